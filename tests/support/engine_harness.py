@@ -107,7 +107,7 @@ class EngineHarness:
             faults += [f"{head.workflow_id}: {fault}" for fault in violations(events, head)]
         return len(heads), faults
 
-    async def bury(self, worker: Worker) -> None:
+    async def kill(self, worker: Worker) -> None:
         """Kill a worker: it releases nothing, and its lease expires at once."""
         term = worker.term
         await worker.abandon()

@@ -155,12 +155,12 @@ async def test_an_agent_binds_the_addresses_of_a_pod_with_a_provider_network(
             await harness.controller()
             await until(lambda: bool(cluster.networks and cluster.networks.configs.objects))
             (address,) = [
-                one.partition("/")[0] for one in await node.add(CNI_ARGS=cni_args_of(pod))
+                cidr.partition("/")[0] for cidr in await node.add(CNI_ARGS=cni_args_of(pod))
             ]
             (nic,) = (await harness.workload_endpoint())["interfaces"]
             server.request("DELETE", "/api/v1/namespaces/shop/pods/web-0?gracePeriodSeconds=0")
             await node.delete(CNI_ARGS=cni_args_of(pod))
-            await eventually(harness.nothing_left)
+            await eventually(harness.is_all_released)
             await harness.ends.aclose()
         await cluster.close()
     delete_workloads(server)

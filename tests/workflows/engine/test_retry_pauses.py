@@ -23,7 +23,7 @@ def test_an_error_states_whether_a_retry_can_help() -> None:
     assert not is_retryable(ValueError("a bug"))
 
 
-async def test_work_is_repeated_until_it_is_done_or_fails_for_good() -> None:
+async def test_work_is_repeated_until_it_succeeds_or_fails_without_retry() -> None:
     failures: list[Exception] = [StoreUnavailable("away"), StoreUnavailable("away")]
     calls = 0
 
@@ -41,7 +41,7 @@ async def test_work_is_repeated_until_it_is_done_or_fails_for_good() -> None:
         await until_done(work, "the work", Backoff(0.0))
 
 
-async def test_an_execution_is_started_or_signalled_whichever_it_needs(
+async def test_start_or_signal_starts_a_closed_id_and_signals_an_open_one(
     engine: EngineHarness,
 ) -> None:
     await engine.worker()

@@ -93,7 +93,7 @@ async def test_an_attempt_that_times_out_is_an_error_of_the_type_of_its_timeout(
     assert attributes_of(attempt)["error.type"] == "StartToClose"
 
 
-async def test_what_is_said_to_an_execution_has_a_span_by_temporals_name(
+async def test_messages_to_an_execution_have_spans_with_temporals_names(
     engine: EngineHarness,
 ) -> None:
     exporter, tracers = InMemorySpanExporter(), TracerProvider()

@@ -15,11 +15,11 @@ from tests.support.engine_harness import EngineHarness
 async def engine() -> AsyncIterator[EngineHarness]:
     engine = EngineHarness(MemoryStore())
     yield engine
-    await judge(engine)
+    await check_histories(engine)
     await engine.close()
 
 
-async def judge(engine: EngineHarness) -> None:
+async def check_histories(engine: EngineHarness) -> None:
     """Count, and fail on any violation."""
     executions, wrong = await engine.check()
     Counters.executions += executions

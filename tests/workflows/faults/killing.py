@@ -22,7 +22,7 @@ from workflows.engine.worker.worker import Worker
 
 
 class Moment(Enum):
-    """The moment at which the worker dies."""
+    """When the worker dies, relative to a commit."""
 
     BEFORE = "before the commit"
     AFTER = "after the commit, before its answer"
@@ -41,7 +41,7 @@ class KillingStore:
     async def commit(
         self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
     ) -> TxnResult:
-        await self._alive()
+        await self._require_alive()
         self.commits += 1
         is_last = self.commits == self._at
         if is_last and self._moment is Moment.BEFORE:
@@ -52,7 +52,7 @@ class KillingStore:
         return result
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
-        await self._alive()
+        await self._require_alive()
         return await self.store.read(gets, revision=revision)
 
     def watch(
@@ -65,19 +65,19 @@ class KillingStore:
         return self.store.watch(ranges, after=after, is_whole=is_whole)
 
     async def grant_lease(self, ttl_s: int) -> int:
-        await self._alive()
+        await self._require_alive()
         return await self.store.grant_lease(ttl_s)
 
     async def keep_lease(self, lease: int) -> int:
-        await self._alive()
+        await self._require_alive()
         return await self.store.keep_lease(lease)
 
     async def lease_left_s(self, lease: int) -> int:
-        await self._alive()
+        await self._require_alive()
         return await self.store.lease_left_s(lease)
 
     async def revoke_lease(self, lease: int) -> None:
-        await self._alive()
+        await self._require_alive()
         await self.store.revoke_lease(lease)
 
     async def compact(self, revision: int) -> None:
@@ -89,7 +89,8 @@ class KillingStore:
     async def close(self) -> None:
         return
 
-    async def _alive(self) -> None:
+    async def _require_alive(self) -> None:
+        """Return while the worker lives; after its death never return."""
         if self.died.is_set():
             await asyncio.Event().wait()
 
@@ -98,7 +99,7 @@ class KillingStore:
         await asyncio.Event().wait()
 
 
-async def bury(engine: EngineHarness, worker: Worker) -> None:
-    """Remove the remains of a killed process: its tasks, and later its lease."""
+async def kill(engine: EngineHarness, worker: Worker) -> None:
+    """Count a kill, and remove the tasks of the killed worker and its lease."""
     Counters.kills += 1
-    await engine.bury(worker)
+    await engine.kill(worker)

@@ -72,7 +72,7 @@ async def test_patched_code_takes_over_a_sleeping_execution(engine: EngineHarnes
     assert engine.activities.calls == ["old", "new", "old"]
 
 
-async def test_unpatched_code_pauses_a_sleeping_execution_until_better_code_comes(
+async def test_incompatible_code_pauses_a_sleeping_execution_until_it_is_corrected(
     engine: EngineHarness,
 ) -> None:
     old = await engine.worker(registry=_registry(engine.activities, Before))
@@ -90,7 +90,7 @@ async def test_unpatched_code_pauses_a_sleeping_execution_until_better_code_come
     assert await within(handle.result()) == "OLD"
 
 
-async def test_a_question_in_between_does_not_keep_better_code_from_going_on(
+async def test_a_query_of_a_paused_execution_does_not_stop_corrected_code(
     engine: EngineHarness,
 ) -> None:
     old = await engine.worker(registry=_registry(engine.activities, Before))
@@ -108,7 +108,9 @@ async def test_a_question_in_between_does_not_keep_better_code_from_going_on(
     assert await within(handle.result()) == "OLD"
 
 
-async def test_no_history_goes_back_in_time_when_the_clock_does(engine: EngineHarness) -> None:
+async def test_event_times_do_not_decrease_when_the_clock_is_set_back(
+    engine: EngineHarness,
+) -> None:
     clock = JumpingClock()
     await engine.worker(clock=clock)
     handle = await engine.client.start(Steady, ["a", "b", "c"], 0.02, id="one")
@@ -127,7 +129,7 @@ async def test_no_history_goes_back_in_time_when_the_clock_does(engine: EngineHa
 
 
 @pytest.mark.parametrize("offset_ms", [-3_600_000, 3_600_000])
-async def test_a_run_has_its_time_whoever_sets_the_clock(
+async def test_setting_the_clock_changes_no_run_timeout(
     engine: EngineHarness, offset_ms: int
 ) -> None:
     clock = JumpingClock()
@@ -172,7 +174,7 @@ class JumpingStore(FaultyStore):
         return result
 
 
-async def test_a_clock_that_jumps_ahead_fires_no_timer_of_a_living_worker(
+async def test_a_clock_that_jumps_ahead_fires_no_timer_early(
     engine: EngineHarness,
 ) -> None:
     clock = JumpingClock()

@@ -13,8 +13,8 @@ from core.eventstore.memory import MemoryStore
 from tests.support.counters import Counters
 from tests.support.engine_harness import EngineHarness, eventually, within
 from tests.support.engine_samples import Basket, Chain, Deadly, Parent, Steady, registry
-from tests.workflows.faults.conftest import judge
-from tests.workflows.faults.killing import KillingStore, Moment, bury
+from tests.workflows.faults.conftest import check_histories
+from tests.workflows.faults.killing import KillingStore, Moment, kill
 from workflows.api import activity
 from workflows.api.definitions import Registry
 from workflows.engine.client.handles import WorkflowHandle
@@ -40,20 +40,20 @@ async def _story(engine: EngineHarness) -> list[WorkflowHandle]:
 
 
 @pytest.mark.parametrize("moment", list(Moment))
-async def test_a_kill_at_any_write_loses_and_doubles_nothing(moment: Moment) -> None:
+async def test_a_kill_at_any_write_loses_and_repeats_nothing(moment: Moment) -> None:
     for at in itertools.count(1):
         engine = EngineHarness(MemoryStore())
         handles = await _story(engine)
         store = KillingStore(engine.store, at, moment)
-        doomed = await _start_doomed(engine, store)
+        doomed = await _start_worker_on(engine, store)
         results = asyncio.gather(*(handle.result() for handle in handles))
         await _died_or_done(store, results)
         killed = store.died.is_set()
         if killed:
-            await bury(engine, doomed)
-            await engine.worker("heir")
+            await kill(engine, doomed)
+            await engine.worker("next")
         assert await within(results) == [["thing"], ["A", "B"], ["A", "B"]]
-        await judge(engine)
+        await check_histories(engine)
         await engine.close()
         assert at < WRITES_MAX
         if not killed:
@@ -61,34 +61,36 @@ async def test_a_kill_at_any_write_loses_and_doubles_nothing(moment: Moment) -> 
 
 
 @pytest.mark.parametrize("moment", list(Moment))
-async def test_an_update_is_answered_and_happens_once_whoever_dies_over_it(moment: Moment) -> None:
+async def test_an_update_is_answered_and_executed_once_after_a_kill_at_any_write(
+    moment: Moment,
+) -> None:
     for at in itertools.count(1):
         engine = EngineHarness(MemoryStore())
         basket = await engine.client.signal_with_start(
             Basket, id="basket", signal="put", signal_args=["thing"]
         )
         store = KillingStore(engine.store, at, moment)
-        doomed = await _start_doomed(engine, store)
+        doomed = await _start_worker_on(engine, store)
         update = asyncio.ensure_future(basket.update("take", "thing"))
         await _died_or_done(store, update)
         killed = store.died.is_set()
         if killed:
-            await bury(engine, doomed)
-            await engine.worker("heir")
+            await kill(engine, doomed)
+            await engine.worker("next")
         assert await within(update) == 0
         types = await engine.types(basket)
         assert types.count("WorkflowExecutionUpdateCompleted") == 1
-        await judge(engine)
+        await check_histories(engine)
         await engine.close()
         assert at < WRITES_MAX
         if not killed:
             return
 
 
-async def _start_doomed(
+async def _start_worker_on(
     engine: EngineHarness, store: KillingStore, known: Registry | None = None
 ) -> Worker:
-    worker = Worker(store, engine.keys, known or engine.registry, name="doomed")
+    worker = Worker(store, engine.keys, known or engine.registry, name="killed")
     engine.workers.append(worker)
     worker.start()
     return worker
@@ -109,16 +111,18 @@ async def test_many_executions_survive_many_kills(engine: EngineHarness) -> None
     results = asyncio.gather(*(handle.result() for handle in handles))
     while not results.done():
         store = KillingStore(engine.store, chance.randrange(4, 16), chance.choice(list(Moment)))
-        worker = await _start_doomed(engine, store)
+        worker = await _start_worker_on(engine, store)
         await _died_or_done(store, results)
         if store.died.is_set():
-            await bury(engine, worker)
+            await kill(engine, worker)
 
     assert await within(results) == [list("ABCDEF")] * 300
     assert Counters.kills
 
 
-async def test_of_two_workers_that_both_believe_only_one_writes(engine: EngineHarness) -> None:
+async def test_only_one_of_two_workers_that_assume_to_own_a_shard_writes(
+    engine: EngineHarness,
+) -> None:
     old = await engine.worker("old")
     basket = await engine.client.start(Basket, id="basket")
     assert old.term is not None
@@ -138,7 +142,7 @@ async def test_of_two_workers_that_both_believe_only_one_writes(engine: EngineHa
     assert old.sessions >= 1
 
 
-async def test_a_stale_owner_cannot_write_even_if_it_tries(engine: EngineHarness) -> None:
+async def test_a_former_owner_cannot_write(engine: EngineHarness) -> None:
     old = await engine.worker("old")
     await engine.client.start(Basket, id="basket")
 
@@ -150,7 +154,7 @@ async def test_a_stale_owner_cannot_write_even_if_it_tries(engine: EngineHarness
     assert term is not None
     shard = next(each for each in term.shards.values() if each.executions)
     execution = shard.executions["basket"]
-    await bury(engine, old)
+    await kill(engine, old)
     await engine.worker("new")
     before = await engine.head("basket")
     stale = await engine.store.commit(
@@ -179,9 +183,9 @@ async def test_an_activity_that_kills_its_worker_ends_up_paused(engine: EngineHa
     handle = await engine.client.start(Deadly, 3, id="deadly")
     for _ in range(3):
         stores.append(KillingStore(engine.store, 10_000, Moment.BEFORE))
-        worker = await _start_doomed(engine, stores[-1], known)
+        worker = await _start_worker_on(engine, stores[-1], known)
         await within(stores[-1].died.wait())
-        await bury(engine, worker)
+        await kill(engine, worker)
     await engine.worker("survivor", registry=known)
     head = await engine.until_status("deadly", ExecutionStatus.PAUSED)
 

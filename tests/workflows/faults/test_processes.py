@@ -17,7 +17,7 @@ from tests.support.counters import Counters
 from tests.support.engine_harness import EngineHarness, eventually, within
 from tests.support.engine_samples import Basket, Chain, Deadly, Parent, Steady
 from tests.support.etcd import EtcdCluster
-from tests.workflows.faults.conftest import judge
+from tests.workflows.faults.conftest import check_histories
 from workflows.model.policies import ExecutionStatus
 
 pytestmark = pytest.mark.etcd
@@ -36,7 +36,7 @@ AT_ONCE = 6
 async def engine(etcd: EtcdCluster) -> AsyncIterator[EngineHarness]:
     engine = _stage(etcd)
     yield engine
-    await judge(engine)
+    await check_histories(engine)
     await engine.close()
     await engine.store.close()
 
@@ -100,9 +100,9 @@ async def _killed_at(etcd: EtcdCluster, at: int, moment: str, gate: asyncio.Sema
             killed = dying.done() and dying.result() == signal.SIGKILL
             dying.cancel()
         if killed:
-            await engine.worker("heir")
+            await engine.worker("next")
         assert await within(results) == [["thing"], ["A", "B"], ["A", "B"]]
-        await judge(engine)
+        await check_histories(engine)
         await engine.close()
         await engine.store.close()
         Counters.kills += killed
@@ -110,7 +110,7 @@ async def _killed_at(etcd: EtcdCluster, at: int, moment: str, gate: asyncio.Sema
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-async def test_a_process_killed_at_any_write_loses_and_doubles_nothing(
+async def test_a_process_killed_at_any_write_loses_and_repeats_nothing(
     etcd: EtcdCluster, moment: str
 ) -> None:
     gate = asyncio.Semaphore(AT_ONCE)
@@ -119,7 +119,7 @@ async def test_a_process_killed_at_any_write_loses_and_doubles_nothing(
     assert all(killed[:CERTAIN])
 
 
-async def test_a_process_that_hung_and_was_replaced_writes_nothing_when_it_wakes(
+async def test_a_suspended_and_replaced_process_writes_nothing_when_it_continues(
     engine: EngineHarness, etcd: EtcdCluster
 ) -> None:
     words = [str(number) for number in range(40)]
@@ -135,7 +135,7 @@ async def test_a_process_that_hung_and_was_replaced_writes_nothing_when_it_wakes
 
         await eventually(under_way)
         os.kill(hung.process.pid, signal.SIGSTOP)
-        await engine.worker("heir")
+        await engine.worker("next")
 
         async def taken_over() -> bool:
             return bool(engine.activities.calls)

@@ -16,11 +16,11 @@ from tests.support.engine_harness import EngineHarness, eventually, within
 from tests.support.engine_samples import Basket, Sleeper, Steady
 from tests.support.etcd import EtcdCluster
 from tests.support.faulty_store import Fault, FaultyStore
-from tests.workflows.faults.conftest import judge
+from tests.workflows.faults.conftest import check_histories
 from workflows.engine.worker.worker import WorkerOptions
 
 
-async def test_work_goes_on_after_the_store_was_away_for_longer_than_a_lease() -> None:
+async def test_executions_continue_after_an_outage_of_the_store_longer_than_a_lease() -> None:
     store = FaultyStore(MemoryStore())
     engine = EngineHarness(store.store)
     worker = await engine.worker(store=store, options=WorkerOptions(ttl_s=2))
@@ -38,11 +38,11 @@ async def test_work_goes_on_after_the_store_was_away_for_longer_than_a_lease() -
 
     assert results == [["A", "B"]] * 20
     assert worker.sessions > 1
-    await judge(engine)
+    await check_histories(engine)
     await engine.close()
 
 
-async def test_a_short_absence_of_the_store_costs_no_session() -> None:
+async def test_a_short_outage_of_the_store_ends_no_session() -> None:
     store = FaultyStore(MemoryStore())
     engine = EngineHarness(store.store)
     worker = await engine.worker(store=store)
@@ -54,12 +54,12 @@ async def test_a_short_absence_of_the_store_costs_no_session() -> None:
 
     assert await within(basket.result()) == ["thing"]
     assert worker.sessions == 1
-    await judge(engine)
+    await check_histories(engine)
     await engine.close()
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_lost_answers_double_and_lose_nothing(seed: int) -> None:
+async def test_lost_answers_of_the_store_repeat_and_lose_nothing(seed: int) -> None:
     chance = random.Random(seed)
     store = FaultyStore(MemoryStore())
     engine = EngineHarness(store)
@@ -77,7 +77,7 @@ async def test_lost_answers_double_and_lose_nothing(seed: int) -> None:
 
     assert results == [["A", "B"]] * 20
     store.heal()
-    await judge(engine)
+    await check_histories(engine)
     await engine.close()
 
 
@@ -90,7 +90,7 @@ class Outage(Enum):
 
 @pytest.mark.etcd
 @pytest.mark.parametrize("outage", list(Outage))
-async def test_executions_outlive_an_etcd_that_is_away_for_longer_than_their_owners(
+async def test_executions_continue_after_an_outage_of_etcd_longer_than_a_lease(
     tmp_path: Path, outage: Outage, caplog: pytest.LogCaptureFixture
 ) -> None:
     with EtcdCluster(tmp_path) as cluster:
@@ -129,7 +129,7 @@ async def test_executions_outlive_an_etcd_that_is_away_for_longer_than_their_own
         assert await within(sleeper.result()) == "slept"
         assert (await within(basket.result())).count("thing") in accepted
         assert worker.sessions > 1
-        await judge(engine)
+        await check_histories(engine)
         await engine.close()
         await engine.store.close()
 

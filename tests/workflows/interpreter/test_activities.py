@@ -64,7 +64,7 @@ def test_a_failure_is_an_activity_error_with_its_reason_as_cause() -> None:
     assert text == "claim NonRetryableFailure ApplicationError('full') ApplicationError"
 
 
-def test_a_timeout_says_which_and_what_the_last_attempt_failed_with() -> None:
+def test_a_timeout_error_has_its_type_and_the_failure_of_the_last_attempt() -> None:
     script = Script(Claiming)
     script.task()
     failure = Failure(FailureKind.APPLICATION, "down", "OSError")
@@ -73,12 +73,12 @@ def test_a_timeout_says_which_and_what_the_last_attempt_failed_with() -> None:
     assert "TimeoutError('ScheduleToClose timeout')" in str(result_of(*script.task(event)))
 
 
-def test_an_activity_without_any_bound_on_its_time_is_refused() -> None:
+def test_an_activity_without_a_timeout_is_rejected() -> None:
     with pytest.raises(ValueError, match="start_to_close_s or schedule_to_close_s"):
         _ = workflow.ActivityOptions().timeouts
 
 
-def test_the_language_works_in_workflow_code_only() -> None:
+def test_the_workflow_api_raises_outside_workflow_code() -> None:
     with pytest.raises(WorkflowError, match="workflow code only"):
         workflow.now()
     with pytest.raises(WorkflowError, match="called outside an activity"):
@@ -110,7 +110,7 @@ class Cancelling:
         (CancellationType.ABANDON, ["WorkflowExecutionCompleted"]),
     ],
 )
-def test_each_cancellation_type_asks_and_waits_as_it_says(
+def test_each_cancellation_type_requests_and_waits_as_documented(
     kind: CancellationType, commands: list[str]
 ) -> None:
     script = Script(Cancelling, kind, 1)
@@ -126,7 +126,7 @@ def test_each_cancellation_type_asks_and_waits_as_it_says(
         (ev.ActivityTaskCompleted(1, 7), "result 7"),
     ],
 )
-def test_who_waits_for_a_cancellation_gets_the_outcome_whatever_it_is(
+def test_waiting_for_a_cancellation_returns_any_outcome(
     outcome: ev.Attributes, result: str
 ) -> None:
     script = Script(Cancelling, CancellationType.WAIT_CANCELLATION_COMPLETED, 1)
@@ -136,7 +136,7 @@ def test_who_waits_for_a_cancellation_gets_the_outcome_whatever_it_is(
     assert result_of(*script.task(outcome)) == result
 
 
-def test_what_is_asked_for_and_taken_back_in_one_task_leaves_no_trace() -> None:
+def test_a_command_that_is_requested_and_cancelled_in_one_task_is_not_recorded() -> None:
     script = Script(Cancelling, CancellationType.TRY_CANCEL, 0)
 
     (done,) = script.task()
@@ -145,7 +145,7 @@ def test_what_is_asked_for_and_taken_back_in_one_task_leaves_no_trace() -> None:
     assert script.replayed().closed
 
 
-def test_news_of_an_activity_that_nobody_waits_for_is_ignored() -> None:
+def test_the_outcome_of_an_abandoned_activity_is_ignored() -> None:
     @workflow.defn()
     class Patient:
         @workflow.run

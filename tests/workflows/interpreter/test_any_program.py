@@ -124,7 +124,7 @@ def without_random(history: list[HistoryEvent]) -> str:
 
 @settings(max_examples=40)
 @given(PROGRAMS, st.lists(st.integers(0, 6), max_size=3))
-def test_the_commands_do_not_depend_on_how_a_history_is_fed(
+def test_the_commands_do_not_depend_on_how_a_history_is_split(
     program: Program, pokes: list[int]
 ) -> None:
     cached = asyncio.run(histories_of(program, pokes, replays=False))

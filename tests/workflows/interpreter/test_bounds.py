@@ -65,7 +65,9 @@ def asking(many: Many, count: int) -> type:
         ("COMMANDS_MAX", commands),
     ],
 )
-def test_who_asks_for_one_too_many_is_told_the_name_of_the_bound(name: str, many: Many) -> None:
+def test_a_request_beyond_a_limit_raises_an_error_with_the_name_of_the_limit(
+    name: str, many: Many
+) -> None:
     bound = getattr(limits, name)
     Script(asking(many, bound)).task()
 
@@ -74,7 +76,7 @@ def test_who_asks_for_one_too_many_is_told_the_name_of_the_bound(name: str, many
 
 
 @pytest.mark.parametrize("seconds", [math.inf, 1e300])
-def test_a_timer_beyond_all_time_is_refused_by_name(seconds: float) -> None:
+def test_a_timer_beyond_the_limit_is_rejected_with_its_name(seconds: float) -> None:
     async def sleep(_: int) -> None:
         await timer(seconds)
 
@@ -82,7 +84,7 @@ def test_a_timer_beyond_all_time_is_refused_by_name(seconds: float) -> None:
         Script(asking(sleep, 1)).task()
 
 
-def test_signals_that_nobody_handles_are_not_kept_without_end() -> None:
+def test_signals_without_a_handler_are_limited() -> None:
     script = Script(asking(activities, 1))
     waiting = [ev.WorkflowExecutionSignaled("nobody", ())] * limits.SIGNALS_BUFFERED_MAX
     script.task(*waiting)

@@ -68,7 +68,7 @@ def test_a_forbidden_call_fails_the_task_even_if_code_swallows_the_error(
         Script(workflow_of(body)).task()
 
 
-def test_everybody_else_keeps_clock_and_randomness() -> None:
+def test_code_outside_workflows_keeps_clock_and_randomness() -> None:
     seen: list[float] = []
 
     async def body() -> object:
@@ -102,7 +102,7 @@ async def test_tasks_of_one_pass_of_the_event_loop_share_the_guard() -> None:
     assert time.time is real
 
 
-def test_an_event_loop_that_ends_with_the_task_leaves_the_guard_in_working_order() -> None:
+def test_the_guard_works_after_an_event_loop_that_ended_within_a_task() -> None:
     async def idle() -> object:
         return None
 
@@ -130,7 +130,7 @@ def test_a_file_is_not_opened_by_workflow_code() -> None:
         Script(workflow_of(body)).task()
 
 
-def test_no_way_of_the_standard_library_leads_to_a_file_a_process_or_a_lasting_wait() -> None:
+def test_the_standard_library_opens_no_file_or_process_in_workflow_code() -> None:
     ways: list[Callable[[], object]] = [
         lambda: Path("anything").read_text(encoding="utf-8"),
         lambda: list(Path().iterdir()),
@@ -151,7 +151,7 @@ def test_no_way_of_the_standard_library_leads_to_a_file_a_process_or_a_lasting_w
 
 
 @pytest.mark.parametrize("in_a_loop", [False, True])
-def test_garbage_of_strangers_is_not_taken_for_workflow_code(in_a_loop: bool) -> None:
+def test_finalizers_of_other_objects_are_not_taken_for_workflow_code(in_a_loop: bool) -> None:
     class Stranger:
         def __init__(self) -> None:
             self.itself = self
@@ -188,7 +188,7 @@ def test_garbage_of_strangers_is_not_taken_for_workflow_code(in_a_loop: bool) ->
     assert gc.isenabled()
 
 
-def test_a_clock_taken_by_name_is_found_when_the_type_is_registered() -> None:
+def test_a_clock_imported_by_name_is_found_at_registration() -> None:
     @workflow.defn()
     class ByName:
         @workflow.run
@@ -203,7 +203,7 @@ def helper() -> str:
     return str(datetime.now(tz=UTC))
 
 
-def test_a_clock_behind_a_helper_of_the_same_module_is_found_too() -> None:
+def test_a_clock_in_a_helper_of_the_same_module_is_found_at_registration() -> None:
     @workflow.defn()
     class ByHelper:
         @workflow.run
@@ -214,7 +214,7 @@ def test_a_clock_behind_a_helper_of_the_same_module_is_found_too() -> None:
         Registry([ByHelper])
 
 
-def test_clock_numbers_and_ids_of_the_workflow_are_the_same_in_every_replay() -> None:
+def test_time_random_numbers_and_ids_are_the_same_in_every_replay() -> None:
     seen: list[object] = []
 
     async def body() -> object:
@@ -232,7 +232,7 @@ def test_clock_numbers_and_ids_of_the_workflow_are_the_same_in_every_replay() ->
     assert seen[1] == datetime.fromtimestamp(START_MS / 1000 + 2, tz=UTC)
 
 
-def test_time_does_not_go_back_when_a_clock_does() -> None:
+def test_workflow_time_does_not_decrease_when_a_clock_is_set_back() -> None:
     seen: list[datetime] = []
 
     async def body() -> object:
@@ -249,7 +249,7 @@ def test_time_does_not_go_back_when_a_clock_does() -> None:
     assert seen[0] == seen[1]
 
 
-def test_code_that_does_not_give_way_is_ended() -> None:
+def test_code_that_never_awaits_is_stopped() -> None:
     watchdog = Watchdog(0.05)
 
     def busy() -> None:
@@ -260,7 +260,7 @@ def test_code_that_does_not_give_way_is_ended() -> None:
         busy()
 
 
-def test_a_turn_that_was_not_let_run_is_no_deadlock() -> None:
+def test_a_turn_that_got_no_cpu_time_is_not_a_deadlock() -> None:
     watchdog = Watchdog(0.05)
     with watchdog.watched("Starved"):
         stopped = threading.Event().wait(0.2)  # the machine was busy
@@ -268,7 +268,7 @@ def test_a_turn_that_was_not_let_run_is_no_deadlock() -> None:
     assert not stopped
 
 
-def test_a_deadlock_cannot_be_swallowed() -> None:
+def test_code_cannot_catch_a_deadlock_error() -> None:
     watchdog = Watchdog(0.05)
 
     def busy() -> None:
@@ -305,7 +305,7 @@ def test_a_bug_fails_the_task_and_not_the_run() -> None:
         (ev.TimerStarted(2, 1), r"StartTimer\(timer_id=2\).*StartTimer\(timer_id=1\)"),
     ],
 )
-def test_code_that_disagrees_with_its_history_is_named_with_event_and_command(
+def test_a_non_determinism_error_names_event_and_command(
     recorded: ev.Attributes, message: str
 ) -> None:
     async def body() -> object:
@@ -321,7 +321,7 @@ def test_code_that_disagrees_with_its_history_is_named_with_event_and_command(
     assert caught.value.event_id == 5
 
 
-def test_code_that_asks_for_more_or_less_than_the_history_says_is_named() -> None:
+def test_additional_or_missing_commands_are_non_deterministic() -> None:
     async def body() -> object:
         await timer(1)
         return None
@@ -339,7 +339,7 @@ def test_code_that_asks_for_more_or_less_than_the_history_says_is_named() -> Non
         less.replayed()
 
 
-def test_events_are_given_once_and_in_order() -> None:
+def test_events_must_be_passed_once_and_in_order() -> None:
     async def body() -> object:
         return None
 
@@ -351,7 +351,7 @@ def test_events_are_given_once_and_in_order() -> None:
         type(script.interpreter)(script.registry).activate(script.history[1:])
 
 
-def test_a_failed_task_is_done_again_with_the_same_inputs() -> None:
+def test_a_failed_task_is_executed_again_with_the_same_inputs() -> None:
     async def body() -> object:
         await timer(1)
         return None
@@ -364,7 +364,7 @@ def test_a_failed_task_is_done_again_with_the_same_inputs() -> None:
     script.replayed()
 
 
-def test_a_decision_that_was_not_committed_cannot_be_built_upon() -> None:
+def test_events_after_an_uncommitted_decision_are_rejected() -> None:
     async def body() -> object:
         await timer(1)
         return None
@@ -375,7 +375,7 @@ def test_a_decision_that_was_not_committed_cannot_be_built_upon() -> None:
         script.decide(ev.WorkflowTaskTimedOut())
 
 
-def test_the_watchdog_sleeps_while_no_turn_is_under_way() -> None:
+def test_the_watchdog_sleeps_while_no_turn_runs() -> None:
     pauses: queue.Queue[float] = queue.Queue()
     watchdog = Watchdog(0.05, pauses.put)
     for _ in range(2):

@@ -95,7 +95,7 @@ def test_a_signal_waits_until_there_is_a_handler() -> None:
     assert script.replayed().query("all") == ["run", "a", "b"]
 
 
-def test_signals_are_handled_before_what_was_waited_for() -> None:
+def test_signals_are_handled_before_the_events_that_resume_waiting_code() -> None:
     script = Script(Notes)
     script.task()
     script.task(ev.TimerFired(1))
@@ -124,7 +124,7 @@ def test_a_signal_handler_that_fails_fails_the_run() -> None:
     assert commands[-1].failure.type == "Refused"
 
 
-def test_nothing_is_asked_for_once_a_handler_has_ended_the_run() -> None:
+def test_no_command_is_issued_after_a_handler_has_ended_the_run() -> None:
     script = Script(Notes)
     script.task()
     commands = script.task(
@@ -141,7 +141,7 @@ def test_a_bug_in_a_signal_handler_fails_the_task() -> None:
         script.task(signal("stumble"))
 
 
-def test_a_signal_that_cannot_be_read_is_its_senders_fault() -> None:
+def test_a_signal_with_unreadable_arguments_does_not_stop_the_run() -> None:
     script = Script(Notes)
     script.task(signal("note", 7), signal("note"), signal("note", "x", "y"))
 
@@ -157,7 +157,7 @@ def test_a_signal_that_cannot_be_read_is_its_senders_fault() -> None:
         ("nothing", "this workflow has: all, draw"),
     ],
 )
-def test_a_query_that_has_no_answer_says_why(name: str, message: str) -> None:
+def test_a_query_error_names_the_reason(name: str, message: str) -> None:
     script = Script(Notes)
     script.task()
     with pytest.raises(QueryError, match=message):
@@ -194,7 +194,9 @@ def test_an_update_whose_handler_fails_is_completed_with_the_failure() -> None:
         (UpdateRequest("u1", "unknown"), "no update unknown"),
     ],
 )
-def test_an_update_that_cannot_be_let_in_is_rejected(request_: UpdateRequest, message: str) -> None:
+def test_an_update_without_a_handler_or_refused_by_its_validator_is_rejected(
+    request_: UpdateRequest, message: str
+) -> None:
     script = Script(Notes)
     decision = script.decide(updates=(request_,))
 
@@ -212,7 +214,7 @@ def test_an_update_of_a_run_that_ends_is_rejected() -> None:
     assert decision.rejections[0].failure.type == "WorkflowClosed"
 
 
-def test_an_interpreter_says_what_is_waited_for_and_what_can_be_asked() -> None:
+def test_an_interpreter_lists_awaited_futures_and_query_names() -> None:
     script = Script(Notes)
     script.decide(signal("slow"))
 

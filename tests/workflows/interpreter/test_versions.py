@@ -72,7 +72,7 @@ def test_only_versions_that_follow_each_other_can_replay_each_other() -> None:
     }
 
 
-def test_the_first_answer_of_a_patch_counts_for_the_whole_run() -> None:
+def test_the_first_result_of_patched_counts_for_the_whole_run() -> None:
     @workflow.defn(name="Loop")
     class Before:
         @workflow.run
@@ -121,7 +121,7 @@ def test_a_run_continues_as_new_with_its_search_attributes() -> None:
 
 
 @pytest.mark.parametrize("suggested", [False, True])
-def test_a_run_is_told_when_it_should_continue_as_new(suggested: bool) -> None:
+def test_a_long_history_suggests_to_continue_as_new(suggested: bool) -> None:
     @workflow.defn()
     class Asking:
         @workflow.run

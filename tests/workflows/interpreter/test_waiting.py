@@ -41,7 +41,7 @@ def work(name: str) -> workflow.Future[object]:
     return workflow.start_activity(name, options=QUICK)
 
 
-def test_gather_keeps_the_order_of_what_it_was_given() -> None:
+def test_gather_keeps_the_order_of_its_arguments() -> None:
     async def body() -> object:
         return await workflow.gather(work("a"), work("b"), work("c"))
 
@@ -53,7 +53,7 @@ def test_gather_keeps_the_order_of_what_it_was_given() -> None:
     assert last_result(script) == ["a", "b", "c"]
 
 
-def test_gather_raises_the_first_error_and_lets_the_others_go_on() -> None:
+def test_gather_raises_the_first_error_and_the_others_continue() -> None:
     async def body() -> object:
         slow = work("slow")
         try:
@@ -100,7 +100,7 @@ def test_first_done_names_the_first_and_cancels_nothing() -> None:
     assert last_result(script) == 1
 
 
-def test_wait_for_cancels_what_took_too_long() -> None:
+def test_wait_for_cancels_a_future_after_its_timeout() -> None:
     async def body() -> object:
         try:
             return await workflow.wait_for(work("a"), 30)
@@ -113,7 +113,7 @@ def test_wait_for_cancels_what_took_too_long() -> None:
     assert last_result(script) == "activity a #1 took longer than 30 s"
 
 
-def test_wait_for_takes_its_timer_back_when_it_is_not_needed() -> None:
+def test_wait_for_cancels_a_timer_that_is_not_needed() -> None:
     async def body() -> object:
         return await workflow.wait_for(work("a"), 30)
 
@@ -124,7 +124,7 @@ def test_wait_for_takes_its_timer_back_when_it_is_not_needed() -> None:
     assert last_result(script) == 5
 
 
-def test_a_condition_that_holds_already_costs_no_timer() -> None:
+def test_a_condition_that_holds_already_starts_no_timer() -> None:
     async def body() -> object:
         await workflow.wait_condition(lambda: True, timeout_s=5)
         return None
@@ -134,7 +134,7 @@ def test_a_condition_that_holds_already_costs_no_timer() -> None:
     assert names(script.task()) == ["WorkflowExecutionCompleted"]
 
 
-def test_a_condition_is_seen_when_another_task_makes_it_true() -> None:
+def test_a_condition_wakes_when_another_task_makes_it_true() -> None:
     async def body() -> object:
         seen: list[int] = []
 
@@ -169,7 +169,7 @@ def test_a_condition_that_raises_raises_where_it_is_awaited() -> None:
     assert last_result(script) == "raised"
 
 
-def test_a_cancelled_run_can_finish_what_it_shields() -> None:
+def test_a_cancelled_run_can_finish_a_shielded_activity() -> None:
     async def body() -> object:
         release = work("release")
         try:
@@ -187,7 +187,7 @@ def test_a_cancelled_run_can_finish_what_it_shields() -> None:
     assert last_result(script) == "released"
 
 
-def test_a_cancellation_let_through_ends_the_run_as_cancelled() -> None:
+def test_an_uncaught_cancellation_ends_the_run_as_cancelled() -> None:
     async def body() -> object:
         return await workflow.gather(work("a"), work("b"))
 
@@ -202,7 +202,7 @@ def test_a_cancellation_let_through_ends_the_run_as_cancelled() -> None:
     assert script.replayed().closed
 
 
-def test_except_exception_does_not_swallow_a_cancellation() -> None:
+def test_except_exception_does_not_catch_a_cancellation() -> None:
     async def body() -> object:
         try:
             await timer(5)
@@ -241,7 +241,7 @@ def test_a_task_that_is_cancelled_before_it_began_never_begins() -> None:
     assert not begun
 
 
-def test_sleeping_for_no_time_lets_others_run_and_leaves_no_trace() -> None:
+def test_sleeping_for_no_time_lets_other_tasks_run_and_records_nothing() -> None:
     async def body() -> object:
         order: list[str] = []
 
@@ -261,7 +261,7 @@ def test_sleeping_for_no_time_lets_others_run_and_leaves_no_trace() -> None:
 
 
 @pytest.mark.parametrize("foreign", ["asyncio", "thing"])
-def test_awaiting_what_is_not_of_the_workflow_fails_the_task(foreign: str) -> None:
+def test_awaiting_a_foreign_awaitable_fails_the_task(foreign: str) -> None:
     class Thing:
         def __await__(self):  # type: ignore[no-untyped-def]  # noqa: ANN204
             yield "thing"

@@ -141,7 +141,7 @@ async def test_an_app_in_one_file_works(make: Make) -> None:
         ("Helper().clock()", r"time\.time"),
     ],
 )
-def test_what_a_helper_module_calls_is_found_when_the_type_is_registered(
+def test_a_forbidden_call_in_a_helper_module_is_found_at_registration(
     make: Make, call: str, reason: str
 ) -> None:
     helper = make("helper", HELPER)
@@ -152,7 +152,9 @@ def test_what_a_helper_module_calls_is_found_when_the_type_is_registered(
 
 
 @pytest.mark.parametrize("name", ["clock", "dice", "environment"])
-def test_what_no_reading_finds_is_refused_when_it_is_called(make: Make, name: str) -> None:
+def test_a_forbidden_call_that_the_search_misses_is_rejected_when_it_runs(
+    make: Make, name: str
+) -> None:
     helper = make("helper", HELPER)
     app = make("app", WORKFLOW.format(helper=helper.__name__, call=f"helper.hidden('{name}')"))
 
@@ -161,7 +163,7 @@ def test_what_no_reading_finds_is_refused_when_it_is_called(make: Make, name: st
     assert helper.hidden(name)
 
 
-def test_a_method_that_the_workflow_does_not_use_is_no_matter(make: Make) -> None:
+def test_a_method_that_the_workflow_does_not_use_is_not_searched(make: Make) -> None:
     helper = make("helper", HELPER)
     app = make("app", WORKFLOW.format(helper=helper.__name__, call="self.helper.harmless()"))
 

@@ -28,12 +28,12 @@ SWITCHED_OFF = JobSettings(ReclaimSettings(enabled=False))
 class JobHostHarness:
     """A cluster. As a context manager it opens its node and a leader."""
 
-    def __init__(self, store: KeyValueStore, make: Callable[..., JobHost] = JobHost) -> None:
+    def __init__(self, store: KeyValueStore, make_host: Callable[..., JobHost] = JobHost) -> None:
         self.store = store
         self.node = NodeHarness(store)
         self.client = Client(store, self.node.keys)
-        self._make = make
-        self._works: dict[str, tuple[JobHost, asyncio.Task[None]]] = {}
+        self._make_host = make_host
+        self._tasks: dict[str, tuple[JobHost, asyncio.Task[None]]] = {}
         self._stack = AsyncExitStack()
         # Keeps tasks that wait for a dead store from being garbage collected.
         self._dead: list[object] = []
@@ -42,28 +42,28 @@ class JobHostHarness:
         await self._stack.enter_async_context(self.node)
         await self._stack.enter_async_context(self.client)
         projector = Projector(self.store, self.node.keys)
-        noticing = ExecutionKeeper(
+        keeper = ExecutionKeeper(
             self.store, self.node.keys, projector, NOTICES, "leader", period_s=0.01
         )
-        for running in (projector.run(), noticing.run()):
-            self._begin(asyncio.ensure_future(running))
+        for work in (projector.run(), keeper.run()):
+            self._cancel_at_end(asyncio.ensure_future(work))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        works = [work for _, work in self._works.values()]
-        for work in works:
-            work.cancel()
-        if works:
-            await asyncio.wait(works)
+        tasks = [task for _, task in self._tasks.values()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
         await self._stack.aclose()
 
     async def host(self, name: str, store: KeyValueStore | None = None) -> JobHost:
         """Start the jobs of another controller."""
-        host = self._make(store or self.store, self.node.keys, name, SWITCHED_OFF)
-        self._works[name] = host, asyncio.ensure_future(host.run())
+        host = self._make_host(store or self.store, self.node.keys, name, SWITCHED_OFF)
+        self._tasks[name] = host, asyncio.ensure_future(host.run())
         return host
 
-    async def bury_if_dead(
+    async def remove_when_dead(
         self, name: str, killing: KillingStore, done: Callable[[], Awaitable[bool]]
     ) -> None:
         """Wait until the controller has died or finished, and remove it.
@@ -77,12 +77,12 @@ class JobHostHarness:
         await self.until(is_over)
         killing.died.set()
         Counters.kills += 1
-        host, work = self._works.pop(name)
+        host, task = self._tasks.pop(name)
         self._dead.append((host, killing))
         term = host.worker.term
         await host.worker.abandon()
-        while not work.done():  # it may wait for the dead store again while it ends
-            work.cancel()
+        while not task.done():  # it may wait for the dead store again while it ends
+            task.cancel()
             await asyncio.sleep(0.001)
         if term is not None:
             await within(self.store.revoke_lease(term.session.lease))
@@ -91,34 +91,34 @@ class JobHostHarness:
         """Wait until an execution was started."""
         key = self.client.keys.open(workflow_id)
 
-        async def is_there() -> bool:
+        async def is_open() -> bool:
             return bool((await self.store.read([Get(key)])).ranges[0].kvs)
 
-        await self.until(is_there)
+        await self.until(is_open)
 
-    async def until_found(self, workflow_id: str, **wanted: object) -> None:
+    async def until_found(self, workflow_id: str, **expected: object) -> None:
         """Wait until the query ``status`` of an execution returns this value."""
-        await self.until(lambda: self.has(workflow_id, **wanted))
+        await self.until(lambda: self.has(workflow_id, **expected))
 
-    async def has(self, workflow_id: str, **wanted: object) -> bool:
+    async def has(self, workflow_id: str, **expected: object) -> bool:
         """Whether the query returns this value now; False without a worker."""
         try:
-            found = await self.client.query(workflow_id, "status", timeout_s=ANSWER_S_MAX)
+            status = await self.client.query(workflow_id, "status", timeout_s=ANSWER_S_MAX)
         except (CallRejected, DeadlineExceeded):
             return False
-        return isinstance(found, dict) and all(
-            found.get(name) == value for name, value in wanted.items()
+        return isinstance(status, dict) and all(
+            status.get(name) == value for name, value in expected.items()
         )
 
-    async def until(self, look: Callable[[], Awaitable[bool]]) -> None:
+    async def until(self, condition: Callable[[], Awaitable[bool]]) -> None:
         """Wait until the condition holds."""
-        await eventually(look)
+        await eventually(condition)
 
     async def check(self) -> None:
         """Check all invariants over the whole log."""
         await check_everything(self.node)
 
-    def _begin(self, task: asyncio.Task[None]) -> None:
+    def _cancel_at_end(self, task: asyncio.Task[None]) -> None:
         async def end() -> None:
             task.cancel()
             await asyncio.wait([task])

@@ -1,4 +1,4 @@
-"""One value of a job that cannot be used keeps no other job and no other object waiting (R1)."""
+"""An unusable value of one job does not stop other jobs and other objects (R1)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def _pools(node: NodeHarness) -> set[str]:
     return set((await node.read_ledger()).pools)
 
 
-async def test_a_retirement_whose_execution_cannot_be_read_keeps_no_other_waiting() -> None:
+async def test_a_retirement_whose_execution_is_unreadable_does_not_delay_the_others() -> None:
     store: KeyValueStore = MemoryStore()
     async with JobHostHarness(store) as hosts:
         await hosts.node.apply(BLUE, RED)
@@ -41,7 +41,7 @@ async def test_a_retirement_whose_execution_cannot_be_read_keeps_no_other_waitin
         await hosts.check()
 
 
-async def test_a_scan_whose_execution_cannot_be_read_keeps_no_other_job_from_work() -> None:
+async def test_a_scan_whose_execution_is_unreadable_does_not_stop_the_other_jobs() -> None:
     store: KeyValueStore = MemoryStore()
     async with JobHostHarness(store) as hosts:
         await store.commit([], [Put(WorkflowKeys(hosts.node.keys).open(SCAN_ID), b"dust")])
@@ -53,17 +53,17 @@ async def test_a_scan_whose_execution_cannot_be_read_keeps_no_other_job_from_wor
             return not await _pools(hosts.node)
 
         await hosts.until(is_gone)
-        left = (await store.read([Get(WorkflowKeys(hosts.node.keys).open(SCAN_ID))])).ranges[0]
-        assert left.count == 1
+        head = (await store.read([Get(WorkflowKeys(hosts.node.keys).open(SCAN_ID))])).ranges[0]
+        assert head.count == 1
 
 
 @pytest.mark.parametrize(
     "dust", [b"dust", zstandard.compress(b"dust"), zstandard.compress(b"\xff")]
 )
-async def test_a_book_that_cannot_be_read_is_as_good_as_gone(dust: bytes) -> None:
+async def test_an_unreadable_scan_state_counts_as_expired(value: bytes) -> None:
     store, keys = MemoryStore(), Keys("test")
     for kind in ("sighting", "step"):
-        await store.commit([], [Put(keys.root + f"job/reclaim/one/{kind}/000000".encode(), dust)])
+        await store.commit([], [Put(keys.root + f"job/reclaim/one/{kind}/000000".encode(), value)])
     states, state = ScanStates(store, keys, 60), ScanStateRef("one", 1, 1, 1)
 
     assert await states.observations(state) == {}

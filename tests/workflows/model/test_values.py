@@ -58,7 +58,7 @@ def test_every_event_survives_msgpack_and_json(name: str) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\xc1", b"\x93\x01\x02\xa3abc"])
-def test_bytes_that_are_no_history_are_an_error(data: bytes) -> None:
+def test_decoding_bytes_that_are_not_a_history_raises_history_error(data: bytes) -> None:
     with pytest.raises(errors.HistoryError):
         decode_history(data)
 
@@ -72,7 +72,7 @@ def test_every_command_has_a_name_and_an_identity_and_is_recorded_as_itself() ->
         assert same(command, command)  # type: ignore[arg-type]
 
 
-def test_a_failure_comes_back_as_the_error_it_was_with_its_causes() -> None:
+def test_a_failure_is_converted_back_to_its_error_with_all_causes() -> None:
     error = error_of(FAILURE)
 
     assert isinstance(error, errors.ActivityError)
@@ -93,14 +93,14 @@ def test_a_failure_comes_back_as_the_error_it_was_with_its_causes() -> None:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_every_error_of_the_language_survives_as_data(error: BaseException) -> None:
+def test_every_workflow_error_is_converted_to_data_and_back(error: BaseException) -> None:
     back = error_of(failure_of(error))
 
     assert type(back) is type(error)
     assert (str(back), vars(back)) == (str(error), vars(error))
 
 
-def test_an_endless_chain_of_causes_and_an_endless_message_are_cut() -> None:
+def test_a_long_chain_of_causes_and_a_long_message_are_truncated() -> None:
     error: BaseException = ValueError("x" * 10_000)
     for _ in range(50):
         above = ValueError("above")
@@ -129,7 +129,7 @@ def test_the_retry_policy_has_the_defaults_of_temporal() -> None:
     assert (policy.maximum_attempts, policy.non_retryable) == (0, ())
 
 
-def test_a_payload_is_plain_data_whatever_it_was() -> None:
+def test_a_payload_is_plain_data_for_every_type_of_value() -> None:
     class Pair(NamedTuple):
         first: str
         second: frozenset[int]

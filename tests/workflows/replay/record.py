@@ -1,8 +1,8 @@
-"""Record histories anew, from the engine: ``python -m tests.workflows.replay.record <version>``.
+"""Record the histories of all workflows: ``python -m tests.workflows.replay.record <version>``.
 
-Each scene runs in the test environment, which is the engine on a store in memory, and its newest
-run is written as ``<folder>/<name>-v<version>.json`` beside the ones before. A recorded history
-stays for ever; record a new version when the code of a workflow changes behind a patch.
+Each function below runs workflows in the test environment, which is the engine on a store in
+memory. The history of its newest run is written as ``<folder>/<name>-v<version>.json``. A recorded
+history is never changed; record a new version when a patch changes the code of a workflow.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ from core.errors import ExecutionFailed, StoreUnavailable
 from core.eventstore.memory import MemoryStore
 from tests.core.domain.reclaim.scripted_cluster import ObservedPod
 from tests.support.node_harness import NodeHarness, pool
-from tests.workflows.jobs.archive.test_archive import ArchiveJobHarness as ArchiveStage
+from tests.workflows.jobs.archive.test_archive import ArchiveJobHarness
 from tests.workflows.jobs.node_drain.drain_harness import DrainHarness, ScriptedCluster
-from tests.workflows.jobs.provider.binding_harness import BindingHarness, town
+from tests.workflows.jobs.provider.binding_harness import BindingHarness, open_node
 from tests.workflows.jobs.provider.fake_provider import FakeProvider, Fault
 from tests.workflows.jobs.quarantine import test_probe as quarantine
 from tests.workflows.jobs.reclaim.reclaim_job_harness import ReclaimJobHarness
-from tests.workflows.jobs.retirement.retirement_harness import RetirementHarness as RetirementStage
-from tests.workflows.jobs.retirement.retirement_harness import blue, red
+from tests.workflows.jobs.retirement.retirement_harness import RetirementHarness, blue, red
 from tests.workflows.testing.sample import REGISTRY, Basket, Doubling, Failing, Parent, Poisoned
 from tests.workflows.testing.sample import Sleeper as SleeperWorkflow
 from workflows.api.definitions import workflow_definition
@@ -83,7 +82,7 @@ async def samples(write: Write) -> None:
 
 async def bindings(write: Write) -> None:
     """The network provider's: bound, given back, not bound."""
-    node = await town()
+    node = await open_node()
     async with FakeProvider() as provider:
         harness = BindingHarness(provider, node)
         await harness.env.open()
@@ -112,9 +111,9 @@ async def archive(write: Write) -> None:
         tempfile.TemporaryDirectory() as directory,
     ):
         async with NodeHarness(MemoryStore()) as node:
-            harness = ArchiveStage(node, Path(directory))
+            harness = ArchiveJobHarness(node, Path(directory))
             await node.apply(*(pool(f"p{n}", f"10.6.{n}.1") for n in range(3)))
-            handle = await harness.begin()
+            handle = await harness.start()
             await harness.environment.advance(200)
             await handle.cancel()
             await write("jobs/archive-log", handle)
@@ -146,11 +145,11 @@ async def schedules(write: Write) -> None:
 async def drains(write: Write) -> None:
     """A node whose last Pod stays for a while, and one that waits for it."""
     cluster = ScriptedCluster(a=["shop/a", "shop/firm"], b=["shop/b"])
-    cluster.firm = {"shop/firm"}
+    cluster.not_evictable = {"shop/firm"}
     harness = DrainHarness(cluster)
-    handle = await harness.begin()
+    handle = await harness.start()
     await harness.environment.advance(30)
-    cluster.firm = set()
+    cluster.not_evictable = set()
     await handle.signal("settings", DrainSettings(2))
     await harness.environment.advance(60)
     await handle.cancel("enough")
@@ -163,11 +162,11 @@ async def quarantines(write: Write) -> None:
     async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("main", "10.6.0.10-10.6.0.20")._replace(gateway="10.6.0.1"))
         harness = quarantine.ProbeJobHarness(node)
-        await harness.aside()
+        await harness.quarantine()
         prober = quarantine.ScriptedProber(
             quarantine.SILENT, quarantine.ANSWERED, quarantine.SILENT
         )
-        handle = await harness.begin(prober)
+        handle = await harness.start(prober)
         await handle.signal("look")
         await handle.result()
         await write("jobs/quarantine-probe", handle)
@@ -177,14 +176,14 @@ async def quarantines(write: Write) -> None:
 async def retirements(write: Write) -> None:
     """Pools and subnets, to the end and cancelled."""
 
-    async def pool_cancelled(harness: RetirementStage) -> TimeSkippingHandle:
+    async def pool_cancelled(harness: RetirementHarness) -> TimeSkippingHandle:
         await harness.node.apply(blue())
         await harness.pods("web-0")
         handle = await harness.retire("blue")
         await handle.cancel("changed our minds")
         return handle
 
-    async def pool_overdue(harness: RetirementStage) -> TimeSkippingHandle:
+    async def pool_overdue(harness: RetirementHarness) -> TimeSkippingHandle:
         await harness.node.apply(blue())
         await harness.pods("web-0")
         handle = await harness.retire("blue", RetirementRequest("blue", 90.0, "wait", "orbctl/ann"))
@@ -192,14 +191,14 @@ async def retirements(write: Write) -> None:
         await harness.end("web-0")
         return handle
 
-    async def subnet(harness: RetirementStage) -> TimeSkippingHandle:
+    async def subnet(harness: RetirementHarness) -> TimeSkippingHandle:
         await harness.subnet(blue(), red())
         await harness.pods("web-0")
         handle = await harness.retire_subnet()
         await harness.end("web-0")
         return handle
 
-    async def subnet_cancelled(harness: RetirementStage) -> TimeSkippingHandle:
+    async def subnet_cancelled(harness: RetirementHarness) -> TimeSkippingHandle:
         await harness.subnet(blue(), red())
         await harness.pods("web-0")
         handle = await harness.retire_subnet()
@@ -212,7 +211,7 @@ async def retirements(write: Write) -> None:
         "subnet-retirement": subnet,
         "subnet-retirement-cancelled": subnet_cancelled,
     }.items():
-        harness = RetirementStage()
+        harness = RetirementHarness()
         await harness.node.__aenter__()
         await harness.environment.open()
         await write(f"jobs/{name}", await play(harness))
@@ -225,34 +224,34 @@ async def reclaims(write: Write) -> None:
     await _pod(write, "pod-on-a-lost-node", "delete pod shop/web-0 grace=30s", "61s")
     with patch.object(Releaser, "reclaim", side_effect=StoreUnavailable("etcd is away")):
         await _pod(write, "pod-left-to-the-scan", "delete pod shop/web-0 how=lost", "1m")
-    harness = await _job_stage(ReclaimSettings(extra_delay_s=20.0))
-    await _play(harness, "delete pod shop/web-0 grace=30s")
+    harness = await _reclaim_harness(ReclaimSettings(extra_delay_s=20.0))
+    await _change_pod(harness, "delete pod shop/web-0 grace=30s")
     await harness.tick("10s")
-    await _play(harness, "delete pod shop/web-0 how=lost")
+    await _change_pod(harness, "delete pod shop/web-0 how=lost")
     await harness.tick("21s")
-    await write("reclaims/pod-deleted-while-terminating", _web(harness))
+    await write("reclaims/pod-deleted-while-terminating", _execution_of_the_pod(harness))
     await harness.close()
-    harness = await _job_stage(ReclaimSettings())
-    await _play(harness, "delete pod shop/web-0 grace=30s")
+    harness = await _reclaim_harness(ReclaimSettings())
+    await _change_pod(harness, "delete pod shop/web-0 grace=30s")
     await harness.tick("59s")
     harness.observer = harness.new_observer(ahead_s=1.0)
     await harness.take_settings()
     await harness.tick("12s")
-    await write("reclaims/pod-seen-by-another-controller", _web(harness))
+    await write("reclaims/pod-seen-by-another-controller", _execution_of_the_pod(harness))
     await harness.close()
     await _scan(write)
 
 
 async def _pod(write: Write, name: str, line: str, wait: str) -> None:
     """One Pod that ends like this."""
-    harness = await _job_stage(ReclaimSettings())
-    await _play(harness, line)
+    harness = await _reclaim_harness(ReclaimSettings())
+    await _change_pod(harness, line)
     await harness.tick(wait)
-    await write(f"reclaims/{name}", _web(harness))
+    await write(f"reclaims/{name}", _execution_of_the_pod(harness))
     await harness.close()
 
 
-async def _job_stage(settings: ReclaimSettings) -> ReclaimJobHarness:
+async def _reclaim_harness(settings: ReclaimSettings) -> ReclaimJobHarness:
     harness = ReclaimJobHarness(settings)
     await harness.script(CLUSTER)
     await harness.script("pod shop/web-0 uid=1 node=n3")
@@ -260,15 +259,15 @@ async def _job_stage(settings: ReclaimSettings) -> ReclaimJobHarness:
     return harness
 
 
-async def _play(harness: ReclaimJobHarness, line: str) -> None:
+async def _change_pod(harness: ReclaimJobHarness, line: str) -> None:
     last = harness.cluster.pods["shop", "web-0"]
     await harness.script(line)
-    there = harness.cluster.pods.get(("shop", "web-0"))
-    await harness.tell(ObservedPod(there or last, deleted=there is None))
+    current = harness.cluster.pods.get(("shop", "web-0"))
+    await harness.report(ObservedPod(current or last, deleted=current is None))
     await harness.environment.settle()
 
 
-def _web(harness: ReclaimJobHarness) -> TimeSkippingHandle:
+def _execution_of_the_pod(harness: ReclaimJobHarness) -> TimeSkippingHandle:
     return harness.environment.handle("reclaim/shop/web-0/1")
 
 
@@ -279,7 +278,7 @@ async def _scan(write: Write) -> None:
         await harness.script(
             f"pod shop/web-{number} uid={number}\ndelete pod shop/web-{number} how=unseen"
         )
-    await harness.begin(ScanSettings(60, 1.0, 3))
+    await harness.start_scan(ScanSettings(60, 1.0, 3))
     await harness.tick("70s")
     await harness.handle.signal("scan-now")
     await harness.tick("5s")
@@ -304,9 +303,9 @@ async def record(version: int) -> None:
             broken = text.replace('"activity_type": "double"', '"activity_type": "treble"', 1)
             (HERE / "histories/non-deterministic.json").write_text(broken, encoding="utf-8")
 
-    scenes = (samples, bindings, archive, schedules, drains, quarantines, retirements, reclaims)
-    for scene in scenes:
-        await scene(write)
+    recordings = (samples, bindings, archive, schedules, drains, quarantines, retirements, reclaims)
+    for recording in recordings:
+        await recording(write)
 
 
 if __name__ == "__main__":

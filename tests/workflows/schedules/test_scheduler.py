@@ -140,7 +140,7 @@ async def test_a_paused_schedule_acts_when_it_is_triggered_only(env: WorkflowEnv
     assert (await _described(env, handle)).progress.actions == 2
 
 
-async def test_a_failed_action_pauses_a_schedule_that_asks_for_it(
+async def test_a_failed_action_pauses_a_schedule_with_pause_on_failure(
     env: WorkflowEnvironment,
 ) -> None:
     handle = await _create(env, seconds=-1.0, pause_on_failure=True)
@@ -163,7 +163,7 @@ async def test_starts_that_wait_when_a_schedule_is_paused_are_skipped(
     assert (progress.actions, progress.skipped_overlap) == (1, 2)
 
 
-async def test_a_replaced_schedule_shows_what_runs_by_the_id_of_its_start(
+async def test_a_replaced_schedule_lists_a_running_action_by_the_id_of_its_start(
     env: WorkflowEnvironment,
 ) -> None:
     handle = await _create(env, seconds=2.5 * HOUR_S)

@@ -75,7 +75,7 @@ def test_times_are_those_of_all_intervals_and_expressions(
         ScheduleSpec(cron=("* * * * * *",)),
     ],
 )
-def test_a_schedule_with_times_that_cannot_be_is_refused(spec: ScheduleSpec) -> None:
+def test_a_schedule_with_impossible_times_is_rejected(spec: ScheduleSpec) -> None:
     with pytest.raises(BadInput, match="is not valid"):
         check_schedule(_schedule(spec=spec))
 
@@ -137,7 +137,7 @@ def test_starts_that_wait_have_a_limit() -> None:
     assert progress.skipped_overlap == 2_000 - BUFFERED_STARTS_MAX
 
 
-def test_what_was_missed_for_longer_than_the_window_is_not_made_up_for() -> None:
+def test_times_missed_for_longer_than_the_catchup_window_are_not_made_up_for() -> None:
     schedule = _schedule(OverlapPolicy.BUFFER_ALL, window_s=120)
 
     after = take_due("prune", schedule, ScheduleProgress(), 10 * MINUTE_MS, running=0)

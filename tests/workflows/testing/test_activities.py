@@ -91,7 +91,7 @@ async def test_activities_run_at_the_same_time_and_take_skipped_time() -> None:
         assert play.env.now_ms - before == 60_000
 
 
-async def test_the_clock_waits_for_an_activity_that_really_works() -> None:
+async def test_the_clock_does_not_advance_while_an_activity_waits_for_a_thread() -> None:
     async with Play() as play:
         before = play.env.now_ms
 
@@ -102,7 +102,7 @@ async def test_the_clock_waits_for_an_activity_that_really_works() -> None:
         assert play.env.now_ms == before
 
 
-async def test_an_attempt_that_takes_too_long_is_made_again() -> None:
+async def test_an_attempt_that_times_out_is_retried() -> None:
     async with Play() as play:
         before = play.env.now_ms
 
@@ -114,7 +114,7 @@ async def test_an_attempt_that_takes_too_long_is_made_again() -> None:
         assert play.env.now_ms - before == 13_000
 
 
-async def test_silence_ends_an_attempt_and_its_last_words_reach_the_next_one() -> None:
+async def test_a_missing_heartbeat_ends_an_attempt_and_its_details_reach_the_next() -> None:
     async with Play() as play:
 
         async def fall_silent(_: int) -> object:
@@ -132,7 +132,7 @@ async def test_silence_ends_an_attempt_and_its_last_words_reach_the_next_one() -
         assert play.env.now_ms - before == (8 + 3 + 1) * 1000
 
 
-async def test_the_bound_of_all_attempts_is_an_answer() -> None:
+async def test_schedule_to_close_fails_the_activity() -> None:
     async with Play() as play:
 
         async def fail(_: int) -> None:
@@ -142,7 +142,7 @@ async def test_the_bound_of_all_attempts_is_an_answer() -> None:
         assert len(play.numbers) == 4  # at 0, 1, 3 and 7 s; the next one would be at 15 s
 
 
-async def test_who_waits_too_long_for_a_slot_is_told_so() -> None:
+async def test_schedule_to_start_fails_an_activity_that_waits_for_a_slot() -> None:
     async with Play(slots=1) as play:
 
         async def take(number: int) -> int:
@@ -154,7 +154,7 @@ async def test_who_waits_too_long_for_a_slot_is_told_so() -> None:
         assert play.numbers == [0, 1]
 
 
-async def test_the_bound_of_all_attempts_counts_in_the_queue_too() -> None:
+async def test_schedule_to_close_includes_the_wait_for_a_slot() -> None:
     async with Play(slots=1) as play:
 
         async def take(number: int) -> int:
@@ -164,7 +164,7 @@ async def test_the_bound_of_all_attempts_counts_in_the_queue_too() -> None:
         assert await play.run(take, 2, schedule_to_close_s=10.5) == ["0", "ScheduleToClose"]
 
 
-async def test_a_cancelled_execution_never_starts_what_waits_for_a_slot() -> None:
+async def test_a_cancelled_execution_starts_no_activity_that_waits_for_a_slot() -> None:
     async with Play(slots=1) as play:
         stopped: list[int] = []
 
@@ -183,7 +183,7 @@ async def test_a_cancelled_execution_never_starts_what_waits_for_a_slot() -> Non
         assert stopped == play.numbers == [0]
 
 
-async def test_retry_makes_the_attempts_of_a_paused_execution_anew() -> None:
+async def test_a_retry_restarts_the_attempts_of_a_paused_execution() -> None:
     async with Play() as play:
         outage = [True]
 
@@ -203,7 +203,7 @@ async def test_retry_makes_the_attempts_of_a_paused_execution_anew() -> None:
         assert play.numbers == [0, 1, 1, 1]
 
 
-async def test_a_paused_execution_that_is_cancelled_hears_that_its_activity_failed() -> None:
+async def test_a_cancelled_pause_raises_the_failure_of_the_activity() -> None:
     async with Play() as play:
 
         async def fragile(_: int) -> int:

@@ -53,7 +53,7 @@ async def test_retries_wait_in_skipped_time_and_leave_one_start_in_the_history(
     assert (await env.handle("workflow").event_types()).count("ActivityTaskStarted") == 1
 
 
-async def test_after_the_last_attempt_the_execution_is_paused_until_somebody_says_retry() -> None:
+async def test_after_the_last_attempt_the_execution_is_paused_until_a_retry() -> None:
     outage = [True]
 
     @activity.defn(name="fail")
@@ -99,7 +99,7 @@ async def test_signals_queries_and_updates_reach_a_running_workflow(
     assert await handle.query("count") == 1
 
 
-async def test_a_refused_update_leaves_no_trace(env: WorkflowEnvironment) -> None:
+async def test_a_rejected_update_is_not_recorded(env: WorkflowEnvironment) -> None:
     handle = await env.start(Basket)
     with pytest.raises(CallRejected, match="no plum here"):
         await handle.update("take", "plum")
@@ -109,7 +109,7 @@ async def test_a_refused_update_leaves_no_trace(env: WorkflowEnvironment) -> Non
     assert not [name for name in await handle.event_types() if "Update" in name]
 
 
-async def test_a_query_that_asks_for_something_is_refused_and_changes_nothing(
+async def test_a_query_that_issues_a_command_is_rejected_and_changes_nothing(
     env: WorkflowEnvironment,
 ) -> None:
     handle = await env.start(Basket)
@@ -168,7 +168,7 @@ async def test_a_cancelled_workflow_cleans_up_and_ends_cancelled(env: WorkflowEn
     assert "ActivityTaskCompleted" in await handle.event_types()
 
 
-async def test_a_terminated_workflow_is_not_asked(env: WorkflowEnvironment) -> None:
+async def test_terminating_a_workflow_runs_no_code(env: WorkflowEnvironment) -> None:
     handle = await env.start(Sleeper)
     await env.settle()
     await handle.terminate("enough")
@@ -178,7 +178,7 @@ async def test_a_terminated_workflow_is_not_asked(env: WorkflowEnvironment) -> N
     assert "ActivityTaskScheduled" not in await handle.event_types()
 
 
-async def test_continue_as_new_goes_on_under_the_same_id(env: WorkflowEnvironment) -> None:
+async def test_continue_as_new_keeps_the_workflow_id(env: WorkflowEnvironment) -> None:
     continued_run_id = await env.execute(Counting, 2)
 
     runs = await env.runs("workflow")
@@ -197,11 +197,13 @@ async def test_workflows_signal_and_cancel_each_other(env: WorkflowEnvironment) 
     assert await sleeper.status() is ExecutionStatus.CANCELED
 
 
-async def test_a_signal_to_nobody_is_a_failure_with_a_type(env: WorkflowEnvironment) -> None:
+async def test_a_signal_to_an_unknown_execution_is_a_failure_with_a_type(
+    env: WorkflowEnvironment,
+) -> None:
     assert await env.execute(Courier, "nobody") == "NoSuchExecution"
 
 
-async def test_advance_lets_a_given_time_go_by(env: WorkflowEnvironment) -> None:
+async def test_advance_skips_the_given_time(env: WorkflowEnvironment) -> None:
     handle = await env.start(Sleeper)
     await env.advance(86_399)
     assert await handle.status() is ExecutionStatus.RUNNING
@@ -210,7 +212,9 @@ async def test_advance_lets_a_given_time_go_by(env: WorkflowEnvironment) -> None
     assert await handle.result() == "slept"
 
 
-async def test_waiting_for_what_never_comes_says_so(env: WorkflowEnvironment) -> None:
+async def test_run_until_raises_stuck_error_for_a_condition_that_never_holds(
+    env: WorkflowEnvironment,
+) -> None:
     await env.start("Basket")
     with pytest.raises(StuckError, match="no execution is open"):
         await env.run_until(lambda: False)

@@ -19,7 +19,7 @@ async def test_an_execution_runs_its_activities_and_returns(engine: EngineHarnes
     assert (await engine.head("one")).status is ExecutionStatus.COMPLETED
 
 
-async def test_an_execution_waits_for_a_worker_to_come(engine: EngineHarness) -> None:
+async def test_an_execution_starts_when_a_worker_starts(engine: EngineHarness) -> None:
     handle = await engine.client.start(Chain, ["a"], id="early")
     await engine.worker()
 
@@ -37,7 +37,7 @@ async def test_an_id_of_an_open_execution_is_taken(engine: EngineHarness) -> Non
 
 
 @pytest.mark.parametrize("policy", list(IdReusePolicy))
-async def test_an_id_of_an_open_execution_is_taken_whatever_may_be_used_again(
+async def test_an_id_of_an_open_execution_is_taken_under_every_reuse_policy(
     engine: EngineHarness, policy: IdReusePolicy
 ) -> None:
     first = await engine.client.start(Basket, id="one")
@@ -74,7 +74,7 @@ async def test_a_completed_id_may_be_used_again_by_default(engine: EngineHarness
     assert [await engine.run(Chain, ["a"]) for _ in range(2)] == [["A"], ["A"]]
 
 
-async def test_a_completed_id_is_refused_when_only_failed_ones_may_return(
+async def test_a_completed_id_is_rejected_by_allow_duplicate_failed_only(
     engine: EngineHarness,
 ) -> None:
     await engine.worker()
@@ -85,7 +85,9 @@ async def test_a_completed_id_is_refused_when_only_failed_ones_may_return(
         await engine.client.start(Chain, ["b"], id="one", options=policy)
 
 
-async def test_a_terminated_id_returns_when_only_failed_ones_may(engine: EngineHarness) -> None:
+async def test_a_terminated_id_is_reused_with_allow_duplicate_failed_only(
+    engine: EngineHarness,
+) -> None:
     await engine.worker()
     first = await engine.client.start(Basket, id="one")
     await first.terminate("enough")
@@ -97,7 +99,7 @@ async def test_a_terminated_id_returns_when_only_failed_ones_may(engine: EngineH
     assert await within(again.result()) == ["B"]
 
 
-async def test_an_id_used_once_is_refused_for_ever_if_asked(engine: EngineHarness) -> None:
+async def test_a_used_id_is_rejected_by_reject_duplicate(engine: EngineHarness) -> None:
     await engine.worker()
     policy = StartOptions(reuse=IdReusePolicy.REJECT_DUPLICATE)
     first = await engine.client.start(Chain, ["a"], id="one", options=policy)
@@ -107,7 +109,7 @@ async def test_an_id_used_once_is_refused_for_ever_if_asked(engine: EngineHarnes
         await engine.client.start(Chain, ["a"], id="one", options=policy)
 
 
-async def test_ids_may_hold_slashes_without_meeting_each_other(engine: EngineHarness) -> None:
+async def test_ids_with_slashes_do_not_mix_up_their_executions(engine: EngineHarness) -> None:
     await engine.worker()
     for name in ("a", "a/b", "a/b/c"):
         assert await engine.run(Chain, [name], id=name) == [name.upper()]
@@ -120,7 +122,7 @@ async def test_an_empty_id_is_refused(engine: EngineHarness) -> None:
         await engine.client.start(Chain, ["a"], id="")
 
 
-async def test_waiting_for_nobody_is_an_error(engine: EngineHarness) -> None:
+async def test_waiting_for_an_unknown_execution_raises_not_found(engine: EngineHarness) -> None:
     with pytest.raises(ExecutionNotFound):
         await engine.client.result("nobody")
 
@@ -143,7 +145,7 @@ async def test_a_run_continues_as_new_with_the_same_id(engine: EngineHarness) ->
     assert sum(head.status is ExecutionStatus.CONTINUED_AS_NEW for head in runs) == 3
 
 
-async def test_a_run_ends_when_its_time_is_over(engine: EngineHarness) -> None:
+async def test_a_run_times_out_after_its_run_timeout(engine: EngineHarness) -> None:
     await engine.worker()
     handle = await engine.client.start(Sleeper, id="one", options=StartOptions(run_timeout_s=0.05))
 

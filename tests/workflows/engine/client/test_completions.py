@@ -52,7 +52,7 @@ class ForgetfulStore(MemoryStore):
             yield batch
 
 
-async def test_a_run_that_ends_while_the_watch_begins_anew_is_heard_of() -> None:
+async def test_a_run_that_closes_while_the_watch_restarts_is_reported() -> None:
     store = ForgetfulStore()
     completions = Completions(store, KEYS)
 
@@ -100,7 +100,7 @@ async def _opened(store: MemoryStore) -> int:
     ).revision
 
 
-async def test_the_end_of_a_run_that_began_after_what_the_watch_has_told_is_not_looked_up() -> None:
+async def test_a_run_that_started_after_the_watched_revision_is_not_read() -> None:
     store = CountingStore()
     completions = Completions(store, KEYS)
     first = await _closed(store, "1" * 32)
@@ -118,7 +118,7 @@ async def test_the_end_of_a_run_that_began_after_what_the_watch_has_told_is_not_
     await store.close()
 
 
-async def test_an_end_before_the_wait_is_found_however_far_the_watch_has_come() -> None:
+async def test_a_run_that_closed_before_the_wait_is_found_at_any_watched_revision() -> None:
     for is_held_up in (False, True):
         store = CountingStore()
         completions = Completions(store, KEYS)

@@ -82,7 +82,7 @@ async def test_the_code_reads_the_memo_of_its_start() -> None:
         assert await env.call(handle.result()) == "Ann"
 
 
-async def test_a_paused_execution_records_what_comes_and_goes_on_after_it() -> None:
+async def test_a_paused_execution_records_messages_and_continues_with_them() -> None:
     async with WorkflowEnvironment(REGISTRY, replays=True) as env:
         order = await env.start(Order)
         await env.settle()
@@ -141,6 +141,6 @@ async def test_pages_have_every_execution_once_the_newest_first() -> None:
 
 
 @pytest.mark.parametrize("text", ["one", "1", "/run", "one/run"])
-async def test_a_page_begins_where_one_has_ended(engine: EngineHarness, text: str) -> None:
+async def test_a_page_begins_where_the_previous_one_ended(engine: EngineHarness, text: str) -> None:
     with pytest.raises(BadInput, match="is not a valid page token"):
         await engine.visibility.page(after=text)

@@ -36,7 +36,7 @@ class Greeting:
 REGISTRY = Registry([Greeting])
 
 
-async def test_another_worker_acts_for_the_schedules_of_one_that_has_stopped(
+async def test_another_worker_takes_over_the_schedules_of_a_stopped_one(
     engine: EngineHarness,
 ) -> None:
     schedules = Schedules(engine.client)

@@ -50,7 +50,7 @@ async def _started(engine: EngineHarness) -> WorkflowHandle:
     return await engine.client.start(Approval, id="one")
 
 
-async def test_a_caller_goes_on_when_its_update_is_accepted(engine: EngineHarness) -> None:
+async def test_start_update_returns_when_the_update_is_accepted(engine: EngineHarness) -> None:
     execution = await _started(engine)
 
     approval = await within(execution.start_update(Approval.approve, "Ann"))
@@ -85,7 +85,7 @@ async def test_an_admitted_update_waits_for_a_worker(engine: EngineHarness) -> N
     assert await within(approval.result()) == "approved by Ann"
 
 
-async def test_a_refused_update_is_told_when_its_acceptance_was_awaited(
+async def test_start_update_raises_for_a_rejected_update(
     engine: EngineHarness,
 ) -> None:
     execution = await _started(engine)
@@ -112,7 +112,7 @@ async def test_another_client_gets_the_result_after_the_first_worker_died(
 ) -> None:
     execution = await _started(engine)
     await within(execution.start_update(Approval.approve, "Ann", update_id="first"))
-    await engine.bury(engine.workers[0])
+    await engine.kill(engine.workers[0])
     await engine.worker(registry=REGISTRY)
     await execution.signal(Approval.open_gate)
 
@@ -130,7 +130,7 @@ async def test_another_client_gets_the_result_after_the_first_worker_died(
 
 
 @pytest.mark.parametrize("update_id", ["", "chosen-by-the-caller"])
-async def test_an_update_of_an_unknown_or_closed_execution_finds_none(
+async def test_an_update_of_an_unknown_or_closed_execution_raises_not_found(
     engine: EngineHarness, update_id: str
 ) -> None:
     with pytest.raises(ExecutionNotFound, match="no open execution"):

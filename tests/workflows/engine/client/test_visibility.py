@@ -79,7 +79,7 @@ def test_a_list_shows_every_execution_and_what_it_waits_for(harness: WorkflowCli
     assert "b did not work" in said
 
 
-def test_a_list_can_be_narrowed(harness: WorkflowCliHarness) -> None:
+def test_a_list_can_be_filtered(harness: WorkflowCliHarness) -> None:
     assert harness.say("list", "--status", "paused", "-o", "name") == (0, "stuck\n")
     for condition in ("mood=sleepy", "mood>=s", "mood<t"):
         assert harness.say("list", "--attribute", condition, "-o", "name") == (0, "asleep\n")
@@ -130,7 +130,7 @@ def test_a_history_as_json_is_a_fixture_for_the_replayer(harness: WorkflowCliHar
     assert json.loads(said)["events"][0]["eventType"] == "WorkflowExecutionStarted"
 
 
-def test_what_a_person_changes_reaches_the_execution(harness: WorkflowCliHarness) -> None:
+def test_orbctl_retries_and_terminates_executions(harness: WorkflowCliHarness) -> None:
     assert harness.say("retry", "stuck", "--reason", "repaired")[0] == 0
     harness.work_until("stuck", ExecutionStatus.COMPLETED)
     assert harness.say("terminate", "asleep", "--reason", "enough")[0] == 0
@@ -206,7 +206,7 @@ async def test_queries_and_updates_print_what_the_code_answers(
     await engine.store.close()
 
 
-def test_nobody_cannot_be_signalled(harness: WorkflowCliHarness) -> None:
+def test_signalling_an_unknown_execution_fails(harness: WorkflowCliHarness) -> None:
     code, said = harness.say("signal", "nobody", "put", "thing")
 
     assert code == 4

@@ -51,7 +51,7 @@ async def test_a_child_whose_id_is_taken_fails_in_the_parent(engine: EngineHarne
         (ParentClosePolicy.ABANDON, ExecutionStatus.RUNNING),
     ],
 )
-async def test_a_child_ends_with_its_parent_as_was_promised(
+async def test_a_child_ends_with_its_parent_by_the_close_policy(
     engine: EngineHarness, policy: ParentClosePolicy, status: ExecutionStatus
 ) -> None:
     await engine.worker()
@@ -61,7 +61,7 @@ async def test_a_child_ends_with_its_parent_as_was_promised(
 
 
 @pytest.mark.parametrize("policy", [ParentClosePolicy.TERMINATE, ParentClosePolicy.REQUEST_CANCEL])
-async def test_whoever_has_the_id_that_a_child_wanted_does_not_end_with_the_parent(
+async def test_an_execution_with_the_id_of_a_failed_child_does_not_end_with_the_parent(
     engine: EngineHarness, policy: ParentClosePolicy
 ) -> None:
     await engine.worker()
@@ -73,7 +73,7 @@ async def test_whoever_has_the_id_that_a_child_wanted_does_not_end_with_the_pare
     assert await within(basket.result()) == ["thing"]
 
 
-async def test_a_child_that_never_told_of_its_start_ends_with_its_parent(
+async def test_a_child_whose_start_was_not_reported_ends_with_its_parent(
     engine: EngineHarness,
 ) -> None:
     await engine.worker()
@@ -86,7 +86,7 @@ async def test_a_child_that_never_told_of_its_start_ends_with_its_parent(
     assert await eventually(ended) == [ExecutionStatus.TERMINATED]
 
 
-async def test_a_child_of_an_earlier_run_is_not_taken_for_one_of_the_present_run(
+async def test_events_of_a_child_of_an_earlier_run_are_ignored(
     engine: EngineHarness,
 ) -> None:
     await engine.worker()
@@ -106,7 +106,7 @@ async def _has(engine: EngineHarness, handle: WorkflowHandle, child: str) -> boo
     return any(one.workflow_id == child and one.run_id for one in found)
 
 
-async def test_a_run_that_was_reset_hears_of_the_children_it_still_waits_for(
+async def test_a_reset_run_gets_the_events_of_its_pending_children(
     engine: EngineHarness,
 ) -> None:
     await engine.worker()
@@ -120,7 +120,7 @@ async def test_a_run_that_was_reset_hears_of_the_children_it_still_waits_for(
     assert await within(engine.client.result("parent", new_run)) == ["thing"]
 
 
-async def test_a_reset_does_everything_after_a_point_again(engine: EngineHarness) -> None:
+async def test_a_reset_executes_everything_after_the_point_again(engine: EngineHarness) -> None:
     await engine.worker()
     handle = await engine.client.start(Chain, ["a", "b"], id="one")
     await within(handle.result())
@@ -148,7 +148,7 @@ async def test_a_reset_ends_the_open_run_and_keeps_later_signals(engine: EngineH
     assert (await engine.head("one", handle.run_id)).status is ExecutionStatus.TERMINATED
 
 
-async def test_a_run_that_was_reset_has_the_activities_it_waits_for_done_again(
+async def test_a_reset_run_starts_its_pending_activities_again(
     engine: EngineHarness,
 ) -> None:
     await engine.worker()
@@ -195,7 +195,7 @@ async def test_closed_executions_leave_the_store_and_stay_readable(
     assert events[-1].event_type == "WorkflowExecutionCompleted"
 
 
-async def test_a_history_that_nobody_can_read_keeps_no_other_from_the_archive(
+async def test_an_unreadable_history_does_not_stop_the_archiving_of_others(
     engine: EngineHarness, tmp_path: Path
 ) -> None:
     worker = await engine.worker()

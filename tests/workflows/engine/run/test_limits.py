@@ -46,7 +46,7 @@ async def test_a_history_that_has_too_many_bytes_pauses_the_execution_by_name(
     assert "HISTORY_BYTES_MAX is 4000" in head.reason
 
 
-async def test_updates_that_are_on_their_way_are_bounded(engine: EngineHarness) -> None:
+async def test_updates_in_flight_are_limited(engine: EngineHarness) -> None:
     await engine.worker()
     basket = await engine.client.start(Basket, id="one")
     brooding = [asyncio.ensure_future(basket.update("brood")) for _ in range(10)]
@@ -62,7 +62,7 @@ async def test_updates_that_are_on_their_way_are_bounded(engine: EngineHarness) 
     await asyncio.gather(*brooding, return_exceptions=True)
 
 
-async def test_a_run_that_has_all_the_updates_it_may_have_refuses_more(
+async def test_a_run_rejects_updates_beyond_its_limit(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "UPDATES_MAX", 1)
@@ -77,7 +77,7 @@ async def test_a_run_that_has_all_the_updates_it_may_have_refuses_more(
     assert await within(basket.result()) == []
 
 
-async def test_a_run_that_has_all_the_signals_it_may_have_refuses_more(
+async def test_a_run_rejects_signals_beyond_its_limit(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.engine.client.client_calls.SIGNALS_MAX", 1)
@@ -93,7 +93,7 @@ async def test_a_run_that_has_all_the_signals_it_may_have_refuses_more(
         await engine.client.signal_with_start(Basket, id="one", signal="close")
 
 
-async def test_a_workflow_that_signals_too_often_is_refused(
+async def test_a_workflow_with_too_many_signals_to_another_is_rejected(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.engine.run.received_events.SIGNALS_MAX", 1)
@@ -105,7 +105,7 @@ async def test_a_workflow_that_signals_too_often_is_refused(
     assert (await engine.head("basket")).signals == 1
 
 
-def test_updates_whose_transaction_was_lost_are_asked_again() -> None:
+def test_updates_are_validated_again_after_a_lost_transaction() -> None:
     keys = WorkflowKeys(Keys("test"))
     letters = [
         InboxMessage(b"", str(n), 1, Update(str(n), "take", lease=1))
@@ -121,7 +121,7 @@ def test_updates_whose_transaction_was_lost_are_asked_again() -> None:
     assert len(asked[0]) == limits.UPDATES_IN_FLIGHT_MAX
 
 
-async def test_an_id_that_is_too_long_or_no_text_is_refused(engine: EngineHarness) -> None:
+async def test_an_id_that_is_too_long_or_not_printable_is_rejected(engine: EngineHarness) -> None:
     for wrong in ("x" * (limits.ID_BYTES_MAX + 1), "", "line\nfeed"):
         with pytest.raises(BadInput, match="is not a valid workflow id"):
             await engine.client.start(Basket, id=wrong)
@@ -137,7 +137,7 @@ async def test_the_id_of_a_child_has_the_same_limit_as_any_other(engine: EngineH
         await engine.until_status(str(number), ExecutionStatus.TERMINATED)
 
 
-async def test_taking_the_place_of_a_run_that_nothing_ends_has_a_deadline(
+async def test_replacing_a_run_that_does_not_end_has_a_deadline(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.engine.client.client_calls.TERMINATE_S_MAX", 0.05)
@@ -148,7 +148,7 @@ async def test_taking_the_place_of_a_run_that_nothing_ends_has_a_deadline(
         await within(engine.client.start(Sleeper, id="one", options=options))
 
 
-async def test_messages_that_no_worker_takes_are_bounded(engine: EngineHarness) -> None:
+async def test_messages_without_a_worker_are_limited(engine: EngineHarness) -> None:
     handle = await engine.client.start(Basket, id="one")
     keys, message = engine.client.keys, encode_message(Signal("put", ("thing",)))
     for batch in range(INBOX_MESSAGES_MAX // 100):
@@ -164,7 +164,7 @@ async def test_messages_that_no_worker_takes_are_bounded(engine: EngineHarness) 
     await engine.store.commit([], [Delete(*keys.inbox_of("one"))])
 
 
-def test_cancelled_alarms_leave_the_heap() -> None:
+def test_cancelled_deadlines_are_removed_from_the_heap() -> None:
     alarms = Deadlines(SystemClock())
     kept = alarms.after(60, lambda: None)
     for _ in range(100 * CANCELLED_MIN):

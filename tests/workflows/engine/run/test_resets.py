@@ -76,7 +76,7 @@ async def test_a_reset_is_tried_again_after_a_lost_race(engine: EngineHarness) -
     assert await _reset(engine, races=2) == 0
 
 
-async def test_a_reset_that_cannot_be_done_is_taken_out_of_the_inbox(engine: EngineHarness) -> None:
+async def test_an_impossible_reset_is_removed_from_the_inbox(engine: EngineHarness) -> None:
     await engine.worker()
     handle = await engine.client.start(Basket, id="one")
     assert await within(handle.query("count")) == 0

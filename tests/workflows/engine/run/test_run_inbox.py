@@ -23,7 +23,7 @@ async def test_signals_arrive_in_the_order_in_which_they_were_sent(engine: Engin
     assert await within(handle.result()) == [f"thing-{number}" for number in range(10)]
 
 
-async def test_many_senders_at_once_lose_nothing(engine: EngineHarness) -> None:
+async def test_no_signal_of_many_concurrent_senders_is_lost(engine: EngineHarness) -> None:
     await engine.worker()
     handle = await engine.client.start(Basket, id="one")
     await asyncio.gather(*(handle.signal("put", f"{number}") for number in range(40)))
@@ -33,7 +33,7 @@ async def test_many_senders_at_once_lose_nothing(engine: EngineHarness) -> None:
 
 
 @pytest.mark.parametrize(("count", "size"), [(300, 1), (60, 15_000)])
-async def test_mail_that_no_transaction_could_carry_arrives_whole(
+async def test_messages_beyond_one_transaction_are_all_delivered(
     engine: EngineHarness, count: int, size: int
 ) -> None:
     handle = await engine.client.start(Tally, id="one")
@@ -76,12 +76,12 @@ async def test_a_signal_sent_twice_under_one_request_id_counts_once(engine: Engi
     assert await within(handle.result()) == ["thing"]
 
 
-async def test_a_signal_to_nobody_is_refused(engine: EngineHarness) -> None:
+async def test_a_signal_to_an_unknown_execution_is_rejected(engine: EngineHarness) -> None:
     with pytest.raises(ExecutionNotFound):
         await engine.client.signal("nobody", "put", "thing")
 
 
-async def test_signal_with_start_begins_once_and_signals_every_time(engine: EngineHarness) -> None:
+async def test_signal_with_start_starts_once_and_signals_every_time(engine: EngineHarness) -> None:
     await engine.worker()
     handles = [
         await engine.client.signal_with_start(Basket, id="one", signal="put", signal_args=[word])
@@ -93,14 +93,14 @@ async def test_signal_with_start_begins_once_and_signals_every_time(engine: Engi
     assert await within(handles[0].result()) == ["a", "b"]
 
 
-async def test_the_one_signal_that_began_an_execution_may_end_it(engine: EngineHarness) -> None:
+async def test_the_signal_of_signal_with_start_may_end_the_execution(engine: EngineHarness) -> None:
     await engine.worker()
     handle = await engine.client.signal_with_start(Basket, id="one", signal="close")
 
     assert await within(handle.result()) == []
 
 
-async def test_a_query_sees_what_the_signals_before_it_did(engine: EngineHarness) -> None:
+async def test_a_query_returns_the_state_after_earlier_signals(engine: EngineHarness) -> None:
     await engine.worker()
     handle = await engine.client.start(Basket, id="one")
     await handle.signal("put", "thing")
@@ -128,7 +128,7 @@ async def test_an_unknown_query_is_rejected_with_its_name(engine: EngineHarness)
         await handle.query("weigh")
 
 
-async def test_a_query_that_meets_a_run_as_it_ends_is_answered_by_the_next_one(
+async def test_a_query_during_continue_as_new_is_answered_by_the_next_run(
     engine: EngineHarness,
 ) -> None:
     handle = await engine.client.start(Relay, 2, id="one")
@@ -160,7 +160,7 @@ async def test_an_update_changes_something_and_returns_its_result(engine: Engine
     assert "WorkflowExecutionUpdateCompleted" in await engine.types(handle)
 
 
-async def test_an_update_that_the_validator_refuses_leaves_no_trace(engine: EngineHarness) -> None:
+async def test_an_update_that_the_validator_rejects_is_not_recorded(engine: EngineHarness) -> None:
     await engine.worker()
     handle = await engine.client.start(Basket, id="one")
 
@@ -169,7 +169,7 @@ async def test_an_update_that_the_validator_refuses_leaves_no_trace(engine: Engi
     assert not [name for name in await engine.types(handle) if "Update" in name]
 
 
-async def test_an_update_sent_again_under_its_id_happens_once_and_has_its_result_again(
+async def test_an_update_with_the_same_id_is_executed_once_and_returns_its_result_again(
     engine: EngineHarness,
 ) -> None:
     await engine.worker()
@@ -189,7 +189,7 @@ async def test_an_update_sent_again_under_its_id_happens_once_and_has_its_result
     assert (await engine.types(handle)).count("WorkflowExecutionUpdateAccepted") == 1
 
 
-async def test_an_update_that_its_run_did_not_live_to_complete_is_refused(
+async def test_an_update_that_its_run_did_not_complete_is_rejected(
     engine: EngineHarness,
 ) -> None:
     await engine.worker()
@@ -207,7 +207,7 @@ async def test_an_update_that_its_run_did_not_live_to_complete_is_refused(
         await within(asked)
 
 
-async def test_a_cancelled_execution_tidies_up_before_it_ends(engine: EngineHarness) -> None:
+async def test_a_cancelled_execution_runs_its_cleanup_before_it_ends(engine: EngineHarness) -> None:
     await engine.worker()
     handle = await engine.client.start(Sleeper, id="one")
     await eventually(lambda: _timers(engine))
@@ -223,7 +223,7 @@ async def _timers(engine: EngineHarness) -> bool:
     return bool((await engine.head("one")).timers)
 
 
-async def test_a_terminated_execution_ends_without_being_asked(engine: EngineHarness) -> None:
+async def test_a_terminated_execution_ends_without_running_its_code(engine: EngineHarness) -> None:
     await engine.worker()
     handle = await engine.client.start(Sleeper, id="one")
     await handle.terminate("enough")
@@ -241,7 +241,7 @@ async def test_one_execution_signals_another(engine: EngineHarness) -> None:
     assert await within(basket.result()) == ["parcel"]
 
 
-async def test_a_signal_to_an_execution_that_is_not_there_fails_in_the_code(
+async def test_a_signal_to_an_unknown_execution_raises_in_the_code(
     engine: EngineHarness,
 ) -> None:
     await engine.worker()

@@ -15,7 +15,7 @@ from workflows.engine.run.execution import Execution
 from workflows.interpreter.run import Run
 
 
-async def test_an_execution_that_has_closed_is_gone_without_the_cycle_collector(
+async def test_a_closed_execution_is_freed_without_the_cycle_collector(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: list[weakref.ref[object]] = []
@@ -50,7 +50,7 @@ def _noted(begin: object, made: list[weakref.ref[object]]) -> object:
     return noted
 
 
-def test_a_controller_that_has_begun_keeps_its_modules_from_the_cycle_collector() -> None:
+def test_a_started_controller_freezes_its_modules_for_the_cycle_collector() -> None:
     gc.unfreeze()  # the suite has frozen what its collection made (tests/support/collection.py)
 
     freeze_current_objects()

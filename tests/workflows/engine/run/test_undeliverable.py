@@ -19,7 +19,7 @@ from workflows.engine.store.records import Signal, Start, encode_message
 from workflows.engine.worker import shard
 
 
-async def test_a_message_that_nobody_can_read_stops_nobody(engine: EngineHarness) -> None:
+async def test_an_unreadable_message_does_not_stop_other_executions(engine: EngineHarness) -> None:
     keys = engine.client.keys
     await engine.store.commit([], [Put(keys.inbox("one", new_id(0)), b"from the future")])
     await engine.worker()
@@ -31,7 +31,7 @@ async def test_a_message_that_nobody_can_read_stops_nobody(engine: EngineHarness
     assert await within(handle.result()) == ["thing"]
 
 
-async def test_a_head_that_nobody_can_read_is_left_alone_with_its_mail(
+async def test_an_unreadable_head_and_its_messages_are_not_changed(
     engine: EngineHarness,
 ) -> None:
     keys = engine.client.keys
@@ -47,7 +47,7 @@ async def test_a_head_that_nobody_can_read_is_left_alone_with_its_mail(
     await engine.store.commit([], [Delete(head), Delete(letter)])
 
 
-async def test_mail_to_a_child_that_cannot_begin_is_answered(
+async def test_messages_to_a_child_that_cannot_start_are_answered(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, broken = asyncio.Event(), asyncio.Event()
@@ -87,7 +87,7 @@ class SlowStore(FaultyStore):
         return result
 
 
-async def test_a_question_to_a_run_that_another_one_follows_is_answered(
+async def test_a_query_to_a_run_that_continues_as_new_is_answered(
     engine: EngineHarness,
 ) -> None:
     store = SlowStore(engine.store)

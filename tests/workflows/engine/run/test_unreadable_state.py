@@ -132,13 +132,13 @@ async def _unlisted(worker: Worker) -> None:
 
 
 @pytest.mark.parametrize(("row", "value"), CASES)
-async def test_a_value_that_cannot_be_used_stops_its_execution_until_it_can(
+async def test_an_unusable_value_stops_its_execution_until_it_is_usable(
     engine: EngineHarness, row: Row, value: Callable[[bytes], bytes]
 ) -> None:
     first = await engine.worker()
     handle = await engine.client.start(Companion, id="one")
     await within(engine.activities.begun.wait())
-    await engine.bury(first)
+    await engine.kill(first)
     key = row.key(engine.client.keys, handle)
     whole = (await engine.store.read([Get(key)])).ranges[0].kvs
     await engine.store.commit([], [Put(key, value(whole[0].value if whole else b""))])
@@ -185,7 +185,7 @@ async def test_a_signal_that_comes_while_a_head_is_read_again_is_not_lost(
     first = await engine.worker()
     handle = await engine.client.start(Companion, id="one")
     await within(engine.activities.begun.wait())
-    await engine.bury(first)
+    await engine.kill(first)
     key = engine.client.keys.open("one")
     (whole,) = (await engine.store.read([Get(key)])).ranges[0].kvs
     await engine.store.commit([], [Put(key, b"\xc1dust")])
@@ -208,7 +208,7 @@ async def test_a_signal_that_comes_while_a_head_is_read_again_is_not_lost(
 
 
 @pytest.mark.parametrize("value", [*DUST.values(), _news], ids=[*DUST, "impossible"])
-async def test_a_message_that_cannot_be_used_stays_in_the_inbox_and_is_listed(
+async def test_an_unusable_message_stays_in_the_inbox_and_is_listed(
     engine: EngineHarness, value: Callable[[bytes], bytes]
 ) -> None:
     worker = await engine.worker()
@@ -231,7 +231,9 @@ async def test_a_message_that_cannot_be_used_stays_in_the_inbox_and_is_listed(
 
 
 @pytest.mark.parametrize("key", [b"wake/inbox/zz/one/1", b"wake/inbox/00/\xff", b"wake/owner/zz"])
-async def test_a_key_that_cannot_be_read_stops_nothing(engine: EngineHarness, key: bytes) -> None:
+async def test_an_unreadable_key_does_not_stop_the_worker(
+    engine: EngineHarness, key: bytes
+) -> None:
     whole = engine.client.keys.root + key
     worker = await engine.worker()
     await engine.store.commit([], [Put(whole, b"dust")])
@@ -249,7 +251,7 @@ async def test_a_key_that_cannot_be_read_stops_nothing(engine: EngineHarness, ke
 @pytest.mark.parametrize(
     "value", [*DUST.values(), lambda _: OWNER_RECORD.encode(OwnerRecord("ghost"))]
 )
-async def test_owners_and_workers_that_no_process_holds_keep_no_shard(
+async def test_owner_and_worker_keys_without_a_lease_are_ignored(
     engine: EngineHarness, value: Callable[[bytes], bytes]
 ) -> None:
     keys = engine.client.keys
@@ -272,7 +274,7 @@ async def test_an_owner_that_is_overwritten_is_taken_over(engine: EngineHarness)
     await _unlisted(worker)
 
 
-async def test_a_fence_that_is_overwritten_ends_the_session_and_no_more(
+async def test_an_overwritten_fence_ends_only_the_session(
     engine: EngineHarness,
 ) -> None:
     worker = await engine.worker()

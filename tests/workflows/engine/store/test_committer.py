@@ -20,7 +20,7 @@ async def committer(store: KeyValueStore) -> Committer:
     return Committer(store, await open_session(store, WorkflowKeys(Keys("test")), "worker-1"))
 
 
-async def test_closing_waits_for_what_is_queued() -> None:
+async def test_closing_a_committer_waits_for_queued_proposals() -> None:
     store = MemoryStore()
     desk = await committer(store)
     answer = desk.propose([Absent(b"/a")], [Put(b"/a", b"1")])
@@ -40,7 +40,7 @@ async def test_an_abandoned_committer_can_still_be_closed_before_its_first_trans
         answer.result()
 
 
-async def test_a_session_lost_while_the_store_is_away_ends_the_waiting() -> None:
+async def test_a_session_that_is_lost_during_an_outage_fails_waiting_proposals() -> None:
     store = FaultyStore(MemoryStore())
     session = await open_session(store, WorkflowKeys(Keys("test")), "worker-1")
     desk = Committer(store, session)

@@ -44,7 +44,7 @@ async def test_after_the_last_attempt_the_execution_is_paused_with_its_reason(
     assert head.paused_activity == 1
 
 
-async def test_a_paused_execution_goes_on_after_retry(engine: EngineHarness) -> None:
+async def test_a_paused_execution_continues_after_a_retry(engine: EngineHarness) -> None:
     engine.activities.failures_left = 3
     await engine.worker()
     handle = await engine.client.start(Chain, ["a", "b"], id="one")
@@ -81,7 +81,7 @@ async def test_after_the_last_attempt_the_failure_reaches_the_code(engine: Engin
     assert failing.calls == ["book", "pay", "pay", "undo"]
 
 
-async def test_a_paused_execution_that_is_cancelled_goes_on_to_compensate(
+async def test_cancelling_a_paused_execution_runs_its_compensation(
     engine: EngineHarness,
 ) -> None:
     failing = Failing()
@@ -97,7 +97,7 @@ async def test_a_paused_execution_that_is_cancelled_goes_on_to_compensate(
     assert types.count("ActivityTaskFailed") == 1
 
 
-async def test_a_pause_that_a_cancellation_ends_survives_its_worker(engine: EngineHarness) -> None:
+async def test_a_cancelled_pause_continues_after_a_takeover(engine: EngineHarness) -> None:
     failing = Failing()
     first = await engine.worker(registry=_saga(failing))
     handle = await engine.client.start(Saga, True, id="one")
@@ -122,7 +122,7 @@ async def test_a_signal_reaches_a_paused_execution(engine: EngineHarness) -> Non
     assert await eventually(recorded)
 
 
-def test_policies_from_before_there_was_a_choice_pause() -> None:
+def test_retry_policies_of_older_events_pause_after_the_last_attempt() -> None:
     old = RetryPolicy(maximum_attempts=3)
 
     assert old.pauses
@@ -148,7 +148,7 @@ async def test_only_a_paused_execution_can_be_retried(engine: EngineHarness) -> 
         await engine.client.retry("one")
 
 
-async def test_an_attempt_that_takes_too_long_is_tried_again_until_all_time_is_over(
+async def test_an_attempt_that_times_out_is_retried_until_schedule_to_close(
     engine: EngineHarness,
 ) -> None:
     await engine.worker()
@@ -157,7 +157,7 @@ async def test_an_attempt_that_takes_too_long_is_tried_again_until_all_time_is_o
     assert len(engine.activities.calls) > 1
 
 
-async def test_a_silent_attempt_is_given_up_and_its_details_reach_the_next(
+async def test_an_attempt_without_heartbeats_times_out_and_its_details_reach_the_next(
     engine: EngineHarness,
 ) -> None:
     await engine.worker()
@@ -177,7 +177,7 @@ async def test_a_cancelled_execution_stops_its_activity(engine: EngineHarness) -
     assert events.index("ActivityTaskCancelRequested") < events.index("ActivityTaskCanceled")
 
 
-async def test_an_activity_that_was_to_stop_when_its_worker_died_is_not_begun_again(
+async def test_a_cancelled_activity_is_not_started_again_after_a_takeover(
     engine: EngineHarness,
 ) -> None:
     heard = asyncio.Event()
@@ -198,14 +198,14 @@ async def test_an_activity_that_was_to_stop_when_its_worker_died_is_not_begun_ag
     await within(engine.activities.begun.wait())
     await handle.cancel()
     await within(heard.wait())
-    await engine.bury(worker)
+    await engine.kill(worker)
     await engine.worker(registry=both)
 
     await engine.until_status("one", ExecutionStatus.CANCELED)
     assert engine.activities.calls == ["deaf"]
 
 
-async def test_an_activity_that_cancels_itself_has_failed_like_any_other(
+async def test_an_activity_that_raises_cancelled_error_itself_has_failed(
     engine: EngineHarness,
 ) -> None:
     @activity.defn()
@@ -220,7 +220,7 @@ async def test_an_activity_that_cancels_itself_has_failed_like_any_other(
     assert await engine.run(Waiting, "odd", [20, 0, 0, 0]) == "even"
 
 
-async def test_an_attempt_that_goes_on_after_its_time_speaks_for_no_other(
+async def test_a_heartbeat_of_a_timed_out_attempt_does_not_count_for_the_next(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(activities, "STOP_S_MAX", 0.01)
@@ -249,7 +249,7 @@ async def test_an_attempt_that_goes_on_after_its_time_speaks_for_no_other(
     assert "told to stop" in await engine.run(Waiting, "ghost", [0.3, 0, 0, 0])
 
 
-async def test_a_retry_counts_the_time_anew_whoever_goes_on_with_it(engine: EngineHarness) -> None:
+async def test_a_retry_restarts_the_timeouts_also_after_a_takeover(engine: EngineHarness) -> None:
     clock = JumpingClock()
     first = await engine.worker(clock=clock)
     engine.activities.failures_left = 2
@@ -258,14 +258,16 @@ async def test_a_retry_counts_the_time_anew_whoever_goes_on_with_it(engine: Engi
     clock.offset_ms = 3_600_000
     await engine.client.retry("one")
     await within(engine.activities.begun.wait())
-    await engine.bury(first)
+    await engine.kill(first)
     engine.activities.gate.set()
     await engine.worker(clock=clock)
 
     assert await within(handle.result()) == "waited"
 
 
-async def test_a_result_that_is_too_large_fails_the_activity_by_name(engine: EngineHarness) -> None:
+async def test_an_argument_beyond_the_payload_limit_is_rejected_by_the_client(
+    engine: EngineHarness,
+) -> None:
     await engine.worker()
     await engine.client.start(Greedy, PAYLOAD_ERROR_BYTES - 100, id="fits")
     assert await engine.until_status("fits", ExecutionStatus.COMPLETED)
@@ -274,7 +276,7 @@ async def test_a_result_that_is_too_large_fails_the_activity_by_name(engine: Eng
         await engine.client.start(Chain, ["x" * PAYLOAD_ERROR_BYTES], id="one")
 
 
-async def test_an_argument_that_is_too_large_pauses_the_execution_by_name(
+async def test_an_activity_argument_beyond_the_payload_limit_pauses_the_execution(
     engine: EngineHarness,
 ) -> None:
     await engine.worker()
@@ -284,7 +286,7 @@ async def test_an_argument_that_is_too_large_pauses_the_execution_by_name(
     assert "PAYLOAD_ERROR_BYTES" in head.reason
 
 
-async def test_what_is_large_is_logged_with_the_event_that_carries_it(
+async def test_a_large_payload_is_logged_with_its_event(
     engine: EngineHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     await engine.worker()

@@ -13,7 +13,7 @@ from workflows.engine.worker.ownership import plan
 from workflows.engine.worker.worker import WorkerOptions
 
 
-def test_every_shard_has_a_place_whatever_the_number_of_workers() -> None:
+def test_every_shard_has_one_owner_for_any_number_of_workers() -> None:
     for count in range(1, 24):
         workers = [f"worker-{number}" for number in range(count)]
         owners: dict[int, str] = {}
@@ -23,7 +23,7 @@ def test_every_shard_has_a_place_whatever_the_number_of_workers() -> None:
         assert len(owners) == SHARDS
 
 
-def test_a_worker_with_more_than_its_share_gives_up_the_rest() -> None:
+def test_a_worker_with_more_than_its_share_releases_the_rest() -> None:
     owners = dict.fromkeys(range(SHARDS), "a")
 
     assert len(plan(owners, ["a", "b"], "a").release) == SHARDS // 2
@@ -34,7 +34,7 @@ def test_ids_spread_over_all_shards() -> None:
     assert {shard_of(f"id-{number}") for number in range(1_000)} == set(range(SHARDS))
 
 
-async def test_workers_that_come_and_go_share_all_shards(engine: EngineHarness) -> None:
+async def test_workers_that_start_and_stop_share_all_shards(engine: EngineHarness) -> None:
     first = await engine.worker()
     second = await engine.worker()
 
@@ -51,7 +51,7 @@ async def test_workers_that_come_and_go_share_all_shards(engine: EngineHarness) 
     await eventually(alone)
 
 
-async def test_executions_go_on_while_shards_change_hands(engine: EngineHarness) -> None:
+async def test_executions_continue_while_shards_change_their_owner(engine: EngineHarness) -> None:
     await engine.worker()
     handles = [
         await engine.client.start(Chain, ["a", "b", "c"], 0.01, id=f"one-{number}")
@@ -77,7 +77,7 @@ async def test_a_dead_workers_executions_are_taken_over(engine: EngineHarness) -
     assert await within(basket.result()) == ["thing"]
 
 
-async def test_timers_go_on_with_the_new_owner(engine: EngineHarness) -> None:
+async def test_timers_continue_with_the_new_owner(engine: EngineHarness) -> None:
     dead = await engine.worker()
     handle = await engine.client.start(Sleeper, 0.5, id="sleeper")
 
@@ -85,13 +85,15 @@ async def test_timers_go_on_with_the_new_owner(engine: EngineHarness) -> None:
         return bool((await engine.head("sleeper")).timers)
 
     await eventually(asleep)
-    await engine.bury(dead)
+    await engine.kill(dead)
     await engine.worker()
 
     assert await within(handle.result()) == "slept"
 
 
-async def test_a_cold_execution_remembers_everything(engine: EngineHarness) -> None:
+async def test_an_execution_that_is_not_cached_replays_its_whole_state(
+    engine: EngineHarness,
+) -> None:
     worker = await engine.worker(options=WorkerOptions(cached_runs=1))
     baskets = [await engine.client.start(Basket, id=f"basket-{number}") for number in range(5)]
     for word in ("a", "b"):
@@ -106,7 +108,7 @@ async def test_a_cold_execution_remembers_everything(engine: EngineHarness) -> N
     assert len(worker.term.parts.interpreters.cache) <= 1
 
 
-async def test_a_worker_that_lost_its_shards_begins_anew(engine: EngineHarness) -> None:
+async def test_a_worker_that_lost_its_session_opens_another(engine: EngineHarness) -> None:
     worker = await engine.worker()
     assert worker.term is not None
     await engine.store.revoke_lease(worker.term.session.lease)

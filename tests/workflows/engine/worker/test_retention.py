@@ -29,7 +29,7 @@ def _head(day: int) -> RunHead:
     return RunHead("one", new_id(0), "Chain", ExecutionStatus.COMPLETED, closed_ms=day * DAY_MS + 1)
 
 
-def test_old_days_are_given_up_first_and_step_by_step(tmp_path: Path) -> None:
+def test_old_days_are_deleted_first_in_several_steps(tmp_path: Path) -> None:
     files = ExecutionFiles(tmp_path)
     heads = [_head(day) for day in (1, 1, 1, 2, 3)]
     for head in heads:
@@ -44,7 +44,7 @@ def test_old_days_are_given_up_first_and_step_by_step(tmp_path: Path) -> None:
     assert files.read(heads[-1].run_id) == (heads[-1], [])
 
 
-def test_files_from_before_there_were_days_are_read_and_given_up_too(tmp_path: Path) -> None:
+def test_files_outside_the_folders_of_days_are_read_and_deleted_too(tmp_path: Path) -> None:
     files, head = ExecutionFiles(tmp_path), _head(1)
     files.write(head, [])
     written = next(tmp_path.glob("*/*.zst"))
@@ -80,7 +80,7 @@ class CountingStore(FaultyStore):
         return await super().read(gets, revision=revision)
 
 
-async def test_retiring_costs_what_is_retired_and_lists_nothing(
+async def test_archiving_writes_in_proportion_to_the_runs_and_lists_nothing(
     engine: EngineHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def names(_: LocalFiles) -> list[str]:
@@ -121,7 +121,7 @@ async def test_the_result_of_an_archived_run_comes_from_the_archive(
         await within(handle.result())
 
 
-async def test_a_closed_head_that_cannot_be_read_fails_its_result_and_keeps_no_other(
+async def test_an_unreadable_closed_head_fails_its_own_result_only(
     engine: EngineHarness, tmp_path: Path
 ) -> None:
     await engine.worker()

@@ -47,7 +47,7 @@ class Blocking:
         return "done"
 
 
-async def test_a_blocking_activity_outlives_no_lease_and_is_done_once(
+async def test_a_plain_activity_that_blocks_does_not_cost_the_lease(
     engine: EngineHarness,
 ) -> None:
     blocking = Blocking()
@@ -65,7 +65,7 @@ async def test_a_blocking_activity_outlives_no_lease_and_is_done_once(
     assert (len(blocking.calls), worker.sessions) == (1, 1)
 
 
-async def test_threads_are_bounded_and_one_that_is_late_keeps_its_own(
+async def test_threads_are_limited_and_a_late_one_keeps_its_slot(
     engine: EngineHarness,
 ) -> None:
     blocking = Blocking()
@@ -88,7 +88,7 @@ async def test_threads_are_bounded_and_one_that_is_late_keeps_its_own(
 
 
 @pytest.mark.parametrize("heartbeat_s", [0.0, 5.0])
-async def test_a_plain_activity_hears_of_its_cancellation_by_its_heartbeat(
+async def test_a_plain_activity_gets_its_cancellation_at_its_heartbeat(
     engine: EngineHarness, heartbeat_s: float
 ) -> None:
     blocking = Blocking()

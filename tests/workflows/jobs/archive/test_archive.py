@@ -35,12 +35,12 @@ WRITES_MAX = 16
 
 
 @pytest.fixture(autouse=True)
-def low_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def low_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(activities_module, "needs_sealing", lambda live: live >= 3)
 
 
 class ArchiveJobHarness:
-    """A node, its archive, and the execution on a skipping clock."""
+    """A node, its archive, and the execution of ``ArchiveLog`` on a skipping clock."""
 
     def __init__(
         self, node: NodeHarness, directory: Path, retention: Retention = Retention()
@@ -54,7 +54,7 @@ class ArchiveJobHarness:
             Registry([ArchiveLog, PruneArchive], list(self.activities.all)), replays=True
         )
 
-    async def begin(self) -> TimeSkippingHandle:
+    async def start(self) -> TimeSkippingHandle:
         await self.environment.open()
         handle = await self.environment.start(ArchiveLog, workflow_id=WORKFLOW_ID)
         await self.environment.settle()
@@ -68,29 +68,29 @@ class ArchiveJobHarness:
         return self.environment.now_ms / 1000
 
 
-async def test_a_log_at_its_bound_is_sealed_and_history_reads_on(tmp_path: Path) -> None:
+async def test_a_log_at_its_limit_is_sealed_and_its_history_stays_readable(tmp_path: Path) -> None:
     async with NodeHarness(MemoryStore()) as node:
         harness = ArchiveJobHarness(node, tmp_path)
         await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
-        handle = await harness.begin()
+        handle = await harness.start()
         assert harness.activities.sealed_segments == 0
-        held = await node.add(pod("web-0"))
+        added = await node.add(pod("web-0"))
         await node.delete(pod("web-0"))
         await harness.environment.advance(PAUSE_S_MAX)
-        (address,) = addresses(held)
-        found = await history(
+        (address,) = addresses(added)
+        address_history = await history(
             await open_log(node.store, node.keys, harness.files), parse_subject(address)
         )
         status = await handle.query("status")
         await harness.check()
 
     assert (harness.activities.sealed_segments, harness.activities.live_segments) == (3, 0)
-    assert [entry.pod for entry in found.entries] == ["web-0"]
+    assert [entry.pod for entry in address_history.entries] == ["web-0"]
     assert isinstance(status, dict)
     assert (status["seals"], status["segments"], status["live"]) == (1, 3, 0)
 
 
-async def test_a_disk_that_refuses_is_told_and_tried_again(tmp_path: Path) -> None:
+async def test_a_failed_write_to_the_archive_is_in_the_status_and_retried(tmp_path: Path) -> None:
     blocked = tmp_path / "archive"
     blocked.write_text("a file where the directory should be")
     async with NodeHarness(MemoryStore()) as node:
@@ -98,51 +98,51 @@ async def test_a_disk_that_refuses_is_told_and_tried_again(tmp_path: Path) -> No
         await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
         await node.add(pod("web-0"))
         await node.add(pod("web-1"))
-        handle = await harness.begin()
+        handle = await harness.start()
         await harness.environment.advance(1_000)
-        told = await handle.query("status")
+        failed = await handle.query("status")
         blocked.unlink()
         await harness.environment.advance(1_000)
-        healed = await handle.query("status")
+        recovered = await handle.query("status")
         await harness.check()
 
-    assert isinstance(told, dict)
-    assert isinstance(healed, dict)
-    assert str(blocked) in str(told["fault"])
-    assert (healed["fault"], healed["segments"]) == ("", 3)
+    assert isinstance(failed, dict)
+    assert isinstance(recovered, dict)
+    assert str(blocked) in str(failed["fault"])
+    assert (recovered["fault"], recovered["segments"]) == ("", 3)
     assert harness.activities.failures > 1
 
 
-async def test_a_broken_archive_needs_a_person_and_is_told_at_once(tmp_path: Path) -> None:
+async def test_a_corrupt_archive_is_not_retried_and_is_in_the_status(tmp_path: Path) -> None:
     async with NodeHarness(MemoryStore()) as node:
         harness = ArchiveJobHarness(node, tmp_path)
         await node.apply(*(pool(f"p{n}", f"10.6.{n}.1") for n in range(3)))
-        handle = await harness.begin()
+        handle = await harness.start()
         (segments,) = tmp_path.glob("*.segments")
-        whole = segments.read_bytes()
-        segments.write_bytes(whole[:-50] + b"x" * 50)
+        content = segments.read_bytes()
+        segments.write_bytes(content[:-50] + b"x" * 50)
         await node.apply(*(pool(f"q{n}", f"10.6.{n}.2") for n in range(3)))
         await harness.environment.advance(PAUSE_S_MAX)
-        told = await handle.query("status")
-        segments.write_bytes(whole)
+        failed = await handle.query("status")
+        segments.write_bytes(content)
         await harness.environment.advance(PAUSE_S_MAX)
         await harness.check()
 
-    assert isinstance(told, dict)
-    assert segments.name.partition(".")[0] in str(told["fault"])
+    assert isinstance(failed, dict)
+    assert segments.name.partition(".")[0] in str(failed["fault"])
     assert harness.activities.sealed_segments == 6
 
 
-async def test_what_is_too_old_is_given_up_once_an_hour(
+async def test_archive_files_beyond_their_retention_are_deleted_every_hour(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archive, "PAUSE_S_MAX", PRUNE_S / 2)
     async with NodeHarness(MemoryStore()) as node:
         harness = ArchiveJobHarness(node, tmp_path, Retention(age_s=2 * PRUNE_S, bytes_max=0))
-        await harness.begin()
+        await harness.start()
         prunes = await Schedules(harness.environment.client).ensure(SCHEDULE_ID, PRUNES)
-        for round_ in range(3):
-            await node.apply(*(pool(f"p{round_}{n}", f"10.6.{round_}.{n}") for n in range(3)))
+        for hour in range(3):
+            await node.apply(*(pool(f"p{hour}{n}", f"10.6.{hour}.{n}") for n in range(3)))
             await harness.environment.advance(PRUNE_S)
         cursor = (await read_cursor(node.store, node.keys)).cursor
         progress = (await prunes.describe()).progress
@@ -152,14 +152,12 @@ async def test_what_is_too_old_is_given_up_once_an_hour(
     assert (progress.actions, progress.fault) == (3, "")
 
 
-async def test_counts_go_over_into_the_next_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_counts_pass_to_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 40)
     async with NodeHarness(MemoryStore()) as node:
         harness = ArchiveJobHarness(node, tmp_path)
         await node.apply(*(pool(f"p{n}", f"10.6.{n}.1") for n in range(3)))
-        handle = await harness.begin()
+        handle = await harness.start()
         await harness.environment.advance(1_200)
         status = await handle.query("status")
         runs = await harness.environment.runs(WORKFLOW_ID)
@@ -171,7 +169,7 @@ async def test_counts_go_over_into_the_next_run(
     assert status["looks"] >= 20
 
 
-def _made(files: LocalFiles) -> Callable[..., JobHost]:
+def _make_host_with(files: LocalFiles) -> Callable[..., JobHost]:
     def make(store: KeyValueStore, *args: object, **options: object) -> JobHost:
         archive = ArchiveActivities(store, args[0], files)  # type: ignore[arg-type]  # the keys
         sources = JobSources(archive=archive)
@@ -185,9 +183,9 @@ async def _seal_is_done(hosts: JobHostHarness) -> bool:
     return cursor.files > 0
 
 
-async def test_controllers_keep_the_log_short(store: KeyValueStore, tmp_path: Path) -> None:
+async def test_two_controllers_seal_the_log_once(store: KeyValueStore, tmp_path: Path) -> None:
     files = LocalFiles(tmp_path / "archive")
-    async with JobHostHarness(store, _made(files)) as hosts:
+    async with JobHostHarness(store, _make_host_with(files)) as hosts:
         await hosts.node.apply(*(pool(f"p{n}", f"10.6.{n}.1") for n in range(3)))
         await hosts.host("one")
         await hosts.host("two")
@@ -198,7 +196,7 @@ async def test_controllers_keep_the_log_short(store: KeyValueStore, tmp_path: Pa
     assert report.files == 1
 
 
-async def test_prunes_end_with_a_controller_whose_archive_is_off() -> None:
+async def test_a_controller_without_an_archive_deletes_the_prune_schedule() -> None:
     async with JobHostHarness(MemoryStore()) as hosts:
         schedules = Schedules(hosts.client)
         await schedules.create(SCHEDULE_ID, PRUNES)
@@ -215,16 +213,16 @@ async def test_prunes_end_with_a_controller_whose_archive_is_off() -> None:
 
 @pytest.mark.parametrize("moment", Moment, ids=lambda moment: moment.name.lower())
 @pytest.mark.parametrize("at", range(1, WRITES_MAX + 1))
-async def test_a_controller_killed_at_any_write_leaves_the_log_to_the_next_one(
+async def test_the_next_controller_seals_the_log_after_a_kill_at_any_write(
     at: int, moment: Moment, tmp_path: Path
 ) -> None:
     files = LocalFiles(tmp_path)
-    async with JobHostHarness(MemoryStore(), _made(files)) as hosts:
+    async with JobHostHarness(MemoryStore(), _make_host_with(files)) as hosts:
         await hosts.node.apply(*(pool(f"p{n}", f"10.6.{n}.1") for n in range(3)))
         killing = KillingStore(hosts.store, at, moment)
-        await hosts.host("dying", killing)
-        await hosts.bury_if_dead("dying", killing, lambda: hosts.has(WORKFLOW_ID, seals=1))
-        await hosts.host("heir")
+        await hosts.host("killed", killing)
+        await hosts.remove_when_dead("killed", killing, lambda: hosts.has(WORKFLOW_ID, seals=1))
+        await hosts.host("next")
         await hosts.until(lambda: _seal_is_done(hosts))
         report = await verify(hosts.store, hosts.node.keys, files)
 

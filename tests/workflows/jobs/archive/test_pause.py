@@ -9,17 +9,17 @@ from core.archive.archiver import LIVE_SEGMENTS_MAX
 from workflows.jobs.archive.archive import PAUSE_S_MAX, PAUSE_S_MIN, pause_s
 
 
-def test_an_idle_log_is_looked_at_once_a_minute() -> None:
+def test_an_idle_log_is_checked_once_a_minute() -> None:
     assert pause_s(100, 100, 60.0) == PAUSE_S_MAX
     assert pause_s(0, 20_000, 60.0) == PAUSE_S_MAX, "it was sealed"
-    assert pause_s(10, 0, 0.0) == PAUSE_S_MAX, "the first look"
+    assert pause_s(10, 0, 0.0) == PAUSE_S_MAX, "the first check"
 
 
-def test_a_log_that_grows_is_looked_at_in_half_the_time_it_has() -> None:
+def test_a_growing_log_is_checked_in_half_the_time_to_its_limit() -> None:
     assert pause_s(LIVE_SEGMENTS_MAX - 1_000, LIVE_SEGMENTS_MAX - 2_000, 20.0) == 10.0
     assert pause_s(LIVE_SEGMENTS_MAX, 0, 1.0) == PAUSE_S_MIN
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.floats(0, 10**6))
-def test_the_pause_is_always_within_its_bounds(live: int, before: int, over_s: float) -> None:
-    assert PAUSE_S_MIN <= pause_s(live, before, over_s) <= PAUSE_S_MAX
+def test_the_pause_is_always_within_its_bounds(live: int, before: int, elapsed_s: float) -> None:
+    assert PAUSE_S_MIN <= pause_s(live, before, elapsed_s) <= PAUSE_S_MAX

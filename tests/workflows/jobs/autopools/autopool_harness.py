@@ -69,12 +69,12 @@ class AutoPoolHarness:
         self.pods: dict[str, PodFacts] = {}
         self.waits = 0
         selection = SelectionSettings(subnets_enabled=True, auto_pools_enabled=settings.enabled)
-        allocating = AllocatorSettings("sequential", selection=selection)
-        self.node = NodeHarness(store, cluster=cluster, settings=allocating, cool_down_s=0)
-        self.plain = self.node.allocate
+        allocator_settings = AllocatorSettings("sequential", selection=selection)
+        self.node = NodeHarness(store, cluster=cluster, settings=allocator_settings, cool_down_s=0)
+        self._allocate_at_once = self.node.allocate
         self._numbers = itertools.count()
         self._leader: JobHost | None = None
-        self._works: dict[str, tuple[JobHost, list[asyncio.Task[None]]]] = {}
+        self._tasks: dict[str, tuple[JobHost, list[asyncio.Task[None]]]] = {}
         # Keeps tasks that wait for a dead store from being garbage collected.
         self._dead: list[JobHost] = []
 
@@ -93,41 +93,41 @@ class AutoPoolHarness:
             JobSettings(ReclaimSettings(enabled=False), self.settings),
             sources=JobSources(applications=self.applications),
         )
-        works = [asyncio.create_task(host.run())]
+        tasks = [asyncio.create_task(host.run())]
         if self._leader is None:
-            works.append(asyncio.create_task(host.lead()))
+            tasks.append(asyncio.create_task(host.lead()))
             self._leader = host
-        self._works[name] = (host, works)
+        self._tasks[name] = (host, tasks)
         return host
 
-    async def bury(self, host: JobHost) -> None:
-        """Kill a controller: it releases nothing, and its lease expires."""
-        name = next(name for name, (one, _) in self._works.items() if one is host)
-        _, works = self._works.pop(name)
+    async def kill(self, host: JobHost) -> None:
+        """Kill a controller: it releases nothing, and its lease expires at once."""
+        name = next(name for name, (item, _) in self._tasks.items() if item is host)
+        _, tasks = self._tasks.pop(name)
         self._dead.append(host)
         term = host.worker.term
         await host.worker.abandon()
-        await _end(works)
+        await _end(tasks)
         if term is not None:
             await self.store.revoke_lease(term.session.lease)
         if self._leader is host:
             self._leader = None
 
     async def close(self) -> None:
-        await _end([work for _, works in self._works.values() for work in works])
+        await _end([task for _, tasks in self._tasks.values() for task in tasks])
         await self.node.__aexit__(None, None, None)
 
     async def play(self, line: str) -> str:
-        words = shlex.split(line)
+        parts = shlex.split(line)
         options = {
             name.replace("-", "_"): value
-            for name, _, value in (word.partition("=") for word in words if "=" in word)
+            for name, _, value in (word.partition("=") for word in parts if "=" in word)
         }
-        verb, *rest = [word for word in words if "=" not in word]
+        verb, *rest = [word for word in parts if "=" not in word]
         try:
             answer: str = await getattr(self, verb)(*rest, **options)
         except Refused as error:
-            return "\n".join(f"refused: {one}" for one in error.refusals)
+            return "\n".join(f"refused: {item}" for item in error.refusals)
         except OrbweaverError as error:
             return f"{type(error).__name__}: {error.message}"
         return answer
@@ -178,13 +178,13 @@ class AutoPoolHarness:
     ) -> str:
         """Create or replace an application; omitted options are unset."""
         key = key_of(path)
-        held = self.applications.there.get(key)
-        said = annotations_of(subnet, number, reclaim, subnet6=subnet6)
+        claimed = self.applications.existing.get(key)
+        annotations = annotations_of(subnet, number, reclaim, subnet6=subnet6)
         self.applications.put(
             Application(
                 key,
-                uid or (held.uid if held else derived_uid(key)),
-                said,
+                uid or (claimed.uid if claimed else derived_uid(key)),
+                annotations,
                 scale_of(key.kind, int(size)),
             )
         )
@@ -195,16 +195,16 @@ class AutoPoolHarness:
         return ""
 
     async def pod(
-        self, name: str, *, of: str = "", nic: str = "eth0", patience: str = "", **said: str
+        self, name: str, *, of: str = "", nic: str = "eth0", patience: str = "", **annotations: str
     ) -> str:
         """An ADD. ``patience``: seconds it waits for a pool, by default as long as an agent."""
-        pod = self.pods.setdefault(name, self.pod_facts(name, of, **said))
+        pod = self.pods.setdefault(name, self.pod_facts(name, of, **annotations))
         return f"has {' '.join(sorted(await self.add(pod, nic, float(patience or WAIT_S_MAX))))}"
 
-    def pod_facts(self, name: str, of: str = "", **said: str) -> PodFacts:
+    def pod_facts(self, name: str, of: str = "", **annotations: str) -> PodFacts:
         """The Pod as its application creates it; ``said``: further annotations."""
-        application = self.applications.there[key_of(of)] if of else None
-        texts = {f"ipam.spidernet.io/{key}": text for key, text in said.items()}
+        application = self.applications.existing[key_of(of)] if of else None
+        texts = {f"ipam.spidernet.io/{key}": text for key, text in annotations.items()}
         return pod_of(name, application, texts)
 
     async def pods_of(self, path: str, number: str) -> str:
@@ -218,27 +218,32 @@ class AutoPoolHarness:
         return ""
 
     async def add(self, pod: PodFacts, nic: str = "eth0", wait_s: float = WAIT_S_MAX) -> set[str]:
-        needs = PoolRequests(self.store, self.node.keys)
+        requests = PoolRequests(self.store, self.node.keys)
         selection = SelectionSettings(
             subnets_enabled=True, auto_pools_enabled=self.settings.enabled
         )
         waiting = WaitingAllocator(
-            self.plain, needs, self.node.view, selection, on_wait=self._on_wait, wait_s=wait_s
+            self._allocate_at_once,
+            requests,
+            self.node.view,
+            selection,
+            on_wait=self._on_wait,
+            wait_s=wait_s,
         )
         self.node.allocate = waiting.allocate_or_wait
         return addresses(await self.node.add(pod, nic))
 
-    # What is so
+    # Results
 
     async def settle(self) -> str:
-        """Wait until no plan has an executable step; return the others as text."""
+        """Wait until no plan has an executable step; return the remaining steps as text."""
         await eventually(self.is_settled)
-        left = {
+        remaining = {
             f"{step.action} {step.pool or '-'}: {step.reason}"
             for steps in (await self._plans()).values()
             for step in steps
         }
-        return "\n".join(sorted(left))
+        return "\n".join(sorted(remaining))
 
     async def pools(self) -> str:
         ledger = await self.node.read_ledger()
@@ -254,31 +259,33 @@ class AutoPoolHarness:
         lines = [
             f"{key}={value}" for key, value in sorted((pool.labels | pool.annotations).items())
         ]
-        routes = " ".join(f"{one.dst}>{one.gw}" for one in pool.routes or ())
+        routes = " ".join(f"{item.dst}>{item.gw}" for item in pool.routes or ())
         return "\n".join([*lines, f"gateway={pool.gateway}", f"routes={routes}"])
 
     async def history(self, subject: str) -> str:
-        """The life of a pool or an application, as `orbctl history` tells it."""
-        life = ObjectHistory(parse_subject(subject))
+        """The life of a pool or an application, as `orbctl history` prints it."""
+        object_history = ObjectHistory(parse_subject(subject))
         for recorded in await self.node.log():
-            life.take(recorded)
-        return "\n".join(f"{entry.kind}: {entry.text}" for entry in life.history().entries)
+            object_history.take(recorded)
+        return "\n".join(
+            f"{entry.kind}: {entry.text}" for entry in object_history.history().entries
+        )
 
     async def counts(self, name: str) -> str:
         ledger = await self.node.read_ledger()
-        found = count_addresses(ledger.subnets[name], ledger.pools)
+        counted = count_addresses(ledger.subnets[name], ledger.pools)
         lines = [
-            f"{one.pool} {','.join(one.ips)} {one.application}".rstrip()
-            for one in shares_of_subnet(name, ledger.pools)
+            f"{item.pool} {','.join(item.ips)} {item.application}".rstrip()
+            for item in shares_of_subnet(name, ledger.pools)
         ]
-        head = f"allocated={found.allocated} total={found.total}"
-        return "\n".join([head, *lines])
+        summary = f"allocated={counted.allocated} total={counted.total}"
+        return "\n".join([summary, *lines])
 
     async def claims(self) -> str:
         ledger = await self.node.read_ledger()
         lines = [
-            f"{address} {held.claim.pod} {held.claim.pool}"
-            for address, held in sorted(ledger.claims.items())
+            f"{address} {claimed.claim.pod} {claimed.claim.pool}"
+            for address, claimed in sorted(ledger.claims.items())
         ]
         return "\n".join(lines) or "none"
 
@@ -302,29 +309,31 @@ class AutoPoolHarness:
     async def _plans(self) -> Mapping[ApplicationKey, tuple[ReconcileStep, ...]]:
         ledger = await self.node.read_ledger()
         configuration = configuration_of(ledger, self.settings)
-        claimed = {address: held.claim for address, held in ledger.claims.items()}
+        claimed = {address: claimed.claim for address, claimed in ledger.claims.items()}
         plans = {
             key: plan_application(
-                one, configuration, claimed, self.settings.default, enabled=self.settings.enabled
+                item, configuration, claimed, self.settings.default, enabled=self.settings.enabled
             )
-            for key, one in self.applications.known().items()
+            for key, item in self.applications.known().items()
         }
-        for key in self.applications.gone:
-            plans[key] = tuple(_departures(ledger.pools.values(), key, configuration, claimed))
+        for key in self.applications.deleted:
+            plans[key] = tuple(
+                _steps_of_deleted(ledger.pools.values(), key, configuration, claimed)
+            )
         return plans
 
 
-async def _end(works: Iterable[asyncio.Task[None]]) -> None:
+async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
     """Cancel repeatedly, because a task may wait for a dead store again while it ends."""
-    waiting = [work for work in works if not work.done()]
+    waiting = [task for task in tasks if not task.done()]
     while waiting:
-        for work in waiting:
-            work.cancel()
+        for task in waiting:
+            task.cancel()
         _, pending = await asyncio.wait(waiting, timeout=0.05)
         waiting = list(pending)
 
 
-def _departures(
+def _steps_of_deleted(
     pools: Iterable[Pool],
     key: ApplicationKey,
     configuration: Configuration,
@@ -335,5 +344,5 @@ def _departures(
 
 
 def configuration_of(ledger: Ledger, settings: AutoPoolSettings) -> Configuration:
-    """The state for the rules."""
+    """The configuration that the rules read."""
     return Configuration.of(ledger, (settings.ipv4_enabled, settings.ipv6_enabled))

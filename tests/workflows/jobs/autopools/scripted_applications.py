@@ -1,7 +1,7 @@
 """A scripted cluster: applications as an API server would list them, and their Pods.
 
-An application that a script removed is certainly deleted; one that no script created is unknown.
-Third-party applications are not followed until they are removed, as their kinds are unknown.
+An application that a script removed is certainly deleted. An application that no script created is
+unknown. Applications of third-party kinds are not listed, because a controller does not watch them.
 """
 
 from __future__ import annotations
@@ -21,42 +21,42 @@ THIRD_PARTY = "apps.kruise.io/v1alpha1"
 
 
 class Applications:
-    """The cluster; an ``ApplicationsSource``."""
+    """The cluster, as an ``ApplicationsSource``. ``existing`` and ``deleted``: its applications."""
 
     def __init__(self) -> None:
-        self.there: dict[ApplicationKey, Application] = {}
-        self.gone: set[ApplicationKey] = set()
-        self._moved = asyncio.Event()
+        self.existing: dict[ApplicationKey, Application] = {}
+        self.deleted: set[ApplicationKey] = set()
+        self._has_changed = asyncio.Event()
 
     def put(self, application: Application) -> None:
         """Create or change an application."""
-        self.there[application.key] = application
-        self.gone.discard(application.key)
-        self._moved.set()
+        self.existing[application.key] = application
+        self.deleted.discard(application.key)
+        self._has_changed.set()
 
     def remove(self, key: ApplicationKey) -> None:
         """Delete an application, with its delete event."""
-        del self.there[key]
-        self.gone.add(key)
-        self._moved.set()
+        del self.existing[key]
+        self.deleted.add(key)
+        self._has_changed.set()
 
     async def listed(self) -> None:
         """Return at once: a script is complete from the start."""
 
     def known(self) -> Mapping[ApplicationKey, Application]:
-        return {key: one for key, one in self.there.items() if is_built_in(key)}
+        return {key: application for key, application in self.existing.items() if is_built_in(key)}
 
     async def find(self, key: ApplicationKey) -> Application | MissingOwner:
-        if key in self.gone:
+        if key in self.deleted:
             return MissingOwner(certain=True, why=f"{key.kind} {key.name} was deleted")
-        found = self.there.get(key)
-        if found is None or not is_built_in(key):
-            return MissingOwner(certain=False, why=f"nobody knows {key.kind} {key.name}")
-        return found
+        application = self.existing.get(key)
+        if application is None or not is_built_in(key):
+            return MissingOwner(certain=False, why=f"{key.kind} {key.name} is unknown")
+        return application
 
     async def changed(self) -> None:
-        await self._moved.wait()
-        self._moved.clear()
+        await self._has_changed.wait()
+        self._has_changed.clear()
 
 
 def key_of(path: str) -> ApplicationKey:
@@ -68,16 +68,16 @@ def key_of(path: str) -> ApplicationKey:
 
 def annotations_of(subnet: str, number: str, reclaim: str, *, subnet6: str = "") -> dict[str, str]:
     """``net`` for eth0, or ``eth0:net,net1:other`` for several NICs."""
-    said: dict[str, str] = {}
+    annotations: dict[str, str] = {}
     if ":" in subnet:
-        items = [one.split(":") for one in subnet.split(",")]
-        value: object = [{"interface": nic, "ipv4": [name]} for nic, name in items]
-        said["subnets"] = json.dumps(value)
+        nics = [application.split(":") for application in subnet.split(",")]
+        value: object = [{"interface": nic, "ipv4": [name]} for nic, name in nics]
+        annotations["subnets"] = json.dumps(value)
     elif subnet or subnet6:
         families = {"ipv4": [subnet] if subnet else [], "ipv6": [subnet6] if subnet6 else []}
-        said["subnet"] = json.dumps(families)
-    said |= {"ippool-ip-number": number, "ippool-reclaim": reclaim}
-    return {PREFIX + name: text for name, text in said.items() if text}
+        annotations["subnet"] = json.dumps(families)
+    annotations |= {"ippool-ip-number": number, "ippool-reclaim": reclaim}
+    return {PREFIX + name: text for name, text in annotations.items() if text}
 
 
 def scale_of(kind: str, size: int) -> Scale:
@@ -91,11 +91,11 @@ def scale_of(kind: str, size: int) -> Scale:
             return Scale(size)
 
 
-def pod_of(name: str, application: Application | None, said: dict[str, str]) -> PodFacts:
+def pod_of(name: str, application: Application | None, annotations: dict[str, str]) -> PodFacts:
     """A Pod with or without an application."""
     owner = None
     if application is not None:
         key = application.key
         owner = Owner(key.kind, key.name, key.namespace, key.api_version, application.uid)
-        said = application.annotations | said
-    return PodFacts("shop", name, f"uid-{name}", annotations=said, owner=owner)
+        annotations = application.annotations | annotations
+    return PodFacts("shop", name, f"uid-{name}", annotations=annotations, owner=owner)

@@ -21,7 +21,7 @@ from tests.workflows.jobs.autopools.autopool_harness import AutoPoolHarness
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
 
 
-async def played(text: str) -> str:
+async def run_script(text: str) -> str:
     harness = AutoPoolHarness(MemoryStore(), settings=AutoPoolSettings("# feature off" not in text))
     await harness.open()
     lines: list[str] = []
@@ -37,11 +37,11 @@ async def played(text: str) -> str:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
-def test_a_scenario_of_automatic_pools_goes_as_written(script: Path) -> None:
+def test_a_script_of_automatic_pools_prints_its_recorded_output(script: Path) -> None:
     expected = script.read_text()
-    assert expected.endswith("> check\n"), "a script ends with a look at everything"
+    assert expected.endswith("> check\n"), "a script ends with a check of all invariants"
 
-    actual = asyncio.run(played(expected))
+    actual = asyncio.run(run_script(expected))
 
     if os.environ.get("ORBWEAVER_REWRITE"):
         script.write_text(actual)

@@ -21,7 +21,7 @@ from tests.support.agent_harness import AgentHarness, running
 from tests.support.engine_harness import eventually
 from workflows.jobs.job_host import JobHost
 
-ASKING = workloads.subnet_annotations(ipv4="racks", number="+1")
+ANNOTATIONS = workloads.subnet_annotations(ipv4="racks", number="+1")
 NO_POOL = 111
 
 
@@ -40,16 +40,16 @@ async def agent(short_path: Path) -> AsyncIterator[AgentHarness]:
     store = MemoryStore()
     async with running(settings, store) as agent:
         host = JobHost(store, agent.keys, "controller")
-        works = [asyncio.create_task(host.run()), asyncio.create_task(host.lead())]
+        tasks = [asyncio.create_task(host.run()), asyncio.create_task(host.lead())]
         yield agent
-        for work in works:
-            work.cancel()
-        await asyncio.gather(*works, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def apply(agent: AgentHarness, *objects: workloads.Plain) -> None:
     text = workloads.as_yaml(objects)
-    await agent.apply(*(apply_command(one) for one in load_documents(text)))
+    await agent.apply(*(apply_command(document) for document in load_documents(text)))
 
 
 async def sizes(agent: AgentHarness) -> dict[str, int]:
@@ -57,22 +57,22 @@ async def sizes(agent: AgentHarness) -> dict[str, int]:
     return {name: pool_addresses(pool).size for name, pool in pools.items()}
 
 
-async def until(agent: AgentHarness, wanted: dict[str, int]) -> None:
-    async def is_so() -> bool:
-        return await sizes(agent) == wanted
+async def until(agent: AgentHarness, expected: dict[str, int]) -> None:
+    async def has_sizes() -> bool:
+        return await sizes(agent) == expected
 
-    await eventually(is_so)
+    await eventually(has_sizes)
 
 
 RACKS = workloads.subnet("racks", "10.7.0.0/16", ["10.7.0.10-10.7.0.19"], "10.7.0.1")
 
 
 def web(replicas: int) -> workloads.Plain:
-    return workloads.deployment("web", "shop", replicas, ASKING)
+    return workloads.deployment("web", "shop", replicas, ANNOTATIONS)
 
 
 def web_pod(number: int) -> workloads.Plain:
-    return workloads.pod(f"web-{number}", "web", "shop", ASKING)
+    return workloads.pod(f"web-{number}", "web", "shop", ANNOTATIONS)
 
 
 POOL = "auto4-web-eth0-fa382"
@@ -95,21 +95,23 @@ async def test_a_pool_follows_what_is_applied_scaled_and_deleted(agent: AgentHar
     await until(agent, {})
 
 
-async def test_a_pod_that_is_quicker_than_its_deployment_waits_for_it(agent: AgentHarness) -> None:
+async def test_an_add_before_its_deployment_exists_waits_for_the_deployment(
+    agent: AgentHarness,
+) -> None:
     await apply(agent, RACKS, web_pod(0))
     waiting = asyncio.ensure_future(agent.add("web-0"))
     metrics = agent.process.parts.metrics
 
-    async def waits() -> bool:
+    async def is_waiting() -> bool:
         return metrics.auto_pool_waits == 1
 
-    await eventually(waits)
+    await eventually(is_waiting)
     await apply(agent, web(1))
 
     assert await waiting == ["10.7.0.10/16"]
 
 
-async def test_what_no_waiting_helps_is_told_at_once_with_the_reason_and_the_remedy(
+async def test_an_add_fails_at_once_if_its_subnet_does_not_exist(
     agent: AgentHarness,
 ) -> None:
     await apply(agent, web(1), web_pod(0))
@@ -122,8 +124,8 @@ async def test_what_no_waiting_helps_is_told_at_once_with_the_reason_and_the_rem
     assert "orbctl workflow describe auto-pools/apps_v1_Deployment_shop_web" in error["details"]
 
 
-async def test_a_replica_set_in_between_is_not_the_application(agent: AgentHarness) -> None:
-    between: workloads.Plain = {
+async def test_the_application_of_a_replica_set_is_its_deployment(agent: AgentHarness) -> None:
+    replica_set: workloads.Plain = {
         "apiVersion": "apps/v1",
         "kind": "ReplicaSet",
         "metadata": {
@@ -133,21 +135,21 @@ async def test_a_replica_set_in_between_is_not_the_application(agent: AgentHarne
                 {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "controller": True}
             ],
         },
-        "spec": {"replicas": 2, "template": {"metadata": {"annotations": ASKING}}},
+        "spec": {"replicas": 2, "template": {"metadata": {"annotations": ANNOTATIONS}}},
     }
-    pod = workloads.pod("web-0", "web-77", "shop", ASKING)
+    pod = workloads.pod("web-0", "web-77", "shop", ANNOTATIONS)
     pod["metadata"]["ownerReferences"][0]["kind"] = "ReplicaSet"  # type: ignore[index]
-    await apply(agent, RACKS, web(2), between, pod)
+    await apply(agent, RACKS, web(2), replica_set, pod)
 
     assert await agent.add("web-0") == ["10.7.0.10/16"]
     await until(agent, {POOL: 3})
 
 
-async def test_a_third_party_gets_its_pool_by_its_pods_and_keeps_it_until_somebody_deletes_it(
+async def test_a_third_party_application_keeps_its_pool_after_its_last_pod(
     agent: AgentHarness,
 ) -> None:
-    said = workloads.subnet_annotations(ipv4="racks", number="2")
-    pod = workloads.pod("clone-0", "clone", "shop", said)
+    annotations = workloads.subnet_annotations(ipv4="racks", number="2")
+    pod = workloads.pod("clone-0", "clone", "shop", annotations)
     owner = {"apiVersion": "apps.kruise.io/v1alpha1", "kind": "CloneSet", "name": "clone"}
     pod["metadata"]["ownerReferences"] = [{**owner, "controller": True}]  # type: ignore[index]
     await apply(agent, RACKS, pod)

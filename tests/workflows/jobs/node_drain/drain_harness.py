@@ -12,15 +12,15 @@ from workflows.testing.handle import TimeSkippingHandle
 
 
 class ScriptedCluster:
-    """``NodeDrainer``. ``pods``: node -> Pods in the way; ``firm``: those that no eviction ends."""
+    """``NodeDrainer``. ``pods``: node -> Pods in the way; ``not_evictable``: Pods that stay."""
 
     def __init__(self, **pods: list[str]) -> None:
         self.pods = pods
-        self.firm: set[str] = set()
+        self.not_evictable: set[str] = set()
         self.cordoned: list[str] = []
         self.steps: list[str] = []
         self.failures = 0
-        self.stuck: set[str] = set()
+        self.failing_nodes: set[str] = set()
         """Nodes that cannot be changed, nor their Pods evicted."""
 
     async def observe(self) -> DrainObservation:
@@ -35,29 +35,29 @@ class ScriptedCluster:
         self.cordoned.append(node)
 
     async def evict(self, node: str, pods: tuple[str, ...]) -> tuple[str, ...]:
-        self._refuse(node)
+        self._raise_if_failing(node)
         self.steps.append(f"evict {' '.join(pods)}")
-        self.pods[node] = [pod for pod in self.pods[node] if pod in self.firm]
+        self.pods[node] = [pod for pod in self.pods[node] if pod in self.not_evictable]
         return tuple(f"{pod}: a budget" for pod in self.pods[node])
 
     async def uncordon(self, node: str) -> None:
-        self._refuse(node)
+        self._raise_if_failing(node)
         self.steps.append(f"uncordon {node}")
         self.cordoned.remove(node)
 
-    def _refuse(self, node: str) -> None:
-        if node in self.stuck:
+    def _raise_if_failing(self, node: str) -> None:
+        if node in self.failing_nodes:
             raise ApiUnavailable(f"node {node} cannot be changed")
 
 
 class DrainHarness:
-    """The execution over a cluster."""
+    """The execution of ``SriovDrains`` over a scripted cluster."""
 
     def __init__(self, cluster: ScriptedCluster) -> None:
         registry = Registry([SriovDrains], list(DrainActivities(cluster).all))
         self.environment = WorkflowEnvironment(registry, replays=True)
 
-    async def begin(self, max_unavailable: int = 1) -> TimeSkippingHandle:
+    async def start(self, max_unavailable: int = 1) -> TimeSkippingHandle:
         await self.environment.open()
         handle = await self.environment.start(
             SriovDrains, DrainSettings(max_unavailable), workflow_id=WORKFLOW_ID

@@ -1,4 +1,4 @@
-"""Observations of many nodes are no larger than a payload, and nothing is forgotten for ever."""
+"""Observations of many nodes are no larger than a payload, and every node is listed in the end."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_thousand_cordoned_nodes_fit_into_a_payload_with_their_records(
     assert not any(isinstance(step, CordonNode) for step in plan.steps)
 
 
-def test_nodes_without_room_count_as_cordoned_and_have_their_turn() -> None:
+def test_unlisted_nodes_count_as_cordoned_and_are_listed_later() -> None:
     """The records of all are given up in the end, so that every node is listed once."""
     names = nodes(MAX_UNAVAILABLE, ".eu-central-1.compute.internal")
     requests = {name: ["shop/web-0"] for name in names}
@@ -98,7 +98,7 @@ def test_a_cordoned_node_whose_request_has_ended_comes_first() -> None:
     assert UncordonNode(ended) in plan.steps
 
 
-def test_no_node_is_cordoned_in_place_of_one_without_room() -> None:
+def test_no_node_is_cordoned_while_unlisted_nodes_reach_the_limit() -> None:
     requests = (DrainRequest("a"), DrainRequest("b"))
 
     plan = plan_drains(requests, ("a",), {"a": DrainRecord(NOW_S)}, NOW_S, 3, unlisted=2)
@@ -106,7 +106,7 @@ def test_no_node_is_cordoned_in_place_of_one_without_room() -> None:
     assert plan.steps == ()
 
 
-def test_pods_are_those_of_cordoned_nodes_and_each_has_its_share() -> None:
+def test_only_pods_of_cordoned_nodes_are_listed_in_equal_shares() -> None:
     pods = [f"shop/web-{number}" for number in range(2 * PODS_OBSERVED_MAX)]
 
     observed = bounded_observation({"a": pods, "b": pods[:1], "c": pods}, ["a", "b"])

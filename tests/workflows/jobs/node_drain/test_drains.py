@@ -1,4 +1,4 @@
-"""Nodes are drained for their virtual functions: a few at a time, and never for ever."""
+"""Nodes are drained for their virtual functions: a few at a time, each for a limited time."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from tests.workflows.jobs.node_drain.drain_harness import DrainHarness, Scripted
 from workflows.jobs.node_drain.drains import ACTIVE_S, IDLE_S, SETTINGS, STEPS_S, DrainSettings
 from workflows.testing.handle import TimeSkippingHandle
 
-Begin = Callable[..., Awaitable[tuple[TimeSkippingHandle, DrainHarness]]]
+StartDrains = Callable[..., Awaitable[tuple[TimeSkippingHandle, DrainHarness]]]
 
 
 @pytest.fixture
-async def begin() -> AsyncIterator[Begin]:
+async def start_drains() -> AsyncIterator[StartDrains]:
     harnesses: list[DrainHarness] = []
 
     async def start(
-        cluster: ScriptedCluster, most: int = 1
+        cluster: ScriptedCluster, max_unavailable: int = 1
     ) -> tuple[TimeSkippingHandle, DrainHarness]:
         harness = DrainHarness(cluster)
         harnesses.append(harness)
-        return await harness.begin(most), harness
+        return await harness.start(max_unavailable), harness
 
     yield start
     for harness in harnesses:
         await harness.environment.close()
 
 
-async def test_a_node_is_cordoned_drained_and_put_back(begin: Begin) -> None:
+async def test_a_node_is_cordoned_drained_and_uncordoned(start_drains: StartDrains) -> None:
     cluster = ScriptedCluster(a=["shop/web-0", "shop/web-1"])
 
-    handle, harness = await begin(cluster)
+    handle, harness = await start_drains(cluster)
     await harness.environment.advance(2 * ACTIVE_S + 1)
 
     assert cluster.steps == ["cordon a", "evict shop/web-0 shop/web-1", "uncordon a"]
@@ -42,10 +42,10 @@ async def test_a_node_is_cordoned_drained_and_put_back(begin: Begin) -> None:
     assert (status["drained"], status["draining"]) == (1, {})
 
 
-async def test_one_node_after_the_other(begin: Begin) -> None:
+async def test_nodes_are_drained_one_after_the_other(start_drains: StartDrains) -> None:
     cluster = ScriptedCluster(a=["shop/a"], b=["shop/b"])
 
-    _, harness = await begin(cluster)
+    _, harness = await start_drains(cluster)
     await harness.environment.advance(4 * ACTIVE_S)
 
     assert cluster.steps == [
@@ -54,44 +54,48 @@ async def test_one_node_after_the_other(begin: Begin) -> None:
     ]
 
 
-async def test_more_at_a_time_where_the_setting_says_so(begin: Begin) -> None:
+async def test_max_unavailable_limits_the_nodes_drained_at_a_time(
+    start_drains: StartDrains,
+) -> None:
     cluster = ScriptedCluster(a=["shop/a"], b=["shop/b"])
-    cluster.firm = {"shop/a"}
+    cluster.not_evictable = {"shop/a"}
 
-    handle, harness = await begin(cluster)
+    handle, harness = await start_drains(cluster)
     await handle.signal(SETTINGS, DrainSettings(2))
     await harness.environment.settle()
 
     assert cluster.cordoned == ["a", "b"]
 
 
-async def test_a_pod_that_cannot_be_evicted_keeps_no_node_out_of_service(
-    begin: Begin, monkeypatch: pytest.MonkeyPatch
+async def test_a_node_with_a_pod_that_cannot_be_evicted_is_uncordoned_after_a_time(
+    start_drains: StartDrains, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drain_s_max, retry_s = 6 * ACTIVE_S, 4 * IDLE_S
     monkeypatch.setattr(drain_plan, "DRAIN_S_MAX", drain_s_max)
     monkeypatch.setattr(drain_plan, "RETRY_S", retry_s)
     cluster = ScriptedCluster(a=["shop/a"])
-    cluster.firm = {"shop/a"}
+    cluster.not_evictable = {"shop/a"}
 
-    handle, harness = await begin(cluster)
+    handle, harness = await start_drains(cluster)
     await harness.environment.advance(ACTIVE_S + 1)
     staying = (await handle.query("status"))["staying"]
     await harness.environment.advance(drain_s_max + ACTIVE_S)
     given_up = list((await handle.query("status"))["given_up"])
-    back = list(cluster.cordoned)
+    cordoned_after = list(cluster.cordoned)
     await harness.environment.advance(retry_s + IDLE_S)
 
     assert staying == {"a": ["shop/a: a budget"]}
-    assert (back, given_up) == ([], ["a"])
+    assert (cordoned_after, given_up) == ([], ["a"])
     assert cluster.cordoned == ["a"]
 
 
-async def test_an_api_server_that_is_away_is_waited_for(begin: Begin) -> None:
+async def test_a_drain_continues_when_the_api_server_is_available_again(
+    start_drains: StartDrains,
+) -> None:
     cluster = ScriptedCluster(a=["shop/a"])
     cluster.failures = 100
 
-    handle, harness = await begin(cluster)
+    handle, harness = await start_drains(cluster)
     await harness.environment.advance(600)
     fault = (await handle.query("status"))["fault"]
     cluster.failures = 0
@@ -102,35 +106,37 @@ async def test_an_api_server_that_is_away_is_waited_for(begin: Begin) -> None:
     assert (await handle.query("status"))["fault"] == ""
 
 
-async def test_a_node_whose_step_fails_keeps_no_other_from_its_steps(begin: Begin) -> None:
+async def test_a_failed_step_of_one_node_does_not_stop_the_others(
+    start_drains: StartDrains,
+) -> None:
     cluster = ScriptedCluster(a=["shop/a"], b=["shop/b"])
-    cluster.stuck = {"a"}
+    cluster.failing_nodes = {"a"}
 
-    handle, harness = await begin(cluster, 2)
+    handle, harness = await start_drains(cluster, 2)
     await harness.environment.advance(STEPS_S + ACTIVE_S)
 
     assert cluster.steps[:3] == ["cordon a", "cordon b", "evict shop/b"]
     assert "node a cannot be changed" in (await handle.query("status"))["fault"]
 
 
-async def test_a_node_counts_as_drained_and_makes_room_once_it_is_uncordoned(begin: Begin) -> None:
+async def test_a_node_counts_as_drained_once_it_is_uncordoned(start_drains: StartDrains) -> None:
     cluster = ScriptedCluster(a=[], b=["shop/b"])
-    cluster.cordoned, cluster.stuck = ["a"], {"a"}
+    cluster.cordoned, cluster.failing_nodes = ["a"], {"a"}
 
-    handle, harness = await begin(cluster)
+    handle, harness = await start_drains(cluster)
     await harness.environment.advance(2 * STEPS_S)
     steps, status = list(cluster.steps), await handle.query("status")
-    cluster.stuck = set()
+    cluster.failing_nodes = set()
     await harness.environment.advance(2 * STEPS_S)
 
     assert (steps, status["drained"]) == ([], 0)
     assert cluster.steps[:2] == ["uncordon a", "cordon b"]
 
 
-async def test_without_drains_a_cordoned_node_is_uncordoned(begin: Begin) -> None:
+async def test_without_drains_a_cordoned_node_is_uncordoned(start_drains: StartDrains) -> None:
     cluster = ScriptedCluster(a=["shop/a"])
     cluster.cordoned = ["a"]
 
-    await begin(cluster, 0)
+    await start_drains(cluster, 0)
 
     assert cluster.steps == ["uncordon a"]

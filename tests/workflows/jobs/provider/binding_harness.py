@@ -43,27 +43,29 @@ class BindingHarness:
             ProviderSettings(provider.url, request_s), now_s=lambda: self.env.now_ms / 1000
         )
         self.writers = ShardWriters(node.store, node.keys)
-        acts = ProviderActivities(node.store, node.keys, self.writers, self.client, cool_down_s=0)
-        self.env = WorkflowEnvironment(Registry([ExternalBinding], acts.all), replays=replays)
+        activities = ProviderActivities(
+            node.store, node.keys, self.writers, self.client, cool_down_s=0
+        )
+        self.env = WorkflowEnvironment(Registry([ExternalBinding], activities.all), replays=replays)
 
     async def claim(self, *interfaces: str, name: str = "web") -> Endpoint:
         """ADDs of one Pod."""
-        added = [await self.node.add(pod(name), each) for each in interfaces or ("eth0",)]
+        added = [await self.node.add(pod(name), interface) for interface in interfaces or ("eth0",)]
         return added[-1].endpoint
 
     async def request(self, endpoint: Endpoint, wait_s: float = 100.0) -> BindingRequest:
         """The request of an agent."""
         addresses = sorted(address for address, _ in endpoint.addresses())
         gets = [Get(self.node.keys.ip_of(address)) for address in addresses]
-        found = (await self.node.store.read(gets)).ranges
+        ranges = (await self.node.store.read(gets)).ranges
         claims = tuple(
-            (address, one.kvs[0].mod_revision)
-            for address, one in zip(addresses, found, strict=True)
+            (address, claim.kvs[0].mod_revision)
+            for address, claim in zip(addresses, ranges, strict=True)
         )
         deadline_ms = self.env.now_ms + round(wait_s * 1000)
         bound = addresses_of(endpoint, PARENTS)
-        where = (endpoint.namespace, endpoint.name, endpoint.name, endpoint.uid, endpoint.node)
-        return BindingRequest(*where, bound, claims, deadline_ms)
+        pod = (endpoint.namespace, endpoint.name, endpoint.name, endpoint.uid, endpoint.node)
+        return BindingRequest(*pod, bound, claims, deadline_ms)
 
     async def start(self, request: BindingRequest) -> TimeSkippingHandle:
         """Start a binding."""
@@ -85,9 +87,9 @@ class BindingHarness:
         return self.env.handle(request.workflow_id)
 
     async def endpoint(self, name: str = "web") -> Endpoint | None:
-        """The binding in the store."""
-        found = (await self.node.store.read([Get(self.node.keys.endpoint("shop", name))])).ranges
-        return ENDPOINT.decode(found[0].kvs[0].value) if found[0].kvs else None
+        """The endpoint in the store; None without one."""
+        ranges = (await self.node.store.read([Get(self.node.keys.endpoint("shop", name))])).ranges
+        return ENDPOINT.decode(ranges[0].kvs[0].value) if ranges[0].kvs else None
 
     async def claimed(self) -> set[str]:
         """The claimed addresses."""
@@ -105,8 +107,8 @@ class BindingHarness:
         await self.writers.close()
 
 
-async def town() -> NodeHarness:
-    """A node with a pool; entered already."""
+async def open_node() -> NodeHarness:
+    """A node with a pool; the caller closes it with ``__aexit__``."""
     node = await NodeHarness(MemoryStore(), cool_down_s=0).__aenter__()
     await node.apply(pool("lan", "10.6.0.10-10.6.0.20"))
     return node

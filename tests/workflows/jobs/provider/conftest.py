@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.workflows.jobs.provider.binding_harness import REQUEST_S, BindingHarness, town
+from tests.workflows.jobs.provider.binding_harness import REQUEST_S, BindingHarness, open_node
 from tests.workflows.jobs.provider.fake_provider import FakeProvider
 
 
@@ -18,7 +18,7 @@ def request_s() -> float:
 
 @pytest.fixture
 async def harness(request_s: float) -> AsyncIterator[BindingHarness]:
-    node = await town()
+    node = await open_node()
     async with FakeProvider() as provider:
         harness = BindingHarness(provider, node, request_s=request_s)
         await harness.env.open()

@@ -1,4 +1,4 @@
-"""A network provider on loopback that a test controls: fails, does not answer, is late."""
+"""A network provider on loopback, whose answers a test makes fail, stay out or come late."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from workflows.jobs.provider.client import ALLOCATE, RELEASE, TIMEOUT_HEADER
 
 
 class Fault(Enum):
-    """The fault of one call."""
+    """The fault of one request."""
 
-    BROKEN = "500, and nothing was done"
-    DONE_BUT_BROKEN = "done, and 500"
-    ANSWER_LOST = "done, and the connection breaks"
-    REQUEST_LOST = "the connection breaks"
-    SILENT = "no answer, and nothing was done"
-    LATE = "no answer, and done when the test says so"
-    REFUSED = "409"
-    NONSENSE = "an answer that is none"
-    STRANGER = "done, and answered for another address"
+    BROKEN = "status 500, not executed"
+    DONE_BUT_BROKEN = "executed, status 500"
+    ANSWER_LOST = "executed, the connection breaks before the answer"
+    REQUEST_LOST = "not executed, the connection breaks"
+    SILENT = "not executed, no answer"
+    LATE = "no answer, executed by ``finish_late``"
+    REFUSED = "status 409, not executed"
+    NONSENSE = "not executed, the answer is not JSON"
+    OTHER_ADDRESS = "executed, the answer names another address"
 
 
 class FakeProvider:
-    """``bound``: address -> the Pod's UID. ``calls``: (path, body, header) in order.
+    """``bound``: address -> the Pod's UID. ``calls``: (path, body, timeout header) in order.
 
+    ``faults``: those of the next requests; ``away``: that of every further request, None for none.
     ``listening``: a socket in another network namespace.
     """
 
@@ -53,8 +54,8 @@ class FakeProvider:
 
     async def __aenter__(self) -> Self:
         app = web.Application()
-        app.router.add_post(ALLOCATE, self._answer)
-        app.router.add_post(RELEASE, self._answer)
+        app.router.add_post(ALLOCATE, self._handle)
+        app.router.add_post(RELEASE, self._handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
         await self._runner.setup()
         site: web.BaseSite = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
@@ -76,11 +77,11 @@ class FakeProvider:
         await self._runner.cleanup()
 
     def finish_late(self) -> None:
-        """Execute a delayed request."""
+        """Execute the delayed requests."""
         while self._late:
-            self._do(*self._late.pop(0))
+            self._execute(*self._late.pop(0))
 
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self.headers.append(request.headers)
         self.calls.append((request.path, body, request.headers.get(TIMEOUT_HEADER, "")))
@@ -97,23 +98,23 @@ class FakeProvider:
                 await self.silence.wait()
             case Fault.SILENT:
                 await self.silence.wait()
-        done = {} if fault is Fault.REQUEST_LOST else self._do(request.path, body)
+        answer = {} if fault is Fault.REQUEST_LOST else self._execute(request.path, body)
         if fault is Fault.DONE_BUT_BROKEN:
             raise web.HTTPInternalServerError(text="broken")
         if fault in (Fault.ANSWER_LOST, Fault.REQUEST_LOST):
             assert request.transport is not None
             request.transport.abort()
             return web.Response()
-        if fault is Fault.STRANGER and request.path == ALLOCATE:
-            done["iaasIPsAllocationResponse"][0]["ipAddress"] = "192.0.2.1"
-        return web.json_response(done)
+        if fault is Fault.OTHER_ADDRESS and request.path == ALLOCATE:
+            answer["iaasIPsAllocationResponse"][0]["ipAddress"] = "192.0.2.1"
+        return web.json_response(answer)
 
-    def _do(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        said = {name: body[name] for name in ("podName", "podNamespace", "nodeName")}
+    def _execute(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        pod = {name: body[name] for name in ("podName", "podNamespace", "nodeName")}
         if path == RELEASE:
             if self.bound.pop(body["ipAddress"], None) is None:
                 raise web.HTTPNotFound(text="nothing is bound there")
-            return said
+            return pod
         items = body["iaasIPsAllocationRequest"]
         for item in items:
             owner = self.bound.setdefault(item["ipAddress"], body["podUID"])
@@ -122,9 +123,9 @@ class FakeProvider:
         answers = [
             {**item, "macAddress": mac_of(item["ipAddress"]), "vlanId": 100} for item in items
         ]
-        return {**said, "iaasIPsAllocationResponse": answers}
+        return {**pod, "iaasIPsAllocationResponse": answers}
 
 
 def mac_of(address: str) -> str:
-    """The response to one bind request."""
+    """The MAC address that the provider chooses for an address."""
     return f"02:00:00:00:00:{int(address.rpartition('.')[2]):02x}"

@@ -1,4 +1,4 @@
-"""Binding and unbinding with a failing provider: bound exactly as long as claimed."""
+"""Binding and release with a failing provider: an address is bound exactly while it is claimed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tests.workflows.jobs.provider.binding_harness import (
     REQUEST_S,
     SILENT_REQUEST_S,
     BindingHarness,
-    town,
+    open_node,
 )
 from tests.workflows.jobs.provider.fake_provider import FakeProvider, Fault
 from workflows.jobs.provider.client import ALLOCATE, RELEASE
 from workflows.model.policies import ExecutionStatus
 
 
-async def test_what_the_provider_chose_is_the_result_and_in_the_endpoint(
+async def test_mac_and_vlan_that_the_provider_chose_are_in_the_result_and_the_endpoint(
     harness: BindingHarness,
 ) -> None:
     endpoint = await harness.claim("eth0", "net1")
@@ -31,36 +31,43 @@ async def test_what_the_provider_chose_is_the_result_and_in_the_endpoint(
 
     assert after is not None
     assert {(nic.ipv4.partition("/")[0], nic.mac, nic.vlan) for nic in after.nics} == {
-        (one.address, one.mac, one.vlan) for one in result.bound
+        (address.address, address.mac, address.vlan) for address in result.bound
     }
     assert all(nic.mac and nic.vlan == 100 for nic in after.nics)
 
 
-async def test_the_provider_is_told_what_it_has_to_know(harness: BindingHarness) -> None:
+async def test_requests_name_the_pod_its_node_and_each_address(harness: BindingHarness) -> None:
     endpoint = await harness.claim("eth0")
     request = await harness.request(endpoint)
     await (await harness.start(request)).result()
-    back = await harness.give_back(request)
-    await back.result()
-    (allocate, bind, bind_ms), (release, free, _) = harness.provider.calls
-    who = {
+    release = await harness.give_back(request)
+    await release.result()
+    (bind_path, bind, bind_ms), (free_path, free, _) = harness.provider.calls
+    pod_fields = {
         "podName": "web",
         "podNamespace": "shop",
         "podUID": "uid-web",
         "nodeName": "node-a",
     }
     address = endpoint.addresses()[0][0]
-    where = {"ipAddress": address, "subnet": "10.6.0.0/16", "parentNicMac": PARENTS["eth0"]}
+    address_fields = {
+        "ipAddress": address,
+        "subnet": "10.6.0.0/16",
+        "parentNicMac": PARENTS["eth0"],
+    }
 
-    assert (allocate, bind) == (ALLOCATE, {**who, "iaasIPsAllocationRequest": [where]})
+    assert (bind_path, bind) == (
+        ALLOCATE,
+        {**pod_fields, "iaasIPsAllocationRequest": [address_fields]},
+    )
     assert bind_ms == f"{REQUEST_S * 1000:.0f}"
-    assert (release, free) == (RELEASE, {**who, **where})
+    assert (free_path, free) == (RELEASE, {**pod_fields, **address_fields})
 
 
 @pytest.mark.parametrize(
     "fault", [Fault.BROKEN, Fault.DONE_BUT_BROKEN, Fault.ANSWER_LOST, Fault.REQUEST_LOST]
 )
-async def test_a_call_that_failed_is_made_again_and_binds_once(
+async def test_a_failed_request_is_retried_and_binds_once(
     harness: BindingHarness, fault: Fault
 ) -> None:
     harness.provider.faults.extend([fault, fault])
@@ -75,11 +82,11 @@ async def test_a_call_that_failed_is_made_again_and_binds_once(
     [
         (Fault.REFUSED, REQUEST_S),
         (Fault.NONSENSE, REQUEST_S),
-        (Fault.STRANGER, REQUEST_S),
+        (Fault.OTHER_ADDRESS, REQUEST_S),
         (Fault.SILENT, SILENT_REQUEST_S),
     ],
 )
-async def test_what_cannot_be_bound_is_taken_back_and_its_claims_end(
+async def test_addresses_that_cannot_be_bound_are_released_and_their_claims_end(
     harness: BindingHarness, fault: Fault
 ) -> None:
     request = await harness.request(await harness.claim("eth0", "net1"))
@@ -94,7 +101,9 @@ async def test_what_cannot_be_bound_is_taken_back_and_its_claims_end(
     assert await harness.endpoint() is None
 
 
-async def test_without_time_for_a_call_none_is_made(harness: BindingHarness) -> None:
+async def test_no_bind_request_is_sent_when_too_little_time_is_left(
+    harness: BindingHarness,
+) -> None:
     request = await harness.request(await harness.claim(), wait_s=47)
     with pytest.raises(ExecutionFailed, match="too little time left for the provider call"):
         await (await harness.start(request)).result()
@@ -103,7 +112,7 @@ async def test_without_time_for_a_call_none_is_made(harness: BindingHarness) -> 
 
 
 @pytest.mark.parametrize("request_s", [SILENT_REQUEST_S])
-async def test_a_request_that_is_carried_out_late_is_taken_back_too(
+async def test_an_address_that_the_provider_binds_late_is_released(
     harness: BindingHarness,
 ) -> None:
     request = await harness.request(await harness.claim())
@@ -119,7 +128,9 @@ async def test_a_request_that_is_carried_out_late_is_taken_back_too(
     assert not harness.provider.bound
 
 
-async def test_a_claim_that_ended_meanwhile_is_not_left_bound(harness: BindingHarness) -> None:
+async def test_an_address_whose_claim_ended_during_the_bind_is_released(
+    harness: BindingHarness,
+) -> None:
     request = await harness.request(await harness.claim())
     await harness.node.delete(pod("web"))
     with pytest.raises(ExecutionFailed, match="claims ended"):
@@ -128,40 +139,42 @@ async def test_a_claim_that_ended_meanwhile_is_not_left_bound(harness: BindingHa
     assert [path for path, _, _ in harness.provider.calls] == [ALLOCATE, RELEASE]
 
 
-async def test_an_address_stays_claimed_until_the_provider_has_let_go(
+async def test_an_address_stays_claimed_until_the_provider_has_released_it(
     harness: BindingHarness,
 ) -> None:
     request = await harness.request(await harness.claim())
     await (await harness.start(request)).result()
     harness.provider.away = Fault.REQUEST_LOST
-    back = await harness.give_back(request)
+    release = await harness.give_back(request)
     await harness.env.advance(600)
 
     assert await harness.claimed() == set(harness.provider.bound)
-    assert await back.status() is ExecutionStatus.RUNNING
+    assert await release.status() is ExecutionStatus.RUNNING
     harness.provider.away = None
-    assert (await back.result()).why == "released"
+    assert (await release.result()).why == "released"
     assert not await harness.claimed()
 
 
-async def test_a_provider_that_does_not_come_back_is_left_to_a_human(
+async def test_a_release_pauses_after_its_last_attempt_and_continues_after_a_retry(
     harness: BindingHarness,
 ) -> None:
     request = await harness.request(await harness.claim())
     await (await harness.start(request)).result()
     harness.provider.away = Fault.BROKEN
-    back = await harness.give_back(request)
+    release = await harness.give_back(request)
     await harness.env.advance(3 * 3600)
 
-    assert await back.status() is ExecutionStatus.PAUSED
+    assert await release.status() is ExecutionStatus.PAUSED
     assert await harness.claimed()
     harness.provider.away = None
-    await back.retry()
-    await back.result()
+    await release.retry()
+    await release.result()
     assert not await harness.claimed()
 
 
-async def test_what_is_not_bound_is_given_back_all_the_same(harness: BindingHarness) -> None:
+async def test_a_release_is_sent_for_addresses_that_were_never_bound(
+    harness: BindingHarness,
+) -> None:
     request = await harness.request(await harness.claim("eth0", "net1"))
     await (await harness.give_back(request)).result()
 
@@ -169,38 +182,38 @@ async def test_what_is_not_bound_is_given_back_all_the_same(harness: BindingHarn
     assert [path for path, _, _ in harness.provider.calls] == [RELEASE, RELEASE]
 
 
-async def test_giving_back_waits_for_the_bind_that_is_under_way(harness: BindingHarness) -> None:
+async def test_a_release_waits_for_the_running_bind(harness: BindingHarness) -> None:
     request = await harness.request(await harness.claim())
     harness.provider.faults.extend([Fault.BROKEN] * 3)
     await harness.start(request)
     await harness.env.settle()
-    back = await harness.give_back(request)
-    assert await back.query("doing") == "binding"
+    release = await harness.give_back(request)
+    assert await release.query("doing") == "binding"
 
-    assert (await back.result()).why == "released"
+    assert (await release.result()).why == "released"
     assert [path for path, _, _ in harness.provider.calls] == [ALLOCATE] * 4 + [RELEASE]
 
 
-async def test_giving_back_again_takes_nothing_from_whoever_has_the_address_now(
+async def test_a_repeated_release_does_not_affect_a_newer_claim_of_the_address(
     harness: BindingHarness,
 ) -> None:
     request = await harness.request(await harness.claim())
     await (await harness.give_back(request)).result()
-    again = await harness.request(await harness.claim())
-    await (await harness.start(again)).result()
+    second = await harness.request(await harness.claim())
+    await (await harness.start(second)).result()
     calls = len(harness.provider.calls)
     await (await harness.give_back(request)).result()
 
-    assert request.addresses == again.addresses  # a Pod gets its previous address
+    assert request.addresses == second.addresses  # a Pod gets its previous address
     assert await harness.claimed()
     assert len(harness.provider.calls) == calls
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_whatever_fails_what_is_bound_is_what_is_claimed(seed: int) -> None:
-    chance = random.Random(seed)
-    node = await town()
-    faults = [each for each in Fault if each not in (Fault.LATE, Fault.SILENT)]
+async def test_bound_addresses_equal_claimed_addresses_after_random_faults(seed: int) -> None:
+    rng = random.Random(seed)
+    node = await open_node()
+    faults = [fault for fault in Fault if fault not in (Fault.LATE, Fault.SILENT)]
     async with FakeProvider() as provider:
         harness = BindingHarness(provider, node, replays=False)
         await harness.env.open()
@@ -209,10 +222,10 @@ async def test_whatever_fails_what_is_bound_is_what_is_claimed(seed: int) -> Non
             request = await harness.request(
                 await harness.claim("eth0", "net1", name=f"web-{number}")
             )
-            provider.faults.extend(chance.choices(faults, k=chance.randrange(4)))
+            provider.faults.extend(rng.choices(faults, k=rng.randrange(4)))
             handles.append(await harness.start(request))
-            if chance.random() < 0.5:
-                await harness.env.advance(chance.choice([0, 1, 5]))
+            if rng.random() < 0.5:
+                await harness.env.advance(rng.choice([0, 1, 5]))
                 await harness.give_back(request)
         for handle in handles:
             with suppress(ExecutionFailed):

@@ -19,10 +19,10 @@ from workflows.jobs.provider.client import (
     RequestedAddress,
 )
 
-ASKED = ProviderAllocateRequest(
+ALLOCATE_REQUEST = ProviderAllocateRequest(
     "web", "shop", "node-a", (RequestedAddress("10.6.0.9", "10.6.0.0/16", "m"),), "u"
 )
-FREE = ProviderReleaseRequest("web", "shop", "node-a", "10.6.0.0/16", "10.6.0.9")
+RELEASE_REQUEST = ProviderReleaseRequest("web", "shop", "node-a", "10.6.0.0/16", "10.6.0.9")
 NOW_S = 1_000.0
 
 
@@ -30,7 +30,7 @@ def client(settings: ProviderSettings) -> ProviderClient:
     return ProviderClient(settings, now_s=lambda: NOW_S)
 
 
-async def test_a_certificate_nobody_vouches_for_is_refused_unless_an_operator_says_so(
+async def test_an_untrusted_certificate_is_rejected_unless_the_settings_allow_it(
     tmp_path: Path,
 ) -> None:
     authority = trustme.CA()
@@ -44,72 +44,83 @@ async def test_a_certificate_nobody_vouches_for_is_refused_unless_an_operator_sa
             (ProviderSettings(url, ca_file=str(tmp_path / "ca.pem")), True),
             (ProviderSettings(url, verify_tls=False), True),
         ):
-            async with client(settings) as asking:
+            async with client(settings) as provider_client:
                 if trusts:
-                    await asking.release(FREE)
+                    await provider_client.release(RELEASE_REQUEST)
                 else:
                     with pytest.raises(ProviderError, match="certificate"):
-                        await asking.release(FREE)
+                        await provider_client.release(RELEASE_REQUEST)
 
         assert len(provider.calls) == 2
 
 
-async def test_a_failure_says_whether_something_may_have_been_done() -> None:
-    async with FakeProvider() as provider, client(ProviderSettings(provider.url, 1.0)) as asking:
+async def test_a_rejection_and_an_unknown_outcome_are_different_errors() -> None:
+    async with (
+        FakeProvider() as provider,
+        client(ProviderSettings(provider.url, 1.0)) as provider_client,
+    ):
         provider.faults.extend([Fault.REFUSED, Fault.BROKEN, Fault.SILENT])
         with pytest.raises(ProviderRefused, match="409: no VLAN is left"):
-            await asking.release(FREE)
+            await provider_client.release(RELEASE_REQUEST)
         with pytest.raises(ProviderError, match="500"):
-            await asking.release(FREE)
+            await provider_client.release(RELEASE_REQUEST)
         with pytest.raises(ProviderError, match="provider-interaction timeout"):
-            await asking.release(FREE)
+            await provider_client.release(RELEASE_REQUEST)
 
 
-async def test_nobody_at_the_address_is_an_unknown_too() -> None:
-    async with client(ProviderSettings("http://127.0.0.1:1")) as asking:
+async def test_a_refused_connection_is_a_provider_error() -> None:
+    async with client(ProviderSettings("http://127.0.0.1:1")) as provider_client:
         with pytest.raises(ProviderError):
-            await asking.release(FREE)
+            await provider_client.release(RELEASE_REQUEST)
 
 
 @pytest.mark.parametrize(("left_s", "told"), [(48.0, "48000"), (49.9996, "50000"), (90.0, "50000")])
-async def test_the_provider_is_told_how_long_it_has(left_s: float, told: str) -> None:
-    async with FakeProvider() as provider, client(ProviderSettings(provider.url)) as asking:
-        await asking.allocate(ASKED, deadline_s=NOW_S + left_s)
+async def test_a_request_has_the_remaining_time_in_its_header(
+    remaining_s: float, header: str
+) -> None:
+    async with (
+        FakeProvider() as provider,
+        client(ProviderSettings(provider.url)) as provider_client,
+    ):
+        await provider_client.allocate(ALLOCATE_REQUEST, deadline_s=NOW_S + remaining_s)
 
-        assert provider.calls[0][2] == told
+        assert provider.calls[0][2] == header
 
 
-async def test_a_deadline_that_is_too_near_costs_no_call() -> None:
-    async with FakeProvider() as provider, client(ProviderSettings(provider.url)) as asking:
+async def test_no_request_is_sent_when_too_little_time_is_left() -> None:
+    async with (
+        FakeProvider() as provider,
+        client(ProviderSettings(provider.url)) as provider_client,
+    ):
         with pytest.raises(
             DeadlineExceeded, match="parent budget insufficient: too little time left"
         ):
-            await asking.allocate(ASKED, deadline_s=NOW_S + 47.9)
+            await provider_client.allocate(ALLOCATE_REQUEST, deadline_s=NOW_S + 47.9)
 
         assert not provider.calls
 
 
-def test_settings_are_read_as_the_public_system_writes_them() -> None:
+def test_the_provider_settings_of_upstream_are_accepted() -> None:
     assert provider_settings("", "nonsense") is None
     plain = provider_settings("https://iaas.example:8443/", "")
     assert plain == ProviderSettings("https://iaas.example:8443", 50.0, verify_tls=True)
     for text, seconds in (("30s", 30), ("1m30s", 90), ("1.5m", 90), ("500ms", 0.5)):
-        found = provider_settings("http://iaas", text)
-        assert found is not None
-        assert found.request_timeout_s == pytest.approx(seconds)
+        settings = provider_settings("http://iaas", text)
+        assert settings is not None
+        assert settings.request_timeout_s == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(
     "url", ["iaas.example", "ftp://iaas", "http://", "http://iaas:99999", "http://me@iaas"]
 )
-def test_an_address_that_is_none_is_refused_with_its_key(url: str) -> None:
+def test_an_invalid_server_url_is_rejected_with_its_key(url: str) -> None:
     with pytest.raises(BadInput) as refused:
         provider_settings(url, "50s")
     assert refused.value.subject == "iaasNetworkProvider.serverUrl"
 
 
 @pytest.mark.parametrize("text", ["50", "0s", "100s", "2m", "-1s", "soon"])
-def test_a_time_that_is_none_is_refused_with_its_key(text: str) -> None:
+def test_an_invalid_request_timeout_is_rejected_with_its_key(text: str) -> None:
     with pytest.raises(BadInput) as refused:
         provider_settings("http://iaas", text)
     assert refused.value.subject == "iaasNetworkProvider.httpRequestTimeout"

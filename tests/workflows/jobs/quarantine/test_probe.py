@@ -24,20 +24,20 @@ from workflows.testing.environment import WorkflowEnvironment
 from workflows.testing.handle import TimeSkippingHandle
 
 ADDRESS = "10.6.0.12"
-STRANGER = ConflictingHost("02:00:00:00:00:09", "agent/n1", "n1", "eth1", 1_767_268_800_000)
+CONFLICTING = ConflictingHost("02:00:00:00:00:09", "agent/n1", "n1", "eth1", 1_767_268_800_000)
 SILENT = ProbeResult("silent", text="on eth1 of c-1, where the gateway 10.6.0.1 answers")
-ANSWERED = ProbeResult("answered", STRANGER.mac)
+ANSWERED = ProbeResult("answered", CONFLICTING.mac)
 
 
 class ScriptedProber:
-    """A prober with scripted answers; the last one is repeated."""
+    """A prober with scripted results; repeats the last one. ``targets``: what it probed."""
 
     def __init__(self, *script: ProbeResult) -> None:
         self.script = list(script)
-        self.asked: list[ProbeTarget] = []
+        self.targets: list[ProbeTarget] = []
 
     async def probe(self, target: ProbeTarget) -> ProbeResult:
-        self.asked.append(target)
+        self.targets.append(target)
         return self.script.pop(0) if len(self.script) > 1 else self.script[0]
 
 
@@ -49,7 +49,7 @@ class ProbeJobHarness:
         self.writers = ShardWriters(node.store, node.keys)
         self.environment = WorkflowEnvironment(Registry([ProbeQuarantine]), replays=True)
 
-    async def begin(self, prober: Prober) -> TimeSkippingHandle:
+    async def start(self, prober: Prober) -> TimeSkippingHandle:
         """Start the execution, as the leader does for a quarantine."""
         activities = QuarantineActivities(self.node.store, self.node.keys, self.writers, prober)
         registry = Registry(
@@ -68,10 +68,10 @@ class ProbeJobHarness:
         await self.environment.close()
         await self.writers.close()
 
-    async def aside(self, stranger: ConflictingHost | None = STRANGER) -> None:
-        await self.node.apply(QuarantineAddress(ADDRESS, "answered a probe", "", stranger))
+    async def quarantine(self, host: ConflictingHost | None = CONFLICTING) -> None:
+        await self.node.apply(QuarantineAddress(ADDRESS, "answered a probe", "", host))
 
-    async def is_aside(self) -> bool:
+    async def is_quarantined(self) -> bool:
         return ADDRESS in (await self.node.read_ledger()).quarantine
 
 
@@ -85,135 +85,149 @@ async def harness() -> AsyncIterator[ProbeJobHarness]:
         await check_everything(node)
 
 
-async def test_three_silent_probes_bring_the_address_back_with_their_evidence(
+async def test_three_silent_probes_lift_the_quarantine_with_their_evidence(
     harness: ProbeJobHarness,
 ) -> None:
-    await harness.aside()
-    handle = await harness.begin(ScriptedProber(SILENT))
+    await harness.quarantine()
+    handle = await harness.start(ScriptedProber(SILENT))
     await harness.environment.advance(2 * PAUSE_S)
-    assert await harness.is_aside()
+    assert await harness.is_quarantined()
     assert await handle.result() == ProbeOutcome(returned=True)
-    (lifted,) = [one for one in await harness.node.log() if isinstance(one.event, QuarantineLifted)]
+    (lifted,) = [
+        recorded
+        for recorded in await harness.node.log()
+        if isinstance(recorded.event, QuarantineLifted)
+    ]
 
     assert lifted.event == QuarantineLifted(ADDRESS, f"silent 3 times, {SILENT.text}")
     assert lifted.cause.actor == "orbweaver-controller/quarantine-probe"
 
 
-async def test_the_prober_is_told_the_gateway_of_the_pool_as_its_witness(
+async def test_the_gateway_of_the_pool_is_the_reference_host_of_a_probe(
     harness: ProbeJobHarness,
 ) -> None:
-    await harness.aside()
+    await harness.quarantine()
     prober = ScriptedProber(SILENT)
-    await (await harness.begin(prober)).result()
+    await (await harness.start(prober)).result()
 
-    assert prober.asked[0] == ProbeTarget(ADDRESS, "10.6.0.1")
+    assert prober.targets[0] == ProbeTarget(ADDRESS, "10.6.0.1")
 
 
-async def test_a_stranger_that_goes_on_answering_keeps_the_address_aside(
+async def test_an_address_stays_quarantined_while_the_conflicting_host_answers(
     harness: ProbeJobHarness,
 ) -> None:
-    await harness.aside()
+    await harness.quarantine()
     prober = ScriptedProber(ANSWERED)
-    handle = await harness.begin(prober)
+    handle = await harness.start(prober)
     await harness.environment.advance(7 * 86_400)
     status = await handle.query("status")
 
-    assert await harness.is_aside()
+    assert await harness.is_quarantined()
     assert isinstance(status, dict)
-    assert (status["silent"], status["last"], status["last_mac"]) == (0, "answered", STRANGER.mac)
-    assert len(prober.asked) <= 7 * 86_400 / PAUSE_S_MAX + 10
+    assert (status["silent"], status["last"], status["last_mac"]) == (
+        0,
+        "answered",
+        CONFLICTING.mac,
+    )
+    assert len(prober.targets) <= 7 * 86_400 / PAUSE_S_MAX + 10
 
 
-async def test_one_answer_among_silences_starts_the_count_anew(harness: ProbeJobHarness) -> None:
-    await harness.aside()
+async def test_one_answer_between_silent_probes_resets_the_count(harness: ProbeJobHarness) -> None:
+    await harness.quarantine()
     prober = ScriptedProber(SILENT, SILENT, ANSWERED, SILENT)
-    outcome = await (await harness.begin(prober)).result()
+    outcome = await (await harness.start(prober)).result()
 
     assert outcome == ProbeOutcome(returned=True, answers=1)
-    assert len(prober.asked) == 6
+    assert len(prober.targets) == 6
 
 
-async def test_a_prober_that_cannot_ask_never_brings_an_address_back(
+async def test_a_prober_without_an_interface_never_lifts_a_quarantine(
     harness: ProbeJobHarness,
 ) -> None:
-    await harness.aside()
-    handle = await harness.begin(NoProber())
+    await harness.quarantine()
+    handle = await harness.start(NoProber())
     await harness.environment.advance(2 * SILENT_PROBES * PAUSE_S_MAX)
     status = await handle.query("status")
 
-    assert await harness.is_aside()
+    assert await harness.is_quarantined()
     assert isinstance(status, dict)
     assert (status["silent"], status["text"]) == (0, NO_PROBER)
 
 
-async def test_a_prober_that_fails_never_brings_an_address_back(harness: ProbeJobHarness) -> None:
-    class Broken:
+async def test_a_prober_that_fails_never_lifts_a_quarantine(harness: ProbeJobHarness) -> None:
+    class FailingProber:
         async def probe(self, target: ProbeTarget) -> ProbeResult:
             raise StoreUnavailable("the cable is out")
 
-    await harness.aside()
-    handle = await harness.begin(Broken())
+    await harness.quarantine()
+    handle = await harness.start(FailingProber())
     await harness.environment.advance(86_400)
 
-    assert await harness.is_aside()
+    assert await harness.is_quarantined()
     assert await handle.status() is ExecutionStatus.RUNNING
 
 
 async def test_a_quarantine_that_a_person_lifts_ends_the_execution(
     harness: ProbeJobHarness,
 ) -> None:
-    await harness.aside()
+    await harness.quarantine()
     prober = ScriptedProber(SILENT)
-    handle = await harness.begin(prober)
+    handle = await harness.start(prober)
     await harness.node.apply(LiftQuarantine(ADDRESS, "it was my laptop"))
 
     assert await handle.result() == ProbeOutcome(returned=False)
-    assert prober.asked == []
+    assert prober.targets == []
 
 
-async def test_a_person_who_takes_an_address_over_keeps_it(harness: ProbeJobHarness) -> None:
-    await harness.aside()
-    handle = await harness.begin(ScriptedProber(SILENT))
+async def test_an_address_that_a_person_quarantines_again_stays_quarantined(
+    harness: ProbeJobHarness,
+) -> None:
+    await harness.quarantine()
+    handle = await harness.start(ScriptedProber(SILENT))
     await harness.environment.advance(2 * PAUSE_S)
-    await harness.aside(None)
+    await harness.quarantine(None)
 
     assert await handle.result() == ProbeOutcome(returned=False)
-    assert await harness.is_aside()
+    assert await harness.is_quarantined()
 
 
-async def test_another_stranger_is_another_execution(harness: ProbeJobHarness) -> None:
-    await harness.aside()
-    handle = await harness.begin(ScriptedProber(SILENT))
+async def test_a_quarantine_for_another_conflicting_host_has_another_execution(
+    harness: ProbeJobHarness,
+) -> None:
+    await harness.quarantine()
+    handle = await harness.start(ScriptedProber(SILENT))
     await harness.node.apply(LiftQuarantine(ADDRESS))
-    await harness.aside(STRANGER._replace(seen_ms=STRANGER.seen_ms + 1))
+    await harness.quarantine(CONFLICTING._replace(seen_ms=CONFLICTING.seen_ms + 1))
     await handle.signal("look")
 
     assert await handle.status() is ExecutionStatus.COMPLETED
-    assert await harness.is_aside()
+    assert await harness.is_quarantined()
 
 
-async def test_a_probe_can_be_had_at_once(harness: ProbeJobHarness) -> None:
-    await harness.aside()
+async def test_the_signal_probe_now_probes_at_once(harness: ProbeJobHarness) -> None:
+    await harness.quarantine()
     prober = ScriptedProber(ANSWERED)
-    handle = await harness.begin(prober)
+    handle = await harness.start(prober)
     await handle.signal("probe-now")
 
-    assert len(prober.asked) == 1
+    assert len(prober.targets) == 1
     assert await handle.status() is ExecutionStatus.RUNNING
 
 
-async def test_nobody_probes_what_a_person_has_set_aside(harness: ProbeJobHarness) -> None:
-    await harness.aside(None)
+async def test_an_address_that_a_person_quarantined_has_no_execution(
+    harness: ProbeJobHarness,
+) -> None:
+    await harness.quarantine(None)
 
     assert list(quarantine_notices(Projection(await harness.node.read_ledger()))) == []
 
 
-async def test_counts_go_over_into_the_next_run(
+async def test_counts_pass_to_the_next_run(
     harness: ProbeJobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 12)
-    await harness.aside()
-    handle = await harness.begin(ScriptedProber(SILENT))
+    await harness.quarantine()
+    handle = await harness.start(ScriptedProber(SILENT))
 
     assert await handle.result() == ProbeOutcome(returned=True)
     assert len(await harness.environment.runs(f"quarantine/{ADDRESS}")) > 1

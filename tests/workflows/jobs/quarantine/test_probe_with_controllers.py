@@ -23,59 +23,63 @@ EXECUTION = f"quarantine/{ADDRESS}"
 WRITES_MAX = 16
 
 
-class Silence:
+class SilentProber:
     async def probe(self, target: ProbeTarget) -> ProbeResult:
         return ProbeResult("silent", text="on a link of the test")
 
 
-make = partial(JobHost, sources=JobSources(prober=Silence()))
+make_host = partial(JobHost, sources=JobSources(prober=SilentProber()))
 
 
-async def _begin(node: NodeHarness) -> None:
-    stranger = ConflictingHost("02:00:00:00:00:09", "agent/n1", "n1", "eth1", 1)
+async def _quarantine(node: NodeHarness) -> None:
+    host = ConflictingHost("02:00:00:00:00:09", "agent/n1", "n1", "eth1", 1)
     await node.apply(pool("main", "10.6.0.10-10.6.0.20"))
-    await node.apply(QuarantineAddress(ADDRESS, "answered a probe", "", stranger))
+    await node.apply(QuarantineAddress(ADDRESS, "answered a probe", "", host))
 
 
-async def _is_back(node: NodeHarness) -> bool:
+async def _is_lifted(node: NodeHarness) -> bool:
     return ADDRESS not in (await node.read_ledger()).quarantine
 
 
-async def _probe(client: Client, number: int) -> None:
+async def _request_probe(client: Client, number: int) -> None:
     await client.signal(EXECUTION, "probe-now", request_id=f"probe-{number}")
 
 
-async def test_silence_brings_the_address_back(store: KeyValueStore) -> None:
-    async with JobHostHarness(store, make) as hosts:
-        await _begin(hosts.node)
+async def test_silent_probes_lift_the_quarantine(store: KeyValueStore) -> None:
+    async with JobHostHarness(store, make_host) as hosts:
+        await _quarantine(hosts.node)
         await hosts.host("one")
         for number in range(3):
             await hosts.until_found(EXECUTION, silent=number)
-            await _probe(hosts.client, number)
-        await hosts.until(lambda: _is_back(hosts.node))
+            await _request_probe(hosts.client, number)
+        await hosts.until(lambda: _is_lifted(hosts.node))
         await hosts.check()
 
 
 @pytest.mark.parametrize("moment", Moment, ids=lambda moment: moment.name.lower())
 @pytest.mark.parametrize("at", range(1, WRITES_MAX + 1))
-async def test_a_controller_killed_at_any_write_leaves_the_address_to_the_next_one(
+async def test_the_next_controller_lifts_the_quarantine_after_a_kill_at_any_write(
     at: int, moment: Moment
 ) -> None:
-    async with JobHostHarness(MemoryStore(), make) as hosts:
-        await _begin(hosts.node)
+    async with JobHostHarness(MemoryStore(), make_host) as hosts:
+        await _quarantine(hosts.node)
         killing = KillingStore(hosts.store, at, moment)
-        await hosts.host("dying", killing)
+        await hosts.host("killed", killing)
         await hosts.until_open(EXECUTION)
-        await _probe(hosts.client, 0)
-        await hosts.bury_if_dead("dying", killing, lambda: hosts.has(EXECUTION, silent=1))
-        await hosts.host("heir")
+        await _request_probe(hosts.client, 0)
+        await hosts.remove_when_dead("killed", killing, lambda: hosts.has(EXECUTION, silent=1))
+        await hosts.host("next")
         await hosts.until_found(EXECUTION, silent=1)
         for number in (1, 2):
-            await _probe(hosts.client, number)
+            await _request_probe(hosts.client, number)
             if number == 1:
                 await hosts.until_found(EXECUTION, silent=2)
-        await hosts.until(lambda: _is_back(hosts.node))
+        await hosts.until(lambda: _is_lifted(hosts.node))
         await hosts.check()
-        lifted = [one for one in await hosts.node.log() if isinstance(one.event, QuarantineLifted)]
+        lifted = [
+            recorded
+            for recorded in await hosts.node.log()
+            if isinstance(recorded.event, QuarantineLifted)
+        ]
 
     assert len(lifted) == 1

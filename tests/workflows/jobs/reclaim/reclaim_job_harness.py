@@ -40,10 +40,10 @@ class ScriptedFacts:
     def __init__(self, cluster: ScriptedCluster) -> None:
         self.cluster = cluster
         self.fault: Exception | None = None
-        self.asked = 0
+        self.reads = 0
 
     async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterLookup:
-        self.asked += 1
+        self.reads += 1
         if self.fault is not None:
             raise self.fault
         return self.cluster.snapshot(claims_read)
@@ -52,14 +52,14 @@ class ScriptedFacts:
         return frozenset(nodes) - self.cluster.nodes.keys()
 
     async def changes(self) -> AsyncIterator[PodChange]:
-        """Nothing: a script's changes go to ``ChangeListener.take``."""
-        nothing: tuple[PodChange, ...] = ()
-        for change in nothing:
+        """Nothing: a script's changes go to ``ChangeListener.handle``."""
+        no_changes: tuple[PodChange, ...] = ()
+        for change in no_changes:
             yield change
 
 
 class ReclaimJobHarness(ReclaimHarness):
-    """A cluster with running workflows. ``tick`` advances the clock."""
+    """A cluster with running workflows. ``started``: deadlines by the ids of Pods' executions."""
 
     def __init__(self, settings: ReclaimSettings = ReclaimSettings()) -> None:
         super().__init__()
@@ -67,26 +67,26 @@ class ReclaimJobHarness(ReclaimHarness):
         self.settings = settings
         self.facts = ScriptedFacts(self.cluster)
         self.observer = self.new_observer()
-        self.begun: dict[str, ReclaimDeadline] = {}
+        self.started: dict[str, ReclaimDeadline] = {}
         self.is_prepared = False
 
     def new_observer(self, *, ahead_s: float = 0.0) -> Observer:
         """Another controller, whose clock may be ahead."""
         return Observer(lambda: self.cluster.now_s + ahead_s, lambda: self.cluster.now_s)
 
-    async def begin(self, orders: ScanSettings = ScanSettings()) -> None:
+    async def start_scan(self, settings: ScanSettings = ScanSettings()) -> None:
         """Start the scan's execution, which scans at once."""
         await self.prepare()
-        self.handle = await self.environment.start(ReclaimScan, orders, workflow_id="reclaim")
+        self.handle = await self.environment.start(ReclaimScan, settings, workflow_id="reclaim")
         await self.environment.settle()
 
     async def prepare(self) -> None:
         """The environment, without executions."""
         self.writers = ShardWriters(self.store, (await self.agent("operator")).keys)
-        means = await self._means()
-        self._scan = ReclaimActivities(means, self._begin)
-        self._pods = PodActivities(means)
-        self.listener = ChangeListener(means, self._begin, self._nothing)
+        context = await self._context()
+        self._scan = ReclaimActivities(context, self._start_pod)
+        self._pods = PodActivities(context)
+        self.listener = ChangeListener(context, self._start_pod, self._scan_nothing)
         registry = Registry(
             [ReclaimScan, ReclaimPod],
             [self._scan.observe, self._scan.release, self._pods.resolve],
@@ -98,19 +98,19 @@ class ReclaimJobHarness(ReclaimHarness):
 
     async def take_settings(self) -> None:
         """Use the current settings and observer from now on."""
-        self._scan._context = self._pods._context = means = await self._means()
-        self.listener = ChangeListener(means, self._begin, self._nothing)
+        self._scan._context = self._pods._context = context = await self._context()
+        self.listener = ChangeListener(context, self._start_pod, self._scan_nothing)
 
-    async def _means(self) -> ReclaimContext:
+    async def _context(self) -> ReclaimContext:
         keys = (await self.agent("operator")).keys
         releases = Releases(self.store, keys, self.writers, cool_down_s=0)
         return ReclaimContext(self.store, keys, self.facts, self.settings, self.observer, releases)
 
     async def tick(self, text: str) -> str:
-        rest = seconds(text)
-        while rest > 0:
-            step = min(rest, 1.0)
-            rest -= step
+        remaining_s = seconds(text)
+        while remaining_s > 0:
+            step = min(remaining_s, 1.0)
+            remaining_s -= step
             self.cluster.now_s += step
             await self.environment.advance(step)
         return ""
@@ -123,22 +123,22 @@ class ReclaimJobHarness(ReclaimHarness):
 
     async def status(self) -> dict[str, Payload]:
         """The status of the execution."""
-        found: dict[str, Payload] = await self.handle.query("status")
-        return found
+        result: dict[str, Payload] = await self.handle.query("status")
+        return result
 
-    async def held(self) -> set[str]:
+    async def claimed(self) -> set[str]:
         """The claimed addresses."""
         return set((await (await self.agent("operator")).read_ledger()).claims)
 
-    async def tell(self, news: ObservedPod) -> None:
+    async def report(self, event: ObservedPod) -> None:
         """Pass a watch event of a Pod to the listener, which may start an execution."""
-        change = PodChange(news.pod, news.report)
+        change = PodChange(event.pod, event.report)
         await self.listener.handle(ObservedChange(change, self.observer.moment()))
 
-    async def outcome(self, one: str) -> ReclaimResult:
-        """The results of Pods' executions, by id."""
-        found: ReclaimResult = await self.environment.handle(one).result()
-        return found
+    async def outcome(self, workflow_id: str) -> ReclaimResult:
+        """The result of a Pod's execution."""
+        result: ReclaimResult = await self.environment.handle(workflow_id).result()
+        return result
 
     async def close(self) -> None:
         if self.is_prepared:
@@ -146,13 +146,15 @@ class ReclaimJobHarness(ReclaimHarness):
             await self.writers.close()
         await super().close()
 
-    async def _begin(self, one: ReclaimDeadline, origin: DeadlineCause = DeadlineCause()) -> None:
-        name = workflow_id(one)
+    async def _start_pod(
+        self, deadline: ReclaimDeadline, origin: DeadlineCause = DeadlineCause()
+    ) -> None:
+        name = workflow_id(deadline)
         if await self.environment.is_open(name):
-            await self.environment.handle(name).signal(CHANGED, one)
+            await self.environment.handle(name).signal(CHANGED, deadline)
             return
-        self.begun[name] = one
-        await self.environment.start(ReclaimPod, one, 5.0, workflow_id=name)
+        self.started[name] = deadline
+        await self.environment.start(ReclaimPod, deadline, 5.0, workflow_id=name)
 
-    async def _nothing(self) -> None:
+    async def _scan_nothing(self) -> None:
         pass

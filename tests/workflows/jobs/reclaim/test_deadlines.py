@@ -12,10 +12,10 @@ from core.domain.evolution import RevisedClaim
 from core.eventstore.claim_cause import cause_of
 from core.eventstore.memory import MemoryStore
 from core.process.spans import SdkTracer
-from tests.support import node_harness as nodes
+from tests.support import node_harness
 from tests.support.engine_harness import eventually
 from tests.support.node_harness import CAUSE, NodeHarness, pod, pool
-from tests.workflows.jobs.reclaim.test_reclaim_from_the_log import held, leading
+from tests.workflows.jobs.reclaim.test_reclaim_from_the_log import pods_with_claims, running_leader
 from workflows.engine.telemetry import Telemetry
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -32,20 +32,20 @@ async def test_the_spans_of_a_reclaim_are_linked_to_the_add_and_named_by_the_rel
     async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("main", "10.6.0.10-10.6.0.200"))
         await node.apply(ApplyRecord(RecordDefined("Pod", "shop", "web-0")))
-        monkeypatch.setattr(nodes, "CAUSE", CAUSE._replace(traceparent=TRACEPARENT))
+        monkeypatch.setattr(node_harness, "CAUSE", CAUSE._replace(traceparent=TRACEPARENT))
         await node.add(pod("web-0"))
         monkeypatch.undo()
-        async with leading(node, telemetry):
+        async with running_leader(node, telemetry):
             await node.apply(DeleteRecord("Pod", "shop", "web-0"))
 
             async def is_free() -> bool:
-                return not {"web-0"} & await held(node)
+                return not {"web-0"} & await pods_with_claims(node)
 
             await eventually(is_free)
         (release,) = [
-            one
-            for one in await node.log()
-            if isinstance(one.event, AddressesReleased) and one.event.name == "web-0"
+            recorded
+            for recorded in await node.log()
+            if isinstance(recorded.event, AddressesReleased) and recorded.event.name == "web-0"
         ]
 
     spans = exporter.get_finished_spans()
@@ -81,8 +81,8 @@ async def test_the_cause_of_a_claim_is_found_by_the_claim_alone() -> None:
         claims: list[RevisedClaim] = list((await node.read_ledger()).claims.values())
         await node.apply(pool("other", "10.7.0.1", subnet="10.7.0.0/16"))
 
-        found = [await cause_of(node.store, node.keys, one) for one in claims]
-        unknown = claims[0]._replace(claim=claims[0].claim._replace(event="nobody.1.1"))
+        causes = [await cause_of(node.store, node.keys, claim) for claim in claims]
+        unknown = claims[0]._replace(claim=claims[0].claim._replace(event="unknown.1.1"))
 
-        assert found == [CAUSE] * 3
+        assert causes == [CAUSE] * 3
         assert await cause_of(node.store, node.keys, unknown) is None

@@ -13,10 +13,10 @@ from tests.core.domain.reclaim.test_reclaim_scenarios import SCRIPTS, run_script
 from tests.workflows.jobs.reclaim.reclaim_job_harness import ReclaimJobHarness
 from workflows.jobs.reclaim.pod import NOTHING_LEFT, DeadlineCause, ReclaimResult
 
-FORGETFUL = "> restart\n"
-"""What such a script shows lost is not lost any more: see ``test_reclaim_pod_execution``."""
+RESTART = "> restart\n"
+"""The command after which a script expects lost deadlines; an execution keeps its deadline."""
 
-PLAYED = [script for script in SCRIPTS if FORGETFUL not in script.read_text()]
+SCRIPTS_WITHOUT_RESTART = [script for script in SCRIPTS if RESTART not in script.read_text()]
 
 
 class PodReclaimHarness(ReclaimJobHarness):
@@ -25,17 +25,17 @@ class PodReclaimHarness(ReclaimJobHarness):
     def __init__(self) -> None:
         super().__init__()
         self.watching = True
-        self._news: list[ObservedPod] = []
-        self._told: set[str] = set()
+        self._events: list[ObservedPod] = []
+        self._printed: set[str] = set()
         self._deferred: list[tuple[ReclaimDeadline, DeadlineCause]] = []
 
     async def play(self, line: str) -> str:
         if not self.is_prepared:
             await self.prepare()
         answer = await super().play(line)
-        news, self._news = self._news, []
-        for one in news:
-            await self.tell(one)
+        events, self._events = self._events, []
+        for event in events:
+            await self.report(event)
         return answer
 
     async def setting(self, **fields: str) -> str:
@@ -43,48 +43,52 @@ class PodReclaimHarness(ReclaimJobHarness):
         await self.take_settings()
         return answer
 
-    async def _begin(self, one: ReclaimDeadline, origin: DeadlineCause = DeadlineCause()) -> None:
+    async def _start_pod(
+        self, deadline: ReclaimDeadline, origin: DeadlineCause = DeadlineCause()
+    ) -> None:
         """Executions continue only in ``tick``."""
-        self._deferred.append((one, origin))
+        self._deferred.append((deadline, origin))
 
     async def tick(self, text: str) -> str:
         deferred, self._deferred = self._deferred, []
-        for one, origin in deferred:
-            await super()._begin(one, origin)
-        said: list[str] = []
+        for deadline, origin in deferred:
+            await super()._start_pod(deadline, origin)
+        lines: list[str] = []
         before_s = self.cluster.now_s
         for now_s in self.cluster.advance(text):
             await self.environment.advance(now_s - before_s)
             before_s = now_s
-            said += [line for each in self.begun.items() if (line := await self._ended(*each))]
-        return "\n".join(said)
+            lines += [
+                line for started in self.started.items() if (line := await self._ended(*started))
+            ]
+        return "\n".join(lines)
 
-    async def _ended(self, name: str, one: ReclaimDeadline) -> str:
-        if name in self._told or await self.environment.is_open(name):
+    async def _ended(self, name: str, deadline: ReclaimDeadline) -> str:
+        if name in self._printed or await self.environment.is_open(name):
             return ""
-        self._told.add(name)
-        found: ReclaimResult = await self.environment.handle(name).result()
-        path = "/".join(one.endpoint)
-        if found.released:
-            self.released |= set(found.released)
-            return f"released {' '.join(found.released)} of {path}, {found.why}"
-        if found.why == NOTHING_LEFT:
+        self._printed.add(name)
+        outcome: ReclaimResult = await self.environment.handle(name).result()
+        path = "/".join(deadline.endpoint)
+        if outcome.released:
+            self.released |= set(outcome.released)
+            return f"released {' '.join(outcome.released)} of {path}, {outcome.why}"
+        if outcome.why == NOTHING_LEFT:
             return ""
-        endpoint = (await (await self.agent("operator")).read_ledger()).endpoints[one.endpoint]
+        endpoint = (await (await self.agent("operator")).read_ledger()).endpoints[deadline.endpoint]
         addresses = [address for address, _ in endpoint.addresses()]
-        self.kept |= dict.fromkeys(addresses, found.why)
-        return f"kept {' '.join(addresses) or '-'} of {path}: {found.why}"
+        self.kept |= dict.fromkeys(addresses, outcome.why)
+        return f"kept {' '.join(addresses) or '-'} of {path}: {outcome.why}"
 
     def _observe(self, event: ObservedPod) -> None:
         if self.watching:
-            self._news.append(event)
+            self._events.append(event)
 
     async def _start_deadline(self, deadline: ReclaimDeadline) -> None:
-        await self._begin(deadline)
+        await self._start_pod(deadline)
 
 
-@pytest.mark.parametrize("script", PLAYED, ids=lambda script: script.stem)
-def test_a_scenario_goes_as_written_with_an_execution_for_every_pod(script: Path) -> None:
+@pytest.mark.parametrize("script", SCRIPTS_WITHOUT_RESTART, ids=lambda script: script.stem)
+def test_a_script_prints_its_recorded_output_with_an_execution_for_every_pod(script: Path) -> None:
     expected = script.read_text()
 
     assert asyncio.run(run_script(expected, PodReclaimHarness)) == expected

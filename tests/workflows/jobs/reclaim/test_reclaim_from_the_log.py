@@ -19,31 +19,33 @@ from workflows.model.policies import ExecutionStatus
 
 
 @asynccontextmanager
-async def leading(node: NodeHarness, telemetry: Telemetry | None = None) -> AsyncIterator[JobHost]:
+async def running_leader(
+    node: NodeHarness, telemetry: Telemetry | None = None
+) -> AsyncIterator[JobHost]:
     """A running controller that follows the log."""
     host = JobHost(node.store, node.keys, "one", telemetry=telemetry)
-    works = [asyncio.ensure_future(host.run()), asyncio.ensure_future(host.lead())]
+    tasks = [asyncio.ensure_future(host.run()), asyncio.ensure_future(host.lead())]
     try:
 
         async def is_listening() -> bool:
-            record = RecordDefined("Pod", "shop", "herald")
-            await node.apply(ApplyRecord(record), DeleteRecord("Pod", "shop", "herald"))
+            record = RecordDefined("Pod", "shop", "first")
+            await node.apply(ApplyRecord(record), DeleteRecord("Pod", "shop", "first"))
             return host.listener.received > 0
 
-        await node.add(pod("herald"))
+        await node.add(pod("first"))
         await eventually(is_listening)
         yield host
     finally:
-        for work in works:
-            work.cancel()
-        await asyncio.wait(works)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
-async def held(node: NodeHarness) -> set[str]:
-    return {one.claim.pod for one in (await node.read_ledger()).claims.values()}
+async def pods_with_claims(node: NodeHarness) -> set[str]:
+    return {claim.claim.pod for claim in (await node.read_ledger()).claims.values()}
 
 
-async def test_a_deleted_node_and_a_deleted_pod_free_what_they_held_and_no_more(
+async def test_a_deleted_node_and_a_deleted_pod_lose_their_own_addresses_only(
     store: KeyValueStore,
 ) -> None:
     async with NodeHarness(store) as node, NodeHarness(store, "node-b") as other:
@@ -55,20 +57,20 @@ async def test_a_deleted_node_and_a_deleted_pod_free_what_they_held_and_no_more(
         await other.add(pod("db-0", node="node-b", fixed="statefulset"))
         await node.add(pod("alive"))
         await node.apply(ApplyRecord(RecordDefined("Node", "", "node-b")))
-        async with leading(node):
+        async with running_leader(node):
             await node.apply(DeleteRecord("Pod", "shop", "web-0"))
 
-            async def web_0_is_free() -> bool:
-                return "web-0" not in await held(node)
+            async def has_no_address() -> bool:
+                return "web-0" not in await pods_with_claims(node)
 
-            await eventually(web_0_is_free)
-            assert {"web-1", "web-2"} <= await held(node)
+            await eventually(has_no_address)
+            assert {"web-1", "web-2"} <= await pods_with_claims(node)
             await node.apply(DeleteRecord("Node", "", "node-b"))
 
-            async def only_the_wanted_are_left() -> bool:
-                return await held(node) == {"alive", "db-0"}
+            async def only_the_others_have_addresses() -> bool:
+                return await pods_with_claims(node) == {"alive", "db-0"}
 
-            await eventually(only_the_wanted_are_left)
+            await eventually(only_the_others_have_addresses)
         visible = Visibility(store, WorkflowKeys(node.keys, "default"))
         ended = [
             head.workflow_id

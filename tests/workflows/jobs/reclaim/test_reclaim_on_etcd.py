@@ -24,24 +24,24 @@ from workflows.jobs.reclaim.context import Observer
 from workflows.jobs.reclaim.scan import SCAN_NOW, WORKFLOW_ID
 
 LEAKS = 60
-DIES_AT = 20
+RELEASES_BEFORE_KILL = 20
 
 
-class Dying:
-    """Stops the reclaimer at a chosen call; its worker does nothing more."""
+class BlockingReleaser:
+    """Blocks every release after ``RELEASES_BEFORE_KILL`` of them, until ``passes`` is set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.at_work = asyncio.Event()
+        self.blocked = asyncio.Event()
         self.calls = 0
-        self.buried = False
-        real = Releaser.reclaim
+        self.passes = False
+        reclaim_step = Releaser.reclaim
 
         async def reclaim(*args: Any) -> Released:
             self.calls += 1
-            if self.calls > DIES_AT and not self.buried:
-                self.at_work.set()
+            if self.calls > RELEASES_BEFORE_KILL and not self.passes:
+                self.blocked.set()
                 await asyncio.Event().wait()
-            return await real(*args)
+            return await reclaim_step(*args)
 
         monkeypatch.setattr(Releaser, "reclaim", reclaim)
 
@@ -56,59 +56,59 @@ async def _leak(node: NodeHarness) -> None:
         await node.apply(DeleteRecord("Pod", "shop", name))
 
 
-async def _play(store: KeyValueStore, dying: Dying) -> None:
-    skew = [0.0]
+async def _run_with_a_kill(store: KeyValueStore, blocker: BlockingReleaser) -> None:
+    offset_s = [0.0]
 
-    def later() -> float:
-        return time.monotonic() + skew[0]
+    def monotonic() -> float:
+        return time.monotonic() + offset_s[0]
 
     async with NodeHarness(store) as node:
         await _leak(node)
         hosts = [
-            JobHost(store, node.keys, name, observer=Observer(time.time, later))
+            JobHost(store, node.keys, name, observer=Observer(time.time, monotonic))
             for name in ("one", "two")
         ]
-        works = [asyncio.ensure_future(host.run()) for host in hosts]
+        tasks = [asyncio.ensure_future(host.run()) for host in hosts]
         async with Client(store, node.keys) as client:
 
-            async def looked() -> bool:
-                found = await client.query(WORKFLOW_ID, "status", timeout_s=20)
-                return bool(found["suspects"] == LEAKS)
+            async def all_are_observed() -> bool:
+                status = await client.query(WORKFLOW_ID, "status", timeout_s=20)
+                return bool(status["suspects"] == LEAKS)
 
             for host in hosts:
                 await _is_ready(host)
-            await eventually(lambda: _quietly(looked))
-            skew[0] = 20.0
+            await eventually(lambda: _or_false(all_are_observed))
+            offset_s[0] = 20.0
             await client.signal(WORKFLOW_ID, SCAN_NOW)
-            await within(dying.at_work.wait())
-            await _bury(store, hosts)
-            dying.buried = True
+            await within(blocker.blocked.wait())
+            await _kill_owner(store, hosts)
+            blocker.passes = True
 
-            async def freed() -> bool:
+            async def all_are_released() -> bool:
                 return len((await node.read_ledger()).claims) == 1
 
-            await eventually(freed)
-        for work in works:
-            work.cancel()
-        await asyncio.wait(works)
-        await _judge(node)
+            await eventually(all_are_released)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        await _check_releases(node)
 
 
 async def _is_ready(host: JobHost) -> None:
-    async def ready() -> bool:
+    async def has_shards() -> bool:
         return bool(host.worker.shards)
 
-    await eventually(ready)
+    await eventually(has_shards)
 
 
-async def _quietly(look: Any) -> bool:
+async def _or_false(condition: Any) -> bool:
     try:
-        return bool(await look())
-    except Exception:  # noqa: BLE001 - nobody has started it yet
+        return bool(await condition())
+    except Exception:  # noqa: BLE001 - the execution does not exist yet
         return False
 
 
-async def _bury(store: KeyValueStore, hosts: list[JobHost]) -> None:
+async def _kill_owner(store: KeyValueStore, hosts: list[JobHost]) -> None:
     """Kill the worker that owns the execution, as a crash does."""
     for host in hosts:
         term = host.worker.term
@@ -117,39 +117,39 @@ async def _bury(store: KeyValueStore, hosts: list[JobHost]) -> None:
             await host.worker.abandon()
             await store.revoke_lease(term.session.lease)
             return
-    raise AssertionError("nobody owns the execution")
+    raise AssertionError("no worker owns the execution")
 
 
-async def _judge(node: NodeHarness) -> None:
+async def _check_releases(node: NodeHarness) -> None:
     released = [
-        one.address
+        release.address
         for recorded in await node.log()
         if isinstance(recorded.event, AddressesReleased)
-        for one in recorded.event.releases
+        for release in recorded.event.releases
     ]
     assert len(released) == len(set(released)) == LEAKS
     await check_everything(node)
 
 
-async def test_a_kill_between_two_releases_doubles_and_loses_none_in_memory(
+async def test_a_kill_between_two_releases_repeats_and_loses_none_in_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    dying = Dying(monkeypatch)
-    await _play(MemoryStore(), dying)
+    blocker = BlockingReleaser(monkeypatch)
+    await _run_with_a_kill(MemoryStore(), blocker)
 
-    assert dying.calls > LEAKS
+    assert blocker.calls > LEAKS
 
 
 @pytest.mark.etcd
-async def test_a_kill_between_two_releases_doubles_and_loses_none_on_etcd(
+async def test_a_kill_between_two_releases_repeats_and_loses_none_on_etcd(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dying = Dying(monkeypatch)
+    blocker = BlockingReleaser(monkeypatch)
     with EtcdCluster(tmp_path) as cluster:
         store = EtcdStore(EtcdSettings(cluster.endpoints))
         try:
-            await _play(store, dying)
+            await _run_with_a_kill(store, blocker)
         finally:
             await store.close()
 
-    assert dying.calls > LEAKS
+    assert blocker.calls > LEAKS

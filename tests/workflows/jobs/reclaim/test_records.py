@@ -27,9 +27,9 @@ from workflows.jobs.records import StandalonePodFacts
 from workflows.jobs.writers import ShardWriters
 
 RECORD = RecordDefined("Pod", "shop", "web-0")
-FORGET = DeleteRecord("Pod", "shop", "web-0")
+DELETE_RECORD = DeleteRecord("Pod", "shop", "web-0")
 NODE = RecordDefined("Node", "", "node-a")
-FORGET_NODE = DeleteRecord("Node", "", "node-a")
+DELETE_NODE = DeleteRecord("Node", "", "node-a")
 
 
 class StandaloneHarness(NamedTuple):
@@ -49,148 +49,150 @@ async def harness() -> AsyncIterator[StandaloneHarness]:
         keys = Keys("test")
         facts = StandalonePodFacts(store, keys)
         releases = Releases(store, keys, ShardWriters(store, keys))
-        means = ReclaimContext(store, keys, facts, ReclaimSettings(), Observer(), releases)
+        context = ReclaimContext(store, keys, facts, ReclaimSettings(), Observer(), releases)
 
-        async def begin(one: ReclaimDeadline) -> None:
-            raise AssertionError(f"no deadline is known without Kubernetes: {one}")
+        async def start_execution(deadline: ReclaimDeadline) -> None:
+            raise AssertionError(f"no deadline is known without Kubernetes: {deadline}")
 
-        yield StandaloneHarness(node, other, ReclaimActivities(means, begin), facts)
+        yield StandaloneHarness(node, other, ReclaimActivities(context, start_execution), facts)
         await check_everything(node)
 
 
-async def suspects(harness: StandaloneHarness) -> int:
+async def observed(harness: StandaloneHarness) -> int:
     return (await harness.activities.observe(EMPTY, EMPTY)).observed
 
 
-async def test_a_pod_without_a_record_is_no_suspect(harness: StandaloneHarness) -> None:
+async def test_a_pod_without_a_record_is_not_observed(harness: StandaloneHarness) -> None:
     await harness.node.add(pod("web-0"))
 
-    assert await suspects(harness) == 0
+    assert await observed(harness) == 0
 
 
-async def test_a_pod_whose_record_was_deleted_is_a_suspect(harness: StandaloneHarness) -> None:
+async def test_a_pod_whose_record_was_deleted_is_observed(harness: StandaloneHarness) -> None:
     await harness.node.apply(ApplyRecord(RECORD))
     await harness.node.add(pod("web-0"))
-    assert await suspects(harness) == 0
+    assert await observed(harness) == 0
 
-    await harness.node.apply(FORGET)
+    await harness.node.apply(DELETE_RECORD)
 
-    assert await suspects(harness) == 1
+    assert await observed(harness) == 1
 
 
-async def test_a_record_that_is_made_again_takes_the_suspicion_away(
+async def test_a_pod_whose_record_is_applied_again_is_not_observed(
     harness: StandaloneHarness,
 ) -> None:
     await harness.node.apply(ApplyRecord(RECORD))
     await harness.node.add(pod("web-0"))
-    await harness.node.apply(FORGET)
-    assert await suspects(harness) == 1
+    await harness.node.apply(DELETE_RECORD)
+    assert await observed(harness) == 1
 
     await harness.node.apply(ApplyRecord(RECORD))
 
-    assert await suspects(harness) == 0
+    assert await observed(harness) == 0
 
 
-async def test_an_address_that_is_newer_than_the_deletion_is_no_suspect(
+async def test_a_claim_that_is_newer_than_the_deletion_is_not_observed(
     harness: StandaloneHarness,
 ) -> None:
     await harness.node.apply(ApplyRecord(RECORD))
-    await harness.node.apply(FORGET)
+    await harness.node.apply(DELETE_RECORD)
     await harness.node.add(pod("web-0"))
 
-    assert await suspects(harness) == 0
+    assert await observed(harness) == 0
 
 
-async def test_a_fixed_pod_stays_whatever_happens_to_its_record(harness: StandaloneHarness) -> None:
+async def test_a_pod_with_a_fixed_address_is_not_observed_after_its_record_is_deleted(
+    harness: StandaloneHarness,
+) -> None:
     await harness.node.apply(ApplyRecord(RECORD))
     await harness.node.add(pod("web-0", fixed="statefulset"))
-    await harness.node.apply(FORGET)
+    await harness.node.apply(DELETE_RECORD)
 
-    assert await suspects(harness) == 0
+    assert await observed(harness) == 0
 
 
-async def test_beyond_the_bound_the_oldest_deletion_is_forgotten(
+async def test_the_oldest_deletion_is_dropped_beyond_the_limit(
     harness: StandaloneHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(records, "DELETIONS_MAX", 1)
     await harness.node.apply(ApplyRecord(RECORD), ApplyRecord(RECORD._replace(name="web-1")))
     await harness.node.add(pod("web-0"))
-    await harness.node.apply(FORGET, FORGET._replace(name="web-1"))
+    await harness.node.apply(DELETE_RECORD, DELETE_RECORD._replace(name="web-1"))
 
-    assert await suspects(harness) == 0
+    assert await observed(harness) == 0
 
 
-async def test_a_node_whose_record_was_deleted_takes_its_pods_with_it(
+async def test_all_pods_of_a_node_whose_record_was_deleted_are_observed(
     harness: StandaloneHarness,
 ) -> None:
     await harness.node.apply(ApplyRecord(NODE))
     await harness.node.add(pod("web-0"))
     await harness.other.add(pod("web-1"))
     await harness.node.add(pod("db-0", fixed="statefulset"))
-    assert await suspects(harness) == 0
+    assert await observed(harness) == 0
 
-    await harness.node.apply(FORGET_NODE)
-    assert await suspects(harness) == 1
+    await harness.node.apply(DELETE_NODE)
+    assert await observed(harness) == 1
     await harness.node.apply(ApplyRecord(NODE))
 
-    assert await suspects(harness) == 0
+    assert await observed(harness) == 0
 
 
-async def heard(
+async def reported(
     harness: StandaloneHarness, *commands: ApplyRecord | DeleteRecord
 ) -> list[PodChange]:
     """The changes reported for these commands, between those of two marker Pods."""
     for name in ("begin", "end"):
         await harness.other.add(pod(name))
-    changes = harness.facts.changes()
-    first = asyncio.ensure_future(anext(changes))
+    arriving = harness.facts.changes()
+    first = asyncio.ensure_future(anext(arriving))
 
     async def is_listening() -> bool:
         record = RECORD._replace(name="begin")
-        await harness.other.apply(ApplyRecord(record), FORGET._replace(name="begin"))
+        await harness.other.apply(ApplyRecord(record), DELETE_RECORD._replace(name="begin"))
         return first.done()
 
     await eventually(is_listening)
     end = RECORD._replace(name="end")
-    await harness.node.apply(*commands, ApplyRecord(end), FORGET._replace(name="end"))
-    found = [await first]
-    while found[-1].pod.name != "end":
-        found.append(await within(anext(changes)))
-    return [change for change in found if change.pod.name not in ("begin", "end")]
+    await harness.node.apply(*commands, ApplyRecord(end), DELETE_RECORD._replace(name="end"))
+    changes = [await first]
+    while changes[-1].pod.name != "end":
+        changes.append(await within(anext(changes)))
+    return [change for change in changes if change.pod.name not in ("begin", "end")]
 
 
-async def test_a_deleted_record_is_told_with_the_pod_it_speaks_of(
+async def test_a_deleted_record_is_reported_as_a_deletion_of_its_pod(
     harness: StandaloneHarness,
 ) -> None:
     await harness.node.apply(ApplyRecord(RECORD))
     endpoint = (await harness.node.add(pod("web-0"))).endpoint
 
-    (change,) = await heard(harness, FORGET)
+    (change,) = await reported(harness, DELETE_RECORD)
 
     assert (change.pod.name, change.pod.uid, change.pod.node) == ("web-0", endpoint.uid, "node-a")
     assert "deleted the record of Pod shop/web-0" in change.deletion_report
     assert change.trigger
 
 
-async def test_a_deleted_node_is_told_as_a_deletion_of_each_pod_on_it(
+async def test_a_deleted_node_is_reported_as_a_deletion_of_each_pod_on_it(
     harness: StandaloneHarness,
 ) -> None:
     for name, node in (("web-0", harness.node), ("web-1", harness.other), ("web-2", harness.node)):
         await node.add(pod(name))
     await harness.node.apply(ApplyRecord(NODE))
 
-    changes = await heard(harness, FORGET_NODE)
+    changes = await reported(harness, DELETE_NODE)
 
     assert {change.pod.name for change in changes} == {"web-0", "web-2"}
     assert all("deleted the record of Node node-a" in change.deletion_report for change in changes)
 
 
-async def test_records_that_are_made_and_pods_without_addresses_are_no_news(
+async def test_applied_records_and_pods_without_addresses_are_not_reported(
     harness: StandaloneHarness,
 ) -> None:
     await harness.node.apply(ApplyRecord(RECORD))
 
-    assert await heard(harness, ApplyRecord(NODE), FORGET, FORGET_NODE) == []
+    assert await reported(harness, ApplyRecord(NODE), DELETE_RECORD, DELETE_NODE) == []
 
 
 class CountingStore(MemoryStore):
@@ -221,7 +223,7 @@ async def test_nodes_whose_records_are_deleted_together_cost_one_read_of_all_end
         await nodes[0].apply(*(DeleteRecord("Node", "", name) for name in names))
     changes = StandalonePodFacts(store, Keys("test")).changes()
 
-    told = [await within(anext(changes)) for _ in names]
+    reported_changes = [await within(anext(changes)) for _ in names]
 
-    assert [change.pod.name for change in told] == [f"web-{name}" for name in names]
+    assert [change.pod.name for change in reported_changes] == [f"web-{name}" for name in names]
     assert store.whole_reads == 1

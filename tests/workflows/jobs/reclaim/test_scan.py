@@ -19,26 +19,26 @@ from workflows.model.policies import ExecutionStatus
 LEAK = "pod shop/{0} uid={0}\ndelete pod shop/{0} how=unseen"
 
 
-async def test_it_looks_every_interval_and_on_the_signal(harness: ReclaimJobHarness) -> None:
-    await harness.begin(ScanSettings(interval_s=60))
+async def test_it_scans_every_interval_and_on_the_signal(harness: ReclaimJobHarness) -> None:
+    await harness.start_scan(ScanSettings(interval_s=60))
     await harness.tick("190s")
-    assert harness.facts.asked == 4
+    assert harness.facts.reads == 4
 
     await harness.handle.signal("scan-now")
-    assert harness.facts.asked == 5
+    assert harness.facts.reads == 5
     await harness.handle.signal("scan-now")
-    assert harness.facts.asked == 5, "the gap between looks on demand goes by first"
+    assert harness.facts.reads == 5, "the gap between requested scans passes first"
     await harness.tick("2s")
 
-    assert harness.facts.asked == 6
+    assert harness.facts.reads == 6
 
 
 async def test_an_execution_that_accepts_no_signal_does_not_stop_a_scan(
     harness: ReclaimJobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await harness.script("pod shop/web-0 uid=web-0\ndelete pod shop/web-0 grace=10m")
-    await harness.begin()
-    assert harness.begun
+    await harness.start_scan()
+    assert harness.started
 
     async def refuse(_: ReclaimDeadline) -> None:
         raise LimitExceeded("SIGNALS_MAX")
@@ -53,17 +53,19 @@ async def test_an_execution_that_accepts_no_signal_does_not_stop_a_scan(
 async def test_new_settings_change_a_wait_that_has_begun(
     harness: ReclaimJobHarness,
 ) -> None:
-    await harness.begin(ScanSettings(interval_s=3_600))
+    await harness.start_scan(ScanSettings(interval_s=3_600))
     await harness.tick("1m")
     await harness.handle.signal("orders", ScanSettings(interval_s=90))
     await harness.tick("31s")
 
-    assert harness.facts.asked == 2
+    assert harness.facts.reads == 2
 
 
-async def test_status_and_search_attributes_tell_what_was_found(harness: ReclaimJobHarness) -> None:
+async def test_status_and_search_attributes_have_the_results_of_the_scan(
+    harness: ReclaimJobHarness,
+) -> None:
     await harness.script(f"{LEAK.format('web-0')}\npod shop/alive uid=alive")
-    await harness.begin()
+    await harness.start_scan()
     await harness.tick("11s")
     status = await harness.status()
 
@@ -72,105 +74,113 @@ async def test_status_and_search_attributes_tell_what_was_found(harness: Reclaim
     assert status["last_scan"] == "2026-01-01T12:00:10+00:00"
     assert status["next_scan"] == "2026-01-01T12:10:10+00:00"
     last = [
-        each.attributes
-        for each in await harness.handle.history()
-        if each.event_type == "UpsertWorkflowSearchAttributes"
+        event.attributes
+        for event in await harness.handle.history()
+        if event.event_type == "UpsertWorkflowSearchAttributes"
     ][-1]
     assert "ReclaimReleased" in repr(last)
 
 
-async def test_a_step_that_fails_blocks_no_other_and_comes_again(
+async def test_a_failed_release_does_not_stop_the_others_and_is_tried_again(
     harness: ReclaimJobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = Releaser.reclaim
-    broken = {"shop/web-1"}
+    reclaim_step = Releaser.reclaim
+    failing = {"shop/web-1"}
 
     async def reclaim(releaser: Releaser, step: object, cause: object) -> Released:
-        if "/".join(step.key) in broken:  # type: ignore[attr-defined]
-            raise StoreUnavailable("this one never works")
-        return await real(releaser, step, cause)  # type: ignore[arg-type]
+        if "/".join(step.key) in failing:  # type: ignore[attr-defined]
+            raise StoreUnavailable("it always fails")
+        return await reclaim_step(releaser, step, cause)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Releaser, "reclaim", reclaim)
     await harness.script("\n".join(LEAK.format(f"web-{number}") for number in range(3)))
-    await harness.begin()
+    await harness.start_scan()
     await harness.tick("20s")
-    assert await harness.held() == {"10.6.0.12"}
+    assert await harness.claimed() == {"10.6.0.12"}
     await harness.tick("5m")
-    paused = await harness.status()
-    assert (paused["paused"], paused["released"]) == (1, 2)
-    assert "this one never works" in str(paused["paused_steps"])
+    failed_status = await harness.status()
+    assert (failed_status["paused"], failed_status["released"]) == (1, 2)
+    assert "it always fails" in str(failed_status["paused_steps"])
     assert await harness.handle.status() is ExecutionStatus.RUNNING
 
-    broken.clear()
+    failing.clear()
     await harness.tick("11m")
-    healed = await harness.status()
+    recovered_status = await harness.status()
 
-    assert await harness.held() == set()
-    assert (healed["paused"], healed["paused_steps"], healed["released"]) == (0, [], 3)
+    assert await harness.claimed() == set()
+    assert (
+        recovered_status["paused"],
+        recovered_status["paused_steps"],
+        recovered_status["released"],
+    ) == (0, [], 3)
 
 
-async def test_facts_that_cannot_be_had_fail_the_look_alone(harness: ReclaimJobHarness) -> None:
+async def test_a_scan_without_facts_fails_and_the_next_scan_follows(
+    harness: ReclaimJobHarness,
+) -> None:
     await harness.script(LEAK.format("web-0"))
     harness.facts.fault = RuntimeError("the API server is away")
-    await harness.begin()
+    await harness.start_scan()
     await harness.tick("6m")
-    away = await harness.status()
-    assert (away["looks"], away["failed_looks"]) == (0, 1)
-    assert "the API server is away" in away["fault"]
+    status = await harness.status()
+    assert (status["looks"], status["failed_looks"]) == (0, 1)
+    assert "the API server is away" in status["fault"]
 
     harness.facts.fault = None
     await harness.tick("11m")
 
-    assert await harness.held() == set()
+    assert await harness.claimed() == set()
     assert (await harness.status())["fault"] == ""
 
 
-async def test_a_book_that_is_gone_only_costs_another_look(harness: ReclaimJobHarness) -> None:
+async def test_an_expired_scan_state_delays_the_release_by_one_scan(
+    harness: ReclaimJobHarness,
+) -> None:
     await harness.script(LEAK.format("web-0"))
-    await harness.begin()
+    await harness.start_scan()
     for lease in list(harness.store._leases):
         await harness.store.revoke_lease(lease)
     await harness.tick("11s")
-    assert await harness.held() == {"10.6.0.11"}, "seen once, as far as anybody knows"
+    assert await harness.claimed() == {"10.6.0.11"}, "its first observation was lost"
     await harness.tick("11s")
 
-    assert await harness.held() == set()
+    assert await harness.claimed() == set()
 
 
-async def test_what_was_seen_goes_over_into_the_next_run(
+async def test_observations_pass_to_the_next_run(
     harness: ReclaimJobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 5)
     await harness.script(LEAK.format("web-0"))
-    await harness.begin()
+    await harness.start_scan()
     await harness.tick("11s")
 
-    assert await harness.held() == set()
+    assert await harness.claimed() == set()
     assert (await harness.status())["released"] == 1
     assert len(await harness.environment.runs("reclaim")) > 1
 
 
-async def test_books_are_dropped_when_two_looks_have_gone_by(harness: ReclaimJobHarness) -> None:
+async def test_scan_states_are_deleted_after_two_scans(harness: ReclaimJobHarness) -> None:
     await harness.script(LEAK.format("web-0"))
-    await harness.begin()
+    await harness.start_scan()
     await harness.tick("31m")
     agent = await harness.agent("operator")
-    room = agent.keys.root + b"job/"
-    found = await harness.store.read([Get(room, agent.keys.root + b"job0")])
+    prefix = agent.keys.root + b"job/"
+    stored = await harness.store.read([Get(prefix, agent.keys.root + b"job0")])
 
-    assert found.ranges[0].kvs == ()
+    assert stored.ranges[0].kvs == ()
 
 
-async def test_a_cancelled_execution_ends_and_frees_nothing_more(
+async def test_a_cancelled_execution_ends_and_releases_nothing_more(
     harness: ReclaimJobHarness,
 ) -> None:
     await harness.script(LEAK.format("web-0"))
-    await harness.begin()
+    await harness.start_scan()
     await harness.handle.cancel("enough")
     await harness.tick("1m")
 
     assert await harness.handle.status() is ExecutionStatus.CANCELED
-    assert await harness.held() == {"10.6.0.11"}
+    assert await harness.claimed() == {"10.6.0.11"}
 
 
 async def test_the_guids_of_a_deleted_node_are_released_by_the_second_scan_without_it(
@@ -184,11 +194,11 @@ async def test_the_guids_of_a_deleted_node_are_released_by_the_second_scan_witho
         )
         assert await registry.assign([guid]) == []
     await harness.script("node n1")
-    await harness.begin()
-    first = set((await agents[0].read_ledger()).guids)
+    await harness.start_scan()
+    before = set((await agents[0].read_ledger()).guids)
 
     await harness.tick("11s")
     guids = (await agents[0].read_ledger()).guids
 
-    assert len(first) == 2
+    assert len(before) == 2
     assert {claim.node for claim in guids.values()} == {"n1"}

@@ -9,7 +9,7 @@ from tests.workflows.jobs.reclaim.reclaim_job_harness import ReclaimJobHarness
 from workflows.jobs.reclaim.scan import ScanSettings
 
 
-async def test_a_pod_deleted_with_a_lost_del_is_released_after_the_second_look(
+async def test_a_pod_deleted_with_a_lost_del_is_released_after_the_second_scan(
     harness: ReclaimJobHarness,
 ) -> None:
     await harness.script(
@@ -19,19 +19,23 @@ async def test_a_pod_deleted_with_a_lost_del_is_released_after_the_second_look(
         delete pod shop/web-1 how=lost
         """
     )
-    await harness.begin()
-    once = await harness.status()
-    assert await harness.held() == {"10.6.0.11", "10.6.0.12"}
+    await harness.start_scan()
+    first_status = await harness.status()
+    assert await harness.claimed() == {"10.6.0.11", "10.6.0.12"}
 
     await harness.tick("11s")
-    twice = await harness.status()
+    second_status = await harness.status()
 
-    assert await harness.held() == {"10.6.0.11"}
-    assert (once["looks"], once["suspects"], once["released"]) == (1, 1, 0)
-    assert (twice["looks"], twice["suspects"], twice["released"]) == (2, 0, 1)
+    assert await harness.claimed() == {"10.6.0.11"}
+    assert (first_status["looks"], first_status["suspects"], first_status["released"]) == (1, 1, 0)
+    assert (second_status["looks"], second_status["suspects"], second_status["released"]) == (
+        2,
+        0,
+        1,
+    )
 
 
-async def test_a_lost_node_keeps_living_pods_and_wanted_replicas_and_frees_stuck_ones(
+async def test_on_a_lost_node_only_stuck_terminating_pods_lose_their_addresses(
     harness: ReclaimJobHarness,
 ) -> None:
     await harness.script(
@@ -43,17 +47,17 @@ async def test_a_lost_node_keeps_living_pods_and_wanted_replicas_and_frees_stuck
         lose node n3
         """
     )
-    await harness.begin()
+    await harness.start_scan()
     await harness.tick("10m")
-    assert len(await harness.held()) == 3
+    assert len(await harness.claimed()) == 3
 
     await harness.script("delete pod shop/web-0 grace=30s\ndelete pod shop/db-0 grace=30s")
     await harness.tick("21m")
 
-    assert await harness.held() == {"10.6.0.12", "10.6.0.13"}
+    assert await harness.claimed() == {"10.6.0.12", "10.6.0.13"}
 
 
-async def test_a_replica_that_is_not_wanted_any_more_leaves(harness: ReclaimJobHarness) -> None:
+async def test_a_replica_that_was_scaled_away_loses_its_address(harness: ReclaimJobHarness) -> None:
     await harness.script(
         """
         statefulset shop/db replicas=2
@@ -62,18 +66,18 @@ async def test_a_replica_that_is_not_wanted_any_more_leaves(harness: ReclaimJobH
         delete pod shop/db-1 how=unseen
         """
     )
-    await harness.begin()
+    await harness.start_scan()
     await harness.tick("30m")
-    assert await harness.held() == {"10.6.0.11", "10.6.0.12"}
+    assert await harness.claimed() == {"10.6.0.11", "10.6.0.12"}
 
     await harness.script("statefulset shop/db replicas=1")
     await harness.tick("11m")
 
-    assert await harness.held() == {"10.6.0.11"}
+    assert await harness.claimed() == {"10.6.0.11"}
 
 
 @pytest.mark.parametrize("listing", ["empty", "partial", "stale"])
-async def test_a_listing_that_proves_nothing_frees_nothing_however_often(
+async def test_an_unreliable_listing_releases_nothing_in_any_number_of_scans(
     harness: ReclaimJobHarness, listing: str
 ) -> None:
     await harness.script(
@@ -84,28 +88,28 @@ async def test_a_listing_that_proves_nothing_frees_nothing_however_often(
         listing {listing}
         """
     )
-    await harness.begin()
+    await harness.start_scan()
     await harness.tick("1h")
-    assert await harness.held() == {"10.6.0.11", "10.6.0.12"}
+    assert await harness.claimed() == {"10.6.0.11", "10.6.0.12"}
     assert (await harness.status())["looks"] == 7
 
     await harness.script("listing good")
     await harness.tick("11m")
 
-    assert await harness.held() == {"10.6.0.11"}
+    assert await harness.claimed() == {"10.6.0.11"}
 
 
-async def test_a_pod_that_comes_back_between_two_looks_keeps_its_address(
+async def test_a_pod_that_is_listed_again_between_two_scans_keeps_its_address(
     harness: ReclaimJobHarness,
 ) -> None:
     await harness.script("pod shop/web-0 uid=1\ndelete pod shop/web-0 how=unseen")
-    await harness.begin()
+    await harness.start_scan()
     assert (await harness.status())["suspects"] == 1
 
     await harness.script("pod shop/web-0 uid=1 add=no ips=10.6.0.11")
     await harness.tick("1h")
 
-    assert await harness.held() == {"10.6.0.11"}
+    assert await harness.claimed() == {"10.6.0.11"}
 
 
 async def test_many_leaks_are_released_in_chunks(harness: ReclaimJobHarness) -> None:
@@ -115,10 +119,10 @@ async def test_many_leaks_are_released_in_chunks(harness: ReclaimJobHarness) -> 
             f"pod shop/web-{number} uid={number}\ndelete pod shop/web-{number} how=unseen"
         )
     await harness.script("pod shop/alive uid=alive")
-    await harness.begin()
+    await harness.start_scan()
     await harness.tick("11s")
 
-    assert len(await harness.held()) == 1
+    assert len(await harness.claimed()) == 1
     assert (await harness.status())["released"] == 250
     assert (await harness.handle.event_types()).count("ActivityTaskScheduled") == 2 + 3
 
@@ -132,7 +136,7 @@ async def test_switched_off_rules_release_nothing(harness: ReclaimJobHarness) ->
         delete pod shop/web-0 grace=30s
         """
     )
-    await harness.begin(ScanSettings(interval_s=60))
+    await harness.start_scan(ScanSettings(interval_s=60))
     await harness.tick("10m")
 
-    assert await harness.held() == {"10.6.0.11"}
+    assert await harness.claimed() == {"10.6.0.11"}

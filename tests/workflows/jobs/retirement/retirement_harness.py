@@ -22,7 +22,10 @@ from workflows.testing.handle import TimeSkippingHandle
 
 
 class RetirementHarness:
-    """``tell`` does what the leader does when its projection has changed."""
+    """A cluster with retirements.
+
+    ``signal_executions`` does what the leader does when its projection has changed.
+    """
 
     def __init__(self, store: KeyValueStore | None = None) -> None:
         self.node = NodeHarness(store or MemoryStore())
@@ -49,7 +52,7 @@ class RetirementHarness:
         """Delete Pods; the leader sends its signals."""
         for name in names:
             await self.node.delete(pod(name))
-        await self.tell()
+        await self.signal_executions()
 
     async def retire(
         self, name: str, request: RetirementRequest | None = None
@@ -65,7 +68,7 @@ class RetirementHarness:
         await self.node.apply(RetireSubnet(request.name))
         return await self._started(SubnetRetirement, "subnet", request)
 
-    async def tell(self) -> None:
+    async def signal_executions(self) -> None:
         """Signal every required execution, and start missing ones."""
         for notice in retirement_notices(Projection(await self.node.read_ledger())):
             if not await self.environment.is_open(notice.workflow_id):
@@ -78,16 +81,16 @@ class RetirementHarness:
 
     async def status(self, handle: TimeSkippingHandle) -> dict[str, Payload]:
         """The status of the execution."""
-        found: dict[str, Payload] = await handle.query("status")
-        return found
+        status: dict[str, Payload] = await handle.query("status")
+        return status
 
     async def retiring(self) -> dict[str, bool]:
         """The existing pools, and whether they retire."""
-        return {name: one.retiring for name, one in (await self.node.read_ledger()).pools.items()}
+        return {name: pool.retiring for name, pool in (await self.node.read_ledger()).pools.items()}
 
     async def events(self, kind: type[Event]) -> int:
         """The number of events of a type in the log."""
-        return sum(isinstance(one.event, kind) for one in await self.node.log())
+        return sum(isinstance(recorded.event, kind) for recorded in await self.node.log())
 
     async def check(self) -> None:
         """Check all invariants over the whole log."""

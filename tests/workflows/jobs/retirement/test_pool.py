@@ -28,7 +28,7 @@ async def test_an_empty_pool_is_deleted_at_once(harness: RetirementHarness) -> N
     assert await harness.retiring() == {}
 
 
-async def test_a_pool_in_use_goes_with_its_last_claim_and_gives_out_none_meanwhile(
+async def test_a_retiring_pool_gets_no_claim_and_is_deleted_with_its_last_one(
     harness: RetirementHarness,
 ) -> None:
     await harness.node.apply(blue())
@@ -45,7 +45,7 @@ async def test_a_pool_in_use_goes_with_its_last_claim_and_gives_out_none_meanwhi
     assert await harness.retiring() == {}
 
 
-async def test_status_tells_how_many_claims_are_left_whose_and_since_when(
+async def test_status_lists_the_remaining_claims_with_their_pods_and_the_deadline(
     harness: RetirementHarness,
 ) -> None:
     await harness.node.apply(blue())
@@ -54,13 +54,13 @@ async def test_status_tells_how_many_claims_are_left_whose_and_since_when(
         "blue", RetirementRequest("blue", deadline_s=3_600, ordered_by="ann")
     )
     status = await harness.status(handle)
-    held = {one.claim.pod: (address, one.revision) for address, one in (
+    claims = {claim.claim.pod: (address, claim.revision) for address, claim in (
         await harness.node.read_ledger()
     ).claims.items()}  # fmt: skip
 
     assert (status["state"], status["claims"], status["ordered_by"]) == ("held", 2, "ann")
-    assert {one["pod"]: (one["address"], one["position"]) for one in status["holders"]} == {
-        f"shop/{name}": where for name, where in held.items()
+    assert {claim["pod"]: (claim["address"], claim["position"]) for claim in status["holders"]} == {
+        f"shop/{name}": claim_of_pod for name, claim_of_pod in claims.items()
     }
     assert (status["since"], status["deadline"]) == (
         "2023-11-14T22:13:20+00:00",
@@ -76,7 +76,9 @@ async def test_many_claims_are_counted_and_some_are_named(harness: RetirementHar
     assert (status["claims"], len(status["holders"])) == (30, HOLDERS_SHOWN_MAX)
 
 
-async def test_a_cancelled_retirement_lets_the_pool_serve_again(harness: RetirementHarness) -> None:
+async def test_a_pool_whose_retirement_was_cancelled_gets_claims_again(
+    harness: RetirementHarness,
+) -> None:
     await harness.node.apply(blue())
     await harness.pods("web-0")
     handle = await harness.retire("blue")
@@ -88,7 +90,7 @@ async def test_a_cancelled_retirement_lets_the_pool_serve_again(harness: Retirem
     assert await harness.retiring() == {"blue": False}
 
 
-async def test_a_pool_that_was_taken_back_by_hand_ends_its_retirement(
+async def test_reinstating_a_pool_by_hand_ends_its_retirement(
     harness: RetirementHarness,
 ) -> None:
     await harness.node.apply(blue())
@@ -101,7 +103,9 @@ async def test_a_pool_that_was_taken_back_by_hand_ends_its_retirement(
     assert await harness.retiring() == {"blue": False}
 
 
-async def test_a_lost_word_costs_a_slow_look_and_nothing_else(harness: RetirementHarness) -> None:
+async def test_a_lost_signal_only_delays_the_deletion_until_the_next_step(
+    harness: RetirementHarness,
+) -> None:
     await harness.node.apply(blue())
     await harness.pods("web-0")
     handle = await harness.retire("blue")
@@ -113,24 +117,24 @@ async def test_a_lost_word_costs_a_slow_look_and_nothing_else(harness: Retiremen
     assert await handle.status() is ExecutionStatus.COMPLETED
 
 
-async def test_days_without_news_costs_a_look_an_hour(harness: RetirementHarness) -> None:
+async def test_days_without_a_change_take_one_step_an_hour(harness: RetirementHarness) -> None:
     await harness.node.apply(blue())
     await harness.pods("web-0")
     handle = await harness.retire("blue")
     await harness.environment.advance(2 * 86_400)
-    attempts = (await handle.event_types()).count("ActivityTaskScheduled")
+    steps = (await handle.event_types()).count("ActivityTaskScheduled")
 
-    assert attempts <= 2 * 24 + 7
+    assert steps <= 2 * 24 + 7
     assert await handle.status() is ExecutionStatus.RUNNING
 
 
 def test_pauses_grow_from_a_minute_to_an_hour() -> None:
-    assert [pause_s(attempts) for attempts in (0, 1, 2, 5, 6, 10_000)] == [
+    assert [pause_s(steps) for steps in (0, 1, 2, 5, 6, 10_000)] == [
         PAUSE_S_MIN, 120.0, 240.0, 1_920.0, PAUSE_S_MAX, PAUSE_S_MAX,
     ]  # fmt: skip
 
 
-async def test_a_deadline_that_is_over_is_told_and_the_pool_waits_on(
+async def test_after_the_deadline_the_status_is_overdue_and_the_pool_still_waits(
     harness: RetirementHarness,
 ) -> None:
     await harness.node.apply(blue())
@@ -144,7 +148,7 @@ async def test_a_deadline_that_is_over_is_told_and_the_pool_waits_on(
     assert (await handle.result()).state == "deleted"
 
 
-async def test_a_deadline_can_give_the_pool_back(harness: RetirementHarness) -> None:
+async def test_after_the_deadline_the_pool_can_be_reinstated(harness: RetirementHarness) -> None:
     await harness.node.apply(blue())
     await harness.pods("web-0")
     handle = await harness.retire("blue", RetirementRequest("blue", 90, "reinstate"))
@@ -167,7 +171,7 @@ async def test_another_request_moves_the_deadline(harness: RetirementHarness) ->
     assert await harness.retiring() == {"blue": False}
 
 
-async def test_a_step_never_touches_a_pool_of_that_name_that_was_made_anew(
+async def test_a_step_does_not_delete_a_newer_pool_of_the_same_name(
     harness: RetirementHarness,
 ) -> None:
     await harness.node.apply(blue())
@@ -183,28 +187,28 @@ async def test_a_step_never_touches_a_pool_of_that_name_that_was_made_anew(
     assert await harness.events(PoolDeleted) == 1
 
 
-async def test_a_store_that_is_away_delays_and_is_told(
+async def test_an_unavailable_store_delays_the_deletion_and_is_in_the_status(
     harness: RetirementHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await harness.node.apply(blue())
     await harness.pods("web-0")
     handle = await harness.retire("blue")
 
-    async def away(*_: object) -> None:
+    async def fail(*_: object) -> None:
         raise StoreUnavailable("no route to etcd")
 
     with monkeypatch.context() as patch:
-        patch.setattr(ShardWriters, "apply", away)
+        patch.setattr(ShardWriters, "apply", fail)
         await harness.environment.advance(600)
-        told = await harness.status(handle)
+        failed_status = await harness.status(handle)
     await harness.end("web-0")
     await harness.environment.advance(3_600)
 
-    assert "no route to etcd" in str(told["fault"])
+    assert "no route to etcd" in str(failed_status["fault"])
     assert (await handle.result()).state == "deleted"
 
 
-async def test_the_next_run_goes_on_where_the_last_one_was(
+async def test_the_next_run_continues_with_the_state_of_the_last_run(
     harness: RetirementHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 25)

@@ -22,7 +22,7 @@ async def _is_gone(node: NodeHarness) -> bool:
     return not ledger.pools and not ledger.subnets
 
 
-async def test_a_pool_that_somebody_retired_goes_with_its_last_claim(store: KeyValueStore) -> None:
+async def test_a_retired_pool_is_deleted_with_its_last_claim(store: KeyValueStore) -> None:
     async with JobHostHarness(store) as hosts:
         await hosts.node.apply(blue())
         await hosts.node.add(pod("web-0"))
@@ -35,7 +35,7 @@ async def test_a_pool_that_somebody_retired_goes_with_its_last_claim(store: KeyV
         await hosts.check()
 
 
-async def test_a_subnet_goes_with_its_pools(store: KeyValueStore) -> None:
+async def test_a_subnet_is_deleted_after_its_pools(store: KeyValueStore) -> None:
     async with JobHostHarness(store) as hosts:
         await hosts.node.apply(net())
         await hosts.node.apply(blue(), red())
@@ -49,7 +49,7 @@ async def test_a_subnet_goes_with_its_pools(store: KeyValueStore) -> None:
         await hosts.check()
 
 
-async def test_a_cancelled_one_serves_again(store: KeyValueStore) -> None:
+async def test_a_cancelled_retirement_reinstates_the_pool(store: KeyValueStore) -> None:
     async with JobHostHarness(store) as hosts:
         await hosts.node.apply(blue())
         await hosts.node.add(pod("web-0"))
@@ -68,7 +68,7 @@ async def test_a_cancelled_one_serves_again(store: KeyValueStore) -> None:
 
 @pytest.mark.parametrize("moment", Moment, ids=lambda moment: moment.name.lower())
 @pytest.mark.parametrize("at", range(1, WRITES_OF_A_RETIREMENT + 1))
-async def test_a_controller_killed_at_any_write_leaves_the_pool_to_the_next_one(
+async def test_the_next_controller_finishes_a_retirement_after_a_kill_at_any_write(
     at: int, moment: Moment
 ) -> None:
     async with JobHostHarness(MemoryStore()) as hosts:
@@ -76,13 +76,17 @@ async def test_a_controller_killed_at_any_write_leaves_the_pool_to_the_next_one(
         await hosts.node.add(pod("web-0"))
         await hosts.node.apply(RetirePool("blue"))
         killing = KillingStore(hosts.store, at, moment)
-        await hosts.host("dying", killing)
+        await hosts.host("killed", killing)
         await hosts.until_open("retire/pool/blue")
         await hosts.node.delete(pod("web-0"))
-        await hosts.bury_if_dead("dying", killing, lambda: _is_gone(hosts.node))
-        await hosts.host("heir")
+        await hosts.remove_when_dead("killed", killing, lambda: _is_gone(hosts.node))
+        await hosts.host("next")
         await hosts.until(lambda: _is_gone(hosts.node))
         await hosts.check()
-        deleted = [one for one in await hosts.node.log() if isinstance(one.event, PoolDeleted)]
+        deleted = [
+            recorded
+            for recorded in await hosts.node.log()
+            if isinstance(recorded.event, PoolDeleted)
+        ]
 
     assert len(deleted) == 1

@@ -23,7 +23,7 @@ async def test_a_subnet_without_pools_is_deleted_at_once(harness: RetirementHarn
     assert (await harness.node.read_ledger()).subnets == {}
 
 
-async def test_a_subnet_goes_when_the_last_of_its_pools_has_gone(
+async def test_a_subnet_is_deleted_after_the_last_of_its_pools(
     harness: RetirementHarness,
 ) -> None:
     await harness.subnet(blue(), red())
@@ -43,7 +43,7 @@ async def test_a_subnet_goes_when_the_last_of_its_pools_has_gone(
     assert await harness.events(PoolDeleted) == 2
 
 
-async def test_a_cancelled_subnet_serves_again_with_the_pools_it_took_along(
+async def test_cancelling_reinstates_the_subnet_and_the_pools_that_retired_with_it(
     harness: RetirementHarness,
 ) -> None:
     await harness.subnet(blue(), red())
@@ -63,17 +63,17 @@ async def test_a_pool_that_was_retiring_before_keeps_its_own_retirement(
 ) -> None:
     await harness.subnet(blue(), red())
     await harness.pods("web-0")
-    own = await harness.retire("blue")
+    pool_retirement = await harness.retire("blue")
     handle = await harness.retire_subnet()
     assert (await harness.status(handle))["children"] == []
     await handle.cancel()
     assert await harness.retiring() == {"blue": True}
     await harness.end("web-0")
 
-    assert (await own.result()).state == "deleted"
+    assert (await pool_retirement.result()).state == "deleted"
 
 
-async def test_a_pool_alone_cannot_leave_the_retirement_of_its_subnet(
+async def test_a_pool_cannot_be_reinstated_while_its_subnet_retires(
     harness: RetirementHarness,
 ) -> None:
     await harness.subnet(blue())
@@ -82,13 +82,15 @@ async def test_a_pool_alone_cannot_leave_the_retirement_of_its_subnet(
     child = harness.environment.handle("retire/pool/blue")
     await child.cancel()
     assert await harness.retiring() == {"blue": True}
-    assert (await harness.status(handle))["children"] == ["blue"], "another child goes on"
+    assert (await harness.status(handle))["children"] == ["blue"], "another child continues"
     await harness.end("web-0")
 
     assert await handle.status() is ExecutionStatus.COMPLETED
 
 
-async def test_a_deadline_can_give_the_whole_subnet_back(harness: RetirementHarness) -> None:
+async def test_after_the_deadline_the_subnet_and_its_pools_can_be_reinstated(
+    harness: RetirementHarness,
+) -> None:
     await harness.subnet(blue())
     await harness.pods("web-0")
     handle = await harness.retire_subnet(RetirementRequest("net", 600, "reinstate"))
@@ -98,7 +100,7 @@ async def test_a_deadline_can_give_the_whole_subnet_back(harness: RetirementHarn
     assert await harness.retiring() == {"blue": False}
 
 
-async def test_many_pools_have_children_some_at_a_time(
+async def test_a_limited_number_of_pools_have_a_child_execution_at_a_time(
     harness: RetirementHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retirement_values, "POOLS_NAMED_MAX", 3)
@@ -130,15 +132,15 @@ async def test_the_next_run_still_knows_its_children(
     assert await harness.retiring() == {"blue": False}
 
 
-def test_a_pool_whose_child_was_about_to_start_serves_again_too() -> None:
+def test_a_pool_whose_child_is_starting_during_the_cancellation_is_reinstated() -> None:
     script = Script(SubnetRetirement, ["net"])
     script.task()
     script.task(ev.ActivityTaskCompleted(1, ["held", 0, [], 1, ["blue"]]))
-    (back,) = script.task(ev.WorkflowExecutionCancelRequested())
+    (reinstate,) = script.task(ev.WorkflowExecutionCancelRequested())
     script.task(ev.ActivityTaskCompleted(2))
-    (asked,) = script.task(ev.ChildWorkflowExecutionStarted(1, "run"))
+    (cancel,) = script.task(ev.ChildWorkflowExecutionStarted(1, "run"))
 
-    assert isinstance(back, ev.ActivityTaskScheduled)
-    assert back.activity_type == "retirement-reinstate"
-    assert isinstance(asked, ev.RequestCancelExternalWorkflowExecutionInitiated)
-    assert asked.workflow_id == "retire/pool/blue"
+    assert isinstance(reinstate, ev.ActivityTaskScheduled)
+    assert reinstate.activity_type == "retirement-reinstate"
+    assert isinstance(cancel, ev.RequestCancelExternalWorkflowExecutionInitiated)
+    assert cancel.workflow_id == "retire/pool/blue"

@@ -32,14 +32,14 @@ class ConfiguredNetworks:
 
     def nics(self, pod: PodFacts, interfaces: tuple[str, ...]) -> tuple[NicConfiguration, ...]:
         return tuple(
-            NicConfiguration(each, "vlan", self.modes[each], PARENT)
-            for each in interfaces
-            if each in self.modes
+            NicConfiguration(interface, "vlan", self.modes[interface], PARENT)
+            for interface in interfaces
+            if interface in self.modes
         )
 
 
 class ProviderHarness:
-    """``networks``: the agent's facts about NICs, if a test sets them."""
+    """An agent, its controllers and the provider. ``networks``: which NICs the provider binds."""
 
     def __init__(
         self,
@@ -65,29 +65,29 @@ class ProviderHarness:
         host = JobHost(
             self.node.store, self.node.keys, name, settings, telemetry=Telemetry(tracers=tracers)
         )
-        works = [asyncio.create_task(host.run()), asyncio.create_task(host.lead())]
-        self._hosts[name] = host, works
+        tasks = [asyncio.create_task(host.run()), asyncio.create_task(host.lead())]
+        self._hosts[name] = host, tasks
 
         async def end() -> None:
-            for work in works:
-                work.cancel()
-            await asyncio.gather(*works, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
         self.ends.push_async_callback(end)
         return end
 
-    async def bury(self, name: str = "controller-0") -> None:
+    async def kill(self, name: str = "controller-0") -> None:
         """Kill a controller; its lease expires at once."""
-        host, works = self._hosts[name]
+        host, tasks = self._hosts[name]
         term = host.worker.term
         await host.worker.abandon()
-        for work in works:
-            work.cancel()
-        await asyncio.gather(*works, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if term is not None:
             await self.node.store.revoke_lease(term.session.lease)
 
-    def waits(self, bind_s: float) -> None:
+    def set_bind_timeout(self, bind_s: float) -> None:
         """Set the seconds that the agent's ADDs wait for the provider."""
         allocator = getattr(self.node.process.parts.handlers.add._allocate, "__self__", None)
         assert isinstance(allocator, BindingAllocator)
@@ -102,15 +102,15 @@ class ProviderHarness:
         path = f"/v1/workloadendpoint?podNamespace=shop&podName={pod}"
         return (await over_socket(self.node.process.settings.socket_path, "GET", path)).json
 
-    async def nothing_left(self) -> bool:
-        """Assert that no claim, no binding and no execution exists."""
-        found = await self.binding()
-        return not (self.provider.bound or await self.node.claims() or found.binding)
+    async def is_all_released(self) -> bool:
+        """Whether no address is bound or claimed, and no binding is stored."""
+        stored = await self.binding()
+        return not (self.provider.bound or await self.node.claims() or stored.binding)
 
 
-async def eventually(look: Callable[[], Awaitable[T]]) -> T:
+async def eventually(condition: Callable[[], Awaitable[T]]) -> T:
     """Poll until the result is true."""
     async with asyncio.timeout(DEADLINE_S):
-        while not (found := await look()):
+        while not (stored := await condition()):
             await asyncio.sleep(0.01)
-    return found
+    return stored

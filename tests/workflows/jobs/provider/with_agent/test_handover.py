@@ -1,4 +1,4 @@
-"""Release of bound addresses: the provider unbinds first, for every kind of release."""
+"""Release of bound addresses: the provider releases first, for every kind of release."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from workflows.jobs.reclaim.context import Releases
 from workflows.jobs.writers import ShardWriters
 
 pytestmark = pytest.mark.etcd
-NEXT = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;K8S_POD_UID=uid-next"
+NEXT_POD = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;K8S_POD_UID=uid-next"
 
 
 class _OperatorWriters(ShardWriters):
@@ -43,18 +43,20 @@ def paths(harness: ProviderHarness) -> list[str]:
     return [path for path, _, _ in harness.provider.calls]
 
 
-async def test_a_del_gives_back_after_the_provider_has_let_go(harness: ProviderHarness) -> None:
+async def test_a_del_ends_the_claim_after_the_provider_has_released_the_address(
+    harness: ProviderHarness,
+) -> None:
     await harness.controller()
     (address,) = await harness.node.add()
     await harness.node.delete()
-    await eventually(harness.nothing_left)
+    await eventually(harness.is_all_released)
     await harness.node.delete()
 
     assert paths(harness) == [ALLOCATE, RELEASE]
     assert harness.provider.calls[1][1]["ipAddress"] == address.partition("/")[0]
 
 
-async def test_a_del_needs_no_controller_and_the_next_one_carries_it_out(
+async def test_a_del_succeeds_without_a_controller_and_the_next_controller_releases(
     harness: ProviderHarness,
 ) -> None:
     end = await harness.controller()
@@ -66,27 +68,27 @@ async def test_a_del_needs_no_controller_and_the_next_one_carries_it_out(
     assert await harness.node.claims()
     assert paths(harness) == [ALLOCATE]
     await harness.controller("controller-1")
-    await eventually(harness.nothing_left)
+    await eventually(harness.is_all_released)
 
 
-async def test_the_next_pod_of_the_name_waits_until_the_provider_has_let_go(
+async def test_an_add_of_a_new_pod_fails_while_the_provider_releases_the_old_one(
     harness: ProviderHarness,
 ) -> None:
     await harness.controller()
     await harness.node.add()
     harness.provider.away = Fault.BROKEN
-    error = (await harness.node.call("ADD", CNI_ARGS=NEXT)).error  # its predecessor had no DEL
+    error = (await harness.node.call("ADD", CNI_ARGS=NEXT_POD)).error  # its predecessor had no DEL
 
     assert error["code"] == 11
     assert "are still being released by the network provider" in error["msg"]
     assert set(await harness.node.claims()) == set(harness.provider.bound)
     harness.provider.away = None
-    await eventually(harness.nothing_left)
-    assert await harness.node.add(CNI_ARGS=NEXT)
+    await eventually(harness.is_all_released)
+    assert await harness.node.add(CNI_ARGS=NEXT_POD)
     assert set(harness.provider.bound.values()) == {"uid-next"}
 
 
-async def test_nics_of_another_sandbox_are_given_back_with_the_last_one(
+async def test_nics_of_two_sandboxes_are_released_with_the_last_sandbox(
     harness: ProviderHarness,
 ) -> None:
     harness.networks.modes["net1"] = "auto"
@@ -97,10 +99,10 @@ async def test_nics_of_another_sandbox_are_given_back_with_the_last_one(
     assert len(await harness.node.claims()) == len(harness.provider.bound) == 2
 
     await harness.node.delete(CNI_IFNAME="net1", CNI_CONTAINERID="second")
-    await eventually(harness.nothing_left)
+    await eventually(harness.is_all_released)
 
 
-async def test_the_next_replica_on_the_same_nic_needs_no_other_bind(
+async def test_a_new_pod_of_a_replica_on_the_same_node_keeps_the_binding(
     harness: ProviderHarness,
 ) -> None:
     owner = {"owner_kind": "StatefulSet", "owner_name": "web", "owner_api_version": "apps/v1"}
@@ -112,11 +114,13 @@ async def test_the_next_replica_on_the_same_nic_needs_no_other_bind(
     first = await harness.node.add()
     await harness.node.delete()
 
-    assert await harness.node.add(CNI_ARGS=NEXT) == first
+    assert await harness.node.add(CNI_ARGS=NEXT_POD) == first
     assert paths(harness) == [ALLOCATE]
 
 
-async def test_a_replica_that_moves_takes_its_bind_along(harness: ProviderHarness) -> None:
+async def test_a_replica_that_moves_to_another_node_is_bound_there(
+    harness: ProviderHarness,
+) -> None:
     owner = {"owner_kind": "StatefulSet", "owner_name": "web", "owner_api_version": "apps/v1"}
     await harness.node.pod("web-0", {}, **owner)
     await harness.node.apply(
@@ -125,13 +129,13 @@ async def test_a_replica_that_moves_takes_its_bind_along(harness: ProviderHarnes
     await harness.controller()
     await harness.node.add()
     await harness.node.delete()
-    mine = harness.node.process.settings
-    other = mine._replace(node_name="node-2", socket_path=f"{mine.socket_path}-2")
-    async with running(other, harness.node.store, networks=harness.networks) as second:
-        error = (await second.call("ADD", CNI_ARGS=NEXT)).error
+    settings = harness.node.process.settings
+    other_settings = settings._replace(node_name="node-2", socket_path=f"{settings.socket_path}-2")
+    async with running(other_settings, harness.node.store, networks=harness.networks) as second:
+        error = (await second.call("ADD", CNI_ARGS=NEXT_POD)).error
         assert "still being released by the network provider" in error["msg"]
-        await eventually(harness.nothing_left)
-        assert await second.add(CNI_ARGS=NEXT)
+        await eventually(harness.is_all_released)
+        assert await second.add(CNI_ARGS=NEXT_POD)
 
     assert [body["nodeName"] for _, body, _ in harness.provider.calls] == ["node-1"] * 2 + [
         "node-2"
@@ -139,16 +143,16 @@ async def test_a_replica_that_moves_takes_its_bind_along(harness: ProviderHarnes
     assert paths(harness) == [ALLOCATE, RELEASE, ALLOCATE]
 
 
-async def test_a_live_migration_leaves_its_source_the_bind(harness: ProviderHarness) -> None:
+async def test_a_live_migration_keeps_the_binding_of_its_source(harness: ProviderHarness) -> None:
     owner = {"owner_kind": "VirtualMachineInstance", "owner_name": "vm"}
     owner["owner_api_version"] = "kubevirt.io/v1"
     await harness.node.pod("source", {}, **owner)
     await harness.node.pod("target", {"kubevirt.io/migrationJobName": "job"}, **owner)
     await harness.controller()
     first = await harness.node.add("source")
-    mine = harness.node.process.settings
-    other = mine._replace(node_name="node-2", socket_path=f"{mine.socket_path}-2")
-    async with running(other, harness.node.store, networks=harness.networks) as second:
+    settings = harness.node.process.settings
+    other_settings = settings._replace(node_name="node-2", socket_path=f"{settings.socket_path}-2")
+    async with running(other_settings, harness.node.store, networks=harness.networks) as second:
         assert await second.add("target") == first
 
     assert paths(harness) == [ALLOCATE]
@@ -157,7 +161,7 @@ async def test_a_live_migration_leaves_its_source_the_bind(harness: ProviderHarn
     assert (binding.state, binding.request.node) == ("bound", "node-1")
 
 
-async def test_what_is_reclaimed_is_handed_over_too(harness: ProviderHarness) -> None:
+async def test_a_reclaim_releases_bound_addresses_at_the_provider(harness: ProviderHarness) -> None:
     await harness.controller()
     await harness.node.add()
     endpoint = await harness.node.endpoint()
@@ -169,11 +173,11 @@ async def test_what_is_reclaimed_is_handed_over_too(harness: ProviderHarness) ->
     done = await releases.make(ReclaimStep(ObservationSubject(endpoint.key), (), evidence, fence))
 
     assert (done.addresses, done.why) == ((), HANDED_OVER)
-    await eventually(harness.nothing_left)
+    await eventually(harness.is_all_released)
     assert paths(harness) == [ALLOCATE, RELEASE]
 
 
-async def test_claims_that_a_person_has_ended_are_taken_from_the_provider_too(
+async def test_addresses_whose_claims_an_operator_ended_are_released_at_the_provider(
     harness: ProviderHarness,
 ) -> None:
     end = await harness.controller()
@@ -189,10 +193,10 @@ async def test_claims_that_a_person_has_ended_are_taken_from_the_provider_too(
 
     assert harness.provider.bound
     await harness.controller("controller-1")
-    await eventually(harness.nothing_left)
+    await eventually(harness.is_all_released)
 
 
-async def test_who_terminates_a_release_leaves_the_claims_to_a_person(
+async def test_terminating_a_release_removes_the_binding_and_keeps_the_claims(
     harness: ProviderHarness,
 ) -> None:
     await harness.controller()
@@ -200,15 +204,15 @@ async def test_who_terminates_a_release_leaves_the_claims_to_a_person(
     harness.provider.away = Fault.SILENT
     await harness.node.delete()
 
-    async def asked() -> bool:
+    async def release_is_requested() -> bool:
         return RELEASE in paths(harness)
 
-    await eventually(asked)
+    await eventually(release_is_requested)
     async with Client(harness.node.store, harness.node.keys) as client:
-        await client.terminate("external/shop/web-0/uid-web-0", "the provider is sold")
+        await client.terminate("external/shop/web-0/uid-web-0", "the provider was replaced")
 
-    async def is_forgotten() -> bool:
+    async def binding_is_removed() -> bool:
         return (await harness.binding()).binding is None
 
-    await eventually(is_forgotten)
+    await eventually(binding_is_removed)
     assert await harness.node.claims()

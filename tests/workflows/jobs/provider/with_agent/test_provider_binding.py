@@ -1,4 +1,4 @@
-"""An ADD on a network of the provider is bound before its answer, or fails and holds nothing."""
+"""An ADD on a network of the provider returns a bound address, or fails without a claim."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def paths(harness: ProviderHarness) -> list[str]:
     return [path for path, _, _ in harness.provider.calls]
 
 
-async def test_the_answer_of_an_add_is_bound_and_its_plugins_are_told_mac_and_vlan(
+async def test_an_add_returns_bound_addresses_and_its_plugins_get_mac_and_vlan(
     harness: ProviderHarness,
 ) -> None:
     await harness.controller()
-    (address,) = [one.partition("/")[0] for one in await harness.node.add()]
+    (address,) = [cidr.partition("/")[0] for cidr in await harness.node.add()]
     endpoint = await harness.workload_endpoint()
 
     assert harness.provider.bound == {address: "uid-web-0"}
@@ -38,15 +38,15 @@ async def test_the_answer_of_an_add_is_bound_and_its_plugins_are_told_mac_and_vl
     assert (nic["mac"], nic["vlan"]) == (mac_of(address), 100)
 
 
-async def test_repeated_adds_attach_and_bind_once(harness: ProviderHarness) -> None:
+async def test_repeated_adds_claim_and_bind_once(harness: ProviderHarness) -> None:
     await harness.controller()
-    one, other = await asyncio.gather(harness.node.add(), harness.node.add())
+    first, second = await asyncio.gather(harness.node.add(), harness.node.add())
 
-    assert one == other == await harness.node.add()
+    assert first == second == await harness.node.add()
     assert paths(harness) == [ALLOCATE]
 
 
-async def test_each_nic_of_a_pod_is_bound_as_it_comes(harness: ProviderHarness) -> None:
+async def test_each_nic_of_a_pod_is_bound_in_its_own_add(harness: ProviderHarness) -> None:
     harness.networks.modes["net1"] = "auto"
     await harness.controller()
     await harness.node.add()
@@ -58,18 +58,18 @@ async def test_each_nic_of_a_pod_is_bound_as_it_comes(harness: ProviderHarness) 
     assert len(harness.provider.bound) == 2
 
 
-async def test_other_networks_have_nothing_to_do_with_the_provider(
+async def test_other_networks_send_no_request_to_the_provider(
     harness: ProviderHarness,
 ) -> None:
     harness.networks.modes["eth0"] = "manual"
     await harness.node.add()  # without any controller
     await harness.node.delete()
 
-    assert await harness.nothing_left()
+    assert await harness.is_all_released()
     assert not harness.provider.calls
 
 
-async def test_a_refusal_is_the_error_of_the_add_and_nothing_is_held(
+async def test_an_add_that_the_provider_rejects_fails_and_leaves_no_claim(
     harness: ProviderHarness,
 ) -> None:
     await harness.controller()
@@ -80,40 +80,40 @@ async def test_a_refusal_is_the_error_of_the_add_and_nothing_is_held(
     assert "the provider did not bind" in error["msg"]
     assert "no VLAN is left" in error["msg"]
     assert "orbctl workflow history external/shop/web-0/uid-web-0" in error["details"]
-    await eventually(harness.nothing_left)
+    await eventually(harness.is_all_released)
     assert await harness.node.add()  # the runtime's next attempt
 
 
-async def test_a_provider_that_is_away_fails_the_add_in_time_and_is_asked_to_forget(
+async def test_an_add_fails_while_the_provider_is_away_and_its_addresses_are_released(
     harness: ProviderHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.jobs.provider.binding.UNKNOWN_OUTCOME_S", 0.5)
-    harness.waits(54)  # so that 48 s are left for a second or so only
+    harness.set_bind_timeout(54)  # so that 48 s are left for a second or so only
     harness.provider.away = Fault.REQUEST_LOST
     await harness.controller()
     error = (await harness.node.call("ADD")).error
 
     assert "the provider did not bind" in error["msg"]
-    again = (await harness.node.call("ADD")).error
-    assert "are still being released by the network provider" in again["msg"]
+    second_error = (await harness.node.call("ADD")).error
+    assert "are still being released by the network provider" in second_error["msg"]
     harness.provider.away = None
-    await eventually(harness.nothing_left)
+    await eventually(harness.is_all_released)
     assert await harness.node.add()
     assert paths(harness)[-2:] == [RELEASE, ALLOCATE]
 
 
-async def test_a_controller_that_dies_over_a_bind_is_followed_by_another(
+async def test_another_controller_finishes_the_bind_of_a_killed_one(
     harness: ProviderHarness,
 ) -> None:
     harness.provider.faults.append(Fault.SILENT)
     await harness.controller()
     adding = asyncio.create_task(harness.node.add())
 
-    async def asked() -> bool:
+    async def bind_is_requested() -> bool:
         return ALLOCATE in paths(harness)
 
-    await eventually(asked)
-    await harness.bury()
+    await eventually(bind_is_requested)
+    await harness.kill()
     await harness.controller("controller-1")
     (address,) = await adding
 
@@ -121,19 +121,19 @@ async def test_a_controller_that_dies_over_a_bind_is_followed_by_another(
     assert paths(harness) == [ALLOCATE, ALLOCATE]
 
 
-async def test_without_a_controller_an_add_ends_by_itself_and_is_given_back_later(
+async def test_without_a_controller_an_add_times_out_and_is_released_later(
     harness: ProviderHarness,
 ) -> None:
-    harness.waits(0.2)
+    harness.set_bind_timeout(0.2)
     error = (await harness.node.call("ADD")).error
 
     assert "the network provider did not bind it within 0.2 s" in error["msg"]
     assert "orbctl status" in error["details"]
     await harness.controller()
-    await eventually(harness.nothing_left)
+    await eventually(harness.is_all_released)
 
 
-async def test_a_late_add_of_an_older_pod_gives_back_nothing_that_the_newer_one_has_bound(
+async def test_a_late_add_of_an_older_pod_does_not_release_the_binding_of_the_newer_pod(
     harness: ProviderHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await harness.controller()
@@ -146,8 +146,8 @@ async def test_a_late_add_of_an_older_pod_gives_back_nothing_that_the_newer_one_
     allocator = getattr(harness.node.process.parts.handlers.add._allocate, "__self__", None)
     monkeypatch.setattr(allocator, "_confirm", refuse)
     args = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;K8S_POD_UID=older"
-    late = await harness.node.call("ADD", CNI_CONTAINERID="c-older", CNI_ARGS=args)
+    late_add = await harness.node.call("ADD", CNI_CONTAINERID="c-older", CNI_ARGS=args)
 
-    assert late.error["code"] == 112
+    assert late_add.error["code"] == 112
     assert harness.provider.bound == bound
     assert set(await harness.node.claims()) == set(bound)

@@ -23,7 +23,7 @@ print([name for name in {MODULES!r} if name in sys.modules])
 """
 
 
-def test_the_daemon_does_not_even_load_what_binds() -> None:
+def test_an_agent_without_a_provider_does_not_load_the_binding_modules() -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True
     )
@@ -31,7 +31,7 @@ def test_the_daemon_does_not_even_load_what_binds() -> None:
     assert done.stdout == "[]\n"
 
 
-async def test_adds_and_dels_go_the_way_that_they_went(settings: Settings) -> None:
+async def test_without_a_provider_adds_and_dels_use_the_plain_handlers(settings: Settings) -> None:
     async with running(settings, MemoryStore()) as node:
         handlers = node.process.parts.handlers
 
