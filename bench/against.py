@@ -217,8 +217,10 @@ def _compare(lab: Lab, sides: Sequence[Side], plan: Plan) -> Comparison:
                     reports.setdefault((side.name, verb, callers), []).append(report)
     time.sleep(SETTLED_S)
     total = plan.calls * len(plan.callers) * plan.turns
-    used_s = {one.name: one.cpu_s() - before_s[one.name] + executables_s[one.name] for one in sides}
-    cells = [_cell(*key, plan.calls, found) for key, found in reports.items()]
+    used_s = {
+        side.name: side.cpu_s() - before_s[side.name] + executables_s[side.name] for side in sides
+    }
+    cells = [_cell(*key, plan.calls, cell_reports) for key, cell_reports in reports.items()]
     return Comparison(cells, {name: used * 1e3 / total for name, used in used_s.items()})
 
 
@@ -252,11 +254,11 @@ def _terminate(lab: Lab, sides: Sequence[Side], pods: Sequence[int]) -> None:
 
 
 def _cell(side: str, verb: str, callers: int, calls: int, reports: list[dict[str, Any]]) -> Cell:
-    took = [one for report in reports for one in report["latencies_ms"]]
-    rate = len(took) / sum(report["seconds"] for report in reports)
-    tail = {name: percentile(took, share) for name, share in SHARES.items()}
+    latencies_ms = [duration for report in reports for duration in report["latencies_ms"]]
+    rate = len(latencies_ms) / sum(report["seconds"] for report in reports)
+    percentiles = {name: percentile(latencies_ms, share) for name, share in SHARES.items()}
     failures = [text for report in reports for text in report["failures"]]
-    return Cell(side, verb, callers, rate, tail, calls * len(reports), failures)
+    return Cell(side, verb, callers, rate, percentiles, calls * len(reports), failures)
 
 
 # ------------------------------------------------------------------------------------- output
@@ -265,31 +267,39 @@ def _cell(side: str, verb: str, callers: int, calls: int, reports: list[dict[str
 def _show(comparison: Comparison, facts: dict[str, str]) -> None:
     console = reporting.terminal(errors=False)
     reporting.print_machine(console, facts)
-    shown = Table(title="ADD and DEL by executable, ms", title_justify="left")
+    table = Table(title="ADD and DEL by executable, ms", title_justify="left")
     for name in ("verb", "callers", "plugin", "calls/s", "ratio", *SHARES, "calls", "failed"):
-        shown.add_column(name, justify="left" if name in ("verb", "plugin") else "right")
-    others = {(one.verb, one.callers): one for one in comparison.cells if one.side != "orbweaver"}
-    for one in sorted(comparison.cells, key=lambda one: (one.verb, one.callers)):
-        other_cell = others[one.verb, one.callers]
-        ratio = f"{one.rate / other_cell.rate:.2f}" if one is not other_cell else ""
-        tail = [f"{value:.2f}" for value in one.percentiles.values()]
-        numbers = (f"{one.rate:.0f}", ratio, *tail, f"{one.calls:,}", f"{len(one.failures):,}")
-        shown.add_row(one.verb, str(one.callers), one.side, *numbers)
-    console.print(shown)
+        table.add_column(name, justify="left" if name in ("verb", "plugin") else "right")
+    others = {
+        (cell.verb, cell.callers): cell for cell in comparison.cells if cell.side != "orbweaver"
+    }
+    for cell in sorted(comparison.cells, key=lambda cell: (cell.verb, cell.callers)):
+        other_cell = others[cell.verb, cell.callers]
+        ratio = f"{cell.rate / other_cell.rate:.2f}" if cell is not other_cell else ""
+        percentiles = [f"{value:.2f}" for value in cell.percentiles.values()]
+        numbers = (
+            f"{cell.rate:.0f}",
+            ratio,
+            *percentiles,
+            f"{cell.calls:,}",
+            f"{len(cell.failures):,}",
+        )
+        table.add_row(cell.verb, str(cell.callers), cell.side, *numbers)
+    console.print(table)
     for side, cpu_ms in comparison.cpu_ms.items():
         console.print(f"CPU of an ADD and its DEL, all processes of {side}: {cpu_ms:.1f} ms")
-    for one in comparison.cells:
-        if one.failures:
-            console.print(f"{one.side}, {one.verb}, {one.callers} at once: {one.failures[0]}")
+    for cell in comparison.cells:
+        if cell.failures:
+            console.print(f"{cell.side}, {cell.verb}, {cell.callers} at once: {cell.failures[0]}")
 
 
 def _document(comparison: Comparison, facts: dict[str, str]) -> dict[str, Any]:
     cells = [
-        one._asdict()
-        | {"rate": rounded(one.rate)}
-        | {"percentiles": {name: rounded(value) for name, value in one.percentiles.items()}}
-        | {"failures": len(one.failures)}
-        for one in comparison.cells
+        cell._asdict()
+        | {"rate": rounded(cell.rate)}
+        | {"percentiles": {name: rounded(value) for name, value in cell.percentiles.items()}}
+        | {"failures": len(cell.failures)}
+        for cell in comparison.cells
     ]
     cpu_ms = {name: rounded(value) for name, value in comparison.cpu_ms.items()}
     return {"machine": facts, "cells": cells, "cpu_ms": cpu_ms}

@@ -49,8 +49,8 @@ def percentile_table(figures: Sequence[Figure]) -> Table:
         right = name in SHARES or name == "calls"
         shown.add_column(name, justify="right" if right else "left")
     for figure in figures:
-        tail = (_number(value) for value in figure.percentiles.values())
-        shown.add_row(figure.name, *tail, f"{len(figure.samples):,}", figure.note)
+        values = (_number(value) for value in figure.percentiles.values())
+        shown.add_row(figure.name, *values, f"{len(figure.samples):,}", figure.note)
     return shown
 
 
@@ -83,7 +83,9 @@ def print_machine(console: Console, machine: Mapping[str, str]) -> None:
 def print_tables(console: Console, results: Sequence[Taken]) -> None:
     """Print figures, percentiles and notes."""
     console.print(table(results))
-    measured = [one for taken in results for one in taken.figures if one.name in percentiles.NAMES]
+    measured = [
+        figure for taken in results for figure in taken.figures if figure.name in percentiles.NAMES
+    ]
     if measured:
         console.print(percentile_table(measured))
     console.print(notes(results))
@@ -99,7 +101,7 @@ def document(scale: str, machine: Mapping[str, str], results: Sequence[Taken]) -
             | _target_result(figure)
             | {
                 "load_before": taken.load,
-                "references": [rounded(one) for one in figure.references],
+                "references": [rounded(value) for value in figure.references],
             }
             | _samples_or_percentiles(figure)
             for taken in results
@@ -120,9 +122,9 @@ def write(directory: Path, document: Mapping[str, Any], name: str) -> Path:
 
 def _samples_or_percentiles(figure: Figure) -> dict[str, Any]:
     if len(figure.samples) <= SAMPLES_KEPT_MAX:
-        return {"samples": [rounded(one) for one in figure.samples]}
-    tail = {name: rounded(value) for name, value in figure.percentiles.items()}
-    return {"calls": len(figure.samples), "percentiles": tail}
+        return {"samples": [rounded(value) for value in figure.samples]}
+    values = {name: rounded(value) for name, value in figure.percentiles.items()}
+    return {"calls": len(figure.samples), "percentiles": values}
 
 
 def _target_result(figure: Figure) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def run(
     ends = time.monotonic() + scale.seconds_max
     with Lab(scale) as lab:
         for number, measure in enumerate(measures):
-            shares = sum(one.share for one in measures[number:])
+            shares = sum(remaining.share for remaining in measures[number:])
             # Unused time of earlier measures is divided among the later ones.
             lab.begin_share((ends - time.monotonic()) * measure.share / shares)
             taken = _take(lab, measure)

@@ -144,7 +144,7 @@ class Agent:
         if tracer is not None:
             opened.push_blocking("the tracer", tracer.close)
         opened.push("the writer", parts.writer.close)
-        opened.push("refused ADDs", parts.refusals.close)
+        opened.push("refused ADDs", parts.refusal_recorder.close)
         opened.push("the configuration view", parts.view.close)
         opened.push_blocking("the namespace thread", parts.executor.close)
         opened.push_blocking("the coordinator's workers", parts.coordinator_handler.close)
@@ -291,7 +291,7 @@ class Agent:
         if not parts.writer.epoch:
             await parts.writer.open()
         await parts.view.start()
-        parts.supervisor.start(TaskSpec("refusal-recorder", parts.refusals.run))
+        parts.supervisor.start(TaskSpec("refusal-recorder", parts.refusal_recorder.run))
         parts.health.started = True
         fields = {"node": self.settings.node_name, "epoch": parts.writer.epoch}
         _log.info("ready", extra={"fields": fields})

@@ -46,7 +46,7 @@ def _register_parts(parts: AgentParts) -> None:
     metrics.counter(
         "refusals_dropped",
         "Refused ADDs not recorded in the event log: there were too many, or etcd failed",
-        lambda: parts.refusals.dropped,
+        lambda: parts.refusal_recorder.dropped,
     )
     metrics.counter(
         "task_restarts",

@@ -12,7 +12,7 @@ from core.allocation.pool_requests import PoolRequests
 from core.allocation.refusal_recorder import RefusalRecorder
 from core.allocation.releaser import ProviderRelease, Releaser
 from core.configuration.configurator import Configurator
-from core.configuration.refusal_notes import Refusals
+from core.configuration.refusal_notes import RefusalNotes
 from core.errors import WriterFenced
 from core.eventstore.faults import Faults
 from core.eventstore.keys import Keys
@@ -69,7 +69,7 @@ class AgentParts(NamedTuple):
     keys: Keys
     writer: Writer
     view: ConfigurationView
-    refusals: RefusalRecorder
+    refusal_recorder: RefusalRecorder
     facts: FactsSource
     runner: RequestRunner
     health: AgentHealth
@@ -123,7 +123,7 @@ class _Base(NamedTuple):
     plugin_log: PluginLog
     releaser: Releaser
     cooldown: CoolDown
-    refusals: RefusalRecorder
+    refusal_recorder: RefusalRecorder
 
 
 def compose(
@@ -158,7 +158,7 @@ def compose(
         keys=base.keys,
         writer=base.writer,
         view=base.view,
-        refusals=base.refusals,
+        refusal_recorder=base.refusal_recorder,
         facts=base.facts,
         runner=base.runner,
         health=base.health,
@@ -207,13 +207,15 @@ def _base(
         monotonic,
         NetnsExecutor(),
         PluginLog(),
-        Releaser(store, keys, writer, cooldown, _hand_over(store, keys, sources)),
+        Releaser(store, keys, writer, cooldown, _provider_release(store, keys, sources)),
         cooldown,
         RefusalRecorder(writer, monotonic),
     )
 
 
-def _hand_over(store: KeyValueStore, keys: Keys, sources: AgentSources) -> ProviderRelease | None:
+def _provider_release(
+    store: KeyValueStore, keys: Keys, sources: AgentSources
+) -> ProviderRelease | None:
     if sources.networks is None:
         return None
     from core.allocation.handover import Handover  # noqa: PLC0415  # only with a provider
@@ -245,7 +247,7 @@ def _allocate(base: _Base, sources: AgentSources) -> Allocate:
         settings.selection,
         on_wait=base.metrics.on_auto_pool_wait,
         wait_s=min(settings.pool_wait_s, WAIT_S_MAX),
-        refusals=Refusals(store, keys),
+        refusal_notes=RefusalNotes(store, keys),
     )
     if sources.networks is None:
         return waiting.allocate_or_wait
@@ -286,14 +288,16 @@ def _coordinator_handler(
     base: _Base, defaults: CoordinatorDefaults | None, assigned: AssignedAddressProbe
 ) -> CoordinatorHandler:
     executor = base.executor
-    records = AttachmentRecords(base.settings.datapath_directory, base.view.faults)
+    attachment_records = AttachmentRecords(base.settings.datapath_directory, base.view.faults)
     announcer = Announcer(executor)
     rdma = RdmaIsolation(executor, executor.own_namespace, PciFiles(base.settings.sysfs))
     rules = PreferredReplyMarkRules(executor)
-    engine = Engine(executor, executor.own_namespace, rules, records, announcer, os.urandom, rdma)
+    engine = Engine(
+        executor, executor.own_namespace, rules, attachment_records, announcer, os.urandom, rdma
+    )
     return CoordinatorHandler(
         engine,
-        records,
+        attachment_records,
         announcer,
         executor,
         base.facts,
@@ -313,7 +317,7 @@ def _cni_handlers(
         facts,
         base.executor,
         AllocationSteps(
-            _allocate(base, sources), base.refusals.note, binds=sources.networks is not None
+            _allocate(base, sources), base.refusal_recorder.note, binds=sources.networks is not None
         ),
         _conflict_probe(base, detector, withdrawal_handler),
     )

@@ -47,7 +47,9 @@ async def _measure() -> set[str]:
     async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("main", "10.6.0.10-10.6.0.200"))
         supervisor = Supervisor()
-        host = JobHost(node.store, node.keys, "one", WITHOUT_AUTO_POOLS, supervisor=supervisor)
+        host = JobHost(
+            node.store, node.keys, "controller", WITHOUT_AUTO_POOLS, supervisor=supervisor
+        )
         tasks = [asyncio.ensure_future(host.run()), asyncio.ensure_future(host.lead())]
         try:
             await _reclaim(node, FIRST_POD)

@@ -21,14 +21,14 @@ from typing import Any
 
 def run(order: dict[str, Any]) -> dict[str, Any]:
     """Execute an order."""
-    waiting = enumerate(order["environments"])
+    remaining = enumerate(order["environments"])
     room = Path(order["room"])
     running: dict[int, tuple[int, float]] = {}
     latencies_ms: list[float] = []
     failed: list[int] = []
 
     def begin() -> None:
-        for number, environment in waiting:
+        for number, environment in remaining:
             began = time.perf_counter()
             running[_spawn(order, environment, room / str(number))] = number, began
             return

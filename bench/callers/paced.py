@@ -27,18 +27,18 @@ def call(order: dict[str, Any]) -> dict[str, Any]:
     due = time.perf_counter()
     while frames or under_way:
         if frames and time.perf_counter() >= due:
-            one = Connection(order["socket"], frames.pop())
-            under_way[one.descriptor] = one
-            epoll.register(one.descriptor, select.EPOLLIN)
+            connection = Connection(order["socket"], frames.pop())
+            under_way[connection.descriptor] = connection
+            epoll.register(connection.descriptor, select.EPOLLIN)
             due += pause_s
         wait_s = max(due - time.perf_counter(), 0) if frames else 1.0
         for descriptor, _ in epoll.poll(wait_s):
-            one = under_way[descriptor]
-            if not one.receive():
+            connection = under_way[descriptor]
+            if not connection.receive():
                 continue
             answered.append(time.time())
-            if one.answer[:1] != b"\0":
-                failures.append(bytes(one.answer).decode(errors="replace"))
+            if connection.answer[:1] != b"\0":
+                failures.append(bytes(connection.answer).decode(errors="replace"))
             epoll.unregister(descriptor)
             under_way.pop(descriptor).close()
     return {"answered": answered, "failures": failures}

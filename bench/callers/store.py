@@ -56,8 +56,8 @@ def proposal(serial: int, event_id: str, pool_revision: int) -> Proposal:
 def through_writer(writer: Writer) -> Append:
     """Append with group commit."""
 
-    async def append(one: Proposal) -> None:
-        outcome = await writer.append(one)
+    async def append(claim: Proposal) -> None:
+        outcome = await writer.append(claim)
         assert not isinstance(outcome, Lost), "the order's numbers were used before"
 
     return append
@@ -67,9 +67,9 @@ def by_transactions(store: EtcdStore, first: int) -> Append:
     """Append each claim in its own transaction, with its own segment."""
     serials = count(first)
 
-    async def append(one: Proposal) -> None:
-        log = Put(KEYS.log("alone", next(serials)), encode_segment(unix_ms(), one.drafts))
-        result = await store.commit(one.guards, (log, *one.writes))
+    async def append(claim: Proposal) -> None:
+        log = Put(KEYS.log("alone", next(serials)), encode_segment(unix_ms(), claim.drafts))
+        result = await store.commit(claim.guards, (log, *claim.writes))
         assert result.succeeded, "the order's numbers were used before"
 
     return append
@@ -92,8 +92,8 @@ async def measure(order: dict[str, Any]) -> dict[str, Any]:
     )
 
     async def caller() -> None:
-        for one in proposals:
-            await append(one)
+        for claim in proposals:
+            await append(claim)
 
     started = time.perf_counter()
     await asyncio.gather(*(caller() for _ in range(order["callers"])))

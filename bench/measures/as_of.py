@@ -61,9 +61,9 @@ async def _measure(lab: Lab, etcd: EtcdCluster, log: SeededLog) -> tuple[list[fl
                 durations_ms.append((time.perf_counter() - began) * 1e3)
             samples.append(median(durations_ms))
             slowest = max(slowest, *durations_ms)
-    held = index.table(POOL.name).count_at(index.position)
+    count = index.table(POOL.name).count_at(index.position)
     note = (
-        f"slowest {slowest:.0f} ms; {held:,} addresses held; read in {read_s:.1f} s,"
+        f"slowest {slowest:.0f} ms; {count:,} addresses held; read in {read_s:.1f} s,"
         f" {index.nbytes / 1e6:.0f} MB"
     )
     return samples, cold_s, note

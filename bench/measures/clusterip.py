@@ -65,7 +65,7 @@ def measure(lab: Lab) -> list[Figure]:
                 changes.append(duration_ms)
     finally:
         bare.close()
-    ratios = [one / two for one, two in zip(via_cluster_ip, direct, strict=True)]
+    ratios = [rate / bare for rate, bare in zip(via_cluster_ip, direct, strict=True)]
     note = f"{median(via_cluster_ip):,.0f} connections per CPU second"
     return [
         ratio_figure("clusterip_connect_ratio", ratios, "connections to the backend itself", note),
@@ -85,18 +85,18 @@ def _rate(services: ClusterIPHarness, server: socket.socket, address: str, port:
     for client in clients:
         client.connect((address, port))
         server.accept()[0].close()
-    took = time.thread_time() - began
+    cpu_s = time.thread_time() - began
     for client in clients:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         client.close()
-    return CONNECTIONS / took
+    return CONNECTIONS / cpu_s
 
 
 def _others() -> dict[Frontend, BackendGroup]:
     services = {}
     for number in range(SERVICES):
         address = (0xFFFF_0B00_0000 + number).to_bytes(16, "big")
-        backends = tuple(TransportAddress(address, 1 + one) for one in range(BACKENDS_EACH))
+        backends = tuple(TransportAddress(address, 1 + index) for index in range(BACKENDS_EACH))
         services[Frontend(address, PORT, 6)] = BackendGroup(backends)
     return services
 

@@ -74,7 +74,9 @@ async def _compare(lab: Lab, small: EtcdCluster, large: EtcdCluster) -> list[flo
         for number in lab.rounds():
             pools = slices(first + number * COMMANDS, COMMANDS)
             turns = (few, many) if number % 2 else (many, few)
-            durations_s = {one: median(await _apply(one, pools)) for one in turns}
+            durations_s = {
+                configurator: median(await _apply(configurator, pools)) for configurator in turns
+            }
             ratios.append(durations_s[many] / durations_s[few])
     return ratios
 

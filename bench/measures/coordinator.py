@@ -69,22 +69,22 @@ def measure(lab: Lab) -> list[Figure]:
             adds += [worker.submit(_timed, _add_call(pod)).result() for pod in pods]
             dels += [worker.submit(_timed, pod.delete).result() for pod in pods]
     note = f"{len(adds)} Pods with one NIC of both families"
-    waiting = [one.waiting for one in adds]
+    waiting = [call.waiting for call in adds]
     return [
-        median_figure("coordinator_add_ms", [one.computing for one in adds], "ms", note=note),
+        median_figure("coordinator_add_ms", [call.computing for call in adds], "ms", note=note),
         median_figure("coordinator_kernel_wait_ms", waiting, "ms", note="of the same ADDs"),
         median_figure(
             "coordinator_del_ms",
-            [one.computing for one in dels],
+            [call.computing for call in dels],
             "ms",
-            note=f"besides {median(one.waiting for one in dels):.1f} ms in which the kernel waits",
+            note=f"besides {median(call.waiting for call in dels):.1f} ms of waiting in the kernel",
         ),
     ]
 
 
 def measure_executable(lab: Lab) -> list[Figure]:
     """coordinator_exec_ms."""
-    took: list[float] = []
+    durations_ms: list[float] = []
     with Laboratory() as laboratory:
         applied = laboratory.orbctl("apply", "-f", "-", stdin=POOLS)
         assert applied.returncode == 0, applied.stderr
@@ -93,9 +93,9 @@ def measure_executable(lab: Lab) -> list[Figure]:
             for number in range(CALLS):
                 sandbox = laboratory.sandbox(f"web-{turn}-{number}")
                 result = node.runtime.add(sandbox)
-                took.append(_executed(node, sandbox, result))
-    note = f"{len(took)} ADDs: process, agent and kernel, one NIC"
-    return [median_figure("coordinator_exec_ms", took, "ms", note=note)]
+                durations_ms.append(_executed(node, sandbox, result))
+    note = f"{len(durations_ms)} ADDs: process, agent and kernel, one NIC"
+    return [median_figure("coordinator_exec_ms", durations_ms, "ms", note=note)]
 
 
 def measure_crowd(lab: Lab) -> list[Figure]:
@@ -104,7 +104,7 @@ def measure_crowd(lab: Lab) -> list[Figure]:
     It uses as many workers as an agent, so that the kernel's grace periods, 30 ms for each DEL,
     overlap.
     """
-    took: list[float] = []
+    durations_ms: list[float] = []
     with _network() as network, _workers(network, WORKERS) as workers:
         node = network.node()
         pods = [_pod(network, node, number) for number in range(CROWD)]
@@ -112,7 +112,7 @@ def measure_crowd(lab: Lab) -> list[Figure]:
         def cycle() -> None:
             began = time.perf_counter()
             _all_done(workers.submit(_add_call(pod)) for pod in pods)
-            took.append((time.perf_counter() - began) * 1e3)
+            durations_ms.append((time.perf_counter() - began) * 1e3)
             _all_done(workers.submit(pod.delete) for pod in pods)
 
         # A first cycle creates threads, rules and routing tables of the node, which are not leaks.
@@ -122,10 +122,10 @@ def measure_crowd(lab: Lab) -> list[Figure]:
             cycle()
         after = _counted(node, pods)
     grown = {kind: after[kind] - before[kind] for kind in after if after[kind] > before[kind]}
-    note = f"{(len(took) - 1) * CROWD} ADDs and DELs; counted: {', '.join(before)}"
+    note = f"{(len(durations_ms) - 1) * CROWD} ADDs and DELs; counted: {', '.join(before)}"
     return [
         median_figure(
-            "coordinator_add_32_ms", took, "ms", note=f"{CROWD} at once, {WORKERS} workers"
+            "coordinator_add_32_ms", durations_ms, "ms", note=f"{CROWD} at once, {WORKERS} workers"
         ),
         Figure("leaks_after_10k", sum(grown.values()), "left", None, str(grown or note)),
     ]
@@ -164,8 +164,8 @@ def _add_call(pod: NetworkPod) -> Callable[[], object]:
 def _timed(call: Callable[[], object]) -> CallTimes:
     computing, began = time.thread_time(), time.perf_counter()
     call()
-    computing, took = time.thread_time() - computing, time.perf_counter() - began
-    return CallTimes(computing * 1e3, (took - computing) * 1e3)
+    computing, elapsed = time.thread_time() - computing, time.perf_counter() - began
+    return CallTimes(computing * 1e3, (elapsed - computing) * 1e3)
 
 
 def _executed(node: LabNode, sandbox: Sandbox, result: dict[str, Any]) -> float:
@@ -196,9 +196,9 @@ def _executed(node: LabNode, sandbox: Sandbox, result: dict[str, Any]) -> float:
         )
         # No timeout: with one, Python polls for the end at growing intervals.
         status = process.wait()
-        took_ms = (time.perf_counter() - began) * 1e3
+        duration_ms = (time.perf_counter() - began) * 1e3
     assert status == 0
-    return took_ms
+    return duration_ms
 
 
 def _counted(node: NetworkNode, pods: Sequence[NetworkPod]) -> dict[str, int]:
@@ -213,7 +213,7 @@ def _counted(node: NetworkNode, pods: Sequence[NetworkPod]) -> dict[str, int]:
             stacks["rules"] += len(session.rules())
             stacks["routes"] += len(session.routes())
             entries = session.neighbours()
-            stacks["neighbours"] += sum(bool(one.state & NUD_PERMANENT) for one in entries)
+            stacks["neighbours"] += sum(bool(entry.state & NUD_PERMANENT) for entry in entries)
     return {
         "threads": threading.active_count(),
         "descriptors": len(list(Path("/proc/self/fd").iterdir())),

@@ -57,10 +57,10 @@ class Executable:
         self._next += 1
         conf = self.netconf.read_bytes()
         callers = Callers([self._framed], [frame("ADD", self._next, conf)])
-        took_ms = callers.run(1) * 1e3
+        duration_ms = callers.run(1) * 1e3
         if callers.answers[0][:1] != b"\0":
             raise CallFailed(f"ADD at the socket: {callers.answers[0][:500]!r}")
-        return took_ms
+        return duration_ms
 
     def _run(self, command: list[str], variables: Mapping[str, str]) -> float:
         """Run one process; return milliseconds. Raises CallFailed."""
@@ -73,10 +73,10 @@ class Executable:
             # ``subprocess`` waits for the start, which takes up to half as long as the executable.
             process = os.posix_spawn(command[0], command, variables, file_actions=streams)
             status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-            took_ms = (time.perf_counter() - began) * 1e3
+            duration_ms = (time.perf_counter() - began) * 1e3
         if status:
             raise CallFailed(f"{command[-1]}: {status}: {self._output.read_text()[:500]}")
-        return took_ms
+        return duration_ms
 
 
 class Runs:
@@ -129,7 +129,7 @@ def measure(lab: Lab) -> list[Figure]:
             "x a bare interpreter's time",
             1.0,
             f"{python}: {version:.2f} ms against {bare:.1f} ms",
-            tuple(one[1] / one[0] for one in turns),
+            tuple(turn[1] / turn[0] for turn in turns),
         ),
         Figure(
             "exec_add_over_socket_ratio",
@@ -137,7 +137,7 @@ def measure(lab: Lab) -> list[Figure]:
             "x the same ADD at the socket",
             1.0,
             f"{len(turns)} calls, one caller: {add:.2f} ms against {at_socket:.2f} ms",
-            tuple(one[2] / one[3] for one in turns),
+            tuple(turn[2] / turn[3] for turn in turns),
         ),
     ]
 

@@ -20,7 +20,7 @@ from core.audit.history_entries import HistorySubject
 from tests.core.archive.synthetic import address_of
 from tests.support.etcd import EtcdCluster
 
-ASKED = 10
+QUERIES = 10
 """Queries in one round."""
 
 ADDRESSES = 65_536
@@ -42,20 +42,20 @@ def measure(lab: Lab) -> list[Figure]:
 
 async def _measure(lab: Lab, etcd: EtcdCluster, log: SeededLog) -> tuple[list[float], str]:
     rng = random.Random(SEED)
-    known = min(ADDRESSES, lab.scale.events // EVENTS_AN_ADDRESS)
+    count = min(ADDRESSES, lab.scale.events // EVENTS_AN_ADDRESS)
     samples: list[float] = []
     entries: list[int] = []
     async with lab.store(etcd) as store:
         for _ in lab.rounds():
-            took = []
-            for _ in range(ASKED):
-                subject = HistorySubject("address", address_of(rng.randrange(known)))
+            durations_ms = []
+            for _ in range(QUERIES):
+                subject = HistorySubject("address", address_of(rng.randrange(count)))
                 began = time.perf_counter()
                 view = await open_log(store, lab.keys, log.files)
-                found = await history(view, subject)
-                took.append((time.perf_counter() - began) * 1e3)
-                entries.append(len(found.entries))
-            samples.append(median(took))
+                answer = await history(view, subject)
+                durations_ms.append((time.perf_counter() - began) * 1e3)
+                entries.append(len(answer.entries))
+            samples.append(median(durations_ms))
         sealed = (await open_log(store, lab.keys, log.files)).sealed
     assert min(entries), "an address has no history"
     archived = sum(summary.events for summary in sealed.summaries())

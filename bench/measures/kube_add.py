@@ -32,7 +32,7 @@ def measure(lab: Lab) -> list[Figure]:
     for number in lab.rounds(ROUNDS):
         bare.append(runs.bare(PODS))
         adds.append(runs.adds(turns[number + 1]))
-    p99 = percentile([one for calls in adds for one in calls.latencies_ms], 0.99)
+    p99 = percentile([latency for calls in adds for latency in calls.latencies_ms], 0.99)
     note = f"{PODS} Pods, {CALLERS} callers; reference: runs of a bare interpreter"
     return [
         median_figure(
@@ -51,7 +51,7 @@ def measure(lab: Lab) -> list[Figure]:
         ),
         ratio_figure(
             "kube_add_of_bare_8",
-            [one.rate / other.rate for one, other in zip(adds, bare, strict=True)],
+            [calls.rate / runs.rate for calls, runs in zip(adds, bare, strict=True)],
             "runs of a bare interpreter a second",
             f"{PODS} Pods, {CALLERS} callers",
         ),

@@ -76,12 +76,12 @@ def measure(lab: Lab) -> list[Figure]:
     cluster.wait_idle()
     time.sleep(SETTLED_S)
     idle_shares = _shares(clocks, min(IDLE_S_MAX, lab.scale.quiet_s))
-    asked = request_counts(cluster.server)
+    request_count = request_counts(cluster.server)
     count = PODS * ROUNDS_MIN if lab.scale.rounds_joined else PODS
     rounds = lab.rounds(1) if lab.scale.rounds_joined else lab.rounds(least=ROUNDS_MIN)
     costs = [_round(runs, clocks, idle_shares, cluster.new_pods(count)) for _ in rounds]
-    asked = request_counts(cluster.server) - asked
-    return [*_figures(costs, count), _requests(asked, count * len(costs))]
+    request_count = request_counts(cluster.server) - request_count
+    return [*_figures(costs, count), _requests(request_count, count * len(costs))]
 
 
 def _servers(cluster: Cluster) -> Clocks:
@@ -97,8 +97,8 @@ def _shares(clocks: Clocks, seconds: float) -> dict[str, float]:
     """The share of a core that each part uses during the next seconds."""
     began, before = time.monotonic(), _read(clocks)
     time.sleep(seconds)
-    lasted_s = time.monotonic() - began
-    return {name: (now - before[name]) / lasted_s for name, now in _read(clocks).items()}
+    elapsed_s = time.monotonic() - began
+    return {name: (now - before[name]) / elapsed_s for name, now in _read(clocks).items()}
 
 
 def _round(
@@ -108,11 +108,11 @@ def _round(
     began, before = time.monotonic(), _read(clocks)
     parts_ms = {"executable": runs.adds(pods).cpu_ms}
     time.sleep(REPORTED_S)
-    lasted_s = time.monotonic() - began
+    elapsed_s = time.monotonic() - began
     for name, now in _read(clocks).items():
-        parts_ms[name] = (now - before[name] - idle_shares[name] * lasted_s) * 1e3 / len(pods)
+        parts_ms[name] = (now - before[name] - idle_shares[name] * elapsed_s) * 1e3 / len(pods)
     bare_ms.append(runs.bare(PODS).cpu_ms)
-    idle_ms = sum(idle_shares.values()) * lasted_s * 1e3 / len(pods)
+    idle_ms = sum(idle_shares.values()) * elapsed_s * 1e3 / len(pods)
     return Cost(parts_ms, idle_ms, fmean(bare_ms))
 
 
@@ -142,7 +142,9 @@ def _figures(costs: Sequence[Cost], pods: int) -> list[Figure]:
     return figures
 
 
-def _requests(asked: Counter[str], adds: int) -> Figure:
+def _requests(counts: Counter[str], adds: int) -> Figure:
     """The figure of requests per ADD; the note has the most frequent kinds."""
-    shown = (f"{name} {n / adds:.2f}" for name, n in asked.most_common(REQUESTS_SHOWN_MAX))
-    return Figure("kube_requests_per_add", asked.total() / adds, "requests", None, ", ".join(shown))
+    shown = (f"{name} {n / adds:.2f}" for name, n in counts.most_common(REQUESTS_SHOWN_MAX))
+    return Figure(
+        "kube_requests_per_add", counts.total() / adds, "requests", None, ", ".join(shown)
+    )

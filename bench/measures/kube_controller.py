@@ -154,8 +154,8 @@ async def _reports(lab: Lab, etcd: EtcdCluster, server: ApiServer) -> Reports:
 
 async def _watch(api: Api, seen: list[tuple[float, int]]) -> None:
     """Record the times and counts of changes of the busy pool's status."""
-    one = f"{KIND}?fieldSelector=metadata.name%3D{BUSY}"
-    async for change in api.watch(one, (await api.list(one)).version):
+    busy_pool = f"{KIND}?fieldSelector=metadata.name%3D{BUSY}"
+    async for change in api.watch(busy_pool, (await api.list(busy_pool)).version):
         count = change.object.get("status", {}).get("allocatedIPCount", 0)
         if count and (not seen or seen[-1][1] != count):
             seen.append((time.time(), count))

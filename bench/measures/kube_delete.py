@@ -52,7 +52,8 @@ def _calls(lab: Lab, agent: AgentProcess, verb: str, first: int) -> list[float]:
 def _figure(name: str, share: float, adds: list[list[float]], deletes: list[list[float]]) -> Figure:
     """A percentile of the DELs of all rounds, relative to that of the ADDs."""
     added, deleted = (
-        percentile([one for calls in kind for one in calls], share) for kind in (adds, deletes)
+        percentile([duration for calls in kind for duration in calls], share)
+        for kind in (adds, deletes)
     )
     ratios = [
         percentile(after, share) / percentile(before, share)

@@ -36,7 +36,7 @@ def measure(lab: Lab) -> list[Figure]:
     busy = _cpu_pcts([controller, cluster.agent], lab.scale.quiet_s)
     _add(lab, cluster, PODS_WEIGHED - PODS)
     cluster.wait_idle()
-    memory_mb = [one.rss_mb() for one in (controller, cluster.agent)]
+    memory_mb = [daemon.rss_mb() for daemon in (controller, cluster.agent)]
     idle = f"{PODS} Pods, real API server, {lab.scale.quiet_s:g} s in which nothing happens"
     after = f"after {PODS_WEIGHED:,} Pods, real API server"
     return [
@@ -58,7 +58,10 @@ def _add(lab: Lab, cluster: Cluster, count: int) -> None:
 
 
 def _cpu_pcts(daemons: list[DaemonProcess], seconds: float) -> list[float]:
-    began, before = time.perf_counter(), [one.cpu_s() for one in daemons]
+    began, before_s = time.perf_counter(), [daemon.cpu_s() for daemon in daemons]
     time.sleep(seconds)
-    lasted = time.perf_counter() - began
-    return [(one.cpu_s() - then) / lasted * 100 for one, then in zip(daemons, before, strict=True)]
+    elapsed = time.perf_counter() - began
+    return [
+        (daemon.cpu_s() - before) / elapsed * 100
+        for daemon, before in zip(daemons, before_s, strict=True)
+    ]

@@ -64,8 +64,8 @@ def measure(lab: Lab) -> list[Figure]:
     easy: list[float] = []
     variables = RECORDS_MAX | {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
     data = lab.seed("full pool", lambda store, keys: _fill(store, keys, addresses))
-    with lab.etcd(data) as etcd, lab.agent(etcd, variables=variables) as one:
-        exchange = Exchange(one)
+    with lab.etcd(data) as etcd, lab.agent(etcd, variables=variables) as agent:
+        exchange = Exchange(agent)
         for _ in range(WARM_UP_CALLS):
             exchange.add("wide")
         for _ in lab.rounds():
@@ -76,7 +76,7 @@ def measure(lab: Lab) -> list[Figure]:
             last.append(median(durations_ms))
             easy.append(median(exchange.add("wide")[0] for _ in range(FINDS)))
     note = f"{addresses:,} addresses, one free; reference: an ADD in a nearly empty pool"
-    ratios = [one / other for one, other in zip(last, easy, strict=True)]
+    ratios = [duration / bare for duration, bare in zip(last, easy, strict=True)]
     return [
         median_figure("alloc_last_free_ms", last, "ms", easy, note),
         ratio_figure("alloc_last_free_ratio", ratios, "an ADD in a nearly empty pool", note),

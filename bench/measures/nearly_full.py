@@ -39,10 +39,10 @@ def measure(lab: Lab) -> list[Figure]:
     variables = RECORDS_MAX | {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
     with (
         lab.etcd(lab.seed("nearly full pool", fill)) as etcd,
-        lab.agent(etcd, "node-1", variables=variables) as one,
-        lab.agent(etcd, "node-2", variables=variables) as other,
+        lab.agent(etcd, "node-1", variables=variables) as first,
+        lab.agent(etcd, "node-2", variables=variables) as second,
     ):
-        adding, deleting = Exchange(one), Exchange(other)
+        adding, deleting = Exchange(first), Exchange(second)
         for _ in range(WARM_UP_CALLS):
             adding.add("wide")
         for _ in lab.rounds():

@@ -101,10 +101,11 @@ def measure(lab: Lab) -> list[Figure]:
         for _ in lab.rounds():
             for callers in CALLERS:
                 for pool in SITUATIONS:
-                    for verb, took in replacing.run(pool, callers, count).items():
-                        latencies_ms[f"{verb}_{pool}_{callers}_ms"] += took
+                    for verb, durations_ms in replacing.run(pool, callers, count).items():
+                        latencies_ms[f"{verb}_{pool}_{callers}_ms"] += durations_ms
     return [
-        median_figure(name, took, "ms", note=_note(name)) for name, took in latencies_ms.items()
+        median_figure(name, durations_ms, "ms", note=_note(name))
+        for name, durations_ms in latencies_ms.items()
     ]
 
 

@@ -95,13 +95,13 @@ async def _hosted(
 ) -> AsyncIterator[JobHost]:
     """Run the jobs of a leading controller."""
     host = JobHost(store, keys, "bench", sources=JobSources(facts), observer=observer)
-    works = [asyncio.ensure_future(host.run()), asyncio.ensure_future(host.lead())]
+    tasks = [asyncio.ensure_future(host.run()), asyncio.ensure_future(host.lead())]
     try:
         yield host
     finally:
-        for work in works:
-            work.cancel()
-        await asyncio.wait(works)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 # ------------------------------------------------------------------------------------- one Pod
@@ -126,11 +126,11 @@ async def _deleted_pods(lab: Lab, etcd: EtcdCluster, number: int) -> list[float]
         _hosted(store, lab.keys) as host,
     ):
         await node.apply(pool("narrow", "10.6.0.10-10.6.9.250"))
-        names = [f"gone-{number}-{one}" for one in range(PODS_A_ROUND)]
+        names = [f"web-{number}-{index}" for index in range(PODS_A_ROUND)]
         for name in names:
             await node.apply(ApplyRecord(RecordDefined("Pod", "shop", name)))
             await node.add(pod(name))
-        await _listening(node, host, f"herald-{number}")
+        await _listening(node, host, f"first-{number}")
         async with _watched(store, lab.keys) as deleted:
             return [await _until_free(node, name, deleted) for name in names]
 
@@ -179,8 +179,8 @@ async def _until_free(node: NodeHarness, name: str, deleted: asyncio.Queue[bytes
 
 def _many(lab: Lab) -> Figure:
     count = lab.scale.leaks
-    took: list[float] = []
-    made: list[float] = []
+    durations_s: list[float] = []
+    claimed_s: list[float] = []
 
     async def fill(store: KeyValueStore, keys: Keys) -> None:
         pools = [wide_pool()]
@@ -189,14 +189,14 @@ def _many(lab: Lab) -> Figure:
     data = lab.seed(f"leaks-{count}", fill)
     for number in lab.rounds(3):
         with lab.etcd(data) as etcd:
-            took.append(asyncio.run(_all_released(lab, etcd)) + OBSERVATION_GAP_S)
+            durations_s.append(asyncio.run(_all_released(lab, etcd)) + OBSERVATION_GAP_S)
             order = {"endpoint": etcd.endpoints[0], "way": "writer", "callers": 32, "count": count}
-            made.append(lab.call("store", order | {"first": number * count})["seconds"])
+            claimed_s.append(lab.call("store", order | {"first": number * count})["seconds"])
     note = (
         f"{count:,} leaks, {OBSERVATION_GAP_S:g} s of it the interval between two scans;"
         " reference: claiming as many by group commit"
     )
-    return median_figure("reclaim_10k_s", took, "s", made, note)
+    return median_figure("reclaim_10k_s", durations_s, "s", claimed_s, note)
 
 
 async def _all_released(lab: Lab, etcd: EtcdCluster) -> float:
@@ -239,7 +239,9 @@ def _scan(lab: Lab) -> Figure:
         scans, reads = asyncio.run(_scans(lab, etcd))
     claims = lab.scale.claims
     note = f"from {claims:,} claims, nothing leaked; reference: reading their keys and no more"
-    scans, reads = ([took * SCANNED / claims for took in one] for one in (scans, reads))
+    scans, reads = (
+        [duration * SCANNED / claims for duration in series] for series in (scans, reads)
+    )
     return median_figure("scan_100k_s", scans, "s", reads, note)
 
 
@@ -247,14 +249,14 @@ async def _scans(lab: Lab, etcd: EtcdCluster) -> tuple[list[float], list[float]]
     scans: list[float] = []
     reads: list[float] = []
 
-    async def begin(_: ReclaimDeadline) -> None:
+    async def start_execution(_: ReclaimDeadline) -> None:
         raise AssertionError("no grace runs here")
 
     async with lab.store(etcd) as store:
         releases = Releases(store, lab.keys, ShardWriters(store, lab.keys))
         facts = StandalonePodFacts(store, lab.keys)
-        means = ReclaimContext(store, lab.keys, facts, ReclaimSettings(), Observer(), releases)
-        activities = ReclaimActivities(means, begin)
+        context = ReclaimContext(store, lab.keys, facts, ReclaimSettings(), Observer(), releases)
+        activities = ReclaimActivities(context, start_execution)
         await activities.observe(EMPTY, EMPTY)
         for _ in lab.rounds():
             began = time.perf_counter()
@@ -262,8 +264,8 @@ async def _scans(lab: Lab, etcd: EtcdCluster) -> tuple[list[float], list[float]]
                 *(store.read([Get(*lab.keys.range_of(scope))]) for scope in ("ip", "endpoint"))
             )
             read = time.perf_counter()
-            found = await activities.observe(EMPTY, EMPTY)
+            status = await activities.observe(EMPTY, EMPTY)
             scans.append(time.perf_counter() - read)
             reads.append(read - began)
-            assert found.claims == lab.scale.claims, found
+            assert status.claims == lab.scale.claims, status
     return scans, reads

@@ -84,8 +84,8 @@ async def _compare(lab: Lab, small: EtcdCluster, large: EtcdCluster) -> list[flo
         ]
         for number in lab.rounds():
             turns = (few, many) if number % 2 else (many, few)
-            took = {one: await one.retire(RETIRED) for one in turns}
-            ratios.append(took[many] / took[few])
+            durations_s = {retirement: await retirement.retire(RETIRED) for retirement in turns}
+            ratios.append(durations_s[many] / durations_s[few])
     return ratios
 
 

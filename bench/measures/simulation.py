@@ -38,7 +38,7 @@ def measure(lab: Lab) -> list[Figure]:
 
 def _fanout(lab: Lab, runs: list[Run]) -> Figure:
     size = lab.scale.simulated
-    times = [one for run in runs for one in run.fanout.reached_s]
+    times = [seconds for run in runs for seconds in run.fanout.reached_s]
     note = (
         f"99 % of {size.nodes:,} agents, {size.changes} changes, one every"
         f" {size.change_pause_s:g} s; the slowest {max(times):.2f} s; {_memory(runs)}"

@@ -24,7 +24,7 @@ ANSWER_S_MAX = 30.0
 
 def measure(lab: Lab) -> list[Figure]:
     """wf_takeover_s."""
-    took: list[float] = []
+    durations_s: list[float] = []
     usual: list[float] = []
     with lab.etcd() as etcd, WorkerProcess(etcd.endpoints[0], "survivor"):
         asyncio.run(_begin(lab, etcd))
@@ -32,12 +32,12 @@ def measure(lab: Lab) -> list[Figure]:
             with WorkerProcess(etcd.endpoints[0], f"victim-{number}") as victim:
                 usual.append(asyncio.run(_query_all(lab, etcd)))
                 victim.kill()
-                took.append(asyncio.run(_query_all(lab, etcd)))
+                durations_s.append(asyncio.run(_query_all(lab, etcd)))
     note = (
         f"{EXECUTIONS} sleeping executions, half of them of the killed worker; its lease is"
         f" {WORKER_TTL_S} s; reference: the same queries while both workers run"
     )
-    return [median_figure("wf_takeover_s", took, "s", usual, note)]
+    return [median_figure("wf_takeover_s", durations_s, "s", usual, note)]
 
 
 async def _begin(lab: Lab, etcd: EtcdCluster) -> None:

@@ -39,7 +39,7 @@ PUTS_A_COMMIT: Final = 100
 
 COMMITS_AT_ONCE: Final = 32
 
-GONE_AT: Final = "2099-01-01T00:00:00Z"
+DELETED_AT: Final = "2099-01-01T00:00:00Z"
 """The grace period of terminated Pods: no controller reclaims their addresses before a DEL."""
 
 OWNER_UID: Final = "0a1b2c3d-0000-4000-9000-000000000001"
@@ -101,19 +101,19 @@ async def write_cluster(store: KeyValueStore, serials: Sequence[int]) -> None:
             (f"replicasets/{NAMESPACE}/web-1", _workload("ReplicaSet", len(serials))),
         ],
     )
-    await _write(store, [_key_and_pod(one) for one in serials])
+    await _write(store, [_key_and_pod(serial) for serial in serials])
 
 
 async def write_pods(store: KeyValueStore, serials: Iterable[int]) -> None:
     """Write Pods into an existing cluster."""
-    await _write_singly(store, [_key_and_pod(one) for one in serials])
+    await _write_singly(store, [_key_and_pod(serial) for serial in serials])
 
 
 async def terminate_pods(store: KeyValueStore, serials: Iterable[int]) -> None:
     """Set the deletion timestamp of Pods; they exist until the grace period ends."""
-    pods = [_key_and_pod(one) for one in serials]
+    pods = [_key_and_pod(serial) for serial in serials]
     for _, pod in pods:
-        pod["metadata"] |= {"deletionTimestamp": GONE_AT, "deletionGracePeriodSeconds": 30}
+        pod["metadata"] |= {"deletionTimestamp": DELETED_AT, "deletionGracePeriodSeconds": 30}
     await _write_singly(store, pods)
 
 
@@ -122,7 +122,10 @@ async def write_pools(store: KeyValueStore, pools: Iterable[Pool]) -> list[Pool]
     resources = [_resource(pool) for pool in pools]
     await _write(
         store,
-        [(f"{_GROUP}/spiderippools/{one['metadata']['name']}", one) for one in resources],
+        [
+            (f"{_GROUP}/spiderippools/{resource['metadata']['name']}", resource)
+            for resource in resources
+        ],
     )
     return [
         command.pool for command in map(command_of, resources) if isinstance(command, ApplyPool)
@@ -143,10 +146,13 @@ async def write_endpoints(store: KeyValueStore, keys: Keys) -> None:
 
 async def _write(store: KeyValueStore, objects: Sequence[tuple[str, Object]]) -> None:
     for first in range(0, len(objects), PUTS_A_COMMIT):
-        some = objects[first : first + PUTS_A_COMMIT]
+        batch = objects[first : first + PUTS_A_COMMIT]
         await store.commit(
             [],
-            [Put(f"{_REGISTRY}/{path}".encode(), json.dumps(one).encode()) for path, one in some],
+            [
+                Put(f"{_REGISTRY}/{path}".encode(), json.dumps(body).encode())
+                for path, body in batch
+            ],
         )
 
 
@@ -157,8 +163,8 @@ async def _write_singly(store: KeyValueStore, objects: Sequence[tuple[str, Objec
     sent. With several objects in one version, it would skip some.
     """
     for first in range(0, len(objects), COMMITS_AT_ONCE):
-        some = objects[first : first + COMMITS_AT_ONCE]
-        await asyncio.gather(*(_write(store, [one]) for one in some))
+        batch = objects[first : first + COMMITS_AT_ONCE]
+        await asyncio.gather(*(_write(store, [item]) for item in batch))
 
 
 def _key_and_pod(serial: int) -> tuple[str, Object]:
@@ -172,8 +178,8 @@ def _object(version: str, kind: str, metadata: Object) -> Object:
 
 def _metadata(name: str, namespace: str = "", uid: str = "") -> Object:
     uid = uid or f"0a1b2c3d-0000-4000-a000-{hash(name) & 0xFFFFFFFFFFFF:012x}"
-    found = {"name": name, "uid": uid, "creationTimestamp": CREATED, "generation": 1}
-    return found | ({"namespace": namespace} if namespace else {})
+    metadata = {"name": name, "uid": uid, "creationTimestamp": CREATED, "generation": 1}
+    return metadata | ({"namespace": namespace} if namespace else {})
 
 
 def _ready() -> Object:
@@ -184,21 +190,21 @@ def _ready() -> Object:
 
 def _resource(pool: Pool) -> Object:
     """The custom resource with the finalizer and status that the translator writes."""
-    found: Object = to_manifest(pool)
-    found["metadata"] |= _metadata(pool.name) | {"finalizers": [FINALIZER]}
-    return found
+    body: Object = to_manifest(pool)
+    body["metadata"] |= _metadata(pool.name) | {"finalizers": [FINALIZER]}
+    return body
 
 
 def _workload(kind: str, replicas: int) -> Object:
     name, uid = ("web", "") if kind == "Deployment" else ("web-1", OWNER_UID)
-    found = _object("apps/v1", kind, _metadata(name, NAMESPACE, uid))
+    body = _object("apps/v1", kind, _metadata(name, NAMESPACE, uid))
     if kind == "ReplicaSet":
         owner = _metadata("web")["uid"]
-        found["metadata"]["ownerReferences"] = [_owner("Deployment", "web", owner)]
+        body["metadata"]["ownerReferences"] = [_owner("Deployment", "web", owner)]
     labels = {"app": "web"}
     template = {"metadata": {"labels": labels}, "spec": _containers()}
     spec = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template}
-    return found | {"spec": spec}
+    return body | {"spec": spec}
 
 
 def _owner(kind: str, name: str, uid: str) -> Mapping[str, Any]:
@@ -209,7 +215,7 @@ def _containers() -> Object:
     container = {
         "name": "main",
         "image": "registry.example/shop/web:1.2.3",
-        "env": [{"name": f"SETTING_{one}", "value": "x" * 20} for one in range(8)],
+        "env": [{"name": f"SETTING_{number}", "value": "x" * 20} for number in range(8)],
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
     }
     return {"containers": [container], "restartPolicy": "Always"}
@@ -217,10 +223,10 @@ def _containers() -> Object:
 
 def _pod(serial: int) -> Object:
     """A Pod of usual size, with the ``managedFields`` that the API server stores."""
-    one = identity(serial)
-    found = _object("v1", "Pod", _metadata(one.name, NAMESPACE, one.uid))
+    pod = identity(serial)
+    body = _object("v1", "Pod", _metadata(pod.name, NAMESPACE, pod.uid))
     fields: Object = {"f:spec": {f"f:field-{number}": {} for number in range(60)}}
-    found["metadata"] |= {
+    body["metadata"] |= {
         "labels": {"app": "web", "pod-template-hash": "1"},
         "ownerReferences": [_owner("ReplicaSet", "web-1", OWNER_UID)],
         "managedFields": [
@@ -235,4 +241,4 @@ def _pod(serial: int) -> Object:
         ],
     }
     status = {"phase": "Running", "hostIP": "192.0.2.11", "startTime": CREATED}
-    return found | {"spec": _containers() | {"nodeName": NODE}, "status": status}
+    return body | {"spec": _containers() | {"nodeName": NODE}, "status": status}

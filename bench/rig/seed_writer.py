@@ -64,11 +64,11 @@ class SeedWriter:
     async def define(self, pools: Sequence[Pool]) -> None:
         """Write pools and the guard keys that change with them."""
         for first in range(0, len(pools), POOLS_PER_COMMIT):
-            some = pools[first : first + POOLS_PER_COMMIT]
-            state = [Put(self._keys.pool(pool.name), POOL.encode(pool)) for pool in some]
-            guards = {self._keys.guard("pools", pool.family) for pool in some}
+            batch = pools[first : first + POOLS_PER_COMMIT]
+            state = [Put(self._keys.pool(pool.name), POOL.encode(pool)) for pool in batch]
+            guards = {self._keys.guard("pools", pool.family) for pool in batch}
             state += [Put(guard, b"") for guard in guards]
-            await self.append([self.draft(PoolDefined(pool)) for pool in some], state)
+            await self.append([self.draft(PoolDefined(pool)) for pool in batch], state)
 
     async def claim(self, events: Sequence[AddressesClaimed]) -> int:
         """Write at most ``CLAIMS_PER_COMMIT`` claims and their endpoints; return the revision."""

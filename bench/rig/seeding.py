@@ -90,8 +90,8 @@ async def seed(
     numbered = enumerate(places)
 
     async def write(writer: SeedWriter) -> None:
-        while some := _take(numbered, CLAIMS_PER_COMMIT):
-            await writer.claim([_claimed(serial, place) for serial, place in some])
+        while batch := _take(numbered, CLAIMS_PER_COMMIT):
+            await writer.claim([_claimed(serial, place) for serial, place in batch])
 
     await asyncio.gather(
         *(write(SeedWriter(store, keys, controller_writer(f"seed-{n}"))) for n in range(WRITERS))

@@ -47,13 +47,13 @@ def _print(size: Size, run: Run, busy: str) -> None:
         f"fan-out: p50 {percentile(reached, 0.5):.3f} s, p90 {percentile(reached, 0.9):.3f} s,"
         f" slowest {max(reached):.3f} s; {run.fanout.updates:,} updates of views"
     )
-    for name, one in (("Pods start", start), ("the rack fills", run.rack)):
+    for name, started in (("Pods start", start), ("the rack fills", run.rack)):
         typer.echo(
-            f"{name}: {one.seconds:.2f} s for {len(one.addresses):,} Pods,"
-            f" p50 {percentile(one.latencies_s, 0.5):.2f} s,"
-            f" p99 {percentile(one.latencies_s, 0.99):.2f} s, {one.tries:,} tries,"
-            f" {one.transactions:,} transactions, {one.cpu_s:.1f} s of CPU,"
-            f" {len(one.failures):,} failures {one.failures[:1]}"
+            f"{name}: {started.seconds:.2f} s for {len(started.addresses):,} Pods,"
+            f" p50 {percentile(started.latencies_s, 0.5):.2f} s,"
+            f" p99 {percentile(started.latencies_s, 0.99):.2f} s, {started.tries:,} tries,"
+            f" {started.transactions:,} transactions, {started.cpu_s:.1f} s of CPU,"
+            f" {len(started.failures):,} failures {started.failures[:1]}"
         )
     typer.echo(
         f"rack lost: {run.lost.seconds:.2f} s for {run.lost.claims:,} claims,"

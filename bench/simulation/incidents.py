@@ -70,7 +70,7 @@ class RackLost(NamedTuple):
 async def define(store: KeyValueStore, keys: Keys, size: Size) -> None:
     """Define the pools and a record of each node."""
     await _apply(store, keys, [ApplyPool(pool) for pool in pools_of(size)])
-    records = (RecordDefined("Node", "", node_name(one)) for one in range(size.nodes))
+    records = (RecordDefined("Node", "", node_name(number)) for number in range(size.nodes))
     await _apply(store, keys, [ApplyRecord(record) for record in records])
 
 
@@ -87,7 +87,7 @@ async def change_pools(store: KeyValueStore, keys: Keys, fleet: Fleet, size: Siz
             revisions.append((await operator.apply(ApplyPool(pool), OPERATOR)).revision)
     answers = await asyncio.to_thread(fleet.ask, {"do": "arrivals", "revisions": revisions})
     assert all(answer["whole"] for answer in answers), "a view lacks a change"
-    arrivals = [one for answer in answers for one in answer["times"]]
+    arrivals = [node_times for answer in answers for node_times in answer["times"]]
     return Fanout(
         _reached(times, arrivals),
         sum(answer["updates"] for answer in answers),
@@ -101,9 +101,9 @@ def start_pods(fleet: Fleet, nodes: Iterable[int], first: int, count: int) -> Po
     answers = fleet.ask(order | {"first": first, "count": count})
     return PodsStarted(
         max(answer["ended"] for answer in answers) - at,
-        [one for answer in answers for one in answer["seconds"]],
-        [one for answer in answers for one in answer["addresses"]],
-        [one for answer in answers for one in answer["failures"]],
+        [seconds for answer in answers for seconds in answer["seconds"]],
+        [address for answer in answers for address in answer["addresses"]],
+        [failure for answer in answers for failure in answer["failures"]],
         sum(answer["tries"] for answer in answers),
         sum(answer["transactions"] for answer in answers),
         sum(answer["cpu_s"] for answer in answers),
@@ -126,8 +126,8 @@ async def lose_rack(store: KeyValueStore, keys: Keys, fleet: Fleet, size: Size) 
             await asyncio.sleep(POLL_S)
         count = await _count(store, claims)
         began = time.monotonic()
-        deleting = (DeleteRecord("Node", "", node_name(one)) for one in size.lost)
-        await asyncio.gather(*(operator.apply(one, OPERATOR) for one in deleting))
+        commands = (DeleteRecord("Node", "", node_name(number)) for number in size.lost)
+        await asyncio.gather(*(operator.apply(command, OPERATOR) for command in commands))
         async with asyncio.timeout(FREE_S_MAX):
             while await _count(store, claims):
                 await asyncio.sleep(POLL_S)
@@ -157,13 +157,13 @@ async def _operator(store: KeyValueStore, keys: Keys) -> AsyncIterator[Configura
 async def _jobs(store: KeyValueStore, keys: Keys) -> AsyncIterator[JobHost]:
     """Run the jobs of a leading controller."""
     host = JobHost(store, keys, "simulation")
-    works = [asyncio.ensure_future(host.run()), asyncio.ensure_future(host.lead())]
+    tasks = [asyncio.ensure_future(host.run()), asyncio.ensure_future(host.lead())]
     try:
         yield host
     finally:
-        for work in works:
-            work.cancel()
-        await asyncio.wait(works)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 def _reached(times: Sequence[float], arrivals: Sequence[Sequence[float]]) -> list[float]:

@@ -68,7 +68,7 @@ class SimulatedNode:
 
     def pool_revisions(self) -> set[int]:
         """The revisions of all pools in the view."""
-        return {held.revision for held in self._node.view.current.pools.values()}
+        return {pool.revision for pool in self._node.view.current.pools.values()}
 
     async def start_pods(self, first: int, count: int) -> list[Started]:
         """Start ``count`` Pods at once."""

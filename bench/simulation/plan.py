@@ -74,7 +74,7 @@ def rack_pool(size: Size, number: int, addresses: int) -> Pool:
         f"10.{number}.0.0/16",
         (f"10.{number}.0.2-{last}",),
         gateway=f"10.{number}.0.1",
-        node_names=tuple(node_name(one) for one in _nodes_of_rack(size, rack)),
+        node_names=tuple(node_name(node) for node in _nodes_of_rack(size, rack)),
         default=layer == 0,
     )
 

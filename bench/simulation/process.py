@@ -58,12 +58,12 @@ class Nodes:
     async def _open(self, endpoint: str, cluster: str, numbers: Sequence[int]) -> dict[str, Any]:
         opening = asyncio.Semaphore(OPENING_MAX)
 
-        async def one(number: int) -> None:
+        async def open_node(number: int) -> None:
             async with opening:
                 node = self._nodes[number] = SimulatedNode(endpoint, cluster, number)
                 await retry_unavailable(OPEN_S_MAX)(node.open)  # as the agent does
 
-        await asyncio.gather(*(one(number) for number in numbers))
+        await asyncio.gather(*(open_node(number) for number in numbers))
         gc.collect()
         gc.freeze()  # as the agent does when it is ready
         return {"nodes": len(self._nodes)}
@@ -87,15 +87,15 @@ class Nodes:
         await asyncio.sleep(order["at"] - time.monotonic())
         cpu = time.process_time()
         starts = (node.start_pods(order["first"], order["count"]) for node in nodes)
-        started = [one for each in await asyncio.gather(*starts) for one in each]
+        started = [pod for pods in await asyncio.gather(*starts) for pod in pods]
         return {
             "cpu_s": time.process_time() - cpu,
             "transactions": sum(node.transactions for node in nodes) - before,
-            "ended": max((one.ended for one in started), default=order["at"]),
-            "seconds": [one.seconds for one in started],
-            "tries": sum(one.tries for one in started),
-            "addresses": [address for one in started for address in one.addresses],
-            "failures": [one.failure for one in started if one.failure],
+            "ended": max((pod.ended for pod in started), default=order["at"]),
+            "seconds": [pod.seconds for pod in started],
+            "tries": sum(pod.tries for pod in started),
+            "addresses": [address for pod in started for address in pod.addresses],
+            "failures": [pod.failure for pod in started if pod.failure],
         }
 
     async def _lose(self, numbers: Sequence[int]) -> dict[str, Any]:
@@ -106,14 +106,14 @@ class Nodes:
 
 def _arrivals_at(node: SimulatedNode, revisions: Sequence[int]) -> list[float]:
     """For each revision, in rising order, the time at which the node's view first showed it."""
-    found: list[float] = []
+    times: list[float] = []
     updates = iter(node.updates)
     now, shown = 0.0, 0
     for revision in revisions:
         while shown < revision:
             now, shown = next(updates, (float("inf"), revision))
-        found.append(now)
-    return found
+        times.append(now)
+    return times
 
 
 async def serve() -> None:

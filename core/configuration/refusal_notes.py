@@ -36,7 +36,7 @@ REFUSALS: Final[KeyKind[RefusedPool]] = KeyKind(
 )
 
 
-class Refusals:
+class RefusalNotes:
     """The notes of one cluster; every method raises StoreError."""
 
     def __init__(self, store: KeyValueStore, keys: Keys) -> None:

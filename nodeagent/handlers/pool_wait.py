@@ -18,7 +18,7 @@ from typing import Final
 from core.allocation.add_request import AddRequest
 from core.allocation.allocator import Added
 from core.allocation.pool_requests import PoolRequests, ReconcileReport
-from core.configuration.refusal_notes import Refusals
+from core.configuration.refusal_notes import RefusalNotes
 from core.domain.autopools.applications import Application, application_of_pod, is_built_in
 from core.domain.autopools.names import OWNER_UID, PoolScope
 from core.domain.autopools.pool_size import AS_MANY_AS_REPLICAS, pool_size
@@ -53,7 +53,7 @@ class WaitingAllocator:
         *,
         on_wait: Callable[[], None],
         wait_s: float = WAIT_S_MAX,
-        refusals: Refusals | None = None,
+        refusal_notes: RefusalNotes | None = None,
     ) -> None:
         self._on_wait = on_wait
         self._allocate = allocate
@@ -62,7 +62,7 @@ class WaitingAllocator:
         self._enabled = settings.subnets_enabled and settings.auto_pools_enabled
         self._wait_s = wait_s
         self._waiting = 0
-        self._refusals = refusals
+        self._refusal_notes = refusal_notes
 
     async def allocate_or_wait(self, request: AddRequest, facts: RequestFacts) -> Added:
         """See ``Allocator.allocate``, whose errors it raises."""
@@ -73,9 +73,9 @@ class WaitingAllocator:
             return await self._allocate(request, facts)
         except AllocationError as error:
             name = missing_pool_of(error)
-            if self._refusals is None or not name:
+            if self._refusal_notes is None or not name:
                 raise
-            raise await self._refusals.explained(error, name) from None
+            raise await self._refusal_notes.explained(error, name) from None
 
     async def _allocate_from_automatic(self, request: AddRequest, facts: RequestFacts) -> Added:
         application = application_of_pod(facts.pod)

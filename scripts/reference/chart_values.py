@@ -76,7 +76,7 @@ def _comments(text: str) -> dict[tuple[str, ...], str]:
             continue
         if match := _LINE.match(line):
             indent = len(match["indent"])
-            path = [one for one in path if one[0] < indent] + [(indent, match["name"])]
+            path = [parent for parent in path if parent[0] < indent] + [(indent, match["name"])]
             same_line = _COMMENT.search(match["rest"])
             texts = [*above, same_line[1]] if same_line else above
             if texts:
@@ -104,7 +104,7 @@ def _resolved(schema: Mapping[str, Any], part: Mapping[str, Any]) -> Mapping[str
 
 def _type(part: Mapping[str, Any]) -> str:
     if "enum" in part:
-        return " \\| ".join(f"`{one}`" for one in part["enum"])
+        return " \\| ".join(f"`{value}`" for value in part["enum"])
     kind = part.get("type", "any")
     names = " or ".join(kind) if isinstance(kind, list) else str(kind)
     bounds = [words.format(part[key]) for key, words in _BOUNDS.items() if key in part]

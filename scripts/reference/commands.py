@@ -25,7 +25,7 @@ def commands() -> str:
     """The text of the page."""
     group = typer.main.get_group(app)
     assert isinstance(group, CommandGroup), "orbctl is a group of lazy commands"
-    shared = {name for one in group.params for name in one.opts}
+    shared = {name for parameter in group.params for name in parameter.opts}
     lines = [_INTRODUCTION]
     panels: dict[str, list[str]] = {}
     for name, entry in group.lazy_commands.items():
@@ -45,10 +45,10 @@ def _command(path: str, command: Any, shared: set[str]) -> Iterator[str]:  # noq
     if not subcommands:
         yield f"```text\n{path} {_usage(command)}\n```\n"
     rows = [
-        _row(one)
-        for one in command.params
-        if one.name not in _HELP_OPTIONS and not shared.intersection(one.opts)
-        if not getattr(one, "hidden", False)
+        _row(parameter)
+        for parameter in command.params
+        if parameter.name not in _HELP_OPTIONS and not shared.intersection(parameter.opts)
+        if not getattr(parameter, "hidden", False)
     ]
     if rows:
         yield "| argument or option | default | meaning |"
@@ -68,44 +68,48 @@ def _text(command: Any) -> str:  # noqa: ANN401  # as above
 
 
 def _usage(command: Any) -> str:  # noqa: ANN401  # as above
-    arguments = [one for one in command.params if one.param_type_name == "argument"]
-    return " ".join(["[OPTIONS]", *(_argument(one) for one in arguments)])
+    arguments = [
+        parameter for parameter in command.params if parameter.param_type_name == "argument"
+    ]
+    return " ".join(["[OPTIONS]", *(_argument(parameter) for parameter in arguments)])
 
 
-def _argument(one: Any) -> str:  # noqa: ANN401  # as above
-    name = (one.metavar or one.name or "").upper()
-    name += "..." if one.nargs != 1 else ""
-    return name if one.required else f"[{name}]"
+def _argument(parameter: Any) -> str:  # noqa: ANN401  # as above
+    name = (parameter.metavar or parameter.name or "").upper()
+    name += "..." if parameter.nargs != 1 else ""
+    return name if parameter.required else f"[{name}]"
 
 
-def _row(one: Any) -> str:  # noqa: ANN401  # as above
-    if one.param_type_name == "argument":
-        name = _argument(one)
+def _row(parameter: Any) -> str:  # noqa: ANN401  # as above
+    if parameter.param_type_name == "argument":
+        name = _argument(parameter)
     else:
-        name = ", ".join([*one.opts, *one.secondary_opts])
-        name += "" if one.is_flag else f" {_value_name(one)}"
-    meaning = str(one.help or "").replace("|", "\\|").replace("\n", " ")
-    if getattr(one, "envvar", None):
-        meaning += f" (`{one.envvar}`)"
-    if getattr(one, "multiple", False):
+        name = ", ".join([*parameter.opts, *parameter.secondary_opts])
+        name += "" if parameter.is_flag else f" {_value_name(parameter)}"
+    meaning = str(parameter.help or "").replace("|", "\\|").replace("\n", " ")
+    if getattr(parameter, "envvar", None):
+        meaning += f" (`{parameter.envvar}`)"
+    if getattr(parameter, "multiple", False):
         meaning += "; repeatable"
-    return f"| `{name.replace('|', chr(92) + '|')}` | {_default(one)} | {meaning} |"
+    return f"| `{name.replace('|', chr(92) + '|')}` | {_default(parameter)} | {meaning} |"
 
 
-def _value_name(one: Any) -> str:  # noqa: ANN401  # as above
-    if one.metavar:
-        return str(one.metavar)
-    choices = [str(getattr(choice, "value", choice)) for choice in getattr(one.type, "choices", ())]
+def _value_name(parameter: Any) -> str:  # noqa: ANN401  # as above
+    if parameter.metavar:
+        return str(parameter.metavar)
+    choices = [
+        str(getattr(choice, "value", choice)) for choice in getattr(parameter.type, "choices", ())
+    ]
     names = {"int": "NUMBER", "integer": "NUMBER", "float": "NUMBER", "str": "TEXT"}
-    return "|".join(choices) or names.get(one.type.name.partition(" ")[0], "VALUE")
+    return "|".join(choices) or names.get(parameter.type.name.partition(" ")[0], "VALUE")
 
 
-def _default(one: Any) -> str:  # noqa: ANN401  # as above
-    if one.required:
+def _default(parameter: Any) -> str:  # noqa: ANN401  # as above
+    if parameter.required:
         return "required"
-    if isinstance(one.show_default, str):
-        return f"`{one.show_default}`"
-    value = getattr(one.default, "value", one.default)
-    if value in (None, "", False, (), []) or not one.show_default:
+    if isinstance(parameter.show_default, str):
+        return f"`{parameter.show_default}`"
+    value = getattr(parameter.default, "value", parameter.default)
+    if value in (None, "", False, (), []) or not parameter.show_default:
         return ""
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"

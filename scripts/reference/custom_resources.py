@@ -61,7 +61,11 @@ def _kind(kind: CustomResourceKind) -> Iterator[str]:
             yield from rules
             yield ""
     if kind.columns:
-        yield "Columns of `kubectl get`: " + ", ".join(_column(one) for one in kind.columns) + ".\n"
+        yield (
+            "Columns of `kubectl get`: "
+            + ", ".join(_column(column) for column in kind.columns)
+            + ".\n"
+        )
     if kind.selectable:
         fields = ", ".join(f"`{path.removeprefix('.')}`" for path in kind.selectable)
         yield f"Fields for `--field-selector`: {fields}.\n"
@@ -98,11 +102,11 @@ def _type(field: Schema) -> str:
 def _meaning(field: Schema) -> str:
     bounds = []
     if "enum" in field:
-        bounds.append("one of " + ", ".join(f"`{_value(one)}`" for one in field["enum"]))
+        bounds.append("one of " + ", ".join(f"`{_value(value)}`" for value in field["enum"]))
     bounds += [words.format(field[key]) for key, words in _BOUNDS.items() if key in field]
     rules = [str(rule["message"]) for rule in field.get("x-kubernetes-validations", ())]
     text = str(field.get("description", "")).replace("|", "\\|").replace("\n", " ")
-    return " ".join([text, *(_sentence(one) for one in (*bounds, *rules))]).strip()
+    return " ".join([text, *(_sentence(sentence) for sentence in (*bounds, *rules))]).strip()
 
 
 _BOUNDS: Final = {

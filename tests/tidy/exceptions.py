@@ -20,7 +20,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
             "ops/kubernetes/watches/custom_owners.py": "a TaskGroup raises what ends a member",
             "workflows/engine/worker/activities.py": "an attempt, awaited by its slot",
             "workflows/engine/client/call_results.py": "awaited by the same function",
-            "workflows/engine/run/call_replies.py": "it outlives its caller and logs its failure",
+            "workflows/engine/run/run_inbox.py": "it outlives its caller and logs its failure",
             "workflows/engine/client/completions.py": "awaited by the readers of closed executions",
             "workflows/engine/run/execution.py": "the term collects the ends of its executions",
             "workflows/engine/store/session.py": "the session sets lost when it ends",

@@ -1,17 +1,232 @@
-"""The current run: the interface between workflow code and the interpreter that runs it."""
+"""The interface between workflow code and the interpreter that runs it: the current run, futures.
+
+Futures, tasks and the event loop have asyncio's interface, but are deterministic. The loop has no
+clock, no sockets and no threads. It runs ready callbacks in order, then checks the conditions, and
+stops when no callback is ready and no condition holds. So the same inputs always run the same code
+in the same order. One such run is a turn; the next event starts another one.
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar, cast
 
-from workflows.api.futures import Future, Loop, Task
 from workflows.api.options import ActivityOptions, ChildOptions, WorkflowInfo
-from workflows.model.errors import WorkflowError
+from workflows.model.errors import (
+    CancelledError,
+    ForbiddenCallError,
+    WorkflowError,
+    WorkflowTaskError,
+)
 from workflows.model.events import WorkflowExecutionContinuedAsNew
 from workflows.model.payloads import Payload
+
+T = TypeVar("T")
+
+
+class Future(Generic[T]):
+    """A value that is set later. ``label`` describes what is awaited, for users."""
+
+    __slots__ = ("_callbacks", "_done", "_error", "_loop", "_result", "label")
+
+    def __init__(self, loop: Loop, label: str = "") -> None:
+        self._loop = loop
+        self.label = label
+        self._done = False
+        self._result: T | None = None
+        self._error: BaseException | None = None
+        self._callbacks: list[Callable[[Future[T]], None]] = []
+
+    def done(self) -> bool:
+        """Whether there is a result or an error."""
+        return self._done
+
+    def cancelled(self) -> bool:
+        """Whether it ended by cancellation."""
+        return isinstance(self._error, CancelledError)
+
+    def exception(self) -> BaseException | None:
+        """The error it ended with; None for a result."""
+        assert self._done, "still pending"
+        return self._error
+
+    def result(self) -> T:
+        """The value, or the error raised."""
+        assert self._done, "still pending"
+        if self._error is not None:
+            raise self._error
+        return cast("T", self._result)
+
+    def set_result(self, result: T) -> None:
+        """Complete it with a value."""
+        self._finish(result, None)
+
+    def set_error(self, error: BaseException) -> None:
+        """Complete it with an error."""
+        self._finish(None, error)
+
+    def cancel(self) -> bool:
+        """End it by cancellation; False if it is done already."""
+        if self._done:
+            return False
+        self.set_error(CancelledError(f"{self.label or 'the wait'} was cancelled"))
+        return True
+
+    def add_done_callback(self, callback: Callable[[Future[T]], None]) -> None:
+        """Run ``callback`` with this future, in a step of its own, once it is done."""
+        if self._done:
+            self._loop.call_soon(callback, self)
+        else:
+            self._callbacks.append(callback)
+
+    def remove_done_callback(self, callback: Callable[[Future[T]], None]) -> None:
+        """Remove a callback, if it was added."""
+        self._callbacks = [other for other in self._callbacks if other != callback]
+
+    def __await__(self) -> Generator[Future[Any], None, T]:
+        if not self._done:
+            yield self
+        return self.result()
+
+    def _finish(self, result: T | None, error: BaseException | None) -> None:
+        assert not self._done, f"{self.label} is done already"
+        self._done = True
+        self._result, self._error = result, error
+        for callback in self._callbacks:
+            self._loop.call_soon(callback, self)
+        self._callbacks.clear()
+
+
+class Task(Future[T]):
+    """A running coroutine. Cancelling it cancels the future that it awaits."""
+
+    __slots__ = ("_awaited", "_cancel_requested", "_coroutine")
+
+    def __init__(self, loop: Loop, coroutine: Coroutine[Any, Any, T], label: str = "") -> None:
+        super().__init__(loop, label)
+        self._coroutine = coroutine
+        self._awaited: Future[Any] | None = None
+        self._cancel_requested = False
+        loop.tasks[self] = None
+        loop.call_soon(self._step, None)
+
+    @property
+    def waiting_for(self) -> str:
+        """The label of the awaited future; "" while the task can continue."""
+        return self._awaited.label if self._awaited is not None else ""
+
+    def cancel(self) -> bool:
+        if self._done:
+            return False
+        if self._awaited is None or not self._awaited.cancel():
+            self._cancel_requested = True
+        return True
+
+    def close(self) -> None:
+        """Close the coroutine where it waits, without running it further."""
+        self._loop.tasks.pop(self, None)
+        self._coroutine.close()
+
+    def _wake(self, awaited: Future[Any]) -> None:
+        self._step(None)
+
+    def _step(self, _: object) -> None:
+        if self._done:
+            return
+        self._awaited = None
+        try:
+            if self._cancel_requested:
+                self._cancel_requested = False
+                awaited = self._coroutine.throw(CancelledError(f"{self.label} was cancelled"))
+            else:
+                awaited = self._coroutine.send(None)
+        except StopIteration as stop:
+            self._end(stop.value, None)
+        except WorkflowTaskError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - raised by the task
+            self._end(None, error)
+        else:
+            self._wait(awaited)
+
+    def _wait(self, awaited: object) -> None:
+        if not isinstance(awaited, Future):
+            raise ForbiddenCallError(
+                f"{self.label} awaited {type(awaited).__name__}, which is no workflow future: "
+                "use workflow.sleep, gather and the like, and an activity for I/O"
+            )
+        self._awaited = awaited
+        awaited.add_done_callback(self._wake)
+        if self._cancel_requested and awaited.cancel():
+            self._cancel_requested = False
+
+    def _end(self, result: T | None, error: BaseException | None) -> None:
+        self._loop.tasks.pop(self, None)
+        self._finish(result, error)
+
+
+class Loop:
+    """Runs callbacks in order until none is ready. ``stopped`` ends it at once."""
+
+    __slots__ = ("_conditions", "_ready", "stopped", "tasks")
+
+    def __init__(self) -> None:
+        self._ready: deque[tuple[Callable[[Any], None], Any]] = deque()
+        self._conditions: list[tuple[Callable[[], bool], Future[None]]] = []
+        self.tasks: dict[Task[Any], None] = {}
+        self.stopped = False
+
+    def call_soon(self, callback: Callable[[Any], None], argument: object) -> None:
+        """Run ``callback(argument)`` after everything that is ready now."""
+        self._ready.append((callback, argument))
+
+    def when(self, condition: Callable[[], bool], label: str) -> Future[None]:
+        """A future that is done as soon as ``condition()`` holds at the end of a step."""
+        future: Future[None] = Future(self, label)
+        self._conditions.append((condition, future))
+        return future
+
+    def run_until_idle(self) -> None:
+        """Run one turn. Raises errors of the workflow task (``WorkflowTaskError``)."""
+        ready = self._ready
+        while not self.stopped:
+            if ready:
+                callback, argument = ready.popleft()
+                callback(argument)
+            elif not self._some_condition_holds():
+                return
+
+    def close(self) -> None:
+        """Close every task."""
+        self.stopped = True
+        self._ready.clear()
+        self._conditions.clear()
+        for task in list(self.tasks):
+            with suppress(BaseException):  # code that awaits in a `finally` cannot continue
+                task.close()
+
+    def _some_condition_holds(self) -> bool:
+        if not self._conditions:
+            return False
+        any_holds = False
+        for entry in list(self._conditions):
+            condition, future = entry
+            if not future.done():
+                try:
+                    if not condition():
+                        continue
+                    future.set_result(None)
+                except WorkflowTaskError:
+                    raise
+                except Exception as error:  # noqa: BLE001 - raised by the future
+                    future.set_error(error)
+                any_holds = True
+            self._conditions.remove(entry)
+        return any_holds
 
 
 class ChildFutures(Protocol):

@@ -20,8 +20,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from workflows.api.context import ChildFutures, WorkflowRequests
-from workflows.api.futures import Future
+from workflows.api.context import ChildFutures, Future, WorkflowRequests
 from workflows.api.options import ActivityOptions, ChildOptions
 
 

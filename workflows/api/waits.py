@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar, cast
 
-from workflows.api.context import current
-from workflows.api.futures import Future, Task
+from workflows.api.context import Future, Task, current
 from workflows.model.errors import (
     CancelledError,
     TimeoutError,  # noqa: A004 - Temporal's name

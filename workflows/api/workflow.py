@@ -25,7 +25,7 @@ from workflows.api.children import (
     external,
     start_child,
 )
-from workflows.api.context import ContinueAsNew, current
+from workflows.api.context import ContinueAsNew, Future, Task, current
 from workflows.api.definitions import (
     DEFINITION,
     MARK,
@@ -33,7 +33,6 @@ from workflows.api.definitions import (
     activity_definition,
     define_workflow,
 )
-from workflows.api.futures import Future, Task
 from workflows.api.logs import logger
 from workflows.api.options import ActivityOptions, ChildOptions, WorkflowInfo
 from workflows.api.waits import (

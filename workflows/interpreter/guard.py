@@ -80,7 +80,9 @@ def _set_names(owner: Any, names: dict[str, Any]) -> None:  # noqa: ANN401 - a m
 
 _REPLACEMENTS = _replacements()
 _GUARDED_BY_ID = {
-    id(each.real[name]): each.guarded[name] for each in _REPLACEMENTS for name in each.real
+    id(replacement.real[name]): replacement.guarded[name]
+    for replacement in _REPLACEMENTS
+    for name in replacement.real
 }
 """The replacement of each forbidden function, by its id."""
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from workflows.api.context import Future, Loop, Task
 from workflows.api.definitions import Handler, WorkflowDefinition, handler_of
-from workflows.api.futures import Future, Loop, Task
 from workflows.api.interceptors import HandleMessageInput, WorkflowInbound
 from workflows.interpreter.operations import CommandBuffer
 from workflows.model import events as ev

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from workflows.api.futures import Future, Loop
+from workflows.api.context import Future, Loop
 from workflows.api.options import ChildOptions
 from workflows.model import events as ev
 from workflows.model.commands import Command, describe, same

@@ -12,9 +12,8 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from workflows.api.context import ChildFutures, ContinueAsNew
+from workflows.api.context import ChildFutures, ContinueAsNew, Future, Loop, Task
 from workflows.api.definitions import WorkflowDefinition
-from workflows.api.futures import Future, Loop, Task
 from workflows.api.interceptors import (
     ExecuteWorkflowInput,
     Interceptor,

@@ -31,6 +31,7 @@ def step_options(
 
 
 FAULT_CHARS_MAX: Final = 500
+"""The longest text of a failure in the answer to a query."""
 
 
 def now_s() -> float:

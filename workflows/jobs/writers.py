@@ -66,9 +66,9 @@ class ShardWriters:
             traceparent=current_traceparent(),
         )
         try:
-            yield await self._of(shard), cause
+            yield await self._writer_of(shard), cause
         except WriterFenced as error:
-            await self._forget(shard)
+            await self._close_writer(shard)
             raise LostRace(
                 f"another worker writes for shard {shard}", subject=info.workflow_id
             ) from error
@@ -76,9 +76,9 @@ class ShardWriters:
     async def close(self) -> None:
         """Close all writers."""
         for shard in list(self._writers):
-            await self._forget(shard)
+            await self._close_writer(shard)
 
-    async def _of(self, shard: int) -> Writer:
+    async def _writer_of(self, shard: int) -> Writer:
         async with self._opening:
             writer = self._writers.get(shard)
             if writer is None:
@@ -87,7 +87,7 @@ class ShardWriters:
                 self._writers[shard] = writer
             return writer
 
-    async def _forget(self, shard: int) -> None:
+    async def _close_writer(self, shard: int) -> None:
         async with self._opening:
             writer = self._writers.pop(shard, None)
         if writer is not None:

@@ -74,7 +74,7 @@ def configurations(
     ):
         webhooks = [_webhook(verb, name, client, guards_deletion=guards_deletion) for name in KINDS]
         if verb == "validate" and not guards_deletion:
-            webhooks += [_warning_of_deletion(one, client) for one in DELETION_KINDS]
+            webhooks += [_warning_of_deletion(name, client) for name in DELETION_KINDS]
         if verb == "mutate" and injection is not None:
             webhooks.append(_of_pods(client, injection))
         yield {

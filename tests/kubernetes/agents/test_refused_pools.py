@@ -7,7 +7,7 @@ import json
 import pytest
 
 from core.allocation.pool_requests import PoolRequests
-from core.configuration.refusal_notes import Refusals
+from core.configuration.refusal_notes import RefusalNotes
 from core.domain.selection.request import SelectionSettings
 from core.errors import AllocationError
 from nodeagent.handlers.pool_wait import WaitingAllocator
@@ -28,7 +28,7 @@ async def test_an_add_reports_why_its_pool_was_refused_until_the_pool_is_correct
             node.view,
             SelectionSettings(),
             on_wait=lambda: None,
-            refusals=Refusals(cluster.store, cluster.keys),
+            refusal_notes=RefusalNotes(cluster.store, cluster.keys),
         )
         node.allocate = waiting.allocate_or_wait
         requesting_pod = pod(
@@ -49,4 +49,4 @@ async def test_an_add_reports_why_its_pool_was_refused_until_the_pool_is_correct
         await node.view.freshen()
         await node.add(requesting_pod)
 
-        assert await Refusals(cluster.store, cluster.keys).names() == set()
+        assert await RefusalNotes(cluster.store, cluster.keys).names() == set()

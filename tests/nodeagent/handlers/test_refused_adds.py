@@ -98,7 +98,7 @@ async def test_counted_refusals_are_written_when_the_agent_stops(
     async with running(settings, memory_store) as agent:
         for _ in range(4):
             assert (await agent.call("ADD")).status == 1
-        assert agent.process.parts.refusals.dropped == 0
+        assert agent.process.parts.refusal_recorder.dropped == 0
 
     times = [
         recorded.event.times

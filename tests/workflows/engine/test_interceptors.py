@@ -9,8 +9,8 @@ import pytest
 from core.errors import CallRejected
 from tests.support.engine_harness import EngineHarness, within
 from workflows.api import activity, workflow
+from workflows.api.context import Future
 from workflows.api.definitions import Registry
-from workflows.api.futures import Future
 from workflows.api.interceptors import (
     ActivityInbound,
     ExecuteActivityInput,
@@ -114,27 +114,27 @@ class Polite(WorkflowInbound):
 class Named(Interceptor):
     """Records each attempt, with its outcome."""
 
-    def __init__(self, name: str, seen: list[str]) -> None:
+    def __init__(self, name: str, steps: list[str]) -> None:
         self.name = name
-        self.seen = seen
+        self.steps = steps
 
     def intercept_activity(self, inner: ActivityInbound) -> ActivityInbound:
-        return _Recorded(inner, self.name, self.seen)
+        return _Recorded(inner, self.name, self.steps)
 
 
 class _Recorded(ActivityInbound):
-    def __init__(self, inner: ActivityInbound, name: str, seen: list[str]) -> None:
+    def __init__(self, inner: ActivityInbound, name: str, steps: list[str]) -> None:
         super().__init__(inner)
         self.name = name
-        self.seen = seen
+        self.steps = steps
 
     async def execute_activity(self, attempt: ExecuteActivityInput) -> object:
         step = f"{self.name}: {attempt.activity_type} {activity.info().attempt}"
-        self.seen.append(step)
+        self.steps.append(step)
         try:
             return await super().execute_activity(attempt)
         except OSError as error:
-            self.seen.append(f"{step}: {error}")
+            self.steps.append(f"{step}: {error}")
             raise
 
 
@@ -158,8 +158,8 @@ async def test_the_interceptors_of_a_workflow_change_its_messages_and_requests()
 
 
 async def test_each_attempt_of_an_activity_passes_all_interceptors_the_first_outermost() -> None:
-    seen: list[str] = []
-    interceptors = [Named("outer", seen), Named("inner", seen)]
+    steps: list[str] = []
+    interceptors = [Named("outer", steps), Named("inner", steps)]
     registry = Registry([Order], [charge, ship], interceptors=interceptors)
     async with WorkflowEnvironment(registry) as env:
         order = await env.start(Order, "lamp", -1)
@@ -167,7 +167,7 @@ async def test_each_attempt_of_an_activity_passes_all_interceptors_the_first_out
         await order.signal(Order.note, "thanks")
         await order.result()
 
-    assert seen == [
+    assert steps == [
         *("outer: charge 1", "inner: charge 1"),
         *("inner: charge 1: no connection", "outer: charge 1: no connection"),
         *("outer: charge 2", "inner: charge 2", "outer: ship 1", "inner: ship 1"),

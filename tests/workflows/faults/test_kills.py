@@ -28,7 +28,7 @@ WRITES_MAX = 60
 """More commits than any of these executions makes."""
 
 
-async def _story(engine: EngineHarness) -> list[WorkflowHandle]:
+async def _start_executions(engine: EngineHarness) -> list[WorkflowHandle]:
     """An execution with activities, timers, a child and signals."""
     basket = await engine.client.signal_with_start(
         Basket, id="basket", signal="put", signal_args=["thing"]
@@ -43,14 +43,14 @@ async def _story(engine: EngineHarness) -> list[WorkflowHandle]:
 async def test_a_kill_at_any_write_loses_and_repeats_nothing(moment: Moment) -> None:
     for at in itertools.count(1):
         engine = EngineHarness(MemoryStore())
-        handles = await _story(engine)
+        handles = await _start_executions(engine)
         store = KillingStore(engine.store, at, moment)
-        doomed = await _start_worker_on(engine, store)
+        worker = await _start_worker_on(engine, store)
         results = asyncio.gather(*(handle.result() for handle in handles))
         await _died_or_done(store, results)
         killed = store.died.is_set()
         if killed:
-            await kill(engine, doomed)
+            await kill(engine, worker)
             await engine.worker("next")
         assert await within(results) == [["thing"], ["A", "B"], ["A", "B"]]
         await check_histories(engine)
@@ -70,12 +70,12 @@ async def test_an_update_is_answered_and_executed_once_after_a_kill_at_any_write
             Basket, id="basket", signal="put", signal_args=["thing"]
         )
         store = KillingStore(engine.store, at, moment)
-        doomed = await _start_worker_on(engine, store)
+        worker = await _start_worker_on(engine, store)
         update = asyncio.ensure_future(basket.update("take", "thing"))
         await _died_or_done(store, update)
         killed = store.died.is_set()
         if killed:
-            await kill(engine, doomed)
+            await kill(engine, worker)
             await engine.worker("next")
         assert await within(update) == 0
         types = await engine.types(basket)
@@ -103,14 +103,14 @@ async def _died_or_done(store: KillingStore, results: asyncio.Future[Any]) -> No
 
 
 async def test_many_executions_survive_many_kills(engine: EngineHarness) -> None:
-    chance = random.Random(20)
+    rng = random.Random(20)
     handles = [
         await engine.client.start(Steady, list("abcdef"), 0.002, id=f"steady-{number}")
         for number in range(300)
     ]
     results = asyncio.gather(*(handle.result() for handle in handles))
     while not results.done():
-        store = KillingStore(engine.store, chance.randrange(4, 16), chance.choice(list(Moment)))
+        store = KillingStore(engine.store, rng.randrange(4, 16), rng.choice(list(Moment)))
         worker = await _start_worker_on(engine, store)
         await _died_or_done(store, results)
         if store.died.is_set():

@@ -34,14 +34,14 @@ AT_ONCE = 6
 
 @pytest.fixture
 async def engine(etcd: EtcdCluster) -> AsyncIterator[EngineHarness]:
-    engine = _stage(etcd)
+    engine = _engine_on(etcd)
     yield engine
     await check_histories(engine)
     await engine.close()
     await engine.store.close()
 
 
-def _stage(etcd: EtcdCluster) -> EngineHarness:
+def _engine_on(etcd: EtcdCluster) -> EngineHarness:
     return EngineHarness(EtcdStore(EtcdSettings(etcd.endpoints)))
 
 
@@ -84,7 +84,7 @@ class WorkerProcess:
 async def _killed_at(etcd: EtcdCluster, at: int, moment: str, gate: asyncio.Semaphore) -> bool:
     """Run an execution whose first worker dies at a write; False: it completed earlier."""
     async with gate:
-        engine = _stage(etcd)
+        engine = _engine_on(etcd)
         basket = await engine.client.signal_with_start(
             Basket, id="basket", signal="put", signal_args=["thing"]
         )
@@ -93,12 +93,12 @@ async def _killed_at(etcd: EtcdCluster, at: int, moment: str, gate: asyncio.Sema
         await basket.signal("close")
         handles = [basket, chain, parent]
         results = asyncio.gather(*(handle.result() for handle in handles))
-        async with WorkerProcess(engine, etcd, at, moment) as doomed:
-            dying = asyncio.ensure_future(doomed.died())
-            either: set[asyncio.Future[Any]] = {dying, results}
-            await within(asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED))
-            killed = dying.done() and dying.result() == signal.SIGKILL
-            dying.cancel()
+        async with WorkerProcess(engine, etcd, at, moment) as process:
+            death = asyncio.ensure_future(process.died())
+            outcomes: set[asyncio.Future[Any]] = {death, results}
+            await within(asyncio.wait(outcomes, return_when=asyncio.FIRST_COMPLETED))
+            killed = death.done() and death.result() == signal.SIGKILL
+            death.cancel()
         if killed:
             await engine.worker("next")
         assert await within(results) == [["thing"], ["A", "B"], ["A", "B"]]
@@ -123,25 +123,25 @@ async def test_a_suspended_and_replaced_process_writes_nothing_when_it_continues
     engine: EngineHarness, etcd: EtcdCluster
 ) -> None:
     words = [str(number) for number in range(40)]
-    async with WorkerProcess(engine, etcd) as hung:
-        await hung.ready()
+    async with WorkerProcess(engine, etcd) as process:
+        await process.ready()
         handles = [
             await engine.client.start(Steady, words, 0.02, id=f"steady-{number}")
             for number in range(10)
         ]
 
-        async def under_way() -> bool:
+        async def is_running() -> bool:
             return (await engine.head("steady-9")).next_event_id > 20
 
-        await eventually(under_way)
-        os.kill(hung.process.pid, signal.SIGSTOP)
+        await eventually(is_running)
+        os.kill(process.process.pid, signal.SIGSTOP)
         await engine.worker("next")
 
         async def taken_over() -> bool:
             return bool(engine.activities.calls)
 
         await eventually(taken_over)
-        os.kill(hung.process.pid, signal.SIGCONT)  # it assumes that it owns all shards
+        os.kill(process.process.pid, signal.SIGCONT)  # it assumes that it owns all shards
         results = await within(asyncio.gather(*(handle.result() for handle in handles)))
 
     assert results == [words] * 10

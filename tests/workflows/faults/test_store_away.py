@@ -60,16 +60,16 @@ async def test_a_short_outage_of_the_store_ends_no_session() -> None:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_lost_answers_of_the_store_repeat_and_lose_nothing(seed: int) -> None:
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     store = FaultyStore(MemoryStore())
     engine = EngineHarness(store)
     await engine.worker()
     handles = []
     for number in range(20):
-        store.fail_next_commits(*chance.choices(list(Fault), k=2))
+        store.fail_next_commits(*rng.choices(list(Fault), k=2))
         handles.append(await engine.client.start(Steady, ["a", "b"], 0.001, id=f"steady-{number}"))
         basket = await engine.client.start(Basket, id=f"basket-{number}")
-        store.fail_next_commits(*chance.choices(list(Fault), k=2))
+        store.fail_next_commits(*rng.choices(list(Fault), k=2))
         await basket.signal("put", "once")
         await basket.signal("close")
         assert await within(basket.result()) == ["once"]

@@ -23,7 +23,7 @@ class Script:
         self.registry = Registry([workflow])
         self.interpreter = Interpreter(self.registry)
         self.history: list[ev.HistoryEvent] = []
-        self.fed = 0
+        self.activated = 0
         self.now_ms = START_MS
         name = next(iter(self.registry.workflows))
         self.add(ev.WorkflowExecutionStarted(name, "id", "run", "queue", args))
@@ -37,8 +37,8 @@ class Script:
         """Run a task with these inputs, without recording its commands."""
         self.now_ms += 1000
         self.add(*inputs, ev.WorkflowTaskScheduled(), ev.WorkflowTaskStarted())
-        news, self.fed = self.history[self.fed :], len(self.history)
-        return self.interpreter.activate(news, updates=updates)
+        new_events, self.activated = self.history[self.activated :], len(self.history)
+        return self.interpreter.activate(new_events, updates=updates)
 
     def task(
         self, *inputs: ev.Attributes, updates: tuple[UpdateRequest, ...] = ()

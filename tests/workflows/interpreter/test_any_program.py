@@ -37,23 +37,23 @@ class AnyProgram:
     """Executes a program, and records its results."""
 
     def __init__(self) -> None:
-        self.seen: list[Any] = []
+        self.results: list[Any] = []
         self.signals = 0
 
     @workflow.run
     async def run(self, program: Program) -> list[Any]:
         await self.do(program)
-        return self.seen
+        return self.results
 
     @workflow.signal
     async def poke(self) -> None:
         self.signals += 1
         await workflow.sleep(1)
-        self.seen.append(["random", workflow.random().randrange(10)])
+        self.results.append(["random", workflow.random().randrange(10)])
 
     async def do(self, program: Program) -> None:
         for step in program:
-            self.seen.append(await self.step(*step))
+            self.results.append(await self.step(*step))
 
     async def step(self, kind: str, number: int, inner: Program = []) -> Any:  # noqa: B006
         try:

@@ -43,15 +43,15 @@ async def commands(count: int) -> None:
         workflow.upsert_search_attributes({"Same": number})
 
 
-def asking(many: Many, count: int) -> type:
-    @workflow.defn(name="Asking")
-    class Asking:
+def requesting(many: Many, count: int) -> type:
+    @workflow.defn(name="Requesting")
+    class Requesting:
         @workflow.run
         async def run(self) -> None:
             await many(count)
             await workflow.wait_condition(lambda: False)
 
-    return Asking
+    return Requesting
 
 
 @pytest.mark.parametrize(
@@ -69,10 +69,10 @@ def test_a_request_beyond_a_limit_raises_an_error_with_the_name_of_the_limit(
     name: str, many: Many
 ) -> None:
     bound = getattr(limits, name)
-    Script(asking(many, bound)).task()
+    Script(requesting(many, bound)).task()
 
     with pytest.raises(WorkflowTaskError, match=name):
-        Script(asking(many, bound + 1)).task()
+        Script(requesting(many, bound + 1)).task()
 
 
 @pytest.mark.parametrize("seconds", [math.inf, 1e300])
@@ -81,11 +81,11 @@ def test_a_timer_beyond_the_limit_is_rejected_with_its_name(seconds: float) -> N
         await timer(seconds)
 
     with pytest.raises(WorkflowTaskError, match="TIMER_S_MAX"):
-        Script(asking(sleep, 1)).task()
+        Script(requesting(sleep, 1)).task()
 
 
 def test_signals_without_a_handler_are_limited() -> None:
-    script = Script(asking(activities, 1))
+    script = Script(requesting(activities, 1))
     waiting = [ev.WorkflowExecutionSignaled("nobody", ())] * limits.SIGNALS_BUFFERED_MAX
     script.task(*waiting)
 

@@ -69,16 +69,16 @@ def test_a_forbidden_call_fails_the_task_even_if_code_swallows_the_error(
 
 
 def test_code_outside_workflows_keeps_clock_and_randomness() -> None:
-    seen: list[float] = []
+    times: list[float] = []
 
     async def body() -> object:
         await timer(1)
         return None
 
     Script(workflow_of(body)).task()
-    seen.append(time.time() + random.random())
+    times.append(time.time() + random.random())
 
-    assert seen
+    assert times
     assert time.time.__module__ == "time"
 
 
@@ -131,7 +131,7 @@ def test_a_file_is_not_opened_by_workflow_code() -> None:
 
 
 def test_the_standard_library_opens_no_file_or_process_in_workflow_code() -> None:
-    ways: list[Callable[[], object]] = [
+    calls: list[Callable[[], object]] = [
         lambda: Path("anything").read_text(encoding="utf-8"),
         lambda: list(Path().iterdir()),
         lambda: subprocess.run(["true"], check=False),
@@ -141,10 +141,10 @@ def test_the_standard_library_opens_no_file_or_process_in_workflow_code() -> Non
         lambda: Future[int]().result(0.01),
         lambda: random.SystemRandom().randint(1, 6),
     ]
-    for way in ways:
+    for call in calls:
 
-        async def body(way: Callable[[], object] = way) -> object:
-            return way()
+        async def body(call: Callable[[], object] = call) -> object:
+            return call()
 
         with pytest.raises(ForbiddenCallError):
             Script(workflow_of(body)).task()
@@ -152,25 +152,25 @@ def test_the_standard_library_opens_no_file_or_process_in_workflow_code() -> Non
 
 @pytest.mark.parametrize("in_a_loop", [False, True])
 def test_finalizers_of_other_objects_are_not_taken_for_workflow_code(in_a_loop: bool) -> None:
-    class Stranger:
+    class OtherObject:
         def __init__(self) -> None:
             self.itself = self
 
         def __del__(self) -> None:
             try:
-                ended.append(time.time())
+                finalized.append(time.time())
             except ForbiddenCallError:
-                refused.append(self)
+                failed.append(self)
 
     async def body() -> object:
-        Stranger()
+        OtherObject()
         return [[number] for number in range(100)]
 
     async def task() -> None:
         script.task()
 
-    ended: list[float] = []
-    refused: list[object] = []
+    finalized: list[float] = []
+    failed: list[object] = []
     before = gc.get_threshold()
     script = Script(workflow_of(body))
     gc.set_threshold(1, 1, 1)
@@ -183,8 +183,8 @@ def test_finalizers_of_other_objects_are_not_taken_for_workflow_code(in_a_loop: 
         gc.set_threshold(*before)
     gc.collect()
 
-    assert ended
-    assert not refused
+    assert finalized
+    assert not failed
     assert gc.isenabled()
 
 
@@ -215,12 +215,12 @@ def test_a_clock_in_a_helper_of_the_same_module_is_found_at_registration() -> No
 
 
 def test_time_random_numbers_and_ids_are_the_same_in_every_replay() -> None:
-    seen: list[object] = []
+    times: list[object] = []
 
     async def body() -> object:
-        seen.append((workflow.now(), workflow.random().random(), workflow.uuid4()))
+        times.append((workflow.now(), workflow.random().random(), workflow.uuid4()))
         await timer(1)
-        seen.append(workflow.now())
+        times.append(workflow.now())
         return None
 
     script = Script(workflow_of(body))
@@ -228,17 +228,17 @@ def test_time_random_numbers_and_ids_are_the_same_in_every_replay() -> None:
     script.task(ev.TimerFired(1))
     script.replayed()
 
-    assert seen[:2] == seen[2:]
-    assert seen[1] == datetime.fromtimestamp(START_MS / 1000 + 2, tz=UTC)
+    assert times[:2] == times[2:]
+    assert times[1] == datetime.fromtimestamp(START_MS / 1000 + 2, tz=UTC)
 
 
 def test_workflow_time_does_not_decrease_when_a_clock_is_set_back() -> None:
-    seen: list[datetime] = []
+    times: list[datetime] = []
 
     async def body() -> object:
-        seen.append(workflow.now())
+        times.append(workflow.now())
         await timer(1)
-        seen.append(workflow.now())
+        times.append(workflow.now())
         return None
 
     script = Script(workflow_of(body))
@@ -246,7 +246,7 @@ def test_workflow_time_does_not_decrease_when_a_clock_is_set_back() -> None:
     script.now_ms -= 3_600_000
     script.task(ev.TimerFired(1))
 
-    assert seen[0] == seen[1]
+    assert times[0] == times[1]
 
 
 def test_code_that_never_awaits_is_stopped() -> None:

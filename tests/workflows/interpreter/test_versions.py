@@ -93,7 +93,7 @@ def test_the_first_result_of_patched_counts_for_the_whole_run() -> None:
     script = Script(Before)
     script.task()
     script.task(ev.TimerFired(1))
-    script.registry, script.interpreter, script.fed = (
+    script.registry, script.interpreter, script.activated = (
         Registry([After]),
         Interpreter(Registry([After])),
         0,
@@ -123,13 +123,13 @@ def test_a_run_continues_as_new_with_its_search_attributes() -> None:
 @pytest.mark.parametrize("suggested", [False, True])
 def test_a_long_history_suggests_to_continue_as_new(suggested: bool) -> None:
     @workflow.defn()
-    class Asking:
+    class Requesting:
         @workflow.run
         async def run(self) -> list[object]:
             here = workflow.info()
             return [here.is_continue_as_new_suggested(), here.history_events, here.workflow_id]
 
-    script = Script(Asking)
+    script = Script(Requesting)
     script.add(ev.WorkflowTaskStarted(suggest_continue_as_new=suggested))
     (done,) = script.interpreter.activate(script.history).commands
 

@@ -136,15 +136,15 @@ def test_a_condition_that_holds_already_starts_no_timer() -> None:
 
 def test_a_condition_wakes_when_another_task_makes_it_true() -> None:
     async def body() -> object:
-        seen: list[int] = []
+        values: list[int] = []
 
         async def other() -> None:
             await timer(5)
-            seen.append(1)
+            values.append(1)
 
         workflow.start(other())
-        await workflow.wait_condition(lambda: bool(seen))
-        return seen
+        await workflow.wait_condition(lambda: bool(values))
+        return values
 
     script = script_of(body)
     script.task()

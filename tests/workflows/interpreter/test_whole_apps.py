@@ -88,17 +88,17 @@ HELPER = """
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     """Makes a module of an app, and forgets it afterwards."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    made: list[str] = []
+    created: list[str] = []
 
     def module(prefix: str, text: str) -> ModuleType:
         name = f"{prefix}_{next(_numbers)}"
         (tmp_path / f"{name}.py").write_text(dedent(text), encoding="utf-8")
-        made.append(name)
+        created.append(name)
         importlib.invalidate_caches()
         return importlib.import_module(name)
 
     yield module
-    for name in made:
+    for name in created:
         del sys.modules[name]
 
 
@@ -123,9 +123,9 @@ async def test_an_app_in_one_file_works(make: Make) -> None:
     app = make("app", ONE_FILE)
 
     async with WorkflowEnvironment(Registry([app.App], [app.stamp])) as env:
-        said = await env.execute(app.App)
+        result = await env.execute(app.App)
 
-    assert said.endswith("True True True")
+    assert result.endswith("True True True")
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ async def test_a_scan_whose_execution_is_unreadable_does_not_stop_the_other_jobs
 
 
 @pytest.mark.parametrize(
-    "dust", [b"dust", zstandard.compress(b"dust"), zstandard.compress(b"\xff")]
+    "value", [b"dust", zstandard.compress(b"dust"), zstandard.compress(b"\xff")]
 )
 async def test_an_unreadable_scan_state_counts_as_expired(value: bytes) -> None:
     store, keys = MemoryStore(), Keys("test")

@@ -16,8 +16,8 @@ Body = Callable[[int], Awaitable[object]]
 
 
 @workflow.defn()
-class Asking:
-    """Asks for ``count`` activities at once; what each came to."""
+class Requesting:
+    """Requests ``count`` activities at once; returns the outcome of each."""
 
     @workflow.run
     async def run(self, count: int, bounds: dict[str, Any], attempts: int = 0) -> list[str]:
@@ -25,21 +25,21 @@ class Asking:
             retry=workflow.RetryPolicy(maximum_attempts=attempts, pause_when_exhausted=True),
             cancellation=workflow.CancellationType.WAIT_CANCELLATION_COMPLETED,
         )._replace(**bounds)
-        asked: list[Awaitable[object]] = [
+        pending: list[Awaitable[object]] = [
             workflow.start_activity("act", number, options=options) for number in range(count)
         ]
-        return [await self._outcome(each) for each in asked]
+        return [await self._outcome(future) for future in pending]
 
-    async def _outcome(self, asked: Awaitable[object]) -> str:
+    async def _outcome(self, pending: Awaitable[object]) -> str:
         try:
-            return str(await asked)
+            return str(await pending)
         except workflow.ActivityError as error:
             return str(getattr(error.__cause__, "type", error.__cause__))
 
 
 @workflow.defn()
-class AskingTogether:
-    """Asks for two activities and awaits both, so that a cancellation reaches both."""
+class RequestingTogether:
+    """Requests two activities and awaits both, so that a cancellation reaches both."""
 
     @workflow.run
     async def run(self) -> None:
@@ -52,8 +52,8 @@ class AskingTogether:
         )
 
 
-class Play:
-    """An environment whose only activity does what the test says."""
+class ActivityHarness:
+    """An environment with one activity, whose body the test sets."""
 
     def __init__(self, *, slots: int = 100) -> None:
         self.body: Body | None = None
@@ -65,7 +65,9 @@ class Play:
             assert self.body is not None
             return await self.body(number)
 
-        self.env = WorkflowEnvironment(Registry([Asking, AskingTogether], [act]), slots=slots)
+        self.env = WorkflowEnvironment(
+            Registry([Requesting, RequestingTogether], [act]), slots=slots
+        )
 
     async def __aenter__(self) -> Self:
         await self.env.open()
@@ -76,46 +78,46 @@ class Play:
 
     async def run(self, body: Body, count: int = 1, attempts: int = 0, **bounds: float) -> object:
         self.body = body
-        return await self.env.execute(Asking, count, bounds, attempts)
+        return await self.env.execute(Requesting, count, bounds, attempts)
 
 
 async def test_activities_run_at_the_same_time_and_take_skipped_time() -> None:
-    async with Play() as play:
-        before = play.env.now_ms
+    async with ActivityHarness() as harness:
+        before = harness.env.now_ms
 
         async def take(number: int) -> int:
-            await play.env.spend(60 - number)
+            await harness.env.spend(60 - number)
             return number
 
-        assert await play.run(take, 3, start_to_close_s=100) == ["0", "1", "2"]
-        assert play.env.now_ms - before == 60_000
+        assert await harness.run(take, 3, start_to_close_s=100) == ["0", "1", "2"]
+        assert harness.env.now_ms - before == 60_000
 
 
 async def test_the_clock_does_not_advance_while_an_activity_waits_for_a_thread() -> None:
-    async with Play() as play:
-        before = play.env.now_ms
+    async with ActivityHarness() as harness:
+        before = harness.env.now_ms
 
         async def work(number: int) -> int:
             return await asyncio.to_thread(lambda: number + 1)
 
-        assert await play.run(work, 2, start_to_close_s=1) == ["1", "2"]
-        assert play.env.now_ms == before
+        assert await harness.run(work, 2, start_to_close_s=1) == ["1", "2"]
+        assert harness.env.now_ms == before
 
 
 async def test_an_attempt_that_times_out_is_retried() -> None:
-    async with Play() as play:
-        before = play.env.now_ms
+    async with ActivityHarness() as harness:
+        before = harness.env.now_ms
 
         async def slow_at_first(_: int) -> int:
-            await play.env.spend(math.inf if activity.info().attempt == 1 else 2)
+            await harness.env.spend(math.inf if activity.info().attempt == 1 else 2)
             return activity.info().attempt
 
-        assert await play.run(slow_at_first, start_to_close_s=10) == ["2"]
-        assert play.env.now_ms - before == 13_000
+        assert await harness.run(slow_at_first, start_to_close_s=10) == ["2"]
+        assert harness.env.now_ms - before == 13_000
 
 
 async def test_a_missing_heartbeat_ends_an_attempt_and_its_details_reach_the_next() -> None:
-    async with Play() as play:
+    async with ActivityHarness() as harness:
 
         async def fall_silent(_: int) -> object:
             info = activity.info()
@@ -123,68 +125,68 @@ async def test_a_missing_heartbeat_ends_an_attempt_and_its_details_reach_the_nex
                 return info.heartbeat_details[0]
             for step in range(5):
                 activity.heartbeat(f"step {step}")
-                await play.env.spend(2)
-            await play.env.spend(math.inf)
+                await harness.env.spend(2)
+            await harness.env.spend(math.inf)
             return "never"
 
-        before = play.env.now_ms
-        assert await play.run(fall_silent, start_to_close_s=60, heartbeat_s=3) == ["step 4"]
-        assert play.env.now_ms - before == (8 + 3 + 1) * 1000
+        before = harness.env.now_ms
+        assert await harness.run(fall_silent, start_to_close_s=60, heartbeat_s=3) == ["step 4"]
+        assert harness.env.now_ms - before == (8 + 3 + 1) * 1000
 
 
 async def test_schedule_to_close_fails_the_activity() -> None:
-    async with Play() as play:
+    async with ActivityHarness() as harness:
 
         async def fail(_: int) -> None:
             raise OSError("down")
 
-        assert await play.run(fail, schedule_to_close_s=10) == ["ScheduleToClose"]
-        assert len(play.numbers) == 4  # at 0, 1, 3 and 7 s; the next one would be at 15 s
+        assert await harness.run(fail, schedule_to_close_s=10) == ["ScheduleToClose"]
+        assert len(harness.numbers) == 4  # at 0, 1, 3 and 7 s; the next one would be at 15 s
 
 
 async def test_schedule_to_start_fails_an_activity_that_waits_for_a_slot() -> None:
-    async with Play(slots=1) as play:
+    async with ActivityHarness(slots=1) as harness:
 
         async def take(number: int) -> int:
-            await play.env.spend(10)
+            await harness.env.spend(10)
             return number
 
-        found = await play.run(take, 3, schedule_to_start_s=15, start_to_close_s=20)
+        found = await harness.run(take, 3, schedule_to_start_s=15, start_to_close_s=20)
         assert found == ["0", "1", "ScheduleToStart"]
-        assert play.numbers == [0, 1]
+        assert harness.numbers == [0, 1]
 
 
 async def test_schedule_to_close_includes_the_wait_for_a_slot() -> None:
-    async with Play(slots=1) as play:
+    async with ActivityHarness(slots=1) as harness:
 
         async def take(number: int) -> int:
-            await play.env.spend(10)
+            await harness.env.spend(10)
             return number
 
-        assert await play.run(take, 2, schedule_to_close_s=10.5) == ["0", "ScheduleToClose"]
+        assert await harness.run(take, 2, schedule_to_close_s=10.5) == ["0", "ScheduleToClose"]
 
 
 async def test_a_cancelled_execution_starts_no_activity_that_waits_for_a_slot() -> None:
-    async with Play(slots=1) as play:
+    async with ActivityHarness(slots=1) as harness:
         stopped: list[int] = []
 
         async def take(number: int) -> None:
             try:
-                await play.env.spend(math.inf)
+                await harness.env.spend(math.inf)
             finally:
                 stopped.append(number)
 
-        play.body = take
-        handle = await play.env.start(AskingTogether)
-        await play.env.settle()
+        harness.body = take
+        handle = await harness.env.start(RequestingTogether)
+        await harness.env.settle()
         await handle.cancel()
 
         assert await handle.status() is ExecutionStatus.CANCELED
-        assert stopped == play.numbers == [0]
+        assert stopped == harness.numbers == [0]
 
 
 async def test_a_retry_restarts_the_attempts_of_a_paused_execution() -> None:
-    async with Play() as play:
+    async with ActivityHarness() as harness:
         outage = [True]
 
         async def fragile(number: int) -> int:
@@ -192,26 +194,26 @@ async def test_a_retry_restarts_the_attempts_of_a_paused_execution() -> None:
                 raise OSError("down")
             return number
 
-        play.body = fragile
-        handle = await play.env.start(Asking, 2, {"start_to_close_s": 10.0}, 2)
-        await play.env.advance(5)
+        harness.body = fragile
+        handle = await harness.env.start(Requesting, 2, {"start_to_close_s": 10.0}, 2)
+        await harness.env.advance(5)
         assert await handle.status() is ExecutionStatus.PAUSED
         outage.clear()
         await handle.retry()
 
         assert await handle.result() == ["0", "1"]
-        assert play.numbers == [0, 1, 1, 1]
+        assert harness.numbers == [0, 1, 1, 1]
 
 
 async def test_a_cancelled_pause_raises_the_failure_of_the_activity() -> None:
-    async with Play() as play:
+    async with ActivityHarness() as harness:
 
         async def fragile(_: int) -> int:
             raise OSError("down")
 
-        play.body = fragile
-        handle = await play.env.start(Asking, 1, {"start_to_close_s": 10.0}, 2)
-        await play.env.advance(5)
+        harness.body = fragile
+        handle = await harness.env.start(Requesting, 1, {"start_to_close_s": 10.0}, 2)
+        await harness.env.advance(5)
         assert await handle.status() is ExecutionStatus.PAUSED
         await handle.cancel()
 

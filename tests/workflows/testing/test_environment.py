@@ -28,8 +28,8 @@ from workflows.testing import StuckError, WorkflowEnvironment, replay
 
 @pytest.fixture(params=["warm", "replayed"])
 async def env(request: pytest.FixtureRequest) -> AsyncIterator[WorkflowEnvironment]:
-    async with WorkflowEnvironment(REGISTRY, replays=request.param == "replayed") as made:
-        yield made
+    async with WorkflowEnvironment(REGISTRY, replays=request.param == "replayed") as opened:
+        yield opened
 
 
 async def test_a_workflow_returns_what_its_activities_made(env: WorkflowEnvironment) -> None:

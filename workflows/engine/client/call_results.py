@@ -15,7 +15,7 @@ from typing import Final
 from core.errors import CallRejected, Compacted
 from core.eventstore.kv import FROM_NOW, Get, KeyValueStore
 from core.process.retry import Backoff
-from workflows.engine.run.call_replies import rejection
+from workflows.engine.run.run_inbox import rejection
 from workflows.engine.store.history_reader import read_heads, read_history
 from workflows.engine.store.keys import WorkflowKeys
 from workflows.engine.store.records import REPLY, Reply, RunHead

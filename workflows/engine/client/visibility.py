@@ -79,7 +79,7 @@ class Filter(NamedTuple):
             and all(
                 head.search_attributes.get(name) == value for name, value in self.attributes.items()
             )
-            and all(each.contains(head.search_attributes.get(each.name)) for each in self.ranges)
+            and all(part.contains(head.search_attributes.get(part.name)) for part in self.ranges)
         )
 
 

@@ -19,10 +19,16 @@ from core.eventstore.group_commit import Outcome as CommitOutcome
 from core.eventstore.kv import Delete, Get, Guard, KeyValue, Unchanged, Write
 from core.process.retry import pause_s
 from workflows.engine.clock import Deadlines, instant
-from workflows.engine.run.call_replies import ReplyWriter, Updates, rejection
 from workflows.engine.run.pending_work import PendingActivities, RunTimers
 from workflows.engine.run.received_events import ActivityOutcome, pause_for_failed_task
-from workflows.engine.run.run_inbox import InboxBatch, RunInbox, record_batch
+from workflows.engine.run.run_inbox import (
+    InboxBatch,
+    ReplyWriter,
+    RunInbox,
+    Updates,
+    record_batch,
+    rejection,
+)
 from workflows.engine.run.run_interpreter import TYPE_REMEDY, Interpreters, RunInterpreter
 from workflows.engine.store.draft import ExecutionStore, HistoryDraft, PendingReply
 from workflows.engine.store.faults import RunObstacle

@@ -2,7 +2,7 @@
 
 Inputs are recorded immediately, also while the run is paused; the workflow's code processes them in
 the next workflow task (``RunHead.due``). Queries and updates need the code and are handled
-elsewhere (``call_replies``).
+elsewhere (``run_inbox``).
 """
 
 from __future__ import annotations
@@ -299,7 +299,7 @@ def _record_child_event(draft: HistoryDraft, event: ChildEvent) -> None:
             draft.change(children=tuple(children.values()), due=True)
         return
     _record_child_end(draft, event, child)
-    others = tuple(each for each in children.values() if each.child_id != event.child_id)
+    others = tuple(child for child in children.values() if child.child_id != event.child_id)
     draft.change(children=others, due=True)
 
 

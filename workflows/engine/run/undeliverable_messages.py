@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.errors import ExecutionNotFound
 from core.eventstore.kv import Delete, Put, Unchanged
-from workflows.engine.run.call_replies import ReplyWriter, rejection
+from workflows.engine.run.run_inbox import ReplyWriter, rejection
 from workflows.engine.run.run_interpreter import Interpreters, RunInterpreter
 from workflows.engine.store.draft import ExecutionStore, PendingReply
 from workflows.engine.store.history_reader import find_run, read_heads

@@ -27,20 +27,19 @@ class OwnerRecord(NamedTuple):
 
 OWNER_RECORD = StateCodec(OwnerRecord)
 
-KINDS = {"owner": "shard owner", "worker": "worker"}
-"""Kinds of keys, as ``workflows.engine.store.kinds`` names them."""
+FAULT_KINDS = {"owner": "shard owner", "worker": "worker"}
+"""First part of a key -> its kind in faults, as in ``workflows.engine.store.kinds``."""
 
 UNREADABLE_OWNER = "?"
-"""Used instead of an owner whose key cannot be read."""
+"""The owner of a shard whose key cannot be read: a worker that does not exist."""
 
 OWNER_REMEDY = "stop the process of a newer version that wrote it, or delete the key"
 
+StartShard = Callable[[int, Unchanged], Awaitable[None]]
+"""Loads a shard that this worker has claimed; the fence guards the writes for it."""
 
-Gain = Callable[[int, Unchanged], Awaitable[None]]
-"""Loads a shard that is owned now; the fence guards its writes."""
-
-GiveUp = Callable[[int], Awaitable[None]]
-"""Stops all work of a shard; nothing of it is in flight when this returns."""
+StopShard = Callable[[int], Awaitable[None]]
+"""Stops the work of a shard; it has ended when this returns."""
 
 
 class ShardPlan(NamedTuple):
@@ -53,7 +52,7 @@ class ShardPlan(NamedTuple):
 def plan(owners: Mapping[int, str], workers: Iterable[str], name: str) -> ShardPlan:
     """Plan one worker's shards: claim vacant ones up to an equal share, release those above it.
 
-    The shares of all workers add up to all shards, so none stays without owner.
+    The shares of all workers add up to all shards, so that every shard gets an owner.
     """
     names = sorted({*workers, name})
     rank = names.index(name)
@@ -67,7 +66,7 @@ def plan(owners: Mapping[int, str], workers: Iterable[str], name: str) -> ShardP
 
 
 class Ownership:
-    """The owners of all shards, as the watch of one worker reports them."""
+    """The owners of all shards, for one worker. ``epochs``: the revisions of its owner keys."""
 
     def __init__(
         self,
@@ -76,46 +75,48 @@ class Ownership:
         committer: Committer,
         faults: WorkerFaults,
         *,
-        gain: Gain,
-        give_up: GiveUp,
+        start_shard: StartShard,
+        stop_shard: StopShard,
     ) -> None:
-        self._faults = faults
-        self._gain = gain
-        self._give_up = give_up
-        self._unleased: dict[int, int] = {}
         self._keys = keys
         self._session = session
         self._committer = committer
+        self._faults = faults
+        self._start_shard = start_shard
+        self._stop_shard = stop_shard
         self._owners: dict[int, str] = {}
         self._workers: set[str] = set()
+        self._unleased: dict[int, int] = {}
+        """Shard -> the revision of its owner's key that has no lease."""
+
         self.epochs: dict[int, int] = {}
 
-    async def join(self) -> None:
-        """Register this worker. Raises SessionLost."""
+    async def register(self) -> None:
+        """Write the key of this worker. Raises SessionLost."""
         key = self._keys.worker(self._session.name)
         value = OWNER_RECORD.encode(OwnerRecord(self._session.name))
         await self._committer.propose([Absent(key)], [Put(key, value, self._session.lease)])
 
     def load(self, stored: Iterable[KeyValue]) -> None:
-        """Load all stored keys, except those without a lease, which belong to no process."""
+        """Read owners and workers from the stored keys; ignore keys without a lease."""
         self._owners.clear()
         self._workers.clear()
         self._unleased.clear()
         for kv in stored:
-            self._note(kv.key, kv.value)
+            self._set(kv.key, kv.value)
             if not kv.lease:
-                self._exclude(kv)
+                self._ignore_unleased(kv)
 
-    def observe(self, change: KeyChange) -> bool:
-        """Process a change of an owner's or worker's key. Returns whether it changed anything."""
+    def apply_change(self, change: KeyChange) -> bool:
+        """Apply a change of an owner's or worker's key; return whether it changed anything."""
         before = dict(self._owners), set(self._workers)
-        self._note(change.key, change.value)
+        self._set(change.key, change.value)
         return before != (self._owners, self._workers)
 
     async def balance(self, stored: Iterable[KeyValue]) -> None:
-        """Claim and release until the plan is empty; ``stored``: all owners and workers now.
+        """Claim and release until the plan is empty; ``stored``: all keys of owners and workers.
 
-        Raises SessionLost, and the errors of ``gain``.
+        Raises SessionLost, and the errors of ``start_shard``.
         """
         self.load(stored)
         while True:
@@ -126,23 +127,23 @@ class Ownership:
                 await self._release(shard)
             await self._claim(steps.claim)
 
-    def _exclude(self, kv: KeyValue) -> None:
-        """Record the fault of a key without a lease and ignore it: its shard may be claimed."""
+    def _ignore_unleased(self, kv: KeyValue) -> None:
+        """Report a key without a lease, and ignore it, so that its shard can be claimed."""
         kind, name = self._keys.tail(kv.key)
         remedy = "delete the key: processes write such keys under a lease"
-        self._faults.note(KINDS.get(kind, kind), kv.key, "it is held by no process", remedy)
+        self._faults.note(FAULT_KINDS.get(kind, kind), kv.key, "it is held by no process", remedy)
         if kind == "worker":
             self._workers.discard(name)
         for shard in [shard for shard in self._owners if self._keys.owner(shard) == kv.key]:
             del self._owners[shard]
             self._unleased[shard] = kv.mod_revision
 
-    def _note(self, key: bytes, value: bytes | None) -> None:
+    def _set(self, key: bytes, value: bytes | None) -> None:
         kind, name = self._keys.tail(key)
         self._faults.clear(key)
         try:
             if kind == "owner":
-                self._note_owner(int(name, 16), value)
+                self._set_owner(int(name, 16), value)
             elif value is None:
                 self._workers.discard(name)
             elif OWNER_RECORD.decode(value).session == name:
@@ -150,10 +151,10 @@ class Ownership:
             else:
                 raise ValueError("the value names another worker than the key")
         except UNREADABLE as error:
-            self._faults.note(KINDS.get(kind, kind), key, error, OWNER_REMEDY)
+            self._faults.note(FAULT_KINDS.get(kind, kind), key, error, OWNER_REMEDY)
 
-    def _note_owner(self, shard: int, value: bytes | None) -> None:
-        """An owner that cannot be read may have a newer version, and keeps its shard."""
+    def _set_owner(self, shard: int, value: bytes | None) -> None:
+        """Set the owner of a shard; a process with a newer version may own an unreadable one."""
         if not 0 <= shard < SHARDS:
             raise ValueError(f"the shard is not one of {SHARDS}")
         self._unleased.pop(shard, None)
@@ -179,15 +180,15 @@ class Ownership:
                 self._owners[shard] = self._session.name
                 self.epochs[shard] = outcome.revision
                 self._faults.clear(key)
-                await self._gain(shard, Unchanged(key, outcome.revision))
+                await self._start_shard(shard, Unchanged(key, outcome.revision))
                 continue
             stored = outcome.current[key]
             self._owners.pop(shard, None)
-            self._note(key, stored.value if stored is not None else None)
+            self._set(key, stored.value if stored is not None else None)
 
     async def _release(self, shard: int) -> None:
         key = self._keys.owner(shard)
-        await self._give_up(shard)
+        await self._stop_shard(shard)
         fence = Unchanged(key, self.epochs.pop(shard))
         await self._committer.propose([fence], [Delete(key)])
         self._owners.pop(shard, None)

@@ -63,17 +63,17 @@ class WorkerTerm:
             session,
             store.committer,
             store.faults,
-            gain=self._gain,
-            give_up=self._give_up,
+            start_shard=self._start_shard,
+            stop_shard=self._stop_shard,
         )
         self._tasks: list[asyncio.Task[None]] = []
 
     # ------------------------------------------------------------------------------- shards
 
-    async def _gain(self, shard: int, fence: Unchanged) -> None:
+    async def _start_shard(self, shard: int, fence: Unchanged) -> None:
         """Load a shard and proceed with its executions."""
         if shard in self.shards:  # its owner's key was overwritten, and claimed again
-            await self._give_up(shard)
+            await self._stop_shard(shard)
         loaded = Shard(
             self.parts, shard, fence, run_closed=self._on_closed, lost=self._note_lost_shard
         )
@@ -81,8 +81,8 @@ class WorkerTerm:
         self._telemetry.count_shard_takeover()
         await retry_unavailable()(loaded.load)
 
-    async def _give_up(self, shard: int) -> None:
-        """Stop a shard; nothing of it is in flight afterwards."""
+    async def _stop_shard(self, shard: int) -> None:
+        """Stop a shard, and wait until its work has ended."""
         stopped = self.shards.pop(shard)
         stopped.stop()
         await stopped.settled()
@@ -99,7 +99,7 @@ class WorkerTerm:
     async def run(self) -> None:
         """Work until the session is lost. Raises errors that are not retried."""
         stored: ReadResult = await retry_unavailable()(self._store.kv.read, self._owners)
-        await self._ownership.join()
+        await self._ownership.register()
         await self._record_types()
         self._owners_changed.set()
         work = [
@@ -173,7 +173,7 @@ class WorkerTerm:
     def _dispatch(self, change: KeyChange) -> None:
         kind, name = self._store.keys.tail(change.key)
         if kind in ("owner", "worker"):
-            if self._ownership.observe(change):
+            if self._ownership.apply_change(change):
                 self._owners_changed.set()
             return
         if change.value is None:

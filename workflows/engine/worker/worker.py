@@ -20,8 +20,8 @@ from core.eventstore.kv import KeyValueStore
 from core.process.retry import Backoff
 from workflows.api.definitions import Registry
 from workflows.engine.clock import Clock, Deadlines, SystemClock
-from workflows.engine.run.call_replies import ReplyWriter
 from workflows.engine.run.execution import ExecutionParts
+from workflows.engine.run.run_inbox import ReplyWriter
 from workflows.engine.run.run_interpreter import InterpreterCache, Interpreters
 from workflows.engine.store.draft import ExecutionStore
 from workflows.engine.store.faults import WorkerFaults

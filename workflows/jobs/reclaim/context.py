@@ -1,4 +1,4 @@
-"""What reclaim reads and writes: the source of Pod and Node state, the clocks, and the releases.
+"""The source of Pod and Node state, the clocks and the releases of reclaim.
 
 ``ReclaimFactsSource.facts`` returns the state at one moment, ``changes`` yields changes as they
 happen. Both come from an informer, or without Kubernetes from records
@@ -85,8 +85,8 @@ class ReclaimFactsSource(Protocol):
     async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterLookup:
         """Cluster state, read after the ledger, which was read at ``claims_read``.
 
-        The ledger may have one endpoint only. Cost is proportional to the ledger, not to the
-        cluster.
+        The ledger may have only one endpoint. The cost depends on the size of the ledger, not of
+        the cluster.
         """
         ...
 
@@ -105,7 +105,10 @@ class ReclaimFactsSource(Protocol):
 
 
 class Releases:
-    """``released``, ``failed``, ``lost``: addresses, failures and lost races since the start."""
+    """Makes the releases of reclaim, and counts them since the start of the process.
+
+    ``released``: addresses; ``failed``: releases; ``lost``: lost races.
+    """
 
     def __init__(
         self,
@@ -126,11 +129,11 @@ class Releases:
         self.lost = 0
 
     async def make(self, step: ReclaimStep) -> Released:
-        """One release for the current activity. Raises as ``Releaser``, and WriterFenced."""
-        hand_over = None if self._handover is None else self._handover.hand_over
+        """Make a release for the current activity. Raises as ``Releaser``, and WriterFenced."""
+        provider = None if self._handover is None else self._handover.hand_over
         try:
             async with self._writers.current_writer() as (writer, cause):
-                releaser = Releaser(self._store, self._keys, writer, self._cooldown, hand_over)
+                releaser = Releaser(self._store, self._keys, writer, self._cooldown, provider)
                 try:
                     done = await releaser.reclaim(step, cause)
                 finally:
@@ -145,13 +148,13 @@ class Releases:
         """Release all GUIDs of a deleted node. Returns their number. Raises as ``make``."""
         async with self._writers.current_writer() as (writer, cause):
             registry = GuidRegistry(self._store, self._keys, writer, node, cause)
-            held = await registry.held()
-            await registry.release([(guid, "node-deleted") for guid in held])
-        return len(held)
+            guids = await registry.held()
+            await registry.release([(guid, "node-deleted") for guid in guids])
+        return len(guids)
 
 
 class ReclaimContext(NamedTuple):
-    """What the parts of reclaim share in one process."""
+    """The objects that all parts of reclaim in one process use."""
 
     store: KeyValueStore
     keys: Keys

@@ -20,7 +20,7 @@ RUN = "0" * 32
 ENDED = RunHead("one", RUN, "Basket", ExecutionStatus.COMPLETED)
 
 
-class ForgetfulStore(MemoryStore):
+class CompactedStore(MemoryStore):
     """A store whose first watch is compacted; the run ends right after the new read."""
 
     def __init__(self) -> None:
@@ -29,12 +29,12 @@ class ForgetfulStore(MemoryStore):
         self._is_waited_for = asyncio.Event()
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
-        found = await super().read(gets, revision=revision)
+        result = await super().read(gets, revision=revision)
         if gets == [Get(*KEYS.range_of("closed"))]:
             await self.commit([], [Put(KEYS.closed("one", RUN), HEAD.encode(ENDED))])
         elif Get(KEYS.closed("one", RUN)) in gets:
             self._is_waited_for.set()
-        return found
+        return result
 
     async def watch(
         self,
@@ -53,7 +53,7 @@ class ForgetfulStore(MemoryStore):
 
 
 async def test_a_run_that_closes_while_the_watch_restarts_is_reported() -> None:
-    store = ForgetfulStore()
+    store = CompactedStore()
     completions = Completions(store, KEYS)
 
     assert await within(completions.of("one", RUN)) == ENDED
@@ -62,14 +62,14 @@ async def test_a_run_that_closes_while_the_watch_restarts_is_reported() -> None:
 
 
 class CountingStore(MemoryStore):
-    """A store that counts reads, and whose watch can be delayed."""
+    """Counts reads. ``delivers``: cleared to delay the watch; ``delivered_revision``: its last."""
 
     def __init__(self) -> None:
         super().__init__()
         self.reads = 0
-        self.told = 0
-        self.lets_through = asyncio.Event()
-        self.lets_through.set()
+        self.delivered_revision = 0
+        self.delivers = asyncio.Event()
+        self.delivers.set()
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
         self.reads += 1
@@ -83,8 +83,8 @@ class CountingStore(MemoryStore):
         is_whole: IsWhole | None = None,
     ) -> AsyncIterator[WatchBatch]:
         async for batch in super().watch(ranges, after=after, is_whole=is_whole):
-            await self.lets_through.wait()
-            self.told = batch.revision
+            await self.delivers.wait()
+            self.delivered_revision = batch.revision
             yield batch
 
 
@@ -106,12 +106,12 @@ async def test_a_run_that_started_after_the_watched_revision_is_not_read() -> No
     first = await _closed(store, "1" * 32)
     assert await within(completions.of("one", "1" * 32)) == first
     before = store.reads
-    store.lets_through.clear()
+    store.delivers.clear()
 
     waiting = asyncio.ensure_future(completions.of("one", RUN, await _opened(store)))
     await asyncio.sleep(0)
     ended = await _closed(store, RUN)
-    store.lets_through.set()
+    store.delivers.set()
     assert await within(waiting) == ended
     assert store.reads == before
     completions.close()
@@ -119,21 +119,21 @@ async def test_a_run_that_started_after_the_watched_revision_is_not_read() -> No
 
 
 async def test_a_run_that_closed_before_the_wait_is_found_at_any_watched_revision() -> None:
-    for is_held_up in (False, True):
+    for is_delayed in (False, True):
         store = CountingStore()
         completions = Completions(store, KEYS)
         first = await _closed(store, "1" * 32)
         assert await within(completions.of("one", "1" * 32)) == first
-        if is_held_up:
-            store.lets_through.clear()
+        if is_delayed:
+            store.delivers.clear()
         opened_at = await _opened(store)
         ended = await _closed(store, RUN)
-        while not is_held_up and store.told <= opened_at:
+        while not is_delayed and store.delivered_revision <= opened_at:
             await asyncio.sleep(0)
 
         waiting = asyncio.ensure_future(completions.of("one", RUN, opened_at))
         await asyncio.sleep(0)
-        store.lets_through.set()
+        store.delivers.set()
         assert await within(waiting) == ended
         completions.close()
         await store.close()

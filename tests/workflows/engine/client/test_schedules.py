@@ -1,4 +1,4 @@
-"""A schedule is as durable as every execution: another worker goes on with it."""
+"""A schedule is as durable as every execution: another worker continues it."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ async def test_another_worker_takes_over_the_schedules_of_a_stopped_one(
     handle = await schedules.create("often", Schedule(ScheduleAction("greeting", ("Ann",)), often))
     first = await engine.worker(registry=REGISTRY)
 
-    async def acted(times: int) -> ScheduleDescription | None:
+    async def acted_times(times: int) -> ScheduleDescription | None:
         description = await handle.describe()
         return description if description.progress.actions >= times else None
 
-    before = await eventually(lambda: acted(1))
+    before = await eventually(lambda: acted_times(1))
     await first.close()
     await engine.worker(registry=REGISTRY)
-    await eventually(lambda: acted(before.progress.actions + 1))
+    await eventually(lambda: acted_times(before.progress.actions + 1))
     await handle.pause()
     await handle.delete()
     await engine.until_status("schedule/often", ExecutionStatus.TERMINATED)
@@ -68,37 +68,37 @@ async def test_orbctl_creates_shows_changes_and_deletes_schedules(
     engine = EngineHarness(EtcdStore(EtcdSettings(etcd.endpoints)))
     await engine.worker(registry=REGISTRY)
 
-    async def say(*arguments: str) -> tuple[int, str]:
+    async def orbctl(*arguments: str) -> tuple[int, str]:
         at = ["--etcd", etcd.endpoints[0], "--cluster", engine.keys.cluster]
         code = await asyncio.to_thread(run, [*at, *arguments], ProcessContext())
-        said = capsys.readouterr()
-        return code, said.out + said.err
+        output = capsys.readouterr()
+        return code, output.out + output.err
 
     create = ("schedule", "create", "nightly")
     daily = ("--cron", "0 3 * * *", "--overlap", "BufferOne", "--paused", "--note", "not yet")
-    assert (await say(*create, "bogus", "--every", "1h"))[0] == Exit.REFUSED
-    wrong = await say(*create, "greeting", "Ann", "--cron", "0 3")
+    assert (await orbctl(*create, "bogus", "--every", "1h"))[0] == Exit.REFUSED
+    wrong = await orbctl(*create, "greeting", "Ann", "--cron", "0 3")
     assert "cron expression '0 3'" in wrong[1]
-    assert await say(*create, "greeting", "Ann", *daily) == (0, "created\n")
-    assert await say("schedule", "trigger", "nightly") == (0, "triggered\n")
+    assert await orbctl(*create, "greeting", "Ann", *daily) == (0, "created\n")
+    assert await orbctl("schedule", "trigger", "nightly") == (0, "triggered\n")
 
-    async def greeted() -> bool:
-        _, said = await say("schedule", "describe", "nightly", "-o", "json")
-        return bool(json.loads(said)["progress"]["actions"])
+    async def has_acted() -> bool:
+        _, output = await orbctl("schedule", "describe", "nightly", "-o", "json")
+        return bool(json.loads(output)["progress"]["actions"])
 
-    await eventually(greeted)
-    _, described = await say("schedule", "describe", "nightly")
+    await eventually(has_acted)
+    _, described = await orbctl("schedule", "describe", "nightly")
     assert "cron 0 3 * * *" in described
     assert "paused: not yet" in described
-    assert await say("schedule", "unpause", "nightly") == (0, "unpaused\n")
+    assert await orbctl("schedule", "unpause", "nightly") == (0, "unpaused\n")
 
-    async def listed() -> bool:
-        return "03:00:00Z" in (await say("schedule", "list"))[1]
+    async def is_listed() -> bool:
+        return "03:00:00Z" in (await orbctl("schedule", "list"))[1]
 
-    await eventually(listed)
-    assert await say("schedule", "delete", "nightly") == (0, "deleted\n")
+    await eventually(is_listed)
+    assert await orbctl("schedule", "delete", "nightly") == (0, "deleted\n")
     await engine.until_status("schedule/nightly", ExecutionStatus.TERMINATED)
-    code, said = await say("schedule", "pause", "nightly")
-    assert (code, "schedule nightly does not exist" in said) == (4, True)
+    code, output = await orbctl("schedule", "pause", "nightly")
+    assert (code, "schedule nightly does not exist" in output) == (4, True)
     await engine.close()
     await engine.store.close()

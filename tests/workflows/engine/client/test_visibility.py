@@ -27,14 +27,14 @@ class WorkflowCliHarness:
         self.store = KeptStore()
         self.engine = EngineHarness(self.store)
         self._capsys = capsys
-        asyncio.run(self._play())
+        asyncio.run(self._prepare())
 
-    def say(self, *arguments: str) -> tuple[int, str]:
+    def orbctl(self, *arguments: str) -> tuple[int, str]:
         """One run of orbctl: its exit code and what it printed."""
-        given = ["--cluster", self.engine.keys.cluster, "workflow", *arguments]
-        code = run(given, ProcessContext(open_store=lambda _: self.store))
-        said = self._capsys.readouterr()
-        return code, said.out + said.err
+        line = ["--cluster", self.engine.keys.cluster, "workflow", *arguments]
+        code = run(line, ProcessContext(open_store=lambda _: self.store))
+        output = self._capsys.readouterr()
+        return code, output.out + output.err
 
     def work_until(self, workflow_id: str, status: ExecutionStatus) -> None:
         """Let a worker run until it is idle."""
@@ -49,16 +49,16 @@ class WorkflowCliHarness:
 
         asyncio.run(work())
 
-    async def _play(self) -> None:
+    async def _prepare(self) -> None:
         engine = self.engine
         await engine.worker()
         await engine.run(Chain, ["a"], id="done")
         await engine.client.start(Sleeper, id="asleep")
 
-        async def asleep() -> bool:
+        async def is_asleep() -> bool:
             return bool((await engine.head("asleep")).timers)
 
-        await eventually(asleep)
+        await eventually(is_asleep)
         engine.activities.failures_left = 3
         await engine.client.start(Chain, ["b"], id="stuck")
         await within(engine.until_status("stuck", ExecutionStatus.PAUSED))
@@ -71,35 +71,35 @@ def harness(capsys: pytest.CaptureFixture[str]) -> WorkflowCliHarness:
 
 
 def test_a_list_shows_every_execution_and_what_it_waits_for(harness: WorkflowCliHarness) -> None:
-    code, said = harness.say("list")
+    code, output = harness.orbctl("list")
 
     assert code == 0
-    assert "asleep" in said
-    assert "1 timer" in said
-    assert "b did not work" in said
+    assert "asleep" in output
+    assert "1 timer" in output
+    assert "b did not work" in output
 
 
 def test_a_list_can_be_filtered(harness: WorkflowCliHarness) -> None:
-    assert harness.say("list", "--status", "paused", "-o", "name") == (0, "stuck\n")
+    assert harness.orbctl("list", "--status", "paused", "-o", "name") == (0, "stuck\n")
     for condition in ("mood=sleepy", "mood>=s", "mood<t"):
-        assert harness.say("list", "--attribute", condition, "-o", "name") == (0, "asleep\n")
+        assert harness.orbctl("list", "--attribute", condition, "-o", "name") == (0, "asleep\n")
     for condition in ("mood>=t", "mood<5", "other<5"):
-        assert harness.say("list", "--attribute", condition, "-o", "name") == (0, "\n")
-    assert harness.say("list", "--attribute", "mood")[0] != 0
-    _, counted = harness.say("count", "--status", "Running", "--since", "1h")
+        assert harness.orbctl("list", "--attribute", condition, "-o", "name") == (0, "\n")
+    assert harness.orbctl("list", "--attribute", "mood")[0] != 0
+    _, counted = harness.orbctl("count", "--status", "Running", "--since", "1h")
     assert [line.split() for line in counted.splitlines()[1:]] == [["Sleeper", "Running", "1"]]
-    assert "Sleeper" not in harness.say("count", "--until", "1h")[1]
-    assert harness.say("list", "--status", "tired")[0] == 2
+    assert "Sleeper" not in harness.orbctl("count", "--until", "1h")[1]
+    assert harness.orbctl("list", "--status", "tired")[0] == 2
 
 
 def test_a_list_names_the_executions_that_it_cannot_show(harness: WorkflowCliHarness) -> None:
     key = harness.engine.client.keys.open("asleep")
     asyncio.run(_put(harness.store, key, b"dust"))
-    code, said = harness.say("list")
+    code, output = harness.orbctl("list")
 
     assert code == 0
-    assert "stuck" in said
-    assert f"left out: open execution {key.decode()} cannot be used: " in said
+    assert "stuck" in output
+    assert f"left out: open execution {key.decode()} cannot be used: " in output
 
 
 async def _put(store: MemoryStore, key: bytes, value: bytes) -> None:
@@ -107,16 +107,16 @@ async def _put(store: MemoryStore, key: bytes, value: bytes) -> None:
 
 
 def test_a_description_says_why_an_execution_is_paused(harness: WorkflowCliHarness) -> None:
-    code, said = harness.say("describe", "stuck")
+    code, output = harness.orbctl("describe", "stuck")
 
     assert code == 0
-    assert "activity 1 failed in its last attempt, number 3: OSError: b did not work" in said
-    assert "no worker owns its shard" in said
+    assert "activity 1 failed in its last attempt, number 3: OSError: b did not work" in output
+    assert "no worker owns its shard" in output
 
 
 def test_a_history_is_a_timeline(harness: WorkflowCliHarness) -> None:
-    code, said = harness.say("history", "done")
-    lines = said.splitlines()
+    code, output = harness.orbctl("history", "done")
+    lines = output.splitlines()
 
     assert code == 0
     assert lines[1].split()[0] == "1"
@@ -125,33 +125,33 @@ def test_a_history_is_a_timeline(harness: WorkflowCliHarness) -> None:
 
 
 def test_a_history_as_json_is_a_fixture_for_the_replayer(harness: WorkflowCliHarness) -> None:
-    _, said = harness.say("history", "done", "-o", "json")
+    _, output = harness.orbctl("history", "done", "-o", "json")
 
-    assert json.loads(said)["events"][0]["eventType"] == "WorkflowExecutionStarted"
+    assert json.loads(output)["events"][0]["eventType"] == "WorkflowExecutionStarted"
 
 
 def test_orbctl_retries_and_terminates_executions(harness: WorkflowCliHarness) -> None:
-    assert harness.say("retry", "stuck", "--reason", "repaired")[0] == 0
+    assert harness.orbctl("retry", "stuck", "--reason", "repaired")[0] == 0
     harness.work_until("stuck", ExecutionStatus.COMPLETED)
-    assert harness.say("terminate", "asleep", "--reason", "enough")[0] == 0
+    assert harness.orbctl("terminate", "asleep", "--reason", "enough")[0] == 0
     harness.work_until("asleep", ExecutionStatus.TERMINATED)
-    assert "enough" in harness.say("describe", "asleep")[1]
+    assert "enough" in harness.orbctl("describe", "asleep")[1]
 
 
 def test_a_reset_names_the_new_run(harness: WorkflowCliHarness) -> None:
-    code, said = harness.say("reset", "done", "--event", "2")
+    code, output = harness.orbctl("reset", "done", "--event", "2")
 
     assert code == 0
-    assert said.startswith("reset to new run ")
+    assert output.startswith("reset to new run ")
 
 
 def test_an_execution_can_be_started_once(harness: WorkflowCliHarness) -> None:
-    code, said = harness.say("start", "Chain", "new", '["a", "b"]')
-    again, refusal = harness.say("start", "Chain", "new", "[]")
+    code, output = harness.orbctl("start", "Chain", "new", '["a", "b"]')
+    again, refusal = harness.orbctl("start", "Chain", "new", "[]")
     harness.work_until("new", ExecutionStatus.COMPLETED)
 
     assert code == 0
-    assert said.startswith("started run ")
+    assert output.startswith("started run ")
     assert again != 0
     assert "is already open" in refusal
 
@@ -159,12 +159,12 @@ def test_an_execution_can_be_started_once(harness: WorkflowCliHarness) -> None:
 def test_a_type_that_no_worker_has_is_refused_with_those_that_there_are(
     harness: WorkflowCliHarness,
 ) -> None:
-    code, said = harness.say("start", "bogus", "b1")
+    code, output = harness.orbctl("start", "bogus", "b1")
 
     assert code == Exit.REFUSED
-    assert "no worker on task queue default has registered workflow type 'bogus'" in said
-    assert "use one of Basket, Chain, " in said
-    assert "b1" not in harness.say("list")[1]
+    assert "no worker on task queue default has registered workflow type 'bogus'" in output
+    assert "use one of Basket, Chain, " in output
+    assert "b1" not in harness.orbctl("list")[1]
 
 
 async def test_a_run_that_closes_while_it_is_listed_is_listed_once() -> None:
@@ -190,24 +190,24 @@ async def test_queries_and_updates_print_what_the_code_answers(
     basket = await engine.client.start(Basket, id="basket")
     await basket.signal("put", "thing")
 
-    async def say(*arguments: str) -> tuple[int, str]:
+    async def orbctl(*arguments: str) -> tuple[int, str]:
         at = ["--etcd", etcd.endpoints[0], "--cluster", engine.keys.cluster, "workflow"]
         code = await asyncio.to_thread(run, [*at, *arguments], ProcessContext())
-        said = capsys.readouterr()
-        return code, said.out + said.err
+        output = capsys.readouterr()
+        return code, output.out + output.err
 
-    assert await say("query", "basket", "count") == (0, "1\n")
-    refused, why = await say("update", "basket", "take", "other")
+    assert await orbctl("query", "basket", "count") == (0, "1\n")
+    refused, why = await orbctl("update", "basket", "take", "other")
     assert refused != 0
     assert "no other here" in why
-    assert await say("update", "basket", "take", "thing", "--update-id", "same") == (0, "0\n")
-    assert await say("update", "basket", "take", "thing", "--update-id", "same") == (0, "0\n")
+    assert await orbctl("update", "basket", "take", "thing", "--update-id", "same") == (0, "0\n")
+    assert await orbctl("update", "basket", "take", "thing", "--update-id", "same") == (0, "0\n")
     await engine.close()
     await engine.store.close()
 
 
 def test_signalling_an_unknown_execution_fails(harness: WorkflowCliHarness) -> None:
-    code, said = harness.say("signal", "nobody", "put", "thing")
+    code, output = harness.orbctl("signal", "nobody", "put", "thing")
 
     assert code == 4
-    assert "workflow nobody has no open execution" in said
+    assert "workflow nobody has no open execution" in output

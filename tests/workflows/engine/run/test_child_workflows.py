@@ -186,10 +186,10 @@ async def test_closed_executions_leave_the_store_and_stay_readable(
     await within(handle.result())
     keys = engine.client.keys
 
-    async def gone() -> bool:
+    async def is_removed() -> bool:
         return not await read_history(engine.store, keys, "one", handle.run_id)
 
-    await eventually(gone)
+    await eventually(is_removed)
     head, events = await Visibility(engine.store, keys, files).history("one", handle.run_id)
     assert head.result == ["A"]
     assert events[-1].event_type == "WorkflowExecutionCompleted"
@@ -200,23 +200,23 @@ async def test_an_unreadable_history_does_not_stop_the_archiving_of_others(
 ) -> None:
     worker = await engine.worker()
     keys = engine.client.keys
-    broken = await engine.client.start(Chain, ["a"], id="broken")
-    await within(broken.result())
-    key = keys.event("broken", broken.run_id, 1)
-    (whole,) = (await engine.store.read([Get(key)])).ranges[0].kvs
+    unreadable = await engine.client.start(Chain, ["a"], id="broken")
+    await within(unreadable.result())
+    key = keys.event("broken", unreadable.run_id, 1)
+    (segment,) = (await engine.store.read([Get(key)])).ranges[0].kvs
     await engine.store.commit([], [Put(key, b"dust")])
     await worker.close()
     archive = Archive(ExecutionFiles(tmp_path), retention_s=0.0, sweep_s=0.02)
     await engine.worker(options=WorkerOptions(archive=archive))
-    beside = next(name for name in map(str, count()) if shard_of(name) == shard_of("broken"))
-    await engine.run(Chain, ["a"], id=beside)
+    neighbour = next(name for name in map(str, count()) if shard_of(name) == shard_of("broken"))
+    await engine.run(Chain, ["a"], id=neighbour)
 
-    async def gone() -> bool:
+    async def is_removed() -> bool:
         left = await engine.visibility.newest_first()
         return [head.workflow_id for head in left] == ["broken"]
 
-    assert await eventually(gone)
-    await engine.store.commit([], [Put(key, whole.value)])
+    assert await eventually(is_removed)
+    await engine.store.commit([], [Put(key, segment.value)])
 
 
 async def test_an_open_execution_is_never_archived(engine: EngineHarness, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tests.support.engine_samples import Basket, Courier, Endless, Parent, Sleep
 from workflows.api.options import StartOptions
 from workflows.engine.client.client_calls import INBOX_MESSAGES_MAX
 from workflows.engine.clock import CANCELLED_MIN, Deadlines, SystemClock
-from workflows.engine.run.call_replies import Updates
+from workflows.engine.run.run_inbox import Updates
 from workflows.engine.store.draft import HistoryDraft
 from workflows.engine.store.keys import WorkflowKeys, new_id
 from workflows.engine.store.records import InboxMessage, RunHead, Signal, Update, encode_message
@@ -49,7 +49,7 @@ async def test_a_history_that_has_too_many_bytes_pauses_the_execution_by_name(
 async def test_updates_in_flight_are_limited(engine: EngineHarness) -> None:
     await engine.worker()
     basket = await engine.client.start(Basket, id="one")
-    brooding = [asyncio.ensure_future(basket.update("brood")) for _ in range(10)]
+    waiting_updates = [asyncio.ensure_future(basket.update("brood")) for _ in range(10)]
 
     async def all_accepted() -> bool:
         return len((await engine.head("one")).updates) == limits.UPDATES_IN_FLIGHT_MAX
@@ -59,7 +59,7 @@ async def test_updates_in_flight_are_limited(engine: EngineHarness) -> None:
         await basket.update("brood")
 
     await basket.terminate()
-    await asyncio.gather(*brooding, return_exceptions=True)
+    await asyncio.gather(*waiting_updates, return_exceptions=True)
 
 
 async def test_a_run_rejects_updates_beyond_its_limit(
@@ -107,18 +107,18 @@ async def test_a_workflow_with_too_many_signals_to_another_is_rejected(
 
 def test_updates_are_validated_again_after_a_lost_transaction() -> None:
     keys = WorkflowKeys(Keys("test"))
-    letters = [
+    messages = [
         InboxMessage(b"", str(n), 1, Update(str(n), "take", lease=1))
         for n in range(limits.UPDATES_IN_FLIGHT_MAX)
     ]
     updates = Updates()
-    asked = [
-        updates.requests(letters, HistoryDraft(keys, RunHead("one", "run", "Basket"), 0))
+    requests = [
+        updates.requests(messages, HistoryDraft(keys, RunHead("one", "run", "Basket"), 0))
         for _ in "ab"
     ]
 
-    assert asked[0] == asked[1]
-    assert len(asked[0]) == limits.UPDATES_IN_FLIGHT_MAX
+    assert requests[0] == requests[1]
+    assert len(requests[0]) == limits.UPDATES_IN_FLIGHT_MAX
 
 
 async def test_an_id_that_is_too_long_or_not_printable_is_rejected(engine: EngineHarness) -> None:
@@ -159,16 +159,16 @@ async def test_messages_without_a_worker_are_limited(engine: EngineHarness) -> N
         with pytest.raises(LimitExceeded, match="INBOX_MESSAGES_MAX is 1000"):
             await refused
     await handle.terminate("enough")
-    await engine.client.start(Basket, id="one/beside")
-    await engine.client.signal("one/beside", "put", "thing")
+    await engine.client.start(Basket, id="one/other")
+    await engine.client.signal("one/other", "put", "thing")
     await engine.store.commit([], [Delete(*keys.inbox_of("one"))])
 
 
 def test_cancelled_deadlines_are_removed_from_the_heap() -> None:
-    alarms = Deadlines(SystemClock())
-    kept = alarms.after(60, lambda: None)
+    deadlines = Deadlines(SystemClock())
+    kept = deadlines.after(60, lambda: None)
     for _ in range(100 * CANCELLED_MIN):
-        alarms.after(3600, lambda: None).cancel()
+        deadlines.after(3600, lambda: None).cancel()
 
-    assert len(alarms) <= 2 * CANCELLED_MIN
+    assert len(deadlines) <= 2 * CANCELLED_MIN
     kept.cancel()

@@ -27,8 +27,8 @@ class ResetStore(FaultyStore):
         self.races_to_lose = 0
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
-        asked = Get(*self._keys.closed_runs("one")) in gets
-        if asked and self.reads_to_fail:
+        reads_closed_runs = Get(*self._keys.closed_runs("one")) in gets
+        if reads_closed_runs and self.reads_to_fail:
             self.reads_to_fail -= 1
             raise StoreUnavailable("the connection was refused")
         return await super().read(gets, revision=revision)
@@ -82,15 +82,15 @@ async def test_an_impossible_reset_is_removed_from_the_inbox(engine: EngineHarne
     assert await within(handle.query("count")) == 0
     keys = engine.client.keys
     key = keys.event("one", handle.run_id, 1)
-    (whole,) = (await engine.store.read([Get(key)])).ranges[0].kvs
+    (segment,) = (await engine.store.read([Get(key)])).ranges[0].kvs
     await engine.store.commit([], [Put(key, b"dust")])
     await engine.client.reset("one", 1)
 
-    async def gone() -> bool:
+    async def is_removed() -> bool:
         left = (await engine.store.read([Get(*keys.inbox_of("one"))])).ranges[0]
         return left.count == 0
 
-    await eventually(gone)
-    await engine.store.commit([], [Put(key, whole.value)])
+    await eventually(is_removed)
+    await engine.store.commit([], [Put(key, segment.value)])
     assert HEAD.decode((await engine.store.read([Get(keys.open("one"))])).ranges[0].kvs[0].value)
     assert (await engine.head("one")).run_id == handle.run_id

@@ -134,10 +134,10 @@ async def test_a_query_during_continue_as_new_is_answered_by_the_next_run(
     handle = await engine.client.start(Relay, 2, id="one")
     asking = asyncio.ensure_future(handle.query("left"))
 
-    async def asked() -> bool:
+    async def is_sent() -> bool:
         return (await engine.visibility.describe("one")).inbox == 2
 
-    await eventually(asked)
+    await eventually(is_sent)
     await engine.worker()
 
     assert await within(asking) in (0, 1)
@@ -195,7 +195,7 @@ async def test_an_update_that_its_run_did_not_complete_is_rejected(
     await engine.worker()
     handle = await engine.client.start(Basket, id="one")
     await handle.signal("put", "thing")
-    asked = asyncio.ensure_future(engine.client.update("one", "brood", update_id="long"))
+    update = asyncio.ensure_future(engine.client.update("one", "brood", update_id="long"))
 
     async def accepted() -> bool:
         return bool((await engine.head("one")).updates)
@@ -204,7 +204,7 @@ async def test_an_update_that_its_run_did_not_complete_is_rejected(
     await handle.terminate("enough")
 
     with pytest.raises(CallRejected, match="did not complete"):
-        await within(asked)
+        await within(update)
 
 
 async def test_a_cancelled_execution_runs_its_cleanup_before_it_ends(engine: EngineHarness) -> None:

@@ -18,12 +18,12 @@ from workflows.interpreter.run import Run
 async def test_a_closed_execution_is_freed_without_the_cycle_collector(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made: list[weakref.ref[object]] = []
+    created: list[weakref.ref[object]] = []
     for kind in (Execution, Run):
-        monkeypatch.setattr(kind, "__init__", _noted(kind.__init__, made))
+        monkeypatch.setattr(kind, "__init__", _recording(kind.__init__, created))
 
-    async def gone() -> bool:
-        return all(one() is None for one in made)
+    async def are_collected() -> bool:
+        return all(reference() is None for reference in created)
 
     engine = EngineHarness(MemoryStore())
     await engine.worker()
@@ -33,21 +33,21 @@ async def test_a_closed_execution_is_freed_without_the_cycle_collector(
         await engine.run(Chain, ["a", "b"], id="chain")
         await engine.run(Steady, ["a", "b"], id="steady")
         await engine.run(Sleeper, 0.01, id="sleeper")
-        assert len(made) == 6
-        await eventually(gone)
+        assert len(created) == 6
+        await eventually(are_collected)
     finally:
         gc.enable()
         await engine.close()
 
 
-def _noted(begin: object, made: list[weakref.ref[object]]) -> object:
-    assert callable(begin)
+def _recording(initialize: object, created: list[weakref.ref[object]]) -> object:
+    assert callable(initialize)
 
-    def noted(self: object, *args: object, **kwargs: object) -> None:
-        made.append(weakref.ref(self))
-        begin(self, *args, **kwargs)
+    def recording(self: object, *args: object, **kwargs: object) -> None:
+        created.append(weakref.ref(self))
+        initialize(self, *args, **kwargs)
 
-    return noted
+    return recording
 
 
 def test_a_started_controller_freezes_its_modules_for_the_cycle_collector() -> None:

@@ -21,7 +21,7 @@ from workflows.engine.worker import shard
 
 async def test_an_unreadable_message_does_not_stop_other_executions(engine: EngineHarness) -> None:
     keys = engine.client.keys
-    await engine.store.commit([], [Put(keys.inbox("one", new_id(0)), b"from the future")])
+    await engine.store.commit([], [Put(keys.inbox("one", new_id(0)), b"of a newer version")])
     await engine.worker()
     handle = await engine.client.start(Basket, id="one")
     await engine.store.commit([], [Put(keys.inbox("one", new_id(1)), b"another one")])
@@ -35,34 +35,37 @@ async def test_an_unreadable_head_and_its_messages_are_not_changed(
     engine: EngineHarness,
 ) -> None:
     keys = engine.client.keys
-    head, letter = keys.open("one"), keys.inbox("one", new_id(0))
-    puts = [Put(head, b"from the future"), Put(letter, encode_message(Signal("put", ("thing",))))]
+    head, message = keys.open("one"), keys.inbox("one", new_id(0))
+    puts = [
+        Put(head, b"of a newer version"),
+        Put(message, encode_message(Signal("put", ("thing",)))),
+    ]
     await engine.store.commit([], puts)
-    beside = next(name for name in map(str, count()) if shard_of(name) == shard_of("one"))
+    neighbour = next(name for name in map(str, count()) if shard_of(name) == shard_of("one"))
     await engine.worker()
 
-    assert await engine.run(Chain, ["a"], id=beside) == ["A"]
-    left = (await engine.store.read([Get(head), Get(letter)])).ranges
+    assert await engine.run(Chain, ["a"], id=neighbour) == ["A"]
+    left = (await engine.store.read([Get(head), Get(message)])).ranges
     assert [one.count for one in left] == [1, 1]
-    await engine.store.commit([], [Delete(head), Delete(letter)])
+    await engine.store.commit([], [Delete(head), Delete(message)])
 
 
 async def test_messages_to_a_child_that_cannot_start_are_answered(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, broken = asyncio.Event(), asyncio.Event()
+    checking, may_fail = asyncio.Event(), asyncio.Event()
 
-    async def may_start(_desk: object, _start: Start) -> bool:
-        asked.set()
-        await broken.wait()
+    async def may_start(_store: object, _start: Start) -> bool:
+        checking.set()
+        await may_fail.wait()
         raise RuntimeError("a fault of our own")
 
     monkeypatch.setattr(shard, "may_start", may_start)
     await engine.worker()
     await engine.client.start(Parent, "child", id="parent")
-    await within(asked.wait())
+    await within(checking.wait())
     courier = await engine.client.start(Courier, "child", id="courier")
-    broken.set()
+    may_fail.set()
 
     assert await within(courier.result()) == "ApplicationError"
 

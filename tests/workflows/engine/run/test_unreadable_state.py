@@ -57,7 +57,7 @@ def _gap(value: bytes) -> bytes:
     return encode_history([first._replace(event_id=9), *rest])
 
 
-def _news(_: bytes) -> bytes:
+def _impossible_message(_: bytes) -> bytes:
     return encode_message(ChildEvent(1, "0" * 32, ExecutionStatus.FAILED))
 
 
@@ -71,10 +71,10 @@ ROWS = (
     ),
 )
 BESIDE = next(name for name in map(str, count()) if shard_of(name) == shard_of("one"))
-DUST = {
+UNREADABLE_VALUES = {
     "garbage": lambda _: b"\xc1dust",
     "no UTF-8": lambda _: b"\x92\x01\xa1\xff",
-    "a newer version": lambda _: msgspec.msgpack.encode([99, "from the future"]),
+    "a newer version": lambda _: msgspec.msgpack.encode([99, "newer"]),
 }
 
 
@@ -101,7 +101,7 @@ def _values(row: Row) -> dict[str, Callable[[bytes], bytes]]:
         newer = {"a new event type": _new_event_type, "a new field": _new_event_field}
     else:
         newer = {"a new field": _new_field}
-    return {**DUST, "impossible": row.impossible, **newer}
+    return {**UNREADABLE_VALUES, "impossible": row.impossible, **newer}
 
 
 CASES = [
@@ -112,23 +112,23 @@ CASES = [
 
 
 @pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_periods(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faults, "RETRY_UNUSABLE_S", 0.05)
     monkeypatch.setattr(shard, "RETRY_UNUSABLE_S", 0.05)
 
 
 async def _listed(worker: Worker, kind: str) -> ContainedFault:
-    async def there() -> ContainedFault | None:
-        return next((each for each in worker.faults if each.kind == kind), None)
+    async def is_reported() -> ContainedFault | None:
+        return next((fault for fault in worker.faults if fault.kind == kind), None)
 
-    return await eventually(there)
+    return await eventually(is_reported)
 
 
 async def _unlisted(worker: Worker) -> None:
-    async def empty() -> bool:
+    async def is_clear() -> bool:
         return not len(worker.faults)
 
-    await eventually(empty)
+    await eventually(is_clear)
 
 
 @pytest.mark.parametrize(("row", "value"), CASES)
@@ -140,8 +140,8 @@ async def test_an_unusable_value_stops_its_execution_until_it_is_usable(
     await within(engine.activities.begun.wait())
     await engine.kill(first)
     key = row.key(engine.client.keys, handle)
-    whole = (await engine.store.read([Get(key)])).ranges[0].kvs
-    await engine.store.commit([], [Put(key, value(whole[0].value if whole else b""))])
+    stored = (await engine.store.read([Get(key)])).ranges[0].kvs
+    await engine.store.commit([], [Put(key, value(stored[0].value if stored else b""))])
     second = await engine.worker()
 
     assert await engine.run(Chain, ["a"], id=BESIDE) == ["A"]
@@ -152,7 +152,7 @@ async def test_an_unusable_value_stops_its_execution_until_it_is_usable(
     assert fault.why
     assert fault.remedy
 
-    await engine.store.commit([], [Put(key, whole[0].value) if whole else Delete(key)])
+    await engine.store.commit([], [Put(key, stored[0].value) if stored else Delete(key)])
     engine.activities.gate.set()
     await handle.signal("tell")
     assert await within(handle.result()) == "waited"
@@ -187,7 +187,7 @@ async def test_a_signal_that_comes_while_a_head_is_read_again_is_not_lost(
     await within(engine.activities.begun.wait())
     await engine.kill(first)
     key = engine.client.keys.open("one")
-    (whole,) = (await engine.store.read([Get(key)])).ranges[0].kvs
+    (stored,) = (await engine.store.read([Get(key)])).ranges[0].kvs
     await engine.store.commit([], [Put(key, b"\xc1dust")])
     held = _HeldReads(engine.store)
     second = await engine.worker(store=held)
@@ -195,7 +195,7 @@ async def test_a_signal_that_comes_while_a_head_is_read_again_is_not_lost(
 
     held.key = key
     await eventually(partial(held.has_answered, 1))
-    await engine.store.commit([], [Put(key, whole.value)])
+    await engine.store.commit([], [Put(key, stored.value)])
     held.steps.release()
     await eventually(partial(held.has_answered, 2))
     engine.activities.gate.set()
@@ -207,7 +207,11 @@ async def test_a_signal_that_comes_while_a_head_is_read_again_is_not_lost(
     assert await within(handle.result()) == "waited"
 
 
-@pytest.mark.parametrize("value", [*DUST.values(), _news], ids=[*DUST, "impossible"])
+@pytest.mark.parametrize(
+    "value",
+    [*UNREADABLE_VALUES.values(), _impossible_message],
+    ids=[*UNREADABLE_VALUES, "impossible"],
+)
 async def test_an_unusable_message_stays_in_the_inbox_and_is_listed(
     engine: EngineHarness, value: Callable[[bytes], bytes]
 ) -> None:
@@ -234,9 +238,9 @@ async def test_an_unusable_message_stays_in_the_inbox_and_is_listed(
 async def test_an_unreadable_key_does_not_stop_the_worker(
     engine: EngineHarness, key: bytes
 ) -> None:
-    whole = engine.client.keys.root + key
+    stored = engine.client.keys.root + key
     worker = await engine.worker()
-    await engine.store.commit([], [Put(whole, b"dust")])
+    await engine.store.commit([], [Put(stored, b"dust")])
 
     async def listed() -> bool:
         return bool(len(worker.faults))
@@ -245,24 +249,24 @@ async def test_an_unreadable_key_does_not_stop_the_worker(
     assert await engine.run(Chain, ["a"]) == ["A"]
     await engine.worker()
     assert await engine.run(Chain, ["a"], id="two") == ["A"]
-    await engine.store.commit([], [Delete(whole)])
+    await engine.store.commit([], [Delete(stored)])
 
 
 @pytest.mark.parametrize(
-    "value", [*DUST.values(), lambda _: OWNER_RECORD.encode(OwnerRecord("ghost"))]
+    "value", [*UNREADABLE_VALUES.values(), lambda _: OWNER_RECORD.encode(OwnerRecord("other"))]
 )
 async def test_owner_and_worker_keys_without_a_lease_are_ignored(
     engine: EngineHarness, value: Callable[[bytes], bytes]
 ) -> None:
     keys = engine.client.keys
-    owner, ghost = keys.owner(shard_of("one")), keys.worker("ghost")
-    await engine.store.commit([], [Put(owner, value(b"")), Put(ghost, value(b""))])
+    owner, worker_key = keys.owner(shard_of("one")), keys.worker("other-worker")
+    await engine.store.commit([], [Put(owner, value(b"")), Put(worker_key, value(b""))])
     worker = await engine.worker()
 
     assert worker.shards == list(range(SHARDS))
     assert await engine.run(Chain, ["a"]) == ["A"]
-    assert (await _listed(worker, "worker")).key == key_text(engine.keys, ghost)
-    await engine.store.commit([], [Delete(ghost)])
+    assert (await _listed(worker, "worker")).key == key_text(engine.keys, worker_key)
+    await engine.store.commit([], [Delete(worker_key)])
 
 
 async def test_an_owner_that_is_overwritten_is_taken_over(engine: EngineHarness) -> None:
@@ -365,12 +369,12 @@ async def test_a_step_that_fails_by_a_bug_pauses_the_execution_with_the_reason(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(execution, "STEP_PAUSE_S", 0.001)
-    broken, real = True, received_events.record_timer_fired
+    fails, record_fired = True, received_events.record_timer_fired
 
     def record_timer_fired(draft: HistoryDraft, timer_id: int) -> None:
-        if broken:
+        if fails:
             raise RuntimeError("a fault of our own")
-        real(draft, timer_id)
+        record_fired(draft, timer_id)
 
     monkeypatch.setattr(run_inbox, "record_timer_fired", record_timer_fired)
     worker = await engine.worker()
@@ -380,7 +384,7 @@ async def test_a_step_that_fails_by_a_bug_pauses_the_execution_with_the_reason(
 
     assert "a fault of our own" in head.reason
     assert "a fault of our own" in fault.why
-    broken = False
+    fails = False
     await engine.client.retry("one")
     assert await within(handle.result()) == "slept"
     await _unlisted(worker)

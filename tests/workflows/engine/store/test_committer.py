@@ -22,19 +22,19 @@ async def committer(store: KeyValueStore) -> Committer:
 
 async def test_closing_a_committer_waits_for_queued_proposals() -> None:
     store = MemoryStore()
-    desk = await committer(store)
-    answer = desk.propose([Absent(b"/a")], [Put(b"/a", b"1")])
-    await desk.close()
+    writes = await committer(store)
+    answer = writes.propose([Absent(b"/a")], [Put(b"/a", b"1")])
+    await writes.close()
 
     assert isinstance(answer.result(), Committed)
 
 
 async def test_an_abandoned_committer_can_still_be_closed_before_its_first_transaction() -> None:
     store = MemoryStore()
-    desk = await committer(store)
-    answer = desk.propose([Absent(b"/a")], [Put(b"/a", b"1")])
-    desk.abandon()
-    await desk.close()
+    writes = await committer(store)
+    answer = writes.propose([Absent(b"/a")], [Put(b"/a", b"1")])
+    writes.abandon()
+    await writes.close()
 
     with pytest.raises(SessionLost):
         answer.result()
@@ -43,10 +43,10 @@ async def test_an_abandoned_committer_can_still_be_closed_before_its_first_trans
 async def test_a_session_that_is_lost_during_an_outage_fails_waiting_proposals() -> None:
     store = FaultyStore(MemoryStore())
     session = await open_session(store, WorkflowKeys(Keys("test")), "worker-1")
-    desk = Committer(store, session)
+    writes = Committer(store, session)
     store.is_unavailable = True
-    answer = desk.propose([Absent(b"/a")], [Put(b"/a", b"1")])
-    closing = asyncio.ensure_future(desk.close())
+    answer = writes.propose([Absent(b"/a")], [Put(b"/a", b"1")])
+    closing = asyncio.ensure_future(writes.close())
     await asyncio.sleep(0)
     session.lose()
     await closing

@@ -29,7 +29,7 @@ async def test_attempts_leave_no_trace_in_the_history(engine: EngineHarness) -> 
 
     found = [event.attributes for event in events]
     assert engine.activities.calls == ["a", "a", "a"]
-    assert [each.attempt for each in found if isinstance(each, ActivityTaskStarted)] == [3]
+    assert [record.attempt for record in found if isinstance(record, ActivityTaskStarted)] == [3]
 
 
 async def test_after_the_last_attempt_the_execution_is_paused_with_its_reason(
@@ -157,7 +157,7 @@ async def test_an_attempt_that_times_out_is_retried_until_schedule_to_close(
     assert len(engine.activities.calls) > 1
 
 
-async def test_an_attempt_without_heartbeats_times_out_and_its_details_reach_the_next(
+async def test_an_attempt_cancelling_itselfs_times_out_and_its_details_reach_the_next(
     engine: EngineHarness,
 ) -> None:
     await engine.worker()
@@ -180,73 +180,73 @@ async def test_a_cancelled_execution_stops_its_activity(engine: EngineHarness) -
 async def test_a_cancelled_activity_is_not_started_again_after_a_takeover(
     engine: EngineHarness,
 ) -> None:
-    heard = asyncio.Event()
+    cancel_was_ignored = asyncio.Event()
 
     @activity.defn()
-    async def deaf() -> None:
-        engine.activities.calls.append("deaf")
+    async def ignoring() -> None:
+        engine.activities.calls.append("ignoring")
         engine.activities.begun.set()
         while not engine.activities.gate.is_set():
             try:
                 await engine.activities.gate.wait()
             except asyncio.CancelledError:
-                heard.set()
+                cancel_was_ignored.set()
 
-    both = registry(engine.activities, deaf)
-    worker = await engine.worker(registry=both)
-    handle = await engine.client.start(Waiting, "deaf", [20, 0, 0, 0], id="one")
+    with_ignoring = registry(engine.activities, ignoring)
+    worker = await engine.worker(registry=with_ignoring)
+    handle = await engine.client.start(Waiting, "ignoring", [20, 0, 0, 0], id="one")
     await within(engine.activities.begun.wait())
     await handle.cancel()
-    await within(heard.wait())
+    await within(cancel_was_ignored.wait())
     await engine.kill(worker)
-    await engine.worker(registry=both)
+    await engine.worker(registry=with_ignoring)
 
     await engine.until_status("one", ExecutionStatus.CANCELED)
-    assert engine.activities.calls == ["deaf"]
+    assert engine.activities.calls == ["ignoring"]
 
 
 async def test_an_activity_that_raises_cancelled_error_itself_has_failed(
     engine: EngineHarness,
 ) -> None:
     @activity.defn()
-    async def odd() -> str:
+    async def cancelling_itself() -> str:
         if activity.info().attempt == 1:
             asyncio.current_task().cancel()  # type: ignore[union-attr]  # it is in a task
             await asyncio.sleep(0)
-        return "even"
+        return "done"
 
-    await engine.worker(registry=registry(engine.activities, odd))
+    await engine.worker(registry=registry(engine.activities, cancelling_itself))
 
-    assert await engine.run(Waiting, "odd", [20, 0, 0, 0]) == "even"
+    assert await engine.run(Waiting, "cancelling_itself", [20, 0, 0, 0]) == "done"
 
 
 async def test_a_heartbeat_of_a_timed_out_attempt_does_not_count_for_the_next(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(activities, "STOP_S_MAX", 0.01)
-    refused: list[str] = []
+    notices: list[str] = []
 
     @activity.defn()
-    async def ghost() -> str:
+    async def reattempted() -> str:
         if activity.info().attempt > 1:
             await within(engine.activities.begun.wait())
-            return f"{activity.info().heartbeat_details} {refused}"
+            return f"{activity.info().heartbeat_details} {notices}"
         with suppress(asyncio.CancelledError):
             await engine.activities.gate.wait()
         try:
             activity.heartbeat("still here")
             await asyncio.sleep(0)  # the next attempt has started or will start
-            while not refused:
+            while not notices:
                 await asyncio.sleep(0)
                 activity.heartbeat("and here")
         except workflow.CancelledError:
-            refused.append("told to stop")
+            notices.append("cancelled")
             engine.activities.begun.set()
         return "too late"
 
-    await engine.worker(registry=registry(engine.activities, ghost))
+    await engine.worker(registry=registry(engine.activities, reattempted))
 
-    assert "told to stop" in await engine.run(Waiting, "ghost", [0.3, 0, 0, 0])
+    assert "cancelled" in await engine.run(Waiting, "reattempted", [0.3, 0, 0, 0])
 
 
 async def test_a_retry_restarts_the_timeouts_also_after_a_takeover(engine: EngineHarness) -> None:
@@ -293,8 +293,10 @@ async def test_a_large_payload_is_logged_with_its_event(
     await engine.run(Greedy, PAYLOAD_WARN_BYTES, id="large")
 
     async def told() -> list[str] | None:
-        said = [each.getMessage() for each in caplog.records if "large," in each.getMessage()]
-        return said if len(said) == 2 else None
+        messages = [
+            record.getMessage() for record in caplog.records if "large," in record.getMessage()
+        ]
+        return messages if len(messages) == 2 else None
 
     asked_for, done = await eventually(told)
     assert "ActivityTaskScheduled, has 8304 bytes, PAYLOAD_WARN_BYTES is" in asked_for

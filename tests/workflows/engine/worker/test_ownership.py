@@ -17,9 +17,9 @@ def test_every_shard_has_one_owner_for_any_number_of_workers() -> None:
     for count in range(1, 24):
         workers = [f"worker-{number}" for number in range(count)]
         owners: dict[int, str] = {}
-        for me in workers:
-            for shard in plan(owners, workers, me).claim:
-                owners[shard] = me
+        for name in workers:
+            for shard in plan(owners, workers, name).claim:
+                owners[shard] = name
         assert len(owners) == SHARDS
 
 

@@ -72,11 +72,11 @@ class CountingStore(FaultyStore):
 
     def __init__(self, store: KeyValueStore, keys: WorkflowKeys) -> None:
         super().__init__(store)
-        self._rooms = [Get(*keys.range_of("closed", shard)) for shard in range(16)]
+        self._shard_reads = [Get(*keys.range_of("closed", shard)) for shard in range(16)]
         self.whole_reads = 0
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
-        self.whole_reads += sum(room in gets for room in self._rooms)
+        self.whole_reads += sum(shard_read in gets for shard_read in self._shard_reads)
         return await super().read(gets, revision=revision)
 
 

@@ -51,8 +51,8 @@ async def test_a_plain_activity_that_blocks_does_not_cost_the_lease(
     engine: EngineHarness,
 ) -> None:
     blocking = Blocking()
-    both = registry(engine.activities, blocking.block)
-    worker = await engine.worker(registry=both, options=WorkerOptions(ttl_s=LEASE_S))
+    with_blocking = registry(engine.activities, blocking.block)
+    worker = await engine.worker(registry=with_blocking, options=WorkerOptions(ttl_s=LEASE_S))
     handle = await engine.client.start(Waiting, "block", [60, 0, 0, 3], id="one")
     await asyncio.to_thread(blocking.begun.wait, 60)
     until = time.monotonic() + 1.5 * LEASE_S
@@ -69,8 +69,8 @@ async def test_threads_are_limited_and_a_late_one_keeps_its_slot(
     engine: EngineHarness,
 ) -> None:
     blocking = Blocking()
-    both = registry(engine.activities, blocking.block)
-    await engine.worker(registry=both, options=WorkerOptions(threads=2))
+    with_blocking = registry(engine.activities, blocking.block)
+    await engine.worker(registry=with_blocking, options=WorkerOptions(threads=2))
     late = await engine.client.start(Waiting, "block", [0.5, 0, 0, 2], id="late")
     head = await engine.until_status("late", ExecutionStatus.COMPLETED)
     assert head.result == "TimeoutError StartToClose"

@@ -74,7 +74,9 @@ async def test_a_refused_connection_is_a_provider_error() -> None:
             await provider_client.release(RELEASE_REQUEST)
 
 
-@pytest.mark.parametrize(("left_s", "told"), [(48.0, "48000"), (49.9996, "50000"), (90.0, "50000")])
+@pytest.mark.parametrize(
+    ("remaining_s", "header"), [(48.0, "48000"), (49.9996, "50000"), (90.0, "50000")]
+)
 async def test_a_request_has_the_remaining_time_in_its_header(
     remaining_s: float, header: str
 ) -> None:

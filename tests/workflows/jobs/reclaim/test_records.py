@@ -157,7 +157,7 @@ async def reported(
     await harness.node.apply(*commands, ApplyRecord(end), DELETE_RECORD._replace(name="end"))
     changes = [await first]
     while changes[-1].pod.name != "end":
-        changes.append(await within(anext(changes)))
+        changes.append(await within(anext(arriving)))
     return [change for change in changes if change.pod.name not in ("begin", "end")]
 
 
