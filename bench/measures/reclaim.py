@@ -18,6 +18,7 @@ from bench.measures.calls import Bare
 from bench.measures.claim_scale import seed_of
 from bench.rig.lab import CLUSTER, Lab
 from bench.rig.seeding import seed, spread_places, wide_pool
+from bench.rig.worker import running_jobs
 from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import RecordDefined
 from core.domain.evolution import Ledger
@@ -37,7 +38,6 @@ from workflows.jobs.reclaim.context import (
     Observer,
     PodChange,
     ReclaimContext,
-    ReclaimFactsSource,
     Releases,
 )
 from workflows.jobs.reclaim.scan import SCAN_NOW, WORKFLOW_ID
@@ -86,24 +86,6 @@ def measure(lab: Lab) -> list[Figure]:
     return [_one(lab), _many(lab), _scan(lab)]
 
 
-@asynccontextmanager
-async def _hosted(
-    store: KeyValueStore,
-    keys: Keys,
-    facts: ReclaimFactsSource | None = None,
-    observer: Observer | None = None,
-) -> AsyncIterator[JobHost]:
-    """Run the jobs of a leading controller."""
-    host = JobHost(store, keys, "bench", sources=JobSources(facts), observer=observer)
-    tasks = [asyncio.ensure_future(host.run()), asyncio.ensure_future(host.lead())]
-    try:
-        yield host
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-
-
 # ------------------------------------------------------------------------------------- one Pod
 
 
@@ -123,7 +105,7 @@ async def _deleted_pods(lab: Lab, etcd: EtcdCluster, number: int) -> list[float]
     async with (
         lab.store(etcd) as store,
         NodeHarness(store, cluster=CLUSTER, cool_down_s=0) as node,
-        _hosted(store, lab.keys) as host,
+        running_jobs(JobHost(store, lab.keys, "bench")) as host,
     ):
         await node.apply(pool("narrow", "10.6.0.10-10.6.9.250"))
         names = [f"web-{number}-{index}" for index in range(PODS_A_ROUND)]
@@ -207,11 +189,14 @@ async def _all_released(lab: Lab, etcd: EtcdCluster) -> float:
 
     observer = Observer(time.time, steady_s)
     async with lab.store(etcd) as store, Client(store, lab.keys) as client:
+        host = JobHost(
+            store, lab.keys, "bench", sources=JobSources(EmptyCluster()), observer=observer
+        )
         claims = Get(*lab.keys.range_of("ip"), count_only=True)
         began = time.perf_counter()
         async with (
             asyncio.timeout(WAIT_S_MAX),
-            _hosted(store, lab.keys, EmptyCluster(), observer),
+            running_jobs(host),
         ):
             while not await _suspects(client):
                 await asyncio.sleep(POLL_S)

@@ -1,15 +1,19 @@
-"""Runs a worker of the workflow engine as a process, which has ended after its context."""
+"""Runs the workflow engine: a worker in its own process, or a controller's jobs in this one."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
 
 from bench.rig import processes
 from bench.rig.daemon import ROOT
+from workflows.jobs.job_host import JobHost
 
 STOP_S_MAX = 15.0
 
@@ -63,3 +67,15 @@ class WorkerProcess:
         """CPU seconds of the process so far."""
         assert self._process is not None
         return processes.cpu_s(self._process.pid)
+
+
+@asynccontextmanager
+async def running_jobs(host: JobHost) -> AsyncIterator[JobHost]:
+    """Run the jobs of a leading controller in this process."""
+    tasks = [asyncio.ensure_future(host.run()), asyncio.ensure_future(host.lead())]
+    try:
+        yield host
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)

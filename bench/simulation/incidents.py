@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 
 from bench.figures import percentile
+from bench.rig.worker import running_jobs
 from bench.simulation.fleet import Fleet
 from bench.simulation.plan import Size, addresses_for, node_name, pools_of, rack_pool
 from core.configuration.configurator import Configurator
@@ -121,7 +122,8 @@ async def lose_rack(store: KeyValueStore, keys: Keys, fleet: Fleet, size: Size) 
     pool = rack_pool(size, 0, addresses_for(size.rack_pods))
     first, _, last = pool.ips[0].partition("-")
     claims = Get(keys.ip_of(first), keys.ip_of(last) + b"\0", count_only=True)
-    async with _jobs(store, keys) as host, _operator(store, keys) as operator:
+    host = JobHost(store, keys, "simulation")
+    async with running_jobs(host), _operator(store, keys) as operator:
         while not host.listener.listening:
             await asyncio.sleep(POLL_S)
         count = await _count(store, claims)
@@ -151,19 +153,6 @@ async def _operator(store: KeyValueStore, keys: Keys) -> AsyncIterator[Configura
     await writer.open()
     yield Configurator(store, keys, writer)
     await writer.close()
-
-
-@asynccontextmanager
-async def _jobs(store: KeyValueStore, keys: Keys) -> AsyncIterator[JobHost]:
-    """Run the jobs of a leading controller."""
-    host = JobHost(store, keys, "simulation")
-    tasks = [asyncio.ensure_future(host.run()), asyncio.ensure_future(host.lead())]
-    try:
-        yield host
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
 
 
 def _reached(times: Sequence[float], arrivals: Sequence[Sequence[float]]) -> list[float]:

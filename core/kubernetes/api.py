@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple, NoReturn, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode
@@ -153,6 +153,13 @@ class Api:
             raise
         except ApiNotFound:
             return None
+
+    async def list_if_served(self, path: str) -> Sequence[Object]:
+        """The objects of a collection; none if the server does not serve it. Raises ApiError."""
+        try:
+            return (await self.list(path)).items
+        except ApiNotFound:
+            return []
 
     async def list(self, path: str) -> Listed:
         """A collection at one version."""

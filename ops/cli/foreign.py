@@ -10,6 +10,8 @@ from typing import Annotated, Final, NamedTuple
 import typer
 
 from core.errors import BadInput
+from core.kubernetes.api import Api, Object
+from core.kubernetes.connection import open_connection
 from core.manifests.foreign.calico import read_calico
 from core.manifests.foreign.host_local import read_host_local
 from core.manifests.foreign.ipam_configurations import NETWORK
@@ -19,7 +21,6 @@ from core.manifests.kinds.fields import API_VERSION
 from core.manifests.spiderpool import Dump, read_spiderpool, values_in
 from ops.cli.input_files import read_texts
 from ops.cli.node_folders import read_node_folders
-from ops.kubernetes.foreign import list_objects
 
 KUBECONFIG: Final = "KUBECONFIG"
 """kubectl's variable: files separated by colons. Only the first one is used here."""
@@ -139,6 +140,24 @@ def _values_of(
     async def read() -> Values:
         if files:
             return texts
-        return list(await list_objects(collections, kubeconfig or default_kubeconfig(), context))
+        return list(await _list_objects(collections, kubeconfig or default_kubeconfig(), context))
 
     return read
+
+
+async def _list_objects(
+    collections: Mapping[str, str], kubeconfig: str, context: str
+) -> list[tuple[str, Object]]:
+    """List (location, object) of every object in these collections (path -> kind).
+
+    A collection that the API server does not serve has no objects. Raises ApiError, BadInput.
+    """
+    api = Api(await open_connection(kubeconfig, context))
+    try:
+        return [
+            (f"{path.rpartition('/')[2]}/{body['metadata']['name']}", body | {"kind": kind})
+            for path, kind in collections.items()
+            for body in await api.list_if_served(path)
+        ]
+    finally:
+        await api.close()

@@ -145,7 +145,7 @@ class Coordinators:
                 cluster = await self._cluster()
                 return Cidrs(cluster.pods, services or cluster.services)
             case "calico":
-                pods = cidrs.of_calico(await self._list(CALICO_POOLS))
+                pods = cidrs.of_calico(await self._api.list_if_served(CALICO_POOLS))
             case "cilium":
                 pods = await self._cilium()
             case _:
@@ -155,7 +155,7 @@ class Coordinators:
     async def _services(self) -> tuple[str, ...]:
         """The CIDRs of ServiceCIDR objects; () if the API server has none."""
         for path in SERVICE_CIDRS:
-            if objects := await self._list(path):
+            if objects := await self._api.list_if_served(path):
                 return cidrs.of_service_cidrs(objects)
         return ()
 
@@ -166,7 +166,7 @@ class Coordinators:
             prefixes = cidrs.of_kubeadm(config_map)
         if prefixes.pods and prefixes.services:
             return prefixes
-        managers = await self._list(CONTROLLER_MANAGERS)
+        managers = await self._api.list_if_served(CONTROLLER_MANAGERS)
         if managers:
             prefixes = prefixes.or_else(cidrs.of_controller_manager(managers[0]))
         if not (prefixes.pods or prefixes.services):
@@ -184,7 +184,7 @@ class Coordinators:
             case "cluster-pool" | "cluster-pool-v2beta":
                 return ipam.cidrs
             case "multi-pool":
-                return cidrs.of_cilium_pools(await self._list(CILIUM_POOLS))
+                return cidrs.of_cilium_pools(await self._api.list_if_served(CILIUM_POOLS))
             case "kubernetes":
                 return (await self._cluster()).pods
             case mode:
@@ -196,10 +196,3 @@ class Coordinators:
             return await self._api.get(path)
         except ApiNotFound:
             return None
-
-    async def _list(self, path: str) -> list[Object]:
-        """The objects of a collection; empty if the API server does not serve the kind."""
-        try:
-            return (await self._api.list(path)).items
-        except ApiNotFound:
-            return []

@@ -19,7 +19,6 @@ from core.errors import BadInput
 from core.kubernetes.api import Api, Object
 from core.kubernetes.connection import open_connection
 from core.manifests.kinds.fields import API_VERSION
-from ops.kubernetes.foreign import list_defined
 from ops.migration.facts import Data, DeployedWorkload, Facts, HelmRelease, Network, Webhook
 
 CHART: Final = "spiderpool"
@@ -44,22 +43,22 @@ async def read_facts(cluster: ForeignCluster, kubeconfig: str, context: str = ""
         workloads = [
             _workload(body, kind)
             for plural, kind in zip(WORKLOADS, ("DaemonSet", "Deployment"), strict=True)
-            for body in await list_defined(api, f"/apis/apps/v1/{plural}")
+            for body in await api.list_if_served(f"/apis/apps/v1/{plural}")
         ]
         return Facts(
             server=_version(await api.get("/version")),
-            release=newest_release(await list_defined(api, RELEASES)),
+            release=newest_release(await api.list_if_served(RELEASES)),
             workloads=tuple(workloads),
-            networks=tuple(map(_network, await list_defined(api, NETWORKS))),
+            networks=tuple(map(_network, await api.list_if_served(NETWORKS))),
             webhooks=tuple(await _webhooks(api)),
             definitions=tuple(
                 body["metadata"]["name"]
-                for body in await list_defined(api, DEFINITIONS)
+                for body in await api.list_if_served(DEFINITIONS)
                 if body["spec"]["group"] == GROUP
             ),
             data=_data(cluster),
-            network_configs=len(await list_defined(api, NETWORK_CONFIGS)),
-            sriov_policies=len(await list_defined(api, SRIOV_POLICIES)),
+            network_configs=len(await api.list_if_served(NETWORK_CONFIGS)),
+            sriov_policies=len(await api.list_if_served(SRIOV_POLICIES)),
         )
     finally:
         await api.close()
@@ -166,7 +165,7 @@ async def _webhooks(api: Api) -> list[Webhook]:
     kinds = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
     configurations = []
     for plural, kind in zip(WEBHOOKS, kinds, strict=True):
-        for body in await list_defined(api, f"/apis/admissionregistration.k8s.io/v1/{plural}"):
+        for body in await api.list_if_served(f"/apis/admissionregistration.k8s.io/v1/{plural}"):
             webhooks = [webhook for webhook in body.get("webhooks", ()) if _is_for_group(webhook)]
             if webhooks:
                 service = webhooks[0].get("clientConfig", {}).get("service") or {}

@@ -35,7 +35,7 @@ def _history() -> Canvas:
         "A workflow's history",
         "Thirteen events of one execution in etcd, in three transactions. Worker A records the "
         "start and a timer, and dies. Worker B takes the shard over, reads the history, replays "
-        "the code up to the timer, goes on when the timer fires, runs an activity and completes "
+        "the code up to the timer, continues when the timer fires, runs an activity and completes "
         "the execution.",
     )
     canvas.frame(Area(330, 20, 320, 524), "history in etcd", "store")
@@ -68,7 +68,7 @@ def _history() -> Canvas:
     canvas.arrow([(654, 119), (696, 119)])
     canvas.box(
         Area(700, 236, 236, 70),
-        ("the timer fires", "the code goes on from its await", "and schedules an activity"),
+        ("the timer fires", "the code continues after await", "and schedules an activity"),
     )
     canvas.step(700, 236, 4)
     canvas.arrow([(818, 172), (818, 232)])

@@ -61,7 +61,7 @@ async def start_child(
 
 async def execute_child(
     workflow: str | type[Any], *args: object, options: ChildOptions = ChildOptions()
-) -> Any:  # noqa: ANN401 - whatever the child's function returns
+) -> Any:  # noqa: ANN401 - the result of the child
     """Run a child and return its result. Raises ChildWorkflowError if it does not complete."""
     return await _futures(workflow, args, options).closed
 

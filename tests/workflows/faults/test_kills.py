@@ -131,7 +131,7 @@ async def test_only_one_of_two_workers_that_assume_to_own_a_shard_writes(
         for execution in shard.executions.values():
             execution.activities.stop()
             execution.timers.stop()
-    # The old owner's lease expires before its own clock says so.
+    # The old owner's lease expires while its own clock still shows it as valid.
     await engine.store.revoke_lease(term.session.lease)
     await engine.worker("new")
     for word in ("a", "b"):

@@ -86,7 +86,7 @@ HELPER = """
 
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    """Makes a module of an app, and forgets it afterwards."""
+    """Import an app as a module; the module is removed at the end."""
     monkeypatch.syspath_prepend(str(tmp_path))
     created: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Recorded histories replay under the code of today, for ever; one must fail, on purpose.
+"""Recorded histories replay with the current code; one must fail, on purpose.
 
 Executions of reclaiming run for as long as a cluster does, so a change that breaks one of these
 would stop reclaiming in clusters that exist: guard it with ``workflow.patched``, and record the new

@@ -1,4 +1,4 @@
-"""Workflows that use every word of the language, for the tests of this folder."""
+"""Workflows that use every function of the workflow API, for the tests of this folder."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Poisoned:
 
 @workflow.defn()
 class Basket:
-    """Signals fill it, a query looks into it, an update takes out, a timer empties it."""
+    """A list that signals extend, a query counts, an update shortens and a timer clears."""
 
     def __init__(self) -> None:
         self.things: list[str] = []
@@ -128,7 +128,7 @@ class Parent:
 
 @workflow.defn()
 class Forgetful:
-    """Starts a child that nobody awaits and that would sleep for long."""
+    """Starts a child that is not awaited and sleeps for long."""
 
     @workflow.run
     async def run(self, policy: workflow.ParentClosePolicy, then: str = "") -> None:

@@ -265,7 +265,7 @@ class Execution:
                     await self._step()
                     self._failures = 0
                 except SessionLost:
-                    self._stopped = True  # the worker gives up everything it owns
+                    self._stopped = True  # the worker stops all its shards
                 except Exception as error:  # noqa: BLE001 - retried, then the execution is paused
                     await self._after_failure(error)
         except SessionLost:

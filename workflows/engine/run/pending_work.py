@@ -226,7 +226,7 @@ class RunTimers:
         self._armed.clear()
 
     def arm(self, head: RunHead, since: Instant | None = None) -> None:
-        """Arm a deadline for every timer and timeout of an open run, and cancel all others.
+        """Set a deadline for every timer and timeout of an open run, and cancel all others.
 
         ``since``: when the head was written, by default now. What is left of a timer is counted
         from the run's own time, and by the steady clock from then on: setting the wall clock makes

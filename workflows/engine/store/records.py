@@ -1,4 +1,4 @@
-"""What the engine stores beside histories: heads, messages, attempts, replies.
+"""The records that the engine stores besides histories: heads, messages, attempts, replies.
 
 Named tuples, encoded as msgpack arrays that begin with a version (``core.eventstore.codec``). New
 fields are added at the end, with a default. A message is stored with the name of its class, so

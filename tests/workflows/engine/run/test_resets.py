@@ -1,4 +1,4 @@
-"""A reset is executed once, whatever fails meanwhile."""
+"""A reset is executed once, also when a step of it fails."""
 
 from __future__ import annotations
 

@@ -136,8 +136,8 @@ async def test_an_unreadable_closed_head_fails_its_own_result_only(
 
     archive = Archive(ExecutionFiles(tmp_path), retention_s=0.0, sweep_s=0.01)
     second = await engine.worker(options=WorkerOptions(archive=archive))
-    beside = next(name for name in map(str, count()) if shard_of(name) == shard_of("one"))
-    await engine.run(Chain, ["a"], id=beside)
+    neighbour = next(name for name in map(str, count()) if shard_of(name) == shard_of("one"))
+    await engine.run(Chain, ["a"], id=neighbour)
 
     async def archived() -> bool:
         return len(list(tmp_path.glob("*/*.zst"))) == 1

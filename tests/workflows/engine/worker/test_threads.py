@@ -57,7 +57,7 @@ async def test_a_plain_activity_that_blocks_does_not_cost_the_lease(
     await asyncio.to_thread(blocking.begun.wait, 60)
     until = time.monotonic() + 1.5 * LEASE_S
     while time.monotonic() < until:
-        assert await engine.run(Chain, ["a"], id=f"beside-{time.monotonic_ns()}") == ["A"]
+        assert await engine.run(Chain, ["a"], id=f"other-{time.monotonic_ns()}") == ["A"]
     blocking.gate.set()
 
     assert await within(handle.result()) == "attempt 1"
@@ -80,7 +80,7 @@ async def test_threads_are_limited_and_a_late_one_keeps_its_slot(
         return bool((await engine.head("third")).activities)
 
     await eventually(scheduled)
-    assert await engine.run(Chain, ["a"], id="beside") == ["A"]
+    assert await engine.run(Chain, ["a"], id="other") == ["A"]
     assert len(blocking.calls) == 2
     blocking.gate.set()
     assert await within(third.result()) == "attempt 1"
