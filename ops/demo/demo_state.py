@@ -65,12 +65,12 @@ class DemoState:
     def replace(self, node: Node, failed: Sandbox) -> Sandbox:
         """Create a new sandbox, then delete the failed one, as runtimes do after a failed ADD."""
         failed.destroy()
-        fresh = self.laboratory.sandbox(failed.pod, NAMESPACE, failed.uid)
-        self.pods[failed.pod] = fresh
-        node.runtime.add(fresh)
+        sandbox = self.laboratory.sandbox(failed.pod, NAMESPACE, failed.uid)
+        self.pods[failed.pod] = sandbox
+        node.runtime.add(sandbox)
         node.runtime.delete(failed)
-        _check_configured(fresh)
-        return fresh
+        _check_configured(sandbox)
+        return sandbox
 
     def attach(self, node: Node, pod: str) -> Sandbox:
         """Create a Pod on a node and attach it. Raises CniFailed."""
@@ -113,9 +113,9 @@ class DemoState:
 
     def run_quietly(self, line: str, *, code: int = 0) -> str:
         """Run orbctl without showing it; return its output."""
-        done = self.laboratory.orbctl(*shlex.split(line), directory=ROOT)
-        output = done.stderr + done.stdout
-        expect(done.returncode == code, f"orbctl {line}: exit code {done.returncode}\n{output}")
+        result = self.laboratory.orbctl(*shlex.split(line), directory=ROOT)
+        output = result.stderr + result.stdout
+        expect(result.returncode == code, f"orbctl {line}: exit code {result.returncode}\n{output}")
         return output
 
     def apply_with(self, path: str, replaced: Mapping[str, str]) -> None:
@@ -125,9 +125,9 @@ class DemoState:
         text = (ROOT / path).read_text("utf-8")
         for before, after in replaced.items():
             text = text.replace(before, after)
-        done = self.laboratory.orbctl("apply", "-f", "-", stdin=text)
-        expect(done.returncode == 0, f"orbctl apply: {done.stderr}")
-        self.stage.output(done.stdout)
+        result = self.laboratory.orbctl("apply", "-f", "-", stdin=text)
+        expect(result.returncode == 0, f"orbctl apply: {result.stderr}")
+        self.stage.output(result.stdout)
 
     def endpoints(self) -> dict[str, list[str]]:
         """The addresses of each Pod in etcd."""
@@ -136,8 +136,8 @@ class DemoState:
 
 
 def _check_configured(sandbox: Sandbox) -> None:
-    held, configured = sandbox.addresses, sandbox.kernel_addresses()
-    expect(sorted(held) == sorted(configured), f"{sandbox.pod}: holds {held}, has {configured}")
+    added, configured = sandbox.addresses, sandbox.kernel_addresses()
+    expect(sorted(added) == sorted(configured), f"{sandbox.pod}: added {added}, has {configured}")
 
 
 def _addresses(endpoint: dict[str, Any]) -> list[str]:

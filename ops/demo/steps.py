@@ -47,8 +47,8 @@ def start(state: DemoState) -> None:
         stage.command(AGENT.format(name, laboratory.etcd.endpoint), place=name)
         began = time.monotonic()
         node = laboratory.node(name)
-        took = f"{time.monotonic() - began:.1f} s"
-        rows.append((name, node.address, node.namespace.name, str(node.agent.pid), took))
+        duration = f"{time.monotonic() - began:.1f} s"
+        rows.append((name, node.address, node.namespace.name, str(node.agent.pid), duration))
     stage.table(("NODE", "ADDRESS", "NAMESPACE", "AGENT", "READY AFTER"), rows)
 
 
@@ -77,8 +77,8 @@ def attach(state: DemoState) -> None:
     for pod, node in placed:
         began = time.monotonic()
         sandbox = state.attach(node, pod)
-        took = f"{(time.monotonic() - began) * 1000:.0f} ms"
-        rows.append((pod, node.name, *sandbox.addresses, took))
+        duration = f"{(time.monotonic() - began) * 1000:.0f} ms"
+        rows.append((pod, node.name, *sandbox.addresses, duration))
     stage.table(("POD", "NODE", "IPV4", "IPV6", "ADD TOOK"), rows)
     ipv4, ipv6 = state.pods["web-2"].addresses
     stage.command(f"ping {ipv4}; ping {ipv6}; ping 10.6.0.1", place="web-0")
@@ -145,9 +145,9 @@ def crash(state: DemoState) -> None:
         before = committed.get(pod, after[pod])
         expect(before == after[pod], f"{pod} had {before}, has {after[pod]}")
         expect(sorted(state.pods[pod].addresses) == after[pod], f"{pod} differs from etcd")
-    held = [address for sandbox in sandboxes for address in after[sandbox.pod]]
-    expect(len(set(held)) == 2 * CRASH_PODS, f"addresses were allocated twice: {held}")
-    text = f"{CRASH_PODS} Pods hold {len(held)} addresses, all different. Pods with a claim before"
+    addresses = [address for sandbox in sandboxes for address in after[sandbox.pod]]
+    expect(len(set(addresses)) == 2 * CRASH_PODS, f"addresses were allocated twice: {addresses}")
+    text = f"{CRASH_PODS} Pods hold {len(addresses)} different addresses. Pods with a claim before"
     stage.output(f"{text} the restart hold the same addresses", style="green")
 
 

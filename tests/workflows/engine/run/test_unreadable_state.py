@@ -40,7 +40,7 @@ from workflows.model.codec import decode_history, encode_history
 from workflows.model.policies import ExecutionStatus
 
 
-class Row(NamedTuple):
+class StoredValue(NamedTuple):
     """A kind of value: its key for an open run, and an invalid value of the right type."""
 
     kind: str
@@ -61,16 +61,16 @@ def _impossible_message(_: bytes) -> bytes:
     return encode_message(ChildEvent(1, "0" * 32, ExecutionStatus.FAILED))
 
 
-ROWS = (
-    Row("open execution", lambda keys, _: keys.open("one"), _other_head),
-    Row("history", lambda keys, handle: keys.event("one", handle.run_id, 1), _gap),
-    Row(
+STORED_VALUES = (
+    StoredValue("open execution", lambda keys, _: keys.open("one"), _other_head),
+    StoredValue("history", lambda keys, handle: keys.event("one", handle.run_id, 1), _gap),
+    StoredValue(
         "activity attempt",
         lambda keys, handle: keys.attempt("one", handle.run_id, 1),
         lambda _: ATTEMPT.encode(Attempt(-1)),
     ),
 )
-BESIDE = next(name for name in map(str, count()) if shard_of(name) == shard_of("one"))
+NEIGHBOUR = next(name for name in map(str, count()) if shard_of(name) == shard_of("one"))
 UNREADABLE_VALUES = {
     "garbage": lambda _: b"\xc1dust",
     "no UTF-8": lambda _: b"\x92\x01\xa1\xff",
@@ -95,19 +95,19 @@ def _new_event_field(value: bytes) -> bytes:
     return msgspec.msgpack.encode([[number, at_ms, kind, [*attributes, "new"]], *rest])
 
 
-def _values(row: Row) -> dict[str, Callable[[bytes], bytes]]:
+def _values(stored_value: StoredValue) -> dict[str, Callable[[bytes], bytes]]:
     """The last ones occur during a rolling upgrade."""
-    if row.kind == "history":
+    if stored_value.kind == "history":
         newer = {"a new event type": _new_event_type, "a new field": _new_event_field}
     else:
         newer = {"a new field": _new_field}
-    return {**UNREADABLE_VALUES, "impossible": row.impossible, **newer}
+    return {**UNREADABLE_VALUES, "impossible": stored_value.impossible, **newer}
 
 
 CASES = [
-    pytest.param(row, value, id=f"{row.kind}: {name}")
-    for row in ROWS
-    for name, value in _values(row).items()
+    pytest.param(stored_value, value, id=f"{stored_value.kind}: {name}")
+    for stored_value in STORED_VALUES
+    for name, value in _values(stored_value).items()
 ]
 
 
@@ -131,23 +131,23 @@ async def _unlisted(worker: Worker) -> None:
     await eventually(is_clear)
 
 
-@pytest.mark.parametrize(("row", "value"), CASES)
+@pytest.mark.parametrize(("stored_value", "value"), CASES)
 async def test_an_unusable_value_stops_its_execution_until_it_is_usable(
-    engine: EngineHarness, row: Row, value: Callable[[bytes], bytes]
+    engine: EngineHarness, stored_value: StoredValue, value: Callable[[bytes], bytes]
 ) -> None:
     first = await engine.worker()
     handle = await engine.client.start(Companion, id="one")
     await within(engine.activities.begun.wait())
     await engine.kill(first)
-    key = row.key(engine.client.keys, handle)
+    key = stored_value.key(engine.client.keys, handle)
     stored = (await engine.store.read([Get(key)])).ranges[0].kvs
     await engine.store.commit([], [Put(key, value(stored[0].value if stored else b""))])
     second = await engine.worker()
 
-    assert await engine.run(Chain, ["a"], id=BESIDE) == ["A"]
+    assert await engine.run(Chain, ["a"], id=NEIGHBOUR) == ["A"]
     heads = [head async for head in engine.visibility.heads()]
-    assert BESIDE in [head.workflow_id for head in heads]
-    fault = await _listed(second, row.kind)
+    assert NEIGHBOUR in [head.workflow_id for head in heads]
+    fault = await _listed(second, stored_value.kind)
     assert key_text(engine.keys, key).startswith(fault.key)
     assert fault.why
     assert fault.remedy
@@ -200,7 +200,9 @@ async def test_a_signal_that_comes_while_a_head_is_read_again_is_not_lost(
     await eventually(partial(held.has_answered, 2))
     engine.activities.gate.set()
     await handle.signal("tell")
-    assert await engine.run(Chain, ["a"], id=BESIDE) == ["A"]  # the worker has received the signal
+    assert await engine.run(Chain, ["a"], id=NEIGHBOUR) == [
+        "A"
+    ]  # the worker has received the signal
     for _ in range(10):
         held.steps.release()
 
@@ -298,7 +300,7 @@ async def test_a_worker_without_the_workflow_type_leaves_its_executions_to_other
     fault = await _listed(old, "open execution")
     with pytest.raises(CallRejected, match="workflow type 'Basket' is not registered"):
         await handle.query("count")
-    assert await engine.run(Chain, ["a"], id=BESIDE) == ["A"]
+    assert await engine.run(Chain, ["a"], id=NEIGHBOUR) == ["A"]
     assert "which has Chain" in fault.why
     head = await engine.head("one")
     assert (head.status, head.signals) == (ExecutionStatus.RUNNING, 1)
