@@ -32,6 +32,7 @@ from core.eventstore.kv import (
     KeyValueStore,
     Put,
     Unchanged,
+    values,
 )
 from core.process.tracing import TraceContext
 
@@ -149,9 +150,7 @@ class Bindings:
         fence = Unchanged(name, stored.revision)
         return (await self._store.commit([fence], [Delete(name)])).succeeded
 
-    async def changes(self, key: EndpointKey, after: int) -> AsyncGenerator[Binding | None, None]:
-        """Every change of the binding after a revision; None: it was deleted. Raises Compacted."""
-        name = self._keys.binding(*key)
-        async for batch in self._store.watch([(name, name + b"\0")], after=after):
-            for change in batch.changes:
-                yield None if change.value is None else BINDING.decode(change.value)
+    async def states(self, key: EndpointKey) -> AsyncGenerator[Binding | None, None]:
+        """The binding, then each change of it; None: there is none. Raises Compacted."""
+        async for value in values(self._store, self._keys.binding(*key)):
+            yield None if value is None else BINDING.decode(value)

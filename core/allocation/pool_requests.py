@@ -19,7 +19,7 @@ from core.errors import LogCorrupt
 from core.eventstore.codec import StateCodec
 from core.eventstore.keys import Keys
 from core.eventstore.kinds import KeyKind
-from core.eventstore.kv import Get, KeyValueStore, Put
+from core.eventstore.kv import Get, KeyValueStore, Put, values
 
 POOL_REQUEST_TTL_S: Final = 60
 """Longer than an ADD waits, so that a controller that starts meanwhile can read the request."""
@@ -132,13 +132,11 @@ class PoolRequests:
     async def reports(
         self, key: ApplicationKey, after: int
     ) -> AsyncGenerator[ReconcileReport, None]:
-        """Yield every new report about revision ``after`` or a newer one. Raises Compacted."""
-        name = self._keys.application_view(str(key))
-        async for batch in self._store.watch([(name, name + b"\0")], after=after):
-            for change in batch.changes:
-                report = read_report(change.value)
-                if report is not None and report.position >= after:
-                    yield report
+        """Yield each report about revision ``after`` or a newer one. Raises Compacted."""
+        async for value in values(self._store, self._keys.application_view(str(key))):
+            report = read_report(value)
+            if report is not None and report.position >= after:
+                yield report
 
 
 def read_report(value: bytes | None) -> ReconcileReport | None:

@@ -7,7 +7,7 @@ logged and compared.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
@@ -217,3 +217,17 @@ class KeyValueStore(Protocol):
     async def close(self) -> None:
         """Release connections; calls after it raise StoreUnavailable."""
         ...
+
+
+async def values(store: KeyValueStore, key: bytes) -> AsyncGenerator[bytes | None, None]:
+    """The value of a key, then that of each change; None: it does not exist. Raises Compacted.
+
+    A value that is written while the watch starts may be yielded twice.
+    """
+    batches = store.watch([(key, key + b"\0")], after=FROM_NOW)
+    await anext(batches)
+    stored = (await store.read([Get(key)])).ranges[0].first
+    yield stored.value if stored is not None else None
+    async for batch in batches:
+        for change in batch.changes:
+            yield change.value

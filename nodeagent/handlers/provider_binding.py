@@ -159,11 +159,9 @@ class BindingAllocator:
         try:
             async with (
                 asyncio.timeout_at(end_time),
-                aclosing(
-                    self._bindings.changes(binding_request.key, stored_request.revision)
-                ) as changes,
+                aclosing(self._bindings.states(binding_request.key)) as states,
             ):
-                async for binding in changes:
+                async for binding in states:
                     if _is_bound(binding_request, binding):
                         return
         except (TimeoutError, Compacted):

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Final
 
 from core.errors import CallRejected, Compacted
-from core.eventstore.kv import FROM_NOW, Get, KeyValueStore
+from core.eventstore.kv import KeyValueStore, values
 from core.process.retry import Backoff
 from workflows.engine.run.run_inbox import rejection
 from workflows.engine.store.history_reader import read_heads, read_history
@@ -136,14 +136,10 @@ async def _replied(store: KeyValueStore, key: bytes, *, to_completion: bool) -> 
     while True:
         # The archiver of the log may compact the revision of a watch that has just started.
         with suppress(Compacted):
-            async for batch in store.watch([(key, key + b"\0")], after=FROM_NOW):
-                values = [change.value for change in batch.changes if change.value is not None]
-                if not batch.changes:  # the watch has started, or shows that it is alive
-                    stored = (await store.read([Get(key)])).ranges[0].kvs
-                    values = [kv.value for kv in stored]
-                for reply in map(REPLY.decode, values):
-                    if not (reply.accepted and to_completion):
-                        return reply
+            async for value in values(store, key):
+                reply = REPLY.decode(value) if value is not None else None
+                if reply is not None and not (reply.accepted and to_completion):
+                    return reply
 
 
 async def _polled(poll: Poll) -> Reply:

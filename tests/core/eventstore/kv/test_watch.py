@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from core.eventstore.kv import FROM_NOW, Delete, Get, KeyChange, Put, WatchBatch
+from core.eventstore.kv import FROM_NOW, Delete, Get, KeyChange, Put, WatchBatch, values
 from tests.core.eventstore.kv.contract_subject import DEADLINE_S, Subject, batches_of, changes_of
 
 
@@ -82,6 +82,19 @@ async def test_a_watch_from_now_starts_with_the_newest_revision_and_no_changes(
     assert first.changes == ()
     assert before <= first.revision < after
     assert following.changes == (KeyChange(subject.key("b"), b"b", after),)
+
+
+async def test_the_values_of_a_key_are_the_stored_one_and_each_later_one(subject: Subject) -> None:
+    await put(subject, "a")
+    of_a, of_b = (values(subject.store, subject.key(name)) for name in "ab")
+    async with asyncio.timeout(DEADLINE_S):
+        assert await anext(of_a) == b"a"
+        assert await anext(of_b) is None
+        await subject.store.commit([], [Put(subject.key("a"), b"2"), Put(subject.key("b"), b"3")])
+        assert await anext(of_a) == b"2"
+        assert await anext(of_b) == b"3"
+        await subject.store.commit([], [Delete(subject.key("a"))])
+        assert await anext(of_a) is None
 
 
 async def test_a_read_after_the_first_batch_of_a_watch_from_now_and_its_changes_miss_nothing(
