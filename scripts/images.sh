@@ -57,8 +57,10 @@ debian_base() {  # debian_base [linux/ARCHITECTURE]: makes localhost/orbweaver-b
             buildah) local container
                 container=$(buildah from --name "orbweaver-base-$$" scratch)
                 buildah add --quiet "$container" "${archive%.zst}" / >/dev/null
+                buildah config --arch "$architecture" "$container"  # scratch has this machine's
                 buildah commit --quiet --timestamp "$SOURCE_DATE_EPOCH" --rm "$container" "$name" >/dev/null ;;
-            *) "$ENGINE" import "${archive%.zst}" "$name" >/dev/null ;;
+            podman) podman import --quiet --arch "$architecture" "${archive%.zst}" "$name" >/dev/null ;;
+            *) docker import --platform "linux/$architecture" "${archive%.zst}" "$name" >/dev/null ;;
         esac
         rm -f "${archive%.zst}"
     fi

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -23,6 +24,8 @@ from ops.lab.daemons import Daemon
 from ops.lab.laboratory import Laboratory
 from ops.lab.leftovers import CONTROL_GROUPS
 from ops.lab.programs import plugin
+from tests.installation import images
+from tests.installation.registry import Registry
 from tests.nodes.control_plane import NODES, ControlPlane
 from tests.nodes.kubelet import KubeNode
 from tests.packaging.project import ROOT
@@ -35,8 +38,8 @@ GATEWAY: Final = "10.6.0.1/16"
 """The subnet of the pool in the document."""
 
 SERVICES: Final = "10.96.0.0/16"
-VOLUMES_PER_NODE: Final = 2
-"""One volume for a member of etcd, one for an archive."""
+VOLUMES_PER_NODE: Final = 6
+"""For three installations: one volume for a member of etcd, one for an archive."""
 
 PATIENCE_S: Final = 240.0
 LOG_CHARS_MAX: Final = 3_000
@@ -61,6 +64,11 @@ table ip kubernetes {{
 """Install kube-proxy's rules for the only Service used in the node's network."""
 
 
+ENTER: Final = 'mount --bind "$HOSTS_FILE" /etc/hosts; exec "$@"'
+SYSCTLS: Final = re.compile(r"^net\.ipv[46]\.(?:conf\.(?:all|default)|neigh\.default)\.")
+"""The sysctls of a node that do not belong to one of its interfaces."""
+
+
 class NodeState(NamedTuple):
     """State of a node that an installation may change."""
 
@@ -71,6 +79,7 @@ class NodeState(NamedTuple):
     rules: frozenset[str]
     tables: frozenset[str]
     places: frozenset[str]
+    sysctls: frozenset[str]
 
     def changes_since(self, before: NodeState) -> dict[str, list[str]]:
         """Added (+) and removed (-) entries, by field."""
@@ -85,8 +94,9 @@ class NodeState(NamedTuple):
 class BareCluster:
     """The cluster; entering it starts it."""
 
-    def __init__(self) -> None:
+    def __init__(self, registry_data: Path) -> None:
         self.laboratory = Laboratory(gateways=(GATEWAY,))
+        self.registry = Registry(self.laboratory, registry_data)
         self.nodes: dict[str, KubeNode] = {}
         self._stack = ExitStack()
 
@@ -127,17 +137,26 @@ class BareCluster:
         return found
 
     def shell(self, script: str, directory: Path = ROOT) -> str:
-        """Run lines of a document with kubectl, helm and orbctl configured for the cluster."""
+        """Run lines of a document with kubectl, helm and orbctl configured for the cluster.
+
+        The name of the registry is known only there.
+        """
         tools = self.plane.directory / "tools"
-        environment = os.environ | {
-            "PATH": f"{tools}:{os.environ['PATH']}",
-            "HOME": str(self.plane.directory),
-            "KUBECONFIG": str(self.server.kubeconfig),
-            "PYTHONPATH": str(ROOT),
-        }
-        done = run_script(
-            self.laboratory.fabric.namespace.inside([]), script, environment, directory
+        environment = (
+            os.environ
+            | images.environment()
+            | {
+                "PATH": f"{tools}:{os.environ['PATH']}",
+                "HOME": str(self.plane.directory),
+                "KUBECONFIG": str(self.server.kubeconfig),
+                "PYTHONPATH": str(ROOT),
+            }
         )
+        inside = self.laboratory.fabric.namespace.inside(
+            ["unshare", "--mount", "--propagation", "private", "sh", "-ec", ENTER, "sh"]
+        )
+        environment["HOSTS_FILE"] = str(self.registry.hosts)
+        done = run_script(inside, script, environment, directory)
         assert done.returncode == 0, f"{script}\n{done.stdout}\n{self.diagnostics()}"
         return done.stdout
 
@@ -156,6 +175,7 @@ class BareCluster:
             frozenset(_lines(node.namespace.ip("rule"))),
             frozenset(_lines(node.namespace.run("nft", "list", "ruleset"))),
             frozenset(str(path) for path in _files_of_ours(held)),
+            frozenset(filter(SYSCTLS.match, _lines(node.namespace.run("sysctl", "-a")))),
         )
 
     def diagnostics(self) -> str:
@@ -182,6 +202,9 @@ class BareCluster:
         }
         self.plane = self._stack.enter_context(ControlPlane(self.laboratory, flags))
         self._tools()
+        self.registry.start()
+        self.registry.write_settings(self.plane.directory)
+        self._stack.callback(self.registry.stop)
         self._start_dns(address)
         self.laboratory.fabric.namespace.ip("route", "add", SERVICES, "dev", "br0")
         for name in NODES:
@@ -231,6 +254,7 @@ class BareCluster:
         )
         self._stack.callback(made.close)
         made.create()
+        self.registry.write_hosts(made.containerd.registries)
 
     def _volumes(self) -> Iterator[dict[str, Any]]:
         for name in NODES:

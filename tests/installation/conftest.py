@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,6 @@ import pytest
 from tests.installation import images
 from tests.installation.bare_cluster import BareCluster
 from tests.nodes.conftest import PROGRAMS
-from tests.nodes.kubelet import KubeNode
 from tests.packaging.project import ROOT
 from tests.support.documents import shell_blocks
 from tests.support.kubernetes import ASSETS, missing_programs
@@ -32,27 +31,23 @@ def possible() -> None:
 
 
 @pytest.fixture(scope="session")
-def archives(possible: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
-    """The files of all images of the chart."""
-    directory = tmp_path_factory.mktemp("images")
+def images_are_built(possible: None) -> None:
+    """Build all images of the chart."""
     images.build(shell_blocks(INSTALL)[0])
-    found = images.save(directory)
-    yield found
-    for path in found:
-        path.unlink()
+    images.make_etcd()
+
+
+@pytest.fixture(scope="session")
+def registry_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The blobs of the registry, which one cluster of the run leaves to the next."""
+    data = tmp_path_factory.mktemp("registry")
+    yield data
+    shutil.rmtree(data)
 
 
 @pytest.fixture(scope="module")
-def cluster(archives: list[Path]) -> Iterator[BareCluster]:
-    """A cluster on whose nodes all images are imported, as after a pull."""
-    with BareCluster() as cluster:
-        with ThreadPoolExecutor() as executor:
-            nodes = cluster.nodes.values()
-            list(executor.map(lambda node: import_all(node, archives), nodes))
+def cluster(images_are_built: None, registry_data: Path) -> Iterator[BareCluster]:
+    """A cluster without Orbweaver, with an empty registry but for etcd's image."""
+    with BareCluster(registry_data) as cluster:
+        cluster.shell(f"{images.ENGINE} push --quiet {images.ETCD} docker://{images.ETCD}")
         yield cluster
-
-
-def import_all(node: KubeNode, archives: list[Path]) -> None:
-    """Import all images into the runtime of a node."""
-    for archive in archives:
-        node.containerd.import_image(archive)

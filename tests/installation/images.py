@@ -1,6 +1,6 @@
 """Builds the images once per run by the documented ``make images``, from Debian's packages.
 
-The registry of etcd's image is not reachable here: an image of Debian's etcd gets its name.
+The registry of etcd's image cannot be reached: an image of Debian's etcd stands in for it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from tests.packaging.project import ROOT
 
 REGISTRY: Final = "registry.example.com"
 TAG: Final = "0.1.0"
-ETCD: Final = f"{REGISTRY}/coreos/etcd:v3.5.26"
+ETCD: Final = "quay.io/coreos/etcd:v3.5.26"
+
 OURS: Final = tuple(f"{REGISTRY}/orbweaver-{name}:{TAG}" for name in ("controller", "agent"))
 ENGINE: Final = "buildah"
 CERTIFICATES: Final = Path("/etc/ssl/certs")
@@ -36,27 +37,23 @@ def missing_programs() -> list[str]:
     return [name for name in (ENGINE, "mmdebstrap", "make") if shutil.which(name) is None]
 
 
-def build(command: str) -> None:
-    """Run the document's ``make images``, with an engine that also works in a container."""
-    environment = {"ENGINE": ENGINE, "BASE": "debian", "BUILD_FLAGS": " ".join(BUILD_FLAGS)}
+def environment() -> dict[str, str]:
+    """Variables with which the documented commands use an engine that works in a container."""
+    return {"ENGINE": ENGINE, "BASE": "debian", "BUILD_FLAGS": " ".join(BUILD_FLAGS)}
+
+
+def build(command: str, directory: Path = ROOT, *, deadline_s: float = BUILD_S) -> None:
+    """Run the document's ``make images`` in a clone."""
     done = subprocess.run(
         ["sh", "-ec", command],
-        cwd=ROOT,
-        env=os.environ | environment,
+        cwd=directory,
+        env=os.environ | environment(),
         capture_output=True,
         text=True,
         check=False,
-        timeout=BUILD_S,
+        timeout=deadline_s,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-
-
-def save(directory: Path) -> list[Path]:
-    """Save all images as archives for a runtime; etcd's is made of this machine's program."""
-    found = [directory / f"{number}.tar" for number, _ in enumerate(OURS)]
-    for name, path in zip(OURS, found, strict=True):
-        run_program(ENGINE, "push", "--quiet", name, f"docker-archive:{path}:{name}")
-    return [*found, _save_etcd(directory)]
 
 
 def revision_label(name: str) -> str:
@@ -66,8 +63,8 @@ def revision_label(name: str) -> str:
     return str(labels["org.opencontainers.image.revision"])
 
 
-def _save_etcd(directory: Path) -> Path:
-    path = directory / "etcd.tar"
+def make_etcd() -> None:
+    """Make ``ETCD`` of this machine's programs, in the builder's store."""
     container = run_program(ENGINE, "from", "scratch").strip()
     try:
         for name in ("etcd", "etcdctl"):
@@ -77,11 +74,11 @@ def _save_etcd(directory: Path) -> Path:
             for library in libraries(Path(program)):
                 target = str(library)
                 run_program(ENGINE, "add", "--quiet", container, str(library.resolve()), target)
-        run_program(ENGINE, "config", "--env", "PATH=/usr/local/bin", container)
-        run_program(ENGINE, "commit", "--quiet", container, f"docker-archive:{path}:{ETCD}")
+        command = ("--env", "PATH=/usr/local/bin", "--cmd", "/usr/local/bin/etcd")
+        run_program(ENGINE, "config", *command, container)
+        run_program(ENGINE, "commit", "--quiet", "--timestamp=0", container, ETCD)
     finally:
         run_program(ENGINE, "rm", container)
-    return path
 
 
 def libraries(program: Path) -> list[Path]:

@@ -1,119 +1,141 @@
 """The commands of docs/how-to/install.md, word for word, on a cluster without Orbweaver.
 
-The images are built here. docs/how-to/upgrade.md follows, and uninstall.md, which removes all.
+The images are built here and pushed into a registry, from which the nodes pull them by digest.
+docs/how-to/uninstall.md follows, which removes everything.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Final
 
 import pytest
 
-from tests.installation.bare_cluster import BareCluster
+from nodeagent.clusterip.pods import cgroup2_mounts
+from nodeagent.settings.sysctls import SYSCTLS
+from ops.demo.datapath import missing_capability
+from tests.installation.bare_cluster import BareCluster, NodeState
+from tests.installation.images import OURS
+from tests.installation.registry import NAME
+from tests.installation.release import (
+    ROLLED_OUT,
+    SPACE,
+    of_namespace,
+    ours,
+    running_images,
+    start_pod,
+)
 from tests.packaging.project import ROOT
-from tests.runtime.pause_image import NAME
 from tests.support.documents import shell_blocks
+from tests.support.kubernetes import SERVICE_ADDRESS
+from tests.support.parts import CGROUPS, note_substitute
 
-INSTALL, UPGRADE, UNINSTALL = (
-    ROOT / "docs/how-to" / name for name in ("install.md", "upgrade.md", "uninstall.md")
+INSTALL, UNINSTALL = (ROOT / "docs/how-to" / name for name in ("install.md", "uninstall.md"))
+KEPT: Final = frozenset(
+    {"Namespace", "Secret", "PersistentVolumeClaim", "CustomResourceDefinition"}
 )
-SPACE = "orbweaver"
-POD = f"""
-kubectl apply -f - <<END
-apiVersion: v1
-kind: Pod
-metadata: {{name: web}}
-spec:
-  terminationGracePeriodSeconds: 1
-  containers: [{{name: web, image: "{NAME}"}}]
-END
-kubectl wait --for=condition=Ready pod/web --timeout=120s
-"""
-ROLLED_OUT = """
-kubectl -n orbweaver rollout status daemonset/orbweaver-agent
-kubectl -n orbweaver rollout status deployment/orbweaver-controller
-"""
-ADDRESSES = frozenset(f"10.6.0.{host}" for host in range(200, 250))
-"""The addresses of the pool on the page."""
-
-COLLECTIONS = (
-    "/api/v1/pods",
-    "/api/v1/secrets",
-    "/api/v1/configmaps",
-    "/api/v1/services",
-    "/api/v1/serviceaccounts",
-    "/api/v1/namespaces",
-    "/api/v1/persistentvolumeclaims",
-    "/apis/apps/v1/daemonsets",
-    "/apis/apps/v1/deployments",
-    "/apis/apps/v1/statefulsets",
-    "/apis/batch/v1/jobs",
-    "/apis/coordination.k8s.io/v1/leases",
-    "/apis/policy/v1/poddisruptionbudgets",
-    *(f"/apis/rbac.authorization.k8s.io/v1/{kind}" for kind in ("clusterroles", "roles")),
-    *(f"/apis/rbac.authorization.k8s.io/v1/{kind}bindings" for kind in ("clusterrole", "role")),
-    *(
-        f"/apis/admissionregistration.k8s.io/v1/{kind}webhookconfigurations"
-        for kind in ("mutating", "validating")
-    ),
-    "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
-)
-"""The directories in which an installation may leave files."""
-
-KEPT = frozenset({"Namespace", "Secret", "PersistentVolumeClaim", "CustomResourceDefinition"})
 """Kinds that an uninstallation keeps on purpose: records of addresses, and definitions."""
+
+TUNED: Final = frozenset(one.key.replace("/", ".") for one in SYSCTLS) | {
+    "net.ipv4.conf.all.accept_redirects",
+    "net.ipv4.conf.default.forwarding",
+    "net.ipv6.conf.default.forwarding",
+}
+"""What agents set, and what the kernel changes with ``forwarding``."""
+
+PINNED: Final = "sys/fs/bpf/orbweaver/links/connect4"
+CLUSTER_IPS: Final = """
+cat >values-of-nodes.yaml <<END
+orbweaver: {{clusterIP: {{enabled: true}}}}
+spiderpoolAgent:
+  extraEnv: [{{name: ORBWEAVER_CLUSTER_IP_CGROUP, value: {group}/\\$(SPIDERPOOL_NODE_NAME)}}]
+END
+helm upgrade orbweaver {root}/ops/charts/orbweaver -n orbweaver --reuse-values \\
+    -f values-of-nodes.yaml
+"""
+"""The value of docs/how-to/serve-clusterips.md, and the groups of these nodes' kubelets."""
 
 pytestmark = [
     pytest.mark.kubelet,
     pytest.mark.containerd,
     pytest.mark.netns,
     pytest.mark.slow,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
 ]
 
 
-def test_what_the_documents_say_installs_serves_upgrades_and_leaves_nothing(
-    cluster: BareCluster,
+def test_what_the_documents_say_installs_serves_and_leaves_nothing(
+    cluster: BareCluster, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    _, install, pool = shell_blocks(INSTALL)
-    upgrade, roll_back = shell_blocks(UPGRADE)
+    _, push, install, pool = shell_blocks(INSTALL)
     remove, remove_all = shell_blocks(UNINSTALL)
     before = {name: cluster.state_of(name) for name in cluster.nodes}
 
+    cluster.shell(push)
+    assert_the_registry_has_what_was_built(cluster)
     cluster.shell(install)
+    assert_images_are_named_by_digest(cluster)
     cluster.shell(pool)
-    cluster.shell(POD)
-    assert_pod_is_on_the_network(cluster)
+    serves_cluster_ips = switch_on_cluster_ips(cluster, tmp_path, request.node)
+    start_pod(cluster, "web")
     assert_nodes_are_checked_without_a_login(cluster)
+    assert_paths_are_traced_without_a_login(cluster, serves_cluster_ips=serves_cluster_ips)
 
-    cluster.shell(upgrade)
-    cluster.shell("kubectl delete pod web")
-    cluster.shell(f"{roll_back}{ROLLED_OUT}")
-    cluster.shell(POD)
-    assert_pod_is_on_the_network(cluster)
-
-    cluster.shell("kubectl delete pod web")
+    cluster.shell("kubectl delete pod web other")
     name = max(before)
     assert_a_node_is_cleaned_without_a_login(cluster, name)
-    assert cluster.state_of(name).changes_since(before[name]) == {}
+    assert_nothing_is_left(cluster.state_of(name), before[name])
     cluster.shell(remove)
     cluster.until(lambda: not of_namespace(cluster, "/api/v1/pods"), "an end of all Pods")
     assert {one["kind"] for one in ours(cluster)} <= KEPT
     for name, state in before.items():
-        assert cluster.state_of(name).changes_since(state) == {}
+        assert_nothing_is_left(cluster.state_of(name), state)
 
+    cluster.shell(f"kubectl label node {name} orbweaver.io/agent-")
     cluster.shell(remove_all)
     cluster.until(lambda: not ours(cluster), "an end of everything")
 
 
-def assert_pod_is_on_the_network(cluster: BareCluster) -> None:
-    """Assert that the Pod has an address of the pool and that its gateway answers."""
-    pod = cluster.server.request("GET", "/api/v1/namespaces/default/pods/web").body
-    address = pod["status"]["podIP"]
-    assert address in ADDRESSES
-    assert cluster.laboratory.fabric.namespace.ping(address) is not None
+def assert_the_registry_has_what_was_built(cluster: BareCluster) -> None:
+    """Assert that ``make push-images`` wrote the digests of the registry into the values file."""
+    values = (ROOT / "build/images/values.yaml").read_text("utf-8")
+    for name in OURS:
+        repository, _, tag = name.removeprefix(f"{NAME}/").partition(":")
+        assert f'digest: "{cluster.registry.digest(repository, tag)}"' in values
+    assert f'digest: "{cluster.registry.digest("coreos/etcd", "v3.5.26")}"' in values
+
+
+def assert_images_are_named_by_digest(cluster: BareCluster) -> None:
+    """Assert that all containers run images of the registry, each by its digest."""
+    images = running_images(cluster)
+    assert len(images) == 3
+    assert all(image.startswith(f"{NAME}/") and "@sha256:" in image for image in images)
+
+
+def switch_on_cluster_ips(cluster: BareCluster, directory: Path, test: pytest.Item) -> bool:
+    """Follow serve-clusterips.md if this kernel can; programs are pinned on all nodes then."""
+    if why := missing_capability().no_services:
+        note_substitute(test, CGROUPS, f"an installation without ClusterIPs: {why}")
+        return False
+    (mount, *_) = cgroup2_mounts()
+    group = f"{mount}/{cluster.laboratory.identity.name('pods')}"
+    cluster.shell(CLUSTER_IPS.format(group=group, root=ROOT), directory)
+    cluster.shell(ROLLED_OUT)
+    for name in cluster.nodes:
+        cluster.until(
+            lambda name=name: PINNED in cluster.state_of(name).places,  # type: ignore[misc]
+            f"pinned programs on {name}",
+        )
+    return True
+
+
+def assert_nothing_is_left(state: NodeState, before: NodeState) -> None:
+    """Assert that only the sysctls of the agent differ, which stay as uninstall.md says."""
+    changes = state.changes_since(before)
+    left = {line.lstrip("+-").partition(" ")[0] for line in changes.pop("sysctls", ())}
+    assert changes == {}
+    assert left <= TUNED
 
 
 def assert_nodes_are_checked_without_a_login(cluster: BareCluster) -> None:
@@ -125,6 +147,24 @@ def assert_nodes_are_checked_without_a_login(cluster: BareCluster) -> None:
         assert {one["name"] for one in found["interfaces"]} >= {"eth0"}
         verdicts = {one["check"]: one["verdict"] for one in found["diagnoses"]}
         assert verdicts["macvlan links"] == "ok"
+
+
+def assert_paths_are_traced_without_a_login(
+    cluster: BareCluster, *, serves_cluster_ips: bool
+) -> None:
+    """Assert what trace-path says in the agent's Pod: to another Pod, and to a ClusterIP."""
+    address = start_pod(cluster, "other")
+    trace = json.loads(cluster.shell("kubectl orb trace-path web other -o json"))
+    (path,) = trace["paths"]
+    assert (trace["pod"], path["destination"]) == ("web", address)
+    legs = {leg["name"]: leg["stops"] for leg in path["legs"]}
+    assert legs.keys() >= {"there", "back"}
+    assert any("eth0" in stop["route"] for stop in legs["there"])
+
+    if serves_cluster_ips:
+        text = cluster.shell(f"kubectl orb trace-path web {SERVICE_ADDRESS}:443")
+        backend = f"{cluster.laboratory.fabric.address}:{cluster.server.port}"
+        assert f"443/TCP is a ClusterIP: sockets connect to {backend}" in text
 
 
 def assert_a_node_is_cleaned_without_a_login(cluster: BareCluster, name: str) -> None:
@@ -150,21 +190,3 @@ def assert_a_node_is_cleaned_without_a_login(cluster: BareCluster, name: str) ->
         ),
         "the end of the Pod that cleans",
     )
-
-
-def ours(cluster: BareCluster) -> list[dict[str, Any]]:
-    """Return the objects of the cluster whose name is ours or Spiderpool's, with their kinds."""
-    return list(_ours(cluster, COLLECTIONS))
-
-
-def _ours(cluster: BareCluster, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
-    for path in paths:
-        listed = cluster.server.request("GET", path).body
-        for one in listed.get("items", ()):
-            if any(name in one["metadata"]["name"] for name in ("orbweaver", "spider")):
-                yield one | {"kind": listed["kind"].removesuffix("List")}
-
-
-def of_namespace(cluster: BareCluster, path: str) -> list[dict[str, Any]]:
-    """Return the objects of the release's namespace."""
-    return [one for one in cluster.objects(path) if one["metadata"]["namespace"] == SPACE]

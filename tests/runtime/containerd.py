@@ -9,6 +9,7 @@ change. It needs neither systemd nor a capability that a container lacks.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from ops.lab.daemons import Daemon
 from ops.lab.identity import MARK
@@ -18,6 +19,9 @@ from ops.lab.programs import attempt, plugin
 from ops.lab.sandbox import INTERFACE
 from tests.runtime.cri import RuntimeService
 from tests.runtime.pause_image import NAME, write_archive
+
+IMPORT_S: Final = 300.0
+"""For an image of 300 MB on a busy machine."""
 
 CONFIG = """
 version = 2
@@ -33,6 +37,9 @@ disabled_plugins = ["io.containerd.grpc.v1.sandbox-controllers"]
   netns_mounts_under_state_dir = {netns_of_state}
   # Changing oom_score_adj needs CAP_SYS_RESOURCE, which not every machine has.
   restrict_oom_score_adj = true
+
+[plugins."io.containerd.grpc.v1.cri".registry]
+  config_path = "{here}/registries"
 
 [plugins."io.containerd.grpc.v1.cri".cni]
   bin_dir = "{plugins}"
@@ -73,6 +80,7 @@ mount -t overlay none -o lowerdir=/etc,upperdir={here}/etc,workdir={here}/work /
 mkdir -p /etc/cni/net.d
 mount --bind {networks} /etc/cni/net.d
 mount -t tmpfs none /var/log
+if [ -d /sys/fs/bpf ]; then mount -t bpf bpf /sys/fs/bpf; fi
 mount --make-rshared /
 """
 """Private directories of a node, whose mounts propagate to the Pods of DaemonSets."""
@@ -100,11 +108,13 @@ class Containerd:
         self._holder = Daemon(
             laboratory.identity, node.namespace, hold, self.here / "holder.log", {}
         )
+        self.registries = self.here / "registries"
+        """One directory for each registry that needs its own hosts.toml."""
         self.daemon: Daemon | None = None
 
     def create(self) -> None:
         """Write the configuration, start, and import the image. Raises LabFailed."""
-        self.here.mkdir()
+        self.registries.mkdir(parents=True)
         (self.node.plugins / "loopback").symlink_to(plugin("loopback"))
         config = CONFIG.format(
             here=self.here,
@@ -180,7 +190,8 @@ class Containerd:
 
     def _images(self, *command: str) -> None:
         options = ["--address", str(self.socket), "--namespace", "k8s.io"]
-        process = attempt(self.with_mounts("ctr", *options, "images", *command))
+        in_node = self.with_mounts("ctr", *options, "images", *command)
+        process = attempt(in_node, deadline_s=IMPORT_S)
         assert process.returncode == 0, process.stderr
 
     def _holder_script(self) -> str:

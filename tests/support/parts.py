@@ -43,6 +43,9 @@ SITE: Final = "mkdocs-material"
 PUBLIC_DOCUMENTS: Final = "Spiderpool's documents"
 SPIDERPOOL: Final = "Spiderpool"
 CHROMIUM: Final = "Chromium"
+HISTORY: Final = "an earlier commit"
+FOREIGN_DEFINITIONS: Final = "definitions of other projects"
+BINFMT: Final = "programs of arm64"
 
 _INSTALLED_BY_SETUP: Final = "scripts/setup.sh dev installs it (Debian's {})"
 _ASSETS: Final = "into KUBEBUILDER_ASSETS or /usr/local/kubebuilder/bin"
@@ -69,6 +72,10 @@ REMEDIES: Final[Mapping[str, str]] = {
     IMAGE_BUILDER: _INSTALLED_BY_SETUP.format("buildah, netavark and mmdebstrap"),
     PUBLIC_DOCUMENTS: "set ORBWEAVER_SPIDERPOOL_REPOSITORY to a clone of Spiderpool's repository",
     SPIDERPOOL: "build it (docs/contributing/testing.md) and set SPIDERPOOL_BUILD to its directory",
+    FOREIGN_DEFINITIONS: "set ORBWEAVER_FOREIGN_DEFINITIONS to a directory of them"
+    " (docs/contributing/testing.md)",
+    HISTORY: "fetch the whole history: git fetch --unshallow",
+    BINFMT: "apt-get install qemu-user-binfmt arch-test",
     MUSL: _INSTALLED_BY_SETUP.format("musl-tools") + "; unset CC",
     PROCESSOR: "run make test without emulation",
     ARM64: "apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user",

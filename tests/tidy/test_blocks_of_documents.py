@@ -19,7 +19,7 @@ RUN = {
     "docs/tutorials/quickstart.md": "tests/ops/lab/test_quickstart.py",
     "docs/tutorials/write-a-workflow.md": "tests/workflows/testing/test_the_tutorial.py",
     "docs/how-to/install.md": "tests/installation/test_the_documented_installation.py",
-    "docs/how-to/upgrade.md": "tests/installation/test_the_documented_installation.py",
+    "docs/how-to/upgrade.md": "tests/installation/test_the_documented_upgrade.py",
     "docs/how-to/migrate-from-spiderpool.md": (
         "tests/installation/test_the_documented_migration.py"
     ),

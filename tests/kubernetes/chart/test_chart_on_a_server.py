@@ -1,8 +1,14 @@
-"""A real API server accepts every object that the chart renders, with all fields."""
+"""A real API server accepts every object that the chart renders, with all fields.
+
+Where ``ORBWEAVER_FOREIGN_DEFINITIONS`` names a directory with the definitions of ``FOREIGN``, as
+their projects publish them, these check the objects of other projects too.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +16,7 @@ from core.manifests.manifest_writer import dump_yaml
 from tests.chart.rendering import NAMESPACE, PROFILES, Object, objects, values_of
 from tests.kubernetes.identities import namespace_of
 from tests.support.kubernetes import ApiServer
-from tests.support.parts import HELM, needs
+from tests.support.parts import FOREIGN_DEFINITIONS, HELM, needs, note_substitute
 
 pytest.importorskip("helm_python", reason=needs(HELM))
 
@@ -21,22 +27,36 @@ FOREIGN = (
     ("cert-manager.io", "Issuer", "issuers"),
     ("grafana.integreatly.org", "GrafanaDashboard", "grafanadashboards"),
 )
-"""Kinds of other projects; their schemas are not checked here."""
+"""Kinds of other projects."""
+
+DIRECTORY = os.environ.get("ORBWEAVER_FOREIGN_DEFINITIONS", "")
 
 VERSIONS = {"grafana.integreatly.org": "v1beta1"}
 """Versions of groups without v1."""
 
 
 @pytest.fixture(scope="module")
-def server_with_foreign_kinds(server_with_crds: ApiServer) -> Iterator[ApiServer]:
+def foreign_kinds(server_with_crds: ApiServer) -> Iterator[ApiServer]:
     server = server_with_crds
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    for file in sorted(Path(DIRECTORY).glob("*.yaml")) if DIRECTORY else ():
+        server.kubectl("apply", "--server-side", "-f", str(file))
     for group, kind, plural in FOREIGN:
-        server.request("POST", path, definition(group, kind, plural))
+        if not DIRECTORY:
+            server.request("POST", path, definition(group, kind, plural))
         server.wait_served(f"/apis/{group}/{VERSIONS.get(group, 'v1')}/{plural}")
     yield server
     for group, _, plural in FOREIGN:
         server.request("DELETE", f"{path}/{plural}.{group}")
+
+
+@pytest.fixture
+def server_with_foreign_kinds(
+    foreign_kinds: ApiServer, request: pytest.FixtureRequest
+) -> ApiServer:
+    if not DIRECTORY:
+        note_substitute(request.node, FOREIGN_DEFINITIONS, "definitions without a schema")
+    return foreign_kinds
 
 
 @pytest.mark.parametrize("profile", PROFILES)

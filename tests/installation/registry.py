@@ -1,0 +1,89 @@
+"""The registry of the documents, in the network of a laboratory, for image builders and nodes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from ops.lab.daemons import Daemon
+from ops.lab.laboratory import Laboratory
+from tests.installation.registry_server import digest_of, manifest_path
+from tests.packaging.project import ROOT
+
+NAME: Final = "registry.example.com"
+PORT: Final = 80
+ETCDS: Final = "quay.io"
+"""The registry of etcd's image, from which ``make push-images`` copies it."""
+
+_REGISTRIES: Final = "".join(
+    f'[[registry]]\nlocation = "{name}"\ninsecure = true\n' for name in (NAME, ETCDS)
+)
+"""containers-registries.conf(5): no TLS."""
+
+_HOSTS_TOML: Final = """
+server = "http://{address}:{port}"
+
+[host."http://{address}:{port}"]
+  capabilities = ["pull", "resolve"]
+"""
+
+
+class Registry:
+    """A registry in the network of a laboratory; its data may be those of an earlier one."""
+
+    def __init__(self, laboratory: Laboratory, data: Path) -> None:
+        self._laboratory = laboratory
+        self._data = data
+        self._directory = laboratory.directory / "registry"
+        self._daemon: Daemon | None = None
+
+    def start(self) -> None:
+        """Start the process, and write the files of its callers. Raises LabFailed."""
+        self._directory.mkdir()
+        address, fabric = self._laboratory.fabric.address, self._laboratory.fabric.namespace
+        self.hosts.write_text(f"127.0.0.1 localhost\n{address} {NAME} {ETCDS}\n")
+        command = [sys.executable, "-m", "tests.installation.registry_server"]
+        self._daemon = Daemon(
+            self._laboratory.identity,
+            fabric,
+            [*command, str(self._data), address, str(PORT)],
+            self._directory / "log",
+            {"PYTHONPATH": str(ROOT)},
+        )
+        self._daemon.start()
+        self._daemon.wait_until(lambda: f"{address}:{PORT} " in fabric.run("ss", "-Hltn"))
+
+    def stop(self) -> None:
+        """Kill the process."""
+        if self._daemon is not None:
+            self._daemon.kill()
+
+    @property
+    def hosts(self) -> Path:
+        """The file for /etc/hosts with the name of the registry."""
+        return self._directory / "hosts"
+
+    def write_settings(self, home: Path) -> None:
+        """Write the file of an image builder for the registry into a home directory."""
+        place = home / ".config/containers"
+        place.mkdir(parents=True)
+        (place / "registries.conf").write_text(_REGISTRIES)
+
+    def manifest(self, repository: str, reference: str) -> dict[str, Any]:
+        """The manifest of a tag or a digest. Raises FileNotFoundError."""
+        path = manifest_path(self._data, NAME, repository, reference)
+        found: dict[str, Any] = json.loads(path.read_bytes())
+        return found
+
+    def digest(self, repository: str, reference: str) -> str:
+        """The digest of a tag. Raises FileNotFoundError."""
+        return digest_of(manifest_path(self._data, NAME, repository, reference).read_bytes())
+
+    def write_hosts(self, directory: Path) -> None:
+        """Write the directory of containerd's ``config_path`` for the registry."""
+        place = directory / NAME
+        place.mkdir(parents=True)
+        address = self._laboratory.fabric.address
+        (place / "hosts.toml").write_text(_HOSTS_TOML.format(address=address, port=PORT))

@@ -1,0 +1,125 @@
+"""What the tests of an installation do in the cluster: Pods, and the objects of the release."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+from tests.installation.bare_cluster import BareCluster
+from tests.runtime.pause_image import NAME
+
+SPACE: Final = "orbweaver"
+CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+PODS: Final = "/api/v1/namespaces/default/pods"
+ENDPOINTS: Final = "/apis/spiderpool.spidernet.io/v2beta1/namespaces/default/spiderendpoints"
+ADDRESSES: Final = frozenset(f"10.6.0.{host}" for host in range(200, 250))
+"""The addresses of the pool on the page."""
+
+COLLECTIONS: Final = (
+    "/api/v1/pods",
+    "/api/v1/secrets",
+    "/api/v1/configmaps",
+    "/api/v1/services",
+    "/api/v1/serviceaccounts",
+    "/api/v1/namespaces",
+    "/api/v1/persistentvolumeclaims",
+    "/apis/apps/v1/daemonsets",
+    "/apis/apps/v1/deployments",
+    "/apis/apps/v1/statefulsets",
+    "/apis/batch/v1/jobs",
+    "/apis/coordination.k8s.io/v1/leases",
+    "/apis/policy/v1/poddisruptionbudgets",
+    *(f"/apis/rbac.authorization.k8s.io/v1/{kind}" for kind in ("clusterroles", "roles")),
+    *(f"/apis/rbac.authorization.k8s.io/v1/{kind}bindings" for kind in ("clusterrole", "role")),
+    *(
+        f"/apis/admissionregistration.k8s.io/v1/{kind}webhookconfigurations"
+        for kind in ("mutating", "validating")
+    ),
+    CRDS,
+)
+"""The directories in which an installation may leave objects."""
+
+ROLLED_OUT: Final = """
+kubectl -n orbweaver rollout status daemonset/orbweaver-agent
+kubectl -n orbweaver rollout status deployment/orbweaver-controller
+"""
+
+
+def start_pod(cluster: BareCluster, name: str) -> str:
+    """Create a Pod, wait until it runs, and return its address after a look at the network."""
+    cluster.shell(
+        f"""
+kubectl apply -f - <<END
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers: [{{name: main, image: "{NAME}"}}]
+END
+kubectl wait --for=condition=Ready pod/{name} --timeout=120s
+"""
+    )
+    address = str(pod(cluster, name)["status"]["podIP"])
+    assert address in ADDRESSES
+    assert cluster.laboratory.fabric.namespace.ping(address) is not None
+    return address
+
+
+def pod(cluster: BareCluster, name: str) -> dict[str, Any]:
+    """A Pod of the default namespace."""
+    return dict(cluster.server.request("GET", f"{PODS}/{name}").body)
+
+
+def claims(cluster: BareCluster) -> dict[str, str]:
+    """Address -> Pod, from the SpiderEndpoints."""
+    return {
+        nic["ipv4"].partition("/")[0]: one["metadata"]["name"]
+        for one in cluster.objects(ENDPOINTS)
+        for nic in one["status"]["current"]["ips"]
+    }
+
+
+def recorded(cluster: BareCluster) -> dict[str, str]:
+    """Address -> Pod, from the status of the pool."""
+    path = "/apis/spiderpool.spidernet.io/v2beta1/spiderippools/first"
+    text = cluster.server.request("GET", path).body["status"].get("allocatedIPs") or "{}"
+    return {address: one["pod"].partition("/")[2] for address, one in json.loads(text).items()}
+
+
+def ours(cluster: BareCluster) -> list[dict[str, Any]]:
+    """Return the objects of the cluster whose name is ours or Spiderpool's, with their kinds."""
+    return list(_ours(cluster))
+
+
+def _ours(cluster: BareCluster) -> Iterator[dict[str, Any]]:
+    for path in COLLECTIONS:
+        listed = cluster.server.request("GET", path).body
+        for one in listed.get("items", ()):
+            if any(name in one["metadata"]["name"] for name in ("orbweaver", "spider")):
+                yield one | {"kind": listed["kind"].removesuffix("List")}
+
+
+def of_namespace(cluster: BareCluster, path: str) -> list[dict[str, Any]]:
+    """Return the objects of the release's namespace."""
+    return [one for one in cluster.objects(path) if one["metadata"]["namespace"] == SPACE]
+
+
+def running_images(cluster: BareCluster) -> set[str]:
+    """The images of all running containers of the release, without init containers."""
+    return {
+        container["image"]
+        for one in of_namespace(cluster, "/api/v1/pods")
+        if one["status"]["phase"] == "Running" and "deletionTimestamp" not in one["metadata"]
+        for container in one["spec"]["containers"]
+    }
+
+
+def definitions(cluster: BareCluster) -> dict[str, Any]:
+    """The schemas of our custom resources, by kind."""
+    return {
+        one["spec"]["names"]["kind"]: one["spec"]["versions"]
+        for one in cluster.objects(CRDS)
+        if one["spec"]["group"] == "spiderpool.spidernet.io"
+    }

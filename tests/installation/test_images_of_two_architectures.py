@@ -1,0 +1,74 @@
+"""``make images PLATFORMS=linux/amd64,linux/arm64`` makes one list of two images of each program.
+
+It runs where this machine executes programs of arm64 (binfmt_misc with qemu's user emulation). The
+first build takes an hour there, because compilers and pip are emulated; later ones reuse layers.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.installation import images
+from tests.installation.images import ENGINE, run_program
+from tests.support.parts import BINFMT, needs
+
+REGISTRY: Final = "two.example.com"
+TAG: Final = "two"
+NAMES: Final = tuple(f"{REGISTRY}/orbweaver-{name}:{TAG}" for name in ("controller", "agent"))
+COMMAND: Final = f"make images REGISTRY={REGISTRY}/ TAG={TAG} PLATFORMS=linux/amd64,linux/arm64"
+ELF_MACHINE: Final = """
+import cni, pathlib
+print(pathlib.Path(cni.__file__).with_name("plugin").read_bytes()[18])
+"""
+"""Print the field ``e_machine`` of the CNI program's ELF header."""
+
+EM_AARCH64: Final = 183
+FORMATS: Final = Path("/proc/sys/fs/binfmt_misc")
+BUILD_S: Final = 7_200.0
+
+pytestmark = [pytest.mark.containerd, pytest.mark.slow, pytest.mark.timeout(BUILD_S)]
+
+
+@pytest.fixture(scope="module")
+def lists(possible: None) -> dict[str, dict[str, str]]:
+    """Name of a list -> architecture -> digest of its image."""
+    if platform.machine() == "aarch64" or not (FORMATS / "qemu-aarch64").exists():
+        pytest.skip(needs(BINFMT, f"no qemu-aarch64 in {FORMATS}"))
+    images.build(COMMAND, deadline_s=BUILD_S)
+    return {name: architectures(name) for name in NAMES}
+
+
+def test_each_list_has_an_image_of_both_architectures(lists: dict[str, dict[str, str]]) -> None:
+    assert {name: set(found) for name, found in lists.items()} == {
+        name: {"amd64", "arm64"} for name in NAMES
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_orbctl_and_the_cni_program_of_an_image_for_arm64_are_programs_of_arm64(
+    lists: dict[str, dict[str, str]], name: str
+) -> None:
+    container = run_program(ENGINE, "from", f"{name.rpartition(':')[0]}@{lists[name]['arm64']}")
+    container = container.strip()
+    try:
+        run = (ENGINE, "run", "--isolation=chroot", container, "--")
+        machine = run_program(*run, "python", "-c", "import platform; print(platform.machine())")
+        version = run_program(*run, "orbctl", "version", "-o", "json")
+        plugin = run_program(*run, "python", "-c", ELF_MACHINE)
+    finally:
+        run_program(ENGINE, "rm", container)
+
+    assert machine.strip() == "aarch64"
+    assert json.loads(version)
+    assert int(plugin) == EM_AARCH64
+
+
+def architectures(name: str) -> dict[str, str]:
+    """Architecture -> digest of the images in a list."""
+    found = json.loads(run_program(ENGINE, "manifest", "inspect", name))
+    return {one["platform"]["architecture"]: one["digest"] for one in found["manifests"]}

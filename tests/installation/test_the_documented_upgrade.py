@@ -1,0 +1,142 @@
+"""The commands of docs/how-to/upgrade.md, word for word, from an installation of an earlier commit.
+
+Chart, definitions and images of that commit are built from the history of this clone. Its processes
+write the log that the processes of this version read, and read on after the way back.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from tests.installation import images
+from tests.installation.bare_cluster import BareCluster
+from tests.installation.release import (
+    ROLLED_OUT,
+    claims,
+    definitions,
+    ours,
+    pod,
+    recorded,
+    running_images,
+    start_pod,
+)
+from tests.packaging.project import ROOT
+from tests.support.documents import shell_blocks
+from tests.support.parts import HISTORY, needs
+
+INSTALL, UPGRADE, UNINSTALL = (
+    ROOT / "docs/how-to" / name for name in ("install.md", "upgrade.md", "uninstall.md")
+)
+EARLIER: Final = "c6d3db0a"
+"""A commit whose events, definitions and templates lack fields and kinds of later ones."""
+
+BUILD: Final = "make images REGISTRY=registry.example.com/ TAG=earlier"
+PUSH: Final = "make push-images REGISTRY=registry.example.com/ TAG=earlier"
+
+pytestmark = [
+    pytest.mark.kubelet,
+    pytest.mark.containerd,
+    pytest.mark.netns,
+    pytest.mark.slow,
+    pytest.mark.timeout(1800),
+]
+
+
+@pytest.fixture(scope="module")
+def earlier(possible: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone at the earlier commit, with its images built."""
+    if git(ROOT, "cat-file", "-e", f"{EARLIER}^{{commit}}").returncode:
+        pytest.skip(needs(HISTORY, f"git has no commit {EARLIER}"))
+    clone = tmp_path_factory.mktemp("earlier") / "orbweaver"
+    for arguments in (
+        ("clone", "--quiet", "--shared", "--no-checkout", str(ROOT), str(clone)),
+        ("-C", str(clone), "checkout", "--quiet", EARLIER),
+    ):
+        done = git(ROOT, *arguments)
+        assert done.returncode == 0, done.stderr
+    images.build(BUILD, clone)
+    return clone
+
+
+def test_an_earlier_version_is_upgraded_and_comes_back_without_losing_an_address(
+    earlier: Path, cluster: BareCluster
+) -> None:
+    _, push, install, pool = shell_blocks(INSTALL)
+    upgrade, roll_back = shell_blocks(UPGRADE)
+
+    cluster.shell(f"{PUSH}\n{install}", earlier)
+    cluster.shell(pool)
+    kept = {start_pod(cluster, "web"): "web"}
+    first = running_images(cluster)
+    uid, first_definitions = pod(cluster, "web")["metadata"]["uid"], definitions(cluster)
+    assert digests(first) == named(earlier)
+
+    cluster.shell(push)
+    cluster.shell(upgrade)
+    assert digests(running_images(cluster)) == named(ROOT) != named(earlier)
+    assert definitions(cluster) == charted(ROOT) != first_definitions
+    kept[start_pod(cluster, "between")] = "between"
+    assert_kept(cluster, kept)
+
+    cluster.shell(f"{roll_back}{ROLLED_OUT}")
+    cluster.until(lambda: running_images(cluster) == first, "the earlier images")
+    kept[start_pod(cluster, "later")] = "later"
+    assert_kept(cluster, kept)
+
+    cluster.shell(upgrade)
+    assert digests(running_images(cluster)) == named(ROOT)
+    cluster.shell("kubectl delete pod between")
+    del kept[next(address for address, name in kept.items() if name == "between")]
+    assert_kept(cluster, kept)
+    web = pod(cluster, "web")
+    assert web["metadata"]["uid"] == uid
+    assert [one["restartCount"] for one in web["status"]["containerStatuses"]] == [0]
+
+    cluster.shell("kubectl delete pod web later")
+    remove, remove_all = shell_blocks(UNINSTALL)
+    cluster.shell(f"{remove}{remove_all}")
+    cluster.until(lambda: not ours(cluster), "an end of everything")
+
+
+def assert_kept(cluster: BareCluster, kept: dict[str, str]) -> None:
+    """Assert that endpoints, the pool's record and the log have exactly these addresses."""
+    cluster.until(lambda: claims(cluster) == kept, f"endpoints of {kept}")
+    cluster.until(lambda: recorded(cluster) == kept, f"a record of {kept}")
+    for address, name in kept.items():
+        assert f"default/{name}" in cluster.shell(f"kubectl orb history {address}")
+    cluster.shell("kubectl orb verify")
+
+
+def digests(names: set[str]) -> set[str]:
+    """The digests in names of images."""
+    return {name.partition("@")[2] for name in names}
+
+
+def named(clone: Path) -> set[str]:
+    """The digests that ``make push-images`` wrote in a clone."""
+    values: dict[str, Any] = yaml.safe_load((clone / "build/images/values.yaml").read_text("utf-8"))
+    return {
+        values["spiderpoolController"]["image"]["digest"],
+        values["spiderpoolAgent"]["image"]["digest"],
+        values["etcd"]["embedded"]["image"]["digest"],
+    }
+
+
+def charted(clone: Path) -> dict[str, Any]:
+    """The schemas of our custom resources in the chart of a clone, by kind."""
+    found = {}
+    for path in sorted((clone / "ops/charts/orbweaver-crds/templates").glob("*.yaml")):
+        for one in yaml.safe_load_all(path.read_text("utf-8")):
+            found[one["spec"]["names"]["kind"]] = one["spec"]["versions"]
+    return found
+
+
+def git(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run git in a directory; it may fail."""
+    command = ["git", "-C", str(directory), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
