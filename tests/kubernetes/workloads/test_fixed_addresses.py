@@ -107,7 +107,7 @@ async def test_a_replica_of_a_statefulset_keeps_its_address_over_its_pods(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
-    db = create_set(server, "StatefulSet", "db", create_replicas=2)
+    db = create_set(server, "StatefulSet", "db", replicas=2)
     held = await create_replicas(controllers, db, 2)
     delete_pod(server, "db-0")
     delete_pod(server, "db-1")
@@ -125,10 +125,10 @@ async def test_scaling_down_releases_the_addresses_of_surplus_replicas(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
-    db = create_set(server, "StatefulSet", "db", create_replicas=3)
+    db = create_set(server, "StatefulSet", "db", replicas=3)
     first, *_ = await create_replicas(controllers, db, 3)
 
-    resize(server, "db", create_replicas=1)
+    resize(server, "db", replicas=1)
     for name in ("db-2", "db-1"):
         delete_pod(server, name)  # and no DEL arrives
 
@@ -140,12 +140,12 @@ async def test_scaling_down_releases_the_addresses_of_replicas_without_pods(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
-    db = create_set(server, "StatefulSet", "db", create_replicas=2)
+    db = create_set(server, "StatefulSet", "db", replicas=2)
     first, _ = await create_replicas(controllers, db, 2)
     delete_pod(server, "db-1")
     await controllers.scan_again()
 
-    resize(server, "db", create_replicas=1)
+    resize(server, "db", replicas=1)
     await controllers.until_status(lambda told: told["suspects"] == 1)
     await controllers.scan_again()
 
@@ -157,10 +157,10 @@ async def test_a_higher_first_ordinal_releases_the_addresses_of_those_before_it(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
-    db = create_set(server, "StatefulSet", "db", create_replicas=2)
+    db = create_set(server, "StatefulSet", "db", replicas=2)
     _, second = await create_replicas(controllers, db, 2)
 
-    resize(server, "db", create_replicas=1, ordinals={"start": 1})
+    resize(server, "db", replicas=1, ordinals={"start": 1})
     delete_pod(server, "db-0")
 
     await controllers.until_held(*second)
@@ -172,7 +172,7 @@ async def test_a_deleted_statefulset_releases_all_its_addresses(
 ) -> None:
     await controllers.start_controller()
     unrelated = await controllers.add(create_pod(server, "web-0", NODE))
-    db = create_set(server, "StatefulSet", "db", create_replicas=2)
+    db = create_set(server, "StatefulSet", "db", replicas=2)
     await create_replicas(controllers, db, 2)
     delete_pod(server, "db-1")
     await controllers.scan_again()

@@ -54,10 +54,10 @@ async def drainer(shop: ApiServer, tmp_path: Path) -> AsyncIterator[KubernetesNo
     await api.close()
 
 
-def create_drain_request(server: ApiServer, *pods: str, read_node: str = NODE) -> None:
+def create_drain_request(server: ApiServer, *pods: str, node: str = NODE) -> None:
     """As the agent of the node does."""
     metadata = {
-        "name": read_node,
+        "name": node,
         "labels": {DRAIN_LABEL: DRAIN_REQUIRED},
         "annotations": {BLOCKING_PODS: json.dumps(pods)},
     }
@@ -107,7 +107,7 @@ async def test_no_more_pods_are_observed_than_a_payload_holds(
 async def test_a_drain_request_of_a_deleted_node_is_ignored(
     shop: ApiServer, drainer: KubernetesNodeDrainer
 ) -> None:
-    create_drain_request(shop, read_node="node-gone")
+    create_drain_request(shop, node="node-gone")
     create_drain_request(shop)
 
     observed = await drainer.observe()
