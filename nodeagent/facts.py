@@ -27,7 +27,7 @@ from core.domain.fixed.owners import (
 from core.domain.fixed.validity import Validity, validity_of
 from core.domain.model import Endpoint, FixedKind, Owner
 from core.errors import LogCorrupt, OrbweaverError
-from core.projections.configuration_view import ConfigurationView, Unread
+from core.projections.configuration_view import ConfigurationView, UndecodableKey
 
 DEFAULT_NAMESPACE: Final = "default"
 CONFIRM_S_MAX: Final = 2.0
@@ -126,14 +126,14 @@ class StandaloneFacts:
 
     def complete_facts(self, reference: PodReference) -> RequestFacts | None:
         """The facts, unless a record cannot be read."""
-        return None if self._view.current.unread else self.facts(reference)
+        return None if self._view.current.undecodable else self.facts(reference)
 
     async def load_pod(self, reference: PodReference) -> None:
         """Raise LogCorrupt if a record of the Pod or its namespace cannot be read."""
         namespace = reference.namespace or DEFAULT_NAMESPACE
         pod = f"record/Pod/{namespace}/{reference.name or reference.container}"
         for key in (pod, f"record/Namespace/-/{namespace}"):
-            unread = self._view.current.unread.get(key)
+            unread = self._view.current.undecodable.get(key)
             if unread is not None:
                 why, remedy = unread.fault.why, unread.fault.remedy
                 raise LogCorrupt(why, subject=key, remedy=remedy)
@@ -199,9 +199,9 @@ class StandaloneFacts:
             return Validity("unknown", f"cannot read the records: {why}", unanswered=True)
         return self.endpoint_validity(endpoint)
 
-    def _unread_record(self, kind: FixedKind, endpoint: Endpoint) -> Unread | None:
+    def _unread_record(self, kind: FixedKind, endpoint: Endpoint) -> UndecodableKey | None:
         """An unreadable record that may make the endpoint valid (I6)."""
-        unread = self._view.current.unread
+        unread = self._view.current.undecodable
         if not unread:
             return None
         namespace, name = endpoint.key

@@ -15,7 +15,7 @@ from typing import Final
 from core.errors import NotReady, OrbweaverError, StoreUnavailable, WriterFenced
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
-from core.eventstore.space import alarmed
+from core.eventstore.space import alarm_error
 from core.eventstore.writer import Writer
 from core.process.supervision import HealthCheck, Supervisor
 from core.projections.configuration_view import ConfigurationView
@@ -131,7 +131,7 @@ class AgentHealth:
 
     def _store_fault(self) -> OrbweaverError | None:
         if not self._watchdog.is_unanswered:
-            return alarmed(self._alarms) if self._alarms else None
+            return alarm_error(self._alarms) if self._alarms else None
         return StoreUnavailable(
             f"etcd did not answer the last call ({self._watchdog.outcome})",
             remedy="check that etcd can be reached and has a leader",

@@ -353,8 +353,8 @@ class AllocationAttempt:
         reservations = self._keys.guard("reservations", picked.demand.family)
         stored_reservations = lost.current[reservations]
         quarantined = lost.current[self._keys.quarantine(*picked.choice.address)] is not None
-        pool_or_unread = pool or snapshot.unread.get(f"pool/{picked.pool}")
-        revision = pool_or_unread.revision if pool_or_unread is not None else 0
+        pool_or_undecodable = pool or snapshot.undecodable.get(f"pool/{picked.pool}")
+        revision = pool_or_undecodable.revision if pool_or_undecodable is not None else 0
         return (
             revision >= stored_pool.mod_revision
             and (

@@ -123,7 +123,7 @@ BINDINGS: Final[KeyKind[Binding]] = KeyKind(
 )
 
 
-class Bindings:
+class BindingStore:
     """Reads and writes bindings. All methods raise StoreUnavailable, writes OutcomeUnknown too."""
 
     def __init__(self, store: KeyValueStore, keys: Keys) -> None:

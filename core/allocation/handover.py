@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from core.allocation.bindings import Binding, Bindings, StoredBinding
+from core.allocation.bindings import Binding, BindingStore, StoredBinding
 from core.allocation.proposals import StoredEndpoint, endpoint_guard, endpoint_lost_race
 from core.allocation.releaser import (
     ClaimRevisions,
     DecideRelease,
     Released,
-    claim_revisions,
     read_claims,
+    revisions_of_claims,
 )
 from core.domain.claims.claim_decisions import ReleaseDecision
 from core.domain.events import ReleaseReason
@@ -47,7 +47,7 @@ class Handover:
     def __init__(self, store: KeyValueStore, keys: Keys) -> None:
         self._store = store
         self._keys = keys
-        self._bindings = Bindings(store, keys)
+        self._bindings = BindingStore(store, keys)
 
     async def hand_over(
         self, key: EndpointKey, decide: DecideRelease, reason: ReleaseReason, evidence: str
@@ -124,4 +124,4 @@ async def read_revisions(store: KeyValueStore, keys: Keys, endpoint: Endpoint) -
     Raises StoreUnavailable, LogCorrupt.
     """
     addresses = [address for address, _ in endpoint.addresses()]
-    return claim_revisions(await read_claims(store, keys, endpoint.key, addresses))
+    return revisions_of_claims(await read_claims(store, keys, endpoint.key, addresses))

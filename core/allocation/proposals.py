@@ -90,11 +90,11 @@ def configuration_guards(
     """
     guards: dict[Guard, None] = {}
     for pool_and_family in pools:
-        pair = snapshot.choice_guards.get(pool_and_family)
+        pair = snapshot.pool_guards.get(pool_and_family)
         if pair is None:
             pool, family = pool_and_family
             reservations = keys.guard("reservations", family)
-            pair = snapshot.choice_guards[pool_and_family] = (
+            pair = snapshot.pool_guards[pool_and_family] = (
                 Unchanged(keys.pool(pool), snapshot.pools[pool].revision),
                 Unchanged(reservations, snapshot.guards.get(reservations, 0)),
             )

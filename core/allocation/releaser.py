@@ -58,7 +58,7 @@ class EndpointState(NamedTuple):
     @property
     def claim_revisions(self) -> ClaimRevisions:
         """The claims as (address, revision), sorted."""
-        return claim_revisions(self.claims)
+        return revisions_of_claims(self.claims)
 
 
 Change = AddressesReleased | EndpointChanged
@@ -74,7 +74,7 @@ class Changed(NamedTuple):
     why: str = ""
 
 
-def claim_revisions(claims: Sequence[Release]) -> ClaimRevisions:
+def revisions_of_claims(claims: Sequence[Release]) -> ClaimRevisions:
     """The claims as (address, revision), sorted."""
     return tuple(sorted((claim.address, claim.claim_revision) for claim in claims))
 

@@ -63,7 +63,9 @@ class ArchiveCursor(NamedTuple):
 NOTHING_SEALED: Final = ArchiveCursor(0, NO_FILE, 0, CHAIN_START, 0, {})
 CURSOR: Final = StateCodec(
     ArchiveCursor,
-    lambda one: check_counts(one.files, one.position, one.clock_ms, *one.seqs.values()),
+    lambda cursor: check_counts(
+        cursor.files, cursor.position, cursor.clock_ms, *cursor.seqs.values()
+    ),
 )
 CURSORS: Final[KeyKind[ArchiveCursor]] = KeyKind(
     "archive cursor",

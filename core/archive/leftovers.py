@@ -43,7 +43,7 @@ def find_leftovers(files: Files, sealed: SealedLog, cluster: str) -> LeftoverFil
     foreign: list[str] = []
     for base, names in leftovers.items():
         has_segments = base + SEGMENTS_SUFFIX in names
-        if not has_segments or base in pruned_files or _is_on_the_chain(files, sealed, base):
+        if not has_segments or base in pruned_files or _is_on_chain(files, sealed, base):
             redundant += names
         else:
             foreign += names
@@ -74,7 +74,7 @@ def _pruned_files(files: Files, sealed: SealedLog) -> set[str]:
     return pruned_files
 
 
-def _is_on_the_chain(files: Files, sealed: SealedLog, base: str) -> bool:
+def _is_on_chain(files: Files, sealed: SealedLog, base: str) -> bool:
     try:
         file = SealedFile(files.view(base + SEGMENTS_SUFFIX), FileLink(base, b""))
         return chain_at(sealed, file.header.last_position) == file.chain_end
@@ -88,7 +88,9 @@ def chain_at(sealed: SealedLog, position: int) -> bytes | None:
         if summary.first_position <= position <= summary.last_position:
             file = sealed.open(summary.link)
             blocks = file.trailer.blocks
-            number = max(n for n, block in enumerate(blocks) if block.first_position <= position)
+            number = max(
+                index for index, block in enumerate(blocks) if block.first_position <= position
+            )
             segments = takewhile(
                 lambda segment: segment.position <= position, file.segments(number)
             )

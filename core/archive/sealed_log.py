@@ -148,7 +148,7 @@ class SealedLog:
             for number in file.blocks_between(after, upto):
                 segments = self._segments(file, number)
                 if segments and (segments[0].position <= after or segments[-1].position > upto):
-                    segments = [s for s in segments if after < s.position <= upto]
+                    segments = [segment for segment in segments if after < segment.position <= upto]
                 yield summary, segments
 
     def segments_with_any(self, tokens: list[str]) -> Iterator[list[Segment]]:

@@ -1,8 +1,8 @@
 """Snapshots: the ledger at the end of an archive file, from which a replay can start.
 
-The file is a zstd frame with the msgpack of ``_Stored``. A snapshot is made from the log, never
-from the state keys in etcd: the segments of its archive file are applied to the snapshot before it,
-which is read and verified for that. Its digest is in the trailer of the archive file.
+The file is a zstd frame with the msgpack of ``_StoredSnapshot``. A snapshot is made from the log,
+never from the state keys in etcd: the segments of its archive file are applied to the snapshot
+before it, which is read and verified first. Its digest is in the trailer of the archive file.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def empty_snapshot() -> ArchiveSnapshot:
     return ArchiveSnapshot(Ledger(), {}, CHAIN_START, 0)
 
 
-class _Stored(NamedTuple):
+class _StoredSnapshot(NamedTuple):
     version: int
     position: int
     seqs: dict[str, int]
@@ -63,13 +63,13 @@ class _Stored(NamedTuple):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(_Stored)
+_decoder = msgspec.msgpack.Decoder(_StoredSnapshot)
 
 
 def encode_snapshot(snapshot: ArchiveSnapshot) -> bytes:
     """The bytes of the file; the same log always gives the same bytes."""
     ledger = snapshot.ledger
-    stored = _Stored(
+    stored = _StoredSnapshot(
         SNAPSHOT_VERSION,
         ledger.position,
         snapshot.seqs,
@@ -94,7 +94,7 @@ def decode_snapshot(data: memoryview | bytes, *, name: str) -> ArchiveSnapshot:
             raise LogCorrupt(
                 f"snapshot {name} is empty or larger than {SNAPSHOT_BYTES_MAX} bytes", subject=name
             )
-        stored = _stored(zstandard.ZstdDecompressor().decompress(data))
+        stored = _decode_stored(zstandard.ZstdDecompressor().decompress(data))
     except (zstandard.ZstdError, *UNREADABLE) as error:
         raise LogCorrupt(
             f"snapshot {name} cannot be decoded: {error}",
@@ -110,15 +110,17 @@ def decode_snapshot(data: memoryview | bytes, *, name: str) -> ArchiveSnapshot:
     return ArchiveSnapshot(_ledger(stored), stored.seqs, stored.chain, stored.clock_ms)
 
 
-def _stored(raw: bytes) -> _Stored:
+def _decode_stored(raw: bytes) -> _StoredSnapshot:
     """Decode a snapshot; fields that a newer version has added at the end are ignored."""
     try:
         return _decoder.decode(raw)
     except msgspec.ValidationError:
-        return msgspec.convert(trimmed(msgspec.msgpack.decode(raw), _Stored), _Stored)
+        return msgspec.convert(
+            trimmed(msgspec.msgpack.decode(raw), _StoredSnapshot), _StoredSnapshot
+        )
 
 
-def _ledger(stored: _Stored) -> Ledger:
+def _ledger(stored: _StoredSnapshot) -> Ledger:
     ledger = Ledger()
     ledger.position = stored.position
     ledger.pools = {pool.name: pool for pool in stored.pools}

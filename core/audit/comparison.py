@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, Literal, NamedTuple, get_args
 
-from core.audit.object_history import ConfigurationObject, changes_between, described
+from core.audit.object_history import ConfigurationObject, changes_between, describe_object
 from core.domain.addresses.ip_address import parse_address
 from core.domain.events import RecordDefined
 from core.domain.evolution import Ledger, RevisedClaim
@@ -29,7 +29,7 @@ class Change(NamedTuple):
     what: str
 
 
-def compared(before: Ledger, after: Ledger) -> Iterator[Change]:
+def compare_states(before: Ledger, after: Ledger) -> Iterator[Change]:
     """Every difference, by kind and then by name; addresses in their order."""
     yield from _objects("pool", before.pools, after.pools)
     yield from _objects("subnet", before.subnets, after.subnets)
@@ -61,9 +61,9 @@ def _objects(
             if old != new:
                 yield Change("changed", kind, name, changes_between(old, new))
         elif new is not None:
-            yield Change("added", kind, name, described(new))
+            yield Change("added", kind, name, describe_object(new))
         elif old is not None:
-            yield Change("removed", kind, name, described(old))
+            yield Change("removed", kind, name, describe_object(old))
 
 
 def _by_path(ledger: Ledger) -> dict[str, RecordDefined]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from core.audit.object_history import change_of, described, size_in_words
+from core.audit.object_history import change_of, describe_object, size_in_words
 from core.domain.events import (
     EVENT_TYPES,
     TYPE_NAMES,
@@ -105,7 +105,7 @@ def summary_of(recorded: Recorded) -> EventSummary:
         case _:
             change = change_of(recorded)
             assert change is not None, name  # all other types change a configuration object
-            detail = described(change.value) if change.value is not None else ""
+            detail = describe_object(change.value) if change.value is not None else ""
             pools = (change.name,) if change.kind == "pool" else ()
             return EventSummary(name, f"{change.kind}/{change.name}", detail, pools)
 
@@ -144,7 +144,7 @@ def _of_refusal(name: str, event: AllocationRefused) -> EventSummary:
 
 
 def _of_guids(name: str, event: GuidsAssigned | GuidsReleased) -> EventSummary:
-    texts = [f"{one.guid} (virtual function {one.vf} of {one.nic})" for one in event.guids]
+    texts = [f"{guid.guid} (virtual function {guid.vf} of {guid.nic})" for guid in event.guids]
     reason = f", {event.reason}" if isinstance(event, GuidsReleased) else ""
     detail = ", ".join(texts) + reason
     return EventSummary(name, f"node/{event.node}", detail, node=event.node)

@@ -1,10 +1,9 @@
 """Checks that every key can be decoded, and that the indexes of pools and subnets are complete.
 
-``scan`` also finds undecodable keys that no process has read yet. ``check_index`` compares an index
-with the pools or subnets. Each transaction that changes a pool or subnet also writes its index
-entries, so only a manual change can make the index wrong. The check for overlaps would miss a pool
-without entries. A repair marks the
-index as incomplete, and the next command rebuilds it.
+``find_undecodable_keys`` also finds keys that no process has read yet. ``check_index`` compares an
+index with the pools or subnets. Each transaction that changes a pool or subnet also writes its
+index entries, so only a manual change can make the index wrong. The check for overlaps would miss a
+pool without entries. A repair marks the index as incomplete, and the next command rebuilds it.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ async def check_index(
     return faults
 
 
-async def scan(
+async def find_undecodable_keys(
     store: KeyValueStore, keys: Keys, kinds: Iterable[KeyKind[Any]], revision: int = 0
 ) -> list[ContainedFault]:
     """The keys that cannot be decoded, by kind and key. Raises StoreUnavailable, Compacted."""

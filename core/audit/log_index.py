@@ -23,7 +23,7 @@ from core.archive.snapshot import ArchiveSnapshot
 from core.audit.holding_table import Holder, HoldingTable, rows_of
 from core.audit.log_clock import LogClock
 from core.audit.text_columns import Names
-from core.audit.versions import Versions
+from core.audit.versions import VersionTable
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.coordinators import COORDINATOR_KIND
 from core.domain.events import (
@@ -76,12 +76,12 @@ class LogIndex:
     def __init__(self, base: ArchiveSnapshot) -> None:
         self.first_position = self.position = base.ledger.position
         self.clock = LogClock(base.ledger.position, base.clock_ms)
-        self.pools: Versions[str, Pool] = Versions()
-        self.subnets: Versions[str, Subnet] = Versions()
-        self.reservations: Versions[str, Reservation] = Versions()
-        self.quarantine: Versions[str, Quarantine] = Versions()
-        self.coordinators: Versions[str, RecordDefined] = Versions()
-        self.refusals: Versions[str, RefusedPod] = Versions()
+        self.pools: VersionTable[str, Pool] = VersionTable()
+        self.subnets: VersionTable[str, Subnet] = VersionTable()
+        self.reservations: VersionTable[str, Reservation] = VersionTable()
+        self.quarantine: VersionTable[str, Quarantine] = VersionTable()
+        self.coordinators: VersionTable[str, RecordDefined] = VersionTable()
+        self.refusals: VersionTable[str, RefusedPod] = VersionTable()
         """The newest refused ADD of each Pod (``NAMESPACE/NAME``)."""
         self.holdings: dict[str, HoldingTable] = {}
         self.writers: defaultdict[str, array[int]] = defaultdict(lambda: array("Q"))

@@ -112,7 +112,7 @@ class ObjectHistory(EntryList):
         recorded: Recorded,
     ) -> None:
         if before is None:
-            self._add("defined", change, recorded, described(value) + self._because(recorded))
+            self._add("defined", change, recorded, describe_object(value) + self._because(recorded))
         elif getattr(before, "retiring", False) and not getattr(value, "retiring", False):
             self._add("reinstated", change, recorded)
         else:
@@ -173,7 +173,7 @@ def _path(*parts: str) -> str:
     return "/".join(part for part in parts if part)
 
 
-def described(value: ConfigurationObject) -> str:
+def describe_object(value: ConfigurationObject) -> str:
     """The object in one line."""
     match value:
         case Reservation():

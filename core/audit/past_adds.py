@@ -57,7 +57,7 @@ class PastAdds(NamedTuple):
         return isinstance(event, AddressesClaimed) and bool(event.source)
 
 
-async def past_adds(view: LogView, pod: EndpointKey, moment: LogMoment = NOW) -> PastAdds:
+async def read_past_adds(view: LogView, pod: EndpointKey, moment: LogMoment = NOW) -> PastAdds:
     """The ADDs of the Pod with this endpoint. Raises LogCorrupt, LogGap, Compacted."""
     adds = PastAdds()
     async for recorded in events_about(view, HistorySubject("pod", "/".join(pod))):

@@ -19,7 +19,7 @@ from core.archive.files import Files
 from core.archive.leftovers import find_leftovers
 from core.archive.replay import LogView, open_log
 from core.archive.sealed_log import FileSummary, SealedLog
-from core.audit.index_check import check_index, scan
+from core.audit.index_check import check_index, find_undecodable_keys
 from core.audit.ownership import foreign_changes
 from core.audit.repair import RepairStep, plan_heads, plan_repair
 from core.audit.state import Difference, compare, read_state
@@ -133,7 +133,7 @@ class _Run:
         self._notes: tuple[str, ...] = ()
 
     async def read(self, store: KeyValueStore) -> VerificationReport:
-        self._unreadable = tuple(await scan(store, self._keys, self._kinds))
+        self._unreadable = tuple(await find_undecodable_keys(store, self._keys, self._kinds))
         try:
             view = await open_log(store, self._keys, self._files)
             await self._read_log(view)
@@ -263,8 +263,8 @@ class _Run:
         )
 
 
-def _equal(one: Ledger, other: Ledger) -> bool:
-    return all(getattr(one, part) == getattr(other, part) for part in Ledger.__slots__)
+def _equal(snapshot: Ledger, from_log: Ledger) -> bool:
+    return all(getattr(snapshot, part) == getattr(from_log, part) for part in Ledger.__slots__)
 
 
 def _fault(error: LogError) -> LogFault:

@@ -17,7 +17,7 @@ class Version(NamedTuple, Generic[V]):
     value: V | None
 
 
-class Versions(Generic[K, V]):
+class VersionTable(Generic[K, V]):
     """The versions of objects of one kind, by name, in log order."""
 
     def __init__(self) -> None:

@@ -64,14 +64,14 @@ INDEXES: Final = tuple(product(TOPICS, FAMILIES))
 class Scope(NamedTuple):
     """The objects that were read at ``position``.
 
-    ``indexed``: guard keys of topics whose index is complete. ``unread``: keys whose values cannot
-    be decoded (``Ledger.undecodable``).
+    ``indexed``: guard keys of topics whose index is complete. ``undecodable``: keys whose values
+    cannot be decoded (``Ledger.undecodable``).
     """
 
     position: int
     configuration: Configuration
     indexed: frozenset[bytes]
-    unread: frozenset[str]
+    undecodable: frozenset[str]
 
 
 class _UnknownScope(Exception):
@@ -223,7 +223,9 @@ class _ScopeLoad:
     async def _for_auto_pool(self, desired: DesiredPool) -> None:
         """Read the subnet of an automatic pool, its pools, its quarantine, and all reservations."""
         scope, keys = desired.scope, self._keys
-        names = (pool_name(scope, desired.uid, n) for n in range(1, NAMES_TRIED_MAX + 1))
+        names = (
+            pool_name(scope, desired.uid, attempt) for attempt in range(1, NAMES_TRIED_MAX + 1)
+        )
         await self._read(
             *self._get("subnet", scope.subnet),
             *chain.from_iterable(self._get("pool", name) for name in names),

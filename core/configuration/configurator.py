@@ -93,10 +93,10 @@ class Configurator:
         with tracing.span(f"ipam.apply {type(command).__name__}") as span:
             if span is not None and not cause.traceparent:
                 cause = cause._replace(traceparent=span.traceparent)
-            last: Applied = await retry_lost_races()(self._once, command, cause, observed)
+            last: Applied = await retry_lost_races()(self._apply_once, command, cause, observed)
             events = last.events
             while must_repeat(command, last.events):
-                last = await retry_lost_races()(self._once, command, cause)
+                last = await retry_lost_races()(self._apply_once, command, cause)
                 events += last.events
             return Applied(events, last.revision)
 
@@ -124,10 +124,10 @@ class Configurator:
                 conflicts.append(AdmissionConflict(admission, refusals))
         return DryRun(events, tuple(conflicts))
 
-    async def _once(
+    async def _apply_once(
         self, command: Command, cause: Cause, observed: EventDraft | None = None
     ) -> Applied:
-        at, configuration, indexed, unread = await self._scopes.read(command)
+        at, configuration, indexed, undecodable = await self._scopes.read(command)
         claimed = await self._claimed(removed_addresses(configuration, command), at)
         events = decide(configuration, command, claimed)
         if not events:
@@ -136,7 +136,7 @@ class Configurator:
         writes: dict[bytes, Write] = {}
         for effect in (effect_of(event, configuration, self._keys) for event in events):
             key = _key_of(effect.write)
-            _require_readable(unread, key_text(self._keys, key))
+            _require_decodable(undecodable, key_text(self._keys, key))
             writes[key] = effect.write
             guards[NothingNewer(key, key + b"\0", at)] = None
             writes |= {_key_of(write): write for write in effect.index_writes}
@@ -184,9 +184,9 @@ def _key_of(write: Write) -> bytes:
     return write.start if isinstance(write, Delete) else write.key
 
 
-def _require_readable(unread: Container[str], key: str) -> None:
+def _require_decodable(undecodable: Container[str], key: str) -> None:
     """Raise LogCorrupt if the command would overwrite a value that cannot be decoded."""
-    if key in unread:
+    if key in undecodable:
         message = f"the stored value of {key} cannot be decoded"
         raise LogCorrupt(message, subject=key, remedy=STATE_REMEDY)
 

@@ -31,6 +31,10 @@ def _check(admission: PendingAdmission) -> None:
     plausibility.check_pool(admission.value)
 
 
+def _admission_key(keys: Keys, admission: PendingAdmission) -> bytes:
+    return keys.admitted(admission.kind, admission.value.name, admission.review)
+
+
 ADMISSION: Final = StateCodec(PendingAdmission, _check)
 ADMISSIONS: Final[KeyKind[PendingAdmission]] = KeyKind(
     "pending admission",
@@ -38,26 +42,26 @@ ADMISSIONS: Final[KeyKind[PendingAdmission]] = KeyKind(
     ADMISSION.decode,
     ("controller",),
     "delete the key; then an overlapping pool may be admitted, and the log refuses the second one",
-    key_of=lambda keys, one: keys.admitted(one.kind, one.value.name, one.review),
+    key_of=_admission_key,
 )
 _log: Final = logging.getLogger(__name__)
 
 
-class PendingAdmissions(NamedTuple):
+class AdmissionSnapshot(NamedTuple):
     """All pending admissions at ``revision``."""
 
     admissions: tuple[PendingAdmission, ...]
     revision: int
 
 
-class Admissions:
+class AdmissionStore:
     """The pending admissions of one cluster."""
 
     def __init__(self, store: KeyValueStore, keys: Keys) -> None:
         self._store = store
         self._keys = keys
 
-    async def read(self) -> PendingAdmissions:
+    async def read(self) -> AdmissionSnapshot:
         """Read all pending admissions. Raises StoreError."""
         result = await self._store.read([Get(*self._keys.range_of(KEY_PREFIX))])
         admissions = []
@@ -66,17 +70,17 @@ class Admissions:
                 admissions.append(ADMISSIONS.decode(self._keys, kv.key, kv.value))
             except LogCorrupt as error:
                 _log.warning("pending admission ignored: %s; %s", error.message, error.remedy)
-        return PendingAdmissions(tuple(admissions), result.revision)
+        return AdmissionSnapshot(tuple(admissions), result.revision)
 
-    async def add(self, admission: PendingAdmission, since: PendingAdmissions) -> None:
-        """Write one. Raises LostRace if another was written since, NotReady at the limit."""
+    async def add(self, admission: PendingAdmission, since: AdmissionSnapshot) -> None:
+        """Write it. Raises LostRace if another one was written since, NotReady at the limit."""
         if len(since.admissions) >= PENDING_MAX:
             raise NotReady(
                 f"{PENDING_MAX} admitted objects have not been written to the log yet",
                 remedy="check that a controller is running and is leader",
             )
         guard = NothingNewer(*self._keys.range_of(KEY_PREFIX), since.revision)
-        write = Put(self._key(admission), ADMISSION.encode(admission))
+        write = Put(_admission_key(self._keys, admission), ADMISSION.encode(admission))
         if not (await self._store.commit([guard], [write])).succeeded:
             raise LostRace(
                 "another object was admitted since the pending admissions were read",
@@ -84,8 +88,8 @@ class Admissions:
             )
 
     async def remove(self, admission: PendingAdmission) -> None:
-        """Delete one if it exists. Raises StoreError."""
-        await self._store.commit([], [Delete(self._key(admission))])
+        """Delete an admission if it exists. Raises StoreError."""
+        await self._store.commit([], [Delete(_admission_key(self._keys, admission))])
 
     async def remove_written(self, value: Pool | Subnet) -> None:
         """Delete the admissions of an object that is now in the log. Raises StoreError."""
@@ -117,6 +121,3 @@ class Admissions:
             return None
         stored: Pool | Subnet = (POOL if admission.pool is not None else SUBNET).decode(kv.value)
         return stored
-
-    def _key(self, one: PendingAdmission) -> bytes:
-        return self._keys.admitted(one.kind, one.value.name, one.review)

@@ -32,7 +32,7 @@ REFUSALS: Final[KeyKind[RefusedPool]] = KeyKind(
     REFUSED.decode,
     ("agent", "controller"),
     "delete the key; then an ADD reports that the pool does not exist",
-    key_of=lambda keys, one: keys.refused(one.name),
+    key_of=lambda keys, pool: keys.refused(pool.name),
 )
 
 

@@ -8,7 +8,7 @@ has those of state keys.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Generic, Literal, TypeVar
+from typing import Final, Generic, Literal, TypeVar, get_args
 
 from core.domain.events import RecordDefined
 from core.domain.model import Claim, Endpoint, Pool, Quarantine, Reservation, Subnet
@@ -34,6 +34,7 @@ from core.eventstore.keys import Keys
 
 T = TypeVar("T")
 Reader = Literal["agent", "controller", "worker", "orbctl"]
+ALL_PROCESSES: Final[tuple[Reader, ...]] = get_args(Reader)
 
 STATE_REMEDY: Final = (
     "run `orbctl verify --repair`, which restores it from the log;"
@@ -51,8 +52,9 @@ QUARANTINE_REMEDY: Final = f"{STATE_REMEDY}; until then its address is not alloc
 class KeyKind(Generic[T]):
     """One kind of key: ``prefix`` below the cluster's root, ``readers``: processes that read it.
 
-    ``key_of`` builds the key of a value; a value under another key is a fault. ``check_key`` raises
-    ValueError for a key that no version writes.
+    ``readers`` and ``remedy`` default to those of state keys. ``key_of`` builds the key of a value;
+    a value under another key is a fault. ``check_key`` raises ValueError for a key that no version
+    writes.
     """
 
     __slots__ = ("_check_key", "_decode", "_key_of", "name", "prefix", "readers", "remedy")
@@ -62,8 +64,8 @@ class KeyKind(Generic[T]):
         name: str,
         prefix: str,
         decode: Callable[[bytes], T],
-        readers: tuple[Reader, ...],
-        remedy: str,
+        readers: tuple[Reader, ...] = ALL_PROCESSES,
+        remedy: str = STATE_REMEDY,
         *,
         key_of: Callable[[Keys, T], bytes] | None = None,
         check_key: Callable[[Keys, bytes], object] | None = None,
@@ -115,70 +117,55 @@ def _guard_value(value: bytes) -> bytes:
     return value
 
 
-ALL_PROCESSES: Final[tuple[Reader, ...]] = ("agent", "controller", "worker", "orbctl")
-
 POOLS: Final[KeyKind[Pool]] = KeyKind(
     "pool",
     "pool",
     POOL.decode,
-    ALL_PROCESSES,
-    POOL_REMEDY,
+    remedy=POOL_REMEDY,
     key_of=lambda keys, pool: keys.pool(pool.name),
 )
 SUBNETS: Final[KeyKind[Subnet]] = KeyKind(
     "subnet",
     "subnet",
     SUBNET.decode,
-    ALL_PROCESSES,
-    STATE_REMEDY,
     key_of=lambda keys, subnet: keys.subnet(subnet.name),
 )
 RESERVATIONS: Final[KeyKind[Reservation]] = KeyKind(
     "reservation",
     "reservation",
     RESERVATION.decode,
-    ALL_PROCESSES,
-    RESERVATION_REMEDY,
+    remedy=RESERVATION_REMEDY,
     key_of=lambda keys, reservation: keys.reservation(reservation.name),
 )
 QUARANTINES: Final[KeyKind[Quarantine]] = KeyKind(
     "quarantine",
     "quarantine",
     QUARANTINE.decode,
-    ALL_PROCESSES,
-    QUARANTINE_REMEDY,
+    remedy=QUARANTINE_REMEDY,
     key_of=lambda keys, quarantine: keys.quarantine_of(quarantine.address),
 )
 RECORDS: Final[KeyKind[RecordDefined]] = KeyKind(
     "record",
     "record",
     RECORD.decode,
-    ALL_PROCESSES,
-    STATE_REMEDY,
     key_of=lambda keys, record: keys.record(record.kind, record.namespace, record.name),
 )
 CLAIMS: Final[KeyKind[Claim]] = KeyKind(
     "claim",
     "ip",
     CLAIM.decode,
-    ALL_PROCESSES,
-    STATE_REMEDY,
     check_key=lambda keys, key: keys.check_address(key, "ip"),
 )
 ENDPOINTS: Final[KeyKind[Endpoint]] = KeyKind(
     "endpoint",
     "endpoint",
     ENDPOINT.decode,
-    ALL_PROCESSES,
-    STATE_REMEDY,
     key_of=lambda keys, endpoint: keys.endpoint(*endpoint.key),
 )
 GUID_CLAIMS: Final[KeyKind[GuidClaim]] = KeyKind(
     "GUID claim",
     "guid",
     GUID_CLAIM.decode,
-    ALL_PROCESSES,
-    STATE_REMEDY,
     check_key=lambda keys, key: keys.check_guid(key),
 )
 GUIDS_OF_NODES: Final[KeyKind[NodeGuids]] = KeyKind(
@@ -193,8 +180,7 @@ GUARDS: Final[KeyKind[bytes]] = KeyKind(
     "guard",
     "guard",
     _guard_value,
-    ALL_PROCESSES,
-    "nothing: the next command of its topic writes it",
+    remedy="nothing: the next command of its topic writes it",
     check_key=lambda keys, key: keys.check_guard(key),
 )
 INDEXES: Final[KeyKind[bytes]] = KeyKind(
@@ -209,8 +195,8 @@ HEADS: Final[KeyKind[WriterHead]] = KeyKind(
     "writer head",
     "head",
     HEAD.decode,
-    ALL_PROCESSES,
-    "run `orbctl verify --repair`, which restores it from the log, or restart the writer's process",
+    remedy="run `orbctl verify --repair`, which restores it from the log, or restart the writer's"
+    " process",
     check_key=lambda keys, key: keys.check_parts(key, 2),
 )
 CONFIGURATION_KINDS: Final = (POOLS, SUBNETS, RESERVATIONS, QUARANTINES, RECORDS)

@@ -22,16 +22,16 @@ FULL_REMEDY: Final = (
 )
 
 
-def full(subject: str = "etcd") -> StoreFull:
+def store_full(subject: str = "etcd") -> StoreFull:
     """The error of a request that wrote nothing because the database of etcd is full."""
     text = f"etcd's database is full (alarm {NOSPACE}) and rejects every write"
     return StoreFull(text, subject=subject, remedy=FULL_REMEDY)
 
 
-def alarmed(alarms: Sequence[str]) -> StoreError:
+def alarm_error(alarms: Sequence[str]) -> StoreError:
     """The error for the active alarms."""
     if NOSPACE in alarms:
-        return full()
+        return store_full()
     return StoreUnavailable(
         f"etcd has raised the alarm {', '.join(alarms)}",
         subject="etcd",

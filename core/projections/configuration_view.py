@@ -73,14 +73,14 @@ RELOAD_PAUSE_S = 0.5
 _log: Final = logging.getLogger(__name__)
 
 
-class HeldPool(NamedTuple):
+class StoredPool(NamedTuple):
     """A pool and the revision of its key, which guards every claim in the pool."""
 
     pool: Pool
     revision: int
 
 
-class Unread(NamedTuple):
+class UndecodableKey(NamedTuple):
     """A key whose value cannot be decoded, and its revision."""
 
     fault: ContainedFault
@@ -90,33 +90,32 @@ class Unread(NamedTuple):
 class ConfigurationSnapshot:
     """The configuration at one revision; its mappings never change once it is published.
 
-    ``unread``: keys whose values cannot be decoded, relative to the cluster's prefix. ``closing``:
-    the reservations among them. Their addresses are unknown, so that any address might be reserved:
-    while there is one, no address of any pool is allocated (I2,
-    docs/contributing/decisions/0022).
+    ``undecodable``: keys whose values cannot be decoded, relative to the cluster's prefix.
+    ``unknown_reservations``: the reservations among them, which may reserve any address. As long as
+    there is one, no address of any pool is allocated (I2, docs/contributing/decisions/0022).
     """
 
     def __init__(self) -> None:
         self.revision = 0
-        self.pools: dict[str, HeldPool] = {}
+        self.pools: dict[str, StoredPool] = {}
         self.subnets: dict[str, Subnet] = {}
         self.reservations: dict[str, Reservation] = {}
         self.quarantine: dict[str, Quarantine] = {}
         self.records: dict[tuple[str, str, str], RecordDefined] = {}
         self.guards: dict[bytes, int] = {}
-        self.unread: dict[str, Unread] = {}
-        self.closing: dict[str, ContainedFault] = {}
+        self.undecodable: dict[str, UndecodableKey] = {}
+        self.unknown_reservations: dict[str, ContainedFault] = {}
         self._usable: dict[str, AddressSet] = {}
-        self.choice_guards: dict[tuple[str, Family], tuple[Guard, Guard]] = {}
+        self.pool_guards: dict[tuple[str, Family], tuple[Guard, Guard]] = {}
         """(pool, family) -> the guards of an address of the pool; a cache of the allocator."""
 
     @cached_property
     def catalog(self) -> PoolCatalog:
         """The pools to select from; built on first use, because most snapshots are never used."""
         unreadable = {
-            key.partition("/")[2]: one.fault.why
-            for key, one in self.unread.items()
-            if one.fault.kind == POOLS.name
+            key.partition("/")[2]: undecodable.fault.why
+            for key, undecodable in self.undecodable.items()
+            if undecodable.fault.kind == POOLS.name
         }
         return PoolCatalog({name: held.pool for name, held in self.pools.items()}, unreadable)
 
@@ -128,9 +127,9 @@ class ConfigurationSnapshot:
     def usable(self, name: str) -> AddressSet:
         """The usable addresses of the pool: not excluded, not reserved, not quarantined.
 
-        Raises LogCorrupt while the reserved addresses are unknown (``closing``).
+        Raises LogCorrupt while the reserved addresses are unknown (``unknown_reservations``).
         """
-        for fault in self.closing.values():
+        for fault in self.unknown_reservations.values():
             raise LogCorrupt(
                 f"IPPool {name} allocates no address: {fault.why}",
                 subject=fault.key,
@@ -153,8 +152,8 @@ class ConfigurationSnapshot:
         copy.quarantine = dict(self.quarantine)
         copy.records = dict(self.records)
         copy.guards = dict(self.guards)
-        copy.unread = dict(self.unread)
-        copy.closing = dict(self.closing)
+        copy.undecodable = dict(self.undecodable)
+        copy.unknown_reservations = dict(self.unknown_reservations)
         return copy
 
 
@@ -174,7 +173,7 @@ class ConfigurationView:
         self._store = store
         self._keys = keys
         self.faults = Faults() if faults is None else faults
-        self._intake = _Intake(keys, self.faults)
+        self._changes = _ChangeApplier(keys, self.faults)
         self._changed = asyncio.Condition()
         self._supervisor = supervisor or Supervisor()
         self._last_response = -math.inf
@@ -239,7 +238,7 @@ class ConfigurationView:
         for answer in reversed(result.ranges):
             for kv in answer.kvs:
                 is_first_version = kv.create_revision == kv.mod_revision
-                self._intake.put(
+                self._changes.put(
                     loaded,
                     KeyChange(kv.key, kv.value, kv.mod_revision),
                     knows_previous=is_first_version,
@@ -270,8 +269,8 @@ class ConfigurationView:
             self.current.revision = max(self.current.revision, batch.revision)
             return
         successor = self.current.successor()
-        for change in self._intake.guards_first(batch.changes):
-            self._intake.put(successor, change)
+        for change in self._changes.guards_first(batch.changes):
+            self._changes.put(successor, change)
         successor.revision = max(batch.revision, batch.changes[-1].mod_revision)
         await self._publish(successor)
 
@@ -318,7 +317,7 @@ def is_whole_command(keys: Keys, changes: Iterable[KeyChange]) -> bool:
     return changed == guarded
 
 
-class _Intake:
+class _ChangeApplier:
     """Applies changes to a snapshot; a value that cannot be decoded is left out and reported."""
 
     def __init__(self, keys: Keys, faults: Faults) -> None:
@@ -336,8 +335,8 @@ class _Intake:
         """Apply one change. ``knows_previous``: the snapshot has the previous value, if any."""
         key, value, revision = change
         text = key_text(self._keys, key)
-        snapshot.unread.pop(text, None)
-        was_closing = snapshot.closing.pop(text, None) is not None
+        snapshot.undecodable.pop(text, None)
+        was_unknown_reservation = snapshot.unknown_reservations.pop(text, None) is not None
         if value is None:
             self._faults.clear(text)
             self._remove(snapshot, key, text)
@@ -345,13 +344,15 @@ class _Intake:
         fault = self._read(snapshot, key, value, revision)
         if fault is None:
             return
-        snapshot.unread[text] = Unread(fault, revision)
+        snapshot.undecodable[text] = UndecodableKey(fault, revision)
         # A manual change that cannot be decoded reserves no address; the previous value is kept.
         is_reserving = (
-            was_closing or not knows_previous or self._is_of_a_command(snapshot, revision)
+            was_unknown_reservation
+            or not knows_previous
+            or self._is_of_a_command(snapshot, revision)
         )
         if fault.kind == RESERVATIONS.name and is_reserving:
-            snapshot.closing[text] = fault
+            snapshot.unknown_reservations[text] = fault
 
     def _read(
         self, snapshot: ConfigurationSnapshot, key: bytes, value: bytes, revision: int
@@ -363,7 +364,7 @@ class _Intake:
         match prefix:
             case "pool":
                 pool = faults.read(POOLS, keys, key, value)
-                _set_or_remove(snapshot.pools, name, pool and HeldPool(pool, revision))
+                _set_or_remove(snapshot.pools, name, pool and StoredPool(pool, revision))
             case "subnet":
                 _set_or_remove(snapshot.subnets, name, faults.read(SUBNETS, keys, key, value))
             case "reservation":

@@ -201,9 +201,9 @@ class Projection:
                 del self._claimed[name]
             return
         quarantined = [
-            parse_address(one.address).value
-            for one in self.ledger.quarantine.values()
-            if one.family == pool.family
+            parse_address(quarantine.address).value
+            for quarantine in self.ledger.quarantine.values()
+            if quarantine.family == pool.family
         ]
         self.tallies[name] = PoolTally(
             pool, self.ledger.reservations, quarantined, self._claimed[name]

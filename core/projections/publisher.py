@@ -34,7 +34,9 @@ class Checkpoint(NamedTuple):
     writer: str
 
 
-CHECKPOINTS = StateCodec(Checkpoint, lambda one: check_counts(one.position, one.at_ms))
+CHECKPOINTS = StateCodec(
+    Checkpoint, lambda checkpoint: check_counts(checkpoint.position, checkpoint.at_ms)
+)
 
 REWRITTEN: Final = "nothing: the leading controller writes it again"
 CHECKPOINT_KIND: Final[KeyKind[Checkpoint]] = KeyKind(

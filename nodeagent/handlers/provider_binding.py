@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, Protocol
 
 from core.allocation.add_request import AddRequest
 from core.allocation.allocator import Added, Confirm
-from core.allocation.bindings import Binding, BindingRequest, Bindings
+from core.allocation.bindings import Binding, BindingRequest, BindingStore
 from core.allocation.handover import Handover, read_revisions
 from core.domain.claims.claim_decisions import ReleaseDecision
 from core.domain.events import ReleaseReason
@@ -80,7 +80,7 @@ class BindingAllocator:
         self._keys = keys
         self._networks = networks
         self._times = times
-        self._bindings = Bindings(store, keys)
+        self._bindings = BindingStore(store, keys)
         self._handover = Handover(store, keys)
 
     async def allocate_and_bind(self, request: AddRequest, facts: RequestFacts) -> Added:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from core.allocation.bindings import Binding, Bindings, State
+from core.allocation.bindings import Binding, BindingStore, State
 from core.domain.addresses.ip_address import Address
 from core.domain.evolution import EndpointKey
 from core.eventstore.kv import Get
@@ -53,7 +53,7 @@ async def read_cool_down(session: ClusterSession, address: Address) -> CoolDownM
 
 async def binding_in_words(session: ClusterSession, key: EndpointKey) -> str:
     """The state of the endpoint's binding as text; "" without a binding."""
-    binding = (await Bindings(session.store, session.keys).find(key)).binding
+    binding = (await BindingStore(session.store, session.keys).find(key)).binding
     return "" if binding is None else _words(binding)
 
 

@@ -13,7 +13,7 @@ from core.archive.replay import LogView
 from core.audit.history import history
 from core.audit.history_entries import ENTRIES_MAX, HistorySubject, stamp_of
 from core.audit.indexed_log import LogInstant
-from core.audit.past_adds import LogMoment, PastAdds, past_adds
+from core.audit.past_adds import LogMoment, PastAdds, read_past_adds
 from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import format_address, parse_address
 from core.domain.events import AddressesClaimed, Recorded
@@ -75,8 +75,8 @@ async def timeline(view: LogView, instant: LogInstant, subject: HistorySubject) 
 async def pod_answer(view: LogView, instant: LogInstant, namespace: str, name: str) -> Document:
     """``PodAnswer`` of console-api.yaml. Raises NotFound if the log has no event about the Pod."""
     key = namespace, name
-    adds = await past_adds(view, key, LogMoment(position=instant.position))
-    if adds == PastAdds() and await past_adds(view, key) == PastAdds():
+    adds = await read_past_adds(view, key, LogMoment(position=instant.position))
+    if adds == PastAdds() and await read_past_adds(view, key) == PastAdds():
         raise NotFound(
             f"the log has no event about Pod {namespace}/{name}",
             subject="pod",

@@ -19,7 +19,7 @@ from core.eventstore.election import LEADERS, Leader, read_leader
 from core.eventstore.keys import Keys
 from core.eventstore.kinds import key_text
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.space import alarmed
+from core.eventstore.space import alarm_error
 from core.projections.projector import NO_LAG, Lag, Projector
 from workflows.engine.store.kinds import OPEN_HEADS
 from workflows.jobs.reclaim.scan import ScanStatus, read_scan_status, scan_key
@@ -88,7 +88,7 @@ class ControllerObserver:
         except StoreError as error:
             self.fault = error
             return
-        self.fault = alarmed(alarms) if alarms else None
+        self.fault = alarm_error(alarms) if alarms else None
 
     async def _read_leader(self) -> Leader | None:
         """The leader; None, and a contained fault, if its key cannot be read."""

@@ -11,7 +11,7 @@ import asyncio
 from typing import Final
 
 from core.configuration.configurator import Configurator
-from core.configuration.pending_admissions import Admissions
+from core.configuration.pending_admissions import AdmissionStore
 from core.configuration.refusal_notes import RefusalNotes
 from core.domain.configuration.admissions import admitted_value
 from core.domain.configuration.commands import Command
@@ -50,7 +50,7 @@ class Commands:
         self.projector = projector
         self._writer = Writer(store, keys, WRITER)
         self.refused_pools: dict[str, str] = {}
-        self._admissions = Admissions(store, keys)
+        self._admissions = AdmissionStore(store, keys)
         self._refusals = RefusalNotes(store, keys)
         self._switches = FeatureSwitches(
             settings.ipv4_enabled, settings.ipv6_enabled, settings.subnets_enabled

@@ -161,7 +161,7 @@ async def test_fields_that_a_newer_version_appends_are_ignored(
     await fresh.start()
     await fresh.close()
     assert list(fresh.current.pools) == ["a"]
-    assert not fresh.current.unread
+    assert not fresh.current.undecodable
     assert not (await verify(node.store, node.keys, LocalFiles(tmp_path))).differences
     await node.delete(pod("web-0"))
 

@@ -10,7 +10,7 @@ import asyncio
 
 from core.eventstore.etcd import messages
 from core.eventstore.etcd.channel import EndpointChannel
-from core.eventstore.etcd.failures import CallFailed, CallFailure, CallState, call_failed
+from core.eventstore.etcd.failures import CallFailed, CallFailure, CallState, as_call_failed
 from core.eventstore.etcd.http2 import Metadata, RpcError
 from core.eventstore.etcd.settings import EtcdSettings
 
@@ -57,7 +57,7 @@ class Tokens:
                 "authenticate", request, timeout_s=self._timeout_s, metadata=_REQUIRE_LEADER
             )
         except RpcError as error:
-            failure = call_failed(error).failure
+            failure = as_call_failed(error).failure
             if failure.text.startswith(_AUTH_DISABLED):
                 return _REQUIRE_LEADER
             if failure.state is CallState.UNKNOWN:

@@ -17,7 +17,7 @@ from core.eventstore.etcd.failures import (
     CallFailed,
     CallFailure,
     CallState,
-    call_failed,
+    as_call_failed,
     read_error,
     write_error,
 )
@@ -107,7 +107,7 @@ class Calls:
         try:
             return channel, await channel.open_watch(metadata)
         except RpcError as error:
-            raise call_failed(error) from error
+            raise as_call_failed(error) from error
 
     def watch_failed(self, channel: EndpointChannel, failure: CallFailure) -> None:
         """Make the next ``open_watch`` use another endpoint, or a new token."""
@@ -199,7 +199,7 @@ class Calls:
         try:
             return await channel.call(method, request, timeout_s=timeout_s, metadata=metadata)
         except RpcError as error:
-            raise call_failed(error) from error
+            raise as_call_failed(error) from error
 
     def _check_open(self) -> None:
         if self._closed:

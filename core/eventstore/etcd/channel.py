@@ -16,7 +16,7 @@ from core.eventstore.etcd import messages
 from core.eventstore.etcd.certificates import Certificates, ssl_context
 from core.eventstore.etcd.failures import CallFailed, CallFailure, CallState
 from core.eventstore.etcd.http2 import Channel, Metadata, RpcError, StatusCode, StreamingCall
-from core.eventstore.etcd.keep_alive import KeepAlives
+from core.eventstore.etcd.keep_alive import LeaseKeepAlives
 from core.eventstore.etcd.methods import UNARY_METHODS, WATCH_PATH, Method
 from core.eventstore.etcd.settings import EtcdSettings
 from core.protobuf import DecodeError
@@ -30,7 +30,7 @@ class EndpointChannel:
     def __init__(self, endpoint: str, channel: Channel) -> None:
         self.endpoint = endpoint
         self._channel = channel
-        self._keep_alives = KeepAlives(channel)
+        self._keep_alives = LeaseKeepAlives(channel)
 
     @property
     def is_ready(self) -> bool:

@@ -27,7 +27,7 @@ from core.eventstore.kv import (
     WatchBatch,
     Write,
 )
-from core.eventstore.space import full
+from core.eventstore.space import store_full
 
 _LEASE_ID_BITS = 63
 
@@ -53,7 +53,7 @@ class EtcdStore:
             return wire.txn_result(await self._calls.once("txn", request), otherwise)
         except OutcomeUnknown as unknown:
             if unknown.is_full and await self._is_unwritten(guards, writes):
-                raise full(self.endpoint) from unknown
+                raise store_full(self.endpoint) from unknown
             raise
 
     async def _is_unwritten(self, guards: Sequence[Guard], writes: Sequence[Write]) -> bool:

@@ -18,7 +18,7 @@ from core.errors import (
     StoreUnavailable,
 )
 from core.eventstore.etcd.http2 import RpcError, StatusCode
-from core.eventstore.space import full
+from core.eventstore.space import store_full
 
 
 class CallState(Enum):
@@ -119,7 +119,7 @@ class CallFailed(Exception):
         self.failure = failure
 
 
-def call_failed(error: RpcError) -> CallFailed:
+def as_call_failed(error: RpcError) -> CallFailed:
     """The classified failure of a call."""
     if not error.processed:
         return CallFailed(CallFailure(CallState.NOTHING_WRITTEN, error.details))
@@ -144,7 +144,7 @@ def write_error(failure: CallFailure, endpoint: str) -> StoreError:
 def read_error(failure: CallFailure, endpoint: str) -> StoreError:
     """The error of a failed read, or of another idempotent call."""
     if failure.is_full:
-        return full(endpoint)
+        return store_full(endpoint)
     if failure.timed_out:
         return StoreTimeout(
             f"no answer in time: {failure.text}",

@@ -14,7 +14,7 @@ from core.eventstore.etcd.http2 import Channel, Metadata, RpcError, StatusCode, 
 from core.eventstore.etcd.methods import KEEP_ALIVE_PATH
 
 
-class KeepAlives:
+class LeaseKeepAlives:
     """The stream of one endpoint's channel."""
 
     def __init__(self, channel: Channel) -> None:

@@ -34,7 +34,7 @@ from core.eventstore.etcd.failures import (
     CallFailed,
     CallFailure,
     CallState,
-    call_failed,
+    as_call_failed,
     classify,
     read_error,
 )
@@ -273,7 +273,7 @@ class _Stream:
         try:
             content = await self._call.receive()
         except RpcError as error:
-            raise call_failed(error) from error
+            raise as_call_failed(error) from error
         if content is None:
             raise CallFailed(CallFailure(CallState.UNKNOWN, "etcd ended the watch"))
         response: messages.WatchResponse = _decoded(content)
@@ -288,7 +288,7 @@ class _Stream:
         try:
             self._call.send(request.SerializeToString())
         except RpcError as error:
-            raise call_failed(error) from error
+            raise as_call_failed(error) from error
 
     def _hold(self, changes: Sequence[KeyChange], newest: int) -> None:
         if self._early is not None:

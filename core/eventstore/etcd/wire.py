@@ -62,7 +62,7 @@ def txn_result(response: messages.TxnResponse, otherwise: Sequence[Get]) -> TxnR
 
 def range_results(response: messages.TxnResponse) -> tuple[RangeResult, ...]:
     """The ranges of a transaction's answer, in order."""
-    return tuple([range_result(each.response_range) for each in response.responses])
+    return tuple([range_result(operation.response_range) for operation in response.responses])
 
 
 def range_result(response: messages.RangeResponse) -> RangeResult:

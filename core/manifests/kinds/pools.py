@@ -184,31 +184,30 @@ class ReservationReport(Struct, rename="camel", frozen=True):
     conditions: Conditions = None
 
 
-class PoolManifest(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
-    """A SpiderIPPool."""
+class CustomResource(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
+    """The fields that every manifest of these kinds has."""
 
     api_version: str
     kind: str
     metadata: StrictMetadata
+
+
+class PoolManifest(CustomResource, frozen=True):
+    """A SpiderIPPool."""
+
     spec: PoolSpec
     status: Any = None
 
 
-class SubnetManifest(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
+class SubnetManifest(CustomResource, frozen=True):
     """A SpiderSubnet."""
 
-    api_version: str
-    kind: str
-    metadata: StrictMetadata
     spec: SubnetSpec
     status: Any = None
 
 
-class ReservationManifest(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
+class ReservationManifest(CustomResource, frozen=True):
     """A SpiderReservedIP."""
 
-    api_version: str
-    kind: str
-    metadata: StrictMetadata
     spec: ReservationSpec
     status: Any = None

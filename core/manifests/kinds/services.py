@@ -59,7 +59,7 @@ class ServiceManifest(Struct, rename="camel", frozen=True):
     spec: ServiceSpec | None = None
 
 
-class Conditions(Struct, rename="camel", frozen=True):
+class EndpointConditions(Struct, rename="camel", frozen=True):
     """The conditions of an endpoint; a missing ``ready`` counts as true."""
 
     ready: bool | None = None
@@ -71,7 +71,7 @@ class EndpointSpec(Struct, rename="camel", frozen=True):
     """An endpoint of a slice."""
 
     addresses: list[str]
-    conditions: Conditions | None = None
+    conditions: EndpointConditions | None = None
     node_name: str | None = None
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from core.archive.replay import LogView, open_log
-from core.audit.comparison import COMPARED_KINDS, Change, compared
+from core.audit.comparison import COMPARED_KINDS, Change, compare_states
 from core.audit.state_at import as_of_position, as_of_time
 from core.domain.evolution import Ledger
 from core.errors import BadInput
@@ -64,7 +64,9 @@ def diff(
 async def _read(session: ClusterSession, before: str, after: str) -> list[Change]:
     view = await open_log(session.store, session.keys, session.archive)
     first = await _state(view, before, session.now_ms)
-    return list(compared(first, await _state(view, after or str(view.revision), session.now_ms)))
+    return list(
+        compare_states(first, await _state(view, after or str(view.revision), session.now_ms))
+    )
 
 
 async def _state(view: LogView, when: str, now_ms: Callable[[], int]) -> Ledger:

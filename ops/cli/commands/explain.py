@@ -12,7 +12,7 @@ import typer
 
 from core.archive.replay import open_log
 from core.archive.unread_parts import UnreadParts
-from core.audit.past_adds import NOW, LogMoment, PastAdds, past_adds
+from core.audit.past_adds import NOW, LogMoment, PastAdds, read_past_adds
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.configuration.commands import ApplyRecord
 from core.domain.events import RecordDefined
@@ -207,7 +207,7 @@ def _plain_name(words: list[str]) -> str:
 async def _past_adds(session: ClusterSession, key: tuple[str, str], past: LogMoment) -> PastAdds:
     unread = UnreadParts()
     view = await open_log(session.store, session.keys, session.archive, unread=unread)
-    adds = await past_adds(view, key, past)
+    adds = await read_past_adds(view, key, past)
     report_unreadable_parts(unread)
     return adds
 

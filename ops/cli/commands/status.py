@@ -10,14 +10,14 @@ import typer
 
 from core.archive.archiver import LIVE_SEGMENTS_MAX
 from core.archive.cursor import CURSORS, ArchiveCursor, cursor_key
-from core.audit.index_check import scan
+from core.audit.index_check import find_undecodable_keys
 from core.eventstore.codec import WriterHead
 from core.eventstore.election import LEADERS, Leader
 from core.eventstore.faults import ContainedFault, Faults
 from core.eventstore.kinds import KeyKind, key_text
 from core.eventstore.kv import Get, KeyValue, RangeResult
 from core.eventstore.log import read_heads
-from core.eventstore.space import alarmed
+from core.eventstore.space import alarm_error
 from core.projections.publisher import CHECKPOINT, CHECKPOINT_KIND, Checkpoint
 from ops.cli.context import perform
 from ops.cli.exits import Exit
@@ -118,7 +118,7 @@ async def _read(session: ClusterSession) -> ClusterStatus:
     elected = read(LEADERS, leader)
     if elected is not None:
         status.leader = elected, leader.kvs[0].mod_revision
-    status.unreadable = await scan(session.store, keys, STATUS_KINDS)
+    status.unreadable = await find_undecodable_keys(session.store, keys, STATUS_KINDS)
     return status
 
 
@@ -180,7 +180,7 @@ def _show_unreadable(faults: Sequence[ContainedFault]) -> None:
 
 
 def _alarm(alarms: Sequence[str]) -> str:
-    return str(alarmed(alarms)) if alarms else ""
+    return str(alarm_error(alarms)) if alarms else ""
 
 
 def _live(status: ClusterStatus) -> str:

@@ -6,7 +6,7 @@ import logging
 from typing import Final
 
 from core.configuration.configurator import Configurator
-from core.configuration.pending_admissions import Admissions
+from core.configuration.pending_admissions import AdmissionStore
 from core.eventstore.keys import Keys, controller_writer
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.writer import Writer
@@ -46,7 +46,7 @@ class AdmissionHost:
         self._settings = settings
         self._webhook = webhook
         self._projector = projector
-        self._admissions = Admissions(store, keys)
+        self._admissions = AdmissionStore(store, keys)
         # The writer is never opened, because dry runs write nothing.
         self._configurator = Configurator(
             store,

@@ -3,9 +3,9 @@
 A review is validated against the log and the pending admissions, so that no conflicting object is
 admitted while the translator lags or does not run. A replica validates one review at a time; if
 another replica has stored an admission meanwhile, the later review is validated again
-(``Admissions.add``). Two cases are not covered: ``orbctl apply`` and automatic pools write to the
-log without a review, and the API server may store an object later than ``STORING_S_MAX`` after its
-review. Of two conflicting objects the first is in the log, and the second reports Ready=False.
+(``AdmissionStore.add``). Two cases are not covered: ``orbctl apply`` and automatic pools write to
+the log without a review, and the API server may store an object later than ``STORING_S_MAX`` after
+its review. Of two conflicting objects the first is in the log, and the second reports Ready=False.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import logging
 from typing import Final
 
 from core.configuration.configurator import Configurator
-from core.configuration.pending_admissions import Admissions, PendingAdmissions
+from core.configuration.pending_admissions import AdmissionSnapshot, AdmissionStore
 from core.domain.configuration.admissions import (
     AdmissionConflict,
     PendingAdmission,
@@ -49,7 +49,7 @@ _log: Final = logging.getLogger(__name__)
 class Admitter:
     """Admits pools and subnets in one replica; ``run`` deletes completed admissions."""
 
-    def __init__(self, api: Api, configurator: Configurator, admissions: Admissions) -> None:
+    def __init__(self, api: Api, configurator: Configurator, admissions: AdmissionStore) -> None:
         self._api = api
         self._configurator = configurator
         self._admissions = admissions
@@ -108,7 +108,7 @@ class Admitter:
         return result.conflicts
 
     async def _store(
-        self, admission_request: AdmissionRequest, value: Pool | Subnet, since: PendingAdmissions
+        self, admission_request: AdmissionRequest, value: Pool | Subnet, since: AdmissionSnapshot
     ) -> None:
         metadata = admission_request.object["metadata"]
         admission = PendingAdmission(

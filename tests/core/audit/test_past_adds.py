@@ -1,11 +1,11 @@
-"""``past_adds`` returns the results of a Pod's ADDs at any log position, also from the archive."""
+"""The results of past ADDs of a Pod at any position of the log, also from the archive."""
 
 from __future__ import annotations
 
 from core.allocation.refusal_recorder import RefusalRecorder
 from core.audit.history import history
 from core.audit.history_entries import parse_subject
-from core.audit.past_adds import LogMoment, past_adds
+from core.audit.past_adds import LogMoment, read_past_adds
 from core.domain.events import AllocationRefused, Cause
 from core.errors import AddressesUsedOut
 from tests.support.archived_cluster import Add, ArchivedCluster, Remove
@@ -33,7 +33,7 @@ async def test_a_refusal_in_the_archive_is_found_by_its_pod_and_by_its_uid(
     for subject in ("shop/web-0", "uid/uid-web-0"):
         (entry,) = (await history(view, parse_subject(subject))).entries
         assert (entry.kind, entry.pod, entry.reason) == ("refused", "web-0", "used-out")
-    adds = await past_adds(view, KEY)
+    adds = await read_past_adds(view, KEY)
     assert adds.refused is not None
     assert isinstance(adds.refused.event, AllocationRefused)
     assert (adds.claims, adds.held) == ((), None)
@@ -49,10 +49,10 @@ async def test_the_result_of_the_adds_depends_on_the_log_position(
     await archived_cluster.live([Remove("node-a", "web-0", 0)])
     view = await archived_cluster.view()
 
-    before = await past_adds(view, KEY, LogMoment(position=refused_at - 1))
-    after_refusal = await past_adds(view, KEY, LogMoment(position=refused_at))
-    after_claim = await past_adds(view, KEY, LogMoment(position=claimed_at))
-    now = await past_adds(view, KEY)
+    before = await read_past_adds(view, KEY, LogMoment(position=refused_at - 1))
+    after_refusal = await read_past_adds(view, KEY, LogMoment(position=refused_at))
+    after_claim = await read_past_adds(view, KEY, LogMoment(position=claimed_at))
+    now = await read_past_adds(view, KEY)
 
     assert (before.claims, before.refused) == ((), None)
     assert after_refusal.refused is not None

@@ -77,16 +77,16 @@ async def test_a_value_that_cannot_be_decoded_is_reported_and_the_other_values_a
 ) -> None:
     key = node.keys.pool("strange")
     await node.store.commit([], [Put(key, b"of a version to come")])
-    await until(lambda: bool(node.view.current.unread))
+    await until(lambda: bool(node.view.current.undecodable))
     await node.apply(pool("a", "10.6.0.1"))
 
     assert node.view.ready
     assert list(node.view.current.pools) == ["a"]
-    assert list(node.view.current.unread) == ["pool/strange"]
+    assert list(node.view.current.undecodable) == ["pool/strange"]
     assert "pool/strange cannot be decoded" in node.view.current.catalog.unreadable["strange"]
 
     await node.store.commit([], [Delete(key)])
-    await until(lambda: not node.view.current.unread)
+    await until(lambda: not node.view.current.undecodable)
 
     assert node.view.ready
 
@@ -96,7 +96,7 @@ async def test_a_key_that_cannot_be_decoded_ends_neither_the_view_nor_a_new_one(
     node: NodeHarness, name: str
 ) -> None:
     await node.store.commit([], [Put(node.keys.root + name.encode("latin-1"), b"\x00oops")])
-    await until(lambda: bool(node.view.current.unread))
+    await until(lambda: bool(node.view.current.undecodable))
     await node.apply(pool("a", "10.6.0.1-10.6.0.9"))
     fresh = ConfigurationView(node.store, node.keys)
     await fresh.start()
@@ -104,7 +104,7 @@ async def test_a_key_that_cannot_be_decoded_ends_neither_the_view_nor_a_new_one(
 
     for snapshot in (node.view.current, fresh.current):
         assert list(snapshot.pools) == ["a"]
-        assert len(snapshot.unread) == 1
+        assert len(snapshot.undecodable) == 1
         assert snapshot.usable("a").size == 9
     assert (await node.add(pod("web-0"))).endpoint.nics[0].ipv4
 
@@ -115,7 +115,7 @@ async def test_an_overwritten_reservation_stays_in_its_view_and_closes_pools_in_
     await node.apply(pool("a", "10.6.0.1-10.6.0.9"))
     await node.apply(ApplyReservation(Reservation("dns", 4, ("10.6.0.1-10.6.0.5",))))
     await node.store.commit([], [Put(node.keys.reservation("dns"), b"\xc1")])
-    await until(lambda: bool(node.view.current.unread))
+    await until(lambda: bool(node.view.current.undecodable))
     fresh = ConfigurationView(node.store, node.keys)
     await fresh.start()
     await fresh.close()
@@ -133,7 +133,7 @@ async def test_a_reservation_of_a_newer_version_closes_every_pool_until_it_is_de
     key, guard = node.keys.reservation("dns"), node.keys.guard("reservations", 4)
     newer = msgpack.packb([2, {"name": "dns"}])
     await node.store.commit([], [Put(key, newer), Put(guard, b"")])
-    await until(lambda: bool(node.view.current.closing))
+    await until(lambda: bool(node.view.current.unknown_reservations))
 
     with pytest.raises(AllocationError, match="version 2 is unknown"):
         await node.add(pod("web-1"))
@@ -141,9 +141,9 @@ async def test_a_reservation_of_a_newer_version_closes_every_pool_until_it_is_de
     await node.delete(pod("web-0"))
 
     await node.apply(ApplyReservation(Reservation("other", 4, ())))
-    assert node.view.current.closing
+    assert node.view.current.unknown_reservations
     await node.store.commit([], [Delete(key), Put(guard, b"")])
-    await until(lambda: not node.view.current.closing)
+    await until(lambda: not node.view.current.unknown_reservations)
     assert (await node.add(pod("web-1"))).endpoint.nics[0].ipv4
 
 
@@ -152,7 +152,7 @@ async def test_an_address_whose_quarantine_cannot_be_decoded_is_not_allocated(
 ) -> None:
     await node.apply(pool("a", "10.6.0.1-10.6.0.2"))
     await node.store.commit([], [Put(node.keys.quarantine_of("10.6.0.1"), b"\xff")])
-    await until(lambda: bool(node.view.current.unread))
+    await until(lambda: bool(node.view.current.undecodable))
 
     assert str((await node.add(pod("web-0"))).endpoint.nics[0].ipv4).startswith("10.6.0.2/")
     with pytest.raises(AllocationError):
@@ -165,7 +165,7 @@ async def test_the_add_of_a_pod_whose_pool_cannot_be_decoded_fails_and_others_ge
     await node.apply(pool("a", "10.6.0.1-10.6.0.9"))
     await node.apply(pool("b", "10.6.1.1-10.6.1.9", default=False))
     await node.store.commit([], [Put(node.keys.pool("b"), b"\x92\x01\xa3\xff\xfe\xfd")])
-    await until(lambda: bool(node.view.current.unread))
+    await until(lambda: bool(node.view.current.undecodable))
 
     with pytest.raises(AllocationError, match="pool pool/b cannot be decoded"):
         await node.add(pod("web-0", annotations=IN_B))

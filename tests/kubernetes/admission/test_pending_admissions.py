@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from core.configuration.configurator import Configurator
-from core.configuration.pending_admissions import Admissions
+from core.configuration.pending_admissions import AdmissionStore
 from core.eventstore.kv import Put
 from core.eventstore.writer import Writer
 from core.kubernetes.api import Api
@@ -38,7 +38,7 @@ async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]
 
 async def pending_names(webhooks: Webhooks) -> list[str]:
     """The names of admitted objects that webhooks keep."""
-    admissions = Admissions(webhooks.cluster.store, webhooks.cluster.keys)
+    admissions = AdmissionStore(webhooks.cluster.store, webhooks.cluster.keys)
     return [one.value.name for one in (await admissions.read()).admissions]
 
 
@@ -74,7 +74,7 @@ async def test_one_of_twenty_overlapping_pools_is_admitted_by_two_replicas_at_on
     for name in ("one", "two"):
         writer = Writer(cluster.store, cluster.keys, name)
         configurator = Configurator(cluster.store, cluster.keys, writer)
-        admitter = Admitter(api, configurator, Admissions(cluster.store, cluster.keys))
+        admitter = Admitter(api, configurator, AdmissionStore(cluster.store, cluster.keys))
         validators.append(AdmissionValidator(api, configurator, admitter, guards_deletion=False))
 
     def admission_request(number: int) -> AdmissionRequest:
@@ -156,7 +156,7 @@ async def test_a_sweep_deletes_admissions_that_were_never_stored_and_keeps_the_o
     configurator = Configurator(
         cluster.store, cluster.keys, Writer(cluster.store, cluster.keys, "W")
     )
-    admitter = Admitter(api, configurator, Admissions(cluster.store, cluster.keys))
+    admitter = Admitter(api, configurator, AdmissionStore(cluster.store, cluster.keys))
 
     for _ in range(3):
         await admitter.sweep()

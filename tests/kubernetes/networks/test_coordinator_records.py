@@ -10,7 +10,7 @@ import pytest
 
 from core.archive.files import LocalFiles
 from core.archive.replay import open_log
-from core.audit.comparison import compared
+from core.audit.comparison import compare_states
 from core.audit.history import history
 from core.audit.history_entries import History, parse_subject
 from core.audit.state_at import as_of_position
@@ -58,7 +58,7 @@ async def test_each_version_of_a_coordinator_is_in_its_history(
 
         view = await open_log(cluster.store, cluster.keys, LocalFiles(tmp_path))
         before, after = [await as_of_position(view, one) for one in (synced, changed)]
-        (change,) = compared(before, after)
+        (change,) = compare_states(before, after)
         assert (change.change, change.kind, change.name) == ("changed", "record", f"{KIND}/default")
         manifest: Object = dict(to_manifest(after.records[KIND, "", "default"]))
         assert manifest["spec"]["hijackCIDR"] == ["10.9.0.0/16"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-from core.allocation.bindings import BindingRequest, Bindings
+from core.allocation.bindings import BindingRequest, BindingStore
 from core.allocation.cooldown import COOL_DOWN_S, CoolDown
 from core.allocation.provider_choices import ProviderChoice, record_choices
 from core.allocation.releaser import EndpointWriter, Releaser
@@ -68,7 +68,7 @@ class ProviderActivities:
         self._provider = provider
         self._cooldown = CoolDown(store, cool_down_s)
         self._writers = writers
-        self._bindings = Bindings(store, keys)
+        self._bindings = BindingStore(store, keys)
 
     @property
     def all(self) -> tuple[Callable[..., Any], ...]:

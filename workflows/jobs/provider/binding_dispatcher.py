@@ -12,7 +12,7 @@ import asyncio
 import logging
 from typing import Final
 
-from core.allocation.bindings import BINDINGS, Binding, Bindings, StoredBinding
+from core.allocation.bindings import BINDINGS, Binding, BindingStore, StoredBinding
 from core.allocation.releaser import read_claims
 from core.domain.evolution import EndpointKey
 from core.errors import ExecutionFailed
@@ -55,7 +55,7 @@ class BindingDispatcher:
         self._store = store
         self._keys = keys
         self._client = client
-        self._bindings = Bindings(store, keys)
+        self._bindings = BindingStore(store, keys)
         self._changed: set[EndpointKey] = set()
         self._tasks: dict[EndpointKey, asyncio.Task[None]] = {}
 

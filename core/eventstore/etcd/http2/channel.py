@@ -131,7 +131,7 @@ class Channel:
             return
         self._failures = 0
         self._connection = connection
-        self._connections = {each for each in self._connections if each.is_busy} | {connection}
+        self._connections = {busy for busy in self._connections if busy.is_busy} | {connection}
 
     def _usable(self) -> Http2Connection:
         if self._connection is None or not self._connection.is_usable:

@@ -90,7 +90,7 @@ class Http2Connection(asyncio.Protocol):
             raise self._end or _unprocessed("the connection accepts no new calls")
         self._streams.add(call)
         call.send_window = self._queue.stream_window
-        head = frames.frame(frames.HEADERS, frames.END_HEADERS, call.stream_id, block)
+        head = frames.encode_frame(frames.HEADERS, frames.END_HEADERS, call.stream_id, block)
         if message is None:
             self._write(head)
         else:
@@ -169,7 +169,7 @@ class Http2Connection(asyncio.Protocol):
 
     def ping(self) -> None:
         """Send a PING."""
-        self._write(frames.frame(frames.PING, 0, 0, bytes(8)))
+        self._write(frames.encode_frame(frames.PING, 0, 0, bytes(8)))
 
     def on_silence(self, seconds: float) -> None:
         """End a connection whose ping was not answered in ``seconds``."""
@@ -229,7 +229,7 @@ class Http2Connection(asyncio.Protocol):
 
     def _on_ping(self, received: Frame) -> None:
         if not received.flags & frames.ACK:
-            answer = frames.frame(frames.PING, frames.ACK, 0, received.payload)
+            answer = frames.encode_frame(frames.PING, frames.ACK, 0, received.payload)
             self._loop.call_later(PING_ANSWER_S, self._write, answer)
 
     def _on_push(self, received: Frame) -> None:
@@ -247,7 +247,7 @@ class Http2Connection(asyncio.Protocol):
                 self._queue.set_frame_max(value)
             elif name == frames.MAX_CONCURRENT_STREAMS:
                 self._streams.set_size_max(value)
-        self._write(frames.frame(frames.SETTINGS, frames.ACK, 0))
+        self._write(frames.encode_frame(frames.SETTINGS, frames.ACK, 0))
         if not self.ready.done():
             self.ready.set_result(None)
 
@@ -255,7 +255,7 @@ class Http2Connection(asyncio.Protocol):
         last, code, text = frames.read_goaway(received.payload)
         self._is_draining = True
         error = _unprocessed(f"etcd is closing the connection with code {code} {text}".strip())
-        for call in [each for each in self._streams.calls if each.stream_id > last]:
+        for call in [call for call in self._streams.calls if call.stream_id > last]:
             self._remove(call)
             call.on_end(error)
         self._close_when_drained()

@@ -66,7 +66,7 @@ class SendQueue:
             head = frames.header(size, frames.DATA, flags, call.stream_id)
             self._write(b"".join((before, head, content)))
             return
-        waiting = next((each for each in self._waiting if each.call is call), None)
+        waiting = next((waiting for waiting in self._waiting if waiting.call is call), None)
         if waiting is None:
             waiting = _Waiting(call)
             self._waiting.append(waiting)
@@ -90,12 +90,12 @@ class SendQueue:
 
     def is_waiting(self, call: SendingStream) -> bool:
         """Whether a stream has unsent data."""
-        return any(each.call is call for each in self._waiting)
+        return any(waiting.call is call for waiting in self._waiting)
 
     def drop(self, call: SendingStream) -> None:
         """Drop the unsent data of a stream that has ended."""
         if self._waiting:
-            self._waiting = deque(each for each in self._waiting if each.call is not call)
+            self._waiting = deque(waiting for waiting in self._waiting if waiting.call is not call)
 
     def widen(self, size: int) -> None:
         """Add to the connection's window. Raises ProtocolError."""

@@ -85,7 +85,7 @@ _NUMBER: Final = Struct(">L")
 _PAIR: Final = Struct(">LL")
 
 
-def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
+def encode_frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
     """The bytes of a frame."""
     return header(len(payload), kind, flags, stream_id) + payload
 
@@ -97,7 +97,7 @@ def header(size: int, kind: int, flags: int, stream_id: int) -> bytes:
 
 def settings(values: Iterable[tuple[int, int]]) -> bytes:
     """A SETTINGS frame."""
-    return frame(SETTINGS, 0, 0, b"".join(_SETTING.pack(*each) for each in values))
+    return encode_frame(SETTINGS, 0, 0, b"".join(_SETTING.pack(*setting) for setting in values))
 
 
 def window_update(stream_id: int, size: int) -> bytes:

@@ -11,7 +11,13 @@ from core.errors import (
     StoreTimeout,
     StoreUnavailable,
 )
-from core.eventstore.etcd.failures import CallState, call_failed, classify, read_error, write_error
+from core.eventstore.etcd.failures import (
+    CallState,
+    as_call_failed,
+    classify,
+    read_error,
+    write_error,
+)
 from core.eventstore.etcd.http2 import RpcError, StatusCode
 
 CASES = [
@@ -69,7 +75,7 @@ def test_a_status_is_classified_by_what_it_proves(code: str, details: str, state
 def test_a_call_that_was_not_processed_wrote_nothing(code: StatusCode) -> None:
     error = RpcError(code, "no connection", processed=False)
 
-    assert call_failed(error).failure.state is CallState.NOTHING_WRITTEN
+    assert as_call_failed(error).failure.state is CallState.NOTHING_WRITTEN
 
 
 @pytest.mark.parametrize("state", CallState)

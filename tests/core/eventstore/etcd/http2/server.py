@@ -60,7 +60,7 @@ class Peer:
                 received, self._rest = frames.split(self._rest + data)
                 for each in received:
                     if each.kind == frames.PING and self.answers_pings and not each.flags:
-                        self.send(frames.frame(frames.PING, frames.ACK, 0, each.payload))
+                        self.send(frames.encode_frame(frames.PING, frames.ACK, 0, each.payload))
                 self.frames += received
                 self._arrived.set()
 
@@ -130,7 +130,7 @@ def headers(
 ) -> bytes:
     """A HEADERS frame."""
     flags = frames.END_HEADERS | (frames.END_STREAM if ends else 0)
-    return frames.frame(frames.HEADERS, flags, stream, block(pairs))
+    return frames.encode_frame(frames.HEADERS, flags, stream, block(pairs))
 
 
 def data(stream: int, content: bytes, *, ends: bool = False) -> bytes:
@@ -140,7 +140,7 @@ def data(stream: int, content: bytes, *, ends: bool = False) -> bytes:
         for at in range(0, max(len(content), 1), frames.FRAME_BYTES_MAX)
     ]
     return b"".join(
-        frames.frame(
+        frames.encode_frame(
             frames.DATA, frames.END_STREAM if ends and each is parts[-1] else 0, stream, each
         )
         for each in parts

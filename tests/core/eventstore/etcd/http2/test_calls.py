@@ -135,7 +135,9 @@ async def test_interim_headers_and_unknown_frames_are_passed_over() -> None:
         channel, peer = await connected(server)
         call = calling(channel)
         (stream,) = await peer.requests()
-        peer.send(headers(stream, ((":status", "103"),)), frames.frame(0x42, 0xFF, stream, b"?"))
+        peer.send(
+            headers(stream, ((":status", "103"),)), frames.encode_frame(0x42, 0xFF, stream, b"?")
+        )
         peer.send(answer(stream, b"fine"))
 
         assert await call == b"fine"
@@ -148,10 +150,10 @@ async def test_padded_and_continued_answers_are_read() -> None:
         call = calling(channel)
         (stream,) = await peer.requests()
         first = block(GRPC_ANSWER)
-        peer.send(frames.frame(frames.HEADERS, 0, stream, first[:3]))
-        peer.send(frames.frame(frames.CONTINUATION, frames.END_HEADERS, stream, first[3:]))
+        peer.send(frames.encode_frame(frames.HEADERS, 0, stream, first[:3]))
+        peer.send(frames.encode_frame(frames.CONTINUATION, frames.END_HEADERS, stream, first[3:]))
         padded = b"\4" + message(b"fine") + bytes(4)
-        peer.send(frames.frame(frames.DATA, frames.PADDED, stream, padded))
+        peer.send(frames.encode_frame(frames.DATA, frames.PADDED, stream, padded))
         peer.send(headers(stream, OK_TRAILERS, ends=True))
 
         assert await call == b"fine"
@@ -211,7 +213,7 @@ async def test_a_huge_answer_is_granted_as_it_arrives() -> None:
                     )
                     window += frames.read_number(updates[grants - 1])
                 window -= len(each.payload) if each.kind == frames.DATA else 0
-                peer.send(frames.frame(*each))
+                peer.send(frames.encode_frame(*each))
             peer.send(headers(stream, OK_TRAILERS, ends=True))
 
         await asyncio.wait_for(send_within_the_window(), DEADLINE_S)

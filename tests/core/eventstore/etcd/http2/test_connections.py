@@ -17,7 +17,7 @@ from tests.core.eventstore.etcd.http2.test_calls import METADATA, calling, conne
 
 def goaway(last: int, code: int = 0, text: bytes = b"") -> bytes:
     """A GOAWAY frame of a server."""
-    return frames.frame(frames.GOAWAY, 0, 0, struct.pack(">LL", last, code) + text)
+    return frames.encode_frame(frames.GOAWAY, 0, 0, struct.pack(">LL", last, code) + text)
 
 
 async def test_goaway_ends_later_calls_as_not_processed_and_lets_earlier_ones_finish() -> None:
@@ -89,17 +89,18 @@ async def test_a_closed_channel_fails_its_calls_and_takes_no_more() -> None:
     [
         b"HTTP/1.1 400 Bad Request\r\n\r\n",
         frames.header(1 << 20, frames.DATA, 0, 1),
-        frames.frame(frames.HEADERS, frames.END_HEADERS, 1, b"\xff\xff\xff"),
-        frames.frame(frames.HEADERS, 0, 1, b"") + frames.frame(frames.PING, 0, 0, bytes(8)),
-        frames.frame(frames.CONTINUATION, frames.END_HEADERS, 1, b"x"),
-        frames.frame(frames.PUSH_PROMISE, frames.END_HEADERS, 1, bytes(4)),
-        frames.frame(frames.SETTINGS, 0, 0, b"\0"),
+        frames.encode_frame(frames.HEADERS, frames.END_HEADERS, 1, b"\xff\xff\xff"),
+        frames.encode_frame(frames.HEADERS, 0, 1, b"")
+        + frames.encode_frame(frames.PING, 0, 0, bytes(8)),
+        frames.encode_frame(frames.CONTINUATION, frames.END_HEADERS, 1, b"x"),
+        frames.encode_frame(frames.PUSH_PROMISE, frames.END_HEADERS, 1, bytes(4)),
+        frames.encode_frame(frames.SETTINGS, 0, 0, b"\0"),
         frames.settings(((frames.INITIAL_WINDOW_SIZE, 1 << 31),)),
         frames.window_update(0, frames.WINDOW_MAX),
         frames.window_update(1, frames.WINDOW_MAX),
-        frames.frame(frames.RST_STREAM, 0, 1, b""),
-        frames.frame(frames.GOAWAY, 0, 0, b""),
-        frames.frame(frames.DATA, frames.PADDED, 1, b"\7"),
+        frames.encode_frame(frames.RST_STREAM, 0, 1, b""),
+        frames.encode_frame(frames.GOAWAY, 0, 0, b""),
+        frames.encode_frame(frames.DATA, frames.PADDED, 1, b"\7"),
     ],
 )
 async def test_a_server_that_breaks_the_protocol_loses_the_connection(garbage: bytes) -> None:
@@ -156,7 +157,7 @@ async def test_a_server_on_a_unix_socket_is_reached(tmp_path: Path) -> None:
 async def test_a_ping_of_the_server_is_answered() -> None:
     async with serving() as server:
         channel, peer = await connected(server)
-        peer.send(frames.frame(frames.PING, 0, 0, b"12345678"))
+        peer.send(frames.encode_frame(frames.PING, 0, 0, b"12345678"))
 
         (pong,) = await peer.wait_for(of_kind(frames.PING))
 

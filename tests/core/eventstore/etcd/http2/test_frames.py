@@ -22,7 +22,7 @@ some_frames = st.builds(
 def test_frames_arrive_as_they_were_sent_however_they_are_cut(
     sent: list[Frame], cuts: list[int]
 ) -> None:
-    stream = b"".join(frames.frame(*each) for each in sent)
+    stream = b"".join(frames.encode_frame(*each) for each in sent)
     received: list[Frame] = []
     rest = b""
     for cut in [*cuts, len(stream)]:

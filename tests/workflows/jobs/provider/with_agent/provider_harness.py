@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
-from core.allocation.bindings import Bindings, StoredBinding
+from core.allocation.bindings import BindingStore, StoredBinding
 from core.allocation.provider_settings import ProviderSettings
 from core.domain.facts import PodFacts
 from core.domain.provider.provider_nics import NicConfiguration
@@ -95,7 +95,7 @@ class ProviderHarness:
 
     async def binding(self, pod: str = "web-0") -> StoredBinding:
         """The state of the binding in the store."""
-        return await Bindings(self.node.store, self.node.keys).find(("shop", pod))
+        return await BindingStore(self.node.store, self.node.keys).find(("shop", pod))
 
     async def workload_endpoint(self, pod: str = "web-0") -> Any:
         """The request of a main plugin at the agent's socket."""
