@@ -24,6 +24,7 @@ from tests.support.documents import shell_blocks
 from tests.support.parts import SPIDERPOOL, needs
 
 GUIDE = ROOT / "docs/how-to/migrate-from-spiderpool.md"
+INSTALL = ROOT / "docs/how-to/install.md"
 VALUES = """
 ipam: {enableIPv6: false, spiderSubnet: {enable: true}}
 coordinator: {podCIDRType: none}
@@ -87,6 +88,12 @@ metadata: {{name: probe, namespace: default}}
 spec: {{schedulerName: nobody, containers: [{{name: probe, image: "{NAME}"}}]}}
 """
 """The objects of a cluster in use; no kubelet runs the Pod ``probe``: the prober calls for it."""
+
+DELETE_FIRST = """
+kubectl annotate pod {name} controller.kubernetes.io/pod-deletion-cost=-100
+kubectl scale deployment web --replicas=4
+"""
+"""Scale down by this Pod."""
 
 PODS = "/api/v1/namespaces/default/pods"
 ENDPOINTS = "/apis/spiderpool.spidernet.io/v2beta1/spiderendpoints"
@@ -154,9 +161,10 @@ def test_pods_and_addresses_stay_there_and_back_and_there_again(
     record_testsuite_property: Callable[[str, object], None],
 ) -> None:
     cluster = spiderpools_cluster
-    look, save, definitions, beside, rehearse, multus, *rest = shell_blocks(GUIDE)
-    stop, serve, check, back, again, remove = rest
-    (tmp_path / "ops").symlink_to(ROOT / "ops")
+    look, save, definitions, beside, rehearse, not_beside, multus, *rest = shell_blocks(GUIDE)
+    old_multus, stop, start, serve, check, back, again, remove = rest
+    for name in ("ops", "build"):
+        (tmp_path / name).symlink_to(ROOT / name)
 
     def run(*scripts: str) -> None:
         for script in scripts:
@@ -164,7 +172,16 @@ def test_pods_and_addresses_stay_there_and_back_and_there_again(
 
     cluster.until(lambda: len(running(cluster)) == 6, "six Pods with addresses")
     before, held = running(cluster), addresses(cluster)
-    run(look, save, definitions, beside, rehearse, multus)
+    cluster.shell(shell_blocks(INSTALL)[1])
+    run(look, save, definitions, beside, rehearse, not_beside)
+    assert_pods_come_and_go(cluster, before)
+    run(beside, rehearse, multus, old_multus, not_beside)
+    assert_pods_come_and_go(cluster, before)
+    run(beside, rehearse, multus, stop, start)
+    assert_pods_come_and_go(cluster, before)
+    assert unchanged(cluster, before, held)
+
+    run(again)
     with prober(cluster) as probe:
         wait_for_calls(cluster, probe)
         run(stop, serve)
@@ -190,6 +207,15 @@ def test_pods_and_addresses_stay_there_and_back_and_there_again(
     scale(cluster, 7)
     assert unchanged(cluster, before, held)
     assert not cluster.objects("/apis/apps/v1/namespaces/spiderpool/daemonsets")
+
+
+def assert_pods_come_and_go(cluster: BareCluster, before: dict[str, RunningPod]) -> None:
+    """Start a Pod, and delete it; the others go on."""
+    scale(cluster, 5)
+    (newest,) = set(running(cluster)) - set(before)
+    cluster.shell(DELETE_FIRST.format(name=newest))
+    cluster.until(lambda: newest not in addresses(cluster).values(), f"the end of {newest}")
+    cluster.until(lambda: running(cluster) == before, "the Pods of before")
 
 
 def running(cluster: BareCluster) -> dict[str, RunningPod]:
