@@ -2,9 +2,9 @@
 
 The key ``lease/<role>`` has an etcd lease of the leader. It is written once a term, so its revision
 is the epoch of the term. A transaction with the guard ``LeaderTerm.fence`` commits only during that
-term, however long its process was paused. A leader stops by its own clock before its
-lease in etcd can have ended; a standby watches the key and takes over when it is deleted. A write
-with an unknown outcome is never retried.
+term, however long its process was paused. A leader stops by its own clock before its lease in etcd
+can have ended; a standby watches the key and takes over when it is deleted. A write with an unknown
+outcome is never retried.
 """
 
 from __future__ import annotations

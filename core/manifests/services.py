@@ -12,15 +12,15 @@ from core.domain.addresses.ip_address import Family
 from core.domain.services import EndpointSlice, Service, ServicePort, SliceEndpoint
 from core.manifests.kinds.services import EndpointSpec, PortSpec, ServiceSpec, SliceBody
 
-OWNER: Final = "kubernetes.io/service-name"
+SERVICE_NAME_LABEL: Final = "kubernetes.io/service-name"
 """The label of a slice that names its Service."""
 
 AFFINITY_S: Final = 10_800
 """How long a client keeps its backend by default, with session affinity."""
 
-NO_ADDRESS: Final = ("", "None")
-CLIENT: Final = "ClientIP"
-LOCAL: Final = "Local"
+NO_CLUSTER_IP: Final = ("", "None")
+CLIENT_IP_AFFINITY: Final = "ClientIP"
+LOCAL_TRAFFIC: Final = "Local"
 EXTERNAL_NAME: Final = "ExternalName"
 
 Plain = dict[str, Any]
@@ -35,10 +35,10 @@ def service_of(spec: ServiceSpec) -> Service:
     if spec.type == EXTERNAL_NAME:
         addresses = []
     return Service(
-        tuple(address for address in addresses if address not in NO_ADDRESS),
+        tuple(address for address in addresses if address not in NO_CLUSTER_IP),
         _ports(spec.ports),
         _affinity_s(spec),
-        spec.internal_traffic_policy == LOCAL,
+        spec.internal_traffic_policy == LOCAL_TRAFFIC,
     )
 
 
@@ -48,7 +48,7 @@ def slice_of(body: SliceBody, labels: Mapping[str, str]) -> EndpointSlice | None
     if family is None:
         return None
     endpoints = tuple(map(_endpoint, body.endpoints or ()))
-    return EndpointSlice(labels.get(OWNER, ""), family, _ports(body.ports), endpoints)
+    return EndpointSlice(labels.get(SERVICE_NAME_LABEL, ""), family, _ports(body.ports), endpoints)
 
 
 def service_fields(service: Service) -> Plain:
@@ -56,10 +56,10 @@ def service_fields(service: Service) -> Plain:
     spec: Plain = {"clusterIPs": list(service.addresses) or ["None"]}
     spec["ports"] = [_port_fields(port) for port in service.ports]
     if service.affinity_s:
-        spec["sessionAffinity"] = CLIENT
+        spec["sessionAffinity"] = CLIENT_IP_AFFINITY
         spec["sessionAffinityConfig"] = {"clientIP": {"timeoutSeconds": service.affinity_s}}
     if service.local:
-        spec["internalTrafficPolicy"] = LOCAL
+        spec["internalTrafficPolicy"] = LOCAL_TRAFFIC
     return {"spec": spec}
 
 
@@ -81,7 +81,7 @@ def _ports(specs: Sequence[PortSpec] | None) -> tuple[ServicePort, ...]:
 
 
 def _affinity_s(spec: ServiceSpec) -> int:
-    if spec.session_affinity != CLIENT:
+    if spec.session_affinity != CLIENT_IP_AFFINITY:
         return 0
     config = spec.session_affinity_config
     timeout_s = config.client_ip.timeout_seconds if config and config.client_ip else None

@@ -163,7 +163,7 @@ class Fork:
         for address in sorted(ledger.quarantine.keys() - self._quarantine_before.keys()):
             revised = ledger.claims.get(address)
             if revised is not None:
-                yield _holding(address, revised, "quarantined while it is held")
+                yield _holding_of(address, revised, "quarantined while it is held")
         for name, before in sorted(self._pools_before.items()):
             after = ledger.pools.get(name)
             why = _kept_settings(before, after) if after else ""
@@ -187,7 +187,7 @@ class Fork:
                 continue
             for value in sorted(value for value in tally.claimed if value in addresses):
                 address = format_address(family, value)
-                yield _holding(address, ledger.claims[address], why)
+                yield _holding_of(address, ledger.claims[address], why)
 
 
 def _fields_changed(ledger: Ledger, event: Event) -> list[str]:
@@ -225,6 +225,6 @@ def _kept_settings(before: Pool, after: Pool) -> str:
     return f"keeps {' and '.join(parts)} until its Pod is created again" if parts else ""
 
 
-def _holding(address: str, revised: RevisedClaim, why: str) -> Holding:
+def _holding_of(address: str, revised: RevisedClaim, why: str) -> Holding:
     claim = revised.claim
     return Holding(address, claim.pool, claim.namespace, claim.pod, why)

@@ -144,7 +144,7 @@ def plan_scan(ledger: Ledger, context: VerdictContext, before: Observations) -> 
     """Check all endpoints and claims. ``before``: the observations of the previous plan."""
     scan = _Scan(context, before)
     if context.settings.enabled:
-        for holding in _holdings(ledger):
+        for holding in _all_holdings(ledger):
             scan.check(holding)
     return scan.plan()
 
@@ -160,11 +160,11 @@ def resolve(
     endpoint = ledger.endpoints.get(deadline.endpoint)
     if endpoint is None:
         return None
-    holding = _holding(endpoint, ledger.claims)
+    holding = _holding_of(endpoint, ledger.claims)
     if endpoint.uid != deadline.uid:
-        return _kept_claims(holding, keep(f"the endpoint belongs to UID {endpoint.uid} now"))
+        return _claims_to_keep(holding, keep(f"the endpoint belongs to UID {endpoint.uid} now"))
     if context.now_s < deadline.stop_s:
-        return _kept_claims(holding, keep("its deadline has not expired", deadline.stop_s))
+        return _claims_to_keep(holding, keep("its deadline has not expired", deadline.stop_s))
     to_verify = holding.to_verify(context.settings)
     last, times = deadline.seen, 1
     source: Source = "event"
@@ -178,7 +178,7 @@ def resolve(
         if verdict.finding is not None and missing_s > 0:
             verdict = keep(f"seen once: {verdict.why}", context.now_s + missing_s)
     if verdict.finding is None:
-        return _kept_claims(holding, verdict)
+        return _claims_to_keep(holding, verdict)
     when = deadline.seen.unix_s, last.unix_s, times
     return _step(holding, Evidence(verdict.finding, verdict.why, source, *when))
 
@@ -237,7 +237,7 @@ class _Scan:
     def _keep(
         self, holding: _Holding, verdict: ReclaimVerdict, *, has_deadline: bool = False
     ) -> None:
-        self._kept.append(_kept_claims(holding, verdict))
+        self._kept.append(_claims_to_keep(holding, verdict))
         if verdict.until_s and not has_deadline:
             self._waits_until_s.append(verdict.until_s)
 
@@ -253,11 +253,11 @@ class _Scan:
         return False
 
 
-def _holdings(ledger: Ledger) -> Iterator[_Holding]:
+def _all_holdings(ledger: Ledger) -> Iterator[_Holding]:
     """All endpoints with their claims, then all claims that no endpoint lists, by holder."""
     listed: set[str] = set()
     for endpoint in ledger.endpoints.values():
-        holding = _holding(endpoint, ledger.claims)
+        holding = _holding_of(endpoint, ledger.claims)
         if holding.claims:
             listed.update(holding.addresses)
         elif ledger.undecodable and _has_undecodable_claim(endpoint, ledger.undecodable):
@@ -276,7 +276,7 @@ def _holdings(ledger: Ledger) -> Iterator[_Holding]:
     for subject, pairs in orphans.items():
         existing = ledger.endpoints.get(subject.key)
         superseded = existing is not None and _is_superseded(
-            pairs, existing, _listed(existing, ledger.claims)
+            pairs, existing, _listed_claims(existing, ledger.claims)
         )
         pairs.sort()
         for part, start in enumerate(range(0, len(pairs), CLAIMS_A_STEP_MAX)):
@@ -313,9 +313,9 @@ def _is_superseded(
     return bool(claims) and newest < min(revised.revision for _, revised in claims)
 
 
-def _holding(endpoint: Endpoint, claims: Mapping[str, RevisedClaim]) -> _Holding:
+def _holding_of(endpoint: Endpoint, claims: Mapping[str, RevisedClaim]) -> _Holding:
     """The holding of an endpoint."""
-    listed = _listed(endpoint, claims)
+    listed = _listed_claims(endpoint, claims)
     if listed:
         addresses = tuple([address for address, _ in listed])
     else:
@@ -325,7 +325,7 @@ def _holding(endpoint: Endpoint, claims: Mapping[str, RevisedClaim]) -> _Holding
     )
 
 
-def _listed(endpoint: Endpoint, claims: Mapping[str, RevisedClaim]) -> Claims:
+def _listed_claims(endpoint: Endpoint, claims: Mapping[str, RevisedClaim]) -> Claims:
     """The claims of the endpoint's addresses that belong to its holder."""
     listed: dict[str, RevisedClaim] = {}
     for nic in endpoint.nics:
@@ -371,7 +371,7 @@ def _step(holding: _Holding, evidence: Evidence, fence: ReclaimFence | None = No
     return ReclaimStep(holding.subject, claimed, evidence, fence)
 
 
-def _kept_claims(holding: _Holding, verdict: ReclaimVerdict) -> KeptClaims:
+def _claims_to_keep(holding: _Holding, verdict: ReclaimVerdict) -> KeptClaims:
     fields = verdict.why, verdict.until_s, verdict.unanswered
     return KeptClaims(holding.subject.key, holding.addresses, *fields)
 
