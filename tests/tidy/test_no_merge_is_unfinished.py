@@ -1,0 +1,15 @@
+"""No file has the markers that git leaves where two changes conflict."""
+
+from __future__ import annotations
+
+import subprocess
+
+from tests.packaging.project import ROOT
+
+
+def test_no_file_has_the_markers_of_a_conflict() -> None:
+    command = ["git", "grep", "--line-number", "-I", "-E", "^(<{7}|>{7}) "]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert found.stderr == ""
+    assert found.stdout == ""
