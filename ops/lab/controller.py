@@ -27,7 +27,7 @@ class LabController:
         etcd: str,
         settings: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        self._directory = directory
+        self.directory = directory
         environment = {
             "SPIDERPOOL_POD_NAME": NAME,
             "ORBWEAVER_ETCD_ENDPOINTS": etcd,
@@ -40,7 +40,7 @@ class LabController:
 
     def start(self) -> None:
         """Start it and return at once. Raises LabFailed."""
-        self._directory.mkdir(parents=True)
+        self.directory.mkdir(parents=True)
         self.process.start()
 
     def wait_listening(self) -> None:

@@ -42,11 +42,14 @@ def rights() -> Iterator[dict[str, Any]]:
             yield _binding("Role", name, CONTROLLER, where)
 
 
-def _binding(kind: str, name: str, user: str, where: dict[str, str]) -> dict[str, Any]:
+def _binding(
+    kind: str, name: str, user: str, where: dict[str, str], binding: str = ""
+) -> dict[str, Any]:
+    """The binding of a role to a user; it has the name of the role, unless ``binding`` is set."""
     return {
         "apiVersion": f"{GROUP}/v1",
         "kind": f"{kind}Binding",
-        "metadata": {"name": name, **where},
+        "metadata": {"name": binding or name, **where},
         "roleRef": {"apiGroup": GROUP, "kind": kind, "name": name},
         "subjects": [{"apiGroup": GROUP, "kind": "User", "name": user}],
     }
@@ -54,22 +57,29 @@ def _binding(kind: str, name: str, user: str, where: dict[str, str]) -> dict[str
 
 def agent_role(profile: Path) -> dict[str, Any]:
     """The ClusterRole of agents in another profile of the chart."""
+    return _cluster_role(profile, AGENT)
+
+
+def _cluster_role(profile: Path, process: str) -> dict[str, Any]:
     (role,) = (
         document
         for document in yaml.safe_load_all(profile.read_text("utf-8"))
-        if (document["kind"], document["metadata"]["name"]) == ("ClusterRole", AGENT)
+        if (document["kind"], document["metadata"]["name"]) == ("ClusterRole", process)
     )
     return dict(role)
 
 
 def with_devices() -> Iterator[dict[str, Any]]:
-    """The chart's objects for agents with virtual functions: namespace, CRDs and rights."""
+    """What the chart brings for virtual functions: definitions, and rights of both processes."""
     yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": AGENT_NAMESPACE}}
     yield agent_role(SRIOV)
+    yield _cluster_role(SRIOV, CONTROLLER)
     for document in yaml.safe_load_all(SRIOV.read_text("utf-8")):
         kind, name = document["kind"], document["metadata"]["name"]
         if kind == "CustomResourceDefinition":
             yield document
         if (kind, name) == ("Role", f"{AGENT}-sriov"):
             yield document
-            yield _binding(kind, name, AGENT, {"namespace": AGENT_NAMESPACE})
+            for user in (AGENT, CONTROLLER):
+                where = {"namespace": AGENT_NAMESPACE}
+                yield _binding(kind, name, user, where, f"{name}-{user}")

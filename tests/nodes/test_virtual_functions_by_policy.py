@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 
 import pytest
+import yaml
 
 from core.manifests.kinds.fields import API_VERSION
 from nodeagent.devices.pod_resources import devices_of_pods
@@ -154,6 +155,52 @@ def test_pods_share_the_rdma_device_of_the_card(
     for name in ("one", "two"):
         files = exec_in_pod(cluster, name, "ls", "/dev/infiniband")
         assert files == ["issm0", "rdma_cm", "umad0", "uverbs0"]
+
+
+@pytest.fixture
+def draining(with_resources: KubernetesCluster) -> Iterator[KubernetesCluster]:
+    """The cluster, with a controller that drains nodes for their virtual functions."""
+    controller = with_resources.controller
+    conf = controller.directory / "conf.yml"
+    command = controller.process.command
+    conf.write_text(yaml.safe_dump({"orbweaver": {"sriov": {"enabled": True}}}))
+    controller.process.kill()
+    controller.process.command = ("env", f"SPIDERPOOL_POD_NAMESPACE={AGENT_NAMESPACE}", *command)
+    controller.process.start()
+    yield with_resources
+    conf.unlink()
+    controller.process.kill()
+    controller.process.command = command
+    controller.process.start()
+    controller.wait_listening()
+
+
+def is_cordoned(cluster: KubernetesCluster) -> bool:
+    node = cluster.server.request("GET", f"/api/v1/nodes/{NODE}").body
+    return bool(node["spec"].get("unschedulable"))
+
+
+def test_a_changed_policy_evicts_its_pod_and_kubelet_offers_the_new_functions(
+    card: CardNode, draining: KubernetesCluster
+) -> None:
+    """The workflow of the controllers evicts, kubelet ends the Pod, and the agent changes."""
+    cluster = draining
+    cluster.apply(pod_with_devices("evicted", ON_RAIL, 1))
+    cluster.apply(pod_with_devices("bystander", ON_LAN, 1, SHARED))
+    cluster.running("", 2)
+
+    cluster.apply(policy(4))
+    cluster.until(lambda: is_cordoned(cluster), "the cordon")
+    cluster.until(lambda: [pod.name for pod in cluster.pods()] == ["bystander"], "the eviction")
+    until_allocatable(cluster, 4)
+    cluster.until(lambda: not is_cordoned(cluster), "the node in service")
+
+    assert shown(cluster) == "Succeeded"
+    (nic,) = card.state()["status"]["interfaces"]
+    assert nic["numVfs"] == 4
+    cluster.delete_pods()
+    cluster.apply(policy(len(VFS)))
+    until_allocatable(cluster, len(VFS))
 
 
 def test_pods_keep_their_virtual_functions_over_an_agent_restart_and_delay_a_policy_change(
