@@ -17,10 +17,11 @@ from typing import Final, Literal, NamedTuple
 
 from core.allocation.releaser import ClaimRevisions
 from core.domain.addresses.ip_address import parse_address
-from core.domain.events import ReleaseReason
+from core.domain.events import BindingChanged, ReleaseReason
 from core.domain.evolution import EndpointKey
 from core.domain.provider.provider_nics import ProviderAddress
-from core.eventstore.codec import StateCodec
+from core.eventstore.codec import EventDraft, StateCodec
+from core.eventstore.group_commit import Proposal
 from core.eventstore.keys import Keys
 from core.eventstore.kinds import KeyKind
 from core.eventstore.kv import (
@@ -32,6 +33,7 @@ from core.eventstore.kv import (
     KeyValueStore,
     Put,
     Unchanged,
+    Write,
     values,
 )
 from core.process.tracing import TraceContext
@@ -66,6 +68,14 @@ class BindingRequest(NamedTuple):
     def workflow_id(self) -> str:
         """The same for binding and unbinding, so that these never overlap for one Pod."""
         return f"external/{self.namespace}/{self.endpoint}/{self.uid}"
+
+    def event(self, state: str, why: str = "") -> BindingChanged:
+        """The event of a change to this state."""
+        addresses = tuple(address.address for address in self.addresses)
+        return BindingChanged(
+            *(self.namespace, self.endpoint, self.pod, self.uid, self.node, addresses, state),
+            why[:WHY_CHARS_MAX],
+        )
 
     def covers(self, other: BindingRequest) -> bool:
         """Whether a bind of this request also binds the other one."""
@@ -143,6 +153,18 @@ class BindingStore:
         value = BINDING.encode(binding._replace(why=binding.why[:WHY_CHARS_MAX]))
         result = await self._store.commit([fence, *guards], [Put(name, value)])
         return result.revision if result.succeeded else 0
+
+    def proposal(
+        self, stored: StoredBinding, binding: Binding | None, draft: EventDraft
+    ) -> Proposal:
+        """An event with the write that replaces the stored binding; None: deletes it."""
+        assert stored.binding is not None, "a binding that is not stored does not change"
+        name = self._keys.binding(*stored.binding.request.key)
+        if binding is None:
+            write: Write = Delete(name)
+        else:
+            write = Put(name, BINDING.encode(binding._replace(why=binding.why[:WHY_CHARS_MAX])))
+        return Proposal((draft,), (Unchanged(name, stored.revision),), (write,))
 
     async def remove(self, key: EndpointKey, stored: StoredBinding) -> bool:
         """Delete the stored binding; False: another writer changed it."""

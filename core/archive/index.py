@@ -8,7 +8,7 @@ Without an index every block is read, which is slower.
 Tokens: ``address A``; ``pod NS/NAME`` (the endpoint); ``uid UID``; ``pool NAME``, ``subnet NAME``
 (definition, retirement, deletion); ``use NAME`` (claims and releases in the pool).
 An endpoint is indexed by all its addresses, since it may move to another Pod and keep them. A
-refused ADD is indexed by its Pod and the Pod's UID.
+refused ADD is indexed by its Pod and the Pod's UID, a binding also by its addresses.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from core.domain.events import (
     AddressesReleased,
     AddressQuarantined,
     AllocationRefused,
+    BindingChanged,
     EndpointChanged,
     Event,
     PoolDefined,
@@ -70,6 +71,11 @@ def tokens_of(event: Event) -> Iterator[str]:
         case AllocationRefused(namespace, name, uid):
             yield f"pod {namespace}/{name}"
             yield f"uid {uid}"
+        case BindingChanged(namespace, name, uid=uid, addresses=addresses):
+            yield f"pod {namespace}/{name}"
+            yield f"uid {uid}"
+            for address in addresses:
+                yield f"address {address}"
         case PoolDefined(Pool(name)) | PoolRetired(name) | PoolDeleted(name):
             yield f"pool {name}"
         case SubnetDefined(Subnet(name)) | SubnetRetired(name) | SubnetDeleted(name):

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from core.audit.object_history import change_of, describe_object, size_in_words
 from core.domain.events import (
+    BINDING_WORDS,
     EVENT_TYPES,
     TYPE_NAMES,
     AddressesClaimed,
@@ -18,6 +19,7 @@ from core.domain.events import (
     AddressQuarantined,
     AllocationRefused,
     ApplicationScaled,
+    BindingChanged,
     EndpointChanged,
     GuidsAssigned,
     GuidsReleased,
@@ -100,6 +102,10 @@ def summary_of(recorded: Recorded) -> EventSummary:
         case ApplicationScaled():
             subject = f"application/{event.namespace}/{event.name}"
             return EventSummary(name, subject, size_in_words(event))
+        case BindingChanged():
+            subject = f"pod/{event.namespace}/{event.name}"
+            detail = f"{', '.join(event.addresses)}: {binding_in_words(event)}"
+            return EventSummary(name, subject, detail, addresses=event.addresses, node=event.node)
         case GuidsAssigned() | GuidsReleased():
             return _of_guids(name, event)
         case _:
@@ -148,6 +154,12 @@ def _of_guids(name: str, event: GuidsAssigned | GuidsReleased) -> EventSummary:
     reason = f", {event.reason}" if isinstance(event, GuidsReleased) else ""
     detail = ", ".join(texts) + reason
     return EventSummary(name, f"node/{event.node}", detail, node=event.node)
+
+
+def binding_in_words(event: BindingChanged) -> str:
+    """What the network provider does with the addresses."""
+    why = f" ({event.why})" if event.why else ""
+    return f"network provider: {BINDING_WORDS.get(event.state, event.state)}{why}"
 
 
 def refusal_in_words(event: AllocationRefused) -> str:

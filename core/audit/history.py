@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Final, NamedTuple
 
 from core.archive.replay import LogView
+from core.audit.event_summary import binding_in_words
 from core.audit.guid_history import GuidHistory
 from core.audit.history_entries import (
     INDEXED,
@@ -29,6 +30,7 @@ from core.domain.events import (
     AddressesReleased,
     AddressQuarantined,
     AllocationRefused,
+    BindingChanged,
     EndpointChanged,
     QuarantineLifted,
     Recorded,
@@ -66,7 +68,9 @@ async def _history_of_uid(view: LogView, subject: HistorySubject) -> History:
             case AddressesClaimed(endpoint) | EndpointChanged(endpoint):
                 if endpoint.uid == subject.name:
                     keys[endpoint.key] = None
-            case AllocationRefused(namespace, name, uid) if uid == subject.name:
+            case AllocationRefused(namespace, name, uid) | BindingChanged(
+                namespace, name, uid=uid
+            ) if uid == subject.name:
                 keys[namespace, name] = None
             case _:
                 pass
@@ -145,6 +149,8 @@ class _Holdings(EntryList):
                 self._lift(address, recorded)
             case AllocationRefused() as event if self._concerns_refusal(event):
                 self.add(_refused_entry(event, stamp_of(recorded)))
+            case BindingChanged() as event if self._concerns_binding(event):
+                self.add(_binding_entry(event, stamp_of(recorded)))
             case _:
                 pass
 
@@ -169,6 +175,17 @@ class _Holdings(EntryList):
         match self.subject.kind:
             case "pod":
                 return f"{event.namespace}/{event.name}" == self.subject.name
+            case "node":
+                return event.node == self.subject.name
+            case _:
+                return False
+
+    def _concerns_binding(self, event: BindingChanged) -> bool:
+        match self.subject.kind:
+            case "pod":
+                return f"{event.namespace}/{event.name}" == self.subject.name
+            case "address":
+                return self.subject.name in event.addresses
             case "node":
                 return event.node == self.subject.name
             case _:
@@ -247,6 +264,21 @@ def _held_entry(address: str, pool: str, endpoint: Endpoint, began: Stamp) -> Hi
         pod=endpoint.name,
         uid=endpoint.uid,
         node=endpoint.node,
+    )
+
+
+def _binding_entry(event: BindingChanged, at: Stamp) -> HistoryEntry:
+    return HistoryEntry(
+        "binding",
+        ", ".join(event.addresses),
+        at,
+        namespace=event.namespace,
+        pod=event.pod,
+        uid=event.uid,
+        node=event.node,
+        reason=event.state,
+        evidence=event.why,
+        text=binding_in_words(event),
     )
 
 

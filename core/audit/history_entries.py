@@ -50,6 +50,7 @@ EntryKind = Literal[
     "quarantined",
     "refused",
     "scaled",
+    "binding",
     "defined",
     "changed",
     "retired",
@@ -149,7 +150,8 @@ class Stamp(NamedTuple):
 class HistoryEntry(NamedTuple):
     """A state from ``began`` to ``ended``, or a change at ``began``.
 
-    ``ended`` is None while the state lasts, and for a change. ``subject``: the address or the
+    ``ended`` is None while the state lasts, and for a change; ``binding`` is a change at a network
+    provider. ``subject``: the address or the
     object; "" for a refused ADD. ``reason`` and ``evidence``: why a holding ended, or why a
     quarantine began. ``reason`` is the event's, or ``moved`` if the same holder continued with
     another Pod or node, or ``taken`` if the log has a claim of another holder, which violates

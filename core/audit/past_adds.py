@@ -15,6 +15,7 @@ from core.domain.events import (
     AddressesClaimed,
     AddressesReleased,
     AllocationRefused,
+    BindingChanged,
     EndpointChanged,
     Recorded,
 )
@@ -43,12 +44,14 @@ class PastAdds(NamedTuple):
 
     ``claims``: the events of its claims. ``refused``: the newest refusal. ``released``: the event
     that released its last address, None if the Pod has an address. ``held``: its endpoint.
+    ``binding``: the newest change at a network provider; None after the addresses were unbound.
     """
 
     claims: tuple[Recorded, ...] = ()
     refused: Recorded | None = None
     released: Recorded | None = None
     held: Endpoint | None = None
+    binding: Recorded | None = None
 
     @property
     def has_source(self) -> bool:
@@ -70,7 +73,7 @@ def _after(adds: PastAdds, recorded: Recorded, pod: EndpointKey) -> PastAdds:
     """The results after one more event of the log."""
     match recorded.event:
         case AddressesClaimed(endpoint) if endpoint.key == pod:
-            return PastAdds((*adds.claims, recorded), held=endpoint)
+            return PastAdds((*adds.claims, recorded), held=endpoint, binding=adds.binding)
         case EndpointChanged(endpoint) if endpoint.key == pod:
             return adds._replace(held=endpoint)
         case AddressesReleased(namespace, name) as event if (namespace, name) == pod:
@@ -78,5 +81,7 @@ def _after(adds: PastAdds, recorded: Recorded, pod: EndpointKey) -> PastAdds:
             return adds._replace(held=held) if held else PastAdds(released=recorded)
         case AllocationRefused(namespace, name) if (namespace, name) == pod:
             return adds._replace(refused=recorded)
+        case BindingChanged(namespace, name) as event if (namespace, name) == pod:
+            return adds._replace(binding=None if event.state == "released" else recorded)
         case _:
             return adds

@@ -13,7 +13,7 @@ every version are test fixtures.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from core.domain.addresses.ip_address import Family
 from core.domain.coordinators import Coordinator
@@ -248,6 +248,33 @@ class ApplicationScaled(NamedTuple):
     replicas: int
 
 
+class BindingChanged(NamedTuple):
+    """The state of an endpoint's addresses at a network provider has changed.
+
+    ``name``: of the endpoint. ``state``: one of ``BINDING_WORDS``. ``why``: the failure, or the
+    evidence for the release. The binding itself is a key in etcd; this event changes no state.
+    """
+
+    namespace: str
+    name: str
+    pod: str
+    uid: str
+    node: str
+    addresses: tuple[str, ...]
+    state: str
+    why: str = ""
+
+
+BINDING_WORDS: Final[dict[str, str]] = {
+    "asked": "asked to bind; the ADD waits",
+    "bound": "bound",
+    "failed": "the bind failed and is being undone",
+    "returning": "asked to unbind; then the addresses are released",
+    "released": "unbound",
+}
+"""State of a binding -> what it means (docs/concepts/network-provider.md)."""
+
+
 class GuidsAssigned(NamedTuple):
     """GUIDs were assigned to InfiniBand virtual functions of a node, which sets them afterwards."""
 
@@ -281,6 +308,7 @@ Event = (
     | SubnetDeleted
     | AllocationRefused
     | ApplicationScaled
+    | BindingChanged
     | GuidsAssigned
     | GuidsReleased
 )
@@ -306,6 +334,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
     "subnet-deleted": SubnetDeleted,
     "allocation-refused": AllocationRefused,
     "application-scaled": ApplicationScaled,
+    "binding-changed": BindingChanged,
     "guids-assigned": GuidsAssigned,
     "guids-released": GuidsReleased,
 }

@@ -19,6 +19,7 @@ from core.domain.events import (
     AddressQuarantined,
     AllocationRefused,
     ApplicationScaled,
+    BindingChanged,
     EndpointChanged,
     Event,
     GuidsAssigned,
@@ -184,7 +185,7 @@ class Ledger:
                 self.records.pop((event.kind, event.namespace, event.name), None)
             case GuidsAssigned() | GuidsReleased():
                 evolve_guids(self.guids, event)
-            case AllocationRefused() | ApplicationScaled():
+            case AllocationRefused() | ApplicationScaled() | BindingChanged():
                 pass
             case _:
                 raise AssertionError(f"events of this type are not applied: {type(event).__name__}")

@@ -6,23 +6,17 @@ addresses of an endpoint. Writes nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from core.allocation.bindings import Binding, BindingStore, State
+from core.allocation.bindings import Binding, BindingStore
 from core.domain.addresses.ip_address import Address
+from core.domain.events import BINDING_WORDS
 from core.domain.evolution import EndpointKey
 from core.eventstore.kv import Get
 from ops.cli.output import duration, moment
 
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
-
-_STATE_WORDS: Final[dict[State, str]] = {
-    "asked": "asked to bind; the ADD waits",
-    "bound": "bound",
-    "failed": "the bind failed and is being undone",
-    "returning": "asked to unbind; then the addresses are released",
-}
 
 
 class CoolDownMark(NamedTuple):
@@ -60,4 +54,4 @@ async def binding_in_words(session: ClusterSession, key: EndpointKey) -> str:
 def _words(binding: Binding) -> str:
     why = f" ({binding.why})" if binding.why else ""
     execution = f"; see `orbctl workflow describe {binding.request.workflow_id}`"
-    return _STATE_WORDS[binding.state] + why + execution
+    return BINDING_WORDS[binding.state] + why + execution

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from core.audit.event_summary import binding_in_words
 from core.audit.past_adds import LogMoment, PastAdds
 from core.domain.events import (
     AddressesClaimed,
     AddressesReleased,
     AllocationRefused,
+    BindingChanged,
     PoolVerdict,
     Recorded,
 )
@@ -44,6 +46,9 @@ def show_adds(pod: str, adds: PastAdds, output: Output, now_ms: int) -> Exit:
         print(f"Pod {pod}")
         for recorded in adds.claims:
             _show_claim(recorded, now_ms)
+        if adds.binding is not None:
+            assert isinstance(adds.binding.event, BindingChanged)
+            print(f"{binding_in_words(adds.binding.event)}, since {_at(adds.binding, now_ms)}")
         if adds.refused is not None:
             _show_refusal(adds.refused, now_ms)
     return Exit.OK if adds.refused is None else Exit.REFUSED
@@ -126,6 +131,7 @@ def plain_adds(pod: str, adds: PastAdds) -> dict[str, Any]:
         "error": error,
         "claims": [_plain_claim(recorded) for recorded in adds.claims],
         "refusal": plain_refusal(adds.refused) if adds.refused else None,
+        "binding": _plain_binding(adds.binding) if adds.binding else None,
     }
 
 
@@ -138,6 +144,13 @@ def _decision(adds: PastAdds) -> tuple[str, tuple[PoolVerdict, ...], str | None]
             return event.source, event.passed_over, None
         case event:
             raise AssertionError(f"not an ADD: {event}")
+
+
+def _plain_binding(recorded: Recorded) -> dict[str, Any]:
+    event = recorded.event
+    assert isinstance(event, BindingChanged)
+    since = {"since": moment(recorded.recorded_at_ms), "position": recorded.position}
+    return {"state": event.state, "why": event.why, "addresses": list(event.addresses), **since}
 
 
 def _plain_claim(recorded: Recorded) -> dict[str, Any]:

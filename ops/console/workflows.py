@@ -64,7 +64,7 @@ async def workflow_page(
         "at": instant_document(instant),
         "items": [_workflow(head) for head in items],
         "statuses": Counter(head.status.value for head in executions.heads),
-        "missing": _missing(executions),
+        "missing": _missing(executions, instant),
         **page,
     }
 
@@ -75,10 +75,12 @@ async def _executions(source: ConsoleSource, instant: LogInstant, query: Filter)
     return await source.past_visibility(instant).executions(query)
 
 
-def _missing(executions: PastExecutions) -> list[str]:
+def _missing(executions: PastExecutions, instant: LogInstant) -> list[str]:
     """Sentences about executions of the instant that the answer does not have."""
     sentences = []
-    if executions.deleted_before_ms:
+    log = instant.log
+    is_older = log.first_position > 0 or log.clock.first[1] < executions.deleted_before_ms
+    if executions.deleted_before_ms and is_older:  # else the cluster had none then
         when = second_text(executions.deleted_before_ms)
         sentences.append(
             f"executions that closed before {when} have left etcd and the archive (retention)"

@@ -32,8 +32,14 @@ SHOWN: Final = """document.querySelector('#main')?.ariaBusy === 'false'
   && document.querySelector('#content:not(.old) h2, #content:not(.old) table') !== null"""
 
 
+LATE: Final = """fetch('api/v1/log').then((answer) => answer.json()).then(({first, last}) =>
+  new Date(Date.parse(first.time) + 0.9 * (Date.parse(last.time) - Date.parse(first.time)))
+    .toISOString())"""
+"""The time after nine tenths of the log."""
+
+
 class ConsolePicture(NamedTuple):
-    """A page of the console, and the height of its picture."""
+    """A page of the console, and the height of its picture; ``{late}``: a time of the log."""
 
     name: str
     path: str
@@ -44,6 +50,7 @@ PICTURES: Final = (
     ConsolePicture("application", "#/applications/shop/cart", 640),
     ConsolePicture("events", "#/events", 800),
     ConsolePicture("node", "#/nodes/node-b", 980),
+    ConsolePicture("past-workflows", "#/workflows?at={late}", 620),
     ConsolePicture("subnet", "#/subnets/lan", 720),
 )
 
@@ -81,8 +88,10 @@ def _write(png: bytes, path: Path) -> None:
 async def _show(page: Page, picture: ConsolePicture) -> None:
     await page.show_as(View(height=picture.height))
     await page.expect("document.querySelector('#content') !== null")
+    late = await page.evaluate(LATE) if "{late}" in picture.path else ""
+    path = picture.path.replace("{late}", late)
     await page.evaluate(f"""document.querySelector('#content').classList.add('old');
-      location.hash = {picture.path[1:]!r}""")
+      location.hash = {path[1:]!r}""")
     await page.expect(SHOWN)
     await page.expect("document.querySelector('.is-connected') !== null")
 

@@ -149,6 +149,8 @@ def _holding_row(entry: HistoryEntry, now_ms: int) -> tuple[str, ...]:
     began, ended = entry.began, entry.ended
     if entry.refusal is not None:
         return _refusal_row(entry, entry.refusal)
+    if entry.kind == "binding":
+        return _binding_row(entry)
     end_ms = ended.at_ms if ended else now_ms
     quarantined = entry.kind == "quarantined"
     return (
@@ -182,6 +184,15 @@ def _refusal_row(entry: HistoryEntry, refusal: AllocationRefused) -> tuple[str, 
         entry.uid or "-",
         str(at.position),
         at.actor,
+        at.trace_id or "-",
+    )
+
+
+def _binding_row(entry: HistoryEntry) -> tuple[str, ...]:
+    at = entry.began
+    return (
+        *(entry.subject, moment(at.at_ms), "-", "-", f"{entry.namespace}/{entry.pod}"),
+        *(entry.node or "-", "-", entry.text, entry.uid or "-", str(at.position), at.actor),
         at.trace_id or "-",
     )
 

@@ -12,6 +12,7 @@ from core.domain.events import (
     AddressQuarantined,
     AllocationRefused,
     ApplicationScaled,
+    BindingChanged,
     Cause,
     EndpointChanged,
     Event,
@@ -67,6 +68,7 @@ SAMPLES: list[Event] = [
     SubnetRetired("s"),
     SubnetDeleted("s"),
     ApplicationScaled("apps/v1", "Deployment", "shop", "web", "uid", 5),
+    BindingChanged("shop", "web", "web", "uid", "node-a", ("10.6.0.9",), "failed", "timeout"),
     GuidsAssigned("node-a", (GUID,)),
     GuidsReleased("node-a", (GUID,), "removed"),
     AllocationRefused(

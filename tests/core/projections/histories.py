@@ -16,6 +16,7 @@ from core.domain.events import (
     AddressQuarantined,
     AllocationRefused,
     ApplicationScaled,
+    BindingChanged,
     Cause,
     EndpointChanged,
     Event,
@@ -120,6 +121,7 @@ plain_events: st.SearchStrategy[Event] = st.one_of(
     st.builds(GuidsAssigned, st.sampled_from(("n1", "n2")), guids),
     st.builds(GuidsReleased, st.sampled_from(("n1", "n2")), guids, st.just("removed")),
     names.map(lambda name: ApplicationScaled("apps/v1", "Deployment", "shop", name, "u", 3)),
+    names.map(lambda name: BindingChanged("shop", name, name, "u", "n1", ("10.6.0.9",), "bound")),
     names.map(
         lambda name: AllocationRefused("shop", name, "u", "n1", "pod/u", "eth0", "used-out", "full")
     ),

@@ -14,7 +14,7 @@ import pytest
 from core.eventstore.memory import MemoryStore
 from core.eventstore.writer import unix_ms
 from ops.console.source import ConsoleSource
-from ops.console.values import time_text
+from ops.console.values import time_ms_of, time_text
 from tests.support.console_harness import served
 from tests.support.engine_harness import EngineHarness, eventually
 from tests.support.engine_samples import Basket
@@ -117,6 +117,9 @@ async def test_a_list_and_a_history_are_those_of_the_instant(
         (hit,) = (await reader.get("search?q=of-ann", times["paused"]))["hits"]
         assert (hit["name"], hit["detail"]) == (ID, "Basket, Paused")
         assert (await reader.get("search?q=of-ann", times["before"]))["hits"] == []
+        started = time_ms_of(paused["started"], "started")
+        begun = await reader.get(f"workflows/{ID}?run={paused['run']}", started)
+        assert begun["workflow"]["status"] == "Running"
         error = await reader.get(f"workflows/{ID}", times["before"], status=404)
         assert "had no run at the instant" in error["error"]["message"]
         run = f"workflows/{ID}?run={paused['run']}"

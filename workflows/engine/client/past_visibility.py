@@ -23,10 +23,10 @@ from workflows.engine.store.archive_files import ExecutionFiles, archived
 from workflows.engine.store.faults import UNREADABLE
 from workflows.engine.store.history_reader import history_of
 from workflows.engine.store.keys import WorkflowKeys
-from workflows.engine.store.records import RunHead
+from workflows.engine.store.records import RunHead, reserved_head
 from workflows.engine.worker.retention import ARCHIVE_RETENTION_S, RETENTION_S
 from workflows.model.errors import HistoryError, LimitExceeded
-from workflows.model.events import HistoryEvent, WorkflowExecutionPaused
+from workflows.model.events import HistoryEvent, WorkflowExecutionPaused, WorkflowExecutionStarted
 from workflows.model.policies import ExecutionStatus
 
 _TIME_DIGITS = 12
@@ -136,7 +136,9 @@ class PastVisibility:
         present = Visibility(self._store, self._keys, self._archive.files)
         head, events = await present.history(workflow_id, run_id)
         until = events_until(events, self._at_ms)
-        past = head_at(head, events, self._at_ms)
+        past = head_at(head, events, self._at_ms) if events else None
+        if past is None and not events and not _changed_after(head, self._at_ms):
+            past = head  # it waits for a worker until now
         if past is None:
             raise ExecutionNotFound(
                 f"run {run_id} of workflow {workflow_id} started after the instant",
@@ -214,14 +216,19 @@ class PastVisibility:
 
 
 def head_at(head: RunHead, events: Sequence[HistoryEvent], at_ms: int) -> RunHead | None:
-    """The head of a run at an instant; None before its start, and without its events."""
+    """The head of a run at an instant; None before its start.
+
+    ``events``: its whole history. Before its first event it waits for a worker.
+    """
     if head.started_ms > at_ms:
         return None
     if not _changed_after(head, at_ms):
         return head
     until = events_until(events, at_ms)
     if not until:
-        return None
+        first = events[0].attributes
+        assert isinstance(first, WorkflowExecutionStarted), "a history begins with its start"
+        return reserved_head(first, head.started_ms)
     past = head_of_history(until)
     reason = _pause_reason(until) if past.status is ExecutionStatus.PAUSED else ""
     return past._replace(reason=reason, started_ms=head.started_ms, traceparent=head.traceparent)

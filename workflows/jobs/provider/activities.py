@@ -6,6 +6,7 @@ All are idempotent: requests name addresses, and claims are named by their revis
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
 from core.allocation.bindings import BindingRequest, BindingStore
@@ -14,6 +15,9 @@ from core.allocation.provider_choices import ProviderChoice, record_choices
 from core.allocation.releaser import EndpointWriter, Releaser
 from core.domain.events import ReleaseReason
 from core.domain.provider.provider_nics import ProviderAddress
+from core.errors import StoreError
+from core.eventstore.codec import EventDraft
+from core.eventstore.group_commit import Committed, Proposal
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
 from core.process import tracing
@@ -82,6 +86,7 @@ class ProviderActivities:
     @activity.defn(name="allocate-ips")
     async def allocate(self, request: BindingRequest) -> list[ProviderBinding]:
         """Bind all addresses of a request, or none. Raises as ``ProviderClient.allocate``."""
+        await self._note_begin(request, "asked")
         addresses = tuple(
             RequestedAddress(address.address, address.subnet, address.parent_mac)
             for address in request.addresses
@@ -116,6 +121,9 @@ class ProviderActivities:
         claim = (await self._store.read([get])).ranges[0].kvs
         if claim and (bound.address, claim[0].mod_revision) not in request.claims:
             return
+        if bound == request.addresses[0]:
+            binding = (await self._bindings.find(request.key)).binding
+            await self._note_begin(request, "returning", binding.why if binding else "")
         release_request = ProviderReleaseRequest(
             request.pod,
             request.namespace,
@@ -152,20 +160,36 @@ class ProviderActivities:
             done = await releaser.end_claims(
                 request.key, request.claims, release.reason, release.evidence, cause
             )
-        while (stored := await self._bindings.find(request.key)).binding is not None:
-            if stored.binding.request.uid != request.uid:
-                break
-            if await self._bindings.remove(request.key, stored):
-                break
+            while (stored := await self._bindings.find(request.key)).binding is not None:
+                if stored.binding.request.uid != request.uid:
+                    break
+                event = request.event("released", release.evidence)
+                draft = EventDraft(writer.event_id(), cause, event)
+                ended = await writer.append(self._bindings.proposal(stored, None, draft))
+                if isinstance(ended, Committed):
+                    break
         return done.addresses
+
+    async def _note_begin(self, request: BindingRequest, state: str, why: str = "") -> None:
+        """Record at the first attempt that the provider is being asked; a failure is no fault."""
+        if activity.info().attempt > 1:
+            return
+        with suppress(StoreError):
+            async with self._writers.current_writer() as (writer, cause):
+                draft = EventDraft(writer.event_id(), cause, request.event(state, why))
+                await writer.append(Proposal((draft,), (), ()))
 
     async def _write_state(
         self, request: BindingRequest, state: Literal["bound", "failed"], why: str
     ) -> None:
         """Write the state for the agent, unless its request has changed."""
-        while (stored := await self._bindings.find(request.key)).binding is not None:
-            binding = stored.binding
-            if binding.state != "asked" or not request.covers(binding.request):
-                return
-            if await self._bindings.write(stored, binding._replace(state=state, why=why)):
-                return
+        async with self._writers.current_writer() as (writer, cause):
+            while (stored := await self._bindings.find(request.key)).binding is not None:
+                binding = stored.binding
+                if binding.state != "asked" or not request.covers(binding.request):
+                    return
+                draft = EventDraft(writer.event_id(), cause, request.event(state, why))
+                changed = binding._replace(state=state, why=why)
+                outcome = await writer.append(self._bindings.proposal(stored, changed, draft))
+                if isinstance(outcome, Committed):
+                    return

@@ -13,7 +13,7 @@ import { table } from "../parts/table.js";
 const KINDS = [
   "addresses-claimed", "addresses-released", "allocation-refused", "endpoint-changed", "address-quarantined", "quarantine-lifted",
   "pool-defined", "pool-retired", "pool-deleted", "subnet-defined", "subnet-retired", "subnet-deleted",
-  "reservation-defined", "reservation-deleted", "record-defined", "record-deleted", "application-scaled",
+  "reservation-defined", "reservation-deleted", "record-defined", "record-deleted", "application-scaled", "binding-changed",
   "guids-assigned", "guids-released",
 ];
 const SINCE = [["10m", "10 minutes"], ["1h", "1 hour"], ["24h", "24 hours"], ["7d", "7 days"]];

@@ -13,7 +13,7 @@ import { table } from "../parts/table.js";
 const STATUSES = ["Running", "Paused", "Completed", "Failed", "Canceled", "Terminated", "TimedOut", "ContinuedAsNew"];
 const TYPES = [
   "reclaim-pod", "reclaim-scan", "auto-pools", "pool-retirement", "subnet-retirement", "quarantine-probe", "ExternalBinding", "archive-log",
-  "sriov-drains",
+  "archive-prune", "sriov-drains", "orbweaver-scheduler",
 ];
 const FIELDS = ["status", "type", "id"];
 const PAGE = 100;

@@ -24,8 +24,24 @@ export function holdings(answer, state, by) {
       sort: "sort",
       empty: by === "address" ? "No Pod has held it up to this instant." : "It has held no address up to this instant.",
     }),
+    bindings(answer, state),
     answer.dropped > 0 ? element("p", { class: "hint" }, `${answer.dropped} older entries are left out; orbctl history shows all.`) : null,
   ];
+}
+
+/** The changes at a network provider; null without one. */
+function bindings({ entries, subject }, state) {
+  const rows = entries.filter(({ kind }) => kind === "binding").reverse();
+  if (rows.length === 0) return null;
+  return table({
+    caption: `Network provider of ${subject.name}`, rows, state,
+    columns: [
+      { key: "when", title: "When", cell: (entry) => instantLink(state.path, entry.began) },
+      { key: "addresses", title: "Addresses", cell: ({ subject: addresses }) => addresses },
+      { key: "what", title: "What", cell: ({ text }) => text, class: "wide" },
+      { key: "by", title: "By", cell: ({ began }) => began.actor, class: "folded" },
+    ],
+  });
 }
 
 /** A table of the changes of a definition: when, what, by whom. */
