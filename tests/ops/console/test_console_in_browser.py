@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from core.domain.events import BindingChanged
 from core.errors import AccessDenied, Unauthenticated
+from core.eventstore.codec import EventDraft
 from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.group_commit import Proposal
 from ops.console.event_stream import Gap
 from ops.console.workflow_actions import WorkflowActions
 from tests.support.browser import Page, View, require_chromium, running_browser
@@ -50,6 +53,7 @@ PAGES = {
     "#/events?kind=addresses-released&since=1h": "Events",
     "#/refusals": "Refusals",
     "#/workflows": "Workflows",
+    "#/workflows?at=2026-01-01T13:00:00Z": "Workflows",
     "#/search?q=web": "Search: web",
 }
 REACHABLE = """[...document.querySelectorAll('a[href], button, input, select, [tabindex="0"]')]
@@ -283,6 +287,19 @@ async def test_a_pod_without_an_address_is_searched_and_says_why(page: Page) -> 
     assert "It holds no address at this instant" in content
     assert "all IP addresses used out" in content
     assert "The pools come from the default IPPools of the cluster." in content
+
+
+async def test_what_a_network_provider_did_is_on_the_pages_of_the_pod_and_its_address(
+    page: Page, console: ConsoleHarness
+) -> None:
+    where = ("shop", "web-0", "web-0", "uid-web-0", "node-a", (HELD,))
+    writer = console.node_a.writer
+    draft = EventDraft(writer.event_id(), CAUSE, BindingChanged(*where, "bound"))
+    await writer.append(Proposal((draft,), (), ()))
+
+    for path in ("#/pods/shop/web-0", f"#/addresses/{HELD}"):
+        await show(page, path)
+        assert "network provider: bound" in await text_of(page, "#content")
 
 
 async def test_the_trace_of_a_release_leads_to_its_event(page: Page) -> None:
