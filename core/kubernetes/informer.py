@@ -6,9 +6,9 @@ information whether a watch reported a deletion or a list missed the object. If 
 not exist because its CRD is not installed, the informer waits for it and reports that in ``fault``;
 the collection is not taken for an empty one.
 
-``Echoes`` removes the changes that this process wrote itself: those with the ``resourceVersion`` of
-a response to one of its writes. If the watch event comes before the response, the object is
-reconciled once more, without effect.
+``OwnWrites`` removes the changes that this process wrote itself: those with the
+``resourceVersion`` of a response to one of its writes. If the watch event comes before the
+response, the object is reconciled once more, without effect.
 """
 
 from __future__ import annotations
@@ -219,8 +219,8 @@ class Informer(Reflector[Object]):
         super().__init__(api, path, transform)
 
 
-class Echoes:
-    """Recognises the changes in one informer that this process wrote itself.
+class OwnWrites:
+    """The writes of this process to the objects of one informer, to recognise their changes.
 
     Has at most one entry for each object, which the next change of the object removes.
     """

@@ -29,7 +29,7 @@ import msgspec
 from core.domain.evolution import EndpointKey
 from core.errors import ApiError, ApiNotFound, ApiRejected, ApiUnavailable
 from core.kubernetes.api import Api, Object, segment
-from core.kubernetes.informer import Echoes, Informer, ObjectKey
+from core.kubernetes.informer import Informer, ObjectKey, OwnWrites
 from core.manifests.kinds.fields import API_VERSION
 from core.process.concurrency import until_first
 from core.projections.change_buffer import ChangeBuffer
@@ -140,7 +140,7 @@ class Reporter:
             lambda changes: changes.pools | changes.subnets, asyncio.Event(), GATHERING_S
         )
         self._claims = _Topic(lambda changes: changes.endpoints, asyncio.Event())
-        self._endpoint_echoes = Echoes(self.endpoints)
+        self._own_endpoint_writes = OwnWrites(self.endpoints)
         self.endpoints.listen(self._note_endpoints)
         for kind, names in (
             (TranslatedKind.POOL, self.pending.pools),
@@ -187,7 +187,7 @@ class Reporter:
         self._configuration.noted.set()
 
     def _note_endpoints(self, keys: Iterable[ObjectKey]) -> None:
-        if changed := self._endpoint_echoes.without(keys):
+        if changed := self._own_endpoint_writes.without(keys):
             self.pending.endpoints.update(changed)
             self._claims.noted.set()
 
@@ -317,11 +317,11 @@ class Reporter:
             self._own_writes += 1
             created = await self._api.create(endpoints_path(key[0]), desired, MANAGER)
             if is_ours(created):  # otherwise the next round adds the annotation
-                self._endpoint_echoes.note(created)
+                self._own_endpoint_writes.note(created)
         elif not stored["is_ours"] or _is_outdated(stored, desired):
             self._own_writes += 1
             merged = await self._api.merge(endpoint_path(key), _merged(stored, desired), MANAGER)
-            self._endpoint_echoes.note(merged)
+            self._own_endpoint_writes.note(merged)
 
     async def _delete(self, path: str, stored: Object) -> None:
         """Delete an object that is not in the log any more; remove our finalizer first."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from core.kubernetes.api import Api, Object
-from core.kubernetes.informer import Echoes, Informer, ObjectKey
+from core.kubernetes.informer import Informer, ObjectKey, OwnWrites
 from ops.kubernetes.conditions import TRANSLATED, DesiredCondition, conditions, is_new
 from ops.kubernetes.objects import Clock, ObjectWriter, identity, utc_now
 from ops.kubernetes.reports import OBSERVED, StatusReport
@@ -60,7 +60,7 @@ class StatusWriter:
         self._observations: dict[TranslatedKind, dict[str, _Observation]] = {
             kind: {} for kind in TranslatedKind
         }
-        self._echoes = {kind: Echoes(informers[kind]) for kind in TranslatedKind}
+        self._own_writes = {kind: OwnWrites(informers[kind]) for kind in TranslatedKind}
 
     def observe(
         self, kind: TranslatedKind, stored: Object, conditions: Sequence[DesiredCondition]
@@ -80,7 +80,7 @@ class StatusWriter:
         for _, name in keys:
             if ("", name) not in self._informers[kind].objects:
                 self._observations[kind].pop(name, None)
-        return {name for _, name in self._echoes[kind].without(keys)}
+        return {name for _, name in self._own_writes[kind].without(keys)}
 
     async def write(self, kind: TranslatedKind, name: str, report: StatusReport | None) -> None:
         """Write the status of an object; ``report`` is None if it has no report.
@@ -111,7 +111,7 @@ class StatusWriter:
             applied = await self._api.merge(
                 path, {"metadata": resource_version(applied), "status": removal}
             )
-        self._echoes[kind].note(applied)
+        self._own_writes[kind].note(applied)
         for condition in observation.conditions if observation else ():
             if condition.status == "False" and is_new(stored, condition):
                 await self._objects.create_event(stored, condition)

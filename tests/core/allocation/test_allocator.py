@@ -32,7 +32,9 @@ async def test_an_add_claims_one_address_of_each_family_in_one_event(node: NodeH
 
     added = await node.add(pod("web-0"))
 
-    claimed = [one for one in await node.log() if isinstance(one.event, AddressesClaimed)]
+    claimed = [
+        recorded for recorded in await node.log() if isinstance(recorded.event, AddressesClaimed)
+    ]
     assert len(claimed) == 1
     assert added.tries == 1
     nic = added.endpoint.nics[0]
@@ -122,7 +124,9 @@ async def test_named_multi_nic_claims_all_nics_with_the_first_add(node: NodeHarn
 
     assert [nic.interface for nic in first.endpoint.nics] == ["eth0", "net1"]
     assert addresses(second) == addresses(first)
-    claims = [one for one in await node.log() if isinstance(one.event, AddressesClaimed)]
+    claims = [
+        recorded for recorded in await node.log() if isinstance(recorded.event, AddressesClaimed)
+    ]
     assert len(claims) == 1
     await check_everything(node)
 
@@ -171,10 +175,15 @@ async def test_the_maximum_of_addresses_and_the_claims_that_they_replace_fit_int
     node: NodeHarness,
 ) -> None:
     nics = range(ADDRESSES_MAX // 2)
-    for n in nics:
-        await node.apply(pool(f"v4-{n}", f"10.6.{n}.1-10.6.{n}.2", default=False))
-        await node.apply(pool(f"v6-{n}", f"fd00:6::{n:x}:1-fd00:6::{n:x}:2", default=False))
-    items = [{"interface": f"eth{n}", "ipv4": [f"v4-{n}"], "ipv6": [f"v6-{n}"]} for n in nics]
+    for number in nics:
+        await node.apply(pool(f"v4-{number}", f"10.6.{number}.1-10.6.{number}.2", default=False))
+        await node.apply(
+            pool(f"v6-{number}", f"fd00:6::{number:x}:1-fd00:6::{number:x}:2", default=False)
+        )
+    items = [
+        {"interface": f"eth{number}", "ipv4": [f"v4-{number}"], "ipv6": [f"v6-{number}"]}
+        for number in nics
+    ]
     wide = {IPPOOLS: json.dumps(items)}
     older = await node.add(pod("web-0", "uid-1", annotations=wide))
 
@@ -188,8 +197,8 @@ async def test_the_maximum_of_addresses_and_the_claims_that_they_replace_fit_int
 async def test_a_pod_has_no_more_nics_than_one_transaction_can_release(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.1-10.6.0.200"), pool("v6", "fd00:6::1-fd00:6::200"))
     web = pod("web-0")
-    for n in range(NICS_MAX):
-        await node.add(web, f"eth{n}")
+    for number in range(NICS_MAX):
+        await node.add(web, f"eth{number}")
 
     with pytest.raises(WrongInput, match=f"more than {NICS_MAX} NICs"):
         await node.add(web, "one-too-many")
@@ -213,7 +222,9 @@ async def test_if_the_second_family_fails_the_first_one_is_not_claimed(node: Nod
 async def test_after_a_full_pool_the_next_one_is_used(node: NodeHarness) -> None:
     await node.apply(pool("a", "10.6.0.10"), pool("b", "10.6.1.10-10.6.1.11"))
 
-    pools = [(await node.add(pod(f"web-{n}"))).endpoint.nics[0].ipv4_pool for n in range(3)]
+    pools = [
+        (await node.add(pod(f"web-{number}"))).endpoint.nics[0].ipv4_pool for number in range(3)
+    ]
 
     assert sorted(pools) == ["a", "b", "b"]
     with pytest.raises(AddressesUsedOut):
@@ -223,9 +234,9 @@ async def test_after_a_full_pool_the_next_one_is_used(node: NodeHarness) -> None
 async def test_all_addresses_of_a_pool_can_be_claimed_at_the_same_time(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.1-10.6.0.200"))
 
-    added = await asyncio.gather(*(node.add(pod(f"web-{n}")) for n in range(200)))
+    added = await asyncio.gather(*(node.add(pod(f"web-{number}")) for number in range(200)))
 
-    assert len({address for one in added for address in addresses(one)}) == 200
+    assert len({address for result in added for address in addresses(result)}) == 200
     with pytest.raises(AddressesUsedOut):
         await node.add(pod("one-too-many"))
     await check_everything(node)
@@ -234,18 +245,18 @@ async def test_all_addresses_of_a_pool_can_be_claimed_at_the_same_time(node: Nod
 async def test_several_nodes_can_claim_all_addresses_of_a_pool(
     store: KeyValueStore, cluster_name: str
 ) -> None:
-    nodes = [NodeHarness(store, f"node-{n}", cluster=cluster_name) for n in range(4)]
-    for one in nodes:
-        await one.__aenter__()
+    nodes = [NodeHarness(store, f"node-{number}", cluster=cluster_name) for number in range(4)]
+    for node in nodes:
+        await node.__aenter__()
     await nodes[0].apply(pool("v4", "10.6.0.1-10.6.0.40"))
 
-    calls = [one.add(pod(f"{one.name}-{n}")) for one in nodes for n in range(10)]
+    calls = [node.add(pod(f"{node.name}-{number}")) for node in nodes for number in range(10)]
     added = await asyncio.gather(*calls)
 
-    assert len({address for one in added for address in addresses(one)}) == 40
+    assert len({address for result in added for address in addresses(result)}) == 40
     await check_everything(nodes[0])
-    for one in nodes:
-        await one.__aexit__(None, None, None)
+    for node in nodes:
+        await node.__aexit__(None, None, None)
 
 
 async def test_sequential_order_takes_the_lowest_free_address(
@@ -254,7 +265,7 @@ async def test_sequential_order_takes_the_lowest_free_address(
     settings = AllocatorSettings(order="sequential")
     async with NodeHarness(store, cluster=cluster_name, settings=settings, cool_down_s=0) as node:
         await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
-        taken = [addresses(await node.add(pod(f"web-{n}"))) for n in range(3)]
+        taken = [addresses(await node.add(pod(f"web-{number}"))) for number in range(3)]
         await node.delete(pod("web-1"))
 
         again = await node.add(pod("web-9"))
@@ -273,7 +284,11 @@ async def test_reserved_excluded_and_quarantined_addresses_are_never_claimed(
         QuarantineAddress("10.6.0.13", "in use by a stranger", "02:00:00:00:00:01"),
     )
 
-    taken = {address for n in range(2) for address in addresses(await node.add(pod(f"web-{n}")))}
+    taken = {
+        address
+        for number in range(2)
+        for address in addresses(await node.add(pod(f"web-{number}")))
+    }
 
     assert taken == {"10.6.0.14", "10.6.0.15"}
     with pytest.raises(AddressesUsedOut):
@@ -316,8 +331,8 @@ async def test_a_pool_at_its_record_limit_is_reported_as_full(
     settings = AllocatorSettings(records_max=3)
     async with NodeHarness(store, cluster=cluster_name, settings=settings) as node:
         await node.apply(pool("v4", "10.6.0.1-10.6.0.200"))
-        for n in range(3):
-            await node.add(pod(f"web-{n}"))
+        for number in range(3):
+            await node.add(pod(f"web-{number}"))
 
         with pytest.raises(AddressesUsedOut) as failure:
             await node.add(pod("web-3"))
@@ -332,11 +347,11 @@ async def test_the_record_limit_does_not_count_claims_of_a_pool_between_two_rang
     async with NodeHarness(store, cluster=cluster_name, settings=settings) as node:
         await node.apply(pool("apart", "10.6.0.1-10.6.0.9", "10.6.9.1-10.6.9.9", default=False))
         await node.apply(pool("between", "10.6.5.1-10.6.5.3", default=False))
-        for n in range(3):
-            await node.add(pod(f"db-{n}"), request=SelectionRequest("eth0", ("between",)))
+        for number in range(3):
+            await node.add(pod(f"db-{number}"), request=SelectionRequest("eth0", ("between",)))
 
-        for n in range(3):
-            await node.add(pod(f"web-{n}"), request=SelectionRequest("eth0", ("apart",)))
+        for number in range(3):
+            await node.add(pod(f"web-{number}"), request=SelectionRequest("eth0", ("apart",)))
         with pytest.raises(AddressesUsedOut):
             await node.add(pod("web-3"), request=SelectionRequest("eth0", ("apart",)))
 
@@ -350,7 +365,7 @@ class _CompetingStore(MemoryStore):
         self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
     ) -> TxnResult:
         first, last = self.claim_keys
-        copies = [one for one in writes if isinstance(one, Put) and first <= one.key < last]
+        copies = [write for write in writes if isinstance(write, Put) and first <= write.key < last]
         if copies:
             await super().commit([], copies)
         return await super().commit(guards, writes, otherwise)
@@ -378,10 +393,10 @@ async def test_an_add_in_a_huge_pool_needs_no_more_tries_than_in_a_small_one(
 ) -> None:
     await node.apply(pool("v6", "fd00:6::1-fd00:6::ffff:ffff:ffff:fffe"))
 
-    added = await asyncio.gather(*(node.add(pod(f"web-{n}")) for n in range(20)))
+    added = await asyncio.gather(*(node.add(pod(f"web-{number}")) for number in range(20)))
 
-    assert len({address for one in added for address in addresses(one)}) == 20
-    assert max(one.tries for one in added) <= 2
+    assert len({address for result in added for address in addresses(result)}) == 20
+    assert max(result.tries for result in added) <= 2
 
 
 async def test_a_repeated_add_succeeds_although_the_pool_is_disabled(

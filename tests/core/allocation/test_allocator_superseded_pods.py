@@ -46,9 +46,13 @@ async def test_in_a_full_pool_a_new_pod_of_the_same_name_gets_the_released_addre
 
 async def test_all_pods_of_a_full_pool_can_be_created_again(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.1-10.6.0.40"))
-    old = await asyncio.gather(*(node.add(pod(f"web-{n}", f"old-{n}")) for n in range(40)))
+    old = await asyncio.gather(
+        *(node.add(pod(f"web-{number}", f"old-{number}")) for number in range(40))
+    )
 
-    new = await asyncio.gather(*(node.add(pod(f"web-{n}", f"new-{n}")) for n in range(40)))
+    new = await asyncio.gather(
+        *(node.add(pod(f"web-{number}", f"new-{number}")) for number in range(40))
+    )
 
     assert [addresses(one) for one in new] == [addresses(one) for one in old]
     await check_everything(node)

@@ -148,7 +148,9 @@ async def test_an_address_in_cool_down_may_be_assigned(node: NodeHarness) -> Non
 
 async def test_of_many_assignments_of_one_address_one_succeeds(node: NodeHarness) -> None:
     await pools(node)
-    results = await gather(*(assign(node, desired(f"web-{n}", "10.6.0.5")) for n in range(20)))
+    results = await gather(
+        *(assign(node, desired(f"web-{number}", "10.6.0.5")) for number in range(20))
+    )
 
     assert sum(isinstance(one, Assigned) for one in results) == 1
     assert sum(isinstance(one, Refused) for one in results) == 19

@@ -15,15 +15,15 @@ PODS = 300
 
 def big() -> TakeoverPlan:
     """Pods in a disabled pool; one address was reserved after its allocation."""
-    records = {f"10.6.{1 + n // 250}.{n % 250}": n for n in range(PODS)}
-    texts = {address: f"shop/web-{n} uid-web-{n}" for address, n in records.items()}
+    records = {f"10.6.{1 + number // 250}.{number % 250}": number for number in range(PODS)}
+    texts = {address: f"shop/web-{number} uid-web-{number}" for address, number in records.items()}
     return plan_takeover(
         cluster(
             pool("p", "10.6.0.0/16", "10.6.1.0-10.6.2.255", records=texts, disable=True),
             reservation("later", "10.6.1.7"),
             *(
-                endpoint(f"web-{n}", f"uid-web-{n}", nic(f"{address}/16", "p"))
-                for address, n in records.items()
+                endpoint(f"web-{number}", f"uid-web-{number}", nic(f"{address}/16", "p"))
+                for address, number in records.items()
             ),
         )
     )

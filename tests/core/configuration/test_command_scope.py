@@ -200,11 +200,11 @@ async def test_the_number_of_keys_that_a_command_reads_does_not_depend_on_the_nu
     async with NodeHarness(store) as node:
         key_counts = []
         for count in (10, 300):
-            for n in range(count):
-                subnet = f"10.{n % 4}.0.0/16"
-                first = f"10.{n % 4}.{n // 4}.{count % 200}"
+            for number in range(count):
+                subnet = f"10.{number % 4}.0.0/16"
+                first = f"10.{number % 4}.{number // 4}.{count % 200}"
                 await node.configurator.apply(
-                    ApplyPool(pool(f"p-{count}-{n}", first, subnet=subnet)), CAUSE
+                    ApplyPool(pool(f"p-{count}-{number}", first, subnet=subnet)), CAUSE
                 )
             before = store.key_count
             new = pool(f"new-{count}", f"10.0.200.{count % 200}", subnet="10.0.0.0/16")
@@ -217,7 +217,7 @@ async def test_the_number_of_keys_that_a_command_reads_does_not_depend_on_the_nu
 
 async def test_a_pool_of_more_blocks_than_the_index_has_for_one_is_not_overlapped() -> None:
     async with NodeHarness(MemoryStore()) as node:
-        apart = [f"10.6.0.{2 * n}" for n in range(2 * BLOCKS_MAX)]
+        apart = [f"10.6.0.{2 * number}" for number in range(2 * BLOCKS_MAX)]
         await node.apply(pool("scattered", *apart))
 
         with pytest.raises(Refused, match=r"10\.6\.0\.4 already belongs to SpiderIPPool/scattered"):

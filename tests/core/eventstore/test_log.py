@@ -92,7 +92,8 @@ SAMPLES: list[Event] = [
 
 def test_every_event_type_survives_the_wire() -> None:
     drafts = [
-        EventDraft(f"w.1.{n}", Cause("a", "b", "c", "d"), one) for n, one in enumerate(SAMPLES)
+        EventDraft(f"w.1.{number}", Cause("a", "b", "c", "d"), event)
+        for number, event in enumerate(SAMPLES)
     ]
 
     recorded = decode_segment(encode_segment(5, drafts), writer="w", position=9)
@@ -157,9 +158,9 @@ async def test_segments_of_several_writers_come_in_the_order_of_their_revisions(
 ) -> None:
     other = harness.another("writer-b")
     await other.open()
-    for n in range(3):
-        await harness.writer.append(harness.proposal(f"a{n}"))
-        await other.append(harness.proposal(f"b{n}", writer=other))
+    for number in range(3):
+        await harness.writer.append(harness.proposal(f"a{number}"))
+        await other.append(harness.proposal(f"b{number}", writer=other))
 
     segments, cursor = await LogReader(harness.memory, harness.keys).catch_up(START)
 
@@ -211,7 +212,9 @@ async def test_what_is_left_in_etcd_is_read_from_its_first_segment_on(
 ) -> None:
     for name in "abcd":
         await harness.writer.append(harness.proposal(name))
-    await harness.memory.commit([], [Delete(harness.keys.log("writer-a", n)) for n in (1, 3)])
+    await harness.memory.commit(
+        [], [Delete(harness.keys.log("writer-a", number)) for number in (1, 3)]
+    )
 
     segments, cursor = await LogReader(harness.memory, harness.keys).live()
 

@@ -94,11 +94,13 @@ async def test_a_reservation_recounts_only_the_pools_that_have_its_addresses(
 
     monkeypatch.setattr(PoolTally, "is_changed_by", noted)
     async with nodes.NodeHarness(MemoryStore()) as node:
-        await node.apply(*(nodes.pool(f"p-{n}", f"10.6.{n}.1-10.6.{n}.9") for n in range(20)))
+        await node.apply(
+            *(nodes.pool(f"p-{number}", f"10.6.{number}.1-10.6.{number}.9") for number in range(20))
+        )
         await node.apply(ApplyReservation(Reservation("dns", 4, ("10.6.3.5",))))
         await node.apply(ApplyReservation(Reservation("dns", 4, ("10.6.4.5",))))
 
         projection = Projection().apply_all(await node.log())
 
     assert checked == ["p-3", "p-3", "p-4"]
-    assert [projection.tallies[f"p-{n}"].counts.reserved for n in (3, 4, 5)] == [0, 1, 0]
+    assert [projection.tallies[f"p-{number}"].counts.reserved for number in (3, 4, 5)] == [0, 1, 0]

@@ -24,24 +24,24 @@ async def test_claims_made_before_the_projector_started_are_counted(node: NodeHa
     await node.apply(POOL, SIX)
     await node.add(pod("web-0"))
 
-    async with following(node) as one:
-        counts = one.projector.projection.tallies["blue"].counts
+    async with following(node) as running:
+        counts = running.projector.projection.tallies["blue"].counts
 
     assert (counts.total, counts.claimed, counts.free) == (10, 1, 9)
 
 
 async def test_claims_and_releases_are_applied_while_the_projector_runs(node: NodeHarness) -> None:
     await node.apply(POOL)
-    async with following(node) as one:
+    async with following(node) as running:
         added = await node.add(pod("web-0"))
-        await one.wait_until_current(node)
-        projection = one.projector.projection
+        await running.wait_until_current(node)
+        projection = running.projector.projection
         (address, _), *_ = added.endpoint.addresses()
         assert set(projection.ledger.endpoints) == {("shop", "web-0")}
         assert projection.addresses_in("blue") == [address]
 
         await node.delete(pod("web-0"))
-        await one.wait_until_current(node)
+        await running.wait_until_current(node)
         assert projection.addresses_in("blue") == []
         assert not projection.ledger.endpoints
 
@@ -56,12 +56,12 @@ async def test_claims_and_releases_are_applied_while_the_projector_runs(node: No
 async def test_a_followed_projection_equals_a_new_one(actions: list[str]) -> None:
     async with NodeHarness(MemoryStore(), cool_down_s=0) as node:
         await node.apply(POOL, SIX)
-        async with following(node) as one:
+        async with following(node) as running:
             for number, action in enumerate(actions):
                 await _act(node, action, number)
-            await one.wait_until_current(node)
+            await running.wait_until_current(node)
             new = Projection(await node.read_ledger())
-            followed = one.projector.projection
+            followed = running.projector.projection
             assert followed.ledger.claims == new.ledger.claims
             for name in ("blue", "six"):
                 followed_tally, new_tally = followed.tallies[name], new.tallies[name]
@@ -83,22 +83,22 @@ async def _act(node: NodeHarness, action: str, number: int) -> None:
         await node.apply(QuarantineAddress(f"fd00:6::{1 + number % 9:x}", "seen"))
     else:
         pools = (await node.read_ledger()).pools
-        if not any(one.retiring for one in pools.values()):
+        if not any(pool.retiring for pool in pools.values()):
             await node.apply(RetirePool("blue"), pool("red", "10.6.1.1-10.6.1.40"))
 
 
 async def test_a_projector_rebuilds_if_unread_segments_have_left_etcd(node: NodeHarness) -> None:
     await node.apply(POOL)
-    async with following(node) as one:
-        projector = one.projector
+    async with following(node) as running:
+        projector = running.projector
     await node.add(pod("web-0"))
     await node.add(pod("web-1"))
     await node.store.commit([], [Delete(*node.keys.range_of("log"))])
     await node.store.compact((await node.read_ledger()).position)
     rebuilds = projector.rebuilds
 
-    async with run_projector(projector) as one:
-        await one.wait_until_current(node)
+    async with run_projector(projector) as running:
+        await running.wait_until_current(node)
         counts = projector.projection.tallies["blue"].counts
 
     assert projector.rebuilds == rebuilds + 1
@@ -107,12 +107,12 @@ async def test_a_projector_rebuilds_if_unread_segments_have_left_etcd(node: Node
 
 async def test_after_a_pause_the_projector_continues_from_its_cursor(node: NodeHarness) -> None:
     await node.apply(POOL)
-    async with following(node) as one:
-        projector = one.projector
+    async with following(node) as running:
+        projector = running.projector
     await node.add(pod("web-0"))
 
-    async with run_projector(projector) as one:
-        await one.wait_until_current(node)
+    async with run_projector(projector) as running:
+        await running.wait_until_current(node)
 
     assert projector.rebuilds == 1
     assert len(projector.projection.ledger.claims) == 1
@@ -120,10 +120,10 @@ async def test_after_a_pause_the_projector_continues_from_its_cursor(node: NodeH
 
 async def test_the_lag_is_the_number_of_unread_segments(node: NodeHarness) -> None:
     await node.apply(POOL)
-    async with following(node) as one:
-        await one.wait_until_current(node)
-        assert await one.projector.measure_lag() == NO_LAG
-        projector = one.projector
+    async with following(node) as running:
+        await running.wait_until_current(node)
+        assert await running.projector.measure_lag() == NO_LAG
+        projector = running.projector
     await node.add(pod("web-0"))
     await node.add(pod("web-1"))
 

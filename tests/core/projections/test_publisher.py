@@ -33,24 +33,24 @@ async def stored(node: NodeHarness) -> Checkpoint | None:
 async def test_the_checkpoint_has_the_position_of_the_projection(node: NodeHarness) -> None:
     await node.apply(POOL)
     await node.add(pod("web-0"))
-    async with following(node) as one:
-        one_publisher = publisher(node, one)
-        await one_publisher.adopt(fence(node))
-        assert one_publisher.unpublished == one.projector.events
-        await one_publisher.publish(fence(node))
+    async with following(node) as running:
+        running_publisher = publisher(node, running)
+        await running_publisher.adopt(fence(node))
+        assert running_publisher.unpublished == running.projector.events
+        await running_publisher.publish(fence(node))
 
-    assert await stored(node) == Checkpoint(one.projector.projection.position, 7, "c-1")
-    assert one_publisher.unpublished == 0
+    assert await stored(node) == Checkpoint(running.projector.projection.position, 7, "c-1")
+    assert running_publisher.unpublished == 0
 
 
 async def test_a_checkpoint_is_not_written_again_without_a_change(node: NodeHarness) -> None:
     await node.apply(POOL)
-    async with following(node) as one:
-        first = publisher(node, one)
+    async with following(node) as running:
+        first = publisher(node, running)
         await first.adopt(fence(node))
         await first.publish(fence(node))
         before = (await node.read_ledger()).position
-        second = publisher(node, one)
+        second = publisher(node, running)
         await second.adopt(fence(node))
         await second.publish(fence(node))
 
@@ -60,14 +60,14 @@ async def test_a_checkpoint_is_not_written_again_without_a_change(node: NodeHarn
 
 async def test_an_older_position_never_overwrites_a_newer_one(node: NodeHarness) -> None:
     await node.apply(POOL)
-    async with following(node) as one:
-        late = publisher(node, one)
+    async with following(node) as running:
+        late = publisher(node, running)
         await late.adopt(fence(node))
-        newer = Checkpoint(one.projector.projection.position + 1000, 5, "c-2")
+        newer = Checkpoint(running.projector.projection.position + 1000, 5, "c-2")
         key = node.keys.meta(CHECKPOINT)
         await node.store.commit([], [Put(key, CHECKPOINTS.encode(newer))])
         await node.add(pod("web-0"))
-        await one.wait_until_current(node)
+        await running.wait_until_current(node)
         await late.publish(fence(node))
         await late.publish(fence(node))
 
@@ -76,15 +76,15 @@ async def test_an_older_position_never_overwrites_a_newer_one(node: NodeHarness)
 
 async def test_a_deleted_checkpoint_is_written_again(node: NodeHarness) -> None:
     await node.apply(POOL)
-    async with following(node) as one:
-        one_publisher = publisher(node, one)
-        await one_publisher.adopt(fence(node))
-        await one_publisher.publish(fence(node))
+    async with following(node) as running:
+        running_publisher = publisher(node, running)
+        await running_publisher.adopt(fence(node))
+        await running_publisher.publish(fence(node))
         await node.store.commit([], [Delete(node.keys.meta(CHECKPOINT))])
         await node.add(pod("web-0"))
-        await one.wait_until_current(node)
-        await one_publisher.publish(fence(node))
-        await one_publisher.publish(fence(node))
+        await running.wait_until_current(node)
+        await running_publisher.publish(fence(node))
+        await running_publisher.publish(fence(node))
 
     assert await stored(node) is not None
 
@@ -93,23 +93,23 @@ async def test_views_that_older_versions_have_published_are_deleted(node: NodeHa
     view = node.keys.prefix("view", "pool") + b"blue"
     report = node.keys.application_view("Deployment/shop/web")
     await node.store.commit([], [Put(view, b""), Put(report, b"")])
-    async with following(node) as one:
-        one_publisher = publisher(node, one)
-        await one_publisher.adopt(fence(node))
+    async with following(node) as running:
+        running_publisher = publisher(node, running)
+        await running_publisher.adopt(fence(node))
 
     found = (await node.store.read([Get(view), Get(report)])).ranges
-    assert [one.count for one in found] == [0, 1]
+    assert [views.count for views in found] == [0, 1]
 
 
 async def test_a_publisher_that_has_lost_the_lead_writes_nothing(node: NodeHarness) -> None:
     await node.apply(POOL)
-    async with following(node) as one:
-        one_publisher = publisher(node, one)
-        await one_publisher.adopt(fence(node))
+    async with following(node) as running:
+        running_publisher = publisher(node, running)
+        await running_publisher.adopt(fence(node))
         old = fence(node)
         await node.store.commit([], [Put(node.keys.lease("controller"), b"somebody else")])
         with pytest.raises(LostRace, match="the lead was lost"):
-            await one_publisher.publish(old)
+            await running_publisher.publish(old)
 
     assert await stored(node) is None
 
@@ -119,14 +119,14 @@ async def test_after_a_lost_answer_the_next_publication_is_correct(
     node: NodeHarness, fault: Fault
 ) -> None:
     await node.apply(POOL)
-    async with following(node) as one:
+    async with following(node) as running:
         store = FaultyStore(node.store)
-        faulty = Publisher(store, node.keys, one.projector, "c-1")
+        faulty = Publisher(store, node.keys, running.projector, "c-1")
         await faulty.adopt(fence(node))
         store.fail_next_commits(fault)
         await faulty.publish(fence(node))
         await faulty.publish(fence(node))
-        position = one.projector.projection.position
+        position = running.projector.projection.position
 
     found = await stored(node)
     assert found is not None
@@ -135,17 +135,17 @@ async def test_after_a_lost_answer_the_next_publication_is_correct(
 
 async def test_changes_between_two_publications_are_one_write(node: NodeHarness) -> None:
     await node.apply(POOL)
-    async with following(node) as one:
-        slow = Publisher(node.store, node.keys, one.projector, "c-1", period_s=3600)
-        before = one.projector.projection.position
-        running = asyncio.create_task(slow.run(fence(node)))
+    async with following(node) as running:
+        slow = Publisher(node.store, node.keys, running.projector, "c-1", period_s=3600)
+        before = running.projector.projection.position
+        publishing = asyncio.create_task(slow.run(fence(node)))
         while await stored(node) is None:
             await asyncio.sleep(0)
         for number in range(5):
             await node.add(pod(f"web-{number}"))
-        await one.wait_until_current(node)
+        await running.wait_until_current(node)
         found = await stored(node)
-        running.cancel()
+        publishing.cancel()
 
     assert slow.published == 1
     assert found is not None

@@ -1,11 +1,11 @@
-"""``Echoes`` drops watch events of the reporter's own writes; those of other writers remain."""
+"""``OwnWrites`` drops watch events of the reporter's own writes; those of other writers remain."""
 
 from __future__ import annotations
 
 from typing import Any, cast
 
 from core.kubernetes.api import Api, Object
-from core.kubernetes.informer import Echoes, Informer
+from core.kubernetes.informer import Informer, OwnWrites
 
 KEY = ("shop", "web-0")
 
@@ -22,29 +22,29 @@ def informer(cached: Object | None = None) -> Informer:
 
 
 def test_a_change_with_the_version_of_our_write_is_skipped() -> None:
-    echoes = Echoes(informer(object_of_version("7")))
-    echoes.note(object_of_version("7"))
+    own_writes = OwnWrites(informer(object_of_version("7")))
+    own_writes.note(object_of_version("7"))
 
-    assert echoes.without([KEY, ("shop", "web-1")]) == {("shop", "web-1")}
+    assert own_writes.without([KEY, ("shop", "web-1")]) == {("shop", "web-1")}
 
 
 def test_a_change_with_another_version_is_compared() -> None:
-    echoes = Echoes(informer(object_of_version("8")))
-    echoes.note(object_of_version("7"))
+    own_writes = OwnWrites(informer(object_of_version("8")))
+    own_writes.note(object_of_version("7"))
 
-    assert echoes.without([KEY]) == {KEY}
+    assert own_writes.without([KEY]) == {KEY}
 
 
 def test_the_deletion_of_an_object_that_we_wrote_is_compared() -> None:
-    echoes = Echoes(informer())
-    echoes.note(object_of_version("7"))
+    own_writes = OwnWrites(informer())
+    own_writes.note(object_of_version("7"))
 
-    assert echoes.without([KEY]) == {KEY}
+    assert own_writes.without([KEY]) == {KEY}
 
 
 def test_a_write_skips_one_change_only() -> None:
-    echoes = Echoes(informer(object_of_version("7")))
-    echoes.note(object_of_version("7"))
-    echoes.without([KEY])
+    own_writes = OwnWrites(informer(object_of_version("7")))
+    own_writes.note(object_of_version("7"))
+    own_writes.without([KEY])
 
-    assert echoes.without([KEY]) == {KEY}
+    assert own_writes.without([KEY]) == {KEY}

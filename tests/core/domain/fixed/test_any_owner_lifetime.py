@@ -38,7 +38,7 @@ TEMPLATES = (
     {"pools": '[{"ipv4":["a"]},{"ipv4":["b"]}]'},
 )
 VM = "vm-a"
-REPLICAS = tuple(f"db-{n}" for n in range(5))
+REPLICAS = tuple(f"db-{number}" for number in range(5))
 
 names = st.sampled_from((*REPLICAS, VM))
 nodes = st.sampled_from(NODES)

@@ -101,7 +101,9 @@ def test_sriov_infiniband_and_shared_devices_add_their_resources_to_the_limits()
     injected = inject(pod(**{RDMA: "a"}), pod(), networks)
 
     names = ("ib", "ipoib", "shared", "roce", "roce-of-1.0")
-    assert injected["metadata"]["annotations"][NETWORKS] == ",".join(f"net-ns/{n}" for n in names)
+    assert injected["metadata"]["annotations"][NETWORKS] == ",".join(
+        f"net-ns/{name}" for name in names
+    )
     assert injected["spec"]["containers"][0]["resources"]["limits"] == {
         "spidernet.io/gpu1ib": "1",
         "spidernet.io/shared_cx5": "1",
@@ -111,8 +113,11 @@ def test_sriov_infiniband_and_shared_devices_add_their_resources_to_the_limits()
 
 
 GUIDES = {
-    "0.9": [{"resourceName": f"spidernet.io/mellanoxibsriov{n}"} for n in range(1, 9)],
-    "1.2": [{"resourceName": f"spidernet.io/gpu{n}", "rdmaIsolation": True} for n in range(1, 9)],
+    "0.9": [{"resourceName": f"spidernet.io/mellanoxibsriov{number}"} for number in range(1, 9)],
+    "1.2": [
+        {"resourceName": f"spidernet.io/gpu{number}", "rdmaIsolation": True}
+        for number in range(1, 9)
+    ],
 }
 
 
@@ -122,13 +127,15 @@ def test_the_pods_of_the_infiniband_guides_get_eight_adapters(
     blocks: list[dict[str, Any]], key: str
 ) -> None:
     networks = [
-        labelled(f"gpu{n}", {"cniType": "ib-sriov", "ibsriov": {**block, "ippools": POOLS}}, key)
-        for n, block in reversed(list(enumerate(blocks, 1)))
+        labelled(
+            f"gpu{number}", {"cniType": "ib-sriov", "ibsriov": {**block, "ippools": POOLS}}, key
+        )
+        for number, block in reversed(list(enumerate(blocks, 1)))
     ]
 
     injected = inject(pod(**{key: "a"}), pod(), networks)
 
-    names = ",".join(f"net-ns/gpu{n}" for n in range(1, 9))
+    names = ",".join(f"net-ns/gpu{number}" for number in range(1, 9))
     assert injected["metadata"]["annotations"] == {key: "a", NETWORKS: names}
     assert injected["spec"]["containers"] == [
         {"resources": {"limits": {block["resourceName"]: "1" for block in blocks}}}

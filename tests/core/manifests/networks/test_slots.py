@@ -73,7 +73,10 @@ NETWORKS_OF_CLUSTER = [
         ({"networks": "card,odd,nowhere,kube-system/ip"}, {}),
         ({"networks": "lan,renamed"}, {"eth5-nic": "1"}),
         ({"default": "mac"}, {"eth6-nic": "1"}),
-        ({"default": "shop/mac", "networks": "pair"}, {f"eth{n}-nic": "1" for n in (1, 2, 3)}),
+        (
+            {"default": "shop/mac", "networks": "pair"},
+            {f"eth{number}-nic": "1" for number in (1, 2, 3)},
+        ),
         ({"networks": "cloud-a"}, {"eth1-nic": "1", "sub-eni": "1"}),
         (
             {"default": "shop/cloud-a", "networks": "cloud-b,cloud-a,cloud-a"},
