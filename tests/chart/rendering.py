@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import yaml
 
+from tests.support.yaml_reader import read_all_yaml, read_yaml
+
 ROOT: Final = Path(__file__).parents[2]
 CHART: Final = ROOT / "ops/charts/orbweaver"
 GOLDEN: Final = Path(__file__).parent / "golden"
@@ -25,7 +27,7 @@ Object = dict[str, Any]
 def values_of(profile: str) -> Object:
     """The values of a profile."""
     text = (CHART / f"ci/{profile}-values.yaml").read_text()
-    return yaml.safe_load(text) or {}
+    return read_yaml(text) or {}
 
 
 def render(values: Object, chart: Path = CHART) -> dict[str, str]:
@@ -65,7 +67,7 @@ def objects_of(chart: Path, values: Object) -> list[Object]:
     rendered: list[Object] = []
     for name in sorted(texts):
         if name.endswith(".yaml"):
-            rendered += [one for one in yaml.safe_load_all(texts[name]) if one is not None]
+            rendered += [one for one in read_all_yaml(texts[name]) if one is not None]
     return rendered
 
 

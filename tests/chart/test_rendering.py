@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from core import __version__
 from core.settings.conf_file import OrbweaverConf, parse_conf
@@ -29,6 +28,7 @@ from tests.chart.rendering import (
     render,
     values_of,
 )
+from tests.support.yaml_reader import read_all_yaml, read_yaml
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +206,7 @@ def test_conf_yml_has_every_orbweaver_key_that_is_not_set_by_a_variable(
     text = find("ConfigMap", "spiderpool-conf", rendered["production"])["data"]["conf.yml"]
     by_variable = {"etcd", "listenAddress"}
 
-    ours = yaml.safe_load(text)["orbweaver"]
+    ours = read_yaml(text)["orbweaver"]
 
     assert set(ours) == {*OrbweaverConf.__struct_encode_fields__} - by_variable
 
@@ -254,14 +254,14 @@ def test_conf_yml_has_no_key_that_is_not_read(rendered: dict[str, list[Object]])
 
     assert known.orbweaver.cluster == "north"
     assert known.guards_deletion
-    assert set(yaml.safe_load(text)) <= {*known.__struct_encode_fields__}
+    assert set(read_yaml(text)) <= {*known.__struct_encode_fields__}
 
 
 def test_the_charts_alerts_and_dashboards_equal_those_in_ops_monitoring(
     rendered: dict[str, list[Object]],
 ) -> None:
     among = rendered["production"]
-    alerts = yaml.safe_load((ROOT / "ops/monitoring/alerts.yml").read_text())
+    alerts = read_yaml((ROOT / "ops/monitoring/alerts.yml").read_text())
 
     assert find("PrometheusRule", "orbweaver", among)["spec"] == alerts
     data = find("ConfigMap", "orbweaver-dashboards", among)["data"]
@@ -336,8 +336,8 @@ def paths_of(pod: Object, volume: str) -> tuple[str, str]:
 
 
 def test_the_charts_have_the_version_of_the_product() -> None:
-    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
-    crds = yaml.safe_load((CHART.parent / "orbweaver-crds/Chart.yaml").read_text())
+    chart = read_yaml((CHART / "Chart.yaml").read_text())
+    crds = read_yaml((CHART.parent / "orbweaver-crds/Chart.yaml").read_text())
 
     assert chart["version"] == chart["appVersion"] == crds["version"] == __version__
 
@@ -359,7 +359,7 @@ def first_coordinator(rendered: list[Object]) -> Object:
     among = [
         rendered_object
         for text in texts
-        for rendered_object in yaml.safe_load_all(text)
+        for rendered_object in read_all_yaml(text)
         if rendered_object
     ]
     (spec,) = [

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.chart.rendering import Object, find, objects, render
+from tests.support.yaml_reader import read_yaml
 
-TABLE: dict[str, Object] = yaml.safe_load(
+TABLE: dict[str, Object] = read_yaml(
     Path(__file__).with_name("spiderpool_values.yaml").read_text("utf-8")
 )
 NOTES = "NOTES.txt"

@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import pytest
-import yaml
 from helm_python import HelmError
 
 from tests.chart.rendering import CHART, Object, render, values_of
+from tests.support.yaml_reader import read_yaml
 
 
 def plugin(**settings: Any) -> Object:
@@ -96,7 +96,7 @@ def test_the_error_for_an_invalid_value_names_it(case: str) -> None:
 
 def test_values_and_schema_have_the_same_keys() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
-    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    values = read_yaml((CHART / "values.yaml").read_text())
 
     assert not list(differences(schema, values, ""))
 

@@ -24,9 +24,10 @@ from tests.chart.rendering import (
     objects_of,
     values_of,
 )
+from tests.support.yaml_reader import read_yaml
 
-CURRENT: Final[Object] = yaml.safe_load((CHART / "values.yaml").read_text())
-FIRST: Final[Object] = yaml.safe_load((CHART / "files/first-values.yaml").read_text())
+CURRENT: Final[Object] = read_yaml((CHART / "values.yaml").read_text())
+FIRST: Final[Object] = read_yaml((CHART / "files/first-values.yaml").read_text())
 """The defaults of the first version."""
 
 INCLUSION: Final = '{{- include "orbweaver.values" . '

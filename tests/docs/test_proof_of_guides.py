@@ -6,9 +6,8 @@ import re
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import yaml
-
 from tests.support.documents import shell_blocks
+from tests.support.yaml_reader import read_yaml
 from tests.tidy.sources import ROOT
 
 PAGE: Final = ROOT / "docs" / "contributing" / "guides.md"
@@ -115,7 +114,7 @@ def test_every_test_that_the_tables_name_exists() -> None:
 
 
 def test_every_value_that_a_page_sets_is_one_of_the_chart() -> None:
-    chart = yaml.safe_load((ROOT / "ops/charts/orbweaver/values.yaml").read_text("utf-8"))
+    chart = read_yaml((ROOT / "ops/charts/orbweaver/values.yaml").read_text("utf-8"))
     unknown = {
         f"{path.name}: {name}"
         for path in (ROOT / "docs").rglob("*.md")

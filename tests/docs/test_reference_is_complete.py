@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
-import yaml
 
 from core.settings.conf_file import ConfFile, OrbweaverConf
 from nodeagent.cni_protocol import failures
 from scripts.reference.chart_values import chart_values
+from tests.support.yaml_reader import read_yaml
 from tests.tidy.sources import PRODUCT, ROOT, python_sources
 
 REFERENCE: Final = ROOT / "docs" / "reference"
@@ -85,7 +85,7 @@ def leaves(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[t
 
 
 def test_every_value_of_the_chart_is_on_the_page() -> None:
-    values = yaml.safe_load((ROOT / "ops/charts/orbweaver/values.yaml").read_text("utf-8"))
+    values = read_yaml((ROOT / "ops/charts/orbweaver/values.yaml").read_text("utf-8"))
     text = page("helm-values.md")
     missing = []
     for path in leaves(values):

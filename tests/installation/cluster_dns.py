@@ -2,14 +2,17 @@
 
     python -m tests.installation.cluster_dns KUBECONFIG ADDRESS
 
-Every query is answered from the API server's EndpointSlices; there are few queries.
+Queries are answered from the API server's EndpointSlices, which are read again after ``TTL_S``:
+members of etcd and clients that wait for an address query many times a second.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, cast
@@ -38,6 +41,7 @@ class Resolver(asyncio.DatagramProtocol):
     def __init__(self, api: Api) -> None:
         self._api = api
         self._tasks: set[asyncio.Task[None]] = set()
+        self._slices: dict[str, tuple[float, list[dict[str, Any]]]] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.DatagramTransport", transport)
@@ -64,8 +68,16 @@ class Resolver(asyncio.DatagramProtocol):
         found = NAME.fullmatch(name)
         if found is None:
             return []
-        slices = await self._api.list(SLICES.format(found["namespace"]))
-        return sorted(set(_matching(slices.items, found["service"], found["host"])))
+        slices = await self._slices_of(found["namespace"])
+        return sorted(set(_matching(slices, found["service"], found["host"])))
+
+    async def _slices_of(self, namespace: str) -> list[dict[str, Any]]:
+        now = time.monotonic()
+        read_at, slices = self._slices.get(namespace, (-math.inf, []))
+        if now - read_at >= TTL_S:
+            slices = (await self._api.list(SLICES.format(namespace))).items
+            self._slices[namespace] = now, slices
+        return slices
 
 
 def _matching(slices: list[dict[str, Any]], service: str, host: str | None) -> Iterator[str]:

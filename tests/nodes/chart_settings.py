@@ -12,6 +12,7 @@ from typing import Any, Final
 import yaml
 
 from tests.nodes.rights import AGENT, CONTROLLER, RENDERED
+from tests.support.yaml_reader import read_all_yaml, read_yaml
 
 ELSEWHERE: Final = ("ORBWEAVER_ETCD_", "ORBWEAVER_TLS_", "ORBWEAVER_KUBERNETES")
 _KINDS: Final = {AGENT: "DaemonSet", CONTROLLER: "Deployment"}
@@ -30,14 +31,14 @@ def variables(process: str) -> dict[str, str]:
 
 def conf(**changes: object) -> str:
     """The text of conf.yml with other values of some keys."""
-    settings = yaml.safe_load(_rendered("ConfigMap", "spiderpool-conf")["data"]["conf.yml"])
+    settings = read_yaml(_rendered("ConfigMap", "spiderpool-conf")["data"]["conf.yml"])
     return yaml.safe_dump(settings | changes)
 
 
 def _rendered(kind: str, name: str) -> dict[str, Any]:
     (match,) = (
         one
-        for one in yaml.safe_load_all(RENDERED.read_text("utf-8"))
+        for one in read_all_yaml(RENDERED.read_text("utf-8"))
         if (one["kind"], one["metadata"]["name"]) == (kind, name)
     )
     return dict(match)

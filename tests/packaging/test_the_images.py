@@ -7,10 +7,9 @@ import re
 import subprocess
 from pathlib import Path
 
-import yaml
-
 from tests.chart.rendering import images_of
 from tests.packaging.project import ROOT
+from tests.support.yaml_reader import read_yaml
 
 BASE = re.compile(r"^ARG (\w+)=\S+@sha256:[0-9a-f]{64}$", re.MULTILINE)
 FROM = re.compile(r"^FROM (\S+)", re.MULTILINE)
@@ -35,7 +34,7 @@ def test_the_build_context_has_the_build_hook() -> None:
 
 def test_the_copied_etcd_is_the_one_that_the_chart_names() -> None:
     script = (ROOT / "scripts/images.sh").read_text("utf-8")
-    values = yaml.safe_load((ROOT / "ops/charts/orbweaver/values.yaml").read_text("utf-8"))
+    values = read_yaml((ROOT / "ops/charts/orbweaver/values.yaml").read_text("utf-8"))
     image = values["etcd"]["embedded"]["image"]
 
     assert f"ETCD_IMAGE={image['registry']}/{image['repository']}:{image['tag']} " in script
@@ -58,7 +57,7 @@ def test_the_values_that_a_push_writes_name_every_image_by_its_digest(tmp_path: 
 
     push(tmp_path, DIGEST=digest).check_returncode()
 
-    values = yaml.safe_load((tmp_path / "values.yaml").read_text("utf-8"))
+    values = read_yaml((tmp_path / "values.yaml").read_text("utf-8"))
     assert set(images_of(values)) == {
         f"registry.example.com/mirror/{name}@{digest}"
         for name in ("orbweaver-agent", "orbweaver-controller", "coreos/etcd")

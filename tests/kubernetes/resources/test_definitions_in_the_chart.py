@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from core.manifests.crds.definitions import KINDS, CustomResourceKind, definition_of
 from core.manifests.crds.sriov import SRIOV_KINDS
 from core.manifests.crds.structural import Schema
+from tests.support.yaml_reader import read_yaml
 
 CHARTS = Path(__file__).parents[3] / "ops/charts"
 TEMPLATES = CHARTS / "orbweaver-crds/templates"
@@ -19,14 +19,14 @@ FILES = CHARTS / "orbweaver/files"
 
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.plural for kind in KINDS])
 def test_the_committed_definition_equals_the_generated_one(kind: CustomResourceKind) -> None:
-    committed = yaml.safe_load((TEMPLATES / f"{kind.plural}.yaml").read_text())
+    committed = read_yaml((TEMPLATES / f"{kind.plural}.yaml").read_text())
 
     assert committed == definition_of(kind), "run `orbctl crds --directory` on the chart"
 
 
 @pytest.mark.parametrize("kind", SRIOV_KINDS, ids=[kind.plural for kind in SRIOV_KINDS])
 def test_the_committed_sriov_definition_equals_the_generated_one(kind: CustomResourceKind) -> None:
-    committed = yaml.safe_load((FILES / f"{kind.plural}.yaml").read_text())
+    committed = read_yaml((FILES / f"{kind.plural}.yaml").read_text())
 
     assert committed == definition_of(kind), "run `orbctl crds --sriov --directory` on the files"
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-import yaml
 
 from core.errors import BadInput, NotFound, OrbweaverError, Refused
 from ops.cli.cleanup_pod import NodeCleaner, cleanup_pod
 from ops.cli.remote import run
 from tests.packaging.project import ROOT
+from tests.support.yaml_reader import read_all_yaml
 
 RENDERED = ROOT / "tests/chart/golden/default.yaml"
 
@@ -20,7 +20,7 @@ RENDERED = ROOT / "tests/chart/golden/default.yaml"
 @pytest.fixture(scope="module")
 def daemon_set() -> dict[str, Any]:
     """The agents of a default installation, as the API server has them."""
-    objects = yaml.safe_load_all(RENDERED.read_text("utf-8"))
+    objects = read_all_yaml(RENDERED.read_text("utf-8"))
     daemon_sets = [item for item in objects if item and item["kind"] == "DaemonSet"]
     (agents,) = [item for item in daemon_sets if item["metadata"]["name"] == "orbweaver-agent"]
     return dict(agents) | {"metadata": agents["metadata"] | {"uid": "1-2-3"}}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
 from core.audit.indexed_log import IndexedLog
 from core.domain.configuration.commands import QuarantineAddress
@@ -14,6 +13,7 @@ from ops.console.events import EventConditions, events_before, parse_event_posit
 from ops.console.routes import ROUTES
 from tests.ops.console.conftest import MAIN_SIZE, Console
 from tests.support.archived_cluster import KEYS, Add, ArchivedCluster, Remove
+from tests.support.yaml_reader import read_yaml
 
 pytestmark = pytest.mark.etcd
 
@@ -21,7 +21,7 @@ CONTRACT = Path(__file__).parents[3] / "docs" / "reference" / "console-api.yaml"
 
 
 async def test_every_path_of_the_contract_is_served_with_its_parameters() -> None:
-    document = yaml.safe_load(CONTRACT.read_text())
+    document = read_yaml(CONTRACT.read_text())
     shared = document["components"]["parameters"]
     described = {}
     reads = {path: item for path, item in document["paths"].items() if "get" in item}

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-import yaml
 
 from tests.ops.console.conftest import Console
+from tests.support.yaml_reader import read_yaml
 
 pytestmark = pytest.mark.etcd
 
 CONTRACT: Final = Path(__file__).parents[3] / "docs" / "reference" / "console-api.yaml"
-DOCUMENT: Final[Any] = yaml.safe_load(CONTRACT.read_text())
+DOCUMENT: Final[Any] = read_yaml(CONTRACT.read_text())
 TYPES: Final[dict[str, tuple[type, ...]]] = {
     "object": (dict,),
     "array": (list,),

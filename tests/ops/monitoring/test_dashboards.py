@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-import yaml
 
 from scripts.dashboards.__main__ import files
 from tests.ops.monitoring.test_prometheus import MONITORING, ROOT, dashboards
+from tests.support.yaml_reader import read_yaml
 
 SITE: Final = "https://orbweaver.example/docs/"
 HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
@@ -55,7 +55,7 @@ tx_vport_rdma_unicast_packets
 
 
 def rules() -> list[dict[str, Any]]:
-    groups = yaml.safe_load((MONITORING / "alerts.yml").read_text("utf-8"))["groups"]
+    groups = read_yaml((MONITORING / "alerts.yml").read_text("utf-8"))["groups"]
     return [rule for group in groups for rule in group["rules"] if "alert" in rule]
 
 
@@ -71,7 +71,7 @@ def test_every_alert_links_to_its_heading() -> None:
 
 
 def test_alertmanager_names_only_alerts_that_exist() -> None:
-    settings = yaml.safe_load((MONITORING / "alertmanager.yml").read_text("utf-8"))
+    settings = read_yaml((MONITORING / "alertmanager.yml").read_text("utf-8"))
     names = {rule["alert"] for rule in rules()}
     named = {
         name

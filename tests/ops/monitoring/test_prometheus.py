@@ -25,6 +25,7 @@ from nodeagent.rdma.counter_help import HELP_TEXTS
 from tests.support import parts
 from tests.support.controller_process import ControllerProcess
 from tests.support.etcd import EtcdCluster, free_ports
+from tests.support.yaml_reader import read_yaml
 from workflows.jobs.archive import archive
 from workflows.jobs.quarantine import probe
 from workflows.jobs.reclaim import scan
@@ -107,7 +108,7 @@ def eventually(condition: Callable[[], bool], log: Path) -> None:
 
 def configuration(directory: Path, ports: Mapping[str, int]) -> Path:
     """Our configuration with the targets of this test, by job."""
-    settings = yaml.safe_load((MONITORING / "prometheus.yml").read_text("utf-8"))
+    settings = read_yaml((MONITORING / "prometheus.yml").read_text("utf-8"))
     settings["global"]["scrape_interval"] = "1s"
     settings["rule_files"] = [str(MONITORING / "alerts.yml")]
     settings["scrape_configs"] = [
@@ -171,7 +172,7 @@ def dashboards() -> list[Path]:
 
 def expressions() -> list[str]:
     """Every expression of the alerts and of the dashboards."""
-    rules = yaml.safe_load((MONITORING / "alerts.yml").read_text("utf-8"))
+    rules = read_yaml((MONITORING / "alerts.yml").read_text("utf-8"))
     texts = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
     for path in dashboards():
         for panel in json.loads(path.read_text("utf-8"))["panels"]:

@@ -12,12 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, RequestFacts
 from core.domain.model import Owner, Pool
 from core.domain.patterns.labels import LabelSelector, Requirement
 from core.domain.selection.request import SelectionRequest, SelectionSettings
+from tests.support.yaml_reader import read_yaml
 
 FOLDER = Path(__file__).parent / "scenarios"
 SUBNETS = {4: "10.0.0.0/16", 6: "fd00::/64"}
@@ -39,7 +38,7 @@ def scenarios() -> list[Scenario]:
     return [
         _scenario(dict(entry))
         for path in sorted(FOLDER.glob("*.yaml"))
-        for entry in yaml.safe_load(path.read_text(encoding="utf-8"))
+        for entry in read_yaml(path.read_text(encoding="utf-8"))
     ]
 
 
