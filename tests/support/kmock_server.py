@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import ssl
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -26,7 +26,8 @@ from kmock import KubernetesEmulator, ResourceInfo, Server
 from core.manifests.crds.definitions import KINDS
 from core.manifests.kinds.fields import API_VERSION
 from tests.support.etcd import EtcdCluster
-from tests.support.kubernetes import APPLY, MERGE, ApiServer, Loopback, ServerLocation
+from tests.support.http_client import HttpClient, HttpResponse
+from tests.support.kubernetes import APPLY, CALL_S, MERGE, ApiServer, Loopback, ServerLocation
 from tests.support.parts import API_SERVER, needs
 
 CREATED_AT: Final = "2026-01-01T00:00:00Z"
@@ -93,7 +94,6 @@ class MockServer(ApiServer):
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.home: ServerLocation = Loopback(EtcdCluster(directory))
-        self._tls = ssl.create_default_context()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=[self._serve()])
         self._started = threading.Event()
@@ -104,6 +104,10 @@ class MockServer(ApiServer):
         self.home.open()
         self._thread.start()
         assert self._started.wait(START_S), "kmock does not start"
+        location = urlsplit(self._url)
+        assert location.hostname is not None
+        assert location.port is not None
+        self._client = HttpClient(location.hostname, location.port, None, CALL_S)
         self.kubeconfig.write_text(yaml.safe_dump(self._kubeconfig_document()))
         return self
 
@@ -113,6 +117,7 @@ class MockServer(ApiServer):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._client.close()
         self._loop.call_soon_threadsafe(self._stop_requested.set)
         self._thread.join(START_S)
         self._loop.close()
@@ -139,18 +144,18 @@ class MockServer(ApiServer):
 
     def _send(
         self, method: str, path: str, body: object = None, content: str = "application/json"
-    ) -> tuple[int, bytes, Sequence[str]]:
+    ) -> HttpResponse:
         target = path.partition("?")[0]
         if method == "DELETE" and target.rpartition("/")[2] in PLURALS:
             for item in self.request("GET", target).body["items"]:
                 super()._send("DELETE", f"{target}/{item['metadata']['name']}")
-            return HTTPStatus.OK, b"{}", ()
+            return HttpResponse(HTTPStatus.OK, b"{}", ())
         if method == "PUT" and isinstance(body, dict):
             removed = dict.fromkeys(self.request("GET", target).body["spec"])
             return super()._send("PATCH", path, body | {"spec": removed | body["spec"]}, MERGE)
-        status, text, warnings = super()._send(method, path, body, content)
-        is_created = method == "POST" and status == HTTPStatus.OK
-        return HTTPStatus.CREATED if is_created else status, text, warnings
+        response = super()._send(method, path, body, content)
+        is_created = method == "POST" and response.status == HTTPStatus.OK
+        return response._replace(status=HTTPStatus.CREATED) if is_created else response
 
     async def _serve(self) -> None:
         async with Emulator() as handler, Server(handler) as server:

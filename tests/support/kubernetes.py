@@ -13,8 +13,6 @@ import signal
 import ssl
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
@@ -25,6 +23,7 @@ import trustme
 import yaml
 
 from tests.support.etcd import EtcdCluster, free_ports
+from tests.support.http_client import HttpClient, HttpResponse
 
 ASSETS: Final = Path(os.environ.get("KUBEBUILDER_ASSETS") or "/usr/local/kubebuilder/bin")
 APPLY: Final = "application/apply-patch+yaml"
@@ -35,7 +34,7 @@ SERVICE_ADDRESS: Final = "10.96.0.1"
 
 _START_DEADLINE_S: Final = 60.0
 _STOP_DEADLINE_S: Final = 60.0
-_CALL_S: Final = 20.0
+CALL_S: Final = 20.0
 _POLL_S: Final = 0.05
 _LOG_CHARACTERS: Final = 3_000
 _ADMINISTRATOR: Final = "tester"
@@ -144,7 +143,8 @@ class ApiServer:
         self._process: subprocess.Popen[bytes] | None = None
         self.ca = directory / "ca.crt"
         self._write_files({_ADMINISTRATOR: "system:masters", **users})
-        self._tls = ssl.create_default_context(cafile=self.ca)
+        tls = ssl.create_default_context(cafile=self.ca)
+        self._client = HttpClient(self.home.address, self.port, tls, CALL_S)
 
     def __enter__(self) -> Self:
         self.home.open()
@@ -162,6 +162,7 @@ class ApiServer:
         trace: TracebackType | None,
     ) -> None:
         self.kill()
+        self._client.close()
         self.home.close()
 
     @property
@@ -290,15 +291,10 @@ class ApiServer:
 
     def _send(
         self, method: str, path: str, body: object = None, content: str = "application/json"
-    ) -> tuple[int, bytes, Sequence[str]]:
+    ) -> HttpResponse:
         data = None if body is None else json.dumps(body).encode()
         headers = {"Authorization": f"Bearer {_token(_ADMINISTRATOR)}", "Content-Type": content}
-        request = urllib.request.Request(self.url + path, data, headers, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=_CALL_S, context=self._tls) as answer:
-                return answer.status, answer.read(), answer.headers.get_all("Warning", ())
-        except urllib.error.HTTPError as error:
-            return error.code, error.read(), ()
+        return self._client.send(method, path, data, headers)
 
     def _is_ready(self) -> bool:
         try:
