@@ -368,7 +368,7 @@ async def test_pods_get_addresses_without_the_api_server_and_the_status_follows_
     await cluster.node.add(pod("web-0"))
     await cluster.node.add(pod("web-1"))
     await cluster.node.delete(pod("web-0"))
-    server.start()
+    await asyncio.to_thread(server.start)
     server.wait_served(path_of("SpiderIPPool"))
     server.wait_served(path_of("SpiderEndpoint"))
 

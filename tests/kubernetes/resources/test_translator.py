@@ -232,7 +232,7 @@ async def test_the_watch_continues_when_the_api_server_comes_back(
     informers = cluster.host.translator.informers.values() if cluster.host.translator else ()
     await cluster.until(lambda: all(one.fault for one in informers))
 
-    server.start()
+    await asyncio.to_thread(server.start)
     server.wait_served(path_of("SpiderIPPool", "blue"))
     assert replace(server, pool(ips=["10.6.0.20"])).status == 200
 

@@ -118,7 +118,7 @@ async def test_scans_release_nothing_while_the_api_server_is_away_and_catch_up_l
     added = await controllers.node.add(other)
     await controllers.node.delete(other)
 
-    server.start()
+    await asyncio.to_thread(server.start)
     controllers.watch_again("one")
     await controllers.until(lambda: not replica.watch.facts.fault)
     await controllers.scan_again()
