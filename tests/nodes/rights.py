@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
+from tests.support.yaml_reader import read_all_yaml
 
 AGENT: Final = "orbweaver-agent"
 CONTROLLER: Final = "orbweaver-controller"
@@ -31,7 +31,7 @@ AGENT_NAMESPACE: Final = "orbweaver"
 
 def rights() -> Iterator[dict[str, Any]]:
     """Roles and their bindings; of those with a namespace, the controller's in ``kube-system``."""
-    for document in yaml.safe_load_all(RENDERED.read_text("utf-8")):
+    for document in read_all_yaml(RENDERED.read_text("utf-8")):
         name = document["metadata"]["name"]
         if document["kind"] == "ClusterRole" and name in {AGENT, CONTROLLER}:
             yield document
@@ -63,7 +63,7 @@ def agent_role(profile: Path) -> dict[str, Any]:
 def _cluster_role(profile: Path, process: str) -> dict[str, Any]:
     (role,) = (
         document
-        for document in yaml.safe_load_all(profile.read_text("utf-8"))
+        for document in read_all_yaml(profile.read_text("utf-8"))
         if (document["kind"], document["metadata"]["name"]) == ("ClusterRole", process)
     )
     return dict(role)
@@ -74,7 +74,7 @@ def with_devices() -> Iterator[dict[str, Any]]:
     yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": AGENT_NAMESPACE}}
     yield agent_role(SRIOV)
     yield _cluster_role(SRIOV, CONTROLLER)
-    for document in yaml.safe_load_all(SRIOV.read_text("utf-8")):
+    for document in read_all_yaml(SRIOV.read_text("utf-8")):
         kind, name = document["kind"], document["metadata"]["name"]
         if kind == "CustomResourceDefinition":
             yield document
