@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
+import resource
 from pathlib import Path
 from typing import Final
 
@@ -53,8 +54,8 @@ def test_each_list_has_an_image_of_both_architectures(lists: dict[str, dict[str,
 def test_orbctl_and_the_cni_program_of_an_image_for_arm64_are_programs_of_arm64(
     lists: dict[str, dict[str, str]], name: str
 ) -> None:
-    container = run_program(ENGINE, "from", f"{name.rpartition(':')[0]}@{lists[name]['arm64']}")
-    container = container.strip()
+    image = image_of(lists[name]["arm64"])
+    container = run_program(ENGINE, "from", "--pull=never", *limits(), image).strip()
     try:
         run = (ENGINE, "run", "--isolation=chroot", container, "--")
         machine = run_program(*run, "python", "-c", "import platform; print(platform.machine())")
@@ -66,6 +67,19 @@ def test_orbctl_and_the_cni_program_of_an_image_for_arm64_are_programs_of_arm64(
     assert machine.strip() == "aarch64"
     assert json.loads(version)
     assert int(plugin) == EM_AARCH64
+
+
+def image_of(digest: str) -> str:
+    """The id of the image with this digest, which has no name of its own."""
+    rows = run_program(ENGINE, "images", "--all", "--no-trunc", "--format", "{{.Digest}} {{.ID}}")
+    return next(row.split()[1] for row in rows.splitlines() if row.startswith(digest))
+
+
+def limits() -> list[str]:
+    """The flags for the limits of this process, which it may not be able to raise."""
+    known = (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC))
+    soft = {name: resource.getrlimit(limit)[0] for name, limit in known}
+    return [f"--ulimit={name}={value}:{value}" for name, value in soft.items()]
 
 
 def architectures(name: str) -> dict[str, str]:
