@@ -38,7 +38,7 @@ class GroupCommitHarness:
         await self.gate.wait()
         if self.failures:
             raise self.failures.pop(0)
-        if any(isinstance(each, Put) and each.key == b"refused" for each in batch.writes):
+        if any(isinstance(write, Put) and write.key == b"refused" for write in batch.writes):
             raise StoreRejected("not this one")
         return await self.store.commit(batch.guards, batch.writes, batch.gets())
 
@@ -53,7 +53,7 @@ async def test_a_refused_proposal_takes_no_other_with_it() -> None:
     answers = [harness.put(key) for key in ("a", "refused", "b")]
     results = await asyncio.gather(*answers, return_exceptions=True)
 
-    assert [type(each) for each in results] == [Committed, StoreRejected, Committed]
+    assert [type(result) for result in results] == [Committed, StoreRejected, Committed]
 
 
 async def test_what_is_withdrawn_while_others_are_refused_is_not_written() -> None:
@@ -67,8 +67,8 @@ async def test_what_is_withdrawn_while_others_are_refused_is_not_written() -> No
     await asyncio.gather(refused, first, second, return_exceptions=True)
     await harness.pump.drain()
 
-    found = await harness.store.read([Get(b"a"), Get(b"b")])
-    assert [each.count for each in found.ranges] == [1, 0]
+    stored = await harness.store.read([Get(b"a"), Get(b"b")])
+    assert [key_range.count for key_range in stored.ranges] == [1, 0]
 
 
 async def test_the_end_of_the_fence_ends_a_refused_batch_too() -> None:
@@ -77,7 +77,7 @@ async def test_the_end_of_the_fence_ends_a_refused_batch_too() -> None:
     answers = [harness.put(key) for key in ("a", "b", "c")]
     results = await asyncio.gather(*answers, return_exceptions=True)
 
-    assert [type(each) for each in results] == [WriterFenced] * 3
+    assert [type(result) for result in results] == [WriterFenced] * 3
     assert harness.transactions == 2
 
 
@@ -97,7 +97,7 @@ async def test_the_end_of_the_fence_reaches_everybody_who_waits() -> None:
     answers = [harness.put("same") for _ in range(3)]  # one key needs three transactions
     results = await asyncio.gather(*answers, return_exceptions=True)
 
-    assert [type(each) for each in results] == [WriterFenced] * 3
+    assert [type(result) for result in results] == [WriterFenced] * 3
     assert harness.transactions == 1
 
 
@@ -105,9 +105,9 @@ async def test_who_lost_is_told_the_truth_and_the_others_go_again() -> None:
     harness = GroupCommitHarness()
     await harness.put("taken")
     answers = [harness.put(key) for key in ("a", "taken", "b")]
-    found = await asyncio.gather(*answers)
+    results = await asyncio.gather(*answers)
 
-    assert [type(each) for each in found] == [Committed, Lost, Committed]
+    assert [type(result) for result in results] == [Committed, Lost, Committed]
     assert harness.transactions == 3
 
 
@@ -139,7 +139,7 @@ async def test_who_gives_up_waiting_for_the_end_ends_nothing() -> None:
     harness.gate.set()
     await harness.pump.drain()
 
-    assert [type(each.result()) for each in answers] == [Committed, Lost]
+    assert [type(answer.result()) for answer in answers] == [Committed, Lost]
 
 
 async def test_abandoning_answers_everybody_and_ends_waiting_for_the_end() -> None:
@@ -151,7 +151,7 @@ async def test_abandoning_answers_everybody_and_ends_waiting_for_the_end() -> No
     await waiting
     results = await asyncio.gather(*answers, return_exceptions=True)
 
-    assert [type(each) for each in results] == [SessionLost] * 2
+    assert [type(result) for result in results] == [SessionLost] * 2
     await harness.pump.drain()
 
 
@@ -166,7 +166,7 @@ async def test_a_fault_of_the_pump_itself_is_told_to_who_waits() -> None:
     results = await asyncio.gather(harness.put("a"), harness.put("a"), return_exceptions=True)
     await harness.pump.drain()
 
-    assert all(isinstance(each, Exception) for each in results)
+    assert all(isinstance(result, Exception) for result in results)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ async def test_proposals_whose_guards_hold_after_a_failure_are_sent_again_a_limi
     results = await asyncio.gather(harness.put("a"), harness.put("b"), return_exceptions=True)
     await asyncio.gather(harness.pump.drain(), return_exceptions=True)
 
-    assert [type(each) for each in results] == [answer] * 2
+    assert [type(result) for result in results] == [answer] * 2
 
 
 async def test_what_survives_a_failed_transaction_is_not_joined_by_others_that_would_fail_it() -> (
@@ -206,7 +206,7 @@ async def test_what_survives_a_failed_transaction_is_not_joined_by_others_that_w
     harness.gate.set()
     results = await asyncio.gather(*early, *late)
 
-    assert [type(each) for each in results] == [Committed, Lost, Committed, Lost, Committed]
+    assert [type(result) for result in results] == [Committed, Lost, Committed, Lost, Committed]
     assert harness.transactions == 4, "of each two lots one fails, and what is left of it succeeds"
 
 

@@ -98,9 +98,9 @@ def test_every_event_type_survives_the_wire() -> None:
 
     recorded = decode_segment(encode_segment(5, drafts), writer="w", position=9)
 
-    assert {type(one) for one in SAMPLES} == set(EVENT_TYPES.values())
-    assert [one.event for one in recorded] == SAMPLES
-    assert [type(one.event) for one in recorded] == [type(one) for one in SAMPLES]
+    assert {type(event) for event in SAMPLES} == set(EVENT_TYPES.values())
+    assert [entry.event for entry in recorded] == SAMPLES
+    assert [type(entry.event) for entry in recorded] == [type(event) for event in SAMPLES]
     assert recorded[3].index_in_segment == 3
     assert recorded[0].cause == Cause("a", "b", "c", "d")
 
@@ -110,7 +110,7 @@ def test_an_event_that_was_recorded_before_a_field_was_added_has_its_default() -
     body = [["shop", "web-0", "uid", "node-a", "pod/uid", "Pod", "web-0", [nic]], [0]]
     data = msgpack.packb([1, 5, [["w.1.1", "addresses-claimed", 1, ["me", "", "", ""], body]]])
 
-    (event,) = [one.event for one in decode_segment(data, writer="w", position=9)]
+    (event,) = [entry.event for entry in decode_segment(data, writer="w", position=9)]
 
     assert isinstance(event, AddressesClaimed)
     assert event.endpoint.addresses() == (("10.6.0.9", "p"),)
@@ -165,7 +165,9 @@ async def test_segments_of_several_writers_come_in_the_order_of_their_revisions(
     segments, cursor = await LogReader(harness.memory, harness.keys).catch_up(START)
 
     assert [segment.writer[-1] for segment in segments] == list("ababab")
-    assert [one.position for one in segments] == sorted(one.position for one in segments)
+    assert [segment.position for segment in segments] == sorted(
+        segment.position for segment in segments
+    )
     assert cursor.seqs == {"writer-a": 3, "writer-b": 3}
 
 

@@ -215,21 +215,25 @@ async def test_a_role_that_was_changed_by_hand_is_brought_in_order(guarded: Guar
     calls = Calls(root)
     found = await calls.repeat("role_get", messages.AuthRoleGetRequest(role="changing"))
     await calls.close()
-    held = [(one.key, one.range_end, one.permType) for one in found.perm]
+    held = [
+        (permission.key, permission.range_end, permission.permType) for permission in found.perm
+    ]
     assert held == [(b"/a/", b"/a0", messages.READ)]
 
 
 def test_the_ranges_of_an_agent_hold_nothing_of_a_controller() -> None:
     agent, controller = roles_of(KEYS)
-    writable = [one for one in agent.permissions if one.may_write]
+    writable = [permission for permission in agent.permissions if permission.may_write]
 
     for writer in ("jobs-00", "kubernetes", "admission", "orbctl-3"):
         for key in (KEYS.log(controller_writer(writer), 7), KEYS.head(controller_writer(writer))):
-            assert not any(one.start <= key < one.end for one in writable)
-            assert any(one.start <= key < one.end for one in controller.permissions)
+            assert not any(permission.start <= key < permission.end for permission in writable)
+            assert any(
+                permission.start <= key < permission.end for permission in controller.permissions
+            )
     for name in ("node-1", "0-rack", "zebra.example.org", "jobs-00", "9"):
         for key in (KEYS.log(name, 7), KEYS.head(name)):
-            assert any(one.start <= key < one.end for one in writable)
+            assert any(permission.start <= key < permission.end for permission in writable)
 
 
 async def test_a_controller_disarms_an_alarm_and_root_alone_defragments(guarded: Guarded) -> None:

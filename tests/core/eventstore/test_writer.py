@@ -34,7 +34,7 @@ from tests.support.faulty_store import Fault
 
 async def events(harness: WriterHarness) -> list[str]:
     segments, _ = await LogReader(harness.memory, harness.keys).catch_up(START)
-    return [one.event_id for segment in segments for one in segment.events()]
+    return [recorded.event_id for segment in segments for recorded in segment.events()]
 
 
 async def append_after(harness: WriterHarness, passes: int) -> None:
@@ -59,7 +59,7 @@ async def test_what_arrives_while_a_transaction_is_in_flight_shares_the_next_one
         *(harness.writer.append(harness.proposal(f"k{n}")) for n in range(20))
     )
 
-    assert all(isinstance(one, Committed) for one in outcomes)
+    assert all(isinstance(outcome, Committed) for outcome in outcomes)
     assert harness.writer.transactions <= 2
     assert len(await events(harness)) == 20
 
@@ -109,7 +109,7 @@ async def test_two_proposals_for_one_key_never_share_a_transaction(harness: Writ
         *(harness.writer.append(harness.proposal("same")) for _ in range(3))
     )
 
-    assert sorted(type(one).__name__ for one in outcomes) == ["Committed", "Lost", "Lost"]
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Committed", "Lost", "Lost"]
 
 
 async def test_a_read_that_starts_at_a_guarded_key_serves_as_its_truth(
@@ -264,7 +264,7 @@ async def test_a_store_that_refuses_to_be_asked_does_not_turn_unknown_into_refus
     )
     results = await asyncio.gather(*both, return_exceptions=True)
 
-    assert [type(one) for one in results] == [OutcomeUnknown, OutcomeUnknown]
+    assert [type(result) for result in results] == [OutcomeUnknown, OutcomeUnknown]
     assert isinstance(await harness.writer.append(harness.proposal("c")), Committed)
     assert len(await events(harness)) == 3
 
@@ -330,11 +330,11 @@ async def test_a_writer_that_is_not_open_appends_nothing(harness: WriterHarness)
 
 
 async def test_a_transaction_never_exceeds_what_etcd_takes(harness: WriterHarness) -> None:
-    big = [harness.proposal(f"big{n}", size=200_000) for n in range(12)]
+    proposals = [harness.proposal(f"big{number}", size=200_000) for number in range(12)]
 
-    outcomes = await asyncio.gather(*(harness.writer.append(one) for one in big))
+    outcomes = await asyncio.gather(*(harness.writer.append(proposal) for proposal in proposals))
 
-    assert all(isinstance(one, Committed) for one in outcomes)
+    assert all(isinstance(outcome, Committed) for outcome in outcomes)
 
 
 async def test_an_unchanged_guard_of_revision_zero_means_absent(harness: WriterHarness) -> None:

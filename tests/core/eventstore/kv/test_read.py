@@ -42,7 +42,7 @@ async def test_a_range_whose_end_is_not_after_its_start_is_empty(subject: Subjec
         [Get(*subject.range("b", "a")), Get(*subject.range("a", "a"))]
     )
 
-    assert [each.count for each in result.ranges] == [0, 0]
+    assert [key_range.count for key_range in result.ranges] == [0, 0]
 
 
 async def test_several_ranges_are_read_at_one_revision_in_the_order_asked(
@@ -58,13 +58,15 @@ async def test_several_ranges_are_read_at_one_revision_in_the_order_asked(
         ]
     )
 
-    names = [[kv.key for kv in each.kvs] for each in result.ranges]
+    names = [[kv.key for kv in key_range.kvs] for key_range in result.ranges]
     assert names == [
         [subject.key("000007")],
         [subject.key("000002"), subject.key("000003")],
         [],
     ]
-    assert result.revision >= max(kv.mod_revision for each in result.ranges for kv in each.kvs)
+    assert result.revision >= max(
+        kv.mod_revision for key_range in result.ranges for kv in key_range.kvs
+    )
 
 
 async def test_a_limit_cuts_the_keys_but_not_the_count(subject: Subject) -> None:
@@ -140,7 +142,7 @@ async def test_several_ranges_can_be_read_at_an_old_revision(subject: Subject) -
     )
 
     assert result.revision == old
-    assert [each.count for each in result.ranges] == [1, 4]
+    assert [key_range.count for key_range in result.ranges] == [1, 4]
 
 
 async def test_a_revision_that_does_not_exist_yet_is_refused(subject: Subject) -> None:
