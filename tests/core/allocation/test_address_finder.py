@@ -26,8 +26,8 @@ offsets = st.sets(st.integers(0, 400), min_size=1, max_size=300)
 
 async def store_with(claimed: set[int], cooling_down: set[int]) -> MemoryStore:
     store = MemoryStore()
-    writes: list[Write] = [Put(KEYS.ip(4, BASE + one), b"") for one in sorted(claimed)]
-    writes += [Put(KEYS.cool_down(4, BASE + one), b"") for one in sorted(cooling_down)]
+    writes: list[Write] = [Put(KEYS.ip(4, BASE + offset), b"") for offset in sorted(claimed)]
+    writes += [Put(KEYS.cool_down(4, BASE + offset), b"") for offset in sorted(cooling_down)]
     for start in range(0, len(writes), WRITES_AT_ONCE):
         await store.commit([], writes[start : start + WRITES_AT_ONCE])
     return store
@@ -38,9 +38,9 @@ def find(
 ) -> FreeAddress | None:
     async def run() -> FreeAddress | None:
         finder = Finder(await store_with(claimed, cooling_down), KEYS)
-        usable = AddressSet.from_values({BASE + one for one in members}, 4)
+        usable = AddressSet.from_values({BASE + offset for offset in members}, 4)
         search = Search(usable, "spread", seed)
-        return await finder.find(search, {BASE + one for one in avoid})
+        return await finder.find(search, {BASE + offset for offset in avoid})
 
     return asyncio.run(run())
 
@@ -94,12 +94,12 @@ def test_a_read_returns_only_free_addresses_and_all_of_them_if_they_are_few(
     members: set[int], claimed: set[int], marked: set[int], avoid: set[int], rank: int
 ) -> None:
     cooling_down = marked - claimed
-    usable = AddressSet.from_values({BASE + one for one in members}, 4)
+    usable = AddressSet.from_values({BASE + offset for offset in members}, 4)
     start = rank % usable.size
 
     async def run() -> FreeRead:
         finder = Finder(await store_with(claimed, cooling_down), KEYS)
-        return await finder.free(usable, start, {BASE + one for one in avoid})
+        return await finder.free(usable, start, {BASE + offset for offset in avoid})
 
     with small_reads():
         counted = asyncio.run(run())

@@ -149,7 +149,7 @@ class AllocationHarness:
         node = await self.node("operator")
         await check_everything(node)
         lines: list[str] = []
-        for event in (one.event for one in await node.log()):
+        for event in (recorded.event for recorded in await node.log()):
             if isinstance(event, AllocationRefused):
                 nic = f"{event.namespace}/{event.name} {event.interface} on {event.node}"
                 lines.append(f"{nic}: {event.times} x {event.reason} from {event.source or '-'}")

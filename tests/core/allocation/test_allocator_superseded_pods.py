@@ -24,7 +24,11 @@ async def test_a_new_pod_of_the_same_name_supersedes_the_old_one(node: NodeHarne
     assert addresses(new).isdisjoint(addresses(old))
     state = await check_everything(node)
     assert set(state.claims) == addresses(new)
-    released = [one.event for one in await node.log() if isinstance(one.event, AddressesReleased)]
+    released = [
+        recorded.event
+        for recorded in await node.log()
+        if isinstance(recorded.event, AddressesReleased)
+    ]
     assert [event.reason for event in released] == ["superseded"]
 
 
@@ -54,7 +58,7 @@ async def test_all_pods_of_a_full_pool_can_be_created_again(node: NodeHarness) -
         *(node.add(pod(f"web-{number}", f"new-{number}")) for number in range(40))
     )
 
-    assert [addresses(one) for one in new] == [addresses(one) for one in old]
+    assert [addresses(added) for added in new] == [addresses(added) for added in old]
     await check_everything(node)
 
 

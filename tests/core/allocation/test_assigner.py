@@ -152,6 +152,6 @@ async def test_of_many_assignments_of_one_address_one_succeeds(node: NodeHarness
         *(assign(node, desired(f"web-{number}", "10.6.0.5")) for number in range(20))
     )
 
-    assert sum(isinstance(one, Assigned) for one in results) == 1
-    assert sum(isinstance(one, Refused) for one in results) == 19
+    assert sum(isinstance(result, Assigned) for result in results) == 1
+    assert sum(isinstance(result, Refused) for result in results) == 19
     await check_everything(node)

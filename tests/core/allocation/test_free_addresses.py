@@ -86,8 +86,8 @@ async def test_after_one_lost_race_the_other_free_addresses_are_claimed_without_
         added = [await node.add(pod(f"web-{number}")) for number in range(1, FREE)]
 
         assert store.reads == 0
-        assert [one.tries for one in added] == [1] * (FREE - 1)
-        assert len({address for one in added for address in addresses(one)}) == FREE - 1
+        assert [outcome.tries for outcome in added] == [1] * (FREE - 1)
+        assert len({address for outcome in added for address in addresses(outcome)}) == FREE - 1
         await check_everything(node)
 
 
@@ -145,7 +145,7 @@ async def test_eight_nodes_can_claim_all_addresses_at_the_same_time() -> None:
         adds = [all_nodes[number % NODES].add(pod(f"web-{number}")) for number in range(SIZE)]
         added = await asyncio.gather(*adds)
 
-        assert len({address for one in added for address in addresses(one)}) == SIZE
+        assert len({address for outcome in added for address in addresses(outcome)}) == SIZE
         await check_everything(all_nodes[0])
 
 
@@ -171,7 +171,7 @@ async def test_every_pod_of_a_full_pool_is_replaced_on_eight_nodes_at_once(
             await node.delete(pod(f"old-{number}"))
             return addresses(await node.add(pod(f"new-{number}")))
 
-        new = await asyncio.gather(*(replace(*one) for one in owners))
+        new = await asyncio.gather(*(replace(*owner) for owner in owners))
 
         assert len(set().union(*new)) == SIZE
         await check_everything(all_nodes[0])
@@ -190,7 +190,7 @@ async def test_in_sequential_order_the_lowest_free_address_is_taken_and_no_list_
 
 async def lists(store: MemoryStore, free: set[int], clock: Clock | None = None) -> FreeAddresses:
     """The free lists of ``node-a``; of ``USABLE`` only these addresses are not claimed."""
-    claimed = [Put(KEYS.ip(4, BASE + one), b"") for one in range(100) if one not in free]
+    claimed = [Put(KEYS.ip(4, BASE + offset), b"") for offset in range(100) if offset not in free]
     await store.commit([], claimed)
     return FreeAddresses(Finder(store, KEYS), "node-a", clock or Clock())
 
@@ -215,7 +215,7 @@ async def test_waiting_requests_share_one_read_that_begins_after_them() -> None:
     await asyncio.gather(*early, *late)
 
     assert store.reads == 2
-    values = [one.result().address for one in early]
+    values = [answer.result().address for answer in early]
     assert len(set(values)) == 2
 
 
@@ -237,7 +237,7 @@ async def test_an_address_of_a_list_is_taken_once() -> None:
     first = await found.read_and_take("blue", USABLE, ())
     others = [found.take("blue", USABLE, ()) for _ in range(3)]
 
-    assert {first.address, *others} == {FreeAddress(BASE + one) for one in (1, 2, 3)} | {None}
+    assert {first.address, *others} == {FreeAddress(BASE + offset) for offset in (1, 2, 3)} | {None}
 
 
 async def test_unusable_addresses_of_a_list_are_not_taken() -> None:

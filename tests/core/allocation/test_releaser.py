@@ -217,7 +217,7 @@ async def test_a_released_address_is_not_claimed_while_others_are_free(node: Nod
 
     taken = [addresses(await node.add(pod(f"new-{n}"))) for n in range(2)]
 
-    assert all(cooling_down.isdisjoint(one) for one in taken)
+    assert all(cooling_down.isdisjoint(addresses) for addresses in taken)
 
 
 async def test_the_previous_holder_gets_its_address_again_during_the_cool_down(

@@ -128,7 +128,7 @@ async def test_a_step_ends_only_the_claims_that_it_names(node: NodeHarness) -> N
     await node.add(WEB)
     old = (await node.read_ledger()).endpoints["shop", "web-0"]._replace(uid="0", holder="pod/0")
     await node.store.commit([], [Put(node.keys.endpoint(*old.key), ENDPOINT.encode(old))])
-    step = next(one for one in await steps_of(node) if one.ends_endpoint)
+    step = next(planned for planned in await steps_of(node) if planned.ends_endpoint)
     assert step.addresses == ()
 
     done = await reclaimed(node, step)
@@ -159,7 +159,7 @@ async def test_the_release_of_unlisted_claims_does_not_change_the_endpoint(
     orphaned = held.claim._replace(holder="pod/0")
     await node.store.commit([], [Put(node.keys.ip_of("10.6.0.200"), CLAIM.encode(orphaned))])
     before = (await node.read_ledger()).endpoints
-    step = next(one for one in await steps_of(node) if not one.ends_endpoint)
+    step = next(planned for planned in await steps_of(node) if not planned.ends_endpoint)
 
     done = await reclaimed(node, step)
 

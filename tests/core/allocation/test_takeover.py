@@ -90,4 +90,4 @@ async def test_a_refused_step_does_not_stop_the_others(node: NodeHarness) -> Non
     outcome = await Runner(node).run(plan)
 
     assert outcome.endpoints == 1
-    assert [one.rule for error in outcome.refused for one in error.refusals] == ["no-pool"]
+    assert [refusal.rule for error in outcome.refused for refusal in error.refusals] == ["no-pool"]

@@ -125,7 +125,7 @@ async def test_the_hash_chain_does_not_depend_on_the_sizes_of_the_files(tmp_path
         cluster = ArchivedCluster(store, tmp_path / str(size))
         await cluster.seal(file_bytes_max=size)
         view = await cluster.view()
-        segments = [one async for batch in view.batches() for one in batch.segments]
+        segments = [segment async for batch in view.batches() for segment in batch.segments]
         assert view.sealed.cursor.chain == chained(CHAIN_START, segments)
         chains.add(view.sealed.cursor.chain)
     assert len(chains) == 1

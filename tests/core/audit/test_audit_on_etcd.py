@@ -38,7 +38,7 @@ async def test_a_log_on_etcd_is_sealed_audited_and_repaired(
         )
         await etcd_store.commit([], [Delete(KEYS.ip_of(address)), Delete(KEYS.pool("spare"))])
         report = await verify(etcd_store, KEYS, cluster.files)
-        assert [one.name for one in report.differences] == ["spare", address]
+        assert [difference.name for difference in report.differences] == ["spare", address]
         async with orbctl_writer(cluster) as writer:
             done = await repair(report.plan, etcd_store, KEYS, writer, Cause("orbctl"))
         assert len(done.done) == 2

@@ -42,7 +42,7 @@ async def test_each_line_is_the_json_object_of_one_event_with_named_fields(
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
     events = await sealed_and_live.replayed()
     assert count == len(lines) == len(events)
-    assert [line["position"] for line in lines] == [one.position for one in events]
+    assert [line["position"] for line in lines] == [event.position for event in events]
     pool, claim = lines[0], next(line for line in lines if line["type"] == "addresses-claimed")
     assert pool["body"]["pool"]["ips"] == ["10.6.0.1-10.6.0.6"]
     assert claim["body"]["endpoint"]["nics"][0]["ipv4_pool"] == "main"
@@ -57,7 +57,7 @@ async def test_each_line_is_the_json_object_of_one_event_with_named_fields(
 async def test_a_raw_export_imports_as_the_same_segments(sealed_and_live: ArchivedCluster) -> None:
     segments = list(import_log(io.BytesIO(await _raw(sealed_and_live))))
     view = await sealed_and_live.view()
-    assert segments == [one async for batch in view.batches() for one in batch.segments]
+    assert segments == [segment async for batch in view.batches() for segment in batch.segments]
 
 
 async def test_an_import_replays_to_the_state_of_the_cluster_without_etcd(

@@ -73,7 +73,9 @@ async def test_a_history_entry_has_position_time_actor_event_and_trace(
 ) -> None:
     await archived_cluster.live([Add("node-a", "web-0", 0)])
     (recorded,) = [
-        one for one in await archived_cluster.replayed() if isinstance(one.event, AddressesClaimed)
+        recorded
+        for recorded in await archived_cluster.replayed()
+        if isinstance(recorded.event, AddressesClaimed)
     ]
     await archived_cluster.seal()
     began = (await _history_of(archived_cluster, "shop/web-0")).entries[0].began
@@ -261,7 +263,7 @@ async def test_one_address_of_many_is_found_by_reading_a_few_blocks(tmp_path: Pa
     await cluster.seal()
     view = await cluster.view()
     sealed = view.sealed
-    blocks = sum(len(sealed.open(one.link).trailer.blocks) for one in sealed.summaries())
+    blocks = sum(len(sealed.open(summary.link).trailer.blocks) for summary in sealed.summaries())
     read = list(sealed.segments_with_any([f"address {address_of(4_000)}"]))
     assert 0 < len(read) < blocks // 4
     (entry,) = (await history(view, HistorySubject("address", address_of(4_000)))).entries

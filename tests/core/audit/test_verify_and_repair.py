@@ -97,7 +97,9 @@ async def test_a_cluster_without_manual_edits_is_clean(edited_cluster: ArchivedC
     assert report.is_clean
     assert report.plan == ()
     assert (report.files, report.events) == (1, len(await edited_cluster.replayed()))
-    assert report.segments == len({one.position for one in await edited_cluster.replayed()})
+    assert report.segments == len(
+        {recorded.position for recorded in await edited_cluster.replayed()}
+    )
 
 
 @given(st.lists(lives, min_size=1, max_size=3))
@@ -346,7 +348,11 @@ async def test_a_missing_live_segment_is_a_fault_and_state_keys_are_not_compared
     edited_cluster: ArchivedCluster,
 ) -> None:
     newest = (await edited_cluster.replayed())[-1]
-    seqs = [one.seq async for one in _segments(edited_cluster) if one.writer == newest.writer]
+    seqs = [
+        segment.seq
+        async for segment in _segments(edited_cluster)
+        if segment.writer == newest.writer
+    ]
     await _edit(edited_cluster, Delete(KEYS.log(newest.writer, max(seqs))))
     report = await _verify(edited_cluster)
     assert not report.folded
@@ -358,7 +364,7 @@ async def test_a_missing_live_segment_is_a_fault_and_state_keys_are_not_compared
 async def test_differences_read_as_sentences(edited_cluster: ArchivedCluster) -> None:
     for edit in EDITS:
         await edit(edited_cluster)
-    texts = "\n".join(str(one) for one in (await _verify(edited_cluster)).differences)
+    texts = "\n".join(str(difference) for difference in (await _verify(edited_cluster)).differences)
     assert "ip 10.6.0.7: no event in the log, found" in texts
     assert "endpoint shop/web-0: missing, the log has Endpoint(" in texts
     assert "pool main: found Pool(" in texts

@@ -189,7 +189,7 @@ class _Counting(MemoryStore):
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
         result = await super().read(gets, revision=revision)
-        self.key_count += sum(len(one.kvs) for one in result.ranges)
+        self.key_count += sum(len(key_range.kvs) for key_range in result.ranges)
         return result
 
 

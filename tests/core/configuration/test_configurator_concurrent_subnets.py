@@ -45,9 +45,9 @@ async def together(nodes: list[NodeHarness], commands: list[Command]) -> list[ob
 
 def successes(outcomes: list[object]) -> list[Applied]:
     """The commands that changed something; all others were refused or had no effect."""
-    for one in outcomes:
-        assert isinstance(one, Applied | Refused), one
-    return [one for one in outcomes if isinstance(one, Applied) and one.events]
+    for outcome in outcomes:
+        assert isinstance(outcome, Applied | Refused), outcome
+    return [outcome for outcome in outcomes if isinstance(outcome, Applied) and outcome.events]
 
 
 @races_deadlines
@@ -57,7 +57,7 @@ async def test_of_a_hundred_identical_subnets_one_is_created_and_the_others_chan
     outcomes = await together(nodes, [ApplySubnet(NET)] * TOGETHER)
 
     assert len(successes(outcomes)) == 1
-    assert all(isinstance(one, Applied) for one in outcomes)
+    assert all(isinstance(outcome, Applied) for outcome in outcomes)
     ledger = await check_everything(nodes[0])
     assert list(ledger.subnets) == ["net"]
 
@@ -71,7 +71,7 @@ async def test_of_a_hundred_subnets_with_one_cidr_exactly_one_is_created(
     outcomes = await together(nodes, commands)
 
     assert len(successes(outcomes)) == 1
-    assert sum(isinstance(one, Refused) for one in outcomes) == TOGETHER - 1
+    assert sum(isinstance(outcome, Refused) for outcome in outcomes) == TOGETHER - 1
     assert len((await check_everything(nodes[0])).subnets) == 1
 
 
@@ -119,9 +119,13 @@ async def test_a_subnet_and_the_pools_that_it_adopts_change_in_one_transaction(
 
     await nodes[1].apply(ApplySubnet(NET))
 
-    adopted = [one for one in await nodes[0].log() if one.writer == "c-1"]
-    assert len({one.position for one in adopted}) == 1
-    assert [type(one.event) for one in adopted] == [SubnetDefined, PoolDefined, PoolDefined]
+    adopted = [recorded for recorded in await nodes[0].log() if recorded.writer == "c-1"]
+    assert len({recorded.position for recorded in adopted}) == 1
+    assert [type(recorded.event) for recorded in adopted] == [
+        SubnetDefined,
+        PoolDefined,
+        PoolDefined,
+    ]
     await check_everything(nodes[0])
 
 

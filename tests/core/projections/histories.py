@@ -147,7 +147,7 @@ def recorded(history: Sequence[Step]) -> list[Recorded]:
 
 
 def _release(log: Sequence[Recorded], step: Step) -> AddressesReleased | None:
-    claims = [one for one in log if isinstance(one.event, AddressesClaimed)]
+    claims = [recorded for recorded in log if isinstance(recorded.event, AddressesClaimed)]
     if not claims:
         return None
     chosen = claims[step.pick % len(claims)]

@@ -37,7 +37,9 @@ async def changes_after_log(
     node: NodeHarness, projector: Projector, changes: ChangeBuffer
 ) -> ChangeBuffer:
     """The changes after the projection has applied the whole log."""
-    (revision, _) = max((one.position, one.index_in_segment) for one in await node.log())
+    (revision, _) = max(
+        (recorded.position, recorded.index_in_segment) for recorded in await node.log()
+    )
     await projector.wait_for(lambda: projector.projection.position >= revision)
     return changes.take()
 

@@ -67,7 +67,7 @@ async def test_each_command_changes_objects_and_their_guards_together(node: Node
         batch_count += 1
         assert is_whole_command(node.keys, batch.changes)
         for prefix in {node.keys.prefix_of(change.key) for change in batch.changes}:
-            part = [one for one in batch.changes if node.keys.prefix_of(one.key) != prefix]
+            part = [change for change in batch.changes if node.keys.prefix_of(change.key) != prefix]
             assert not is_whole_command(node.keys, part)
     assert batch_count == len(commands)
 

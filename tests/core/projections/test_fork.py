@@ -75,7 +75,7 @@ async def test_a_refused_shrink_names_the_holders_that_prevent_it() -> None:
 
     step = fork.apply(ApplyPool(pool("blue", "10.6.0.11")))
 
-    assert [one.address for one in step.blocking] == ["10.6.0.10"]
+    assert [holder.address for holder in step.blocking] == ["10.6.0.10"]
     assert step.refusals[0].rule == "address-in-use"
     assert fork.effects() == []
 
@@ -86,8 +86,10 @@ async def test_a_holder_that_keeps_an_old_gateway_is_affected() -> None:
     fork.apply(ApplyPool(pool("blue", "10.6.0.10-10.6.0.11")._replace(gateway="10.6.0.1")))
 
     affected = list(fork.affected_holders())
-    assert {one.pod for one in affected} == {"web-0", "web-1"}
-    assert {one.why for one in affected} == {"keeps no gateway until its Pod is created again"}
+    assert {holder.pod for holder in affected} == {"web-0", "web-1"}
+    assert {holder.why for holder in affected} == {
+        "keeps no gateway until its Pod is created again"
+    }
 
 
 async def test_the_holder_of_an_address_that_is_reserved_or_quarantined_is_affected() -> None:
@@ -96,7 +98,7 @@ async def test_the_holder_of_an_address_that_is_reserved_or_quarantined_is_affec
     fork.apply(ApplyReservation(Reservation("printers", 4, ("10.6.0.10",))))
     fork.apply(QuarantineAddress("10.6.0.11", "seen"))
 
-    assert {(one.address, one.why.split()[0]) for one in fork.affected_holders()} == {
+    assert {(holder.address, holder.why.split()[0]) for holder in fork.affected_holders()} == {
         ("10.6.0.10", "reserved:"),
         ("10.6.0.11", "quarantined"),
     }

@@ -16,7 +16,9 @@ IPS = "10.6.0.1-10.6.0.9"
 
 def claimed(plan: TakeoverPlan) -> dict[str, str]:
     """Address -> name of the endpoint that will hold it."""
-    return {address: one.name for one in plan.endpoints for address, _ in one.addresses()}
+    return {
+        address: endpoint.name for endpoint in plan.endpoints for address, _ in endpoint.addresses()
+    }
 
 
 def actions(plan: TakeoverPlan) -> list[str]:
@@ -150,9 +152,9 @@ def test_each_address_has_at_most_one_holder_and_one_without_has_a_finding(
         )
     )
 
-    held = [address for one in plan.endpoints for address, _ in one.addresses()]
+    held = [address for endpoint in plan.endpoints for address, _ in endpoint.addresses()]
     assert len(held) == len(set(held))
-    assert len({one.key for one in plan.endpoints}) == len(plan.endpoints)
+    assert len({endpoint.key for endpoint in plan.endpoints}) == len(plan.endpoints)
     addresses_before = set(records) | {address for address, _ in endpoints.values()}
     for address in addresses_before - set(held):
         assert any(address in finding.what for finding in plan.findings)

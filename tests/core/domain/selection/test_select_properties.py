@@ -138,18 +138,26 @@ def test_every_candidate_has_a_verdict_and_every_accepted_one_is_tried(
     if not isinstance(result, Selection):
         return
 
-    with_verdict = [(one.interface, one.family, one.pool) for one in result.verdicts]
+    with_verdict = [
+        (verdict.interface, verdict.family, verdict.pool) for verdict in result.verdicts
+    ]
     named = [
         (nic.interface, family, name)
         for nic in result.nics
         for family, names in nic.lists()
         for name in names
     ]
-    tried = [(one.interface, one.family, name) for one in result.demands for name in one.pools]
-    accepted = [with_verdict[index] for index, one in enumerate(result.verdicts) if one.accepted]
+    tried = [
+        (demand.interface, demand.family, name)
+        for demand in result.demands
+        for name in demand.pools
+    ]
+    accepted = [
+        with_verdict[index] for index, verdict in enumerate(result.verdicts) if verdict.accepted
+    ]
     assert with_verdict == named
     assert sorted(tried) == sorted(accepted)
-    assert all(bool(one.reason) != one.accepted for one in result.verdicts)
+    assert all(bool(verdict.reason) != verdict.accepted for verdict in result.verdicts)
 
 
 @given(pools(), facts())
@@ -164,7 +172,9 @@ def test_every_requested_family_gets_a_demand_with_pools_of_that_family(
     assert requested == [(demand.interface, demand.family) for demand in result.demands]
     assert all(demand.pools for demand in result.demands)
     assert all(
-        pools_by_name[name].family == one.family for one in result.demands for name in one.pools
+        pools_by_name[name].family == demand.family
+        for demand in result.demands
+        for name in demand.pools
     )
     assert any(demand.interface in {"eth0", "0"} for demand in result.demands)
 
@@ -225,7 +235,7 @@ def test_pools_are_sorted_stably_by_pairwise_comparison(
 
     expected = sorted(written, key=functools.cmp_to_key(compare_as_the_specification_does))
 
-    assert sorted_by_specificity(written) == tuple(one.name for one in expected)
+    assert sorted_by_specificity(written) == tuple(pool.name for pool in expected)
 
 
 JSON_VALUES = st.recursive(

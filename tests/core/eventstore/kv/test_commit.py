@@ -245,8 +245,8 @@ async def test_as_many_operations_as_the_limit_says_are_accepted_in_every_list(
     read = await subject.store.read(gets)
 
     assert (first.succeeded, second.succeeded) == (True, False)
-    assert [each.kvs[0].key for each in second.reads.values()] == keys
-    assert [each.kvs[0].key for each in read.ranges] == keys
+    assert [key_range.kvs[0].key for key_range in second.reads.values()] == keys
+    assert [key_range.kvs[0].key for key_range in read.ranges] == keys
 
 
 @pytest.mark.parametrize("too_many", ["guards", "writes", "otherwise"])

@@ -46,7 +46,7 @@ async def test_asking_for_the_time_of_a_lease_does_not_renew_it(subject: Subject
 
     left_s = [await subject.store.lease_left_s(lease) for _ in range(2)]
 
-    assert all(0 < each <= 60 for each in left_s)
+    assert all(0 < seconds <= 60 for seconds in left_s)
     assert left_s[1] <= left_s[0]
     await subject.store.revoke_lease(lease)
     assert await subject.store.lease_left_s(lease) == 0

@@ -153,7 +153,7 @@ async def test_a_watch_over_several_ranges_tells_whole_revisions_in_order(
     assert revisions == sorted(set(revisions))
     ends = [0, *revisions]
     for batch, previous in zip(batches, ends, strict=False):
-        assert all(previous < each.mod_revision <= batch.revision for each in batch.changes)
+        assert all(previous < change.mod_revision <= batch.revision for change in batch.changes)
 
 
 async def test_a_watch_over_several_ranges_keeps_order_while_it_is_written_to(
