@@ -313,7 +313,8 @@ class Allocator:
         choices = [address.choice for address in picked]
         pools = [(address.pool, address.demand.family) for address in picked]
         guards = configuration_guards(self._keys, attempt.snapshot, pools)
-        guards += claim_guards(self._keys, staying)
+        if staying:
+            guards += claim_guards(self._keys, staying)
         draft = EventDraft(self._writer.event_id(), progress.request.cause, event)
         return claim_proposal(
             self._keys, draft, progress.stored, choices, guards, lambda: attempt.reads(picked)
