@@ -252,6 +252,8 @@ async def test_the_status_names_addresses_and_pod_and_keeps_the_conditions_of_ot
         first = status(claim)
         assert await add(agent, cluster, launcher(claim, "launcher-2", MIGRATES)) == held
         await until(lambda: status(claim)["ownerPod"] == {"name": "launcher-2"})
+        # The server shows a status before the reporter has received the answer to its write.
+        await until(lambda: reporter.writes >= 2)
 
     assert first["ownerPod"] == {"name": "launcher-1"}
     conditions = {each["type"]: each for each in status(claim)["conditions"]}
