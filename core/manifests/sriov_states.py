@@ -65,7 +65,7 @@ def node_state(name: str, desired: Sequence[DesiredNic]) -> dict[str, Any]:
 def node_state_status(
     name: str, nics: Sequence[PhysicalFunction], external: AbstractSet[str], result: SyncResult
 ) -> dict[str, Any]:
-    """The SriovNetworkNodeState with only its status, for server-side apply.
+    """The SriovNetworkNodeState with only its status, for a merge.
 
     ``external``: PCI addresses of NICs that another program manages.
     """

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from core.domain.sriov.model import NodePolicy
 from core.domain.sriov.plan import DesiredNic
@@ -38,6 +38,9 @@ OPERATOR_LABEL: Final = "app"
 OPERATOR_DAEMON: Final = "sriov-network-config-daemon"
 BLOCKING_PODS_MAX: Final = 256
 """Pods that a drain request lists as blocking; further ones are listed after these have ended."""
+
+StateWriter: TypeAlias = Callable[[str, Object, str], Awaitable[Object]]
+"""Writes a body to a path of the API server, as a field manager. Raises ApiError."""
 
 
 class CachedNode(NamedTuple):
@@ -132,7 +135,9 @@ class KubernetesSriov:
                 BLOCKING_PODS: json.dumps(report.blocking[:BLOCKING_PODS_MAX]),
             }
         status = node_state_status(self._node, report.nics, report.external, report.result)
-        await self._apply("/status", status)
+        # A merge: the operator's definition lacks fields of ours, which the server then leaves out.
+        # It refuses to apply them.
+        await self._write("/status", status, self._api.merge)
         await self._write_state(annotations)
 
     async def withdraw(self) -> None:
@@ -165,15 +170,15 @@ class KubernetesSriov:
             body["metadata"]["ownerReferences"] = [owner]
         if annotations.get(DESIRED_STATE) == DRAIN_REQUIRED:
             body["metadata"]["labels"] = {DRAIN_LABEL: DRAIN_REQUIRED}
-        await self._apply("", body)
+        await self._write("", body, self._api.apply)
 
-    async def _apply(self, subresource: str, body: Object) -> None:
+    async def _write(self, subresource: str, body: Object, write: StateWriter) -> None:
         """Write a body, unless the object exists and the last write had the same body."""
         if self._written.get(subresource) == body and self._key in self.states.objects:
             return
         path = f"{self._states_path}/{segment(self._node)}{subresource}"
         self._written.pop(subresource, None)
-        await self._api.apply(path, body, MANAGER)
+        await write(path, body, MANAGER)
         self._written[subresource] = body
 
     def _operator(self) -> str:

@@ -160,7 +160,9 @@ class VfReport(Struct, rename="camel", frozen=True, omit_defaults=True):
     guid: Annotated[str, described("Its GUID, on InfiniBand.")] = ""
     driver: Annotated[str, described("Its driver.")] = ""
     mtu: Annotated[int, described("The MTU of its interface.")] = 0
-    vlan: Annotated[int, described("The VLAN that its network has set; 0: none.")] = 0
+    vlan: Annotated[int, described("The VLAN that its network has set; 0: none.")] = field(
+        default=0, name="Vlan"
+    )
     assigned: Annotated[str, described("Whether a Pod has it.")] = ""
     vendor: Annotated[str, described("Its PCI vendor.")] = ""
     device_id: Annotated[str, described("Its PCI device.")] = field(default="", name="deviceID")

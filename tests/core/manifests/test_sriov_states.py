@@ -80,7 +80,7 @@ def test_the_status_has_every_nic_with_its_virtual_functions() -> None:
             "vfID": 1,
             "pciAddress": "0000:3b:00.3",
             "driver": "mlx5_core",
-            "vlan": 100,
+            "Vlan": 100,
             "assigned": "true",
             "trust": "on",
             "spoofChk": "off",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from core.domain.sriov.model import NicName, NicSelector, NodePolicy
 from core.domain.sriov.plan import DesiredNic
+from core.kubernetes.api import Object
 from core.manifests.kinds.sriov import API_VERSION
 from core.manifests.sriov_states import (
     BLOCKING_PODS,
@@ -28,7 +30,7 @@ from tests.kubernetes.identities import grant, kubeconfig_of
 from tests.kubernetes.workload_objects import create_pod, delete_pod, delete_workloads
 from tests.nodeagent.sriov.cards import Card, CardHardware
 from tests.nodeagent.sriov.guid_log import GuidLog
-from tests.support.deadlines import until
+from tests.support.deadlines import attempts, until
 from tests.support.kubernetes import MERGE, ApiServer
 from tests.support.parts import HELM, needs
 
@@ -39,6 +41,15 @@ NAMESPACE = "orbweaver"
 GROUP = f"/apis/{API_VERSION}"
 POLICIES = f"{GROUP}/namespaces/shop/sriovnetworknodepolicies"
 STATE = f"{GROUP}/namespaces/{NAMESPACE}/sriovnetworknodestates/{NODE}"
+STATES_CRD = (
+    "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    "/sriovnetworknodestates.sriovnetwork.openshift.io"
+)
+EMPTY_STATE = {
+    "apiVersion": API_VERSION,
+    "kind": "SriovNetworkNodeState",
+    "metadata": {"name": NODE},
+}
 NODES = "/api/v1/nodes"
 VALUES = {"sriov": {"install": True}}
 PATIENCE_S = 60
@@ -225,6 +236,53 @@ async def test_the_configuration_names_the_daemon_of_an_sriov_operator_on_the_no
 
     assert noticed is not None
     assert noticed.operator == "shop/daemon"
+
+
+@pytest.fixture
+def operator_definition(shop: ApiServer) -> Iterator[None]:
+    """The definition of states without the fields that only Orbweaver has."""
+    original = shop.request("GET", STATES_CRD).body["spec"]
+    changed = copy.deepcopy(original)
+    del vf_fields(changed)["trust"], vf_fields(changed)["spoofChk"]
+    shop.request("PATCH", STATES_CRD, {"spec": changed}, content=MERGE)
+    shop.request("POST", STATE.removesuffix(f"/{NODE}"), EMPTY_STATE)
+    vf = {"vfID": 0, "pciAddress": "0000:17:01.0", "trust": "on"}
+    status = {"status": {"interfaces": [{"pciAddress": "0000:17:00.0", "Vfs": [vf]}]}}
+    for _ in attempts(PATIENCE_S):
+        written = shop.request("PATCH", f"{STATE}/status", status, content=MERGE).body["status"]
+        if written["interfaces"][0]["Vfs"] == [{"vfID": 0, "pciAddress": "0000:17:01.0"}]:
+            break
+    yield
+    shop.request("PATCH", STATES_CRD, {"spec": original}, content=MERGE)
+
+
+def vf_fields(definition: Object) -> Object:
+    """The schema of the virtual functions in the status."""
+    schema = definition["versions"][0]["schema"]["openAPIV3Schema"]
+    interfaces = schema["properties"]["status"]["properties"]["interfaces"]
+    fields: Object = interfaces["items"]["properties"]["Vfs"]["items"]["properties"]
+    return fields
+
+
+@pytest.mark.usefixtures("operator_definition")
+async def test_the_status_is_written_where_the_operators_definition_lacks_trust(
+    shop: ApiServer, source: KubernetesSriov, tmp_path: Path
+) -> None:
+    agent = SriovReconciler(
+        SriovSettings(),
+        source,
+        CardHardware(Card(tmp_path / "sys", "intel-e810")),
+        GuidLog().keeper(),
+        0,
+    )
+    shop.request("POST", POLICIES, RAIL)
+    await until(lambda: (configured := source.configuration()) and configured.policies, PATIENCE_S)
+
+    assert await agent.run_round(), agent.fault
+
+    status = shop.request("GET", STATE).body["status"]
+    assert status["syncStatus"] == "Succeeded"
+    assert [vf["driver"] for vf in status["interfaces"][0]["Vfs"]] == ["iavf", "iavf"]
 
 
 async def test_an_agent_applies_a_policy_and_writes_the_status(
