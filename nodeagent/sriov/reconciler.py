@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple, Protocol
 
 from core.domain.sriov.guid_file import GuidFile
@@ -182,9 +183,9 @@ class SriovReconciler:
         nics = await self._hardware.nics(configuration.own_addresses)
         guid_file = await self._hardware.guid_file()
         plan = _plan(configuration, nics, guid_file)
-        if removed := self._offered_nics(plan):
+        if self._offers(_recounted(plan)):
             # kubelet must give none of them to a Pod from now on. It may just have given one.
-            self._set_devices(_devices(plan, nics, removed))
+            self._set_devices(_devices(plan, nics))
             await asyncio.sleep(self._withdrawal_s)
             nics = await self._hardware.nics(configuration.own_addresses)
             plan = _plan(configuration, nics, guid_file)
@@ -207,16 +208,13 @@ class SriovReconciler:
         )
         return self._end(result.error, is_complete=result.status == SUCCEEDED)
 
-    def _offered_nics(self, plan: NodePlan) -> set[str]:
-        """The NICs that lose virtual functions which kubelet may give to Pods now."""
-        changed = {action.nic for action in plan.actions if isinstance(action, SetVfCount)}
-        offered = {
-            device.pf
+    def _offers(self, nics: AbstractSet[str]) -> bool:
+        """Whether kubelet may give virtual functions of one of these NICs to Pods now."""
+        return any(
+            device.is_ready and device.pf in nics
             for devices in (self.devices or {}).values()
             for device in devices
-            if device.is_ready
-        }
-        return changed & offered
+        )
 
     def _blocking(self, plan: NodePlan, nics: Sequence[PhysicalFunction]) -> tuple[str, ...]:
         waiting = [nic for nic in nics if nic.name in plan.drain]
@@ -303,16 +301,19 @@ def _declared(
     return sorted([*plan.desired, *obsolete], key=lambda nic: nic.address)
 
 
-def _devices(
-    plan: NodePlan, nics: Sequence[PhysicalFunction], removed: Collection[str] = ()
-) -> Mapping[str, tuple[VfDevice, ...]]:
-    """The devices by resource. Those of NICs to drain are not ready, so that no Pod gets one.
+def _recounted(plan: NodePlan) -> set[str]:
+    """The NICs whose virtual functions the plan removes or creates, among them those to drain."""
+    return {action.nic for action in plan.actions if isinstance(action, SetVfCount)}
 
-    ``removed``: further NICs whose devices are not ready.
-    """
+
+def _devices(
+    plan: NodePlan, nics: Sequence[PhysicalFunction]
+) -> Mapping[str, tuple[VfDevice, ...]]:
+    """The devices by resource. Those that the plan removes are not ready, so no Pod gets one."""
+    removed = _recounted(plan)
     return {
         resource: tuple(
-            device._replace(is_ready=device.is_ready and device.pf not in {*plan.drain, *removed})
+            device._replace(is_ready=device.is_ready and device.pf not in removed)
             for device in devices
         )
         for resource, devices in vf_devices(plan.desired, nics).items()

@@ -18,7 +18,8 @@ from core.domain.sriov.model import (
     NodePolicy,
     VfRange,
 )
-from core.domain.sriov.plan import default_mac
+from core.domain.sriov.plan import Action, default_mac
+from core.errors import DatapathError
 from core.settings.sriov import SriovSettings
 from nodeagent.sriov.reconciler import NodeConfiguration, SriovReconciler
 from tests.nodeagent.sriov.cards import Card, CardHardware
@@ -272,6 +273,29 @@ async def test_a_virtual_function_that_kubelet_gives_to_a_pod_meanwhile_is_not_r
     assert offered == [False], "withdrawn from kubelet before anything else"
     assert len(node.card.nics()[0].vfs) == 2
     assert node.source.last.blocking == ("shop/web-0",)
+
+
+async def test_virtual_functions_that_the_kernel_does_not_remove_stay_withdrawn(
+    ethernet: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise each further round would offer them again, and withdraw them a second later."""
+    ethernet.source.ask(ethernet.policy(2))
+    await ethernet.agent.run_round()
+
+    async def refuse(action: Action) -> None:
+        raise DatapathError(f"cannot do {action}: Device or resource busy")
+
+    monkeypatch.setattr(ethernet.hardware, "carry_out", refuse)
+    ethernet.source.ask(ethernet.policy(4))
+    changes: list[bool] = []
+    ethernet.agent.listen(
+        lambda: changes.append(any(vf.is_ready for vf in (ethernet.agent.devices or {})["rail"]))
+    )
+    for _ in range(2):
+        assert not await ethernet.agent.run_round()
+
+    assert changes == [False]
+    assert len(ethernet.card.nics()[0].vfs) == 2
 
 
 async def test_a_blocked_change_is_made_when_the_pods_are_deleted(node: Node) -> None:
