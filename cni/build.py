@@ -6,7 +6,7 @@ build of the wheel runs it before any dependency is installed.
 
 The program is linked with musl where musl is installed. glibc executes CPUID about thirty times
 before ``main`` to select its string functions, and in a virtual machine the hypervisor emulates
-each CPUID: two thirds of the CPU time of a call.
+each CPUID, which would be two thirds of the CPU time of the program.
 
     python -m cni.build [OUTPUT]      CC sets the compiler, such as aarch64-linux-gnu-gcc
 """
@@ -47,12 +47,12 @@ class CompilerFailed(Exception):
 
 
 def compiler() -> list[str]:
-    """The command of the default compiler: the value of CC, else gcc."""
+    """The value of CC, else gcc."""
     return shlex.split(os.environ.get("CC", "")) or ["gcc"]
 
 
 def musl_compiler() -> list[str]:
-    """The command of the musl compiler; ``compiler()`` if CC is set or musl is not installed."""
+    """musl-gcc if it is installed and CC is not set, else ``compiler()``."""
     if os.environ.get("CC") or not shutil.which(MUSL_COMPILER):
         return compiler()
     return [MUSL_COMPILER]
@@ -81,8 +81,9 @@ def compile_plugin(
             timeout=COMPILE_S_MAX,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        text = f"{compile_command[0]}: {error}; install gcc and musl-tools"
-        raise CompilerFailed(text) from None
+        is_missing = isinstance(error, FileNotFoundError)
+        remedy = "; install it, or set CC to a C compiler" if is_missing else ""
+        raise CompilerFailed(f"{compile_command[0]}: {error}{remedy}") from None
     if process.returncode:
         raise CompilerFailed(process.stderr)
     temporary.replace(output)  # atomic: a running plugin keeps the old file

@@ -1,8 +1,9 @@
-"""The coordinator's ADD and DEL for one dual-stack NIC: CPU time, waiting time, and leaks.
+"""The coordinator's ADD and DEL: CPU time, waiting time, and leaks.
 
 CPU time is that of the worker thread, user and system. The remaining elapsed time is waiting time:
-locks and grace periods of the kernel, and other processes. The executable is timed as a process
-from start to end, with a running agent and etcd.
+locks and grace periods of the kernel, and other processes. The Pods have one dual-stack NIC. The
+executable is timed as a process from start to end, with a running agent and etcd, for ADDs of one
+IPv4 NIC.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ OPTIONS: dict[str, Any] = {"serviceCIDR": list(SERVICES), "hijackCIDR": ["169.25
 ADDS = 20
 """ADDs in one round."""
 
-CYCLES = 10_000
+ADDS_AND_DELS = 10_000
 CROWD = 32
 """Pods that are added at once."""
 
@@ -77,7 +78,7 @@ def measure(lab: Lab) -> list[Figure]:
             "coordinator_del_ms",
             [call.computing for call in dels],
             "ms",
-            note=f"besides {median(call.waiting for call in dels):.1f} ms of waiting in the kernel",
+            note=f"besides {median(call.waiting for call in dels):.1f} ms of waiting",
         ),
     ]
 
@@ -109,17 +110,17 @@ def measure_crowd(lab: Lab) -> list[Figure]:
         node = network.node()
         pods = [_pod(network, node, number) for number in range(CROWD)]
 
-        def cycle() -> None:
+        def add_and_delete_all() -> None:
             began = time.perf_counter()
             _all_done(workers.submit(_add_call(pod)) for pod in pods)
             durations_ms.append((time.perf_counter() - began) * 1e3)
             _all_done(workers.submit(pod.delete) for pod in pods)
 
-        # A first cycle creates threads, rules and routing tables of the node, which are not leaks.
-        cycle()
+        # The first round creates threads, rules and routing tables of the node; they are no leaks.
+        add_and_delete_all()
         before = _counted(node, pods)
-        for _ in lab.rounds(ceil(CYCLES / CROWD)):
-            cycle()
+        for _ in lab.rounds(ceil(ADDS_AND_DELS / CROWD)):
+            add_and_delete_all()
         after = _counted(node, pods)
     grown = {kind: after[kind] - before[kind] for kind in after if after[kind] > before[kind]}
     note = f"{(len(durations_ms) - 1) * CROWD} ADDs and DELs; counted: {', '.join(before)}"
@@ -143,6 +144,7 @@ def _network() -> Iterator[NetworkHarness]:
 
 
 def _workers(network: NetworkHarness, count: int) -> ThreadPoolExecutor:
+    """Threads that do the netlink work themselves, so that their CPU time includes it."""
     return ThreadPoolExecutor(count, initializer=network.executor.run_directly)
 
 
@@ -162,9 +164,9 @@ def _add_call(pod: NetworkPod) -> Callable[[], object]:
 
 
 def _timed(call: Callable[[], object]) -> CallTimes:
-    computing, began = time.thread_time(), time.perf_counter()
+    cpu_began, began = time.thread_time(), time.perf_counter()
     call()
-    computing, elapsed = time.thread_time() - computing, time.perf_counter() - began
+    computing, elapsed = time.thread_time() - cpu_began, time.perf_counter() - began
     return CallTimes(computing * 1e3, (elapsed - computing) * 1e3)
 
 
@@ -203,20 +205,22 @@ def _executed(node: LabNode, sandbox: Sandbox, result: dict[str, Any]) -> float:
 
 def _counted(node: NetworkNode, pods: Sequence[NetworkPod]) -> dict[str, int]:
     """Count the objects that could leak, in this process and in the namespaces of node and Pods."""
-    stacks = Counter[str]()
+    kernel_objects = Counter[str]()
     for inside in (node.inside, *(pod.inside for pod in pods)):
         with (
             NetworkNamespace.open(str(inside.path)) as namespace,
             node.network.executor.session(namespace) as session,
         ):
-            stacks["links"] += len(session.links())
-            stacks["rules"] += len(session.rules())
-            stacks["routes"] += len(session.routes())
+            kernel_objects["links"] += len(session.links())
+            kernel_objects["rules"] += len(session.rules())
+            kernel_objects["routes"] += len(session.routes())
             entries = session.neighbours()
-            stacks["neighbours"] += sum(bool(entry.state & NUD_PERMANENT) for entry in entries)
+            kernel_objects["neighbours"] += sum(
+                bool(entry.state & NUD_PERMANENT) for entry in entries
+            )
     return {
         "threads": threading.active_count(),
         "descriptors": len(list(Path("/proc/self/fd").iterdir())),
         "records": len(list(node.records.all())),
-        **stacks,
+        **kernel_objects,
     }

@@ -26,7 +26,7 @@ class Part(NamedTuple):
     events: int = 0
     read_s: float = 0.0
     decode_s: float = 0.0
-    fold_s: float = 0.0
+    apply_s: float = 0.0
 
     def plus(self, other: Part) -> Part:
         """The sum of two parts."""
@@ -34,7 +34,7 @@ class Part(NamedTuple):
             self.events + other.events,
             self.read_s + other.read_s,
             self.decode_s + other.decode_s,
-            self.fold_s + other.fold_s,
+            self.apply_s + other.apply_s,
         )
 
     @property
@@ -45,7 +45,7 @@ class Part(NamedTuple):
     @property
     def state_rate(self) -> float:
         """Events read, decoded and applied per second."""
-        return self.events / (self.read_s + self.decode_s + self.fold_s)
+        return self.events / (self.read_s + self.decode_s + self.apply_s)
 
 
 class _Laps:
@@ -82,7 +82,7 @@ def measure(lab: Lab) -> list[Figure]:
     alone = {
         "read": median(part.events / part.read_s for part in whole),
         "decoded": median(part.events / part.decode_s for part in whole),
-        "folded": median(part.events / part.fold_s for part in whole),
+        "applied": median(part.events / part.apply_s for part in whole),
     }
     sizes = f"{sealed:,} archived and {live:,} live events, {PER_SEGMENT} a segment"
     rates = ", ".join(f"{name} {rate:,.0f}/s" for name, rate in alone.items())
@@ -92,13 +92,13 @@ def measure(lab: Lab) -> list[Figure]:
             "replay_live_rate",
             [replay.live.rate for replay in replays],
             "events/s",
-            note=f"the {live:,} live ones of them",
+            note=f"the {live:,} events that are in etcd",
         ),
         median_figure(
             "replay_state_rate",
             [part.state_rate for part in whole],
             "events/s",
-            note=f"folded too; each alone: {rates}",
+            note=f"applied too; each alone: {rates}",
         ),
     ]
 

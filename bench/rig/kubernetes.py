@@ -1,7 +1,7 @@
 """Starts a real API server, and writes clusters of many Pods directly into its etcd.
 
-The API server also reads objects in JSON. Writing ten thousand Pods into etcd takes a second; with
-requests it would take a minute.
+The API server stores protobuf in etcd, but also reads JSON from there. Writing ten thousand Pods
+into etcd takes a second; with requests it would take a minute.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PUTS_A_COMMIT: Final = 100
 COMMITS_AT_ONCE: Final = 32
 
 DELETED_AT: Final = "2099-01-01T00:00:00Z"
-"""The grace period of terminated Pods: no controller reclaims their addresses before a DEL."""
+"""The deletion timestamp of terminated Pods: too late for a controller to reclaim addresses."""
 
 OWNER_UID: Final = "0a1b2c3d-0000-4000-9000-000000000001"
 _REGISTRY: Final = "/registry"
@@ -118,7 +118,7 @@ async def terminate_pods(store: KeyValueStore, serials: Iterable[int]) -> None:
 
 
 async def write_pools(store: KeyValueStore, pools: Iterable[Pool]) -> list[Pool]:
-    """Write the custom resources of these pools; return the pools as in the log."""
+    """Write the custom resources of these pools; return the pools that the log gets from them."""
     resources = [_resource(pool) for pool in pools]
     await _write(
         store,
@@ -189,7 +189,7 @@ def _ready() -> Object:
 
 
 def _resource(pool: Pool) -> Object:
-    """The custom resource with the finalizer and status that the translator writes."""
+    """The custom resource with the finalizer that the controller adds; it has no status."""
     body: Object = to_manifest(pool)
     body["metadata"] |= _metadata(pool.name) | {"finalizers": [FINALIZER]}
     return body

@@ -27,7 +27,9 @@ def simulate(
     nodes: int = 1_000,
     pools: int = 100,
     pods: Annotated[int, typer.Option(help="of each node, all started at once")] = 10,
-    rack_pods: Annotated[int, typer.Option(help="of each node of the lost rack")] = 100,
+    rack_pods: Annotated[
+        int, typer.Option(help="of each node of the rack that is stopped at the end, in total")
+    ] = 100,
     changes: Annotated[int, typer.Option(help="of pools, one after the other")] = 100,
     pause_s: Annotated[float, typer.Option(help="between two changes of pools")] = 0.4,
 ) -> None:
@@ -45,7 +47,7 @@ def _print(size: Size, run: Run, busy: str) -> None:
     typer.echo(f"{size}; load before: {busy}")
     typer.echo(
         f"fan-out: p50 {percentile(reached, 0.5):.3f} s, p90 {percentile(reached, 0.9):.3f} s,"
-        f" slowest {max(reached):.3f} s; {run.fanout.updates:,} updates of views"
+        f" slowest {max(reached):.3f} s; {run.fanout.updates:,} updates of the nodes' configuration"
     )
     for name, started in (("Pods start", start), ("the rack fills", run.rack)):
         typer.echo(
@@ -57,18 +59,18 @@ def _print(size: Size, run: Run, busy: str) -> None:
         )
     typer.echo(
         f"rack lost: {run.lost.seconds:.2f} s for {run.lost.claims:,} claims,"
-        f" {run.lost.left_to_scan} left to the scan"
+        f" {run.lost.left_to_scan} of them released by the periodic reclaim scan only"
     )
     typer.echo(f"verdict: {verdict}; allocated twice: {run.shared}")
     typer.echo(
         f"memory: {run.nodes_rss_mb:.0f} MB in {run.processes} processes with nodes,"
-        f" {run.here_rss_mb:.0f} MB here"
+        f" {run.here_rss_mb:.0f} MB in this process"
     )
     for phase in run.phases:
         used = " ".join(f"{name}={value:,.1f}" for name, value in phase.etcd._asdict().items())
         typer.echo(
             f"{phase.name}: {phase.seconds:.1f} s, CPU: nodes {phase.nodes_cpu_s:.1f} s,"
-            f" here {phase.here_cpu_s:.1f} s; etcd {used}"
+            f" this process {phase.here_cpu_s:.1f} s; etcd {used}"
         )
 
 

@@ -18,7 +18,7 @@ SPARE_SHARE: Final = 0.25
 """Share of spare addresses in a rack's pool, relative to its Pods."""
 
 POOLS_MAX: Final = 250
-"""Most pools, because each has a /16 of 10.0.0.0/8."""
+"""The maximum number of pools: each has one /16 of 10.0.0.0/8."""
 
 
 class Size(NamedTuple):

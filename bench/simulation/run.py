@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class Phase(NamedTuple):
-    """One incident: its duration, and the CPU of nodes, of this process and of etcd."""
+    """One incident: its duration, the CPU of the nodes and of this process, and the use of etcd."""
 
     name: str
     seconds: float
@@ -69,22 +69,26 @@ class Simulation:
     def run(self) -> Run:
         """Run all incidents."""
         size, fleet = self._size, self._fleet
-        self._store(lambda store, keys: incidents.define(store, keys, size))
+        self._run_with_store(lambda store, keys: incidents.define(store, keys, size))
         with fleet:
             self._phase("nodes start", fleet.open)
-            fanout = self._phase("pools change", lambda: self._fleet_store(incidents.change_pools))
+            fanout = self._phase(
+                "pools change", lambda: self._run_with_fleet(incidents.change_pools)
+            )
             every, more = range(size.nodes), size.rack_pods - size.pods
             start = self._phase(
                 "Pods start", lambda: incidents.start_pods(fleet, every, 0, size.pods)
             )
-            self._store(lambda store, keys: incidents.grow_rack(store, keys, size))
+            self._run_with_store(lambda store, keys: incidents.grow_rack(store, keys, size))
             rack = self._phase(
                 "the rack fills", lambda: incidents.start_pods(fleet, size.lost, size.pods, more)
             )
-            lost = self._phase("the rack is lost", lambda: self._fleet_store(incidents.lose_rack))
+            lost = self._phase(
+                "the rack is lost", lambda: self._run_with_fleet(incidents.lose_rack)
+            )
             rss_mb = sum(answer["peak_rss_mb"] for answer in fleet.ask({"do": "usage"}))
         left = len(start.addresses) + len(rack.addresses) - lost.claims
-        verdict = self._store(lambda store, keys: judge(store, keys, left))
+        verdict = self._run_with_store(lambda store, keys: judge(store, keys, left))
         return Run(
             *(fanout, start, rack, lost, verdict, self._phases),
             *(fleet.processes, rss_mb, peak_rss_mb()),
@@ -106,10 +110,14 @@ class Simulation:
     def _nodes_cpu_s(self) -> float:
         return float(sum(answer["cpu_s"] for answer in self._fleet.ask({"do": "usage"})))
 
-    def _fleet_store(self, happen: Callable[[KeyValueStore, Keys, Fleet, Size], Awaitable[T]]) -> T:
-        return self._store(lambda store, keys: happen(store, keys, self._fleet, self._size))
+    def _run_with_fleet(
+        self, happen: Callable[[KeyValueStore, Keys, Fleet, Size], Awaitable[T]]
+    ) -> T:
+        return self._run_with_store(
+            lambda store, keys: happen(store, keys, self._fleet, self._size)
+        )
 
-    def _store(self, happen: Callable[[KeyValueStore, Keys], Awaitable[T]]) -> T:
+    def _run_with_store(self, happen: Callable[[KeyValueStore, Keys], Awaitable[T]]) -> T:
         async def run() -> T:
             async with self._lab.store(self._etcd) as store:
                 return await happen(store, self._lab.keys)

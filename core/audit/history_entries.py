@@ -83,9 +83,9 @@ INDEXED: Final = frozenset(("address", "pod", "uid", "pool", "use", "subnet"))
 """Kinds of subjects in the archive's index. For other kinds every sealed segment is searched."""
 _IPV4_OR_CIDR: Final = re.compile(r"[0-9.]*\.[0-9.]*(/[0-9]+)?\Z")
 SUBJECT_FORMS: Final = (
-    "give an address, a CIDR, NAMESPACE/POD, a UID, pool/, use/, subnet/, reservation/,"
-    " coordinator/ or node/NAME, guid/GUID, application/NAMESPACE/NAME, or"
-    " record/KIND/[NAMESPACE/]NAME"
+    "give an address, a CIDR, NAMESPACE/POD, a UID, pool/NAME, use/POOL (the claims of a pool),"
+    " subnet/NAME, reservation/NAME, coordinator/NAME, node/NAME, guid/GUID,"
+    " application/NAMESPACE/NAME, or record/KIND/[NAMESPACE/]NAME"
 )
 _SLASHES: Final[dict[str, tuple[int, ...]]] = {
     "pod": (1,),
@@ -281,6 +281,8 @@ def _named(kind: SubjectKind, name: str, text: str) -> HistorySubject:
     slashes = _SLASHES.get(kind, (0,))
     if not all(name.split("/")) or name.count("/") not in slashes:
         raise BadInput(
-            f"{text!r} names nothing that has a history", subject="subject", remedy=SUBJECT_FORMS
+            f"{text!r} is not the name of an address, a Pod, or another object with a history",
+            subject="subject",
+            remedy=SUBJECT_FORMS,
         )
     return HistorySubject(kind, name)

@@ -227,7 +227,7 @@ class Keys:
         bits = _FAMILY_BITS.get(family)
         malformed = len(digits) != _ADDRESS_DIGITS or digits.translate(None, _HEXADECIMAL_BYTES)
         if bits is None or malformed or not key.startswith(start):
-            raise ValueError("the key is not an address's")
+            raise ValueError("it is not the key of an address")
         value = int(digits, 16)
         if value >> bits:
             raise ValueError("the address is too large for its family")
@@ -237,14 +237,16 @@ class Keys:
         """Writer and number of a ``log/`` key. Raises ValueError."""
         _, writer, digits = self.check_parts(key, 3)
         if len(digits) != _SEQ_DIGITS or not _HEXADECIMAL.issuperset(digits):
-            raise ValueError("the key is not a segment's")
+            raise ValueError(
+                "it is not the key of a segment: log/WRITER/ and 16 hexadecimal digits"
+            )
         return writer, int(digits, 16)
 
     def check_guid(self, key: bytes) -> str:
         """The GUID of a ``guid/`` key. Raises ValueError."""
         _, digits = self.check_parts(key, 2)
         if len(digits) != _GUID_DIGITS or not _HEXADECIMAL.issuperset(digits):
-            raise ValueError("the key is not a GUID's")
+            raise ValueError("it is not the key of a GUID")
         return bytes.fromhex(digits).hex(":")
 
     @staticmethod
@@ -256,7 +258,7 @@ class Keys:
         """Raise ValueError unless ``guard`` can build the key."""
         _, topic, family = self.check_parts(key, 3)
         if topic not in GUARD_TOPICS or family not in _ADDRESS_BITS:
-            raise ValueError("the key is not a guard's: unknown topic or family")
+            raise ValueError("it is not the key of a guard: unknown topic or family")
 
     def addresses_in(self, keys: Iterable[bytes], prefix: str) -> Iterator[Address]:
         """The addresses of these keys; malformed keys are skipped, ``verify`` reports them."""

@@ -37,12 +37,11 @@ Reader = Literal["agent", "controller", "worker", "orbctl"]
 ALL_PROCESSES: Final[tuple[Reader, ...]] = get_args(Reader)
 
 STATE_REMEDY: Final = (
-    "run `orbctl verify --repair`, which restores it from the log;"
-    " if a newer version wrote it, upgrade this process"
+    "if a newer version wrote it, upgrade this process;"
+    " else run `orbctl verify --repair`, which restores it from the log"
 )
 RESERVATION_REMEDY: Final = (
-    "run `orbctl verify --repair`, which restores it from the log; if a newer version wrote it,"
-    " upgrade this process; until then no address is allocated that it may reserve"
+    f"{STATE_REMEDY}; until then no address is allocated that it may reserve"
     " (docs/contributing/decisions/0022)"
 )
 POOL_REMEDY: Final = f"{STATE_REMEDY}; until then no address of it is allocated"

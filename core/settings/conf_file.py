@@ -165,7 +165,8 @@ def parse_conf(text: bytes, path: str) -> ConfFile:
     except msgspec.ValidationError as error:
         what, _, location = str(error).partition(" - at ")
         key = location.strip("`").removeprefix("$").removeprefix(".") or "the document"
-        raise BadInput(f"{path}: {key}: {what}", subject=key, remedy="correct this key") from None
+        remedy = "correct this key" if location.strip("`$") else "write it as KEY: VALUE lines"
+        raise BadInput(f"{path}: {key}: {what}", subject=key, remedy=remedy) from None
 
 
 def _without_null(value: object) -> object:

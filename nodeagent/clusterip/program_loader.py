@@ -26,7 +26,7 @@ def load(maps: Mapping[str, Map], desired: DesiredPrograms) -> dict[Hook, int]:
     return _loaded(maps, desired._replace(econnrefused=False))
 
 
-def trial(desired: DesiredPrograms) -> bool:
+def try_loading(desired: DesiredPrograms) -> bool:
     """Load all programs with maps of one entry, without attaching them.
 
     Returns whether the programs can refuse connections with ECONNREFUSED; on older kernels it is

@@ -108,7 +108,8 @@ def mac_of(settings: CoordinatorSettings, pod: PodStack) -> Mac:
         )
     if len(pod.interface.mac) == INFINIBAND_ADDRESS_BYTES:
         raise BadInput(
-            f"podMACPrefix: {pod.interface.name} is an InfiniBand link, whose address has its GUID",
+            f"podMACPrefix: {pod.interface.name} is an InfiniBand link, whose address is given"
+            " by the GUID of its port",
             subject="podMACPrefix",
             remedy="leave it empty for this network",
         )

@@ -114,7 +114,8 @@ class ControllerHealth:
         if not is_leader or self._jobs.listener.listening or not self._jobs.reclaims:
             return None
         return NotReady(
-            "changes of Pods are not received", remedy="scans continue; check the API server"
+            "changes of Pods are not received",
+            remedy="check the API server; until then addresses are reclaimed by the periodic scan",
         )
 
     def _cluster_fault(self) -> OrbweaverError | None:

@@ -36,7 +36,8 @@ def demo(
     stage = DemoOutput()
     missing = missing_capability()
     laboratory = Laboratory(
-        coordinator=None if missing.no_veths else COORDINATOR, cluster_ips=not missing.no_services
+        coordinator=None if missing.no_reply_marks else COORDINATOR,
+        cluster_ips=not missing.no_services,
     )
     try:
         with laboratory:

@@ -13,14 +13,14 @@ from typing import Final
 
 from core.errors import DatapathError
 from nodeagent.clusterip.pods import cgroup2_mounts
-from nodeagent.clusterip.program_loader import trial
+from nodeagent.clusterip.program_loader import try_loading
 from nodeagent.clusterip.programs import DesiredPrograms
 from nodeagent.netlink.namespaces import NetnsExecutor
 from ops.demo.demo_output import expect
 from ops.demo.demo_state import DemoState, MissingCapability
 from ops.diagnostics.kernel_features import try_kernel_features
 from ops.lab.identity import LabFailed
-from ops.lab.node import can_make
+from ops.lab.node import can_create_cgroups
 
 COORDINATOR: Final = {"mode": "auto", "serviceCIDR": ["10.96.0.0/16", "fd00:96::/112"]}
 SERVICE: Final = "ops/demo/service.yaml"
@@ -42,8 +42,8 @@ def missing_capability() -> MissingCapability:
         faults = {"reply marks": str(error)}
     finally:
         executor.close()
-    marks_fault = next((why for name, why in faults.items() if "reply marks" in name and why), "")
-    return MissingCapability(marks_fault, _services_fault())
+    no_marks = next((why for name, why in faults.items() if "reply marks" in name and why), "")
+    return MissingCapability(no_marks, _services_fault())
 
 
 def _services_fault() -> str:
@@ -51,17 +51,17 @@ def _services_fault() -> str:
     if not cgroup2_mounts():
         return "cgroup v2 is not mounted"
     try:
-        trial(DesiredPrograms(0))
+        try_loading(DesiredPrograms(skipped_netns=0))
     except DatapathError as error:
         return str(error)
-    return "" if can_make() else "this process cannot create cgroups"
+    return "" if can_create_cgroups() else "this process cannot create cgroups"
 
 
 def reach_node(state: DemoState) -> None:
-    """Show that a Pod and its node reach each other, which macvlan alone prevents."""
+    """Show that a Pod and its node reach each other; with macvlan alone, they cannot."""
     stage = state.stage
-    if state.missing.no_veths:
-        stage.say(f"(Node to Pod is skipped: {state.missing.no_veths})")
+    if state.missing.no_reply_marks:
+        stage.say(f"(Node to Pod is skipped: {state.missing.no_reply_marks})")
         return
     node = state.node_a
     pod = state.pods["web-0"].addresses[0]
@@ -108,12 +108,13 @@ def _connect(state: DemoState, address: str) -> tuple[str, ...]:
         try:
             output = state.node_a.run_in(state.pods["web-0"], sys.executable, *arguments)
         except LabFailed as error:
-            # The agent reads the Service from the log shortly after it was applied.
+            # `orbctl apply` writes the Service to the event log, and the agent reads it from there.
             expect(time.monotonic() - began < SERVED_S_MAX, f"{address} is not served: {error}")
             continue
         result = json.loads(output)
         break
     answers = result["answers"]
-    expect(set(answers) == set(BACKENDS), f"{address} was answered by {answers}")
+    text = f"{address} was answered by {', '.join(answers)}, and not by both of {BACKENDS}"
+    expect(set(answers) == set(BACKENDS), text)
     counts = ", ".join(f"{name} {count} times" for name, count in answers.items())
     return address, result["peer"], counts

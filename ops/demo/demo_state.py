@@ -22,9 +22,13 @@ NAMESPACE: Final = "shop"
 
 
 class MissingCapability(NamedTuple):
-    """Why steps are skipped on this machine; "" if they are not."""
+    """Why steps are skipped on this machine; "" if they are not.
 
-    no_veths: str = ""
+    ``no_reply_marks``: the kernel has no firewall rules that send a Pod's answers to its node back
+    through the veth pair. ``no_services``: Services cannot be served.
+    """
+
+    no_reply_marks: str = ""
     no_services: str = ""
 
 

@@ -19,7 +19,7 @@ from core.domain.addresses.ip_address import Family
 from core.errors import DatapathError, OrbweaverError
 from nodeagent.clusterip.clusterip_setup import own_cookie
 from nodeagent.clusterip.pods import BPFFS, can_pin, cgroup2_mounts
-from nodeagent.clusterip.program_loader import trial
+from nodeagent.clusterip.program_loader import try_loading
 from nodeagent.clusterip.programs import DesiredPrograms
 from nodeagent.coordinator.reply_mark_rules import (
     IptablesReplyMarkRules,
@@ -134,7 +134,7 @@ def _cluster_ips() -> Iterator[KernelFeature]:
     why = fault = ""
     try:
         own_cookie()
-        if not trial(DesiredPrograms(0)):
+        if not try_loading(DesiredPrograms(0)):
             fault = "a refused connection gets EPERM from this kernel, not ECONNREFUSED"
     except DatapathError as error:
         why = str(error)

@@ -120,7 +120,7 @@ def make_group(identity: LabIdentity, node: str) -> Path:
     return path
 
 
-def can_make() -> bool:
+def can_create_cgroups() -> bool:
     """Whether this process may create cgroups."""
     mounts = cgroup2_mounts()
     return bool(mounts) and os.access(mounts[0], os.W_OK)

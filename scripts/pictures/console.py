@@ -60,7 +60,8 @@ def main() -> None:
     os.environ[WHO] = NEUTRAL_USER
     missing = missing_capability()
     laboratory = Laboratory(
-        coordinator=None if missing.no_veths else COORDINATOR, cluster_ips=not missing.no_services
+        coordinator=None if missing.no_reply_marks else COORDINATOR,
+        cluster_ips=not missing.no_services,
     )
     with laboratory:
         state = DemoState(DemoOutput(), laboratory, missing)

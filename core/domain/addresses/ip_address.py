@@ -32,7 +32,7 @@ class SyntaxFault(StrEnum):
 
     NOT_AN_ADDRESS = "is not an IP address"
     ZONE = "carries a zone, which no pool or route can use"
-    CIDR_FORM = "has a prefix length where an address or a range A-B is expected"
+    CIDR_FORM = "has a prefix length; write only an address, or A-B in a list of ranges"
     NOT_A_PREFIX = "has no prefix length"
     PREFIX_LENGTH = "has a prefix length that is not a number within the family's bits"
     MAPPED_PREFIX = "is an IPv4-mapped prefix that is wider than all of IPv4"

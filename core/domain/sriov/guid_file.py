@@ -117,7 +117,9 @@ def parse_guid(value: object) -> str:
     digits = _SEPARATORS.sub("", value.strip().lower()) if isinstance(value, str) else ""
     digits = digits[-2 * _GUID_BYTES :] if len(digits) == 2 * _LINK_ADDRESS_BYTES else digits
     if not _DIGITS.fullmatch(digits) or (len(set(digits)) == 1 and digits[0] in "0f"):
-        raise ValueError(f"{str(value)[:64]!r} is not the GUID of a port")
+        raise ValueError(
+            f"{str(value)[:64]!r} is not an InfiniBand GUID: 8 bytes in hexadecimal, not all 0 or f"
+        )
     return bytes.fromhex(digits).hex(":")
 
 

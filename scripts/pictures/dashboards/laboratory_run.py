@@ -23,7 +23,7 @@ from ops.lab.controller import LabController
 from ops.lab.daemons import Daemon
 from ops.lab.identity import LabFailed
 from ops.lab.laboratory import Laboratory
-from ops.lab.node import Node, can_make
+from ops.lab.node import Node, can_create_cgroups
 from ops.lab.runtime import CniFailed
 from ops.lab.sandbox import Sandbox
 
@@ -83,7 +83,9 @@ class Run(NamedTuple):
 @contextmanager
 def finished_run(seconds: float) -> Iterator[Run]:
     """Start everything, add and delete Pods for some time, and remove everything at the end."""
-    laboratory = Laboratory(settings=METRICS, coordinator={"mode": "auto"}, cluster_ips=can_make())
+    laboratory = Laboratory(
+        settings=METRICS, coordinator={"mode": "auto"}, cluster_ips=can_create_cgroups()
+    )
     with laboratory:
         controller = LabController(
             laboratory.identity,

@@ -11,7 +11,7 @@ import pytest
 from core.errors import DatapathError
 from nodeagent.clusterip.installation import Installation
 from nodeagent.clusterip.pods import cgroup2_mounts
-from nodeagent.clusterip.program_loader import trial
+from nodeagent.clusterip.program_loader import try_loading
 from nodeagent.clusterip.programs import DesiredPrograms
 from tests.nodeagent.clusterip.clusterip_harness import ClusterIPHarness
 from tests.support.parts import CGROUPS, needs, require_namespaces
@@ -27,7 +27,7 @@ def cluster_ip_can_run() -> None:
         why = "this process cannot create cgroups"
     if not why:
         try:
-            trial(DesiredPrograms(0))
+            try_loading(DesiredPrograms(0))
         except DatapathError as error:
             why = str(error)
     if why:

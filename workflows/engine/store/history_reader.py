@@ -21,8 +21,8 @@ _whole_head = msgspec.msgpack.Decoder(tuple[int, RunHead])
 _whole_attempt = msgspec.msgpack.Decoder(tuple[int, Attempt])
 
 HISTORY_REMEDY = (
-    "run a worker that supports all of its events, restore the segment, or end the execution with "
-    "`orbctl workflow terminate`"
+    "run a worker of the newest version, restore the history from a backup of etcd, or end the"
+    " execution with `orbctl workflow terminate`"
 )
 
 

@@ -104,7 +104,7 @@ def test_mapped_texts_count_as_ipv4() -> None:
         ),
         (
             '[{"dst": "10.9.0.0/16", "gw": "10.0.0.0/16"}]',
-            "route 10.9.0.0/16 via 10.0.0.0/16: '10.0.0.0/16' has a prefix length where",
+            "route 10.9.0.0/16 via 10.0.0.0/16: '10.0.0.0/16' has a prefix length; write",
         ),
         ('[{"dst": "10.9.0.0/16"}]', "route 10.9.0.0/16 via : '' is not an IP address"),
         ("[null]", "route  via : '' has no prefix length"),

@@ -64,13 +64,16 @@ def test_the_first_entry_of_a_nic_is_used_and_entries_of_other_nodes_are_skipped
         (json.dumps([{"pci_address": "a", **LIST, **RANGE}]), "needs either guids or guidsRange"),
         (json.dumps([{"pci_address": 7, **LIST}]), "is not a text"),
         (json.dumps([{"pci_address": "a", "guids": "x"}]), "guids must be a list"),
-        (json.dumps([{"pci_address": "a", "guids": ["02:00"]}]), "'02:00' is not the GUID"),
-        (json.dumps([{"pci_address": "a", "guids": ["ff" * 8]}]), "is not the GUID"),
+        (json.dumps([{"pci_address": "a", "guids": ["02:00"]}]), "'02:00' is not an"),
+        (json.dumps([{"pci_address": "a", "guids": ["ff" * 8]}]), "is not an InfiniBand GUID"),
         (
             json.dumps([{"pci_address": "a", "guidsRange": {"start": "02" * 8, "end": "01" * 8}}]),
             "ends before it starts",
         ),
-        (json.dumps([{"pci_address": "a", "guidsRange": {"start": "02" * 8}}]), "is not the GUID"),
+        (
+            json.dumps([{"pci_address": "a", "guidsRange": {"start": "02" * 8}}]),
+            "is not an InfiniBand GUID",
+        ),
     ],
 )
 def test_a_malformed_file_has_no_guids_and_its_fault_names_the_entry(text: str, fault: str) -> None:
