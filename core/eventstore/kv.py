@@ -27,8 +27,9 @@ WATCH_SILENT_S_MAX = 15.0
 
 FROM_NOW: Final = -1
 """Starts a watch at the newest revision, which the first batch has, without changes: what was
-written up to it is to be read afterwards. etcd serves such a watch at once. A watch that starts at
-an older revision waits for etcd's next pass over watches that are behind, up to 100 ms."""
+written up to it is to be read afterwards. It is the newest revision of the member of etcd that
+serves the watch, which may be behind. etcd serves such a watch at once. A watch that starts at an
+older revision waits for etcd's next pass over watches that are behind, up to 100 ms."""
 
 
 class KeyValue(NamedTuple):
@@ -222,12 +223,15 @@ class KeyValueStore(Protocol):
 async def values(store: KeyValueStore, key: bytes) -> AsyncGenerator[bytes | None, None]:
     """The value of a key, then that of each change; None: it does not exist. Raises Compacted.
 
-    A value that is written while the watch starts may be yielded twice.
+    A member of etcd that is behind starts the watch at an older revision than that of the read: its
+    changes up to the read are left out.
     """
     batches = store.watch([(key, key + b"\0")], after=FROM_NOW)
     await anext(batches)
-    stored = (await store.read([Get(key)])).ranges[0].first
+    result = await store.read([Get(key)])
+    stored = result.ranges[0].first
     yield stored.value if stored is not None else None
     async for batch in batches:
         for change in batch.changes:
-            yield change.value
+            if change.mod_revision > result.revision:
+                yield change.value

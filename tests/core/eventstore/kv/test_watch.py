@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
 
-from core.eventstore.kv import FROM_NOW, Delete, Get, KeyChange, Put, WatchBatch, values
+from core.eventstore.kv import FROM_NOW, Delete, Get, IsWhole, KeyChange, Put, WatchBatch, values
+from core.eventstore.memory import MemoryStore
 from tests.core.eventstore.kv.contract_subject import DEADLINE_S, Subject, batches_of, changes_of
 
 
@@ -95,6 +97,36 @@ async def test_the_values_of_a_key_are_the_stored_one_and_each_later_one(subject
         assert await anext(of_b) == b"3"
         await subject.store.commit([], [Delete(subject.key("a"))])
         assert await anext(of_a) is None
+
+
+class LaggingStore(MemoryStore):
+    """Starts a watch from now as a member of etcd does that is two revisions behind."""
+
+    async def watch(
+        self,
+        ranges: Sequence[tuple[bytes, bytes]],
+        *,
+        after: int,
+        is_whole: IsWhole | None = None,
+    ) -> AsyncIterator[WatchBatch]:
+        if after == FROM_NOW:
+            after = (await self.read([])).revision - 2
+            yield WatchBatch(after, ())
+        async for batch in super().watch(ranges, after=after, is_whole=is_whole):
+            yield batch
+
+
+async def test_no_value_is_older_than_the_one_before_although_the_watch_starts_behind() -> None:
+    store = LaggingStore()
+    for write in (Put(b"a", b"1"), Delete(b"a"), Put(b"a", b"2")):
+        await store.commit([], [write])
+    of_a = values(store, b"a")
+    async with asyncio.timeout(DEADLINE_S):
+        assert await anext(of_a) == b"2"
+        await store.commit([], [Put(b"a", b"3")])
+        assert await anext(of_a) == b"3"
+    await of_a.aclose()
+    await store.close()
 
 
 async def test_a_read_after_the_first_batch_of_a_watch_from_now_and_its_changes_miss_nothing(
