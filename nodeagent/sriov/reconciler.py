@@ -13,13 +13,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from core.domain.sriov.guid_file import GuidFile
-from core.domain.sriov.model import NodePolicy, PhysicalFunction
-from core.domain.sriov.plan import Action, DesiredNic, NodePlan, SetVfCount, plan_node
+from core.domain.sriov.model import NodePolicy, PhysicalFunction, VirtualFunction
+from core.domain.sriov.plan import (
+    Action,
+    DesiredNic,
+    NodePlan,
+    SetVfCount,
+    SetVfSpoofCheck,
+    SetVfTrust,
+    plan_node,
+)
 from core.domain.sriov.resources import VfDevice, vf_devices
 from core.errors import ApiError, DatapathError
 from core.manifests.sriov_states import FAILED, IN_PROGRESS, SUCCEEDED, SyncResult
@@ -39,6 +47,16 @@ USERS_SHOWN: Final = 8
 """Pods that a text names."""
 
 _log: Final = logging.getLogger(__name__)
+
+
+Switch: TypeAlias = SetVfTrust | SetVfSpoofCheck
+"""A setting that the driver may not show."""
+
+
+class _SwitchKey(NamedTuple):
+    kind: type[Switch]
+    address: str
+    vf: int
 
 
 class NodeConfiguration(NamedTuple):
@@ -142,6 +160,8 @@ class SriovReconciler:
         self._guids = guids
         self._withdrawal_s = withdrawal_s
         self._listeners: list[Callable[[], None]] = []
+        self._switched: dict[_SwitchKey, Switch] = {}
+        """The settings that were made, because some drivers do not show them."""
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call the listener, in the event loop, when ``devices`` has changed."""
@@ -182,20 +202,20 @@ class SriovReconciler:
     async def _reconcile(self, configuration: NodeConfiguration) -> bool:
         nics = await self._hardware.nics(configuration.own_addresses)
         guid_file = await self._hardware.guid_file()
-        plan = _plan(configuration, nics, guid_file)
+        plan = self._plan(configuration, nics, guid_file)
         if self._offers(_recounted(plan)):
             # kubelet must give none of them to a Pod from now on. It may just have given one.
             self._set_devices(_devices(plan, nics))
             await asyncio.sleep(self._withdrawal_s)
             nics = await self._hardware.nics(configuration.own_addresses)
-            plan = _plan(configuration, nics, guid_file)
+            plan = self._plan(configuration, nics, guid_file)
         await self._source.declare(_declared(plan, configuration, nics))
         waiting = await self._guids.keep(plan, nics, guid_file)
         before = self.actions
         faults = await self._carry_out(plan, waiting)
         if self.actions > before:
             nics = await self._hardware.nics(configuration.own_addresses)
-            plan = _plan(configuration, nics, guid_file)
+            plan = self._plan(configuration, nics, guid_file)
             await self._guids.keep(plan, nics, guid_file)
         blocking = self._blocking(plan, nics)
         result = self._result(configuration, plan, faults, blocking)
@@ -207,6 +227,35 @@ class SriovReconciler:
             NodeReport(nics, external, result, blocking, needs_drain, keeps_request)
         )
         return self._end(result.error, is_complete=result.status == SUCCEEDED)
+
+    def _plan(
+        self,
+        configuration: NodeConfiguration,
+        nics: Sequence[PhysicalFunction],
+        guid_file: GuidFile,
+    ) -> NodePlan:
+        """The plan, without settings that were made before and that the driver does not show."""
+        plan = plan_node(
+            configuration.policies, configuration.labels, nics, configuration.managed, guid_file
+        )
+        vfs = {nic.address: nic.vfs for nic in nics}
+        recounted = _recounted(plan)
+
+        def is_pending(action: Action) -> bool:
+            if not isinstance(action, Switch) or action.nic in recounted:
+                return True
+            is_made = self._switched.get(_switch_key(action)) == action
+            return not is_made or _is_shown(action, vfs[action.address])
+
+        return plan._replace(actions=tuple(filter(is_pending, plan.actions)))
+
+    def _note(self, action: Action) -> None:
+        """Remember settings of virtual functions, until these are created again."""
+        if isinstance(action, Switch):
+            self._switched[_switch_key(action)] = action
+        elif isinstance(action, SetVfCount):
+            for key in [key for key in self._switched if key.address == action.address]:
+                del self._switched[key]
 
     def _offers(self, nics: AbstractSet[str]) -> bool:
         """Whether kubelet may give virtual functions of one of these NICs to Pods now."""
@@ -235,6 +284,7 @@ class SriovReconciler:
                 faults[action.nic] = f"{action}: {error}"
             else:
                 self.actions += 1
+                self._note(action)
                 _log.info("carried out %s", action)
         return list(faults.values())
 
@@ -280,11 +330,16 @@ class SriovReconciler:
         return is_complete
 
 
-def _plan(
-    configuration: NodeConfiguration, nics: Sequence[PhysicalFunction], guid_file: GuidFile
-) -> NodePlan:
-    return plan_node(
-        configuration.policies, configuration.labels, nics, configuration.managed, guid_file
+def _switch_key(action: Switch) -> _SwitchKey:
+    return _SwitchKey(type(action), action.address, action.vf)
+
+
+def _is_shown(action: Switch, vfs: Iterable[VirtualFunction]) -> bool:
+    """Whether the driver shows the setting of the action, with any value."""
+    return any(
+        (vf.trust if isinstance(action, SetVfTrust) else vf.spoof_check) is not None
+        for vf in vfs
+        if vf.number == action.vf
     )
 
 

@@ -232,6 +232,34 @@ async def test_functions_of_a_range_are_bound_to_the_driver_of_its_policy(ethern
     assert all(vf.is_ready for vfs in devices.values() for vf in vfs)
 
 
+async def test_settings_that_a_driver_does_not_show_are_set_once_for_each_new_virtual_function(
+    ethernet: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    switched: list[tuple[str, int, bool]] = []
+    monkeypatch.setattr(ethernet.card, "vf_settings", lambda _: {})
+    for name in ("trust", "spoof_check"):
+
+        def note(link: str, vf: int, name: str = name, **value: bool) -> None:
+            switched.append((name, vf, value[name]))
+
+        monkeypatch.setattr(ethernet.card, f"set_{name}", note)
+    ethernet.source.ask(ethernet.policy(1, trust=True, spoof_check=True))
+
+    assert await ethernet.agent.run_round(), "complete"
+    assert await ethernet.agent.run_round(), "nothing to do"
+    assert switched == [("trust", 0, True), ("spoof_check", 0, True)]
+
+    switched.clear()
+    ethernet.card.boot()
+    assert await ethernet.agent.run_round()
+    assert switched == [("trust", 0, True), ("spoof_check", 0, True)], "anew after a restart"
+
+    switched.clear()
+    ethernet.source.ask(ethernet.policy(1, trust=False, spoof_check=True))
+    assert await ethernet.agent.run_round()
+    assert switched == [("trust", 0, False)]
+
+
 async def test_virtual_functions_of_pods_are_never_removed(node: Node) -> None:
     node.source.ask(node.policy(2, device_type=VFIO))
     await node.agent.run_round()
