@@ -1,4 +1,4 @@
-"""The comparison with another plugin: its refusals, its figures, and that it removes its files."""
+"""``bench/against.sh`` compares Orbweaver with another IPAM plugin, and removes its files."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def _conf(directory: Path, **ipam: str) -> Path:
 
 
 def test_the_usage_names_every_option() -> None:
-    done = _against("--help", COLUMNS="200")
+    completed = _against("--help", COLUMNS="200")
 
-    assert done.returncode == 0
+    assert completed.returncode == 0
     for option in ("--cni-path", "--start", "--calls", "--callers", "--turns", "--json", "@ROOM@"):
-        assert option in done.stdout
+        assert option in completed.stdout
 
 
 @pytest.mark.parametrize(
@@ -55,21 +55,23 @@ def test_the_usage_names_every_option() -> None:
         (["conf.json", "--calls", "0"], "--calls"),
     ],
 )
-def test_what_is_missing_is_said_before_anything_starts(
+def test_the_comparison_names_what_is_missing_before_it_starts(
     tmp_path: Path, arguments: Sequence[str], missing: str
 ) -> None:
     _conf(tmp_path, type="rival")
     (tmp_path / "text").write_text("no JSON")
     (tmp_path / "none.json").write_text("{}")
-    given = [tmp_path / one if number == 0 else one for number, one in enumerate(arguments)]
+    existing_arguments = [
+        tmp_path / cell if number == 0 else cell for number, cell in enumerate(arguments)
+    ]
 
-    done = CliRunner().invoke(
-        app, list(map(str, given)), env={"CNI_PATH": "/nowhere", "COLUMNS": "200"}
+    completed = CliRunner().invoke(
+        app, list(map(str, existing_arguments)), env={"CNI_PATH": "/nowhere", "COLUMNS": "200"}
     )
 
-    assert done.exit_code == 2
-    assert missing in done.stderr
-    assert not done.stdout
+    assert completed.exit_code == 2
+    assert missing in completed.stderr
+    assert not completed.stdout
 
 
 @pytest.mark.etcd
@@ -84,21 +86,21 @@ def test_both_plugins_get_the_same_calls_and_nothing_is_left(tmp_path: Path) -> 
     sizes = ("--calls", "6", "--callers", "1,3", "--turns", "1", "--json", figures)
     conf = _conf(tmp_path, type="rival", room="@ROOM@")
 
-    done = _against(
+    completed = _against(
         conf, "--start", start, *sizes, CNI_PATH=str(tmp_path), KUBEBUILDER_ASSETS=str(tmp_path)
     )
 
-    assert done.returncode == 0, done.stderr
+    assert completed.returncode == 0, completed.stderr
     cells = json.loads(figures.read_text())["cells"]
-    assert {(one["side"], one["verb"], one["callers"], one["calls"]) for one in cells} == {
+    assert {(cell["side"], cell["verb"], cell["callers"], cell["calls"]) for cell in cells} == {
         (side, verb, callers, 6)
         for side in ("orbweaver", "rival")
         for verb in ("ADD", "DEL")
         for callers in (1, 3)
     }
-    assert not any(one["failures"] for one in cells)
-    room = Path((tmp_path / "room").read_text().strip())
-    assert not room.parent.exists()
+    assert not any(cell["failures"] for cell in cells)
+    work_directory = Path((tmp_path / "room").read_text().strip())
+    assert not work_directory.parent.exists()
     assert not Path(f"/proc/{pid.read_text().strip()}").exists()
 
 
@@ -109,9 +111,9 @@ def test_a_plugin_whose_calls_fail_is_refused_with_what_it_printed(tmp_path: Pat
     plugin.write_text("#!/bin/sh\necho no address; exit 1\n")
     plugin.chmod(0o755)
 
-    done = _against(
+    completed = _against(
         _conf(tmp_path, type="rival"), CNI_PATH=str(tmp_path), KUBEBUILDER_ASSETS=str(tmp_path)
     )
 
-    assert done.returncode == 1
-    assert "rival: its ADD fails: no address" in done.stderr
+    assert completed.returncode == 1
+    assert "rival: its ADD fails: no address" in completed.stderr

@@ -1,4 +1,4 @@
-"""The benchmark as a program: its options and the form of its output, never its speed."""
+"""``python -m bench``: its options and the form of its output. No test measures its speed."""
 
 from __future__ import annotations
 
@@ -103,27 +103,29 @@ TINY = QUICK._replace(name="tiny", rounds=1, adds=64, contending_pods=32)
 def test_the_list_names_every_promised_measure() -> None:
     command = [sys.executable, "-m", "bench", "--list"]
 
-    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
-    assert {line.split()[0] for line in shown.splitlines()} >= PROMISED
+    assert {line.split()[0] for line in listed.splitlines()} >= PROMISED
     assert {name for name, target in TARGETS.items() if target is not None} == PROMISED
 
 
-def test_a_measure_that_there_is_not_is_refused_by_name() -> None:
+def test_the_bench_refuses_an_unknown_measure_with_its_name() -> None:
     command = [sys.executable, "-m", "bench", "--quick", "alloc_rat"]
 
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
-    assert done.returncode == 2
-    assert "alloc_rat" in done.stderr
-    assert not done.stdout
+    assert completed.returncode == 2
+    assert "alloc_rat" in completed.stderr
+    assert not completed.stdout
 
 
 @pytest.mark.etcd
-def test_a_cheap_measure_answers_one_well_formed_object_a_line() -> None:
+def test_each_figure_is_printed_as_one_json_object_per_line() -> None:
     results = run(TINY, measures_named(["store_batch_ratio", "contention"]))
 
-    lines = [json.loads(line) for taken in results for line in reporting.lines(taken).splitlines()]
+    lines = [
+        json.loads(line) for result in results for line in reporting.lines(result).splitlines()
+    ]
     batch, failures, duplicates, _ = lines
     assert all(set(line) >= {"name", "value", "unit", "reference", "ratio"} for line in lines)
     assert batch["name"] == "store_batch_ratio"
@@ -133,7 +135,7 @@ def test_a_cheap_measure_answers_one_well_formed_object_a_line() -> None:
     assert failures["ratio"] is None
 
 
-def test_a_measure_that_fails_is_told_and_the_others_go_on() -> None:
+def test_a_failed_measure_is_reported_and_the_others_run() -> None:
     def fail(_: Lab) -> list[Figure]:
         raise OSError("no disk")
 
@@ -143,30 +145,30 @@ def test_a_measure_that_fails_is_told_and_the_others_go_on() -> None:
     broken, sound = measures_named(["replay", "history"])
     measures = [broken._replace(measure=fail), sound._replace(measure=succeed)]
 
-    failed, taken = run(TINY, measures)
+    failed, result = run(TINY, measures)
 
     assert "no disk" in failed.failure
-    assert [figure.name for figure in taken.figures] == ["history_1m_ms"]
+    assert [figure.name for figure in result.figures] == ["history_1m_ms"]
 
 
-def test_a_measure_whose_programs_are_not_there_says_so_and_has_not_failed() -> None:
+def test_a_measure_without_its_programs_is_reported_as_not_taken() -> None:
     def lack(_: Lab) -> list[Figure]:
         raise NotTaken("no kube-apiserver")
 
     (measure,) = measures_named(["kube_add"])
 
-    (taken,) = run(TINY, [measure._replace(measure=lack)])
+    (result,) = run(TINY, [measure._replace(measure=lack)])
 
-    document = reporting.document("tiny", {}, [taken])
-    assert (taken.figures, taken.failure) == ([], "")
+    document = reporting.document("tiny", {}, [result])
+    assert (result.figures, result.failure) == ([], "")
     assert document["not_taken"] == {"kube_add": "no kube-apiserver"}
 
 
-def test_a_report_is_as_late_as_the_first_status_that_counts_the_allocation() -> None:
-    answered = [1.0, 2.0, 3.0]
-    seen = [(1.5, 1), (4.0, 3)]
+def test_the_lag_of_an_allocation_ends_at_the_first_status_that_counts_it() -> None:
+    answered_at_s = [1.0, 2.0, 3.0]
+    statuses = [(1.5, 1), (4.0, 3)]
 
-    assert list(lags_ms(answered, seen)) == [500.0, 2_000.0, 1_000.0]
+    assert list(lags_ms(answered_at_s, statuses)) == [500.0, 2_000.0, 1_000.0]
 
 
 def test_a_figure_is_compared_with_the_median_of_its_reference() -> None:
@@ -177,25 +179,25 @@ def test_a_figure_is_compared_with_the_median_of_its_reference() -> None:
     assert ratio_figure("store_batch_ratio", [2.0, 3.0, 4.0], "unbatched").ratio == 3.0
 
 
-def test_a_target_is_met_on_its_own_side_of_the_bound() -> None:
+def test_a_target_is_met_at_its_bound_and_not_beyond_it() -> None:
     assert Target("at least", 3_000).is_met_by(3_000)
     assert not Target("at least", 3_000).is_met_by(2_999)
     assert Target("at most", 0).is_met_by(0)
     assert not Target("at most", 0).is_met_by(1)
 
 
-def test_rounds_end_with_the_share_of_the_time_but_one_is_always_made() -> None:
+def test_one_round_runs_even_when_its_share_of_the_time_is_over() -> None:
     with Lab(QUICK) as lab:
         lab.begin_share(-1.0)
-        late = list(lab.rounds())
+        late_rounds = list(lab.rounds())
         lab.begin_share(time.monotonic())
         in_time = list(lab.rounds())
 
-    assert late == [0]
+    assert late_rounds == [0]
     assert in_time == list(range(QUICK.rounds))
 
 
-def test_seeded_places_are_distinct_and_inside_their_pools() -> None:
+def test_seeded_addresses_are_distinct_and_inside_their_pools() -> None:
     pools = many_pools(7)
     places = list(spread_places(pools, 700))
 
@@ -209,7 +211,7 @@ def test_seeded_places_are_distinct_and_inside_their_pools() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 512, 65_533])
-def test_an_exact_pool_has_exactly_so_many_addresses(size: int) -> None:
+def test_an_exact_pool_has_exactly_the_requested_number_of_addresses(size: int) -> None:
     pool = exact_pool("exact", size)
 
     assert AddressSet.from_items(pool.ips, 4).size == size == len(list(all_places(pool)))
@@ -218,7 +220,7 @@ def test_an_exact_pool_has_exactly_so_many_addresses(size: int) -> None:
     )
 
 
-def test_a_frame_is_what_the_agent_understands() -> None:
+def test_the_agent_decodes_the_frames_of_the_bench() -> None:
     request = frame("ADD", NEW_PODS, netconf(["pool-0000"]))
 
     environment, _, stdin = request[8:].partition(b"\0\0")
@@ -229,23 +231,23 @@ def test_a_frame_is_what_the_agent_understands() -> None:
     assert call.conf.ipam.default_ipv4_ippool == ("pool-0000",)
 
 
-def test_a_quick_run_leaves_out_what_needs_many_calls() -> None:
-    quick, full = ({one.name for one in measures_of(scale)} for scale in (QUICK, FULL))
+def test_a_quick_run_omits_the_measures_that_need_many_calls() -> None:
+    quick, full = ({measure.name for measure in measures_of(scale)} for scale in (QUICK, FULL))
 
     assert full - quick == {"percentiles", "console", "vf_cycles"}
     assert {name for name, target in TARGETS.items() if target} == PROMISED
 
 
-def test_percentiles_have_a_table_and_many_samples_are_not_kept() -> None:
+def test_percentiles_have_a_table_and_many_samples_are_not_written() -> None:
     samples = [number / 100 for number in range(10_000)]
     figure = median_figure("add_last_32_ms", samples, "ms")
     (measure,) = measures_named(["percentiles"])
 
-    (kept,) = reporting.document("full", {}, [Taken(measure, [figure], 1.0, "")])["figures"]
+    (written,) = reporting.document("full", {}, [Taken(measure, [figure], 1.0, "")])["figures"]
 
-    assert kept["percentiles"] == {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9}
-    assert kept["calls"] == 10_000
-    assert "samples" not in kept
+    assert written["percentiles"] == {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9}
+    assert written["calls"] == 10_000
+    assert "samples" not in written
     assert reporting.percentile_table([figure]).row_count == 1
 
 

@@ -1,4 +1,4 @@
-"""The simulated cluster behaves like a real one and is checked; never its speed."""
+"""The simulated cluster of the bench behaves like a real one. No test measures its speed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_each_node_is_served_by_one_default_pool_with_room_for_the_pods_of_its_r
 
     assert len({pool.name for pool in pools}) == len({pool.subnet for pool in pools}) == size.pools
     for number in range(size.nodes):
-        serving = [one for one in pools if one.default and node_name(number) in one.node_names]
+        serving = [pool for pool in pools if pool.default and node_name(number) in pool.node_names]
         assert [pool_addresses(pool).size >= RACK_NODES * size.pods for pool in serving] == [True]
 
 

@@ -93,45 +93,45 @@ class FakeAgent:
 Behaviour = Callable[[FakeAgent, socket.socket], None]
 
 
-def answering(data: bytes) -> Behaviour:
+def answering(answer: bytes) -> Behaviour:
     """Read the request, send these bytes at once, and close."""
 
     def behave(agent: FakeAgent, connection: socket.socket) -> None:
         agent.read(connection)
-        connection.sendall(data)
+        connection.sendall(answer)
 
     return behave
 
 
-def answering_in_pieces(data: bytes) -> Behaviour:
+def answering_in_pieces(answer: bytes) -> Behaviour:
     """Read the request, and send every byte separately."""
 
     def behave(agent: FakeAgent, connection: socket.socket) -> None:
         agent.read(connection)
-        for byte in data:
+        for byte in answer:
             connection.sendall(bytes([byte]))
 
     return behave
 
 
-def answering_early(data: bytes) -> Behaviour:
+def answering_early(answer: bytes) -> Behaviour:
     """Answer after the first bytes of the request, and close without reading more."""
 
     def behave(agent: FakeAgent, connection: socket.socket) -> None:
         connection.recv(8)
-        connection.sendall(data)
+        connection.sendall(answer)
         connection.shutdown(socket.SHUT_WR)
 
     return behave
 
 
-def reading_slowly(data: bytes) -> Behaviour:
+def reading_slowly(answer: bytes) -> Behaviour:
     """Read the request in small pieces through a small receive buffer."""
 
     def behave(agent: FakeAgent, connection: socket.socket) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         agent.read(connection, chunk_bytes=512)
-        connection.sendall(data)
+        connection.sendall(answer)
 
     return behave
 
@@ -149,12 +149,12 @@ def reading_once(agent: FakeAgent, connection: socket.socket) -> None:
     agent.caller_gone.set()
 
 
-def answering_and_reading(data: bytes) -> Behaviour:
+def answering_and_reading(answer: bytes) -> Behaviour:
     """Answer, then receive bytes that the caller sends after the answer."""
 
     def behave(agent: FakeAgent, connection: socket.socket) -> None:
         agent.read(connection)
-        connection.sendall(data)
+        connection.sendall(answer)
         reading_once(agent, connection)
 
     return behave

@@ -85,7 +85,9 @@ def test_environment_and_netconf_share_one_limit(spiderpool: Spiderpool) -> None
 
 
 def test_a_request_of_exactly_the_limit_is_sent(spiderpool: Spiderpool) -> None:
-    block = sum(len(f"{k}={v}\0") for k, v in spiderpool.environment("ADD").items()) + 1
+    block = (
+        sum(len(f"{name}={value}\0") for name, value in spiderpool.environment("ADD").items()) + 1
+    )
     netconf = spiderpool.netconf().ljust((1 << 20) - block)
 
     with spiderpool.agent(answering(frame(0, b""))) as agent:

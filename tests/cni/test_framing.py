@@ -32,7 +32,9 @@ def test_every_verb_sends_its_netconf_to_the_agent_unchanged(
     assert (result.returncode, result.stdout, result.stderr) == (0, RESULT, b"")
     (request,) = agent.requests
     assert request.stdin == netconf
-    expected = {k.encode(): v.encode() for k, v in spiderpool.environment(verb).items()}
+    expected = {
+        name.encode(): value.encode() for name, value in spiderpool.environment(verb).items()
+    }
     assert request.environment == expected
 
 
@@ -50,7 +52,7 @@ def test_only_cni_variables_and_the_trace_context_are_sent(
     with spiderpool.agent(answering(frame(0, RESULT))) as agent:
         spiderpool.call(env=environment | trace | others)
 
-    expected = {k.encode(): v.encode() for k, v in (environment | trace).items()}
+    expected = {name.encode(): value.encode() for name, value in (environment | trace).items()}
     assert agent.requests[0].environment == expected
 
 
@@ -106,7 +108,7 @@ def test_bytes_after_the_announced_length_are_not_printed(spiderpool: Spiderpool
 
 
 def test_a_large_netconf_reaches_an_agent_that_reads_slowly(spiderpool: Spiderpool) -> None:
-    attachments = [{"containerID": f"c{n}", "ifname": "eth0"} for n in range(20_000)]
+    attachments = [{"containerID": f"c{number}", "ifname": "eth0"} for number in range(20_000)]
     document = json.loads(spiderpool.netconf()) | {"cni.dev/valid-attachments": attachments}
     netconf = json.dumps(document).encode()
 

@@ -39,29 +39,29 @@ def test_a_call_that_the_agent_has_answered_is_not_logged_again(spiderpool: Spid
 
 
 @pytest.mark.parametrize(
-    ("level", "written"),
+    ("level", "is_logged"),
     [("debug", True), ("Error", True), ("nonsense", True), ("fatal", False), ("PANIC", False)],
 )
 def test_the_log_level_of_the_netconf_is_used(
-    spiderpool: Spiderpool, level: str, written: bool
+    spiderpool: Spiderpool, level: str, is_logged: bool
 ) -> None:
     error_of(spiderpool.call(netconf=spiderpool.netconf(log_level=level)))
 
-    assert spiderpool.log_path.exists() == written
+    assert spiderpool.log_path.exists() == is_logged
 
 
-@pytest.mark.parametrize("existing", [True, False])
+@pytest.mark.parametrize("has_directory", [True, False])
 def test_the_default_log_file_is_used_only_if_its_directory_exists(
-    spiderpool: Spiderpool, short_path: Path, existing: bool
+    spiderpool: Spiderpool, short_path: Path, has_directory: bool
 ) -> None:
     log = short_path / "log" / "spiderpool.log"
     spiderpool.install(LOG_DIRECTORY=text(log.parent))
-    if existing:
+    if has_directory:
         log.parent.mkdir()
 
     error_of(spiderpool.call(netconf=spiderpool.netconf(log_file_path="")))
 
-    assert log.exists() == existing
+    assert log.exists() == has_directory
 
 
 @pytest.mark.parametrize("size", [1, "1"])

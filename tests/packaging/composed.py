@@ -1,7 +1,7 @@
 """Services of docker-compose.yml as processes, with their commands, variables, names and files.
 
-Each has a network namespace with an address on one bridge, and its own /etc/hosts with the names of
-the others. Volumes are directories of the test.
+Each service has a network namespace with an address on one bridge, and its own /etc/hosts with the
+names of the other services. Volumes are directories of the test.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import yaml
 from tests.packaging.project import ROOT
 from tests.support.hosts import Hosts
 
-PATIENCE_S: Final = 60.0
+DEADLINE_S: Final = 60.0
 PROGRAMS: Final = {"etcd-1": "etcd", "etcd-2": "etcd", "etcd-3": "etcd", "prometheus": "prometheus"}
 """The programs that third-party images start."""
 
@@ -69,12 +69,12 @@ class Composition:
         """Kill a service."""
         process = self._running.pop(name)
         process.send_signal(signal.SIGKILL)
-        process.wait(PATIENCE_S)
+        process.wait(DEADLINE_S)
 
     def wait_healthy(self, name: str) -> None:
         """Wait until the service's own health check passes."""
         _, *check = self._services[name]["healthcheck"]["test"]
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + DEADLINE_S
         while self.attempt(name, *check).returncode:
             content = (self._directory / f"{name}.log").read_text("utf-8", "replace")
             assert time.monotonic() < deadline, f"{name} is not healthy: {content[-2000:]}"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.packaging.composed import PATIENCE_S, Composition
+from tests.packaging.composed import DEADLINE_S, Composition
 from tests.packaging.project import ROOT
 from tests.support.parts import NAMESPACES, PROMETHEUS, needs
 
@@ -98,7 +98,7 @@ def test_the_services_work_without_one_etcd_member(composition: Composition) -> 
 
 def expect(holds: Callable[[], bool]) -> None:
     """Wait until the condition holds."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + DEADLINE_S
     while not holds():
         assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.2)

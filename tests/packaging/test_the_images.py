@@ -67,12 +67,14 @@ def test_the_values_that_a_push_writes_name_every_image_by_its_digest(tmp_path: 
 def test_a_push_that_cannot_copy_etcd_fails_and_writes_no_values(tmp_path: Path) -> None:
     completed = push(tmp_path, UNREACHABLE="quay.io/coreos/etcd")
     has_values = (tmp_path / "values.yaml").exists()
-    again = push(tmp_path, UNREACHABLE="quay.io/coreos/etcd", ETCD_SOURCE="mirror.example.com/etcd")
+    second_push = push(
+        tmp_path, UNREACHABLE="quay.io/coreos/etcd", ETCD_SOURCE="mirror.example.com/etcd"
+    )
 
     assert completed.returncode != 0
     assert "ETCD_SOURCE" in completed.stderr
     assert not has_values
-    assert again.returncode == 0
+    assert second_push.returncode == 0
 
 
 def push(directory: Path, **environment: str) -> subprocess.CompletedProcess[str]:

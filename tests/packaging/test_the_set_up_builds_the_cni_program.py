@@ -62,9 +62,9 @@ def test_a_missing_program_is_built_once_and_again_when_its_source_is_newer(
     assert subprocess.run([program], env={"CNI_COMMAND": "VERSION"}, check=False).returncode == 0
     assert set_up(work_tree, "--check").returncode == 0
 
-    again = set_up(work_tree)
-    assert again.returncode == 0
-    assert "building" not in again.stderr
+    second_run = set_up(work_tree)
+    assert second_run.returncode == 0
+    assert "building" not in second_run.stderr
 
     built = program.stat().st_mtime_ns
     os.utime(work_tree / "cni/plugin.c", ns=(built + 10**9, built + 10**9))

@@ -1,7 +1,7 @@
 """The rules of house style: each takes one parsed file and yields its violations.
 
-A rule reads no files and knows no exceptions; ``tests/tidy/test_house_style.py`` applies
-the rules to the project, ``tests/tidy/test_the_rules_catch_offenders.py`` applies them to bad code.
+A rule reads no files and ignores ``EXCEPTIONS``. ``tests/tidy/test_house_style.py`` applies the
+rules to the project, ``tests/tidy/test_the_rules_catch_offenders.py`` applies them to bad code.
 Rules that ruff, mypy or import-linter check are not repeated here.
 """
 
@@ -39,7 +39,9 @@ IMPURE_MODULES = frozenset(
 )
 """Modules that the domain may not import: they have side effects or varying results."""
 
-PURE_NAMES = frozenset(f"socket.{n}" for n in ("AF_INET", "AF_INET6", "inet_ntop", "inet_pton"))
+PURE_NAMES = frozenset(
+    f"socket.{name}" for name in ("AF_INET", "AF_INET6", "inet_ntop", "inet_pton")
+)
 """Pure names of these modules: they convert addresses between text and bytes."""
 
 IMPURE_CALLS = frozenset(
@@ -117,9 +119,9 @@ def the_domain_is_pure(file: Source) -> Iterator[Finding]:
         return
     for name, line in _imports(file.tree):
         root = name.partition(".")[0]
-        ours = name.startswith(("core.domain.", "core.errors"))
-        foreign = root not in sys.stdlib_module_names or root in IMPURE_MODULES
-        if foreign and not ours and name not in PURE_NAMES:
+        is_own = name.startswith(("core.domain.", "core.errors"))
+        is_impure = root not in sys.stdlib_module_names or root in IMPURE_MODULES
+        if is_impure and not is_own and name not in PURE_NAMES:
             yield Finding(file.path, line, f"the domain imports {name}")
     for node in nodes_of(file.tree):
         if isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith):

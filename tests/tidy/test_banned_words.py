@@ -1,4 +1,4 @@
-"""The product is written in the words of the field."""
+"""No file of ``CLEAN`` has a banned word of ``tests/tidy/banned_words.py``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One word per thing: the names of classes, modules and terms."""
+"""The limits for the names of classes and modules, the glossary, and references to documents."""
 
 from __future__ import annotations
 

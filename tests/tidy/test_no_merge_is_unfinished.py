@@ -9,7 +9,7 @@ from tests.packaging.project import ROOT
 
 def test_no_file_has_the_markers_of_a_conflict() -> None:
     command = ["git", "grep", "--line-number", "-I", "-E", "^(<{7}|>{7}) "]
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
-    assert found.stderr == ""
-    assert found.stdout == ""
+    assert completed.stderr == ""
+    assert completed.stdout == ""

@@ -126,7 +126,7 @@ def test_every_named_test_exists() -> None:
             assert variant in texts_beside(path), f"{case.id}: [{variant}]"
 
 
-def test_a_state_says_what_the_tests_of_its_row_need() -> None:
+def test_the_state_of_a_case_matches_the_folders_of_its_tests() -> None:
     for case in cases():
         folders = {file.partition("/")[0] for file, _, _ in NAMED.findall(case.proof)}
         needed = next(

@@ -63,20 +63,20 @@ def test_a_free_address_is_found_if_and_only_if_there_is_one(
 ) -> None:
     cooling_down = marked - claimed
     with small_reads():
-        found = find(members, claimed, cooling_down, avoid, seed)
+        address = find(members, claimed, cooling_down, avoid, seed)
 
     free = members - claimed - cooling_down - avoid
     second_best = (members & cooling_down) - avoid
     if free:
-        assert found is not None
-        assert found.value - BASE in free
-        assert found.cool_down_revision == 0
+        assert address is not None
+        assert address.value - BASE in free
+        assert address.cool_down_revision == 0
     elif second_best:
-        assert found is not None
-        assert found.value - BASE in second_best
-        assert found.cool_down_revision > 0
+        assert address is not None
+        assert address.value - BASE in second_best
+        assert address.cool_down_revision > 0
     else:
-        assert found is None
+        assert address is None
 
 
 def test_the_only_free_address_of_a_huge_pool_with_claims_around_it_is_found() -> None:
@@ -103,19 +103,19 @@ def test_a_read_returns_only_free_addresses_and_all_of_them_if_they_are_few(
 
     with small_reads():
         counted = asyncio.run(run())
-    read = asyncio.run(run())
+    free_read = asyncio.run(run())
 
     free = members - claimed - cooling_down
-    values = [value - BASE for value in read.values]
+    values = [value - BASE for value in free_read.values]
     assert set(values) <= free - avoid
     assert len(values) == len(set(values)) == min(len(free - avoid), address_finder.VALUES_MAX)
     assert values == sorted(values, key=lambda value: (BASE + value < usable.nth(start), value))
-    assert read.passed_over == bool(free & avoid)
+    assert free_read.passed_over == bool(free & avoid)
     assert {value - BASE for value in counted.values} <= free - avoid
     assert (
         bool(counted.values)
         == bool(free - avoid)
-        == bool(read.estimated_count)
+        == bool(free_read.estimated_count)
         == bool(counted.estimated_count)
     )
 
@@ -138,14 +138,14 @@ class MovingStore(MemoryStore):
 async def test_a_pool_is_not_reported_full_if_its_free_address_changes_during_the_search() -> None:
     claimed = set(range(400)) - {399}
     store = MovingStore([Delete(KEYS.ip(4, BASE)), Put(KEYS.ip(4, BASE + 399), b"")])
-    for one in claimed:
-        await store.commit([], [Put(KEYS.ip(4, BASE + one), b"")])
+    for offset in claimed:
+        await store.commit([], [Put(KEYS.ip(4, BASE + offset), b"")])
     search = Search(AddressSet(4, ((BASE, BASE + 399),)), "sequential", "")
 
     with small_reads():
-        found = await Finder(store, KEYS).find(search, ())
+        address = await Finder(store, KEYS).find(search, ())
 
-    assert found == FreeAddress(BASE + 399), "it was free at the revision of the search"
+    assert address == FreeAddress(BASE + 399), "it was free at the revision of the search"
 
 
 async def test_a_pool_is_not_reported_full_if_a_cool_down_ends_during_the_search() -> None:
@@ -153,23 +153,23 @@ async def test_a_pool_is_not_reported_full_if_a_cool_down_ends_during_the_search
     await store.commit([], [Put(KEYS.ip(4, BASE), b""), Put(KEYS.cool_down(4, BASE + 1), b"")])
     search = Search(AddressSet(4, ((BASE, BASE + 1),)), "sequential", "")
 
-    found = await Finder(store, KEYS).find(search, ())
+    address = await Finder(store, KEYS).find(search, ())
 
-    assert found is not None
-    assert found.value == BASE + 1
+    assert address is not None
+    assert address.value == BASE + 1
 
 
 def test_the_address_that_is_longest_in_cool_down_is_taken_first() -> None:
     async def run() -> FreeAddress | None:
         store = MemoryStore()
-        for one in (2, 1, 3):
-            await store.commit([], [Put(KEYS.cool_down(4, BASE + one), b"")])
+        for offset in (2, 1, 3):
+            await store.commit([], [Put(KEYS.cool_down(4, BASE + offset), b"")])
         usable = AddressSet(4, ((BASE + 1, BASE + 3),))
         return await Finder(store, KEYS).find(Search(usable, "spread", "x"), ())
 
-    found = asyncio.run(run())
-    assert found is not None
-    assert found.value == BASE + 2
+    address = asyncio.run(run())
+    assert address is not None
+    assert address.value == BASE + 2
 
 
 def test_the_address_that_is_longest_in_cool_down_is_found_in_several_reads() -> None:
@@ -177,24 +177,24 @@ def test_the_address_that_is_longest_in_cool_down_is_found_in_several_reads() ->
 
     async def run() -> FreeAddress | None:
         store = MemoryStore()
-        for one in range(count, 0, -1):  # the last key has cooled down longest
-            await store.commit([], [Put(KEYS.cool_down(4, BASE + one), b"")])
+        for offset in range(count, 0, -1):  # the last key has cooled down longest
+            await store.commit([], [Put(KEYS.cool_down(4, BASE + offset), b"")])
         usable = AddressSet(4, ((BASE + 1, BASE + count),))
         return await Finder(store, KEYS).find(Search(usable, "spread", "x"), ())
 
-    found = asyncio.run(run())
-    assert found is not None
-    assert found.value == BASE + count
+    address = asyncio.run(run())
+    assert address is not None
+    assert address.value == BASE + count
 
 
 def test_an_address_in_cool_down_is_found_after_any_number_of_unusable_ones() -> None:
     gap = set(range(1, 1 + 2 * address_finder.COOL_DOWN_READ_MIN))
     last = max(gap) + 1
 
-    found = find({0, last}, {0}, gap | {last}, set(), "x")
+    address = find({0, last}, {0}, gap | {last}, set(), "x")
 
-    assert found is not None
-    assert found.value == BASE + last
+    assert address is not None
+    assert address.value == BASE + last
 
 
 def test_a_search_returns_no_address_that_was_read_as_taken() -> None:
@@ -217,11 +217,11 @@ def test_a_search_returns_a_free_address_of_its_read_unless_few_are_free(
     search = Search(AddressSet(4, ((0, 99),)), "spread", seed)
     search.learn(0, 99, taken)
 
-    found = search.next(avoid)
+    address = search.next(avoid)
 
     free = set(range(100)) - taken - avoid
-    assert (found is None) == is_scarce(len(free), 100)
-    assert found is None or found in free
+    assert (address is None) == is_scarce(len(free), 100)
+    assert address is None or address in free
 
 
 def test_a_sequential_search_returns_nothing_before_a_read() -> None:

@@ -117,10 +117,10 @@ async def test_named_multi_nic_claims_all_nics_with_the_first_add(node: NodeHarn
         pool("a", "10.6.0.10-10.6.0.20", default=False),
         pool("b", "10.6.1.10-10.6.1.20", default=False),
     )
-    both = {IPPOOLS: '[{"interface":"eth0","ipv4":["a"]},{"interface":"net1","ipv4":["b"]}]'}
+    two_nics = {IPPOOLS: '[{"interface":"eth0","ipv4":["a"]},{"interface":"net1","ipv4":["b"]}]'}
 
-    first = await node.add(pod("web-0", annotations=both))
-    second = await node.add(pod("web-0", annotations=both), "net1")
+    first = await node.add(pod("web-0", annotations=two_nics))
+    second = await node.add(pod("web-0", annotations=two_nics), "net1")
 
     assert [nic.interface for nic in first.endpoint.nics] == ["eth0", "net1"]
     assert addresses(second) == addresses(first)
@@ -136,23 +136,23 @@ async def test_in_the_unnamed_mode_each_add_names_a_nic(node: NodeHarness) -> No
         pool("a", "10.6.0.10-10.6.0.20", default=False),
         pool("b", "10.6.1.10-10.6.1.20", default=False),
     )
-    both = {IPPOOLS: '[{"ipv4":["a"]},{"ipv4":["b"]}]'}
+    two_nics = {IPPOOLS: '[{"ipv4":["a"]},{"ipv4":["b"]}]'}
 
-    first = await node.add(pod("web-0", annotations=both))
-    second = await node.add(pod("web-0", annotations=both), "net1")
+    first = await node.add(pod("web-0", annotations=two_nics))
+    second = await node.add(pod("web-0", annotations=two_nics), "net1")
 
     assert [nic.interface for nic in first.endpoint.nics] == ["eth0", ""]
     assert [nic.interface for nic in second.endpoint.nics] == ["eth0", "net1"]
     with pytest.raises(NoPoolAvailable):
-        await node.add(pod("web-0", annotations=both), "net2")
+        await node.add(pod("web-0", annotations=two_nics), "net2")
     await check_everything(node)
 
 
 async def test_two_nics_may_share_a_pool_and_get_two_addresses(node: NodeHarness) -> None:
     await node.apply(pool("a", "10.6.0.10-10.6.0.11", default=False))
-    both = {IPPOOLS: '[{"interface":"eth0","ipv4":["a"]},{"interface":"net1","ipv4":["a"]}]'}
+    two_nics = {IPPOOLS: '[{"interface":"eth0","ipv4":["a"]},{"interface":"net1","ipv4":["a"]}]'}
 
-    added = await node.add(pod("web-0", annotations=both))
+    added = await node.add(pod("web-0", annotations=two_nics))
 
     assert addresses(added) == {"10.6.0.10", "10.6.0.11"}
     await check_everything(node)
@@ -162,10 +162,10 @@ async def test_an_add_of_two_addresses_from_a_pool_with_one_fails_at_once(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("a", "10.6.0.10", default=False))
-    both = {IPPOOLS: '[{"interface":"eth0","ipv4":["a"]},{"interface":"net1","ipv4":["a"]}]'}
+    two_nics = {IPPOOLS: '[{"interface":"eth0","ipv4":["a"]},{"interface":"net1","ipv4":["a"]}]'}
 
     with pytest.raises(AddressesUsedOut):
-        await node.add(pod("web-0", annotations=both))
+        await node.add(pod("web-0", annotations=two_nics))
 
     assert not (await check_everything(node)).claims
     await node.add(pod("web-1"), request=SelectionRequest("eth0", ("a",)))
@@ -319,8 +319,8 @@ async def test_a_stale_view_costs_a_second_try_and_never_a_wrong_claim(
 
 
 async def _reopen_after_a_lost_race(agent: NodeHarness) -> None:
-    seen = agent.writer.transactions
-    while agent.writer.transactions == seen:
+    transactions = agent.writer.transactions
+    while agent.writer.transactions == transactions:
         await asyncio.sleep(0)
     await agent.view.start()
 

@@ -50,9 +50,9 @@ class AllocationHarness:
     async def play(self, line: str) -> str:
         verb, *words = shlex.split(line)
         options = dict(word.split("=", 1) for word in words if "=" in word)
-        rest = [word for word in words if "=" not in word]
+        arguments = [word for word in words if "=" not in word]
         try:
-            answer: str = await getattr(self, verb)(*rest, **options)
+            answer: str = await getattr(self, verb)(*arguments, **options)
         except OrbweaverError as error:
             answer = f"{type(error).__name__}: {error}"
         return answer
@@ -72,9 +72,9 @@ class AllocationHarness:
         *,
         node: str = "node-a",
         box: str = "",
-        **more: str,
+        **options: str,
     ) -> str:
-        agent, facts = await self.node(node), who(name, **more)
+        agent, facts = await self.node(node), pod_facts(name, **options)
         try:
             added = await agent.add(facts, interface, container=box)
         except AllocationError as error:
@@ -96,14 +96,16 @@ class AllocationHarness:
         *,
         node: str = "node-a",
         box: str = "",
-        **more: str,
+        **options: str,
     ) -> str:
-        released = await (await self.node(node)).delete(who(name, **more), interface, container=box)
+        released = await (await self.node(node)).delete(
+            pod_facts(name, **options), interface, container=box
+        )
         return f"released {' '.join(released.addresses) or 'nothing'}: {released.why}"
 
-    async def pool(self, name: str, *ips: str, **more: str) -> str:
-        desired = pool(name, *ips, default=more.pop("default", "yes") == "yes")
-        return await self.command(desired._replace(disabled=more.pop("disabled", "no") == "yes"))
+    async def pool(self, name: str, *ips: str, **options: str) -> str:
+        desired = pool(name, *ips, default=options.pop("default", "yes") == "yes")
+        return await self.command(desired._replace(disabled=options.pop("disabled", "no") == "yes"))
 
     async def retire(self, name: str) -> str:
         return await self.command(RetirePool(name))
@@ -131,9 +133,9 @@ class AllocationHarness:
     async def why(self, name: str) -> str:
         """The source and the verdicts in the event of the Pod's newest claim."""
         claims = [
-            one.event
-            for one in await (await self.node("operator")).log()
-            if isinstance(one.event, AddressesClaimed) and one.event.endpoint.name == name
+            recorded.event
+            for recorded in await (await self.node("operator")).log()
+            if isinstance(recorded.event, AddressesClaimed) and recorded.event.endpoint.name == name
         ]
         verdicts = map(CandidateVerdict.from_short, claims[-1].passed_over)
         return "\n".join([f"from {claims[-1].source or '-'}", *describe_verdicts(verdicts)])
@@ -173,7 +175,9 @@ class AllocationHarness:
             await node.__aexit__(None, None, None)
 
 
-def who(name: str, *, uid: str = "", pools: str = "", nics: str = "", fixed: str = "") -> PodFacts:
+def pod_facts(
+    name: str, *, uid: str = "", pools: str = "", nics: str = "", fixed: str = ""
+) -> PodFacts:
     notes = {IPPOOL: pools} if pools else {}
     if nics:
         notes[IPPOOLS] = nics

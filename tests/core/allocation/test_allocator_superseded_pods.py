@@ -66,10 +66,10 @@ async def test_each_nic_of_a_new_pod_of_the_same_name_takes_over_one_address(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("a", "10.6.0.10-10.6.0.11", default=False))
-    both = {IPPOOLS: '[{"interface":"eth0","ipv4":["a"]},{"interface":"net1","ipv4":["a"]}]'}
-    await node.add(pod("web-0", "uid-old", annotations=both))
+    two_nics = {IPPOOLS: '[{"interface":"eth0","ipv4":["a"]},{"interface":"net1","ipv4":["a"]}]'}
+    await node.add(pod("web-0", "uid-old", annotations=two_nics))
 
-    new = await node.add(pod("web-0", "uid-new", annotations=both))
+    new = await node.add(pod("web-0", "uid-new", annotations=two_nics))
 
     assert addresses(new) == {"10.6.0.10", "10.6.0.11"}
     await check_everything(node)

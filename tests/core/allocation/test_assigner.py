@@ -100,10 +100,12 @@ async def test_with_one_claimed_address_the_other_one_is_not_claimed(node: NodeH
 
 async def test_one_address_for_two_nics_is_refused(node: NodeHarness) -> None:
     await pools(node)
-    one = desired("web-0", "10.6.0.5")
-    other = desired("web-0", "10.6.0.5", interface="net1")
+    first_nic = desired("web-0", "10.6.0.5")
+    second_nic = desired("web-0", "10.6.0.5", interface="net1")
 
-    assert await rules(node, one._replace(nics=one.nics + other.nics)) == ["address-twice"]
+    assert await rules(node, first_nic._replace(nics=first_nic.nics + second_nic.nics)) == [
+        "address-twice"
+    ]
 
 
 async def test_a_pod_with_other_addresses_or_of_another_uid_is_refused(

@@ -60,9 +60,9 @@ async def test_the_next_lease_is_granted_before_a_release_needs_it() -> None:
     now = LEASE_SHARED_S
     waits = cooldown.lease()
 
-    with pytest.raises(StopIteration) as done:
+    with pytest.raises(StopIteration) as returned:
         waits.send(None)  # without yielding to the event loop
-    assert done.value.value != first
+    assert returned.value.value != first
 
 
 async def test_if_the_lease_cannot_be_granted_ahead_the_release_grants_it() -> None:

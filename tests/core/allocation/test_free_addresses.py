@@ -64,21 +64,21 @@ async def filled(node: NodeHarness, count: int) -> None:
 async def nodes(store: MemoryStore, *, cool_down_s: int = 30) -> AsyncIterator[list[NodeHarness]]:
     """Eight nodes over one store, with the pool."""
     async with AsyncExitStack() as stack:
-        found = [
+        harnesses = [
             NodeHarness(store, f"node-{number}", cool_down_s=cool_down_s) for number in range(NODES)
         ]
-        for one in found:
-            await stack.enter_async_context(one)
-        await found[0].apply(POOL)
-        for one in found:
-            await one.view.freshen()
-        yield found
+        for node in harnesses:
+            await stack.enter_async_context(node)
+        await harnesses[0].apply(POOL)
+        for node in harnesses:
+            await node.view.freshen()
+        yield harnesses
 
 
 async def test_after_one_lost_race_the_other_free_addresses_are_claimed_without_a_read() -> None:
     store = CountingStore()
-    async with NodeHarness(store, "node-b") as other, NodeHarness(store, "node-a") as node:
-        await filled(other, SIZE - FREE)
+    async with NodeHarness(store, "node-b") as other_node, NodeHarness(store, "node-a") as node:
+        await filled(other_node, SIZE - FREE)
         await node.view.freshen()
         missed = await node.add(pod("web-0"))
         assert missed.tries == 2, "web-0 is to be a Pod whose first choice is taken"
@@ -93,16 +93,18 @@ async def test_after_one_lost_race_the_other_free_addresses_are_claimed_without_
 
 async def test_a_stale_list_costs_one_try_and_one_read() -> None:
     store = CountingStore()
-    async with NodeHarness(store, "node-b") as other, NodeHarness(store, "node-a") as node:
-        await filled(other, SIZE - FREE)
+    async with NodeHarness(store, "node-b") as other_node, NodeHarness(store, "node-a") as node:
+        await filled(other_node, SIZE - FREE)
         await node.view.freshen()
         await node.add(pod("web-0"))
-        theirs = [await other.add(pod(f"theirs-{number}")) for number in range(FREE - 2)]
+        claimed_by_other = [
+            await other_node.add(pod(f"theirs-{number}")) for number in range(FREE - 2)
+        ]
         store.reads = 0
 
         last = await node.add(pod("web-last"))
 
-        assert len(theirs) == FREE - 2
+        assert len(claimed_by_other) == FREE - 2
         assert last.tries <= 2
         assert store.reads <= 1
         with pytest.raises(AddressesUsedOut):
@@ -127,14 +129,14 @@ async def test_an_address_that_this_node_releases_is_given_to_the_next_pod_witho
 
 async def test_an_address_that_another_node_releases_in_a_full_pool_is_found() -> None:
     async with (
-        NodeHarness(MemoryStore(), "node-b", cool_down_s=0) as other,
-        NodeHarness(other.store, "node-a") as node,
+        NodeHarness(MemoryStore(), "node-b", cool_down_s=0) as other_node,
+        NodeHarness(other_node.store, "node-a") as node,
     ):
-        await filled(other, SIZE)
+        await filled(other_node, SIZE)
         await node.view.freshen()
         with pytest.raises(AddressesUsedOut):
             await node.add(pod("too-many"))
-        await other.delete(pod("old-7"))
+        await other_node.delete(pod("old-7"))
 
         assert addresses(await node.add(pod("web-0")))
         await check_everything(node)
@@ -197,35 +199,36 @@ async def lists(store: MemoryStore, free: set[int], clock: Clock | None = None) 
 
 async def test_waiting_requests_share_one_read_that_begins_after_them() -> None:
     store = CountingStore()
-    found = await lists(store, {1, 2, 3, 4})
+    free_lists = await lists(store, {1, 2, 3, 4})
     store.gate.clear()
 
     def request() -> asyncio.Task[free_addresses.TakeResult]:
-        return asyncio.create_task(found.read_and_take("blue", USABLE, ()))
+        return asyncio.create_task(free_lists.read_and_take("blue", USABLE, ()))
 
     async def until(reads: int) -> None:
         while store.reads < reads:
             await asyncio.sleep(0)
 
-    early = [request() for _ in range(2)]
+    first_requests = [request() for _ in range(2)]
     await until(1)
-    late = [request() for _ in range(2)]
+    later_requests = [request() for _ in range(2)]
     await asyncio.sleep(0)
     store.gate.set()
-    await asyncio.gather(*early, *late)
+    await asyncio.gather(*first_requests, *later_requests)
 
     assert store.reads == 2
-    values = [answer.result().address for answer in early]
+    values = [answer.result().address for answer in first_requests]
     assert len(set(values)) == 2
 
 
 async def test_requests_that_may_use_different_addresses_share_no_read() -> None:
-    found = await lists(MemoryStore(), {1, 50})
+    free_lists = await lists(MemoryStore(), {1, 50})
     narrow, wide = AddressSet(4, ((BASE, BASE + 9),)), USABLE
-    await found.read_and_take("blue", narrow, {BASE + 1})
+    await free_lists.read_and_take("blue", narrow, {BASE + 1})
 
     first, second = await asyncio.gather(
-        found.read_and_take("blue", narrow, {BASE + 1}), found.read_and_take("blue", wide, ())
+        free_lists.read_and_take("blue", narrow, {BASE + 1}),
+        free_lists.read_and_take("blue", wide, ()),
     )
 
     assert first.address is None
@@ -233,83 +236,87 @@ async def test_requests_that_may_use_different_addresses_share_no_read() -> None
 
 
 async def test_an_address_of_a_list_is_taken_once() -> None:
-    found = await lists(MemoryStore(), {1, 2, 3})
-    first = await found.read_and_take("blue", USABLE, ())
-    others = [found.take("blue", USABLE, ()) for _ in range(3)]
+    free_lists = await lists(MemoryStore(), {1, 2, 3})
+    first = await free_lists.read_and_take("blue", USABLE, ())
+    others = [free_lists.take("blue", USABLE, ()) for _ in range(3)]
 
     assert {first.address, *others} == {FreeAddress(BASE + offset) for offset in (1, 2, 3)} | {None}
 
 
 async def test_unusable_addresses_of_a_list_are_not_taken() -> None:
-    found = await lists(MemoryStore(), {1, 2, 3})
-    await found.read_and_take("blue", USABLE, {BASE + 1, BASE + 2, BASE + 3})
-    await found.read_and_take("blue", USABLE, ())
+    free_lists = await lists(MemoryStore(), {1, 2, 3})
+    await free_lists.read_and_take("blue", USABLE, {BASE + 1, BASE + 2, BASE + 3})
+    await free_lists.read_and_take("blue", USABLE, ())
 
     narrow = AddressSet(4, ((BASE + 50, BASE + 99),))
-    assert found.take("blue", narrow, ()) is None
+    assert free_lists.take("blue", narrow, ()) is None
 
 
 async def test_after_a_lost_race_an_older_list_is_not_used() -> None:
     store = MemoryStore()
-    found = await lists(store, {1, 2, 3})
-    await found.read_and_take("blue", USABLE, ())
+    free_lists = await lists(store, {1, 2, 3})
+    await free_lists.read_and_take("blue", USABLE, ())
     at_the_read = (await store.read([Get(b"x")])).revision
 
-    found.lost("blue", at_the_read, is_listed=True)
-    assert found.take("blue", USABLE, ()) is not None
-    found.lost("blue", at_the_read + 1, is_listed=True)
-    assert found.take("blue", USABLE, ()) is None
+    free_lists.lost("blue", at_the_read, is_listed=True)
+    assert free_lists.take("blue", USABLE, ()) is not None
+    free_lists.lost("blue", at_the_read + 1, is_listed=True)
+    assert free_lists.take("blue", USABLE, ()) is None
 
 
 async def test_a_pool_is_contended_for_a_while_after_lost_picks_without_a_read() -> None:
     clock = Clock()
-    found = await lists(MemoryStore(), set(range(90)), clock)
+    free_lists = await lists(MemoryStore(), set(range(90)), clock)
     for _ in range(LOSSES_MIN - 1):
-        found.lost("blue", 1, is_listed=False)
-    assert not found.note_choice("blue")
+        free_lists.lost("blue", 1, is_listed=False)
+    assert not free_lists.note_choice("blue")
 
-    found.lost("blue", 1, is_listed=False)
-    assert found.note_choice("blue")
+    free_lists.lost("blue", 1, is_listed=False)
+    assert free_lists.note_choice("blue")
     clock.now += 2 * free_addresses.CONTENDED_S
-    assert not found.note_choice("blue")
+    assert not free_lists.note_choice("blue")
 
-    found.lost("blue", 1, is_listed=False)
-    assert not found.note_choice("blue"), "single losses far apart are no contention"
+    free_lists.lost("blue", 1, is_listed=False)
+    assert not free_lists.note_choice("blue"), "single losses far apart are no contention"
 
 
 async def test_a_pool_is_not_contended_if_few_picks_without_a_read_are_lost() -> None:
-    found = await lists(MemoryStore(), set(range(90)))
+    free_lists = await lists(MemoryStore(), set(range(90)))
     for _ in range(LOSSES_MIN):
         for _ in range(CONTENDED_CHOICES):
-            found.note_choice("blue")
-        found.lost("blue", 1, is_listed=False)
+            free_lists.note_choice("blue")
+        free_lists.lost("blue", 1, is_listed=False)
 
-    assert not found.note_choice("blue")
+    assert not free_lists.note_choice("blue")
 
 
 async def test_an_address_in_cool_down_is_taken_only_after_a_read() -> None:
     store = MemoryStore()
-    found = await lists(store, set())
-    for one in (8, 7):
-        await store.commit([], [Put(KEYS.cool_down(4, BASE + 200 + one), b"")])
+    free_lists = await lists(store, set())
+    for offset in (8, 7):
+        await store.commit([], [Put(KEYS.cool_down(4, BASE + 200 + offset), b"")])
     usable = AddressSet(4, ((BASE, BASE + 99), (BASE + 207, BASE + 208)))
 
-    taken = await found.read_and_take("blue", usable, ())
+    result = await free_lists.read_and_take("blue", usable, ())
 
-    assert taken.address is not None
-    assert taken.address.value == BASE + 208, "it has rested longer"
-    assert found.take("blue", usable, ()) is None
-    assert (await found.read_and_take("blue", usable, ())).address is not None
+    assert result.address is not None
+    assert result.address.value == BASE + 208, "it has rested longer"
+    assert free_lists.take("blue", usable, ()) is None
+    assert (await free_lists.read_and_take("blue", usable, ())).address is not None
 
 
 async def test_the_number_of_lists_is_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(free_addresses, "POOLS_MAX", 2)
-    found = await lists(MemoryStore(), {1, 2})
+    free_lists = await lists(MemoryStore(), {1, 2})
     for name in ("red", "green", "blue"):
-        await found.read_and_take(name, USABLE, ())
+        await free_lists.read_and_take(name, USABLE, ())
 
-    assert [found.note_choice(name) for name in ("red", "green", "blue")] == [False, True, True]
-    found.released(Release("10.0.0.1", "red", "x", 1))
-    assert found.take("red", USABLE, ()) is None
+    assert [free_lists.note_choice(name) for name in ("red", "green", "blue")] == [
+        False,
+        True,
+        True,
+    ]
+    free_lists.released(Release("10.0.0.1", "red", "x", 1))
+    assert free_lists.take("red", USABLE, ()) is None

@@ -91,36 +91,36 @@ async def test_a_guid_of_another_node_is_not_assigned(nodes: Nodes) -> None:
 
 
 async def test_released_guids_can_be_assigned_on_another_node(nodes: Nodes) -> None:
-    one, two = await nodes.node("node-1"), await nodes.node("node-2")
-    first = guids(2)
-    await one.assign(first)
+    first_node, second_node = await nodes.node("node-1"), await nodes.node("node-2")
+    assigned = guids(2)
+    await first_node.assign(assigned)
 
-    await one.release([(first[0], "removed"), (first[1], "replaced")])
-    await one.release([(first[0], "removed")])
+    await first_node.release([(assigned[0], "removed"), (assigned[1], "replaced")])
+    await first_node.release([(assigned[0], "removed")])
 
-    assert await one.held() == ()
-    assert await two.assign(guids(2, nic_guid="10:70:fd:03:00:99:99:99")) == []
+    assert await first_node.held() == ()
+    assert await second_node.assign(guids(2, nic_guid="10:70:fd:03:00:99:99:99")) == []
     assert {claim.node for claim in (await nodes.ledger()).guids.values()} == {"node-2"}
 
 
 async def test_a_nic_that_is_moved_to_another_node_keeps_its_guids(nodes: Nodes) -> None:
-    one, two = await nodes.node("node-1"), await nodes.node("node-2")
-    await one.assign(guids(3))
+    first_node, second_node = await nodes.node("node-1"), await nodes.node("node-2")
+    await first_node.assign(guids(3))
 
-    assert await two.assign(guids(2)) == []
-    await one.release([(guids(1)[0], "removed")])  # the former node has not noticed yet
+    assert await second_node.assign(guids(2)) == []
+    await first_node.release([(guids(1)[0], "removed")])  # the former node has not noticed yet
 
-    assert await two.held() == tuple(guids(2))
-    assert await one.held() == (guids(3)[2],)
+    assert await second_node.held() == tuple(guids(2))
+    assert await first_node.held() == (guids(3)[2],)
     await nodes.ledger()
 
 
 async def test_of_two_nodes_that_request_a_guid_concurrently_one_gets_it(nodes: Nodes) -> None:
-    one, two = await nodes.node("node-1"), await nodes.node("node-2")
+    first_node, second_node = await nodes.node("node-1"), await nodes.node("node-2")
 
     conflicts = await asyncio.gather(
-        one.assign(guids(4)),
-        two.assign(guids(4, nic_guid="10:70:fd:03:00:99:99:99")),
+        first_node.assign(guids(4)),
+        second_node.assign(guids(4, nic_guid="10:70:fd:03:00:99:99:99")),
     )
 
     assert sorted(map(len, conflicts)) == [0, 4]

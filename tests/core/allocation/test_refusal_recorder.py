@@ -29,8 +29,8 @@ class ManualTime:
 
 
 async def refusals(node: NodeHarness) -> list[tuple[str, int]]:
-    events = (one.event for one in await node.log())
-    return [(one.name, one.times) for one in events if isinstance(one, AllocationRefused)]
+    events = (event.event for event in await node.log())
+    return [(event.name, event.times) for event in events if isinstance(event, AllocationRefused)]
 
 
 async def test_a_refused_add_is_an_event_that_changes_no_state(node: NodeHarness) -> None:

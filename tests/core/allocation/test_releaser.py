@@ -86,9 +86,9 @@ async def test_a_del_of_addresses_that_this_agent_has_claimed_reads_nothing() ->
 
 async def test_a_release_after_a_check_uses_the_reads_before_the_check() -> None:
     store = _Counting()
-    async with NodeHarness(store, "node-a") as first:
-        await first.apply(pool("v4", "10.6.0.10-10.6.0.20"))
-        added = await first.add(pod("web-0"))
+    async with NodeHarness(store, "node-a") as claiming_node:
+        await claiming_node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+        added = await claiming_node.add(pod("web-0"))
     answers = [
         ReleaseDecision(False, "the API server has to be asked", needs_check=True),
         ReleaseDecision(True, "the Pod has ended"),
@@ -114,9 +114,9 @@ async def test_a_del_after_another_writer_changed_the_endpoint_reads_it_and_rele
     """Fill the cache with a claim that was released and made again since."""
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     await node.add(pod("web-0"))
-    async with NodeHarness(node.store, "node-b", cluster=node.keys.cluster) as other:
-        await other.delete(pod("web-0"))
-        newer = await other.add(pod("web-0"))
+    async with NodeHarness(node.store, "node-b", cluster=node.keys.cluster) as other_node:
+        await other_node.delete(pod("web-0"))
+        newer = await other_node.add(pod("web-0"))
 
         released = await node.delete(pod("web-0"))
 
@@ -129,13 +129,13 @@ async def test_a_late_del_with_a_stale_cache_ends_no_claim_of_the_next_pod(
 ) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     await node.add(pod("web-0", "uid-old"))
-    async with NodeHarness(node.store, "node-b", cluster=node.keys.cluster) as other:
-        kept = await other.add(pod("web-0", "uid-new"))
+    async with NodeHarness(node.store, "node-b", cluster=node.keys.cluster) as other_node:
+        newer = await other_node.add(pod("web-0", "uid-new"))
 
-        late = await node.delete(pod("web-0", "uid-old"))
+        late_del = await node.delete(pod("web-0", "uid-old"))
 
-    assert late.addresses == ()
-    assert set((await check_everything(node)).claims) == addresses(kept)
+    assert late_del.addresses == ()
+    assert set((await check_everything(node)).claims) == addresses(newer)
 
 
 async def test_a_del_that_the_cached_endpoint_forbids_is_decided_on_the_stored_one(
@@ -144,8 +144,8 @@ async def test_a_del_that_the_cached_endpoint_forbids_is_decided_on_the_stored_o
     """Another agent adds the next Pod of the name; its DEL arrives here."""
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     await node.add(pod("web-0", "uid-old"))
-    async with NodeHarness(node.store, "node-b", cluster=node.keys.cluster) as other:
-        newer = await other.add(pod("web-0", "uid-new"))
+    async with NodeHarness(node.store, "node-b", cluster=node.keys.cluster) as other_node:
+        newer = await other_node.add(pod("web-0", "uid-new"))
 
         released = await node.delete(pod("web-0", "uid-new"))
 
@@ -167,33 +167,33 @@ async def test_the_cache_of_endpoints_is_bounded(node: NodeHarness) -> None:
 async def test_a_late_del_of_an_older_sandbox_is_a_no_op(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     await node.add(pod("web-0"), container="old")
-    kept = await node.add(pod("web-0"), container="new")
+    newer = await node.add(pod("web-0"), container="new")
 
-    late = await node.delete(pod("web-0"), container="old")
+    late_del = await node.delete(pod("web-0"), container="old")
 
-    assert late.addresses == ()
-    assert set((await check_everything(node)).claims) == addresses(kept)
+    assert late_del.addresses == ()
+    assert set((await check_everything(node)).claims) == addresses(newer)
 
 
 async def test_a_late_del_of_an_older_pod_is_a_no_op(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     await node.add(pod("web-0", "uid-old"))
-    kept = await node.add(pod("web-0", "uid-new"))
+    newer = await node.add(pod("web-0", "uid-new"))
 
-    late = await node.delete(pod("web-0", "uid-old"))
+    late_del = await node.delete(pod("web-0", "uid-old"))
 
-    assert late.addresses == ()
-    assert set((await check_everything(node)).claims) == addresses(kept)
+    assert late_del.addresses == ()
+    assert set((await check_everything(node)).claims) == addresses(newer)
 
 
 async def test_a_del_of_a_living_pod_is_a_no_op(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
-    kept = await node.add(pod("web-0"))
+    newer = await node.add(pod("web-0"))
 
     released = await node.delete(pod("web-0", alive=True))
 
     assert released.why == "the Pod is alive"
-    assert set((await check_everything(node)).claims) == addresses(kept)
+    assert set((await check_everything(node)).claims) == addresses(newer)
 
 
 async def test_a_release_without_a_claim_deletes_only_the_endpoint(
@@ -215,9 +215,9 @@ async def test_a_released_address_is_not_claimed_while_others_are_free(node: Nod
     cooling_down = addresses(await node.add(pod("web-0")))
     await node.delete(pod("web-0"))
 
-    taken = [addresses(await node.add(pod(f"new-{n}"))) for n in range(2)]
+    new_addresses = [addresses(await node.add(pod(f"new-{number}"))) for number in range(2)]
 
-    assert all(cooling_down.isdisjoint(addresses) for addresses in taken)
+    assert all(cooling_down.isdisjoint(addresses) for addresses in new_addresses)
 
 
 async def test_the_previous_holder_gets_its_address_again_during_the_cool_down(
@@ -241,7 +241,7 @@ async def test_a_previous_address_that_was_claimed_meanwhile_is_not_awaited(
     await node.apply(pool("v4", "10.6.0.10-10.6.0.11"))
     before = addresses(await node.add(pod("web-0")))
     await node.delete(pod("web-0"))
-    others = [addresses(await node.add(pod(f"web-{n}"))) for n in (1, 2)]
+    others = [addresses(await node.add(pod(f"web-{number}"))) for number in (1, 2)]
     await node.delete(pod("web-1"))
 
     again = addresses(await node.add(pod("web-0")))
@@ -280,7 +280,7 @@ async def test_a_pool_in_use_cannot_be_shrunk_or_deleted(node: NodeHarness) -> N
     await check_everything(node)
 
 
-class _Busy(MemoryStore):
+class _BusyStore(MemoryStore):
     """A store in which each commit is preceded by a claim in another pool."""
 
     key = b""
@@ -299,8 +299,8 @@ async def test_claims_between_the_ranges_of_a_pool_do_not_delay_its_deletion(
     monkeypatch.setattr(
         "core.configuration.configurator.retry_lost_races", lambda: retry_lost_races(0.05)
     )
-    together = [f"10.6.0.{2 * n}" for n in range(3 * (RANGE_GUARDS_MAX // 2))]
-    store = _Busy()
+    together = [f"10.6.0.{2 * number}" for number in range(3 * (RANGE_GUARDS_MAX // 2))]
+    store = _BusyStore()
     async with NodeHarness(store) as node:
         await node.apply(pool("holes", *together, "10.6.200.1"), pool("b", "10.6.100.1"))
         store.key = node.keys.ip_of("10.6.100.1")
@@ -328,37 +328,39 @@ async def test_a_retired_pool_gives_no_address_and_can_be_deleted_when_it_is_emp
 async def test_of_overlapping_pools_created_concurrently_one_is_created(
     store: KeyValueStore, cluster_name: str
 ) -> None:
-    nodes = [NodeHarness(store, f"admin-{n}", cluster=cluster_name) for n in range(5)]
-    for one in nodes:
-        await one.__aenter__()
+    nodes = [NodeHarness(store, f"admin-{number}", cluster=cluster_name) for number in range(5)]
+    for admin in nodes:
+        await admin.__aenter__()
 
     results = await gather(
         *(
-            one.configurator.apply(ApplyPool(pool(f"p-{one.name}", "10.6.0.10-10.6.0.20")), CAUSE)
-            for one in nodes
+            admin.configurator.apply(
+                ApplyPool(pool(f"p-{admin.name}", "10.6.0.10-10.6.0.20")), CAUSE
+            )
+            for admin in nodes
         )
     )
 
     assert sum(not isinstance(result, BaseException) for result in results) == 1
     assert sum(isinstance(result, Refused) for result in results) == 4
     await check_everything(nodes[0])
-    for one in nodes:
-        await one.__aexit__(None, None, None)
+    for admin in nodes:
+        await admin.__aexit__(None, None, None)
 
 
 async def test_the_first_del_of_a_sandbox_ends_all_claims_even_for_an_unknown_nic(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("a", "10.6.0.10", default=False), pool("b", "10.6.1.10", default=False))
-    both = {"ipam.spidernet.io/ippools": '[{"ipv4":["a"]},{"ipv4":["b"]}]'}
-    web = pod("web-0", annotations=both)
+    two_nics = {"ipam.spidernet.io/ippools": '[{"ipv4":["a"]},{"ipv4":["b"]}]'}
+    web = pod("web-0", annotations=two_nics)
     await node.add(web)
 
-    late = await node.delete(web, "net1", container="older")
-    first = await node.delete(web, "net1")
+    of_older_sandbox = await node.delete(web, "net1", container="older")
+    of_current_sandbox = await node.delete(web, "net1")
 
-    assert late == ((), "the endpoint has no NIC net1", 0)
-    assert set(first.addresses) == {"10.6.0.10", "10.6.1.10"}
+    assert of_older_sandbox == ((), "the endpoint has no NIC net1", 0)
+    assert set(of_current_sandbox.addresses) == {"10.6.0.10", "10.6.1.10"}
     assert not (await check_everything(node)).claims
 
 

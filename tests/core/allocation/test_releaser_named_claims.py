@@ -22,9 +22,9 @@ WEB = pod("web-0", "1")
 
 @pytest.fixture
 async def node() -> AsyncIterator[NodeHarness]:
-    async with NodeHarness(MemoryStore()) as made:
-        await made.apply(pool("main", "10.6.0.1-10.6.0.9"))
-        yield made
+    async with NodeHarness(MemoryStore()) as node:
+        await node.apply(pool("main", "10.6.0.1-10.6.0.9"))
+        yield node
 
 
 async def reclaimed(node: NodeHarness, step: ReclaimStep) -> Released:
@@ -49,9 +49,9 @@ async def test_a_step_releases_its_addresses_with_its_evidence_in_the_log(
     added = await node.add(WEB)
     (step,) = await steps_of(node)
 
-    done = await reclaimed(node, step)
+    released = await reclaimed(node, step)
 
-    assert (set(done.addresses), done.why) == (addresses(added), RECLAIMED)
+    assert (set(released.addresses), released.why) == (addresses(added), RECLAIMED)
     event = (await node.log())[-1].event
     assert isinstance(event, AddressesReleased)
     assert event.reason == "reclaimed"
@@ -114,9 +114,9 @@ async def test_a_late_step_is_a_no_op(
     await meanwhile(node)
     held = (await node.read_ledger()).claims
 
-    done = await reclaimed(node, step)
+    released = await reclaimed(node, step)
 
-    assert done == ((), CHANGED_SINCE, 0)
+    assert released == ((), CHANGED_SINCE, 0)
     assert (await node.read_ledger()).claims == held
 
 
@@ -131,10 +131,10 @@ async def test_a_step_ends_only_the_claims_that_it_names(node: NodeHarness) -> N
     step = next(planned for planned in await steps_of(node) if planned.ends_endpoint)
     assert step.addresses == ()
 
-    done = await reclaimed(node, step)
+    released = await reclaimed(node, step)
 
     ledger = await node.read_ledger()
-    assert done.revision > 0
+    assert released.revision > 0
     assert [held.claim.holder for held in ledger.claims.values()] == ["pod/1"]
     assert not ledger.endpoints
 
@@ -143,12 +143,12 @@ async def test_claims_without_an_endpoint_are_ended_without_other_claims(node: N
     await node.add(WEB)
     await node.add(pod("web-1", "2"))
     await _endpoint_lost(node)
-    (orphaned, whole) = sorted(await steps_of(node), key=lambda step: step.ends_endpoint)
+    (orphaned, complete) = sorted(await steps_of(node), key=lambda step: step.ends_endpoint)
 
-    done = await reclaimed(node, orphaned)
+    released = await reclaimed(node, orphaned)
 
-    assert set(done.addresses) == set(orphaned.addresses)
-    assert (await node.read_ledger()).claims.keys() == set(whole.addresses)
+    assert set(released.addresses) == set(orphaned.addresses)
+    assert (await node.read_ledger()).claims.keys() == set(complete.addresses)
 
 
 async def test_the_release_of_unlisted_claims_does_not_change_the_endpoint(
@@ -161,9 +161,9 @@ async def test_the_release_of_unlisted_claims_does_not_change_the_endpoint(
     before = (await node.read_ledger()).endpoints
     step = next(planned for planned in await steps_of(node) if not planned.ends_endpoint)
 
-    done = await reclaimed(node, step)
+    released = await reclaimed(node, step)
 
-    assert done.addresses == ("10.6.0.200",)
+    assert released.addresses == ("10.6.0.200",)
     assert (await node.read_ledger()).endpoints == before
 
 

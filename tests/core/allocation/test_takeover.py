@@ -62,9 +62,9 @@ async def test_repeating_a_takeover_writes_nothing(node: NodeHarness) -> None:
 
 
 async def test_an_interrupted_takeover_is_continued(node: NodeHarness) -> None:
-    whole = big()
-    await Runner(node).run(whole._replace(endpoints=whole.endpoints[:100]))
-    outcome = await Runner(node).run(whole)
+    plan = big()
+    await Runner(node).run(plan._replace(endpoints=plan.endpoints[:100]))
+    outcome = await Runner(node).run(plan)
 
     assert outcome.endpoints == PODS - 100
     assert len((await check_everything(node)).claims) == PODS

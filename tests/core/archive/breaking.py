@@ -22,8 +22,8 @@ class Crash(Exception):
     """The process crashes here."""
 
 
-class Steps:
-    """Counts the effects of a process and crashes it before or after one of them."""
+class CrashingSteps:
+    """Counts the writes of a process, and raises ``Crash`` before or after a chosen one."""
 
     def __init__(self, crash_at: int, *, after: bool) -> None:
         self.crash_at = crash_at
@@ -36,21 +36,21 @@ class Steps:
         return self.taken < self.crash_at
 
     def before(self) -> None:
-        """Count an effect that is about to happen; crash if it is to be lost."""
+        """Count a write before it is executed; raise ``Crash`` if it must not be executed."""
         self.taken += 1
         if self.taken == self.crash_at and not self.after:
             raise Crash
 
     def done(self) -> None:
-        """Crash after an effect if it is the chosen one."""
+        """Raise ``Crash`` after the chosen write."""
         if self.taken == self.crash_at and self.after:
             raise Crash
 
 
 class BreakingStore:
-    """A store that counts every write as a step of ``Steps``, which may crash it."""
+    """A store that counts every write in ``CrashingSteps``, which may raise a Crash."""
 
-    def __init__(self, store: KeyValueStore, steps: Steps) -> None:
+    def __init__(self, store: KeyValueStore, steps: CrashingSteps) -> None:
         self._store = store
         self._steps = steps
 
@@ -99,9 +99,9 @@ class BreakingStore:
 
 
 class BreakingFiles:
-    """Files that count every creation and removal as a step of ``Steps``, which may crash them."""
+    """Files that count each creation and removal in ``CrashingSteps``, which may raise a Crash."""
 
-    def __init__(self, files: LocalFiles, steps: Steps) -> None:
+    def __init__(self, files: LocalFiles, steps: CrashingSteps) -> None:
         self._files = files
         self._steps = steps
 

@@ -1,7 +1,7 @@
-"""Writes logs of any size fast: whole segments of claims and releases, directly into a store.
+"""Writes logs of any size fast: segments of claims and releases, directly into a store.
 
-The log keeps all invariants (``verify`` accepts it), but has no state keys and uses no writer, so
-a million events take seconds. For benchmarks and for tests of reading.
+The log keeps all invariants (``verify`` accepts it), but has no state keys and uses no writer. A
+million events take seconds. Benchmarks and tests that read a log use it.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ async def fill(store: KeyValueStore, keys: Keys, shape: Shape) -> int:
     writers = [controller_writer(f"jobs-{number:02x}") for number in range(shape.writers)]
     seqs = dict.fromkeys(writers, 0)
     held: deque[tuple[int, int]] = deque()
-    serial = made = revision = 0
-    while made < shape.events:
-        writer = writers[made // shape.per_segment % shape.writers]
-        events: list[Event] = [] if made else [PoolDefined(POOL)]
+    serial = written = revision = 0
+    while written < shape.events:
+        writer = writers[written // shape.per_segment % shape.writers]
+        events: list[Event] = [] if written else [PoolDefined(POOL)]
         claimed = []
-        while len(events) < min(shape.per_segment, shape.events - made):
+        while len(events) < min(shape.per_segment, shape.events - written):
             if len(held) > shape.held:
                 events.append(_release(*held.popleft()))
             else:
@@ -58,18 +58,19 @@ async def fill(store: KeyValueStore, keys: Keys, shape: Shape) -> int:
                 serial += 1
         seqs[writer] += 1
         drafts = [
-            EventDraft(f"{writer}.1.{made + n:x}", _cause(made), e) for n, e in enumerate(events)
+            EventDraft(f"{writer}.1.{written + offset:x}", _cause(written), event)
+            for offset, event in enumerate(events)
         ]
         result = await store.commit(
             [],
             [
-                Put(keys.log(writer, seqs[writer]), encode_segment(START_MS + made, drafts)),
+                Put(keys.log(writer, seqs[writer]), encode_segment(START_MS + written, drafts)),
                 Put(keys.head(writer), HEAD.encode(WriterHead(seqs[writer], 1))),
             ],
         )
         revision = result.revision
         held.extend((number, revision) for number in claimed)
-        made += len(events)
+        written += len(events)
     return revision
 
 
@@ -113,5 +114,5 @@ def _release(serial: int, revision: int) -> AddressesReleased:
     return AddressesReleased(*pod_of(serial), (release,), (), "deleted", "CNI DEL")
 
 
-def _cause(made: int) -> Cause:
-    return Cause("agent/node", f"{made:x}", "", f"00-{made + 1:032x}-{made + 1:016x}-01")
+def _cause(written: int) -> Cause:
+    return Cause("agent/node", f"{written:x}", "", f"00-{written + 1:032x}-{written + 1:016x}-01")

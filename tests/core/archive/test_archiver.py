@@ -47,7 +47,11 @@ async def test_a_log_sealed_at_any_points_replays_the_same_events(
                 await cluster.live(part)
                 view = await cluster.view()
                 assert view.live is not None
-                live = [s async for some in view.live.segments(0, view.revision) for s in some]
+                live = [
+                    segment
+                    async for batch in view.live.segments(0, view.revision)
+                    for segment in batch
+                ]
                 before += [event for segment in live for event in segment.events()]
                 await cluster.seal(file_bytes_max=file_bytes_max)
                 assert await cluster.live_segments() == 0
@@ -60,17 +64,17 @@ async def test_a_log_sealed_at_any_points_replays_the_same_events(
 @given(lives, st.integers(0, 40), st.integers(0, 40))
 @settings(max_examples=15)
 async def test_replay_between_two_positions_returns_exactly_the_events_between_them(
-    life: list[Move], one: int, other: int
+    life: list[Move], first_position: int, second_position: int
 ) -> None:
-    after, upto = sorted((one, other))
+    after, upto = sorted((first_position, second_position))
     with tempfile.TemporaryDirectory() as directory:
         async with archived_cluster(Path(directory)) as cluster:
             await cluster.live(life)
             await cluster.seal(20, file_bytes_max=700)
             view = await cluster.view()
             cut = [event async for batch in view.events(after, upto) for event in batch]
-            whole = await cluster.replayed()
-            assert cut == [event for event in whole if after < event.position <= upto]
+            replayed = await cluster.replayed()
+            assert cut == [event for event in replayed if after < event.position <= upto]
 
 
 async def test_segments_up_to_the_named_position_leave_etcd_and_later_ones_stay(
@@ -109,9 +113,9 @@ async def test_every_snapshot_is_the_state_after_the_last_event_of_its_file(
         snapshot = sealed.snapshot(summary.link)
         assert snapshot is not None
         cut = [
-            one
-            for one in await archived_cluster.replayed()
-            if one.position <= summary.last_position
+            event
+            for event in await archived_cluster.replayed()
+            if event.position <= summary.last_position
         ]
         assert same(snapshot.ledger, Ledger().apply_all(cut))
         assert snapshot.ledger.position == summary.last_position
@@ -163,12 +167,12 @@ async def test_the_archive_is_readable_without_its_etcd(archived_cluster: Archiv
     await archived_cluster.seal(file_bytes_max=600)
     view = open_archive(archived_cluster.files, KEYS.cluster)
     assert [
-        one async for batch in view.events() for one in batch
+        event async for batch in view.events() for event in batch
     ] == await archived_cluster.replayed()
     assert view.sealed.cursor == (await read_cursor(archived_cluster.store, KEYS)).cursor
 
 
-async def test_two_clusters_in_one_directory_leave_each_other_alone(tmp_path: Path) -> None:
+async def test_two_clusters_in_one_directory_keep_separate_archives(tmp_path: Path) -> None:
     store = MemoryStore()
     blue = Keys("blue")
     await fill(store, blue, Shape(50, per_segment=2))

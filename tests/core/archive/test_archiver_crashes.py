@@ -14,7 +14,13 @@ from core.archive.files import LocalFiles
 from core.domain.events import Recorded
 from core.errors import OutcomeUnknown
 from core.eventstore.memory import MemoryStore
-from tests.core.archive.breaking import BreakingFiles, BreakingStore, Crash, ForgetfulStore, Steps
+from tests.core.archive.breaking import (
+    BreakingFiles,
+    BreakingStore,
+    Crash,
+    CrashingSteps,
+    ForgetfulStore,
+)
 from tests.core.archive.synthetic import Shape, fill
 from tests.support.archived_cluster import KEYS, ArchivedCluster
 
@@ -45,7 +51,7 @@ async def test_a_crash_before_or_after_any_step_is_harmless(
 ) -> None:
     cluster = await _filled_cluster(tmp_path)
     before = await cluster.replayed()
-    steps = Steps(step, after=after)
+    steps = CrashingSteps(step, after=after)
     archiver = Archiver(
         BreakingStore(cluster.store, steps),
         KEYS,
@@ -64,7 +70,7 @@ async def test_a_crash_before_or_after_any_step_is_harmless(
 
 async def test_the_crash_tests_cover_every_step(tmp_path: Path) -> None:
     cluster = await _filled_cluster(tmp_path)
-    steps = Steps(STEPS_OF_A_SEAL.stop, after=False)
+    steps = CrashingSteps(STEPS_OF_A_SEAL.stop, after=False)
     store, files = BreakingStore(cluster.store, steps), BreakingFiles(cluster.files, steps)
     sealed = await Archiver(store, KEYS, files, file_bytes_max=FILE_BYTES).seal()
     assert steps.has_completed
@@ -77,7 +83,7 @@ async def test_after_a_lost_answer_the_next_seal_finishes_the_work(
 ) -> None:
     cluster = await _filled_cluster(tmp_path)
     before = await cluster.replayed()
-    steps = Steps(commit, after=True)
+    steps = CrashingSteps(commit, after=True)
     store, files = ForgetfulStore(cluster.store, steps), BreakingFiles(cluster.files, steps)
     try:
         await Archiver(store, KEYS, files, file_bytes_max=FILE_BYTES).seal()
@@ -104,7 +110,7 @@ class _FilesWithConcurrentSeal(LocalFiles):
         super().write(name, chunks)
 
 
-async def test_of_two_archivers_at_once_one_wins_and_the_other_leaves_no_trace(
+async def test_of_two_concurrent_archivers_one_seals_and_the_other_leaves_no_file(
     tmp_path: Path,
 ) -> None:
     cluster = await _filled_cluster(tmp_path)

@@ -22,13 +22,13 @@ _names = st.text("abc", min_size=1, max_size=3)
 
 
 @given(st.lists(st.lists(_names, max_size=6), max_size=8), _names)
-def test_every_block_with_a_token_is_found(blocks: list[list[str]], wanted: str) -> None:
+def test_every_block_with_a_token_is_found(blocks: list[list[str]], searched: str) -> None:
     builder = IndexBuilder()
     for block, names in enumerate(blocks):
         for name in names:
             builder.add(block, PoolRetired(name))
-    blocks_found = find_blocks(memoryview(builder.finish()), f"pool {wanted}")
-    assert blocks_found == [block for block, names in enumerate(blocks) if wanted in names]
+    blocks_found = find_blocks(memoryview(builder.finish()), f"pool {searched}")
+    assert blocks_found == [block for block, names in enumerate(blocks) if searched in names]
 
 
 def test_tokens_with_the_same_hash_return_too_many_blocks_and_never_too_few(

@@ -25,7 +25,7 @@ from core.audit.state_at import as_of_position, as_of_time
 from core.audit.verify import verify
 from core.errors import BadInput, LogCorrupt
 from core.eventstore.memory import MemoryStore
-from tests.core.archive.breaking import BreakingFiles, BreakingStore, Crash, Steps
+from tests.core.archive.breaking import BreakingFiles, BreakingStore, Crash, CrashingSteps
 from tests.core.archive.synthetic import Shape, fill
 from tests.support.archived_cluster import KEYS, ArchivedCluster, same
 from tests.support.node_harness import pool
@@ -134,8 +134,8 @@ async def test_a_pruned_archive_is_readable_without_its_etcd(tmp_path: Path) -> 
 
 async def test_a_changed_snapshot_is_a_fault_and_no_replay_starts_from_it(tmp_path: Path) -> None:
     cluster = await _filled_cluster(tmp_path)
-    second = (await cluster.view()).sealed.summaries()[1].link.base + SNAPSHOT_SUFFIX
-    path = tmp_path / second
+    second_name = (await cluster.view()).sealed.summaries()[1].link.base + SNAPSHOT_SUFFIX
+    path = tmp_path / second_name
     original = path.read_bytes()
     path.write_bytes(original[:-1] + bytes([original[-1] ^ 1]))
     with pytest.raises(LogCorrupt, match="nothing is pruned"):
@@ -146,7 +146,7 @@ async def test_a_changed_snapshot_is_a_fault_and_no_replay_starts_from_it(tmp_pa
 
     report = await verify(cluster.store, KEYS, cluster.files)
 
-    assert [fault.subject for fault in report.faults] == [second]
+    assert [fault.subject for fault in report.faults] == [second_name]
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -155,7 +155,7 @@ async def test_a_crash_before_or_after_any_step_is_harmless(
     tmp_path: Path, step: int, *, after: bool
 ) -> None:
     cluster = await _filled_cluster(tmp_path)
-    steps = Steps(step, after=after)
+    steps = CrashingSteps(step, after=after)
     store, files = BreakingStore(cluster.store, steps), BreakingFiles(cluster.files, steps)
     try:
         await Pruner(store, KEYS, files).prune(Retention(), NOW_MS, files=2)
@@ -174,7 +174,7 @@ async def test_a_crash_before_or_after_any_step_is_harmless(
 
 async def test_the_crash_tests_cover_every_step(tmp_path: Path) -> None:
     cluster = await _filled_cluster(tmp_path)
-    steps = Steps(STEPS_OF_A_PRUNE.stop, after=False)
+    steps = CrashingSteps(STEPS_OF_A_PRUNE.stop, after=False)
     store, files = BreakingStore(cluster.store, steps), BreakingFiles(cluster.files, steps)
     pruned = await Pruner(store, KEYS, files).prune(Retention(), NOW_MS, files=2)
 
@@ -219,6 +219,6 @@ async def test_an_archive_within_its_retention_is_not_pruned(tmp_path: Path) -> 
 async def test_a_cursor_written_by_a_version_without_pruning_is_read(tmp_path: Path) -> None:
     cluster = await _filled_cluster(tmp_path)
     cursor = (await read_cursor(cluster.store, KEYS)).cursor
-    old = CURSOR.encode(tuple(cursor)[:-1])  # type: ignore[arg-type]  # a cursor before the field "pruned"
+    encoded = CURSOR.encode(tuple(cursor)[:-1])  # type: ignore[arg-type]  # a cursor before the field "pruned"
 
-    assert CURSOR.decode(old) == cursor._replace(pruned=NOTHING_PRUNED)
+    assert CURSOR.decode(encoded) == cursor._replace(pruned=NOTHING_PRUNED)

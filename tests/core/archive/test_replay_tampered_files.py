@@ -39,9 +39,9 @@ async def _read(cluster: ArchivedCluster) -> tuple[str, list[Recorded]]:
 
 
 def _flip(path: Path, offset: int) -> None:
-    data = bytearray(path.read_bytes())
-    data[offset] ^= 0x10
-    path.write_bytes(data)
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 0x10
+    path.write_bytes(content)
 
 
 async def test_any_changed_byte_of_a_segments_file_is_detected_or_harmless(
@@ -50,14 +50,14 @@ async def test_any_changed_byte_of_a_segments_file_is_detected_or_harmless(
     cluster = await _sealed_cluster(tmp_path)
     before = await cluster.replayed()
     path = _file(cluster, ".segments")
-    whole = path.read_bytes()
+    content = path.read_bytes()
     harmless = 0
-    for offset in range(0, len(whole), 11):
+    for offset in range(0, len(content), 11):
         _flip(path, offset)
         corrupt_file, events = await _read(cluster)
         assert corrupt_file == path.name.partition(".")[0] or events == before
         harmless += not corrupt_file
-        path.write_bytes(whole)
+        path.write_bytes(content)
     assert harmless < 3  # unused bits of a zstd frame
 
 

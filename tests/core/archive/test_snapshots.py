@@ -38,10 +38,10 @@ def test_a_snapshot_with_fields_of_a_newer_version_is_read_without_them() -> Non
     fields[RECORDS][0].append(["a field of a newer version"])
     fields.append([])
 
-    read = decode_snapshot(stored(fields), name="one")
+    decoded = decode_snapshot(stored(fields), name="one")
 
-    assert read.ledger.records == snapshot().ledger.records
-    assert (read.seqs, read.chain, read.clock_ms) == ({"node-a": 7}, b"chain", 1_000)
+    assert decoded.ledger.records == snapshot().ledger.records
+    assert (decoded.seqs, decoded.chain, decoded.clock_ms) == ({"node-a": 7}, b"chain", 1_000)
 
 
 def test_a_snapshot_with_a_wrong_type_is_an_error() -> None:

@@ -40,8 +40,8 @@ async def test_a_log_on_etcd_is_sealed_audited_and_repaired(
         report = await verify(etcd_store, KEYS, cluster.files)
         assert [difference.name for difference in report.differences] == ["spare", address]
         async with orbctl_writer(cluster) as writer:
-            done = await repair(report.plan, etcd_store, KEYS, writer, Cause("orbctl"))
-        assert len(done.done) == 2
+            repaired = await repair(report.plan, etcd_store, KEYS, writer, Cause("orbctl"))
+        assert len(repaired.done) == 2
         assert (await verify(etcd_store, KEYS, cluster.files)).is_clean
 
         await cluster.live([Remove("node-a", "web-1", 0)])

@@ -84,15 +84,15 @@ async def test_a_raw_export_is_readable_with_msgpack_alone(
 
 
 async def test_a_changed_or_truncated_export_is_refused(sealed_and_live: ArchivedCluster) -> None:
-    whole = await _raw(sealed_and_live)
+    export = await _raw(sealed_and_live)
     in_head, in_first_segment = 3, 300
     changed = [
-        whole[:index] + bytes([whole[index] ^ 1]) + whole[index + 1 :]
+        export[:index] + bytes([export[index] ^ 1]) + export[index + 1 :]
         for index in (in_head, in_first_segment)
     ]
-    for data in (b"", b"\x80", b"\xc1", whole[:-1], whole[:400], whole + b"\x01", *changed):
+    for content in (b"", b"\x80", b"\xc1", export[:-1], export[:400], export + b"\x01", *changed):
         with pytest.raises((LogCorrupt, BadInput)):
-            list(import_log(io.BytesIO(data)))
+            list(import_log(io.BytesIO(content)))
 
 
 def test_an_export_without_segments_imports_as_no_segments() -> None:
@@ -100,7 +100,7 @@ def test_an_export_without_segments_imports_as_no_segments() -> None:
     assert list[Segment](import_log(io.BytesIO(head + tail))) == []
 
 
-def test_the_error_of_another_kind_of_file_differs_from_that_of_a_broken_export() -> None:
+def test_importing_another_kind_of_file_raises_bad_input() -> None:
     for other in (b"", b'{"position":18}\n', b"\x93\x01\x02\x03"):
         with pytest.raises(BadInput, match="not a raw export"):
             list(import_log(io.BytesIO(other)))

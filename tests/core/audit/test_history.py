@@ -199,10 +199,10 @@ async def test_a_history_longer_than_its_limit_has_the_newest_entries_and_the_dr
 ) -> None:
     for _ in range(3):
         await archived_cluster.live([Add("node-a", "web-0", 0), Remove("node-a", "web-0", 0)])
-    whole = await _history_of(archived_cluster, "use/main")
+    complete = await _history_of(archived_cluster, "use/main")
     monkeypatch.setattr(history_entries, "ENTRIES_MAX", 2)
     cut = await _history_of(archived_cluster, "use/main")
-    assert cut.entries == whole.entries[-2:]
+    assert cut.entries == complete.entries[-2:]
     assert cut.dropped == 1
 
 
@@ -220,7 +220,9 @@ async def test_history_across_seals_equals_a_scan_of_every_event(
             claims = _claims(await cluster.replayed())
             for address in {address for address, *_ in claims}:
                 entries = [
-                    f for f in (await _history_of(cluster, address)).entries if f.kind == "held"
+                    entry
+                    for entry in (await _history_of(cluster, address)).entries
+                    if entry.kind == "held"
                 ]
                 assert _merged(entries) == [claim for claim in claims if claim[0] == address]
 
@@ -264,8 +266,8 @@ async def test_one_address_of_many_is_found_by_reading_a_few_blocks(tmp_path: Pa
     view = await cluster.view()
     sealed = view.sealed
     blocks = sum(len(sealed.open(summary.link).trailer.blocks) for summary in sealed.summaries())
-    read = list(sealed.segments_with_any([f"address {address_of(4_000)}"]))
-    assert 0 < len(read) < blocks // 4
+    segments = list(sealed.segments_with_any([f"address {address_of(4_000)}"]))
+    assert 0 < len(segments) < blocks // 4
     (entry,) = (await history(view, HistorySubject("address", address_of(4_000)))).entries
     assert (entry.namespace, entry.pod, entry.uid) == (*pod_of(4_000), uid_of(4_000))
 

@@ -152,7 +152,7 @@ async def test_a_position_before_the_index_window_is_read_from_the_archive(
     assert len(log._old) <= 2
 
 
-async def test_a_time_is_looked_up_in_its_own_archive_file_though_the_one_before_was_read_last(
+async def test_a_time_is_found_in_its_archive_file_when_the_previous_file_was_read_last(
     archived_cluster: ArchivedCluster,
 ) -> None:
     ticks = count(unix_ms(), 1_000)
@@ -201,7 +201,7 @@ async def test_new_events_are_in_the_next_answer(archived_cluster: ArchivedClust
     assert list(after.table("main").pods.rows_with("late", 9))
 
 
-async def test_a_position_that_is_still_being_read_is_waited_for(
+async def test_a_query_waits_for_a_position_that_is_still_being_read(
     archived_cluster: ArchivedCluster,
 ) -> None:
     log = IndexedLog(SlowStore(archived_cluster.store), KEYS, archived_cluster.files)
@@ -209,12 +209,12 @@ async def test_a_position_that_is_still_being_read_is_waited_for(
     log._read_at = float("inf")  # the index counts as fresh however slow the machine is
     await archived_cluster.live([Add("node-a", "late", 0)])
     revision = (await archived_cluster.view()).revision
-    first = asyncio.create_task(log.at_position(revision))
-    while log.view.revision < revision and not first.done():
+    waiting = asyncio.create_task(log.at_position(revision))
+    while log.view.revision < revision and not waiting.done():
         await asyncio.sleep(0)
-    second = await log.at_position(revision)
-    assert list(second.log.table("main").pods.rows_with("late", 9))
-    await first
+    second_instant = await log.at_position(revision)
+    assert list(second_instant.log.table("main").pods.rows_with("late", 9))
+    await waiting
 
 
 class SlowStore(FaultyStore):

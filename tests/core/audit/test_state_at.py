@@ -89,10 +89,10 @@ async def test_a_timestamp_from_the_future_has_no_effect_after_the_next_seal(
     await archived_cluster.seal()
     _set_clocks(archived_cluster, start + 60_000)
     await archived_cluster.live([Add("node-a", "web-2", 0)])
-    early = await as_of_time(await archived_cluster.view(), start + 59_999)
-    assert {name for _, name in early.endpoints} == {"web-1"}
-    late = await as_of_time(await archived_cluster.view(), start + 60_000)
-    assert {name for _, name in late.endpoints} == {"web-1", "web-2"}
+    before_the_hour = await as_of_time(await archived_cluster.view(), start + 59_999)
+    assert {name for _, name in before_the_hour.endpoints} == {"web-1"}
+    after_the_hour = await as_of_time(await archived_cluster.view(), start + 60_000)
+    assert {name for _, name in after_the_hour.endpoints} == {"web-1", "web-2"}
 
 
 def test_the_clock_of_the_log_never_goes_back_or_past_the_clock_of_its_reader() -> None:

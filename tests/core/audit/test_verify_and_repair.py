@@ -68,8 +68,8 @@ async def _edit(cluster: ArchivedCluster, *writes: Write) -> None:
 
 
 async def _key(cluster: ArchivedCluster, key: bytes) -> KeyValue | None:
-    found = (await cluster.store.read([Get(key)])).ranges[0].kvs
-    return found[0] if found else None
+    stored = (await cluster.store.read([Get(key)])).ranges[0].kvs
+    return stored[0] if stored else None
 
 
 async def _state(cluster: ArchivedCluster) -> dict[bytes, tuple[bytes, int]]:
@@ -139,9 +139,9 @@ async def _replace_claim(cluster: ArchivedCluster) -> set[bytes]:
 async def _rewrite_claim(cluster: ArchivedCluster) -> set[bytes]:
     endpoint = (await cluster.node.read_ledger()).endpoints["shop", "web-1"]
     keys = [KEYS.ip_of(address) for address, _ in endpoint.addresses()]
-    found = await _key(cluster, keys[0])
-    assert found is not None
-    await _edit(cluster, Put(keys[0], found.value))
+    stored = await _key(cluster, keys[0])
+    assert stored is not None
+    await _edit(cluster, Put(keys[0], stored.value))
     return {*keys, KEYS.endpoint("shop", "web-1")}
 
 
@@ -293,9 +293,9 @@ async def test_a_repair_step_whose_key_changed_meanwhile_writes_nothing(
     repaired = await _repair(edited_cluster, report)
     assert len(repaired.done) == len(repaired.changed_meanwhile) == 1
     assert "pool main" in repaired.changed_meanwhile[0]
-    found = await _key(edited_cluster, KEYS.pool("main"))
-    assert found is not None
-    assert POOL.decode(found.value).ips == ("10.6.0.3",)
+    stored = await _key(edited_cluster, KEYS.pool("main"))
+    assert stored is not None
+    assert POOL.decode(stored.value).ips == ("10.6.0.3",)
     await _repair(edited_cluster, await _verify(edited_cluster))
     assert (await _verify(edited_cluster)).is_clean
 
@@ -361,7 +361,9 @@ async def test_a_missing_live_segment_is_a_fault_and_state_keys_are_not_compared
     assert report.differences == ()
 
 
-async def test_differences_read_as_sentences(edited_cluster: ArchivedCluster) -> None:
+async def test_a_difference_is_printed_with_its_key_and_both_values(
+    edited_cluster: ArchivedCluster,
+) -> None:
     for edit in EDITS:
         await edit(edited_cluster)
     texts = "\n".join(str(difference) for difference in (await _verify(edited_cluster)).differences)

@@ -168,13 +168,17 @@ def test_plans_and_address_lookups_on_a_scope_equal_those_on_all_objects(
             scopes, complete = ScopeReader(node.store, node.keys), await all_objects(node)
             of_application = await scopes.read_application(APPLICATION, named_subnets(application))
             plans = [
-                plan_application(application, one, {}, AS_MANY_AS_REPLICAS)
-                for one in (of_application, complete)
+                plan_application(application, configuration, {}, AS_MANY_AS_REPLICAS)
+                for configuration in (of_application, complete)
             ]
             around = await scopes.read_around(Address(4, (10 << 24) + (7 << 16) + host))
             owners = [
-                sorted(name for name, pool in one.pools.items() if contains(pool, f"10.7.0.{host}"))
-                for one in (around, complete)
+                sorted(
+                    name
+                    for name, pool in configuration.pools.items()
+                    if contains(pool, f"10.7.0.{host}")
+                )
+                for configuration in (around, complete)
             ]
             assert plans[0] == plans[1]
             assert owners[0] == owners[1]
@@ -207,8 +211,8 @@ async def test_the_number_of_keys_that_a_command_reads_does_not_depend_on_the_nu
                     ApplyPool(pool(f"p-{count}-{number}", first, subnet=subnet)), CAUSE
                 )
             before = store.key_count
-            new = pool(f"new-{count}", f"10.0.200.{count % 200}", subnet="10.0.0.0/16")
-            await node.configurator.apply(ApplyPool(new), CAUSE)
+            new_pool = pool(f"new-{count}", f"10.0.200.{count % 200}", subnet="10.0.0.0/16")
+            await node.configurator.apply(ApplyPool(new_pool), CAUSE)
             key_counts.append(store.key_count - before)
 
         assert key_counts[0] == key_counts[1]

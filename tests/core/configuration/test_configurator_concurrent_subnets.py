@@ -66,7 +66,9 @@ async def test_of_a_hundred_identical_subnets_one_is_created_and_the_others_chan
 async def test_of_a_hundred_subnets_with_one_cidr_exactly_one_is_created(
     nodes: list[NodeHarness],
 ) -> None:
-    commands: list[Command] = [ApplySubnet(NET._replace(name=f"n{n}")) for n in range(TOGETHER)]
+    commands: list[Command] = [
+        ApplySubnet(NET._replace(name=f"n{number}")) for number in range(TOGETHER)
+    ]
 
     outcomes = await together(nodes, commands)
 
@@ -80,7 +82,9 @@ async def test_of_a_hundred_pools_with_the_same_addresses_exactly_one_is_created
     nodes: list[NodeHarness],
 ) -> None:
     await nodes[0].apply(ApplySubnet(NET))
-    commands: list[Command] = [ApplyPool(BLUE._replace(name=f"p{n}")) for n in range(TOGETHER)]
+    commands: list[Command] = [
+        ApplyPool(BLUE._replace(name=f"p{number}")) for number in range(TOGETHER)
+    ]
 
     outcomes = await together(nodes, commands)
 
@@ -132,13 +136,15 @@ async def test_a_subnet_and_the_pools_that_it_adopts_change_in_one_transaction(
 async def test_verify_finds_a_lost_subnet_and_repair_writes_it_again(
     nodes: list[NodeHarness], tmp_path: Path
 ) -> None:
-    one = nodes[0]
-    await one.apply(ApplySubnet(NET), BLUE)
-    await one.store.commit([], [Delete(one.keys.subnet("net"))])
+    node = nodes[0]
+    await node.apply(ApplySubnet(NET), BLUE)
+    await node.store.commit([], [Delete(node.keys.subnet("net"))])
     files = LocalFiles(tmp_path)
 
-    report = await verify(one.store, one.keys, files)
-    assert [(d.kind, d.name) for d in report.differences] == [("subnet", "net")]
-    await repair(report.plan, one.store, one.keys, one.writer, CAUSE)
+    report = await verify(node.store, node.keys, files)
+    assert [(difference.kind, difference.name) for difference in report.differences] == [
+        ("subnet", "net")
+    ]
+    await repair(report.plan, node.store, node.keys, node.writer, CAUSE)
 
-    assert (await verify(one.store, one.keys, files)).is_clean
+    assert (await verify(node.store, node.keys, files)).is_clean

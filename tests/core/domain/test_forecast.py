@@ -73,10 +73,10 @@ def steady(growth: SimulatedGrowth, random_: random.Random) -> list[int]:
 def with_a_peak(growth: SimulatedGrowth, random_: random.Random) -> list[int]:
     """A batch of Jobs that starts and ends within a day."""
     hours = steady(growth, random_)
-    begin = random_.randrange(len(hours) - HOURS_PER_DAY)
+    start_hour = random_.randrange(len(hours) - HOURS_PER_DAY)
     peak = round(growth.drift * random_.uniform(10, 40))
-    hours[begin] += peak
-    hours[begin + random_.randrange(4, 20)] -= peak
+    hours[start_hour] += peak
+    hours[start_hour + random_.randrange(4, 20)] -= peak
     return hours
 
 

@@ -1,4 +1,4 @@
-"""Writers on a memory store with faults; tests/faults uses etcd."""
+"""A writer on a memory store with simulated faults; tests/faults uses etcd."""
 
 from __future__ import annotations
 

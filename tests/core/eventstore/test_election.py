@@ -14,7 +14,7 @@ from core.eventstore.kv import Delete, Get, KeyValueStore, Put
 from core.eventstore.memory import MemoryStore
 from tests.support.faulty_store import Fault, FaultyStore
 
-PATIENCE_S = 60
+DEADLINE_S = 60
 
 
 class Candidate:
@@ -37,7 +37,7 @@ class Candidate:
             self.ended.set()
 
     async def until(self, event: asyncio.Event) -> None:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(DEADLINE_S):
             await event.wait()
 
     async def stop(self) -> None:
@@ -123,9 +123,9 @@ async def test_a_campaign_whose_answer_was_lost_reads_back(
 
     await first.until(first.leads)
 
-    found = (await store.read([Get(keys.lease("controller"))])).ranges[0].kvs[0]
-    assert first.terms[0].epoch == found.mod_revision
-    assert first.terms[0].lease == found.lease
+    stored = (await store.read([Get(keys.lease("controller"))])).ranges[0].kvs[0]
+    assert first.terms[0].epoch == stored.mod_revision
+    assert first.terms[0].lease == stored.lease
     await first.stop()
 
 
@@ -136,7 +136,7 @@ def failing(error: Exception) -> Callable[[LeaderTerm], Awaitable[None]]:
     return work
 
 
-async def test_an_error_that_no_retry_helps_ends_the_process(
+async def test_an_error_that_cannot_be_retried_ends_the_election(
     store: KeyValueStore, keys: Keys
 ) -> None:
     election = Election(store, keys, "controller", "c-1", ttl_s=2)
@@ -162,12 +162,12 @@ async def test_a_lease_that_the_store_refuses_to_keep_ends_the_process(
     monkeypatch.setattr(store, "keep_lease", refuse)
     election = Election(store, keys, "controller", "c-1", ttl_s=2)
 
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(DEADLINE_S):
         with pytest.raises(StoreRejected):
             await election.lead(waiting)
 
 
-async def test_work_that_lost_a_race_is_campaigned_for_again(
+async def test_a_leader_whose_work_lost_a_race_campaigns_again(
     store: KeyValueStore, keys: Keys
 ) -> None:
     terms: list[LeaderTerm] = []
@@ -183,7 +183,9 @@ async def test_work_that_lost_a_race_is_campaigned_for_again(
     assert terms[0].epoch < terms[1].epoch
 
 
-async def test_a_deleted_key_is_no_lead(store: KeyValueStore, keys: Keys) -> None:
+async def test_writes_of_a_leader_fail_when_its_key_was_deleted(
+    store: KeyValueStore, keys: Keys
+) -> None:
     first = Candidate(store, keys, "c-1")
     await first.until(first.leads)
     await store.commit([], [Delete(keys.lease("controller"))])
@@ -192,17 +194,17 @@ async def test_a_deleted_key_is_no_lead(store: KeyValueStore, keys: Keys) -> Non
     await first.stop()
 
 
-async def test_a_key_without_a_lease_is_no_leaders_and_is_written_over(
+async def test_a_leader_key_without_a_lease_is_overwritten_by_the_next_leader(
     store: KeyValueStore, keys: Keys
 ) -> None:
     await store.commit([], [Put(keys.lease("controller"), b"\xffgarbage")])
     with pytest.raises(LogCorrupt, match="leader lease/controller cannot be decoded"):
         await read_leader(store, keys, "controller")
 
-    one = Candidate(store, keys, "one")
-    await one.until(one.leads)
+    candidate = Candidate(store, keys, "one")
+    await candidate.until(candidate.leads)
 
-    found = await read_leader(store, keys, "controller")
-    assert found is not None
-    assert found[0].name == "one"
-    await one.stop()
+    leader = await read_leader(store, keys, "controller")
+    assert leader is not None
+    assert leader[0].name == "one"
+    await candidate.stop()

@@ -21,7 +21,7 @@ from core.eventstore.memory import MemoryStore
 
 
 class GroupCommitHarness:
-    """A store that refuses one key and counts transactions."""
+    """A group commit on a store that refuses the key ``refused``; counts transactions."""
 
     def __init__(self) -> None:
         self.store = MemoryStore()
@@ -29,7 +29,7 @@ class GroupCommitHarness:
         self.failures: list[Exception] = []
         self.gate = asyncio.Event()
         self.gate.set()
-        self.pump = GroupCommit(
+        self.group_commit = GroupCommit(
             self.transact, ends=WriterFenced, name="queue", depth_max=100, passes=1
         )
 
@@ -43,12 +43,12 @@ class GroupCommitHarness:
         return await self.store.commit(batch.guards, batch.writes, batch.gets())
 
     def put(self, key: str) -> asyncio.Future[Committed | Lost]:
-        return self.pump.put(
+        return self.group_commit.put(
             Proposal((), (Absent(key.encode()),), (Put(key.encode(), b""),)),
         )
 
 
-async def test_a_refused_proposal_takes_no_other_with_it() -> None:
+async def test_a_refused_proposal_does_not_fail_the_others() -> None:
     harness = GroupCommitHarness()
     answers = [harness.put(key) for key in ("a", "refused", "b")]
     results = await asyncio.gather(*answers, return_exceptions=True)
@@ -56,7 +56,7 @@ async def test_a_refused_proposal_takes_no_other_with_it() -> None:
     assert [type(result) for result in results] == [Committed, StoreRejected, Committed]
 
 
-async def test_what_is_withdrawn_while_others_are_refused_is_not_written() -> None:
+async def test_a_proposal_withdrawn_while_another_is_refused_is_not_written() -> None:
     harness = GroupCommitHarness()
     harness.gate.clear()
     refused, first, second = [harness.put(key) for key in ("refused", "a", "b")]
@@ -65,15 +65,15 @@ async def test_what_is_withdrawn_while_others_are_refused_is_not_written() -> No
     second.cancel()
     harness.gate.set()
     await asyncio.gather(refused, first, second, return_exceptions=True)
-    await harness.pump.drain()
+    await harness.group_commit.drain()
 
     stored = await harness.store.read([Get(b"a"), Get(b"b")])
     assert [key_range.count for key_range in stored.ranges] == [1, 0]
 
 
-async def test_the_end_of_the_fence_ends_a_refused_batch_too() -> None:
+async def test_a_fenced_writer_fails_a_refused_batch_too() -> None:
     harness = GroupCommitHarness()
-    harness.failures += [StoreRejected("one of you"), WriterFenced("somebody else")]
+    harness.failures += [StoreRejected("a key was refused"), WriterFenced("another process")]
     answers = [harness.put(key) for key in ("a", "b", "c")]
     results = await asyncio.gather(*answers, return_exceptions=True)
 
@@ -81,7 +81,7 @@ async def test_the_end_of_the_fence_ends_a_refused_batch_too() -> None:
     assert harness.transactions == 2
 
 
-async def test_a_failure_of_the_store_reaches_those_in_the_transaction_only() -> None:
+async def test_a_failure_of_the_store_fails_only_the_proposals_of_the_transaction() -> None:
     harness = GroupCommitHarness()
     harness.failures.append(StoreUnavailable("away"))
     first = harness.put("a")
@@ -91,9 +91,9 @@ async def test_a_failure_of_the_store_reaches_those_in_the_transaction_only() ->
     assert isinstance(await harness.put("a"), Committed)
 
 
-async def test_the_end_of_the_fence_reaches_everybody_who_waits() -> None:
+async def test_a_fenced_writer_fails_all_waiting_proposals() -> None:
     harness = GroupCommitHarness()
-    harness.failures.append(WriterFenced("somebody else"))
+    harness.failures.append(WriterFenced("another process"))
     answers = [harness.put("same") for _ in range(3)]  # one key needs three transactions
     results = await asyncio.gather(*answers, return_exceptions=True)
 
@@ -101,7 +101,7 @@ async def test_the_end_of_the_fence_reaches_everybody_who_waits() -> None:
     assert harness.transactions == 1
 
 
-async def test_who_lost_is_told_the_truth_and_the_others_go_again() -> None:
+async def test_a_proposal_that_lost_gets_lost_and_the_others_are_sent_again() -> None:
     harness = GroupCommitHarness()
     await harness.put("taken")
     answers = [harness.put(key) for key in ("a", "taken", "b")]
@@ -114,57 +114,59 @@ async def test_who_lost_is_told_the_truth_and_the_others_go_again() -> None:
 async def test_draining_waits_for_all() -> None:
     harness = GroupCommitHarness()
     answers = [harness.put("same") for _ in range(3)]
-    await harness.pump.drain()
+    await harness.group_commit.drain()
 
     assert all(answer.done() for answer in answers)
-    assert harness.pump.depth == 0
+    assert harness.group_commit.depth == 0
 
 
 async def under_way(harness: GroupCommitHarness) -> tuple[asyncio.Future[Committed | Lost], ...]:
     """One proposal in a transaction without an answer, and one queued after it."""
     harness.gate.clear()
-    flying = harness.put("same")
+    in_flight = harness.put("same")
     while not harness.transactions:
         await asyncio.sleep(0)
-    return flying, harness.put("same")
+    return in_flight, harness.put("same")
 
 
-async def test_who_gives_up_waiting_for_the_end_ends_nothing() -> None:
+async def test_cancelling_a_drain_does_not_end_the_proposals() -> None:
     harness = GroupCommitHarness()
     answers = await under_way(harness)
-    waiting = asyncio.ensure_future(harness.pump.drain())
+    waiting = asyncio.ensure_future(harness.group_commit.drain())
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.wait({waiting})
     harness.gate.set()
-    await harness.pump.drain()
+    await harness.group_commit.drain()
 
     assert [type(answer.result()) for answer in answers] == [Committed, Lost]
 
 
-async def test_abandoning_answers_everybody_and_ends_waiting_for_the_end() -> None:
+async def test_abandoning_fails_all_proposals_and_ends_a_drain() -> None:
     harness = GroupCommitHarness()
     answers = await under_way(harness)
-    waiting = asyncio.ensure_future(harness.pump.drain())
+    waiting = asyncio.ensure_future(harness.group_commit.drain())
     await asyncio.sleep(0)
-    harness.pump.abandon(SessionLost("gone"))
+    harness.group_commit.abandon(SessionLost("gone"))
     await waiting
     results = await asyncio.gather(*answers, return_exceptions=True)
 
     assert [type(result) for result in results] == [SessionLost] * 2
-    await harness.pump.drain()
+    await harness.group_commit.drain()
 
 
-async def test_a_fault_of_the_pump_itself_is_told_to_who_waits() -> None:
+async def test_an_error_of_the_group_commit_itself_reaches_its_callers() -> None:
     harness = GroupCommitHarness()
     untrue = TxnResult(False, 1, {})  # a failure without a failed guard or a read
 
     async def lie(_: TransactionBatch) -> TxnResult:
         return untrue
 
-    harness.pump = GroupCommit(lie, ends=WriterFenced, name="queue", depth_max=100, passes=1)
+    harness.group_commit = GroupCommit(
+        lie, ends=WriterFenced, name="queue", depth_max=100, passes=1
+    )
     results = await asyncio.gather(harness.put("a"), harness.put("a"), return_exceptions=True)
-    await harness.pump.drain()
+    await harness.group_commit.drain()
 
     assert all(isinstance(result, Exception) for result in results)
 
@@ -184,38 +186,38 @@ async def test_proposals_whose_guards_hold_after_a_failure_are_sent_again_a_limi
             return await read_failed(harness.store, Get(b"fence"), batch)
         return await harness.transact(batch)
 
-    harness.pump = GroupCommit(
+    harness.group_commit = GroupCommit(
         fail_at_first, ends=WriterFenced, name="queue", depth_max=100, passes=1
     )
     results = await asyncio.gather(harness.put("a"), harness.put("b"), return_exceptions=True)
-    await asyncio.gather(harness.pump.drain(), return_exceptions=True)
+    await asyncio.gather(harness.group_commit.drain(), return_exceptions=True)
 
     assert [type(result) for result in results] == [answer] * 2
 
 
-async def test_what_survives_a_failed_transaction_is_not_joined_by_others_that_would_fail_it() -> (
-    None
-):
+async def test_proposals_sent_again_after_a_failure_are_not_joined_by_later_ones() -> None:
     harness = GroupCommitHarness()
     await harness.store.commit([], [Put(b"taken-1", b""), Put(b"taken-2", b"")])
     harness.gate.clear()
-    early = [harness.put(key) for key in ("a", "taken-1", "b")]
+    first_answers = [harness.put(key) for key in ("a", "taken-1", "b")]
     while not harness.transactions:
         await asyncio.sleep(0)
-    late = [harness.put(key) for key in ("taken-2", "c")]
+    later_answers = [harness.put(key) for key in ("taken-2", "c")]
     harness.gate.set()
-    results = await asyncio.gather(*early, *late)
+    results = await asyncio.gather(*first_answers, *later_answers)
 
     assert [type(result) for result in results] == [Committed, Lost, Committed, Lost, Committed]
-    assert harness.transactions == 4, "of each two lots one fails, and what is left of it succeeds"
+    assert harness.transactions == 4, (
+        "two transactions fail, and the proposals left of each succeed in another"
+    )
 
 
-async def test_a_queue_that_is_failed_leaves_nothing_to_those_who_come_later() -> None:
+async def test_proposals_after_an_abandoned_queue_are_committed() -> None:
     harness = GroupCommitHarness()
     await harness.store.commit([], [Put(b"taken", b"")])
     answers = [harness.put(key) for key in ("a", "taken")]
     await answers[1]
-    harness.pump.abandon(WriterFenced("somebody else"))
+    harness.group_commit.abandon(WriterFenced("another process"))
     await asyncio.gather(*answers, return_exceptions=True)
 
     assert isinstance(await harness.put("b"), Committed)

@@ -90,7 +90,7 @@ SAMPLES: list[Event] = [
 ]
 
 
-def test_every_event_type_survives_the_wire() -> None:
+def test_every_event_type_is_decoded_as_it_was_encoded() -> None:
     drafts = [
         EventDraft(f"w.1.{number}", Cause("a", "b", "c", "d"), event)
         for number, event in enumerate(SAMPLES)
@@ -128,7 +128,7 @@ def test_a_segment_is_readable_without_our_code() -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"\xc1", b"\x93\x01\x05\x90\x00", b"\x93\x09\x05\x90"])
-def test_bytes_that_are_no_segment_are_named_corrupt(damage: bytes) -> None:
+def test_decoding_bytes_that_are_not_a_segment_raises_log_corrupt(damage: bytes) -> None:
     with pytest.raises(LogCorrupt) as error:
         decode_segment(damage, writer="node-a", position=12)
 
@@ -142,7 +142,7 @@ def test_an_unknown_event_type_is_corrupt_and_not_skipped() -> None:
         decode_segment(data, writer="w", position=1)
 
 
-def test_old_bodies_are_lifted_version_by_version() -> None:
+def test_old_bodies_are_upcast_version_by_version() -> None:
     chain = {
         ("pool-retired", 1): lambda body: [*body, "reason unknown"],
         ("pool-retired", 2): lambda body: [body[0], body[1].upper()],
@@ -188,13 +188,13 @@ async def test_a_follower_sees_every_new_segment(harness: WriterHarness) -> None
     await harness.writer.append(harness.proposal("a"))
     await harness.writer.append(harness.proposal("b"))
 
-    seen: list[int] = []
+    seqs: list[int] = []
     async for segments, _ in reader.follow(cursor):
-        seen += [segment.seq for segment in segments]
-        if len(seen) == 2:
+        seqs += [segment.seq for segment in segments]
+        if len(seqs) == 2:
             break
 
-    assert seen == [1, 2]
+    assert seqs == [1, 2]
 
 
 async def test_a_missing_segment_is_a_gap_and_not_skipped(harness: WriterHarness) -> None:
@@ -209,7 +209,7 @@ async def test_a_missing_segment_is_a_gap_and_not_skipped(harness: WriterHarness
     assert "segment 2 of writer writer-a is missing" in str(error.value)
 
 
-async def test_what_is_left_in_etcd_is_read_from_its_first_segment_on(
+async def test_live_segments_are_read_from_the_first_one_in_etcd(
     harness: WriterHarness,
 ) -> None:
     for name in "abcd":

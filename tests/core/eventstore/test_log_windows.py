@@ -44,17 +44,17 @@ async def test_small_windows_read_the_same_log_as_one_large_one(
 ) -> None:
     store = MemoryStore()
     await _append(store, writers)
-    whole, _ = await LogReader(store, KEYS).catch_up(START)
+    read_at_once, _ = await LogReader(store, KEYS).catch_up(START)
     with pytest.MonkeyPatch.context() as patch:
         for name, bound in BOUNDS.items():
             patch.setattr(log_module, name, bound)
         heads = {writer: writers.count(writer) for writer in set(writers)}
         live = LiveLog(store, KEYS, max(len(writers) + 1, 1), heads, {})
-        read: list[Segment] = []
-        async for some in live.segments(0, upto):
-            assert 0 < len(some) <= BOUNDS["SEGMENTS_PER_READ_MAX"]
-            read += some
-    assert read == [segment for segment in whole if segment.position <= upto]
+        read_in_windows: list[Segment] = []
+        async for segments in live.segments(0, upto):
+            assert 0 < len(segments) <= BOUNDS["SEGMENTS_PER_READ_MAX"]
+            read_in_windows += segments
+    assert read_in_windows == [segment for segment in read_at_once if segment.position <= upto]
 
 
 @pytest.mark.parametrize("seq", [1, 2, 3])
@@ -63,7 +63,7 @@ async def test_a_segment_that_is_gone_is_a_gap(archived_cluster: ArchivedCluster
     await _append(store, ["a", "b", "a", "a"])
     await store.commit([], [Delete(KEYS.log("a", seq))])
     with pytest.raises(LogGap, match=f"segment {seq} of writer a is missing"):
-        [some async for some in (await _live(store, archived_cluster)).segments(0, 99)]
+        [segments async for segments in (await _live(store, archived_cluster)).segments(0, 99)]
 
 
 async def test_an_etcd_that_was_set_back_behind_its_archive_is_refused(

@@ -68,12 +68,12 @@ class Guarded:
 
     def enable_access_control(self, user: str = ROOT_USER) -> subprocess.CompletedProcess[str]:
         """Run the command of the chart's Job."""
-        told = self.settings(user)
+        settings = self.settings(user)
         variables = {
-            "ORBWEAVER_ETCD_ENDPOINTS": ",".join(told.endpoints),
-            "ORBWEAVER_ETCD_CA_FILE": told.ca_file,
-            "ORBWEAVER_ETCD_CERT_FILE": told.cert_file,
-            "ORBWEAVER_ETCD_KEY_FILE": told.key_file,
+            "ORBWEAVER_ETCD_ENDPOINTS": ",".join(settings.endpoints),
+            "ORBWEAVER_ETCD_CA_FILE": settings.ca_file,
+            "ORBWEAVER_ETCD_CERT_FILE": settings.cert_file,
+            "ORBWEAVER_ETCD_KEY_FILE": settings.key_file,
             "ORBWEAVER_CLUSTER": CLUSTER,
         }
         return subprocess.run(
@@ -92,15 +92,15 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     authority.cert_pem.write_to_path(str(path / "ca.pem"))
     issued = {user: authority.issue_cert(f"{user}@orbweaver", common_name=user) for user in USERS}
     issued["server"] = authority.issue_cert("127.0.0.1")
-    for name, one in issued.items():
-        one.private_key_pem.write_to_path(str(path / f"{name}.key"))
-        one.cert_chain_pems[0].write_to_path(str(path / f"{name}.pem"))
+    for name, certificate in issued.items():
+        certificate.private_key_pem.write_to_path(str(path / f"{name}.key"))
+        certificate.cert_chain_pems[0].write_to_path(str(path / f"{name}.pem"))
     certificates = Certificates(path / "ca.pem", path / "server.pem", path / "server.key")
     with EtcdCluster(path, certificates=certificates) as cluster:
-        found = Guarded(cluster, path)
-        done = found.enable_access_control()
-        assert done.returncode == 0, done.stderr
-        yield found
+        guarded_etcd = Guarded(cluster, path)
+        completed = guarded_etcd.enable_access_control()
+        assert completed.returncode == 0, completed.stderr
+        yield guarded_etcd
 
 
 @pytest.fixture
@@ -137,9 +137,11 @@ CLOSED_TO_AGENTS = {
 }
 
 
-@pytest.mark.parametrize("what", CLOSED_TO_AGENTS)
-async def test_an_agent_cannot_write(what: str, agent: EtcdStore, controller: EtcdStore) -> None:
-    key = CLOSED_TO_AGENTS[what]
+@pytest.mark.parametrize("key_name", CLOSED_TO_AGENTS)
+async def test_an_agent_cannot_write(
+    key_name: str, agent: EtcdStore, controller: EtcdStore
+) -> None:
+    key = CLOSED_TO_AGENTS[key_name]
 
     with pytest.raises(StoreRejected, match="permission denied"):
         await agent.commit([], [Put(key, b"forged")])
@@ -184,7 +186,7 @@ async def test_an_agent_does_all_its_work_with_its_role(
     assert conflict.status == 200, conflict.body
 
 
-async def test_who_is_not_known_gets_nothing(guarded: Guarded) -> None:
+async def test_a_client_without_a_known_certificate_reads_nothing(guarded: Guarded) -> None:
     member = EtcdStore(guarded.settings(MEMBER))
     anonymous = guarded.settings(AGENT_USER)._replace(cert_file="", key_file="")
     nothing = EtcdStore(anonymous._replace(read_deadline_s=1.0))
@@ -197,15 +199,17 @@ async def test_who_is_not_known_gets_nothing(guarded: Guarded) -> None:
         await store.close()
 
 
-def test_switching_it_on_again_changes_nothing_and_an_agent_cannot_do_it(guarded: Guarded) -> None:
+def test_enabling_access_control_again_changes_nothing_and_an_agent_may_not(
+    guarded: Guarded,
+) -> None:
     assert guarded.enable_access_control().returncode == 0
 
-    done = guarded.enable_access_control(AGENT_USER)
-    assert done.returncode == 1
-    assert "permission denied" in done.stderr
+    completed = guarded.enable_access_control(AGENT_USER)
+    assert completed.returncode == 1
+    assert "permission denied" in completed.stderr
 
 
-async def test_a_role_that_was_changed_by_hand_is_brought_in_order(guarded: Guarded) -> None:
+async def test_enabling_access_control_resets_a_role_changed_by_hand(guarded: Guarded) -> None:
     wide, narrow = Permission(b"/a/", b"/a0", True), Permission(b"/a/", b"/a0", False)
     other = Permission(b"/b/", b"/b0", True)
     root = guarded.settings(ROOT_USER)
@@ -213,12 +217,12 @@ async def test_a_role_that_was_changed_by_hand_is_brought_in_order(guarded: Guar
     await enable_access_control(root, [EtcdRole("changing", "changing", (narrow,))])
 
     calls = Calls(root)
-    found = await calls.repeat("role_get", messages.AuthRoleGetRequest(role="changing"))
+    answer = await calls.repeat("role_get", messages.AuthRoleGetRequest(role="changing"))
     await calls.close()
-    held = [
-        (permission.key, permission.range_end, permission.permType) for permission in found.perm
+    granted = [
+        (permission.key, permission.range_end, permission.permType) for permission in answer.perm
     ]
-    assert held == [(b"/a/", b"/a0", messages.READ)]
+    assert granted == [(b"/a/", b"/a0", messages.READ)]
 
 
 def test_the_ranges_of_an_agent_hold_nothing_of_a_controller() -> None:

@@ -22,13 +22,13 @@ PODS = 4 * AT_ONCE
 
 @pytest.fixture
 async def node() -> Any:
-    async with NodeHarness(MemoryStore()) as one:
-        await one.apply(pool("main", "10.6.0.10-10.6.0.250"))
+    async with NodeHarness(MemoryStore()) as node:
+        await node.apply(pool("main", "10.6.0.10-10.6.0.250"))
         for number in range(PODS):
-            await one.add(pod(f"web-{number}"))
+            await node.add(pod(f"web-{number}"))
             record = RecordDefined("Pod", "shop", f"web-{number}")
-            await one.configurator.apply(ApplyRecord(record), Cause("test"))
-        yield one
+            await node.configurator.apply(ApplyRecord(record), Cause("test"))
+        yield node
 
 
 async def test_one_turn_of_the_event_loop_decodes_no_more_values_than_its_bound(

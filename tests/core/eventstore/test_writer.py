@@ -52,11 +52,11 @@ async def test_a_lone_append_is_one_transaction(harness: WriterHarness) -> None:
     assert len(await events(harness)) == 1
 
 
-async def test_what_arrives_while_a_transaction_is_in_flight_shares_the_next_one(
+async def test_proposals_that_arrive_during_a_transaction_share_the_next_one(
     harness: WriterHarness,
 ) -> None:
     outcomes = await asyncio.gather(
-        *(harness.writer.append(harness.proposal(f"k{n}")) for n in range(20))
+        *(harness.writer.append(harness.proposal(f"k{number}")) for number in range(20))
     )
 
     assert all(isinstance(outcome, Committed) for outcome in outcomes)
@@ -72,11 +72,12 @@ async def test_callers_that_are_ready_when_a_transaction_begins_still_join_it(
     assert harness.writer.transactions == 1
 
 
-async def test_callers_who_keep_coming_cannot_hold_up_those_who_wait(
+async def test_new_callers_do_not_delay_waiting_ones(
     harness: WriterHarness,
 ) -> None:
     coming = [
-        asyncio.ensure_future(append_after(harness, n)) for n in range(4 * GATHERING_PASSES_MAX)
+        asyncio.ensure_future(append_after(harness, passes))
+        for passes in range(4 * GATHERING_PASSES_MAX)
     ]
 
     await coming[0]
@@ -86,7 +87,7 @@ async def test_callers_who_keep_coming_cannot_hold_up_those_who_wait(
     assert len(await events(harness)) == len(coming)
 
 
-async def test_a_member_that_lost_is_told_the_truth_and_the_others_are_committed(
+async def test_a_proposal_that_lost_gets_the_current_value_and_the_others_are_committed(
     harness: WriterHarness,
 ) -> None:
     await harness.writer.append(harness.proposal("taken"))
@@ -98,9 +99,9 @@ async def test_a_member_that_lost_is_told_the_truth_and_the_others_are_committed
 
     assert isinstance(free, Committed)
     assert isinstance(taken, Lost)
-    found = taken.current[harness.keys.meta("taken")]
-    assert found is not None
-    assert found.value == b"x"
+    stored = taken.current[harness.keys.meta("taken")]
+    assert stored is not None
+    assert stored.value == b"x"
     assert len(await events(harness)) == 2
 
 
@@ -112,7 +113,7 @@ async def test_two_proposals_for_one_key_never_share_a_transaction(harness: Writ
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Committed", "Lost", "Lost"]
 
 
-async def test_a_read_that_starts_at_a_guarded_key_serves_as_its_truth(
+async def test_a_read_that_starts_at_a_guarded_key_returns_its_current_value(
     harness: WriterHarness,
 ) -> None:
     for name in ("m1", "m2"):
@@ -160,19 +161,21 @@ async def test_a_head_that_was_written_again_with_its_value_stays_the_writers_ow
 async def test_a_range_guard_loses_to_anything_newer_in_its_range(harness: WriterHarness) -> None:
     first = await harness.writer.append(harness.proposal("r1"))
     assert isinstance(first, Committed)
-    room = NothingNewer(harness.keys.meta("r"), harness.keys.meta("s"), first.revision)
-    assert isinstance(await harness.writer.append(harness.proposal("other", room)), Committed)
+    nothing_newer = NothingNewer(harness.keys.meta("r"), harness.keys.meta("s"), first.revision)
+    assert isinstance(
+        await harness.writer.append(harness.proposal("other", nothing_newer)), Committed
+    )
 
     await harness.writer.append(harness.proposal("r2"))
 
-    assert isinstance(await harness.writer.append(harness.proposal("another", room)), Lost)
+    assert isinstance(await harness.writer.append(harness.proposal("another", nothing_newer)), Lost)
 
 
 @pytest.mark.parametrize(
     ("fault", "expected"),
     [(Fault.ANSWER_LOST, Committed), (Fault.REQUEST_LOST, None), (Fault.REFUSED, None)],
 )
-async def test_an_unknown_outcome_is_read_back_and_told_as_it_is(
+async def test_an_unknown_outcome_is_read_back_and_returned(
     harness: WriterHarness, fault: Fault, expected: type | None
 ) -> None:
     harness.store.fail_next_commits(fault)
@@ -243,7 +246,7 @@ async def test_while_an_earlier_outcome_is_unknown_nothing_of_the_next_is_writte
     assert len(await events(harness)) == 1
 
 
-async def test_a_store_that_refuses_to_be_asked_does_not_turn_unknown_into_refused(
+async def test_an_outcome_stays_unknown_when_reading_it_back_is_refused(
     harness: WriterHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit = harness.store.commit
@@ -259,10 +262,10 @@ async def test_a_store_that_refuses_to_be_asked_does_not_turn_unknown_into_refus
     monkeypatch.setattr(harness.store, "commit", lose_and_refuse)
     harness.store.fail_next_commits(Fault.ANSWER_LOST)
 
-    both = (
+    appends = (
         harness.writer.append(harness.proposal(name, writer=harness.writer)) for name in ("a", "b")
     )
-    results = await asyncio.gather(*both, return_exceptions=True)
+    results = await asyncio.gather(*appends, return_exceptions=True)
 
     assert [type(result) for result in results] == [OutcomeUnknown, OutcomeUnknown]
     assert isinstance(await harness.writer.append(harness.proposal("c")), Committed)
@@ -314,8 +317,10 @@ async def test_cancelling_before_the_transaction_withdraws_the_proposal(
     assert [segment.seq for segment in segments] == list(range(1, len(segments) + 1))
 
 
-async def test_a_full_queue_says_so_by_name(harness: WriterHarness) -> None:
-    calls = [harness.writer.append(harness.proposal(f"k{n}")) for n in range(QUEUE_DEPTH_MAX)]
+async def test_appending_to_a_full_queue_raises_overloaded(harness: WriterHarness) -> None:
+    calls = [
+        harness.writer.append(harness.proposal(f"k{number}")) for number in range(QUEUE_DEPTH_MAX)
+    ]
 
     with pytest.raises(Overloaded, match=f"a maximum length of {QUEUE_DEPTH_MAX}") as refused:
         harness.writer.append(harness.proposal("one-more"))
@@ -329,7 +334,7 @@ async def test_a_writer_that_is_not_open_appends_nothing(harness: WriterHarness)
         await harness.another("writer-b").append(harness.proposal("a"))
 
 
-async def test_a_transaction_never_exceeds_what_etcd_takes(harness: WriterHarness) -> None:
+async def test_a_transaction_never_exceeds_the_limits_of_etcd(harness: WriterHarness) -> None:
     proposals = [harness.proposal(f"big{number}", size=200_000) for number in range(12)]
 
     outcomes = await asyncio.gather(*(harness.writer.append(proposal) for proposal in proposals))

@@ -47,9 +47,9 @@ def endpoint(
     }
 
 
-def nic(ipv4: str, pool: str, interface: str = "eth0", **more: Any) -> RawObject:
+def nic(ipv4: str, pool: str, interface: str = "eth0", **fields: Any) -> RawObject:
     """An entry of ``status.current.ips``."""
-    return {"interface": interface, "ipv4": ipv4, "ipv4Pool": pool, "vlan": 0, **more}
+    return {"interface": interface, "ipv4": ipv4, "ipv4Pool": pool, "vlan": 0, **fields}
 
 
 def reservation(name: str, *ips: str) -> RawObject:

@@ -23,9 +23,9 @@ def conflist(**ipam: Any) -> tuple[str, str]:
     return "10-lan.conflist", json.dumps({"name": "lan", "plugins": plugins})
 
 
-def one_range(subnet: str, first: str = "", last: str = "", **more: str) -> RawObject:
-    bounds = {"rangeStart": first, "rangeEnd": last}
-    return {"subnet": subnet, **{key: text for key, text in bounds.items() if text}, **more}
+def one_range(subnet: str, range_start: str = "", range_end: str = "", **fields: str) -> RawObject:
+    bounds = {"rangeStart": range_start, "rangeEnd": range_end}
+    return {"subnet": subnet, **{key: text for key, text in bounds.items() if text}, **fields}
 
 
 LAN = conflist(ranges=[[one_range("10.6.0.0/24")]])
@@ -95,11 +95,11 @@ def test_a_pool_has_the_addresses_that_host_local_would_assign(
     ipam: RawObject, ips: tuple[str, ...], gateway: str
 ) -> None:
     """Without the gateway (by default the first address) and without the broadcast address."""
-    (new,) = read([node("node-a", configuration=conflist(ranges=[[ipam]]))]).pools
-    (old,) = read([node("node-a", configuration=conflist(**ipam))]).pools
+    (from_ranges,) = read([node("node-a", configuration=conflist(ranges=[[ipam]]))]).pools
+    (from_range,) = read([node("node-a", configuration=conflist(**ipam))]).pools
 
-    assert new == old
-    assert (new.pool.ips, new.pool.gateway) == (ips, gateway)
+    assert from_ranges == from_range
+    assert (from_ranges.pool.ips, from_ranges.pool.gateway) == (ips, gateway)
 
 
 def test_a_pool_has_the_routes_of_the_configuration() -> None:
@@ -112,10 +112,10 @@ def test_a_pool_has_the_routes_of_the_configuration() -> None:
 
 
 def test_parts_of_a_subnet_on_several_nodes_are_one_pool() -> None:
-    first = conflist(ranges=[[one_range("10.6.0.0/24", "10.6.0.10", "10.6.0.19")]])
-    second = conflist(ranges=[[one_range("10.6.0.0/24", "10.6.0.20", "10.6.0.29")]])
+    first_part = conflist(ranges=[[one_range("10.6.0.0/24", "10.6.0.10", "10.6.0.19")]])
+    second_part = conflist(ranges=[[one_range("10.6.0.0/24", "10.6.0.20", "10.6.0.29")]])
 
-    nodes = [node("node-a", configuration=first), node("node-b", configuration=second)]
+    nodes = [node("node-a", configuration=first_part), node("node-b", configuration=second_part)]
     (foreign,) = read(nodes).pools
 
     assert foreign.pool.name == "lan-10.6.0.0-24"
@@ -124,9 +124,9 @@ def test_parts_of_a_subnet_on_several_nodes_are_one_pool() -> None:
 
 
 def test_a_subnet_of_some_nodes_is_a_pool_of_these_nodes() -> None:
-    other = conflist(ranges=[[one_range("10.7.0.0/24")]])
+    other_network = conflist(ranges=[[one_range("10.7.0.0/24")]])
 
-    pools = read([node("node-a"), node("node-b", configuration=other)]).pools
+    pools = read([node("node-a"), node("node-b", configuration=other_network)]).pools
 
     assert [foreign.pool.node_names for foreign in pools] == [("node-a",), ("node-b",)]
 
@@ -150,8 +150,8 @@ def test_a_network_without_ranges_has_the_pod_cidrs_of_the_nodes() -> None:
     record = {"kind": "Node", "metadata": {"name": "node-a"}, "spec": {"podCIDRs": ["10.6.3.0/24"]}}
     files = node("node-a", "10.6.3.5", configuration=flannel)
 
-    other = {"kind": "Node", "metadata": {"name": "node-b"}}
-    cluster = read([files, node("node-b")], record, other, pod("web-0", "node-a", "10.6.3.5"))
+    other_node = {"kind": "Node", "metadata": {"name": "node-b"}}
+    cluster = read([files, node("node-b")], record, other_node, pod("web-0", "node-a", "10.6.3.5"))
 
     pool = next(foreign.pool for foreign in cluster.pools if foreign.pool.subnet == "10.6.3.0/24")
     assert (pool.name, pool.node_names) == ("lan-10.6.3.0-24", ("node-a",))
@@ -229,11 +229,11 @@ def test_a_file_that_may_belong_to_a_starting_pod_is_refused() -> None:
 
 
 def test_a_file_of_a_network_without_ranges_uses_the_range_that_contains_it() -> None:
-    other = NodeFiles("node-b", [], {"old": {"10.6.0.6": "c\r\neth0"}})
-    same = NodeFiles("node-a", [LAN], {"old": {"10.6.0.5": "c\r\neth0"}})
+    without_ranges = NodeFiles("node-b", [], {"old": {"10.6.0.6": "c\r\neth0"}})
+    with_ranges = NodeFiles("node-a", [LAN], {"old": {"10.6.0.5": "c\r\neth0"}})
     pods = [pod("web-0", "node-a", "10.6.0.5"), pod("web-1", "node-b", "10.6.0.6")]
 
-    cluster = read([same, other], *pods)
+    cluster = read([with_ranges, without_ranges], *pods)
 
     assert [endpoint.nics[0].ipv4 for endpoint in cluster.endpoints] == [
         "10.6.0.5/24",

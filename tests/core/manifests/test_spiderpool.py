@@ -67,9 +67,15 @@ def test_an_endpoint_that_outlives_its_pod_is_held_by_name(
 
 
 def test_kinds_without_addresses_are_skipped_and_counted() -> None:
-    other = {"apiVersion": "x/v1", "kind": "SpiderCoordinator", "metadata": {"name": "default"}}
+    coordinator = {
+        "apiVersion": "x/v1",
+        "kind": "SpiderCoordinator",
+        "metadata": {"name": "default"},
+    }
 
-    assert read_spiderpool(values_in([listing(other, other)])).skipped == {"SpiderCoordinator": 2}
+    assert read_spiderpool(values_in([listing(coordinator, coordinator)])).skipped == {
+        "SpiderCoordinator": 2
+    }
 
 
 def pool_with_invalid_address() -> RawObject:
@@ -85,7 +91,7 @@ def pool_with_invalid_json() -> RawObject:
 
 
 @pytest.mark.parametrize(
-    ("bad", "words"),
+    ("unreadable", "words"),
     [
         (pool_with_invalid_address(), "allocatedIPs: '10.6.0.300'"),
         (pool_with_invalid_json(), "allocatedIPs"),
@@ -93,9 +99,9 @@ def pool_with_invalid_json() -> RawObject:
         ({"kind": "SpiderEndpoint", "metadata": {"name": "a"}}, "status"),
     ],
 )
-def test_the_error_names_the_unreadable_field(bad: RawObject, words: str) -> None:
+def test_the_error_names_the_unreadable_field(unreadable: RawObject, words: str) -> None:
     with pytest.raises(BadInput, match=words):
-        read_spiderpool(values_in([listing(pool("ok", "10.7.0.0/16"), bad)]))
+        read_spiderpool(values_in([listing(pool("ok", "10.7.0.0/16"), unreadable)]))
 
 
 def test_text_that_is_not_json_is_refused() -> None:

@@ -123,8 +123,8 @@ def test_a_gateway_among_the_addresses_is_left_out_unless_a_pod_has_it() -> None
     used = ip_pool("10.6.0.0-29", "10.6.0.0/29", {"1": {"podref": "shop/web-0"}})
 
     assert read(free, lan).pools[0].pool.ips == ("10.6.0.2-10.6.0.6",)
-    taken = read(used, lan, running_pod("web-0")).pools[0].pool
-    assert taken.ips == ("10.6.0.1-10.6.0.6",)  # the rule of pools refuses it
+    pool_of_used = read(used, lan, running_pod("web-0")).pools[0].pool
+    assert pool_of_used.ips == ("10.6.0.1-10.6.0.6",)  # the rule of pools refuses it
 
 
 def test_an_allocated_address_outside_of_the_bounds_stays_in_the_pool() -> None:

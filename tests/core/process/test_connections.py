@@ -129,12 +129,12 @@ async def test_a_port_closes_connections_above_its_limit_and_logs_it_once(
     port = health_port_of(agent)
     assert agent.process.health_port is not None
     monkeypatch.setattr(agent.process.health_port._server, "connections_max", 3)
-    held = [await asyncio.to_thread(connect, port) for _ in range(3)]
+    allowed = [await asyncio.to_thread(connect, port) for _ in range(3)]
     await asyncio.sleep(0)
     above = [await asyncio.to_thread(connect, port) for _ in range(4)]
 
     assert [await is_closed(client) for client in above] == [True] * 4
-    for client in held:
+    for client in allowed:
         client.close()
     open_connections = agent.process.health_port._server.open_connections
     await until(lambda: not open_connections)
@@ -325,12 +325,12 @@ async def test_the_bytes_of_a_request_are_freed_after_its_reply(agent: AgentHarn
 
 
 def test_the_soft_limit_of_open_files_is_raised_to_the_hard_one() -> None:
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     pid = os.fork()
     if not pid:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(64, before[1]), before[1]))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(64, limits[1]), limits[1]))
         raised = raise_open_files_limit()
         now = resource.getrlimit(resource.RLIMIT_NOFILE)
-        os._exit(0 if now == (before[1], before[1]) and raised == before[1] else 1)
+        os._exit(0 if now == (limits[1], limits[1]) and raised == limits[1] else 1)
 
     assert os.waitpid(pid, 0)[1] == 0

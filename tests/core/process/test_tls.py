@@ -97,8 +97,8 @@ async def test_an_api_server_with_an_unknown_authority_is_refused(
     server: str, tmp_path: Path
 ) -> None:
     (tmp_path / "other").mkdir()
-    other = PlainAuthority(tmp_path / "other")
-    api = Api(await open_connection(kubeconfig(tmp_path, server, other.ca)))
+    unknown_authority = PlainAuthority(tmp_path / "other")
+    api = Api(await open_connection(kubeconfig(tmp_path, server, unknown_authority.ca)))
 
     with pytest.raises(ApiUnavailable, match="certificate"):
         await api.get("/api/v1/namespaces/shop/pods/web-0")

@@ -116,11 +116,11 @@ async def test_proposals_of_one_transaction_link_to_the_span_of_its_first_propos
     assert writer.transactions == 1
     appends = [span for span in exporter.get_finished_spans() if span.name == "ipam.append"]
     linked = [span for span in appends if span.links]
-    (first,) = (span for span in appends if not span.links)
+    (first_append,) = (span for span in appends if not span.links)
     assert len(linked) == 2
     for span in linked:
         (link,) = span.links
-        assert link.context.span_id == context_of(first).span_id
+        assert link.context.span_id == context_of(first_append).span_id
         assert link.attributes == {"ipam.link": "committed-with"}
     assert len({attributes_of(span)["ipam.revision"] for span in appends}) == 1
 

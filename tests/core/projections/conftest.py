@@ -1,4 +1,4 @@
-"""Projections are tested on the memory store only."""
+"""The store of projection tests: the memory store only, without etcd."""
 
 from __future__ import annotations
 

@@ -126,7 +126,9 @@ plain_events: st.SearchStrategy[Event] = st.one_of(
         lambda name: AllocationRefused("shop", name, "u", "n1", "pod/u", "eth0", "used-out", "full")
     ),
 )
-claims = endpoints().map(lambda one: AddressesClaimed(one, tuple(range(len(one.nics)))))
+claims = endpoints().map(
+    lambda endpoint: AddressesClaimed(endpoint, tuple(range(len(endpoint.nics))))
+)
 steps = st.one_of(
     plain_events.map(Step),
     claims.map(Step),

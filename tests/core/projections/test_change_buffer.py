@@ -18,16 +18,16 @@ from tests.support.node_harness import NodeHarness, pod, pool
 
 @pytest.fixture
 async def node() -> AsyncIterator[NodeHarness]:
-    async with NodeHarness(MemoryStore(), cool_down_s=0) as one:
-        yield one
+    async with NodeHarness(MemoryStore(), cool_down_s=0) as node:
+        yield node
 
 
 @pytest.fixture
 async def projector(node: NodeHarness) -> AsyncIterator[Projector]:
-    one = Projector(node.store, node.keys)
-    running = asyncio.ensure_future(one.run())
-    await one.wait_for(lambda: one.ready)
-    yield one
+    projector = Projector(node.store, node.keys)
+    running = asyncio.ensure_future(projector.run())
+    await projector.wait_for(lambda: projector.ready)
+    yield projector
     running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await running
@@ -78,13 +78,13 @@ async def test_a_new_buffer_and_a_rebuilt_projection_report_all_objects(
     await node.apply(pool("blue", "10.6.0.10"))
     await node.add(pod("web-0"))
     with projector.follow() as changes:
-        begun = await changes_after_log(node, projector, changes)
+        of_new_buffer = await changes_after_log(node, projector, changes)
         await projector._load()
 
-        again = changes.take()
+        of_rebuilt_projection = changes.take()
 
-    for one in (begun, again):
-        assert (one.pools, one.endpoints) == ({"blue"}, {("shop", "web-0")})
+    for reported in (of_new_buffer, of_rebuilt_projection):
+        assert (reported.pools, reported.endpoints) == ({"blue"}, {("shop", "web-0")})
 
 
 async def test_a_buffer_gets_no_changes_after_its_block_has_ended(

@@ -36,8 +36,8 @@ IN_B = {"ipam.spidernet.io/ippool": '{"ipv4": ["b"]}'}
 @pytest.fixture
 async def node(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[NodeHarness]:
     monkeypatch.setattr(configuration_view, "RELOAD_PAUSE_S", 0)
-    async with NodeHarness(MemoryStore()) as one:
-        yield one
+    async with NodeHarness(MemoryStore()) as node:
+        yield node
 
 
 async def test_each_command_changes_objects_and_their_guards_together(node: NodeHarness) -> None:
@@ -129,7 +129,7 @@ async def test_a_reservation_of_a_newer_version_closes_every_pool_until_it_is_de
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("a", "10.6.0.1-10.6.0.9"))
-    held = await node.add(pod("web-0"))
+    added = await node.add(pod("web-0"))
     key, guard = node.keys.reservation("dns"), node.keys.guard("reservations", 4)
     newer = msgpack.packb([2, {"name": "dns"}])
     await node.store.commit([], [Put(key, newer), Put(guard, b"")])
@@ -137,7 +137,7 @@ async def test_a_reservation_of_a_newer_version_closes_every_pool_until_it_is_de
 
     with pytest.raises(AllocationError, match="version 2 is unknown"):
         await node.add(pod("web-1"))
-    assert (await node.add(pod("web-0"))).endpoint == held.endpoint
+    assert (await node.add(pod("web-0"))).endpoint == added.endpoint
     await node.delete(pod("web-0"))
 
     await node.apply(ApplyReservation(Reservation("other", 4, ())))

@@ -1,4 +1,4 @@
-"""A fork gives the results of the real commands and does not change the real state."""
+"""A fork, a copy of the state for a dry run, returns what the real commands would change."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ async def test_a_fork_returns_the_results_of_the_real_commands(applied: list[Com
         await node.add(pod("web-1"))
         fork = Fork(await node.read_ledger())
         for command in applied:
-            step = fork.apply(command)
+            fork_step = fork.apply(command)
             refusals: tuple[object, ...] = ()
             events: tuple[Event, ...] = ()
             try:
                 events = (await node.configurator.apply(command, CAUSE)).events
             except Refused as error:
                 refusals = error.refusals
-            assert (step.events, step.refusals) == (events, refusals)
-        after = Projection(await node.read_ledger())
+            assert (fork_step.events, fork_step.refusals) == (events, refusals)
+        projection = Projection(await node.read_ledger())
     counts = {effect.name: effect.after for effect in fork.effects()}
-    for name, tally in after.tallies.items():
+    for name, tally in projection.tallies.items():
         if name in counts:
             assert counts[name] == tally.counts
 

@@ -1,4 +1,4 @@
-"""Free addresses as intervals that change one address at a time."""
+"""``FreeIntervals`` keeps the free addresses of a pool as intervals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ moves = st.lists(st.tuples(st.booleans(), st.integers(0, 40)), max_size=80)
 
 
 @given(st.sets(st.integers(0, 40)), moves)
-def test_intervals_stay_what_a_set_of_addresses_would_be(
+def test_free_intervals_equal_a_set_of_addresses_after_every_change(
     start: set[int], changes: list[tuple[bool, int]]
 ) -> None:
     free = FreeIntervals(AddressSet.from_values(start, 4))

@@ -22,7 +22,7 @@ from tests.support import node_harness as nodes
 
 
 @given(histories)
-def test_built_from_the_ledger_equals_folded_event_by_event(history: list[Step]) -> None:
+def test_a_projection_of_a_ledger_equals_one_folded_event_by_event(history: list[Step]) -> None:
     log = recorded(history)
     folded = Projection().apply_all(log)
     built = Projection(Ledger().apply_all(log))
@@ -36,7 +36,7 @@ def test_built_from_the_ledger_equals_folded_event_by_event(history: list[Step])
 
 
 @given(histories)
-def test_the_counters_equal_those_of_counting_every_address(history: list[Step]) -> None:
+def test_the_counters_equal_a_count_of_every_address(history: list[Step]) -> None:
     log = recorded(history)
     projection = Projection().apply_all(log)
 
@@ -48,7 +48,7 @@ def test_the_counters_equal_those_of_counting_every_address(history: list[Step])
 
 
 @given(histories)
-def test_a_changed_pool_is_reported_to_followers(history: list[Step]) -> None:
+def test_followers_receive_the_name_of_each_changed_pool(history: list[Step]) -> None:
     projection, changes = Projection(), ChangeBuffer()
     projection.followers.append(changes)
     for event in recorded(history):
@@ -60,16 +60,16 @@ def test_a_changed_pool_is_reported_to_followers(history: list[Step]) -> None:
 
 
 def _pools(projection: Projection) -> dict[str, tuple[PoolCounts, tuple[Interval, ...]]]:
-    return {name: (one.counts, tuple(one.free)) for name, one in projection.tallies.items()}
+    return {name: (tally.counts, tuple(tally.free)) for name, tally in projection.tallies.items()}
 
 
 def _counted(ledger: Ledger, pool: Pool) -> tuple[PoolCounts, AddressSet]:
     """The counters computed from every address."""
     reserved = AddressSet(pool.family)
-    for one in ledger.reservations.values():
-        if one.family == pool.family:
-            reserved |= AddressSet.from_items(one.ips, pool.family)
-    held = {ip for ip, one in ledger.claims.items() if one.claim.pool == pool.name}
+    for reservation in ledger.reservations.values():
+        if reservation.family == pool.family:
+            reserved |= AddressSet.from_items(reservation.ips, pool.family)
+    claimed = {ip for ip, revised in ledger.claims.items() if revised.claim.pool == pool.name}
     inside = [
         text
         for text in (address_in(pool.name, octet) for octet in OCTETS)
@@ -77,8 +77,8 @@ def _counted(ledger: Ledger, pool: Pool) -> tuple[PoolCounts, AddressSet]:
     ]
     kept_back = [text for text in inside if parse_address(text).value in reserved]
     quarantined = [text for text in inside if text in ledger.quarantine and text not in kept_back]
-    free = [text for text in inside if text not in {*kept_back, *quarantined, *held}]
-    counts = PoolCounts(len(inside), len(held), len(kept_back), len(quarantined), len(free))
+    free = [text for text in inside if text not in {*kept_back, *quarantined, *claimed}]
+    counts = PoolCounts(len(inside), len(claimed), len(kept_back), len(quarantined), len(free))
     return counts, AddressSet.from_items(free, pool.family)
 
 

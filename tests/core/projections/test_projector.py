@@ -60,14 +60,14 @@ async def test_a_followed_projection_equals_a_new_one(actions: list[str]) -> Non
             for number, action in enumerate(actions):
                 await _act(node, action, number)
             await running.wait_until_current(node)
-            new = Projection(await node.read_ledger())
+            rebuilt = Projection(await node.read_ledger())
             followed = running.projector.projection
-            assert followed.ledger.claims == new.ledger.claims
+            assert followed.ledger.claims == rebuilt.ledger.claims
             for name in ("blue", "six"):
-                followed_tally, new_tally = followed.tallies[name], new.tallies[name]
-                assert followed_tally.counts == new_tally.counts
-                assert list(followed_tally.free) == list(new_tally.free)
-                assert followed.addresses_in(name) == new.addresses_in(name)
+                followed_tally, rebuilt_tally = followed.tallies[name], rebuilt.tallies[name]
+                assert followed_tally.counts == rebuilt_tally.counts
+                assert list(followed_tally.free) == list(rebuilt_tally.free)
+                assert followed.addresses_in(name) == rebuilt.addresses_in(name)
 
 
 async def _act(node: NodeHarness, action: str, number: int) -> None:

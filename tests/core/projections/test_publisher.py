@@ -1,4 +1,4 @@
-"""Checkpoints are written coalesced, and an older position never overwrites a newer one."""
+"""The publisher writes the position of the projection, and never overwrites a newer position."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def publisher(node: NodeHarness, running: RunningProjector) -> Publisher:
 
 
 async def stored(node: NodeHarness) -> Checkpoint | None:
-    found = (await node.store.read([Get(node.keys.meta(CHECKPOINT))])).ranges[0].first
-    return CHECKPOINTS.decode(found.value) if found else None
+    kv = (await node.store.read([Get(node.keys.meta(CHECKPOINT))])).ranges[0].first
+    return CHECKPOINTS.decode(kv.value) if kv else None
 
 
 async def test_the_checkpoint_has_the_position_of_the_projection(node: NodeHarness) -> None:
@@ -61,15 +61,15 @@ async def test_a_checkpoint_is_not_written_again_without_a_change(node: NodeHarn
 async def test_an_older_position_never_overwrites_a_newer_one(node: NodeHarness) -> None:
     await node.apply(POOL)
     async with following(node) as running:
-        late = publisher(node, running)
-        await late.adopt(fence(node))
+        outdated = publisher(node, running)
+        await outdated.adopt(fence(node))
         newer = Checkpoint(running.projector.projection.position + 1000, 5, "c-2")
         key = node.keys.meta(CHECKPOINT)
         await node.store.commit([], [Put(key, CHECKPOINTS.encode(newer))])
         await node.add(pod("web-0"))
         await running.wait_until_current(node)
-        await late.publish(fence(node))
-        await late.publish(fence(node))
+        await outdated.publish(fence(node))
+        await outdated.publish(fence(node))
 
     assert await stored(node) == newer
 
@@ -97,8 +97,8 @@ async def test_views_that_older_versions_have_published_are_deleted(node: NodeHa
         running_publisher = publisher(node, running)
         await running_publisher.adopt(fence(node))
 
-    found = (await node.store.read([Get(view), Get(report)])).ranges
-    assert [views.count for views in found] == [0, 1]
+    key_ranges = (await node.store.read([Get(view), Get(report)])).ranges
+    assert [views.count for views in key_ranges] == [0, 1]
 
 
 async def test_a_publisher_that_has_lost_the_lead_writes_nothing(node: NodeHarness) -> None:
@@ -106,10 +106,10 @@ async def test_a_publisher_that_has_lost_the_lead_writes_nothing(node: NodeHarne
     async with following(node) as running:
         running_publisher = publisher(node, running)
         await running_publisher.adopt(fence(node))
-        old = fence(node)
-        await node.store.commit([], [Put(node.keys.lease("controller"), b"somebody else")])
+        lost_fence = fence(node)
+        await node.store.commit([], [Put(node.keys.lease("controller"), b"another process")])
         with pytest.raises(LostRace, match="the lead was lost"):
-            await running_publisher.publish(old)
+            await running_publisher.publish(lost_fence)
 
     assert await stored(node) is None
 
@@ -128,25 +128,25 @@ async def test_after_a_lost_answer_the_next_publication_is_correct(
         await faulty.publish(fence(node))
         position = running.projector.projection.position
 
-    found = await stored(node)
-    assert found is not None
-    assert found.position == position
+    checkpoint = await stored(node)
+    assert checkpoint is not None
+    assert checkpoint.position == position
 
 
 async def test_changes_between_two_publications_are_one_write(node: NodeHarness) -> None:
     await node.apply(POOL)
     async with following(node) as running:
         slow = Publisher(node.store, node.keys, running.projector, "c-1", period_s=3600)
-        before = running.projector.projection.position
+        position = running.projector.projection.position
         publishing = asyncio.create_task(slow.run(fence(node)))
         while await stored(node) is None:
             await asyncio.sleep(0)
         for number in range(5):
             await node.add(pod(f"web-{number}"))
         await running.wait_until_current(node)
-        found = await stored(node)
+        checkpoint = await stored(node)
         publishing.cancel()
 
     assert slow.published == 1
-    assert found is not None
-    assert found.position == before
+    assert checkpoint is not None
+    assert checkpoint.position == position

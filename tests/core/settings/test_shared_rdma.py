@@ -41,10 +41,10 @@ def test_each_item_of_a_config_list_is_a_resource() -> None:
 
 
 def test_the_single_resource_of_older_charts_is_read_from_the_top_level() -> None:
-    old = {"resourcePrefix": "spidernet.io", "resourceName": "hca_shared_devices"}
-    old |= {"vendors": "15b3"}
+    top_level = {"resourcePrefix": "spidernet.io", "resourceName": "hca_shared_devices"}
+    top_level |= {"vendors": "15b3"}
 
-    (rule,) = rules(periodicUpdateInterval=300, rdmaHcaMax=500, deviceIDs=1017, **old)
+    (rule,) = rules(periodicUpdateInterval=300, rdmaHcaMax=500, deviceIDs=1017, **top_level)
 
     selectors = RdmaSelectors(("15b3",), ("1017",))
     assert rule == SharedRdmaRule("spidernet.io/hca_shared_devices", 500, selectors)

@@ -38,7 +38,9 @@ REGION = st.sampled_from(REGIONS)
 
 def built(pairs: Iterable[tuple[int, int]], region: tuple[Family, int]) -> AddressSet:
     family, offset = region
-    return AddressSet.from_intervals(((a + offset, b + offset) for a, b in pairs), family)
+    return AddressSet.from_intervals(
+        ((first + offset, last + offset) for first, last in pairs), family
+    )
 
 
 def expanded(pairs: Iterable[tuple[int, int]], offset: int) -> set[int]:
@@ -99,8 +101,8 @@ def test_membership_size_order_and_removal_are_those_of_a_sorted_list(
     for value in range(region[1], region[1] + UNIVERSE):
         assert (value in addresses) == (value in model)
         assert addresses.rank(value) == sum(member < value for member in ordered)
-        one = AddressSet.from_values([value], addresses.family)
-        assert members(addresses - one) == model - {value}
+        removed = AddressSet.from_values([value], addresses.family)
+        assert members(addresses - removed) == model - {value}
     if ordered:
         assert (addresses.first(), addresses.last()) == (ordered[0], ordered[-1])
 
@@ -145,8 +147,8 @@ def test_covering_intervals_cover_a_set_and_equal_it_if_it_has_few_intervals(
 
     assert len(intervals) <= count
     assert addresses.issubset(AddressSet.from_intervals(intervals, addresses.family))
-    assert {end for interval in intervals for end in interval} <= {
-        end for pair in addresses for end in pair
+    assert {bound for interval in intervals for bound in interval} <= {
+        bound for pair in addresses for bound in pair
     }
     if len(addresses.intervals) <= count:
         assert intervals == list(addresses)
@@ -158,10 +160,10 @@ def test_the_items_of_a_set_read_back_as_the_same_set(
 ) -> None:
     addresses = built(pairs, region)
 
-    again = AddressSet.from_items(reversed(addresses.to_items()), region[0])
+    parsed = AddressSet.from_items(reversed(addresses.to_items()), region[0])
 
-    assert again == addresses
-    assert hash(again) == hash(addresses)
+    assert parsed == addresses
+    assert hash(parsed) == hash(addresses)
 
 
 @settings(max_examples=100, deadline=None)
@@ -301,12 +303,12 @@ def test_a_set_is_not_equal_to_something_else() -> None:
 
 
 def test_the_repr_of_a_set_has_its_first_items_and_its_size() -> None:
-    many = AddressSet.from_values(range(0, 2000, 2), V4)
+    evens = AddressSet.from_values(range(0, 2000, 2), V4)
 
     assert repr(v4("10.0.0.1-10.0.0.4", "10.0.0.9")) == (
         "<AddressSet IPv4 [10.0.0.1-10.0.0.4, 10.0.0.9] of 5>"
     )
-    assert repr(many).endswith("0.0.0.10, ... 994 more] of 1000>")
+    assert repr(evens).endswith("0.0.0.10, ... 994 more] of 1000>")
 
 
 def hosts_of(network: str) -> Iterator[int]:

@@ -111,8 +111,8 @@ def test_a_text_that_the_standard_library_refuses_is_refused(text: str) -> None:
         if "%" in text:
             assert fault_of(parse_address, text) == SyntaxFault.ZONE
         else:
-            written = parse_written_address(text)
-            assert written == (expected.version, int(expected))
+            parsed = parse_written_address(text)
+            assert parsed == (expected.version, int(expected))
 
 
 @pytest.mark.parametrize(

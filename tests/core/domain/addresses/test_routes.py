@@ -143,7 +143,7 @@ def test_distribution_changes_only_the_routes_of_nics_and_keeps_their_order() ->
     assert dual._replace(routes=()) == DUAL
 
 
-def test_a_pool_without_routes_and_one_with_none_on_purpose_add_nothing() -> None:
+def test_pools_without_routes_and_with_an_empty_list_of_routes_add_none() -> None:
     nics = [SILENT, Nic("net2", ipv4="10.8.0.7/16", ipv4_pool="empty")]
 
     assert [nic.routes for nic in distribute_routes(nics, POOLS, [])] == [(), ()]
@@ -158,13 +158,13 @@ def test_a_requested_route_goes_to_the_nic_whose_subnet_has_its_gateway() -> Non
     assert silent.routes == (route,)
 
 
-def test_a_requested_route_goes_to_one_nic_only_the_first() -> None:
-    twin = SILENT._replace(interface="net2", ipv4="10.7.0.8/16")
+def test_a_requested_route_goes_only_to_the_first_of_two_matching_nics() -> None:
+    same_subnet = SILENT._replace(interface="net2", ipv4="10.7.0.8/16")
     route = Route("10.9.0.0/16", "10.7.0.1")
 
-    first, second = distribute_routes([SILENT, twin], POOLS, [route, route])
+    first_nic, second_nic = distribute_routes([SILENT, same_subnet], POOLS, [route, route])
 
-    assert (first.routes, second.routes) == ((route, route), ())
+    assert (first_nic.routes, second_nic.routes) == ((route, route), ())
 
 
 def test_a_requested_route_without_a_matching_nic_is_reported_and_not_stored() -> None:

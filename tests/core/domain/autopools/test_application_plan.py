@@ -137,16 +137,16 @@ def test_another_subnet_gets_a_new_pool_and_the_old_one_is_deleted_when_it_is_em
     moved = web(2, template({"ipv4": ["other"]}))
     claimed = claims("10.7.0.10")
 
-    first = plan(state, moved, claimed)
-    carry_out(state, first, claimed)
-    second = plan(state, moved, claimed)
+    first_steps = plan(state, moved, claimed)
+    carry_out(state, first_steps, claimed)
+    second_steps = plan(state, moved, claimed)
 
-    assert actions(first) == [("wait", NAME), ("create", f"{NAME}-2")]
-    assert actions(second) == [("wait", NAME)]
-    assert all(step.again and step.command is None for step in second)
-    last = plan(state, moved)
-    carry_out(state, last)
-    assert actions(last) == [("delete", NAME)]
+    assert actions(first_steps) == [("wait", NAME), ("create", f"{NAME}-2")]
+    assert actions(second_steps) == [("wait", NAME)]
+    assert all(step.again and step.command is None for step in second_steps)
+    last_steps = plan(state, moved)
+    carry_out(state, last_steps)
+    assert actions(last_steps) == [("delete", NAME)]
     assert plan(state, moved) == ()
     assert list(state.ledger.pools) == [f"{NAME}-2"]
 
@@ -188,12 +188,12 @@ def test_a_template_with_a_missing_subnet_changes_no_pool() -> None:
 def test_the_pool_of_a_second_nic_is_created_and_deleted_with_the_nic() -> None:
     state = state_with_pools(web())
 
-    more = plan(state, web(2, template(TWO_NICS)))
-    carry_out(state, more)
-    fewer = plan(state, web())
+    steps_of_two_nics = plan(state, web(2, template(TWO_NICS)))
+    carry_out(state, steps_of_two_nics)
+    steps_of_one_nic = plan(state, web())
 
-    assert actions(more) == [("create", "auto4-web-net1-1f2e3")]
-    assert actions(fewer) == [("delete", "auto4-web-net1-1f2e3")]
+    assert actions(steps_of_two_nics) == [("create", "auto4-web-net1-1f2e3")]
+    assert actions(steps_of_one_nic) == [("delete", "auto4-web-net1-1f2e3")]
 
 
 def test_without_the_annotation_the_pools_are_deleted() -> None:
@@ -268,19 +268,19 @@ def test_a_new_application_of_the_same_name_adopts_a_kept_pool() -> None:
 def test_an_application_of_another_kind_gets_a_pool_of_its_own() -> None:
     state = state_with_pools(web(2, template(reclaim="false")))
     key = ApplicationKey("apps/v1", "StatefulSet", "shop", "web")
-    other = Application(key, NEW_UID, template(), Scale(2))
+    stateful_set = Application(key, NEW_UID, template(), Scale(2))
 
-    assert actions(plan(state, other)) == [("create", "auto4-web-eth0-bbbbb")]
+    assert actions(plan(state, stateful_set)) == [("create", "auto4-web-eth0-bbbbb")]
 
 
 def test_pools_of_a_replaced_application_are_deleted() -> None:
     state = state_with_pools(web())
     replacement = web(2, uid=NEW_UID)
 
-    first = plan(state, replacement, claims("10.7.0.10"))
-    carry_out(state, first, claims("10.7.0.10"))
+    steps = plan(state, replacement, claims("10.7.0.10"))
+    carry_out(state, steps, claims("10.7.0.10"))
 
-    assert actions(first) == [("retire", NAME), ("create", "auto4-web-eth0-bbbbb")]
+    assert actions(steps) == [("retire", NAME), ("create", "auto4-web-eth0-bbbbb")]
     assert actions(plan(state, replacement)) == [("delete", NAME)]
 
 

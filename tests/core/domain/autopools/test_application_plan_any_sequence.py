@@ -134,7 +134,7 @@ def every_address(pool: Pool) -> list[str]:
 
 
 @given(actions)
-def test_shares_stay_disjoint_and_inside_and_no_claimed_address_leaves_its_pool(
+def test_pools_stay_disjoint_and_in_their_subnet_and_keep_claimed_addresses(
     history: list[ApplyPlan | DeleteApplication | StartPod | StopPod],
 ) -> None:
     simulation = Simulation()
@@ -155,9 +155,9 @@ def test_after_a_plan_is_carried_out_the_next_plan_is_empty(
         simulation.apply(action)
 
     simulation.apply(ApplyPlan(application))
-    again = plan(simulation.state, application, simulation.claimed)
+    next_steps = plan(simulation.state, application, simulation.claimed)
 
-    assert [step for step in again if step.command is not None] == []
+    assert [step for step in next_steps if step.command is not None] == []
 
 
 @given(actions)

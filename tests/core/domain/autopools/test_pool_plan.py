@@ -189,7 +189,7 @@ def test_an_automatic_pool_does_not_take_the_name_of_a_manual_pool() -> None:
 
 
 def test_a_refusal_reports_that_every_name_is_taken() -> None:
-    names = [NAME, *(f"{NAME}-{n}" for n in range(2, 17))]
+    names = [NAME, *(f"{NAME}-{number}" for number in range(2, 17))]
     state = State(NET, *(Pool(name, V4, NET.subnet) for name in names))
 
     assert state.causes(auto_pool(1)) == [("Forbidden", "spec.ips", "name-taken")]
@@ -216,10 +216,10 @@ def test_a_pool_is_found_only_for_its_own_scope(scope: object) -> None:
 
 def test_the_applications_own_pool_is_preferred_to_a_pool_it_could_adopt() -> None:
     state = State(NET, auto_pool(1, reclaim=False))
-    twin = state.ledger.pools[NAME]._replace(name="a-twin")
-    labels = {**twin.labels, "ipam.spidernet.io/owner-application-uid": OLD_UID}
+    adoptable = state.ledger.pools[NAME]._replace(name="a-twin")
+    labels = {**adoptable.labels, "ipam.spidernet.io/owner-application-uid": OLD_UID}
 
-    chosen = find_pool(SCOPE, UID, [twin._replace(labels=labels), state.ledger.pools[NAME]])
+    chosen = find_pool(SCOPE, UID, [adoptable._replace(labels=labels), state.ledger.pools[NAME]])
 
     assert chosen is not None
     assert chosen.name == NAME

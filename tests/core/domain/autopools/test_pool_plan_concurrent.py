@@ -113,7 +113,7 @@ async def test_thirty_applications_can_use_all_addresses_of_a_subnet(
     """Each gets 5 addresses, then every second one 3 and the others 1 (I00006, I00008)."""
     await nodes[0].apply(ApplySubnet(WIDE))
     created = await apply_concurrently(
-        nodes, [ApplyAutoPool(desired_pool_of(n, 5)) for n in range(APPLICATIONS)]
+        nodes, [ApplyAutoPool(desired_pool_of(number, 5)) for number in range(APPLICATIONS)]
     )
     assert len(changed(created)) == APPLICATIONS
     ledger = await check_everything(nodes[0])
@@ -121,7 +121,11 @@ async def test_thirty_applications_can_use_all_addresses_of_a_subnet(
     assert addresses_of_pools(WIDE, ledger.pools.values()) == pool_addresses(WIDE)
 
     shrunk = await apply_concurrently(
-        nodes, [ApplyAutoPool(desired_pool_of(n, 3 if n % 2 else 1)) for n in range(APPLICATIONS)]
+        nodes,
+        [
+            ApplyAutoPool(desired_pool_of(number, 3 if number % 2 else 1))
+            for number in range(APPLICATIONS)
+        ],
     )
     assert len(changed(shrunk)) == APPLICATIONS
     ledger = await check_everything(nodes[0])
@@ -143,7 +147,7 @@ async def test_if_there_are_too_few_addresses_the_last_applications_get_none(
     await nodes[0].apply(ApplySubnet(NET))
 
     outcomes = await apply_concurrently(
-        nodes, [ApplyAutoPool(desired_pool_of(n, 3)) for n in range(APPLICATIONS)]
+        nodes, [ApplyAutoPool(desired_pool_of(number, 3)) for number in range(APPLICATIONS)]
     )
 
     assert len(changed(outcomes)) == 6
@@ -173,7 +177,7 @@ async def test_a_shrinking_pool_never_loses_an_address_that_is_being_claimed(
     for node in nodes:
         await node.view.freshen()
 
-    adds = [nodes[n % 3].add(web_pod(f"web-{n}")) for n in range(4)]
+    adds = [nodes[number % 3].add(web_pod(f"web-{number}")) for number in range(4)]
     shrink = nodes[3].configurator.apply(ApplyAutoPool(desired_pool(4)), CAUSE)
     *added, shrunk = await gather(*adds, shrink)
 

@@ -94,11 +94,11 @@ def test_the_events_add_up_to_all_refusals_and_are_a_minute_apart(
     written: list[tuple[str, float, int]] = []
     for name, pause in attempts:
         now += pause
-        ended = windows.end_windows(now)
-        written += [(refusal.event.name, now, refusal.event.times) for refusal in ended]
-        first = windows.note(refused(name), now)
-        if first is not None:
-            written.append((first.event.name, now, 1))
+        ended_windows = windows.end_windows(now)
+        written += [(refusal.event.name, now, refusal.event.times) for refusal in ended_windows]
+        event_of_window = windows.note(refused(name), now)
+        if event_of_window is not None:
+            written.append((event_of_window.event.name, now, 1))
     at_close = sum(refusal.event.times for refusal in windows.close_all())
     total = sum(times for _, _, times in written) + at_close
 

@@ -152,9 +152,11 @@ def test_each_address_has_at_most_one_holder_and_one_without_has_a_finding(
         )
     )
 
-    held = [address for endpoint in plan.endpoints for address, _ in endpoint.addresses()]
-    assert len(held) == len(set(held))
+    claimed_addresses = [
+        address for endpoint in plan.endpoints for address, _ in endpoint.addresses()
+    ]
+    assert len(claimed_addresses) == len(set(claimed_addresses))
     assert len({endpoint.key for endpoint in plan.endpoints}) == len(plan.endpoints)
     addresses_before = set(records) | {address for address, _ in endpoints.values()}
-    for address in addresses_before - set(held):
+    for address in addresses_before - set(claimed_addresses):
         assert any(address in finding.what for finding in plan.findings)

@@ -394,8 +394,8 @@ HUGE = {
 def test_pools_with_huge_ranges_are_decided(pool: Pool) -> None:
     configuration = configuration_with(pool)
 
-    same = decide(configuration, ApplyPool(pool), {})
-    shrunk = decide(configuration, ApplyPool(pool._replace(ips=pool.ips[:1])), {})
+    events_of_unchanged_pool = decide(configuration, ApplyPool(pool), {})
+    events_of_shrunk_pool = decide(configuration, ApplyPool(pool._replace(ips=pool.ips[:1])), {})
 
-    assert same == ()
-    assert len(shrunk) == (len(pool.ips) > 1)
+    assert events_of_unchanged_pool == ()
+    assert len(events_of_shrunk_pool) == (len(pool.ips) > 1)

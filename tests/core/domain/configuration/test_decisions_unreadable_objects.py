@@ -29,9 +29,9 @@ def test_a_pool_in_the_subnet_of_an_unreadable_pool_is_refused_and_names_that_po
 
 
 def test_pools_of_other_subnets_are_accepted() -> None:
-    other = BLUE._replace(name="far", subnet="10.8.0.0/16", ips=("10.8.0.9",), gateway="")
+    far = BLUE._replace(name="far", subnet="10.8.0.0/16", ips=("10.8.0.9",), gateway="")
 
-    assert refusals(with_stored(UNREADABLE_ITEM, UNREADABLE_SUBNET), ApplyPool(other)) == ()
+    assert refusals(with_stored(UNREADABLE_ITEM, UNREADABLE_SUBNET), ApplyPool(far)) == ()
 
 
 def test_the_refusal_of_a_pool_names_the_unreadable_subnet_of_its_cidr() -> None:

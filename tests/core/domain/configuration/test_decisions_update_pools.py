@@ -169,9 +169,9 @@ class TestAddressesInUse:
         assert refusal.message.endswith("10.7.0.17 (Pod shop/web-3), ...")
 
     def test_claims_of_addresses_that_are_not_removed_do_not_matter(self) -> None:
-        others = ["10.7.0.10", "10.7.0.12", "10.9.0.1", "fd00::1", "::a07:f"]
+        not_removed = ["10.7.0.10", "10.7.0.12", "10.9.0.1", "fd00::1", "::a07:f"]
 
-        assert refusals(CONFIGURATION, SHRUNK, claims(others)) == ()
+        assert refusals(CONFIGURATION, SHRUNK, claims(not_removed)) == ()
 
     def test_another_spelling_of_the_address_is_the_same_address(self) -> None:
         claimed = claims(["::ffff:10.7.0.15"])

@@ -38,9 +38,9 @@ class FixedAddressHarness(ReclaimHarness):
         """UIDs of the target launchers of live migrations."""
         self.cached_owners: OwnerLookup | None = None
 
-    async def pool(self, name: str, *ips: str, **more: str) -> str:
-        desired = pool(name, *ips, default=more.get("default", "yes") == "yes")
-        disabled = more.get("disabled", "no") == "yes"
+    async def pool(self, name: str, *ips: str, **options: str) -> str:
+        desired = pool(name, *ips, default=options.get("default", "yes") == "yes")
+        disabled = options.get("disabled", "no") == "yes"
         await (await self.agent("operator")).apply(desired._replace(disabled=disabled))
         return ""
 

@@ -86,9 +86,9 @@ class OwnerLifetime(RuleBasedStateMachine):
     @rule(name=names)
     def a_runtime_repeats_an_add(self, name: str) -> None:
         if name in self.running:
-            uid, held = self.running[name]
+            uid, pod_addresses = self.running[name]
             answer = self.run(self.add(self.pod(name, uid)))
-            assert isinstance(answer, Exception) or addresses(answer) == held
+            assert isinstance(answer, Exception) or addresses(answer) == pod_addresses
 
     @rule(replicas=st.integers(0, 5), start=st.integers(0, 2))
     def the_stateful_set_is_scaled(self, replicas: int, start: int) -> None:
@@ -117,7 +117,9 @@ class OwnerLifetime(RuleBasedStateMachine):
     def the_template_changes(self, template: int) -> None:
         self.template = template
         self.play_template()
-        self.expected = {name: held for name, held in self.expected.items() if name == VM}
+        self.expected = {
+            name: pod_addresses for name, pod_addresses in self.expected.items() if name == VM
+        }
 
     @rule(name=names, cache_state=cache_states)
     def a_pod_ends(self, name: str, cache_state: str) -> None:
@@ -172,58 +174,62 @@ class OwnerLifetime(RuleBasedStateMachine):
     @invariant()
     def running_pods_keep_their_addresses(self) -> None:
         checked_ledger = self.run(self.checked_ledger())
-        for name, (uid, held) in self.running.items():
+        for name, (uid, pod_addresses) in self.running.items():
             endpoint = checked_ledger.endpoints["shop", name]
-            assert addresses(endpoint) == held
+            assert addresses(endpoint) == pod_addresses
             assert name == VM or endpoint.uid == uid, (
                 "only a migration may leave the UID of another Pod"
             )
-            assert held <= checked_ledger.claims.keys()
+            assert pod_addresses <= checked_ledger.claims.keys()
 
     # Helpers
 
     async def recreate(self, name: str, node: str, end: str) -> None:
-        old = self.running.pop(name, None)
-        if old is not None and end == "del":
-            await self.delete(self.pod(name, old[0]))
+        predecessor = self.running.pop(name, None)
+        if predecessor is not None and end == "del":
+            await self.delete(self.pod(name, predecessor[0]))
         pod = self.pod(name, str(next(self.uids)), node)
-        for key, other in list(self.harness.cluster.pods.items()):
-            is_predecessor = _is_launcher(other) if name == VM else key[1] == name
+        for key, pod_of_key in list(self.harness.cluster.pods.items()):
+            is_predecessor = _is_launcher(pod_of_key) if name == VM else key[1] == name
             if is_predecessor:
                 self.harness.cluster.drop_pod(key)
         self.harness.cluster.set_pod(pod)
         answer = await self.add(pod)
         if isinstance(answer, Added):
             self.record_addresses(name, pod, addresses(answer))
-        if old is not None and end == "late":
-            await self.delete(self.pod(name, old[0]))
+        if predecessor is not None and end == "late":
+            await self.delete(self.pod(name, predecessor[0]))
 
     async def migrate(self, node: str, *, fails: bool) -> None:
-        uid, held = self.running[VM]
+        uid, pod_addresses = self.running[VM]
         source, target = self.pod(VM, uid), self.pod(VM, str(next(self.uids)), node)
         self.harness.targets.add(target.uid)
         self.harness.cluster.set_pod(target)
         answer = await self.add(target)
         if isinstance(answer, Added):
-            assert addresses(answer) == held
+            assert addresses(answer) == pod_addresses
         ends = target if fails or not isinstance(answer, Added) else source
         await self.delete(ends)
         self.harness.cluster.drop_pod((ends.namespace, ends.name))
         if ends is source:
-            self.record_addresses(VM, target, held)
+            self.record_addresses(VM, target, pod_addresses)
 
-    def record_addresses(self, name: str, pod: PodState, held: set[str]) -> None:
+    def record_addresses(self, name: str, pod: PodState, pod_addresses: set[str]) -> None:
         """Check and record the addresses that a Pod got."""
-        assert held == self.expected.get(name, held), f"{name} has lost its addresses"
-        self.running[name] = (pod.uid, held)
-        self.harness.cluster.set_pod(pod._replace(ips=tuple(held)))
+        assert pod_addresses == self.expected.get(name, pod_addresses), (
+            f"{name} has lost its addresses"
+        )
+        self.running[name] = (pod.uid, pod_addresses)
+        self.harness.cluster.set_pod(pod._replace(ips=tuple(pod_addresses)))
         if self.is_expected(name):
-            self.expected[name] = held
+            self.expected[name] = pod_addresses
 
     def drop_expectations(self) -> None:
         """Drop the expected addresses of Pods that their owner no longer expects."""
         self.expected = {
-            name: held for name, held in self.expected.items() if self.is_expected(name)
+            name: pod_addresses
+            for name, pod_addresses in self.expected.items()
+            if self.is_expected(name)
         }
 
     async def end_pod(self, name: str) -> None:

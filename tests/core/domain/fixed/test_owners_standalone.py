@@ -102,14 +102,14 @@ def test_addresses_of_a_lost_node_are_released_if_the_set_was_scaled_down(
 ) -> None:
     (tmp_path / "db.yaml").write_text(MANIFEST % 1, "utf-8")
     applied = orbctl.orbctl("apply", "-f", str(tmp_path / "db.yaml"))
-    shown = orbctl.orbctl("get", "sts", "-n", "shop")
+    listed = orbctl.orbctl("get", "sts", "-n", "shop")
 
-    done = orbctl.orbctl("gc", "--gone-node", "n1", "--reason", "no power", "--yes")
+    released = orbctl.orbctl("gc", "--gone-node", "n1", "--reason", "no power", "--yes")
 
-    assert (applied.code, shown.code, done.code) == (Exit.OK, Exit.OK, Exit.OK)
-    assert "db" in shown.out
-    assert "fixed: StatefulSet shop/db has replica 0" in done.out
-    assert "owner-gone" in done.out
+    assert (applied.code, listed.code, released.code) == (Exit.OK, Exit.OK, Exit.OK)
+    assert "db" in listed.out
+    assert "fixed: StatefulSet shop/db has replica 0" in released.out
+    assert "owner-gone" in released.out
     assert asyncio.run(_held(orbctl)) == {"db-0"}
 
 

@@ -45,7 +45,7 @@ async def test_a_missing_claim_is_created_again_and_the_other_family_is_unchange
 
     assert addresses(added) == {IPV4, IPV6}
     ledger = await damaged_node.read_ledger()
-    assert {held.claim.holder for held in ledger.claims.values()} == {"statefulset/shop/db-0"}
+    assert {revised.claim.holder for revised in ledger.claims.values()} == {"statefulset/shop/db-0"}
     assert ledger.claims.keys() == {IPV4, IPV6}
     assert ledger.endpoints["shop", "db-0"].uid == "2"
     assert await damaged_node.violations() == []
@@ -122,11 +122,11 @@ async def test_an_unnamed_list_keeps_its_order_when_one_address_is_lost(node: No
     await node.apply(pool("a", "10.6.0.1-10.6.0.2"), pool("b", "10.6.1.1-10.6.1.2"))
     annotations = {"ipam.spidernet.io/ippools": '[{"ipv4":["a"]},{"ipv4":["b"]}]'}
     before = addresses(await node.add(replica("1")._replace(annotations=annotations)))
-    lost = next(address for address in before if address.startswith("10.6.0."))
-    await node.store.commit([], [Put(node.keys.ip_of(lost), OTHER_CLAIM)])
+    lost_address = next(address for address in before if address.startswith("10.6.0."))
+    await node.store.commit([], [Put(node.keys.ip_of(lost_address), OTHER_CLAIM)])
 
     after = await node.add(replica("2")._replace(annotations=annotations))
 
-    replacement = ({"10.6.0.1", "10.6.0.2"} - {lost}).pop()
-    assert addresses(after) == (before - {lost}) | {replacement}
+    replacement = ({"10.6.0.1", "10.6.0.2"} - {lost_address}).pop()
+    assert addresses(after) == (before - {lost_address}) | {replacement}
     assert [nic.ipv4_pool for nic in after.endpoint.nics] == ["a", "b"]

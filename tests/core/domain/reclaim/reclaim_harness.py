@@ -145,9 +145,9 @@ class ReclaimHarness:
     ) -> str:
         """Create or change a Pod. A new running Pod gets its addresses by an ADD, unless add=no."""
         key = split(path)
-        old = self.cluster.pods.get(key)
-        fresh = old is None or bool(uid and old.uid != uid)
-        pod = PodState(*key, uid or f"uid-{key[1]}") if old is None or fresh else old
+        existing = self.cluster.pods.get(key)
+        is_new = existing is None or bool(uid and existing.uid != uid)
+        pod = PodState(*key, uid or f"uid-{key[1]}") if existing is None or is_new else existing
         pod = pod._replace(
             phase=phase.capitalize(),  # type: ignore[arg-type]  # scripts have no other phases
             node=node or pod.node or "n1",
@@ -158,7 +158,7 @@ class ReclaimHarness:
         if finished:
             pod = pod._replace(finished_s=(self.cluster.now_s - seconds(finished),))
         answer = ""
-        if phase == "running" and fresh and add != "no":
+        if phase == "running" and is_new and add != "no":
             endpoint = await self._add(pod)
             addresses = tuple(address for address, _ in endpoint.addresses())
             pod = pod._replace(ips=addresses)
@@ -174,7 +174,11 @@ class ReclaimHarness:
         return f"has {' '.join(address for address, _ in endpoint.addresses())}"
 
     async def delete_pod(self, path: str, *, grace: str = "30s", how: str = "begin") -> str:
-        """Delete a Pod: begin, after its DEL (done), without DEL (lost) or event (unseen)."""
+        """Delete a Pod.
+
+        ``how``: ``begin`` sets the deletion timestamp, ``done`` runs its DEL before the Pod is
+        deleted, ``lost`` deletes it without a DEL, ``unseen`` also without a watch event.
+        """
         key = split(path)
         pod = self.cluster.pods[key]
         if how == "begin":
@@ -237,7 +241,7 @@ class ReclaimHarness:
         lines: list[str] = []
         for step in plan.steps:
             lines += await self._carry_out(step)
-        lines += [self._keep(kept) for kept in plan.kept]
+        lines += [self._keep(claims) for claims in plan.kept]
         for deadline in plan.deadlines:
             await self._start_deadline(deadline)
         return "\n".join(sorted(lines))
@@ -265,7 +269,7 @@ class ReclaimHarness:
 
     async def claims(self) -> str:
         ledger = await (await self.agent("operator")).read_ledger()
-        lines = [f"{ip} {held.claim.holder}" for ip, held in sorted(ledger.claims.items())]
+        lines = [f"{ip} {revised.claim.holder}" for ip, revised in sorted(ledger.claims.items())]
         lines += [
             f"{'/'.join(key)} uid={endpoint.uid}" for key, endpoint in ledger.endpoints.items()
         ]
@@ -286,7 +290,7 @@ class ReclaimHarness:
 
     async def dirty_endpoint(self, path: str, *addresses: str, uid: str, pool: str = "") -> str:
         keys = (await self.agent("operator")).keys
-        nics = tuple(Nic(f"eth{i}", f"{ip}/16", pool) for i, ip in enumerate(addresses))
+        nics = tuple(Nic(f"eth{number}", f"{ip}/16", pool) for number, ip in enumerate(addresses))
         endpoint = Endpoint(*split(path), uid, "n1", f"pod/{uid}", "Pod", "x", nics)
         await self.store.commit([], [Put(keys.endpoint(*endpoint.key), ENDPOINT.encode(endpoint))])
         return ""

@@ -28,7 +28,9 @@ def add_endpoint(
 ) -> Endpoint:
     """Add an endpoint of namespace ``shop`` and its claims, with increasing revisions."""
     holder = stateful_holder("statefulset", "shop", name) if fixed else pod_holder(uid)
-    nics = tuple(Nic(f"eth{i}", f"{ip}/16", "p", container=box) for i, ip in enumerate(addresses))
+    nics = tuple(
+        Nic(f"eth{number}", f"{ip}/16", "p", container=box) for number, ip in enumerate(addresses)
+    )
     endpoint = Endpoint("shop", name, uid, "n1", holder, "Pod", name, nics)
     ledger.endpoints[endpoint.key] = endpoint
     for address in addresses:

@@ -1,7 +1,7 @@
 """A scripted cluster: a script creates, changes and deletes Pods, Nodes and owners.
 
-It stands for the API server and the kubelets; the real services claim and release on a memory
-store. Listings and events show Pods as the script describes them.
+It replaces the API server and the kubelets. The real services claim and release on a memory store.
+Listings and events show Pods as the script describes them.
 """
 
 from __future__ import annotations
@@ -70,14 +70,14 @@ class ScriptedCluster:
             self.vmis.values(),
             self.vms.values(),
         )
-        taken = moment(claims_read.unix_s - 1 if self.listing == "stale" else self.now_s)
-        taken = taken._replace(observer=claims_read.observer)
+        listed_at = moment(claims_read.unix_s - 1 if self.listing == "stale" else self.now_s)
+        listed_at = listed_at._replace(observer=claims_read.observer)
         complete = self.listing != "partial"
         if self.listing == "empty":
             objects = ListedObjects()
         if self.listing == "partial":
             objects = objects._replace(pods=list(self.pods.values())[:1])
-        listings = {kind: KindListing(taken, complete) for kind in KINDS}
+        listings = {kind: KindListing(listed_at, complete) for kind in KINDS}
         return ClusterSnapshot(objects, listings, claims_read)
 
     def set_pod(self, pod: PodState) -> ObservedPod:

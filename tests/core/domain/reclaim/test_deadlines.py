@@ -1,4 +1,4 @@
-"""Which changes of a Pod start which deadline.
+"""The deadlines of reclaim: which changes of a Pod start one, and what a due deadline releases.
 
 See docs/reference/reclaim-rules.md, "Deadlines".
 """
@@ -62,11 +62,11 @@ def deadline_after(
 def test_a_reported_deletion_starts_its_deadline(
     pod: PodState, settings: ReclaimSettings, reason: str, deadline_s: float, *, deleted: bool
 ) -> None:
-    found = deadline_after(pod, settings, deleted=deleted)
+    deadline = deadline_after(pod, settings, deleted=deleted)
 
-    assert isinstance(found, ReclaimDeadline)
-    assert (found.reason, found.deadline_s) == (reason, deadline_s)
-    assert found.stop_s >= deadline_s
+    assert isinstance(deadline, ReclaimDeadline)
+    assert (deadline.reason, deadline.deadline_s) == (reason, deadline_s)
+    assert deadline.stop_s >= deadline_s
 
 
 @pytest.mark.parametrize(
@@ -86,10 +86,10 @@ def test_a_reported_deletion_starts_its_deadline(
 def test_other_changes_start_no_deadline_and_have_a_reason(
     pod: PodState, settings: ReclaimSettings, *, deleted: bool
 ) -> None:
-    found = deadline_after(pod, settings, (StatefulSetState("shop", "db", 1),), deleted=deleted)
+    result = deadline_after(pod, settings, (StatefulSetState("shop", "db", 1),), deleted=deleted)
 
-    assert isinstance(found, NoDeadline)
-    assert found.why
+    assert isinstance(result, NoDeadline)
+    assert result.why
 
 
 def test_node_settings_do_not_matter_after_the_pod_was_deleted() -> None:
@@ -99,17 +99,19 @@ def test_node_settings_do_not_matter_after_the_pod_was_deleted() -> None:
 
 
 def test_a_deadline_in_the_past_is_resolved_after_a_second_observation() -> None:
-    found = deadline_after(DELETING._replace(deletion_s=5.0))
+    deadline = deadline_after(DELETING._replace(deletion_s=5.0))
 
-    assert isinstance(found, ReclaimDeadline)
-    assert found.stop_s == NOW_S + OBSERVATION_GAP_S
+    assert isinstance(deadline, ReclaimDeadline)
+    assert deadline.stop_s == NOW_S + OBSERVATION_GAP_S
 
 
 def test_the_number_of_deadlines_is_bounded_and_dropped_ones_are_counted() -> None:
     deadlines = PodDeadlines(2)
     entries = [
-        ReclaimDeadline(("shop", str(i)), str(i), str(i), "n1", "deleted", moment(1), 1.0)
-        for i in range(3)
+        ReclaimDeadline(
+            ("shop", str(number)), str(number), str(number), "n1", "deleted", moment(1), 1.0
+        )
+        for number in range(3)
     ]
 
     assert [deadlines.put(deadline) for deadline in entries] == [True, True, False]
@@ -121,14 +123,14 @@ def test_the_number_of_deadlines_is_bounded_and_dropped_ones_are_counted() -> No
 
 def test_a_later_deadline_keeps_the_first_observation_and_a_reported_deletion() -> None:
     deadlines = PodDeadlines(9)
-    first = ReclaimDeadline(("shop", "a"), "a", "1", "n1", "deleting", moment(1), 60.0)
-    deadlines.put(first)
-    deadlines.put(first._replace(seen=moment(5), deadline_s=90.0))
-    assert list(deadlines) == [first._replace(deadline_s=90.0)]
+    deadline = ReclaimDeadline(("shop", "a"), "a", "1", "n1", "deleting", moment(1), 60.0)
+    deadlines.put(deadline)
+    deadlines.put(deadline._replace(seen=moment(5), deadline_s=90.0))
+    assert list(deadlines) == [deadline._replace(deadline_s=90.0)]
 
-    deleted = first._replace(reason="deleted", seen=moment(9), deadline_s=9.0)
+    deleted = deadline._replace(reason="deleted", seen=moment(9), deadline_s=9.0)
     deadlines.put(deleted)
-    deadlines.put(first._replace(seen=moment(10)))
+    deadlines.put(deadline._replace(seen=moment(10)))
 
     assert list(deadlines) == [deleted]
 
@@ -212,13 +214,13 @@ def test_a_release_needs_an_expired_deadline_and_a_complete_listing() -> None:
     incomplete = resolve(
         deadline, ledger, verdict_context(cluster(DELETING, at_s=NOW_S + 60, complete=False))
     )
-    late = resolve(deadline, ledger, verdict_context(cluster(DELETING, at_s=NOW_S + 60)))
+    in_time = resolve(deadline, ledger, verdict_context(cluster(DELETING, at_s=NOW_S + 60)))
 
     assert isinstance(too_early, KeptClaims)
     assert too_early.until_s == NOW_S + 60
     assert isinstance(incomplete, KeptClaims)
-    assert isinstance(late, ReclaimStep)
-    assert late.evidence.times == 2
+    assert isinstance(in_time, ReclaimStep)
+    assert in_time.evidence.times == 2
 
 
 def test_a_listing_close_to_the_report_is_not_a_second_observation() -> None:
@@ -226,12 +228,12 @@ def test_a_listing_close_to_the_report_is_not_a_second_observation() -> None:
     add_endpoint(ledger, "web-0", "1", IP)
     deadline = deadline_after(DELETING)
     assert isinstance(deadline, ReclaimDeadline)
-    old = cluster(DELETING, at_s=NOW_S + 1)
+    listed_soon = cluster(DELETING, at_s=NOW_S + 1)
 
-    found = resolve(deadline, ledger, verdict_context(old, now_s=NOW_S + 500))
+    result = resolve(deadline, ledger, verdict_context(listed_soon, now_s=NOW_S + 500))
 
-    assert isinstance(found, KeptClaims)
-    assert found.until_s == NOW_S + 500 + OBSERVATION_GAP_S - 1
+    assert isinstance(result, KeptClaims)
+    assert result.until_s == NOW_S + 500 + OBSERVATION_GAP_S - 1
 
 
 @pytest.mark.parametrize("jump_s", [-3_600.0, 3_600.0])
@@ -256,10 +258,10 @@ def test_an_event_of_another_observer_is_not_a_first_observation() -> None:
     deadline = deadline_after(DELETING)
     assert isinstance(deadline, ReclaimDeadline)
     of_other_observer = deadline._replace(seen=moment(NOW_S, "another controller"))
-    late = verdict_context(cluster(DELETING, at_s=NOW_S + 500))
+    later_context = verdict_context(cluster(DELETING, at_s=NOW_S + 500))
 
-    assert isinstance(resolve(deadline, ledger, late), ReclaimStep)
-    assert isinstance(resolve(of_other_observer, ledger, late), KeptClaims)
+    assert isinstance(resolve(deadline, ledger, later_context), ReclaimStep)
+    assert isinstance(resolve(of_other_observer, ledger, later_context), KeptClaims)
 
 
 def test_the_defaults_are_those_of_spiderpool() -> None:

@@ -120,7 +120,7 @@ def test_claims_of_a_living_pod_are_kept_although_the_endpoint_names_an_older_po
     plan = second_plan(ledger, POD._replace(uid="2", phase="Pending", ips=()))
 
     assert plan.steps == ()
-    assert [kept.why for kept in plan.kept] == ["Pod shop/web-0 of UID 2 is living"]
+    assert [claims.why for claims in plan.kept] == ["Pod shop/web-0 of UID 2 is living"]
 
 
 def test_the_extra_delay_is_added_to_every_grace_period() -> None:

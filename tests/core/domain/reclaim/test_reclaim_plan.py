@@ -35,7 +35,7 @@ from tests.core.domain.reclaim.scripted_cluster import moment
 
 NAMES = ("web-0", "web-1", "db-0", "db-1", "job")
 UIDS = ("1", "2", "3", "4", "5", "6")
-IPS = tuple(f"10.6.0.{i}" for i in range(1, 9))
+IPS = tuple(f"10.6.0.{number}" for number in range(1, 9))
 TIMES = (NOW_S - 500, NOW_S - 1, NOW_S + 500)
 
 pods = st.builds(
@@ -128,8 +128,8 @@ def test_a_plan_names_only_claims_that_exist_and_each_once(
         assert step.fence.admits(ledger.endpoints.get(step.key))
         assert step.evidence.times >= 2
         assert step.evidence.last_s - step.evidence.first_s >= OBSERVATION_GAP_S
-    kept = {address for claims in plan.kept for address in claims.addresses}
-    assert ledger.claims.keys() == (kept | released(plan)) & ledger.claims.keys()
+    kept_addresses = {address for claims in plan.kept for address in claims.addresses}
+    assert ledger.claims.keys() == (kept_addresses | released(plan)) & ledger.claims.keys()
     assert all(claims.why for claims in plan.kept)
 
 
@@ -138,12 +138,12 @@ def test_a_repeated_decision_on_the_same_facts_is_equal(
     ledger: Ledger, listed: list[PodState], owners: list[StatefulSetState]
 ) -> None:
     facts = cluster(*listed, stateful_sets=owners)
-    first = plan_scan(ledger, verdict_context(facts), {})
+    plan = plan_scan(ledger, verdict_context(facts), {})
 
-    assert plan_scan(ledger, verdict_context(facts), {}) == first
-    again = plan_scan(ledger, verdict_context(facts), first.observations)
-    assert again == first
-    assert not again.steps
+    assert plan_scan(ledger, verdict_context(facts), {}) == plan
+    repeated_plan = plan_scan(ledger, verdict_context(facts), plan.observations)
+    assert repeated_plan == plan
+    assert not repeated_plan.steps
 
 
 @given(ledgers(), pod_lists, st.sampled_from(("empty", "partial", "stale")))
@@ -215,8 +215,8 @@ def test_a_claim_of_an_older_pod_is_released_even_with_an_incomplete_listing() -
 def test_unlisted_claims_are_released_in_parts_that_fit_into_one_transaction() -> None:
     ledger = Ledger()
     count = 2 * CLAIMS_A_STEP_MAX + 1
-    for i in range(count):
-        add_claim(ledger, "ghost", "pod/9", f"10.7.0.{i}")
+    for number in range(count):
+        add_claim(ledger, "ghost", "pod/9", f"10.7.0.{number}")
 
     plan = second_plan(ledger)
 
@@ -247,8 +247,8 @@ def test_a_plan_is_bounded_and_reports_that_it_is_incomplete(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ledger = Ledger()
-    for i, ip in enumerate(IPS[:3]):
-        add_endpoint(ledger, f"web-{i}", str(i), ip)
+    for number, ip in enumerate(IPS[:3]):
+        add_endpoint(ledger, f"web-{number}", str(number), ip)
     monkeypatch.setattr(reclaim_plan, "STEPS_MAX", 2)
 
     plan = second_plan(ledger)
@@ -258,30 +258,32 @@ def test_a_plan_is_bounded_and_reports_that_it_is_incomplete(
 
 
 def test_evidence_is_printed_as_a_sentence_of_bounded_length() -> None:
-    once = Evidence("deleted", "it was deleted", "event", 0.0, 0.0, 1)
-    often = Evidence("pod-gone", "x" * 9_999, "listing", 0.0, 60.0, 3)
+    single = Evidence("deleted", "it was deleted", "event", 0.0, 0.0, 1)
+    repeated = Evidence("pod-gone", "x" * 9_999, "listing", 0.0, 60.0, 3)
 
-    assert str(once) == "deleted: it was deleted (event, 1970-01-01 00:00:00Z)"
-    assert "seen 3 times from 1970-01-01 00:00:00Z to 1970-01-01 00:01:00Z" in str(often)
-    assert len(str(often)) < EVIDENCE_CHARS_MAX + 100
+    assert str(single) == "deleted: it was deleted (event, 1970-01-01 00:00:00Z)"
+    assert "seen 3 times from 1970-01-01 00:00:00Z to 1970-01-01 00:01:00Z" in str(repeated)
+    assert len(str(repeated)) < EVIDENCE_CHARS_MAX + 100
     assert utc(1e300) == "1e+300 s"
 
 
-def test_the_same_listing_twice_is_one_observation() -> None:
+def test_reading_the_same_listing_twice_counts_as_one_observation() -> None:
     fence = ReclaimFence("1", "pod/1", (), ())
-    first = observe(None, "pod-gone", fence, moment(5))
+    observation = observe(None, "pod-gone", fence, moment(5))
 
-    assert observe(first, "pod-gone", fence, moment(5)) == first
-    assert observe(first, "uid-changed", fence, moment(9)).times == 1
-    assert observe(first, "pod-gone", fence, moment(9)).times == 2
-    assert observe(first, "pod-gone", fence, moment(4)).times == 1
+    assert observe(observation, "pod-gone", fence, moment(5)) == observation
+    assert observe(observation, "uid-changed", fence, moment(9)).times == 1
+    assert observe(observation, "pod-gone", fence, moment(9)).times == 2
+    assert observe(observation, "pod-gone", fence, moment(4)).times == 1
 
 
 def test_observations_of_another_observer_start_again_even_if_its_clock_is_ahead() -> None:
     fence = ReclaimFence("1", "pod/1", (), ())
-    first = observe(None, "pod-gone", fence, moment(5))
+    observation = observe(None, "pod-gone", fence, moment(5))
 
-    other = observe(first, "pod-gone", fence, moment(3_600, "another controller"))
+    observation_of_other = observe(
+        observation, "pod-gone", fence, moment(3_600, "another controller")
+    )
 
-    assert (other.times, other.span_s) == (1, 0.0)
-    assert not other.is_enough(OBSERVATION_GAP_S)
+    assert (observation_of_other.times, observation_of_other.span_s) == (1, 0.0)
+    assert not observation_of_other.is_enough(OBSERVATION_GAP_S)

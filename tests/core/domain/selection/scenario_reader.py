@@ -46,7 +46,7 @@ def pool(name: str, fields: Mapping[str, Any] | None = None) -> Pool:
     """A pool from the fields of its CR."""
     remaining = dict(fields or {})
     family = remaining.pop("ipVersion", 4)
-    made = Pool(
+    pool_of_fields = Pool(
         name=name,
         family=family,
         subnet=remaining.pop("subnet", SUBNETS.get(family, "")),
@@ -62,7 +62,7 @@ def pool(name: str, fields: Mapping[str, Any] | None = None) -> Pool:
         labels=remaining.pop("labels", {}),
     )
     assert not remaining, f"unknown fields of pool {name}: {remaining}"
-    return made
+    return pool_of_fields
 
 
 def selector(fields: Mapping[str, Any] | None) -> LabelSelector | None:

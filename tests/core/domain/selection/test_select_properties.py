@@ -180,7 +180,7 @@ def test_every_requested_family_gets_a_demand_with_pools_of_that_family(
 
 
 @given(pools(), facts())
-def test_candidates_are_those_of_the_selection(
+def test_requested_pools_are_the_candidates_of_the_selection(
     pools_by_name: dict[str, Pool], facts: RequestFacts
 ) -> None:
     result = outcome(facts, pools_by_name)
@@ -202,15 +202,15 @@ def test_a_catalog_and_a_plain_mapping_give_the_same(
 ) -> None:
     catalog = PoolCatalog(pools_by_name)
     try:
-        first = requested_pools(ETH0, facts, catalog, PLAIN)
+        listed = requested_pools(ETH0, facts, catalog, PLAIN)
     except AllocationError:
         return
 
-    assert requested_pools(ETH0, facts, catalog, PLAIN) == first
-    assert requested_pools(ETH0, facts, pools_by_name, PLAIN) == first
+    assert requested_pools(ETH0, facts, catalog, PLAIN) == listed
+    assert requested_pools(ETH0, facts, pools_by_name, PLAIN) == listed
 
 
-def compare_as_the_specification_does(one: Pool, other: Pool) -> int:
+def compare_as_the_specification_does(first_pool: Pool, second_pool: Pool) -> int:
     """docs/reference/pool-selection.md, "Order of pools", trait by trait."""
     traits: list[Callable[[Pool], bool]] = [
         lambda pool: pool.pod_affinity is not None,
@@ -221,8 +221,8 @@ def compare_as_the_specification_does(one: Pool, other: Pool) -> int:
         lambda pool: len(pool.multus_names) > 0,
     ]
     for has in traits:
-        if has(one) != has(other):
-            return -1 if has(one) else 1
+        if has(first_pool) != has(second_pool):
+            return -1 if has(first_pool) else 1
     return 0
 
 
@@ -230,12 +230,12 @@ def compare_as_the_specification_does(one: Pool, other: Pool) -> int:
 def test_pools_are_sorted_stably_by_pairwise_comparison(
     pools_by_name: dict[str, Pool], shuffler: random.Random
 ) -> None:
-    written = list(pools_by_name.values())
-    shuffler.shuffle(written)
+    unsorted = list(pools_by_name.values())
+    shuffler.shuffle(unsorted)
 
-    expected = sorted(written, key=functools.cmp_to_key(compare_as_the_specification_does))
+    expected = sorted(unsorted, key=functools.cmp_to_key(compare_as_the_specification_does))
 
-    assert sorted_by_specificity(written) == tuple(pool.name for pool in expected)
+    assert sorted_by_specificity(unsorted) == tuple(pool.name for pool in expected)
 
 
 JSON_VALUES = st.recursive(

@@ -20,12 +20,12 @@ A, B, C = (DrainRequest(node, (f"shop/{node}",)) for node in "abc")
 
 
 def test_a_node_is_cordoned_before_its_pods_are_evicted() -> None:
-    first = plan_drains([A], [], {}, NOW, 1)
-    second = plan_drains([A], ["a"], first.records, NOW + 5, 1)
+    first_plan = plan_drains([A], [], {}, NOW, 1)
+    second_plan = plan_drains([A], ["a"], first_plan.records, NOW + 5, 1)
 
-    assert first.steps == (CordonNode("a"),)
-    assert second.steps == (EvictPods("a", ("shop/a",)),)
-    assert second.records == {"a": DrainRecord(NOW)}
+    assert first_plan.steps == (CordonNode("a"),)
+    assert second_plan.steps == (EvictPods("a", ("shop/a",)),)
+    assert second_plan.records == {"a": DrainRecord(NOW)}
 
 
 @pytest.mark.parametrize(
@@ -67,11 +67,11 @@ def test_a_node_whose_drain_timed_out_is_drained_again_later() -> None:
 def test_nodes_that_cannot_be_drained_do_not_block_others() -> None:
     timed_out = {"a": DrainRecord(0.0, NOW - RETRY_S), "b": DrainRecord(0.0, NOW - RETRY_S - 1)}
 
-    first = plan_drains([A, B, C], [], timed_out, NOW, 1)
-    second = plan_drains([A, B], [], timed_out, NOW, 1)
+    with_new_node = plan_drains([A, B, C], [], timed_out, NOW, 1)
+    without_new_node = plan_drains([A, B], [], timed_out, NOW, 1)
 
-    assert first.steps == (CordonNode("c"),)
-    assert second.steps == (CordonNode("b"),), "its drain timed out first"
+    assert with_new_node.steps == (CordonNode("c"),)
+    assert without_new_node.steps == (CordonNode("b"),), "its drain timed out first"
 
 
 def test_every_node_is_uncordoned_if_no_node_may_be_unavailable() -> None:

@@ -168,9 +168,9 @@ def test_a_guid_does_not_end_if_its_virtual_function_cannot_be_read(
 
 
 def test_guids_of_a_replaced_nic_end() -> None:
-    other = bound(FIRST_GUID)._replace(mac="10:70:fd:03:00:ff:ff:ff")
+    replacement = bound(FIRST_GUID)._replace(mac="10:70:fd:03:00:ff:ff:ff")
 
-    assert list(ended_guids([VF_0_GUID], NodePlan(), [other])) == [(VF_0_GUID, "removed")]
+    assert list(ended_guids([VF_0_GUID], NodePlan(), [replacement])) == [(VF_0_GUID, "removed")]
 
 
 def test_free_guids_are_assigned_once_in_one_event() -> None:
@@ -200,11 +200,11 @@ def test_a_guid_that_is_requested_twice_is_a_conflict() -> None:
 
 
 def test_a_nic_that_was_moved_keeps_its_guids() -> None:
-    before = VF_0_GUID._replace(nic="0000:86:00.0")
+    former = VF_0_GUID._replace(nic="0000:86:00.0")
 
-    decision = decide_assignment("node-1", [VF_0_GUID], {FIRST_GUID: claim(before, "node-2")})
+    decision = decide_assignment("node-1", [VF_0_GUID], {FIRST_GUID: claim(former, "node-2")})
 
     assert decision.events == (
-        GuidsReleased("node-2", (before,), "moved"),
+        GuidsReleased("node-2", (former,), "moved"),
         GuidsAssigned("node-1", (VF_0_GUID,)),
     )

@@ -56,13 +56,13 @@ def lines(plan: NodePlan) -> list[str]:
 
 def vfs(count: int, **fields: object) -> tuple[VirtualFunction, ...]:
     """Virtual functions as the kernel shows them when their driver has bound them."""
-    made = [
+    functions = [
         VirtualFunction(
             number, f"0000:3b:02.{number}", "mlx5_core", mac=f"02:00:00:00:00:{number:02x}"
         )
         for number in range(count)
     ]
-    return tuple(vf._replace(**fields) for vf in made)  # type: ignore[arg-type]
+    return tuple(vf._replace(**fields) for vf in functions)  # type: ignore[arg-type]
 
 
 def carried_out(nic: PhysicalFunction, actions: tuple[Action, ...]) -> PhysicalFunction:
@@ -196,11 +196,11 @@ def test_the_plan_after_a_carried_out_plan_is_empty(node_policy: NodePolicy, pre
     nic = RAIL._replace(vfs=vfs(present))
 
     plan = plan_node([node_policy], {}, [nic])
-    again = plan_node([node_policy], {}, [carried_out(nic, plan.actions)])
+    next_plan = plan_node([node_policy], {}, [carried_out(nic, plan.actions)])
 
     assert plan.refusals == ()
-    assert again.actions == ()
-    assert again.desired == plan.desired
+    assert next_plan.actions == ()
+    assert next_plan.desired == plan.desired
 
 
 def test_a_change_of_the_number_first_removes_all_and_drains_functions_in_use() -> None:
@@ -235,10 +235,10 @@ def test_an_interrupted_round_is_completed_for_virtual_functions_outside_of_the_
 
 def test_virtual_functions_outside_of_the_range_get_the_kernel_driver_once() -> None:
     plan = plan_node([policy("rdma", 2, "ens1f0#1-1")], {}, [RAIL])
-    again = plan_node([policy("rdma", 2, "ens1f0#1-1")], {}, [RAIL._replace(vfs=vfs(2))])
+    next_plan = plan_node([policy("rdma", 2, "ens1f0#1-1")], {}, [RAIL._replace(vfs=vfs(2))])
 
     assert "ens1f0 vf 0: driver of the kernel" in lines(plan)
-    assert again.actions == ()
+    assert next_plan.actions == ()
 
 
 def test_a_virtual_function_of_a_pod_is_not_changed() -> None:
@@ -297,10 +297,10 @@ def test_each_range_of_a_nic_can_be_its_own_resource() -> None:
 
 
 def test_the_lower_number_is_the_higher_priority() -> None:
-    first = policy("second-by-name", 4)._replace(priority=10)
-    second = policy("first-by-name", 8)._replace(priority=20)
+    higher = policy("second-by-name", 4)._replace(priority=10)
+    lower = policy("first-by-name", 8)._replace(priority=20)
 
-    plan = plan_node([second, first], {}, [RAIL])
+    plan = plan_node([lower, higher], {}, [RAIL])
 
     assert plan.desired[0].vfs == 4
     (refusal,) = plan.refusals
@@ -424,10 +424,16 @@ def test_a_malformed_nic_name_is_reported(text: str) -> None:
 
 def test_the_order_of_policies_and_nics_does_not_change_the_plan() -> None:
     nics = [
-        RAIL._replace(name=f"rail{n}", address=f"0000:{n:02x}:00.0", mac=f"0c:42:a1:00:01:{n:02x}")
-        for n in range(8)
+        RAIL._replace(
+            name=f"rail{number}",
+            address=f"0000:{number:02x}:00.0",
+            mac=f"0c:42:a1:00:01:{number:02x}",
+        )
+        for number in range(8)
     ]
-    policies = [policy(f"p{n}", 16, f"rail{n}")._replace(mtu=9_000) for n in range(8)]
+    policies = [
+        policy(f"p{number}", 16, f"rail{number}")._replace(mtu=9_000) for number in range(8)
+    ]
 
     plan = plan_node(policies, {}, nics)
 

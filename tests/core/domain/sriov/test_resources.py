@@ -67,15 +67,15 @@ def test_a_virtual_function_is_ready_with_the_driver_of_its_policy() -> None:
 
 
 def test_a_resource_of_several_nics_is_ordered_by_address() -> None:
-    other = NIC._replace(
+    second_nic = NIC._replace(
         name="ens1f1",
         address="0000:2a:00.0",
         vfs=(VirtualFunction(0, "0000:2a:00.2", "mlx5_core"),),
     )
     group = VfGroup("rail", "p", VfRange(0, 0))
-    nics = [desired(group), DesiredNic(other.name, other.address, 1, groups=(group,))]
+    nics = [desired(group), DesiredNic(second_nic.name, second_nic.address, 1, groups=(group,))]
 
-    devices = vf_devices(nics, [NIC, other])
+    devices = vf_devices(nics, [NIC, second_nic])
 
     assert [device.pf for device in devices["rail"]] == ["ens1f1", "ens1f0"]
 

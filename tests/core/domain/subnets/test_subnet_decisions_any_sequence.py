@@ -73,7 +73,9 @@ def apply_all(state: State, commands: list[Command], after: Callable[[], None]) 
 
 
 @given(st.lists(COMMANDS, max_size=14))
-def test_shares_are_disjoint_and_inside_and_the_log_is_valid(commands: list[Command]) -> None:
+def test_pools_stay_disjoint_and_in_their_subnet_and_the_log_is_valid(
+    commands: list[Command],
+) -> None:
     state = State()
 
     def check_shares() -> None:

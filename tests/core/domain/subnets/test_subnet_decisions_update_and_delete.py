@@ -108,12 +108,12 @@ def test_more_pools_than_fit_into_one_step_are_adopted_by_repeating_the_command(
     state = State(*pools)
     command = command_of(NET)
 
-    first = state.do(command)
-    assert len(first) == 1 + POOLS_PER_STEP_MAX
-    assert must_repeat(command, tuple(first))
-    second = state.do(command)
-    assert len(second) == 6
-    assert all(isinstance(event, PoolDefined) for event in second)
+    first_events = state.do(command)
+    assert len(first_events) == 1 + POOLS_PER_STEP_MAX
+    assert must_repeat(command, tuple(first_events))
+    second_events = state.do(command)
+    assert len(second_events) == 6
+    assert all(isinstance(event, PoolDefined) for event in second_events)
 
     assert state.do(command) == []
     assert len(state.do(RetireSubnet("net"))) == 1 + POOLS_PER_STEP_MAX
@@ -123,8 +123,10 @@ def test_more_pools_than_fit_into_one_step_are_adopted_by_repeating_the_command(
 def test_large_pools_are_adopted_in_steps_that_fit_into_a_transaction() -> None:
     large_annotations = {f"note-{index}": "x" * 60_000 for index in range(4)}
     pools = [
-        BLUE._replace(name=f"p{i}", ips=(f"10.7.0.{i + 10}",), annotations=large_annotations)
-        for i in (1, 2)
+        BLUE._replace(
+            name=f"p{number}", ips=(f"10.7.0.{number + 10}",), annotations=large_annotations
+        )
+        for number in (1, 2)
     ]
     state = State(*pools)
 

@@ -77,6 +77,6 @@ def test_merging_keeps_the_addresses_and_is_idempotent(items: tuple[str, ...]) -
 
 @given(st.lists(ITEMS | st.text(max_size=5), max_size=5).map(tuple))
 def test_normalisation_never_refuses_an_object(items: tuple[str, ...]) -> None:
-    once = normalise_pool(Pool("blue", V4, "x", items))
+    normalised = normalise_pool(Pool("blue", V4, "x", items))
 
-    assert normalise_pool(once) == once
+    assert normalise_pool(normalised) == normalised

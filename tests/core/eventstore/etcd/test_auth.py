@@ -47,7 +47,7 @@ async def logged(cluster: EtcdCluster, words: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_a_user_reads_writes_and_watches_what_it_may(
+async def test_a_user_reads_writes_and_watches_the_keys_of_its_role(
     guarded: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(agent(guarded))
@@ -57,23 +57,23 @@ async def test_a_user_reads_writes_and_watches_what_it_may(
     batch = await anext(store.watch([(b"/agent/", b"/agent0")], after=committed.revision - 1))
     lease = await store.grant_lease(60)
 
-    assert [each.count for each in result.ranges] == [1, 1]
+    assert [key_range.count for key_range in result.ranges] == [1, 1]
     assert [change.key for change in batch.changes] == [b"/agent/k"]
     assert await store.keep_lease(lease) == 60
 
 
-async def test_an_expired_token_is_renewed_without_anybody_noticing(
+async def test_an_expired_token_is_renewed_and_the_write_succeeds(
     guarded: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(agent(guarded))
     await store.commit([], [Put(b"/agent/k", b"1")])
-    first = store._calls._tokens.metadata
+    first_metadata = store._calls._tokens.metadata
 
     await logged(guarded, "deleted a simple token")
     committed = await store.commit([], [Put(b"/agent/k", b"2")])
 
     assert committed.succeeded
-    assert store._calls._tokens.metadata != first
+    assert store._calls._tokens.metadata != first_metadata
 
 
 async def test_many_calls_with_one_lost_token_all_succeed(
@@ -95,21 +95,23 @@ async def test_a_watch_renews_its_token_when_it_resumes(
     guarded: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(agent(guarded))
-    first = (await store.commit([], [Put(b"/agent/k", b"1")])).revision
-    stream = store.watch([(b"/agent/", b"/agent0")], after=first - 1)
+    first_revision = (await store.commit([], [Put(b"/agent/k", b"1")])).revision
+    stream = store.watch([(b"/agent/", b"/agent0")], after=first_revision - 1)
     await anext(stream)
 
     guarded.members[0].kill()
     guarded.restart(guarded.members[0])
     async with asyncio.timeout(DEADLINE_S):
         waiting = asyncio.ensure_future(anext(stream))
-        second = (await open_store(agent(guarded)).commit([], [Put(b"/agent/k", b"2")])).revision
+        second_revision = (
+            await open_store(agent(guarded)).commit([], [Put(b"/agent/k", b"2")])
+        ).revision
         batch = await waiting
 
-    assert [change.mod_revision for change in batch.changes] == [second]
+    assert [change.mod_revision for change in batch.changes] == [second_revision]
 
 
-async def test_a_store_made_before_authentication_was_enabled_goes_on(
+async def test_a_store_writes_on_when_authentication_is_enabled_later(
     tmp_path: Path, open_store: OpenStore
 ) -> None:
     with EtcdCluster(tmp_path) as cluster:
@@ -124,7 +126,7 @@ async def test_a_store_made_before_authentication_was_enabled_goes_on(
         assert (before.succeeded, after.succeeded) == (True, True)
 
 
-async def test_a_store_that_closes_while_it_asks_for_a_token_fails_its_calls(
+async def test_closing_a_store_that_waits_for_a_token_fails_its_calls(
     guarded: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(agent(guarded))
@@ -144,7 +146,7 @@ async def test_a_store_that_closes_while_it_asks_for_a_token_fails_its_calls(
         await writing
 
 
-async def test_a_change_of_roles_meanwhile_goes_unnoticed(
+async def test_writes_succeed_although_users_are_added_meanwhile(
     guarded: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(agent(guarded))
@@ -177,7 +179,7 @@ async def test_no_user_at_all_is_refused(guarded: EtcdCluster, open_store: OpenS
         await anext(store.watch([(b"/agent/", b"/agent0")], after=1))
 
 
-async def test_what_the_role_does_not_allow_is_refused_and_writes_nothing(
+async def test_keys_outside_the_role_are_refused_and_nothing_is_written(
     guarded: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(agent(guarded))

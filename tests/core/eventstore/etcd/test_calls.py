@@ -12,7 +12,7 @@ from tests.support.etcd import EtcdCluster, free_ports
 pytestmark = pytest.mark.etcd
 
 
-class Notes:
+class CallRecorder:
     """An observer that records calls."""
 
     def __init__(self) -> None:
@@ -24,9 +24,9 @@ class Notes:
         self.seconds.append(seconds)
 
 
-async def test_every_call_is_told_once_with_its_outcome(single: EtcdCluster) -> None:
-    notes = Notes()
-    store = EtcdStore(EtcdSettings(single.endpoints), notes)
+async def test_every_call_is_reported_once_with_its_outcome(single: EtcdCluster) -> None:
+    recorder = CallRecorder()
+    store = EtcdStore(EtcdSettings(single.endpoints), recorder)
 
     await store.commit([], [Put(b"k", b"")])
     await store.read([Get(b"k")])
@@ -36,7 +36,7 @@ async def test_every_call_is_told_once_with_its_outcome(single: EtcdCluster) -> 
     await store.revoke_lease(await store.grant_lease(60))
     await store.close()
 
-    assert notes.calls == [
+    assert recorder.calls == [
         ("txn", "ok"),
         ("range", "ok"),
         ("txn", "ok"),
@@ -44,18 +44,18 @@ async def test_every_call_is_told_once_with_its_outcome(single: EtcdCluster) -> 
         ("grant", "ok"),
         ("revoke", "ok"),
     ]
-    assert all(seconds > 0 for seconds in notes.seconds)
+    assert all(seconds > 0 for seconds in recorder.seconds)
 
 
-async def test_a_read_that_was_tried_again_is_told_once() -> None:
-    notes = Notes()
+async def test_a_read_that_was_retried_is_reported_once() -> None:
+    recorder = CallRecorder()
     settings = EtcdSettings(
         (f"127.0.0.1:{free_ports(1)[0]}",), read_attempt_s=0.1, read_deadline_s=0.3
     )
-    store = EtcdStore(settings, notes)
+    store = EtcdStore(settings, recorder)
 
     with pytest.raises(StoreUnavailable):
         await store.read([Get(b"k")])
     await store.close()
 
-    assert notes.calls == [("range", "StoreUnavailable")]
+    assert recorder.calls == [("range", "StoreUnavailable")]

@@ -1,4 +1,4 @@
-"""A failing endpoint delays calls; the store stays usable."""
+"""The store uses another endpoint of etcd when one fails."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def refusing() -> str:
     return f"127.0.0.1:{free_ports(1)[0]}"
 
 
-async def test_an_endpoint_that_refuses_is_passed_over(
+async def test_the_store_uses_another_endpoint_when_one_refuses(
     single: EtcdCluster, open_store: OpenStore
 ) -> None:
     for number in range(ROUNDS):
@@ -46,7 +46,7 @@ async def test_an_endpoint_that_refuses_is_passed_over(
         assert store.endpoint == single.endpoints[0]
 
 
-async def test_an_endpoint_that_never_answers_is_passed_over(
+async def test_the_store_uses_another_endpoint_when_one_never_answers(
     single: EtcdCluster, open_store: OpenStore, mute: str
 ) -> None:
     for number in range(ROUNDS):
@@ -93,7 +93,9 @@ async def test_closing_a_store_that_is_still_connecting_fails_its_calls(
         await reading
 
 
-async def test_a_read_leaves_a_hung_member(trio: EtcdCluster, open_store: OpenStore) -> None:
+async def test_a_read_moves_from_a_hung_member_to_another(
+    trio: EtcdCluster, open_store: OpenStore
+) -> None:
     store = open_store(EtcdSettings(trio.endpoints, read_attempt_s=0.5, read_deadline_s=30.0))
     await store.commit([], [Put(b"k", b"v")])
     hung = trio.member_at(store.endpoint)
@@ -125,7 +127,7 @@ async def test_a_write_to_a_hung_member_is_unknown_and_the_next_one_goes_elsewhe
 ) -> None:
     store = open_store(EtcdSettings(trio.endpoints, write_deadline_s=0.5))
     await store.commit([], [Put(b"k", b"before")])
-    follower = next(each for each in trio.members if each is not trio.leader())
+    follower = next(member for member in trio.members if member is not trio.leader())
     store._calls._endpoints._current = trio.members.index(follower)
     await store.read([Get(b"k")])
 
@@ -138,7 +140,7 @@ async def test_a_write_to_a_hung_member_is_unknown_and_the_next_one_goes_elsewhe
     assert store.endpoint != follower.endpoint
 
 
-async def test_a_store_lives_through_a_restart_of_its_only_member(
+async def test_a_store_works_after_a_restart_of_its_only_member(
     single: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(EtcdSettings(single.endpoints))

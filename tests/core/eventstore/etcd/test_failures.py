@@ -90,12 +90,12 @@ def test_a_failed_write_becomes_the_error_of_its_state(state: CallState) -> None
     assert error.remedy
 
 
-def test_an_unknown_status_is_no_danger_to_a_read() -> None:
-    lost = read_error(classify(StatusCode.UNAVAILABLE, "Socket closed"), "etcd:2379")
-    late = read_error(classify(StatusCode.DEADLINE_EXCEEDED, ""), "etcd:2379")
+def test_a_read_with_an_unknown_outcome_raises_unavailable_or_timeout() -> None:
+    closed_error = read_error(classify(StatusCode.UNAVAILABLE, "Socket closed"), "etcd:2379")
+    deadline_error = read_error(classify(StatusCode.DEADLINE_EXCEEDED, ""), "etcd:2379")
 
-    assert type(lost) is StoreUnavailable
-    assert type(late) is StoreTimeout
+    assert type(closed_error) is StoreUnavailable
+    assert type(deadline_error) is StoreTimeout
 
 
 def test_every_status_of_grpc_is_classified() -> None:

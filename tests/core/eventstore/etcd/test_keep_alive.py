@@ -33,7 +33,7 @@ async def test_many_renewals_of_several_leases_open_one_stream(
     assert single.members[0].metric(STREAMS) == 1
 
 
-async def test_a_cancelled_renewal_leaves_its_answer_to_no_other(
+async def test_a_renewal_never_gets_the_answer_of_a_cancelled_one(
     single: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(EtcdSettings(single.endpoints))
@@ -62,7 +62,7 @@ async def test_renewals_go_on_when_etcd_was_away(
     assert await store.keep_lease(lease) == TTL_S
 
 
-async def test_a_member_that_hangs_keeps_a_renewal_no_longer_than_its_deadline(
+async def test_a_renewal_fails_at_its_deadline_when_the_member_hangs(
     single: EtcdCluster, open_store: OpenStore
 ) -> None:
     settings = EtcdSettings(single.endpoints, read_attempt_s=0.2, read_deadline_s=0.5)
@@ -71,8 +71,8 @@ async def test_a_member_that_hangs_keeps_a_renewal_no_longer_than_its_deadline(
     await store.keep_lease(lease)
 
     single.members[0].pause()
-    both = asyncio.gather(*map(store.keep_lease, (lease, lease)), return_exceptions=True)
-    errors = await asyncio.wait_for(both, 60)
+    renewals = asyncio.gather(*map(store.keep_lease, (lease, lease)), return_exceptions=True)
+    errors = await asyncio.wait_for(renewals, 60)
     single.members[0].resume()
 
     assert all(isinstance(error, StoreUnavailable) for error in errors)

@@ -34,22 +34,22 @@ def described(field: FieldDescriptor) -> tuple[int, bool, str]:
 
 @pytest.mark.parametrize("name", sorted(messages.CLASSES))
 def test_a_message_has_the_numbers_and_types_of_etcd(name: str) -> None:
-    ours = messages.CLASSES[name].DESCRIPTOR.fields_by_name
+    our_fields = messages.CLASSES[name].DESCRIPTOR.fields_by_name
     if name == "EmptyResponse":
-        assert not ours
+        assert not our_fields
         return
-    theirs = STUBS[name].fields_by_name
-    for field_name, field in ours.items():
+    stub_fields = STUBS[name].fields_by_name
+    for field_name, field in our_fields.items():
         if (name, field_name) not in NEWER:
-            assert described(field) == described(theirs[field_name]), field_name
+            assert described(field) == described(stub_fields[field_name]), field_name
 
 
 def test_the_client_does_not_load_grpcio() -> None:
     program = (
         "import sys, core.eventstore.etcd; print('grpc' in sys.modules, 'etcd3' in sys.modules)"
     )
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )
 
-    assert done.stdout == "False False\n"
+    assert completed.stdout == "False False\n"

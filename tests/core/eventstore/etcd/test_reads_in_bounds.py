@@ -40,17 +40,17 @@ def disturb(
     """Rewrite all keys after the first page of each of the next reads; returns the calls made."""
     calls: list[str] = []
     repeat = Calls.repeat
-    left = reads
+    disturbances_left = reads
 
     async def disturbed(self: Calls, method: Any, request: Any) -> Any:
-        nonlocal left
+        nonlocal disturbances_left
         answer = await repeat(self, method, request)
         if method != "range":
             return answer
         calls.append(method)
         is_first_page = not request.revision
-        if is_first_page and left:
-            left -= 1
+        if is_first_page and disturbances_left:
+            disturbances_left -= 1
             writes = [Put(b"/k/%02d" % number, b"new") for number in range(KEYS)]
             revision = (await store.commit([], writes)).revision
             if compact:
@@ -84,7 +84,7 @@ async def test_a_read_that_a_compaction_overtook_starts_anew(
     assert [kv.value for kv in result.ranges[0].kvs] == [b"new"] * KEYS
 
 
-async def test_a_read_that_compactions_overtake_again_and_again_gives_up(
+async def test_a_read_raises_compacted_when_compactions_overtake_each_attempt(
     store: EtcdStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disturb(monkeypatch, store, reads=100, compact=True)
@@ -95,7 +95,7 @@ async def test_a_read_that_compactions_overtake_again_and_again_gives_up(
     assert (await store.read([Get(b"/k/00")], revision=caught.value.revision)).ranges[0].count == 1
 
 
-async def test_a_watch_over_several_ranges_too_far_behind_must_start_anew(
+async def test_a_watch_of_several_ranges_raises_compacted_when_it_is_too_far_behind(
     store: EtcdStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = (await store.read([Get(b"/k/00")])).revision

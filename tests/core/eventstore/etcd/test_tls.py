@@ -103,9 +103,9 @@ async def test_rotated_certificates_are_taken_up_without_a_new_store(
 async def test_a_server_with_a_foreign_certificate_gets_no_request(
     secured: Secured, open_store: OpenStore, tmp_path: Path
 ) -> None:
-    stranger = tmp_path / "stranger.pem"
-    trustme.CA().cert_pem.write_to_path(str(stranger))
-    store = open_store(secured.settings._replace(ca_file=str(stranger)))
+    foreign_ca_file = tmp_path / "foreign.pem"
+    trustme.CA().cert_pem.write_to_path(str(foreign_ca_file))
+    store = open_store(secured.settings._replace(ca_file=str(foreign_ca_file)))
 
     with pytest.raises(StoreUnavailable):
         await store.commit([], [Put(b"k", b"v")])
@@ -128,8 +128,8 @@ async def test_a_client_that_does_not_speak_tls_gets_no_connection(
 async def test_an_authority_without_the_key_usage_extension_is_accepted(
     open_store: OpenStore, tmp_path: Path
 ) -> None:
-    made = PlainAuthority(tmp_path)
-    certificates = Certificates(made.ca, made.certificate, made.key)
+    authority = PlainAuthority(tmp_path)
+    certificates = Certificates(authority.ca, authority.certificate, authority.key)
     ca_file, cert_file, key_file = map(str, certificates)
     with EtcdCluster(tmp_path, certificates=certificates) as cluster:
         settings = EtcdSettings(

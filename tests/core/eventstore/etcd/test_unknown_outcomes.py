@@ -20,7 +20,7 @@ WRITERS = 8
 DEADLINE_S = 60.0
 
 
-class Told(NamedTuple):
+class KeysByOutcome(NamedTuple):
     """Keys by the outcome that was reported."""
 
     committed: set[bytes]
@@ -28,7 +28,9 @@ class Told(NamedTuple):
     unknown: set[bytes]
 
 
-async def write_until(store: EtcdStore, writer: int, stop: asyncio.Event, told: Told) -> None:
+async def write_until(
+    store: EtcdStore, writer: int, stop: asyncio.Event, keys: KeysByOutcome
+) -> None:
     """Write new keys one after the other and record each outcome."""
     number = 0
     while not stop.is_set():
@@ -37,57 +39,57 @@ async def write_until(store: EtcdStore, writer: int, stop: asyncio.Event, told: 
         try:
             result = await store.commit([Absent(key)], [Put(key, b"")])
         except StoreUnavailable:
-            told.not_written.add(key)
+            keys.not_written.add(key)
             await asyncio.sleep(0)
         except OutcomeUnknown:
-            told.unknown.add(key)
+            keys.unknown.add(key)
         else:
             # The guard fails if a request is sent twice.
             assert result.succeeded, key
-            told.committed.add(key)
+            keys.committed.add(key)
 
 
-async def committed_at_least(told: Told, count: int) -> None:
+async def committed_at_least(keys: KeysByOutcome, count: int) -> None:
     """Wait until writes succeed again."""
     async with asyncio.timeout(DEADLINE_S):
-        while len(told.committed) < count:
+        while len(keys.committed) < count:
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("blow", ["kill", "pause", "stop"])
-async def test_every_answer_is_true_while_the_leader_is_lost(
-    trio: EtcdCluster, open_store: OpenStore, blow: str
+@pytest.mark.parametrize("failure", ["kill", "pause", "stop"])
+async def test_every_reported_outcome_is_true_when_the_leader_fails(
+    trio: EtcdCluster, open_store: OpenStore, failure: str
 ) -> None:
     settings = EtcdSettings(trio.endpoints, write_deadline_s=1.0, read_deadline_s=30.0)
     stores = [open_store(settings) for _ in range(WRITERS)]
-    told = Told(set(), set(), set())
+    keys = KeysByOutcome(set(), set(), set())
     stop = asyncio.Event()
     writing = [
-        asyncio.create_task(write_until(store, writer, stop, told))
+        asyncio.create_task(write_until(store, writer, stop, keys))
         for writer, store in enumerate(stores)
     ]
 
-    await committed_at_least(told, 200)
+    await committed_at_least(keys, 200)
     leader = trio.leader()
-    getattr(leader, blow)()
-    await committed_at_least(told, len(told.committed) + 200)
-    if blow == "pause":
+    getattr(leader, failure)()
+    await committed_at_least(keys, len(keys.committed) + 200)
+    if failure == "pause":
         leader.resume()
     else:
         trio.restart(leader)
-    await committed_at_least(told, len(told.committed) + 200)
+    await committed_at_least(keys, len(keys.committed) + 200)
     stop.set()
     await asyncio.gather(*writing)
 
     present = {
         kv.key for kv in (await stores[0].read([Get(b"/w/", b"/w0", keys_only=True)])).ranges[0].kvs
     }
-    assert told.committed <= present
-    assert not told.not_written & present
-    assert present <= told.committed | told.unknown
+    assert keys.committed <= present
+    assert not keys.not_written & present
+    assert present <= keys.committed | keys.unknown
 
 
-async def test_a_write_under_way_when_the_store_closes_is_unknown(
+async def test_the_outcome_of_a_write_is_unknown_when_the_store_closes(
     single: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(EtcdSettings(single.endpoints))
@@ -105,7 +107,7 @@ async def test_a_write_under_way_when_the_store_closes_is_unknown(
         await reading
 
 
-async def test_a_cancelled_caller_is_cancelled_and_hurts_nobody_else(
+async def test_cancelling_a_read_does_not_affect_other_reads(
     single: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(EtcdSettings(single.endpoints))
@@ -119,7 +121,7 @@ async def test_a_cancelled_caller_is_cancelled_and_hurts_nobody_else(
     single.members[0].resume()
 
     results = await asyncio.gather(*waiting[1:])
-    assert [each.ranges[0].count for each in results] == [0, 0]
+    assert [result.ranges[0].count for result in results] == [0, 0]
 
 
 async def test_a_full_disk_quota_leaves_the_outcome_unknown(

@@ -19,7 +19,7 @@ DEADLINE_S = 60.0
 ONE_RANGE = [(b"/a/", b"/c0")]
 TWO_RANGES = [(b"/a/", b"/a0"), (b"/b/", b"/b0")]
 
-both = pytest.mark.parametrize("ranges", [ONE_RANGE, TWO_RANGES], ids=["one", "two"])
+one_and_two_ranges = pytest.mark.parametrize("ranges", [ONE_RANGE, TWO_RANGES], ids=["one", "two"])
 
 
 async def put_pairs(store: EtcdStore, numbers: Sequence[int]) -> list[int]:
@@ -33,13 +33,13 @@ async def put_pairs(store: EtcdStore, numbers: Sequence[int]) -> list[int]:
 
 async def revisions_upto(stream: AsyncIterator[WatchBatch], last: int) -> list[int]:
     """The revision of every change until ``last`` was reached."""
-    seen = []
+    revisions = []
     async with asyncio.timeout(DEADLINE_S):
         async for batch in stream:
-            seen += [change.mod_revision for change in batch.changes]
+            revisions += [change.mod_revision for change in batch.changes]
             if batch.revision >= last:
                 break
-    return seen
+    return revisions
 
 
 def twice(revisions: list[int]) -> list[int]:
@@ -47,25 +47,25 @@ def twice(revisions: list[int]) -> list[int]:
     return [revision for revision in revisions for _ in range(2)]
 
 
-@both
+@one_and_two_ranges
 async def test_a_watch_resumes_after_etcd_was_restarted(
     single: EtcdCluster, open_store: OpenStore, ranges: list[tuple[bytes, bytes]]
 ) -> None:
     store = open_store(EtcdSettings(single.endpoints))
-    first = await put_pairs(store, range(3))
-    stream = store.watch(ranges, after=first[0] - 1)
-    seen = await revisions_upto(stream, first[-1])
+    first_revisions = await put_pairs(store, range(3))
+    stream = store.watch(ranges, after=first_revisions[0] - 1)
+    revisions = await revisions_upto(stream, first_revisions[-1])
 
     single.members[0].kill()
     single.restart(single.members[0])
-    second = await put_pairs(open_store(EtcdSettings(single.endpoints)), range(3, 6))
-    seen += await revisions_upto(stream, second[-1])
+    second_revisions = await put_pairs(open_store(EtcdSettings(single.endpoints)), range(3, 6))
+    revisions += await revisions_upto(stream, second_revisions[-1])
 
-    assert seen == twice(first + second)
+    assert revisions == twice(first_revisions + second_revisions)
 
 
-@both
-async def test_a_watch_rides_out_restarts_while_it_waits(
+@one_and_two_ranges
+async def test_a_waiting_watch_continues_after_restarts_of_etcd(
     single: EtcdCluster, open_store: OpenStore, ranges: list[tuple[bytes, bytes]]
 ) -> None:
     store = open_store(EtcdSettings(single.endpoints))
@@ -85,46 +85,48 @@ async def test_a_watch_rides_out_restarts_while_it_waits(
     assert await watching == twice(committed)
 
 
-@both
+@one_and_two_ranges
 async def test_a_watch_moves_to_another_member(
     trio: EtcdCluster, open_store: OpenStore, ranges: list[tuple[bytes, bytes]]
 ) -> None:
     store = open_store(EtcdSettings(trio.endpoints, read_deadline_s=30.0))
-    first = await put_pairs(store, range(3))
-    stream = store.watch(ranges, after=first[0] - 1)
-    seen = await revisions_upto(stream, first[-1])
+    first_revisions = await put_pairs(store, range(3))
+    stream = store.watch(ranges, after=first_revisions[0] - 1)
+    revisions = await revisions_upto(stream, first_revisions[-1])
 
     trio.member_at(store.endpoint).kill()
     await store.read([Get(b"/a/")])
-    second = await put_pairs(store, range(3, 6))
-    seen += await revisions_upto(stream, second[-1])
+    second_revisions = await put_pairs(store, range(3, 6))
+    revisions += await revisions_upto(stream, second_revisions[-1])
 
-    assert seen == twice(first + second)
+    assert revisions == twice(first_revisions + second_revisions)
 
 
 @pytest.mark.slow
-async def test_a_watch_leaves_a_hung_member(trio: EtcdCluster, open_store: OpenStore) -> None:
+async def test_a_watch_moves_from_a_hung_member_to_another(
+    trio: EtcdCluster, open_store: OpenStore
+) -> None:
     store = open_store(EtcdSettings(trio.endpoints, read_attempt_s=0.5, read_deadline_s=30.0))
-    first = await put_pairs(store, range(3))
-    stream = store.watch(TWO_RANGES, after=first[0] - 1)
-    seen = await revisions_upto(stream, first[-1])
+    first_revisions = await put_pairs(store, range(3))
+    stream = store.watch(TWO_RANGES, after=first_revisions[0] - 1)
+    revisions = await revisions_upto(stream, first_revisions[-1])
 
     trio.member_at(store.endpoint).pause()
     await store.read([Get(b"/a/")])
-    second = await put_pairs(store, range(3, 6))
-    seen += await revisions_upto(stream, second[-1])
+    second_revisions = await put_pairs(store, range(3, 6))
+    revisions += await revisions_upto(stream, second_revisions[-1])
 
-    assert seen == twice(first + second)
+    assert revisions == twice(first_revisions + second_revisions)
 
 
-@both
-async def test_a_watch_that_fell_behind_a_compaction_says_so(
+@one_and_two_ranges
+async def test_a_watch_that_fell_behind_a_compaction_raises_compacted(
     single: EtcdCluster, open_store: OpenStore, ranges: list[tuple[bytes, bytes]]
 ) -> None:
     store = open_store(EtcdSettings(single.endpoints))
-    first = await put_pairs(store, range(2))
-    stream = store.watch(ranges, after=first[0] - 1)
-    await revisions_upto(stream, first[-1])
+    first_revisions = await put_pairs(store, range(2))
+    stream = store.watch(ranges, after=first_revisions[0] - 1)
+    await revisions_upto(stream, first_revisions[-1])
 
     # The watch is not read while the connection breaks and history is compacted.
     single.members[0].kill()
@@ -137,22 +139,22 @@ async def test_a_watch_that_fell_behind_a_compaction_says_so(
     assert caught.value.revision == later[1]
 
 
-@both
+@one_and_two_ranges
 async def test_a_watch_that_kept_up_survives_a_compaction_and_a_restart(
     single: EtcdCluster, open_store: OpenStore, ranges: list[tuple[bytes, bytes]]
 ) -> None:
     store = open_store(EtcdSettings(single.endpoints))
-    first = await put_pairs(store, range(3))
-    stream = store.watch(ranges, after=first[0] - 1)
-    seen = await revisions_upto(stream, first[-1])
+    first_revisions = await put_pairs(store, range(3))
+    stream = store.watch(ranges, after=first_revisions[0] - 1)
+    revisions = await revisions_upto(stream, first_revisions[-1])
 
-    await store.compact(first[-1])
+    await store.compact(first_revisions[-1])
     single.members[0].kill()
     single.restart(single.members[0])
-    second = await put_pairs(store, range(3, 6))
-    seen += await revisions_upto(stream, second[-1])
+    second_revisions = await put_pairs(store, range(3, 6))
+    revisions += await revisions_upto(stream, second_revisions[-1])
 
-    assert seen == twice(first + second)
+    assert revisions == twice(first_revisions + second_revisions)
 
 
 async def test_a_watch_does_not_miss_a_deletion_at_the_compacted_revision(
@@ -194,14 +196,14 @@ def has_both(changes: Sequence[KeyChange]) -> bool:
 
 async def changes_upto(stream: AsyncIterator[WatchBatch], last: int) -> list[int]:
     """The revision of every change until one of ``last``, without regard to progress."""
-    seen: list[int] = []
+    revisions: list[int] = []
     async with asyncio.timeout(DEADLINE_S):
-        while last not in seen:
-            seen += [change.mod_revision for change in (await anext(stream)).changes]
-    return seen
+        while last not in revisions:
+            revisions += [change.mod_revision for change in (await anext(stream)).changes]
+    return revisions
 
 
-async def test_a_revision_known_to_be_whole_comes_before_etcd_has_confirmed_it(
+async def test_a_complete_revision_is_returned_before_etcd_has_confirmed_it(
     single: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(EtcdSettings(single.endpoints))
@@ -218,30 +220,30 @@ async def test_a_revision_known_to_be_whole_comes_before_etcd_has_confirmed_it(
     assert batch.revision == before
 
 
-async def test_a_whole_revision_waits_for_an_older_one_of_which_that_is_not_known(
+async def test_a_complete_revision_waits_for_an_older_one_that_may_be_incomplete(
     single: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(EtcdSettings(single.endpoints))
     (before,) = await put_pairs(store, [0])
     stream = store.watch(TWO_RANGES, after=before, is_whole=has_both)
-    alone = (await store.commit([], [Put(b"/a/1", b"")])).revision
-    (both_,) = await put_pairs(store, [1])
+    incomplete = (await store.commit([], [Put(b"/a/1", b"")])).revision
+    (complete,) = await put_pairs(store, [1])
 
-    assert await changes_upto(stream, both_) == [alone, both_, both_]
+    assert await changes_upto(stream, complete) == [incomplete, complete, complete]
 
 
-async def test_what_came_before_it_was_confirmed_comes_once_though_the_watch_broke(
+async def test_unconfirmed_changes_are_returned_once_although_the_watch_broke(
     single: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(EtcdSettings(single.endpoints))
     (before,) = await put_pairs(store, [0])
     stream = store.watch(TWO_RANGES, after=before, is_whole=has_both)
-    first = await put_pairs(store, range(1, 4))
-    seen = await changes_upto(stream, first[-1])
+    first_revisions = await put_pairs(store, range(1, 4))
+    revisions = await changes_upto(stream, first_revisions[-1])
 
     single.members[0].kill()
     single.restart(single.members[0])
-    second = await put_pairs(open_store(EtcdSettings(single.endpoints)), range(4, 7))
-    seen += await changes_upto(stream, second[-1])
+    second_revisions = await put_pairs(open_store(EtcdSettings(single.endpoints)), range(4, 7))
+    revisions += await changes_upto(stream, second_revisions[-1])
 
-    assert seen == twice(first + second)
+    assert revisions == twice(first_revisions + second_revisions)

@@ -155,7 +155,7 @@ async def test_a_failed_commit_makes_no_revision(subject: Subject) -> None:
     assert result == TxnResult(succeeded=False, revision=revision, reads={})
 
 
-async def test_the_reads_of_a_failed_commit_tell_the_truth_of_its_revision(
+async def test_a_failed_commit_returns_its_reads_at_its_revision(
     subject: Subject,
 ) -> None:
     await put(subject, "a")
@@ -168,10 +168,10 @@ async def test_the_reads_of_a_failed_commit_tell_the_truth_of_its_revision(
     )
 
     assert result.revision == newest
-    one, missing, both = result.reads.values()
-    assert one == RangeResult((KeyValue(subject.key("b"), b"b", newest, newest),), 1, more=False)
+    key_b, missing, all_keys = result.reads.values()
+    assert key_b == RangeResult((KeyValue(subject.key("b"), b"b", newest, newest),), 1, more=False)
     assert missing == RangeResult((), 0, more=False)
-    assert [(kv.key, kv.value) for kv in both.kvs] == [
+    assert [(kv.key, kv.value) for kv in all_keys.kvs] == [
         (subject.key("a"), b""),
         (subject.key("b"), b""),
     ]
@@ -184,7 +184,7 @@ async def test_a_successful_commit_answers_no_reads(subject: Subject) -> None:
     assert result.reads == {}
 
 
-async def test_a_commit_of_guards_alone_answers_without_making_a_revision(
+async def test_a_commit_of_guards_alone_makes_no_revision(
     subject: Subject,
 ) -> None:
     revision = await put(subject, "a")
@@ -232,7 +232,7 @@ async def test_keys_and_values_may_hold_any_bytes(subject: Subject) -> None:
     assert all(kv.key == subject.key(kv.value) for kv in kvs)
 
 
-async def test_as_many_operations_as_the_limit_says_are_accepted_in_every_list(
+async def test_the_maximum_of_operations_is_accepted_in_every_list(
     subject: Subject,
 ) -> None:
     keys = [subject.key(f"{number:03}") for number in range(TXN_OPERATIONS_MAX)]
@@ -240,12 +240,12 @@ async def test_as_many_operations_as_the_limit_says_are_accepted_in_every_list(
     writes = [Put(key, b"x") for key in keys]
     gets = [Get(key) for key in keys]
 
-    first = await subject.store.commit(guards, writes, gets)
-    second = await subject.store.commit(guards, writes, gets)
+    succeeded = await subject.store.commit(guards, writes, gets)
+    failed = await subject.store.commit(guards, writes, gets)
     read = await subject.store.read(gets)
 
-    assert (first.succeeded, second.succeeded) == (True, False)
-    assert [key_range.kvs[0].key for key_range in second.reads.values()] == keys
+    assert (succeeded.succeeded, failed.succeeded) == (True, False)
+    assert [key_range.kvs[0].key for key_range in failed.reads.values()] == keys
     assert [key_range.kvs[0].key for key_range in read.ranges] == keys
 
 
@@ -280,12 +280,12 @@ async def test_a_request_just_within_the_limit_is_accepted(subject: Subject) -> 
 
 async def test_writing_one_key_twice_in_a_commit_is_refused(subject: Subject) -> None:
     twice = [Put(subject.key("a"), b"1"), Put(subject.key("a"), b"2")]
-    both: list[Write] = [Put(subject.key("a"), b"1"), Delete(*subject.whole)]
+    put_and_delete: list[Write] = [Put(subject.key("a"), b"1"), Delete(*subject.whole)]
 
     with pytest.raises(StoreRejected):
         await subject.store.commit([], twice)
     with pytest.raises(StoreRejected):
-        await subject.store.commit([], both)
+        await subject.store.commit([], put_and_delete)
 
 
 async def test_an_empty_key_is_refused(subject: Subject) -> None:

@@ -35,7 +35,7 @@ async def test_the_compacted_revision_itself_stays_readable(subject: Subject) ->
     _, second, third, _ = await write_rounds(subject, 4)
     await subject.store.compact(second)
 
-    shown = [
+    values = [
         (await subject.store.read([Get(subject.key("a"))], revision=revision))
         .ranges[0]
         .kvs[0]
@@ -43,7 +43,7 @@ async def test_the_compacted_revision_itself_stays_readable(subject: Subject) ->
         for revision in (second, third)
     ]
 
-    assert shown == [b"1", b"2"]
+    assert values == [b"1", b"2"]
 
 
 async def test_what_was_deleted_before_the_compaction_stays_deleted(subject: Subject) -> None:
@@ -112,13 +112,13 @@ async def test_a_watch_after_the_compacted_revision_misses_nothing(subject: Subj
 async def test_a_watch_under_way_is_not_hurt_by_a_compaction(subject: Subject) -> None:
     start = (await write_rounds(subject, 1))[0]
     stream = subject.store.watch([subject.whole], after=start)
-    seen: list[KeyChange] = []
+    changes: list[KeyChange] = []
     for _ in range(3):
         revisions = await write_rounds(subject, 3)
         async for batch in stream:
-            seen += batch.changes
+            changes += batch.changes
             if batch.revision >= revisions[-1]:
                 break
         await subject.store.compact(revisions[-1])
 
-    assert [change.value for change in seen] == [b"0", b"1", b"2"] * 3
+    assert [change.value for change in changes] == [b"0", b"1", b"2"] * 3

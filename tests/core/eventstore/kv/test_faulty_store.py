@@ -18,7 +18,7 @@ from tests.support.faulty_store import Fault, FaultyStore
         (Fault.REFUSED, StoreUnavailable, False),
     ],
 )
-async def test_a_fault_hits_one_commit_and_leaves_the_truth_behind(
+async def test_a_fault_affects_one_commit_which_is_written_or_not_as_documented(
     subject: Subject, fault: Fault, error: type[Exception], *, is_written: bool
 ) -> None:
     store = FaultyStore(subject.store)

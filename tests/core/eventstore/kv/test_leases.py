@@ -27,7 +27,7 @@ async def test_a_key_shows_the_lease_it_was_written_under(subject: Subject) -> N
     assert [kv.lease for kv in kvs] == [lease, 0]
 
 
-async def test_keeping_a_lease_tells_the_time_it_has(subject: Subject) -> None:
+async def test_keeping_a_lease_returns_its_time_to_live(subject: Subject) -> None:
     lease = await subject.store.grant_lease(60)
 
     assert await subject.store.keep_lease(lease) == 60
@@ -41,7 +41,7 @@ async def test_a_lease_that_is_gone_has_no_time(subject: Subject) -> None:
     assert await subject.store.keep_lease(NO_SUCH_LEASE) == 0
 
 
-async def test_asking_for_the_time_of_a_lease_does_not_renew_it(subject: Subject) -> None:
+async def test_reading_the_remaining_time_of_a_lease_does_not_renew_it(subject: Subject) -> None:
     lease = await subject.store.grant_lease(60)
 
     left_s = [await subject.store.lease_left_s(lease) for _ in range(2)]

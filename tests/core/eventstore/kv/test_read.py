@@ -119,18 +119,18 @@ async def test_a_read_sees_every_commit_that_was_answered_before_it(subject: Sub
 async def test_a_read_at_an_old_revision_shows_what_was_there(subject: Subject) -> None:
     key = subject.key("a")
     empty = (await subject.store.read([Get(key)])).revision
-    one = (await subject.store.commit([], [Put(key, b"1")])).revision
-    two = (await subject.store.commit([], [Put(key, b"2")])).revision
-    gone = (await subject.store.commit([], [Delete(key)])).revision
+    first = (await subject.store.commit([], [Put(key, b"1")])).revision
+    second = (await subject.store.commit([], [Put(key, b"2")])).revision
+    deletion = (await subject.store.commit([], [Delete(key)])).revision
     await subject.store.commit([], [Put(key, b"3")])
 
-    shown = []
-    for revision in (empty, one, two, gone):
+    values = []
+    for revision in (empty, first, second, deletion):
         result = await subject.store.read([Get(key)], revision=revision)
         assert result.revision == revision
-        shown.append([kv.value for kv in result.ranges[0].kvs])
+        values.append([kv.value for kv in result.ranges[0].kvs])
 
-    assert shown == [[], [b"1"], [b"2"], []]
+    assert values == [[], [b"1"], [b"2"], []]
 
 
 async def test_several_ranges_can_be_read_at_an_old_revision(subject: Subject) -> None:
@@ -165,7 +165,7 @@ async def test_a_large_range_is_read_whole_and_at_one_revision(subject: Subject)
     (whole,) = result.ranges
     assert result.revision >= revision
     assert (whole.count, whole.more) == (MANY, False)
-    assert [kv.key for kv in whole.kvs] == [subject.key(f"{n:06}") for n in range(MANY)]
+    assert [kv.key for kv in whole.kvs] == [subject.key(f"{number:06}") for number in range(MANY)]
 
 
 async def test_a_large_range_can_be_read_in_part_and_beside_others(subject: Subject) -> None:

@@ -23,15 +23,15 @@ async def put(subject: Subject, *names: str) -> int:
 
 def names_by_revision(subject: Subject, batches: list[WatchBatch]) -> list[tuple[int, list[str]]]:
     """For each revision the names that changed, sorted: their order has no meaning."""
-    found: dict[int, list[str]] = {}
+    names_of: dict[int, list[str]] = {}
     for batch in batches:
         for change in batch.changes:
             name = change.key.removeprefix(subject.prefix).decode()
-            found.setdefault(change.mod_revision, []).append(name)
-    return [(revision, sorted(names)) for revision, names in found.items()]
+            names_of.setdefault(change.mod_revision, []).append(name)
+    return [(revision, sorted(names)) for revision, names in names_of.items()]
 
 
-async def test_a_watch_tells_puts_and_deletions_in_order(subject: Subject) -> None:
+async def test_a_watch_returns_puts_and_deletions_in_order(subject: Subject) -> None:
     start = await now(subject)
     first = await put(subject, "a")
     second = await put(subject, "a")
@@ -46,20 +46,20 @@ async def test_a_watch_tells_puts_and_deletions_in_order(subject: Subject) -> No
     ]
 
 
-async def test_a_watch_tells_changes_that_happen_after_it_began(subject: Subject) -> None:
+async def test_a_watch_returns_changes_that_happen_after_it_began(subject: Subject) -> None:
     start = await now(subject)
     stream = subject.store.watch([subject.whole], after=start)
-    seen: list[KeyChange] = []
+    changes: list[KeyChange] = []
 
     async with asyncio.timeout(DEADLINE_S):
         for name in ("a", "b", "c"):
             revision = await put(subject, name)
             async for batch in stream:
-                seen += batch.changes
+                changes += batch.changes
                 if batch.revision >= revision:
                     break
 
-    assert [change.value for change in seen] == [b"a", b"b", b"c"]
+    assert [change.value for change in changes] == [b"a", b"b", b"c"]
 
 
 async def test_a_watch_begins_after_the_revision_it_was_given(subject: Subject) -> None:
@@ -140,23 +140,23 @@ async def test_a_read_after_the_first_batch_of_a_watch_from_now_and_its_changes_
         await put(subject, "b-end")
 
     writing = asyncio.create_task(write())
-    seen: dict[bytes, int] = {}
+    mod_revisions: dict[bytes, int] = {}
     async with asyncio.timeout(DEADLINE_S):
         async for batch in subject.store.watch(ranges, after=FROM_NOW):
-            if not seen:
+            if not mod_revisions:
                 stored = (await subject.store.read([Get(*subject.whole)])).ranges[0].kvs
-                seen = {kv.key: kv.mod_revision for kv in stored} or {b"-": 0}
+                mod_revisions = {kv.key: kv.mod_revision for kv in stored} or {b"-": 0}
             assert all(change.mod_revision > 0 for change in batch.changes)
-            seen |= {change.key: change.mod_revision for change in batch.changes}
-            if subject.key("b-end") in seen:
+            mod_revisions |= {change.key: change.mod_revision for change in batch.changes}
+            if subject.key("b-end") in mod_revisions:
                 break
     await writing
 
     stored = (await subject.store.read([Get(*subject.whole)])).ranges[0].kvs
-    assert {kv.key for kv in stored} <= seen.keys()
+    assert {kv.key for kv in stored} <= mod_revisions.keys()
 
 
-async def test_a_watch_tells_nothing_of_keys_outside_its_ranges(subject: Subject) -> None:
+async def test_a_watch_returns_no_change_of_keys_outside_its_ranges(subject: Subject) -> None:
     start = await now(subject)
     await put(subject, "a", "b", "b2", "c", "d")
     last = await put(subject, "b")
@@ -168,7 +168,7 @@ async def test_a_watch_tells_nothing_of_keys_outside_its_ranges(subject: Subject
     assert names_by_revision(subject, batches) == [(last - 1, ["b", "c"]), (last, ["b"])]
 
 
-async def test_a_watch_over_several_ranges_tells_whole_revisions_in_order(
+async def test_a_watch_over_several_ranges_returns_complete_revisions_in_order(
     subject: Subject,
 ) -> None:
     start = await now(subject)
@@ -203,21 +203,21 @@ async def test_a_watch_over_several_ranges_keeps_order_while_it_is_written_to(
         return committed
 
     writing = asyncio.create_task(write())
-    seen: list[WatchBatch] = []
+    batches: list[WatchBatch] = []
     ranges = [subject.range("a", "b"), subject.range("b", "c")]
     async with asyncio.timeout(DEADLINE_S):
         async for batch in subject.store.watch(ranges, after=start):
-            seen.append(batch)
+            batches.append(batch)
             if any(change.key == subject.key("b-end") for change in batch.changes):
                 break
 
-    assert names_by_revision(subject, seen)[:-1] == [
+    assert names_by_revision(subject, batches)[:-1] == [
         (revision, [f"a{number:03}", f"b{number:03}"])
         for number, revision in enumerate(await writing)
     ]
 
 
-async def test_overlapping_ranges_tell_a_change_once(subject: Subject) -> None:
+async def test_a_watch_of_overlapping_ranges_returns_a_change_once(subject: Subject) -> None:
     start = await now(subject)
     last = await put(subject, "b")
 
@@ -231,7 +231,7 @@ async def test_overlapping_ranges_tell_a_change_once(subject: Subject) -> None:
     assert changes == [KeyChange(subject.key("b"), b"b", last)]
 
 
-async def test_a_deleted_range_is_told_as_one_change_a_key(subject: Subject) -> None:
+async def test_a_watch_returns_one_change_for_each_key_of_a_deleted_range(subject: Subject) -> None:
     start = await put(subject, "a", "b", "c")
     last = (await subject.store.commit([], [Delete(*subject.range("a", "c"))])).revision
 
@@ -273,16 +273,16 @@ async def test_a_catch_up_larger_than_one_message_of_grpc_arrives(subject: Subje
     assert [len(change.value or b"") for change in changes] == sizes
 
 
-async def test_two_watches_do_not_take_from_each_other(subject: Subject) -> None:
+async def test_two_watches_of_one_range_both_return_every_change(subject: Subject) -> None:
     start = await now(subject)
     last = await put(subject, "a")
 
-    one, other = await asyncio.gather(
+    first_changes, second_changes = await asyncio.gather(
         changes_of(subject.store, [subject.whole], after=start, upto=last),
         changes_of(subject.store, [subject.whole], after=start, upto=last),
     )
 
-    assert one == other == [KeyChange(subject.key("a"), b"a", last)]
+    assert first_changes == second_changes == [KeyChange(subject.key("a"), b"a", last)]
 
 
 async def test_a_watch_moves_on_past_changes_of_others(subject: Subject) -> None:

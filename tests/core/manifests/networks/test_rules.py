@@ -225,7 +225,11 @@ def test_an_unknown_field_of_a_coordinator_is_refused_by_name() -> None:
     }
 
     spec = {"detectIPConflict": True, "detectOptions": {"timeout": "1s"}, "hostRPFilter": 0}
-    name, read = checked_coordinator(coordinator | {"spec": spec})
-    assert (name, read.detect_ip_conflict, read.host_rp_filter) == ("default", True, 0)
+    name, coordinator_spec = checked_coordinator(coordinator | {"spec": spec})
+    assert (name, coordinator_spec.detect_ip_conflict, coordinator_spec.host_rp_filter) == (
+        "default",
+        True,
+        0,
+    )
     with pytest.raises(BadInput, match=r"spec\.detectIpConflict.*spec\.detectIPConflict"):
         checked_coordinator(coordinator | {"spec": {"detectIpConflict": True}})

@@ -1,4 +1,4 @@
-"""Both event loops: asyncio's own, and uvloop's, which the daemons use."""
+"""Run each test with the event loops of asyncio and of uvloop; the daemons use uvloop."""
 
 from __future__ import annotations
 

@@ -40,27 +40,27 @@ class Peer:
         """Close the connection."""
         self._writer.close()
 
-    async def wait_for(self, wanted: Callable[[Frame], bool], count: int = 1) -> list[Frame]:
+    async def wait_for(self, matches: Callable[[Frame], bool], count: int = 1) -> list[Frame]:
         """Wait for ``count`` frames for which ``wanted`` holds; return all of them."""
         async with asyncio.timeout(DEADLINE_S):
-            while len(found := [each for each in self.frames if wanted(each)]) < count:
+            while len(matching := [frame for frame in self.frames if matches(frame)]) < count:
                 self._arrived.clear()
                 await self._arrived.wait()
-        return found
+        return matching
 
     async def requests(self, count: int = 1) -> list[int]:
         """The streams of the first ``count`` requests, once their headers have arrived."""
-        return [each.stream_id for each in await self.wait_for(of_kind(frames.HEADERS), count)]
+        return [frame.stream_id for frame in await self.wait_for(of_kind(frames.HEADERS), count)]
 
     async def read(self) -> None:
         """Record frames until the connection ends."""
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             await self._reader.readexactly(len(frames.PREFACE))
-            while data := await self._reader.read(1 << 16):
-                received, self._rest = frames.split(self._rest + data)
-                for each in received:
-                    if each.kind == frames.PING and self.answers_pings and not each.flags:
-                        self.send(frames.encode_frame(frames.PING, frames.ACK, 0, each.payload))
+            while content := await self._reader.read(1 << 16):
+                received, self._rest = frames.split(self._rest + content)
+                for frame in received:
+                    if frame.kind == frames.PING and self.answers_pings and not frame.flags:
+                        self.send(frames.encode_frame(frames.PING, frames.ACK, 0, frame.payload))
                 self.frames += received
                 self._arrived.set()
 
@@ -141,9 +141,9 @@ def data(stream: int, content: bytes, *, ends: bool = False) -> bytes:
     ]
     return b"".join(
         frames.encode_frame(
-            frames.DATA, frames.END_STREAM if ends and each is parts[-1] else 0, stream, each
+            frames.DATA, frames.END_STREAM if ends and part is parts[-1] else 0, stream, part
         )
-        for each in parts
+        for part in parts
     )
 
 

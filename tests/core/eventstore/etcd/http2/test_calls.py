@@ -75,7 +75,7 @@ async def test_a_request_has_its_method_its_deadline_and_its_content() -> None:
         channel.close()
 
 
-async def test_a_status_is_an_error_with_its_words() -> None:
+async def test_a_grpc_status_raises_an_error_with_its_message() -> None:
     async with serving() as server:
         channel, peer = await connected(server)
         call = calling(channel)
@@ -91,7 +91,7 @@ async def test_a_status_is_an_error_with_its_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "code"),
+    ("response", "code"),
     [
         ([headers(1), data(1, message(b"x"), ends=True)], StatusCode.INTERNAL),
         ([headers(1), headers(1, OK_TRAILERS, ends=True)], StatusCode.INTERNAL),
@@ -112,14 +112,14 @@ async def test_a_status_is_an_error_with_its_words() -> None:
         ([frames.rst_stream(1, ErrorCode.INTERNAL_ERROR)], StatusCode.INTERNAL),
     ],
 )
-async def test_what_is_no_answer_fails_the_call_and_not_the_connection(
-    sent: list[bytes], code: StatusCode
+async def test_an_invalid_response_fails_its_call_and_keeps_the_connection(
+    response: list[bytes], code: StatusCode
 ) -> None:
     async with serving() as server:
         channel, peer = await connected(server)
         call = calling(channel)
         await peer.requests()
-        peer.send(*sent)
+        peer.send(*response)
 
         error = await failure(call)
 
@@ -130,7 +130,7 @@ async def test_what_is_no_answer_fails_the_call_and_not_the_connection(
         channel.close()
 
 
-async def test_interim_headers_and_unknown_frames_are_passed_over() -> None:
+async def test_interim_headers_and_unknown_frames_are_ignored() -> None:
     async with serving() as server:
         channel, peer = await connected(server)
         call = calling(channel)
@@ -192,7 +192,7 @@ async def test_a_cancelled_call_is_ended_at_the_server_and_its_late_answer_is_dr
         channel.close()
 
 
-async def test_a_huge_answer_is_granted_as_it_arrives() -> None:
+async def test_the_client_extends_its_window_while_a_huge_answer_arrives() -> None:
     size = 5 * STREAM_WINDOW_BYTES + 17
     async with serving() as server:
         channel, peer = await connected(server)
@@ -200,20 +200,22 @@ async def test_a_huge_answer_is_granted_as_it_arrives() -> None:
         (stream,) = await peer.requests()
 
         async def send_within_the_window() -> None:
-            rest = headers(stream) + data(stream, message(b"v" * size))
-            whole, _ = frames.split(rest)
+            encoded = headers(stream) + data(stream, message(b"v" * size))
+            response_frames, _ = frames.split(encoded)
             window = STREAM_WINDOW_BYTES
             grants = 0
-            for each in whole:
-                while each.kind == frames.DATA and window < len(each.payload):
+            for frame in response_frames:
+                while frame.kind == frames.DATA and window < len(frame.payload):
                     grants += 1
                     updates = await peer.wait_for(
-                        lambda one: one.kind == frames.WINDOW_UPDATE and one.stream_id == stream,
+                        lambda received: (
+                            received.kind == frames.WINDOW_UPDATE and received.stream_id == stream
+                        ),
                         grants,
                     )
                     window += frames.read_number(updates[grants - 1])
-                window -= len(each.payload) if each.kind == frames.DATA else 0
-                peer.send(frames.encode_frame(*each))
+                window -= len(frame.payload) if frame.kind == frames.DATA else 0
+                peer.send(frames.encode_frame(*frame))
             peer.send(headers(stream, OK_TRAILERS, ends=True))
 
         await asyncio.wait_for(send_within_the_window(), DEADLINE_S)
@@ -233,31 +235,31 @@ async def test_a_large_request_waits_for_the_window_and_does_not_hold_up_a_small
         peer.send(answer(streams[1], b"first"))
         assert await small == b"first"
 
-        def sent() -> bytes:
+        def sent_content() -> bytes:
             return b"".join(
-                each.payload
-                for each in peer.frames
-                if each.kind == frames.DATA and each.stream_id == stream
+                frame.payload
+                for frame in peer.frames
+                if frame.kind == frames.DATA and frame.stream_id == stream
             )
 
-        assert len(sent()) == 1_000
+        assert len(sent_content()) == 1_000
         peer.send(frames.window_update(0, len(large)))
         peer.send(frames.settings(((frames.INITIAL_WINDOW_SIZE, 2_000),)))
         peer.send(frames.window_update(stream, len(large)))
         await peer.wait_for(
-            lambda one: (
-                one.stream_id == stream
-                and one.kind == frames.DATA
-                and bool(one.flags & frames.END_STREAM)
+            lambda frame: (
+                frame.stream_id == stream
+                and frame.kind == frames.DATA
+                and bool(frame.flags & frames.END_STREAM)
             )
         )
-        assert sent() == message(large)
+        assert sent_content() == message(large)
         peer.send(answer(stream, b"second"))
         assert await call == b"second"
         channel.close()
 
 
-async def test_a_server_that_takes_few_streams_gets_no_more_at_once() -> None:
+async def test_the_client_opens_no_more_streams_than_the_server_allows() -> None:
     async with serving(((frames.MAX_CONCURRENT_STREAMS, 2),)) as server:
         channel, peer = await connected(server)
         calls = [calling(channel) for _ in range(7)]

@@ -34,11 +34,11 @@ async def test_goaway_ends_later_calls_as_not_processed_and_lets_earlier_ones_fi
             assert "shutting down" in error.details
         assert not channel.is_ready
         assert await channel.connect()
-        second = await server.peer(1)
-        new = calling(channel)
-        second.send(answer((await second.requests())[0], b"new"))
+        second_peer = await server.peer(1)
+        new_call = calling(channel)
+        second_peer.send(answer((await second_peer.requests())[0], b"new"))
         peer.send(answer(streams[0], b"old"))
-        assert (await calls[0], await new) == (b"old", b"new")
+        assert (await calls[0], await new_call) == (b"old", b"new")
         channel.close()
 
 
@@ -54,7 +54,7 @@ async def test_a_refused_stream_was_not_processed() -> None:
         channel.close()
 
 
-async def test_a_connection_that_closes_leaves_its_calls_unknown() -> None:
+async def test_the_outcome_of_calls_is_unknown_when_their_connection_closes() -> None:
     async with serving() as server:
         channel, peer = await connected(server)
         call = calling(channel)
@@ -71,7 +71,7 @@ async def test_a_connection_that_closes_leaves_its_calls_unknown() -> None:
         channel.close()
 
 
-async def test_a_closed_channel_fails_its_calls_and_takes_no_more() -> None:
+async def test_a_closed_channel_fails_its_calls_and_refuses_new_ones() -> None:
     async with serving() as server:
         channel, peer = await connected(server)
         call = calling(channel)
@@ -117,7 +117,9 @@ async def test_a_server_that_breaks_the_protocol_loses_the_connection(garbage: b
         channel.close()
 
 
-async def test_a_server_without_settings_is_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connecting_fails_when_the_server_sends_no_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("core.eventstore.etcd.http2.channel.CONNECT_ATTEMPT_S", 0.05)
     async with serving(first=None) as server:
         channel = Channel(server.target, None)
@@ -189,7 +191,7 @@ async def test_a_peer_that_answers_no_ping_loses_the_connection() -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_a_busy_connection_lives_by_its_pings() -> None:
+async def test_a_busy_connection_stays_open_while_its_pings_are_answered() -> None:
     async with serving() as server:
         channel, peer = await connected(server)
         call = calling(channel)

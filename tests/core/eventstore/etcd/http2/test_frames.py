@@ -22,25 +22,25 @@ some_frames = st.builds(
 def test_frames_arrive_as_they_were_sent_however_they_are_cut(
     sent: list[Frame], cuts: list[int]
 ) -> None:
-    stream = b"".join(frames.encode_frame(*each) for each in sent)
+    stream = b"".join(frames.encode_frame(*frame) for frame in sent)
     received: list[Frame] = []
     rest = b""
     for cut in [*cuts, len(stream)]:
         part, stream = stream[:cut], stream[cut:]
-        whole, rest = frames.split(rest + part)
-        received += whole
+        complete, rest = frames.split(rest + part)
+        received += complete
 
     assert (received, rest) == (sent, b"")
 
 
 @given(st.binary(max_size=400))
-def test_any_bytes_are_frames_a_rest_or_an_error(content: bytes) -> None:
+def test_any_bytes_are_split_into_frames_and_a_rest_or_refused(content: bytes) -> None:
     refused = False
     try:
-        whole, rest = frames.split(content)
+        complete, rest = frames.split(content)
     except ProtocolError:
-        refused, whole, rest = True, [], content
-    sizes = [frames.HEADER_BYTES + len(each.payload) for each in whole]
+        refused, complete, rest = True, [], content
+    sizes = [frames.HEADER_BYTES + len(frame.payload) for frame in complete]
 
     assert sum(sizes) + len(rest) == len(content)
     assert refused or len(rest) < frames.HEADER_BYTES + frames.FRAME_BYTES_MAX
@@ -54,7 +54,7 @@ def test_a_frame_larger_than_allowed_is_refused_by_its_header() -> None:
 
 
 @given(content=st.binary(max_size=200), padding=st.integers(0, 255), has_priority=st.booleans())
-def test_padding_and_priority_are_taken_off(
+def test_padding_and_priority_are_removed(
     content: bytes, padding: int, *, has_priority: bool
 ) -> None:
     flags = frames.PADDED | (frames.PRIORITY_FLAG if has_priority else 0)

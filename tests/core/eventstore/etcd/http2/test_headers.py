@@ -1,4 +1,4 @@
-"""Header blocks use no dynamic table: any decoder reads ours, and ours keeps no state."""
+"""Header blocks are encoded without a dynamic table, and decoded without state between blocks."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def test_any_decoder_reads_what_we_send_without_a_table(
     timeout_ms: int,
     secure: bool,  # hypothesis passes it by position
 ) -> None:
-    sent = request_headers(path, "etcd:2379", tuple(metadata), timeout_ms, secure=secure)
+    encoded = request_headers(path, "etcd:2379", tuple(metadata), timeout_ms, secure=secure)
     decoder = hpack.Decoder(max_header_list_size=1 << 20)
 
-    pairs = [(str(name), str(value)) for name, value in decoder.decode(sent)]
+    pairs = [(str(name), str(value)) for name, value in decoder.decode(encoded)]
 
     timeout = [("grpc-timeout", f"{timeout_ms}m")] if timeout_ms else []
     assert pairs == [
@@ -52,9 +52,9 @@ def test_any_decoder_reads_what_we_send_without_a_table(
 
 
 def test_a_token_is_marked_as_never_to_be_indexed() -> None:
-    sent = request_headers("/p", "a", (("token", "secret"),), 0, secure=True)
+    encoded = request_headers("/p", "a", (("token", "secret"),), 0, secure=True)
 
-    *_, token = hpack.Decoder().decode(sent)
+    *_, token = hpack.Decoder().decode(encoded)
 
     assert isinstance(token, hpack.NeverIndexedHeaderTuple)
 

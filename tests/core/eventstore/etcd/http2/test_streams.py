@@ -32,8 +32,8 @@ async def test_messages_come_in_order_and_then_the_end() -> None:
         peer.send(headers(stream, OK_TRAILERS, ends=True))
 
         assert [await call.receive() for _ in range(4)] == [b"1", b"2", b"3", None]
-        sent = await peer.wait_for(of_kind(frames.DATA), 2)
-        assert [each.payload for each in sent] == [message(b"up 1"), message(b"up 2")]
+        data_frames = await peer.wait_for(of_kind(frames.DATA), 2)
+        assert [frame.payload for frame in data_frames] == [message(b"up 1"), message(b"up 2")]
         with pytest.raises(RpcError):
             call.send(b"late")
         # The server has ended the stream first: our side ends it too.
@@ -88,13 +88,13 @@ async def test_a_slow_reader_holds_back_its_own_stream_and_no_other() -> None:
         peer.send(headers(other_stream, OK_TRAILERS, ends=True))
         assert await other == b"fine"
 
-        def granted(one: frames.Frame) -> bool:
-            return one.kind == frames.WINDOW_UPDATE and one.stream_id == stream
+        def is_window_update(frame: frames.Frame) -> bool:
+            return frame.kind == frames.WINDOW_UPDATE and frame.stream_id == stream
 
-        assert not [each for each in peer.frames if granted(each)]
+        assert not [frame for frame in peer.frames if is_window_update(frame)]
         for _ in range(count):
             assert await slow.receive() == content
-        (update,) = await peer.wait_for(granted)
+        (update,) = await peer.wait_for(is_window_update)
         assert frames.read_number(update) == count * len(message(content))
         channel.close()
 
