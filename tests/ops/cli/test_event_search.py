@@ -15,8 +15,8 @@ def archived(*events: int) -> list[FileSummary]:
     positions = [sum(events[: number + 1]) for number in range(len(events))]
     link = FileLink("file", b"")
     return [
-        FileSummary(link, number, last - count + 1, last, count, count, 0, 0)
-        for number, (count, last) in enumerate(zip(events, positions, strict=True))
+        FileSummary(link, number, last_position - count + 1, last_position, count, count, 0, 0)
+        for number, (count, last_position) in enumerate(zip(events, positions, strict=True))
     ]
 
 

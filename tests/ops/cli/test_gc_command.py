@@ -68,8 +68,8 @@ def write_stray_claim(orbctl: OrbctlHarness) -> None:
         stray = claim._replace(holder="pod/older")
         await orbctl.store.commit([], [Put(KEYS.ip_of("10.6.0.99"), CLAIM.encode(stray))])
         # Write the newer Pod's claim and endpoint after the stray claim.
-        again = [Put(stored.key, stored.value), Put(path, ENDPOINT.encode(endpoint))]
-        await orbctl.store.commit([], again)
+        newer_writes = [Put(stored.key, stored.value), Put(path, ENDPOINT.encode(endpoint))]
+        await orbctl.store.commit([], newer_writes)
 
     asyncio.run(write())
 

@@ -39,7 +39,7 @@ def orbctl(tmp_path: Path) -> OrbctlHarness:
 
 @pytest.mark.parametrize("form", ["yaml", "json"])
 @pytest.mark.parametrize("kind", ["pools", "reservations", "records"])
-def test_what_get_prints_can_be_applied_again(
+def test_objects_that_get_prints_can_be_applied_again(
     orbctl: OrbctlHarness, tmp_path: Path, kind: str, form: str
 ) -> None:
     files = [str(DIRECTORY / name) for name in ("pools.yaml", "records.yaml")]
@@ -48,11 +48,11 @@ def test_what_get_prints_can_be_applied_again(
     printed = tmp_path / "printed.yaml"
     printed.write_text(orbctl.orbctl("get", kind, "-A", "-o", form).out)
 
-    again = orbctl.orbctl("apply", "-f", str(printed))
+    reapplied = orbctl.orbctl("apply", "-f", str(printed))
 
-    assert again.code == 0
-    assert again.out
-    assert all(line.endswith(" unchanged") for line in again.out.splitlines())
+    assert reapplied.code == 0
+    assert reapplied.out
+    assert all(line.endswith(" unchanged") for line in reapplied.out.splitlines())
 
 
 def test_a_pools_status_is_that_of_its_custom_resource(orbctl: OrbctlHarness) -> None:
@@ -148,12 +148,12 @@ def test_a_node_is_installed_and_cleaned_again(orbctl: OrbctlHarness, tmp_path: 
     directories = ("--bin-dir", str(tmp_path / "bin"), "--conf-dir", str(tmp_path / "net.d"))
 
     installed = orbctl.orbctl("install", *directories, "--conflist", str(network))
-    again = orbctl.orbctl("install", *directories, "--conflist", str(network))
+    installed_again = orbctl.orbctl("install", *directories, "--conflist", str(network))
     removed = orbctl.orbctl("install", *directories, "--remove")
 
-    assert [result.code for result in (installed, again, removed)] == [0, 0, 0]
+    assert [result.code for result in (installed, installed_again, removed)] == [0, 0, 0]
     assert f"{tmp_path}/bin/spiderpool created" in installed.out
-    assert f"{tmp_path}/net.d/10-blue.conflist unchanged" in again.out
+    assert f"{tmp_path}/net.d/10-blue.conflist unchanged" in installed_again.out
     assert f"{tmp_path}/bin/spiderpool removed" in removed.out
     assert not list((tmp_path / "bin").glob("spiderpool"))
 

@@ -20,7 +20,9 @@ STATEFUL_SET = "StatefulSet"
         ("ipamclaim/shop/web-0", ["by ipamclaim/shop/web-0", "until the IPAMClaim is deleted"]),
     ],
 )
-def test_each_kind_of_holder_has_its_own_end(holder: str, words: list[str]) -> None:
+def test_the_reason_of_a_kept_address_names_when_its_kind_of_holder_ends(
+    holder: str, words: list[str]
+) -> None:
     why = why_kept(_endpoint(holder), {})
     assert all(word in why for word in words), why
 

@@ -51,8 +51,8 @@ def test_each_network_becomes_a_conflist(orbctl: OrbctlHarness, tmp_path: Path) 
 
     assert (result.code, result.out) == (0, "")
     assert "existing has no configuration" in result.err
-    written = {path.name for path in (tmp_path / "made").iterdir()}
-    assert written == {"rack.conflist", "lan.conflist", "plugin.conf"}
+    file_names = {path.name for path in (tmp_path / "made").iterdir()}
+    assert file_names == {"rack.conflist", "lan.conflist", "plugin.conf"}
     rack = json.loads((tmp_path / "made/rack.conflist").read_text("utf-8"))
     assert [plugin["type"] for plugin in rack["plugins"]] == ["macvlan", "coordinator"]
     assert rack["plugins"][1]["detectIPConflict"]

@@ -33,7 +33,7 @@ def test_a_policy_for_nics_of_other_nodes_needs_nothing(
     assert json.loads(capsys.readouterr().out) == {"actions": [], "refusals": [], "drain": []}
 
 
-def test_what_is_refused_is_shown_and_ends_with_its_code(
+def test_a_refused_request_is_printed_and_ends_with_its_exit_code(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert sriov(tmp_path, POLICY.format(more="deviceType: uio")) == Exit.REFUSED

@@ -28,11 +28,11 @@ def scripted_kubectl(*pods: dict[str, object]) -> tuple[list[list[str]], object]
     """A kubectl that lists these Pods, and the list of its calls."""
     calls: list[list[str]] = []
 
-    def find(command: Sequence[str]) -> str:
+    def kubectl(command: Sequence[str]) -> str:
         calls.append(list(command))
         return json.dumps({"items": pods})
 
-    return calls, find
+    return calls, kubectl
 
 
 def pod(name: str, *, ready: bool = True, phase: str = "Running") -> dict[str, object]:
@@ -42,9 +42,9 @@ def pod(name: str, *, ready: bool = True, phase: str = "Running") -> dict[str, o
 
 
 def prepared(*arguments: str, is_terminal: bool = False) -> Remote:
-    _, find = scripted_kubectl(pod("controller-a"))
-    assert callable(find)
-    return prepare(arguments, "jo@desk", is_terminal=is_terminal, find=find)
+    _, kubectl = scripted_kubectl(pod("controller-a"))
+    assert callable(kubectl)
+    return prepare(arguments, "jo@desk", is_terminal=is_terminal, find=kubectl)
 
 
 @pytest.mark.parametrize(
@@ -146,27 +146,29 @@ def test_a_missing_file_is_an_error_before_kubectl_is_called(tmp_path: Path) -> 
 
 
 def test_a_controller_that_is_ready_is_preferred() -> None:
-    calls, find = scripted_kubectl(pod("new", ready=False), pod("good"), pod("old", phase="Failed"))
-    assert callable(find)
-    call = prepare(["status"], "jo@desk", is_terminal=False, find=find)
+    calls, kubectl = scripted_kubectl(
+        pod("new", ready=False), pod("good"), pod("old", phase="Failed")
+    )
+    assert callable(kubectl)
+    call = prepare(["status"], "jo@desk", is_terminal=False, find=kubectl)
 
     assert "good" in call.command
     assert "-A" in calls[0]
 
 
 def test_a_user_who_may_not_list_all_namespaces_can_name_one() -> None:
-    calls, find = scripted_kubectl(pod("good"))
-    assert callable(find)
-    prepare(["status", "--system-namespace", "net"], "jo@desk", is_terminal=False, find=find)
+    calls, kubectl = scripted_kubectl(pod("good"))
+    assert callable(kubectl)
+    prepare(["status", "--system-namespace", "net"], "jo@desk", is_terminal=False, find=kubectl)
 
     assert calls[0][:5] == ["kubectl", "get", "pods", "-n", "net"]
 
 
 def test_a_cluster_without_a_controller_is_an_error() -> None:
-    _, find = scripted_kubectl()
-    assert callable(find)
+    _, kubectl = scripted_kubectl()
+    assert callable(kubectl)
     with pytest.raises(NotFound, match="no controller runs"):
-        prepare(["status"], "jo@desk", is_terminal=False, find=find)
+        prepare(["status"], "jo@desk", is_terminal=False, find=kubectl)
 
 
 class NodeCluster:

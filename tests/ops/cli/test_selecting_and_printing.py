@@ -90,8 +90,8 @@ def test_an_output_format_may_have_an_equals_sign_as_kubectl_accepts_it() -> Non
 def listing(*names: str) -> ObjectListing:
     labels = {"app": "web", "tier": "front"}
     manifests = [
-        {"metadata": {"name": name, "labels": labels if name != "c" else {}}, "spec": {"n": n}}
-        for n, name in enumerate(names)
+        {"metadata": {"name": name, "labels": labels if name != "c" else {}}, "spec": {"n": number}}
+        for number, name in enumerate(names)
     ]
     return ObjectListing((TableColumn("NAME"),), [(name,) for name in names], names, manifests)
 

@@ -115,7 +115,7 @@ async def test_a_damaged_begin_of_the_archive_does_not_end_the_extent_of_the_log
     assert extent["first"]["position"] == first
 
 
-async def test_a_part_of_the_archive_that_is_restored_is_read_and_named_no_more(
+async def test_a_restored_part_of_the_archive_is_read_and_no_longer_named(
     archived_cluster: ArchivedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await archived_log(archived_cluster)
@@ -147,9 +147,9 @@ async def _damage(cluster: ArchivedCluster, number: int) -> tuple[int, int]:
     summary = sealed.summaries()[number]
     block = sealed.open(summary.link).trailer.blocks[0]
     path = cluster.directory / f"{summary.link.base}.segments"
-    data = bytearray(path.read_bytes())
-    data[block.offset + block.size // 2] ^= 0x10
-    path.write_bytes(data)
+    content = bytearray(path.read_bytes())
+    content[block.offset + block.size // 2] ^= 0x10
+    path.write_bytes(content)
     return block.first_position, block.last_position
 
 
@@ -163,7 +163,7 @@ def test_a_segment_that_cannot_be_decoded_has_no_events_and_is_named() -> None:
     assert unread.parts()[0].why.startswith("the segment of writer node-a at revision 1 cannot")
 
 
-async def test_the_part_of_the_slider_for_an_archive_file_begins_where_the_file_does(
+async def test_the_slider_part_of_an_archive_file_begins_at_the_first_position_of_the_file(
     archived_cluster: ArchivedCluster,
 ) -> None:
     log = await archived_log(archived_cluster)

@@ -53,12 +53,12 @@ async def test_an_overview_counts_every_address_once(console: Console) -> None:
 
 
 async def test_every_position_and_time_shows_its_own_state(console: Console) -> None:
-    held = {}
+    pods_at = {}
     for event in (await console.get("/events?after=0&limit=1000"))["items"]:
         answer = await console.get(f"/pods?at={event['position']}")
         assert answer["at"]["position"] == event["position"]
-        held[event["position"]] = [pod["name"] for pod in answer["items"]]
-    assert [*dict.fromkeys(map(tuple, held.values()))] == [
+        pods_at[event["position"]] = [pod["name"] for pod in answer["items"]]
+    assert [*dict.fromkeys(map(tuple, pods_at.values()))] == [
         (),
         ("web-0",),
         ("web-0", "web-1"),
@@ -71,17 +71,19 @@ async def test_every_position_and_time_shows_its_own_state(console: Console) -> 
     assert sum(bucket["events"] for bucket in extent["density"]) == extent["events"]
     by_time = await console.get(f"/pods?at={extent['last']['time']}")
     assert by_time["at"]["position"] == extent["last"]["position"]
-    before = await console.get("/pods?at=2001-01-01T00:00:00Z")
-    assert (before["items"], before["at"]["position"]) == ([], 0)
+    before_the_log = await console.get("/pods?at=2001-01-01T00:00:00Z")
+    assert (before_the_log["items"], before_the_log["at"]["position"]) == ([], 0)
 
 
 async def test_a_grid_names_the_holder_of_each_cell(console: Console) -> None:
     answer = await console.get("/pools/main/addresses")
     assert (answer["mode"], answer["size"]) == ("addresses", MAIN_SIZE)
     states = [state for state, length in answer["states"] for _ in range(length)]
-    held = {holder["offset"]: holder["pod"] for holder in answer["holders"]}
-    assert sorted(held.values()) == ["db-0", "web-0", "web-2"]
-    assert {offset for offset, state in enumerate(states) if state == "allocated"} == set(held)
+    pod_of_offset = {holder["offset"]: holder["pod"] for holder in answer["holders"]}
+    assert sorted(pod_of_offset.values()) == ["db-0", "web-0", "web-2"]
+    assert {offset for offset, state in enumerate(states) if state == "allocated"} == set(
+        pod_of_offset
+    )
     spare = await console.get("/pools/spare/addresses?first=10.6.0.6&last=10.6.0.11")
     assert spare["states"] == [
         ["outside", 1],
@@ -93,12 +95,12 @@ async def test_a_grid_names_the_holder_of_each_cell(console: Console) -> None:
 
 
 async def test_a_grid_of_any_size_is_a_bounded_number_of_ranges(console: Console) -> None:
-    whole = "first=fd00:6::&last=fd00:6::ffff:ffff:ffff:ffff"
-    answer = await console.get(f"/pools/six/addresses?{whole}&cells=64")
+    pool_range = "first=fd00:6::&last=fd00:6::ffff:ffff:ffff:ffff"
+    answer = await console.get(f"/pools/six/addresses?{pool_range}&cells=64")
     assert answer["mode"] == "ranges"
     assert len(answer["cells"]) == 64
-    first = answer["cells"][0]
-    assert sum(first["counts"].values()) - first["counts"]["outside"] == 5
+    first_cell = answer["cells"][0]
+    assert sum(first_cell["counts"].values()) - first_cell["counts"]["outside"] == 5
     assert all(set(cell["counts"]) == {"outside"} for cell in answer["cells"][1:])
 
 
@@ -109,18 +111,18 @@ async def test_a_pod_of_the_past_has_the_addresses_that_it_had(console: Console)
     address = entry["subject"]
     present = await console.get("/pods/shop/web-1")
     assert present["pod"] is None
-    then = await console.get(f"/pods/shop/web-1?at={entry['began']['position']}")
-    (interface,) = then["pod"]["interfaces"]
+    past = await console.get(f"/pods/shop/web-1?at={entry['began']['position']}")
+    (interface,) = past["pod"]["interfaces"]
     assert address in [item["address"].partition("/")[0] for item in interface["addresses"]]
-    why = then["pod"]["why"]
+    why = past["pod"]["why"]
     assert why[0] == "The IPPools of the request came from the default IPPools of the cluster."
     assert f"{address} was claimed from IPPool main" in why[1]
     open_then = await console.get(
         f"/addresses/{address}/timeline?at={entry['ended']['position'] - 1}"
     )
     assert open_then["entries"][-1]["ended"] is None
-    at = await console.get(f"/addresses/{address}?at={entry['began']['position']}")
-    assert (at["state"], at["holding"]["pod"]) == ("allocated", "web-1")
+    at_begin = await console.get(f"/addresses/{address}?at={entry['began']['position']}")
+    assert (at_begin["state"], at_begin["holding"]["pod"]) == ("allocated", "web-1")
 
 
 async def test_a_released_address_is_in_cool_down(console: Console) -> None:
@@ -153,15 +155,17 @@ async def test_a_node_has_the_addresses_that_its_pods_held_the_last_ones_first(
     console: Console,
 ) -> None:
     await console.cluster.live([Remove("node-a", "web-0", 0)])
-    held = {pod: (await console.get(f"/pods/shop/{pod}/timeline")) for pod in ("web-0", "web-1")}
+    timelines = {
+        pod: (await console.get(f"/pods/shop/{pod}/timeline")) for pod in ("web-0", "web-1")
+    }
     items = (await console.get("/nodes/node-a/released"))["items"]
     assert [item["pod"] for item in items] == ["web-0", "web-0", "web-1", "web-1"]
-    for pod, answer in held.items():
+    for pod, answer in timelines.items():
         expected = {(entry["subject"], entry["ended"]["position"]) for entry in answer["entries"]}
         of_pod = [item for item in items if item["pod"] == pod]
         assert {(item["address"], item["until"]["position"]) for item in of_pod} == expected
-    before = items[0]["until"]["position"] - 1
-    earlier = await console.get(f"/nodes/node-a/released?at={before}&limit=1")
+    position = items[0]["until"]["position"] - 1
+    earlier = await console.get(f"/nodes/node-a/released?at={position}&limit=1")
     assert ([item["pod"] for item in earlier["items"]], earlier["truncated"]) == (["web-1"], True)
     assert (await console.get("/nodes/nowhere/released"))["items"] == []
 
@@ -238,8 +242,8 @@ async def test_an_answer_follows_the_log(console: Console) -> None:
 
 async def test_events_since_a_time_begin_with_the_newest(console: Console) -> None:
     items = (await console.get("/events?after=0"))["items"]
-    begin = items[-3]
-    page = await console.get(f"/events?since={begin['position']}&limit=50")
+    begin_event = items[-3]
+    page = await console.get(f"/events?since={begin_event['position']}&limit=50")
     assert page["items"] == items[:-3:-1]
     assert page["cursor"] is None
 

@@ -114,5 +114,5 @@ async def test_an_error_matches_its_schema(console: Console) -> None:
 def test_an_undescribed_or_missing_member_is_a_difference() -> None:
     schema = {"$ref": "#/components/schemas/Instant"}
     assert list(deviations({"position": 1, "time": None}, schema, "at")) == []
-    wrong = {"position": "1", "clock": 2}
-    assert len(list(deviations(wrong, schema, "at"))) == 3
+    invalid = {"position": "1", "clock": 2}
+    assert len(list(deviations(invalid, schema, "at"))) == 3

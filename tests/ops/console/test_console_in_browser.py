@@ -180,11 +180,11 @@ async def test_a_question_is_answered_by_pages_and_links_alone(
 
 async def _take(page: Page, step: str) -> None:
     """Open a path, search a text, or follow the first link with this text."""
-    word, _, rest = step.partition(" ")
+    word, _, text = step.partition(" ")
     if step.startswith("#"):
         await show(page, step)
     elif word == "search":
-        await page.evaluate(f"document.getElementById('search').value = {rest!r}")
+        await page.evaluate(f"document.getElementById('search').value = {text!r}")
         await page.evaluate("document.getElementById('search').form.requestSubmit()")
     else:
         link = f"[...document.querySelectorAll('#content a')].find((a) => a.innerText === {step!r})"

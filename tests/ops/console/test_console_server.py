@@ -42,10 +42,10 @@ async def test_an_answer_about_a_position_never_changes(console: Console) -> Non
     url = f"{API}/overview?at={newest}"
     reply = await console.reply(url)
     assert reply.headers["Cache-Control"].endswith("immutable")
-    again = await console.reply(
+    revalidated = await console.reply(
         f"{API}/overview?at={newest}", **{"If-None-Match": reply.headers["Etag"]}
     )
-    assert (again.status, again.body) == (304, b"")
+    assert (revalidated.status, revalidated.body) == (304, b"")
     live = await console.reply(f"{API}/pools")
     assert live.headers["Cache-Control"] == "no-cache"
     assert live.headers["Vary"] == "Authorization"
@@ -132,8 +132,8 @@ async def test_pages_load_nothing_from_elsewhere(console: Console) -> None:
 
 async def test_a_stream_has_the_missed_and_the_new_events(console: Console) -> None:
     events = (await console.get("/events?after=0"))["items"]
-    last = events[2]
-    headers = {"Last-Event-ID": f"{last['position']}.{last['place']}"}
+    last_received = events[2]
+    headers = {"Last-Event-ID": f"{last_received['position']}.{last_received['place']}"}
     url = f"{console.url}{API}/events/stream"
     async with console.client.get(url, headers=headers) as response:
         assert response.content_type == "text/event-stream"

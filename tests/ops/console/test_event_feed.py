@@ -51,12 +51,12 @@ class BusyLog(IndexedLog):
 
 async def test_a_second_reader_gets_the_events_since_the_watch_began(console: Console) -> None:
     feed = console.source.feed
-    last = (await console.get("/log"))["last"]["position"]
-    async with feed.open(None) as first:
+    last_position = (await console.get("/log"))["last"]["position"]
+    async with feed.open(None) as first_reader:
         await console.cluster.live([Add("node-a", "late", 0)])
-        events = await first.next_events(DEADLINE_S)
-        async with feed.open(EventPosition(last, 2**31)) as second:
-            assert second.take()[: len(events)] == events != []
+        events = await first_reader.next_events(DEADLINE_S)
+        async with feed.open(EventPosition(last_position, 2**31)) as second_reader:
+            assert second_reader.take()[: len(events)] == events != []
 
 
 async def test_a_backlog_that_overflows_while_a_reader_starts_ends_in_a_gap(
@@ -93,8 +93,8 @@ async def test_a_gap_with_its_position_is_announced_after_an_outage(
         store.is_unavailable = False
         (gap,) = await reader.next_events(DEADLINE_S)
         assert gap == Gap(feed._begun)
-        async with feed.open(BEGIN) as second:
-            (*_, newest) = second.take()
+        async with feed.open(BEGIN) as second_reader:
+            (*_, newest) = second_reader.take()
     await feed.close()
     assert isinstance(newest, Recorded)
     assert newest.position <= feed._begun

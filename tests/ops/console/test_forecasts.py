@@ -33,8 +33,8 @@ def growing(labels: dict[str, str]) -> LogInstant:
     for hour in range(HOURS + 1):
         position = hour + 1
         index.clock.append(position, hour * HOUR_MS, 1)
-        last = pool("grows", f"10.6.0.1-10.6.0.{1 + hour}")._replace(labels=labels)
-        index.pools.define("grows", position, last)
+        grown_pool = pool("grows", f"10.6.0.1-10.6.0.{1 + hour}")._replace(labels=labels)
+        index.pools.define("grows", position, grown_pool)
     fixed = pool("fixed", "10.6.1.1-10.6.1.100")._replace(labels=labels)
     index.pools.define("fixed", 1, fixed)
     index.pools.define("other", 50, pool("other", "10.6.2.1-10.6.2.100"))

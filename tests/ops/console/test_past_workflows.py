@@ -147,9 +147,9 @@ async def test_an_execution_that_has_left_etcd_is_read_from_the_archive(
         assert answer["history"][-1]["type"] == "WorkflowExecutionPaused"
 
         monkeypatch.setattr(past_visibility, "ARCHIVED_READ_MAX", 0)
-        left = await reader.get("workflows", times["closed"])
-        assert left["items"] == []
-        assert left["missing"] == ["1 older archived executions were not read"]
+        limited = await reader.get("workflows", times["closed"])
+        assert limited["items"] == []
+        assert limited["missing"] == ["1 older archived executions were not read"]
 
         monkeypatch.undo()
         next((tmp_path / "workflows").glob("*/*.zst")).write_bytes(b"dust")

@@ -1,4 +1,4 @@
-"""A search looks at a limited number of rows, also in a cluster with many pools."""
+"""A search reads a limited number of rows, also in a cluster with many pools."""
 
 from __future__ import annotations
 

@@ -78,10 +78,10 @@ class Site:
 
     async def post(self, verb: str, body: object, **headers: str) -> Reply:
         """The answer to an action on the basket."""
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
         all_headers = {"Authorization": f"Bearer {TOKEN}", **JSON, **headers}
         url = f"{self._url}{PATH}/{verb}"
-        async with self._client.post(url, data=data, headers=all_headers) as response:
+        async with self._client.post(url, data=content, headers=all_headers) as response:
             text = await response.text()
             return Reply(response.status, json.loads(text)["error"]["code"] if text else "")
 

@@ -36,17 +36,21 @@ async def test_another_replica_takes_over_when_the_leader_is_killed(
 ) -> None:
     endpoint, cluster = etcd.endpoints[0], node.keys.cluster
     with (
-        ControllerProcess("c-1", endpoint, cluster, tmp_path) as first,
-        ControllerProcess("c-2", endpoint, cluster, tmp_path) as second,
+        ControllerProcess("c-1", endpoint, cluster, tmp_path) as controller_1,
+        ControllerProcess("c-2", endpoint, cluster, tmp_path) as controller_2,
     ):
         async with node:
             await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
             await node.add(pod("web-0"))
-            await first.until_ready()
-            await second.until_ready()
+            await controller_1.until_ready()
+            await controller_2.until_ready()
             leader = await read_leader(node.store, node.keys, "controller")
             assert leader is not None
-            ahead, behind = (first, second) if leader[0].name == "c-1" else (second, first)
+            ahead, behind = (
+                (controller_1, controller_2)
+                if leader[0].name == "c-1"
+                else (controller_2, controller_1)
+            )
             await ahead.until("orbweaver_checkpoints_published_total", 1)
 
             ahead.kill()
@@ -67,10 +71,10 @@ async def test_a_leader_that_gets_sigterm_gives_up_its_lease_at_once(
     etcd: EtcdCluster, node: NodeHarness, tmp_path: Path
 ) -> None:
     endpoint, cluster = etcd.endpoints[0], node.keys.cluster
-    with ControllerProcess("c-1", endpoint, cluster, tmp_path) as first:
-        await first.until("orbweaver_leading", 1)
+    with ControllerProcess("c-1", endpoint, cluster, tmp_path) as controller:
+        await controller.until("orbweaver_leading", 1)
 
-        code = first.terminate()
+        code = controller.terminate()
 
     assert code == 0
     assert await read_leader(node.store, node.keys, "controller") is None

@@ -28,11 +28,11 @@ def set_clocks(cluster: ArchivedCluster, now_ms: int) -> None:
 
 @pytest.fixture
 async def cluster(archived_cluster: ArchivedCluster) -> ArchivedCluster:
-    start = archived_cluster.now_ms()
+    start_ms = archived_cluster.now_ms()
     for number, half_days in enumerate(HALF_DAYS):
-        set_clocks(archived_cluster, start + half_days * DAY_MS // 2)
+        set_clocks(archived_cluster, start_ms + half_days * DAY_MS // 2)
         await archived_cluster.live([Add("node-a", f"web-{number}", 0)])
-    set_clocks(archived_cluster, start + 8 * DAY_MS)
+    set_clocks(archived_cluster, start_ms + 8 * DAY_MS)
     return archived_cluster
 
 
@@ -105,12 +105,12 @@ async def test_the_expected_time_becomes_shorter_while_time_passes(
     cluster: ArchivedCluster, forecaster: Forecaster
 ) -> None:
     await forecaster.update(GrowthLog())
-    before = dict(forecaster.exhaustion_s("pool"))
+    seconds_of = dict(forecaster.exhaustion_s("pool"))
 
     set_clocks(cluster, cluster.now_ms() + 60_000)
 
     assert dict(forecaster.exhaustion_s("pool")) == {
-        name: pytest.approx(max(seconds - 60, 0)) for name, seconds in before.items()
+        name: pytest.approx(max(seconds - 60, 0)) for name, seconds in seconds_of.items()
     }
 
 
@@ -122,10 +122,10 @@ async def test_an_unreadable_log_removes_the_forecasts_and_nothing_else(
     for path in cluster.directory.glob("*"):
         path.unlink()
 
-    after = await forecaster.update(growth)
+    new_growth = await forecaster.update(growth)
 
     assert forecaster.forecasts == {}
-    assert after.position == 0
+    assert new_growth.position == 0
     assert "exhaustion" not in (await exposition(forecaster)).replace("# ", "")
 
 

@@ -29,12 +29,12 @@ async def test_another_host_answers_and_an_unused_address_is_silent(
 ) -> None:
     prefix = 64 if ":" in address else 24
     link.station(f"{gateway}/{prefix}")
-    silent = await prober.probe(ProbeTarget(address, gateway))
+    unused_answer = await prober.probe(ProbeTarget(address, gateway))
     other_host = link.station(f"{address}/{prefix}")
-    answered = await prober.probe(ProbeTarget(address, gateway))
+    used_answer = await prober.probe(ProbeTarget(address, gateway))
 
-    assert silent == ("silent", "", f"on eth0 of c-1, where the gateway {gateway} answers")
-    assert (answered.verdict, answered.mac) == ("answered", other_host.mac)
+    assert unused_answer == ("silent", "", f"on eth0 of c-1, where the gateway {gateway} answers")
+    assert (used_answer.verdict, used_answer.mac) == ("answered", other_host.mac)
 
 
 async def test_silence_is_inconclusive_if_the_gateway_does_not_answer(prober: LinkProber) -> None:

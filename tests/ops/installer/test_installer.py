@@ -43,9 +43,9 @@ def actions(changes: tuple[FileChange, ...]) -> list[tuple[str, str]]:
     return [(change.path.name, change.action) for change in changes]
 
 
-def all_are(action: str, *others: str) -> list[tuple[str, str]]:
+def all_are(action: str, *other_files: str) -> list[tuple[str, str]]:
     """Return the action for every executable, then for the other files."""
-    return [(name, action) for name in (*EXECUTABLES, *others)]
+    return [(name, action) for name in (*EXECUTABLES, *other_files)]
 
 
 def file_stamps(*directories: Path) -> dict[Path, tuple[int, int]]:
@@ -69,10 +69,10 @@ def test_a_new_node_gets_an_executable_that_runs_and_then_the_conflist(
         timeout=WAIT_S,
     )
     assert "1.1.0" in json.loads(version.stdout)["supportedVersions"]
-    written = configurations / CONFLIST_NAME
-    assert json.loads(written.read_bytes()) == CONFLIST
+    conflist_path = configurations / CONFLIST_NAME
+    assert json.loads(conflist_path.read_bytes()) == CONFLIST
     assert (binaries / "spiderpool").stat().st_mode & 0o777 == 0o755
-    assert written.stat().st_mode & 0o777 == 0o600
+    assert conflist_path.stat().st_mode & 0o777 == 0o600
     assert names_in(binaries, configurations) == [RECORD_NAME, CONFLIST_NAME, *sorted(EXECUTABLES)]
 
 
@@ -97,8 +97,8 @@ def test_correct_files_are_not_written_again(binaries: Path, configurations: Pat
 
 def test_a_damaged_file_is_replaced(binaries: Path, configurations: Path) -> None:
     install(binaries, configurations, conflist=CONFLIST)
-    good = (binaries / "spiderpool").read_bytes()
-    (binaries / "spiderpool").write_bytes(good[:100])
+    original = (binaries / "spiderpool").read_bytes()
+    (binaries / "spiderpool").write_bytes(original[:100])
     (configurations / CONFLIST_NAME).chmod(0o644)
 
     changes = install(binaries, configurations, conflist=CONFLIST)
@@ -107,7 +107,7 @@ def test_a_damaged_file_is_replaced(binaries: Path, configurations: Path) -> Non
         (name, "replaced" if name in ("spiderpool", CONFLIST_NAME) else "unchanged")
         for name in (*EXECUTABLES, CONFLIST_NAME)
     ]
-    assert (binaries / "spiderpool").read_bytes() == good
+    assert (binaries / "spiderpool").read_bytes() == original
     assert (configurations / CONFLIST_NAME).stat().st_mode & 0o777 == 0o600
 
 
@@ -192,7 +192,9 @@ def test_concurrent_installers_leave_one_complete_installation(
         except Exception as error:  # noqa: BLE001 - any exception must fail the test
             failures.append(error)
 
-    threads = [threading.Thread(target=run, args=[c]) for c in [CONFLIST, OTHER_CONFLIST] * 2]
+    threads = [
+        threading.Thread(target=run, args=[conflist]) for conflist in [CONFLIST, OTHER_CONFLIST] * 2
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -200,8 +202,8 @@ def test_concurrent_installers_leave_one_complete_installation(
 
     assert failures == []
     assert names_in(binaries, configurations) == [RECORD_NAME, CONFLIST_NAME, *sorted(EXECUTABLES)]
-    written = json.loads((configurations / CONFLIST_NAME).read_bytes())
-    assert written in (CONFLIST, OTHER_CONFLIST)
+    stored = json.loads((configurations / CONFLIST_NAME).read_bytes())
+    assert stored in (CONFLIST, OTHER_CONFLIST)
 
 
 def test_a_file_system_that_fails_midway_leaves_the_old_file_and_no_other(

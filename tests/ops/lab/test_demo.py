@@ -115,11 +115,11 @@ def test_a_failed_step_is_printed_and_ends_the_demo_with_a_failure(
 
     monkeypatch.setattr(program, "STEPS", (fails,))
 
-    with pytest.raises(typer.Exit) as ended:
+    with pytest.raises(typer.Exit) as exit_:
         program.demo()
 
     identity = LabIdentity.parse((tmp_path / "lab").read_text())
-    assert ended.value.exit_code == program.FAILED
+    assert exit_.value.exit_code == program.FAILED
     assert "the demo failed: the ping was not answered" in capsys.readouterr().out
     assert identity is not None
     assert traces_of(identity) == Traces()

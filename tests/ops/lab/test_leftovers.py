@@ -88,15 +88,15 @@ def test_daemons_do_not_outlive_the_process_that_started_them(killed: Killed) ->
 
 
 def test_a_running_laboratory_is_not_removed() -> None:
-    with Laboratory() as first:
-        before = traces_of(first.identity)
+    with Laboratory() as running_lab:
+        traces = traces_of(running_lab.identity)
 
-        with Laboratory() as second:
-            assert first.identity not in second.predecessors
+        with Laboratory() as next_lab:
+            assert running_lab.identity not in next_lab.predecessors
         remove_dead()
 
-        assert traces_of(first.identity) == before
-        assert first.etcd.daemon.is_running
+        assert traces_of(running_lab.identity) == traces
+        assert running_lab.etcd.daemon.is_running
 
 
 def test_a_reused_process_id_does_not_protect_remains() -> None:
@@ -112,13 +112,13 @@ def test_a_reused_process_id_does_not_protect_remains() -> None:
 
 
 def test_namespaces_of_others_are_not_touched() -> None:
-    theirs = NamedNamespace(f"owner-{os.getpid()}-1-web")
-    theirs.create()
+    foreign_namespace = NamedNamespace(f"owner-{os.getpid()}-1-web")
+    foreign_namespace.create()
     try:
         remove_dead()
-        assert theirs.exists
+        assert foreign_namespace.exists
     finally:
-        theirs.delete()
+        foreign_namespace.delete()
 
 
 @pytest.mark.parametrize("name", ["ow-", "ow-12", "web-0", "cni-5f2c", "12", "ow-a-1-x", "x12-1"])

@@ -44,10 +44,10 @@ def test_every_alert_fires_when_it_must_and_not_before() -> None:
 
 def test_every_alert_has_a_test() -> None:
     alerts = names((MONITORING / "alerts.yml").read_text("utf-8"), "- alert: ")
-    tried = names((MONITORING / "alerts_test.yml").read_text("utf-8"), "alertname: ")
+    tested = names((MONITORING / "alerts_test.yml").read_text("utf-8"), "alertname: ")
 
     assert alerts
-    assert alerts == tried
+    assert alerts == tested
 
 
 def names(text: str, prefix: str) -> set[str]:

@@ -89,8 +89,10 @@ class Prometheus:
 @contextmanager
 def process(*command: str, log: Path, **variables: str) -> Iterator[None]:
     """Run a program while the context is active."""
-    with log.open("wb") as out:
-        running = subprocess.Popen(command, stdout=out, stderr=out, env=os.environ | variables)
+    with log.open("wb") as log_file:
+        running = subprocess.Popen(
+            command, stdout=log_file, stderr=log_file, env=os.environ | variables
+        )
     try:
         yield
     finally:
@@ -226,17 +228,17 @@ def test_a_healthy_cluster_raises_no_alerts(prometheus: Prometheus) -> None:
 
 @pytest.mark.parametrize("path", dashboards(), ids=lambda path: path.stem)
 def test_no_panel_of_a_dashboard_overlaps_another(path: Path) -> None:
-    taken: set[tuple[int, int]] = set()
+    occupied_cells: set[tuple[int, int]] = set()
     for panel in json.loads(path.read_text("utf-8"))["panels"]:
         position = panel["gridPos"]
         cells = {
-            (x, y)
-            for x in range(position["x"], position["x"] + position["w"])
-            for y in range(position["y"], position["y"] + position["h"])
+            (column, row)
+            for column in range(position["x"], position["x"] + position["w"])
+            for row in range(position["y"], position["y"] + position["h"])
         }
-        assert not taken & cells, panel["title"]
-        assert all(x < 24 for x, _ in cells), panel["title"]
-        taken |= cells
+        assert not occupied_cells & cells, panel["title"]
+        assert all(column < 24 for column, _ in cells), panel["title"]
+        occupied_cells |= cells
 
 
 def test_every_type_of_workflow_has_a_counter_that_begins_at_zero(prometheus: Prometheus) -> None:

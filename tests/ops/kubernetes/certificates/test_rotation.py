@@ -82,37 +82,37 @@ def test_a_new_name_requires_a_new_certificate() -> None:
 
 def test_a_new_authority_issues_only_when_all_clients_trust_it() -> None:
     stored = settled(None, NOW)
-    late = days(AUTHORITY_DAYS * 0.7)
-    stored = stored._replace(issued=settled(stored, late - dt.timedelta(days=200)).issued)
+    renewal_time = days(AUTHORITY_DAYS * 0.7)
+    stored = stored._replace(issued=settled(stored, renewal_time - dt.timedelta(days=200)).issued)
 
-    announced = next_step(stored, REQUEST, late, is_trusted=False)
+    announced = next_step(stored, REQUEST, renewal_time, is_trusted=False)
     assert announced is not None
     assert announced.authorities[1:] == stored.authorities, "the old authority stays trusted"
     assert announced.issued == stored.issued, "the certificate that it issued stays in use"
-    assert next_step(announced, REQUEST, late, is_trusted=False) is None
+    assert next_step(announced, REQUEST, renewal_time, is_trusted=False) is None
 
-    switched = next_step(announced, REQUEST, late, is_trusted=True)
+    switched = next_step(announced, REQUEST, renewal_time, is_trusted=True)
     assert switched is not None
     assert has_issued(switched.authorities[0], switched.issued.certificate)
     assert switched.authorities == announced.authorities
 
 
 @pytest.mark.parametrize(
-    "late", [CERTIFICATE_DAYS + 1, AUTHORITY_DAYS + 1], ids=["certificate", "authority"]
+    "expired_days", [CERTIFICATE_DAYS + 1, AUTHORITY_DAYS + 1], ids=["certificate", "authority"]
 )
 def test_an_expired_certificate_is_replaced_before_clients_trust_the_new_authority(
-    late: float,
+    expired_days: float,
 ) -> None:
     stored = settled(None, NOW)
     step: StoredAuthorities | None = stored
     for _ in range(5):
-        following = next_step(step, REQUEST, days(late), is_trusted=False)
+        following = next_step(step, REQUEST, days(expired_days), is_trusted=False)
         if following is None:
             break
         step = following
 
     assert step is not None
-    assert is_valid(step.issued.certificate, days(late))
+    assert is_valid(step.issued.certificate, days(expired_days))
     assert has_issued(step.authorities[0], step.issued.certificate)
 
 

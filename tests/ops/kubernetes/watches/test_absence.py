@@ -132,7 +132,7 @@ class Table:
         return list(self._pods)
 
 
-def answers(answer: PodState | MissingOwner, *cached: PodState) -> LedgerFacts:
+def facts_with_answer(answer: PodState | MissingOwner, *cached: PodState) -> LedgerFacts:
     stored = ledger(endpoint("web-0", "u1", "10.6.0.1"))
     facts = LedgerFacts(Moment(0.0), {WEB: answer}, NO_OWNERS, {})
     table: Any = Table(*cached)
@@ -142,28 +142,28 @@ def answers(answer: PodState | MissingOwner, *cached: PodState) -> LedgerFacts:
 
 def test_an_answer_replaces_the_cached_pod() -> None:
     cached = pod("web-0", "u1", ips=("10.6.0.1",))
-    gone = answers(MissingOwner(certain=True, why="gone"), cached)
-    ending = answers(cached._replace(deletion_s=5.0), cached)
-    another = answers(pod("web-0", "u2"), cached)
+    facts_of_missing = facts_with_answer(MissingOwner(certain=True, why="gone"), cached)
+    facts_of_ending = facts_with_answer(cached._replace(deletion_s=5.0), cached)
+    facts_of_newer = facts_with_answer(pod("web-0", "u2"), cached)
 
-    assert gone.pod_of_uid("u1") is None
-    assert gone.reporter("10.6.0.1") is None
-    assert gone.launcher("shop", "web-0") is None
-    assert ending.pod_of_uid("u1") == cached._replace(deletion_s=5.0)
-    assert ending.reporter("10.6.0.1") is None
-    assert another.pod_of_uid("u1") is None
+    assert facts_of_missing.pod_of_uid("u1") is None
+    assert facts_of_missing.reporter("10.6.0.1") is None
+    assert facts_of_missing.launcher("shop", "web-0") is None
+    assert facts_of_ending.pod_of_uid("u1") == cached._replace(deletion_s=5.0)
+    assert facts_of_ending.reporter("10.6.0.1") is None
+    assert facts_of_newer.pod_of_uid("u1") is None
 
 
 def test_the_cached_pod_counts_without_an_answer() -> None:
     cached = pod("web-0", "u1", ips=("10.6.0.1",))
-    facts = answers(MissingOwner(certain=False, why="unavailable"), cached)
+    facts = facts_with_answer(MissingOwner(certain=False, why="unavailable"), cached)
 
     assert facts.pod_of_uid("u1") == cached
     assert facts.reporter("10.6.0.1") == cached
 
 
 def test_objects_that_were_not_read_are_unknown() -> None:
-    facts = answers(MissingOwner(certain=True, why="gone"))
+    facts = facts_with_answer(MissingOwner(certain=True, why="gone"))
 
     for answer in (
         facts.pod("shop", "other"),

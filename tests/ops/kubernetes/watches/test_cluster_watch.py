@@ -106,9 +106,9 @@ async def test_a_pod_missing_from_a_new_list_is_not_reported_as_deleted(
 async def test_a_replaced_pod_is_not_reported_as_deleted(
     harness: WatchHarness,
 ) -> None:
-    other = pod(1)
-    other["metadata"]["uid"] = "newer"
-    harness.api.put(PODS, other, watched=False)
+    newer_pod = pod(1)
+    newer_pod["metadata"]["uid"] = "newer"
+    harness.api.put(PODS, newer_pod, watched=False)
     harness.api.expire(PODS)
 
     assert await harness.next_change() == ScanRequest("Pod shop/web-1 is not listed any more")
@@ -128,11 +128,11 @@ async def test_a_node_that_becomes_unready_reports_its_ending_pods(
     harness: WatchHarness,
 ) -> None:
     harness.api.put(PODS, pod(1, phase="Failed"))
-    first = await harness.next_change()
+    change = await harness.next_change()
 
     harness.api.put(NODES, node(ready=False))
 
-    assert await harness.next_change() == first
+    assert await harness.next_change() == change
 
 
 async def test_a_stateful_set_that_is_scaled_down_requests_a_scan(harness: WatchHarness) -> None:
@@ -152,11 +152,11 @@ async def test_a_lost_deletion_is_found_by_a_request(harness: WatchHarness) -> N
     harness.api.put(PODS, pod(1, phase="Failed"), watched=False)
     ending = await harness.pod(1, endpoint("web-1", "u1", "10.6.0.1"))
     harness.api.drop(PODS, "shop/web-1", watched=False)
-    gone = await harness.pod(1, endpoint("web-1", "u1", "10.6.0.1"))
+    missing = await harness.pod(1, endpoint("web-1", "u1", "10.6.0.1"))
 
     assert isinstance(ending, PodState)
     assert ending.phase == "Failed"
-    assert gone == MissingOwner(certain=True, why="Pod shop/web-1 is gone")
+    assert missing == MissingOwner(certain=True, why="Pod shop/web-1 is gone")
 
 
 async def test_a_deleted_node_is_one_that_neither_the_watch_nor_the_server_has(
@@ -178,12 +178,12 @@ async def test_unclear_pods_are_read_one_by_one_or_in_one_list(
     monkeypatch.setattr(collection, "READS_MAX", reads_max)
     older = [endpoint("web-1", "older", "10.6.0.1"), endpoint("web-7", "u7", "10.6.0.7"), THREE[0]]
 
-    another = await harness.pod(1, *older)
-    gone = await harness.pod(7, *older)
+    newer_pod = await harness.pod(1, *older)
+    missing = await harness.pod(7, *older)
 
-    assert isinstance(another, PodState)
-    assert another.uid == "u1"
-    assert gone == MissingOwner(certain=True, why="Pod shop/web-7 is gone")
+    assert isinstance(newer_pod, PodState)
+    assert newer_pod.uid == "u1"
+    assert missing == MissingOwner(certain=True, why="Pod shop/web-7 is gone")
     assert ("/api/v1/namespaces/shop/pods/web-7" in harness.api.requests) == bool(reads_max)
 
 
@@ -317,9 +317,9 @@ async def test_a_vms_launcher_that_is_not_cached_keeps_its_address(
 ) -> None:
     harness.facts._switches = FixedSettings(vms=vms)
     harness.api.put(PODS, launcher("launcher-1"), watched=False)
-    held = endpoint("vm-a", "uid-launcher-1", "10.6.0.9", "vm/shop/vm-a")
+    vm_endpoint = endpoint("vm-a", "uid-launcher-1", "10.6.0.9", "vm/shop/vm-a")
 
-    facts = await harness.facts.facts(ledger(held), CLAIMS_READ)
+    facts = await harness.facts.facts(ledger(vm_endpoint), CLAIMS_READ)
 
     verdict = judge(
         PodToVerify("shop", "vm-a", "uid-launcher-1", "vm" if vms else None, ("10.6.0.9",)),
@@ -335,9 +335,9 @@ async def test_while_the_pods_of_a_vm_cannot_be_listed_its_address_stays(
         raise ApiRejected(f"the Pods of {namespace} may not be listed")
 
     monkeypatch.setattr(harness.facts.pods, "list_namespace", refuse)
-    held = endpoint("vm-a", "uid-launcher-1", "10.6.0.9", "vm/shop/vm-a")
+    vm_endpoint = endpoint("vm-a", "uid-launcher-1", "10.6.0.9", "vm/shop/vm-a")
 
-    facts = await harness.facts.facts(ledger(held), CLAIMS_READ)
+    facts = await harness.facts.facts(ledger(vm_endpoint), CLAIMS_READ)
 
     pod_to_verify = PodToVerify("shop", "vm-a", "uid-launcher-1", "vm", ("10.6.0.9",))
     verdict_context = VerdictContext(facts, ReclaimSettings(), 0.0)

@@ -30,8 +30,8 @@ def object_of(name: str, **metadata: Any) -> dict[str, Any]:
 
 def controlled_by(kind: str, name: str, api_version: str) -> dict[str, Any]:
     owner = {"kind": kind, "name": name, "apiVersion": api_version, "uid": f"uid-{name}"}
-    other = {"kind": "Backup", "name": "b", "apiVersion": "v1", "uid": "u"}
-    return {"ownerReferences": [other, owner | {"controller": True}]}
+    backup = {"kind": "Backup", "name": "b", "apiVersion": "v1", "uid": "u"}
+    return {"ownerReferences": [backup, owner | {"controller": True}]}
 
 
 def ended(at: str | None) -> dict[str, Any]:
@@ -113,12 +113,12 @@ def test_a_stateful_set_has_a_range_of_replicas() -> None:
 
 
 def test_a_vm_instance_has_its_vm_and_its_deletion() -> None:
-    alone = object_of("vm", deletionTimestamp=NOON)
+    without_vm = object_of("vm", deletionTimestamp=NOON)
     owned = object_of("vm", **controlled_by("VirtualMachine", "vm", "kubevirt.io/v1"))
 
-    assert vmi_state(alone) == VmiState("shop", "vm", deleting=True, of_vm=False)
+    assert vmi_state(without_vm) == VmiState("shop", "vm", deleting=True, of_vm=False)
     assert vmi_state(owned) == VmiState("shop", "vm")
-    assert vm_state(alone) == VmState("shop", "vm", deleting=True)
+    assert vm_state(without_vm) == VmState("shop", "vm", deleting=True)
 
 
 def template(**spec: object) -> dict[str, Any]:

@@ -82,7 +82,7 @@ async def test_an_unexpected_exception_for_an_item_does_not_stop_others(
     assert "good" not in work.failing
 
 
-class Forgetful(ScriptedApi):
+class ExpiringApi(ScriptedApi):
     """Every listed version has expired when it is watched."""
 
     async def watch(
@@ -97,7 +97,7 @@ async def test_versions_that_expire_at_once_are_listed_with_pauses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(informer, "PAUSE_S_MIN", 60.0)
-    watch = Informer(cast("Api", Forgetful()), PODS)
+    watch = Informer(cast("Api", ExpiringApi()), PODS)
     running = asyncio.ensure_future(watch.run())
     await within(watch.listed.wait())
     await run_event_loop()
@@ -106,7 +106,7 @@ async def test_versions_that_expire_at_once_are_listed_with_pauses(
     assert watch.lists == 1
 
 
-class WithoutNads(ScriptedApi):
+class ApiWithoutNads(ScriptedApi):
     """Lists a NAD that has been deleted when it is written."""
 
     merges = 0
@@ -118,7 +118,7 @@ class WithoutNads(ScriptedApi):
 
 
 async def test_a_deleted_nad_is_not_written_in_a_busy_loop() -> None:
-    api = WithoutNads()
+    api = ApiWithoutNads()
     named = {"namespace": "shop", "name": "lan"}
     config = network("macvlan", "lan", macvlan={"master": ["ens3"]})
     config["metadata"] |= named | {"uid": "u1"}
@@ -135,7 +135,7 @@ async def test_a_deleted_nad_is_not_written_in_a_busy_loop() -> None:
     assert api.merges == 1
 
 
-class WithEvents(ScriptedApi):
+class ApiWithEvents(ScriptedApi):
     """Records created Events and NADs."""
 
     def __init__(self) -> None:
@@ -151,7 +151,7 @@ class WithEvents(ScriptedApi):
 
 async def test_a_network_with_an_unknown_field_gets_an_event_that_names_it_and_no_nad() -> None:
     """The CRD of another version of Spiderpool may accept fields that we do not know."""
-    api = WithEvents()
+    api = ApiWithEvents()
     config = network("macvlan", "lan", macvlan={"master": ["ens3"], "mastr": ["ens4"]})
     config["metadata"] |= {"namespace": "shop", "name": "lan", "uid": "u1"}
     attachments = Attachments(cast("Api", api), ObjectWriter(cast("Api", api), "test"))
@@ -167,7 +167,7 @@ async def test_a_network_with_an_unknown_field_gets_an_event_that_names_it_and_n
     assert "spec.macvlan.mastr: there is no such field" in event["note"]
 
 
-class WithoutCidrs(ScriptedApi):
+class ApiWithoutCidrs(ScriptedApi):
     """No source has CIDRs, and the first writes fail."""
 
     def __init__(self) -> None:
@@ -195,7 +195,7 @@ async def test_a_coordinator_gets_one_event_for_many_attempts_to_write_its_statu
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(work_queue, "RETRY_S_MIN", 0.0)
-    api = WithoutCidrs()
+    api = ApiWithoutCidrs()
     config = coordinator(podCIDRType="cluster")
     config["metadata"]["uid"] = "u1"
     api.put(COORDINATORS, config, watched=False)
