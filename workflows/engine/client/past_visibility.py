@@ -13,6 +13,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import takewhile
+from threading import Lock
 from typing import NamedTuple
 
 from core.errors import ExecutionNotFound, LogCorrupt
@@ -62,24 +63,30 @@ class PastExecutions(NamedTuple):
 
 
 class ArchivedHeads:
-    """The heads of archived executions, with a cache. Its owner keeps it between requests."""
+    """The heads of archived executions, with a cache. Its owner keeps it between requests.
+
+    Each request reads in a thread of its own.
+    """
 
     def __init__(self, files: ExecutionFiles) -> None:
         self.files = files
         self._heads: OrderedDict[str, RunHead] = OrderedDict()
+        self._lock = Lock()
 
     def head(self, run_id: str) -> RunHead | None:
         """The head of an archived run; None if it is not archived. Blocks. Raises LogCorrupt."""
-        head = self._heads.get(run_id)
-        if head is not None:
-            self._heads.move_to_end(run_id)
-            return head
+        with self._lock:
+            head = self._heads.get(run_id)
+            if head is not None:
+                self._heads.move_to_end(run_id)
+                return head
         execution = self.files.read(run_id)
         if execution is None:
             return None
-        self._heads[run_id] = execution[0]
-        while len(self._heads) > ARCHIVED_CACHED_MAX:
-            self._heads.popitem(last=False)
+        with self._lock:
+            self._heads[run_id] = execution[0]
+            while len(self._heads) > ARCHIVED_CACHED_MAX:
+                self._heads.popitem(last=False)
         return execution[0]
 
 

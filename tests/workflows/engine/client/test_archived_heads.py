@@ -1,0 +1,52 @@
+"""The heads of archived executions are read by several threads at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from workflows.engine.client import past_visibility
+from workflows.engine.client.past_visibility import ArchivedHeads
+from workflows.engine.store.archive_files import ExecutionFiles
+from workflows.engine.store.records import RunHead
+from workflows.model.policies import ExecutionStatus
+
+THREADS = 8
+READS = 10_000
+RUNS = ("1" * 32, "2" * 32)
+
+
+@pytest.fixture
+def short_turns() -> Iterator[None]:
+    """Threads take turns after a microsecond."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("short_turns")
+def test_threads_read_heads_while_others_leave_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(past_visibility, "ARCHIVED_CACHED_MAX", 1)
+    files = ExecutionFiles(tmp_path)
+    ended = RunHead("one", "", "", ExecutionStatus.COMPLETED)
+    for run_id in RUNS:
+        files.write(ended._replace(run_id=run_id), [])
+    heads = ArchivedHeads(files)
+
+    def read(thread: int) -> None:
+        for number in range(READS):
+            run_id = RUNS[(number // 7 + thread) % 2]
+            head = heads.head(run_id)
+            assert head is not None
+            assert head.run_id == run_id
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        for result in [threads.submit(read, thread) for thread in range(THREADS)]:
+            result.result()
