@@ -3,9 +3,10 @@
 The leader compares the watched applications with the last recorded numbers every
 ``RECORD_INTERVAL_S``, and writes an ``application-scaled`` event for each difference: changes in
 between are one event. Only applications whose Pods hold addresses, or did since the recorder
-started, are recorded. Applications with automatic pools are left out: the event of their size is
-written with that of the pool that follows it (``workflows.jobs.autopools``). It changes no state.
-An event that cannot be written is written in the next round.
+started, are recorded, until they are deleted. Applications with automatic pools are left out: the
+event of their size is written with that of the pool that follows it
+(``workflows.jobs.autopools``). It changes no state. An event that cannot be written is written in
+the next round.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from core.domain.autopools.applications import (
     scale_of,
 )
 from core.domain.autopools.names import application_of
-from core.domain.events import ApplicationScaled, Cause
+from core.domain.events import TYPE_NAMES, ApplicationScaled, Cause
 from core.errors import LogCorrupt, LostRace, OutcomeUnknown, StoreUnavailable, WriterFenced
 from core.eventstore.codec import EventDraft
 from core.eventstore.group_commit import Proposal
@@ -44,6 +45,9 @@ BATCH_EVENTS_MAX: Final = 64
 
 WRITER: Final = controller_writer("scales")
 CAUSE: Final = Cause("orbweaver-controller/scales")
+
+_EVENT_TYPE: Final = TYPE_NAMES[ApplicationScaled].encode()
+"""As every segment with such an event contains it; the others are not decoded."""
 
 OwnerName = tuple[str, str, str]
 """Kind, namespace and name of the owner of Pods."""
@@ -87,6 +91,7 @@ class ScaleRecorder:
 
     async def record(self, writer: Writer) -> None:
         """Write the events of one round. Raises StoreError, WriterFenced."""
+        self._forget_deleted()
         changed = [
             application
             for application in self._held()
@@ -98,6 +103,12 @@ class ScaleRecorder:
             drafts = [EventDraft(writer.event_id(), CAUSE, event) for event in events]
             await writer.append(Proposal(tuple(drafts), (), ()))
             self._sizes |= {_owner(application): replicas_of(application) for application in batch}
+
+    def _forget_deleted(self) -> None:
+        """Remove the sizes of deleted applications, such as those of all Jobs that have ended."""
+        known = {_owner(application) for application in self._source.known().values()}
+        for owner in self._sizes.keys() - known:
+            del self._sizes[owner]
 
     def _held(self) -> Iterator[Application]:
         """Applications without automatic pools whose Pods hold addresses, or did before."""
@@ -117,6 +128,8 @@ class ScaleRecorder:
         sizes: dict[OwnerName, int] = {}
         segments, _ = await LogReader(self._store, self._keys).live()
         for segment in segments:
+            if _EVENT_TYPE not in segment.data:
+                continue
             with suppress(LogCorrupt):  # the projector reports it
                 for recorded in segment.events():
                     event = recorded.event

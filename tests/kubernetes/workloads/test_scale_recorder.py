@@ -59,9 +59,10 @@ def pod_of_web(name: str) -> PodFacts:
 
 
 class Recording(NamedTuple):
-    """A recorder, and the task that runs it with its watches."""
+    """A recorder, the applications that it reads, and the task that runs it with its watches."""
 
     recorder: ScaleRecorder
+    applications: KubernetesApplications
     tasks: asyncio.Future[None]
 
     async def two_rounds(self) -> None:
@@ -79,7 +80,7 @@ async def recording(cluster: TranslatorHarness) -> AsyncIterator[Recording]:
     tasks = asyncio.ensure_future(until_first(projector.run(), source.run(), recorder.run()))
     await until(lambda: recorder.rounds > 0 or tasks.done())
     try:
-        yield Recording(recorder, tasks)
+        yield Recording(recorder, source, tasks)
     finally:
         tasks.cancel()
         await asyncio.gather(tasks, return_exceptions=True)
@@ -126,6 +127,20 @@ async def test_changes_of_an_application_with_addresses_are_recorded_once_each(
             "Deployment shop/web has 5 Pods",
             "Deployment shop/web has 0 Pods",
         ]
+
+
+async def test_an_application_that_is_made_again_is_recorded_again(shop: ApiServer) -> None:
+    async with TranslatorHarness(shop, translates=False) as cluster:
+        await cluster.node.apply(pool("lan", "10.6.0.1-10.6.0.9"))
+        async with recording(cluster) as running:
+            await cluster.node.add(pod_of_web("web-0"))
+            await until_sizes(cluster, [("web", 2)])
+            await asyncio.to_thread(delete_workloads, shop)
+            await until(lambda: not running.applications.known())
+            await running.two_rounds()
+            await asyncio.to_thread(create_set, shop, "Deployment", "web", replicas=2)
+            await until_sizes(cluster, [("web", 2), ("web", 2)])
+            assert not running.tasks.done()
 
 
 async def test_a_recorder_ends_when_another_one_has_taken_over(shop: ApiServer) -> None:
