@@ -15,7 +15,7 @@ from bench.figures import Figure, median_figure
 from bench.measures.logs import SeededLog, long_log, milliseconds
 from bench.rig.lab import Lab
 from core.archive.replay import open_log
-from core.audit.history import history
+from core.audit.history import read_history
 from core.audit.history_entries import HistorySubject
 from tests.core.archive.synthetic import address_of
 from tests.support.etcd import EtcdCluster
@@ -52,7 +52,7 @@ async def _measure(lab: Lab, etcd: EtcdCluster, log: SeededLog) -> tuple[list[fl
                 subject = HistorySubject("address", address_of(rng.randrange(count)))
                 began = time.perf_counter()
                 view = await open_log(store, lab.keys, log.files)
-                answer = await history(view, subject)
+                answer = await read_history(view, subject)
                 durations_ms.append((time.perf_counter() - began) * 1e3)
                 entries.append(len(answer.entries))
             samples.append(median(durations_ms))

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from core.archive.cursor import CURSORS, NOTHING_SEALED, cursor_key
 from core.archive.files import Files
 from core.archive.sealed_log import SealedLog, archive_without_cursor
-from core.archive.unread_parts import UnreadParts
+from core.archive.unread_parts import UnreadPartList
 from core.domain.events import Recorded
 from core.errors import LogCorrupt, LogGap
 from core.eventstore.faults import Faults
@@ -50,7 +50,7 @@ class LogView:
         self._now_ms = now_ms
 
     @property
-    def unread(self) -> UnreadParts | None:
+    def unread(self) -> UnreadPartList | None:
         """The skipped parts, which cannot be read; None: such a part is an error."""
         return self.sealed.unread
 
@@ -91,7 +91,7 @@ async def open_log(
     *,
     now_ms: Callable[[], int] = unix_ms,
     faults: Faults | None = None,
-    unread: UnreadParts | None = None,
+    unread: UnreadPartList | None = None,
 ) -> LogView:
     """The complete log as of the current revision. Raises StoreUnavailable, LogCorrupt.
 

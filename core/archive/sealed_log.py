@@ -27,7 +27,7 @@ from core.archive.files import Files
 from core.archive.format import FileLink, SealedFile
 from core.archive.index import MAGIC, find_blocks
 from core.archive.snapshot import ArchiveSnapshot, decode_snapshot, empty_snapshot
-from core.archive.unread_parts import UnreadParts
+from core.archive.unread_parts import UnreadPartList
 from core.errors import LogCorrupt
 from core.eventstore.log import Segment
 
@@ -52,7 +52,7 @@ class SealedLog:
     """
 
     def __init__(
-        self, files: Files, cursor: ArchiveCursor, unread: UnreadParts | None = None
+        self, files: Files, cursor: ArchiveCursor, unread: UnreadPartList | None = None
     ) -> None:
         self._files = files
         self.cursor = cursor

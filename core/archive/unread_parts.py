@@ -33,7 +33,7 @@ class UnreadPart(NamedTuple):
         return f"the log at {where} is left out: {self.why}"
 
 
-class UnreadParts:
+class UnreadPartList:
     """The parts that one reader has skipped; a part that it reads again is the same part."""
 
     def __init__(self) -> None:

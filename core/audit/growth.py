@@ -25,7 +25,7 @@ from core.domain.events import (
 )
 from core.domain.forecast import HOURS_MAX
 from core.domain.model import Pool
-from core.domain.subnets.subnet_model import owner_of
+from core.domain.subnets.subnet_model import owner_subnet_name
 
 HOUR_MS: Final = 3_600_000
 
@@ -140,7 +140,7 @@ class GrowthLog:
 
 
 def _share_of(pool: Pool) -> _Share:
-    subnet = owner_of(pool)
+    subnet = owner_subnet_name(pool)
     if not subnet:
         return _Share("", 0)
     try:

@@ -41,7 +41,7 @@ from core.domain.quarantine.quarantine_decisions import evidence_text
 from core.eventstore.log import Segment
 
 
-async def history(view: LogView, subject: HistorySubject) -> History:
+async def read_history(view: LogView, subject: HistorySubject) -> History:
     """Read the history of the subject. Raises LogCorrupt, LogGap, Compacted."""
     if subject.kind == "uid":
         return await _history_of_uid(view, subject)
@@ -77,7 +77,7 @@ async def _history_of_uid(view: LogView, subject: HistorySubject) -> History:
     entries: list[HistoryEntry] = []
     dropped = 0
     for key in keys:
-        of_pod = await history(view, HistorySubject("pod", "/".join(key)))
+        of_pod = await read_history(view, HistorySubject("pod", "/".join(key)))
         entries += [entry for entry in of_pod.entries if entry.uid == subject.name]
         dropped += of_pod.dropped
     return History(subject, tuple(sorted(entries, key=lambda entry: entry.began)), dropped)

@@ -17,7 +17,7 @@ from core.archive.archiver import LIVE_EVENTS_MAX
 from core.archive.files import Files
 from core.archive.replay import LogView, open_log
 from core.archive.sealed_log import FileSummary, SealedLog
-from core.archive.unread_parts import UnreadParts
+from core.archive.unread_parts import UnreadPartList
 from core.audit.log_index import LogIndex
 from core.domain.events import Recorded
 from core.errors import BadInput, Compacted, LogCorrupt, LogGap, PrunedAway
@@ -73,7 +73,7 @@ class IndexedLog:
         self._keys = keys
         self._files = files
         self._window_events_max = window_events_max
-        self.unread = UnreadParts()
+        self.unread = UnreadPartList()
         """The parts of the log that cannot be read; answers do not have their events."""
         self._view: LogView | None = None
         self._index: LogIndex | None = None

@@ -50,7 +50,7 @@ from core.domain.configuration.configuration_state import (
 from core.domain.evolution import Ledger
 from core.domain.model import Pool, Subnet
 from core.domain.names import SUBDOMAIN_CHARS_MAX, is_name
-from core.domain.subnets.subnet_model import owner_of
+from core.domain.subnets.subnet_model import owner_subnet_name
 from core.domain.validation.normalization import normalise_pool
 from core.eventstore.index import COMPLETE, FAMILIES, TOPICS, Index, IndexIncomplete, Topic
 from core.eventstore.keys import Keys
@@ -156,7 +156,9 @@ class _ScopeLoad:
             case Reinstate("pool", name):
                 await self._read(*self._get("pool", name))
                 if name in self.ledger.pools:
-                    await self._read(*self._get("subnet", owner_of(self.ledger.pools[name])))
+                    await self._read(
+                        *self._get("subnet", owner_subnet_name(self.ledger.pools[name]))
+                    )
             case Reinstate("subnet", name):
                 await self._read(*self._get("subnet", name))
             case _:

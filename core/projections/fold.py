@@ -1,8 +1,9 @@
 """The projection: the state and the counters of each pool, updated event by event. Pure.
 
-The state is a ``Ledger``, the counters are a ``PoolTally`` for each pool. An event costs only as
-much as it changes: only its own claims are read, except when the addresses of a pool change. A
-projection built from a ledger equals one built event by event.
+To fold a log is to apply its events to a state, one after the other. The state is a ``Ledger``, the
+counters are a ``PoolTally`` for each pool. An event costs only as much as it changes: only its own
+claims are read, except when the addresses of a pool change. A projection built from a ledger equals
+one built event by event.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from core.domain.events import (
 from core.domain.evolution import EndpointKey, Ledger, RevisedClaim, claims_made
 from core.domain.fixed.owners import CLAIM_SUFFIX
 from core.domain.model import Endpoint
-from core.domain.subnets.subnet_model import owner_of
+from core.domain.subnets.subnet_model import owner_subnet_name
 from core.projections.change_buffer import ChangeBuffer
 from core.projections.pool_tally import PoolTally
 
@@ -179,7 +180,7 @@ class Projection:
         """Update a pool that was created, changed or deleted, and mark its subnets as changed."""
         before = self.tallies.get(name)
         for pool in (before and before.pool, self.ledger.pools.get(name)):
-            if pool and (subnet := owner_of(pool)):
+            if pool and (subnet := owner_subnet_name(pool)):
                 self._mark_subnet(subnet)
         self._recount(name)
 

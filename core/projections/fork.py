@@ -1,8 +1,9 @@
-"""Apply commands to a copy of the state, with the real ``decide``, and write nothing to etcd.
+"""A fork: a copy of the state on which commands are tried; nothing is written to etcd.
 
-``apply --dry-run`` and ``simulate`` use it. Each command is decided on the state after the commands
-before it, and its events are applied to that state. The fork returns the changed counters and the
-affected holders. No I/O; the fork changes the ledger that it gets.
+``apply --dry-run`` and ``simulate`` use it. Each command is decided with the real ``decide`` on the
+state after the commands before it, and its events are applied to that state. The fork returns the
+changed counters and the affected holders. No I/O. The caller makes the copy: the fork changes the
+ledger that it gets.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class PoolEffect(NamedTuple):
 
 
 class Fork:
-    """A state on which commands are tried."""
+    """A copy of the state on which commands are tried."""
 
     def __init__(
         self, ledger: Ledger, *, ipv4_enabled: bool = True, ipv6_enabled: bool = True

@@ -24,7 +24,7 @@ from core.errors import (
 )
 
 if TYPE_CHECKING:
-    from core.archive.unread_parts import UnreadParts
+    from core.archive.unread_parts import UnreadPartList
 from core.domain.evolution import Ledger
 
 
@@ -103,7 +103,7 @@ def report_unreadable_keys(ledger: Ledger) -> None:
         _print("  → `orbctl verify` shows the cause and the remedy")
 
 
-def report_unreadable_parts(unread: UnreadParts) -> None:
+def report_unreadable_parts(unread: UnreadPartList) -> None:
     """Print a warning for each part of the log that could not be read: its events are missing."""
     for part in unread.parts():
         _print(f"warning: {part}")

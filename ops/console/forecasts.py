@@ -17,7 +17,7 @@ from core.audit.indexed_log import LogInstant
 from core.domain.configuration.configuration_state import readable_addresses
 from core.domain.forecast import HOURS_MAX, Forecast, NoTrend, forecast_exhaustion
 from core.domain.model import Subnet
-from core.domain.subnets.subnet_model import owner_of
+from core.domain.subnets.subnet_model import owner_subnet_name
 from ops.console.values import Document, time_text
 
 PER_DAY_DIGITS: Final = 3
@@ -73,7 +73,7 @@ class GrowthAt:
             owner, size = "", 0
             for position, pool in pools.between(name, hours[0], hours[-1]):
                 changes[owner][position] -= size
-                owner = owner_of(pool) if pool is not None else ""
+                owner = owner_subnet_name(pool) if pool is not None else ""
                 size = readable_addresses(pool).size if pool is not None and owner else 0
                 changes[owner][position] += size
         return changes

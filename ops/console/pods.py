@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from core.archive.replay import LogView
-from core.audit.history import history
+from core.audit.history import read_history
 from core.audit.history_entries import ENTRIES_MAX, HistorySubject, stamp_of
 from core.audit.indexed_log import LogInstant
 from core.audit.past_adds import LogMoment, PastAdds, read_past_adds
@@ -21,7 +21,7 @@ from core.domain.fixed.owners import KEPT_UNTIL, FixedSettings, kind_of_holder
 from core.domain.model import Endpoint, Nic, Pool
 from core.domain.quarantine.quarantine_decisions import evidence_text
 from core.domain.selection.explanation import SOURCE_TEXTS, reason_of
-from core.domain.subnets.subnet_model import owner_of
+from core.domain.subnets.subnet_model import owner_subnet_name
 from core.errors import NotFound
 from ops.console.address_states import AddressState
 from ops.console.grid import mac_text
@@ -55,7 +55,7 @@ class AddressFilter(NamedTuple):
 
 async def timeline(view: LogView, instant: LogInstant, subject: HistorySubject) -> Document:
     """``Timeline`` of console-api.yaml. Raises NotFound if the log has no event about it."""
-    entries = (await history(view, subject)).entries
+    entries = (await read_history(view, subject)).entries
     if not entries:
         raise NotFound(
             f"the log has no event about {subject}",
@@ -316,5 +316,5 @@ def _traits(pool: Pool) -> Iterator[str]:
         yield "serves Pods with certain labels"
     if pool.multus_names:
         yield f"serves the networks {', '.join(pool.multus_names)}"
-    if owner_of(pool):
-        yield f"belongs to the subnet {owner_of(pool)}"
+    if owner_subnet_name(pool):
+        yield f"belongs to the subnet {owner_subnet_name(pool)}"

@@ -13,7 +13,7 @@ from core.domain.addresses.ip_address import Family, format_address
 from core.domain.autopools.names import application_of
 from core.domain.model import Pool, Route, Subnet
 from core.domain.quarantine.quarantine_decisions import evidence_text
-from core.domain.subnets.subnet_model import count_addresses, owner_of
+from core.domain.subnets.subnet_model import count_addresses, owner_subnet_name
 from core.errors import NotFound
 from ops.console.address_states import COUNTED, PoolConfiguration, PoolStates, pool_states
 from ops.console.forecasts import GrowthAt
@@ -61,7 +61,7 @@ class PoolsAt:
         """The pools of each subnet, by name."""
         owned: defaultdict[str, dict[str, Pool]] = defaultdict(dict)
         for name, pool in sorted(self.configuration.pools.items()):
-            owned[owner_of(pool)][name] = pool
+            owned[owner_subnet_name(pool)][name] = pool
         return owned
 
     def of_subnet(self, subnet: str) -> Mapping[str, Pool]:
@@ -93,7 +93,7 @@ class PoolsAt:
             "name": pool.name,
             "family": pool.family,
             "subnet": pool.subnet,
-            "owner": owner_of(pool),
+            "owner": owner_subnet_name(pool),
             "application": _application(pool),
             "counts": states.counts(),
             "utilisation": round(states.utilisation, UTILISATION_DIGITS),

@@ -13,7 +13,7 @@ from typing import Final
 
 from core.archive.files import Files
 from core.archive.replay import open_log
-from core.archive.unread_parts import UnreadParts
+from core.archive.unread_parts import UnreadPartList
 from core.audit.growth import GrowthLog, GrowthSubject
 from core.domain.forecast import Forecast, NoTrend, forecast_exhaustion
 from core.domain.subnets.subnet_model import count_addresses
@@ -84,7 +84,7 @@ class Forecaster:
 
     async def _read(self, growth: GrowthLog, now_ms: int) -> None:
         """Read the new events; those that cannot be read are left out and named in the log."""
-        unread = UnreadParts()
+        unread = UnreadPartList()
         view = await open_log(
             self._store, self._keys, self._files, now_ms=self._now_ms, unread=unread
         )

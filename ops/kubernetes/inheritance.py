@@ -12,7 +12,7 @@ from typing import Final
 
 from core.domain.autopools.names import OWNER_SUBNET
 from core.domain.model import Pool, Subnet
-from core.domain.subnets.subnet_model import owner_of
+from core.domain.subnets.subnet_model import owner_subnet_name
 from core.kubernetes.api import Object
 from core.manifests.kinds.fields import API_VERSION
 from ops.kubernetes.resources import source_of
@@ -25,7 +25,7 @@ def inherited_fields(body: Object, pool: Pool, subnet: Subnet | None) -> Object:
 
     ``pool``: the pool in the log. An empty list of routes is not missing: a user has written it.
     """
-    if subnet is None or owner_of(pool) != subnet.name:
+    if subnet is None or owner_subnet_name(pool) != subnet.name:
         return {}
     spec: Object = {}
     user_spec = body.get("spec") or {}

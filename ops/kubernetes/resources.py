@@ -10,7 +10,7 @@ from core.domain.autopools.names import OWNER_SUBNET
 from core.domain.configuration.commands import ApplyPool, ApplyReservation, ApplySubnet, Command
 from core.domain.evolution import Ledger
 from core.domain.model import Owner, Pool, Reservation, Subnet
-from core.domain.subnets.subnet_model import owner_of
+from core.domain.subnets.subnet_model import owner_subnet_name
 from core.kubernetes.api import Object, segment
 from core.kubernetes.workloads.pods import controller_of
 from core.manifests.commands import apply_command
@@ -109,7 +109,7 @@ def controlling_subnet(stored: Object) -> Owner | None:
 
 def _labels(pool: Pool, controller: Owner | None) -> dict[str, str]:
     """The labels; without the subnet's label if the subnet is not the controller."""
-    name = owner_of(pool)
+    name = owner_subnet_name(pool)
     if not name or (controller is not None and controller.name == name):
         return pool.labels
     return {key: text for key, text in pool.labels.items() if key != OWNER_SUBNET}

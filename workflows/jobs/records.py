@@ -113,7 +113,7 @@ NODE: Final = "Node"
 NO_NOTICE: Final = DeletionNotice("", "")
 
 
-class RecordFacts(StandaloneCluster):
+class RecordLookup(StandaloneCluster):
     """Facts about the subjects of the ledger, from deleted records and an operator's notice."""
 
     __slots__ = ("_claimed", "_deleted", "_recorded")
@@ -235,7 +235,7 @@ class StandalonePodFacts:
         Raises StoreUnavailable, LogCorrupt.
         """
         await self._deletions.catch_up()
-        return RecordFacts(ledger, self._deletions.deleted, claims_read, notice)
+        return RecordLookup(ledger, self._deletions.deleted, claims_read, notice)
 
     async def changes(self) -> AsyncIterator[PodChange]:
         """See ``ReclaimFactsSource``. Raises StoreUnavailable, LogCorrupt, LogGap, Compacted."""

@@ -25,7 +25,7 @@ from core.domain.configuration.configuration_state import Configuration, readabl
 from core.domain.events import Event, PoolDefined, PoolDeleted, SubnetDefined, SubnetDeleted
 from core.domain.model import Claim, Pool
 from core.domain.subnets.subnet_decisions import decide_subnet
-from core.domain.subnets.subnet_model import owner_of, pools_of_subnet
+from core.domain.subnets.subnet_model import owner_subnet_name, pools_of_subnet
 from core.domain.validation.changes import empty_pool_rule
 from core.domain.validation.shared import ObjectReference, require, unknown
 from core.errors import Refusal
@@ -107,7 +107,7 @@ def _serving_subnet_rule(
     subject: ObjectReference, pool: Pool, configuration: Configuration
 ) -> Iterator[Refusal]:
     """A pool cannot serve again while its subnet is retiring."""
-    subnet = configuration.subnets.get(owner_of(pool))
+    subnet = configuration.subnets.get(owner_subnet_name(pool))
     if subnet is not None and subnet.retiring:
         message = f"its subnet {subnet.name} is being retired, and its pools with it"
         remedy = f"cancel that first: orbctl retire cancel subnet {subnet.name}"

@@ -18,7 +18,7 @@ from core.domain.addresses.ip_address import AddressSyntaxError, parse_cidr
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.evolution import Ledger
 from core.domain.model import Pool, Subnet
-from core.domain.subnets.subnet_model import owner_of, pools_of_subnet
+from core.domain.subnets.subnet_model import owner_subnet_name, pools_of_subnet
 
 SUBNET_SHARE: Final = "subnet-share"
 SUBNET_OVERLAP: Final = "subnet-overlap"
@@ -30,7 +30,7 @@ Finding: TypeAlias = tuple[str, str, str]
 
 def check_share(pool: Pool, ledger: Ledger) -> Iterator[Finding]:
     """Check a pool that is created or changed, if its label names a subnet."""
-    name = owner_of(pool)
+    name = owner_subnet_name(pool)
     if not name:
         return
     subnet = ledger.subnets.get(name)

@@ -35,7 +35,7 @@ class SubnetCounts(NamedTuple):
     free: int
 
 
-def owner_of(pool: Pool) -> str:
+def owner_subnet_name(pool: Pool) -> str:
     """The name of the subnet that the pool belongs to, "" for an orphan."""
     return pool.labels.get(OWNER_SUBNET, "")
 
@@ -62,7 +62,7 @@ def same_cidr(subnet: Subnet, pools: Mapping[str, Pool]) -> Iterator[Pool]:
 
 def pools_of_subnet(subnet: str, pools: Mapping[str, Pool]) -> list[Pool]:
     """The pools that belong to a subnet, sorted by name."""
-    return [pool for _, pool in sorted(pools.items()) if owner_of(pool) == subnet]
+    return [pool for _, pool in sorted(pools.items()) if owner_subnet_name(pool) == subnet]
 
 
 def adopt(pool: Pool, subnets: Mapping[str, Subnet], existing: Pool | None = None) -> Pool:
@@ -79,10 +79,10 @@ def adopt(pool: Pool, subnets: Mapping[str, Subnet], existing: Pool | None = Non
             return pool
         labels = {key: value for key, value in pool.labels.items() if key != OWNER_SUBNET}
         return pool._replace(labels=labels)
-    if owner_of(pool) == subnet.name:
+    if owner_subnet_name(pool) == subnet.name:
         return pool
     source: Pool | Subnet = subnet
-    if existing is not None and owner_of(existing) == subnet.name:
+    if existing is not None and owner_subnet_name(existing) == subnet.name:
         source = existing
     return pool._replace(
         labels={**pool.labels, OWNER_SUBNET: subnet.name},

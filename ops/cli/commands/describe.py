@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from core.archive.replay import open_log
-from core.archive.unread_parts import UnreadParts
-from core.audit.history import history
+from core.archive.unread_parts import UnreadPartList
+from core.audit.history import read_history
 from core.audit.history_entries import parse_subject
 from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import (
@@ -27,7 +27,7 @@ from core.domain.quarantine.quarantine_decisions import evidence_text
 from core.domain.subnets.subnet_model import (
     addresses_of_pools,
     count_addresses,
-    owner_of,
+    owner_subnet_name,
     pools_of_subnet,
     shares_of_subnet,
 )
@@ -190,7 +190,7 @@ def _pool_facts(pool: Pool, ledger: Ledger) -> list[tuple[str, str]]:
         ("Name", pool.name),
         ("Subnet", f"{pool.subnet} (IPv{pool.family})"),
         ("State", state_of(pool) + (", default" if pool.default else "")),
-        ("Belongs to", owner_of(pool)),
+        ("Belongs to", owner_subnet_name(pool)),
         ("Application", str(application_of(pool.labels) or "")),
         ("Gateway", pool.gateway or "none"),
         ("Addresses", _shortened(pool.ips) or "none"),
@@ -352,9 +352,9 @@ def _quarantine_words(quarantine: Quarantine) -> str:
 
 async def _history(session: ClusterSession, kind: str, name: str) -> None:
     """Print the newest events of the history."""
-    unread = UnreadParts()
+    unread = UnreadPartList()
     view = await open_log(session.store, session.keys, session.archive, unread=unread)
-    events = await history(view, parse_subject(f"{kind}/{name}"))
+    events = await read_history(view, parse_subject(f"{kind}/{name}"))
     report_unreadable_parts(unread)
     if events.entries:
         print_heading("\nHistory")

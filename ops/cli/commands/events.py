@@ -16,7 +16,7 @@ import typer
 
 from core.archive.replay import open_log
 from core.archive.sealed_log import FileSummary
-from core.archive.unread_parts import UnreadParts
+from core.archive.unread_parts import UnreadPartList
 from core.audit.event_summary import EventFilter, EventSummary, check_types, summary_of
 from core.audit.export import line_of
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
@@ -117,7 +117,7 @@ def events(
 
 def followed_events(segment: Segment) -> list[Recorded]:
     """The events of a new segment; a warning instead of them if it cannot be decoded."""
-    unreadable = UnreadParts()
+    unreadable = UnreadPartList()
     events = unreadable.events_of(segment)
     report_unreadable_parts(unreadable)
     return events
@@ -147,7 +147,7 @@ async def _past(
     session: ClusterSession, conditions: EventFilter, period: _Period, limit: int
 ) -> tuple[list[Match], Cursor, int]:
     """The newest matching events, the cursor of new ones, and how many were not searched."""
-    unreadable = UnreadParts()
+    unreadable = UnreadPartList()
     view = await open_log(session.store, session.keys, session.archive, unread=unreadable)
     if period.after_ms:
         after, not_searched = view.sealed.snapshot_at_time(period.after_ms).ledger.position, 0

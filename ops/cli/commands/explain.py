@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 import typer
 
 from core.archive.replay import open_log
-from core.archive.unread_parts import UnreadParts
+from core.archive.unread_parts import UnreadPartList
 from core.audit.past_adds import NOW, LogMoment, PastAdds, read_past_adds
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.configuration.commands import ApplyRecord
@@ -205,7 +205,7 @@ def _plain_name(words: list[str]) -> str:
 
 
 async def _past_adds(session: ClusterSession, key: tuple[str, str], past: LogMoment) -> PastAdds:
-    unread = UnreadParts()
+    unread = UnreadPartList()
     view = await open_log(session.store, session.keys, session.archive, unread=unread)
     adds = await read_past_adds(view, key, past)
     report_unreadable_parts(unread)

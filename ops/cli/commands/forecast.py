@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 import typer
 
 from core.archive.replay import open_log
-from core.archive.unread_parts import UnreadParts
+from core.archive.unread_parts import UnreadPartList
 from core.audit.growth import GrowthLog, GrowthSubject
 from core.domain.evolution import Ledger
 from core.domain.forecast import Forecast, NoTrend, forecast_exhaustion, horizon_of, last_days
@@ -102,7 +102,7 @@ async def times_until_full(session: ClusterSession) -> dict[str, str]:
 async def _read(session: ClusterSession, kinds: Sequence[str]) -> list[_Outlook]:
     now_ms = session.now_ms()
     growth = GrowthLog()
-    unread = UnreadParts()
+    unread = UnreadPartList()
     view = await open_log(session.store, session.keys, session.archive, unread=unread)
     await growth.read(view, now_ms)
     report_unreadable_parts(unread)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from core.archive.replay import open_log
-from core.archive.unread_parts import UnreadParts
+from core.archive.unread_parts import UnreadPartList
 from core.audit.event_summary import refusal_in_words
-from core.audit.history import history as history_of
+from core.audit.history import read_history
 from core.audit.history_entries import (
     SUBJECT_FORMS,
     History,
@@ -61,7 +61,7 @@ def history(
     output, text = globals_of(context).output, subject_name(subject, namespace)
 
     async def action(session: ClusterSession) -> Exit:
-        unread = UnreadParts()
+        unread = UnreadPartList()
         history = await session.read(lambda: _find(session, text, namespace, unread))
         if output.is_structured:
             show_value(_plain(history, unread), output)
@@ -76,14 +76,16 @@ def history(
     perform(context, action)
 
 
-async def _find(session: ClusterSession, text: str, namespace: str, unread: UnreadParts) -> History:
+async def _find(
+    session: ClusterSession, text: str, namespace: str, unread: UnreadPartList
+) -> History:
     """Read the history. If no pool of this name has events, try a Pod, then other kinds."""
     view = await open_log(session.store, session.keys, session.archive, unread=unread)
     subject = parse_subject(text)
-    history = await history_of(view, subject)
+    history = await read_history(view, subject)
     for kind, name in _other_subjects(subject, text, namespace):
         if not history.entries:
-            history = await history_of(view, HistorySubject(kind, name))
+            history = await read_history(view, HistorySubject(kind, name))
     if not history.entries:
         report_unreadable_parts(unread)
         raise NotFound(f"the log has no event about {subject}", remedy=SUBJECT_FORMS)
@@ -221,7 +223,7 @@ _KEYS: Final = {"index_in_segment": "place"}
 """Renamed field -> its first name, which JSON keeps."""
 
 
-def _plain(history: History, unread: UnreadParts) -> dict[str, Any]:
+def _plain(history: History, unread: UnreadPartList) -> dict[str, Any]:
     return {
         "subject": {"kind": history.subject.kind, "name": history.subject.name},
         "facts": [_plain_entry(entry) for entry in history.entries],

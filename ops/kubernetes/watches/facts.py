@@ -21,8 +21,8 @@ from core.kubernetes.api import Api
 from core.kubernetes.informer import ObjectKey, Transition
 from core.kubernetes.workloads.pods import node_state, pod_state
 from core.process.concurrency import until_all
+from ops.kubernetes.watches.api_server_lookup import ApiServerLookup, PodAnswers
 from ops.kubernetes.watches.collection import Collection
-from ops.kubernetes.watches.ledger_facts import LedgerFacts, PodAnswers
 from ops.kubernetes.watches.owners import OwnerWatch
 from ops.kubernetes.watches.pending_changes import PendingChanges, deletion_of
 from ops.kubernetes.watches.pods import PODS, PodTable, shared_endpoints
@@ -80,7 +80,7 @@ class ApiServerFacts:
         owners = await self.owners.read(lookups.owners())
         launchers, doubts = await self._launchers(lookups.endpoints_to_list(owners))
         pods = {**lookups.answers, **launchers, **await self._read_pods(lookups.pods)}
-        facts = LedgerFacts(claims_read, pods, owners, self._nodes(), doubts)
+        facts = ApiServerLookup(claims_read, pods, owners, self._nodes(), doubts)
         facts.add_watched_pods(ledger, lookups.suspects, self.table)
         return facts
 

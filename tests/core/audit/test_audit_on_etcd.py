@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.audit.history import history
+from core.audit.history import read_history
 from core.audit.history_entries import parse_subject
 from core.audit.repair import repair
 from core.audit.state_at import as_of_position
@@ -46,6 +46,6 @@ async def test_a_log_on_etcd_is_sealed_audited_and_repaired(
 
         await cluster.live([Remove("node-a", "web-1", 0)])
         await cluster.seal()
-        (entry,) = (await history(await cluster.view(), parse_subject(address))).entries
+        (entry,) = (await read_history(await cluster.view(), parse_subject(address))).entries
         assert (entry.pod, entry.reason) == ("web-1", "deleted")
         assert (await verify(etcd_store, KEYS, cluster.files)).is_clean

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from core.archive.replay import open_log
-from core.archive.unread_parts import UnreadParts
+from core.archive.unread_parts import UnreadPartList
 from core.audit.growth import HOUR_MS, GrowthLog, GrowthSubject
 from core.domain.autopools.names import OWNER_SUBNET
 from core.domain.configuration.commands import ApplyPool, ApplySubnet, DeletePool, RetirePool
@@ -70,7 +70,7 @@ async def test_a_segment_that_cannot_be_decoded_is_named_and_the_others_count(
     await archived_cluster.live([Add("node-a", "web-1", 0)])
     pool = (await archived_cluster.node.read_ledger()).endpoints["shop", "web-1"].nics[0].ipv4_pool
     now_ms = start + 3 * HOUR_MS
-    unread = UnreadParts()
+    unread = UnreadPartList()
     view = await open_log(
         *(archived_cluster.store, KEYS, archived_cluster.files),
         now_ms=archived_cluster.now_ms,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from core.allocation.guid_registry import GuidRegistry
 from core.audit import history_entries
-from core.audit.history import history
+from core.audit.history import read_history
 from core.audit.history_entries import History, HistoryEntry, HistorySubject, parse_subject
 from core.domain.configuration.commands import (
     ApplyPool,
@@ -41,7 +41,7 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 async def _history_of(cluster: ArchivedCluster, subject: str) -> History:
-    return await history(await cluster.view(), parse_subject(subject))
+    return await read_history(await cluster.view(), parse_subject(subject))
 
 
 async def _address_of(cluster: ArchivedCluster, name: str) -> str:
@@ -268,7 +268,7 @@ async def test_one_address_of_many_is_found_by_reading_a_few_blocks(tmp_path: Pa
     blocks = sum(len(sealed.open(summary.link).trailer.blocks) for summary in sealed.summaries())
     segments = list(sealed.segments_with_any([f"address {address_of(4_000)}"]))
     assert 0 < len(segments) < blocks // 4
-    (entry,) = (await history(view, HistorySubject("address", address_of(4_000)))).entries
+    (entry,) = (await read_history(view, HistorySubject("address", address_of(4_000)))).entries
     assert (entry.namespace, entry.pod, entry.uid) == (*pod_of(4_000), uid_of(4_000))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.allocation.refusal_recorder import RefusalRecorder
-from core.audit.history import history
+from core.audit.history import read_history
 from core.audit.history_entries import parse_subject
 from core.audit.past_adds import LogMoment, read_past_adds
 from core.domain.events import AllocationRefused, Cause
@@ -31,7 +31,7 @@ async def test_a_refusal_in_the_archive_is_found_by_its_pod_and_by_its_uid(
     view = await archived_cluster.view()
 
     for subject in ("shop/web-0", "uid/uid-web-0"):
-        (entry,) = (await history(view, parse_subject(subject))).entries
+        (entry,) = (await read_history(view, parse_subject(subject))).entries
         assert (entry.kind, entry.pod, entry.reason) == ("refused", "web-0", "used-out")
     adds = await read_past_adds(view, KEY)
     assert adds.refused is not None

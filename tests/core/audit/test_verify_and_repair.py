@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.audit.history import history
+from core.audit.history import read_history
 from core.audit.history_entries import parse_subject
 from core.audit.repair import Repaired, repair
 from core.audit.state import Unreadable
@@ -259,7 +259,7 @@ async def test_a_repaired_claim_is_written_as_an_event_and_can_be_released(
     released = await edited_cluster.node.delete(pod("web-0", "web-0-0"))
     assert address in released.addresses
     assert (await _verify(edited_cluster)).is_clean
-    (entry,) = (await history(await edited_cluster.view(), parse_subject(address))).entries
+    (entry,) = (await read_history(await edited_cluster.view(), parse_subject(address))).entries
     assert entry.began.position < restated.position
     assert (entry.reason, entry.pod) == ("deleted", "web-0")
 
@@ -319,7 +319,7 @@ async def test_a_release_missing_from_the_log_is_written_by_repair(
     after = await _verify(edited_cluster)
     assert after.differences == ()
     assert after.violations == report.violations  # the past is unchanged
-    (entry,) = (await history(await edited_cluster.view(), parse_subject(address))).entries
+    (entry,) = (await read_history(await edited_cluster.view(), parse_subject(address))).entries
     assert entry.reason == "repair"
 
 

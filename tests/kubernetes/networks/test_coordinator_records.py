@@ -11,7 +11,7 @@ import pytest
 from core.archive.files import LocalFiles
 from core.archive.replay import open_log
 from core.audit.comparison import compare_states
-from core.audit.history import history
+from core.audit.history import read_history
 from core.audit.history_entries import History, parse_subject
 from core.audit.state_at import as_of_position
 from core.kubernetes.api import Object
@@ -108,4 +108,4 @@ def _recorded(cluster: TranslatorHarness) -> dict[str, str]:
 
 async def _history(cluster: TranslatorHarness, archive: Path) -> History:
     view = await open_log(cluster.store, cluster.keys, LocalFiles(archive))
-    return await history(view, parse_subject("coordinator/default"))
+    return await read_history(view, parse_subject("coordinator/default"))

@@ -12,7 +12,7 @@ import pytest
 
 from core.archive.files import LocalFiles
 from core.archive.replay import open_log
-from core.audit.history import history
+from core.audit.history import read_history
 from core.audit.history_entries import parse_subject
 from core.domain.events import ApplicationScaled
 from core.domain.facts import PodFacts
@@ -121,7 +121,7 @@ async def test_changes_of_an_application_with_addresses_are_recorded_once_each(
             await until_sizes(cluster, [("web", 2), ("web", 5), ("web", 0)])
 
         view = await open_log(cluster.store, cluster.keys, LocalFiles(tmp_path))
-        past = await history(view, parse_subject("application/shop/web"))
+        past = await read_history(view, parse_subject("application/shop/web"))
         assert [entry.text for entry in past.entries] == [
             "Deployment shop/web has 2 Pods",
             "Deployment shop/web has 5 Pods",

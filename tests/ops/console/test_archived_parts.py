@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from core.archive.unread_parts import UNREAD_PARTS_MAX, UnreadParts
-from core.audit.history import history
+from core.archive.unread_parts import UNREAD_PARTS_MAX, UnreadPartList
+from core.audit.history import read_history
 from core.audit.history_entries import HistorySubject
 from core.audit.indexed_log import IndexedLog
 from core.domain.events import AddressesClaimed
@@ -81,7 +81,7 @@ async def test_a_damaged_block_of_the_archive_is_left_out_and_named(
     assert [item["position"] for item in newest["items"]][::-1] == [
         event.position for event in readable
     ]
-    past = await history(log.view, HistorySubject("use", "main"))
+    past = await read_history(log.view, HistorySubject("use", "main"))
     begun = {entry.began.position for entry in past.entries}
     assert begun == {
         event.position for event in readable if isinstance(event.event, AddressesClaimed)
@@ -154,7 +154,7 @@ async def _damage(cluster: ArchivedCluster, number: int) -> tuple[int, int]:
 
 
 def test_a_segment_that_cannot_be_decoded_has_no_events_and_is_named() -> None:
-    unread = UnreadParts()
+    unread = UnreadPartList()
     for position in 2 * [*range(1, UNREAD_PARTS_MAX + 3)]:  # a console reads them again and again
         assert unread.events_of(Segment(position, "node-a", position, b"\xff")) == []
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from core.domain.subnets.subnet_model import owner_of, pools_of_subnet
+from core.domain.subnets.subnet_model import owner_subnet_name, pools_of_subnet
 from core.projections.fold import Projection
 from workflows.jobs.required_executions import RequiredExecution
 from workflows.jobs.retirement.pool import PoolRetirement
@@ -39,5 +39,5 @@ def retirement_notices(projection: Projection) -> Iterator[RequiredExecution]:
             (RetirementRequest(name),),
             CHECK,
             is_empty,
-            starts=owner_of(pool) not in retiring,
+            starts=owner_subnet_name(pool) not in retiring,
         )

@@ -13,7 +13,7 @@ from core.domain.autopools.applications import Application
 from core.domain.autopools.names import OWNER_UID, ApplicationKey, application_of
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.model import Claim, Pool, Scale, Subnet
-from core.domain.subnets.subnet_model import addresses_of_pools, owner_of, pools_of_subnet
+from core.domain.subnets.subnet_model import addresses_of_pools, owner_subnet_name, pools_of_subnet
 from tests.core.domain.autopools.samples import carry_out, plan, template
 from tests.core.domain.subnets.samples import State
 
@@ -143,7 +143,7 @@ def test_pools_stay_disjoint_and_in_their_subnet_and_keep_claimed_addresses(
         simulation.apply(action)
         simulation.check()
 
-    assert all(owner_of(pool) for pool in simulation.state.ledger.pools.values())
+    assert all(owner_subnet_name(pool) for pool in simulation.state.ledger.pools.values())
 
 
 @given(actions, applications)

@@ -25,7 +25,7 @@ from core.domain.model import Pool, Subnet
 from core.domain.subnets.subnet_model import (
     addresses_of_pools,
     count_addresses,
-    owner_of,
+    owner_subnet_name,
     pools_of_subnet,
 )
 from core.errors import Refused
@@ -90,7 +90,7 @@ def test_pools_stay_disjoint_and_in_their_subnet_and_the_log_is_valid(
             counts = count_addresses(subnet, ledger.pools)
             assert counts.total == counts.allocated + counts.free
         for pool in ledger.pools.values():
-            owner = owner_of(pool)
+            owner = owner_subnet_name(pool)
             if owner:
                 assert ledger.subnets[owner].subnet == pool.subnet
 

@@ -10,7 +10,7 @@ from core.domain.model import Claim, Endpoint, Nic, pod_holder
 from core.domain.reclaim.cluster import PodState
 from core.domain.reclaim.evidence import Moment
 from core.kubernetes.informer import ObjectKey
-from ops.kubernetes.watches.ledger_facts import LedgerFacts
+from ops.kubernetes.watches.api_server_lookup import ApiServerLookup
 from ops.kubernetes.watches.suspects import PodLookups, WatchedObjects, plan_lookups
 
 SWITCHES = FixedSettings()
@@ -132,9 +132,9 @@ class Table:
         return list(self._pods)
 
 
-def facts_with_answer(answer: PodState | MissingOwner, *cached: PodState) -> LedgerFacts:
+def facts_with_answer(answer: PodState | MissingOwner, *cached: PodState) -> ApiServerLookup:
     stored = ledger(endpoint("web-0", "u1", "10.6.0.1"))
-    facts = LedgerFacts(Moment(0.0), {WEB: answer}, NO_OWNERS, {})
+    facts = ApiServerLookup(Moment(0.0), {WEB: answer}, NO_OWNERS, {})
     table: Any = Table(*cached)
     facts.add_watched_pods(stored, lookups_of(stored, read_all=True).suspects, table)
     return facts

@@ -12,7 +12,7 @@ from core.archive.cursor import read_cursor
 from core.archive.files import LocalFiles
 from core.archive.pruner import Retention
 from core.archive.replay import open_log
-from core.audit.history import history
+from core.audit.history import read_history
 from core.audit.history_entries import parse_subject
 from core.audit.verify import verify
 from core.eventstore.kv import Get, KeyValueStore
@@ -78,7 +78,7 @@ async def test_a_log_at_its_limit_is_sealed_and_its_history_stays_readable(tmp_p
         await node.delete(pod("web-0"))
         await harness.environment.advance(PAUSE_S_MAX)
         (address,) = addresses(added)
-        address_history = await history(
+        address_history = await read_history(
             await open_log(node.store, node.keys, harness.files), parse_subject(address)
         )
         status = await handle.query("status")

@@ -8,7 +8,7 @@ import pytest
 
 from core.archive.files import LocalFiles
 from core.archive.replay import open_log
-from core.audit.history import history
+from core.audit.history import read_history
 from core.audit.history_entries import HistoryEntry, parse_subject
 from core.audit.past_adds import LogMoment, read_past_adds
 from core.domain.events import BindingChanged
@@ -32,7 +32,7 @@ async def test_the_history_of_a_pod_and_of_its_address_has_every_state_of_the_bi
 
     changes: list[HistoryEntry] = []
     for subject in ("pod/shop/web-0", address.partition("/")[0]):
-        entries = (await history(view, parse_subject(subject))).entries
+        entries = (await read_history(view, parse_subject(subject))).entries
         changes = [entry for entry in entries if entry.kind == "binding"]
         assert [entry.reason for entry in changes] == ["asked", "bound", "returning", "released"]
         assert {entry.subject for entry in changes} == {address.partition("/")[0]}

@@ -34,7 +34,7 @@ UNREAD: Final = MissingOwner(certain=False, why="this Pod was not read in this s
 PodAnswers = Mapping[ObjectKey, PodState | MissingOwner]
 
 
-class LedgerFacts:
+class ApiServerLookup:
     """``ClusterLookup`` from the Pods and owners that were read, and from watched Pods.
 
     ``doubts``: endpoints of VM instances and IPAMClaims whose Pods could not be listed, so that
