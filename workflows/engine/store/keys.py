@@ -189,3 +189,11 @@ class WorkflowKeys:
         """(kind, name) of a key under ``wake/``; the name may have more parts."""
         kind, _, name = key[len(self.root) + len("wake/") :].decode().partition("/")
         return kind, name
+
+    def wake_order(self, key: bytes) -> bytes:
+        """Sorts the messages to an execution before its signal fence, and with it.
+
+        Up to its last slash it is the same for all of them.
+        """
+        kind, _, name = key[len(self.root) + len("wake/") :].partition(b"/")
+        return name + b"/\xff" if kind == b"mail" else name

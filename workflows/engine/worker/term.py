@@ -27,8 +27,9 @@ DRAIN_S_MAX = 5.0
 """Seconds that a closing worker waits for its activities to end, and then for its steps."""
 
 CHANGES_PER_PASS = 16
-"""Changes of the store that are processed in one pass of the event loop. The transaction of the
-executions that they wake starts after the pass, while those of the next changes are drafted."""
+"""Changes of the store after which a pass of the event loop ends, with the execution of the last
+one. The transaction of the executions that they wake starts after the pass, while those of the next
+changes are drafted."""
 
 _log = logging.getLogger(__name__)
 
@@ -152,15 +153,23 @@ class WorkerTerm:
                     await shard.settled()
 
     async def _watch(self, revision: int) -> None:
-        keys = self._store.keys.range_of("wake")
-        async for batch in self._store.kv.watch([keys], after=revision):
-            # By key within a revision: the start of an execution sorts before the signal fence
-            # that was written with it.
-            changes = sorted(batch.changes, key=lambda change: (change.mod_revision, change.key))
-            for number, change in enumerate(changes, 1):
-                self._process(change)
-                if number % CHANGES_PER_PASS == 0:
+        keys = self._store.keys
+        async for batch in self._store.kv.watch([keys.range_of("wake")], after=revision):
+            # By execution within a revision: its start sorts before the signal fence that was
+            # written with it. A signal without its fence would lose the transaction that closes
+            # the run, so both are in one pass.
+            changes = sorted(
+                (change.mod_revision, keys.wake_order(change.key), change)
+                for change in batch.changes
+            )
+            processed, last = 0, b""
+            for _, order, change in changes:
+                execution = order[: order.rfind(b"/") + 1]
+                if processed >= CHANGES_PER_PASS and execution != last:
+                    processed = 0
                     await asyncio.sleep(0)
+                self._process(change)
+                processed, last = processed + 1, execution
 
     def _process(self, change: KeyChange) -> None:
         """Process one change; a key that cannot be read is listed."""

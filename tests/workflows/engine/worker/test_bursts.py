@@ -1,0 +1,67 @@
+"""Many changes in one message of the worker's watch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, Guard, TxnResult, Write
+from core.eventstore.memory import MemoryStore
+from tests.support.engine_harness import EngineHarness, within
+from tests.support.engine_samples import Basket
+from workflows.engine.store.keys import WorkflowKeys
+from workflows.model.policies import ExecutionStatus
+
+EXECUTIONS = 60
+COMMIT_S = 0.002
+
+
+class SlowStore(MemoryStore):
+    """Commits as slowly as etcd, so that a client joins its writes; counts lost transactions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost = 0
+
+    async def commit(
+        self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
+    ) -> TxnResult:
+        result = await super().commit(guards, writes, otherwise)
+        self.lost += not result.succeeded
+        await asyncio.sleep(COMMIT_S)
+        return result
+
+
+async def test_signals_that_close_many_executions_at_once_lose_no_transaction() -> None:
+    store = SlowStore()
+    engine = EngineHarness(store)
+    await engine.worker()
+    starts = (engine.client.start(Basket, id=f"basket-{number}") for number in range(EXECUTIONS))
+    handles = await asyncio.gather(*starts)
+    for handle in handles:
+        await engine.until_status(handle.workflow_id, ExecutionStatus.RUNNING)
+    before = store.lost
+
+    await asyncio.gather(*(handle.signal("close") for handle in handles))
+    results = await within(asyncio.gather(*(handle.result() for handle in handles)))
+
+    assert results == [[]] * EXECUTIONS
+    assert store.lost == before
+    await engine.close()
+    await store.close()
+
+
+def test_the_messages_to_an_execution_are_ordered_before_its_signal_fence_and_beside_it() -> None:
+    keys = WorkflowKeys(Keys("test"))
+    ordered = [
+        keys.inbox("a", "0" * 32),
+        keys.inbox("a", "f" * 32),
+        keys.signal_fence("a"),
+    ]
+    others = [keys.inbox("a/b", "0" * 32), keys.signal_fence("a/b"), keys.owner(1)]
+
+    by_order = sorted([*reversed(ordered), *others], key=keys.wake_order)
+
+    assert [key for key in by_order if key in ordered] == ordered
+    assert len({keys.wake_order(key).rpartition(b"/")[0] for key in ordered}) == 1
