@@ -212,14 +212,14 @@ def test_a_search_returns_no_address_that_was_read_as_taken() -> None:
 
 @given(st.sets(st.integers(0, 99)), st.sets(st.integers(0, 99)), st.text(max_size=4))
 def test_a_search_returns_a_free_address_of_its_read_unless_few_are_free(
-    taken: set[int], avoid: set[int], seed: str
+    claimed: set[int], avoid: set[int], seed: str
 ) -> None:
     search = Search(AddressSet(4, ((0, 99),)), "spread", seed)
-    search.learn(0, 99, taken)
+    search.learn(0, 99, claimed)
 
     address = search.next(avoid)
 
-    free = set(range(100)) - taken - avoid
+    free = set(range(100)) - claimed - avoid
     assert (address is None) == is_scarce(len(free), 100)
     assert address is None or address in free
 

@@ -49,10 +49,10 @@ async def test_a_repeated_add_writes_nothing_and_returns_the_same(node: NodeHarn
     first = await node.add(pod("web-0"))
     before = await node.log()
 
-    again = await node.add(pod("web-0"))
+    repeated = await node.add(pod("web-0"))
 
-    assert again.endpoint == first.endpoint
-    assert not again.fresh
+    assert repeated.endpoint == first.endpoint
+    assert not repeated.fresh
     assert await node.log() == before
 
 
@@ -265,13 +265,13 @@ async def test_sequential_order_takes_the_lowest_free_address(
     settings = AllocatorSettings(order="sequential")
     async with NodeHarness(store, cluster=cluster_name, settings=settings, cool_down_s=0) as node:
         await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
-        taken = [addresses(await node.add(pod(f"web-{number}"))) for number in range(3)]
+        address_sets = [addresses(await node.add(pod(f"web-{number}"))) for number in range(3)]
         await node.delete(pod("web-1"))
 
-        again = await node.add(pod("web-9"))
+        newest = await node.add(pod("web-9"))
 
-        assert taken == [{"10.6.0.10"}, {"10.6.0.11"}, {"10.6.0.12"}]
-        assert addresses(again) == {"10.6.0.11"}
+        assert address_sets == [{"10.6.0.10"}, {"10.6.0.11"}, {"10.6.0.12"}]
+        assert addresses(newest) == {"10.6.0.11"}
 
 
 async def test_reserved_excluded_and_quarantined_addresses_are_never_claimed(
@@ -284,13 +284,13 @@ async def test_reserved_excluded_and_quarantined_addresses_are_never_claimed(
         QuarantineAddress("10.6.0.13", "in use by a stranger", "02:00:00:00:00:01"),
     )
 
-    taken = {
+    claimed = {
         address
         for number in range(2)
         for address in addresses(await node.add(pod(f"web-{number}")))
     }
 
-    assert taken == {"10.6.0.14", "10.6.0.15"}
+    assert claimed == {"10.6.0.14", "10.6.0.15"}
     with pytest.raises(AddressesUsedOut):
         await node.add(pod("web-2"))
     await node.apply(LiftQuarantine("10.6.0.13"))

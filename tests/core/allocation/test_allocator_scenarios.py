@@ -161,8 +161,8 @@ class AllocationHarness:
     async def claims(self) -> str:
         state = await check_everything(await self.node("operator"))
         lines = [
-            f"{address} {held.claim.pool} {held.claim.holder}"
-            for address, held in sorted(state.claims.items())
+            f"{address} {revised.claim.pool} {revised.claim.holder}"
+            for address, revised in sorted(state.claims.items())
         ]
         return "\n".join(lines) or "none"
 

@@ -43,7 +43,7 @@ async def test_in_a_full_pool_a_new_pod_of_the_same_name_gets_the_released_addre
     assert addresses(new) == addresses(old)
     assert new.endpoint.uid == "uid-new"
     state = await check_everything(node)
-    assert {held.claim.holder for held in state.claims.values()} == {"pod/uid-new"}
+    assert {revised.claim.holder for revised in state.claims.values()} == {"pod/uid-new"}
     with pytest.raises(AddressesUsedOut):
         await node.add(pod("web-1"))
 

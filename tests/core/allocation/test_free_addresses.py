@@ -237,10 +237,12 @@ async def test_requests_that_may_use_different_addresses_share_no_read() -> None
 
 async def test_an_address_of_a_list_is_taken_once() -> None:
     free_lists = await lists(MemoryStore(), {1, 2, 3})
-    first = await free_lists.read_and_take("blue", USABLE, ())
-    others = [free_lists.take("blue", USABLE, ()) for _ in range(3)]
+    from_store = await free_lists.read_and_take("blue", USABLE, ())
+    from_list = [free_lists.take("blue", USABLE, ()) for _ in range(3)]
 
-    assert {first.address, *others} == {FreeAddress(BASE + offset) for offset in (1, 2, 3)} | {None}
+    assert {from_store.address, *from_list} == {
+        FreeAddress(BASE + offset) for offset in (1, 2, 3)
+    } | {None}
 
 
 async def test_unusable_addresses_of_a_list_are_not_taken() -> None:

@@ -67,11 +67,11 @@ def nodes() -> Nodes:
 async def test_guids_are_assigned_once_even_after_a_restart(nodes: Nodes) -> None:
     requested = guids(GUIDS_IN_TRANSACTION_MAX + 2)
     assert await (await nodes.node("node-1")).assign(requested) == []
-    again = await nodes.node("node-1")
-    assert await again.assign(requested) == []
+    restarted = await nodes.node("node-1")
+    assert await restarted.assign(requested) == []
 
     assert nodes.transactions() == 2
-    assert await again.held() == tuple(requested)
+    assert await restarted.held() == tuple(requested)
     assert (await nodes.ledger()).guids == {
         guid.guid: GuidClaim("node-1", *guid[1:]) for guid in requested
     }

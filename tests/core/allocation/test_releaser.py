@@ -52,9 +52,9 @@ async def test_a_repeated_del_is_a_success_that_does_nothing(node: NodeHarness) 
     await node.delete(pod("web-0"))
     before = await node.log()
 
-    again = await node.delete(pod("web-0"))
+    repeated = await node.delete(pod("web-0"))
 
-    assert again.addresses == ()
+    assert repeated.addresses == ()
     assert await node.log() == before
 
 
@@ -224,12 +224,12 @@ async def test_the_previous_holder_gets_its_address_again_during_the_cool_down(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.250"), pool("v6", "fd00:6::10-fd00:6::ffff"))
-    before = addresses(await node.add(pod("web-0")))
+    old_addresses = addresses(await node.add(pod("web-0")))
     await node.delete(pod("web-0"))
 
-    again = addresses(await node.add(pod("web-0")))
+    new_addresses = addresses(await node.add(pod("web-0")))
 
-    assert again == before
+    assert new_addresses == old_addresses
     marks = await node.store.read([Get(*node.keys.range_of("rest"))])
     assert not marks.ranges[0].kvs
     await check_everything(node)
@@ -239,27 +239,27 @@ async def test_a_previous_address_that_was_claimed_meanwhile_is_not_awaited(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.11"))
-    before = addresses(await node.add(pod("web-0")))
+    old_addresses = addresses(await node.add(pod("web-0")))
     await node.delete(pod("web-0"))
-    others = [addresses(await node.add(pod(f"web-{number}"))) for number in (1, 2)]
+    sets_of_others = [addresses(await node.add(pod(f"web-{number}"))) for number in (1, 2)]
     await node.delete(pod("web-1"))
 
-    again = addresses(await node.add(pod("web-0")))
+    new_addresses = addresses(await node.add(pod("web-0")))
 
-    assert before in others
-    assert again == others[0]
+    assert old_addresses in sets_of_others
+    assert new_addresses == sets_of_others[0]
     await check_everything(node)
 
 
 async def test_an_address_in_cool_down_is_used_if_no_other_is_free(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.11"))
-    first = addresses(await node.add(pod("web-0")))
+    released_addresses = addresses(await node.add(pod("web-0")))
     await node.add(pod("web-1"))
     await node.delete(pod("web-0"))
 
-    again = addresses(await node.add(pod("web-2")))
+    new_addresses = addresses(await node.add(pod("web-2")))
 
-    assert again == first
+    assert new_addresses == released_addresses
     marks = await node.store.read([Get(*node.keys.range_of("rest"))])
     assert not marks.ranges[0].kvs
     await check_everything(node)
@@ -267,8 +267,8 @@ async def test_an_address_in_cool_down_is_used_if_no_other_is_free(node: NodeHar
 
 async def test_a_pool_in_use_cannot_be_shrunk_or_deleted(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.11"))
-    held = addresses(await node.add(pod("web-0"))) | addresses(await node.add(pod("web-1")))
-    removed, remaining = sorted(held)
+    claimed = addresses(await node.add(pod("web-0"))) | addresses(await node.add(pod("web-1")))
+    removed, remaining = sorted(claimed)
 
     with pytest.raises(Refused) as shrinking:
         await node.configurator.apply(ApplyPool(pool("v4", remaining)), CAUSE)

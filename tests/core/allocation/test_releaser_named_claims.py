@@ -67,9 +67,9 @@ async def test_the_same_step_twice_is_a_no_op(node: NodeHarness) -> None:
     await reclaimed(node, step)
     events = len(await node.log())
 
-    again = await reclaimed(node, step)
+    repeated = await reclaimed(node, step)
 
-    assert again == ((), CHANGED_SINCE, 0)
+    assert repeated == ((), CHANGED_SINCE, 0)
     assert len(await node.log()) == events
 
 
@@ -88,8 +88,8 @@ async def _released_and_claimed_again(node: NodeHarness) -> None:
 
 async def _claim_written_again(node: NodeHarness) -> None:
     """Write the claim's key again: its revision changes, the endpoint does not."""
-    ((address, held),) = (await node.read_ledger()).claims.items()
-    await node.store.commit([], [Put(node.keys.ip_of(address), CLAIM.encode(held.claim))])
+    ((address, revised),) = (await node.read_ledger()).claims.items()
+    await node.store.commit([], [Put(node.keys.ip_of(address), CLAIM.encode(revised.claim))])
 
 
 async def _endpoint_lost(node: NodeHarness) -> None:
@@ -112,12 +112,12 @@ async def test_a_late_step_is_a_no_op(
     await node.add(WEB)
     (step,) = await steps_of(node)
     await meanwhile(node)
-    held = (await node.read_ledger()).claims
+    claims = (await node.read_ledger()).claims
 
     released = await reclaimed(node, step)
 
     assert released == ((), CHANGED_SINCE, 0)
-    assert (await node.read_ledger()).claims == held
+    assert (await node.read_ledger()).claims == claims
 
 
 async def test_a_step_ends_only_the_claims_that_it_names(node: NodeHarness) -> None:
@@ -135,7 +135,7 @@ async def test_a_step_ends_only_the_claims_that_it_names(node: NodeHarness) -> N
 
     ledger = await node.read_ledger()
     assert released.revision > 0
-    assert [held.claim.holder for held in ledger.claims.values()] == ["pod/1"]
+    assert [revised.claim.holder for revised in ledger.claims.values()] == ["pod/1"]
     assert not ledger.endpoints
 
 
@@ -155,8 +155,8 @@ async def test_the_release_of_unlisted_claims_does_not_change_the_endpoint(
     node: NodeHarness,
 ) -> None:
     await node.add(WEB)
-    ((_, held),) = (await node.read_ledger()).claims.items()
-    orphaned = held.claim._replace(holder="pod/0")
+    ((_, revised),) = (await node.read_ledger()).claims.items()
+    orphaned = revised.claim._replace(holder="pod/0")
     await node.store.commit([], [Put(node.keys.ip_of("10.6.0.200"), CLAIM.encode(orphaned))])
     before = (await node.read_ledger()).endpoints
     step = next(planned for planned in await steps_of(node) if not planned.ends_endpoint)

@@ -43,34 +43,34 @@ async def fill(store: KeyValueStore, keys: Keys, shape: Shape) -> int:
     # Names of controllers, which may change the claims of every node.
     writers = [controller_writer(f"jobs-{number:02x}") for number in range(shape.writers)]
     seqs = dict.fromkeys(writers, 0)
-    held: deque[tuple[int, int]] = deque()
-    serial = written = revision = 0
-    while written < shape.events:
-        writer = writers[written // shape.per_segment % shape.writers]
-        events: list[Event] = [] if written else [PoolDefined(POOL)]
+    live_claims: deque[tuple[int, int]] = deque()
+    serial = event_count = revision = 0
+    while event_count < shape.events:
+        writer = writers[event_count // shape.per_segment % shape.writers]
+        events: list[Event] = [] if event_count else [PoolDefined(POOL)]
         claimed = []
-        while len(events) < min(shape.per_segment, shape.events - written):
-            if len(held) > shape.held:
-                events.append(_release(*held.popleft()))
+        while len(events) < min(shape.per_segment, shape.events - event_count):
+            if len(live_claims) > shape.held:
+                events.append(_release(*live_claims.popleft()))
             else:
                 events.append(_claim(serial))
                 claimed.append(serial)
                 serial += 1
         seqs[writer] += 1
         drafts = [
-            EventDraft(f"{writer}.1.{written + offset:x}", _cause(written), event)
+            EventDraft(f"{writer}.1.{event_count + offset:x}", _cause(event_count), event)
             for offset, event in enumerate(events)
         ]
         result = await store.commit(
             [],
             [
-                Put(keys.log(writer, seqs[writer]), encode_segment(START_MS + written, drafts)),
+                Put(keys.log(writer, seqs[writer]), encode_segment(START_MS + event_count, drafts)),
                 Put(keys.head(writer), HEAD.encode(WriterHead(seqs[writer], 1))),
             ],
         )
         revision = result.revision
-        held.extend((number, revision) for number in claimed)
-        written += len(events)
+        live_claims.extend((number, revision) for number in claimed)
+        event_count += len(events)
     return revision
 
 
@@ -114,5 +114,5 @@ def _release(serial: int, revision: int) -> AddressesReleased:
     return AddressesReleased(*pod_of(serial), (release,), (), "deleted", "CNI DEL")
 
 
-def _cause(written: int) -> Cause:
-    return Cause("agent/node", f"{written:x}", "", f"00-{written + 1:032x}-{written + 1:016x}-01")
+def _cause(number: int) -> Cause:
+    return Cause("agent/node", f"{number:x}", "", f"00-{number + 1:032x}-{number + 1:016x}-01")

@@ -78,11 +78,11 @@ async def test_a_history_entry_has_position_time_actor_event_and_trace(
         if isinstance(recorded.event, AddressesClaimed)
     ]
     await archived_cluster.seal()
-    began = (await _history_of(archived_cluster, "shop/web-0")).entries[0].began
-    assert began.position == recorded.position
-    assert began.at_ms == recorded.recorded_at_ms
-    assert began.event_id == recorded.event_id
-    assert (began.writer, began.actor, began.trace_id) == ("node-a", "test", "")
+    began_stamp = (await _history_of(archived_cluster, "shop/web-0")).entries[0].began
+    assert began_stamp.position == recorded.position
+    assert began_stamp.at_ms == recorded.recorded_at_ms
+    assert began_stamp.event_id == recorded.event_id
+    assert (began_stamp.writer, began_stamp.actor, began_stamp.trace_id) == ("node-a", "test", "")
 
 
 def test_the_trace_id_is_taken_out_of_the_traceparent() -> None:
@@ -249,11 +249,11 @@ def _merged(entries: list[HistoryEntry]) -> list[tuple[str, str, int, int]]:
     merged: list[tuple[str, str, int, int]] = []
     moved = False
     for entry in entries:
-        ended = entry.ended.position if entry.ended else 0
+        end_position = entry.ended.position if entry.ended else 0
         if moved:
-            merged[-1] = (*merged[-1][:3], ended)
+            merged[-1] = (*merged[-1][:3], end_position)
         else:
-            merged.append((entry.subject, entry.holder, entry.began.position, ended))
+            merged.append((entry.subject, entry.holder, entry.began.position, end_position))
         moved = entry.reason == "moved"
     return merged
 

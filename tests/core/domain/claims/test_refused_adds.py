@@ -91,18 +91,18 @@ def test_the_events_add_up_to_all_refusals_and_are_a_minute_apart(
     attempts: list[tuple[str, float]],
 ) -> None:
     windows, now = RefusalWindows(), 0.0
-    written: list[tuple[str, float, int]] = []
+    event_times: list[tuple[str, float, int]] = []
     for name, pause in attempts:
         now += pause
         ended_windows = windows.end_windows(now)
-        written += [(refusal.event.name, now, refusal.event.times) for refusal in ended_windows]
+        event_times += [(refusal.event.name, now, refusal.event.times) for refusal in ended_windows]
         event_of_window = windows.note(refused(name), now)
         if event_of_window is not None:
-            written.append((event_of_window.event.name, now, 1))
+            event_times.append((event_of_window.event.name, now, 1))
     at_close = sum(refusal.event.times for refusal in windows.close_all())
-    total = sum(times for _, _, times in written) + at_close
+    total = sum(times for _, _, times in event_times) + at_close
 
     assert total == len(attempts)
     for name in "abc":
-        times = [at for written_name, at, _ in written if written_name == name]
+        times = [at for written_name, at, _ in event_times if written_name == name]
         assert all(later - earlier >= WINDOW_S for earlier, later in pairwise(times))

@@ -161,13 +161,13 @@ async def test_a_watch_does_not_miss_a_deletion_at_the_compacted_revision(
     single: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(EtcdSettings(single.endpoints))
-    (written,) = await put_pairs(store, [1])
+    (put_revision,) = await put_pairs(store, [1])
     deleted = (await store.commit([], [Delete(b"/a/1")])).revision
     await store.compact(deleted)
 
     # etcd would accept this position and not send the deletion.
     with pytest.raises(Compacted):
-        await revisions_upto(store.watch(ONE_RANGE, after=written), deleted)
+        await revisions_upto(store.watch(ONE_RANGE, after=put_revision), deleted)
 
 
 async def test_a_broken_out_of_watch_leaves_nothing_behind(

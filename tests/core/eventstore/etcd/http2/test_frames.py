@@ -24,26 +24,26 @@ def test_frames_arrive_as_they_were_sent_however_they_are_cut(
 ) -> None:
     stream = b"".join(frames.encode_frame(*frame) for frame in sent)
     received: list[Frame] = []
-    rest = b""
+    remainder = b""
     for cut in [*cuts, len(stream)]:
         part, stream = stream[:cut], stream[cut:]
-        complete, rest = frames.split(rest + part)
+        complete, remainder = frames.split(remainder + part)
         received += complete
 
-    assert (received, rest) == (sent, b"")
+    assert (received, remainder) == (sent, b"")
 
 
 @given(st.binary(max_size=400))
 def test_any_bytes_are_split_into_frames_and_a_rest_or_refused(content: bytes) -> None:
     refused = False
     try:
-        complete, rest = frames.split(content)
+        complete, remainder = frames.split(content)
     except ProtocolError:
-        refused, complete, rest = True, [], content
+        refused, complete, remainder = True, [], content
     sizes = [frames.HEADER_BYTES + len(frame.payload) for frame in complete]
 
-    assert sum(sizes) + len(rest) == len(content)
-    assert refused or len(rest) < frames.HEADER_BYTES + frames.FRAME_BYTES_MAX
+    assert sum(sizes) + len(remainder) == len(content)
+    assert refused or len(remainder) < frames.HEADER_BYTES + frames.FRAME_BYTES_MAX
 
 
 def test_a_frame_larger_than_allowed_is_refused_by_its_header() -> None:

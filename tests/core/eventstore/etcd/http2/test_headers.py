@@ -84,12 +84,12 @@ def test_a_block_that_needs_an_earlier_one_is_refused() -> None:
 @given(st.binary(min_size=1, max_size=500), st.lists(st.integers(1, 60), max_size=9))
 def test_a_block_is_joined_from_its_parts(content: bytes, cuts: list[int]) -> None:
     parts = []
-    rest = content
+    remainder = content
     for cut in cuts:
-        if len(rest) > cut:
-            parts.append(rest[:cut])
-            rest = rest[cut:]
-    parts.append(rest)
+        if len(remainder) > cut:
+            parts.append(remainder[:cut])
+            remainder = remainder[cut:]
+    parts.append(remainder)
     blocks = BlockAssembler()
     joined = None
     for number, part in enumerate(parts):
