@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from itertools import takewhile
 from threading import Lock
 from typing import NamedTuple
@@ -120,7 +120,7 @@ class PastVisibility:
         known = stored + [head for head in archived_heads if started.matches(head)]
         past = [head for head in known if self._is_unchanged(head)]
         changed = [head for head in known if _changed_after(head, self._at_ms)]
-        for head, events in await self._histories(changed):
+        async for head, events in self._histories(changed):
             if not events:
                 unreadable += 1
             elif (at_instant := head_at(head, events, self._at_ms)) is not None:
@@ -190,19 +190,20 @@ class PastVisibility:
 
     async def _histories(
         self, heads: Sequence[RunHead]
-    ) -> list[tuple[RunHead, list[HistoryEvent]]]:
-        """Each run with its events, which are empty if they cannot be read."""
+    ) -> AsyncIterator[tuple[RunHead, list[HistoryEvent]]]:
+        """Each run with its events, which are empty if they cannot be read.
+
+        One read is in memory at a time.
+        """
         if len(heads) > HISTORIES_READ_MAX:
             what = f"{len(heads):,} executions changed after the instant, more than"
             raise LimitExceeded(f"{what} {HISTORIES_READ_MAX:,}, HISTORIES_READ_MAX: filter them")
-        answers: list[tuple[RunHead, list[HistoryEvent]]] = []
         for begin in range(0, len(heads), HISTORIES_PER_READ):
             part = heads[begin : begin + HISTORIES_PER_READ]
             ranges = [Get(*self._keys.history(head.workflow_id, head.run_id)) for head in part]
             result = await self._store.read(ranges)
             for head, answer in zip(part, result.ranges, strict=True):
-                answers.append((head, await self._events(head, tuple(answer.kvs))))
-        return answers
+                yield head, await self._events(head, tuple(answer.kvs))
 
     async def _events(self, head: RunHead, segments: tuple[KeyValue, ...]) -> list[HistoryEvent]:
         """The events of a run, of the archive if it has left the store; [] if unreadable."""
