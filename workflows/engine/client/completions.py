@@ -167,8 +167,10 @@ class Completions:
             )
             self._watching.add_done_callback(self._watch_ended)
         started = asyncio.ensure_future(self._watch_started.wait())
-        await asyncio.wait({started, self._watching}, return_when=asyncio.FIRST_COMPLETED)
-        started.cancel()
+        try:
+            await asyncio.wait({started, self._watching}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            started.cancel()
         if self._watching.done():
             self._watching.result()
 

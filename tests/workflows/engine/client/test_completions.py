@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
+import pytest
+
 from core.errors import Compacted
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, IsWhole, Put, ReadResult, WatchBatch
@@ -137,3 +139,18 @@ async def test_a_run_that_closed_before_the_wait_is_found_at_any_watched_revisio
         assert await within(waiting) == ended
         completions.close()
         await store.close()
+
+
+async def test_a_caller_that_stops_waiting_for_the_watch_leaves_no_task() -> None:
+    store = CountingStore()
+    store.delivers.clear()
+    completions = Completions(store, KEYS)
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(completions.of("one", RUN), 0.01)
+    await asyncio.sleep(0)
+
+    watch = {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
+    assert len(watch) == 1
+    completions.close()
+    await store.close()
