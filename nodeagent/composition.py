@@ -30,7 +30,7 @@ from nodeagent.coordinator.rdma_isolation import RdmaIsolation
 from nodeagent.coordinator.reply_mark_rules import PreferredReplyMarkRules
 from nodeagent.coordinator.settings import ConfiguredSettings, CoordinatorDefaults
 from nodeagent.devices.pci_files import PciFiles
-from nodeagent.facts import FactsSource, StandaloneFacts
+from nodeagent.facts import FactsSource, StandaloneFactsSource
 from nodeagent.handlers.add_handler import AddHandler, Allocate, AllocationSteps
 from nodeagent.handlers.assigned_address_probe import AssignedAddressProbe
 from nodeagent.handlers.check_handler import CheckHandler
@@ -199,7 +199,7 @@ def _base(
         keys,
         writer,
         view,
-        sources.facts or StandaloneFacts(view, settings.node_name, settings.fixed),
+        sources.facts or StandaloneFactsSource(view, settings.node_name, settings.fixed),
         RequestRunner(),
         AgentHealth(store, keys, view, writer, watchdog, monotonic, supervisor),
         metrics,

@@ -112,7 +112,7 @@ def node_labels(facts: FactsSource) -> Mapping[str, str] | None:
     return node.labels if node.known else None
 
 
-class StandaloneFacts:
+class StandaloneFactsSource:
     """Facts from the request and from applied records.
 
     The container id replaces a missing Pod name or UID; a missing namespace is ``default``. Whether

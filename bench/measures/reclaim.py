@@ -43,7 +43,7 @@ from workflows.jobs.reclaim.context import (
 from workflows.jobs.reclaim.scan import SCAN_NOW, WORKFLOW_ID
 from workflows.jobs.reclaim.scan_activities import ReclaimActivities
 from workflows.jobs.reclaim.scan_states import EMPTY
-from workflows.jobs.records import StandalonePodFacts
+from workflows.jobs.records import StandaloneReclaimFactsSource
 from workflows.jobs.writers import ShardWriters
 
 POLL_S = 0.02
@@ -239,7 +239,7 @@ async def _scans(lab: Lab, etcd: EtcdCluster) -> tuple[list[float], list[float]]
 
     async with lab.store(etcd) as store:
         releases = Releases(store, lab.keys, ShardWriters(store, lab.keys))
-        facts = StandalonePodFacts(store, lab.keys)
+        facts = StandaloneReclaimFactsSource(store, lab.keys)
         context = ReclaimContext(store, lab.keys, facts, ReclaimSettings(), Observer(), releases)
         activities = ReclaimActivities(context, start_execution)
         await activities.observe(EMPTY, EMPTY)

@@ -10,7 +10,7 @@ from core.kubernetes.connection import open_connection
 from core.kubernetes.informer import reflector_task
 from core.process.supervision import Supervisor
 from nodeagent.kubernetes.coordinators import KubernetesCoordinator
-from nodeagent.kubernetes.facts import KubernetesFacts
+from nodeagent.kubernetes.facts import KubernetesFactsSource
 from nodeagent.kubernetes.services import KubernetesServices
 from nodeagent.settings.values import Settings
 
@@ -31,7 +31,7 @@ class Cluster:
     """
 
     def __init__(self, api: Api, settings: Settings, supervisor: Supervisor | None = None) -> None:
-        self.facts = KubernetesFacts(api, settings.node_name, settings.fixed)
+        self.facts = KubernetesFactsSource(api, settings.node_name, settings.fixed)
         self.services = KubernetesServices(api, settings.node_name)
         self.networks: KubernetesNetworks | None = None
         self.server = api.server

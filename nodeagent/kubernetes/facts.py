@@ -43,7 +43,7 @@ ENDED_MAX: Final = 4_096
 _log: Final = logging.getLogger(__name__)
 
 
-class KubernetesFacts:
+class KubernetesFactsSource:
     """The ``FactsSource`` of a cluster; ``run`` keeps it up to date."""
 
     def __init__(self, api: Api, node: str, fixed: FixedSettings) -> None:

@@ -43,7 +43,7 @@ from core.eventstore.codec import CLAIM, ENDPOINT
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
 from core.projections.configuration_view import ConfigurationSnapshot, ConfigurationView
-from nodeagent.facts import StandaloneFacts
+from nodeagent.facts import StandaloneFactsSource
 
 DEFAULT_SETTINGS: Final = SelectionSettings(subnets_enabled=True, auto_pools_enabled=True)
 """The default settings of a cluster."""
@@ -124,7 +124,7 @@ def facts_of(
     """The facts that an agent on this node would have of the Pod."""
     view = ConfigurationView(store, keys)
     view.current = snapshot
-    return StandaloneFacts(view, node, FixedSettings()).facts(pod)
+    return StandaloneFactsSource(view, node, FixedSettings()).facts(pod)
 
 
 async def explain_add(

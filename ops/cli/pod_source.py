@@ -18,7 +18,7 @@ from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import BadInput
 from ops.kubernetes.settings import KubernetesSettings
 from ops.kubernetes.watches.cluster_watch import watch_of
-from workflows.jobs.records import StandalonePodFacts
+from workflows.jobs.records import StandaloneReclaimFactsSource
 
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
@@ -39,7 +39,9 @@ async def pod_source(
     Raises BadInput, NotReady.
     """
     if kubeconfig is None:
-        yield partial(StandalonePodFacts(session.store, session.keys).facts, notice=notice)
+        yield partial(
+            StandaloneReclaimFactsSource(session.store, session.keys).facts, notice=notice
+        )
         return
     if notice.pods or notice.nodes:
         raise BadInput(

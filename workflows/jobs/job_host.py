@@ -67,7 +67,7 @@ from workflows.jobs.reclaim.pod import (
 )
 from workflows.jobs.reclaim.scan import SCAN_NOW, SETTINGS, WORKFLOW_ID, ReclaimScan, scan_settings
 from workflows.jobs.reclaim.scan_activities import ReclaimActivities
-from workflows.jobs.records import StandalonePodFacts
+from workflows.jobs.records import StandaloneReclaimFactsSource
 from workflows.jobs.required_executions import RequiredExecution, ensure_execution
 from workflows.jobs.retirement.activities import RetirementActivities
 from workflows.jobs.retirement.notices import retirement_notices
@@ -131,7 +131,7 @@ class JobHost:
         supervisor: Supervisor | None = None,
     ) -> None:
         self._keys, telemetry = keys, telemetry or Telemetry()
-        source = sources.facts or StandalonePodFacts(store, keys)
+        source = sources.facts or StandaloneReclaimFactsSource(store, keys)
         self._settings, self._auto_pools, provider, cool_down_s, max_unavailable = settings
         self._drain_settings = DrainSettings(max_unavailable)
         self._client = Client(store, keys, name=name, telemetry=telemetry)

@@ -214,8 +214,11 @@ class EndpointsByNode(NamedTuple):
 NOTHING_READ: Final = EndpointsByNode(0, {})
 
 
-class StandalonePodFacts:
-    """Follows the log for deleted records; reads each segment once."""
+class StandaloneReclaimFactsSource:
+    """The ``ReclaimFactsSource`` of standalone mode.
+
+    It follows the log for deleted records and reads each segment once.
+    """
 
     def __init__(self, store: KeyValueStore, keys: Keys) -> None:
         self._store = store

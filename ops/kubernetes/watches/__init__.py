@@ -5,7 +5,7 @@
     owners.py            StatefulSets, VM instances, VMs and IPAMClaims
     suspects.py          plans which Pods and owners a scan of claims must read (pure)
     api_server_lookup.py the ``ClusterLookup`` of one scan (pure)
-    facts.py             the ``FactsSource`` of reclaim
+    facts.py             the ``ReclaimFactsSource``
     pending_changes.py   changes that a listener has not received yet
     applications.py      the ``ApplicationsSource`` of automatic pools
     custom_owners.py     third parties: owners of custom kinds

@@ -16,7 +16,7 @@ from core.kubernetes.connection import open_connection
 from ops.kubernetes.settings import KubernetesSettings
 from ops.kubernetes.watches.applications import KubernetesApplications
 from ops.kubernetes.watches.collection import Collection
-from ops.kubernetes.watches.facts import ApiServerFacts
+from ops.kubernetes.watches.facts import ApiServerFactsSource
 
 _log: Final = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class ClusterWatch:
     """The watches of a controller; ``facts`` and ``applications`` are the sources of the jobs."""
 
     def __init__(self, api: Api, switches: FixedAddressSwitches) -> None:
-        self.facts = ApiServerFacts(api, switches)
+        self.facts = ApiServerFactsSource(api, switches)
         self.applications = KubernetesApplications(api)
         self.api = api
 

@@ -1,4 +1,4 @@
-"""The ``FactsSource`` of reclaim: Pods of all nodes, Nodes, and owners of fixed addresses.
+"""The ``ReclaimFactsSource`` of a cluster: all Pods, all Nodes, and owners of fixed addresses.
 
 Every replica of the controller has one, because each can run scans. A scan releases an address only
 on evidence: a read from the API server after the claims were read, or a deletion that the watch
@@ -36,8 +36,8 @@ LISTED_S_MAX: Final = 30.0
 LIST_REMEDY: Final = "check that the API server answers and that the controller may list"
 
 
-class ApiServerFacts:
-    """A ``FactsSource``; ``run`` keeps it up to date.
+class ApiServerFactsSource:
+    """The ``ReclaimFactsSource`` of a cluster; ``run`` keeps it up to date.
 
     ``switches``: the kinds of owners with fixed addresses.
     """
@@ -71,7 +71,7 @@ class ApiServerFacts:
             raise NotReady(self.fault, remedy=LIST_REMEDY) from None
 
     async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterLookup:
-        """See ``FactsSource``. Raises NotReady before Pods and Nodes were listed once."""
+        """See ``ReclaimFactsSource``. Raises NotReady before Pods and Nodes were listed once."""
         if not (self.pods.seen.listed.is_set() and self.nodes.seen.listed.is_set()):
             raise NotReady(self.pods.fault or self.nodes.fault, remedy=LIST_REMEDY)
         is_single = len(ledger.endpoints) <= 1
@@ -85,7 +85,7 @@ class ApiServerFacts:
         return facts
 
     async def deleted_nodes(self, nodes: Iterable[str]) -> frozenset[str]:
-        """See ``FactsSource``. Nodes that the watch does not have are read from the API server."""
+        """See ``ReclaimFactsSource``. Nodes that the watch does not have are read."""
         watched = self.nodes.seen.objects
         missing = [("", node) for node in nodes if ("", node) not in watched]
         answers = await self.nodes.read(missing) if watched else {}
@@ -96,7 +96,7 @@ class ApiServerFacts:
         )
 
     async def changes(self) -> AsyncIterator[Change]:
-        """See ``FactsSource``."""
+        """See ``ReclaimFactsSource``."""
         changes = PendingChanges()
         self._listeners.add(changes)
         try:

@@ -1,7 +1,7 @@
 """What an agent reads about Pods from a real API server, and what it does without an answer.
 
-``KubernetesFacts`` reads Pods, namespaces, nodes and StatefulSets by watches, and reads an object
-itself when the cache lacks it. A Pod here has the annotation that names its pool.
+``KubernetesFactsSource`` reads Pods, namespaces, nodes and StatefulSets by watches, and reads an
+object itself when the cache lacks it. A Pod here has the annotation that names its pool.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from core.kubernetes.workloads.pods import is_alive
 from nodeagent.kubernetes.cluster_connection import Cluster, connect_cluster
-from nodeagent.kubernetes.facts import KubernetesFacts
+from nodeagent.kubernetes.facts import KubernetesFactsSource
 from nodeagent.settings.values import Settings
 from tests.kubernetes.objects import Object
 from tests.kubernetes.translator_harness import until
@@ -122,7 +122,7 @@ async def test_a_pod_missing_from_the_cache_is_read_from_the_api_server(
     shop: ApiServer, settings: Settings
 ) -> None:
     api = Api(await open_connection(str(shop.kubeconfig)))
-    facts = KubernetesFacts(api, NODE, settings.fixed)
+    facts = KubernetesFactsSource(api, NODE, settings.fixed)
     pod = create_pod(shop, "early", NODE, annotations=BLUE)
 
     async with running(settings, MemoryStore(), facts=facts) as node:
@@ -147,7 +147,7 @@ async def test_coordinator_settings_are_served_only_for_a_pod_that_exists(
 ) -> None:
     """Without the watch: a Pod missing from the cache is read, and its annotation is used."""
     api = Api(await open_connection(str(shop.kubeconfig)))
-    facts = KubernetesFacts(api, NODE, settings.fixed)
+    facts = KubernetesFactsSource(api, NODE, settings.fixed)
     create_pod(shop, "early", NODE, annotations={"ipam.spidernet.io/default-route-nic": "net1"})
 
     async with running(settings, MemoryStore(), facts=facts) as node:

@@ -24,7 +24,7 @@ from core.eventstore.kv import IsWhole, WatchBatch
 from core.eventstore.log import START, LogReader
 from core.eventstore.memory import MemoryStore
 from core.eventstore.writer import Writer
-from nodeagent.facts import Liveness, StandaloneFacts
+from nodeagent.facts import Liveness, StandaloneFactsSource
 from nodeagent.handlers.withdrawal_handler import Withdrawal, WithdrawalHandler
 from nodeagent.settings.values import Settings
 from tests.support.agent_harness import AgentHarness, running
@@ -249,7 +249,7 @@ async def test_a_conflict_release_frees_no_replica_whose_pod_is_forgotten(
     assert set(await agent.claims()) == {"10.6.0.10"}
 
 
-class ScriptedFacts(StandaloneFacts):
+class ScriptedFacts(StandaloneFactsSource):
     """Facts of a source that has the liveness of Pods and the validity of endpoints."""
 
     alive: bool | None = None

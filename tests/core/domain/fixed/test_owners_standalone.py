@@ -24,7 +24,7 @@ from ops.cli.exits import Exit
 from tests.core.manifests.samples import record_of
 from tests.support.node_harness import NodeHarness, pod, pool
 from tests.support.orbctl_harness import CLUSTER, OrbctlHarness
-from workflows.jobs.records import StandalonePodFacts
+from workflows.jobs.records import StandaloneReclaimFactsSource
 
 DB = RecordDefined("StatefulSet", "shop", "db", replicas=3, ordinals_start=1)
 MANIFEST = """
@@ -56,7 +56,7 @@ async def test_a_stateful_set_is_read_from_its_record_and_its_deletion_from_the_
     async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("main", "10.6.0.1-10.6.0.9"))
         await node.add(pod("db-1", fixed="statefulset"))
-        source = StandalonePodFacts(node.store, node.keys)
+        source = StandaloneReclaimFactsSource(node.store, node.keys)
 
         async def read_owner(*, single_pod: bool) -> StatefulSetState | MissingOwner:
             """Read the owner from the facts of all Pods, or from those of a single Pod."""

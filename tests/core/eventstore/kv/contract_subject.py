@@ -35,7 +35,7 @@ class Subject(NamedTuple):
         return self.prefix + (name.encode() if isinstance(name, str) else name)
 
     @property
-    def whole(self) -> tuple[bytes, bytes]:
+    def whole_range(self) -> tuple[bytes, bytes]:
         """The range of all keys of this test."""
         return self.prefix, self.prefix[:-1] + bytes([self.prefix[-1] + 1])
 

@@ -22,12 +22,12 @@ async def test_calls_after_closing_are_refused(subject: Subject) -> None:
     with pytest.raises(StoreUnavailable):
         await subject.store.grant_lease(60)
     with pytest.raises(StoreUnavailable):
-        await changes_of(subject.store, [subject.whole], after=1, upto=2)
+        await changes_of(subject.store, [subject.whole_range], after=1, upto=2)
 
 
 async def test_closing_ends_a_watch_that_waits(subject: Subject) -> None:
     revision = (await subject.store.commit([], [Put(subject.key("a"), b"")])).revision
-    stream = subject.store.watch([subject.whole], after=revision - 1)
+    stream = subject.store.watch([subject.whole_range], after=revision - 1)
     assert (await anext(stream)).revision == revision
 
     async def next_batch() -> None:

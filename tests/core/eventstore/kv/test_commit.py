@@ -44,7 +44,7 @@ async def test_a_commit_without_guards_writes_all_keys_at_one_new_revision(
     revision = await put(subject, "a", "b")
 
     assert revision == before + 1
-    kvs = (await subject.store.read([Get(*subject.whole)])).ranges[0].kvs
+    kvs = (await subject.store.read([Get(*subject.whole_range)])).ranges[0].kvs
     assert kvs == (
         KeyValue(subject.key("a"), b"a", revision, revision),
         KeyValue(subject.key("b"), b"b", revision, revision),
@@ -143,7 +143,7 @@ async def test_one_failing_guard_of_several_stops_every_write(subject: Subject) 
     )
 
     assert not result.succeeded
-    kvs = (await subject.store.read([Get(*subject.whole)])).ranges[0].kvs
+    kvs = (await subject.store.read([Get(*subject.whole_range)])).ranges[0].kvs
     assert [kv.key for kv in kvs] == [subject.key("taken")]
 
 
@@ -164,7 +164,11 @@ async def test_a_failed_commit_returns_its_reads_at_its_revision(
     result = await subject.store.commit(
         [Absent(subject.key("a"))],
         [Put(subject.key("a"), b"other")],
-        [Get(subject.key("b")), Get(subject.key("missing")), Get(*subject.whole, keys_only=True)],
+        [
+            Get(subject.key("b")),
+            Get(subject.key("missing")),
+            Get(*subject.whole_range, keys_only=True),
+        ],
     )
 
     assert result.revision == newest
@@ -206,7 +210,7 @@ async def test_deleting_a_range_deletes_its_keys_and_no_others(subject: Subject)
 
     await subject.store.commit([], [Delete(*subject.range("b", "c"))])
 
-    kvs = (await subject.store.read([Get(*subject.whole)])).ranges[0].kvs
+    kvs = (await subject.store.read([Get(*subject.whole_range)])).ranges[0].kvs
     assert [kv.key for kv in kvs] == [subject.key("a"), subject.key("c")]
 
 
@@ -227,7 +231,7 @@ async def test_keys_and_values_may_hold_any_bytes(subject: Subject) -> None:
 
     await subject.store.commit([], writes)
 
-    kvs = (await subject.store.read([Get(*subject.whole)])).ranges[0].kvs
+    kvs = (await subject.store.read([Get(*subject.whole_range)])).ranges[0].kvs
     assert [kv.key for kv in kvs] == sorted(write.key for write in writes)
     assert all(kv.key == subject.key(kv.value) for kv in kvs)
 
@@ -261,7 +265,7 @@ async def test_one_operation_more_than_the_limit_is_refused(
     with pytest.raises(StoreRejected):
         await subject.store.commit(guards, writes, gets)
 
-    assert (await subject.store.read([Get(*subject.whole)])).ranges[0].count == 0
+    assert (await subject.store.read([Get(*subject.whole_range)])).ranges[0].count == 0
 
 
 @pytest.mark.parametrize("size", [REQUEST_BYTES_MAX + 100_000, 3 * REQUEST_BYTES_MAX])
@@ -280,7 +284,7 @@ async def test_a_request_just_within_the_limit_is_accepted(subject: Subject) -> 
 
 async def test_writing_one_key_twice_in_a_commit_is_refused(subject: Subject) -> None:
     twice = [Put(subject.key("a"), b"1"), Put(subject.key("a"), b"2")]
-    put_and_delete: list[Write] = [Put(subject.key("a"), b"1"), Delete(*subject.whole)]
+    put_and_delete: list[Write] = [Put(subject.key("a"), b"1"), Delete(*subject.whole_range)]
 
     with pytest.raises(StoreRejected):
         await subject.store.commit([], twice)

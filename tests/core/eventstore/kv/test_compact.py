@@ -51,9 +51,9 @@ async def test_what_was_deleted_before_the_compaction_stays_deleted(subject: Sub
     deleted = (await subject.store.commit([], [Delete(subject.key("a"))])).revision
     await subject.store.compact(deleted)
 
-    assert (await subject.store.read([Get(*subject.whole)])).ranges[0].count == 0
-    old = await subject.store.read([Get(*subject.whole)], revision=deleted)
-    assert old.ranges[0].count == 0
+    assert (await subject.store.read([Get(*subject.whole_range)])).ranges[0].count == 0
+    answer = await subject.store.read([Get(*subject.whole_range)], revision=deleted)
+    assert answer.ranges[0].count == 0
 
 
 async def test_compacting_again_or_further_back_is_fine(subject: Subject) -> None:
@@ -95,7 +95,7 @@ async def test_a_watch_from_the_beginning_of_a_compacted_store_is_refused(
     await subject.store.compact(revisions[1])
 
     with pytest.raises(Compacted):
-        await changes_of(subject.store, [subject.whole], after=0, upto=revisions[1])
+        await changes_of(subject.store, [subject.whole_range], after=0, upto=revisions[1])
 
 
 async def test_a_watch_after_the_compacted_revision_misses_nothing(subject: Subject) -> None:
@@ -103,7 +103,7 @@ async def test_a_watch_after_the_compacted_revision_misses_nothing(subject: Subj
     await subject.store.compact(revisions[1])
 
     changes = await changes_of(
-        subject.store, [subject.whole], after=revisions[1], upto=revisions[2]
+        subject.store, [subject.whole_range], after=revisions[1], upto=revisions[2]
     )
 
     assert changes == [KeyChange(subject.key("a"), b"2", revisions[2])]
@@ -111,7 +111,7 @@ async def test_a_watch_after_the_compacted_revision_misses_nothing(subject: Subj
 
 async def test_a_watch_under_way_is_not_hurt_by_a_compaction(subject: Subject) -> None:
     start = (await write_rounds(subject, 1))[0]
-    stream = subject.store.watch([subject.whole], after=start)
+    stream = subject.store.watch([subject.whole_range], after=start)
     changes: list[KeyChange] = []
     for _ in range(3):
         revisions = await write_rounds(subject, 3)

@@ -59,7 +59,7 @@ async def test_a_watch_goes_on_while_calls_fail(subject: Subject) -> None:
     revision = (await store.commit([], [Put(subject.key("a"), b"")])).revision
     store.is_unavailable = True
 
-    changes = await changes_of(store, [subject.whole], after=revision - 1, upto=revision)
+    changes = await changes_of(store, [subject.whole_range], after=revision - 1, upto=revision)
 
     assert [change.key for change in changes] == [subject.key("a")]
     await store.close()

@@ -22,7 +22,7 @@ async def test_a_key_shows_the_lease_it_was_written_under(subject: Subject) -> N
     lease = await subject.store.grant_lease(60)
     await subject.store.commit([], [Put(subject.key("a"), b"", lease), Put(subject.key("b"), b"")])
 
-    kvs = (await subject.store.read([Get(*subject.whole)])).ranges[0].kvs
+    kvs = (await subject.store.read([Get(*subject.whole_range)])).ranges[0].kvs
 
     assert [kv.lease for kv in kvs] == [lease, 0]
 
@@ -60,9 +60,9 @@ async def test_revoking_a_lease_deletes_its_keys_in_one_revision(subject: Subjec
 
     await subject.store.revoke_lease(lease)
 
-    result = await subject.store.read([Get(*subject.whole)])
+    result = await subject.store.read([Get(*subject.whole_range)])
     assert [kv.key for kv in result.ranges[0].kvs] == [subject.key("c")]
-    changes = await changes_of(subject.store, [subject.whole], after=start, upto=start + 1)
+    changes = await changes_of(subject.store, [subject.whole_range], after=start, upto=start + 1)
     assert sorted(changes) == [
         KeyChange(subject.key("a"), None, start + 1),
         KeyChange(subject.key("b"), None, start + 1),
@@ -98,7 +98,7 @@ async def test_writing_under_a_lease_that_is_gone_is_refused_and_writes_nothing(
     with pytest.raises(StoreRejected):
         await subject.store.commit([], writes)
 
-    assert (await subject.store.read([Get(*subject.whole)])).ranges[0].count == 0
+    assert (await subject.store.read([Get(*subject.whole_range)])).ranges[0].count == 0
 
 
 @pytest.mark.parametrize("ranges", [1, 2])

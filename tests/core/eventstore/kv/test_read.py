@@ -75,9 +75,9 @@ async def test_a_limit_cuts_the_keys_but_not_the_count(subject: Subject) -> None
     cut, exact, loose = (
         await subject.store.read(
             [
-                Get(*subject.whole, limit=3),
-                Get(*subject.whole, limit=10),
-                Get(*subject.whole, limit=11),
+                Get(*subject.whole_range, limit=3),
+                Get(*subject.whole_range, limit=10),
+                Get(*subject.whole_range, limit=11),
             ]
         )
     ).ranges
@@ -91,7 +91,7 @@ async def test_a_limit_cuts_the_keys_but_not_the_count(subject: Subject) -> None
 async def test_counting_transfers_no_keys(subject: Subject) -> None:
     await fill(subject, 10)
 
-    result = await subject.store.read([Get(*subject.whole, count_only=True)])
+    result = await subject.store.read([Get(*subject.whole_range, count_only=True)])
 
     assert result.ranges == (RangeResult((), 10, more=False),)
 
@@ -99,7 +99,7 @@ async def test_counting_transfers_no_keys(subject: Subject) -> None:
 async def test_reading_keys_only_leaves_the_values_out(subject: Subject) -> None:
     revision = await fill(subject, 2, value=b"large")
 
-    kvs = (await subject.store.read([Get(*subject.whole, keys_only=True)])).ranges[0].kvs
+    kvs = (await subject.store.read([Get(*subject.whole_range, keys_only=True)])).ranges[0].kvs
 
     assert [(kv.key, kv.value, kv.mod_revision) for kv in kvs] == [
         (subject.key("000000"), b"", revision),
@@ -134,14 +134,15 @@ async def test_a_read_at_an_old_revision_shows_what_was_there(subject: Subject) 
 
 
 async def test_several_ranges_can_be_read_at_an_old_revision(subject: Subject) -> None:
-    old = await fill(subject, 4)
-    await subject.store.commit([], [Delete(*subject.whole)])
+    old_revision = await fill(subject, 4)
+    await subject.store.commit([], [Delete(*subject.whole_range)])
 
     result = await subject.store.read(
-        [Get(subject.key("000001")), Get(*subject.whole, count_only=True)], revision=old
+        [Get(subject.key("000001")), Get(*subject.whole_range, count_only=True)],
+        revision=old_revision,
     )
 
-    assert result.revision == old
+    assert result.revision == old_revision
     assert [key_range.count for key_range in result.ranges] == [1, 4]
 
 
@@ -160,25 +161,25 @@ async def test_more_ranges_than_the_limit_are_refused(subject: Subject) -> None:
 async def test_a_large_range_is_read_whole_and_at_one_revision(subject: Subject) -> None:
     revision = await fill(subject, MANY)
 
-    result = await subject.store.read([Get(*subject.whole)])
+    result = await subject.store.read([Get(*subject.whole_range)])
 
-    (whole,) = result.ranges
+    (answer,) = result.ranges
     assert result.revision >= revision
-    assert (whole.count, whole.more) == (MANY, False)
-    assert [kv.key for kv in whole.kvs] == [subject.key(f"{number:06}") for number in range(MANY)]
+    assert (answer.count, answer.more) == (MANY, False)
+    assert [kv.key for kv in answer.kvs] == [subject.key(f"{number:06}") for number in range(MANY)]
 
 
 async def test_a_large_range_can_be_read_in_part_and_beside_others(subject: Subject) -> None:
-    old = await fill(subject, MANY)
+    old_revision = await fill(subject, MANY)
     await subject.store.commit([], [Delete(*subject.range("000000", "010000"))])
 
     result = await subject.store.read(
         [
-            Get(*subject.whole, limit=15_000),
+            Get(*subject.whole_range, limit=15_000),
             Get(*subject.range("001500", "004000"), keys_only=True),
-            Get(*subject.whole, count_only=True),
+            Get(*subject.whole_range, count_only=True),
         ],
-        revision=old,
+        revision=old_revision,
     )
 
     part, middle, count = result.ranges
@@ -192,9 +193,9 @@ async def test_a_large_range_can_be_read_in_part_and_beside_others(subject: Subj
 async def test_a_range_of_large_values_is_read_whole(subject: Subject) -> None:
     await fill_large(subject, 30)
 
-    (whole,) = (await subject.store.read([Get(*subject.whole)])).ranges
+    (answer,) = (await subject.store.read([Get(*subject.whole_range)])).ranges
 
-    assert [len(kv.value) for kv in whole.kvs] == [1_000_000] * 30
+    assert [len(kv.value) for kv in answer.kvs] == [1_000_000] * 30
 
 
 async def fill_large(subject: Subject, count: int) -> None:

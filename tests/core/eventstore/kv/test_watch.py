@@ -37,7 +37,7 @@ async def test_a_watch_returns_puts_and_deletions_in_order(subject: Subject) -> 
     second = await put(subject, "a")
     third = (await subject.store.commit([], [Delete(subject.key("a"))])).revision
 
-    changes = await changes_of(subject.store, [subject.whole], after=start, upto=third)
+    changes = await changes_of(subject.store, [subject.whole_range], after=start, upto=third)
 
     assert changes == [
         KeyChange(subject.key("a"), b"a", first),
@@ -48,7 +48,7 @@ async def test_a_watch_returns_puts_and_deletions_in_order(subject: Subject) -> 
 
 async def test_a_watch_returns_changes_that_happen_after_it_began(subject: Subject) -> None:
     start = await now(subject)
-    stream = subject.store.watch([subject.whole], after=start)
+    stream = subject.store.watch([subject.whole_range], after=start)
     changes: list[KeyChange] = []
 
     async with asyncio.timeout(DEADLINE_S):
@@ -66,7 +66,7 @@ async def test_a_watch_begins_after_the_revision_it_was_given(subject: Subject) 
     before = await put(subject, "a")
     after = await put(subject, "b")
 
-    changes = await changes_of(subject.store, [subject.whole], after=before, upto=after)
+    changes = await changes_of(subject.store, [subject.whole_range], after=before, upto=after)
 
     assert changes == [KeyChange(subject.key("b"), b"b", after)]
 
@@ -75,7 +75,7 @@ async def test_a_watch_from_now_starts_with_the_newest_revision_and_no_changes(
     subject: Subject,
 ) -> None:
     before = await put(subject, "a")
-    stream = subject.store.watch([subject.whole], after=FROM_NOW)
+    stream = subject.store.watch([subject.whole_range], after=FROM_NOW)
     async with asyncio.timeout(DEADLINE_S):
         first = await anext(stream)
         after = await put(subject, "b")
@@ -144,7 +144,7 @@ async def test_a_read_after_the_first_batch_of_a_watch_from_now_and_its_changes_
     async with asyncio.timeout(DEADLINE_S):
         async for batch in subject.store.watch(ranges, after=FROM_NOW):
             if not mod_revisions:
-                stored = (await subject.store.read([Get(*subject.whole)])).ranges[0].kvs
+                stored = (await subject.store.read([Get(*subject.whole_range)])).ranges[0].kvs
                 mod_revisions = {kv.key: kv.mod_revision for kv in stored} or {b"-": 0}
             assert all(change.mod_revision > 0 for change in batch.changes)
             mod_revisions |= {change.key: change.mod_revision for change in batch.changes}
@@ -152,7 +152,7 @@ async def test_a_read_after_the_first_batch_of_a_watch_from_now_and_its_changes_
                 break
     await writing
 
-    stored = (await subject.store.read([Get(*subject.whole)])).ranges[0].kvs
+    stored = (await subject.store.read([Get(*subject.whole_range)])).ranges[0].kvs
     assert {kv.key for kv in stored} <= mod_revisions.keys()
 
 
@@ -223,7 +223,7 @@ async def test_a_watch_of_overlapping_ranges_returns_a_change_once(subject: Subj
 
     changes = await changes_of(
         subject.store,
-        [subject.whole, subject.range("a", "c"), (subject.key("b"), b"")],
+        [subject.whole_range, subject.range("a", "c"), (subject.key("b"), b"")],
         after=start,
         upto=last,
     )
@@ -235,7 +235,7 @@ async def test_a_watch_returns_one_change_for_each_key_of_a_deleted_range(subjec
     start = await put(subject, "a", "b", "c")
     last = (await subject.store.commit([], [Delete(*subject.range("a", "c"))])).revision
 
-    changes = await changes_of(subject.store, [subject.whole], after=start, upto=last)
+    changes = await changes_of(subject.store, [subject.whole_range], after=start, upto=last)
 
     assert sorted(changes) == [
         KeyChange(subject.key("a"), None, last),
@@ -248,7 +248,7 @@ async def test_a_large_revision_arrives_whole(subject: Subject) -> None:
     names = [f"{number:03}" for number in range(128)]
     last = await put(subject, *names)
 
-    batches = await batches_of(subject.store, [subject.whole], after=start, upto=last)
+    batches = await batches_of(subject.store, [subject.whole_range], after=start, upto=last)
 
     assert names_by_revision(subject, batches) == [(last, names)]
 
@@ -257,7 +257,9 @@ async def test_a_watch_from_far_behind_catches_up(subject: Subject) -> None:
     start = await now(subject)
     revisions = [await put(subject, f"{number % 7}") for number in range(2_500)]
 
-    changes = await changes_of(subject.store, [subject.whole], after=start, upto=revisions[-1])
+    changes = await changes_of(
+        subject.store, [subject.whole_range], after=start, upto=revisions[-1]
+    )
 
     assert [change.mod_revision for change in changes] == revisions
 
@@ -268,7 +270,9 @@ async def test_a_catch_up_larger_than_one_message_of_grpc_arrives(subject: Subje
     for number, size in enumerate(sizes):
         await subject.store.commit([], [Put(subject.key(f"{number:02}"), bytes(size))])
 
-    changes = await changes_of(subject.store, [subject.whole], after=start, upto=start + len(sizes))
+    changes = await changes_of(
+        subject.store, [subject.whole_range], after=start, upto=start + len(sizes)
+    )
 
     assert [len(change.value or b"") for change in changes] == sizes
 
@@ -278,8 +282,8 @@ async def test_two_watches_of_one_range_both_return_every_change(subject: Subjec
     last = await put(subject, "a")
 
     first_changes, second_changes = await asyncio.gather(
-        changes_of(subject.store, [subject.whole], after=start, upto=last),
-        changes_of(subject.store, [subject.whole], after=start, upto=last),
+        changes_of(subject.store, [subject.whole_range], after=start, upto=last),
+        changes_of(subject.store, [subject.whole_range], after=start, upto=last),
     )
 
     assert first_changes == second_changes == [KeyChange(subject.key("a"), b"a", last)]

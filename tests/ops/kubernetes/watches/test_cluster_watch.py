@@ -17,7 +17,7 @@ from core.errors import ApiRejected, NotReady
 from core.kubernetes import informer
 from core.kubernetes.api import Api, Object
 from ops.kubernetes.watches import collection, pending_changes
-from ops.kubernetes.watches.facts import NODES, ApiServerFacts
+from ops.kubernetes.watches.facts import NODES, ApiServerFactsSource
 from ops.kubernetes.watches.owners import STATEFUL_SETS
 from ops.kubernetes.watches.pods import PODS
 from tests.ops.kubernetes.watches.scripted_api import ScriptedApi
@@ -44,7 +44,7 @@ class WatchHarness:
 
     def __init__(self) -> None:
         self.api = ScriptedApi()
-        self.facts = ApiServerFacts(cast("Api", self.api), FixedSettings())
+        self.facts = ApiServerFactsSource(cast("Api", self.api), FixedSettings())
         self.changes = self.facts.changes()
         self._work: asyncio.Task[None] | None = None
 

@@ -27,7 +27,7 @@ from workflows.jobs.reclaim.context import (
     ScanRequest,
 )
 from workflows.jobs.reclaim.pod import ChangeListener, DeadlineCause
-from workflows.jobs.records import StandalonePodFacts
+from workflows.jobs.records import StandaloneReclaimFactsSource
 from workflows.jobs.writers import ShardWriters
 from workflows.model.errors import LimitExceeded
 
@@ -43,7 +43,7 @@ class ScriptedChanges:
     """
 
     def __init__(self, node: NodeHarness, failures: int, names: list[str]) -> None:
-        self._real = StandalonePodFacts(node.store, node.keys)
+        self._real = StandaloneReclaimFactsSource(node.store, node.keys)
         self._failures = failures
         self._names = names
         self.watches = 0

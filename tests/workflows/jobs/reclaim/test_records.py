@@ -23,7 +23,7 @@ from workflows.jobs import records
 from workflows.jobs.reclaim.context import Observer, PodChange, ReclaimContext, Releases
 from workflows.jobs.reclaim.scan_activities import ReclaimActivities
 from workflows.jobs.reclaim.scan_states import EMPTY
-from workflows.jobs.records import StandalonePodFacts
+from workflows.jobs.records import StandaloneReclaimFactsSource
 from workflows.jobs.writers import ShardWriters
 
 RECORD = RecordDefined("Pod", "shop", "web-0")
@@ -38,7 +38,7 @@ class StandaloneHarness(NamedTuple):
     node: NodeHarness
     other: NodeHarness
     activities: ReclaimActivities
-    facts: StandalonePodFacts
+    facts: StandaloneReclaimFactsSource
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ async def harness() -> AsyncIterator[StandaloneHarness]:
     async with NodeHarness(store) as node, NodeHarness(store, "node-b") as other:
         await node.apply(pool("main", "10.6.0.10-10.6.0.40"))
         keys = Keys("test")
-        facts = StandalonePodFacts(store, keys)
+        facts = StandaloneReclaimFactsSource(store, keys)
         releases = Releases(store, keys, ShardWriters(store, keys))
         context = ReclaimContext(store, keys, facts, ReclaimSettings(), Observer(), releases)
 
@@ -221,7 +221,7 @@ async def test_nodes_whose_records_are_deleted_together_cost_one_read_of_all_end
             await nodes[0].apply(ApplyRecord(RecordDefined("Node", "", node.name)))
             await node.add(pod(f"web-{node.name}"))
         await nodes[0].apply(*(DeleteRecord("Node", "", name) for name in names))
-    changes = StandalonePodFacts(store, Keys("test")).changes()
+    changes = StandaloneReclaimFactsSource(store, Keys("test")).changes()
 
     reported_changes = [await within(anext(changes)) for _ in names]
 
