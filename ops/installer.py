@@ -29,7 +29,7 @@ EXECUTABLES = ("spiderpool", "coordinator", "ifacer")
 """The names under which the program is installed."""
 
 CONFLIST_NAME = "10-orbweaver.conflist"
-RECORDS_NAME = "datapath"
+ATTACHMENTS_NAME = "datapath"
 """The directory of an agent's attachment records, in the directory of its socket."""
 
 RECORD_NAME = ".orbweaver-installed.json"
@@ -74,7 +74,10 @@ def install(
 
 
 def uninstall(target_bin_dir: Path) -> tuple[FileChange, ...]:
-    """Remove the files that ``install`` recorded in this directory, the conflist first."""
+    """Remove the files that ``install`` recorded in this directory, the conflist first.
+
+    Raises BadInput for a record that cannot be read, OSError.
+    """
     if not target_bin_dir.is_dir():
         return ()
     with exclusive(target_bin_dir):
@@ -93,13 +96,14 @@ def remove_runtime_files(socket: Path) -> tuple[FileChange, ...]:
 
     Call it only after the agent has ended: a running one would continue without its sockets.
     """
+    attachments = socket.with_name(ATTACHMENTS_NAME)
     changes = []
     for path in sorted(socket.parent.glob(f"{socket.name}*")):
         path.unlink()
         changes.append(FileChange(path, "removed"))
     with suppress(OSError):  # not empty: it has records of existing attachments
-        socket.with_name(RECORDS_NAME).rmdir()
-        changes.append(FileChange(socket.with_name(RECORDS_NAME), "removed"))
+        attachments.rmdir()
+        changes.append(FileChange(attachments, "removed"))
     return tuple(changes)
 
 
@@ -123,10 +127,14 @@ def checked_program() -> bytes:
 
 
 def checked_conflist_name(name: str) -> str:
-    """Return ``name`` if a runtime would read a file of this name in its directory."""
+    """Return ``name`` if a runtime would read a file of this name. Raises BadInput."""
     if Path(name).name != name or name.startswith(".") or not name.endswith(".conflist"):
         text = f"{name!r} is not the name of a network configuration list"
-        raise BadInput(text, subject="conflist_name", remedy="give a file name in .conflist")
+        raise BadInput(
+            text,
+            subject="conflist_name",
+            remedy="give a file name without a directory that ends in .conflist",
+        )
     return name
 
 
@@ -169,8 +177,8 @@ def put(path: Path, content: bytes, mode: int) -> FileChange:
     """Write ``path`` with this content and mode, unless it has them already."""
     existed = os.path.lexists(path)
     if existed and not path.is_symlink() and path.is_file():
-        right_mode = stat.S_IMODE(path.stat().st_mode) == mode
-        if right_mode and path.read_bytes() == content:
+        has_mode = stat.S_IMODE(path.stat().st_mode) == mode
+        if has_mode and path.read_bytes() == content:
             return FileChange(path, "unchanged")
     # A fixed name: the temporary file of a killed installer is replaced.
     temporary = path.with_name(f".{path.name}.orbweaver-tmp")
@@ -193,12 +201,12 @@ def put(path: Path, content: bytes, mode: int) -> FileChange:
 def removed(path: Path, digests: list[str]) -> FileChange:
     """Remove ``path`` if its digest is one of the recorded ones."""
     try:
-        ours = not path.is_symlink() and digest(path.read_bytes()) in digests
+        is_ours = not path.is_symlink() and digest(path.read_bytes()) in digests
     except FileNotFoundError:
         return FileChange(path, "absent")
     except OSError:
-        ours = False
-    if not ours:
+        is_ours = False
+    if not is_ours:
         return FileChange(path, "kept")
     path.unlink()
     sync_directory(path.parent)
@@ -232,7 +240,9 @@ def read_record(directory: Path) -> dict[str, list[str]]:
     path = directory / RECORD_NAME
     try:
         record = json.loads(path.read_bytes())
-        return {str(name): [str(d) for d in digests] for name, digests in record["files"].items()}
+        return {
+            str(name): [str(text) for text in digests] for name, digests in record["files"].items()
+        }
     except FileNotFoundError:
         return {}
     except (ValueError, LookupError, TypeError, AttributeError) as error:

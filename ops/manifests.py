@@ -17,6 +17,7 @@ from core.manifests.kinds.fields import API_VERSION
 from core.manifests.manifest_writer import Allocation, PoolStatus, SubnetStatus, to_manifest
 
 Plain = dict[str, Any]
+"""A JSON object."""
 
 
 def pool_manifest(pool: Pool, addresses: Sequence[str], ledger: Ledger) -> Plain:
@@ -60,8 +61,8 @@ def quarantine_manifest(quarantine: Quarantine) -> Plain:
     }
 
 
-def _allocation(held: RevisedClaim, ledger: Ledger) -> Allocation:
-    claim = held.claim
+def _allocation(revised: RevisedClaim, ledger: Ledger) -> Allocation:
+    claim = revised.claim
     endpoint = ledger.endpoints.get((claim.namespace, claim.pod))
     return Allocation(f"{claim.namespace}/{claim.pod}", endpoint.uid if endpoint else "")
 

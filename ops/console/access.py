@@ -24,6 +24,8 @@ ACTIONS_PATH: Final = f"{CONSOLE_PATH}/workflows"
 """The non-resource URL that a ClusterRole must allow to post, to signal or retry executions."""
 
 ACCEPTED_S: Final = 60.0
+"""Seconds for which the answer of the API server about a token counts."""
+
 TOKENS_CACHED_MAX: Final = 1_000
 TOKEN_CHARS_MAX: Final = 16_384
 
@@ -80,6 +82,7 @@ class TokenAccess:
         self._path = path
         self._verb = verb
         self._monotonic = monotonic
+        # digest of the token -> (time of expiry, user)
         self._admitted: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
 
     async def check(self, headers: Mapping[str, str]) -> str:

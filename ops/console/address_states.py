@@ -1,8 +1,9 @@
 """The state of every address of a pool at an instant, as disjoint sets of addresses.
 
 An address has one state: the first that applies of allocated (it has a holder), quarantined,
-reserved, in cool-down (``resting`` in the API) and free. Tables and grids count these sets, so
-their numbers agree. The sets are intervals: an IPv6 /64 costs what a /24 costs. Pure.
+reserved, in cool-down (``resting`` in the API) and free. An address of excludeIPs without a holder
+is excluded. Tables and grids count these sets, so their numbers agree. The sets are intervals: an
+IPv6 /64 costs what a /24 costs. Pure.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ COUNTED: Final[tuple[AddressState, ...]] = get_args(AddressState)[:-1]
 
 
 class Resting(NamedTuple):
-    """An address in cool-down: the row of its last holding, and when the cool-down ends."""
+    """An address in cool-down. ``row``: of its last holder, in the table of the pool's holdings.
+
+    ``until_ms``: the end of the cool-down, in Unix milliseconds.
+    """
 
     row: int
     until_ms: int
@@ -104,8 +108,9 @@ def pool_states(
 def resting_at(
     instant: LogInstant, pool: Pool, cool_down_s: float, held: set[int]
 ) -> dict[int, Resting]:
-    """The addresses that were released less than the cool-down ago and are not held again.
+    """The addresses, as numbers, that were released less than the cool-down ago.
 
+    ``held``: the addresses that have a holder again, which are left out.
     Computed from the releases in the log, for the present too: the cool-down of an address that
     another Pod of the same name held before may last longer (``core.allocation.cooldown``).
     """

@@ -124,7 +124,8 @@ class EventFeed:
         try:
             await self._start()
             missed = await self._missed(after) if after is not None else []
-            # No await from here on: an event between the two readers would be lost.
+            # ``live`` has the events since the start of the watch. No await from here on: an event
+            # between the two readers would be lost.
             lost = [] if live.is_open else [Gap(self._begun)]
             reader.begin([*missed, *live.take(), *lost])
             self._readers.discard(live)
@@ -144,7 +145,7 @@ class EventFeed:
         await self._tasks.close()
 
     async def _start(self) -> None:
-        """Start the watch, and wait until it has every event after ``_begun``."""
+        """Start the watch, and wait until it has every event after ``_begun``. Raises NotReady."""
         if self._watch is None or self._watch.done():
             self._following.clear()
             self._watch = self._tasks.start(self._follow())
@@ -190,7 +191,7 @@ class EventFeed:
                 await backoff.wait()
 
     def _publish_segment(self, segment: Segment) -> None:
-        """Publish its events, or a gap if it cannot be decoded; the extent of the log names it."""
+        """Publish the segment's events; if it cannot be decoded, a gap, which ``/log`` lists."""
         try:
             events = segment.events()
         except LogCorrupt as error:

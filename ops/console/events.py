@@ -16,7 +16,7 @@ EXAMINED_MAX: Final = 20_000
 
 CHUNK_SEGMENTS_MIN: Final = 4
 CHUNK_SEGMENTS_MAX: Final = 256
-"""Segments of one read when events are listed backwards; each read doubles them."""
+"""Segments per read when events are listed backwards: first the minimum, then doubled each time."""
 
 
 class EventPosition(NamedTuple):
@@ -75,6 +75,7 @@ async def events_after(
     """``EventPage`` of the events after a position, oldest first."""
     items: list[Document] = []
     examined, last = 0, after
+    # The segment at ``after`` may have further events, so the read begins one position earlier.
     begin = after.position - (after.index_in_segment != _AFTER_LAST)
     source = await log.at_position(min(max(begin, 0), instant.position))
     upto = min(source.log.position, instant.position)
@@ -125,7 +126,8 @@ async def events_before(
             document = conditions.document(recorded)
             if document is not None:
                 items.append(document)
-        upto = after if after > log.view.sealed.cursor.pruned.position else 0
+        has_older = after > log.view.sealed.cursor.pruned.position
+        upto = after if has_older else 0
     return _page(instant, items, examined, None)
 
 

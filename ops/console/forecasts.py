@@ -78,8 +78,8 @@ class GrowthAt:
                 changes[owner][position] += size
         return changes
 
-    def _document(self, net: list[int], free: int) -> Document:
-        outlook: Forecast | NoTrend = forecast_exhaustion(net, free)
+    def _document(self, hourly_growth: list[int], free: int) -> Document:
+        outlook: Forecast | NoTrend = forecast_exhaustion(hourly_growth, free)
         if isinstance(outlook, NoTrend):
             return {"noTrend": outlook.reason}
         now_ms = self._instant.time_ms

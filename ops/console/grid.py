@@ -32,7 +32,12 @@ def grid(pools: PoolsAt, name: str, first: str, last: str, cells: int) -> Docume
     begin = _bound(first, pool, "first") if first else begin
     end = _bound(last, pool, "last") if last else end
     if end < begin and (first or last):
-        raise BadInput("the first address is after the last one", subject="first")
+        raise BadInput(
+            f"the first address {format_address(pool.family, begin)} is after the last one,"
+            f" {format_address(pool.family, end)}",
+            subject="first",
+            remedy="exchange them, or leave one out for the end of the pool",
+        )
     size = max(0, end - begin + 1)
     answer = {
         "at": instant_document(pools.instant),
@@ -127,7 +132,7 @@ def _quarantined(pools: PoolsAt, states: PoolStates, begin: int, end: int) -> It
 
 
 def _runs(states: PoolStates, begin: int, end: int) -> list[list[Any]]:
-    """The states, run-length encoded; addresses in no state are ``outside``."""
+    """The states in order of address, as [STATE, NUMBER OF ADDRESSES]; ``outside``: in no state."""
     intervals = sorted(
         (max(first, begin), min(last, end), state)
         for state in COUNTED
@@ -151,12 +156,12 @@ def _runs(states: PoolStates, begin: int, end: int) -> list[list[Any]]:
 
 def _ranges(states: PoolStates, begin: int, end: int, cells: int) -> Iterator[Document]:
     """At most ``cells`` aligned ranges of one size, which is a power of two."""
-    bits = 0
+    bits = 0  # the size of a range is 2**bits
     while (end >> bits) - (begin >> bits) + 1 > cells:
         bits += 1
     family = states.pool.family
-    for number in range(begin >> bits, (end >> bits) + 1):
-        first, last = max(number << bits, begin), min((number + 1 << bits) - 1, end)
+    for index in range(begin >> bits, (end >> bits) + 1):
+        first, last = max(index << bits, begin), min((index + 1 << bits) - 1, end)
         counts: dict[str, int] = {}
         for state in COUNTED:
             addresses = states.states[state]

@@ -22,6 +22,7 @@ def log_extent(
     Raises BadInput.
     """
     clock, cursor = instant.log.clock, log.view.sealed.cursor
+    # Archive files from before the begin of the index.
     earlier = [
         file
         for file in log.view.sealed.summaries()
@@ -69,13 +70,15 @@ def log_extent(
 
 
 def _begin_ms(log: IndexedLog, file: FileSummary) -> int:
-    """The time of the first segment of a file, or of the last one if the first cannot be read.
+    """The time of a file's first segment; that of its last segment if the first cannot be read.
 
-    A summary has only the time of the last one.
+    The summary of a file has only the time of the last segment.
     """
     begin = file.first_position
     batches = log.view.sealed.segments(begin - 1, begin)
-    first = [event for _, batch in batches for one in batch for event in log.view.events_of(one)]
+    first = [
+        event for _, batch in batches for segment in batch for event in log.view.events_of(segment)
+    ]
     return min(first[0].recorded_at_ms, file.clock_ms) if first else file.clock_ms
 
 
@@ -83,5 +86,9 @@ def _in_window(clock: LogClock, buckets: int, begin: str, end: str) -> list[Buck
     begin_ms = time_ms_of(begin, "from") if begin else clock.first[1]
     end_ms = time_ms_of(end, "to") if end else clock.clock_ms + 1
     if end_ms <= begin_ms:
-        raise BadInput("the end is not after the begin", subject="to")
+        raise BadInput(
+            f"the end {time_text(end_ms)} is not after the begin {time_text(begin_ms)}",
+            subject="to",
+            remedy="pass a later time in to, or an earlier one in from",
+        )
     return clock.density(buckets, begin_ms, end_ms)

@@ -31,10 +31,11 @@ SOON_S: Final = 7 * 86_400.0
 """A pool that is expected to be full within this time raises an alarm."""
 
 ORBCTL_WRITERS: Final = f"{CONTROLLER_WRITERS}orbctl-"
+"""The begin of the writer names of ``orbctl``."""
 
 
 class Present(NamedTuple):
-    """Facts that are not in the log: the leader, alarms of etcd, paused executions."""
+    """What only etcd has: the leader, etcd's alarms, and the number of paused executions."""
 
     leader: str = ""
     leads_since_ms: int = 0

@@ -90,6 +90,7 @@ def pod_page(instant: LogInstant, namespace: str, request: PageRequest) -> Docum
     """``PodPage`` of console-api.yaml: Pods that hold addresses, by namespace and name."""
     log, position = instant.log, instant.position
     pools = log.pools.at(position)
+    # Pod -> (address as a number, its text, node) of each address
     held: defaultdict[str, list[tuple[int, str, str]]] = defaultdict(list)
     for pool, table in log.holdings.items():
         family = pools[pool].family if pool in pools else 4  # a pool without definition
@@ -300,8 +301,8 @@ def _reasons(instant: LogInstant, endpoint: Endpoint) -> Iterator[str]:
     if kind is None:
         yield "The addresses belong to this Pod until it ends: then they are released."
     else:
-        name = "whatever Pod runs under this name"
-        yield f"The addresses stay with {endpoint.holder}, {name}, {KEPT_UNTIL[kind]}."
+        which = "whatever Pod runs under this name"
+        yield f"The addresses stay with {endpoint.holder}, {which}, {KEPT_UNTIL[kind]}."
 
 
 def _traits(pool: Pool) -> Iterator[str]:

@@ -58,7 +58,7 @@ class PoolsAt:
 
     @cached_property
     def _of_subnets(self) -> Mapping[str, Mapping[str, Pool]]:
-        """The pools of each subnet, by name."""
+        """The pools of each subnet, by name; under "" those without a subnet."""
         owned: defaultdict[str, dict[str, Pool]] = defaultdict(dict)
         for name, pool in sorted(self.configuration.pools.items()):
             owned[owner_subnet_name(pool)][name] = pool
@@ -176,7 +176,11 @@ def subnet_answer(pools: PoolsAt, name: str) -> Document:
     """``SubnetAnswer``. Raises NotFound."""
     subnet = pools.subnets.get(name)
     if subnet is None:
-        raise NotFound(f"there is no SpiderSubnet {name[:64]!r} at this instant", subject="subnet")
+        raise NotFound(
+            f"there is no SpiderSubnet {name[:64]!r} at this instant",
+            subject="subnet",
+            remedy="choose another instant; the timeline of the subnet says when it existed",
+        )
     owned = list(pools.of_subnet(name).values())[:LIMIT_MAX]
     return {
         "at": instant_document(pools.instant),

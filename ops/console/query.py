@@ -73,13 +73,13 @@ class ConsoleQuery:
         address = self.text("address")
         return EventConditions(
             EventFilter(
-                check_types(self.texts("kind"), "kind"),
-                self.text("pool"),
-                self.text("pod"),
-                self.text("node"),
-                self.address(address) if address else "",
-                self.text("actor"),
+                types=check_types(self.texts("kind"), "kind"),
+                pool=self.text("pool"),
+                pod=self.text("pod"),
+                node=self.text("node"),
+                address=self.address(address) if address else "",
+                actor=self.text("actor"),
             ),
-            self.text("namespace"),
-            self.text("trace"),
+            namespace=self.text("namespace"),
+            trace=self.text("trace"),
         )

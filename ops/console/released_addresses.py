@@ -26,10 +26,10 @@ def released_answer(instant: LogInstant, node: str, limit: int) -> Document:
 
 def _item(instant: LogInstant, pool: str, table: HoldingTable, row: int) -> Document:
     holding, clock = table.holding(row), instant.log.clock
-    value = instant.log.pools.newest(pool)
+    newest = instant.log.pools.newest(pool)
     pod = namespace_and_name(holding.holder.pod)
     return {
-        "address": format_address(value.family if value is not None else 4, holding.value),
+        "address": format_address(newest.family if newest is not None else 4, holding.value),
         "pool": pool,
         "namespace": pod["namespace"],
         "pod": pod["name"],

@@ -40,6 +40,7 @@ KIND_CHARS_MIN: Final = 4
 _COORDINATOR_KIND_WORDS: Final = ("spidercoordinator", "coordinator")
 _TRACE: Final = re.compile(r"(?:[0-9a-f]{2}-)?([0-9a-f]{32})(?:-[0-9a-f]{16}-[0-9a-f]{2})?\Z")
 _LOW_HALF: Final = 2**64 - 1
+"""Selects the low 64 bits of a trace id, which are all that the index has."""
 
 
 class Hit(NamedTuple):
@@ -200,13 +201,13 @@ def _objects(instant: LogInstant, query: str) -> Iterator[Hit]:
 
 
 def _names_kind(text: str, words: Sequence[str]) -> bool:
-    """Whether the text is a word of a kind's name, its begin of some characters, or its plural."""
+    """Whether the text is a name of the kind, its plural, or enough of its first characters."""
     singular = text.removesuffix("s")
     return len(text) >= KIND_CHARS_MIN and any(word.startswith(singular) for word in words)
 
 
 def _refused(instant: LogInstant, text: str) -> Iterator[Hit]:
-    """Pods whose ADD was refused; most of them have no row, as they never had an address."""
+    """Pods whose ADD was refused; most never had an address, so no row of a pool has them."""
     refusals, position = instant.log.refusals, instant.position
     for pod in refusals.names():
         refusal = refusals.get(pod, position)
@@ -217,8 +218,8 @@ def _refused(instant: LogInstant, text: str) -> Iterator[Hit]:
 
 def _family(instant: LogInstant, pool: str) -> Family:
     """The family of a pool, also if it was deleted; 4 for claims of a pool without definition."""
-    value = instant.log.pools.newest(pool)
-    return value.family if value is not None else 4
+    newest = instant.log.pools.newest(pool)
+    return newest.family if newest is not None else 4
 
 
 def _address(query: str) -> tuple[int, int]:

@@ -68,6 +68,7 @@ class ConsoleSource:
 
     def pools(self, instant: LogInstant) -> PoolsAt:
         """The pools of an instant, from the cache of the last instants."""
+        # Forecasts and cool-downs of now change with the time, so they are cached for one second.
         key = instant.position, instant.time_ms // 1000 if instant.is_now else instant.time_ms
         pools = self._pools.pop(key, None)
         if pools is None:
@@ -87,12 +88,12 @@ class ConsoleSource:
         return PastVisibility(self._store, keys, self._archived_heads, instant.time_ms, now_ms)
 
     async def present(self) -> Present:
-        """Read the facts that are not in the log. Raises StoreUnavailable."""
+        """Read what only etcd has, not the log. Raises StoreUnavailable."""
         elected = await read_leader(self._store, self._keys, CONTROLLER_ROLE)
         paused = Filter(statuses=(ExecutionStatus.PAUSED,))
         return Present(
-            elected[0].name if elected else "",
-            elected[0].since_ms if elected else 0,
-            await self._store.alarms(),
-            len([head async for head in self.visibility().heads(paused)]),
+            leader=elected[0].name if elected else "",
+            leads_since_ms=elected[0].since_ms if elected else 0,
+            store_alarms=await self._store.alarms(),
+            paused=len([head async for head in self.visibility().heads(paused)]),
         )

@@ -63,7 +63,7 @@ def clamped(count: int) -> int:
 
 
 def time_text(time_ms: int) -> str:
-    """RFC 3339, UTC, with milliseconds."""
+    """A time in RFC 3339: UTC, with milliseconds."""
     text = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
 

@@ -46,10 +46,14 @@ ANSWER_S_MAX: Final = 60.0
 """How long an answer may take. The first answer reads the whole log."""
 
 HEARTBEAT_S: Final = 15.0
+"""Seconds without an event after which a stream gets a comment."""
+
 WRITE_S_MAX: Final = 30.0
 """How long one write to a client of the stream may take."""
 
 IMMUTABLE_S: Final = 86_400
+"""Seconds for which a client may cache a past state."""
+
 COMPRESSED_FROM_BYTES: Final = 4_096
 ACCESS_RECHECK_S: Final = 60.0
 """How often the access of a client is checked again while it reads the stream."""

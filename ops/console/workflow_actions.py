@@ -75,7 +75,11 @@ class WorkflowActions:
         body = await _body(request, SignalBody)
         _check_length(body.name, "name", least=1)
         if _is_deeper(body.arguments, NESTING_MAX):
-            raise BadInput(f"arguments have more than {NESTING_MAX} levels", subject="arguments")
+            raise BadInput(
+                f"arguments nest lists and objects more than {NESTING_MAX} levels deep",
+                subject="arguments",
+                remedy="pass flatter arguments",
+            )
         return await self._act(
             request,
             f"signal {body.name}",
@@ -101,9 +105,17 @@ class WorkflowActions:
 async def _body(request: web.Request, kind: type[B]) -> B:
     """The body of an action. Raises AccessDenied for a page of another origin, BadInput."""
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in _SAME_ORIGIN:
-        raise AccessDenied("a page of another origin cannot change executions", subject="Origin")
+        raise AccessDenied(
+            "a page of another origin cannot change executions",
+            subject="Origin",
+            remedy="use the console's own page, or `orbctl workflow`",
+        )
     if request.content_type != "application/json":
-        raise BadInput("the body is not application/json", subject="Content-Type")
+        raise BadInput(
+            f"the body has the type {request.content_type[:64]!r}, not application/json",
+            subject="Content-Type",
+            remedy="send JSON, and the header Content-Type: application/json",
+        )
     try:
         return msgspec.json.decode(await request.read(), type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -1,7 +1,7 @@
 """Answers about workflow executions at an instant: lists, and one execution with its history.
 
-Now, executions are read from etcd. In the past they are computed from their histories; what has
-left etcd and the archive is said in ``missing``.
+Executions of now are read from etcd, executions of the past are computed from their histories.
+``missing`` says which histories are neither in etcd nor in the archive.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ async def matching_executions(
     newest: list[RunHead] = []
     async for head in heads:
         if (
-            any(one in head.workflow_id.lower() for one in texts)
+            any(part in head.workflow_id.lower() for part in texts)
             or text == head.run_id
             or (trace and trace in head.traceparent)
         ):
@@ -166,6 +166,7 @@ def _workflow(head: RunHead) -> Document:
 
 
 def _waits_for(head: RunHead) -> str:
+    """What an open execution waits for; why a closed or paused execution ended or paused."""
     if head.reason or not head.is_open:
         return head.reason
     pending = (
@@ -173,7 +174,11 @@ def _waits_for(head: RunHead) -> str:
         (len(head.timers), "a timer", "timers"),
         (len(head.children), "a child", "children"),
     )
-    parts = [one if count == 1 else f"{count} {more}" for count, one, more in pending if count]
+    parts = [
+        singular if count == 1 else f"{count} {plural}"
+        for count, singular, plural in pending
+        if count
+    ]
     return ", ".join(parts) or ("a worker" if head.due else "a message")
 
 

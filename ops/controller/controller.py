@@ -91,7 +91,7 @@ class Controller:
         self.forecaster = Forecaster(
             store, keys, files, self.projector, on_forecasts=outlooks.update
         )
-        self.observing = ControllerObserver(store, keys, self.projector, CONTROLLER_ROLE)
+        self.observer = ControllerObserver(store, keys, self.projector, CONTROLLER_ROLE)
         self.prober = _prober(settings)
         self._metrics = ControllerMetrics() if settings.metrics_enabled else None
         meters = self._metrics.provider if self._metrics is not None else None
@@ -102,12 +102,12 @@ class Controller:
             settings.name,
             _job_settings(settings),
             sources=JobSources(
-                cluster.facts if cluster is not None else None,
-                cluster.applications if cluster is not None else None,
-                self.prober or NoProber(),
-                self.archiving,
-                faults,
-                _drains(settings, cluster),
+                facts=cluster.facts if cluster is not None else None,
+                applications=cluster.applications if cluster is not None else None,
+                prober=self.prober or NoProber(),
+                archive=self.archiving,
+                faults=faults,
+                drains=_drains(settings, cluster),
             ),
             options=WorkerOptions(archive=execution_archive),
             telemetry=Telemetry(tracers=tracers, meters=meters),
@@ -118,7 +118,7 @@ class Controller:
         )
         self.health = ControllerHealth(
             self.projector,
-            self.observing,
+            self.observer,
             self.jobs,
             self.election,
             cluster,
@@ -176,12 +176,12 @@ class Controller:
 
     def _tasks(self) -> Iterator[TaskSpec]:
         """The tasks of every replica. A task that fails repeatedly ends the process."""
-        projector, observing = self.projector, self.observing
+        projector, observer = self.projector, self.observer
         yield TaskSpec(
             "projector", projector.run, RESTARTS_MAX, projector.age_s, WATCH_SILENT_S_MAX
         )
         yield TaskSpec(
-            "observer", observing.run, RESTARTS_MAX, observing.age_s, OBSERVATION_STALE_S_MAX
+            "observer", observer.run, RESTARTS_MAX, observer.age_s, OBSERVATION_STALE_S_MAX
         )
         yield TaskSpec("election", lambda: self.election.lead(self._lead), RESTARTS_MAX)
         yield TaskSpec("workflow-worker", self.jobs.work, RESTARTS_MAX)
@@ -228,14 +228,14 @@ class Controller:
         ports = [(health, settings.health_port, "SPIDERPOOL_HEALTH_PORT")]
         if self._metrics is not None:
             sources = MetricSources(
-                self.projector,
-                self.publisher,
-                self.election,
-                self.archiving,
-                self.observing,
-                self.jobs,
-                self.cluster,
-                self.forecaster,
+                projector=self.projector,
+                publisher=self.publisher,
+                election=self.election,
+                archiving=self.archiving,
+                observer=self.observer,
+                jobs=self.jobs,
+                cluster=self.cluster,
+                forecaster=self.forecaster,
             )
             self._metrics.observe(
                 sources, debug=settings.debug_metrics_enabled, connections=self.connections
@@ -252,11 +252,11 @@ class Controller:
 def _job_settings(settings: ControllerSettings) -> JobSettings:
     """The part of the settings that the jobs read."""
     return JobSettings(
-        settings.reclaim,
-        settings.auto_pools,
-        settings.provider,
-        settings.cool_down_s,
-        settings.sriov.drained_nodes_max if settings.sriov is not None else 0,
+        reclaim=settings.reclaim,
+        auto_pools=settings.auto_pools,
+        provider=settings.provider,
+        cool_down_s=settings.cool_down_s,
+        max_unavailable=settings.sriov.drained_nodes_max if settings.sriov is not None else 0,
     )
 
 

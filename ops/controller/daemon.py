@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from core.process.spans import SdkTracer
 
 LARGE_BYTES: Final = 128 * 1024
-"""Freed buffers of this size are returned to the kernel immediately; glibc's initial threshold."""
+"""Freed buffers of this size or more return to the kernel at once: glibc's initial threshold."""
 
 _M_MMAP_THRESHOLD: Final = -3
 """See ``mallopt(3)``."""
@@ -104,10 +104,12 @@ def _parser() -> argparse.ArgumentParser:
     for option, variable, text in (
         ("--kubeconfig", KUBECONFIG, "Translate the custom resources of this cluster."),
         ("--tls-server-cert", TLS_CERTIFICATE, "Certificate of the webhooks, a PEM file."),
-        ("--tls-server-key", TLS_KEY, "Its key; without both there are no webhooks."),
+        ("--tls-server-key", TLS_KEY, "Its key. Webhooks need both, or ORBWEAVER_TLS_SECRET."),
     ):
         default = os.environ.get(variable, "")
-        parser.add_argument(option, default=default, help=f"{text} By default {variable}.")
+        parser.add_argument(
+            option, default=default, help=f"{text} By default the value of {variable}."
+        )
     return parser
 
 

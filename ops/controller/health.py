@@ -48,7 +48,7 @@ class ControllerHealth:
     def __init__(
         self,
         projector: Projector,
-        observing: ControllerObserver,
+        observer: ControllerObserver,
         jobs: JobHost,
         election: Election,
         cluster: ClusterWatch | None = None,
@@ -58,7 +58,7 @@ class ControllerHealth:
     ) -> None:
         self._supervised = supervised
         self._projector = projector
-        self._observing = observing
+        self._observer = observer
         self._jobs = jobs
         self._election = election
         self._cluster = cluster
@@ -73,7 +73,7 @@ class ControllerHealth:
         """The checks whose failure makes the replica not ready."""
         checks = [
             HealthCheck("running", self._stopping_fault()),
-            HealthCheck("etcd", self._observing.fault),
+            HealthCheck("etcd", self._observer.fault),
             HealthCheck("projection", self._projection_fault()),
             HealthCheck("leader", self._leader_fault()),
             HealthCheck("jobs", self._jobs_fault()),
@@ -90,15 +90,18 @@ class ControllerHealth:
         return NotReady("the controller is shutting down") if self.stopping else None
 
     def _projection_fault(self) -> OrbweaverError | None:
-        lag = self._observing.lag
+        lag = self._observer.lag
         if not self._projector.ready:
             return NotReady("the projection has not caught up yet", remedy="check etcd")
         if lag.seconds > LAG_S_MAX:
-            return NotReady(f"the projection is {lag.segments} segments behind")
+            return NotReady(
+                f"the projection is {lag.segments} segments behind the log",
+                remedy="check etcd, and the CPU that this replica gets",
+            )
         return None
 
     def _leader_fault(self) -> OrbweaverError | None:
-        if self._observing.leader is not None:
+        if self._observer.leader is not None:
             return None
         return NotReady(
             "no controller leads", remedy="wait until the lease of the last leader expires"
@@ -121,13 +124,14 @@ class ControllerHealth:
     def _cluster_fault(self) -> OrbweaverError | None:
         assert self._cluster is not None, "the check exists only in a cluster"
         fault = self._cluster.facts.fault if self._jobs.reclaims else ""
+        effect = "no address is reclaimed"
         if not fault and self._election.term is not None and self._jobs.makes_pools:
             fault = self._cluster.applications.fault
+            effect = "no automatic pool is created or changed"
         if not fault:
             return None
-        return NotReady(
-            fault, remedy="no address is reclaimed until then; check the rights to list and watch"
-        )
+        remedy = f"check the controller's rights to list and watch; until then {effect}"
+        return NotReady(fault, remedy=remedy)
 
     def _webhook_fault(self) -> OrbweaverError | None:
         assert self._admission is not None, "the check exists only with webhooks"

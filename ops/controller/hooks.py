@@ -49,7 +49,8 @@ ETCD_WAIT_S: Final = 240.0
 FOLLOW_S: Final = 2.0
 """Seconds between two comparisons of the node's CNI configurations with their copies."""
 
-NAMES: Final = "spiderpool-controller"
+WEBHOOKS_NAME: Final = "spiderpool-controller"
+"""The default name of both webhook configurations: that of Spiderpool's chart."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -68,8 +69,12 @@ def commands() -> typer.Typer:
 
 
 def clean(
-    validate: Annotated[str, typer.Option(help="The validating webhook configuration.")] = NAMES,
-    mutating: Annotated[str, typer.Option(help="The mutating webhook configuration.")] = NAMES,
+    validate: Annotated[
+        str, typer.Option(help="The validating webhook configuration.")
+    ] = WEBHOOKS_NAME,
+    mutating: Annotated[
+        str, typer.Option(help="The mutating webhook configuration.")
+    ] = WEBHOOKS_NAME,
     secret: Annotated[str, typer.Option(help="The Secret of the webhooks' certificate.")] = "",
     nodes: Annotated[str, typer.Option(help="The DaemonSet that cleans the nodes.")] = "",
 ) -> None:
@@ -103,7 +108,7 @@ def make_defaults(
 
 
 def etcd_certificates(
-    authority: Annotated[str, typer.Option(help="Secret of the authority.")],
+    authority: Annotated[str, typer.Option(help="Secret of the certificate authority.")],
     member: Annotated[str, typer.Option(help="Secret of the members.")],
     agent: Annotated[str, typer.Option(help="Secret of the agents.")],
     controller: Annotated[str, typer.Option(help="Secret of controllers and hooks.")],
@@ -178,7 +183,11 @@ def shutdown() -> None:
 def _namespace() -> str:
     namespace = EnvironmentVariables(os.environ).text(NAMESPACE, required=True)
     if not namespace:
-        raise BadInput(f"{NAMESPACE} is not set", subject=NAMESPACE)
+        raise BadInput(
+            f"{NAMESPACE} is not set",
+            subject=NAMESPACE,
+            remedy="set it to the namespace of the controller",
+        )
     return namespace
 
 

@@ -20,9 +20,9 @@ Values = Callable[[], Iterable[Observation]]
 
 
 def observe_jobs(
-    compatible: Meter, ours: Meter, jobs: JobHost, observing: ControllerObserver
+    compatible: Meter, ours: Meter, jobs: JobHost, observer: ControllerObserver
 ) -> None:
-    """Create the instruments of the jobs."""
+    """Create the instruments of the jobs: in ``compatible`` those with Spiderpool's names."""
     for name, description, value in (
         ("scan_age_seconds", "Seconds since the last scan", _age_s),
         ("scan_failed", "1 if the last scan failed", lambda status: int(bool(status.fault))),
@@ -40,7 +40,7 @@ def observe_jobs(
     ):
         ours.create_observable_gauge(
             f"orbweaver_reclaim_{name}",
-            [_callback(_scan_values(observing, value))],
+            [_callback(_scan_values(observer, value))],
             description=description,
         )
     ours.create_observable_gauge(
@@ -95,11 +95,11 @@ def _age_s(status: ScanStatus) -> float:
     return max(time.time() - status.at_s, 0.0)
 
 
-def _scan_values(observing: ControllerObserver, value: Callable[[ScanStatus], float]) -> Values:
+def _scan_values(observer: ControllerObserver, value: Callable[[ScanStatus], float]) -> Values:
     """A value of the last scan; none before the first scan, because its age would be wrong."""
 
     def values() -> Iterator[Observation]:
-        status = observing.reclaim
+        status = observer.reclaim
         if status is not None and status.at_s:
             yield Observation(value(status))
 

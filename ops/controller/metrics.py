@@ -43,7 +43,7 @@ class MetricSources:
         publisher: Publisher,
         election: Election,
         archiving: ArchiveActivities,
-        observing: ControllerObserver,
+        observer: ControllerObserver,
         jobs: JobHost,
         cluster: ClusterWatch | None = None,
         forecaster: Forecaster | None = None,
@@ -52,7 +52,7 @@ class MetricSources:
         self.publisher = publisher
         self.election = election
         self.archiving = archiving
-        self.observing = observing
+        self.observer = observer
         self.jobs = jobs
         self.cluster = cluster
         self.forecaster = forecaster
@@ -61,7 +61,7 @@ class MetricSources:
     def lag_events(self) -> int:
         """A lower bound of unpublished events: each unread segment has at least one."""
         unpublished = self.publisher.unpublished if self.election.term is not None else 0
-        return self.observing.lag.segments + unpublished
+        return self.observer.lag.segments + unpublished
 
 
 class ControllerMetrics:
@@ -84,7 +84,7 @@ class ControllerMetrics:
         _observe_process(ours, sources)
         _observe_connections(ours, connections)
         _observe_faults(ours, sources)
-        observe_jobs(compatible, ours, sources.jobs, sources.observing)
+        observe_jobs(compatible, ours, sources.jobs, sources.observer)
         if sources.cluster is not None:
             _observe_cluster(ours, sources.cluster)
         if sources.forecaster is not None:
@@ -229,7 +229,7 @@ def _observe_connections(ours: Meter, counts: ConnectionCounts) -> None:
 
 
 def _observe_process(ours: Meter, sources: MetricSources) -> None:
-    observing, archiving = sources.observing, sources.archiving
+    observer, archiving = sources.observer, sources.archiving
     gauges: tuple[tuple[str, str, Callable[[], float]], ...] = (
         (
             "projection_lag_events",
@@ -239,7 +239,7 @@ def _observe_process(ours: Meter, sources: MetricSources) -> None:
         (
             "projection_lag_seconds",
             "Seconds that the projection has been behind the log",
-            lambda: observing.lag.seconds,
+            lambda: observer.lag.seconds,
         ),
         (
             "projection_position",

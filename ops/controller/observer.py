@@ -1,4 +1,6 @@
-"""Polls lag, leader, scan and etcd, so that health probes and scrapes need no read of etcd.
+"""Polls the state that health probes and scrapes report, so that they need no read of etcd.
+
+This is the lag of the projection, the leader, the status of the reclaim scan, and etcd's alarms.
 
 The period is ``OBSERVE_PERIOD_S`` while there is a fault or the log grows. In a healthy and idle
 cluster it is ``QUIET_PERIOD_S``, and ends earlier if the log grows. Without a leader it is
@@ -32,7 +34,7 @@ QUIET_PERIOD_S: Final = 10.0
 """The period of a healthy and idle cluster: that of kubelet's probes by default."""
 
 STALE_S_MAX: Final = 30.0
-"""The age from which the last observation is stale: an observation takes less with a slow etcd."""
+"""Seconds after which the last observation is stale; with a slow etcd an observation takes less."""
 
 NOT_READ_YET: Final = StoreUnavailable("etcd was not read yet")
 
@@ -71,7 +73,7 @@ class ControllerObserver:
         return self.fault is None and self.leader is not None and self.lag == NO_LAG
 
     async def _until_moved(self, position: int) -> None:
-        """Wait until the projection has a new position, at most until the end of the period."""
+        """Wait until the projection has another position, at most until the quiet period ends."""
         with suppress(TimeoutError):
             async with asyncio.timeout(QUIET_PERIOD_S - OBSERVE_PERIOD_S):
                 await self._projector.wait_for(

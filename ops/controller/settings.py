@@ -148,15 +148,15 @@ def _kubernetes(conf: ConfFile, env: EnvironmentVariables) -> KubernetesSettings
     namespace = env.text(NAMESPACE)
     lease = LeaseSettings(namespace, duration_s=_lease_ttl_s(env)) if namespace else None
     return KubernetesSettings(
-        kubeconfig,
-        conf.ipv4,
-        conf.ipv6,
-        conf.subnets,
-        _webhook(conf, env),
-        networks,
-        _coordinator(env),
-        lease,
-        conf.orbweaver.ipam_claims,
+        kubeconfig=kubeconfig,
+        ipv4_enabled=conf.ipv4,
+        ipv6_enabled=conf.ipv6,
+        subnets_enabled=conf.subnets,
+        webhook=_webhook(conf, env),
+        networks=networks,
+        coordinator=_coordinator(env),
+        lease=lease,
+        ipam_claims=conf.orbweaver.ipam_claims,
     )
 
 
@@ -169,9 +169,9 @@ def _coordinator(env: EnvironmentVariables) -> CoordinatorReconcilerSettings | N
         return None
     default = CoordinatorReconcilerSettings()
     return CoordinatorReconcilerSettings(
-        env.first(COORDINATOR_NAMES, default.name)[0],
-        Path(env.text("SPIDERPOOL_CNI_CONFIG_DIR", str(default.cni_directory))),
-        env.text("SPIDERPOOL_CILIUM_CONFIGMAP_NAMESPACE_NAME", default.cilium),
+        name=env.first(COORDINATOR_NAMES, default.name)[0],
+        cni_directory=Path(env.text("SPIDERPOOL_CNI_CONFIG_DIR", str(default.cni_directory))),
+        cilium=env.text("SPIDERPOOL_CILIUM_CONFIGMAP_NAMESPACE_NAME", default.cilium),
     )
 
 
@@ -224,7 +224,11 @@ def _secret(env: EnvironmentVariables) -> SecretSettings | None:
         return None
     namespace = env.text(NAMESPACE, required=True)
     if not namespace:
-        raise BadInput(f"{TLS_SECRET} is set and {NAMESPACE} is not", subject=NAMESPACE)
+        raise BadInput(
+            f"{TLS_SECRET} is set, but {NAMESPACE} is not",
+            subject=NAMESPACE,
+            remedy="set it to the namespace of the controller, where the Secret is",
+        )
     service = f"{env.text('ORBWEAVER_TLS_SERVICE', 'orbweaver-controller')}.{namespace}"
     domain = env.text("ORBWEAVER_TLS_DOMAIN", "cluster.local")
     extra_names = filter(None, env.text("ORBWEAVER_TLS_EXTRA_NAMES").split(","))
@@ -243,7 +247,10 @@ def _auto_pools(conf: ConfFile) -> AutoPoolSettings:
         FLEXIBLE_NUMBER_KEY: conf.flexible_number,
     }
     return AutoPoolSettings(
-        conf.subnets and conf.auto_pools, default_number(numbers), conf.ipv4, conf.ipv6
+        enabled=conf.subnets and conf.auto_pools,
+        default=default_number(numbers),
+        ipv4_enabled=conf.ipv4,
+        ipv6_enabled=conf.ipv6,
     )
 
 
@@ -251,7 +258,7 @@ def _retention(env: EnvironmentVariables) -> Retention:
     """The archive's retention; by default unlimited in time, up to ``ARCHIVE_BYTES_MAX``."""
     days = env.number("ORBWEAVER_ARCHIVE_DAYS", 0, ARCHIVE_DAYS_MAX)
     mebibytes = env.number("ORBWEAVER_ARCHIVE_MEBIBYTES", ARCHIVE_BYTES_MAX >> 20, 1 << 30)
-    return Retention(days * 86_400.0, mebibytes << 20)
+    return Retention(age_s=days * 86_400.0, bytes_max=mebibytes << 20)
 
 
 def _reclaim(conf: ConfFile, env: EnvironmentVariables) -> ReclaimSettings:

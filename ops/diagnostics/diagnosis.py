@@ -19,6 +19,7 @@ NEEDED: Final = ("veth links", "macvlan links", "IPv4 policy rules")
 """Kernel features that common networks need; other features are for some kinds of networks."""
 
 MTU_MIN_FOR_IPV6: Final = 1_280
+READ_REMEDY: Final = "correct the cause; if a permission is missing, run this command as root"
 
 
 class Diagnosis(NamedTuple):
@@ -40,15 +41,12 @@ def diagnose(examination: Examination) -> list[Diagnosis]:
         *(diagnosis for nic in examination.nics for diagnosis in _nic(nic)),
         *map(_roce, examination.roce),
         *map(_gateway, examination.gateways),
-        *(
-            Diagnosis("examination", "failed", fault, "run it as root")
-            for fault in examination.faults
-        ),
+        *(Diagnosis("examination", "failed", fault, READ_REMEDY) for fault in examination.faults),
     ]
 
 
 def worst(diagnoses: list[Diagnosis]) -> Verdict:
-    """The worst verdict."""
+    """The worst verdict among the diagnoses; "ok" if there are none."""
     order: tuple[Verdict, ...] = ("failed", "warning", "ok")
     verdicts = {diagnosis.verdict for diagnosis in diagnoses}
     return next((verdict for verdict in order if verdict in verdicts), "ok")
@@ -115,7 +113,7 @@ def _manager(examination: Examination) -> Iterator[Diagnosis]:
         yield Diagnosis("NetworkManager", "warning", state, f"if it runs on the node, {remedy}")
     elif not examination.manager.running:
         yield Diagnosis("NetworkManager", "ok", "does not run on this node")
-    elif examination.manager.leaves_veths:
+    elif examination.manager.ignores_veths:
         yield Diagnosis("NetworkManager", "ok", "does not manage veth interfaces")
     else:
         state = "runs, and may reconfigure Pods' veth interfaces"
@@ -126,15 +124,15 @@ def _nic(nic: MasterNic) -> Iterator[Diagnosis]:
     state = "no carrier" if nic.up else "down"
     if nic.carrier:
         state = "up"
-    facts = [nic.kind, state, f"MTU {nic.mtu}", nic.mac, *nic.addresses]
+    details = [nic.kind, state, f"MTU {nic.mtu}", nic.mac, *nic.addresses]
     if nic.promiscuity:
-        facts.append("promiscuous")
+        details.append("promiscuous")
     if nic.master:
-        facts.append(f"in {nic.master}")
+        details.append(f"in {nic.master}")
     if nic.vfs_max:
-        facts.append(f"{nic.vfs} of {nic.vfs_max} VFs created")
-    facts += [f"RDMA {name}" for name in nic.rdma]
-    text, check = ", ".join(facts), f"interface {nic.name}"
+        details.append(f"{nic.vfs} of {nic.vfs_max} VFs created")
+    details += [f"RDMA {name}" for name in nic.rdma]
+    text, check = ", ".join(details), f"interface {nic.name}"
     if nic.up and not nic.carrier:
         yield Diagnosis(check, "warning", text, "check its cable or its master")
     elif nic.mtu < MTU_MIN_FOR_IPV6:
@@ -145,6 +143,7 @@ def _nic(nic: MasterNic) -> Iterator[Diagnosis]:
 
 
 def _roce(state: RoceNicState) -> Diagnosis:
+    """A rule for nodes with labels gives no warning, because it may not apply to this node."""
     check = f"RoCE QoS of {state.nic}"
     if not state.differences and not state.gaps:
         return Diagnosis(check, "ok", state.found)
@@ -165,10 +164,14 @@ def _gateway(answer: GatewayAnswer) -> Diagnosis:
     if answer.fault:
         return Diagnosis(check, "warning", answer.fault)
     if not answer.macs:
-        remedy = "check that it is on this link; with enableGatewayDetection, Pods fail here"
+        remedy = (
+            "check that the gateway is on this link; with enableGatewayDetection, ADD fails here"
+        )
         return Diagnosis(check, "warning", "no host answers", remedy)
     if len(answer.macs) > 1:
-        remedy = "two machines have this address, or a proxy answers for it"
+        remedy = (
+            "if two machines have this address, change one; or stop a proxy that answers for it"
+        )
         return Diagnosis(
             check, "warning", f"several hosts answer: {', '.join(answer.macs)}", remedy
         )

@@ -56,6 +56,7 @@ class GatewayAnswer(NamedTuple):
 class Examination(NamedTuple):
     """The state of a node. ``faults``: why parts could not be read.
 
+    ``kernel``: its release; ``machine``: the CPU architecture; ``ipv6``: whether the kernel has it.
     ``manager``: NetworkManager; None if this process runs in a Pod, which cannot check it.
     """
 
@@ -122,17 +123,17 @@ async def examine(gateways: Sequence[Gateway] = ()) -> Examination:
         await detector.close()
         await asyncio.to_thread(executor.close)
     return Examination(
-        platform.release(),
-        platform.machine(),
-        _missing_capabilities(),
-        reader.ipv6,
-        tuple(reader.features),
-        tuple(reader.sysctls),
-        tuple(reader.nics),
-        tuple(answers),
-        None if POD_VARIABLE in os.environ else read_manager(),
-        tuple(reader.faults),
-        tuple(reader.roce),
+        kernel=platform.release(),
+        machine=platform.machine(),
+        missing_capabilities=_missing_capabilities(),
+        ipv6=reader.ipv6,
+        features=tuple(reader.features),
+        sysctls=tuple(reader.sysctls),
+        nics=tuple(reader.nics),
+        gateways=tuple(answers),
+        manager=None if POD_VARIABLE in os.environ else read_manager(),
+        faults=tuple(reader.faults),
+        roce=tuple(reader.roce),
     )
 
 
@@ -149,7 +150,7 @@ async def _probe(detector: Detector, gateway: Gateway) -> GatewayAnswer:
     try:
         macs = await detector.find_responders(gateway.interface, gateway.address)
     except OrbweaverError as error:
-        return GatewayAnswer(gateway, (), error.message)
+        return GatewayAnswer(gateway, fault=error.message)
     return GatewayAnswer(gateway, macs)
 
 

@@ -20,7 +20,10 @@ from nodeagent.sriov_master import SYSFS
 
 
 class Hardware(NamedTuple):
-    """The hardware of one link. ``device``: PCI address; ``vfs``: existing virtual functions."""
+    """The hardware of one link. ``device``: PCI address; ``rdma``: names of its RDMA devices.
+
+    ``vfs``: virtual functions that exist; ``vfs_max``: that the device can have.
+    """
 
     device: str = ""
     vfs: int = 0
@@ -33,18 +36,18 @@ def read_hardware(
 ) -> dict[str, Hardware]:
     """The hardware by link. Raises OSError."""
     names = tuple(links)
-    buses = executor.run(namespace, _buses_of(names))
+    pci_addresses = executor.run(namespace, _pci_address_reader(names))
     rdma = _rdma_devices(executor, namespace)
     return {
         link: _hardware_of(
-            sysfs / "bus/pci/devices" / buses.get(link, ""), tuple(rdma.get(link, ()))
+            sysfs / "bus/pci/devices" / pci_addresses.get(link, ""), tuple(rdma.get(link, ()))
         )
         for link in names
     }
 
 
 def _hardware_of(device: Path, rdma: tuple[str, ...]) -> Hardware:
-    if not (device / "class").exists():
+    if not (device / "class").exists():  # the link has no PCI device
         return Hardware(rdma=rdma)
     return Hardware(
         device.name,
@@ -59,15 +62,17 @@ def _number(path: Path) -> int:
     return int(path.read_text("ascii")) if path.exists() else 0
 
 
-def _buses_of(links: tuple[str, ...]) -> Callable[[], dict[str, str]]:
+def _pci_address_reader(links: tuple[str, ...]) -> Callable[[], dict[str, str]]:
+    """A function that reads PCI addresses by link in the network namespace of its thread."""
+
     def read() -> dict[str, str]:
-        buses = {}
+        pci_addresses = {}
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as query_socket:
             for link in links:
                 # Most virtual links have no driver that answers.
                 with suppress(OSError):
-                    buses[link] = driver_bus(query_socket, link)
-        return buses
+                    pci_addresses[link] = driver_bus(query_socket, link)
+        return pci_addresses
 
     return read
 

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from subprocess import SubprocessError
 from typing import Final, NamedTuple
@@ -45,7 +46,7 @@ _FAMILIES: Final[tuple[Family, ...]] = (4, 6)
 
 
 class KernelFeature(NamedTuple):
-    """One feature. ``why_not``: the kernel's error, "" if it works. ``module``: to load for it."""
+    """One feature. ``why_not``: why it does not work, or "". ``module``: the one that adds it."""
 
     name: str
     module: str
@@ -85,12 +86,12 @@ def try_kernel_features(executor: NetnsExecutor) -> list[KernelFeature]:
 
 
 def _links(session: NetlinkSession) -> Iterator[KernelFeature]:
-    parents = iter(range(len(_KINDS)))
+    parent_numbers = count()
     for kind in _KINDS:
         parent = 0
         if kind.needs_parent:
             # A parent for each kind: a link cannot have both macvlans and ipvlans.
-            name = f"p{next(parents)}"
+            name = f"p{next(parent_numbers)}"
             session.attempt([add_link(name, "veth")])
             link = session.link(name)
             parent = 0 if link is None else link.ifindex
@@ -108,7 +109,11 @@ def _rule(session: NetlinkSession, family: Family) -> KernelFeature:
 
 
 def _reply_marks(executor: NetnsExecutor, namespace: NetworkNamespace) -> Iterator[KernelFeature]:
-    """Try the two implementations; one is enough (docs/reference/coordinator.md, "Reply path")."""
+    """Try the two implementations of reply marks; one is enough.
+
+    Reply marks: firewall rules that send an answer back through the veth pair
+    (docs/reference/coordinator.md, "Reply path").
+    """
     implementations: tuple[tuple[str, ReplyMarkRules], ...] = (
         ("nftables", NftReplyMarkRules(executor)),
         ("iptables", IptablesReplyMarkRules(executor)),
@@ -133,8 +138,8 @@ def _cluster_ips() -> Iterator[KernelFeature]:
     """Try what ClusterIPs by sockets need: eBPF programs, cgroup v2, pins."""
     why = fault = ""
     try:
-        own_cookie()
-        if not try_loading(DesiredPrograms(0)):
+        own_cookie()  # raises if this kernel cannot identify network namespaces to eBPF programs
+        if not try_loading(DesiredPrograms(skipped_netns=0)):
             fault = "a refused connection gets EPERM from this kernel, not ECONNREFUSED"
     except DatapathError as error:
         why = str(error)
@@ -150,12 +155,13 @@ def _cluster_ips() -> Iterator[KernelFeature]:
 def _trial_namespace() -> Iterator[NetworkNamespace]:
     """Create a namespace without a name; the kernel removes it with its last descriptor."""
     with ThreadPoolExecutor(max_workers=1) as temporary:
-        namespace = temporary.submit(_unshared).result()
+        namespace = temporary.submit(_new_namespace).result()
     with namespace:
         yield namespace
 
 
-def _unshared() -> NetworkNamespace:
+def _new_namespace() -> NetworkNamespace:
+    """Move this thread to a new network namespace, and open it. Raises OSError."""
     if _libc.unshare(CLONE_NEWNET):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), "a new network namespace")

@@ -19,19 +19,22 @@ _VETHS: Final = "interface-name:veth"
 
 
 class Manager(NamedTuple):
-    """Whether NetworkManager runs, and whether its configuration excludes veth interfaces."""
+    """Whether NetworkManager runs, and whether its configuration ignores veth interfaces."""
 
     running: bool
-    leaves_veths: bool
+    ignores_veths: bool
 
 
 def read_manager(running: Path = RUNNING, configuration: Path = CONFIGURATION) -> Manager:
-    """Read the state of NetworkManager; a file that cannot be read is ignored."""
+    """Read the state of NetworkManager; a file that cannot be read is ignored.
+
+    ``running``: the directory that exists while NetworkManager runs.
+    """
     files = sorted(configuration.glob("*.conf")) if configuration.is_dir() else []
-    return Manager(running.is_dir(), any(map(_leaves_veths, files)))
+    return Manager(running.is_dir(), any(map(_ignores_veths, files)))
 
 
-def _leaves_veths(path: Path) -> bool:
+def _ignores_veths(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             text = file.read(FILE_BYTES_MAX).decode(errors="replace")

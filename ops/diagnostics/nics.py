@@ -12,15 +12,15 @@ from nodeagent.netlink.values import Link, mac_text
 MASTER_KINDS: Final = ("", "bond", "vlan", "bridge", "team", "openvswitch", "veth", "macvlan")
 """Kinds of links that can be a master; "" is a NIC. Inside containers a veth can be a master."""
 
-_IF_OPER_UNKNOWN: Final = 0  # include/uapi/linux/if.h
+_IF_OPER_UNKNOWN: Final = 0  # include/uapi/linux/if.h; the state of links that report none
 _ETHERNET_MAC_BYTES: Final = 6
 
 
 class MasterNic(NamedTuple):
     """One interface. ``addresses``: with prefix length, without link-local ones.
 
-    ``device``: PCI address; ``vfs``: existing virtual functions, of ``vfs_max``; ``rdma``: names of
-    its RDMA devices.
+    ``kind``: "nic" for a NIC, else the kind of the link. ``promiscuity``: how many users of the
+    link set promiscuous mode. The last four are the fields of ``hardware.Hardware``.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Gateway(NamedTuple):
 
 
 def master_nics(session: NetlinkSession) -> list[MasterNic]:
-    """Every interface that can be a master, by index. Raises NetlinkRefused, NetlinkLost."""
+    """Every interface that can be a master. Raises NetlinkRefused, NetlinkLost."""
     links = session.links()
     names = {link.ifindex: link.name for link in links}
     addresses: dict[int, list[str]] = {}
@@ -67,11 +67,11 @@ def default_gateways(session: NetlinkSession) -> list[Gateway]:
     names = {link.ifindex: link.name for link in session.links()}
     families: tuple[Family, ...] = (4, 6)
     gateways = [
-        Gateway(names.get(number, "?"), format_address(*gateway), family)
+        Gateway(names.get(ifindex, "?"), format_address(*gateway), family)
         for family in families
         for route in session.routes(family)
         if route.is_default
-        for number, gateway in (
+        for ifindex, gateway in (
             [(hop.link, hop.gateway) for hop in route.hops] or [(route.link, route.gateway)]
         )
         if gateway is not None

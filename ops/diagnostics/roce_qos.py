@@ -1,4 +1,4 @@
-"""Describes the QoS of the RoCE NICs of a node, and how it differs from the rules. Pure.
+"""Describes the QoS of a node's RoCE NICs, and how it differs from orbweaver.roceQos. Pure.
 
 The labels of the node are unknown, so a rule for nodes with labels may not apply to this node.
 """
@@ -42,6 +42,7 @@ def roce_states(nics: Collection[RoceNic], rules: Collection[RoceQosRule]) -> li
 
 
 def _state(nic: RoceNic, rules: Collection[RoceQosRule]) -> RoceNicState:
+    """The state of a NIC, compared with the first rule that is for this NIC."""
     of_port = (*_dcb(nic.dcb), *_ecn(nic.ecn)) if nic.has_port else ()
     text = ", ".join((*of_port, *map(_port, nic.ports)))
     for rule in rules:
@@ -59,6 +60,7 @@ def _state(nic: RoceNic, rules: Collection[RoceQosRule]) -> RoceNicState:
 
 
 def _without_nic(step: object) -> str:
+    """``NIC: TEXT`` -> ``TEXT``."""
     return str(step).partition(": ")[2]
 
 

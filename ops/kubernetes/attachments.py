@@ -31,6 +31,7 @@ NAD_VERSION: Final = "k8s.cni.cncf.io/v1"
 NADS: Final = f"/apis/{NAD_VERSION}/network-attachment-definitions"
 NAMESPACED: Final = f"/apis/{NAD_VERSION}/namespaces/{{}}/network-attachment-definitions"
 RESYNC_S: Final = 60.0
+"""Seconds between two reconciliations of all networks."""
 
 
 class Attachments:
@@ -126,7 +127,7 @@ class Attachments:
 
 def _unwritable(fault: str) -> DesiredCondition:
     """The condition of a network if NADs cannot be read."""
-    message = f"no NetworkAttachmentDefinition was created: {fault}. Multus installs it"
+    message = f"no NetworkAttachmentDefinition was created: {fault}. Multus installs the definition"
     return DesiredCondition(READY, "False", "NoAttachmentDefinitions", message)
 
 

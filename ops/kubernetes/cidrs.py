@@ -27,6 +27,8 @@ CNI_NAMES: Final[Mapping[str, Source]] = {
 """The source of the Pod CIDRs by the name of the overlay's CNI configuration."""
 
 IGNORED: Final = "00-multus"
+"""A part of the file name of Multus' own configuration."""
+
 POD_FLAG: Final = "--cluster-cidr="
 SERVICE_FLAG: Final = "--service-cluster-ip-range="
 
@@ -75,8 +77,8 @@ def of_controller_manager(pod: Object) -> Cidrs:
     """The CIDRs in the flags of a kube-controller-manager."""
     containers = _items(_members(pod.get("spec")).get("containers"))
     container = _members(containers[0]) if containers else {}
-    words = [*_items(container.get("command")), *_items(container.get("args"))]
-    return Cidrs(_flag(words, POD_FLAG), _flag(words, SERVICE_FLAG))
+    arguments = [*_items(container.get("command")), *_items(container.get("args"))]
+    return Cidrs(_flag(arguments, POD_FLAG), _flag(arguments, SERVICE_FLAG))
 
 
 def of_calico(pools: Iterable[Object]) -> tuple[str, ...]:
@@ -129,10 +131,11 @@ def of_service_cidrs(objects: Iterable[Object]) -> tuple[str, ...]:
     )
 
 
-def _flag(words: Iterable[object], flag: str) -> tuple[str, ...]:
-    for word in words:
-        if isinstance(word, str) and word.startswith(flag):
-            return _list(word.removeprefix(flag))
+def _flag(arguments: Iterable[object], flag: str) -> tuple[str, ...]:
+    """The CIDRs in the first argument that begins with ``flag``, which ends with "="."""
+    for argument in arguments:
+        if isinstance(argument, str) and argument.startswith(flag):
+            return _list(argument.removeprefix(flag))
     return ()
 
 

@@ -3,8 +3,8 @@
 First it deletes the webhook configurations, because their server has stopped. Then it waits until
 the Lease has no holder: a running controller could add finalizers again. Then it removes the
 finalizers of the remaining objects, which are kept and can be deleted. Finally it waits until a
-DaemonSet of the chart has cleaned each node. Missing objects are not an error, and it can run
-again.
+DaemonSet of the chart has cleaned each node. Missing objects are not an error, and the
+cleanup can run again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ KINDS: Final = ("spiderippools", "spidersubnets", "spiderendpoints", "spidercoor
 """Kinds whose objects get finalizers."""
 
 ADMISSION: Final = "/apis/admissionregistration.k8s.io/v1"
-LEASE_POLL_S: Final = 1.0
+POLL_S: Final = 1.0
+"""Seconds between two reads of the Lease, or of the DaemonSet."""
+
 PASS_PAUSE_S: Final = 2.0
 """The pause between a pass that removed finalizers and the next one, which must find none."""
 
@@ -76,7 +78,7 @@ async def _until_nodes_are_clean(api: Api, path: str) -> None:
             while True:
                 if _is_ready_everywhere(await api.get(path)):
                     return
-                await asyncio.sleep(LEASE_POLL_S)
+                await asyncio.sleep(POLL_S)
     except ApiNotFound:
         return  # the installation has no DaemonSet that cleans nodes
     except TimeoutError:
@@ -99,7 +101,7 @@ async def _until_no_leader(api: Api, path: str) -> None:
         if not is_held(lease, api.clock_s):
             return
         _log.info("waiting for %s to stop", lease["spec"]["holderIdentity"])
-        await asyncio.sleep(LEASE_POLL_S)
+        await asyncio.sleep(POLL_S)
 
 
 async def _remove_finalizers(api: Api, kind: str) -> int:

@@ -16,6 +16,8 @@ FILE_BYTES_MAX: Final = 64 * 1024
 FILES_MAX: Final = 64
 SUFFIXES: Final = (".conf", ".conflist", ".json")
 TEMPORARY: Final = ".new"
+"""The suffix of a copy until it is complete."""
+
 FAULT: Final = "ClusterNotReady"
 """The reason of the Event about a directory that cannot be read."""
 
@@ -38,7 +40,9 @@ def read_directory(directory: Path) -> Mapping[str, str]:
                 continue
     except OSError as error:
         message = f"CNI configurations of {directory} cannot be read: {error.strerror}"
-        raise BadInput(message, subject=FAULT, remedy="give read access to them") from None
+        raise BadInput(
+            message, subject=FAULT, remedy="give the controller read access to these files"
+        ) from None
     return texts
 
 

@@ -133,7 +133,7 @@ class Coordinators:
             await self._api.merge(f"{COORDINATORS}/{metadata['name']}", body)
 
     async def _find(self, coordinator: Object) -> Cidrs:
-        """The CIDRs by podCIDRType. Raises BadInput with the reason of the Event as subject."""
+        """The CIDRs by podCIDRType. Raises BadInput, whose subject is the reason of the Event."""
         configured = coordinator["spec"].get("podCIDRType", "auto")
         kind = configured
         if configured == "auto":
@@ -160,6 +160,7 @@ class Coordinators:
         return ()
 
     async def _cluster(self) -> Cidrs:
+        """The CIDRs in kubeadm's configuration, else in the flags. Raises BadInput."""
         prefixes = Cidrs()
         config_map = await self._get(CONFIG_MAP.format("kube-system", "kubeadm-config"))
         if config_map is not None:
@@ -174,6 +175,7 @@ class Coordinators:
         return prefixes
 
     async def _cilium(self) -> tuple[str, ...]:
+        """The Pod CIDRs by Cilium's IPAM mode. Raises BadInput."""
         namespace, _, name = self._settings.cilium.partition("/")
         config_map = await self._get(CONFIG_MAP.format(namespace, name))
         if config_map is None:

@@ -68,14 +68,16 @@ async def create_all(
     deadline = monotonic() + CREATE_S_MAX
     backoff = Backoff(PAUSE_S)
     for body in objects:
-        created = await _try_create(api, body, monotonic() + PAUSE_S > deadline)
+        created: bool | None = None
         while created is None:
-            await backoff.wait()
-            created = await _try_create(api, body, monotonic() + PAUSE_S > deadline)
+            is_last = monotonic() + PAUSE_S > deadline
+            created = await _try_create(api, body, is_last=is_last)
+            if created is None:
+                await backoff.wait()
         yield body, created
 
 
-async def _try_create(api: Api, body: Object, is_last: bool) -> bool | None:
+async def _try_create(api: Api, body: Object, *, is_last: bool) -> bool | None:
     """Create an object. Return False if it exists, None if the creation must be retried.
 
     Raises ApiRejected, and ApiUnavailable on the last try.

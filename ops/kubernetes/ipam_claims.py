@@ -2,7 +2,7 @@
 
 IPAMClaims (``k8s.cni.cncf.io/v1alpha1``) belong to the Network Plumbing Working Group; their CRD
 may be missing. Level-triggered, like the reporter: it receives names, and compares the projection
-with the object. It writes only the status, and only of claims that a Pod here has requested,
+with the object. It writes only the status, and only of claims for which our agents got an ADD,
 because another IPAM may serve the others. A write contains the resourceVersion that it was computed
 from.
 

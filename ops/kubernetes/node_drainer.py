@@ -1,8 +1,9 @@
 """Cordons, drains and uncordons nodes through the API server, for changes of virtual functions.
 
 A label on the Node records that we have cordoned it, and whether it was unschedulable before. Pods
-are evicted with the eviction API, which respects PodDisruptionBudgets. A Pod in an agent's request
-is evicted only if it runs on that agent's node. Requests for missing nodes are ignored.
+are evicted with the eviction API, which respects PodDisruptionBudgets. An agent requests that
+its node is drained, with a list of Pods; a Pod is evicted only if it runs on that node. Requests
+for missing nodes are ignored.
 """
 
 from __future__ import annotations

@@ -61,12 +61,12 @@ class ObjectFinalizer:
         """Whether the projection has no claim or pool that blocks the deletion."""
         if kind is TranslatedKind.SUBNET:
             return not pools_of_subnet(name, self._commands.ledger.pools)
-        return not self._held(name)
+        return not self._claim_count(name)
 
     async def _drain_pool(self, name: str) -> str:
         await self._commands.apply(RetirePool(name))
-        if held := self._held(name):
-            return f"{held} {'address is' if held == 1 else 'addresses are'} still allocated"
+        if count := self._claim_count(name):
+            return f"{count} {'address is' if count == 1 else 'addresses are'} still allocated"
         await self._commands.apply(DeletePool(name))
         return ""
 
@@ -84,6 +84,6 @@ class ObjectFinalizer:
         await self._commands.apply(DeleteSubnet(name))
         return ""
 
-    def _held(self, pool: str) -> int:
+    def _claim_count(self, pool: str) -> int:
         tally = self._commands.projector.projection.tallies.get(pool)
         return tally.counts.claimed if tally else 0

@@ -135,7 +135,7 @@ class Reporter:
         self._own_writes = 0
         self._round_s = round_s
         self._rejected = ChangeBuffer()
-        self._waiting = 0
+        self._waiting = 0  # how many topics wait for a change
         self._configuration = _Topic(
             lambda changes: changes.pools | changes.subnets, asyncio.Event(), GATHERING_S
         )

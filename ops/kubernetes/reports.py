@@ -135,9 +135,11 @@ def _count_conditions(counts: PoolCounts) -> list[DesiredCondition]:
     is_nearly = usable > 0 and used * 100 >= usable * NEARLY_PERCENT
     quarantine_text = f"{counts.quarantined} addresses are quarantined: other hosts use them"
     return [
-        DesiredCondition(EXHAUSTED, "True" if is_full else "False", _reason(is_full), free_text),
         DesiredCondition(
-            NEARLY_EXHAUSTED, "True" if is_nearly else "False", _reason(is_nearly), free_text
+            EXHAUSTED, "True" if is_full else "False", _reason(is_low=is_full), free_text
+        ),
+        DesiredCondition(
+            NEARLY_EXHAUSTED, "True" if is_nearly else "False", _reason(is_low=is_nearly), free_text
         ),
         DesiredCondition(
             CONFLICTED,
@@ -160,5 +162,5 @@ def _full_soon(horizon: Horizon) -> DesiredCondition:
     )
 
 
-def _reason(is_low: bool) -> str:
+def _reason(*, is_low: bool) -> str:
     return "FewAddressesFree" if is_low else "AddressesFree"

@@ -4,9 +4,9 @@ The leader compares the watched applications with the last recorded numbers ever
 ``RECORD_INTERVAL_S``, and writes an ``application-scaled`` event for each difference: changes in
 between are one event. Only applications whose Pods hold addresses, or did since the recorder
 started, are recorded, until they are deleted. Applications with automatic pools are left out: the
-event of their size is written with that of the pool that follows it
-(``workflows.jobs.autopools``). It changes no state. An event that cannot be written is written in
-the next round.
+event of their size is written with the event of the pool, whose size follows it
+(``workflows.jobs.autopools``). The event changes no state. An event that cannot be written is
+written in the next round.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ class ScaleRecorder:
         try:
             await writer.open()
             self._sizes = await self._recorded_sizes()
-            for application in self._held():  # what the log does not say counts from now on
+            # Without a recorded size, later sizes are compared with the size of now.
+            for application in self._held():
                 self._sizes.setdefault(_owner(application), replicas_of(application))
             while True:
                 await asyncio.sleep(RECORD_INTERVAL_S)

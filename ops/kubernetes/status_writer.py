@@ -2,7 +2,8 @@
 
 The translator knows the result of applying an object, the reporter the state of its addresses. This
 module merges both into one status and applies it, with one field manager. After a change of leader,
-the part of a status stays unchanged until the translator or the reporter has processed the object.
+each of the two parts of a status stays unchanged until the translator or the reporter has processed
+the object.
 A field or condition that an earlier build applied with another manager is removed by a patch,
 because apply does not remove it.
 
@@ -56,7 +57,7 @@ class StatusWriter:
         self._objects = objects
         self._informers = informers
         self._now = now
-        self._wake: Callable[[], None] = lambda: None
+        self._on_observed: Callable[[], None] = lambda: None
         self._observations: dict[TranslatedKind, dict[str, _Observation]] = {
             kind: {} for kind in TranslatedKind
         }
@@ -69,11 +70,11 @@ class StatusWriter:
         name = stored["metadata"]["name"]
         self._observations[kind][name] = _Observation(stored, conditions)
         self.pending[kind].add(name)
-        self._wake()
+        self._on_observed()
 
-    def on_observed(self, wake: Callable[[], None]) -> None:
-        """Call ``wake`` after each observation."""
-        self._wake = wake
+    def on_observed(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` after each observation."""
+        self._on_observed = callback
 
     def changed_by_others(self, kind: TranslatedKind, keys: set[ObjectKey]) -> set[str]:
         """The names of these objects, except those that only this writer has changed."""
@@ -91,10 +92,12 @@ class StatusWriter:
         if stored is None:
             return
         observation = self._observations[kind].get(name)
-        age = 0 if observation is None else _generations_behind(observation.item, stored)
-        if age < 0:
+        generations_behind = (
+            0 if observation is None else _generations_behind(observation.item, stored)
+        )
+        if generations_behind < 0:
             return  # the watched object is older than the one that the translator applied
-        if age > 0:
+        if generations_behind > 0:
             observation = None
         before = _own_part(kind, stored)
         desired = self._merged(kind, stored, report, observation)

@@ -12,7 +12,7 @@ NO_HOLDER = "-"
 
 
 class AddressDifference(NamedTuple):
-    """Pool and holder of one address in both systems; ``-`` if it is not in use."""
+    """The pool and holder of one address in both systems; ``-`` where the address is not in use."""
 
     address: str
     spiderpool: str
@@ -28,7 +28,10 @@ def differences(
         for endpoint in objects.endpoints
         for address, pool in endpoint.addresses()
     }
-    ours = {address: f"{one.claim.pool}, {one.claim.holder}" for address, one in claims.items()}
+    ours = {
+        address: f"{revised.claim.pool}, {revised.claim.holder}"
+        for address, revised in claims.items()
+    }
     return [
         AddressDifference(address, theirs.get(address, NO_HOLDER), ours.get(address, NO_HOLDER))
         for address in sorted(theirs.keys() | ours.keys())

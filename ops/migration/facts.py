@@ -1,4 +1,4 @@
-"""Facts about a cluster with Spiderpool, which ``reader`` reads. Values only."""
+"""What a migration plan needs to know about a cluster with Spiderpool; ``reader`` reads it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ class HelmRelease(NamedTuple):
 
 
 class DeployedWorkload(NamedTuple):
-    """A DaemonSet or Deployment; ``containers``: name -> image, init containers among them."""
+    """A DaemonSet or Deployment; ``containers``: name -> image, init containers among them.
+
+    ``wanted`` and ``ready``: numbers of Pods.
+    """
 
     kind: str
     namespace: str
@@ -73,7 +76,7 @@ class Webhook(NamedTuple):
 
 
 class Data(NamedTuple):
-    """The objects to take over."""
+    """How many objects there are to take over; ``findings``: contradictions between them."""
 
     pools: int = 0
     subnets: int = 0
@@ -84,7 +87,11 @@ class Data(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """The input of a plan. ``server``: version of the API server as major, minor."""
+    """The input of a plan. ``server``: version of the API server as major, minor.
+
+    ``definitions``: names of Spiderpool's CustomResourceDefinitions. ``network_configs`` and
+    ``sriov_policies``: numbers of SpiderMultusConfigs and SriovNetworkNodePolicies.
+    """
 
     server: tuple[int, int]
     release: HelmRelease | None

@@ -1,8 +1,8 @@
 """Plans a migration from facts: findings, each with a remedy and a deadline, and the steps. Pure.
 
-A finding ``BEFORE_SWITCH`` must be resolved before Spiderpool stops, or the whole cluster is
-affected; one ``BEFORE_REMOVAL`` before Spiderpool's release is removed. The steps are those of
-docs/how-to/migrate-from-spiderpool.md.
+A finding ``BEFORE_SWITCH`` must be resolved before Spiderpool stops: it affects the whole cluster.
+A finding ``BEFORE_REMOVAL`` must be resolved before Spiderpool's Helm release is removed. The steps
+are those of docs/how-to/migrate-from-spiderpool.md.
 """
 
 from __future__ import annotations
@@ -94,7 +94,9 @@ def workload_with(facts: Facts, image: str) -> DeployedWorkload | None:
 
 def _of_server(facts: Facts) -> Iterator[PlanFinding]:
     if facts.server < SERVER_MIN:
-        version, version_min = (".".join(map(str, v)) for v in (facts.server, SERVER_MIN))
+        version, version_min = (
+            ".".join(map(str, numbers)) for numbers in (facts.server, SERVER_MIN)
+        )
         what = f"is Kubernetes {version}; the chart needs {version_min} or newer"
         yield PlanFinding(
             MigrationDeadline.BEFORE_SWITCH, "API server", what, "upgrade Kubernetes first"
@@ -172,7 +174,7 @@ def _of_agents(agent: DeployedWorkload | None) -> Iterator[PlanFinding]:
 
 
 def _of_software(facts: Facts) -> Iterator[PlanFinding]:
-    """Third-party software that the release installed, and that is removed with it."""
+    """Third-party software that the release installed; Helm removes it with the release."""
     release = facts.release
     if release is None:
         return
@@ -212,8 +214,8 @@ def _of_values(release: HelmRelease | None) -> Iterator[PlanFinding]:
             MigrationDeadline.NONE,
             "spiderpoolController.tls",
             "the provided certificate has the name of Spiderpool's Service",
-            "left out, and controllers issue their own; or provide one for"
-            " orbweaver-controller.NAMESPACE.svc",
+            "nothing: these values are left out, and controllers issue a certificate; or provide"
+            " one for orbweaver-controller.NAMESPACE.svc",
         )
     if dropped := dropped_values(release):
         yield PlanFinding(

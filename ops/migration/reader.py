@@ -1,7 +1,7 @@
 """Reads the facts for a migration from the API server, and writes nothing.
 
 Needs the right to list Secrets (Helm's releases), workloads, definitions, webhooks, networks and
-Spiderpool's objects. A kind without a definition has no objects.
+Spiderpool's objects. A kind that the API server does not serve counts as having no objects.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CHART: Final = "spiderpool"
 RELEASES: Final = "/api/v1/secrets?labelSelector=owner%3Dhelm"
 RELEASE_TYPE: Final = "helm.sh/release.v1"
 RELEASE_BYTES_MAX: Final = 32 * 1024 * 1024
-"""The size of one unpacked release; a Secret has at most 1 MiB packed."""
+"""The size of a release after unpacking, at most; packed in its Secret it has at most 1 MiB."""
 
 GROUP: Final = API_VERSION.partition("/")[0]
 NETWORKS: Final = "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions"
@@ -181,10 +181,10 @@ def _is_for_group(webhook: Object) -> bool:
 def _data(cluster: ForeignCluster) -> Data:
     plan = plan_takeover(cluster)
     return Data(
-        len(cluster.pools),
-        len(cluster.subnets),
-        len(cluster.reservations),
-        len(plan.endpoints),
-        plan.addresses,
-        plan.findings,
+        pools=len(cluster.pools),
+        subnets=len(cluster.subnets),
+        reservations=len(cluster.reservations),
+        endpoints=len(plan.endpoints),
+        addresses=plan.addresses,
+        findings=plan.findings,
     )

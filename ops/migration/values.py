@@ -42,6 +42,7 @@ SRIOV_OF_THE_OPERATOR: Final = (
     *("operatorConfig.enableInjector", "operatorConfig.enableOperatorWebhook"),
     *("operatorConfig.logLevel", "operatorConfig.configurationMode"),
 )
+"""Paths under ``sriov`` that only the SR-IOV operator uses."""
 
 DROPPED: Final = (
     *("global.nameOverride", "global.configName", "spiderpoolInit", "clusterDefaultPool"),
@@ -97,7 +98,7 @@ def effective_value(release: HelmRelease, path: str) -> Any:  # noqa: ANN401  # 
 
 
 def _merged(defaults: Values, values: Values) -> dict[str, Any]:
-    """Merge values as Helm does: mappings key by key, anything else as a whole."""
+    """Merge values as Helm does: mappings key by key; any other value replaces the default."""
     result = dict(defaults)
     for key, value in values.items():
         default = result.get(key)

@@ -33,6 +33,7 @@ from ops.cli.input_files import Recursive, read_texts
 from ops.cli.output import TableColumn, show_table, show_value
 from ops.diagnostics.diagnosis import Diagnosis, diagnose, worst
 from ops.diagnostics.examination import Examination, examine
+from ops.diagnostics.network_manager import Manager
 from ops.diagnostics.nics import Gateway, MasterNic
 from ops.installer import remove_runtime_files, uninstall
 
@@ -116,7 +117,11 @@ def sriov(
     texts = read_texts(file, recursive=recursive)
     policies = [policy for _, text in texts for policy in node_policies(text)]
     if not policies:
-        raise BadInput("the input contains no SriovNetworkNodePolicy", subject="filename")
+        raise BadInput(
+            "the input contains no SriovNetworkNodePolicy",
+            subject="filename",
+            remedy="pass a file or folder with at least one",
+        )
     with NetlinkSession.open() as session:
         own_links = uplinks(session)
     nics = physical_functions(own_links)
@@ -175,7 +180,11 @@ def clean(
 
 def _bounded(gateways: list[str]) -> list[str]:
     if len(gateways) > GATEWAYS_MAX:
-        raise BadInput(f"more than {GATEWAYS_MAX} gateways", subject="--gateway")
+        raise BadInput(
+            f"{len(gateways)} gateways are given, more than {GATEWAYS_MAX}",
+            subject="--gateway",
+            remedy="check them in several calls",
+        )
     return gateways
 
 
@@ -214,6 +223,13 @@ def _nic(nic: MasterNic) -> dict[str, Any]:
     return nic._asdict() | {"addresses": list(nic.addresses), "rdma": list(nic.rdma)}
 
 
+def _manager(manager: Manager | None) -> dict[str, bool] | None:
+    """NetworkManager for programs, which know ``ignores_veths`` by its former name."""
+    if manager is None:
+        return None
+    return {"running": manager.running, "leaves_veths": manager.ignores_veths}
+
+
 def _plain(examination: Examination, diagnoses: list[Diagnosis]) -> dict[str, Any]:
     """The examination and its diagnoses as a value for programs."""
     return {
@@ -235,6 +251,6 @@ def _plain(examination: Examination, diagnoses: list[Diagnosis]) -> dict[str, An
             entry.gateway._asdict() | {"answeredBy": list(entry.macs), "fault": entry.fault}
             for entry in examination.gateways
         ],
-        "networkManager": examination.manager and examination.manager._asdict(),
+        "networkManager": _manager(examination.manager),
         "diagnoses": [entry._asdict() for entry in diagnoses],
     }

@@ -25,7 +25,7 @@ from ops.cli.exits import Exit
 from ops.cli.formats import Output
 from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, print_heading, show_table, show_value
-from ops.diagnostics.paths.path_trace import PathHop, PathSegment, legs
+from ops.diagnostics.paths.path_trace import PathHop, PathLeg, legs
 from ops.diagnostics.paths.route_lookup import (
     Stack,
     namespace_of,
@@ -64,7 +64,7 @@ class Traced(NamedTuple):
 
     target: TraceTarget
     backend: str
-    legs: list[PathSegment]
+    legs: list[PathLeg]
 
 
 def trace_path(
@@ -117,7 +117,11 @@ def trace_path(
             remedy="use sudo",
         )
     if protocol not in PROTOCOLS:
-        raise BadInput(f"{protocol[:64]!r} is neither tcp nor udp", subject="--protocol")
+        raise BadInput(
+            f"--protocol {protocol[:64]!r} is neither tcp nor udp",
+            subject="--protocol",
+            remedy="use tcp or udp",
+        )
     target = _target(destination)
     if netns and target is not None:
         _trace(context, pod, netns, [target], protocol, bpffs)
@@ -143,7 +147,11 @@ def _target(text: str) -> TraceTarget | None:
     if not has_port:
         return TraceTarget(address)
     if not (port.isascii() and port.isdigit() and 1 <= int(port) <= PORT_MAX):
-        raise BadInput(f"{port[:16]!r} is not a port", subject=text)
+        raise BadInput(
+            f"{port[:16]!r} is not a port",
+            subject=text,
+            remedy=f"use a number from 1 to {PORT_MAX}",
+        )
     return TraceTarget(address, int(port))
 
 
@@ -157,7 +165,11 @@ async def _addresses(session: ClusterSession, pod: str, namespace: str) -> list[
     endpoint = await find_endpoint(session, pod, namespace)
     targets = [TraceTarget(parse_address(address)) for address, _ in endpoint.addresses()]
     if not targets:
-        raise NotFound(f"Pod {endpoint.namespace}/{endpoint.name} has no addresses")
+        raise NotFound(
+            f"Pod {endpoint.namespace}/{endpoint.name} has no addresses",
+            subject=pod,
+            remedy="pass an address as the destination",
+        )
     return targets
 
 
@@ -173,7 +185,9 @@ def _trace(
     traces = _traces(pod, netns, targets, protocol, bpffs)
     output = globals_of(context).output
     if output.is_structured:
-        show_value({"pod": pod, "netns": netns, "paths": [_plain(one) for one in traces]}, output)
+        show_value(
+            {"pod": pod, "netns": netns, "paths": [_plain(traced) for traced in traces]}, output
+        )
         return
     for traced in traces:
         _show(pod, traced, output)
@@ -223,18 +237,18 @@ def _show(pod: str, traced: Traced, output: Output) -> None:
     print_heading(f"{pod} → {traced.target}")
     if traced.backend:
         print(traced.backend)
-    rows = [_row(leg, stop) for leg in traced.legs for stop in leg.stops]
+    rows = [_row(leg, hop) for leg in traced.legs for hop in leg.hops]
     show_table(COLUMNS, rows, output)
     for leg in traced.legs:
         print(f"{leg.name}: {leg.end}")
 
 
-def _row(leg: PathSegment, stop: PathHop) -> tuple[str, ...]:
-    answer = stop.answer
+def _row(leg: PathLeg, hop: PathHop) -> tuple[str, ...]:
+    answer = hop.answer
     table = table_name(answer.route.table) if answer.route else "-"
     route = route_text(answer) or answer.why_not
     rule, neighbour = rule_text(answer.rule) or "-", answer.neighbour or "-"
-    return leg.name, stop.stack, stop.packet, rule, table, route, neighbour
+    return leg.name, hop.stack, hop.packet, rule, table, route, neighbour
 
 
 def _plain(traced: Traced) -> dict[str, Any]:
@@ -247,7 +261,7 @@ def _plain(traced: Traced) -> dict[str, Any]:
             {
                 "name": leg.name,
                 "end": leg.end,
-                "stops": [dict(zip(names, _row(leg, stop)[1:], strict=True)) for stop in leg.stops],
+                "stops": [dict(zip(names, _row(leg, hop)[1:], strict=True)) for hop in leg.hops],
             }
             for leg in traced.legs
         ],

@@ -1,8 +1,9 @@
 """Traces a packet from network stack to network stack, between a Pod and a destination.
 
-A trace has up to three legs: **there**, a packet from the Pod; **back**, the reply to it; and
-**marked**, the reply of the Pod to a packet that arrived through the node. A leg ends where the
-packet arrives, is dropped, or leaves the node. Routes and rules are read through ``NetworkStack``.
+A trace has these legs: **there**, a packet from the Pod; **back**, the reply to it; and **marked**,
+once for each firewall mark of the Pod's rules: the reply of the Pod to a packet that arrived
+through the node. A leg ends where the packet arrives, is dropped, or leaves the node. Routes and
+rules are read through ``NetworkStack``.
 """
 
 from __future__ import annotations
@@ -47,35 +48,35 @@ class PathHop(NamedTuple):
     answer: RouteResult
 
 
-class PathSegment(NamedTuple):
-    """One leg. ``end``: what happens to the packet at the end of the leg."""
+class PathLeg(NamedTuple):
+    """One leg: its name, its hops, and what happens to the packet at its ``end``."""
 
     name: str
-    stops: tuple[PathHop, ...]
+    hops: tuple[PathHop, ...]
     end: str
 
 
 class _Departure(NamedTuple):
     """A leg from the Pod. ``link``: by which the packet leaves the Pod, or the node."""
 
-    leg: PathSegment
+    leg: PathLeg
     exit_path: ExitPath
     source: Address | None = None
     link: Link | None = None
 
 
-def legs(pod: NetworkStack, node: NetworkStack, destination: Address) -> list[PathSegment]:
+def legs(pod: NetworkStack, node: NetworkStack, destination: Address) -> list[PathLeg]:
     """Trace all legs between a Pod and a destination. Raises NetlinkLost, NetlinkRefused."""
     departure = _from_pod("there", pod, node, RouteLookup(destination))
-    segments = [departure.leg]
+    result = [departure.leg]
     if departure.source is None:
-        return segments
+        return result
     back = _back(pod, node, departure, departure.source, destination)
-    segments += [back] if back is not None else []
+    result += [back] if back is not None else []
     for mark in dict.fromkeys(rule.mark for rule in pod.rules(destination.family) if rule.mark):
         question = RouteLookup(destination, departure.source, mark=mark)
-        segments.append(_from_pod("marked", pod, node, question).leg)
-    return segments
+        result.append(_from_pod("marked", pod, node, question).leg)
+    return result
 
 
 def _from_pod(
@@ -86,37 +87,35 @@ def _from_pod(
         source = pod.ask(question).source
         question = question._replace(source=source)
     answer = pod.ask(question)
-    stops = [_stop(pod, answer)]
+    hops = [_hop(pod, answer)]
     source, link = question.source, answer.link
     if answer.why_not or link is None:
         return _Departure(
-            PathSegment(name, tuple(stops), answer.why_not or "not sent"), "nowhere", source
+            PathLeg(name, tuple(hops), answer.why_not or "not sent"), "nowhere", source
         )
     if answer.is_local:
-        return _Departure(
-            PathSegment(name, tuple(stops), "arrives in the Pod itself"), "itself", source
-        )
+        return _Departure(PathLeg(name, tuple(hops), "arrives in the Pod itself"), "itself", source)
     peer = node_end(link, node)
     if peer is None:
         return _Departure(
-            PathSegment(name, tuple(stops), _end_by_nic(link, node)), "by nic", source, link
+            PathLeg(name, tuple(hops), _end_by_nic(link, node)), "by nic", source, link
         )
-    onward = node.ask(RouteLookup(question.destination, source, peer.ifindex))
-    stops.append(_stop(node, onward))
-    return _through_node(name, stops, onward, source)
+    onward = node.ask(RouteLookup(question.destination, source, incoming=peer.ifindex))
+    hops.append(_hop(node, onward))
+    return _through_node(name, hops, onward, source)
 
 
 def _through_node(
-    name: str, stops: list[PathHop], onward: RouteResult, source: Address | None
+    name: str, hops: list[PathHop], onward: RouteResult, source: Address | None
 ) -> _Departure:
     if onward.why_not or onward.link is None:
         return _Departure(
-            PathSegment(name, tuple(stops), onward.why_not or "not sent"), "nowhere", source
+            PathLeg(name, tuple(hops), onward.why_not or "not sent"), "nowhere", source
         )
     if onward.is_local:
-        return _Departure(PathSegment(name, tuple(stops), "arrives at the node"), "node", source)
+        return _Departure(PathLeg(name, tuple(hops), "arrives at the node"), "node", source)
     end = f"leaves the node by {onward.link.name}"
-    return _Departure(PathSegment(name, tuple(stops), end), "by node", source, onward.link)
+    return _Departure(PathLeg(name, tuple(hops), end), "by node", source, onward.link)
 
 
 def _back(
@@ -125,33 +124,34 @@ def _back(
     departure: _Departure,
     source: Address,
     destination: Address,
-) -> PathSegment | None:
+) -> PathLeg | None:
     """Trace the reply to the packet of ``departure``; None if it did not leave the Pod."""
     link, exit_path = departure.link, departure.exit_path
     if exit_path in ("nowhere", "itself"):
         return None
     if exit_path == "by nic":
         assert link is not None
-        return _into_pod([], pod, RouteLookup(source, destination, link.ifindex))
+        return _into_pod([], pod, RouteLookup(source, destination, incoming=link.ifindex))
     incoming = link.ifindex if exit_path == "by node" and link is not None else 0
-    answer = node.ask(RouteLookup(source, destination, incoming))
-    stops = [_stop(node, answer)]
+    answer = node.ask(RouteLookup(source, destination, incoming=incoming))
+    hops = [_hop(node, answer)]
     if answer.why_not or answer.link is None:
-        return PathSegment("back", tuple(stops), answer.why_not or "not sent")
+        return PathLeg("back", tuple(hops), answer.why_not or "not sent")
     pod_link = pod_end(answer.link, pod)
     if pod_link is not None:
-        return _into_pod(stops, pod, RouteLookup(source, destination, pod_link.ifindex))
+        reply = RouteLookup(source, destination, incoming=pod_link.ifindex)
+        return _into_pod(hops, pod, reply)
     parents = {link.parent for link in pod.links.values() if link.kind in CHILD_KINDS}
     if answer.link.ifindex in parents:
         end = f"lost: the node cannot reach the child interfaces of {answer.link.name}"
-        return PathSegment("back", tuple(stops), end)
-    return PathSegment("back", tuple(stops), f"leaves the node by {answer.link.name}")
+        return PathLeg("back", tuple(hops), end)
+    return PathLeg("back", tuple(hops), f"leaves the node by {answer.link.name}")
 
 
-def _into_pod(stops: list[PathHop], pod: NetworkStack, question: RouteLookup) -> PathSegment:
+def _into_pod(hops: list[PathHop], pod: NetworkStack, question: RouteLookup) -> PathLeg:
     answer = pod.ask(question)
     end = answer.why_not or ("arrives in the Pod" if answer.is_local else "not the Pod's address")
-    return PathSegment("back", (*stops, _stop(pod, answer)), end)
+    return PathLeg("back", (*hops, _hop(pod, answer)), end)
 
 
 def node_end(link: Link, node: NetworkStack) -> Link | None:
@@ -178,7 +178,7 @@ def _end_by_nic(link: Link, node: NetworkStack) -> str:
     return f"leaves by {link.name} onto the network of {master.name}, past the node"
 
 
-def _stop(stack: NetworkStack, answer: RouteResult) -> PathHop:
+def _hop(stack: NetworkStack, answer: RouteResult) -> PathHop:
     question = answer.question
     source = format_address(*question.source) if question.source else "?"
     parts = [f"{source} → {format_address(*question.destination)}"]

@@ -1,7 +1,7 @@
 """Route lookups in one network stack, and the network namespace of a Pod.
 
 The kernel returns the route and its table, but not the rule that selected the table. That rule is
-searched here, by priority. Only reads.
+searched here, by priority. Nothing is changed.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ TABLES: Final = {
     numbers.RT_TABLE_DEFAULT: "default",
 }
 _ROUTE_TYPES: Final = {numbers.RTN_LOCAL: "local", 3: "broadcast", 5: "multicast", 6: "blackhole"}
+"""RTN_* of include/uapi/linux/rtnetlink.h -> its name in the output of ``ip route``."""
+
 _SPOOFED: Final = "dropped on arrival: rp_filter, or an invalid source address"
-"""Linux returns EXDEV until 6.12; later ones return EINVAL, as for other invalid requests."""
+"""Linux returns EXDEV until 6.12; later versions return EINVAL, as for other invalid requests."""
 
 _ERRNO_MEANINGS: Final = {
     EXDEV: _SPOOFED,
@@ -83,10 +85,10 @@ class Stack:
         exact, matched = self._session.attempt(
             [find_route(question), find_route(question, matched=True)]
         )
-        number = exact.errno or matched.errno
-        if number or not matched.answer:
-            text = os.strerror(number) if number else "no answer"
-            return RouteResult(question, why_not=_fault(number, text))
+        errno = exact.errno or matched.errno
+        if errno or not matched.answer:
+            text = os.strerror(errno) if errno else "no answer"
+            return RouteResult(question, why_not=_ERRNO_MEANINGS.get(errno, text))
         route = replies.route(memoryview(matched.answer))
         source = replies.route(memoryview(exact.answer)).source if exact.answer else None
         hop = route.hops[0] if route.hops else None
@@ -117,7 +119,10 @@ class Stack:
 def rule_of(
     rules: Sequence[RoutingRule], question: RouteLookup, table: int, links: dict[int, Link]
 ) -> RoutingRule | None:
-    """The first rule that matches this packet and leads to this table."""
+    """The first rule that matches this packet and leads to this table.
+
+    A packet that this stack sends itself has the incoming interface ``lo``.
+    """
     incoming = links[question.incoming].name if question.incoming in links else "lo"
     for rule in rules:
         is_match = (
@@ -138,7 +143,7 @@ def table_name(number: int) -> str:
 
 
 def rule_text(rule: RoutingRule | None) -> str:
-    """A rule as ``ip rule`` prints it, with readable addresses."""
+    """A rule as ``ip rule`` prints it; "" for None."""
     if rule is None:
         return ""
     parts = [f"{rule.priority}:"]
@@ -150,7 +155,7 @@ def rule_text(rule: RoutingRule | None) -> str:
 
 
 def route_text(answer: RouteResult) -> str:
-    """A route as ``ip route`` prints it."""
+    """The route of a result as ``ip route`` prints it; "" if there is none."""
     route = answer.route
     if route is None:
         return ""
@@ -177,11 +182,6 @@ def _selects(rule: RoutingRule, address: Address | None, *, of_source: bool) -> 
 def _neighbour_text(entry: Neighbour) -> str:
     state = _NEIGHBOUR_STATES.get(entry.state, f"state {entry.state:#x}")
     return f"{mac_text(entry.mac)} {state}" if entry.mac else state
-
-
-def _fault(number: int, text: str) -> str:
-    """The meaning of an errno of a route lookup."""
-    return _ERRNO_MEANINGS.get(number, text)
 
 
 def namespace_of(containers: Collection[str], datapath: Path) -> str:

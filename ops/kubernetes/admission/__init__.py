@@ -11,6 +11,6 @@ See docs/reference/admission.md.
     webhook_server.py   HTTPS server, which reloads changed certificates
     configurations.py   the webhook configurations
 
-Pods do not depend on these webhooks, except with pods.py. Deletions and changes of metadata are
-allowed without a read.
+Pods do not depend on these webhooks, except with pods.py. Updates that change neither the spec nor
+a label of ours are allowed without a read.
 """

@@ -54,7 +54,7 @@ class Admitter:
         self._configurator = configurator
         self._admissions = admissions
         self._lock = asyncio.Lock()
-        self._swept = 0
+        self._swept = 0  # the index of the next admission to sweep
 
     async def run(self) -> None:
         """Delete completed admissions until cancelled."""
@@ -112,12 +112,12 @@ class Admitter:
     ) -> None:
         metadata = admission_request.object["metadata"]
         admission = PendingAdmission(
-            admission_request.uid,
-            metadata.get("uid", ""),
-            metadata.get("generation", 1),
-            self._api.clock_s,
-            value if isinstance(value, Pool) else None,
-            value if isinstance(value, Subnet) else None,
+            review=admission_request.uid,
+            uid=metadata.get("uid", ""),
+            generation=metadata.get("generation", 1),
+            admitted_at_s=self._api.clock_s,
+            pool=value if isinstance(value, Pool) else None,
+            subnet=value if isinstance(value, Subnet) else None,
         )
         await self._admissions.add(admission, since)
 
@@ -148,5 +148,6 @@ def _has_extent(stored: Object, admission: PendingAdmission) -> bool:
 
 
 def _explained(refusal: Refusal) -> Refusal:
+    """The refusal because of a pending admission, whose object users cannot see in the log yet."""
     remedy = f"{refusal.remedy}; that object was admitted and is not applied yet"
     return refusal._replace(remedy=remedy.removeprefix("; "))

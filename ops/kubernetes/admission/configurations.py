@@ -3,9 +3,9 @@
 See docs/reference/admission.md, "Webhook configurations".
 
 They include the deletion of an object only for kinds with a rule about it. Unless the rule is
-switched to refuse, it only warns, and deletions succeed while no controller runs.
-``matchConditions`` exclude updates that change only metadata, and so those of terminating objects:
-these also succeed while no controller runs.
+switched to refuse, the webhook only warns, and deletions succeed while no controller runs.
+``matchConditions`` exclude updates that change neither the spec nor labels, such as the removal of
+a finalizer: they also succeed while no controller runs.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from ops.kubernetes.admission.webhook_server import KINDS, path_of
 from ops.kubernetes.settings import InjectionSettings
 
 NAME: Final = "spiderpool-controller"
+"""The name of both webhook configurations."""
+
 TIMEOUT_S: Final = 10
 ADMITTED_KINDS: Final = frozenset(("SpiderIPPool", "SpiderSubnet"))
 """Kinds whose admissions are stored until they are translated (``admitter``)."""

@@ -24,7 +24,7 @@ from ops.kubernetes.attachments import NETWORKS
 
 PATH: Final = "/mutate--v1-pod"
 LISTED_S_MAX: Final = 5.0
-"""Seconds that a Pod waits for the first list of networks after a start."""
+"""Seconds that a Pod waits for the first list of networks after the controller has started."""
 
 
 class PodInjection:
@@ -43,18 +43,18 @@ class PodInjection:
 
     async def mutate(self, admission_request: AdmissionRequest) -> bytes:
         """The response: a patch with the networks and devices, or a refusal. Raises ApiError."""
-        pod, namespace = (
-            admission_request.object,
-            await self._namespace(admission_request.namespace),
-        )
+        pod = admission_request.object
+        namespace = await self._namespace(admission_request.namespace)
         if not (needs_injection(pod, namespace) or may_request_slots(pod, self._slots)):
             return allowed(admission_request.uid)
         try:
             async with asyncio.timeout(LISTED_S_MAX):
                 await self._informer.listed.wait()
         except TimeoutError:
-            message = f"the networks could not be listed within {LISTED_S_MAX:g} s"
-            raise ApiUnavailable(message, remedy=self._informer.fault) from None
+            fault = self._informer.fault
+            message = f"SpiderMultusConfigs could not be listed within {LISTED_S_MAX:g} s: {fault}"
+            remedy = "check the controller's rights to list and watch them"
+            raise ApiUnavailable(message, remedy=remedy) from None
         networks = list(self._networks.values())
         try:
             after = inject(pod, namespace, networks)

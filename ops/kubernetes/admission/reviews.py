@@ -109,7 +109,9 @@ def read_request(body: bytes, kind: str, group: str) -> AdmissionRequest:
     except msgspec.MsgspecError as error:
         raise BadInput(f"not an AdmissionReview: {error}") from None
     if review.api_version != API_VERSION:
-        raise BadInput(f"AdmissionReviews are of {API_VERSION}, not {review.api_version[:64]!r}")
+        raise BadInput(
+            f"expected an AdmissionReview of {API_VERSION}, got {review.api_version[:64]!r}"
+        )
     request = review.request
     if (request.kind.group, request.kind.kind) != (group, kind):
         quoted = f"{request.kind.group}/{request.kind.kind}"[:_QUOTED_CHARS_MAX]
@@ -121,14 +123,14 @@ def read_request(body: bytes, kind: str, group: str) -> AdmissionRequest:
         quoted = repr(request.namespace[:_QUOTED_CHARS_MAX])
         raise MalformedReview(f"{quoted} is not the name of a namespace", request.uid)
     return AdmissionRequest(
-        request.uid,
-        request.kind.kind,
-        request.operation,
-        request.namespace,
-        request.name,
-        request.object or {},
-        request.old_object or {},
-        bool(request.dry_run),
+        uid=request.uid,
+        kind=request.kind.kind,
+        operation=request.operation,
+        namespace=request.namespace,
+        name=request.name,
+        object=request.object or {},
+        old=request.old_object or {},
+        dry_run=bool(request.dry_run),
     )
 
 

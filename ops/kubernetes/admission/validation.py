@@ -1,9 +1,9 @@
 """Validates pools, subnets and reservations by dry runs of the translator's commands.
 
-A dry run decides on the state in etcd with the same ``decide``, so that webhook, translator and
-``orbctl apply --dry-run`` agree. It includes objects that were admitted but not translated yet
-(``admitter``). Two facts come from the API server: whether the name is in use, and whether the
-controlling subnet of a pool exists.
+A dry run decides on the state in etcd with the functions that the translator uses, so that webhook,
+translator and ``orbctl apply --dry-run`` agree. It includes objects that were admitted but not
+translated yet (``admitter``). Two facts come from the API server: whether the name is in use, and
+whether the controlling subnet of a pool exists.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ WARNING_S_MAX: Final = 2.0
 """How long a deletion waits for the state of etcd, which only a warning needs."""
 
 WARNING_CHARS_MAX: Final = 256
-"""The API server may cut longer ones."""
+"""The API server may cut longer warnings."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ class AdmissionValidator:
             raise Refused((refusal,))
         if subnet["spec"]["subnet"] != pool.subnet:
             message = f"its addresses are not contained in controller Subnet {owner.name}"
-            remedy = f"the CIDR of that SpiderSubnet is {subnet['spec']['subnet']}"
+            remedy = f"give the pool the CIDR of that SpiderSubnet, {subnet['spec']['subnet']}"
             refusal = subject.refuse("Forbidden", "outside-owner", "spec.ips", message, remedy)
             raise Refused((refusal,))
 

@@ -69,7 +69,9 @@ def issue(authority: KeyPair, request: CertificateRequest, now: dt.datetime) -> 
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _name(request.common_name)
     builder = _builder(subject, issuer.subject, key.public_key(), now, request.days)
-    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
+    builder = builder.add_extension(
+        x509.BasicConstraints(ca=False, path_length=None), critical=True
+    )
     builder = builder.add_extension(_key_usage(signs=False), critical=True)
     usages = x509.ExtendedKeyUsage([_USAGES[usage] for usage in request.usages])
     builder = builder.add_extension(usages, critical=False)

@@ -76,7 +76,7 @@ class CertificateKeeper:
             assert stored is not None, "next_step returns a step if nothing is stored"
             _write_files(self._settings.directory, stored.issued)
             if await self._publish(stored):
-                continue  # the API server trusts the new authority now, so it may issue
+                continue  # the API server trusts the new authority now: the next pass may issue
             return
 
     async def _try_reconcile(self) -> bool:

@@ -85,11 +85,11 @@ def _member(domain: str) -> CertificateRequest:
     service = domain.partition(".")[0]
     members = (f"{service}-{number}.{domain}" for number in range(MEMBERS_MAX))
     names = (domain, *members, f"*.{domain}", "localhost", "127.0.0.1", "::1")
-    return CertificateRequest(MEMBER, names, ("server", "client"), CERTIFICATE_DAYS)
+    return CertificateRequest(MEMBER, names, usages=("server", "client"), days=CERTIFICATE_DAYS)
 
 
 def _client(user: str) -> CertificateRequest:
-    return CertificateRequest(user, (), ("client",), CERTIFICATE_DAYS)
+    return CertificateRequest(user, usages=("client",), days=CERTIFICATE_DAYS)
 
 
 class _Secrets:

@@ -15,6 +15,7 @@ from core.errors import BadInput
 from ops.kubernetes.settings import CertificateFiles
 
 CERTIFICATES_POLL_S: Final = 10.0
+"""Seconds between two checks of the files' modification times."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -37,7 +38,8 @@ class ServedCertificate:
             self.context.load_cert_chain(files.certificate, files.key)
         except (OSError, ssl.SSLError) as error:
             message = f"cannot use {files.certificate} and {files.key}: {error}"
-            raise BadInput(message, subject="tls-server-cert") from None
+            remedy = "write a certificate and its key to these files, in PEM"
+            raise BadInput(message, subject="tls-server-cert", remedy=remedy) from None
         self._loaded_times = modification_times
 
     async def reload_on_change(self) -> None:

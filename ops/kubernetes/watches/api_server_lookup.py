@@ -90,7 +90,7 @@ class ApiServerLookup:
                     self._reporters[address] = pod
 
     def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
-        """The Pod as it was read, or as watched if the watched Pod keeps its addresses."""
+        """The Pod as it was read; as watched if that is enough for it to keep its addresses."""
         key = namespace, name
         return self._doubts.get(key) or self._pods.get(key, UNREAD)
 
@@ -135,7 +135,7 @@ class ApiServerLookup:
         return launchers
 
     def _current(self, watched: Iterable[PodState]) -> Iterable[PodState]:
-        """These watched Pods, as they were read if they were; without deleted ones."""
+        """The watched Pods that still exist; a Pod that was also read has the state of the read."""
         for pod in watched:
             answer = self._pods.get((pod.namespace, pod.name))
             if isinstance(answer, PodState):
@@ -147,8 +147,8 @@ class ApiServerLookup:
 
 def _addresses(ledger: Ledger, keys: Container[ObjectKey]) -> Iterator[str]:
     """The addresses in the claims and endpoints of these names."""
-    for address, held in ledger.claims.items():
-        if (held.claim.namespace, held.claim.pod) in keys:
+    for address, revised in ledger.claims.items():
+        if (revised.claim.namespace, revised.claim.pod) in keys:
             yield address
     for key, endpoint in ledger.endpoints.items():
         if key in keys:

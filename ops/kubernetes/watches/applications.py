@@ -31,6 +31,7 @@ UNKNOWN_S: Final = 5.0
 """Seconds before an application that could not be read is read again."""
 
 UNKNOWN_MAX: Final = 10_000
+"""The most applications for which that answer is stored."""
 
 
 class KubernetesApplications:
@@ -45,6 +46,7 @@ class KubernetesApplications:
             collection.seen.add_handler(self._on_change)
         self._third_parties = ThirdParties(api, self._note_change)
         self._known: dict[ApplicationKey, Application] = {}
+        # application that could not be read -> (time to read it again, the answer until then)
         self._unknown: dict[ApplicationKey, tuple[float, MissingOwner]] = {}
         self._steady_s = steady_s
         self._changed = asyncio.Event()
@@ -100,13 +102,13 @@ class KubernetesApplications:
             return await self._third_parties.find(key)
         object_key = key.namespace, key.name
         answer = (await self.kinds[key.kind].read([object_key]))[object_key]
-        if answer is None:  # its controller is the application instead
+        if answer is None:  # the owner that controls this object is the application instead
             why = f"{key.kind} {'/'.join(object_key)} belongs to another application"
             return MissingOwner(certain=False, why=why)
         return answer
 
     def _retry(self) -> None:
-        """Wake the reconciler: the applications may be readable now."""
+        """Let ``changed`` return: the applications may be readable now."""
         self._is_retry_scheduled = False
         self._changed.set()
 
@@ -130,6 +132,6 @@ def _path(kind: str) -> str:
 
 
 def _top_level(kind: str, body: Object) -> Application | None:
-    """The application; None if another application controls it, as a Deployment its ReplicaSets."""
+    """The application; None if another one controls it, such as the Deployment of a ReplicaSet."""
     application = application_of(kind, body)
     return None if PARENTS.get(kind) == application.controller else application

@@ -56,7 +56,7 @@ class Collection(Generic[T]):
         self.reads = 0
         self._api = api
         self._transform = transform
-        self._slots = asyncio.Semaphore(READS_AT_ONCE)
+        self._read_slots = asyncio.Semaphore(READS_AT_ONCE)
 
     @property
     def fault(self) -> str:
@@ -113,7 +113,7 @@ class Collection(Generic[T]):
                 self.served = True
 
     async def _read_one(self, key: ObjectKey, objects: dict[ObjectKey, T]) -> None:
-        async with self._slots:
+        async with self._read_slots:
             self.reads += 1
             body = await self._api.find(self._path(key))
         if body is not None:
@@ -130,7 +130,8 @@ class Collection(Generic[T]):
                     objects[key] = self._transform(body)
         if is_empty and self.kind in NEVER_EMPTY:
             raise NotReady(
-                f"the list of {self.kind} objects is empty; every cluster has such objects"
+                f"the list of {self.kind} objects is empty, but every cluster has such objects",
+                remedy="check what the controller may list",
             )
 
     def _path(self, key: ObjectKey) -> str:

@@ -1,8 +1,8 @@
-"""Checks whether third parties, which are owners of custom kinds, still exist.
+"""Checks whether third parties still exist: owners of Pods whose kind is a custom resource.
 
-The size of such an application is not in its object, only its Pods show it; its automatic pools are
-deleted with it. Discovery finds the path of a kind. A kind is watched once a pool of such an owner
-exists. Without permission to read the kind, its pools are kept.
+The number of Pods of a third party is not in its object, only its Pods show it. Its automatic pools
+are deleted with it. Discovery finds the path of a kind. A kind is watched once a pool of such an
+owner exists. Without permission to read the kind, its pools are kept.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Kind = tuple[str, str]
 
 
 class ThirdParties:
-    """Watches and reads third parties; ``changed`` is called when one was deleted."""
+    """Watches and reads third parties; ``changed`` is called after the deletion of one of them."""
 
     def __init__(self, api: Api, changed: Callable[[], None]) -> None:
         self._api = api

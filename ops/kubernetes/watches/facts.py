@@ -37,7 +37,7 @@ LIST_REMEDY: Final = "check that the API server answers and that the controller 
 
 
 class ApiServerFactsSource:
-    """The ``ReclaimFactsSource`` of a cluster; ``run`` keeps it up to date.
+    """A ``ReclaimFactsSource``: what a reclaim scan knows of the cluster; ``run`` updates it.
 
     ``switches``: the kinds of owners with fixed addresses.
     """
@@ -74,6 +74,7 @@ class ApiServerFactsSource:
         """See ``ReclaimFactsSource``. Raises NotReady before Pods and Nodes were listed once."""
         if not (self.pods.seen.listed.is_set() and self.nodes.seen.listed.is_set()):
             raise NotReady(self.pods.fault or self.nodes.fault, remedy=LIST_REMEDY)
+        # A scan of one endpoint follows a change that the watch may not have yet.
         is_single = len(ledger.endpoints) <= 1
         watched = WatchedObjects(self.table.named, self._of_uid, self.owners.seen())
         lookups = plan_lookups(ledger, self._switches, watched, read_all=is_single)

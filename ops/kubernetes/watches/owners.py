@@ -40,7 +40,7 @@ V = TypeVar("V", VmiState, VmState, IpamClaimState)
 
 
 class OwnerWatch:
-    """Watches owners; ``request_scan`` is called when one may need fewer addresses."""
+    """Watches owners; calls ``request_scan``, with a reason, if one may need fewer addresses."""
 
     def __init__(
         self, api: Api, request_scan: Callable[[str], None], switches: FixedAddressSwitches
@@ -94,7 +94,9 @@ class OwnerWatch:
     def _on_set(self, change: Transition[StatefulSetState]) -> None:
         before, after = change.before, change.after
         if before is not None and (after is None or _removes_replica(before, after)):
-            self._request_scan(f"StatefulSet {'/'.join(change.key)} has fewer replicas")
+            self._request_scan(
+                f"StatefulSet {'/'.join(change.key)} has fewer replicas or is deleted"
+            )
 
     def _on_instance(self, change: Transition[VmiState]) -> None:
         if _is_removed(change):

@@ -16,6 +16,7 @@ WAITING_MAX: Final = 100_000
 """The most changes for one listener; a scan replaces the changes above this limit."""
 
 SCAN_GAP_S: Final = 1.0
+"""Seconds between the first request of a scan and the scan."""
 
 
 class PendingChanges:
@@ -45,7 +46,7 @@ class PendingChanges:
             asyncio.get_running_loop().call_later(SCAN_GAP_S, self._end_pause)
 
     async def next(self) -> Change:
-        """Wait for a change and return the oldest one."""
+        """Wait for a change; return a due scan request first, else the oldest change of a Pod."""
         while True:
             if self._scan is not None and not self._is_pausing:
                 scan, self._scan = self._scan, None

@@ -2,10 +2,9 @@
 
 A holder is the Pod, replica, VM instance or IPAMClaim that claims belong to. It is not read if a
 watch shows that it keeps its addresses: a living Pod, or an owner that needs its fixed addresses.
-All other holders are suspects and are read. A scan of one endpoint
-always reads, because the endpoint has changed and the watch may be older. The Pods of a VM or an
-IPAMClaim have other names; if nothing else keeps their address, all Pods of the namespace are
-listed.
+All other holders are suspects and are read. A scan of one endpoint always reads, because the
+endpoint has changed and the watch may be older. The name of a VM's or IPAMClaim's Pod is not the
+name of its endpoint; if nothing else keeps the address, all Pods of the namespace are listed.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from core.domain.reclaim.decision_table import SHARED, holder_uid
 from core.kubernetes.informer import ObjectKey
 
 _ALL: Final = FixedSettings(ipam_claims=True)
+"""All kinds of fixed addresses switched on."""
 
 
 class SuspectHolder(NamedTuple):
@@ -106,11 +106,11 @@ def plan_lookups(
 def _orphaned_holders(
     ledger: Ledger, switches: FixedAddressSwitches
 ) -> Mapping[ObjectKey, SuspectHolder]:
-    """Holders of claims that are not in the endpoint of their name."""
+    """Holders of claims whose endpoint is missing or belongs to another holder."""
     orphaned: dict[ObjectKey, SuspectHolder] = {}
     endpoints = ledger.endpoints
-    for held in ledger.claims.values():
-        claim = held.claim
+    for revised in ledger.claims.values():
+        claim = revised.claim
         key = claim.namespace, claim.pod
         endpoint = endpoints.get(key)
         if endpoint is None or endpoint.holder != claim.holder:

@@ -21,7 +21,7 @@ from core.settings.roce_qos import RoceQosConf, roce_qos_rules
 from nodeagent.settings.sysctls import SYSCTLS, SysctlValue
 from ops.cli.commands.node import COLUMNS
 from ops.cli.output import show_table
-from ops.diagnostics.diagnosis import Diagnosis, diagnose, worst
+from ops.diagnostics.diagnosis import READ_REMEDY, Diagnosis, diagnose, worst
 from ops.diagnostics.examination import Examination, GatewayAnswer
 from ops.diagnostics.kernel_features import KernelFeature
 from ops.diagnostics.network_manager import Manager
@@ -42,7 +42,7 @@ HEALTHY = Examination(
     tuple(SysctlValue(sysctl, sysctl.value) for sysctl in SYSCTLS),
     (NIC,),
     (GatewayAnswer(ROUTER, ("02:00:00:00:00:fe",)),),
-    Manager(running=False, leaves_veths=False),
+    Manager(running=False, ignores_veths=False),
 )
 
 
@@ -104,7 +104,7 @@ FAULTS: dict[str, tuple[Examination, Diagnosis]] = {
         Diagnosis("sysctl ipv4.neigh.default.gc_thresh3", "warning", "the kernel has no such key"),
     ),
     "NetworkManager": (
-        HEALTHY._replace(manager=Manager(running=True, leaves_veths=False)),
+        HEALTHY._replace(manager=Manager(running=True, ignores_veths=False)),
         Diagnosis("NetworkManager", "warning", "runs, and may reconfigure Pods' veth interfaces",
                   "write to /etc/NetworkManager/conf.d/spidernet.conf: [keyfile];"
                   " unmanaged-devices=interface-name:veth*"),
@@ -129,12 +129,14 @@ FAULTS: dict[str, tuple[Examination, Diagnosis]] = {
     "a silent gateway": (
         HEALTHY._replace(gateways=(GatewayAnswer(ROUTER),)),
         Diagnosis("gateway 10.6.0.1 on ens3", "warning", "no host answers",
-                  "check that it is on this link; with enableGatewayDetection, Pods fail here"),
+                  "check that the gateway is on this link;"
+                  " with enableGatewayDetection, ADD fails here"),
     ),
     "two gateways of one address": (
         HEALTHY._replace(gateways=(GatewayAnswer(ROUTER, ("02::1", "02::2")),)),
         Diagnosis("gateway 10.6.0.1 on ens3", "warning", "several hosts answer: 02::1, 02::2",
-                  "two machines have this address, or a proxy answers for it"),
+                  "if two machines have this address, change one;"
+                  " or stop a proxy that answers for it"),
     ),
     "a gateway that cannot be asked": (
         HEALTHY._replace(gateways=(GatewayAnswer(ROUTER, (), "it is down"),)),
@@ -142,7 +144,7 @@ FAULTS: dict[str, tuple[Examination, Diagnosis]] = {
     ),
     "what could not be read": (
         HEALTHY._replace(faults=("routes cannot be read: no",)),
-        Diagnosis("examination", "failed", "routes cannot be read: no", "run it as root"),
+        Diagnosis("examination", "failed", "routes cannot be read: no", READ_REMEDY),
     ),
 }  # fmt: skip
 

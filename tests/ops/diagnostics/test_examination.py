@@ -155,9 +155,9 @@ def test_networkmanager_is_found_and_its_files_are_read(
 
     # NetworkManager runs if its run directory exists.
     manager = read_manager(tmp_path, tmp_path)
-    assert manager == Manager(running=True, leaves_veths=ignores_veths)
+    assert manager == Manager(running=True, ignores_veths=ignores_veths)
     assert read_manager(tmp_path / "none", tmp_path / "none") == Manager(
-        running=False, leaves_veths=False
+        running=False, ignores_veths=False
     )
 
 

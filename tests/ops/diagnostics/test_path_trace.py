@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from core.domain.addresses.ip_address import parse_address
-from ops.diagnostics.paths.path_trace import PathSegment, legs
+from ops.diagnostics.paths.path_trace import PathLeg, legs
 from ops.diagnostics.paths.route_lookup import Stack, route_text, rule_text, table_name
 from ops.lab.programs import ours
 from tests.support.network_harness import OUTSIDE, SERVICES, NetworkHarness, NetworkNode, NetworkPod
@@ -23,7 +23,7 @@ ROUTER: Final = ("10.6.0.1", "fd00:6::1")
 SERVICE: Final = ("10.96.0.10", "fd00:96::10")
 
 
-def traced(pod: NetworkPod, destination: str) -> dict[str, PathSegment]:
+def traced(pod: NetworkPod, destination: str) -> dict[str, PathLeg]:
     executor = pod.node.network.executor
     inside = pod.node.network.hold(pod.inside)
     with executor.session(inside) as in_pod, executor.session(pod.node.held) as on_node:
@@ -31,13 +31,13 @@ def traced(pod: NetworkPod, destination: str) -> dict[str, PathSegment]:
         return {leg.name: leg for leg in legs(*stacks, parse_address(destination))}
 
 
-def hops(leg: PathSegment) -> list[str]:
+def hops(leg: PathLeg) -> list[str]:
     """A line for each hop: namespace, rule, table, route."""
     return [
-        f"{stop.stack}: {rule_text(stop.answer.rule)} | {table_name(stop.answer.route.table)}"
-        f" | {route_text(stop.answer)}"
-        for stop in leg.stops
-        if stop.answer.route is not None
+        f"{hop.stack}: {rule_text(hop.answer.rule)} | {table_name(hop.answer.route.table)}"
+        f" | {route_text(hop.answer)}"
+        for hop in leg.hops
+        if hop.answer.route is not None
     ]
 
 
@@ -58,8 +58,8 @@ def test_pod_and_node_reach_each_other_by_the_veth_pair(
         f"pod: 0: lookup local | local | local {POD_ADDRESSES[family]} dev eth0",
     ]
     assert segments["back"].end == "arrives in the Pod"
-    for stop in (segments["there"].stops[0], segments["back"].stops[0]):
-        assert stop.answer.neighbour.endswith(" permanent")
+    for hop in (segments["there"].hops[0], segments["back"].hops[0]):
+        assert hop.answer.neighbour.endswith(" permanent")
 
 
 @FAMILIES
@@ -80,7 +80,7 @@ def test_a_service_goes_to_the_node_and_the_outside_by_the_nic(
         f"pod: 32766: lookup main | main | default via {ROUTER[family]} dev eth0"
     ]
     assert outside["there"].end == "leaves by eth0 onto the network of eth0, past the node"
-    assert outside["back"].stops[0].packet.endswith("in by eth0")
+    assert outside["back"].hops[0].packet.endswith("in by eth0")
 
 
 @FAMILIES
@@ -93,8 +93,8 @@ def test_the_reply_to_a_connection_through_the_node_follows_the_mark(
     assert hops(marked)[0] == (
         f"pod: 1000: fwmark 0x1 lookup 100 | 100 | default via {gateway} dev veth0"
     )
-    assert marked.stops[0].packet.endswith("mark 0x1")
-    assert marked.stops[1].packet.endswith(f"in by {network_pod.host_veth_name}")
+    assert marked.hops[0].packet.endswith("mark 0x1")
+    assert marked.hops[1].packet.endswith(f"in by {network_pod.host_veth_name}")
     assert marked.end == "leaves the node by eth0"
 
 
@@ -118,7 +118,7 @@ def test_rules_of_the_source_choose_the_table_of_a_second_nic(
     assert hop == "pod: 32765: from 10.6.0.101 lookup 101 | 101 | 10.6.0.0/24 dev net1"
     overlay = traced(pod, "10.244.7.7")["there"]
     assert hops(overlay)[0].startswith("pod: 32764: from 10.244.1.5 lookup 100 | 100 | ")
-    assert overlay.stops[1].packet.endswith(f"in by cali{pod.container[:11]}")
+    assert overlay.hops[1].packet.endswith(f"in by cali{pod.container[:11]}")
 
 
 def test_the_reason_of_a_dropped_packet_is_printed(

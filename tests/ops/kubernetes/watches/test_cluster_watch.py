@@ -144,7 +144,9 @@ async def test_a_stateful_set_that_is_scaled_down_requests_a_scan(harness: Watch
     harness.api.put(STATEFUL_SETS, stateful_set | {"spec": {"replicas": 5}})
     harness.api.put(STATEFUL_SETS, stateful_set | {"spec": {"replicas": 1}})
 
-    assert await harness.next_change() == ScanRequest("StatefulSet shop/db has fewer replicas")
+    assert await harness.next_change() == ScanRequest(
+        "StatefulSet shop/db has fewer replicas or is deleted"
+    )
 
 
 async def test_a_lost_deletion_is_found_by_a_request(harness: WatchHarness) -> None:
