@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bench import machine, plots, reporting
-from bench.running import Taken, run
+from bench.running import MeasureResult, run
 from bench.scale import FULL, QUICK
 from bench.table import MEASURES, measures_named, measures_of
 from core.eventstore.garbage_collection import raise_gc_threshold
@@ -53,10 +53,10 @@ def bench(
     name = "-".join([scale.name, *(measure.name for measure in measures if names)])
     written = [reporting.write(RESULTS, reporting.document(scale.name, facts, results), name)]
     if not quick:
-        figures = [figure for taken in results for figure in taken.figures]
+        figures = [figure for result in results for figure in result.figures]
         written += plots.write(RESULTS / name if names else RESULTS, figures)
     console.print(f"written: {', '.join(map(str, written))}")
-    if any(taken.failure for taken in results):
+    if any(result.failure for result in results):
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -66,12 +66,12 @@ def _show_list() -> None:
             typer.echo(f"{name:24} {measure.name:12} {target or 'no target'}")
 
 
-def _print_lines(taken: Taken) -> None:
-    sys.stdout.write(reporting.lines(taken))
+def _print_lines(result: MeasureResult) -> None:
+    sys.stdout.write(reporting.lines(result))
     sys.stdout.flush()
 
 
-def _print_nothing(_: Taken) -> None:
+def _print_nothing(_: MeasureResult) -> None:
     pass
 
 

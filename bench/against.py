@@ -41,11 +41,14 @@ TURNS_MAX: Final = 100
 READY_S_MAX: Final = 120.0
 RETRY_S: Final = 1.0
 PROBES_MAX: Final = int(READY_S_MAX / RETRY_S)
+"""ADDs that are tried until the first one of a plugin succeeds."""
+
 TERMINATED_S: Final = 1.0
 """Seconds between the deletion of the Pods and the first DEL, as containers take time to end."""
 
 SETTLED_S: Final = 4.0
-"""Seconds between the last call and the reading of the CPU: reports may be written after a call."""
+"""Seconds between the last call and the reading of the CPU time: agents and controllers may write
+to the API server after a call."""
 
 
 class Plan(NamedTuple):
@@ -62,7 +65,10 @@ class Plan(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """The calls of one verb to one side, with one number of callers."""
+    """The calls of one verb to one plugin, with one number of callers.
+
+    ``side``: the name of the plugin. ``rate``: calls per second. ``percentiles``: milliseconds.
+    """
 
     side: str
     verb: str
@@ -74,7 +80,7 @@ class Cell(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """All results. ``cpu_ms``: of all processes of a side, for an ADD and a DEL of one Pod."""
+    """All results. ``cpu_ms``: CPU time of all processes of each side, for one ADD and its DEL."""
 
     cells: list[Cell]
     cpu_ms: dict[str, float]
@@ -133,7 +139,7 @@ def against(
 def _numbers(text: str) -> tuple[int, ...]:
     parts = text.split(",")
     if not all(part.isdecimal() and 0 < int(part) <= CALLERS_MAX for part in parts):
-        _fail(f"--callers {text!r}: expected numbers from 1 to {CALLERS_MAX}, as 1,8,32")
+        _fail(f"--callers {text!r}: expected numbers from 1 to {CALLERS_MAX}, such as 1,8,32")
     return tuple(dict.fromkeys(map(int, parts)))
 
 
@@ -164,12 +170,12 @@ def _check_machine(json_file: Path | None) -> None:
         _fail("creating a network namespace requires root: run it as root")
 
 
-def _say(text: str) -> None:
+def _print_error(text: str) -> None:
     typer.echo(f"against: {text}", err=True)
 
 
 def _fail(text: str, status: int = EXIT_USAGE) -> NoReturn:
-    _say(text)
+    _print_error(text)
     raise typer.Exit(status)
 
 
@@ -177,12 +183,12 @@ def _fail(text: str, status: int = EXIT_USAGE) -> NoReturn:
 
 
 def _measure(plan: Plan, rival: Rival) -> Comparison:
-    """Start both sides, and call them in turns. Raises SideFailed."""
+    """Start both sides (a plugin with its servers), and call them in turns. Raises SideFailed."""
     kubernetes = not (missing := missing_programs())
     if missing:
-        _say(f"no {' and no '.join(missing)} in {ASSETS}: measured without an API server")
+        _print_error(f"no {' and no '.join(missing)} in {ASSETS}: measured without an API server")
     elif not rival.start:
-        _say(f"without --start, {rival.plugin.name} has no API server; Orbweaver has one")
+        _print_error(f"without --start, {rival.plugin.name} has no API server; Orbweaver has one")
     pods = range(NEW_PODS, NEW_PODS + plan.pods)
     with Lab(FULL) as lab, ExitStack() as stack:
         netns = stack.enter_context(network_namespace())

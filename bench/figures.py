@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 SIGNIFICANT_DIGITS = 4
 SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 MANY = 20
-"""With this many samples, the spread leaves out the lowest and the highest tenth."""
+"""From this number of samples on, the spread leaves out the lowest and the highest tenth."""
 
 
 class NotTaken(Exception):
@@ -67,7 +67,7 @@ class Figure(NamedTuple):
         return {name: percentile(self.samples, share) for name, share in SHARES.items()}
 
     def line(self) -> dict[str, Any]:
-        """The figure as a quick run prints it, as JSON."""
+        """The figure as the JSON object that a quick run prints."""
         line: dict[str, Any] = {
             "name": self.name,
             "value": rounded(self.value),
@@ -85,13 +85,13 @@ def median_figure(
     references: Sequence[float] = (),
     note: str = "",
 ) -> Figure:
-    """A figure from the median of repetitions, and the median of its references."""
+    """A figure whose value and reference are the medians of ``samples`` and ``references``."""
     reference = median(references) if references else None
     return Figure(name, median(samples), unit, reference, note, tuple(samples), tuple(references))
 
 
 def ratio_figure(name: str, ratios: Sequence[float], compared_with: str, note: str = "") -> Figure:
-    """A figure that is itself a ratio; its reference is 1."""
+    """A figure whose value is a ratio to ``compared_with``; its reference is 1."""
     return Figure(name, median(ratios), f"x {compared_with}", 1.0, note, tuple(ratios))
 
 

@@ -11,7 +11,7 @@ from bench.rig.lab import DISK
 
 
 def facts() -> dict[str, str]:
-    """The facts, name -> text, in the order of the output."""
+    """Hardware, kernel, versions and load, as name -> text in the order of the output."""
     return {
         "processor": f"{len(os.sched_getaffinity(0))} cores, {_processor()}",
         "memory": f"{_memory_gb():.0f} GB",

@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 MET = "#2a9d8f"
 MISSED = "#e76f51"
 COMPARED = "#bbbbbb"
+"""Colours of figures that meet their target, that miss it, and of references."""
+
 LINES = ("#264653", "#2a9d8f", "#e76f51")
 """Colours by number of callers: one, some, many."""
 
 NOTHING = Figure("", 0.0, "")
+"""Drawn for a percentile measure that this run did not take."""
+
 COLUMNS = 4
 INCHES = 3.0
 _LEAST = 1e-3

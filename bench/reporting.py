@@ -12,7 +12,7 @@ from rich.table import Table
 
 from bench.figures import SHARES, Figure, rounded
 from bench.measures import percentiles
-from bench.running import Taken
+from bench.running import MeasureResult
 from bench.table import TARGETS
 
 WIDTH = 160
@@ -20,25 +20,25 @@ SAMPLES_KEPT_MAX = 1_000
 """A figure with more samples has only percentiles in the results file."""
 
 
-def lines(taken: Taken) -> str:
+def lines(result: MeasureResult) -> str:
     """A line with a JSON object for each figure."""
-    return "".join(f"{json.dumps(figure.line())}\n" for figure in taken.figures)
+    return "".join(f"{json.dumps(figure.line())}\n" for figure in result.figures)
 
 
-def table(results: Sequence[Taken]) -> Table:
+def table(results: Sequence[MeasureResult]) -> Table:
     """A table of every figure with its target, and whether it is met."""
     shown = Table(title="Orbweaver benchmarks", title_justify="left")
     for name in ("measure", "value", "spread", "unit", "reference", "ratio", "target", "met"):
         right = name in ("value", "reference", "ratio")
         shown.add_column(name, justify="right" if right else "left", overflow="fold")
-    for taken in results:
-        for figure in taken.figures:
+    for result in results:
+        for figure in result.figures:
             if figure.name not in percentiles.NAMES:
                 shown.add_row(*_row(figure))
-        if taken.failure:
-            shown.add_row(taken.measure.name, "failed", "", taken.failure)
-        if taken.missing:
-            shown.add_row(taken.measure.name, "not taken", "", taken.missing)
+        if result.failure:
+            shown.add_row(result.measure.name, "failed", "", result.failure)
+        if result.missing:
+            shown.add_row(result.measure.name, "not taken", "", result.missing)
     return shown
 
 
@@ -54,15 +54,15 @@ def percentile_table(figures: Sequence[Figure]) -> Table:
     return shown
 
 
-def notes(results: Sequence[Taken]) -> Table:
+def notes(results: Sequence[MeasureResult]) -> Table:
     """A table of notes, rounds, durations, and the load of the machine before each measure."""
     shown = Table(title="Notes", title_justify="left")
     for name in ("measure", "note", "rounds", "seconds", "load before"):
         shown.add_column(name, overflow="fold")
-    for taken in results:
-        for number, figure in enumerate(taken.figures):
-            times = ("", "") if number else (f"{taken.seconds:.0f}", taken.load)
-            shown.add_row(figure.name, figure.note, str(len(figure.samples)), *times)
+    for result in results:
+        for number, figure in enumerate(result.figures):
+            of_measure = (f"{result.seconds:.0f}", result.load) if number == 0 else ("", "")
+            shown.add_row(figure.name, figure.note, str(len(figure.samples)), *of_measure)
     return shown
 
 
@@ -80,18 +80,23 @@ def print_machine(console: Console, machine: Mapping[str, str]) -> None:
         console.print(f"{name:10} {text}")
 
 
-def print_tables(console: Console, results: Sequence[Taken]) -> None:
+def print_tables(console: Console, results: Sequence[MeasureResult]) -> None:
     """Print figures, percentiles and notes."""
     console.print(table(results))
     measured = [
-        figure for taken in results for figure in taken.figures if figure.name in percentiles.NAMES
+        figure
+        for result in results
+        for figure in result.figures
+        if figure.name in percentiles.NAMES
     ]
     if measured:
         console.print(percentile_table(measured))
     console.print(notes(results))
 
 
-def document(scale: str, machine: Mapping[str, str], results: Sequence[Taken]) -> dict[str, Any]:
+def document(
+    scale: str, machine: Mapping[str, str], results: Sequence[MeasureResult]
+) -> dict[str, Any]:
     """The content of the results file."""
     return {
         "scale": scale,
@@ -100,20 +105,20 @@ def document(scale: str, machine: Mapping[str, str], results: Sequence[Taken]) -
             figure.line()
             | _target_result(figure)
             | {
-                "load_before": taken.load,
+                "load_before": result.load,
                 "references": [rounded(value) for value in figure.references],
             }
             | _samples_or_percentiles(figure)
-            for taken in results
-            for figure in taken.figures
+            for result in results
+            for figure in result.figures
         ],
-        "failures": {taken.measure.name: taken.failure for taken in results if taken.failure},
-        "not_taken": {taken.measure.name: taken.missing for taken in results if taken.missing},
+        "failures": {result.measure.name: result.failure for result in results if result.failure},
+        "not_taken": {result.measure.name: result.missing for result in results if result.missing},
     }
 
 
 def write(directory: Path, document: Mapping[str, Any], name: str) -> Path:
-    """Write the document; returns its path."""
+    """Write the document as ``name``.json into the directory; return its path."""
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{name}.json"
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")

@@ -17,11 +17,11 @@ from bench.scale import Scale
 from bench.table import Measure
 
 
-class Taken(NamedTuple):
+class MeasureResult(NamedTuple):
     """The result of one measure: its figures, its duration and the load of the machine.
 
-    ``failure``: the exception that ended it. ``missing``: a missing program, because of which it
-    was skipped.
+    ``load``: the load averages before it. ``failure``: the exception that ended it, "" for none.
+    ``missing``: the missing program because of which it was skipped, "" for none.
     """
 
     measure: Measure
@@ -33,9 +33,11 @@ class Taken(NamedTuple):
 
 
 def run(
-    scale: Scale, measures: Sequence[Measure], show: Callable[[Taken], None] = lambda _: None
-) -> list[Taken]:
-    """Take the measures; call ``show`` with each result as soon as there is one."""
+    scale: Scale,
+    measures: Sequence[Measure],
+    show: Callable[[MeasureResult], None] = lambda _: None,
+) -> list[MeasureResult]:
+    """Take the measures; call ``show`` with each result as soon as it exists."""
     results = []
     ends = time.monotonic() + scale.seconds_max
     with Lab(scale) as lab:
@@ -43,18 +45,18 @@ def run(
             shares = sum(remaining.share for remaining in measures[number:])
             # Unused time of earlier measures is divided among the later ones.
             lab.begin_share((ends - time.monotonic()) * measure.share / shares)
-            taken = _take(lab, measure)
-            show(taken)
-            results.append(taken)
+            result = _take(lab, measure)
+            show(result)
+            results.append(result)
             following = measures[number + 1].rig if number + 1 < len(measures) else ""
-            if taken.failure or measure.rig != following:
+            if result.failure or measure.rig != following:
                 lab.end_shared()
     return results
 
 
-def _take(lab: Lab, measure: Measure) -> Taken:
+def _take(lab: Lab, measure: Measure) -> MeasureResult:
     lab.report(f"{measure.name} ...")
-    began, busy = time.monotonic(), load()
+    began, load_before = time.monotonic(), load()
     figures, failure, missing = [], "", ""
     try:
         figures = measure.measure(lab)
@@ -66,4 +68,4 @@ def _take(lab: Lab, measure: Measure) -> Taken:
         lab.report(traceback.format_exc())
     expected = [] if failure or missing else list(measure.targets)
     assert [figure.name for figure in figures] == expected, (measure.name, figures)
-    return Taken(measure, figures, time.monotonic() - began, busy, failure, missing)
+    return MeasureResult(measure, figures, time.monotonic() - began, load_before, failure, missing)

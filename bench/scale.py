@@ -10,13 +10,14 @@ from bench.simulation.plan import Size
 class Scale(NamedTuple):
     """Sizes of one run.
 
-    ``seconds_max``: time budget of all measures together. ``rounds``: most repetitions of a
-    measure; without time left it makes fewer.
+    ``seconds_max``: time budget of all measures together. ``rounds``: the largest number of
+    repetitions of a measure; it makes fewer when its time is used up.
 
     ``adds``: ADDs of 32 callers in one round; ``lone_adds``: of one caller. ``few_claims``,
     ``claims``: existing claims in the two sizes that are compared. ``full_pool``: addresses of a
-    pool with one free address. ``events``: length of the log. ``agents_apart``: whether contending
-    agents are separate processes. ``calls``: calls of executables. ``executions``: workflow
+    pool with one free address. ``pools``: pools of the clusters with ``claims``. ``events``: length
+    of the log. ``contending_pods``: Pods that several agents add at once. ``agents_apart``: whether
+    these agents are separate processes. ``calls``: calls of executables. ``executions``: workflow
     executions in one round. ``sleepers``: sleeping executions; ``idle_s``: how long their worker is
     observed. ``leaks``: claims to reclaim. ``reported_s``: how long status writes are observed.
     ``objects``: existing pools when commands are measured. ``imported``: pools of one import.
@@ -85,8 +86,8 @@ QUICK = Scale(
     simulated=Size(nodes=120, pools=10, pods=10, rack_pods=15, changes=10, change_pause_s=0.1),
     replaced=500,
 )
-"""``seconds_max`` leaves 90 s of the 120 s. Rounds that began in time need them to end, and so do
-first rounds that take longer than the share of their measure."""
+"""A quick run takes at most 120 s. The 90 s besides ``seconds_max`` are for rounds that began in
+time, and for first rounds that take longer than the time of their measure."""
 
 FULL = Scale(
     name="full",
@@ -114,6 +115,6 @@ FULL = Scale(
     bare_controller=True,
     quiet_s=30.0,
     rounds_joined=False,
-    simulated=Size(1_000, pools=100, pods=10, rack_pods=100, changes=100, change_pause_s=0.4),
+    simulated=Size(nodes=1_000, pools=100, pods=10, rack_pods=100, changes=100, change_pause_s=0.4),
     replaced=5_000,
 )

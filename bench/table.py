@@ -49,10 +49,11 @@ from bench.scale import QUICK, Scale
 
 
 class Measure(NamedTuple):
-    """One module: its figures with their targets, and its share of the time of a run.
+    """One measure: its figures with their targets, and its share of the time of a run.
 
-    A figure with the target None has no bound. ``quick``: whether a quick run takes the measure.
-    ``rig``: the rig that it shares with the measures before and after it.
+    A figure with the target None has no bound. ``share``: a weight; the time of a run is divided in
+    proportion. ``quick``: whether a quick run takes the measure. ``rig``: the name of the processes
+    that it shares with the measures before and after it (``Lab.shared``), "" for none.
     """
 
     name: str
@@ -268,6 +269,7 @@ MEASURES: tuple[Measure, ...] = (
     Measure(
         "conflict_detection",
         {
+            # Published names: a "look" is a probe, a "stranger" a conflicting host.
             "look_over_window_ms": Target("at most", 15.0),
             "look_stranger_ms": Target("at most", 15.0),
             "look_32_over_window_ms": None,

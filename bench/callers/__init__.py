@@ -1,1 +1,1 @@
-"""Processes that generate load and time it: a JSON order on stdin, a JSON report on stdout."""
+"""Programs that generate load: a JSON order on standard input, a JSON report on standard output."""

@@ -1,12 +1,14 @@
-"""Runs etcd transactions like those of an ADD, without our code: the reference of rates.
+"""Runs etcd transactions like those of an ADD, without the agent: "bare" transactions.
+
+Rates and latencies of ADDs are compared with theirs.
 
 A transaction has three compares, three puts of 200 B, and reads in its failure branch. The client
 "grpc" sends them with grpc.aio, without batching. The client "own" sends the same requests with our
 HTTP/2 channel, which shows the share of the client in the cost of an ADD.
 
-Order: ``endpoint``, ``callers``, ``count``, ``first`` (the first serial number; no number may be
-used twice), ``client`` ("grpc" or "own"). Report: ``seconds``, ``latencies_ms``, ``cpu_ms`` (of
-this process, per transaction).
+Order: ``endpoint`` (of etcd), ``callers``, ``count``, ``first`` (the first serial number; no number
+may be used twice), ``client`` ("grpc" or "own"). Report: ``seconds``, ``latencies_ms``, ``cpu_ms``
+(of this process, per transaction).
 """
 
 from __future__ import annotations
@@ -98,7 +100,7 @@ CLIENTS = {"grpc": grpc_client, "own": own_client}
 
 
 async def measure(order: dict[str, Any]) -> dict[str, Any]:
-    """Execute an order."""
+    """Run the transactions of an order; return the report."""
     async with CLIENTS[order["client"]](order["endpoint"]) as (put, txn):
         stored = await put(etcdrpc.PutRequest(key=POOL, value=VALUE))
         serials = iter(range(order["first"], order["first"] + order["count"]))

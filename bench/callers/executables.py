@@ -20,29 +20,31 @@ from typing import Any
 
 
 def run(order: dict[str, Any]) -> dict[str, Any]:
-    """Execute an order."""
+    """Run the executable as the order says; return the report."""
     remaining = enumerate(order["environments"])
     room = Path(order["room"])
     running: dict[int, tuple[int, float]] = {}
     latencies_ms: list[float] = []
     failed: list[int] = []
 
-    def begin() -> None:
-        for number, environment in remaining:
+    def begin_next() -> None:
+        """Start the next run, if one is left."""
+        upcoming = next(remaining, None)
+        if upcoming is not None:
+            number, environment = upcoming
             began = time.perf_counter()
             running[_spawn(order, environment, room / str(number))] = number, began
-            return
 
     started = time.perf_counter()
     for _ in range(order["callers"]):
-        begin()
+        begin_next()
     while running:
         pid, status = os.wait()
         number, began = running.pop(pid)
         latencies_ms.append((time.perf_counter() - began) * 1e3)
         if status:
             failed.append(number)
-        begin()
+        begin_next()
     seconds = time.perf_counter() - started
     failures = [(room / str(number)).read_text()[:500] for number in failed]
     report = {"seconds": seconds, "latencies_ms": latencies_ms, "failures": failures}
@@ -57,10 +59,10 @@ def _children_cpu_s() -> float:
 
 def _spawn(order: dict[str, Any], environment: dict[str, str], output: Path) -> int:
     command = order["command"]
-    written = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    write_flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, order["stdin"], os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, str(output), written, 0o600),
+        (os.POSIX_SPAWN_OPEN, 1, str(output), write_flags, 0o600),
     ]
     return os.posix_spawn(command[0], command, environment, file_actions=actions)
 

@@ -1,7 +1,9 @@
-"""Calls the framed socket of agents. Each call opens a new connection, as the executable does.
+"""Calls the framed socket of agents.
 
-All callers of an order are in one process with one epoll and no event loop, because CPU used here
-is missing for the agent on a small machine. Frames are made before the measurement.
+See ``bench.rig.frames``. Each call opens a new connection, as the executable does.
+
+All callers of an order are in one process with one epoll and no event loop, because the agent runs
+on the same cores and lacks the CPU time that is used here. Frames are made before the measurement.
 
 Order: ``sockets``, ``callers``, ``verb``, ``first`` and ``count`` (numbers of Pods), ``netconf``.
 Report: ``seconds``, ``latencies_ms``, ``failures`` (texts), ``addresses`` (in order of answers).
@@ -20,12 +22,16 @@ from typing import Any
 
 from bench.rig.frames import frame
 
+SUCCESS = b"\0"
 ANSWER_HEAD_BYTES = 5
+"""An answer begins with one byte, ``SUCCESS`` or an error code, and the length of its body in
+four."""
+
 ANSWER_S_MAX = 60.0
 RECEIVE_BYTES = 65_536
 
 
-class Callers:
+class ConcurrentCallers:
     """Several callers in one process, each with one call at a time."""
 
     def __init__(self, sockets: Sequence[str], frames: Sequence[bytes]) -> None:
@@ -67,7 +73,7 @@ class Callers:
 
 
 class Connection:
-    """One call."""
+    """The connection of one call. ``began``: the time before it connects, by ``perf_counter``."""
 
     __slots__ = ("_socket", "answer", "began", "descriptor", "path")
 
@@ -96,24 +102,24 @@ class Connection:
 
 
 def call(order: dict[str, Any]) -> dict[str, Any]:
-    """Execute an order."""
+    """Make the calls of an order; return the report."""
     conf = order["netconf"].encode()
     first, count = order["first"], order["count"]
     frames = [frame(order["verb"], serial, conf) for serial in range(first, first + count)]
-    callers = Callers(order["sockets"], frames)
+    callers = ConcurrentCallers(order["sockets"], frames)
     seconds = callers.run(order["callers"])
-    failures = [_text(answer) for answer in callers.answers if answer[:1] != b"\0"]
+    failures = [_text(answer) for answer in callers.answers if answer[:1] != SUCCESS]
     return {
         "seconds": seconds,
         "latencies_ms": [latency * 1e3 for latency in callers.latencies_s],
         "failures": failures,
-        "addresses": [a for answer in callers.answers for a in _addresses(answer)],
+        "addresses": [address for answer in callers.answers for address in _addresses(answer)],
     }
 
 
 def _addresses(answer: bytes) -> list[str]:
     body = answer[ANSWER_HEAD_BYTES:]
-    if answer[:1] != b"\0" or not body:
+    if answer[:1] != SUCCESS or not body:
         return []
     return [entry["address"].partition("/")[0] for entry in json.loads(body)["ips"]]
 

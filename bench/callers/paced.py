@@ -1,7 +1,7 @@
 """Sends ADDs to the framed socket at a fixed rate, independent of the duration of calls.
 
 Order: ``socket``, ``first`` and ``count`` (numbers of Pods), ``rate`` (per second), ``netconf``.
-Report: ``answered`` (wall-clock time of each answer, in order), ``failures`` (texts).
+Report: ``answered`` (Unix time of each answer in seconds, rising), ``failures`` (texts).
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import sys
 import time
 from typing import Any
 
-from bench.callers.framed import Connection
+from bench.callers.framed import SUCCESS, Connection
 from bench.rig.frames import frame
 
 
 def call(order: dict[str, Any]) -> dict[str, Any]:
-    """Execute an order."""
+    """Make the calls of an order; return the report."""
     conf = order["netconf"].encode()
     first, count, pause_s = order["first"], order["count"], 1 / order["rate"]
     frames = [frame("ADD", serial, conf) for serial in range(first, first + count)]
@@ -37,7 +37,7 @@ def call(order: dict[str, Any]) -> dict[str, Any]:
             if not connection.receive():
                 continue
             answered.append(time.time())
-            if connection.answer[:1] != b"\0":
+            if connection.answer[:1] != SUCCESS:
                 failures.append(bytes(connection.answer).decode(errors="replace"))
             epoll.unregister(descriptor)
             under_way.pop(descriptor).close()

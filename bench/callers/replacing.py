@@ -18,10 +18,9 @@ import time
 from collections import deque
 from typing import Any, Final
 
-from bench.callers.framed import ANSWER_HEAD_BYTES, ANSWER_S_MAX, Connection
+from bench.callers.framed import ANSWER_HEAD_BYTES, ANSWER_S_MAX, SUCCESS, Connection
 from bench.rig.frames import frame
 
-SUCCESS: Final = b"\0"
 _TEXT_BYTES: Final = 500
 
 
@@ -39,7 +38,7 @@ class Replacements:
         self.failures: list[str] = []
 
     def run(self, callers: int) -> None:
-        """Replace Pods until each new one is added. Raises TimeoutError."""
+        """Replace Pods until all new Pods of the order are added. Raises TimeoutError."""
         for _ in range(callers):
             self._replace()
         while self._under_way:
@@ -79,7 +78,7 @@ class Replacements:
 
 
 def call(order: dict[str, Any]) -> dict[str, Any]:
-    """Execute an order."""
+    """Make the calls of an order; return the report."""
     replacements = Replacements(order)
     replacements.run(order["callers"])
     return {

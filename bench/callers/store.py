@@ -1,9 +1,10 @@
-"""Appends claims to the event store: with group commit of the writer, or a transaction for each.
+"""Appends claims to the event store: by the writer's group commit, or each in its own transaction.
 
 Both ways use the same client, the event loop of the agent, and the same keys, guards and values:
 three compares, and 200 B each for event, endpoint and claim.
 
-Order: ``endpoint``, ``way`` ("writer" or "transactions"), ``callers``, ``count``, ``first``.
+Order: ``endpoint`` (of etcd), ``way`` ("writer" or "transactions"), ``callers``, ``count``,
+``first`` (the number of the first Pod; no number may be used twice).
 Report: ``seconds``, ``transactions``.
 """
 
@@ -76,7 +77,7 @@ def by_transactions(store: EtcdStore, first: int) -> Append:
 
 
 async def measure(order: dict[str, Any]) -> dict[str, Any]:
-    """Execute an order."""
+    """Append the claims of an order; return the report."""
     store = EtcdStore(EtcdSettings((order["endpoint"],)))
     pool_revision = (await store.commit([], [Put(POOL, VALUE)])).revision
     writer = Writer(store, KEYS, "together")

@@ -1,6 +1,7 @@
 """Runs a worker of the workflow engine until standard input ends.
 
-Order (the first line): ``endpoint``, ``name``. Report: a line ``ready``.
+Order (the first line): ``endpoint`` (of etcd), ``name`` (of the worker). The report is the line
+``ready``, written when the worker runs.
 """
 
 from __future__ import annotations

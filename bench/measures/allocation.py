@@ -1,7 +1,7 @@
 """ADDs at the agent's framed socket: rate with 32 callers, time with one caller, CPU of the agent.
 
-They are compared with bare transactions on the same etcd, in turns. The pool is nearly empty, so
-that nearly every ADD is one transaction; other measures use full pools.
+They are compared with bare transactions (``bench.callers.bare``) on the same etcd, in turns. The
+pool is nearly empty, so that nearly every ADD is one transaction; other measures use full pools.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from bench.figures import Figure, median_figure, percentile, ratio_figure
-from bench.measures.calls import RECORDS_MAX, Bare, Caller, Calls
+from bench.measures.calls import RECORDS_MAX, AddCaller, Bare, Calls
 from bench.rig.lab import Lab
 from bench.rig.seed_writer import SeedWriter
 from bench.rig.seeding import wide_pool
@@ -28,7 +28,7 @@ async def define_wide_pool(store: KeyValueStore, keys: Keys) -> None:
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """alloc_rate_32, alloc_p50_1_ms, alloc_cpu_ms, and each as a ratio to bare transactions."""
+    """alloc_rate_32, alloc_p50_1_ms, alloc_cpu_ms, and their ratios to bare transactions."""
     many: list[Calls] = []
     transactions = 0
     lone: list[Calls] = []
@@ -38,7 +38,7 @@ def measure(lab: Lab) -> list[Figure]:
     with lab.etcd() as etcd:
         lab.fill(etcd, define_wide_pool)
         with lab.agent(etcd, NODE, variables=RECORDS_MAX) as agent:
-            caller, bare = Caller(lab, agent), Bare(lab, etcd)
+            caller, bare = AddCaller(lab, agent), Bare(lab, etcd)
             caller.warm_up()
             for _ in lab.rounds():
                 bare_many.append(bare.run(lab.scale.adds, CALLERS))
@@ -48,22 +48,23 @@ def measure(lab: Lab) -> list[Figure]:
                 transactions += _segments(lab, etcd) - before
                 bare_lone.append(bare.run(lab.scale.lone_adds, 1))
                 lone.append(caller.add(lab.scale.lone_adds, 1))
-    batch = len(many) * lab.scale.adds / transactions
+    adds_per_transaction = len(many) * lab.scale.adds / transactions
     return [
         median_figure(
             "alloc_rate_32",
             [calls.rate for calls in many],
             "ADD/s",
             [calls.rate for calls in bare_many],
-            f"{CALLERS} callers, {_tail(many)}, {batch:.1f} ADDs a transaction;"
-            f" reference: bare transactions, {_tail(bare_many)}",
+            f"{CALLERS} callers, {_p50_and_p99(many)},"
+            f" {adds_per_transaction:.1f} ADDs a transaction;"
+            f" reference: bare transactions, {_p50_and_p99(bare_many)}",
         ),
         median_figure(
             "alloc_p50_1_ms",
             [calls.p50_ms for calls in lone],
             "ms",
             [calls.p50_ms for calls in bare_lone],
-            f"one caller, {_tail(lone)}; reference: a bare transaction alone",
+            f"one caller, {_p50_and_p99(lone)}; reference: a bare transaction alone",
         ),
         median_figure(
             "alloc_cpu_ms",
@@ -136,7 +137,7 @@ def _segments(lab: Lab, etcd: EtcdCluster) -> int:
     return asyncio.run(read())
 
 
-def _tail(rounds: list[Calls]) -> str:
+def _p50_and_p99(rounds: list[Calls]) -> str:
     latencies = [latency for calls in rounds for latency in calls.latencies_ms]
     p50, p99 = percentile(latencies, 0.5), percentile(latencies, 0.99)
     return f"p50 {p50:.1f} ms, p99 {p99:.1f} ms"

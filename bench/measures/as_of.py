@@ -63,7 +63,7 @@ async def _measure(lab: Lab, etcd: EtcdCluster, log: SeededLog) -> tuple[list[fl
             slowest = max(slowest, *durations_ms)
     count = index.table(POOL.name).count_at(index.position)
     note = (
-        f"slowest {slowest:.0f} ms; {count:,} addresses held; read in {read_s:.1f} s,"
+        f"slowest {slowest:.0f} ms; {count:,} addresses held; the index read in {read_s:.1f} s,"
         f" {index.nbytes / 1e6:.0f} MB"
     )
     return samples, cold_s, note

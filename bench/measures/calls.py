@@ -14,7 +14,7 @@ WARM_UP_CALLS = 300
 """Calls before the measurement: they import modules and open connections."""
 
 RECORDS_MAX = {"SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS": "10000000"}
-"""A record limit that is never reached; claims are counted as with any limit."""
+"""A limit of the allocations in a pool that no measure reaches; the agent still counts them."""
 
 
 class CallFailed(Exception):
@@ -34,7 +34,7 @@ class Calls(NamedTuple):
         return median(self.latencies_ms)
 
 
-class Caller:
+class AddCaller:
     """Calls an agent, for a new Pod each time."""
 
     def __init__(self, lab: Lab, agent: AgentProcess) -> None:

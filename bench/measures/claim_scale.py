@@ -1,6 +1,6 @@
-"""The time of an ADD with many existing claims, relative to that with few; one caller.
+"""The time of an ADD of one caller with many existing claims, relative to that with few.
 
-Two etcds and two agents that differ only in the number of claims are called in turns.
+Two agents, each with its own etcd, are called in turns. They differ only in the number of claims.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench.figures import Figure, ratio_figure
-from bench.measures.calls import RECORDS_MAX, Caller
+from bench.measures.calls import RECORDS_MAX, AddCaller
 from bench.rig.lab import Lab
-from bench.rig.seeding import many_pools, pool_name, seed, spread_places
+from bench.rig.seeding import many_pools, pool_name, seed, spread_addresses
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
 
@@ -21,7 +21,7 @@ def seed_of(lab: Lab, claims: int) -> Path:
 
     async def fill(store: KeyValueStore, keys: Keys) -> None:
         pools = many_pools(lab.scale.pools)
-        await seed(store, keys, pools, spread_places(pools, claims))
+        await seed(store, keys, pools, spread_addresses(pools, claims))
 
     return lab.seed(f"{claims} claims", fill)
 
@@ -31,11 +31,11 @@ def measure(lab: Lab) -> list[Figure]:
     few, many = lab.scale.few_claims, lab.scale.claims
     p50s: dict[int, list[float]] = {few: [], many: []}
     with ExitStack() as stack:
-        callers: dict[int, Caller] = {}
+        callers: dict[int, AddCaller] = {}
         for claims in p50s:
             etcd = stack.enter_context(lab.etcd(seed_of(lab, claims)))
             agent = stack.enter_context(lab.agent(etcd, variables=RECORDS_MAX))
-            callers[claims] = Caller(lab, agent)
+            callers[claims] = AddCaller(lab, agent)
             callers[claims].warm_up(pool_name(0))
         for number in lab.rounds():
             # Another pool each time, so that earlier rounds do not influence later ones.
@@ -44,7 +44,7 @@ def measure(lab: Lab) -> list[Figure]:
                 p50s[claims].append(callers[claims].add(lab.scale.lone_adds, 1, pool).p50_ms)
     ratios = [a / b for a, b in zip(p50s[many], p50s[few], strict=True)]
     note = (
-        f"lone p50 at {many:,} live claims ({min(p50s[many]):.2f} ms at best)"
+        f"p50 of one caller at {many:,} live claims ({min(p50s[many]):.2f} ms at best)"
         f" over that at {few:,} ({min(p50s[few]):.2f} ms at best)"
     )
     return [ratio_figure("alloc_scale_ratio", ratios, f"the p50 at {few:,} claims", note)]

@@ -33,7 +33,7 @@ CONNECTIONS = 1_000
 """Connections in one turn."""
 
 OWN = "0"
-"""Written to cgroup.procs, it means the writing process."""
+"""A process that writes this to a cgroup.procs moves itself into the cgroup."""
 
 PROCESSES = "cgroup.procs"
 RESET = struct.pack("ii", 1, 0)
@@ -65,7 +65,7 @@ def measure(lab: Lab) -> list[Figure]:
                 changes.append(duration_ms)
     finally:
         bare.close()
-    ratios = [rate / bare for rate, bare in zip(via_cluster_ip, direct, strict=True)]
+    ratios = [rate / direct_rate for rate, direct_rate in zip(via_cluster_ip, direct, strict=True)]
     note = f"{median(via_cluster_ip):,.0f} connections per CPU second"
     return [
         ratio_figure("clusterip_connect_ratio", ratios, "connections to the backend itself", note),
@@ -93,6 +93,7 @@ def _rate(services: ClusterIPHarness, server: socket.socket, address: str, port:
 
 
 def _others() -> dict[Frontend, BackendGroup]:
+    """Services with addresses from 11.0.0.0 on, in the IPv4-mapped form of IPv6."""
     services = {}
     for number in range(SERVICES):
         address = (0xFFFF_0B00_0000 + number).to_bytes(16, "big")

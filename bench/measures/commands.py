@@ -1,6 +1,6 @@
-"""The time of a command with few and with many existing objects, and the time of an import.
+"""The time of an ``orbctl apply`` among few and among many pools, and the time of an import.
 
-The pools are adjacent ranges of one CIDR, so that a new pool may overlap any of the others.
+The pools are adjacent ranges of one CIDR, so that a new pool could overlap any of them.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def measure_import(lab: Lab) -> list[Figure]:
     for _ in lab.rounds():
         with lab.etcd() as etcd:
             durations_s.append(asyncio.run(_import(lab, etcd, count)) * IMPORTED / count)
-    note = f"one command after the other, as `orbctl apply` does; from {count:,} pools"
+    note = f"one command after the other, as `orbctl apply` does; measured with {count:,} pools"
     return [median_figure("import_10k_s", durations_s, "s", note=note)]
 
 

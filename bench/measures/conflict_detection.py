@@ -1,5 +1,7 @@
 """Conflict detection: its time in addition to the window, and the time to find a conflicting host.
 
+The window is the time for which the agent waits for an answer of a host with the same address.
+
 A bridge connects three namespaces: the Pod, a host with both of the Pod's addresses, and a Pod
 whose addresses are unique. Both families are probed at once, as an ADD does.
 """
@@ -18,11 +20,11 @@ from nodeagent.conflict_detection.probe_schedule import CONFLICT_WINDOW_S
 from nodeagent.netlink.namespaces import NetnsExecutor
 from tests.support.link import Link
 
-FREE = Nic("eth0", "10.6.0.17/24", ipv6="fd00:6::11/64")
+UNIQUE = Nic("eth0", "10.6.0.17/24", ipv6="fd00:6::11/64")
 TAKEN = Nic("eth0", "10.6.0.99/24", ipv6="fd00:6::99/64")
 AT_ONCE = 32
 PROBES = 5
-"""Probes of one caller in one round."""
+"""Sequential detections in one round."""
 
 SWITCHES = DetectionSwitches(conflicts=True, announce=True)
 
@@ -46,10 +48,10 @@ async def _measure(lab: Lab, netns: str) -> list[Figure]:
     window_ms = CONFLICT_WINDOW_S * 1_000
     try:
         for _ in lab.rounds():
-            free = [await _detect(detector, netns, FREE) for _ in range(PROBES)]
-            lone.append(median(free) - window_ms)
+            unique = [await _detect(detector, netns, UNIQUE) for _ in range(PROBES)]
+            lone.append(median(unique) - window_ms)
             conflicts.append(median([await _detect(detector, netns, TAKEN) for _ in range(PROBES)]))
-            probes = (_detect(detector, netns, FREE) for _ in range(AT_ONCE))
+            probes = (_detect(detector, netns, UNIQUE) for _ in range(AT_ONCE))
             many.append(median(await asyncio.gather(*probes)) - window_ms)
     finally:
         await detector.close()

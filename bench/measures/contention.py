@@ -1,7 +1,8 @@
 """Eight agents on a pool with exactly as many addresses as Pods: failures and duplicates.
 
 In a full run the agents are processes, and all callers are in another process. In a quick run they
-are nodes of the test harness in one process, each with its own etcd client, writer and view. Each
+are nodes of the test harness in one process, each with its own etcd client, writer and copy
+of the configuration. Each
 round has its own etcd. Figures are sums over the rounds; the checker reads each log.
 """
 
@@ -31,7 +32,7 @@ ROUNDS = 3
 
 
 class Outcome(NamedTuple):
-    """The result for the Pods: error texts, all addresses returned, and the seconds taken."""
+    """The results of all ADDs: error texts, all addresses returned, and the seconds taken."""
 
     failures: list[str]
     allocated: list[str]
@@ -41,18 +42,18 @@ class Outcome(NamedTuple):
 def measure(lab: Lab) -> list[Figure]:
     """contention_failures, contention_duplicates, contention_time_ratio."""
     pods = lab.scale.contending_pods
-    contend = _processes if lab.scale.agents_apart else _nodes
+    contend = _contend_in_processes if lab.scale.agents_apart else _contend_in_this_process
     failed: list[float] = []
     shared: list[float] = []
     ratios: list[float] = []
     for _ in lab.rounds(ROUNDS):
         with lab.etcd() as etcd:
             lab.fill(etcd, lambda store, keys: _define(store, keys, 2 * pods))
-            easy = contend(lab, etcd, pods)
+            with_spare = contend(lab, etcd, pods)
         with lab.etcd() as etcd:
             lab.fill(etcd, lambda store, keys: _define(store, keys, pods))
             outcome = contend(lab, etcd, pods)
-            ratios.append(outcome.seconds / easy.seconds)
+            ratios.append(outcome.seconds / with_spare.seconds)
             failed.append(len(outcome.failures))
             shared.append(
                 len(outcome.allocated) - len(set(outcome.allocated)) + _violations(lab, etcd)
@@ -73,7 +74,7 @@ async def _define(store: KeyValueStore, keys: Keys, count: int) -> None:
     await SeedWriter(store, keys, "operator").define([exact_pool("exact", count)])
 
 
-def _processes(lab: Lab, etcd: EtcdCluster, pods: int) -> Outcome:
+def _contend_in_processes(lab: Lab, etcd: EtcdCluster, pods: int) -> Outcome:
     with ExitStack() as stack:
         agents = [lab.agent(etcd, f"node-{number}") for number in range(AGENTS)]
         for agent in agents:
@@ -88,7 +89,7 @@ def _processes(lab: Lab, etcd: EtcdCluster, pods: int) -> Outcome:
     return Outcome(report["failures"], report["addresses"], report["seconds"])
 
 
-def _nodes(lab: Lab, etcd: EtcdCluster, pods: int) -> Outcome:
+def _contend_in_this_process(lab: Lab, etcd: EtcdCluster, pods: int) -> Outcome:
     return asyncio.run(_contend(lab, etcd, pods))
 
 

@@ -116,7 +116,7 @@ def measure_crowd(lab: Lab) -> list[Figure]:
             durations_ms.append((time.perf_counter() - began) * 1e3)
             _all_done(workers.submit(pod.delete) for pod in pods)
 
-        # The first round creates threads, rules and routing tables of the node; they are no leaks.
+        # The first round creates threads, rules and routing tables of the node; they are not leaks.
         add_and_delete_all()
         before = _counted(node, pods)
         for _ in lab.rounds(ceil(ADDS_AND_DELS / CROWD)):

@@ -1,4 +1,4 @@
-"""The device plugin of a large node: time until kubelet has all devices, and of an Allocate.
+"""The device plugin of a large node: seconds until kubelet has all devices, time of an Allocate.
 
 The node has eight NICs with sixteen virtual functions each, all with RDMA devices, as eight
 resources. A fake kubelet uses the real sockets; the devices are files in a copy of /sys.
@@ -28,7 +28,7 @@ from tests.nodeagent.devices.sys_tree import SysTree
 NICS = 8
 VFS = 16
 STARTS = 5
-"""Starts of kubelet in a run."""
+"""The largest number of starts of kubelet in a run."""
 
 
 def measure(lab: Lab) -> list[Figure]:

@@ -2,8 +2,9 @@
 
 ``wf_rate``: executions with one activity, started by callers in this process and completed by a
 worker in another. ``wf_rate_of_bare``: the rate of each round divided by that of bare transactions
-just before and after it, because the speed of the machine changes. ``wf_replay_4000_ms``: the time
-to replay some 4,000 events, which a worker needs to take over a long execution.
+(``bench.callers.bare``) just before and after it, because the speed of the machine changes.
+``wf_replay_4000_ms``: the time to replay some 4,000 events, which a worker needs to take over a
+long execution.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ WARM_UP = 300
 
 ROUNDS_MIN = 5
 BARE_PER_EXECUTION = 3
-"""Bare transactions for each execution of a round: both take about as long."""
+"""Bare transactions for each execution of a round: three take about as long as one execution."""
 
 
 def measure(lab: Lab) -> list[Figure]:

@@ -1,7 +1,7 @@
 """The CPU of a worker that owns ten thousand sleeping executions.
 
-It is the CPU time of the process during some seconds, in percent of one core, compared with a
-worker without executions.
+The figure is the CPU time of the process during some seconds, in percent of one core. It is
+compared with that of a worker without executions.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from workflows.engine.client.client import Client
 from workflows.engine.store.keys import DEFAULT_QUEUE, WorkflowKeys
 
 BEGUN_AT_ONCE = 64
+"""Callers that start executions concurrently."""
+
 POLL_S = 0.1
 
 
@@ -49,6 +51,7 @@ async def _begin(lab: Lab, etcd: EtcdCluster, count: int) -> None:
                 await client.start(Sleeper, id=f"sleeper-{number}")
 
         await asyncio.gather(*(caller() for _ in range(BEGUN_AT_ONCE)))
+        # A key of the inbox is deleted when the worker has processed its message.
         inbox = Get(*WorkflowKeys(lab.keys, DEFAULT_QUEUE).range_of("wake/inbox"), count_only=True)
         while (await store.read([inbox])).ranges[0].count:
             await asyncio.sleep(POLL_S)

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.callers.framed import Callers
+from bench.callers.framed import ConcurrentCallers
 from bench.figures import Figure
 from bench.measures.allocation import define_wide_pool
 from bench.measures.calls import RECORDS_MAX, CallFailed, Calls
@@ -30,7 +30,7 @@ class Executable:
     def __init__(self, lab: Lab, socket_path: Path) -> None:
         room = lab.new_directory("cni")
         installer.install(room / "bin", room / "net.d")
-        # The real path: the link in the virtual environment would read pyvenv.cfg at each start.
+        # The real path: an interpreter started by the link in .venv also reads pyvenv.cfg.
         self.bare_command = [os.path.realpath(sys.executable), "-I", "-S", "-c", "pass"]
         self.command = [str(room / "bin" / "spiderpool")]
         self.netconf = room / "netconf"
@@ -56,14 +56,14 @@ class Executable:
         """Send the same request to the agent's socket, without a process; return milliseconds."""
         self._next += 1
         conf = self.netconf.read_bytes()
-        callers = Callers([self._framed], [frame("ADD", self._next, conf)])
+        callers = ConcurrentCallers([self._framed], [frame("ADD", self._next, conf)])
         duration_ms = callers.run(1) * 1e3
         if callers.answers[0][:1] != b"\0":
             raise CallFailed(f"ADD at the socket: {callers.answers[0][:500]!r}")
         return duration_ms
 
     def _run(self, command: list[str], variables: Mapping[str, str]) -> float:
-        """Run one process; return milliseconds. Raises CallFailed."""
+        """Run one process from start to end; return milliseconds. Raises CallFailed."""
         with self.netconf.open("rb") as stdin, self._output.open("wb") as stdout:
             streams = [
                 (os.POSIX_SPAWN_DUP2, stdin.fileno(), 0),
@@ -118,8 +118,8 @@ def measure(lab: Lab) -> list[Figure]:
                 executable.add,
                 executable.add_at_socket,
             )
-            _turns(kinds)
-            turns = [_turns(kinds) for _ in lab.rounds(lab.scale.calls)]
+            _call_each(kinds)
+            turns = [_call_each(kinds) for _ in lab.rounds(lab.scale.calls)]
     bare, version, add, at_socket = (median(kind) for kind in zip(*turns, strict=True))
     python = f"CPython {platform.python_version()}, {len(turns)} calls of each kind"
     return [
@@ -129,7 +129,7 @@ def measure(lab: Lab) -> list[Figure]:
             "x a bare interpreter's time",
             1.0,
             f"{python}: {version:.2f} ms against {bare:.1f} ms",
-            tuple(turn[1] / turn[0] for turn in turns),
+            tuple(version_ms / bare_ms for bare_ms, version_ms, _, _ in turns),
         ),
         Figure(
             "exec_add_over_socket_ratio",
@@ -137,11 +137,11 @@ def measure(lab: Lab) -> list[Figure]:
             "x the same ADD at the socket",
             1.0,
             f"{len(turns)} calls, one caller: {add:.2f} ms against {at_socket:.2f} ms",
-            tuple(turn[2] / turn[3] for turn in turns),
+            tuple(add_ms / socket_ms for _, _, add_ms, socket_ms in turns),
         ),
     ]
 
 
-def _turns(kinds: Sequence[Callable[[], float]]) -> list[float]:
-    """One call of each kind, one after the other."""
+def _call_each(kinds: Sequence[Callable[[], float]]) -> list[float]:
+    """Make one call of each kind; return the milliseconds of each."""
     return [kind() for kind in kinds]

@@ -27,7 +27,7 @@ ADDRESSES = 65_536
 """Addresses in a long log; ``address_of`` repeats them."""
 
 EVENTS_AN_ADDRESS = 3
-"""Most events of an address; a short log has fewer addresses."""
+"""The largest number of events of an address; a short log has fewer addresses."""
 
 SEED = 1
 

@@ -27,6 +27,7 @@ def measure(lab: Lab) -> list[Figure]:
     runs = Runs(lab, Executable(lab, cluster.agent.socket_path), CALLERS)
     cluster.stop_controller()
     pods = cluster.new_pods(PODS * (ROUNDS + 1))
+    # The first turn is not measured.
     turns = [pods[first : first + PODS] for first in range(0, len(pods), PODS)]
     runs.adds(turns[0])
     for number in lab.rounds(ROUNDS):
@@ -51,7 +52,7 @@ def measure(lab: Lab) -> list[Figure]:
         ),
         ratio_figure(
             "kube_add_of_bare_8",
-            [calls.rate / runs.rate for calls, runs in zip(adds, bare, strict=True)],
+            [calls.rate / starts.rate for calls, starts in zip(adds, bare, strict=True)],
             "runs of a bare interpreter a second",
             f"{PODS} Pods, {CALLERS} callers",
         ),

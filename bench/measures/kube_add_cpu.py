@@ -2,12 +2,13 @@
 
 Eight callers run the executable for 200 Pods of the API server, with agent and controller. The API
 server has its own etcd. The CPU is read 4 s after the last ADD, when all reports are written. The
-CPU that the processes use without ADDs is measured before and subtracted; the note has the sum with
-it. The result is compared with the CPU of the start of a bare interpreter, before and after.
+CPU that the processes use without ADDs is measured before and subtracted; the note also has the sum
+without this subtraction. The result is compared with the CPU of the start of a bare interpreter,
+before and after.
 
 Figures are means of all rounds, not medians: in some rounds the API server collects garbage, which
-the ADDs of all rounds cause, and then uses twice the CPU. A quick run has one round, of as many
-Pods as the least rounds of a full run have together.
+the ADDs of all rounds cause, and then uses twice the CPU. A quick run has one round, with as
+many Pods as the smallest number of rounds of a full run has together.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ REPORTED_S: Final = 4.0
 """Seconds from the last ADD until the CPU is read."""
 
 IDLE_S_MAX: Final = 4.0
-"""Seconds in which the processes are measured without ADDs, fewer in a quick run."""
+"""Seconds in which the processes are measured without ADDs; a quick run takes fewer."""
 
 SETTLED_S: Final = 1.0
-"""Seconds before that: the last reports reach their watchers."""
+"""Seconds between the warm-up and that measurement: the last status writes reach their watchers."""
 
 REQUESTS_SHOWN_MAX: Final = 8
 """Kinds of requests in the note, the most frequent first."""
@@ -129,7 +130,7 @@ def _figures(costs: Sequence[Cost], pods: int) -> list[Figure]:
     against = f"against {whole.bare_ms:.2f} ms"
     added_ms = sum(parts.values())
     note = (
-        f"rounds of {pods} Pods: {len(costs)}, {CALLERS} callers, read {REPORTED_S:g} s after the"
+        f"{len(costs)} rounds of {pods} Pods, {CALLERS} callers, read {REPORTED_S:g} s after the"
         f" last ADD: {added_ms:.2f} ms {against}; {added_ms + whole.idle_ms:.2f} ms with what the"
         " processes use without any ADD"
     )

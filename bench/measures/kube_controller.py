@@ -26,7 +26,7 @@ from bench.rig.kubernetes import (
     write_pools,
 )
 from bench.rig.lab import Lab
-from bench.rig.seeding import exact_pool, many_pools, seed, spread_places
+from bench.rig.seeding import exact_pool, many_pools, seed, spread_addresses
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
 from core.kubernetes.api import Api
@@ -48,7 +48,7 @@ BUSY_ADDRESSES: Final = 8_000
 ROUNDS: Final = 3
 REFERENCE_WRITES: Final = 20
 SETTLED_S: Final = 2.0
-"""Time within which the last status write must arrive."""
+"""Seconds within which the last status write must arrive."""
 
 POLL_S: Final = 0.02
 
@@ -60,7 +60,7 @@ class Reports(NamedTuple):
     """Status writes.
 
     ``lags_ms``: the delay of each allocation; ``writes_s``: writes per second; ``bare_ms``: the
-    time of a write alone.
+    milliseconds from a write of an unrelated object until its watch event.
     """
 
     lags_ms: list[float]
@@ -110,7 +110,7 @@ def measure(lab: Lab) -> list[Figure]:
 async def _fill(lab: Lab, store: KeyValueStore, keys: Keys) -> None:
     """Write Pods with claims and SpiderEndpoints, and Pods without an address for the busy pool."""
     pools = await write_pools(store, [*many_pools(POOLS), exact_pool(BUSY, BUSY_ADDRESSES)])
-    await seed(store, keys, pools, spread_places(pools[:POOLS], lab.scale.cluster_pods))
+    await seed(store, keys, pools, spread_addresses(pools[:POOLS], lab.scale.cluster_pods))
     waiting = range(NEW_PODS, NEW_PODS + _allocations(lab))
     await write_cluster(store, [*range(lab.scale.cluster_pods), *waiting])
     await write_endpoints(store, keys)
@@ -170,7 +170,7 @@ async def _reported(seen: list[tuple[float, int]], count: int) -> None:
 
 
 def lags_ms(answered: list[float], seen: list[tuple[float, int]]) -> Iterator[float]:
-    """The delay of each allocation until the first status that includes it."""
+    """The milliseconds from each allocation until the first status that counts it."""
     reports = iter(seen)
     at, count = next(reports, (float("inf"), 0))
     for number, when in enumerate(answered, 1):
@@ -180,7 +180,7 @@ def lags_ms(answered: list[float], seen: list[tuple[float, int]]) -> Iterator[fl
 
 
 async def _bare(api: Api) -> list[float]:
-    """The time from one write of an unrelated object to its watch event."""
+    """The milliseconds from each of some writes of an unrelated object to its watch event."""
     body = {
         "apiVersion": API_VERSION,
         "kind": "SpiderCoordinator",

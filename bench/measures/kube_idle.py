@@ -18,12 +18,13 @@ from bench.rig.frames import netconf
 from bench.rig.lab import Lab
 
 PODS: Final = 200
-PODS_WEIGHED: Final = 1_000
+PODS_FOR_MEMORY: Final = 1_000
 RATE: Final = 1_000
 """ADDs per second before the measurement."""
 
 SETTLED_S: Final = 1.0
-"""Time after which all effects of a change are done: status writes, executions, retirements."""
+"""Seconds after which all effects of a change are done: status writes, and executions, which are
+also archived."""
 
 
 def measure(lab: Lab) -> list[Figure]:
@@ -33,15 +34,15 @@ def measure(lab: Lab) -> list[Figure]:
     _add(lab, cluster, PODS)
     cluster.wait_idle()
     time.sleep(SETTLED_S)
-    busy = _cpu_pcts([controller, cluster.agent], lab.scale.quiet_s)
-    _add(lab, cluster, PODS_WEIGHED - PODS)
+    cpu_pcts = _cpu_pcts([controller, cluster.agent], lab.scale.quiet_s)
+    _add(lab, cluster, PODS_FOR_MEMORY - PODS)
     cluster.wait_idle()
     memory_mb = [daemon.rss_mb() for daemon in (controller, cluster.agent)]
     idle = f"{PODS} Pods, real API server, {lab.scale.quiet_s:g} s in which nothing happens"
-    after = f"after {PODS_WEIGHED:,} Pods, real API server"
+    after = f"after {PODS_FOR_MEMORY:,} Pods, real API server"
     return [
-        Figure("controller_idle_pct", busy[0], "% of a core", note=idle),
-        Figure("agent_idle_pct", busy[1], "% of a core", note=idle),
+        Figure("controller_idle_pct", cpu_pcts[0], "% of a core", note=idle),
+        Figure("agent_idle_pct", cpu_pcts[1], "% of a core", note=idle),
         Figure("controller_rss_mb", memory_mb[0], "MB", note=after),
         Figure("agent_rss_mb", memory_mb[1], "MB", note=after),
     ]

@@ -1,6 +1,7 @@
-"""The time of an ADD in a pool with exactly one free address, another one each time.
+"""The time of an ADD in a pool with exactly one free address, a different address each time.
 
-A seeded Pod is deleted, which is not timed; the ADD must find its address. The cool-down is 0. The
+A seeded Pod is deleted, which is not timed; the ADD must find its address. The cool-down, the time
+for which a released address is not allocated again, is 0. The
 ADDs are compared with those of one caller in a nearly empty pool.
 """
 
@@ -16,7 +17,7 @@ from bench.rig.agent import AgentProcess
 from bench.rig.frames import NEW_PODS, netconf
 from bench.rig.lab import Lab
 from bench.rig.seed_writer import SeedWriter
-from bench.rig.seeding import all_places, exact_pool, seed, wide_pool
+from bench.rig.seeding import all_addresses, exact_pool, seed, wide_pool
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
 
@@ -28,7 +29,7 @@ FINDS = 20
 async def _fill(store: KeyValueStore, keys: Keys, addresses: int) -> None:
     """Seed a full pool, and a wide empty one for comparison."""
     pool = exact_pool("full", addresses)
-    await seed(store, keys, [pool], all_places(pool))
+    await seed(store, keys, [pool], all_addresses(pool))
     await SeedWriter(store, keys, "other").define([wide_pool()])
 
 
@@ -61,7 +62,7 @@ def measure(lab: Lab) -> list[Figure]:
     addresses = lab.scale.full_pool
     deleted_pods = iter(random.Random(SEED).sample(range(addresses), FINDS * lab.scale.rounds))
     last: list[float] = []
-    easy: list[float] = []
+    nearly_empty: list[float] = []
     variables = RECORDS_MAX | {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
     data = lab.seed("full pool", lambda store, keys: _fill(store, keys, addresses))
     with lab.etcd(data) as etcd, lab.agent(etcd, variables=variables) as agent:
@@ -74,10 +75,10 @@ def measure(lab: Lab) -> list[Figure]:
                 exchange.delete(next(deleted_pods), "full")
                 durations_ms.append(exchange.add("full")[0])
             last.append(median(durations_ms))
-            easy.append(median(exchange.add("wide")[0] for _ in range(FINDS)))
+            nearly_empty.append(median(exchange.add("wide")[0] for _ in range(FINDS)))
     note = f"{addresses:,} addresses, one free; reference: an ADD in a nearly empty pool"
-    ratios = [duration / bare for duration, bare in zip(last, easy, strict=True)]
+    ratios = [duration / reference for duration, reference in zip(last, nearly_empty, strict=True)]
     return [
-        median_figure("alloc_last_free_ms", last, "ms", easy, note),
+        median_figure("alloc_last_free_ms", last, "ms", nearly_empty, note),
         ratio_figure("alloc_last_free_ratio", ratios, "an ADD in a nearly empty pool", note),
     ]

@@ -22,6 +22,7 @@ PER_SEGMENT = 64
 
 ARCHIVED_SHARE = 0.9
 PROMISED_EVENTS: Final = 1_000_000
+"""The events of a full run, for which the targets hold."""
 
 
 class SeededLog(NamedTuple):
@@ -46,6 +47,6 @@ def long_log(lab: Lab) -> SeededLog:
 
 
 def milliseconds(lab: Lab) -> str:
-    """The unit of a time in a log of a million events; with another number, its text has it."""
+    """The unit "ms" of a time in a log; it names the number of events if it is not a million."""
     events = lab.scale.events
     return "ms" if events == PROMISED_EVENTS else f"ms, of {events:,} events instead of 1,000,000"

@@ -14,7 +14,7 @@ from bench.measures.calls import RECORDS_MAX, WARM_UP_CALLS
 from bench.measures.last_free import Exchange
 from bench.rig.lab import Lab
 from bench.rig.seed_writer import SeedWriter
-from bench.rig.seeding import all_places, exact_pool, seed, wide_pool
+from bench.rig.seeding import all_addresses, exact_pool, seed, wide_pool
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
 
@@ -28,7 +28,7 @@ SEED = 99
 async def fill(store: KeyValueStore, keys: Keys) -> None:
     """Seed a full pool, and a wide empty one for comparison."""
     pool = exact_pool("full", ADDRESSES)
-    await seed(store, keys, [pool], all_places(pool))
+    await seed(store, keys, [pool], all_addresses(pool))
     await SeedWriter(store, keys, "other").define([wide_pool()])
 
 

@@ -1,8 +1,8 @@
 """Latencies of ADD and DEL up to p99.9: 1, 8 and 32 callers, in pools of different utilisation.
 
 Callers replace Pods at the framed socket of the agent: each deletes a Pod and adds a new one. One
-agent, controller and etcd serve three pools in turns: one that is nearly empty, one at 99 %, and
-one in which only addresses of deleted Pods are free. The cool-down is 0.
+agent, controller and etcd serve three pools in turns: one that is nearly empty, one with 99 % of
+its addresses claimed, and one in which only addresses of deleted Pods are free. The cool-down is 0.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bench.rig.controller import ControllerProcess
 from bench.rig.frames import NEW_PODS, netconf
 from bench.rig.lab import Lab
 from bench.rig.seed_writer import SeedWriter
-from bench.rig.seeding import Place, all_places, exact_pool, seed, wide_pool
+from bench.rig.seeding import SeededAddress, all_addresses, exact_pool, seed, wide_pool
 from core.domain.model import Pool
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
@@ -44,9 +44,9 @@ NAMES: Final = tuple(
     for callers in CALLERS
 )
 
-_NEARLY_FULL: Final = exact_pool("full99", 4_096, 65)
+_NEARLY_FULL: Final = exact_pool("full99", 4_096, second_octet=65)
 _FREE: Final = 4_096 // 100
-_FULL: Final = exact_pool("last", 65_533, 64)
+_FULL: Final = exact_pool("last", 65_533, second_octet=64)
 _WIDE: Final = wide_pool("empty")
 _SEED: Final = 999
 
@@ -58,8 +58,11 @@ class Replacing:
         self._lab = lab
         self._socket = str(agent.framed_path)
         self._next = NEW_PODS
-        first = {_FULL.name: 0, _NEARLY_FULL.name: _FULL_COUNT}
-        self._existing = {pool: list(range(at, at + EXISTING)) for pool, at in first.items()}
+        # The numbers of seeded Pods, in the order of ``_fill``.
+        first_pods = {_FULL.name: 0, _NEARLY_FULL.name: _FULL_COUNT}
+        self._existing = {
+            pool: list(range(first, first + EXISTING)) for pool, first in first_pods.items()
+        }
         self._existing[_WIDE.name] = self._added(_WIDE.name)
 
     def run(self, pool: str, callers: int, count: int) -> dict[str, list[float]]:
@@ -72,7 +75,7 @@ class Replacing:
         return {verb: report[f"{verb}_ms"] for verb in VERBS}
 
     def _added(self, pool: str) -> list[int]:
-        """Add Pods in the empty pool."""
+        """Add Pods in the empty pool; return their numbers."""
         first = self._take(EXISTING)
         order: dict[str, Any] = {"sockets": [self._socket], "verb": "ADD", "callers": 1}
         order |= {"first": first, "count": EXISTING, "netconf": netconf((pool,)).decode()}
@@ -111,19 +114,19 @@ def measure(lab: Lab) -> list[Figure]:
 
 async def _fill(store: KeyValueStore, keys: Keys) -> None:
     """Seed the full pools and an empty one."""
-    places = chain(all_places(_FULL), _some_places(_NEARLY_FULL))
-    await seed(store, keys, [_FULL, _NEARLY_FULL], places)
+    addresses = chain(all_addresses(_FULL), _nearly_all_addresses(_NEARLY_FULL))
+    await seed(store, keys, [_FULL, _NEARLY_FULL], addresses)
     await SeedWriter(store, keys, "other").define([_WIDE])
 
 
-_FULL_COUNT: Final = sum(1 for _ in all_places(_FULL))
+_FULL_COUNT: Final = sum(1 for _ in all_addresses(_FULL))
 
 
-def _some_places(pool: Pool) -> Iterator[Place]:
-    """All places except a random hundredth."""
-    places = list(all_places(pool))
-    free = set(random.Random(_SEED).sample(range(len(places)), _FREE))
-    return (place for number, place in enumerate(places) if number not in free)
+def _nearly_all_addresses(pool: Pool) -> Iterator[SeededAddress]:
+    """All addresses except a random hundredth."""
+    addresses = list(all_addresses(pool))
+    free = set(random.Random(_SEED).sample(range(len(addresses)), _FREE))
+    return (seeded for number, seeded in enumerate(addresses) if number not in free)
 
 
 def _check(failures: list[str], pool: str) -> None:

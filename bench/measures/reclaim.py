@@ -3,7 +3,8 @@
 ``reclaim_one_ms``: the time from the deletion of a Pod's record to the deletion of its claim, by
 the jobs of a controller with the default delay of 0. ``reclaim_10k_s``: no Pod exists any more; the
 time from the start of the first scan to the last release. The 10 s between two scans are added to
-the measured time instead of waiting. ``scan_100k_s``: one scan with its plan.
+the measured time instead of waiting. ``scan_100k_s``: one scan, which reads all claims
+and plans releases.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from bench.figures import Figure, median_figure
 from bench.measures.calls import Bare
 from bench.measures.claim_scale import seed_of
 from bench.rig.lab import CLUSTER, Lab
-from bench.rig.seeding import seed, spread_places, wide_pool
+from bench.rig.seeding import seed, spread_addresses, wide_pool
 from bench.rig.worker import running_jobs
 from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import RecordDefined
@@ -52,33 +53,35 @@ SETTLED_S = 0.3
 
 PODS_A_ROUND = 20
 PODS_ROUNDS_SHARE = 4
-"""This fraction of the rounds is enough, because a round has many samples."""
+"""One of this many rounds is enough, because a round has many samples."""
 
 SCANNED = 100_000
 """The number of claims to which ``scan_100k_s`` is scaled."""
 
 WAIT_S_MAX = 120.0
 LISTED: tuple[Kind, ...] = ("Pod", "Node", "StatefulSet")
-WITNESS = PodState("kube-system", "controller", "witness", node="n1", host_network=True)
+CONTROLLER_POD = PodState(
+    "kube-system", "controller", "controller-uid", node="n1", host_network=True
+)
 
 
 class EmptyCluster:
     """A cluster without Pods, except the controller's own."""
 
     async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterLookup:
-        """The facts as from a list request."""
+        """The objects as list requests return them."""
         listings = {kind: KindListing(claims_read) for kind in LISTED}
-        objects = ListedObjects([WITNESS], [NodeState("n1", ready=True)])
+        objects = ListedObjects([CONTROLLER_POD], [NodeState("n1", ready=True)])
         return ClusterSnapshot(objects, listings, claims_read)
 
     async def deleted_nodes(self, nodes: Collection[str]) -> frozenset[str]:
-        """No GUIDs."""
+        """Return no node: none is known to be deleted."""
         return frozenset()
 
     async def changes(self) -> AsyncIterator[PodChange]:
         """No changes."""
         await asyncio.Event().wait()
-        yield PodChange(WITNESS)
+        yield PodChange(CONTROLLER_POD)
 
 
 def measure(lab: Lab) -> list[Figure]:
@@ -118,7 +121,7 @@ async def _deleted_pods(lab: Lab, etcd: EtcdCluster, number: int) -> list[float]
 
 
 async def _listening(node: NodeHarness, host: JobHost, name: str) -> None:
-    """Wait until the controller follows the log."""
+    """Wait until the controller receives the changes of the log."""
     await node.add(pod(name))
     while not host.listener.received:
         await node.configurator.apply(ApplyRecord(RecordDefined("Pod", "shop", name)), CAUSE)
@@ -166,7 +169,7 @@ def _many(lab: Lab) -> Figure:
 
     async def fill(store: KeyValueStore, keys: Keys) -> None:
         pools = [wide_pool()]
-        await seed(store, keys, pools, spread_places(pools, count))
+        await seed(store, keys, pools, spread_addresses(pools, count))
 
     data = lab.seed(f"leaks-{count}", fill)
     for number in lab.rounds(3):
@@ -182,6 +185,10 @@ def _many(lab: Lab) -> Figure:
 
 
 async def _all_released(lab: Lab, etcd: EtcdCluster) -> float:
+    """Run the jobs of a controller; return the seconds until no claim exists.
+
+    ``skew_s`` moves the clock of the scans, instead of waiting between two scans.
+    """
     skew_s = 0.0
 
     def steady_s() -> float:
@@ -208,7 +215,7 @@ async def _all_released(lab: Lab, etcd: EtcdCluster) -> float:
 
 
 async def _suspects(client: Client) -> int:
-    """The number of suspects after the last scan; 0 before the first."""
+    """The number of claims whose Pod the last scan did not find; 0 before the first scan."""
     try:
         status = await client.query(WORKFLOW_ID, "status", timeout_s=WAIT_S_MAX)
     except ExecutionNotFound:
@@ -235,7 +242,7 @@ async def _scans(lab: Lab, etcd: EtcdCluster) -> tuple[list[float], list[float]]
     reads: list[float] = []
 
     async def start_execution(_: ReclaimDeadline) -> None:
-        raise AssertionError("no grace runs here")
+        raise AssertionError("no Pod is deleted here, so no execution starts")
 
     async with lab.store(etcd) as store:
         releases = Releases(store, lab.keys, ShardWriters(store, lab.keys))

@@ -32,12 +32,16 @@ from workflows.testing.environment import WorkflowEnvironment
 
 FEW: Final = 100
 RETIRED: Final = 9
-"""Executions that are retired in one turn; the smaller etcd has enough for all turns."""
+"""Executions that are archived and deleted in one turn; the smaller etcd has enough for all
+turns."""
 
 GAP_MS: Final = 60_000
-"""Milliseconds between the ends of two executions: it decides how many are due for pruning."""
+"""Milliseconds between the ends of two executions. The age limit of a turn lies between two ends,
+so that a given number of executions is due."""
 
 BEGAN_MS: Final = 1_700_000_000_000
+"""The end of the first execution, in Unix milliseconds."""
+
 PUTS_A_COMMIT: Final = 100
 
 
@@ -50,12 +54,12 @@ class Retirement:
         self._retired = 0
 
     async def retire(self, count: int) -> float:
-        """Seconds to retire the next ``count`` executions, all shards together."""
+        """Archive and delete the next ``count`` executions of all shards; return the seconds."""
         self._retired += count
         due_ms = BEGAN_MS + self._retired * GAP_MS - GAP_MS / 2
         archive = Archive(self._files, time.time() - due_ms / 1e3)
         term = self._worker.term
-        assert term is not None, "the worker is at work"
+        assert term is not None, "the worker owns shards"
         began, retired = time.perf_counter(), 0
         for shard in term.shards.values():
             retired += await retire(term.parts.store, shard.closed_runs, shard.fence, archive)
@@ -96,6 +100,7 @@ async def _retirement(lab: Lab, etcd: EtcdCluster) -> AsyncIterator[Retirement]:
         while len(worker.shards) < SHARDS:
             await asyncio.sleep(0.05)
         retirement = Retirement(worker, files)
+        # Not measured: the owner of a shard reads some data only the first time.
         await retirement.retire(0)
         await retirement.retire(RETIRED)
         yield retirement

@@ -1,8 +1,8 @@
 """A cluster of simulated nodes: changes of pools, a start of all Pods at once, and a lost rack.
 
-Each node has the agent's views and writers and its own etcd connection; many nodes share a process
-(``bench.simulation``). A run fails if a view lacks a change, an address is allocated twice, the log
-has a violation, or a claim leaks.
+Each node has the agent's view (its copy of the configuration), writer and own etcd connection; many
+nodes share a process (``bench.simulation``). A run fails if a view lacks a change, an address is
+allocated twice, the log has a violation, or a claim leaks.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from statistics import median
 from bench.figures import Figure, median_figure
 from bench.rig.lab import Lab
 from bench.simulation.plan import Size
-from bench.simulation.run import Run, Simulation
+from bench.simulation.run import PODS_START, Run, Simulation
 
 CALLERS = 32
 ROUNDS = 3
 PROMISED_NODES = 1_000
+"""The nodes of a full run, for which the targets hold."""
 
 
 def measure(lab: Lab) -> list[Figure]:
@@ -49,9 +50,8 @@ def _fanout(lab: Lab, runs: list[Run]) -> Figure:
 
 def _starts(lab: Lab, runs: list[Run], alone: list[float]) -> tuple[Figure, Figure]:
     size = lab.scale.simulated
-    cpu_s = median(
-        phase.nodes_cpu_s + phase.etcd.cpu_s for run in runs for phase in run.phases[2:3]
-    )
+    phases = [phase for run in runs for phase in run.phases if phase.name == PODS_START]
+    cpu_s = median(phase.nodes_cpu_s + phase.etcd.cpu_s for phase in phases)
     note = (
         f"{size.nodes:,} agents start {size.nodes * size.pods:,} Pods at once, {cpu_s:.1f} s of"
         " CPU of agents and etcd; reference: claiming as many by one writer's group commit"

@@ -1,4 +1,4 @@
-"""What attaching and detaching virtual functions a thousand times leaves on a node.
+"""Objects left on a node after attaching and detaching virtual functions a thousand times.
 
 A virtual machine is the node: it has an SR-IOV card with seven virtual functions, which an agent
 has made by a policy (``tests/vm/vf_cycles.py``). Its processor is emulated, so that booting takes a

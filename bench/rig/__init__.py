@@ -1,1 +1,1 @@
-"""What measures share: a directory, etcd that syncs to disk, agent processes, seeded data."""
+"""What measures start and share: a directory, etcd that syncs to disk, agents, seeded data."""

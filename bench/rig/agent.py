@@ -9,7 +9,7 @@ from bench.rig.daemon import DaemonProcess
 
 
 class AgentProcess(DaemonProcess):
-    """One agent."""
+    """One agent. ``framed_path``: its socket for the frames of ``bench.rig.frames``."""
 
     def __init__(
         self, directory: Path, etcd: str, node: str, variables: Mapping[str, str] = {}
@@ -21,7 +21,7 @@ class AgentProcess(DaemonProcess):
             "ORBWEAVER_SOCKET_PATH": str(self.socket_path),
             "ORBWEAVER_PLUGIN_LOG_PATH": str(directory / "plugin.log"),
             "SPIDERPOOL_NODE_NAME": node,
-            # Its Pods have no network namespaces; announcements are measured separately.
+            # The Pods of measures have no network namespaces in which addresses could be announced.
             "ORBWEAVER_ANNOUNCE_ADDRESSES": "false",
         }
         super().__init__(directory, "nodeagent.main", {**settings, **variables})

@@ -1,7 +1,8 @@
 """A small cluster that several measures share: a real API server, an agent, and a controller.
 
-API server and agent have an etcd each. Measures share the cluster (``Lab.shared``), because its
-start takes longer than most measures; each measure creates its own Pods.
+The API server has its own etcd; agent and controller share another. Measures share the cluster
+(``Lab.shared``), because its start takes longer than most measures; each measure creates its own
+Pods.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class Cluster:
 
 @contextmanager
 def kubernetes_cluster(lab: Lab) -> Iterator[Cluster]:
-    """A cluster without Pods, and one wide pool. Raises NotTaken."""
+    """Start a cluster with one wide pool and without Pods. Raises NotTaken."""
     require_programs()
     pools: list[Pool] = []
 

@@ -32,6 +32,7 @@ _POLL_S = 0.01
 _PROBE_S = 1.0
 _LOG_CHARACTERS = 2_000
 _OURS = ("ORBWEAVER_", "SPIDERPOOL_")
+"""Prefixes of our environment variables, which a daemon does not inherit."""
 
 
 class DaemonFailed(Exception):
@@ -97,13 +98,17 @@ class DaemonProcess:
         assert self._process is not None
         while not self.is_ready():
             waited_s = time.perf_counter() - self._started
-            if self._process.poll() is not None or waited_s > READY_S_MAX:
-                raise DaemonFailed(f"{self._module} is not ready: {self.log()[-_LOG_CHARACTERS:]}")
+            status = self._process.poll()
+            if status is not None or waited_s > READY_S_MAX:
+                why = f"is not ready after {waited_s:.0f} s"
+                if status is not None:
+                    why = f"exited with {status} before it was ready"
+                raise DaemonFailed(f"{self._module} {why}: {self.log()[-_LOG_CHARACTERS:]}")
             time.sleep(_POLL_S)
         self.ready_s = time.perf_counter() - self._started
 
     def wait_idle(self) -> None:
-        """Return when the daemon is idle. Raises DaemonFailed."""
+        """Wait until the daemon is idle. Raises DaemonFailed."""
         wait_all_idle([self])
 
     def is_ready(self) -> bool:
@@ -147,7 +152,7 @@ class DaemonProcess:
 
 
 def wait_all_idle(daemons: Sequence[DaemonProcess]) -> None:
-    """Return when all daemons are idle at the same time. Raises DaemonFailed."""
+    """Wait until all daemons are idle at the same time. Raises DaemonFailed."""
     began, before = time.monotonic(), [daemon.cpu_s() for daemon in daemons]
     while time.monotonic() - began < IDLE_S_MAX:
         time.sleep(IDLE_WINDOW_S)
@@ -157,4 +162,6 @@ def wait_all_idle(daemons: Sequence[DaemonProcess]) -> None:
             return
         before = now
     names = ", ".join(str(daemon.directory) for daemon in daemons)
-    raise DaemonFailed(f"not idle after {IDLE_S_MAX:g} s: {names}")
+    raise DaemonFailed(
+        f"the daemons of {names} were not idle at the same time within {IDLE_S_MAX:g} s"
+    )

@@ -1,4 +1,4 @@
-"""Makes the frames of CNI calls, for Pods with serial numbers.
+"""Makes frames, the binary form of CNI calls at the agent's socket, for Pods with serial numbers.
 
 See docs/reference/cni-executables.md, "Framing". All data of a Pod is derived from its number, so
 that a call can delete a seeded Pod, and callers never use the same Pod. It shares no code with the
@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 NAMESPACE = "shop"
 INTERFACE = "eth0"
 NEW_PODS = 1 << 32
-"""The first number of Pods that calls create; seeded Pods have smaller numbers."""
+"""The first number of Pods that ADDs of a measure create; seeded Pods have smaller numbers."""
 
-_GOLDEN = 0x9E3779B97F4A7C15F39CC0605CEDC8341082276BF3A27251F86C6A11D0C18E95
+_HASH_FACTOR = 0x9E3779B97F4A7C15F39CC0605CEDC8341082276BF3A27251F86C6A11D0C18E95
 
 
 class PodIdentity(NamedTuple):
@@ -34,7 +34,7 @@ def identity(serial: int) -> PodIdentity:
     return PodIdentity(
         f"web-{serial % 911:x}-{serial:x}",
         f"0a1b2c3d-{serial >> 48 & 0xFFFF:04x}-4000-8000-{serial & 0xFFFFFFFFFFFF:012x}",
-        f"{serial * _GOLDEN % (1 << 256):064x}",
+        f"{serial * _HASH_FACTOR % (1 << 256):064x}",
         f"/var/run/netns/cni-{serial:x}",
     )
 

@@ -40,7 +40,8 @@ PUTS_A_COMMIT: Final = 100
 COMMITS_AT_ONCE: Final = 32
 
 DELETED_AT: Final = "2099-01-01T00:00:00Z"
-"""The deletion timestamp of terminated Pods: too late for a controller to reclaim addresses."""
+"""The deletion timestamp of terminated Pods. It is so late that no controller reclaims their
+addresses before a DEL."""
 
 OWNER_UID: Final = "0a1b2c3d-0000-4000-9000-000000000001"
 _REGISTRY: Final = "/registry"
@@ -77,7 +78,7 @@ def define_kinds(server: ApiServer) -> None:
 
 
 def request_counts(server: ApiServer) -> Counter[str]:
-    """The number of answered requests by verb, resource and subresource, without watches."""
+    """The number of answered requests for each "VERB resource/subresource", without watches."""
     counts: Counter[str] = Counter()
     for line in server.text("/metrics").splitlines():
         if line.startswith(f"{_REQUESTS}{{"):
@@ -96,7 +97,7 @@ async def write_cluster(store: KeyValueStore, serials: Sequence[int]) -> None:
         store,
         [
             (f"namespaces/{NAMESPACE}", _object("v1", "Namespace", metadata) | space),
-            (f"minions/{NODE}", _object("v1", "Node", _metadata(NODE)) | _ready()),
+            (f"minions/{NODE}", _object("v1", "Node", _metadata(NODE)) | _ready_node()),
             (f"deployments/{NAMESPACE}/web", _workload("Deployment", len(serials))),
             (f"replicasets/{NAMESPACE}/web-1", _workload("ReplicaSet", len(serials))),
         ],
@@ -118,7 +119,7 @@ async def terminate_pods(store: KeyValueStore, serials: Iterable[int]) -> None:
 
 
 async def write_pools(store: KeyValueStore, pools: Iterable[Pool]) -> list[Pool]:
-    """Write the custom resources of these pools; return the pools that the log gets from them."""
+    """Write the custom resources of these pools; return the pools as the event log has them."""
     resources = [_resource(pool) for pool in pools]
     await _write(
         store,
@@ -182,7 +183,7 @@ def _metadata(name: str, namespace: str = "", uid: str = "") -> Object:
     return metadata | ({"namespace": namespace} if namespace else {})
 
 
-def _ready() -> Object:
+def _ready_node() -> Object:
     times = {"lastHeartbeatTime": CREATED, "lastTransitionTime": CREATED}
     condition = {"type": "Ready", "status": "True", "reason": "KubeletReady", **times}
     return {"spec": {}, "status": {"conditions": [condition]}}

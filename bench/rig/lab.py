@@ -35,10 +35,10 @@ CALLER_S_MAX = 300.0
 
 TICK_MS = 20
 ELECTION_MS = 5 * TICK_MS
-"""The heartbeat of etcd, and the shortest election timeout that it accepts with that.
+"""Milliseconds of etcd's heartbeat, and the shortest election timeout that etcd accepts with it.
 
-A member waits for up to two election timeouts when it starts, and a run starts some forty. Without
-other members it sends no heartbeats."""
+A member waits for up to two election timeouts when it starts, and a run starts some forty members.
+A lone member sends no heartbeats."""
 
 ETCD_FLAGS = (f"--heartbeat-interval={TICK_MS}", f"--election-timeout={ELECTION_MS}")
 
@@ -74,7 +74,7 @@ class Lab:
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def shared(self, make: Callable[[Lab], AbstractContextManager[T]]) -> T:
-        """The rig of an earlier measure if it was made by ``make``, otherwise a new one."""
+        """The processes that ``make`` started for an earlier measure, or new ones."""
         if self._shared is None or self._shared[0] is not make:
             self.end_shared()
             self._shared = make, self._shared_ends.enter_context(make(self))
@@ -82,7 +82,7 @@ class Lab:
         return rig
 
     def end_shared(self) -> None:
-        """Stop the shared rig."""
+        """Stop the shared processes."""
         self._shared = None
         self._shared_ends.close()
 
@@ -96,7 +96,10 @@ class Lab:
         return max(0.0, self._share_ends - time.monotonic())
 
     def rounds(self, count: int | None = None, least: int = 1) -> Iterator[int]:
-        """Numbers of repetitions, fewer if the time budget is used up, but at least ``least``."""
+        """Number the repetitions from 0 to ``count`` (default: of the scale).
+
+        Ends earlier if the time budget is used up, but not before ``least`` repetitions.
+        """
         for number in range(count or self.scale.rounds):
             if number >= least and time.monotonic() > self._share_ends:
                 return

@@ -1,4 +1,4 @@
-"""Workflows for the measures of the engine: a short one, a long one, and one that sleeps."""
+"""Workflows for the measures of the engine: with one activity, with many, and one that sleeps."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Sleeper:
 
     @workflow.query
     def well(self) -> bool:
-        """Return True: only the worker that owns the execution answers."""
+        """Return True: an answer shows that a worker runs the execution."""
         return True
 
 

@@ -1,4 +1,4 @@
-"""Writes a log fast: segments with their state keys, without guards.
+"""Writes a log fast: segments with their state keys, in transactions without compares.
 
 Events, heads and state keys are the same as those of the product's writers. No other process may
 write at the same time.
@@ -24,8 +24,11 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore, Put
 
 START_MS = 1_700_000_000_000
+"""The time of the first event, in Unix milliseconds."""
+
 CLAIMS_PER_COMMIT = 63
-"""Segments per transaction, two keys each; etcd accepts 128 operations."""
+"""Claims per transaction, two keys each; the segment and the head of the writer are two more keys,
+and etcd accepts 128 operations."""
 
 POOLS_PER_COMMIT = 100
 
@@ -50,7 +53,7 @@ class SeedWriter:
         )
 
     async def append(self, drafts: Sequence[EventDraft], state: Sequence[Put] = ()) -> int:
-        """Write one segment and its state keys; return the revision."""
+        """Write one segment and its state keys; return the etcd revision."""
         self._seq += 1
         segment = encode_segment(START_MS + self._events, drafts)
         head = HEAD.encode(WriterHead(self._seq, 1))

@@ -17,15 +17,24 @@ from core.eventstore.kv import KeyValueStore
 WRITERS = 4
 """Concurrent writers, so that etcd is never idle and revisions interleave as in production."""
 
-_TEN = parse_address("10.0.0.0").value
+_BASE = parse_address("10.0.0.0").value
+_BASE_BITS = 24
+"""Host bits of 10.0.0.0/8, which all pools of this module are in."""
+
 _POOL_BITS = 14
-POOLS_MAX = 1 << 24 - _POOL_BITS
+_POOL_ADDRESSES = (1 << _POOL_BITS) - 3
+"""Addresses of one of ``many_pools``: without the first two (network, gateway) and the last."""
+
+POOLS_MAX = 1 << (_BASE_BITS - _POOL_BITS)
+_STRIDE = 161
+"""Distance of consecutive seeded addresses; no common divisor with ``_POOL_ADDRESSES``."""
+
 _SLICE_BITS = 6
-SLICES_MAX = 1 << 24 - _SLICE_BITS
+SLICES_MAX = 1 << (_BASE_BITS - _SLICE_BITS)
 
 
-class Place(NamedTuple):
-    """The address of a seeded Pod."""
+class SeededAddress(NamedTuple):
+    """The address of a seeded Pod, and the pool that it is from."""
 
     pool: Pool
     address: str
@@ -38,9 +47,9 @@ def wide_pool(name: str = "wide") -> Pool:
     )
 
 
-def exact_pool(name: str, addresses: int, second: int = 64) -> Pool:
-    """A pool of 10.``second``.0.0/16 with exactly ``addresses`` addresses, at most 65,533."""
-    net = f"10.{second}.0"
+def exact_pool(name: str, addresses: int, second_octet: int = 64) -> Pool:
+    """A pool of 10.``second_octet``.0.0/16 with exactly ``addresses`` addresses, at most 65,533."""
+    net = f"10.{second_octet}.0"
     last = format_address(4, parse_address(f"{net}.2").value + addresses - 1)
     return Pool(name, 4, f"{net}.0/16", (f"{net}.2-{last}",), gateway=f"{net}.1", default=True)
 
@@ -51,7 +60,7 @@ def pool_name(number: int) -> str:
 
 
 def many_pools(count: int) -> list[Pool]:
-    """Pools of 16,380 addresses side by side in 10.0.0.0/8; none is a default pool."""
+    """Pools of 16,381 addresses side by side in 10.0.0.0/8; none is a default pool."""
     assert count <= POOLS_MAX, count
     return [_numbered_pool(number) for number in range(count)]
 
@@ -61,62 +70,64 @@ def slices(first: int, count: int) -> list[Pool]:
     assert first + count <= SLICES_MAX, (first, count)
     pools = []
     for number in range(first, first + count):
-        base = _TEN + (number << _SLICE_BITS)
+        base = _BASE + (number << _SLICE_BITS)
         lowest, highest = (format_address(4, base + offset) for offset in (2, 61))
         pools.append(Pool(f"slice-{number:06d}", 4, "10.0.0.0/8", (f"{lowest}-{highest}",)))
     return pools
 
 
-def spread_places(pools: Sequence[Pool], claims: int) -> Iterator[Place]:
-    """Pods spread over the pools of ``many_pools``, on addresses that are not adjacent."""
+def spread_addresses(pools: Sequence[Pool], claims: int) -> Iterator[SeededAddress]:
+    """Addresses that are spread over the pools of ``many_pools`` and are not adjacent."""
     for serial in range(claims):
         turn, number = divmod(serial, len(pools))
-        value = _TEN + (number << _POOL_BITS) + 2 + turn * 161 % 16_381
-        yield Place(pools[number], format_address(4, value))
+        value = _BASE + (number << _POOL_BITS) + 2 + turn * _STRIDE % _POOL_ADDRESSES
+        yield SeededAddress(pools[number], format_address(4, value))
 
 
-def all_places(pool: Pool) -> Iterator[Place]:
-    """A Pod on every address of an ``exact_pool``."""
+def all_addresses(pool: Pool) -> Iterator[SeededAddress]:
+    """Every address of an ``exact_pool``, in order."""
     first, _, last = pool.ips[0].partition("-")
     for value in range(parse_address(first).value, parse_address(last).value + 1):
-        yield Place(pool, format_address(4, value))
+        yield SeededAddress(pool, format_address(4, value))
 
 
 async def seed(
-    store: KeyValueStore, keys: Keys, pools: Sequence[Pool], places: Iterator[Place]
+    store: KeyValueStore, keys: Keys, pools: Sequence[Pool], addresses: Iterator[SeededAddress]
 ) -> None:
-    """Define the pools and claim the places, for Pods numbered from 0."""
+    """Define the pools and claim the addresses, for Pods numbered from 0."""
     await SeedWriter(store, keys, "operator").define(pools)
-    numbered = enumerate(places)
+    numbered = enumerate(addresses)
 
     async def write(writer: SeedWriter) -> None:
         while batch := _take(numbered, CLAIMS_PER_COMMIT):
-            await writer.claim([_claimed(serial, place) for serial, place in batch])
+            await writer.claim([_claimed(serial, seeded) for serial, seeded in batch])
 
     await asyncio.gather(
         *(write(SeedWriter(store, keys, controller_writer(f"seed-{n}"))) for n in range(WRITERS))
     )
 
 
-def _take(numbered: Iterator[tuple[int, Place]], count: int) -> list[tuple[int, Place]]:
+def _take(
+    numbered: Iterator[tuple[int, SeededAddress]], count: int
+) -> list[tuple[int, SeededAddress]]:
     return [pair for _, pair in zip(range(count), numbered, strict=False)]
 
 
 def _numbered_pool(number: int) -> Pool:
-    base = _TEN + (number << _POOL_BITS)
+    base = _BASE + (number << _POOL_BITS)
     texts = [format_address(4, base + offset) for offset in (0, 1, 2, (1 << _POOL_BITS) - 2)]
     net, gateway, first, last = texts
     prefix = 32 - _POOL_BITS
     return Pool(pool_name(number), 4, f"{net}/{prefix}", (f"{first}-{last}",), gateway=gateway)
 
 
-def _claimed(serial: int, place: Place) -> AddressesClaimed:
+def _claimed(serial: int, seeded: SeededAddress) -> AddressesClaimed:
     pod = identity(serial)
-    pool = place.pool
+    pool = seeded.pool
     prefix = pool.subnet.partition("/")[2]
     nic = Nic(
         INTERFACE,
-        f"{place.address}/{prefix}",
+        f"{seeded.address}/{prefix}",
         pool.name,
         pool.gateway,
         container=pod.container,

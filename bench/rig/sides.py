@@ -57,6 +57,7 @@ class Rival(NamedTuple):
 class Side(NamedTuple):
     """One plugin that can be called. ``etcd``: of its API server, None without one.
 
+    ``room``: a directory for the output of its executable, ``command``.
     ``cpu_s``: CPU seconds of all its processes except the executable. ``starts``: whether its
     daemons may still be starting; ``failure``: why they failed, "" while they run.
     """
@@ -109,8 +110,8 @@ def orbweaver(
             return agent.cpu_s() + controller.cpu_s() + _servers_cpu_s(etcd, server)
 
         plugin = str(room / "bin" / "spiderpool")
-        watched = etcd if server is not None else None
-        yield Side("orbweaver", plugin, conf, variables, room, watched, cpu_s)
+        api_etcd = etcd if server is not None else None
+        yield Side("orbweaver", plugin, conf, variables, room, api_etcd, cpu_s)
 
 
 @contextmanager
@@ -130,15 +131,15 @@ def other(
         if rival.start:
             etcd = lab.etcd(lab.seed("other", fill))
             server = _start(stack, lab, etcd, kubernetes=kubernetes)
-            group = stack.enter_context(_Group(rival.start, room, server))
+            group = stack.enter_context(_StartCommand(rival.start, room, server))
 
         def cpu_s() -> float:
             servers = _servers_cpu_s(etcd, server) if etcd is not None else 0.0
             return servers + (group.cpu_s() if group is not None else 0.0)
 
-        watched = etcd if server is not None else None
+        api_etcd = etcd if server is not None else None
         plugin = rival.plugin
-        side = Side(plugin.name, str(plugin), netconf_path, variables, room, watched, cpu_s)
+        side = Side(plugin.name, str(plugin), netconf_path, variables, room, api_etcd, cpu_s)
         yield side if group is None else side._replace(starts=True, failure=group.failure)
 
 
@@ -174,8 +175,8 @@ def _servers_cpu_s(etcd: EtcdCluster, server: ApiServer | None) -> float:
     return sum(map(processes.cpu_s, pids + ([server.pid] if server is not None else [])))
 
 
-class _Group:
-    """The start command and its processes: one process group, which ends with the context."""
+class _StartCommand:
+    """The start command and its processes: one process group, which is ended with the context."""
 
     def __init__(self, command: str, room: Path, server: ApiServer | None) -> None:
         self._log = room / "start.log"
@@ -204,7 +205,7 @@ class _Group:
         self._process.wait()
 
     def failure(self) -> str:
-        """The end of its output if it failed or none of its processes runs, else ""."""
+        """Why no daemon of the command can run: its status and the end of its output; else ""."""
         status = self._process.poll()
         if status is None or (status == 0 and self._members()):
             return ""

@@ -38,7 +38,9 @@ class WorkerProcess:
         self._process.stdin.flush()
         if self._process.stdout.readline() != b"ready\n":
             self.kill()
-            raise ChildProcessError("the worker did not start")
+            raise ChildProcessError(
+                f"worker {self._order['name']} exited before it was ready (see its error above)"
+            )
         return self
 
     def __exit__(

@@ -1,4 +1,4 @@
-"""Runs the processes with simulated nodes, which have ended after the context."""
+"""Runs the processes with simulated nodes. All have ended when the context ends."""
 
 from __future__ import annotations
 
@@ -74,6 +74,8 @@ def _answer(process: subprocess.Popen[bytes]) -> dict[str, Any]:
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
-        raise ChildProcessError("a process of the simulation has ended")
+        raise ChildProcessError(
+            f"process {process.pid} of the simulation ended before its answer (see its error above)"
+        )
     answer: dict[str, Any] = json.loads(line)
     return answer

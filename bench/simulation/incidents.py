@@ -34,6 +34,8 @@ AHEAD_S: Final = 0.5
 """Seconds until the common moment at which all processes start Pods."""
 
 FREE_S_MAX: Final = 240.0
+"""Seconds in which all claims of a lost rack must be released."""
+
 POLL_S: Final = 0.05
 OPERATOR: Final = Cause("operator")
 
@@ -41,7 +43,7 @@ OPERATOR: Final = Cause("operator")
 class Fanout(NamedTuple):
     """``reached_s``: for each change, seconds from its command until 99 % of the nodes showed it.
 
-    ``updates``: number of snapshots that all views published.
+    ``updates``: how often the configuration of a node changed, summed over all nodes.
     """
 
     reached_s: list[float]
@@ -61,7 +63,10 @@ class PodsStarted(NamedTuple):
 
 
 class RackLost(NamedTuple):
-    """The loss of a rack, from the first command until the rack has no claim."""
+    """The loss of a rack, from the first command until the rack has no claim.
+
+    ``left_to_scan``: claims that only the periodic reclaim scan released.
+    """
 
     seconds: float
     claims: int
@@ -69,7 +74,7 @@ class RackLost(NamedTuple):
 
 
 async def define(store: KeyValueStore, keys: Keys, size: Size) -> None:
-    """Define the pools and a record of each node."""
+    """Define the pools, and record that each node exists."""
     await _apply(store, keys, [ApplyPool(pool) for pool in pools_of(size)])
     records = (RecordDefined("Node", "", node_name(number)) for number in range(size.nodes))
     await _apply(store, keys, [ApplyRecord(record) for record in records])
@@ -87,7 +92,7 @@ async def change_pools(store: KeyValueStore, keys: Keys, fleet: Fleet, size: Siz
             times.append(time.monotonic())
             revisions.append((await operator.apply(ApplyPool(pool), OPERATOR)).revision)
     answers = await asyncio.to_thread(fleet.ask, {"do": "arrivals", "revisions": revisions})
-    assert all(answer["whole"] for answer in answers), "a view lacks a change"
+    assert all(answer["whole"] for answer in answers), "the configuration of a node lacks a change"
     arrivals = [node_times for answer in answers for node_times in answer["times"]]
     return Fanout(
         _reached(times, arrivals),

@@ -13,10 +13,11 @@ from core.eventstore.state import read_ledger
 
 
 class Verdict(NamedTuple):
-    """The result. ``violations``: of invariants in the log; ``leaked``: claims without a Pod.
+    """The result.
 
-    ``apart``: claims and endpoints that differ between log and state keys (I5). ``claim_bytes``,
-    ``endpoint_bytes``: mean size of key and value.
+    ``violations``: of invariants in the log. ``leaked``: claims more or less than expected.
+    ``differing``: claims and endpoints that differ between log and state keys (invariant I5).
+    ``claim_bytes``, ``endpoint_bytes``: mean size of key and value.
     """
 
     segments: int
@@ -27,12 +28,12 @@ class Verdict(NamedTuple):
     endpoint_bytes: float
     violations: int
     leaked: int
-    apart: int
+    differing: int
 
     @property
     def faults(self) -> int:
         """The number of violations, leaks and differences."""
-        return self.violations + self.leaked + self.apart
+        return self.violations + self.leaked + self.differing
 
 
 async def judge(store: KeyValueStore, keys: Keys, expected: int) -> Verdict:
@@ -40,8 +41,8 @@ async def judge(store: KeyValueStore, keys: Keys, expected: int) -> Verdict:
     segments, _ = await LogReader(store, keys).catch_up(START)
     events = [event for segment in segments for event in segment.events()]
     from_log, from_state = Ledger().apply_all(events), await read_ledger(store, keys)
-    apart = len(from_log.claims.items() ^ from_state.claims.items())
-    apart += sum(
+    differing = len(from_log.claims.items() ^ from_state.claims.items())
+    differing += sum(
         from_log.endpoints.get(key) != from_state.endpoints.get(key)
         for key in from_log.endpoints.keys() | from_state.endpoints.keys()
     )
@@ -54,7 +55,7 @@ async def judge(store: KeyValueStore, keys: Keys, expected: int) -> Verdict:
         await _mean_bytes(store, keys, "endpoint"),
         len(list(check_log(events))),
         abs(len(from_state.claims) - expected),
-        apart,
+        differing,
     )
 
 

@@ -1,6 +1,7 @@
 """One simulated node: an etcd connection, a writer, a view and an allocator, as in an agent.
 
-It records the time at which its view reaches a revision, and returns the result of each ADD.
+The view is the node's copy of the configuration in etcd. The node records when its view reaches an
+etcd revision, and returns the result of each ADD.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ INTERFACE: Final = "eth0"
 ACTOR: Final = "agent/simulated"
 
 
-class Started(NamedTuple):
-    """The result of one ADD: addresses or failure, tries, duration, and time of its end."""
+class AddResult(NamedTuple):
+    """The result of one ADD: addresses or failure, tries, duration in seconds, time of its end."""
 
     addresses: tuple[str, ...]
     failure: str
@@ -50,7 +51,7 @@ class SimulatedNode:
         self._following = asyncio.create_task(self._follow())
 
     async def close(self) -> None:
-        """Stop without releasing anything, as after a power failure."""
+        """Stop without releasing an address, as after a power failure."""
         if self._following is not None:
             self._following.cancel()
         await self._node.view.close()
@@ -70,12 +71,12 @@ class SimulatedNode:
         """The revisions of all pools in the view."""
         return {pool.revision for pool in self._node.view.current.pools.values()}
 
-    async def start_pods(self, first: int, count: int) -> list[Started]:
+    async def start_pods(self, first: int, count: int) -> list[AddResult]:
         """Start ``count`` Pods at once."""
         serials = range(first, first + count)
         return list(await asyncio.gather(*(self._start_pod(serial) for serial in serials)))
 
-    async def _start_pod(self, serial: int) -> Started:
+    async def _start_pod(self, serial: int) -> AddResult:
         facts = facts_of(self.number, serial)
         namespace, name, uid, *_ = facts.pod
         attachment = Attachment(f"box-{uid}", INTERFACE, "lan", "/run/netns/box")
@@ -86,9 +87,9 @@ class SimulatedNode:
             added = await self._node.allocate(request, facts)
         except Exception as error:  # noqa: BLE001  # any failure counts as a Pod that did not start
             ended = time.monotonic()
-            return Started((), repr(error), 0, ended - began, ended)
+            return AddResult((), repr(error), 0, ended - began, ended)
         ended = time.monotonic()
-        return Started(tuple(addresses(added)), "", added.tries, ended - began, ended)
+        return AddResult(tuple(addresses(added)), "", added.tries, ended - began, ended)
 
     async def _follow(self) -> None:
         view = self._node.view

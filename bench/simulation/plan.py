@@ -80,7 +80,7 @@ def rack_pool(size: Size, number: int, addresses: int) -> Pool:
 
 
 def facts_of(node: int, serial: int) -> RequestFacts:
-    """The facts that an agent has of a Pod of its node."""
+    """What an agent knows of a Pod of its node when it allocates an address."""
     name, host = f"web-{node:04d}-{serial:03d}", node_name(node)
     pod = PodFacts(NAMESPACE, name, f"uid-{name}-4f2c-9d31-7b60a1e2c584", host)
     return RequestFacts(pod, NamespaceFacts(NAMESPACE), NodeFacts(host))

@@ -1,6 +1,7 @@
 """Runs hundreds of simulated nodes in one process: ``python -m bench.simulation.process``.
 
-Orders are lines of JSON on standard input; each has an answer on standard output. The process ends
+Orders are JSON objects, one on each line of standard input; the process writes an answer to each on
+standard output. The process ends
 with its input. The first order is ``open``.
 
 Orders: ``open`` (endpoint, cluster, nodes), ``arrivals`` (revisions of pools, in rising order),
@@ -25,7 +26,7 @@ from core.eventstore.garbage_collection import raise_gc_threshold
 from core.eventstore.retry_policies import retry_unavailable
 
 OPENING_MAX: Final = 8
-"""Nodes of this process that start concurrently."""
+"""The largest number of nodes of this process that start concurrently."""
 
 OPEN_S_MAX: Final = 180.0
 """Seconds that a node waits for etcd, which serves other nodes too."""
@@ -40,7 +41,7 @@ class Nodes:
     def __init__(self) -> None:
         self._nodes: dict[int, SimulatedNode] = {}
 
-    async def carry_out(self, order: dict[str, Any]) -> dict[str, Any]:
+    async def execute(self, order: dict[str, Any]) -> dict[str, Any]:
         """Execute one order; return the answer."""
         match order["do"]:
             case "open":
@@ -53,7 +54,7 @@ class Nodes:
                 return await self._lose(order["nodes"])
             case "usage":
                 return {"cpu_s": time.process_time(), "peak_rss_mb": peak_rss_mb()}
-        raise ValueError(order)
+        raise ValueError(f"unknown order {order}")
 
     async def _open(self, endpoint: str, cluster: str, numbers: Sequence[int]) -> dict[str, Any]:
         opening = asyncio.Semaphore(OPENING_MAX)
@@ -120,7 +121,7 @@ async def serve() -> None:
     """Execute orders until the input ends."""
     nodes = Nodes()
     while line := await asyncio.to_thread(sys.stdin.readline):
-        print(json.dumps(await nodes.carry_out(json.loads(line))), flush=True)
+        print(json.dumps(await nodes.execute(json.loads(line))), flush=True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from bench.rig.lab import CLUSTER, Lab
 from bench.simulation import incidents
@@ -19,6 +19,8 @@ from core.eventstore.kv import KeyValueStore
 from tests.support.etcd import EtcdCluster
 
 T = TypeVar("T")
+PODS_START: Final = "Pods start"
+"""The name of the phase in which all Pods start at once."""
 
 
 class Phase(NamedTuple):
@@ -75,24 +77,23 @@ class Simulation:
             fanout = self._phase(
                 "pools change", lambda: self._run_with_fleet(incidents.change_pools)
             )
-            every, more = range(size.nodes), size.rack_pods - size.pods
+            all_nodes, added_pods = range(size.nodes), size.rack_pods - size.pods
             start = self._phase(
-                "Pods start", lambda: incidents.start_pods(fleet, every, 0, size.pods)
+                PODS_START, lambda: incidents.start_pods(fleet, all_nodes, 0, size.pods)
             )
             self._run_with_store(lambda store, keys: incidents.grow_rack(store, keys, size))
             rack = self._phase(
-                "the rack fills", lambda: incidents.start_pods(fleet, size.lost, size.pods, more)
+                "the rack fills",
+                lambda: incidents.start_pods(fleet, size.lost, size.pods, added_pods),
             )
             lost = self._phase(
                 "the rack is lost", lambda: self._run_with_fleet(incidents.lose_rack)
             )
             rss_mb = sum(answer["peak_rss_mb"] for answer in fleet.ask({"do": "usage"}))
-        left = len(start.addresses) + len(rack.addresses) - lost.claims
-        verdict = self._run_with_store(lambda store, keys: judge(store, keys, left))
-        return Run(
-            *(fanout, start, rack, lost, verdict, self._phases),
-            *(fleet.processes, rss_mb, peak_rss_mb()),
-        )
+        remaining_claims = len(start.addresses) + len(rack.addresses) - lost.claims
+        verdict = self._run_with_store(lambda store, keys: judge(store, keys, remaining_claims))
+        processes, here_rss_mb = fleet.processes, peak_rss_mb()
+        return Run(fanout, start, rack, lost, verdict, self._phases, processes, rss_mb, here_rss_mb)
 
     def _phase(self, name: str, incident: Callable[[], T]) -> T:
         """Run one incident and measure its resources."""

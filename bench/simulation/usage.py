@@ -15,7 +15,7 @@ _RECEIVED: Final = "etcd_network_client_grpc_received_bytes_total"
 
 
 class EtcdUsage(NamedTuple):
-    """Counters of one member; ``minus`` gives the use between two readings.
+    """Resources of one etcd member; ``minus`` gives the use between two readings.
 
     ``revisions``: writing transactions. ``watch_events``: changes sent to watches. ``sent_mb``,
     ``received_mb``: to and from clients. ``database_mb``: size of the file; ``in_use_mb``: without

@@ -20,8 +20,8 @@ from bench.measures.kube_controller import lags_ms
 from bench.rig.daemon import ROOT
 from bench.rig.frames import NEW_PODS, frame, identity, netconf
 from bench.rig.lab import Lab
-from bench.rig.seeding import all_places, exact_pool, many_pools, spread_places
-from bench.running import Taken, run
+from bench.rig.seeding import all_addresses, exact_pool, many_pools, spread_addresses
+from bench.running import MeasureResult, run
 from bench.scale import FULL, QUICK
 from bench.table import TARGETS, measures_named, measures_of
 from core.domain.addresses.address_set import AddressSet
@@ -199,12 +199,12 @@ def test_one_round_runs_even_when_its_share_of_the_time_is_over() -> None:
 
 def test_seeded_addresses_are_distinct_and_inside_their_pools() -> None:
     pools = many_pools(7)
-    places = list(spread_places(pools, 700))
+    addresses = list(spread_addresses(pools, 700))
 
-    assert len({place.address for place in places}) == 700
+    assert len({seeded.address for seeded in addresses}) == 700
     for pool in pools:
         offered = AddressSet.from_items(pool.ips, pool.family)
-        values = [parse_address(at.address).value for at in places if at.pool == pool]
+        values = [parse_address(at.address).value for at in addresses if at.pool == pool]
         assert len(values) == 100
         assert all(value in offered for value in values)
         assert offered.issubset(AddressSet.from_cidr(parse_cidr(pool.subnet)))
@@ -214,7 +214,7 @@ def test_seeded_addresses_are_distinct_and_inside_their_pools() -> None:
 def test_an_exact_pool_has_exactly_the_requested_number_of_addresses(size: int) -> None:
     pool = exact_pool("exact", size)
 
-    assert AddressSet.from_items(pool.ips, 4).size == size == len(list(all_places(pool)))
+    assert AddressSet.from_items(pool.ips, 4).size == size == len(list(all_addresses(pool)))
     assert AddressSet.from_items(pool.ips, 4).issubset(
         AddressSet.from_cidr(parse_cidr(pool.subnet))
     )
@@ -243,7 +243,8 @@ def test_percentiles_have_a_table_and_many_samples_are_not_written() -> None:
     figure = median_figure("add_last_32_ms", samples, "ms")
     (measure,) = measures_named(["percentiles"])
 
-    (written,) = reporting.document("full", {}, [Taken(measure, [figure], 1.0, "")])["figures"]
+    result = MeasureResult(measure, [figure], 1.0, "")
+    (written,) = reporting.document("full", {}, [result])["figures"]
 
     assert written["percentiles"] == {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9}
     assert written["calls"] == 10_000
