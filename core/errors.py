@@ -9,7 +9,7 @@
     ├── StoreError                  the key-value store
     │   ├── StoreUnavailable        etcd is not reachable; nothing was written  (retryable)
     │   │   └── StoreTimeout        a read did not answer in time           (retryable)
-    │   ├── OutcomeUnknown          the answer of a write was lost: read back first (retryable)
+    │   ├── OutcomeUnknown          the answer to a write was lost: read back first (retryable)
     │   ├── StoreFull               the database is full: nothing was written  (retryable)
     │   ├── LostRace                another writer changed a key of the transaction  (retryable)
     │   ├── StoreRejected           etcd rejects this request; repeating it fails again

@@ -41,7 +41,7 @@ VALUES_MAX = 256
 class FreeAddress(NamedTuple):
     """A free address.
 
-    ``cool_down_revision``: its cool-down mark, which the claim deletes (0: none).
+    ``cool_down_revision``: the revision of its cool-down mark, which the claim deletes (0: none).
     """
 
     value: int
@@ -120,7 +120,7 @@ class Finder:
         self._keys = keys
 
     async def find(self, search: Search, avoid: Container[int]) -> FreeAddress | None:
-        """A free address near the start of the search, else the one longest in cool-down.
+        """A free address near the start of the search, else the one longest in cool-down, or None.
 
         ``avoid``: addresses being claimed by this process. Raises StoreUnavailable, LostRace.
         """

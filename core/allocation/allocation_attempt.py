@@ -38,7 +38,8 @@ SearchKey = tuple[str, Family, str]
 class PickedAddress(NamedTuple):
     """One address of a try, and the search that picked it.
 
-    ``is_listed``: a read found it free, so that after a lost race its window has no other address.
+    ``is_listed``: a read found it free. Then only this address is read after a lost race. Otherwise
+    a window is read: the address and those after it (``core.allocation.proposals``).
     """
 
     demand: Demand
@@ -87,7 +88,11 @@ class AddressSources(NamedTuple):
 
 
 class AllocationAttempt:
-    """Tries of one ADD on one snapshot. ``listed``: NICs that the Pod keeps (``ClaimPlan``)."""
+    """Tries of one ADD on one snapshot.
+
+    ``listed``: ``ClaimPlan.listed``, the NICs whose addresses the Pod keeps. It is unrelated to
+    ``PickedAddress.is_listed``.
+    """
 
     __slots__ = (
         "_full",

@@ -157,7 +157,7 @@ class BindingStore:
     def proposal(
         self, stored: StoredBinding, binding: Binding | None, draft: EventDraft
     ) -> Proposal:
-        """An event with the write that replaces the stored binding; None: deletes it."""
+        """An event with the write that replaces the stored binding, or deletes it (None)."""
         assert stored.binding is not None, "a binding that is not stored does not change"
         name = self._keys.binding(*stored.binding.request.key)
         if binding is None:

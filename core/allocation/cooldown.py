@@ -36,7 +36,7 @@ AHEAD_S = 2.0
 """The next lease is granted this much before ``LEASE_SHARED_S`` ends, so that no release waits."""
 
 NO_LEASE: Final = 0
-"""Used instead of a lease: no cool-down."""
+"""The lease id that means: no cool-down."""
 
 
 class CoolDown:

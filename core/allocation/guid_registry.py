@@ -64,7 +64,7 @@ class GuidRegistry:
     async def assign(
         self, requested: Sequence[VfGuid], replaced: Collection[VfGuid] = ()
     ) -> list[GuidConflict]:
-        """Assign GUIDs to virtual functions of this node; returns those that others have.
+        """Assign GUIDs to virtual functions of this node; returns a conflict for each GUID in use.
 
         ``replaced``: GUIDs of virtual functions of this node that are created again.
         """
@@ -156,7 +156,7 @@ class GuidRegistry:
 
     def _lost_race(self) -> LostRace:
         return LostRace(
-            f"other agents changed the same GUIDs {ATTEMPTS_MAX} times",
+            f"other agents changed the same GUIDs during each of {ATTEMPTS_MAX} attempts",
             subject=self._node,
             remedy="the agent tries again",
         )

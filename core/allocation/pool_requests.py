@@ -68,9 +68,11 @@ POOL_REQUEST: Final = StateCodec(Application)
 REPORT: Final = StateCodec(ReconcileReport)
 
 _POOL_REQUEST_REMEDY: Final = (
-    "nothing: it ends with its lease, and the Pod's next ADD writes another"
+    "none needed: it is deleted when its lease ends, and the Pod's next ADD writes another"
 )
-_REPORT_REMEDY: Final = "nothing: it ends with its lease, and a controller writes another"
+_REPORT_REMEDY: Final = (
+    "none needed: it is deleted when its lease ends, and a controller writes another"
+)
 POOL_REQUESTS: Final[KeyKind[Application]] = KeyKind(
     "need",
     "need",

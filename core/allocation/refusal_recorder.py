@@ -1,7 +1,8 @@
 """Write refused ADDs to the log, in the background, so that no ADD waits for it.
 
-``note`` counts and queues a refusal; ``run`` appends the events. Nothing is retried: an event that
-does not fit into the queue or cannot be written is dropped and counted. An event is written at most
+``note`` counts and queues a refusal; ``run`` appends the events. Equal refusals within a window of
+time are one event with their number (``RefusalWindows``). Nothing is retried: an event that does
+not fit into the queue or cannot be written is dropped and counted. An event is written at most
 once.
 """
 

@@ -226,7 +226,7 @@ def _with_claims(stored: StoredEndpoint) -> EndpointState:
     return EndpointState(stored, tuple(claims))
 
 
-CHANGED_SINCE: Final = "it has changed since the decision"
+CHANGED_SINCE: Final = "the endpoint or its claims have changed since the decision"
 ENDED_BEFORE: Final = "these claims have ended already"
 RECLAIMED: Final = "reclaimed"
 

@@ -1,5 +1,7 @@
 """The archiver: moves the old part of the log from etcd into files, so that etcd stays small.
 
+Segments in etcd are called live, segments in files are called sealed.
+
 One file is sealed in these steps: read the segments; write index, snapshot and segments file;
 commit the cursor, guarded by its revision; delete the sealed segments in bounded transactions.
 After the last file, compact etcd. A crash between two steps loses nothing: the next seal removes
@@ -32,7 +34,7 @@ LIVE_SEGMENTS_MAX = 20_000
 """Live segments at which sealing is due: some 60 MB in etcd under load, 7 MB when idle."""
 
 LIVE_EVENTS_MAX = 200_000
-"""Live events at which sealing is due: a second of replay."""
+"""Live events at which sealing is due: reading and applying them takes a second."""
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
 """Raw bytes of segments in one file, some 200,000 events; the next segment begins another file."""
@@ -155,7 +157,7 @@ class Archiver:
         return True
 
     async def _commit(self, revision: int, cursor: bytes) -> TxnResult:
-        """Put the cursor, if its key still has this revision; 0: if the key does not exist."""
+        """Put the cursor if its key still has this revision (0: if the key does not exist)."""
         key = cursor_key(self._keys)
         guard: Guard = Unchanged(key, revision) if revision else Absent(key)
         try:
@@ -169,8 +171,8 @@ class Archiver:
     async def _delete(self, stored: StoredCursor, firsts: Mapping[str, int]) -> tuple[int, int]:
         """Delete sealed segments of these writers; return their number and the last revision.
 
-        ``firsts``: the first seq of each writer to delete. The guard of the cursor ensures that the
-        archive has the segments.
+        ``firsts``: the number of the first segment to delete, by writer. The guard of the cursor
+        ensures that the archive has the segments.
         """
         deleted = revision = 0
         for batch in _deletion_batches(await self._undeleted(stored, firsts)):

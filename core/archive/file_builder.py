@@ -27,7 +27,11 @@ from core.eventstore.log import Segment
 
 
 class BuiltFile(NamedTuple):
-    """The files to store (name and chunks), in this order, and the cursor to commit after them."""
+    """The files to store (name and chunks), in this order, and the cursor to commit after them.
+
+    ``ranges``: the numbers of the first and the last segment of each writer. ``segments`` and
+    ``events``: how many the file has.
+    """
 
     parts: tuple[tuple[str, list[bytes]], ...]
     cursor: ArchiveCursor
@@ -131,7 +135,7 @@ class FileBuilder:
             problem = f"segment {seq} is at position {position}, not after {last}"
         if problem:
             raise LogGap(
-                f"writer {writer}: {problem}; nothing was sealed",
+                f"writer {writer}: {problem}; no archive file was written",
                 subject=writer,
                 remedy="run `orbctl verify`, then restore etcd or the archive from a copy",
             )
@@ -144,7 +148,7 @@ class FileBuilder:
                 self._index.add(block, recorded.event)
         except UNREADABLE as error:
             self._is_broken = True
-            what = f"segment {seq} of {writer} cannot be folded: {error_text(error)}"
+            what = f"segment {seq} of {writer} cannot be applied to the state: {error_text(error)}"
             raise LogCorrupt(what, subject=writer, remedy=SEGMENT_REMEDY) from error
         self._blocks.add(segment)
         first = self._ranges.get(writer, (seq, seq))[0]

@@ -219,7 +219,7 @@ class SealedFile:
         self.link = FileLink(link.base, digest)
         self.header = self._decode(_header_decoder, head)
         if self.header.version != FORMAT_VERSION:
-            self._corrupt(f"has format version {self.header.version}")
+            self._corrupt(f"has the unknown format version {self.header.version}")
 
     @cached_property
     def trailer(self) -> FileTrailer:

@@ -113,8 +113,7 @@ async def open_log(
                 f"the head of writer {writer} in etcd is segment {heads.get(writer, 0)}, but the"
                 f" archive has segment {seq}",
                 subject=writer,
-                remedy="etcd was restored from a backup that is older than the archive: restore a"
-                " newer one",
+                remedy="restore a newer backup of etcd: the restored one is older than the archive",
             )
     live = LiveLog(store, keys, result.revision, heads, cursor.seqs, faults)
     return LogView(SealedLog(files, cursor, unread), live, now_ms)

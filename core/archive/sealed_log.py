@@ -197,9 +197,10 @@ class SealedLog:
             expected -= 1
         if chain != pruned.chain or link.base != pruned.last.base:
             raise LogCorrupt(
-                "the hash chain of the archive does not begin at the start of the log or at the"
-                " pruned position",
+                "the hash chain of the archive begins neither at the start of the log nor where the"
+                " pruned part ends",
                 subject="archive",
+                remedy="restore the archive from a copy",
             )
 
 
@@ -252,7 +253,9 @@ def _pruned_before(files: Files, log: SealedLog) -> PrunedPart:
         snapshot = decode_snapshot(data, name=name)
         if snapshot.chain != file.header.chain_start:
             raise LogCorrupt(
-                f"snapshot {name} does not have the chain of the file after it", subject=name
+                f"the hash chain of snapshot {name} is not that of the archive file after it",
+                subject=name,
+                remedy="restore it from a copy of the archive",
             )
         digest = sha256(data).digest()
         position = snapshot.ledger.position

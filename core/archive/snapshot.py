@@ -27,6 +27,8 @@ SNAPSHOT_BYTES_MAX = 4 * 1024**3
 
 _ZSTD_LEVEL = 3
 
+SNAPSHOT_REMEDY = "restore it from a copy of the archive, or delete it to use an older one"
+
 
 class ArchiveSnapshot(NamedTuple):
     """The state after all events up to ``ledger.position``.
@@ -92,14 +94,16 @@ def decode_snapshot(data: memoryview | bytes, *, name: str) -> ArchiveSnapshot:
     try:
         if not 0 < zstandard.frame_content_size(data) <= SNAPSHOT_BYTES_MAX:
             raise LogCorrupt(
-                f"snapshot {name} is empty or larger than {SNAPSHOT_BYTES_MAX} bytes", subject=name
+                f"snapshot {name} is empty or larger than {SNAPSHOT_BYTES_MAX} bytes",
+                subject=name,
+                remedy=SNAPSHOT_REMEDY,
             )
         stored = _decode_stored(zstandard.ZstdDecompressor().decompress(data))
     except (zstandard.ZstdError, *UNREADABLE) as error:
         raise LogCorrupt(
             f"snapshot {name} cannot be decoded: {error}",
             subject=name,
-            remedy="restore it from a copy of the archive, or delete it to use an older one",
+            remedy=SNAPSHOT_REMEDY,
         ) from error
     if stored.version != SNAPSHOT_VERSION:
         raise LogCorrupt(

@@ -150,13 +150,13 @@ class Stamp(NamedTuple):
 class HistoryEntry(NamedTuple):
     """A state from ``began`` to ``ended``, or a change at ``began``.
 
-    ``ended`` is None while the state lasts, and for a change; ``binding`` is a change at a network
-    provider. ``subject``: the address or the
-    object; "" for a refused ADD. ``reason`` and ``evidence``: why a holding ended, or why a
-    quarantine began. ``reason`` is the event's, or ``moved`` if the same holder continued with
-    another Pod or node, or ``taken`` if the log has a claim of another holder, which violates
-    invariant I1 (docs/contributing/architecture.md). ``text`` describes an object or its change.
-    ``refusal``: the event of a refused ADD.
+    ``ended`` is None while the state lasts, and for a change. An entry of kind ``binding`` is a
+    change at a network provider. ``subject``: the address or the object; "" for a refused ADD.
+    ``reason`` and ``evidence``: why a holding ended, or why a quarantine began. ``reason`` is the
+    event's, or ``moved`` if the same holder continued with another Pod or node, or ``taken`` if the
+    log has a claim of another holder, which violates invariant I1
+    (docs/contributing/architecture.md). ``text`` describes an object or its change. ``refusal``:
+    the event of a refused ADD.
     """
 
     kind: EntryKind

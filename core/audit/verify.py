@@ -43,7 +43,9 @@ FINDINGS_MAX = 1_000
 EVENT_REMEDY: Final = (
     "restore the log from its archive, or run the version of Orbweaver that wrote the event"
 )
-INDEX_REMEDY: Final = "run `orbctl verify --repair`: the next command rebuilds it then"
+INDEX_REMEDY: Final = (
+    "run `orbctl verify --repair`; the next `orbctl` command after it rebuilds the index"
+)
 
 
 class LogFault(NamedTuple):
@@ -216,8 +218,9 @@ class _Run:
         index = sealed.index(summary.link)
         digest = sealed.open(summary.link).trailer.index_digest
         if index is None or sha256(index).digest() != digest:
-            text = "is lost; history reads every block" if index is None else "was changed"
-            remedy = "restore it, or remove it: without it history is slower, but complete"
+            text = "is lost" if index is None else "was changed"
+            repair = "restore it" if index is None else "restore it, or remove it"
+            remedy = f"{repair}: without it `orbctl history` is slower, but complete"
             self._faults.append(LogFault(summary.link.base, f"the index {text}", remedy))
 
     def _check_snapshot(self, sealed: SealedLog, summary: FileSummary) -> None:

@@ -84,7 +84,7 @@ class KeyKind(Generic[T]):
                 self._check_key(keys, key)
             decoded = self._decode(value)
             if self._key_of is not None and self._key_of(keys, decoded) != key:
-                raise ValueError("the value names another object than the key")
+                raise ValueError("the value contains the name of another object")
         except LogCorrupt as error:
             raise self._error(keys, key, error.message) from error
         except UNREADABLE as error:
@@ -112,7 +112,7 @@ def key_text(keys: Keys, key: bytes) -> str:
 
 def _guard_value(value: bytes) -> bytes:
     if value not in (b"", COMPLETE):
-        raise ValueError("the value is not one of a guard")
+        raise ValueError("the value is not that of a guard key")
     return value
 
 
@@ -179,7 +179,7 @@ GUARDS: Final[KeyKind[bytes]] = KeyKind(
     "guard",
     "guard",
     _guard_value,
-    remedy="nothing: the next command of its topic writes it",
+    remedy="none needed: the next change of an object of its kind writes it",
     check_key=lambda keys, key: keys.check_guard(key),
 )
 INDEXES: Final[KeyKind[bytes]] = KeyKind(
@@ -187,7 +187,7 @@ INDEXES: Final[KeyKind[bytes]] = KeyKind(
     "index",
     read_entry,
     ("controller", "worker", "orbctl"),
-    "nothing: the next command that reads it rebuilds the index",
+    "none needed: the next command that reads it rebuilds the index",
     check_key=check_entry,
 )
 HEADS: Final[KeyKind[WriterHead]] = KeyKind(

@@ -141,7 +141,9 @@ class Writer:
         if self._fenced is not None:
             raise self._fenced
         if self._head_revision < 0:
-            raise NotReady("the writer is not open", subject=self.name)
+            raise NotReady(
+                f"writer {self.name} is not open", subject=self.name, remedy="try again in a moment"
+            )
         if tracing.current_tracer() is not None:
             return self._append_traced(proposal)
         return self._queue.put(proposal)
@@ -199,7 +201,9 @@ class Writer:
             raise unknown from error
         if revision is None:
             raise StoreUnavailable(
-                "etcd did not apply the transaction", subject=self.name, remedy="try again"
+                f"etcd did not apply the transaction of writer {self.name}",
+                subject=self.name,
+                remedy="try again",
             ) from None
         return revision
 
@@ -227,7 +231,8 @@ class Writer:
             await self._settle(segment)
         except OutcomeUnknown as error:
             raise StoreUnavailable(
-                f"an earlier transaction is not settled yet: {error.message}",
+                f"the outcome of the previous transaction of writer {self.name} is not known yet:"
+                f" {error.message}",
                 subject=self.name,
                 remedy="try again",
             ) from error

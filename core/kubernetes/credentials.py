@@ -38,7 +38,9 @@ async def access_of(kubeconfig: str, context: str = "") -> ClusterAccess:
             access = await _with_certificate(access, access.token)
     except NoAccess as error:
         source = kubeconfig or "this Pod's service account"
-        raise BadInput(f"{source} gives no access: {error}", subject="kubeconfig") from None
+        raise BadInput(
+            f"cannot use the credentials of {source}: {error}", subject="kubeconfig"
+        ) from None
     return access
 
 

@@ -102,7 +102,7 @@ def metrics_port(
 
 
 class _ExemplarReader(PrometheusMetricReader):
-    """Keeps the exemplars of the present scrape."""
+    """Keeps the exemplars of the current scrape."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.exemplars: dict[Series, Sequence[Exemplar]] = {}

@@ -195,7 +195,8 @@ def _otlp_exporter(endpoint: str) -> SpanExporter:
         raise BadInput(
             f"cannot export traces to {endpoint}: the OTLP exporter is not installed",
             subject="orbweaver.tracesEndpoint",
-            remedy="run pip install '.[otlp]' in a clone of Orbweaver, or leave this key out",
+            remedy="run pip install '.[otlp]' in a clone of Orbweaver, or leave"
+            " orbweaver.tracesEndpoint out",
         ) from None
     # The exporter chooses TLS by http or https; a unix socket needs none.
     insecure = True if endpoint.startswith("unix:") else None

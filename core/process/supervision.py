@@ -1,12 +1,13 @@
 """The supervisor of a process: runs its long-lived tasks and restarts those that end.
 
 A supervised task must run until the supervisor is closed. If it raises, returns or cancels itself
-before, it is restarted after a pause that doubles each time; its health is failed until it has run
-as long as that pause. When a task has used up its restarts, ``wait_failed`` raises ``TaskEnded``
-and the process exits with ``EXIT_TASK_ENDED``.
+before, it is restarted after a pause that doubles each time; its health check fails until it has
+run as long as that pause. When a task has used up its restarts, ``wait_failed`` raises
+``TaskEnded`` and the process exits with ``EXIT_TASK_ENDED``.
 
-A task that follows a remote source may report the age of its data. Above ``stale_s`` its health is
-failed; above ``STUCK_FACTOR`` times that, which leaves time for its own retries, it is restarted.
+A task that follows a remote source may report the age of its data. Above ``stale_s`` its health
+check fails. Above ``STUCK_FACTOR`` times ``stale_s``, which leaves time for its own retries, the
+task is restarted.
 ``BackgroundTasks`` runs short-lived tasks that end by themselves.
 """
 
@@ -47,7 +48,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class TaskSpec(NamedTuple):
-    """A task to supervise, and when its health is failed.
+    """A task to supervise, and when its health check fails.
 
     ``run`` returns a new coroutine for each start. ``restarts_max`` limits consecutive restarts
     (None: no limit); an error of a class in ``fatal`` is not followed by a restart. ``age_s``
@@ -120,7 +121,7 @@ class Supervisor:
         """The fault of one task, None if it works; NotReady for a task that was never started."""
         supervised = self._supervised.get(name)
         if supervised is None:
-            return NotReady(f"{name} does not run")
+            return NotReady(f"task {name} is not running")
         return supervised.fault(self._monotonic())
 
     async def _keep(self, supervised: _SupervisedTask) -> None:
@@ -193,7 +194,10 @@ class _SupervisedTask:
     def fault(self, now: float) -> OrbweaverError | None:
         spec = self.spec
         if not self._is_running or (self._last_error and now - self._started_at < self.pause_s):
-            return NotReady(f"task {spec.name} ended: {self._last_error}", remedy="see the log")
+            return NotReady(
+                f"task {spec.name} ended: {self._last_error}",
+                remedy="find the cause in the log of this process",
+            )
         if spec.age_s is not None and spec.age_s() > spec.stale_s:
             return NotReady(self.staleness(), remedy="check the connection to its source")
         reason = spec.fault() if spec.fault is not None else ""

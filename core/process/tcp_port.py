@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ssl
 from typing import Final
 
@@ -35,9 +36,9 @@ class TcpPort:
             await self._server.listen(address, port, tls)
         except OSError as error:
             raise BadInput(
-                f"cannot listen on {address} port {port}: {error.strerror}",
+                f"cannot listen on {address or 'all addresses'} port {port}: {error.strerror}",
                 subject=setting,
-                remedy="stop the process that uses this port, or choose another port",
+                remedy=_remedy(error, setting),
             ) from error
 
     @property
@@ -48,3 +49,15 @@ class TcpPort:
     async def close(self) -> None:
         """Stop listening."""
         await self._server.end()
+
+
+def _remedy(error: OSError, setting: str) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"stop the process that uses this port, or choose another port in {setting}"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "use an address of this machine"
+    if error.errno == errno.EACCES:
+        return (
+            f"choose a port from 1024 on in {setting}, or add the capability CAP_NET_BIND_SERVICE"
+        )
+    return f"correct {setting}"

@@ -204,7 +204,7 @@ class ConfigurationView:
                 await self._changed.wait_for(condition)
         except TimeoutError:
             raise NotReady(
-                f"the view is at revision {self.current.revision}, etcd has a newer one",
+                f"the configuration view is at revision {self.current.revision}; etcd is newer",
                 subject="configuration view",
                 remedy="check the connection to etcd",
             ) from None

@@ -38,7 +38,7 @@ CHECKPOINTS = StateCodec(
     Checkpoint, lambda checkpoint: check_counts(checkpoint.position, checkpoint.at_ms)
 )
 
-REWRITTEN: Final = "nothing: the leading controller writes it again"
+REWRITTEN: Final = "none needed: the leading controller writes it again"
 CHECKPOINT_KIND: Final[KeyKind[Checkpoint]] = KeyKind(
     "projector checkpoint", f"meta/{CHECKPOINT}", CHECKPOINTS.decode, ("controller", "orbctl"),
     REWRITTEN,
@@ -135,7 +135,7 @@ class Publisher:
             answers = dict(zip(gets, (await self._store.read(gets)).ranges, strict=True))
         lead, stored = answers[lead_get].first, answers[stored_get].first
         if (lead.mod_revision if lead else 0) != fence.mod_revision:
-            raise LostRace("the lead was lost", subject=self._name)
+            raise LostRace("this process is no longer the leader", subject=self._name)
         self._adopt_stored(stored)
         return 0
 

@@ -66,7 +66,9 @@ class RdmaDevicesConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, r
 def shared_rdma_rules(text: bytes) -> tuple[SharedRdmaRule, ...]:
     """The rules of a configuration file. Raises BadInput; its subject is the field."""
     if len(text) > CONFIG_BYTES_MAX:
-        raise BadInput(f"the configuration has more than {CONFIG_BYTES_MAX} bytes", subject="")
+        raise BadInput(
+            f"the configuration has more than {CONFIG_BYTES_MAX} bytes", remedy="shorten it"
+        )
     try:
         conf = msgspec.json.decode(text, type=RdmaDevicesConf)
     except msgspec.DecodeError as error:
@@ -109,7 +111,7 @@ def _rule(item: SharedRdmaConf, path: str) -> SharedRdmaRule:
     )
     if selectors.is_empty():
         raise BadInput(
-            "it selects no device",
+            "the selectors are empty, so that they select no device",
             subject=f"{path}.selectors",
             remedy="set vendors, deviceIDs, drivers, ifNames or linkTypes",
         )

@@ -46,12 +46,14 @@ def read_number(text: str) -> IpNumber:
     if text.count("+") > 1:
         raise BadInput(f"{text[:80]!r} has more than one '+'")
     if not _INTEGER.match(count):
-        raise BadInput(f"{text[:80]!r} is not a number N or +N")
+        raise BadInput(
+            f"{text[:80]!r} is not a number, such as 5, or a plus sign and a number, such as +2"
+        )
     number = int(count)
     if number < 0:
         raise BadInput(f"{text[:80]!r} is negative")
     if number > NUMBER_MAX:
-        raise BadInput(f"{text[:80]!r} is out of range")
+        raise BadInput(f"{text[:80]!r} is more than {NUMBER_MAX}")
     return IpNumber(number, is_flexible=bool(plus))
 
 
@@ -62,7 +64,7 @@ def default_number(settings: Mapping[str, object]) -> IpNumber:
         if value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= NUMBER_MAX:
-            raise BadInput(f"{key} is not a number of addresses", subject=key)
+            raise BadInput(f"{key} is not a whole number from 0 to {NUMBER_MAX}", subject=key)
         return IpNumber(value, is_flexible=True)
     return AS_MANY_AS_REPLICAS
 

@@ -356,14 +356,15 @@ def _change_refusal(
         return SriovRefusal(
             policy,
             nic.name,
-            f"externallyManaged, and the NIC has {len(nic.vfs)} of {target.vfs} virtual functions",
-            "create them first",
+            f"the policy is externallyManaged, and the NIC has {len(nic.vfs)} of"
+            f" {target.vfs} virtual functions",
+            "create the missing virtual functions, or leave externallyManaged out",
         )
     if nic.is_uplink and any(_changes_the_nic(action) for action in actions):
         return SriovRefusal(
             policy,
             nic.name,
-            "it carries the node's own traffic, which the change would interrupt",
+            "the NIC carries the node's own traffic, which the change would interrupt",
             "select another NIC, or create the virtual functions before the node joins",
         )
     return None

@@ -36,12 +36,13 @@ def etcd_settings(values: Access, password: str, names: Access) -> EtcdSettings:
     endpoints = tuple(text.strip() for text in values.endpoints.split(","))
     if not all(endpoints) or len(endpoints) > ENDPOINTS_MAX:
         raise BadInput(
-            f"etcd endpoints {values.endpoints[:64]!r}: give 1 to {ENDPOINTS_MAX} of host:port",
+            f"{values.endpoints[:64]!r} is not a list of 1 to {ENDPOINTS_MAX} etcd endpoints",
             subject=names.endpoints,
+            remedy="write each endpoint as host:port, with commas between them",
         )
     if bool(values.cert_file) != bool(values.key_file):
         raise BadInput(
-            "a certificate without its key, or a key without its certificate",
+            "only one of the client certificate for etcd and its key is set",
             subject=names.cert_file,
             remedy=f"give {names.cert_file} and {names.key_file} together",
         )

@@ -132,9 +132,9 @@ def write_error(failure: CallFailure, endpoint: str) -> StoreError:
         return _unavailable(failure, endpoint)
     if failure.state is CallState.UNKNOWN:
         unknown = OutcomeUnknown(
-            f"the answer of a write was lost: {failure.text}",
+            f"the answer to a write was lost: {failure.text}",
             subject=endpoint,
-            remedy="read back what it would have written before writing again",
+            remedy="check whether the change was made before you repeat it",
         )
         unknown.is_full = failure.is_full
         return unknown
@@ -147,9 +147,9 @@ def read_error(failure: CallFailure, endpoint: str) -> StoreError:
         return store_full(endpoint)
     if failure.timed_out:
         return StoreTimeout(
-            f"no answer in time: {failure.text}",
+            f"etcd did not answer in time: {failure.text}",
             subject=endpoint,
-            remedy="look at etcd's health and load, then try again",
+            remedy="check etcd's health and load, then try again",
         )
     if failure.state in (CallState.NOTHING_WRITTEN, CallState.UNKNOWN):
         return _unavailable(failure, endpoint)
@@ -160,7 +160,7 @@ def _unavailable(failure: CallFailure, endpoint: str) -> StoreUnavailable:
     return StoreUnavailable(
         f"etcd cannot be used now: {failure.text}",
         subject=endpoint,
-        remedy="look at etcd's health and at the endpoints, then try again",
+        remedy="check etcd's health and the configured endpoints, then try again",
     )
 
 

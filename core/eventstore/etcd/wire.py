@@ -30,7 +30,7 @@ def check_operations(*lists: Sequence[object]) -> None:
     longest = max(len(operations) for operations in lists)
     if longest > TXN_OPERATIONS_MAX:
         raise StoreRejected(
-            f"{longest} operations in one list of a transaction",
+            f"a transaction has {longest} guards, writes or reads",
             remedy=f"send at most {TXN_OPERATIONS_MAX} at a time",
         )
 

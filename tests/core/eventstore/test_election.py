@@ -175,7 +175,7 @@ async def test_a_leader_whose_work_lost_a_race_campaigns_again(
     async def work(term: LeaderTerm) -> None:
         terms.append(term)
         if len(terms) == 1:
-            raise LostRace("the lead was lost")
+            raise LostRace("this process is no longer the leader")
 
     await Election(store, keys, "controller", "c-1", ttl_s=2).lead(work)
 

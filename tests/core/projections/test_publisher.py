@@ -108,7 +108,7 @@ async def test_a_publisher_that_has_lost_the_lead_writes_nothing(node: NodeHarne
         await running_publisher.adopt(fence(node))
         lost_fence = fence(node)
         await node.store.commit([], [Put(node.keys.lease("controller"), b"another process")])
-        with pytest.raises(LostRace, match="the lead was lost"):
+        with pytest.raises(LostRace, match="this process is no longer the leader"):
             await running_publisher.publish(lost_fence)
 
     assert await stored(node) is None

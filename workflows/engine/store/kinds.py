@@ -34,7 +34,7 @@ EXECUTION_REMEDY: Final = (
     " did not write it, delete the key"
 )
 CLOSED_REMEDY: Final = "delete the key: its execution is closed"
-LEASED_REMEDY: Final = "nothing: the key is deleted when its lease ends"
+LEASED_REMEDY: Final = "none needed: the key is deleted when its lease ends"
 
 _PREFIX: Final = f"workflow/{DEFAULT_QUEUE}"
 

@@ -362,7 +362,7 @@ def test_the_uplink_of_the_node_is_not_changed(node_policy: NodePolicy) -> None:
 
     assert {action.nic for action in plan.actions} == {"ens1f1"}
     assert [nic.nic for nic in plan.desired] == ["ens1f1"]
-    assert "it carries the node's own traffic" in str(plan.refusals[0])
+    assert "carries the node's own traffic" in str(plan.refusals[0])
 
 
 def test_virtual_functions_that_an_uplink_already_has_are_used() -> None:
