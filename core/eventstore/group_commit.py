@@ -299,7 +299,7 @@ class GroupCommit:
         """
         if len(self._queue) >= self._depth_max:
             raise Overloaded(
-                f"the {self._name} is full: {self._depth_max} requests are waiting",
+                f"the {self._name} is full with a maximum length of {self._depth_max}",
                 subject=self._name,
                 remedy="try again; if it stays full, etcd is too slow for this load",
             )

@@ -47,7 +47,7 @@ class Exit(IntEnum):
     """``verify`` found something wrong."""
 
     UNKNOWN = 7
-    """The answer of a write was lost: check the state before you repeat it."""
+    """The answer to a write was lost: check the state before you repeat it."""
 
     INTERRUPTED = 130
 
