@@ -1,9 +1,10 @@
 """Starts and stops the parts of an agent.
 
-Start: open the servers (so that callers get "not ready" instead of a refused connection), then the
-event writer and the configuration view; then the agent is ready. Stop, in the reverse order: accept
-no requests, wait up to ``DRAIN_S_MAX`` for running ones, then close view, writer and telemetry. If
-a part fails to start or stop, all other parts are still closed.
+Start: set up the node, start the enabled features, and open the servers, so that callers get "not
+ready" instead of a refused connection. Then open the event writer and the configuration view; then
+the agent is ready. Stop, in the reverse order: accept no requests, wait up to ``DRAIN_S_MAX`` for
+running ones, then close view, writer and telemetry. If a part fails to start or stop, all other
+parts are still closed.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ _log: Final = logging.getLogger(__name__)
 class Agent:
     """One node agent over one store. Create it inside the event loop that runs it.
 
-    ``ended`` is set when the agent must stop; ``parts.health.fenced`` is the reason.
+    ``ended`` is set when the agent must stop: by the daemon after a signal, or by the agent after
+    another process has taken over its writer (``parts.health.fenced``).
     """
 
     def __init__(

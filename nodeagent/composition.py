@@ -133,7 +133,7 @@ def compose(
     on_fenced: Callable[[WriterFenced], None],
     monotonic: Callable[[], float],
 ) -> AgentParts:
-    """Build every part; none is started."""
+    """Build every part; none is started. ``plain_store``: the store without observers."""
     base = _base(settings, plain_store, sources, on_fenced, monotonic)
     detector, connections = Detector(base.executor), ConnectionCounts()
     withdrawal_handler = _withdrawal_handler(base)
@@ -280,7 +280,9 @@ def _withdrawal_handler(base: _Base) -> WithdrawalHandler:
 
 def _detection(settings: Settings) -> DetectionSwitches:
     return DetectionSwitches(
-        settings.detect_conflicts, settings.detect_gateway, settings.announce_addresses
+        conflicts=settings.detect_conflicts,
+        gateway=settings.detect_gateway,
+        announce=settings.announce_addresses,
     )
 
 

@@ -143,7 +143,7 @@ class StandaloneFactsSource:
 
     def liveness(self, reference: PodReference) -> Liveness:
         """Always unknown."""
-        return Liveness(None)
+        return Liveness(alive=None)
 
     async def confirm_liveness(self, reference: PodReference) -> Liveness:
         """The same as ``liveness``: there is no API server."""

@@ -120,12 +120,12 @@ async def _run(settings: Settings, opened: Teardown) -> int:
     sources = AgentSources(supervisor=supervisor)
     if cluster is not None:
         sources = AgentSources(
-            cluster.facts,
-            cluster.networks,
-            cluster.coordinator,
-            supervisor,
-            cluster.sriov,
-            cluster.server,
+            facts=cluster.facts,
+            networks=cluster.networks,
+            coordinator=cluster.coordinator,
+            supervisor=supervisor,
+            sriov=cluster.sriov,
+            server=cluster.server,
         )
     rdma_pods = cluster.rdma_pods if cluster is not None else None
     agent = Agent(

@@ -53,8 +53,8 @@ def start_cluster_ips(
     if not settings.enabled:
         _remove_pinned(Path(settings.bpffs))
         return None
-    excluded = 0 if settings.host_network else own_cookie()
-    location = BpfLocation(Path(settings.bpffs), settings.cgroup, DesiredPrograms(excluded))
+    programs = DesiredPrograms(skipped_netns=0 if settings.host_network else own_cookie())
+    location = BpfLocation(Path(settings.bpffs), settings.cgroup, programs)
     reconciler = ClusterIpReconciler(source, location)
     _register_metrics(reconciler.counts, metrics)
 

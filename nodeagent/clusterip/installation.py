@@ -27,6 +27,7 @@ from nodeagent.clusterip.program_loader import close, load
 from nodeagent.clusterip.programs import HOOKS, DesiredPrograms, Hook
 from nodeagent.ebpf.calls import (
     Map,
+    MapSpec,
     attach,
     create_map,
     detach,
@@ -60,7 +61,7 @@ class Installation:
                 (directory / MAPS).mkdir(parents=True, exist_ok=True, mode=0o700)
                 (directory / LINKS).mkdir(exist_ok=True, mode=0o700)
             for spec in layout.MAPS:
-                maps[spec.name] = _map(spec.name, directory)
+                maps[spec.name] = _opened_or_created(spec, directory)
         except OSError as error:
             installation.close()
             raise DatapathError(f"{error.filename}: {error.strerror}", subject=str(bpffs)) from None
@@ -112,28 +113,28 @@ class Installation:
 
     def attach(self, cgroup: Path, desired: DesiredPrograms) -> None:
         """Attach this agent's programs to a control group. Raises BpfRefused, DatapathError."""
-        loaded = load(self._maps, desired)
+        programs = load(self._maps, desired)
         try:
-            group = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            cgroup_fd = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 self._close_links()
-                for hook, code in loaded.items():
-                    self._links.append(self._link(hook, code, group))
+                for hook, program_fd in programs.items():
+                    self._links.append(self._link(hook, program_fd, cgroup_fd))
             finally:
-                os.close(group)
+                os.close(cgroup_fd)
             self._remove_other_layouts()
         except OSError as error:
             raise DatapathError(f"{cgroup}: {error.strerror}", subject=str(cgroup)) from None
         finally:
-            close(loaded)
+            close(programs)
 
     def is_attached(self, cgroup: Path) -> bool:
         """Whether all hooks are attached to this control group."""
         if len(self._links) < len(HOOKS):
             return False
         with suppress(OSError, BpfRefused):
-            number = cgroup.stat().st_ino
-            return all(link_info(link).cgroup == number for link in self._links)
+            cgroup_id = cgroup.stat().st_ino
+            return all(link_info(link).cgroup == cgroup_id for link in self._links)
         return False
 
     def close(self) -> None:
@@ -146,17 +147,20 @@ class Installation:
         while self._links:
             os.close(self._links.pop())
 
-    def _link(self, hook: Hook, code: int, group: int) -> int:
-        """Attach a program to a hook: replace the program of the pinned link, or create a link."""
+    def _link(self, hook: Hook, program_fd: int, cgroup_fd: int) -> int:
+        """Attach a program to a hook: replace the program of the pinned link, or create a link.
+
+        Returns the link's descriptor.
+        """
         path = self.directory / LINKS / hook.name if self.directory is not None else None
         pinned = None if path is None else open_pinned(path)
         if pinned is not None:
             info = link_info(pinned)
-            if (info.cgroup, info.hook) == (os.fstat(group).st_ino, hook.number):
-                exchange(pinned, code)
+            if (info.cgroup, info.hook) == (os.fstat(cgroup_fd).st_ino, hook.number):
+                exchange(pinned, program_fd)
                 return pinned
             os.close(pinned)
-        link = attach(code, group, hook.number)
+        link = attach(program_fd, cgroup_fd, hook.number)
         if path is not None:
             try:
                 # The new link is attached before the old one ends.
@@ -217,11 +221,11 @@ def _end_link(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _map(name: str, directory: Path | None) -> Map:
-    spec = next(spec for spec in layout.MAPS if spec.name == name)
+def _opened_or_created(spec: MapSpec, directory: Path | None) -> Map:
+    """The map that is pinned in the directory, or a new one."""
     if directory is None:
         return create_map(spec)
-    path = directory / MAPS / name
+    path = directory / MAPS / spec.name
     pinned = open_pinned(path)
     if pinned is not None:
         return Map(spec, pinned)

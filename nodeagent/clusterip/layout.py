@@ -42,7 +42,11 @@ MEMBER: Final = Struct("=I16s2s2x")
 CLIENT_BYTES: Final = 32
 CHOSEN_BYTES: Final = 32
 SOCKET_BYTES: Final = 32
+"""The key and the value of ``affinity``, and the key of ``reversed``; ``programs`` lists fields."""
+
 NOTHING: Final = bytes(4)
+"""The value of ``members``, of which only the keys are used."""
+
 
 _NO_PREALLOC: Final = n.BPF_F_NO_PREALLOC
 SERVICES: Final = MapSpec(

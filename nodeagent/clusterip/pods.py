@@ -39,7 +39,8 @@ def pods_cgroup(configured: str) -> Path:
             )
         if not path.is_dir():
             text = f"there is no control group {configured} yet"
-            raise DatapathError(text, subject=configured)
+            remedy = "create it, or correct orbweaver.clusterIP.cgroup; the agent tries again"
+            raise DatapathError(text, subject=configured, remedy=remedy)
         return path
     for root in ROOTS:
         for name in KUBELETS:

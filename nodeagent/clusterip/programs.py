@@ -133,8 +133,8 @@ def _replace_service(family: Family, desired: DesiredPrograms) -> Iterator[Line]
     yield load(Size.WORD, _R1, _CONTEXT, _PROTOCOL_AT)
     yield store(Size.BYTE, _FP, _FRONTEND + 18, _R1)
     yield store_number(Size.BYTE, _FP, _FRONTEND + 19, 0)
-    for number in range(LOOKUPS_MAX):
-        yield from _choose(number)
+    for attempt in range(LOOKUPS_MAX):
+        yield from _choose(attempt)
     yield jump("refuse")
     yield Label("chosen")
     yield from _store_reversed()
@@ -178,9 +178,12 @@ def _store_address(family: Family, at: int) -> Iterator[Line]:
     yield store(Size.HALF, _FP, at + 16, _R1)
 
 
-def _choose(number: int) -> Iterator[Line]:
-    """Put a backend into R8 and jump to ``chosen``; without a backend, continue below."""
-    chance, again = f"chance{number}", f"again{number}"
+def _choose(attempt: int) -> Iterator[Line]:
+    """Put a backend into R8 and jump to ``chosen``; without a backend, continue with the next line.
+
+    ``attempt`` makes the labels of each attempt different.
+    """
+    chance, again = f"chance{attempt}", f"again{attempt}"
     yield from _find_entry(layout.SERVICES.name, _FRONTEND)
     yield jump_if(n.BPF_JEQ, _R0, 0, "pass")
     yield copy(_SERVICE, _R0)

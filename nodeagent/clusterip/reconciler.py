@@ -36,7 +36,10 @@ _log: Final = logging.getLogger(__name__)
 
 
 class BpfLocation(NamedTuple):
-    """Where programs are pinned and attached. ``cgroup``: as configured, "" for kubelet's."""
+    """Where programs are pinned and attached. ``cgroup``: as configured, "" for kubelet's.
+
+    ``desired``: the variant of the programs.
+    """
 
     bpffs: Path
     cgroup: str

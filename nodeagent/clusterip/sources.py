@@ -74,12 +74,12 @@ class ServiceIndex:
     def frontends(self) -> dict[Frontend, BackendGroup]:
         """All frontends. If two Services have the same one, the first Service by name gets it."""
         for name in self._changed:
-            described = self._services.get(name)
-            if described is None:
+            labelled = self._services.get(name)
+            if labelled is None:
                 self._frontends.pop(name, None)
                 continue
             slices = list(self._slices_of.get(name, {}).values())
-            self._frontends[name] = frontends_of(*described, slices, self._node)
+            self._frontends[name] = frontends_of(*labelled, slices, self._node)
         self._changed.clear()
         merged: dict[Frontend, BackendGroup] = {}
         for name in sorted(self._frontends, reverse=True):

@@ -138,10 +138,14 @@ def read_add_request(
             interface,
             ipam.default_ipv4_ippool,
             ipam.default_ipv6_ippool,
-            ipam.clean_gateway,
-            ipam.match_master_subnet,
+            clean_gateway=ipam.clean_gateway,
+            match_master_subnet=ipam.match_master_subnet,
         ),
-        Cause(actor, container, "", valid_traceparent(traceparent) if traceparent else ""),
+        Cause(
+            actor,
+            container,
+            traceparent=valid_traceparent(traceparent) if traceparent else "",
+        ),
         has_hung_up,
     )
     return request, conf

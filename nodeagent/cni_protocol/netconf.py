@@ -38,8 +38,10 @@ ATTACHMENTS_MAX: Final = 20_000
 """Attachments of one GC; a request frame can contain about as many."""
 
 CACHED_MAX: Final = 64
+"""Cached configurations; a node has few networks."""
+
 CACHED_BYTES_MAX: Final = 16_384
-"""Cached configurations, and the length of the longest; a node has few networks."""
+"""The length of the longest configuration that is cached."""
 
 is_name: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,{NAME_CHARACTERS_MAX - 1}}}").fullmatch
 """A match if a text can be the name of a Pod, namespace or network, a UID or a container id."""

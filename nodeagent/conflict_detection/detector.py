@@ -56,8 +56,9 @@ from nodeagent.netlink.values import mac_text
 T = TypeVar("T")
 
 DETECTION_S_MAX: Final = 8.0
-"""The wait for a carrier, the conflict probes and the gateway probes take at most 2.6 s together;
-the other seconds are for a busy node. A network with longer probes has a longer limit."""
+"""Seconds for one probe. The wait for a carrier, the conflict probes and the gateway probes take at
+most 2.6 s together; the other seconds are for a busy node. A network with longer probes has a
+longer limit."""
 
 PROBE: Final = "ipam.probe"
 """The span of a probe."""
@@ -376,10 +377,10 @@ def _probe_request(
     return ProbeRequest(
         _packed(nic_address.address),
         mac,
-        switches.conflicts,
-        gateway,
-        switches.conflict_schedule,
-        switches.gateway_schedule,
+        conflict=switches.conflicts,
+        gateway=gateway,
+        conflict_schedule=switches.conflict_schedule,
+        gateway_schedule=switches.gateway_schedule,
     )
 
 
@@ -416,7 +417,10 @@ def _remedy_of(error: Exception, interface: str) -> str:
     if isinstance(error, TimeoutError):
         return "kubelet tries again; if it fails again, check the load of this node"
     if isinstance(error, NamespaceGone):
-        return "nothing, if the Pod was deleted; otherwise delete it, so that it is created again"
+        return (
+            "do nothing if the Pod was deleted; otherwise delete the Pod, so that its controller"
+            " creates it anew"
+        )
     if isinstance(error, OSError) and error.errno in (ENODEV, ENXIO):
         return f"make sure that a plugin earlier in the CNI chain creates {interface}"
     if isinstance(error, OSError) and error.errno == ENETDOWN:
@@ -436,7 +440,7 @@ def _text_of(error: Exception, limit_s: float) -> str:
 
 
 def local_addresses(addresses: Iterable[str]) -> dict[str, str]:
-    """Those of the addresses that the node has, with the MAC address of their link or "".
+    """The given addresses that the node itself has, each with the MAC address of its link or "".
 
     A macvlan or ipvlan and its master do not receive each other's frames, so a probe does not find
     the node's own addresses. Call it in the node's namespace. Raises NetlinkRefused, NetlinkLost,

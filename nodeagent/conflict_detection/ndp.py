@@ -1,8 +1,8 @@
 """Encodes and decodes neighbour solicitations and advertisements (RFC 4861 4.3, 4.4; RFC 4443 2.3).
 
 It encodes complete frames with headers and checksum, because the kernel's IPv6 sockets cannot send
-from an address that is not on the link yet. Decoding an encoded message returns the same message; a
-message that RFC 4861 7.1.1 and 7.1.2 require to discard decodes to None. Pure.
+from an address that is not on the link yet. Decoding an encoded message returns the same message. A
+message that a host must discard (RFC 4861 7.1.1, 7.1.2) decodes to None. Pure.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ SOLICITED_NODE_PREFIX: Final = bytes.fromhex("ff0200000000000000000001ff")
 _IPV6: Final = struct.Struct("!IHBB16s16s")
 _MESSAGE: Final = struct.Struct("!BBHI16s")
 _PSEUDO: Final = struct.Struct("!16s16sIxxxB")
-_VERSION_6: Final = 6 << 28
+_VERSION_6: Final = 6
 _VERSION_SHIFT: Final = 28
+"""The version is in the upper four bits of the first word of the header."""
+
 _NEXT_HEADER_ICMPV6: Final = 58
 _HOP_LIMIT: Final = 255
 """RFC 4861 7.1: a router decrements the limit, so a message with 255 is from this link."""
@@ -115,10 +117,10 @@ def decode_message(data: bytes) -> ReceivedMessage | None:
     frame = decode_frame(data)
     if frame is None or frame.ethertype != ETHERTYPE_IPV6 or len(frame.payload) < _IPV6.size:
         return None
-    start, length, next_header, hops, source, destination = _IPV6.unpack_from(frame.payload)
+    first_word, length, next_header, hops, source, destination = _IPV6.unpack_from(frame.payload)
     body = frame.payload[_IPV6.size : _IPV6.size + length]
     if (
-        start >> _VERSION_SHIFT != _VERSION_6 >> _VERSION_SHIFT
+        first_word >> _VERSION_SHIFT != _VERSION_6
         or (next_header, hops) != (_NEXT_HEADER_ICMPV6, _HOP_LIMIT)
         or not _MESSAGE.size <= length == len(body)
         or checksum(source, destination, body)
@@ -144,7 +146,8 @@ def checksum(source: bytes, destination: bytes, body: bytes) -> int:
 
 def _encode(source: bytes, destination: bytes, to: bytes, mac: bytes, body: bytes) -> bytes:
     checked = body[:2] + checksum(source, destination, body).to_bytes(2, "big") + body[4:]
-    header = _IPV6.pack(_VERSION_6, len(body), _NEXT_HEADER_ICMPV6, _HOP_LIMIT, source, destination)
+    first_word = _VERSION_6 << _VERSION_SHIFT
+    header = _IPV6.pack(first_word, len(body), _NEXT_HEADER_ICMPV6, _HOP_LIMIT, source, destination)
     return encode_frame(Ethernet(to, mac, ETHERTYPE_IPV6, header + checked))
 
 

@@ -36,12 +36,15 @@ FRAMES_PER_READ_MAX: Final = 64
 """Frames read before the event loop runs other tasks, so that a flood does not stop the agent."""
 
 CARRIER_S_MAX: Final = 2.0
-CARRIER_POLL_S: Final = 0.005
 """A virtual function's link needs time to come up; after this time the probe starts anyway."""
+
+CARRIER_POLL_S: Final = 0.005
 
 IPVLAN: Final = "ipvlan"
 
 CLOSERS: Final = 4
+"""Threads that close sockets."""
+
 CLOSING_MAX: Final = 2_000
 """Sockets that wait to be closed: two for each admitted request."""
 
@@ -188,9 +191,9 @@ def announce(
 
     Raises OSError: the NIC does not exist, is down, or is not Ethernet.
     """
-    kind, mac = _hardware(raw_socket, interface)
-    if kind != _ARPHRD_ETHER:
-        raise _not_ethernet(interface, kind)
+    hardware, mac = _hardware(raw_socket, interface)
+    if hardware != _ARPHRD_ETHER:
+        raise _not_ethernet(interface, hardware)
     for codec, address in addresses:
         for frame in codec.announcements(address, mac):
             raw_socket.sendto(frame, (interface, codec.ethertype))
@@ -317,15 +320,16 @@ def _open(interface: str, codec: ProbeCodec, closer: SocketCloser) -> PacketSock
         raise
 
 
-def _not_ethernet(interface: str, kind: int) -> OSError:
-    return OSError(f"{interface} is not Ethernet: it has hardware type {kind}")
+def _not_ethernet(interface: str, hardware: int) -> OSError:
+    return OSError(f"{interface} is not Ethernet: it has hardware type {hardware}")
 
 
 def _hardware(raw_socket: socket.socket, interface: str) -> tuple[int, bytes]:
+    """The hardware type (ARPHRD_*) and the MAC address of a NIC."""
     request = _IFREQ_HARDWARE.pack(interface.encode(), 0, b"")
     answer = fcntl.ioctl(raw_socket, _SIOCGIFHWADDR, request)
-    _, kind, mac = _IFREQ_HARDWARE.unpack(answer)
-    return kind, mac
+    _, hardware, mac = _IFREQ_HARDWARE.unpack(answer)
+    return hardware, mac
 
 
 def _received_frames(raw_socket: socket.socket) -> Iterator[bytes]:

@@ -41,7 +41,8 @@ Finding: TypeAlias = AddressFree | ConflictFound | GatewaySilent
 class ProbeState(NamedTuple):
     """The state of a probe. ``finding`` is None until it is finished.
 
-    ``due``: when to call ``advance``. ``probes_left``: probes to send in this window, the next one
+    ``at_gateway``: whether the gateway is probed now. ``due``: when to call ``advance``, by the
+    monotonic clock. ``probes_left``: probes to send in this window, the next one
     at ``due``; if 0, the window ends at ``due``.
     """
 
@@ -62,9 +63,11 @@ class ProbeStep(NamedTuple):
 def start_probe(request: ProbeRequest, codec: ProbeCodec, now: float) -> ProbeStep:
     """Start a probe: the first state, and the first frame."""
     if request.conflict:
-        state = ProbeState(request, False, now, request.conflict_schedule.probes)
+        probes = request.conflict_schedule.probes
+        state = ProbeState(request, at_gateway=False, due=now, probes_left=probes)
         return advance(state, codec, now)
-    return _start_gateway_probe(ProbeState(request, False, now, 0), codec, now)
+    state = ProbeState(request, at_gateway=False, due=now, probes_left=0)
+    return _start_gateway_probe(state, codec, now)
 
 
 def advance(state: ProbeState, codec: ProbeCodec, now: float) -> ProbeStep:

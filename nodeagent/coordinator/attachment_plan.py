@@ -104,14 +104,14 @@ def mac_of(settings: CoordinatorSettings, pod: PodStack) -> Mac:
         raise BadInput(
             f"podMACPrefix: {pod.interface.name} is an ipvlan, which has its master's MAC address",
             subject="podMACPrefix",
-            remedy="leave it empty for this network, or use macvlan",
+            remedy="leave podMACPrefix empty for this network, or use macvlan",
         )
     if len(pod.interface.mac) == INFINIBAND_ADDRESS_BYTES:
         raise BadInput(
             f"podMACPrefix: {pod.interface.name} is an InfiniBand link, whose address is given"
             " by the GUID of its port",
             subject="podMACPrefix",
-            remedy="leave it empty for this network",
+            remedy="leave podMACPrefix empty for this network",
         )
     return settings.mac_prefix + (pod.nic_addresses[0].value & 0xFFFFFFFF).to_bytes(4, "big")
 

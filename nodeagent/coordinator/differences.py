@@ -1,4 +1,4 @@
-"""Compares the kernel with the requests of an ADD, for CHECK. It repairs nothing.
+"""Compares the objects in the kernel with the requests of an ADD, for CHECK. Repairs nothing.
 
 An attachment record contains the requests as bytes, which are decoded like the kernel's answers.
 Objects that a request adds must exist, and objects that it removes must not. The objects of each

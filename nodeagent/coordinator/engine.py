@@ -125,7 +125,8 @@ class Engine:
         with NetworkNamespace.open(attachment.netns) as namespace:
             if namespace.identity == self._node.identity:
                 text = f"{attachment.netns} is the node's own network namespace"
-                raise BadInput(text, subject="CNI_NETNS", remedy="give the Pod one of its own")
+                remedy = "give the Pod a network namespace of its own"
+                raise BadInput(text, subject="CNI_NETNS", remedy=remedy)
             with (
                 self._executor.session(namespace) as pod,
                 self._executor.session(self._node) as host,
@@ -318,9 +319,9 @@ def _apply_steps(
 
 
 def _await_carrier(host: NetlinkSession, host_veth: int) -> None:
-    """Wait until a new host veth has a carrier: before that the kernel drops packets.
+    """Wait until a new host veth has a carrier. Without a carrier the kernel drops packets.
 
-    Since Linux 6.8, reading a link's state also updates it at once.
+    Since Linux 6.8, reading a link also updates the link's state at once.
     """
     for _ in range(CARRIER_POLLS_MAX):
         answer = host.ask(requests.get_link_by_index(host_veth))

@@ -1,7 +1,7 @@
 """Computes the priorities that the kernel would assign to rules without one. Pure.
 
-The kernel assigns the priority of the second rule in its list minus one
-(``fib_default_rule_pref``). Repeating a request without a priority would add a second rule; with an
+The kernel takes the priority of the second rule in its list and subtracts one
+(``fib_default_rule_pref``). Repeating a request without a priority would add another rule; with an
 explicit priority the kernel detects the repetition.
 """
 

@@ -71,8 +71,8 @@ class RdmaIsolation(RdmaMover):
     def device_of(self, namespace: NetworkNamespace, interface: str, /) -> str:
         """The RDMA device of a NIC, found by its PCI address, which the node's /sys has too."""
         try:
-            with self._socket(self._node) as node:
-                if not node.exclusive():
+            with self._socket(self._node) as node_socket:
+                if not node_socket.exclusive():
                     text = "all namespaces of this node share its RDMA devices"
                     raise DatapathError(f"{interface}: {text}", subject=interface, remedy=REMEDY)
             address = self._executor.run(namespace, lambda: self._bus_of(interface))
@@ -93,8 +93,8 @@ class RdmaIsolation(RdmaMover):
         try:
             if self._transfer(name, self._node, namespace):
                 return
-            with self._socket(namespace) as pod:
-                if any(device.name == name for device in pod.devices()):
+            with self._socket(namespace) as pod_socket:
+                if any(device.name == name for device in pod_socket.devices()):
                     return
         except OSError as error:
             text = f"cannot move the RDMA device {name} into {namespace.path}: {error.strerror}"
@@ -110,8 +110,8 @@ class RdmaIsolation(RdmaMover):
 
     def _has_device(self, namespace: NetworkNamespace, interface: str) -> bool:
         """Whether a device of the Pod belongs to the NIC, or to no link, as on InfiniBand."""
-        with self._socket(namespace) as pod:
-            ports = [port for device in pod.devices() for port in pod.ports(device)]
+        with self._socket(namespace) as pod_socket:
+            ports = [port for device in pod_socket.devices() for port in pod_socket.ports(device)]
         return any(port.link in {"", interface} for port in ports)
 
     def _transfer(self, name: str, source: NetworkNamespace, target: NetworkNamespace) -> bool:
@@ -126,5 +126,7 @@ class RdmaIsolation(RdmaMover):
     def _socket(self, namespace: NetworkNamespace) -> RdmaSocket:
         socket = self._open_socket(self._executor, namespace)
         if socket is None:
-            raise DatapathError("this kernel has no RDMA netlink", remedy="load ib_core")
+            raise DatapathError(
+                "this kernel has no RDMA netlink", remedy="load the kernel module ib_core"
+            )
         return socket

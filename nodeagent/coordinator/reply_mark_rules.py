@@ -104,7 +104,7 @@ class ReplyMarkRules(Protocol):
         ...
 
     def missing(self, namespace: NetworkNamespace, families: Iterable[Family]) -> list[str]:
-        """The texts of missing rules. Raises DatapathError and its kinds."""
+        """One text for each rule that is missing. Raises DatapathError and its kinds."""
         ...
 
 
@@ -130,7 +130,7 @@ class NftReplyMarkRules(ReplyMarkRules):
     def missing(self, namespace: NetworkNamespace, families: Iterable[Family]) -> list[str]:
         with nft.opened(self._executor, namespace) as netlink:
             return [
-                f"IPv{family} rule `{rule}` of nftables table {TABLE}"
+                f"IPv{family} rule `{rule}` of nftables table {TABLE} is missing"
                 for family in families
                 for rule in _rules_missing(netlink, family, _EARLIER_RULES)
             ]
@@ -151,7 +151,7 @@ class IptablesReplyMarkRules(ReplyMarkRules):
 
     def missing(self, namespace: NetworkNamespace, families: Iterable[Family]) -> list[str]:
         return [
-            f"{_IPTABLES[family]} -t mangle rule `{rule}`"
+            f"{_IPTABLES[family]} -t mangle rule `{rule}` is missing"
             for family in families
             for rule in self._rules_missing(namespace, family)
             if rule not in _EARLIER_RULES or not self._has(namespace, family, _EARLIER_RULES[rule])

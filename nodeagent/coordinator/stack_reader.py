@@ -37,11 +37,11 @@ def read_pod(session: NetlinkSession, interface: str) -> PodStack:
         session.apply([requests.set_link_up(nic.ifindex)])
         links = tuple(session.links())
         nic = _named(links, interface)
-    lo = {link.ifindex for link in links if link.loopback}
+    loopbacks = {link.ifindex for link in links if link.loopback}
     addresses = tuple(
         entry
         for entry in session.addresses()
-        if entry.link not in lo and is_pod_address(entry.address)
+        if entry.link not in loopbacks and is_pod_address(entry.address)
     )
     pod = PodStack(nic, links, addresses, (), ())
     if not pod.nic_addresses:
@@ -58,7 +58,9 @@ def read_host(session: NetlinkSession, pod: PodStack, table: int) -> HostStack:
 
     A route over an old veth would otherwise be the node's route to the Pod. Raises NetlinkRefused.
     """
-    addresses = [entry.address for entry in _in_order(pod) if entry.address.family in pod.families]
+    addresses = [
+        entry.address for entry in _in_link_order(pod) if entry.address.family in pod.families
+    ]
     removals = [requests.clear_route(host_prefix(address), table) for address in pod.nic_addresses]
     lookups = [requests.get_route(address) for address in addresses]
     outcomes = session.apply([*removals, *lookups])[len(removals) :]
@@ -73,23 +75,25 @@ def read_host(session: NetlinkSession, pod: PodStack, table: int) -> HostStack:
 
 def read_veth(pod_session: NetlinkSession, host_session: NetlinkSession, name: str) -> VethPair:
     """The veth pair of a link of the Pod. Raises DatapathError if the link is not a veth."""
-    end = pod_session.link(name)
-    if end is None:
+    pod_veth = pod_session.link(name)
+    if pod_veth is None:
         raise DatapathError(f"there is no link {name} in the Pod", subject=name)
-    return veth_of(end, host_session)
+    return veth_of(pod_veth, host_session)
 
 
-def veth_of(end: Link, host_session: NetlinkSession) -> VethPair:
-    """Like ``read_veth``, for the link of the Pod's end."""
-    peer = None
-    if end.kind == "veth" and end.parent:
-        answer = host_session.ask(requests.get_link_by_index(end.parent))
-        peer = None if answer is None else replies.link(memoryview(answer))
-    if peer is None or peer.kind != "veth" or peer.parent != end.ifindex:
-        text = f"{end.name} of the Pod is not a veth with its other end on this node"
+def veth_of(pod_veth: Link, host_session: NetlinkSession) -> VethPair:
+    """Like ``read_veth``, for the Pod's link that has been read already."""
+    host_veth = None
+    if pod_veth.kind == "veth" and pod_veth.parent:
+        answer = host_session.ask(requests.get_link_by_index(pod_veth.parent))
+        host_veth = None if answer is None else replies.link(memoryview(answer))
+    if host_veth is None or host_veth.kind != "veth" or host_veth.parent != pod_veth.ifindex:
+        text = f"{pod_veth.name} of the Pod is not a veth with its other end on this node"
         remedy = "in overlay mode the first NIC has to be a veth (Calico, Cilium, flannel)"
-        raise DatapathError(text, subject=end.name, remedy=remedy)
-    return VethPair(end.ifindex, end.mac, peer.ifindex, peer.mac, peer.name)
+        raise DatapathError(text, subject=pod_veth.name, remedy=remedy)
+    return VethPair(
+        pod_veth.ifindex, pod_veth.mac, host_veth.ifindex, host_veth.mac, host_veth.name
+    )
 
 
 def _named(links: Iterable[Link], name: str) -> Link:
@@ -103,7 +107,8 @@ def _named(links: Iterable[Link], name: str) -> Link:
     )
 
 
-def _in_order(pod: PodStack) -> list[LinkAddress]:
+def _in_link_order(pod: PodStack) -> list[LinkAddress]:
+    """The Pod's addresses, those of its first link first."""
     order = {link.ifindex: index for index, link in enumerate(pod.links)}
     return sorted(pod.addresses, key=lambda entry: order.get(entry.link, len(order)))
 
@@ -121,18 +126,18 @@ def _node_addresses(session: NetlinkSession, families: Iterable[Family]) -> list
     listed = session.listing(requests.all_addresses(), read)
     entries = [entry for entry in listed if entry is not None and is_pod_address(entry.address)]
     links = {entry.link for entry in entries}
-    node_links = {number for number in links if _is_node_link(session, number)}
+    node_links = {ifindex for ifindex in links if _is_node_link(session, ifindex)}
     return [entry.address for entry in entries if entry.link in node_links]
 
 
-def _is_node_link(session: NetlinkSession, number: int) -> bool:
-    name = session.link_name(number)
+def _is_node_link(session: NetlinkSession, ifindex: int) -> bool:
+    name = session.link_name(ifindex)
     # A link that was just removed has no name and no addresses.
     return bool(name) and not VIRTUAL_LINKS.match(name)
 
 
 def _neighbours_for(session: NetlinkSession, addresses: Iterable[Address]) -> list[Neighbour]:
-    """The neighbour entries of these addresses; a node may have thousands of others."""
+    """The neighbour entries of these addresses; a node may have thousands of other entries."""
     packed = [packed_address(address) for address in addresses]
     has_address = re.compile(b"|".join(map(re.escape, packed))).search
 

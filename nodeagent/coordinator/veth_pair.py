@@ -46,9 +46,9 @@ class VethPairs:
     ) -> VethPair:
         """Create the pair of a Pod in its ``namespace``. Raises DatapathError and its kinds."""
         name = host_veth_name(container)
-        near, far = VethEnd(name, self._mac()), VethEnd(VETH, self._mac())
+        host_end, pod_end = VethEnd(name, self._mac()), VethEnd(VETH, self._mac())
         creations = (
-            requests.add_veth(near, far, mtu=mtu, far_netns_fd=namespace.fd),
+            requests.add_veth(host_end, pod_end, mtu=mtu, far_netns_fd=namespace.fd),
             requests.get_link(name),
         )
         outcomes = host.attempt(creations)
@@ -59,7 +59,7 @@ class VethPairs:
             check(creation, outcome)
         host_veth = replies.link(memoryview(outcomes[-1].answer))
         write_sysctls(self._executor, self._node, {f"net/ipv6/conf/{name}/accept_ra": "0"})
-        return VethPair(host_veth.parent, far.mac, host_veth.ifindex, near.mac, name)
+        return VethPair(host_veth.parent, pod_end.mac, host_veth.ifindex, host_end.mac, name)
 
     def remove(self, container: str, pod: NetlinkSession, host: NetlinkSession) -> None:
         """Remove the pair of an ADD that did not finish. Raises DatapathError and its kinds."""

@@ -118,7 +118,8 @@ class DeviceAdvertiser:
                 if fault := resource_fault(resource):
                     faults[resource] = fault
                 elif resource in merged:
-                    faults[resource] = f"{source} offer it too; rename one of the two resources"
+                    text = f"another source than {source} offers a resource of this name, too"
+                    faults[resource] = f"{text}; rename one of the two resources"
                 elif len(merged) == RESOURCES_MAX:
                     faults[_NODE] = f"there are more than {RESOURCES_MAX} resources"
                 else:

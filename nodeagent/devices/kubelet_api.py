@@ -1,8 +1,9 @@
 """The messages and names of kubelet's device plugin API, v1beta1.
 
-The messages are a table written by hand, with the field numbers of the public definition, because
-no package has them with types, and generated code cannot be reviewed. Released field numbers never
-change. Received fields that are not in the table are ignored.
+The messages are a table in the notation of ``core.protobuf``, written by hand, with the field
+numbers of the public definition, because no package has them with types, and generated code cannot
+be reviewed. Released field numbers never change. Received fields that are not in the table are
+ignored.
 """
 
 from __future__ import annotations

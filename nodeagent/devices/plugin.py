@@ -216,7 +216,7 @@ class DevicePlugin:
     async def _allocate(
         self, request: api.AllocateRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> api.KubeletMessage:
-        """Allocate devices; unknown ones are refused, and those whose files cannot be read."""
+        """Allocate devices. Refuse unknown devices, and devices whose files cannot be read."""
         offer = self._offer
         containers = [tuple(container.devices_ids) for container in request.container_requests]
         unknown = [name for names in containers for name in names if not offer.has(name)]

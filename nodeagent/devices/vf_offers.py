@@ -38,6 +38,7 @@ class PolicyDevices(Protocol):
 
 
 Info = dict[str, dict[str, str]]
+"""The description of one device in the variable ``..._INFO``: fields by group, such as "rdma"."""
 
 
 class VfOffer(NamedTuple):

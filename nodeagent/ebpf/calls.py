@@ -128,9 +128,10 @@ class Map:
 
 
 def create_map(spec: MapSpec) -> Map:
-    """Create a map, which ends with its descriptor unless it is pinned. Raises BpfRefused."""
+    """Create a map. It ends when its descriptor is closed, unless pinned. Raises BpfRefused."""
     sizes = (spec.kind, spec.key_bytes, spec.value_bytes, spec.entries_max, spec.flags)
-    request = _MAP_CREATE.pack(*sizes, 0, 0, _name(spec.name))
+    inner_map_fd = numa_node = 0
+    request = _MAP_CREATE.pack(*sizes, inner_map_fd, numa_node, _name(spec.name))
     return Map(spec, _bpf(n.BPF_MAP_CREATE, request, f"create map {spec.name}"))
 
 
@@ -154,9 +155,9 @@ def load_program(name: str, kind: int, hook: int, code: bytes) -> int:
 
 
 def attach(program: int, cgroup: int, hook: int) -> int:
-    """Attach a program to a cgroup's hook; return the link. Raises BpfRefused.
+    """Attach a program to a cgroup's hook; return the link's descriptor. Raises BpfRefused.
 
-    The link ends with its descriptor unless it is pinned.
+    The link ends when its descriptor is closed, unless the link is pinned.
     """
     return _bpf(n.BPF_LINK_CREATE, _LINK.pack(program, cgroup, hook, 0), "attach a program")
 
@@ -207,6 +208,7 @@ def _load(
 ) -> int:
     instructions = ctypes.create_string_buffer(code, len(code))
     license_ = ctypes.create_string_buffer(LICENSE, len(LICENSE))
+    kernel_version = flags = ifindex = 0
     request = _PROGRAM.pack(
         kind,
         len(code) // 8,
@@ -215,10 +217,10 @@ def _load(
         int(log is not None),
         0 if log is None else LOG_BYTES,
         _address(log),
-        0,
-        0,
+        kernel_version,
+        flags,
         _name(name),
-        0,
+        ifindex,
         hook,
     )
     return _bpf(n.BPF_PROG_LOAD, request, operation)

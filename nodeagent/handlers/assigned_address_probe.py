@@ -24,7 +24,9 @@ from nodeagent.facts import FactsSource
 from nodeagent.handlers.conflict_probe import conflict_error, gateway_error
 from nodeagent.handlers.withdrawal_handler import Withdrawal, WithdrawalHandler
 
-RELEASED: Final = "it was quarantined, and the next sandbox of the Pod gets another address"
+RELEASED: Final = (
+    "the address was quarantined, and the next sandbox of the Pod gets another address"
+)
 
 
 class AssignedAddressProbe:
@@ -84,7 +86,7 @@ class AssignedAddressProbe:
             call.pod,
             call.attachment,
             SelectionRequest(call.attachment.interface),
-            Cause(self._actor, container, "", trace),
+            Cause(self._actor, container, traceparent=trace),
         )
 
 

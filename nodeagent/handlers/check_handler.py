@@ -23,6 +23,7 @@ from nodeagent.facts import FactsSource
 
 REMEDY: Final = (
     "delete the Pod, so that its controller creates it anew; `orbctl history` lists what happened"
+    " to its addresses"
 )
 
 

@@ -105,8 +105,8 @@ class CoordinatorHandler:
         await self._probe(
             call,
             DetectionSwitches(
-                bool(merged.detect_ip_conflict),
-                bool(merged.detect_gateway),
+                conflicts=bool(merged.detect_ip_conflict),
+                gateway=bool(merged.detect_gateway),
                 timing=settings.detection,
             ),
         )
@@ -142,10 +142,10 @@ class CoordinatorHandler:
         settings = self._settings_or_default(conf)
         if settings.mode == "disable":
             return False
-        attachment, first = call.attachment, settings.first_nic
+        attachment, first_nic = call.attachment, settings.first_nic
         with tracing.child_span(DETACH):
             return await self._run(
-                attachment.container, lambda: self._engine.detach(attachment, first)
+                attachment.container, lambda: self._engine.detach(attachment, first_nic)
             )
 
     async def handle_check(self, call: Call, conf: UnparsedSettings) -> None:
@@ -221,7 +221,7 @@ class CoordinatorHandler:
     async def _remove(self, record: AttachmentRecord) -> None:
         attachment = Attachment(record.container, record.interface, record.network, record.netns)
         with tracing.child_span(DETACH):
-            await self._run(record.container, lambda: self._engine.detach(attachment, ""))
+            await self._run(record.container, lambda: self._engine.detach(attachment, first_nic=""))
 
     def _settings_or_default(self, conf: UnparsedSettings) -> CoordinatorSettings:
         """The settings for DEL and CHECK; the built-in ones if these are invalid or not Synced."""

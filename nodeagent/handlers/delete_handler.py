@@ -92,7 +92,7 @@ class DeleteHandler:
         attachment = request.attachment
         pod = pod_of_nic(self._facts.facts(request.pod).pod, attachment.interface)
         evidence = f"CNI DEL of container {attachment.container}"
-        cause = Cause(self._actor, attachment.container, "", traceparent)
+        cause = Cause(self._actor, attachment.container, traceparent=traceparent)
         release = ReleaseRequest("deleted", evidence, cause)
         policy = _ReleasePolicy(self._facts, request, migrating=pod.migrating)
         while True:
@@ -128,13 +128,15 @@ class _ReleasePolicy:
         liveness = self._facts.liveness(self._request.pod)
         validity = self._facts.endpoint_validity(endpoint)
         if validity is not None and validity.state == "valid":
-            return self._decide(endpoint, Liveness(None), validity)
+            return self._decide(endpoint, Liveness(alive=None), validity)
         if liveness is not None and validity is None:
             return self._decide(endpoint, liveness, None)
         if len(self._answers) >= CONFIRMATIONS_MAX:
-            return ReleaseDecision(False, "it changed each time that the API server was asked")
+            why = "the endpoint changed each time that the API server was asked"
+            return ReleaseDecision(ends=False, why=why)
         self._undecided = endpoint
-        return ReleaseDecision(False, "the API server has to confirm it first", needs_check=True)
+        why = "the API server has to confirm first that the Pod has ended"
+        return ReleaseDecision(ends=False, why=why, needs_check=True)
 
     async def confirm_undecided(self) -> bool:
         """Read the Pod of an undecided endpoint again; True if ``decide`` must run again."""
@@ -152,7 +154,7 @@ class _ReleasePolicy:
         self, endpoint: Endpoint, liveness: Liveness, validity: Validity | None
     ) -> ReleaseDecision:
         if liveness.doubt:
-            return ReleaseDecision(False, liveness.doubt)
+            return ReleaseDecision(ends=False, why=liveness.doubt)
         request = self._request
         return decide_release(
             endpoint,

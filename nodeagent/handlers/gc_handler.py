@@ -108,7 +108,8 @@ class GcHandler:
             page = result.ranges[0]
             count += len(page.kvs)
             if count > ENDPOINTS_MAX:
-                raise BadInput(f"more than {ENDPOINTS_MAX} endpoints", subject="endpoints")
+                text = f"the cluster has more than {ENDPOINTS_MAX} endpoints, the limit of a GC"
+                raise BadInput(text, subject="endpoints")
             for kv in page.kvs:
                 # Most endpoints belong to other nodes; this costs less than decoding them.
                 if node not in kv.value:
@@ -127,7 +128,7 @@ class GcHandler:
     def _release_request(
         self, endpoint: Endpoint, removed: list[Nic], evidence: str, call: Call
     ) -> ReleaseRequest:
-        """Release the removed NICs, and others in their namespaces if those are gone."""
+        """The request to release the removed NICs, and all NICs in namespaces that are gone."""
         namespaces = {nic.netns for nic in removed if is_netns_gone(nic.netns)}
         keep = tuple(
             nic for nic in endpoint.nics if nic not in removed and nic.netns not in namespaces
@@ -135,7 +136,7 @@ class GcHandler:
         if not any(nic.container for nic in keep):
             keep = ()
         trace = tracing.caller_traceparent(call.traceparent)
-        cause = Cause(self._actor, removed[0].container, "", trace)
+        cause = Cause(self._actor, removed[0].container, traceparent=trace)
         return ReleaseRequest("gc", evidence, cause, keep)
 
     async def _release(self, endpoint: Endpoint, release: ReleaseRequest) -> bool:
@@ -145,10 +146,11 @@ class GcHandler:
 
         def decide(current: Endpoint) -> ReleaseDecision:
             if validity is not None and validity.keeps:
-                return ReleaseDecision(False, f"fixed: {validity.why}")
+                return ReleaseDecision(ends=False, why=f"fixed: {validity.why}")
             if current != endpoint:
-                return ReleaseDecision(False, "it changed")
-            return ReleaseDecision(True, "the runtime no longer lists it", evidence=evidence)
+                return ReleaseDecision(ends=False, why="the endpoint changed during the GC")
+            why = "the runtime no longer lists its attachments"
+            return ReleaseDecision(ends=True, why=why, evidence=evidence)
 
         released = await self._releaser.release(endpoint.key, decide, release)
         return bool(released.addresses)

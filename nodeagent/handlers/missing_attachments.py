@@ -1,9 +1,9 @@
-"""Decides whether an attachment that a GC call does not list is deleted (I6).
+"""Decides whether an attachment that a GC call does not list has been deleted (I6).
 
 A single call without the attachment is no evidence: the list of a call may be empty. Evidence is
 that the network namespace is deleted, or that the attachment is missing from consecutive GC calls
-at least ``GC_TWICE_S`` apart. Missing attachments are kept in memory only, so a restart starts
-again.
+at least ``GC_TWICE_S`` apart. Missing attachments are kept in memory only: after a restart of the
+agent the time begins anew.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -117,7 +117,8 @@ def is_netns_gone(path: str) -> bool:
     """Whether it is certain that a network namespace does not exist any more.
 
     True only if this process sees the directory but not the path. A path below /proc is no proof,
-    because it may belong to a process of another PID namespace, and neither is a failed lookup.
+    because it may belong to a process of another PID namespace. A lookup that fails for another
+    reason is no proof either.
     """
     if not path.startswith("/") or path.startswith("/proc/"):
         return False

@@ -33,7 +33,7 @@ from core.projections.configuration_view import ConfigurationView
 from nodeagent.handlers.add_handler import Allocate
 
 WAIT_S_MAX: Final = 25.0
-"""Below the deadline of an ADD, so that the caller gets the reason of the wait."""
+"""Seconds. Below the deadline of an ADD, so that the caller gets the reason of the wait."""
 
 WAITERS_MAX: Final = 250
 """ADDs that wait at the same time; fewer than all requests, so that others are still admitted."""
@@ -102,6 +102,7 @@ class WaitingAllocator:
                         return await self._allocate(request, facts)
                     except (PoolPending, AddressesUsedOut) as repeated:
                         error = repeated
+                    # The controllers try again only after problems with ``again``.
                     if not any(problem.again for problem in report.problems):
                         break
         finally:

@@ -165,10 +165,10 @@ class BindingAllocator:
                     if _is_bound(binding_request, binding):
                         return
         except (TimeoutError, Compacted):
-            why = f"the network provider did not bind it within {self._times.bind_s:g} s"
+            why = f"the network provider did not bind the addresses within {self._times.bind_s:g} s"
             await self._release(pod, "unbound", why)
             raise DeadlineExceeded(
-                f"{why}; a binding that it may have made is being released",
+                f"{why}; a binding that the provider may have made is being released",
                 subject="/".join(binding_request.key),
                 remedy="check that a controller is running: `orbctl status`; see"
                 f" `orbctl workflow history {binding_request.workflow_id}`",

@@ -1,4 +1,4 @@
-"""STATUS: whether an ADD can succeed now, which includes that pools have addresses (CNI 1.1.0).
+"""STATUS: whether an ADD can succeed now, and whether pools have free addresses (CNI 1.1.0).
 
     50   not ready, etcd unavailable, no usable pool, or all pools of a requested family are full
     51   an address held on this node is quarantined, because a conflicting host uses it:
@@ -46,6 +46,8 @@ NETWORKS_MAX: Final = 64
 """Cached results: one for each network of the node."""
 
 QUARANTINED_PER_READ: Final = 120
+"""Quarantined addresses in one read of etcd, which limits the operations of a transaction."""
+
 QUARANTINED_MAX: Final = 1_200
 """Quarantined addresses that one STATUS reads; with more, a contained fault is reported."""
 

@@ -95,7 +95,7 @@ class WithdrawalHandler:
         endpoint = await self._endpoint(pod)
         if endpoint is None:
             return Withdrawal.DONE
-        if self._is_fixed(endpoint):  # although its Pod is not known
+        if self._is_fixed(endpoint):  # pod.fixed is not set if the Pod is unknown
             return Withdrawal.STATEFUL if conflict else Withdrawal.DONE
         if endpoint.uid != pod.uid:
             if not (pod.known or reference.uid):

@@ -21,7 +21,6 @@ BOND_NAME: Final = "sp_bond0"
 BOND_MODE_MAX: Final = 6
 VLAN_MAX: Final = 4_094
 INTERFACES_MAX: Final = 64
-NO_BOND: Final = None
 
 
 class DesiredBond(NamedTuple):
@@ -37,7 +36,7 @@ class InterfaceConfig(NamedTuple):
 
     interfaces: tuple[str, ...]
     vlan: int = 0
-    bond: DesiredBond | None = NO_BOND
+    bond: DesiredBond | None = None
 
     @property
     def parent(self) -> str:

@@ -74,7 +74,7 @@ def read_options(text: str) -> BondOptions:
         raise BadInput(
             f"bond.options has more than {OPTIONS_CHARACTERS_MAX} characters",
             subject="bond.options",
-            remedy="shorten it",
+            remedy="shorten bond.options",
         )
     numbers: list[tuple[NumberOption, int]] = []
     texts: dict[str, str] = {}

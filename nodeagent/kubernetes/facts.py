@@ -127,7 +127,7 @@ class KubernetesFactsSource:
         """See ``FactsSource``. Only an end is certain: an ended Pod never runs again."""
         key, uid = _key(reference), reference.uid
         if key is None:
-            return Liveness(None)
+            return Liveness(alive=None)
         if not uid:
             return None
         pod = self._known(key, uid)
@@ -139,7 +139,7 @@ class KubernetesFactsSource:
         key, uid = _key(reference), reference.uid
         known = self.liveness(reference)
         if known is not None or key is None:
-            return known or Liveness(None)
+            return known or Liveness(alive=None)
         self.reads += 1
         try:
             async with asyncio.timeout(CONFIRM_S_MAX):
@@ -148,7 +148,7 @@ class KubernetesFactsSource:
             why = str(error) or f"no answer within {CONFIRM_S_MAX:g} s"
             doubt = f"the API server did not confirm that Pod {'/'.join(key)} has ended: {why}"
             _log.warning("kept the addresses of Pod %s: %s", "/".join(key), doubt)
-            return Liveness(None, doubt)
+            return Liveness(alive=None, doubt=doubt)
         current = cached_part(pod) if pod is not None else None
         if current is not None and _has_uid(current, uid) and is_alive(current):
             return Liveness(alive=True)

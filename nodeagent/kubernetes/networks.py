@@ -66,11 +66,11 @@ class KubernetesNetworks:
         await self.configs.run()
 
     def nics(self, pod: PodFacts, interfaces: tuple[str, ...]) -> tuple[NicConfiguration, ...]:
-        """The facts of these NICs of a Pod, without NICs on unknown networks.
+        """The configurations of these NICs of a Pod, without NICs on unknown networks.
 
         Raises NotReady until the networks of the cluster have been listed once.
         """
-        facts = []
+        configurations = []
         for interface in interfaces:
             network = resolve(interface, pod, self._selection).network
             if not network:
@@ -85,8 +85,10 @@ class KubernetesNetworks:
             for cached in self._by_nad.get(network, {}).values():
                 is_bound = is_bound_by_provider(cached.cni_type, cached.vlan_mode)
                 mac = self._mac_of(cached.master) if is_bound else ""
-                facts.append(NicConfiguration(interface, cached.cni_type, cached.vlan_mode, mac))
-        return tuple(facts)
+                configurations.append(
+                    NicConfiguration(interface, cached.cni_type, cached.vlan_mode, mac)
+                )
+        return tuple(configurations)
 
     def _on_configs(self, keys: set[ObjectKey]) -> None:
         for key in keys:

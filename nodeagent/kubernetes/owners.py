@@ -102,7 +102,7 @@ class OwnerCache:
             self._parents.popitem(last=False)
 
     def knows(self, owner: Owner | None) -> bool:
-        """Whether ``top`` is known."""
+        """Whether ``top`` can return the top controller without a request to the API server."""
         if owner is None or (owner.api_version, owner.kind) not in _COLLECTIONS:
             return True
         return owner.uid in self._parents
@@ -125,15 +125,15 @@ class OwnerCache:
         return state
 
     def vmi(self, namespace: str, name: str) -> VmiState | MissingOwner:
-        """Unknown without ``ask``."""
+        """Always unknown: only ``ask`` reads VM instances."""
         return _UNLISTED
 
     def vm(self, namespace: str, name: str) -> VmState | MissingOwner:
-        """Unknown without ``ask``."""
+        """Always unknown: only ``ask`` reads VMs."""
         return _UNLISTED
 
     def ipam_claim(self, namespace: str, name: str) -> IpamClaimState | MissingOwner:
-        """Unknown without ``ask``."""
+        """Always unknown: only ``ask`` reads IPAMClaims."""
         return _UNLISTED
 
     async def ask(self, kind: FixedKind, namespace: str, name: str) -> KnownOwners:
@@ -141,18 +141,19 @@ class OwnerCache:
         if kind == "ipamclaim":
             key = namespace, claim_of_endpoint(name)
             claim = await self._find(_IPAM_CLAIM, key, ipam_claim_state)
-            return KnownOwners({}, {}, {}, {key: claim})
+            return KnownOwners(sets={}, vmis={}, vms={}, claims={key: claim})
         if kind == "vm":
             key = namespace, name
             vmi, vm = await asyncio.gather(
                 self._find(_VM_INSTANCE, key, vmi_state), self._find(_VM, key, vm_state)
             )
-            return KnownOwners({}, {key: vmi}, {key: vm})
+            return KnownOwners(sets={}, vmis={key: vmi}, vms={key: vm})
         replica = replica_of(name)
         if replica is None:
-            return KnownOwners({}, {}, {})
+            return KnownOwners(sets={}, vmis={}, vms={})
         key = namespace, replica.stateful_set
-        return KnownOwners({key: await self._find(_STATEFUL_SET, key, stateful_set_state)}, {}, {})
+        stateful_set = await self._find(_STATEFUL_SET, key, stateful_set_state)
+        return KnownOwners(sets={key: stateful_set}, vmis={}, vms={})
 
     async def _find(
         self, kind: _Kind, key: tuple[str, str], read: Callable[[Object], T]

@@ -113,10 +113,10 @@ class KubernetesSriov:
         return NodeConfiguration(
             [entry.policy for entry in policies if entry.policy is not None],
             node.labels,
-            node.addresses,
-            self._state.managed,
-            [entry.fault for entry in policies if entry.fault],
-            self._operator(),
+            own_addresses=node.addresses,
+            managed=self._state.managed,
+            unreadable=[entry.fault for entry in policies if entry.fault],
+            operator=self._operator(),
         )
 
     async def declare(self, desired: Sequence[DesiredNic]) -> None:
@@ -135,8 +135,8 @@ class KubernetesSriov:
                 BLOCKING_PODS: json.dumps(report.blocking[:BLOCKING_PODS_MAX]),
             }
         status = node_state_status(self._node, report.nics, report.external, report.result)
-        # A merge: the operator's definition lacks fields of ours, which the server then leaves out.
-        # It refuses to apply them.
+        # The operator's definition lacks fields of ours. The API server leaves such fields out of a
+        # merge, but would refuse to apply them.
         await self._write("/status", status, self._api.merge)
         await self._write_state(annotations)
 

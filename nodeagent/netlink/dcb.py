@@ -63,7 +63,8 @@ _STRICT: Final = 0
 _ETS_BANDWIDTH: Final = 2
 _STATUS_BYTE: Final = 256
 _ERRNO_MAX: Final = 128
-"""Smaller statuses are no errors: some drivers, such as ice, report that no change was needed."""
+"""A smaller status byte is not an error: some drivers, such as ice, report in it that no change was
+needed. A larger one is 256 minus the errno."""
 
 
 def read_dcb(session: NetlinkSession, link: str) -> DcbSettings | None:
@@ -108,7 +109,7 @@ def set_ets(session: NetlinkSession, link: str, ets: EtsSettings) -> None:
 
 
 def set_trust(session: NetlinkSession, link: str, trust: Trust) -> None:
-    """Set the field of a packet that gives its priority. Raises NetlinkRefused, NetlinkLost."""
+    """Set which field of a packet gives its priority. Raises NetlinkRefused, NetlinkLost."""
     _change(session, link, _IEEE_SET, "set trust of", nested(_TRUST_TABLE, _TRUSTED[trust]))
 
 

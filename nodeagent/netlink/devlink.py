@@ -1,4 +1,4 @@
-"""Sets the mode of a NIC's embedded switch, by the generic netlink family ``devlink``.
+"""Reads and sets the mode of a NIC's embedded switch, by the generic netlink family ``devlink``.
 
 See include/uapi/linux/genetlink.h and include/uapi/linux/devlink.h. A device is addressed by its
 PCI address; its links may be in any network namespace.

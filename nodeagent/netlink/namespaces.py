@@ -3,8 +3,8 @@
 A socket stays in the namespace in which it was opened, and ``/proc/sys/net`` shows the namespace of
 the thread that opens it, so both need a thread inside the namespace (``setns``; Python 3.11 has no
 ``os.setns``). Only the executor's thread, and threads that called ``run_directly``, leave the
-agent's namespace. A thread that fails to return tries again before its next call. The queue is
-bounded. This module creates no namespace and forks no process.
+agent's namespace. If a thread fails to return to it, the next call still enters its own namespace.
+The queue is bounded. This module creates no namespace and forks no process.
 """
 
 from __future__ import annotations
@@ -162,7 +162,8 @@ class NetnsExecutor:
         except OSError as error:
             if error.errno == EBADF:
                 raise _namespace_gone(namespace.path) from None
-            raise DatapathError(f"{namespace.path}: {error.strerror}") from error
+            text = f"network namespace {namespace.path} cannot be entered: {error.strerror}"
+            raise DatapathError(text, subject=namespace.path) from error
         with self._lock:
             try:
                 if self._closed:
@@ -190,8 +191,8 @@ class NetnsExecutor:
             return future.result(CALL_S_MAX)
         except TimeoutError:
             future.cancel()  # otherwise a late result may be a socket that is never closed
-            text = f"network namespace {namespace.path} was not entered within {CALL_S_MAX:g} s"
-            raise NetlinkLost(text, subject=namespace.path) from None
+            text = f"a call in network namespace {namespace.path} did not end"
+            raise NetlinkLost(f"{text} within {CALL_S_MAX:g} s", subject=namespace.path) from None
 
     def session(self, namespace: NetworkNamespace) -> NetlinkSession:
         """An rtnetlink session in the namespace. Raises the errors of ``run``."""
@@ -222,7 +223,7 @@ class NetnsExecutor:
     def _run_directly(self, namespace: NetworkNamespace, work: Callable[[], T]) -> T:
         """Enter the namespace, run ``work``, and return to ``own_namespace``.
 
-        A thread that failed to return tries again before its next call.
+        If the return fails, the next call enters its namespace from the wrong one, which works.
         """
         if self._is_current(namespace):
             return work()

@@ -2,7 +2,8 @@
 
 See include/uapi/linux/netfilter/nf_tables.h. The tables of all families are created or replaced in
 one transaction of the kernel; other tables are not changed. A rule is a list of expressions, each
-encoded by a function below; all expressions use the same register.
+encoded by a function below; all expressions use the same register. The small numbers in the calls
+of ``attribute`` and ``nested`` are the NFTA_* types of that header.
 """
 
 from __future__ import annotations
@@ -202,9 +203,9 @@ def _priority(priority: int) -> bytes:
     return attribute(2, _BE32_SIGNED.pack(priority))
 
 
-def _names(rows: memoryview) -> list[str]:
+def _names(expressions: memoryview) -> list[str]:
     """The names of a rule's expressions."""
-    return [text(attributes(row).get(1)) for row in elements(rows)]
+    return [text(attributes(expression).get(1)) for expression in elements(expressions)]
 
 
 class _Command(NamedTuple):
@@ -223,8 +224,8 @@ def _chain_commands(name: str, chains: tuple[Chain, ...]) -> tuple[_Command, ...
         body = named + attribute_text(3, chain.name) + hook + attribute_text(7, chain.kind)
         commands.append(_Command(_NEWCHAIN, body, n.NLM_F_CREATE))
         for rule in chain.rules:
-            row = nested(4, *(nested(_LIST_ELEMENT, expression) for expression in rule))
-            body = named + attribute_text(2, chain.name) + row
+            expressions = nested(4, *(nested(_LIST_ELEMENT, expression) for expression in rule))
+            body = named + attribute_text(2, chain.name) + expressions
             commands.append(_Command(_NEWRULE, body, n.NLM_F_CREATE | n.NLM_F_APPEND))
     return tuple(commands)
 
@@ -247,14 +248,14 @@ def _commit(
 @cache
 def _batch(families: tuple[Family, ...], commands: tuple[_Command, ...]) -> bytes:
     """The messages of one transaction."""
-    bound = _NFGENMSG.pack(0, 0, _SUBSYSTEM)
-    parts = [message(_BATCH_BEGIN, n.NLM_F_REQUEST, 0, bound)]
+    batch_header = _NFGENMSG.pack(0, 0, _SUBSYSTEM)
+    parts = [message(_BATCH_BEGIN, n.NLM_F_REQUEST, 0, batch_header)]
     for family in families:
-        head = _NFGENMSG.pack(AF_OF[family], 0, 0)
+        header = _NFGENMSG.pack(AF_OF[family], 0, 0)
         for command in commands:
             flags = n.NLM_F_REQUEST | n.NLM_F_ACK | command.flags
-            parts.append(message(command.kind, flags, len(parts), head + command.body))
-    parts.append(message(_BATCH_END, n.NLM_F_REQUEST, 0, bound))
+            parts.append(message(command.kind, flags, len(parts), header + command.body))
+    parts.append(message(_BATCH_END, n.NLM_F_REQUEST, 0, batch_header))
     return b"".join(parts)
 
 
@@ -278,7 +279,7 @@ def _received(netlink: socket.socket) -> bytes:
 
 def _refused(number: int) -> NetlinkRefused:
     return NetlinkRefused(
-        f"nftables: {os.strerror(number)}",
+        f"the kernel refused an nftables request: {os.strerror(number)}",
         errno=number,
         remedy="load the modules nf_tables and nft_ct, or install iptables",
     )

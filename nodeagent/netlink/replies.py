@@ -58,22 +58,22 @@ def link_address(body: memoryview) -> LinkAddress:
 
 def route(body: memoryview) -> KernelRoute:
     """An ``RTM_NEWROUTE``, of a listing or in answer to ``requests.get_route``."""
-    head = RTMSG.unpack_from(body)
-    family = FAMILY_OF[head[0]]
+    af, length, _, _, table, protocol, scope, kind, flags = RTMSG.unpack_from(body)
+    family = FAMILY_OF[af]
     values = attributes(body[RTMSG.size :])
     source = values.get(n.RTA_PREFSRC)
     return KernelRoute(
-        _prefix(family, head[1], values.get(n.RTA_DST)),
+        _prefix(family, length, values.get(n.RTA_DST)),
         u32(values.get(n.RTA_OIF)),
         _gateway(family, values),
-        u32(values.get(n.RTA_TABLE), head[4]),
+        u32(values.get(n.RTA_TABLE), table),
         None if source is None else _address(family, source),
-        head[6],
-        head[5],
-        head[7],
+        scope,
+        protocol,
+        kind,
         u32(values.get(n.RTA_PRIORITY)),
         # The other flags are temporary state, such as a link that is down.
-        head[8] & (n.RTM_F_CLONED | n.RTNH_F_ONLINK),
+        flags & (n.RTM_F_CLONED | n.RTNH_F_ONLINK),
         bytes(values.get(n.RTA_METRICS, b"")),
         tuple(_hops(family, values.get(n.RTA_MULTIPATH, memoryview(b"")))),
     )
@@ -81,16 +81,16 @@ def route(body: memoryview) -> KernelRoute:
 
 def rule(body: memoryview) -> RoutingRule:
     """An ``RTM_NEWRULE``."""
-    head = FIB_RULE_HDR.unpack_from(body)
-    family = FAMILY_OF[head[0]]
+    af, destination_length, source_length, _, table, *_ = FIB_RULE_HDR.unpack_from(body)
+    family = FAMILY_OF[af]
     values = attributes(body[FIB_RULE_HDR.size :])
     destination, source = values.get(n.FRA_DST), values.get(n.FRA_SRC)
     return RoutingRule(
         family,
-        u32(values.get(n.FRA_TABLE), head[4]),
+        u32(values.get(n.FRA_TABLE), table),
         u32(values.get(n.FRA_PRIORITY)),
-        None if source is None else _prefix(family, head[2], source),
-        None if destination is None else _prefix(family, head[1], destination),
+        None if source is None else _prefix(family, source_length, source),
+        None if destination is None else _prefix(family, destination_length, destination),
         u32(values.get(n.FRA_FWMARK)),
         u32(values.get(n.FRA_FWMASK)),
         text(values.get(n.FRA_IIFNAME)),

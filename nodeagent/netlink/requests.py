@@ -53,9 +53,10 @@ GONE: Final = frozenset({ENOENT, ESRCH, ENODEV, EADDRNOTAVAIL})
 
 
 class Request(NamedTuple):
-    """One message without its sequence number.
+    """One message without its sequence number. ``kind``: its type, such as RTM_NEWROUTE.
 
     ``verb`` and ``subject`` are for error texts, which are composed only after a refusal.
+    ``tolerated``: errno values that count as success.
     """
 
     kind: int
@@ -79,7 +80,7 @@ _REMOVALS: Final = {
 
 
 def removal(request: Request) -> Request:
-    """Remove the route, rule or neighbour that a request adds; a missing one is no error."""
+    """The request to remove what a request adds: a route, rule or neighbour, if it exists."""
     kind, verb = _REMOVALS[request.kind]
     return Request(kind, 0, request.body, verb, request.subject, GONE)
 

@@ -2,10 +2,10 @@
 
 The kernel handles rtnetlink requests inside ``sendmsg``: when it returns, all answers are in the
 socket's queue, so receiving never waits. In one send only the last request asks for an
-acknowledgement; of the others the kernel reports only refusals. So another request without an
-answer succeeded, unless answers were lost (ENOBUFS). Each request gets an outcome, or an error is
-raised. Interrupted listings, and requests whose answers were lost, are repeated a limited number of
-times. A session is used by one thread at a time and stays in the namespace in which it was opened.
+acknowledgement. If the kernel does not report a refusal of another request, that request has
+succeeded, unless answers were lost (ENOBUFS). Each request gets an outcome, or an error is raised.
+Interrupted listings, and requests whose answers were lost, are repeated a limited number of times.
+A session is used by one thread at a time and stays in the namespace in which it was opened.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ class NetlinkSession:
     def __init__(self, netlink: socket.socket) -> None:
         self._socket = netlink
         self._sequence = 0
-        self._overrun = False
-        self._settled = True
+        self._overrun = False  # whether the kernel dropped answers since the last send
+        self._settled = True  # whether the last answer to the last send has been received
         self.kernel_s = 0.0
 
     @classmethod
@@ -225,10 +225,10 @@ class NetlinkSession:
         answer = self.ask(requests.get_link(name))
         return None if answer is None else replies.link(memoryview(answer))
 
-    def link_name(self, number: int) -> str:
+    def link_name(self, ifindex: int) -> str:
         """The name of a link, by the fastest way (ioctl); "" if the link does not exist."""
         try:
-            answer = fcntl.ioctl(self._socket, n.SIOCGIFNAME, IFREQ_INDEX.pack(b"", number))
+            answer = fcntl.ioctl(self._socket, n.SIOCGIFNAME, IFREQ_INDEX.pack(b"", ifindex))
         except OSError as error:
             if error.errno != ENODEV:
                 raise
@@ -303,7 +303,8 @@ class NetlinkSession:
                     return listed
                 listed.append(read(body))
                 if len(listed) > LISTING_MESSAGES_MAX:
-                    raise _lost(f"`{request.what}`: more than {LISTING_MESSAGES_MAX} entries")
+                    text = f"netlink: `{request.what}` has more than {LISTING_MESSAGES_MAX} entries"
+                    raise NetlinkLost(text)
 
     # ------------------------------------------------------------------------------ socket
 

@@ -69,17 +69,17 @@ class CounterReader:
         self._monotonic = monotonic
 
     def read(self) -> CounterRead:
-        """Read all ports, within the limits above."""
+        """Read all ports, of at most ``NAMESPACES_MAX`` namespaces and for about ``READ_S_MAX``."""
         namespaces: list[NamespacePorts] = []
         faults: dict[str, str] = {}
         own_namespace = self._executor.own_namespace
         try:
-            kernel = RdmaSocket.open(self._executor, own_namespace)
-            if kernel is None:
+            rdma_socket = RdmaSocket.open(self._executor, own_namespace)
+            if rdma_socket is None:
                 return CounterRead((), {})
-            with kernel:
-                namespaces.append(NamespacePorts(self._ports(kernel, own_namespace)))
-                exclusive = kernel.exclusive()
+            with rdma_socket:
+                namespaces.append(NamespacePorts(self._ports(rdma_socket, own_namespace)))
+                exclusive = rdma_socket.exclusive()
         except (OSError, OrbweaverError) as error:
             return CounterRead((), {"the node": str(error)})
         if exclusive:
@@ -109,11 +109,11 @@ class CounterReader:
                 yield ports
 
     def _pod(self, namespace: NetworkNamespace) -> NamespacePorts | None:
-        kernel = RdmaSocket.open(self._executor, namespace)
-        if kernel is None:
+        rdma_socket = RdmaSocket.open(self._executor, namespace)
+        if rdma_socket is None:
             return None
-        with kernel:
-            ports = self._ports(kernel, namespace)
+        with rdma_socket:
+            ports = self._ports(rdma_socket, namespace)
         return NamespacePorts(ports, self._address(namespace)) if ports else None
 
     def _address(self, namespace: NetworkNamespace) -> str:
@@ -126,8 +126,13 @@ class CounterReader:
                         return str(route.source)
         return ""
 
-    def _ports(self, kernel: RdmaSocket, namespace: NetworkNamespace) -> tuple[RdmaPortLink, ...]:
-        ports = [(device, port) for device in kernel.devices() for port in kernel.ports(device)]
+    def _ports(
+        self, rdma_socket: RdmaSocket, namespace: NetworkNamespace
+    ) -> tuple[RdmaPortLink, ...]:
+        """The ports of a namespace that have a link in it."""
+        ports = [
+            (device, port) for device in rdma_socket.devices() for port in rdma_socket.ports(device)
+        ]
         if not ports:
             return ()
         links_by_guid: dict[int, str] = {}
@@ -144,7 +149,7 @@ class CounterReader:
                     port_with_link = port._replace(link=link)
                     port_links.append(
                         self._read_port(
-                            kernel,
+                            rdma_socket,
                             netns_socket,
                             device,
                             port_with_link,
@@ -167,14 +172,14 @@ class CounterReader:
 
     def _read_port(
         self,
-        kernel: RdmaSocket,
+        rdma_socket: RdmaSocket,
         netns_socket: socket.socket,
         device: RdmaDevice,
         port: RdmaPort,
         *,
         is_own_namespace: bool,
     ) -> RdmaPortLink:
-        counters = kernel.counters(device, port)
+        counters = rdma_socket.counters(device, port)
         directory = self._sysfs / "class/infiniband" / device.name
         # /sys shows only the devices of the agent's own namespace.
         if counters is None and is_own_namespace:

@@ -15,13 +15,15 @@ from nodeagent.coordinator.rdma_isolation import OpenSocket
 from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.netlink.rdma import RdmaSocket
 
-MODPROBE: Final = "options ib_core netns_mode={} in /etc/modprobe.d, then restart the node"
+MODPROBE: Final = (
+    "write `options ib_core netns_mode={}` to a file in /etc/modprobe.d, then restart the node"
+)
 
 
 def set_netns_mode(
     executor: NetnsExecutor, mode: str, open_socket: OpenSocket = RdmaSocket.open
 ) -> bool:
-    """Set the mode; False if it is set already. Blocks. Raises DatapathError."""
+    """Set the mode. Returns False if it is set already. Blocks. Raises DatapathError."""
     is_exclusive = mode == EXCLUSIVE
     socket = open_socket(executor, executor.own_namespace)
     if socket is None:

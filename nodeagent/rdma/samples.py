@@ -71,7 +71,7 @@ def text_of(samples: Samples) -> bytes:
 
 
 def guid_text(guid: int) -> str:
-    """A GUID as text, such as ``50:6b:4b:03:00:aa:bb:cc``."""
+    """A GUID of 64 bits as text, such as ``50:6b:4b:03:00:aa:bb:cc``."""
     return guid.to_bytes(8, "big").hex(":")
 
 

@@ -14,7 +14,7 @@ NO_COUNTERS: Final[Mapping[str, int]] = MappingProxyType({})
 class RdmaPortLink(NamedTuple):
     """One port of an RDMA device, and the link that it uses.
 
-    GUIDs are big-endian numbers. ``counters`` come from the kernel, ``statistics`` from the
+    GUIDs are numbers of 64 bits. ``counters`` come from the kernel, ``statistics`` from the
     link's driver. A field is None if it is unknown. ``parent``: the link of the physical function,
     "" if the link is not a virtual function.
     """

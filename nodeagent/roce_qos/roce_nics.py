@@ -30,7 +30,7 @@ from nodeagent.netlink.session import NetlinkSession
 from nodeagent.roce_qos.qos_files import QosFiles
 
 NICS_MAX: Final = 1_024
-"""RoCE NICs of a node, with virtual functions; further ones are not configured."""
+"""RoCE NICs of a node that are configured, virtual functions included; others are skipped."""
 
 OpenRdma = Callable[[NetnsExecutor, NetworkNamespace], RdmaSocket | None]
 
@@ -47,11 +47,11 @@ class RoceNics:
 
     def read(self) -> tuple[RoceNic, ...]:
         """The NICs by name. Raises DatapathError, OSError."""
-        kernel = self._open_rdma(self._executor, self._executor.own_namespace)
-        if kernel is None:
+        rdma_socket = self._open_rdma(self._executor, self._executor.own_namespace)
+        if rdma_socket is None:
             return ()
-        with kernel:
-            ports = kernel.ports_by_link()
+        with rdma_socket:
+            ports = rdma_socket.ports_by_link()
         names = [link for link in sorted(ports)[:NICS_MAX] if self._files.is_nic(link)]
         all_bonds = {bond for link in names if (bond := self._files.bond(link))}
         bonds = {nic: bond for bond in all_bonds for nic in self._files.bonded(bond)}

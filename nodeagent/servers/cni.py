@@ -152,7 +152,7 @@ class CniServer:
         return plugin
 
     async def _answer_delete(self, call: Call, arrived: float) -> CallResult:
-        # After a call that etcd did not answer, a DEL waits for no more than one probe.
+        # If etcd did not answer the last call, a DEL waits for one probe of etcd and no longer.
         fault = self._health.why_not_healthy()
         if fault is not None:
             fault = await self._health.probe_fault()

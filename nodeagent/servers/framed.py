@@ -35,6 +35,8 @@ from nodeagent.servers.sockets import has_hung_up, may_call
 
 MAGIC: Final = b"OWC1"
 HEAD_BYTES: Final = 8
+"""``MAGIC`` and the length of the request."""
+
 REQUEST_BYTES_MAX: Final = 1 << 20
 REQUEST_S_MAX: Final = 10.0
 """Seconds from the connection to the last byte of the request."""
@@ -82,7 +84,7 @@ class FramedServer:
         self._listening: socket.socket | None = None
         self._pause: asyncio.TimerHandle | None = None
         self.connections: set[FramedConnection] = set()
-        self.occupied = asyncio.Event()
+        self.occupied = asyncio.Event()  # set while there are connections
 
     async def open(self, listening: socket.socket, backlog: int) -> None:
         """Begin to accept."""
@@ -192,7 +194,7 @@ class FramedConnection:
         self._received: bytes | bytearray = b""
         self._unsent = b""
         self._bytes_held = 0
-        self._length = -1
+        self._length = -1  # bytes of the request after its head; -1 until the head has arrived
         self._is_watched = False
         self._task: asyncio.Task[None] | None = None
         self.since = loop.time()
@@ -257,12 +259,12 @@ class FramedConnection:
             await asyncio.gather(self._task, return_exceptions=True)
 
     def _start(self, body: bytes) -> None:
-        if body.startswith(b"\0"):
+        if body.startswith(b"\0"):  # an empty environment block is one NUL
             environment, stdin = b"", body[1:]
         else:
             environment, end, stdin = body.partition(b"\0\0")
             if not end:
-                self.refuse("the environment block does not end")
+                self.refuse("the environment block has no end (two NULs)")
                 return
         self._received = b""
         self._task = self._loop.create_task(self.serve_frame(environment, stdin))

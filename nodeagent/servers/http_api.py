@@ -78,6 +78,8 @@ _STATUS: Final = {
     Withdrawal.SWITCHED_OFF: SWITCHED_OFF,
     Withdrawal.STATEFUL: STATEFUL,
 }
+"""``WithdrawalHandler.withdraw_endpoint`` does not return TOO_MANY."""
+
 _log: Final = logging.getLogger(__name__)
 
 
@@ -166,14 +168,13 @@ class HttpApi:
                 args.if_name,
                 args.default_ipv4_pools,
                 args.default_ipv6_pools,
-                args.clean_gateway,
-                args.match_master_subnet,
+                clean_gateway=args.clean_gateway,
+                match_master_subnet=args.match_master_subnet,
             ),
             Cause(
                 self._settings.actor,
                 container,
-                "",
-                valid_traceparent(request.headers.get("traceparent", "")),
+                traceparent=valid_traceparent(request.headers.get("traceparent", "")),
             ),
             has_hung_up,
         )
@@ -235,7 +236,8 @@ class HttpApi:
     async def _get_coordinator(self, request: web.Request) -> web.Response:
         args = await read_body(request, CoordinatorArgs, "getCoordinatorConfig")
         self._check_ready()
-        pod = _reference(args.pod_namespace, args.pod_name, "", args.pod_name)
+        # The request has no container id, which a reference needs: the Pod's name replaces it.
+        pod = _reference(args.pod_namespace, args.pod_name, uid="", container=args.pod_name)
         return _json(200, coordinator_config(await self._handlers.coordinator.configuration(pod)))
 
     def _check_request(self, request: web.Request) -> HasHungUp:

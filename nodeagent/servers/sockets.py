@@ -127,14 +127,14 @@ def _bound(path: str) -> socket.socket:
         text = f"cannot remove the stale socket {path}: {error.strerror}"
         raise BadInput(text, subject=path) from error
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(_PRIVATE_UMASK)
+    previous_umask = os.umask(_PRIVATE_UMASK)
     try:
         listening.bind(path)
     except OSError as error:
         listening.close()
         raise BadInput(f"cannot bind {path}: {error.strerror}", subject=path) from error
     finally:
-        os.umask(before)
+        os.umask(previous_umask)
     listening.setblocking(False)
     return listening
 
@@ -148,10 +148,10 @@ def _remove_stale(path: str) -> None:
         raise BadInput(
             f"{path} exists and is not a socket", subject=path, remedy="move or delete this file"
         )
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(_CONNECT_S)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(_CONNECT_S)
         try:
-            probe.connect(path)
+            client.connect(path)
         except ConnectionRefusedError:
             Path(path).unlink()
             return

@@ -1,9 +1,10 @@
 """The agent's health port, which is read-only.
 
 See docs/reference/configuration.md, "Ports and health paths". ``/v1/runtime/startup`` answers 200
-after the agent has started, ``readiness`` if every check of ``/readyz`` passes. ``liveness`` fails
-only if a restart would help: an agent that waits for etcd is alive; a fenced agent, whose writer
-another process took over, is not. ``/livez`` and ``/readyz`` list one check per line.
+after the agent has started. ``readiness`` answers 200 if every check of ``/readyz`` passes.
+``liveness`` fails only if a restart would help. An agent that waits for etcd is alive. A fenced
+agent, whose writer another process took over, is not. ``/livez`` and ``/readyz`` list one check per
+line.
 """
 
 from __future__ import annotations

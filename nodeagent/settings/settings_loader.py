@@ -55,6 +55,8 @@ from nodeagent.settings.values import (
 from nodeagent.sriov_master import SYSFS
 
 RECORDS_HIGHEST: Final = 1 << 31
+"""The largest SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS; ``RECORDS_MAX`` is its default."""
+
 POOL_PAUSE_S_MAX: Final = 3_600
 POOL_RETRIES_MAX: Final = 10_000
 ETCD_NAMES: Final = Access(

@@ -22,7 +22,7 @@ from core.domain.sriov.plan import NodePlan, SetVfMac
 from core.errors import OrbweaverError
 
 CONFLICTS_SHOWN: Final = 4
-"""Conflicts of one NIC that a text names."""
+"""Conflicts that the fault text of one NIC names; the others are counted."""
 
 
 class GuidKeeper:
@@ -47,7 +47,7 @@ class GuidKeeper:
         except OrbweaverError as error:
             changed = {action.nic for action in plan.actions if isinstance(action, SetVfMac)}
             return {
-                nic.name: f"{nic.name}: its GUIDs cannot be written to the log: {error}"
+                nic.name: f"{nic.name}: its GUIDs cannot be written to the event log: {error}"
                 for nic in nics
                 if nic.link_type == INFINIBAND and nic.name in changed
             }

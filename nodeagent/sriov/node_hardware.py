@@ -99,13 +99,15 @@ def read_guid_file(path: Path) -> GuidFile:
     except FileNotFoundError:
         return GuidFile()
     except OSError as error:
-        return GuidFile(True, fault=f"the file of GUIDs cannot be read: {error.strerror}")
+        return GuidFile(exists=True, fault=f"the file of GUIDs cannot be read: {error.strerror}")
     if len(content) > GUID_FILE_BYTES_MAX:
-        return GuidFile(True, fault=f"the file of GUIDs has more than {GUID_FILE_BYTES_MAX} bytes")
+        return GuidFile(
+            exists=True, fault=f"the file of GUIDs has more than {GUID_FILE_BYTES_MAX} bytes"
+        )
     return parse_guid_file(content.decode(errors="replace"))
 
 
-class _Endpoint(NamedTuple):
+class _HostAndPort(NamedTuple):
     host: str
     port: int
 
@@ -113,16 +115,15 @@ class _Endpoint(NamedTuple):
 def address_towards(server: str) -> str:
     """The local address of connections to a URL; "" if there is no route to it."""
     parts = urlsplit(server)
-    endpoint = _Endpoint(parts.hostname or "", parts.port or HTTPS_PORT)
-    if not endpoint.host:
+    target = _HostAndPort(parts.hostname or "", parts.port or HTTPS_PORT)
+    if not target.host:
         return ""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(*endpoint, type=socket.SOCK_DGRAM)[
-            0
-        ]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.connect(address)  # for UDP this sends no packet
-            return str(probe.getsockname()[0])
+        results = socket.getaddrinfo(*target, type=socket.SOCK_DGRAM)
+        family, kind, protocol, _, address = results[0]
+        with socket.socket(family, kind, protocol) as udp_socket:
+            udp_socket.connect(address)  # for UDP this sends no packet
+            return str(udp_socket.getsockname()[0])
     except OSError:
         return ""
 
@@ -130,7 +131,7 @@ def address_towards(server: str) -> str:
 def with_netlink_facts(
     nics: Collection[PhysicalFunction], links: VfLinks
 ) -> tuple[PhysicalFunction, ...]:
-    """The NICs with facts that /sys does not have: eswitch modes, GUIDs, trust, spoof check.
+    """The NICs with settings that /sys does not have: eswitch modes, GUIDs, trust, spoof check.
 
     ``phys_switch_id`` in /sys does not show the mode: mlx5, ice and bnxt_en set it in both modes.
     """

@@ -44,7 +44,7 @@ WITHDRAWAL_S: Final = 1.0
 """Seconds until kubelet has the list without the devices that a round is about to remove."""
 
 USERS_SHOWN: Final = 8
-"""Pods that a text names."""
+"""Pods that the text about a waiting NIC names."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -78,6 +78,7 @@ class NodeConfiguration(NamedTuple):
 class NodeReport(NamedTuple):
     """The result of a round for the SriovNetworkNodeState. ``blocking``: Pods that block a change.
 
+    ``external``: PCI addresses of NICs whose virtual functions another program creates.
     ``needs_drain``: whether these Pods must be evicted. ``keeps_request``: whether the request for
     a drain stays unchanged, because the blocking Pods are not known yet.
     """
@@ -140,7 +141,11 @@ class NicHardware(Protocol):
 
 
 class SriovReconciler:
-    """The rounds of one node; ``run`` until cancelled."""
+    """The rounds of one node; ``run`` until cancelled.
+
+    ``fault``: why the last round was incomplete, "" if it was complete. ``devices``: virtual
+    functions by resource; None: unknown.
+    """
 
     def __init__(
         self,
@@ -204,7 +209,8 @@ class SriovReconciler:
         guid_file = await self._hardware.guid_file()
         plan = self._plan(configuration, nics, guid_file)
         if self._offers(_recounted(plan)):
-            # kubelet must give none of them to a Pod from now on. It may just have given one.
+            # From now on kubelet must not give their virtual functions to Pods. The NICs are read
+            # again, because kubelet may have given a virtual function to a Pod just before.
             self._set_devices(_devices(plan, nics))
             await asyncio.sleep(self._withdrawal_s)
             nics = await self._hardware.nics(configuration.own_addresses)

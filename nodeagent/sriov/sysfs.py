@@ -22,7 +22,7 @@ _REMEDIES: Final = {
     " orbweaver.roceQos",
     errno.EACCES: "run the agent as root with the node's /sys",
     errno.EPERM: "run the agent as root with the node's /sys",
-    errno.ENOENT: "check that the driver of the NIC supports it: modinfo DRIVER, dmesg",
+    errno.ENOENT: "check that the NIC's driver supports this setting: modinfo DRIVER, dmesg",
     errno.EBUSY: "end the programs that use the virtual functions; the agent tries again",
     errno.ENOMEM: "the machine gives the NIC too few PCI resources: enable SR-IOV and 'above 4G"
     " decoding' in its setup, or boot with pci=realloc",
@@ -64,7 +64,7 @@ class Sysfs:
             raise self._refused(f"write {text or 'nothing'} to", path, error) from error
 
     def make(self, path: Path) -> None:
-        """Create a directory of configfs, and so a kernel object, unless the directory exists."""
+        """Create a directory of configfs, which creates a kernel object, unless it exists."""
         try:
             path.mkdir(exist_ok=True)
         except OSError as error:

@@ -49,8 +49,8 @@ _FOLLOW_PORT: Final = 0
 _MODES: Final = {LEGACY: LEGACY_MODE, SWITCHDEV: SWITCHDEV_MODE}
 
 _NO_MODES: Final = frozenset((EOPNOTSUPP, ENODEV, ENOENT, EINVAL, EPERM))
-"""Errors of kernels and NICs without eswitch modes; mlx5 answers EPERM where another function has
-the switch.
+"""Errors of kernels and NICs without eswitch modes. The driver mlx5 returns EPERM if another
+function of the card owns the eswitch.
 """
 
 
@@ -148,14 +148,14 @@ class KernelVfLinks:
         """See ``VfLinks``. Drivers and kernels that do not report a setting have None or ""."""
         mask = attribute_u32(n.IFLA_EXT_MASK, _RTEXT_FILTER_VF | n.RTEXT_FILTER_SKIP_STATS)
         with self._executor.session(self._executor.own_namespace) as session:
-            body = IFINFOMSG.pack(0, 0, _number(session, link), 0, 0) + mask
+            body = IFINFOMSG.pack(0, 0, _ifindex(session, link), 0, 0) + mask
             answer = session.ask(Request(n.RTM_GETLINK, 0, body, "read virtual functions of", link))
         return {} if answer is None else settings_of_vfs(memoryview(answer))
 
     def set_link_up(self, link: str) -> None:
         """See ``VfLinks``."""
         with self._executor.session(self._executor.own_namespace) as session:
-            session.apply([set_link_up(_number(session, link))])
+            session.apply([set_link_up(_ifindex(session, link))])
 
     def eswitch_modes(self, addresses: Collection[str]) -> Mapping[str, str]:
         """See ``VfLinks``."""
@@ -198,7 +198,7 @@ class KernelVfLinks:
     def _set(self, link: str, vf: int, verb: str, change: bytes) -> None:
         with self._executor.session(self._executor.own_namespace) as session:
             info = nested(_IFLA_VFINFO_LIST, nested(_IFLA_VF_INFO, change))
-            body = IFINFOMSG.pack(0, 0, _number(session, link), 0, 0) + info
+            body = IFINFOMSG.pack(0, 0, _ifindex(session, link), 0, 0) + info
             what = f"virtual function {vf} of {link}"
             session.apply([Request(n.RTM_NEWLINK, 0, body, verb, what)])
 
@@ -227,7 +227,7 @@ def _is_on(value: memoryview | None) -> bool | None:
     return None if setting == _UNKNOWN else bool(setting)
 
 
-def _number(session: NetlinkSession, name: str) -> int:
+def _ifindex(session: NetlinkSession, name: str) -> int:
     link = session.link(name)
     if link is None:
         raise DatapathError(f"there is no link {name}", subject=name)

@@ -213,8 +213,8 @@ async def test_an_invalid_annotation_is_refused_with_the_reason(
         (b"OWC2" + bytes(4), "does not begin with OWC1"),
         (b"\0", "does not begin with OWC1"),
         (b"OWC1" + struct.pack(">I", (1 << 20) + 1), "its length is 1048577 bytes"),
-        (b"OWC1" + struct.pack(">I", 3) + b"A=B", "the environment block does not end"),
-        (b"OWC1" + struct.pack(">I", 0), "the environment block does not end"),
+        (b"OWC1" + struct.pack(">I", 3) + b"A=B", "the environment block has no end"),
+        (b"OWC1" + struct.pack(">I", 0), "the environment block has no end"),
     ],
 )
 async def test_bytes_that_are_not_a_request_get_an_error(

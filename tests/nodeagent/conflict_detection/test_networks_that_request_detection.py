@@ -61,7 +61,10 @@ async def test_a_conflict_fails_the_add_and_the_next_sandbox_gets_another_addres
     reply = await attach(node, pod, detectIPConflict=True)
 
     assert reply.error["code"] == 116
-    assert f"10.6.0.10 is located at {conflicting.mac}; it was quarantined" in reply.error["msg"]
+    assert (
+        f"10.6.0.10 is located at {conflicting.mac}; the address was quarantined"
+        in reply.error["msg"]
+    )
     assert await node.claims() == {}
     assert await node.add(CNI_NETNS=next_pod.netns) == ["10.6.0.11/24"]
 

@@ -81,7 +81,9 @@ def test_a_default_route_that_was_added_again_is_named(network_pod: NetworkPod) 
 def test_missing_reply_mark_rules_are_named(network_pod: NetworkPod) -> None:
     network_pod.add(**CONF)
     network_pod.inside.run("nft", "flush", "chain", "ip", "orbweaver", "output")
-    assert network_pod.check() == ["IPv4 rule `output ct cmp meta` of nftables table orbweaver"]
+    assert network_pod.check() == [
+        "IPv4 rule `output ct cmp meta` of nftables table orbweaver is missing"
+    ]
     network_pod.inside.run("nft", "delete", "table", "ip6", "orbweaver")
     assert len(network_pod.check()) == 4
 

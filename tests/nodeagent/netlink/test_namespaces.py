@@ -273,7 +273,7 @@ def test_a_function_whose_caller_timed_out_is_not_run(
     runs: list[int] = []
     try:
         before = executor.submit(executor.own_namespace, may_end.wait)
-        with pytest.raises(NetlinkLost, match="was not entered within"):
+        with pytest.raises(NetlinkLost, match="did not end within"):
             executor.run(executor.own_namespace, lambda: runs.append(1))
         after = executor.submit(executor.own_namespace, lambda: runs.append(2))
         may_end.set()

@@ -124,7 +124,9 @@ async def test_no_virtual_function_is_created_while_the_log_cannot_be_written(
     assert await node.agent.run_round()
 
     assert unchanged == []
-    assert "ibs1: its GUIDs cannot be written to the log" in node.source.reports[0].result.error
+    assert (
+        "ibs1: its GUIDs cannot be written to the event log" in node.source.reports[0].result.error
+    )
     assert len(node.macs()) == 2
 
     node.log.harness.store.is_unavailable = True

@@ -416,7 +416,9 @@ async def test_a_failed_write_is_reported_with_its_file_and_other_policies_are_a
 
     _, text = ethernet.source.last.result
     shown = "/sys/bus/pci/devices/0000:17:00.0/sriov_numvfs"
-    assert f"cannot write 2 to {shown}: No such file or directory (check that the driver" in text
+    assert (
+        f"cannot write 2 to {shown}: No such file or directory (check that the NIC's driver" in text
+    )
 
 
 async def test_an_unreadable_policy_is_reported_and_the_other_policies_are_applied(

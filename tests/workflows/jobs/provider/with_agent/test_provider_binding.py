@@ -127,7 +127,7 @@ async def test_without_a_controller_an_add_times_out_and_is_released_later(
     harness.set_bind_timeout(0.2)
     error = (await harness.node.call("ADD")).error
 
-    assert "the network provider did not bind it within 0.2 s" in error["msg"]
+    assert "the network provider did not bind the addresses within 0.2 s" in error["msg"]
     assert "orbctl status" in error["details"]
     await harness.controller()
     await eventually(harness.is_all_released)
