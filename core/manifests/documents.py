@@ -61,7 +61,7 @@ def load_yaml(text: str) -> Iterator[Document]:
             number += 1
     except _TooLargeError as error:
         message = f"document {number} is too large: {error}"
-        raise BadInput(message, remedy="split it") from None
+        raise BadInput(message, remedy="split it into several") from None
     except yaml.YAMLError as error:
         raise BadInput(f"document {number} cannot be read: {_explained(error)}") from None
     except UnicodeEncodeError:

@@ -52,7 +52,7 @@ def explain(
     text = match["text"] if match else str(error)
     path = match["path"] if match else ""
     if match and match["key"]:
-        return FieldFault(path, "a key is not a string", "put it into quotes")
+        return FieldFault(path, "a key is not a string", "put the key into quotes")
     if path.endswith(_ANY_KEY):
         path = _offending_key(path.removesuffix(_ANY_KEY), value)
     if unknown := _UNKNOWN.match(text):

@@ -142,7 +142,7 @@ def enter(run: WorkflowRuntime) -> Token[WorkflowRuntime | None]:
     Meanwhile no garbage is collected: finalizers of other objects, which may use a clock or a
     thread, would run as if workflow code called them.
     """
-    global _scopes_entered, _collects  # noqa: PLW0603 - modules are global, so is who replaces their functions
+    global _scopes_entered, _collects  # noqa: PLW0603 - modules are global, and so is their replacement
     with _lock:
         _scopes_entered += 1
         if _scopes_entered == 1:

@@ -87,7 +87,10 @@ class Messages:
         handler = self._signals.get(event.signal_name)
         if handler is None:
             if len(self._buffered) >= SIGNALS_BUFFERED_MAX:
-                raise LimitExceeded(f"SIGNALS_BUFFERED_MAX: no handler for {event.signal_name}")
+                raise LimitExceeded(
+                    f"SIGNALS_BUFFERED_MAX: {SIGNALS_BUFFERED_MAX} signals wait for a handler, and"
+                    f" {event.signal_name} has none"
+                )
             self._buffered.append(event)
             return
         handled = self._handle_signal(handler, event)

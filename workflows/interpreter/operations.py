@@ -50,7 +50,9 @@ class CommandBuffer:
         """Add a command. Raises QueryError for a reader, LimitExceeded."""
         self.check_not_reading("issued a command")
         if len(self._commands) >= COMMANDS_MAX:
-            raise LimitExceeded(f"COMMANDS_MAX: more than {COMMANDS_MAX} in one workflow task")
+            raise LimitExceeded(
+                f"COMMANDS_MAX: more than {COMMANDS_MAX} commands in one workflow task"
+            )
         self._commands.append(command)
 
     def withdraw(self, command: Command) -> bool:
@@ -185,7 +187,9 @@ class OpenOperations:
         """The number for a new operation. Raises LimitExceeded while too many are open."""
         self._commands.check_not_reading("started an operation")
         if len(self._open) >= self._limit:
-            raise LimitExceeded(f"{self._name}: {self._limit} are open; await some of them first")
+            raise LimitExceeded(
+                f"{self._name}: {self._limit} operations are open; await some of them first"
+            )
         self._last += 1
         return self._last
 

@@ -159,7 +159,8 @@ def _address_refusal(
         return subject.refuse("NotFound", "no-pool", "pool", message, "create the pool first")
     if available.is_closed:
         state = "retiring" if available.pool.retiring else "disabled"
-        return subject.refuse("Forbidden", "pool-closed", "pool", f"IPPool {name} is {state}")
+        message, remedy = f"IPPool {name} is {state}", "assign an address of another pool"
+        return subject.refuse("Forbidden", "pool-closed", "pool", message, remedy)
     if not available.contains(address):
         causes = "it is outside the pool, excluded, reserved or quarantined"
         message = f"{address} is not a usable address of IPPool {name}: {causes}"

@@ -21,7 +21,7 @@ RETRY_S: Final = 1_800.0
 
 
 UNSEEN_BYTES_MAX: Final = 12 * 1024
-"""Bytes of the records of nodes that an observation had no room for."""
+"""Bytes of the records that are kept for nodes that a full observation left out."""
 
 _RECORD_BYTES: Final = 40
 """Bytes of a record in JSON besides the name of its node."""

@@ -262,7 +262,7 @@ def _apply(
             yield SriovRefusal(
                 policy.name,
                 nic.name,
-                f"numVfs {policy.vfs}, and the NIC can have {nic.vfs_max}",
+                f"numVfs is {policy.vfs}, and the NIC can have at most {nic.vfs_max}",
                 "lower numVfs, or raise the limit in the NIC's firmware",
             )
             continue
@@ -331,10 +331,10 @@ def _conflict(policy: NodePolicy, target: DesiredNic, ranges: Sequence[VfRange])
     """How a policy contradicts one of higher priority; "" if it does not."""
     other = next((group.policy for group in target.groups), "another policy")
     if policy.vfs != target.vfs:
-        return f"numVfs {policy.vfs}, and policy {other} sets {target.vfs}"
+        return f"numVfs is {policy.vfs}, and policy {other} sets {target.vfs}"
     modes = (policy.eswitch_mode, target.eswitch_mode)
     if all(modes) and modes[0] != modes[1]:
-        return f"eSwitchMode {modes[0]}, and policy {other} sets {modes[1]}"
+        return f"eSwitchMode is {modes[0]}, and policy {other} sets {modes[1]}"
     if policy.externally_managed != target.externally_managed:
         return f"externallyManaged differs from policy {other}"
     for vfs in ranges:

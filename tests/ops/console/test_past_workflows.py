@@ -121,10 +121,10 @@ async def test_a_list_and_a_history_are_those_of_the_instant(
         begun = await reader.get(f"workflows/{ID}?run={paused['run']}", started)
         assert begun["workflow"]["status"] == "Running"
         error = await reader.get(f"workflows/{ID}", times["before"], status=404)
-        assert "had no run at the instant" in error["error"]["message"]
+        assert "had no run at the requested time" in error["error"]["message"]
         run = f"workflows/{ID}?run={paused['run']}"
         error = await reader.get(run, times["before"], status=404)
-        assert "started after the instant" in error["error"]["message"]
+        assert "started after the requested time" in error["error"]["message"]
 
 
 async def test_an_execution_that_has_left_etcd_is_read_from_the_archive(

@@ -100,7 +100,7 @@ async def check_inbox(
     count = sum(keys.inbox_parts(kv.key)[1] == workflow_id for kv in inbox)
     if count >= limit:
         raise LimitExceeded(
-            f"{count} messages wait for workflow {workflow_id}, INBOX_MESSAGES_MAX is {limit}: "
+            f"{count} messages wait for workflow {workflow_id}, at most {limit} may wait: "
             "check with `orbctl workflow describe` whether a worker owns it, and what blocks it"
         )
 
@@ -190,7 +190,8 @@ class StartTransactions:
         last = max(closed, key=lambda head: head.closed_ms).status if closed else None
         if not reuse_allowed(policy, last):
             raise AlreadyStarted(
-                f"workflow {workflow_id} is {last}, and the reuse policy is {policy.value}",
+                f"the last run of workflow {workflow_id} is {last}, and the reuse policy is"
+                f" {policy.value}",
                 subject=workflow_id,
                 remedy="use another id, or another reuse policy",
             )

@@ -178,7 +178,9 @@ class Completions:
         """Fail all waiters when the watch ends."""
         if watching.cancelled():
             return
-        error = watching.exception() or StoreUnavailable("the watch of closed executions ended")
+        error = watching.exception() or StoreUnavailable(
+            "the watch of closed executions ended", remedy="try again"
+        )
         for run_id in list(self._waiting):
             self._fail(run_id, error)
 

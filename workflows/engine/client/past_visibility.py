@@ -31,7 +31,7 @@ from workflows.model.events import HistoryEvent, WorkflowExecutionPaused, Workfl
 from workflows.model.policies import ExecutionStatus
 
 _TIME_DIGITS = 12
-"""Hexadecimal digits of milliseconds at the begin of a run id."""
+"""Hexadecimal digits of milliseconds at the beginning of a run id."""
 
 ARCHIVED_READ_MAX = 1_000
 """Archived executions that one list reads, the newest ones."""
@@ -43,7 +43,7 @@ HISTORIES_PER_READ = 64
 """Ranges of one read; etcd accepts 128 operations."""
 
 LACKING_MS_MIN = 60_000
-"""A list that lacks the runs of a shorter time counts as complete."""
+"""A list counts as complete if only the runs of a shorter period are missing."""
 
 ARCHIVED_CACHED_MAX = 4_096
 """Heads of archived executions in memory; an archived head never changes."""
@@ -148,9 +148,9 @@ class PastVisibility:
             past = head  # it waits for a worker until now
         if past is None:
             raise ExecutionNotFound(
-                f"run {run_id} of workflow {workflow_id} started after the instant",
+                f"run {run_id} of workflow {workflow_id} started after the requested time",
                 subject=workflow_id,
-                remedy="choose a later instant, or find the run of the instant in the list",
+                remedy="choose a later time, or find the run of that time in the list",
             )
         return past, until
 
@@ -160,7 +160,7 @@ class PastVisibility:
             if head.workflow_id == workflow_id:
                 return head.run_id
         raise ExecutionNotFound(
-            f"workflow {workflow_id} had no run at the instant",
+            f"workflow {workflow_id} had no run at the requested time",
             subject=workflow_id,
             remedy="its runs may have closed long before, or have left etcd and the archive",
         )
@@ -196,8 +196,10 @@ class PastVisibility:
         One read is in memory at a time.
         """
         if len(heads) > HISTORIES_READ_MAX:
-            what = f"{len(heads):,} executions changed after the instant, more than"
-            raise LimitExceeded(f"{what} {HISTORIES_READ_MAX:,}, HISTORIES_READ_MAX: filter them")
+            what = f"{len(heads):,} executions changed after the requested time, more than"
+            raise LimitExceeded(
+                f"{what} {HISTORIES_READ_MAX:,}, HISTORIES_READ_MAX: filter by type or id"
+            )
         for begin in range(0, len(heads), HISTORIES_PER_READ):
             part = heads[begin : begin + HISTORIES_PER_READ]
             ranges = [Get(*self._keys.history(head.workflow_id, head.run_id)) for head in part]

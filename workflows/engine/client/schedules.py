@@ -161,7 +161,11 @@ class ScheduleHandle(NamedTuple):
                 remedy="check `orbctl schedule list`",
             )
         if head.workflow_type != WORKFLOW_TYPE:
-            raise CallRejected(f"{workflow_id} is not a schedule", subject=self.schedule_id)
+            raise CallRejected(
+                f"workflow {workflow_id} is not of a schedule: its type is {head.workflow_type}",
+                subject=self.schedule_id,
+                remedy="check `orbctl schedule list`",
+            )
         return workflow_id
 
 

@@ -136,7 +136,7 @@ class Visibility:
                             opened.add(head.run_id)
                         matched += 1
                         if matched > HEADS_MAX:
-                            what = f"more than {HEADS_MAX:,} executions match, HEADS_MAX"
+                            what = f"more than {HEADS_MAX:,} executions match (HEADS_MAX)"
                             raise LimitExceeded(f"{what}: filter by type, status or time")
                         yield head
 

@@ -55,7 +55,9 @@ async def read_whole_history(
     numbers = [event.event_id for event in events]
     counted = head.next_event_id - 1
     if len(events) < counted or numbers != list(range(1, len(events) + 1)):
-        why = f"the head counts {counted} events; {len(events)} were read, or some are missing"
+        why = (
+            f"its head counts {counted} events, but {len(events)} were read, or their ids have gaps"
+        )
         raise UnusableValue("history", start, why, HISTORY_REMEDY)
     return events
 
@@ -120,7 +122,9 @@ def attempts_of(
                 continue
             attempt = ATTEMPT.decode(kv.value)
             if attempt.attempt < 1 or attempt.not_before_ms < 0:
-                raise ValueError(f"attempt {attempt.attempt}, not before {attempt.not_before_ms}")
+                raise ValueError(
+                    f"its number is {attempt.attempt}, its start {attempt.not_before_ms} ms"
+                )
         except UNREADABLE as error:
             raise UnusableValue("activity attempt", kv.key, error, UnusableValue.REMEDY) from error
         _check_fields("activity attempt", kv, _whole_attempt)

@@ -33,7 +33,7 @@ FAULT_KINDS = {"owner": "shard owner", "worker": "worker"}
 UNREADABLE_OWNER = "?"
 """The owner of a shard whose key cannot be read: a worker that does not exist."""
 
-OWNER_REMEDY = "stop the process of a newer version that wrote it, or delete the key"
+OWNER_REMEDY = "if a process of a newer version wrote it, stop that process; else delete the key"
 
 StartShard = Callable[[int, Unchanged], Awaitable[None]]
 """Loads a shard that this worker has claimed; the fence guards the writes for it."""
@@ -131,7 +131,9 @@ class Ownership:
         """Report a key without a lease, and ignore it, so that its shard can be claimed."""
         kind, name = self._keys.tail(kv.key)
         remedy = "delete the key: processes write such keys under a lease"
-        self._faults.note(FAULT_KINDS.get(kind, kind), kv.key, "it is held by no process", remedy)
+        self._faults.note(
+            FAULT_KINDS.get(kind, kind), kv.key, "it has no lease, so no process holds it", remedy
+        )
         if kind == "worker":
             self._workers.discard(name)
         for shard in [shard for shard in self._owners if self._keys.owner(shard) == kv.key]:
@@ -149,14 +151,14 @@ class Ownership:
             elif OWNER_RECORD.decode(value).session == name:
                 self._workers.add(name)
             else:
-                raise ValueError("the value names another worker than the key")
+                raise ValueError("the value contains the name of another worker")
         except UNREADABLE as error:
             self._faults.note(FAULT_KINDS.get(kind, kind), key, error, OWNER_REMEDY)
 
     def _set_owner(self, shard: int, value: bytes | None) -> None:
         """Set the owner of a shard; a process with a newer version may own an unreadable one."""
         if not 0 <= shard < SHARDS:
-            raise ValueError(f"the shard is not one of {SHARDS}")
+            raise ValueError(f"shard {shard:#x} does not exist: there are {SHARDS} shards")
         self._unleased.pop(shard, None)
         if value is None:
             self._owners.pop(shard, None)

@@ -156,7 +156,7 @@ async def test_messages_without_a_worker_are_limited(engine: EngineHarness) -> N
         await engine.store.commit([], puts)
 
     for refused in (handle.signal("put", "one"), handle.query("count"), handle.update("brood")):
-        with pytest.raises(LimitExceeded, match="INBOX_MESSAGES_MAX is 1000"):
+        with pytest.raises(LimitExceeded, match="at most 1000 may wait"):
             await refused
     await handle.terminate("enough")
     await engine.client.start(Basket, id="one/other")
