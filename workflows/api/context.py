@@ -156,7 +156,7 @@ class Task(Future[T]):
     def _wait(self, awaited: object) -> None:
         if not isinstance(awaited, Future):
             raise ForbiddenCallError(
-                f"{self.label} awaited {type(awaited).__name__}, which is no workflow future: "
+                f"{self.label} awaited {type(awaited).__name__}, which is not a workflow future: "
                 "use workflow.sleep, gather and the like, and an activity for I/O"
             )
         self._awaited = awaited
@@ -268,7 +268,7 @@ class WorkflowRuntime(Protocol):
         """The data of the current run."""
 
     def random(self) -> random.Random:
-        """Seeded by the run id."""
+        """The random number generator of the run, seeded by its run id."""
 
     def start_task(self, coroutine: Coroutine[Any, Any, Any], label: str) -> Task[Any]:
         """Run a coroutine concurrently."""

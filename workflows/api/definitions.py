@@ -120,7 +120,7 @@ class Registry:
     @staticmethod
     def _add(types: dict[str, Any], definition: WorkflowDefinition | ActivityDefinition) -> None:
         if definition.name in types:
-            raise ValueError(f"{definition.name} is registered twice")
+            raise ValueError(f"the type {definition.name} is registered twice")
         types[definition.name] = definition
 
 

@@ -80,7 +80,7 @@ NOTICES: Final = (retirement_notices, quarantine_notices)
 
 VIEW_PAUSE_S: Final = 0.2
 VIEW_PAUSE_S_MAX: Final = 5.0
-"""Seconds between two tries to load the configuration when etcd is away; doubled up to the max."""
+"""Seconds between two tries to load the configuration; doubled up to the second number."""
 
 _log: Final = logging.getLogger(__name__)
 

@@ -56,9 +56,9 @@ def decode_history(data: bytes) -> list[HistoryEvent]:
         ValueError,
         RecursionError,
     ) as error:  # invalid UTF-8 is a ValueError
-        raise HistoryError(f"bytes that are no history: {error}") from error
+        raise HistoryError(f"the bytes are not a history: {error}") from error
     except KeyError as error:
-        raise HistoryError(f"an event type that this version does not know: {error}") from error
+        raise HistoryError(f"an event type is unknown to this version: {error}") from error
 
 
 def _event(stored: _Stored) -> HistoryEvent:

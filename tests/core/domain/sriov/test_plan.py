@@ -280,7 +280,7 @@ def test_two_switch_modes_of_one_nic_are_refused() -> None:
 
     (refusal,) = plan_node(policies, {}, [RAIL]).refusals
 
-    assert refusal.reason == "eSwitchMode legacy, and policy a sets switchdev"
+    assert refusal.reason == "eSwitchMode is legacy, and policy a sets switchdev"
 
 
 def test_each_range_of_a_nic_can_be_its_own_resource() -> None:
@@ -305,7 +305,7 @@ def test_the_lower_number_is_the_higher_priority() -> None:
     assert plan.desired[0].vfs == 4
     (refusal,) = plan.refusals
     assert str(refusal) == (
-        "policy first-by-name for ens1f0: numVfs 8, and policy second-by-name sets 4;"
+        "policy first-by-name for ens1f0: numVfs is 8, and policy second-by-name sets 4;"
         " make both policies agree, or select other NICs"
     )
 
@@ -377,7 +377,7 @@ def test_more_virtual_functions_than_the_nic_supports_are_refused() -> None:
     (refusal,) = lines(plan_node([policy(vfs=17)], {}, [RAIL]))
 
     assert refusal == (
-        "policy roce for ens1f0: numVfs 17, and the NIC can have 16;"
+        "policy roce for ens1f0: numVfs is 17, and the NIC can have at most 16;"
         " lower numVfs, or raise the limit in the NIC's firmware"
     )
 
