@@ -94,7 +94,7 @@ class ApplicationLine(NamedTuple):
 
     @property
     def number(self) -> str:
-        """The number of addresses that its pools specify: ``5`` or ``+1``."""
+        """The number of addresses that its pools specify: ``5``, or ``+1`` more than replicas."""
         numbers = dict.fromkeys(pool.annotations.get(IP_NUMBER, "") for pool in self.pools)
         return ", ".join(numbers) or "-"
 
@@ -113,7 +113,7 @@ def lines_of(ledger: Ledger, applications: Applications | None = None) -> list[A
             pools.setdefault(key, []).append(pool)
     held = {name: len(addresses) for name, addresses in claims_by_pool(ledger).items()}
     configuration = Configuration.of(ledger)
-    claims = {address: held_claim.claim for address, held_claim in ledger.claims.items()}
+    claims = {address: revised.claim for address, revised in ledger.claims.items()}
     lines = []
     for key in sorted(
         applications.keys() | pools.keys(), key=lambda key: (key.namespace, key.name, key)

@@ -90,7 +90,7 @@ class NodeCleaner:
     def _daemon_set(self) -> dict[str, Any]:
         daemon_sets = self._items("get", "daemonsets", *self._namespace_options, "-l", SELECTOR)
         if len(daemon_sets) > 1:
-            names = ", ".join(one["metadata"]["namespace"] for one in daemon_sets)
+            names = ", ".join(daemon_set["metadata"]["namespace"] for daemon_set in daemon_sets)
             remedy = "choose one with --system-namespace"
             raise BadInput(f"agents are installed in several namespaces: {names}", remedy=remedy)
         if not daemon_sets:
@@ -129,8 +129,12 @@ def cleanup_pod(
     """The manifest of the Pod that cleans a node, from the DaemonSet of the agents. Pure."""
     metadata, template = daemon_set["metadata"], daemon_set["spec"]["template"]["spec"]
     candidates = [*template["containers"], *template.get("initContainers", ())]
-    containers = [one for name in CONTAINERS for one in candidates if one["name"] == name]
-    volumes = [one for one in template["volumes"] if "hostPath" in one or "configMap" in one]
+    containers = [
+        container for name in CONTAINERS for container in candidates if container["name"] == name
+    ]
+    volumes = [
+        volume for volume in template["volumes"] if "hostPath" in volume or "configMap" in volume
+    ]
     volume_names = {volume["name"] for volume in volumes}
     mounts = {
         mount["mountPath"]: mount
@@ -179,9 +183,11 @@ def cleanup_pod(
 
 def _with_capabilities(containers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The first container's security context with the capabilities of all."""
-    contexts = [one.get("securityContext", {}) for one in containers]
+    contexts = [container.get("securityContext", {}) for container in containers]
     added: Iterable[str] = dict.fromkeys(
-        name for one in contexts for name in one.get("capabilities", {}).get("add", ())
+        name
+        for security_context in contexts
+        for name in security_context.get("capabilities", {}).get("add", ())
     )
     capabilities = dict(contexts[0].get("capabilities", {})) | {"add": list(added)}
     return {**contexts[0], "capabilities": capabilities}

@@ -63,7 +63,8 @@ class CommandGroup(TyperGroup):
             if entry := self.lazy_commands.get(name):
                 self.commands[name] = _import_command(name, entry)
             _inherit(
-                self.commands[name], [one for one in self.params if isinstance(one, TyperOption)]
+                self.commands[name],
+                [option for option in self.params if isinstance(option, TyperOption)],
             )
             self._ready.add(name)
         return self.commands[name]
@@ -86,8 +87,10 @@ def _import_command(name: str, entry: LazyCommand) -> TyperCommand | TyperGroup:
 
 def _inherit(command: Any, options: Sequence[TyperOption]) -> None:  # noqa: ANN401  # as above
     """Add the group's options to a command and its subcommands, unless they have their own."""
-    taken = {name for one in command.params for name in one.opts}
-    command.params += [_inherited(one) for one in options if not taken.intersection(one.opts)]
+    taken = {name for parameter in command.params for name in parameter.opts}
+    command.params += [
+        _inherited(option) for option in options if not taken.intersection(option.opts)
+    ]
     if command.help:
         command.help = _EXAMPLES.sub("\n\n\b\nExamples:\n", command.help)
     for subcommand in getattr(command, "commands", {}).values():

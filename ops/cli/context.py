@@ -34,7 +34,7 @@ def perform(context: typer.Context, action: Action) -> None:
 
 
 def confirm(question: str, *, yes: bool) -> bool:
-    """Ask for confirmation, unless ``yes``. Without a terminal the answer is no."""
+    """Ask on standard error, unless ``yes``; return the answer. Without a terminal it is no."""
     if yes:
         return True
     if not sys.stdin.isatty():

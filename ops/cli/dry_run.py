@@ -147,16 +147,27 @@ async def explain_add(
         selection = select(request, facts, snapshot.catalog, DEFAULT_SETTINGS, listed_families)
     except AllocationError as error:
         repeats = not isinstance(decision, ClaimPlan)
-        return Explanation(facts, held, repeats, outlook, None, error, ())
+        return Explanation(facts, held, repeats, outlook, selection=None, error=error, trials=())
     if not isinstance(decision, ClaimPlan):
-        return Explanation(facts, held, True, outlook, selection, None, ())
+        return Explanation(
+            facts, held, repeats=True, outlook=outlook, selection=selection, error=None, trials=()
+        )
     demands = unmet_demands(selection, decision.keep)
     dry_add = _DryAdd(store, keys, snapshot, holder_of(facts.pod), decision)
     trials = [trial for demand in demands for trial in await dry_add.trials_of(demand)]
     unmatched = unmatched_routes(
         [*decision.keep, *decision.listed, *_nics_of(trials, snapshot)], selection.routes
     )
-    return Explanation(facts, held, False, outlook, selection, None, tuple(trials), unmatched)
+    return Explanation(
+        facts,
+        held,
+        repeats=False,
+        outlook=outlook,
+        selection=selection,
+        error=None,
+        trials=tuple(trials),
+        unmatched_routes=unmatched,
+    )
 
 
 def _nics_of(trials: Iterable[Trial], snapshot: ConfigurationSnapshot) -> Iterator[Nic]:
@@ -237,22 +248,22 @@ class _DryAdd:
         released = self._released(usable, pool)
         # superseded: an older Pod of the same name held the address, not this Pod.
         if released and self._claim_plan.why != "superseded":
-            return Trial(*scope, released)
+            return Trial(*scope, first=released)
         search = Search(usable, "spread", f"{self._holder} {demand.interface}")
         value = search.next(())
         if value is None:
-            return Trial(*scope, "")
+            return Trial(*scope, first="")
         first = Address(demand.family, value)
         obstacle = await self._limit.refusal(pool, usable)
         if obstacle:
-            return Trial(*scope, "", obstacle, released)
+            return Trial(*scope, first="", obstacle=obstacle, then=released)
         obstacle = await self._obstacle(first)
         if not obstacle:
-            return Trial(*scope, str(first))
-        avoid = {one.value for one in self._interface_of if one.family == demand.family}
+            return Trial(*scope, first=str(first))
+        avoid = {taken.value for taken in self._interface_of if taken.family == demand.family}
         free = await self._finder.find(search, avoid)
         then = released if free is None else str(Address(demand.family, free.value))
-        return Trial(*scope, str(first), obstacle, then)
+        return Trial(*scope, first=str(first), obstacle=obstacle, then=then)
 
     def _released(self, usable: AddressSet, pool: str) -> str:
         """An address of this pool that the ADD itself releases, or ""."""

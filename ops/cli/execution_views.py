@@ -116,7 +116,7 @@ def print_description(description: Description, now_ms: int) -> None:
             ("Waits for", _waits_for(head) if head.is_open else ""),
             ("Worker", description.owner or no_owner),
             ("Inbox", counted(description.inbox, "message") if description.inbox else ""),
-            ("Attributes", " ".join(f"{k}={v!r}" for k, v in head.search_attributes.items())),
+            ("Attributes", _attributes_text(head)),
             ("Continued as", head.new_run_id),
         ]
     )
@@ -124,6 +124,10 @@ def print_description(description: Description, now_ms: int) -> None:
         failure = attempt.last_failure
         why = f", after {failure.type}: {failure.message}" if failure else ""
         print(f"  activity {activity_id}: attempt {attempt.attempt}{why}")
+
+
+def _attributes_text(head: RunHead) -> str:
+    return " ".join(f"{name}={value!r}" for name, value in head.search_attributes.items())
 
 
 def head_document(head: RunHead) -> dict[str, Any]:

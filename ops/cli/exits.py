@@ -44,7 +44,7 @@ class Exit(IntEnum):
     """etcd cannot be used; nothing was written."""
 
     DIFFERENT = 6
-    """``verify`` found something wrong."""
+    """``verify`` found differences between log, archive and state keys."""
 
     UNKNOWN = 7
     """The answer to a write was lost: check the state before you repeat it."""

@@ -55,7 +55,7 @@ TABLE: Final = Output(Format.TABLE)
 def parse_output(text: str) -> Output:
     """Parse the value of ``-o``. Raises BadInput."""
     name, _, template = text.removeprefix("=").partition("=")
-    formats = [one.value for one in Format]
+    formats = [known.value for known in Format]
     if name not in formats:
         raise BadInput(
             f"{name[:64]!r} is not an output format",
@@ -64,13 +64,16 @@ def parse_output(text: str) -> Output:
         )
     output = Output(Format(name), template)
     if (output.format in WITH_TEMPLATE) != bool(template):
-        example = "jsonpath='{.metadata.name}' or custom-columns=NAME:.metadata.name"
-        problem = "needs a template" if not template else "takes no template"
-        raise BadInput(f"-o {name} {problem}", subject="--output", remedy=f"such as {example}")
+        if template:
+            problem, remedy = "takes no template", f"write -o {name}"
+        else:
+            problem = "needs a template"
+            remedy = "such as jsonpath='{.metadata.name}' or custom-columns=NAME:.metadata.name"
+        raise BadInput(f"-o {name} {problem}", subject="--output", remedy=remedy)
     return output
 
 
 def complete_output(incomplete: str) -> list[str]:
     """The formats that begin with this text, for shell completion."""
-    formats = [f"{one}=" if one in WITH_TEMPLATE else one.value for one in Format]
-    return [one for one in formats if one.startswith(incomplete)]
+    formats = [f"{known}=" if known in WITH_TEMPLATE else known.value for known in Format]
+    return [text for text in formats if text.startswith(incomplete)]

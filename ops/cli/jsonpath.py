@@ -85,6 +85,7 @@ def _rendered(parts: Sequence[tuple[str, str]], value: object, template: str) ->
 
 
 def _end_of_range(parts: Sequence[tuple[str, str]], start: int, template: str) -> int:
+    """The index of the ``{end}`` of the range that begins before ``start``. Raises BadInput."""
     depth = 1
     for index in range(start, len(parts)):
         kind, text = parts[index]
@@ -95,7 +96,11 @@ def _end_of_range(parts: Sequence[tuple[str, str]], start: int, template: str) -
                 depth -= 1
             if depth == 0:
                 return index
-    raise BadInput(f"{template[:200]!r}: a range without its {{end}}", subject="jsonpath")
+    raise BadInput(
+        f"{template[:200]!r} has a {{range}} without an {{end}}",
+        subject="jsonpath",
+        remedy="write {end} after the part that is repeated",
+    )
 
 
 def _select(value: object, step: re.Match[str]) -> Iterator[object]:
@@ -134,6 +139,7 @@ def _children(value: object) -> Iterator[object]:
 
 
 def _deep(value: object, name: str) -> Iterator[object]:
+    """The fields of this name in the value, and in everything below the value."""
     if isinstance(value, Mapping) and name in value:
         yield value[name]
     for child in _children(value):

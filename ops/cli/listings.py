@@ -20,6 +20,7 @@ from ops.manifests import Plain, endpoint_manifest, quarantine_manifest
 
 GROUP = "spiderpool.spidernet.io"
 APP_NAMESPACE = "ipam.spidernet.io/app-namespace"
+"""The label in a pool's podAffinity that names the namespace of its application."""
 
 POOL_COLUMNS = (
     TableColumn("NAME"),
@@ -130,9 +131,12 @@ def reservation_listing(reservations: Sequence[Reservation]) -> ObjectListing:
     """Rows of reservations."""
     return ObjectListing(
         RESERVATION_COLUMNS,
-        [(one.name, str(one.family), ",".join(one.ips)) for one in reservations],
-        [f"{ObjectKind.RESERVATION}.{GROUP}/{one.name}" for one in reservations],
-        [to_manifest(one) for one in reservations],
+        [
+            (reservation.name, str(reservation.family), ",".join(reservation.ips))
+            for reservation in reservations
+        ],
+        [f"{ObjectKind.RESERVATION}.{GROUP}/{reservation.name}" for reservation in reservations],
+        [to_manifest(reservation) for reservation in reservations],
     )
 
 

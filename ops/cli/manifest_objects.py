@@ -104,7 +104,11 @@ def read_results(
             count += 1
             yield read_value(value, prefix + location, command_of)
     if not count:
-        raise BadInput(f"no object in {', '.join(paths)}", subject="filename")
+        raise BadInput(
+            f"no object in {', '.join(paths)}",
+            subject="filename",
+            remedy="pass a manifest with at least one object",
+        )
 
 
 def read_value(value: object, location: str, command_of: CommandOf) -> Result:

@@ -23,6 +23,7 @@ COMPLETION_S_MAX: Final = 1.0
 """How long a shell waits for names; after that it completes none."""
 
 NAMES_MAX: Final = 2_000
+"""The most names that one completion offers."""
 
 
 def complete_kind(incomplete: str) -> list[str]:

@@ -81,7 +81,11 @@ def listing_of(
         case ObjectKind.APPLICATION:
             listing = _applications(ledger, selection, applications)
         case ObjectKind.QUARANTINE:
-            selected = [one for one in ledger.quarantine.values() if selection.selects(one.address)]
+            selected = [
+                quarantine
+                for quarantine in ledger.quarantine.values()
+                if selection.selects(quarantine.address)
+            ]
             selected.sort(key=lambda quarantine: parse_address(quarantine.address))
             listing = listings.quarantine_listing(selected)
         case _:

@@ -84,7 +84,7 @@ def show_table(
     header: bool = True,
 ) -> None:
     """Print a table without lines, as kubectl does, or as CSV."""
-    shown = [index for index, one in enumerate(columns) if output.is_wide or not one.wide]
+    shown = [index for index, column in enumerate(columns) if output.is_wide or not column.wide]
     if output.format is Format.CSV:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         if header:
@@ -120,13 +120,13 @@ def _custom_columns(
             raise BadInput(
                 f"-o custom-columns: {part[:64]!r} is not TITLE:PATH",
                 subject="--output",
-                remedy="such as custom-columns=NAME:.metadata.name,SUBNET:.spec.subnet",
+                remedy="write custom-columns=NAME:.metadata.name,SUBNET:.spec.subnet, for example",
             )
         columns.append(TableColumn(title))
         paths.append(path)
     rows = [
-        [",".join(map(jsonpath.text_of, jsonpath.find(path, one))) or "<none>" for path in paths]
-        for one in values
+        [",".join(map(jsonpath.text_of, jsonpath.find(path, value))) or "<none>" for path in paths]
+        for value in values
     ]
     return columns, rows
 
@@ -160,9 +160,9 @@ def print_heading(text: str) -> None:
     print_rich(Text(text, style="bold"))
 
 
-def print_fields(facts: Iterable[tuple[str, str]], indent: int = 0) -> None:
+def print_fields(fields: Iterable[tuple[str, str]], indent: int = 0) -> None:
     """Print names with their values, aligned; leave out names without a value."""
-    present = [(name, value) for name, value in facts if value]
+    present = [(name, value) for name, value in fields if value]
     width = max((len(name) for name, _ in present), default=0) + 1
     blank = " " * indent
     for name, value in present:
@@ -191,6 +191,6 @@ def moment(unix_ms: int) -> str:
     return at.isoformat(sep=" ").replace("+00:00", "Z")
 
 
-def counted(number: int, one: str, many: str = "") -> str:
-    """``1 pool``, ``3 pools``."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """``1 pool``, ``3 pools``; ``plural`` "": the singular with an s."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"

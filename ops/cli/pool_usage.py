@@ -48,9 +48,9 @@ async def count_pools(
 def available(pool: Pool, ledger: Ledger) -> AddressSet:
     """The addresses of a pool that can be allocated, whether they are claimed or not."""
     quarantined = [
-        parse_address(one.address).value
-        for one in ledger.quarantine.values()
-        if one.family == pool.family
+        parse_address(quarantine.address).value
+        for quarantine in ledger.quarantine.values()
+        if quarantine.family == pool.family
     ]
     return unreserved_addresses(pool, ledger.reservations) - AddressSet.from_values(
         quarantined, pool.family
@@ -62,9 +62,16 @@ async def count_claims(
 ) -> list[int]:
     """The number of claims in each set. Raises Compacted, StoreUnavailable."""
     gets = [
-        (index, Get(keys.ip(one.family, first), keys.ip(one.family, last) + b"\0", count_only=True))
-        for index, one in enumerate(sets)
-        for first, last in one
+        (
+            index,
+            Get(
+                keys.ip(addresses.family, first),
+                keys.ip(addresses.family, last) + b"\0",
+                count_only=True,
+            ),
+        )
+        for index, addresses in enumerate(sets)
+        for first, last in addresses
     ]
     counts = [0] * len(sets)
     for start in range(0, len(gets), TXN_OPERATIONS_MAX):
@@ -78,8 +85,8 @@ async def count_claims(
 def claims_by_pool(ledger: Ledger) -> Mapping[str, list[str]]:
     """The allocated addresses of each pool, sorted."""
     addresses_of: dict[str, list[str]] = {name: [] for name in ledger.pools}
-    for address, held in ledger.claims.items():
-        addresses_of.setdefault(held.claim.pool, []).append(address)
+    for address, revised in ledger.claims.items():
+        addresses_of.setdefault(revised.claim.pool, []).append(address)
     for addresses in addresses_of.values():
         addresses.sort(key=parse_address)
     return addresses_of

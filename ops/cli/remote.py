@@ -27,11 +27,14 @@ from ops.cli.exits import Exit
 from ops.cli.global_options import WHO
 from ops.cli.input_files import STANDARD_INPUT, read_texts
 
-OPTIONS: Final = ("--context", "--kubeconfig", "--system-namespace")
+KUBECTL_OPTIONS: Final = ("--context", "--kubeconfig")
+SYSTEM_NAMESPACE: Final = "--system-namespace"
+OPTIONS: Final = (*KUBECTL_OPTIONS, SYSTEM_NAMESPACE)
 """The options that name the cluster; with one of them orbctl runs through kubectl."""
 
-ETCD: Final = ("--etcd", "ORBWEAVER_ETCD_ENDPOINTS")
-"""The option and the variable with which orbctl connects to etcd directly."""
+ETCD_OPTION: Final = "--etcd"
+ETCD_VARIABLE: Final = "ORBWEAVER_ETCD_ENDPOINTS"
+"""With this option or variable, orbctl connects to etcd directly."""
 
 LOCAL: Final = frozenset(
     ("completion", "crds", "help", "install", "migrate", "nad", "replay", "version")
@@ -59,6 +62,8 @@ SELECTOR: Final = "app.kubernetes.io/part-of=orbweaver,app.kubernetes.io/compone
 CONTROLLER: Final = "controller"
 AGENT: Final = "agent"
 FIND_DEADLINE_S: Final = 30
+"""Seconds that one call of kubectl may take to read objects."""
+
 NO_PROGRAM: Final = 127
 """The exit code of env(1) if a program is not on PATH."""
 
@@ -81,7 +86,7 @@ def is_remote(arguments: Sequence[str], variables: Mapping[str, str], *, as_plug
     """Whether orbctl runs through kubectl: as its plugin, or if an option names the cluster."""
     names = {option.name for option in _parsed(arguments)}
     command = _command(arguments)
-    is_direct = ETCD[0] in names or bool(variables.get(ETCD[1]))
+    is_direct = ETCD_OPTION in names or bool(variables.get(ETCD_VARIABLE))
     if command == "node":
         return any(_node_of_line(arguments, two_words) for two_words in (ON_A_NODE, CLEANS_A_NODE))
     if command in LOCAL or (command == "import" and not _reads_only_files(names)):
@@ -112,7 +117,7 @@ def prepare(
     find = find or _kubectl_output
     options, words = _split(arguments)
     kubectl = _kubectl(options)
-    system = options.get(OPTIONS[2], "")
+    system = options.get(SYSTEM_NAMESPACE, "")
     node, words = _node(kubectl, words, find)
     words, stdin = _with_files(words)
     component = AGENT if node else CONTROLLER
@@ -134,7 +139,9 @@ def _clean(arguments: Sequence[str], node: str) -> str:
     """Clean a node from a Pod; return the output of the Pod. Raises OrbweaverError."""
     options, words = _split(arguments)
     passed = [option for option in _parsed(words) if option.name]
-    unusable = next((one.name for one in passed if one.name not in cleanup_pod.OPTIONS), "")
+    unusable = next(
+        (option.name for option in passed if option.name not in cleanup_pod.OPTIONS), ""
+    )
     if unusable:
         text = f"{unusable} names a directory, but the Pod mounts those of the DaemonSet"
         raise BadInput(
@@ -144,12 +151,12 @@ def _clean(arguments: Sequence[str], node: str) -> str:
     def kubectl(words: Sequence[str], stdin: str) -> str:
         return _kubectl_output([*_kubectl(options), *words], stdin)
 
-    cleaner = cleanup_pod.NodeCleaner(kubectl, options.get(OPTIONS[2], ""))
+    cleaner = cleanup_pod.NodeCleaner(kubectl, options.get(SYSTEM_NAMESPACE, ""))
     return cleaner.clean(node, [word for option in passed for word in option.words])
 
 
 def _kubectl(options: Mapping[str, str]) -> list[str]:
-    return ["kubectl", *(f"{name}={options[name]}" for name in OPTIONS[:2] if name in options)]
+    return ["kubectl", *(f"{name}={options[name]}" for name in KUBECTL_OPTIONS if name in options)]
 
 
 def _reads_only_files(names: set[str]) -> bool:
@@ -196,10 +203,18 @@ def _node(kubectl: Sequence[str], arguments: Sequence[str], find: Finder) -> tup
     namespace = namespace or options.get("--namespace") or "default"
     text = find([*kubectl, "get", "pod", "-n", namespace, name, "--ignore-not-found", "-o", "json"])
     if not text.strip():
-        raise NotFound(f"there is no Pod {namespace}/{name}", subject=named)
+        raise NotFound(
+            f"there is no Pod {namespace}/{name}",
+            subject=named,
+            remedy=f"`kubectl get pods -n {namespace}` lists the Pods of its namespace",
+        )
     node = str(json.loads(text)["spec"].get("nodeName", ""))
     if not node:
-        raise NotFound(f"Pod {namespace}/{name} is not scheduled yet", subject=named)
+        raise NotFound(
+            f"Pod {namespace}/{name} is not scheduled yet",
+            subject=named,
+            remedy="try again when the Pod has a node",
+        )
     return node, list(arguments)
 
 
@@ -255,7 +270,7 @@ def _controller_missing(namespace: str) -> NotFound:
     return NotFound(
         f"no controller runs {scope}",
         subject=f"{SELECTOR}{CONTROLLER}",
-        remedy=f"check the context, or connect to etcd directly: {ETCD[0]} host:port",
+        remedy=f"check the context, or connect to etcd directly: {ETCD_OPTION} host:port",
     )
 
 
@@ -287,7 +302,9 @@ def _check_version(remote: Remote, code: int) -> None:
 
 def _is_ready(pod: Mapping[str, Any]) -> bool:
     conditions = pod.get("status", {}).get("conditions") or ()
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+    return any(
+        condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions
+    )
 
 
 def _kubectl_output(command: Sequence[str], stdin: str = "") -> str:

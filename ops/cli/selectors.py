@@ -46,12 +46,14 @@ class Selectors(NamedTuple):
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is selected or sorted."""
+        """Whether every object is listed, in the given order."""
         return self.labels.is_empty() and not self.fields and not self.sort_by
 
     def apply(self, listing: ObjectListing) -> ObjectListing:
         """The listing with the objects that are selected, sorted. Raises BadInput."""
-        selected = [index for index, one in enumerate(listing.manifests) if self._selects(one)]
+        selected = [
+            index for index, manifest in enumerate(listing.manifests) if self._selects(manifest)
+        ]
         if self.sort_by:
             selected.sort(key=lambda index: _sort_key(self.sort_by, listing.manifests[index]))
         return listing._replace(
@@ -63,8 +65,8 @@ class Selectors(NamedTuple):
     def _selects(self, manifest: Mapping[str, Any]) -> bool:
         labels = manifest.get("metadata", {}).get("labels") or {}
         return matches(self.labels, labels) and all(
-            (one.value in map(text_of, find(one.path, manifest) or [""])) != one.negated
-            for one in self.fields
+            (field.value in map(text_of, find(field.path, manifest) or [""])) != field.negated
+            for field in self.fields
         )
 
 

@@ -1,6 +1,7 @@
 """One run of orbctl: the connection to one cluster, and a writer for changes.
 
-The head key of a writer is never deleted. To limit the number of head keys, orbctl uses one of
+The head key of a writer, which has the number of its newest segment, is never deleted. To limit
+the number of head keys, orbctl uses one of
 ``WRITERS_MAX`` writer names, chosen by user and host; every event names the user (``Cause.actor``).
 Of two concurrent runs with the same writer name, the later one fences the earlier one: the write of
 the fenced run fails without an effect, and the run repeats it.

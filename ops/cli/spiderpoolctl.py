@@ -22,6 +22,7 @@ from ops.cli.global_options import ProcessContext
 
 PROGRAM = "spiderpoolctl"
 REASON = "spiderpoolctl ip release"
+"""The reason in the events of released addresses."""
 
 app = typer.Typer(
     cls=CommandGroup,

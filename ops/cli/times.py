@@ -2,7 +2,7 @@
 
 A time is ``2026-03-01T14:03:00Z``, ``2026-03-01 14:03``, ``2026-03-01``, ``14:03`` (today) or
 ``15m`` (ago). Without a zone it is UTC, as all times that orbctl prints. A duration is ``90s``,
-``15m``, ``2h`` or ``3d``.
+``15m``, ``2h``, ``3d`` or ``1w``.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ LINES_AROUND: Final = 8
 REFUSALS_SHOWN: Final = 5
 WRITERS_SHOWN: Final = 8
 ROWS_MIN: Final = 3
+"""Rows of pools that are drawn even on a small terminal."""
 
 _POOLS: Final = (
     TableColumn("POOL"),
@@ -121,7 +122,9 @@ def screen_of(board: ActivityBoard, lines: int = 0) -> RenderableType:
         rows = ((line.name, str(line.events), _ago(board, line.newest_ms)) for line in writers)
         parts += [Text(""), table_of(_WRITERS, rows)]
     if refusals:
-        rows = ((moment(one.recorded_at_ms), one.pod, _reason(one)) for one in refusals)
+        rows = (
+            (moment(refusal.recorded_at_ms), refusal.pod, _reason(refusal)) for refusal in refusals
+        )
         parts += [Text(""), table_of(_REFUSALS, rows)]
     return Group(*parts)
 
@@ -155,7 +158,7 @@ class TopScreen:
         self._changed.set()
 
     def press(self, keys: bytes) -> None:
-        """Handle what the terminal sent."""
+        """Handle the bytes that the terminal sent."""
         if any(key in keys for key in QUIT_KEYS):
             self._quits.set()
 

@@ -146,11 +146,15 @@ def prune(
       orbctl archive prune --keep-bytes 1000000000 --yes
     """
     if not (older_than or keep_bytes):
-        raise BadInput("give --older-than or --keep-bytes", subject="retention")
+        raise BadInput(
+            "no limit is given, so no file would be deleted",
+            subject="retention",
+            remedy="give --older-than or --keep-bytes",
+        )
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
-        retention = Retention(parse_length(older_than), keep_bytes)
+        retention = Retention(age_s=parse_length(older_than), bytes_max=keep_bytes)
         cursor = (await read_cursor(session.store, session.keys)).cursor
         files = sized_files(SealedLog(session.archive, cursor))
         count = count_surplus(files, retention, session.now_ms())

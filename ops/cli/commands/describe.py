@@ -116,15 +116,17 @@ def describe(
 async def _pool(session: ClusterSession, ledger: Ledger, name: str, output: Output) -> None:
     pool = ledger.pools.get(name)
     if pool is None:
-        raise NotFound(f"there is no pool {name}")
-    held = claims_by_pool(ledger)[name]
+        raise NotFound(
+            f"there is no pool {name}", subject=name, remedy="`orbctl get pools` lists them"
+        )
+    claimed = claims_by_pool(ledger)[name]
     if output.is_structured:
-        show_value(pool_manifest(pool, held, ledger), output)
+        show_value(pool_manifest(pool, claimed, ledger), output)
         return
-    print_fields(_pool_facts(pool, ledger))
-    if held:
-        print_heading(f"\nHolders ({len(held):,})")
-        shown = held if output.is_wide else held[:HOLDERS_SHOWN_MAX]
+    print_fields(_pool_fields(pool, ledger))
+    if claimed:
+        print_heading(f"\nHolders ({len(claimed):,})")
+        shown = claimed if output.is_wide else claimed[:HOLDERS_SHOWN_MAX]
         columns = (
             TableColumn("ADDRESS"),
             TableColumn("HELD BY"),
@@ -132,19 +134,21 @@ async def _pool(session: ClusterSession, ledger: Ledger, name: str, output: Outp
             TableColumn("OWNER"),
         )
         show_table(columns, [_holder_row(address, ledger) for address in shown])
-        if len(shown) < len(held):
-            print(f"... {len(held) - len(shown):,} more (-o wide shows all)")
+        if len(shown) < len(claimed):
+            print(f"... {len(claimed) - len(shown):,} more (-o wide shows all)")
     await _history(session, "pool", name)
 
 
 async def _subnet(session: ClusterSession, ledger: Ledger, name: str, output: Output) -> None:
     subnet = ledger.subnets.get(name)
     if subnet is None:
-        raise NotFound(f"there is no subnet {name}")
+        raise NotFound(
+            f"there is no subnet {name}", subject=name, remedy="`orbctl get subnets` lists them"
+        )
     if output.is_structured:
         show_value(subnet_manifest(subnet, ledger), output)
         return
-    print_fields(_subnet_facts(subnet, ledger))
+    print_fields(_subnet_fields(subnet, ledger))
     subnet_shares = shares_of_subnet(name, ledger.pools)
     if subnet_shares:
         print_heading(f"\nPools ({len(subnet_shares):,})")
@@ -159,7 +163,7 @@ async def _subnet(session: ClusterSession, ledger: Ledger, name: str, output: Ou
     await _history(session, "subnet", name)
 
 
-def _subnet_facts(subnet: Subnet, ledger: Ledger) -> list[tuple[str, str]]:
+def _subnet_fields(subnet: Subnet, ledger: Ledger) -> list[tuple[str, str]]:
     free = pool_addresses(subnet) - addresses_of_pools(
         subnet, pools_of_subnet(subnet.name, ledger.pools)
     )
@@ -171,7 +175,7 @@ def _subnet_facts(subnet: Subnet, ledger: Ledger) -> list[tuple[str, str]]:
         ("Gateway", subnet.gateway or "none"),
         ("Addresses", _shortened(subnet.ips) or "none"),
         ("Excluded", _shortened(subnet.exclude_ips)),
-        ("Routes", "\n".join(f"{one.dst} via {one.gw}" for one in subnet.routes or ())),
+        ("Routes", "\n".join(f"{route.dst} via {route.gw}" for route in subnet.routes or ())),
         (
             "Counts",
             ", ".join(f"{number:,} {state}" for state, number in counts._asdict().items()),
@@ -181,7 +185,7 @@ def _subnet_facts(subnet: Subnet, ledger: Ledger) -> list[tuple[str, str]]:
     ]
 
 
-def _pool_facts(pool: Pool, ledger: Ledger) -> list[tuple[str, str]]:
+def _pool_fields(pool: Pool, ledger: Ledger) -> list[tuple[str, str]]:
     projection = Projection(ledger)
     tally = projection.tallies[pool.name]
     free = [format_range(pool.family, *pair) for pair in tally.free]
@@ -237,7 +241,8 @@ async def _endpoint(
     endpoint = ledger.endpoints.get(key)
     if endpoint is None:
         raise NotFound(
-            f"Pod {'/'.join(key)} has no addresses", remedy=f"`orbctl history {'/'.join(key)}`"
+            f"Pod {'/'.join(key)} has no addresses",
+            remedy=f"`orbctl history {'/'.join(key)}` shows the addresses that it had",
         )
     if output.is_structured:
         show_value(endpoint_manifest(endpoint), output)
@@ -263,9 +268,9 @@ def _nics(endpoint: Endpoint, ledger: Ledger) -> None:
         print_heading(f"\nNIC {nic.interface or '(not attached yet)'}")
         routes = [f"{route.dst} via {route.gw}" for route in nic.routes]
         claimed_at = [
-            f"{address} at {held.revision}"
+            f"{address} at {revised.revision}"
             for address, _ in nic.addresses()
-            if (held := ledger.claims.get(address)) is not None
+            if (revised := ledger.claims.get(address)) is not None
         ]
         print_fields(
             (
@@ -291,26 +296,26 @@ async def describe_address(
         address = parse_address(text)
     except AddressSyntaxError as error:
         raise BadInput(str(error), subject="address") from None
-    facts = _address_facts(address, ledger)
-    held = ledger.claims.get(str(address))
-    if held is not None:
-        facts.append(
+    fields = _address_fields(address, ledger)
+    revised = ledger.claims.get(str(address))
+    if revised is not None:
+        fields.append(
             (
                 "Network provider",
-                await binding_in_words(session, (held.claim.namespace, held.claim.pod)),
+                await binding_in_words(session, (revised.claim.namespace, revised.claim.pod)),
             )
         )
-    mark = None if held is not None else await read_cool_down(session, address)
+    mark = None if revised is not None else await read_cool_down(session, address)
     if mark is not None:
-        facts.append(("Cool-down", mark.in_words(session.now_ms())))
+        fields.append(("Cool-down", mark.in_words(session.now_ms())))
     if output.is_structured:
-        show_value({name.lower(): value for name, value in facts if value}, output)
+        show_value({name.lower(): value for name, value in fields if value}, output)
         return
-    print_fields(facts)
+    print_fields(fields)
     await _history(session, "address", str(address))
 
 
-def _address_facts(address: Address, ledger: Ledger) -> list[tuple[str, str]]:
+def _address_fields(address: Address, ledger: Ledger) -> list[tuple[str, str]]:
     text = str(address)
     pools = [
         name
@@ -319,26 +324,28 @@ def _address_facts(address: Address, ledger: Ledger) -> list[tuple[str, str]]:
     ]
     reserved = [
         name
-        for name, one in sorted(ledger.reservations.items())
-        if one.family == address.family
-        and address.value in AddressSet.from_items(one.ips, address.family)
+        for name, reservation in sorted(ledger.reservations.items())
+        if reservation.family == address.family
+        and address.value in AddressSet.from_items(reservation.ips, address.family)
     ]
-    quarantine, held = ledger.quarantine.get(text), ledger.claims.get(text)
+    quarantine, revised = ledger.quarantine.get(text), ledger.claims.get(text)
     conditions = {
-        "claimed": held is not None,
+        "claimed": revised is not None,
         "reserved": bool(reserved),
         "quarantined": quarantine is not None,
     }
     states = [state for state, is_true in conditions.items() if is_true]
-    held_by = f"{held.claim.namespace}/{held.claim.pod}" if held else ""
-    endpoint = ledger.endpoints.get((held.claim.namespace, held.claim.pod)) if held else None
+    held_by = f"{revised.claim.namespace}/{revised.claim.pod}" if revised else ""
+    endpoint = (
+        ledger.endpoints.get((revised.claim.namespace, revised.claim.pod)) if revised else None
+    )
     return [
         ("Address", text),
         ("State", ", ".join(states) or ("free" if pools else "in no pool")),
         ("Pool", ", ".join(pools) or "none"),
         ("Held by", held_by),
-        ("Holder", held.claim.holder if held else ""),
-        ("Claimed at", f"position {held.revision}" if held else ""),
+        ("Holder", revised.claim.holder if revised else ""),
+        ("Claimed at", f"position {revised.revision}" if revised else ""),
         ("Kept", why_kept(endpoint, ledger.records) if endpoint else ""),
         ("Reserved by", ", ".join(reserved)),
         ("Quarantine", _quarantine_words(quarantine) if quarantine else ""),

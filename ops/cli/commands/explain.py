@@ -87,7 +87,11 @@ def explain(
       orbctl explain address 10.6.0.17
     """
     if bool(subject) == bool(request):
-        raise BadInput("give a Pod, or --request FILE", subject="pod")
+        raise BadInput(
+            "a Pod and --request cannot be combined" if subject else "no Pod is given",
+            subject="pod",
+            remedy="give a Pod, or --request FILE",
+        )
     pod = _plain_name(subject or [])
     output = globals_of(context).output
     records = _records(request) if request else []
@@ -133,9 +137,13 @@ async def _explain_past(
     name = question.key[1]
     if is_address(name):
         remedy = f"orbctl as-of '{as_of}' address {name}"
-        raise BadInput("--as-of takes a Pod", subject=name, remedy=remedy)
+        raise BadInput("--as-of takes a Pod, not an address", subject=name, remedy=remedy)
     if question.is_hypothetical:
-        raise BadInput("--as-of shows what an ADD got, so it takes a Pod and nothing else")
+        raise BadInput(
+            "--as-of shows what an ADD got, so it takes a Pod and no other option",
+            subject="--as-of",
+            remedy="leave out --request, --node, --uid and the pools",
+        )
     moment = parse_moment(as_of, session.now_ms())
     adds = await session.read(lambda: _past_adds(session, question.key, moment))
     return show_adds("/".join(question.key), adds, output, session.now_ms())
@@ -226,16 +234,18 @@ def _records(paths: list[str]) -> list[RecordDefined]:
 
 
 def _pod_of(records: list[RecordDefined]) -> tuple[str, str]:
-    pods = [(one.namespace, one.name) for one in records if one.kind == "Pod"]
+    pods = [(record.namespace, record.name) for record in records if record.kind == "Pod"]
     if len(pods) != 1:
         raise BadInput(
-            f"a request must contain one Pod; this one contains {len(pods)}", subject="request"
+            f"a request must contain one Pod; this one contains {len(pods)}",
+            subject="request",
+            remedy="pass the manifest of one Pod, optionally with its Namespace and Node",
         )
     return pods[0]
 
 
 def _node_of(records: list[RecordDefined]) -> str:
-    nodes = [one.name for one in records if one.kind == "Node"]
+    nodes = [record.name for record in records if record.kind == "Node"]
     return nodes[0] if len(nodes) == 1 else ""
 
 
@@ -268,7 +278,9 @@ def _show(explanation: Explanation, retention: _Retention) -> None:
         nic = (demand.interface, demand.family)
         gateway = ", no default route" if demand.clean_gateway else ""
         print(f"\nNIC {demand.interface}, {FAMILY_NAMES[demand.family]}{gateway}:")
-        verdicts = (v for v in selection.verdicts if (v.interface, v.family) == nic)
+        verdicts = (
+            verdict for verdict in selection.verdicts if (verdict.interface, verdict.family) == nic
+        )
         print("\n".join(describe_verdicts(verdicts)))
         trials = [trial for trial in explanation.trials if (trial.interface, trial.family) == nic]
         if trials:

@@ -78,7 +78,11 @@ def forecast(
     async def action(session: ClusterSession) -> Exit:
         outlooks = await session.read(lambda: _read(session, kinds))
         missing = [
-            NotFound(f"there is no {kinds[0]} {name}")
+            NotFound(
+                f"there is no {kinds[0]} {name}",
+                subject=name,
+                remedy=f"`orbctl get {kinds[0]}s` lists them",
+            )
             for name in dict.fromkeys(names or ())
             if name not in {outlook.subject.name for outlook in outlooks}
         ]
@@ -100,6 +104,7 @@ async def times_until_full(session: ClusterSession) -> dict[str, str]:
 
 
 async def _read(session: ClusterSession, kinds: Sequence[str]) -> list[_Outlook]:
+    """The outlooks of all pools or subnets, by kind and name; prints parts that are unreadable."""
     now_ms = session.now_ms()
     growth = GrowthLog()
     unread = UnreadPartList()

@@ -137,5 +137,9 @@ def _definitions(text: str) -> tuple[list[dict[str, Any]], bool]:
             {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
         )
     if not definitions and not refused:
-        raise BadInput("the input contains no SpiderMultusConfig", subject="filename")
+        raise BadInput(
+            "the input contains no SpiderMultusConfig",
+            subject="filename",
+            remedy="pass a file or folder with at least one",
+        )
     return definitions, refused

@@ -79,13 +79,13 @@ def version(context: typer.Context) -> None:
       orbctl version -o json
     """
     output = globals_of(context).output
-    facts = {
+    versions = {
         "version": __version__,
         "layout": LAYOUT,
         "segments": SEGMENT_VERSION,
         "state": STATE_VERSION,
     }
     if output.is_structured:
-        show_value(facts, output)
+        show_value(versions, output)
         return
     print(f"orbctl {__version__} (key layout {LAYOUT}, segment format {SEGMENT_VERSION})")

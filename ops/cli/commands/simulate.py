@@ -149,8 +149,8 @@ def _show_refused(name: str, step: SimulatedStep) -> None:
             print(f"    → {refusal.remedy}")
     if step.blocking:
         print(f"    {counted(len(step.blocking), 'holder')} that prevent it:")
-        for one in step.blocking[:HOLDINGS_SHOWN_MAX]:
-            print(f"      {one.address}  {one.namespace}/{one.pod}")
+        for holding in step.blocking[:HOLDINGS_SHOWN_MAX]:
+            print(f"      {holding.address}  {holding.namespace}/{holding.pod}")
 
 
 _PLAN_COLUMNS = (
@@ -201,7 +201,10 @@ def _number(count: int | None) -> str:
 
 
 def _show_holdings(affected: list[Holding]) -> None:
-    rows = [(one.address, f"{one.namespace}/{one.pod}", one.pool, one.why) for one in affected]
+    rows = [
+        (holding.address, f"{holding.namespace}/{holding.pod}", holding.pool, holding.why)
+        for holding in affected
+    ]
     columns = (
         TableColumn("ADDRESS"),
         TableColumn("HELD BY"),
