@@ -110,10 +110,14 @@ def _show_address(ledger: Ledger, text: str) -> None:
         address = str(parse_address(text))
     except AddressSyntaxError as error:
         raise BadInput(str(error), subject="address") from None
-    held = ledger.claims.get(address)
-    if held is None:
-        raise NotFound(f"{address} was not allocated")
-    claim = held.claim
+    revised = ledger.claims.get(address)
+    if revised is None:
+        raise NotFound(
+            f"{address} was not allocated",
+            subject=address,
+            remedy=f"`orbctl history {address}` shows when it was",
+        )
+    claim = revised.claim
     print(
         f"{address} was held by {claim.namespace}/{claim.pod} ({claim.holder}), pool {claim.pool}"
     )

@@ -101,7 +101,7 @@ def _nic(texts: list[str], snapshot: ConfigurationSnapshot, pools: list[str]) ->
             raise BadInput(str(error), subject="address") from None
         if address.family in chosen:
             raise BadInput(
-                "a NIC can have one IPv4 and one IPv6 address",
+                f"several IPv{address.family} addresses are given, but a NIC can have only one",
                 subject="address",
                 remedy="run assign once for each NIC, with --interface",
             )
@@ -115,18 +115,20 @@ def _pool_of(address: Address, snapshot: ConfigurationSnapshot, pools: list[str]
     """The pool that contains the address, one of ``pools`` if any. Raises NotFound, BadInput."""
     candidates = [
         name
-        for name, held in sorted(snapshot.pools.items())
-        if held.pool.family == address.family
+        for name, entry in sorted(snapshot.pools.items())
+        if entry.pool.family == address.family
         and (name in pools or not pools)
-        and address.value in pool_addresses(held.pool)
+        and address.value in pool_addresses(entry.pool)
     ]
     if not candidates:
         subject = f"none of the pools {', '.join(pools)} has" if pools else "no pool has"
-        raise NotFound(f"{subject} {address}", remedy="see `orbctl get pools`")
+        raise NotFound(
+            f"{subject} {address}", remedy="`orbctl get pools` lists the pools with their subnets"
+        )
     if len(candidates) > 1:
         raise BadInput(
             f"{address} is in the pools {', '.join(candidates)}",
             subject="pool",
-            remedy="give --pool",
+            remedy="choose one of them with --pool",
         )
     return candidates[0]

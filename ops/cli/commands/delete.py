@@ -93,7 +93,11 @@ def delete(
       orbctl delete -f pool.yaml
     """
     if bool(file) == bool(kind):
-        raise BadInput("give a kind and names, or -f FILE", subject="filename")
+        raise BadInput(
+            "a kind and --filename cannot be combined" if kind else "no object is given",
+            subject="filename",
+            remedy="give a kind and names, or -f FILE",
+        )
     commands, worst_fault = (
         read_possible(file, delete_command, recursive=recursive)
         if file
@@ -121,7 +125,11 @@ def _commands_of_names(word: str, names: list[str], namespace: str) -> list[Comm
     if kind in INSTEAD:
         raise BadInput(f"delete cannot remove a {kind}", subject=word, remedy=INSTEAD[kind])
     if not any(names):
-        raise BadInput(f"the name of the {kind} is missing", subject=word)
+        raise BadInput(
+            f"the name of the {kind} is missing",
+            subject=word,
+            remedy=f"write it after the kind: `orbctl delete {word} NAME`",
+        )
     if kind is ObjectKind.POOL:
         return [DeletePool(name) for name in names]
     if kind is ObjectKind.RESERVATION:

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 SHOWN_MAX: Final = 50
 """Endpoints that are listed as kept; -o wide lists all."""
 
+LIST_ENDPOINTS: Final = "`orbctl get endpoints -A` lists the Pods with addresses"
+
 pause = asyncio.sleep
 """Waits between two scans; tests replace it."""
 
@@ -153,13 +155,15 @@ class _Scanner:
 
 def _check_names(ledger: Ledger, notice: DeletionNotice) -> None:
     """Raise NotFound if a Pod or node of the notice has no addresses."""
-    held = {(one.claim.namespace, one.claim.pod) for one in ledger.claims.values()}
+    pods_with_claims = {
+        (revised.claim.namespace, revised.claim.pod) for revised in ledger.claims.values()
+    }
     for key in sorted(notice.pods):
-        if key not in ledger.endpoints and key not in held:
-            raise NotFound(f"Pod {'/'.join(key)} has no addresses")
+        if key not in ledger.endpoints and key not in pods_with_claims:
+            raise NotFound(f"Pod {'/'.join(key)} has no addresses", remedy=LIST_ENDPOINTS)
     nodes_with_addresses = {endpoint.node for endpoint in ledger.endpoints.values()}
     for node in sorted(notice.nodes - nodes_with_addresses):
-        raise NotFound(f"no Pod on node {node} has addresses")
+        raise NotFound(f"no Pod on node {node} has addresses", remedy=LIST_ENDPOINTS)
 
 
 async def _release(
@@ -220,8 +224,8 @@ def _addresses_and_endpoint(entry: ReclaimStep | KeptClaims) -> tuple[str, str]:
     return " ".join(entry.addresses) or "-", "/".join(entry.key)
 
 
-def _why(one: KeptClaims) -> str:
-    return f"{one.why} (until {utc(one.until_s)})" if one.until_s else one.why
+def _why(kept: KeptClaims) -> str:
+    return f"{kept.why} (until {utc(kept.until_s)})" if kept.until_s else kept.why
 
 
 def _plain(plan: ReclaimPlan, results: list[tuple[ReclaimStep, Released]]) -> dict[str, Any]:

@@ -161,7 +161,9 @@ def read_resources(words: Sequence[str]) -> dict[ObjectKind, list[str]]:
         kind, slash, name = word.partition("/")
         if not (slash and name):
             raise BadInput(
-                f"{word[:64]!r} is not KIND/NAME", subject="name", remedy="such as pool/lan"
+                f"{word[:64]!r} is not KIND/NAME",
+                subject="name",
+                remedy="write every object as KIND/NAME, such as pool/lan",
             )
         names.setdefault(kind_of(kind, ALLOWED), []).append(name)
     return names

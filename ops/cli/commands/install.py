@@ -52,7 +52,11 @@ def _read(path: Path) -> dict[str, object]:
     except ValueError as error:
         raise BadInput(f"cannot read {path}: {error}", subject="conflist") from None
     if not isinstance(conflist, dict):
-        raise BadInput(f"{path} is not a JSON object", subject="conflist")
+        raise BadInput(
+            f"{path} is not a JSON object",
+            subject="conflist",
+            remedy="pass a network configuration list, such as a file of `orbctl nad --directory`",
+        )
     return conflist
 
 

@@ -49,7 +49,9 @@ def export(
     """
     if raw and (after or upto is not None):
         raise BadInput(
-            "--raw exports the whole log: --after and --upto are not allowed", subject="raw"
+            "--raw exports the whole log: --after and --upto are not allowed",
+            subject="raw",
+            remedy="leave out --raw, or leave out --after and --upto",
         )
     target = None if file == STANDARD_OUTPUT else file
 
@@ -117,7 +119,11 @@ def _replay(
 ) -> tuple[Checker, int, list[str]]:
     """Apply the events up to a position or time; count them and collect violations."""
     if not file.is_file():
-        raise BadInput(f"{file} is not a file", subject="file")
+        raise BadInput(
+            f"{file} is not a file",
+            subject="file",
+            remedy="pass a file that `orbctl export --raw` has written",
+        )
     checker, events, clock_ms = Checker(), 0, 0
     violations: list[str] = []
     with file.open("rb") as source, progress("replay") as advance:

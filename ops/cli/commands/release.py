@@ -79,7 +79,11 @@ async def find_endpoint(session: ClusterSession, text: str, namespace: str) -> E
     else:
         kvs = (await session.store.read([Get(session.keys.ip_of(address))])).ranges[0].kvs
         if not kvs:
-            raise NotFound(f"{address} is not allocated")
+            raise NotFound(
+                f"{address} is not allocated",
+                subject=address,
+                remedy=f"`orbctl describe address {address}` shows its state",
+            )
         claim = CLAIM.decode(kvs[0].value)
         key = (claim.namespace, claim.pod)
         message = f"{address} is claimed for {key[0]}/{key[1]}, which has no endpoint"

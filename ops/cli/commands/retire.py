@@ -70,7 +70,7 @@ Name = Annotated[str, typer.Argument(help="name")]
 
 
 class _RetireOptions(NamedTuple):
-    """The parsed options; ``deadline_s``: seconds from now, 0 for none."""
+    """The parsed options; ``deadline_s``: seconds from now, 0 for no deadline."""
 
     deadline_s: float
     in_use: InUse
@@ -159,7 +159,11 @@ def show(context: typer.Context, kind: KindWord, name: Name) -> None:
     async def action(session: ClusterSession) -> Exit:
         remaining, status = await _state(session, retirable, name)
         if remaining.state == "gone":
-            raise NotFound(f"there is no {retirable} {name}", subject=name)
+            raise NotFound(
+                f"there is no {retirable} {name}",
+                subject=name,
+                remedy=f"`orbctl get {retirable}s` lists them",
+            )
         is_retiring = remaining.state == "held"
         if output.is_structured:
             show_value(_document(retirable, name, remaining, status), output)
@@ -170,7 +174,10 @@ def show(context: typer.Context, kind: KindWord, name: Name) -> None:
                 ("state", "retiring" if is_retiring else "serving"),
                 ("left", _remaining_text(retirable, remaining) if is_retiring else ""),
                 ("execution", f"{_id(retirable, name)}, {status}" if status else "none yet"),
-                ("holders", "\n".join(f"{one.address} {one.pod}" for one in remaining.holders)),
+                (
+                    "holders",
+                    "\n".join(f"{holder.address} {holder.pod}" for holder in remaining.holders),
+                ),
                 ("pools", "\n".join(remaining.pools)),
             )
         )
@@ -210,7 +217,11 @@ def _retire(
 ) -> None:
     deadline_s, in_use = options
     if reinstate and not deadline_s:
-        raise BadInput("--reinstate needs a --deadline", subject="reinstate")
+        raise BadInput(
+            "--reinstate is given without a --deadline",
+            subject="reinstate",
+            remedy="give --deadline, such as 2h",
+        )
 
     async def action(session: ClusterSession) -> Exit:
         at_deadline: AtDeadline = "reinstate" if reinstate else "wait"
@@ -244,8 +255,8 @@ async def _retiring(session: ClusterSession) -> list[tuple[Retirable, str]]:
     """Kind and name of every retiring subnet and pool."""
     ledger = Ledger()
     await read_configuration(session.store, session.keys, ledger)
-    subnets = sorted(name for name, one in ledger.subnets.items() if one.retiring)
-    pools = sorted(name for name, one in ledger.pools.items() if one.retiring)
+    subnets = sorted(name for name, subnet in ledger.subnets.items() if subnet.retiring)
+    pools = sorted(name for name, pool in ledger.pools.items() if pool.retiring)
     return [*(("subnet", name) for name in subnets), *(("pool", name) for name in pools)]
 
 
@@ -269,7 +280,11 @@ def _parse_options(deadline: str, in_use: str) -> _RetireOptions:
         return _RetireOptions(parse_length(deadline), WAIT)
     if in_use == REFUSE:
         return _RetireOptions(parse_length(deadline), REFUSE)
-    raise BadInput(f"{in_use[:32]!r} is neither {WAIT} nor {REFUSE}", subject="in-use")
+    raise BadInput(
+        f"--in-use {in_use[:32]!r} is neither {WAIT} nor {REFUSE}",
+        subject="in-use",
+        remedy=f"use {WAIT} or {REFUSE}",
+    )
 
 
 def _kind(word: str) -> Retirable:

@@ -91,8 +91,12 @@ def _show(report: VerificationReport, *, wide: bool) -> None:
         print(f"keys   {count} CANNOT BE READ; all other keys are used without them")
     _list("Unreadable", [_unreadable(fault) for fault in report.unreadable], wide=wide)
     _list("Damage", [_damage(fault) for fault in report.faults], wide=wide)
-    _list("Broken rules", [str(one) for one in report.violations], wide=wide)
-    _list("Differences", [line for one in report.differences for line in _text_of(one)], wide=wide)
+    _list("Broken rules", [str(violation) for violation in report.violations], wide=wide)
+    _list(
+        "Differences",
+        [line for difference in report.differences for line in _text_of(difference)],
+        wide=wide,
+    )
     _list("Plan (verify --repair does it)", [step.text for step in report.plan], wide=wide)
     _list("Notes", list(report.notes), wide=wide)
 
@@ -151,12 +155,12 @@ def _plain(report: VerificationReport, repaired: Repaired | None) -> dict[str, A
         "events": report.events,
         "folded": report.folded,
         "faults": [fault._asdict() for fault in report.faults],
-        "violations": [str(one) for one in report.violations],
+        "violations": [str(violation) for violation in report.violations],
         "violationCount": report.violation_count,
-        "differences": [str(one) for one in report.differences],
+        "differences": [str(difference) for difference in report.differences],
         "differenceCount": report.difference_count,
         "plan": [step.text for step in report.plan],
         "notes": list(report.notes),
         "unreadable": [fault._asdict() for fault in report.unreadable],
-        "repaired": repaired and {name: list(v) for name, v in repaired._asdict().items()},
+        "repaired": repaired and {name: list(texts) for name, texts in repaired._asdict().items()},
     }

@@ -417,7 +417,9 @@ def _filter(workflow_type: str, status: list[str], attribute: list[str]) -> Filt
         match = _ATTRIBUTE.fullmatch(text)
         if match is None:
             raise BadInput(
-                f"{text!r} is not NAME=VALUE, NAME>=VALUE or NAME<VALUE", subject="--attribute"
+                f"{text!r} is not NAME=VALUE, NAME>=VALUE or NAME<VALUE",
+                subject="--attribute",
+                remedy="write it with one of these operators, such as 'ReclaimKept>=100'",
             )
         name, operator, value = match[1], match[2], parse_argument(match[3])
         if operator == "=":
