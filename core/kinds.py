@@ -49,7 +49,7 @@ COOL_DOWNS: Final[KeyKind[str]] = KeyKind(
     COOL_DOWN,
     lambda value: value.decode(),
     ("agent", "worker"),
-    "nothing: it ends with its lease, within a minute",
+    "none needed: the key is deleted when its lease ends, within a minute",
     check_key=lambda keys, key: keys.check_address(key, COOL_DOWN),
 )
 CORE_KINDS: Final[tuple[KeyKind[Any], ...]] = (

@@ -63,7 +63,7 @@ LEADERS: KeyKind[Leader] = KeyKind(
     "lease",
     LEADER.decode,
     ("controller", "orbctl"),
-    "nothing: a key without a lease is not a leader's, and the next candidate overwrites it",
+    "none needed: a key without a lease is not a leader's, and the next candidate overwrites it",
     check_key=lambda keys, key: keys.check_parts(key, 2),
 )
 

@@ -47,7 +47,7 @@ RESERVES: Final[KeyKind[bytes]] = KeyKind(
     "meta/reserve",
     bytes,
     ("orbctl",),
-    "nothing: its value is never read",
+    "none needed: its value is never read",
 )
 
 

@@ -125,7 +125,8 @@ def _subnet(desired: DesiredPool, configuration: Configuration) -> Subnet:
     if subnet.family != scope.family:
         message = f"SpiderSubnet/{scope.subnet} is of IPv{subnet.family}"
         message += f", the Pod template names it for IPv{scope.family}"
-        raise _refused(subject, "Invalid", "subnet-family", message)
+        remedy = f"name a SpiderSubnet of IPv{scope.family}"
+        raise _refused(subject, "Invalid", "subnet-family", message, remedy)
     if subnet.retiring:
         message = f"SpiderSubnet/{scope.subnet} is being retired"
         message += ": automatic pools in it are not created or changed"
@@ -202,7 +203,7 @@ def _shrunk(pool: Pool, surplus: int, claimed: Mapping[str, Claim]) -> Pool:
             f"failed to scale down by {surplus}: IPPool available free IPs are not enough,"
             f" {unused.size} of {addresses.size} addresses are free"
         )
-        remedy = "it is retried when Pods of the application have ended"
+        remedy = "none needed: the pool shrinks when Pods of the application have ended"
         subject = ObjectReference("SpiderIPPool", pool.name)
         raise _refused(subject, "Forbidden", SCALE_DOWN, message, remedy)
     return _with_addresses(pool, addresses - unused.window(0, surplus))

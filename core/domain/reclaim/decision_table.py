@@ -283,7 +283,7 @@ def node_allows(
     return allowed, _node_text(node.name, "not ready", allowed)
 
 
-def _node_text(name: str, state: str, allowed: bool) -> str:  # noqa: FBT001  # text for a truth
+def _node_text(name: str, state: str, allowed: bool) -> str:  # noqa: FBT001  # the text of a boolean
     refusal = "" if allowed else ", where reclaiming is disabled"
     return f"node {name} is {state}{refusal}"
 
@@ -381,10 +381,10 @@ def _deadline(
         return "deleting", deletion_deadline(pod, pod.deletion_s, settings)
     if not pod.is_final:
         return NoDeadline("its Pod is living")
-    started_s = finished_at(pod)
-    if started_s is None:
+    ended_s = finished_at(pod)
+    if ended_s is None:
         return NoDeadline("it is unknown when its containers ended")
-    return "finished", started_s + pod.grace_s + settings.extra_delay_s
+    return "finished", ended_s + pod.grace_s + settings.extra_delay_s
 
 
 class PodDeadlines:

@@ -17,7 +17,7 @@ JSON_CHARS_MAX: Final = 262_144
 """Kubernetes allows 256 KiB for all annotations of an object together."""
 
 _KINDS: Final[dict[type, str]] = {
-    str: "a text",
+    str: "a string",
     bool: "a boolean",
     float: "a number",
     dict: "an object",

@@ -98,7 +98,10 @@ def _used(value: object, location: str) -> Iterator[_Used]:
         if index is None:
             continue
         if not 0 <= index < len(attributes):
-            raise BadInput(f"{where}: allocations[{ordinal}] has no attributes", subject="spec")
+            raise BadInput(
+                f"{where}: allocations[{ordinal}] is {index}, and attributes has no such item",
+                subject="spec",
+            )
         secondary = attributes[index].secondary or {}
         pod = None
         if "namespace" in secondary and "pod" in secondary:

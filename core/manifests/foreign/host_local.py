@@ -276,7 +276,7 @@ def _check_folders(
         for address in pod.interfaces if pod.node not in folders else ():
             if any(network_range.contains(address) for network_range in ranges):
                 raise BadInput(
-                    f"Pod {'/'.join(key)} has {address}, which is in a range, and its node"
+                    f"Pod {'/'.join(key)} has {address} of a host-local range, and its node"
                     f" {pod.node} has no folder",
                     subject="/".join(key),
                     remedy="add a folder with the name and the files of that node",

@@ -118,7 +118,7 @@ SIGNAL_FENCES: Final[KeyKind[bytes]] = KeyKind(
     f"{_PREFIX}/wake/mail",
     bytes,
     READERS,
-    "nothing: its value is never read",
+    "none needed: its value is never read",
     check_key=_key_check("wake/mail", "[0-9a-f]{2}/.+"),
 )
 FENCES: Final[KeyKind[SessionFence]] = KeyKind(
@@ -142,7 +142,7 @@ TYPES: Final[KeyKind[bytes]] = KeyKind(
     f"{_PREFIX}/type",
     bytes,
     READERS,
-    "nothing: its value is never read",
+    "none needed: its value is never read",
     check_key=_key_check("type", ".+"),
 )
 ENGINE_KINDS: Final[tuple[KeyKind[Any], ...]] = (

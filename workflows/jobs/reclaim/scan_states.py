@@ -151,7 +151,7 @@ SCAN_STATES: Final[KeyKind[object]] = KeyKind(
     "job/reclaim",
     _part,
     ("worker",),
-    "nothing: it ends with its lease, and the next scan writes another",
+    "none needed: the key is deleted when its lease ends, and the next scan writes another",
     check_key=lambda keys, key: keys.check_parts(key, 5),
 )
 
