@@ -57,7 +57,7 @@ def test_an_address_of_a_deleted_pod_is_reported_as_leaked() -> None:
     ("objects", "text"),
     [
         ([block("10.9.0.0/32", [0], POD)], "no IPPool contains it"),
-        ([ip_pool(), block("10.6.0.64/32", [3], POD)], "has no attributes"),
+        ([ip_pool(), block("10.6.0.64/32", [3], POD)], "attributes has no such item"),
         ([ip_pool("ten")], "object 0"),
     ],
 )

@@ -200,7 +200,7 @@ def test_a_living_address_outside_of_every_range_is_reported() -> None:
 
 def test_a_pod_in_a_range_on_a_node_without_a_folder_is_refused() -> None:
     """Otherwise the pool would offer the address of a running Pod."""
-    text = r"shop/web-0 has 10\.6\.0\.5, .* node node-a\.example\.com has no folder"
+    text = r"shop/web-0 has 10\.6\.0\.5 .* node node-a\.example\.com has no folder"
     with pytest.raises(BadInput, match=text) as refused:
         read([node("node-a", "10.6.0.5")], pod("web-0", "node-a.example.com", "10.6.0.5"))
 

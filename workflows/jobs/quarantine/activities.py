@@ -45,7 +45,7 @@ class QuarantineActivities:
         """Probe once. Raises StoreUnavailable."""
         if not await self.check(address, host):
             return ENDED
-        return await self._prober.probe(ProbeTarget(address, await self._reference_host(address)))
+        return await self._prober.probe(ProbeTarget(address, await self._gateway_of(address)))
 
     @activity.defn(name="quarantine-return")
     async def give_back(self, address: str, host: ConflictingHost, reason: str) -> bool:
@@ -53,7 +53,7 @@ class QuarantineActivities:
         applied = await self._writers.apply(ReturnAddress(address, host, reason))
         return bool(applied.events)
 
-    async def _reference_host(self, address: str) -> str:
+    async def _gateway_of(self, address: str) -> str:
         """The gateway of the pool that has the address, or of its subnet."""
         family, value = parsed = parse_address(address)
         scope = await ScopeReader(self._store, self._keys).read_around(parsed)

@@ -1,8 +1,8 @@
 """The workflow of one quarantined address: probe it, and lift the quarantine after silent probes.
 
 Id ``quarantine/<address>``. It starts when an address is quarantined for a conflicting host, and
-ends when the quarantine was lifted, by itself or otherwise. A failed probe never
-returns an address: the next probe follows later (I6). An address that a person has quarantined has
+ends when the quarantine was lifted, by this execution or by a person. A failed probe never returns
+an address: the next probe follows later (I6). An address that a person has quarantined has
 no execution: only a person lifts that quarantine.
 """
 

@@ -17,7 +17,7 @@ class ProbeTarget(NamedTuple):
     """An address without prefix length, and the gateway of its pool, "" if it has none."""
 
     address: str
-    witness: str = ""
+    gateway: str = ""
 
 
 class ProbeResult(NamedTuple):

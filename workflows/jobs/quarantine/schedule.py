@@ -27,8 +27,8 @@ class ProbeProgress(NamedTuple):
     """The results of the probes so far.
 
     ``silent`` counts those in a row, ``answers`` and ``unable`` all. ``mac``: the host that
-    answered last. ``last`` and ``text``: the last verdict and its text. Times are
-    Unix seconds.
+    answered last. ``last`` and ``text``: the last verdict and its text. ``pause_s``: seconds before
+    the next probe. ``at_s``: the time of the last probe, Unix seconds.
     """
 
     silent: int = 0

@@ -84,7 +84,7 @@ def test_mapped_texts_count_as_ipv4() -> None:
     [
         ("", "unexpected end of JSON input"),
         ("{}", "value must be a list, not an object"),
-        ('["a"]', "each route must be an object, not a text"),
+        ('["a"]', "each route must be an object, not a string"),
         ('[{"dst": 1, "gw": "10.0.0.1"}]', "dst must be a string, not a number"),
         (
             '[{"dst": "10.9.0.0/16", "gw": "fd00::1"}]',

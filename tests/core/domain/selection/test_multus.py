@@ -49,9 +49,9 @@ WRONG = [
     ("a,,b", "a network has no name"),
     ("ns/", "a network has no name"),
     ('{"name":"blue"}', "the list of networks must be a list, not an object"),
-    ('["blue"]', "each network must be an object, not a text"),
+    ('["blue"]', "each network must be an object, not a string"),
     ('[{"name":7}]', "name must be a string, not a number"),
-    ('"blue"', "the list of networks must be a list, not a text"),
+    ('"blue"', "the list of networks must be a list, not a string"),
 ]
 
 
