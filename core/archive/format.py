@@ -7,8 +7,9 @@
     footer       offset and length of the trailer (8 and 4 bytes), sha256 over header and trailer
     magic        8 bytes, ``ORBSEGEN``
 
-Numbers outside msgpack are big-endian. ``data`` is the segment exactly as it was in etcd
-(``core.eventstore.codec``), so any msgpack reader with zstd can read a file without this code.
+Numbers outside msgpack are big-endian. ``seq`` numbers the segments of one writer, from 1. ``data``
+is the segment exactly as it was in etcd (``core.eventstore.codec``), so any msgpack reader with
+zstd can read a file without this code.
 
 The digest in the footer identifies the file: the header of the next file, or the cursor in etcd,
 contains it. It covers the table of blocks, which has the hash of the chain before each block. A
@@ -215,7 +216,7 @@ class SealedFile:
         if magic != _MAGIC_END or sha256(head + self._trailer).digest() != digest:
             self._corrupt("its header or its table of blocks was changed")
         if link.digest and digest != link.digest:
-            self._corrupt("is not the file that the archive's chain names")
+            self._corrupt("its digest is not that in the archive cursor or the next file")
         self.link = FileLink(link.base, digest)
         self.header = self._decode(_header_decoder, head)
         if self.header.version != FORMAT_VERSION:
@@ -256,13 +257,13 @@ class SealedFile:
                 self._corrupt(f"block {number} does not have the size in the table of blocks")
             return zstandard.ZstdDecompressor().decompress(frame)
         except zstandard.ZstdError as error:
-            self._corrupt(f"block {number} does not decompress: {error}")
+            self._corrupt(f"block {number} cannot be decompressed: {error}")
 
     def _decode(self, decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
         try:
             return decoder.decode(data)
         except UNREADABLE as error:
-            self._corrupt(f"does not decode: {error}")
+            self._corrupt(f"its header, table of blocks or segments cannot be decoded: {error}")
 
     def _corrupt(self, what: str) -> NoReturn:
         raise LogCorrupt(

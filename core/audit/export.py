@@ -155,4 +155,4 @@ def _with_field_names(value: object) -> object:
 
 
 def _corrupt(what: str) -> LogCorrupt:
-    return LogCorrupt(f"the file {what}", subject="raw export", remedy="export it again")
+    return LogCorrupt(f"the raw export {what}", subject="raw export", remedy="export it again")

@@ -10,9 +10,9 @@ concurrent allocation that read the old value fails. A key without an event in t
 also without an event.
 
 Only the step of a claim writes an event. Rewriting the key changes its revision, which a release
-must name, so ``AddressesClaimed`` claims the address again for the same endpoint and
-holder at the new revision. No address changes its holder. The checker and the history distinguish
-such repeated claims from new ones.
+must name. Therefore ``AddressesClaimed`` claims the address again for the same endpoint and holder
+at the new revision. No address changes its holder. The checker and the history distinguish such
+repeated claims from new ones.
 
 One inconsistency of the log itself is repaired: a release of an endpoint did not list one of its
 claims, because the claim's key had been deleted manually. Key and endpoint do not exist any more,
