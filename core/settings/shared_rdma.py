@@ -111,7 +111,7 @@ def _rule(item: SharedRdmaConf, path: str) -> SharedRdmaRule:
     )
     if selectors.is_empty():
         raise BadInput(
-            "the selectors are empty, so that they select no device",
+            "no selector is set, so that every device would match",
             subject=f"{path}.selectors",
             remedy="set vendors, deviceIDs, drivers, ifNames or linkTypes",
         )

@@ -262,7 +262,7 @@ async def test_a_kubeconfig_that_cannot_be_read_is_refused(tmp_path: Path, text:
     path = tmp_path / "kubeconfig"
     path.write_text(text)
 
-    with pytest.raises(BadInput, match="gives no access"):
+    with pytest.raises(BadInput, match="cannot use the credentials of"):
         await open_connection(str(path))
 
 
@@ -307,7 +307,7 @@ async def test_a_pod_without_its_service_account_has_no_access(
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
     monkeypatch.setattr(credentials, "SERVICE_ACCOUNT", tmp_path)
 
-    with pytest.raises(BadInput, match="service account gives no access"):
+    with pytest.raises(BadInput, match="credentials of this Pod's service account"):
         await open_connection("")
 
 

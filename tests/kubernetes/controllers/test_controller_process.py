@@ -74,4 +74,4 @@ async def test_a_controller_without_credentials_exits_with_an_error(
         code = controller.wait()
 
     assert code == 1
-    assert "gives no access" in (tmp_path / "c-1.log").read_text()
+    assert "cannot use the credentials of" in (tmp_path / "c-1.log").read_text()

@@ -133,5 +133,7 @@ async def test_a_configuration_that_cannot_be_used_is_a_fault_and_withdraws_noth
 
     config.write_text('{"configList": [{"resourceName": "shared_cx5", "rdmaHcaMax": 5}]}')
 
-    await listening.until(lambda: any("selects no device" in f for f in advertiser.faults.values()))
+    await listening.until(
+        lambda: any("no selector is set" in f for f in advertiser.faults.values())
+    )
     assert listening.lists_sent[CX5] == [3]
