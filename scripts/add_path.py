@@ -30,7 +30,7 @@ Function = tuple[str, str]
 
 
 class AddPath(NamedTuple):
-    """The calls of one ADD, each once and in order -> frames from the socket to the callee."""
+    """The calls of one ADD, in order: (caller, callee) -> frames from the socket to the callee."""
 
     calls: dict[tuple[Function, Function], int]
 
@@ -108,7 +108,7 @@ class _Recorder:
 
 
 def _callers(frame: FrameType, outermost: FrameType) -> list[Function]:
-    """The product functions from the caller up to ``outermost``; none if it is not a caller."""
+    """The product functions from the caller up to ``outermost``; [] if that is not among them."""
     callers: list[Function] = []
     current: FrameType | None = frame.f_back
     while current is not None:

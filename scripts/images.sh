@@ -37,7 +37,7 @@ created=$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
 
 name_of() { echo "${REGISTRY}orbweaver-$1:$TAG"; }
 
-# The current limits of this process, which may not be able to raise them.
+# Flags with the limits of this process, because it may not be able to raise them to the defaults of the engine.
 limits() { [ "$ENGINE" = docker ] || echo "--ulimit nofile=$(ulimit -n):$(ulimit -n) --ulimit nproc=$(ulimit -u):$(ulimit -u)"; }
 
 debian_base() {  # debian_base [linux/ARCHITECTURE]: makes localhost/orbweaver-base if it does not exist; prints its name
@@ -166,7 +166,7 @@ YAML
     say "wrote $OUT/values.yaml"
 }
 
-digest_of() {  # digest_of NAME: prints the digest of the manifest of a push; with docker, the image's id
+digest_of() {  # digest_of NAME: prints the digest that a push of the image would have; with docker, the image's id
     if [ "$ENGINE" = docker ]; then docker inspect --type image --format '{{.Id}}' "$1"; return; fi
     local directory
     directory=$(mktemp -d)

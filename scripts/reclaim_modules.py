@@ -35,7 +35,7 @@ FIRST_POD: Final = "first"
 WITHOUT_AUTO_POOLS: Final = JobSettings(auto_pools=AutoPoolSettings(enabled=False))
 RECLAIM_S_MAX: Final = 60.0
 RETRY_S: Final = 0.2
-"""Time between two deletions, because the job that follows the log may still be starting."""
+"""Seconds between two deletions, because the job that reads the log may still be starting."""
 
 
 def measure_reclaim() -> set[str]:
@@ -75,6 +75,7 @@ def _shard_of(name: str) -> int:
 
 
 async def _record(node: NodeHarness, name: str) -> set[str]:
+    """Delete the record of a Pod; return the modules that run until its endpoint is deleted."""
     modules: set[str] = set()
 
     def on_event(frame: FrameType, event: str, _: object) -> None:

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the tests that failed in the last run again, alone, because a busy machine may fail a test. It retries only a few
+# Runs the tests that failed in the last run again, without other tests: on a busy machine a test may fail by its
+# deadline. It retries only a few
 # tests, and none that checks for leaked or duplicate addresses or lost state: a single failure of these is a bug. Tests
 # that pass only here are printed as FLAKY and must be repaired.
 set -euo pipefail

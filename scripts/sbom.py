@@ -27,7 +27,8 @@ DPKG_STATUS: Final = "var/lib/dpkg/status"
 
 METADATA_SUFFIX: Final = ".dist-info/METADATA"
 NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "urn:orbweaver:image")
-"""Namespace of serial numbers, which are made from image digests: equal images, equal bills."""
+"""Serial numbers are made from image digests in this namespace, so that equal images have equal
+bills."""
 
 
 def main(arguments: list[str]) -> None:
@@ -69,7 +70,7 @@ def make_bill(config: dict[str, Any], components: Iterable[Component]) -> str:
 def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
     file = archive.extractfile(name)
     if file is None:
-        raise SystemExit(f"sbom: {name} is not a file of the archive")
+        raise SystemExit(f"sbom: the archive has no file {name}: is it made by `docker save`?")
     return file
 
 
@@ -77,7 +78,7 @@ def _read_layer(entries: tarfile.TarFile, files: dict[str, bytes]) -> None:
     for entry in entries:
         name = entry.name.removeprefix("./")
         folder, _, base = name.rpartition("/")
-        if base.startswith(".wh."):
+        if base.startswith(".wh."):  # a whiteout: this layer deletes the file or folder
             hidden = f"{folder}/{base.removeprefix('.wh.')}"
             for path in [path for path in files if path == hidden or path.startswith(f"{hidden}/")]:
                 del files[path]

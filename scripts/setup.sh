@@ -63,6 +63,7 @@ missing_packages() {
     fi
 }
 
+# Whether apt knows all these packages.
 known() { apt-cache show --no-all-versions "$@" >/dev/null 2>&1; }
 
 # Prints the first interpreter that is new enough and can create an environment with pip.
@@ -179,7 +180,7 @@ mapfile -t packages < <(missing_packages | sort -u)
 etcd_version=$(etcd --version 2>/dev/null | sed -n 's/^etcd Version: //p')
 case $etcd_version in
     '' | [0-2].* | 3.[0-4].*)
-        say "etcd ${etcd_version:-of unknown version} is older than 3.5, the oldest that we test with" ;;
+        say "etcd ${etcd_version:-of unknown version}: tests use 3.5 and newer versions only" ;;
 esac
 
 # ------------------------------------------------------------------------------ environment

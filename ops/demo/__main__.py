@@ -32,8 +32,8 @@ def demo(
         bool, typer.Option("--stay", help="wait for Enter before everything is removed")
     ] = False,
 ) -> None:
-    """Show the main job: etcd, two nodes, Pods, a crash, a leak, and queries of the log."""
-    stage = DemoOutput()
+    """Show what Orbweaver does: two nodes, Pods, a crash, a leak, and queries of the log."""
+    printer = DemoOutput()
     missing = missing_capability()
     laboratory = Laboratory(
         coordinator=None if missing.no_reply_marks else COORDINATOR,
@@ -41,29 +41,29 @@ def demo(
     )
     try:
         with laboratory:
-            state = DemoState(stage, laboratory, missing)
+            state = DemoState(printer, laboratory, missing)
             for step in STEPS:
                 step(state)
-            duration_s = stage.seconds
+            duration_s = printer.seconds
             if stay:
-                _wait(stage, laboratory)
+                _wait(printer, laboratory)
         leftovers = traces_of(laboratory.identity)
         if leftovers != Traces():
-            raise DemoFailed(f"not removed: {leftovers}")
+            raise DemoFailed(f"not all was removed; these remain: {leftovers}")
     except KeyboardInterrupt:
-        stage.fail("interrupted; everything is removed")
+        printer.fail("interrupted; everything is removed")
         raise typer.Exit(INTERRUPTED) from None
     except (DemoFailed, LabFailed, CniFailed, OrbweaverError) as error:
-        stage.fail(f"the demo failed: {error}")
+        printer.fail(f"the demo failed: {error}")
         raise typer.Exit(FAILED) from None
-    stage.end(f"Done in {duration_s:.1f} s. Nothing is left: no process, no namespace, no file.")
+    printer.end(f"Done in {duration_s:.1f} s. Nothing is left: no process, no namespace, no file.")
 
 
-def _wait(stage: DemoOutput, laboratory: Laboratory) -> None:
-    stage.say("Everything runs, the console too, until you press Enter. For example:")
-    stage.command(f"export ORBWEAVER_ETCD_ENDPOINTS={laboratory.etcd.outside_endpoint}")
-    stage.command("orbctl get endpoints -A")
-    stage.command("ip netns")
+def _wait(printer: DemoOutput, laboratory: Laboratory) -> None:
+    printer.say("Everything runs, the console too, until you press Enter. For example:")
+    printer.command(f"export ORBWEAVER_ETCD_ENDPOINTS={laboratory.etcd.outside_endpoint}")
+    printer.command("orbctl get endpoints -A")
+    printer.command("ip netns")
     sys.stdin.readline()
 
 

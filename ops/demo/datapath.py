@@ -38,7 +38,7 @@ def missing_capability() -> MissingCapability:
     executor = NetnsExecutor()
     try:
         faults = {feature.name: feature.why_not for feature in try_kernel_features(executor)}
-    except OSError as error:
+    except OSError as error:  # no temporary namespace could be made
         faults = {"reply marks": str(error)}
     finally:
         executor.close()
@@ -59,32 +59,32 @@ def _services_fault() -> str:
 
 def reach_node(state: DemoState) -> None:
     """Show that a Pod and its node reach each other; with macvlan alone, they cannot."""
-    stage = state.stage
+    printer = state.printer
     if state.missing.no_reply_marks:
-        stage.say(f"(Node to Pod is skipped: {state.missing.no_reply_marks})")
+        printer.say(f"(Node to Pod is skipped: {state.missing.no_reply_marks})")
         return
     node = state.node_a
     pod = state.pods["web-0"].addresses[0]
-    stage.say("A Pod and its own node reach each other through the coordinator's veth pair:")
-    stage.command(f"ping {pod}", place=node.name)
+    printer.say("A Pod and its own node reach each other through the coordinator's veth pair:")
+    printer.command(f"ping {pod}", place=node.name)
     rows = [
         (f"{pod} from {node.name}", state.pinged_from(node, pod)),
         (f"{node.address} from web-0", state.pinged("web-0", node.address)),
     ]
-    stage.table(("PING", "ANSWERED AFTER"), rows)
+    printer.table(("PING", "ANSWERED AFTER"), rows)
 
 
 def serve(state: DemoState) -> None:
     """Serve a Service without kube-proxy."""
-    stage, laboratory = state.stage, state.laboratory
-    stage.step(
+    printer, laboratory = state.printer, state.laboratory
+    printer.step(
         "A Service without kube-proxy",
         """web-1 on node-a and web-2 on node-b return their names to each client. The agent writes
         the Service and its endpoints into eBPF maps. When web-0 connects, an eBPF program replaces
         the ClusterIP in its socket by a backend, before a packet is sent.""",
     )
     if state.missing.no_services:
-        stage.say(f"(Skipped: {state.missing.no_services})")
+        printer.say(f"(Skipped: {state.missing.no_services})")
         return
     servers = [laboratory.name_server(state.pods[name], BACKEND_PORT) for name in BACKENDS]
     addresses = {
@@ -94,7 +94,7 @@ def serve(state: DemoState) -> None:
     }
     state.apply_with(SERVICE, addresses)
     rows = [_connect(state, address) for address in SERVICES]
-    stage.table(("CONNECTED TO", "PEER OF THE SOCKET", "ANSWERED BY"), rows)
+    printer.table(("CONNECTED TO", "PEER OF THE SOCKET", "ANSWERED BY"), rows)
     for server in servers:
         server.kill()
 
@@ -102,7 +102,7 @@ def serve(state: DemoState) -> None:
 def _connect(state: DemoState, address: str) -> tuple[str, ...]:
     """Connect from web-0 to an address of the Service; return a row of the table."""
     arguments = ["-m", "ops.lab.pod_programs", "ask", address, str(PORT), str(CONNECTIONS)]
-    state.stage.command(f"python {' '.join(arguments)}", place="web-0")
+    state.printer.command(f"python {' '.join(arguments)}", place="web-0")
     began = time.monotonic()
     while True:
         try:
@@ -114,7 +114,7 @@ def _connect(state: DemoState, address: str) -> tuple[str, ...]:
         result = json.loads(output)
         break
     answers = result["answers"]
-    text = f"{address} was answered by {', '.join(answers)}, and not by both of {BACKENDS}"
+    text = f"only {', '.join(answers)} answered at {address}, not both {' and '.join(BACKENDS)}"
     expect(set(answers) == set(BACKENDS), text)
     counts = ", ".join(f"{name} {count} times" for name, count in answers.items())
     return address, result["peer"], counts

@@ -65,7 +65,7 @@ class DemoOutput:
             self._console.print(Text(" " * INDENT + line.rstrip(), style=style), soft_wrap=True)
 
     def table(self, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Print a table with the results of several commands."""
+        """Print a table: its titles, then its rows."""
         lines = [tuple(titles), *map(tuple, rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         for number, line in enumerate(lines):
@@ -83,7 +83,7 @@ class DemoOutput:
         self._console.print(Text(text, style="bold red"), soft_wrap=True)
 
 
-def expect(fact: object, otherwise: str) -> None:
-    """Raise DemoFailed with the text ``otherwise`` if ``fact`` is false or empty."""
-    if not fact:
+def expect(condition: object, otherwise: str) -> None:
+    """Raise DemoFailed with the text ``otherwise`` if ``condition`` is false or empty."""
+    if not condition:
         raise DemoFailed(otherwise)

@@ -33,12 +33,12 @@ class MissingCapability(NamedTuple):
 
 
 class DemoState:
-    """The state of the demo."""
+    """The state that the steps share. ``pods``: the newest sandbox of each Pod, by its name."""
 
     def __init__(
-        self, stage: DemoOutput, laboratory: Laboratory, missing: MissingCapability
+        self, printer: DemoOutput, laboratory: Laboratory, missing: MissingCapability
     ) -> None:
-        self.stage = stage
+        self.printer = printer
         self.missing = missing
         self.laboratory = laboratory
         self.pods: dict[str, Sandbox] = {}
@@ -61,13 +61,13 @@ class DemoState:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
         self.stored_time = f"{stamp}.{milliseconds:03}Z"
 
-    def make(self, pod: str) -> Sandbox:
-        """Create a sandbox for a Pod. An earlier one of that name must be destroyed."""
+    def create_sandbox(self, pod: str) -> Sandbox:
+        """Create a sandbox for a Pod. An earlier sandbox of the Pod must be destroyed before."""
         self.pods[pod] = self.laboratory.sandbox(pod, NAMESPACE)
         return self.pods[pod]
 
     def replace(self, node: Node, failed: Sandbox) -> Sandbox:
-        """Create a new sandbox, then delete the failed one, as runtimes do after a failed ADD."""
+        """Attach the Pod in a new sandbox, then DEL the failed one, as runtimes do."""
         failed.destroy()
         sandbox = self.laboratory.sandbox(failed.pod, NAMESPACE, failed.uid)
         self.pods[failed.pod] = sandbox
@@ -78,41 +78,41 @@ class DemoState:
 
     def attach(self, node: Node, pod: str) -> Sandbox:
         """Create a Pod on a node and attach it. Raises CniFailed."""
-        sandbox = self.make(pod)
+        sandbox = self.create_sandbox(pod)
         node.runtime.add(sandbox)
         _check_configured(sandbox)
         return sandbox
 
-    def show_call(self, node: Node, verb: str, what: str, plugin: str = "macvlan") -> None:
-        """Show how a runtime calls the plugin."""
-        words = (f"CNI_COMMAND={verb}", what, plugin, "<lab.conf")
-        self.stage.command(" ".join(filter(None, words)), place=node.name)
+    def show_call(self, node: Node, verb: str, variables: str, plugin: str = "macvlan") -> None:
+        """Show how a runtime calls the plugin, with further environment variables."""
+        words = (f"CNI_COMMAND={verb}", variables, plugin, "<lab.conf")
+        self.printer.command(" ".join(filter(None, words)), place=node.name)
 
-    def refused_add(self, node: Node, sandbox: Sandbox) -> CniFailed:
+    def failing_add(self, node: Node, sandbox: Sandbox) -> CniFailed:
         """Run an ADD that must fail; return its error."""
         try:
             node.runtime.add(sandbox)
         except CniFailed as error:
             return error
-        raise DemoFailed(f"{sandbox.pod} was attached: {sandbox.addresses}")
+        raise DemoFailed(f"the ADD of {sandbox.pod} did not fail: it returned {sandbox.addresses}")
 
     def pinged(self, source: str, address: str) -> str:
-        """Ping from a Pod, which must be answered; return the time."""
+        """Ping from a Pod; return the time. Raises DemoFailed without an answer."""
         milliseconds = self.pods[source].ping(address)
-        expect(milliseconds is not None, f"{source} does not reach {address}")
+        expect(milliseconds is not None, f"{source} got no answer to a ping of {address}")
         return f"{milliseconds:.2f} ms"
 
     def pinged_from(self, node: Node, address: str) -> str:
-        """Ping from a node, which must be answered; return the time."""
+        """Ping from a node; return the time. Raises DemoFailed without an answer."""
         milliseconds = node.namespace.ping(address)
-        expect(milliseconds is not None, f"{node.name} does not reach {address}")
+        expect(milliseconds is not None, f"{node.name} got no answer to a ping of {address}")
         return f"{milliseconds:.2f} ms"
 
     def orbctl(self, line: str, *, code: int = 0) -> str:
         """Show and run an orbctl command that must end with this exit code; return its output."""
-        self.stage.command(f"orbctl {line}")
+        self.printer.command(f"orbctl {line}")
         output = self.run_quietly(line, code=code)
-        self.stage.output(output)
+        self.printer.output(output)
         return output
 
     def run_quietly(self, line: str, *, code: int = 0) -> str:
@@ -123,15 +123,15 @@ class DemoState:
         return output
 
     def apply_with(self, path: str, replaced: Mapping[str, str]) -> None:
-        """Apply a file of the demo with texts replaced."""
+        """Apply a file of the demo, with each key of ``replaced`` replaced by its value."""
         edits = ";".join(f"s/{before}/{after}/" for before, after in replaced.items())
-        self.stage.command(f"sed '{edits}' {path} | orbctl apply -f -")
+        self.printer.command(f"sed '{edits}' {path} | orbctl apply -f -")
         text = (ROOT / path).read_text("utf-8")
         for before, after in replaced.items():
             text = text.replace(before, after)
         result = self.laboratory.orbctl("apply", "-f", "-", stdin=text)
         expect(result.returncode == 0, f"orbctl apply: {result.stderr}")
-        self.stage.output(result.stdout)
+        self.printer.output(result.stdout)
 
     def endpoints(self) -> dict[str, list[str]]:
         """The addresses of each Pod in etcd."""
@@ -140,8 +140,10 @@ class DemoState:
 
 
 def _check_configured(sandbox: Sandbox) -> None:
+    """Expect that the interface has the addresses that the ADD returned. Raises DemoFailed."""
     added, configured = sandbox.addresses, sandbox.kernel_addresses()
-    expect(sorted(added) == sorted(configured), f"{sandbox.pod}: added {added}, has {configured}")
+    text = f"the ADD of {sandbox.pod} returned {added}, but its interface has {configured}"
+    expect(sorted(added) == sorted(configured), text)
 
 
 def _addresses(endpoint: dict[str, Any]) -> list[str]:

@@ -26,35 +26,37 @@ CART_SETTLED: Final = re.compile(r"cart +Deployment +9 +1 +10 +1 +settled")
 AGENT: Final = "SPIDERPOOL_NODE_NAME={} ORBWEAVER_ETCD_ENDPOINTS={} ... orbweaver-agent"
 TRY_AGAIN_LATER: Final = 11
 POOL_FULL: Final = 110
-"""Codes of CNI errors (docs/reference/agent.md)."""
+"""Both: codes of CNI errors (docs/reference/agent.md)."""
 
 
 def start(state: DemoState) -> None:
     """Start etcd and two nodes."""
-    stage, laboratory = state.stage, state.laboratory
-    stage.step(
+    printer, laboratory = state.printer, state.laboratory
+    printer.step(
         "Two nodes on one network",
         """A bridge, an etcd and two nodes, each in a network namespace of its own; every node runs
         an agent, and has Debian's macvlan beside the plugins of Orbweaver.""",
     )
     for identity in laboratory.predecessors:
-        stage.say(f"(Removed the laboratory of an interrupted run: {identity}.)")
-    stage.command(f"etcd --listen-client-urls http://{laboratory.etcd.endpoint} ...", place="etcd")
-    # Pods do not need the controller (I8): no step waits for it before a node is lost.
+        printer.say(f"(Removed the laboratory of an interrupted run: {identity}.)")
+    printer.command(
+        f"etcd --listen-client-urls http://{laboratory.etcd.endpoint} ...", place="etcd"
+    )
+    # Pods do not need the controller (invariant I8): no step waits for it before a node is lost.
     laboratory.controller.start()
     rows = []
     for name in ("node-a", "node-b"):
-        stage.command(AGENT.format(name, laboratory.etcd.endpoint), place=name)
+        printer.command(AGENT.format(name, laboratory.etcd.endpoint), place=name)
         began = time.monotonic()
         node = laboratory.node(name)
         duration = f"{time.monotonic() - began:.1f} s"
         rows.append((name, node.address, node.namespace.name, str(node.agent.pid), duration))
-    stage.table(("NODE", "ADDRESS", "NAMESPACE", "AGENT", "READY AFTER"), rows)
+    printer.table(("NODE", "ADDRESS", "NAMESPACE", "AGENT", "READY AFTER"), rows)
 
 
 def apply(state: DemoState) -> None:
     """Apply pools, a reservation, and records of Pods."""
-    state.stage.step(
+    state.printer.step(
         "Pools",
         """The YAML of the custom resources: pools of both families, a pool of the three addresses
         that a firewall accepts, and a reservation of one of the three.""",
@@ -65,8 +67,8 @@ def apply(state: DemoState) -> None:
 
 def attach(state: DemoState) -> None:
     """Attach Pods on both nodes, which reach each other."""
-    stage = state.stage
-    stage.step(
+    printer = state.printer
+    printer.step(
         "Pods that reach each other",
         """The container runtime executes macvlan, macvlan executes spiderpool, and spiderpool sends
         the request to the agent. One transaction in etcd claims both addresses.""",
@@ -79,20 +81,20 @@ def attach(state: DemoState) -> None:
         sandbox = state.attach(node, pod)
         duration = f"{(time.monotonic() - began) * 1000:.0f} ms"
         rows.append((pod, node.name, *sandbox.addresses, duration))
-    stage.table(("POD", "NODE", "IPV4", "IPV6", "ADD TOOK"), rows)
+    printer.table(("POD", "NODE", "IPV4", "IPV6", "ADD TOOK"), rows)
     ipv4, ipv6 = state.pods["web-2"].addresses
-    stage.command(f"ping {ipv4}; ping {ipv6}; ping 10.6.0.1", place="web-0")
+    printer.command(f"ping {ipv4}; ping {ipv6}; ping 10.6.0.1", place="web-0")
     answers = [(address, state.pinged("web-0", address)) for address in (ipv4, ipv6, "10.6.0.1")]
     web_0 = state.pods["web-0"].addresses
     answers += [(f"{address} from web-2", state.pinged("web-2", address)) for address in web_0]
-    stage.table(("PING", "ANSWERED AFTER"), answers)
+    printer.table(("PING", "ANSWERED AFTER"), answers)
     reach_node(state)
 
 
 def keep(state: DemoState) -> None:
     """Show that a replica of a StatefulSet keeps its addresses."""
-    stage = state.stage
-    stage.step(
+    printer = state.printer
+    printer.step(
         "A StatefulSet's Pod keeps its addresses",
         """db-0 is deleted on node-a and starts again on node-b. It has another sandbox and another
         UID, but the same addresses, because a record names a StatefulSet as its owner.""",
@@ -110,29 +112,29 @@ def keep(state: DemoState) -> None:
         (place, sandbox.uid[:8], sandbox.container[:12], *sandbox.addresses)
         for place, sandbox in (("before, node-a", first), ("after, node-b", second))
     ]
-    stage.table(("DB-0", "UID", "CONTAINER", "IPV4", "IPV6"), rows)
+    printer.table(("DB-0", "UID", "CONTAINER", "IPV4", "IPV6"), rows)
     state.pinged("web-0", second.addresses[0])
 
 
 def crash(state: DemoState) -> None:
     """Kill an agent while it serves ADDs."""
-    stage, node = state.stage, state.node_a
-    stage.step(
+    printer, node = state.printer, state.node_a
+    printer.step(
         "An agent is killed in the middle of ADDs",
         f"""{CRASH_PODS} Pods start at once on node-a; its agent is killed after the first ADD. The
         runtime creates a new sandbox for each Pod that failed, and deletes the old one later.""",
     )
-    sandboxes = [state.make(f"batch-{number}") for number in range(CRASH_PODS)]
+    sandboxes = [state.create_sandbox(f"batch-{number}") for number in range(CRASH_PODS)]
     state.show_call(node, "ADD", f"CNI_ARGS='K8S_POD_NAME=batch-{{0..{CRASH_PODS - 1}}};...'")
-    stage.command("kill -9 $(pidof orbweaver-agent)", place=node.name)
+    printer.command("kill -9 $(pidof orbweaver-agent)", place=node.name)
     failures = _add_and_kill(node, sandboxes)
-    expect(failures, "no ADD failed although the agent was dead")
+    expect(failures, "no ADD failed, although the agent was killed after the first one")
     committed = state.endpoints()
     message = next(iter(failures.values())).message
-    stage.output(f"{len(failures)} of {CRASH_PODS} failed: {message}", style="yellow")
+    printer.output(f"{len(failures)} of {CRASH_PODS} failed: {message}", style="yellow")
     unanswered = sum(pod in committed for pod in failures)
-    stage.say(f"Committed although the answer was lost: {unanswered} of them.")
-    stage.command(AGENT.format(node.name, state.laboratory.etcd.endpoint), place=node.name)
+    printer.say(f"Committed although the answer was lost: {unanswered} of them.")
+    printer.command(AGENT.format(node.name, state.laboratory.etcd.endpoint), place=node.name)
     node.start_agent()
     for sandbox in sandboxes:
         if sandbox.pod in failures:
@@ -144,36 +146,39 @@ def crash(state: DemoState) -> None:
     for pod in (sandbox.pod for sandbox in sandboxes):
         before = committed.get(pod, after[pod])
         expect(before == after[pod], f"{pod} had {before}, has {after[pod]}")
-        expect(sorted(state.pods[pod].addresses) == after[pod], f"{pod} differs from etcd")
+        expect(
+            sorted(state.pods[pod].addresses) == after[pod],
+            f"{pod} does not have the addresses that etcd has: {after[pod]}",
+        )
     addresses = [address for sandbox in sandboxes for address in after[sandbox.pod]]
     expect(len(set(addresses)) == 2 * CRASH_PODS, f"addresses were allocated twice: {addresses}")
     text = f"{CRASH_PODS} Pods hold {len(addresses)} different addresses. Pods with a claim before"
-    stage.output(f"{text} the restart hold the same addresses", style="green")
+    printer.output(f"{text} the restart hold the same addresses", style="green")
 
 
 def refuse(state: DemoState) -> None:
     """Show the error of a full pool."""
-    stage = state.stage
-    stage.step(
+    printer = state.printer
+    printer.step(
         "A full pool, and why a Pod fails",
         """db-0 has one of the three addresses, payments gets another, the third is reserved. So the
         ADD of refunds fails. The error names the pool; `describe` shows the holders of its
         addresses; `explain` shows the result of every rule.""",
     )
     state.attach(state.node_a, "payments")
-    refunds = state.make("refunds")
+    refunds = state.create_sandbox("refunds")
     state.show_call(state.node_b, "ADD", "CNI_ARGS='K8S_POD_NAME=refunds;...'")
-    error = state.refused_add(state.node_b, refunds)
-    expect(error.code == POOL_FULL, f"unexpected error: {error}")
-    stage.output(str(error), style="yellow")
+    error = state.failing_add(state.node_b, refunds)
+    expect(error.code == POOL_FULL, f"the ADD of refunds did not fail by a full pool: {error}")
+    printer.output(str(error), style="yellow")
     state.orbctl("describe pool firewalled-v4")
     state.orbctl(f"explain {NAMESPACE}/refunds --node node-b", code=3)
 
 
 def lose(state: DemoState) -> None:
     """Lose a DEL; a GC releases the addresses."""
-    stage = state.stage
-    stage.step(
+    printer = state.printer
+    printer.step(
         "A lost DEL",
         """The network namespace of payments disappears without a DEL, so its addresses leak. A CNI
         GC lists the attachments that the runtime still has. The agent releases the others, and
@@ -181,7 +186,7 @@ def lose(state: DemoState) -> None:
     )
     state.store_time()
     payments, refunds = state.pods["payments"], state.pods["refunds"]
-    stage.command(f"ip netns delete {payments.namespace.name}")
+    printer.command(f"ip netns delete {payments.namespace.name}")
     payments.destroy()
     state.node_a.runtime.forget(payments)
     state.orbctl(f"get endpoint payments -n {NAMESPACE}")
@@ -189,25 +194,28 @@ def lose(state: DemoState) -> None:
     before = set(state.endpoints())
     state.node_a.runtime.collect()
     reclaimed = before - set(state.endpoints())
-    expect(reclaimed == {"payments"}, f"GC reclaimed {reclaimed}")
+    expect(reclaimed == {"payments"}, f"GC must reclaim payments only, but reclaimed {reclaimed}")
     state.show_call(state.node_b, "ADD", "CNI_ARGS='K8S_POD_NAME=refunds;...'")
     refunds = state.replace(state.node_b, refunds)
-    expect(refunds.addresses[0] == payments.addresses[0], "refunds got another address")
-    stage.table(("POD", "NODE", "IPV4", "IPV6"), [("refunds", "node-b", *refunds.addresses)])
+    text = (
+        f"refunds got {refunds.addresses[0]}, not the address {payments.addresses[0]} of payments"
+    )
+    expect(refunds.addresses[0] == payments.addresses[0], text)
+    printer.table(("POD", "NODE", "IPV4", "IPV6"), [("refunds", "node-b", *refunds.addresses)])
     state.pinged("web-0", refunds.addresses[0])
 
 
 def lose_node(state: DemoState) -> None:
     """Lose a node; durable executions release its addresses."""
-    stage, laboratory = state.stage, state.laboratory
-    stage.step(
+    printer, laboratory = state.printer, state.laboratory
+    printer.step(
         "A lost node, and the workflows that release its addresses",
         """node-b dies with its agent and all its Pods, so no DEL will arrive. An operator deletes
         the record of the node. The controller, which no step needed until now, follows the log and
         starts a durable execution for every Pod of the node. StatefulSets keep their addresses.""",
     )
-    stage.command("kill -9 $(pidof orbweaver-agent)", place="node-b")
-    stage.command(f"ip netns delete {state.node_b.namespace.name}")
+    printer.command("kill -9 $(pidof orbweaver-agent)", place="node-b")
+    printer.command(f"ip netns delete {state.node_b.namespace.name}")
     laboratory.lose("node-b")
     laboratory.controller.wait_listening()
     state.orbctl("delete node node-b")
@@ -215,14 +223,20 @@ def lose_node(state: DemoState) -> None:
     listing = "workflow list --type reclaim-pod"
     output = ""
     while output.count(" Completed ") < LOST_PODS:
-        expect(time.monotonic() - began < RECLAIM_S_MAX, "the Pods of node-b are not reclaimed")
+        expect(
+            time.monotonic() - began < RECLAIM_S_MAX,
+            f"the addresses of node-b's Pods are not reclaimed within {RECLAIM_S_MAX:g} s",
+        )
         output = state.run_quietly(listing)
-    stage.command(f"orbctl {listing}")
-    stage.output(output)
+    printer.command(f"orbctl {listing}")
+    printer.output(output)
     web, db = state.pods["web-2"], state.pods["db-0"]
     output = state.orbctl(f"workflow history reclaim/{NAMESPACE}/web-2/{web.uid}")
-    expect(web.addresses[0] in output, f"{web.addresses} are not free")
-    stage.say(
+    expect(
+        web.addresses[0] in output,
+        f"the execution of web-2 does not report the release of {web.addresses[0]}",
+    )
+    printer.say(
         "db-0 still belongs to the StatefulSet: it starts on node-a, with the same addresses."
     )
     restarted = state.attach(state.node_a, "db-0")
@@ -230,13 +244,13 @@ def lose_node(state: DemoState) -> None:
         restarted.addresses == db.addresses,
         f"db-0 had {db.addresses}, has {restarted.addresses}",
     )
-    stage.table(("POD", "NODE", "IPV4", "IPV6"), [("db-0", "node-a", *restarted.addresses)])
+    printer.table(("POD", "NODE", "IPV4", "IPV6"), [("db-0", "node-a", *restarted.addresses)])
 
 
 def scale(state: DemoState) -> None:
     """Scale an application; its pool follows."""
-    stage = state.stage
-    stage.step(
+    printer = state.printer
+    printer.step(
         "A pool that follows its application",
         """A subnet is applied for the network; the pools above belong to it. The Deployment cart
         requests a pool with one address more than it has replicas. A durable execution creates the
@@ -244,58 +258,64 @@ def scale(state: DemoState) -> None:
     )
     state.orbctl("apply -f ops/demo/subnet.yaml -f ops/demo/cart.yaml")
     cart = state.attach(state.node_a, "cart-1")
-    stage.table(("POD", "NODE", "IPV4"), [("cart-1", "node-a", *cart.addresses[:1])])
+    printer.table(("POD", "NODE", "IPV4"), [("cart-1", "node-a", *cart.addresses[:1])])
     state.orbctl(f"get applications -n {NAMESPACE}")
     state.apply_with("ops/demo/cart.yaml", {"replicas: 3": "replicas: 9"})
     began = time.monotonic()
     while CART_SETTLED.search(state.run_quietly(f"get applications -n {NAMESPACE}")) is None:
-        expect(time.monotonic() - began < RECLAIM_S_MAX, "the pool does not follow its application")
+        expect(
+            time.monotonic() - began < RECLAIM_S_MAX,
+            f"the pool of cart does not have 10 addresses within {RECLAIM_S_MAX:g} s",
+        )
     state.orbctl("describe subnet lan")
 
 
 def ask_log(state: DemoState) -> None:
     """Query the log."""
-    stage = state.stage
-    stage.step(
+    printer = state.printer
+    printer.step(
         "Queries of the log",
         "Who held that address, and when? Do the state keys in etcd agree with the log?",
     )
     address = state.pods["refunds"].addresses[0]
     output = state.orbctl(f"history {address}")
-    expect("payments" in output and "refunds" in output, "the history lacks a holder")
+    expect(
+        "payments" in output and "refunds" in output,
+        f"orbctl history {address} lacks payments or refunds",
+    )
     output = state.orbctl(f"as-of {state.stored_time} address {address}")
-    expect("payments" in output, "another holder is named")
+    expect("payments" in output, "orbctl as-of does not name payments")
     state.orbctl("verify")
 
 
 def predict(state: DemoState) -> None:
     """Show the forecast; a log of some minutes is too short for one."""
-    state.stage.step(
+    state.printer.step(
         "When is a pool full?",
         """orbctl forecasts from the growth in the last weeks of the log. This log has only some
         minutes, so there is no forecast yet, and the output says why.""",
     )
     output = state.orbctl("forecast")
-    expect("the history is shorter than a day" in output, "a forecast without a history")
+    expect("the history is shorter than a day" in output, "orbctl forecast accepts a short history")
 
 
 def browse(state: DemoState) -> None:
     """Open the console, which shows every state of the last minutes."""
-    stage, address = state.stage, state.pods["refunds"].addresses[0]
-    stage.step(
+    printer, address = state.printer, state.pods["refunds"].addresses[0]
+    printer.step(
         "The same in a browser",
         """The console shows pools, addresses, Pods, workflows and events. Its slider selects any
         state since the first step. Its pages use an API that other programs can use too.""",
     )
-    stage.command("orbctl console &")
+    printer.command("orbctl console &")
     url = state.laboratory.console()
-    stage.output(f"console: {url}", style="green")
+    printer.output(f"console: {url}", style="green")
     path = f"api/v1/addresses/{address}?at={state.stored_time}"
-    stage.command(f"curl -s '{url}{path}' | jq -r .holding.pod")
+    printer.command(f"curl -s '{url}{path}' | jq -r .holding.pod")
     holder = json_of(url + path)["holding"]["pod"]
-    expect(holder == "payments", f"the console names another holder: {holder}")
-    stage.output(holder)
-    stage.say("It ends with the demo; `make demo ARGS=--stay` runs both until you press Enter.")
+    expect(holder == "payments", f"the console names {holder} as the holder, not payments")
+    printer.output(holder)
+    printer.say("It ends with the demo; `make demo ARGS=--stay` runs both until you press Enter.")
 
 
 STEPS: Final[tuple[Callable[[DemoState], None], ...]] = (
@@ -316,7 +336,7 @@ STEPS: Final[tuple[Callable[[DemoState], None], ...]] = (
 
 
 def _add_and_kill(node: Node, sandboxes: list[Sandbox]) -> dict[str, CniFailed]:
-    """Attach all at once, kill the agent after the first ADD; return the errors by Pod."""
+    """Attach all Pods at once, kill the agent after the first ADD; return the errors by Pod."""
     with ThreadPoolExecutor(CRASH_AT_ONCE) as pool:
         tries = {sandbox.pod: pool.submit(node.runtime.add, sandbox) for sandbox in sandboxes}
         wait(tries.values(), return_when=FIRST_COMPLETED)
@@ -328,6 +348,9 @@ def _add_and_kill(node: Node, sandboxes: list[Sandbox]) -> dict[str, CniFailed]:
             continue
         if not isinstance(error, CniFailed):
             raise error
-        expect(error.code == TRY_AGAIN_LATER, f"unexpected error of an ADD: {error}")
+        expect(
+            error.code == TRY_AGAIN_LATER,
+            f"the ADD of {pod} failed, but not by a killed agent: {error}",
+        )
         failures[pod] = error
     return failures

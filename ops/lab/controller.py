@@ -10,7 +10,7 @@ from typing import Final
 from ops.lab.daemons import Daemon
 from ops.lab.identity import LabIdentity
 from ops.lab.namespaces import NamedNamespace
-from ops.lab.programs import ours
+from ops.lab.programs import console_script
 from workflows.jobs.reclaim.pod import FOLLOWING
 
 NAME: Final = "controller"
@@ -34,15 +34,16 @@ class LabController:
             "ORBWEAVER_ARCHIVE_DIR": str(directory.parent / "archive"),
             **settings,
         }
-        command = [ours("orbweaver-controller"), "--config-path", str(directory / "conf.yml")]
+        config = str(directory / "conf.yml")
+        command = [console_script("orbweaver-controller"), "--config-path", config]
         log = directory / "controller.log"
         self.process = Daemon(identity, namespace, command, log, environment)
 
     def start(self) -> None:
-        """Start it and return at once. Raises LabFailed."""
+        """Start the process and return at once. Raises LabFailed."""
         self.directory.mkdir(parents=True)
         self.process.start()
 
     def wait_listening(self) -> None:
-        """Wait until it watches changes of Pods. Raises LabFailed."""
+        """Wait until its log says that it watches changes of Pods. Raises LabFailed."""
         self.process.wait_until(lambda: FOLLOWING in self.process.log_path.read_text())

@@ -54,7 +54,7 @@ class Daemon:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start it and return at once."""
+        """Start the program and return at once."""
         assert self._process is None, "started twice"
         # setpriv and nsenter execute the program, so that the process id is that of the program. In
         # its own session it receives no Ctrl-C: the laboratory stops its daemons in order.
@@ -71,7 +71,7 @@ class Daemon:
             )
 
     def wait_until(self, ready: Callable[[], bool]) -> None:
-        """Wait until ``ready`` returns True. Raises LabFailed with the end of its log."""
+        """Wait until ``ready`` returns True. Raises LabFailed with the end of the program's log."""
         program = Path(self.command[0]).name
         deadline = time.monotonic() + READY_DEADLINE_S
         while not ready():
@@ -83,11 +83,11 @@ class Daemon:
             time.sleep(POLL_S)
 
     def stop(self) -> None:
-        """Send SIGTERM and wait; kill it if it does not end in time."""
+        """Send SIGTERM and wait; send SIGKILL after ``STOP_DEADLINE_S``."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Kill it, as a crash does."""
+        """Send SIGKILL and wait: the program ends as by a crash."""
         self._end(signal.SIGKILL)
 
     def log_tail(self) -> str:

@@ -39,17 +39,17 @@ class Fabric:
         return _ADDRESS
 
     def create(self) -> None:
-        """Create namespace and bridge. Raises LabFailed."""
+        """Create the namespace and the bridge. Raises LabFailed."""
         self.namespace.create()
         self.namespace.netlink(_add_bridge)
         self.gateway(f"{_ADDRESS}/{_PREFIX_BITS}")
 
     def gateway(self, cidr: str) -> None:
-        """Add an address with its prefix length to the bridge. Raises LabFailed."""
+        """Add a gateway, an address with its prefix length, to the bridge. Raises LabFailed."""
         self.namespace.netlink(lambda route: _add_address(route, BRIDGE, cidr))
 
-    def join(self, node: NamedNamespace, name: str) -> str:
-        """Connect a node to the bridge; returns its address. Raises LabFailed."""
+    def connect(self, node: NamedNamespace, name: str) -> str:
+        """Connect a node to the bridge; return the node's address. Raises LabFailed."""
         assert self._nodes < NODES_MAX, "the network of the nodes is full"
         address = f"{_PREFIX}.{_FIRST_NODE + self._nodes}"
         self._nodes += 1
@@ -58,11 +58,11 @@ class Fabric:
         _set_state(node, UPLINK, "up")
         return address
 
-    def cut(self, name: str) -> None:
+    def disconnect(self, name: str) -> None:
         """Disconnect a node from the network. Raises LabFailed."""
         _set_state(self.namespace, self.port(name), "down")
 
-    def mend(self, name: str) -> None:
+    def reconnect(self, name: str) -> None:
         """Connect a node again. Raises LabFailed."""
         _set_state(self.namespace, self.port(name), "up")
 
@@ -75,12 +75,13 @@ class Fabric:
 
 
 def _add_bridge(route: Any) -> None:  # noqa: ANN401
-    # Multicast snooping would drop neighbour solicitations, as there is no querier.
+    # With multicast snooping the bridge would drop neighbour solicitations: no router here sends
+    # the queries from which it learns the members of multicast groups.
     route.link("add", ifname=BRIDGE, kind="bridge", br_mcast_snooping=0, state="up")
 
 
 def _add_port(route: Any, port: str, node: Path) -> None:  # noqa: ANN401
-    # The peer is created in the node, because moving a link costs the kernel a grace period.
+    # The peer is created in the node, because the kernel takes long to move a link.
     peer = {"ifname": UPLINK, "net_ns_fd": str(node)}
     route.link("add", ifname=port, kind="veth", peer=peer)
     route.link("set", index=_index(route, port), master=_index(route, BRIDGE), state="up")

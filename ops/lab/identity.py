@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 LABORATORIES: Final = Path("/run/orbweaver-lab")
-"""The directory with a directory for each laboratory of this machine."""
+"""The directory of this machine in which each laboratory has its own directory."""
 
 NAMESPACES: Final = Path("/run/netns")
 """Where iproute2 keeps named network namespaces."""
@@ -55,9 +55,9 @@ class LabIdentity(NamedTuple):
         """The directory of its files."""
         return LABORATORIES / str(self)
 
-    def name(self, what: str) -> str:
+    def name(self, suffix: str) -> str:
         """The name of a namespace or cgroup of this laboratory."""
-        return f"ow-{self}-{what}"
+        return f"ow-{self}-{suffix}"
 
     def claim(self) -> None:
         """Create the directory, with the start time of this process. Raises LabFailed."""
@@ -68,7 +68,10 @@ class LabIdentity(NamedTuple):
         (self.directory / _STARTED).write_text(started)
 
     def is_alive(self) -> bool:
-        """Whether its process runs; without a stored start time, whether any has its id."""
+        """Whether its process runs.
+
+        If its directory has no start time: whether another process than this one has its id.
+        """
         started = _start_time(self.pid)
         try:
             stored = (self.directory / _STARTED).read_text()

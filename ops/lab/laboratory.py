@@ -25,8 +25,8 @@ from ops.lab.fabric import Fabric
 from ops.lab.identity import MARK, LabIdentity, new_identity
 from ops.lab.leftovers import remove, remove_dead
 from ops.lab.namespaces import NamedNamespace
-from ops.lab.node import Node, make_group
-from ops.lab.programs import attempt, check_possible, ours
+from ops.lab.node import Node, create_pods_cgroup
+from ops.lab.programs import attempt, check_possible, console_script
 from ops.lab.runtime import NOTHING
 from ops.lab.sandbox import Sandbox
 from ops.lab.store import Etcd
@@ -38,10 +38,11 @@ _CONSOLE_URL: Final = re.compile(r"^console: (http://\S+)$", re.MULTILINE)
 
 
 class Laboratory:
-    """A fabric, an etcd, nodes and Pods.
+    """A fabric (the network between the nodes), an etcd, nodes and Pods.
 
-    ``settings``: environment variables of every agent. ``coordinator``: its configuration in the
-    plugin chain of the network; None: no coordinator in the chain. With ``cluster_ips`` agents
+    ``gateways``: addresses of the Pods' gateways with prefix length. ``settings``: environment
+    variables of every agent. ``coordinator``: the configuration of the plugin of that name in the
+    chain of the network; None: no coordinator in the chain. With ``cluster_ips`` agents
     serve ClusterIPs to the sockets of Pods. Use it from the main thread, because daemons die with
     the thread that started them.
     """
@@ -66,7 +67,7 @@ class Laboratory:
             self.directory / "controller",
             self.etcd.endpoint,
         )
-        """Not started by the laboratory: its user may start it."""
+        """The laboratory does not start it; the code that uses the laboratory can."""
         self.nodes: dict[str, Node] = {}
         self.predecessors: list[LabIdentity] = []
         """Killed laboratories that were removed at the start."""
@@ -100,7 +101,7 @@ class Laboratory:
         self.close()
 
     def close(self) -> None:
-        """Remove everything. Raises LabFailed with what is left."""
+        """Remove everything. Raises LabFailed, which names what could not be removed."""
         with _signals_ignored():
             for node in self.nodes.values():
                 node.agent.kill()
@@ -112,11 +113,11 @@ class Laboratory:
 
     def node(self, name: str, settings: Mapping[str, str] = NOTHING) -> Node:
         """Create a node and start its agent, with additional settings. Raises LabFailed."""
-        node = self.join(name, settings)
+        node = self.create_node(name, settings)
         node.start_agent()
         return node
 
-    def join(self, name: str, settings: Mapping[str, str] = NOTHING) -> Node:
+    def create_node(self, name: str, settings: Mapping[str, str] = NOTHING) -> Node:
         """Create a node without a running agent. Raises LabFailed."""
         node = Node(
             self.identity,
@@ -125,11 +126,11 @@ class Laboratory:
             self.etcd.endpoint,
             {**self._settings, **settings},
             self._coordinator,
-            make_group(self.identity, name) if self._cluster_ips else None,
+            create_pods_cgroup(self.identity, name) if self._cluster_ips else None,
         )
         self.nodes[name] = node
         node.create()
-        node.address = self.fabric.join(node.namespace, name)
+        node.address = self.fabric.connect(node.namespace, name)
         return node
 
     def lose(self, name: str) -> None:
@@ -162,7 +163,7 @@ class Laboratory:
     def console(self) -> str:
         """Start ``orbctl console`` outside of all namespaces; return its URL. Raises LabFailed."""
         log = self.directory / "console.log"
-        command = [ours("orbctl"), "console", "--port", "0"]
+        command = [console_script("orbctl"), "console", "--port", "0"]
         console = Daemon(self.identity, None, command, log, self.environment())
         self._daemons.append(console)
         console.start()
@@ -170,7 +171,7 @@ class Laboratory:
         return _console_url(log)
 
     def environment(self) -> dict[str, str]:
-        """The environment in which programs outside of all namespaces reach its etcd."""
+        """The environment variables of programs outside of all namespaces that use the etcd."""
         return {
             **os.environ,
             "ORBWEAVER_ETCD_ENDPOINTS": self.etcd.outside_endpoint,
@@ -182,7 +183,7 @@ class Laboratory:
         self, *arguments: str, stdin: str = "", directory: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run orbctl with this laboratory's etcd. It may fail."""
-        command = [ours("orbctl"), *arguments]
+        command = [console_script("orbctl"), *arguments]
         environment = self.environment()
         return attempt(command, stdin=stdin, environment=environment, directory=directory)
 

@@ -92,10 +92,11 @@ def remove(identity: LabIdentity) -> None:
         LABORATORIES.rmdir()
     remaining = traces_of(identity)
     if remaining != Traces():
-        raise LabFailed(f"cannot remove all of laboratory {identity}: {remaining}")
+        raise LabFailed(f"cannot remove all of laboratory {identity}; these remain: {remaining}")
 
 
 def _known() -> list[LabIdentity]:
+    """The identities in the names of directories and namespaces on this machine."""
     names = [path.name for path in _entries(LABORATORIES)]
     names += [path.name for path in _entries(NAMESPACES) if path.name.startswith("ow-")]
     return sorted({identity for name in names if (identity := LabIdentity.parse(name))})
@@ -117,8 +118,8 @@ def _processes(identity: LabIdentity) -> set[int]:
     pids = {
         int(line)
         for group in _control_groups(identity)
-        for members in (group / PROCESSES, *group.rglob(f"*/{PROCESSES}"))
-        for line in _lines(members)
+        for process_list in (group / PROCESSES, *group.rglob(f"*/{PROCESSES}"))
+        for line in _lines(process_list)
     }
     for path in Path("/proc").iterdir():
         if path.name.isdigit():
@@ -159,7 +160,10 @@ def _remove_control_groups(identity: LabIdentity) -> None:
                     inner.rmdir()
                 group.rmdir()
         if time.monotonic() > deadline:
-            raise LabFailed(f"control groups of laboratory {identity} are busy: {groups}")
+            names = ", ".join(map(str, groups))
+            raise LabFailed(
+                f"control groups of laboratory {identity} still have processes: {names}"
+            )
         time.sleep(POLL_S)
 
 

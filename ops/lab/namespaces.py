@@ -20,6 +20,8 @@ from ops.lab.programs import attempt, run
 T = TypeVar("T")
 
 PING_S: Final = "2"
+"""Seconds for which ping waits for an answer, as an argument of its command line."""
+
 PING_TIME: Final = re.compile(r"time=([0-9.]+)")
 _LOOPBACK: Final = 1
 """The index of ``lo`` in every network namespace."""
@@ -43,7 +45,7 @@ class NamedNamespace:
 
     def create(self) -> None:
         """Create it, with its loopback interface up. Raises LabFailed."""
-        # Not by pyroute2, which would fork this process with its threads.
+        # Not by pyroute2: it would fork this process, which has several threads.
         run(["ip", "netns", "add", self.name])
         self.netlink(lambda route: route.link("set", index=_LOOPBACK, state="up"))
 

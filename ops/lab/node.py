@@ -17,13 +17,18 @@ from ops.lab.daemons import Daemon
 from ops.lab.http import is_ok
 from ops.lab.identity import LabFailed, LabIdentity
 from ops.lab.namespaces import NamedNamespace
-from ops.lab.programs import ours, plugin, run
+from ops.lab.programs import console_script, plugin, run
 from ops.lab.runtime import ContainerRuntime
 from ops.lab.sandbox import Sandbox
 
 
 class Node:
-    """One node of the laboratory."""
+    """One node of the laboratory.
+
+    ``etcd``: the endpoint. ``settings``: environment variables of the agent. ``coordinator``: the
+    configuration of the coordinator plugin; None: the network has none. ``pods_cgroup``: the cgroup
+    whose Pods have ClusterIPs by the agent; None: the agent serves none.
+    """
 
     def __init__(
         self,
@@ -33,10 +38,10 @@ class Node:
         etcd: str,
         settings: Mapping[str, str],
         coordinator: Mapping[str, Any] | None = None,
-        group: Path | None = None,
+        pods_cgroup: Path | None = None,
     ) -> None:
         self.name = name
-        self.group = group
+        self.pods_cgroup = pods_cgroup
         self.directory = directory
         self.namespace = NamedNamespace(identity.name(name))
         self.socket = directory / "agent.sock"
@@ -49,10 +54,10 @@ class Node:
             "ORBWEAVER_ETCD_ENDPOINTS": etcd,
             "ORBWEAVER_SOCKET_PATH": str(self.socket),
             "ORBWEAVER_PLUGIN_LOG_PATH": str(self.plugin_log),
-            **(_cluster_ip_settings(group, directory) if group is not None else {}),
+            **(_cluster_ip_settings(pods_cgroup, directory) if pods_cgroup is not None else {}),
             **settings,
         }
-        command = [ours("orbweaver-agent"), "--config-path", str(directory / "conf.yml")]
+        command = [console_script("orbweaver-agent"), "--config-path", str(directory / "conf.yml")]
         self.agent = Daemon(identity, self.namespace, command, directory / "agent.log", environment)
         ipam = {
             "ipam_unix_socket_path": str(self.socket),
@@ -72,7 +77,7 @@ class Node:
         )
 
     def create(self) -> None:
-        """Create namespace, directories and plugins; no agent yet. Raises LabFailed."""
+        """Create namespace, directories and plugins, without an agent. Raises LabFailed."""
         self.directory.mkdir(parents=True)
         self.namespace.create()
         self.plugins.mkdir()
@@ -82,7 +87,7 @@ class Node:
     def run_in(self, sandbox: Sandbox, *command: str) -> str:
         """Run a program in a Pod of this node and return its output. Raises LabFailed."""
         inside = sandbox.namespace.inside(command)
-        return run(inside if self.group is None else within(self.group, inside))
+        return run(inside if self.pods_cgroup is None else in_cgroup(self.pods_cgroup, inside))
 
     def start_agent(self) -> None:
         """Start the agent and wait until it is healthy. Raises LabFailed."""
@@ -98,16 +103,16 @@ class Node:
         return is_ok(self.socket, "/v1/ipam/healthy")
 
 
-def _cluster_ip_settings(group: Path, directory: Path) -> dict[str, str]:
+def _cluster_ip_settings(pods_cgroup: Path, directory: Path) -> dict[str, str]:
     """Settings of an agent that serves ClusterIPs to its Pods, without pinned eBPF programs."""
     return {
         "ORBWEAVER_CLUSTER_IP": "true",
-        "ORBWEAVER_CLUSTER_IP_CGROUP": str(group),
+        "ORBWEAVER_CLUSTER_IP_CGROUP": str(pods_cgroup),
         "ORBWEAVER_CLUSTER_IP_BPFFS": str(directory),
     }
 
 
-def make_group(identity: LabIdentity, node: str) -> Path:
+def create_pods_cgroup(identity: LabIdentity, node: str) -> Path:
     """Create the cgroup of a node's Pods. Raises LabFailed."""
     mounts = cgroup2_mounts()
     if not mounts:
@@ -126,7 +131,7 @@ def can_create_cgroups() -> bool:
     return bool(mounts) and os.access(mounts[0], os.W_OK)
 
 
-def within(group: Path, command: Sequence[str]) -> list[str]:
+def in_cgroup(group: Path, command: Sequence[str]) -> list[str]:
     """A command that enters a cgroup and then executes ``command``."""
     enter = 'echo $$ >"$0" && exec "$@"'
     return ["sh", "-c", enter, str(group / "cgroup.procs"), *command]

@@ -33,16 +33,17 @@ PROGRAMS: Final = {
 
 
 def why_impossible() -> str:
-    """Why no laboratory can be created on this machine, or ""."""
+    """Why no laboratory can be created on this machine, with a remedy; "" if one can."""
     if os.geteuid() != 0:
-        return "network namespaces need root"
+        return "creating network namespaces requires root (run as root)"
     missing = [package for name, package in PROGRAMS.items() if not shutil.which(name)]
     if not any((directory / "macvlan").exists() for directory in PLUGIN_DIRECTORIES):
         missing.append("containernetworking-plugins")
     if missing:
-        return f"not installed: {', '.join(sorted(set(missing)))}"
+        packages = ", ".join(sorted(set(missing)))
+        return f"not installed: {packages} (run `scripts/setup.sh run` as root)"
     if not Path("/proc/sys/net/ipv6").exists():
-        return "this machine has no IPv6"
+        return "this machine has no IPv6 (boot it without ipv6.disable=1)"
     done = subprocess.run(
         ["unshare", "--net", "ip", "link", "add", "x", "type", "bridge"],
         capture_output=True,
@@ -59,7 +60,7 @@ def check_possible() -> None:
     """Raise LabFailed if no laboratory can be created on this machine."""
     reason = why_impossible()
     if reason:
-        raise LabFailed(reason, remedy="run `scripts/setup.sh run` as root")
+        raise LabFailed(reason)
 
 
 def plugin(name: str) -> Path:
@@ -67,10 +68,14 @@ def plugin(name: str) -> Path:
     for directory in PLUGIN_DIRECTORIES:
         if (directory / name).exists():
             return directory / name
-    raise LabFailed(f"there is no CNI plugin {name}", remedy="install containernetworking-plugins")
+    directories = " or ".join(map(str, PLUGIN_DIRECTORIES))
+    raise LabFailed(
+        f"there is no CNI plugin {name} in {directories}",
+        remedy="install containernetworking-plugins",
+    )
 
 
-def ours(name: str) -> str:
+def console_script(name: str) -> str:
     """The path of a console script of this project. Raises LabFailed."""
     script = Path(sys.executable).parent / name
     if not script.exists():

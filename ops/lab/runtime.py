@@ -25,7 +25,7 @@ from ops.lab.programs import attempt
 from ops.lab.sandbox import INTERFACE, Sandbox
 
 PLUGIN_DEADLINE_S: Final = 120.0
-"""The time limit of kubelet for the creation of a sandbox."""
+"""Seconds; the time limit of kubelet for the creation of a sandbox."""
 
 CHAIN_VERSION: Final = "1.0.0"
 IPAM_VERSION: Final = "1.1.0"
@@ -46,7 +46,10 @@ class CniFailed(Exception):
 
 
 class ContainerRuntime:
-    """The CNI side of one node's container runtime. Safe to call from several threads."""
+    """The CNI side of one node's container runtime. Safe to call from several threads.
+
+    ``plugins``: the directory of the executables. ``directory``: for the stored results of ADDs.
+    """
 
     def __init__(
         self,
@@ -99,7 +102,7 @@ class ContainerRuntime:
         return result
 
     def delete(self, sandbox: Sandbox) -> None:
-        """Run DEL. Raises CniFailed; the caller then repeats it."""
+        """Run DEL. Raises CniFailed; the caller must then repeat the DEL."""
         for plugin in reversed(self._plugins()):
             self._call("DEL", sandbox, plugin, self._previous(sandbox))
         self._cached(sandbox).unlink(missing_ok=True)
@@ -119,6 +122,7 @@ class ContainerRuntime:
         valid = [
             {"containerID": entry["containerID"], "ifname": entry["ifname"]} for entry in cached
         ]
+        # libcni sends the list under both keys.
         lists = {"cni.dev/valid-attachments": valid, "cni.dev/attachments": valid}
         self._run(IPAM, {"CNI_COMMAND": "GC"}, self._ipam_conf() | lists)
         if self._coordinator is not None:
@@ -134,7 +138,7 @@ class ContainerRuntime:
         return self._run(IPAM, self._environment("ADD", sandbox), self._netconf())
 
     def prepare(self, sandbox: Sandbox, interface: str, vlan: int) -> None:
-        """Run ADD of ifacer only: a VLAN on an interface of the node. Raises CniFailed."""
+        """Run ADD of ifacer only: it creates a VLAN on a node's interface. Raises CniFailed."""
         socket = {"ipam_unix_socket_path": self._ipam["ipam_unix_socket_path"]}
         conf = {**self._network(), "type": IFACER, "interfaces": [interface], "vlanID": vlan}
         self._run(IFACER, self._environment("ADD", sandbox), {**conf, **socket})

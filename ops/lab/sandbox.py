@@ -1,6 +1,6 @@
 """A Pod sandbox: a network namespace, a container id, and the Pod's names.
 
-No process runs in it; its network stack answers pings.
+No process must run in it: the kernel answers pings.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Sandbox:
         """Remove its network namespace without a DEL, as after a crash. Raises LabFailed."""
         if not self.namespace.exists:
             return
-        # The kernel removes the namespace later. Until then its interface would answer for its
-        # addresses. If the ADD failed early, there is no interface.
+        # The kernel removes the namespace later. Until then its interface would still answer at
+        # its addresses. If the ADD failed early, there is no interface.
         self.namespace.netlink(_delete_interface)
         self.namespace.delete()
 

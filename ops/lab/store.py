@@ -53,7 +53,7 @@ class Etcd:
         return f"unix:{self._socket}"
 
     def start(self) -> None:
-        """Start, and wait until it answers reads through consensus. Raises LabFailed."""
+        """Start etcd, and wait until it is healthy, with a leader. Raises LabFailed."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self._socket.unlink(missing_ok=True)
         self.daemon.start()

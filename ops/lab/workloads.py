@@ -13,6 +13,7 @@ from core.manifests.manifest_writer import dump_yaml
 API_VERSION = "spiderpool.spidernet.io/v2beta1"
 PREFIX = "ipam.spidernet.io/"
 Plain = dict[str, object]
+"""A Kubernetes object as plain values."""
 
 
 def subnet(name: str, cidr: str, ips: Sequence[str], gateway: str = "") -> Plain:
@@ -24,7 +25,11 @@ def subnet(name: str, cidr: str, ips: Sequence[str], gateway: str = "") -> Plain
 
 
 def subnet_annotations(*, ipv4: str = "", ipv6: str = "", number: str = "") -> dict[str, str]:
-    """The annotations of a Pod template that requests automatic pools of these subnets."""
+    """The annotations of a Pod template that requests automatic pools of these subnets.
+
+    ``number``: how many addresses, as in `ippool-ip-number`: "5", or "+1" for one more than
+    replicas.
+    """
     lists = {"ipv4": [ipv4] if ipv4 else [], "ipv6": [ipv6] if ipv6 else []}
     annotations = {f"{PREFIX}subnet": _json(lists)}
     return annotations | ({f"{PREFIX}ippool-ip-number": number} if number else {})
@@ -38,7 +43,7 @@ def deployment(name: str, namespace: str, replicas: int, annotations: dict[str, 
 
 
 def pod(name: str, owner: str, namespace: str, annotations: dict[str, str]) -> Plain:
-    """A Pod of that Deployment."""
+    """A Pod of the Deployment ``owner``."""
     controller = {"apiVersion": "apps/v1", "kind": "Deployment", "name": owner, "controller": True}
     named = _named(name, namespace)
     named["metadata"] |= {"annotations": annotations, "ownerReferences": [controller]}

@@ -23,7 +23,7 @@ class Query(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """A panel. ``unit``: a unit of Grafana; ``kind``: the panel type."""
+    """A panel. ``unit``: a unit of Grafana; ``kind``: the panel type; sizes in grid cells."""
 
     title: str
     unit: str
@@ -105,23 +105,24 @@ def _variable(variable: Variable) -> dict[str, Any]:
 
 
 def _placed(panels: Iterable[Panel]) -> Iterator[dict[str, Any]]:
+    """The JSON of each panel with its number and position."""
     x = y = row_height = 0
     for number, panel in enumerate(panels, 1):
         if x + panel.width > COLUMNS:
             x, y, row_height = 0, y + row_height, 0
-        place = {"x": x, "y": y, "w": panel.width, "h": panel.height}
-        yield _panel(number, panel, place)
+        position = {"x": x, "y": y, "w": panel.width, "h": panel.height}
+        yield _panel(number, panel, position)
         x, row_height = x + panel.width, max(row_height, panel.height)
 
 
-def _panel(number: int, panel: Panel, place: Mapping[str, int]) -> dict[str, Any]:
+def _panel(number: int, panel: Panel, position: Mapping[str, int]) -> dict[str, Any]:
     return {
         "id": number,
         "title": panel.title,
         "description": panel.description,
         "type": panel.kind,
         "datasource": SOURCE,
-        "gridPos": place,
+        "gridPos": position,
         "fieldConfig": {"defaults": {"unit": panel.unit}, "overrides": []},
         "options": _OPTIONS.get(panel.kind, {}),
         "targets": [

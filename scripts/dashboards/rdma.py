@@ -14,8 +14,15 @@ from scripts.dashboards.board import Panel, Query, Variable, board
 CLUSTER: Final = 'cluster=~"$cluster"'
 RATE: Final = "[$__rate_interval]"
 SPEED: Final = "vport_speed_mbps"
+"""A counter that every RDMA port has: counts and lists of nodes and Pods use it."""
+
 TOP: Final = 10
-SMALL: Final = 6
+"""Series of the panels titled "Ten ..."."""
+
+STAT_WIDTH: Final = 6
+"""Columns of a panel with one number."""
+
+# Panels with several counters: the name of each counter -> its text in the legend.
 
 CONGESTION: Final = {
     "np_ecn_marked_roce_packets": "marked",
@@ -242,7 +249,7 @@ def _variable(name: str, label: str, values: str, matchers: str = "") -> Variabl
 
 def _stat(title: str, expression: str, description: str = "") -> Panel:
     return Panel(
-        title, "short", (Query(expression),), description, kind="stat", width=SMALL, height=4
+        title, "short", (Query(expression),), description, kind="stat", width=STAT_WIDTH, height=4
     )
 
 
@@ -256,7 +263,8 @@ def _traffic(series: Series, grouping: str) -> list[Panel]:
 def _utilisation(series: Series, grouping: str, roots: str = "") -> list[Panel]:
     """Traffic as a share of the link speed.
 
-    ``roots`` selects the ports whose speed counts; virtual functions share it.
+    ``roots``: matchers of the ports whose speed counts. Virtual functions share the speed of their
+    card.
     """
     speed = series.sum(f"{series.selector(SPEED, roots)} > 0")
     return [
@@ -307,7 +315,7 @@ def _details(series: Series) -> list[Panel]:
 def _counters(
     title: str, unit: str, series: Series, counters: dict[str, str], description: str = ""
 ) -> Panel:
-    """The rates of counters, whose texts are added to the legend."""
+    """A panel with the rate of each counter; the text of a counter is added to the legend."""
     queries = (
         Query(series.sum(series.rate(counter)), f"{series.legend} {text}".strip())
         for counter, text in counters.items()

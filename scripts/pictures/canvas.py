@@ -11,11 +11,19 @@ from typing import Final, Literal, NamedTuple
 from xml.sax.saxutils import escape
 
 Kind = Literal["plain", "store", "good", "warm", "muted"]
+"""The colours of a box: neutral, blue (etcd), green, orange (a failure), and without a fill."""
+
 Anchor = Literal["start", "middle", "end"]
 Style = Literal["text", "small", "code", "title", "step"]
 
 LINE_PX: Final = 17
 """Distance between two lines of a box."""
+
+_BOLD_RATIO: Final = 1.06
+"""The width of bold text relative to that of other text."""
+
+_ASCENT_EM: Final = 0.8
+"""The height of a text above its baseline."""
 
 _SIZE_PX: Final[dict[Style, float]] = {
     "text": 13.0,
@@ -160,9 +168,9 @@ class Canvas:
     ) -> Area:
         """Draw one line of text with its baseline at ``y``; return the area that it covers."""
         size = _SIZE_PX[style]
-        width = len(content) * size * _WIDTH_EM[style] * (1.06 if bold else 1.0)
+        width = len(content) * size * _WIDTH_EM[style] * (_BOLD_RATIO if bold else 1.0)
         left = x - {"start": 0.0, "middle": width / 2, "end": width}[anchor]
-        extent = Area(left, y - size * 0.8, width, size)
+        extent = Area(left, y - size * _ASCENT_EM, width, size)
         self._texts.append((content, extent))
         weight = " b" if bold else ""
         self._labels.append(

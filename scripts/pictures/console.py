@@ -30,7 +30,7 @@ COLOURS: Final = 128
 NEUTRAL_USER: Final = "admin@workstation"
 SHOWN: Final = """document.querySelector('#main')?.ariaBusy === 'false'
   && document.querySelector('#content:not(.old) h2, #content:not(.old) table') !== null"""
-
+"""Whether the page has replaced its content, which was marked "old", by that of the new path."""
 
 LATE: Final = """fetch('api/v1/log').then((answer) => answer.json()).then(({first, last}) =>
   new Date(Date.parse(first.time) + 0.9 * (Date.parse(last.time) - Date.parse(first.time)))

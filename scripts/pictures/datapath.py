@@ -14,14 +14,18 @@ _NOTE_PX = 20
 
 
 class _Mode(NamedTuple):
-    """The texts of one mode's picture."""
+    """The texts of one mode's picture.
+
+    Boxes from left (Pod) to right (outside): ``upper``, ``master``, ``outside`` in the first row;
+    ``lower``, ``host_veth``, ``lower_outside`` in the second. Below them are notes.
+    """
 
     title: str
     description: str
     upper: Sequence[str]
     lower: Sequence[str]
     master: Sequence[str]
-    host_end: Sequence[str]
+    host_veth: Sequence[str]
     outside: Sequence[str]
     lower_outside: Sequence[str]
     pod_rules: Sequence[str]
@@ -43,7 +47,7 @@ def _mode(mode: _Mode) -> Canvas:
     canvas.frame(Area(340, 16, 330, height - 32), "node")
     canvas.frame(Area(700, 16, 240, height - 32), "outside")
     _row(canvas, 58, mode.upper, mode.master, mode.outside, "store")
-    _row(canvas, 156, mode.lower, mode.host_end, mode.lower_outside, "good")
+    _row(canvas, 156, mode.lower, mode.host_veth, mode.lower_outside, "good")
     _notes(canvas, 44, mode.pod_rules)
     _notes(canvas, 364, mode.node_rules)
     _notes(canvas, 724, mode.outside_notes)

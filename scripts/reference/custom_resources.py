@@ -13,7 +13,7 @@ from core.manifests.crds.sriov import SRIOV_KINDS
 from core.manifests.crds.structural import Schema
 
 DEPTH_MAX: Final = 8
-"""Most levels of a schema; more would be a mistake in the model."""
+"""The largest number of levels of a schema; more would be a mistake in the model."""
 
 _INTRODUCTION: Final = """\
 # Custom resources

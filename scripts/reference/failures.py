@@ -11,10 +11,10 @@ from nodeagent.cni_protocol.failures import failure_of
 
 _TABLE: Final = re.compile(r"(<!-- failures: generated -->\n).*?(<!-- end -->\n)", re.DOTALL)
 _DRAWN: Final = re.compile(r"^[ │├└─]+(?P<name>[A-Z]\w+) +(?P<text>.+?)(?: *\(retryable\))?$")
-
+"""A class in the tree that the docstring of ``core.errors`` draws."""
 
 _GROUP_SUFFIX: Final = "Error"
-"""The suffix of classes that only group other classes."""
+"""The suffix of classes that only group other classes; ``ProviderError`` is an exception."""
 
 _NOT_IN_CNI: Final = 999
 """The code of unexpected errors: no CNI call reports them on purpose."""
@@ -44,6 +44,7 @@ def _rows() -> Iterator[str]:
 
 
 def _code(kind: type[errors.OrbweaverError]) -> int:
+    # Without the constructor of the class, whose arguments differ.
     error = kind.__new__(kind)
     errors.OrbweaverError.__init__(error, "")
     return failure_of(error).code

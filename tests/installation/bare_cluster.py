@@ -235,7 +235,7 @@ class BareCluster:
         dns.wait_until(lambda: ":53 " in namespace.run("ss", "-Hlun"))
 
     def _add_node(self, name: str, address: str) -> None:
-        node = self.laboratory.join(name)
+        node = self.laboratory.create_node(name)
         for path in (*node.plugins.iterdir(), *(node.directory / "net.d").iterdir()):
             path.unlink()
         (node.plugins / "macvlan").symlink_to(plugin("macvlan"))

@@ -305,7 +305,7 @@ class KubernetesCluster:
         for name in NODES:
             access = {KUBECONFIG: str(self.server.kubeconfig_of(AGENT))}
             settings = chart_settings.variables(AGENT) | access
-            node = self.laboratory.join(name, settings)
+            node = self.laboratory.create_node(name, settings)
             (node.directory / "conf.yml").write_text(DEVICES)
             self._add_node(node)
         self.controller = self._start_controller()

@@ -1,4 +1,4 @@
-"""Draws a dashboard with its data, panel by panel at the places of Grafana's grid."""
+"""Draws a dashboard with its data, panel by panel in Grafana's grid."""
 
 from __future__ import annotations
 

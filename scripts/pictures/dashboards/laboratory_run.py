@@ -43,16 +43,16 @@ RDMA_PORT: Final = 5790
 PROMETHEUS_PORT: Final = 9090
 SCRAPE_S: Final = 2
 PERIOD_S: Final = 60.0
-"""The time in which the number of Pods grows and shrinks once."""
+"""Seconds in which the number of Pods grows and shrinks once."""
 
 PODS_MEAN: Final = 14
 PODS_SWING: Final = 9
 LOSS_AT: Final = 0.6
-"""The part of the run after which a node is lost."""
+"""The share of the run, from 0 to 1, after which a node is lost."""
 
 FULL_FROM: Final = 0.25
 FULL_UNTIL: Final = 0.5
-"""The part of the run in which a Pod requests an address of a full pool."""
+"""Shares of the run between which a Pod requests an address of a full pool."""
 
 FULL_POOL_PODS: Final = ("db-0", "payments")
 REFUSED_POD: Final = "refunds"
@@ -162,16 +162,16 @@ class Traffic:
             self._add(node, f"web-{self._count}")
         self._serve()
         began = time.monotonic()
-        while (age := (time.monotonic() - began) / self._seconds) < 1:
-            self._step(age)
+        while (progress := (time.monotonic() - began) / self._seconds) < 1:
+            self._step(progress)
             time.sleep(TICK_S)
 
-    def _step(self, age: float) -> None:
-        """Run one ADD or DEL, towards the planned number of Pods at this part of the run."""
-        wave = math.sin(2 * math.pi * age * self._seconds / PERIOD_S)
-        if FULL_FROM < age < FULL_UNTIL:
+    def _step(self, progress: float) -> None:
+        """Run one ADD or DEL. ``progress``, from 0 to 1, gives the planned number of Pods."""
+        wave = math.sin(2 * math.pi * progress * self._seconds / PERIOD_S)
+        if FULL_FROM < progress < FULL_UNTIL:
             self._refuse()
-        if age > LOSS_AT and NODES[1] in self._laboratory.nodes:
+        if progress > LOSS_AT and NODES[1] in self._laboratory.nodes:
             self._lose()
         if len(self._pods) < PODS_MEAN + PODS_SWING * wave:
             nodes = list(self._laboratory.nodes)

@@ -25,6 +25,8 @@ PODS: Final = 2
 JOB: Final = Owner("PyTorchJob", "llm", "training", "kubeflow.org/v1")
 SPEED_MBPS: Final = 100_000
 TRAFFIC_CLASS_OF_ROCE: Final = 106
+"""DSCP 26 in the upper six bits, ECN in the lower two."""
+
 PERIOD_S: Final = 60.0
 BYTES_PER_PACKET: Final = 4096
 BYTES_PER_S: Final = 4.0e9
@@ -37,7 +39,7 @@ _PRIORITIES: Final = ("rx_prio3_pause", "tx_prio3_pause", "rx_prio3_discards", "
 
 
 def text_at(age_s: float) -> bytes:
-    """The counters of all nodes ``age_s`` seconds after the start."""
+    """The counters of all nodes ``age_s`` seconds after the start, as text for Prometheus."""
     values: dict[str, dict[str, int]] = {}
     for number, node in enumerate(NODES):
         rdma_pods = {
@@ -79,7 +81,7 @@ def _with_counters(port: RdmaPortLink, share: float, age_s: float) -> RdmaPortLi
 
 
 def _count(name: str, share: float, age_s: float) -> int:
-    """The integral of the rate of a counter."""
+    """The value of a counter after ``age_s``: the integral of its rate."""
     angle = 2 * math.pi * age_s / PERIOD_S
     effective_s = age_s + 0.5 * PERIOD_S / (2 * math.pi) * (1 - math.cos(angle))
     congested_s = age_s // PERIOD_S * PERIOD_S / 2 + max(0.0, age_s % PERIOD_S - PERIOD_S / 2)

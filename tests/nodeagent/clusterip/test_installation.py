@@ -23,7 +23,7 @@ from nodeagent.ebpf.numbers import (
     BPF_MAP_TYPE_HASH,
     BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
 )
-from ops.lab.programs import ours
+from ops.lab.programs import console_script
 from tests.nodeagent.clusterip.clusterip_harness import (
     BACKEND_PORT,
     BACKENDS,
@@ -127,7 +127,7 @@ def test_maps_of_another_layout_are_removed_after_attaching(pinned: ClusterIPHar
 
 
 def test_trace_path_prints_the_backend_of_a_served_cluster_ip(pinned: ClusterIPHarness) -> None:
-    command = [ours("orbctl"), "trace-path", "web-0", f"{SERVICE[4]}:{PORT}"]
+    command = [console_script("orbctl"), "trace-path", "web-0", f"{SERVICE[4]}:{PORT}"]
     command += ["--netns", str(pinned.named.path), "--bpffs", str(pinned.bpffs)]
     text = pinned.named.run(*command)
     backend = f"{BACKENDS[4][0]}:{BACKEND_PORT}"

@@ -9,7 +9,7 @@ import pytest
 
 from ops.lab.laboratory import Laboratory
 from ops.lab.node import Node
-from ops.lab.programs import attempt, ours
+from ops.lab.programs import attempt, console_script
 from ops.lab.runtime import CniFailed
 from ops.lab.sandbox import Sandbox
 from tests.support.deadlines import attempts
@@ -186,7 +186,7 @@ def test_trace_path_finds_pods_by_name(
     laboratory: Laboratory, node: Node, sandbox: Sandbox
 ) -> None:
     node.runtime.add(sandbox)
-    command = [ours("orbctl"), "trace-path", sandbox.pod, "--socket", str(node.socket)]
+    command = [console_script("orbctl"), "trace-path", sandbox.pod, "--socket", str(node.socket)]
     inside = node.namespace.inside([*command, sandbox.pod, "-o", "json"])
     process = attempt(inside, environment=laboratory.environment())
     assert process.returncode == 0, process.stderr

@@ -11,7 +11,7 @@ import pytest
 from core.domain.addresses.ip_address import parse_address
 from ops.diagnostics.paths.path_trace import PathLeg, legs
 from ops.diagnostics.paths.route_lookup import Stack, route_text, rule_text, table_name
-from ops.lab.programs import ours
+from ops.lab.programs import console_script
 from tests.support.network_harness import OUTSIDE, SERVICES, NetworkHarness, NetworkNode, NetworkPod
 
 pytestmark = pytest.mark.netns
@@ -142,7 +142,12 @@ def test_a_packet_to_the_pod_itself_stays_inside(network_pod: NetworkPod) -> Non
 
 def test_the_command_prints_a_table_or_json(network_pod: NetworkPod, tmp_path: Path) -> None:
     network_pod.add(**SETTINGS)
-    command = [ours("orbctl"), "trace-path", "web-0", f"{network_pod.node.addresses[0]}:80"]
+    command = [
+        console_script("orbctl"),
+        "trace-path",
+        "web-0",
+        f"{network_pod.node.addresses[0]}:80",
+    ]
     command += ["--netns", str(network_pod.inside.path), "--bpffs", str(tmp_path)]
     table = network_pod.node.inside.run(*command)
     assert "there    web-0   10.6.0.101 → 10.6.0.11" in table
@@ -166,7 +171,7 @@ def test_a_wrong_destination_or_protocol_is_refused(
     network_pod: NetworkPod, arguments: list[str], words: str
 ) -> None:
     command = [
-        ours("orbctl"),
+        console_script("orbctl"),
         "trace-path",
         "web-0",
         *arguments,

@@ -15,7 +15,7 @@ from ops.lab.identity import LabFailed, LabIdentity, new_identity
 from ops.lab.laboratory import Laboratory
 from ops.lab.leftovers import Traces, remove_dead, traces_of
 from ops.lab.namespaces import NamedNamespace
-from ops.lab.node import can_create_cgroups, make_group
+from ops.lab.node import can_create_cgroups, create_pods_cgroup
 from tests.support.laboratories import Killed, killed_laboratory
 from tests.support.parts import CGROUPS, needs
 
@@ -52,7 +52,7 @@ def test_a_laboratory_removes_the_remains_of_a_killed_one(killed: Killed) -> Non
 
 @pytest.mark.skipif(not can_create_cgroups(), reason=needs(CGROUPS))
 def test_programs_of_containers_in_its_control_groups_are_ended(killed: Killed) -> None:
-    group = make_group(killed.identity, "node-a")
+    group = create_pods_cgroup(killed.identity, "node-a")
     with subprocess.Popen(["sleep", "600"], env={}) as program:
         (group / "cgroup.procs").write_text(str(program.pid))
 

@@ -29,14 +29,14 @@ def test_a_disconnected_node_is_unhealthy_and_serves_again_when_reconnected(
 ) -> None:
     node = laboratory.nodes["node-a"]
     sandbox = laboratory.sandbox("web-0")
-    laboratory.fabric.cut("node-a")
+    laboratory.fabric.disconnect("node-a")
     node.wait_unhealthy()
 
     with pytest.raises(CniFailed) as refused:
         node.runtime.status()
 
     assert refused.value.code == 50
-    laboratory.fabric.mend("node-a")
+    laboratory.fabric.reconnect("node-a")
     node.agent.wait_until(node.is_healthy)
     node.runtime.add(sandbox)
     assert sandbox.reaches("10.6.0.1")
