@@ -23,6 +23,8 @@ LOST_PODS: Final = 3
 
 RECLAIM_S_MAX: Final = 20.0
 CART_SETTLED: Final = re.compile(r"cart +Deployment +9 +1 +10 +1 +settled")
+"""The row of cart in `orbctl get applications`: 9 replicas, 1 pool, 10 addresses, 1 held."""
+
 AGENT: Final = "SPIDERPOOL_NODE_NAME={} ORBWEAVER_ETCD_ENDPOINTS={} ... orbweaver-agent"
 TRY_AGAIN_LATER: Final = 11
 POOL_FULL: Final = 110

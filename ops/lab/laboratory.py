@@ -42,9 +42,9 @@ class Laboratory:
 
     ``gateways``: addresses of the Pods' gateways with prefix length. ``settings``: environment
     variables of every agent. ``coordinator``: the configuration of the plugin of that name in the
-    chain of the network; None: no coordinator in the chain. With ``cluster_ips`` agents
-    serve ClusterIPs to the sockets of Pods. Use it from the main thread, because daemons die with
-    the thread that started them.
+    chain of the network; None: no coordinator in the chain. With ``cluster_ips`` agents serve
+    ClusterIPs to the sockets of Pods. Use the laboratory from the main thread, because daemons die
+    with the thread that started them.
     """
 
     def __init__(
