@@ -34,12 +34,13 @@ ADD_DEADLINE_S: Final = 30.0
 
 BOUND_ADD_DEADLINE_S: Final = 95.0
 """The deadline with a network provider, which is only called if 48 s are left for its answer."""
+
 DEL_DEADLINE_S: Final = 30.0
 CHECK_DEADLINE_S: Final = 15.0
 STATUS_DEADLINE_S: Final = 8.0
 GC_DEADLINE_S: Final = 90.0
 READ_DEADLINE_S: Final = 15.0
-"""HTTP requests that only read."""
+"""The deadline of HTTP requests that only read."""
 
 
 def require_caller(has_hung_up: HasHungUp) -> None:

@@ -214,26 +214,28 @@ def effective_settings(
             # The kernel would accept this address and do nothing.
             raise _invalid("vethLinkAddress", f"{veth_address} is the unspecified address")
     return CoordinatorSettings(
-        mode,
-        bool(merged.tune_pod_routes),
-        _nic("podDefaultRouteNic", default_route_nic or merged.pod_default_route_nic),
-        _nic("podDefaultCniNic", merged.pod_default_cni_nic),
-        _mac_prefix(merged.pod_mac_prefix),
-        (
+        mode=mode,
+        tune_pod_routes=bool(merged.tune_pod_routes),
+        default_route_nic=_nic(
+            "podDefaultRouteNic", default_route_nic or merged.pod_default_route_nic
+        ),
+        first_nic=_nic("podDefaultCniNic", merged.pod_default_cni_nic),
+        mac_prefix=_mac_prefix(merged.pod_mac_prefix),
+        hijacked=(
             *_networks("overlayPodCIDR", merged.overlay_pod_cidr),
             *_networks("serviceCIDR", merged.service_cidr),
             *_networks("hijackCIDR", merged.hijack_cidr),
         ),
-        bool(merged.hijack_further_nics),
-        tuple(_policy_route(route) for route in merged.policy_routes),
-        _table(merged.host_rule_table),
-        _rp_filter("podRPFilter", merged.pod_rp_filter),
-        _rp_filter("hostRPFilter", merged.host_rp_filter),
-        _number("txQueueLen", merged.tx_queue_len, 0, QUEUE_PACKETS_MAX),
-        veth_address,
-        _number("vethMTU", merged.veth_mtu, 1, MTU_MAX),
-        read_timing(merged.detect_options or DetectOptions()),
-        bool(merged.rdma_isolation),
+        hijack_further_nics=bool(merged.hijack_further_nics),
+        policy_routes=tuple(_policy_route(route) for route in merged.policy_routes),
+        host_table=_table(merged.host_rule_table),
+        rp_filter=_rp_filter("podRPFilter", merged.pod_rp_filter),
+        host_rp_filter=_rp_filter("hostRPFilter", merged.host_rp_filter),
+        tx_queue_len=_number("txQueueLen", merged.tx_queue_len, 0, QUEUE_PACKETS_MAX),
+        veth_address=veth_address,
+        veth_mtu=_number("vethMTU", merged.veth_mtu, 1, MTU_MAX),
+        detection=read_timing(merged.detect_options or DetectOptions()),
+        rdma_isolation=bool(merged.rdma_isolation),
     )
 
 

@@ -50,6 +50,10 @@ def host_nics(executor: NetnsExecutor, net_class: Path = NET_CLASS) -> list[Host
     """Every link of the node, with or without a device in /sys. Raises DatapathError, OSError."""
     with executor.session(executor.own_namespace) as session:
         return [
-            HostNic(link.name, (net_class / link.name / "device").exists(), link.loopback)
+            HostNic(
+                link.name,
+                has_device=(net_class / link.name / "device").exists(),
+                is_loopback=link.loopback,
+            )
             for link in session.links()
         ]

@@ -132,7 +132,7 @@ class BindingAllocator:
         stored = await self._bindings.find(binding_request.key)
         binding = stored.binding
         if binding is not None:
-            if not _texts(binding.request) <= _texts(binding_request):
+            if not _address_set(binding.request) <= _address_set(binding_request):
                 await self._release(pod, "unbound", "its addresses differ from the bound ones")
                 raise _still_releasing(binding)
             if binding.is_ending:
@@ -179,7 +179,7 @@ class BindingAllocator:
 
         def decide(endpoint: Endpoint) -> ReleaseDecision:
             is_ours = (endpoint.uid, endpoint.node) == (pod.uid, pod.node)
-            return ReleaseDecision(is_ours == (reason != "superseded"), why)
+            return ReleaseDecision(ends=is_ours == (reason != "superseded"), why=why)
 
         await self._handover.hand_over(pod.endpoint_key, decide, reason, why)
 
@@ -204,7 +204,7 @@ def _is_valid_for(binding_request: BindingRequest, pod: PodFacts) -> bool:
     return binding_request.uid == pod.uid or same_node or pod.migrating
 
 
-def _texts(binding_request: BindingRequest) -> set[str]:
+def _address_set(binding_request: BindingRequest) -> set[str]:
     return {assigned.address for assigned in binding_request.addresses}
 
 

@@ -109,7 +109,8 @@ class WithdrawalHandler:
         release = ReleaseRequest("conflict", f"{what} reported for container {container}", cause)
 
         def decide(current: Endpoint) -> ReleaseDecision:
-            return ReleaseDecision(current.uid == pod.uid, "the CNI plugin released its addresses")
+            why = "the CNI plugin released its addresses"
+            return ReleaseDecision(ends=current.uid == pod.uid, why=why)
 
         await self._releaser.release(endpoint.key, decide, release)
         return Withdrawal.DONE
@@ -141,7 +142,7 @@ class WithdrawalHandler:
             nic = current.find(attachment.interface)
             is_ours = nic is not None and nic.container == attachment.container
             keep = _other_nics(current, attachment)
-            return ReleaseDecision(is_ours and current.uid == pod.uid, why, keep)
+            return ReleaseDecision(ends=is_ours and current.uid == pod.uid, why=why, keep=keep)
 
         release = ReleaseRequest("conflict", why, cause)
         await self._releaser.release(pod.endpoint_key, decide, release)

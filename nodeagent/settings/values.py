@@ -22,6 +22,8 @@ from nodeagent.sriov_master import SYSFS
 
 SOCKET_PATH: Final = "/var/run/spidernet/spiderpool.sock"
 FRAMED_SUFFIX: Final = ".fast"
+"""The suffix of the path of the CNI executables' socket, after that of the HTTP socket."""
+
 CLUSTER: Final = "default"
 HEALTH_PORT: Final = 5710
 METRICS_PORT: Final = 5711

@@ -215,10 +215,10 @@ def _settings(by_kind: Mapping[int, memoryview]) -> VfSettings:
     """The settings in the attributes of an ``IFLA_VF_INFO``."""
     guid, vlan = by_kind.get(_IFLA_VF_IB_NODE_GUID), by_kind.get(_IFLA_VF_VLAN)
     return VfSettings(
-        "" if guid is None else _VF_GUID.unpack_from(guid)[2].to_bytes(8, "big").hex(":"),
-        _is_on(by_kind.get(_IFLA_VF_TRUST)),
-        _is_on(by_kind.get(_IFLA_VF_SPOOFCHK)),
-        0 if vlan is None else _VF_SETTING.unpack_from(vlan)[1],
+        guid="" if guid is None else _VF_GUID.unpack_from(guid)[2].to_bytes(8, "big").hex(":"),
+        trust=_is_on(by_kind.get(_IFLA_VF_TRUST)),
+        spoof_check=_is_on(by_kind.get(_IFLA_VF_SPOOFCHK)),
+        vlan=0 if vlan is None else _VF_SETTING.unpack_from(vlan)[1],
     )
 
 
