@@ -107,13 +107,13 @@ def _device(entry: Path, sysfs: Path) -> HostRdmaDevice:
     kinds = (read_text(sysfs / "class/net" / link / "type") for link in links)
     ports = _entries(entry / "ports")
     return HostRdmaDevice(
-        entry.name,
-        read_text(pci / "vendor").removeprefix("0x").lower(),
-        read_text(pci / "device").removeprefix("0x").lower(),
-        driver.resolve().name if driver.exists() else "",
-        links,
-        _LINK_TYPES.get(next(kinds, ""), ""),
-        any(read_text(port / "state") == _ACTIVE for port in ports),
+        name=entry.name,
+        vendor=read_text(pci / "vendor").removeprefix("0x").lower(),
+        device=read_text(pci / "device").removeprefix("0x").lower(),
+        driver=driver.resolve().name if driver.exists() else "",
+        links=links,
+        link_type=_LINK_TYPES.get(next(kinds, ""), ""),
+        is_active=any(read_text(port / "state") == _ACTIVE for port in ports),
     )
 
 

@@ -73,10 +73,10 @@ def read_dcb(session: NetlinkSession, link: str) -> DcbSettings | None:
     if ieee is None:
         return None
     return DcbSettings(
-        _pfc_priorities(ieee.get(_PFC)),
-        frozenset(_dscp_priorities(ieee.get(_APP_TABLE))),
-        _trust(ieee.get(_TRUST_TABLE)),
-        _ets(ieee.get(_ETS)),
+        pfc=_pfc_priorities(ieee.get(_PFC)),
+        dscp_priorities=frozenset(_dscp_priorities(ieee.get(_APP_TABLE))),
+        trust=_trust(ieee.get(_TRUST_TABLE)),
+        ets=_ets(ieee.get(_ETS)),
     )
 
 

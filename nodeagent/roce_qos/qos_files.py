@@ -59,10 +59,10 @@ class QosFiles:
             return None
         cnp = directory / NOTIFICATION
         return EcnSettings(
-            self._enabled_priorities(cnp),
-            self._enabled_priorities(directory / REACTION),
-            self._number(cnp / CNP_DSCP),
-            self._number(cnp / CNP_PRIORITY),
+            notification=self._enabled_priorities(cnp),
+            reaction=self._enabled_priorities(directory / REACTION),
+            cnp_dscp=self._number(cnp / CNP_DSCP),
+            cnp_priority=self._number(cnp / CNP_PRIORITY),
         )
 
     def port(self, device: str, port: int) -> RocePort:
