@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 from bench.figures import Figure, median_figure
 from bench.measures.allocation import define_wide_pool
-from bench.measures.calls import RECORDS_MAX, AddCaller
+from bench.measures.calls import UNLIMITED_RECORDS, AddCaller
 from bench.measures.claim_scale import seed_of
 from bench.rig.lab import Lab
 from bench.rig.seeding import pool_name, wide_pool
@@ -41,6 +41,6 @@ def measure(lab: Lab) -> list[Figure]:
 
 
 def _started(lab: Lab, etcd: EtcdCluster, pool: str) -> tuple[float, float]:
-    with lab.agent(etcd, variables=RECORDS_MAX) as agent:
+    with lab.agent(etcd, variables=UNLIMITED_RECORDS) as agent:
         AddCaller(lab, agent).warm_up(pool)
         return agent.ready_s, agent.rss_mb()

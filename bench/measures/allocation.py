@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from bench.figures import Figure, median_figure, percentile, ratio_figure
-from bench.measures.calls import RECORDS_MAX, AddCaller, Bare, Calls
+from bench.measures.calls import UNLIMITED_RECORDS, AddCaller, Bare, Calls
 from bench.rig.lab import Lab
 from bench.rig.seed_writer import SeedWriter
 from bench.rig.seeding import wide_pool
@@ -37,7 +37,7 @@ def measure(lab: Lab) -> list[Figure]:
     own_many: list[Calls] = []
     with lab.etcd() as etcd:
         lab.fill(etcd, define_wide_pool)
-        with lab.agent(etcd, NODE, variables=RECORDS_MAX) as agent:
+        with lab.agent(etcd, NODE, variables=UNLIMITED_RECORDS) as agent:
             caller, bare = AddCaller(lab, agent), Bare(lab, etcd)
             caller.warm_up()
             for _ in lab.rounds():

@@ -13,7 +13,7 @@ from tests.support.etcd import EtcdCluster
 WARM_UP_CALLS = 300
 """Calls before the measurement: they import modules and open connections."""
 
-RECORDS_MAX = {"SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS": "10000000"}
+UNLIMITED_RECORDS = {"SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS": "10000000"}
 """A limit of the allocations in a pool that no measure reaches; the agent still counts them."""
 
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench.figures import Figure, ratio_figure
-from bench.measures.calls import RECORDS_MAX, AddCaller
+from bench.measures.calls import UNLIMITED_RECORDS, AddCaller
 from bench.rig.lab import Lab
 from bench.rig.seeding import many_pools, pool_name, seed, spread_addresses
 from core.eventstore.keys import Keys
@@ -34,7 +34,7 @@ def measure(lab: Lab) -> list[Figure]:
         callers: dict[int, AddCaller] = {}
         for claims in p50s:
             etcd = stack.enter_context(lab.etcd(seed_of(lab, claims)))
-            agent = stack.enter_context(lab.agent(etcd, variables=RECORDS_MAX))
+            agent = stack.enter_context(lab.agent(etcd, variables=UNLIMITED_RECORDS))
             callers[claims] = AddCaller(lab, agent)
             callers[claims].warm_up(pool_name(0))
         for number in lab.rounds():

@@ -18,7 +18,7 @@ from typing import Any
 from bench.callers.framed import ConcurrentCallers
 from bench.figures import Figure
 from bench.measures.allocation import define_wide_pool
-from bench.measures.calls import RECORDS_MAX, CallFailed, Calls
+from bench.measures.calls import UNLIMITED_RECORDS, CallFailed, Calls
 from bench.rig.frames import NEW_PODS, environment, frame, netconf
 from bench.rig.lab import Lab
 from ops import installer
@@ -110,7 +110,7 @@ def measure(lab: Lab) -> list[Figure]:
     """exec_version_ratio, exec_add_over_socket_ratio."""
     with lab.etcd() as etcd:
         lab.fill(etcd, define_wide_pool)
-        with lab.agent(etcd, variables=RECORDS_MAX) as agent:
+        with lab.agent(etcd, variables=UNLIMITED_RECORDS) as agent:
             executable = Executable(lab, agent.socket_path)
             kinds = (
                 executable.bare,

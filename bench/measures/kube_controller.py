@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from bench.figures import Figure, median_figure, percentile
-from bench.measures.calls import RECORDS_MAX, CallFailed
+from bench.measures.calls import UNLIMITED_RECORDS, CallFailed
 from bench.rig.controller import ControllerProcess
 from bench.rig.frames import NEW_PODS, netconf
 from bench.rig.kubernetes import (
@@ -131,7 +131,7 @@ def _controller(lab: Lab, etcd: EtcdCluster, server: ApiServer | None) -> Contro
 async def _reports(lab: Lab, etcd: EtcdCluster, server: ApiServer) -> Reports:
     """Allocate, and measure the delay until the pool's status shows it."""
     api = Api(await open_connection(str(server.kubeconfig)))
-    variables = {**RECORDS_MAX, KUBECONFIG: str(server.kubeconfig)}
+    variables = {**UNLIMITED_RECORDS, KUBECONFIG: str(server.kubeconfig)}
     agent = lab.agent(etcd, NODE, variables)
     order: dict[str, Any] = {"socket": str(agent.framed_path), "first": NEW_PODS, "rate": RATE}
     order |= {"count": _allocations(lab), "netconf": netconf([BUSY]).decode()}

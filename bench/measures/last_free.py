@@ -12,7 +12,7 @@ from statistics import median
 
 from bench.callers import framed
 from bench.figures import Figure, median_figure, ratio_figure
-from bench.measures.calls import RECORDS_MAX, WARM_UP_CALLS, CallFailed
+from bench.measures.calls import UNLIMITED_RECORDS, WARM_UP_CALLS, CallFailed
 from bench.rig.agent import AgentProcess
 from bench.rig.frames import NEW_PODS, netconf
 from bench.rig.lab import Lab
@@ -63,7 +63,7 @@ def measure(lab: Lab) -> list[Figure]:
     deleted_pods = iter(random.Random(SEED).sample(range(addresses), FINDS * lab.scale.rounds))
     last: list[float] = []
     nearly_empty: list[float] = []
-    variables = RECORDS_MAX | {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
+    variables = UNLIMITED_RECORDS | {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
     data = lab.seed("full pool", lambda store, keys: _fill(store, keys, addresses))
     with lab.etcd(data) as etcd, lab.agent(etcd, variables=variables) as agent:
         exchange = Exchange(agent)

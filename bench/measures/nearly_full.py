@@ -10,7 +10,7 @@ import random
 from statistics import median
 
 from bench.figures import Figure, ratio_figure
-from bench.measures.calls import RECORDS_MAX, WARM_UP_CALLS
+from bench.measures.calls import UNLIMITED_RECORDS, WARM_UP_CALLS
 from bench.measures.last_free import Exchange
 from bench.rig.lab import Lab
 from bench.rig.seed_writer import SeedWriter
@@ -36,7 +36,7 @@ def measure(lab: Lab) -> list[Figure]:
     """alloc_full99_ratio."""
     deleted_pods = iter(random.Random(SEED).sample(range(ADDRESSES), FREE * lab.scale.rounds))
     ratios: list[float] = []
-    variables = RECORDS_MAX | {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
+    variables = UNLIMITED_RECORDS | {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
     with (
         lab.etcd(lab.seed("nearly full pool", fill)) as etcd,
         lab.agent(etcd, "node-1", variables=variables) as first,

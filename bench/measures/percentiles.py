@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any, Final
 
 from bench.figures import Figure, median_figure
-from bench.measures.calls import RECORDS_MAX, CallFailed
+from bench.measures.calls import UNLIMITED_RECORDS, CallFailed
 from bench.rig.agent import AgentProcess
 from bench.rig.controller import ControllerProcess
 from bench.rig.frames import NEW_PODS, netconf
@@ -90,7 +90,7 @@ class Replacing:
 def measure(lab: Lab) -> list[Figure]:
     """add_*_ms, del_*_ms: see ``NAMES``."""
     latencies_ms: dict[str, list[float]] = {name: [] for name in NAMES}
-    variables = RECORDS_MAX | {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
+    variables = UNLIMITED_RECORDS | {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
     count = lab.scale.replaced // lab.scale.rounds
     with (
         lab.etcd(lab.seed("pools by fill", _fill)) as etcd,

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from bench.measures.calls import RECORDS_MAX
+from bench.measures.calls import UNLIMITED_RECORDS
 from bench.rig.agent import AgentProcess
 from bench.rig.controller import ControllerProcess
 from bench.rig.daemon import wait_all_idle
@@ -112,7 +112,7 @@ def kubernetes_cluster(lab: Lab) -> Iterator[Cluster]:
     log = lab.etcd(lab.seed("kube-log", define))
     with log, api_server(lab.new_directory("kube"), objects) as server:
         define_kinds(server)  # an agent is not ready before it can read the SpiderCoordinator
-        variables = {**RECORDS_MAX, KUBECONFIG: str(server.kubeconfig)}
+        variables = {**UNLIMITED_RECORDS, KUBECONFIG: str(server.kubeconfig)}
         with lab.agent(log, NODE, variables) as agent:
             cluster = Cluster(lab, server, agent, objects, log)
             try:

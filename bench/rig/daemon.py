@@ -80,7 +80,7 @@ class DaemonProcess:
     def launch(self) -> None:
         """Start the process and return at once."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        config = str(self.directory / "conf.yml")
+        config = str(self.directory / "conf.yml")  # does not exist: the defaults apply
         command = [sys.executable, "-m", self._module, "--config-path", config]
         self._started = time.perf_counter()
         with (self.directory / "log").open("ab") as log:

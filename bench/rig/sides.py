@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
-from bench.measures.calls import RECORDS_MAX
+from bench.measures.calls import UNLIMITED_RECORDS
 from bench.rig import processes
 from bench.rig.controller import ControllerProcess
 from bench.rig.frames import environment, netconf
@@ -100,7 +100,7 @@ def orbweaver(
         controller = stack.enter_context(
             ControllerProcess(lab.new_directory("controller"), etcd.endpoints[0], settings)
         )
-        agent = stack.enter_context(lab.agent(etcd, NODE, {**RECORDS_MAX, **settings}))
+        agent = stack.enter_context(lab.agent(etcd, NODE, {**UNLIMITED_RECORDS, **settings}))
         room = lab.new_directory("orbweaver")
         installer.install(room / "bin", room / "net.d")
         conf = room / "netconf"

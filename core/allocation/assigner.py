@@ -150,9 +150,9 @@ class Assigner:
         proposal = claim_proposal(self._keys, draft, states.stored, choices, guards)
         outcome = await self._writer.append(proposal)
         if isinstance(outcome, Lost):
-            name = event.endpoint.name
-            addresses = ", ".join(map(str, unclaimed))
-            raise LostRace(f"endpoint {name} or {addresses} has changed", subject=name)
+            name = f"{event.endpoint.namespace}/{event.endpoint.name}"
+            what = f"endpoint {name}, its addresses or their pools have changed meanwhile"
+            raise LostRace(what, subject=name)
         return outcome.revision
 
 

@@ -89,7 +89,7 @@ class SealedLog:
             raise LogCorrupt(
                 f"snapshot {name}, where the pruned archive begins, was changed",
                 subject=name,
-                remedy="restore it from a copy of the archive",
+                remedy="restore both from a copy of the archive",
             )
         return decode_snapshot(data, name=name)
 
@@ -190,7 +190,7 @@ class SealedLog:
                     f"archive file {link.base} does not match its number or hash in the cursor"
                     " or the following file",
                     subject=link.base,
-                    remedy="restore it from a copy of the archive",
+                    remedy="restore both from a copy of the archive",
                 )
             yield file
             link, chain = file.header.previous, file.header.chain_start
@@ -223,7 +223,7 @@ def archive_without_cursor(files: Files, cluster: str) -> SealedLog:
         raise LogCorrupt(
             f"archive files {' and '.join(newest)} have the same number {number}",
             subject=newest[0],
-            remedy="remove the one that the archive cursor in etcd does not name",
+            remedy="copy the archive again; etcd's key meta/archive names the valid file",
         )
     link = FileLink(newest[0], b"")
     file = SealedFile(files.view(newest[0] + SEGMENTS_SUFFIX), link)
@@ -255,7 +255,7 @@ def _pruned_before(files: Files, log: SealedLog) -> PrunedPart:
             raise LogCorrupt(
                 f"the hash chain of snapshot {name} is not that of the archive file after it",
                 subject=name,
-                remedy="restore it from a copy of the archive",
+                remedy="restore both from a copy of the archive",
             )
         digest = sha256(data).digest()
         position = snapshot.ledger.position

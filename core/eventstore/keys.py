@@ -216,7 +216,7 @@ class Keys:
         """The parts of a key below the root. Raises ValueError unless there are ``count``."""
         parts = key.removeprefix(self.root).decode().split("/")
         if len(parts) != count or not all(parts):
-            raise ValueError(f"the key has {len(parts)} parts instead of {count}")
+            raise ValueError(f"the key must have {count} parts, none of them empty")
         return parts
 
     def check_address(self, key: bytes, prefix: str) -> Address:

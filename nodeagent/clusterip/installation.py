@@ -124,7 +124,8 @@ class Installation:
                 os.close(cgroup_fd)
             self._remove_other_layouts()
         except OSError as error:
-            raise DatapathError(f"{cgroup}: {error.strerror}", subject=str(cgroup)) from None
+            text = f"cannot attach the programs of Services to control group {cgroup}: {error}"
+            raise DatapathError(text, subject=str(cgroup)) from None
         finally:
             close(programs)
 

@@ -1,8 +1,8 @@
 """CNI results as JSON, as the executable prints them.
 
 See docs/reference/cni-configuration.md, "Plugins" and "spiderpool": four spaces of indent, only the
-addresses of the requested interface, no ``interfaces``, ``version`` with each address before 1.0.0,
-``dns`` always and empty.
+addresses of the requested interface, no ``interfaces``, ``dns`` always and empty. In CNI versions
+before 1.0.0, each address has a ``version``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ADDRESS: Final = "<address>"
 
 
 def add_result(version: str, nic: Nic, cidrs: Sequence[str]) -> bytes:
-    """The result of an ADD for one NIC; ``cidrs``: its ``Nic.cidrs``."""
+    """The result of an ADD for one NIC; ``cidrs``: ``nic.cidrs()``, which the caller needs too."""
     has_families = bool(nic.ipv4), bool(nic.ipv6)
     gateways = nic.ipv4_gateway, nic.ipv6_gateway
     shape = _shape(version, has_families, gateways, nic.clean_gateway, nic.routes)

@@ -1,7 +1,7 @@
 """Reads the devices of Pods from kubelet's pod-resources API (v1, List).
 
-The messages are a table as in ``kubelet_api``. If kubelet does not answer, the devices of Pods are
-unknown; that never counts as "no Pod has a device".
+The messages are in the notation of ``core.protobuf`` (``*``: repeated). If the call fails, the
+devices of Pods are unknown; that never counts as "no Pod has a device".
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _types: Final = message_classes("orbweaver.podresources.v1", _MESSAGES)
 
 
 async def devices_of_pods(kubelet: Path) -> Mapping[str, str] | None:
-    """Device ID -> ``namespace/name`` of its Pod; None if kubelet does not answer.
+    """Device ID -> ``namespace/name`` of its Pod; None if the call fails.
 
-    ``kubelet``: its root directory.
+    ``kubelet``: its root directory. An answer that cannot be decoded is a failed call, too.
     """
     path = kubelet / SOCKET
     options = [("grpc.max_receive_message_length", ANSWER_BYTES_MAX)]

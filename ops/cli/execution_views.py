@@ -115,7 +115,12 @@ def print_description(description: Description, now_ms: int) -> None:
             ("History", f"{counted(head.next_event_id - 1, 'event')}, {head.history_bytes:,} B"),
             ("Waits for", _waits_for(head) if head.is_open else ""),
             ("Worker", description.owner or no_owner),
-            ("Inbox", counted(description.inbox, "message") if description.inbox else ""),
+            (
+                "Inbox",
+                counted(description.inbox_messages, "message")
+                if description.inbox_messages
+                else "",
+            ),
             ("Attributes", _attributes_text(head)),
             ("Continued as", head.new_run_id),
         ]

@@ -1,4 +1,4 @@
-"""The data of the console: the log with its index, the executions, and the present in etcd."""
+"""The data of the console: the log with its index, the executions, and what only etcd has now."""
 
 from __future__ import annotations
 
@@ -89,11 +89,12 @@ class ConsoleSource:
 
     async def present(self) -> Present:
         """Read what only etcd has, not the log. Raises StoreUnavailable."""
-        elected = await read_leader(self._store, self._keys, CONTROLLER_ROLE)
+        leader_and_epoch = await read_leader(self._store, self._keys, CONTROLLER_ROLE)
+        leader = leader_and_epoch[0] if leader_and_epoch else None
         paused = Filter(statuses=(ExecutionStatus.PAUSED,))
         return Present(
-            leader=elected[0].name if elected else "",
-            leads_since_ms=elected[0].since_ms if elected else 0,
+            leader=leader.name if leader else "",
+            leads_since_ms=leader.since_ms if leader else 0,
             store_alarms=await self._store.alarms(),
             paused=len([head async for head in self.visibility().heads(paused)]),
         )

@@ -78,6 +78,9 @@ def with_devices() -> Iterator[dict[str, Any]]:
         kind, name = document["kind"], document["metadata"]["name"]
         if kind == "CustomResourceDefinition":
             yield document
+        if (kind, name) == ("Role", CONTROLLER):
+            yield document
+            yield _binding(kind, name, CONTROLLER, {"namespace": AGENT_NAMESPACE})
         if (kind, name) == ("Role", f"{AGENT}-sriov"):
             yield document
             for user in (AGENT, CONTROLLER):

@@ -82,7 +82,7 @@ _commands: st.SearchStrategy[Command] = st.one_of(
 _adds = st.builds(Add, _nodes, _names, st.integers(0, 1), st.booleans())
 _removes = st.builds(Remove, _nodes, _names, st.integers(0, 1))
 moves: st.SearchStrategy[Move] = st.one_of(_adds, _adds, _removes, st.builds(Configure, _commands))
-lives = st.lists(moves, min_size=8, max_size=25)
+move_lists = st.lists(moves, min_size=8, max_size=25)
 
 
 class ArchivedCluster:
@@ -132,7 +132,7 @@ class ArchivedCluster:
         """Every event of archive and live log."""
         return [event async for batch in (await self.view()).events() for event in batch]
 
-    async def undecodable_segment(self) -> int:
+    async def commit_undecodable_segment(self) -> int:
         """Commit a segment of a new writer that cannot be decoded; return its position."""
         head = HEAD.encode(WriterHead(1, 1))
         writes = [Put(KEYS.log("ghost", 1), b"\xff"), Put(KEYS.head("ghost"), head)]

@@ -46,7 +46,7 @@ def parents_of(nics: Iterable[NicConfiguration]) -> dict[str, str]:
             continue
         if not nic.parent_mac:
             raise BadInput(
-                f"the master of {nic.interface} has no MAC address on this node",
+                f"the node's interface below {nic.interface} (its master) has no MAC address",
                 subject=nic.interface,
                 remedy="make sure that the master in the SpiderMultusConfig exists on the node",
             )

@@ -47,10 +47,10 @@ app = typer.Typer(no_args_is_help=True, help="Prepare a migration from Spiderpoo
 def check(
     context: typer.Context, kubeconfig: KubeconfigOption = "", kube_context: KubeContextOption = ""
 ) -> None:
-    """Show what must be done before the switch, the steps of the switch, and inconsistent objects.
+    """Show what must be done before a migration, its steps, and inconsistent objects.
 
     Reads Helm's release, workloads, networks, webhooks and custom resources; writes nothing. Exit
-    codes: 0 ready for the switch, 3 something must be done first, 4 there is no Spiderpool.
+    codes: 0 ready to migrate, 3 something must be done first, 4 there is no Spiderpool.
 
     Examples:
       orbctl migrate check
@@ -67,7 +67,7 @@ def check(
 
 @app.command()
 def values(kubeconfig: KubeconfigOption = "", kube_context: KubeContextOption = "") -> None:
-    """Print the release's values as a values file for our chart.
+    """Print the values of Spiderpool's Helm release as a values file for our chart.
 
     Examples:
       orbctl migrate values > values.yaml
@@ -103,7 +103,7 @@ def compare(
       orbctl migrate compare --wait 60
     """
     output = globals_of(context).output
-    read = reading(SPIDERPOOL, (), kubeconfig, kube_context)
+    read = reading(SPIDERPOOL, files=(), kubeconfig=kubeconfig, context=kube_context)
 
     async def action(session: ClusterSession) -> Exit:
         deadline = time.monotonic() + wait

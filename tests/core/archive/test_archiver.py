@@ -29,13 +29,13 @@ from tests.support.archived_cluster import (
     Move,
     Remove,
     archived_cluster,
-    lives,
+    move_lists,
     same,
 )
 from tests.support.faulty_store import FaultyStore
 
 
-@given(st.lists(lives, min_size=1, max_size=4), st.sampled_from([1, 400, 2_000, 1 << 20]))
+@given(st.lists(move_lists, min_size=1, max_size=4), st.sampled_from([1, 400, 2_000, 1 << 20]))
 @settings(max_examples=25)
 async def test_a_log_sealed_at_any_points_replays_the_same_events(
     life: list[list[Move]], file_bytes_max: int
@@ -61,7 +61,7 @@ async def test_a_log_sealed_at_any_points_replays_the_same_events(
             )
 
 
-@given(lives, st.integers(0, 40), st.integers(0, 40))
+@given(move_lists, st.integers(0, 40), st.integers(0, 40))
 @settings(max_examples=15)
 async def test_replay_between_two_positions_returns_exactly_the_events_between_them(
     life: list[Move], first_position: int, second_position: int

@@ -23,7 +23,7 @@ from tests.support.archived_cluster import (
     Move,
     Remove,
     archived_cluster,
-    lives,
+    move_lists,
 )
 
 BLUE = GrowthSubject("pool", "blue")
@@ -65,17 +65,14 @@ async def test_a_segment_that_cannot_be_decoded_is_named_and_the_others_count(
     archived_cluster: ArchivedCluster,
 ) -> None:
     start = (await archived_cluster.replayed())[-1].recorded_at_ms // HOUR_MS * HOUR_MS
-    position = await archived_cluster.undecodable_segment()
+    position = await archived_cluster.commit_undecodable_segment()
     set_clocks(archived_cluster, start + HOUR_MS)
     await archived_cluster.live([Add("node-a", "web-1", 0)])
     pool = (await archived_cluster.node.read_ledger()).endpoints["shop", "web-1"].nics[0].ipv4_pool
     now_ms = start + 3 * HOUR_MS
     unread = UnreadPartList()
-    view = await open_log(
-        *(archived_cluster.store, KEYS, archived_cluster.files),
-        now_ms=archived_cluster.now_ms,
-        unread=unread,
-    )
+    store, files, clock = archived_cluster.store, archived_cluster.files, archived_cluster.now_ms
+    view = await open_log(store, KEYS, files, now_ms=clock, unread=unread)
     growth = GrowthLog()
 
     await growth.read(view, now_ms)
@@ -106,7 +103,7 @@ async def test_events_of_more_than_four_weeks_ago_do_not_count(
         assert growth.net_growth(GrowthSubject("pool", name), now_ms) == [0] * HOURS_MAX
 
 
-@given(lives, lives)
+@given(move_lists, move_lists)
 @settings(max_examples=10)
 async def test_reading_the_log_in_two_steps_equals_reading_it_in_one(
     first: list[Move], second: list[Move]
@@ -147,4 +144,5 @@ async def test_a_subnet_grows_by_the_addresses_of_its_pools(
     set_clocks(cluster, now_ms)
 
     assert (await read(cluster)).net_growth(racks, now_ms) == [0, 20, 30, -50]
+    # The pool never had a claim.
     assert (await read(cluster)).net_growth(GrowthSubject("pool", "share"), now_ms) == []

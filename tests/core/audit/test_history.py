@@ -33,7 +33,7 @@ from tests.support.archived_cluster import (
     Move,
     Remove,
     archived_cluster,
-    lives,
+    move_lists,
 )
 from tests.support.node_harness import pod, pool
 
@@ -206,7 +206,7 @@ async def test_a_history_longer_than_its_limit_has_the_newest_entries_and_the_dr
     assert cut.dropped == 1
 
 
-@given(st.lists(lives, min_size=1, max_size=3))
+@given(st.lists(move_lists, min_size=1, max_size=3))
 @settings(max_examples=15)
 async def test_history_across_seals_equals_a_scan_of_every_event(
     life: list[list[Move]],

@@ -35,7 +35,7 @@ from tests.support.archived_cluster import (
     Configure,
     Move,
     Remove,
-    lives,
+    move_lists,
 )
 from tests.support.archived_cluster import (
     archived_cluster as a_cluster,
@@ -114,7 +114,7 @@ async def test_the_index_equals_the_replayed_state_at_every_position(
 
 
 @hypothesis_settings(max_examples=10)
-@given(lives)
+@given(move_lists)
 async def test_an_index_started_from_a_snapshot_equals_the_replayed_state(life: list[Move]) -> None:
     with tempfile.TemporaryDirectory() as directory:
         async with a_cluster(Path(directory)) as cluster:

@@ -20,12 +20,12 @@ from tests.support.archived_cluster import (
     Move,
     Remove,
     archived_cluster,
-    lives,
+    move_lists,
     same,
 )
 
 
-@given(lives, lives, st.integers(0, 100))
+@given(move_lists, move_lists, st.integers(0, 100))
 @settings(max_examples=15)
 async def test_the_state_as_of_a_position_equals_a_replay_up_to_it(
     sealed: list[Move], live: list[Move], percent: int

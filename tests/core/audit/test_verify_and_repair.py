@@ -45,7 +45,7 @@ from tests.support.archived_cluster import (
     Move,
     Remove,
     archived_cluster,
-    lives,
+    move_lists,
     orbctl_writer,
 )
 from tests.support.node_harness import pod, pool
@@ -102,7 +102,7 @@ async def test_a_cluster_without_manual_edits_is_clean(edited_cluster: ArchivedC
     )
 
 
-@given(st.lists(lives, min_size=1, max_size=3))
+@given(st.lists(move_lists, min_size=1, max_size=3))
 @settings(max_examples=15)
 async def test_verify_finds_no_fault_after_any_sequence_of_regular_changes(
     life: list[list[Move]],

@@ -34,7 +34,7 @@ from core.domain.events import (
 from core.domain.evolution import Ledger
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
 from core.domain.sriov.model import VfGuid
-from tests.support.archived_cluster import Move, archived_cluster, lives, same
+from tests.support.archived_cluster import Move, archived_cluster, move_lists, same
 
 POOL = Pool("main", 4, "10.6.0.0/16", ("10.6.0.1-10.6.0.9",), ("10.6.0.5",))
 NET = Subnet("net", 4, "10.6.0.0/16", ("10.6.0.1-10.6.0.200",))
@@ -337,7 +337,7 @@ def test_the_text_of_a_violation_names_position_rule_and_subject() -> None:
     assert str(violation) == "3.0 pool-empty main: is deleted with 1 claims, one of 10.6.0.1"
 
 
-@given(lives)
+@given(move_lists)
 @settings(max_examples=20)
 async def test_events_of_real_services_are_valid_and_give_the_checker_the_same_state(
     life: list[Move],
@@ -351,7 +351,7 @@ async def test_events_of_real_services_are_valid_and_give_the_checker_the_same_s
             assert same(checker.ledger, Ledger().apply_all(events))
 
 
-@given(lives)
+@given(move_lists)
 @settings(max_examples=10)
 async def test_a_checker_that_starts_in_the_middle_of_a_log_reaches_the_same_state(
     life: list[Move],

@@ -105,7 +105,7 @@ async def test_an_abandoned_add_does_not_run_after_a_delete_at_the_other_socket(
 async def test_a_delete_that_was_abandoned_before_the_agent_read_it_releases_nothing(
     agent: AgentHarness, build_request: RequestBuilder
 ) -> None:
-    """The caller repeats it; until then no abandoned request is executed."""
+    """The caller sends the DEL again; the abandoned request is never executed."""
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await agent.add()
 
@@ -155,13 +155,16 @@ async def test_calls_that_were_abandoned_are_counted(agent: AgentHarness) -> Non
 
 
 def test_an_add_whose_caller_is_gone_is_never_registered() -> None:
-    """Checking the caller and registering the ADD are one step, so a later DEL waits."""
+    """A DEL of its container does not wait for it, and it is not counted."""
     runner, counts = RequestRunner(), WorkCounts()
 
-    with pytest.raises(CallerGone), runner.run_add(30.0, counts, 0.0, "c-1", lambda: True):
+    def has_hung_up() -> bool:
+        return True
+
+    with pytest.raises(CallerGone), runner.run_add(30.0, counts, 0.0, "c-1", has_hung_up):
         raise AssertionError("it started")
 
-    with pytest.raises(StopIteration):
+    with pytest.raises(StopIteration):  # it ends without waiting
         runner.wait_for_adds("c-1").__await__().__next__()
     assert counts.count == 0
 

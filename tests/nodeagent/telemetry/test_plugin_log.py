@@ -87,6 +87,7 @@ def test_the_plugins_log_is_rotated_by_size_number_and_age(short_path: Path) -> 
     old = time.time() - 8 * 86_400
     os.utime(f"{path}.1", (old, old))
     file.handle(line)
+    assert not Path(f"{path}.2").exists(), "the old part is removed, and not renamed"
     file.handle(line)
     file.close()
 
@@ -146,7 +147,7 @@ def test_a_log_that_cannot_be_written_does_not_stop_the_others(short_path: Path,
     assert len((short_path / "plugin.log").read_text().splitlines()) == 1
 
 
-def test_networks_that_rotate_one_file_differently_lose_no_line_in_an_old_part(
+def test_networks_that_rotate_one_file_differently_write_no_new_line_to_a_rotated_file(
     short_path: Path,
 ) -> None:
     path = short_path / "plugin.log"

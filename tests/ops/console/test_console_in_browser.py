@@ -337,7 +337,7 @@ async def test_an_execution_is_found_and_signalled_where_this_is_switched_on(
         await page.expect("document.querySelector('.notice-good') !== null")
         assert page.errors == []
     visibility = console.source.visibility()
-    assert (await visibility.describe(WORKFLOW)).inbox == 2  # its start and the signal
+    assert (await visibility.describe(WORKFLOW)).inbox_messages == 2  # its start and the signal
 
 
 async def test_an_execution_has_no_actions_where_they_are_switched_off(

@@ -106,7 +106,7 @@ async def test_a_segment_that_cannot_be_decoded_is_a_gap_and_the_next_events_fol
     log = IndexedLog(cluster.store, KEYS, cluster.files)
     feed = EventFeed(cluster.store, KEYS, log)
     async with feed.open(None) as reader:
-        position = await cluster.undecodable_segment()
+        position = await cluster.commit_undecodable_segment()
         assert await reader.next_events(DEADLINE_S) == [Gap(position)]
         await cluster.live([Add("node-a", "late", 0)])
         (event, *_) = await reader.next_events(DEADLINE_S)

@@ -149,7 +149,7 @@ async def test_requests_that_no_page_of_the_console_sends_are_refused(site: Site
     assert await site.post("signal", {**signal, "color": "red"}) == (400, "BadInput")
     assert await site.post("signal", b"close") == (400, "BadInput")
     assert await site.post("signal", b" " * (BODY_BYTES_MAX + 1)) == (413, "RequestEntityTooLarge")
-    assert (await site.engine.visibility.describe(ID)).inbox == 1  # its start
+    assert (await site.engine.visibility.describe(ID)).inbox_messages == 1  # its start
 
 
 @pytest.mark.parametrize("levels", [NESTING_MAX, 800, 30_000])
@@ -181,7 +181,7 @@ async def test_a_reader_without_the_right_and_a_console_without_actions_change_n
         assert (await site.post("signal", {"name": "close"})).status == 405
     async with site_of(engine, tmp_path, SecretAccess(TOKEN, "ann")) as site:
         assert await site.get("access") == {"user": "ann", "workflowActions": True}
-    assert (await engine.visibility.describe(ID)).inbox == 1
+    assert (await engine.visibility.describe(ID)).inbox_messages == 1
 
 
 async def test_a_refused_action_is_logged_with_user_action_and_reason(

@@ -30,7 +30,7 @@ LIST_MAX = 10_000
 
 
 HEADS_MAX = 1_000_000
-"""Executions that one list or count reads; a head has some 400 bytes."""
+"""Matching executions that one list or count returns at most; a head has some 400 bytes."""
 
 
 class AttributeRange(NamedTuple):
@@ -54,10 +54,11 @@ class AttributeRange(NamedTuple):
 
 
 class Filter(NamedTuple):
-    """The executions to list; empty fields match all. ``attributes``: all must be equal.
+    """The executions to list; empty fields match all.
 
-    ``ranges``: of search attributes. ``started_ms`` and ``closed_ms``: ranges (from, before) in
-    milliseconds since 1970, 0: no limit. An open execution is in no range of ``closed_ms``.
+    ``attributes``: the search attributes that an execution must have, with these values.
+    ``ranges``: those of search attributes. ``started_ms`` and ``closed_ms``: ranges (from, before)
+    in milliseconds since 1970, 0: no limit. An open execution is in no range of ``closed_ms``.
     """
 
     workflow_type: str = ""
@@ -95,12 +96,15 @@ class Description(NamedTuple):
 
     head: RunHead
     attempts: Mapping[int, Attempt]
-    inbox: int
+    inbox_messages: int
     owner: str
 
 
 class Visibility:
-    """Reads executions. ``left_out``: unusable heads, which lists do not contain."""
+    """Reads executions by their heads: a head (RunHead) is the present state of a run.
+
+    ``left_out``: heads that cannot be decoded; lists do not contain them.
+    """
 
     def __init__(
         self, store: KeyValueStore, keys: WorkflowKeys, files: ExecutionFiles | None = None
@@ -114,7 +118,7 @@ class Visibility:
         """Yield all executions that match: the open ones, then the closed ones, by shard.
 
         A head that cannot be read is left out (``left_out``). A run that closes between the two
-        reads is yielded once, as the open one. Raises LimitExceeded.
+        reads is yielded once, as the open one. Raises StoreUnavailable, LimitExceeded.
         """
         matched = 0
         opened: set[str] = set()
@@ -151,7 +155,10 @@ class Visibility:
         return sorted([head async for head in self.heads(query)], key=_order)
 
     async def count(self, query: Filter = Filter()) -> Counter[tuple[str, ExecutionStatus]]:
-        """How many executions match, by type and status. Raises StoreUnavailable."""
+        """How many executions match, by type and status.
+
+        Raises StoreUnavailable, LimitExceeded.
+        """
         return Counter([(head.workflow_type, head.status) async for head in self.heads(query)])
 
     async def page(
@@ -159,7 +166,7 @@ class Visibility:
     ) -> ExecutionPage:
         """The newest ``size`` executions, or those after a page's ``next``. Raises BadInput.
 
-        Executions that start meanwhile are on no later page.
+        Executions that start meanwhile are on no later page. Raises also the errors of ``heads``.
         """
         start = _parse_page_token(after) if after else None
         newest = await self.newest_first(query)
@@ -174,11 +181,10 @@ class Visibility:
         """One run. Raises ExecutionNotFound."""
         keys = self._keys
         head = await find_run(self._store, keys, workflow_id, run_id)
-        inbox = keys.inbox(workflow_id, "")
         answers = await self._store.read(
             [
                 Get(*keys.attempts(workflow_id, head.run_id)),
-                Get(inbox, inbox[:-1] + b"0", keys_only=True),
+                Get(*keys.inbox_of(workflow_id), keys_only=True),
                 Get(keys.owner(shard_of(workflow_id))),
             ]
         )
@@ -186,6 +192,7 @@ class Visibility:
         return Description(
             head,
             attempts_of(keys, attempts, head.activities),
+            # The range may have messages to longer ids.
             sum(keys.inbox_parts(kv.key)[1] == workflow_id for kv in messages),
             _session_of(owner[0]) if owner else "",
         )
@@ -205,7 +212,10 @@ class Visibility:
 
 
 def _is_within(at_ms: int, bounds: tuple[int, int]) -> bool:
-    """Whether a time is in a range (from, before); 0: no limit. Time 0 is before nothing."""
+    """Whether a time is in a range (from, before); 0: no limit.
+
+    ``at_ms`` 0, of an execution that is not closed, is in no range that ends.
+    """
     first, before = bounds
     return (not first or first <= at_ms) and (not before or 0 < at_ms < before)
 

@@ -135,7 +135,7 @@ async def test_a_query_during_continue_as_new_is_answered_by_the_next_run(
     asking = asyncio.ensure_future(handle.query("left"))
 
     async def is_sent() -> bool:
-        return (await engine.visibility.describe("one")).inbox == 2
+        return (await engine.visibility.describe("one")).inbox_messages == 2
 
     await eventually(is_sent)
     await engine.worker()
