@@ -51,8 +51,9 @@ class PodInjection:
             async with asyncio.timeout(LISTED_S_MAX):
                 await self._informer.listed.wait()
         except TimeoutError:
-            fault = self._informer.fault
-            message = f"SpiderMultusConfigs could not be listed within {LISTED_S_MAX:g} s: {fault}"
+            message = f"SpiderMultusConfigs could not be listed within {LISTED_S_MAX:g} s"
+            if self._informer.fault:
+                message += f": {self._informer.fault}"
             remedy = "check the controller's rights to list and watch them"
             raise ApiUnavailable(message, remedy=remedy) from None
         networks = list(self._networks.values())

@@ -137,7 +137,7 @@ async def test_only_pods_with_networks_wait_until_the_networks_are_listed(
 
     assert await injection.mutate(asked_about()) == allowed("1")
     for waiting in ({NETWORKS: "cloud"}, {DEFAULT: "cloud"}, {INJECT: "team-a"}):
-        with pytest.raises(ApiUnavailable, match="networks could not be listed"):
+        with pytest.raises(ApiUnavailable, match="SpiderMultusConfigs could not be listed"):
             await injection.mutate(asked_about(**waiting))
     await api.close()
 
