@@ -45,6 +45,8 @@ def _build_keys(maker: object) -> dict[str, bytes]:
         signature = inspect.signature(method, eval_str=True)
         if name.startswith("_") or signature.return_annotation is not bytes or name == "prefix":
             continue
+        if "key" in signature.parameters:
+            continue  # it reads a part of a key
         arguments = [ARGUMENTS[parameter] for parameter in signature.parameters]
         built_keys[name] = method(*arguments)
     return built_keys

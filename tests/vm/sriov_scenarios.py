@@ -123,7 +123,7 @@ async def test_the_nic_with_the_nodes_own_address_is_not_changed() -> None:
     source.now = NodeConfiguration([policy(7)], {}, own_addresses=[ADDRESS])
 
     async with agent_with(source) as fault:
-        await until(lambda: "it carries the node's own traffic" in fault(), DEADLINE_S)
+        await until(lambda: "carries the node's own traffic" in fault(), DEADLINE_S)
 
     assert current_vfs() == before
 
