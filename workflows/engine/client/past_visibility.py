@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from core.errors import ExecutionNotFound, LogCorrupt
 from core.eventstore.kv import Get, KeyValue, KeyValueStore
-from workflows.engine.client.visibility import Filter, Visibility
+from workflows.engine.client.visibility import Filter, Visibility, newest_first_key
 from workflows.engine.run.head_projection import head_of_history
 from workflows.engine.store.archive_files import ExecutionFiles, archived
 from workflows.engine.store.faults import UNREADABLE
@@ -125,9 +125,7 @@ class PastVisibility:
                 unreadable += 1
             elif (at_instant := head_at(head, events, self._at_ms)) is not None:
                 past.append(at_instant)
-        heads = sorted(
-            filter(query.matches, past), key=lambda head: (-head.started_ms, head.run_id)
-        )
+        heads = sorted(filter(query.matches, past), key=newest_first_key)
         unreadable += len(present.left_out)
         return PastExecutions(heads, not_read, unreadable, self._deleted_before_ms())
 

@@ -152,7 +152,7 @@ class Visibility:
 
     async def newest_first(self, query: Filter = Filter()) -> list[RunHead]:
         """All that match, the newest first. Raises StoreUnavailable, LimitExceeded."""
-        return sorted([head async for head in self.heads(query)], key=_order)
+        return sorted([head async for head in self.heads(query)], key=newest_first_key)
 
     async def count(self, query: Filter = Filter()) -> Counter[tuple[str, ExecutionStatus]]:
         """How many executions match, by type and status.
@@ -170,7 +170,7 @@ class Visibility:
         """
         start = _parse_page_token(after) if after else None
         newest = await self.newest_first(query)
-        following = [head for head in newest if start is None or _order(head) > start]
+        following = [head for head in newest if start is None or newest_first_key(head) > start]
         heads = following[:size]
         if len(heads) == len(following):
             return ExecutionPage(heads)
@@ -220,7 +220,7 @@ def _is_within(at_ms: int, bounds: tuple[int, int]) -> bool:
     return (not first or first <= at_ms) and (not before or 0 < at_ms < before)
 
 
-def _order(head: RunHead) -> tuple[int, str]:
+def newest_first_key(head: RunHead) -> tuple[int, str]:
     """The newest first; runs of one millisecond by their ids."""
     return -head.started_ms, head.run_id
 
