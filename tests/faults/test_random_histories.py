@@ -74,7 +74,7 @@ class Histories(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
+        self.runner = asyncio.Runner()  # cancels the tasks that a killed agent leaves
         self.store = FaultyStore(MemoryStore())
         self.nodes: dict[str, NodeHarness] = {}
 
@@ -121,10 +121,10 @@ class Histories(RuleBasedStateMachine):
     def teardown(self) -> None:
         for node in self.nodes.values():
             self.run(node.view.close())
-        self.loop.close()
+        self.runner.close()
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return self.loop.run_until_complete(work)
+        return self.runner.run(work)
 
     async def start(self, name: str) -> None:
         node = NodeHarness(self.store, name, settings=self.settings)

@@ -6,7 +6,6 @@ cache: ``agent_cache empty`` empties the cache, and ``agent_cache frozen`` stops
 
 from __future__ import annotations
 
-from core.allocation.allocator import AllocatorSettings
 from core.domain.events import AddressesReleased
 from core.domain.facts import PodFacts
 from core.domain.fixed.owners import OwnerLookup, kind_of_holder
@@ -18,7 +17,7 @@ from core.eventstore.kv import KeyValueStore
 from tests.core.domain.reclaim.reclaim_harness import ReclaimHarness
 from tests.core.domain.reclaim.scripted_cluster import facts_of, moment, split
 from tests.support.cluster_snapshot import ClusterSnapshot, ListedObjects
-from tests.support.node_harness import NodeHarness, pool
+from tests.support.node_harness import pool
 
 IPPOOL = "ipam.spidernet.io/ippool"
 IPPOOLS = "ipam.spidernet.io/ippools"
@@ -95,16 +94,6 @@ class FixedAddressHarness(ReclaimHarness):
             return await self.cni_add(path, interface)
         except OrbweaverError as error:
             return f"{type(error).__name__}: {error.message}"
-
-    async def agent(self, name: str) -> NodeHarness:
-        if name not in self.agents:
-            settings = AllocatorSettings(order="sequential")
-            node = NodeHarness(
-                self.store, name, cluster=self.cluster_name, settings=settings, cool_down_s=0
-            )
-            self.agents[name] = await node.__aenter__()
-        await self.agents[name].view.freshen()
-        return self.agents[name]
 
     async def _add(self, pod: PodState) -> Endpoint:
         agent = await self.agent(pod.node)

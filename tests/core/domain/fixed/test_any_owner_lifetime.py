@@ -55,7 +55,7 @@ class OwnerLifetime(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
+        self.runner = asyncio.Runner()  # cancels the tasks that a killed agent leaves
         self.faults = FaultyStore(self.run(self.make_store()))
         self.harness = FixedAddressHarness(self.faults, f"life-{next(_numbers)}")
         self.template = 0
@@ -303,12 +303,12 @@ class OwnerLifetime(RuleBasedStateMachine):
         self.run(gather_all())
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return self.loop.run_until_complete(work)
+        return self.runner.run(work)
 
     def teardown(self) -> None:
         self.run(self.harness.close())
         self.run(self.faults.close())
-        self.loop.close()
+        self.runner.close()
 
 
 def _is_launcher(pod: PodState) -> bool:

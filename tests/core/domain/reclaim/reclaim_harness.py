@@ -6,6 +6,7 @@ checked when outputs are rewritten.
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 
 from core.allocation.allocator import AllocatorSettings
@@ -51,10 +52,13 @@ CAUSE = Cause("reclaim-test")
 class ReclaimHarness:
     """A scripted cluster and a store."""
 
+    cluster_name = "test"
+
     def __init__(self) -> None:
         self.cluster = ScriptedCluster()
         self.store = MemoryStore(lambda: self.cluster.now_s)
         self.agents: dict[str, NodeHarness] = {}
+        self._starting = asyncio.Lock()
         self.settings = ReclaimSettings()
         self.deadlines = PodDeadlines(self.settings.deadlines_max)
         self.observations: dict[ObservationSubject, Observation] = {}
@@ -314,12 +318,17 @@ class ReclaimHarness:
         return ""
 
     async def agent(self, name: str) -> NodeHarness:
-        if name not in self.agents:
-            settings = AllocatorSettings(order="sequential")
-            node = NodeHarness(self.store, name, settings=settings, cool_down_s=0)
-            self.agents[name] = await node.__aenter__()
+        async with self._starting:  # commands that run at once need the same agent
+            if name not in self.agents:
+                self.agents[name] = await self._new_agent(name).__aenter__()
         await self.agents[name].view.freshen()
         return self.agents[name]
+
+    def _new_agent(self, name: str) -> NodeHarness:
+        settings = AllocatorSettings(order="sequential")
+        return NodeHarness(
+            self.store, name, cluster=self.cluster_name, settings=settings, cool_down_s=0
+        )
 
     async def close(self) -> None:
         for agent in self.agents.values():
