@@ -95,7 +95,7 @@ async def _serve(settings: Settings) -> int:
         _log.critical("stopped: another process took over this node's writer: %s", error)
         code = EXIT_FENCED
     except TaskEnded as error:
-        _log.critical("stopped: a supervised task ended: %s", error)
+        _log.critical("stopped: %s", error)
         code = EXIT_TASK_ENDED
     except (OrbweaverError, OSError) as error:
         _log.critical("stopped: %s", error)

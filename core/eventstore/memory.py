@@ -327,7 +327,7 @@ def _within(key: bytes, ranges: Sequence[tuple[bytes, bytes]]) -> bool:
 def _check_request(guards: Sequence[Guard], writes: Sequence[Write], gets: Sequence[Get]) -> None:
     longest = max(len(guards), len(writes), len(gets))
     if longest > TXN_OPERATIONS_MAX:
-        raise _rejected(f"a transaction has {longest} guards, writes or reads")
+        raise _rejected(f"a transaction has {longest} operations of one kind")
     size = sum(len(write.key) + len(write.value) for write in writes if isinstance(write, Put))
     if size > REQUEST_BYTES_MAX:
         raise _rejected(f"the request is too large: {size} bytes")

@@ -159,7 +159,7 @@ class Supervisor:
         return error
 
     def _give_up(self, spec: TaskSpec, error: BaseException | None) -> None:
-        message = f"task {spec.name} ended: {_reason(error)}"
+        message = f"the background task {spec.name!r} ended: {_reason(error)}"
         if self._failure is None:
             self._failure = TaskEnded(message, subject=spec.name)
             self._failure.__cause__ = error

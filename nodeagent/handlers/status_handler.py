@@ -120,11 +120,13 @@ class StatusHandler:
         except OrbweaverError as error:
             return _not_available(error)
         if quarantined:
-            texts = [f"quarantined, but in use on this node: {', '.join(quarantined)}", exhausted]
+            held = ", ".join(quarantined)
+            texts = [f"Pods of this node hold quarantined addresses: {held}", exhausted]
             return CniFailure(
                 LIMITED,
                 "; ".join(text for text in texts if text),
-                "conflicting hosts use them; `orbctl get quarantine` lists their MAC addresses",
+                "other hosts use the quarantined addresses too; `orbctl get quarantine` lists the"
+                " MAC addresses of these hosts",
             )
         if exhausted:
             return CniFailure(NOT_AVAILABLE, exhausted, "add ranges to a pool, or add a pool")

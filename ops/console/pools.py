@@ -39,7 +39,7 @@ class PoolsAt:
             raise NotFound(
                 f"there is no IPPool {name[:64]!r} at this instant",
                 subject="pool",
-                remedy="choose another instant; the timeline of the pool says when it existed",
+                remedy="choose an instant at which it existed (`orbctl history pool NAME`)",
             )
         return pool
 
@@ -179,7 +179,7 @@ def subnet_answer(pools: PoolsAt, name: str) -> Document:
         raise NotFound(
             f"there is no SpiderSubnet {name[:64]!r} at this instant",
             subject="subnet",
-            remedy="choose another instant; the timeline of the subnet says when it existed",
+            remedy="choose an instant at which it existed (`orbctl history subnet NAME`)",
         )
     owned = list(pools.of_subnet(name).values())[:LIMIT_MAX]
     return {

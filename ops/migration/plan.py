@@ -221,8 +221,8 @@ def _of_values(release: HelmRelease | None) -> Iterator[PlanFinding]:
         yield PlanFinding(
             MigrationDeadline.NONE,
             "values",
-            "left out, because they are for Spiderpool's programs, or for software that moves by"
-            f" itself: {', '.join(dropped)}",
+            "`orbctl migrate values` does not print these values, because they are for Spiderpool's"
+            f" own programs, or for software that this plan names: {', '.join(dropped)}",
         )
 
 

@@ -58,7 +58,9 @@ def decode_history(data: bytes) -> list[HistoryEvent]:
     ) as error:  # invalid UTF-8 is a ValueError
         raise HistoryError(f"the bytes are not a history: {error}") from error
     except KeyError as error:
-        raise HistoryError(f"an event type is unknown to this version: {error}") from error
+        raise HistoryError(
+            f"a newer version of Orbweaver wrote an event of type {error}"
+        ) from error
 
 
 def _event(stored: _Stored) -> HistoryEvent:

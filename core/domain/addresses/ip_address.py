@@ -34,7 +34,8 @@ class SyntaxFault(StrEnum):
     ZONE = "carries a zone, which no pool or route can use"
     CIDR_FORM = "has a prefix length; write only an address, or A-B in a list of ranges"
     NOT_A_PREFIX = "has no prefix length"
-    PREFIX_LENGTH = "has a prefix length that is not a number within the family's bits"
+    PREFIX_LENGTH = "needs a prefix length from 0 to 32 (IPv4) or 0 to 128 (IPv6)"
+    PREFIX_ZEROS = "has leading zeros in its prefix length; write it without them"
     MAPPED_PREFIX = "is an IPv4-mapped prefix that is wider than all of IPv4"
     REVERSED = "ends before it begins"
     MIXED_FAMILIES = "mixes IPv4 and IPv6"
@@ -189,7 +190,7 @@ def parse_written_cidr(text: str) -> Cidr:
     """
     address_text, length = _prefix_parts(text)
     if not text.endswith(f"/{length}"):
-        raise AddressSyntaxError(text, SyntaxFault.PREFIX_LENGTH)
+        raise AddressSyntaxError(text, SyntaxFault.PREFIX_ZEROS)
     family, value = _address_part(text, address_text)
     if family == V4 and ":" in address_text:
         family, value = V6, _MAPPED_PREFIX << 32 | value

@@ -167,9 +167,10 @@ def _unavailable(failure: CallFailure, endpoint: str) -> StoreUnavailable:
 def _rejected(failure: CallFailure, endpoint: str) -> StoreRejected:
     if failure.text.startswith(_LEASE_GONE):
         return LeaseGone(
-            f"etcd refuses the request: {failure.text}",
+            f"the lease of this process has expired in etcd: {failure.text}",
             subject=endpoint,
-            remedy="grant another lease and repeat the request with it",
+            remedy="a process grants itself another lease and repeats the request; if it goes on,"
+            " check etcd's load and the clocks of its members",
         )
     return StoreRejected(
         f"etcd refuses the request: {failure.text}",

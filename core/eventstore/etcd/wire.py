@@ -30,8 +30,9 @@ def check_operations(*lists: Sequence[object]) -> None:
     longest = max(len(operations) for operations in lists)
     if longest > TXN_OPERATIONS_MAX:
         raise StoreRejected(
-            f"a transaction has {longest} guards, writes or reads",
-            remedy=f"send at most {TXN_OPERATIONS_MAX} at a time",
+            f"a transaction has {longest} operations of one kind (comparisons, writes or reads);"
+            f" etcd accepts {TXN_OPERATIONS_MAX}",
+            remedy="report it as a bug of Orbweaver: it must split such a transaction",
         )
 
 

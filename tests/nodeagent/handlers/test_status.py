@@ -148,7 +148,7 @@ async def test_status_returns_51_for_a_quarantined_address_in_use_on_this_node(
     code, text = await status(agent)
 
     assert code == 51
-    assert text == f"quarantined, but in use on this node: {bare}"
+    assert text == f"Pods of this node hold quarantined addresses: {bare}"
 
 
 async def test_quarantined_addresses_not_in_use_on_this_node_are_ignored(

@@ -100,7 +100,7 @@ def test_mapped_texts_count_as_ipv4() -> None:
         ),
         (
             '[{"dst": "10.9.0.0/33", "gw": "10.0.0.1"}]',
-            "route 10.9.0.0/33 via 10.0.0.1: '10.9.0.0/33' has a prefix length that",
+            "route 10.9.0.0/33 via 10.0.0.1: '10.9.0.0/33' needs a prefix length",
         ),
         (
             '[{"dst": "10.9.0.0/16", "gw": "10.0.0.0/16"}]',
