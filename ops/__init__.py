@@ -1,4 +1,4 @@
-"""The programs of operators: command line, controller, console, installer.
+"""What operators run and use: command line, controller, console, installer.
 
-Laboratory and demo run from a checkout only; the wheel does not contain them.
+``lab`` and ``demo`` run from a checkout only; the wheel does not contain them.
 """

@@ -1,10 +1,10 @@
 """Installs the CNI executables and the network configuration on a node, and uninstalls them.
 
 Files are replaced atomically (temporary file in the same directory, fsync, rename), so a process
-never reads a part of one. The conflist is written last, because a runtime calls the executables as
-soon as it finds a conflist. A file that already has the content is not written. ``uninstall``
-removes the files that ``install`` recorded, unless they were changed since. An executable that this
-node cannot run is never installed.
+never reads a partly written file. The conflist is written last, because a runtime calls the
+executables as soon as it finds a conflist. A file that has the right content and mode is not
+written. ``uninstall`` removes the files that ``install`` recorded, unless they were changed since.
+The executables are installed only if they run on this node.
 
 All executables are the same program (``cni/plugin.c``); its name selects its function.
 """
@@ -20,28 +20,32 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from cni.build import PROGRAM
 from core.errors import BadInput
 
-EXECUTABLES = ("spiderpool", "coordinator", "ifacer")
+EXECUTABLES: Final = ("spiderpool", "coordinator", "ifacer")
 """The names under which the program is installed."""
 
-CONFLIST_NAME = "10-orbweaver.conflist"
-ATTACHMENTS_NAME = "datapath"
+CONFLIST_NAME: Final = "10-orbweaver.conflist"
+ATTACHMENTS_NAME: Final = "datapath"
 """The directory of an agent's attachment records, in the directory of its socket."""
 
-RECORD_NAME = ".orbweaver-installed.json"
-"""The record of installed files, in the directory of the executables; runtimes ignore dot files."""
+RECORD_NAME: Final = ".orbweaver-installed.json"
+"""The file that names the installed files, in the directory of the executables.
 
-EXECUTABLE_MODE = 0o755
-CONFLIST_MODE = 0o600
-PROBE_DEADLINE_S = 10
+Runtimes ignore files whose names begin with a dot.
+"""
+
+EXECUTABLE_MODE: Final = 0o755
+CONFLIST_MODE: Final = 0o600
+PROBE_DEADLINE_S: Final = 10
+"""Seconds that the program may take when it is run once before the installation."""
 
 
 class FileChange(NamedTuple):
-    """The change of one file. ``kept``: not removed, because its content was changed."""
+    """The change of one file. ``kept``: not removed, because it is not the file as installed."""
 
     path: Path
     action: Literal["created", "replaced", "unchanged", "removed", "absent", "kept"]
@@ -55,15 +59,15 @@ def install(
 ) -> tuple[FileChange, ...]:
     """Install the executables, then the conflist if there is one; return the changes in order.
 
-    Raises BadInput for a program or conflist that cannot work, before anything is written. Raises
-    OSError.
+    Raises BadInput, before a file is written, if the program does not run on this node, the
+    conflist is invalid, or the record of installed files cannot be read. Raises OSError.
     """
     program = checked_program()
     files = {target_bin_dir / name: (program, EXECUTABLE_MODE) for name in EXECUTABLES}
     if conflist is not None:
         path = conf_dir / checked_conflist_name(conflist_name)
         files[path] = (conflist_bytes(conflist), CONFLIST_MODE)
-    for directory in {path.parent: None for path in (target_bin_dir / RECORD_NAME, *files)}:
+    for directory in {path.parent for path in files}:
         directory.mkdir(parents=True, exist_ok=True)
     with exclusive(target_bin_dir):
         record = read_record(target_bin_dir)
@@ -76,14 +80,14 @@ def install(
 def uninstall(target_bin_dir: Path) -> tuple[FileChange, ...]:
     """Remove the files that ``install`` recorded in this directory, the conflist first.
 
-    Raises BadInput for a record that cannot be read, OSError.
+    Raises BadInput if the record cannot be read. Raises OSError.
     """
     if not target_bin_dir.is_dir():
         return ()
     with exclusive(target_bin_dir):
         record = read_record(target_bin_dir)
         changes = tuple(
-            removed(Path(path), record[path])
+            remove_unchanged(Path(path), record[path])
             for path in sorted(record, key=lambda path: Path(path).parent == target_bin_dir)
         )
         (target_bin_dir / RECORD_NAME).unlink(missing_ok=True)
@@ -92,9 +96,9 @@ def uninstall(target_bin_dir: Path) -> tuple[FileChange, ...]:
 
 
 def remove_runtime_files(socket: Path) -> tuple[FileChange, ...]:
-    """Remove an agent's sockets and locks, and its attachment records if there are none.
+    """Remove an agent's sockets and locks, and its directory of attachment records if it is empty.
 
-    Call it only after the agent has ended: a running one would continue without its sockets.
+    Call it only after the agent has ended: a running agent would continue without its sockets.
     """
     attachments = socket.with_name(ATTACHMENTS_NAME)
     changes = []
@@ -108,10 +112,10 @@ def remove_runtime_files(socket: Path) -> tuple[FileChange, ...]:
 
 
 def checked_program() -> bytes:
-    """Run the compiled program once, and return its content. Raises BadInput."""
+    """Run the compiled program once, and return its content. Raises BadInput if it fails."""
     remedy = "install orbweaver for this machine's architecture, or run `python -m cni.build`"
     try:
-        answer = subprocess.run(
+        result = subprocess.run(
             [PROGRAM],
             input=b"{}",
             capture_output=True,
@@ -119,7 +123,7 @@ def checked_program() -> bytes:
             env={"CNI_COMMAND": "VERSION"},
             timeout=PROBE_DEADLINE_S,
         )
-        json.loads(answer.stdout)
+        json.loads(result.stdout)
         return PROGRAM.read_bytes()
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         text = f"the CNI program {PROGRAM} cannot be run: {error}"
@@ -133,19 +137,19 @@ def checked_conflist_name(name: str) -> str:
         raise BadInput(
             text,
             subject="conflist_name",
-            remedy="give a file name without a directory that ends in .conflist",
+            remedy="give a file name that ends in .conflist, has no directory and no leading dot",
         )
     return name
 
 
 def conflist_bytes(conflist: Mapping[str, object]) -> bytes:
-    """Return the conflist as JSON. Raises BadInput for the first field that runtimes refuse."""
+    """Return the conflist as JSON. Raises BadInput for the first field that a runtime rejects."""
     plugins = conflist.get("plugins")
     all_typed = isinstance(plugins, list) and all(
         isinstance(plugin, Mapping) and plugin.get("type") for plugin in plugins
     )
     for field, is_valid, remedy in (
-        ("cniVersion", isinstance(conflist.get("cniVersion"), str), "set it, such as 1.1.0"),
+        ("cniVersion", isinstance(conflist.get("cniVersion"), str), "set a version such as 1.1.0"),
         ("name", bool(conflist.get("name")), "give the network a name"),
         ("plugins", bool(plugins) and all_typed, "list at least one plugin, each with its type"),
     ):
@@ -164,7 +168,10 @@ def digest(content: bytes) -> str:
 
 @contextmanager
 def exclusive(directory: Path) -> Iterator[None]:
-    """Hold a lock against other installers; the kernel releases it when the process ends."""
+    """Hold the lock of a directory, which other installers wait for.
+
+    The kernel releases the lock when the process ends.
+    """
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -198,8 +205,8 @@ def put(path: Path, content: bytes, mode: int) -> FileChange:
     return FileChange(path, "replaced" if existed else "created")
 
 
-def removed(path: Path, digests: list[str]) -> FileChange:
-    """Remove ``path`` if its digest is one of the recorded ones."""
+def remove_unchanged(path: Path, digests: list[str]) -> FileChange:
+    """Remove ``path`` if its content has one of the recorded digests."""
     try:
         is_ours = not path.is_symlink() and digest(path.read_bytes()) in digests
     except FileNotFoundError:
@@ -214,9 +221,10 @@ def removed(path: Path, digests: list[str]) -> FileChange:
 
 
 def digests_expected(path: Path, recorded: list[str], content: bytes) -> list[str]:
-    """Return the digests that ``path`` may have: the new one, and the old one if it was recorded.
+    """Return the digests to record: that of the new content, and the old one if it was recorded.
 
-    The record is written first, so that the files of a killed installer can be uninstalled.
+    The record is written before the files. If the installer is killed in between, ``path`` still
+    has its old content and can be uninstalled.
     """
     after = digest(content)
     try:
@@ -236,7 +244,7 @@ def sync_directory(directory: Path) -> None:
 
 
 def read_record(directory: Path) -> dict[str, list[str]]:
-    """Return the record, path -> digests, of the installed files. Raises BadInput."""
+    """Return the record of installed files: path -> digests. Raises BadInput if it is damaged."""
     path = directory / RECORD_NAME
     try:
         record = json.loads(path.read_bytes())

@@ -12,4 +12,7 @@ from workflows.jobs.reclaim.scan_states import SCAN_STATES
 ALL_KINDS: Final[tuple[KeyKind[Any], ...]] = (*CORE_KINDS, *ENGINE_KINDS, SCAN_STATES)
 
 STATUS_KINDS: Final = tuple(kind for kind in ALL_KINDS if kind is not SEGMENTS)
-"""All kinds except the log, which takes too long to read for a status; only ``verify`` reads it."""
+"""The kinds whose keys ``orbctl status`` decodes: all except the segments of the log.
+
+To read the segments takes too long for a status; ``orbctl verify`` reads them.
+"""

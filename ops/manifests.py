@@ -1,4 +1,4 @@
-"""Objects as manifests with their status, for ``-o json`` and ``-o yaml``.
+"""Makes manifests of objects with their status, for ``-o json`` and ``-o yaml``.
 
 Pools, subnets and reservations are custom resources (docs/reference/custom-resources.md,
 "SpiderIPPool", "SpiderSubnet" and "SpiderReservedIP") and can be applied again; endpoints are

@@ -1,6 +1,7 @@
 """Settings of one cluster for orbctl and the controller: etcd, cluster name, archive directory.
 
-The variables are those of every process (``core.process.environment``).
+They come from options and from environment variables, which have the same names in all processes
+(``core.process.environment``).
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from core.eventstore.etcd.access import ETCD_ENDPOINT, Access, etcd_settings
 from core.eventstore.keys import check_name
 from core.process.environment import CLUSTER_VARIABLES, ETCD_PASSWORD, EnvironmentVariables
 
-CLUSTER: Final = "default"
-ARCHIVE_DIRECTORY: Final = "/var/lib/orbweaver/archive"
+DEFAULT_CLUSTER: Final = "default"
+DEFAULT_ARCHIVE_DIRECTORY: Final = "/var/lib/orbweaver/archive"
 CONTROLLER_ROLE: Final = "controller"
 """The election that controllers take part in."""
 
@@ -33,9 +34,10 @@ def cluster_settings(
     options: Mapping[str, str] = {},
     defaults: Mapping[str, str] = {},
 ) -> ClusterSettings:
-    """Make the settings: an option, else its variable, else the default. Raises BadInput.
+    """Make the settings. Raises BadInput.
 
-    ``options`` and ``defaults``: by the names in ``CLUSTER_VARIABLES``; "" counts as missing.
+    Each value is that of the option, else that of its environment variable, else the default.
+    ``options`` and ``defaults`` have the keys of ``CLUSTER_VARIABLES``; "" counts as missing.
     """
     environment = EnvironmentVariables(variables)
     set_options = {name: value.strip() for name, value in options.items() if value.strip()}
@@ -43,9 +45,9 @@ def cluster_settings(
     access = Access(*(values[name] for name in Access._fields))
     if not access.endpoints:
         access = access._replace(endpoints=ETCD_ENDPOINT)
-    names = Access("etcd", *Access._fields[1:])
+    names_in_errors = Access("etcd", *Access._fields[1:])
     return ClusterSettings(
-        etcd_settings(access, environment.text(ETCD_PASSWORD), names),
-        check_name(values["cluster"] or CLUSTER, "cluster name"),
-        Path(values["archive"] or ARCHIVE_DIRECTORY),
+        etcd_settings(access, environment.text(ETCD_PASSWORD), names_in_errors),
+        check_name(values["cluster"] or DEFAULT_CLUSTER, "cluster name"),
+        Path(values["archive"] or DEFAULT_ARCHIVE_DIRECTORY),
     )

@@ -45,7 +45,7 @@ _PANELS: Final = {
         "retire": ("retire:app", "Delete pools and subnets once they are empty."),
         "quarantine": (
             "quarantine:app",
-            "Exclude addresses that another host uses from allocation.",
+            "Exclude from allocation the addresses that other hosts use.",
         ),
     },
     "Audit": {
@@ -55,7 +55,7 @@ _PANELS: Final = {
         "as-of": ("as_of:as_of", "Show objects as they were at a time or log position."),
         "diff": (
             "diff:diff",
-            "Show the differences between two moments: objects and addresses.",
+            "Show which objects and addresses differ between two times.",
         ),
         "verify": ("verify:verify", "Check log, archive and state keys against each other."),
         "export": ("log:export", "Write the log to a file, as JSON lines or raw."),
@@ -78,7 +78,7 @@ _PANELS: Final = {
         "version": ("program:version", "Show the versions of program and formats."),
     },
 }
-"""Commands by the panel that lists them: module and function, and the first line of their help."""
+"""Panel of the help -> command -> its function, as ``module:function``, and its first help line."""
 
 
 class OrbctlCommands(CommandGroup):
@@ -113,9 +113,9 @@ _ENDPOINTS = _cluster_option(
 _CLUSTER = _cluster_option("cluster", "--cluster", "name of the cluster in etcd", "default")
 _CA = _cluster_option("ca_file", "--etcd-ca", "file with etcd's CA certificate")
 _CERTIFICATE = _cluster_option("cert_file", "--etcd-cert", "file with the client certificate")
-_KEY = _cluster_option("key_file", "--etcd-key", "file with its private key")
+_KEY = _cluster_option("key_file", "--etcd-key", "file with the client's private key")
 _USER = _cluster_option("user", "--etcd-user", "user of etcd")
-_PASSWORD = _cluster_option("password_file", "--etcd-password-file", "file with its password")
+_PASSWORD = _cluster_option("password_file", "--etcd-password-file", "file with the password")
 _ARCHIVE = _cluster_option("archive", "--archive-dir", "directory of the archive")
 _OUTPUT = typer.Option(
     "-o",
@@ -124,10 +124,10 @@ _OUTPUT = typer.Option(
     autocompletion=complete_output,
     show_default="table",
 )
-_CONTEXT = typer.Option("--context", help="run in this context's cluster, through kubectl")
-_KUBECONFIG = typer.Option("--kubeconfig", help="run in this kubeconfig's cluster, through kubectl")
+_CONTEXT = typer.Option("--context", help="context of the cluster to run in, through kubectl")
+_KUBECONFIG = typer.Option("--kubeconfig", help="kubeconfig of the cluster, through kubectl")
 _NAMESPACE = typer.Option(
-    "--system-namespace", help="namespace of the controllers; run there, through kubectl"
+    "--system-namespace", help="namespace of the controllers to run in, through kubectl"
 )
 
 

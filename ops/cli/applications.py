@@ -94,7 +94,7 @@ class ApplicationLine(NamedTuple):
 
     @property
     def number(self) -> str:
-        """The number of addresses that its pools specify: ``5``, or ``+1`` more than replicas."""
+        """The annotated number of addresses: ``5``, or ``+1`` for one more than the replicas."""
         numbers = dict.fromkeys(pool.annotations.get(IP_NUMBER, "") for pool in self.pools)
         return ", ".join(numbers) or "-"
 
@@ -102,7 +102,7 @@ class ApplicationLine(NamedTuple):
 def lines_of(ledger: Ledger, applications: Applications | None = None) -> list[ApplicationLine]:
     """All applications that exist or have a pool, sorted by namespace and name.
 
-    ``applications``: those of a cluster; None: those of the records.
+    ``applications``: the applications of a cluster; None: those that have records.
     """
     if applications is None:
         applications = _recorded(ledger)
@@ -230,7 +230,7 @@ def plain(line: ApplicationLine) -> Plain:
 def _default_of(pools: list[Pool]) -> IpNumber:
     """The cluster's default number of addresses, from the annotations of the application's pools.
 
-    Only controllers have the setting itself, and orbctl does not ask them.
+    Controllers have the setting itself, but orbctl does not connect to them.
     """
     for pool in pools:
         try:

@@ -1,8 +1,8 @@
 """Cleans a node from a Pod, for users without a login on the node: ``orbctl node clean NODE``.
 
 The Pod has the image, mounts and capabilities of an agent, from the Pod template of the agents'
-DaemonSet. It is created only if no agent runs on the node, because a running agent would continue
-without its sockets. It runs once with a deadline. Its log is printed, and it is always deleted.
+DaemonSet. It is created only if no agent runs on the node, because it removes the sockets of the
+agent. It runs once with a deadline; its log is printed, and then it is deleted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ POD_NAME: Final = "orbweaver-node-clean-"
 """The prefix of the Pod's name; the API server appends random characters."""
 
 POD_COMPONENT: Final = "node-clean"
-"""The component label of the Pod. It differs from that of agents, so no DaemonSet adopts it."""
+"""The component label of the Pod; it is not that of agents, so no DaemonSet adopts the Pod."""
 
 EXCLUDED: Final = "orbweaver.io/agent"
 """The label that keeps agents off a node, by the chart's default affinity."""
@@ -33,12 +33,16 @@ CLEAN_DEADLINE_S: Final = 60
 """activeDeadlineSeconds of the Pod; cleaning takes a few seconds."""
 
 WAIT_S_MAX: Final = CLEAN_DEADLINE_S + 60.0
-"""Seconds to wait for the Pod to end; if its kubelet does not answer, it never ends."""
+"""Seconds to wait for the Pod to end; without a working kubelet it never ends."""
 
 POLL_S: Final = 1.0
+"""Seconds between two reads of the Pod."""
+
 ENDED: Final = ("Succeeded", "Failed")
+"""Phases of a Pod that has ended."""
+
 OPTIONS: Final = ("--host-table", "--socket")
-"""Options of ``node clean`` that work in the Pod; its directories are fixed by its mounts."""
+"""Options of ``node clean`` that the Pod accepts. Its mounts fix the directories."""
 
 CONTAINERS: Final = ("agent", "install")
 """Containers of the template whose mounts and capabilities the Pod gets."""
@@ -58,10 +62,10 @@ class NodeCleaner:
     def clean(self, node: str, options: Sequence[str] = ()) -> str:
         """Run ``orbctl node clean`` with these options on a node; return the output.
 
-        Raises NotFound, Refused, and OrbweaverError with the output of a run that failed.
+        Raises NotFound, Refused, BadInput, and OrbweaverError with the output of a failed run.
         """
         if not self._run("get", "node", node, "--ignore-not-found", "-o", "name").strip():
-            remedy = "kubectl get nodes lists them"
+            remedy = "`kubectl get nodes` lists the nodes"
             raise NotFound(f"there is no node {node}", subject=node, remedy=remedy)
         self._check_no_agent(node)
         pod = cleanup_pod(self._daemon_set(), node, options)
@@ -72,7 +76,7 @@ class NodeCleaner:
             ended = self._until_ended(namespace, name)
             log = self._run("logs", "-n", namespace, name)
         except BaseException:
-            with suppress(OrbweaverError):  # the first error says more
+            with suppress(OrbweaverError):  # the first error is the one to report
                 self._delete(namespace, name)
             raise
         self._delete(namespace, name)
@@ -94,7 +98,10 @@ class NodeCleaner:
             remedy = "choose one with --system-namespace"
             raise BadInput(f"agents are installed in several namespaces: {names}", remedy=remedy)
         if not daemon_sets:
-            remedy = "after `helm uninstall` run `orbctl node clean` on the node itself, as root"
+            remedy = (
+                "check --system-namespace; after `helm uninstall`, run `orbctl node clean` on the"
+                " node itself, as root"
+            )
             text = "there is no DaemonSet of agents, whose image and mounts the Pod needs"
             raise NotFound(text, subject=SELECTOR, remedy=remedy)
         return daemon_sets[0]
@@ -109,7 +116,8 @@ class NodeCleaner:
                 return pod
             if time.monotonic() >= deadline:
                 text = f"Pod {namespace}/{name} did not end within {self._wait_s:g} s: {_why(pod)}"
-                raise OrbweaverError(text, remedy="check that the kubelet of the node answers")
+                remedy = "check that the kubelet of the node runs and can pull the agents' image"
+                raise OrbweaverError(text, remedy=remedy)
             time.sleep(POLL_S)
 
     def _delete(self, namespace: str, name: str) -> None:

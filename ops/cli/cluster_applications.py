@@ -1,7 +1,7 @@
-"""The applications of a cluster, listed from its API server as controllers list them.
+"""Lists the applications of a cluster from its API server, as controllers do.
 
-Imported only when a cluster is named: the HTTP client takes a third of the import time of
-``orbctl get``.
+This module is imported only for a cluster with an API server: its HTTP client takes a third of the
+import time of ``orbctl get``.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from ops.kubernetes.watches.applications import KubernetesApplications
 async def list_applications(kubeconfig: str, ledger: Ledger) -> Applications:
     """List the applications that request or have automatic pools.
 
-    ``kubeconfig`` "": the cluster in which this process runs as a Pod. A kind that cannot
-    be listed is reported, and its applications do not count as deleted. Raises BadInput without
+    ``kubeconfig`` "": the cluster in which this process runs as a Pod. A kind that cannot be listed
+    is reported, and its applications do not count as deleted. Raises BadInput if there are no
     credentials.
     """
     api = Api(await open_connection(kubeconfig))
     source = KubernetesApplications(api)
-    watching = asyncio.ensure_future(source.run())
+    watch_task = asyncio.ensure_future(source.run())
     try:
         await source.listed()
         return await _listed_applications(source, ledger)
     finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        watch_task.cancel()
+        await asyncio.gather(watch_task, return_exceptions=True)
         await api.close()
 
 

@@ -2,7 +2,7 @@
 
 Names and summaries of the commands are a table, so that help and completion import no command.
 Every command accepts the options of its group: ``orbctl get pools --cluster blue`` is the same as
-``orbctl --cluster blue get pools``. The last one on the line counts.
+``orbctl --cluster blue get pools``. If an option is repeated, the last value counts.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ SHOWN_EVERYWHERE: Final = frozenset({"output"})
 """Options of the group that the help of each command lists too."""
 
 _EXAMPLES: Final = re.compile(r"\n\nExamples:\n")
+"""The heading of the examples in a help text."""
 
 
 class LazyCommand(NamedTuple):
@@ -91,22 +92,22 @@ def _inherit(command: Any, options: Sequence[TyperOption]) -> None:  # noqa: ANN
     command.params += [
         _inherited(option) for option in options if not taken.intersection(option.opts)
     ]
-    if command.help:
+    if command.help:  # \b: typer keeps the line breaks of the next paragraph
         command.help = _EXAMPLES.sub("\n\n\b\nExamples:\n", command.help)
     for subcommand in getattr(command, "commands", {}).values():
         _inherit(subcommand, options)
 
 
 def _inherited(option: TyperOption) -> TyperOption:
-    """A copy of the option for a command: without a default; ``_keep`` stores its value."""
+    """A copy of the option for a command: without a default; ``_store_value`` keeps its value."""
     inherited = copy.copy(option)
     inherited.default, inherited.envvar, inherited.expose_value = None, None, False
     inherited.hidden = option.name not in SHOWN_EVERYWHERE
-    inherited.callback = _keep
+    inherited.callback = _store_value
     return inherited
 
 
-def _keep(context: Any, option: Any, value: object) -> object:  # noqa: ANN401  # typer hides both
+def _store_value(context: Any, option: Any, value: object) -> object:  # noqa: ANN401  # typer hides both
     """Store the value of an inherited option in ``context.meta``."""
     if value is not None:
         context.meta.setdefault(INHERITED, {})[option.name] = value

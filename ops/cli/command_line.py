@@ -1,7 +1,7 @@
 """Parses the options of a command line with the parser of the command itself.
 
-``remote`` passes a command line to a Pod, without some options and with files as standard input.
-Values are neither converted nor checked here; orbctl in the Pod does that.
+``remote`` passes the command line to orbctl in a Pod, without some options and with files as
+standard input. Values are neither converted nor checked here; orbctl in the Pod does that.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ END_OF_OPTIONS: Final = "--"
 
 
 class ParsedOption(NamedTuple):
-    """One option with its value, or an argument (``name`` "").
+    """One option with its value, or an argument.
 
-    ``name``: the long form; ``value`` None: a flag. ``words``: how a command line writes it.
+    ``name``: the long form of the option; "" for an argument. ``value`` None: a flag or an
+    argument. ``words``: the option or argument as it is written on a command line.
     """
 
     name: str

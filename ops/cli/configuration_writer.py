@@ -1,7 +1,7 @@
-"""Writes one configuration command, for every command of orbctl that changes the configuration.
+"""Writes one command of ``core.domain.configuration``, for all verbs of orbctl that change objects.
 
 An object that controllers make from a custom resource can be changed too, for example while the API
-server is down. The next reconciliation overwrites such a change, so orbctl must print a warning.
+server is down. The next reconciliation overwrites such a change, so a warning is printed.
 """
 
 from __future__ import annotations

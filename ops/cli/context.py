@@ -34,7 +34,7 @@ def perform(context: typer.Context, action: Action) -> None:
 
 
 def confirm(question: str, *, yes: bool) -> bool:
-    """Ask on standard error, unless ``yes``; return the answer. Without a terminal it is no."""
+    """Ask on standard error, unless ``yes``; return the answer, or False without a terminal."""
     if yes:
         return True
     if not sys.stdin.isatty():

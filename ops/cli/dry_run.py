@@ -74,7 +74,7 @@ class Explanation(NamedTuple):
     """What an ADD of a Pod would do now.
 
     ``held``: the existing endpoint of the Pod. ``repeats``: an ADD would return the addresses of
-    ``held`` and claim none. ``outlook``: what an ADD does with these addresses, as text.
+    ``held`` and claim none. ``outlook``: what an ADD does with the addresses of ``held``, as text.
     ``unmatched_routes``: routes of the Pod's annotation that match no NIC of this ADD.
     """
 
@@ -199,12 +199,12 @@ def changed_by_template(
 
 def _outlook(pod: PodFacts, decision: Repeat | EndpointUpdate | ClaimPlan, *, moves: bool) -> str:
     if moves:
-        return "the Pod names other IPPools now, so its next ADD moves them"
+        return "the Pod names other IPPools now, so its next ADD replaces these addresses"
     if isinstance(decision, ClaimPlan):
-        return "an ADD replaces or extends them"
+        return "an ADD replaces these addresses or adds others"
     if pod.fixed is None:
-        return "an ADD answers these again"
-    return f"fixed, every Pod of {holder_of(pod)} gets these again"
+        return "an ADD returns these addresses again"
+    return f"fixed, every Pod of {holder_of(pod)} gets these addresses again"
 
 
 class _DryAdd:

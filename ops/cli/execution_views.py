@@ -1,4 +1,4 @@
-"""Texts about executions for ``orbctl workflow``: rows of a list, details, the timeline of a run.
+"""Makes the texts of ``orbctl workflow`` about executions: list rows, details, timelines.
 
 The caller has read the executions; this module reads nothing from etcd.
 """
@@ -136,6 +136,6 @@ def _attributes_text(head: RunHead) -> str:
 
 
 def head_document(head: RunHead) -> dict[str, Any]:
-    """A run for programs, without empty fields."""
+    """A run as a value for JSON and YAML, without empty fields."""
     fields: dict[str, Any] = to_builtins(head._asdict())
     return {name: value for name, value in fields.items() if value not in ("", None, [], {}, 0)}

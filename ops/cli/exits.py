@@ -41,13 +41,13 @@ class Exit(IntEnum):
 
     NOT_FOUND = 4
     UNAVAILABLE = 5
-    """etcd cannot be used; nothing was written."""
+    """etcd cannot be used; the request that failed wrote nothing."""
 
     DIFFERENT = 6
     """``verify`` found differences between log, archive and state keys."""
 
     UNKNOWN = 7
-    """The answer to a write was lost: check the state before you repeat it."""
+    """The answer to a write was lost: check the state before you repeat the command."""
 
     INTERRUPTED = 130
 

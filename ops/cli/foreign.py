@@ -23,7 +23,7 @@ from ops.cli.input_files import read_texts
 from ops.cli.node_folders import read_node_folders
 
 KUBECONFIG: Final = "KUBECONFIG"
-"""kubectl's variable: files separated by colons. Only the first one is used here."""
+"""The environment variable of kubectl: files separated by colons. Only the first is used here."""
 
 KubeconfigOption = Annotated[
     str, typer.Option("--kubeconfig", help="kubeconfig of the cluster; default: kubectl's")
@@ -32,22 +32,25 @@ KubeContextOption = Annotated[
     str, typer.Option("--context", help="context of the kubeconfig; default: its current context")
 ]
 FINDINGS_SHOWN_MAX: Final = 50
-"""Findings that are listed; -o wide lists all."""
+"""The largest number of findings that are listed without ``-o wide``."""
 
 DEFAULT_KUBECONFIG: Final = "~/.kube/config"
 
 Values = list[tuple[str, object]]
 """Objects, each with its location in the input."""
 
-Reading = Callable[[], Awaitable[Dump]]
-"""Reads the objects: those of the cluster now, or the same files each time."""
+ReadDump = Callable[[], Awaitable[Dump]]
+"""A function that reads the objects of another IPAM from the API server, or from files.
+
+Each call lists the objects of the API server again; files are read once.
+"""
 
 
 class ForeignSystem(NamedTuple):
-    """Another IPAM: its collections (path -> kind), listed in this order, and their reader.
+    """Another IPAM: its collections (path -> kind), and the function that reads their objects.
 
-    Collections that show an address in use come before those that show it free. If an address moves
-    between two lists, it is then seen twice and never missed.
+    The collections are listed in this order: those that show an address in use come before those
+    that show it free. An address that moves between two lists is seen twice, but not missed.
     """
 
     collections: Mapping[str, str]
@@ -92,10 +95,12 @@ HOST_LOCAL_COLLECTIONS: Final = {
 """Path -> kind for host-local. Its allocations are not objects but files on the nodes."""
 
 
-def reading(system: ForeignSystem, files: Sequence[str], kubeconfig: str, context: str) -> Reading:
-    """Return a function that reads the objects of the files, or of the cluster without files.
+def dump_reader(
+    system: ForeignSystem, files: Sequence[str], kubeconfig: str, context: str
+) -> ReadDump:
+    """Return a function that reads the objects of the files; without files, of the cluster.
 
-    Raises BadInput for files together with a kubeconfig, or if a file cannot be read.
+    Raises BadInput for files together with a kubeconfig or context, or if a file cannot be read.
     """
     values = _values_of(system.collections, files, kubeconfig, context)
 
@@ -105,11 +110,13 @@ def reading(system: ForeignSystem, files: Sequence[str], kubeconfig: str, contex
     return read
 
 
-def host_local_reading(folder: str, files: Sequence[str], kubeconfig: str, context: str) -> Reading:
-    """Return a function that reads the folder of each node, then the objects as ``reading`` does.
+def host_local_dump_reader(
+    folder: str, files: Sequence[str], kubeconfig: str, context: str
+) -> ReadDump:
+    """Return a function that reads the folder of each node, then objects as ``dump_reader`` does.
 
-    The folders are read first, because they show which addresses are in use. Raises
-    BadInput in the same cases as ``reading``.
+    The folders are read first, because they show which addresses are in use. Raises BadInput in the
+    same cases as ``dump_reader``.
     """
     values = _values_of(HOST_LOCAL_COLLECTIONS, files, kubeconfig, context)
 
@@ -121,7 +128,7 @@ def host_local_reading(folder: str, files: Sequence[str], kubeconfig: str, conte
 
 
 def default_kubeconfig() -> str:
-    """The file that kubectl would read."""
+    """The first kubeconfig file that kubectl would read."""
     first = os.environ.get(KUBECONFIG, "").split(os.pathsep)[0]
     return first or str(Path(DEFAULT_KUBECONFIG).expanduser())
 
@@ -148,7 +155,7 @@ def _values_of(
 async def _list_objects(
     collections: Mapping[str, str], kubeconfig: str, context: str
 ) -> list[tuple[str, Object]]:
-    """List (location, object) of every object in these collections (path -> kind).
+    """List the objects of these collections (path -> kind), each with its location.
 
     A collection that the API server does not serve has no objects. Raises ApiError, BadInput.
     """

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from core.eventstore.kv import KeyValueStore
 
 WHO: Final = "ORBWEAVER_WHO"
-"""The variable with the user and host of the caller, where orbctl runs in a Pod for them."""
+"""The environment variable with the caller's user and host, when orbctl runs in a Pod."""
 
 WHO_CHARACTERS_MAX: Final = 128
 
@@ -45,7 +45,7 @@ def user_and_host() -> str:
 
 
 class ProcessContext(NamedTuple):
-    """The store, clock and user of a run; tests pass others.
+    """The store, clock and user of a run. Tests replace them.
 
     ``who``: user and host. ``open_store`` None: connect to etcd.
     """

@@ -16,10 +16,10 @@ from core.errors import BadInput
 
 STANDARD_INPUT: Final = "-"
 SUFFIXES: Final = (".yaml", ".yml", ".json")
-"""The files of a folder that are read; the same as with kubectl."""
+"""The suffixes of the files that are read from a folder, as by kubectl."""
 
 Recursive = Annotated[
-    bool, typer.Option("-R", "--recursive", help="read the folders of -f with all below them")
+    bool, typer.Option("-R", "--recursive", help="read the folders of -f with their subfolders")
 ]
 
 
@@ -46,7 +46,7 @@ def input_files(paths: Sequence[str], *, recursive: bool = False) -> Iterator[st
             raise BadInput(
                 f"no manifest in {path}",
                 subject=path,
-                remedy=f"files of {', '.join(SUFFIXES)} are read; -R reads folders below too",
+                remedy=f"add a file with suffix {' or '.join(SUFFIXES)}, or use -R for subfolders",
             )
         yield from manifests
 

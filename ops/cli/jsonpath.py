@@ -15,6 +15,8 @@ from typing import Any, Final
 from core.errors import BadInput
 
 _BLOCK: Final = re.compile(r"\{((?:[^{}'\"]|'[^']*'|\"[^\"]*\")*)\}")
+"""A part of a template in braces; braces inside quotes do not end it."""
+
 _STEP: Final = re.compile(
     r"""\.\.(?P<deep>[\w-]+)
     | \.?\[(?:
@@ -27,8 +29,13 @@ _STEP: Final = re.compile(
     | \.(?P<field>\*|(?:\\.|[^.\[\]\\])+)""",
     re.VERBOSE,
 )
+"""One step of a path."""
+
 _LITERAL: Final = re.compile(r"\s*(?:'([^']*)'|\"([^\"]*)\")\s*\Z")
+"""A block with a quoted text."""
+
 _RANGE: Final = re.compile(r"\s*range\s+(.+?)\s*\Z", re.DOTALL)
+"""A block that repeats the blocks up to its ``{end}``."""
 
 
 def find(path: str, value: object) -> list[Any]:
@@ -99,7 +106,7 @@ def _end_of_range(parts: Sequence[tuple[str, str]], start: int, template: str) -
     raise BadInput(
         f"{template[:200]!r} has a {{range}} without an {{end}}",
         subject="jsonpath",
-        remedy="write {end} after the part that is repeated",
+        remedy="write {end} after the repeated part",
     )
 
 

@@ -1,4 +1,4 @@
-"""Why an endpoint keeps its addresses and until when, in words. Pure."""
+"""Describes why an endpoint keeps its addresses, and until when. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNTIL_THE_POD_ENDS: Final = (
 
 
 def why_kept(endpoint: Endpoint, records: Mapping[RecordKey, RecordDefined]) -> str:
-    """What the addresses belong to, and until when. ``records``: stored copies of owners."""
+    """Why and until when the endpoint keeps its addresses. ``records``: stored copies of owners."""
     kind = kind_of_holder(endpoint.holder, FixedSettings(ipam_claims=True))
     if kind is None:
         return UNTIL_THE_POD_ENDS
@@ -26,5 +26,5 @@ def why_kept(endpoint: Endpoint, records: Mapping[RecordKey, RecordDefined]) -> 
         return f"no longer needed: {validity.why}; a DEL or `orbctl gc --gone` releases them"
     by = f"by {endpoint.holder}, whatever Pod runs under this name, {KEPT_UNTIL[kind]}"
     if validity.state == "unknown":
-        return f"{by}; the log does not record whether it still exists"
+        return f"{by}; the log does not record whether that has happened"
     return f"{by}; {validity.why}"

@@ -117,7 +117,7 @@ _SUBJECTS: Final = {
     ObjectKind.ADDRESS: "address",
     ObjectKind.QUARANTINE: "address",
 }
-"""Kind -> prefix of its objects in ``orbctl history``; other records have ``record/``."""
+"""Kind -> prefix of its objects in ``orbctl history``; all other kinds have ``record/``."""
 
 
 def plural(kind: ObjectKind) -> str:
@@ -136,9 +136,9 @@ def kind_of(word: str, allowed: tuple[ObjectKind, ...]) -> ObjectKind:
 
 
 def subject_name(words: Sequence[str], namespace: str) -> str:
-    """The subject of a history (``core.audit.history_entries``) from ``KIND NAME`` or one word.
+    """The subject whose history is read, from ``KIND NAME`` or one word. Raises BadInput.
 
-    Raises BadInput.
+    ``core.audit.history_entries`` describes subjects. ``namespace``: of a name without one.
     """
     if len(words) == 1:
         return words[0]

@@ -85,9 +85,9 @@ def pool_listing(
     manifests: Sequence[Plain] = (),
     times_until_full: Mapping[str, str] = {},
 ) -> ObjectListing:
-    """List pools. ``totals``: number of addresses by pool name.
+    """List pools. ``counts``, ``totals`` (all addresses) and ``times_until_full``: by pool name.
 
-    ``times_until_full``: the time until a pool is full, such as <7d, by pool name.
+    A time until a pool is full is a text such as <7d.
     """
     rows = [
         (
@@ -174,7 +174,10 @@ def quarantine_listing(quarantines: Sequence[Quarantine]) -> ObjectListing:
 
 
 def _end_of_quarantine(quarantine: Quarantine) -> str:
-    """When the address returns to its pools; only a conflicting host can be probed for."""
+    """How the address returns to its pools: after probes find no host on it, or by an operator.
+
+    Without a known conflicting host there is nothing to probe for.
+    """
     return "by hand" if quarantine.conflicting_host is None else "when silent"
 
 

@@ -1,8 +1,9 @@
 """Reads the objects of manifests one by one, and makes a command for each object.
 
 The manifests of guides also contain networks, coordinators and workloads. An object of a kind that
-orbctl does not store is skipped with a reason; an invalid object does not stop the others. Fields
-without effect are reported. All messages go to standard error.
+orbctl does not store is skipped with a reason. ``read_valid_commands`` reports an invalid object
+and continues; ``read_commands`` raises an error. Fields without effect are reported. All messages
+go to standard error.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ from ops.cli.exits import exit_code, report
 from ops.cli.input_files import input_files, read_text
 
 OBJECTS_MAX: Final = 10_000
-"""The objects of one file, including the items of lists."""
+"""The largest number of objects in one file, including the items of lists."""
 
 SIMILARITY_MIN: Final = 0.85
-"""An unknown kind that is this similar to a known kind counts as misspelt."""
+"""The similarity, from 0 to 1, at which an unknown kind counts as a misspelt known kind."""
 
 _QUOTED_CHARS_MAX: Final = 80
 _OWN_GROUP: Final = API_VERSION.partition("/")[0]
@@ -44,7 +45,7 @@ _COORDINATOR_REASON: Final = (
     "without Kubernetes, agents read orbweaver.coordinator of conf.yml, which has these fields"
 )
 _THIRD_PARTY_REASON: Final = (
-    "a controller of a third party is known by the ownerReferences of its Pods' records"
+    "third-party controllers are known from the ownerReferences of their Pods' records"
 )
 _NO_EFFECT: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "SpiderIPPool": (("vlan", "interfaces have the VLAN of their network"),),
@@ -74,12 +75,12 @@ def read_commands(
     return commands
 
 
-def read_possible(
+def read_valid_commands(
     paths: list[str], command_of: CommandOf, *, recursive: bool = False
 ) -> tuple[list[Command], int]:
-    """The commands of the valid objects, and the worst exit code; faults are reported.
+    """The commands of the valid objects, and the highest exit code of the invalid ones.
 
-    Raises BadInput if a file is not YAML.
+    Invalid objects are reported. Raises BadInput if a file is not YAML, or if there is no object.
     """
     commands: list[Command] = []
     worst = 0
@@ -95,7 +96,7 @@ def read_possible(
 def read_results(
     paths: list[str], command_of: CommandOf, *, recursive: bool = False
 ) -> Iterator[Result]:
-    """The result for each object. Raises BadInput for a file that is not YAML or has no object."""
+    """The result for each object. Raises BadInput if a file is not YAML or there is no object."""
     files = list(input_files(paths, recursive=recursive))
     count = 0
     for path in files:
@@ -112,7 +113,7 @@ def read_results(
 
 
 def read_value(value: object, location: str, command_of: CommandOf) -> Result:
-    """The result for one object; prints a line if it is skipped. Never raises."""
+    """The result for one object; prints a line if it is skipped. Returns errors, raises none."""
     try:
         reason = skip_reason(value)
         if reason:

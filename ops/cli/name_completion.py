@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ops.settings import ClusterSettings
 
 COMPLETION_S_MAX: Final = 1.0
-"""How long a shell waits for names; after that it completes none."""
+"""Seconds that a shell waits for names; after that it completes none."""
 
 NAMES_MAX: Final = 2_000
 """The most names that one completion offers."""
@@ -50,7 +50,7 @@ def complete_names(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def _names(context: typer.Context, word: str) -> list[str]:
-    """The names of a kind's objects; none when etcd does not answer in time."""
+    """The names of a kind's objects; none if etcd cannot be read in time."""
     kind = KINDS.get(word.lower())
     if kind is None:
         return []

@@ -20,21 +20,22 @@ NETWORKS: Final = "var/lib/cni/networks"
 
 CONFIGURATION_BYTES_MAX: Final = 1024 * 1024
 RESERVATION_BYTES_MAX: Final = 4096
-"""A file has a container's id, a line break, and the name of an interface."""
+"""Bytes of a file of host-local: a container's id, a line break, the name of an interface."""
 
 FILES_MAX: Final = 131_072
-"""Files of one network on one node: every address of two /16."""
+"""Files of one directory: one file for each address of two /16."""
 
 
 def read_node_folders(directory: str) -> list[NodeFiles]:
     """Read the folder of each node. Raises BadInput."""
     path = Path(directory)
     if not path.is_dir():
-        raise BadInput(f"{directory} is not a directory", subject=directory)
+        remedy = "name the directory that has a folder for each node"
+        raise BadInput(f"{directory} is not a directory", subject=directory, remedy=remedy)
     folders = [folder for folder in sorted(path.iterdir()) if folder.is_dir()]
     if not folders:
         remedy = f"copy {CONFIGURATIONS} and {NETWORKS} of each node to {directory}/NODE"
-        raise BadInput(f"{directory} has no folder of a node", subject=directory, remedy=remedy)
+        raise BadInput(f"{directory} has no folder for a node", subject=directory, remedy=remedy)
     return [_read_node(folder) for folder in folders]
 
 

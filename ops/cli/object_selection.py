@@ -1,4 +1,4 @@
-"""Selects objects of a ledger, present or past, and lists them. Pure.
+"""Selects objects of the present or a past ledger, and lists them. Pure.
 
 The caller has read the ledger.
 """
@@ -111,6 +111,7 @@ def empty_message(
 def _pools(ledger: Ledger, selection: ObjectSelection) -> ObjectListing:
     pools = [pool for name, pool in sorted(ledger.pools.items()) if selection.selects(name)]
     held = claims_by_pool(ledger)
+    # Structured output has no column for free addresses.
     tallies = {} if selection.output.is_structured else Projection(ledger).tallies
     counts = {
         pool.name: PoolUsage(len(held[pool.name]), tallies[pool.name].free.size if tallies else 0)

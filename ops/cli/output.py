@@ -63,7 +63,10 @@ def show(listing: ObjectListing, output: Output, *, single: bool = False) -> Non
 
 
 def show_value(value: object, output: Output) -> None:
-    """Print a value; as YAML if the format is a table. Raises BadInput."""
+    """Print a value: as JSON, through a template, or for all other formats as YAML.
+
+    Raises BadInput.
+    """
     match output.format:
         case Format.JSON:
             print(json.dumps(value, indent=2, ensure_ascii=False))
@@ -132,7 +135,7 @@ def _custom_columns(
 
 
 def print_rich(renderable: object) -> None:
-    """Print with rich: in colour on a terminal, else unwrapped and without trailing blanks."""
+    """Print with rich: in colour on a terminal, else unwrapped and without trailing spaces."""
     output_console = console()
     if output_console.is_terminal:
         output_console.print(renderable)

@@ -61,7 +61,7 @@ def _no_adds(pod: str, adds: PastAdds) -> NotFound:
         assert isinstance(event, AddressesReleased)
         why = f"{event.reason}: {event.evidence}" if event.evidence else event.reason
         at = moment(adds.released.recorded_at_ms)
-        message += f" since {', '.join(event.addresses())} was released at {at} ({why})"
+        message += f" since the release of {', '.join(event.addresses())} at {at} ({why})"
     return NotFound(message, remedy=f"`orbctl history {pod}` shows the addresses that it had")
 
 
@@ -114,7 +114,7 @@ def _claimed(event: AddressesClaimed) -> list[tuple[str, str]]:
 
 
 def plain_adds(pod: str, adds: PastAdds) -> dict[str, Any]:
-    """The results for programs, with the fields of every answer of ``orbctl explain``."""
+    """The results as a value for JSON and YAML, with all fields that ``orbctl explain`` prints."""
     held = adds.held.addresses() if adds.held else ()
     source, verdicts, error = _decision(adds)
     return {
@@ -167,7 +167,7 @@ def _plain_claim(recorded: Recorded) -> dict[str, Any]:
 
 
 def plain_refusal(recorded: Recorded) -> dict[str, Any]:
-    """A refused ADD as a value for programs."""
+    """A refused ADD as a value for JSON and YAML."""
     event = recorded.event
     assert isinstance(event, AllocationRefused)
     return {
@@ -186,5 +186,5 @@ def plain_refusal(recorded: Recorded) -> dict[str, Any]:
 
 
 def plain_pool_verdict(verdict: PoolVerdict) -> dict[str, Any]:
-    """A verdict as a value for programs, without empty fields."""
+    """A verdict as a value for JSON and YAML, without empty fields."""
     return {name: value for name, value in verdict._asdict().items() if value != ""}

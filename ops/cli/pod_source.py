@@ -1,4 +1,4 @@
-"""The sources of facts about Pods for ``orbctl gc``: records and options, or the API server.
+"""Reads the facts about Pods for ``orbctl gc``: from records and options, or from the API server.
 
 With an API server, no option can declare a Pod deleted: only the answer of the server counts.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
 ReadPodFacts = Callable[["Ledger", "Moment"], Awaitable["ClusterLookup"]]
-"""Returns the facts about the Pods of a ledger that was read at a moment."""
+"""Takes a ledger and the time at which it was read; returns the facts about its Pods."""
 
 
 @asynccontextmanager
@@ -34,9 +34,10 @@ async def pod_source(
     notice: DeletionNotice,
     settings: ReclaimSettings,
 ) -> AsyncIterator[ReadPodFacts]:
-    """Open the source of facts about Pods. ``kubeconfig`` None: records, "": this Pod's cluster.
+    """Open the source of facts about Pods.
 
-    Raises BadInput, NotReady.
+    ``kubeconfig``: the cluster with the Pods; "": the cluster in which this process runs as a Pod;
+    None: no cluster, so the facts come from records. Raises BadInput, NotReady.
     """
     if kubeconfig is None:
         yield partial(
@@ -51,12 +52,12 @@ async def pod_source(
         )
 
     watch = await watch_of(KubernetesSettings(kubeconfig), settings)
-    assert watch is not None, "a cluster was named"
-    watching = asyncio.ensure_future(watch.run())
+    assert watch is not None, "the settings name a cluster"
+    watch_task = asyncio.ensure_future(watch.run())
     try:
         await watch.facts.listed()
         yield watch.facts.facts
     finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        watch_task.cancel()
+        await asyncio.gather(watch_task, return_exceptions=True)
         await watch.close()

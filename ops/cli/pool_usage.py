@@ -29,7 +29,7 @@ class PoolUsage(NamedTuple):
 async def count_pools(
     store: KeyValueStore, keys: Keys, ledger: Ledger, pools: Sequence[Pool]
 ) -> dict[str, PoolUsage]:
-    """Count the claimed and the free addresses of each pool; the result is by pool name.
+    """Count the claimed and the free addresses of each pool; return the counts by pool name.
 
     ``ledger``: the configuration as read from etcd; its ``position`` is the revision of that read,
     and the claims are counted at the same revision. Raises Compacted, StoreUnavailable.
@@ -83,7 +83,7 @@ async def count_claims(
 
 
 def claims_by_pool(ledger: Ledger) -> Mapping[str, list[str]]:
-    """The allocated addresses of each pool, sorted."""
+    """The claimed addresses of each pool, sorted."""
     addresses_of: dict[str, list[str]] = {name: [] for name in ledger.pools}
     for address, revised in ledger.claims.items():
         addresses_of.setdefault(revised.claim.pool, []).append(address)

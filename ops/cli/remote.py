@@ -61,8 +61,8 @@ OF_A_POD: Final = "trace-path"
 SELECTOR: Final = "app.kubernetes.io/part-of=orbweaver,app.kubernetes.io/component="
 CONTROLLER: Final = "controller"
 AGENT: Final = "agent"
-FIND_DEADLINE_S: Final = 30
-"""Seconds that one call of kubectl may take to read objects."""
+KUBECTL_DEADLINE_S: Final = 30
+"""Seconds that one call of kubectl may take, except the one that runs the command of the user."""
 
 NO_PROGRAM: Final = 127
 """The exit code of env(1) if a program is not on PATH."""
@@ -143,7 +143,7 @@ def _clean(arguments: Sequence[str], node: str) -> str:
         (option.name for option in passed if option.name not in cleanup_pod.OPTIONS), ""
     )
     if unusable:
-        text = f"{unusable} names a directory, but the Pod mounts those of the DaemonSet"
+        text = f"`node clean NODE` does not accept {unusable}: its Pod has the mounts of an agent"
         raise BadInput(
             text, subject=unusable, remedy=f"leave it out, or run this on {node} as root"
         )
@@ -270,19 +270,20 @@ def _controller_missing(namespace: str) -> NotFound:
     return NotFound(
         f"no controller runs {scope}",
         subject=f"{SELECTOR}{CONTROLLER}",
-        remedy=f"check the context, or connect to etcd directly: {ETCD_OPTION} host:port",
+        remedy=f"check --context and {SYSTEM_NAMESPACE}, or connect to etcd directly:"
+        f" {ETCD_OPTION} host:port",
     )
 
 
 def _agent_missing(kubectl: Sequence[str], node: str, find: Finder) -> NotFound:
     if not find([*kubectl, "get", "node", node, "--ignore-not-found", "-o", "name"]).strip():
         return NotFound(
-            f"there is no node {node}", subject=node, remedy="kubectl get nodes lists them"
+            f"there is no node {node}", subject=node, remedy="`kubectl get nodes` lists the nodes"
         )
     return NotFound(
         f"no agent runs on node {node}",
         subject=f"{SELECTOR}{AGENT}",
-        remedy="see kubectl describe daemonset orbweaver-agent; agents run on the nodes that"
+        remedy="see `kubectl describe daemonset orbweaver-agent`; agents run on the nodes that"
         " spiderpoolAgent.nodeSelector, affinity and tolerations select",
     )
 
@@ -296,7 +297,7 @@ def _check_version(remote: Remote, code: int) -> None:
     end = remote.command.index("orbctl") + 1
     version = _kubectl_output([*remote.command[:end], "--version"]).strip().rpartition(" ")[2]
     if version != core.__version__:
-        text = f"{agent} has orbctl {version}, which does not have this command"
+        text = f"{agent} has orbctl {version}, which may lack this command or option"
         raise OrbweaverError(f"{text}; this orbctl is {core.__version__}", remedy=remedy)
 
 
@@ -308,12 +309,23 @@ def _is_ready(pod: Mapping[str, Any]) -> bool:
 
 
 def _kubectl_output(command: Sequence[str], stdin: str = "") -> str:
-    """The output of kubectl. Raises OrbweaverError with its error text."""
+    """The output of kubectl. Raises OrbweaverError with its error text, or after a timeout."""
     if shutil.which(command[0]) is None:
         raise NotFound(f"{command[0]} is not on PATH", subject="PATH", remedy="install kubectl")
-    done = subprocess.run(
-        command, input=stdin, capture_output=True, text=True, check=False, timeout=FIND_DEADLINE_S
-    )
+    try:
+        done = subprocess.run(
+            command,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=KUBECTL_DEADLINE_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise OrbweaverError(
+            f"kubectl did not end within {KUBECTL_DEADLINE_S} s",
+            remedy="check that the API server of the cluster can be reached",
+        ) from None
     if done.returncode:
         raise OrbweaverError(done.stderr.strip() or f"kubectl ended with {done.returncode}")
     return done.stdout

@@ -103,19 +103,19 @@ def _field_selector(text: str) -> tuple[FieldRequirement, ...]:
     """``spec.ipVersion=4,metadata.name!=blue``. Raises BadInput."""
     requirements = []
     for part in text.split(",") if text.strip() else ():
-        read = _FIELD.match(part)
-        if read is None:
+        match = _FIELD.match(part)
+        if match is None:
             raise BadInput(
                 f"--field-selector: {part[:64]!r} is not a field selector",
                 subject="--field-selector",
                 remedy="write spec.ipVersion=4 or metadata.name!=blue",
             )
-        requirements.append(FieldRequirement(read[1], read[3], read[2] == "!="))
+        requirements.append(FieldRequirement(match[1], match[3], negated=match[2] == "!="))
     return tuple(requirements)
 
 
 def _sort_key(path: str, manifest: object) -> tuple[int, float, str]:
-    """Objects without the field first, then numbers, then texts."""
+    """The key that sorts objects without the field first, then numbers, then texts."""
     values = find(path, manifest)
     if not values:
         return 0, 0.0, ""

@@ -1,10 +1,10 @@
 """One run of orbctl: the connection to one cluster, and a writer for changes.
 
-The head key of a writer, which has the number of its newest segment, is never deleted. To limit
-the number of head keys, orbctl uses one of
-``WRITERS_MAX`` writer names, chosen by user and host; every event names the user (``Cause.actor``).
-Of two concurrent runs with the same writer name, the later one fences the earlier one: the write of
-the fenced run fails without an effect, and the run repeats it.
+The head key of a writer, which has the number of its newest segment, is never deleted. To limit the
+number of head keys, orbctl uses one of ``WRITERS_MAX`` writer names, chosen by user and host; every
+event names the user (``Cause.actor``). Of two concurrent runs with the same writer name, the later
+one fences the earlier one: the write of the fenced run fails without an effect, and the run repeats
+it.
 """
 
 from __future__ import annotations
@@ -37,11 +37,16 @@ WRITERS_MAX: Final = 16
 """Number of writer names: Controller.orbctl-0 to Controller.orbctl-15."""
 
 READ_S_MAX: Final = 4.0
-"""Deadline of one read: longer than the election of an etcd leader."""
+"""Seconds that one read may take: longer than the election of an etcd leader."""
 
 FENCED_TRIES_MAX: Final = 6
+"""Attempts of a write whose writer other runs fence."""
+
 FENCED_PAUSE_S_MAX: Final = 0.4
+"""The longest pause between two of these attempts, in seconds."""
+
 COMPACTED_TRIES_MAX: Final = 3
+"""Attempts of a long read whose revision etcd compacts."""
 
 
 class ClusterSession:

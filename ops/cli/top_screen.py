@@ -1,8 +1,9 @@
 """The screen of ``orbctl top``.
 
 ``ActivityBoard`` has the content: the projection and the last minute of the log. ``screen_of``
-draws it. ``TopScreen`` draws it again after a change, at most every ``REFRESH_S``, and at least
-every ``IDLE_S``, because rates go down without an event. Drawing reads nothing from etcd.
+draws it. ``TopScreen`` draws it again ``REFRESH_S`` after the last time if there was a change, and
+otherwise up to ``IDLE_S`` later, because rates go down without an event. Drawing reads nothing from
+etcd.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from ops.cli.output import TableColumn, counted, duration, moment, table_of
 
 REFRESH_S: Final = 0.5
 IDLE_S: Final = 1.0
+"""Seconds to wait for a change, in addition to ``REFRESH_S``."""
+
 QUIT_KEYS: Final = (b"q", b"Q", b"\x03", b"\x1b")
 """q, Ctrl-C and Escape."""
 
@@ -67,7 +70,7 @@ class PoolLine(NamedTuple):
 
 
 class WriterLine(NamedTuple):
-    """An agent or controller: events of the last minute, and the time of its newest event."""
+    """A writer of the log: its events of the last minute, and the time of its newest event."""
 
     name: str
     events: int
@@ -130,7 +133,7 @@ def screen_of(board: ActivityBoard, lines: int = 0) -> RenderableType:
 
 
 def plain_board(board: ActivityBoard) -> dict[str, Any]:
-    """The board as a value for programs."""
+    """The board as a value for JSON and YAML."""
     return {
         "position": board.position,
         "claims": board.claims,
@@ -154,7 +157,7 @@ class TopScreen:
         self._quits = asyncio.Event()
 
     def note_change(self) -> None:
-        """Draw again soon."""
+        """Record that the board has changed and must be drawn again."""
         self._changed.set()
 
     def press(self, keys: bytes) -> None:

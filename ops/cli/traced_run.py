@@ -1,7 +1,7 @@
 """Records a run of orbctl as a trace, if ORBWEAVER_TRACES_ENDPOINT names an OTLP endpoint.
 
-OpenTelemetry's own variables do not enable it: many shells set them, and a command must not depend
-on a collector. The trace continues TRACEPARENT, TRACESTATE and BAGGAGE of the caller.
+OpenTelemetry's own variables do not enable tracing: many shells set them, and a command must not
+depend on a collector. The trace continues TRACEPARENT, TRACESTATE and BAGGAGE of the caller.
 """
 
 from __future__ import annotations

@@ -20,18 +20,18 @@ from core.process.environment import KUBECONFIG, EnvironmentVariables
 
 Kubeconfig = Annotated[
     str,
-    typer.Option(envvar=KUBECONFIG, help="ask this cluster's API server about applications"),
+    typer.Option(envvar=KUBECONFIG, help="kubeconfig of the cluster that has the applications"),
 ]
 
 Applications = Mapping["ApplicationKey", "Application | MissingOwner"]
-"""Applications that request or have pools; MissingOwner: why one was not found."""
+"""Applications that request or have automatic pools; MissingOwner: why one was not found."""
 
 
 async def read_applications(kubeconfig: str, ledger: Ledger) -> Applications | None:
     """List the applications of a cluster; None if neither option nor environment names a cluster.
 
     A kind that cannot be listed is reported, and its applications do not count as deleted. Raises
-    BadInput without credentials.
+    BadInput if there are no credentials.
     """
     cluster = kubeconfig or EnvironmentVariables(os.environ).kubeconfig()
     if cluster is None:

@@ -1,4 +1,4 @@
-"""``orbctl describe application``: its pools, their pending changes, and the workflow."""
+"""``orbctl describe application``: the pools of an application, pending changes, its workflow."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def describe_applications(
 ) -> None:
     """Describe all applications of that namespace and name, of any kind.
 
-    ``applications`` None: those of records. Raises NotFound.
+    ``applications`` None: those that have records. Raises NotFound.
     """
     all_lines = lines_of(ledger, applications)
     lines = [line for line in all_lines if (line.key.namespace, line.key.name) == key]
@@ -48,9 +48,7 @@ async def describe_applications(
 
 def _not_found(name: str, applications: Applications | None) -> NotFound:
     if applications is None:
-        return NotFound(
-            f"there is no application {name}", remedy=f"apply its manifest, or {LIST_ALL}"
-        )
+        return NotFound(f"there is no application {name}", remedy=f"apply its manifest; {LIST_ALL}")
     return NotFound(
         f"there is no application {name} with an automatic pool or a request for one",
         remedy=LIST_ALL,

@@ -25,7 +25,7 @@ from ops.cli.context import perform
 from ops.cli.exits import Exit, report_refusals, report_unreadable_keys
 from ops.cli.input_files import Recursive
 from ops.cli.kinds import object_name
-from ops.cli.manifest_objects import read_possible
+from ops.cli.manifest_objects import read_valid_commands
 
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
@@ -44,10 +44,10 @@ def apply(
 ) -> None:
     """Create or change objects from manifests.
 
-    Pools, subnets and reservations of SpiderIPPool, SpiderSubnet and SpiderReservedIP, and records
-    of Pods, Namespaces, Nodes, workloads and Services. Objects are applied in the order of the
-    text; one that is refused does not stop the others. Objects of other kinds are skipped with a
-    reason.
+    It stores SpiderIPPools, SpiderSubnets and SpiderReservedIPs as pools, subnets and reservations,
+    and Pods, Namespaces, Nodes, workloads and Services as records. Objects are applied in the order
+    of the text; a refused object does not stop the others. Objects of other kinds are skipped with
+    a reason.
 
     Examples:
       orbctl apply -f pool.yaml
@@ -55,7 +55,7 @@ def apply(
       orbctl apply -R -f manifests/
       orbctl apply -f - < pool.yaml
     """
-    commands, worst_fault = read_possible(file, apply_command, recursive=recursive)
+    commands, worst_fault = read_valid_commands(file, apply_command, recursive=recursive)
 
     async def action(session: ClusterSession) -> Exit:
         apply_commands = _simulate_all if dry_run else _apply_all
@@ -79,7 +79,7 @@ async def _apply_all(session: ClusterSession, commands: list[Command]) -> Exit:
 
 
 async def _existing(session: ClusterSession, commands: list[Command]) -> Ledger:
-    """Read the objects of the commands that exist."""
+    """Read the objects that the commands change, if they exist."""
     existing = Ledger()
     gets = [Get(key) for command in commands if (key := _key_of(session.keys, command))]
     for start in range(0, len(gets), TXN_OPERATIONS_MAX):

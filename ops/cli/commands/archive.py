@@ -47,7 +47,7 @@ def seal(
         int | None, typer.Option(min=1, help="archive events up to this position")
     ] = None,
 ) -> None:
-    """Seal the live log into archive files now; the controller does so when it grows too long.
+    """Seal the live log into archive files now; a controller does so when the log grows too long.
 
     If etcd is full (alarm NOSPACE), frees space first, which needs the user root of etcd.
 
@@ -135,7 +135,7 @@ def prune(
         str, typer.Option("--older-than", help="only files older than this, such as 400d")
     ] = "",
     keep_bytes: Annotated[
-        int, typer.Option("--keep-bytes", min=0, help="bytes to keep at most")
+        int, typer.Option("--keep-bytes", min=0, help="keep at most this many bytes")
     ] = 0,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="skip the confirmation")] = False,
 ) -> None:
@@ -159,7 +159,7 @@ def prune(
         files = sized_files(SealedLog(session.archive, cursor))
         count = count_surplus(files, retention, session.now_ms())
         if not count:
-            typer.echo("no file is older or exceeds the limit", err=True)
+            typer.echo("no file exceeds the limits, so none is deleted", err=True)
             return Exit.OK
         if not confirm(_question(files[:count]), yes=yes):
             fail("nothing was deleted", Exit.FAILED, "answer yes, or give --yes")
@@ -172,7 +172,8 @@ def prune(
         else:
             removed = counted(pruned.files, "file")
             print(
-                f"{removed} deleted, {pruned.bytes_freed:,} bytes; begins after {pruned.position}"
+                f"{removed} deleted, {pruned.bytes_freed:,} bytes; the archive begins after"
+                f" position {pruned.position}"
             )
         return Exit.OK
 

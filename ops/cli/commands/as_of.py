@@ -66,7 +66,7 @@ def as_of(
 
 
 async def _past(session: ClusterSession, when: str) -> tuple[Ledger, str]:
-    """The state at a time or position, and the title of the answer."""
+    """The state at a time or position, and the title to print above it."""
     view = await open_log(session.store, session.keys, session.archive)
     if when.isdigit():
         position = int(when)
@@ -115,7 +115,7 @@ def _show_address(ledger: Ledger, text: str) -> None:
         raise NotFound(
             f"{address} was not allocated",
             subject=address,
-            remedy=f"`orbctl history {address}` shows when it was",
+            remedy=f"`orbctl history {address}` shows when it was allocated",
         )
     claim = revised.claim
     print(

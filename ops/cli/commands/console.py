@@ -1,6 +1,6 @@
-"""``orbctl console``: serves the console for a browser, on loopback, until a signal.
+"""``orbctl console``: serves the console for a browser, on loopback, until a signal arrives.
 
-Reads archive and etcd.
+It reads archive and etcd.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PORT: Final = 5728
 LOOPBACK: Final = "127.0.0.1"
 TOKEN_BYTES: Final = 24
-"""Random bytes of the token; without it other users of this machine could change executions."""
+"""Random bytes of the token, without which other users of this machine could change executions."""
 
 
 def console(
@@ -42,7 +42,7 @@ def console(
 ) -> None:
     """Serve the console for a browser on this machine.
 
-    It shows the present and every past state of the log. It runs until it is interrupted. Only
+    It shows the present state and past states, from the log. It runs until it is interrupted. Only
     this machine can connect. It changes nothing, unless workflow actions are enabled.
 
     Examples:

@@ -29,7 +29,8 @@ def crds(
     sriov: Annotated[
         bool,
         typer.Option(
-            "--sriov", help="print those of SriovNetworkNodePolicies, which sriov.install installs"
+            "--sriov",
+            help="print those of SR-IOV instead, which the chart installs with sriov.install",
         ),
     ] = False,
 ) -> None:

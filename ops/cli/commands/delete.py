@@ -1,8 +1,8 @@
 """``orbctl delete``: remove pools, subnets, reservations and records.
 
 A pool with claims is not deleted. ``--drain`` retires it, which stops new claims, and deletes it
-when its last address is released. A subnet with pools is not deleted either. ``--drain`` does the
-same for each of its pools, then for the subnet.
+when its last address is released. A subnet with pools is not deleted either. ``--drain`` retires
+and deletes each of its pools, then the subnet.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ops.cli.context import perform
 from ops.cli.exits import Exit, exit_code, report_refusals
 from ops.cli.input_files import Recursive
 from ops.cli.kinds import NAMESPACED, RECORD_KINDS, ObjectKind, kind_of, object_name, split_name
-from ops.cli.manifest_objects import read_possible
+from ops.cli.manifest_objects import read_valid_commands
 from ops.cli.name_completion import complete_kind, complete_names
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ ALLOWED: Final = (
 )
 DRAIN_S_DEFAULT: Final = 30.0
 DRAIN_POLL_S: Final = 0.5
+"""Seconds between two attempts to delete a drained pool or subnet."""
+
 INSTEAD: Final = {
     ObjectKind.QUARANTINE: "use `orbctl quarantine lift ADDRESS`",
     ObjectKind.ENDPOINT: "use `orbctl release POD --reason ...`",
@@ -99,7 +101,7 @@ def delete(
             remedy="give a kind and names, or -f FILE",
         )
     commands, worst_fault = (
-        read_possible(file, delete_command, recursive=recursive)
+        read_valid_commands(file, delete_command, recursive=recursive)
         if file
         else (_commands_of_names(kind, names or [], namespace), Exit.OK)
     )
@@ -178,7 +180,7 @@ async def _drain(
 
 
 async def _delete_empty_pools(session: ClusterSession, subnet: str) -> None:
-    """Delete the pools of a subnet that have no claim. Raises Refused if one has."""
+    """Delete the pools of a subnet that have no claim. Raises Refused if a pool has claims."""
     scopes = ScopeReader(session.store, session.keys)
     scope = await scopes.read(DeleteSubnet(subnet), may_write=False)
     refused: Refused | None = None

@@ -61,9 +61,14 @@ DESCRIBED: Final = (
     ObjectKind.POD,
     ObjectKind.ADDRESS,
 )
-HOLDERS_SHOWN_MAX: Final = 20
+ROWS_SHOWN_MAX: Final = 20
+"""Rows of a table of holders or pools without ``-o wide``."""
+
 ENTRIES_SHOWN_MAX: Final = 10
+"""Entries of the history that are shown, the newest."""
+
 INTERVALS_SHOWN_MAX: Final = 8
+"""Intervals of an address set that are shown."""
 
 
 def describe(
@@ -96,9 +101,9 @@ def describe(
         ledger = await read_ledger(session.store, session.keys)
         report_unreadable_keys(ledger)
         if object_kind is ObjectKind.POOL:
-            await _pool(session, ledger, name, output)
+            await _show_pool(session, ledger, name, output)
         elif object_kind is ObjectKind.SUBNET:
-            await _subnet(session, ledger, name, output)
+            await _show_subnet(session, ledger, name, output)
         elif object_kind is ObjectKind.ADDRESS:
             await describe_address(session, ledger, name, output)
         elif object_kind is ObjectKind.APPLICATION:
@@ -107,17 +112,17 @@ def describe(
                 session, ledger, applications, split_name(name, namespace), output
             )
         else:
-            await _endpoint(session, ledger, split_name(name, namespace), output)
+            await _show_endpoint(session, ledger, split_name(name, namespace), output)
         return Exit.OK
 
     perform(context, action)
 
 
-async def _pool(session: ClusterSession, ledger: Ledger, name: str, output: Output) -> None:
+async def _show_pool(session: ClusterSession, ledger: Ledger, name: str, output: Output) -> None:
     pool = ledger.pools.get(name)
     if pool is None:
         raise NotFound(
-            f"there is no pool {name}", subject=name, remedy="`orbctl get pools` lists them"
+            f"there is no pool {name}", subject=name, remedy="`orbctl get pools` lists the pools"
         )
     claimed = claims_by_pool(ledger)[name]
     if output.is_structured:
@@ -126,7 +131,7 @@ async def _pool(session: ClusterSession, ledger: Ledger, name: str, output: Outp
     print_fields(_pool_fields(pool, ledger))
     if claimed:
         print_heading(f"\nHolders ({len(claimed):,})")
-        shown = claimed if output.is_wide else claimed[:HOLDERS_SHOWN_MAX]
+        shown = claimed if output.is_wide else claimed[:ROWS_SHOWN_MAX]
         columns = (
             TableColumn("ADDRESS"),
             TableColumn("HELD BY"),
@@ -136,14 +141,16 @@ async def _pool(session: ClusterSession, ledger: Ledger, name: str, output: Outp
         show_table(columns, [_holder_row(address, ledger) for address in shown])
         if len(shown) < len(claimed):
             print(f"... {len(claimed) - len(shown):,} more (-o wide shows all)")
-    await _history(session, "pool", name)
+    await _show_newest_events(session, "pool", name)
 
 
-async def _subnet(session: ClusterSession, ledger: Ledger, name: str, output: Output) -> None:
+async def _show_subnet(session: ClusterSession, ledger: Ledger, name: str, output: Output) -> None:
     subnet = ledger.subnets.get(name)
     if subnet is None:
         raise NotFound(
-            f"there is no subnet {name}", subject=name, remedy="`orbctl get subnets` lists them"
+            f"there is no subnet {name}",
+            subject=name,
+            remedy="`orbctl get subnets` lists the subnets",
         )
     if output.is_structured:
         show_value(subnet_manifest(subnet, ledger), output)
@@ -156,11 +163,11 @@ async def _subnet(session: ClusterSession, ledger: Ledger, name: str, output: Ou
         rows = [
             (share.pool, _shortened(share.ips), share.application or "-") for share in subnet_shares
         ]
-        shown = rows if output.is_wide else rows[:HOLDERS_SHOWN_MAX]
+        shown = rows if output.is_wide else rows[:ROWS_SHOWN_MAX]
         show_table(columns, shown)
         if len(shown) < len(rows):
             print(f"... {len(rows) - len(shown):,} more (-o wide shows all)")
-    await _history(session, "subnet", name)
+    await _show_newest_events(session, "subnet", name)
 
 
 def _subnet_fields(subnet: Subnet, ledger: Ledger) -> list[tuple[str, str]]:
@@ -235,7 +242,7 @@ def _quarantine_in(pool: Pool, ledger: Ledger) -> str:
     return "\n".join(f"{quarantine.address}: {quarantine.reason}" for quarantine in quarantines)
 
 
-async def _endpoint(
+async def _show_endpoint(
     session: ClusterSession, ledger: Ledger, key: tuple[str, str], output: Output
 ) -> None:
     endpoint = ledger.endpoints.get(key)
@@ -259,11 +266,11 @@ async def _endpoint(
             ("Network provider", await binding_in_words(session, key)),
         )
     )
-    _nics(endpoint, ledger)
-    await _history(session, "pod", "/".join(key))
+    _show_nics(endpoint, ledger)
+    await _show_newest_events(session, "pod", "/".join(key))
 
 
-def _nics(endpoint: Endpoint, ledger: Ledger) -> None:
+def _show_nics(endpoint: Endpoint, ledger: Ledger) -> None:
     for nic in endpoint.nics:
         print_heading(f"\nNIC {nic.interface or '(not attached yet)'}")
         routes = [f"{route.dst} via {route.gw}" for route in nic.routes]
@@ -312,7 +319,7 @@ async def describe_address(
         show_value({name.lower(): value for name, value in fields if value}, output)
         return
     print_fields(fields)
-    await _history(session, "address", str(address))
+    await _show_newest_events(session, "address", str(address))
 
 
 def _address_fields(address: Address, ledger: Ledger) -> list[tuple[str, str]]:
@@ -357,16 +364,17 @@ def _quarantine_words(quarantine: Quarantine) -> str:
     return f"{quarantine.reason} ({evidence})" if evidence else quarantine.reason
 
 
-async def _history(session: ClusterSession, kind: str, name: str) -> None:
-    """Print the newest events of the history."""
+async def _show_newest_events(session: ClusterSession, kind: str, name: str) -> None:
+    """Print the newest entries of the object's history."""
     unread = UnreadPartList()
     view = await open_log(session.store, session.keys, session.archive, unread=unread)
-    events = await read_history(view, parse_subject(f"{kind}/{name}"))
+    history = await read_history(view, parse_subject(f"{kind}/{name}"))
     report_unreadable_parts(unread)
-    if events.entries:
+    if history.entries:
         print_heading("\nHistory")
-        hidden = len(events.entries) - ENTRIES_SHOWN_MAX
-        show_history(events._replace(entries=events.entries[-ENTRIES_SHOWN_MAX:]), session.now_ms())
+        hidden = len(history.entries) - ENTRIES_SHOWN_MAX
+        newest = history.entries[-ENTRIES_SHOWN_MAX:]
+        show_history(history._replace(entries=newest), session.now_ms())
         if hidden > 0:
             subject = f"subnet/{name}" if kind == "subnet" else name
             print(f"... {hidden:,} older (`orbctl history {subject}`)")

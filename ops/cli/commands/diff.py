@@ -1,4 +1,4 @@
-"""``orbctl diff``: the differences between two moments of the log."""
+"""``orbctl diff``: the differences between the states at two times or positions of the log."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _COLUMNS: Final = (TableColumn(""), TableColumn("NAME"), TableColumn("WHAT"))
 def diff(
     context: typer.Context,
     before: Annotated[str, typer.Argument(help="a time (14:03, 15m, ISO 8601) or a position")],
-    after: Annotated[str, typer.Argument(help="the same; default: now")] = "",
+    after: Annotated[str, typer.Argument(help="a time or a position; default: now")] = "",
     kinds: Annotated[
         list[str] | None,
         typer.Option("--kind", help=f"one of {', '.join(COMPARED_KINDS)}; may be repeated"),
     ] = None,
 ) -> None:
-    """Show the differences between two moments: objects and addresses.
+    """Show which objects and addresses differ between two times.
 
     Examples:
       orbctl diff 1h

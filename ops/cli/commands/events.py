@@ -32,7 +32,7 @@ from ops.cli.session import ClusterSession
 from ops.cli.times import parse_time
 
 EVENTS_MAX: Final = 100_000
-"""Past events that one run shows at most."""
+"""The largest number of past events that one run shows."""
 
 SEARCHED_EVENTS: Final = 100_000
 """Without ``--since``: how many of the newest archived events are searched, rounded up to files."""
@@ -60,10 +60,10 @@ def events(
         typer.Option(min=0, help="without --since: search this many of the newest archived events"),
     ] = SEARCHED_EVENTS,
     limit: Annotated[
-        int, typer.Option(min=0, max=EVENTS_MAX, help="show this many past events, the newest")
+        int, typer.Option(min=0, max=EVENTS_MAX, help="show at most this many of the newest events")
     ] = 50,
     follow: Annotated[
-        bool, typer.Option("-f", "--follow", help="go on with new events until interrupted")
+        bool, typer.Option("-f", "--follow", help="then show new events until interrupted")
     ] = False,
     type_: Annotated[
         list[str] | None, typer.Option("--type", help="events of this type; may be repeated")
@@ -72,7 +72,7 @@ def events(
     pod: Annotated[str, typer.Option(help="events of NAMESPACE/POD")] = "",
     node: Annotated[str, typer.Option(help="events of this node's Pods, or of its agent")] = "",
     address: Annotated[str, typer.Option(help="events that name this address")] = "",
-    actor: Annotated[str, typer.Option(help="events whose actor has this text")] = "",
+    actor: Annotated[str, typer.Option(help="events whose actor contains this text")] = "",
 ) -> None:
     """Show events of the log, one on each line.
 
@@ -116,7 +116,7 @@ def events(
 
 
 def followed_events(segment: Segment) -> list[Recorded]:
-    """The events of a new segment; a warning instead of them if it cannot be decoded."""
+    """The events of a new segment; prints a warning if the segment cannot be decoded."""
     unreadable = UnreadPartList()
     events = unreadable.events_of(segment)
     report_unreadable_parts(unreadable)
@@ -194,7 +194,7 @@ def _show(events: list[Match], output: Output) -> None:
 
 
 def _stream(events: Iterable[Match], output: Output) -> None:
-    """Print each event at once; columns have fixed widths because later events are unknown."""
+    """Print each event immediately; columns have fixed widths, as later events are unknown."""
     for recorded, summary in events:
         if output.is_name:
             print(summary.subject)

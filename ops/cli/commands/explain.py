@@ -70,14 +70,14 @@ def explain(
         list[str] | None, typer.Option(help="default_ipv6_ippool of the CNI configuration")
     ] = None,
     as_of: Annotated[
-        str, typer.Option("--as-of", help="what its ADDs had got by this time or position")
+        str, typer.Option("--as-of", help="show what the Pod had got by this time or position")
     ] = "",
 ) -> None:
     """Explain which pools serve a Pod, and why others do not.
 
-    The Pod is one with a record, one of a YAML file, or one in the log. For a Pod in the log the
-    answer is the result of its ADDs. For an address, explain shows its holder, or why it is not
-    free and until when.
+    The Pod comes from a record, a YAML file or the log. For a Pod that only the log has, explain
+    shows the results of its ADDs. For an address, explain shows its holder, or why it is not free
+    and until when.
 
     Examples:
       orbctl explain shop/web-0
@@ -120,7 +120,7 @@ def explain(
 class _Question(NamedTuple):
     """A Pod by namespace and name, and the options of its ADD.
 
-    ``is_hypothetical``: options describe an ADD, so that past ADDs do not answer the question.
+    ``is_hypothetical``: options describe the ADD, so the results of past ADDs are not shown.
     """
 
     key: tuple[str, str]
@@ -179,7 +179,8 @@ async def _explain_pod(session: ClusterSession, question: _Question, output: Out
 class _Retention(NamedTuple):
     """Why the Pod keeps its addresses, and what a network provider does for them.
 
-    ``why`` "": the Pod has none. ``provider`` "": no request to a network provider is pending.
+    ``why`` "": the Pod has no addresses. ``provider`` "": there is no request to a network
+    provider.
     """
 
     why: str = ""
@@ -193,7 +194,7 @@ async def _why_kept(
 
 
 def is_address(text: str) -> bool:
-    """Whether the text is an address; names of Pods never are."""
+    """Whether the text is an address, and not the name of a Pod without its namespace."""
     try:
         parse_address(text)
     except AddressSyntaxError:

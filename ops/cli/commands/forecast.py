@@ -64,8 +64,8 @@ def forecast(
 
     The forecast comes from their growth in the last weeks.
 
-    The moment is between EARLIEST and LATEST with a probability of 80 %. If the growth may be
-    chance, there is no forecast, and BASIS says why.
+    With a probability of 80 %, the pool or subnet will be full between EARLIEST and LATEST. If the
+    growth may be chance, there is no forecast, and BASIS says why.
 
     Examples:
       orbctl forecast
@@ -81,7 +81,7 @@ def forecast(
             NotFound(
                 f"there is no {kinds[0]} {name}",
                 subject=name,
-                remedy=f"`orbctl get {kinds[0]}s` lists them",
+                remedy=f"`orbctl get {kinds[0]}s` lists the {kinds[0]}s",
             )
             for name in dict.fromkeys(names or ())
             if name not in {outlook.subject.name for outlook in outlooks}
@@ -104,7 +104,10 @@ async def times_until_full(session: ClusterSession) -> dict[str, str]:
 
 
 async def _read(session: ClusterSession, kinds: Sequence[str]) -> list[_Outlook]:
-    """The outlooks of all pools or subnets, by kind and name; prints parts that are unreadable."""
+    """The outlooks of all objects of these kinds, sorted by kind and name.
+
+    Prints a warning for each part of the log that cannot be read.
+    """
     now_ms = session.now_ms()
     growth = GrowthLog()
     unread = UnreadPartList()
@@ -137,7 +140,7 @@ def _show(outlooks: Sequence[_Outlook], now_ms: int, output: Output) -> None:
     elif outlooks:
         show_table(_COLUMNS, _rows(outlooks, now_ms), output)
     else:
-        typer.echo("there are no pools and no subnets", err=True)
+        typer.echo("there is no pool or subnet to forecast", err=True)
 
 
 def _rows(outlooks: Sequence[_Outlook], now_ms: int) -> Iterator[Sequence[str]]:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
 SHOWN_MAX: Final = 50
-"""Endpoints that are listed as kept; -o wide lists all."""
+"""The largest number of kept endpoints that are listed without ``-o wide``."""
 
 LIST_ENDPOINTS: Final = "`orbctl get endpoints -A` lists the Pods with addresses"
 
@@ -48,7 +48,7 @@ pause = asyncio.sleep
 """Waits between two scans; tests replace it."""
 
 steady_s = time.monotonic
-"""The clock between two scans; tests replace it."""
+"""The clock that measures the time between two scans; tests replace it."""
 
 
 def gc(
@@ -63,16 +63,16 @@ def gc(
         list[str] | None, typer.Option("--gone-node", help="node that is lost, with all its Pods")
     ] = None,
     reason: Annotated[
-        str, typer.Option("--reason", help="evidence that they are gone, stored in the log")
+        str, typer.Option("--reason", help="evidence for --gone and --gone-node, stored in the log")
     ] = "",
     outdated_endpoints: Annotated[
         bool, typer.Option("--outdated-endpoints", help="remove endpoints without any claim")
     ] = False,
     namespace: Annotated[
-        str, typer.Option("-n", "--namespace", help="namespace of a Pod without one")
+        str, typer.Option("-n", "--namespace", help="namespace of a Pod that is given without one")
     ] = "default",
     kubeconfig: Annotated[
-        str, typer.Option(envvar=KUBECONFIG, help="ask this cluster's API server about Pods")
+        str, typer.Option(envvar=KUBECONFIG, help="kubeconfig of the cluster that has the Pods")
     ] = "",
     yes: Annotated[bool, typer.Option("-y", "--yes", help="skip the confirmation")] = False,
 ) -> None:
@@ -116,7 +116,7 @@ def gc(
 
 
 class _Scanner:
-    """The scans of one command, with the observations of all scans."""
+    """Scans the claims once or twice; the second scan continues the observations of the first."""
 
     def __init__(
         self,
@@ -169,10 +169,10 @@ def _check_names(ledger: Ledger, notice: DeletionNotice) -> None:
 async def _release(
     session: ClusterSession, plan: ReclaimPlan
 ) -> list[tuple[ReclaimStep, Released]]:
-    """Carry out the plan, a transaction for each step."""
+    """Carry out the plan, with one transaction for each step."""
     results: dict[int, Released] = {}
 
-    async def steps(writer: Writer) -> None:
+    async def steps(writer: Writer) -> None:  # may be repeated: finished steps are skipped
         releaser = session.releaser(writer)
         for index, step in enumerate(plan.steps):
             if index not in results:

@@ -46,7 +46,7 @@ ALLOWED: Final = (
 """Kinds that ``get`` accepts. ``record`` selects the records of all ``RECORD_KINDS``."""
 
 WATCH_PAUSE_S: Final = 0.5
-"""Pause between two reads of a watch; changes in between are shown together."""
+"""Seconds between two reads of a watch; changes in between are shown together."""
 
 
 class GetQuery(NamedTuple):
@@ -212,7 +212,7 @@ async def _read(
             if not parts[-1].names and not query.output.is_structured:
                 typer.echo(empty_message(ledger, selection, applications), err=True)
         if parts:
-            listing = _joined(parts)
+            listing = _join(parts)
             listings[kind] = listing if query.selectors.is_empty else query.selectors.apply(listing)
     return ledger, listings, missing
 
@@ -229,7 +229,7 @@ async def _counted_pools(
     return pool_listing(pools, counts, totals, times_until_full=selection.times_until_full)
 
 
-def _joined(parts: Sequence[ObjectListing]) -> ObjectListing:
+def _join(parts: Sequence[ObjectListing]) -> ObjectListing:
     """One listing with the objects of several listings of the same kind."""
     first = parts[0]
     return ObjectListing(

@@ -62,14 +62,14 @@ def history(
 
     async def action(session: ClusterSession) -> Exit:
         unread = UnreadPartList()
-        history = await session.read(lambda: _find(session, text, namespace, unread))
+        result = await session.read(lambda: _find(session, text, namespace, unread))
         if output.is_structured:
-            show_value(_plain(history, unread), output)
+            show_value(_plain(result, unread), output)
         elif output.is_name:
-            names = dict.fromkeys(entry.subject for entry in history.entries if entry.subject)
+            names = dict.fromkeys(entry.subject for entry in result.entries if entry.subject)
             print("\n".join(names))
         else:
-            _show(history, session.now_ms(), output)
+            _show(result, session.now_ms(), output)
         report_unreadable_parts(unread)
         return Exit.OK
 
@@ -108,7 +108,7 @@ def _other_subjects(
 
 
 def show_history(history: History, now_ms: int) -> None:
-    """Print a history as part of another answer."""
+    """Print a history as a table, for a command that shows other things too."""
     _show(history, now_ms, TABLE)
 
 
@@ -116,9 +116,12 @@ def _show(history: History, now_ms: int, output: Output) -> None:
     if history.dropped:
         typer.echo(f"{history.dropped:,} older events are not shown", err=True)
     if history.subject.kind in OBJECT_KINDS:
-        show_table(_POOL_COLUMNS, [_pool_row(entry, now_ms) for entry in history.entries], output)
+        show_table(
+            _OBJECT_COLUMNS, [_object_row(entry, now_ms) for entry in history.entries], output
+        )
     else:
         rows = [_holding_row(entry, now_ms) for entry in history.entries]
+        # The subject of these histories is the address, so its column is left out.
         first = 1 if history.subject.kind in ("address", "guid") else 0
         show_table(_HOLDING_COLUMNS[first:], [row[first:] for row in rows], output)
 
@@ -137,7 +140,7 @@ _HOLDING_COLUMNS = (
     TableColumn("ACTOR", wide=True),
     TableColumn("TRACE", wide=True),
 )
-_POOL_COLUMNS = (
+_OBJECT_COLUMNS = (
     TableColumn("WHEN"),
     TableColumn("AGO", right=True),
     TableColumn("WHAT"),
@@ -193,8 +196,17 @@ def _refusal_row(entry: HistoryEntry, refusal: AllocationRefused) -> tuple[str, 
 def _binding_row(entry: HistoryEntry) -> tuple[str, ...]:
     at = entry.began
     return (
-        *(entry.subject, moment(at.at_ms), "-", "-", f"{entry.namespace}/{entry.pod}"),
-        *(entry.node or "-", "-", entry.text, entry.uid or "-", str(at.position), at.actor),
+        entry.subject,
+        moment(at.at_ms),
+        "-",
+        "-",
+        f"{entry.namespace}/{entry.pod}",
+        entry.node or "-",
+        "-",
+        entry.text,
+        entry.uid or "-",
+        str(at.position),
+        at.actor,
         at.trace_id or "-",
     )
 
@@ -207,7 +219,7 @@ def _ending(entry: HistoryEntry) -> str:
     return f"{entry.reason}: {entry.evidence}" if entry.evidence else entry.reason
 
 
-def _pool_row(entry: HistoryEntry, now_ms: int) -> tuple[str, ...]:
+def _object_row(entry: HistoryEntry, now_ms: int) -> tuple[str, ...]:
     at = entry.began
     return (
         moment(at.at_ms),
@@ -219,8 +231,8 @@ def _pool_row(entry: HistoryEntry, now_ms: int) -> tuple[str, ...]:
     )
 
 
-_KEYS: Final = {"index_in_segment": "place"}
-"""Renamed field -> its first name, which JSON keeps."""
+_JSON_NAMES: Final = {"index_in_segment": "place"}
+"""Name of a field -> its name in JSON, where they differ."""
 
 
 def _plain(history: History, unread: UnreadPartList) -> dict[str, Any]:
@@ -248,6 +260,6 @@ def _plain_refusal(refusal: AllocationRefused) -> dict[str, Any]:
 
 
 def _plain_stamp(stamp: Stamp) -> dict[str, Any]:
-    named = {_KEYS.get(name, name): value for name, value in stamp._asdict().items()}
+    named = {_JSON_NAMES.get(name, name): value for name, value in stamp._asdict().items()}
     fields = named | {"time": moment(stamp.at_ms)}
     return {name: value for name, value in fields.items() if value != ""}

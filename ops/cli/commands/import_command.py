@@ -1,8 +1,8 @@
 """``orbctl import``: takes over the addresses of another IPAM while its Pods run.
 
 The objects of the other IPAM are read from its API server, or from files that kubectl printed. The
-import can be repeated: what was imported before is not changed. At the end the objects are read
-again, and every address is compared.
+import can be repeated: objects that were imported before are not changed. At the end the objects
+are read again, and every address is compared with the claims.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from ops.cli.foreign import (
     WHEREABOUTS,
     KubeconfigOption,
     KubeContextOption,
-    Reading,
-    host_local_reading,
-    reading,
+    ReadDump,
+    dump_reader,
+    host_local_dump_reader,
 )
 from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, counted, print_heading, show_table, show_value
@@ -79,7 +79,7 @@ def spiderpool(
       orbctl import spiderpool --context old-cluster --yes
       orbctl import spiderpool -f spiderpool.json
     """
-    read = reading(SPIDERPOOL, file or (), kubeconfig, kube_context)
+    read = dump_reader(SPIDERPOOL, file or (), kubeconfig, kube_context)
     _take_over(context, read, dry_run=dry_run, yes=yes)
 
 
@@ -101,7 +101,7 @@ def whereabouts(
       orbctl import whereabouts --dry-run
       orbctl import whereabouts -f whereabouts.json --yes
     """
-    read = reading(WHEREABOUTS, file or (), kubeconfig, kube_context)
+    read = dump_reader(WHEREABOUTS, file or (), kubeconfig, kube_context)
     _take_over(context, read, dry_run=dry_run, yes=yes)
 
 
@@ -124,7 +124,7 @@ def calico(
       orbctl import calico --dry-run
       orbctl import calico -f calico.json --yes
     """
-    read = reading(CALICO, file or (), kubeconfig, kube_context)
+    read = dump_reader(CALICO, file or (), kubeconfig, kube_context)
     _take_over(context, read, dry_run=dry_run, yes=yes)
 
 
@@ -150,11 +150,11 @@ def host_local(
       orbctl import host-local --nodes nodes --dry-run
       orbctl import host-local --nodes nodes -f objects.json --yes
     """
-    read = host_local_reading(nodes, file or (), kubeconfig, kube_context)
+    read = host_local_dump_reader(nodes, file or (), kubeconfig, kube_context)
     _take_over(context, read, dry_run=dry_run, yes=yes)
 
 
-def _take_over(context: typer.Context, read: Reading, *, dry_run: bool, yes: bool) -> None:
+def _take_over(context: typer.Context, read: ReadDump, *, dry_run: bool, yes: bool) -> None:
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
@@ -173,12 +173,12 @@ def _take_over(context: typer.Context, read: Reading, *, dry_run: bool, yes: boo
         outcome = await _carry_out(session, plan)
         for error in outcome.refused:
             report_refusals(error.refusals)
-        complete = plan_takeover((await read()).cluster)
-        missing = await _missing(session, complete)
+        plan_after = plan_takeover((await read()).cluster)
+        missing = await _missing(session, plan_after)
         if output.is_structured:
             show_value(document | _plain_outcome(outcome, missing), output)
         else:
-            _show_outcome(outcome, complete.addresses, missing)
+            _show_outcome(outcome, plan_after.addresses, missing)
         return Exit.REFUSED if outcome.refused or missing else Exit.OK
 
     perform(context, action)
@@ -187,7 +187,7 @@ def _take_over(context: typer.Context, read: Reading, *, dry_run: bool, yes: boo
 async def _simulate(
     session: ClusterSession, complete: TakeoverPlan
 ) -> tuple[TakeoverPlan, list[Refusal]]:
-    """The part of the plan that is not done yet, and its refusals."""
+    """The part of the complete plan that is not carried out yet, and its refusals."""
     ledger = await read_ledger(session.store, session.keys)
     report_unreadable_keys(ledger)
     plan = remaining(complete, ledger.pools, ledger.endpoints)
@@ -254,7 +254,7 @@ def _show_outcome(outcome: TakeoverResult, addresses: int, missing: Sequence[str
     for address in missing[:FINDINGS_SHOWN_MAX]:
         print(f"  not imported: {address}")
     if missing:
-        print("Addresses that were allocated meanwhile are imported when the command runs again")
+        print("Run the command again to import addresses that were allocated meanwhile")
 
 
 def _counted(plan: TakeoverPlan) -> str:

@@ -29,7 +29,7 @@ def install(
 ) -> None:
     """Install the CNI executables on this node.
 
-    Files are replaced atomically: a process never reads a part of one.
+    Files are replaced atomically: a process never reads a partly written file.
 
     Examples:
       orbctl install

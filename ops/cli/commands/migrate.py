@@ -25,7 +25,7 @@ from ops.cli.foreign import (
     KubeconfigOption,
     KubeContextOption,
     default_kubeconfig,
-    reading,
+    dump_reader,
 )
 from ops.cli.formats import Output
 from ops.cli.global_options import globals_of
@@ -37,8 +37,10 @@ from ops.migration.plan import MigrationDeadline, Plan, PlanFinding, plan_migrat
 from ops.migration.reader import read_facts
 
 WAIT_S_MAX: Final = 3600
+"""The longest ``compare --wait``, in seconds."""
+
 POLL_S: Final = 1.0
-"""Pause between two comparisons of ``compare --wait``."""
+"""Seconds between two comparisons of ``compare --wait``."""
 
 app = typer.Typer(no_args_is_help=True, help="Prepare a migration from Spiderpool.")
 
@@ -57,7 +59,7 @@ def check(
       orbctl migrate check --context north -o json
     """
     output = globals_of(context).output
-    facts, plan = _plan(kubeconfig, kube_context)
+    facts, plan = _read_plan(kubeconfig, kube_context)
     if output.is_structured:
         show_value(_plain(plan), output)
     else:
@@ -67,12 +69,12 @@ def check(
 
 @app.command()
 def values(kubeconfig: KubeconfigOption = "", kube_context: KubeContextOption = "") -> None:
-    """Print the values of Spiderpool's Helm release as a values file for our chart.
+    """Print the values of Spiderpool's Helm release as a values file for Orbweaver's chart.
 
     Examples:
       orbctl migrate values > values.yaml
     """
-    _, plan = _plan(kubeconfig, kube_context)
+    _, plan = _read_plan(kubeconfig, kube_context)
     if plan.values is None:
         raise BadInput(
             "there is no Helm release of the chart spiderpool, so there are no values",
@@ -95,15 +97,15 @@ def compare(
 ) -> None:
     """Compare the addresses in the log with those in Spiderpool's objects, in both directions.
 
-    After an import they are equal. They must be equal before a return to Spiderpool, or an address
-    is lost. Exit code 6 if they differ.
+    After an import they are equal. Before a return to Spiderpool they must be equal, or Spiderpool
+    lacks the addresses that only the log has. Exit code 6 if they differ.
 
     Examples:
       orbctl migrate compare
       orbctl migrate compare --wait 60
     """
     output = globals_of(context).output
-    read = reading(SPIDERPOOL, files=(), kubeconfig=kubeconfig, context=kube_context)
+    read = dump_reader(SPIDERPOOL, files=(), kubeconfig=kubeconfig, context=kube_context)
 
     async def action(session: ClusterSession) -> Exit:
         deadline = time.monotonic() + wait
@@ -136,8 +138,8 @@ def _show_differences(
     show_table(columns, different[:FINDINGS_SHOWN_MAX])
 
 
-def _plan(kubeconfig: str, context: str) -> tuple[Facts, Plan]:
-    read = reading(SPIDERPOOL, (), kubeconfig, context)
+def _read_plan(kubeconfig: str, context: str) -> tuple[Facts, Plan]:
+    read = dump_reader(SPIDERPOOL, (), kubeconfig, context)
 
     async def facts_of_cluster() -> Facts:
         cluster = (await read()).cluster

@@ -1,6 +1,6 @@
 """``orbctl nad``: prints the NetworkAttachmentDefinitions of SpiderMultusConfigs.
 
-It needs no cluster: use it for reviews, in a pipeline, or for clusters with their NADs in git.
+It needs no cluster: use it for reviews, in a pipeline, or if the NADs of a cluster are in git.
 """
 
 from __future__ import annotations

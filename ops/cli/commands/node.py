@@ -46,6 +46,8 @@ COLUMNS: Final = (
     TableColumn("WHAT TO DO"),
 )
 GATEWAYS_MAX: Final = 64
+"""The largest number of ``--gateway`` options."""
+
 assert BUILT_IN.host_rule_table is not None, "the built-in settings have every value"
 HOST_TABLE: Final = BUILT_IN.host_rule_table
 BPF_FILESYSTEM: Final = Path("/sys/fs/bpf")
@@ -183,7 +185,7 @@ def _bounded(gateways: list[str]) -> list[str]:
         raise BadInput(
             f"{len(gateways)} gateways are given, more than {GATEWAYS_MAX}",
             subject="--gateway",
-            remedy="check them in several calls",
+            remedy="run the command several times, with some of the gateways each time",
         )
     return gateways
 
@@ -196,7 +198,7 @@ def _labels(texts: list[str]) -> dict[str, str]:
 
 
 def _plain_plan(plan: NodePlan) -> dict[str, Any]:
-    """The plan as a value for programs."""
+    """The plan as a value for JSON and YAML."""
     return {
         "actions": [
             {"action": type(action).__name__, **action._asdict()} for action in plan.actions
@@ -224,14 +226,14 @@ def _nic(nic: MasterNic) -> dict[str, Any]:
 
 
 def _manager(manager: Manager | None) -> dict[str, bool] | None:
-    """NetworkManager for programs, which know ``ignores_veths`` by its former name."""
+    """NetworkManager as a value for JSON and YAML, where ``ignores_veths`` has another name."""
     if manager is None:
         return None
     return {"running": manager.running, "leaves_veths": manager.ignores_veths}
 
 
 def _plain(examination: Examination, diagnoses: list[Diagnosis]) -> dict[str, Any]:
-    """The examination and its diagnoses as a value for programs."""
+    """The examination and its diagnoses as a value for JSON and YAML."""
     return {
         "kernel": examination.kernel,
         "machine": examination.machine,

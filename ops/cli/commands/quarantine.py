@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
 app = typer.Typer(
-    no_args_is_help=True, help="Exclude addresses that another host uses from allocation."
+    no_args_is_help=True, help="Exclude from allocation the addresses that other hosts use."
 )
 
 
@@ -127,7 +127,7 @@ def show(
             return Exit.OK
         async with Client(session.store, session.keys, name="orbctl") as client:
             status = await client.query(probe_id(quarantine.address), "status")
-        assert isinstance(status, dict), "the query answers an object"
+        assert isinstance(status, dict), "the query returns an object"
         show_value({**shown, **status}, output)
         return Exit.OK
 
@@ -146,7 +146,7 @@ def list_(context: typer.Context) -> None:
 
 
 async def _notes(session: ClusterSession, text: str) -> list[str]:
-    """Warnings about the quarantine of an address, such as a claim of it."""
+    """Notes about a quarantined address: no pool contains it, or a Pod holds it."""
     address, ledger = parse_address(text), Ledger()
     await read_configuration(session.store, session.keys, ledger)
     pools = [pool for pool in ledger.pools.values() if pool.family == address.family]
@@ -164,7 +164,7 @@ async def _notes(session: ClusterSession, text: str) -> list[str]:
 
 
 async def _read(session: ClusterSession, text: str) -> Quarantine:
-    """Read the quarantine of an address, in any notation. Raises BadInput, NotFound."""
+    """Read the quarantine of an address in any notation. Raises BadInput, NotFound."""
     try:
         address = parse_address(text)
     except AddressSyntaxError as error:

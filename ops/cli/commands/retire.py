@@ -1,4 +1,4 @@
-"""``orbctl retire``: deletes pools and subnets when they are empty; shows progress; cancels.
+"""``orbctl retire``: deletes pools and subnets when they are empty, shows or cancels retirements.
 
 A retired pool allocates no addresses. A workflow in a controller deletes it when its last claim is
 released. If no controller runs, the workflow starts when one does.
@@ -62,7 +62,7 @@ IfInUse = Annotated[
     typer.Option(
         "--in-use",
         envvar="ORBWEAVER_RETIRE_IN_USE",
-        help="wait: retire it and delete it when empty; refuse: delete it now, or fail if in use",
+        help="wait: retire, and delete when empty; refuse: delete now, or fail if it is in use",
     ),
 ]
 KindWord = Annotated[str, typer.Argument(help="pool or subnet")]
@@ -162,7 +162,7 @@ def show(context: typer.Context, kind: KindWord, name: Name) -> None:
             raise NotFound(
                 f"there is no {retirable} {name}",
                 subject=name,
-                remedy=f"`orbctl get {retirable}s` lists them",
+                remedy=f"`orbctl get {retirable}s` lists the {retirable}s",
             )
         is_retiring = remaining.state == "held"
         if output.is_structured:

@@ -1,4 +1,4 @@
-"""``orbctl simulate``: the effects of an apply: events, refusals, free addresses, affected Pods.
+"""``orbctl simulate``: shows the events, refusals, free addresses and affected Pods of an apply.
 
 The commands run on a copy of the present state, with the same decisions as in a real apply. Writes
 nothing.
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
-from core.domain.autopools.application_plan import ReconcileStep as PoolStep
-from core.domain.autopools.application_plan import refused_step
+from core.domain.autopools.application_plan import ReconcileStep, refused_step
 from core.domain.events import TYPE_NAMES
 from core.domain.evolution import Ledger
 from core.errors import Refused
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
 HOLDINGS_SHOWN_MAX: Final = 1_000
-"""Holders that are listed at most."""
+"""The largest number of holders that are listed."""
 
 
 def simulate(
@@ -83,11 +82,11 @@ class AutomaticPoolPlan(NamedTuple):
     """What the controllers would do next for one application's automatic pools."""
 
     application: str
-    step: PoolStep
+    step: ReconcileStep
 
 
 class SimulationResult(NamedTuple):
-    """The result of a simulation; ``affected`` may have one holder more than is shown."""
+    """The result of a simulation. ``affected`` has at most one holder more than are shown."""
 
     steps: list[SimulatedStep]
     plans: list[AutomaticPoolPlan]

@@ -42,8 +42,11 @@ T = TypeVar("T")
 
 UNREADABLE_SHOWN_MAX: Final = 20
 NEWEST_HEADS_MAX: Final = 64
-"""Number of changed writer heads that are read to find the newest event. A head is the key of a
-writer's newest segment; nearly always the newest event is in the segment of the newest head."""
+"""The number of writer heads, the last changed ones, whose segments are read for the newest event.
+
+A head is a key with the number of the writer's newest segment. A head can change without an event,
+so the newest event is usually, but not always, in the segment of the head that changed last.
+"""
 
 
 class ClusterStatus:
@@ -51,7 +54,7 @@ class ClusterStatus:
 
     ``answered_ms``: how long etcd took to answer. ``live``: the number of segments in etcd.
     ``counts``: numbers of keys by kind. ``newest``: the position of the newest event.
-    ``leader``: the leading controller, and the epoch of its term.
+    ``leader``: the leading controller, and its epoch.
     """
 
     def __init__(self) -> None:
@@ -130,7 +133,7 @@ async def _read(session: ClusterSession) -> ClusterStatus:
 async def _newest_event(
     session: ClusterSession, kvs: Sequence[KeyValue], heads: Mapping[str, WriterHead]
 ) -> int:
-    """The position of the newest live event, from segments: a head can change without an event."""
+    """The position of the newest live event, from the segments of the heads that changed last."""
     keys = session.keys
     newest = sorted(kvs, key=lambda kv: kv.mod_revision, reverse=True)[:NEWEST_HEADS_MAX]
     writers = [key_text(keys, kv.key).partition("/")[2] for kv in newest]
@@ -208,7 +211,8 @@ def _leader(session: ClusterSession, status: ClusterStatus) -> str:
             " affected"
         )
     leader, epoch = status.leader
-    return f"{leader.name} leads for {duration(session.now_ms() - leader.since_ms)}, epoch {epoch}"
+    since = duration(session.now_ms() - leader.since_ms)
+    return f"{leader.name} has led for {since}, epoch {epoch}"
 
 
 def _projector(session: ClusterSession, status: ClusterStatus) -> str:

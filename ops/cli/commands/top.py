@@ -1,4 +1,4 @@
-"""``orbctl top``: the activity of the cluster, updated with each event.
+"""``orbctl top``: shows the activity of the cluster, and updates it after events.
 
 Reads the state and the live log once, then follows the log. Without a terminal it prints one
 screen. Writes nothing.

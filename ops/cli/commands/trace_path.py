@@ -60,7 +60,10 @@ class TraceTarget(NamedTuple):
 
 
 class Traced(NamedTuple):
-    """The paths for one target. ``backend``: the address that sockets use instead of the target."""
+    """The paths for one target.
+
+    ``backend``: the backend that sockets connect to, as text, if the target is a ClusterIP.
+    """
 
     target: TraceTarget
     backend: str
@@ -102,7 +105,7 @@ def trace_path(
     """Show rules and routes of a Pod's packets.
 
     On the Pod's node it needs root; as the kubectl plugin it runs in the Pod of that node's agent.
-    It sends no packets but looks up rules and routes in the kernel. With --netns and an address it
+    It looks up rules and routes in the kernel and sends no packets. With --netns and an address it
     needs no etcd.
 
     Examples:
@@ -124,13 +127,13 @@ def trace_path(
         )
     target = _target(destination)
     if netns and target is not None:
-        _trace(context, pod, netns, [target], protocol, bpffs)
+        _print_traces(context, pod, netns, [target], protocol, bpffs)
         return
 
     async def action(session: ClusterSession) -> Exit:
         path = netns or await _namespace(session, pod, namespace, socket)
         targets = [target] if target else await _addresses(session, destination, namespace)
-        _trace(context, pod, path, targets, protocol, bpffs)
+        _print_traces(context, pod, path, targets, protocol, bpffs)
         return Exit.OK
 
     perform(context, action)
@@ -173,7 +176,7 @@ async def _addresses(session: ClusterSession, pod: str, namespace: str) -> list[
     return targets
 
 
-def _trace(
+def _print_traces(
     context: typer.Context,
     pod: str,
     netns: str,
@@ -182,7 +185,7 @@ def _trace(
     bpffs: str,
 ) -> None:
     """Trace the paths to the targets, and print them."""
-    traces = _traces(pod, netns, targets, protocol, bpffs)
+    traces = _trace_targets(pod, netns, targets, protocol, bpffs)
     output = globals_of(context).output
     if output.is_structured:
         show_value(
@@ -193,7 +196,7 @@ def _trace(
         _show(pod, traced, output)
 
 
-def _traces(
+def _trace_targets(
     pod: str, netns: str, targets: list[TraceTarget], protocol: str, bpffs: str
 ) -> list[Traced]:
     executor = NetnsExecutor()
@@ -217,7 +220,7 @@ def _traces(
 def _backend(
     target: TraceTarget, protocol: str, frontends: dict[Frontend, BackendGroup]
 ) -> tuple[str, Address]:
-    """The backend that sockets use for the target, as text, and the address of its packets."""
+    """The backend of a target that is a ClusterIP, as text, and the destination of the packets."""
     address = packed(format_address(*target.address))
     protocol_number = PROTOCOL_NUMBERS[protocol.upper()]
     for frontend in sorted(frontends):
@@ -252,7 +255,7 @@ def _row(leg: PathLeg, hop: PathHop) -> tuple[str, ...]:
 
 
 def _plain(traced: Traced) -> dict[str, Any]:
-    """The trace as a value for programs."""
+    """The trace as a value for JSON and YAML."""
     names = [column.title.lower() for column in COLUMNS[1:]]
     return {
         "destination": str(traced.target),

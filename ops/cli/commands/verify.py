@@ -1,6 +1,7 @@
-"""``orbctl verify``: checks that the log is complete and consistent, and that the state equals it.
+"""``orbctl verify``: checks that the log is complete, keeps the rules, and equals the state keys.
 
-It only reads. Differences are shown with a plan; ``--repair`` executes the plan and verifies again.
+It only reads. Differences are shown with a plan to repair them; ``--repair`` executes the plan and
+verifies again.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
 SHOWN_MAX: Final = 50
-"""Findings of each kind that are listed; -o wide lists all that the report has."""
+"""Findings of each kind that are listed; ``-o wide`` lists all findings of the report."""
 
 
 def verify(
@@ -97,7 +98,7 @@ def _show(report: VerificationReport, *, wide: bool) -> None:
         [line for difference in report.differences for line in _text_of(difference)],
         wide=wide,
     )
-    _list("Plan (verify --repair does it)", [step.text for step in report.plan], wide=wide)
+    _list("Plan (verify --repair executes it)", [step.text for step in report.plan], wide=wide)
     _list("Notes", list(report.notes), wide=wide)
 
 

@@ -191,7 +191,7 @@ def describe(
 def history(
     context: typer.Context, workflow_id: Id, run: Run = "", queue: Queue = "default"
 ) -> None:
-    """Show the timeline of one run; an archived run needs --run.
+    """Show the timeline of one run; for an archived run, give --run.
 
     Examples:
       orbctl workflow history reclaim

@@ -163,5 +163,5 @@ def test_a_missing_node_or_daemon_set_is_named(daemon_set: dict[str, Any]) -> No
 
 
 def test_a_local_directory_is_refused_for_another_node() -> None:
-    with pytest.raises(BadInput, match="--bin-dir names a directory"):
+    with pytest.raises(BadInput, match="does not accept --bin-dir"):
         run(["node", "clean", "worker-7", "--bin-dir", "/usr/libexec/cni"], "jo@desk")

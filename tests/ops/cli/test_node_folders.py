@@ -57,7 +57,7 @@ def test_files_are_read_from_the_directory_in_the_configuration(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("folder", "text"),
-    [("", "no folder of a node"), ("node-a", "neither etc/cni/net.d nor var/lib/cni/networks")],
+    [("", "no folder for a node"), ("node-a", "neither etc/cni/net.d nor var/lib/cni/networks")],
 )
 def test_a_directory_without_a_nodes_files_is_refused(
     tmp_path: Path, folder: str, text: str
