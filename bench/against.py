@@ -1,4 +1,4 @@
-"""``bench/against.sh``: measures another IPAM plugin and Orbweaver in turns, with the same driver.
+"""``bench/against.sh``: measures another IPAM plugin and Orbweaver alternately, with the same load.
 
 It runs the executable of each plugin once for each call, as a runtime does, with the same Pods,
 calls and callers. It writes only to standard output and to the file of ``--json``. At the end it
@@ -39,12 +39,15 @@ CALLS_MAX: Final = 10_000
 CALLERS_MAX: Final = 256
 TURNS_MAX: Final = 100
 READY_S_MAX: Final = 120.0
+"""Seconds for which ADDs are retried until the first ADD of a plugin succeeds."""
+
 RETRY_S: Final = 1.0
 PROBES_MAX: Final = int(READY_S_MAX / RETRY_S)
-"""ADDs that are tried until the first one of a plugin succeeds."""
+"""The largest number of these ADDs."""
 
 TERMINATED_S: Final = 1.0
-"""Seconds between the deletion of the Pods and the first DEL, as containers take time to end."""
+"""Seconds from setting the Pods' deletion timestamps to the first DEL: containers take time to
+end."""
 
 SETTLED_S: Final = 4.0
 """Seconds between the last call and the reading of the CPU time: agents and controllers may write
@@ -52,7 +55,11 @@ to the API server after a call."""
 
 
 class Plan(NamedTuple):
-    """What to measure: ``calls`` of each verb in each turn, for each number of callers."""
+    """The calls to measure.
+
+    In each of ``turns``, each plugin gets ``calls`` ADDs and as many DELs from each number of
+    ``callers``.
+    """
 
     calls: int
     callers: tuple[int, ...]
@@ -60,7 +67,7 @@ class Plan(NamedTuple):
 
     @property
     def pods(self) -> int:
-        """The number of Pods of the comparison: each is added and deleted once."""
+        """The number of Pods: for the readiness check, the warm-up and the measured calls."""
         return PROBES_MAX + max(self.callers) + self.calls * len(self.callers) * self.turns
 
 
@@ -80,7 +87,7 @@ class Cell(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """All results. ``cpu_ms``: CPU time of all processes of each side, for one ADD and its DEL."""
+    """All results. ``cpu_ms``: by plugin, the CPU time of all its processes per ADD and DEL."""
 
     cells: list[Cell]
     cpu_ms: dict[str, float]
@@ -92,7 +99,7 @@ def against(
         Path,
         typer.Argument(
             help="The network configuration, JSON. Its ipam.type names the plugin; @ROOM@ in it is"
-            " replaced by a directory of the comparison."
+            " replaced by the path of the plugin's temporary directory."
         ),
     ],
     *,
@@ -102,9 +109,9 @@ def against(
     start: Annotated[
         str,
         typer.Option(
-            help="A shell command that starts the daemons of the plugin, such as its agent. ROOM,"
-            " NODE_NAME and KUBECONFIG of a new API server are in its environment. Its process"
-            " group is ended afterwards."
+            help="A shell command that starts the daemons of the plugin, such as its agent. Its"
+            " environment has ROOM (the temporary directory), NODE_NAME, and KUBECONFIG of a new"
+            " API server. Its process group is ended afterwards."
         ),
     ] = "",
     calls: Annotated[
@@ -183,12 +190,17 @@ def _fail(text: str, status: int = EXIT_USAGE) -> NoReturn:
 
 
 def _measure(plan: Plan, rival: Rival) -> Comparison:
-    """Start both sides (a plugin with its servers), and call them in turns. Raises SideFailed."""
+    """Start both sides (each a plugin with its servers), and call them alternately.
+
+    Raises SideFailed.
+    """
     kubernetes = not (missing := missing_programs())
     if missing:
         _print_error(f"no {' and no '.join(missing)} in {ASSETS}: measured without an API server")
     elif not rival.start:
-        _print_error(f"without --start, {rival.plugin.name} has no API server; Orbweaver has one")
+        _print_error(
+            f"without --start, no API server is started for {rival.plugin.name}; Orbweaver has one"
+        )
     pods = range(NEW_PODS, NEW_PODS + plan.pods)
     with Lab(FULL) as lab, ExitStack() as stack:
         netns = stack.enter_context(network_namespace())
@@ -206,12 +218,12 @@ def _compare(lab: Lab, sides: Sequence[Side], plan: Plan) -> Comparison:
     for side in sides:
         _warm_up(lab, side, range(NEW_PODS + PROBES_MAX, NEW_PODS + PROBES_MAX + max(plan.callers)))
     reports: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
-    executables_s = dict.fromkeys((side.name for side in sides), 0.0)
-    before_s = {side.name: side.cpu_s() for side in sides}
+    executables_cpu_s = dict.fromkeys((side.name for side in sides), 0.0)
+    servers_before_s = {side.name: side.cpu_s() for side in sides}
     first = NEW_PODS + PROBES_MAX + max(plan.callers)
     for turn in range(plan.turns):
         for callers in plan.callers:
-            lab.report(f"turn {turn + 1} of {plan.turns}, {callers} at once ...")
+            lab.report(f"turn {turn + 1} of {plan.turns}, callers: {callers} ...")
             pods = range(first, first + plan.calls)
             first += plan.calls
             for verb in ("ADD", "DEL"):
@@ -219,19 +231,23 @@ def _compare(lab: Lab, sides: Sequence[Side], plan: Plan) -> Comparison:
                     _terminate(lab, sides, pods)
                 for side in sides if turn % 2 == 0 else reversed(sides):
                     report = side.call(lab, verb, pods, callers)
-                    executables_s[side.name] += report["cpu_ms"] * plan.calls / 1e3
+                    executables_cpu_s[side.name] += report["cpu_ms"] * plan.calls / 1e3
                     reports.setdefault((side.name, verb, callers), []).append(report)
     time.sleep(SETTLED_S)
     total = plan.calls * len(plan.callers) * plan.turns
     used_s = {
-        side.name: side.cpu_s() - before_s[side.name] + executables_s[side.name] for side in sides
+        side.name: side.cpu_s() - servers_before_s[side.name] + executables_cpu_s[side.name]
+        for side in sides
     }
-    cells = [_cell(*key, plan.calls, cell_reports) for key, cell_reports in reports.items()]
+    cells = [
+        _cell(name, verb, callers, plan.calls, cell_reports)
+        for (name, verb, callers), cell_reports in reports.items()
+    ]
     return Comparison(cells, {name: used * 1e3 / total for name, used in used_s.items()})
 
 
 def _wait_ready(lab: Lab, side: Side) -> None:
-    """Wait until an ADD succeeds, and delete its Pod again. Raises SideFailed."""
+    """Try ADDs, each for another Pod, until one succeeds; delete its Pod. Raises SideFailed."""
     failures: list[str] = []
     for number in range(PROBES_MAX):
         pod = [NEW_PODS + number]
@@ -296,7 +312,7 @@ def _show(comparison: Comparison, facts: dict[str, str]) -> None:
         console.print(f"CPU of an ADD and its DEL, all processes of {side}: {cpu_ms:.1f} ms")
     for cell in comparison.cells:
         if cell.failures:
-            console.print(f"{cell.side}, {cell.verb}, {cell.callers} at once: {cell.failures[0]}")
+            console.print(f"{cell.side}, {cell.verb}, {cell.callers} callers: {cell.failures[0]}")
 
 
 def _document(comparison: Comparison, facts: dict[str, str]) -> dict[str, Any]:

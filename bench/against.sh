@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures another IPAM plugin and Orbweaver in turns, with the same driver, machine and calls.
+# Measures another IPAM plugin and Orbweaver alternately, with the same calls on the same machine.
 #
 #   bench/against.sh --help
 #   CNI_PATH=/usr/lib/cni bench/against.sh host-local.json

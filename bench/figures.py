@@ -1,4 +1,4 @@
-"""Figures that measures return, and their targets. Values only."""
+"""Figures (measured values) that measures return, and their targets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class NotTaken(Exception):
 
 
 class Target(NamedTuple):
-    """The bound that a figure must reach. ``aim``: a better value that it need not reach."""
+    """The bound that a figure must reach. ``aim``: a better value, which is not required."""
 
     kind: Literal["at least", "at most"]
     bound: float
@@ -36,8 +36,8 @@ class Target(NamedTuple):
 class Figure(NamedTuple):
     """One measured value.
 
-    ``reference``: the value to compare with, from the same run and in the same unit; None for none.
-    ``note``: sizes and details of the value. ``samples``, ``references``: a value per repetition.
+    ``reference``: the value to compare with, from the same run and in the same unit, or None.
+    ``note``: sizes and details. ``samples``, ``references``: the values of single repetitions.
     """
 
     name: str
@@ -96,10 +96,10 @@ def ratio_figure(name: str, ratios: Sequence[float], compared_with: str, note: s
 
 
 def rounded(value: float) -> float:
-    """The value with four significant digits; a whole number is not rounded."""
+    """The value with ``SIGNIFICANT_DIGITS``; a whole number is not rounded."""
     return float(f"{value:.{SIGNIFICANT_DIGITS}g}") if value % 1 else value
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value below which ``share`` (0 to 1) of the values lie."""
+    """The value at the position ``share`` (0 to 1) of the sorted values."""
     return sorted(values)[min(int(len(values) * share), len(values) - 1)]

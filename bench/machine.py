@@ -45,7 +45,7 @@ def _etcd() -> str:
 
 
 def _file_system(path: str) -> str:
-    """The type of the file system that a path is on: that of its longest mount point."""
+    """The type of the file system of a path: its longest mount point decides."""
     mounts = (line.split() for line in Path("/proc/self/mounts").read_text().splitlines())
     containing = [
         (len(point), kind)

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 MET = "#2a9d8f"
 MISSED = "#e76f51"
 COMPARED = "#bbbbbb"
-"""Colours of figures that meet their target, that miss it, and of references."""
+"""Colours of figures that meet their target, of figures that miss it, and of references."""
 
 LINES = ("#264653", "#2a9d8f", "#e76f51")
-"""Colours by number of callers: one, some, many."""
+"""Colours of the lines for 1, 8 and 32 callers (``percentiles.CALLERS``)."""
 
-NOTHING = Figure("", 0.0, "")
-"""Drawn for a percentile measure that this run did not take."""
+NOT_MEASURED = Figure("", 0.0, "")
+"""Drawn in place of a figure that this run has not measured."""
 
 COLUMNS = 4
 INCHES = 3.0
@@ -44,7 +44,7 @@ def write(directory: Path, figures: Sequence[Figure]) -> list[Path]:
 
 
 def _targets(directory: Path, figures: Sequence[Figure]) -> Path:
-    """Plot each figure relative to its bound; above 1 the target is met."""
+    """Plot how many times each figure is better than its bound; from 1 on the target is met."""
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     shown = [figure for figure in figures if _bound(figure)]
@@ -104,7 +104,7 @@ def _plot_samples(axes: Axes, figure: Figure) -> None:
 
 
 def _percentiles(directory: Path, figures: Sequence[Figure]) -> Path:
-    """Plot time by percentile: rows ADD, DEL; a column per pool, a line per number of callers."""
+    """Plot times by percentile, in rows (ADD, DEL), columns (pools) and lines (callers)."""
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     by_name = {figure.name: figure for figure in figures}
@@ -115,7 +115,7 @@ def _percentiles(directory: Path, figures: Sequence[Figure]) -> Path:
     for verb, row in zip(percentiles.VERBS, grid, strict=True):
         for (situation, text), axes in zip(percentiles.SITUATIONS.items(), row, strict=True):
             for callers, colour in zip(percentiles.CALLERS, LINES, strict=True):
-                samples = by_name.get(f"{verb}_{situation}_{callers}_ms", NOTHING).samples
+                samples = by_name.get(f"{verb}_{situation}_{callers}_ms", NOT_MEASURED).samples
                 label = f"{callers} caller{'s' if callers > 1 else ''}"
                 _plot_percentiles(axes, samples, label, colour)
             axes.set_title(f"{verb.upper()}, {text}", fontsize=9)

@@ -1,4 +1,4 @@
-"""Prints and writes results: tables, JSON lines, a results file."""
+"""Prints results as tables and JSON lines, and writes the results file."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def lines(result: MeasureResult) -> str:
 
 
 def table(results: Sequence[MeasureResult]) -> Table:
-    """A table of every figure with its target, and whether it is met."""
+    """A table of all figures except percentiles, with their targets and whether they are met."""
     shown = Table(title="Orbweaver benchmarks", title_justify="left")
-    for name in ("measure", "value", "spread", "unit", "reference", "ratio", "target", "met"):
+    for name in ("figure", "value", "spread", "unit", "reference", "ratio", "target", "met"):
         right = name in ("value", "reference", "ratio")
         shown.add_column(name, justify="right" if right else "left", overflow="fold")
     for result in results:
@@ -45,7 +45,7 @@ def table(results: Sequence[MeasureResult]) -> Table:
 def percentile_table(figures: Sequence[Figure]) -> Table:
     """A table of the percentiles of ``bench.measures.percentiles``, in milliseconds."""
     shown = Table(title="Percentiles, ms", title_justify="left")
-    for name in ("measure", *SHARES, "calls", "what"):
+    for name in ("figure", *SHARES, "calls", "note"):
         right = name in SHARES or name == "calls"
         shown.add_column(name, justify="right" if right else "left")
     for figure in figures:
@@ -57,7 +57,7 @@ def percentile_table(figures: Sequence[Figure]) -> Table:
 def notes(results: Sequence[MeasureResult]) -> Table:
     """A table of notes, rounds, durations, and the load of the machine before each measure."""
     shown = Table(title="Notes", title_justify="left")
-    for name in ("measure", "note", "rounds", "seconds", "load before"):
+    for name in ("figure", "note", "rounds", "seconds", "load before"):
         shown.add_column(name, overflow="fold")
     for result in results:
         for number, figure in enumerate(result.figures):
@@ -83,14 +83,14 @@ def print_machine(console: Console, machine: Mapping[str, str]) -> None:
 def print_tables(console: Console, results: Sequence[MeasureResult]) -> None:
     """Print figures, percentiles and notes."""
     console.print(table(results))
-    measured = [
+    percentile_figures = [
         figure
         for result in results
         for figure in result.figures
         if figure.name in percentiles.NAMES
     ]
-    if measured:
-        console.print(percentile_table(measured))
+    if percentile_figures:
+        console.print(percentile_table(percentile_figures))
     console.print(notes(results))
 
 

@@ -20,8 +20,8 @@ from bench.table import Measure
 class MeasureResult(NamedTuple):
     """The result of one measure: its figures, its duration and the load of the machine.
 
-    ``load``: the load averages before it. ``failure``: the exception that ended it, "" for none.
-    ``missing``: the missing program because of which it was skipped, "" for none.
+    ``load``: the load averages before the measure. ``failure``: the exception that ended the
+    measure, or "". ``missing``: the missing program because of which it was skipped, or "".
     """
 
     measure: Measure
@@ -37,24 +37,24 @@ def run(
     measures: Sequence[Measure],
     show: Callable[[MeasureResult], None] = lambda _: None,
 ) -> list[MeasureResult]:
-    """Take the measures; call ``show`` with each result as soon as it exists."""
+    """Run the measures; call ``show`` with each result as soon as it exists."""
     results = []
     ends = time.monotonic() + scale.seconds_max
     with Lab(scale) as lab:
         for number, measure in enumerate(measures):
             shares = sum(remaining.share for remaining in measures[number:])
             # Unused time of earlier measures is divided among the later ones.
-            lab.begin_share((ends - time.monotonic()) * measure.share / shares)
-            result = _take(lab, measure)
+            lab.set_time_budget((ends - time.monotonic()) * measure.share / shares)
+            result = _run_measure(lab, measure)
             show(result)
             results.append(result)
-            following = measures[number + 1].rig if number + 1 < len(measures) else ""
-            if result.failure or measure.rig != following:
+            next_rig = measures[number + 1].rig if number + 1 < len(measures) else ""
+            if result.failure or measure.rig != next_rig:
                 lab.end_shared()
     return results
 
 
-def _take(lab: Lab, measure: Measure) -> MeasureResult:
+def _run_measure(lab: Lab, measure: Measure) -> MeasureResult:
     lab.report(f"{measure.name} ...")
     began, load_before = time.monotonic(), load()
     figures, failure, missing = [], "", ""

@@ -11,21 +11,22 @@ class Scale(NamedTuple):
     """Sizes of one run.
 
     ``seconds_max``: time budget of all measures together. ``rounds``: the largest number of
-    repetitions of a measure; it makes fewer when its time is used up.
+    repetitions of a measure; a measure makes fewer when its time is used up.
 
-    ``adds``: ADDs of 32 callers in one round; ``lone_adds``: of one caller. ``few_claims``,
-    ``claims``: existing claims in the two sizes that are compared. ``full_pool``: addresses of a
-    pool with one free address. ``pools``: pools of the clusters with ``claims``. ``events``: length
-    of the log. ``contending_pods``: Pods that several agents add at once. ``agents_apart``: whether
-    these agents are separate processes. ``calls``: calls of executables. ``executions``: workflow
-    executions in one round. ``sleepers``: sleeping executions; ``idle_s``: how long their worker is
-    observed. ``leaks``: claims to reclaim. ``reported_s``: how long status writes are observed.
-    ``objects``: existing pools when commands are measured. ``imported``: pools of one import.
-    ``closed``: existing closed executions when one is archived. ``cluster_pods``: Pods of a large
-    cluster. ``bare_controller``: whether a controller without a cluster is measured too.
-    ``quiet_s``: how long an idle cluster is observed. ``rounds_joined``: whether the CPU of ADDs is
-    measured in one large round. ``simulated``: size of the simulated cluster. ``replaced``: Pods
-    replaced for the percentiles of one number of callers in one pool.
+    ``adds``: ADDs of 32 callers in one round; ``lone_adds``: ADDs of one caller in one round.
+    ``few_claims``, ``claims``: existing claims of the two clusters that are compared; ``pools``:
+    pools of each of them. ``full_pool``: addresses of the pool with one free address. ``events``:
+    events of the long log. ``contending_pods``: Pods that several agents add concurrently;
+    ``agents_apart``: whether these agents are separate processes. ``calls``: calls of executables.
+    ``executions``: workflow executions in one round. ``sleepers``: sleeping executions; ``idle_s``:
+    seconds for which their worker is observed. ``leaks``: claims to reclaim. ``reported_s``:
+    seconds for which status writes are observed. ``objects``: existing pools when commands are
+    measured. ``imported``: pools of one import. ``closed``: existing closed executions when
+    executions are archived. ``cluster_pods``: Pods of a large cluster; ``bare_controller``: whether
+    a controller without Kubernetes is measured for comparison. ``quiet_s``: seconds for which an
+    idle cluster is observed. ``one_large_round``: whether the CPU time of ADDs is measured in one
+    large round. ``simulated``: size of the simulated cluster. ``replaced``: Pods replaced for the
+    percentiles of one number of callers in one pool.
     """
 
     name: str
@@ -52,7 +53,7 @@ class Scale(NamedTuple):
     cluster_pods: int
     bare_controller: bool
     quiet_s: float
-    rounds_joined: bool
+    one_large_round: bool
     simulated: Size
     replaced: int
 
@@ -82,12 +83,12 @@ QUICK = Scale(
     cluster_pods=1_000,
     bare_controller=False,
     quiet_s=3.0,
-    rounds_joined=True,
+    one_large_round=True,
     simulated=Size(nodes=120, pools=10, pods=10, rack_pods=15, changes=10, change_pause_s=0.1),
     replaced=500,
 )
-"""A quick run takes at most 120 s. The 90 s besides ``seconds_max`` are for rounds that began in
-time, and for first rounds that take longer than the time of their measure."""
+"""A quick run takes at most 120 s. The 90 s in addition to ``seconds_max`` are for rounds that
+began before the end of their time, and for first rounds that take longer than their time."""
 
 FULL = Scale(
     name="full",
@@ -114,7 +115,7 @@ FULL = Scale(
     cluster_pods=10_000,
     bare_controller=True,
     quiet_s=30.0,
-    rounds_joined=False,
+    one_large_round=False,
     simulated=Size(nodes=1_000, pools=100, pods=10, rack_pods=100, changes=100, change_pause_s=0.4),
     replaced=5_000,
 )

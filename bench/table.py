@@ -51,9 +51,10 @@ from bench.scale import QUICK, Scale
 class Measure(NamedTuple):
     """One measure: its figures with their targets, and its share of the time of a run.
 
-    A figure with the target None has no bound. ``share``: a weight; the time of a run is divided in
-    proportion. ``quick``: whether a quick run takes the measure. ``rig``: the name of the processes
-    that it shares with the measures before and after it (``Lab.shared``), "" for none.
+    A figure with the target None has no bound. ``share``: a weight; the time of a run is divided
+    among its measures in proportion to the weights. ``quick``: whether a quick run includes the
+    measure. ``rig``: the name of the processes that the measure shares with the measures before and
+    after it (``Lab.shared``), or "".
     """
 
     name: str
@@ -132,12 +133,11 @@ MEASURES: tuple[Measure, ...] = (
     ),
     Measure("nearly_full", {"alloc_full99_ratio": Target("at most", 1.5)}, nearly_full.measure, 8),
     Measure(
-        # A quick run has too few calls for a p99.9.
         "percentiles",
         dict.fromkeys(percentiles.NAMES),
         percentiles.measure,
         60,
-        quick=False,
+        quick=False,  # its time is too short for the calls that a p99.9 needs
     ),
     Measure(
         "replay",

@@ -1,1 +1,5 @@
-"""Programs that generate load: a JSON order on standard input, a JSON report on standard output."""
+"""Programs that generate load.
+
+Each reads its parameters, a JSON object, from standard input, and writes its report, a JSON object,
+to standard output.
+"""

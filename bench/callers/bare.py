@@ -1,14 +1,14 @@
 """Runs etcd transactions like those of an ADD, without the agent: "bare" transactions.
 
-Rates and latencies of ADDs are compared with theirs.
+The measures compare rates and latencies of ADDs with those of bare transactions.
 
-A transaction has three compares, three puts of 200 B, and reads in its failure branch. The client
-"grpc" sends them with grpc.aio, without batching. The client "own" sends the same requests with our
-HTTP/2 channel, which shows the share of the client in the cost of an ADD.
+A bare transaction has three compares, three puts of 200 B, and three reads in its failure branch.
+The client "grpc" sends it with grpc.aio, without batching. The client "own" sends the same requests
+with our HTTP/2 channel, which shows the share of the client in the cost of an ADD.
 
-Order: ``endpoint`` (of etcd), ``callers``, ``count``, ``first`` (the first serial number; no number
-may be used twice), ``client`` ("grpc" or "own"). Report: ``seconds``, ``latencies_ms``, ``cpu_ms``
-(of this process, per transaction).
+Parameters: ``endpoint`` (of etcd), ``callers``, ``count``, ``first`` (the first serial number; no
+number may be used twice), ``client`` ("grpc" or "own"). Report: ``seconds``, ``latencies_ms``,
+``cpu_ms`` (of this process, per transaction).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DEADLINE_S = 30.0
 
 
 def transaction(serial: int, pool_revision: int) -> Any:
-    """The transaction of one ADD."""
+    """The bare transaction with this serial number."""
     endpoint = b"/bare/endpoint/shop/web-%x" % serial
     ip = b"/bare/ip/4/%032x" % serial
     log = b"/bare/log/node-0/%016x" % serial
@@ -61,7 +61,7 @@ Transact = Callable[[Any], Awaitable[Any]]
 
 @asynccontextmanager
 async def grpc_client(endpoint: str) -> AsyncIterator[tuple[Transact, Transact]]:
-    """Put and Txn with grpc.aio."""
+    """Yield the functions that send a Put and a Txn with grpc.aio."""
     async with grpc.aio.insecure_channel(endpoint) as channel:
         stub = etcdrpc.KVStub(channel)
 
@@ -76,16 +76,16 @@ async def grpc_client(endpoint: str) -> AsyncIterator[tuple[Transact, Transact]]
 
 @asynccontextmanager
 async def own_client(endpoint: str) -> AsyncIterator[tuple[Transact, Transact]]:
-    """Put and Txn with our own channel."""
+    """Yield the functions that send a Put and a Txn with our HTTP/2 channel."""
     channel = Channel(endpoint, None)
     assert await channel.connect(), channel.failure
 
-    def method(name: str, answer: Any) -> Transact:
+    def method(name: str, response_type: Any) -> Transact:
         async def call(request: Any) -> Any:
             content = await channel.unary(
                 name, request.SerializeToString(), timeout_s=DEADLINE_S, metadata=()
             )
-            return answer.FromString(content)
+            return response_type.FromString(content)
 
         return call
 
@@ -99,29 +99,30 @@ async def own_client(endpoint: str) -> AsyncIterator[tuple[Transact, Transact]]:
 CLIENTS = {"grpc": grpc_client, "own": own_client}
 
 
-async def measure(order: dict[str, Any]) -> dict[str, Any]:
-    """Run the transactions of an order; return the report."""
-    async with CLIENTS[order["client"]](order["endpoint"]) as (put, txn):
+async def measure(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Run the transactions that the parameters define; return the report."""
+    async with CLIENTS[parameters["client"]](parameters["endpoint"]) as (put, txn):
         stored = await put(etcdrpc.PutRequest(key=POOL, value=VALUE))
-        serials = iter(range(order["first"], order["first"] + order["count"]))
+        serials = iter(range(parameters["first"], parameters["first"] + parameters["count"]))
         latencies_ms: list[float] = []
 
         async def caller(remaining: Iterator[int]) -> None:
             for serial in remaining:
                 request = transaction(serial, stored.header.revision)
                 began = time.perf_counter()
-                answer = await txn(request)
+                response = await txn(request)
                 latencies_ms.append((time.perf_counter() - began) * 1e3)
-                assert answer.succeeded, "the order's numbers were used before"
+                assert response.succeeded, f"serial number {serial} was used before"
 
         started, cpu = time.perf_counter(), time.process_time()
-        await asyncio.gather(*(caller(serials) for _ in range(order["callers"])))
+        await asyncio.gather(*(caller(serials) for _ in range(parameters["callers"])))
         seconds = time.perf_counter() - started
-        cpu_ms = (time.process_time() - cpu) * 1e3 / order["count"]
+        cpu_ms = (time.process_time() - cpu) * 1e3 / parameters["count"]
     return {"seconds": seconds, "latencies_ms": latencies_ms, "cpu_ms": cpu_ms}
 
 
 if __name__ == "__main__":
-    order = json.load(sys.stdin)
-    with asyncio.Runner(loop_factory=loop_factory() if order["client"] == "own" else None) as loop:
-        json.dump(loop.run(measure(order)), sys.stdout)
+    parameters = json.load(sys.stdin)
+    own_loop = loop_factory() if parameters["client"] == "own" else None
+    with asyncio.Runner(loop_factory=own_loop) as runner:
+        json.dump(runner.run(measure(parameters)), sys.stdout)

@@ -1,11 +1,11 @@
-"""Runs an executable many times, ``callers`` at a time, as container runtimes do.
+"""Runs an executable many times, with ``callers`` concurrent processes, as container runtimes do.
 
-A run is timed from the start of its process to its end. Input and output are files; the output is
-read after the measurement.
+A run is timed from the start of its process to its end. Input and output of a run are files; the
+output is read after the measurement.
 
-Order: ``command``, ``environments`` (one for each run), ``stdin`` (a file), ``room`` (a directory
-for the output), ``callers``. Report: ``seconds``, ``latencies_ms``, ``cpu_ms`` of one run,
-``failures`` (texts).
+Parameters: ``command``, ``environments`` (one for each run), ``stdin`` (a file), ``room`` (a
+directory for the output), ``callers``. Report: ``seconds``, ``latencies_ms``, ``cpu_ms`` (the mean
+of a run), ``failures`` (the output of each failed run).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 
-def run(order: dict[str, Any]) -> dict[str, Any]:
-    """Run the executable as the order says; return the report."""
-    remaining = enumerate(order["environments"])
-    room = Path(order["room"])
+def run(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Run the executable with each environment; return the report."""
+    remaining = enumerate(parameters["environments"])
+    room = Path(parameters["room"])
     running: dict[int, tuple[int, float]] = {}
     latencies_ms: list[float] = []
     failed: list[int] = []
@@ -33,10 +33,10 @@ def run(order: dict[str, Any]) -> dict[str, Any]:
         if upcoming is not None:
             number, environment = upcoming
             began = time.perf_counter()
-            running[_spawn(order, environment, room / str(number))] = number, began
+            running[_spawn(parameters, environment, room / str(number))] = number, began
 
     started = time.perf_counter()
-    for _ in range(order["callers"]):
+    for _ in range(parameters["callers"]):
         begin_next()
     while running:
         pid, status = os.wait()
@@ -57,11 +57,11 @@ def _children_cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _spawn(order: dict[str, Any], environment: dict[str, str], output: Path) -> int:
-    command = order["command"]
+def _spawn(parameters: dict[str, Any], environment: dict[str, str], output: Path) -> int:
+    command = parameters["command"]
     write_flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     actions = [
-        (os.POSIX_SPAWN_OPEN, 0, order["stdin"], os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 0, parameters["stdin"], os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, str(output), write_flags, 0o600),
     ]
     return os.posix_spawn(command[0], command, environment, file_actions=actions)

@@ -1,12 +1,13 @@
-"""Calls the framed socket of agents.
+"""Calls the framed socket of agents: the socket for the frames of ``bench.rig.frames``.
 
-See ``bench.rig.frames``. Each call opens a new connection, as the executable does.
+Each call opens a new connection, as the executable does.
 
-All callers of an order are in one process with one epoll and no event loop, because the agent runs
-on the same cores and lacks the CPU time that is used here. Frames are made before the measurement.
+All callers are in one process with one epoll and no event loop: CPU time that is used here is
+missing to the agent, which runs on the same cores. Frames are made before the measurement.
 
-Order: ``sockets``, ``callers``, ``verb``, ``first`` and ``count`` (numbers of Pods), ``netconf``.
-Report: ``seconds``, ``latencies_ms``, ``failures`` (texts), ``addresses`` (in order of answers).
+Parameters: ``sockets``, ``callers``, ``verb``, ``first`` and ``count`` (the first number of the
+Pods, and how many), ``netconf``. Report: ``seconds``, ``latencies_ms``, ``failures`` (texts),
+``addresses`` (in the order in which the answers arrived).
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ from bench.rig.frames import frame
 
 SUCCESS = b"\0"
 ANSWER_HEAD_BYTES = 5
-"""An answer begins with one byte, ``SUCCESS`` or an error code, and the length of its body in
-four."""
+"""The size of an answer's head: one byte, ``SUCCESS`` or an error code, and four bytes with the
+length of the body."""
 
 ANSWER_S_MAX = 60.0
+"""Seconds without any answer after which a run fails."""
+
 RECEIVE_BYTES = 65_536
 
 
@@ -73,7 +76,7 @@ class ConcurrentCallers:
 
 
 class Connection:
-    """The connection of one call. ``began``: the time before it connects, by ``perf_counter``."""
+    """The connection of one call. ``began``: ``perf_counter`` before the connection is opened."""
 
     __slots__ = ("_socket", "answer", "began", "descriptor", "path")
 
@@ -93,21 +96,21 @@ class Connection:
         self.answer += data
         if not data:
             return True
-        length = int.from_bytes(self.answer[1:ANSWER_HEAD_BYTES], "big")
-        return ANSWER_HEAD_BYTES <= len(self.answer) == ANSWER_HEAD_BYTES + length
+        body_bytes = int.from_bytes(self.answer[1:ANSWER_HEAD_BYTES], "big")
+        return len(self.answer) == ANSWER_HEAD_BYTES + body_bytes
 
     def close(self) -> None:
         """Close the connection, as the executable does after the answer."""
         self._socket.close()
 
 
-def call(order: dict[str, Any]) -> dict[str, Any]:
-    """Make the calls of an order; return the report."""
-    conf = order["netconf"].encode()
-    first, count = order["first"], order["count"]
-    frames = [frame(order["verb"], serial, conf) for serial in range(first, first + count)]
-    callers = ConcurrentCallers(order["sockets"], frames)
-    seconds = callers.run(order["callers"])
+def call(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Make the calls that the parameters define; return the report."""
+    conf = parameters["netconf"].encode()
+    first, count = parameters["first"], parameters["count"]
+    frames = [frame(parameters["verb"], serial, conf) for serial in range(first, first + count)]
+    callers = ConcurrentCallers(parameters["sockets"], frames)
+    seconds = callers.run(parameters["callers"])
     failures = [_text(answer) for answer in callers.answers if answer[:1] != SUCCESS]
     return {
         "seconds": seconds,

@@ -1,7 +1,8 @@
-"""Sends ADDs to the framed socket at a fixed rate, independent of the duration of calls.
+"""Sends ADDs to the framed socket of an agent at a fixed rate, whatever the duration of the calls.
 
-Order: ``socket``, ``first`` and ``count`` (numbers of Pods), ``rate`` (per second), ``netconf``.
-Report: ``answered`` (Unix time of each answer in seconds, rising), ``failures`` (texts).
+Parameters: ``socket``, ``first`` and ``count`` (the first number of the Pods, and how many),
+``rate`` (ADDs per second), ``netconf``. Report: ``answered`` (Unix time of each answer in seconds,
+ascending), ``failures`` (texts).
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from bench.callers.framed import SUCCESS, Connection
 from bench.rig.frames import frame
 
 
-def call(order: dict[str, Any]) -> dict[str, Any]:
-    """Make the calls of an order; return the report."""
-    conf = order["netconf"].encode()
-    first, count, pause_s = order["first"], order["count"], 1 / order["rate"]
+def call(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Send the ADDs that the parameters define; return the report."""
+    conf = parameters["netconf"].encode()
+    first, count, pause_s = parameters["first"], parameters["count"], 1 / parameters["rate"]
     frames = [frame("ADD", serial, conf) for serial in range(first, first + count)]
     epoll, under_way = select.epoll(), dict[int, Connection]()
     answered: list[float] = []
@@ -27,7 +28,7 @@ def call(order: dict[str, Any]) -> dict[str, Any]:
     due = time.perf_counter()
     while frames or under_way:
         if frames and time.perf_counter() >= due:
-            connection = Connection(order["socket"], frames.pop())
+            connection = Connection(parameters["socket"], frames.pop())
             under_way[connection.descriptor] = connection
             epoll.register(connection.descriptor, select.EPOLLIN)
             due += pause_s

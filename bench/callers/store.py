@@ -1,11 +1,11 @@
 """Appends claims to the event store: by the writer's group commit, or each in its own transaction.
 
-Both ways use the same client, the event loop of the agent, and the same keys, guards and values:
-three compares, and 200 B each for event, endpoint and claim.
+Both ways use the same client, the event loop of the agent, and the same keys, guards and values.
+A claim has three compares, its event, and values of 200 B for the endpoint and the claim.
 
-Order: ``endpoint`` (of etcd), ``way`` ("writer" or "transactions"), ``callers``, ``count``,
+Parameters: ``endpoint`` (of etcd), ``way`` ("writer" or "transactions"), ``callers``, ``count``,
 ``first`` (the number of the first Pod; no number may be used twice).
-Report: ``seconds``, ``transactions``.
+Report: ``seconds``, ``transactions`` (the number of transactions).
 """
 
 from __future__ import annotations
@@ -55,40 +55,40 @@ def proposal(serial: int, event_id: str, pool_revision: int) -> Proposal:
 
 
 def through_writer(writer: Writer) -> Append:
-    """Append with group commit."""
+    """A function that appends claims with the writer's group commit."""
 
     async def append(claim: Proposal) -> None:
         outcome = await writer.append(claim)
-        assert not isinstance(outcome, Lost), "the order's numbers were used before"
+        assert not isinstance(outcome, Lost), "a Pod's number was used before"
 
     return append
 
 
 def by_transactions(store: EtcdStore, first: int) -> Append:
-    """Append each claim in its own transaction, with its own segment."""
+    """A function that appends each claim in its own transaction, with its own segment."""
     serials = count(first)
 
     async def append(claim: Proposal) -> None:
         log = Put(KEYS.log("alone", next(serials)), encode_segment(unix_ms(), claim.drafts))
         result = await store.commit(claim.guards, (log, *claim.writes))
-        assert result.succeeded, "the order's numbers were used before"
+        assert result.succeeded, "a Pod's number was used before"
 
     return append
 
 
-async def measure(order: dict[str, Any]) -> dict[str, Any]:
-    """Append the claims of an order; return the report."""
-    store = EtcdStore(EtcdSettings((order["endpoint"],)))
+async def measure(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Append the claims that the parameters define; return the report."""
+    store = EtcdStore(EtcdSettings((parameters["endpoint"],)))
     pool_revision = (await store.commit([], [Put(POOL, VALUE)])).revision
     writer = Writer(store, KEYS, "together")
     await writer.open()
-    first, grouped = order["first"], order["way"] == "writer"
+    first, grouped = parameters["first"], parameters["way"] == "writer"
     append = through_writer(writer) if grouped else by_transactions(store, first)
     # Made before the measurement, because making a claim is not part of the store's cost.
     proposals = iter(
         [
             proposal(serial, writer.event_id(), pool_revision)
-            for serial in range(first, first + order["count"])
+            for serial in range(first, first + parameters["count"])
         ]
     )
 
@@ -97,11 +97,11 @@ async def measure(order: dict[str, Any]) -> dict[str, Any]:
             await append(claim)
 
     started = time.perf_counter()
-    await asyncio.gather(*(caller() for _ in range(order["callers"])))
+    await asyncio.gather(*(caller() for _ in range(parameters["callers"])))
     seconds = time.perf_counter() - started
     await writer.close()
     await store.close()
-    transactions = writer.transactions if grouped else order["count"]
+    transactions = writer.transactions if grouped else parameters["count"]
     return {"seconds": seconds, "transactions": transactions}
 
 

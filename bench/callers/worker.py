@@ -1,7 +1,7 @@
 """Runs a worker of the workflow engine until standard input ends.
 
-Order (the first line): ``endpoint`` (of etcd), ``name`` (of the worker). The report is the line
-``ready``, written when the worker runs.
+Parameters (the first line of input): ``endpoint`` (of etcd), ``name`` (of the worker). In place of
+a report, the program prints the line ``ready`` when the worker runs.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from core.process.concurrency import loop_factory
 from workflows.engine.worker.worker import Worker
 
 
-async def work(order: dict[str, Any]) -> None:
-    """Run until standard input ends, with the event loop and gc settings of a controller."""
+async def work(parameters: dict[str, Any]) -> None:
+    """Run the worker until input ends, with the event loop and gc settings of a controller."""
     raise_gc_threshold(CONTROLLER_COLLECT_AFTER_OBJECTS)
     freeze_current_objects()
-    store = EtcdStore(EtcdSettings((order["endpoint"],)))
-    async with Worker(store, Keys(CLUSTER), REGISTRY, name=order["name"]):
+    store = EtcdStore(EtcdSettings((parameters["endpoint"],)))
+    async with Worker(store, Keys(CLUSTER), REGISTRY, name=parameters["name"]):
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.read)
     await store.close()

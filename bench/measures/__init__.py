@@ -1,1 +1,1 @@
-"""One module per measure: ``measure(lab)`` starts what it needs, returns figures, stops all."""
+"""One module per measure: ``measure(lab)`` starts and ends all processes, and returns figures."""

@@ -1,7 +1,7 @@
-"""The start time and memory of an agent, with a thousand pools and many claims.
+"""The start time and memory of an agent in a cluster with a thousand pools and many claims.
 
 The start time ends with the first successful health check. Memory is read after some ADDs. The
-agent is compared with one on an empty cluster, in turns.
+agent is compared with an agent in a cluster with one pool and no claims; each round starts both.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 from bench.figures import Figure, median_figure
 from bench.measures.allocation import define_wide_pool
-from bench.measures.calls import UNLIMITED_RECORDS, AddCaller
+from bench.measures.calls import UNLIMITED_ALLOCATIONS, AddCaller
 from bench.measures.claim_scale import seed_of
 from bench.rig.lab import Lab
 from bench.rig.seeding import pool_name, wide_pool
@@ -18,7 +18,7 @@ from tests.support.etcd import EtcdCluster
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """agent_ready_s, agent_rss_1k_pools_mb."""
+    """Measure agent_ready_s and agent_rss_1k_pools_mb."""
     scale = lab.scale
     ready: dict[str, list[float]] = {"full": [], "empty": []}
     memory_mb: dict[str, list[float]] = {"full": [], "empty": []}
@@ -41,6 +41,7 @@ def measure(lab: Lab) -> list[Figure]:
 
 
 def _started(lab: Lab, etcd: EtcdCluster, pool: str) -> tuple[float, float]:
-    with lab.agent(etcd, variables=UNLIMITED_RECORDS) as agent:
+    """Start an agent; return its start time in seconds and its memory in MB."""
+    with lab.agent(etcd, variables=UNLIMITED_ALLOCATIONS) as agent:
         AddCaller(lab, agent).warm_up(pool)
         return agent.ready_s, agent.rss_mb()

@@ -1,7 +1,8 @@
 """ADDs at the agent's framed socket: rate with 32 callers, time with one caller, CPU of the agent.
 
-They are compared with bare transactions (``bench.callers.bare``) on the same etcd, in turns. The
-pool is nearly empty, so that nearly every ADD is one transaction; other measures use full pools.
+Each round also runs bare transactions (``bench.callers.bare``) on the same etcd, with which the
+ADDs are compared. The pool is nearly empty, so that nearly every ADD is one transaction; other
+measures use full pools.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 
 from bench.figures import Figure, median_figure, percentile, ratio_figure
-from bench.measures.calls import UNLIMITED_RECORDS, AddCaller, Bare, Calls
+from bench.measures.calls import UNLIMITED_ALLOCATIONS, AddCaller, Bare, Calls
 from bench.rig.lab import Lab
 from bench.rig.seed_writer import SeedWriter
 from bench.rig.seeding import wide_pool
@@ -28,7 +29,7 @@ async def define_wide_pool(store: KeyValueStore, keys: Keys) -> None:
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """alloc_rate_32, alloc_p50_1_ms, alloc_cpu_ms, and their ratios to bare transactions."""
+    """Measure ADDs (alloc_rate_32, alloc_p50_1_ms, alloc_cpu_ms) and ratios to transactions."""
     many: list[Calls] = []
     transactions = 0
     lone: list[Calls] = []
@@ -37,7 +38,7 @@ def measure(lab: Lab) -> list[Figure]:
     own_many: list[Calls] = []
     with lab.etcd() as etcd:
         lab.fill(etcd, define_wide_pool)
-        with lab.agent(etcd, NODE, variables=UNLIMITED_RECORDS) as agent:
+        with lab.agent(etcd, NODE, variables=UNLIMITED_ALLOCATIONS) as agent:
             caller, bare = AddCaller(lab, agent), Bare(lab, etcd)
             caller.warm_up()
             for _ in lab.rounds():
@@ -81,23 +82,23 @@ def measure(lab: Lab) -> list[Figure]:
 def _ratios(
     many: list[Calls], bare_many: list[Calls], lone: list[Calls], bare_lone: list[Calls]
 ) -> list[Figure]:
-    """Each turn of ADDs relative to the bare transactions of the same turn."""
-    turns = list(zip(many, bare_many, strict=True))
-    lone_turns = zip(lone, bare_lone, strict=True)
+    """The ADDs of each round relative to the bare transactions of the same round."""
+    rounds = list(zip(many, bare_many, strict=True))
+    lone_rounds = zip(lone, bare_lone, strict=True)
     return [
         ratio_figure(
             "alloc_rate_of_bare_32",
-            [calls.rate / bare.rate for calls, bare in turns],
+            [calls.rate / bare.rate for calls, bare in rounds],
             "the rate of bare transactions",
         ),
         ratio_figure(
             "alloc_p50_of_bare_1",
-            [calls.p50_ms / bare.p50_ms for calls, bare in lone_turns],
+            [calls.p50_ms / bare.p50_ms for calls, bare in lone_rounds],
             "a bare transaction's time",
         ),
         ratio_figure(
             "alloc_cpu_of_bare",
-            [calls.cpu_ms / bare.cpu_ms for calls, bare in turns],
+            [calls.cpu_ms / bare.cpu_ms for calls, bare in rounds],
             "the bare client's CPU",
         ),
     ]
@@ -106,33 +107,34 @@ def _ratios(
 def _of_own_client(
     many: list[Calls], bare_many: list[Calls], own_many: list[Calls]
 ) -> list[Figure]:
-    """The same ratios with bare transactions through our own client."""
-    turns = list(zip(many, bare_many, own_many, strict=True))
+    """ADDs relative to bare transactions through our own client, and that client to grpc.aio."""
+    rounds = list(zip(many, bare_many, own_many, strict=True))
     return [
         ratio_figure(
             "alloc_rate_of_client_32",
-            [calls.rate / own.rate for calls, _, own in turns],
+            [calls.rate / own.rate for calls, _, own in rounds],
             "the rate of bare transactions by our own client",
         ),
         ratio_figure(
             "alloc_cpu_of_client",
-            [calls.cpu_ms / own.cpu_ms for calls, _, own in turns],
+            [calls.cpu_ms / own.cpu_ms for calls, _, own in rounds],
             "our own client's CPU per bare transaction",
         ),
         ratio_figure(
             "client_cpu_of_grpc",
-            [own.cpu_ms / bare.cpu_ms for _, bare, own in turns],
+            [own.cpu_ms / bare.cpu_ms for _, bare, own in rounds],
             "grpc.aio's CPU per bare transaction",
         ),
     ]
 
 
 def _segments(lab: Lab, etcd: EtcdCluster) -> int:
-    """The number of transactions that the agent has committed."""
+    """The number of segments that the agent has written, one in each transaction."""
 
     async def read() -> int:
         async with lab.store(etcd) as store:
-            return (await LogReader(store, lab.keys).heads())[1][NODE].seq
+            _, heads = await LogReader(store, lab.keys).heads()
+            return heads[NODE].seq
 
     return asyncio.run(read())
 

@@ -1,8 +1,8 @@
-"""The time to show a past state of a long log: overview and address grid at a random position.
+"""The time to compute a past state of a long log: the console's overview and address grid.
 
-As in the console, the log is first read into its index once: as_of_cold_s is the time from a new
-process without an index to the first answers. A jump after that (as_of_1m_ms) consists of the two
-answers as JSON, without HTTP.
+The console reads the log into an index once. as_of_cold_s is the time to read the index and to
+compute the first overview and grid. as_of_1m_ms is the time of each later jump to a random
+position: overview and grid as JSON, without HTTP.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from statistics import median
 import msgspec
 
 from bench.figures import Figure, median_figure
-from bench.measures.logs import SeededLog, long_log, milliseconds
+from bench.measures.logs import SeededLog, long_log, unit_ms
 from bench.rig.lab import Lab
 from ops.console.grid import CELLS_DEFAULT, grid
 from ops.console.overview import overview
@@ -24,18 +24,18 @@ from tests.core.archive.synthetic import POOL
 from tests.support.etcd import EtcdCluster
 
 JUMPS = 10
-"""Positions in one round."""
+"""Jumps to random positions in one round."""
 
 SEED = 1
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """as_of_1m_ms, as_of_cold_s."""
+    """Measure as_of_1m_ms and as_of_cold_s."""
     log = long_log(lab)
     with lab.etcd(log.data) as etcd:
         samples, cold_s, note = asyncio.run(_measure(lab, etcd, log))
     return [
-        median_figure("as_of_1m_ms", samples, milliseconds(lab), note=note),
+        median_figure("as_of_1m_ms", samples, unit_ms(lab), note=note),
         median_figure("as_of_cold_s", [cold_s], f"s, of {lab.scale.events:,} events"),
     ]
 
@@ -51,7 +51,7 @@ async def _measure(lab: Lab, etcd: EtcdCluster, log: SeededLog) -> tuple[list[fl
         read_s = time.perf_counter() - began
         await _answer(source, rng.randrange(index.clock.first[0], index.position))
         cold_s = time.perf_counter() - began
-        assert index.clock.events == lab.scale.events, "the index has the whole log"
+        assert index.clock.events == lab.scale.events, "the index lacks events of the log"
         for _ in lab.rounds():
             durations_ms = []
             for _ in range(JUMPS):

@@ -1,4 +1,4 @@
-"""Calls that several measures use: ADDs at the sockets of agents, and bare transactions."""
+"""Calls for several measures: ADDs at the sockets of agents, and bare transactions."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from bench.rig.lab import Lab
 from tests.support.etcd import EtcdCluster
 
 WARM_UP_CALLS = 300
-"""Calls before the measurement: they import modules and open connections."""
+"""ADDs before the measurement, so that the agent has imported modules and opened connections."""
 
-UNLIMITED_RECORDS = {"SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS": "10000000"}
-"""A limit of the allocations in a pool that no measure reaches; the agent still counts them."""
+UNLIMITED_ALLOCATIONS = {"SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS": "10000000"}
+"""Environment of an agent: a limit of a pool's allocations that no measure reaches. The agent still
+counts allocations."""
 
 
 class CallFailed(Exception):
-    """A call failed."""
+    """At least one call failed; the text has the first error."""
 
 
 class Calls(NamedTuple):
@@ -35,7 +36,7 @@ class Calls(NamedTuple):
 
 
 class AddCaller:
-    """Calls an agent, for a new Pod each time."""
+    """Sends ADDs to one agent, each for a new Pod."""
 
     def __init__(self, lab: Lab, agent: AgentProcess) -> None:
         self._lab = lab
@@ -47,12 +48,12 @@ class AddCaller:
         self.add(WARM_UP_CALLS, 32, *pools)
 
     def add(self, count: int, callers: int, *pools: str) -> Calls:
-        """Run ADDs for new Pods, from these pools or the default ones. Raises CallFailed."""
-        order = {"sockets": [str(self._agent.framed_path)], "verb": "ADD", "callers": callers}
-        order |= {"first": self._next, "count": count, "netconf": netconf(pools).decode()}
+        """Run ADDs for new Pods, from these pools or the default pools. Raises CallFailed."""
+        parameters = {"sockets": [str(self._agent.framed_path)], "verb": "ADD", "callers": callers}
+        parameters |= {"first": self._next, "count": count, "netconf": netconf(pools).decode()}
         self._next += count
         before_s = self._agent.cpu_s()
-        report = self._lab.call("framed", order)
+        report = self._lab.call("framed", parameters)
         cpu_ms = (self._agent.cpu_s() - before_s) * 1e3 / count
         if report["failures"]:
             text = f"{len(report['failures'])} of {count} ADDs: {report['failures'][0]}"
@@ -61,7 +62,7 @@ class AddCaller:
 
 
 class Bare:
-    """Bare transactions on the same etcd (``bench.callers.bare``)."""
+    """Runs bare transactions (``bench.callers.bare``) on one etcd."""
 
     def __init__(self, lab: Lab, etcd: EtcdCluster) -> None:
         self._lab = lab
@@ -69,8 +70,12 @@ class Bare:
         self._next = 0
 
     def run(self, count: int, callers: int, client: str = "grpc") -> Calls:
-        """Run transactions like those of an ADD, with the client "grpc" or our "own"."""
-        order: dict[str, Any] = {"endpoint": self._endpoint, "callers": callers, "client": client}
-        report = self._lab.call("bare", order | {"first": self._next, "count": count})
+        """Run bare transactions with the client "grpc" (grpc.aio) or "own" (ours)."""
+        parameters: dict[str, Any] = {
+            "endpoint": self._endpoint,
+            "callers": callers,
+            "client": client,
+        }
+        report = self._lab.call("bare", parameters | {"first": self._next, "count": count})
         self._next += count
         return Calls(count / report["seconds"], report["latencies_ms"], report["cpu_ms"])

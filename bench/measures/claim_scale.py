@@ -1,6 +1,6 @@
-"""The time of an ADD of one caller with many existing claims, relative to that with few.
+"""The time of an ADD of one caller with many existing claims, relative to that with few claims.
 
-Two agents, each with its own etcd, are called in turns. They differ only in the number of claims.
+Each round calls two agents, each with its own etcd. They differ only in the number of claims.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench.figures import Figure, ratio_figure
-from bench.measures.calls import UNLIMITED_RECORDS, AddCaller
+from bench.measures.calls import UNLIMITED_ALLOCATIONS, AddCaller
 from bench.rig.lab import Lab
 from bench.rig.seeding import many_pools, pool_name, seed, spread_addresses
 from core.eventstore.keys import Keys
@@ -17,7 +17,7 @@ from core.eventstore.kv import KeyValueStore
 
 
 def seed_of(lab: Lab, claims: int) -> Path:
-    """Seed a cluster with this number of claims in its thousand pools."""
+    """Seed a cluster with this number of claims in ``scale.pools`` pools; return its data."""
 
     async def fill(store: KeyValueStore, keys: Keys) -> None:
         pools = many_pools(lab.scale.pools)
@@ -27,22 +27,22 @@ def seed_of(lab: Lab, claims: int) -> Path:
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """alloc_scale_ratio."""
+    """Measure alloc_scale_ratio."""
     few, many = lab.scale.few_claims, lab.scale.claims
     p50s: dict[int, list[float]] = {few: [], many: []}
     with ExitStack() as stack:
         callers: dict[int, AddCaller] = {}
         for claims in p50s:
             etcd = stack.enter_context(lab.etcd(seed_of(lab, claims)))
-            agent = stack.enter_context(lab.agent(etcd, variables=UNLIMITED_RECORDS))
+            agent = stack.enter_context(lab.agent(etcd, variables=UNLIMITED_ALLOCATIONS))
             callers[claims] = AddCaller(lab, agent)
             callers[claims].warm_up(pool_name(0))
         for number in lab.rounds():
-            # Another pool each time, so that earlier rounds do not influence later ones.
+            # Each round has its own pool, so that earlier rounds do not influence later rounds.
             pool = pool_name(1 + number)
             for claims in (few, many) if number % 2 else (many, few):
                 p50s[claims].append(callers[claims].add(lab.scale.lone_adds, 1, pool).p50_ms)
-    ratios = [a / b for a, b in zip(p50s[many], p50s[few], strict=True)]
+    ratios = [p50_many / p50_few for p50_many, p50_few in zip(p50s[many], p50s[few], strict=True)]
     note = (
         f"p50 of one caller at {many:,} live claims ({min(p50s[many]):.2f} ms at best)"
         f" over that at {few:,} ({min(p50s[few]):.2f} ms at best)"

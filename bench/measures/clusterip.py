@@ -1,8 +1,8 @@
 """The cost of the eBPF programs for ClusterIPs, per connection and per change of a Service.
 
-Connections are over loopback in a network namespace, where they cost least and the share of the
-programs is largest. The maps have thousands of other Services. The programs apply to sockets that a
-process creates while it is in the cgroup.
+Connections are over loopback in a network namespace, where a connection costs least and the share
+of the programs is largest. The maps have thousands of other Services. The programs apply to sockets
+that a process creates while it is in the cgroup.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from tests.nodeagent.clusterip.clusterip_harness import (
 SERVICES = 10_000
 BACKENDS_EACH = 10
 CONNECTIONS = 1_000
-"""Connections in one turn."""
+"""Connections in each measurement of a rate."""
 
-OWN = "0"
-"""A process that writes this to a cgroup.procs moves itself into the cgroup."""
+THIS_PROCESS = "0"
+"""A process that writes this to a cgroup's ``PROCESSES`` file moves itself into the cgroup."""
 
 PROCESSES = "cgroup.procs"
 RESET = struct.pack("ii", 1, 0)
@@ -41,30 +41,30 @@ RESET = struct.pack("ii", 1, 0)
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """clusterip_connect_ratio, clusterip_change_ms."""
-    bare = ClusterIPHarness(lab.new_directory("bare"))
+    """Measure clusterip_connect_ratio and clusterip_change_ms."""
+    harness = ClusterIPHarness(lab.new_directory("bare"))
     try:
-        server = bare.server(BACKENDS[4][0])
-        installation = bare.install()
+        server = harness.server(BACKENDS[4][0])
+        installation = harness.install()
         others = _others()
         served = others | {frontend(4): BackendGroup(backends_of(4, 0))}
         steps, contents = plan(Contents(), served)
         installation.write(steps)
         direct, via_cluster_ip = [], []
         for _ in lab.rounds():
-            (bare.cgroup.parent / PROCESSES).write_text(OWN)
-            direct.append(_rate(bare, server, BACKENDS[4][0], BACKEND_PORT))
-            (bare.cgroup / PROCESSES).write_text(OWN)
-            via_cluster_ip.append(_rate(bare, server, SERVICE[4], PORT))
+            (harness.cgroup.parent / PROCESSES).write_text(THIS_PROCESS)
+            direct.append(_rate(harness, server, BACKENDS[4][0], BACKEND_PORT))
+            (harness.cgroup / PROCESSES).write_text(THIS_PROCESS)
+            via_cluster_ip.append(_rate(harness, server, SERVICE[4], PORT))
         changes = []
-        for turn in lab.rounds():
-            changed = list(others)[turn]
+        for number in lab.rounds():
+            changed = list(others)[number]
             fewer = served | {changed: BackendGroup(served[changed].backends[1:])}
             for desired in (fewer, served):
                 duration_ms, contents = _change(installation, contents, desired)
                 changes.append(duration_ms)
     finally:
-        bare.close()
+        harness.close()
     ratios = [rate / direct_rate for rate, direct_rate in zip(via_cluster_ip, direct, strict=True)]
     note = f"{median(via_cluster_ip):,.0f} connections per CPU second"
     return [
@@ -78,9 +78,9 @@ def measure(lab: Lab) -> list[Figure]:
     ]
 
 
-def _rate(services: ClusterIPHarness, server: socket.socket, address: str, port: int) -> float:
-    """Sequential connections per second of CPU time, user and system."""
-    clients = [services.socket(4) for _ in range(CONNECTIONS)]
+def _rate(harness: ClusterIPHarness, server: socket.socket, address: str, port: int) -> float:
+    """Make sequential connections; return their number per second of CPU time, user and system."""
+    clients = [harness.socket(4) for _ in range(CONNECTIONS)]
     began = time.thread_time()
     for client in clients:
         client.connect((address, port))

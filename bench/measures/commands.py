@@ -1,6 +1,7 @@
-"""The time of an ``orbctl apply`` among few and among many pools, and the time of an import.
+"""The time of a command that creates a pool among few and among many pools, and of an import.
 
-The pools are adjacent ranges of one CIDR, so that a new pool could overlap any of them.
+The commands are those of ``orbctl apply``. The pools are adjacent ranges of one CIDR, so that a new
+pool could overlap any of them.
 """
 
 from __future__ import annotations
@@ -27,35 +28,37 @@ from core.eventstore.writer import Writer
 from tests.support.etcd import EtcdCluster
 
 FEW_OBJECTS = 100
+"""Existing pools in the smaller cluster."""
+
 COMMANDS = 40
 """Commands in one round."""
 
 IMPORTED = 10_000
-"""The number of pools to which ``import_10k_s`` is scaled."""
+"""The number of pools of an import to which the measured time is scaled."""
 
 CAUSE = Cause("bench")
 
 
 def measure_scale(lab: Lab) -> list[Figure]:
-    """command_scale_ratio."""
+    """Measure command_scale_ratio."""
     many = lab.scale.objects
     with (
         lab.etcd(_seed(lab, FEW_OBJECTS)) as small,
         lab.etcd(_seed(lab, many)) as large,
     ):
         ratios = asyncio.run(_compare(lab, small, large))
-    note = f"the median of {COMMANDS} new pools among {many:,} of their CIDR"
+    note = f"the median time to create one of {COMMANDS} pools among {many:,} of their CIDR"
     return [ratio_figure("command_scale_ratio", ratios, f"that among {FEW_OBJECTS:,}", note)]
 
 
 def measure_import(lab: Lab) -> list[Figure]:
-    """import_10k_s."""
+    """Measure import_10k_s."""
     count = lab.scale.imported
     durations_s: list[float] = []
     for _ in lab.rounds():
         with lab.etcd() as etcd:
             durations_s.append(asyncio.run(_import(lab, etcd, count)) * IMPORTED / count)
-    note = f"one command after the other, as `orbctl apply` does; measured with {count:,} pools"
+    note = f"commands one after the other, as `orbctl apply` does; measured with {count:,} pools"
     return [median_figure("import_10k_s", durations_s, "s", note=note)]
 
 

@@ -2,8 +2,8 @@
 
 The window is the time for which the agent waits for an answer of a host with the same address.
 
-A bridge connects three namespaces: the Pod, a host with both of the Pod's addresses, and a Pod
-whose addresses are unique. Both families are probed at once, as an ADD does.
+A bridge connects two namespaces: the Pod's, and that of a host with the addresses ``TAKEN``. The
+Pod's namespace probes ``UNIQUE`` or ``TAKEN``, both families concurrently, as an ADD does.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from tests.support.link import Link
 
 UNIQUE = Nic("eth0", "10.6.0.17/24", ipv6="fd00:6::11/64")
 TAKEN = Nic("eth0", "10.6.0.99/24", ipv6="fd00:6::99/64")
-AT_ONCE = 32
+CONCURRENT = 32
 PROBES = 5
-"""Sequential detections in one round."""
+"""Sequential detections of each kind in one round."""
 
 SWITCHES = DetectionSwitches(conflicts=True, announce=True)
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """look_over_window_ms, look_stranger_ms, look_32_over_window_ms."""
+    """Measure look_over_window_ms, look_stranger_ms and look_32_over_window_ms."""
     link = Link()
     try:
         link.station("10.6.0.99/24", "fd00:6::99/64")
@@ -51,7 +51,7 @@ async def _measure(lab: Lab, netns: str) -> list[Figure]:
             unique = [await _detect(detector, netns, UNIQUE) for _ in range(PROBES)]
             lone.append(median(unique) - window_ms)
             conflicts.append(median([await _detect(detector, netns, TAKEN) for _ in range(PROBES)]))
-            probes = (_detect(detector, netns, UNIQUE) for _ in range(AT_ONCE))
+            probes = (_detect(detector, netns, UNIQUE) for _ in range(CONCURRENT))
             many.append(median(await asyncio.gather(*probes)) - window_ms)
     finally:
         await detector.close()
@@ -60,12 +60,12 @@ async def _measure(lab: Lab, netns: str) -> list[Figure]:
     return [
         median_figure("look_over_window_ms", lone, "ms", note=note),
         median_figure("look_stranger_ms", conflicts, "ms", note="a host has both addresses"),
-        median_figure("look_32_over_window_ms", many, "ms", note=f"{AT_ONCE} at once"),
+        median_figure("look_32_over_window_ms", many, "ms", note=f"{CONCURRENT} concurrent"),
     ]
 
 
 async def _detect(detector: Detector, netns: str, nic: Nic) -> float:
-    """The milliseconds of one detection."""
+    """Run one detection; return its milliseconds."""
     started = time.perf_counter()
     await detector.probe(netns, nic, SWITCHES)
     return (time.perf_counter() - started) * 1_000

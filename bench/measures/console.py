@@ -1,8 +1,9 @@
 """The console of a long log in Chromium: time of the first page, and of a jump of the slider.
 
-The server reads the log into its index before, as ``orbctl console`` does. The first page is timed
-by the browser, with an empty cache, until its content is painted. A jump is timed from the input of
-the slider until the page of a pool shows that instant.
+The server reads the log into its index before the measurement, as ``orbctl console`` does at its
+start. The browser, with an empty cache, times the first page from the navigation until the content
+is painted. A jump is timed from the input of the slider until the page of a pool shows that
+instant.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ JUMPS = 10
 """Instants in one round."""
 
 SEED = 1
-READ = (
+LOADED = (
     "document.querySelector('#main')?.ariaBusy === 'false' && !!document.querySelector('#content')"
 )
+"""JavaScript: whether the page has loaded its content."""
 
 PAINTED = """new Promise((resolve) => requestAnimationFrame(() => setTimeout(
   () => resolve(performance.now()))))"""
-"""Milliseconds since the navigation, after the frame with the content."""
+"""JavaScript: milliseconds from the navigation until the frame with the content is painted."""
 
 JUMP = """(async (share) => {
   const slider = document.querySelector('[type=range]');
@@ -45,10 +47,12 @@ JUMP = """(async (share) => {
   }
   return performance.now() - begin;
 })"""
+"""JavaScript function: moves the slider to a share (0 to 1) of its range; returns the milliseconds
+until the page has new content."""
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """console_seek_ms, console_first_paint_ms. Raises NotTaken without Chromium."""
+    """Measure console_seek_ms and console_first_paint_ms. Raises NotTaken without Chromium."""
     if shutil.which(PROGRAM) is None:
         raise NotTaken(f"no {PROGRAM}: apt-get install chromium")
     log = long_log(lab)
@@ -86,10 +90,10 @@ async def _rounds(lab: Lab, browser: Browser, url: str) -> tuple[list[float], li
     slowest = 0.0
     for _ in lab.rounds():
         page = await browser.open(url)  # each page has a new browser context: nothing is cached
-        await page.expect(READ)
+        await page.expect(LOADED)
         paints.append(float(await page.evaluate(PAINTED)))
         pool = await browser.open(f"{url}#/pools/{POOL.name}")
-        await pool.expect(f"{READ} && Number(document.querySelector('[type=range]').max) > 1")
+        await pool.expect(f"{LOADED} && Number(document.querySelector('[type=range]').max) > 1")
         durations_ms = [await _jump(pool, rng.random()) for _ in range(JUMPS)]
         jumps.append(median(durations_ms))
         slowest = max(slowest, *durations_ms)
@@ -99,6 +103,6 @@ async def _rounds(lab: Lab, browser: Browser, url: str) -> tuple[list[float], li
 
 async def _jump(page: Page, share: float) -> float:
     duration_ms = float(await page.evaluate(f"{JUMP}({share})"))
-    await page.expect(READ)
-    assert await page.evaluate("location.hash.includes('at=')"), "the page shows the past"
+    await page.expect(LOADED)
+    assert await page.evaluate("location.hash.includes('at=')"), "the page does not show the past"
     return duration_ms

@@ -1,9 +1,9 @@
 """Eight agents on a pool with exactly as many addresses as Pods: failures and duplicates.
 
-In a full run the agents are processes, and all callers are in another process. In a quick run they
-are nodes of the test harness in one process, each with its own etcd client, writer and copy
-of the configuration. Each
-round has its own etcd. Figures are sums over the rounds; the checker reads each log.
+In a full run the agents are processes, and all callers are in another process. In a quick run the
+agents are nodes of the test harness in one process, each with its own etcd client, writer and copy
+of the configuration. Each round has its own etcd, and the checker reads its log. Failures and
+duplicates are summed over the rounds. The time is compared with that in a pool twice as large.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ROUNDS = 3
 
 
 class Outcome(NamedTuple):
-    """The results of all ADDs: error texts, all addresses returned, and the seconds taken."""
+    """The results of all ADDs: error texts, returned addresses, and seconds for all together."""
 
     failures: list[str]
     allocated: list[str]
@@ -40,32 +40,39 @@ class Outcome(NamedTuple):
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """contention_failures, contention_duplicates, contention_time_ratio."""
+    """Measure contention_failures, contention_duplicates and contention_time_ratio."""
     pods = lab.scale.contending_pods
     contend = _contend_in_processes if lab.scale.agents_apart else _contend_in_this_process
     failed: list[float] = []
-    shared: list[float] = []
+    duplicated: list[float] = []
     ratios: list[float] = []
     for _ in lab.rounds(ROUNDS):
         with lab.etcd() as etcd:
             lab.fill(etcd, lambda store, keys: _define(store, keys, 2 * pods))
-            with_spare = contend(lab, etcd, pods)
+            spare_outcome = contend(lab, etcd, pods)
         with lab.etcd() as etcd:
             lab.fill(etcd, lambda store, keys: _define(store, keys, pods))
             outcome = contend(lab, etcd, pods)
-            ratios.append(outcome.seconds / with_spare.seconds)
+            ratios.append(outcome.seconds / spare_outcome.seconds)
             failed.append(len(outcome.failures))
-            shared.append(
+            duplicated.append(
                 len(outcome.allocated) - len(set(outcome.allocated)) + _violations(lab, etcd)
             )
         if outcome.failures:
             lab.report(f"contention: {outcome.failures[0]}")
     kind = "agents" if lab.scale.agents_apart else "nodes in one process"
     note = f"{AGENTS} {kind}, {len(failed)} rounds of {pods:,} Pods on {pods:,} addresses"
-    duplicates = f"addresses allocated twice, and violations in the log; {note}"
+    duplicates_note = f"addresses allocated twice, and violations in the log; {note}"
     return [
         Figure("contention_failures", sum(failed), "failed ADDs", None, note, tuple(failed)),
-        Figure("contention_duplicates", sum(shared), "addresses", None, duplicates, tuple(shared)),
+        Figure(
+            "contention_duplicates",
+            sum(duplicated),
+            "addresses",
+            None,
+            duplicates_note,
+            tuple(duplicated),
+        ),
         ratio_figure("contention_time_ratio", ratios, "a pool twice as large", note),
     ]
 
@@ -78,14 +85,13 @@ def _contend_in_processes(lab: Lab, etcd: EtcdCluster, pods: int) -> Outcome:
     with ExitStack() as stack:
         agents = [lab.agent(etcd, f"node-{number}") for number in range(AGENTS)]
         for agent in agents:
-            # All agents start at the same time.
             stack.callback(agent.stop)
-            agent.launch()
+            agent.launch()  # does not wait, so that all agents start concurrently
         for agent in agents:
             agent.wait_ready()
-        order: dict[str, Any] = {"sockets": [str(agent.framed_path) for agent in agents]}
-        order |= {"verb": "ADD", "callers": CALLERS, "first": NEW_PODS, "count": pods}
-        report = lab.call("framed", order | {"netconf": netconf().decode()})
+        parameters: dict[str, Any] = {"sockets": [str(agent.framed_path) for agent in agents]}
+        parameters |= {"verb": "ADD", "callers": CALLERS, "first": NEW_PODS, "count": pods}
+        report = lab.call("framed", parameters | {"netconf": netconf().decode()})
     return Outcome(report["failures"], report["addresses"], report["seconds"])
 
 

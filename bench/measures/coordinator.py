@@ -1,9 +1,10 @@
 """The coordinator's ADD and DEL: CPU time, waiting time, and leaks.
 
 CPU time is that of the worker thread, user and system. The remaining elapsed time is waiting time:
-locks and grace periods of the kernel, and other processes. The Pods have one dual-stack NIC. The
-executable is timed as a process from start to end, with a running agent and etcd, for ADDs of one
-IPv4 NIC.
+locks and grace periods of the kernel, and other processes. The Pods have one dual-stack NIC.
+
+The executable ``coordinator`` is timed from the start to the end of its process. Agent and etcd are
+running; the Pods have one IPv4 NIC.
 """
 
 from __future__ import annotations
@@ -37,10 +38,12 @@ ADDS = 20
 """ADDs in one round."""
 
 ADDS_AND_DELS = 10_000
-CROWD = 32
-"""Pods that are added at once."""
+CONCURRENT = 32
+"""Pods that are added concurrently."""
 
 MEMORY = "/dev/shm"
+"""A file system in memory."""
+
 CALLS = 5
 """Calls of the executable in one round."""
 
@@ -53,14 +56,14 @@ spec: {subnet: 10.6.0.0/16, ips: [10.6.1.0-10.6.9.255], gateway: 10.6.0.1, defau
 
 
 class CallTimes(NamedTuple):
-    """Milliseconds of one call: CPU time and waiting time."""
+    """The CPU time and the waiting time of one call."""
 
-    computing: float
-    waiting: float
+    cpu_ms: float
+    waiting_ms: float
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """coordinator_add_ms, coordinator_kernel_wait_ms, coordinator_del_ms."""
+    """Measure coordinator_add_ms, coordinator_kernel_wait_ms and coordinator_del_ms."""
     adds: list[CallTimes] = []
     dels: list[CallTimes] = []
     with _network() as network, _workers(network, 1) as worker:
@@ -70,45 +73,45 @@ def measure(lab: Lab) -> list[Figure]:
             adds += [worker.submit(_timed, _add_call(pod)).result() for pod in pods]
             dels += [worker.submit(_timed, pod.delete).result() for pod in pods]
     note = f"{len(adds)} Pods with one NIC of both families"
-    waiting = [call.waiting for call in adds]
+    waiting_ms = [call.waiting_ms for call in adds]
     return [
-        median_figure("coordinator_add_ms", [call.computing for call in adds], "ms", note=note),
-        median_figure("coordinator_kernel_wait_ms", waiting, "ms", note="of the same ADDs"),
+        median_figure("coordinator_add_ms", [call.cpu_ms for call in adds], "ms", note=note),
+        median_figure("coordinator_kernel_wait_ms", waiting_ms, "ms", note="of the same ADDs"),
         median_figure(
             "coordinator_del_ms",
-            [call.computing for call in dels],
+            [call.cpu_ms for call in dels],
             "ms",
-            note=f"besides {median(call.waiting for call in dels):.1f} ms of waiting",
+            note=f"besides {median(call.waiting_ms for call in dels):.1f} ms of waiting",
         ),
     ]
 
 
 def measure_executable(lab: Lab) -> list[Figure]:
-    """coordinator_exec_ms."""
+    """Measure coordinator_exec_ms."""
     durations_ms: list[float] = []
     with Laboratory() as laboratory:
         applied = laboratory.orbctl("apply", "-f", "-", stdin=POOLS)
         assert applied.returncode == 0, applied.stderr
         node = laboratory.node("node-a")
-        for turn in lab.rounds():
+        for round_number in lab.rounds():
             for number in range(CALLS):
-                sandbox = laboratory.sandbox(f"web-{turn}-{number}")
+                sandbox = laboratory.sandbox(f"web-{round_number}-{number}")
                 result = node.runtime.add(sandbox)
-                durations_ms.append(_executed(node, sandbox, result))
+                durations_ms.append(_executable_ms(node, sandbox, result))
     note = f"{len(durations_ms)} ADDs: process, agent and kernel, one NIC"
     return [median_figure("coordinator_exec_ms", durations_ms, "ms", note=note)]
 
 
 def measure_crowd(lab: Lab) -> list[Figure]:
-    """coordinator_add_32_ms, and leaks_after_10k: objects left after 10,000 ADDs and DELs.
+    """Measure coordinator_add_32_ms and leaks_after_10k (objects left after 10,000 ADDs and DELs).
 
-    It uses as many workers as an agent, so that the kernel's grace periods, 30 ms for each DEL,
-    overlap.
+    There are as many workers as in an agent, so that the kernel's grace periods, 30 ms for each
+    DEL, overlap.
     """
     durations_ms: list[float] = []
     with _network() as network, _workers(network, WORKERS) as workers:
         node = network.node()
-        pods = [_pod(network, node, number) for number in range(CROWD)]
+        pods = [_pod(network, node, number) for number in range(CONCURRENT)]
 
         def add_and_delete_all() -> None:
             began = time.perf_counter()
@@ -116,25 +119,28 @@ def measure_crowd(lab: Lab) -> list[Figure]:
             durations_ms.append((time.perf_counter() - began) * 1e3)
             _all_done(workers.submit(pod.delete) for pod in pods)
 
-        # The first round creates threads, rules and routing tables of the node; they are not leaks.
+        # The first run creates threads, rules and routing tables of the node; they are not leaks.
         add_and_delete_all()
         before = _counted(node, pods)
-        for _ in lab.rounds(ceil(ADDS_AND_DELS / CROWD)):
+        for _ in lab.rounds(ceil(ADDS_AND_DELS / CONCURRENT)):
             add_and_delete_all()
         after = _counted(node, pods)
     grown = {kind: after[kind] - before[kind] for kind in after if after[kind] > before[kind]}
-    note = f"{(len(durations_ms) - 1) * CROWD} ADDs and DELs; counted: {', '.join(before)}"
+    note = f"{(len(durations_ms) - 1) * CONCURRENT} ADDs and DELs; counted: {', '.join(before)}"
     return [
         median_figure(
-            "coordinator_add_32_ms", durations_ms, "ms", note=f"{CROWD} at once, {WORKERS} workers"
+            "coordinator_add_32_ms",
+            durations_ms,
+            "ms",
+            note=f"{CONCURRENT} Pods, {WORKERS} workers",
         ),
-        Figure("leaks_after_10k", sum(grown.values()), "left", None, str(grown or note)),
+        Figure("leaks_after_10k", sum(grown.values()), "objects left", None, str(grown or note)),
     ]
 
 
 @contextmanager
 def _network() -> Iterator[NetworkHarness]:
-    """A network harness. Its records are in memory, as those of a node are in /run."""
+    """A network harness. Its attachment records are in memory, as those of a node in /run are."""
     with TemporaryDirectory(prefix="ow-bench-", dir=MEMORY) as directory:
         network = NetworkHarness(Path(directory))
         try:
@@ -144,7 +150,7 @@ def _network() -> Iterator[NetworkHarness]:
 
 
 def _workers(network: NetworkHarness, count: int) -> ThreadPoolExecutor:
-    """Threads that do the netlink work themselves, so that their CPU time includes it."""
+    """Threads that do the netlink work themselves, so that their CPU time includes that work."""
     return ThreadPoolExecutor(count, initializer=network.executor.run_directly)
 
 
@@ -166,11 +172,12 @@ def _add_call(pod: NetworkPod) -> Callable[[], object]:
 def _timed(call: Callable[[], object]) -> CallTimes:
     cpu_began, began = time.thread_time(), time.perf_counter()
     call()
-    computing, elapsed = time.thread_time() - cpu_began, time.perf_counter() - began
-    return CallTimes(computing * 1e3, (elapsed - computing) * 1e3)
+    cpu_s, elapsed_s = time.thread_time() - cpu_began, time.perf_counter() - began
+    return CallTimes(cpu_s * 1e3, (elapsed_s - cpu_s) * 1e3)
 
 
-def _executed(node: LabNode, sandbox: Sandbox, result: dict[str, Any]) -> float:
+def _executable_ms(node: LabNode, sandbox: Sandbox, result: dict[str, Any]) -> float:
+    """Run the executable with the result of IPAM as prevResult; return its milliseconds."""
     conf = {
         "cniVersion": "1.0.0",
         "name": "lab",
@@ -196,7 +203,7 @@ def _executed(node: LabNode, sandbox: Sandbox, result: dict[str, Any]) -> float:
             stdin=stdin,
             stdout=subprocess.DEVNULL,
         )
-        # No timeout: with one, Python polls for the end at growing intervals.
+        # No timeout: with a timeout, Python polls for the end at growing intervals.
         status = process.wait()
         duration_ms = (time.perf_counter() - began) * 1e3
     assert status == 0

@@ -1,7 +1,7 @@
 """The device plugin of a large node: seconds until kubelet has all devices, time of an Allocate.
 
-The node has eight NICs with sixteen virtual functions each, all with RDMA devices, as eight
-resources. A fake kubelet uses the real sockets; the devices are files in a copy of /sys.
+The node has eight NICs, each a resource with sixteen virtual functions. Each virtual function has
+an RDMA device. A fake kubelet uses the real sockets; the devices are files in a copy of /sys.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from tests.nodeagent.devices.sys_tree import SysTree
 NICS = 8
 VFS = 16
 STARTS = 5
-"""The largest number of starts of kubelet in a run."""
+"""The largest number of restarts of kubelet in a run."""
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """devices_ready_s, device_allocate_ms."""
+    """Measure devices_ready_s and device_allocate_ms."""
     root = lab.new_directory("devices")
     source = _source(root)
     # A short path, because paths of sockets are limited.
@@ -92,7 +92,7 @@ def _source(root: Path) -> VfSource:
 
 
 def _nic(tree: SysTree, number: int) -> NodePolicy:
-    """A card with its virtual functions, and the policy for them."""
+    """Write a NIC with its virtual functions into the tree; return the policy for them."""
     name, counts = f"rail{number}", {"sriov_totalvfs": str(VFS), "sriov_numvfs": str(VFS)}
     device = tree.device(f"0000:{number:02x}:00.0", vendor="0x15b3", device="0x101d", **counts)
     tree.link(name, device, mtu="9000", type="1", carrier="1")

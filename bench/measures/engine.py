@@ -1,10 +1,10 @@
-"""Executions a second of the workflow engine, and the time to replay a history.
+"""Executions per second of the workflow engine, and the time to replay a history.
 
 ``wf_rate``: executions with one activity, started by callers in this process and completed by a
-worker in another. ``wf_rate_of_bare``: the rate of each round divided by that of bare transactions
-(``bench.callers.bare``) just before and after it, because the speed of the machine changes.
-``wf_replay_4000_ms``: the time to replay some 4,000 events, which a worker needs to take over a
-long execution.
+worker in another process. ``wf_rate_of_bare``: the rate of each round divided by the rate of bare
+transactions (``bench.callers.bare``) just before and after the round, because the speed of the
+machine changes. ``wf_replay_4000_ms``: the time to replay about 4,000 events, which a worker needs
+to take over a long execution.
 """
 
 from __future__ import annotations
@@ -35,12 +35,14 @@ WARM_UP = 300
 """Executions before the first round: the worker imports code and fills its caches."""
 
 ROUNDS_MIN = 5
+"""The smallest number of rounds, also if the time budget is used up."""
+
 BARE_PER_EXECUTION = 3
 """Bare transactions for each execution of a round: three take about as long as one execution."""
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """wf_rate, wf_rate_of_bare, wf_replay_4000_ms."""
+    """Measure wf_rate, wf_rate_of_bare and wf_replay_4000_ms."""
     return [*_rates(lab), _replay(lab)]
 
 
@@ -49,12 +51,12 @@ def _rates(lab: Lab) -> list[Figure]:
     count = lab.scale.executions
     with lab.etcd() as etcd, WorkerProcess(etcd.endpoints[0], "worker") as worker:
         bare = Bare(lab, etcd)
-        asyncio.run(_errands(lab, etcd, "warm-up", WARM_UP))
+        asyncio.run(_run_errands(lab, etcd, "warm-up", WARM_UP))
         bare_rates = [bare.run(count * BARE_PER_EXECUTION, BARE_CALLERS).rate]
         cpu_s = 0.0
         for number in lab.rounds(least=ROUNDS_MIN):
             began_s = worker.cpu_s()
-            seconds = asyncio.run(_errands(lab, etcd, f"round-{number}", count))
+            seconds = asyncio.run(_run_errands(lab, etcd, f"round-{number}", count))
             cpu_s += worker.cpu_s() - began_s
             rates.append(count / seconds)
             bare_rates.append(bare.run(count * BARE_PER_EXECUTION, BARE_CALLERS).rate)
@@ -72,7 +74,8 @@ def _rates(lab: Lab) -> list[Figure]:
     ]
 
 
-async def _errands(lab: Lab, etcd: EtcdCluster, prefix: str, count: int) -> float:
+async def _run_errands(lab: Lab, etcd: EtcdCluster, prefix: str, count: int) -> float:
+    """Run ``count`` executions with ids of this prefix; return the seconds."""
     async with lab.store(etcd) as store, Client(store, lab.keys) as client:
         numbers: Iterator[int] = iter(range(count))
 
@@ -89,17 +92,17 @@ async def _errands(lab: Lab, etcd: EtcdCluster, prefix: str, count: int) -> floa
 def _replay(lab: Lab) -> Figure:
     history = asyncio.run(_long_history())
     data = encode_history(history)
-    times: list[float] = []
-    decoding: list[float] = []
+    replay_ms: list[float] = []
+    decoding_ms: list[float] = []
     for _ in lab.rounds():
         began = time.perf_counter()
         decode_history(data)
         decoded = time.perf_counter()
         replay(REGISTRY, history)
-        decoding.append((decoded - began) * 1e3)
-        times.append((time.perf_counter() - decoded) * 1e3)
-    note = f"{len(history):,} events; reference: decoding them"
-    return median_figure("wf_replay_4000_ms", times, "ms", decoding, note)
+        decoding_ms.append((decoded - began) * 1e3)
+        replay_ms.append((time.perf_counter() - decoded) * 1e3)
+    note = f"{len(history):,} events; reference: decoding these events"
+    return median_figure("wf_replay_4000_ms", replay_ms, "ms", decoding_ms, note)
 
 
 async def _long_history() -> list[HistoryEvent]:

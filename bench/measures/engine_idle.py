@@ -1,7 +1,7 @@
 """The CPU of a worker that owns ten thousand sleeping executions.
 
-The figure is the CPU time of the process during some seconds, in percent of one core. It is
-compared with that of a worker without executions.
+The figure is the CPU time of the worker's process during some seconds, in percent of one core. It
+is compared with the CPU time of the same worker before it has executions.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from tests.support.etcd import EtcdCluster
 from workflows.engine.client.client import Client
 from workflows.engine.store.keys import DEFAULT_QUEUE, WorkflowKeys
 
-BEGUN_AT_ONCE = 64
-"""Callers that start executions concurrently."""
+STARTERS = 64
+"""Concurrent callers that start executions."""
 
 POLL_S = 0.1
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """wf_idle_cpu_pct."""
+    """Measure wf_idle_cpu_pct."""
     count, seconds = lab.scale.sleepers, lab.scale.idle_s
     with lab.etcd() as etcd, WorkerProcess(etcd.endpoints[0], "worker") as worker:
-        idle = [_cpu_pct(worker, seconds) for _ in lab.rounds(1)]
+        without_executions = [_cpu_pct(worker, seconds) for _ in lab.rounds(1)]
         asyncio.run(_begin(lab, etcd, count))
         asleep = [_cpu_pct(worker, seconds) for _ in lab.rounds(3)]
     note = f"{count:,} sleeping executions, {seconds:g} s; reference: no executions"
-    return [median_figure("wf_idle_cpu_pct", asleep, "% of a core", idle, note)]
+    return [median_figure("wf_idle_cpu_pct", asleep, "% of a core", without_executions, note)]
 
 
 def _cpu_pct(worker: WorkerProcess, seconds: float) -> float:
@@ -50,7 +50,7 @@ async def _begin(lab: Lab, etcd: EtcdCluster, count: int) -> None:
             for number in numbers:
                 await client.start(Sleeper, id=f"sleeper-{number}")
 
-        await asyncio.gather(*(caller() for _ in range(BEGUN_AT_ONCE)))
+        await asyncio.gather(*(caller() for _ in range(STARTERS)))
         # A key of the inbox is deleted when the worker has processed its message.
         inbox = Get(*WorkflowKeys(lab.keys, DEFAULT_QUEUE).range_of("wake/inbox"), count_only=True)
         while (await store.read([inbox])).ranges[0].count:

@@ -1,7 +1,8 @@
 """The cost of a call of the installed executable.
 
-Four calls are timed in turns: ``python3 -I -S -c pass`` and ``CNI_COMMAND=VERSION``, each a process
-from start to end, and an ADD through a real agent, with the executable and directly at its socket.
+Each round times four calls: the process ``python3 -I -S -c pass``; the executable with
+``CNI_COMMAND=VERSION``; the executable with an ADD, served by a real agent; and an ADD that this
+process sends to the agent's socket. Processes are timed from start to end.
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
-from bench.callers.framed import ConcurrentCallers
+from bench.callers.framed import SUCCESS, ConcurrentCallers
 from bench.figures import Figure
 from bench.measures.allocation import define_wide_pool
-from bench.measures.calls import UNLIMITED_RECORDS, CallFailed, Calls
+from bench.measures.calls import UNLIMITED_ALLOCATIONS, CallFailed, Calls
 from bench.rig.frames import NEW_PODS, environment, frame, netconf
 from bench.rig.lab import Lab
 from ops import installer
@@ -53,12 +54,12 @@ class Executable:
         return self._run(self.command, environment("ADD", self._next))
 
     def add_at_socket(self) -> float:
-        """Send the same request to the agent's socket, without a process; return milliseconds."""
+        """Send an ADD for a new Pod to the agent's socket; return milliseconds."""
         self._next += 1
         conf = self.netconf.read_bytes()
         callers = ConcurrentCallers([self._framed], [frame("ADD", self._next, conf)])
         duration_ms = callers.run(1) * 1e3
-        if callers.answers[0][:1] != b"\0":
+        if callers.answers[0][:1] != SUCCESS:
             raise CallFailed(f"ADD at the socket: {callers.answers[0][:500]!r}")
         return duration_ms
 
@@ -70,7 +71,8 @@ class Executable:
                 (os.POSIX_SPAWN_DUP2, stdout.fileno(), 1),
             ]
             began = time.perf_counter()
-            # ``subprocess`` waits for the start, which takes up to half as long as the executable.
+            # Not ``subprocess``: it waits for the start of the process, which takes up to half as
+            # long as the executable.
             process = os.posix_spawn(command[0], command, variables, file_actions=streams)
             status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
             duration_ms = (time.perf_counter() - began) * 1e3
@@ -79,8 +81,17 @@ class Executable:
         return duration_ms
 
 
+class CallsMs(NamedTuple):
+    """The milliseconds of the four calls of one round, or their medians."""
+
+    bare: float
+    version: float
+    add: float
+    add_at_socket: float
+
+
 class Runs:
-    """Runs of many processes, ``callers`` at a time."""
+    """Runs many processes, ``callers`` of them concurrently."""
 
     def __init__(self, lab: Lab, executable: Executable, callers: int) -> None:
         self._lab = lab
@@ -97,9 +108,9 @@ class Runs:
         return self._run(self._executable.command, [environment("ADD", pod) for pod in pods])
 
     def _run(self, command: list[str], environments: Sequence[dict[str, str]]) -> Calls:
-        order: dict[str, Any] = {"command": command, "environments": environments}
-        order |= {"stdin": str(self._executable.netconf), "room": str(self._room)}
-        report = self._lab.call("executables", order | {"callers": self._callers})
+        parameters: dict[str, Any] = {"command": command, "environments": environments}
+        parameters |= {"stdin": str(self._executable.netconf), "room": str(self._room)}
+        report = self._lab.call("executables", parameters | {"callers": self._callers})
         count = len(environments)
         if report["failures"]:
             raise CallFailed(f"{len(report['failures'])} of {count}: {report['failures'][0]}")
@@ -107,41 +118,38 @@ class Runs:
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """exec_version_ratio, exec_add_over_socket_ratio."""
+    """Measure exec_version_ratio and exec_add_over_socket_ratio."""
     with lab.etcd() as etcd:
         lab.fill(etcd, define_wide_pool)
-        with lab.agent(etcd, variables=UNLIMITED_RECORDS) as agent:
+        with lab.agent(etcd, variables=UNLIMITED_ALLOCATIONS) as agent:
             executable = Executable(lab, agent.socket_path)
-            kinds = (
-                executable.bare,
-                executable.version,
-                executable.add,
-                executable.add_at_socket,
-            )
-            _call_each(kinds)
-            turns = [_call_each(kinds) for _ in lab.rounds(lab.scale.calls)]
-    bare, version, add, at_socket = (median(kind) for kind in zip(*turns, strict=True))
-    python = f"CPython {platform.python_version()}, {len(turns)} calls of each kind"
+            _call_each(executable)  # not measured
+            rounds = [_call_each(executable) for _ in lab.rounds(lab.scale.calls)]
+    medians = CallsMs(*(median(durations_ms) for durations_ms in zip(*rounds, strict=True)))
+    python = f"CPython {platform.python_version()}, {len(rounds)} calls of each kind"
     return [
         Figure(
             "exec_version_ratio",
-            version / bare,
+            medians.version / medians.bare,
             "x a bare interpreter's time",
             1.0,
-            f"{python}: {version:.2f} ms against {bare:.1f} ms",
-            tuple(version_ms / bare_ms for bare_ms, version_ms, _, _ in turns),
+            f"{python}: {medians.version:.2f} ms against {medians.bare:.1f} ms",
+            tuple(calls.version / calls.bare for calls in rounds),
         ),
         Figure(
             "exec_add_over_socket_ratio",
-            add / at_socket,
+            medians.add / medians.add_at_socket,
             "x the same ADD at the socket",
             1.0,
-            f"{len(turns)} calls, one caller: {add:.2f} ms against {at_socket:.2f} ms",
-            tuple(add_ms / socket_ms for _, _, add_ms, socket_ms in turns),
+            f"{len(rounds)} calls, one caller: {medians.add:.2f} ms against"
+            f" {medians.add_at_socket:.2f} ms",
+            tuple(calls.add / calls.add_at_socket for calls in rounds),
         ),
     ]
 
 
-def _call_each(kinds: Sequence[Callable[[], float]]) -> list[float]:
-    """Make one call of each kind; return the milliseconds of each."""
-    return [kind() for kind in kinds]
+def _call_each(executable: Executable) -> CallsMs:
+    """Make the four calls of one round."""
+    return CallsMs(
+        executable.bare(), executable.version(), executable.add(), executable.add_at_socket()
+    )

@@ -1,4 +1,4 @@
-"""The rate of claims with group commit, relative to a transaction for each claim."""
+"""The rate of claims with group commit, relative to the rate with a transaction for each claim."""
 
 from __future__ import annotations
 
@@ -11,22 +11,29 @@ CALLERS = 32
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """store_batch_ratio."""
+    """Measure store_batch_ratio."""
     grouped: list[float] = []
     alone: list[float] = []
     per_transaction: list[float] = []
     count = lab.scale.adds
     with lab.etcd() as etcd:
-        order: dict[str, Any] = {"endpoint": etcd.endpoints[0], "callers": CALLERS, "count": count}
+        parameters: dict[str, Any] = {
+            "endpoint": etcd.endpoints[0],
+            "callers": CALLERS,
+            "count": count,
+        }
         for number in lab.rounds():
-            # Keys are made from numbers, and no key may exist before.
-            firsts = (2 * number * count, (2 * number + 1) * count)
-            report = lab.call("store", order | {"way": "writer", "first": firsts[0]})
+            # Each call claims for new Pods, because the keys of a claim must not exist.
+            first = 2 * number * count
+            report = lab.call("store", parameters | {"way": "writer", "first": first})
             grouped.append(count / report["seconds"])
             per_transaction.append(count / report["transactions"])
-            report = lab.call("store", order | {"way": "transactions", "first": firsts[1]})
+            first += count
+            report = lab.call("store", parameters | {"way": "transactions", "first": first})
             alone.append(count / report["seconds"])
-    ratios = [a / b for a, b in zip(grouped, alone, strict=True)]
+    ratios = [
+        grouped_rate / alone_rate for grouped_rate, alone_rate in zip(grouped, alone, strict=True)
+    ]
     note = (
         f"{CALLERS} callers: group commit {max(grouped):,.0f}/s at best,"
         f" {sum(per_transaction) / len(per_transaction):.0f} claims a transaction;"

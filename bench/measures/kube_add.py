@@ -1,7 +1,7 @@
 """ADDs with the executable in a cluster with a real API server.
 
-Eight callers run the executable. The Pods exist in the API server and belong to a Deployment. The
-runs are compared with those of an interpreter that does nothing, in turns.
+Eight callers run the executable. The Pods exist in the API server and belong to a Deployment. Each
+round also runs an interpreter that does nothing, with which the ADDs are compared.
 """
 
 from __future__ import annotations
@@ -20,19 +20,18 @@ ROUNDS: Final = 4
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """kube_add_rate_8, kube_add_p50_8_ms, kube_add_of_bare_8."""
+    """Measure kube_add_rate_8, kube_add_p50_8_ms and kube_add_of_bare_8."""
     cluster = lab.shared(kubernetes_cluster)
     adds: list[Calls] = []
     bare: list[Calls] = []
     runs = Runs(lab, Executable(lab, cluster.agent.socket_path), CALLERS)
     cluster.stop_controller()
     pods = cluster.new_pods(PODS * (ROUNDS + 1))
-    # The first turn is not measured.
-    turns = [pods[first : first + PODS] for first in range(0, len(pods), PODS)]
-    runs.adds(turns[0])
+    warm_up_pods, *round_pods = (pods[first : first + PODS] for first in range(0, len(pods), PODS))
+    runs.adds(warm_up_pods)
     for number in lab.rounds(ROUNDS):
         bare.append(runs.bare(PODS))
-        adds.append(runs.adds(turns[number + 1]))
+        adds.append(runs.adds(round_pods[number]))
     p99 = percentile([latency for calls in adds for latency in calls.latencies_ms], 0.99)
     note = f"{PODS} Pods, {CALLERS} callers; reference: runs of a bare interpreter"
     return [
@@ -52,7 +51,7 @@ def measure(lab: Lab) -> list[Figure]:
         ),
         ratio_figure(
             "kube_add_of_bare_8",
-            [calls.rate / starts.rate for calls, starts in zip(adds, bare, strict=True)],
+            [add.rate / interpreter.rate for add, interpreter in zip(adds, bare, strict=True)],
             "runs of a bare interpreter a second",
             f"{PODS} Pods, {CALLERS} callers",
         ),

@@ -1,14 +1,14 @@
-"""CPU of all processes of a cluster per ADD, and requests to the API server per ADD.
+"""CPU time of all processes of a cluster per ADD, and requests to the API server per ADD.
 
-Eight callers run the executable for 200 Pods of the API server, with agent and controller. The API
-server has its own etcd. The CPU is read 4 s after the last ADD, when all reports are written. The
-CPU that the processes use without ADDs is measured before and subtracted; the note also has the sum
-without this subtraction. The result is compared with the CPU of the start of a bare interpreter,
-before and after.
+The processes are an API server, an agent, a controller and two etcds: one of the API server, one of
+agent and controller. Eight callers run the executable for 200 Pods that exist in the API server.
+The CPU time is read 4 s after the last ADD, when agent and controller have written the status of
+pools and the SpiderEndpoints. The CPU time that the processes use without ADDs is measured first
+and subtracted; the note also has the sum without this subtraction. The result is compared with the
+CPU time of an interpreter that does nothing, which is run before and after the ADDs.
 
-Figures are means of all rounds, not medians: in some rounds the API server collects garbage, which
-the ADDs of all rounds cause, and then uses twice the CPU. A quick run has one round, with as
-many Pods as the smallest number of rounds of a full run has together.
+Figures are means of all rounds, not medians: the API server collects garbage in about every second
+round, and then uses twice the CPU time. A quick run has one large round.
 """
 
 from __future__ import annotations
@@ -28,32 +28,37 @@ from bench.rig.lab import Lab
 
 CALLERS: Final = 8
 PODS: Final = 200
-"""Pods of one round, and runs of a bare interpreter before and after it."""
+"""Pods of one round, and runs of a bare interpreter before and after the round."""
 
 ROUNDS_MIN: Final = 3
-"""The API server collects garbage in about every second round."""
+"""The smallest number of rounds of a full run, so that the API server collects garbage in at least
+one of them. The large round of a quick run has the Pods of this many rounds."""
 
 WARM_UP_PODS: Final = 50
 REPORTED_S: Final = 4.0
-"""Seconds from the last ADD until the CPU is read."""
+"""Seconds from the last ADD until the CPU time is read."""
 
 IDLE_S_MAX: Final = 4.0
-"""Seconds in which the processes are measured without ADDs; a quick run takes fewer."""
+"""The longest time, in seconds, for which the processes are measured without ADDs."""
 
 SETTLED_S: Final = 1.0
-"""Seconds between the warm-up and that measurement: the last status writes reach their watchers."""
+"""Seconds between the warm-up and the measurement without ADDs: the last status writes reach the
+watches of agent and controller."""
 
 REQUESTS_SHOWN_MAX: Final = 8
 """Kinds of requests in the note, the most frequent first."""
 
 Clocks = Mapping[str, Callable[[], float]]
-"""Functions that return the CPU seconds of each part, except the executable."""
+"""For each part of the cluster (agent, controller, API server, etcd): a function that returns the
+CPU seconds of its processes."""
 
 
 class Cost(NamedTuple):
-    """CPU of each part per ADD and of a bare interpreter, in one round or as means of several.
+    """CPU time of one round, or the means of several rounds.
 
-    ``idle_ms``: CPU of the parts without ADDs in the same time; ``parts_ms`` do not include it.
+    ``parts_ms``: per ADD, for the executable and each part of ``Clocks``, without ``idle_ms``.
+    ``idle_ms``: per ADD, the CPU time that all parts would use in the same time without ADDs.
+    ``bare_ms``: of one bare interpreter.
     """
 
     parts_ms: dict[str, float]
@@ -62,30 +67,30 @@ class Cost(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """The CPU per ADD over that of a bare interpreter."""
+        """The CPU time per ADD divided by the CPU time of a bare interpreter."""
         return sum(self.parts_ms.values()) / self.bare_ms
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """kube_add_cpu_ratio, kube_cpu_split_*, kube_requests_per_add."""
+    """Measure kube_add_cpu_ratio, kube_cpu_split_* and kube_requests_per_add."""
     cluster = lab.shared(kubernetes_cluster)
     runs = Runs(lab, Executable(lab, cluster.agent.socket_path), CALLERS)
     controller = cluster.controller()
     clocks = {"agent": cluster.agent.cpu_s, "controller": controller.cpu_s}
-    clocks |= _servers(cluster)
+    clocks |= _server_clocks(cluster)
     runs.adds(cluster.new_pods(WARM_UP_PODS))
     cluster.wait_idle()
     time.sleep(SETTLED_S)
     idle_shares = _shares(clocks, min(IDLE_S_MAX, lab.scale.quiet_s))
-    request_count = request_counts(cluster.server)
-    count = PODS * ROUNDS_MIN if lab.scale.rounds_joined else PODS
-    rounds = lab.rounds(1) if lab.scale.rounds_joined else lab.rounds(least=ROUNDS_MIN)
+    requests_before = request_counts(cluster.server)
+    count = PODS * ROUNDS_MIN if lab.scale.one_large_round else PODS
+    rounds = lab.rounds(1) if lab.scale.one_large_round else lab.rounds(least=ROUNDS_MIN)
     costs = [_round(runs, clocks, idle_shares, cluster.new_pods(count)) for _ in rounds]
-    request_count = request_counts(cluster.server) - request_count
-    return [*_figures(costs, count), _requests(request_count, count * len(costs))]
+    requests = request_counts(cluster.server) - requests_before
+    return [*_figures(costs, count), _requests_figure(requests, count * len(costs))]
 
 
-def _servers(cluster: Cluster) -> Clocks:
+def _server_clocks(cluster: Cluster) -> Clocks:
     server = cluster.server
     members = [member.pid for etcd in (cluster.objects, cluster.log) for member in etcd.members]
     return {
@@ -95,7 +100,7 @@ def _servers(cluster: Cluster) -> Clocks:
 
 
 def _shares(clocks: Clocks, seconds: float) -> dict[str, float]:
-    """The share of a core that each part uses during the next seconds."""
+    """Wait for this many seconds; return the share of a core that each part used."""
     began, before = time.monotonic(), _read(clocks)
     time.sleep(seconds)
     elapsed_s = time.monotonic() - began
@@ -105,6 +110,7 @@ def _shares(clocks: Clocks, seconds: float) -> dict[str, float]:
 def _round(
     runs: Runs, clocks: Clocks, idle_shares: Mapping[str, float], pods: Sequence[int]
 ) -> Cost:
+    """Run the ADDs of these Pods, with bare interpreters before and after."""
     bare_ms = [runs.bare(PODS).cpu_ms]
     began, before = time.monotonic(), _read(clocks)
     parts_ms = {"executable": runs.adds(pods).cpu_ms}
@@ -123,29 +129,31 @@ def _read(clocks: Clocks) -> dict[str, float]:
 
 def _figures(costs: Sequence[Cost], pods: int) -> list[Figure]:
     parts = {name: fmean(cost.parts_ms[name] for cost in costs) for name in costs[0].parts_ms}
-    whole = Cost(
+    mean_cost = Cost(
         parts, fmean(cost.idle_ms for cost in costs), fmean(cost.bare_ms for cost in costs)
     )
-    unit = "x the CPU of a bare interpreter's start"
-    against = f"against {whole.bare_ms:.2f} ms"
-    added_ms = sum(parts.values())
+    unit = "x the CPU time of a bare interpreter"
+    against = f"against {mean_cost.bare_ms:.2f} ms"
+    add_ms = sum(parts.values())
     note = (
         f"{len(costs)} rounds of {pods} Pods, {CALLERS} callers, read {REPORTED_S:g} s after the"
-        f" last ADD: {added_ms:.2f} ms {against}; {added_ms + whole.idle_ms:.2f} ms with what the"
-        " processes use without any ADD"
+        f" last ADD: {add_ms:.2f} ms {against}; {add_ms + mean_cost.idle_ms:.2f} ms without"
+        " subtracting the CPU time that the processes use without ADDs"
     )
     samples = tuple(cost.ratio for cost in costs)
-    figures = [Figure("kube_add_cpu_ratio", whole.ratio, unit, 1.0, note, samples)]
+    figures = [Figure("kube_add_cpu_ratio", mean_cost.ratio, unit, 1.0, note, samples)]
     for part, used_ms in parts.items():
         samples = tuple(cost.parts_ms[part] / cost.bare_ms for cost in costs)
-        ratio, text = used_ms / whole.bare_ms, f"{used_ms:.2f} ms {against}"
+        ratio, text = used_ms / mean_cost.bare_ms, f"{used_ms:.2f} ms {against}"
         figures.append(Figure(f"kube_cpu_split_{part}", ratio, unit, 1.0, text, samples))
     return figures
 
 
-def _requests(counts: Counter[str], adds: int) -> Figure:
+def _requests_figure(requests: Counter[str], adds: int) -> Figure:
     """The figure of requests per ADD; the note has the most frequent kinds."""
-    shown = (f"{name} {n / adds:.2f}" for name, n in counts.most_common(REQUESTS_SHOWN_MAX))
+    shown = (
+        f"{kind} {count / adds:.2f}" for kind, count in requests.most_common(REQUESTS_SHOWN_MAX)
+    )
     return Figure(
-        "kube_requests_per_add", counts.total() / adds, "requests", None, ", ".join(shown)
+        "kube_requests_per_add", requests.total() / adds, "requests", None, ", ".join(shown)
     )

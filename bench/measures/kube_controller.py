@@ -1,7 +1,8 @@
 """A controller in a cluster of ten thousand Pods with claims: start time, memory, status writes.
 
-The Pods, their SpiderEndpoints and a hundred pools exist, as when a controller is replaced. While a
-caller allocates a hundred addresses per second, a watch measures the delay of the pool's status.
+The Pods, their SpiderEndpoints and a hundred pools exist before the controller starts, as when a
+controller is replaced. While a caller allocates a hundred addresses per second in one pool, a watch
+measures how late the status of the pool counts them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from bench.figures import Figure, median_figure, percentile
-from bench.measures.calls import UNLIMITED_RECORDS, CallFailed
+from bench.measures.calls import UNLIMITED_ALLOCATIONS, CallFailed
 from bench.rig.controller import ControllerProcess
 from bench.rig.frames import NEW_PODS, netconf
 from bench.rig.kubernetes import (
@@ -37,30 +38,41 @@ from tests.support.etcd import EtcdCluster
 from tests.support.kubernetes import ApiServer
 
 PODS: Final = 10_000
-"""The number of Pods in a full run; a quick run has fewer and notes the number."""
+"""The number of Pods in a full run. A quick run has fewer Pods; the unit of its figures names their
+number."""
 
 POOLS: Final = 100
 RATE: Final = 100
-"""Allocations a second while status writes are measured."""
+"""Allocations per second while status writes are measured."""
 
 BUSY: Final = "busy"
+"""The pool of these allocations."""
+
 BUSY_ADDRESSES: Final = 8_000
 ROUNDS: Final = 3
 REFERENCE_WRITES: Final = 20
 SETTLED_S: Final = 2.0
-"""Seconds within which the last status write must arrive."""
+"""Seconds after the last allocation within which the status should count it."""
 
 POLL_S: Final = 0.02
 
-KIND: Final = f"/apis/{API_VERSION}/spiderippools"
-PROBE: Final = f"/apis/{API_VERSION}/spidercoordinators"
+POOLS_PATH: Final = f"/apis/{API_VERSION}/spiderippools"
+COORDINATORS_PATH: Final = f"/apis/{API_VERSION}/spidercoordinators"
 
 
-class Reports(NamedTuple):
-    """Status writes.
+class StatusChange(NamedTuple):
+    """A change of the busy pool's status: Unix time of its watch event, allocated addresses."""
 
-    ``lags_ms``: the delay of each allocation; ``writes_s``: writes per second; ``bare_ms``: the
-    milliseconds from a write of an unrelated object until its watch event.
+    at: float
+    allocated: int
+
+
+class StatusWrites(NamedTuple):
+    """Measurements of status writes.
+
+    ``lags_ms``: for each allocation, the milliseconds until the first status that counts it;
+    ``writes_s``: status writes per second; ``bare_ms``: the milliseconds from a write of an
+    unrelated object until its watch event.
     """
 
     lags_ms: list[float]
@@ -69,11 +81,11 @@ class Reports(NamedTuple):
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """controller_start_10k_s, controller_rss_10k_mb, status_lag_ms, status_writes_s."""
+    """Measure controller_start_10k_s, controller_rss_10k_mb, status_lag_ms and status_writes_s."""
     require_programs()
     started: dict[bool, list[float]] = {True: [], False: []}
     memory_mb: dict[bool, list[float]] = {True: [], False: []}
-    reports: Reports | None = None
+    status_writes: StatusWrites | None = None
     etcd = lab.etcd(lab.seed("kube-10k", lambda store, keys: _fill(lab, store, keys)))
     with api_server(lab.new_directory("kube"), etcd) as server:
         define_kinds(server)
@@ -83,36 +95,39 @@ def measure(lab: Lab) -> list[Figure]:
                     started[with_cluster].append(controller.ready_s)
                     controller.wait_idle()
                     memory_mb[with_cluster].append(controller.rss_mb())
-                    reports = reports or asyncio.run(_reports(lab, etcd, server))
-    assert reports is not None, "there is a first round"
+                    # Only in the first round, because its Pods have addresses afterwards.
+                    status_writes = status_writes or asyncio.run(
+                        _measure_status_writes(lab, etcd, server)
+                    )
+    assert status_writes is not None, "no round was run"
     pods = lab.scale.cluster_pods
     fewer = f", with {pods:,} Pods instead of {PODS:,}" if pods < PODS else ""
     compared = "; reference: without Kubernetes" if started[False] else ""
     sizes = f"{pods:,} Pods with claims, {POOLS} pools{compared}"
-    lags = reports.lags_ms
+    lags = status_writes.lags_ms
     lag = percentile(lags, 0.99)
     note = (
-        f"99 of 100 of {len(lags):,} allocations, {RATE} a second; median"
-        f" {percentile(lags, 0.5):.0f} ms, last {max(lags):.0f} ms;"
-        " reference: a write until its watch event"
+        f"p99 of {len(lags):,} allocations, {RATE} a second; median"
+        f" {percentile(lags, 0.5):.0f} ms, largest {max(lags):.0f} ms;"
+        " reference: from a write until its watch event"
     )
-    bare = percentile(reports.bare_ms, 0.5)
+    bare = percentile(status_writes.bare_ms, 0.5)
     return [
         median_figure("controller_start_10k_s", started[True], f"s{fewer}", started[False], sizes),
         median_figure(
             "controller_rss_10k_mb", memory_mb[True], f"MB{fewer}", memory_mb[False], sizes
         ),
-        Figure("status_lag_ms", lag, "ms", bare, note, tuple(lags), tuple(reports.bare_ms)),
-        Figure("status_writes_s", reports.writes_s, "writes/s of a pool's status"),
+        Figure("status_lag_ms", lag, "ms", bare, note, tuple(lags), tuple(status_writes.bare_ms)),
+        Figure("status_writes_s", status_writes.writes_s, "writes/s of a pool's status"),
     ]
 
 
 async def _fill(lab: Lab, store: KeyValueStore, keys: Keys) -> None:
-    """Write Pods with claims and SpiderEndpoints, and Pods without an address for the busy pool."""
+    """Write Pods with claims and SpiderEndpoints, and Pods that get addresses of the busy pool."""
     pools = await write_pools(store, [*many_pools(POOLS), exact_pool(BUSY, BUSY_ADDRESSES)])
     await seed(store, keys, pools, spread_addresses(pools[:POOLS], lab.scale.cluster_pods))
-    waiting = range(NEW_PODS, NEW_PODS + _allocations(lab))
-    await write_cluster(store, [*range(lab.scale.cluster_pods), *waiting])
+    pods_without_address = range(NEW_PODS, NEW_PODS + _allocations(lab))
+    await write_cluster(store, [*range(lab.scale.cluster_pods), *pods_without_address])
     await write_endpoints(store, keys)
 
 
@@ -128,77 +143,79 @@ def _controller(lab: Lab, etcd: EtcdCluster, server: ApiServer | None) -> Contro
 # --------------------------------------------------------------------------------- status writes
 
 
-async def _reports(lab: Lab, etcd: EtcdCluster, server: ApiServer) -> Reports:
-    """Allocate, and measure the delay until the pool's status shows it."""
+async def _measure_status_writes(lab: Lab, etcd: EtcdCluster, server: ApiServer) -> StatusWrites:
+    """Allocate addresses of the busy pool while its status is watched."""
     api = Api(await open_connection(str(server.kubeconfig)))
-    variables = {**UNLIMITED_RECORDS, KUBECONFIG: str(server.kubeconfig)}
+    variables = {**UNLIMITED_ALLOCATIONS, KUBECONFIG: str(server.kubeconfig)}
     agent = lab.agent(etcd, NODE, variables)
-    order: dict[str, Any] = {"socket": str(agent.framed_path), "first": NEW_PODS, "rate": RATE}
-    order |= {"count": _allocations(lab), "netconf": netconf([BUSY]).decode()}
+    parameters: dict[str, Any] = {"socket": str(agent.framed_path), "first": NEW_PODS, "rate": RATE}
+    parameters |= {"count": _allocations(lab), "netconf": netconf([BUSY]).decode()}
     try:
         bare_ms = await _bare(api)
         with agent:
-            seen: list[tuple[float, int]] = []
-            watching = asyncio.ensure_future(_watch(api, seen))
-            report = await asyncio.to_thread(lab.call, "paced", order)
-            await _reported(seen, order["count"])
+            changes: list[StatusChange] = []
+            watching = asyncio.ensure_future(_watch(api, changes))
+            report = await asyncio.to_thread(lab.call, "paced", parameters)
+            await _wait_counted(changes, parameters["count"])
             watching.cancel()
     finally:
         await api.close()
     if report["failures"]:
         raise CallFailed(f"{len(report['failures'])} ADDs: {report['failures'][0]}")
     answered = report["answered"]
-    during = sum(1 for at, _ in seen if at <= answered[-1])
-    return Reports(list(lags_ms(answered, seen)), during / lab.scale.reported_s, bare_ms)
+    writes = sum(1 for change in changes if change.at <= answered[-1])
+    return StatusWrites(list(lags_ms(answered, changes)), writes / lab.scale.reported_s, bare_ms)
 
 
-async def _watch(api: Api, seen: list[tuple[float, int]]) -> None:
-    """Record the times and counts of changes of the busy pool's status."""
-    busy_pool = f"{KIND}?fieldSelector=metadata.name%3D{BUSY}"
+async def _watch(api: Api, changes: list[StatusChange]) -> None:
+    """Record the changes of the busy pool's status."""
+    busy_pool = f"{POOLS_PATH}?fieldSelector=metadata.name%3D{BUSY}"
     async for change in api.watch(busy_pool, (await api.list(busy_pool)).version):
         count = change.object.get("status", {}).get("allocatedIPCount", 0)
-        if count and (not seen or seen[-1][1] != count):
-            seen.append((time.time(), count))
+        if count and (not changes or changes[-1].allocated != count):
+            changes.append(StatusChange(time.time(), count))
 
 
-async def _reported(seen: list[tuple[float, int]], count: int) -> None:
+async def _wait_counted(changes: list[StatusChange], count: int) -> None:
     """Wait until the status counts all allocations, at most ``SETTLED_S``."""
     with suppress(TimeoutError):
         async with asyncio.timeout(SETTLED_S):
-            while not seen or seen[-1][1] < count:
+            while not changes or changes[-1].allocated < count:
                 await asyncio.sleep(POLL_S)
 
 
-def lags_ms(answered: list[float], seen: list[tuple[float, int]]) -> Iterator[float]:
+def lags_ms(answered: list[float], changes: list[StatusChange]) -> Iterator[float]:
     """The milliseconds from each allocation until the first status that counts it."""
-    reports = iter(seen)
-    at, count = next(reports, (float("inf"), 0))
-    for number, when in enumerate(answered, 1):
-        while count < number:
-            at, count = next(reports)
-        yield max(at - when, 0) * 1e3
+    remaining = iter(changes)
+    change = next(remaining, StatusChange(float("inf"), 0))
+    for number, answered_at in enumerate(answered, 1):
+        while change.allocated < number:
+            change = next(remaining)
+        yield max(change.at - answered_at, 0) * 1e3
 
 
 async def _bare(api: Api) -> list[float]:
-    """The milliseconds from each of some writes of an unrelated object to its watch event."""
+    """The milliseconds from each write of an unrelated object until its watch event."""
     body = {
         "apiVersion": API_VERSION,
         "kind": "SpiderCoordinator",
         "metadata": {"name": "probe"},
         "spec": {"podCIDRType": "none"},
     }
-    created = await api.create(PROBE, body)
+    created = await api.create(COORDINATORS_PATH, body)
     event_times: asyncio.Queue[float] = asyncio.Queue()
 
     async def watch() -> None:
-        async for _ in api.watch(PROBE, created["metadata"]["resourceVersion"]):
+        async for _ in api.watch(COORDINATORS_PATH, created["metadata"]["resourceVersion"]):
             event_times.put_nowait(time.perf_counter())
 
     watching = asyncio.ensure_future(watch())
     times = []
     for number in range(REFERENCE_WRITES):
         began = time.perf_counter()
-        await api.merge(f"{PROBE}/probe", {"metadata": {"annotations": {"n": str(number)}}})
+        await api.merge(
+            f"{COORDINATORS_PATH}/probe", {"metadata": {"annotations": {"n": str(number)}}}
+        )
         times.append((await event_times.get() - began) * 1e3)
     watching.cancel()
     with suppress(asyncio.CancelledError):

@@ -1,8 +1,8 @@
 """DELs and ADDs of one caller at the agent's framed socket, in a cluster with a controller.
 
 The Pods of the DELs have a deletion timestamp, as when a runtime deletes their sandboxes. Agent,
-controller and caller share the machine, so ADDs and DELs are compared in turns, and each turn
-begins when agent and controller are idle.
+controller and caller share the machine. So each round measures ADDs and DELs, and both begin when
+agent and controller are idle.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PODS: Final = 100
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """kube_del_of_add_1, kube_del_of_add_1_p99."""
+    """Measure kube_del_of_add_1 and kube_del_of_add_1_p99."""
     cluster = lab.shared(kubernetes_cluster)
     adds: list[list[float]] = []
     deletes: list[list[float]] = []
@@ -40,9 +40,9 @@ def measure(lab: Lab) -> list[Figure]:
 
 def _calls(lab: Lab, agent: AgentProcess, verb: str, first: int) -> list[float]:
     """Run the calls of one round; return the milliseconds of each. Raises CallFailed."""
-    order: dict[str, Any] = {"sockets": [str(agent.framed_path)], "verb": verb, "callers": 1}
-    order |= {"first": first, "count": PODS, "netconf": netconf().decode()}
-    report = lab.call("framed", order)
+    parameters: dict[str, Any] = {"sockets": [str(agent.framed_path)], "verb": verb, "callers": 1}
+    parameters |= {"first": first, "count": PODS, "netconf": netconf().decode()}
+    report = lab.call("framed", parameters)
     if report["failures"]:
         raise CallFailed(f"{len(report['failures'])} {verb}s: {report['failures'][0]}")
     latencies_ms: list[float] = report["latencies_ms"]
@@ -50,14 +50,16 @@ def _calls(lab: Lab, agent: AgentProcess, verb: str, first: int) -> list[float]:
 
 
 def _figure(name: str, share: float, adds: list[list[float]], deletes: list[list[float]]) -> Figure:
-    """A percentile of the DELs of all rounds, relative to that of the ADDs."""
-    added, deleted = (
-        percentile([duration for calls in kind for duration in calls], share)
-        for kind in (adds, deletes)
+    """The percentile of the DELs of all rounds, relative to the same percentile of the ADDs."""
+    add_ms, delete_ms = (
+        percentile([duration_ms for durations_ms in rounds for duration_ms in durations_ms], share)
+        for rounds in (adds, deletes)
     )
     ratios = [
-        percentile(after, share) / percentile(before, share)
-        for before, after in zip(adds, deletes, strict=True)
+        percentile(round_deletes, share) / percentile(round_adds, share)
+        for round_adds, round_deletes in zip(adds, deletes, strict=True)
     ]
-    note = f"{len(adds)} rounds of {PODS} Pods, one caller: {deleted:.2f} ms against {added:.2f} ms"
-    return Figure(name, deleted / added, "x a lone ADD's time", 1.0, note, tuple(ratios))
+    note = (
+        f"{len(adds)} rounds of {PODS} Pods, one caller: {delete_ms:.2f} ms against {add_ms:.2f} ms"
+    )
+    return Figure(name, delete_ms / add_ms, "x the time of an ADD", 1.0, note, tuple(ratios))

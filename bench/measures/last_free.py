@@ -1,8 +1,8 @@
 """The time of an ADD in a pool with exactly one free address, a different address each time.
 
-A seeded Pod is deleted, which is not timed; the ADD must find its address. The cool-down, the time
-for which a released address is not allocated again, is 0. The
-ADDs are compared with those of one caller in a nearly empty pool.
+Before each ADD, a seeded Pod is deleted; the ADD must find the released address. Only the ADD is
+timed. The cool-down, the time for which a released address is not allocated again, is 0. The ADDs
+are compared with ADDs of one caller in a nearly empty pool.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from statistics import median
 
 from bench.callers import framed
 from bench.figures import Figure, median_figure, ratio_figure
-from bench.measures.calls import UNLIMITED_RECORDS, WARM_UP_CALLS, CallFailed
+from bench.measures.calls import UNLIMITED_ALLOCATIONS, WARM_UP_CALLS, CallFailed
 from bench.rig.agent import AgentProcess
 from bench.rig.frames import NEW_PODS, netconf
 from bench.rig.lab import Lab
@@ -22,22 +22,22 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
 
 SEED = 16
-FINDS = 20
-"""ADDs in one round."""
+ADDS = 20
+"""ADDs in each of the two pools in one round."""
 
 
 async def _fill(store: KeyValueStore, keys: Keys, addresses: int) -> None:
-    """Seed a full pool, and a wide empty one for comparison."""
+    """Seed a full pool, and a wide empty pool for comparison."""
     pool = exact_pool("full", addresses)
     await seed(store, keys, [pool], all_addresses(pool))
     await SeedWriter(store, keys, "other").define([wide_pool()])
 
 
-class Exchange:
-    """Single calls, timed in this process, which does nothing else at the same time."""
+class SingleCalls:
+    """Makes one call at a time, timed in this process, which does nothing else meanwhile."""
 
     def __init__(self, agent: AgentProcess) -> None:
-        self._order = {"sockets": [str(agent.framed_path)], "callers": 1, "count": 1}
+        self._parameters = {"sockets": [str(agent.framed_path)], "callers": 1, "count": 1}
         self._next = NEW_PODS
 
     def add(self, pool: str) -> tuple[float, list[str]]:
@@ -51,31 +51,31 @@ class Exchange:
 
     def _call(self, verb: str, serial: int, pool: str) -> tuple[float, list[str]]:
         conf = netconf((pool,)).decode()
-        report = framed.call(self._order | {"verb": verb, "first": serial, "netconf": conf})
+        report = framed.call(self._parameters | {"verb": verb, "first": serial, "netconf": conf})
         if report["failures"]:
             raise CallFailed(f"{verb} in {pool}: {report['failures'][0]}")
         return report["latencies_ms"][0], report["addresses"]
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """alloc_last_free_ms, alloc_last_free_ratio."""
+    """Measure alloc_last_free_ms and alloc_last_free_ratio."""
     addresses = lab.scale.full_pool
-    deleted_pods = iter(random.Random(SEED).sample(range(addresses), FINDS * lab.scale.rounds))
+    deleted_pods = iter(random.Random(SEED).sample(range(addresses), ADDS * lab.scale.rounds))
     last: list[float] = []
     nearly_empty: list[float] = []
-    variables = UNLIMITED_RECORDS | {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
+    variables = UNLIMITED_ALLOCATIONS | {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
     data = lab.seed("full pool", lambda store, keys: _fill(store, keys, addresses))
     with lab.etcd(data) as etcd, lab.agent(etcd, variables=variables) as agent:
-        exchange = Exchange(agent)
+        calls = SingleCalls(agent)
         for _ in range(WARM_UP_CALLS):
-            exchange.add("wide")
+            calls.add("wide")
         for _ in lab.rounds():
             durations_ms = []
-            for _ in range(FINDS):
-                exchange.delete(next(deleted_pods), "full")
-                durations_ms.append(exchange.add("full")[0])
+            for _ in range(ADDS):
+                calls.delete(next(deleted_pods), "full")
+                durations_ms.append(calls.add("full")[0])
             last.append(median(durations_ms))
-            nearly_empty.append(median(exchange.add("wide")[0] for _ in range(FINDS)))
+            nearly_empty.append(median(calls.add("wide")[0] for _ in range(ADDS)))
     note = f"{addresses:,} addresses, one free; reference: an ADD in a nearly empty pool"
     ratios = [duration / reference for duration, reference in zip(last, nearly_empty, strict=True)]
     return [

@@ -1,7 +1,7 @@
-"""The long log of several measures: nine tenths in archive files, a tenth in etcd.
+"""The long log that several measures read: nine tenths in archive files, a tenth in etcd.
 
-It is made once in a run. A measure starts an etcd on a copy of its data and shares the archive
-files.
+It is made once in a run. Each measure starts an etcd on a copy of the etcd data, and reads the same
+archive files.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ PER_SEGMENT = 64
 """Events of one segment, as in a group commit of a busy writer."""
 
 ARCHIVED_SHARE = 0.9
-PROMISED_EVENTS: Final = 1_000_000
-"""The events of a full run, for which the targets hold."""
+FULL_RUN_EVENTS: Final = 1_000_000
+"""The number of events in a full run, for which the targets hold."""
 
 
 class SeededLog(NamedTuple):
@@ -34,7 +34,7 @@ class SeededLog(NamedTuple):
 
 
 def long_log(lab: Lab) -> SeededLog:
-    """Make a log of claims and releases, with the events and claims of the scale."""
+    """Make a log of claims and releases, or return the log that an earlier measure made."""
     archive = lab.directory / "archive"
     files = LocalFiles(archive)
 
@@ -46,7 +46,9 @@ def long_log(lab: Lab) -> SeededLog:
     return SeededLog(lab.seed("log", write), files, archive)
 
 
-def milliseconds(lab: Lab) -> str:
-    """The unit "ms" of a time in a log; it names the number of events if it is not a million."""
+def unit_ms(lab: Lab) -> str:
+    """The text of the unit "ms"; it names the number of events if that is not a full run's."""
     events = lab.scale.events
-    return "ms" if events == PROMISED_EVENTS else f"ms, of {events:,} events instead of 1,000,000"
+    if events == FULL_RUN_EVENTS:
+        return "ms"
+    return f"ms, of {events:,} events instead of {FULL_RUN_EVENTS:,}"

@@ -1,7 +1,7 @@
 """The time of ADDs in a nearly full pool.
 
-One agent deletes seeded Pods, which is not timed, and another adds as many. The ADDs are compared
-with those of one caller in a nearly empty pool, in turns.
+In each round, one agent deletes seeded Pods, and another agent adds as many Pods. Only the ADDs are
+timed. They are compared with ADDs of one caller in a nearly empty pool.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import random
 from statistics import median
 
 from bench.figures import Figure, ratio_figure
-from bench.measures.calls import UNLIMITED_RECORDS, WARM_UP_CALLS
-from bench.measures.last_free import Exchange
+from bench.measures.calls import UNLIMITED_ALLOCATIONS, WARM_UP_CALLS
+from bench.measures.last_free import SingleCalls
 from bench.rig.lab import Lab
 from bench.rig.seed_writer import SeedWriter
 from bench.rig.seeding import all_addresses, exact_pool, seed, wide_pool
@@ -26,29 +26,30 @@ SEED = 99
 
 
 async def fill(store: KeyValueStore, keys: Keys) -> None:
-    """Seed a full pool, and a wide empty one for comparison."""
+    """Seed a full pool, and a wide empty pool for comparison."""
     pool = exact_pool("full", ADDRESSES)
     await seed(store, keys, [pool], all_addresses(pool))
     await SeedWriter(store, keys, "other").define([wide_pool()])
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """alloc_full99_ratio."""
+    """Measure alloc_full99_ratio."""
     deleted_pods = iter(random.Random(SEED).sample(range(ADDRESSES), FREE * lab.scale.rounds))
     ratios: list[float] = []
-    variables = UNLIMITED_RECORDS | {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
+    variables = UNLIMITED_ALLOCATIONS | {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
     with (
         lab.etcd(lab.seed("nearly full pool", fill)) as etcd,
-        lab.agent(etcd, "node-1", variables=variables) as first,
-        lab.agent(etcd, "node-2", variables=variables) as second,
+        lab.agent(etcd, "node-1", variables=variables) as adding_agent,
+        lab.agent(etcd, "node-2", variables=variables) as deleting_agent,
     ):
-        adding, deleting = Exchange(first), Exchange(second)
+        adding, deleting = SingleCalls(adding_agent), SingleCalls(deleting_agent)
         for _ in range(WARM_UP_CALLS):
             adding.add("wide")
         for _ in lab.rounds():
             for _ in range(FREE):
                 deleting.delete(next(deleted_pods), "full")
-            nearly_full = median(adding.add("full")[0] for _ in range(FREE))
-            ratios.append(nearly_full / median(adding.add("wide")[0] for _ in range(FREE)))
+            nearly_full_ms = median(adding.add("full")[0] for _ in range(FREE))
+            nearly_empty_ms = median(adding.add("wide")[0] for _ in range(FREE))
+            ratios.append(nearly_full_ms / nearly_empty_ms)
     note = f"{ADDRESSES:,} addresses, the last {FREE} of them, one caller"
     return [ratio_figure("alloc_full99_ratio", ratios, "an ADD in a nearly empty pool", note)]

@@ -1,8 +1,9 @@
 """Latencies of ADD and DEL up to p99.9: 1, 8 and 32 callers, in pools of different utilisation.
 
-Callers replace Pods at the framed socket of the agent: each deletes a Pod and adds a new one. One
-agent, controller and etcd serve three pools in turns: one that is nearly empty, one with 99 % of
-its addresses claimed, and one in which only addresses of deleted Pods are free. The cool-down is 0.
+Callers replace Pods at the framed socket of the agent: each deletes a Pod and adds a new Pod. The
+Pods are in three pools, measured one after the other with the same agent, controller and etcd: one
+pool is nearly empty, one has 99 % of its addresses claimed, and in one only the addresses of
+deleted Pods are free. Released addresses have no cool-down before they are allocated again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from itertools import chain
 from typing import Any, Final
 
 from bench.figures import Figure, median_figure
-from bench.measures.calls import UNLIMITED_RECORDS, CallFailed
+from bench.measures.calls import UNLIMITED_ALLOCATIONS, CallFailed
 from bench.rig.agent import AgentProcess
 from bench.rig.controller import ControllerProcess
 from bench.rig.frames import NEW_PODS, netconf
@@ -26,16 +27,19 @@ from core.eventstore.kv import KeyValueStore
 
 CALLERS: Final = (1, 8, 32)
 EXISTING: Final = 64
-"""Pods of each pool that are replaced again and again: about as many as on a node."""
+"""Pods of each pool at any time, about as many as on a node. The oldest is replaced first."""
 
 WARM_UP: Final = 4 * EXISTING
-"""Replacements before the measurement, so that this agent created all Pods that it deletes."""
+"""Replacements in each pool before the measurement, so that the agent has created all Pods that it
+deletes."""
 
 SITUATIONS: Final = {
     "empty": "a nearly empty pool",
     "full99": "99 % of 4,096 addresses claimed",
     "last": "none of 65,533 addresses free",
 }
+"""The names of the pools, each with a text about its utilisation."""
+
 VERBS: Final = ("add", "del")
 NAMES: Final = tuple(
     f"{verb}_{situation}_{callers}_ms"
@@ -51,60 +55,61 @@ _WIDE: Final = wide_pool("empty")
 _SEED: Final = 999
 
 
-class Replacing:
-    """Replaces Pods of one agent in any of the pools."""
+class PodReplacer:
+    """Replaces Pods of one agent in any of the three pools."""
 
     def __init__(self, lab: Lab, agent: AgentProcess) -> None:
         self._lab = lab
         self._socket = str(agent.framed_path)
         self._next = NEW_PODS
-        # The numbers of seeded Pods, in the order of ``_fill``.
+        # ``_fill`` numbers the Pods of the full pool first.
         first_pods = {_FULL.name: 0, _NEARLY_FULL.name: _FULL_COUNT}
         self._existing = {
             pool: list(range(first, first + EXISTING)) for pool, first in first_pods.items()
         }
-        self._existing[_WIDE.name] = self._added(_WIDE.name)
+        self._existing[_WIDE.name] = self._add_pods(_WIDE.name)
 
     def run(self, pool: str, callers: int, count: int) -> dict[str, list[float]]:
         """Replace Pods; return the milliseconds of each ADD and DEL. Raises CallFailed."""
-        order: dict[str, Any] = {"socket": self._socket, "callers": callers, "count": count}
-        order |= {"first": self._take(count), "existing": self._existing[pool]}
-        report = self._lab.call("replacing", order | {"netconf": netconf((pool,)).decode()})
+        parameters: dict[str, Any] = {"socket": self._socket, "callers": callers, "count": count}
+        parameters |= {"first": self._take_numbers(count), "existing": self._existing[pool]}
+        report = self._lab.call("replacement", parameters | {"netconf": netconf((pool,)).decode()})
         _check(report["failures"], pool)
         self._existing[pool] = report["existing"]
         return {verb: report[f"{verb}_ms"] for verb in VERBS}
 
-    def _added(self, pool: str) -> list[int]:
-        """Add Pods in the empty pool; return their numbers."""
-        first = self._take(EXISTING)
-        order: dict[str, Any] = {"sockets": [self._socket], "verb": "ADD", "callers": 1}
-        order |= {"first": first, "count": EXISTING, "netconf": netconf((pool,)).decode()}
-        _check(self._lab.call("framed", order)["failures"], pool)
+    def _add_pods(self, pool: str) -> list[int]:
+        """Add ``EXISTING`` Pods in a pool; return their numbers."""
+        first = self._take_numbers(EXISTING)
+        parameters: dict[str, Any] = {"sockets": [self._socket], "verb": "ADD", "callers": 1}
+        parameters |= {"first": first, "count": EXISTING, "netconf": netconf((pool,)).decode()}
+        _check(self._lab.call("framed", parameters)["failures"], pool)
         return list(range(first, first + EXISTING))
 
-    def _take(self, count: int) -> int:
+    def _take_numbers(self, count: int) -> int:
+        """Reserve numbers for new Pods; return the first number."""
         first, self._next = self._next, self._next + count
         return first
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """add_*_ms, del_*_ms: see ``NAMES``."""
+    """Measure add_*_ms and del_*_ms: the figures of ``NAMES``."""
     latencies_ms: dict[str, list[float]] = {name: [] for name in NAMES}
-    variables = UNLIMITED_RECORDS | {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
+    variables = UNLIMITED_ALLOCATIONS | {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
     count = lab.scale.replaced // lab.scale.rounds
     with (
         lab.etcd(lab.seed("pools by fill", _fill)) as etcd,
         ControllerProcess(lab.new_directory("controller"), etcd.endpoints[0]) as controller,
         lab.agent(etcd, variables=variables) as agent,
     ):
-        replacing = Replacing(lab, agent)
+        replacer = PodReplacer(lab, agent)
         for pool in SITUATIONS:
-            replacing.run(pool, max(CALLERS), WARM_UP)
+            replacer.run(pool, max(CALLERS), WARM_UP)
         controller.wait_idle()
         for _ in lab.rounds():
             for callers in CALLERS:
                 for pool in SITUATIONS:
-                    for verb, durations_ms in replacing.run(pool, callers, count).items():
+                    for verb, durations_ms in replacer.run(pool, callers, count).items():
                         latencies_ms[f"{verb}_{pool}_{callers}_ms"] += durations_ms
     return [
         median_figure(name, durations_ms, "ms", note=_note(name))
@@ -113,7 +118,7 @@ def measure(lab: Lab) -> list[Figure]:
 
 
 async def _fill(store: KeyValueStore, keys: Keys) -> None:
-    """Seed the full pools and an empty one."""
+    """Seed the full and the nearly full pool, and define an empty pool."""
     addresses = chain(all_addresses(_FULL), _nearly_all_addresses(_NEARLY_FULL))
     await seed(store, keys, [_FULL, _NEARLY_FULL], addresses)
     await SeedWriter(store, keys, "other").define([_WIDE])
@@ -136,4 +141,4 @@ def _check(failures: list[str], pool: str) -> None:
 
 def _note(name: str) -> str:
     verb, situation, callers, _ = name.split("_")
-    return f"{verb.upper()}, {callers} at once, {SITUATIONS[situation]}"
+    return f"{verb.upper()}, callers: {callers}, {SITUATIONS[situation]}"

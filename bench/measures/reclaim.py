@@ -1,10 +1,10 @@
 """Reclaim of one Pod and of ten thousand leaks, and a scan of a hundred thousand claims.
 
-``reclaim_one_ms``: the time from the deletion of a Pod's record to the deletion of its claim, by
-the jobs of a controller with the default delay of 0. ``reclaim_10k_s``: no Pod exists any more; the
-time from the start of the first scan to the last release. The 10 s between two scans are added to
-the measured time instead of waiting. ``scan_100k_s``: one scan, which reads all claims
-and plans releases.
+``reclaim_one_ms``: the time from the command that deletes a Pod's record until the jobs of a
+controller, with the default delay of 0, have deleted its endpoint. ``reclaim_10k_s``: the Pods of
+all claims are gone; the time from the start of the jobs to the last release. Instead of waiting for
+the 10 s between two scans, the measure adds them to the time. ``scan_100k_s``: one scan, which
+reads all claims and plans releases.
 """
 
 from __future__ import annotations
@@ -49,16 +49,19 @@ from workflows.jobs.writers import ShardWriters
 
 POLL_S = 0.02
 SETTLED_S = 0.3
-"""Time after which etcd serves a new watch without delay."""
+"""Seconds after which etcd serves a new watch without delay."""
 
 PODS_A_ROUND = 20
-PODS_ROUNDS_SHARE = 4
-"""One of this many rounds is enough, because a round has many samples."""
+ROUNDS_DIVISOR = 4
+"""``reclaim_one_ms`` has the rounds of the scale divided by this, because a round has many
+samples."""
 
 SCANNED = 100_000
 """The number of claims to which ``scan_100k_s`` is scaled."""
 
 WAIT_S_MAX = 120.0
+"""Seconds after which a wait for a release fails."""
+
 LISTED: tuple[Kind, ...] = ("Pod", "Node", "StatefulSet")
 CONTROLLER_POD = PodState(
     "kube-system", "controller", "controller-uid", node="n1", host_network=True
@@ -66,45 +69,46 @@ CONTROLLER_POD = PodState(
 
 
 class EmptyCluster:
-    """A cluster without Pods, except the controller's own."""
+    """A source of cluster objects that has one Pod, the controller's."""
 
     async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterLookup:
-        """The objects as list requests return them."""
+        """Return the Pod and its node, as list requests would."""
         listings = {kind: KindListing(claims_read) for kind in LISTED}
         objects = ListedObjects([CONTROLLER_POD], [NodeState("n1", ready=True)])
         return ClusterSnapshot(objects, listings, claims_read)
 
     async def deleted_nodes(self, nodes: Collection[str]) -> frozenset[str]:
-        """Return no node: none is known to be deleted."""
+        """Return an empty set: no node was deleted."""
         return frozenset()
 
     async def changes(self) -> AsyncIterator[PodChange]:
-        """No changes."""
+        """Wait for ever: no Pod changes."""
         await asyncio.Event().wait()
         yield PodChange(CONTROLLER_POD)
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """reclaim_one_ms, reclaim_10k_s, scan_100k_s."""
-    return [_one(lab), _many(lab), _scan(lab)]
+    """Measure reclaim_one_ms, reclaim_10k_s and scan_100k_s."""
+    return [_measure_one(lab), _measure_leaks(lab), _measure_scan(lab)]
 
 
 # ------------------------------------------------------------------------------------- one Pod
 
 
-def _one(lab: Lab) -> Figure:
-    times: list[float] = []
+def _measure_one(lab: Lab) -> Figure:
+    reclaim_ms: list[float] = []
     bare_ms: list[float] = []
     with lab.etcd() as etcd:
         bare = Bare(lab, etcd)
-        for number in lab.rounds(max(lab.scale.rounds // PODS_ROUNDS_SHARE, 1)):
-            times += asyncio.run(_deleted_pods(lab, etcd, number))
+        for number in lab.rounds(max(lab.scale.rounds // ROUNDS_DIVISOR, 1)):
+            reclaim_ms += asyncio.run(_reclaim_pods(lab, etcd, number))
             bare_ms += bare.run(PODS_A_ROUND, 1).latencies_ms
-    note = "a Pod's record is deleted, its DEL never comes; reference: a bare transaction alone"
-    return median_figure("reclaim_one_ms", times, "ms", bare_ms, note)
+    note = "a Pod's record is deleted without a DEL; reference: a bare transaction alone"
+    return median_figure("reclaim_one_ms", reclaim_ms, "ms", bare_ms, note)
 
 
-async def _deleted_pods(lab: Lab, etcd: EtcdCluster, number: int) -> list[float]:
+async def _reclaim_pods(lab: Lab, etcd: EtcdCluster, number: int) -> list[float]:
+    """Delete the records of a round's Pods; return the milliseconds until each is reclaimed."""
     async with (
         lab.store(etcd) as store,
         NodeHarness(store, cluster=CLUSTER, cool_down_s=0) as node,
@@ -115,13 +119,13 @@ async def _deleted_pods(lab: Lab, etcd: EtcdCluster, number: int) -> list[float]
         for name in names:
             await node.apply(ApplyRecord(RecordDefined("Pod", "shop", name)))
             await node.add(pod(name))
-        await _listening(node, host, f"first-{number}")
-        async with _watched(store, lab.keys) as deleted:
+        await _wait_listening(node, host, f"first-{number}")
+        async with _watch_deleted(store, lab.keys) as deleted:
             return [await _until_free(node, name, deleted) for name in names]
 
 
-async def _listening(node: NodeHarness, host: JobHost, name: str) -> None:
-    """Wait until the controller receives the changes of the log."""
+async def _wait_listening(node: NodeHarness, host: JobHost, name: str) -> None:
+    """Create and delete the record of a Pod until the jobs have received a change of it."""
     await node.add(pod(name))
     while not host.listener.received:
         await node.configurator.apply(ApplyRecord(RecordDefined("Pod", "shop", name)), CAUSE)
@@ -130,8 +134,8 @@ async def _listening(node: NodeHarness, host: JobHost, name: str) -> None:
 
 
 @asynccontextmanager
-async def _watched(store: KeyValueStore, keys: Keys) -> AsyncIterator[asyncio.Queue[bytes]]:
-    """Watch deleted endpoints; the watch starts before the measurement."""
+async def _watch_deleted(store: KeyValueStore, keys: Keys) -> AsyncIterator[asyncio.Queue[bytes]]:
+    """Queue the keys of deleted endpoints; return when the watch has started."""
     deleted: asyncio.Queue[bytes] = asyncio.Queue()
     endpoints = keys.range_of("endpoint")
     revision = (await store.read([Get(*endpoints, count_only=True)])).revision
@@ -159,10 +163,10 @@ async def _until_free(node: NodeHarness, name: str, deleted: asyncio.Queue[bytes
     return (time.perf_counter() - began) * 1e3
 
 
-# ------------------------------------------------------------------------------------ many Pods
+# ----------------------------------------------------------------------------------------- leaks
 
 
-def _many(lab: Lab) -> Figure:
+def _measure_leaks(lab: Lab) -> Figure:
     count = lab.scale.leaks
     durations_s: list[float] = []
     claimed_s: list[float] = []
@@ -175,11 +179,16 @@ def _many(lab: Lab) -> Figure:
     for number in lab.rounds(3):
         with lab.etcd(data) as etcd:
             durations_s.append(asyncio.run(_all_released(lab, etcd)) + OBSERVATION_GAP_S)
-            order = {"endpoint": etcd.endpoints[0], "way": "writer", "callers": 32, "count": count}
-            claimed_s.append(lab.call("store", order | {"first": number * count})["seconds"])
+            parameters = {
+                "endpoint": etcd.endpoints[0],
+                "way": "writer",
+                "callers": 32,
+                "count": count,
+            }
+            claimed_s.append(lab.call("store", parameters | {"first": number * count})["seconds"])
     note = (
-        f"{count:,} leaks, {OBSERVATION_GAP_S:g} s of it the interval between two scans;"
-        " reference: claiming as many by group commit"
+        f"{count:,} leaks; {OBSERVATION_GAP_S:g} s of the time are the interval between two scans;"
+        " reference: claiming as many addresses by group commit"
     )
     return median_figure("reclaim_10k_s", durations_s, "s", claimed_s, note)
 
@@ -187,7 +196,7 @@ def _many(lab: Lab) -> Figure:
 async def _all_released(lab: Lab, etcd: EtcdCluster) -> float:
     """Run the jobs of a controller; return the seconds until no claim exists.
 
-    ``skew_s`` moves the clock of the scans, instead of waiting between two scans.
+    ``skew_s`` moves the clock of the scans forward, so that the second scan need not wait.
     """
     skew_s = 0.0
 
@@ -215,7 +224,7 @@ async def _all_released(lab: Lab, etcd: EtcdCluster) -> float:
 
 
 async def _suspects(client: Client) -> int:
-    """The number of claims whose Pod the last scan did not find; 0 before the first scan."""
+    """The number of claims whose Pod the latest scan did not find; 0 before the first scan."""
     try:
         status = await client.query(WORKFLOW_ID, "status", timeout_s=WAIT_S_MAX)
     except ExecutionNotFound:
@@ -226,20 +235,22 @@ async def _suspects(client: Client) -> int:
 # ------------------------------------------------------------------------------------- one scan
 
 
-def _scan(lab: Lab) -> Figure:
+def _measure_scan(lab: Lab) -> Figure:
     with lab.etcd(seed_of(lab, lab.scale.claims)) as etcd:
-        scans, reads = asyncio.run(_scans(lab, etcd))
+        scans_s, reads_s = asyncio.run(_scans(lab, etcd))
     claims = lab.scale.claims
-    note = f"from {claims:,} claims, nothing leaked; reference: reading their keys and no more"
-    scans, reads = (
-        [duration * SCANNED / claims for duration in series] for series in (scans, reads)
+    note = f"from {claims:,} claims without leaks; reference: only reading claims and endpoints"
+    scans_s, reads_s = (
+        [duration_s * SCANNED / claims for duration_s in durations_s]
+        for durations_s in (scans_s, reads_s)
     )
-    return median_figure("scan_100k_s", scans, "s", reads, note)
+    return median_figure("scan_100k_s", scans_s, "s", reads_s, note)
 
 
 async def _scans(lab: Lab, etcd: EtcdCluster) -> tuple[list[float], list[float]]:
-    scans: list[float] = []
-    reads: list[float] = []
+    """The seconds of each scan, and of reading the same keys just before it."""
+    scans_s: list[float] = []
+    reads_s: list[float] = []
 
     async def start_execution(_: ReclaimDeadline) -> None:
         raise AssertionError("no Pod is deleted here, so no execution starts")
@@ -257,7 +268,7 @@ async def _scans(lab: Lab, etcd: EtcdCluster) -> tuple[list[float], list[float]]
             )
             read = time.perf_counter()
             status = await activities.observe(EMPTY, EMPTY)
-            scans.append(time.perf_counter() - read)
-            reads.append(read - began)
+            scans_s.append(time.perf_counter() - read)
+            reads_s.append(read - began)
             assert status.claims == lab.scale.claims, status
-    return scans, reads
+    return scans_s, reads_s

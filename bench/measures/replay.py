@@ -1,8 +1,8 @@
 """The rate of replaying the log, in events per second.
 
-``replay_rate``: reading, verifying and decoding events in order. ``replay_live_rate``: the same for
-the events in etcd. ``replay_state_rate``: also applying them to a ledger, as a rebuild or
-``verify`` does.
+``replay_rate``: reading, verifying and decoding all events in order. ``replay_live_rate``: reading,
+verifying and decoding the events that are in etcd. ``replay_state_rate``: reading, verifying and
+decoding all events, and applying them to a ledger, as a rebuild or ``orbctl verify`` does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from core.domain.evolution import Ledger
 from tests.support.etcd import EtcdCluster
 
 
-class Part(NamedTuple):
+class Timing(NamedTuple):
     """A number of events, and the seconds to read, decode and apply them."""
 
     events: int = 0
@@ -28,9 +28,9 @@ class Part(NamedTuple):
     decode_s: float = 0.0
     apply_s: float = 0.0
 
-    def plus(self, other: Part) -> Part:
-        """The sum of two parts."""
-        return Part(
+    def plus(self, other: Timing) -> Timing:
+        """The sum of two timings."""
+        return Timing(
             self.events + other.events,
             self.read_s + other.read_s,
             self.decode_s + other.decode_s,
@@ -61,33 +61,33 @@ class _Laps:
 
 
 class Replay(NamedTuple):
-    """One replay of the whole log."""
+    """One replay of the log. ``sealed``: of the archived events; ``live``: of those in etcd."""
 
-    sealed: Part
-    live: Part
+    sealed: Timing
+    live: Timing
 
     @property
-    def whole(self) -> Part:
+    def whole(self) -> Timing:
         """Archive and live log together."""
         return self.sealed.plus(self.live)
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """replay_rate, replay_live_rate, replay_state_rate."""
+    """Measure replay_rate, replay_live_rate and replay_state_rate."""
     log = long_log(lab)
     with lab.etcd(log.data) as etcd:
         replays = [asyncio.run(_replay(lab, etcd, log)) for _ in lab.rounds()]
     whole = [replay.whole for replay in replays]
     sealed, live = replays[0].sealed.events, replays[0].live.events
-    alone = {
-        "read": median(part.events / part.read_s for part in whole),
-        "decoded": median(part.events / part.decode_s for part in whole),
-        "applied": median(part.events / part.apply_s for part in whole),
+    step_rates = {
+        "reading": median(timing.events / timing.read_s for timing in whole),
+        "decoding": median(timing.events / timing.decode_s for timing in whole),
+        "applying": median(timing.events / timing.apply_s for timing in whole),
     }
     sizes = f"{sealed:,} archived and {live:,} live events, {PER_SEGMENT} a segment"
-    rates = ", ".join(f"{name} {rate:,.0f}/s" for name, rate in alone.items())
+    rates = ", ".join(f"{step} {rate:,.0f}/s" for step, rate in step_rates.items())
     return [
-        median_figure("replay_rate", [part.rate for part in whole], "events/s", note=sizes),
+        median_figure("replay_rate", [timing.rate for timing in whole], "events/s", note=sizes),
         median_figure(
             "replay_live_rate",
             [replay.live.rate for replay in replays],
@@ -96,9 +96,9 @@ def measure(lab: Lab) -> list[Figure]:
         ),
         median_figure(
             "replay_state_rate",
-            [part.state_rate for part in whole],
+            [timing.state_rate for timing in whole],
             "events/s",
-            note=f"applied too; each alone: {rates}",
+            note=f"each step alone: {rates}",
         ),
     ]
 
@@ -107,18 +107,18 @@ async def _replay(lab: Lab, etcd: EtcdCluster, log: SeededLog) -> Replay:
     async with lab.store(etcd) as store:
         view = await open_log(store, lab.keys, log.files)
         ledger = Ledger()
-        sealed = live = Part()
+        sealed = live = Timing()
         lap = _Laps()
         async for batch in view.batches():
-            part = Part(read_s=lap())
+            timing = Timing(read_s=lap())
             for segment in batch.segments:
-                recorded = segment.events()
+                events = segment.events()
                 decode_s = lap()
-                ledger.apply_all(recorded)
-                part = part.plus(Part(len(recorded), 0.0, decode_s, lap()))
+                ledger.apply_all(events)
+                timing = timing.plus(Timing(len(events), 0.0, decode_s, apply_s=lap()))
             if batch.segments[-1].position <= view.sealed.cursor.position:
-                sealed = sealed.plus(part)
+                sealed = sealed.plus(timing)
             else:
-                live = live.plus(part)
+                live = live.plus(timing)
     assert sealed.events + live.events == lab.scale.events, (sealed, live)
     return Replay(sealed, live)

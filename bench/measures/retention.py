@@ -1,8 +1,8 @@
-"""The time to archive and delete closed executions with many others, relative to that with few.
+"""The time to archive and delete closed executions among many others, relative to among few others.
 
-Each of two workers has an etcd with closed executions in all shards. In turns they archive and
-delete their oldest executions. Data that the owner of a shard reads once is read before the
-measurement.
+Each of two workers has its own etcd with closed executions in all shards. In each round, one worker
+after the other archives and deletes its oldest executions. Before the measurement, each worker
+reads the data that the owner of a shard reads only once.
 """
 
 from __future__ import annotations
@@ -31,15 +31,17 @@ from workflows.model.policies import ExecutionStatus
 from workflows.testing.environment import WorkflowEnvironment
 
 FEW: Final = 100
+"""Closed executions in the smaller etcd."""
+
 RETIRED: Final = 9
-"""Executions that are archived and deleted in one turn; the smaller etcd has enough for all
-turns."""
+"""Executions that each worker archives and deletes in one round; ``FEW`` are enough for all
+rounds."""
 
 GAP_MS: Final = 60_000
-"""Milliseconds between the ends of two executions. The age limit of a turn lies between two ends,
-so that a given number of executions is due."""
+"""Milliseconds between the ends of two executions. The retention time of a round ends between two
+of them, so that exactly the requested number of executions is due."""
 
-BEGAN_MS: Final = 1_700_000_000_000
+FIRST_CLOSED_MS: Final = 1_700_000_000_000
 """The end of the first execution, in Unix milliseconds."""
 
 PUTS_A_COMMIT: Final = 100
@@ -54,12 +56,12 @@ class Retirement:
         self._retired = 0
 
     async def retire(self, count: int) -> float:
-        """Archive and delete the next ``count`` executions of all shards; return the seconds."""
+        """Archive and delete the ``count`` oldest executions of all shards; return the seconds."""
         self._retired += count
-        due_ms = BEGAN_MS + self._retired * GAP_MS - GAP_MS / 2
+        due_ms = FIRST_CLOSED_MS + self._retired * GAP_MS - GAP_MS / 2
         archive = Archive(self._files, time.time() - due_ms / 1e3)
         term = self._worker.term
-        assert term is not None, "the worker owns shards"
+        assert term is not None, "the worker does not own shards"
         began, retired = time.perf_counter(), 0
         for shard in term.shards.values():
             retired += await retire(term.parts.store, shard.closed_runs, shard.fence, archive)
@@ -68,7 +70,7 @@ class Retirement:
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """retention_scale_ratio."""
+    """Measure retention_scale_ratio."""
     many = lab.scale.closed
     history = asyncio.run(_history())
     with (
@@ -76,7 +78,7 @@ def measure(lab: Lab) -> list[Figure]:
         lab.etcd(_seed(lab, many, history)) as large,
     ):
         ratios = asyncio.run(_compare(lab, small, large))
-    note = f"{RETIRED} of {many:,} closed executions with {len(history)} events each, a turn"
+    note = f"{RETIRED} of {many:,} closed executions with {len(history)} events each, per round"
     return [ratio_figure("retention_scale_ratio", ratios, f"that among {FEW:,}", note)]
 
 
@@ -95,6 +97,7 @@ async def _compare(lab: Lab, small: EtcdCluster, large: EtcdCluster) -> list[flo
 
 @asynccontextmanager
 async def _retirement(lab: Lab, etcd: EtcdCluster) -> AsyncIterator[Retirement]:
+    """Start a worker, and wait until it owns all shards."""
     files = ExecutionFiles(lab.new_directory("archive"))
     async with lab.store(etcd) as store, Worker(store, lab.keys, REGISTRY, name="worker") as worker:
         while len(worker.shards) < SHARDS:
@@ -123,15 +126,16 @@ def _seed(lab: Lab, count: int, history: Sequence[HistoryEvent]) -> Path:
     return lab.seed(f"{count} closed executions", fill)
 
 
-def _closed(number: int, next_event_id: int, size: int) -> RunHead:
-    closed_ms = BEGAN_MS + number * GAP_MS
+def _closed(number: int, next_event_id: int, history_bytes: int) -> RunHead:
+    """The head of the closed execution with this number."""
+    closed_ms = FIRST_CLOSED_MS + number * GAP_MS
     return RunHead(
         f"errand-{number}",
         new_id(closed_ms),
         "Errand",
         ExecutionStatus.COMPLETED,
         next_event_id=next_event_id,
-        history_bytes=size,
+        history_bytes=history_bytes,
         started_ms=closed_ms,
         closed_ms=closed_ms,
     )

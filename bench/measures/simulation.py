@@ -1,6 +1,6 @@
-"""A cluster of simulated nodes: changes of pools, a start of all Pods at once, and a lost rack.
+"""A cluster of simulated nodes: pools change, all Pods start concurrently, and a rack is lost.
 
-Each node has the agent's view (its copy of the configuration), writer and own etcd connection; many
+Each node has an agent's view (its copy of the configuration), writer and etcd connection; many
 nodes share a process (``bench.simulation``). A run fails if a view lacks a change, an address is
 allocated twice, the log has a violation, or a claim leaks.
 """
@@ -16,25 +16,26 @@ from bench.simulation.run import PODS_START, Run, Simulation
 
 CALLERS = 32
 ROUNDS = 3
-PROMISED_NODES = 1_000
-"""The nodes of a full run, for which the targets hold."""
+FULL_RUN_NODES = 1_000
+"""The number of nodes in a full run, for which the targets hold."""
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """sim_fanout_s, sim_mass_start_s, sim_mass_start_failures, sim_rack_loss_s."""
+    """Measure sim_fanout_s, sim_mass_start_s, sim_mass_start_failures and sim_rack_loss_s."""
     size = lab.scale.simulated
     runs: list[Run] = []
-    alone: list[float] = []
+    one_writer_s: list[float] = []
     for _ in lab.rounds(ROUNDS):
         with lab.etcd() as etcd:
             run = Simulation(lab, etcd, size).run()
-            order = {"endpoint": etcd.endpoints[0], "way": "writer", "callers": CALLERS}
+            parameters = {"endpoint": etcd.endpoints[0], "way": "writer", "callers": CALLERS}
             count = size.nodes * size.pods
-            alone.append(lab.call("store", order | {"first": 0, "count": count})["seconds"])
-        assert not run.verdict.faults, run.verdict
-        assert not run.shared, f"{run.shared} addresses were allocated twice"
+            report = lab.call("store", parameters | {"first": 0, "count": count})
+            one_writer_s.append(report["seconds"])
+        assert not run.consistency.faults, run.consistency
+        assert not run.duplicates, f"{run.duplicates} addresses were allocated twice"
         runs.append(run)
-    return [_fanout(lab, runs), *_starts(lab, runs, alone), _loss(lab, runs)]
+    return [_fanout(lab, runs), *_starts(lab, runs, one_writer_s), _loss(lab, runs)]
 
 
 def _fanout(lab: Lab, runs: list[Run]) -> Figure:
@@ -48,14 +49,14 @@ def _fanout(lab: Lab, runs: list[Run]) -> Figure:
     return median_figure("sim_fanout_s", times, "s", note=note)
 
 
-def _starts(lab: Lab, runs: list[Run], alone: list[float]) -> tuple[Figure, Figure]:
+def _starts(lab: Lab, runs: list[Run], one_writer_s: list[float]) -> tuple[Figure, Figure]:
     size = lab.scale.simulated
     phases = [phase for run in runs for phase in run.phases if phase.name == PODS_START]
     cpu_s = median(phase.nodes_cpu_s + phase.etcd.cpu_s for phase in phases)
     note = (
-        f"{size.nodes:,} agents start {size.nodes * size.pods:,} Pods at once, {cpu_s:.1f} s of"
-        " CPU of agents and etcd; reference: claiming as many by one writer's group commit"
-        f"{_smaller(size)}"
+        f"{size.nodes:,} agents start {size.nodes * size.pods:,} Pods concurrently, {cpu_s:.1f} s"
+        " of CPU of agents and etcd; reference: claiming as many addresses by one writer's group"
+        f" commit{_smaller(size)}"
     )
     failed = [len(run.failures) for run in runs]
     pods = size.nodes * size.pods + len(size.lost) * (size.rack_pods - size.pods)
@@ -63,7 +64,9 @@ def _starts(lab: Lab, runs: list[Run], alone: list[float]) -> tuple[Figure, Figu
         f"of {len(runs) * pods:,}; addresses allocated twice, violations and leaks fail a run"
     )
     return (
-        median_figure("sim_mass_start_s", [run.start.seconds for run in runs], "s", alone, note),
+        median_figure(
+            "sim_mass_start_s", [run.start.seconds for run in runs], "s", one_writer_s, note
+        ),
         Figure("sim_mass_start_failures", sum(failed), "failed ADDs", None, note_failed),
     )
 
@@ -78,9 +81,10 @@ def _loss(lab: Lab, runs: list[Run]) -> Figure:
 
 
 def _smaller(size: Size) -> str:
-    if size.nodes >= PROMISED_NODES:
+    """The end of a note: that a full run has more agents, if it has."""
+    if size.nodes >= FULL_RUN_NODES:
         return ""
-    return f"; a full run has {PROMISED_NODES:,} agents"
+    return f"; a full run has {FULL_RUN_NODES:,} agents"
 
 
 def _memory(runs: list[Run]) -> str:

@@ -16,12 +16,14 @@ from core.domain.sriov.plan import plan_node
 NICS = 8
 VFS = 16
 HALF = VFS // 2
+"""Virtual functions of each policy."""
+
 PLANS = 5
-"""Plans in one round; the fastest one counts."""
+"""Plans in one round; the shortest time counts."""
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """sriov_plan_ms."""
+    """Measure sriov_plan_ms."""
     nics = [_nic(number) for number in range(NICS)]
     policies = [
         _policy(number, vfs)

@@ -19,25 +19,25 @@ from workflows.engine.client.client import Client
 from workflows.engine.store.session import WORKER_TTL_S
 
 EXECUTIONS = 64
-ANSWER_S_MAX = 30.0
+QUERY_S_MAX = 30.0
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """wf_takeover_s."""
+    """Measure wf_takeover_s."""
     durations_s: list[float] = []
-    usual: list[float] = []
+    both_running_s: list[float] = []
     with lab.etcd() as etcd, WorkerProcess(etcd.endpoints[0], "survivor"):
         asyncio.run(_begin(lab, etcd))
         for number in lab.rounds():
             with WorkerProcess(etcd.endpoints[0], f"victim-{number}") as victim:
-                usual.append(asyncio.run(_query_all(lab, etcd)))
+                both_running_s.append(asyncio.run(_query_all(lab, etcd)))
                 victim.kill()
                 durations_s.append(asyncio.run(_query_all(lab, etcd)))
     note = (
-        f"{EXECUTIONS} sleeping executions, half of them of the killed worker; its lease is"
-        f" {WORKER_TTL_S} s; reference: the same queries while both workers run"
+        f"{EXECUTIONS} sleeping executions, half of them owned by the killed worker, whose lease"
+        f" has a TTL of {WORKER_TTL_S} s; reference: the same queries while both workers run"
     )
-    return [median_figure("wf_takeover_s", durations_s, "s", usual, note)]
+    return [median_figure("wf_takeover_s", durations_s, "s", both_running_s, note)]
 
 
 async def _begin(lab: Lab, etcd: EtcdCluster) -> None:
@@ -51,7 +51,7 @@ async def _query_all(lab: Lab, etcd: EtcdCluster) -> float:
         began = time.perf_counter()
         answers = await asyncio.gather(
             *(
-                client.query(f"sleeper-{number}", "well", timeout_s=ANSWER_S_MAX)
+                client.query(f"sleeper-{number}", "is_running", timeout_s=QUERY_S_MAX)
                 for number in range(EXECUTIONS)
             )
         )

@@ -1,8 +1,8 @@
 """Objects left on a node after attaching and detaching virtual functions a thousand times.
 
-A virtual machine is the node: it has an SR-IOV card with seven virtual functions, which an agent
-has made by a policy (``tests/vm/vf_cycles.py``). Its processor is emulated, so that booting takes a
-minute or more.
+The node is a virtual machine with an SR-IOV card, on which an agent has created seven virtual
+functions by a policy (``tests/vm/vf_cycles.py``). The machine's processor is emulated, so booting
+takes a minute or more.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from tests.vm.vf_cycles import boot
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """vf_leaks. Raises NotTaken without qemu or its kernel."""
+    """Measure vf_leaks. Raises NotTaken without qemu or its kernel."""
     missing = VirtualMachine.why_not()
     if missing:
         raise NotTaken(f"{missing}: scripts/vm-kernel.sh fetches them")
     run = boot(lab.seconds_left)
     if run.fault:
-        raise RuntimeError(f"the agent's fault after {run.cycles} cycles: {run.fault}")
-    return [Figure("vf_leaks", sum(run.leaks.values()), "left", note=str(run).strip())]
+        raise RuntimeError(f"the agent failed after {run.cycles} cycles: {run.fault}")
+    return [Figure("vf_leaks", sum(run.leaks.values()), "objects left", note=str(run).strip())]

@@ -1,1 +1,1 @@
-"""What measures start and share: a directory, etcd that syncs to disk, agents, seeded data."""
+"""Processes and data of measures: etcd that syncs to disk, agents, API servers, seeded data."""

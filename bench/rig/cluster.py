@@ -1,8 +1,8 @@
-"""A small cluster that several measures share: a real API server, an agent, and a controller.
+"""A small cluster with a real API server, an agent, and a controller.
 
-The API server has its own etcd; agent and controller share another. Measures share the cluster
-(``Lab.shared``), because its start takes longer than most measures; each measure creates its own
-Pods.
+The API server has its own etcd; agent and controller share another etcd. Several measures share the
+cluster (``Lab.shared``), because its start takes longer than most measures; each measure creates
+its own Pods.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from bench.measures.calls import UNLIMITED_RECORDS
+from bench.measures.calls import UNLIMITED_ALLOCATIONS
 from bench.rig.agent import AgentProcess
 from bench.rig.controller import ControllerProcess
 from bench.rig.daemon import wait_all_idle
@@ -37,7 +37,7 @@ from tests.support.etcd import EtcdCluster
 from tests.support.kubernetes import ApiServer
 
 NAME: Final = "kubernetes"
-"""The name of this rig in the table of measures."""
+"""The name of this cluster in the table of measures (``Measure.rig``)."""
 
 
 class Cluster:
@@ -75,9 +75,9 @@ class Cluster:
             controller.stop()
 
     def new_pods(self, count: int) -> range:
-        """Create Pods in the API server, and wait until they are in all caches.
+        """Create Pods in the API server, and wait until agent and controller have cached them.
 
-        Returns their numbers.
+        Returns the numbers of the Pods.
         """
         pods = range(self._next, self._next + count)
         self._next += count
@@ -112,7 +112,7 @@ def kubernetes_cluster(lab: Lab) -> Iterator[Cluster]:
     log = lab.etcd(lab.seed("kube-log", define))
     with log, api_server(lab.new_directory("kube"), objects) as server:
         define_kinds(server)  # an agent is not ready before it can read the SpiderCoordinator
-        variables = {**UNLIMITED_RECORDS, KUBECONFIG: str(server.kubeconfig)}
+        variables = {**UNLIMITED_ALLOCATIONS, KUBECONFIG: str(server.kubeconfig)}
         with lab.agent(log, NODE, variables) as agent:
             cluster = Cluster(lab, server, agent, objects, log)
             try:

@@ -1,4 +1,4 @@
-"""Runs a real ``orbweaver-controller``, the only replica and therefore the leader."""
+"""Runs a real ``orbweaver-controller``. It is the only replica and therefore the leader."""
 
 from __future__ import annotations
 

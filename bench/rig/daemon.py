@@ -1,6 +1,6 @@
 """Runs an agent or a controller as a process, connected to one etcd.
 
-Guarantee: the daemon is ready when ``start`` returns, and has ended after the context. It is
+Guarantee: the daemon is ready when ``start`` returns, and has ended after its context. It is
 configured only by environment variables; none of its code is replaced.
 """
 
@@ -31,8 +31,8 @@ STOP_S_MAX = 30.0
 _POLL_S = 0.01
 _PROBE_S = 1.0
 _LOG_CHARACTERS = 2_000
-_OURS = ("ORBWEAVER_", "SPIDERPOOL_")
-"""Prefixes of our environment variables, which a daemon does not inherit."""
+_SETTINGS_PREFIXES = ("ORBWEAVER_", "SPIDERPOOL_")
+"""Prefixes of environment variables with settings, which a daemon does not inherit from here."""
 
 
 class DaemonFailed(Exception):
@@ -48,7 +48,11 @@ class DaemonProcess:
         self._module = module
         self._health_port, metrics_port = free_ports(2)
         self._process: subprocess.Popen[bytes] | None = None
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(_OURS)}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(_SETTINGS_PREFIXES)
+        }
         self._environment = {
             **inherited,
             "SPIDERPOOL_HEALTH_PORT": str(self._health_port),
@@ -78,7 +82,7 @@ class DaemonProcess:
         self.wait_ready()
 
     def launch(self) -> None:
-        """Start the process and return at once."""
+        """Start the process and return immediately."""
         self.directory.mkdir(parents=True, exist_ok=True)
         config = str(self.directory / "conf.yml")  # does not exist: the defaults apply
         command = [sys.executable, "-m", self._module, "--config-path", config]
@@ -122,7 +126,7 @@ class DaemonProcess:
             return False
 
     def stop(self) -> None:
-        """Send SIGTERM and wait until it has exited; send SIGKILL after ``STOP_S_MAX``."""
+        """Send SIGTERM and wait until the process has exited; SIGKILL after ``STOP_S_MAX``."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -134,7 +138,7 @@ class DaemonProcess:
             process.wait()
 
     def log(self) -> str:
-        """The content of its log."""
+        """The content of the daemon's log."""
         return (self.directory / "log").read_text(errors="replace")
 
     def cpu_s(self) -> float:

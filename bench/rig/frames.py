@@ -1,8 +1,8 @@
 """Makes frames, the binary form of CNI calls at the agent's socket, for Pods with serial numbers.
 
 See docs/reference/cni-executables.md, "Framing". All data of a Pod is derived from its number, so
-that a call can delete a seeded Pod, and callers never use the same Pod. It shares no code with the
-executables or the agent.
+that a call can delete a seeded Pod, and callers never use the same Pod. This module shares no code
+with the executables or the agent.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ NEW_PODS = 1 << 32
 """The first number of Pods that ADDs of a measure create; seeded Pods have smaller numbers."""
 
 _HASH_FACTOR = 0x9E3779B97F4A7C15F39CC0605CEDC8341082276BF3A27251F86C6A11D0C18E95
+"""Makes container ids of 64 digits, as runtimes do, that differ for all Pods."""
 
 
 class PodIdentity(NamedTuple):
@@ -40,7 +41,7 @@ def identity(serial: int) -> PodIdentity:
 
 
 def netconf(pools: Sequence[str] = (), socket_path: str = "") -> bytes:
-    """A network configuration; without pools the default pools are used."""
+    """A network configuration with these IPv4 pools; without pools, the default pools are used."""
     ipam: dict[str, Any] = {"type": "spiderpool"}
     if pools:
         ipam["default_ipv4_ippool"] = list(pools)
@@ -51,7 +52,7 @@ def netconf(pools: Sequence[str] = (), socket_path: str = "") -> bytes:
 
 
 def environment(verb: str, serial: int) -> dict[str, str]:
-    """The environment variables that a runtime sets."""
+    """The environment variables that a runtime sets for a call."""
     pod = identity(serial)
     return {
         "CNI_COMMAND": verb,

@@ -37,7 +37,7 @@ CREATED: Final = "2026-01-01T00:00:00Z"
 PUTS_A_COMMIT: Final = 100
 """Objects per transaction; etcd accepts 128 operations."""
 
-COMMITS_AT_ONCE: Final = 32
+CONCURRENT_COMMITS: Final = 32
 
 DELETED_AT: Final = "2099-01-01T00:00:00Z"
 """The deletion timestamp of terminated Pods. It is so late that no controller reclaims their
@@ -78,7 +78,7 @@ def define_kinds(server: ApiServer) -> None:
 
 
 def request_counts(server: ApiServer) -> Counter[str]:
-    """The number of answered requests for each "VERB resource/subresource", without watches."""
+    """The number of completed requests for each "VERB resource/subresource", without watches."""
     counts: Counter[str] = Counter()
     for line in server.text("/metrics").splitlines():
         if line.startswith(f"{_REQUESTS}{{"):
@@ -139,7 +139,7 @@ async def write_endpoints(store: KeyValueStore, keys: Keys) -> None:
     objects = []
     for namespace, name in ledger.endpoints:
         report = endpoint_report(ledger, (namespace, name))
-        assert report is not None, "it is in the ledger"
+        assert report is not None, "the ledger has no such endpoint"
         report["metadata"] |= _metadata(name, namespace) | {"managedFields": [{"manager": MANAGER}]}
         objects.append((f"{_GROUP}/spiderendpoints/{namespace}/{name}", report))
     await _write(store, objects)
@@ -161,10 +161,10 @@ async def _write_singly(store: KeyValueStore, objects: Sequence[tuple[str, Objec
     """Write each object in its own transaction, as an API server does.
 
     If the API server closes a slow watch, the next watch starts after the last version that was
-    sent. With several objects in one version, it would skip some.
+    sent. If several objects had one version, the next watch could skip some of them.
     """
-    for first in range(0, len(objects), COMMITS_AT_ONCE):
-        batch = objects[first : first + COMMITS_AT_ONCE]
+    for first in range(0, len(objects), CONCURRENT_COMMITS):
+        batch = objects[first : first + CONCURRENT_COMMITS]
         await asyncio.gather(*(_write(store, [item]) for item in batch))
 
 

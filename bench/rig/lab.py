@@ -32,13 +32,14 @@ DISK = "/var/tmp"
 """Data directories are here, because /tmp may be in memory."""
 
 CALLER_S_MAX = 300.0
+"""Seconds after which a process of ``bench.callers`` is ended."""
 
 TICK_MS = 20
 ELECTION_MS = 5 * TICK_MS
 """Milliseconds of etcd's heartbeat, and the shortest election timeout that etcd accepts with it.
 
-A member waits for up to two election timeouts when it starts, and a run starts some forty members.
-A lone member sends no heartbeats."""
+Both are short, because a member waits for up to two election timeouts when it starts, and a run
+starts about forty members. A lone member sends no heartbeats."""
 
 ETCD_FLAGS = (f"--heartbeat-interval={TICK_MS}", f"--election-timeout={ELECTION_MS}")
 
@@ -55,9 +56,9 @@ class Lab:
         self.directory = Path(tempfile.mkdtemp(prefix="ow-bench-", dir=DISK))
         self._seeds: dict[str, Path] = {}
         self._counter = 0
-        self._share_ends = float("inf")
+        self._budget_ends = float("inf")
         self._shared: tuple[Callable[..., Any], Any] | None = None
-        self._shared_ends = ExitStack()
+        self._shared_stack = ExitStack()
 
     def __enter__(self) -> Self:
         return self
@@ -74,34 +75,34 @@ class Lab:
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def shared(self, make: Callable[[Lab], AbstractContextManager[T]]) -> T:
-        """The processes that ``make`` started for an earlier measure, or new ones."""
+        """The rig that ``make`` started for an earlier measure; if there is none, start it."""
         if self._shared is None or self._shared[0] is not make:
             self.end_shared()
-            self._shared = make, self._shared_ends.enter_context(make(self))
+            self._shared = make, self._shared_stack.enter_context(make(self))
         rig: T = self._shared[1]
         return rig
 
     def end_shared(self) -> None:
-        """Stop the shared processes."""
+        """Stop the processes of the shared rig."""
         self._shared = None
-        self._shared_ends.close()
+        self._shared_stack.close()
 
-    def begin_share(self, seconds: float) -> None:
+    def set_time_budget(self, seconds: float) -> None:
         """Set the time budget, in seconds, of the rounds of the next measure."""
-        self._share_ends = time.monotonic() + seconds
+        self._budget_ends = time.monotonic() + seconds
 
     @property
     def seconds_left(self) -> float:
         """The rest of the time budget, in seconds; 0 if it is used up."""
-        return max(0.0, self._share_ends - time.monotonic())
+        return max(0.0, self._budget_ends - time.monotonic())
 
     def rounds(self, count: int | None = None, least: int = 1) -> Iterator[int]:
-        """Number the repetitions from 0 to ``count`` (default: of the scale).
+        """Yield the numbers, from 0 on, of ``count`` repetitions (default: ``scale.rounds``).
 
         Ends earlier if the time budget is used up, but not before ``least`` repetitions.
         """
         for number in range(count or self.scale.rounds):
-            if number >= least and time.monotonic() > self._share_ends:
+            if number >= least and time.monotonic() > self._budget_ends:
                 return
             yield number
 
@@ -124,7 +125,7 @@ class Lab:
         return EtcdCluster(directory, flags=ETCD_FLAGS, durable=True)
 
     def seed(self, name: str, fill: Filling) -> Path:
-        """A data directory written by ``fill``, once in a run."""
+        """The etcd data that ``fill`` writes; written only once in a run for each name."""
         if name not in self._seeds:
             directory = self.new_directory("seed")
             with EtcdCluster(directory, flags=ETCD_FLAGS) as cluster:
@@ -139,12 +140,12 @@ class Lab:
         """An agent; entering it starts it."""
         return AgentProcess(self.new_directory("agent"), etcd.endpoints[0], node, variables)
 
-    def call(self, caller: str, order: Mapping[str, Any]) -> dict[str, Any]:
-        """Run a process of ``bench.callers`` with an order; return its report."""
+    def call(self, caller: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Run a program of ``bench.callers`` with these parameters; return its report."""
         done = subprocess.run(
             [sys.executable, "-m", f"bench.callers.{caller}"],
             cwd=ROOT,
-            input=json.dumps(order).encode(),
+            input=json.dumps(parameters).encode(),
             stdout=subprocess.PIPE,
             timeout=CALLER_S_MAX,
             check=True,

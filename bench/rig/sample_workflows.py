@@ -18,7 +18,7 @@ async def run_errand(number: int) -> int:
 
 @workflow.defn()
 class Errand:
-    """A short execution: one activity, then its result."""
+    """Runs one activity and returns its result."""
 
     @workflow.run
     async def run(self, number: int) -> int:
@@ -28,7 +28,7 @@ class Errand:
 
 @workflow.defn()
 class Errands:
-    """Activities one after the other, for a long history."""
+    """Runs activities one after the other, for a long history."""
 
     @workflow.run
     async def run(self, count: int) -> int:
@@ -41,7 +41,7 @@ class Errands:
 
 @workflow.defn()
 class Sleeper:
-    """An execution that sleeps and answers queries."""
+    """An execution that sleeps and can be queried."""
 
     @workflow.run
     async def run(self) -> None:
@@ -49,8 +49,8 @@ class Sleeper:
         await workflow.sleep(SLEEP_S)
 
     @workflow.query
-    def well(self) -> bool:
-        """Return True: an answer shows that a worker runs the execution."""
+    def is_running(self) -> bool:
+        """Return True: a result of this query shows that a worker runs the execution."""
         return True
 
 

@@ -1,4 +1,4 @@
-"""Makes clusters with many pools and claims, each claim by a Pod with a number."""
+"""Writes clusters with many pools and claims; each claim belongs to a Pod with a number."""
 
 from __future__ import annotations
 
@@ -19,18 +19,21 @@ WRITERS = 4
 
 _BASE = parse_address("10.0.0.0").value
 _BASE_BITS = 24
-"""Host bits of 10.0.0.0/8, which all pools of this module are in."""
+"""Host bits of 10.0.0.0/8, in which all pools of this module are."""
 
 _POOL_BITS = 14
 _POOL_ADDRESSES = (1 << _POOL_BITS) - 3
-"""Addresses of one of ``many_pools``: without the first two (network, gateway) and the last."""
+"""Addresses of each of ``many_pools``: without the first two (network, gateway) and the last."""
 
 POOLS_MAX = 1 << (_BASE_BITS - _POOL_BITS)
+"""The largest number of ``many_pools``."""
+
 _STRIDE = 161
 """Distance of consecutive seeded addresses; no common divisor with ``_POOL_ADDRESSES``."""
 
 _SLICE_BITS = 6
 SLICES_MAX = 1 << (_BASE_BITS - _SLICE_BITS)
+"""The largest number of ``slices``."""
 
 
 class SeededAddress(NamedTuple):
@@ -41,7 +44,7 @@ class SeededAddress(NamedTuple):
 
 
 def wide_pool(name: str = "wide") -> Pool:
-    """A pool of four million addresses, so that a first choice is nearly always free."""
+    """A pool of four million addresses: the first address that is tried is nearly always free."""
     return Pool(
         name, 4, "10.0.0.0/10", ("10.0.0.2-10.63.255.254",), gateway="10.0.0.1", default=True
     )
@@ -55,18 +58,18 @@ def exact_pool(name: str, addresses: int, second_octet: int = 64) -> Pool:
 
 
 def pool_name(number: int) -> str:
-    """The name of one of ``many_pools``."""
+    """The name of the pool with this number of ``many_pools``."""
     return f"pool-{number:04d}"
 
 
 def many_pools(count: int) -> list[Pool]:
-    """Pools of 16,381 addresses side by side in 10.0.0.0/8; none is a default pool."""
+    """Pools of 16,381 addresses with adjacent CIDRs in 10.0.0.0/8; none is a default pool."""
     assert count <= POOLS_MAX, count
     return [_numbered_pool(number) for number in range(count)]
 
 
 def slices(first: int, count: int) -> list[Pool]:
-    """Pools of 60 addresses side by side, all of the CIDR 10.0.0.0/8."""
+    """Pools of 60 addresses with adjacent ranges; all have the CIDR 10.0.0.0/8."""
     assert first + count <= SLICES_MAX, (first, count)
     pools = []
     for number in range(first, first + count):
@@ -77,7 +80,7 @@ def slices(first: int, count: int) -> list[Pool]:
 
 
 def spread_addresses(pools: Sequence[Pool], claims: int) -> Iterator[SeededAddress]:
-    """Addresses that are spread over the pools of ``many_pools`` and are not adjacent."""
+    """Addresses spread over the pools of ``many_pools``; none of them are adjacent."""
     for serial in range(claims):
         turn, number = divmod(serial, len(pools))
         value = _BASE + (number << _POOL_BITS) + 2 + turn * _STRIDE % _POOL_ADDRESSES

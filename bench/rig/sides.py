@@ -1,8 +1,10 @@
 """The two sides of a comparison: Orbweaver and another IPAM plugin, each with its own servers.
 
-Each side has its own etcd, and its own API server with the same Pods if the programs are installed.
-So writes of one side do not slow down the other. Guarantee: every process that is started here has
-ended after its context, also those of the start command of the other plugin.
+Orbweaver has an etcd, an agent and a controller. The other plugin has an etcd and the processes of
+its start command, if it has such a command. If kube-apiserver is installed, each etcd has an API
+server with the same Pods. No server is shared, so writes of one side do not slow down the other.
+Guarantee: every process that is started here, also by the start command, has ended after its
+context.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
-from bench.measures.calls import UNLIMITED_RECORDS
+from bench.measures.calls import UNLIMITED_ALLOCATIONS
 from bench.rig import processes
 from bench.rig.controller import ControllerProcess
 from bench.rig.frames import environment, netconf
@@ -42,10 +44,10 @@ class SideFailed(Exception):
 
 
 class Rival(NamedTuple):
-    """Another plugin: its executable and its network configuration.
+    """The other plugin: its executable and its network configuration.
 
-    ``@ROOM@`` in the configuration is replaced by a directory. ``start``: a shell command that
-    starts its daemons, "" for none.
+    ``@ROOM@`` in the configuration is replaced by the path of a temporary directory. ``start``: a
+    shell command that starts the plugin's daemons, or "".
     """
 
     plugin: Path
@@ -55,11 +57,12 @@ class Rival(NamedTuple):
 
 
 class Side(NamedTuple):
-    """One plugin that can be called. ``etcd``: of its API server, None without one.
+    """One plugin that can be called.
 
-    ``room``: a directory for the output of its executable, ``command``.
-    ``cpu_s``: CPU seconds of all its processes except the executable. ``starts``: whether its
-    daemons may still be starting; ``failure``: why they failed, "" while they run.
+    ``command``: its executable; ``room``: a directory for the output of the executable. ``etcd``:
+    of the plugin's API server, or None. ``cpu_s``: returns the CPU seconds of all its processes
+    except the executable. ``starts``: whether its daemons may still be starting; ``failure``:
+    returns why they failed, "" while they run.
     """
 
     name: str
@@ -70,13 +73,15 @@ class Side(NamedTuple):
     etcd: EtcdCluster | None
     cpu_s: Callable[[], float]
     starts: bool = False
-    failure: Callable[[], str] = str
+    failure: Callable[[], str] = lambda: ""
 
     def call(self, lab: Lab, verb: str, serials: Sequence[int], callers: int) -> dict[str, Any]:
         """Run the executable once per Pod; return the report of ``bench.callers.executables``."""
         environments = [{**environment(verb, serial), **self.variables} for serial in serials]
-        order = {"command": [self.command], "environments": environments, "callers": callers}
-        return lab.call("executables", order | {"stdin": str(self.netconf), "room": str(self.room)})
+        parameters = {"command": [self.command], "environments": environments, "callers": callers}
+        return lab.call(
+            "executables", parameters | {"stdin": str(self.netconf), "room": str(self.room)}
+        )
 
 
 @contextmanager
@@ -93,14 +98,14 @@ def orbweaver(
 
     etcd = lab.etcd(lab.seed("orbweaver", fill))
     with ExitStack() as stack:
-        server = _start(stack, lab, etcd, kubernetes=kubernetes)
+        server = _start_servers(stack, lab, etcd, kubernetes=kubernetes)
         settings = {KUBECONFIG: str(server.kubeconfig)} if server is not None else {}
         if server is not None:
             define_kinds(server)
         controller = stack.enter_context(
             ControllerProcess(lab.new_directory("controller"), etcd.endpoints[0], settings)
         )
-        agent = stack.enter_context(lab.agent(etcd, NODE, {**UNLIMITED_RECORDS, **settings}))
+        agent = stack.enter_context(lab.agent(etcd, NODE, {**UNLIMITED_ALLOCATIONS, **settings}))
         room = lab.new_directory("orbweaver")
         installer.install(room / "bin", room / "net.d")
         conf = room / "netconf"
@@ -118,7 +123,7 @@ def orbweaver(
 def other(
     lab: Lab, pods: Sequence[int], rival: Rival, variables: Mapping[str, str], *, kubernetes: bool
 ) -> Iterator[Side]:
-    """Start the side of another plugin; with an API server if it has a start command."""
+    """Start the other plugin's side; with servers if it has a start command."""
 
     async def fill(store: KeyValueStore, _: Keys) -> None:
         await write_cluster(store, pods)
@@ -127,25 +132,25 @@ def other(
     netconf_path = room / "netconf"
     netconf_path.write_text(rival.conf.replace("@ROOM@", str(room)))
     with ExitStack() as stack:
-        etcd = server = group = None
+        etcd = server = daemons = None
         if rival.start:
             etcd = lab.etcd(lab.seed("other", fill))
-            server = _start(stack, lab, etcd, kubernetes=kubernetes)
-            group = stack.enter_context(_StartCommand(rival.start, room, server))
+            server = _start_servers(stack, lab, etcd, kubernetes=kubernetes)
+            daemons = stack.enter_context(_StartCommand(rival.start, room, server))
 
         def cpu_s() -> float:
             servers = _servers_cpu_s(etcd, server) if etcd is not None else 0.0
-            return servers + (group.cpu_s() if group is not None else 0.0)
+            return servers + (daemons.cpu_s() if daemons is not None else 0.0)
 
         api_etcd = etcd if server is not None else None
         plugin = rival.plugin
         side = Side(plugin.name, str(plugin), netconf_path, variables, room, api_etcd, cpu_s)
-        yield side if group is None else side._replace(starts=True, failure=group.failure)
+        yield side if daemons is None else side._replace(starts=True, failure=daemons.failure)
 
 
 @contextmanager
 def network_namespace() -> Iterator[str]:
-    """Create a network namespace without interfaces; return its path. Raises SideFailed."""
+    """Create a network namespace without interfaces; yield its path. Raises SideFailed."""
     process = subprocess.Popen(
         ["unshare", "--net", "sh", "-c", "echo ready; exec sleep infinity"],
         stdout=subprocess.PIPE,
@@ -163,7 +168,10 @@ def network_namespace() -> Iterator[str]:
         process.communicate()
 
 
-def _start(stack: ExitStack, lab: Lab, etcd: EtcdCluster, *, kubernetes: bool) -> ApiServer | None:
+def _start_servers(
+    stack: ExitStack, lab: Lab, etcd: EtcdCluster, *, kubernetes: bool
+) -> ApiServer | None:
+    """Start the etcd, with an API server or alone."""
     if kubernetes:
         return stack.enter_context(api_server(lab.new_directory("kube"), etcd))
     stack.enter_context(etcd)
@@ -176,7 +184,7 @@ def _servers_cpu_s(etcd: EtcdCluster, server: ApiServer | None) -> float:
 
 
 class _StartCommand:
-    """The start command and its processes: one process group, which is ended with the context."""
+    """Runs the start command and its processes as one process group, which the context ends."""
 
     def __init__(self, command: str, room: Path, server: ApiServer | None) -> None:
         self._log = room / "start.log"
@@ -205,7 +213,7 @@ class _StartCommand:
         self._process.wait()
 
     def failure(self) -> str:
-        """Why no daemon of the command can run: its status and the end of its output; else ""."""
+        """Why the daemons do not run: the command's status and the end of its output; else ""."""
         status = self._process.poll()
         if status is None or (status == 0 and self._members()):
             return ""
@@ -213,7 +221,7 @@ class _StartCommand:
         return f"the command of --start exited with {status}: {output}"
 
     def cpu_s(self) -> float:
-        """CPU seconds of all its running processes."""
+        """CPU seconds of all running processes of the group."""
         return sum(map(processes.cpu_s, self._members()))
 
     def _members(self) -> list[int]:

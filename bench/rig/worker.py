@@ -1,4 +1,4 @@
-"""Runs the workflow engine: a worker in its own process, or a controller's jobs in this one."""
+"""Runs the workflow engine: a worker in its own process, or a controller's jobs in this process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class WorkerProcess:
     """A worker process; entering it starts it and waits until the worker is ready."""
 
     def __init__(self, endpoint: str, name: str) -> None:
-        self._order = {"endpoint": endpoint, "name": name}
+        self._parameters = {"endpoint": endpoint, "name": name}
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -34,12 +34,13 @@ class WorkerProcess:
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(self._order).encode() + b"\n")
+        self._process.stdin.write(json.dumps(self._parameters).encode() + b"\n")
         self._process.stdin.flush()
         if self._process.stdout.readline() != b"ready\n":
             self.kill()
             raise ChildProcessError(
-                f"worker {self._order['name']} exited before it was ready (see its error above)"
+                f"worker {self._parameters['name']} exited before it was ready"
+                " (see its error above)"
             )
         return self
 

@@ -1,11 +1,12 @@
-"""``python -m bench.simulation``: runs one simulation of any size, and prints etcd's resources.
+"""``python -m bench.simulation``: runs one simulation of any size, and prints its measurements.
 
-Prints the figures of docs/contributing/benchmarks.md, section "What 5,000 nodes and 500,000 claims
-need of etcd".
+Among them are the figures of docs/contributing/benchmarks.md, section "What 5,000 nodes and 500,000
+claims need of etcd".
 """
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 from typing import Annotated, Final
@@ -26,25 +27,26 @@ EXIT_FAILED: Final = 1
 def simulate(
     nodes: int = 1_000,
     pools: int = 100,
-    pods: Annotated[int, typer.Option(help="of each node, all started at once")] = 10,
+    pods: Annotated[int, typer.Option(help="Pods of each node; all start concurrently")] = 10,
     rack_pods: Annotated[
-        int, typer.Option(help="of each node of the rack that is stopped at the end, in total")
+        int, typer.Option(help="Pods of each node of the rack that is lost, when it is lost")
     ] = 100,
-    changes: Annotated[int, typer.Option(help="of pools, one after the other")] = 100,
-    pause_s: Annotated[float, typer.Option(help="between two changes of pools")] = 0.4,
+    changes: Annotated[int, typer.Option(help="changes of pools, one after the other")] = 100,
+    pause_s: Annotated[float, typer.Option(help="seconds between two changes of pools")] = 0.4,
 ) -> None:
     """Simulate one cluster with its own etcd, and print the measurements."""
     raise_gc_threshold()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_FAILED))
-    size = Size(nodes, max(pools, -(-nodes // RACK_NODES)), pods, rack_pods, changes, pause_s)
-    busy = load()
+    pools = max(pools, math.ceil(nodes / RACK_NODES))  # each rack needs a pool
+    size = Size(nodes, pools, pods, rack_pods, changes, pause_s)
+    load_before = load()
     with Lab(FULL) as lab, lab.etcd() as etcd:
-        _print(size, Simulation(lab, etcd, size).run(), busy)
+        _print(size, Simulation(lab, etcd, size).run(), load_before)
 
 
-def _print(size: Size, run: Run, busy: str) -> None:
-    verdict, reached, start = run.verdict, run.fanout.reached_s, run.start
-    typer.echo(f"{size}; load before: {busy}")
+def _print(size: Size, run: Run, load_before: str) -> None:
+    reached, start = run.fanout.reached_s, run.start
+    typer.echo(f"{size}; load before: {load_before}")
     typer.echo(
         f"fan-out: p50 {percentile(reached, 0.5):.3f} s, p90 {percentile(reached, 0.9):.3f} s,"
         f" slowest {max(reached):.3f} s; {run.fanout.updates:,} updates of the nodes' configuration"
@@ -59,9 +61,9 @@ def _print(size: Size, run: Run, busy: str) -> None:
         )
     typer.echo(
         f"rack lost: {run.lost.seconds:.2f} s for {run.lost.claims:,} claims,"
-        f" {run.lost.left_to_scan} of them released by the periodic reclaim scan only"
+        f" {run.lost.dropped_changes} changes of Pods left to the periodic reclaim scan"
     )
-    typer.echo(f"verdict: {verdict}; allocated twice: {run.shared}")
+    typer.echo(f"{run.consistency}; allocated twice: {run.duplicates}")
     typer.echo(
         f"memory: {run.nodes_rss_mb:.0f} MB in {run.processes} processes with nodes,"
         f" {run.here_rss_mb:.0f} MB in this process"

@@ -1,8 +1,9 @@
-"""Runs the processes with simulated nodes. All have ended when the context ends."""
+"""Starts the processes that run simulated nodes, and sends them requests."""
 
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -17,17 +18,21 @@ STOP_S_MAX: Final = 20.0
 
 
 class Fleet:
-    """Nodes of one cluster; entering it starts the processes, and ``open`` starts the nodes."""
+    """The nodes of one cluster; entering it starts the processes, and ``open`` starts the nodes.
+
+    All processes have ended when the context ends.
+    """
 
     def __init__(self, endpoint: str, cluster: str, nodes: int) -> None:
-        count = max(PROCESSES_MIN, -(-nodes // NODES_PER_PROCESS_MAX))
-        shares = [list(range(first, nodes, count)) for first in range(count)]
-        common = {"do": "open", "endpoint": endpoint, "cluster": cluster}
-        self._opening = [common | {"nodes": share} for share in shares]
+        count = max(PROCESSES_MIN, math.ceil(nodes / NODES_PER_PROCESS_MAX))
+        common = {"method": "open", "endpoint": endpoint, "cluster": cluster}
+        self._open_requests = [
+            common | {"nodes": list(range(first, nodes, count))} for first in range(count)
+        ]
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
-        for _ in self._opening:
+        for _ in self._open_requests:
             self._processes.append(
                 subprocess.Popen(
                     [sys.executable, "-m", "bench.simulation.process"],
@@ -56,26 +61,28 @@ class Fleet:
 
     def open(self) -> None:
         """Start the nodes; return when all are ready."""
-        self._exchange(self._opening)
+        self._send(self._open_requests)
 
-    def ask(self, order: dict[str, Any]) -> list[dict[str, Any]]:
-        """Send an order to all processes; return their answers."""
-        return self._exchange([order] * len(self._processes))
+    def request(self, method: str, **parameters: Any) -> list[dict[str, Any]]:
+        """Send a request to all processes; return their responses."""
+        return self._send([{"method": method, **parameters}] * len(self._processes))
 
-    def _exchange(self, orders: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-        for process, order in zip(self._processes, orders, strict=True):
+    def _send(self, requests: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Send a request to each process; wait for the response of each."""
+        for process, request in zip(self._processes, requests, strict=True):
             assert process.stdin is not None
-            process.stdin.write(json.dumps(order).encode() + b"\n")
+            process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
-        return [_answer(process) for process in self._processes]
+        return [_read_response(process) for process in self._processes]
 
 
-def _answer(process: subprocess.Popen[bytes]) -> dict[str, Any]:
+def _read_response(process: subprocess.Popen[bytes]) -> dict[str, Any]:
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
         raise ChildProcessError(
-            f"process {process.pid} of the simulation ended before its answer (see its error above)"
+            f"process {process.pid} of the simulation ended before it responded (see its error"
+            " above)"
         )
-    answer: dict[str, Any] = json.loads(line)
-    return answer
+    response: dict[str, Any] = json.loads(line)
+    return response

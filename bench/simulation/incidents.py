@@ -1,7 +1,7 @@
 """Incidents of the simulated cluster: pools change, all Pods start, a rack is lost.
 
-Each incident is timed from its cause. The commands of the operator and the jobs of the controller
-run in this process, the nodes in others.
+The commands of the operator and the jobs of the controller run in this process, the nodes run in
+other processes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from bench.figures import percentile
 from bench.rig.worker import running_jobs
@@ -25,25 +25,27 @@ from core.eventstore.writer import Writer
 from workflows.jobs.job_host import JobHost
 
 REACHED_SHARE: Final = 0.99
-"""The share of nodes that must show a change for it to count as delivered."""
+"""The share of the nodes whose view must show a change for the change to count as delivered."""
 
 GROWTH_ADDRESSES: Final = 16
 """Addresses that each change adds to a pool."""
 
 AHEAD_S: Final = 0.5
-"""Seconds until the common moment at which all processes start Pods."""
+"""Seconds from the request to start Pods until the common time at which all processes start
+them."""
 
 FREE_S_MAX: Final = 240.0
-"""Seconds in which all claims of a lost rack must be released."""
+"""Seconds within which all claims of a lost rack must be released."""
 
 POLL_S: Final = 0.05
 OPERATOR: Final = Cause("operator")
 
 
 class Fanout(NamedTuple):
-    """``reached_s``: for each change, seconds from its command until 99 % of the nodes showed it.
+    """The delivery of changes to the nodes.
 
-    ``updates``: how often the configuration of a node changed, summed over all nodes.
+    ``reached_s``: for each change, the seconds from its command until the views of 99 % of the
+    nodes showed it. ``updates``: the number of updates of views, summed over all nodes.
     """
 
     reached_s: list[float]
@@ -51,7 +53,11 @@ class Fanout(NamedTuple):
 
 
 class PodsStarted(NamedTuple):
-    """The start of Pods, from the first ADD to the last answer, in all processes."""
+    """The start of Pods in all processes.
+
+    ``seconds``: from the first ADD to the last result. ``latencies_s``: of each ADD. ``tries``,
+    ``transactions``, ``cpu_s``: sums over all ADDs.
+    """
 
     seconds: float
     latencies_s: list[float]
@@ -63,14 +69,16 @@ class PodsStarted(NamedTuple):
 
 
 class RackLost(NamedTuple):
-    """The loss of a rack, from the first command until the rack has no claim.
+    """The loss of a rack.
 
-    ``left_to_scan``: claims that only the periodic reclaim scan released.
+    ``seconds``: from the first command until the rack has no claim. ``claims``: claims of the rack
+    before. ``dropped_changes``: changes of Pods that the listener dropped, so that their claims
+    were left to the periodic reclaim scan.
     """
 
     seconds: float
     claims: int
-    left_to_scan: int
+    dropped_changes: int
 
 
 async def define(store: KeyValueStore, keys: Keys, size: Size) -> None:
@@ -81,49 +89,48 @@ async def define(store: KeyValueStore, keys: Keys, size: Size) -> None:
 
 
 async def change_pools(store: KeyValueStore, keys: Keys, fleet: Fleet, size: Size) -> Fanout:
-    """Grow pools, one command after the other."""
-    times: list[float] = []
+    """Add addresses to pools, one command after the other."""
+    command_times: list[float] = []
     revisions: list[int] = []
     async with _operator(store, keys) as operator:
         began = time.monotonic()
         grown = pools_of(size, more=GROWTH_ADDRESSES)[: size.changes]
         for number, pool in enumerate(grown):
             await asyncio.sleep(began + number * size.change_pause_s - time.monotonic())
-            times.append(time.monotonic())
+            command_times.append(time.monotonic())
             revisions.append((await operator.apply(ApplyPool(pool), OPERATOR)).revision)
-    answers = await asyncio.to_thread(fleet.ask, {"do": "arrivals", "revisions": revisions})
-    assert all(answer["whole"] for answer in answers), "the configuration of a node lacks a change"
-    arrivals = [node_times for answer in answers for node_times in answer["times"]]
+    responses = await asyncio.to_thread(fleet.request, "arrivals", revisions=revisions)
+    assert all(response["complete"] for response in responses), "the view of a node lacks a change"
+    arrivals = [node_times for response in responses for node_times in response["times"]]
     return Fanout(
-        _reached(times, arrivals),
-        sum(answer["updates"] for answer in answers),
+        _reached_s(command_times, arrivals),
+        sum(response["updates"] for response in responses),
     )
 
 
 def start_pods(fleet: Fleet, nodes: Iterable[int], first: int, count: int) -> PodsStarted:
-    """Start ``count`` Pods on each node, all at the same time."""
+    """Start ``count`` Pods, numbered from ``first``, on each node, all at the same time."""
     at = time.monotonic() + AHEAD_S
-    order: dict[str, Any] = {"do": "start", "nodes": list(nodes), "at": at}
-    answers = fleet.ask(order | {"first": first, "count": count})
+    responses = fleet.request("start", nodes=list(nodes), at=at, first=first, count=count)
     return PodsStarted(
-        max(answer["ended"] for answer in answers) - at,
-        [seconds for answer in answers for seconds in answer["seconds"]],
-        [address for answer in answers for address in answer["addresses"]],
-        [failure for answer in answers for failure in answer["failures"]],
-        sum(answer["tries"] for answer in answers),
-        sum(answer["transactions"] for answer in answers),
-        sum(answer["cpu_s"] for answer in answers),
+        seconds=max(response["ended"] for response in responses) - at,
+        latencies_s=[latency for response in responses for latency in response["latencies_s"]],
+        addresses=[address for response in responses for address in response["addresses"]],
+        failures=[failure for response in responses for failure in response["failures"]],
+        tries=sum(response["tries"] for response in responses),
+        transactions=sum(response["transactions"] for response in responses),
+        cpu_s=sum(response["cpu_s"] for response in responses),
     )
 
 
 async def grow_rack(store: KeyValueStore, keys: Keys, size: Size) -> None:
-    """Add addresses to the pool of the rack that will be lost, for all its Pods."""
+    """Add addresses to the pool of the rack that will be lost, so that all its Pods get one."""
     await _apply(store, keys, [ApplyPool(rack_pool(size, 0, addresses_for(size.rack_pods)))])
 
 
 async def lose_rack(store: KeyValueStore, keys: Keys, fleet: Fleet, size: Size) -> RackLost:
     """Stop the nodes of a rack, and delete their records as an operator does."""
-    await asyncio.to_thread(fleet.ask, {"do": "lose", "nodes": list(size.lost)})
+    await asyncio.to_thread(fleet.request, "lose", nodes=list(size.lost))
     pool = rack_pool(size, 0, addresses_for(size.rack_pods))
     first, _, last = pool.ips[0].partition("-")
     claims = Get(keys.ip_of(first), keys.ip_of(last) + b"\0", count_only=True)
@@ -160,10 +167,13 @@ async def _operator(store: KeyValueStore, keys: Keys) -> AsyncIterator[Configura
     await writer.close()
 
 
-def _reached(times: Sequence[float], arrivals: Sequence[Sequence[float]]) -> list[float]:
-    """Return, per change, seconds until 99 % of nodes had it; ``arrivals``: a row per node."""
-    columns = zip(*arrivals, strict=True)
+def _reached_s(command_times: Sequence[float], arrivals: Sequence[Sequence[float]]) -> list[float]:
+    """For each change, the seconds from its command until ``REACHED_SHARE`` of the nodes had it.
+
+    ``arrivals``: for each node, the time at which it had each change.
+    """
+    times_by_change = zip(*arrivals, strict=True)
     return [
-        percentile(column, REACHED_SHARE) - began
-        for began, column in zip(times, columns, strict=True)
+        percentile(node_times, REACHED_SHARE) - commanded
+        for commanded, node_times in zip(command_times, times_by_change, strict=True)
     ]

@@ -1,7 +1,7 @@
 """One simulated node: an etcd connection, a writer, a view and an allocator, as in an agent.
 
-The view is the node's copy of the configuration in etcd. The node records when its view reaches an
-etcd revision, and returns the result of each ADD.
+The view is the node's copy of the configuration in etcd. The node records at which time its view
+reaches which etcd revision.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ ACTOR: Final = "agent/simulated"
 
 
 class AddResult(NamedTuple):
-    """The result of one ADD: addresses or failure, tries, duration in seconds, time of its end."""
+    """The result of one ADD. ``failure``: the error, or ""; ``ended``: the monotonic time."""
 
     addresses: tuple[str, ...]
     failure: str
     tries: int
-    seconds: float
+    latency_s: float
     ended: float
 
 
 class SimulatedNode:
-    """Simulated node ``number``. Times are of the monotonic clock, which all processes share."""
+    """The node ``number``. Times are of the monotonic clock, which all processes share."""
 
     def __init__(self, endpoint: str, cluster: str, number: int) -> None:
         self.number = number
         self.updates: list[tuple[float, int]] = []
-        """Times and revisions of the updates of the view."""
+        """The time and the revision of each update of the view."""
 
         self._store = EtcdStore(EtcdSettings((endpoint,)))
         self._node = NodeHarness(self._store, node_name(number), cluster=cluster)
         self._following: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Start as an agent does, until it is ready."""
+        """Start as an agent does; return when the node is ready."""
         await self._node.__aenter__()
         self._following = asyncio.create_task(self._follow())
 
@@ -59,12 +59,12 @@ class SimulatedNode:
 
     @property
     def revision(self) -> int:
-        """The newest revision in ``updates``."""
+        """The newest revision in ``updates``, or 0."""
         return self.updates[-1][1] if self.updates else 0
 
     @property
     def transactions(self) -> int:
-        """Transactions of the writer."""
+        """The number of the writer's transactions."""
         return self._node.writer.transactions
 
     def pool_revisions(self) -> set[int]:
@@ -72,24 +72,26 @@ class SimulatedNode:
         return {pool.revision for pool in self._node.view.current.pools.values()}
 
     async def start_pods(self, first: int, count: int) -> list[AddResult]:
-        """Start ``count`` Pods at once."""
+        """Start ``count`` Pods concurrently."""
         serials = range(first, first + count)
         return list(await asyncio.gather(*(self._start_pod(serial) for serial in serials)))
 
     async def _start_pod(self, serial: int) -> AddResult:
         facts = facts_of(self.number, serial)
-        namespace, name, uid, *_ = facts.pod
+        namespace, name, uid = facts.pod.namespace, facts.pod.name, facts.pod.uid
         attachment = Attachment(f"box-{uid}", INTERFACE, "lan", "/run/netns/box")
-        pod, cause = PodReference(namespace, name, uid, attachment.container), Cause(ACTOR)
-        request = AddRequest(pod, attachment, SelectionRequest(INTERFACE), cause)
+        pod = PodReference(namespace, name, uid, attachment.container)
+        request = AddRequest(pod, attachment, SelectionRequest(INTERFACE), Cause(ACTOR))
         began = time.monotonic()
         try:
             added = await self._node.allocate(request, facts)
         except Exception as error:  # noqa: BLE001  # any failure counts as a Pod that did not start
             ended = time.monotonic()
-            return AddResult((), repr(error), 0, ended - began, ended)
+            return AddResult((), repr(error), tries=0, latency_s=ended - began, ended=ended)
         ended = time.monotonic()
-        return AddResult(tuple(addresses(added)), "", added.tries, ended - began, ended)
+        return AddResult(
+            tuple(addresses(added)), "", added.tries, latency_s=ended - began, ended=ended
+        )
 
     async def _follow(self) -> None:
         view = self._node.view

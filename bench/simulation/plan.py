@@ -1,11 +1,12 @@
-"""The plan of the simulated cluster: nodes in racks, pools of each rack, Pods of each node. Pure.
+"""The plan of the simulated cluster: nodes in racks, pools of each rack, Pods of each node.
 
-Each rack has a default pool, as in datacentres with a subnet per rack; more pools are for other
-networks of the racks.
+Each rack has a default pool, as in datacentres with a subnet per rack; further pools are for other
+networks of the racks. All functions are pure.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Final, NamedTuple
 
 from core.domain.addresses.ip_address import format_address, parse_address
@@ -15,7 +16,7 @@ from core.domain.model import Pool
 RACK_NODES: Final = 40
 NAMESPACE: Final = "shop"
 SPARE_SHARE: Final = 0.25
-"""Share of spare addresses in a rack's pool, relative to its Pods."""
+"""Spare addresses in a rack's pool, as a share of the rack's Pods."""
 
 POOLS_MAX: Final = 250
 """The maximum number of pools: each has one /16 of 10.0.0.0/8."""
@@ -24,8 +25,8 @@ POOLS_MAX: Final = 250
 class Size(NamedTuple):
     """The size of a cluster and its incidents.
 
-    ``pods``: Pods on each node at the start; ``rack_pods``: on each node of the rack that is lost.
-    ``changes``: number of changes of pools, with ``change_pause_s`` between them.
+    ``pods``: Pods on each node at the start; ``rack_pods``: Pods on each node of the lost rack when
+    it is lost. ``changes``: number of changes of pools, with ``change_pause_s`` between them.
     """
 
     nodes: int
@@ -38,7 +39,7 @@ class Size(NamedTuple):
     @property
     def racks(self) -> int:
         """The number of racks; the last one may be smaller."""
-        return -(-self.nodes // RACK_NODES)
+        return math.ceil(self.nodes / RACK_NODES)
 
     @property
     def lost(self) -> range:
@@ -52,14 +53,14 @@ def node_name(number: int) -> str:
 
 
 def pools_of(size: Size, more: int = 0) -> list[Pool]:
-    """The pools of the cluster: each has the addresses of a rack's Pods and ``more`` addresses."""
+    """The pools of the cluster: each has the addresses for a rack's Pods and ``more`` addresses."""
     assert size.racks <= size.pools <= POOLS_MAX, size
     addresses = addresses_for(size.pods) + more
     return [rack_pool(size, number, addresses) for number in range(size.pools)]
 
 
 def addresses_for(pods: int) -> int:
-    """The number of addresses of a rack with this number of Pods on each node."""
+    """The number of addresses for a rack with this number of Pods on each node, with spare ones."""
     return int(RACK_NODES * pods * (1 + SPARE_SHARE))
 
 
@@ -80,7 +81,7 @@ def rack_pool(size: Size, number: int, addresses: int) -> Pool:
 
 
 def facts_of(node: int, serial: int) -> RequestFacts:
-    """What an agent knows of a Pod of its node when it allocates an address."""
+    """The facts about a Pod that its node's agent has when it allocates an address."""
     name, host = f"web-{node:04d}-{serial:03d}", node_name(node)
     pod = PodFacts(NAMESPACE, name, f"uid-{name}-4f2c-9d31-7b60a1e2c584", host)
     return RequestFacts(pod, NamespaceFacts(NAMESPACE), NodeFacts(host))

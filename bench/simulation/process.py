@@ -1,11 +1,11 @@
 """Runs hundreds of simulated nodes in one process: ``python -m bench.simulation.process``.
 
-Orders are JSON objects, one on each line of standard input; the process writes an answer to each on
-standard output. The process ends
-with its input. The first order is ``open``.
+Requests are JSON objects, one on each line of standard input; the process writes a response to each
+on standard output. The process ends when its input ends. The first request is ``open``.
 
-Orders: ``open`` (endpoint, cluster, nodes), ``arrivals`` (revisions of pools, in rising order),
-``start`` (nodes, first, count, at), ``lose`` (nodes), ``usage``. Nodes are named by their numbers.
+Values of ``method``, with the other fields: ``open`` (endpoint, cluster, nodes), ``arrivals``
+(revisions of pools, ascending), ``start`` (nodes, first, count, at), ``lose`` (nodes), ``usage``.
+Nodes are identified by their numbers.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ OPEN_S_MAX: Final = 180.0
 """Seconds that a node waits for etcd, which serves other nodes too."""
 
 ARRIVAL_S_MAX: Final = 120.0
+"""Seconds within which the views of all nodes must show the last change."""
+
 POLL_S: Final = 0.05
 
 
@@ -41,20 +43,20 @@ class Nodes:
     def __init__(self) -> None:
         self._nodes: dict[int, SimulatedNode] = {}
 
-    async def execute(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Execute one order; return the answer."""
-        match order["do"]:
+    async def handle(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Handle one request; return the response."""
+        match request["method"]:
             case "open":
-                return await self._open(order["endpoint"], order["cluster"], order["nodes"])
+                return await self._open(request["endpoint"], request["cluster"], request["nodes"])
             case "arrivals":
-                return await self._arrivals(order["revisions"])
+                return await self._arrivals(request["revisions"])
             case "start":
-                return await self._start(order)
+                return await self._start(request)
             case "lose":
-                return await self._lose(order["nodes"])
+                return await self._lose(request["nodes"])
             case "usage":
                 return {"cpu_s": time.process_time(), "peak_rss_mb": peak_rss_mb()}
-        raise ValueError(f"unknown order {order}")
+        raise ValueError(f"unknown request {request}")
 
     async def _open(self, endpoint: str, cluster: str, numbers: Sequence[int]) -> dict[str, Any]:
         opening = asyncio.Semaphore(OPENING_MAX)
@@ -70,7 +72,7 @@ class Nodes:
         return {"nodes": len(self._nodes)}
 
     async def _arrivals(self, revisions: Sequence[int]) -> dict[str, Any]:
-        """The times at which each node reached each revision, and the number of updates."""
+        """Wait for the last revision; return the times at which each node reached each revision."""
         nodes = list(self._nodes.values())
         ends = time.monotonic() + ARRIVAL_S_MAX
         while min(node.revision for node in nodes) < revisions[-1] and time.monotonic() < ends:
@@ -79,24 +81,24 @@ class Nodes:
         updates = sum(len(node.updates) for node in nodes)
         for node in nodes:
             node.updates.clear()
-        is_whole = all(set(revisions) <= node.pool_revisions() for node in nodes)
-        return {"times": times, "updates": updates, "whole": is_whole}
+        complete = all(set(revisions) <= node.pool_revisions() for node in nodes)
+        return {"times": times, "updates": updates, "complete": complete}
 
-    async def _start(self, order: dict[str, Any]) -> dict[str, Any]:
-        nodes = [self._nodes[number] for number in order["nodes"] if number in self._nodes]
-        before = sum(node.transactions for node in nodes)
-        await asyncio.sleep(order["at"] - time.monotonic())
-        cpu = time.process_time()
-        starts = (node.start_pods(order["first"], order["count"]) for node in nodes)
-        started = [pod for pods in await asyncio.gather(*starts) for pod in pods]
+    async def _start(self, request: dict[str, Any]) -> dict[str, Any]:
+        nodes = [self._nodes[number] for number in request["nodes"] if number in self._nodes]
+        transactions_before = sum(node.transactions for node in nodes)
+        await asyncio.sleep(request["at"] - time.monotonic())
+        cpu_before_s = time.process_time()
+        starts = (node.start_pods(request["first"], request["count"]) for node in nodes)
+        adds = [add for node_adds in await asyncio.gather(*starts) for add in node_adds]
         return {
-            "cpu_s": time.process_time() - cpu,
-            "transactions": sum(node.transactions for node in nodes) - before,
-            "ended": max((pod.ended for pod in started), default=order["at"]),
-            "seconds": [pod.seconds for pod in started],
-            "tries": sum(pod.tries for pod in started),
-            "addresses": [address for pod in started for address in pod.addresses],
-            "failures": [pod.failure for pod in started if pod.failure],
+            "cpu_s": time.process_time() - cpu_before_s,
+            "transactions": sum(node.transactions for node in nodes) - transactions_before,
+            "ended": max((add.ended for add in adds), default=request["at"]),
+            "latencies_s": [add.latency_s for add in adds],
+            "tries": sum(add.tries for add in adds),
+            "addresses": [address for add in adds for address in add.addresses],
+            "failures": [add.failure for add in adds if add.failure],
         }
 
     async def _lose(self, numbers: Sequence[int]) -> dict[str, Any]:
@@ -106,22 +108,22 @@ class Nodes:
 
 
 def _arrivals_at(node: SimulatedNode, revisions: Sequence[int]) -> list[float]:
-    """For each revision, in rising order, the time at which the node's view first showed it."""
+    """For each of the ascending revisions, the time at which the node's view first showed it."""
     times: list[float] = []
     updates = iter(node.updates)
-    now, shown = 0.0, 0
+    time_of_update, shown_revision = 0.0, 0
     for revision in revisions:
-        while shown < revision:
-            now, shown = next(updates, (float("inf"), revision))
-        times.append(now)
+        while shown_revision < revision:
+            time_of_update, shown_revision = next(updates, (float("inf"), revision))
+        times.append(time_of_update)
     return times
 
 
 async def serve() -> None:
-    """Execute orders until the input ends."""
+    """Handle requests until the input ends."""
     nodes = Nodes()
     while line := await asyncio.to_thread(sys.stdin.readline):
-        print(json.dumps(await nodes.execute(json.loads(line))), flush=True)
+        print(json.dumps(await nodes.handle(json.loads(line))), flush=True)
 
 
 if __name__ == "__main__":

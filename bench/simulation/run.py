@@ -1,4 +1,4 @@
-"""Runs one simulation from an empty etcd to the verdict, and measures each incident."""
+"""Runs one simulation, from an empty etcd to the check of its log, and measures each incident."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Final, NamedTuple, TypeVar
 
 from bench.rig.lab import CLUSTER, Lab
 from bench.simulation import incidents
+from bench.simulation.consistency import Consistency, check_consistency
 from bench.simulation.fleet import Fleet
 from bench.simulation.incidents import Fanout, PodsStarted, RackLost
-from bench.simulation.judging import Verdict, judge
 from bench.simulation.plan import Size
 from bench.simulation.usage import EtcdUsage, etcd_usage, peak_rss_mb
 from core.eventstore.keys import Keys
@@ -20,11 +20,11 @@ from tests.support.etcd import EtcdCluster
 
 T = TypeVar("T")
 PODS_START: Final = "Pods start"
-"""The name of the phase in which all Pods start at once."""
+"""The name of the phase in which all Pods start concurrently."""
 
 
 class Phase(NamedTuple):
-    """One incident: its duration, the CPU of the nodes and of this process, and the use of etcd."""
+    """One incident: its duration, the CPU time of nodes and of this process, and etcd's usage."""
 
     name: str
     seconds: float
@@ -34,13 +34,18 @@ class Phase(NamedTuple):
 
 
 class Run(NamedTuple):
-    """The results of a simulation. Memory in MB: of all processes with nodes, and of this one."""
+    """The results of a simulation.
+
+    ``start``: the start of all Pods; ``rack``: the start of more Pods in the rack that is lost
+    later. ``nodes_rss_mb``: peak memory of all processes with nodes; ``here_rss_mb``: of this
+    process.
+    """
 
     fanout: Fanout
     start: PodsStarted
     rack: PodsStarted
     lost: RackLost
-    verdict: Verdict
+    consistency: Consistency
     phases: list[Phase]
     processes: int
     nodes_rss_mb: float
@@ -52,7 +57,7 @@ class Run(NamedTuple):
         return self.start.failures + self.rack.failures
 
     @property
-    def shared(self) -> int:
+    def duplicates(self) -> int:
         """The number of addresses that were allocated twice."""
         allocated = self.start.addresses + self.rack.addresses
         return len(allocated) - len(set(allocated))
@@ -69,7 +74,7 @@ class Simulation:
         self._phases: list[Phase] = []
 
     def run(self) -> Run:
-        """Run all incidents."""
+        """Run all incidents; return the measurements."""
         size, fleet = self._size, self._fleet
         self._run_with_store(lambda store, keys: incidents.define(store, keys, size))
         with fleet:
@@ -89,38 +94,48 @@ class Simulation:
             lost = self._phase(
                 "the rack is lost", lambda: self._run_with_fleet(incidents.lose_rack)
             )
-            rss_mb = sum(answer["peak_rss_mb"] for answer in fleet.ask({"do": "usage"}))
+            nodes_rss_mb = sum(response["peak_rss_mb"] for response in fleet.request("usage"))
         remaining_claims = len(start.addresses) + len(rack.addresses) - lost.claims
-        verdict = self._run_with_store(lambda store, keys: judge(store, keys, remaining_claims))
-        processes, here_rss_mb = fleet.processes, peak_rss_mb()
-        return Run(fanout, start, rack, lost, verdict, self._phases, processes, rss_mb, here_rss_mb)
+        consistency = self._run_with_store(
+            lambda store, keys: check_consistency(store, keys, remaining_claims)
+        )
+        return Run(
+            fanout,
+            start,
+            rack,
+            lost,
+            consistency,
+            self._phases,
+            processes=fleet.processes,
+            nodes_rss_mb=nodes_rss_mb,
+            here_rss_mb=peak_rss_mb(),
+        )
 
     def _phase(self, name: str, incident: Callable[[], T]) -> T:
-        """Run one incident and measure its resources."""
+        """Run one incident, and add its measurements to the phases."""
         member = self._etcd.members[0]
-        etcd, nodes_cpu_s = etcd_usage(member), self._nodes_cpu_s()
-        began, cpu_s = time.monotonic(), time.process_time()
+        etcd_before, nodes_before_s = etcd_usage(member), self._nodes_cpu_s()
+        began, here_before_s = time.monotonic(), time.process_time()
         result = incident()
-        seconds, here_cpu_s = time.monotonic() - began, time.process_time() - cpu_s
-        used_s = self._nodes_cpu_s() - nodes_cpu_s
-        self._phases.append(
-            Phase(name, seconds, used_s, here_cpu_s, etcd_usage(member).minus(etcd))
-        )
+        seconds, here_cpu_s = time.monotonic() - began, time.process_time() - here_before_s
+        nodes_cpu_s = self._nodes_cpu_s() - nodes_before_s
+        etcd = etcd_usage(member).minus(etcd_before)
+        self._phases.append(Phase(name, seconds, nodes_cpu_s, here_cpu_s, etcd))
         return result
 
     def _nodes_cpu_s(self) -> float:
-        return float(sum(answer["cpu_s"] for answer in self._fleet.ask({"do": "usage"})))
+        return float(sum(response["cpu_s"] for response in self._fleet.request("usage")))
 
     def _run_with_fleet(
-        self, happen: Callable[[KeyValueStore, Keys, Fleet, Size], Awaitable[T]]
+        self, incident: Callable[[KeyValueStore, Keys, Fleet, Size], Awaitable[T]]
     ) -> T:
         return self._run_with_store(
-            lambda store, keys: happen(store, keys, self._fleet, self._size)
+            lambda store, keys: incident(store, keys, self._fleet, self._size)
         )
 
-    def _run_with_store(self, happen: Callable[[KeyValueStore, Keys], Awaitable[T]]) -> T:
+    def _run_with_store(self, work: Callable[[KeyValueStore, Keys], Awaitable[T]]) -> T:
         async def run() -> T:
             async with self._lab.store(self._etcd) as store:
-                return await happen(store, self._lab.keys)
+                return await work(store, self._lab.keys)
 
         return asyncio.run(run())

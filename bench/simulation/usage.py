@@ -15,11 +15,11 @@ _RECEIVED: Final = "etcd_network_client_grpc_received_bytes_total"
 
 
 class EtcdUsage(NamedTuple):
-    """Resources of one etcd member; ``minus`` gives the use between two readings.
+    """Resources of one etcd member; ``minus`` gives the usage between two readings.
 
-    ``revisions``: writing transactions. ``watch_events``: changes sent to watches. ``sent_mb``,
-    ``received_mb``: to and from clients. ``database_mb``: size of the file; ``in_use_mb``: without
-    free pages.
+    ``revisions``: number of writing transactions. ``watch_events``: changes sent to watches.
+    ``sent_mb``, ``received_mb``: to and from clients. ``wal_mb``, ``fsyncs``: of the write-ahead
+    log. ``database_mb``: size of the database file; ``in_use_mb``: that size without free pages.
     """
 
     cpu_s: float
@@ -34,12 +34,13 @@ class EtcdUsage(NamedTuple):
     in_use_mb: float
 
     def minus(self, before: EtcdUsage) -> EtcdUsage:
-        """The use since an earlier reading; sizes are the current ones."""
+        """The usage since an earlier reading; the memory and database sizes are current ones."""
         used = {name: getattr(self, name) - getattr(before, name) for name in _COUNTERS}
         return self._replace(**used)
 
 
 _COUNTERS: Final = EtcdUsage._fields[: EtcdUsage._fields.index("rss_mb")]
+"""The fields that grow with usage; the remaining fields are sizes."""
 
 
 def etcd_usage(member: EtcdMember) -> EtcdUsage:

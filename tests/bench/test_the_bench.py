@@ -8,15 +8,14 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from bench import plots, reporting
-from bench.callers import replacing
+from bench.callers import replacement
 from bench.figures import Figure, NotTaken, Target, median_figure, ratio_figure
-from bench.measures.kube_controller import lags_ms
+from bench.measures.kube_controller import StatusChange, lags_ms
 from bench.rig.daemon import ROOT
 from bench.rig.frames import NEW_PODS, frame, identity, netconf
 from bench.rig.lab import Lab
@@ -166,9 +165,9 @@ def test_a_measure_without_its_programs_is_reported_as_not_taken() -> None:
 
 def test_the_lag_of_an_allocation_ends_at_the_first_status_that_counts_it() -> None:
     answered_at_s = [1.0, 2.0, 3.0]
-    statuses = [(1.5, 1), (4.0, 3)]
+    changes = [StatusChange(1.5, allocated=1), StatusChange(4.0, allocated=3)]
 
-    assert list(lags_ms(answered_at_s, statuses)) == [500.0, 2_000.0, 1_000.0]
+    assert list(lags_ms(answered_at_s, changes)) == [500.0, 2_000.0, 1_000.0]
 
 
 def test_a_figure_is_compared_with_the_median_of_its_reference() -> None:
@@ -188,9 +187,9 @@ def test_a_target_is_met_at_its_bound_and_not_beyond_it() -> None:
 
 def test_one_round_runs_even_when_its_share_of_the_time_is_over() -> None:
     with Lab(QUICK) as lab:
-        lab.begin_share(-1.0)
+        lab.set_time_budget(-1.0)
         late_rounds = list(lab.rounds())
-        lab.begin_share(time.monotonic())
+        lab.set_time_budget(3_600.0)
         in_time = list(lab.rounds())
 
     assert late_rounds == [0]
@@ -266,9 +265,9 @@ def test_each_caller_deletes_a_pod_before_it_adds_one(tmp_path: Path) -> None:
 
     server = threading.Thread(target=serve)
     server.start()
-    order = {"socket": str(path), "callers": 1, "existing": [1, 2], "first": 7, "count": 3}
+    parameters = {"socket": str(path), "callers": 1, "existing": [1, 2], "first": 7, "count": 3}
 
-    report = replacing.call(order | {"netconf": "{}"})
+    report = replacement.call(parameters | {"netconf": "{}"})
 
     server.join()
     listener.close()

@@ -50,13 +50,15 @@ def test_no_two_pods_have_the_same_name_or_uid() -> None:
 
 
 def test_changes_reach_every_node_all_pods_start_and_the_lost_rack_is_freed() -> None:
+    nodes_outside_the_lost_rack = SMALL.nodes - RACK_NODES
+
     with Lab(QUICK) as lab, lab.etcd() as etcd:
         run = Simulation(lab, etcd, SMALL).run()
 
     assert len(run.fanout.reached_s) == SMALL.changes
     assert all(map(math.isfinite, run.fanout.reached_s))
     assert run.failures == []
-    assert run.shared == 0
+    assert run.duplicates == 0
     assert run.lost.claims == RACK_NODES * SMALL.rack_pods
-    assert run.verdict.faults == 0
-    assert run.verdict.claims == 2 * SMALL.pods
+    assert run.consistency.faults == 0
+    assert run.consistency.claims == nodes_outside_the_lost_rack * SMALL.pods

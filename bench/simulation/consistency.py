@@ -1,4 +1,4 @@
-"""Checks the log and the state keys after the incidents: no duplicate address, no leak."""
+"""Checks log and state keys after the incidents: no violation, no leak, no difference."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from core.eventstore.log import START, LogReader
 from core.eventstore.state import read_ledger
 
 
-class Verdict(NamedTuple):
-    """The result.
+class Consistency(NamedTuple):
+    """The result of the check, and the sizes of what it read.
 
-    ``violations``: of invariants in the log. ``leaked``: claims more or less than expected.
-    ``differing``: claims and endpoints that differ between log and state keys (invariant I5).
-    ``claim_bytes``, ``endpoint_bytes``: mean size of key and value.
+    ``violations``: of invariants in the log. ``leaked``: the difference between the number of
+    claims and the expected number. ``differing``: claims and endpoints that differ between log and
+    state keys (invariant I5). ``claim_bytes``, ``endpoint_bytes``: mean size of key and value.
     """
 
     segments: int
@@ -36,8 +36,8 @@ class Verdict(NamedTuple):
         return self.violations + self.leaked + self.differing
 
 
-async def judge(store: KeyValueStore, keys: Keys, expected: int) -> Verdict:
-    """Check the log and the state; ``expected``: the number of claims that must exist."""
+async def check_consistency(store: KeyValueStore, keys: Keys, expected: int) -> Consistency:
+    """Check log and state keys; ``expected``: the number of claims that must exist."""
     segments, _ = await LogReader(store, keys).catch_up(START)
     events = [event for segment in segments for event in segment.events()]
     from_log, from_state = Ledger().apply_all(events), await read_ledger(store, keys)
@@ -46,19 +46,20 @@ async def judge(store: KeyValueStore, keys: Keys, expected: int) -> Verdict:
         from_log.endpoints.get(key) != from_state.endpoints.get(key)
         for key in from_log.endpoints.keys() | from_state.endpoints.keys()
     )
-    return Verdict(
-        len(segments),
-        len(events),
-        sum(len(segment.data) for segment in segments),
-        len(from_state.claims),
-        await _mean_bytes(store, keys, "ip"),
-        await _mean_bytes(store, keys, "endpoint"),
-        len(list(check_log(events))),
-        abs(len(from_state.claims) - expected),
-        differing,
+    return Consistency(
+        segments=len(segments),
+        events=len(events),
+        segment_bytes=sum(len(segment.data) for segment in segments),
+        claims=len(from_state.claims),
+        claim_bytes=await _mean_bytes(store, keys, "ip"),
+        endpoint_bytes=await _mean_bytes(store, keys, "endpoint"),
+        violations=len(list(check_log(events))),
+        leaked=abs(len(from_state.claims) - expected),
+        differing=differing,
     )
 
 
 async def _mean_bytes(store: KeyValueStore, keys: Keys, scope: str) -> float:
+    """The mean size of the keys of a scope with their values."""
     kvs = (await store.read([Get(*keys.range_of(scope))])).ranges[0].kvs
     return sum(len(kv.key) + len(kv.value) for kv in kvs) / max(len(kvs), 1)
