@@ -1,1 +1,1 @@
-"""What the container runtime executes: ``plugin.c``, and its compilation."""
+"""The program that container runtimes execute (``plugin.c``), and its compilation (``build``)."""

@@ -37,7 +37,7 @@ FLAGS = (
     f"-ffile-prefix-map={SOURCE.parent}=cni",
 )
 MUSL_COMPILER = "musl-gcc"
-"""A wrapper around gcc, of Debian's musl-tools."""
+"""A wrapper around gcc, from Debian's package musl-tools."""
 
 COMPILE_S_MAX = 120
 

@@ -1,10 +1,10 @@
 /* The CNI executables `spiderpool`, `coordinator` and `ifacer`. All three are this program; the name
- * under which it is started selects its role.
+ * under which the program is started selects its role.
  *
  * Purpose: send one CNI call to the node agent, and print the agent's answer. A container runtime
- * starts this process for every call of every Pod, so it does nothing else.
- * Promise: it writes exactly one result or one CNI error object to standard output; every call ends
- * within the deadlines below; VERSION needs no agent.
+ * starts this process for every call of every Pod, so the process does nothing else.
+ * Guarantees: the program writes at most one result or CNI error object to standard output (calls that
+ * have nothing to return write none); every call ends within the deadlines below; VERSION needs no agent.
  * It must never decide anything about addresses, allocate memory, or write files outside LOG_DIRECTORY.
  *
  * The socket is the unix stream socket `<ipam_unix_socket_path>.fast`. (The path without `.fast` is
@@ -43,7 +43,7 @@
 #define QUOTED_BYTES_MAX 200 /* how much of a wrong value a message quotes */
 #define READ_BYTES_MAX (64u << 10)
 #ifndef ADD_DEADLINE_S
-#define ADD_DEADLINE_S 100 /* from the connection to the last byte of the answer; also for DEL and GC */
+#define ADD_DEADLINE_S 100 /* for ADD, DEL and GC: from the connection to the last byte of the answer */
 #endif
 #ifndef CHECK_DEADLINE_S
 #define CHECK_DEADLINE_S 30
@@ -79,8 +79,8 @@ enum { INVALID_ENVIRONMENT = 4, IO_FAILURE = 5, UNDECODABLE = 6, INVALID_CONFIG 
        TRY_AGAIN_LATER = 11, NOT_AVAILABLE = 50, FOREIGN_ANSWER = 100 };
 
 struct plugin {
-    const char *name, *role, *versions; /* versions: as members of a JSON array */
-    const char *add_failed, *del_failed; /* the beginning of the message when no answer came */
+    const char *name, *role, *versions; /* versions: the members of a JSON array */
+    const char *add_failed, *del_failed; /* the beginning of the message if no answer arrives */
     const char *log_section, *log_path_key, *log_level_key, *log_size_key;
     bool is_ipam; /* options are only under "ipam"; the name is not sent to the agent */
     bool only_add; /* all verbs except ADD succeed and do nothing */
@@ -136,7 +136,7 @@ static void put_number(struct buffer *to, unsigned long long number) {
     put(to, digits, (size_t)snprintf(digits, sizeof digits, "%llu", number));
 }
 
-/* Return the length of the UTF-8 character that begins with `first`, or 0 if none can. */
+/* Return the length of the UTF-8 character that begins with `first`, or 0 if no character does. */
 static size_t utf8_length(unsigned char first) {
     if (first < 0x80) return 1;
     if (first >= 0xC2 && first <= 0xDF) return 2;
@@ -145,8 +145,8 @@ static size_t utf8_length(unsigned char first) {
     return 0;
 }
 
-/* Return the length of the UTF-8 character at `at`, or 0 if the bytes are not UTF-8: then one U+FFFD
- * replaces `bad` of them (Unicode 3.9, maximal subparts). */
+/* Return the length of the UTF-8 character at `at`, or 0 if the bytes are not UTF-8. Then `*bad` is the
+ * number of bytes that one U+FFFD replaces (Unicode 3.9, maximal subparts). */
 static size_t utf8(const unsigned char *at, size_t length, size_t *bad) {
     unsigned char first = at[0], low = 0x80, high = 0xBF;
     size_t size = utf8_length(first);
@@ -193,7 +193,7 @@ static void put_json(struct buffer *to, const char *at, size_t length) {
     puts_to(to, "\"");
 }
 
-/* Fill `failure`. Its message is `first` followed by `second`. */
+/* Fill `failure`. The message is `first` followed by `second`. */
 static void fail(struct failure *failure, int code, const char *first, const char *second,
                  const char *details) {
     *failure = (struct failure){code, false, false, {message, 0, sizeof message}, details};
@@ -331,7 +331,7 @@ static bool decode_string(struct text string, char *to, size_t capacity, size_t 
     return true;
 }
 
-/* Return the value of a key in a valid object, the last one if the key occurs twice, or NO_TEXT. */
+/* Return the value of a key in a valid object, or NO_TEXT. If the key occurs twice, the last value counts. */
 static struct text member(struct text object, const char *key) {
     struct text result = NO_TEXT;
     if (!object.length || object.at[0] != '{') return result;
@@ -357,7 +357,8 @@ static struct text options_in(struct text document) {
     return ipam.at || plugin->is_ipam ? ipam : document;
 }
 
-/* Find the string value of `key` (with its quotes) without parsing. NO_TEXT: only parsing can find it. */
+/* Return the string value of `key` without parsing, or NO_TEXT if only parsing can find it. `key` includes
+ * its quotes; the value is returned without quotes. */
 static struct text string_after(struct text text, const char *key) {
     const char *end = text.at + text.length;
     const char *at = memmem(text.at, text.length, key, strlen(key));
@@ -435,13 +436,13 @@ static bool framed_socket_path(struct text netconf, char *path, size_t capacity,
     return true;
 }
 
-static void too_large(struct failure *failure) {
+static void fail_too_large(struct failure *failure) {
     fail(failure, INVALID_CONFIG, "environment and network configuration are too large: more than ",
          "1048576 bytes", "both together may have 1048576 bytes, in 512 variables");
 }
 
-/* Write the request frame to `request`; return its length, or 0 with `failure` set. It contains only
- * the variables that the agent needs. */
+/* Write the request frame to `request`; return the length, or 0 with `failure` set. The frame contains
+ * only the variables that the agent needs. */
 static size_t framed_request(char **environment, const char *netconf, size_t netconf_length,
                              struct failure *failure) {
     static const char *const prefixes[] = {"CNI_", "TRACEPARENT=", "TRACESTATE=", "BAGGAGE="};
@@ -471,7 +472,7 @@ static size_t framed_request(char **environment, const char *netconf, size_t net
     put(&to, "", 1);
     put(&to, netconf, netconf_length);
     if (is_too_large || to.length > REQUEST_BYTES_MAX) {
-        too_large(failure);
+        fail_too_large(failure);
         return 0;
     }
     uint32_t length = (uint32_t)to.length;
@@ -488,8 +489,8 @@ static long long now_ms(void) {
     return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }
 
-/* Wait until `fd` is ready. Return false with errno set, to ETIMEDOUT after `deadline_ms`. */
-static bool ready(int fd, short events, long long deadline_ms) {
+/* Wait until `fd` is ready. Return false with errno set: after `deadline_ms`, errno is ETIMEDOUT. */
+static bool wait_ready(int fd, short events, long long deadline_ms) {
     for (;;) {
         long long left_ms = deadline_ms - now_ms();
         struct pollfd descriptor = {fd, events, 0};
@@ -515,7 +516,7 @@ static ssize_t read_netconf(char *to, struct failure *failure) {
     long long deadline_ms = now_ms() + STDIN_DEADLINE_S * 1000LL;
     size_t length = 0;
     for (;;) {
-        ssize_t got = ready(0, POLLIN, deadline_ms) ? read(0, to + length, READ_BYTES_MAX) : -1;
+        ssize_t got = wait_ready(0, POLLIN, deadline_ms) ? read(0, to + length, READ_BYTES_MAX) : -1;
         if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
         if (got < 0) {
             fail(failure, IO_FAILURE, "cannot read the network configuration from stdin: ", "", "");
@@ -525,7 +526,7 @@ static ssize_t read_netconf(char *to, struct failure *failure) {
         if (!got) return (ssize_t)length;
         length += (size_t)got;
         if (length > REQUEST_BYTES_MAX) {
-            too_large(failure);
+            fail_too_large(failure);
             return -1;
         }
     }
@@ -537,7 +538,7 @@ static bool write_output(const char *at, size_t length) {
     long long deadline_ms = now_ms() + STDOUT_DEADLINE_S * 1000LL;
     while (length) {
         size_t piece = length < PIPE_BUF ? length : PIPE_BUF;
-        ssize_t wrote = ready(1, POLLOUT, deadline_ms) ? write(1, at, piece) : -1;
+        ssize_t wrote = wait_ready(1, POLLOUT, deadline_ms) ? write(1, at, piece) : -1;
         if (wrote < 0 && (errno == EINTR || errno == EAGAIN)) continue;
         if (wrote < 0) return false;
         at += wrote;
@@ -571,7 +572,7 @@ static int connect_agent(const char *path) {
 /* Send the first `length` bytes of `request`; return false with errno set after a failure. */
 static bool send_request(int agent, size_t length, long long deadline_ms) {
     for (size_t done = 0; done < length;) {
-        if (!ready(agent, POLLOUT, deadline_ms)) return false;
+        if (!wait_ready(agent, POLLOUT, deadline_ms)) return false;
         ssize_t wrote = send(agent, request + done, length - done, MSG_DONTWAIT | MSG_NOSIGNAL);
         /* The agent may reject a request before it has read all of it: its answer has the reason. */
         if (wrote < 0 && (errno == EPIPE || errno == ECONNRESET)) return true;
@@ -581,13 +582,13 @@ static bool send_request(int agent, size_t length, long long deadline_ms) {
     return true;
 }
 
-/* Read the answer into `answer` and return its length. -1: errno is the reason, 0 if the agent closed
- * the connection early. If the announced length is too large for an answer of the agent, read no more,
- * return the announced length and set `is_foreign`. */
+/* Read the answer into `answer` and return its length. After a failure return -1; errno is the reason, or
+ * 0 if the agent closed the connection early. If the announced length is too large for an answer of the
+ * agent, read no more, return the announced length and set `is_foreign`. */
 static ssize_t receive_answer(int agent, long long deadline_ms, bool *is_foreign) {
     size_t length = 0, expected = 5;
     while (length < expected) {
-        ssize_t got = ready(agent, POLLIN, deadline_ms)
+        ssize_t got = wait_ready(agent, POLLIN, deadline_ms)
             ? recv(agent, answer + length, expected - length, MSG_DONTWAIT) : -1;
         if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
         if (!got) errno = 0;
@@ -603,7 +604,7 @@ static ssize_t receive_answer(int agent, long long deadline_ms, bool *is_foreign
     return (ssize_t)length;
 }
 
-/* Send the request and read the answer; return its length, or -1 with `failure` set. */
+/* Send the request and read the answer; return the length of the answer, or -1 with `failure` set. */
 static ssize_t exchange(const char *verb, const char *path, size_t length, struct failure *failure) {
     bool is_status = !strcmp(verb, "STATUS"), is_foreign = false;
     int code = is_status ? NOT_AVAILABLE : TRY_AGAIN_LATER;
@@ -730,12 +731,12 @@ static struct text error_object(const struct failure *failure, struct text netco
 
 /* -------------------------------------------------------------------------------- the verbs */
 
-/* Write the version result to `answer`, with the version of the caller if it is found without
- * parsing. It reads once: the caller may keep standard input open and send nothing. */
+/* Write the version result to `answer`, with the version of the caller if it is found without parsing.
+ * Standard input is read only once, because the caller may keep it open and send nothing. */
 static struct text version_result(void) {
     struct text version = NO_TEXT;
     long long deadline_ms = now_ms() + STDIN_OF_VERSION_DEADLINE_S * 1000LL;
-    if (!isatty(0) && ready(0, POLLIN, deadline_ms)) {
+    if (!isatty(0) && wait_ready(0, POLLIN, deadline_ms)) {
         ssize_t got = read(0, request, READ_BYTES_MAX);
         if (got > 0) version = string_after((struct text){request, (size_t)got}, "\"cniVersion\"");
     }

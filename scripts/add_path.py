@@ -1,11 +1,11 @@
-"""Measures the path of one ADD through a real agent: calls between modules, and frames.
+"""Measures the path of one ADD through a real agent: calls between modules, and stack frames.
 
 .venv/bin/python -m scripts.add_path      each call into another module, then the measures
 
-The path consists of the calls below the frame that serves the socket, without other tasks. A module
+The path consists of the calls below ``SERVE`` on the same stack, without other tasks. A module
 switch is a call from a function of the product to a function of another module; each pair of
-functions counts once, because a reader follows it once. The agent uses the memory store. An earlier
-ADD fills caches and imports modules, which therefore do not count.
+functions counts once, because a reader follows it once. The agent uses the memory store. An ADD
+before the measured one imports modules and fills caches, so that this work does not count.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from tests.support.agent_harness import AgentHarness, running
 from tests.tidy.sources import PRODUCT, ROOT
 
 SERVE: Final = "serve_frame"
+"""The function of the agent that serves a connection to its socket."""
+
 ALLOCATE: Final = ("core.allocation.allocator", "allocate")
 
 Function = tuple[str, str]
@@ -30,7 +32,11 @@ Function = tuple[str, str]
 
 
 class AddPath(NamedTuple):
-    """The calls of one ADD, in order: (caller, callee) -> frames from the socket to the callee."""
+    """The calls of one ADD.
+
+    ``calls``: (caller, callee), in the order of the calls -> the number of stack frames from
+    ``SERVE`` to the callee.
+    """
 
     calls: dict[tuple[Function, Function], int]
 
@@ -41,18 +47,18 @@ class AddPath(NamedTuple):
 
     @property
     def frames_to_the_allocator(self) -> int:
-        """Frames from the socket to the allocator, both included."""
+        """The number of stack frames from ``SERVE`` to ``ALLOCATE``, both included."""
         return next(frames for (_, callee), frames in self.calls.items() if callee == ALLOCATE)
 
 
 def measure_add() -> AddPath:
-    """Serve two ADDs in an agent of this process; return the path of the second one."""
+    """Serve two ADDs in an agent in this process; return the path of the second ADD."""
     with tempfile.TemporaryDirectory() as directory:
         return asyncio.run(_measure(Path(directory)))
 
 
 def product_module(frame: FrameType) -> str | None:
-    """The module of the product that a frame runs; None for other code."""
+    """The module of the product whose code a stack frame runs; None for other code."""
     path = Path(frame.f_code.co_filename)
     if not path.is_relative_to(ROOT):
         return None
@@ -86,7 +92,7 @@ async def _record(node: AgentHarness) -> AddPath:
 
 
 class _Recorder:
-    """Records the calls of product functions below the frame that serves the socket."""
+    """Records the calls of product functions below ``SERVE``."""
 
     def __init__(self) -> None:
         self.calls: dict[tuple[Function, Function], int] = {}
@@ -108,7 +114,7 @@ class _Recorder:
 
 
 def _callers(frame: FrameType, outermost: FrameType) -> list[Function]:
-    """The product functions from the caller up to ``outermost``; [] if that is not among them."""
+    """The product functions from the caller up to ``outermost``; [] if they do not reach it."""
     callers: list[Function] = []
     current: FrameType | None = frame.f_back
     while current is not None:

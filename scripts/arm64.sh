@@ -14,19 +14,20 @@ cd "$(dirname "$0")/.."
 
 ROOT=.arm64/root
 SUITE=trixie
-PYTHON=3.13  # of that suite
+PYTHON=3.13  # the version of python3 in that suite
 PACKAGES=python3,libstdc++6,etcd-server,etcd-client,containernetworking-plugins,iproute2,iputils-ping,nftables
 PACKAGES+=,iptables,procps,bsdutils,openssl,kmod,busybox-static,util-linux,coreutils,dash,bash,sed,grep,mount,binutils,linux-image-arm64
 COMPILER=aarch64-linux-gnu-gcc
-PRELOADED=/usr/local/lib/namespace_type.so  # answers an ioctl that the user emulation lacks
+PRELOADED=/usr/local/lib/namespace_type.so  # implements an ioctl that the user emulation lacks
 
-# KERNEL: tests of netlink and eBPF, which run on an arm64 kernel. PURE: tests for the user emulation, except those that
-# tests/support/emulation.py names.
+# PURE: tests that run in the user emulation; tests/support/emulation.py skips some of them.
+# KERNEL: tests that need an arm64 kernel, because they use netlink or eBPF; the last three are among those that
+# tests/support/emulation.py skips.
 PURE=(tests/core tests/nodeagent tests/cni -m 'not netns and not uml and not containerd')
 KERNEL=(tests/nodeagent/netlink tests/nodeagent/clusterip/test_programs.py
     tests/nodeagent/clusterip/test_programs_on_sockets.py tests/nodeagent/coordinator/test_engine.py
     tests/nodeagent/test_agent_on_etcd.py tests/nodeagent/conflict_detection/test_detector.py
-    tests/nodeagent/rdma/test_counter_reader.py tests/nodeagent/test_sriov_master.py)  # the last three because of tests/support/emulation.py
+    tests/nodeagent/rdma/test_counter_reader.py tests/nodeagent/test_sriov_master.py)
 # An emulated test takes about twenty times as long.
 SLOWLY=(-o timeout=1800 --hypothesis-profile=emulated)
 
@@ -111,7 +112,7 @@ PYTHON
 
 compile_bytecode() {  # compile_bytecode DIRECTORY...: on this machine, because it takes minutes in the emulation
     local python
-    python=$(command -v "python$PYTHON") || { say "python$PYTHON is not installed: the emulated one compiles modules when it imports them"; return; }
+    python=$(command -v "python$PYTHON") || { say "python$PYTHON is not installed: the emulated Python compiles modules when it imports them"; return; }
     "$python" -m compileall -q --invalidation-mode unchecked-hash "$@" >/dev/null || true  # some files are for other versions of Python
 }
 
@@ -171,7 +172,7 @@ system() { .venv/bin/python -m tests.support.arm64 "$@"; }
 case ${1:-test} in
     test)
         setup
-        failed=0  # the second part runs even if the first one fails: each takes hours
+        failed=0  # the second emulation runs even if the first fails: each takes hours
         user -q "${SLOWLY[@]}" -n 2 "${PURE[@]}" || { say "failed in the user emulation"; failed=1; }
         system -q "${SLOWLY[@]}" "${KERNEL[@]}" || { say "failed in the virtual machine"; failed=1; }
         exit $failed ;;

@@ -1,4 +1,4 @@
-"""Writes or compares generated files; the main program of several generators.
+"""Writes or compares generated files, for the main programs of several generators.
 
 Without arguments it writes the files that differ. With ``--check`` it writes nothing, and the exit
 code is 1 if a file differs.

@@ -42,8 +42,8 @@ def main() -> None:
             print("".join(f"        {item}\n" for item in items), end="")
     print(f"{add_path.frames_to_the_allocator:6}  frames from the socket to the allocator")
     print(f"{names.glossary_rows():6}  rows in the glossary")
-    print(f"{names.product_lines(in_wheel=True):6}  lines of the wheel, without empty ones")
-    print(f"{names.product_lines(in_wheel=False):6}  lines of laboratory and demo")
+    print(f"{names.product_lines(in_wheel=True):6}  non-empty lines of the wheel")
+    print(f"{names.product_lines(in_wheel=False):6}  non-empty lines of laboratory and demo")
 
 
 if __name__ == "__main__":

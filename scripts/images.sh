@@ -8,7 +8,7 @@
 #   scripts/images.sh sbom       build/images/*.cdx.json: Debian and Python packages of each image (CycloneDX)
 #
 # Environment (make images passes them): ENGINE=docker|podman|buildah  REGISTRY=registry.example.com/  TAG=0.1.0
-# PLATFORMS=linux/amd64,linux/arm64  BASE=debian (a base image of Debian's packages by mmdebstrap, without a registry)
+# PLATFORMS=linux/amd64,linux/arm64  BASE=debian (a base image that mmdebstrap makes from Debian's packages)
 # BUILD_FLAGS: more flags for the engine's build command. OUT: output directory, default build/images.
 # ETCD_SOURCE: another source of etcd's image if its registry cannot be reached, such as mirror.example.com/etcd:v3.5.26
 set -euo pipefail
@@ -17,7 +17,7 @@ cd "$(dirname "$0")/.."
 
 ENGINE=${ENGINE:-docker} REGISTRY=${REGISTRY:-} TAG=${TAG:-local} PLATFORMS=${PLATFORMS:-} BASE=${BASE:-}
 IMAGES=(controller agent)
-ETCD_IMAGE=quay.io/coreos/etcd:v3.5.26  # as in ops/charts/orbweaver/values.yaml; a test compares
+ETCD_IMAGE=quay.io/coreos/etcd:v3.5.26  # a test compares it with ops/charts/orbweaver/values.yaml
 DEBIAN_SUITE=trixie
 DEBIAN_PACKAGES=python3,python3-venv,python-is-python3,ca-certificates
 ETCD_SOURCE=${ETCD_SOURCE:-$ETCD_IMAGE}
@@ -37,7 +37,7 @@ created=$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
 
 name_of() { echo "${REGISTRY}orbweaver-$1:$TAG"; }
 
-# Flags with the limits of this process, because it may not be able to raise them to the defaults of the engine.
+# Flags with the limits of this process, because the engine may not be permitted to raise them to its defaults.
 limits() { [ "$ENGINE" = docker ] || echo "--ulimit nofile=$(ulimit -n):$(ulimit -n) --ulimit nproc=$(ulimit -u):$(ulimit -u)"; }
 
 debian_base() {  # debian_base [linux/ARCHITECTURE]: makes localhost/orbweaver-base if it does not exist; prints its name
@@ -57,7 +57,7 @@ debian_base() {  # debian_base [linux/ARCHITECTURE]: makes localhost/orbweaver-b
             buildah) local container
                 container=$(buildah from --name "orbweaver-base-$$" scratch)
                 buildah add --quiet "$container" "${archive%.zst}" / >/dev/null
-                buildah config --arch "$architecture" "$container"  # scratch has this machine's
+                buildah config --arch "$architecture" "$container"  # without it: the architecture of this machine
                 buildah commit --quiet --timestamp "$SOURCE_DATE_EPOCH" --rm "$container" "$name" >/dev/null ;;
             podman) podman import --quiet --arch "$architecture" "${archive%.zst}" "$name" >/dev/null ;;
             *) docker import --platform "linux/$architecture" "${archive%.zst}" "$name" >/dev/null ;;
@@ -107,7 +107,7 @@ save_image() {  # save_image NAME FILE: saves the image as a docker-archive
     esac
 }
 
-push_image() {  # push_image NAME FILE: pushes the image; FILE gets its digest, which is printed too
+push_image() {  # push_image NAME FILE: pushes the image and prints its digest; engines except docker write it to FILE
     case $ENGINE in
         docker) docker push --quiet "$1" >/dev/null
                 docker buildx imagetools inspect --format '{{.Manifest.Digest}}' "$1" ;;
@@ -136,7 +136,7 @@ copy_etcd() {  # copies etcd's image to the repository that the chart names in t
         docker buildx imagetools inspect --format '{{.Manifest.Digest}}' "$target"
         return
     fi
-    # Remove the list of an earlier push.
+    # Remove the manifest list of an earlier push.
     "$ENGINE" manifest rm "$target" >/dev/null 2>&1 || true
     "$ENGINE" manifest create --all "$target" "docker://$ETCD_SOURCE" >/dev/null || {
         "$ENGINE" manifest rm "$target" >/dev/null 2>&1 || true

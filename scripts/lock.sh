@@ -4,7 +4,7 @@
 #   scripts/lock.sh             keep pinned versions; add new dependencies, drop removed ones
 #   scripts/lock.sh --upgrade   take the newest version of each dependency
 #
-# Dependencies are resolved with the oldest supported Python; the result must install on the newest one too.
+# Dependencies are resolved with the oldest supported Python; they must install with the newest supported Python too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,7 +15,7 @@ export PIP_FIND_LINKS='' PIP_CONSTRAINT='' PIP_EXTRA_INDEX_URL='' PIP_NO_INDEX='
 python=.venv/bin/python
 [ -x "$python" ] || { echo "lock: no .venv; run scripts/setup.sh first" >&2; exit 1; }
 oldest=$("$python" -c 'import sys; print(sys.version_info[:2] == (3, 11))')
-[ "$oldest" = True ] || { echo "lock: resolve with Python 3.11, the oldest one supported" >&2; exit 1; }
+[ "$oldest" = True ] || { echo "lock: resolve with Python 3.11, the oldest supported version" >&2; exit 1; }
 
 source=pyproject.toml
 

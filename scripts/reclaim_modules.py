@@ -2,13 +2,14 @@
 
 .venv/bin/python -m scripts.reclaim_modules      each module, then their number
 
-The jobs of a controller run in this process on the memory store, without automatic pools, which are
-another job. A module of the product counts if one of its functions is called between the deletion
-of the Pod's record and the deletion of its endpoint.
+The jobs of a controller run in this process on the memory store, except those of automatic pools. A
+module of the product counts if one of its functions is called between the deletion of the Pod's
+record and the deletion of its endpoint.
 
-Other work must not count. So another Pod of the same shard is reclaimed before: it imports modules,
-starts the jobs and opens the writer of the shard. The views of the configuration are stopped before
-the measurement, because they would process the deleted record, and the reclaim does not read them.
+Other work must not count. So another Pod of the same shard is reclaimed first: this imports
+modules, starts the jobs and opens the writer of the shard. The views of the configuration are
+stopped before the measurement, because they would process the deleted record, and the reclaim does
+not read them.
 """
 
 from __future__ import annotations
@@ -35,11 +36,12 @@ FIRST_POD: Final = "first"
 WITHOUT_AUTO_POOLS: Final = JobSettings(auto_pools=AutoPoolSettings(enabled=False))
 RECLAIM_S_MAX: Final = 60.0
 RETRY_S: Final = 0.2
-"""Seconds between two deletions, because the job that reads the log may still be starting."""
+"""Seconds after which the first Pod's record is deleted again: the job that reads the log may not
+have been running yet."""
 
 
 def measure_reclaim() -> set[str]:
-    """Reclaim two Pods; return the modules that run for the second one."""
+    """Reclaim two Pods; return the modules that run for the second Pod."""
     return asyncio.run(_measure())
 
 
@@ -65,7 +67,7 @@ async def _measure() -> set[str]:
 
 
 def _name_in_the_same_shard() -> str:
-    """The name of a Pod whose execution is in the same shard as that of the first Pod."""
+    """A name of a Pod whose reclaim execution is in the same shard as the first Pod's."""
     names = (f"second-{number}" for number in itertools.count())
     return next(name for name in names if _shard_of(name) == _shard_of(FIRST_POD))
 
@@ -98,6 +100,7 @@ async def _create(node: NodeHarness, name: str) -> None:
 
 
 async def _reclaim(node: NodeHarness, name: str) -> None:
+    """Create a Pod, and delete its record until the Pod is reclaimed."""
     await _create(node, name)
     async with asyncio.timeout(RECLAIM_S_MAX):
         while True:
@@ -110,7 +113,7 @@ async def _reclaim(node: NodeHarness, name: str) -> None:
 
 
 async def _wait_until_free(node: NodeHarness, name: str) -> None:
-    """Wait until the endpoint is deleted, by a watch, which runs only modules of the store."""
+    """Wait with a watch, which runs only modules of the store, until the endpoint is deleted."""
     key = node.keys.endpoint("shop", name)
     result = await node.store.read([Get(key)])
     if not result.ranges[0].kvs:

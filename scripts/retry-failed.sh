@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
-# Runs the tests that failed in the last run again, without other tests: on a busy machine a test may fail by its
-# deadline. It retries only a few
-# tests, and none that checks for leaked or duplicate addresses or lost state: a single failure of these is a bug. Tests
-# that pass only here are printed as FLAKY and must be repaired.
+# Runs only the tests that failed in the last run once more: on a busy machine a test may miss its deadline. At most
+# MAX_RETRIED_TESTS are retried. Tests that check for leaked or duplicate addresses or lost state are not retried,
+# because a single failure of them is a bug. Tests that pass here are printed as FLAKY and must be repaired.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

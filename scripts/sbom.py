@@ -1,4 +1,4 @@
-"""Write the bill of materials of an image (CycloneDX JSON): its Debian and Python packages.
+"""Writes the bill of materials of an image (CycloneDX JSON): its Debian and Python packages.
 
     python -m scripts.sbom IMAGE.tar OUTPUT.cdx.json
 
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> None:
 
 
 def read_image(archive: Path) -> tuple[dict[str, Any], list[Component]]:
-    """Read the image's configuration and packages; upper layers replace files of lower ones."""
+    """Read the image's configuration and packages; upper layers replace files of lower layers."""
     files: dict[str, bytes] = {}
     with tarfile.open(archive) as image:
         manifest = json.load(_member(image, "manifest.json"))[0]

@@ -3,10 +3,10 @@
 #
 #   scripts/setup.sh run       for `make demo`: programs, and the locked packages of the product
 #   scripts/setup.sh docs      for `make docs`: Python, and the locked packages of the site
-#   scripts/setup.sh [dev]     both, and the programs and packages of tests, checks and benchmarks
+#   scripts/setup.sh [dev]     run and docs, and the programs and packages of tests, checks and benchmarks
 #   scripts/setup.sh --check [run|docs|dev]   installs nothing; if anything is missing, prints it and exits 1
 #
-# Output goes to standard error, so that standard output has only that of the next command.
+# Output goes to standard error, so that standard output has only the output of the next command.
 # It starts no service of the distribution, and needs no systemd.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -154,7 +154,7 @@ install_packages() {
         apt_install "$@" || fail "apt-get could not install: $*; its reason is above"
     fi
     drop_policy
-    # Nor may the service start at the next boot. Only services of packages installed now are disabled.
+    # The service must not start at the next boot either. Only services of packages installed now are disabled.
     local name
     for name in "$@"; do
         case $name in
@@ -188,8 +188,8 @@ esac
 pip_install() { .venv/bin/python -m pip install -q --disable-pip-version-check --no-input "$@"; }
 
 python=$(find_python) || fail "missing: a Python >= 3.11 with the venv module; install one and run again"
-# The scripts of an environment have its absolute path, so one that was moved is created again; so is one
-# whose creation was interrupted before pip was in it.
+# The scripts of an environment contain its absolute path. So an environment is created again after it was moved, and
+# if its creation was interrupted before pip was in it.
 venv_parent=$(cat .venv/.stamp-* 2>/dev/null | head -n 1 || true)
 venv_parent=${venv_parent:-$(pwd)}
 if [ "$venv_parent" != "$(pwd)" ] || ! .venv/bin/python -c 'import pip' 2>/dev/null; then

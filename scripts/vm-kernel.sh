@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Gets the parts of `make test-vm`: qemu, busybox, ibv_rc_pingpong, and Debian's kernel, which is unpacked into .vm and
-# not installed. It can be repeated and does only what is missing.
+# Installs what `make test-vm` needs: qemu, busybox, ibv_rc_pingpong, and Debian's kernel, which is only unpacked into .vm.
+# It can be repeated and does only what is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec >&2

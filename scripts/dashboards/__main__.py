@@ -14,8 +14,8 @@ FOLDER: Final = ROOT / "ops" / "monitoring" / "dashboards"
 
 
 def files() -> dict[Path, str]:
-    """Every dashboard with the text that its file must have."""
-    return {FOLDER / f"{name}.json": as_text(made) for name, made in dashboards().items()}
+    """The path of each dashboard's file, with the text that the file must have."""
+    return {FOLDER / f"{name}.json": as_text(dashboard) for name, dashboard in dashboards().items()}
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ class Panel(NamedTuple):
 
 
 class Variable(NamedTuple):
-    """A variable with the values of a label. ``query``: ``label_values(...)``."""
+    """A variable with the values of a label. ``query``: a ``label_values(...)`` of Prometheus."""
 
     name: str
     label: str

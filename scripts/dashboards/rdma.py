@@ -14,10 +14,10 @@ from scripts.dashboards.board import Panel, Query, Variable, board
 CLUSTER: Final = 'cluster=~"$cluster"'
 RATE: Final = "[$__rate_interval]"
 SPEED: Final = "vport_speed_mbps"
-"""A counter that every RDMA port has: counts and lists of nodes and Pods use it."""
+"""A counter of every RDMA port. So its series give the numbers and names of nodes and Pods."""
 
 TOP: Final = 10
-"""Series of the panels titled "Ten ..."."""
+"""The number of series in panels titled "Ten ..."."""
 
 STAT_WIDTH: Final = 6
 """Columns of a panel with one number."""
@@ -90,15 +90,15 @@ class Series(NamedTuple):
         return f"rate({self.selector(counter, more)}{RATE})"
 
     def sum(self, expression: str) -> str:
-        """The sum of an expression."""
+        """The sum of an expression by the labels."""
         return f"sum by ({', '.join(self.by)}) ({expression})"
 
     def bits(self, direction: str) -> str:
-        """Bits a second, unicast and multicast."""
-        casts = (
+        """Bits per second, unicast and multicast together."""
+        rates = (
             self.rate(f"{direction}_vport_rdma_{cast}_bytes") for cast in ("unicast", "multicast")
         )
-        return f"{self.sum(' + '.join(casts))} * 8"
+        return f"{self.sum(' + '.join(rates))} * 8"
 
 
 NODES: Final = Series(("node_name",))
@@ -108,7 +108,7 @@ OWNERS: Final = Series(("owner_kind", "owner_namespace", "owner_name"), 'owner_n
 
 
 def dashboards() -> dict[str, dict[str, Any]]:
-    """Every dashboard by the name of its file, without the suffix."""
+    """Each dashboard by the name of its file, without the suffix."""
     node = _variable("node", "Node", "node_name")
     namespace = _variable("namespace", "Namespace", "pod_namespace")
     pod = _variable("pod", "Pod", "pod_name", 'pod_namespace=~"$namespace"')
@@ -263,8 +263,8 @@ def _traffic(series: Series, grouping: str) -> list[Panel]:
 def _utilisation(series: Series, grouping: str, roots: str = "") -> list[Panel]:
     """Traffic as a share of the link speed.
 
-    ``roots``: matchers of the ports whose speed counts. Virtual functions share the speed of their
-    card.
+    ``roots``: matchers that select the ports whose speed counts: virtual functions share the speed
+    of their card.
     """
     speed = series.sum(f"{series.selector(SPEED, roots)} > 0")
     return [

@@ -13,16 +13,18 @@ FOLDER: Final = ROOT / "docs" / "images"
 
 
 def pictures() -> dict[str, Canvas]:
-    """Every picture by the name of its file, without the suffix."""
-    drawn: dict[str, Canvas] = {}
+    """Each picture by the name of its file, without the suffix."""
+    canvases: dict[str, Canvas] = {}
     for module in (addresses, allocation, datapath, event_log, workflows):
-        drawn |= module.pictures()
-    return drawn
+        canvases |= module.pictures()
+    return canvases
 
 
 def main() -> int:
     """Write the files, or compare them."""
-    return write_or_compare({FOLDER / f"{name}.svg": c.svg() for name, c in pictures().items()})
+    return write_or_compare(
+        {FOLDER / f"{name}.svg": canvas.svg() for name, canvas in pictures().items()}
+    )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from typing import Final, Literal, NamedTuple
 from xml.sax.saxutils import escape
 
 Kind = Literal["plain", "store", "good", "warm", "muted"]
-"""The colours of a box: neutral, blue (etcd), green, orange (a failure), and without a fill."""
+"""The colours of a box: "plain" is grey, "store" (etcd) blue, "good" green, "warm" (failures)
+orange; "muted" boxes have the colour of the page."""
 
 Anchor = Literal["start", "middle", "end"]
 Style = Literal["text", "small", "code", "title", "step"]
@@ -20,7 +21,7 @@ LINE_PX: Final = 17
 """Distance between two lines of a box."""
 
 _BOLD_RATIO: Final = 1.06
-"""The width of bold text relative to that of other text."""
+"""The width of bold text relative to the width of normal text."""
 
 _ASCENT_EM: Final = 0.8
 """The height of a text above its baseline."""
@@ -132,7 +133,7 @@ class Canvas:
         self.text(x + 12, y + 20, caption, "title")
 
     def box(self, area: Area, lines: Sequence[str], kind: Kind = "plain") -> None:
-        """Draw a box with centred lines; the first is bold, lines in backquotes are code."""
+        """Draw a box with centred lines. The first line is bold; lines in backquotes are code."""
         x, y, width, height = area
         self._boxes.append(area)
         self._shapes.append(

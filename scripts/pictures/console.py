@@ -1,9 +1,9 @@
-"""Takes the pictures of the console that show what the demo did: runs its steps, then Chromium.
+"""Takes the pictures of the console: runs the steps of the demo, then opens pages in Chromium.
 
     .venv/bin/python -m scripts.pictures.console
 
-As root, like the demo. The pictures name a user and a host that nobody has, not those of this
-machine.
+Run it as root, like the demo. The pictures show ``NEUTRAL_USER`` in place of the user and host of
+this machine.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ COLOURS: Final = 128
 NEUTRAL_USER: Final = "admin@workstation"
 SHOWN: Final = """document.querySelector('#main')?.ariaBusy === 'false'
   && document.querySelector('#content:not(.old) h2, #content:not(.old) table') !== null"""
-"""Whether the page has replaced its content, which was marked "old", by that of the new path."""
+"""JavaScript: whether the page has replaced the content of the old path, which was marked "old"."""
 
 LATE: Final = """fetch('api/v1/log').then((answer) => answer.json()).then(({first, last}) =>
   new Date(Date.parse(first.time) + 0.9 * (Date.parse(last.time) - Date.parse(first.time)))
     .toISOString())"""
-"""The time after nine tenths of the log."""
+"""JavaScript: the time at nine tenths of the log's duration."""
 
 
 class ConsolePicture(NamedTuple):
-    """A page of the console, and the height of its picture; ``{late}``: a time of the log."""
+    """A page of the console, and the height of its picture. ``{late}`` in the path becomes LATE."""
 
     name: str
     path: str
@@ -82,11 +82,12 @@ async def _take(url: str) -> None:
 
 
 def _write(png: bytes, path: Path) -> None:
-    """Write a picture with a palette, which is a third of the size."""
+    """Write a picture with ``COLOURS`` colours, which makes the file three times smaller."""
     Image.open(BytesIO(png)).convert("RGB").quantize(COLOURS).save(path, optimize=True)
 
 
 async def _show(page: Page, picture: ConsolePicture) -> None:
+    """Open the path of a picture, and wait until the page shows it."""
     await page.show_as(View(height=picture.height))
     await page.expect("document.querySelector('#content') !== null")
     late = await page.evaluate(LATE) if "{late}" in picture.path else ""

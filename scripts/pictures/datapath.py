@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from scripts.pictures.canvas import Area, Canvas, Kind
+from scripts.pictures.canvas import Area, Canvas, Kind, Style
 
 _NOTES_Y = 254
 """The y coordinate of the notes below the interfaces."""
@@ -35,8 +35,8 @@ class _Mode(NamedTuple):
 
 def pictures() -> dict[str, Canvas]:
     """The pictures of this module by name."""
-    drawn = {name: _mode(mode) for name, mode in _MODES.items()}
-    return drawn | {"datapath-clusterip": _cluster_ip()}
+    modes = {name: _mode(mode) for name, mode in _MODES.items()}
+    return modes | {"datapath-clusterip": _cluster_ip()}
 
 
 def _mode(mode: _Mode) -> Canvas:
@@ -72,9 +72,8 @@ def _row(
 
 def _notes(canvas: Canvas, x: float, lines: Sequence[str]) -> None:
     for number, line in enumerate(lines):
-        canvas.text(
-            x, _NOTES_Y + number * _NOTE_PX, line.strip("`"), "code" if line[:1] == "`" else "small"
-        )
+        style: Style = "code" if line.startswith("`") else "small"
+        canvas.text(x, _NOTES_Y + number * _NOTE_PX, line.strip("`"), style)
 
 
 _UNDERLAY_POD = (

@@ -29,7 +29,7 @@ def _event_log() -> Canvas:
         "configuration view of agents, the ledger of the leading controller, history and as-of, "
         "and verify. Old segments move to archive files, which history and verify read too.",
     )
-    for number, (name, what) in enumerate(
+    for number, (name, events) in enumerate(
         (
             ("agent of node-a", "claims, releases"),
             ("agent of node-b", "claims, releases"),
@@ -38,7 +38,7 @@ def _event_log() -> Canvas:
         )
     ):
         x = 40 + number * 226
-        canvas.box(Area(x, 20, 200, 46), (name, what))
+        canvas.box(Area(x, 20, 200, 46), (name, events))
         canvas.arrow([(x + 100, 66), (x + 100, 116)])
     canvas.text(150, 96, "writers append segments", "small")
     canvas.frame(Area(24, 118, 912, 214), "etcd", "store")

@@ -7,19 +7,19 @@ from typing import Final
 from scripts.pictures.canvas import Area, Canvas, Kind
 
 _EVENTS: Final = (
-    ("1", "WorkflowExecutionStarted", 1),
-    ("2", "WorkflowTaskStarted", 1),
-    ("3", "WorkflowTaskCompleted", 1),
-    ("4", "TimerStarted", 1),
-    ("5", "TimerFired", 2),
-    ("6", "WorkflowTaskStarted", 2),
-    ("7", "WorkflowTaskCompleted", 2),
-    ("8", "ActivityTaskScheduled", 2),
-    ("9", "ActivityTaskStarted", 3),
-    ("10", "ActivityTaskCompleted", 3),
-    ("11", "WorkflowTaskStarted", 3),
-    ("12", "WorkflowTaskCompleted", 3),
-    ("13", "WorkflowExecutionCompleted", 3),
+    "WorkflowExecutionStarted",
+    "WorkflowTaskStarted",
+    "WorkflowTaskCompleted",
+    "TimerStarted",
+    "TimerFired",
+    "WorkflowTaskStarted",
+    "WorkflowTaskCompleted",
+    "ActivityTaskScheduled",
+    "ActivityTaskStarted",
+    "ActivityTaskCompleted",
+    "WorkflowTaskStarted",
+    "WorkflowTaskCompleted",
+    "WorkflowExecutionCompleted",
 )
 
 
@@ -39,12 +39,13 @@ def _history() -> Canvas:
         "the execution.",
     )
     canvas.frame(Area(330, 20, 320, 524), "history in etcd", "store")
-    for number, (event, name, _) in enumerate(_EVENTS):
+    for number, name in enumerate(_EVENTS):
         y = 50 + number * 37
         kind: Kind = "good" if name.startswith(("Activity", "Timer")) else "store"
         canvas.box(Area(380, y, 250, 28), (f"`{name}`",), kind)
-        canvas.text(370, y + 18, event, "small", "end")
-    for top, bottom in ((50, 189), (198, 337), (346, 522)):
+        canvas.text(370, y + 18, str(number + 1), "small", "end")
+    transactions = ((50, 189), (198, 337), (346, 522))
+    for top, bottom in transactions:
         canvas.arrow([(346, top), (340, top), (340, bottom), (346, bottom)], plain=True)
     canvas.box(
         Area(30, 84, 230, 70),

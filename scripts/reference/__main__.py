@@ -13,7 +13,7 @@ FOLDER: Final = ROOT / "docs" / "reference"
 
 
 def pages() -> dict[Path, str]:
-    """Every page with the text that it must have."""
+    """The path of each page, with the text that the page must have."""
     errors = FOLDER / "errors.md"
     return {
         FOLDER / "custom-resources.md": custom_resources.custom_resources(),

@@ -66,7 +66,7 @@ def _meaning(path: str) -> str:
 
 
 def _comments(text: str) -> dict[tuple[str, ...], str]:
-    """The comment of each value: the comment lines above it, and the one at the end of its line."""
+    """The comment of each value: the comment lines above it, and the comment in its line."""
     comments: dict[tuple[str, ...], str] = {}
     above: list[str] = []
     path: list[tuple[int, str]] = []

@@ -24,7 +24,7 @@ _HELP_OPTIONS: Final = {"help", "install_completion", "show_completion"}
 def commands() -> str:
     """The text of the page."""
     group = typer.main.get_group(app)
-    assert isinstance(group, CommandGroup), "orbctl is a group of lazy commands"
+    assert isinstance(group, CommandGroup), "orbctl is not a group of lazy commands"
     shared = {name for parameter in group.params for name in parameter.opts}
     lines = [_INTRODUCTION]
     panels: dict[str, list[str]] = {}

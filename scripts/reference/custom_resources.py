@@ -1,6 +1,7 @@
-"""``docs/reference/custom-resources.md``: the kinds of the API group, from their schemas.
+"""``docs/reference/custom-resources.md``: all kinds, from their schemas.
 
-The descriptions are those of the schemas in the CRDs, which ``kubectl explain`` shows too.
+The descriptions are those of the schemas in the CRDs; ``kubectl explain`` shows the same
+descriptions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A table of ``docs/reference/errors.md``: every exception class with its code and its retries."""
+"""A table of ``docs/reference/errors.md``: all exception classes, their codes, whether to retry."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _rows() -> Iterator[str]:
 
 
 def _code(kind: type[errors.OrbweaverError]) -> int:
-    # Without the constructor of the class, whose arguments differ.
+    # Not by the constructor of the class, because each class has other arguments.
     error = kind.__new__(kind)
     errors.OrbweaverError.__init__(error, "")
     return failure_of(error).code

@@ -1,7 +1,7 @@
 """The meanings of chart values that have no comment in ``values.yaml``, by a pattern of their path.
 
 A comment in ``values.yaml`` takes precedence; the first pattern that matches is used. Values that
-several parts of the chart have, such as those of images, have one pattern.
+occur in several parts of the chart, such as those of images, have one pattern.
 """
 
 from __future__ import annotations

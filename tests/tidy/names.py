@@ -162,7 +162,7 @@ def unknown_files() -> list[str]:
 
 
 def product_lines(*, in_wheel: bool) -> int:
-    """Lines of Python in the wheel, or of ``OUTSIDE_THE_WHEEL``, without empty ones."""
+    """Lines of Python in the wheel, or of ``OUTSIDE_THE_WHEEL``, without empty lines."""
     return sum(
         bool(line.strip())
         for file in product_modules()

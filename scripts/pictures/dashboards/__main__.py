@@ -13,6 +13,7 @@ from scripts.pictures.dashboards.laboratory_run import Run, finished_run
 from scripts.pictures.dashboards.panels import Panel, dashboards, series_name
 
 SECONDS: Final = 200.0
+"""The default duration of the run."""
 
 
 def main(arguments: list[str]) -> None:

@@ -42,7 +42,7 @@ COLOURS: Final = (
     *("#8ab17d", "#b5838d", "#577590", "#f4a261"),
 )
 LEGEND_MAX: Final = 4
-"""Names in a legend; after them comes the number of other series."""
+"""The largest number of names in a legend; a last line has the number of the remaining series."""
 
 LEGEND_CHARACTERS_MAX: Final = 46
 BARS_MAX: Final = 8
@@ -94,14 +94,14 @@ def draw(dashboard: Dashboard, data: Data, path: Path) -> None:
     figure.text(0.008, top, dashboard.title, fontsize=13, va="center", color=INK)
     for panel in dashboard.panels:
         _draw_panel(figure, panel, data(panel), dashboard.rows)
-    drawn = BytesIO()
-    figure.savefig(drawn, format="png")
-    picture = Image.open(drawn).convert("RGB")
+    png = BytesIO()
+    figure.savefig(png, format="png")
+    picture = Image.open(png).convert("RGB")
     picture.quantize(PICTURE_COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def formatted(value: float, unit: str) -> str:
-    """A value with its unit and prefix, in three digits."""
+    """A value with three digits, the prefix of its unit, and the unit."""
     if math.isnan(value):
         return "no data"
     if unit == "percentunit":
@@ -143,7 +143,7 @@ def _draw_panel(figure: Figure, panel: Panel, series: Sequence[Series], rows: in
 
 
 def _inner(figure: Figure, box: Box, below: float) -> Axes:
-    """The axes of a plot inside a panel, with ``below`` inches of space below them."""
+    """Add the axes of a plot inside a panel, with ``below`` inches of space below the axes."""
     width = box.width - SCALE_INCHES - 0.15
     height = box.height - HEADING_INCHES - below
     axes = Box(box.left + SCALE_INCHES, box.bottom + below, width, height).axes(figure)
@@ -155,7 +155,7 @@ def _inner(figure: Figure, box: Box, below: float) -> Axes:
 
 
 def _draw_stat(frame: Axes, box: Box, unit: str, series: Sequence[Series]) -> None:
-    """The last value of each series."""
+    """Write the last value of each series."""
     for number, line in enumerate(series):
         across = box.width * (number + 0.5) / len(series)
         text = formatted(line.values[-1], unit)
@@ -165,7 +165,7 @@ def _draw_stat(frame: Axes, box: Box, unit: str, series: Sequence[Series]) -> No
 
 
 def _draw_bars(axes: Axes, unit: str, series: Sequence[Series]) -> None:
-    """The last value of each series as a bar."""
+    """Draw the last value of each series as a bar."""
     shown = series[:BARS_MAX]
     values = [line.values[-1] for line in shown]
     longest = 1.0 if unit == "percentunit" else max([*values, 1e-9])
@@ -177,7 +177,7 @@ def _draw_bars(axes: Axes, unit: str, series: Sequence[Series]) -> None:
 
 
 def _draw_lines(axes: Axes, unit: str, series: Sequence[Series]) -> None:
-    """Each series over time, and a legend below."""
+    """Draw each series over time, and a legend below the plot."""
     for number, line in enumerate(series):
         colour = COLOURS[number % len(COLOURS)]
         axes.plot(line.seconds, line.values, color=colour, linewidth=1.1, label=_cut(line.name))

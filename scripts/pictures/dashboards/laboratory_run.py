@@ -1,7 +1,7 @@
 """Runs a laboratory with Prometheus: two nodes, changing Pods, a full pool, a lost node.
 
-Prometheus and the invented RDMA counters run in the namespace of the fabric, and end with the
-laboratory.
+Prometheus and the server of synthetic RDMA counters run in the network namespace of the
+laboratory's fabric, and end with the laboratory.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ PERIOD_S: Final = 60.0
 PODS_MEAN: Final = 14
 PODS_SWING: Final = 9
 LOSS_AT: Final = 0.6
-"""The share of the run, from 0 to 1, after which a node is lost."""
+"""The time at which a node is lost, as a share (0 to 1) of the run."""
 
 FULL_FROM: Final = 0.25
 FULL_UNTIL: Final = 0.5
-"""Shares of the run between which a Pod requests an address of a full pool."""
+"""The times between which Pods request an address of a full pool, as shares (0 to 1) of the run."""
 
 FULL_POOL_PODS: Final = ("db-0", "payments")
 REFUSED_POD: Final = "refunds"
@@ -60,16 +60,16 @@ TICK_S: Final = 0.2
 
 
 class Run(NamedTuple):
-    """A finished run. Its Prometheus still runs."""
+    """A finished run, with its Prometheus still running. Times are Unix times in seconds."""
 
     laboratory: Laboratory
     began: float
     ended: float
 
     def series(self, expression: str) -> list[dict[str, Any]]:
-        """The series of a query during the run: ``metric``, and ``values``, pairs of time and text.
+        """The series of a query during the run, as Prometheus returns them.
 
-        Raises LabFailed.
+        Each has ``metric`` (labels) and ``values`` (pairs of time and text). Raises LabFailed.
         """
         output = self.laboratory.fabric.namespace.run(
             *("promtool", "query", "range", "--format=json"),
@@ -103,7 +103,7 @@ def finished_run(seconds: float) -> Iterator[Run]:
                 daemons.append(daemon)
                 daemon.start()
             began = time.time()
-            Traffic(laboratory, seconds).run()
+            PodChanges(laboratory, seconds).run()
             yield Run(laboratory, began, time.time())
         finally:
             for daemon in daemons:
@@ -144,8 +144,8 @@ def _daemon(laboratory: Laboratory, name: str, command: list[str]) -> Daemon:
     return Daemon(laboratory.identity, laboratory.fabric.namespace, command, log, {})
 
 
-class Traffic:
-    """Adds and deletes Pods."""
+class PodChanges:
+    """Adds and deletes Pods, and loses a node, according to the time of the run."""
 
     def __init__(self, laboratory: Laboratory, seconds: float) -> None:
         self._laboratory = laboratory
@@ -160,19 +160,22 @@ class Traffic:
             self._add(NODES[0], name)
         for node in NODES:
             self._add(node, f"web-{self._count}")
-        self._serve()
+        self._apply_service()
         began = time.monotonic()
         while (progress := (time.monotonic() - began) / self._seconds) < 1:
             self._step(progress)
             time.sleep(TICK_S)
 
     def _step(self, progress: float) -> None:
-        """Run one ADD or DEL. ``progress``, from 0 to 1, gives the planned number of Pods."""
+        """Add or delete a Pod to follow the planned number of Pods at ``progress`` (0 to 1).
+
+        Depending on ``progress``, first also run an ADD in a full pool, or lose a node.
+        """
         wave = math.sin(2 * math.pi * progress * self._seconds / PERIOD_S)
         if FULL_FROM < progress < FULL_UNTIL:
-            self._refuse()
+            self._add_in_full_pool()
         if progress > LOSS_AT and NODES[1] in self._laboratory.nodes:
-            self._lose()
+            self._lose_node()
         if len(self._pods) < PODS_MEAN + PODS_SWING * wave:
             nodes = list(self._laboratory.nodes)
             self._add(nodes[self._count % len(nodes)], f"web-{self._count}")
@@ -190,7 +193,7 @@ class Traffic:
         node.runtime.delete(sandbox)
         sandbox.destroy()
 
-    def _refuse(self) -> None:
+    def _add_in_full_pool(self) -> None:
         """Run an ADD that fails, because its pool has no free address."""
         node = self._laboratory.nodes[NODES[0]]
         sandbox = self._laboratory.sandbox(REFUSED_POD, NAMESPACE)
@@ -198,7 +201,7 @@ class Traffic:
             node.runtime.add(sandbox)
         self._delete(node, sandbox)
 
-    def _serve(self) -> None:
+    def _apply_service(self) -> None:
         """Apply a Service with the two oldest Pods as backends."""
         manifest = (ROOT / SERVICE).read_text(encoding="utf-8")
         for number, (_, sandbox) in enumerate(list(self._pods)[:2], start=1):
@@ -206,7 +209,7 @@ class Traffic:
                 manifest = manifest.replace(f"web-{number}-{family}", address)
         self._orbctl("apply", "-f", "-", stdin=manifest)
 
-    def _lose(self) -> None:
+    def _lose_node(self) -> None:
         """Kill a node with its Pods, and delete its record."""
         lost = NODES[1]
         self._laboratory.lose(lost)
@@ -215,6 +218,6 @@ class Traffic:
         self._orbctl("delete", "node", lost)
 
     def _orbctl(self, *arguments: str, stdin: str = "") -> None:
-        done = self._laboratory.orbctl(*arguments, stdin=stdin, directory=ROOT)
-        if done.returncode:
-            raise LabFailed(f"orbctl {' '.join(arguments)}: {done.stderr}")
+        completed = self._laboratory.orbctl(*arguments, stdin=stdin, directory=ROOT)
+        if completed.returncode:
+            raise LabFailed(f"orbctl {' '.join(arguments)}: {completed.stderr}")

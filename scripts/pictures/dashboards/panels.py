@@ -1,4 +1,4 @@
-"""Reads dashboards of Grafana: panels, their positions, their queries without variables. Pure."""
+"""Reads dashboards of Grafana: panels, their positions, and queries with replaced variables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COLUMNS: Final = 24
 """The width of Grafana's grid."""
 
 TYPES: Final = frozenset({"bargauge", "gauge", "row", "stat", "timeseries"})
-"""The types of panels that are drawn."""
+"""The types of panels that can be drawn."""
 
 RATE_INTERVAL: Final = "12s"
 """The value of $__rate_interval: six scrapes; Grafana takes at least four."""
@@ -23,7 +23,7 @@ _LABEL: Final = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 
 class Query(NamedTuple):
-    """A query of a panel; ``legend``: the template of its series' names, "" for all labels."""
+    """A query of a panel. ``legend``: the template for the names of its series; "": all labels."""
 
     expression: str
     legend: str
@@ -51,12 +51,12 @@ class Dashboard(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """The height of its grid."""
+        """The height of the dashboard's grid."""
         return max(panel.top + panel.height for panel in self.panels)
 
 
 def dashboards() -> list[Dashboard]:
-    """All dashboards, by the names of their files."""
+    """All dashboards, sorted by the names of their files."""
     return [
         read_dashboard(path.stem, json.loads(path.read_text(encoding="utf-8")))
         for path in sorted(DASHBOARDS.glob("*.json"))

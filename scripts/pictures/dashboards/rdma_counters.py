@@ -1,9 +1,10 @@
-"""Serves invented RDMA counters of two nodes in the format of agents.
+"""Serves synthetic RDMA counters of two nodes over HTTP, in the format of an agent's metrics.
 
     python -m scripts.pictures.dashboards.rdma_counters ADDRESS PORT
 
-Each node has a card of 100 Gbit/s, and a Pod of a training job on each of two virtual functions.
-Traffic rises and falls; in the second half of each minute the network is congested.
+Each node has a card of 100 Gbit/s with two virtual functions, and a Pod of a training job on each
+virtual function. Traffic rises and falls; in the second half of each minute the network is
+congested.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ TRAFFIC_CLASS_OF_ROCE: Final = 106
 """DSCP 26 in the upper six bits, ECN in the lower two."""
 
 PERIOD_S: Final = 60.0
+"""Seconds in which the traffic rises and falls once."""
+
 BYTES_PER_PACKET: Final = 4096
 BYTES_PER_S: Final = 4.0e9
 """Mean traffic of a card in one direction."""
@@ -35,6 +38,8 @@ BYTES_PER_S: Final = 4.0e9
 CONGESTION: Final = frozenset(
     {"np_cnp_sent", "np_ecn_marked_roce_packets", "rp_cnp_handled", "rx_pause", "tx_pause"}
 )
+"""Counters that grow only while the network is congested."""
+
 _PRIORITIES: Final = ("rx_prio3_pause", "tx_prio3_pause", "rx_prio3_discards", "tx_prio3_discards")
 
 
@@ -67,7 +72,7 @@ def _namespaces(number: int, age_s: float) -> Iterator[NamespacePorts]:
 
 
 def _with_counters(port: RdmaPortLink, share: float, age_s: float) -> RdmaPortLink:
-    """The port with counters for its share of the traffic."""
+    """The port with counters for ``share`` of the traffic of a card."""
     names = [name for name in HELP_TEXTS if name not in {SPEED, TRAFFIC_CLASS}]
     return port._replace(
         counters={name: _count(name, share, age_s) for name in names if "vport" not in name},
@@ -101,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
     began = time.monotonic()
 
     def do_GET(self) -> None:  # the name that http.server calls
-        """Answer a scrape."""
+        """Serve a scrape of Prometheus."""
         text = text_at(time.monotonic() - self.began)
         self.send_response(200)
         self.send_header("Content-Type", "text/plain; version=0.0.4")
