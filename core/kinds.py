@@ -15,7 +15,7 @@ from core.archive.cursor import CURSORS
 from core.configuration.pending_admissions import ADMISSIONS
 from core.configuration.refusal_notes import REFUSALS
 from core.domain.events import Recorded
-from core.eventstore.codec import SEGMENT_REMEDY, decode_segment
+from core.eventstore.codec import SEGMENT_REMEDY, KeyKind, decode_segment
 from core.eventstore.election import LEADERS
 from core.eventstore.keys import COOL_DOWN
 from core.eventstore.kinds import (
@@ -31,7 +31,6 @@ from core.eventstore.kinds import (
     RECORDS,
     RESERVATIONS,
     SUBNETS,
-    KeyKind,
 )
 from core.eventstore.space import RESERVES
 from core.projections.publisher import CHECKPOINT_KIND

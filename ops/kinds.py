@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from core.eventstore.kinds import KeyKind
+from core.eventstore.codec import KeyKind
 from core.kinds import CORE_KINDS, SEGMENTS
 from workflows.engine.store.kinds import ENGINE_KINDS
 from workflows.jobs.reclaim.scan_states import SCAN_STATES

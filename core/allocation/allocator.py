@@ -393,7 +393,7 @@ class Allocator:
     async def _read_endpoint(self, progress: _Progress) -> None:
         """Read the endpoint from etcd for the next try."""
         key = self._keys.endpoint(*progress.facts.pod.endpoint_key)
-        progress.stored = StoredEndpoint.of((await self._store.read([Get(key)])).ranges[0].first)
+        progress.stored = StoredEndpoint.of(*(await self._store.read([Get(key)])).ranges[0].kvs)
 
     def _take_endpoint(self, progress: _Progress, lost: Lost) -> LostRace:
         """Store the endpoint that the transaction has read; returns the error to raise."""

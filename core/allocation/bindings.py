@@ -20,10 +20,9 @@ from core.domain.addresses.ip_address import parse_address
 from core.domain.events import BindingChanged, ReleaseReason
 from core.domain.evolution import EndpointKey
 from core.domain.provider.provider_nics import ProviderAddress
-from core.eventstore.codec import EventDraft, StateCodec
+from core.eventstore.codec import EventDraft, KeyKind, StateCodec
 from core.eventstore.group_commit import Proposal
 from core.eventstore.keys import Keys
-from core.eventstore.kinds import KeyKind
 from core.eventstore.kv import (
     Absent,
     Delete,

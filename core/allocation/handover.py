@@ -110,7 +110,7 @@ class Handover:
     async def _read(self, key: EndpointKey) -> _BoundEndpoint:
         gets = [Get(self._keys.endpoint(*key)), Get(self._keys.binding(*key))]
         endpoint, binding = (await self._store.read(gets)).ranges
-        return _BoundEndpoint(StoredEndpoint.of(endpoint.first), StoredBinding.of(binding.first))
+        return _BoundEndpoint(StoredEndpoint.of(*endpoint.kvs), StoredBinding.of(binding.first))
 
 
 def _has_live_sandbox(binding: Binding, decision: ReleaseDecision) -> bool:

@@ -16,9 +16,8 @@ from typing import Final, NamedTuple
 from core.domain.autopools.applications import Application
 from core.domain.autopools.names import ApplicationKey
 from core.errors import LogCorrupt
-from core.eventstore.codec import StateCodec
+from core.eventstore.codec import KeyKind, StateCodec
 from core.eventstore.keys import Keys
-from core.eventstore.kinds import KeyKind
 from core.eventstore.kv import Get, KeyValueStore, Put, values
 
 POOL_REQUEST_TTL_S: Final = 60

@@ -62,8 +62,8 @@ class StoredEndpoint(NamedTuple):
     revision: int = 0
 
     @classmethod
-    def of(cls, kv: KeyValue | None) -> StoredEndpoint:
-        """Decode the value of an endpoint's key. Raises LogCorrupt."""
+    def of(cls, kv: KeyValue | None = None) -> StoredEndpoint:
+        """Decode the value of an endpoint's key, if it exists. Raises LogCorrupt."""
         return cls() if kv is None else cls(ENDPOINT.decode(kv.value), kv.mod_revision)
 
 

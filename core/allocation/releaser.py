@@ -17,7 +17,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Final, NamedTuple, TypeVar
 
 from core.allocation.cooldown import CoolDown
 from core.allocation.proposals import (
@@ -31,6 +32,7 @@ from core.domain.events import AddressesReleased, Cause, EndpointChanged, Releas
 from core.domain.evolution import EndpointKey
 from core.domain.model import Endpoint, Nic
 from core.domain.reclaim.reclaim_plan import ReclaimStep
+from core.errors import LostRace, StoreUnavailable
 from core.eventstore.claim_cause import link_to_claim
 from core.eventstore.codec import CLAIM, EventDraft
 from core.eventstore.group_commit import Lost
@@ -40,6 +42,7 @@ from core.eventstore.retry_policies import retry_lost_races
 from core.eventstore.writer import Writer
 from core.process import tracing
 
+T = TypeVar("T")
 ClaimRevisions = tuple[tuple[str, int], ...]
 """(address, revision of its claim), sorted."""
 
@@ -105,6 +108,15 @@ async def read_claims(
     return claims_in(addresses, result.ranges, key)
 
 
+async def _retried(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Return the result of ``attempt``, which is made again after a lost race."""
+    try:
+        return await attempt()  # without a retry policy, for speed
+    except (LostRace, StoreUnavailable):
+        result: T = await retry_lost_races()(attempt)
+        return result
+
+
 class EndpointWriter:
     """Changes endpoints with one writer; several calls may run at the same time.
 
@@ -128,10 +140,7 @@ class EndpointWriter:
         Raises StoreUnavailable, OutcomeUnknown, LostRace (after the time limit of
         ``retry_lost_races``).
         """
-        changed: Changed = await retry_lost_races()(
-            self._change_once, key, addresses, decide, cause
-        )
-        return changed
+        return await _retried(partial(self._change_once, key, addresses, decide, cause))
 
     async def read_claims(self, key: EndpointKey, addresses: Sequence[str]) -> tuple[Release, ...]:
         """The claims that the endpoint has of these addresses, each with its revision."""
@@ -140,7 +149,7 @@ class EndpointWriter:
     async def read(self, key: EndpointKey) -> EndpointState:
         """Read the endpoint, then its claims, which may be newer than the endpoint."""
         result = await self._store.read([Get(self._keys.endpoint(*key))])
-        stored = StoredEndpoint.of(result.ranges[0].first)
+        stored = StoredEndpoint.of(*result.ranges[0].kvs)
         if stored.endpoint is None:
             return EndpointState(stored)
         addresses = [address for address, _ in stored.endpoint.addresses()]
@@ -173,7 +182,7 @@ class EndpointWriter:
             *(Get(self._keys.ip_of(address)) for address in addresses),
         ]
         endpoint, *claims = (await self._store.read(gets)).ranges
-        state = EndpointState(StoredEndpoint.of(endpoint.first), claims_in(addresses, claims, key))
+        state = EndpointState(StoredEndpoint.of(*endpoint.kvs), claims_in(addresses, claims, key))
         event = decide(state)
         if isinstance(event, str):
             return Changed(None, why=event)
@@ -292,10 +301,7 @@ class Releaser(EndpointWriter):
         handed = await self.hand_over(key, decide_with_kept_nics, request.reason, request.evidence)
         if handed is not None:
             return handed
-        released: Released = await retry_lost_races()(
-            self._release_once, key, decide_with_kept_nics, request
-        )
-        return released
+        return await _retried(partial(self._release_once, key, decide_with_kept_nics, request))
 
     async def reclaim(self, step: ReclaimStep, cause: Cause) -> Released:
         """Release exactly the claims that the step names, unless the state has changed since.

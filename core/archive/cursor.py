@@ -13,10 +13,8 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 
 from core.archive.format import CHAIN_START, NO_FILE, FileLink
-from core.domain.plausibility import check_counts
-from core.eventstore.codec import StateCodec
+from core.eventstore.codec import KeyKind, StateCodec, check_counts
 from core.eventstore.keys import Keys
-from core.eventstore.kinds import KeyKind
 from core.eventstore.kv import Get, KeyValueStore
 
 SEGMENTS_SUFFIX: Final = ".segments"

@@ -15,10 +15,10 @@ from core.audit.repair import RepairStep
 from core.domain.evolution import Ledger
 from core.domain.model import Pool, Subnet
 from core.errors import LogCorrupt
+from core.eventstore.codec import KeyKind
 from core.eventstore.faults import ContainedFault
 from core.eventstore.index import COMPLETE, FAMILIES, TOPICS, Index
-from core.eventstore.keys import Keys
-from core.eventstore.kinds import KeyKind, key_text
+from core.eventstore.keys import Keys, key_text
 from core.eventstore.kv import Get, KeyValueStore, Put, Unchanged
 
 

@@ -33,8 +33,8 @@ from core.domain.model import Claim, Endpoint, Nic, Pool, Quarantine, Reservatio
 from core.errors import LogCorrupt
 from core.eventstore.codec import CLAIM, ENDPOINT, HEAD, EventDraft
 from core.eventstore.group_commit import Lost, Proposal
-from core.eventstore.keys import Keys
-from core.eventstore.kinds import HEADS, key_text
+from core.eventstore.keys import Keys, key_text
+from core.eventstore.kinds import HEADS
 from core.eventstore.kv import Absent, Delete, Get, Guard, KeyValueStore, Put, Unchanged, Write
 from core.eventstore.log import head_from_log
 from core.eventstore.writer import Writer

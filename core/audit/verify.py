@@ -27,10 +27,9 @@ from core.domain.checker import Checker, Violation
 from core.domain.events import Recorded
 from core.domain.evolution import Ledger
 from core.errors import Compacted, LogCorrupt, LogError
-from core.eventstore.codec import UNREADABLE, error_text
+from core.eventstore.codec import UNREADABLE, KeyKind, error_text
 from core.eventstore.faults import ContainedFault
 from core.eventstore.keys import Keys
-from core.eventstore.kinds import KeyKind
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.log import Segment
 

@@ -29,11 +29,10 @@ from core.domain.events import Cause, Event
 from core.domain.model import Claim
 from core.domain.subnets.subnet_decisions import must_repeat
 from core.errors import LogCorrupt, LostRace, Refusal, Refused
-from core.eventstore.codec import EventDraft
+from core.eventstore.codec import STATE_REMEDY, EventDraft
 from core.eventstore.group_commit import Lost, Proposal
 from core.eventstore.index import COMPLETE
-from core.eventstore.keys import Keys
-from core.eventstore.kinds import STATE_REMEDY, key_text
+from core.eventstore.keys import Keys, key_text
 from core.eventstore.kv import Delete, Guard, KeyValueStore, NothingNewer, Put, Write
 from core.eventstore.retry_policies import retry_lost_races
 from core.eventstore.state import read_claims

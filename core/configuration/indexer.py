@@ -13,9 +13,10 @@ from typing import Final
 from core.domain.addresses.ip_address import Family
 from core.domain.model import Pool, Subnet
 from core.errors import LogCorrupt, LostRace
+from core.eventstore.codec import KeyKind
 from core.eventstore.index import COMPLETE, Index, Topic
 from core.eventstore.keys import Keys
-from core.eventstore.kinds import POOLS, SUBNETS, KeyKind
+from core.eventstore.kinds import POOLS, SUBNETS
 from core.eventstore.kv import Delete, Get, KeyValueStore, Put, Unchanged, Write
 
 WRITES_PER_STEP_MAX: Final = 120

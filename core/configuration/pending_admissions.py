@@ -10,13 +10,11 @@ import logging
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from core.domain import plausibility
 from core.domain.configuration.admissions import PendingAdmission, extent_of
 from core.domain.model import Pool, Subnet
 from core.errors import LogCorrupt, LostRace, NotReady
-from core.eventstore.codec import POOL, SUBNET, StateCodec
+from core.eventstore.codec import POOL, SUBNET, KeyKind, StateCodec, check_pool
 from core.eventstore.keys import Keys
-from core.eventstore.kinds import KeyKind
 from core.eventstore.kv import Delete, Get, KeyValueStore, NothingNewer, Put
 
 KEY_PREFIX: Final = "admitted"
@@ -28,7 +26,7 @@ def _check(admission: PendingAdmission) -> None:
     """Raise ValueError for an impossible admission."""
     if (admission.pool is None) == (admission.subnet is None):
         raise ValueError("the admission must have exactly one of pool and subnet")
-    plausibility.check_pool(admission.value)
+    check_pool(admission.value)
 
 
 def _admission_key(keys: Keys, admission: PendingAdmission) -> bytes:

@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from core.errors import AllocationError, LogCorrupt
-from core.eventstore.codec import StateCodec
+from core.eventstore.codec import KeyKind, StateCodec
 from core.eventstore.keys import Keys
-from core.eventstore.kinds import KeyKind
 from core.eventstore.kv import Delete, Get, KeyValueStore, Put
 
 KEY_PREFIX: Final = "refused"

@@ -1,20 +1,24 @@
-"""Encoding of stored values and segments: msgpack arrays that begin with a schema version.
+"""Encoding of all stored values: msgpack arrays that begin with a schema version.
 
 A segment is ``[version, recorded_at_ms, [record, ...]]`` and a record ``[event_id, type,
 schema_version, [actor, correlation_id, causation_id, traceparent], body]``: readable by any msgpack
 reader. A state value is ``[version, value]``. Decoding is strict: malformed bytes and impossible
 values raise LogCorrupt and nothing else. Only fields that a newer version has added at the end of
 an array are ignored.
+
+A ``KeyKind`` decodes the value of a key, and names the key in its error; readers of more than one
+object use it. ``core.kinds`` has the table of all kinds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, get_args
 
 import msgspec
 
-from core.domain import plausibility
+from core.domain.addresses.ip_address import ADDRESS_BITS, Family, parse_address, parse_cidr
+from core.domain.configuration.configuration_state import pool_addresses, reserved_addresses
 from core.domain.events import (
     EVENT_TYPES,
     TYPE_NAMES,
@@ -26,8 +30,10 @@ from core.domain.events import (
     upcast,
 )
 from core.domain.model import Claim, Endpoint, Pool, Quarantine, Reservation, Subnet
-from core.domain.sriov.model import GuidClaim, NodeGuids
-from core.errors import LogCorrupt
+from core.domain.sriov.model import GuidClaim, NodeGuids, is_guid
+from core.errors import LogCorrupt, OrbweaverError
+from core.eventstore.faults import Faults
+from core.eventstore.keys import Keys, key_text
 from core.eventstore.unknown_fields import trimmed
 
 SEGMENT_VERSION = 1
@@ -52,6 +58,10 @@ SEGMENT_REMEDY: Final = (
 UPGRADE: Final = (
     "if a newer version wrote it, upgrade this process; else run `orbctl verify --repair`"
 )
+STATE_REMEDY: Final = f"{UPGRADE}, which restores it from the log"
+
+Reader = Literal["agent", "controller", "worker", "orbctl"]
+ALL_PROCESSES: Final[tuple[Reader, ...]] = get_args(Reader)
 
 T = TypeVar("T")
 _encoder = msgspec.msgpack.Encoder()
@@ -218,13 +228,141 @@ class StateCodec(Generic[T]):
         return STATE_VERSION, msgspec.convert(trimmed(value, self._kind), self._kind)
 
 
+def check_pool(pool: Pool | Subnet) -> None:
+    """Check the subnet, the lists, the gateway and the routes of a pool or subnet."""
+    if pool.subnet:
+        _check_family(parse_cidr(pool.subnet).family, pool.family, pool.subnet)
+    pool_addresses(pool)
+    if pool.gateway:
+        _check_family(parse_address(pool.gateway).family, pool.family, pool.gateway)
+    for route in pool.routes or ():
+        parse_cidr(route.dst)
+        parse_address(route.gw)
+
+
+def check_reservation(reservation: Reservation) -> None:
+    """Check the addresses of a reservation."""
+    reserved_addresses({reservation.name: reservation}, reservation.family)
+
+
+def check_quarantine(quarantine: Quarantine) -> None:
+    """Check the address and family of a quarantine."""
+    family = parse_address(quarantine.address).family
+    _check_family(family, quarantine.family, quarantine.address)
+
+
+def check_endpoint(endpoint: Endpoint) -> None:
+    """Check the addresses of the NICs of an endpoint."""
+    for nic in endpoint.nics:
+        if nic.ipv4:
+            _check_family(_family_of(nic.ipv4), 4, nic.ipv4)
+        if nic.ipv6:
+            _check_family(_family_of(nic.ipv6), 6, nic.ipv6)
+
+
+def check_guids(node: NodeGuids) -> None:
+    """Check the syntax of a node's GUIDs."""
+    for guid in node.guids:
+        if not is_guid(guid.guid):
+            raise ValueError(f"{guid.guid[:64]!r} is not a GUID")
+
+
+def check_counts(*counts: int) -> None:
+    """Check that no count is negative."""
+    for count in counts:
+        if count < 0:
+            raise ValueError(f"{count} is negative")
+
+
+def _family_of(cidr: str) -> Family:
+    """The family of an address with prefix length; fast, because a scan calls it for every NIC."""
+    address, _, length = cidr.partition("/")
+    family = parse_address(address).family
+    if length and not 0 <= int(length) <= ADDRESS_BITS[family]:
+        raise ValueError(f"{cidr} has an invalid prefix length")
+    return family
+
+
+def _check_family(family: Family, expected: Family, text: str) -> None:
+    if family != expected:
+        raise ValueError(f"{text} is not an IPv{expected} address")
+
+
+class KeyKind(Generic[T]):
+    """One kind of key: ``prefix`` below the cluster's root, ``readers``: processes that read it.
+
+    ``readers`` and ``remedy`` default to those of state keys. ``key_of`` builds the key of a value;
+    a value under another key is a fault. ``check_key`` raises ValueError for a key that no version
+    writes.
+    """
+
+    __slots__ = ("_check_key", "_decode", "_key_of", "name", "prefix", "readers", "remedy")
+
+    def __init__(
+        self,
+        name: str,
+        prefix: str,
+        decode: Callable[[bytes], T],
+        readers: tuple[Reader, ...] = ALL_PROCESSES,
+        remedy: str = STATE_REMEDY,
+        *,
+        key_of: Callable[[Keys, T], bytes] | None = None,
+        check_key: Callable[[Keys, bytes], object] | None = None,
+    ) -> None:
+        self.name = name
+        self.prefix = prefix
+        self.readers = readers
+        self.remedy = remedy
+        self._decode = decode
+        self._key_of = key_of
+        self._check_key = check_key
+
+    def decode(self, keys: Keys, key: bytes, value: bytes) -> T:
+        """Decode the value of a key. Raises LogCorrupt with the key as its subject."""
+        try:
+            if self._check_key is not None:
+                self._check_key(keys, key)
+            decoded = self._decode(value)
+            if self._key_of is not None and self._key_of(keys, decoded) != key:
+                raise ValueError("the value contains the name of another object")
+        except LogCorrupt as error:
+            raise self._error(keys, key, error.message) from error
+        except UNREADABLE as error:
+            raise self._error(keys, key, error_text(error)) from error
+        return decoded
+
+    def read(self, keys: Keys, key: bytes, value: bytes, faults: Faults) -> T | None:
+        """Decode the value of a key; None after reporting that it cannot be decoded."""
+        try:
+            decoded = self.decode(keys, key, value)
+        except OrbweaverError as error:
+            faults.report(self.name, key_text(keys, key), error)
+            return None
+        if faults.by_key:
+            faults.clear(key_text(keys, key))
+        return decoded
+
+    def range(self, keys: Keys) -> tuple[bytes, bytes]:
+        """[start, end) of all keys of the kind, or of its only key."""
+        if self.prefix.startswith("meta/"):
+            key = keys.root + self.prefix.encode()
+            return key, key + b"\0"
+        return keys.range_of(*self.prefix.split("/"))
+
+    def _error(self, keys: Keys, key: bytes, why: str) -> LogCorrupt:
+        name = key_text(keys, key)
+        return LogCorrupt(
+            f"{self.name} {name} cannot be decoded: {why}", subject=name, remedy=self.remedy
+        )
+
+
 CLAIM = StateCodec(Claim)
-ENDPOINT = StateCodec(Endpoint, plausibility.check_endpoint)
-POOL = StateCodec(Pool, plausibility.check_pool)
-SUBNET = StateCodec(Subnet, plausibility.check_pool)
-RESERVATION = StateCodec(Reservation, plausibility.check_reservation)
-QUARANTINE = StateCodec(Quarantine, plausibility.check_quarantine)
+ENDPOINT = StateCodec(Endpoint, check_endpoint)
+POOL = StateCodec(Pool, check_pool)
+SUBNET = StateCodec(Subnet, check_pool)
+RESERVATION = StateCodec(Reservation, check_reservation)
+QUARANTINE = StateCodec(Quarantine, check_quarantine)
 RECORD = StateCodec(RecordDefined)
 GUID_CLAIM = StateCodec(GuidClaim)
-NODE_GUIDS = StateCodec(NodeGuids, plausibility.check_guids)
-HEAD = StateCodec(WriterHead, lambda head: plausibility.check_counts(head.seq, head.epoch))
+NODE_GUIDS = StateCodec(NodeGuids, check_guids)
+HEAD = StateCodec(WriterHead, lambda head: check_counts(head.seq, head.epoch))

@@ -14,11 +14,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from core.domain.plausibility import check_counts
 from core.errors import OrbweaverError, OutcomeUnknown, StoreError, StoreUnavailable
-from core.eventstore.codec import StateCodec
+from core.eventstore.codec import KeyKind, StateCodec, check_counts
 from core.eventstore.keys import Keys, check_name
-from core.eventstore.kinds import KeyKind
 from core.eventstore.kv import Absent, Get, KeyValue, KeyValueStore, Put, Unchanged
 from core.eventstore.writer import unix_ms
 from core.process.concurrency import until_tick_s

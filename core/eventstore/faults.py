@@ -10,13 +10,9 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 from core.errors import OrbweaverError
-from core.eventstore.keys import Keys
-from core.eventstore.kinds import KeyKind, key_text
-
-T = TypeVar("T")
 
 FAULTS_MAX: Final = 1_000
 """Faults that one process lists; more are only counted."""
@@ -40,29 +36,25 @@ class ContainedFault(NamedTuple):
 
 
 class Faults:
-    """The contained faults of one process. ``unnamed``: how many are only counted.
+    """The contained faults of one process, ``by_key``. ``unnamed``: how many are only counted.
 
     ``logged`` False: for a reader whose caller reports them itself.
     """
 
     def __init__(self, *, logged: bool = True) -> None:
         self._level = logging.ERROR if logged else logging.NOTSET
-        self._faults: dict[str, ContainedFault] = {}
+        self.by_key: dict[str, ContainedFault] = {}
         self.unnamed = 0
 
     def __iter__(self) -> Iterator[ContainedFault]:
-        return iter(tuple(self._faults.values()))
+        return iter(tuple(self.by_key.values()))
 
     def __len__(self) -> int:
-        return len(self._faults)
-
-    def get(self, key: str) -> ContainedFault | None:
-        """The fault of a key, None without one."""
-        return self._faults.get(key)
+        return len(self.by_key)
 
     def by_kind(self) -> Mapping[str, int]:
         """The number of faults by kind, without kinds that have none."""
-        counts = Counter(fault.kind for fault in self._faults.values())
+        counts = Counter(fault.kind for fault in self.by_key.values())
         if self.unnamed:
             counts["unnamed"] += self.unnamed
         return counts
@@ -81,30 +73,19 @@ class Faults:
 
     def clear(self, key: str) -> None:
         """Remove the fault: the key can be decoded, or was deleted."""
-        self._faults.pop(key, None)
+        self.by_key.pop(key, None)
 
     def clear_kinds(self, *kinds: str) -> None:
         """Remove all faults of these kinds, before all of their keys are read again."""
-        keys = [key for key, fault in self._faults.items() if fault.kind in kinds]
+        keys = [key for key, fault in self.by_key.items() if fault.kind in kinds]
         for key in keys:
-            del self._faults[key]
-
-    def read(self, kind: KeyKind[T], keys: Keys, key: bytes, value: bytes) -> T | None:
-        """Decode the value of a key; None after reporting that it cannot be decoded."""
-        try:
-            decoded = kind.decode(keys, key, value)
-        except OrbweaverError as error:
-            self.report(kind.name, key_text(keys, key), error)
-            return None
-        if self._faults:
-            self.clear(key_text(keys, key))
-        return decoded
+            del self.by_key[key]
 
     def _keep(self, fault: ContainedFault) -> ContainedFault:
         kind, key, *_ = fault
-        if self._faults.get(key) == fault:
+        if self.by_key.get(key) == fault:
             return fault
-        if key not in self._faults and len(self._faults) >= FAULTS_MAX:
+        if key not in self.by_key and len(self.by_key) >= FAULTS_MAX:
             if not self.unnamed:
                 _log.log(
                     self._level,
@@ -113,7 +94,7 @@ class Faults:
                 )
             self.unnamed += 1
             return fault
-        self._faults[key] = fault
+        self.by_key[key] = fault
         fields = {"kind": kind, "key": key}
         _log.log(self._level, "skipped an object: %s", fault, extra={"fields": fields})
         return fault

@@ -242,6 +242,10 @@ class Keys:
             )
         return writer, int(digits, 16)
 
+    def check_head(self, key: bytes) -> str:
+        """The writer of a ``head/`` key. Raises ValueError."""
+        return self.check_parts(key, 2)[1]
+
     def check_guid(self, key: bytes) -> str:
         """The GUID of a ``guid/`` key. Raises ValueError."""
         _, digits = self.check_parts(key, 2)
@@ -278,3 +282,8 @@ class Keys:
         if key[-34:-33] == b"4":
             return inet_ntop(AF_INET, bytes.fromhex(key[-8:].decode()))
         return format_address(6, int(key[-32:], 16))
+
+
+def key_text(keys: Keys, key: bytes) -> str:
+    """A key below the cluster's root as text; bytes that are not UTF-8 are escaped."""
+    return key.removeprefix(keys.root).decode(errors="backslashreplace")

@@ -24,8 +24,8 @@ from core.domain.events import Recorded
 from core.errors import LogCorrupt, LogGap
 from core.eventstore.codec import UPGRADE, WriterHead, decode_segment
 from core.eventstore.faults import Faults
-from core.eventstore.keys import Keys
-from core.eventstore.kinds import HEADS, key_text
+from core.eventstore.keys import Keys, key_text
+from core.eventstore.kinds import HEADS
 from core.eventstore.kv import Get, KeyChange, KeyValue, KeyValueStore
 
 READ_AGAIN: Final = "read the state keys or the archive, then continue from there"
@@ -94,7 +94,7 @@ async def read_heads(
     """Decode the heads among these keys as of a revision. Raises StoreUnavailable, Compacted."""
     heads: dict[str, WriterHead] = {}
     for kv in kvs:
-        head = faults.read(HEADS, keys, kv.key, kv.value)
+        head = HEADS.read(keys, kv.key, kv.value, faults)
         writer = key_text(keys, kv.key).partition("/")[2]
         if head is None and keys.is_writer(writer):
             head = await head_from_log(store, keys, kv, revision, (sealed or {}).get(writer, 0))

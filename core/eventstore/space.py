@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from core.errors import StoreError, StoreFull, StoreUnavailable
+from core.eventstore.codec import KeyKind
 from core.eventstore.keys import Keys
-from core.eventstore.kinds import KeyKind
 from core.eventstore.kv import Absent, Delete, Get, KeyValueStore, Put
 
 NOSPACE: Final = "NOSPACE"

@@ -20,10 +20,10 @@ from core.domain.addresses.ip_address import format_address
 from core.domain.evolution import EndpointKey, Ledger, RevisedClaim
 from core.domain.fixed.owners import STATEFUL_SET, replica_of
 from core.domain.model import Claim, Quarantine
-from core.eventstore.codec import CLAIM, ENDPOINT, RECORD
+from core.eventstore.codec import CLAIM, ENDPOINT, RECORD, KeyKind
 from core.eventstore.faults import Faults
 from core.eventstore.garbage_collection import gc_paused
-from core.eventstore.keys import Keys
+from core.eventstore.keys import Keys, key_text
 from core.eventstore.kinds import (
     CLAIMS,
     CONFIGURATION_KINDS,
@@ -34,8 +34,6 @@ from core.eventstore.kinds import (
     RECORDS,
     RESERVATIONS,
     SUBNETS,
-    KeyKind,
-    key_text,
 )
 from core.eventstore.kv import Get, KeyValue, KeyValueStore
 
@@ -102,7 +100,7 @@ class _Decoder:
         self._faults = Faults(logged=False) if faults is None else faults
 
     def value(self, kind: KeyKind[T], kv: KeyValue) -> T | None:
-        decoded = self._faults.read(kind, self._keys, kv.key, kv.value)
+        decoded = kind.read(self._keys, kv.key, kv.value, self._faults)
         if decoded is None:
             self._ledger.undecodable.add(key_text(self._keys, kv.key))
         return decoded

@@ -88,6 +88,7 @@ class Writer:
         self._event_counter = 0
         self._fenced: WriterFenced | None = None
         self._unsettled: bytes | None = None
+        self._is_traced = tracing.current_tracer() is not None
         self.transactions = 0
 
     @property
@@ -144,7 +145,7 @@ class Writer:
             raise NotReady(
                 f"writer {self.name} is not open", subject=self.name, remedy="try again in a moment"
             )
-        if tracing.current_tracer() is not None:
+        if self._is_traced:
             return self._append_traced(proposal)
         return self._queue.put(proposal)
 

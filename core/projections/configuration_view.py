@@ -27,16 +27,8 @@ from core.domain.model import Pool, Quarantine, Reservation, Subnet
 from core.domain.selection.catalog import PoolCatalog
 from core.errors import Compacted, LogCorrupt, NotReady, OrbweaverError
 from core.eventstore.faults import ContainedFault, Faults
-from core.eventstore.keys import Keys
-from core.eventstore.kinds import (
-    GUARDS,
-    POOLS,
-    QUARANTINES,
-    RECORDS,
-    RESERVATIONS,
-    SUBNETS,
-    key_text,
-)
+from core.eventstore.keys import Keys, key_text
+from core.eventstore.kinds import GUARDS, POOLS, QUARANTINES, RECORDS, RESERVATIONS, SUBNETS
 from core.eventstore.kv import (
     WATCH_SILENT_S_MAX,
     Get,
@@ -363,23 +355,23 @@ class _ChangeApplier:
         prefix, _, name = text.partition("/")
         match prefix:
             case "pool":
-                pool = faults.read(POOLS, keys, key, value)
+                pool = POOLS.read(keys, key, value, faults)
                 _set_or_remove(snapshot.pools, name, pool and StoredPool(pool, revision))
             case "subnet":
-                _set_or_remove(snapshot.subnets, name, faults.read(SUBNETS, keys, key, value))
+                _set_or_remove(snapshot.subnets, name, SUBNETS.read(keys, key, value, faults))
             case "reservation":
-                reservation = faults.read(RESERVATIONS, keys, key, value)
+                reservation = RESERVATIONS.read(keys, key, value, faults)
                 if reservation is not None:  # otherwise its addresses stay reserved
                     snapshot.reservations[name] = reservation
             case "quarantine":
-                self._quarantine(snapshot, key, faults.read(QUARANTINES, keys, key, value))
+                self._quarantine(snapshot, key, QUARANTINES.read(keys, key, value, faults))
             case "record":
-                record = faults.read(RECORDS, keys, key, value)
+                record = RECORDS.read(keys, key, value, faults)
                 _set_or_remove(snapshot.records, _record_path(name), record)
             case "guard":
                 snapshot.guards[key] = revision
-                faults.read(GUARDS, keys, key, value)
-        return faults.get(text)
+                GUARDS.read(keys, key, value, faults)
+        return faults.by_key.get(text)
 
     def _quarantine(
         self, snapshot: ConfigurationSnapshot, key: bytes, quarantine: Quarantine | None

@@ -23,8 +23,7 @@ from typing import NamedTuple
 from core.errors import Compacted, LogCorrupt, LogGap, StoreUnavailable
 from core.eventstore.codec import SEGMENT_REMEDY, UNREADABLE, error_text
 from core.eventstore.faults import Faults
-from core.eventstore.keys import Keys
-from core.eventstore.kinds import key_text
+from core.eventstore.keys import Keys, key_text
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.log import START, Cursor, LogReader, Segment
 from core.eventstore.state import read_ledger

@@ -13,11 +13,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from core.domain.plausibility import check_counts
 from core.errors import LostRace, OutcomeUnknown
-from core.eventstore.codec import StateCodec
-from core.eventstore.keys import Keys
-from core.eventstore.kinds import KeyKind, key_text
+from core.eventstore.codec import KeyKind, StateCodec, check_counts
+from core.eventstore.keys import Keys, key_text
 from core.eventstore.kv import Delete, Get, KeyValue, KeyValueStore, Put, Unchanged, Write
 from core.eventstore.writer import unix_ms
 from core.projections.projector import Projector
@@ -146,5 +144,5 @@ class Publisher:
             faults.clear(key_text(self._keys, self._key))
             self._stored, self._stored_revision = NO_CHECKPOINT, 0
             return
-        checkpoint = faults.read(CHECKPOINT_KIND, self._keys, self._key, kv.value)
+        checkpoint = CHECKPOINT_KIND.read(self._keys, self._key, kv.value, faults)
         self._stored, self._stored_revision = checkpoint or NO_CHECKPOINT, kv.mod_revision

@@ -30,8 +30,9 @@ from core.domain.selection.request import (
     SelectionSettings,
 )
 from core.errors import OrbweaverError
+from core.eventstore.codec import KeyKind
 from core.eventstore.keys import Keys
-from core.eventstore.kinds import CLAIMS, ENDPOINTS, KeyKind
+from core.eventstore.kinds import CLAIMS, ENDPOINTS
 from core.eventstore.kv import Get, KeyValueStore, RangeResult
 from core.projections.configuration_view import ConfigurationSnapshot, ConfigurationView
 from nodeagent.cni_protocol.failures import LIMITED, NOT_AVAILABLE, CniFailure
@@ -228,7 +229,7 @@ class StatusHandler:
     def _read(self, kind: KeyKind[T], result: RangeResult) -> T | None:
         """The value of a key; None if there is none, or if it cannot be read (reported)."""
         kv = result.first
-        return None if kv is None else self._view.faults.read(kind, self._keys, kv.key, kv.value)
+        return None if kv is None else kind.read(self._keys, kv.key, kv.value, self._view.faults)
 
     def _report_limit(self, count: int) -> None:
         faults = self._view.faults

@@ -18,8 +18,7 @@ from typing import Final
 
 from core.errors import LogCorrupt, StoreError, StoreUnavailable
 from core.eventstore.election import LEADERS, Leader, read_leader
-from core.eventstore.keys import Keys
-from core.eventstore.kinds import key_text
+from core.eventstore.keys import Keys, key_text
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.space import alarm_error
 from core.projections.projector import NO_LAG, Lag, Projector

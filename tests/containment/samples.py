@@ -35,12 +35,12 @@ from core.eventstore.codec import (
     RESERVATION,
     SUBNET,
     EventDraft,
+    KeyKind,
     WriterHead,
     encode_segment,
 )
 from core.eventstore.election import LEADER, Leader
-from core.eventstore.keys import Keys
-from core.eventstore.kinds import KeyKind, key_text
+from core.eventstore.keys import Keys, key_text
 from core.projections.publisher import CHECKPOINTS, Checkpoint
 from ops.kinds import ALL_KINDS
 from workflows.engine.store import records

@@ -17,8 +17,7 @@ import pytest
 from core.domain.configuration.commands import ApplyReservation
 from core.domain.model import Reservation
 from core.eventstore.etcd import EtcdSettings
-from core.eventstore.keys import range_end
-from core.eventstore.kinds import key_text
+from core.eventstore.keys import key_text, range_end
 from core.eventstore.kv import Get, KeyValueStore, Put
 from core.projections import projector
 from ops.controller.controller import Controller

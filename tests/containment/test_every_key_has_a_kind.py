@@ -9,8 +9,8 @@ from typing import Any, Final
 import pytest
 
 from core.errors import LogCorrupt
-from core.eventstore.keys import Keys
-from core.eventstore.kinds import KeyKind, key_text
+from core.eventstore.codec import KeyKind
+from core.eventstore.keys import Keys, key_text
 from ops.kinds import ALL_KINDS, STATUS_KINDS
 from tests.containment.samples import SAMPLES, SPOILINGS, spoiled
 from workflows.engine.store.keys import WorkflowKeys

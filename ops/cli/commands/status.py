@@ -11,10 +11,10 @@ import typer
 from core.archive.archiver import LIVE_SEGMENTS_MAX
 from core.archive.cursor import CURSORS, ArchiveCursor, cursor_key
 from core.audit.index_check import find_undecodable_keys
-from core.eventstore.codec import WriterHead
+from core.eventstore.codec import KeyKind, WriterHead
 from core.eventstore.election import LEADERS, Leader
 from core.eventstore.faults import ContainedFault, Faults
-from core.eventstore.kinds import KeyKind, key_text
+from core.eventstore.keys import key_text
 from core.eventstore.kv import Get, KeyValue, RangeResult
 from core.eventstore.log import read_heads
 from core.eventstore.space import alarm_error
@@ -96,7 +96,7 @@ async def _read(session: ClusterSession) -> ClusterStatus:
 
     def read(kind: KeyKind[T], answer: RangeResult) -> T | None:
         kv = answer.first
-        return faults.read(kind, keys, kv.key, kv.value) if kv is not None else None
+        return kind.read(keys, kv.key, kv.value, faults) if kv is not None else None
 
     scopes = ("pool", "reservation", "endpoint", "ip", "quarantine")
     gets = [

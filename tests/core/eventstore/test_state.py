@@ -11,7 +11,7 @@ import pytest
 from core.domain.configuration.commands import ApplyRecord
 from core.domain.events import Cause, RecordDefined
 from core.eventstore import state
-from core.eventstore.faults import Faults
+from core.eventstore.codec import KeyKind
 from core.eventstore.memory import MemoryStore
 from core.eventstore.state import read_ledger
 from tests.support.node_harness import NodeHarness, pod, pool
@@ -36,7 +36,7 @@ async def test_one_turn_of_the_event_loop_decodes_no_more_values_than_its_bound(
 ) -> None:
     monkeypatch.setattr(state, "DECODED_AT_ONCE_MAX", AT_ONCE)
     turn, decoded = 0, Counter[int]()
-    read = Faults.read
+    read = KeyKind.read
 
     async def count_turns() -> None:
         nonlocal turn
@@ -44,11 +44,11 @@ async def test_one_turn_of_the_event_loop_decodes_no_more_values_than_its_bound(
             turn += 1
             await asyncio.sleep(0)
 
-    def counted(self: Faults, *of: Any) -> object:
+    def counted(self: KeyKind[Any], *of: Any) -> object:
         decoded[turn] += 1
         return read(self, *of)
 
-    monkeypatch.setattr(Faults, "read", counted)
+    monkeypatch.setattr(KeyKind, "read", counted)
     counting = asyncio.ensure_future(count_turns())
     ledger = await read_ledger(node.store, node.keys)
     counting.cancel()

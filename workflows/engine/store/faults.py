@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator
 
 from core.errors import LogCorrupt, UnusableValue
 from core.eventstore.faults import ContainedFault, Faults
-from core.eventstore.keys import Keys
-from core.eventstore.kinds import key_text
+from core.eventstore.keys import Keys, key_text
 from workflows.engine.clock import Deadline, Deadlines
 from workflows.engine.store.keys import shard_of
 from workflows.model.errors import LimitExceeded
@@ -48,7 +47,7 @@ class WorkerFaults:
     def add(self, value: UnusableValue, *, shard: int = -1) -> None:
         """Report a fault."""
         fault = self._faults.report(value.kind, key_text(self._keys, value.key), value)
-        if self._faults.get(fault.key) is not None:
+        if fault.key in self._faults.by_key:
             self._shards[fault.key] = shard
 
     def clear(self, key: bytes) -> None:

@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from core.eventstore.keys import Keys
-from core.eventstore.kinds import KeyKind, Reader, key_text
+from core.eventstore.codec import KeyKind, Reader
+from core.eventstore.keys import Keys, key_text
 from workflows.engine.store.keys import DEFAULT_QUEUE, WorkflowKeys
 from workflows.engine.store.records import (
     ATTEMPT,

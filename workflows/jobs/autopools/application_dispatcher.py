@@ -25,7 +25,7 @@ from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.fixed.owners import MissingOwner
 from core.domain.model import Pool
 from core.errors import Compacted, OrbweaverError
-from core.eventstore.kinds import key_text
+from core.eventstore.keys import key_text
 from core.eventstore.kv import Get, KeyChange
 from core.eventstore.retry_policies import retry_unavailable
 from core.process.concurrency import until_all
@@ -129,14 +129,14 @@ class ApplicationDispatcher:
             faults.clear(key_text(keys, change.key))
         if change.key.startswith(keys.prefix("need")):
             if change.value is not None:
-                request = faults.read(POOL_REQUESTS, keys, change.key, change.value)
+                request = POOL_REQUESTS.read(keys, change.key, change.value, faults)
                 if request is not None:
                     self._requested.add(request.key)
                     self._changed.set()
             return
         report = None
         if change.value is not None:
-            report = faults.read(REPORTS, keys, change.key, change.value)
+            report = REPORTS.read(keys, change.key, change.value, faults)
         if report is not None and any(problem.again for problem in report.problems):
             self._waiting[report.key] = report
             self._changed.set()

@@ -17,8 +17,7 @@ from core.allocation.releaser import read_claims
 from core.domain.evolution import EndpointKey
 from core.errors import ExecutionFailed
 from core.eventstore.faults import Faults
-from core.eventstore.keys import Keys
-from core.eventstore.kinds import key_text
+from core.eventstore.keys import Keys, key_text
 from core.eventstore.kv import Get, KeyValueStore
 from core.eventstore.retry_policies import retry_unavailable
 from core.process import tracing
@@ -88,7 +87,7 @@ class BindingDispatcher:
         if value is None:
             self._faults.clear(key_text(self._keys, name))
             return
-        binding = self._faults.read(BINDINGS, self._keys, name, value)
+        binding = BINDINGS.read(self._keys, name, value, self._faults)
         if binding is not None:
             self._changed.add(binding.request.key)
             self._start_task(binding.request.key)
@@ -148,7 +147,7 @@ class BindingDispatcher:
         while True:
             result = await self._store.read([Get(*self._keys.range_of("binding"))])
             for kv in result.ranges[0].kvs:
-                binding = self._faults.read(BINDINGS, self._keys, kv.key, kv.value)
+                binding = BINDINGS.read(self._keys, kv.key, kv.value, self._faults)
                 if binding is not None and binding.state == "bound":
                     await self._check_binding(binding, kv.mod_revision)
             await asyncio.sleep(CLAIM_CHECK_S)

@@ -20,8 +20,7 @@ from typing import Final, NamedTuple
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import LogCorrupt
 from core.eventstore.codec import UNREADABLE, error_text
-from core.eventstore.keys import Keys
-from core.eventstore.kinds import key_text
+from core.eventstore.keys import Keys, key_text
 from core.eventstore.kv import Get, KeyValueStore
 from workflows.api import workflow
 from workflows.engine.store.keys import DEFAULT_QUEUE, WorkflowKeys

@@ -20,9 +20,8 @@ import zstandard
 
 from core.domain.reclaim.evidence import Observation, ObservationSubject
 from core.domain.reclaim.reclaim_plan import ReclaimStep
-from core.eventstore.codec import UNREADABLE
+from core.eventstore.codec import UNREADABLE, KeyKind
 from core.eventstore.keys import Keys
-from core.eventstore.kinds import KeyKind
 from core.eventstore.kv import Get, KeyValueStore, Put
 
 STEPS_A_PART: Final = 100

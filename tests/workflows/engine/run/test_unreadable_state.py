@@ -13,7 +13,7 @@ import pytest
 
 from core.errors import CallRejected
 from core.eventstore.faults import ContainedFault
-from core.eventstore.kinds import key_text
+from core.eventstore.keys import key_text
 from core.eventstore.kv import Delete, Get, KeyValueStore, Put, ReadResult
 from tests.support.engine_harness import EngineHarness, eventually, within
 from tests.support.engine_samples import Basket, Chain, Companion, Dynasty, Sleeper

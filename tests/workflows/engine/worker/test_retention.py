@@ -11,7 +11,7 @@ import pytest
 
 from core.archive.files import LocalFiles
 from core.errors import ExecutionNotFound, LogCorrupt
-from core.eventstore.kinds import key_text
+from core.eventstore.keys import key_text
 from core.eventstore.kv import Get, KeyValueStore, Put, ReadResult
 from tests.support.engine_harness import EngineHarness, eventually, within
 from tests.support.engine_samples import Chain
