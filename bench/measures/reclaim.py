@@ -23,9 +23,15 @@ from bench.rig.worker import running_jobs
 from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import RecordDefined
 from core.domain.evolution import Ledger
-from core.domain.reclaim.cluster import ClusterLookup, Kind, NodeState, PodState
 from core.domain.reclaim.decision_table import ReclaimDeadline
-from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Moment
+from core.domain.reclaim.evidence import (
+    OBSERVATION_GAP_S,
+    ClusterLookup,
+    Kind,
+    Moment,
+    NodeState,
+    PodState,
+)
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import ExecutionNotFound
 from core.eventstore.keys import Keys
@@ -35,17 +41,12 @@ from tests.support.etcd import EtcdCluster
 from tests.support.node_harness import CAUSE, NodeHarness, pod, pool
 from workflows.engine.client.client import Client
 from workflows.jobs.job_host import JobHost, JobSources
-from workflows.jobs.reclaim.context import (
-    Observer,
-    PodChange,
-    ReclaimContext,
-    Releases,
-)
+from workflows.jobs.reclaim.context import PodChange, ReclaimContext, observer_of
 from workflows.jobs.reclaim.scan import SCAN_NOW, WORKFLOW_ID
 from workflows.jobs.reclaim.scan_activities import ReclaimActivities
 from workflows.jobs.reclaim.scan_states import EMPTY
 from workflows.jobs.records import StandaloneReclaimFactsSource
-from workflows.jobs.writers import ShardWriters
+from workflows.jobs.writers import Releases, ShardWriters
 
 POLL_S = 0.02
 SETTLED_S = 0.3
@@ -203,7 +204,7 @@ async def _all_released(lab: Lab, etcd: EtcdCluster) -> float:
     def steady_s() -> float:
         return time.monotonic() + skew_s
 
-    observer = Observer(time.time, steady_s)
+    observer = observer_of(time.time, steady_s)
     async with lab.store(etcd) as store, Client(store, lab.keys) as client:
         host = JobHost(
             store, lab.keys, "bench", sources=JobSources(EmptyCluster()), observer=observer
@@ -258,7 +259,7 @@ async def _scans(lab: Lab, etcd: EtcdCluster) -> tuple[list[float], list[float]]
     async with lab.store(etcd) as store:
         releases = Releases(store, lab.keys, ShardWriters(store, lab.keys))
         facts = StandaloneReclaimFactsSource(store, lab.keys)
-        context = ReclaimContext(store, lab.keys, facts, ReclaimSettings(), Observer(), releases)
+        context = ReclaimContext(store, lab.keys, facts, ReclaimSettings(), observer_of(), releases)
         activities = ReclaimActivities(context, start_execution)
         await activities.observe(EMPTY, EMPTY)
         for _ in lab.rounds():

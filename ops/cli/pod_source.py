@@ -12,8 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from core.domain.evolution import Ledger
-from core.domain.reclaim.cluster import ClusterLookup, DeletionNotice
-from core.domain.reclaim.evidence import Moment
+from core.domain.reclaim.evidence import ClusterLookup, DeletionNotice, Moment
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import BadInput
 from ops.kubernetes.settings import KubernetesSettings

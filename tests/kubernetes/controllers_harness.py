@@ -36,7 +36,7 @@ from tests.support.kubernetes import ApiServer
 from tests.support.node_harness import NodeHarness, check_everything, pool
 from workflows.engine.client.client import Client
 from workflows.jobs.job_host import JobHost, JobSettings, JobSources
-from workflows.jobs.reclaim.context import Observer
+from workflows.jobs.reclaim.context import observer_of
 from workflows.jobs.reclaim.scan import SCAN_NOW, WORKFLOW_ID
 from workflows.model.payloads import Payload
 
@@ -101,7 +101,7 @@ class ControllersHarness:
         kubeconfig = self._powerless() if anonymous else self.server.kubeconfig
         api = Api(await open_connection(str(kubeconfig)))
         watch = ClusterWatch(api, self._settings.reclaim)
-        observer = Observer(time.time, lambda: time.monotonic() + self._ahead_s)
+        observer = observer_of(time.time, lambda: time.monotonic() + self._ahead_s)
         sources = JobSources(watch.facts, watch.applications)
         arguments = self.store, self.node.keys, name, self._settings
         host = JobHost(*arguments, sources=sources, observer=observer)

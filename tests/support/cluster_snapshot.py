@@ -16,8 +16,7 @@ from core.domain.fixed.owners import (
     VmiState,
     VmState,
 )
-from core.domain.reclaim.cluster import NEVER_EMPTY, Kind, NodeState, PodState
-from core.domain.reclaim.evidence import Moment
+from core.domain.reclaim.evidence import NEVER_EMPTY, Kind, Moment, NodeState, PodState
 from ops.kubernetes.watches.pods import shared_endpoints
 
 

@@ -19,6 +19,7 @@ from core.allocation.cooldown import COOL_DOWN_S
 from core.allocation.handover import Handover
 from core.allocation.provider_settings import ProviderSettings
 from core.domain.autopools.pool_size import AutoPoolSettings
+from core.domain.reclaim.evidence import Observer
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import ExecutionNotFound, LogCorrupt
 from core.eventstore.claim_cause import cause_of
@@ -58,7 +59,7 @@ from workflows.jobs.provider.client import ProviderClient
 from workflows.jobs.quarantine.activities import QuarantineActivities
 from workflows.jobs.quarantine.probe import ProbeQuarantine, quarantine_notices
 from workflows.jobs.quarantine.prober import NoProber, Prober
-from workflows.jobs.reclaim.context import Observer, ReclaimContext, ReclaimFactsSource, Releases
+from workflows.jobs.reclaim.context import ReclaimContext, ReclaimFactsSource, observer_of
 from workflows.jobs.reclaim.pod import (
     ChangeListener,
     PodActivities,
@@ -73,7 +74,7 @@ from workflows.jobs.retirement.activities import RetirementActivities
 from workflows.jobs.retirement.notices import retirement_notices
 from workflows.jobs.retirement.pool import PoolRetirement
 from workflows.jobs.retirement.subnet import SubnetRetirement
-from workflows.jobs.writers import ShardWriters
+from workflows.jobs.writers import Releases, ShardWriters
 
 NOTICES: Final = (retirement_notices, quarantine_notices)
 """The functions that say which executions the leader's ``ExecutionKeeper`` must keep running."""
@@ -141,7 +142,7 @@ class JobHost:
         handover = Handover(store, keys) if provider is not None else None
         self.releases = Releases(store, keys, self.writers, handover, cool_down_s=cool_down_s)
         context = ReclaimContext(
-            store, keys, source, self._settings, observer or Observer(), self.releases
+            store, keys, source, self._settings, observer or observer_of(), self.releases
         )
         self.pods = PodActivities(context)
         scan = ReclaimActivities(context, self._pod_starter.start)
@@ -257,7 +258,7 @@ class JobHost:
         """The tasks of the leader."""
         tasks = []
         if self._settings.enabled:
-            tasks.append(self._leader_task("pod-listener", self.listener.run))
+            tasks.append(TaskSpec("pod-listener", self.listener.run, RESTARTS_MAX))
         if self._auto_pools.enabled:
             tasks.append(self._leader_task("pool-dispatcher", self._dispatcher.run))
         if self._external is not None:

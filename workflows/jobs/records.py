@@ -17,10 +17,23 @@ from typing import Final, NamedTuple
 
 from core.domain.events import RecordDefined, RecordDeleted, Recorded
 from core.domain.evolution import Ledger, RecordKey
-from core.domain.fixed.owners import STATEFUL_SET, MissingOwner, StatefulSetState, replica_of
+from core.domain.fixed.owners import (
+    NO_RECORD,
+    STATEFUL_SET,
+    MissingOwner,
+    RecordOwners,
+    StatefulSetState,
+    replica_of,
+)
 from core.domain.model import Endpoint
-from core.domain.reclaim.cluster import ClusterLookup, DeletionNotice, PodState, StandaloneCluster
-from core.domain.reclaim.evidence import Moment, utc
+from core.domain.reclaim.evidence import (
+    ClusterLookup,
+    DeletionNotice,
+    Moment,
+    NodeState,
+    PodState,
+    utc,
+)
 from core.errors import LogCorrupt, LogGap
 from core.eventstore.keys import Keys
 from core.eventstore.kinds import ENDPOINTS
@@ -113,10 +126,17 @@ NODE: Final = "Node"
 NO_NOTICE: Final = DeletionNotice("", "")
 
 
-class RecordLookup(StandaloneCluster):
-    """Facts about the subjects of the ledger, from deleted records and an operator's notice."""
+NOT_LISTED: Final = "Pods are not listed in standalone mode: DEL, GC or an operator ends its claims"
 
-    __slots__ = ("_claimed", "_deleted", "_recorded")
+
+class RecordLookup(RecordOwners):
+    """``ClusterLookup`` of the ledger's subjects: deleted records, and an operator's notice.
+
+    There is no listing of Pods, so no address is released because a Pod is missing. One report of
+    an operator, that a Pod is gone, or a node with all of its Pods, is enough.
+    """
+
+    __slots__ = ("_claimed", "_deleted", "_endpoints", "_notice", "_recorded", "observed_at")
 
     def __init__(
         self,
@@ -125,15 +145,21 @@ class RecordLookup(StandaloneCluster):
         read: Moment,
         notice: DeletionNotice = NO_NOTICE,
     ) -> None:
-        super().__init__(ledger, notice, read)
+        super().__init__(ledger.records)
+        self.observed_at = read
+        self._endpoints = ledger.endpoints
+        self._notice = notice
         self._deleted = dict(_deletions_about(ledger, deletions)) if deletions else {}
         self._claimed = _newest_claims(ledger) if self._deleted else {}
         self._recorded = _recorded_pods(ledger, self._deleted)
 
     def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
-        """Gone if its record or its node's was deleted without a newer claim, else unknown."""
-        reported = super().pod(namespace, name)
-        if not self._deleted or isinstance(reported, PodState) or reported.certain:
+        """Gone if the operator has reported that, or if its record or its node's was deleted.
+
+        A claim that is newer than the deletion makes it unknown, as does any other case.
+        """
+        reported = self._reported_gone(namespace, name)
+        if reported is not None:
             return reported
         pod: RecordKey = POD, namespace, name
         endpoint = self._endpoints.get((namespace, name))
@@ -146,7 +172,20 @@ class RecordLookup(StandaloneCluster):
                 return MissingOwner(certain=True, why=deletion.text(key))
             late = f"Pod {namespace}/{name} got an address after its record was deleted"
             return MissingOwner(certain=False, why=late)
-        return reported
+        return MissingOwner(certain=False, why=NOT_LISTED)
+
+    def _reported_gone(self, namespace: str, name: str) -> MissingOwner | None:
+        """The operator's report that the Pod or its node is gone; None without one."""
+        actor, reason, pods, nodes = self._notice
+        endpoint = self._endpoints.get((namespace, name))
+        if (namespace, name) in pods:
+            subject = f"Pod {namespace}/{name}"
+        elif endpoint is not None and endpoint.node in nodes:
+            subject = f"node {endpoint.node}"
+        else:
+            return None
+        why = f"{actor} reports that {subject} is gone: {reason}"
+        return MissingOwner(certain=True, why=why, direct=True)
 
     def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
         """From its record; gone if that was deleted, else unknown."""
@@ -159,11 +198,21 @@ class RecordLookup(StandaloneCluster):
     def pod_of_uid(self, uid: str) -> PodState | None:
         """A recorded Pod is living, unless it or its node is reported as gone."""
         pod = self._recorded.get(uid)
-        return None if pod is None or self._is_reported_gone(pod) else pod
+        if pod is None or self._reported_gone(pod.namespace, pod.name) is not None:
+            return None
+        return pod
 
-    def _is_reported_gone(self, pod: PodState) -> bool:
-        reported = super().pod(pod.namespace, pod.name)
-        return not isinstance(reported, PodState) and reported.certain
+    def launcher(self, namespace: str, name: str) -> PodState | None:
+        """Always unknown."""
+        return None
+
+    def reporter(self, address: str) -> PodState | None:
+        """Always None: Pods have no status."""
+        return None
+
+    def node(self, name: str) -> NodeState | MissingOwner:
+        """Always unknown."""
+        return NO_RECORD
 
 
 def _deletions_about(

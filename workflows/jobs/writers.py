@@ -1,8 +1,11 @@
-"""The log writers of jobs with many executions: one for each shard of the engine.
+"""How jobs with many executions write to the log: commands, and the releases of reclaim.
 
-A shard has one owner at a time, and only the activities of its executions use its writer. A worker
-that has lost a shard is fenced as soon as the next owner writes. So there are sixteen writer names,
-however many controllers there are.
+There is one writer for each shard of the engine. A shard has one owner at a time, and only the
+activities of its executions use its writer. A worker that has lost a shard is fenced as soon as the
+next owner writes. So there are sixteen writer names, however many controllers there are.
+
+Several controllers reclaim at once; the fence of each release keeps them from ending a claim twice
+(I3). Addresses that a network provider has bound are handed over to be unbound.
 """
 
 from __future__ import annotations
@@ -12,10 +15,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+from core.allocation.cooldown import COOL_DOWN_S, CoolDown
+from core.allocation.guid_registry import GuidRegistry
+from core.allocation.handover import Handover
+from core.allocation.releaser import Released, Releaser
 from core.configuration.configurator import Applied, Configurator
 from core.domain.configuration.commands import Command
 from core.domain.events import Cause
-from core.errors import LostRace, Refused, WriterFenced
+from core.domain.reclaim.reclaim_plan import ReclaimStep
+from core.errors import LostRace, OrbweaverError, Refused, WriterFenced
 from core.eventstore.keys import Keys, controller_writer
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.writer import Writer
@@ -92,3 +100,52 @@ class ShardWriters:
             writer = self._writers.pop(shard, None)
         if writer is not None:
             await writer.close()
+
+
+class Releases:
+    """Makes the releases of reclaim, and counts them since the start of the process.
+
+    ``released``: addresses; ``failed``: releases; ``lost``: lost races.
+    """
+
+    def __init__(
+        self,
+        store: KeyValueStore,
+        keys: Keys,
+        writers: ShardWriters,
+        handover: Handover | None = None,
+        *,
+        cool_down_s: int = COOL_DOWN_S,
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._writers = writers
+        self._handover = handover
+        self._cooldown = CoolDown(store, cool_down_s)
+        self.released = 0
+        self.failed = 0
+        self.lost = 0
+
+    async def make(self, step: ReclaimStep) -> Released:
+        """Make a release for the current activity. Raises as ``Releaser``, and WriterFenced."""
+        provider = None if self._handover is None else self._handover.hand_over
+        try:
+            async with self._writers.current_writer() as (writer, cause):
+                releaser = Releaser(self._store, self._keys, writer, self._cooldown, provider)
+                try:
+                    done = await releaser.reclaim(step, cause)
+                finally:
+                    self.lost += releaser.lost_races
+        except OrbweaverError:
+            self.failed += 1
+            raise
+        self.released += len(done.addresses)
+        return done
+
+    async def release_guids(self, node: str) -> int:
+        """Release all GUIDs of a deleted node. Returns their number. Raises as ``make``."""
+        async with self._writers.current_writer() as (writer, cause):
+            registry = GuidRegistry(self._store, self._keys, writer, node, cause)
+            guids = await registry.held()
+            await registry.release([(guid, "node-deleted") for guid in guids])
+        return len(guids)

@@ -1,9 +1,8 @@
 """Reclaim: decide which addresses are released, with the evidence, and why others are kept. Pure.
 
     settings        settings and their environment variables
-    cluster         the state of Pods, Nodes and owners
     decision_table  which change of a Pod starts a deadline; the decision table of a scan
-    evidence        two observations, or one report, are evidence (I6)
+    evidence        the state of the cluster; two observations, or one report, are evidence (I6)
     reclaim_plan    the steps for the whole state, with a reason for every address that is kept
 
 See docs/reference/reclaim-rules.md, "Settings", "Deadlines" and "Scan".

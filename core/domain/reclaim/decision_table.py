@@ -23,12 +23,15 @@ from core.domain.evolution import EndpointKey
 from core.domain.fixed.owners import MissingOwner
 from core.domain.fixed.validity import Validity, validity_of
 from core.domain.model import FixedKind
-from core.domain.reclaim.cluster import (
+from core.domain.reclaim.evidence import (
     EVICTED,
+    OBSERVATION_GAP_S,
     ClusterLookup,
+    Finding,
+    Moment,
     PodState,
+    utc,
 )
-from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Finding, Moment, utc
 from core.domain.reclaim.settings import ReclaimSettings
 
 SHARED: Final[Mapping[FixedKind, str]] = {"vm": "VM", "ipamclaim": "IPAMClaim"}

@@ -1,20 +1,39 @@
-"""Evidence for a release: reports and observations, and when they are enough (I6).
+"""Evidence for a release: the state of the cluster, and when observations of it are enough (I6).
+
+``ClusterLookup`` returns the object, proof that it does not exist, or "unknown", which is not
+evidence; see ``core.domain.fixed.owners``. An implementation may report that an object does not
+exist only after a listing that is complete, was taken after the claims were read, and is not empty
+for a kind that every cluster has. A Pod exists before its ADD, so every living holder of a claim is
+in such a listing.
 
 One report is enough: a delete event of the API server, or the report of an operator. Otherwise two
 observations of the same finding about the same claims are required, at least ``OBSERVATION_GAP_S``
 apart by the monotonic clock of one observer. A change between them (another UID, another sandbox, a
-new claim, another observer) starts the count again. Pure; for the findings see ``decision_table``.
+new claim, another observer) starts the count again. Pure: the caller reads objects and clocks. For
+the findings see ``decision_table``.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, Protocol
 
 from core.domain.evolution import EndpointKey, RevisedClaim
-from core.domain.model import Endpoint
+from core.domain.fixed.owners import FixedAddressSwitches, MissingOwner, OwnerLookup, kind_of_pod
+from core.domain.model import Endpoint, FixedKind, Owner
+
+Phase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
+Kind = Literal[
+    "Pod", "Node", "StatefulSet", "VirtualMachineInstance", "VirtualMachine", "IPAMClaim"
+]
+"""Kinds of objects whose state reclaim reads."""
+
+EVICTED: Final = "Evicted"
+NEVER_EMPTY: Final[frozenset[Kind]] = frozenset({"Pod", "Node"})
+"""Kinds whose listing cannot be empty, because the controller itself is a Pod on a Node."""
 
 OBSERVATIONS_MIN: Final = 2
 OBSERVATION_GAP_S: Final = 10.0
@@ -57,6 +76,127 @@ class Moment(NamedTuple):
     def is_before(self, other: Moment) -> bool:
         """Whether it may be earlier than ``other``; true if the observers differ."""
         return self.observer != other.observer or self.steady_s < other.steady_s
+
+
+class Observer(NamedTuple):
+    """The observer of a process, with a wall clock and a monotonic clock.
+
+    The time between two observations is measured by the monotonic clock of one observer, so that
+    neither a clock that is set nor another machine's clock can shorten it. ``now_s`` returns Unix
+    seconds, ``steady_s`` monotonic seconds.
+    """
+
+    name: str
+    now_s: Callable[[], float]
+    steady_s: Callable[[], float]
+
+    def moment(self) -> Moment:
+        """The current time by both clocks."""
+        return Moment(self.now_s(), self.name, self.steady_s())
+
+
+class PodState(NamedTuple):
+    """One Pod. Times are Unix seconds, grace periods are seconds.
+
+    ``owner``: the direct controller. ``deletion_s``: the deletionTimestamp, which already includes
+    the grace period ``deletion_grace_s``; None while the Pod is not being deleted. ``grace_s``:
+    spec.terminationGracePeriodSeconds. ``finished_s``: when each container finished. ``claims``:
+    the IPAMClaims that its networks name.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    phase: Phase = "Running"
+    node: str = ""
+    ips: tuple[str, ...] = ()
+    owner: Owner | None = None
+    deletion_s: float | None = None
+    deletion_grace_s: float = 0.0
+    grace_s: float = 30.0
+    restart_policy: str = "Always"
+    reason: str = ""
+    finished_s: tuple[float, ...] = ()
+    host_network: bool = False
+    claims: tuple[str, ...] = ()
+
+    @property
+    def is_final(self) -> bool:
+        """Whether its phase is final: Succeeded or Failed."""
+        return self.phase in ("Succeeded", "Failed")
+
+    @property
+    def is_living(self) -> bool:
+        """Whether it is neither being deleted nor finished, so that its addresses are kept."""
+        return self.deletion_s is None and not self.is_final
+
+    @property
+    def may_restart(self) -> bool:
+        """Whether its phase is final, but its restart policy starts it again.
+
+        See docs/reference/pool-selection.md, "Living Pods".
+        """
+        if self.phase == "Succeeded":
+            return self.restart_policy == "Always"
+        return self.phase == "Failed" and self.restart_policy != "Never" and self.reason != EVICTED
+
+    def fixed(self, switches: FixedAddressSwitches) -> FixedKind | None:
+        """Why its addresses are fixed, by its controller and the settings; None if they are not."""
+        return kind_of_pod(self.name, self.owner, switches)
+
+    def endpoint_key(self, switches: FixedAddressSwitches) -> tuple[str, str]:
+        """(namespace, name) of its endpoint: a VM's is named after the VM instance."""
+        if self.owner is not None and self.fixed(switches) == "vm":
+            return self.namespace, self.owner.name
+        return self.namespace, self.name
+
+
+class NodeState(NamedTuple):
+    """A Node. ``ready``: its condition Ready is True."""
+
+    name: str
+    ready: bool
+
+
+class ClusterLookup(OwnerLookup, Protocol):
+    """The state of the cluster for the decisions. It does not change while a plan is made."""
+
+    @property
+    def observed_at(self) -> Moment:
+        """The time of the observation."""
+        ...
+
+    def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
+        """The Pod of that name."""
+        ...
+
+    def pod_of_uid(self, uid: str) -> PodState | None:
+        """The Pod of that UID, from any listing, as it is only used to keep addresses."""
+        ...
+
+    def launcher(self, namespace: str, name: str) -> PodState | None:
+        """A Pod of the VM instance or IPAMClaim that has not ended, from any listing.
+
+        ``name``: that of the endpoint.
+        """
+        ...
+
+    def reporter(self, address: str) -> PodState | None:
+        """A living Pod that has the address in its status, from any listing."""
+        ...
+
+    def node(self, name: str) -> NodeState | MissingOwner:
+        """The Node of that name."""
+        ...
+
+
+class DeletionNotice(NamedTuple):
+    """Pods and nodes that an operator reports as gone; ``actor`` and ``reason`` are evidence."""
+
+    actor: str
+    reason: str
+    pods: frozenset[EndpointKey] = frozenset()
+    nodes: frozenset[str] = frozenset()
 
 
 class Evidence(NamedTuple):

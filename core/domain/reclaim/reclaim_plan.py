@@ -17,7 +17,6 @@ from core.domain.addresses.ip_address import parse_address
 from core.domain.evolution import EndpointKey, Ledger, RevisedClaim
 from core.domain.fixed.owners import kind_of_holder
 from core.domain.model import Claim, Endpoint
-from core.domain.reclaim.cluster import PodState
 from core.domain.reclaim.decision_table import (
     PodToVerify,
     ReclaimDeadline,
@@ -36,6 +35,7 @@ from core.domain.reclaim.evidence import (
     Finding,
     Observation,
     ObservationSubject,
+    PodState,
     ReclaimFence,
     Source,
     fence_of,

@@ -10,7 +10,7 @@ from typing import Any, Final, cast, get_args
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.fixed.ipam_claims import claims_of
 from core.domain.model import Owner
-from core.domain.reclaim.cluster import NodeState, Phase, PodState
+from core.domain.reclaim.evidence import NodeState, Phase, PodState
 from core.kubernetes.api import Object
 
 GRACE_S: Final = 30.0

@@ -19,9 +19,8 @@ import typer
 
 from core.allocation.releaser import Released
 from core.domain.evolution import Ledger
-from core.domain.reclaim.cluster import DeletionNotice
 from core.domain.reclaim.decision_table import VerdictContext
-from core.domain.reclaim.evidence import utc
+from core.domain.reclaim.evidence import DeletionNotice, utc
 from core.domain.reclaim.reclaim_plan import KeptClaims, ReclaimPlan, ReclaimStep, plan_scan
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import NotFound
@@ -34,7 +33,7 @@ from ops.cli.global_options import globals_of
 from ops.cli.kinds import split_name
 from ops.cli.output import TableColumn, counted, print_heading, show_table, show_value
 from ops.cli.pod_source import ReadPodFacts, pod_source
-from workflows.jobs.reclaim.context import Observer
+from workflows.jobs.reclaim.context import observer_of
 
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
@@ -128,7 +127,7 @@ class _Scanner:
         self._session = session
         self._notice = notice
         self._settings = settings
-        self._observer = Observer(lambda: session.now_ms() / 1000, steady_s)
+        self._observer = observer_of(lambda: session.now_ms() / 1000, steady_s)
         self._read_facts = read_facts
 
     async def scan(self, before: ReclaimPlan | None = None) -> ReclaimPlan:

@@ -23,8 +23,7 @@ from core.domain.fixed.owners import (
     VmiState,
     VmState,
 )
-from core.domain.reclaim.cluster import NodeState, PodState
-from core.domain.reclaim.evidence import Moment
+from core.domain.reclaim.evidence import Moment, NodeState, PodState
 from core.kubernetes.informer import ObjectKey
 from ops.kubernetes.watches.pods import PodTable, shared_endpoints
 from ops.kubernetes.watches.suspects import SuspectHolder

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Generic, TypeVar
 
 from core.domain.fixed.owners import MissingOwner
-from core.domain.reclaim.cluster import NEVER_EMPTY
+from core.domain.reclaim.evidence import NEVER_EMPTY
 from core.errors import ApiError, ApiNotFound, NotReady
 from core.kubernetes.api import Api, Object, segment
 from core.kubernetes.informer import ObjectKey, Reflector, key_of

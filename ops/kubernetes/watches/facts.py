@@ -14,8 +14,7 @@ from typing import Final
 
 from core.domain.evolution import Ledger
 from core.domain.fixed.owners import FixedAddressSwitches, MissingOwner
-from core.domain.reclaim.cluster import ClusterLookup, NodeState, PodState
-from core.domain.reclaim.evidence import Moment
+from core.domain.reclaim.evidence import ClusterLookup, Moment, NodeState, PodState
 from core.errors import ApiError, NotReady
 from core.kubernetes.api import Api
 from core.kubernetes.informer import ObjectKey, Transition

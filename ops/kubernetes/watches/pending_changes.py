@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from core.domain.reclaim.cluster import PodState
+from core.domain.reclaim.evidence import PodState
 from workflows.jobs.reclaim.context import Change, PodChange, ScanRequest
 
 WAITING_MAX: Final = 100_000

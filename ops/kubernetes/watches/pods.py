@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Final, Protocol, TypeVar
 
 from core.domain.fixed.owners import VM_INSTANCE, endpoint_of_claim
-from core.domain.reclaim.cluster import PodState
+from core.domain.reclaim.evidence import PodState
 from core.kubernetes.informer import ObjectKey, Reflector, Transition
 
 PODS: Final = "/api/v1/pods"

@@ -22,8 +22,8 @@ from core.domain.fixed.owners import (
 )
 from core.domain.fixed.validity import validity_of
 from core.domain.model import FixedKind
-from core.domain.reclaim.cluster import PodState
 from core.domain.reclaim.decision_table import SHARED, holder_uid
+from core.domain.reclaim.evidence import PodState
 from core.kubernetes.informer import ObjectKey
 
 _ALL: Final = FixedSettings(ipam_claims=True)

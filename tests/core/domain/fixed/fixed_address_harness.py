@@ -11,7 +11,7 @@ from core.domain.facts import PodFacts
 from core.domain.fixed.owners import OwnerLookup, kind_of_holder
 from core.domain.fixed.validity import Validity, validity_of
 from core.domain.model import Endpoint
-from core.domain.reclaim.cluster import PodState
+from core.domain.reclaim.evidence import PodState
 from core.errors import OrbweaverError
 from core.eventstore.kv import KeyValueStore
 from tests.core.domain.reclaim.reclaim_harness import ReclaimHarness

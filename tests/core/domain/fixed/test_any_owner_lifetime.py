@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from core.allocation.allocator import Added
-from core.domain.reclaim.cluster import PodState
+from core.domain.reclaim.evidence import PodState
 from core.errors import OrbweaverError
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.kv import KeyValueStore

@@ -12,8 +12,8 @@ from core.domain.fixed.ipam_claims import CLAIM_CHARS_MAX, claims_of, pod_of_nic
 from core.domain.fixed.owners import IpamClaimState, KnownOwners, MissingOwner
 from core.domain.fixed.validity import validity_of
 from core.domain.model import Owner, Pool
-from core.domain.reclaim.cluster import NodeState, PodState
 from core.domain.reclaim.decision_table import PodToVerify, VerdictContext, judge, judge_deleted
+from core.domain.reclaim.evidence import NodeState, PodState
 from core.domain.reclaim.settings import ReclaimSettings
 from core.domain.selection.multus import NETWORKS
 from core.domain.selection.request import SelectionRequest, SelectionSettings

@@ -15,14 +15,13 @@ from core.domain.configuration.commands import DeletePool
 from core.domain.events import Cause
 from core.domain.fixed.owners import StatefulSetState, VmiState, VmState
 from core.domain.model import Claim, Endpoint, Nic
-from core.domain.reclaim.cluster import NodeState, PodState
 from core.domain.reclaim.decision_table import (
     PodDeadlines,
     ReclaimDeadline,
     VerdictContext,
     deadline_of,
 )
-from core.domain.reclaim.evidence import Observation, ObservationSubject
+from core.domain.reclaim.evidence import NodeState, Observation, ObservationSubject, PodState
 from core.domain.reclaim.reclaim_plan import (
     KeptClaims,
     ReclaimPlan,

@@ -7,9 +7,14 @@ from collections.abc import Iterable
 from core.domain.evolution import Ledger, RevisedClaim
 from core.domain.fixed.owners import StatefulSetState
 from core.domain.model import Claim, Endpoint, Nic, Owner, pod_holder, stateful_holder
-from core.domain.reclaim.cluster import NodeState, PodState
 from core.domain.reclaim.decision_table import VerdictContext
-from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Observation, ObservationSubject
+from core.domain.reclaim.evidence import (
+    OBSERVATION_GAP_S,
+    NodeState,
+    Observation,
+    ObservationSubject,
+    PodState,
+)
 from core.domain.reclaim.reclaim_plan import ReclaimPlan, plan_scan
 from core.domain.reclaim.settings import ReclaimSettings
 from tests.core.domain.reclaim.scripted_cluster import KINDS, moment

@@ -13,8 +13,7 @@ from typing import NamedTuple
 from core.domain.facts import PodFacts
 from core.domain.fixed.owners import StatefulSetState, VmiState, VmState
 from core.domain.model import FixedKind, Owner
-from core.domain.reclaim.cluster import Kind, NodeState, PodState
-from core.domain.reclaim.evidence import Moment
+from core.domain.reclaim.evidence import Kind, Moment, NodeState, PodState
 from tests.support.cluster_snapshot import ClusterSnapshot, KindListing, ListedObjects
 
 KINDS: tuple[Kind, ...] = (

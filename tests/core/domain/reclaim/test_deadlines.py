@@ -9,14 +9,13 @@ import pytest
 
 from core.domain.evolution import Ledger
 from core.domain.fixed.owners import StatefulSetState
-from core.domain.reclaim.cluster import PodState
 from core.domain.reclaim.decision_table import (
     NoDeadline,
     PodDeadlines,
     ReclaimDeadline,
     deadline_of,
 )
-from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Moment
+from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Moment, PodState
 from core.domain.reclaim.reclaim_plan import KeptClaims, ReclaimStep, resolve
 from core.domain.reclaim.settings import VARIABLES, ReclaimSettings
 from tests.core.domain.reclaim.samples import DB, NOW_S, add_endpoint, cluster, verdict_context

@@ -11,7 +11,7 @@ from core.domain.evolution import Ledger
 from core.domain.fixed.owners import StatefulSetState, VmiState, VmState
 from core.domain.fixed.validity import validity_of
 from core.domain.model import Owner
-from core.domain.reclaim.cluster import PodState
+from core.domain.reclaim.evidence import PodState
 from core.domain.reclaim.settings import ReclaimSettings
 from tests.core.domain.reclaim.samples import (
     DB,

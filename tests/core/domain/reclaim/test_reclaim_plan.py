@@ -10,11 +10,11 @@ from core.domain.evolution import Ledger
 from core.domain.fixed.owners import StatefulSetState
 from core.domain.model import Owner, pod_holder
 from core.domain.reclaim import reclaim_plan
-from core.domain.reclaim.cluster import PodState
 from core.domain.reclaim.evidence import (
     EVIDENCE_CHARS_MAX,
     OBSERVATION_GAP_S,
     Evidence,
+    PodState,
     ReclaimFence,
     observe,
     utc,

@@ -7,8 +7,7 @@ from typing import Any
 from core.domain.evolution import Ledger, RevisedClaim
 from core.domain.fixed.owners import FixedSettings, KnownOwners, MissingOwner, StatefulSetState
 from core.domain.model import Claim, Endpoint, Nic, pod_holder
-from core.domain.reclaim.cluster import PodState
-from core.domain.reclaim.evidence import Moment
+from core.domain.reclaim.evidence import Moment, PodState
 from core.kubernetes.informer import ObjectKey
 from ops.kubernetes.watches.api_server_lookup import ApiServerLookup
 from ops.kubernetes.watches.suspects import PodLookups, WatchedObjects, plan_lookups

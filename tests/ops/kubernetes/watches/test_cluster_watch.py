@@ -9,9 +9,8 @@ from typing import Any, cast
 import pytest
 
 from core.domain.fixed.owners import FixedSettings, MissingOwner
-from core.domain.reclaim.cluster import PodState
 from core.domain.reclaim.decision_table import PodToVerify, VerdictContext, judge, judge_deleted
-from core.domain.reclaim.evidence import Moment
+from core.domain.reclaim.evidence import Moment, PodState
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import ApiRejected, NotReady
 from core.kubernetes import informer

@@ -10,7 +10,7 @@ from core.domain.autopools.applications import Application
 from core.domain.autopools.names import ApplicationKey
 from core.domain.fixed.owners import StatefulSetState, VmiState, VmState
 from core.domain.model import Owner, Scale
-from core.domain.reclaim.cluster import NodeState, PodState
+from core.domain.reclaim.evidence import NodeState, PodState
 from core.kubernetes.workloads.applications import (
     application_of,
     stateful_set_state,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.reclaim.cluster import PodState
+from core.domain.reclaim.evidence import PodState
 from ops.kubernetes.watches import pending_changes
 from ops.kubernetes.watches.pending_changes import PendingChanges, deletion_of
 from workflows.jobs.reclaim.context import PodChange, ScanRequest

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection
 
 from core.domain.evolution import Ledger
-from core.domain.reclaim.cluster import ClusterLookup
 from core.domain.reclaim.decision_table import ReclaimDeadline
-from core.domain.reclaim.evidence import Moment
+from core.domain.reclaim.evidence import ClusterLookup, Moment, Observer
 from core.domain.reclaim.settings import ReclaimSettings
 from tests.core.domain.reclaim.reclaim_harness import ReclaimHarness
 from tests.core.domain.reclaim.scripted_cluster import ObservedPod, ScriptedCluster, seconds
 from workflows.api.definitions import Registry
-from workflows.jobs.reclaim.context import Observer, PodChange, ReclaimContext, Releases
+from workflows.jobs.reclaim.context import PodChange, ReclaimContext, observer_of
 from workflows.jobs.reclaim.pod import (
     CHANGED,
     ChangeListener,
@@ -29,7 +28,7 @@ from workflows.jobs.reclaim.pod import (
 )
 from workflows.jobs.reclaim.scan import ReclaimScan, ScanSettings
 from workflows.jobs.reclaim.scan_activities import ReclaimActivities
-from workflows.jobs.writers import ShardWriters
+from workflows.jobs.writers import Releases, ShardWriters
 from workflows.model.payloads import Payload
 from workflows.testing.environment import WorkflowEnvironment
 
@@ -72,7 +71,7 @@ class ReclaimJobHarness(ReclaimHarness):
 
     def new_observer(self, *, ahead_s: float = 0.0) -> Observer:
         """Another controller, whose clock may be ahead."""
-        return Observer(lambda: self.cluster.now_s + ahead_s, lambda: self.cluster.now_s)
+        return observer_of(lambda: self.cluster.now_s + ahead_s, lambda: self.cluster.now_s)
 
     async def start_scan(self, settings: ScanSettings = ScanSettings()) -> None:
         """Start the scan's execution, which scans at once."""

@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator, Collection
 import pytest
 
 from core.domain.evolution import Ledger
-from core.domain.reclaim.cluster import ClusterLookup, PodState
 from core.domain.reclaim.decision_table import ReclaimDeadline
-from core.domain.reclaim.evidence import Moment
+from core.domain.reclaim.evidence import ClusterLookup, Moment, PodState
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import StoreUnavailable
 from core.eventstore.memory import MemoryStore
@@ -20,15 +19,14 @@ from tests.support.node_harness import NodeHarness, pool
 from workflows.jobs.reclaim import pod
 from workflows.jobs.reclaim.context import (
     Change,
-    Observer,
     PodChange,
     ReclaimContext,
-    Releases,
     ScanRequest,
+    observer_of,
 )
 from workflows.jobs.reclaim.pod import ChangeListener, DeadlineCause
 from workflows.jobs.records import StandaloneReclaimFactsSource
-from workflows.jobs.writers import ShardWriters
+from workflows.jobs.writers import Releases, ShardWriters
 from workflows.model.errors import LimitExceeded
 
 GONE = "it was deleted"
@@ -80,7 +78,7 @@ class ListenerHarness:
         self.may_start = asyncio.Event()
         self.may_start.set()
         releases = Releases(node.store, node.keys, ShardWriters(node.store, node.keys))
-        context = ReclaimContext(node.store, node.keys, source, settings, Observer(), releases)
+        context = ReclaimContext(node.store, node.keys, source, settings, observer_of(), releases)
         self.listener = ChangeListener(context, self._start, self._scan_now)
 
     async def _start(self, deadline: ReclaimDeadline, origin: DeadlineCause) -> None:

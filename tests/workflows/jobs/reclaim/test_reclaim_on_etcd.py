@@ -20,7 +20,7 @@ from tests.support.etcd import EtcdCluster
 from tests.support.node_harness import NodeHarness, check_everything, pod, pool
 from workflows.engine.client.client import Client
 from workflows.jobs.job_host import JobHost
-from workflows.jobs.reclaim.context import Observer
+from workflows.jobs.reclaim.context import observer_of
 from workflows.jobs.reclaim.scan import SCAN_NOW, WORKFLOW_ID
 
 LEAKS = 60
@@ -65,7 +65,7 @@ async def _run_with_a_kill(store: KeyValueStore, blocker: BlockingReleaser) -> N
     async with NodeHarness(store) as node:
         await _leak(node)
         hosts = [
-            JobHost(store, node.keys, name, observer=Observer(time.time, monotonic))
+            JobHost(store, node.keys, name, observer=observer_of(time.time, monotonic))
             for name in ("one", "two")
         ]
         tasks = [asyncio.ensure_future(host.run()) for host in hosts]

@@ -20,11 +20,11 @@ from core.eventstore.memory import MemoryStore
 from tests.support.engine_harness import eventually, within
 from tests.support.node_harness import NodeHarness, check_everything, pod, pool
 from workflows.jobs import records
-from workflows.jobs.reclaim.context import Observer, PodChange, ReclaimContext, Releases
+from workflows.jobs.reclaim.context import PodChange, ReclaimContext, observer_of
 from workflows.jobs.reclaim.scan_activities import ReclaimActivities
 from workflows.jobs.reclaim.scan_states import EMPTY
 from workflows.jobs.records import StandaloneReclaimFactsSource
-from workflows.jobs.writers import ShardWriters
+from workflows.jobs.writers import Releases, ShardWriters
 
 RECORD = RecordDefined("Pod", "shop", "web-0")
 DELETE_RECORD = DeleteRecord("Pod", "shop", "web-0")
@@ -49,7 +49,7 @@ async def harness() -> AsyncIterator[StandaloneHarness]:
         keys = Keys("test")
         facts = StandaloneReclaimFactsSource(store, keys)
         releases = Releases(store, keys, ShardWriters(store, keys))
-        context = ReclaimContext(store, keys, facts, ReclaimSettings(), Observer(), releases)
+        context = ReclaimContext(store, keys, facts, ReclaimSettings(), observer_of(), releases)
 
         async def start_execution(deadline: ReclaimDeadline) -> None:
             raise AssertionError(f"no deadline is known without Kubernetes: {deadline}")
