@@ -22,7 +22,7 @@ from bench.rig.sample_workflows import REGISTRY, Errand, Errands
 from bench.rig.worker import WorkerProcess
 from tests.support.etcd import EtcdCluster
 from workflows.engine.client.client import Client
-from workflows.model.codec import decode_history, encode_history
+from workflows.engine.store.records import decode_history, encode_history
 from workflows.model.events import HistoryEvent
 from workflows.testing import replay
 from workflows.testing.environment import WorkflowEnvironment

@@ -22,10 +22,9 @@ from core.eventstore.kv import KeyValueStore, Put, Write
 from tests.support.etcd import EtcdCluster
 from workflows.engine.store.archive_files import ExecutionFiles
 from workflows.engine.store.keys import SHARDS, WorkflowKeys, new_id
-from workflows.engine.store.records import HEAD, RunHead
+from workflows.engine.store.records import HEAD, RunHead, encode_history
 from workflows.engine.worker.retention import Archive, retire
 from workflows.engine.worker.worker import Worker
-from workflows.model.codec import encode_history
 from workflows.model.events import HistoryEvent
 from workflows.model.policies import ExecutionStatus
 from workflows.testing.environment import WorkflowEnvironment

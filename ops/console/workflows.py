@@ -26,9 +26,9 @@ from ops.console.values import (
 from workflows.engine.client.past_visibility import PastExecutions
 from workflows.engine.client.visibility import Filter
 from workflows.engine.store.records import Attempt, RunHead
-from workflows.model.codec import to_json
 from workflows.model.errors import LimitExceeded
 from workflows.model.events import ActivityTaskScheduled, HistoryEvent
+from workflows.model.history_json import to_json
 from workflows.model.policies import ExecutionStatus
 
 HISTORY_SHOWN_MAX: Final = 4_096

@@ -45,9 +45,9 @@ from core.projections.publisher import CHECKPOINTS, Checkpoint
 from ops.kinds import ALL_KINDS
 from workflows.engine.store import records
 from workflows.engine.store.keys import WorkflowKeys
+from workflows.engine.store.records import encode_history
 from workflows.engine.store.session import FENCE, SessionFence
 from workflows.engine.worker.ownership import OWNER_RECORD, OwnerRecord
-from workflows.model.codec import encode_history
 from workflows.model.events import HistoryEvent, WorkflowExecutionSignaled
 
 RUN: Final = "0" * 31 + "1"

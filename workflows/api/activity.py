@@ -21,7 +21,8 @@ class ActivityInfo(NamedTuple):
     """The data of the current attempt.
 
     ``idempotency_key`` is the same for all attempts and for no other activity.
-    ``heartbeat_details`` are the last ones of the previous attempt.
+    ``heartbeat_details`` are the last ones of the previous attempt. ``traceparent``: the attempt's
+    span, "" without one.
     """
 
     activity_id: int
@@ -31,6 +32,7 @@ class ActivityInfo(NamedTuple):
     run_id: str
     attempt: int = 1
     heartbeat_details: tuple[Payload, ...] = ()
+    traceparent: str = ""
 
     @property
     def idempotency_key(self) -> str:
@@ -49,6 +51,12 @@ _CURRENT: ContextVar[_Attempt | None] = ContextVar("orbweaver_activity_attempt",
 def enter(info: ActivityInfo, heartbeat: Callable[..., None]) -> None:
     """Make this the attempt of the current context; called by the worker."""
     _CURRENT.set(_Attempt(info, heartbeat))
+
+
+def enter_span(traceparent: str) -> None:
+    """Make this the span of the current attempt; called by the worker."""
+    attempt = _attempt()
+    _CURRENT.set(attempt._replace(info=attempt.info._replace(traceparent=traceparent)))
 
 
 def defn(*, name: str = "") -> Callable[[F], F]:

@@ -238,25 +238,6 @@ class ChildFutures(Protocol):
     closed: Future[Any]
 
 
-class WorkflowRequests(Protocol):
-    """The requests of workflow code that become commands, below the interceptors of a run."""
-
-    def request_activity(
-        self, name: str, args: Sequence[object], options: ActivityOptions, result_type: object
-    ) -> Future[Any]:
-        """Request an activity; the future is done when the activity is closed."""
-
-    def request_child(
-        self, name: str, args: Sequence[object], options: ChildOptions, result_type: object
-    ) -> ChildFutures:
-        """Start another workflow that belongs to this one."""
-
-    def request_signal(
-        self, target: tuple[str, str, str], name: str, args: Sequence[object]
-    ) -> Future[None]:
-        """Signal ``target`` (type, id, run id or "")."""
-
-
 class WorkflowRuntime(Protocol):
     """The interface between workflow code and its run; the interpreter implements it."""
 

@@ -218,6 +218,14 @@ def check_name(name: str) -> None:
         raise ValueError(f"a name has 1 to {ID_BYTES_MAX} bytes, not {len(name.encode())}")
 
 
+ID_RULE = f"1 to {ID_BYTES_MAX} bytes of printable text (ID_BYTES_MAX)"
+
+
+def is_id(text: str) -> bool:
+    """Whether the text can name an execution."""
+    return 0 < len(text.encode(errors="replace")) <= ID_BYTES_MAX and text.isprintable()
+
+
 MARK = "__orbweaver_role__"
 """The attribute that marks decorated functions."""
 

@@ -15,12 +15,10 @@ that recorded it.
 
 from __future__ import annotations
 
-import inspect
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from workflows.api.context import ChildFutures, Future, WorkflowRequests
+from workflows.api.context import ChildFutures, Future
 from workflows.api.options import ActivityOptions, ChildOptions
 
 
@@ -150,85 +148,3 @@ class Interceptor:
     def intercept_activity(self, inner: ActivityInbound) -> ActivityInbound:
         """The link around activities, by default none."""
         return inner
-
-
-class _CallActivity(ActivityInbound):
-    """The innermost link."""
-
-    def __init__(self) -> None:
-        """The innermost link has no inner one."""
-
-    async def execute_activity(self, attempt: ExecuteActivityInput) -> Any:  # noqa: ANN401 - the activity's
-        return await _outcome(attempt)
-
-
-class _CallWorkflow(WorkflowInbound):
-    """The innermost link; ``outbound`` is the outermost link around requests."""
-
-    def __init__(self) -> None:
-        """The innermost link has no inner one."""
-
-    def init(self, outbound: WorkflowOutbound) -> None:
-        self.outbound = outbound
-
-    async def execute_workflow(self, call: ExecuteWorkflowInput) -> Any:  # noqa: ANN401 - the workflow's
-        return await call.function(*call.args)
-
-    async def handle_signal(self, message: HandleMessageInput) -> None:
-        await _outcome(message)
-
-    def handle_query(self, message: HandleMessageInput) -> Any:  # noqa: ANN401 - the handler's
-        return message.function(*message.args)
-
-    def handle_update_validator(self, message: HandleMessageInput) -> None:
-        message.function(*message.args)
-
-    async def handle_update_handler(self, message: HandleMessageInput) -> Any:  # noqa: ANN401 - the handler's
-        return await _outcome(message)
-
-
-class _Request(WorkflowOutbound):
-    """The innermost link: a request becomes a command of the run.
-
-    It refers to the run weakly: the run refers to the chain, and a cycle would keep a closed run
-    alive.
-    """
-
-    def __init__(self, run: WorkflowRequests) -> None:
-        self._run: WorkflowRequests = weakref.proxy(run)
-
-    def start_activity(self, request: StartActivityInput) -> Future[Any]:
-        return self._run.request_activity(*request)
-
-    def start_child(self, request: StartChildInput) -> ChildFutures:
-        return self._run.request_child(*request)
-
-    def signal_external(self, request: SignalExternalInput) -> Future[None]:
-        kind, workflow_id, run_id, signal, args = request
-        return self._run.request_signal((kind, workflow_id, run_id), signal, args)
-
-
-def activity_chain(interceptors: Sequence[Interceptor]) -> ActivityInbound:
-    """The outermost link around activities."""
-    link: ActivityInbound = _CallActivity()
-    for interceptor in reversed(interceptors):
-        link = interceptor.intercept_activity(link)
-    return link
-
-
-def workflow_chain(
-    interceptors: Sequence[Interceptor], run: WorkflowRequests
-) -> tuple[WorkflowInbound, WorkflowOutbound]:
-    """The outermost links of one run."""
-    innermost = _CallWorkflow()
-    link: WorkflowInbound = innermost
-    for interceptor in reversed(interceptors):
-        if interceptor.workflow_inbound is not None:
-            link = interceptor.workflow_inbound(link)
-    link.init(_Request(run))
-    return link, innermost.outbound
-
-
-async def _outcome(call: HandleMessageInput | ExecuteActivityInput) -> Any:  # noqa: ANN401 - the function's
-    outcome = call.function(*call.args)
-    return await outcome if inspect.isawaitable(outcome) else outcome

@@ -13,7 +13,6 @@ from workflows.model.policies import (
     IdReusePolicy,
     ParentClosePolicy,
     RetryPolicy,
-    Timeouts,
 )
 
 
@@ -31,18 +30,6 @@ class ActivityOptions(NamedTuple):
     heartbeat_s: float = 0.0
     retry: RetryPolicy = RetryPolicy()
     cancellation: CancellationType = CancellationType.TRY_CANCEL
-
-    @property
-    def timeouts(self) -> Timeouts:
-        """The timeouts for the history. Raises ValueError without a limit of the whole activity."""
-        if not (self.start_to_close_s or self.schedule_to_close_s):
-            raise ValueError("an activity needs start_to_close_s or schedule_to_close_s")
-        return Timeouts(
-            self.schedule_to_close_s,
-            self.schedule_to_start_s,
-            self.start_to_close_s,
-            self.heartbeat_s,
-        )
 
 
 class ChildOptions(NamedTuple):

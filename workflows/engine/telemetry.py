@@ -52,7 +52,10 @@ class TracerProvider(Protocol):
 
 
 class Telemetry:
-    """Metrics and spans of a worker or client. None: no spans, or no metrics."""
+    """Metrics and spans of a worker or client. None: no spans, or no metrics.
+
+    ``traces``: whether spans are recorded; ``measures``: whether there are metrics.
+    """
 
     def __init__(
         self,
@@ -63,6 +66,8 @@ class Telemetry:
         self._tracer = tracers.get_tracer("orbweaver.workflows") if tracers else None
         meter = meters.get_meter("orbweaver.workflows") if meters else None
         self._meter = meter
+        self.traces = tracers is not None
+        self.measures = meter is not None
         if meter is None:
             return
         counter = meter.create_counter
@@ -106,12 +111,7 @@ class Telemetry:
     @property
     def records(self) -> bool:
         """Whether there are metrics or spans."""
-        return self._meter is not None or self.traces
-
-    @property
-    def traces(self) -> bool:
-        """Whether spans are recorded."""
-        return self._tracer is not None
+        return self.measures or self.traces
 
     def record_end(self, workflow_type: str, status: str, duration_s: float) -> None:
         """A run has closed, or was paused."""
@@ -123,9 +123,8 @@ class Telemetry:
             self._end_to_end.record(duration_s, attributes)
 
     def record_task(self, workflow_type: str, seconds: float) -> None:
-        """A workflow task was executed."""
-        if self._meter is not None:
-            self._task.record(seconds, {"workflow_type": workflow_type})
+        """A workflow task was executed. Only with ``measures``."""
+        self._task.record(seconds, {"workflow_type": workflow_type})
 
     def count_task_failure(self, workflow_type: str, why: str) -> None:
         """A workflow task failed."""
@@ -191,14 +190,13 @@ class Telemetry:
             return current_traceparent()
 
     def record_run_span(self, name: str, head: RunHead, caller: str = "") -> str:
-        """Record what a run has done; returns the traceparent for what follows.
+        """Record what a run has done; returns the traceparent for what follows. Only with spans.
 
         ``caller``: the traceparent of the message that it handles; "": the span belongs to the
         trace of the start. A continued run's spans begin traces of their own, which are linked to
         that one: a workflow that continues for months is not one trace.
         """
-        if self._tracer is None:
-            return head.traceparent
+        assert self._tracer is not None, "there are no spans"
         parent, cause = _origin(head)
         with self._tracer.start_as_current_span(
             name,

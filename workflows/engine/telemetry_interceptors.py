@@ -21,7 +21,7 @@ from workflows.engine.client.interceptors import (
     StartUpdateInput,
     StartWorkflowInput,
 )
-from workflows.engine.telemetry import Telemetry
+from workflows.engine.telemetry import Telemetry, current_traceparent
 from workflows.model.failures import Failure, FailureKind, failure_of
 from workflows.model.payloads import Payload
 
@@ -55,6 +55,8 @@ class _MeasuredActivity(ActivityInbound):
 
     async def execute_activity(self, attempt: ExecuteActivityInput) -> Any:  # noqa: ANN401 - the activity's
         with self._telemetry.attempt(activity.info(), attempt.traceparent) as mark_failed:
+            if self._telemetry.traces:
+                activity.enter_span(current_traceparent())
             try:
                 return await self.inner.execute_activity(attempt)
             except asyncio.CancelledError as error:

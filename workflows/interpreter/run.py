@@ -7,20 +7,24 @@ after another and takes its commands.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import random
+import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from workflows.api.context import ChildFutures, ContinueAsNew, Future, Loop, Task
-from workflows.api.definitions import WorkflowDefinition
+from workflows.api.definitions import ID_RULE, WorkflowDefinition, is_id
 from workflows.api.interceptors import (
     ExecuteWorkflowInput,
+    HandleMessageInput,
     Interceptor,
     SignalExternalInput,
     StartActivityInput,
     StartChildInput,
-    workflow_chain,
+    WorkflowInbound,
+    WorkflowOutbound,
 )
 from workflows.api.options import ActivityOptions, ChildOptions, WorkflowInfo
 from workflows.interpreter.messages import Messages
@@ -49,7 +53,7 @@ from workflows.model.limits import (
     TIMER_S_MAX,
 )
 from workflows.model.payloads import Payload, to_payload, to_payloads
-from workflows.model.policies import ID_RULE, is_id
+from workflows.model.policies import RetryPolicy, Timeouts
 
 PATCH = "patch"
 
@@ -79,7 +83,7 @@ class Run:
             self.loop, self.commands, "PENDING_EXTERNAL_MAX", PENDING_EXTERNAL_MAX
         )
         self.children = Children(self.loop, self.commands, self.externals.next_number)
-        self._inbound, self._outbound = workflow_chain(interceptors, self)
+        self._inbound, self._outbound = _intercepted(interceptors, self)
         self.messages = Messages(
             self.loop, self.commands, definition, self._inbound, self._handler_failed
         )
@@ -229,7 +233,11 @@ class Run:
         number = self.activities.next_number()
         payloads = to_payloads(args, what=f"the arguments of activity {name}")
         command = ev.ActivityTaskScheduled(
-            number, name, payloads, timeouts=options.timeouts, retry_policy=options.retry.recorded
+            number,
+            name,
+            payloads,
+            timeouts=_recorded_timeouts(options),
+            retry_policy=_recorded_policy(options.retry),
         )
         request = OperationRequest(
             command,
@@ -316,6 +324,19 @@ class Run:
         return self.messages.running
 
 
+def _recorded_timeouts(options: ActivityOptions) -> Timeouts:
+    """The timeouts for the history. Raises ValueError without a limit of the whole activity."""
+    attempt_s, activity_s, queue_s, heartbeat_s, *_ = options
+    if not (attempt_s or activity_s):
+        raise ValueError("an activity needs start_to_close_s or schedule_to_close_s")
+    return Timeouts(activity_s, queue_s, attempt_s, heartbeat_s)
+
+
+def _recorded_policy(policy: RetryPolicy) -> RetryPolicy:
+    """The policy as an event records it: with ``pause_when_exhausted`` decided."""
+    return policy._replace(pause_when_exhausted=bool(policy.pause_when_exhausted))
+
+
 def _seed(run_id: str) -> int:
     return int.from_bytes(hashlib.sha256(run_id.encode()).digest()[:8], "big")
 
@@ -334,3 +355,67 @@ def closing_command(outcome: Future[Any], name: str, *, cancel_requested: bool) 
         case FailureError() | CancelledError():
             return ev.WorkflowExecutionFailed(failure_of(error))
     raise UnhandledError(f"{name} raised an exception: {error!r}") from error
+
+
+class _CallCode(WorkflowInbound):
+    """The innermost link around code; ``outbound`` is the outermost link around its requests."""
+
+    def __init__(self) -> None:
+        """The innermost link has no inner one."""
+
+    def init(self, outbound: WorkflowOutbound) -> None:
+        self.outbound = outbound
+
+    async def execute_workflow(self, call: ExecuteWorkflowInput) -> Any:  # noqa: ANN401 - the workflow's
+        return await call.function(*call.args)
+
+    async def handle_signal(self, message: HandleMessageInput) -> None:
+        await _outcome(message)
+
+    def handle_query(self, message: HandleMessageInput) -> Any:  # noqa: ANN401 - the handler's
+        return message.function(*message.args)
+
+    def handle_update_validator(self, message: HandleMessageInput) -> None:
+        message.function(*message.args)
+
+    async def handle_update_handler(self, message: HandleMessageInput) -> Any:  # noqa: ANN401 - the handler's
+        return await _outcome(message)
+
+
+async def _outcome(message: HandleMessageInput) -> Any:  # noqa: ANN401 - the handler's
+    outcome = message.function(*message.args)
+    return await outcome if inspect.isawaitable(outcome) else outcome
+
+
+class _Request(WorkflowOutbound):
+    """The innermost link around requests, which become commands of the run.
+
+    It refers to the run weakly: the run refers to the chain, and a cycle would keep a closed run
+    alive.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run: Run = weakref.proxy(run)
+
+    def start_activity(self, request: StartActivityInput) -> Future[Any]:
+        return self._run.request_activity(*request)
+
+    def start_child(self, request: StartChildInput) -> ChildFutures:
+        return self._run.request_child(*request)
+
+    def signal_external(self, request: SignalExternalInput) -> Future[None]:
+        kind, workflow_id, run_id, signal, args = request
+        return self._run.request_signal((kind, workflow_id, run_id), signal, args)
+
+
+def _intercepted(
+    interceptors: Sequence[Interceptor], run: Run
+) -> tuple[WorkflowInbound, WorkflowOutbound]:
+    """The outermost links of the run."""
+    innermost = _CallCode()
+    link: WorkflowInbound = innermost
+    for interceptor in reversed(interceptors):
+        if interceptor.workflow_inbound is not None:
+            link = interceptor.workflow_inbound(link)
+    link.init(_Request(run))
+    return link, innermost.outbound

@@ -29,7 +29,6 @@ from core.eventstore.kv import KeyValueStore
 from core.eventstore.writer import Writer
 from workflows.api import activity
 from workflows.engine.store.keys import shard_of
-from workflows.engine.telemetry import current_traceparent
 from workflows.model.errors import ApplicationError
 
 ACTOR: Final = "orbweaver-controller"
@@ -71,7 +70,7 @@ class ShardWriters:
             f"{ACTOR}/{info.workflow_type}",
             correlation_id=info.workflow_id,
             causation_id=info.idempotency_key,
-            traceparent=current_traceparent(),
+            traceparent=info.traceparent,
         )
         try:
             yield await self._writer_of(shard), cause

@@ -455,6 +455,7 @@ Attributes = (
 )
 
 EVENT_TYPES: dict[str, type[Attributes]] = {kind.__name__: kind for kind in Attributes.__args__}
+TYPE_NAMES = {kind: name for name, kind in EVENT_TYPES.items()}
 
 
 class HistoryEvent(NamedTuple):
@@ -467,4 +468,4 @@ class HistoryEvent(NamedTuple):
     @property
     def event_type(self) -> str:
         """Temporal's name."""
-        return type(self.attributes).__name__
+        return TYPE_NAMES[type(self.attributes)]

@@ -1,4 +1,4 @@
-"""Policies of workflows and activities: retries, timeouts, cancellation, children, ids.
+"""Policies of workflows and activities: retries, timeouts, cancellation, children.
 
 Names and defaults are Temporal's (docs/reference/workflow-defaults.md). Instants are integer
 milliseconds since 1970 (``_ms``), durations are float seconds (``_s``); a duration of 0 is no
@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 from typing import NamedTuple
-
-from workflows.model.limits import ID_BYTES_MAX
 
 MAXIMUM_INTERVAL_FACTOR = 100.0
 
@@ -32,11 +30,6 @@ class RetryPolicy(NamedTuple):
     maximum_attempts: int = 0
     non_retryable: tuple[str, ...] = ()
     pause_when_exhausted: bool | None = None
-
-    @property
-    def recorded(self) -> RetryPolicy:
-        """The policy as an event records it: with ``pause_when_exhausted`` decided."""
-        return self._replace(pause_when_exhausted=bool(self.pause_when_exhausted))
 
     @property
     def pauses(self) -> bool:
@@ -142,11 +135,3 @@ class ExecutionStatus(StrEnum):
     def open(self) -> bool:
         """Whether the execution has not closed."""
         return self in {ExecutionStatus.RUNNING, ExecutionStatus.PAUSED}
-
-
-ID_RULE = f"1 to {ID_BYTES_MAX} bytes of printable text (ID_BYTES_MAX)"
-
-
-def is_id(text: str) -> bool:
-    """Whether the text can name an execution."""
-    return 0 < len(text.encode(errors="replace")) <= ID_BYTES_MAX and text.isprintable()

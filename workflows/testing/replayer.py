@@ -1,6 +1,6 @@
 """Replay of recorded histories: check that the current code gives the recorded commands.
 
-Histories are kept as JSON (``workflows.model.codec``). A change that breaks one of them
+Histories are kept as JSON (``workflows.model.history_json``). A change that breaks one of them
 would break running executions too: guard it with ``workflow.patched``.
 """
 
@@ -12,8 +12,8 @@ from pathlib import Path
 from workflows.api.definitions import Registry
 from workflows.interpreter import Interpreter
 from workflows.model import events as ev
-from workflows.model.codec import from_json
 from workflows.model.commands import Decision
+from workflows.model.history_json import from_json
 
 
 def replay(registry: Registry, history: Sequence[ev.HistoryEvent]) -> Decision:

@@ -37,7 +37,7 @@ from workflows.engine.client.client import Client
 from workflows.engine.client.visibility import LIST_MAX, AttributeRange, Filter, Visibility
 from workflows.engine.store.archive_files import ARCHIVE_FOLDER, ExecutionFiles
 from workflows.engine.store.keys import WorkflowKeys
-from workflows.model.codec import to_json
+from workflows.model.history_json import to_json
 from workflows.model.policies import ExecutionStatus
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 from tests.workflows.interpreter.script import Script, timer
 from workflows.api import activity, workflow
 from workflows.model import events as ev
-from workflows.model.errors import ApplicationError, WorkflowError
+from workflows.model.errors import ApplicationError, UnhandledError, WorkflowError
 from workflows.model.failures import Failure, FailureKind
 from workflows.model.policies import CancellationType, RetryState, TimeoutType
 
@@ -73,9 +73,33 @@ def test_a_timeout_error_has_its_type_and_the_failure_of_the_last_attempt() -> N
     assert "TimeoutError('ScheduleToClose timeout')" in str(result_of(*script.task(event)))
 
 
+@workflow.defn()
+class Working:
+    @workflow.run
+    async def run(self, options: workflow.ActivityOptions) -> None:
+        await workflow.execute_activity("work", options=options)
+
+
 def test_an_activity_without_a_timeout_is_rejected() -> None:
-    with pytest.raises(ValueError, match="start_to_close_s or schedule_to_close_s"):
-        _ = workflow.ActivityOptions().timeouts
+    script = Script(Working, workflow.ActivityOptions())
+
+    with pytest.raises(UnhandledError, match="start_to_close_s or schedule_to_close_s"):
+        script.task()
+
+
+@pytest.mark.parametrize("pauses", [None, False, True])
+def test_a_recorded_retry_policy_pauses_only_if_that_was_chosen(pauses: bool | None) -> None:
+    policy = workflow.RetryPolicy(maximum_attempts=3, pause_when_exhausted=pauses)
+    script = Script(Working, workflow.ActivityOptions(start_to_close_s=1.0, retry=policy))
+
+    (scheduled,) = script.task()
+
+    assert isinstance(scheduled, ev.ActivityTaskScheduled)
+    assert scheduled.retry_policy.pauses is (pauses is True)
+
+
+def test_retry_policies_of_older_events_pause_after_the_last_attempt() -> None:
+    assert workflow.RetryPolicy(maximum_attempts=3).pauses
 
 
 def test_the_workflow_api_raises_outside_workflow_code() -> None:

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from workflows.api import activity, workflow
 from workflows.api.definitions import Registry
+from workflows.engine.store.records import decode_history, encode_history
 from workflows.interpreter import Interpreter
-from workflows.model.codec import decode_history, encode_history, from_json, to_json
 from workflows.model.errors import ApplicationError
 from workflows.model.events import HistoryEvent, WorkflowTaskStarted
+from workflows.model.history_json import from_json, to_json
 from workflows.testing import WorkflowEnvironment, replay
 
 QUICK = workflow.ActivityOptions(start_to_close_s=60)

@@ -8,11 +8,12 @@ from typing import NamedTuple, get_type_hints
 import pytest
 
 from workflows.engine.run.retries import RetryAfter, after_failure
+from workflows.engine.store.records import decode_history, encode_history
 from workflows.model import errors, events, limits
-from workflows.model.codec import decode_history, encode_history, from_json, to_json
 from workflows.model.commands import COMMAND_NAMES, IDENTITY, Command, same
 from workflows.model.events import EVENT_TYPES, HistoryEvent
 from workflows.model.failures import Failure, FailureKind, error_of, failure_of
+from workflows.model.history_json import from_json, to_json
 from workflows.model.payloads import from_payload, to_payload
 from workflows.model.policies import ExecutionStatus, RetryPolicy, Timeouts
 

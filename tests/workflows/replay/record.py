@@ -38,7 +38,7 @@ from workflows.jobs.archive.prune import PruneArchive
 from workflows.jobs.node_drain.drains import DrainSettings
 from workflows.jobs.reclaim.scan import ScanSettings
 from workflows.jobs.retirement.retirement_values import RetirementRequest
-from workflows.model.codec import to_json
+from workflows.model.history_json import to_json
 from workflows.schedules.schedule import (
     OverlapPolicy,
     Schedule,

@@ -24,8 +24,8 @@ from workflows.jobs.reclaim.pod import ReclaimPod
 from workflows.jobs.reclaim.scan import ReclaimScan
 from workflows.jobs.retirement.pool import PoolRetirement
 from workflows.jobs.retirement.subnet import SubnetRetirement
-from workflows.model.codec import from_json, to_json
 from workflows.model.errors import HistoryError, NonDeterminismError
+from workflows.model.history_json import from_json, to_json
 from workflows.schedules.scheduler import Scheduler
 from workflows.testing import replay, replay_file
 

@@ -97,6 +97,7 @@ class Execution:
         self.signal_revision = 0
         self._store = store = parts.store
         self._owner = owner
+        self._deadlines = parts.deadlines
         self._replies = parts.replies
         self._telemetry = parts.interpreters.telemetry
         self.activities = PendingActivities(store, owner.fence, parts.activities, self.report)
@@ -104,7 +105,11 @@ class Execution:
         self._code = RunInterpreter(store, parts.interpreters)
         self._updates = Updates()
         self._inbox = RunInbox()
-        self._obstacle = RunObstacle(store.faults, parts.deadlines)
+        self._obstacle: RunObstacle | None = None
+        self._code_stopped = False
+        """Inputs are recorded; the code and its activities are left to another worker."""
+        self._steps_stopped = False
+        """No step is made, because they fail."""
         self._to_restart: list[int] = []
         self._awaited_signal = 0
         self.running_step: asyncio.Task[None] | None = None
@@ -119,7 +124,7 @@ class Execution:
         """Take a message that has arrived."""
         self._inbox.messages.append(message)
         if isinstance(message.body, Retry | Reset | Terminate | RequestCancel):
-            self._obstacle.stops_steps = False  # a person acts: try again
+            self._steps_stopped = False  # a person acts: try again
         self.wake()
 
     def note_signal(self, revision: int) -> None:
@@ -150,7 +155,7 @@ class Execution:
         self._stopped = True
         self.activities.stop()
         self.timers.stop()
-        self._obstacle.clear()
+        self._clear_obstacle()
         step = self.running_step
         if step is not None and step is not asyncio.current_task():
             step.cancel()  # a step that stops its own execution runs to its end
@@ -208,31 +213,43 @@ class Execution:
 
     def _leave_to_others(self, error: UnusableValue) -> None:
         """Record inputs only; the code and its activities are left to another worker."""
-        self._obstacle.stops_code = True
+        self._code_stopped = True
         self._code.drop()
-        self._obstacle.note(error, self.head.workflow_id, self._try_again)
+        self._list_obstacle(error)
+
+    def _list_obstacle(self, value: UnusableValue) -> None:
+        """List why the execution does not proceed, and try again in a while."""
+        self._clear_obstacle()
+        self._obstacle = RunObstacle(
+            self._store.faults, self._deadlines, value, self.head.workflow_id, self._try_again
+        )
+
+    def _clear_obstacle(self) -> None:
+        if self._obstacle is not None:
+            self._obstacle.clear()
+            self._obstacle = None
 
     def _try_again(self) -> None:
-        self._obstacle.lift()
+        """Make steps; the reason stays listed until one has succeeded."""
+        self._code_stopped = self._steps_stopped = False
         self.wake()
         if self.running_step is None:
-            self._obstacle.clear()
+            self._clear_obstacle()
 
     async def _block(self, error: Exception) -> None:
         """Stop the steps, which fail, and pause the run if possible. Raises SessionLost."""
-        head, obstacle = self.head, self._obstacle
-        _log.error("steps of workflow %s fail", head.workflow_id, exc_info=error)
-        obstacle.stops_steps = True
+        workflow_id = self.head.workflow_id
+        _log.error("steps of workflow %s fail", workflow_id, exc_info=error)
+        self._steps_stopped = True
         why = f"its steps fail: {type(error).__name__}: {error}"
-        key = self._store.keys.open(head.workflow_id)
-        value = UnusableValue("open execution", key, why, FAILING_REMEDY)
-        obstacle.note(value, head.workflow_id, self._try_again)
+        key = self._store.keys.open(workflow_id)
+        self._list_obstacle(UnusableValue("open execution", key, why, FAILING_REMEDY))
         try:
             await self._pause(error)
         except SessionLost:
             raise
         except Exception:  # noqa: BLE001 - logged; its steps stay stopped without a pause
-            _log.exception("cannot pause workflow %s", head.workflow_id)
+            _log.exception("cannot pause workflow %s", workflow_id)
 
     async def _pause(self, error: Exception) -> None:
         """Pause a run that has started. Raises SessionLost, StoreRejected."""
@@ -250,13 +267,13 @@ class Execution:
 
     @property
     def _has_work(self) -> bool:
-        if self._awaited_signal or self._obstacle.stops_steps:
+        if self._awaited_signal or self._steps_stopped:
             return False
         if self._inbox:
             return True
         head = self.head
         due = head.due and head.status is ExecutionStatus.RUNNING and head.next_event_id > 1
-        return not self._obstacle.stops_code and bool(self._to_restart or self._must_resume or due)
+        return not self._code_stopped and bool(self._to_restart or self._must_resume or due)
 
     async def _work(self) -> None:
         try:
@@ -272,8 +289,8 @@ class Execution:
             self._stopped = True
         finally:
             self.running_step = None
-            if not (self._obstacle.stops_steps or self._obstacle.stops_code):
-                self._obstacle.clear()
+            if not (self._steps_stopped or self._code_stopped):
+                self._clear_obstacle()
 
     async def _after_failure(self, error: Exception) -> None:
         """Wait before the next try; after ``STEP_FAILURES_MAX`` stop the steps."""
@@ -292,13 +309,13 @@ class Execution:
         if reset is not None:
             await self._reset(reset)
             return
-        if self._must_resume and not self._obstacle.stops_code:
+        if self._must_resume and not self._code_stopped:
             store, head = self._store, self.head
             attempts = Get(*store.keys.attempts(head.workflow_id, head.run_id))
             result = await store.kv.read([attempts])
             await self._resume_activities(result.ranges[0].kvs)
             return
-        if self._to_restart and not self._obstacle.stops_code:
+        if self._to_restart and not self._code_stopped:
             await self.activities.restart(self.head, self._to_restart, {}, interrupted=False)
             self._to_restart = []
             return
@@ -369,7 +386,7 @@ class Execution:
 
     async def _load_code(self) -> None:
         """Raises UnusableValue when the code is left to another worker, StoreUnavailable."""
-        if self._obstacle.stops_code and self._obstacle.value is not None:
+        if self._code_stopped and self._obstacle is not None:
             raise self._obstacle.value
         try:
             await self._code.load(self.head)
@@ -463,14 +480,14 @@ class Execution:
             if not isinstance(query, Query):
                 continue
             is_new = self.head.due and self.head.status is ExecutionStatus.RUNNING
-            if is_new and not self._obstacle.stops_code:
+            if is_new and not self._code_stopped:
                 self._inbox.messages.append(message)  # answered after its first workflow task
                 continue
             try:
                 await self._load_code()
-                self._telemetry.record_run_span(
-                    f"HandleQuery:{query.name}", self.head, query.traceparent
-                )
+                if self._telemetry.traces:
+                    name = f"HandleQuery:{query.name}"
+                    self._telemetry.record_run_span(name, self.head, query.traceparent)
                 reply = Reply(self._code.query(query.name, query.args))
             except (WorkflowError, UnusableValue) as error:
                 reply = rejection(str(error), type(error).__name__)

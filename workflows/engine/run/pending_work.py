@@ -152,8 +152,9 @@ class PendingActivities:
         *,
         recorded: bool = False,
     ) -> None:
-        name = f"StartActivity:{scheduled.activity_type}"
-        trace = self._host.telemetry.record_run_span(name, head)
+        trace, telemetry = head.traceparent, self._host.telemetry
+        if telemetry.traces:
+            trace = telemetry.record_run_span(f"StartActivity:{scheduled.activity_type}", head)
         task = ActivityTask(
             head.workflow_id,
             head.run_id,

@@ -17,9 +17,8 @@ from core.eventstore.kv import Delete, Guard, Put, Unchanged, Write
 from workflows.engine.run.head_projection import head_of_history
 from workflows.engine.store.draft import ExecutionStore, HistoryDraft, RunClosure
 from workflows.engine.store.history_reader import find_run
-from workflows.engine.store.records import HEAD, InboxMessage, Reset, RunHead
+from workflows.engine.store.records import HEAD, InboxMessage, Reset, RunHead, encode_history
 from workflows.model import events as ev
-from workflows.model.codec import encode_history
 from workflows.model.policies import ExecutionStatus
 
 _log = logging.getLogger(__name__)

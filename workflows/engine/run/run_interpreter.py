@@ -181,7 +181,8 @@ class RunInterpreter:
         apply_commands(draft, decision.commands)
         draft.change(due=False)
         _check_limits(draft)
-        telemetry.record_task(head.workflow_type, perf_counter() - started_at)
+        if telemetry.measures:
+            telemetry.record_task(head.workflow_type, perf_counter() - started_at)
         return decision.rejections
 
     def query(self, name: str, args: Sequence[Payload]) -> Payload:

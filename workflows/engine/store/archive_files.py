@@ -24,9 +24,9 @@ from core.archive.files import LocalFiles
 from core.errors import LogCorrupt
 from workflows.engine.store.keys import RUN_ID_CHARS
 from workflows.engine.store.records import RunHead
-from workflows.model.codec import from_json, to_json
 from workflows.model.errors import HistoryError
 from workflows.model.events import HistoryEvent
+from workflows.model.history_json import from_json, to_json
 
 ARCHIVE_FOLDER = "workflows"
 """Folder in the archive directory, beside the archived segments of the log."""

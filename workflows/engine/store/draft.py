@@ -21,11 +21,12 @@ from workflows.engine.store.records import (
     RequestCancel,
     RunHead,
     Terminate,
+    encode_event,
+    encode_history,
     encode_message,
 )
 from workflows.engine.store.session import Committer
 from workflows.model import events as ev
-from workflows.model.codec import encode_event, encode_history
 from workflows.model.events import HistoryEvent
 from workflows.model.limits import PAYLOAD_WARN_BYTES
 from workflows.model.policies import ExecutionStatus, ParentClosePolicy

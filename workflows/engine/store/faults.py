@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from core.errors import LogCorrupt, UnusableValue
 from core.eventstore.faults import ContainedFault, Faults
 from core.eventstore.keys import Keys, key_text
-from workflows.engine.clock import Deadline, Deadlines
+from workflows.engine.clock import Deadlines
 from workflows.engine.store.keys import shard_of
 from workflows.model.errors import LimitExceeded
 
@@ -27,18 +27,21 @@ OF_ONE_EXECUTION = (LogCorrupt, LimitExceeded)
 
 
 class WorkerFaults:
-    """The faults that one worker has reported to the registry of its process."""
+    """The faults that one worker has reported to the registry of its process.
+
+    ``shards``: the shard of each, by key; -1 for none.
+    """
 
     def __init__(self, keys: Keys, faults: Faults | None = None) -> None:
         self._keys = keys
         self._faults = Faults() if faults is None else faults
-        self._shards: dict[str, int] = {}
+        self.shards: dict[str, int] = {}
 
     def __iter__(self) -> Iterator[ContainedFault]:
-        return (fault for fault in self._faults if fault.key in self._shards)
+        return (fault for fault in self._faults if fault.key in self.shards)
 
     def __len__(self) -> int:
-        return len(self._shards)
+        return len(self.shards)
 
     def note(self, kind: str, key: bytes, why: object, remedy: str, *, shard: int = -1) -> None:
         """Report a fault; ``shard`` -1: it belongs to no shard."""
@@ -48,61 +51,49 @@ class WorkerFaults:
         """Report a fault."""
         fault = self._faults.report(value.kind, key_text(self._keys, value.key), value)
         if fault.key in self._faults.by_key:
-            self._shards[fault.key] = shard
+            self.shards[fault.key] = shard
 
     def clear(self, key: bytes) -> None:
         """The value can be used, or was deleted."""
-        if self._shards:
-            self._clear(key_text(self._keys, key))
+        self._clear(key_text(self._keys, key))
 
     def clear_shard(self, shard: int) -> None:
         """The shard has another owner, which reports its faults."""
-        for name in [name for name, of in self._shards.items() if of == shard]:
+        for name in [name for name, of in self.shards.items() if of == shard]:
             self._clear(name)
 
     def clear_all(self) -> None:
         """Everything is read again."""
-        for name in list(self._shards):
+        for name in list(self.shards):
             self._clear(name)
 
     def _clear(self, name: str) -> None:
-        if self._shards.pop(name, None) is not None:
+        if self.shards.pop(name, None) is not None:
             self._faults.clear(name)
 
 
 class RunObstacle:
-    """Why one execution does not proceed in this worker. ``value``: the reason, None without one.
+    """Why one execution does not proceed in this worker.
 
     Its code cannot run here (a workflow type or stored value that only a worker of another version
-    can use), or its steps fail. The reason is listed with the worker's faults, and the execution is
-    tried again after ``RETRY_UNUSABLE_S``.
+    can use), or its steps fail. The reason, ``value``, is listed with the worker's faults until
+    ``clear``, and ``retry`` is called after ``RETRY_UNUSABLE_S``.
     """
 
-    def __init__(self, faults: WorkerFaults, deadlines: Deadlines) -> None:
-        self.value: UnusableValue | None = None
-        self.stops_code = False
-        """Inputs are recorded; the code and its activities are left to another worker."""
-        self.stops_steps = False
-        """No step is made, because they fail."""
-        self._faults = faults
-        self._deadlines = deadlines
-        self._retry: Deadline | None = None
-
-    def note(self, value: UnusableValue, workflow_id: str, retry: Callable[[], None]) -> None:
-        """List the reason, and call ``retry`` in a while."""
-        self.clear()
+    def __init__(
+        self,
+        faults: WorkerFaults,
+        deadlines: Deadlines,
+        value: UnusableValue,
+        workflow_id: str,
+        retry: Callable[[], None],
+    ) -> None:
         self.value = value
-        self._faults.add(value, shard=shard_of(workflow_id))
-        self._retry = self._deadlines.after(RETRY_UNUSABLE_S, retry)
-
-    def lift(self) -> None:
-        """Try again, although the reason stays listed until that has succeeded."""
-        self.stops_code = self.stops_steps = False
+        self._faults = faults
+        faults.add(value, shard=shard_of(workflow_id))
+        self._retry = deadlines.after(RETRY_UNUSABLE_S, retry)
 
     def clear(self) -> None:
         """Remove the reason from the list and cancel the retry."""
-        if self._retry is not None:
-            self._retry.cancel()
-        if self.value is not None:
-            self._faults.clear(self.value.key)
-        self._retry = self.value = None
+        self._retry.cancel()
+        self._faults.clear(self.value.key)

@@ -12,8 +12,7 @@ from core.errors import ExecutionNotFound, UnusableValue
 from core.eventstore.kv import Get, KeyValue, KeyValueStore
 from workflows.engine.store.faults import UNREADABLE
 from workflows.engine.store.keys import RUN_ID_CHARS, WorkflowKeys
-from workflows.engine.store.records import ATTEMPT, HEAD, Attempt, RunHead
-from workflows.model.codec import decode_history
+from workflows.engine.store.records import ATTEMPT, HEAD, Attempt, RunHead, decode_history
 from workflows.model.errors import HistoryError
 from workflows.model.events import HistoryEvent
 

@@ -26,7 +26,7 @@ from hashlib import blake2b
 
 from core.errors import BadInput
 from core.eventstore.keys import Keys, check_name, range_end
-from workflows.model.policies import ID_RULE, is_id
+from workflows.api.definitions import ID_RULE, is_id
 
 SHARDS = 16
 """Executions are hashed into this many shards. It is part of the keys, so it never changes."""

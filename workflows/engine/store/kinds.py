@@ -20,11 +20,11 @@ from workflows.engine.store.records import (
     Message,
     Reply,
     RunHead,
+    decode_history,
     decode_message,
 )
 from workflows.engine.store.session import FENCE, SessionFence
 from workflows.engine.worker.ownership import OWNER_RECORD, OwnerRecord
-from workflows.model.codec import decode_history
 from workflows.model.errors import HistoryError
 from workflows.model.events import HistoryEvent
 

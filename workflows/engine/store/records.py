@@ -1,20 +1,27 @@
-"""The records that the engine stores besides histories: heads, messages, attempts, replies.
+"""The records that the engine stores: heads, messages, attempts, replies, and histories.
 
 Named tuples, encoded as msgpack arrays that begin with a version (``core.eventstore.codec``). New
 fields are added at the end, with a default. A message is stored with the name of its class, so
 that classes can be added. ``reserved_head`` and ``continued_run`` create the first head of a run.
+
+An event of a history is ``[event_id, event_time_ms, type, [attributes]]``. Decoding is strict: an
+unknown type or field raises HistoryError, because a part of a history must not be ignored.
 """
 
 # ruff: noqa: RUF012 - a mapping defaults to {}; no record is ever changed in place
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
 
 from core.errors import LogCorrupt
 from core.eventstore.codec import StateCodec
+from workflows.model.errors import HistoryError
 from workflows.model.events import (
+    EVENT_TYPES,
+    TYPE_NAMES,
     HistoryEvent,
     ParentRef,
     SearchAttributes,
@@ -298,6 +305,50 @@ def decode_message(data: bytes) -> Message:
     except (msgspec.MsgspecError, KeyError, ValueError) as error:  # no UTF-8 is a ValueError
         raise LogCorrupt(f"cannot decode a workflow message: {error}") from error
     return message
+
+
+class _StoredEvent(NamedTuple):
+    event_id: int
+    event_time_ms: int
+    type: str
+    attributes: msgspec.Raw
+
+
+_list_decoder = msgspec.msgpack.Decoder(list[_StoredEvent])
+_attribute_decoders = {name: msgspec.msgpack.Decoder(kind) for name, kind in EVENT_TYPES.items()}
+
+
+def encode_history(events: Iterable[HistoryEvent]) -> bytes:
+    """A whole history as one msgpack array."""
+    return _encoder.encode(
+        [(number, at_ms, TYPE_NAMES[type(kind)], kind) for number, at_ms, kind in events]
+    )
+
+
+def encode_event(event: HistoryEvent) -> bytes:
+    """The stored form of one event."""
+    return _encoder.encode((*event[:2], event.event_type, event.attributes))
+
+
+def decode_history(data: bytes) -> list[HistoryEvent]:
+    """The events of ``encode_history``. Raises HistoryError for any other bytes."""
+    try:
+        return [_event(stored) for stored in _list_decoder.decode(data)]
+    except (
+        msgspec.MsgspecError,
+        ValueError,
+        RecursionError,
+    ) as error:  # invalid UTF-8 is a ValueError
+        raise HistoryError(f"the bytes are not a history: {error}") from error
+    except KeyError as error:
+        raise HistoryError(
+            f"a newer version of Orbweaver wrote an event of type {error}"
+        ) from error
+
+
+def _event(stored: _StoredEvent) -> HistoryEvent:
+    attributes = _attribute_decoders[stored.type].decode(stored.attributes)
+    return HistoryEvent(stored.event_id, stored.event_time_ms, attributes)
 
 
 def deadline_ms(start_ms: int, seconds: float) -> int:

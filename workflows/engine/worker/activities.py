@@ -14,12 +14,13 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from core.errors import OrbweaverError
 from workflows.api import activity as api
 from workflows.api.definitions import ActivityDefinition, Registry
-from workflows.api.interceptors import ExecuteActivityInput, activity_chain
+from workflows.api.interceptors import ActivityInbound, ExecuteActivityInput
 from workflows.engine.clock import Clock
 from workflows.engine.run.received_events import ActivityOutcome
 from workflows.engine.run.retries import RetryAfter, after_failure
@@ -262,7 +263,7 @@ class RunningActivity:
         kind, at = min(
             (TimeoutType.SCHEDULE_TO_START, started + queue_s),
             self._schedule_to_close(started),
-            key=_due,
+            key=itemgetter(1),
         )
         try:
             while not slots.take(self.wake):
@@ -299,7 +300,7 @@ class RunningActivity:
                 while not inner.done():
                     now = clock.monotonic()
                     heartbeat = (TimeoutType.HEARTBEAT, self.beat_at + heartbeat_s)
-                    kind, at = min(*timeouts, heartbeat, key=_due)
+                    kind, at = min(*timeouts, heartbeat, key=itemgetter(1))
                     if now >= at:
                         inner.cancel(kind.value)
                         await asyncio.wait({inner}, timeout=STOP_S_MAX)
@@ -374,6 +375,17 @@ class RunningActivity:
         )
 
 
+class _CallFunction(ActivityInbound):
+    """The innermost link around an attempt."""
+
+    def __init__(self) -> None:
+        """The innermost link has no inner one."""
+
+    async def execute_activity(self, attempt: ExecuteActivityInput) -> Any:  # noqa: ANN401 - the activity's
+        outcome = attempt.function(*attempt.args)
+        return await outcome if inspect.isawaitable(outcome) else outcome
+
+
 class ActivityHost:
     """Runs the activities of one worker. ``attempts`` and ``running`` (activities): their tasks."""
 
@@ -389,7 +401,9 @@ class ActivityHost:
         self.registry = registry
         self.clock = clock
         self.telemetry = telemetry
-        self.inbound = activity_chain([ActivityTelemetry(telemetry), *registry.interceptors])
+        self.inbound: ActivityInbound = _CallFunction()
+        for interceptor in reversed([ActivityTelemetry(telemetry), *registry.interceptors]):
+            self.inbound = interceptor.intercept_activity(self.inbound)
         self.slots = Slots(slots)
         self.threads = Slots(threads)
         self.attempts: set[asyncio.Task[Payload]] = set()
@@ -422,10 +436,6 @@ def _failure_of(error: BaseException) -> Failure:
     if isinstance(error, PayloadError | LimitExceeded):
         return failure._replace(non_retryable=True)  # the same value would fail again
     return failure
-
-
-def _due(timeout: Timeout) -> float:
-    return timeout[1]
 
 
 def _cancelled() -> Failure:

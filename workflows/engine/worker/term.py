@@ -186,7 +186,8 @@ class WorkerTerm:
                 self._owners_changed.set()
             return
         if change.value is None:
-            self._store.faults.clear(change.key)
+            if self._store.faults.shards:
+                self._store.faults.clear(change.key)
             return
         shard = self.shards.get(int(name[:2], 16))
         if shard is None:

@@ -31,12 +31,13 @@ from workflows.engine.store.records import (
     Attempt,
     ChildEvent,
     RunHead,
+    decode_history,
+    encode_history,
     encode_message,
 )
 from workflows.engine.worker import shard
 from workflows.engine.worker.ownership import OWNER_RECORD, OwnerRecord
 from workflows.engine.worker.worker import Worker
-from workflows.model.codec import decode_history, encode_history
 from workflows.model.policies import ExecutionStatus
 
 

@@ -17,7 +17,7 @@ from workflows.engine.worker import activities
 from workflows.model.errors import LimitExceeded
 from workflows.model.events import ActivityTaskStarted
 from workflows.model.limits import PAYLOAD_ERROR_BYTES, PAYLOAD_WARN_BYTES
-from workflows.model.policies import ExecutionStatus, RetryPolicy
+from workflows.model.policies import ExecutionStatus
 
 
 async def test_attempts_leave_no_trace_in_the_history(engine: EngineHarness) -> None:
@@ -120,14 +120,6 @@ async def test_a_signal_reaches_a_paused_execution(engine: EngineHarness) -> Non
         return (await engine.head("one")).signals == 1
 
     assert await eventually(recorded)
-
-
-def test_retry_policies_of_older_events_pause_after_the_last_attempt() -> None:
-    old = RetryPolicy(maximum_attempts=3)
-
-    assert old.pauses
-    assert not old.recorded.pauses
-    assert old._replace(pause_when_exhausted=True).recorded.pauses
 
 
 async def test_a_paused_execution_can_be_terminated(engine: EngineHarness) -> None:

@@ -1,8 +1,8 @@
-"""Encoding of histories: msgpack for storage, JSON for fixtures and people.
+"""Histories as JSON, for fixtures and people.
 
-msgpack: an event is ``[event_id, event_time_ms, type, [attributes]]``. JSON: an object for each
-event, its attributes by name and without those that have their default. Decoding is strict: an
-unknown type or field raises HistoryError, because a part of a history must not be ignored.
+An object for each event, with its attributes by name and without those that have their default.
+Decoding is strict: an unknown type or field raises HistoryError, because a part of a history must
+not be ignored.
 """
 
 # ruff: noqa: ANN401 - plain data is of any type, and so is what it becomes
@@ -12,60 +12,12 @@ import types
 import typing
 from collections.abc import Iterable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from workflows.model.errors import HistoryError
 from workflows.model.events import EVENT_TYPES, HistoryEvent
-
-_encoder = msgspec.msgpack.Encoder()
-
-
-class _Stored(NamedTuple):
-    event_id: int
-    event_time_ms: int
-    type: str
-    attributes: msgspec.Raw
-
-
-_list_decoder = msgspec.msgpack.Decoder(list[_Stored])
-_attribute_decoders = {name: msgspec.msgpack.Decoder(kind) for name, kind in EVENT_TYPES.items()}
-
-
-def encode_event(event: HistoryEvent) -> bytes:
-    """The stored form of one event."""
-    return _encoder.encode(
-        (event.event_id, event.event_time_ms, event.event_type, event.attributes)
-    )
-
-
-def encode_history(events: Iterable[HistoryEvent]) -> bytes:
-    """A whole history as one msgpack array."""
-    return _encoder.encode(
-        [(e.event_id, e.event_time_ms, e.event_type, e.attributes) for e in events]
-    )
-
-
-def decode_history(data: bytes) -> list[HistoryEvent]:
-    """The events of ``encode_history``. Raises HistoryError for any other bytes."""
-    try:
-        return [_event(stored) for stored in _list_decoder.decode(data)]
-    except (
-        msgspec.MsgspecError,
-        ValueError,
-        RecursionError,
-    ) as error:  # invalid UTF-8 is a ValueError
-        raise HistoryError(f"the bytes are not a history: {error}") from error
-    except KeyError as error:
-        raise HistoryError(
-            f"a newer version of Orbweaver wrote an event of type {error}"
-        ) from error
-
-
-def _event(stored: _Stored) -> HistoryEvent:
-    attributes = _attribute_decoders[stored.type].decode(stored.attributes)
-    return HistoryEvent(stored.event_id, stored.event_time_ms, attributes)
 
 
 def to_json(events: Iterable[HistoryEvent]) -> str:
