@@ -58,12 +58,6 @@ def test_every_event_survives_msgpack_and_json(name: str) -> None:
     assert from_json(to_json([event])) == [event]
 
 
-@pytest.mark.parametrize("data", [b"", b"\xc1", b"\x93\x01\x02\xa3abc"])
-def test_decoding_bytes_that_are_not_a_history_raises_history_error(data: bytes) -> None:
-    with pytest.raises(errors.HistoryError):
-        decode_history(data)
-
-
 def test_every_command_has_a_name_and_an_identity_and_is_recorded_as_itself() -> None:
     kinds = set(Command.__args__)
 
