@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from ops.lab.leftovers import Traces, remove_dead, traces_of
-from tests.support.laboratories import Killed, killed_laboratory
+from tests.support.laboratories import KilledLaboratory, killed_laboratory
 
 pytestmark = [pytest.mark.etcd, pytest.mark.netns, pytest.mark.containerd]
 
@@ -27,12 +27,14 @@ with Laboratory() as laboratory:
 
 
 @pytest.fixture
-def killed(containers_can_run: None) -> Iterator[Killed]:
+def killed(containers_can_run: None) -> Iterator[KilledLaboratory]:
     with killed_laboratory(KILLED) as killed:
         yield killed
 
 
-def test_sandboxes_of_a_killed_test_are_removed_with_all_their_objects(killed: Killed) -> None:
+def test_sandboxes_of_a_killed_test_are_removed_with_all_their_objects(
+    killed: KilledLaboratory,
+) -> None:
     leftovers = traces_of(killed.identity)
     assert leftovers.processes, "a sandbox continues to run without its runtime"
     assert leftovers.control_groups

@@ -29,9 +29,9 @@ from core.kubernetes.informer import Informer, reflector_task
 from core.process.supervision import Supervisor
 from core.projections import configuration_view
 from core.projections.configuration_view import TASK, ConfigurationView
-from tests.support.cable import Cable
 from tests.support.deadlines import until
 from tests.support.etcd import EtcdCluster
+from tests.support.interruptible_proxy import InterruptibleProxy
 from tests.support.kubernetes import ApiServer, missing_programs
 from tests.support.parts import API_SERVER, NAMESPACES, needs, require_namespaces
 
@@ -52,21 +52,21 @@ async def test_a_configuration_view_is_stale_while_etcd_is_silent_and_then_recov
     for module in (watches, configuration_view):
         monkeypatch.setattr(module, "WATCH_SILENT_S_MAX", 2.0)
     monkeypatch.setattr(watches, "WATCH_PROGRESS_S", 0.5)
-    keys = Keys("cable")
+    keys = Keys("proxy")
     with EtcdCluster(tmp_path) as etcd:
-        async with Cable(etcd.endpoints[0]) as cable:
-            store = EtcdStore(EtcdSettings((cable.near_end,)))
+        async with InterruptibleProxy(etcd.endpoints[0]) as proxy:
+            store = EtcdStore(EtcdSettings((proxy.endpoint,)))
             direct = EtcdStore(EtcdSettings(etcd.endpoints))
             view = ConfigurationView(store, keys, supervisor)
             await view.start()
             await until(lambda: 0 < view.age_s() < 2.0)
             fault_before = supervisor.fault(TASK)
 
-            cable.cut()
+            proxy.interrupt()
             await until(lambda: supervisor.fault(TASK) is not None)
             stale = supervisor.fault(TASK)
             await direct.commit([], [Put(keys.guard("pools", 4), b"")])
-            cable.mend()
+            proxy.restore()
             await until(lambda: supervisor.fault(TASK) is None)
             await until(lambda: keys.guard("pools", 4) in view.current.guards)
 
@@ -88,22 +88,22 @@ async def test_a_watch_is_reported_and_replaced_while_the_api_server_is_silent(
     monkeypatch.setattr(apis, "WATCH_OPEN_S_MAX", 1.0)
     monkeypatch.setattr(apis, "WATCH_S", 2)
     monkeypatch.setattr(informer, "PAUSE_S_MAX", 0.5)
-    scheme, _, far_end = bare_server.url.partition("://")
-    async with Cable(far_end) as cable:
+    scheme, _, server_endpoint = bare_server.url.partition("://")
+    async with InterruptibleProxy(server_endpoint) as proxy:
         api = Api(
-            await open_connection(str(proxied_kubeconfig(bare_server, tmp_path, scheme, cable)))
+            await open_connection(str(proxied_kubeconfig(bare_server, tmp_path, scheme, proxy)))
         )
         namespaces = Informer(api, "/api/v1/namespaces")
         supervisor.start(reflector_task("watch-namespaces", namespaces.run, [namespaces]))
         await until(namespaces.listed.is_set)
         await until(lambda: supervisor.fault("watch-namespaces") is None)
 
-        cable.cut()
+        proxy.interrupt()
         await until(lambda: supervisor.fault("watch-namespaces") is not None)
         silent = str(supervisor.fault("watch-namespaces"))
         name = {"metadata": {"name": "made-in-silence"}}
         bare_server.request("POST", "/api/v1/namespaces", name)
-        cable.mend()
+        proxy.restore()
         await until(lambda: ("", "made-in-silence") in namespaces.objects)
         await until(lambda: supervisor.fault("watch-namespaces") is None)
 
@@ -151,10 +151,12 @@ async def test_sockets_to_an_api_server_detect_a_dead_peer_with_keepalive() -> N
         assert unanswered_ms == connection.DEAD_PEER_S * 1_000
 
 
-def proxied_kubeconfig(server: ApiServer, directory: Path, scheme: str, cable: Cable) -> Path:
+def proxied_kubeconfig(
+    server: ApiServer, directory: Path, scheme: str, proxy: InterruptibleProxy
+) -> Path:
     """The kubeconfig of the server, through the proxy."""
     config = yaml.safe_load(server.kubeconfig.read_text())
-    config["clusters"][0]["cluster"]["server"] = f"{scheme}://{cable.near_end}"
-    path = directory / "kubeconfig-by-cable"
+    config["clusters"][0]["cluster"]["server"] = f"{scheme}://{proxy.endpoint}"
+    path = directory / "kubeconfig-by-proxy"
     path.write_text(yaml.safe_dump(config))
     return path

@@ -1,7 +1,7 @@
-"""An agent for tests, with commands of an operator and calls of a container runtime as raw bytes.
+"""An agent for tests, with commands of an operator and calls of a container runtime.
 
-The calls share no code with the executables or the agent's framing: they implement
-docs/reference/cni-executables.md independently.
+The calls are raw bytes, and share no code with the executables or the agent's framing: they
+implement docs/reference/cni-executables.md independently.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ANSWER_DEADLINE_S = 60.0
 
 
 class Reply(NamedTuple):
-    """The output and exit code of the executable."""
+    """The answer of the agent: the exit code and the output of the executable."""
 
     status: int
     body: bytes
@@ -102,7 +102,7 @@ class ManualClock:
 
 
 class AgentHarness:
-    """An agent and its callers."""
+    """A running agent, with the operator and the container runtime that call it."""
 
     def __init__(self, agent: Agent) -> None:
         self.process = agent
@@ -143,7 +143,7 @@ class AgentHarness:
     # The runtime
 
     def environment(self, verb: str, pod: str = "web-0", **changes: str) -> dict[str, str]:
-        """The environment variables that a runtime sets."""
+        """The environment variables that a runtime sets for a call."""
         return {
             "CNI_COMMAND": verb,
             "CNI_CONTAINERID": f"c-{pod}",

@@ -1,6 +1,6 @@
 """Small clusters on the memory store, with valid logs written by the real services.
 
-A cluster's history is a list of moves (``Add``, ``Remove``, ``Configure``), which ``live`` executes
+A cluster's history is a list of moves (``Add``, ``Remove``, ``Configure``), which ``execute`` runs
 in order on two nodes. A move may be refused, for example because a pool is full or in use.
 """
 
@@ -43,7 +43,7 @@ KEYS = Keys("test")
 
 
 class Add(NamedTuple):
-    """An ADD for a Pod on a node; with ``fixed`` a StatefulSet's replica."""
+    """An ADD for a Pod on a node. ``fixed``: the Pod is a StatefulSet's replica."""
 
     node: str
     name: str
@@ -52,7 +52,7 @@ class Add(NamedTuple):
 
 
 class Remove(NamedTuple):
-    """A DEL for a Pod on the node where it runs, otherwise on ``node``."""
+    """A DEL for a Pod: on the node where the Pod runs, or on ``node`` if it does not run."""
 
     node: str
     name: str
@@ -86,7 +86,7 @@ move_lists = st.lists(moves, min_size=8, max_size=25)
 
 
 class ArchivedCluster:
-    """Two nodes and the archive directory of their log; ``now_ms`` is the clock of all parts."""
+    """Two nodes and the archive directory of their log. ``now_ms``: the clock of all parts."""
 
     def __init__(self, store: KeyValueStore, directory: Path) -> None:
         self.store = store
@@ -105,11 +105,11 @@ class ArchivedCluster:
         """One of the nodes."""
         return self.nodes[NODES[0]]
 
-    async def live(self, life: Sequence[Move]) -> None:
-        """Execute the moves."""
-        for move in life:
+    async def execute(self, moves: Sequence[Move]) -> None:
+        """Execute the moves; ignore those that are refused."""
+        for move in moves:
             with contextlib.suppress(OrbweaverError):
-                await self._make(move)
+                await self._execute_move(move)
 
     async def seal(
         self, upto: int | None = None, *, file_bytes_max: int = 1 << 20, files: Files | None = None
@@ -145,7 +145,7 @@ class ArchivedCluster:
         response = await self.store.read([Get(*KEYS.range_of("log"), count_only=True)])
         return response.ranges[0].count
 
-    async def _make(self, move: Move) -> None:
+    async def _execute_move(self, move: Move) -> None:
         match move:
             case Add(node, name, generation, fixed):
                 kind: FixedKind | None = "statefulset" if fixed else None
@@ -153,8 +153,8 @@ class ArchivedCluster:
                 await self.nodes[node].add(pod_facts)
             case Remove(node, name, generation):
                 endpoint = (await self.node.read_ledger()).endpoints.get(("shop", name))
-                lives_on = node if endpoint is None else endpoint.node
-                await self.nodes[lives_on].delete(pod(name, f"{name}-{generation}", node=lives_on))
+                runs_on = node if endpoint is None else endpoint.node
+                await self.nodes[runs_on].delete(pod(name, f"{name}-{generation}", node=runs_on))
             case Configure(command):
                 await self.node.apply(command)
 
@@ -163,7 +163,7 @@ class ArchivedCluster:
 async def archived_cluster(
     directory: Path, store: KeyValueStore | None = None
 ) -> AsyncIterator[ArchivedCluster]:
-    """A running cluster with two empty pools."""
+    """A running cluster with three empty pools: ``main``, ``spare`` and ``six``."""
     cluster = ArchivedCluster(MemoryStore() if store is None else store, directory)
     async with contextlib.AsyncExitStack() as stack:
         for node in cluster.nodes.values():
@@ -176,7 +176,7 @@ async def archived_cluster(
 
 @asynccontextmanager
 async def orbctl_writer(cluster: ArchivedCluster) -> AsyncIterator[Writer]:
-    """An open writer of an operator's command."""
+    """An open writer, as that of an operator's ``orbctl``."""
     writer = Writer(cluster.store, KEYS, controller_writer("orbctl-0"))
     await writer.open()
     try:
@@ -185,7 +185,7 @@ async def orbctl_writer(cluster: ArchivedCluster) -> AsyncIterator[Writer]:
         await writer.close()
 
 
-def same(first: Ledger, second: Ledger) -> bool:
+def have_same_content(first: Ledger, second: Ledger) -> bool:
     """Whether two ledgers have the same content; their positions may differ."""
     parts = [part for part in Ledger.__slots__ if part != "position"]
     return all(getattr(first, part) == getattr(second, part) for part in parts)

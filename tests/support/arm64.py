@@ -1,7 +1,8 @@
 """Runs pytest on Debian's arm64 kernel in a virtual machine: ``scripts/arm64.sh system``.
 
-Its root is made by ``scripts/arm64.sh setup`` and read-only below a layer in memory. It has what
-the user emulation lacks: netlink, namespaces and eBPF of an arm64 kernel.
+The root file system of the machine is made by ``scripts/arm64.sh setup``, and is read-only below a
+layer in memory. The machine has what the user emulation lacks: netlink, namespaces and eBPF of an
+arm64 kernel.
 
     python -m tests.support.arm64 tests/nodeagent/netlink -m netns
 """
@@ -21,7 +22,7 @@ from tests.support.vm import PROJECT, Board, boot_command
 
 ROOT: Final = PROJECT / ".arm64/root"
 DEADLINE_S: Final = 3 * 3600
-"""A test takes about fifty times as long as on the machine itself."""
+"""Seconds for all tests. A test takes about fifty times as long as without emulation."""
 
 BOARD: Final = Board(
     "qemu-system-aarch64",
@@ -50,7 +51,7 @@ echo $? >/run/out/status
 
 
 def run_tests(arguments: list[str]) -> int:
-    """Boot, run pytest, and switch off; pytest's exit code, 1 without one."""
+    """Boot, run pytest, and power off; return pytest's exit code, or 1 if there is none."""
     script = SCRIPT.format(
         loading="\n".join(f"modprobe {module}" for module in MODULES),
         reports=REPORTS_VARIABLE,

@@ -13,7 +13,7 @@ READING: Final = frozenset({"get", "list", "watch"})
 
 
 class AuditedRequest(NamedTuple):
-    """One request."""
+    """One request. ``name``: with its namespace; ``status``: the HTTP status of the response."""
 
     user: str
     verb: str
@@ -23,12 +23,12 @@ class AuditedRequest(NamedTuple):
 
     @property
     def has_written(self) -> bool:
-        """Whether the request is a write."""
+        """Whether the request is a write that succeeded."""
         return self.verb not in READING and self.status < 300
 
 
 class Audit:
-    """The audit log of these users' requests, in a directory of the server."""
+    """The audit log of the requests of ``users``, in a directory of the server."""
 
     def __init__(self, directory: Path, users: Collection[str]) -> None:
         self._log = directory / "audit.log"
@@ -36,7 +36,7 @@ class Audit:
         self._users = users
 
     def flags(self) -> Mapping[str, object]:
-        """Return the flags by which the server writes the log."""
+        """Write the audit policy; return the flags with which the server writes the log."""
         policy = {
             "apiVersion": "audit.k8s.io/v1",
             "kind": "Policy",
@@ -59,6 +59,6 @@ class Audit:
 def _request(line: dict[str, Any]) -> AuditedRequest:
     reference = line.get("objectRef", {})
     resource = "/".join(filter(None, (reference.get("resource"), reference.get("subresource"))))
-    named = "/".join(filter(None, (reference.get("namespace"), reference.get("name"))))
+    name = "/".join(filter(None, (reference.get("namespace"), reference.get("name"))))
     code = line.get("responseStatus", {}).get("code", 0)
-    return AuditedRequest(line["user"]["username"], line["verb"], resource, named, code)
+    return AuditedRequest(line["user"]["username"], line["verb"], resource, name, code)

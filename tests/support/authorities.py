@@ -1,4 +1,4 @@
-"""A certificate authority made by two calls of openssl, as administrators do."""
+"""A certificate authority that is made with openssl, as administrators do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class PlainAuthority:
-    """An authority made by ``openssl req -x509``, without key usage; it issues one certificate."""
+    """An authority made by ``openssl req -x509``, without key usage, and one server certificate."""
 
     def __init__(self, directory: Path) -> None:
         self.ca = directory / "ca.pem"
@@ -26,7 +26,7 @@ class PlainAuthority:
         )
 
     def server(self) -> ssl.SSLContext:
-        """Issue a certificate for a server on loopback."""
+        """The TLS settings of a server on loopback with that certificate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate, self.key)
         return context

@@ -1,7 +1,7 @@
 """A real Chromium without a screen, driven by the DevTools protocol over its WebSocket.
 
 For tests of the console. Chromium gets its own profile, and resolves no name but 127.0.0.1, so
-that it reaches no network. Only processes started here are signalled.
+that it reaches no network. This module only signals processes that it has started.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ KEYS: Final[Mapping[str, tuple[int, str]]] = {
     "ArrowRight": (39, ""),
     "ArrowDown": (40, ""),
 }
-"""Names of keys with their code, and the text that they type."""
+"""The names of keys, with their code and the text that they type."""
 
 
 class View(NamedTuple):
-    """The size of a page in CSS pixels, and the colours that its user prefers."""
+    """The size of a page in CSS pixels, and its user's colour scheme ("light" or "dark")."""
 
     width: int = 1280
     height: int = 900
@@ -57,7 +57,7 @@ class View(NamedTuple):
 
 
 class ScriptFailed(AssertionError):
-    """An expression that a test evaluated in a page has thrown."""
+    """An expression that a test evaluates in a page has thrown an error."""
 
 
 def require_chromium() -> None:
@@ -82,7 +82,7 @@ class Browser:
             if "id" in body:
                 self._answers.pop(body["id"]).set_result(body)
             elif body.get("sessionId") in self._pages:
-                self._pages[body["sessionId"]].take(body["method"], body["params"])
+                self._pages[body["sessionId"]].record(body["method"], body["params"])
 
     async def send(self, method: str, session: str = "", **parameters: object) -> dict[str, Any]:
         """Send a command and return its result. Raises AssertionError with the protocol's error."""
@@ -122,7 +122,7 @@ class Page:
         """Send a command to this page."""
         return await self.browser.send(method, self.session, **parameters)
 
-    def take(self, event: str, body: dict[str, Any]) -> None:
+    def record(self, event: str, body: dict[str, Any]) -> None:
         """Record an event of the page."""
         match event:
             case "Runtime.exceptionThrown":
@@ -148,7 +148,7 @@ class Page:
         await self.send("Emulation.setEmulatedMedia", features=features)
 
     async def evaluate(self, expression: str) -> Any:
-        """Return the value of an expression, awaited if it is a promise. Raises ScriptFailed."""
+        """Return the value of an expression; if it is a promise, await it. Raises ScriptFailed."""
         answer = await self.send(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
         )
@@ -157,7 +157,7 @@ class Page:
         return answer["result"].get("value")
 
     async def expect(self, expression: str) -> Any:
-        """Wait until an expression is true and return it. Fails with the text of the page."""
+        """Wait until an expression is true; return its value. Fails with the text of the page."""
         for _ in attempts():
             value = await self.evaluate(expression)
             if value:
@@ -186,7 +186,7 @@ class Page:
         await self.send("Input.insertText", text=text)
 
     async def picture(self) -> bytes:
-        """Return the visible part as PNG."""
+        """Return the visible part of the page as PNG."""
         answer = await self.send("Page.captureScreenshot", format="png")
         return base64.b64decode(answer["data"])
 
@@ -220,7 +220,7 @@ async def running_browser(directory: Path) -> AsyncIterator[Browser]:
 
 
 async def _debugger_of(directory: Path, process: asyncio.subprocess.Process) -> str:
-    """Return the URL of the DevTools: Chromium writes their port and path to a file."""
+    """Return the URL of the DevTools, from the file to which Chromium writes port and path."""
     file = directory / "DevToolsActivePort"
     for _ in attempts(START_DEADLINE_S):
         lines = file.read_text(encoding="ascii").split() if file.exists() else []

@@ -21,7 +21,7 @@ from ops.kubernetes.watches.pods import shared_endpoints
 
 
 class KindListing(NamedTuple):
-    """When the listing of one kind began, and whether it was read to the end."""
+    """One listing of a kind: when it began, and whether it was read to the end."""
 
     taken: Moment
     complete: bool = True
@@ -45,7 +45,8 @@ class ClusterSnapshot:
     """Facts from one round of listings.
 
     ``listings``: one for each kind that was listed. ``claims_read``: when the claims were read, by
-    the clock of the same observer.
+    the same clock. A method that needs a trusted listing returns an uncertain ``MissingOwner`` if
+    the listing is not trusted.
     """
 
     __slots__ = (
@@ -85,7 +86,7 @@ class ClusterSnapshot:
         self.observed_at = claims_read if pods is None else pods.taken
 
     def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
-        """The Pod from a trusted listing; without one, an uncertain ``MissingOwner``."""
+        """The Pod, from a trusted listing."""
         return self._answer("Pod", self._pods.get((namespace, name)), f"{namespace}/{name}")
 
     def pod_of_uid(self, uid: str) -> PodState | None:
@@ -93,7 +94,7 @@ class ClusterSnapshot:
         return self._by_uid.get(uid)
 
     def launcher(self, namespace: str, name: str) -> PodState | None:
-        """A Pod of a VM instance or IPAMClaim, preferably a living one; from any listing."""
+        """A Pod of a VM instance or IPAMClaim, preferably a living Pod; from any listing."""
         return self._launchers.get((namespace, name))
 
     def reporter(self, address: str) -> PodState | None:
@@ -101,26 +102,26 @@ class ClusterSnapshot:
         return self._reporters.get(address)
 
     def node(self, name: str) -> NodeState | MissingOwner:
-        """From a trusted listing; without one, an uncertain ``MissingOwner``."""
+        """The node, from a trusted listing."""
         return self._answer("Node", self._nodes.get(name), name)
 
     def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
-        """From a trusted listing; without one, an uncertain ``MissingOwner``."""
+        """The StatefulSet, from a trusted listing."""
         entry = self._stateful_sets.get((namespace, name))
         return self._answer("StatefulSet", entry, f"{namespace}/{name}")
 
     def vmi(self, namespace: str, name: str) -> VmiState | MissingOwner:
-        """From a trusted listing; without one, an uncertain ``MissingOwner``."""
+        """The VM instance, from a trusted listing."""
         entry = self._vmis.get((namespace, name))
         return self._answer("VirtualMachineInstance", entry, f"{namespace}/{name}")
 
     def vm(self, namespace: str, name: str) -> VmState | MissingOwner:
-        """From a trusted listing; without one, an uncertain ``MissingOwner``."""
+        """The VM, from a trusted listing."""
         entry = self._vms.get((namespace, name))
         return self._answer("VirtualMachine", entry, f"{namespace}/{name}")
 
     def ipam_claim(self, namespace: str, name: str) -> IpamClaimState | MissingOwner:
-        """From a trusted listing; without one, an uncertain ``MissingOwner``."""
+        """The IPAMClaim, from a trusted listing."""
         return self._answer("IPAMClaim", self._claims.get((namespace, name)), f"{namespace}/{name}")
 
     def _answer(self, kind: Kind, entry: T | None, name: str) -> T | MissingOwner:
@@ -133,7 +134,7 @@ class ClusterSnapshot:
 
 
 def _launchers(pods: Iterable[PodState]) -> dict[tuple[str, str], PodState]:
-    """Endpoint of a VM instance or IPAMClaim -> one of its Pods, preferably a living one."""
+    """Endpoint of a VM instance or IPAMClaim -> one of its Pods, preferably a living Pod."""
     launchers: dict[tuple[str, str], PodState] = {}
     for pod in pods:
         for key in () if pod.is_final else shared_endpoints(pod):
@@ -143,7 +144,7 @@ def _launchers(pods: Iterable[PodState]) -> dict[tuple[str, str], PodState]:
 
 
 def doubt_of(kind: Kind, size: int, listing: KindListing | None, claims_read: Moment) -> str:
-    """Why a listing is not trusted; "" if it is."""
+    """Why a listing is not trusted; "" if it is trusted."""
     if listing is None:
         return f"{kind} objects were not listed"
     if not listing.complete:

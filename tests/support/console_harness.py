@@ -1,7 +1,7 @@
-"""A console over a small cluster with a past: two nodes, three pools, and two hours of events.
+"""A console of a small cluster with a past: two nodes, three pools, and two hours of events.
 
-The clock of the cluster is set by hand and stands still at the end, so that a
-released address stays in its cool-down while a browser reads. Everything else is real.
+The clock of the cluster is set by hand and stands still at the end, so that a released address
+stays in its cool-down while a browser reads. Everything else is real.
 """
 
 from __future__ import annotations
@@ -36,14 +36,13 @@ START_MS: Final = 1_767_268_800_000
 
 MINUTE_MS: Final = 60_000
 HELD: Final = "10.6.0.17"
-"""Held by web-0 since 12:10, and by web-1 from 12:02 to 12:05."""
+"""An address that web-1 held from 12:02 to 12:05, and web-0 since 12:10."""
 
-
-RESTING: Final = "10.6.0.23"
-"""The only other assignable address: held by web-3 from 13:00 to 14:00, then in cool-down."""
+COOLING_DOWN: Final = "10.6.0.23"
+"""The only other assignable address of ``lan``: web-3 held it from 13:00 to 14:00."""
 
 RELEASE_TRACE: Final = "4bf92f3577b34da6a3ce929d0e0e4736"
-"""The trace id of that release; the other events have none."""
+"""The trace id of the release of ``COOLING_DOWN``; no other event has a trace id."""
 
 WIDE: Final = SelectionRequest("eth0", ("wide",))
 HOSTILE_TEXT: Final = "<img src=x onerror=alert(1)>"
@@ -106,7 +105,7 @@ async def served(
 
 
 async def _live(clock: _Clock, node_a: NodeHarness, node_b: NodeHarness) -> None:
-    """Write the events, by minutes after 12:00. At first ``lan`` has only one address."""
+    """Write the events, by minutes after 12:00 of the clock. ``lan`` begins with one address."""
     lan = pool("lan", HELD)
     await node_a.apply(lan)
     await node_b.view.freshen()

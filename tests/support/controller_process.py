@@ -1,4 +1,4 @@
-"""Controllers as processes: started from the real entry point, killed, queried over HTTP."""
+"""Runs controllers as processes: starts them by the real entry point, kills and queries them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from typing import Self
 
 from tests.support.etcd import free_ports
 
-PATIENCE_S = 60.0
+WAIT_S_MAX = 60.0
 LEASE_TTL_S = 2
 
 
 class ControllerProcess:
-    """One replica with its own ports."""
+    """One replica of the controller, with its own ports."""
 
     def __init__(
         self,
@@ -81,11 +81,11 @@ class ControllerProcess:
     def terminate(self) -> int:
         """Send SIGTERM; return the exit code."""
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(PATIENCE_S)
+        return self._process.wait(WAIT_S_MAX)
 
     def wait(self) -> int:
         """Wait until the process exits by itself; return the exit code."""
-        return self._process.wait(PATIENCE_S)
+        return self._process.wait(WAIT_S_MAX)
 
     def get(self, port: int, path: str) -> tuple[int, str]:
         """Status and body of a request; status 0 if the connection fails."""
@@ -98,7 +98,7 @@ class ControllerProcess:
             return 0, ""
 
     def sample(self, name: str) -> float | None:
-        """The sum of a metric's samples; None without samples."""
+        """The sum of all samples of a metric; None without samples."""
         _, body = self.get(self.metrics, "/metrics")
         values = [
             float(line.rpartition(" ")[2])
@@ -107,17 +107,17 @@ class ControllerProcess:
         ]
         return sum(values) if values else None
 
-    async def until(self, name: str, value: float) -> None:
+    async def until_metric(self, name: str, value: float) -> None:
         """Wait until a metric has a value."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + WAIT_S_MAX
         while await asyncio.to_thread(self.sample, name) != value:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{self.name}: {name} is not {value}")
             await asyncio.sleep(0.05)
 
     async def until_ready(self) -> str:
-        """Wait until the controller is ready; return the body of its readiness answer."""
-        deadline = time.monotonic() + PATIENCE_S
+        """Wait until the controller is ready; return the body of the readiness check."""
+        deadline = time.monotonic() + WAIT_S_MAX
         while True:
             status, body = await asyncio.to_thread(self.get, self.health, "/readyz")
             if status == 200:

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-HANDED_OVER = "workflow_faults"
+OUTPUT_KEY = "workflow_faults"
+"""The key of the counters in a worker's output."""
 
 
 class Counters:
-    """The sums over all fault tests."""
+    """The sums over all workflow fault tests."""
 
     executions = 0
     kills = 0
@@ -23,24 +24,24 @@ class Counters:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """In a worker, pass the counters on."""
+    """In a worker, pass the counters to the main process."""
     output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
     if output is not None:
-        output[HANDED_OVER] = (Counters.executions, Counters.kills, Counters.violations)
+        output[OUTPUT_KEY] = (Counters.executions, Counters.kills, Counters.violations)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Add the counters of a worker; a crashed one has none."""
+    """Add the counters of a worker; a crashed worker has none."""
     output: dict[str, Any] = getattr(node, "workeroutput", {})
-    executions, kills, violations = output.get(HANDED_OVER, (0, 0, 0))
+    executions, kills, violations = output.get(OUTPUT_KEY, (0, 0, 0))
     Counters.executions += executions
     Counters.kills += kills
     Counters.violations += violations
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the counters, if any of these tests ran."""
+    """Print the counters, if any workflow fault test ran."""
     if Counters.executions:
         terminalreporter.write_line(
             f"workflow faults: executions {Counters.executions}, kills {Counters.kills}, "

@@ -14,11 +14,11 @@ from itertools import count
 from tests.support.emulation import VARIABLE
 
 DEADLINE_S = 600.0 if VARIABLE in os.environ else 60.0
-"""Ten times as long where the processor is emulated."""
+"""Seconds that a test waits for a condition: ten times as long on an emulated processor."""
 
 
 def attempts(seconds: float = DEADLINE_S) -> Iterator[int]:
-    """Yield the number of each attempt, from 0, until the deadline; at least one attempt."""
+    """Yield the numbers of attempts, from 0, until the deadline; yield at least one number."""
     ends = time.monotonic() + seconds
     for number in count():
         yield number
@@ -27,7 +27,7 @@ def attempts(seconds: float = DEADLINE_S) -> Iterator[int]:
 
 
 async def until(condition: Callable[[], object], seconds: float = DEADLINE_S) -> None:
-    """Wait until a condition of this event loop holds. Raises TimeoutError."""
+    """Wait until a condition holds, without blocking the event loop. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.005)

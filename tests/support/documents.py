@@ -1,7 +1,7 @@
 """Reads the code blocks of documents with Sybil; tests run those marked ``sh`` unchanged.
 
-A block marked ``text`` directly after a block marked ``sh`` is its output. A run writes it
-(``Page.write``); do not edit it by hand.
+A block marked ``text`` directly after a block marked ``sh`` is the output of the ``sh`` block. A
+run writes outputs (``Page.write``); do not edit them by hand.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 RUNNABLE = "sh"
 OUTPUT: Final = "text"
 UNDO: Final = "## Undo"
+"""The heading of the steps that undo the steps before it."""
+
 COMMAND_S: Final = 300.0
 
 VARYING: Final = (
@@ -34,8 +36,8 @@ VARYING: Final = (
     (re.compile(r"@if\d+"), "@IF"),
     (re.compile(r" +"), " "),
 )
-"""Text that differs from run to run: suffixes of Pods, ages, times, random links and addresses,
-and the node of a Pod at the end of a line."""
+"""Patterns of text that differs from run to run, each with its replacement: suffixes of Pods, ages,
+times, random links and addresses, and the node of a Pod at the end of a line."""
 
 
 class Step(NamedTuple):
@@ -63,8 +65,8 @@ class Page:
         ]
 
     @property
-    def undo(self) -> int:
-        """The number of steps before the heading ``Undo``."""
+    def steps_before_undo(self) -> int:
+        """The number of steps before the heading ``UNDO``."""
         end = self._path.read_text("utf-8").find(f"\n{UNDO}\n")
         assert end >= 0, f"{self._path.name} does not say how to undo it"
         return sum(
@@ -72,7 +74,7 @@ class Page:
         )
 
     def write(self, outputs: Sequence[str]) -> None:
-        """Write the outputs of the steps into the document, except those that are not shown."""
+        """Write the output of each step into the document, if the document shows it."""
         text = self._path.read_text("utf-8")
         printed = iter(outputs)
         changes = []
@@ -142,4 +144,4 @@ def run_script(
 
 
 def _read(_: Example) -> None:
-    """Do nothing: the tests run whole documents, not single blocks."""
+    """Do nothing: tests run whole documents, and no single block."""

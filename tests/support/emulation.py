@@ -1,8 +1,8 @@
-"""Marks of tests that an emulated processor cannot run; they are skipped there.
+"""Marks for tests that cannot run on an emulated processor: there they are skipped.
 
 ``make test-arm64`` runs tests in qemu's user emulation and in an emulated machine
-(scripts/arm64.sh). The machine has its own arm64 kernel, so it skips only tests with tight
-deadlines.
+(scripts/arm64.sh). The emulated machine has its own arm64 kernel, so only tests with tight
+deadlines are skipped there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 from tests.support.parts import PROCESSOR, needs
 
 VARIABLE: Final = "ORBWEAVER_EMULATED"
-"""What is emulated, in the environment of such a run: user or machine."""
+"""The environment variable that names the emulation of a run: ``USER`` or ``MACHINE``."""
 
 USER: Final = "user"
 MACHINE: Final = "machine"

@@ -76,7 +76,7 @@ class EngineHarness:
         return await read_history(self.store, self.client.keys, handle.workflow_id, handle.run_id)
 
     async def types(self, handle: WorkflowHandle) -> list[str]:
-        """The types of a run's events."""
+        """The event types of a run's history."""
         return [event.event_type for event in await self.history(handle)]
 
     async def head(self, workflow_id: str, run_id: str = "") -> RunHead:
@@ -108,7 +108,7 @@ class EngineHarness:
         return len(heads), faults
 
     async def kill(self, worker: Worker) -> None:
-        """Kill a worker: it releases nothing, and its lease expires at once."""
+        """Kill a worker: it releases nothing, and its lease expires immediately."""
         term = worker.term
         await worker.abandon()
         self.workers.remove(worker)
@@ -124,7 +124,7 @@ class EngineHarness:
 
 
 async def within(waiting: Awaitable[T]) -> T:
-    """Return the result; fail after the deadline."""
+    """Return the result; raise TimeoutError after ``DEADLINE_S``."""
     async with asyncio.timeout(DEADLINE_S):
         return await waiting
 

@@ -1,9 +1,10 @@
-"""Workflows for the engine's tests: small and short."""
+"""Small workflows and activities for the engine's tests."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import NamedTuple
 
 from workflows.api import activity, workflow
 from workflows.api.definitions import Registry
@@ -23,15 +24,30 @@ THRICE = QUICK._replace(
 SOON_S = 0.05
 
 
+class ActivityLimits(NamedTuple):
+    """Timeouts and retries of one activity; 0: without a limit."""
+
+    start_to_close_s: float
+    heartbeat_s: float = 0.0
+    schedule_to_close_s: float = 0.0
+    maximum_attempts: int = 0
+    pause_when_exhausted: bool = False
+
+
 class SampleActivities:
-    """Activities and their state; the first ``failures_left`` attempts of ``work`` fail."""
+    """Activities and their state.
+
+    ``calls``: the started activities. ``failures_left``: how many further attempts of ``work``
+    fail. ``gate``: opens for ``wait``. ``begun``: whether ``wait`` has started.
+    ``received_details``: the heartbeat details that each attempt of ``climb`` received.
+    """
 
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.failures_left = 0
         self.gate = asyncio.Event()
         self.begun = asyncio.Event()
-        self.seen_details: list[tuple[object, ...]] = []
+        self.received_details: list[tuple[object, ...]] = []
 
     @activity.defn()
     async def work(self, word: str) -> str:
@@ -61,9 +77,9 @@ class SampleActivities:
 
     @activity.defn()
     async def climb(self) -> str:
-        """Send a heartbeat; the first attempt then blocks until the gate opens."""
+        """Send a heartbeat with details; the first attempt then waits until the gate opens."""
         info = activity.info()
-        self.seen_details.append(info.heartbeat_details)
+        self.received_details.append(info.heartbeat_details)
         activity.heartbeat(f"step {info.attempt}")
         if info.attempt == 1:
             await self.gate.wait()
@@ -99,6 +115,8 @@ class Steady:
 
 @workflow.defn()
 class Poisoned:
+    """Runs an activity whose error is not retried, and returns the type of the error."""
+
     @workflow.run
     async def run(self) -> str:
         try:
@@ -110,31 +128,30 @@ class Poisoned:
 
 @workflow.defn()
 class Waiting:
-    """Runs an activity with these timeouts; the fifth argument pauses after the last attempt."""
+    """Runs an activity with the given limits; returns its result, or the type of its error."""
 
     @workflow.run
-    async def run(self, name: str, options: list[float]) -> str:
-        start, heartbeat, close, attempts, *pauses = options
-        chosen = workflow.ActivityOptions(
-            start_to_close_s=start,
-            heartbeat_s=heartbeat,
-            schedule_to_close_s=close,
+    async def run(self, name: str, limits: ActivityLimits) -> str:
+        options = workflow.ActivityOptions(
+            start_to_close_s=limits.start_to_close_s,
+            heartbeat_s=limits.heartbeat_s,
+            schedule_to_close_s=limits.schedule_to_close_s,
             retry=workflow.RetryPolicy(
                 initial_interval_s=0.01,
-                maximum_attempts=int(attempts),
-                pause_when_exhausted=bool(pauses),
+                maximum_attempts=limits.maximum_attempts,
+                pause_when_exhausted=limits.pause_when_exhausted,
             ),
             cancellation=workflow.CancellationType.WAIT_CANCELLATION_COMPLETED,
         )
         try:
-            return str(await workflow.execute_activity(name, options=chosen))
+            return str(await workflow.execute_activity(name, options=options))
         except workflow.ActivityError as error:
             return f"{type(error.__cause__).__name__} {getattr(error.__cause__, 'type', '')}"
 
 
 @workflow.defn()
 class Saga:
-    """A saga: compensates earlier steps when a later one fails or it is cancelled."""
+    """A saga: compensates its first step when the second step fails or the saga is cancelled."""
 
     @workflow.run
     async def run(self, pauses: bool = False) -> list[str]:
@@ -153,7 +170,7 @@ class Saga:
 
 @workflow.defn()
 class Basket:
-    """A basket: signals add, a query reads, an update removes, and a signal closes it."""
+    """A basket of things. Signals put things in and close it, a query counts, an update takes."""
 
     def __init__(self) -> None:
         self.things: list[str] = []
@@ -184,6 +201,7 @@ class Basket:
 
     @workflow.update
     async def brood(self) -> None:
+        """Wait for more things than any test puts in."""
         await workflow.wait_condition(lambda: len(self.things) > 1_000)
 
     @workflow.validator("take")
@@ -238,6 +256,8 @@ class Companion:
 
 @workflow.defn()
 class Parent:
+    """Runs a child; returns its result, or the type of its error."""
+
     @workflow.run
     async def run(self, child_id: str) -> list[str]:
         options = workflow.ChildOptions(workflow_id=child_id)
@@ -249,6 +269,8 @@ class Parent:
 
 @workflow.defn()
 class Forgetful:
+    """Starts a child and ends while the child runs."""
+
     @workflow.run
     async def run(self, policy: workflow.ParentClosePolicy) -> None:
         options = workflow.ChildOptions(workflow_id="left-behind", parent_close=policy)
@@ -284,6 +306,8 @@ class Dynasty:
 
 @workflow.defn()
 class Sleeper:
+    """Sleeps; when it is cancelled, it runs an activity before it ends."""
+
     @workflow.run
     async def run(self, seconds: float = 86_400.0) -> str:
         workflow.upsert_search_attributes({"mood": "sleepy"})
@@ -297,6 +321,8 @@ class Sleeper:
 
 @workflow.defn()
 class Counting:
+    """Continues as new ``remaining`` times; returns the id of the run that it continues."""
+
     @workflow.run
     async def run(self, remaining: int) -> str:
         if remaining:
@@ -325,6 +351,8 @@ class Relay:
 
 @workflow.defn()
 class Courier:
+    """Sends two signals to another execution."""
+
     @workflow.run
     async def run(self, workflow_id: str) -> str:
         target = workflow.external("Basket", workflow_id)
@@ -338,7 +366,7 @@ class Courier:
 
 @workflow.defn()
 class Endless:
-    """Never continues as new."""
+    """Sleeps again and again, and does not continue as new."""
 
     @workflow.run
     async def run(self) -> None:
@@ -348,6 +376,8 @@ class Endless:
 
 @workflow.defn()
 class Greedy:
+    """Passes a word of ``size`` characters to an activity; returns the length of the result."""
+
     @workflow.run
     async def run(self, size: int) -> int:
         return len(str(await workflow.execute_activity("work", "x" * size, options=THRICE)))
@@ -367,7 +397,7 @@ class Deadly:
 
 
 def registry(activities: SampleActivities, *more: Callable[..., object]) -> Registry:
-    """A registry of everything in this module and of ``more`` activities."""
+    """A registry of all workflows and activities of this module, and of ``more`` activities."""
     return Registry(
         [
             *(Chain, Poisoned, Waiting, Basket, Parent, Forgetful, Sleeper, Counting, Courier),

@@ -1,8 +1,8 @@
-"""Real etcd members on loopback: started, stopped, killed and paused, one or three of them.
+"""Clusters of real etcd members on loopback: start, stop, kill and pause members.
 
-For tests and benchmarks. All files are in the given directory, all ports are free ones of
-127.0.0.1; only processes started here are signalled. Without an ``etcd`` on PATH starting fails,
-with the reason.
+For tests and benchmarks. All files are in the given directory, all ports are unused ports of
+127.0.0.1. This module only signals processes that it has started. Without an ``etcd`` on PATH, the
+start fails with the reason.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ STOP_DEADLINE_S = 10.0
 _POLL_S = 0.02
 _PROBE_S = 1.0
 _LOG_CHARACTERS = 2_000
-# Below the range of ephemeral ports.
 _PORTS = range(20_000, 32_000)
+"""Ports below the range of ephemeral ports."""
+
 _SLICE = 500
+"""The number of ports that one process reserves."""
 
 
 class EtcdFailed(Exception):
@@ -45,7 +47,7 @@ class Certificates(NamedTuple):
 
 
 class EtcdMember:
-    """An etcd process and its directory; can be stopped and started again."""
+    """An etcd process and its directory; the process can be stopped and started again."""
 
     def __init__(self, name: str, directory: Path, *, secure: bool) -> None:
         self.name = name
@@ -75,7 +77,7 @@ class EtcdMember:
         return self._running().pid
 
     def launch(self, flags: Sequence[str]) -> None:
-        """Start the process and return at once; ``wait_healthy`` waits."""
+        """Start the process and return immediately; ``wait_healthy`` waits until it serves."""
         program = shutil.which("etcd")
         if program is None:
             raise EtcdFailed("there is no etcd on PATH: install Debian's etcd-server")
@@ -105,7 +107,7 @@ class EtcdMember:
             time.sleep(_POLL_S)
 
     def is_healthy(self) -> bool:
-        """Whether it answers linearizable reads."""
+        """Whether the member serves linearizable reads."""
         return '"health":"true"' in self._probe("health")
 
     def is_leader(self) -> bool:
@@ -113,7 +115,7 @@ class EtcdMember:
         return "\netcd_server_is_leader 1\n" in self._probe("metrics")
 
     def log(self) -> str:
-        """The content of its log."""
+        """The content of the member's log."""
         return (self.directory / "etcd.log").read_text(errors="replace")
 
     def stop(self) -> None:
@@ -125,7 +127,7 @@ class EtcdMember:
         self._end(signal.SIGKILL)
 
     def pause(self) -> None:
-        """Stop the process by SIGSTOP: its connections stay open without answers."""
+        """Stop the process by SIGSTOP: its connections stay open, and requests get no response."""
         self._running().send_signal(signal.SIGSTOP)
         while not self._is_stopped():
             time.sleep(_POLL_S)
@@ -135,7 +137,7 @@ class EtcdMember:
         self._running().send_signal(signal.SIGCONT)
 
     def metric(self, name: str) -> float:
-        """The value of one series of its metrics, named with its labels; 0 when it has none."""
+        """The value of a series, named with its labels; 0 if the member has no such series."""
         lines = self._probe("metrics").splitlines()
         values = (line.rpartition(" ") for line in lines if line.startswith(name))
         return next((float(value) for series, _, value in values if series == name), 0.0)
@@ -173,10 +175,9 @@ class EtcdMember:
 
 
 class EtcdCluster:
-    """A cluster of members; as a context manager it kills them at the end.
+    """A cluster of members; the context manager starts and kills them.
 
-    ``flags`` go to every member. Data are synced to disk only if ``durable`` is set, for
-    benchmarks.
+    ``flags``: for every member. ``durable``: whether data are synced to disk, for benchmarks.
     """
 
     def __init__(
@@ -292,8 +293,8 @@ def free_ports(count: int) -> tuple[int, ...]:
 def _reserved_ports() -> Iterator[int]:
     """Cycle through a range of ports that an abstract socket reserves for this process.
 
-    A port that is free now may be bound by another process before it is used, so concurrent test
-    runs and successive calls must not return the same port.
+    Another process may bind a free port before this process uses it. So concurrent test runs and
+    successive calls must not return the same port.
     """
     for start in range(_PORTS.start, _PORTS.stop, _SLICE):
         name = socket.socket(socket.AF_UNIX)

@@ -1,6 +1,6 @@
 """Reads the state keys and the log directly from etcd, and checks the invariants.
 
-For tests of whole processes, which have no client of etcd. Each call opens and closes a client.
+For tests that run whole processes and have no client of etcd. Each call opens and closes a client.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CLUSTER: Final = "default"
 
 
 class EventStoreReader:
-    """State and log of the cluster ``CLUSTER`` in one etcd."""
+    """Reads the state keys and the log of the cluster ``CLUSTER`` from one etcd."""
 
     def __init__(self, endpoint: str) -> None:
         self._settings = EtcdSettings((endpoint,))

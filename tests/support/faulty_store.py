@@ -23,7 +23,7 @@ from core.eventstore.memory import MemoryStore
 
 
 class KeptStore(MemoryStore):
-    """A store that stays open when a process of a test closes it, for the next process."""
+    """A memory store that stays usable when a process of a test closes it."""
 
     async def close(self) -> None:
         """Do nothing: the data must outlive the process."""
@@ -38,7 +38,7 @@ class Fault(Enum):
 
 
 class FaultyStore:
-    """A ``KeyValueStore`` over another one. ``commits`` counts attempts."""
+    """Wraps a ``KeyValueStore`` and adds faults. ``commits``: the number of attempted commits."""
 
     def __init__(self, store: KeyValueStore) -> None:
         self.store = store
@@ -47,7 +47,7 @@ class FaultyStore:
         self._faults: list[Fault] = []
 
     def fail_next_commits(self, *faults: Fault) -> None:
-        """Apply these faults to the next commits, one each, in order."""
+        """Apply these faults, in order, to the next commits: one fault to each commit."""
         self._faults += faults
 
     def heal(self) -> None:
@@ -82,7 +82,7 @@ class FaultyStore:
         after: int,
         is_whole: IsWhole | None = None,
     ) -> AsyncIterator[WatchBatch]:
-        """Watch; a watch survives every fault, as on etcd."""
+        """Watch; no fault ends a watch, as on etcd."""
         return self.store.watch(ranges, after=after, is_whole=is_whole)
 
     async def grant_lease(self, ttl_s: int) -> int:

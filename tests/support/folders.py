@@ -1,12 +1,12 @@
 """Runs the folders of the suite concurrently: ``pytest -n 4`` runs each folder in one process.
 
-Files with tests marked ``uml``, which run in another machine, form one scope across folders: one
-process boots that machine first, and no other waits for it.
+Files with tests marked ``uml``, which run in a virtual machine, form one scope across folders: one
+process boots that machine first, and no other process waits for the machine.
 
-The suite mostly waits, so more processes than cores make it shorter. The tests of a folder stay
-together and in order, because they may share what takes long to start (a cluster, an API server,
-etcd). Tests of different folders run concurrently and must not depend on anything that is shared on
-this machine: names, ports, processes, mounts.
+The suite mostly waits, so it is faster with more processes than cores. The tests of a folder stay
+together and in order, because they may share programs that take long to start (a cluster, an API
+server, etcd). Tests of different folders run concurrently and must not depend on anything that is
+shared on this machine: names, ports, processes, mounts.
 
 The hooks here are hooks of ``tests/conftest.py``.
 """
@@ -35,9 +35,10 @@ LONGEST_FIRST: Final = (
     *("tests/packaging", "tests/bench", "tests/containment", "tests/workflows/engine/run"),
     *("tests/workflows/engine/worker",),
 )
-"""Long folders start early, so that the run does not end with one of them alone.
+"""The folders that take longest, in the order of their start.
 
-Those that wait for kubelets, kernels and processes come first, so that they overlap the others.
+They start early, so that the run does not end with a single long folder. Folders that wait for
+kubelets, kernels and processes come first, so that other folders use the CPU meanwhile.
 """
 
 
@@ -74,7 +75,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FolderS
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In a worker, sort the longest folders first; the order is the same in all workers."""
+    """In a worker, sort the longest folders first; all workers must have the same order."""
     if shared_directory(config) is not None:
         ranks = {scope: rank for rank, scope in enumerate((MACHINE, *LONGEST_FIRST))}
         root = config.rootpath

@@ -23,7 +23,7 @@ def run(*command: str) -> None:
 
 
 class Hosts:
-    """``names``: short name of a host -> all its host names."""
+    """Some hosts. ``names``: the short name of each host -> all its host names."""
 
     def __init__(self, directory: Path, names: Mapping[str, Sequence[str]]) -> None:
         self._prefix = f"owh-{os.getpid()}"

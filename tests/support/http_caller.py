@@ -12,7 +12,7 @@ DEADLINE = aiohttp.ClientTimeout(total=20)
 
 
 class HttpReply(NamedTuple):
-    """Status, body and headers."""
+    """A response: status, body and headers."""
 
     status: int
     body: bytes

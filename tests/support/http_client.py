@@ -1,4 +1,4 @@
-"""Requests over connections that stay open: a TLS handshake takes either side milliseconds."""
+"""Requests over connections that stay open, because TLS handshakes take milliseconds of CPU."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from http.client import BadStatusLine, HTTPConnection, HTTPSConnection
 from typing import NamedTuple
 
 STALE = (ConnectionError, BadStatusLine, ssl.SSLError)
-"""Failures of a connection that its server has closed meanwhile."""
+"""Failures of an idle connection that the server has closed."""
 
 
 class HttpResponse(NamedTuple):
@@ -20,10 +20,11 @@ class HttpResponse(NamedTuple):
 
 
 class HttpClient:
-    """A client of one server, for any number of threads; each uses an idle connection or a new one.
+    """A client of one server, for any number of threads.
 
-    Failures are OSErrors. A request over an idle connection that turns out to be closed is repeated
-    over a new one, because its server was restarted.
+    A request uses an idle connection or a new connection. If the idle connection turns out to be
+    closed, because the server was restarted, the request is repeated over a new connection.
+    Failures are OSErrors.
     """
 
     def __init__(
@@ -72,9 +73,9 @@ class HttpClient:
             connection.request(method, path, body, dict(headers))
             response = connection.getresponse()
             warnings = tuple(response.headers.get_all("Warning", ()))
-            found = HttpResponse(response.status, response.read(), warnings)
+            complete = HttpResponse(response.status, response.read(), warnings)
         except BaseException:
             connection.close()
             raise
         self._idle.append(connection)
-        return found
+        return complete

@@ -1,9 +1,8 @@
-"""A stand-in for an API server, for machines without its program: the ``kmock`` package.
+"""A stand-in for an API server, for machines without kube-apiserver: the ``kmock`` package.
 
 It stores objects in memory and serves create, get, list, watch, merge and delete with finalizers.
-Tests that need more are skipped with the reason: it has no schemas, webhooks, generations,
-conflicts, field managers or RBAC, and it cannot be stopped. It is never used where the real program
-is installed.
+It has no schemas, webhooks, conflicts, field managers or RBAC, and it cannot be stopped; tests that
+need them are skipped with the reason. It is not used where kube-apiserver is installed.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ PLURALS: Final = frozenset(collection.rpartition("/")[2] for collection in COLLE
 
 
 class Emulator(KubernetesEmulator):
-    """Adds the metadata that a real server gives every object, and creation by apply."""
+    """The emulator of kmock, with the metadata that a real server adds, and creation by apply."""
 
     _versions = itertools.count(1)
 
@@ -89,7 +88,7 @@ def _update(body: dict[str, Any], stored: Mapping[str, Any]) -> None:
 
 
 class MockServer(ApiServer):
-    """The interface of ``ApiServer``, as far as kmock supports it."""
+    """A kmock server with the interface of ``ApiServer``; skips tests that need more."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -135,11 +134,11 @@ class MockServer(ApiServer):
         return ""
 
     def start(self) -> None:
-        """Not supported."""
+        """Skip the test: a restart is not supported."""
         skip_unsupported("a restart")
 
     def kill(self) -> None:
-        """Not supported."""
+        """Skip the test: a crash is not supported."""
         skip_unsupported("a crash")
 
     def _send(
@@ -181,5 +180,5 @@ class MockServer(ApiServer):
 
 
 def skip_unsupported(feature: str) -> NoReturn:
-    """Skip a test that needs a real API server."""
+    """Skip a test that needs a feature which only a real API server has."""
     pytest.skip(needs(API_SERVER, f"kmock does not have: {feature}"))

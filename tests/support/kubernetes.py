@@ -1,8 +1,8 @@
-"""A real API server on loopback over a real etcd, started, killed and started again.
+"""A real API server with a real etcd, which tests start, kill and start again.
 
 No other program of Kubernetes runs, except in tests/nodes: Pods stay as they were written, and
-garbage is not collected. The programs are in the directory that
-``KUBEBUILDER_ASSETS`` names, otherwise in ``/usr/local/kubebuilder/bin``.
+garbage is not collected. The programs are in the directory that ``KUBEBUILDER_ASSETS`` names,
+otherwise in ``/usr/local/kubebuilder/bin``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ APPLY: Final = "application/apply-patch+yaml"
 MERGE: Final = "application/merge-patch+json"
 
 SERVICE_ADDRESS: Final = "10.96.0.1"
-"""The ClusterIP of the Service ``kubernetes``: the first of the range below."""
+"""The ClusterIP of the Service ``kubernetes``: the first of ``service-cluster-ip-range``."""
 
 _START_DEADLINE_S: Final = 60.0
 _STOP_DEADLINE_S: Final = 60.0
@@ -48,7 +48,7 @@ class ApiServerFailed(Exception):
 
 
 class Answer(NamedTuple):
-    """An answer of the server; ``body`` is an object or a ``Status``."""
+    """A response of the server. ``body``: an object or a ``Status``."""
 
     status: int
     body: dict[str, Any]
@@ -56,12 +56,12 @@ class Answer(NamedTuple):
 
     @property
     def message(self) -> str:
-        """The message of the ``Status``."""
+        """The message of the ``Status``; "" for an object."""
         return str(self.body.get("message", ""))
 
 
 def missing_programs(*names: str) -> list[str]:
-    """Return those of the named programs that are missing; default: kube-apiserver, kubectl."""
+    """Return the missing ones of these programs; by default of kube-apiserver and kubectl."""
     required = names or ("kube-apiserver", "kubectl")
     return [name for name in required if not (ASSETS / name).is_file()]
 
@@ -76,7 +76,7 @@ class ServerLocation(Protocol):
 
     @property
     def etcd_endpoints(self) -> tuple[str, ...]:
-        """``host:port`` of its etcd."""
+        """``host:port`` of each etcd member."""
         ...
 
     def open(self) -> None:
@@ -92,12 +92,12 @@ class ServerLocation(Protocol):
         ...
 
     def visit(self, work: Callable[[], T]) -> T:
-        """Run a function at this location."""
+        """Run a function at this location; return its result."""
         ...
 
 
 class Loopback:
-    """Loopback of this machine, with an etcd that is started and stopped with it."""
+    """The location on loopback of this machine, with an etcd of its own."""
 
     address = "127.0.0.1"
 
@@ -122,10 +122,10 @@ class Loopback:
 
 
 class ApiServer:
-    """An API server in a directory; as a context manager it is killed at the end.
+    """An API server with its files in a directory; the context manager starts and kills it.
 
-    ``flags`` are added to the default ones, or remove one by None. ``users``: name -> group,
-    besides the administrator (system:masters) that this class uses.
+    ``flags`` are added to the default flags; None removes a default flag. ``users``: name -> group;
+    the administrator (system:masters) that this class uses is added.
     """
 
     def __init__(
@@ -167,12 +167,12 @@ class ApiServer:
 
     @property
     def etcd_endpoints(self) -> tuple[str, ...]:
-        """``host:port`` of its etcd, which tests may use for other keys too."""
+        """``host:port`` of each etcd member; tests may use this etcd for other keys too."""
         return self.home.etcd_endpoints
 
     @property
     def url(self) -> str:
-        """The address on which the server listens."""
+        """The URL of the server."""
         return f"https://{self.home.address}:{self.port}"
 
     @property
@@ -185,7 +185,7 @@ class ApiServer:
         return self.directory / f"kubeconfig-{user}"
 
     def start(self) -> None:
-        """Start and wait until ready. Raises ApiServerFailed with the end of its log."""
+        """Start the server and wait until it is ready. Raises ApiServerFailed with its log."""
         directory = self.directory
         flags: dict[str, object] = {
             "etcd-servers": ",".join(f"http://{endpoint}" for endpoint in self.etcd_endpoints),
@@ -241,7 +241,7 @@ class ApiServer:
         return self._process.pid
 
     def log(self) -> str:
-        """The content of its log."""
+        """The content of the server's log."""
         return (self.directory / "kube-apiserver.log").read_text(errors="replace")
 
     def request(
@@ -259,7 +259,7 @@ class ApiServer:
         return text.decode()
 
     def wait_served(self, path: str) -> dict[str, Any]:
-        """Wait until a path is served, which takes a moment for a new kind or a new server."""
+        """Wait until a path is served: the server needs some time for a new kind."""
         deadline = time.monotonic() + _START_DEADLINE_S
         while (answer := self.request("GET", path)).status != HTTPStatus.OK:
             if time.monotonic() > deadline:

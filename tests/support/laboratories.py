@@ -1,7 +1,8 @@
 """Laboratories whose process was killed; a test decides when their remains may be removed.
 
-Every new laboratory on this machine removes the remains of dead ones, also in concurrent test runs.
-While a dead process is a zombie its process id is still in use, and its remains stay.
+Each new laboratory on this machine, also of a concurrent test run, removes the remains of
+laboratories whose process id is not in use. While a killed process is a zombie, its process id is
+in use, and the remains of its laboratory stay.
 """
 
 from __future__ import annotations
@@ -21,23 +22,23 @@ from ops.lab.leftovers import remove
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 
-class Killed:
-    """A laboratory without its process."""
+class KilledLaboratory:
+    """A laboratory whose process was killed."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.identity = LabIdentity(process.pid, 1)
         self._process = process
 
     def reap(self) -> None:
-        """Reap the process; afterwards its remains may be removed."""
+        """Reap the process; afterwards the remains of the laboratory may be removed."""
         assert self._process.wait() == -signal.SIGKILL
 
 
 @contextmanager
-def killed_laboratory(script: str) -> Iterator[Killed]:
+def killed_laboratory(script: str) -> Iterator[KilledLaboratory]:
     """Run a script that creates a laboratory and kills itself; remove the remains at the end."""
     with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT) as process:
-        killed = Killed(process)
+        killed = KilledLaboratory(process)
         try:
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
             yield killed

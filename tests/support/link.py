@@ -14,7 +14,7 @@ NAMESPACES: Final = Path("/run/netns")
 
 
 class Station(NamedTuple):
-    """A namespace whose eth0 is connected to the bridge."""
+    """A network namespace whose eth0 is connected to the bridge. ``netns``: its path."""
 
     netns: str
     mac: str
@@ -31,7 +31,7 @@ class Link:
         ip("-n", self._switch, "link", "set", "br0", "up")
 
     def station(self, *addresses: str, up: bool = True) -> Station:
-        """Add a namespace with these addresses; ``up`` False leaves its link down."""
+        """Add a station with these addresses. ``up``: whether its link is set up."""
         number = len(self._names)
         name = self._namespace(f"station-{number}")
         mac = f"02:00:00:00:00:{number:02x}"
@@ -51,7 +51,7 @@ class Link:
             ip("netns", "delete", name)
 
     def _wait_until_forwarding(self, port: str) -> None:
-        """Wait until the bridge forwards frames of a new port, which takes a moment."""
+        """Wait until the bridge forwards frames of a new port."""
         for _ in attempts():
             if "state forwarding" in ip("-n", self._switch, "-d", "link", "show", "dev", port):
                 return

@@ -1,7 +1,7 @@
-/* Preloaded into programs under qemu's user emulation, which knows no ioctl of namespaces.
+/* Preloaded into programs under qemu's user emulation, which does not implement ioctls of namespaces.
  *
- * NS_GET_NSTYPE is answered from the file system: every file of nsfs is a network namespace but those
- * whose link in /proc names another kind. All other requests go to the emulator.
+ * NS_GET_NSTYPE is implemented with the file system: each file of nsfs counts as a network namespace,
+ * unless its link in /proc names another kind of namespace. All other requests go to the emulator.
  */
 #define _GNU_SOURCE
 #include <errno.h>

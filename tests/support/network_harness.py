@@ -1,8 +1,8 @@
-"""A small datacentre in namespaces: a switch that routes, nodes, an outside host, Pods.
+"""A small datacentre in network namespaces: a switch that routes, nodes, an outside host, Pods.
 
-Pods are created here as a main plugin would: macvlan on the node's uplink, or a veth pair as
-Calico's. The coordinator's engine runs in the test's process, in the namespace of a node. Sockets
-are opened inside the namespaces, so traffic needs no further process.
+Pods get their NICs here as from a main plugin: a macvlan on the node's uplink, or a veth pair like
+Calico's. The coordinator's engine runs in the test's process and acts in the namespace of a node.
+Sockets are opened inside the namespaces, so traffic needs no further process.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ CALICO_MAC: Final = "ee:ee:ee:ee:ee:ee"
 
 
 class NetworkPod:
-    """A Pod's namespace."""
+    """A Pod: its network namespace, and the coordinator's calls for it."""
 
     def __init__(self, node: NetworkNode, name: str) -> None:
         self.node = node
@@ -63,7 +63,7 @@ class NetworkPod:
         return f"veth{self.container[:11]}"
 
     def require_iptables(self) -> str:
-        """Return the iptables program that works with this kernel; skip the test without one."""
+        """Return the iptables program that works with this kernel; if none does, skip the test."""
         program = shutil.which("iptables-legacy") or "iptables"
         probe = self.inside.attempt(program, "-t", "mangle", "-S")
         if probe.returncode:
@@ -100,7 +100,7 @@ class NetworkPod:
     def calico(
         self, address: str, address6: str = "", prefix: str = "cali", nic: str = "eth0"
     ) -> None:
-        """Add an eth0 as Calico does: a veth pair, a /32, and a gateway that only answers ARP."""
+        """Add a NIC as Calico does: a veth pair, a /32, and a gateway that only replies to ARP."""
         host_veth_name = f"{prefix}{self.container[:11]}"
         batch(
             self.node.inside,
@@ -139,7 +139,7 @@ class NetworkPod:
         return self.node.engine.find_differences(self.attachment(interface))
 
     def pings(self, address: str) -> bool:
-        """Whether an address answers a ping within 5 s."""
+        """Whether an address replies to a ping within 5 s."""
         completed = self.inside.attempt("ping", "-n", "-c", "1", "-w", "5", address)
         return completed.returncode == 0
 
@@ -247,7 +247,7 @@ class NetworkHarness:
         run(["ip", "netns", "add", namespace.name])
         self._stack.callback(namespace.delete)
         batch(namespace, "link set lo up")
-        # Addresses are usable at once: duplicate detection would cost two seconds.
+        # Addresses are usable immediately: duplicate address detection would take two seconds.
         self.set(namespace, {"net/ipv6/conf/default/accept_dad": "0"})
         return namespace
 

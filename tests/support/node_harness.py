@@ -1,6 +1,6 @@
-"""Nodes on one store: the services of an agent, without sockets.
+"""Nodes on one store: each has the services of an agent, without sockets.
 
-Used by the tests of allocation and faults and by the benchmark. The services are real; the checker
+Tests of allocation and faults use them, and the benchmark. The services are real; the checker
 verifies the log that the nodes have written.
 """
 
@@ -60,14 +60,14 @@ def pod(
 
 
 def pool(name: str, *ips: str, subnet: str = "", default: bool = True) -> Pool:
-    """A pool of ``10.6.0.0/16`` or ``fd00:6::/64``, depending on the family of its addresses."""
+    """A pool of ``subnet``, by default ``10.6.0.0/16`` or ``fd00:6::/64`` as the family needs."""
     v6 = ":" in ips[0]
     net = subnet or ("fd00:6::/64" if v6 else "10.6.0.0/16")
     return Pool(name, 6 if v6 else 4, net, ips, default=default)
 
 
 class NodeHarness:
-    """A writer and the services that use it."""
+    """A node: a writer and the services that use it."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class NodeHarness:
         await self.writer.close()
 
     async def apply(self, *commands: Command | Pool) -> list[Applied]:
-        """Apply commands, a pool by ApplyPool, and wait until this node's view has them."""
+        """Apply commands, and pools by ApplyPool; wait until this node's view shows them."""
         results = []
         for command in commands:
             as_command = ApplyPool(command) if isinstance(command, Pool) else command
@@ -116,44 +116,45 @@ class NodeHarness:
 
     async def add(
         self,
-        who: PodFacts,
+        pod_facts: PodFacts,
         interface: str = "eth0",
         *,
         container: str = "",
         request: SelectionRequest | None = None,
     ) -> Added:
-        """Run an ADD of the Pod ``who``; by default the container id is derived from its UID."""
+        """Run an ADD of a Pod; by default the container id is derived from the Pod's UID."""
+        namespace, name, uid = pod_facts.namespace, pod_facts.name, pod_facts.uid
         facts = RequestFacts(
-            who._replace(node=self.name), NamespaceFacts(who.namespace), NodeFacts(self.name)
+            pod_facts._replace(node=self.name), NamespaceFacts(namespace), NodeFacts(self.name)
         )
-        container_id = container or f"box-{who.uid}"
-        pod = PodReference(who.namespace, who.name, who.uid, container_id)
+        container_id = container or f"box-{uid}"
+        reference = PodReference(namespace, name, uid, container_id)
         selection = request or SelectionRequest(interface)
-        add = AddRequest(pod, Attachment(container_id, interface), selection, CAUSE)
+        add = AddRequest(reference, Attachment(container_id, interface), selection, CAUSE)
         return await self.allocate(add, facts)
 
     async def delete(
         self,
-        who: PodFacts,
+        pod_facts: PodFacts,
         interface: str = "eth0",
         *,
         container: str = "",
         validity_of: Callable[[Endpoint], Validity | None] = lambda _: None,
     ) -> Released:
-        """Run a DEL of the Pod ``who``.
+        """Run a DEL of a Pod.
 
         ``validity_of`` returns whether the owner of an endpoint still needs its fixed addresses.
         """
-        attachment = Attachment(container or f"box-{who.uid}", interface)
+        attachment = Attachment(container or f"box-{pod_facts.uid}", interface)
         return await self.releaser.release(
-            who.endpoint_key,
+            pod_facts.endpoint_key,
             lambda endpoint: decide_release(
                 endpoint,
                 attachment,
-                who.uid,
-                alive=who.alive,
+                pod_facts.uid,
+                alive=pod_facts.alive,
                 validity=validity_of(endpoint),
-                migrating=who.migrating,
+                migrating=pod_facts.migrating,
             ),
             ReleaseRequest("deleted", "CNI DEL", CAUSE),
         )
@@ -163,7 +164,7 @@ class NodeHarness:
         return await read_ledger(self.store, self.keys)
 
     async def log(self) -> list[Recorded]:
-        """Read every event."""
+        """Read all events of the log."""
         segments, _ = await LogReader(self.store, self.keys).catch_up(START)
         return [event for segment in segments for event in segment.events()]
 
@@ -179,7 +180,7 @@ def addresses(added: Added | Endpoint) -> set[str]:
 
 
 async def check_everything(node: NodeHarness) -> Ledger:
-    """Check I1 to I5 over the whole log; return the state. Tests call it at their end."""
+    """Check the invariants I1 to I5 over the whole log; return the state. For the end of a test."""
     events = await node.log()
     assert list(check_log(events)) == []
     replayed, ledger = Ledger().apply_all(events), await node.read_ledger()
@@ -193,5 +194,5 @@ async def check_everything(node: NodeHarness) -> Ledger:
 
 
 async def gather(*calls: object) -> list[object]:
-    """Run concurrently; return exceptions as values."""
+    """Await the calls concurrently; return their results, and exceptions as values."""
     return list(await asyncio.gather(*calls, return_exceptions=True))  # type: ignore[call-overload]

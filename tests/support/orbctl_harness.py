@@ -1,7 +1,8 @@
-"""A cluster in memory for orbctl and a node, with a clock that a test sets.
+"""A cluster in memory, used by orbctl and by nodes, with a clock that a test sets.
 
 ``orbctl`` runs in this process through its real entry point, and its output is captured. A
-transcript (``tests/ops/cli/transcripts``) has the lines that a user would type.
+transcript (``tests/ops/cli/transcripts``) has lines for ``OrbctlHarness.type``: commands that a
+user would type, and commands of tests.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _LATENCY: Final = re.compile(r"\d+\.\d ms")
 
 
 class CommandResult(NamedTuple):
-    """The result of one run; ``shown`` is both streams, interleaved as on a terminal."""
+    """The result of one run. ``shown``: both streams, interleaved as on a terminal."""
 
     code: int
     out: str
@@ -63,7 +64,7 @@ class _Stream(io.StringIO):
 
 
 class OrbctlHarness:
-    """The cluster, the clock, and the user's environment."""
+    """The cluster, its clock, and the environment of orbctl's user."""
 
     def __init__(self, archive: Path) -> None:
         self.now_ms = START_MS
@@ -101,7 +102,12 @@ class OrbctlHarness:
         self.now_ms += int(match[1]) * _SECONDS[match[2]] * 1000
 
     def type(self, line: str) -> str:
-        """The output that a user sees after this line."""
+        """Run a line of a transcript; return the output that a user sees.
+
+        Commands of tests have no output: ``wait TIME``, ``add POD NODE``, ``replica POD NODE`` (an
+        ADD for a StatefulSet's replica), ``refuse POD NODE POOLS`` (ADDs that fail), ``delete POD
+        NODE``, ``lose KEY`` (deletes a state key), ``spoil`` (writes wrong pools).
+        """
         program, *words = shlex.split(line)
         match program:
             case "orbctl" | "spiderpoolctl":

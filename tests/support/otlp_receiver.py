@@ -1,4 +1,4 @@
-"""A receiver of OTLP over gRPC on a unix socket, which processes in other namespaces reach too."""
+"""A receiver of OTLP over gRPC on a unix socket, which other network namespaces reach too."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class OtlpReceiver(service_grpc.TraceServiceServicer):
 
 
 def tree(spans: Iterable[ReceivedSpan]) -> str:
-    """Draw a trace as text: children by start time; a repeated line appears once, with ×."""
+    """Draw a trace as text: children sorted by start time; repeated lines as one line with ×."""
     ids = {span.span_id: span for span in spans}
     lines: list[str] = []
 

@@ -1,6 +1,6 @@
-"""The optional parts of a run, and the table of what this machine could not try without them.
+"""The optional parts of a test run, such as programs, and the table of the missing parts.
 
-A test that needs an optional part is skipped with ``needs(part, ...)`` as its reason. A test that
+A test that needs a missing part is skipped with ``needs(part, ...)`` as its reason. A test that
 runs on a substitute is marked by ``note_substitute``. The last lines of a run are a table: each
 missing part, the number of tests that were not run, and how to install the part.
 
@@ -86,7 +86,7 @@ IN_CI: Final = frozenset({CONTAINERD, "etcdutl", FAKETIME, PROMETHEUS, SITE})
 """Parts that scripts/setup.sh installs on any machine: in CI a test without them fails."""
 
 SUBSTITUTE: Final = "substitute"
-"""Name of the user property of a report: the missing part and its substitute."""
+"""The name of the user property with the missing part and its substitute."""
 
 _REASON: Final = re.compile(
     rf"(?:Skipped: )?needs ({'|'.join(map(re.escape, REMEDIES))})(?:: (.*))?", re.DOTALL
@@ -148,7 +148,7 @@ class FailInCI:
 
 
 class UntriedTable:
-    """Counts tests that were skipped or ran on a substitute; prints a run's last lines."""
+    """Counts tests that were skipped or ran on a substitute; prints the table of missing parts."""
 
     def __init__(self) -> None:
         self._skipped: Counter[tuple[str, str]] = Counter()
@@ -201,7 +201,7 @@ class UntriedTable:
 
 
 def _read_reason(report: pytest.TestReport | pytest.CollectReport) -> tuple[str, str]:
-    """Return the missing part and the detail; for any other reason its text and ""."""
+    """Return the missing part and the detail; for any other reason, its text and ""."""
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
     match = _REASON.fullmatch(reason)
     if match is None:

@@ -1,8 +1,8 @@
 """A small reverse proxy with TLS, which serves one HTTP server below a path prefix.
 
 For tests of servers that administrators put behind Ingress or nginx. A connection carries one
-request; the answer is passed on as it comes, so that a stream is not delayed. A path outside the
-prefix gets 404 and is noted in ``strays``.
+request; each chunk of the response is forwarded immediately, so that a stream is not delayed. A
+request outside the prefix gets 404, and its path is recorded in ``stray_paths``.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _NOT_FOUND: Final = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection:
 
 
 class ReverseProxy:
-    """Passes ``https://127.0.0.1:PORT/PREFIX/...`` on to ``http://127.0.0.1:target_port/...``."""
+    """Forwards ``https://127.0.0.1:PORT/PREFIX/...`` to ``http://127.0.0.1:target_port/...``."""
 
     def __init__(self, target_port: int, prefix: str) -> None:
-        self.strays: list[str] = []
+        self.stray_paths: list[str] = []
         self.port = 0
         self._target_port = target_port
         self._prefix = prefix
@@ -35,7 +35,7 @@ class ReverseProxy:
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
         try:
-            await self._pass_on(reader, writer)
+            await self._forward(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the client or the server has closed the connection
         finally:
@@ -43,11 +43,11 @@ class ReverseProxy:
                 writer.close()
                 await writer.wait_closed()
 
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         method, path, version = head.partition("\r\n")[0].split(" ")
         if not path.startswith(self._prefix):
-            self.strays.append(path)
+            self.stray_paths.append(path)
             writer.write(_NOT_FOUND)
             return
         fields = [
@@ -57,15 +57,15 @@ class ReverseProxy:
         ]
         path = "/" + path.removeprefix(self._prefix)
         fields += [f"Host: console.internal:{self._target_port}", "Connection: close", "", ""]
-        server = await asyncio.open_connection("127.0.0.1", self._target_port)
-        server[1].write("\r\n".join([f"{method} {path} {version}", *fields]).encode("latin-1"))
-        body = asyncio.create_task(_copy(reader, server[1]))
+        from_server, to_server = await asyncio.open_connection("127.0.0.1", self._target_port)
+        to_server.write("\r\n".join([f"{method} {path} {version}", *fields]).encode("latin-1"))
+        body = asyncio.create_task(_copy(reader, to_server))
         try:
-            await _copy(server[0], writer)
+            await _copy(from_server, writer)
         finally:
             body.cancel()
             await asyncio.gather(body, return_exceptions=True)
-            server[1].close()
+            to_server.close()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""Records the spans of this process, and shows them as trees."""
+"""Records the spans of this process, and returns their parents, ids and attributes."""
 
 from __future__ import annotations
 

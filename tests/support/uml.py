@@ -1,12 +1,12 @@
-"""Runs the tests marked ``uml`` in one user-mode Linux: the host's kernel may lack what they need.
+"""Runs the tests marked ``uml`` in a virtual machine, because the host's kernel may lack features.
 
-The first test marked ``uml`` boots a machine on this machine's files (read-only). A pytest
-inside it runs all marked tests of the collected files and writes its reports as JSON lines. The
-pytest outside then reports these results as those of its own tests.
+The first test marked ``uml`` boots the virtual machine, whose root is the host's file system
+(read-only). A pytest inside the machine runs all marked tests of the collected files and writes its
+reports as JSON lines. The pytest outside then reports these results as those of its own tests.
 
-The machine is Debian's user-mode kernel; where that does not boot, the virtual machine of
-``make test-vm``; without both the tests are skipped with the reason. One worker of
-``tests/support/folders.py`` runs all files with such tests, before all others.
+The machine is Debian's user-mode Linux; where that does not boot, it is the virtual machine of
+``make test-vm``; where neither boots, the tests are skipped with the reason. One worker of
+``tests/support/folders.py`` runs all files with such tests, before all other files.
 
 The hooks here are hooks of ``tests/conftest.py``.
 """
@@ -33,7 +33,7 @@ from tests.support.vm import VirtualMachine
 
 MARK: Final = "uml"
 REPORTS_VARIABLE: Final = "ORBWEAVER_UML_REPORTS"
-"""Set inside the machine: the file for reports."""
+"""The environment variable with the file for reports; set only inside the machine."""
 
 LOADED: Final = (
     *("ipv6", "8021q", "bonding max_bonds=0", "dummy numdummies=0"),
@@ -50,11 +50,11 @@ class Machine(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name in the last lines of a run."""
+        """The machine's name in the table of missing parts."""
         ...
 
     def why_not(self) -> str:
-        """Why it cannot be booted here; "" if it can."""
+        """Why the machine cannot boot here; "" if it can."""
         ...
 
     def run(self, script: str, out: Path) -> str:
@@ -63,13 +63,13 @@ class Machine(Protocol):
 
 
 MACHINES: Final[tuple[Machine, ...]] = (UserModeLinux(), VirtualMachine())
-"""In order of preference."""
+"""The machines that can run the tests, in order of preference."""
 
 
 class BootResult(NamedTuple):
-    """The result of one boot: reports by test, the end of the console, and the machine.
+    """The result of one boot: reports by test, the end of the console, the machine's name.
 
-    ``why_not`` is the reason if there is no machine.
+    ``why_not``: the reason if no machine boots.
     """
 
     results: Mapping[str, list[dict[str, Any]]]
@@ -111,7 +111,7 @@ class Recorder:
 
 
 def record_inside(config: pytest.Config) -> None:
-    """Inside the machine, record the reports."""
+    """Inside the machine, record the reports; outside, do nothing."""
     if is_inside():
         config.pluginmanager.register(Recorder(config, Path(os.environ[REPORTS_VARIABLE])))
 
@@ -120,7 +120,7 @@ def record_inside(config: pytest.Config) -> None:
 
 
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Outside, report the result that a marked test had inside."""
+    """Outside, report the result that a marked test had inside the machine."""
     if is_inside() or item.get_closest_marker(MARK) is None:
         return None
     # The machine has its own deadline, longer than that of a test.

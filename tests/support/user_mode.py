@@ -1,7 +1,7 @@
-"""Debian's user-mode kernel on this machine's files, and whether it boots on this processor.
+"""Debian's user-mode Linux with the host's file system, and whether it boots on this processor.
 
-On processors with AMX it needs ``whole_xstate.c``, which is compiled and preloaded if the kernel
-does not boot without it. A trial boot (one second) decides.
+On processors with AMX the kernel needs the shim ``whole_xstate.c``, which is compiled and preloaded
+if a trial boot (one second) without it fails.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class UserModeLinux:
 
 
 class Probe(NamedTuple):
-    """Whether the kernel boots only with the shim; ``why_not``: why it does not boot at all."""
+    """The result of trial boots: whether the kernel needs the shim, or why it does not boot."""
 
     needs_shim: bool
     why_not: str
@@ -73,14 +73,15 @@ class Probe(NamedTuple):
 
 @functools.cache
 def _probe() -> Probe:
-    plain = _try(with_shim=False)
-    if not plain:
+    fault = _try_boot(with_shim=False)
+    if not fault:
         return Probe(needs_shim=False, why_not="")
-    fault = _try(with_shim=True)
-    return Probe(needs_shim=True, why_not=f"{plain}; {fault}" if fault else "")
+    fault_with_shim = _try_boot(with_shim=True)
+    why_not = f"{fault}; {fault_with_shim}" if fault_with_shim else ""
+    return Probe(needs_shim=True, why_not=why_not)
 
 
-def _try(*, with_shim: bool) -> str:
+def _try_boot(*, with_shim: bool) -> str:
     """Boot once; return why the kernel did not start, or ""."""
     with tempfile.TemporaryDirectory(prefix="ow-uml-") as name:
         out = Path(name)

@@ -1,10 +1,10 @@
-"""A virtual machine with an SR-IOV card and Debian's kernel, on this machine's files.
+"""A virtual machine with an SR-IOV card and Debian's kernel, on the host's file system.
 
-qemu emulates everything, so neither hardware nor nested virtualisation is needed. The kernel is
-unpacked, not installed (``scripts/vm-kernel.sh``). Its root is this machine's file system,
-read-only below a layer in memory, with the project and its virtual environment. A module
-without pytest runs in it and writes its findings as JSON: pytest would take longer to start there
-than all scenarios take.
+qemu emulates all hardware, so neither an SR-IOV card nor nested virtualisation is needed. The
+kernel is unpacked, not installed (``scripts/vm-kernel.sh``). The root of the machine is the host's
+file system, read-only below a layer in memory, with the project and its virtual environment. A
+Python module runs the scenarios in the machine and writes its findings as JSON. It does not use
+pytest, whose start there would take longer than all scenarios.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ BUSYBOX: Final = "/bin/busybox"
 
 
 class Board(NamedTuple):
-    """A computer that qemu emulates, its root file system, and the path of its kernel.
+    """A computer that qemu emulates.
 
-    ``modules`` are those needed to mount the root, which has all others. ``boot_words`` are for the
-    kernel's command line.
+    ``root``: the host's path of its root file system; ``kernels``: the directory of its kernel.
+    ``modules``: the kernel modules that mount the root. ``boot_words``: for the kernel's command
+    line.
     """
 
     program: str
@@ -57,7 +58,7 @@ class Board(NamedTuple):
 AMD64: Final = Board(
     "qemu-system-x86_64",
     (
-        # With an IOMMU, for vfio.
+        # vfio needs an IOMMU.
         *("-M", "q35", "-cpu", "max", "-device", "intel-iommu"),
         # An SR-IOV card and a plain NIC, connected by a hub.
         *("-device", "pcie-root-port,id=port0,chassis=1,slot=1"),
@@ -68,7 +69,7 @@ AMD64: Final = Board(
     Path("/"),
     KERNELS,
     ("9p", "9pnet_virtio", "overlay"),
-    # A machine that is busy with other work delays the ticks by which the kernel tests its timer.
+    # no_timer_check: a busy host delays the ticks with which the kernel tests its timer.
     "intel_iommu=on iommu=pt no_timer_check",
 )
 
@@ -110,14 +111,14 @@ cd {project}
 """
 
 HOST: Final = "10.0.2.2"
-"""In the machine: the host's loopback, behind the NIC of ``HOST_NIC``."""
+"""The address at which the machine reaches the host's loopback, through ``HOST_NIC``."""
 
 HOST_MAC: Final = "52:54:00:0a:00:02"
 HOST_NIC: Final = (
     *("-netdev", "user,id=host,ipv6=off"),
     *("-device", f"virtio-net-pci,netdev=host,mac={HOST_MAC}"),
 )
-"""A NIC whose other end is qemu. Without a default route the machine reaches the host only."""
+"""A NIC that is connected to qemu. Without a default route, the machine reaches only the host."""
 
 
 class Finding(NamedTuple):
@@ -128,7 +129,7 @@ class Finding(NamedTuple):
 
 
 class VirtualMachine:
-    """A machine that runs a script in the virtual machine."""
+    """Runs a script in the virtual machine ``AMD64``."""
 
     name: Final = VIRTUAL_MACHINE
 
@@ -144,7 +145,7 @@ class VirtualMachine:
     ) -> str:
         """Run the script with ``out`` at /run/out and power off; return the console output.
 
-        ``options``: of qemu, for more hardware.
+        ``options``: further options of qemu, for more hardware.
         """
         return _captured([*boot_command(AMD64, script, out), *options], deadline_s)
 
@@ -221,7 +222,10 @@ def _initramfs(board: Board, kernel: Path) -> bytes:
         (BUSYBOX.lstrip("/"), _REGULAR, (board.root / BUSYBOX.lstrip("/")).read_bytes()),
         ("init", _REGULAR, init.encode()),
         ("modules", _DIRECTORY, b""),
-        *((f"modules/{p.name.removesuffix('.xz')}", _REGULAR, _module(p)) for p in module_files),
+        *(
+            (f"modules/{path.name.removesuffix('.xz')}", _REGULAR, _module(path))
+            for path in module_files
+        ),
         ("TRAILER!!!", 0, b""),
     ]
     return b"".join(_entry(number, *entry) for number, entry in enumerate(entries, 1))

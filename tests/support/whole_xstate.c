@@ -1,8 +1,9 @@
-/* Lets Debian's user-mode Linux 6.12 boot on processors with AMX: preloaded, it completes a ptrace call.
+/* A preloaded library with which Debian's user-mode Linux 6.12 boots on processors with AMX.
  *
- * That kernel keeps 2,696 bytes of a process's floating-point state. A host sets such a state only as a
- * whole (11,008 bytes with AMX) and refuses less with EFAULT, which ends in "ptrace set fp regs failed,
- * errno = 14". Here the missing end is taken from the process itself: no process in there uses AMX.
+ * The user-mode kernel keeps 2,696 bytes of a process's floating-point state. The host's ptrace sets only a
+ * whole state (11,008 bytes with AMX) and fails with EFAULT for less: "ptrace set fp regs failed, errno = 14".
+ * This ptrace adds the missing end from the current state of the process. That is correct because no process
+ * in the user-mode kernel uses AMX.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -29,8 +29,8 @@ from tests.support.archived_cluster import (
     Move,
     Remove,
     archived_cluster,
+    have_same_content,
     move_lists,
-    same,
 )
 from tests.support.faulty_store import FaultyStore
 
@@ -44,7 +44,7 @@ async def test_a_log_sealed_at_any_points_replays_the_same_events(
         async with archived_cluster(Path(directory)) as cluster:
             before: list[object] = []
             for part in life:
-                await cluster.live(part)
+                await cluster.execute(part)
                 view = await cluster.view()
                 assert view.live is not None
                 live = [
@@ -56,7 +56,7 @@ async def test_a_log_sealed_at_any_points_replays_the_same_events(
                 await cluster.seal(file_bytes_max=file_bytes_max)
                 assert await cluster.live_segments() == 0
             assert await cluster.replayed() == before
-            assert same(
+            assert have_same_content(
                 Ledger().apply_all(await cluster.replayed()), await cluster.node.read_ledger()
             )
 
@@ -69,7 +69,7 @@ async def test_replay_between_two_positions_returns_exactly_the_events_between_t
     after, upto = sorted((first_position, second_position))
     with tempfile.TemporaryDirectory() as directory:
         async with archived_cluster(Path(directory)) as cluster:
-            await cluster.live(life)
+            await cluster.execute(life)
             await cluster.seal(20, file_bytes_max=700)
             view = await cluster.view()
             cut = [event async for batch in view.events(after, upto) for event in batch]
@@ -80,7 +80,7 @@ async def test_replay_between_two_positions_returns_exactly_the_events_between_t
 async def test_segments_up_to_the_named_position_leave_etcd_and_later_ones_stay(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    await archived_cluster.live([Add("node-a", f"web-{number}", 0) for number in range(3)])
+    await archived_cluster.execute([Add("node-a", f"web-{number}", 0) for number in range(3)])
     positions = sorted({event.position for event in await archived_cluster.replayed()})
     await archived_cluster.seal(positions[3])
     assert await archived_cluster.live_segments() == len(positions) - 4
@@ -104,8 +104,8 @@ async def test_sealing_an_empty_cluster_makes_no_file_and_no_error(tmp_path: Pat
 async def test_every_snapshot_is_the_state_after_the_last_event_of_its_file(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    await archived_cluster.live([Add("node-a", f"web-{number}", 0) for number in range(5)])
-    await archived_cluster.live([Remove("node-b", f"web-{number}", 0) for number in range(3)])
+    await archived_cluster.execute([Add("node-a", f"web-{number}", 0) for number in range(5)])
+    await archived_cluster.execute([Remove("node-b", f"web-{number}", 0) for number in range(3)])
     await archived_cluster.seal(file_bytes_max=600)
     sealed = (await archived_cluster.view()).sealed
     assert len(sealed.summaries()) > 2
@@ -117,7 +117,7 @@ async def test_every_snapshot_is_the_state_after_the_last_event_of_its_file(
             for event in await archived_cluster.replayed()
             if event.position <= summary.last_position
         ]
-        assert same(snapshot.ledger, Ledger().apply_all(cut))
+        assert have_same_content(snapshot.ledger, Ledger().apply_all(cut))
         assert snapshot.ledger.position == summary.last_position
 
 
@@ -138,17 +138,17 @@ async def test_the_hash_chain_does_not_depend_on_the_sizes_of_the_files(tmp_path
 async def test_without_the_newest_snapshots_sealing_starts_from_an_older_one(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    await archived_cluster.live([Add("node-a", f"web-{number}", 0) for number in range(4)])
+    await archived_cluster.execute([Add("node-a", f"web-{number}", 0) for number in range(4)])
     await archived_cluster.seal(file_bytes_max=600)
     snapshots = sorted(name for name in archived_cluster.files.names() if name.endswith(".ledger"))
     archived_cluster.files.remove(snapshots[-1])
     archived_cluster.files.remove(snapshots[-2])
-    await archived_cluster.live([Remove("node-a", "web-1", 0)])
+    await archived_cluster.execute([Remove("node-a", "web-1", 0)])
     await archived_cluster.seal()
     sealed = (await archived_cluster.view()).sealed
     newest = sealed.snapshot(sealed.cursor.last)
     assert newest is not None
-    assert same(newest.ledger, await archived_cluster.node.read_ledger())
+    assert have_same_content(newest.ledger, await archived_cluster.node.read_ledger())
 
 
 async def test_sealed_segments_are_deleted_in_bounded_transactions(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ async def test_sealed_segments_are_deleted_in_bounded_transactions(tmp_path: Pat
 
 
 async def test_the_archive_is_readable_without_its_etcd(archived_cluster: ArchivedCluster) -> None:
-    await archived_cluster.live([Add("node-a", "web-1", 0), Remove("node-a", "web-1", 0)])
+    await archived_cluster.execute([Add("node-a", "web-1", 0), Remove("node-a", "web-1", 0)])
     await archived_cluster.seal(file_bytes_max=600)
     view = open_archive(archived_cluster.files, KEYS.cluster)
     assert [

@@ -45,7 +45,9 @@ async def test_a_file_without_indexed_tokens_has_a_valid_index(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_cluster.seal()
-    await archived_cluster.live([Configure(ApplyReservation(Reservation("dns", 4, ("10.6.0.1",))))])
+    await archived_cluster.execute(
+        [Configure(ApplyReservation(Reservation("dns", 4, ("10.6.0.1",))))]
+    )
     await archived_cluster.seal()
     sealed = (await archived_cluster.view()).sealed
     assert sealed.index(sealed.cursor.last) is not None

@@ -27,7 +27,7 @@ from core.errors import BadInput, LogCorrupt
 from core.eventstore.memory import MemoryStore
 from tests.core.archive.breaking import BreakingFiles, BreakingStore, Crash, CrashingSteps
 from tests.core.archive.synthetic import Shape, fill
-from tests.support.archived_cluster import KEYS, ArchivedCluster, same
+from tests.support.archived_cluster import KEYS, ArchivedCluster, have_same_content
 from tests.support.node_harness import pool
 
 FILE_BYTES = 3_000
@@ -67,8 +67,10 @@ async def test_the_remaining_files_verify_and_replay_to_the_same_state(tmp_path:
 
     assert pruned.files == 2
     assert remaining == [event for event in events if event.position > pruned.position]
-    assert same(await as_of_position(view, view.revision), before)
-    assert same((await as_of_position(view, pruned.position)), view.sealed.base().ledger)
+    assert have_same_content(await as_of_position(view, view.revision), before)
+    assert have_same_content(
+        (await as_of_position(view, pruned.position)), view.sealed.base().ledger
+    )
     await _check_clean(cluster)
 
 

@@ -14,7 +14,14 @@ from core.audit.verify import verify
 from core.domain.events import Cause
 from core.eventstore.etcd import EtcdStore
 from core.eventstore.kv import Delete
-from tests.support.archived_cluster import KEYS, Add, Remove, archived_cluster, orbctl_writer, same
+from tests.support.archived_cluster import (
+    KEYS,
+    Add,
+    Remove,
+    archived_cluster,
+    have_same_content,
+    orbctl_writer,
+)
 
 pytestmark = pytest.mark.etcd
 
@@ -23,16 +30,16 @@ async def test_a_log_on_etcd_is_sealed_audited_and_repaired(
     etcd_store: EtcdStore, tmp_path: Path
 ) -> None:
     async with archived_cluster(tmp_path, etcd_store) as cluster:
-        await cluster.live([Add("node-a", f"web-{number}", 0) for number in range(5)])
+        await cluster.execute([Add("node-a", f"web-{number}", 0) for number in range(5)])
         before = await cluster.replayed()
         middle = before[-2].position
         past = await as_of_position(await cluster.view(), middle)
         assert await cluster.seal(file_bytes_max=1_000) > 1
         assert await cluster.live_segments() == 0
         assert await cluster.replayed() == before
-        assert same(await as_of_position(await cluster.view(), middle), past)
+        assert have_same_content(await as_of_position(await cluster.view(), middle), past)
 
-        await cluster.live([Remove("node-b", "web-0", 0), Add("node-b", "web-0", 1)])
+        await cluster.execute([Remove("node-b", "web-0", 0), Add("node-b", "web-0", 1)])
         address = (
             (await cluster.node.read_ledger()).endpoints["shop", "web-1"].nics[0].ipv4.split("/")[0]
         )
@@ -44,7 +51,7 @@ async def test_a_log_on_etcd_is_sealed_audited_and_repaired(
         assert len(repaired.done) == 2
         assert (await verify(etcd_store, KEYS, cluster.files)).is_clean
 
-        await cluster.live([Remove("node-a", "web-1", 0)])
+        await cluster.execute([Remove("node-a", "web-1", 0)])
         await cluster.seal()
         (entry,) = (await read_history(await cluster.view(), parse_subject(address))).entries
         assert (entry.pod, entry.reason) == ("web-1", "deleted")

@@ -14,15 +14,17 @@ from core.domain.evolution import Ledger
 from core.domain.model import ConflictingHost, Quarantine
 from core.errors import BadInput, LogCorrupt
 from core.eventstore.log import Segment
-from tests.support.archived_cluster import KEYS, Add, ArchivedCluster, Remove, same
+from tests.support.archived_cluster import KEYS, Add, ArchivedCluster, Remove, have_same_content
 
 
 @pytest.fixture
 async def sealed_and_live(archived_cluster: ArchivedCluster) -> ArchivedCluster:
     """A cluster with half of its log sealed and half live."""
-    await archived_cluster.live([Add("node-a", "web-0", 0), Add("node-b", "web-1", 0, fixed=True)])
+    await archived_cluster.execute(
+        [Add("node-a", "web-0", 0), Add("node-b", "web-1", 0, fixed=True)]
+    )
     await archived_cluster.seal()
-    await archived_cluster.live(
+    await archived_cluster.execute(
         [Remove("node-a", "web-0", 0), Add("node-a", "web-1", 1, fixed=True)]
     )
     return archived_cluster
@@ -67,8 +69,8 @@ async def test_an_import_replays_to_the_state_of_the_cluster_without_etcd(
     ledger = Ledger()
     for segment in import_log(io.BytesIO(await _raw(sealed_and_live))):
         ledger.apply_all(segment.events())
-    assert same(ledger, await sealed_and_live.node.read_ledger())
-    assert same(ledger, Ledger().apply_all(await sealed_and_live.replayed()))
+    assert have_same_content(ledger, await sealed_and_live.node.read_ledger())
+    assert have_same_content(ledger, Ledger().apply_all(await sealed_and_live.replayed()))
 
 
 async def test_a_raw_export_is_readable_with_msgpack_alone(

@@ -49,7 +49,7 @@ async def test_claims_count_up_and_releases_down_in_their_hour(
         (3, [Remove("node-a", "web-1", 0)]),
     ):
         set_clocks(archived_cluster, start + hour * HOUR_MS)
-        await archived_cluster.live(moves)
+        await archived_cluster.execute(moves)
         if is_sealed:
             await archived_cluster.seal()
     now_ms = start + 5 * HOUR_MS + 1
@@ -67,7 +67,7 @@ async def test_a_segment_that_cannot_be_decoded_is_named_and_the_others_count(
     start = (await archived_cluster.replayed())[-1].recorded_at_ms // HOUR_MS * HOUR_MS
     position = await archived_cluster.commit_undecodable_segment()
     set_clocks(archived_cluster, start + HOUR_MS)
-    await archived_cluster.live([Add("node-a", "web-1", 0)])
+    await archived_cluster.execute([Add("node-a", "web-1", 0)])
     pool = (await archived_cluster.node.read_ledger()).endpoints["shop", "web-1"].nics[0].ipv4_pool
     now_ms = start + 3 * HOUR_MS
     unread = UnreadPartList()
@@ -92,7 +92,7 @@ async def test_the_current_hour_does_not_count_yet(archived_cluster: ArchivedClu
 async def test_events_of_more_than_four_weeks_ago_do_not_count(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    await archived_cluster.live([Add("node-a", "web-1", 0)])
+    await archived_cluster.execute([Add("node-a", "web-1", 0)])
     await archived_cluster.seal()
     now_ms = archived_cluster.now_ms() + (HOURS_MAX + 2) * HOUR_MS
     set_clocks(archived_cluster, now_ms)
@@ -110,9 +110,9 @@ async def test_reading_the_log_in_two_steps_equals_reading_it_in_one(
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
         async with archived_cluster(Path(directory)) as cluster:
-            await cluster.live(first)
+            await cluster.execute(first)
             growth = await read(cluster)
-            await cluster.live(second)
+            await cluster.execute(second)
             await cluster.seal()
             set_clocks(cluster, cluster.now_ms() + 2 * HOUR_MS)
             growth = await read(cluster, growth)
@@ -139,7 +139,7 @@ async def test_a_subnet_grows_by_the_addresses_of_its_pools(
         (4, [Configure(RetirePool("share")), Configure(DeletePool("share"))]),
     ):
         set_clocks(cluster, start + hour * HOUR_MS)
-        await cluster.live(moves)
+        await cluster.execute(moves)
     now_ms = start + 5 * HOUR_MS
     set_clocks(cluster, now_ms)
 

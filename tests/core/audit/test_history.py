@@ -52,13 +52,13 @@ async def _address_of(cluster: ArchivedCluster, name: str) -> str:
 async def test_the_history_of_an_address_names_every_holder_in_order(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    await archived_cluster.live([Configure(RetirePool("spare"))])
-    await archived_cluster.live([Configure(ApplyPool(pool("main", "10.6.0.1")))])
-    await archived_cluster.live([Add("node-a", "web-0", 0), Remove("node-a", "web-0", 0)])
+    await archived_cluster.execute([Configure(RetirePool("spare"))])
+    await archived_cluster.execute([Configure(ApplyPool(pool("main", "10.6.0.1")))])
+    await archived_cluster.execute([Add("node-a", "web-0", 0), Remove("node-a", "web-0", 0)])
     await archived_cluster.seal()
-    await archived_cluster.live([Add("node-b", "web-1", 0)])
+    await archived_cluster.execute([Add("node-b", "web-1", 0)])
     await archived_cluster.seal()
-    await archived_cluster.live([Remove("node-b", "web-1", 0), Add("node-a", "web-2", 7)])
+    await archived_cluster.execute([Remove("node-b", "web-1", 0), Add("node-a", "web-2", 7)])
     first, second, third = (await _history_of(archived_cluster, "10.6.0.1")).entries
     assert [entry.pod for entry in (first, second, third)] == ["web-0", "web-1", "web-2"]
     assert (second.uid, second.node, second.holder) == ("web-1-0", "node-b", "pod/web-1-0")
@@ -71,7 +71,7 @@ async def test_the_history_of_an_address_names_every_holder_in_order(
 async def test_a_history_entry_has_position_time_actor_event_and_trace(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    await archived_cluster.live([Add("node-a", "web-0", 0)])
+    await archived_cluster.execute([Add("node-a", "web-0", 0)])
     (recorded,) = [
         recorded
         for recorded in await archived_cluster.replayed()
@@ -97,9 +97,9 @@ def test_the_trace_id_is_taken_out_of_the_traceparent() -> None:
 async def test_a_replica_that_moves_keeps_its_address_and_each_of_its_pods_has_an_entry(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    await archived_cluster.live([Add("node-a", "web-0", 0, fixed=True)])
+    await archived_cluster.execute([Add("node-a", "web-0", 0, fixed=True)])
     await archived_cluster.seal()
-    await archived_cluster.live([Add("node-b", "web-0", 1, fixed=True)])
+    await archived_cluster.execute([Add("node-b", "web-0", 1, fixed=True)])
     address = await _address_of(archived_cluster, "web-0")
     before, after = (await _history_of(archived_cluster, address)).entries
     assert (before.uid, before.node, before.reason) == ("web-0-0", "node-a", "moved")
@@ -114,9 +114,9 @@ async def test_a_replica_that_moves_keeps_its_address_and_each_of_its_pods_has_a
 async def test_pods_of_the_same_name_are_distinguished_by_their_uid(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    await archived_cluster.live([Add("node-a", "web-0", 0)])
+    await archived_cluster.execute([Add("node-a", "web-0", 0)])
     await archived_cluster.seal()
-    await archived_cluster.live([Add("node-a", "web-0", 1)])
+    await archived_cluster.execute([Add("node-a", "web-0", 1)])
     by_name = (await _history_of(archived_cluster, "shop/web-0")).entries
     assert {entry.uid for entry in by_name} == {"web-0-0", "web-0-1"}
     old = (await _history_of(archived_cluster, "uid/web-0-0")).entries
@@ -150,9 +150,9 @@ async def test_the_history_of_a_guid_names_every_virtual_function_in_order(
 
 async def test_quarantine_is_part_of_an_addresss_history(archived_cluster: ArchivedCluster) -> None:
     quarantine = QuarantineAddress("10.6.0.3", "a stranger answered", "02:00:00:00:00:01")
-    await archived_cluster.live([Configure(quarantine)])
+    await archived_cluster.execute([Configure(quarantine)])
     await archived_cluster.seal()
-    await archived_cluster.live([Configure(LiftQuarantine("10.6.0.3")), Configure(quarantine)])
+    await archived_cluster.execute([Configure(LiftQuarantine("10.6.0.3")), Configure(quarantine)])
     lifted, active = (await _history_of(archived_cluster, "10.6.0.3")).entries
     assert (lifted.kind, lifted.reason, lifted.evidence) == (
         "quarantined",
@@ -164,11 +164,11 @@ async def test_quarantine_is_part_of_an_addresss_history(archived_cluster: Archi
 
 
 async def test_the_history_of_a_pool_lists_its_changes(archived_cluster: ArchivedCluster) -> None:
-    await archived_cluster.live(
+    await archived_cluster.execute(
         [Configure(ApplyPool(pool("spare", "10.6.0.7-10.6.0.8", default=False)))]
     )
     await archived_cluster.seal()
-    await archived_cluster.live([Configure(RetirePool("spare")), Configure(DeletePool("spare"))])
+    await archived_cluster.execute([Configure(RetirePool("spare")), Configure(DeletePool("spare"))])
     entries = (await _history_of(archived_cluster, "spare")).entries
     assert [entry.kind for entry in entries] == ["defined", "changed", "retired", "deleted"]
     assert entries[0].text == "10.6.0.0/16: 10.6.0.7-10.6.0.9"
@@ -184,7 +184,7 @@ async def test_an_unknown_subject_has_an_empty_history(
 
 
 async def test_a_history_without_index_files_is_complete(archived_cluster: ArchivedCluster) -> None:
-    await archived_cluster.live([Add("node-a", "web-0", 0), Remove("node-a", "web-0", 0)])
+    await archived_cluster.execute([Add("node-a", "web-0", 0), Remove("node-a", "web-0", 0)])
     await archived_cluster.seal()
     before = await _history_of(archived_cluster, "shop/web-0")
     for name in archived_cluster.files.names():
@@ -198,7 +198,7 @@ async def test_a_history_longer_than_its_limit_has_the_newest_entries_and_the_dr
     archived_cluster: ArchivedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(3):
-        await archived_cluster.live([Add("node-a", "web-0", 0), Remove("node-a", "web-0", 0)])
+        await archived_cluster.execute([Add("node-a", "web-0", 0), Remove("node-a", "web-0", 0)])
     complete = await _history_of(archived_cluster, "use/main")
     monkeypatch.setattr(history_entries, "ENTRIES_MAX", 2)
     cut = await _history_of(archived_cluster, "use/main")
@@ -214,9 +214,9 @@ async def test_history_across_seals_equals_a_scan_of_every_event(
     with tempfile.TemporaryDirectory() as directory:
         async with archived_cluster(Path(directory)) as cluster:
             for part in life:
-                await cluster.live(part)
+                await cluster.execute(part)
                 await cluster.seal(file_bytes_max=1_500)
-            await cluster.live(life[0])
+            await cluster.execute(life[0])
             claims = _claims(await cluster.replayed())
             for address in {address for address, *_ in claims}:
                 entries = [
@@ -328,7 +328,7 @@ def test_pods_of_the_helpers_have_the_uids_that_these_tests_expect() -> None:
 async def test_a_replica_that_moves_is_in_the_history_of_both_nodes(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    await archived_cluster.live(
+    await archived_cluster.execute(
         [Add("node-a", "db-0", 0, fixed=True), Add("node-b", "db-0", 1, fixed=True)]
     )
     address = await _address_of(archived_cluster, "db-0")

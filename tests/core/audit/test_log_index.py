@@ -100,9 +100,9 @@ def replayed_state(ledger: Ledger) -> dict[str, object]:
 async def test_the_index_equals_the_replayed_state_at_every_position(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    await archived_cluster.live(LIFE[:7])
+    await archived_cluster.execute(LIFE[:7])
     await archived_cluster.seal(file_bytes_max=1_000)
-    await archived_cluster.live(LIFE[7:])
+    await archived_cluster.execute(LIFE[7:])
     view = await archived_cluster.view()
     index = LogIndex(empty_snapshot())
     await index.read(view)
@@ -118,9 +118,9 @@ async def test_the_index_equals_the_replayed_state_at_every_position(
 async def test_an_index_started_from_a_snapshot_equals_the_replayed_state(life: list[Move]) -> None:
     with tempfile.TemporaryDirectory() as directory:
         async with a_cluster(Path(directory)) as cluster:
-            await cluster.live(life[: len(life) // 2])
+            await cluster.execute(life[: len(life) // 2])
             await cluster.seal()
-            await cluster.live(life[len(life) // 2 :])
+            await cluster.execute(life[len(life) // 2 :])
             view = await cluster.view()
             base = view.sealed.snapshot_before(view.sealed.cursor.position)
             begin = base.ledger.position
@@ -136,7 +136,7 @@ async def test_a_position_before_the_index_window_is_read_from_the_archive(
     archived_cluster: ArchivedCluster,
 ) -> None:
     store, files = archived_cluster.store, archived_cluster.files
-    await archived_cluster.live(LIFE)
+    await archived_cluster.execute(LIFE)
     await archived_cluster.seal(file_bytes_max=500)
     log = IndexedLog(store, KEYS, files, window_events_max=3)
     view = await archived_cluster.view()
@@ -157,7 +157,7 @@ async def test_a_time_is_found_in_its_archive_file_when_the_previous_file_was_re
 ) -> None:
     ticks = count(unix_ms(), 1_000)
     archived_cluster.now_ms = lambda: next(ticks)
-    await archived_cluster.live(LIFE)
+    await archived_cluster.execute(LIFE)
     await archived_cluster.seal(file_bytes_max=500)
     log = IndexedLog(
         archived_cluster.store,
@@ -194,7 +194,7 @@ async def _check_state_at_time(log: IndexedLog, cluster: ArchivedCluster, time_m
 async def test_new_events_are_in_the_next_answer(archived_cluster: ArchivedCluster) -> None:
     log = IndexedLog(archived_cluster.store, KEYS, LocalFiles(archived_cluster.directory))
     before = (await log.now()).position
-    await archived_cluster.live([Add("node-a", "late", 0)])
+    await archived_cluster.execute([Add("node-a", "late", 0)])
     revision = (await archived_cluster.view()).revision
     after = (await log.at_position(revision)).log
     assert after.position > before
@@ -207,7 +207,7 @@ async def test_a_query_waits_for_a_position_that_is_still_being_read(
     log = IndexedLog(SlowStore(archived_cluster.store), KEYS, archived_cluster.files)
     await log.newest()
     log._read_at = float("inf")  # the index counts as fresh however slow the machine is
-    await archived_cluster.live([Add("node-a", "late", 0)])
+    await archived_cluster.execute([Add("node-a", "late", 0)])
     revision = (await archived_cluster.view()).revision
     waiting = asyncio.create_task(log.at_position(revision))
     while log.view.revision < revision and not waiting.done():
@@ -250,10 +250,10 @@ async def test_a_new_window_is_used_only_after_it_was_read_completely(
 ) -> None:
     monkeypatch.setattr("core.audit.indexed_log.LIVE_EVENTS_MAX", 0)
     store = StoreWithLimitedReads(archived_cluster.store)
-    await archived_cluster.live(LIFE)
+    await archived_cluster.execute(LIFE)
     log = IndexedLog(store, KEYS, archived_cluster.files, window_events_max=3)
     now = await log.now()
-    await archived_cluster.live([Add("node-a", "late", 0)])
+    await archived_cluster.execute([Add("node-a", "late", 0)])
     store.reads_left = READS_OF_A_VIEW
     with pytest.raises(StoreUnavailable):
         await log.at_position(now.position + 1)
@@ -270,10 +270,10 @@ async def test_an_index_that_ends_in_the_pruned_part_of_the_log_is_replaced(
     archived_cluster: ArchivedCluster,
 ) -> None:
     store, files = archived_cluster.store, archived_cluster.files
-    await archived_cluster.live(LIFE[:4])
+    await archived_cluster.execute(LIFE[:4])
     log = IndexedLog(store, KEYS, files)
     before = await log.now()
-    await archived_cluster.live(LIFE[4:])
+    await archived_cluster.execute(LIFE[4:])
     await archived_cluster.seal(file_bytes_max=500)
     pruned = await Pruner(store, KEYS, files).prune(Retention(), unix_ms(), files=99)
     assert pruned.position > before.position

@@ -43,10 +43,10 @@ async def test_the_result_of_the_adds_depends_on_the_log_position(
     archived_cluster: ArchivedCluster,
 ) -> None:
     refused_at = await refuse(archived_cluster, "web-0")
-    await archived_cluster.live([Add("node-a", "web-0", 0)])
+    await archived_cluster.execute([Add("node-a", "web-0", 0)])
     claimed_at = (await archived_cluster.replayed())[-1].position
     await archived_cluster.seal()
-    await archived_cluster.live([Remove("node-a", "web-0", 0)])
+    await archived_cluster.execute([Remove("node-a", "web-0", 0)])
     view = await archived_cluster.view()
 
     before = await read_past_adds(view, KEY, LogMoment(position=refused_at - 1))

@@ -20,8 +20,8 @@ from tests.support.archived_cluster import (
     Move,
     Remove,
     archived_cluster,
+    have_same_content,
     move_lists,
-    same,
 )
 
 
@@ -32,13 +32,13 @@ async def test_the_state_as_of_a_position_equals_a_replay_up_to_it(
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
         async with archived_cluster(Path(directory)) as cluster:
-            await cluster.live(sealed)
+            await cluster.execute(sealed)
             await cluster.seal(file_bytes_max=1_000)
-            await cluster.live(live)
+            await cluster.execute(live)
             view = await cluster.view()
             position = view.revision * percent // 100
             past = [event for event in await cluster.replayed() if event.position <= position]
-            assert same(await as_of_position(view, position), Ledger().apply_all(past))
+            assert have_same_content(await as_of_position(view, position), Ledger().apply_all(past))
 
 
 async def test_a_position_the_log_has_not_reached_is_refused(
@@ -61,7 +61,7 @@ async def test_the_state_as_of_a_time_has_every_event_recorded_until_then(
     start = (await archived_cluster.replayed())[-1].recorded_at_ms
     for hour in (1, 2, 3):
         _set_clocks(archived_cluster, start + hour * 3_600_000)
-        await archived_cluster.live(
+        await archived_cluster.execute(
             [Add("node-a", f"web-{hour}", 0), Remove("node-a", f"web-{hour - 2}", 0)]
         )
         if hour in seals:
@@ -71,12 +71,12 @@ async def test_the_state_as_of_a_time_has_every_event_recorded_until_then(
             past = await as_of_time(await archived_cluster.view(), moment)
             assert {name for _, name in past.endpoints} == names
     now = await as_of_time(await archived_cluster.view(), start + 3 * 3_600_000)
-    assert same(now, await archived_cluster.node.read_ledger())
+    assert have_same_content(now, await archived_cluster.node.read_ledger())
 
 
 async def test_the_state_before_the_first_event_is_empty(archived_cluster: ArchivedCluster) -> None:
     await archived_cluster.seal()
-    assert same(await as_of_time(await archived_cluster.view(), 0), Ledger())
+    assert have_same_content(await as_of_time(await archived_cluster.view(), 0), Ledger())
 
 
 async def test_a_timestamp_from_the_future_has_no_effect_after_the_next_seal(
@@ -84,11 +84,11 @@ async def test_a_timestamp_from_the_future_has_no_effect_after_the_next_seal(
 ) -> None:
     start = (await archived_cluster.replayed())[-1].recorded_at_ms
     _set_clocks(archived_cluster, start + 10**12)
-    await archived_cluster.live([Add("node-a", "web-1", 0)])
+    await archived_cluster.execute([Add("node-a", "web-1", 0)])
     _set_clocks(archived_cluster, start + 1_000)
     await archived_cluster.seal()
     _set_clocks(archived_cluster, start + 60_000)
-    await archived_cluster.live([Add("node-a", "web-2", 0)])
+    await archived_cluster.execute([Add("node-a", "web-2", 0)])
     before_the_hour = await as_of_time(await archived_cluster.view(), start + 59_999)
     assert {name for _, name in before_the_hour.endpoints} == {"web-1"}
     after_the_hour = await as_of_time(await archived_cluster.view(), start + 60_000)

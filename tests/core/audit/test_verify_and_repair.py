@@ -83,12 +83,18 @@ async def _state(cluster: ArchivedCluster) -> dict[bytes, tuple[bytes, int]]:
 @pytest.fixture
 async def edited_cluster(archived_cluster: ArchivedCluster) -> ArchivedCluster:
     """A cluster with keys of every kind; half of the log is sealed."""
-    await archived_cluster.live([Add("node-a", "web-0", 0), Add("node-b", "web-1", 0, fixed=True)])
-    await archived_cluster.live([Configure(QuarantineAddress("10.6.0.9", "a stranger answered"))])
+    await archived_cluster.execute(
+        [Add("node-a", "web-0", 0), Add("node-b", "web-1", 0, fixed=True)]
+    )
+    await archived_cluster.execute(
+        [Configure(QuarantineAddress("10.6.0.9", "a stranger answered"))]
+    )
     await archived_cluster.seal()
-    await archived_cluster.live([Add("node-b", "web-2", 0)])
-    await archived_cluster.live([Configure(ApplyReservation(Reservation("dns", 4, ("10.6.0.8",))))])
-    await archived_cluster.live([Configure(ApplyRecord(RecordDefined("Node", "", "node-a")))])
+    await archived_cluster.execute([Add("node-b", "web-2", 0)])
+    await archived_cluster.execute(
+        [Configure(ApplyReservation(Reservation("dns", 4, ("10.6.0.8",))))]
+    )
+    await archived_cluster.execute([Configure(ApplyRecord(RecordDefined("Node", "", "node-a")))])
     return archived_cluster
 
 
@@ -110,9 +116,9 @@ async def test_verify_finds_no_fault_after_any_sequence_of_regular_changes(
     with tempfile.TemporaryDirectory() as directory:
         async with archived_cluster(Path(directory)) as cluster:
             for part in life:
-                await cluster.live(part)
+                await cluster.execute(part)
                 await cluster.seal(file_bytes_max=2_000)
-                await cluster.live(part)
+                await cluster.execute(part)
             report = await _verify(cluster)
             assert report.is_clean, report
             assert report.files > 0
@@ -279,7 +285,7 @@ async def test_the_repair_of_a_key_also_changes_the_guard_of_decisions_that_read
     assert before is not None
     assert after is not None
     assert after.mod_revision > before.mod_revision
-    await edited_cluster.live([Configure(ApplyPool(pool("main", "10.6.0.1-10.6.0.5")))])
+    await edited_cluster.execute([Configure(ApplyPool(pool("main", "10.6.0.1-10.6.0.5")))])
     assert (await _verify(edited_cluster)).is_clean
 
 
@@ -307,7 +313,7 @@ async def test_a_release_missing_from_the_log_is_written_by_repair(
     endpoint = (await edited_cluster.node.read_ledger()).endpoints["shop", "web-0"]
     address = endpoint.nics[0].ipv4.partition("/")[0]
     await _edit(edited_cluster, Delete(KEYS.ip_of(address)))
-    await edited_cluster.live([Remove("node-a", "web-0", 0)])
+    await edited_cluster.execute([Remove("node-a", "web-0", 0)])
     report = await _verify(edited_cluster)
     assert [violation.rule for violation in report.violations] == ["I4"]
     assert [difference.name for difference in report.differences] == [address]
@@ -406,7 +412,7 @@ async def test_verify_reads_again_after_a_compaction_and_is_clean(
 ) -> None:
     store = _CompactingStore()
     async with archived_cluster(tmp_path, store) as cluster:
-        await cluster.live([Add("node-a", "web-0", 0)])
+        await cluster.execute([Add("node-a", "web-0", 0)])
         store.compactions = compactions
         report = await _verify(cluster)
         assert store.compactions == 0
@@ -420,8 +426,8 @@ async def test_verify_is_clean_at_any_time_during_changes(
     async def work(node: str) -> None:
         for generation in range(15):
             names = [f"web-{node[-1]}{number}" for number in range(3)]
-            await archived_cluster.live([Add(node, name, generation) for name in names])
-            await archived_cluster.live([Remove(node, names[0], generation)])
+            await archived_cluster.execute([Add(node, name, generation) for name in names])
+            await archived_cluster.execute([Remove(node, names[0], generation)])
 
     async def verify_and_seal() -> list[VerificationReport]:
         reports = []

@@ -16,7 +16,7 @@ from tests.support.node_harness import pod
 async def test_a_release_by_the_agent_of_another_node_is_found(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    await archived_cluster.live([Add("node-a", "web-0", 0), Add("node-a", "web-1", 0)])
+    await archived_cluster.execute([Add("node-a", "web-0", 0), Add("node-a", "web-1", 0)])
 
     await archived_cluster.nodes["node-b"].delete(pod("web-0", "web-0-0"))
     report = await verify(archived_cluster.store, KEYS, archived_cluster.files)
@@ -30,7 +30,7 @@ async def test_a_release_by_the_agent_of_another_node_is_found(
 async def test_an_endpoint_that_the_agent_of_another_node_writes_is_found(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    await archived_cluster.live([Add("node-a", "web-0", 0)])
+    await archived_cluster.execute([Add("node-a", "web-0", 0)])
     writer = archived_cluster.nodes["node-b"].writer
     forged = EndpointChanged((await archived_cluster.node.read_ledger()).endpoints["shop", "web-0"])
 
@@ -58,10 +58,10 @@ def test_guids_that_the_agent_of_another_node_assigns_are_found() -> None:
 async def test_the_move_of_a_replica_to_another_node_is_no_violation(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    await archived_cluster.live(
+    await archived_cluster.execute(
         [Add("node-a", "db-0", 0, fixed=True), Add("node-b", "db-0", 1, fixed=True)]
     )
-    await archived_cluster.live([Add("node-a", "web-0", 0), Add("node-b", "web-0", 1)])
+    await archived_cluster.execute([Add("node-a", "web-0", 0), Add("node-b", "web-0", 1)])
 
     assert (await verify(archived_cluster.store, KEYS, archived_cluster.files)).is_clean
 
@@ -69,7 +69,7 @@ async def test_the_move_of_a_replica_to_another_node_is_no_violation(
 async def test_a_controller_may_change_claims_of_every_node(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    await archived_cluster.live([Add("node-a", "web-0", 0)])
+    await archived_cluster.execute([Add("node-a", "web-0", 0)])
     async with orbctl_writer(archived_cluster) as writer:
         node = archived_cluster.nodes["node-b"]
         node.releaser._writer = writer

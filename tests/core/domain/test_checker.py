@@ -34,7 +34,7 @@ from core.domain.events import (
 from core.domain.evolution import Ledger
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
 from core.domain.sriov.model import VfGuid
-from tests.support.archived_cluster import Move, archived_cluster, move_lists, same
+from tests.support.archived_cluster import Move, archived_cluster, have_same_content, move_lists
 
 POOL = Pool("main", 4, "10.6.0.0/16", ("10.6.0.1-10.6.0.9",), ("10.6.0.5",))
 NET = Subnet("net", 4, "10.6.0.0/16", ("10.6.0.1-10.6.0.200",))
@@ -344,11 +344,11 @@ async def test_events_of_real_services_are_valid_and_give_the_checker_the_same_s
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
         async with archived_cluster(Path(directory)) as cluster:
-            await cluster.live(life)
+            await cluster.execute(life)
             checker = Checker()
             events = await cluster.replayed()
             assert [violation for event in events for violation in checker.check(event)] == []
-            assert same(checker.ledger, Ledger().apply_all(events))
+            assert have_same_content(checker.ledger, Ledger().apply_all(events))
 
 
 @given(move_lists)
@@ -358,7 +358,7 @@ async def test_a_checker_that_starts_in_the_middle_of_a_log_reaches_the_same_sta
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
         async with archived_cluster(Path(directory)) as cluster:
-            await cluster.live(life)
+            await cluster.execute(life)
             events = await cluster.replayed()
             middle = events[len(events) // 2].position
             late_checker = Checker(
@@ -368,4 +368,4 @@ async def test_a_checker_that_starts_in_the_middle_of_a_log_reaches_the_same_sta
             assert [
                 violation for event in later_events for violation in late_checker.check(event)
             ] == []
-            assert same(late_checker.ledger, await cluster.node.read_ledger())
+            assert have_same_content(late_checker.ledger, await cluster.node.read_ledger())

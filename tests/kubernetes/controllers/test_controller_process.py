@@ -39,12 +39,12 @@ async def test_a_controller_watches_the_cluster_and_reports_it_in_health_and_met
 
     with ControllerProcess("c-1", endpoint, "watching", tmp_path, option) as controller:
         health = await controller.until_ready()
-        await controller.until("orbweaver_leading", 1)
-        await controller.until("orbweaver_cluster_unwatched", 0)
+        await controller.until_metric("orbweaver_leading", 1)
+        await controller.until_metric("orbweaver_cluster_unwatched", 0)
         _, scraped = await asyncio.to_thread(controller.get, controller.metrics, "/metrics")
 
         await leak_address(server, "watching")
-        await controller.until("orbweaver_reclaim_addresses_total", 1)
+        await controller.until_metric("orbweaver_reclaim_addresses_total", 1)
 
         assert "[+]cluster ok" in health
         assert 'orbweaver_cluster_objects{kind="Pod"' in scraped

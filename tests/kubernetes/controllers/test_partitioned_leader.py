@@ -26,8 +26,8 @@ from tests.fixtures.kubernetes import CONTROLLERS
 from tests.kubernetes.objects import create, get, pool
 from tests.kubernetes.translator_harness import until
 from tests.support.audit import Audit, AuditedRequest
-from tests.support.cable import Cable
 from tests.support.controller_process import ControllerProcess
+from tests.support.interruptible_proxy import InterruptibleProxy
 from tests.support.kubernetes import ApiServer
 from tests.support.node_harness import NodeHarness, check_everything, pod
 
@@ -45,20 +45,20 @@ class ConnectedController:
     def __init__(self, server: ApiServer, name: str) -> None:
         (endpoint,) = server.etcd_endpoints
         self.name = name
-        self.etcd = Cable(endpoint)
-        self.api = Cable(server.url.removeprefix("https://"))
+        self.etcd = InterruptibleProxy(endpoint)
+        self.api = InterruptibleProxy(server.url.removeprefix("https://"))
         self._kubeconfig = server.kubeconfig_of(name)
 
     async def start(self, stack: AsyncExitStack, cluster: str, directory: Path) -> None:
         """Open the proxies and start the controller."""
-        for cable in (self.etcd, self.api):
-            await stack.enter_async_context(cable)
+        for proxy in (self.etcd, self.api):
+            await stack.enter_async_context(proxy)
         document = yaml.safe_load(self._kubeconfig.read_text())
-        document["clusters"][0]["cluster"]["server"] = f"https://{self.api.near_end}"
+        document["clusters"][0]["cluster"]["server"] = f"https://{self.api.endpoint}"
         path = directory / self._kubeconfig.name
         path.write_text(yaml.safe_dump(document))
         option = f"--kubeconfig={path}"
-        arguments = self.name, self.etcd.near_end, cluster, directory, option
+        arguments = self.name, self.etcd.endpoint, cluster, directory, option
         process = ControllerProcess(*arguments, lease_ttl_s=LEASE_TTL_S)
         self.process = stack.enter_context(process)
 
@@ -163,21 +163,21 @@ async def test_the_delayed_writes_of_a_partitioned_leader_are_refused(
 
     # It receives the change, but its writes do not arrive.
     checkpoint = partition.node.keys.meta(CHECKPOINT)
-    for cable in (old.etcd, old.api) if with_api_server else (old.etcd,):
-        cable.silence()
+    for proxy in (old.etcd, old.api) if with_api_server else (old.etcd,):
+        proxy.interrupt_requests()
     await partition.add_pod()
     await until(lambda: checkpoint in old.etcd.held)
     new = await partition.until_leader(name)
-    await old.process.until("orbweaver_leading", 0)
+    await old.process.until_metric("orbweaver_leading", 0)
     await partition.add_pod()
     await partition.until_counted()
     taken_over = len(partition.requests())
 
     # Its requests arrive, and it is a complete standby.
-    for cable in (old.etcd, old.api):
-        cable.mend()
+    for proxy in (old.etcd, old.api):
+        proxy.restore()
     await old.process.until_ready()
-    await old.process.until("orbweaver_projection_lag_events", 0)
+    await old.process.until_metric("orbweaver_projection_lag_events", 0)
     create(partition.server, pool("green", ips=["10.6.0.40"]))
     await partition.add_pod()
     await partition.until_counted()

@@ -63,7 +63,7 @@ class Console(NamedTuple):
 @pytest.fixture
 async def cluster(etcd_store: EtcdStore, tmp_path: Path) -> AsyncIterator[ArchivedCluster]:
     async with archived_cluster(tmp_path / "archive", etcd_store) as cluster:
-        await cluster.live(
+        await cluster.execute(
             [
                 *(Add("node-a", f"web-{number}", 0) for number in range(3)),
                 Configure(QuarantineAddress("10.6.0.9", "another host", "02:00:01")),
@@ -72,7 +72,7 @@ async def cluster(etcd_store: EtcdStore, tmp_path: Path) -> AsyncIterator[Archiv
             ]
         )
         await cluster.seal()
-        await cluster.live([Remove("node-a", "web-1", 0), Add("node-b", "db-0", 0)])
+        await cluster.execute([Remove("node-a", "web-1", 0), Add("node-b", "db-0", 0)])
         yield cluster
 
 

@@ -31,10 +31,10 @@ async def archived_log(cluster: ArchivedCluster) -> IndexedLog:
     """A log of several archive files; the index has only the last events."""
     ticks = itertools.count(unix_ms(), 1_000)
     cluster.now_ms = lambda: next(ticks)
-    await cluster.live([Add("node-a", f"web-{number}", 0) for number in range(4)])
-    await cluster.live([Remove("node-a", f"web-{number}", 0) for number in range(3)])
+    await cluster.execute([Add("node-a", f"web-{number}", 0) for number in range(4)])
+    await cluster.execute([Remove("node-a", f"web-{number}", 0) for number in range(3)])
     await cluster.seal(file_bytes_max=500)
-    await cluster.live([Add("node-a", "late", 0)])
+    await cluster.execute([Add("node-a", "late", 0)])
     return IndexedLog(
         cluster.store, KEYS, cluster.files, now_ms=cluster.now_ms, window_events_max=3
     )
@@ -92,7 +92,7 @@ async def test_a_damaged_block_of_the_archive_is_left_out_and_named(
     assert f"the log at positions {first} to {last} is left out" in unread["message"]
     assert "restore it from a copy" in unread["remedy"]
 
-    await archived_cluster.live([Add("node-a", "after-the-damage", 0)])
+    await archived_cluster.execute([Add("node-a", "after-the-damage", 0)])
     later = await log.at_position((await archived_cluster.view()).revision)
     new_events = await events_after(
         log, later, parse_event_position(str(readable[-1].position)), ANY, 9

@@ -126,7 +126,7 @@ async def test_a_pod_of_the_past_has_the_addresses_that_it_had(console: Console)
 
 
 async def test_a_released_address_is_in_cool_down(console: Console) -> None:
-    await console.cluster.live([Remove("node-a", "web-2", 0)])
+    await console.cluster.execute([Remove("node-a", "web-2", 0)])
     answer = await console.get("/addresses?state=resting&pool=six")
     assert {item["pod"] for item in answer["items"]} >= {"web-2"}
     assert all(item["until"] > item["since"]["time"] for item in answer["items"])
@@ -154,7 +154,7 @@ async def test_search_lists_present_pods_before_past_ones(console: Console) -> N
 async def test_a_node_has_the_addresses_that_its_pods_held_the_last_ones_first(
     console: Console,
 ) -> None:
-    await console.cluster.live([Remove("node-a", "web-0", 0)])
+    await console.cluster.execute([Remove("node-a", "web-0", 0)])
     timelines = {
         pod: (await console.get(f"/pods/shop/{pod}/timeline")) for pod in ("web-0", "web-1")
     }
@@ -234,7 +234,7 @@ async def test_every_other_list_answers(console: Console) -> None:
 
 async def test_an_answer_follows_the_log(console: Console) -> None:
     await console.get("/overview")
-    await console.cluster.live([Add("node-b", "late", 0)])
+    await console.cluster.execute([Add("node-b", "late", 0)])
     revision = (await console.cluster.view()).revision
     pods = await console.get(f"/pods?at={revision}")
     assert "late" in [pod["name"] for pod in pods["items"]]
@@ -266,9 +266,9 @@ def test_a_refused_add_has_its_verdicts() -> None:
 async def test_events_before_the_window_of_the_index_are_paged_too(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    await archived_cluster.live([Add("node-a", f"web-{number}", 0) for number in range(4)])
+    await archived_cluster.execute([Add("node-a", f"web-{number}", 0) for number in range(4)])
     await archived_cluster.seal(file_bytes_max=500)
-    await archived_cluster.live([Remove("node-a", "web-0", 0)])
+    await archived_cluster.execute([Remove("node-a", "web-0", 0)])
     log = IndexedLog(archived_cluster.store, KEYS, archived_cluster.files, window_events_max=3)
     instant = await log.now()
     assert instant.log.first_position > 0

@@ -91,4 +91,4 @@ async def test_every_request_of_a_browser_stays_below_the_path(
         assert [
             request for request in page.requests if not request.startswith((url, "data:"))
         ] == []
-    assert proxied.proxy.strays == []
+    assert proxied.proxy.stray_paths == []

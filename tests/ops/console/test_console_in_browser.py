@@ -22,10 +22,10 @@ from ops.console.event_stream import Gap
 from ops.console.workflow_actions import WorkflowActions
 from tests.support.browser import Page, View, require_chromium, running_browser
 from tests.support.console_harness import (
+    COOLING_DOWN,
     HELD,
     HOSTILE_TEXT,
     RELEASE_TRACE,
-    RESTING,
     WIDE,
     ConsoleHarness,
     running_console,
@@ -154,7 +154,7 @@ async def test_parts_of_the_log_that_cannot_be_read_are_named_above_the_page(pag
             ["It holds no address", "all of its addresses are in use"],
         ),
         # Which addresses rest, and until when?
-        (["#/addresses?state=resting"], [RESTING, "until", "shop/web-3"]),
+        (["#/addresses?state=resting"], [COOLING_DOWN, "until", "shop/web-3"]),
         # What changed in the ten minutes before 12:30?
         (["#/events?since=10m&at=2026-01-01T12:29:00Z"], ["record-defined", "pool-defined"]),
         # Which reservation has the address, and who made it?
@@ -226,7 +226,7 @@ async def test_the_slider_moves_by_keys_and_plays_up_to_the_present(page: Page) 
 
 
 async def test_an_event_back_and_forth_shows_the_state_before_and_after_it(page: Page) -> None:
-    await show(page, f"#/addresses/{RESTING}?at=2026-01-01T13%3A30%3A00Z")
+    await show(page, f"#/addresses/{COOLING_DOWN}?at=2026-01-01T13%3A30%3A00Z")
     await page.expect(f"{VERDICT}.includes('allocated to shop/web-3')")
 
     await page.evaluate("document.querySelector('[title=\"Before the last event\"]').click()")
@@ -240,7 +240,7 @@ async def test_a_cell_names_its_holder_under_the_pointer_and_by_keys(page: Page)
     label = await page.evaluate(f"document.querySelector('[data-key=\"{HELD}\"]').ariaLabel")
     assert label == f"{HELD} allocated, held by shop/web-0"
 
-    await page.point_at(f'[data-key="{RESTING}"]')
+    await page.point_at(f'[data-key="{COOLING_DOWN}"]')
     await page.expect(
         "document.querySelector('.grid-details').innerText.includes('Cool-down until')"
     )
@@ -384,7 +384,7 @@ async def test_an_open_page_shows_new_events(page: Page, console: ConsoleHarness
     await page.expect(SHOWN)  # a gap makes the page load again
 
     await show(page, "#/nodes/node-a")
-    assert RESTING in await text_of(page, "section:nth-of-type(2)")  # of the Pod that it had
+    assert COOLING_DOWN in await text_of(page, "section:nth-of-type(2)")  # of the Pod that it had
     await console.node_a.add(pod("late-2"), request=WIDE)
     await page.expect("document.querySelector('td a[href*=\"late-2\"]') !== null")
 

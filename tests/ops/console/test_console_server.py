@@ -139,7 +139,7 @@ async def test_a_stream_has_the_missed_and_the_new_events(console: Console) -> N
         assert response.content_type == "text/event-stream"
         missed = [await _message(response.content) for _ in events[3:]]
         assert missed == events[3:]
-        await console.cluster.live([Add("node-a", "late", 0)])
+        await console.cluster.execute([Add("node-a", "late", 0)])
         assert (await _message(response.content))["subject"] == "pod/shop/late"
     async with console.client.get(
         f"{url}?namespace=shop&after=0&kind=addresses-released"
@@ -163,7 +163,7 @@ async def test_a_client_that_closes_a_stream_is_not_logged_as_an_error(
     async with console.client.get(f"{console.url}{API}/events/stream?after=0") as response:
         await _message(response.content)
         assert len(feed._readers) == 1
-    await console.cluster.live([Add("node-a", "late", 0), Remove("node-a", "late", 0)])
+    await console.cluster.execute([Add("node-a", "late", 0), Remove("node-a", "late", 0)])
     await until(lambda: not feed._readers)
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 

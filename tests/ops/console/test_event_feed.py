@@ -53,7 +53,7 @@ async def test_a_second_reader_gets_the_events_since_the_watch_began(console: Co
     feed = console.source.feed
     last_position = (await console.get("/log"))["last"]["position"]
     async with feed.open(None) as first_reader:
-        await console.cluster.live([Add("node-a", "late", 0)])
+        await console.cluster.execute([Add("node-a", "late", 0)])
         events = await first_reader.next_events(DEADLINE_S)
         async with feed.open(EventPosition(last_position, 2**31)) as second_reader:
             assert second_reader.take()[: len(events)] == events != []
@@ -87,7 +87,7 @@ async def test_a_gap_with_its_position_is_announced_after_an_outage(
     feed = EventFeed(store, KEYS, IndexedLog(store, KEYS, cluster.files))
     async with feed.open(None) as reader:
         store.is_unavailable = True
-        await cluster.live([Add("node-a", "late", 0)])
+        await cluster.execute([Add("node-a", "late", 0)])
         await until(lambda: not feed._following.is_set())
         assert reader.take() == []
         store.is_unavailable = False
@@ -108,7 +108,7 @@ async def test_a_segment_that_cannot_be_decoded_is_a_gap_and_the_next_events_fol
     async with feed.open(None) as reader:
         position = await cluster.commit_undecodable_segment()
         assert await reader.next_events(DEADLINE_S) == [Gap(position)]
-        await cluster.live([Add("node-a", "late", 0)])
+        await cluster.execute([Add("node-a", "late", 0)])
         (event, *_) = await reader.next_events(DEADLINE_S)
     await feed.close()
     assert isinstance(event, Recorded)

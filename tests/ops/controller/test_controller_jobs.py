@@ -11,7 +11,7 @@ import pytest
 from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import RecordDefined
 from core.eventstore.etcd import EtcdSettings, EtcdStore
-from tests.support.controller_process import PATIENCE_S, ControllerProcess
+from tests.support.controller_process import WAIT_S_MAX, ControllerProcess
 from tests.support.etcd import EtcdCluster
 from tests.support.node_harness import NodeHarness, pod, pool
 
@@ -45,11 +45,11 @@ async def test_the_address_of_a_lost_del_is_reclaimed_and_counted(
         with ControllerProcess("c-1", etcd.endpoints[0], node.keys.cluster, tmp_path) as controller:
             await controller.until_ready()
             _, ready = await asyncio.to_thread(controller.get, controller.health, "/readyz")
-            await controller.until("orbweaver_leading", 1)
+            await controller.until_metric("orbweaver_leading", 1)
             await node.apply(DeleteRecord("Pod", "shop", "web-0"))
 
-            await controller.until("orbweaver_claims", 0)
-            await controller.until("orbweaver_reclaim_addresses_total", 1)
+            await controller.until_metric("orbweaver_claims", 0)
+            await controller.until_metric("orbweaver_reclaim_addresses_total", 1)
             await until_metrics_exist(controller)
 
     assert "[+]jobs ok" in ready
@@ -64,7 +64,7 @@ async def until_metrics_exist(controller: ControllerProcess) -> None:
         _, scraped = await asyncio.to_thread(controller.get, controller.metrics, "/metrics")
         return {name for name in METRICS if f"\n{name}{{" not in scraped}
 
-    deadline_s = time.monotonic() + PATIENCE_S
+    deadline_s = time.monotonic() + WAIT_S_MAX
     while names := await missing():
         assert time.monotonic() < deadline_s, names
         await asyncio.sleep(0.1)

@@ -51,18 +51,18 @@ async def test_another_replica_takes_over_when_the_leader_is_killed(
                 if leader[0].name == "c-1"
                 else (controller_2, controller_1)
             )
-            await ahead.until("orbweaver_checkpoints_published_total", 1)
+            await ahead.until_metric("orbweaver_checkpoints_published_total", 1)
 
             ahead.kill()
             await node.add(pod("web-1"))
-            await behind.until("orbweaver_leading", 1)
-            await behind.until("orbweaver_projection_lag_events", 0)
+            await behind.until_metric("orbweaver_leading", 1)
+            await behind.until_metric("orbweaver_projection_lag_events", 0)
 
             successor = await read_leader(node.store, node.keys, "controller")
             assert successor is not None
             assert successor[0].name == behind.name
             assert successor[1] > leader[1]
-            await behind.until("orbweaver_checkpoints_published_total", 1)
+            await behind.until_metric("orbweaver_checkpoints_published_total", 1)
             assert await is_published(node)
         await node.store.close()
 
@@ -72,7 +72,7 @@ async def test_a_leader_that_gets_sigterm_gives_up_its_lease_at_once(
 ) -> None:
     endpoint, cluster = etcd.endpoints[0], node.keys.cluster
     with ControllerProcess("c-1", endpoint, cluster, tmp_path) as controller:
-        await controller.until("orbweaver_leading", 1)
+        await controller.until_metric("orbweaver_leading", 1)
 
         code = controller.terminate()
 
@@ -113,9 +113,9 @@ async def test_probes_and_metrics_match_the_state(
             ]
             assert controller.get(controller.health, "/livez")[0] == 200
             assert controller.get(controller.health, "/v1/runtime/readiness")[0] == 200
-            await controller.until("spiderpool_total_ippool_counts", 2)
-            await controller.until("spiderpool_total_subnet_counts", 1)
-            await controller.until("orbweaver_claims", 1)
+            await controller.until_metric("spiderpool_total_ippool_counts", 2)
+            await controller.until_metric("spiderpool_total_subnet_counts", 1)
+            await controller.until_metric("orbweaver_claims", 1)
             _, text = controller.get(controller.metrics, "/metrics")
         await node.store.close()
 
@@ -135,13 +135,13 @@ async def test_a_controller_survives_a_crash_and_restart_of_etcd(
         with ControllerProcess("c-1", etcd.endpoints[0], cluster_name, tmp_path) as controller:
             async with node:
                 await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
-                await controller.until("orbweaver_checkpoints_published_total", 1)
+                await controller.until_metric("orbweaver_checkpoints_published_total", 1)
                 (member,) = etcd.members
                 member.kill()
                 etcd.restart(member)
                 await node.add(pod("web-0"))
-                await controller.until("orbweaver_claims", 1)
-                await controller.until("orbweaver_checkpoints_published_total", 2)
+                await controller.until_metric("orbweaver_claims", 1)
+                await controller.until_metric("orbweaver_checkpoints_published_total", 2)
                 assert await is_published(node)
                 await controller.until_ready()
                 await node.store.close()

@@ -31,7 +31,7 @@ async def cluster(archived_cluster: ArchivedCluster) -> ArchivedCluster:
     start_ms = archived_cluster.now_ms()
     for number, half_days in enumerate(HALF_DAYS):
         set_clocks(archived_cluster, start_ms + half_days * DAY_MS // 2)
-        await archived_cluster.live([Add("node-a", f"web-{number}", 0)])
+        await archived_cluster.execute([Add("node-a", f"web-{number}", 0)])
     set_clocks(archived_cluster, start_ms + 8 * DAY_MS)
     return archived_cluster
 

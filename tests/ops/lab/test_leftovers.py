@@ -16,7 +16,7 @@ from ops.lab.laboratory import Laboratory
 from ops.lab.leftovers import Traces, remove_dead, traces_of
 from ops.lab.namespaces import NamedNamespace
 from ops.lab.node import can_create_cgroups, create_pods_cgroup
-from tests.support.laboratories import Killed, killed_laboratory
+from tests.support.laboratories import KilledLaboratory, killed_laboratory
 from tests.support.parts import CGROUPS, needs
 
 pytestmark = [pytest.mark.etcd, pytest.mark.netns]
@@ -33,13 +33,13 @@ with Laboratory() as laboratory:
 
 
 @pytest.fixture
-def killed() -> Iterator[Killed]:
+def killed() -> Iterator[KilledLaboratory]:
     """A laboratory whose process was killed."""
     with killed_laboratory(KILLED) as killed:
         yield killed
 
 
-def test_a_laboratory_removes_the_remains_of_a_killed_one(killed: Killed) -> None:
+def test_a_laboratory_removes_the_remains_of_a_killed_one(killed: KilledLaboratory) -> None:
     remains = traces_of(killed.identity)
     assert len(remains.namespaces) == 3
     assert remains.directories == (str(killed.identity.directory),)
@@ -51,7 +51,7 @@ def test_a_laboratory_removes_the_remains_of_a_killed_one(killed: Killed) -> Non
 
 
 @pytest.mark.skipif(not can_create_cgroups(), reason=needs(CGROUPS))
-def test_programs_of_containers_in_its_control_groups_are_ended(killed: Killed) -> None:
+def test_programs_of_containers_in_its_control_groups_are_ended(killed: KilledLaboratory) -> None:
     group = create_pods_cgroup(killed.identity, "node-a")
     with subprocess.Popen(["sleep", "600"], env={}) as program:
         (group / "cgroup.procs").write_text(str(program.pid))
@@ -82,7 +82,7 @@ def until_ended(identity: LabIdentity) -> bool:
     return not traces_of(identity).processes
 
 
-def test_daemons_do_not_outlive_the_process_that_started_them(killed: Killed) -> None:
+def test_daemons_do_not_outlive_the_process_that_started_them(killed: KilledLaboratory) -> None:
     # The kernel kills them with their parent, asynchronously.
     assert until_ended(killed.identity)
 

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from core.errors import CallRejected
 from tests.support.engine_harness import EngineHarness, within
-from tests.support.engine_samples import Basket, Chain, Counting, Waiting
+from tests.support.engine_samples import ActivityLimits, Basket, Chain, Counting, Waiting
 from tests.support.spans import attributes_of, context_of, parent_of
 from workflows.api.options import StartOptions
 from workflows.engine.client.client import Client
@@ -87,7 +87,10 @@ async def test_an_attempt_that_times_out_is_an_error_of_the_type_of_its_timeout(
     engine.workers.append(worker)
     worker.start()
     await within(worker.ready())
-    assert await engine.run(Waiting, "wait", [0.05, 0.0, 0.0, 1]) == "TimeoutError StartToClose"
+    assert (
+        await engine.run(Waiting, "wait", ActivityLimits(0.05, maximum_attempts=1))
+        == "TimeoutError StartToClose"
+    )
 
     (attempt,) = (span for span in exporter.get_finished_spans() if "RunActivity" in span.name)
     assert attributes_of(attempt)["error.type"] == "StartToClose"

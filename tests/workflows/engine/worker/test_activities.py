@@ -9,7 +9,15 @@ import pytest
 
 from core.errors import CallRejected
 from tests.support.engine_harness import EngineHarness, eventually, within
-from tests.support.engine_samples import Chain, Greedy, Saga, Sleeper, Waiting, registry
+from tests.support.engine_samples import (
+    ActivityLimits,
+    Chain,
+    Greedy,
+    Saga,
+    Sleeper,
+    Waiting,
+    registry,
+)
 from tests.workflows.engine.clocks import JumpingClock
 from workflows.api import activity, workflow
 from workflows.api.definitions import Registry
@@ -145,7 +153,10 @@ async def test_an_attempt_that_times_out_is_retried_until_schedule_to_close(
 ) -> None:
     await engine.worker()
 
-    assert await engine.run(Waiting, "wait", [0.02, 0, 2, 0]) == "TimeoutError ScheduleToClose"
+    assert (
+        await engine.run(Waiting, "wait", ActivityLimits(0.02, schedule_to_close_s=2))
+        == "TimeoutError ScheduleToClose"
+    )
     assert len(engine.activities.calls) > 1
 
 
@@ -154,13 +165,13 @@ async def test_an_attempt_cancelling_itselfs_times_out_and_its_details_reach_the
 ) -> None:
     await engine.worker()
 
-    assert await engine.run(Waiting, "climb", [10, 0.5, 0, 0]) == "up"
-    assert engine.activities.seen_details == [(), ("step 1",)]
+    assert await engine.run(Waiting, "climb", ActivityLimits(10, heartbeat_s=0.5)) == "up"
+    assert engine.activities.received_details == [(), ("step 1",)]
 
 
 async def test_a_cancelled_execution_stops_its_activity(engine: EngineHarness) -> None:
     await engine.worker()
-    handle = await engine.client.start(Waiting, "wait", [10, 0, 0, 0], id="one")
+    handle = await engine.client.start(Waiting, "wait", ActivityLimits(10), id="one")
     await within(engine.activities.begun.wait())
     await handle.cancel()
     await engine.until_status("one", ExecutionStatus.CANCELED)
@@ -186,7 +197,7 @@ async def test_a_cancelled_activity_is_not_started_again_after_a_takeover(
 
     with_ignoring = registry(engine.activities, ignoring)
     worker = await engine.worker(registry=with_ignoring)
-    handle = await engine.client.start(Waiting, "ignoring", [20, 0, 0, 0], id="one")
+    handle = await engine.client.start(Waiting, "ignoring", ActivityLimits(20), id="one")
     await within(engine.activities.begun.wait())
     await handle.cancel()
     await within(cancel_was_ignored.wait())
@@ -209,7 +220,7 @@ async def test_an_activity_that_raises_cancelled_error_itself_has_failed(
 
     await engine.worker(registry=registry(engine.activities, cancelling_itself))
 
-    assert await engine.run(Waiting, "cancelling_itself", [20, 0, 0, 0]) == "done"
+    assert await engine.run(Waiting, "cancelling_itself", ActivityLimits(20)) == "done"
 
 
 async def test_a_heartbeat_of_a_timed_out_attempt_does_not_count_for_the_next(
@@ -238,14 +249,19 @@ async def test_a_heartbeat_of_a_timed_out_attempt_does_not_count_for_the_next(
 
     await engine.worker(registry=registry(engine.activities, reattempted))
 
-    assert "cancelled" in await engine.run(Waiting, "reattempted", [0.3, 0, 0, 0])
+    assert "cancelled" in await engine.run(Waiting, "reattempted", ActivityLimits(0.3))
 
 
 async def test_a_retry_restarts_the_timeouts_also_after_a_takeover(engine: EngineHarness) -> None:
     clock = JumpingClock()
     first = await engine.worker(clock=clock)
     engine.activities.failures_left = 2
-    handle = await engine.client.start(Waiting, "work_or_wait", [20, 0, 60, 2, 1], id="one")
+    handle = await engine.client.start(
+        Waiting,
+        "work_or_wait",
+        ActivityLimits(20, 0, 60, maximum_attempts=2, pause_when_exhausted=True),
+        id="one",
+    )
     await engine.until_status("one", ExecutionStatus.PAUSED)
     clock.offset_ms = 3_600_000
     await engine.client.retry("one")

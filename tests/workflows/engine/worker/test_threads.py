@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.support.engine_harness import EngineHarness, eventually, within
-from tests.support.engine_samples import Chain, Waiting, registry
+from tests.support.engine_samples import ActivityLimits, Chain, Waiting, registry
 from workflows.api import activity, workflow
 from workflows.engine.worker.worker import WorkerOptions
 from workflows.model.policies import ExecutionStatus
@@ -53,7 +53,9 @@ async def test_a_plain_activity_that_blocks_does_not_cost_the_lease(
     blocking = Blocking()
     with_blocking = registry(engine.activities, blocking.block)
     worker = await engine.worker(registry=with_blocking, options=WorkerOptions(ttl_s=LEASE_S))
-    handle = await engine.client.start(Waiting, "block", [60, 0, 0, 3], id="one")
+    handle = await engine.client.start(
+        Waiting, "block", ActivityLimits(60, maximum_attempts=3), id="one"
+    )
     await asyncio.to_thread(blocking.begun.wait, 60)
     until = time.monotonic() + 1.5 * LEASE_S
     while time.monotonic() < until:
@@ -71,10 +73,12 @@ async def test_threads_are_limited_and_a_late_one_keeps_its_slot(
     blocking = Blocking()
     with_blocking = registry(engine.activities, blocking.block)
     await engine.worker(registry=with_blocking, options=WorkerOptions(threads=2))
-    late = await engine.client.start(Waiting, "block", [0.5, 0, 0, 2], id="late")
+    late = await engine.client.start(
+        Waiting, "block", ActivityLimits(0.5, maximum_attempts=2), id="late"
+    )
     head = await engine.until_status("late", ExecutionStatus.COMPLETED)
     assert head.result == "TimeoutError StartToClose"
-    third = await engine.client.start(Waiting, "block", [20, 0, 0, 0], id="third")
+    third = await engine.client.start(Waiting, "block", ActivityLimits(20), id="third")
 
     async def scheduled() -> bool:
         return bool((await engine.head("third")).activities)
@@ -93,7 +97,7 @@ async def test_a_plain_activity_gets_its_cancellation_at_its_heartbeat(
 ) -> None:
     blocking = Blocking()
     await engine.worker(registry=registry(engine.activities, blocking.beat))
-    handle = await engine.client.start(Waiting, "beat", [20, heartbeat_s, 0, 0], id="one")
+    handle = await engine.client.start(Waiting, "beat", ActivityLimits(20, heartbeat_s), id="one")
     await asyncio.to_thread(blocking.begun.wait, 20)
     await handle.cancel()
 
