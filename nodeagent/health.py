@@ -30,7 +30,7 @@ _UNANSWERED: Final = frozenset(
 
 
 class StoreWatchdog:
-    """Stores the outcome of the last call to etcd (a ``StoreCallObserver``)."""
+    """Stores the outcome of the last call to etcd (a ``CallObserver``)."""
 
     def __init__(self) -> None:
         self.outcome = "ok"
@@ -41,7 +41,7 @@ class StoreWatchdog:
         return self.outcome in _UNANSWERED
 
     def on_call(self, method: str, seconds: float, outcome: str) -> None:
-        """See ``StoreCallObserver``."""
+        """See ``CallObserver``."""
         self.outcome = outcome
 
 

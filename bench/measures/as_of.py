@@ -22,6 +22,7 @@ from ops.console.overview import overview
 from ops.console.source import ConsoleSource
 from tests.core.archive.synthetic import POOL
 from tests.support.etcd import EtcdCluster
+from tests.support.memory import column_bytes
 
 JUMPS = 10
 """Jumps to random positions in one round."""
@@ -64,7 +65,7 @@ async def _measure(lab: Lab, etcd: EtcdCluster, log: SeededLog) -> tuple[list[fl
     count = index.table(POOL.name).count_at(index.position)
     note = (
         f"slowest {slowest:.0f} ms; {count:,} addresses held; the index read in {read_s:.1f} s,"
-        f" {index.nbytes / 1e6:.0f} MB"
+        f" {column_bytes(index) / 1e6:.0f} MB"
     )
     return samples, cold_s, note
 

@@ -89,7 +89,6 @@ class Archiver:
     async def live_segments(self) -> int:
         """The number of live segments that are not sealed."""
         view = await open_log(self._store, self._keys, self._files)
-        assert view.live is not None
         return view.live.size
 
     async def seal(self, upto: int | None = None) -> SealResult:
@@ -113,7 +112,6 @@ class Archiver:
 
     async def _seal_files(self, run: _Run, view: LogView, upto: int) -> bool:
         """Seal file after file; False if another archiver has committed the cursor first."""
-        assert view.live is not None
         now_ms = self._now_ms()
         builder: FileBuilder | None = None
         async for segments in view.live.segments(0, upto):

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from core.archive.cursor import CURSORS, NOTHING_SEALED, cursor_key
 from core.archive.files import Files
-from core.archive.sealed_log import SealedLog, archive_without_cursor
+from core.archive.sealed_log import SealedLog
 from core.archive.unread_parts import UnreadPartList
 from core.domain.events import Recorded
 from core.errors import LogCorrupt, LogGap
@@ -41,12 +41,12 @@ class SegmentBatch(NamedTuple):
 
 
 class LogView:
-    """The complete log as of ``revision``; with ``live`` None the archive alone."""
+    """The complete log as of ``revision``."""
 
-    def __init__(self, sealed: SealedLog, live: LiveLog | None, now_ms: Callable[[], int]) -> None:
+    def __init__(self, sealed: SealedLog, live: LiveLog, now_ms: Callable[[], int]) -> None:
         self.sealed = sealed
         self.live = live
-        self.revision = live.revision if live else sealed.cursor.position
+        self.revision = live.revision
         self._now_ms = now_ms
 
     @property
@@ -70,7 +70,7 @@ class LogView:
             if seqs is not None:
                 _check_order(seqs, segments)
             yield SegmentBatch(segments, summary.sealed_at_ms)
-        if self.live is not None and end > self.sealed.cursor.position:
+        if end > self.sealed.cursor.position:
             now_ms = self._now_ms()
             async for segments in self.live.segments(after, end):
                 yield SegmentBatch(segments, now_ms)
@@ -117,11 +117,6 @@ async def open_log(
             )
     live = LiveLog(store, keys, result.revision, heads, cursor.seqs, faults)
     return LogView(SealedLog(files, cursor, unread), live, now_ms)
-
-
-def open_archive(files: Files, cluster: str, *, now_ms: Callable[[], int] = unix_ms) -> LogView:
-    """The archived part of a log, without an etcd. Raises LogCorrupt."""
-    return LogView(archive_without_cursor(files, cluster), None, now_ms)
 
 
 def _check_order(seqs: dict[str, int], segments: list[Segment]) -> None:

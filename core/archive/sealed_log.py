@@ -14,14 +14,9 @@ from typing import NamedTuple
 
 from core.archive.cursor import (
     INDEX_SUFFIX,
-    NOTHING_PRUNED,
-    NOTHING_SEALED,
     SEGMENTS_SUFFIX,
     SNAPSHOT_SUFFIX,
     ArchiveCursor,
-    PrunedPart,
-    file_prefix,
-    number_of,
 )
 from core.archive.files import Files
 from core.archive.format import FileLink, SealedFile
@@ -69,14 +64,6 @@ class SealedLog:
     def open(self, link: FileLink) -> SealedFile:
         """A file of the chain. Raises LogCorrupt."""
         return SealedFile(self._files.view(link.base + SEGMENTS_SUFFIX), link)
-
-    def seqs(self) -> dict[str, int]:
-        """The last seq of each writer, from the headers of all files."""
-        seqs = dict(self.base().seqs)
-        for summary in self.summaries():
-            ranges = self.open(summary.link).header.ranges
-            seqs.update((writer, last) for writer, (_, last) in ranges.items())
-        return seqs
 
     def base(self) -> ArchiveSnapshot:
         """The state before the first remaining segment. Raises LogCorrupt if it is lost."""
@@ -202,65 +189,6 @@ class SealedLog:
                 subject="archive",
                 remedy="restore the archive from a copy",
             )
-
-
-def archive_without_cursor(files: Files, cluster: str) -> SealedLog:
-    """The archive of a cluster without its etcd, up to its newest file: for audits of a copy.
-
-    Raises LogCorrupt if two files have the highest number: only the cursor names the right one.
-    """
-    prefix = file_prefix(cluster)
-    bases = [
-        name.removesuffix(SEGMENTS_SUFFIX)
-        for name in files.names()
-        if name.startswith(prefix) and name.endswith(SEGMENTS_SUFFIX)
-    ]
-    if not bases:
-        return SealedLog(files, NOTHING_SEALED)
-    number = max(map(number_of, bases))
-    newest = [base for base in bases if number_of(base) == number]
-    if len(newest) > 1:
-        raise LogCorrupt(
-            f"archive files {' and '.join(newest)} have the same number {number}",
-            subject=newest[0],
-            remedy="copy the archive again; etcd's key meta/archive names the valid file",
-        )
-    link = FileLink(newest[0], b"")
-    file = SealedFile(files.view(newest[0] + SEGMENTS_SUFFIX), link)
-    cursor = ArchiveCursor(
-        number, file.link, file.header.last_position, file.chain_end, file.header.clock_ms, {}
-    )
-    pruned = _pruned_before(files, SealedLog(files, cursor))
-    log = SealedLog(files, cursor._replace(pruned=pruned))
-    return SealedLog(files, log.cursor._replace(seqs=log.seqs()))
-
-
-def _pruned_before(files: Files, log: SealedLog) -> PrunedPart:
-    """The pruned part of an archive without its cursor.
-
-    It ends at the snapshot whose segments file does not exist. The chain of the first existing file
-    verifies the snapshot.
-    """
-    file = log.open(log.cursor.last)
-    names = set(files.names())
-    while file.header.number > 1:
-        link = file.header.previous
-        if link.base + SEGMENTS_SUFFIX in names:
-            file = log.open(link)
-            continue
-        name = link.base + SNAPSHOT_SUFFIX
-        data = files.view(name)
-        snapshot = decode_snapshot(data, name=name)
-        if snapshot.chain != file.header.chain_start:
-            raise LogCorrupt(
-                f"the hash chain of snapshot {name} is not that of the archive file after it",
-                subject=name,
-                remedy="restore both from a copy of the archive",
-            )
-        digest = sha256(data).digest()
-        position = snapshot.ledger.position
-        return PrunedPart(file.header.number - 1, link, position, snapshot.chain, digest)
-    return NOTHING_PRUNED
 
 
 def _summary(file: SealedFile) -> FileSummary:

@@ -93,10 +93,9 @@ async def events_about(view: LogView, subject: HistorySubject) -> AsyncIterator[
     for segments in sealed:
         for recorded in _matching(view, segments, subject):
             yield recorded
-    if view.live is not None:
-        async for segments in view.live.segments(view.sealed.cursor.position, view.revision):
-            for recorded in _matching(view, segments, subject):
-                yield recorded
+    async for segments in view.live.segments(view.sealed.cursor.position, view.revision):
+        for recorded in _matching(view, segments, subject):
+            yield recorded
 
 
 def _matching(

@@ -215,25 +215,6 @@ class HoldingTable:
         """The rows that a trace claimed, ascending."""
         return rows_of(self._traces, trace)
 
-    @property
-    def nbytes(self) -> int:
-        """The approximate size in memory."""
-        columns = (
-            self._high,
-            self._low,
-            self._began,
-            self._ended,
-            self._ends,
-            self._end_rows,
-            self._nodes,
-            self._interfaces,
-            self._applications,
-            self._macs,
-            self._traces,
-            self._revisions,
-        )
-        return sum(len(column) * column.itemsize for column in columns) + self.pods.nbytes
-
 
 def rows_of(column: array[int], value: int) -> Iterator[int]:
     """The rows that have this value in the column, ascending."""

@@ -148,8 +148,6 @@ class IndexedLog:
     def _part(self, index: LogIndex, after: int, upto: int) -> LogView:
         """The view with only the live segments in (after, upto]."""
         view = self.view
-        if view.live is None:
-            return view
         live, begin = view.live, index.seqs_at(after)
         sealed = {
             writer: max(seq, begin.get(writer, 0))

@@ -100,9 +100,3 @@ class LogClock:
             )
             for number in range(buckets)
         ]
-
-    @property
-    def nbytes(self) -> int:
-        """The size in memory."""
-        columns = (self._positions, self._clocks, self._events)
-        return sum(len(column) * column.itemsize for column in columns)

@@ -155,15 +155,6 @@ class LogIndex:
         for row in rows_of(self._traces, trace):
             yield self._trace_positions[row], _TYPES[self._trace_types[row]]
 
-    @property
-    def nbytes(self) -> int:
-        """The approximate size of the columns in memory."""
-        columns = (self._traces, self._trace_positions, self._trace_types, *self.writers.values())
-        column_bytes = sum(len(column) * column.itemsize for column in columns)
-        return (
-            column_bytes + self.clock.nbytes + sum(table.nbytes for table in self.holdings.values())
-        )
-
     def _begin(self, ledger: Ledger) -> None:
         at = ledger.position
         self._define_all(ledger, at)

@@ -47,11 +47,6 @@ class TextColumn:
             else:
                 end = at + len(pattern) - 1  # the match crosses the end of a text
 
-    @property
-    def nbytes(self) -> int:
-        """The size in memory."""
-        return len(self._data) + self._ends.itemsize * len(self._ends)
-
 
 class Names:
     """Numbers for texts that repeat: nodes, interfaces, applications."""

@@ -162,7 +162,6 @@ class _Run:
             self._check_index_file(view.sealed, summary)
             self._check_file(view.sealed, summary)
         self._note_leftovers(view.sealed)
-        assert view.live is not None
         async for segments in view.live.segments(self._checker.ledger.position, view.revision):
             self._check_segments(segments)
 

@@ -50,8 +50,7 @@ from core.manifests.kinds.records import (
     WorkloadSpec,
 )
 from core.manifests.kinds.services import ServiceManifest, ServiceSpec, SliceManifest
-from core.manifests.manifest_parser import Manifest
-from core.manifests.schemas import RecordBody
+from core.manifests.schemas import Body, RecordBody
 from core.manifests.services import service_of, slice_of
 
 REPLICAS_DEFAULT: Final = 1
@@ -61,9 +60,8 @@ DEFAULT_NAMESPACE: Final = "default"
 """The namespace of a Pod or application whose manifest names none, as with kubectl."""
 
 
-def apply_command(manifest: Manifest) -> Command:
+def apply_command(body: Body) -> Command:
     """The command of ``apply``. Raises Refused for a wrong IP version or an empty gateway."""
-    body = manifest.body
     match body:
         case PoolManifest():
             return ApplyPool(_pool(body))
@@ -75,9 +73,8 @@ def apply_command(manifest: Manifest) -> Command:
             return ApplyRecord(_record(body))
 
 
-def delete_command(manifest: Manifest) -> Command:
+def delete_command(body: Body) -> Command:
     """The command of ``delete``, from kind, namespace and name."""
-    body = manifest.body
     match body:
         case PoolManifest():
             return DeletePool(body.metadata.name)

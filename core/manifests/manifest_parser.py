@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -19,38 +19,7 @@ from core.manifests.faults import explain
 from core.manifests.kinds.fields import CORE_API_VERSION
 from core.manifests.schemas import KINDS_NOT_SUPPORTED, SCHEMAS, Body
 
-MANIFESTS_MAX: Final = 10_000
-"""The most objects of one text, including the items of lists."""
-
 _QUOTED_CHARS_MAX: Final = 80
-
-
-class Manifest(NamedTuple):
-    """One object of a text. ``location``: ``document 2`` or ``document 1, items[3]``."""
-
-    location: str
-    body: Body
-
-    @property
-    def kind(self) -> str:
-        """One of ``SCHEMAS``: ``SpiderIPPool``, ``SpiderSubnet``, ``Pod``, ..."""
-        return self.body.kind
-
-    @property
-    def name(self) -> str:
-        """``metadata.name``."""
-        return self.body.metadata.name
-
-
-def load_documents(text: str) -> list[Manifest]:
-    """Every object of a YAML text, in order. Raises BadInput."""
-    manifests: list[Manifest] = []
-    for location, value in objects(text):
-        if len(manifests) == MANIFESTS_MAX:
-            message = f"more objects than the limit of {MANIFESTS_MAX}"
-            raise BadInput(message, remedy="split the file")
-        manifests.append(Manifest(location, read_object(value, location)))
-    return manifests
 
 
 def read_object(value: object, location: str = "object") -> Body:

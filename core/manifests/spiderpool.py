@@ -36,7 +36,7 @@ from core.manifests.commands import apply_command
 from core.manifests.kinds.endpoints import EndpointNic, EndpointReport
 from core.manifests.kinds.pools import PoolManifest, PoolReport
 from core.manifests.kinds.records import OpenMetadata
-from core.manifests.manifest_parser import Manifest, objects, read_object
+from core.manifests.manifest_parser import objects, read_object
 
 T = TypeVar("T")
 
@@ -132,7 +132,7 @@ def _parse_manifest(value: object, location: str) -> tuple[object, object]:
     """The manifest, and its pool, subnet or reservation. Raises BadInput."""
     body = read_object(value, location)
     try:
-        match apply_command(Manifest(location, body)):
+        match apply_command(body):
             case ApplyPool(pool):
                 return body, pool
             case ApplySubnet(subnet):

@@ -47,7 +47,7 @@ _PROPAGATOR: Final = CompositePropagator([_TRACE_CONTEXT, W3CBaggagePropagator()
 
 
 class SdkSpan:
-    """A ``Span`` that wraps a span of the SDK."""
+    """One span, which wraps a span of the SDK."""
 
     def __init__(self, span: trace.Span) -> None:
         self._span = span
@@ -63,12 +63,12 @@ class SdkSpan:
         self._span.set_attribute(key, value)
 
     def fail(self, kind: str, message: str) -> None:
-        """Mark the span as failed."""
+        """Mark the span as failed; ``kind`` becomes the attribute ``error.type``."""
         self._span.set_attribute("error.type", kind)
         self._span.set_status(Status(StatusCode.ERROR, message))
 
     def link(self, traceparent: str, attributes: Attributes) -> None:
-        """Link the span to another one."""
+        """Link the span to another one; the attribute ``ipam.link`` is the kind of the link."""
         linked = trace.get_current_span(
             _TRACE_CONTEXT.extract({"traceparent": traceparent}, Context())
         )
@@ -76,8 +76,9 @@ class SdkSpan:
 
 
 class SdkTracer:
-    """A ``Tracer`` whose finished spans go to ``processor``.
+    """Makes spans, which end with their ``with`` blocks; finished ones go to ``processor``.
 
+    An exception marks the span as failed; so does CancelledError, because deadlines raise it.
     ``instance``: this process's id within the service; ``attributes``: added to the resource.
     """
 

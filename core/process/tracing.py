@@ -13,7 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context, copy_context
 from functools import partial
-from typing import Final, Literal, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, TypeVar
+
+if TYPE_CHECKING:  # a process without traces does not import OpenTelemetry
+    from core.process.spans import SdkSpan, SdkTracer
 
 T = TypeVar("T")
 
@@ -48,65 +51,8 @@ class SpanIds(NamedTuple):
     trace_flags: str
 
 
-class Span(Protocol):
-    """One span."""
-
-    @property
-    def traceparent(self) -> str:
-        """The span's context as W3C text."""
-        ...
-
-    def set_attribute(self, key: str, value: AttributeValue) -> None:
-        """Add an attribute."""
-        ...
-
-    def fail(self, kind: str, message: str) -> None:
-        """Mark the span as failed; ``kind`` becomes the attribute ``error.type``."""
-        ...
-
-    def link(self, traceparent: str, attributes: Attributes) -> None:
-        """Link the span to another one; the attribute ``ipam.link`` is the kind of the link."""
-        ...
-
-
-class Tracer(Protocol):
-    """Makes spans. A span ends with its ``with`` block.
-
-    An exception marks the span as failed; so does CancelledError, because deadlines raise it.
-    """
-
-    def span(
-        self, name: str, kind: SpanKind, attributes: Attributes
-    ) -> AbstractContextManager[Span]:
-        """A child of the current span; without a current span, the root of a new trace."""
-        ...
-
-    def request(
-        self, name: str, caller: TraceContext, attributes: Attributes
-    ) -> AbstractContextManager[Span]:
-        """The outermost span of a request, under the caller's trace context."""
-        ...
-
-    def within(self, caller: TraceContext) -> AbstractContextManager[None]:
-        """Continue the caller's trace; a caller without a trace only adds its baggage."""
-        ...
-
-    def current(self) -> Span | None:
-        """The current span."""
-        ...
-
-    def ids(self) -> SpanIds | None:
-        """The ids of the current span."""
-        ...
-
-    def headers(self) -> dict[str, str]:
-        """The W3C headers for a request to another process."""
-        ...
-
-    def close(self) -> None:
-        """Export the remaining spans and stop."""
-        ...
-
+Span: TypeAlias = "SdkSpan"
+Tracer: TypeAlias = "SdkTracer"
 
 NO_SPAN: Final[AbstractContextManager[Span | None]] = nullcontext()
 """Used instead of a span where nothing is traced."""

@@ -75,11 +75,6 @@ class AttachmentRecord(msgspec.Struct, frozen=True, array_like=True):
     version: int = VERSION
     rdma: str = ""
 
-    @property
-    def steps(self) -> tuple[PlanStep, ...]:
-        """All steps of both sides."""
-        return (*self.plan.pod, *self.plan.host)
-
 
 class AttachmentRecords:
     """The attachment records of this node, one file each. Thread-safe."""

@@ -27,7 +27,7 @@ from nodeagent.coordinator.attachment_records import AttachmentRecord, Attachmen
 from nodeagent.coordinator.differences import differences
 from nodeagent.coordinator.facts import VETH, PodStack, VethPair
 from nodeagent.coordinator.modes import NicSetup, decide
-from nodeagent.coordinator.rdma_isolation import RdmaMover
+from nodeagent.coordinator.rdma_isolation import RdmaIsolation
 from nodeagent.coordinator.reply_mark_rules import ReplyMarkRules
 from nodeagent.coordinator.settings import CoordinatorSettings
 from nodeagent.coordinator.stack_reader import read_host, read_pod, read_veth
@@ -107,7 +107,7 @@ class Engine:
         records: AttachmentRecords,
         announcer: Announcer,
         random_bytes: Callable[[int], bytes],
-        rdma: RdmaMover,
+        rdma: RdmaIsolation,
     ) -> None:
         self._executor = executor
         self._node = node

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from errno import EOPNOTSUPP
-from typing import Final, Protocol
+from typing import Final
 
 from core.errors import DatapathError
 from nodeagent.devices.pci_files import PciFiles
@@ -32,26 +32,7 @@ UNMOVABLE: Final = (
 OpenSocket = Callable[[NetnsExecutor, NetworkNamespace], RdmaSocket | None]
 
 
-class RdmaMover(Protocol):
-    """Moves RDMA devices between the node and its Pods."""
-
-    def device_of(self, namespace: NetworkNamespace, interface: str, /) -> str:
-        """The device to move for a NIC of a Pod; "" if the Pod has a device already.
-
-        Raises DatapathError.
-        """
-        ...
-
-    def move(self, name: str, namespace: NetworkNamespace, /) -> None:
-        """Move a device into a namespace, unless the namespace has it. Raises DatapathError."""
-        ...
-
-    def give_back(self, name: str, namespace: NetworkNamespace, /) -> None:
-        """Move a device to the node, if the namespace has it. Does not raise."""
-        ...
-
-
-class RdmaIsolation(RdmaMover):
+class RdmaIsolation:
     """Moves RDMA devices by RDMA netlink. ``node``: the node's namespace."""
 
     def __init__(
@@ -68,8 +49,11 @@ class RdmaIsolation(RdmaMover):
         self._open_socket = open_socket
         self._bus_of = bus_of
 
-    def device_of(self, namespace: NetworkNamespace, interface: str, /) -> str:
-        """The RDMA device of a NIC, found by its PCI address, which the node's /sys has too."""
+    def device_of(self, namespace: NetworkNamespace, interface: str) -> str:
+        """The device to move for a NIC of a Pod; "" if the Pod has a device already.
+
+        Found by the NIC's PCI address, which the node's /sys has too. Raises DatapathError.
+        """
         try:
             with self._socket(self._node) as node_socket:
                 if not node_socket.exclusive():
@@ -88,8 +72,11 @@ class RdmaIsolation(RdmaMover):
             remedy="choose a network whose virtual functions have one (isRdma of their policy)",
         )
 
-    def move(self, name: str, namespace: NetworkNamespace, /) -> None:
-        """Move a device from the node to the Pod, unless a repeated ADD finds it there."""
+    def move(self, name: str, namespace: NetworkNamespace) -> None:
+        """Move a device from the node to the Pod, unless a repeated ADD finds it there.
+
+        Raises DatapathError.
+        """
         try:
             if self._transfer(name, self._node, namespace):
                 return
@@ -103,7 +90,7 @@ class RdmaIsolation(RdmaMover):
         text = f"the RDMA device {name} is neither on the node nor in the Pod"
         raise DatapathError(text, subject=name)
 
-    def give_back(self, name: str, namespace: NetworkNamespace, /) -> None:
+    def give_back(self, name: str, namespace: NetworkNamespace) -> None:
         """Move a device back to the node. Errors are ignored: the kernel moves it back later."""
         with suppress(OSError, DatapathError):
             self._transfer(name, namespace, self._node)

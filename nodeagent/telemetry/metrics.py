@@ -171,7 +171,7 @@ class AgentMetrics:
         self.auto_pool_waits += 1
 
     def on_call(self, method: str, seconds: float, outcome: str) -> None:
-        """Record a finished call to etcd (see ``StoreCallObserver``)."""
+        """Record a finished call to etcd (see ``CallObserver``)."""
         if self.store_calls is not None:
             self.store_calls.record(seconds, {"method": method, "outcome": outcome})
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
+from core.eventstore.etcd.calls import CallObserver
 from core.eventstore.kv import (
     Get,
     Guard,
@@ -23,18 +24,10 @@ from core.eventstore.kv import (
 T = TypeVar("T")
 
 
-class StoreCallObserver(Protocol):
-    """Receives every finished call to the store; must be quick and must not raise."""
-
-    def on_call(self, method: str, seconds: float, outcome: str) -> None:
-        """``outcome``: "ok" or the name of an error class."""
-        ...
-
-
 class ObservedStore:
     """A ``KeyValueStore`` over another one."""
 
-    def __init__(self, store: KeyValueStore, *observers: StoreCallObserver) -> None:
+    def __init__(self, store: KeyValueStore, *observers: CallObserver) -> None:
         self._store = store
         self._observers = observers
 

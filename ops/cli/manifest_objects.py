@@ -17,7 +17,7 @@ from core.domain.configuration.commands import Command
 from core.domain.validation.shared import ObjectReference
 from core.errors import BadInput, Refusal, Refused
 from core.manifests.kinds.fields import API_VERSION
-from core.manifests.manifest_parser import Manifest, objects, read_object
+from core.manifests.manifest_parser import objects, read_object
 from core.manifests.networks.coordinators import coordinator_rules
 from core.manifests.networks.defaults import completed
 from core.manifests.networks.network_parser import (
@@ -27,7 +27,7 @@ from core.manifests.networks.network_parser import (
 )
 from core.manifests.networks.rules import KIND as NETWORK
 from core.manifests.networks.rules import network_rules
-from core.manifests.schemas import SCHEMAS
+from core.manifests.schemas import SCHEMAS, Body
 from ops.cli.exits import exit_code, report
 from ops.cli.input_files import input_files, read_text
 
@@ -57,7 +57,7 @@ _NO_EFFECT: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
 }
 """Kind -> fields of its spec that have no effect, and why."""
 
-CommandOf = Callable[[Manifest], Command]
+CommandOf = Callable[[Body], Command]
 Result = Command | BadInput | Refused | None
 """The command of an object, its fault, or None if it is skipped."""
 
@@ -121,7 +121,7 @@ def read_value(value: object, location: str, command_of: CommandOf) -> Result:
             _print(f"{object_title(value)} skipped: {reason}")
             report_ineffective(value)
             return None
-        command = command_of(Manifest(location, read_object(value, location)))
+        command = command_of(read_object(value, location))
     except (BadInput, Refused) as error:
         return error
     report_ineffective(value)

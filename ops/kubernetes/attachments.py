@@ -48,12 +48,6 @@ class Attachments:
         self.networks.listen(self._work.add)
         self.nads.listen(self._nads_changed)
 
-    @property
-    def idle(self) -> bool:
-        """Whether every network is reconciled and none waits for a retry."""
-        is_listed = self.networks.listed.is_set() and self.nads.listed.is_set()
-        return is_listed and self._work.empty
-
     async def run(self) -> None:
         """Work until cancelled."""
         await until_first(

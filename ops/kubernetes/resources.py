@@ -15,7 +15,7 @@ from core.kubernetes.api import Object, segment
 from core.kubernetes.workloads.pods import controller_of
 from core.manifests.commands import apply_command
 from core.manifests.kinds.fields import API_VERSION
-from core.manifests.manifest_parser import Manifest, read_object
+from core.manifests.manifest_parser import read_object
 
 SOURCE: Final = "orbweaver.io/kubernetes-uid"
 """An annotation of values in the log: the UID of their custom resource.
@@ -84,7 +84,7 @@ def source_of(value: Value) -> str:
 
 def command_of(stored: Object) -> Command:
     """The command that applies a custom resource. Raises BadInput, Refused."""
-    command = apply_command(Manifest("object", read_object(stored)))
+    command = apply_command(read_object(stored))
     uid = stored["metadata"]["uid"]
     match command:
         case ApplyPool(pool):

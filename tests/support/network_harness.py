@@ -21,7 +21,7 @@ from core.domain.model import Attachment
 from nodeagent.coordinator.announcer import Announcer
 from nodeagent.coordinator.attachment_records import AttachmentRecords
 from nodeagent.coordinator.engine import AttachRequest, AttachResult, Engine
-from nodeagent.coordinator.rdma_isolation import RdmaIsolation, RdmaMover
+from nodeagent.coordinator.rdma_isolation import RdmaIsolation
 from nodeagent.coordinator.reply_mark_rules import PreferredReplyMarkRules, ReplyMarkRules
 from nodeagent.coordinator.settings import (
     CoordinatorSettings,
@@ -171,7 +171,7 @@ class NetworkNode:
         self.cluster = UnparsedSettings()
         self.engine = self.engine_with(PreferredReplyMarkRules(network.executor))
 
-    def engine_with(self, marks: ReplyMarkRules, rdma: RdmaMover | None = None) -> Engine:
+    def engine_with(self, marks: ReplyMarkRules, rdma: RdmaIsolation | None = None) -> Engine:
         network = self.network
         return Engine(
             *(network.executor, self.held, marks, self.records, network.announcer, os.urandom),

@@ -29,7 +29,6 @@ from core.domain.selection.request import (
     Candidates,
     CandidateVerdict,
     Demand,
-    Note,
     Selection,
 )
 from core.errors import AddressesUsedOut, AllocationError, NoPoolAvailable, WrongInput
@@ -189,19 +188,6 @@ def used_out(
     )
 
 
-def describe(selection: Selection) -> str:
-    """The explanation of a selection, one line for each decision."""
-    lines = [f"IPPools come from {SOURCE_TEXTS[selection.source]}"]
-    for demand in selection.demands:
-        lines.append(f"NIC {demand.interface} {FAMILY_NAMES[demand.family]}: {_pools(demand)}")
-        lines += describe_verdicts(
-            verdict
-            for verdict in selection.verdicts
-            if (verdict.interface, verdict.family) == (demand.interface, demand.family)
-        )
-    return "\n".join([*lines, *_note_lines(selection.notes)])
-
-
 def describe_verdicts(verdicts: Iterable[CandidateVerdict]) -> Iterator[str]:
     """One line for each verdict: whether the pool was accepted, by which rule, and why."""
     for verdict in verdicts:
@@ -222,13 +208,3 @@ def _unusable(
     interface: str, family: Family, name: str, rule: str, reason: str
 ) -> CandidateVerdict:
     return CandidateVerdict(interface, family, name, accepted=False, rule=rule, reason=reason)
-
-
-def _pools(demand: Demand) -> str:
-    gateway = ", no default route" if demand.clean_gateway else ""
-    return f"try {', '.join(demand.pools)}{gateway}"
-
-
-def _note_lines(notes: Iterable[Note]) -> Iterator[str]:
-    for note in notes:
-        yield f"note on NIC {note.interface}: {note.text}"

@@ -3,18 +3,17 @@
 A trace has these legs: **there**, a packet from the Pod; **back**, the reply to it; and **marked**,
 once for each firewall mark of the Pod's rules: the reply of the Pod to a packet that arrived
 through the node. A leg ends where the packet arrives, is dropped, or leaves the node. Routes and
-rules are read through ``NetworkStack``.
+rules are read through ``Stack``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple
 
-from core.domain.addresses.ip_address import Address, Family, format_address
+from core.domain.addresses.ip_address import Address, format_address
 from nodeagent.netlink.requests import RouteLookup
-from nodeagent.netlink.values import Link, RoutingRule
-from ops.diagnostics.paths.route_lookup import RouteResult
+from nodeagent.netlink.values import Link
+from ops.diagnostics.paths.route_lookup import RouteResult, Stack
 
 VETH: Final = "veth"
 CHILD_KINDS: Final = ("macvlan", "ipvlan", "vlan")
@@ -23,21 +22,6 @@ CHILD_KINDS: Final = ("macvlan", "ipvlan", "vlan")
 ExitPath = Literal["nowhere", "itself", "node", "by node", "by nic"]
 """How a packet leaves the Pod: not at all, only to the Pod itself, to the node, through the node,
 or by a NIC of the Pod past the node."""
-
-
-class NetworkStack(Protocol):
-    """A network stack with route lookups (``route_lookup.Stack``)."""
-
-    name: str
-    links: dict[int, Link]
-
-    def ask(self, question: RouteLookup) -> RouteResult:
-        """Look up the kernel's decision about this packet."""
-        ...
-
-    def rules(self, family: Family) -> Sequence[RoutingRule]:
-        """The rules of the stack, by priority."""
-        ...
 
 
 class PathHop(NamedTuple):
@@ -65,7 +49,7 @@ class _Departure(NamedTuple):
     link: Link | None = None
 
 
-def legs(pod: NetworkStack, node: NetworkStack, destination: Address) -> list[PathLeg]:
+def legs(pod: Stack, node: Stack, destination: Address) -> list[PathLeg]:
     """Trace all legs between a Pod and a destination. Raises NetlinkLost, NetlinkRefused."""
     departure = _from_pod("there", pod, node, RouteLookup(destination))
     result = [departure.leg]
@@ -79,9 +63,7 @@ def legs(pod: NetworkStack, node: NetworkStack, destination: Address) -> list[Pa
     return result
 
 
-def _from_pod(
-    name: str, pod: NetworkStack, node: NetworkStack, question: RouteLookup
-) -> _Departure:
+def _from_pod(name: str, pod: Stack, node: Stack, question: RouteLookup) -> _Departure:
     if question.source is None:
         # The order of connect(): first the source address, then the route for that source.
         source = pod.ask(question).source
@@ -119,8 +101,8 @@ def _through_node(
 
 
 def _back(
-    pod: NetworkStack,
-    node: NetworkStack,
+    pod: Stack,
+    node: Stack,
     departure: _Departure,
     source: Address,
     destination: Address,
@@ -148,37 +130,37 @@ def _back(
     return PathLeg("back", tuple(hops), f"leaves the node by {answer.link.name}")
 
 
-def _into_pod(hops: list[PathHop], pod: NetworkStack, question: RouteLookup) -> PathLeg:
+def _into_pod(hops: list[PathHop], pod: Stack, question: RouteLookup) -> PathLeg:
     answer = pod.ask(question)
     end = answer.why_not or ("arrives in the Pod" if answer.is_local else "not the Pod's address")
     return PathLeg("back", (*hops, _hop(pod, answer)), end)
 
 
-def node_end(link: Link, node: NetworkStack) -> Link | None:
+def node_end(link: Link, node: Stack) -> Link | None:
     """The end in the node of a Pod's veth pair; None if the link is not a veth to the node."""
     return _veth_peer(link, node)
 
 
-def pod_end(link: Link, pod: NetworkStack) -> Link | None:
+def pod_end(link: Link, pod: Stack) -> Link | None:
     """The end in the Pod of a node's veth pair; None if the link is not a veth to this Pod."""
     return _veth_peer(link, pod)
 
 
-def _veth_peer(link: Link, stack: NetworkStack) -> Link | None:
+def _veth_peer(link: Link, stack: Stack) -> Link | None:
     """The link of ``stack`` that forms a veth pair with ``link``."""
     peer = stack.links.get(link.parent) if link.kind == VETH else None
     is_pair = peer is not None and peer.kind == VETH and peer.parent == link.ifindex
     return peer if is_pair else None
 
 
-def _end_by_nic(link: Link, node: NetworkStack) -> str:
+def _end_by_nic(link: Link, node: Stack) -> str:
     master = node.links.get(link.parent) if link.kind in CHILD_KINDS else None
     if master is None:
         return f"leaves by {link.name}"
     return f"leaves by {link.name} onto the network of {master.name}, past the node"
 
 
-def _hop(stack: NetworkStack, answer: RouteResult) -> PathHop:
+def _hop(stack: Stack, answer: RouteResult) -> PathHop:
     question = answer.question
     source = format_address(*question.source) if question.source else "?"
     parts = [f"{source} → {format_address(*question.destination)}"]

@@ -18,7 +18,7 @@ from core.archive.pruner import (
     count_surplus,
     sized_files,
 )
-from core.archive.replay import open_archive, open_log
+from core.archive.replay import open_log
 from core.archive.sealed_log import FileSummary
 from core.audit.export import export_raw
 from core.audit.state_at import as_of_position, as_of_time
@@ -122,16 +122,6 @@ async def test_a_pruned_log_cannot_be_exported(tmp_path: Path) -> None:
 
     with pytest.raises(BadInput, match="was pruned"):
         await export_raw(await cluster.view(), KEYS.cluster, io.BytesIO())
-
-
-async def test_a_pruned_archive_is_readable_without_its_etcd(tmp_path: Path) -> None:
-    cluster = await _filled_cluster(tmp_path)
-    pruned = await _pruner(cluster).prune(Retention(), NOW_MS, files=2)
-    without_etcd = open_archive(cluster.files, KEYS.cluster)
-    events = [event async for batch in without_etcd.events() for event in batch]
-
-    assert min(event.position for event in events) > pruned.position
-    assert without_etcd.sealed.cursor == (await read_cursor(cluster.store, KEYS)).cursor
 
 
 async def test_a_changed_snapshot_is_a_fault_and_no_replay_starts_from_it(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from core.archive.replay import open_archive
 from core.audit.verify import verify
 from core.domain.events import Recorded
 from core.errors import LogCorrupt
@@ -128,11 +127,3 @@ async def test_verify_continues_after_a_broken_file_from_its_snapshot(
     assert report.folded
     assert [fault.subject for fault in report.faults] == [path.name.partition(".")[0]]
     assert report.violations == ()
-
-
-async def test_an_archive_without_etcd_and_with_two_newest_files_is_refused(tmp_path: Path) -> None:
-    cluster = await _sealed_cluster(tmp_path)
-    newest = _file(cluster, ".segments", -1)
-    newest.with_name(f"{newest.name[:-17]}00000000.segments").write_bytes(newest.read_bytes())
-    with pytest.raises(LogCorrupt, match="have the same number"):
-        open_archive(cluster.files, KEYS.cluster)

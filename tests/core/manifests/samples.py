@@ -7,7 +7,7 @@ from core.domain.events import RecordDefined
 from core.domain.model import Pool, Reservation
 from core.errors import BadInput
 from core.manifests.commands import apply_command
-from core.manifests.manifest_parser import load_documents
+from tests.support.manifests import load_documents
 
 POOL = """\
 apiVersion: spiderpool.spidernet.io/v2beta1

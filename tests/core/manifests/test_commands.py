@@ -15,7 +15,7 @@ from core.domain.patterns.labels import LabelSelector, Requirement
 from core.domain.services import EndpointSlice, Service, ServicePort, SliceEndpoint
 from core.errors import Refused
 from core.manifests.commands import apply_command, delete_command
-from core.manifests.manifest_parser import load_documents
+from core.manifests.manifest_parser import objects, read_object
 from tests.core.manifests.samples import (
     POOL,
     RESERVATION,
@@ -24,6 +24,7 @@ from tests.core.manifests.samples import (
     record_of,
     reservation_of,
 )
+from tests.support.manifests import load_documents
 
 EVERY_FIELD = """\
 apiVersion: spiderpool.spidernet.io/v2beta1
@@ -286,14 +287,14 @@ items:
 - {{apiVersion: v1, kind: Node, metadata: {{name: n2}}}}
 ...
 """
-    manifests = load_documents(text)
+    bodies = {location: read_object(value, location) for location, value in objects(text)}
 
-    assert [(manifest.location, manifest.kind, manifest.name) for manifest in manifests] == [
+    assert [(at, body.kind, body.metadata.name) for at, body in bodies.items()] == [
         ("document 2", "SpiderIPPool", "blue"),
         ("document 3, items[0]", "Node", "n1"),
         ("document 3, items[1]", "Node", "n2"),
     ]
-    assert all(apply_command(manifest) for manifest in manifests)
+    assert all(apply_command(body) for body in bodies.values())
 
 
 @pytest.mark.parametrize("text", ["", "---\n---\n", "# only a remark", "\ufeff", "null"])

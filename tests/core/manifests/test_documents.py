@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import BadInput
-from core.manifests import documents, manifest_parser
+from core.manifests import documents
 from core.manifests.documents import load_yaml
-from core.manifests.manifest_parser import Manifest, load_documents
+from core.manifests.schemas import Body
 from tests.core.manifests.samples import POOL, RESERVATION, fault_of
+from tests.support.manifests import load_documents
 
 NESTED_LISTS = "".join(
     f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]\n" for level in range(1, 9)
@@ -87,15 +88,6 @@ def test_too_many_documents_are_refused(monkeypatch: pytest.MonkeyPatch) -> None
     assert "limit of 2" in fault_of(f"{POOL}---\n---\n{RESERVATION}").message
 
 
-def test_too_many_objects_in_lists_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(manifest_parser, "MANIFESTS_MAX", 2)
-    node = "{apiVersion: v1, kind: Node, metadata: {name: a}}"
-
-    assert len(load_documents(f"{{apiVersion: v1, kind: List, items: [{node}, {node}]}}")) == 2
-    three = f"{{apiVersion: v1, kind: List, items: [{node}, {node}, {node}]}}"
-    assert fault_of(three).message == "more objects than the limit of 2"
-
-
 def test_the_limit_of_values_applies_to_each_document(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documents, "DOCUMENT_VALUES_MAX", 3)
 
@@ -117,7 +109,7 @@ YAML_PIECES = st.sampled_from(
 RANDOM_TEXTS = st.lists(YAML_PIECES | st.text(max_size=3), max_size=30).map("".join)
 
 
-def read(text: str) -> list[Manifest] | BadInput:
+def read(text: str) -> list[Body] | BadInput:
     try:
         return load_documents(text)
     except BadInput as error:

@@ -18,9 +18,9 @@ from core.domain.patterns.labels import LabelSelector, Requirement
 from core.domain.services import EndpointSlice, Service, ServicePort, SliceEndpoint
 from core.domain.validation.normalization import normalise_pool
 from core.manifests.commands import apply_command
-from core.manifests.manifest_parser import load_documents
 from core.manifests.manifest_writer import Allocation, PoolStatus, dump_yaml, to_manifest
 from tests.core.manifests.samples import POOL, pool_of, record_of, reservation_of
+from tests.support.manifests import load_documents
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
     ["true", "yes", "null", "~", "1", "1.5", "0x1f", "1:30", "2026-01-02", "=", "<<", "a: b", "- a"]

@@ -13,9 +13,9 @@ from core.domain.configuration.commands import ApplySubnet, DeleteSubnet
 from core.domain.model import Route, Subnet
 from core.domain.subnets.subnet_model import Share
 from core.manifests.commands import apply_command, delete_command
-from core.manifests.manifest_parser import load_documents
 from core.manifests.manifest_writer import SubnetStatus, dump_yaml, to_manifest
 from tests.core.domain.subnets.samples import NET
+from tests.support.manifests import load_documents
 
 TEXT = """\
 apiVersion: spiderpool.spidernet.io/v2beta1

@@ -8,7 +8,7 @@ from core.domain.configuration.configuration_state import Configuration
 from core.domain.configuration.decisions import decide
 from core.errors import BadInput, Refused
 from core.manifests.commands import apply_command
-from core.manifests.manifest_parser import Manifest, read_object
+from core.manifests.manifest_parser import read_object
 from core.manifests.schemas import SCHEMAS
 from tests.kubernetes.objects import (
     Object,
@@ -128,7 +128,7 @@ def test_the_domain_refuses_the_objects_that_the_schema_refuses(body: Object) ->
     empty = Configuration({}, {}, {}, {})
 
     with pytest.raises((Refused, BadInput)):
-        decide(empty, apply_command(Manifest("object", read_object(body))), {})
+        decide(empty, apply_command(read_object(body)), {})
 
 
 def test_the_subnet_of_a_pool_is_immutable(server: ApiServer) -> None:

@@ -13,7 +13,6 @@ from core.domain.events import RecordDefined
 from core.errors import DatapathError
 from core.eventstore.memory import MemoryStore
 from core.manifests.commands import apply_command
-from core.manifests.manifest_parser import load_documents
 from nodeagent.clusterip import reconciler
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
 from nodeagent.clusterip.installation import DIRECTORY, Installation
@@ -22,6 +21,7 @@ from nodeagent.settings.values import Settings
 from tests.nodeagent.clusterip.clusterip_harness import BACKENDS, PORT, SERVICE, ClusterIPHarness
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.deadlines import until
+from tests.support.manifests import load_documents
 
 pytestmark = pytest.mark.netns
 

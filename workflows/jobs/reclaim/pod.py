@@ -292,11 +292,6 @@ class ChangeListener:
         self.listening = False
         self._backoff = Backoff(WATCH_PAUSE_S, WATCH_PAUSE_S_MAX)
 
-    @property
-    def waiting(self) -> int:
-        """The number of Pods whose execution this listener has started before their deadline."""
-        return len(self._deadlines)
-
     async def run(self) -> NoReturn:
         """Follow changes until cancelled. Raises errors that are not retried."""
         queue: asyncio.Queue[ObservedChange] = asyncio.Queue(max(self._settings.queue_max, 1))

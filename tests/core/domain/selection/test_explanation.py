@@ -33,7 +33,7 @@ def facts(ippools: str) -> RequestFacts:
     )
 
 
-def test_describe_lists_source_pools_verdicts_and_notes() -> None:
+def test_a_selection_has_demands_verdicts_and_notes() -> None:
     ippools = """[
         {"interface": "eth0", "ipv4": ["p1", "p2", "off", "p3", "x*"], "ipv6": ["p6"]},
         {"interface": "net1", "ipv4": ["p1"], "cleangateway": true},
@@ -43,19 +43,25 @@ def test_describe_lists_source_pools_verdicts_and_notes() -> None:
     selection = select(SelectionRequest("eth0"), facts(ippools), POOLS, SelectionSettings())
 
     detail = "nodeName [n2], the Pod is on 'n1'"
-    assert explanation.describe(selection).splitlines() == [
-        "IPPools come from Pod annotation 'ipam.spidernet.io/ippools'",
-        "NIC eth0 IPv4: try p3, p1",
+    assert [
+        (demand.interface, demand.family, demand.pools, demand.clean_gateway)
+        for demand in selection.demands
+    ] == [
+        ("eth0", 4, ("p3", "p1"), False),
+        ("eth0", 6, ("p6",), False),
+        ("net1", 4, ("p1",), True),
+    ]
+    assert list(explanation.describe_verdicts(selection.verdicts)) == [
         "  p1: accepted by every rule",
         f"  p2: rejected by node-name: unmatched Node name of IPPool p2 ({detail})",
         "  off: rejected by disabled: disabled IPPool off",
         "  p3: accepted by every rule",
-        "NIC eth0 IPv6: try p6",
         "  p6: accepted by every rule",
-        "NIC net1 IPv4: try p1, no default route",
         "  p1: accepted by every rule",
-        "note on NIC eth0: pattern 'x*' matches no IPv4 IPPool",
-        "note on NIC net2: it names no IPPool",
+    ]
+    assert [(note.interface, note.text) for note in selection.notes] == [
+        ("eth0", "pattern 'x*' matches no IPv4 IPPool"),
+        ("net2", "it names no IPPool"),
     ]
 
 

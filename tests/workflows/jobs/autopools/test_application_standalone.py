@@ -14,11 +14,11 @@ from core.domain.configuration.configuration_state import pool_addresses
 from core.eventstore.memory import MemoryStore
 from core.eventstore.state import read_ledger
 from core.manifests.commands import apply_command
-from core.manifests.manifest_parser import load_documents
 from nodeagent.settings.values import Settings
 from ops.lab import workloads
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.engine_harness import eventually
+from tests.support.manifests import load_documents
 from workflows.jobs.job_host import JobHost
 
 ANNOTATIONS = workloads.subnet_annotations(ipv4="racks", number="+1")

@@ -1,0 +1,24 @@
+"""The size of the columns of an object in memory: arrays and byte strings."""
+
+from __future__ import annotations
+
+from array import array
+from gc import get_referents
+from types import FunctionType, ModuleType
+
+
+def column_bytes(root: object) -> int:
+    """The bytes of all arrays and byte strings that belong to the object."""
+    known: set[int] = set()
+    objects, size = [root], 0
+    while objects:
+        value = objects.pop()
+        if id(value) in known or isinstance(value, type | FunctionType | ModuleType):
+            continue
+        known.add(id(value))
+        if isinstance(value, array):
+            size += len(value) * value.itemsize
+        elif isinstance(value, bytes | bytearray):
+            size += len(value)
+        objects += get_referents(value)
+    return size
