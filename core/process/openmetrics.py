@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.metrics import Meter, Observation
 from opentelemetry.sdk.metrics import (
     AlwaysOffExemplarFilter,
     Exemplar,
@@ -85,6 +86,38 @@ class MetricsRegistry:
     def close(self) -> None:
         """Shut the instruments down."""
         self.provider.shutdown()
+
+
+class Instruments:
+    """Creates instruments of one meter whose values are read at each scrape.
+
+    ``values`` returns an observation for each series.
+    """
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+
+    def gauge(self, name: str, description: str, value: Callable[[], float]) -> None:
+        """A gauge of one series."""
+        self.gauges(name, description, lambda: [Observation(value())])
+
+    def counter(self, name: str, description: str, value: Callable[[], float]) -> None:
+        """A counter of one series."""
+        self.counters(name, description, lambda: [Observation(value())])
+
+    def gauges(
+        self, name: str, description: str, values: Callable[[], Iterable[Observation]]
+    ) -> None:
+        """A gauge of several series."""
+        callback = [lambda _: list(values())]
+        self._meter.create_observable_gauge(name, callback, description=description)
+
+    def counters(
+        self, name: str, description: str, values: Callable[[], Iterable[Observation]]
+    ) -> None:
+        """A counter of several series."""
+        callback = [lambda _: list(values())]
+        self._meter.create_observable_counter(name, callback, description=description)
 
 
 def metrics_port(

@@ -5,20 +5,20 @@ Import it only if metrics are enabled (see ``core.process.openmetrics``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Final, Protocol
 
-from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.metrics import Meter, Observation
 
 from core import __version__
-from core.process.openmetrics import MetricsRegistry, Scrape
+from core.process.openmetrics import Instruments, MetricsRegistry, Scrape
 from nodeagent.telemetry.metrics import (
     COMPATIBLE,
     OURS,
     AgentMetrics,
     Histogram,
     LabelledGauge,
-    ObservedMetric,
 )
 
 DURATION_BOUNDS_S: Final = (0.1, 0.3, 0.5, 1.0, 3.0, 5.0, 7.0, 10.0, 15.0)
@@ -43,12 +43,13 @@ class Exposition:
         self._registry = MetricsRegistry()
         provider = self._registry.provider
         meters = {scope: provider.get_meter(scope, __version__) for scope in (COMPATIBLE, OURS)}
+        instruments = {scope: Instruments(meter) for scope, meter in meters.items()}
         for reading in metrics.readings:
-            _observe(meters[reading.scope], reading)
+            of_scope = instruments[reading.scope]
+            create = of_scope.counter if reading.kind == "counter" else of_scope.gauge
+            create(reading.name, reading.help, reading.value)
         for gauge in metrics.labelled:
-            meters[OURS].create_observable_gauge(
-                gauge.name, [_labelled(gauge)], description=gauge.help
-            )
+            instruments[OURS].gauges(gauge.name, gauge.help, partial(_labelled, gauge))
         compatible = meters[COMPATIBLE]
         metrics.allocation.histograms = _histograms(compatible, "allocation", "ADD")
         metrics.release.histograms = _histograms(compatible, "release", "DEL")
@@ -68,22 +69,9 @@ class Exposition:
         self._registry.close()
 
 
-def _observe(meter: Meter, reading: ObservedMetric) -> None:
-    callbacks = [_callback(reading.value)]
-    if reading.kind == "counter":
-        meter.create_observable_counter(reading.name, callbacks, description=reading.help)
-    else:
-        meter.create_observable_gauge(reading.name, callbacks, description=reading.help)
-
-
-def _callback(value: Callable[[], float]) -> Callable[[CallbackOptions], Iterable[Observation]]:
-    return lambda _: [Observation(value())]
-
-
-def _labelled(gauge: LabelledGauge) -> Callable[[CallbackOptions], Iterable[Observation]]:
-    return lambda _: [
-        Observation(value, {gauge.label: name}) for name, value in gauge.values().items()
-    ]
+def _labelled(gauge: LabelledGauge) -> Iterator[Observation]:
+    for name, value in gauge.values().items():
+        yield Observation(value, {gauge.label: name})
 
 
 def _histograms(meter: Meter, name: str, verb: str) -> tuple[Histogram, Histogram]:

@@ -8,23 +8,69 @@ as there: releases of single Pods, but not those of scans.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
-from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.metrics import Observation
 
+from core.process.openmetrics import Instruments
 from ops.controller.observer import ControllerObserver
 from workflows.jobs.job_host import JobHost
 from workflows.jobs.reclaim.scan import ScanStatus
 
-Values = Callable[[], Iterable[Observation]]
-
 
 def observe_jobs(
-    compatible: Meter, ours: Meter, jobs: JobHost, observer: ControllerObserver
+    compatible: Instruments, ours: Instruments, jobs: JobHost, observer: ControllerObserver
 ) -> None:
     """Create the instruments of the jobs: in ``compatible`` those with Spiderpool's names."""
-    for name, description, value in (
-        ("scan_age_seconds", "Seconds since the last scan", _age_s),
+    _observe_scan(ours, observer)
+    ours.gauges(
+        "orbweaver_workflow_open_executions",
+        "Open executions in the shards of this replica; paused ones need an operator",
+        lambda: _open_executions(jobs),
+    )
+    ours.counter(
+        "orbweaver_reclaim_addresses", "Reclaimed addresses", lambda: jobs.releases.released
+    )
+    ours.counter(
+        "orbweaver_reclaim_failures", "Failed attempts to reclaim", lambda: jobs.releases.failed
+    )
+    compatible.counter(
+        "spiderpool_ipam_release_update_ippool_conflict_counts",
+        "Releases that lost a race with another writer",
+        lambda: jobs.releases.lost,
+    )
+    compatible.counter(
+        "spiderpool_ip_gc_counts",
+        "Reclaimed addresses of single Pods",
+        lambda: jobs.pods.released,
+    )
+    compatible.counter(
+        "spiderpool_ip_gc_failure_counts",
+        "Failed releases of single Pods",
+        lambda: jobs.pods.failed,
+    )
+    ours.counters(
+        "orbweaver_reclaim_news",
+        "Changes of Pods: heard (received), begun (execution started), left (to scans)",
+        lambda: _changes(jobs),
+    )
+
+
+def _observe_scan(ours: Instruments, observer: ControllerObserver) -> None:
+    """The last scan; no values before the first scan, because its age would be wrong."""
+
+    def observed(value: Callable[[ScanStatus], float]) -> Iterator[Observation]:
+        status = observer.reclaim
+        if status is not None and status.at_s:
+            yield Observation(value(status))
+
+    values: tuple[tuple[str, str, Callable[[ScanStatus], float]], ...] = (
+        (
+            "scan_age_seconds",
+            "Seconds since the last scan",
+            lambda status: max(time.time() - status.at_s, 0.0),
+        ),
         ("scan_failed", "1 if the last scan failed", lambda status: int(bool(status.fault))),
         (
             "paused",
@@ -37,73 +83,9 @@ def observe_jobs(
             "Releases that failed and wait for a retry",
             lambda status: status.failed_steps,
         ),
-    ):
-        ours.create_observable_gauge(
-            f"orbweaver_reclaim_{name}",
-            [_callback(_scan_values(observer, value))],
-            description=description,
-        )
-    ours.create_observable_gauge(
-        "orbweaver_workflow_open_executions",
-        [_callback(lambda: _open_executions(jobs))],
-        description="Open executions in the shards of this replica; paused ones need an operator",
     )
-    counts: tuple[tuple[Meter, str, str, Callable[[], int]], ...] = (
-        (
-            ours,
-            "orbweaver_reclaim_addresses",
-            "Reclaimed addresses",
-            lambda: jobs.releases.released,
-        ),
-        (
-            ours,
-            "orbweaver_reclaim_failures",
-            "Failed attempts to reclaim",
-            lambda: jobs.releases.failed,
-        ),
-        (
-            compatible,
-            "spiderpool_ipam_release_update_ippool_conflict_counts",
-            "Releases that lost a race with another writer",
-            lambda: jobs.releases.lost,
-        ),
-        (
-            compatible,
-            "spiderpool_ip_gc_counts",
-            "Reclaimed addresses of single Pods",
-            lambda: jobs.pods.released,
-        ),
-        (
-            compatible,
-            "spiderpool_ip_gc_failure_counts",
-            "Failed releases of single Pods",
-            lambda: jobs.pods.failed,
-        ),
-    )
-    for meter, name, description, count in counts:
-        meter.create_observable_counter(
-            name, [_callback(_single_value(count))], description=description
-        )
-    ours.create_observable_counter(
-        "orbweaver_reclaim_news",
-        [_callback(lambda: _changes(jobs))],
-        description="Changes of Pods: heard (received), begun (execution started), left (to scans)",
-    )
-
-
-def _age_s(status: ScanStatus) -> float:
-    return max(time.time() - status.at_s, 0.0)
-
-
-def _scan_values(observer: ControllerObserver, value: Callable[[ScanStatus], float]) -> Values:
-    """A value of the last scan; none before the first scan, because its age would be wrong."""
-
-    def values() -> Iterator[Observation]:
-        status = observer.reclaim
-        if status is not None and status.at_s:
-            yield Observation(value(status))
-
-    return values
+    for name, description, value in values:
+        ours.gauges(f"orbweaver_reclaim_{name}", description, partial(observed, value))
 
 
 def _open_executions(jobs: JobHost) -> Iterator[Observation]:
@@ -116,11 +98,3 @@ def _changes(jobs: JobHost) -> Iterator[Observation]:
     counts = {"heard": listener.received, "begun": listener.started, "left": listener.dropped}
     for outcome, count in counts.items():
         yield Observation(count, {"outcome": outcome})
-
-
-def _single_value(count: Callable[[], int]) -> Values:
-    return lambda: [Observation(count())]
-
-
-def _callback(values: Values) -> Callable[[CallbackOptions], Iterable[Observation]]:
-    return lambda _: list(values())

@@ -7,10 +7,11 @@ name of a Pod.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
-from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.metrics import Observation
 
 from core import __version__
 from core.domain.evolution import Ledger
@@ -18,7 +19,7 @@ from core.domain.model import Subnet
 from core.domain.subnets.subnet_model import count_addresses, pools_of_subnet
 from core.eventstore.election import Election
 from core.process.connections import ConnectionCounts
-from core.process.openmetrics import MetricsRegistry, Scrape
+from core.process.openmetrics import Instruments, MetricsRegistry, Scrape
 from core.projections.projector import Projector
 from core.projections.publisher import Publisher
 from ops.controller.forecaster import Forecaster
@@ -27,8 +28,6 @@ from ops.controller.observer import ControllerObserver
 from ops.kubernetes.watches.cluster_watch import ClusterWatch, WatchStatus
 from workflows.jobs.archive.activities import ArchiveActivities
 from workflows.jobs.job_host import JobHost
-
-_Samples = Iterable[Observation]
 
 COMPATIBLE_SCOPE: Final = "spiderpool-controller"
 OUR_SCOPE: Final = "orbweaver-controller"
@@ -76,14 +75,13 @@ class ControllerMetrics:
     ) -> None:
         """Create the instruments of a controller."""
         connections = connections or ConnectionCounts()
-        compatible = self.provider.get_meter(COMPATIBLE_SCOPE, __version__)
-        ours = self.provider.get_meter(OUR_SCOPE, __version__)
-        _observe_pools(compatible, ours, sources)
+        compatible = Instruments(self.provider.get_meter(COMPATIBLE_SCOPE, __version__))
+        ours = Instruments(self.provider.get_meter(OUR_SCOPE, __version__))
+        _observe_pools(compatible, ours, sources.projector)
         if debug:
-            _observe_debug(compatible, sources)
+            _observe_debug(compatible, sources.projector)
         _observe_process(ours, sources)
         _observe_connections(ours, connections)
-        _observe_faults(ours, sources)
         observe_jobs(compatible, ours, sources.jobs, sources.observer)
         if sources.cluster is not None:
             _observe_cluster(ours, sources.cluster)
@@ -99,85 +97,69 @@ class ControllerMetrics:
         self.registry.close()
 
 
-def _observe_pools(compatible: Meter, ours: Meter, sources: MetricSources) -> None:
+def _observe_pools(compatible: Instruments, ours: Instruments, projector: Projector) -> None:
     def states() -> Iterator[Observation]:
-        for name, tally in sources.projector.projection.tallies.items():
+        for name, tally in projector.projection.tallies.items():
             for state, number in tally.counts._asdict().items():
                 yield Observation(number, {"pool": name, "state": state})
 
-    _gauge(
-        compatible,
+    compatible.gauge(
         "spiderpool_total_ippool_counts",
         "Number of IPPools",
-        lambda: len(sources.projector.projection.tallies),
+        lambda: len(projector.projection.tallies),
     )
-    _gauge(
-        compatible,
+    compatible.gauge(
         "spiderpool_total_subnet_counts",
         "Number of Subnets",
-        lambda: len(sources.projector.projection.ledger.subnets),
+        lambda: len(projector.projection.ledger.subnets),
     )
-    ours.create_observable_gauge(
+    ours.gauges(
         "orbweaver_pool_addresses",
-        [lambda _: list(states())],
-        description="Addresses of a pool by state; state total: all of them",
+        "Addresses of a pool by state; state total: all of them",
+        states,
     )
-    _gauge(
-        ours,
-        "orbweaver_claims",
-        "Allocated addresses",
-        lambda: len(sources.projector.projection.ledger.claims),
+    ours.gauge(
+        "orbweaver_claims", "Allocated addresses", lambda: len(projector.projection.ledger.claims)
     )
-    _gauge(
-        ours,
+    ours.gauge(
         "orbweaver_endpoints",
         "Endpoints with addresses",
-        lambda: len(sources.projector.projection.ledger.endpoints),
+        lambda: len(projector.projection.ledger.endpoints),
     )
 
 
-def observe_forecasts(ours: Meter, forecaster: Forecaster) -> None:
+def observe_forecasts(ours: Instruments, forecaster: Forecaster) -> None:
     """Create the instruments of the time until pools and subnets are expected to be full."""
 
-    def exhaustion(kind: str) -> Callable[[CallbackOptions], _Samples]:
-        return lambda _: [
-            Observation(seconds, {kind: name}) for name, seconds in forecaster.exhaustion_s(kind)
-        ]
+    def exhaustion(kind: str) -> Iterator[Observation]:
+        for name, seconds in forecaster.exhaustion_s(kind):
+            yield Observation(seconds, {kind: name})
 
     for kind in ("pool", "subnet"):
-        ours.create_observable_gauge(
+        ours.gauges(
             f"orbweaver_{kind}_exhaustion_seconds",
-            [exhaustion(kind)],
-            description=f"Expected time until a {kind} has no free address; absent without a trend",
+            f"Expected time until a {kind} has no free address; absent without a trend",
+            partial(exhaustion, kind),
         )
 
 
-def _observe_debug(compatible: Meter, sources: MetricSources) -> None:
-    def counts(field: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
-        return lambda _: [
-            Observation(getattr(tally.counts, field), {"SpiderIPPool": name})
-            for name, tally in sources.projector.projection.tallies.items()
-        ]
+def _observe_debug(compatible: Instruments, projector: Projector) -> None:
+    def of_pools(field: str) -> Iterator[Observation]:
+        for name, tally in projector.projection.tallies.items():
+            yield Observation(getattr(tally.counts, field), {"SpiderIPPool": name})
+
+    def of_subnets(value: Callable[[Subnet, Ledger], int]) -> Iterator[Observation]:
+        ledger = projector.projection.ledger
+        for name, subnet in ledger.subnets.items():
+            yield Observation(value(subnet, ledger), {"SpiderSubnet": name})
 
     for name, field, description in (
         ("total", "total", "Addresses of an IPPool"),
         ("available", "free", "Free addresses of an IPPool"),
     ):
-        compatible.create_observable_gauge(
-            f"spiderpool_debug_ippool_{name}_ip_counts", [counts(field)], description=description
+        compatible.gauges(
+            f"spiderpool_debug_ippool_{name}_ip_counts", description, partial(of_pools, field)
         )
-    _observe_debug_subnets(compatible, sources)
-
-
-def _observe_debug_subnets(compatible: Meter, sources: MetricSources) -> None:
-    def callback(value: Callable[[Subnet, Ledger], int]) -> Callable[[CallbackOptions], _Samples]:
-        def samples(_: CallbackOptions) -> _Samples:
-            ledger = sources.projector.projection.ledger
-            for name, subnet in ledger.subnets.items():
-                yield Observation(value(subnet, ledger), {"SpiderSubnet": name})
-
-        return samples
-
     values: tuple[tuple[str, str, Callable[[Subnet, Ledger], int]], ...] = (
         (
             "total_ip",
@@ -196,40 +178,36 @@ def _observe_debug_subnets(compatible: Meter, sources: MetricSources) -> None:
         ),
     )
     for name, counted, value in values:
-        compatible.create_observable_gauge(
+        compatible.gauges(
             f"spiderpool_debug_subnet_{name}_counts",
-            [callback(value)],
-            description=f"{counted} of a Subnet",
+            f"{counted} of a Subnet",
+            partial(of_subnets, value),
         )
 
 
-def _observe_faults(ours: Meter, sources: MetricSources) -> None:
-    faults = sources.projector.faults
-    ours.create_observable_gauge(
+def _observe_connections(ours: Instruments, counts: ConnectionCounts) -> None:
+    ours.counter(
+        "orbweaver_connections_refused",
+        "Connections closed because of a limit",
+        lambda: counts.refused,
+    )
+    ours.counter(
+        "orbweaver_connections_timed_out",
+        "Connections closed without a request",
+        lambda: counts.timed_out,
+    )
+    ours.counter(
+        "orbweaver_requests_malformed", "Requests that are not HTTP", lambda: counts.malformed
+    )
+
+
+def _observe_process(ours: Instruments, sources: MetricSources) -> None:
+    observer, archiving, projector = sources.observer, sources.archiving, sources.projector
+    ours.gauges(
         "orbweaver_contained_faults",
-        [lambda _: [Observation(n, {"kind": kind}) for kind, n in faults.by_kind().items()]],
-        description="Stored objects that this process cannot read and ignores",
+        "Stored objects that this process cannot read and ignores",
+        lambda: [Observation(n, {"kind": kind}) for kind, n in projector.faults.by_kind().items()],
     )
-
-
-def _observe_connections(ours: Meter, counts: ConnectionCounts) -> None:
-    values: tuple[tuple[str, str, Callable[[], int]], ...] = (
-        ("connections_refused", "Connections closed because of a limit", lambda: counts.refused),
-        (
-            "connections_timed_out",
-            "Connections closed without a request",
-            lambda: counts.timed_out,
-        ),
-        ("requests_malformed", "Requests that are not HTTP", lambda: counts.malformed),
-    )
-    for name, description, value in values:
-        ours.create_observable_counter(
-            f"orbweaver_{name}", [_reader(value)], description=description
-        )
-
-
-def _observe_process(ours: Meter, sources: MetricSources) -> None:
-    observer, archiving = sources.observer, sources.archiving
     gauges: tuple[tuple[str, str, Callable[[], float]], ...] = (
         (
             "projection_lag_events",
@@ -244,7 +222,7 @@ def _observe_process(ours: Meter, sources: MetricSources) -> None:
         (
             "projection_position",
             "Position of the newest event in the projection",
-            lambda: sources.projector.projection.position,
+            lambda: projector.projection.position,
         ),
         ("leading", "1 while this replica leads", lambda: int(sources.election.term is not None)),
         (
@@ -257,7 +235,7 @@ def _observe_process(ours: Meter, sources: MetricSources) -> None:
         (
             "projection_rebuilds",
             "Starts of the projection from the state keys",
-            lambda: sources.projector.rebuilds,
+            lambda: projector.rebuilds,
         ),
         ("checkpoints_published", "Checkpoints written", lambda: sources.publisher.published),
         (
@@ -274,42 +252,28 @@ def _observe_process(ours: Meter, sources: MetricSources) -> None:
         ("archive_failures", "Attempts to archive that failed", lambda: archiving.failures),
     )
     for name, description, read_gauge in gauges:
-        _gauge(ours, f"orbweaver_{name}", description, read_gauge)
+        ours.gauge(f"orbweaver_{name}", description, read_gauge)
     for name, description, read_counter in counters:
-        ours.create_observable_counter(
-            f"orbweaver_{name}", [_reader(read_counter)], description=description
-        )
+        ours.counter(f"orbweaver_{name}", description, read_counter)
 
 
-def _observe_cluster(ours: Meter, cluster: ClusterWatch) -> None:
-    def callback(
-        value: Callable[[WatchStatus], int],
-    ) -> Callable[[CallbackOptions], Iterable[Observation]]:
-        return lambda _: [
-            Observation(value(watch), {"kind": watch.kind, "purpose": watch.purpose})
-            for watch in cluster.watched()
-        ]
+def _observe_cluster(ours: Instruments, cluster: ClusterWatch) -> None:
+    def observed(value: Callable[[WatchStatus], int]) -> Iterator[Observation]:
+        for watch in cluster.watched():
+            yield Observation(value(watch), {"kind": watch.kind, "purpose": watch.purpose})
 
-    ours.create_observable_gauge(
+    ours.gauges(
         "orbweaver_cluster_objects",
-        [callback(lambda watch: watch.objects)],
-        description="Watched objects of the API server",
+        "Watched objects of the API server",
+        lambda: observed(lambda watch: watch.objects),
     )
-    ours.create_observable_gauge(
+    ours.gauges(
         "orbweaver_cluster_unwatched",
-        [callback(lambda watch: int(bool(watch.fault)))],
-        description="1 while the watched objects of a kind may be stale",
+        "1 while the watched objects of a kind may be stale",
+        lambda: observed(lambda watch: int(bool(watch.fault))),
     )
-    ours.create_observable_counter(
+    ours.counters(
         "orbweaver_cluster_reads",
-        [callback(lambda watch: watch.reads)],
-        description="Reads of objects that the watches did not decide",
+        "Reads of objects that the watches did not decide",
+        lambda: observed(lambda watch: watch.reads),
     )
-
-
-def _gauge(meter: Meter, name: str, description: str, value: Callable[[], float]) -> None:
-    meter.create_observable_gauge(name, [_reader(value)], description=description)
-
-
-def _reader(value: Callable[[], float]) -> Callable[[CallbackOptions], Iterable[Observation]]:
-    return lambda _: [Observation(value())]

@@ -10,6 +10,7 @@ import pytest
 
 from core.audit.growth import GrowthLog, GrowthSubject
 from core.domain.forecast import Forecast, NoTrend
+from core.process.openmetrics import Instruments
 from core.projections.projector import Projector
 from ops.controller.forecaster import Forecaster
 from ops.controller.metrics import OUR_SCOPE, ControllerMetrics, observe_forecasts
@@ -55,7 +56,7 @@ def forecaster(cluster: ArchivedCluster, projector: Projector) -> Forecaster:
 
 async def exposition(forecaster: Forecaster) -> str:
     metrics = ControllerMetrics()
-    observe_forecasts(metrics.provider.get_meter(OUR_SCOPE), forecaster)
+    observe_forecasts(Instruments(metrics.provider.get_meter(OUR_SCOPE)), forecaster)
     return metrics.registry.scrape().body.decode()
 
 
