@@ -101,17 +101,16 @@ async def test_a_call_in_a_thread_continues_the_trace() -> None:
 async def test_proposals_of_one_transaction_link_to_the_span_of_its_first_proposal(
     memory_store: MemoryStore, keys: Keys
 ) -> None:
-    writer = Writer(memory_store, keys, "node-1")
-    await writer.open()
-
-    async def append(number: int) -> Outcome:
+    async def append(writer: Writer, number: int) -> Outcome:
         with tracing.span(f"ADD {number}"):
             draft = EventDraft(writer.event_id(), Cause("test"), PoolRetired("lan"))
             return await writer.append(Proposal((draft,), (), ()))
 
     with recorded_spans() as exporter:
-        await asyncio.gather(*(append(number) for number in range(3)))
-    await writer.close()
+        writer = Writer(memory_store, keys, "node-1")
+        await writer.open()
+        await asyncio.gather(*(append(writer, number) for number in range(3)))
+        await writer.close()
 
     assert writer.transactions == 1
     appends = [span for span in exporter.get_finished_spans() if span.name == "ipam.append"]
