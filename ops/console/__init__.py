@@ -1,1 +1,1 @@
-"""The console's API and its web server: every state of the log, read-only, as JSON and as pages."""
+"""The console's API and web server: the present state and past states, as JSON and as pages."""

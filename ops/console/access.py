@@ -27,6 +27,8 @@ ACCEPTED_S: Final = 60.0
 """Seconds for which the answer of the API server about a token counts."""
 
 TOKENS_CACHED_MAX: Final = 1_000
+"""Accepted tokens that are cached, as digests."""
+
 TOKEN_CHARS_MAX: Final = 16_384
 
 _REVIEWS: Final = "/apis/authentication.k8s.io/v1/tokenreviews"
@@ -126,7 +128,8 @@ class TokenAccess:
             raise AccessDenied(
                 f"user {spec['user']} may not {self._verb} {self._path}",
                 subject=self._path,
-                remedy=f"bind a ClusterRole with the non-resource URL {self._path} to the user",
+                remedy=f"bind to the user a ClusterRole that allows the verb {self._verb} on the"
+                f" non-resource URL {self._path}",
             )
         return str(spec["user"])
 

@@ -1,9 +1,9 @@
-"""The state of every address of a pool at an instant, as disjoint sets of addresses.
+"""Computes the states of a pool's addresses at an instant, as disjoint sets of addresses.
 
-An address has one state: the first that applies of allocated (it has a holder), quarantined,
-reserved, in cool-down (``resting`` in the API) and free. An address of excludeIPs without a holder
-is excluded. Tables and grids count these sets, so their numbers agree. The sets are intervals: an
-IPv6 /64 costs what a /24 costs. Pure.
+An address has one state, the first of these that applies: allocated (it has a holder), quarantined,
+reserved, in cool-down (``resting`` in the API), free. An address of excludeIPs without a holder is
+excluded. Tables and grids count these sets, so their numbers agree. The sets are intervals, so an
+IPv6 /64 takes no more memory than an IPv4 /24. Pure.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ COUNTED: Final[tuple[AddressState, ...]] = get_args(AddressState)[:-1]
 
 
 class Resting(NamedTuple):
-    """An address in cool-down. ``row``: of its last holder, in the table of the pool's holdings.
+    """An address in cool-down.
 
-    ``until_ms``: the end of the cool-down, in Unix milliseconds.
+    ``row``: the row of its last holder in the table of the pool's holdings. ``until_ms``: the end
+    of the cool-down, in Unix milliseconds.
     """
 
     row: int
@@ -52,7 +53,11 @@ class PoolConfiguration(NamedTuple):
 
 
 class PoolStates(NamedTuple):
-    """A pool at an instant. ``states`` are disjoint; ``total``: size of ips without excludeIPs."""
+    """A pool at an instant. ``states`` are disjoint.
+
+    ``resting``: the addresses whose cool-down has not ended, as numbers, whatever their state is.
+    ``total``: the size of ips without excludeIPs.
+    """
 
     pool: Pool
     states: Mapping[AddressState, AddressSet]
@@ -108,11 +113,11 @@ def pool_states(
 def resting_at(
     instant: LogInstant, pool: Pool, cool_down_s: float, held: set[int]
 ) -> dict[int, Resting]:
-    """The addresses, as numbers, that were released less than the cool-down ago.
+    """The addresses, as numbers, that were released less than ``cool_down_s`` ago.
 
-    ``held``: the addresses that have a holder again, which are left out.
-    Computed from the releases in the log, for the present too: the cool-down of an address that
-    another Pod of the same name held before may last longer (``core.allocation.cooldown``).
+    ``held``: the addresses that have a holder now, which are left out. The result is computed from
+    the releases in the log, for the present too. The real cool-down may last longer for an address
+    that another Pod of the same name held before (``core.allocation.cooldown``).
     """
     log, table = instant.log, instant.log.table(pool.name)
     cool_down_ms = int(cool_down_s * 1000)

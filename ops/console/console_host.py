@@ -33,7 +33,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class ConsoleHost:
-    """Serves until cancelled. ``port``: the port that it listens on, None while it has none."""
+    """Serves the console until cancelled. ``port``: where it listens; None while it does not."""
 
     def __init__(
         self,
@@ -97,12 +97,12 @@ class ConsoleHost:
         return TokenAccess(api), WorkflowActions(self._store, self._keys, access)
 
     async def _certificate(self) -> ServedCertificate | None:
-        """Load the certificate once it exists; a controller that issues it writes it later."""
+        """Wait until the certificate exists, and load it; None if the settings name no files."""
         files = self._settings.files
         if files is None:
             return None
         while not all(path.exists() for path in files):  # noqa: ASYNC110  # polled: no file events
-            await asyncio.sleep(CERTIFICATE_POLL_S)  # another task writes them
+            await asyncio.sleep(CERTIFICATE_POLL_S)  # another task of this controller writes them
         certificate = ServedCertificate(files, "console")
         certificate.load()
         return certificate

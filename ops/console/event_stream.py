@@ -1,9 +1,9 @@
-"""Streams new events to many readers: one watch of the log for all, a bounded queue for each.
+"""Streams new events to many readers, which share one watch of the log.
 
-The watch runs while there are readers. A reader that falls ``BACKLOG_MAX`` events behind is
-disconnected; its client connects again with ``Last-Event-ID``, the id of the last event that it
-received. A ``Gap`` replaces events that are no longer in memory; it has the position
-after which the stream continues.
+The watch runs while there are readers. Each reader has a bounded queue: a reader that falls
+``BACKLOG_MAX`` events behind is disconnected; its client connects again with ``Last-Event-ID``, the
+id of the last event that it received. A ``Gap`` replaces events that cannot be sent; it has the
+position after which the stream continues.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ from ops.console.events import EventPosition
 
 READERS_MAX: Final = 64
 BACKLOG_MAX: Final = 1_000
-"""Events queued for one reader."""
+"""The largest number of new events in the queue of one reader."""
 
 START_S_MAX: Final = 5.0
-"""How long a reader waits until the watch of the log has started."""
+"""Seconds that a reader waits for the watch of the log to start."""
 
 RECONNECT_PAUSE_S: Final = 0.5
+"""The first pause before the watch starts again after an outage; later pauses are longer."""
 
 
 class Gap(NamedTuple):
-    """Replaces events that were missed. The stream continues after ``position``."""
+    """Replaces events that the reader misses. The stream continues after ``position``."""
 
     position: int
 
@@ -51,11 +52,11 @@ class EventReader:
 
     def begin(self, events: Iterable[Recorded | Gap]) -> None:
         """Add events from before the reader was opened; ``BACKLOG_MAX`` does not limit them."""
-        self._events.extend(recorded for recorded in events if self._is_new(recorded))
+        self._events.extend(recorded for recorded in events if self._advance(recorded))
 
     def put(self, recorded: Recorded | Gap) -> None:
         """Add an event, if it is newer than the last one; close the reader if its queue is full."""
-        if not self._is_new(recorded):
+        if not self._advance(recorded):
             return
         if len(self._events) >= BACKLOG_MAX:
             self.is_open = False
@@ -63,7 +64,8 @@ class EventReader:
             self._events.append(recorded)
         self._changed.set()
 
-    def _is_new(self, recorded: Recorded | Gap) -> bool:
+    def _advance(self, recorded: Recorded | Gap) -> bool:
+        """Whether it is a gap or a newer event than the last one; the newer event is the last."""
         if isinstance(recorded, Gap):
             return True
         event_position = EventPosition(recorded.position, recorded.index_in_segment)
@@ -105,7 +107,7 @@ class EventFeed:
         self._tasks = BackgroundTasks("event feed")
         self._watch: asyncio.Task[None] | None = None
         self._following = asyncio.Event()
-        self._begun = 0  # the watch has every event after this position
+        self._begun = 0  # the position after which the watch reads the next events
 
     @asynccontextmanager
     async def open(self, after: EventPosition | None) -> AsyncIterator[EventReader]:
@@ -154,7 +156,8 @@ class EventFeed:
                 await self._following.wait()
         except TimeoutError:
             raise NotReady(
-                "the watch of the log has not started yet", remedy="check etcd"
+                "the watch of the log has not started yet",
+                remedy="check etcd with `orbctl status`, then try again",
             ) from None
 
     async def _missed(self, after: EventPosition) -> list[Recorded | Gap]:

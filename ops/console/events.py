@@ -12,11 +12,11 @@ from core.errors import BadInput
 from ops.console.values import Document, instant_document, refusal_document, time_text
 
 EXAMINED_MAX: Final = 20_000
-"""Events that one answer examines at most."""
+"""The largest number of events that one answer examines."""
 
 CHUNK_SEGMENTS_MIN: Final = 4
 CHUNK_SEGMENTS_MAX: Final = 256
-"""Segments per read when events are listed backwards: first the minimum, then doubled each time."""
+"""Segments of one read when events are listed backwards: each read doubles them up to the limit."""
 
 
 class EventPosition(NamedTuple):
@@ -104,7 +104,7 @@ async def events_before(
 ) -> Document:
     """``EventPage`` of the events before ``before`` (None: of the newest), newest first.
 
-    Only events after position ``since``.
+    Events up to position ``since`` are left out.
     """
     items: list[Document] = []
     examined, bound = 0, before or EventPosition(instant.position, _AFTER_LAST)

@@ -34,7 +34,7 @@ class GrowthAt:
     def _hours(self) -> list[int]:
         """The log position at each full hour of the last ``HOURS_MAX`` hours, oldest first.
 
-        Hours before the begin of the index are left out: the log has no growth for them.
+        Hours before the start of the index are left out: the index has no counts for them.
         """
         this_hour = self._instant.time_ms // HOUR_MS
         clock = self._log.clock
@@ -63,7 +63,7 @@ class GrowthAt:
 
     @cached_property
     def _changes(self) -> defaultdict[str, Counter[int]]:
-        """By subnet and position: how many addresses its pools gained there; negative: lost.
+        """Subnet -> position -> how many addresses the subnet's pools gained; negative: lost.
 
         Each version of a pool is read once, for all hours and subnets.
         """

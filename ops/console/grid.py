@@ -19,7 +19,7 @@ from ops.console.pools import PoolsAt
 from ops.console.values import Document, clamped, instant_at, instant_document, time_text
 
 GRID_ADDRESSES_MAX: Final = 4_096
-"""Most addresses for which a grid has one cell each; also the most ranges of a grid."""
+"""The largest number of addresses that have one cell each, and of ranges that a grid has."""
 
 CELLS_DEFAULT: Final = 1_024
 
@@ -36,7 +36,7 @@ def grid(pools: PoolsAt, name: str, first: str, last: str, cells: int) -> Docume
             f"the first address {format_address(pool.family, begin)} is after the last one,"
             f" {format_address(pool.family, end)}",
             subject="first",
-            remedy="exchange them, or leave one out for the end of the pool",
+            remedy="exchange them, or leave one out: the grid then begins or ends with the pool",
         )
     size = max(0, end - begin + 1)
     answer = {
@@ -70,7 +70,7 @@ def _bound(text: str, pool: Pool, subject: str) -> int:
 
 
 def _addresses(pools: PoolsAt, states: PoolStates, begin: int, end: int) -> Document:
-    """Every address from ``begin`` to ``end``."""
+    """The members of a ``Grid`` with one cell for each address from ``begin`` to ``end``."""
     instant, pool = pools.instant, states.pool
     table = instant.log.table(pool.name)
     family = pool.family

@@ -17,12 +17,12 @@ BUCKETS_MAX: Final = 1_000
 def log_extent(
     log: IndexedLog, instant: LogInstant, cluster: str, buckets: int, window: tuple[str, str]
 ) -> Document:
-    """``Log`` of console-api.yaml. ``window``: texts of the begin and end, "" for those of the log.
+    """``Log`` of console-api.yaml. ``window``: its start and end as texts; "": those of the log.
 
     Raises BadInput.
     """
     clock, cursor = instant.log.clock, log.view.sealed.cursor
-    # Archive files from before the begin of the index.
+    # Archive files from before the start of the index.
     earlier = [
         file
         for file in log.view.sealed.summaries()
@@ -87,8 +87,8 @@ def _in_window(clock: LogClock, buckets: int, begin: str, end: str) -> list[Buck
     end_ms = time_ms_of(end, "to") if end else clock.clock_ms + 1
     if end_ms <= begin_ms:
         raise BadInput(
-            f"the end {time_text(end_ms)} is not after the begin {time_text(begin_ms)}",
+            f"the end {time_text(end_ms)} is not after the start {time_text(begin_ms)}",
             subject="to",
-            remedy="pass a later time in to, or an earlier one in from",
+            remedy="pass a later time as `to`, or an earlier one as `from`",
         )
     return clock.density(buckets, begin_ms, end_ms)

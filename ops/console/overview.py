@@ -21,7 +21,7 @@ from ops.console.values import (
 )
 
 LISTED_MAX: Final = 200
-"""Pools, subnets and agents of an overview; their own pages list all."""
+"""The largest number of pools, of subnets and of agents in an overview; other pages list all."""
 
 ALARMS_MAX: Final = 200
 NEARLY_FULL: Final = 0.9
@@ -31,11 +31,11 @@ SOON_S: Final = 7 * 86_400.0
 """A pool that is expected to be full within this time raises an alarm."""
 
 ORBCTL_WRITERS: Final = f"{CONTROLLER_WRITERS}orbctl-"
-"""The begin of the writer names of ``orbctl``."""
+"""The prefix of the writer names of ``orbctl``."""
 
 
 class Present(NamedTuple):
-    """What only etcd has: the leader, etcd's alarms, and the number of paused executions."""
+    """State that etcd has and the log has not: leader, alarms of etcd, paused executions."""
 
     leader: str = ""
     leads_since_ms: int = 0
@@ -122,16 +122,16 @@ def _alarms(
     subnets: Sequence[Document],
     present: Present | None,
 ) -> list[Document]:
-    alarms = list(_of_present(present)) if present is not None else []
+    alarms = list(_present_alarms(present)) if present is not None else []
     for summary in summaries:
-        alarms.extend(_of_pool(summary, pools.instant.time_ms))
+        alarms.extend(_pool_alarms(summary, pools.instant.time_ms))
     alarms += [
         _alarm(
             "info",
             "SubnetFull",
             "subnet",
             subnet["name"],
-            "all of its addresses belong to pools",
+            "all addresses of the subnet belong to pools",
             "add ranges to the subnet before more automatic pools are needed",
         )
         for subnet in subnets
@@ -163,10 +163,10 @@ def _quarantine_message(count: int) -> str:
     )
 
 
-def _of_pool(summary: Document, now_ms: int) -> Iterator[Document]:
+def _pool_alarms(summary: Document, now_ms: int) -> Iterator[Document]:
     counts, name = summary["counts"], summary["name"]
     held = f"{counts['allocated']} of {counts['total']} addresses are allocated"
-    remedy = "add ranges, or a second pool to the annotation of its applications"
+    remedy = "add ranges to the pool, or add a second pool to the annotation of its applications"
     if summary["retiring"]:
         yield _alarm(
             "info",
@@ -174,7 +174,7 @@ def _of_pool(summary: Document, now_ms: int) -> Iterator[Document]:
             "pool",
             name,
             f"the pool is being deleted; {held}",
-            "nothing: it is deleted when its last address is released",
+            "nothing to do: the pool is deleted when its last address is released",
         )
     elif counts["total"] and not counts["free"] + counts["resting"]:
         yield _alarm("critical", "PoolFull", "pool", name, held, remedy)
@@ -184,11 +184,11 @@ def _of_pool(summary: Document, now_ms: int) -> Iterator[Document]:
         expected = summary["forecast"]["expected"]
         expected_ms = int(datetime.fromisoformat(expected).timestamp() * 1000)
         if expected_ms - now_ms < SOON_S * 1000:
-            message = f"it is expected to be full at {second_text(expected_ms)}; {held}"
+            message = f"the pool is expected to be full at {second_text(expected_ms)}; {held}"
             yield _alarm("warning", "PoolFullSoon", "pool", name, message, remedy)
 
 
-def _of_present(present: Present) -> Iterator[Document]:
+def _present_alarms(present: Present) -> Iterator[Document]:
     for alarm in present.store_alarms:
         yield _alarm(
             "critical",
@@ -213,7 +213,9 @@ def _of_present(present: Present) -> Iterator[Document]:
             "ExecutionsPaused",
             "workflow",
             "",
-            f"{present.paused} workflow executions are paused",
+            "1 workflow execution is paused"
+            if present.paused == 1
+            else f"{present.paused} workflow executions are paused",
             "see docs/how-to/handle-a-paused-workflow.md",
         )
 

@@ -1,4 +1,4 @@
-"""Answers about Pods and addresses at an instant: what a Pod holds and why, who holds an address.
+"""Answers about Pods and addresses at an instant: the addresses of a Pod, the holder of an address.
 
 The interfaces of a Pod are computed from its events, which the index of the archive finds.
 """
@@ -39,7 +39,7 @@ from ops.console.values import (
 )
 
 ENTRIES_SHOWN_MAX: Final = 1_000
-"""Entries of a timeline at most; the history may have more (``ENTRIES_MAX``)."""
+"""The largest number of entries of a timeline; the history may have more (``ENTRIES_MAX``)."""
 
 assert ENTRIES_SHOWN_MAX <= ENTRIES_MAX
 
@@ -80,7 +80,7 @@ async def pod_answer(view: LogView, instant: LogInstant, namespace: str, name: s
         raise NotFound(
             f"the log has no event about Pod {namespace}/{name}",
             subject="pod",
-            remedy="search for a part of its name; `orbctl explain` says why a Pod has no address",
+            remedy="search for a part of its name; `orbctl explain` shows why a Pod has no address",
         )
     pod = None if adds.held is None else _pod(instant, adds.held, adds.claims)
     return {"at": instant_document(instant), "pod": pod}
@@ -120,7 +120,7 @@ def address_page(pools: PoolsAt, query: AddressFilter, request: PageRequest) -> 
         item
         for pool in sorted(pools.configuration.pools.values(), key=lambda pool: pool.name)
         if query.pool in {"", pool.name}
-        for item in _of_pool(pools, pool, query)
+        for item in _matching_addresses(pools, pool, query)
     ]
     shown, page = page_of(items, request)
     return {
@@ -189,7 +189,7 @@ def namespace_and_name(pod: str) -> Document:
     return {"namespace": namespace, "name": name}
 
 
-def _of_pool(
+def _matching_addresses(
     pools: PoolsAt, pool: Pool, query: AddressFilter
 ) -> Iterator[tuple[Pool, int, int, AddressState]]:
     """Pool, address, row and state of each address that matches, ascending."""
@@ -281,7 +281,7 @@ def _choices(claims: Sequence[Recorded]) -> Iterator[str]:
             yield f"The IPPools of the request came from {words}."
         for verdict in event.passed_over:
             rule = f"by the rule {verdict.rule}: {reason_of(verdict)}"
-            yield f"IPPool {verdict.pool} was passed over for {verdict.interface} {rule}."
+            yield f"IPPool {verdict.pool} was skipped for {verdict.interface} {rule}."
 
 
 def _reasons(instant: LogInstant, endpoint: Endpoint) -> Iterator[str]:
@@ -299,7 +299,7 @@ def _reasons(instant: LogInstant, endpoint: Endpoint) -> Iterator[str]:
             yield from (f"IPPool {name} {text}." for text in _traits(pool))
     kind = kind_of_holder(endpoint.holder, FixedSettings(ipam_claims=True))
     if kind is None:
-        yield "The addresses belong to this Pod until it ends: then they are released."
+        yield "The addresses belong to this Pod and are released when it ends."
     else:
         which = "whatever Pod runs under this name"
         yield f"The addresses stay with {endpoint.holder}, {which}, {KEPT_UNTIL[kind]}."

@@ -58,7 +58,7 @@ class PoolsAt:
 
     @cached_property
     def _of_subnets(self) -> Mapping[str, Mapping[str, Pool]]:
-        """The pools of each subnet, by name; under "" those without a subnet."""
+        """Subnet -> its pools, by name; "" -> the pools without a subnet."""
         owned: defaultdict[str, dict[str, Pool]] = defaultdict(dict)
         for name, pool in sorted(self.configuration.pools.items()):
             owned[owner_subnet_name(pool)][name] = pool
@@ -127,7 +127,7 @@ class PoolsAt:
 
 
 def pool_page(pools: PoolsAt, request: PageRequest) -> Document:
-    """``PoolPage``: every pool, by name."""
+    """``PoolPage`` of console-api.yaml: every pool, by name."""
     every = sorted(pools.configuration.pools.values(), key=lambda pool: pool.name)
     items, page = page_of(every, request)
     at = instant_document(pools.instant)
@@ -135,7 +135,7 @@ def pool_page(pools: PoolsAt, request: PageRequest) -> Document:
 
 
 def pool_answer(pools: PoolsAt, name: str) -> Document:
-    """``PoolAnswer``. Raises NotFound."""
+    """``PoolAnswer`` of console-api.yaml. Raises NotFound."""
     pool = pools.pool(name)
     first, last = pools.states(pool).span
     described = {
@@ -166,14 +166,14 @@ def _application(pool: Pool) -> str:
 
 
 def subnet_page(pools: PoolsAt, request: PageRequest) -> Document:
-    """``SubnetPage``: every subnet, by name."""
+    """``SubnetPage`` of console-api.yaml: every subnet, by name."""
     items, page = page_of([pools.subnets[name] for name in sorted(pools.subnets)], request)
     at = instant_document(pools.instant)
     return {"at": at, "items": [pools.subnet_summary(subnet) for subnet in items], **page}
 
 
 def subnet_answer(pools: PoolsAt, name: str) -> Document:
-    """``SubnetAnswer``. Raises NotFound."""
+    """``SubnetAnswer`` of console-api.yaml. Raises NotFound."""
     subnet = pools.subnets.get(name)
     if subnet is None:
         raise NotFound(
@@ -194,7 +194,10 @@ def subnet_answer(pools: PoolsAt, name: str) -> Document:
 
 
 def reservation_page(pools: PoolsAt, request: PageRequest) -> Document:
-    """``ReservationPage``: every reservation, by name; the first page has the quarantine too."""
+    """``ReservationPage`` of console-api.yaml: every reservation, by name.
+
+    The first page has the quarantined addresses too.
+    """
     reservations = pools.configuration.reservations
     items, page = page_of([reservations[name] for name in sorted(reservations)], request)
     return {

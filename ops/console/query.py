@@ -13,9 +13,12 @@ from ops.console.events import EventConditions
 from ops.console.values import LIMIT_DEFAULT, LIMIT_MAX, PageRequest
 
 PAGED = frozenset(("limit", "cursor"))
+"""The parameters of a list with pages."""
+
 EVENT_CONDITIONS = frozenset(
     ("kind", "pool", "namespace", "node", "address", "pod", "actor", "trace")
 )
+"""The parameters that filter events."""
 
 
 class ConsoleQuery:

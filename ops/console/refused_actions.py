@@ -17,7 +17,7 @@ from aiohttp import web
 from core.errors import OrbweaverError
 
 REFUSALS_LOGGED_MAX: Final = 20
-"""Lines in ``WINDOW_S``."""
+"""The largest number of lines in ``WINDOW_S``."""
 
 WINDOW_S: Final = 60.0
 FIELD_CHARS_MAX: Final = 256

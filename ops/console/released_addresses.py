@@ -10,7 +10,7 @@ from ops.console.values import Document, instant_at, instant_document
 
 
 def released_answer(instant: LogInstant, node: str, limit: int) -> Document:
-    """``ReleasedAnswer`` of console-api.yaml: the newest first, back to the begin of the index."""
+    """``ReleasedAnswer`` of console-api.yaml: the newest first, back to the start of the index."""
     ended = [
         (table.ended(row), pool, table, row)
         for pool, table in instant.log.holdings.items()

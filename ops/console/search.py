@@ -29,13 +29,13 @@ HITS_MAX: Final = 200
 HITS_DEFAULT: Final = 50
 
 HITS_EXAMINED_MAX: Final = 5_000
-"""The newest rows of Pods that a search examines in all pools; older ones are not searched."""
+"""Rows of Pods that a search examines in all pools: the newest ones."""
 
 POOL_HITS_EXAMINED_MIN: Final = 50
-"""Rows of one pool that a search examines at least, for any number of pools."""
+"""Rows of Pods that a search examines in each pool, even if there are many pools."""
 
 KIND_CHARS_MIN: Final = 4
-"""Characters of the begin of a kind's name that find all objects of the kind."""
+"""First characters of a kind's name that are enough to find all objects of the kind."""
 
 _COORDINATOR_KIND_WORDS: Final = ("spidercoordinator", "coordinator")
 _TRACE: Final = re.compile(r"(?:[0-9a-f]{2}-)?([0-9a-f]{32})(?:-[0-9a-f]{16}-[0-9a-f]{2})?\Z")
@@ -78,10 +78,13 @@ def search(
         if key not in newest or hit.ended > newest[key].ended:
             newest[key] = hit
     hits = sorted(newest.values(), key=lambda hit: (-hit.ended, _ORDER.index(hit.kind), hit.name))
+    newest_runs: dict[str, RunHead] = {}
+    for head in executions:
+        newest_runs.setdefault(head.workflow_id, head)
     hits += [
         Hit("workflow", head.workflow_id, f"{head.workflow_type}, {head.status.value}")
-        for head in {head.workflow_id: head for head in reversed(executions)}.values()
-    ][::-1]
+        for head in newest_runs.values()
+    ]
     return {
         "at": instant_document(instant),
         "query": query,
@@ -144,11 +147,11 @@ def _hits(instant: LogInstant, query: str) -> Iterator[Hit]:
         pods = table.pods.rows_with(query.lower(), rows_max, begun)
         rows += [("pod", row) for row in pods]
         for kind, row in rows:
-            yield from _of_row(instant, pool, table, row, kind, query)
-        yield from _of_names(instant, table, query)
+            yield from _hits_of_row(instant, pool, table, row, kind, query)
+        yield from _hits_of_names(instant, table, query)
 
 
-def _of_row(
+def _hits_of_row(
     instant: LogInstant, pool: str, table: HoldingTable, row: int, kind: str, query: str
 ) -> Iterator[Hit]:
     holding = table.holding(row)
@@ -172,7 +175,7 @@ def _of_row(
             yield Hit("pod", pod, detail, ended)
 
 
-def _of_names(instant: LogInstant, table: HoldingTable, query: str) -> Iterator[Hit]:
+def _hits_of_names(instant: LogInstant, table: HoldingTable, query: str) -> Iterator[Hit]:
     """Nodes and applications whose name contains the text."""
     for kind, name, row in table.named_rows(query.lower(), instant.position):
         ended = table.ended(row)
@@ -207,7 +210,7 @@ def _names_kind(text: str, words: Sequence[str]) -> bool:
 
 
 def _refused(instant: LogInstant, text: str) -> Iterator[Hit]:
-    """Pods whose ADD was refused; most never had an address, so no row of a pool has them."""
+    """Pods whose ADD was refused; a Pod that never had an address is in no row of a pool."""
     refusals, position = instant.log.refusals, instant.position
     for pod in refusals.names():
         refusal = refusals.get(pod, position)

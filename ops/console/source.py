@@ -1,4 +1,4 @@
-"""The data of the console: the log with its index, the executions, and what only etcd has now."""
+"""The data of the console: the log with its index, executions, and the present state in etcd."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from workflows.engine.store.keys import WorkflowKeys
 from workflows.model.policies import ExecutionStatus
 
 POOLS_CACHED_MAX: Final = 4
-"""Instants whose computed pools are cached: a page makes several requests for one instant."""
+"""Instants whose computed pools are cached, because a page makes several requests for one."""
 
 QUEUE: Final = "default"
 """The task queue of the controllers' executions."""
@@ -88,7 +88,7 @@ class ConsoleSource:
         return PastVisibility(self._store, keys, self._archived_heads, instant.time_ms, now_ms)
 
     async def present(self) -> Present:
-        """Read what only etcd has, not the log. Raises StoreUnavailable."""
+        """Read the present state that etcd has and the log has not. Raises StoreUnavailable."""
         leader_and_epoch = await read_leader(self._store, self._keys, CONTROLLER_ROLE)
         leader = leader_and_epoch[0] if leader_and_epoch else None
         paused = Filter(statuses=(ExecutionStatus.PAUSED,))

@@ -21,7 +21,7 @@ TYPES: Final[Mapping[str, str]] = {
     ".webmanifest": "application/manifest+json",
     ".woff2": "font/woff2",
 }
-"""Files with other endings are not served."""
+"""Suffix of a file -> its media type; files with other suffixes are not served."""
 
 
 class StaticFile(NamedTuple):

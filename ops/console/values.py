@@ -24,13 +24,16 @@ COUNT_MAX: Final = 2**53 - 1
 
 LIMIT_DEFAULT: Final = 200
 LIMIT_MAX: Final = 1_000
-"""Items of one page."""
+"""The largest number of items in one page."""
 
 _TIME_CHARS_MAX: Final = 64
 
 
 class PageRequest(NamedTuple):
-    """``cursor``: how many items come before the page, as text; "" for the first one."""
+    """The page of a list that a request asks for.
+
+    ``cursor``: how many items come before the page, as text; "" for the first page.
+    """
 
     limit: int = LIMIT_DEFAULT
     cursor: str = ""

@@ -1,7 +1,8 @@
 """The HTTP server of the console: JSON answers, server-sent events and static files.
 
 Every answer has headers that forbid a page to load anything from other origins. There are no
-cookies and no sessions, and all URLs are relative. An error is a document with message and remedy.
+cookies and no sessions, and all URLs are relative. An error is a JSON document with message and
+remedy.
 """
 
 from __future__ import annotations
@@ -43,23 +44,23 @@ from ops.console.workflow_actions import BODY_BYTES_MAX, WorkflowActions
 API: Final = "/api/v1"
 CONNECTIONS_MAX: Final = 256
 ANSWER_S_MAX: Final = 60.0
-"""How long an answer may take. The first answer reads the whole log."""
+"""Seconds that an answer may take. The first answer reads the whole log."""
 
 HEARTBEAT_S: Final = 15.0
 """Seconds without an event after which a stream gets a comment."""
 
 WRITE_S_MAX: Final = 30.0
-"""How long one write to a client of the stream may take."""
+"""Seconds that one write to a client of the stream may take."""
 
 IMMUTABLE_S: Final = 86_400
 """Seconds for which a client may cache a past state."""
 
 COMPRESSED_FROM_BYTES: Final = 4_096
 ACCESS_RECHECK_S: Final = 60.0
-"""How often the access of a client is checked again while it reads the stream."""
+"""Seconds between two checks of a client's access while it reads the stream."""
 
 LOOPBACK_HOSTS: Final = frozenset(("127.0.0.1", "localhost", "::1"))
-"""The host names of a console on loopback: it refuses others, against DNS rebinding."""
+"""The host names of a console on loopback. It refuses all other names, against DNS rebinding."""
 
 HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": (
@@ -85,10 +86,10 @@ _STATUSES: Final[tuple[tuple[type[OrbweaverError], int], ...]] = (
     (StoreError, 503),
     (ApiUnavailable, 503),
 )
-"""HTTP status by class of error; the first class that matches counts, and 500 without a match."""
+"""HTTP status by class of error. The first class that matches counts; without a match it is 500."""
 
 _log: Final = logging.getLogger(__name__)
-Middleware = Callable[[web.Request], Awaitable[web.StreamResponse]]
+RequestHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ConsoleServer:
@@ -119,7 +120,7 @@ class ConsoleServer:
         """The application with every route."""
         app = web.Application(middlewares=[self._protect], client_max_size=BODY_BYTES_MAX)
         for route in ROUTES:
-            app.router.add_get(API + route.path, self._answering(route))
+            app.router.add_get(API + route.path, self._handler_of(route))
         app.router.add_get(f"{API}/events/stream", self._stream)
         app.router.add_get(f"{API}/access", self._rights)
         if self._actions is not None:
@@ -132,7 +133,7 @@ class ConsoleServer:
         await self._source.feed.close()
 
     @web.middleware
-    async def _protect(self, request: web.Request, handler: Middleware) -> web.StreamResponse:
+    async def _protect(self, request: web.Request, handler: RequestHandler) -> web.StreamResponse:
         user = ""
         try:
             if self._hosts is not None and request.url.host not in self._hosts:
@@ -151,7 +152,7 @@ class ConsoleServer:
                 self._refused.note(request, user, error)
             response = _failure(error)
         except TimeoutError:
-            message = f"no answer within {ANSWER_S_MAX:g} s"
+            message = f"the request was not answered within {ANSWER_S_MAX:g} s"
             response = _error(503, "DeadlineExceeded", message, "try again; check etcd")
         except Exception:  # noqa: BLE001  # the page gets an answer, and the log the cause
             _log.exception("%s %s failed", request.method, request.path)
@@ -161,7 +162,7 @@ class ConsoleServer:
             response.headers.update(HEADERS)
         return response
 
-    def _answering(self, route: ConsoleRoute) -> Middleware:
+    def _handler_of(self, route: ConsoleRoute) -> RequestHandler:
         async def handler(request: web.Request) -> web.StreamResponse:
             query = ConsoleQuery(request, route.parameters)
             async with asyncio.timeout(ANSWER_S_MAX):

@@ -1,6 +1,6 @@
 """Retries and signals workflow executions, where the settings allow it.
 
-Everything else of the console only reads. An action needs a bearer token that may post to
+All other parts of the console only read. An action needs a bearer token that may post to
 ``ACTIONS_PATH``, and a JSON body: the browser sends neither from a page of another origin, because
 this server answers no CORS request. The history of the execution records the user.
 """
@@ -28,7 +28,7 @@ TEXT_CHARS_MAX: Final = 1_024
 """The longest reason or name of a signal."""
 
 NESTING_MAX: Final = 64
-"""Nested lists and objects in the arguments of a signal; some JSON parsers read no more."""
+"""Levels of nested lists and objects in the arguments of a signal, as some JSON parsers limit."""
 
 _SAME_ORIGIN: Final = frozenset(("same-origin", "none"))
 _log: Final = logging.getLogger(__name__)

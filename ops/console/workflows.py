@@ -1,7 +1,7 @@
 """Answers about workflow executions at an instant: lists, and one execution with its history.
 
-Executions of now are read from etcd, executions of the past are computed from their histories.
-``missing`` says which histories are neither in etcd nor in the archive.
+Present executions are read from etcd; executions of the past are computed from their histories.
+``missing`` has sentences about the histories that are neither in etcd nor in the archive.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ HISTORY_SHOWN_MAX: Final = 4_096
 """The newest events of a history in one answer. A run with more events continues as new."""
 
 EXECUTIONS_FOUND_MAX: Final = 50
-"""Executions that one search finds."""
+"""The largest number of executions that one search finds."""
 
 
 def parse_statuses(texts: list[str]) -> tuple[ExecutionStatus, ...]:
@@ -80,7 +80,7 @@ def _missing(executions: PastExecutions, instant: LogInstant) -> list[str]:
     sentences = []
     log = instant.log
     is_older = log.first_position > 0 or log.clock.first[1] < executions.deleted_before_ms
-    if executions.deleted_before_ms and is_older:  # else the cluster had none then
+    if executions.deleted_before_ms and is_older:  # else the log is younger than what was deleted
         when = second_text(executions.deleted_before_ms)
         sentences.append(
             f"executions that closed before {when} have left etcd and the archive (retention)"

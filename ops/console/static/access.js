@@ -1,7 +1,7 @@
 /**
- * The token of the user, where the server reviews tokens of Kubernetes.
+ * Stores the token of the user, and shows the form for it, where the server requires a token.
  *
- * It is kept in the session storage of this tab only: in no cookie and in no URL.
+ * The token is kept in the session storage of this tab only: in no cookie and in no URL.
  */
 
 import { element, replace } from "./dom.js";

@@ -1,7 +1,7 @@
 /**
  * Follows the server-sent events of the server. Uses fetch, because EventSource cannot send a token.
  *
- * After a lost connection it connects again with the id of the last event, so that none is missed.
+ * After a lost connection it connects again with the id of the last event, so that no event is missed.
  * The pauses between attempts grow.
  */
 

@@ -1,5 +1,5 @@
 /**
- * Calls a function after new events were written to the log, by the stream of events of the server.
+ * Calls a function after new events were written to the log. It follows the server's stream of events.
  *
  * A burst of events makes one call. While the page is hidden, the call waits until it is visible.
  */
@@ -22,7 +22,7 @@ export class LogFollower {
     document.addEventListener("visibilitychange", () => this.#flush());
   }
 
-  /** Follows until the page is closed. A second call connects again, with the token of then. */
+  /** Follows until the page is closed. A second call connects again, with the token that is stored then. */
   start() {
     this.#ending?.abort();
     this.#ending = new AbortController();

@@ -1,4 +1,4 @@
-/** The warning above every page that parts of the log cannot be read: answers lack their events. */
+/** The warning above every page if parts of the log cannot be read, because answers lack the events of these parts. */
 
 import { element, replace } from "./dom.js";
 import { plural } from "./numbers.js";

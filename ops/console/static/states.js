@@ -8,7 +8,7 @@
 /** In the order of bars and legends: used addresses, then unusable ones, then free ones. */
 export const STATES = [
   { name: "allocated", letter: "A", text: "a Pod holds it" },
-  { name: "resting", letter: "r", text: "released a moment ago; in cool-down before another Pod gets it" },
+  { name: "resting", letter: "r", text: "released recently; in cool-down before another Pod gets it" },
   { name: "quarantined", letter: "Q", text: "another host uses it, or an operator put it into quarantine" },
   { name: "reserved", letter: "R", text: "named by a SpiderReservedIP; never assigned" },
   { name: "excluded", letter: "X", text: "named by the excludeIPs of the pool; never assigned" },

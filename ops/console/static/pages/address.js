@@ -22,7 +22,7 @@ export const address = {
     return [
       element("section", { class: "lead" }, summary(at, now, state), details(now)),
       element("section", {}, element("h2", {}, "History"),
-        history ? holdings(history, state, "address") : emptyNotice("The log has no event about it.")),
+        history ? holdings(history, state, "address") : emptyNotice("The log has no event about this address.")),
       element("p", {}, link(hrefOf(["events"], { address: state.path[1] }), "Events about this address")),
     ];
   },
@@ -45,7 +45,7 @@ function details({ state, holding, pools, quarantine, reservation }) {
     ["Released by", isResting && pod ? link(podHref(namespace, pod), `${namespace}/${pod}`) : ""],
     ["Node", node ? link(subjectHref(`node/${node}`), node) : ""], ["Interface", nic], ["MAC", mac],
     [isResting ? "Released" : "Since", since?.time ? instantText(since.time) : ""], ["Cool-down until", until ? instantText(until) : ""],
-    ["Pool", pools.length > 0 ? pools.map((name, index) => [index > 0 ? ", " : "", link(subjectHref(`pool/${name}`), name)]) : "no pool has it"],
+    ["Pool", pools.length > 0 ? pools.map((name, index) => [index > 0 ? ", " : "", link(subjectHref(`pool/${name}`), name)]) : "no pool contains it"],
     ["Quarantine", quarantine], ["Reservation", reservation ? link(subjectHref(`reservation/${reservation}`), reservation) : ""],
   ]);
 }

@@ -1,4 +1,4 @@
-/** Addresses that are allocated or resting, by pool, namespace or node. */
+/** Addresses that are allocated or in cool-down (`resting`), filtered by state, pool, namespace or node. */
 
 import { read } from "../api.js";
 import { element, link } from "../dom.js";
@@ -26,7 +26,7 @@ export const addresses = {
   view: (data, state) => [addressTable(data.items, state, data.at), pages(data, state)],
 };
 
-/** Rows of addresses that are not free, as the pages of nodes and namespaces show them. */
+/** A table of addresses that are allocated or in cool-down, on this page and on the page of a node. */
 export function addressTable(items, state, at) {
   const nowMs = msOf(at.time) ?? 0;
   return table({

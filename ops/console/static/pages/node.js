@@ -14,7 +14,7 @@ import { eventTable } from "./events.js";
 const ADDRESSES = 200;
 const RELEASED = 50;
 const EVENTS = 20;
-const DEFAULT_COORDINATOR = "default"; // of every agent that names no other
+const DEFAULT_COORDINATOR = "default"; // the name that an agent uses if its variable names no other
 
 export const node = {
   title: ({ path }) => `Node ${path[1]}`,
@@ -50,7 +50,7 @@ function coordinatorSource(items) {
   const others = items.filter((item) => item !== chosen);
   return [
     element("p", {}, "From SpiderCoordinator ", coordinatorLink(chosen),
-      ` (${chosen.phase || "no status yet"}), changed last at ${instantText(chosen.since.time)}. What it leaves open comes from ${file}; `
+      ` (${chosen.phase || "no status yet"}), changed last at ${instantText(chosen.since.time)}. Settings that it does not have come from ${file}; `
         + "spec.coordinator of a SpiderMultusConfig overrides both for its network."),
     others.length > 0 ? element("p", { class: "hint" }, "Other SpiderCoordinators: ",
       others.map((item, index) => [index > 0 ? ", " : "", coordinatorLink(item)]),

@@ -1,4 +1,4 @@
-/** Objects that only have a history: reservations, coordinators, and applications with their automatic pools. */
+/** The pages of objects that show mainly changes: reservations, coordinators, and applications with automatic pools. */
 
 import { read } from "../api.js";
 import { element, link } from "../dom.js";
@@ -38,7 +38,7 @@ export const coordinator = {
   ],
 };
 
-/** The settings of a coordinator, and what it has found out. */
+/** The settings of a coordinator, and the CIDRs of its status. */
 function coordinatorFacts({ phase, reason, settings, overlayPodCIDR, serviceCIDR }) {
   return facts([
     ["Phase", phase || "not reported yet"], ["Reason", reason], ["Pod CIDRs", overlayPodCIDR.join(", ")], ["Service CIDRs", serviceCIDR.join(", ")],

@@ -13,7 +13,7 @@ import { capital, sentence } from "../sentences.js";
 import { table } from "../parts/table.js";
 import { legend, usageBar } from "../parts/usage_bar.js";
 
-const COMPARABLE = 2 ** 40; // addresses of a total that a bar can show
+const COMPARABLE = 2 ** 40; // with fewer addresses in total, a bar can show the allocated share
 
 export const overview = {
   title: () => "Overview",

@@ -21,14 +21,13 @@ export const pod = {
     ]);
     const refusals = refusalsOf(events.items);
     if (answer === null && refusals.length === 0) throw unknown(namespace, name);
-    return { at: events.at, pod: answer?.pod ?? null, outlook: answer?.outlook ?? [], history, refusals };
+    return { at: events.at, pod: answer?.pod ?? null, history, refusals };
   },
-  view({ pod: data, refusals, outlook, history }, state) {
+  view({ pod: data, refusals, history }, state) {
     const [, namespace, name] = state.path;
     return [
       data ? present(data, state) : element("p", { class: "verdict" }, "It holds no address at this instant."),
       refusals.length > 0 ? element("section", {}, element("h2", {}, "Refusals"), refusalList(refusals, state)) : null,
-      data || outlook.length === 0 ? null : why("Why an ADD would fail or succeed now", outlook),
       history ? element("section", {}, element("h2", {}, "History"), holdings(history, state, "pod")) : null,
       element("p", {}, link(hrefOf(["events"], { pod: `${namespace}/${name}` }), "Events about this Pod"), " · ",
         link(hrefOf(["workflows"], { id: `reclaim/${namespace}/${name}` }), "its reclaim workflows")),
@@ -54,7 +53,7 @@ function present(data, state) {
       ["Trace of the ADD", data.traceId ? link(traceHref(data.traceId), data.traceId, { class: "code" }) : "not traced"],
     ])),
     element("section", {}, element("h2", {}, "Interfaces"), data.interfaces.map(interfaceCard)),
-    data.why.length > 0 ? why("Why these addresses", data.why) : null,
+    data.why.length > 0 ? why(data.why) : null,
   ];
 }
 
@@ -75,7 +74,7 @@ function routeLine({ to, via }) {
   return element("span", { class: "code line" }, `${to} via ${via}`);
 }
 
-function why(title, sentences) {
-  return element("section", {}, element("h2", {}, title),
+function why(sentences) {
+  return element("section", {}, element("h2", {}, "Why these addresses"),
     element("ol", { class: "why" }, sentences.map((text) => element("li", {}, sentence(text)))));
 }

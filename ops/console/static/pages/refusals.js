@@ -65,7 +65,7 @@ function card(group, state) {
     remedy ? element("p", {}, capital(sentence(remedy))) : null,
     source ? element("p", { class: "hint" }, `The pools come from ${source}.`) : null,
     verdicts.length > 0 ? element("ul", { class: "verdicts" }, verdicts.map(verdictItem)) : null,
-    leftOut > 0 ? element("p", { class: "hint" }, `${plural(leftOut, "verdict")} more are left out.`) : null);
+    leftOut > 0 ? element("p", { class: "hint" }, `${plural(leftOut, "further verdict")} left out.`) : null);
 }
 
 function verdictItem({ interface: nic, family, pool, accepted, rule, detail }) {

@@ -1,9 +1,9 @@
 /**
- * The addresses of a pool as a grid: a cell for each address, or for each range where they are many.
+ * The addresses of a pool as a grid: a cell for each address, or for each range if there are too many.
  *
- * One tab stop; arrow keys, Home, End, Page Up and Page Down move in it, Enter opens the cell. The cell
- * under the pointer or with the focus is described beside the grid. Cells of a wide range show how full
- * they are, and open the range.
+ * The grid is one tab stop; arrow keys, Home, End, Page Up and Page Down move in it, Enter opens the
+ * cell. The cell under the pointer or with the focus is described beside the grid. The cell of a range
+ * shows its allocated share, and opens the range.
  */
 
 import { element, replace } from "../dom.js";
@@ -14,7 +14,7 @@ import { addressCells, rangeCells } from "./grid_cells.js";
 const COLUMNS = [[512, 16], [1024, 32], [Infinity, 64]]; // up to this many cells: this many columns
 const PAGE_ROWS = 8;
 const HEAD_CHARACTERS_MAX = 15;
-const FILL_MIN = 0.06; // so that a range with one allocated address looks not empty
+const FILL_MIN = 0.06; // the smallest coloured share, so that a range with one allocated address does not look empty
 
 /** `answer`: the grid of the API. `hrefs`: `{address(text), range(first, last)}`. */
 export function addressGrid(answer, hrefs) {

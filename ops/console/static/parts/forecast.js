@@ -16,19 +16,19 @@ export function forecastWord({ forecast }, nowMs) {
   return element("span", { class: isSoon ? "urgent" : null, title: forecastText({ forecast }, nowMs) }, durationText(expected - nowMs));
 }
 
-/** Milliseconds until it is full; null if nothing is predicted. */
+/** Milliseconds until the pool or subnet is full; null if nothing is predicted. */
 export function fullInMs({ forecast }, nowMs) {
   const expected = msOf(forecast?.expected);
   return expected === null ? null : expected - nowMs;
 }
 
-/** Sentences: when it is full and how certain that is, or why nothing is predicted. */
+/** Sentences: when the pool or subnet is full and how certain that is, or why nothing is predicted. */
 export function forecastText({ forecast }, nowMs) {
   if (!forecast) return "There is no forecast for this instant.";
   const expected = msOf(forecast.expected);
   if (expected === null) return `No forecast: ${forecast.noTrend || "the history is too short"}.`;
   if (expected <= nowMs) return "It is full: no address can be assigned.";
-  const basis = forecast.basisDays ? `, by the last ${forecast.basisDays === 1 ? "day" : `${forecast.basisDays} days`}` : "";
+  const basis = forecast.basisDays ? `, measured in the last ${forecast.basisDays === 1 ? "day" : `${forecast.basisDays} days`}` : "";
   const interval = forecast.earliest
     ? ` With a probability of 80 % between ${instantText(forecast.earliest)} and ${forecast.latest ? instantText(forecast.latest) : "never"}.`
     : "";

@@ -11,7 +11,7 @@ const PAGES = [
   ["Refusals", ["refusals"], "refusals"],
   ["Workflows", ["workflows"], "workflows"],
 ];
-/** The entry of the list that is marked for pages that have none of their own. */
+/** The entry of `PAGES` that is marked as current on pages that have no entry of their own. */
 const ENTRY_OF = { pools: "", subnets: "", nodes: "", reservations: "", coordinators: "", applications: "", pods: "addresses" };
 
 /** Builds the header. `update(state)` marks the current page and puts the instant into the links. */

@@ -15,7 +15,7 @@ export function holdings(answer, state, by) {
   const entries = answer.entries.filter(({ kind }) => kind === "held" || kind === "quarantined");
   const endMs = msOf(answer.at.time);
   return [
-    timeline(lanesOf(entries, by), endMs, `Timeline of ${answer.subject.name}; the table has the same`),
+    timeline(lanesOf(entries, by), endMs, `Timeline of ${answer.subject.name}; the table has the same entries`),
     table({
       caption: `History of ${answer.subject.name}`,
       columns: columnsOf(by, endMs),
@@ -29,7 +29,7 @@ export function holdings(answer, state, by) {
   ];
 }
 
-/** The changes at a network provider; null without one. */
+/** The changes of addresses at a network provider; null if there are none. */
 function bindings({ entries, subject }, state) {
   const rows = entries.filter(({ kind }) => kind === "binding").reverse();
   if (rows.length === 0) return null;

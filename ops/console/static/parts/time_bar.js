@@ -84,7 +84,7 @@ export class TimeBar {
     this.#place(state);
   }
 
-  /** Shows the instant of the answer of the server; it has the time of a position in the URL. */
+  /** Shows the instant of the server's answer. If the URL has a position, only the answer has its time. */
   answered(state, instant) {
     if (!instant) return;
     const { field } = this.#view;

@@ -12,7 +12,7 @@ export const SPANS = [
   ["", "whole log"], ["30d", "30 days"], ["7d", "7 days"], ["24h", "24 hours"], ["1h", "1 hour"], ["10m", "10 minutes"],
 ];
 
-const STEPS = 500; // presses of an arrow key over the whole window
+const STEPS = 500; // presses of an arrow key that move the slider over the whole window
 const PLAY_S = 20; // seconds to play the whole window at normal speed
 
 /** `{fromMs, toMs}` for a span, so that `atMs` (null: live) is inside. `log`: `{firstMs, nowMs}`. */

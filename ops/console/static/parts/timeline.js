@@ -12,7 +12,7 @@ import { marksOf } from "./time_window.js";
 const LANES_MAX = 40;
 const HUES = 6; // style/parts.css has a colour for each
 const MARKS_MAX = 6;
-const BAR_MIN = 4; // pixels, so that an interval that began a moment ago is visible
+const BAR_MIN = 4; // pixels, so that an interval that has just begun is visible
 const MARGIN = 0.02; // of the range, before the first bar
 
 /**
