@@ -4,7 +4,7 @@
     demo_output.py  the output: numbered steps, commands, their results
     demo_state.py   what the steps share: laboratory, nodes, Pods, orbctl
     steps.py        the steps in order
-    datapath.py     the steps about nodes and Services, and what this kernel supports of them
+    datapath.py     the steps that need kernel features: node to Pod, and a Service
     pools.yaml      pools and a reservation
     pods.yaml       records of Pods with annotations
     service.yaml    a Service and its endpoints

@@ -19,7 +19,7 @@ from ops.demo.demo_state import DemoState
 from ops.demo.steps import STEPS
 from ops.lab.identity import LabFailed
 from ops.lab.laboratory import Laboratory
-from ops.lab.leftovers import Traces, traces_of
+from ops.lab.leftovers import LabResources, resources_of
 from ops.lab.runtime import CniFailed
 
 FAILED: Final = 1
@@ -47,8 +47,8 @@ def demo(
             duration_s = printer.seconds
             if stay:
                 _wait(printer, laboratory)
-        leftovers = traces_of(laboratory.identity)
-        if leftovers != Traces():
+        leftovers = resources_of(laboratory.identity)
+        if leftovers != LabResources():
             raise DemoFailed(f"not all was removed; these remain: {leftovers}")
     except KeyboardInterrupt:
         printer.fail("interrupted; everything is removed")

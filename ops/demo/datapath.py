@@ -29,12 +29,14 @@ BACKENDS: Final = ("web-1", "web-2")
 PORT: Final = 80
 BACKEND_PORT: Final = 8080
 SERVED_S_MAX: Final = 10.0
+"""Seconds until the agent must serve the Service."""
+
 CONNECTIONS: Final = 32
-"""Connections to each address. That only one backend answers them has a chance of 1 in 2**31."""
+"""Connections to each address. The chance that only one backend answers them is 1 in 2**31."""
 
 
 def missing_capability() -> MissingCapability:
-    """Try in a temporary namespace what the steps need, and return what this kernel lacks."""
+    """Try the features that the steps need, and return what this machine lacks."""
     executor = NetnsExecutor()
     try:
         faults = {feature.name: feature.why_not for feature in try_kernel_features(executor)}

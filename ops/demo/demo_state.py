@@ -43,7 +43,7 @@ class DemoState:
         self.laboratory = laboratory
         self.pods: dict[str, Sandbox] = {}
         self.stored_time = ""
-        """The time of ``store_time``, ISO 8601; a later step queries the state at this time."""
+        """The time at which ``store_time`` ran, ISO 8601; a later step queries the state then."""
 
     @property
     def node_a(self) -> Node:
@@ -67,7 +67,7 @@ class DemoState:
         return self.pods[pod]
 
     def replace(self, node: Node, failed: Sandbox) -> Sandbox:
-        """Attach the Pod in a new sandbox, then DEL the failed one, as runtimes do."""
+        """Attach the Pod in a new sandbox, then delete the failed sandbox, as runtimes do."""
         failed.destroy()
         sandbox = self.laboratory.sandbox(failed.pod, NAMESPACE, failed.uid)
         self.pods[failed.pod] = sandbox

@@ -17,18 +17,20 @@ from ops.lab.runtime import CniFailed
 from ops.lab.sandbox import Sandbox, addresses_in
 
 CRASH_PODS: Final = 10
-CRASH_AT_ONCE: Final = 5
+CONCURRENT_ADDS: Final = 5
 LOST_PODS: Final = 3
-"""The Pods on node-b when it dies: web-2, db-0 and refunds."""
+"""The number of Pods on node-b when it dies: web-2, db-0 and refunds."""
 
-RECLAIM_S_MAX: Final = 20.0
+WORKFLOW_S_MAX: Final = 20.0
+"""Seconds until an execution must have reclaimed addresses, or changed a pool."""
+
 CART_SETTLED: Final = re.compile(r"cart +Deployment +9 +1 +10 +1 +settled")
 """The row of cart in `orbctl get applications`: 9 replicas, 1 pool, 10 addresses, 1 held."""
 
 AGENT: Final = "SPIDERPOOL_NODE_NAME={} ORBWEAVER_ETCD_ENDPOINTS={} ... orbweaver-agent"
 TRY_AGAIN_LATER: Final = 11
 POOL_FULL: Final = 110
-"""Both: codes of CNI errors (docs/reference/agent.md)."""
+"""The two codes of CNI errors that the steps expect (docs/reference/agent.md)."""
 
 
 def start(state: DemoState) -> None:
@@ -68,7 +70,7 @@ def apply(state: DemoState) -> None:
 
 
 def attach(state: DemoState) -> None:
-    """Attach Pods on both nodes, which reach each other."""
+    """Attach Pods on both nodes, and show that they reach each other."""
     printer = state.printer
     printer.step(
         "Pods that reach each other",
@@ -93,7 +95,7 @@ def attach(state: DemoState) -> None:
     reach_node(state)
 
 
-def keep(state: DemoState) -> None:
+def keep_addresses(state: DemoState) -> None:
     """Show that a replica of a StatefulSet keeps its addresses."""
     printer = state.printer
     printer.step(
@@ -118,13 +120,14 @@ def keep(state: DemoState) -> None:
     state.pinged("web-0", second.addresses[0])
 
 
-def crash(state: DemoState) -> None:
+def kill_agent(state: DemoState) -> None:
     """Kill an agent while it serves ADDs."""
     printer, node = state.printer, state.node_a
     printer.step(
         "An agent is killed in the middle of ADDs",
-        f"""{CRASH_PODS} Pods start at once on node-a; its agent is killed after the first ADD. The
-        runtime creates a new sandbox for each Pod that failed, and deletes the old one later.""",
+        f"""{CRASH_PODS} Pods start concurrently on node-a; its agent is killed after the first ADD.
+        The runtime creates a new sandbox for each Pod that failed, and deletes the old sandbox
+        later.""",
     )
     sandboxes = [state.create_sandbox(f"batch-{number}") for number in range(CRASH_PODS)]
     state.show_call(node, "ADD", f"CNI_ARGS='K8S_POD_NAME=batch-{{0..{CRASH_PODS - 1}}};...'")
@@ -158,7 +161,7 @@ def crash(state: DemoState) -> None:
     printer.output(f"{text} the restart hold the same addresses", style="green")
 
 
-def refuse(state: DemoState) -> None:
+def fill_pool(state: DemoState) -> None:
     """Show the error of a full pool."""
     printer = state.printer
     printer.step(
@@ -177,7 +180,7 @@ def refuse(state: DemoState) -> None:
     state.orbctl(f"explain {NAMESPACE}/refunds --node node-b", code=3)
 
 
-def lose(state: DemoState) -> None:
+def lose_del(state: DemoState) -> None:
     """Lose a DEL; a GC releases the addresses."""
     printer = state.printer
     printer.step(
@@ -226,8 +229,8 @@ def lose_node(state: DemoState) -> None:
     output = ""
     while output.count(" Completed ") < LOST_PODS:
         expect(
-            time.monotonic() - began < RECLAIM_S_MAX,
-            f"the addresses of node-b's Pods are not reclaimed within {RECLAIM_S_MAX:g} s",
+            time.monotonic() - began < WORKFLOW_S_MAX,
+            f"the addresses of node-b's Pods are not reclaimed within {WORKFLOW_S_MAX:g} s",
         )
         output = state.run_quietly(listing)
     printer.command(f"orbctl {listing}")
@@ -250,7 +253,7 @@ def lose_node(state: DemoState) -> None:
 
 
 def scale(state: DemoState) -> None:
-    """Scale an application; its pool follows."""
+    """Scale an application, and show that its pool follows."""
     printer = state.printer
     printer.step(
         "A pool that follows its application",
@@ -266,8 +269,8 @@ def scale(state: DemoState) -> None:
     began = time.monotonic()
     while CART_SETTLED.search(state.run_quietly(f"get applications -n {NAMESPACE}")) is None:
         expect(
-            time.monotonic() - began < RECLAIM_S_MAX,
-            f"the pool of cart does not have 10 addresses within {RECLAIM_S_MAX:g} s",
+            time.monotonic() - began < WORKFLOW_S_MAX,
+            f"the pool of cart does not have 10 addresses within {WORKFLOW_S_MAX:g} s",
         )
     state.orbctl("describe subnet lan")
 
@@ -291,7 +294,7 @@ def ask_log(state: DemoState) -> None:
 
 
 def predict(state: DemoState) -> None:
-    """Show the forecast; a log of some minutes is too short for one."""
+    """Show that a log of some minutes is too short for a forecast."""
     state.printer.step(
         "When is a pool full?",
         """orbctl forecasts from the growth in the last weeks of the log. This log has only some
@@ -325,10 +328,10 @@ STEPS: Final[tuple[Callable[[DemoState], None], ...]] = (
     apply,
     attach,
     serve,
-    keep,
-    crash,
-    refuse,
-    lose,
+    keep_addresses,
+    kill_agent,
+    fill_pool,
+    lose_del,
     lose_node,
     scale,
     ask_log,
@@ -338,13 +341,13 @@ STEPS: Final[tuple[Callable[[DemoState], None], ...]] = (
 
 
 def _add_and_kill(node: Node, sandboxes: list[Sandbox]) -> dict[str, CniFailed]:
-    """Attach all Pods at once, kill the agent after the first ADD; return the errors by Pod."""
-    with ThreadPoolExecutor(CRASH_AT_ONCE) as pool:
-        tries = {sandbox.pod: pool.submit(node.runtime.add, sandbox) for sandbox in sandboxes}
-        wait(tries.values(), return_when=FIRST_COMPLETED)
+    """Attach Pods concurrently, kill the agent after the first ADD; return the errors by Pod."""
+    with ThreadPoolExecutor(CONCURRENT_ADDS) as threads:
+        adds = {sandbox.pod: threads.submit(node.runtime.add, sandbox) for sandbox in sandboxes}
+        wait(adds.values(), return_when=FIRST_COMPLETED)
         node.agent.kill()
     failures = {}
-    for pod, outcome in tries.items():
+    for pod, outcome in adds.items():
         error = outcome.exception()
         if error is None:
             continue

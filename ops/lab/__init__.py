@@ -1,6 +1,6 @@
 """A laboratory: nodes, Pods and a network in network namespaces of one machine, for demo and tests.
 
-    laboratory.py    the laboratory: a context manager that creates and removes everything below
+    laboratory.py    the laboratory: a context manager that creates and removes all its parts
     identity.py      names that contain the process id of the laboratory
     leftovers.py     finds and removes the processes, namespaces and files of a laboratory
     programs.py      the required programs, and how to run one
@@ -24,5 +24,6 @@ The layout, and its reasons:
   outside (orbctl, tests) reach the same etcd through a unix socket, which works in every namespace.
 - Files are in /run/orbweaver-lab/<identity>, because the path of a socket has at most 107 bytes.
 - Every name contains the process id of its laboratory. Daemons die with that process
-  (PR_SET_PDEATHSIG). A laboratory removes what killed ones left, but nothing of running ones.
+  (PR_SET_PDEATHSIG). A laboratory removes what killed laboratories left, and leaves running
+  laboratories alone.
 """

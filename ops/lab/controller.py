@@ -40,10 +40,10 @@ class LabController:
         self.process = Daemon(identity, namespace, command, log, environment)
 
     def start(self) -> None:
-        """Start the process and return at once. Raises LabFailed."""
+        """Start the process, without waiting until it works. Raises LabFailed."""
         self.directory.mkdir(parents=True)
         self.process.start()
 
     def wait_listening(self) -> None:
-        """Wait until its log says that it watches changes of Pods. Raises LabFailed."""
+        """Wait until its log shows that it watches changes of Pods. Raises LabFailed."""
         self.process.wait_until(lambda: FOLLOWING in self.process.log_path.read_text())

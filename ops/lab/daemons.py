@@ -43,21 +43,21 @@ class Daemon:
 
     @property
     def pid(self) -> int:
-        """Its process id. Raises LabFailed if it was not started."""
+        """The process id of the program. Raises LabFailed if it was not started."""
         if self._process is None:
             raise LabFailed(f"{self.command[0]} was not started")
         return self._process.pid
 
     @property
     def is_running(self) -> bool:
-        """Whether it was started and has not ended."""
+        """Whether the program was started and has not ended."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start the program and return at once."""
+        """Start the program, without waiting until it is ready."""
         assert self._process is None, "started twice"
         # setpriv and nsenter execute the program, so that the process id is that of the program. In
-        # its own session it receives no Ctrl-C: the laboratory stops its daemons in order.
+        # its own session the program receives no Ctrl-C: the laboratory stops its daemons in order.
         namespace = self._namespace
         command = list(self.command) if namespace is None else namespace.inside(self.command)
         with self.log_path.open("ab") as log:
@@ -91,7 +91,7 @@ class Daemon:
         self._end(signal.SIGKILL)
 
     def log_tail(self) -> str:
-        """The end of its log."""
+        """The end of the program's log."""
         try:
             return self.log_path.read_text(errors="replace")[-LOG_CHARACTERS_MAX:].strip()
         except OSError:

@@ -31,7 +31,7 @@ class Fabric:
 
     def __init__(self, namespace: NamedNamespace) -> None:
         self.namespace = namespace
-        self._nodes = 0
+        self._node_count = 0
 
     @property
     def address(self) -> str:
@@ -42,17 +42,17 @@ class Fabric:
         """Create the namespace and the bridge. Raises LabFailed."""
         self.namespace.create()
         self.namespace.netlink(_add_bridge)
-        self.gateway(f"{_ADDRESS}/{_PREFIX_BITS}")
+        self.add_gateway(f"{_ADDRESS}/{_PREFIX_BITS}")
 
-    def gateway(self, cidr: str) -> None:
+    def add_gateway(self, cidr: str) -> None:
         """Add a gateway, an address with its prefix length, to the bridge. Raises LabFailed."""
         self.namespace.netlink(lambda route: _add_address(route, BRIDGE, cidr))
 
     def connect(self, node: NamedNamespace, name: str) -> str:
         """Connect a node to the bridge; return the node's address. Raises LabFailed."""
-        assert self._nodes < NODES_MAX, "the network of the nodes is full"
-        address = f"{_PREFIX}.{_FIRST_NODE + self._nodes}"
-        self._nodes += 1
+        assert self._node_count < NODES_MAX, "the network of the nodes is full"
+        address = f"{_PREFIX}.{_FIRST_NODE + self._node_count}"
+        self._node_count += 1
         self.namespace.netlink(lambda route: _add_port(route, self.port(name), node.path))
         node.netlink(lambda route: _add_address(route, UPLINK, f"{address}/{_PREFIX_BITS}"))
         _set_state(node, UPLINK, "up")
@@ -67,7 +67,7 @@ class Fabric:
         _set_state(self.namespace, self.port(name), "up")
 
     def port(self, name: str) -> str:
-        """The bridge's end of the veth pair to a node."""
+        """The name of the interface that connects the bridge to a node."""
         return f"to-{name}"
 
 

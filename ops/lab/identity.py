@@ -68,9 +68,9 @@ class LabIdentity(NamedTuple):
         (self.directory / _STARTED).write_text(started)
 
     def is_alive(self) -> bool:
-        """Whether its process runs.
+        """Whether the process of the laboratory runs.
 
-        If its directory has no start time: whether another process than this one has its id.
+        Without a stored start time, any process with its id counts, except this process.
         """
         started = _start_time(self.pid)
         try:

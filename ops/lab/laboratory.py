@@ -1,7 +1,7 @@
 """The laboratory: a context manager that creates the network and etcd, and removes everything.
 
-It removes everything also after an error or Ctrl-C; an error names what could not be removed. The
-next laboratory removes what a killed one left.
+It removes everything after an error or Ctrl-C too; an error names what could not be removed. The
+next laboratory removes what a killed laboratory left.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Laboratory:
             self.directory / "controller",
             self.etcd.endpoint,
         )
-        """The laboratory does not start it; the code that uses the laboratory can."""
+        """Not running at first: the code that uses the laboratory starts it."""
         self.nodes: dict[str, Node] = {}
         self.predecessors: list[LabIdentity] = []
         """Killed laboratories that were removed at the start."""
@@ -85,7 +85,7 @@ class Laboratory:
         try:
             self.fabric.create()
             for gateway in self._gateways:
-                self.fabric.gateway(gateway)
+                self.fabric.add_gateway(gateway)
             self.etcd.start()
         except BaseException:
             self.close()
@@ -141,7 +141,7 @@ class Laboratory:
 
     def sandbox(self, pod: str, namespace: str = "default", uid: str = "") -> Sandbox:
         """Create a Pod's network namespace, not attached yet. Raises LabFailed."""
-        # Each sandbox has its own namespace, so that a late DEL of an earlier one finds none.
+        # Each sandbox has its own namespace, so that a late DEL of an earlier sandbox finds none.
         self._sandbox_counts[pod] += 1
         count = self._sandbox_counts[pod]
         number = f"-{count}" if count > 1 else ""

@@ -1,7 +1,7 @@
 """Finds and removes the processes, namespaces, mounts, cgroups and files of a laboratory.
 
-Used to check that a laboratory left nothing, and to remove what a killed one left. It never touches
-other laboratories that run, or other programs.
+Used to check that a laboratory left nothing, and to remove what a killed laboratory left. It leaves
+running laboratories and other programs alone.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ PROCESSES: Final = "cgroup.procs"
 """The file of a control group that lists its processes."""
 
 OTHER_PID_NAMESPACE: Final = 0
-"""The entry of that file for a process of another PID namespace. Never signal it: 0 would mean our
-process group."""
+"""The entry of that file for a process of another PID namespace.
+
+It must not be signalled: 0 would mean the process group of this process.
+"""
 
 
-class Traces(NamedTuple):
+class LabResources(NamedTuple):
     """The processes, namespaces, mounts, cgroups and directories of one laboratory."""
 
     processes: tuple[int, ...] = ()
@@ -45,11 +47,11 @@ class Traces(NamedTuple):
         return "; ".join(texts) or "nothing"
 
 
-def traces_of(identity: LabIdentity) -> Traces:
-    """Find what a laboratory has on this machine now."""
+def resources_of(identity: LabIdentity) -> LabResources:
+    """Find the resources that a laboratory has on this machine now."""
     names = (path.name for path in _entries(NAMESPACES))
     directory = identity.directory
-    return Traces(
+    return LabResources(
         tuple(sorted(_processes(identity))),
         tuple(sorted(name for name in names if name.startswith(identity.name("")))),
         tuple(_mounts_below(directory)),
@@ -81,7 +83,7 @@ def _machine_lock() -> Iterator[None]:
 def remove(identity: LabIdentity) -> None:
     """Remove everything of one laboratory; idempotent. Raises LabFailed."""
     _end_processes(identity)
-    for name in traces_of(identity).namespaces:
+    for name in resources_of(identity).namespaces:
         run(["ip", "netns", "delete", name])
     # The innermost first: an outer mount is busy while an inner one exists.
     for mount in reversed(_mounts_below(identity.directory)):
@@ -90,8 +92,8 @@ def remove(identity: LabIdentity) -> None:
     shutil.rmtree(identity.directory, ignore_errors=True)
     with suppress(OSError):
         LABORATORIES.rmdir()
-    remaining = traces_of(identity)
-    if remaining != Traces():
+    remaining = resources_of(identity)
+    if remaining != LabResources():
         raise LabFailed(f"cannot remove all of laboratory {identity}; these remain: {remaining}")
 
 

@@ -76,7 +76,7 @@ class NamedNamespace:
         """Run ``ip`` inside and return its output, for tests. Raises LabFailed."""
         return run(["ip", "-n", self.name, *arguments])
 
-    def set(self, sysctl: str, value: str) -> None:
+    def set_sysctl(self, sysctl: str, value: str) -> None:
         """Set a network sysctl (``net/...``) inside. Raises LabFailed."""
         # /proc/sys/net shows the namespace of the process that opens it.
         run(self.inside(["sh", "-c", f'printf %s "$1" >/proc/sys/{sysctl}', "sh", value]))

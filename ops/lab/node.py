@@ -27,7 +27,7 @@ class Node:
 
     ``etcd``: the endpoint. ``settings``: environment variables of the agent. ``coordinator``: the
     configuration of the coordinator plugin; None: the network has none. ``pods_cgroup``: the cgroup
-    whose Pods have ClusterIPs by the agent; None: the agent serves none.
+    of the Pods to which the agent serves ClusterIPs; None: the agent serves none.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Node:
         self.plugins = directory / "cni"
         self.plugin_log = directory / "plugin.log"
         self.address = ""
-        """Its address in the network of the nodes; "" until it is connected."""
+        """The address of the node in the network of the nodes; "" until it is connected."""
         environment = {
             "SPIDERPOOL_NODE_NAME": name,
             "ORBWEAVER_ETCD_ENDPOINTS": etcd,

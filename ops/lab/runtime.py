@@ -5,7 +5,7 @@ succeeds, and is passed as prevResult. A GC passes the attachments of the stored
 Plugins run in the network namespace of the node. The runtime never calls an agent itself.
 
 Debian's macvlan 1.1.1 supports CNI up to 1.0.0, which has neither GC nor STATUS. So the runtime
-runs the IPAM plugin for these two directly, with version 1.1.0, as a newer macvlan does.
+runs the IPAM plugin directly for GC and STATUS, with version 1.1.0, as a newer macvlan does.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ops.lab.programs import attempt
 from ops.lab.sandbox import INTERFACE, Sandbox
 
 PLUGIN_DEADLINE_S: Final = 120.0
-"""Seconds; the time limit of kubelet for the creation of a sandbox."""
+"""Seconds that one plugin may take: the time limit of kubelet for the creation of a sandbox."""
 
 CHAIN_VERSION: Final = "1.0.0"
 IPAM_VERSION: Final = "1.1.0"

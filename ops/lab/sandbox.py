@@ -1,6 +1,6 @@
 """A Pod sandbox: a network namespace, a container id, and the Pod's names.
 
-No process must run in it: the kernel answers pings.
+No process needs to run in it, because the kernel answers pings.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Sandbox:
         """Create its network namespace. Raises LabFailed."""
         self.namespace.create()
         # Without duplicate address detection, which delays each Pod by two seconds.
-        self.namespace.set("net/ipv6/conf/default/accept_dad", "0")
+        self.namespace.set_sysctl("net/ipv6/conf/default/accept_dad", "0")
 
     def destroy(self) -> None:
         """Remove its network namespace without a DEL, as after a crash. Raises LabFailed."""

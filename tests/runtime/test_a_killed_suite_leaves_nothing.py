@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ops.lab.leftovers import Traces, remove_dead, traces_of
+from ops.lab.leftovers import LabResources, remove_dead, resources_of
 from tests.support.laboratories import KilledLaboratory, killed_laboratory
 
 pytestmark = [pytest.mark.etcd, pytest.mark.netns, pytest.mark.containerd]
@@ -35,11 +35,11 @@ def killed(containers_can_run: None) -> Iterator[KilledLaboratory]:
 def test_sandboxes_of_a_killed_test_are_removed_with_all_their_objects(
     killed: KilledLaboratory,
 ) -> None:
-    leftovers = traces_of(killed.identity)
+    leftovers = resources_of(killed.identity)
     assert leftovers.processes, "a sandbox continues to run without its runtime"
     assert leftovers.control_groups
 
     killed.reap()
     assert killed.identity in remove_dead()
 
-    assert traces_of(killed.identity) == Traces()
+    assert resources_of(killed.identity) == LabResources()

@@ -267,7 +267,7 @@ def test_policy_routes_are_in_main_only_for_the_first_underlay_nic(
 def test_add_sets_options_of_links_and_sysctls(
     network_pod: NetworkPod, network_node: NetworkNode, network: NetworkHarness
 ) -> None:
-    network_pod.inside.set("net/ipv4/conf/all/rp_filter", "1")
+    network_pod.inside.set_sysctl("net/ipv4/conf/all/rp_filter", "1")
     before = network_pod.inside.ip("link", "show", "dev", "eth0")
     network_pod.add(
         podMACPrefix="0a:1b",
@@ -335,7 +335,7 @@ def test_for_a_pod_with_ipv6_only_ipv6_is_enabled(
     pod = network.pod(network_node)
     pod.macvlan("eth0", "fd00:6::101/64")
     # Disabled by default for new interfaces: the pair would have no IPv6.
-    pod.inside.set("net/ipv6/conf/default/disable_ipv6", "1")
+    pod.inside.set_sysctl("net/ipv6/conf/default/disable_ipv6", "1")
     pod.add(vethLinkAddress="169.254.100.1", **CONF)
     assert rules(pod.inside) == []
     assert "fd00:6::11 dev veth0" in routes(pod.inside, "main", "-6")

@@ -21,7 +21,7 @@ from ops.demo.demo_state import ROOT, DemoState, MissingCapability
 from ops.demo.steps import STEPS
 from ops.lab.identity import LabIdentity
 from ops.lab.laboratory import Laboratory
-from ops.lab.leftovers import Traces, traces_of
+from ops.lab.leftovers import LabResources, resources_of
 from ops.lab.programs import run
 
 pytestmark = [
@@ -82,7 +82,7 @@ def test_the_demo_shows_every_step_and_leaves_nothing_behind() -> None:
     assert "console: http://127.0.0.1:" in output
     assert output.rstrip().endswith("Nothing is left: no process, no namespace, no file.")
     assert "\x1b" not in output, "colours without a terminal"
-    assert traces_of(LabIdentity(demo.pid, 1)) == Traces()
+    assert resources_of(LabIdentity(demo.pid, 1)) == LabResources()
     assert links() == before
 
 
@@ -96,14 +96,14 @@ def test_a_demo_that_gets_a_signal_removes_everything(number: signal.Signals, co
         while "2. Pools" not in demo.stdout.readline():
             assert demo.poll() is None
         identity = LabIdentity(demo.pid, 1)
-        traces = traces_of(identity)
+        traces = resources_of(identity)
         demo.send_signal(number)
         demo.stdout.read()
 
     assert traces.processes
     assert traces.namespaces
     assert demo.wait() == code
-    assert traces_of(identity) == Traces()
+    assert resources_of(identity) == LabResources()
 
 
 def test_a_failed_step_is_printed_and_ends_the_demo_with_a_failure(
@@ -122,4 +122,4 @@ def test_a_failed_step_is_printed_and_ends_the_demo_with_a_failure(
     assert exit_.value.exit_code == program.FAILED
     assert "the demo failed: the ping was not answered" in capsys.readouterr().out
     assert identity is not None
-    assert traces_of(identity) == Traces()
+    assert resources_of(identity) == LabResources()

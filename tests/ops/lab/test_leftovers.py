@@ -13,7 +13,7 @@ import pytest
 
 from ops.lab.identity import LabFailed, LabIdentity, new_identity
 from ops.lab.laboratory import Laboratory
-from ops.lab.leftovers import Traces, remove_dead, traces_of
+from ops.lab.leftovers import LabResources, remove_dead, resources_of
 from ops.lab.namespaces import NamedNamespace
 from ops.lab.node import can_create_cgroups, create_pods_cgroup
 from tests.support.laboratories import KilledLaboratory, killed_laboratory
@@ -40,14 +40,14 @@ def killed() -> Iterator[KilledLaboratory]:
 
 
 def test_a_laboratory_removes_the_remains_of_a_killed_one(killed: KilledLaboratory) -> None:
-    remains = traces_of(killed.identity)
+    remains = resources_of(killed.identity)
     assert len(remains.namespaces) == 3
     assert remains.directories == (str(killed.identity.directory),)
 
     killed.reap()
     with Laboratory() as laboratory:
         assert killed.identity in laboratory.predecessors
-        assert traces_of(killed.identity) == Traces()
+        assert resources_of(killed.identity) == LabResources()
 
 
 @pytest.mark.skipif(not can_create_cgroups(), reason=needs(CGROUPS))
@@ -60,7 +60,7 @@ def test_programs_of_containers_in_its_control_groups_are_ended(killed: KilledLa
         remove_dead()
 
         assert program.wait(DEADLINE_S) == -signal.SIGKILL
-    assert traces_of(killed.identity) == Traces()
+    assert resources_of(killed.identity) == LabResources()
 
 
 def test_a_process_of_another_pid_namespace_is_not_taken_for_this_process_group(
@@ -72,14 +72,14 @@ def test_a_process_of_another_pid_namespace_is_not_taken_for_this_process_group(
     (group / "cgroup.procs").write_text("0\n")
     monkeypatch.setattr("ops.lab.leftovers.CONTROL_GROUPS", tmp_path)
 
-    assert traces_of(identity).processes == ()
+    assert resources_of(identity).processes == ()
 
 
 def until_ended(identity: LabIdentity) -> bool:
     deadline = time.monotonic() + DEADLINE_S
-    while traces_of(identity).processes and time.monotonic() < deadline:
+    while resources_of(identity).processes and time.monotonic() < deadline:
         time.sleep(0.05)
-    return not traces_of(identity).processes
+    return not resources_of(identity).processes
 
 
 def test_daemons_do_not_outlive_the_process_that_started_them(killed: KilledLaboratory) -> None:
@@ -89,13 +89,13 @@ def test_daemons_do_not_outlive_the_process_that_started_them(killed: KilledLabo
 
 def test_a_running_laboratory_is_not_removed() -> None:
     with Laboratory() as running_lab:
-        traces = traces_of(running_lab.identity)
+        traces = resources_of(running_lab.identity)
 
         with Laboratory() as next_lab:
             assert running_lab.identity not in next_lab.predecessors
         remove_dead()
 
-        assert traces_of(running_lab.identity) == traces
+        assert resources_of(running_lab.identity) == traces
         assert running_lab.etcd.daemon.is_running
 
 

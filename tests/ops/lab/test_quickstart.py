@@ -15,7 +15,7 @@ import pytest
 
 from ops.demo.demo_state import ROOT
 from ops.lab.identity import MARK, new_identity
-from ops.lab.leftovers import Traces, remove, traces_of
+from ops.lab.leftovers import LabResources, remove, resources_of
 from tests.support.documents import shell_blocks
 from tests.support.etcd import free_ports
 
@@ -55,7 +55,7 @@ def test_the_lines_of_the_quickstart_run_unchanged(short_directory: Path, tmp_pa
                 env=os.environ | {MARK: str(identity)},
                 timeout=DEADLINE_S,
             )
-        remains = traces_of(identity)
+        remains = resources_of(identity)
     finally:
         remove(identity)
 
@@ -65,5 +65,5 @@ def test_the_lines_of_the_quickstart_run_unchanged(short_directory: Path, tmp_pa
     assert "1 received" in printed
     assert re.search(r"^web-0 +eth0 +lan +10\.6\.0\.[12]\d/24", printed, re.MULTILINE)
     assert "state  equals the log" in printed
-    assert remains == Traces(), printed
+    assert remains == LabResources(), printed
     assert list(short_directory.iterdir()) == []
