@@ -104,7 +104,7 @@ class ControllerHealth:
         if self._observer.leader is not None:
             return None
         return NotReady(
-            "no controller leads", remedy="wait until the lease of the last leader expires"
+            "no leader elected", remedy="wait until the lease of the last leader expires"
         )
 
     def _jobs_fault(self) -> OrbweaverError | None:
@@ -137,7 +137,9 @@ class ControllerHealth:
         assert self._admission is not None, "the check exists only with webhooks"
         if self._admission.port is not None:
             return None
-        return NotReady("the webhooks are not ready yet", remedy="check the API server")
+        return NotReady(
+            "the webhooks are not served yet", remedy="see the log of this controller for the cause"
+        )
 
 
 def health_port(health: ControllerHealth, counts: ConnectionCounts | None = None) -> TcpPort:

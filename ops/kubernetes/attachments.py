@@ -121,7 +121,10 @@ class Attachments:
 
 def _unwritable(fault: str) -> DesiredCondition:
     """The condition of a network if NADs cannot be read."""
-    message = f"no NetworkAttachmentDefinition was created: {fault}. Multus installs the definition"
+    message = (
+        f"no NetworkAttachmentDefinition was created: {fault}. Install Multus with its CRD, and let"
+        " the controller list NetworkAttachmentDefinitions"
+    )
     return DesiredCondition(READY, "False", "NoAttachmentDefinitions", message)
 
 

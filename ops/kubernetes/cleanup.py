@@ -1,10 +1,10 @@
-"""Cleans up after an uninstallation, so that no webhook or finalizer of ours blocks a deletion.
+"""Cleans up after an uninstallation, so that webhooks and finalizers block no deletion.
 
 First it deletes the webhook configurations, because their server has stopped. Then it waits until
-the Lease has no holder: a running controller could add finalizers again. Then it removes the
-finalizers of the remaining objects, which are kept and can be deleted. Finally it waits until a
-DaemonSet of the chart has cleaned each node. Missing objects are not an error, and the
-cleanup can run again.
+the Lease has no holder: a running controller could add finalizers again. Then it removes
+Orbweaver's finalizer from the remaining objects, which are kept and can be deleted. Finally it
+waits until a DaemonSet of the chart has cleaned each node. Missing objects are not an error, and
+the cleanup can run again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ops.kubernetes.leadership import LEASES, is_held
 from ops.kubernetes.resources import FINALIZER
 
 KINDS: Final = ("spiderippools", "spidersubnets", "spiderendpoints", "spidercoordinators")
-"""Kinds whose objects get finalizers."""
+"""The kinds whose objects get Orbweaver's finalizer."""
 
 ADMISSION: Final = "/apis/admissionregistration.k8s.io/v1"
 POLL_S: Final = 1.0
@@ -31,7 +31,7 @@ PASS_PAUSE_S: Final = 2.0
 
 PASSES_MAX: Final = 20
 NODES_WAIT_S: Final = 60.0
-"""How long to wait for nodes: a node that is down must not block an uninstallation."""
+"""Seconds to wait for the nodes: a node that is down must not block an uninstallation."""
 
 DAEMON_SETS: Final = "/apis/apps/v1/namespaces/{}/daemonsets/{}"
 
@@ -82,7 +82,7 @@ async def _until_nodes_are_clean(api: Api, path: str) -> None:
     except ApiNotFound:
         return  # the installation has no DaemonSet that cleans nodes
     except TimeoutError:
-        _log.warning("not every node was cleaned; run `orbctl node clean` on the others")
+        _log.warning("not every node was cleaned; run `orbctl node clean` on the remaining nodes")
 
 
 def _is_ready_everywhere(daemon_set: Object) -> bool:
@@ -113,7 +113,7 @@ async def _remove_finalizers(api: Api, kind: str) -> int:
 
 
 async def _remove_finalizer(api: Api, kind: str, stored: Object) -> bool:
-    """Remove our finalizer; return whether the object had it."""
+    """Remove Orbweaver's finalizer; return whether the object had it."""
     metadata = stored["metadata"]
     finalizers = metadata.get("finalizers") or []
     if FINALIZER not in finalizers:

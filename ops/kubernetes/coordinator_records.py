@@ -52,7 +52,7 @@ class CoordinatorRecords:
             _log.warning("SpiderCoordinator %s is not recorded: %s", name, error)
 
     def _command(self, name: str) -> Command | None:
-        """The command that makes the record agree with the object; None: there is neither."""
+        """The command that makes the record equal the object; None if there is neither."""
         body = self._informer.objects.get(("", name))
         if body is not None:
             return ApplyRecord(record_of(body))
@@ -62,7 +62,7 @@ class CoordinatorRecords:
 
 
 async def end_records(commands: Commands) -> None:
-    """Delete every record: nothing follows SpiderCoordinators while this is switched off.
+    """Delete the records of SpiderCoordinators, which are not watched while they are switched off.
 
     Raises StoreError, NotReady, LostRace.
     """

@@ -123,7 +123,7 @@ class Coordinators:
             await self._objects.create_event(coordinator, failure)
 
     async def _release(self, coordinator: Object) -> None:
-        """Remove our finalizer, so that the object is deleted."""
+        """Remove Orbweaver's finalizer, so that the object is deleted."""
         metadata = coordinator["metadata"]
         finalizers = metadata.get("finalizers") or []
         if FINALIZER in finalizers:

@@ -1,7 +1,7 @@
 """Creates the default objects of a new installation from a file.
 
-An existing object is never changed. The webhooks answer only a moment after the installation, so a
-failed creation is retried until ``CREATE_S_MAX``. A refusal by a rule ends the run.
+An existing object is not changed. The webhooks respond only some time after the installation, so a
+failed creation is retried for ``CREATE_S_MAX``. A refusal by a rule ends the run.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from core.manifests.kinds.fields import API_VERSION
 from core.process.retry import Backoff
 
 OBJECTS_MAX: Final = 1_000
-"""The most objects in one file."""
+"""The largest number of objects in one file."""
 
 CREATE_S_MAX: Final = 240.0
-"""The time to create all objects; one more request ends within the 300 s of the chart's Job."""
+"""Seconds to create all objects; one more request ends within the 300 s of the chart's Job."""
 
 PAUSE_S: Final = 2.0
 
@@ -52,7 +52,7 @@ def collection_of(body: Object) -> str:
     kind = next((kind for kind in KINDS if kind.name == body.get("kind")), None)
     if kind is None or body.get("apiVersion") != API_VERSION:
         text = f"{body.get('apiVersion')} {body.get('kind')} is not a kind of {API_VERSION}"
-        raise BadInput(text, subject="kind")
+        raise BadInput(text, subject="kind", remedy="put only such objects into the file")
     namespace = body["metadata"].get("namespace", "default")
     namespace_path = f"/namespaces/{namespace}" if kind.namespaced else ""
     return f"/apis/{API_VERSION}{namespace_path}/{kind.plural}"
@@ -94,7 +94,7 @@ async def _try_create(api: Api, body: Object, *, is_last: bool) -> bool | None:
             raise ApiUnavailable(
                 f"{name} could not be created within {CREATE_S_MAX:g} s: {error}",
                 subject=name,
-                remedy="wait until a controller is ready, because its webhook must answer; retry",
+                remedy="wait until a controller is ready, whose webhook must respond, and retry",
             ) from None
         level = logging.INFO if isinstance(error, ApiUnavailable) else logging.WARNING
         _log.log(level, "the creation failed and will be retried: %s", error)

@@ -38,7 +38,7 @@ def inherited_fields(body: Object, pool: Pool, subnet: Subnet | None) -> Object:
 
 
 def _owner_fields(metadata: Object, subnet: Subnet) -> Object:
-    """The missing label, and the subnet as controller unless the pool has another one."""
+    """The missing label, and the subnet as controller unless the pool has another controller."""
     missing: Object = {}
     if (metadata.get("labels") or {}).get(OWNER_SUBNET) != subnet.name:
         missing["labels"] = {OWNER_SUBNET: subnet.name}

@@ -2,9 +2,9 @@
 
 IPAMClaims (``k8s.cni.cncf.io/v1alpha1``) belong to the Network Plumbing Working Group; their CRD
 may be missing. Level-triggered, like the reporter: it receives names, and compares the projection
-with the object. It writes only the status, and only of claims for which our agents got an ADD,
-because another IPAM may serve the others. A write contains the resourceVersion that it was computed
-from.
+with the object. It writes only the status, and only of claims that an ADD to Orbweaver's agents
+named, because another IPAM may serve other claims. A write contains the resourceVersion that it was
+computed from.
 
 The condition ``IPsAllocated`` and its first two reasons are those of OVN-Kubernetes, which other
 programs already use.
@@ -142,7 +142,7 @@ class ClaimReporter:
             self.writes += 1
 
     def _desired(self, key: ObjectKey, *, exists: bool) -> ClaimStatus | None:
-        """The status by the addresses or the last refusal; None if no Pod requested the claim."""
+        """The status, from the addresses or the last refusal; None if no ADD named the claim."""
         endpoint = self._endpoint(key)
         if endpoint is not None or not exists:
             self._refusals.pop(key, None)

@@ -1,9 +1,9 @@
 """Cordons, drains and uncordons nodes through the API server, for changes of virtual functions.
 
-A label on the Node records that we have cordoned it, and whether it was unschedulable before. Pods
-are evicted with the eviction API, which respects PodDisruptionBudgets. An agent requests that
-its node is drained, with a list of Pods; a Pod is evicted only if it runs on that node. Requests
-for missing nodes are ignored.
+A label on the Node records that this module has cordoned it, and whether it was unschedulable
+before. Pods are evicted with the eviction API, which respects PodDisruptionBudgets. An agent
+requests the drain of its node, with a list of Pods; a Pod is evicted only if it runs on that node.
+Requests for missing nodes are ignored.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from workflows.jobs.node_drain.drainer import DrainObservation, bounded_observat
 
 CORDONED: Final = "cordoned"
 WAS_UNSCHEDULABLE: Final = "was-unschedulable"
-"""Values of the label on a Node: we cordoned it, or it was unschedulable before that."""
+"""Values of the label on a cordoned Node: it was schedulable before, or unschedulable already."""
 
 NODES: Final = "/api/v1/nodes"
 PODS_MAX: Final = 256
-"""The most Pods of one node that are evicted in one step."""
+"""The largest number of Pods of one node that are evicted in one step."""
 
 
 class KubernetesNodeDrainer:

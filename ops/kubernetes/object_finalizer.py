@@ -1,6 +1,6 @@
-"""Deletes pools and subnets from the log: it stops new claims, and waits for the last release.
+"""Deletes pools and subnets from the log: stops new claims, and waits for the last release.
 
-It never releases an address. Its steps are idempotent, so that another controller can continue
+The finalizer releases no address. Its steps are idempotent, so that another controller can continue
 after a crash.
 """
 
@@ -19,7 +19,7 @@ from core.domain.subnets.subnet_model import pools_of_subnet
 from core.errors import Refused
 from core.kubernetes.informer import Informer
 from ops.kubernetes.objects import ObjectWriter
-from ops.kubernetes.resources import TranslatedKind, is_leaving, stored
+from ops.kubernetes.resources import TranslatedKind, is_leaving, value_in_log
 from ops.kubernetes.translator_commands import Commands
 
 
@@ -42,7 +42,7 @@ class ObjectFinalizer:
         Returns why it cannot be deleted yet, "" if it was deleted. Raises ApiError, StoreError,
         NotReady.
         """
-        if stored(self._commands.ledger, kind, name) is None:
+        if value_in_log(self._commands.ledger, kind, name) is None:
             return ""
         try:
             match kind:
@@ -54,7 +54,7 @@ class ObjectFinalizer:
                     await self._commands.apply(DeleteReservation(name))
                     return ""
         except Refused as error:
-            # Another writer has deleted it or claimed an address; the next reconciliation decides.
+            # Another writer has deleted the object or claimed an address: reconcile again later.
             return str(error)
 
     def is_unused(self, kind: TranslatedKind, name: str) -> bool:

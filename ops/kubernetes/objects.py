@@ -1,4 +1,4 @@
-"""The translator's writes to custom resources, except their status; and Events.
+"""Writes custom resources for the translator, except their status, and creates Events.
 
 Finalizer, labels and IP version have another field manager than the status (``status_writer``),
 because server-side apply removes the fields that a manager does not apply again.
@@ -57,7 +57,7 @@ class ObjectWriter:
     async def complete(self, kind: TranslatedKind, stored: Object, missing: Object) -> Object:
         """Add missing fields, unless the object was changed meanwhile; return the object.
 
-        Uses a merge patch, so that other clients can change the fields later without a conflict.
+        A merge patch lets other clients change the fields later without a conflict.
         """
         metadata = {"resourceVersion": stored["metadata"]["resourceVersion"]}
         body = missing | {"metadata": metadata | missing.get("metadata", {})}
@@ -65,7 +65,7 @@ class ObjectWriter:
         return await self._api.merge(kind.path(stored["metadata"]["name"]), body)
 
     async def release(self, kind: TranslatedKind, stored: Object) -> None:
-        """Remove our finalizer."""
+        """Remove Orbweaver's finalizer."""
         metadata = stored["metadata"]
         finalizers = metadata.get("finalizers") or []
         if FINALIZER not in finalizers:
@@ -77,7 +77,7 @@ class ObjectWriter:
         await self._api.merge(kind.path(metadata["name"]), body)
 
     async def delete(self, kind: TranslatedKind, stored: Object) -> None:
-        """Delete this object; another one with its name but another UID is not deleted."""
+        """Delete this object, but no object that has its name and another UID."""
         metadata = stored["metadata"]
         self.writes += 1
         await self._api.delete(kind.path(metadata["name"]), metadata["uid"])

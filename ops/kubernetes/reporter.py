@@ -8,9 +8,9 @@ once. Failed writes are retried in the next round. Reports are never read back.
 
 The patch of a SpiderEndpoint has the resourceVersion that it was computed from, and a missing
 object is created, so that a late write of a former leader is refused. Create and merge cost the API
-server less than apply. A new SpiderEndpoint gets no annotation, which saves the server work; our
-field manager identifies it. The status of pools, subnets and reservations is written by apply
-(``status_writer``), because other clients write conditions into it too.
+server less than apply. A new SpiderEndpoint gets no annotation, which saves the server work; the
+reporter's field manager identifies it. The status of pools, subnets and reservations is written by
+apply (``status_writer``), because other clients write conditions into it too.
 """
 
 from __future__ import annotations
@@ -54,11 +54,12 @@ ROUND_S: Final = 0.5
 GATHERING_S: Final = ROUND_S
 """The delay of a round of pools and subnets after a change: longer than a burst of ADDs."""
 
-WRITES_AT_ONCE_MAX: Final = 32
-"""Concurrent requests, for which API server and etcd need half the CPU of sequential ones.
+CONCURRENT_WRITES_MAX: Final = 32
+"""The largest number of concurrent requests.
 
-Each request has a connection, which needs some 0.1 MB here. With 32 connections API server and etcd
-need 7 % less CPU than with 24; with more than 32 they need hardly less.
+API server and etcd need half the CPU for them that they need for sequential requests. Each request
+has a connection, which needs some 0.1 MB here. With 32 connections API server and etcd need 7 %
+less CPU than with 24; more than 32 connections save hardly any CPU.
 """
 
 REJECTED_S: Final = 60.0
@@ -89,7 +90,7 @@ def cached_part(stored: Object) -> Object:
 
 
 def is_ours(endpoint: Object) -> bool:
-    """Whether our controllers created or took over a SpiderEndpoint (annotation or manager)."""
+    """Whether a controller created or took over a SpiderEndpoint, by annotation or manager."""
     metadata = endpoint["metadata"]
     managers = (entry.get("manager") for entry in metadata.get("managedFields") or ())
     return REPORT in _annotations(endpoint) or MANAGER in managers
@@ -240,19 +241,23 @@ class Reporter:
     async def _report_configuration(self, changes: ChangeBuffer, rejected: ChangeBuffer) -> None:
         pending, observed = self.pending, self._status.pending
         pools = _taken(pending.pools, changes.pools, rejected.pools, observed[TranslatedKind.POOL])
-        await self._report_each(self._pool, pools, pending.pools, self._rejected.pools)
+        await self._report_each(self._report_pool, pools, pending.pools, self._rejected.pools)
         subnets = _taken(
             pending.subnets, changes.subnets, rejected.subnets, observed[TranslatedKind.SUBNET]
         )
-        await self._report_each(self._subnet, subnets, pending.subnets, self._rejected.subnets)
+        await self._report_each(
+            self._report_subnet, subnets, pending.subnets, self._rejected.subnets
+        )
         waiting = observed[TranslatedKind.RESERVATION]
         reservations = _taken(waiting)
-        await self._report_each(self._reservation, reservations, waiting, waiting)
+        await self._report_each(self._report_reservation, reservations, waiting, waiting)
 
     async def _report_endpoints(self, changes: ChangeBuffer, rejected: ChangeBuffer) -> None:
         pending = self.pending
         keys = _taken(pending.endpoints, changes.endpoints, rejected.endpoints)
-        await self._report_each(self._endpoint, keys, pending.endpoints, self._rejected.endpoints)
+        await self._report_each(
+            self._report_endpoint, keys, pending.endpoints, self._rejected.endpoints
+        )
 
     async def _report_each(
         self,
@@ -261,7 +266,7 @@ class Reporter:
         pending: set[K],
         rejected: set[K],
     ) -> None:
-        """Report the keys concurrently; those that failed are added to one of the sets.
+        """Report the keys concurrently; add failed keys to ``pending`` or ``rejected``.
 
         If the API server is unreachable, the remaining keys wait for the next round.
         """
@@ -286,9 +291,9 @@ class Reporter:
                 except ApiError:
                     pending.add(key)
 
-        await asyncio.gather(*(work() for _ in range(WRITES_AT_ONCE_MAX)))
+        await asyncio.gather(*(work() for _ in range(CONCURRENT_WRITES_MAX)))
 
-    async def _pool(self, name: str) -> None:
+    async def _report_pool(self, name: str) -> None:
         stored = self._informers[TranslatedKind.POOL].objects.get(("", name))
         report = pool_report(self._projector.projection, name, self._outlooks.by_pool)
         desired = auto_pool_report(self._projector.projection.ledger, name)
@@ -300,14 +305,14 @@ class Reporter:
         else:
             await self._status.write(TranslatedKind.POOL, name, report)
 
-    async def _subnet(self, name: str) -> None:
+    async def _report_subnet(self, name: str) -> None:
         report = subnet_report(self._projector.projection.ledger, name)
         await self._status.write(TranslatedKind.SUBNET, name, report)
 
-    async def _reservation(self, name: str) -> None:
+    async def _report_reservation(self, name: str) -> None:
         await self._status.write(TranslatedKind.RESERVATION, name, None)
 
-    async def _endpoint(self, key: EndpointKey) -> None:
+    async def _report_endpoint(self, key: EndpointKey) -> None:
         stored = self.endpoints.objects.get(key)
         desired = endpoint_report(self._projector.projection.ledger, key)
         if desired is None or (stored is not None and _is_superseded(stored, desired)):
@@ -324,7 +329,7 @@ class Reporter:
             self._own_endpoint_writes.note(merged)
 
     async def _delete(self, path: str, stored: Object) -> None:
-        """Delete an object that is not in the log any more; remove our finalizer first."""
+        """Delete an object that is not in the log any more; first remove Orbweaver's finalizer."""
         metadata = stored["metadata"]
         finalizers = metadata.get("finalizers", [])
         with contextlib.suppress(ApiNotFound):

@@ -23,7 +23,8 @@ from ops.kubernetes.resources import FINALIZER, is_leaving
 from ops.manifests import endpoint_manifest, pool_manifest, subnet_manifest
 
 ALLOCATIONS_SHOWN_MAX: Final = 8_192
-"""The most addresses in ``allocatedIPs``: an API object is limited to 1.5 MB. Counts are exact."""
+"""Addresses in ``allocatedIPs``: the size of an API object is limited to 1.5 MB. Counts are exact.
+"""
 
 NEARLY_PERCENT: Final = 90
 """The percentage of allocated usable addresses from which a pool is nearly exhausted."""
@@ -39,7 +40,7 @@ OBSERVED: Final = (EXHAUSTED, NEARLY_EXHAUSTED, CONFLICTED, FULL_SOON)
 REPORT: Final = "orbweaver.io/report"
 """An annotation of objects that a controller created or took over: only these are deleted.
 
-A new SpiderEndpoint does not have it: its field manager shows the same.
+A new SpiderEndpoint does not have the annotation: its field manager shows who created it.
 """
 
 
@@ -133,7 +134,10 @@ def _count_conditions(counts: PoolCounts) -> list[DesiredCondition]:
     free_text = f"{counts.free} of {usable} usable addresses are free"
     is_full = counts.free == 0
     is_nearly = usable > 0 and used * 100 >= usable * NEARLY_PERCENT
-    quarantine_text = f"{counts.quarantined} addresses are quarantined: other hosts use them"
+    noun = "address is" if counts.quarantined == 1 else "addresses are"
+    quarantine_text = (
+        f"{counts.quarantined} {noun} quarantined; `orbctl quarantine list` shows the reasons"
+    )
     return [
         DesiredCondition(
             EXHAUSTED, "True" if is_full else "False", _reason(is_low=is_full), free_text

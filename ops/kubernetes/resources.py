@@ -1,4 +1,4 @@
-"""The translated custom resources: their paths, and the command of each."""
+"""The custom resources that are translated: their paths, and the command that applies each."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ _TITLES: Final = {
 Value = Pool | Subnet | Reservation
 
 
-def stored(ledger: Ledger, kind: TranslatedKind, name: str) -> Value | None:
+def value_in_log(ledger: Ledger, kind: TranslatedKind, name: str) -> Value | None:
     """The value with this name in the log."""
-    return table(ledger, kind).get(name)
+    return values_in_log(ledger, kind).get(name)
 
 
-def table(ledger: Ledger, kind: TranslatedKind) -> Mapping[str, Value]:
+def values_in_log(ledger: Ledger, kind: TranslatedKind) -> Mapping[str, Value]:
     """All values of a kind in the log."""
     match kind:
         case TranslatedKind.POOL:

@@ -38,7 +38,7 @@ RECORD_INTERVAL_S: Final = 60.0
 """Seconds between two rounds, and so between two events of one application."""
 
 EVENTS_PER_ROUND_MAX: Final = 512
-"""Events of one round; further applications follow in the next rounds."""
+"""The largest number of events of one round; further applications follow in the next rounds."""
 
 BATCH_EVENTS_MAX: Final = 64
 """Events in one proposal: far below the request limit of etcd, even with the longest names."""
@@ -47,7 +47,7 @@ WRITER: Final = controller_writer("scales")
 CAUSE: Final = Cause("orbweaver-controller/scales")
 
 _EVENT_TYPE: Final = TYPE_NAMES[ApplicationScaled].encode()
-"""As every segment with such an event contains it; the others are not decoded."""
+"""The name of the event type, as segments contain it; segments without it are not decoded."""
 
 OwnerName = tuple[str, str, str]
 """Kind, namespace and name of the owner of Pods."""
@@ -77,7 +77,7 @@ class ScaleRecorder:
         try:
             await writer.open()
             self._sizes = await self._recorded_sizes()
-            # Without a recorded size, later sizes are compared with the size of now.
+            # Without a recorded size, later sizes are compared with the present size.
             for application in self._held():
                 self._sizes.setdefault(_owner(application), replicas_of(application))
             while True:

@@ -1,11 +1,10 @@
 """The only writer of the status of SpiderIPPools, SpiderSubnets and SpiderReservedIPs.
 
-The translator knows the result of applying an object, the reporter the state of its addresses. This
+The translator has the result of applying an object, the reporter the state of its addresses. This
 module merges both into one status and applies it, with one field manager. After a change of leader,
 each of the two parts of a status stays unchanged until the translator or the reporter has processed
-the object.
-A field or condition that an earlier build applied with another manager is removed by a patch,
-because apply does not remove it.
+the object. A field or condition that an earlier build applied with another manager is removed by a
+patch, because apply does not remove it.
 
 A write contains the resourceVersion of the object that it was computed from, so that late writes of
 a former leader are refused.
@@ -171,7 +170,7 @@ def _own_part(kind: TranslatedKind, stored: Object) -> Object:
 
 
 def _removal_patch(kind: TranslatedKind, applied: Object, desired: Object) -> Object:
-    """The patch that removes our fields and conditions that are not desired; {} for none."""
+    """The patch that removes this writer's fields and conditions that are not desired, or {}."""
     applied_part = _own_part(kind, applied)
     patch: Object = {
         name: None for name in applied_part if name not in desired and name != "conditions"

@@ -32,8 +32,8 @@ from ops.kubernetes.resources import (
     command_of,
     is_leaving,
     source_of,
-    stored,
-    table,
+    value_in_log,
+    values_in_log,
 )
 from ops.kubernetes.status_writer import StatusWriter
 from ops.kubernetes.translator_commands import Commands
@@ -75,7 +75,7 @@ class Translator:
 
     @property
     def idle(self) -> bool:
-        """Whether every object is reconciled and none waits for a retry."""
+        """Whether every object is reconciled and no object waits for a retry."""
         are_listed = all(informer.listed.is_set() for informer in self.informers.values())
         return are_listed and self._work.empty
 
@@ -147,7 +147,7 @@ class Translator:
 
     async def _drain_former(self, item: Item, body: Object) -> bool:
         """Drain an earlier object with this name; return whether it still exists in the log."""
-        former = stored(self._commands.ledger, item.kind, item.name)
+        former = value_in_log(self._commands.ledger, item.kind, item.name)
         if former is None or isinstance(former, Reservation) or not former.retiring:
             return False
         reason = await self._drain(item)
@@ -167,10 +167,10 @@ class Translator:
         await self._objects.release(item.kind, body)
 
     async def _drain_missing(self, item: Item) -> None:
-        """Drain an object that was deleted without our finalizer."""
+        """Drain an object that was deleted without Orbweaver's finalizer."""
         if item.kind is TranslatedKind.POOL:
             await self._commands.forget_refused(item.name)
-        former = stored(self._commands.ledger, item.kind, item.name)
+        former = value_in_log(self._commands.ledger, item.kind, item.name)
         if former is not None and source_of(former):
             await self._drain(item)
 
@@ -181,7 +181,7 @@ class Translator:
         if reason:
             self.draining[item] = position
         else:
-            # Refused objects may use its addresses and its name now.
+            # Refused objects may use the addresses and the name of the deleted object now.
             self._work.add(self.refused)
         return reason
 
@@ -210,7 +210,7 @@ class Translator:
         } | {
             Item(kind, name)
             for kind in TranslatedKind
-            for name, value in table(self._commands.ledger, kind).items()
+            for name, value in values_in_log(self._commands.ledger, kind).items()
             if source_of(value)
         }
         items |= {Item(TranslatedKind.POOL, name) for name in self._commands.refused_pools}

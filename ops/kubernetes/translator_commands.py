@@ -1,8 +1,8 @@
 """Applies the commands of the translator: decides on the projection first, then on etcd.
 
-Most commands change nothing, and that is decided on the projection, without a read of etcd. A
-command that changes something, or is refused, is decided again on the state in etcd. After a change
-``apply`` waits for the projection, so that the next decision includes it.
+Most commands change nothing, which is decided on the projection, without a read of etcd. A command
+that changes something, or is refused, is decided again on the state in etcd. After a change
+``apply`` waits for the projection, so that the next decision includes the change.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ WRITER: Final = controller_writer("kubernetes")
 CAUSE: Final = Cause("orbweaver-controller/kubernetes")
 
 PROJECTION_S_MAX: Final = 10.0
-"""Seconds to wait until the projection has a write."""
+"""Seconds to wait until the projection includes a write."""
 
 
 class Commands:
     """The translator's access to the log; call ``open`` first and ``close`` at the end.
 
-    ``overtaken``: another controller has taken over, and this one cannot write any more.
-    ``refused_pools``: the stored refusals of pools, for agents ("" for those before the start).
+    ``overtaken``: another controller has taken over, and this controller cannot write any more.
+    ``refused_pools``: pool -> its stored refusal, which agents report; "" for a refusal that was
+    stored before the start.
     """
 
     def __init__(

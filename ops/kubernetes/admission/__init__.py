@@ -1,4 +1,4 @@
-"""Admission webhooks: the API server calls them before it stores an object of ours.
+"""Admission webhooks: the API server calls them before it stores a custom resource of Orbweaver.
 
 See docs/reference/admission.md.
 
@@ -11,6 +11,6 @@ See docs/reference/admission.md.
     webhook_server.py   HTTPS server, which reloads changed certificates
     configurations.py   the webhook configurations
 
-Pods do not depend on these webhooks, except with pods.py. Updates that change neither the spec nor
-a label of ours are allowed without a read.
+Pods do not depend on these webhooks, unless the Pod webhook (pods.py) is on. Updates that change
+neither the spec nor a label with "spider" in its key are allowed without a read.
 """

@@ -32,15 +32,16 @@ from ops.kubernetes.admission.reviews import AdmissionRequest
 from ops.kubernetes.resources import TranslatedKind, command_of
 
 STORING_S_MAX: Final = 75.0
-"""The longest time from a review to the stored object: the request timeout of the API server, which
-is 60 s, and a margin.
+"""The longest time from a review to the stored object, in seconds.
+
+It is the request timeout of the API server, which is 60 s, and a margin.
 """
 
 SWEEP_S: Final = 10.0
 """Seconds between two sweeps of completed admissions."""
 
 SWEPT_MAX: Final = 100
-"""The most pending admissions of one sweep; each needs at most one request to the API server."""
+"""Pending admissions of one sweep; each needs at most one request to the API server."""
 
 _KINDS: Final = {"pool": TranslatedKind.POOL, "subnet": TranslatedKind.SUBNET}
 _log: Final = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ class Admitter:
             )
             for conflict in conflicts:
                 if await self._is_pending(conflict.admission):
-                    raise Refused(tuple(map(_explained, conflict.refusals)))
+                    raise Refused(tuple(map(_explain, conflict.refusals)))
                 await self._admissions.remove(conflict.admission)
             if not conflicts:
                 return
@@ -147,7 +148,7 @@ def _has_extent(stored: Object, admission: PendingAdmission) -> bool:
             return False
 
 
-def _explained(refusal: Refusal) -> Refusal:
-    """The refusal because of a pending admission, whose object users cannot see in the log yet."""
+def _explain(refusal: Refusal) -> Refusal:
+    """Add to a refusal that the conflicting object was admitted and is not in the log yet."""
     remedy = f"{refusal.remedy}; that object was admitted and is not applied yet"
     return refusal._replace(remedy=remedy.removeprefix("; "))

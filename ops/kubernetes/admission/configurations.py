@@ -2,10 +2,10 @@
 
 See docs/reference/admission.md, "Webhook configurations".
 
-They include the deletion of an object only for kinds with a rule about it. Unless the rule is
-switched to refuse, the webhook only warns, and deletions succeed while no controller runs.
-``matchConditions`` exclude updates that change neither the spec nor labels, such as the removal of
-a finalizer: they also succeed while no controller runs.
+The configurations include the deletion of an object only for kinds with a rule about it. Unless
+``guards_deletion`` is set, the webhook only warns about a deletion, which then succeeds even while
+no controller runs. ``matchConditions`` exclude updates that change neither the spec nor labels,
+such as the removal of a finalizer: these also succeed while no controller runs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ADMITTED_KINDS: Final = frozenset(("SpiderIPPool", "SpiderSubnet"))
 
 DELETION_KINDS: Final = ("SpiderIPPool", "SpiderSubnet")
 WARNING_TIMEOUT_S: Final = 3
-"""How long a deletion waits for a warning about it."""
+"""Seconds that a deletion waits for a warning about it."""
 
 _PLURALS: Final = {kind: f"{kind.lower()}s" for kind in KINDS}
 _CHANGED: Final = "request.operation != 'UPDATE' || object.spec != oldObject.spec"
@@ -78,7 +78,7 @@ def configurations(
         if verb == "validate" and not guards_deletion:
             webhooks += [_warning_of_deletion(name, client) for name in DELETION_KINDS]
         if verb == "mutate" and injection is not None:
-            webhooks.append(_of_pods(client, injection))
+            webhooks.append(_pod_webhook(client, injection))
         yield {
             "apiVersion": "admissionregistration.k8s.io/v1",
             "kind": kind,
@@ -130,7 +130,7 @@ def _changed(kind: str) -> str:
     return _CHANGED + "".join(_CHANGED_METADATA.format(part) for part in parts)
 
 
-def _of_pods(client: WebhookClientConfig, injection: InjectionSettings) -> Object:
+def _pod_webhook(client: WebhookClientConfig, injection: InjectionSettings) -> Object:
     """The Pod webhook, for the namespaces of its settings."""
     name = "kubernetes.io/metadata.name"
     selections = [("NotIn", injection.exclude), ("In", injection.include)]

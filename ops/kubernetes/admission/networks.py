@@ -46,7 +46,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
 
 
 def defaulted_coordinator(body: Object) -> Object:
-    """A copy with defaults; with podCIDRType also with canonical prefixes and the finalizer."""
+    """A copy with defaults. With podCIDRType it has canonical prefixes and the finalizer too."""
     after = copy.deepcopy(body)
     spec = after.setdefault("spec", {})
     if not isinstance(spec, dict):
@@ -82,7 +82,7 @@ def defaulted_network(body: Object) -> Object:
 
 
 def validate_coordinator(admission_request: AdmissionRequest) -> tuple[Refusal, ...]:
-    """The refusals of a creation or an update, even of a terminating object."""
+    """The refusals of a creation or an update. The rules apply to terminating objects too."""
     if admission_request.operation == UPDATE and is_unchanged(
         admission_request.object, admission_request.old
     ):
@@ -99,7 +99,7 @@ def validate_coordinator(admission_request: AdmissionRequest) -> tuple[Refusal, 
 
 
 async def validate_network(admission_request: AdmissionRequest, api: Api) -> tuple[Refusal, ...]:
-    """The first refusal only, as in Spiderpool. Raises ApiError."""
+    """The first refusal of a creation or an update, as in Spiderpool. Raises ApiError."""
     if admission_request.operation == UPDATE and _is_same_network(admission_request):
         return ()
     try:

@@ -32,10 +32,10 @@ from ops.kubernetes.admission.reviews import CREATE, DELETE, UPDATE, AdmissionRe
 from ops.kubernetes.resources import FINALIZER, TranslatedKind, command_of, controlling_subnet
 
 WARNING_S_MAX: Final = 2.0
-"""How long a deletion waits for the state of etcd, which only a warning needs."""
+"""Seconds that a deletion waits for the state of etcd, which only a warning needs."""
 
 WARNING_CHARS_MAX: Final = 256
-"""The API server may cut longer warnings."""
+"""The longest warning; the API server may cut longer ones."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ _log: Final = logging.getLogger(__name__)
 class AdmissionValidator:
     """Validates requests.
 
-    ``guards_deletion``: enableValidatingResourcesDeletedWebhook of the chart's values.
-    ``subnets_enabled``: enableSpiderSubnet: pools belong to subnets.
+    ``guards_deletion``: the value enableValidatingResourcesDeletedWebhook of the chart.
+    ``subnets_enabled``: enableSpiderSubnet of conf.yml, which lets pools belong to subnets.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class AdmissionValidator:
     async def warnings(self, admission_request: AdmissionRequest) -> tuple[str, ...]:
         """Why an allowed deletion takes effect later than its user may expect.
 
-        Without an answer of etcd there is no warning: the deletion itself does not need one.
+        Without an answer of etcd there is no warning; the deletion itself does not need etcd.
         """
         if admission_request.operation != DELETE or self._guards_deletion:
             return ()
@@ -150,7 +150,7 @@ class AdmissionValidator:
         return tuple(f"{begin}: {use.message}"[:WARNING_CHARS_MAX] for use in uses)
 
     async def _deletion(self, admission_request: AdmissionRequest) -> tuple[Refusal, ...]:
-        """Refuse the deletion if the switch is on and the object is in use."""
+        """Refuse the deletion if ``guards_deletion`` is set and the object is in use."""
         return await self._uses(admission_request) if self._guards_deletion else ()
 
     async def _uses(self, admission_request: AdmissionRequest) -> tuple[Refusal, ...]:
@@ -205,7 +205,7 @@ def _already_exists(admission_request: AdmissionRequest) -> Refusal:
 
 
 def _terminating_refusals(admission_request: AdmissionRequest) -> tuple[Refusal, ...]:
-    """Refuse every change of a terminating object but the removal of our finalizer."""
+    """Refuse every change of a terminating object, except the removal of Orbweaver's finalizer."""
     if FINALIZER not in (admission_request.object["metadata"].get("finalizers") or []):
         return ()
     message = f"a terminating {admission_request.kind} cannot be changed"

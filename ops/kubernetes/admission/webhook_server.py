@@ -2,9 +2,9 @@
 
 See docs/reference/admission.md.
 
-The paths are Spiderpool's, so that its webhook configurations work unchanged. Mutating webhooks of
-our kinds never refuse. Certificate files are reloaded when they change. Pods do not depend on this
-server, except with Pod injection.
+The paths are Spiderpool's, so that its webhook configurations work unchanged. Of the mutating
+webhooks only that of Pods can refuse an object. Certificate files are reloaded when they change.
+Pods do not depend on this server, unless Pod injection is on.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ from ops.kubernetes.certificates.served_certificate import ServedCertificate
 from ops.kubernetes.settings import CertificateFiles
 
 ANSWER_S_MAX: Final = 8.0
-"""The longest time for an answer: less than the ten seconds that the API server waits."""
+"""The longest time for an answer, in seconds: less than the ten that the API server waits."""
 
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
-"""A review contains an object twice; etcd limits an object to 1.5 MiB."""
+"""The largest body of a review, which contains an object twice; etcd limits it to 1.5 MiB."""
 
 CONNECTIONS_MAX: Final = 256
-"""Each API server reuses a few connections."""
+"""The largest number of connections; each API server reuses a few."""
 
 KINDS: Final = (
     "SpiderIPPool",
@@ -73,9 +73,9 @@ def path_of(verb: str, kind: str) -> str:
 
 
 class Admission:
-    """Answers reviews. Defaults use the state of ``projector``, which may lag; refusals never do.
+    """Answers reviews. ``pods``: None without the Pod webhook.
 
-    ``pods``: None without the Pod webhook.
+    Defaults are computed from the state of ``projector``, which may lag; refusals from etcd.
     """
 
     def __init__(
@@ -192,7 +192,9 @@ def _handler(
             async with asyncio.timeout(ANSWER_S_MAX):
                 body = await answer(admission_request)
         except (OrbweaverError, TimeoutError) as error:
-            message = str(error) or f"no answer within {ANSWER_S_MAX:g} s"
+            message = str(error) or (
+                f"the review took longer than {ANSWER_S_MAX:g} s: check etcd and the API server"
+            )
             _log.warning("%s %s: %s", admission_request.kind, admission_request.name, message)
             body = failed(admission_request.uid, message)
         except Exception as error:  # noqa: BLE001  # the API server needs an answer

@@ -29,7 +29,7 @@ AUTHORITY_DAYS: Final = 3_650
 CERTIFICATE_DAYS: Final = 365
 BACKDATED_HOURS: Final = 1
 RENEWED_AT: Final = 2 / 3
-"""The fraction of its validity after which a certificate is renewed."""
+"""The fraction of the validity of a certificate after which it is renewed."""
 
 _USAGES: Final = {
     "server": ExtendedKeyUsageOID.SERVER_AUTH,

@@ -2,8 +2,8 @@
 
 Each replica reads the Secret and creates or renews certificates when they are due. If several
 replicas write, the resourceVersion lets one succeed, and the others use its certificates. Then the
-replica writes certificate and key to files for the webhook server, and the authorities to the
-field ``caBundle`` of the webhook configurations. It uses the API server's time, because the API
+replica writes certificate and key to files for the webhook server, and the authorities to the field
+``caBundle`` of the webhook configurations. The time is that of the API server, because the API
 server verifies the certificates and the clocks of replicas may differ.
 """
 
@@ -28,9 +28,12 @@ from ops.kubernetes.certificates.rotation import StoredAuthorities, next_step, v
 from ops.kubernetes.settings import SecretSettings
 
 RECONCILE_S: Final = 60.0
+"""The longest pause between two reconciliations, in seconds."""
+
 RETRY_S: Final = 2.0
 TRIES_MAX: Final = 8
-"""The most changes of the Secret in one reconciliation."""
+"""Passes of one reconciliation; each changes the Secret or webhook configurations, or is the last.
+"""
 
 SECRETS: Final = "/api/v1/namespaces/{}/secrets"
 CONFIGURATIONS: Final = tuple(
@@ -76,7 +79,7 @@ class CertificateKeeper:
             assert stored is not None, "next_step returns a step if nothing is stored"
             _write_files(self._settings.directory, stored.issued)
             if await self._publish(stored):
-                continue  # the API server trusts the new authority now: the next pass may issue
+                continue  # the API server trusts a new authority now, which may issue certificates
             return
 
     async def _try_reconcile(self) -> bool:

@@ -1,8 +1,8 @@
 """Issues the certificates of an embedded etcd, in Secrets: authority, members and clients.
 
-Each kind of client has its own certificate, whose common name is its user in etcd
-(``core.eventstore.roles``): agents, controllers and root. The reader of metrics has one too, but it
-is not a user of etcd.
+Each kind of client (agents, controllers and root) has its own certificate, whose common name is its
+user in etcd (``core.eventstore.roles``). The reader of metrics has a certificate too, but it is not
+a user of etcd.
 
 A Job of the chart runs this before an installation and before every upgrade. Certificates that are
 due for renewal are issued again by the same authority; the others are kept. The authority is
@@ -26,10 +26,10 @@ from ops.kubernetes.certificates.certificate_keeper import SECRETS
 from ops.kubernetes.certificates.rotation import StoredAuthorities, is_good, is_usable, issued_by
 
 CERTIFICATE_DAYS: Final = 1_825
-"""Long, because only an upgrade of the chart renews it."""
+"""The validity of a certificate, which is long because only upgrades of the chart renew it."""
 
 MEMBERS_MAX: Final = 5
-"""The most members of an embedded etcd that the chart allows."""
+"""The largest number of members of an embedded etcd that the chart allows."""
 
 MEMBER: Final = "etcd-member"
 """The common name of members: etcd accepts no other name on its peer port."""

@@ -27,7 +27,7 @@ from ops.kubernetes.certificates.authority import (
 )
 
 AUTHORITIES_MAX: Final = 3
-"""The most authorities in one bundle; older ones are removed."""
+"""The largest number of authorities in one bundle; older ones are removed."""
 
 
 class StoredAuthorities(NamedTuple):

@@ -31,7 +31,7 @@ UNKNOWN_S: Final = 5.0
 """Seconds before an application that could not be read is read again."""
 
 UNKNOWN_MAX: Final = 10_000
-"""The most applications for which that answer is stored."""
+"""The largest number of applications that could not be read and are remembered."""
 
 
 class KubernetesApplications:
@@ -102,7 +102,7 @@ class KubernetesApplications:
             return await self._third_parties.find(key)
         object_key = key.namespace, key.name
         answer = (await self.kinds[key.kind].read([object_key]))[object_key]
-        if answer is None:  # the owner that controls this object is the application instead
+        if answer is None:  # the owner that controls this object is the application
             why = f"{key.kind} {'/'.join(object_key)} belongs to another application"
             return MissingOwner(certain=False, why=why)
         return answer
@@ -132,6 +132,6 @@ def _path(kind: str) -> str:
 
 
 def _top_level(kind: str, body: Object) -> Application | None:
-    """The application; None if another one controls it, such as the Deployment of a ReplicaSet."""
+    """The application; None if another application controls it, as a Deployment a ReplicaSet."""
     application = application_of(kind, body)
     return None if PARENTS.get(kind) == application.controller else application

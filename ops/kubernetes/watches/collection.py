@@ -2,7 +2,7 @@
 
 ``seen`` has the watched objects. It may lag behind, so an object that it does not have may exist.
 ``read`` reads from the API server: object by object, or in one list if there are many. If one read
-fails, all objects are unknown.
+fails, all requested objects are unknown.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from core.process.concurrency import until_all
 T = TypeVar("T")
 
 READS_MAX: Final = 200
-"""The most objects that are read one by one; for more, all objects are listed."""
+"""The largest number of objects that are read one by one; for more, all objects are listed."""
 
-READS_AT_ONCE: Final = 16
+CONCURRENT_READS_MAX: Final = 16
 
 DISCOVERY_S: Final = 60.0
 """Seconds between two checks whether the API server serves an optional kind."""
@@ -56,7 +56,7 @@ class Collection(Generic[T]):
         self.reads = 0
         self._api = api
         self._transform = transform
-        self._read_slots = asyncio.Semaphore(READS_AT_ONCE)
+        self._read_slots = asyncio.Semaphore(CONCURRENT_READS_MAX)
 
     @property
     def fault(self) -> str:
@@ -131,7 +131,7 @@ class Collection(Generic[T]):
         if is_empty and self.kind in NEVER_EMPTY:
             raise NotReady(
                 f"the list of {self.kind} objects is empty, but every cluster has such objects",
-                remedy="check what the controller may list",
+                remedy="check the controller's right to list these objects",
             )
 
     def _path(self, key: ObjectKey) -> str:

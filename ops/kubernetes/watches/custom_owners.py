@@ -1,8 +1,8 @@
 """Checks whether third parties still exist: owners of Pods whose kind is a custom resource.
 
-The number of Pods of a third party is not in its object, only its Pods show it. Its automatic pools
-are deleted with it. Discovery finds the path of a kind. A kind is watched once a pool of such an
-owner exists. Without permission to read the kind, its pools are kept.
+The object of a third party does not have the number of its Pods; only the Pods show it. Its
+automatic pools are deleted with it. Discovery finds the path of a kind. A kind is watched once a
+pool of such an owner exists. Without permission to read the kind, its pools are kept.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from core.kubernetes.informer import Transition
 from ops.kubernetes.watches.collection import Collection
 
 KINDS_MAX: Final = 32
-"""The most kinds that are watched; owners of other kinds are read when needed."""
+"""The largest number of kinds that are watched; owners of other kinds are read when needed."""
 
 Kind = tuple[str, str]
 """API version and kind."""
 
 
 class ThirdParties:
-    """Watches and reads third parties; ``changed`` is called after the deletion of one of them."""
+    """Watches and reads third parties; calls ``changed`` after the deletion of a third party."""
 
     def __init__(self, api: Api, changed: Callable[[], None]) -> None:
         self._api = api
@@ -47,7 +47,7 @@ class ThirdParties:
                 await self._new.wait()
 
     async def find(self, key: ApplicationKey) -> MissingOwner:
-        """Find out whether a third party exists. Never returns its size, which is unknown."""
+        """Find out whether a third party exists. Its size is unknown, so it is not returned."""
         object_key = key.namespace, key.name
         try:
             collection = await self._collection((key.api_version, key.kind))

@@ -1,9 +1,9 @@
 """The ``ReclaimFactsSource`` of a cluster: all Pods, all Nodes, and owners of fixed addresses.
 
-Every replica of the controller has one, because each can run scans. A scan releases an address only
-on evidence: a read from the API server after the claims were read, or a deletion that the watch
-reported. While the API server does not answer, or returns no Pods or no Nodes, nothing is released
-(I6 of docs/contributing/architecture.md).
+Every replica of the controller has such a source, because each replica can run scans. A scan
+releases an address only on evidence: a read from the API server after the claims were read, or a
+deletion that the watch reported. While the API server does not answer, or returns no Pods or no
+Nodes, no address is released (I6 of docs/contributing/architecture.md).
 """
 
 from __future__ import annotations
@@ -30,13 +30,15 @@ from workflows.jobs.reclaim.context import Change, PodChange
 
 NODES: Final = "/api/v1/nodes"
 LISTED_S_MAX: Final = 30.0
-"""The most seconds that ``listed`` waits."""
+"""Seconds that ``listed`` waits at most."""
 
-LIST_REMEDY: Final = "check that the API server answers and that the controller may list"
+LIST_REMEDY: Final = (
+    "check that the API server answers, and the right to list Pods, Nodes and StatefulSets"
+)
 
 
 class ApiServerFactsSource:
-    """A ``ReclaimFactsSource``: what a reclaim scan knows of the cluster; ``run`` updates it.
+    """A ``ReclaimFactsSource``: facts about the cluster for reclaim scans; ``run`` updates them.
 
     ``switches``: the kinds of owners with fixed addresses.
     """
@@ -121,8 +123,8 @@ class ApiServerFactsSource:
     ) -> tuple[dict[ObjectKey, PodState], dict[ObjectKey, MissingOwner]]:
         """The Pods of these VM instances and IPAMClaims, and the endpoints that are unknown.
 
-        The name of such a Pod does not contain that of its VM or claim, so all Pods of the
-        namespace are listed. If that fails, its endpoints are unknown.
+        The name of such a Pod does not contain the name of its VM or claim, so all Pods of the
+        namespace are listed. If that fails, the endpoints of the namespace are unknown.
         """
         launchers: dict[ObjectKey, PodState] = {}
         doubts: dict[ObjectKey, MissingOwner] = {}

@@ -40,7 +40,7 @@ V = TypeVar("V", VmiState, VmState, IpamClaimState)
 
 
 class OwnerWatch:
-    """Watches owners; calls ``request_scan``, with a reason, if one may need fewer addresses."""
+    """Watches owners; calls ``request_scan`` with a reason if an owner may need fewer addresses."""
 
     def __init__(
         self, api: Api, request_scan: Callable[[str], None], switches: FixedAddressSwitches

@@ -1,7 +1,7 @@
 """The changes that one listener has not received yet: only the newest change of each Pod.
 
-A reported deletion is never replaced by a later change. Scan requests are merged: the first one is
-delayed by ``SCAN_GAP_S``, and later ones are included in it.
+A reported deletion is not replaced by a later change. Scan requests are merged: the first request
+is delayed by ``SCAN_GAP_S``, and later requests are included in it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from core.domain.reclaim.evidence import PodState
 from workflows.jobs.reclaim.context import Change, PodChange, ScanRequest
 
 WAITING_MAX: Final = 100_000
-"""The most changes for one listener; a scan replaces the changes above this limit."""
+"""The largest number of changes for one listener; a scan replaces further changes."""
 
 SCAN_GAP_S: Final = 1.0
 """Seconds between the first request of a scan and the scan."""

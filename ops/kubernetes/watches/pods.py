@@ -43,7 +43,7 @@ class PodTable:
         return self._pods.objects.get(key)
 
     def of_uid(self, uid: str) -> Iterator[PodState]:
-        """The Pod with this UID."""
+        """The Pod with this UID, if it is watched."""
         return self._pods_of(self._uids.get(uid, ()))
 
     def reporters(self, address: str) -> Iterator[PodState]:

@@ -2,9 +2,9 @@
 
 A holder is the Pod, replica, VM instance or IPAMClaim that claims belong to. It is not read if a
 watch shows that it keeps its addresses: a living Pod, or an owner that needs its fixed addresses.
-All other holders are suspects and are read. A scan of one endpoint always reads, because the
-endpoint has changed and the watch may be older. The name of a VM's or IPAMClaim's Pod is not the
-name of its endpoint; if nothing else keeps the address, all Pods of the namespace are listed.
+All other holders are suspects and are read. A scan of one endpoint reads every holder, because the
+endpoint has changed and the watch may be older. The Pod of a VM or IPAMClaim has another name than
+the endpoint; if nothing else keeps the address, all Pods of the namespace are listed.
 """
 
 from __future__ import annotations

@@ -68,9 +68,7 @@ async def test_without_the_nad_definition_an_event_reports_it_and_the_nad_is_cre
         await networks.create(macvlan())
 
         events = await networks.events("net")
-        assert (
-            "its definition is not installed. Multus installs the definition" in events[0]["note"]
-        )
+        assert "its definition is not installed. Install Multus with its CRD" in events[0]["note"]
         await asyncio.to_thread(define, server)
         await networks.until(bool)
     await asyncio.to_thread(server.request, "DELETE", PATH)

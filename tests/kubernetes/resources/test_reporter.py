@@ -289,7 +289,7 @@ async def test_an_endpoint_missing_from_the_cache_is_not_overwritten(
     reporter.endpoints.objects.clear()
 
     with pytest.raises(ApiConflict):
-        await reporter._endpoint(("shop", "web-0"))
+        await reporter._report_endpoint(("shop", "web-0"))
 
     assert endpoint(server)["metadata"]["resourceVersion"] == version
 
