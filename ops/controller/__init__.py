@@ -11,6 +11,6 @@
     health.py       /livez and /readyz
     metrics.py      metrics for Prometheus; job_metrics.py: those of the jobs
 
-Pods do not depend on it (I8 of docs/contributing/architecture.md): without a controller ADD and DEL
-work, but reports are not updated.
+Pods do not depend on controllers (I8 of docs/contributing/architecture.md): without a controller
+ADD and DEL work, but reports are not updated.
 """

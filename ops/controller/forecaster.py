@@ -1,7 +1,7 @@
 """Makes forecasts of every pool and subnet, for metrics and for the status of pools.
 
-Only the leader runs it. It reads the new events of the log every ``FORECAST_PERIOD_S``. If the log
-cannot be read, there are no forecasts until the next period. It only reads.
+Only the leader makes forecasts. Every ``FORECAST_PERIOD_S`` it reads the new events of the log. If
+the log cannot be read, there are no forecasts until the next period. Writes nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Forecaster:
-    """``forecasts``: those of the last period; empty on a replica that does not lead."""
+    """Makes the forecasts of each period.
+
+    ``forecasts``: those of the last period; empty on a replica that does not lead.
+    """
 
     def __init__(
         self,
@@ -70,7 +73,7 @@ class Forecaster:
         try:
             await self._read(growth, now_ms)
         except OrbweaverError as error:
-            _log.warning("no forecast", extra={"fields": {"error": str(error)}})
+            _log.warning("forecasts cannot be made", extra={"fields": {"error": str(error)}})
             self._publish({})
             return growth if isinstance(error, StoreUnavailable) else GrowthLog()
         self._publish(
@@ -83,7 +86,7 @@ class Forecaster:
         return growth
 
     async def _read(self, growth: GrowthLog, now_ms: int) -> None:
-        """Read the new events; those that cannot be read are left out and named in the log."""
+        """Read the new events; warn about the parts of the log that cannot be read."""
         unread = UnreadPartList()
         view = await open_log(
             self._store, self._keys, self._files, now_ms=self._now_ms, unread=unread
@@ -94,7 +97,10 @@ class Forecaster:
             _log.warning("forecast without a part of the log", extra={"fields": fields})
 
     def exhaustion_s(self, kind: str) -> Iterator[tuple[str, float]]:
-        """Yield name and expected seconds until no address is free, if there is a forecast."""
+        """Yield name and expected seconds until no address is free, for each that has a forecast.
+
+        ``kind``: "pool" or "subnet".
+        """
         passed_s = (self._now_ms() - self._made_at_ms) / 1000
         for subject, outlook in self.forecasts.items():
             if subject.kind == kind and isinstance(outlook, Forecast):

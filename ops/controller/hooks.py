@@ -78,7 +78,10 @@ def clean(
     secret: Annotated[str, typer.Option(help="The Secret of the webhooks' certificate.")] = "",
     nodes: Annotated[str, typer.Option(help="The DaemonSet that cleans the nodes.")] = "",
 ) -> None:
-    """Remove our webhooks and finalizers, so that objects can be deleted. Deletes no object."""
+    """Remove Orbweaver's webhooks and finalizers, so that objects can be deleted.
+
+    Deletes no object.
+    """
 
     async def work(api: Api) -> None:
         namespace = _namespace()

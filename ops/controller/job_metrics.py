@@ -1,8 +1,8 @@
 """The metrics of the jobs: scans, releases, changes of Pods, executions.
 
 Every replica reports the status of the scan, which is in etcd. Counters are those of one process;
-Prometheus adds them up. Metrics with Spiderpool's names (docs/reference/metrics.md) count the same
-as there: releases of single Pods, but not those of scans.
+Prometheus adds them up. Metrics with Spiderpool's names (docs/reference/metrics.md) count what they
+count in Spiderpool: releases of single Pods, but not those of scans.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from workflows.jobs.reclaim.scan import ScanStatus
 def observe_jobs(
     compatible: Instruments, ours: Instruments, jobs: JobHost, observer: ControllerObserver
 ) -> None:
-    """Create the instruments of the jobs: in ``compatible`` those with Spiderpool's names."""
+    """Create the instruments of the jobs. ``compatible``: for those with Spiderpool's names."""
     _observe_scan(ours, observer)
     ours.gauges(
         "orbweaver_workflow_open_executions",
@@ -58,7 +58,7 @@ def observe_jobs(
 
 
 def _observe_scan(ours: Instruments, observer: ControllerObserver) -> None:
-    """The last scan; no values before the first scan, because its age would be wrong."""
+    """Observe the last scan; before the first scan nothing, because its age would be wrong."""
 
     def observed(value: Callable[[ScanStatus], float]) -> Iterator[Observation]:
         status = observer.reclaim

@@ -1,8 +1,8 @@
 """Probes quarantined addresses by ARP and neighbour discovery, on a link of the Pods.
 
 Probes have no source address (RFC 5227, RFC 4862), so that they change no neighbour cache. The
-gateway is probed first: if it does not answer, a missing answer of the address proves nothing (I6
-of docs/contributing/architecture.md).
+gateway is probed first: if the gateway does not answer, a missing answer from the address proves
+nothing (I6 of docs/contributing/architecture.md).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class LinkProber:
         link = f"on {self._interface} of {self._name}"
         gateway = target.gateway  # its answer proves that probes reach the link
         if not gateway:
-            why = "no pool with a gateway has the address: silence would prove nothing"
-            return ProbeResult("unable", text=f"{why} {link}")
+            why = "no pool that contains the address has a gateway"
+            return ProbeResult("unable", text=f"{why}: a missing answer {link} proves nothing")
         try:
             if not await self._probe_address(gateway):
                 why = f"the gateway {gateway} does not answer {link}: check the interface"

@@ -1,8 +1,8 @@
 """The metrics of a controller: pools, the projection, the leader, the archive.
 
-Metrics with the same meaning as in Spiderpool have its names (docs/reference/metrics.md); its
-metrics per pool are debug metrics, as there. Values are read at each scrape. No label contains the
-name of a Pod.
+Metrics with the same meaning as in Spiderpool have Spiderpool's names (docs/reference/metrics.md);
+those for each pool are debug metrics, as in Spiderpool. Values are read at each scrape. No label
+contains the name of a Pod.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Polls the state that health probes and scrapes report, so that they need no read of etcd.
+"""Polls the state that health probes and scrapes report, so that these need no read of etcd.
 
-This is the lag of the projection, the leader, the status of the reclaim scan, and etcd's alarms.
+The state is the lag of the projection, the leader, the status of the reclaim scan, and the alarms
+of etcd.
 
 The period is ``OBSERVE_PERIOD_S`` while there is a fault or the log grows. In a healthy and idle
 cluster it is ``QUIET_PERIOD_S``, and ends earlier if the log grows. Without a leader it is
@@ -27,19 +28,22 @@ from workflows.jobs.reclaim.scan import ScanStatus, read_scan_status, scan_key
 
 OBSERVE_PERIOD_S: Final = 2.0
 VACANT_PERIOD_S: Final = 0.1
-"""The period while etcd has no leader: at a start, or until a lost lease expires."""
+"""The period while no controller leads: at a start, or until a lost lease expires."""
 
 QUIET_PERIOD_S: Final = 10.0
 """The period of a healthy and idle cluster: that of kubelet's probes by default."""
 
 STALE_S_MAX: Final = 30.0
-"""Seconds after which the last observation is stale; with a slow etcd an observation takes less."""
+"""Seconds after which the last observation is stale; even a slow etcd is observed in less time."""
 
 NOT_READ_YET: Final = StoreUnavailable("etcd was not read yet")
 
 
 class ControllerObserver:
-    """The results of the last observation; ``fault``: why it failed, None if etcd answered."""
+    """The results of the last observation.
+
+    ``fault``: why etcd could not be read, or an alarm of etcd; None without a fault.
+    """
 
     def __init__(self, store: KeyValueStore, keys: Keys, projector: Projector, role: str) -> None:
         self._store = store

@@ -1,8 +1,8 @@
 """The settings of a controller: conf.yml and environment variables, read once at start.
 
-Spiderpool's variables keep their names (docs/reference/configuration.md, "Controller"); our own
-begin with ``ORBWEAVER_``, as the agent's. A variable overrides conf.yml. No other module of the
-controller reads variables.
+Spiderpool's variables keep their names (docs/reference/configuration.md, "Controller"); other
+variables begin with ``ORBWEAVER_``, as for the agent. A variable overrides conf.yml. No other
+module of the controller reads variables.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ HEALTH_PORT: Final = 5720
 METRICS_PORT: Final = 5721
 LISTEN_ADDRESS: Final = "127.0.0.1"
 LEASE_TTL_S_MIN: Final = 2
-"""etcd extends shorter leases to this TTL."""
+"""The shortest TTL of the leader's lease in seconds; etcd extends shorter leases to this TTL."""
 
 LEASE_TTL_S_MAX: Final = 300
 
@@ -133,7 +133,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
 
 
 def _lease_ttl_s(env: EnvironmentVariables) -> int:
-    """The lease's TTL by our variable, otherwise by Spiderpool's."""
+    """The TTL of the leader's lease: of ``ORBWEAVER_``'s variable, otherwise of Spiderpool's."""
     default = env.number("SPIDERPOOL_LEADER_DURATION", LEASE_TTL_S, LEASE_TTL_S_MAX)
     seconds = env.number("ORBWEAVER_LEASE_TTL_SECONDS", default, LEASE_TTL_S_MAX)
     return max(LEASE_TTL_S_MIN, seconds)

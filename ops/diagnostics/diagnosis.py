@@ -7,13 +7,13 @@ from typing import Final, Literal, NamedTuple
 
 from nodeagent.clusterip.pods import BPFFS
 from ops.diagnostics.examination import Examination, GatewayAnswer
-from ops.diagnostics.kernel_features import CLUSTER_IPS, PINS
+from ops.diagnostics.kernel_features import CGROUPS, CLUSTER_IPS, PINS
 from ops.diagnostics.network_manager import CONFIGURATION, SUGGESTED_FILE, SUGGESTION
 from ops.diagnostics.nics import MasterNic
 from ops.diagnostics.roce_qos import RoceNicState
 
 Verdict = Literal["ok", "warning", "failed"]
-"""``failed``: Pods on common kinds of networks fail; ``warning``: some Pods may fail."""
+"""``failed``: Pods on common kinds of networks fail. ``warning``: some Pods may fail."""
 
 NEEDED: Final = ("veth links", "macvlan links", "IPv4 policy rules")
 """Kernel features that common networks need; other features are for some kinds of networks."""
@@ -23,7 +23,7 @@ READ_REMEDY: Final = "correct the cause; if a permission is missing, run this co
 
 
 class Diagnosis(NamedTuple):
-    """The result of one check. ``found``: the state of the node; ``remedy``: "" if all is well."""
+    """The result of one check. ``found``: the state of the node; ``remedy`` "": none is needed."""
 
     check: str
     verdict: Verdict
@@ -60,7 +60,7 @@ def _process(examination: Examination) -> Iterator[Diagnosis]:
             "capabilities",
             "failed",
             f"missing: {missing}",
-            "run as root, or grant them to the agent",
+            "run this command as root, or grant the capabilities to the agent",
         )
     else:
         yield Diagnosis("capabilities", "ok", "NET_ADMIN, NET_RAW, SYS_ADMIN")
@@ -78,23 +78,27 @@ def _features(examination: Examination) -> Iterator[Diagnosis]:
             yield Diagnosis(feature.name, "ok", "yes")
             continue
         verdict: Verdict = "failed" if feature.name in NEEDED else "warning"
-        remedy = f"modprobe -a {feature.module}" if feature.module else _remedy(feature.name)
+        remedy = f"modprobe -a {feature.module}" if feature.module else _kernel_remedy(feature.name)
         yield Diagnosis(feature.name, verdict, f"no: {feature.why_not}", remedy)
 
 
-def _remedy(feature: str) -> str:
+def _kernel_remedy(feature: str) -> str:
+    """The remedy for a missing feature that no kernel module adds."""
     if feature == PINS:
         return f"if orbweaver.clusterIP is enabled: mount -t bpf bpf {BPFFS}"
+    if feature == CGROUPS:
+        return "if orbweaver.clusterIP is enabled: mount -t cgroup2 cgroup2 /sys/fs/cgroup"
     if feature.startswith(CLUSTER_IPS):
         return "nothing, if orbweaver.clusterIP is disabled; otherwise use a newer kernel"
-    return "use another kernel"
+    return "use a kernel with policy routing (CONFIG_IP_MULTIPLE_TABLES)"
 
 
 def _sysctls(examination: Examination) -> Iterator[Diagnosis]:
     for reading in examination.sysctls:
         name = reading.sysctl.key.removeprefix("net/").replace("/", ".")
         if reading.current is None:
-            yield Diagnosis(f"sysctl {name}", "warning", "the kernel has no such key")
+            remedy = "agents skip it; if Pods need it, use a kernel that has it"
+            yield Diagnosis(f"sysctl {name}", "warning", "the kernel has no such key", remedy)
         elif not reading.needs_change:
             yield Diagnosis(f"sysctl {name}", "ok", reading.current)
         else:
@@ -162,7 +166,7 @@ def _gateway(answer: GatewayAnswer) -> Diagnosis:
     gateway = answer.gateway
     check = f"gateway {gateway.address} on {gateway.interface}"
     if answer.fault:
-        return Diagnosis(check, "warning", answer.fault)
+        return Diagnosis(check, "warning", answer.fault, READ_REMEDY)
     if not answer.macs:
         remedy = (
             "check that the gateway is on this link; with enableGatewayDetection, ADD fails here"

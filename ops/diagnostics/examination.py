@@ -1,7 +1,8 @@
-"""Reads the state of a node that Pods' interfaces depend on, once. Changes nothing.
+"""Reads, once, the state of a node that the interfaces of Pods depend on. Changes nothing.
 
-Probes find the hosts that answer for the gateways; they leave no entries in neighbour caches. If
-one part cannot be read, its error becomes a fault text, and the other parts are still read.
+Probes find the hosts that answer for the gateways, and leave no entries in neighbour caches. If one
+part of the state cannot be read, its error becomes a fault text, and the other parts are still
+read.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ CAPABILITIES: Final = {"NET_ADMIN": 12, "NET_RAW": 13, "SYS_ADMIN": 21}
 """Capabilities that an agent needs -> bit number (include/uapi/linux/capability.h)."""
 
 POD_VARIABLE: Final = "KUBERNETES_SERVICE_HOST"
-"""A variable that Kubernetes sets in every container."""
+"""An environment variable that Kubernetes sets in every container."""
 
 SYSFS_VARIABLE: Final = "ORBWEAVER_SYSFS"
 """The variable with the path of the node's /sys in an agent's Pod; the chart sets it."""
@@ -54,10 +55,11 @@ class GatewayAnswer(NamedTuple):
 
 
 class Examination(NamedTuple):
-    """The state of a node. ``faults``: why parts could not be read.
+    """The state of a node.
 
     ``kernel``: its release; ``machine``: the CPU architecture; ``ipv6``: whether the kernel has it.
     ``manager``: NetworkManager; None if this process runs in a Pod, which cannot check it.
+    ``faults``: why parts of the state could not be read.
     """
 
     kernel: str

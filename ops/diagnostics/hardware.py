@@ -1,7 +1,8 @@
 """Reads the hardware behind a node's links: PCI devices, virtual functions, RDMA devices.
 
-The driver of a link reports its PCI device, even if /sys shows another network namespace. An RDMA
-device reports the link of each of its ports. Missing hardware is left out and never guessed.
+The driver of a link reports the PCI device of the link, even if /sys shows another network
+namespace. An RDMA device reports the link of each of its ports. Hardware that is not reported is
+left out.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from nodeagent.sriov_master import SYSFS
 class Hardware(NamedTuple):
     """The hardware of one link. ``device``: PCI address; ``rdma``: names of its RDMA devices.
 
-    ``vfs``: virtual functions that exist; ``vfs_max``: that the device can have.
+    ``vfs``: number of virtual functions; ``vfs_max``: how many the device can have.
     """
 
     device: str = ""

@@ -1,7 +1,7 @@
 """Tries the kernel features that Pods need, in a temporary network namespace.
 
 The node is not changed, except that the kernel loads modules as it would for a Pod. A missing
-feature is a result, never an error.
+feature is a result, not an error.
 """
 
 from __future__ import annotations
@@ -35,18 +35,19 @@ from nodeagent.netlink.session import NetlinkSession
 from nodeagent.netlink.values import RoutingRule
 
 CLUSTER_IPS: Final = "ClusterIPs by sockets"
+CGROUPS: Final = f"{CLUSTER_IPS}, control groups"
 PINS: Final = f"{CLUSTER_IPS}, outliving the agent"
 TRIAL_TABLE: Final = 500
 TRIAL_MARK: Final = 1
 TRIAL_VLAN: Final = 5
 TRIAL_PRIORITY: Final = 1_000
-"""Values for the temporary namespace only; any others would do."""
+"""Values for the temporary namespace only; other values would work too."""
 
 _FAMILIES: Final[tuple[Family, ...]] = (4, 6)
 
 
 class KernelFeature(NamedTuple):
-    """One feature. ``why_not``: why it does not work, or "". ``module``: the one that adds it."""
+    """One feature. ``why_not``: why it does not work, or "". ``module``: the module with it."""
 
     name: str
     module: str
@@ -146,7 +147,7 @@ def _cluster_ips() -> Iterator[KernelFeature]:
     yield KernelFeature(CLUSTER_IPS, "", why)
     yield KernelFeature(f"{CLUSTER_IPS}, refused as by kube-proxy", "", why or fault)
     why = "" if cgroup2_mounts() else "cgroup v2 is not mounted"
-    yield KernelFeature(f"{CLUSTER_IPS}, control groups", "", why)
+    yield KernelFeature(CGROUPS, "", why)
     why = "" if can_pin(Path(BPFFS)) else f"{BPFFS} is not a bpffs: programs end with the agent"
     yield KernelFeature(PINS, "", why)
 

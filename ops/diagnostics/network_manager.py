@@ -1,6 +1,6 @@
 """Checks that NetworkManager does not manage the interfaces of Pods and of ifacer.
 
-It suggests a configuration but never writes it, because the file belongs to the owner of the node.
+It only suggests a configuration, because the file belongs to the owner of the node.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a migration plan needs to know about a cluster with Spiderpool; ``reader`` reads it."""
+"""The facts about a cluster with Spiderpool from which its migration is planned."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class HelmRelease(NamedTuple):
 class DeployedWorkload(NamedTuple):
     """A DaemonSet or Deployment; ``containers``: name -> image, init containers among them.
 
-    ``wanted`` and ``ready``: numbers of Pods.
+    ``desired`` and ``ready``: numbers of Pods.
     """
 
     kind: str
@@ -43,7 +43,7 @@ class DeployedWorkload(NamedTuple):
     name: str
     containers: Mapping[str, str]
     service_account: str
-    wanted: int
+    desired: int
     ready: int
     stop_hooks: tuple[str, ...] = ()
     """Containers with a ``preStop`` hook."""
@@ -76,7 +76,7 @@ class Webhook(NamedTuple):
 
 
 class Data(NamedTuple):
-    """How many objects there are to take over; ``findings``: contradictions between them."""
+    """The numbers of objects to take over. ``findings``: contradictions between these objects."""
 
     pools: int = 0
     subnets: int = 0

@@ -27,6 +27,8 @@ SERVER_MIN: Final = (1, 31)
 
 GUIDE: Final = "docs/how-to/migrate-from-spiderpool.md"
 SETTLED: Final = "deployed"
+"""The status of a Helm release whose last operation succeeded."""
+
 SRIOV_OPERATOR: Final = "sriov-network-operator"
 RDMA_PLUGIN: Final = "k8s-rdma-shared-dev-plugin"
 
@@ -49,7 +51,7 @@ class PlanFinding(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The plan. ``steps``: in order; ``values``: for our chart, None without a Helm release."""
+    """The plan. ``values``: for Orbweaver's chart; None without a Helm release."""
 
     findings: tuple[PlanFinding, ...]
     steps: tuple[str, ...]
@@ -68,31 +70,32 @@ class Plan(NamedTuple):
 def plan_migration(facts: Facts) -> Plan | None:
     """Make the plan; None for a cluster without Spiderpool.
 
-    CustomResourceDefinitions alone count as Spiderpool, unless our agents run, which use them too.
+    CustomResourceDefinitions alone count as Spiderpool, unless Orbweaver's agents run, which use
+    them too.
     """
     agent = workload_with(facts, AGENT_IMAGE)
     is_ours = workload_with(facts, OUR_AGENT_IMAGE) is not None
     if agent is None and facts.release is None and (is_ours or not facts.definitions):
         return None
     findings = (
-        *_of_server(facts),
-        *_of_release(facts.release),
-        *_of_multus(facts, agent),
-        *_of_agents(agent),
-        *_of_software(facts),
-        *_of_values(facts.release),
-        *_of_data(facts),
+        *_server_findings(facts),
+        *_release_findings(facts.release),
+        *_multus_findings(facts, agent),
+        *_agent_findings(agent),
+        *_software_findings(facts),
+        *_values_findings(facts.release),
+        *_data_findings(facts),
     )
     values = None if facts.release is None else translate(facts.release)
     return Plan(findings, tuple(_steps(facts, agent)), values)
 
 
 def workload_with(facts: Facts, image: str) -> DeployedWorkload | None:
-    """The workload that runs an image of this name."""
+    """The first workload that runs an image of this name; None if there is none."""
     return next((workload for workload in facts.workloads if workload.runs(image)), None)
 
 
-def _of_server(facts: Facts) -> Iterator[PlanFinding]:
+def _server_findings(facts: Facts) -> Iterator[PlanFinding]:
     if facts.server < SERVER_MIN:
         version, version_min = (
             ".".join(map(str, numbers)) for numbers in (facts.server, SERVER_MIN)
@@ -103,7 +106,7 @@ def _of_server(facts: Facts) -> Iterator[PlanFinding]:
         )
 
 
-def _of_release(release: HelmRelease | None) -> Iterator[PlanFinding]:
+def _release_findings(release: HelmRelease | None) -> Iterator[PlanFinding]:
     if release is None:
         yield PlanFinding(
             MigrationDeadline.NONE,
@@ -121,8 +124,8 @@ def _of_release(release: HelmRelease | None) -> Iterator[PlanFinding]:
         )
 
 
-def _of_multus(facts: Facts, agent: DeployedWorkload | None) -> Iterator[PlanFinding]:
-    """Multus in the agents' Pods uses their ServiceAccount and ends with them."""
+def _multus_findings(facts: Facts, agent: DeployedWorkload | None) -> Iterator[PlanFinding]:
+    """Findings about Multus in the Pods of agents: it uses their ServiceAccount, ends with them."""
     if agent is None:
         return
     container = multus_container(agent)
@@ -163,18 +166,18 @@ def _is_multus(workload: DeployedWorkload) -> bool:
     return any("multus" in image.rpartition("/")[2] for image in images)
 
 
-def _of_agents(agent: DeployedWorkload | None) -> Iterator[PlanFinding]:
-    if agent is not None and agent.ready < agent.wanted:
+def _agent_findings(agent: DeployedWorkload | None) -> Iterator[PlanFinding]:
+    if agent is not None and agent.ready < agent.desired:
         yield PlanFinding(
             MigrationDeadline.NONE,
             agent.title,
-            f"{agent.ready} of {agent.wanted} Pods are ready",
-            "check the other Pods first: their nodes assign no addresses now",
+            f"{agent.ready} of {agent.desired} Pods are ready",
+            "check the Pods that are not ready first: their nodes assign no addresses now",
         )
 
 
-def _of_software(facts: Facts) -> Iterator[PlanFinding]:
-    """Third-party software that the release installed; Helm removes it with the release."""
+def _software_findings(facts: Facts) -> Iterator[PlanFinding]:
+    """Findings about third-party software that the release installed; Helm removes it too."""
     release = facts.release
     if release is None:
         return
@@ -206,7 +209,7 @@ def _of_software(facts: Facts) -> Iterator[PlanFinding]:
         )
 
 
-def _of_values(release: HelmRelease | None) -> Iterator[PlanFinding]:
+def _values_findings(release: HelmRelease | None) -> Iterator[PlanFinding]:
     if release is None:
         return
     if value_at(release.values, "spiderpoolController.tls.method") == "provided":
@@ -214,8 +217,8 @@ def _of_values(release: HelmRelease | None) -> Iterator[PlanFinding]:
             MigrationDeadline.NONE,
             "spiderpoolController.tls",
             "the provided certificate has the name of Spiderpool's Service",
-            "nothing: these values are left out, and controllers issue a certificate; or provide"
-            " one for orbweaver-controller.NAMESPACE.svc",
+            "nothing to do: these values are left out, and controllers issue a certificate; or"
+            " provide one for orbweaver-controller.NAMESPACE.svc",
         )
     if dropped := dropped_values(release):
         yield PlanFinding(
@@ -226,7 +229,7 @@ def _of_values(release: HelmRelease | None) -> Iterator[PlanFinding]:
         )
 
 
-def _of_data(facts: Facts) -> Iterator[PlanFinding]:
+def _data_findings(facts: Facts) -> Iterator[PlanFinding]:
     for finding in facts.data.findings:
         yield PlanFinding(MigrationDeadline.NONE, finding.subject, finding.what, finding.done)
 
@@ -238,7 +241,7 @@ def _steps(facts: Facts, agent: DeployedWorkload | None) -> Iterator[str]:
         f" {data.pools:,}, subnets {data.subnets:,}, reservations {data.reservations:,}"
     )
     if agent is not None:
-        yield f"{agent.title} stops on {agent.wanted} nodes; from then on ADD and DEL fail"
+        yield f"{agent.title} stops on {agent.desired} nodes; from then on ADD and DEL fail"
     controller = workload_with(facts, CONTROLLER_IMAGE)
     if controller is not None:
         yield f"{controller.title} is scaled to 0"

@@ -25,7 +25,7 @@ CHART: Final = "spiderpool"
 RELEASES: Final = "/api/v1/secrets?labelSelector=owner%3Dhelm"
 RELEASE_TYPE: Final = "helm.sh/release.v1"
 RELEASE_BYTES_MAX: Final = 32 * 1024 * 1024
-"""The size of a release after unpacking, at most; packed in its Secret it has at most 1 MiB."""
+"""The largest size of a release after unpacking; packed in its Secret it has at most 1 MiB."""
 
 GROUP: Final = API_VERSION.partition("/")[0]
 NETWORKS: Final = "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions"
@@ -68,7 +68,7 @@ def newest_release(secrets: Iterable[Object]) -> HelmRelease | None:
     """The last revision of the installed release of the chart ``spiderpool``.
 
     An uninstalled release does not count. Raises BadInput if a Secret cannot be read and no other
-    has the release.
+    Secret has the release.
     """
     newest: dict[tuple[str, str], HelmRelease] = {}
     unreadable: BadInput | None = None
@@ -119,7 +119,9 @@ def _release(secret: Object) -> HelmRelease | None:
         )
     except (KeyError, TypeError, ValueError, zlib.error, msgspec.DecodeError) as error:
         raise BadInput(
-            f"Secret {name} is not a release that Helm 3 wrote: {error}", subject=name
+            f"Secret {name} is not a release that Helm 3 wrote: {error}",
+            subject=name,
+            remedy="compare it with `helm list -A`, and delete it if it belongs to no release",
         ) from None
 
 
@@ -147,7 +149,7 @@ def _workload(body: Object, kind: str) -> DeployedWorkload:
 
 
 def _network(body: Object) -> Network:
-    """A network; one whose configuration is not JSON has no plugins."""
+    """A network; a network whose configuration is not JSON has no plugins."""
     metadata = body["metadata"]
     try:
         config: Any = msgspec.json.decode(body.get("spec", {}).get("config") or "{}")

@@ -1,4 +1,4 @@
-"""Translates the values of a Spiderpool release to values for our chart. Pure.
+"""Translates the values of a Spiderpool release to values for Orbweaver's chart. Pure.
 
 Values that decide how Pods get addresses are always written, because the defaults of the two charts
 differ. Other values that the user set are kept, except those for Spiderpool's own programs.
@@ -34,7 +34,10 @@ SRIOV: Final = (
     *("sriov.install", "sriov.resourcePrefix"),
     *(f"sriov.operatorConfig.{name}" for name in ("configDaemonNodeSelector", "disableDrain")),
 )
-"""Written if the release manages virtual functions, which agents do after the migration."""
+"""Paths that are written too if the release manages virtual functions.
+
+After the migration, Orbweaver's agents manage them.
+"""
 
 SRIOV_OF_THE_OPERATOR: Final = (
     *("name", "replicas", "hostnetwork", "image", "resources", "priorityClassName"),
@@ -55,13 +58,13 @@ DROPPED: Final = (
     *(f"sriov.{name}" for name in SRIOV_OF_THE_OPERATOR),
     "rdma",
 )
-"""Paths that are left out: Spiderpool's programs and objects, and third-party software."""
+"""Paths that are left out: those of Spiderpool's programs and objects and of other software."""
 
 DEFAULT_NETWORK: Final = "multus.multusCNI.defaultCniCRName"
 
 
 def translate(release: HelmRelease) -> dict[str, Any]:
-    """Values with which our chart serves Pods as this release does."""
+    """Values with which Orbweaver's chart serves Pods as this release does."""
     effective = _merged(release.defaults, release.values)
     result = copy.deepcopy(dict(release.values))
     makes_vfs = bool(value_at(effective, "sriov.install"))

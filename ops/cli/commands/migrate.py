@@ -162,7 +162,7 @@ def _show(facts: Facts, plan: Plan, *, shown_max: int) -> None:
         name = f"release {release.name} in namespace {release.namespace}"
         print_heading(f"Spiderpool {release.chart_version}: {name}, revision {release.revision}")
     if agent is not None:
-        print(f"{agent.title}: {agent.ready} of {agent.wanted} Pods ready")
+        print(f"{agent.title}: {agent.ready} of {agent.desired} Pods ready")
     for deadline, title in (
         (MigrationDeadline.BEFORE_SWITCH, "To do before the switch"),
         (MigrationDeadline.BEFORE_REMOVAL, "To do before Spiderpool's release is removed"),

@@ -75,7 +75,7 @@ FAULTS: dict[str, tuple[Examination, Diagnosis]] = {
     "not root": (
         HEALTHY._replace(missing_capabilities=("NET_RAW",)),
         Diagnosis("capabilities", "failed", "missing: NET_RAW",
-                  "run as root, or grant them to the agent"),
+                  "run this command as root, or grant the capabilities to the agent"),
     ),
     "no IPv6": (
         HEALTHY._replace(ipv6=False),
@@ -101,7 +101,8 @@ FAULTS: dict[str, tuple[Examination, Diagnosis]] = {
     ),
     "a sysctl that is not there": (
         HEALTHY._replace(sysctls=(SysctlValue(SYSCTLS[0], None),)),
-        Diagnosis("sysctl ipv4.neigh.default.gc_thresh3", "warning", "the kernel has no such key"),
+        Diagnosis("sysctl ipv4.neigh.default.gc_thresh3", "warning", "the kernel has no such key",
+                  "agents skip it; if Pods need it, use a kernel that has it"),
     ),
     "NetworkManager": (
         HEALTHY._replace(manager=Manager(running=True, ignores_veths=False)),
@@ -140,7 +141,7 @@ FAULTS: dict[str, tuple[Examination, Diagnosis]] = {
     ),
     "a gateway that cannot be asked": (
         HEALTHY._replace(gateways=(GatewayAnswer(ROUTER, (), "it is down"),)),
-        Diagnosis("gateway 10.6.0.1 on ens3", "warning", "it is down"),
+        Diagnosis("gateway 10.6.0.1 on ens3", "warning", "it is down", READ_REMEDY),
     ),
     "what could not be read": (
         HEALTHY._replace(faults=("routes cannot be read: no",)),

@@ -31,7 +31,7 @@ AGENT: Final = DeployedWorkload(
     "spiderpool-agent",
     {"spiderpool-agent": f"{REGISTRY}/spiderpool-agent:v1.0.5"},
     "spiderpool-agent",
-    wanted=2,
+    desired=2,
     ready=2,
 )
 CONTROLLER: Final = DeployedWorkload(
@@ -40,7 +40,7 @@ CONTROLLER: Final = DeployedWorkload(
     "spiderpool-controller",
     {"spiderpool-controller": f"{REGISTRY}/spiderpool-controller@sha256:{'0' * 64}"},
     "spiderpool-controller",
-    wanted=1,
+    desired=1,
     ready=1,
 )
 MULTUS: Final = {"multus-cni": f"{REGISTRY}/spiderpool-agent:v1.0.5"}
