@@ -109,7 +109,7 @@ async def test_a_task_that_used_up_its_restarts_ends_the_process(supervisor: Sup
     task = Task(*(RuntimeError(f"end {number}") for number in range(9)))
 
     supervisor.start(TaskSpec("one", task.run, restarts_max=2))
-    with pytest.raises(TaskEnded, match="task one ended: RuntimeError: end 2") as ended:
+    with pytest.raises(TaskEnded, match="task 'one' ended: RuntimeError: end 2") as ended:
         await supervisor.wait_failed()
 
     assert task.start_count == 3
