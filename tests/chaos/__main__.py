@@ -1,8 +1,8 @@
-"""``python -m tests.chaos minutes=10 seed=1``: a fault run that anyone can start.
+"""``python -m tests.chaos minutes=10 seed=1``: injects faults into real processes, checks the log.
 
 Options are NAME=VALUE: minutes, seed, agents, controllers, members (of etcd), callers (Pods that an
-agent serves at the same time), and keep=DIRECTORY (an empty one, which keeps logs and export).
-``plan=1`` prints the faults of the seed and does nothing. Exit code 0 only without violations.
+agent serves concurrently), and keep=DIRECTORY (an empty directory, in which logs and export stay).
+``plan=1`` only prints the faults of the seed. The exit code is 0 if there are no violations.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
 
 
 def read_options(words: dict[str, str]) -> Options:
-    """Options by name. Raises ValueError for what is not one."""
+    """The options of NAME=VALUE words. Raises ValueError for unknown names and wrong values."""
     unknown = words.keys() - set(Options._fields)
     if unknown:
         raise ValueError(f"unknown option {', '.join(sorted(unknown))}")

@@ -1,4 +1,4 @@
-"""The answer to a caller, with revisions that order it against the log."""
+"""A call and its answer, with revisions that order both against the log."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.chaos.callers import Reply, Sandbox
 class CallRecord(NamedTuple):
     """One call and its answer.
 
-    ``before`` is a revision of etcd reached when the call began, ``after`` one read after its
-    answer: the effect of the answer is in the log up to ``after``.
+    ``before``: a revision that etcd had reached when the call began. ``after``: a revision read
+    after the answer, so that the log up to it has the effect of a successful call.
     """
 
     verb: str

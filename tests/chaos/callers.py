@@ -1,4 +1,4 @@
-"""Callers of one agent, as container runtimes are: a connection for each call, both sockets.
+"""Calls an agent as container runtimes do: at both sockets, with a new connection for each call.
 
 No code is shared with the executables or the agent.
 """
@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 CALL_S: Final = 110.0
+"""Seconds that a caller waits for an answer."""
+
 INTERFACE: Final = "eth0"
 NETWORK: Final = "lan"
 NAMESPACE: Final = "shop"
@@ -22,7 +24,7 @@ NO_ANSWER: Final = -1
 
 
 class Sandbox(NamedTuple):
-    """A Pod's sandbox as the runtime names it."""
+    """A Pod's sandbox. ``netns``: the path of its network namespace."""
 
     pod: str
     uid: str
@@ -31,7 +33,7 @@ class Sandbox(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """An answer: ``code`` 0 is success, NO_ANSWER a broken connection."""
+    """An answer. ``code``: 0 for success, NO_ANSWER for a broken connection."""
 
     code: int
     addresses: tuple[str, ...] = ()
@@ -46,19 +48,20 @@ class Caller:
         self._framed = f"{socket_path}.fast"
 
     async def call(self, verb: str, sandbox: Sandbox, pools: Sequence[str]) -> Reply:
-        """One ADD, DEL or CHECK at the framed socket."""
+        """Make one ADD, DEL or CHECK at the framed socket."""
         conf: dict[str, Any] = {"type": "spiderpool", "default_ipv4_ippool": list(pools)}
         return await self._frame(verb, sandbox, conf, {})
 
     async def call_gc(self, valid: Sequence[Sandbox]) -> Reply:
-        """One GC with the list of attachments that exist."""
-        listed = [{"containerID": each.container, "ifname": INTERFACE} for each in valid]
-        none = Sandbox("none", "", "", "")
+        """Make one GC with the list of sandboxes that exist."""
+        attachments = [{"containerID": sandbox.container, "ifname": INTERFACE} for sandbox in valid]
+        no_sandbox = Sandbox("none", "", "", "")
         conf = {"type": "spiderpool"}
-        return await self._frame("GC", none, conf, {"cni.dev/valid-attachments": listed})
+        fields = {"cni.dev/valid-attachments": attachments}
+        return await self._frame("GC", no_sandbox, conf, fields)
 
     async def call_http(self, verb: str, sandbox: Sandbox, pools: Sequence[str]) -> Reply:
-        """One ADD or DEL at the compatible HTTP API."""
+        """Make one ADD or DEL at the compatible HTTP API."""
         body: dict[str, Any] = {
             "containerID": sandbox.container,
             "ifName": INTERFACE,
@@ -79,9 +82,10 @@ class Caller:
         return _http_reply(answer)
 
     async def _frame(
-        self, verb: str, sandbox: Sandbox, ipam: dict[str, Any], more: dict[str, Any]
+        self, verb: str, sandbox: Sandbox, ipam: dict[str, Any], fields: dict[str, Any]
     ) -> Reply:
-        conf = {"cniVersion": "1.1.0", "name": NETWORK, "type": "macvlan", "ipam": ipam, **more}
+        """Make one call at the framed socket; ``fields`` are added to the configuration."""
+        conf = {"cniVersion": "1.1.0", "name": NETWORK, "type": "macvlan", "ipam": ipam, **fields}
         variables = {"CNI_COMMAND": verb, "CNI_PATH": "/opt/cni/bin"}
         if verb != "GC":
             variables |= {
@@ -99,7 +103,7 @@ class Caller:
 
 
 async def _exchange(path: str, request: bytes) -> bytes:
-    """Send, and read to the end; b"" when the connection breaks or nothing comes in time."""
+    """Send the request and read the answer to its end; b"" after a broken connection or timeout."""
     try:
         async with asyncio.timeout(CALL_S):
             reader, writer = await asyncio.open_unix_connection(path)
@@ -116,10 +120,10 @@ async def _exchange(path: str, request: bytes) -> bytes:
 def _framed_reply(answer: bytes) -> Reply:
     body = answer[HEAD_BYTES:]
     if len(answer) < HEAD_BYTES or len(body) != struct.unpack(">I", answer[1:HEAD_BYTES])[0]:
-        return Reply(NO_ANSWER, message="no whole answer")
+        return Reply(NO_ANSWER, message="incomplete answer")
     if answer[0] == 0:
         result = json.loads(body) if body else {}
-        return Reply(0, tuple(_plain(entry["address"]) for entry in result.get("ips", ())))
+        return Reply(0, tuple(_without_prefix(entry["address"]) for entry in result.get("ips", ())))
     fault = json.loads(body)
     return Reply(int(fault["code"]), message=f"{fault['msg']}: {fault.get('details', '')}")
 
@@ -128,16 +132,16 @@ def _http_reply(answer: bytes) -> Reply:
     head, _, body = answer.partition(b"\r\n\r\n")
     words = head.split(b" ", 2)
     if len(words) < 3:
-        return Reply(NO_ANSWER, message="no whole answer")
+        return Reply(NO_ANSWER, message="incomplete answer")
     status = int(words[1])
     if status != HTTPStatus.OK:
         return Reply(status, message=body.decode(errors="replace"))
     try:
         result = json.loads(body) if body.strip() else {}
     except ValueError:
-        return Reply(NO_ANSWER, message="no whole answer")
-    return Reply(0, tuple(_plain(entry["address"]) for entry in result.get("ips") or ()))
+        return Reply(NO_ANSWER, message="incomplete answer")
+    return Reply(0, tuple(_without_prefix(entry["address"]) for entry in result.get("ips") or ()))
 
 
-def _plain(address: str) -> str:
+def _without_prefix(address: str) -> str:
     return address.partition("/")[0]

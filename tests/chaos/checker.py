@@ -1,17 +1,18 @@
 """The checker of a run: reads only the exported log and the answers to callers.
 
-It shares no code with ``core.domain.checker`` or any other part of the product. Rules:
+It shares no code with ``core.domain.checker`` or any other part of the product. A violation has the
+name of a rule:
 
-    held-twice      an address is claimed while it is held
-    foreign-end     a release ends what is not held, or another claim than it names
-    outside-pool    an address is claimed that its pool does not have at that moment
-    set-aside       an address is claimed that is reserved or in quarantine
-    lost-address    an endpoint's addresses are not what was claimed and released
-    unlogged-add    an ADD was answered with addresses that the log does not give to that sandbox
-    idle-delete     a DEL was answered with success, and the sandbox holds addresses afterwards
-    second-answer   two answered ADDs of one sandbox have other addresses
-    leak            after quiescing, an address is held by no living Pod, or a Pod has lost its own
-    wrong-state     after quiescing, the keys of claims are not what the log says
+    held-twice          an address is claimed that is held
+    foreign-release     a release ends a claim that does not exist, or another than it names
+    outside-pool        an address is claimed that its pool does not have at that position
+    excluded            an address is claimed that is reserved or in quarantine
+    wrong-endpoint      an endpoint has other addresses than the claims and releases in the log
+    unlogged-add        an ADD succeeded with addresses that the log does not give to the sandbox
+    ineffective-delete  a DEL succeeded, and the sandbox holds addresses afterwards
+    different-answer    two successful ADDs of one sandbox returned different addresses
+    leak                at the end, an address is held without a living Pod, or the reverse
+    wrong-state         at the end, the keys of claims differ from the log
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Ranges = tuple[tuple[int, int], ...]
 
 
 class Violation(NamedTuple):
-    """A broken rule, and where."""
+    """The name of a broken rule, and what broke it."""
 
     rule: str
     text: str
@@ -38,7 +39,7 @@ class Violation(NamedTuple):
 
 
 class Holding(NamedTuple):
-    """A sandbox holds an address from one position of the log to another."""
+    """A sandbox holds an address from the position ``begin`` of the log to ``end``."""
 
     address: str
     pod: str
@@ -57,7 +58,7 @@ class Claim(NamedTuple):
 
 
 class AddressHistory:
-    """All holdings of a log, and its violations."""
+    """All holdings of a log, and its violations. ``held``: the current claims by address."""
 
     def __init__(self, events: Iterable[Event]) -> None:
         self.violations: list[Violation] = []
@@ -65,7 +66,7 @@ class AddressHistory:
         self.held: dict[str, Claim] = {}
         self.events = 0
         self._pools: dict[str, Ranges] = {}
-        self._set_aside: dict[str, Ranges] = {}
+        self._excluded: dict[str, Ranges] = {}
         for event in events:
             self.events += 1
             if isinstance(event, Claimed):
@@ -75,11 +76,11 @@ class AddressHistory:
             elif isinstance(event, PoolChanged):
                 self._pools[event.name] = event.ranges
             else:
-                self._set_aside[event.name] = event.ranges
+                self._excluded[event.name] = event.ranges
         self.holdings += [claim.holding for claim in self.held.values()]
 
     def of_container(self, container: str) -> list[Holding]:
-        """The addresses that a sandbox held at any time."""
+        """All holdings of a sandbox; needs ``index``."""
         return self._by_container.get(container, [])
 
     def index(self) -> None:
@@ -106,17 +107,19 @@ class AddressHistory:
         value = int(ipaddress.ip_address(address))
         if not _has(self._pools.get(pool, ()), value):
             self._break("outside-pool", f"{where}: pool {pool}")
-        for name, ranges in self._set_aside.items():
+        for name, ranges in self._excluded.items():
             if _has(ranges, value):
-                self._break("set-aside", f"{where}: {name}")
+                self._break("excluded", f"{where}: {name}")
         holding = Holding(address, event.pod, event.uid, nic.container, event.position)
         self.held[address] = Claim(event.pod, event.position, holding)
 
     def _move(self, event: Claimed, nic: Nic, address: str) -> None:
-        """The endpoint keeps an address, maybe for another sandbox."""
+        """Process an address that the endpoint keeps, possibly for another sandbox."""
         claim = self.held.get(address)
         if claim is None or claim.pod != event.pod:
-            self._break("lost-address", f"{address} at {event.position}: {event.pod} never had it")
+            self._break(
+                "wrong-endpoint", f"{address} at {event.position}: {event.pod} never had it"
+            )
             return
         if (claim.holding.container, claim.holding.uid) != (nic.container, event.uid):
             self.holdings.append(claim.holding._replace(end=event.position))
@@ -129,7 +132,7 @@ class AddressHistory:
             if claim is None or claim.pod != event.pod or claim.position != revision:
                 had = f"{claim.pod} since {claim.position}" if claim else "nothing"
                 text = f"{address} at {event.position}: {event.pod} ends {revision}, held: {had}"
-                self._break("foreign-end", text)
+                self._break("foreign-release", text)
             self._end(address, event.position)
         self._compare(event.pod, event.position, event.nics)
 
@@ -143,7 +146,7 @@ class AddressHistory:
         held = {address for address, claim in self.held.items() if claim.pod == pod}
         if named != held:
             text = f"{pod} at {position}: names {sorted(named)}, holds {sorted(held)}"
-            self._break("lost-address", text)
+            self._break("wrong-endpoint", text)
 
     def _break(self, rule: str, text: str) -> None:
         self.violations.append(Violation(rule, text))
@@ -154,10 +157,10 @@ def _has(ranges: Ranges, value: int) -> bool:
 
 
 class Evidence(NamedTuple):
-    """The facts that the log is checked against.
+    """The facts with which the log is compared.
 
-    ``living``: containers whose ADD succeeded and whose DEL never began -> their addresses.
-    ``claim_keys``: the addresses under ``ip/`` in etcd, read after quiescing.
+    ``living``: containers whose ADD succeeded and whose DEL did not begin -> their addresses.
+    ``claim_keys``: the addresses under ``ip/`` in etcd, read at the end of the run.
     """
 
     calls: list[CallRecord]
@@ -165,8 +168,8 @@ class Evidence(NamedTuple):
     claim_keys: frozenset[str]
 
 
-def judge(events: Iterable[Event], evidence: Evidence) -> list[Violation]:
-    """Every violation, those of the log first."""
+def check(events: Iterable[Event], evidence: Evidence) -> list[Violation]:
+    """Return all violations: first those of the log alone."""
     history = AddressHistory(events)
     history.index()
     violations = list(history.violations)
@@ -175,20 +178,20 @@ def judge(events: Iterable[Event], evidence: Evidence) -> list[Violation]:
         if not call.is_success:
             continue
         if call.verb == "ADD":
-            violations += _judge_add(history, call, answered)
+            violations += _check_add(history, call, answered)
         elif call.verb == "DEL":
-            violations += _judge_delete(history, call)
-    return [*violations, *_judge_end(history, evidence)]
+            violations += _check_delete(history, call)
+    return [*violations, *_check_end(history, evidence)]
 
 
-def _judge_add(
+def _check_add(
     history: AddressHistory, call: CallRecord, answered: dict[str, tuple[str, ...]]
 ) -> Iterable[Violation]:
     container, addresses = call.sandbox.container, call.reply.addresses
     where = f"ADD of {call.sandbox.pod} ({container[:12]}) answered {addresses}"
     first = answered.setdefault(container, addresses)
     if set(first) != set(addresses):
-        yield Violation("second-answer", f"{where}, before {first}")
+        yield Violation("different-answer", f"{where}, before {first}")
     for address in addresses:
         if not any(
             held.address == address
@@ -202,17 +205,17 @@ def _judge_add(
         yield Violation("unlogged-add", f"{where}: no address")
 
 
-def _judge_delete(history: AddressHistory, call: CallRecord) -> Iterable[Violation]:
+def _check_delete(history: AddressHistory, call: CallRecord) -> Iterable[Violation]:
     for held in history.of_container(call.sandbox.container):
         if held.end > call.after:
             yield Violation(
-                "idle-delete",
+                "ineffective-delete",
                 f"DEL of {call.sandbox.pod} ({call.sandbox.container[:12]}) succeeded before"
                 f" {call.after}, but it holds {held.address} from {held.begin} to {held.end}",
             )
 
 
-def _judge_end(history: AddressHistory, evidence: Evidence) -> Iterable[Violation]:
+def _check_end(history: AddressHistory, evidence: Evidence) -> Iterable[Violation]:
     expected = {
         address: container
         for container, addresses in evidence.living.items()
@@ -224,10 +227,10 @@ def _judge_end(history: AddressHistory, evidence: Evidence) -> Iterable[Violatio
             yield Violation("leak", f"{address} is held by {holder}, which is gone")
     for address, container in expected.items():
         if address not in history.held:
-            yield Violation("leak", f"{address} was taken from {container[:12]}, which lives")
+            yield Violation("leak", f"{address} is not held for {container[:12]}, which lives")
     for address in evidence.claim_keys ^ frozenset(history.held):
         side = "in etcd only" if address in evidence.claim_keys else "in the log only"
         yield Violation("wrong-state", f"{address} is claimed {side}")
 
 
-__all__ = ["AddressHistory", "Evidence", "Holding", "PoolChanged", "Violation", "judge"]
+__all__ = ["AddressHistory", "Evidence", "Holding", "PoolChanged", "Violation", "check"]

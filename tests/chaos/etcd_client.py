@@ -1,6 +1,7 @@
-"""The run's own etcd client, which uses neither the proxies nor our client; it retries requests.
+"""The etcd client of the run itself. It uses neither the proxies nor the product's client.
 
-For revisions that order answers against the log, for garbage, and for the final state.
+It reads revisions that order answers against the log, writes garbage, and reads the final state.
+It retries requests.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ PAUSE_S: Final = 0.1
 MESSAGE_BYTES_MAX: Final = 1 << 28
 
 
-class EtcdAway(Exception):
-    """No answer within the deadline."""
+class EtcdUnreachable(Exception):
+    """No member responded within ``DEADLINE_S``."""
 
 
 class Entry(NamedTuple):
-    """A key, its value and its last change."""
+    """A key, its value and the revision of its last change."""
 
     key: str
     value: bytes
@@ -31,7 +32,7 @@ class Entry(NamedTuple):
 
 
 class Etcd:
-    """A client of all members; ``revision`` is the newest that any answer has named."""
+    """A client of all members. ``revision``: the newest revision in any response."""
 
     def __init__(self, endpoints: tuple[str, ...]) -> None:
         options = [("grpc.max_receive_message_length", MESSAGE_BYTES_MAX)]
@@ -44,17 +45,17 @@ class Etcd:
         for channel in self._channels:
             await channel.close()
 
-    async def now(self) -> int:
-        """The revision of etcd at a time after the start of this call."""
-        answer = await self._ask("Range", etcdrpc.RangeRequest(key=b"/none"))
+    async def current_revision(self) -> int:
+        """Read the current revision of etcd."""
+        answer = await self._request("Range", etcdrpc.RangeRequest(key=b"/none"))
         return int(answer.header.revision)
 
     async def entries(self, prefix: str, *, limit: int = 0) -> list[Entry]:
-        """Every key below a prefix, or the first ``limit``."""
+        """All entries below a prefix, or the first ``limit``."""
         start = prefix.encode()
         end = start[:-1] + bytes([start[-1] + 1])
         request = etcdrpc.RangeRequest(key=start, range_end=end, limit=limit)
-        answer = await self._ask("Range", request)
+        answer = await self._request("Range", request)
         return [
             Entry(kv.key.decode("utf-8", "replace"), kv.value, kv.mod_revision) for kv in answer.kvs
         ]
@@ -62,11 +63,11 @@ class Etcd:
     async def put(self, key: str, value: bytes, *, keep_lease: bool = False) -> int:
         """Write a value unconditionally; return its revision."""
         request = etcdrpc.PutRequest(key=key.encode(), value=value, ignore_lease=keep_lease)
-        answer = await self._ask("Put", request)
+        answer = await self._request("Put", request)
         return int(answer.header.revision)
 
     async def replace(self, entry: Entry, value: bytes | None) -> bool:
-        """Put another value, or delete the key, if it has not changed since."""
+        """Put another value, or delete the key for None, if the key has not changed since."""
         request = etcdrpc.TxnRequest()
         compare = request.compare.add()
         compare.key = entry.key.encode()
@@ -77,12 +78,12 @@ class Etcd:
         else:
             put = request.success.add().request_put
             put.key, put.value, put.ignore_lease = entry.key.encode(), value, True
-        answer = await self._ask("Txn", request)
+        answer = await self._request("Txn", request)
         return bool(answer.succeeded)
 
-    async def _ask(self, method: str, request: Any) -> Any:
+    async def _request(self, method: str, request: Any) -> Any:
         deadline = time.monotonic() + DEADLINE_S
-        fault = "not asked"
+        fault = "no request was sent"
         while time.monotonic() < deadline:
             for stub in self._stubs:
                 try:
@@ -93,4 +94,4 @@ class Etcd:
                     self.revision = max(self.revision, int(answer.header.revision))
                     return answer
             await asyncio.sleep(PAUSE_S)
-        raise EtcdAway(fault)
+        raise EtcdUnreachable(fault)

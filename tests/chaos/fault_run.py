@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from tests.chaos import processes
 from tests.chaos.callers import Caller
-from tests.chaos.checker import Evidence, Violation, judge
+from tests.chaos.checker import Evidence, Violation, check
 from tests.chaos.etcd_client import Etcd
 from tests.chaos.faults import Injector
 from tests.chaos.garbage import KINDS, ROOT
@@ -28,8 +28,14 @@ from tests.chaos.proxy import Link
 from tests.support.etcd import EtcdCluster, free_ports
 
 READY_S: Final = 60.0
+"""Seconds within which all processes must serve after their start."""
+
 RECOVER_S: Final = 90.0
+"""Seconds within which all processes must serve after the last fault."""
+
 FINISH_S: Final = 240.0
+"""Seconds within which all callers must have deleted their last Pod after the last fault."""
+
 GC_ROUNDS: Final = 5
 POLL_S: Final = 0.5
 PROBE_S: Final = 2.0
@@ -53,7 +59,7 @@ class Outcome(NamedTuple):
 
 
 class Run:
-    """The parts of one run."""
+    """One run: its processes, callers and faults."""
 
     def __init__(self, options: Options, directory: Path) -> None:
         self.options = options
@@ -113,8 +119,8 @@ class Run:
                     await link.close()
                 await self.etcd.close()
 
-    async def disturb(self) -> None:
-        """Run the plan while Pods change; then end all faults."""
+    async def inject_faults(self) -> None:
+        """Execute the plan while Pods are added and deleted; then end all faults."""
         clocks = bool(processes.find_faketime())
         plan = draw(self.options, KINDS, clocks=clocks)
         slots = [
@@ -125,7 +131,7 @@ class Run:
         began = time.monotonic()
         await self.injector.run(plan)
         await asyncio.sleep(max(began + self.options.seconds - time.monotonic(), 0))
-        await self.injector.undo()
+        await self.injector.end_all_faults()
         for node in self.nodes:
             node.is_ending = True
         _, late = await asyncio.wait(slots, timeout=FINISH_S)
@@ -139,10 +145,10 @@ class Run:
             self._add_violation("no-recovery", text)
 
     async def quiesce(self) -> None:
-        """Wait until every process serves, and let GC release what no DEL has released."""
+        """Wait until every process serves; run GC for the addresses that no DEL has released."""
         await self._until_serving(RECOVER_S)
-        if not await self.operator.retires_a_pool(RECOVER_S):
-            text = f"the controllers do not retire a fresh pool within {RECOVER_S:g} s"
+        if not await self.operator.can_retire_a_pool(RECOVER_S):
+            text = f"the controllers do not retire a new pool within {RECOVER_S:g} s"
             self._add_violation("no-recovery", text)
         for node in self.nodes:
             for _ in range(GC_ROUNDS):
@@ -154,17 +160,22 @@ class Run:
                     "no-recovery", f"GC of node {node.number} fails: {node.calls[-1].reply}"
                 )
 
-    async def judge_log(self) -> Outcome:
+    async def check_log(self) -> Outcome:
         """Export the log and check it."""
         path = self.directory / "export.jsonl"
         code, printed = await self.operator.orbctl("export", str(path))
         assert code == 0, printed
         with path.open() as lines:
             events = list(read_export(lines))
-        calls = sorted((each for node in self.nodes for each in node.calls), key=lambda c: c.before)
-        living = {c: held for node in self.nodes for c, held in node.living.items()}
+        calls = [call for node in self.nodes for call in node.calls]
+        calls.sort(key=lambda call: call.before)
+        living = {
+            container: addresses
+            for node in self.nodes
+            for container, addresses in node.living.items()
+        }
         evidence = Evidence(calls, living, await self._claim_keys())
-        self.violations += judge(events, evidence)
+        self.violations += check(events, evidence)
         code, printed = await self.operator.orbctl("verify")
         if code != 0:
             self._add_violation(
@@ -197,31 +208,34 @@ class Run:
             self._add_violation("no-recovery", f"{name} does not serve within {deadline_s:g} s")
 
     def _recoveries(self) -> Iterator[float]:
-        """Seconds from the end of each fault to the next successful ADD on an affected node."""
-        names = {agent.name: [node] for agent, node in zip(self.agents, self.nodes, strict=True)}
-        names[ETCD] = self.nodes
+        """The values of ``Outcome.recoveries``."""
+        affected = {agent.name: [node] for agent, node in zip(self.agents, self.nodes, strict=True)}
+        affected[ETCD] = self.nodes
         for fault in self.injector.executed:
-            served = [at for node in names.get(fault.name, ()) for at in node.served_at]
-            later = [at for at in served if at >= fault.over_at]
-            if later:
-                yield min(later) - fault.over_at
+            served = [at for node in affected.get(fault.name, ()) for at in node.served_at]
+            served_after = [at for at in served if at >= fault.over_at]
+            if served_after:
+                yield min(served_after) - fault.over_at
 
-    def _judge_processes(self) -> dict[str, int]:
-        """Tracebacks in logs and unexpected exits, by process."""
+    def _check_processes(self) -> dict[str, int]:
+        """Add a violation for unexpected exits and tracebacks; return the tracebacks by process."""
         for name, count in self.injector.exits.items():
             self._add_violation("ended", f"{name}, {count} times")
-        daemons = (*self.agents, *self.controllers)
-        tracebacks = {each.name: n for each in daemons if (n := each.log().count("Traceback"))}
+        counts = {
+            daemon.name: daemon.log().count("Traceback")
+            for daemon in (*self.agents, *self.controllers)
+        }
+        tracebacks = {name: count for name, count in counts.items() if count}
         for name, count in tracebacks.items():
             self._add_violation("traceback", f"{count} in the log of {name}")
         return tracebacks
 
     def _outcome(self, events: int) -> Outcome:
-        tracebacks = self._judge_processes()
+        tracebacks = self._check_processes()
         return Outcome(
             self.options,
             sum((node.counts for node in self.nodes), Counter[str]()) + self.operator.counts,
-            Counter(each.kind for each in self.injector.executed),
+            Counter(fault.kind for fault in self.injector.executed),
             self.injector.garbage,
             list(self._recoveries()),
             self.injector.exits,
@@ -236,10 +250,10 @@ class Run:
 
 async def _is_ready(daemon: Daemon) -> bool:
     """Whether the readiness endpoint returns 200."""
-    return await asyncio.to_thread(_ask_ready, daemon.health_port)
+    return await asyncio.to_thread(_request_readiness, daemon.health_port)
 
 
-def _ask_ready(port: int) -> bool:
+def _request_readiness(port: int) -> bool:
     address = f"http://127.0.0.1:{port}/v1/runtime/readiness"
     try:
         with urllib.request.urlopen(address, timeout=PROBE_S) as answer:
@@ -249,9 +263,9 @@ def _ask_ready(port: int) -> bool:
 
 
 async def run(options: Options, directory: Path) -> Outcome:
-    """One run in an empty directory."""
+    """Make one run in an empty directory."""
     fault_run = Run(options, directory)
     async with fault_run.started():
-        await fault_run.disturb()
+        await fault_run.inject_faults()
         await fault_run.quiesce()
-        return await fault_run.judge_log()
+        return await fault_run.check_log()

@@ -1,4 +1,4 @@
-"""Executes the plan of a run on processes, links, keys and pools, and undoes remaining faults."""
+"""Executes the faults of a plan on processes, links, keys and pools, and ends them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ from tests.support.etcd import EtcdCluster
 
 SUPERVISE_S: Final = 0.3
 WORKFLOW_DEPTH: Final = 3
-"""Parts of a workflow key that name its kind: workflow/<queue>/<kind>."""
+"""The number of parts of a workflow key that name its kind: workflow/<queue>/<kind>."""
 
 
 class ExecutedFault(NamedTuple):
-    """An executed fault: the affected process (etcd affects all), and its end."""
+    """An executed fault.
+
+    ``name``: the affected process; faults of etcd affect all processes. ``over_at``: the monotonic
+    time of its end.
+    """
 
     kind: str
     name: str
@@ -31,7 +35,11 @@ class ExecutedFault(NamedTuple):
 
 
 class Injector:
-    """Executes faults: lists of them, of written ``garbage`` and of ``exits``."""
+    """Executes faults.
+
+    ``executed``: the faults that are over. ``garbage``: the number of values written, by kind.
+    ``exits``: the number of unexpected exits, by process and exit code.
+    """
 
     def __init__(
         self,
@@ -54,38 +62,38 @@ class Injector:
         self._member_locks = [asyncio.Lock() for _ in cluster.members]
 
     async def run(self, plan: Sequence[Fault]) -> None:
-        """Execute every fault at its time; return after the end of the last one."""
+        """Execute every fault at its time; return when all faults are over."""
         began = time.monotonic()
         tasks = []
         for fault in plan:
             await asyncio.sleep(max(began + fault.at_s - time.monotonic(), 0))
-            tasks.append(asyncio.ensure_future(self._do(fault)))
+            tasks.append(asyncio.ensure_future(self._execute(fault)))
         await asyncio.gather(*tasks)
 
     async def supervise(self) -> None:
         """Restart processes that exited, as a DaemonSet does; runs until it is cancelled."""
         while True:
             for daemon in self._daemons:
-                code = daemon.ended()
+                code = daemon.poll_exit_code()
                 if code is not None:
                     self.exits[f"{daemon.name} exit {code}"] += 1
                     daemon.launch()
             await asyncio.sleep(SUPERVISE_S)
 
-    async def undo(self) -> None:
+    async def end_all_faults(self) -> None:
         """Start all processes, restore links and clocks, and remove garbage."""
         for daemon in self._daemons:
             for link in daemon.links:
                 link.heal()
             daemon.paused_until = 0.0
             daemon.resume()
-            daemon.jump(0.0)
-            if not daemon.is_wanted:
+            daemon.set_clock_error(0.0)
+            if not daemon.should_run:
                 daemon.launch()
         for key in tuple(self._written):
             await self._remove(key)
 
-    async def _do(self, fault: Fault) -> None:
+    async def _execute(self, fault: Fault) -> None:
         name = await self._action(fault)(fault)
         self.executed.append(ExecutedFault(fault.kind, name, time.monotonic()))
 
@@ -113,15 +121,15 @@ class Injector:
     async def _kill(self, fault: Fault) -> str:
         daemon = self._daemon(fault)
         daemon.kill()
-        await asyncio.sleep(fault.for_s)
-        if not daemon.is_wanted:
+        await asyncio.sleep(fault.duration_s)
+        if not daemon.should_run:
             daemon.launch()
         return daemon.name
 
     async def _pause(self, fault: Fault) -> str:
         daemon = self._daemon(fault)
-        daemon.pause(fault.for_s)
-        await asyncio.sleep(fault.for_s)
+        daemon.pause(fault.duration_s)
+        await asyncio.sleep(fault.duration_s)
         daemon.resume()
         return daemon.name
 
@@ -129,7 +137,7 @@ class Injector:
         member = self._cluster.members[fault.target]
         async with self._member_locks[fault.target]:
             await asyncio.to_thread(member.kill)
-            await asyncio.sleep(fault.for_s)
+            await asyncio.sleep(fault.duration_s)
             await asyncio.to_thread(self._cluster.restart, member)
         return ETCD
 
@@ -137,30 +145,30 @@ class Injector:
         member = self._cluster.members[fault.target]
         async with self._member_locks[fault.target]:
             await asyncio.to_thread(member.pause)
-            await asyncio.sleep(fault.for_s)
+            await asyncio.sleep(fault.duration_s)
             member.resume()
         return ETCD
 
     async def _disturb(self, fault: Fault) -> str:
-        """Every link of one process: to each member of etcd."""
+        """Apply the fault to all links of one process, one to each member of etcd."""
         daemon = self._daemon(fault)
         for link in daemon.links:
             _disturb_link(link, fault)
-        if fault.for_s:
-            await asyncio.sleep(fault.for_s)
+        if fault.duration_s:
+            await asyncio.sleep(fault.duration_s)
             for link in daemon.links:
                 link.heal()
         return daemon.name
 
     async def _garbage(self, fault: Fault) -> str:
         keys = [await self._write(kind) for kind in fault.detail.split(",")]
-        await asyncio.sleep(fault.for_s)
+        await asyncio.sleep(fault.duration_s)
         for key in keys:
             await self._remove(key)
         return ETCD
 
     async def _write(self, detail: str) -> str:
-        """The key that was written, or "" if there was nothing to overwrite or copy."""
+        """Write garbage; return the key, or "" if there is no key to overwrite or to copy."""
         kind, _, value = detail.partition("/")
         if kind in ORPHANED:
             key = await self._write_orphaned(f"{ROOT}/{ORPHANED[kind]}", value)
@@ -171,14 +179,14 @@ class Injector:
         return key
 
     async def _write_orphaned(self, key: str, value: str) -> str:
-        data = VALUES[value] if value != COPY else await self._existing(key)
+        data = VALUES[value] if value != COPY else await self._value_like(key)
         if data is None:
             return ""
         revision = await self._etcd.put(key, data)
         self._written[key] = Entry(key, data, revision), None
         return key
 
-    async def _existing(self, orphaned: str) -> bytes | None:
+    async def _value_like(self, orphaned: str) -> bytes | None:
         """The value of an existing key of the same kind."""
         kind = orphaned.removeprefix(f"{ROOT}/").split("/")
         depth = WORKFLOW_DEPTH if kind[0] == "workflow" else 1
@@ -195,14 +203,14 @@ class Injector:
         return ""
 
     async def _remove(self, key: str) -> None:
-        """Remove garbage or restore the old value, unless a process has written meanwhile."""
+        """Remove garbage or restore the old value, unless a process has written the key since."""
         written = self._written.pop(key, None)
         if written is None:
             return
         garbage, original = written
-        for found in await self._etcd.entries(key, limit=1):
-            if found.key == key and found.value == garbage.value:
-                await self._etcd.replace(found, original)
+        for entry in await self._etcd.entries(key, limit=1):
+            if entry.key == key and entry.value == garbage.value:
+                await self._etcd.replace(entry, original)
 
     async def _pool(self, fault: Fault) -> str:
         with contextlib.suppress(OSError):
@@ -211,7 +219,7 @@ class Injector:
 
     async def _clock(self, fault: Fault) -> str:
         daemon = self._daemon(fault)
-        daemon.jump(fault.size)
+        daemon.set_clock_error(fault.size)
         return daemon.name
 
 

@@ -1,9 +1,9 @@
-"""Values that no process of ours writes, and the keys for them.
+"""Garbage: values that no process of the product writes, and the keys under which they are written.
 
-A kind is ``<key kind>/<value kind>``. A stray key belongs to no object; an overwritten key is an
-existing one, whose value is restored later. Excluded are segments of the log, which decide the
-result of the run, heads of running writers, whose change fences a writer, and existing claims,
-whose revisions are in releases.
+A kind of garbage is ``<key kind>/<value kind>``. An orphaned key belongs to no object. An
+overwritten key exists; its value is restored later. Three kinds of keys are not touched: segments
+of the log, which decide the result of the run; heads of running writers, whose change fences the
+writer; and existing claims, whose revisions are in releases.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ OVERWRITTEN: Final = {
     "some-owner": "workflow/default/wake/owner/",
     "some-closed": "workflow/default/closed/",
 }
-"""Key kind -> the prefix of which the first key is overwritten."""
+"""Key kind -> a prefix; the first key below it is overwritten."""
 
 COPY: Final = "copy"
-"""The value kind of a stray key with the value of an existing key: right type, wrong key."""
+"""The value kind of an orphaned key that gets the value of an existing key of the same kind."""
 
 VALUES: Final = {
     "noise": b"\xff\xfe\x00garbage",
@@ -78,4 +78,4 @@ KINDS: Final = (
     *(f"{key}/{value}" for key in (*ORPHANED, *OVERWRITTEN) for value in VALUES),
     *(f"{key}/{COPY}" for key in ORPHANED),
 )
-"""Every kind that a plan draws from."""
+"""All kinds of garbage, from which a plan draws."""

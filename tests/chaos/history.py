@@ -1,6 +1,6 @@
-"""Reads the exported log for the checker: one JSON object a line, without code of the product.
+"""Reads the exported log for the checker, a JSON object on each line, without code of the product.
 
-Keeps only what the checker needs: which sandbox holds which address between which positions.
+Only the events and fields that the checker needs are returned.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ class Nic(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """``addresses-claimed`` or ``endpoint-changed``: the endpoint after it."""
+    """An event ``addresses-claimed`` or ``endpoint-changed``, with the endpoint after the event."""
 
     position: int
     pod: str
     uid: str
     nics: tuple[Nic, ...]
     new: tuple[int, ...]
-    """Indexes of NICs with new addresses; empty for a change."""
+    """Indexes of NICs with new addresses; empty for ``endpoint-changed``."""
 
 
 class Released(NamedTuple):
-    """``addresses-released``."""
+    """An event ``addresses-released``."""
 
     position: int
     pod: str
@@ -41,26 +41,26 @@ class Released(NamedTuple):
     """(address, revision of the claim that ends)."""
 
     nics: tuple[Nic, ...]
-    """What the endpoint keeps."""
+    """The NICs that the endpoint keeps."""
 
 
 class PoolChanged(NamedTuple):
-    """A pool from this position on; ``ranges`` is empty if it allocates no addresses."""
+    """A pool's ranges from this position on; empty if the pool must not allocate addresses."""
 
     position: int
     name: str
     ranges: tuple[tuple[int, int], ...]
 
 
-class SetAside(NamedTuple):
-    """A reservation or quarantine from this position on; ``ranges`` is empty if it was deleted."""
+class ExcludedAddresses(NamedTuple):
+    """A reservation or quarantine from this position on; ``ranges`` is empty after its deletion."""
 
     position: int
     name: str
     ranges: tuple[tuple[int, int], ...]
 
 
-Event = Claimed | Released | PoolChanged | SetAside
+Event = Claimed | Released | PoolChanged | ExcludedAddresses
 
 
 def read_export(lines: Iterable[str]) -> Iterator[Event]:
@@ -83,7 +83,9 @@ def _event(kind: str, position: int, body: dict[str, Any]) -> Event | None:
         new = tuple(body.get("new_nics", ()))
         return Claimed(position, pod, endpoint["uid"], _nics(endpoint["nics"]), new)
     if kind == "addresses-released":
-        releases = tuple((each["address"], each["claim_revision"]) for each in body["releases"])
+        releases = tuple(
+            (release["address"], release["claim_revision"]) for release in body["releases"]
+        )
         pod = f"{body['namespace']}/{body['name']}"
         return Released(position, pod, releases, _nics(body["nics"]))
     if kind == "pool-defined":
@@ -92,22 +94,22 @@ def _event(kind: str, position: int, body: dict[str, Any]) -> Event | None:
         return PoolChanged(position, pool["name"], _ranges(pool["ips"]) if usable else ())
     if kind in {"pool-retired", "pool-deleted"}:
         return PoolChanged(position, body["name"], ())
-    return _set_aside(kind, position, body)
+    return _excluded(kind, position, body)
 
 
-def _set_aside(kind: str, position: int, body: dict[str, Any]) -> SetAside | None:
+def _excluded(kind: str, position: int, body: dict[str, Any]) -> ExcludedAddresses | None:
     match kind:
         case "reservation-defined":
             reservation = body["reservation"]
             name = f"reservation {reservation['name']}"
-            return SetAside(position, name, _ranges(reservation["ips"]))
+            return ExcludedAddresses(position, name, _ranges(reservation["ips"]))
         case "reservation-deleted":
-            return SetAside(position, f"reservation {body['name']}", ())
+            return ExcludedAddresses(position, f"reservation {body['name']}", ())
         case "address-quarantined":
             address = body["quarantine"]["address"]
-            return SetAside(position, f"quarantine {address}", _ranges([address]))
+            return ExcludedAddresses(position, f"quarantine {address}", _ranges([address]))
         case "quarantine-lifted":
-            return SetAside(position, f"quarantine {body['address']}", ())
+            return ExcludedAddresses(position, f"quarantine {body['address']}", ())
         case _:
             return None
 

@@ -1,7 +1,7 @@
 """The plan of a run: every fault with its time, target and size, drawn from the seed.
 
-The same seed and options give the same plan. The behaviour of the processes is not deterministic,
-so two runs of one plan differ.
+The same seed and options give the same plan. The processes are not deterministic, so two runs of
+one plan differ.
 """
 
 from __future__ import annotations
@@ -11,20 +11,24 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 FAULT_EVERY_S: Final = 2.0
-"""Mean time between two faults."""
+"""Mean seconds between the starts of two faults."""
 
-GARBAGE_AT_ONCE: Final = 3
-"""Keys that one fault writes."""
+GARBAGE_KEYS: Final = 3
+"""The number of keys to which one fault writes garbage."""
 
 QUIET_START_S: Final = 3.0
+"""Seconds without faults at the beginning of a run."""
+
 QUIET_END_S: Final = 3.0
+"""Seconds at the end of a run in which no fault begins."""
+
 POOL_CHANGES: Final = (
     *("create", "create", "shrink", "grow", "disable"),
     *("enable", "delete", "reserve", "free"),
-    *("retire", "set-aside", "lift", "archive"),
+    *("retire", "quarantine", "lift", "archive"),
 )
 POOLS_CHANGING: Final = 4
-"""Pools that are created, shrunk, disabled, retired and deleted during a run."""
+"""The number of pools that are created, shrunk, disabled, retired and deleted during a run."""
 
 AGENT: Final = "agent"
 CONTROLLER: Final = "controller"
@@ -40,21 +44,21 @@ class Options(NamedTuple):
     controllers: int = 2
     members: int = 1
     callers: int = 6
-    """Pods that each agent serves at the same time."""
+    """Pods that each agent serves concurrently."""
 
     @property
     def seconds(self) -> float:
-        """The length of the run with faults."""
+        """The duration of the part of the run that has faults."""
         return self.minutes * 60
 
 
 class Fault(NamedTuple):
-    """One fault. ``target`` is the index of a process; ``for_s`` how long it lasts."""
+    """One fault. ``target``: the index of a process or pool; ``size``, ``detail``: see ``kind``."""
 
     at_s: float
     kind: str
     target: int = 0
-    for_s: float = 0.0
+    duration_s: float = 0.0
     size: float = 0.0
     detail: str = ""
 
@@ -63,7 +67,7 @@ Maker = Callable[[random.Random, Options], Fault]
 
 
 def draw(options: Options, garbage: tuple[str, ...], *, clocks: bool) -> list[Fault]:
-    """All faults of a run in order; ``garbage`` names the kinds of values that can be written."""
+    """All faults of a run in order. ``garbage``: the kinds of garbage; ``clocks``: with jumps."""
     rng = random.Random(options.seed)
     makers = _makers(garbage, clocks=clocks)
     weights = [weight for weight, _ in makers]
@@ -114,7 +118,7 @@ def _of_process(kind: str, role: str, least_s: float, most_s: float) -> Maker:
 
 
 def _of_link(kind: str, least_s: float, most_s: float) -> Maker:
-    """``size``: seconds of delay, or bytes of a message that still pass."""
+    """A fault with ``size``: seconds of delay, or bytes of a message that are still forwarded."""
 
     def make(rng: random.Random, options: Options) -> Fault:
         target = rng.randrange(options.agents + options.controllers)
@@ -125,10 +129,10 @@ def _of_link(kind: str, least_s: float, most_s: float) -> Maker:
 
 
 def _garbage(kinds: tuple[str, ...]) -> Maker:
-    """``detail``: kinds of key and value, by commas; removed after ``for_s``."""
+    """A fault with ``detail``: kinds of garbage, separated by commas."""
 
     def make(rng: random.Random, _: Options) -> Fault:
-        detail = ",".join(rng.sample(kinds, GARBAGE_AT_ONCE))
+        detail = ",".join(rng.sample(kinds, GARBAGE_KEYS))
         return Fault(0, "garbage", 0, round(rng.uniform(1.0, 10.0), 2), detail=detail)
 
     return make
@@ -139,7 +143,7 @@ def _pool_change(rng: random.Random, _: Options) -> Fault:
 
 
 def _clock_jump(rng: random.Random, options: Options) -> Fault:
-    """``size``: seconds by which the process's clock is wrong from then on."""
+    """A fault with ``size``: seconds by which the clock of a process is wrong from then on."""
     target = rng.randrange(options.agents + options.controllers)
     size = rng.choice((0.0, 0.7, 30.0, 3_600.0, 86_400.0)) * rng.choice((-1, 1))
     return Fault(0, "clock", target, size=size)

@@ -1,9 +1,9 @@
 """Creates and deletes Pods on one node, as kubelet and its runtime do.
 
-Each slot of a node repeatedly creates a Pod, keeps it for a while and deletes it. A failed ADD is
-followed by a DEL that is repeated until it succeeds, then by an ADD of a new sandbox. Sometimes an
-ADD is repeated, called twice at once or abandoned by its caller, a Pod is created again under its
-name without a DEL, or a DEL is left to GC.
+A node has several slots. Each slot repeatedly creates a Pod, keeps it for some seconds and deletes
+it. After a failed ADD, the DEL is repeated until it succeeds, and the next Pod has a new sandbox.
+Sometimes an ADD is repeated, made twice concurrently, or abandoned by its caller; a new Pod gets
+the name of a Pod before the DEL; or a DEL is left to GC.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ BASE_POOL: Final = "base"
 LIFE_S_MAX: Final = 4.0
 RETRY_S: Final = 0.5
 NAMES_PER_SLOT: Final = 3
+# The shares of calls, or of Pods, for which each variant is chosen:
 HTTP_SHARE: Final = 0.25
 REPEAT_SHARE: Final = 0.25
 RECREATE_SHARE: Final = 0.1
@@ -32,7 +33,7 @@ CHECK_SHARE: Final = 0.1
 TWIN_SHARE: Final = 0.05
 ABANDON_SHARE: Final = 0.05
 ABANDON_S_MAX: Final = 0.05
-CODES_THAT_REPEAT: Final = frozenset({NO_ANSWER, 11})
+"""Seconds after which a caller abandons an ADD."""
 
 
 def changing_pool(number: int) -> str:
@@ -61,13 +62,13 @@ class Node:
 
     async def run_slot(self, slot: int) -> None:
         """Create and delete Pods until the run ends; the last Pod may stay."""
-        turn = 0
+        pod_number = 0
         while not self.is_ending:
-            turn += 1
-            await self._live(f"web-{self.number}-{slot}-{turn % NAMES_PER_SLOT}")
+            pod_number += 1
+            await self._run_pod(f"web-{self.number}-{slot}-{pod_number % NAMES_PER_SLOT}")
 
     async def run_gc(self) -> Reply:
-        """Run a GC of this node, with every sandbox that was not lost."""
+        """Run a GC of this node, with the list of all sandboxes that exist."""
         before = self._etcd.revision
         valid = list(self._existing.values())
         no_sandbox = Sandbox("", "", "", "")
@@ -83,14 +84,15 @@ class Node:
         self._remove(sandbox)
         return added.code == 0 and deleted.code == 0
 
-    async def _live(self, pod: str) -> None:
+    async def _run_pod(self, pod: str) -> None:
+        """Create a Pod, keep it for some seconds, and delete it."""
         pools, rng = self._pools(), self._rng
         sandbox = self._sandbox(pod, self._uid())
         is_forgotten = rng.random() < FORGET_SHARE
         # GC releases attachments of its network, and callers of the HTTP API name no network.
         added = await self._add(sandbox, pools, http=not is_forgotten)
         if added.code != 0:
-            await self._end(sandbox, pools)
+            await self._delete_pod(sandbox, pools)
             await asyncio.sleep(rng.uniform(0, 2 * RETRY_S))
             return
         self.living[sandbox.container] = added.addresses
@@ -106,15 +108,15 @@ class Node:
             self._forget(sandbox)
             return
         if rng.random() < RECREATE_SHARE:
-            # A new Pod of this name exists before the old one's sandbox is deleted.
-            again = self._sandbox(pod, self._uid())
+            # A new Pod of this name exists before the sandbox of the old Pod is deleted.
+            new_sandbox = self._sandbox(pod, self._uid())
             del self.living[sandbox.container]
-            await self._call("ADD", again, pools)
-            await self._end(again, pools)
-        await self._end(sandbox, pools)
+            await self._call("ADD", new_sandbox, pools)
+            await self._delete_pod(new_sandbox, pools)
+        await self._delete_pod(sandbox, pools)
 
     async def _add(self, sandbox: Sandbox, pools: list[str], *, http: bool) -> Reply:
-        """Run an ADD; sometimes two at once, or one whose caller does not wait for the answer."""
+        """Run an ADD; sometimes two concurrently, or an ADD that its caller abandons."""
         choice = self._rng.random()
         if choice < ABANDON_SHARE:
             calling = asyncio.ensure_future(self._caller.call("ADD", sandbox, pools))
@@ -131,7 +133,7 @@ class Node:
             return min(replies, key=lambda reply: reply.code != 0)
         return await self._call("ADD", sandbox, pools, http=http)
 
-    async def _end(self, sandbox: Sandbox, pools: list[str]) -> None:
+    async def _delete_pod(self, sandbox: Sandbox, pools: list[str]) -> None:
         self.living.pop(sandbox.container, None)
         await self._delete(sandbox, pools)
         if self._rng.random() < REPEAT_SHARE:
@@ -139,7 +141,7 @@ class Node:
         self._remove(sandbox)
 
     async def _delete(self, sandbox: Sandbox, pools: list[str]) -> None:
-        """Repeat until it succeeds, as a runtime does."""
+        """Repeat the DEL until it succeeds, as a runtime does."""
         while (await self._call("DEL", sandbox, pools)).code != 0:
             self.counts["DEL repeated"] += 1
             await asyncio.sleep(RETRY_S)
@@ -158,12 +160,12 @@ class Node:
         self.counts[f"{verb} {'done' if reply.code == 0 else 'failed'}"] += 1
         if verb == "ADD" and reply.code == 0:
             self.served_at.append(time.monotonic())
-        after = await self._etcd.now() if reply.code == 0 else 0
+        after = await self._etcd.current_revision() if reply.code == 0 else 0
         self.calls.append(CallRecord(verb, self.number, sandbox, reply, before, after))
         return reply
 
     def _forget(self, sandbox: Sandbox) -> None:
-        """The runtime loses a sandbox without a DEL: GC has to release it."""
+        """Delete a sandbox without a DEL: GC must release its addresses."""
         del self.living[sandbox.container]
         self.counts["sandbox forgotten"] += 1
         self._remove(sandbox)
@@ -172,9 +174,9 @@ class Node:
         container = f"{self._rng.getrandbits(256):064x}"
         netns = self._netns / container[:16]
         netns.touch()
-        made = Sandbox(pod, uid or self._uid(), container, str(netns))
-        self._existing[container] = made
-        return made
+        sandbox = Sandbox(pod, uid or self._uid(), container, str(netns))
+        self._existing[container] = sandbox
+        return sandbox
 
     def _remove(self, sandbox: Sandbox) -> None:
         self._existing.pop(sandbox.container, None)

@@ -20,14 +20,16 @@ POLL_S: Final = 1.0
 BASE: Final = "10.6.1.1-10.6.1.90"
 LARGE: Final = 14
 SMALL: Final = 6
-KIND: Final = "apiVersion: spiderpool.spidernet.io/v2beta1\nkind: "
+MANIFEST_START: Final = "apiVersion: spiderpool.spidernet.io/v2beta1\nkind: "
 
 
 class Operator:
-    """Changes pools by ``orbctl``, directly at etcd."""
+    """Runs ``orbctl``, which connects directly to etcd, without the proxies."""
 
     def __init__(self, endpoints: tuple[str, ...], archive: Path) -> None:
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("ORBWEAVER_")}
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith("ORBWEAVER_")
+        }
         self._environment = inherited | {
             "ORBWEAVER_ETCD_ENDPOINTS": ",".join(endpoints),
             "ORBWEAVER_ARCHIVE_DIR": str(archive),
@@ -36,19 +38,19 @@ class Operator:
         self.counts: Counter[str] = Counter()
 
     async def set_up(self) -> None:
-        """Create the pool that stays."""
+        """Create the pool that does not change."""
         text = _pool(BASE_POOL, "10.6.0.0/16", BASE, disabled=False)
         code, output = await self.orbctl("apply", "-f", "-", stdin=text)
         assert code == 0, output
 
-    async def change(self, what: str, number: int) -> None:
-        """Make one change, which may be refused."""
-        arguments, stdin = self._command(what, number)
+    async def change(self, kind: str, number: int) -> None:
+        """Make one change of ``POOL_CHANGES``, which may be refused."""
+        arguments, stdin = self._command(kind, number)
         code, _ = await self.orbctl(*arguments, stdin=stdin)
-        self.counts[f"pool {what} {'done' if code == 0 else 'refused'}"] += 1
+        self.counts[f"pool {kind} {'done' if code == 0 else 'refused'}"] += 1
 
-    async def retires_a_pool(self, deadline_s: float) -> bool:
-        """Whether the controllers retire a new pool in time."""
+    async def can_retire_a_pool(self, deadline_s: float) -> bool:
+        """Whether the controllers retire a new pool within the deadline."""
         text = _pool(FINAL_POOL, "10.8.0.0/24", "10.8.0.1-10.8.0.9", disabled=False)
         await self.orbctl("apply", "-f", "-", stdin=text)
         await self.orbctl("retire", "pool", FINAL_POOL)
@@ -61,7 +63,7 @@ class Operator:
         return False
 
     async def orbctl(self, *arguments: str, stdin: str = "") -> tuple[int, str]:
-        """Exit code and what was printed."""
+        """Run orbctl; return its exit code and output."""
         process = await asyncio.create_subprocess_exec(
             ORBCTL,
             *arguments,
@@ -79,25 +81,25 @@ class Operator:
             return -1, f"orbctl {' '.join(arguments)}: not done within {ORBCTL_S} s"
         return process.returncode or 0, printed.decode(errors="replace")
 
-    def _command(self, what: str, number: int) -> tuple[tuple[str, ...], str]:
-        """Arguments and standard input of orbctl."""
+    def _command(self, kind: str, number: int) -> tuple[tuple[str, ...], str]:
+        """The arguments and the standard input of orbctl for a change."""
         name = changing_pool(number)
         address = f"10.7.{number}.5"
-        plain = {
+        commands = {
             "archive": ("archive",),
             "delete": ("delete", "pool", name),
             "free": ("delete", "reservation", f"held-{number}"),
             "lift": ("quarantine", "lift", address),
             "retire": ("retire", "pool", name),
-            "set-aside": ("quarantine", "add", address, "--reason", "chaos"),
+            "quarantine": ("quarantine", "add", address, "--reason", "chaos"),
         }
-        if what in plain:
-            return plain[what], ""
-        if what == "reserve":
+        if kind in commands:
+            return commands[kind], ""
+        if kind == "reserve":
             return ("apply", "-f", "-"), _reservation(number)
         size, disabled = self._shapes.get(number, (LARGE, False))
-        size = {"create": LARGE, "grow": LARGE, "shrink": SMALL}.get(what, size)
-        disabled = {"disable": True, "enable": False, "create": False}.get(what, disabled)
+        size = {"create": LARGE, "grow": LARGE, "shrink": SMALL}.get(kind, size)
+        disabled = {"disable": True, "enable": False, "create": False}.get(kind, disabled)
         self._shapes[number] = size, disabled
         addresses = f"10.7.{number}.1-10.7.{number}.{size}"
         return ("apply", "-f", "-"), _pool(
@@ -106,15 +108,15 @@ class Operator:
 
 
 def _reservation(number: int) -> str:
-    """The third address of a changing pool."""
+    """The manifest that reserves the third address of a changing pool."""
     return (
-        f"{KIND}SpiderReservedIP\nmetadata: {{name: held-{number}}}\n"
+        f"{MANIFEST_START}SpiderReservedIP\nmetadata: {{name: held-{number}}}\n"
         f"spec: {{ips: [10.7.{number}.3]}}\n"
     )
 
 
 def _pool(name: str, subnet: str, addresses: str, *, disabled: bool) -> str:
     return (
-        f"{KIND}SpiderIPPool\nmetadata: {{name: {name}}}\n"
+        f"{MANIFEST_START}SpiderIPPool\nmetadata: {{name: {name}}}\n"
         f"spec: {{subnet: {subnet}, ips: ['{addresses}'], disable: {str(disabled).lower()}}}\n"
     )

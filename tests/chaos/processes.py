@@ -1,4 +1,4 @@
-"""The processes of a run: agents and controllers, each with its own links and clock."""
+"""The processes of a run: agents and controllers, each with its own links to etcd and clock."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ FAKETIME: Final = "faketime/libfaketimeMT.so.1"
 LIBRARIES: Final = (Path("/usr/lib"), Path("/usr/local/lib"), Path("/usr/lib64"))
 COOL_DOWN_S: Final = 2
 LEASE_TTL_S: Final = 3
-_OUR_VARIABLES: Final = ("ORBWEAVER_", "SPIDERPOOL_", "KUBERNETES_", "KUBECONFIG")
+_SETTINGS_PREFIXES: Final = ("ORBWEAVER_", "SPIDERPOOL_", "KUBERNETES_", "KUBECONFIG")
 
 
 def find_faketime() -> str:
     """The library that changes a process's clock; "" if it is not installed."""
-    for library_directory in LIBRARIES:
-        for found in (library_directory / FAKETIME, *library_directory.glob(f"*/{FAKETIME}")):
-            if found.exists():
-                return str(found)
+    for directory in LIBRARIES:
+        for library in (directory / FAKETIME, *directory.glob(f"*/{FAKETIME}")):
+            if library.exists():
+                return str(library)
     return ""
 
 
 class Daemon:
-    """An agent or controller; it can be killed, paused, restarted and given a wrong time."""
+    """An agent or controller. It can be killed, paused, restarted, and its clock can be wrong.
+
+    ``should_run``: whether the process was launched and not killed since.
+    """
 
     def __init__(
         self,
@@ -46,15 +49,17 @@ class Daemon:
         self.links = tuple(links)
         self.directory = directory
         self.health_port, metrics_port = free_ports(2)
-        self.is_wanted = False
+        self.should_run = False
         self.paused_until = 0.0
         directory.mkdir(parents=True)
         self._module = module
         self._process: subprocess.Popen[bytes] | None = None
         self._clock = directory / "clock"
-        self.jump(0.0)
+        self.set_clock_error(0.0)
         inherited = {
-            key: value for key, value in os.environ.items() if not key.startswith(_OUR_VARIABLES)
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(_SETTINGS_PREFIXES)
         }
         self._environment = {
             **inherited,
@@ -73,8 +78,8 @@ class Daemon:
             }
 
     def launch(self) -> None:
-        """Start the process; it must not run."""
-        self.is_wanted = True
+        """Start the process, which must not be running."""
+        self.should_run = True
         command = [sys.executable, "-m", self._module, "--config-path", "/nonexistent"]
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -89,7 +94,7 @@ class Daemon:
     def kill(self) -> None:
         """Kill the process, as a crash does."""
         process, self._process = self._process, None
-        self.is_wanted = False
+        self.should_run = False
         if process is not None:
             process.kill()
             process.wait()
@@ -104,15 +109,15 @@ class Daemon:
         if time.monotonic() >= self.paused_until:
             self._signal(signal.SIGCONT)
 
-    def jump(self, seconds: float) -> None:
-        """Set the error of its clock."""
-        fresh = self._clock.with_suffix(".new")
-        fresh.write_text(f"{seconds:+.3f}\n")
-        fresh.replace(self._clock)
+    def set_clock_error(self, seconds: float) -> None:
+        """Set the error of the process's clock, in seconds."""
+        new_file = self._clock.with_suffix(".new")
+        new_file.write_text(f"{seconds:+.3f}\n")
+        new_file.replace(self._clock)
 
-    def ended(self) -> int | None:
-        """The exit code if the process has exited; it can then be started again."""
-        if not self.is_wanted or self._process is None:
+    def poll_exit_code(self) -> int | None:
+        """The exit code if the process has exited by itself, once; otherwise None."""
+        if not self.should_run or self._process is None:
             return None
         code = self._process.poll()
         if code is not None:
@@ -120,7 +125,7 @@ class Daemon:
         return code
 
     def log(self) -> str:
-        """The content of its log."""
+        """The content of the process's log."""
         path = self.directory / "log"
         return path.read_text(errors="replace") if path.exists() else ""
 
@@ -138,7 +143,7 @@ def agent(number: int, directory: Path, links: Sequence[Link]) -> Daemon:
         "ORBWEAVER_SOCKET_PATH": str(agent_directory / "s"),
         "ORBWEAVER_PLUGIN_LOG_PATH": str(agent_directory / "plugin.log"),
         "ORBWEAVER_COOL_DOWN_SECONDS": str(COOL_DOWN_S),
-        # Its Pods have no network namespaces that an address could be announced in.
+        # The Pods have no network namespaces in which an address could be announced.
         "ORBWEAVER_ANNOUNCE_ADDRESSES": "false",
     }
     return Daemon(name, "nodeagent.main", agent_directory, links, variables)

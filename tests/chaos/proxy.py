@@ -1,7 +1,7 @@
 """A TCP proxy between a process and an etcd member, which delays, blocks and breaks connections.
 
-The other end of a half-open connection is gone without notice: sent data are lost, and nothing
-comes back.
+A connection is half-open if its other end has vanished without notice: sent data is lost, and no
+data is received.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ LINGER_NONE: Final = struct.pack("ii", 1, 0)
 class Connection:
     """One connection through the proxy."""
 
-    def __init__(self, near: asyncio.StreamWriter, far: asyncio.StreamWriter) -> None:
-        self.near = near
-        self.far = far
-        self.is_forgotten = False
+    def __init__(self, to_client: asyncio.StreamWriter, to_server: asyncio.StreamWriter) -> None:
+        self.to_client = to_client
+        self.to_server = to_server
+        self.is_half_open = False
         self.bytes_left: int | None = None
-        """Bytes of the next message that pass before a reset; None for all."""
+        """Bytes of the next message that are forwarded before a reset; None: no reset."""
 
     def cut(self) -> None:
         """Reset both sides."""
-        for writer in (self.near, self.far):
+        for writer in (self.to_client, self.to_server):
             _reset(writer)
 
-    def forget(self) -> None:
+    def make_half_open(self) -> None:
         """Close the server's side without notice to the client."""
-        self.is_forgotten = True
-        _reset(self.far)
+        self.is_half_open = True
+        _reset(self.to_server)
 
 
 class Link:
-    """The link between a process and a member; listens on ``port`` of loopback."""
+    """The proxy between a process and one etcd member; listens on ``port`` of loopback."""
 
     def __init__(self, port: int, target: str) -> None:
         self.port = port
@@ -54,7 +54,7 @@ class Link:
 
     @property
     def endpoint(self) -> str:
-        """``host:port`` for the process."""
+        """``host:port`` to which the process connects."""
         return f"127.0.0.1:{self.port}"
 
     async def open(self) -> None:
@@ -72,7 +72,7 @@ class Link:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def delay(self, seconds: float) -> None:
-        """Delay every message by some seconds."""
+        """Delay every message."""
         self._delay_s = seconds
 
     def stall(self) -> None:
@@ -89,7 +89,7 @@ class Link:
         self._delay_s, self._refuses = 0.0, False
         self._flowing.set()
         for connection in tuple(self._connections):
-            if connection.is_forgotten:
+            if connection.is_half_open:
                 connection.cut()
 
     def cut(self) -> None:
@@ -105,7 +105,7 @@ class Link:
     def half_open(self) -> None:
         """Make all open connections half-open."""
         for connection in tuple(self._connections):
-            connection.forget()
+            connection.make_half_open()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.ensure_future(self._serve(reader, writer))
@@ -117,36 +117,41 @@ class Link:
             _reset(writer)
             return
         try:
-            far_reader, far = await asyncio.open_connection(self._host, self._target_port)
+            from_server, to_server = await asyncio.open_connection(self._host, self._target_port)
         except OSError:
             _reset(writer)
             return
-        connection = Connection(writer, far)
+        connection = Connection(writer, to_server)
         self._connections.add(connection)
-        there = asyncio.ensure_future(self._pump(reader, far, connection, forth=True))
-        back = asyncio.ensure_future(self._pump(far_reader, writer, connection, forth=False))
+        requests = asyncio.ensure_future(
+            self._forward(reader, to_server, connection, are_requests=True)
+        )
+        responses = asyncio.ensure_future(
+            self._forward(from_server, writer, connection, are_requests=False)
+        )
         try:
-            await asyncio.gather(there, back)
+            await asyncio.gather(requests, responses)
         finally:
-            there.cancel()
-            back.cancel()
+            requests.cancel()
+            responses.cancel()
             self._connections.discard(connection)
             connection.cut()
 
-    async def _pump(
+    async def _forward(
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         connection: Connection,
         *,
-        forth: bool,
+        are_requests: bool,
     ) -> None:
+        """Forward data of one direction, with the current faults."""
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK_BYTES):
                 await self._flowing.wait()
                 if self._delay_s:
                     await asyncio.sleep(self._delay_s)
-                if connection.is_forgotten:
+                if connection.is_half_open:
                     continue
                 if connection.bytes_left is not None:
                     writer.write(data[: connection.bytes_left])
@@ -154,7 +159,7 @@ class Link:
                     break
                 writer.write(data)
                 await writer.drain()
-        if forth or not connection.is_forgotten:
+        if are_requests or not connection.is_half_open:
             connection.cut()
 
 

@@ -1,4 +1,4 @@
-"""The outcome of a run as a table for people and one JSON line for programs."""
+"""Formats the outcome of a run as a table for people and as one JSON line for programs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VIOLATIONS_SHOWN_MAX: Final = 40
 
 
 def table(outcome: Outcome) -> Iterator[str]:
-    """Line by line."""
+    """The lines of the table."""
     options = outcome.options
     yield (
         f"chaos: seed {options.seed}, {options.minutes:g} minutes, {options.agents} agents,"
@@ -28,21 +28,24 @@ def table(outcome: Outcome) -> Iterator[str]:
     yield from _section("recoveries", {"counted": len(outcome.recoveries)})
     for name, seconds in _times(outcome.recoveries).items():
         yield f"  {name:34} {seconds:8.2f} s"
-    yield from _section("log", {"events judged": outcome.events})
-    yield from _section("violations", Counter(each.rule for each in outcome.violations))
+    yield from _section("log", {"events checked": outcome.events})
+    yield from _section("violations", Counter(violation.rule for violation in outcome.violations))
     for violation in outcome.violations[:VIOLATIONS_SHOWN_MAX]:
         yield f"    {violation}"
 
 
 def line(outcome: Outcome) -> str:
-    """One JSON object."""
+    """The outcome as one JSON object."""
     return json.dumps(
         {
             **outcome.options._asdict(),
             "operations": sum(outcome.counts.values()),
             "faults": sum(outcome.faults.values()),
             "recoveries": len(outcome.recoveries),
-            **{f"recovery_{name}_s": round(s, 2) for name, s in _times(outcome.recoveries).items()},
+            **{
+                f"recovery_{name}_s": round(seconds, 2)
+                for name, seconds in _times(outcome.recoveries).items()
+            },
             "exits": sum(outcome.exits.values()),
             "tracebacks": sum(outcome.tracebacks.values()),
             "events": outcome.events,

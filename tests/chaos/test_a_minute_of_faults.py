@@ -1,4 +1,4 @@
-"""A minute of ``make chaos``: real processes, faults of one seed, and no violation."""
+"""A minute of ``make chaos``: real processes with the faults of one seed cause no violation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def test_a_minute_of_faults_causes_no_violation(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     if not find_faketime():
-        note_substitute(request.node, FAKETIME, "right clocks")
+        note_substitute(request.node, FAKETIME, "correct clocks")
     seed = SEED_OF_CI if os.environ.get("CI") else random.SystemRandom().randrange(1, 10_000)
     outcome = await run(Options(minutes=1, seed=seed), tmp_path)
 

@@ -9,18 +9,18 @@ import pytest
 
 from tests.chaos.call_record import CallRecord
 from tests.chaos.callers import Reply, Sandbox
-from tests.chaos.checker import Evidence, judge
+from tests.chaos.checker import Evidence, check
 from tests.chaos.history import Event, read_export
 
 WEB = Sandbox("web", "uid-1", "container-1", "/netns/1")
-AGAIN = Sandbox("web", "uid-1", "container-2", "/netns/2")
+SECOND_OF_WEB = Sandbox("web", "uid-1", "container-2", "/netns/2")
 OTHER = Sandbox("other", "uid-2", "container-3", "/netns/3")
 THIRD = Sandbox("third", "uid-3", "container-4", "/netns/4")
 ADDRESS, NEXT = "10.6.0.1", "10.6.0.2"
 
 
 class Log:
-    """Builds an export of the log; positions count from 1."""
+    """Builds an export of the log; the first event, a pool, has position 1."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
@@ -92,34 +92,34 @@ def rules(
     living: dict[Sandbox, str] | None = None,
     keys: set[str] | None = None,
 ) -> list[str]:
-    """The rules that are broken; by default etcd has the keys that the living Pods hold."""
+    """The rules that are broken; by default, etcd has the keys of the living Pods' addresses."""
     address_by_sandbox = {
         sandbox.container: (address,) for sandbox, address in (living or {}).items()
     }
     held = {address for addresses in address_by_sandbox.values() for address in addresses}
     evidence = Evidence(list(calls), address_by_sandbox, frozenset(held if keys is None else keys))
-    return [violation.rule for violation in judge(log.events(), evidence)]
+    return [violation.rule for violation in check(log.events(), evidence)]
 
 
 def test_a_correct_log_has_no_violation() -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
-    log.claim(AGAIN, ADDRESS, new=False)
+    log.claim(SECOND_OF_WEB, ADDRESS, new=False)
     log.claim(OTHER, NEXT)
-    log.release(AGAIN, ADDRESS, 2)
+    log.release(SECOND_OF_WEB, ADDRESS, 2)
 
     calls = (
         answered("ADD", WEB, 2, ADDRESS, before=1),
-        answered("ADD", AGAIN, 3, ADDRESS, before=2),
-        answered("ADD", AGAIN, 4, ADDRESS, before=3),
+        answered("ADD", SECOND_OF_WEB, 3, ADDRESS, before=2),
+        answered("ADD", SECOND_OF_WEB, 4, ADDRESS, before=3),
         answered("ADD", OTHER, 4, NEXT, before=3),
-        answered("DEL", AGAIN, 5),
-        answered("DEL", AGAIN, 9),
+        answered("DEL", SECOND_OF_WEB, 5),
+        answered("DEL", SECOND_OF_WEB, 9),
     )
     assert rules(log, *calls, living={OTHER: NEXT}) == []
 
 
-def test_a_second_claim_of_a_held_address_is_held_twice() -> None:
+def test_a_claim_of_a_held_address_is_reported_as_held_twice() -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
     log.claim(OTHER, ADDRESS)
@@ -128,16 +128,20 @@ def test_a_second_claim_of_a_held_address_is_held_twice() -> None:
 
 
 @pytest.mark.parametrize(("holder", "claim"), [(OTHER, 2), (WEB, 1)])
-def test_a_release_of_another_claim_is_a_foreign_end(holder: Sandbox, claim: int) -> None:
+def test_a_release_of_another_claim_is_reported_as_foreign_release(
+    holder: Sandbox, claim: int
+) -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
     log.release(holder, ADDRESS, claim)
 
-    assert "foreign-end" in rules(log)
+    assert "foreign-release" in rules(log)
 
 
 @pytest.mark.parametrize("disabled", [False, True])
-def test_an_address_outside_of_its_pool_is_outside_pool(disabled: bool) -> None:
+def test_a_claim_of_an_address_that_its_pool_lacks_is_reported_as_outside_pool(
+    disabled: bool,
+) -> None:
     log = Log()
     log.pool("10.6.0.2-10.6.0.9", disabled=disabled)
     log.claim(WEB, NEXT if disabled else ADDRESS)
@@ -145,7 +149,7 @@ def test_an_address_outside_of_its_pool_is_outside_pool(disabled: bool) -> None:
     assert rules(log, living={WEB: NEXT if disabled else ADDRESS}) == ["outside-pool"]
 
 
-def test_a_claim_of_a_quarantined_or_reserved_address_is_set_aside() -> None:
+def test_a_claim_of_a_quarantined_or_reserved_address_is_reported_as_excluded() -> None:
     log = Log()
     log.quarantine(ADDRESS)
     log.lift(ADDRESS)
@@ -156,15 +160,15 @@ def test_a_claim_of_a_quarantined_or_reserved_address_is_set_aside() -> None:
     log.claim(THIRD, "10.6.0.4")
 
     address_by_sandbox = {WEB: ADDRESS, OTHER: "10.6.0.3", THIRD: "10.6.0.4"}
-    assert rules(log, living=address_by_sandbox) == ["set-aside", "set-aside"]
+    assert rules(log, living=address_by_sandbox) == ["excluded", "excluded"]
 
 
-def test_an_endpoint_without_its_claimed_address_is_a_lost_address() -> None:
+def test_an_endpoint_without_its_claimed_address_is_reported_as_wrong_endpoint() -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
     log.claim(WEB, new=False)
 
-    assert "lost-address" in rules(log, living={WEB: ADDRESS})
+    assert "wrong-endpoint" in rules(log, living={WEB: ADDRESS})
 
 
 @pytest.mark.parametrize(
@@ -173,19 +177,21 @@ def test_an_endpoint_without_its_claimed_address_is_a_lost_address() -> None:
         answered("ADD", WEB, 2, NEXT),
         answered("ADD", WEB, 2),
         answered("ADD", WEB, 1, ADDRESS),
-        answered("ADD", AGAIN, 2, ADDRESS),
+        answered("ADD", SECOND_OF_WEB, 2, ADDRESS),
         answered("ADD", WEB._replace(uid="uid-9"), 2, ADDRESS),
     ],
     ids=["another address", "none", "too early", "another sandbox", "another Pod"],
 )
-def test_an_answered_add_without_a_claim_in_the_log_is_unlogged(call: CallRecord) -> None:
+def test_a_successful_add_without_a_claim_in_the_log_is_reported_as_unlogged(
+    call: CallRecord,
+) -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
 
     assert rules(log, call, living={WEB: ADDRESS}) == ["unlogged-add"]
 
 
-def test_an_add_answered_after_the_release_of_its_addresses_is_unlogged() -> None:
+def test_an_add_that_begins_after_the_release_of_its_addresses_is_reported_as_unlogged() -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
     log.release(WEB, ADDRESS, 2)
@@ -193,31 +199,35 @@ def test_an_add_answered_after_the_release_of_its_addresses_is_unlogged() -> Non
     assert rules(log, answered("ADD", WEB, 4, ADDRESS, before=3)) == ["unlogged-add"]
 
 
-def test_a_successful_delete_without_a_release_is_idle() -> None:
+def test_a_successful_delete_without_a_release_is_reported_as_ineffective() -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
     log.claim(OTHER, NEXT)
     log.release(WEB, ADDRESS, 2)
 
-    assert rules(log, answered("DEL", WEB, 3), living={OTHER: NEXT}) == ["idle-delete"]
+    assert rules(log, answered("DEL", WEB, 3), living={OTHER: NEXT}) == ["ineffective-delete"]
     assert rules(log, answered("DEL", WEB, 4), living={OTHER: NEXT}) == []
 
 
-def test_two_adds_of_a_sandbox_with_different_addresses_are_a_second_answer() -> None:
+def test_two_adds_of_a_sandbox_with_different_addresses_are_reported() -> None:
     log = Log()
     log.claim(WEB, ADDRESS, NEXT)
 
     calls = answered("ADD", WEB, 2, ADDRESS), answered("ADD", WEB, 2, NEXT)
     broken = rules(log, *calls, living={WEB: ADDRESS}, keys={ADDRESS, NEXT})
-    assert "second-answer" in broken
+    assert "different-answer" in broken
 
 
 @pytest.mark.parametrize(
     ("living", "keys"),
-    [({}, {ADDRESS}), ({WEB: ADDRESS, OTHER: NEXT}, {ADDRESS}), ({AGAIN: ADDRESS}, {ADDRESS})],
-    ids=["none lives", "one lost its own", "another sandbox lives"],
+    [
+        ({}, {ADDRESS}),
+        ({WEB: ADDRESS, OTHER: NEXT}, {ADDRESS}),
+        ({SECOND_OF_WEB: ADDRESS}, {ADDRESS}),
+    ],
+    ids=["no Pod lives", "a Pod has no address", "another sandbox lives"],
 )
-def test_a_difference_between_held_and_living_at_the_end_is_a_leak(
+def test_a_difference_between_held_addresses_and_living_pods_is_reported_as_leak(
     living: dict[Sandbox, str], keys: set[str]
 ) -> None:
     log = Log()
@@ -227,7 +237,7 @@ def test_a_difference_between_held_and_living_at_the_end_is_a_leak(
 
 
 @pytest.mark.parametrize("keys", [set(), {ADDRESS, NEXT}], ids=["too few", "too many"])
-def test_claim_keys_that_differ_from_the_log_are_a_wrong_state(keys: set[str]) -> None:
+def test_claim_keys_that_differ_from_the_log_are_reported_as_wrong_state(keys: set[str]) -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
 

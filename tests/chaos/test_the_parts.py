@@ -15,7 +15,7 @@ from tests.chaos.proxy import Link
 from tests.support.etcd import free_ports
 
 QUICK_S = 0.2
-"""Seconds without an answer where none is expected."""
+"""Seconds after which a test concludes that no answer arrives."""
 
 DEADLINE_S = 60.0
 
@@ -33,7 +33,7 @@ def test_a_long_plan_writes_garbage_to_every_kind_of_key() -> None:
     plan = draw(Options(minutes=100), KINDS, clocks=False)
 
     details = [fault.detail for fault in plan if fault.kind == "garbage"]
-    written = {each.partition("/")[0] for detail in details for each in detail.split(",")}
+    written = {kind.partition("/")[0] for detail in details for kind in detail.split(",")}
     assert written == ORPHANED.keys() | OVERWRITTEN.keys()
     assert not any(fault.kind == "clock" for fault in plan)
 
@@ -45,7 +45,7 @@ def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 class Echo:
-    """A client of an echoing server, through a link."""
+    """A client of a server that echoes, connected through a link."""
 
     def __init__(self, link: Link) -> None:
         self.link = link
@@ -57,26 +57,26 @@ class Echo:
     async def __aexit__(self, *_: object) -> None:
         self.writer.close()
 
-    async def ask(self, text: bytes = b"hello") -> bytes:
-        """The received data. Raises TimeoutError."""
+    async def send(self, text: bytes = b"hello") -> bytes:
+        """Send a text; return the received data. Raises TimeoutError."""
         self.writer.write(text)
         await self.writer.drain()
         async with asyncio.timeout(DEADLINE_S):
             return await self.reader.read(100)
 
-    async def is_swallowed(self) -> bool:
-        """Whether nothing comes back within a moment."""
+    async def gets_no_answer(self) -> bool:
+        """Whether no data arrives within ``QUICK_S`` after a message."""
         try:
             async with asyncio.timeout(QUICK_S):
-                await self.ask()
+                await self.send()
         except TimeoutError:
             return True
         return False
 
     async def is_reset(self) -> bool:
-        """Whether the next message meets a reset."""
+        """Whether one of the next messages causes a reset."""
         try:
-            while await self.ask():
+            while await self.send():
                 pass
         except ConnectionError:
             return True
@@ -85,7 +85,7 @@ class Echo:
 
 @pytest.fixture
 def arrived() -> bytearray:
-    """What the server has received."""
+    """The data that the server has received."""
     return bytearray()
 
 
@@ -97,38 +97,40 @@ async def link(arrived: bytearray) -> AsyncIterator[Link]:
             writer.write(data)
         writer.close()
 
-    near, far = free_ports(2)
-    server = await asyncio.start_server(echo, "127.0.0.1", far)
-    made = Link(near, f"127.0.0.1:{far}")
-    await made.open()
-    yield made
-    await made.close()
+    link_port, server_port = free_ports(2)
+    server = await asyncio.start_server(echo, "127.0.0.1", server_port)
+    link = Link(link_port, f"127.0.0.1:{server_port}")
+    await link.open()
+    yield link
+    await link.close()
     server.close()
 
 
-async def test_a_link_without_faults_passes_data(link: Link) -> None:
+async def test_a_link_without_faults_forwards_data(link: Link) -> None:
     async with Echo(link) as echo:
-        assert await echo.ask() == b"hello"
+        assert await echo.send() == b"hello"
 
 
-async def test_a_stalled_link_passes_nothing_until_it_is_healed(link: Link) -> None:
+async def test_a_stalled_link_forwards_no_data_until_it_is_healed(link: Link) -> None:
     async with Echo(link) as echo:
         link.stall()
-        assert await echo.is_swallowed()
+        assert await echo.gets_no_answer()
         link.heal()
-        assert await echo.ask(b"") == b"hello"
+        assert await echo.send(b"") == b"hello"
 
 
 async def test_a_cut_ends_the_connection(link: Link) -> None:
     async with Echo(link) as echo:
-        assert await echo.ask() == b"hello"
+        assert await echo.send() == b"hello"
         link.cut()
         assert await echo.is_reset()
 
 
-async def test_a_cut_within_a_message_passes_its_beginning(link: Link, arrived: bytearray) -> None:
+async def test_a_cut_within_a_message_forwards_its_beginning(
+    link: Link, arrived: bytearray
+) -> None:
     async with Echo(link) as echo:
-        assert await echo.ask() == b"hello"
+        assert await echo.send() == b"hello"
         link.cut_in_message(2)
         assert await echo.is_reset()
     assert bytes(arrived) == b"hellohe"
@@ -136,11 +138,11 @@ async def test_a_cut_within_a_message_passes_its_beginning(link: Link, arrived: 
 
 async def test_a_half_open_connection_loses_data_without_a_reset(link: Link) -> None:
     async with Echo(link) as echo:
-        assert await echo.ask() == b"hello"
+        assert await echo.send() == b"hello"
         link.half_open()
-        assert await echo.is_swallowed()
+        assert await echo.gets_no_answer()
     async with Echo(link) as echo:
-        assert await echo.ask() == b"hello", "a new connection is whole"
+        assert await echo.send() == b"hello", "a new connection does not work"
 
 
 async def test_a_refusing_link_resets_new_connections(link: Link) -> None:
