@@ -1,4 +1,4 @@
-"""``bench/against.sh`` compares Orbweaver with another IPAM plugin, and removes its files."""
+"""``bench/against.sh`` compares Orbweaver with another IPAM plugin, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ echo "$room" >"$CNI_PATH/room"
 test -e "$room/started" || exit 1
 echo '{"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.2/24"}]}'
 """
+"""A plugin that succeeds once its start command has created a file in its directory."""
 
 
 def _against(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -61,12 +62,13 @@ def test_the_comparison_names_what_is_missing_before_it_starts(
     _conf(tmp_path, type="rival")
     (tmp_path / "text").write_text("no JSON")
     (tmp_path / "none.json").write_text("{}")
-    existing_arguments = [
-        tmp_path / cell if number == 0 else cell for number, cell in enumerate(arguments)
+    conf_and_options = [
+        tmp_path / argument if number == 0 else argument
+        for number, argument in enumerate(arguments)
     ]
 
     completed = CliRunner().invoke(
-        app, list(map(str, existing_arguments)), env={"CNI_PATH": "/nowhere", "COLUMNS": "200"}
+        app, list(map(str, conf_and_options)), env={"CNI_PATH": "/nowhere", "COLUMNS": "200"}
     )
 
     assert completed.exit_code == 2
@@ -77,7 +79,7 @@ def test_the_comparison_names_what_is_missing_before_it_starts(
 @pytest.mark.etcd
 @pytest.mark.netns
 @pytest.mark.slow
-def test_both_plugins_get_the_same_calls_and_nothing_is_left(tmp_path: Path) -> None:
+def test_both_plugins_get_the_same_calls_and_no_process_or_file_is_left(tmp_path: Path) -> None:
     plugin = tmp_path / "rival"
     plugin.write_text(PLUGIN)
     plugin.chmod(0o755)

@@ -1,4 +1,4 @@
-"""The simulated cluster of the bench behaves like a real one. No test measures its speed."""
+"""The simulated cluster of the bench behaves like a real cluster. No test measures its speed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SMALL = Size(nodes=RACK_NODES + 2, pools=3, pods=2, rack_pods=3, changes=3, chan
 
 
 @pytest.mark.parametrize("size", [SMALL, QUICK.simulated, FULL.simulated])
-def test_each_node_is_served_by_one_default_pool_with_room_for_the_pods_of_its_rack(
+def test_each_node_has_one_default_pool_with_addresses_for_the_pods_of_its_rack(
     size: Size,
 ) -> None:
     pools = pools_of(size, more=GROWTH_ADDRESSES)
@@ -37,7 +37,7 @@ def test_each_node_is_served_by_one_default_pool_with_room_for_the_pods_of_its_r
 
 
 @pytest.mark.parametrize("size", [SMALL, QUICK.simulated, FULL.simulated])
-def test_the_pool_of_the_lost_rack_has_room_for_more_pods(size: Size) -> None:
+def test_the_grown_pool_of_the_lost_rack_has_addresses_for_all_its_pods(size: Size) -> None:
     grown = pool_addresses(rack_pool(size, 0, addresses_for(size.rack_pods)))
 
     assert grown.size >= len(size.lost) * size.rack_pods
@@ -49,7 +49,7 @@ def test_no_two_pods_have_the_same_name_or_uid() -> None:
     assert len({pod.name for pod in pods}) == len({pod.uid for pod in pods}) == len(pods)
 
 
-def test_changes_reach_every_node_all_pods_start_and_the_lost_rack_is_freed() -> None:
+def test_a_simulation_delivers_changes_starts_all_pods_and_reclaims_the_lost_rack() -> None:
     nodes_outside_the_lost_rack = SMALL.nodes - RACK_NODES
 
     with Lab(QUICK) as lab, lab.etcd() as etcd:

@@ -9,5 +9,5 @@ from nodeagent.settings.values import Settings
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """The usual settings, with a port for metrics."""
+    """The settings of ``tests/fixtures/agents.py``, with metrics enabled."""
     return settings._replace(metrics_enabled=True)

@@ -1,6 +1,6 @@
-"""A readable key and value of every kind in ``ALL_KINDS``, and four ways to spoil a value.
+"""A readable key and value of each kind in ``ALL_KINDS``, and four ways to spoil a value.
 
-``SAMPLES`` has a row for each kind; a kind without one fails the suite.
+``SAMPLES`` must have a row for each kind; a test checks it.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ _ORDER: Final = BindingRequest("shop", "vic", "vic", "uid-vic", "node-v", (), ((
 class Sample(NamedTuple):
     """A sample of one kind.
 
-    ``value`` is readable. ``impossible`` has the right type but an impossible content; None if
-    every content of the kind is possible.
+    ``value``: a readable value. ``impossible``: a value of the right type with impossible content,
+    or None if all content of the kind is possible.
     """
 
     key: Callable[[Keys], bytes]
@@ -68,13 +68,13 @@ class Sample(NamedTuple):
 
 
 def engine(name: str, *arguments: Any) -> Callable[[Keys], bytes]:
-    """A key of the workflow engine."""
+    """A function that builds a key of the workflow engine, by the method ``name``."""
 
-    def key(keys: Keys) -> bytes:
-        made: bytes = getattr(WorkflowKeys(keys), name)(*arguments)
-        return made
+    def build_key(keys: Keys) -> bytes:
+        key: bytes = getattr(WorkflowKeys(keys), name)(*arguments)
+        return key
 
-    return key
+    return build_key
 
 
 _POOL = Pool("vic", 4, "10.9.0.0/16", ("10.9.0.1-10.9.0.9",))
@@ -221,12 +221,14 @@ SAMPLES["reclaim scan state"] = Sample(
 )
 
 SPOILINGS: Final = ("garbage", "newer version", "impossible", "invalid UTF-8")
+"""The ways to spoil a value."""
+
 ANY_VALUE: Final = frozenset({"signal fence", "workflow type", "reserve"})
-"""Kinds whose value is never read, so no value is unreadable."""
+"""Kinds whose value the product does not read, so no value is unreadable."""
 
 
 def spoiled(kind: str, how: str) -> bytes | None:
-    """A value of the kind that cannot be read; None if the kind has none of this sort."""
+    """A value that cannot be read as this kind; None if the kind cannot be spoiled in this way."""
     sample = SAMPLES[kind]
     if kind in ANY_VALUE:
         return None

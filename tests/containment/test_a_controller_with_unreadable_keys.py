@@ -1,6 +1,6 @@
-"""A controller with an unreadable value under any kind of key works on and reports the key.
+"""A controller with an unreadable value under any kind of key keeps working, and reports the key.
 
-One test for each kind of the table and each way to spoil its value, over a whole controller: its
+There is one test for each kind of key and each way to spoil its value. It runs a whole controller:
 projector, publisher, election, jobs and worker.
 """
 
@@ -34,12 +34,12 @@ LOADED: Final = (
     *("pool", "subnet", "reservation", "quarantine", "record", "claim", "endpoint"),
     *("writer head", "need", "application view"),
 )
-"""Kinds that a controller reads when it starts, so that its faults must name the key."""
+"""Kinds that a controller reads when it starts: its faults must name their unreadable keys."""
 
 
 @asynccontextmanager
 async def running_controller(store: KeyValueStore, directory: Path) -> AsyncIterator[Controller]:
-    """A running controller, which is stopped at the end."""
+    """Run a controller while the context is active."""
     cluster = ClusterSettings(EtcdSettings(("127.0.0.1:1",)), CLUSTER, directory / "archive")
     settings = ControllerSettings(
         *("c-1", cluster, "127.0.0.1", 0), metrics_enabled=True, metrics_port=0, lease_ttl_s=60
@@ -62,7 +62,7 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def published_claims(controller: Controller) -> int:
-    """The claims of pool "lan" that the leader has counted and published; -1 before that."""
+    """The number of claims of pool "lan" that the leader has published; -1 before that."""
     tally = controller.projector.projection.tallies.get("lan")
     is_published = controller.publisher.published and not controller.publisher.unpublished
     return tally.counts.claimed if tally is not None and is_published else -1
@@ -79,23 +79,22 @@ async def test_a_controller_publishes_readable_values_and_reports_unreadable_key
         async with running_controller(store, tmp_path) as controller:
             await until(lambda: _equals(published_claims(controller), 0))
             key = case.key(node.keys)
-            if case.kind.name != "segment":  # a second segment would need the next number
+            if case.kind.name != "segment":  # a segment cannot be written twice with one number
                 await store.commit([], [Put(key, case.readable)])
             await store.commit([], [Put(key, case.value)])
             await node.add(pod("web-0"))
             await until(lambda: _equals(published_claims(controller), 1))
             if case.kind.name == "segment":
-                await until(lambda: _names(controller, case, node))
+                await until(lambda: _reports(controller, case.name(node.keys)))
             ready = controller.health.ready()
             assert not [check for check in ready if check.name == "projection" and check.fault]
 
-        async with running_controller(
-            store, tmp_path
-        ) as controller:  # a controller that starts with the unreadable value
+        # A controller that starts while the unreadable value exists:
+        async with running_controller(store, tmp_path) as controller:
             await node.add(pod("web-1"))
             await until(lambda: _equals(published_claims(controller), 2))
             if case.kind.name in LOADED:
-                await until(lambda: _names(controller, case, node))
+                await until(lambda: _reports(controller, case.name(node.keys)))
                 assert f'contained_faults{{kind="{case.kind.name}"' in _metrics(controller)
 
 
@@ -103,8 +102,9 @@ async def _equals(value: Awaitable[int], expected: int) -> bool:
     return await value == expected
 
 
-async def _names(controller: Controller, case: Case, node: NodeHarness) -> bool:
-    return case.name(node.keys) in {fault.key for fault in controller.projector.faults}
+async def _reports(controller: Controller, key_name: str) -> bool:
+    """Whether the faults of the projector name this key."""
+    return key_name in {fault.key for fault in controller.projector.faults}
 
 
 def _metrics(controller: Controller) -> str:
@@ -123,10 +123,10 @@ async def test_an_unreadable_execution_of_one_job_does_not_stop_other_jobs(
         await store.commit([], [Put(key, b"\xffgarbage")])
         async with running_controller(store, tmp_path) as controller:
             name = key_text(node.keys, key)
-            await until(lambda: _is_named(controller, name))
+            await until(lambda: _reports(controller, name))
             (other_id,) = {"archive", "reclaim"} - {workflow_id}
             other = WorkflowKeys(node.keys).open(other_id)
-            await until(lambda: _is_there(store, other))
+            await until(lambda: _exists(store, other))
             await node.add(pod("web-0"))
             await until(lambda: _equals(published_claims(controller), 1))
             await until(lambda: _worker_runs(controller))
@@ -157,11 +157,7 @@ async def test_every_key_of_a_running_cluster_is_of_a_kind_in_the_table(
             kinds[0].decode(node.keys, kv.key, kv.value)
 
 
-async def _is_named(controller: Controller, name: str) -> bool:
-    return name in {fault.key for fault in controller.projector.faults}
-
-
-async def _is_there(store: KeyValueStore, key: bytes) -> bool:
+async def _exists(store: KeyValueStore, key: bytes) -> bool:
     return bool((await store.read([Get(key)])).ranges[0].kvs)
 
 

@@ -1,6 +1,6 @@
-"""Old processes beside new ones: data of a newer version stop no process and are not guessed.
+"""Old processes run beside new processes: data of a newer version stops no process.
 
-The tests write the data of the newer version as msgpack themselves.
+The tests write the data of the newer version themselves, as msgpack.
 """
 
 from __future__ import annotations
@@ -31,33 +31,36 @@ from core.projections.projector import Projector
 from tests.support.node_harness import NodeHarness, pod, pool
 
 NEW: Final = "Controller.new"
-CAUSE: Final = ["Controller.new", "", "", ""]
+"""The writer of the newer process."""
+
+CAUSE: Final = [NEW, "", "", ""]
 DEFINED: Final = pool("b", "10.6.1.1-10.6.1.9")
+"""The pool that the newer process defines."""
 
 
 @pytest.fixture
 async def node() -> AsyncIterator[NodeHarness]:
-    async with NodeHarness(MemoryStore()) as one:
-        await one.apply(pool("a", "10.6.0.1-10.6.0.99"))
-        yield one
+    async with NodeHarness(MemoryStore()) as node:
+        await node.apply(pool("a", "10.6.0.1-10.6.0.99"))
+        yield node
 
 
 async def write_newer_event(
     node: NodeHarness, name: str, version: int, body: list[Any], *writes: Write
 ) -> None:
-    """Write an event as a newer process does, with its state keys, in one transaction."""
+    """Write an event of a newer process with its state keys, ``writes``, in one transaction."""
     key = node.keys.head(NEW)
     head = (await node.store.read([Get(key)])).ranges[0].first
     seq = 1 + (HEAD.decode(head.value).seq if head else 0)
     record = [f"{NEW}.1.{seq:x}", name, version, CAUSE, body]
     segment = msgpack.packb([1, 1_700_000_000_000, [record]])
     log = Put(node.keys.log(NEW, seq), segment)
-    done = await node.store.commit([], [log, Put(key, HEAD.encode(WriterHead(seq, 1))), *writes])
-    assert done.succeeded
+    result = await node.store.commit([], [log, Put(key, HEAD.encode(WriterHead(seq, 1))), *writes])
+    assert result.succeeded
 
 
 def with_unknown_field(value: bytes) -> bytes:
-    """The same state value with a field that this version does not know."""
+    """The state value with an additional field that this version does not know."""
     version, fields = msgpack.unpackb(value)
     return bytes(msgpack.packb([version, [*fields, {"a field": "to come"}]]))
 
@@ -102,16 +105,15 @@ async def test_an_unreadable_event_is_reported_and_its_state_is_read_from_the_ke
         await until(projector, lambda: "b" in projector.projection.tallies)
         await node.add(pod("web-0"))
         await until(projector, lambda: projector.projection.tallies["a"].counts.claimed == 1)
-        await write_newer_event(
-            node, name, version, body
-        )  # a second such event, and a readable one after it
+        # A second unreadable event, and a readable event after it:
+        await write_newer_event(node, name, version, body)
         await node.add(pod("web-1"))
         await until(projector, lambda: projector.projection.tallies["a"].counts.claimed == 2)
 
         assert projector.ready
-        named = [fault for fault in projector.faults if fault.kind == "segment"]
-        assert {fault.key for fault in named} == {f"log/{NEW}/{seq:016x}" for seq in (1, 2)}
-        assert "run a version that can decode this event type" in named[0].remedy
+        faults = [fault for fault in projector.faults if fault.kind == "segment"]
+        assert {fault.key for fault in faults} == {f"log/{NEW}/{seq:016x}" for seq in (1, 2)}
+        assert "run a version that can decode this event type" in faults[0].remedy
 
 
 @UNKNOWN
@@ -147,20 +149,18 @@ async def test_verify_names_an_event_of_a_newer_version(node: NodeHarness, tmp_p
 async def test_fields_that_a_newer_version_appends_are_ignored(
     node: NodeHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = await node.add(pod("web-0"))
-    keys = [node.keys.pool("a"), node.keys.endpoint("shop", "web-0")]
-    keys += [node.keys.ip_of(address) for address, _ in held.endpoint.addresses()]
-    for key in keys[:2]:
-        found = (await node.store.read([Get(key)])).ranges[0].kvs[0]
-        await node.store.commit([], [Put(key, with_unknown_field(found.value))])
+    added = await node.add(pod("web-0"))
+    for key in (node.keys.pool("a"), node.keys.endpoint("shop", "web-0")):
+        kv = (await node.store.read([Get(key)])).ranges[0].kvs[0]
+        await node.store.commit([], [Put(key, with_unknown_field(kv.value))])
 
     assert set((await node.read_ledger()).pools) == {"a"}
-    assert (await node.add(pod("web-0"))).endpoint == held.endpoint
-    fresh = ConfigurationView(node.store, node.keys)
-    await fresh.start()
-    await fresh.close()
-    assert list(fresh.current.pools) == ["a"]
-    assert not fresh.current.undecodable
+    assert (await node.add(pod("web-0"))).endpoint == added.endpoint
+    new_view = ConfigurationView(node.store, node.keys)
+    await new_view.start()
+    await new_view.close()
+    assert list(new_view.current.pools) == ["a"]
+    assert not new_view.current.undecodable
     assert not (await verify(node.store, node.keys, LocalFiles(tmp_path))).differences
     await node.delete(pod("web-0"))
 
@@ -189,10 +189,10 @@ def test_additional_fields_of_a_segment_are_ignored() -> None:
     assert Ledger().apply_all([event]).pools == {"b": DEFINED}
 
 
-async def test_a_newer_process_reads_what_this_one_writes_with_fewer_fields(
+async def test_a_newer_process_reads_values_of_this_version_that_lack_fields(
     node: NodeHarness,
 ) -> None:
-    """The other direction: fields that are missing at the end have their defaults."""
+    """Fields that are missing at the end of a value have their defaults."""
     version, fields = msgpack.unpackb(POOL.encode(DEFINED))
     shorter = msgpack.packb([version, fields[:4]])
     assert POOL.decode(shorter) == Pool(DEFINED.name, 4, DEFINED.subnet, DEFINED.ips)
@@ -203,7 +203,7 @@ async def test_a_newer_process_reads_what_this_one_writes_with_fewer_fields(
         CLAIM.decode(msgpack.packb([1, ["a pool alone"]]))
 
 
-async def test_a_head_that_cannot_be_read_stops_its_own_writer_until_it_opens_again(
+async def test_an_unreadable_head_does_not_stop_other_writers_and_is_repaired_at_the_next_open(
     node: NodeHarness, tmp_path: Path
 ) -> None:
     await node.add(pod("web-0"))
@@ -211,12 +211,13 @@ async def test_a_head_that_cannot_be_read_stops_its_own_writer_until_it_opens_ag
     async with NodeHarness(node.store, "node-b") as other:
         await other.add(pod("web-1"))
         _, heads = await LogReader(node.store, node.keys).heads()
-        assert heads["node-a"].seq == len([e for e in await node.log() if e.writer == "node-a"])
+        events_of_node_a = [event for event in await node.log() if event.writer == "node-a"]
+        assert heads["node-a"].seq == len(events_of_node_a)
         await Archiver(node.store, node.keys, LocalFiles(tmp_path)).live_segments()
 
-        async with NodeHarness(node.store, "node-a") as again:
-            await again.add(pod("web-2"))
+        async with NodeHarness(node.store, "node-a") as reopened:
+            await reopened.add(pod("web-2"))
     segments, _ = await LogReader(node.store, node.keys).catch_up(START)
-    ids = [one.event_id for segment in segments for one in segment.events()]
+    ids = [event.event_id for segment in segments for event in segment.events()]
     assert len(set(ids)) == len(ids)
     assert (await verify(node.store, node.keys, LocalFiles(tmp_path))).is_clean

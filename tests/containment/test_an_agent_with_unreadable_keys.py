@@ -1,6 +1,6 @@
 """An agent with an unreadable value under any kind of key serves other Pods and reports the key.
 
-One test for each kind of the table and each way to spoil its value.
+There is one test for each kind of key and each way to spoil its value.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from tests.support.deadlines import until
 from tests.support.http_caller import over_tcp
 
 FOLLOWED: Final = ("pool", "subnet", "reservation", "quarantine", "record", "guard")
-"""Kinds in the configuration view of an agent, whose metric must report them."""
+"""Kinds in the configuration view of an agent: the agent's metric must report unreadable keys."""
 
 
 async def _put(store: KeyValueStore, key: bytes, value: bytes) -> int:
     return (await store.commit([], [Put(key, value)])).revision
 
 
-async def _serves(agent: AgentHarness, pod: str) -> None:
-    """Check that ADD, CHECK and DEL of this Pod work."""
+async def _check_served(agent: AgentHarness, pod: str) -> None:
+    """Check that the agent serves ADD, CHECK and DEL of this Pod."""
     assert (await agent.add(pod))[0].startswith("10.6.0.")
     assert (await agent.call("CHECK", pod)).status in (0, 1)
     await agent.delete(pod)
@@ -52,7 +52,7 @@ async def test_an_agent_serves_other_pods_and_reports_the_unreadable_key(
             revision = await _put(store, key, value)
             await until(lambda: view.current.revision >= revision or not is_followed)  # noqa: B023
 
-        await _serves(node, "web-0")
+        await _check_served(node, "web-0")
         await node.call("STATUS")
 
         assert node.process.parts.health.why_not_ready() is None
@@ -62,8 +62,9 @@ async def test_an_agent_serves_other_pods_and_reports_the_unreadable_key(
         await store.commit([], [Delete(key)])
         await _put(store, key, case.value)
 
-    async with running(settings, store) as node:  # an agent that starts with the unreadable value
-        await _serves(node, "web-1")
+    # An agent that starts while the unreadable value exists:
+    async with running(settings, store) as node:
+        await _check_served(node, "web-1")
 
 
 def _spoil_record(path: Path, how: str) -> None:
@@ -79,7 +80,7 @@ async def test_an_unreadable_attachment_record_is_kept_and_reported(
     _spoil_record(path, how)
     async with running(settings, MemoryStore()) as node:
         await node.pool("lan", "10.6.0.0/16", "10.6.0.1-10.6.0.99")
-        await _serves(node, "web-0")
+        await _check_served(node, "web-0")
 
         assert [fault.key for fault in node.process.parts.view.faults] == [
             "attachment record/c-vic@eth0"

@@ -1,4 +1,4 @@
-"""Every kind of key has a row that reads it, a sample, and a place in verify and status."""
+"""Every key that the product builds has a kind in ``ALL_KINDS``, and every kind has a sample."""
 
 from __future__ import annotations
 
@@ -35,18 +35,21 @@ ARGUMENTS: Final[dict[str, Any]] = {
     "event_id": 1,
     "session": "one",
 }
+"""A value for each parameter of the methods that build keys."""
+
 KNOWN_META: Final = ("archive", "projector", "reserve")
+"""The names of the keys below ``meta/``."""
 
 
-def _build_keys(maker: object) -> dict[str, bytes]:
-    """The keys that each method of a key class builds from ``ARGUMENTS``, by its name."""
+def _build_keys(builder: object) -> dict[str, bytes]:
+    """Name of each method that builds a key -> the key that it builds from ``ARGUMENTS``."""
     built_keys: dict[str, bytes] = {}
-    for name, method in inspect.getmembers(maker, inspect.ismethod):
+    for name, method in inspect.getmembers(builder, inspect.ismethod):
         signature = inspect.signature(method, eval_str=True)
         if name.startswith("_") or signature.return_annotation is not bytes or name == "prefix":
             continue
         if "key" in signature.parameters:
-            continue  # it reads a part of a key
+            continue  # the method reads a part of a key
         arguments = [ARGUMENTS[parameter] for parameter in signature.parameters]
         built_keys[name] = method(*arguments)
     return built_keys
@@ -57,10 +60,10 @@ def _kind_of(key: bytes) -> KeyKind[Any] | None:
     return next((kind for kind, start, end in ranges if start <= key < end), None)
 
 
-@pytest.mark.parametrize("maker", [KEYS, WorkflowKeys(KEYS)], ids=["core", "engine"])
-def test_every_key_built_by_the_key_classes_is_of_a_kind_in_the_table(maker: object) -> None:
-    built_keys = _build_keys(maker)
-    built_keys.pop("meta", None)
+@pytest.mark.parametrize("builder", [KEYS, WorkflowKeys(KEYS)], ids=["core", "engine"])
+def test_every_key_built_by_the_key_classes_is_of_a_kind_in_the_table(builder: object) -> None:
+    built_keys = _build_keys(builder)
+    built_keys.pop("meta", None)  # has a test of its own
     assert len(built_keys) > 8
     assert [name for name, key in built_keys.items() if _kind_of(key) is None] == []
 

@@ -1,4 +1,4 @@
-"""A real etcd whose database has reached its quota: it is reported everywhere, without waiting."""
+"""A real etcd whose database has reached its quota: all parts report it, without waiting."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.etcd
 QUOTA_BYTES = 4 << 20
 CHUNK_BYTES = 200_000
 WRITES_A_CALL_MAX = 3
-"""The writes to a full etcd that one ADD or DEL may make."""
+"""The largest number of writes that one ADD or DEL may make to a full etcd."""
 
 
 class Writes(CallObserver):
@@ -53,19 +53,19 @@ def writes() -> Writes:
 
 @pytest.fixture
 async def store(small_etcd: EtcdCluster, writes: Writes) -> AsyncIterator[EtcdStore]:
-    one = EtcdStore(EtcdSettings(small_etcd.endpoints), writes)
-    yield one
-    await one.close()
+    store = EtcdStore(EtcdSettings(small_etcd.endpoints), writes)
+    yield store
+    await store.close()
 
 
 async def fill_etcd(store: EtcdStore) -> None:
-    """Write until etcd accepts no more: it measures its file every 100 ms, not after each write."""
+    """Write until etcd refuses: it measures its file every 100 ms, not after each write."""
     for number in attempts():
         try:
             await store.commit([], [Put(b"/filler/%d" % number, bytes(CHUNK_BYTES))])
         except OutcomeUnknown:
             return
-    raise AssertionError("etcd takes everything")
+    raise AssertionError("etcd does not reach its quota")
 
 
 async def test_a_guarded_write_to_a_full_etcd_raises_store_full_and_writes_nothing(
@@ -82,7 +82,7 @@ async def test_a_guarded_write_to_a_full_etcd_raises_store_full_and_writes_nothi
     assert "orbctl archive" in full.value.remedy
 
 
-async def test_a_lease_of_a_full_etcd_raises_store_full_without_a_retry(
+async def test_granting_a_lease_in_a_full_etcd_raises_store_full_without_a_retry(
     store: EtcdStore, writes: Writes
 ) -> None:
     await fill_etcd(store)
@@ -118,6 +118,7 @@ async def test_an_agent_reports_a_full_etcd_and_answers_without_retries(
 
 
 async def readiness(agent: AgentHarness) -> str:
+    """The body of the agent's readiness check, which must fail."""
     assert agent.process.health_port is not None
     reply = await over_tcp(agent.process.health_port.port, "/readyz")
     assert reply.status == 500
@@ -142,7 +143,7 @@ async def test_an_agent_serves_again_once_etcd_has_free_space(
 
 
 def free_space(etcd: EtcdCluster) -> None:
-    """Run the steps of docs/how-to/recover-a-full-etcd.md by etcd's own tool."""
+    """Run the steps of docs/how-to/recover-a-full-etcd.md with etcd's own tool."""
 
     def etcdctl(*arguments: str) -> str:
         command = ["etcdctl", f"--endpoints={etcd.endpoints[0]}", *arguments]
@@ -157,12 +158,12 @@ def free_space(etcd: EtcdCluster) -> None:
 
 async def test_a_controller_of_a_full_etcd_is_not_ready(store: EtcdStore) -> None:
     keys = Keys("full")
-    observing = ControllerObserver(store, keys, Projector(store, keys), CONTROLLER_ROLE)
-    await observing.observe()
-    fault_before = observing.fault
+    observer = ControllerObserver(store, keys, Projector(store, keys), CONTROLLER_ROLE)
+    await observer.observe()
+    fault_before = observer.fault
     await fill_etcd(store)
 
-    await observing.observe()
+    await observer.observe()
 
     assert fault_before is None
-    assert isinstance(observing.fault, StoreFull)
+    assert isinstance(observer.fault, StoreFull)

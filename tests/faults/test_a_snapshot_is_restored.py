@@ -1,4 +1,4 @@
-"""Back-up and restore (docs/how-to/back-up-and-restore.md): the log is complete up to the copy."""
+"""Back-up and restore (docs/how-to/back-up-and-restore.md): the restored log is complete."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = [
 
 
 def restore(etcd: EtcdCluster, snapshot: Path) -> None:
-    """Replace the member's data by the snapshot, by the documented command."""
+    """Replace the member's data by the snapshot, with the documented command."""
     (member,) = etcd.members
     member.kill()
     data = member.directory / "data"
@@ -40,7 +40,9 @@ def restore(etcd: EtcdCluster, snapshot: Path) -> None:
     etcd.restart(member)
 
 
-async def test_a_restored_log_is_complete_and_is_continued(tmp_path: Path) -> None:
+async def test_a_restored_log_is_complete_up_to_the_snapshot_and_is_continued(
+    tmp_path: Path,
+) -> None:
     snapshot = tmp_path / "snapshot.db"
     with EtcdCluster(tmp_path) as etcd:
         store = EtcdStore(EtcdSettings(etcd.endpoints))
@@ -50,7 +52,7 @@ async def test_a_restored_log_is_complete_and_is_continued(tmp_path: Path) -> No
             await node.delete(pod("web-2"))
             save = ["etcdctl", f"--endpoints={etcd.endpoints[0]}", "snapshot", "save"]
             subprocess.run([*save, str(snapshot)], check=True, capture_output=True)
-            lost = await node.add(pod("late-0"))
+            added_after_the_snapshot = await node.add(pod("late-0"))
         await store.close()
 
         restore(etcd, snapshot)
@@ -59,11 +61,13 @@ async def test_a_restored_log_is_complete_and_is_continued(tmp_path: Path) -> No
         async with NodeHarness(store, cool_down_s=0) as node:
             before = await check_everything(node)
             assert {claim.name for claim in before.endpoints.values()} == {"web-0", "web-1"}
-            again = await node.add(pod("web-0"))
-            assert addresses(again) == addresses(added[0]), "it is known"
+            repeated = await node.add(pod("web-0"))
+            assert addresses(repeated) == addresses(added[0]), "the restored claim is not known"
             other = await node.add(pod("other-0"))
             assert not addresses(other) & (addresses(added[0]) | addresses(added[1]))
             after = await check_everything(node)
-            assert len(after.endpoints) == 3
+            assert after.endpoints.keys() == {
+                ("shop", name) for name in ("web-0", "web-1", "other-0")
+            }
         await store.close()
-    assert addresses(lost), "allocated after the snapshot, so the restored log does not have it"
+    assert addresses(added_after_the_snapshot)  # which the restored log does not have

@@ -1,4 +1,4 @@
-"""Clocks that jump change the recorded times of events, never the events or their order."""
+"""Clocks that jump change the recorded times of events, but not the events or their order."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from core.eventstore.writer import Writer
 from tests.support.node_harness import NodeHarness, addresses, check_everything, pod, pool
 
 DAY_MS = 86_400_000
+PODS_PER_NODE = 4
+COOL_DOWN_S = 30
 
 
 async def test_wall_clocks_that_differ_by_days_change_neither_order_nor_invariants() -> None:
@@ -20,16 +22,17 @@ async def test_wall_clocks_that_differ_by_days_change_neither_order_nor_invarian
         behind.writer._now_ms = itertools.repeat(0).__next__
         await ahead.apply(pool("v4", "10.6.0.1-10.6.0.3"))
         await behind.view.freshen()
-        for n in range(4):
-            await ahead.add(pod(f"a-{n}"))
-            await ahead.delete(pod(f"a-{n}"))
-            await behind.add(pod(f"b-{n}"))
-            await behind.delete(pod(f"b-{n}"))
+        for number in range(PODS_PER_NODE):
+            await ahead.add(pod(f"a-{number}"))
+            await ahead.delete(pod(f"a-{number}"))
+            await behind.add(pod(f"b-{number}"))
+            await behind.delete(pod(f"b-{number}"))
 
-        events = await ahead.log()
-        kinds = [type(one.event) for one in events[1:]]
-        assert kinds == [AddressesClaimed, AddressesReleased] * 8
-        assert [one.position for one in events] == sorted(one.position for one in events)
+        pool_event, *pod_events = await ahead.log()
+        kinds = [type(recorded.event) for recorded in pod_events]
+        assert kinds == [AddressesClaimed, AddressesReleased] * (2 * PODS_PER_NODE)
+        positions = [recorded.position for recorded in (pool_event, *pod_events)]
+        assert positions == sorted(positions)
         assert not (await check_everything(ahead)).claims
 
 
@@ -38,21 +41,21 @@ async def test_the_cool_down_ends_by_the_clock_of_the_store() -> None:
     store = MemoryStore(lambda: now[0])
     async with NodeHarness(store) as node:
         agent_clock = itertools.count(0, -1_000.0)
-        node.cooldown = CoolDown(store, 30, monotonic=agent_clock.__next__)
+        node.cooldown = CoolDown(store, COOL_DOWN_S, monotonic=agent_clock.__next__)
         node.releaser._cooldown = node.cooldown
         await node.apply(pool("v4", "10.6.0.1-10.6.0.2"))
         first = addresses(await node.add(pod("web-0")))
         await node.delete(pod("web-0"))
 
-        while_it_rests = addresses(await node.add(pod("web-1")))
+        during_the_cool_down = addresses(await node.add(pod("web-1")))
         await node.delete(pod("web-1"))
-        now[0] += 31 + LEASE_SHARED_S
+        now[0] += COOL_DOWN_S + 1 + LEASE_SHARED_S
         store.expire()
-        rested = await node.add(pod("web-0"))
+        after_the_cool_down = await node.add(pod("web-0"))
 
-        assert while_it_rests.isdisjoint(first)
-        assert addresses(rested) == first
-        assert rested.tries == 1
+        assert during_the_cool_down.isdisjoint(first)
+        assert addresses(after_the_cool_down) == first
+        assert after_the_cool_down.tries == 1
 
 
 async def test_a_writer_with_a_stopped_clock_writes_distinct_event_ids() -> None:
@@ -61,8 +64,8 @@ async def test_a_writer_with_a_stopped_clock_writes_distinct_event_ids() -> None
         assert isinstance(node.writer, Writer)
         node.writer._now_ms = itertools.repeat(0).__next__
         await node.apply(pool("v4", "10.6.0.1-10.6.0.9"))
-        for n in range(5):
-            await node.add(pod(f"web-{n}"))
+        for number in range(5):
+            await node.add(pod(f"web-{number}"))
 
-        ids = [one.event_id for one in await node.log()]
-        assert len(set(ids)) == len(ids) == 6
+        ids = [recorded.event_id for recorded in await node.log()]
+        assert len(set(ids)) == len(ids) == 1 + 5  # of the pool and of the Pods

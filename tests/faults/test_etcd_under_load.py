@@ -1,7 +1,7 @@
 """Seeded fault runs on real etcd: members die, hang and come back while nodes claim and release.
 
-Each run drives three nodes and ends with the checker over the whole log (I1 to I5). Operations may
-fail, but must not return a wrong result.
+In each run, three nodes are under load; at the end the checker checks the whole log (invariants I1
+to I5). Operations may fail, but must not return a wrong result.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.support.node_harness import NodeHarness, check_everything, pod, pool
 NODES = 3
 CALLERS = 4
 OPERATIONS = 40
-"""Per caller; some 480 operations in a run."""
+"""The operations of each caller; a run has 3 x 4 x 40 = 480 operations."""
 
 pytestmark = pytest.mark.etcd
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.etcd
 @asynccontextmanager
 async def three_nodes(etcd: EtcdCluster) -> AsyncIterator[list[NodeHarness]]:
     stores = [EtcdStore(EtcdSettings(etcd.endpoints)) for _ in range(NODES)]
-    nodes = [NodeHarness(store, f"node-{n}") for n, store in enumerate(stores)]
+    nodes = [NodeHarness(store, f"node-{number}") for number, store in enumerate(stores)]
     for node in nodes:
         await node.__aenter__()
     await nodes[0].apply(pool("v4", "10.6.0.1-10.6.0.30"), pool("v6", "fd00:6::1-fd00:6::1e"))
@@ -44,10 +44,10 @@ async def run_caller(node: NodeHarness, rng: random.Random) -> tuple[int, int]:
     """Run the operations of one caller; return how many succeeded and failed."""
     done = failed = 0
     for _ in range(OPERATIONS):
-        who = pod(f"web-{rng.randrange(8)}", f"uid-{rng.randrange(24)}")
+        pod_facts = pod(f"web-{rng.randrange(8)}", f"uid-{rng.randrange(24)}")
         try:
             async with asyncio.timeout(20):
-                await (node.add(who) if rng.random() < 0.6 else node.delete(who))
+                await (node.add(pod_facts) if rng.random() < 0.6 else node.delete(pod_facts))
             done += 1
         except (OrbweaverError, TimeoutError):
             failed += 1
@@ -57,11 +57,13 @@ async def run_caller(node: NodeHarness, rng: random.Random) -> tuple[int, int]:
 async def run_under_fault(
     etcd: EtcdCluster, seed: int, fault: Callable[[], None], repair: Callable[[], None]
 ) -> int:
-    """Run the load through a fault and its repair, judge the log; how many operations succeeded."""
+    """Run the load with a fault and its repair; check the log; return the number of successes."""
     async with three_nodes(etcd) as nodes:
         load = [
-            asyncio.ensure_future(run_caller(node, random.Random(seed * 100 + n * 10 + caller)))
-            for n, node in enumerate(nodes)
+            asyncio.ensure_future(
+                run_caller(node, random.Random(seed * 100 + number * 10 + caller))
+            )
+            for number, node in enumerate(nodes)
             for caller in range(CALLERS)
         ]
         while nodes[1].writer.transactions < 10:
@@ -74,8 +76,8 @@ async def run_under_fault(
                     await asyncio.sleep(0.01)
         await asyncio.to_thread(repair)
         results = await asyncio.gather(*load)
-        async with NodeHarness(nodes[0].store, "judge") as judge:
-            await check_everything(judge)
+        async with NodeHarness(nodes[0].store, "checker") as checking_node:
+            await check_everything(checking_node)
         return sum(done for done, _ in results)
 
 
@@ -101,12 +103,12 @@ async def test_no_address_is_lost_or_doubled_when_the_leader_of_three_is_killed(
         assert done > OPERATIONS
 
 
-async def test_no_address_is_lost_or_doubled_when_a_member_that_does_not_lead_hangs(
+async def test_no_address_is_lost_or_doubled_when_a_follower_hangs(
     tmp_path: Path,
 ) -> None:
     with EtcdCluster(tmp_path, size=3) as etcd:
         leader = etcd.leader()
-        paused_member = next(one for one in etcd.members if one is not leader)
+        paused_member = next(member for member in etcd.members if member is not leader)
         done = await run_under_fault(etcd, 5, paused_member.pause, paused_member.resume)
 
         assert done > OPERATIONS

@@ -45,13 +45,13 @@ def etcd(tmp_path: Path) -> Iterator[EtcdCluster]:
 
 @pytest.fixture
 async def store(etcd: EtcdCluster) -> AsyncIterator[EtcdStore]:
-    one = EtcdStore(EtcdSettings(etcd.endpoints))
-    yield one
-    await one.close()
+    store = EtcdStore(EtcdSettings(etcd.endpoints))
+    yield store
+    await store.close()
 
 
 async def fill_etcd(agent: AgentHarness, store: EtcdStore) -> None:
-    """Fill etcd with live segments only; compact revisions meanwhile."""
+    """Fill etcd with live segments only: old revisions are compacted after each write."""
     for _ in attempts():
         texts = {"text": secrets.token_hex(EVENT_BYTES // 2)}
         try:
@@ -63,7 +63,7 @@ async def fill_etcd(agent: AgentHarness, store: EtcdStore) -> None:
 
 
 def orbctl(etcd: EtcdCluster, agent: AgentHarness, archive: Path, *arguments: str) -> str:
-    """Run the program; return its output."""
+    """Run orbctl as a process; return its output."""
     variables = {
         "PATH": os.environ["PATH"],
         "ORBWEAVER_ETCD_ENDPOINTS": ",".join(etcd.endpoints),
@@ -71,9 +71,9 @@ def orbctl(etcd: EtcdCluster, agent: AgentHarness, archive: Path, *arguments: st
         "ORBWEAVER_ARCHIVE_DIR": str(archive),
     }
     command = [sys.executable, "-m", "ops.cli.main", *arguments]
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    completed = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    return completed.stdout
 
 
 async def test_pods_get_addresses_again_after_one_orbctl_archive(
@@ -99,8 +99,9 @@ async def test_pods_get_addresses_again_after_one_orbctl_archive(
 
 
 async def meta_names(store: EtcdStore, keys: Keys) -> set[str]:
-    found = (await store.read([Get(*keys.range_of("meta"), keys_only=True)])).ranges[0]
-    return {one.key.rpartition(b"/")[2].decode() for one in found.kvs}
+    """The names of the keys below ``meta/``."""
+    meta = (await store.read([Get(*keys.range_of("meta"), keys_only=True)])).ranges[0]
+    return {kv.key.rpartition(b"/")[2].decode() for kv in meta.kvs}
 
 
 async def test_a_full_log_is_sealed_into_several_files(
@@ -116,18 +117,19 @@ async def test_a_full_log_is_sealed_into_several_files(
             *(store, node.keys, files, maintenance), file_bytes_max=FILE_BYTES
         )
 
-        done = await archiver.seal()
+        result = await archiver.seal()
 
-        assert done.is_defragmented
-        assert done.sealed.files == (await read_cursor(store, node.keys)).cursor.files > 2
-        assert done.sealed.events >= done.sealed.files * (FILE_BYTES // (2 * EVENT_BYTES))
+        assert result.is_defragmented
+        assert result.sealed.files == (await read_cursor(store, node.keys)).cursor.files > 2
+        events_per_file_min = FILE_BYTES // (2 * EVENT_BYTES)
+        assert result.sealed.events >= result.sealed.files * events_per_file_min
         assert await store.alarms() == ()
         assert await node.add("web-0")
         orbctl(etcd, node, tmp_path / "archive", "verify")
 
 
 class MaintenanceWithoutRight:
-    """The maintenance API of etcd for a user who may disarm an alarm but not defragment."""
+    """The maintenance API of etcd for a user who may disarm alarms but not defragment members."""
 
     def __init__(self, maintenance: EtcdMaintenance) -> None:
         self.disarm = maintenance.disarm
@@ -136,7 +138,7 @@ class MaintenanceWithoutRight:
         raise StoreRejected("etcd refuses the request: etcdserver: permission denied")
 
 
-async def test_sealing_names_the_missing_right_to_defragment_and_succeeds_after_a_defragmentation(
+async def test_without_the_right_to_defragment_sealing_succeeds_after_a_manual_defragmentation(
     etcd: EtcdCluster, store: EtcdStore, settings: Settings, tmp_path: Path
 ) -> None:
     files = LocalFiles(tmp_path / "archive")
@@ -149,10 +151,10 @@ async def test_sealing_names_the_missing_right_to_defragment_and_succeeds_after_
             await FullLogArchiver(store, node.keys, files, maintenance).seal()
         etcd.control("defrag")
 
-        done = await FullLogArchiver(store, node.keys, files, maintenance).seal()
+        result = await FullLogArchiver(store, node.keys, files, maintenance).seal()
 
         assert "Secret orbweaver-etcd-root" in full.value.remedy
-        assert not done.is_defragmented
+        assert not result.is_defragmented
         assert await store.alarms() == ()
         assert await node.add("web-0")
         orbctl(etcd, node, tmp_path / "archive", "verify")
@@ -163,6 +165,6 @@ async def test_the_archive_job_creates_the_reserve(store: EtcdStore, tmp_path: P
     activities = ArchiveActivities(store, keys, LocalFiles(tmp_path / "archive"))
 
     await activities.check()
-    await activities.check()
+    await activities.check()  # a second check must find the reserve
 
     assert await meta_names(store, keys) == {"reserve"}

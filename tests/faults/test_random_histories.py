@@ -1,14 +1,14 @@
 """Random histories of a small cluster on the memory store, verified by the checker (I1 to I5).
 
-Three nodes and an operator act concurrently, while answers and requests are lost and nodes are
-killed. Only the seed of the search fixes the order.
+Three nodes and an operator act concurrently, while requests and responses of the store are lost and
+nodes are killed.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -23,6 +23,7 @@ from core.domain.configuration.commands import (
     QuarantineAddress,
     RetirePool,
 )
+from core.domain.facts import PodFacts
 from core.domain.model import Pool, Reservation
 from core.errors import OrbweaverError
 from core.eventstore.memory import MemoryStore
@@ -30,8 +31,8 @@ from tests.support.faulty_store import Fault, FaultyStore
 from tests.support.node_harness import NodeHarness, check_everything, pod, pool
 
 NODES = ("node-a", "node-b", "node-c")
-NAMES = [f"web-{n}" for n in range(6)]
-ADDRESSES = [f"10.6.0.{n}" for n in range(1, 9)]
+NAMES = [f"web-{number}" for number in range(6)]
+ADDRESSES = [f"10.6.0.{number}" for number in range(1, 9)]
 
 pods = st.builds(
     lambda name, generation, fixed: pod(
@@ -44,8 +45,20 @@ pods = st.builds(
     st.booleans(),
 )
 nodes = st.sampled_from(NODES)
-boxes = st.sampled_from(["box-1", "box-2"])
-moves = st.tuples(st.sampled_from(["add", "delete"]), nodes, pods, boxes)
+containers = st.sampled_from(["box-1", "box-2"])
+
+
+class Call(NamedTuple):
+    """An ADD or DEL of a Pod's container on a node."""
+
+    verb: Literal["add", "delete"]
+    node: str
+    pod: PodFacts
+    container: str
+
+
+_verbs: st.SearchStrategy[Literal["add", "delete"]] = st.sampled_from(("add", "delete"))
+calls = st.builds(Call, _verbs, nodes, pods, containers)
 pool_shapes = st.sampled_from(
     [
         pool("main", "10.6.0.1-10.6.0.4"),
@@ -70,11 +83,11 @@ commands: st.SearchStrategy[Command | Pool] = st.one_of(
 
 
 class Histories(RuleBasedStateMachine):
-    """The cluster; every rule completes before the next one starts, faults included."""
+    """The cluster. Each rule, with its faults, completes before the next rule starts."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner()  # cancels the tasks that a killed agent leaves
+        self.runner = asyncio.Runner()  # its close cancels the tasks that killed nodes leave
         self.store = FaultyStore(MemoryStore())
         self.nodes: dict[str, NodeHarness] = {}
 
@@ -85,32 +98,32 @@ class Histories(RuleBasedStateMachine):
             self.run(self.start(name))
         self.run(self.nodes["operator"].apply(pool("main", "10.6.0.1-10.6.0.4")))
 
-    @rule(several=st.lists(moves, min_size=1, max_size=6))
-    def pods_come_and_go_at_once(self, several: list[Any]) -> None:
-        self.run(self.together([self.move(*one) for one in several]))
+    @rule(concurrent_calls=st.lists(calls, min_size=1, max_size=6))
+    def calls_are_concurrent(self, concurrent_calls: list[Call]) -> None:
+        self.run(self.gather([self.make(call) for call in concurrent_calls]))
 
-    @rule(one=moves, command=commands)
-    def the_operator_acts_meanwhile(self, one: Any, command: Command | Pool) -> None:
-        self.run(self.together([self.move(*one), self.nodes["operator"].apply(command)]))
+    @rule(call=calls, command=commands)
+    def the_operator_acts_during_a_call(self, call: Call, command: Command | Pool) -> None:
+        self.run(self.gather([self.make(call), self.nodes["operator"].apply(command)]))
 
     @rule(
         faults=st.lists(st.sampled_from(list(Fault)), min_size=1, max_size=3),
-        several=st.lists(moves, min_size=1, max_size=3),
+        concurrent_calls=st.lists(calls, min_size=1, max_size=3),
     )
-    def answers_are_lost(self, faults: list[Fault], several: list[Any]) -> None:
+    def commits_fail(self, faults: list[Fault], concurrent_calls: list[Call]) -> None:
         self.store.fail_next_commits(*faults)
-        self.run(self.together([self.move(*one) for one in several]))
+        self.run(self.gather([self.make(call) for call in concurrent_calls]))
         self.store.heal()
 
-    @rule(victim=nodes, one=moves, steps=st.integers(0, 12))
-    def a_node_is_killed_in_the_middle(self, victim: str, one: Any, steps: int) -> None:
-        self.run(self.kill(victim, one, steps))
+    @rule(call=calls, steps=st.integers(0, 12))
+    def a_node_is_killed_during_a_call(self, call: Call, steps: int) -> None:
+        self.run(self.kill(call, steps))
 
-    @rule(victim=nodes)
-    def two_processes_run_under_one_name(self, victim: str) -> None:
-        older = self.nodes[victim]
-        self.run(self.start(victim))
-        self.run(self.together([older.add(pod("web-0"))]))
+    @rule(name=nodes)
+    def two_processes_run_under_one_name(self, name: str) -> None:
+        older = self.nodes[name]
+        self.run(self.start(name))
+        self.run(self.gather([older.add(pod("web-0"))]))
         self.run(older.view.close())
 
     @invariant()
@@ -131,23 +144,28 @@ class Histories(RuleBasedStateMachine):
         await node.__aenter__()
         self.nodes[name] = node
 
-    async def move(self, verb: str, node: str, who: Any, box: str) -> None:
-        await getattr(self.nodes[node], verb)(who, container=box)
+    async def make(self, call: Call) -> None:
+        node = self.nodes[call.node]
+        if call.verb == "add":
+            await node.add(call.pod, container=call.container)
+        else:
+            await node.delete(call.pod, container=call.container)
 
-    async def together(self, work: list[Coroutine[Any, Any, Any]]) -> None:
-        """Run concurrently; our own errors are results, others fail the test."""
+    async def gather(self, work: list[Coroutine[Any, Any, Any]]) -> None:
+        """Run concurrently. The product's errors are ignored; other errors fail the test."""
         for result in await asyncio.gather(*work, return_exceptions=True):
             if isinstance(result, BaseException) and not isinstance(result, OrbweaverError):
                 raise result
 
-    async def kill(self, victim: str, one: Any, steps: int) -> None:
-        task = asyncio.ensure_future(self.move(one[0], victim, *one[2:]))
+    async def kill(self, call: Call, steps: int) -> None:
+        """Kill the node of a call after some steps of the event loop, and start it again."""
+        task = asyncio.ensure_future(self.make(call))
         for _ in range(steps):
             await asyncio.sleep(0)
         task.cancel()
-        await self.nodes[victim].view.close()
+        await self.nodes[call.node].view.close()
         await asyncio.gather(task, return_exceptions=True)
-        await self.start(victim)
+        await self.start(call.node)
 
 
 TestHistories = Histories.TestCase

@@ -1,4 +1,4 @@
-"""The suite runs folders concurrently, each in one process, and sums up counters."""
+"""The suite runs folders concurrently, each in one process, and sums the workers' counters."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from tests.support.folders import LONGEST_FIRST, MACHINE, folder_of, scope_of
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 2
 FOLDERS = ("tests/a", "tests/b", "tests/b/inner", "tests/nodes")
+TESTS_PER_FOLDER = 6
+"""Each folder has two files with ``TESTS``, whose test has three parameters."""
+
 IN_MACHINE = ("tests/a/test_in_machine.py", "tests/b/test_in_machine.py")
 CONFTEST = """
 from tests.support.counters import (
@@ -43,11 +46,18 @@ WORKER = "PYTEST_XDIST_WORKER"
 """
 
 
+class RecordedTest(NamedTuple):
+    """The folder of a test, and the worker that ran it ("None" without workers)."""
+
+    folder: str
+    worker: str
+
+
 class Run(NamedTuple):
-    """The output of an inner run, and the worker of each folder, in the order of tests."""
+    """An inner run: its output, and its tests in the order in which they ran."""
 
     output: str
-    runs: list[tuple[str, str]]
+    tests: list[RecordedTest]
 
 
 @pytest.fixture(scope="module", params=[0, WORKERS])
@@ -58,7 +68,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         (project / folder).mkdir(parents=True, exist_ok=True)
         for name in ("test_first.py", "test_second.py"):
             (project / folder / name).write_text(TESTS)
-    # This test may itself run in a worker.
+    # This test may itself run in a worker, whose variables the inner run must not inherit.
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
     command = [sys.executable, "-m", "pytest", "-q", "--import-mode=importlib", "--rootdir=."]
     completed = subprocess.run(
@@ -71,26 +81,27 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     )
     assert completed.returncode == 0, completed.stdout + completed.stderr
     lines = (project / "record").read_text().splitlines()
-    return Run(completed.stdout, [(line.split()[0], line.split()[1]) for line in lines])
+    return Run(completed.stdout, [RecordedTest(*line.split()) for line in lines])
 
 
 def test_each_folder_is_run_completely_by_one_worker(run: Run) -> None:
-    assert sorted({folder for folder, _ in run.runs}) == sorted(FOLDERS)
-    assert len(run.runs) == 6 * len(FOLDERS)
-    for worker in {worker for _, worker in run.runs}:
-        order = [folder for folder, runner in run.runs if runner == worker]
-        assert order == sorted(order, key=order.index), "a worker finishes a folder before the next"
-    assert len(set(run.runs)) == len(FOLDERS), "one worker for each folder"
+    assert sorted({test.folder for test in run.tests}) == sorted(FOLDERS)
+    assert len(run.tests) == TESTS_PER_FOLDER * len(FOLDERS)
+    for worker in {test.worker for test in run.tests}:
+        order = [test.folder for test in run.tests if test.worker == worker]
+        assert order == sorted(order, key=order.index), "a worker mixes the tests of two folders"
+    assert len(set(run.tests)) == len(FOLDERS), "two workers share a folder"
 
 
 def test_counters_of_all_workers_are_summed(run: Run) -> None:
-    executions = 6 * len(FOLDERS)
+    executions = TESTS_PER_FOLDER * len(FOLDERS)
     assert f"workflow faults: executions {executions}, kills 0, violations 0" in run.output
 
 
 def test_the_longest_folder_is_started_first(run: Run) -> None:
-    (nodes_worker,) = {worker for folder, worker in run.runs if folder == "tests/nodes"}
-    first = next(folder for folder, worker in run.runs if worker == nodes_worker)
+    (nodes_worker,) = {test.worker for test in run.tests if test.folder == "tests/nodes"}
+    first = next(test.folder for test in run.tests if test.worker == nodes_worker)
+    # Without workers, folders keep the order in which they were collected.
     assert first == ("tests/a" if nodes_worker == "None" else "tests/nodes")
 
 
@@ -109,7 +120,7 @@ def test_files_with_tests_marked_uml_are_one_scope(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["t", "t[a/b]", "t[a::b/c]", "Class::t"])
-def test_the_folder_of_a_test_is_that_of_its_file(name: str) -> None:
+def test_the_folder_of_a_test_is_the_folder_of_its_file(name: str) -> None:
     assert folder_of(f"tests/one/inner/test_it.py::{name}") == "tests/one/inner"
 
 

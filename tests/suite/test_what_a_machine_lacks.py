@@ -1,4 +1,4 @@
-"""A run without optional parts passes, and its last lines are a table of them."""
+"""A run without optional parts passes, and its last lines are a table of the missing parts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ echo "{PANIC}"
 echo "Kernel panic - not syncing: Kernel mode signal 4"
 exit 134
 """
-"""Prints the panic of Debian's kernel on a processor with AMX."""
+"""A program that fails as Debian's user-mode Linux does on a processor with AMX."""
 
 LARGE_STATE: Final = """
 #define _GNU_SOURCE
@@ -47,7 +47,7 @@ long ptrace(int request, int pid, void *address, void *data)
     return result;
 }
 """
-"""A ptrace with the host's behaviour on a processor with AMX."""
+"""A library whose ptrace behaves as that of a host with AMX."""
 
 CONFTEST: Final = """
 import subprocess
@@ -122,7 +122,7 @@ class Run(NamedTuple):
 
     @property
     def rows(self) -> list[list[str]]:
-        """The table's rows, by columns."""
+        """The rows of the table of missing parts, each as a list of its cells."""
         lines = self.output.splitlines()
         (start,) = (at for at, line in enumerate(lines) if "not tried on this machine" in line)
         return [row for line in lines[start + 2 :] if len(row := re.split(" {2,}", line)) == 3]
@@ -137,7 +137,7 @@ def run_inner(
     tests: str = TESTS,
     variables: Mapping[str, str] = MappingProxyType({}),
 ) -> Run:
-    """Run a project of these tests with the programs of ``path`` and these variables."""
+    """Run a project with these tests, with ``path`` as PATH and more environment variables."""
     (project / "conftest.py").write_text(CONFTEST.format(can_substitute=can_substitute))
     (project / "pytest.ini").write_text(CONFIGURATION)
     (project / "test_them.py").write_text(tests)
@@ -201,7 +201,7 @@ def test_a_run_passes_and_lists_the_skipped_tests_when_no_machine_boots(
     assert PANIC in why_not_on(panicking)
 
 
-def test_the_second_machine_runs_the_tests_when_the_first_does_not_boot(
+def test_a_second_machine_runs_the_tests_if_the_first_machine_does_not_boot(
     tmp_path: Path, panicking: str
 ) -> None:
     result = run_inner(tmp_path, panicking, can_substitute=True)

@@ -11,7 +11,7 @@ from core.process.concurrency import until_first
 from core.process.supervision import Supervisor, TaskSpec
 
 
-class HeldClock:
+class ManualClock:
     """A clock that a test sets."""
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class HeldClock:
 
 
 class CrashingSupervisor(Supervisor):
-    """A supervisor; ``crash`` makes the current run of a task raise an unexpected exception."""
+    """A supervisor whose tasks can be crashed. ``start_counts``: how often each task started."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         super().__init__(monotonic)
@@ -36,16 +36,17 @@ class CrashingSupervisor(Supervisor):
         super().start(spec._replace(run=self._run_until_crash(spec)))
 
     def crash(self, name: str) -> None:
+        """Make the current run of a task raise an unexpected exception."""
         self._crashes[name].set()
 
     def _run_until_crash(self, spec: TaskSpec) -> Callable[[], Coroutine[Any, Any, object]]:
         async def run() -> None:
             self.start_counts[spec.name] = self.start_counts.get(spec.name, 0) + 1
-            await until_first(spec.run(), self._crash_of(spec.name))
+            await until_first(spec.run(), self._raise_on_crash(spec.name))
 
         return run
 
-    async def _crash_of(self, name: str) -> None:
+    async def _raise_on_crash(self, name: str) -> None:
         await self._crashes[name].wait()
         self._crashes[name].clear()
         raise ZeroDivisionError(f"a bug of {name}")

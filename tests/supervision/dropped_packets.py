@@ -1,8 +1,9 @@
-"""A watch whose packets the kernel drops, in the network namespace of this process.
+"""Drops the packets of a watch in the kernel, and checks that the watch becomes stale and recovers.
 
-``unshare --net python -m tests.supervision.dropped_packets etcd|kubernetes DIRECTORY``. The
-connection is half open, as after a cable was pulled: it is neither reset nor closed. The exit code
-is 0 only if the watch became stale, and recovered when packets passed again.
+    unshare --net python -m tests.supervision.dropped_packets etcd|kubernetes DIRECTORY
+
+The connection is half open, as after a cable was pulled: it is neither reset nor closed. The exit
+code is 0 if the watch became stale, and recovered when packets were no longer dropped.
 """
 
 from __future__ import annotations
@@ -33,9 +34,11 @@ from tests.support.etcd import EtcdCluster
 from tests.support.kubernetes import ApiServer
 
 SECONDS_MAX: Final = 120.0
-"""The deadline of a step, also on a slow machine."""
+"""The deadline of each step, also on a slow machine."""
 
 NEVER_S: Final = 3_600.0
+"""A limit that is not reached."""
+
 RULES: Final = """
 table inet half_open {{
     chain input {{
@@ -67,7 +70,7 @@ async def check_etcd(directory: Path, limits: pytest.MonkeyPatch) -> None:
         await view.start()
         await until(lambda: supervisor.fault(TASK) is None)
 
-        with dropped(etcd.endpoints[0]):
+        with dropped_packets(etcd.endpoints[0]):
             await until(lambda: supervisor.fault(TASK) is not None)
             assert "received nothing for" in str(supervisor.fault(TASK))
         writer = EtcdStore(EtcdSettings(etcd.endpoints))
@@ -94,7 +97,7 @@ async def check_kubernetes(directory: Path, limits: pytest.MonkeyPatch) -> None:
         create_namespace(server, "reported-by-the-watch")
         await until(lambda: ("", "reported-by-the-watch") in namespaces.objects)
 
-        with dropped(f"127.0.0.1:{server.port}"):
+        with dropped_packets(f"127.0.0.1:{server.port}"):
             await until(lambda: bool(namespaces.fault))
         create_namespace(server, "made-later")
         await until(lambda: ("", "made-later") in namespaces.objects and not namespaces.fault)
@@ -110,8 +113,8 @@ def create_namespace(server: ApiServer, name: str) -> None:
 
 
 @contextmanager
-def dropped(endpoint: str) -> Iterator[None]:
-    """Drop every packet from and to a port of this namespace."""
+def dropped_packets(endpoint: str) -> Iterator[None]:
+    """Drop all packets from and to the port of an endpoint while the context is active."""
     rules = RULES.format(port=endpoint.rpartition(":")[2])
     subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
     yield

@@ -1,8 +1,8 @@
-"""The supervised tasks of the product, read from its source.
+"""The supervised tasks of the product: those that tests crash, and those in the source.
 
-``names`` finds every call that creates the specification of a task. It resolves the name of the
-task from a literal, a constant of the module or the strings of the enclosing ``for`` loop. Parts
-of a name that only exist at run time become ``.+`` of a pattern.
+``task_names_in`` finds every call that creates the specification of a task. The name of the task is
+a literal, a constant of the module, or a string of the enclosing ``for`` loop. A name is returned
+as a pattern: parts that are known only at run time become ``.+``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 PACKAGES: Final = ("core", "nodeagent", "ops", "workflows")
 
 MAKERS: Final = ("TaskSpec", "reflector_task", "_leader_task")
-"""Functions that create a specification; the first argument is the task's name."""
+"""Functions that create a specification, with the task's name as first argument."""
 
 AGENT: Final = (
     *("watch-pods", "watch-coordinator", "watch-services", "watch-networks", "watch-rdma-pods"),
@@ -41,7 +41,7 @@ KUBERNETES: Final = (
     "lease-report",
 )
 CONSOLE: Final = ("console",)
-"""In a group of its own, because the readiness of a replica does not depend on it."""
+"""The task of the console, on which the readiness of a replica does not depend."""
 
 WEBHOOKS: Final = ("pending-admissions", "webhook-certificate", "injected-networks")
 
@@ -49,10 +49,10 @@ CRASHED: Final = frozenset((*AGENT, *REPLICA, *LEADER, *KUBERNETES, *WEBHOOKS, *
 """All tasks that tests of this folder crash."""
 
 
-def names(source: str) -> Iterator[str]:
-    """Return patterns for the task names in a module; ValueError if a name cannot be resolved."""
+def task_names_in(source: str) -> Iterator[str]:
+    """Yield patterns for the task names in a module. Raises ValueError for an unknown name."""
     if not any(maker in source for maker in MAKERS):
-        return  # most modules: every collection of the suite reads them all
+        return  # not parsed, because each collection of the suite reads all modules
     tree = ast.parse(source)
     constants = {
         target.id: node.value
@@ -77,14 +77,14 @@ def _calls(
     """Calls of ``MAKERS`` with their enclosing loops, except calls inside ``MAKERS`` themselves."""
     if isinstance(node, ast.FunctionDef) and node.name in MAKERS:
         return
-    if isinstance(node, ast.Call) and _called(node.func) in MAKERS:
+    if isinstance(node, ast.Call) and _function_name(node.func) in MAKERS:
         yield node, loops
     inside = (*loops, node) if isinstance(node, ast.For) else loops
     for child in ast.iter_child_nodes(node):
         yield from _calls(child, inside)
 
 
-def _called(function: ast.expr) -> str:
+def _function_name(function: ast.expr) -> str:
     return function.attr if isinstance(function, ast.Attribute) else ast.unparse(function)
 
 

@@ -6,14 +6,14 @@ import re
 
 import pytest
 
-from tests.supervision.task_names import CRASHED, PACKAGES, ROOT, names
+from tests.supervision.task_names import CRASHED, PACKAGES, ROOT, task_names_in
 
 TASKS = sorted(
     {
         (pattern, str(path.relative_to(ROOT)))
         for package in PACKAGES
         for path in (ROOT / package).rglob("*.py")
-        for pattern in names(path.read_text())
+        for pattern in task_names_in(path.read_text())
     }
 )
 
@@ -42,9 +42,9 @@ def test_every_task_in_the_crashed_list_exists(name: str) -> None:
     ],
 )
 def test_task_names_are_found_in_every_supported_form(source: str, expected: list[str]) -> None:
-    assert list(names(source)) == expected
+    assert list(task_names_in(source)) == expected
 
 
 def test_a_task_name_that_cannot_be_resolved_is_an_error() -> None:
     with pytest.raises(ValueError, match="cannot resolve the name name"):
-        list(names("def start(name):\n  TaskSpec(name, run)"))
+        list(task_names_in("def start(name):\n  TaskSpec(name, run)"))

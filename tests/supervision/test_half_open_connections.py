@@ -1,8 +1,8 @@
-"""A silent connection becomes stale after seconds and is replaced.
+"""A watch becomes stale when its connection is silent for seconds, and the connection is replaced.
 
 The proxy keeps TCP connections open and acknowledges every byte, as a load balancer in front of a
-dead server does, so only the missing data reveals the failure. If the kernel drops the packets,
-TCP timeouts reveal it.
+dead server does. So only the missing data shows the failure. If the kernel drops the packets, TCP
+timeouts show it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tests.support.kubernetes import ApiServer, missing_programs
 from tests.support.parts import API_SERVER, NAMESPACES, needs, require_namespaces
 
 SECONDS_MAX: Final = 60.0
-"""The longest time until a silent connection is detected, from the product's limits."""
+"""Seconds within which a silent connection must be detected with the product's limits."""
 
 
 @pytest.fixture
@@ -128,9 +128,9 @@ def test_a_watch_is_stale_while_the_kernel_drops_its_packets_and_then_recovers(
         pytest.skip(needs(NAMESPACES, "this kernel does not support nftables"))
 
     program = [sys.executable, "-m", "tests.supervision.dropped_packets", source, str(tmp_path)]
-    done = subprocess.run([*unshare, *program], capture_output=True, text=True, check=False)
+    completed = subprocess.run([*unshare, *program], capture_output=True, text=True, check=False)
 
-    assert done.returncode == 0, done.stderr
+    assert completed.returncode == 0, completed.stderr
 
 
 async def test_sockets_to_an_api_server_detect_a_dead_peer_with_keepalive() -> None:

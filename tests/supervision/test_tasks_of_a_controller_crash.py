@@ -36,19 +36,22 @@ def settings(tmp_path: Path) -> ControllerSettings:
 
 
 class Running:
-    """A running controller and the means to stop it."""
+    """A controller with the supervisors of its tasks. ``start`` runs it, ``end`` stops it."""
 
     def __init__(self, settings: ControllerSettings) -> None:
         self.supervisor, self.leader_supervisor = CrashingSupervisor(), CrashingSupervisor()
         self.controller = Controller(settings, MemoryStore(), supervisor=self.supervisor)
         self.controller.leader_supervisor = self.leader_supervisor
         self.stop = asyncio.Event()
+
+    def start(self) -> None:
         self.work = asyncio.ensure_future(self.controller.run(self.stop))
 
     @property
     def faults(self) -> dict[str, str]:
+        """The faults of the readiness, by the names of the checks."""
         return {
-            fault.name: str(fault.fault) for fault in self.controller.health.ready() if fault.fault
+            check.name: str(check.fault) for check in self.controller.health.ready() if check.fault
         }
 
     async def end(self) -> None:
@@ -59,6 +62,7 @@ class Running:
 @pytest.fixture
 async def running(settings: ControllerSettings) -> AsyncIterator[Running]:
     running = Running(settings)
+    running.start()
     await until(lambda: not running.faults)
     yield running
     await running.end()
@@ -80,21 +84,16 @@ async def test_a_crashed_task_of_a_controller_is_reported_and_restarted(
     assert supervisor.start_counts[name] == 2
     assert not running.work.done()
     if name != "election":
-        assert running.controller.election.term == term, "the leader's term did not end"
+        assert running.controller.election.term == term, "the leader's term ended"
 
 
 async def test_a_crashed_console_is_restarted_and_the_controller_stays_ready(
     settings: ControllerSettings,
 ) -> None:
     console = ConsoleSettings(port=0, auth="none")
-    running = Running.__new__(Running)
-    running.supervisor, running.leader_supervisor, console_supervisor = (
-        CrashingSupervisor() for _ in range(3)
-    )
-    running.controller = Controller(settings._replace(console=console), MemoryStore())
+    running, console_supervisor = Running(settings._replace(console=console)), CrashingSupervisor()
     running.controller.console_supervisor = console_supervisor
-    running.stop = asyncio.Event()
-    running.work = asyncio.ensure_future(running.controller.run(running.stop))
+    running.start()
     host = running.controller.console
     assert host is not None
     await until(lambda: host.port is not None and not running.faults)
@@ -107,7 +106,7 @@ async def test_a_crashed_console_is_restarted_and_the_controller_stays_ready(
     assert running.controller.stop_failures == []
 
 
-async def test_a_task_that_used_up_its_restarts_ends_the_controller_with_its_exit_code(
+async def test_a_task_that_has_used_up_its_restarts_ends_the_controller_with_exit_code_4(
     settings: ControllerSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervision, "BACKOFF_S_MAX", 0.001)
@@ -152,10 +151,7 @@ async def test_after_a_failed_shutdown_step_the_other_steps_run(
     settings: ControllerSettings, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
     closed: list[str] = []
-    running = Running.__new__(Running)
-    running.supervisor, running.leader_supervisor = CrashingSupervisor(), CrashingSupervisor()
-    running.controller = Controller(settings, MemoryStore(), supervisor=running.supervisor)
-    running.controller.leader_supervisor = running.leader_supervisor
+    running = Running(settings)
     targets = {
         "store": (running.controller._store, "close"),
         "jobs": (running.controller.jobs, "close"),
@@ -165,15 +161,14 @@ async def test_after_a_failed_shutdown_step_the_other_steps_run(
     for name, (target, method) in targets.items():
         close = getattr(target, method)
 
-        async def closing(*args: object, name: str = name, close: object = close) -> None:
+        async def record_close(*args: object, name: str = name, close: object = close) -> None:
             closed.append(name)
             await close(*args)  # type: ignore[operator]
             if name == failing:
                 raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(target, method, closing)
-    running.stop = asyncio.Event()
-    running.work = asyncio.ensure_future(running.controller.run(running.stop))
+        monkeypatch.setattr(target, method, record_close)
+    running.start()
     await until(lambda: not running.faults)
 
     await running.end()
@@ -186,13 +181,13 @@ async def test_after_a_failed_shutdown_step_the_other_steps_run(
 async def test_a_port_that_cannot_be_opened_leaves_no_task_and_no_store_open(
     settings: ControllerSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def taken(*_: object) -> None:
+    async def fail_to_open(*_: object) -> None:
         raise OSError(98, "Address in use")
 
     before = asyncio.all_tasks()
     store = MemoryStore()
     controller = Controller(settings, store)
-    monkeypatch.setattr(TcpPort, "open", taken)
+    monkeypatch.setattr(TcpPort, "open", fail_to_open)
 
     with pytest.raises(OSError, match="Address in use"):
         await controller.run(asyncio.Event())

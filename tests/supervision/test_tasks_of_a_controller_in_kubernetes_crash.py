@@ -1,4 +1,4 @@
-"""Each task of a controller with Kubernetes crashes, with all features enabled.
+"""Each task of a controller with Kubernetes and all features crashes.
 
 A crashed task is reported in the readiness and restarted, and no other task ends.
 """
@@ -75,6 +75,7 @@ class Running(NamedTuple):
     work: asyncio.Future[None]
 
     def faults(self) -> dict[str, str]:
+        """The faults of the readiness, by the names of the checks."""
         return {
             check.name: str(check.fault) for check in self.controller.health.ready() if check.fault
         }
@@ -101,6 +102,7 @@ async def running(settings: ControllerSettings) -> AsyncIterator[Running]:
 
 
 def _all_run(running: Running) -> bool:
+    """Whether all tasks of all groups are supervised."""
     return all(
         {task.name for task in running.supervisors[group].health()} >= set(names)
         for group, names in GROUPS.items()

@@ -16,7 +16,7 @@ from core.settings.sriov import SriovSettings
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
 from nodeagent.kubernetes.cluster_connection import connect_cluster
 from nodeagent.settings.values import Settings
-from tests.supervision.crashing_supervisor import CrashingSupervisor, HeldClock
+from tests.supervision.crashing_supervisor import CrashingSupervisor, ManualClock
 from tests.supervision.task_names import AGENT
 from tests.support.agent_harness import running
 from tests.support.deadlines import until
@@ -24,7 +24,7 @@ from tests.support.kubernetes import ApiServer
 
 
 def with_everything(settings: Settings, server: ApiServer, directory: Path) -> Settings:
-    """Enable all features that run a task; kubelet, NICs and the control group do not exist."""
+    """Enable all features that run a task, without kubelet, NICs and the control group."""
     return settings._replace(
         kubeconfig=str(server.kubeconfig),
         metrics_enabled=True,
@@ -49,7 +49,7 @@ async def test_each_crashed_task_of_an_agent_is_reported_and_restarted(
     short_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    clock = HeldClock()
+    clock = ManualClock()
     supervisor = CrashingSupervisor(clock)
     settings = with_everything(settings, server_with_crds, short_path)
     cluster = await connect_cluster(settings, supervisor)
@@ -71,15 +71,12 @@ async def test_each_crashed_task_of_an_agent_is_reported_and_restarted(
             await until(lambda name=name: supervisor.start_counts[name] == 2)  # type: ignore[misc]
             fault = await health.readiness_fault()
             assert f"task {name} ended: ZeroDivisionError: a bug of {name}" in str(fault)
-            assert await health.probe_fault() is None, (
-                "the probe of the socket does not depend on the tasks"
-            )
+            assert await health.probe_fault() is None, "the probe of the socket depends on a task"
             clock.now_s += 2 * BACKOFF_S_MIN
             await until(lambda name=name: supervisor.fault(name) is None)  # type: ignore[misc]
         assert await health.readiness_fault() is None
-        await node.pool(
-            "lan", "10.6.0.0/24", "10.6.0.10"
-        )  # the configuration view is up to date again
+        # Applying a pool waits for the configuration view, which must be up to date again.
+        await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await cluster.close()
 
     assert set(names) == set(AGENT)
