@@ -43,7 +43,7 @@ READY_S_MAX: Final = 120.0
 
 RETRY_S: Final = 1.0
 PROBES_MAX: Final = int(READY_S_MAX / RETRY_S)
-"""The largest number of these ADDs."""
+"""The largest number of ADDs until the first one succeeds."""
 
 TERMINATED_S: Final = 1.0
 """Seconds from setting the Pods' deletion timestamps to the first DEL: containers take time to

@@ -102,13 +102,13 @@ CLIENTS = {"grpc": grpc_client, "own": own_client}
 async def measure(parameters: dict[str, Any]) -> dict[str, Any]:
     """Run the transactions that the parameters define; return the report."""
     async with CLIENTS[parameters["client"]](parameters["endpoint"]) as (put, txn):
-        stored = await put(etcdrpc.PutRequest(key=POOL, value=VALUE))
+        pool_put = await put(etcdrpc.PutRequest(key=POOL, value=VALUE))
         serials = iter(range(parameters["first"], parameters["first"] + parameters["count"]))
         latencies_ms: list[float] = []
 
         async def caller(remaining: Iterator[int]) -> None:
             for serial in remaining:
-                request = transaction(serial, stored.header.revision)
+                request = transaction(serial, pool_put.header.revision)
                 began = time.perf_counter()
                 response = await txn(request)
                 latencies_ms.append((time.perf_counter() - began) * 1e3)

@@ -29,7 +29,7 @@ async def define_wide_pool(store: KeyValueStore, keys: Keys) -> None:
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """Measure ADDs (alloc_rate_32, alloc_p50_1_ms, alloc_cpu_ms) and ratios to transactions."""
+    """Measure ADDs (alloc_rate_32 and others), and their ratios to bare transactions."""
     many: list[Calls] = []
     transactions = 0
     lone: list[Calls] = []

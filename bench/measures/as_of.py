@@ -50,7 +50,7 @@ async def _measure(lab: Lab, etcd: EtcdCluster, log: SeededLog) -> tuple[list[fl
         began = time.perf_counter()
         index = await source.log.newest()
         read_s = time.perf_counter() - began
-        await _answer(source, rng.randrange(index.clock.first[0], index.position))
+        await _compute(source, rng.randrange(index.clock.first[0], index.position))
         cold_s = time.perf_counter() - began
         assert index.clock.events == lab.scale.events, "the index lacks events of the log"
         for _ in lab.rounds():
@@ -58,7 +58,7 @@ async def _measure(lab: Lab, etcd: EtcdCluster, log: SeededLog) -> tuple[list[fl
             for _ in range(JUMPS):
                 position = rng.randrange(index.clock.first[0], index.position)
                 began = time.perf_counter()
-                await _answer(source, position)
+                await _compute(source, position)
                 durations_ms.append((time.perf_counter() - began) * 1e3)
             samples.append(median(durations_ms))
             slowest = max(slowest, *durations_ms)
@@ -70,7 +70,7 @@ async def _measure(lab: Lab, etcd: EtcdCluster, log: SeededLog) -> tuple[list[fl
     return samples, cold_s, note
 
 
-async def _answer(source: ConsoleSource, position: int) -> None:
+async def _compute(source: ConsoleSource, position: int) -> None:
     """Compute the overview and the grid at a position, as JSON."""
     pools = source.pools(await source.instant(str(position)))
     answers = overview(pools, None), grid(pools, POOL.name, "", "", CELLS_DEFAULT)

@@ -48,7 +48,9 @@ def measure_scale(lab: Lab) -> list[Figure]:
     ):
         ratios = asyncio.run(_compare(lab, small, large))
     note = f"the median time to create one of {COMMANDS} pools among {many:,} of their CIDR"
-    return [ratio_figure("command_scale_ratio", ratios, f"that among {FEW_OBJECTS:,}", note)]
+    return [
+        ratio_figure("command_scale_ratio", ratios, f"the median time among {FEW_OBJECTS:,}", note)
+    ]
 
 
 def measure_import(lab: Lab) -> list[Figure]:

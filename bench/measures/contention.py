@@ -108,11 +108,11 @@ async def _contend(lab: Lab, etcd: EtcdCluster, pods: int) -> Outcome:
             nodes.append(await stack.enter_async_context(node))
         adds = [nodes[serial % AGENTS].add(pod(f"web-{serial}")) for serial in range(pods)]
         began = time.perf_counter()
-        answers = await gather(*adds)
+        results = await gather(*adds)
         seconds = time.perf_counter() - began
-    failures = [repr(answer) for answer in answers if isinstance(answer, Exception)]
+    failures = [repr(result) for result in results if isinstance(result, Exception)]
     allocated = [
-        address for answer in answers if isinstance(answer, Added) for address in addresses(answer)
+        address for result in results if isinstance(result, Added) for address in addresses(result)
     ]
     return Outcome(failures, allocated, seconds)
 

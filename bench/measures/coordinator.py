@@ -121,10 +121,10 @@ def measure_crowd(lab: Lab) -> list[Figure]:
 
         # The first run creates threads, rules and routing tables of the node; they are not leaks.
         add_and_delete_all()
-        before = _counted(node, pods)
+        before = _count_objects(node, pods)
         for _ in lab.rounds(ceil(ADDS_AND_DELS / CONCURRENT)):
             add_and_delete_all()
-        after = _counted(node, pods)
+        after = _count_objects(node, pods)
     grown = {kind: after[kind] - before[kind] for kind in after if after[kind] > before[kind]}
     note = f"{(len(durations_ms) - 1) * CONCURRENT} ADDs and DELs; counted: {', '.join(before)}"
     return [
@@ -210,7 +210,7 @@ def _executable_ms(node: LabNode, sandbox: Sandbox, result: dict[str, Any]) -> f
     return duration_ms
 
 
-def _counted(node: NetworkNode, pods: Sequence[NetworkPod]) -> dict[str, int]:
+def _count_objects(node: NetworkNode, pods: Sequence[NetworkPod]) -> dict[str, int]:
     """Count the objects that could leak, in this process and in the namespaces of node and Pods."""
     kernel_objects = Counter[str]()
     for inside in (node.inside, *(pod.inside for pod in pods)):

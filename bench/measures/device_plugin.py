@@ -27,7 +27,7 @@ from tests.nodeagent.devices.sys_tree import SysTree
 
 NICS = 8
 VFS = 16
-STARTS = 5
+RESTARTS_MAX = 5
 """The largest number of restarts of kubelet in a run."""
 
 
@@ -52,7 +52,7 @@ async def _measure(lab: Lab, source: VfSource, kubelet: Kubelet) -> tuple[list[f
     task = asyncio.ensure_future(advertiser.run())
     try:
         ready_s = []
-        for _ in lab.rounds(STARTS):
+        for _ in lab.rounds(RESTARTS_MAX):
             await kubelet.until(lambda: _is_complete(kubelet))
             await kubelet.stop()
             await kubelet.start()

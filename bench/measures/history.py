@@ -24,11 +24,11 @@ QUERIES = 10
 """Queries in one round."""
 
 ADDRESSES_MAX = 65_536
-"""The largest number of addresses of which one is queried, all of them claimed in a long log."""
+"""The largest number of addresses from which a query takes one. A long log has claimed them all."""
 
 EVENTS_PER_ADDRESS = 3
-"""A log has claimed at least one address for this many events. So the queries in a short log are
-for fewer addresses than ``ADDRESSES_MAX``."""
+"""A log with N events has claimed at least N / ``EVENTS_PER_ADDRESS`` addresses. Therefore queries
+in a short log are for fewer addresses than ``ADDRESSES_MAX``."""
 
 SEED = 1
 

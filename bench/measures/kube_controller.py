@@ -46,7 +46,7 @@ RATE: Final = 100
 """Allocations per second while status writes are measured."""
 
 BUSY: Final = "busy"
-"""The pool of these allocations."""
+"""The name of the pool of these allocations."""
 
 BUSY_ADDRESSES: Final = 8_000
 ROUNDS: Final = 3

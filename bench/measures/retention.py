@@ -78,7 +78,7 @@ def measure(lab: Lab) -> list[Figure]:
     ):
         ratios = asyncio.run(_compare(lab, small, large))
     note = f"{RETIRED} of {many:,} closed executions with {len(history)} events each, per round"
-    return [ratio_figure("retention_scale_ratio", ratios, f"that among {FEW:,}", note)]
+    return [ratio_figure("retention_scale_ratio", ratios, f"the time among {FEW:,}", note)]
 
 
 async def _compare(lab: Lab, small: EtcdCluster, large: EtcdCluster) -> list[float]:

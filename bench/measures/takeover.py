@@ -1,4 +1,4 @@
-"""The time until another worker runs the executions of a killed one.
+"""The time until another worker runs the executions of a killed worker.
 
 Two workers share sleeping executions; one of them is killed. The time ends when each execution has
 answered a query that was sent after the kill. It is compared with the same queries to two running
