@@ -103,7 +103,7 @@ async def test_no_address_is_lost_or_doubled_when_the_leader_of_three_is_killed(
         assert done > OPERATIONS
 
 
-async def test_no_address_is_lost_or_doubled_when_a_follower_hangs(
+async def test_no_address_is_lost_or_doubled_when_a_member_hangs_that_is_not_the_leader(
     tmp_path: Path,
 ) -> None:
     with EtcdCluster(tmp_path, size=3) as etcd:
