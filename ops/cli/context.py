@@ -1,7 +1,7 @@
 """Runs the actions of commands, and asks for confirmation.
 
 A command reads its options and passes an action to ``perform``, which ends the process with the
-exit code that the action returns.
+exit code that the action returns; None means success.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ops.cli.global_options import globals_of
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
-Action: TypeAlias = "Callable[[ClusterSession], Coroutine[Any, Any, Exit]]"
+Action: TypeAlias = "Callable[[ClusterSession], Coroutine[Any, Any, Exit | None]]"
 
 
 def perform(context: typer.Context, action: Action) -> None:
@@ -30,7 +30,7 @@ def perform(context: typer.Context, action: Action) -> None:
 
     global_options = globals_of(context)
     settings = cluster_settings(os.environ, global_options.cluster)
-    raise typer.Exit(run(settings, global_options.process, action))
+    raise typer.Exit(run(settings, global_options, action))
 
 
 def confirm(question: str, *, yes: bool) -> bool:

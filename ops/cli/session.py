@@ -28,7 +28,8 @@ from core.eventstore.kv import KeyValueStore
 from core.eventstore.writer import Writer
 from core.process import tracing
 from ops.cli.exits import Exit, report
-from ops.cli.global_options import ProcessContext
+from ops.cli.formats import TABLE, Output
+from ops.cli.global_options import Globals, ProcessContext
 from ops.settings import ClusterSettings
 
 T = TypeVar("T")
@@ -50,10 +51,13 @@ COMPACTED_TRIES_MAX: Final = 3
 
 
 class ClusterSession:
-    """The cluster of this run. Created inside the event loop; ``run`` closes it."""
+    """Cluster and output format of this run. Created inside the event loop; ``run`` closes it."""
 
-    def __init__(self, settings: ClusterSettings, process: ProcessContext) -> None:
+    def __init__(
+        self, settings: ClusterSettings, process: ProcessContext, output: Output = TABLE
+    ) -> None:
         self.settings = settings
+        self.output = output
         open_store = process.open_store or EtcdStore
         self.store: KeyValueStore = open_store(settings.etcd._replace(read_deadline_s=READ_S_MAX))
         self.keys: Keys = Keys(settings.cluster)
@@ -130,15 +134,15 @@ def writer_name(actor: str) -> str:
 
 def run(
     settings: ClusterSettings,
-    process: ProcessContext,
-    action: Callable[[ClusterSession], Coroutine[Any, Any, Exit]],
+    options: Globals,
+    action: Callable[[ClusterSession], Coroutine[Any, Any, Exit | None]],
 ) -> Exit:
     """Run the action in a session; print an error and return its exit code."""
 
     async def body() -> Exit:
-        session = ClusterSession(settings, process)
+        session = ClusterSession(settings, options.process, options.output)
         try:
-            return await action(session)
+            return await action(session) or Exit.OK
         finally:
             await session.store.close()
 

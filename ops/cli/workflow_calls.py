@@ -11,7 +11,6 @@ from msgspec import DecodeError, json
 
 from core.errors import OrbweaverError, Refusal, Refused
 from ops.cli.context import perform
-from ops.cli.exits import Exit
 from workflows.engine.client.client import Client
 from workflows.engine.client.visibility import Visibility
 from workflows.engine.store.keys import WorkflowKeys
@@ -37,12 +36,11 @@ def change_execution(
 ) -> None:
     """Run the operation with a client; print ``done`` and the result of the operation."""
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         with engine_errors():
             async with workflow_client(session, queue) as client:
                 result = await operation(client)
         print(f"{done} {result}" if result else done)
-        return Exit.OK
 
     perform(context, action)
 

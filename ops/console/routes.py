@@ -1,7 +1,7 @@
 """The routes of the console's API (docs/reference/console-api.yaml).
 
-A handler takes the parameters of one path and returns a document from a ``ConsoleSource``. HTTP
-itself is in ``ops.console.web_server``.
+A handler takes the instant and parameters of one request, and returns a document from a
+``ConsoleSource``. HTTP itself is in ``ops.console.web_server``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
-from core.audit.history_entries import HistorySubject
+from core.audit.history_entries import HistorySubject, SubjectKind
+from core.audit.indexed_log import LogInstant
 from core.domain.coordinators import COORDINATOR_KIND
 from core.errors import BadInput, StoreError
 from ops.console.coordinators import coordinator_page
@@ -25,12 +26,19 @@ from ops.console.pods import (
     pod_page,
     timeline,
 )
-from ops.console.pools import pool_answer, pool_page, reservation_page, subnet_answer, subnet_page
+from ops.console.pools import (
+    PoolsAt,
+    pool_answer,
+    pool_page,
+    reservation_page,
+    subnet_answer,
+    subnet_page,
+)
 from ops.console.query import EVENT_CONDITIONS, PAGED, ConsoleQuery
 from ops.console.released_addresses import released_answer
 from ops.console.search import HITS_DEFAULT, HITS_MAX, parse_query, search, trace_of
 from ops.console.source import ConsoleSource
-from ops.console.values import COUNT_MAX, LIMIT_DEFAULT, LIMIT_MAX, Document
+from ops.console.values import COUNT_MAX, LIMIT_DEFAULT, LIMIT_MAX, Document, PageRequest
 from ops.console.workflows import (
     executions_at,
     matching_executions,
@@ -42,7 +50,7 @@ from workflows.engine.client.visibility import Filter
 from workflows.engine.store.records import RunHead
 from workflows.model.errors import LimitExceeded
 
-Handler = Callable[[ConsoleSource, ConsoleQuery], Awaitable[Document]]
+Handler = Callable[[ConsoleSource, LogInstant, ConsoleQuery], Awaitable[Document]]
 
 
 class ConsoleRoute(NamedTuple):
@@ -53,52 +61,50 @@ class ConsoleRoute(NamedTuple):
     answer: Handler
 
 
-async def _log(source: ConsoleSource, query: ConsoleQuery) -> Document:
-    instant = await source.instant("")
+async def _log(source: ConsoleSource, instant: LogInstant, query: ConsoleQuery) -> Document:
     buckets = query.number("buckets", BUCKETS_DEFAULT, BUCKETS_MAX)
     window = query.text("from"), query.text("to")
     return log_extent(source.log, instant, source.cluster, buckets, window)
 
 
-async def _overview(source: ConsoleSource, query: ConsoleQuery) -> Document:
-    instant = await source.instant(query.text("at"))
+async def _overview(source: ConsoleSource, instant: LogInstant, _: ConsoleQuery) -> Document:
     present = await source.present() if instant.is_now else None
     return overview(source.pools(instant), present)
 
 
-async def _pools(source: ConsoleSource, query: ConsoleQuery) -> Document:
-    return pool_page(source.pools(await source.instant(query.text("at"))), query.page())
+async def _pool(source: ConsoleSource, instant: LogInstant, query: ConsoleQuery) -> Document:
+    return pool_answer(source.pools(instant), query.path("name"))
 
 
-async def _pool(source: ConsoleSource, query: ConsoleQuery) -> Document:
-    pools = source.pools(await source.instant(query.text("at")))
-    return pool_answer(pools, query.path("name"))
-
-
-async def _grid(source: ConsoleSource, query: ConsoleQuery) -> Document:
-    pools = source.pools(await source.instant(query.text("at")))
+async def _grid(source: ConsoleSource, instant: LogInstant, query: ConsoleQuery) -> Document:
     cells = query.number("cells", CELLS_DEFAULT, GRID_ADDRESSES_MAX)
-    return grid(pools, query.path("name"), query.text("first"), query.text("last"), cells)
+    first, last = query.text("first"), query.text("last")
+    return grid(source.pools(instant), query.path("name"), first, last, cells)
 
 
-async def _subnets(source: ConsoleSource, query: ConsoleQuery) -> Document:
-    return subnet_page(source.pools(await source.instant(query.text("at"))), query.page())
+async def _subnet(source: ConsoleSource, instant: LogInstant, query: ConsoleQuery) -> Document:
+    return subnet_answer(source.pools(instant), query.path("name"))
 
 
-async def _subnet(source: ConsoleSource, query: ConsoleQuery) -> Document:
-    pools = source.pools(await source.instant(query.text("at")))
-    return subnet_answer(pools, query.path("name"))
+def _page(of: Callable[[LogInstant, PageRequest], Document]) -> Handler:
+    """Answer with a page of objects."""
+
+    async def answer(_: ConsoleSource, instant: LogInstant, query: ConsoleQuery) -> Document:
+        return of(instant, query.page())
+
+    return answer
 
 
-async def _reservations(source: ConsoleSource, query: ConsoleQuery) -> Document:
-    return reservation_page(source.pools(await source.instant(query.text("at"))), query.page())
+def _page_of_pools(of: Callable[[PoolsAt, PageRequest], Document]) -> Handler:
+    """Answer with a page of pools, or of objects that belong to pools."""
+
+    async def answer(source: ConsoleSource, instant: LogInstant, query: ConsoleQuery) -> Document:
+        return of(source.pools(instant), query.page())
+
+    return answer
 
 
-async def _agents(source: ConsoleSource, query: ConsoleQuery) -> Document:
-    return agent_page(await source.instant(query.text("at")), query.page())
-
-
-async def _addresses(source: ConsoleSource, query: ConsoleQuery) -> Document:
+async def _addresses(source: ConsoleSource, instant: LogInstant, query: ConsoleQuery) -> Document:
     state = query.text("state")
     if state not in {"", "allocated", "resting"}:
         raise BadInput(
@@ -106,90 +112,58 @@ async def _addresses(source: ConsoleSource, query: ConsoleQuery) -> Document:
             subject="state",
             remedy="list allocated or resting; the grid of a pool shows every state",
         )
-    pools = source.pools(await source.instant(query.text("at")))
     names = ("pool", "namespace", "node")
     matching = AddressFilter(state, *(query.text(name) for name in names))
-    return address_page(pools, matching, query.page())
+    return address_page(source.pools(instant), matching, query.page())
 
 
-async def _address(source: ConsoleSource, query: ConsoleQuery) -> Document:
-    pools = source.pools(await source.instant(query.text("at")))
-    return address_answer(pools, query.address(query.path("address")))
+async def _address(source: ConsoleSource, instant: LogInstant, query: ConsoleQuery) -> Document:
+    return address_answer(source.pools(instant), query.address(query.path("address")))
 
 
-async def _pods(source: ConsoleSource, query: ConsoleQuery) -> Document:
-    instant = await source.instant(query.text("at"))
+async def _pods(_: ConsoleSource, instant: LogInstant, query: ConsoleQuery) -> Document:
     return pod_page(instant, query.text("namespace"), query.page())
 
 
-async def _pod(source: ConsoleSource, query: ConsoleQuery) -> Document:
-    instant = await source.instant(query.text("at"))
+async def _pod(source: ConsoleSource, instant: LogInstant, query: ConsoleQuery) -> Document:
     return await pod_answer(source.log.view, instant, query.path("namespace"), query.path("name"))
 
 
-async def _timeline(
-    source: ConsoleSource, query: ConsoleQuery, subject: HistorySubject
-) -> Document:
-    instant = await source.instant(query.text("at"))
-    return await timeline(source.log.view, instant, subject)
-
-
-async def _released(source: ConsoleSource, query: ConsoleQuery) -> Document:
-    instant = await source.instant(query.text("at"))
+async def _released(_: ConsoleSource, instant: LogInstant, query: ConsoleQuery) -> Document:
     limit = query.number("limit", LIMIT_DEFAULT, LIMIT_MAX)
     return released_answer(instant, query.path("name"), limit)
 
 
-async def _subnet_timeline(source: ConsoleSource, query: ConsoleQuery) -> Document:
-    return await _timeline(source, query, HistorySubject("subnet", query.path("name")))
+def _timeline(subject_of: Callable[[ConsoleQuery], HistorySubject]) -> Handler:
+    """Answer with the timeline of a subject."""
+
+    async def answer(source: ConsoleSource, instant: LogInstant, query: ConsoleQuery) -> Document:
+        return await timeline(source.log.view, instant, subject_of(query))
+
+    return answer
 
 
-async def _reservation_timeline(source: ConsoleSource, query: ConsoleQuery) -> Document:
-    return await _timeline(source, query, HistorySubject("reservation", query.path("name")))
+def _named(kind: SubjectKind, prefix: str = "") -> Handler:
+    return _timeline(lambda query: HistorySubject(kind, prefix + query.path("name")))
 
 
-async def _coordinators(source: ConsoleSource, query: ConsoleQuery) -> Document:
-    return coordinator_page(await source.instant(query.text("at")), query.page())
+def _namespaced(kind: SubjectKind) -> Handler:
+    return _timeline(
+        lambda query: HistorySubject(kind, f"{query.path('namespace')}/{query.path('name')}")
+    )
 
 
-async def _coordinator_timeline(source: ConsoleSource, query: ConsoleQuery) -> Document:
-    name = f"{COORDINATOR_KIND}/{query.path('name')}"
-    return await _timeline(source, query, HistorySubject("record", name))
-
-
-async def _application_timeline(source: ConsoleSource, query: ConsoleQuery) -> Document:
-    name = f"{query.path('namespace')}/{query.path('name')}"
-    return await _timeline(source, query, HistorySubject("application", name))
-
-
-async def _pool_timeline(source: ConsoleSource, query: ConsoleQuery) -> Document:
-    return await _timeline(source, query, HistorySubject("pool", query.path("name")))
-
-
-async def _address_timeline(source: ConsoleSource, query: ConsoleQuery) -> Document:
-    address = query.address(query.path("address"))
-    return await _timeline(source, query, HistorySubject("address", address))
-
-
-async def _pod_timeline(source: ConsoleSource, query: ConsoleQuery) -> Document:
-    name = f"{query.path('namespace')}/{query.path('name')}"
-    return await _timeline(source, query, HistorySubject("pod", name))
-
-
-async def _workflows(source: ConsoleSource, query: ConsoleQuery) -> Document:
+async def _workflows(source: ConsoleSource, instant: LogInstant, query: ConsoleQuery) -> Document:
     statuses = parse_statuses(query.texts("status"))
     matching = Filter(query.text("type"), statuses, id_prefix=query.text("id"))
-    instant = await source.instant(query.text("at"))
     return await workflow_page(source, instant, matching, query.page())
 
 
-async def _workflow(source: ConsoleSource, query: ConsoleQuery) -> Document:
-    instant = await source.instant(query.text("at"))
+async def _workflow(source: ConsoleSource, instant: LogInstant, query: ConsoleQuery) -> Document:
     return await workflow_answer(source, instant, query.path("id"), query.text("run"))
 
 
-async def _search(source: ConsoleSource, query: ConsoleQuery) -> Document:
-    instant = await source.instant(query.text("at"))
+async def _search(source: ConsoleSource, instant: LogInstant, query: ConsoleQuery) -> Document:
     text, limit = parse_query(query.text("q")), query.number("limit", HITS_DEFAULT, HITS_MAX)
     executions: list[RunHead] = []
     search_fault = ""
@@ -201,8 +175,7 @@ async def _search(source: ConsoleSource, query: ConsoleQuery) -> Document:
     return search(instant, text, limit, executions) | {"leftOut": search_fault}
 
 
-async def _events(source: ConsoleSource, query: ConsoleQuery) -> Document:
-    instant = await source.instant(query.text("at"))
+async def _events(source: ConsoleSource, instant: LogInstant, query: ConsoleQuery) -> Document:
     conditions, page = query.conditions(), query.page()
     cursor = parse_event_position(page.cursor) if page.cursor else None
     begin: EventPosition | None = None
@@ -219,26 +192,30 @@ _AT: Final = frozenset(("at",))
 ROUTES: Final = (
     ConsoleRoute("/log", frozenset(("buckets", "from", "to")), _log),
     ConsoleRoute("/overview", _AT, _overview),
-    ConsoleRoute("/pools", _AT | PAGED, _pools),
+    ConsoleRoute("/pools", _AT | PAGED, _page_of_pools(pool_page)),
     ConsoleRoute("/pools/{name}", _AT, _pool),
-    ConsoleRoute("/pools/{name}/timeline", _AT, _pool_timeline),
+    ConsoleRoute("/pools/{name}/timeline", _AT, _named("pool")),
     ConsoleRoute("/pools/{name}/addresses", _AT | {"first", "last", "cells"}, _grid),
-    ConsoleRoute("/subnets", _AT | PAGED, _subnets),
+    ConsoleRoute("/subnets", _AT | PAGED, _page_of_pools(subnet_page)),
     ConsoleRoute("/subnets/{name}", _AT, _subnet),
-    ConsoleRoute("/subnets/{name}/timeline", _AT, _subnet_timeline),
-    ConsoleRoute("/reservations", _AT | PAGED, _reservations),
-    ConsoleRoute("/reservations/{name}/timeline", _AT, _reservation_timeline),
-    ConsoleRoute("/coordinators", _AT | PAGED, _coordinators),
-    ConsoleRoute("/coordinators/{name}/timeline", _AT, _coordinator_timeline),
-    ConsoleRoute("/applications/{namespace}/{name}/timeline", _AT, _application_timeline),
+    ConsoleRoute("/subnets/{name}/timeline", _AT, _named("subnet")),
+    ConsoleRoute("/reservations", _AT | PAGED, _page_of_pools(reservation_page)),
+    ConsoleRoute("/reservations/{name}/timeline", _AT, _named("reservation")),
+    ConsoleRoute("/coordinators", _AT | PAGED, _page(coordinator_page)),
+    ConsoleRoute("/coordinators/{name}/timeline", _AT, _named("record", f"{COORDINATOR_KIND}/")),
+    ConsoleRoute("/applications/{namespace}/{name}/timeline", _AT, _namespaced("application")),
     ConsoleRoute("/nodes/{name}/released", _AT | {"limit"}, _released),
-    ConsoleRoute("/agents", _AT | PAGED, _agents),
+    ConsoleRoute("/agents", _AT | PAGED, _page(agent_page)),
     ConsoleRoute("/addresses", _AT | PAGED | {"state", "pool", "namespace", "node"}, _addresses),
     ConsoleRoute("/addresses/{address}", _AT, _address),
-    ConsoleRoute("/addresses/{address}/timeline", _AT, _address_timeline),
+    ConsoleRoute(
+        "/addresses/{address}/timeline",
+        _AT,
+        _timeline(lambda query: HistorySubject("address", query.address(query.path("address")))),
+    ),
     ConsoleRoute("/pods", _AT | PAGED | {"namespace"}, _pods),
     ConsoleRoute("/pods/{namespace}/{name}", _AT, _pod),
-    ConsoleRoute("/pods/{namespace}/{name}/timeline", _AT, _pod_timeline),
+    ConsoleRoute("/pods/{namespace}/{name}/timeline", _AT, _namespaced("pod")),
     ConsoleRoute("/workflows", _AT | PAGED | {"status", "type", "id"}, _workflows),
     ConsoleRoute("/workflows/{id:.+}", _AT | {"run"}, _workflow),
     ConsoleRoute("/search", _AT | {"q", "limit"}, _search),

@@ -166,7 +166,8 @@ class ConsoleServer:
         async def handler(request: web.Request) -> web.StreamResponse:
             query = ConsoleQuery(request, route.parameters)
             async with asyncio.timeout(ANSWER_S_MAX):
-                document = await route.answer(self._source, query)
+                instant = await self._source.instant(query.text("at"))
+                document = await route.answer(self._source, instant, query)
             body = msgspec.json.encode(document)
             etag = etag_of(body)
             headers = {

@@ -8,7 +8,6 @@ from core.domain.autopools.applications import replicas_of, skip_reason
 from core.domain.evolution import Ledger
 from core.errors import ExecutionNotFound, NotFound
 from ops.cli.applications import POOL_COLUMNS, ApplicationLine, lines_of, plain, pool_rows, word_of
-from ops.cli.formats import Output
 from ops.cli.output import print_fields, print_heading, show_table, show_value
 from ops.cli.workloads import Applications
 from workflows.engine.store.history_reader import find_run
@@ -26,7 +25,6 @@ async def describe_applications(
     ledger: Ledger,
     applications: Applications | None,
     key: tuple[str, str],
-    output: Output,
 ) -> None:
     """Describe all applications of that namespace and name, of any kind.
 
@@ -36,9 +34,9 @@ async def describe_applications(
     lines = [line for line in all_lines if (line.key.namespace, line.key.name) == key]
     if not lines:
         raise _not_found("/".join(key), applications)
-    if output.is_structured:
+    if session.output.is_structured:
         items = [plain(line) for line in lines]
-        show_value(items[0] if len(items) == 1 else {"items": items}, output)
+        show_value(items[0] if len(items) == 1 else {"items": items}, session.output)
         return
     for number, line in enumerate(lines):
         if number:

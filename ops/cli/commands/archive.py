@@ -20,7 +20,6 @@ from core.eventstore.etcd.maintenance import EtcdMaintenance
 from core.eventstore.space import NOSPACE
 from ops.cli.context import confirm, perform
 from ops.cli.exits import Exit, fail
-from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, counted, moment, print_fields, show_table, show_value
 from ops.cli.progress import progress
 from ops.cli.times import parse_length
@@ -57,13 +56,12 @@ def seal(
     """
     if context.invoked_subcommand is not None:
         return
-    output = globals_of(context).output
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         with progress("archive"):  # without a total, which is known only at the end
             sealed = await _seal(session, upto)
-        if output.is_structured:
-            show_value(sealed._asdict(), output)
+        if session.output.is_structured:
+            show_value(sealed._asdict(), session.output)
         elif sealed.superseded:
             typer.echo("another archiver finished first; nothing was archived here", err=True)
         else:
@@ -72,7 +70,6 @@ def seal(
                 f"{what} sealed into {counted(sealed.files, 'file')} in {session.settings.archive},"
                 f" up to position {sealed.position}"
             )
-        return Exit.OK
 
     perform(context, action)
 
@@ -107,15 +104,16 @@ def list_(context: typer.Context) -> None:
     Examples:
       orbctl archive list
     """
-    output = globals_of(context).output
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         cursor = (await read_cursor(session.store, session.keys)).cursor
         files = sized_files(SealedLog(session.archive, cursor))
-        if output.is_structured:
-            show_value({"pruned": cursor.pruned.position, "files": _documents(files)}, output)
-            return Exit.OK
-        show_table(_COLUMNS, map(_row, files), output)
+        if session.output.is_structured:
+            show_value(
+                {"pruned": cursor.pruned.position, "files": _documents(files)}, session.output
+            )
+            return
+        show_table(_COLUMNS, map(_row, files), session.output)
         pruned = f"{counted(cursor.pruned.files, 'file')}, up to {cursor.pruned.position}"
         print_fields(
             (
@@ -123,7 +121,6 @@ def list_(context: typer.Context) -> None:
                 ("pruned", pruned if cursor.pruned.files else ""),
             )
         )
-        return Exit.OK
 
     perform(context, action)
 
@@ -151,22 +148,21 @@ def prune(
             subject="retention",
             remedy="give --older-than or --keep-bytes",
         )
-    output = globals_of(context).output
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         retention = Retention(age_s=parse_length(older_than), bytes_max=keep_bytes)
         cursor = (await read_cursor(session.store, session.keys)).cursor
         files = sized_files(SealedLog(session.archive, cursor))
         count = count_surplus(files, retention, session.now_ms())
         if not count:
             typer.echo("no file exceeds the limits, so none is deleted", err=True)
-            return Exit.OK
+            return
         if not confirm(_question(files[:count]), yes=yes):
             fail("nothing was deleted", Exit.FAILED, "answer yes, or give --yes")
         pruner = Pruner(session.store, session.keys, session.archive)
         pruned = await pruner.prune(retention, session.now_ms(), files=count)
-        if output.is_structured:
-            show_value(pruned._asdict(), output)
+        if session.output.is_structured:
+            show_value(pruned._asdict(), session.output)
         elif pruned.superseded:
             typer.echo("the archive changed meanwhile; nothing was deleted", err=True)
         else:
@@ -175,7 +171,6 @@ def prune(
                 f"{removed} deleted, {pruned.bytes_freed:,} bytes; the archive begins after"
                 f" position {pruned.position}"
             )
-        return Exit.OK
 
     perform(context, action)
 

@@ -13,9 +13,7 @@ from core.domain.evolution import Ledger
 from core.errors import BadInput, NotFound
 from ops.cli.commands.get import ALLOWED
 from ops.cli.context import perform
-from ops.cli.exits import Exit
 from ops.cli.formats import Output
-from ops.cli.global_options import globals_of
 from ops.cli.kinds import ObjectKind, kind_of, plural, split_name
 from ops.cli.name_completion import complete_kind, complete_names
 from ops.cli.object_selection import ObjectSelection, listing_of
@@ -45,22 +43,20 @@ def as_of(
       orbctl as-of 2026-03-01T14:03:00Z endpoint shop/web-0
       orbctl as-of 1234 address 10.6.0.17
     """
-    output = globals_of(context).output
     object_kind = kind_of(kind, (*ALLOWED, ObjectKind.ADDRESS)) if kind else None
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         ledger, title = await session.read(lambda: _past(session, when))
-        if not output.is_name and not output.is_structured:
+        if not session.output.is_name and not session.output.is_structured:
             typer.echo(title, err=object_kind is not None)
         if object_kind is None:
-            _show_all(ledger, output)
+            _show_all(ledger, session.output)
         elif object_kind is ObjectKind.ADDRESS:
             _show_address(ledger, name)
         else:
             object_namespace, plain_name = split_name(name, namespace)
-            selection = ObjectSelection(object_kind, plain_name, object_namespace, output)
-            show(listing_of(ledger, selection), output, single=bool(name))
-        return Exit.OK
+            selection = ObjectSelection(object_kind, plain_name, object_namespace, session.output)
+            show(listing_of(ledger, selection), session.output, single=bool(name))
 
     perform(context, action)
 

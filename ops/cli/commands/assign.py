@@ -22,7 +22,6 @@ from core.errors import BadInput, NotFound
 from core.projections.configuration_view import ConfigurationSnapshot, ConfigurationView
 from ops.cli import dry_run
 from ops.cli.context import perform
-from ops.cli.exits import Exit
 from ops.cli.kinds import split_name
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def assign(
     """
     key = split_name(pod, namespace)
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         store, keys = session.store, session.keys
         snapshot = await dry_run.read_snapshot(store, keys, [])
         reference = PodReference(*key, uid or container, container)
@@ -73,7 +72,6 @@ def assign(
         done = "assigned to" if assigned.revision else "already held by"
         for address, name in nic.addresses():
             print(f"{address} of pool {name} {done} {'/'.join(endpoint.key)}, {interface}")
-        return Exit.OK
 
     perform(context, action)
 

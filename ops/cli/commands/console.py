@@ -14,7 +14,6 @@ import typer
 
 from core.audit.indexed_log import IndexedLog
 from ops.cli.context import perform
-from ops.cli.exits import Exit
 
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
@@ -51,9 +50,8 @@ def console(
       orbctl console --workflow-actions
     """
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         await _serve(session, port, has_actions=workflow_actions)
-        return Exit.OK
 
     perform(context, action)
 

@@ -37,9 +37,7 @@ from core.projections.fold import Projection
 from ops.cli.commands.applications import describe_applications
 from ops.cli.commands.history import show_history
 from ops.cli.context import perform
-from ops.cli.exits import Exit, report_unreadable_keys, report_unreadable_parts
-from ops.cli.formats import Output
-from ops.cli.global_options import globals_of
+from ops.cli.exits import report_unreadable_keys, report_unreadable_parts
 from ops.cli.kept_addresses import why_kept
 from ops.cli.kinds import ObjectKind, kind_of, split_name
 from ops.cli.listings import state_of
@@ -95,43 +93,39 @@ def describe(
       orbctl describe application shop/web
     """
     object_kind = kind_of(kind, DESCRIBED)
-    output = globals_of(context).output
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         ledger = await read_ledger(session.store, session.keys)
         report_unreadable_keys(ledger)
         if object_kind is ObjectKind.POOL:
-            await _show_pool(session, ledger, name, output)
+            await _show_pool(session, ledger, name)
         elif object_kind is ObjectKind.SUBNET:
-            await _show_subnet(session, ledger, name, output)
+            await _show_subnet(session, ledger, name)
         elif object_kind is ObjectKind.ADDRESS:
-            await describe_address(session, ledger, name, output)
+            await describe_address(session, ledger, name)
         elif object_kind is ObjectKind.APPLICATION:
             applications = await read_applications(kubeconfig, ledger)
-            await describe_applications(
-                session, ledger, applications, split_name(name, namespace), output
-            )
+            await describe_applications(session, ledger, applications, split_name(name, namespace))
         else:
-            await _show_endpoint(session, ledger, split_name(name, namespace), output)
-        return Exit.OK
+            await _show_endpoint(session, ledger, split_name(name, namespace))
 
     perform(context, action)
 
 
-async def _show_pool(session: ClusterSession, ledger: Ledger, name: str, output: Output) -> None:
+async def _show_pool(session: ClusterSession, ledger: Ledger, name: str) -> None:
     pool = ledger.pools.get(name)
     if pool is None:
         raise NotFound(
             f"there is no pool {name}", subject=name, remedy="`orbctl get pools` lists the pools"
         )
     claimed = claims_by_pool(ledger)[name]
-    if output.is_structured:
-        show_value(pool_manifest(pool, claimed, ledger), output)
+    if session.output.is_structured:
+        show_value(pool_manifest(pool, claimed, ledger), session.output)
         return
     print_fields(_pool_fields(pool, ledger))
     if claimed:
         print_heading(f"\nHolders ({len(claimed):,})")
-        shown = claimed if output.is_wide else claimed[:ROWS_SHOWN_MAX]
+        shown = claimed if session.output.is_wide else claimed[:ROWS_SHOWN_MAX]
         columns = (
             TableColumn("ADDRESS"),
             TableColumn("HELD BY"),
@@ -144,7 +138,7 @@ async def _show_pool(session: ClusterSession, ledger: Ledger, name: str, output:
     await _show_newest_events(session, "pool", name)
 
 
-async def _show_subnet(session: ClusterSession, ledger: Ledger, name: str, output: Output) -> None:
+async def _show_subnet(session: ClusterSession, ledger: Ledger, name: str) -> None:
     subnet = ledger.subnets.get(name)
     if subnet is None:
         raise NotFound(
@@ -152,8 +146,8 @@ async def _show_subnet(session: ClusterSession, ledger: Ledger, name: str, outpu
             subject=name,
             remedy="`orbctl get subnets` lists the subnets",
         )
-    if output.is_structured:
-        show_value(subnet_manifest(subnet, ledger), output)
+    if session.output.is_structured:
+        show_value(subnet_manifest(subnet, ledger), session.output)
         return
     print_fields(_subnet_fields(subnet, ledger))
     subnet_shares = shares_of_subnet(name, ledger.pools)
@@ -163,7 +157,7 @@ async def _show_subnet(session: ClusterSession, ledger: Ledger, name: str, outpu
         rows = [
             (share.pool, _shortened(share.ips), share.application or "-") for share in subnet_shares
         ]
-        shown = rows if output.is_wide else rows[:ROWS_SHOWN_MAX]
+        shown = rows if session.output.is_wide else rows[:ROWS_SHOWN_MAX]
         show_table(columns, shown)
         if len(shown) < len(rows):
             print(f"... {len(rows) - len(shown):,} more (-o wide shows all)")
@@ -242,17 +236,15 @@ def _quarantine_in(pool: Pool, ledger: Ledger) -> str:
     return "\n".join(f"{quarantine.address}: {quarantine.reason}" for quarantine in quarantines)
 
 
-async def _show_endpoint(
-    session: ClusterSession, ledger: Ledger, key: tuple[str, str], output: Output
-) -> None:
+async def _show_endpoint(session: ClusterSession, ledger: Ledger, key: tuple[str, str]) -> None:
     endpoint = ledger.endpoints.get(key)
     if endpoint is None:
         raise NotFound(
             f"Pod {'/'.join(key)} has no addresses",
             remedy=f"`orbctl history {'/'.join(key)}` shows the addresses that it had",
         )
-    if output.is_structured:
-        show_value(endpoint_manifest(endpoint), output)
+    if session.output.is_structured:
+        show_value(endpoint_manifest(endpoint), session.output)
         return
     print_fields(
         (
@@ -295,9 +287,7 @@ def _show_nics(endpoint: Endpoint, ledger: Ledger) -> None:
         )
 
 
-async def describe_address(
-    session: ClusterSession, ledger: Ledger, text: str, output: Output
-) -> None:
+async def describe_address(session: ClusterSession, ledger: Ledger, text: str) -> None:
     """Show the state of one address, why it has this state, and its history. Raises BadInput."""
     try:
         address = parse_address(text)
@@ -315,8 +305,8 @@ async def describe_address(
     mark = None if revised is not None else await read_cool_down(session, address)
     if mark is not None:
         fields.append(("Cool-down", mark.in_words(session.now_ms())))
-    if output.is_structured:
-        show_value({name.lower(): value for name, value in fields if value}, output)
+    if session.output.is_structured:
+        show_value({name.lower(): value for name, value in fields if value}, session.output)
         return
     print_fields(fields)
     await _show_newest_events(session, "address", str(address))

@@ -13,9 +13,7 @@ from core.audit.state_at import as_of_position, as_of_time
 from core.domain.evolution import Ledger
 from core.errors import BadInput
 from ops.cli.context import perform
-from ops.cli.exits import Exit
 from ops.cli.formats import Output
-from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, show_table, show_value
 from ops.cli.session import ClusterSession
 from ops.cli.times import parse_time
@@ -47,16 +45,14 @@ def diff(
                 subject="--kind",
                 remedy=f"use one of {', '.join(COMPARED_KINDS)}",
             )
-    output = globals_of(context).output
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         changes = [
             change
             for change in await session.read(lambda: _read(session, before, after))
             if not kinds or change.kind in kinds
         ]
-        _show(changes, output)
-        return Exit.OK
+        _show(changes, session.output)
 
     perform(context, action)
 

@@ -31,8 +31,6 @@ from ops.cli.commands.describe import describe_address
 from ops.cli.context import perform
 from ops.cli.dry_run import Explanation, Trial
 from ops.cli.exits import Exit, report, report_unreadable_parts
-from ops.cli.formats import Output
-from ops.cli.global_options import globals_of
 from ops.cli.kept_addresses import why_kept
 from ops.cli.kinds import ObjectKind, kind_of, split_name
 from ops.cli.live_state import binding_in_words
@@ -93,7 +91,6 @@ def explain(
             remedy="give a Pod, or --request FILE",
         )
     pod = _plain_name(subject or [])
-    output = globals_of(context).output
     records = _records(request) if request else []
     key = _pod_of(records) if request else split_name(pod, namespace)
     question = _Question(
@@ -107,12 +104,12 @@ def explain(
 
     async def action(session: ClusterSession) -> Exit:
         if as_of:
-            return await _explain_past(session, question, as_of, output)
+            return await _explain_past(session, question, as_of)
         if is_address(pod):
             ledger = await read_ledger(session.store, session.keys)
-            await describe_address(session, ledger, pod, output)
+            await describe_address(session, ledger, pod)
             return Exit.OK
-        return await _explain_pod(session, question, output)
+        return await _explain_pod(session, question)
 
     perform(context, action)
 
@@ -131,9 +128,7 @@ class _Question(NamedTuple):
     is_hypothetical: bool
 
 
-async def _explain_past(
-    session: ClusterSession, question: _Question, as_of: str, output: Output
-) -> Exit:
+async def _explain_past(session: ClusterSession, question: _Question, as_of: str) -> Exit:
     name = question.key[1]
     if is_address(name):
         remedy = f"orbctl as-of '{as_of}' address {name}"
@@ -146,10 +141,10 @@ async def _explain_past(
         )
     moment = parse_moment(as_of, session.now_ms())
     adds = await session.read(lambda: _past_adds(session, question.key, moment))
-    return show_adds("/".join(question.key), adds, output, session.now_ms())
+    return show_adds("/".join(question.key), adds, session.output, session.now_ms())
 
 
-async def _explain_pod(session: ClusterSession, question: _Question, output: Output) -> Exit:
+async def _explain_pod(session: ClusterSession, question: _Question) -> Exit:
     key, store, keys = question.key, session.store, session.keys
     snapshot = await dry_run.read_snapshot(store, keys, question.records)
     uid = question.uid or await _uid_of_endpoint(session, key) or PLACEHOLDER_UID
@@ -157,12 +152,12 @@ async def _explain_pod(session: ClusterSession, question: _Question, output: Out
     if not (facts.pod.known or question.is_hypothetical):
         adds = await session.read(lambda: _past_adds(session, key, NOW))
         if adds.refused is not None or adds.has_source:
-            return show_adds("/".join(key), adds, output, session.now_ms())
+            return show_adds("/".join(key), adds, session.output, session.now_ms())
     explanation = await dry_run.explain_add(store, keys, snapshot, facts, question.selection)
     held = explanation.held
     retention = _Retention() if held is None else await _why_kept(session, held, snapshot)
-    if output.is_structured:
-        show_value(_plain(explanation, retention), output)
+    if session.output.is_structured:
+        show_value(_plain(explanation, retention), session.output)
     else:
         _show(explanation, retention)
     if explanation.facts.pod.known or explanation.held is not None:

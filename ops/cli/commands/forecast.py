@@ -22,7 +22,6 @@ from core.eventstore.state import read_configuration
 from ops.cli.context import perform
 from ops.cli.exits import Exit, report, report_unreadable_parts
 from ops.cli.formats import Output
-from ops.cli.global_options import globals_of
 from ops.cli.kinds import ObjectKind, kind_of
 from ops.cli.name_completion import complete_kind, complete_names
 from ops.cli.output import TableColumn, duration, moment, show_table, show_value
@@ -72,7 +71,6 @@ def forecast(
       orbctl forecast pool lan
       orbctl forecast subnet -o json
     """
-    output = globals_of(context).output
     kinds = [_KINDS[kind_of(kind, tuple(_KINDS))]] if kind else list(_KINDS.values())
 
     async def action(session: ClusterSession) -> Exit:
@@ -87,7 +85,7 @@ def forecast(
             if name not in {outlook.subject.name for outlook in outlooks}
         ]
         shown = [outlook for outlook in outlooks if not names or outlook.subject.name in names]
-        _show(shown, session.now_ms(), output)
+        _show(shown, session.now_ms(), session.output)
         return max((report(error) for error in missing), default=Exit.OK)
 
     perform(context, action)

@@ -29,7 +29,6 @@ from core.eventstore.writer import Writer
 from core.process.environment import KUBECONFIG, EnvironmentVariables
 from ops.cli.context import confirm, perform
 from ops.cli.exits import Exit, fail, report_unreadable_keys
-from ops.cli.global_options import globals_of
 from ops.cli.kinds import split_name
 from ops.cli.output import TableColumn, counted, print_heading, show_table, show_value
 from ops.cli.pod_source import ReadPodFacts, pod_source
@@ -82,7 +81,6 @@ def gc(
       orbctl gc --kubeconfig ~/.kube/config
       orbctl gc --gone shop/web-0 --reason 'deleted by hand'
     """
-    output = globals_of(context).output
     pods = frozenset(split_name(text, namespace) for text in gone_pods or ())
     nodes = frozenset(gone_node or ())
     if (pods or nodes) and not reason:
@@ -91,25 +89,24 @@ def gc(
     # In the Pod of a controller, the environment names the cluster.
     cluster = kubeconfig or EnvironmentVariables(os.environ).kubeconfig()
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         notice = DeletionNotice(session.actor.partition("/")[2], reason, pods, nodes)
         async with pod_source(session, cluster, notice, settings) as read_facts:
             scanner = _Scanner(session, notice, settings, read_facts)
             plan = await scanner.scan()
             if not dry_run and len(plan.observations) > len(plan.steps):
                 plan = await scanner.scan_again(plan)
-        if not output.is_structured:
-            _show(plan, wide=output.is_wide)
+        if not session.output.is_structured:
+            _show(plan, wide=session.output.is_wide)
         results: list[tuple[ReclaimStep, Released]] = []
         if plan.steps and not dry_run:
             if not confirm(f"Release {_counted(plan)}?", yes=yes):
                 fail("nothing was released", Exit.FAILED, "answer yes, or give --yes")
             results = await _release(session, plan)
-        if output.is_structured:
-            show_value(_plain(plan, results), output)
+        if session.output.is_structured:
+            show_value(_plain(plan, results), session.output)
         elif results:
             _show_results(results)
-        return Exit.OK
 
     perform(context, action)
 

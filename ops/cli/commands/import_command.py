@@ -33,7 +33,6 @@ from ops.cli.foreign import (
     dump_reader,
     host_local_dump_reader,
 )
-from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, counted, print_heading, show_table, show_value
 from ops.cli.progress import progress
 
@@ -155,17 +154,16 @@ def host_local(
 
 
 def _take_over(context: typer.Context, read: ReadDump, *, dry_run: bool, yes: bool) -> None:
-    output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
         dump = await read()
         plan, refusals = await _simulate(session, plan_takeover(dump.cluster))
         document = _plain(plan, refusals, dump.skipped)
-        if not output.is_structured:
-            _show(plan, dump.skipped, wide=output.is_wide)
+        if not session.output.is_structured:
+            _show(plan, dump.skipped, wide=session.output.is_wide)
         if dry_run:
-            if output.is_structured:
-                show_value(document, output)
+            if session.output.is_structured:
+                show_value(document, session.output)
             report_refusals(refusals)
             return Exit.REFUSED if refusals else Exit.OK
         if not confirm(f"Take over {_counted(plan)}?", yes=yes):
@@ -175,8 +173,8 @@ def _take_over(context: typer.Context, read: ReadDump, *, dry_run: bool, yes: bo
             report_refusals(error.refusals)
         plan_after = plan_takeover((await read()).cluster)
         missing = await _missing(session, plan_after)
-        if output.is_structured:
-            show_value(document | _plain_outcome(outcome, missing), output)
+        if session.output.is_structured:
+            show_value(document | _plain_outcome(outcome, missing), session.output)
         else:
             _show_outcome(outcome, plan_after.addresses, missing)
         return Exit.REFUSED if outcome.refused or missing else Exit.OK

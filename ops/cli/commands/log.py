@@ -55,7 +55,7 @@ def export(
         )
     target = None if file == STANDARD_OUTPUT else file
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         view = await open_log(session.store, session.keys, session.archive)
         if raw:
             count = await _export_raw(view, session.settings.cluster, target)
@@ -63,7 +63,6 @@ def export(
         else:
             what = counted(await _export_lines(view, target, after, upto), "event")
         typer.echo(f"{what}, up to position {view.revision}", err=True)
-        return Exit.OK
 
     perform(context, action)
 

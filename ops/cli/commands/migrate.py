@@ -104,7 +104,6 @@ def compare(
       orbctl migrate compare
       orbctl migrate compare --wait 60
     """
-    output = globals_of(context).output
     read = dump_reader(SPIDERPOOL, files=(), kubeconfig=kubeconfig, context=kube_context)
 
     async def action(session: ClusterSession) -> Exit:
@@ -117,7 +116,7 @@ def compare(
                 break
             await asyncio.sleep(POLL_S)
         report_unreadable_keys(ledger)
-        _show_differences(different, len(ledger.claims), output)
+        _show_differences(different, len(ledger.claims), session.output)
         return Exit.DIFFERENT if different else Exit.OK
 
     perform(context, action)

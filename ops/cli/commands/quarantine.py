@@ -20,8 +20,6 @@ from core.eventstore.state import read_configuration
 from ops.cli.commands.get import get
 from ops.cli.configuration_writer import write_command
 from ops.cli.context import perform
-from ops.cli.exits import Exit
-from ops.cli.global_options import globals_of
 from ops.cli.output import show_value
 from workflows.engine.client.client import Client
 from workflows.jobs.quarantine.probe import PROBE_NOW, probe_id
@@ -53,11 +51,10 @@ def add(
     """
     command, done = QuarantineAddress(address, reason, evidence), f"{address} quarantined"
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         print(done if await write_command(session, command) else f"{done} already")
         for note in await _notes(session, address):
             typer.echo(note, err=True)
-        return Exit.OK
 
     perform(context, action)
 
@@ -87,7 +84,7 @@ def probe(
       orbctl quarantine probe 10.6.0.17
     """
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         quarantine = await _read(session, address)
         if quarantine.conflicting_host is None:
             raise BadInput(
@@ -98,7 +95,6 @@ def probe(
         async with Client(session.store, session.keys, name="orbctl") as client:
             await client.signal(probe_id(quarantine.address), PROBE_NOW)
         print(f"{quarantine.address} will be probed: orbctl quarantine show {quarantine.address}")
-        return Exit.OK
 
     perform(context, action)
 
@@ -113,9 +109,8 @@ def show(
     Examples:
       orbctl quarantine show 10.6.0.17
     """
-    output = globals_of(context).output
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         quarantine = await _read(session, address)
         shown = {
             "address": quarantine.address,
@@ -123,13 +118,12 @@ def show(
             "seen": evidence_text(quarantine),
         }
         if quarantine.conflicting_host is None:
-            show_value({**shown, "probes": "none: an operator quarantined it"}, output)
-            return Exit.OK
+            show_value({**shown, "probes": "none: an operator quarantined it"}, session.output)
+            return
         async with Client(session.store, session.keys, name="orbctl") as client:
             status = await client.query(probe_id(quarantine.address), "status")
         assert isinstance(status, dict), "the query returns an object"
-        show_value({**shown, **status}, output)
-        return Exit.OK
+        show_value({**shown, **status}, session.output)
 
     perform(context, action)
 
@@ -176,8 +170,7 @@ async def _read(session: ClusterSession, text: str) -> Quarantine:
 
 
 def _apply(context: typer.Context, command: Command, done: str) -> None:
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         print(done if await write_command(session, command) else f"{done} already")
-        return Exit.OK
 
     perform(context, action)

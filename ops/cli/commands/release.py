@@ -47,7 +47,7 @@ def release(
       orbctl release 10.6.0.17 --reason 'its DEL was lost' --yes
     """
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         endpoint = await find_endpoint(session, holder, namespace)
         _describe(endpoint)
         count = counted(len(endpoint.addresses()), "address", "addresses")
@@ -64,7 +64,6 @@ def release(
             print(f"nothing to release: {released.why}")
         for address in released.addresses:
             print(f"{address} released")
-        return Exit.OK
 
     perform(context, action)
 

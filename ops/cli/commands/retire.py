@@ -18,8 +18,6 @@ from core.errors import BadInput, ExecutionNotFound, NotFound
 from core.eventstore.state import read_configuration
 from ops.cli.configuration_writer import write_command
 from ops.cli.context import perform
-from ops.cli.exits import Exit
-from ops.cli.global_options import globals_of
 from ops.cli.kinds import ObjectKind, kind_of, object_name
 from ops.cli.output import TableColumn, counted, print_fields, show_table, show_value
 from ops.cli.times import parse_length
@@ -116,20 +114,19 @@ def list_(context: typer.Context) -> None:
     Examples:
       orbctl retire list
     """
-    output = globals_of(context).output
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         retirements = [
             (kind, name, *await _state(session, kind, name))
             for kind, name in await _retiring(session)
         ]
-        if output.is_structured:
+        if session.output.is_structured:
             items = [
                 _document(kind, name, remaining, status)
                 for kind, name, remaining, status in retirements
             ]
-            show_value({"retirements": items}, output)
-        elif output.is_name:
+            show_value({"retirements": items}, session.output)
+        elif session.output.is_name:
             print("\n".join(f"{kind}/{name}" for kind, name, _, _ in retirements))
         else:
             rows = [
@@ -141,8 +138,7 @@ def list_(context: typer.Context) -> None:
                 )
                 for kind, name, remaining, status in retirements
             ]
-            show_table(_COLUMNS, rows, output)
-        return Exit.OK
+            show_table(_COLUMNS, rows, session.output)
 
     perform(context, action)
 
@@ -154,9 +150,9 @@ def show(context: typer.Context, kind: KindWord, name: Name) -> None:
     Examples:
       orbctl retire show pool lan
     """
-    retirable, output = _kind(kind), globals_of(context).output
+    retirable = _kind(kind)
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         remaining, status = await _state(session, retirable, name)
         if remaining.state == "gone":
             raise NotFound(
@@ -165,9 +161,9 @@ def show(context: typer.Context, kind: KindWord, name: Name) -> None:
                 remedy=f"`orbctl get {retirable}s` lists the {retirable}s",
             )
         is_retiring = remaining.state == "held"
-        if output.is_structured:
-            show_value(_document(retirable, name, remaining, status), output)
-            return Exit.OK
+        if session.output.is_structured:
+            show_value(_document(retirable, name, remaining, status), session.output)
+            return
         print_fields(
             (
                 ("object", f"{retirable}/{name}"),
@@ -181,7 +177,6 @@ def show(context: typer.Context, kind: KindWord, name: Name) -> None:
                 ("pools", "\n".join(remaining.pools)),
             )
         )
-        return Exit.OK
 
     perform(context, action)
 
@@ -195,14 +190,13 @@ def cancel(context: typer.Context, kind: KindWord, name: Name) -> None:
     """
     retirable = _kind(kind)
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         event_count = await write_command(session, Reinstate(retirable, name))
         async with Client(session.store, session.keys, name="orbctl") as client:
             with suppress(ExecutionNotFound):
                 await client.cancel(_id(retirable, name), f"cancelled by {session.actor}")
         outcome = "serves again" if event_count else "serves"
         print(f"{object_name(Reinstate(retirable, name))} {outcome}")
-        return Exit.OK
 
     perform(context, action)
 
@@ -223,7 +217,7 @@ def _retire(
             remedy="give --deadline, such as 2h",
         )
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         at_deadline: AtDeadline = "reinstate" if reinstate else "wait"
         for name in names:
             command = deletion_command(kind, name, in_use)
@@ -235,7 +229,6 @@ def _retire(
             await _start_or_signal(session, kind, request)
             outcome = "retiring" if event_count else "retiring already"
             print(f"{object_name(command)} {outcome}")
-        return Exit.OK
 
     perform(context, action)
 

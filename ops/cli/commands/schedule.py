@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from ops.cli.context import perform
-from ops.cli.exits import Exit
-from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, counted, moment, print_fields, show_table, show_value
 from ops.cli.times import parse_length
 from ops.cli.workflow_calls import (
@@ -58,19 +56,17 @@ def list_(context: typer.Context, queue: Queue = "default") -> None:
       orbctl schedule list
       orbctl schedule list -o json
     """
-    output = globals_of(context).output
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         async with workflow_client(session, queue) as client:
             rows = await Schedules(client).list()
-        if output.is_structured:
-            show_value({"schedules": [row._asdict() for row in rows]}, output)
-        elif output.is_name:
+        if session.output.is_structured:
+            show_value({"schedules": [row._asdict() for row in rows]}, session.output)
+        elif session.output.is_name:
             print("\n".join(row.schedule_id for row in rows))
         else:
             cells = [(row.schedule_id, row.workflow_type, row.spec, _next_of(row)) for row in rows]
-            show_table(_COLUMNS, cells, output)
-        return Exit.OK
+            show_table(_COLUMNS, cells, session.output)
 
     perform(context, action)
 
@@ -86,17 +82,15 @@ def describe(context: typer.Context, schedule_id: Id, queue: Queue = "default") 
     Examples:
       orbctl schedule describe archive-prune
     """
-    output = globals_of(context).output
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         with engine_errors():
             async with workflow_client(session, queue) as client:
                 description = await Schedules(client).handle(schedule_id).describe()
-        if output.is_structured:
-            show_value(_document(schedule_id, description), output)
+        if session.output.is_structured:
+            show_value(_document(schedule_id, description), session.output)
         else:
             _print(schedule_id, description)
-        return Exit.OK
 
     perform(context, action)
 
@@ -150,13 +144,12 @@ def create(
         SchedulePolicy(overlap, window_s, pause_on_failure),
     )
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         await check_workflow_type(session, queue, workflow_type)
         with engine_errors():
             async with workflow_client(session, queue) as client:
                 await Schedules(client).create(schedule_id, schedule, paused=paused, note=note)
         print("created")
-        return Exit.OK
 
     perform(context, action)
 

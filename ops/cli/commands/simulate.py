@@ -23,7 +23,6 @@ from ops.cli.applications import lines_of, word_of
 from ops.cli.context import perform
 from ops.cli.exits import Exit, report_unreadable_keys
 from ops.cli.formats import Output
-from ops.cli.global_options import globals_of
 from ops.cli.input_files import Recursive
 from ops.cli.kinds import object_name
 from ops.cli.manifest_objects import read_commands
@@ -58,7 +57,6 @@ def simulate(
     """
     command_of = delete_command if delete else apply_command
     commands = read_commands(file, command_of, recursive=recursive)
-    output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
         fork = Fork(await read_ledger(session.store, session.keys))
@@ -69,10 +67,10 @@ def simulate(
         plans = [_apply_plan(plan, fork) for plan in planned]
         affected = list(islice(fork.affected_holders(), HOLDINGS_SHOWN_MAX + 1))
         result = SimulationResult(steps, plans, affected)
-        if output.is_structured:
-            show_value(_plain(result, fork.effects()), output)
+        if session.output.is_structured:
+            show_value(_plain(result, fork.effects()), session.output)
         else:
-            _show(result, fork, output)
+            _show(result, fork, session.output)
         return Exit.REFUSED if result.is_refused else Exit.OK
 
     perform(context, action)

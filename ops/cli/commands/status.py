@@ -20,7 +20,6 @@ from core.eventstore.log import read_heads
 from core.eventstore.space import alarm_error
 from core.projections.publisher import CHECKPOINT, CHECKPOINT_KIND, Checkpoint
 from ops.cli.context import perform
-from ops.cli.exits import Exit
 from ops.cli.global_options import globals_of
 from ops.cli.output import (
     TableColumn,
@@ -80,13 +79,12 @@ def status(context: typer.Context) -> None:
     """
     options = globals_of(context)
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         state = await _read(session)
         if options.output.is_structured:
             show_value(_plain(session, state), options.output)
         else:
             _show(session, state)
-        return Exit.OK
 
     perform(context, action)
 

@@ -19,8 +19,6 @@ from core.process.concurrency import until_first
 from core.projections.fold import Projection
 from core.projections.projector import Projector
 from ops.cli.context import perform
-from ops.cli.exits import Exit
-from ops.cli.global_options import globals_of
 from ops.cli.output import console, print_rich, show_value
 from ops.cli.top_screen import (
     TopScreen,
@@ -45,20 +43,18 @@ def top(context: typer.Context) -> None:
       orbctl top
       orbctl top -o json
     """
-    output = globals_of(context).output
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         activity, cursor = await session.read(lambda: _recent(session))
-        if is_interactive() and not output.is_structured:
+        if is_interactive() and not session.output.is_structured:
             await _follow(session, activity, cursor)
-            return Exit.OK
+            return
         ledger = await read_ledger(session.store, session.keys)
         board = board_of(Projection(ledger), activity, session.now_ms())
-        if output.is_structured:
-            show_value(plain_board(board), output)
+        if session.output.is_structured:
+            show_value(plain_board(board), session.output)
         else:
             print_rich(screen_of(board))
-        return Exit.OK
 
     perform(context, action)
 

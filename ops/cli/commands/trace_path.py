@@ -21,7 +21,6 @@ from nodeagent.clusterip.installation import served
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from ops.cli.commands.release import find_endpoint
 from ops.cli.context import perform
-from ops.cli.exits import Exit
 from ops.cli.formats import Output
 from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, print_heading, show_table, show_value
@@ -130,11 +129,10 @@ def trace_path(
         _print_traces(context, pod, netns, [target], protocol, bpffs)
         return
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         path = netns or await _namespace(session, pod, namespace, socket)
         targets = [target] if target else await _addresses(session, destination, namespace)
         _print_traces(context, pod, path, targets, protocol, bpffs)
-        return Exit.OK
 
     perform(context, action)
 

@@ -17,7 +17,6 @@ from core.audit.verify import verify as verify_all
 from core.eventstore.faults import ContainedFault
 from ops.cli.context import perform
 from ops.cli.exits import Exit
-from ops.cli.global_options import globals_of
 from ops.cli.output import counted, print_heading, show_value
 from ops.cli.progress import progress
 from ops.kinds import ALL_KINDS
@@ -42,22 +41,21 @@ def verify(
       orbctl verify -o json
       orbctl verify --repair
     """
-    output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
         report = await _verify(session)
         repaired = None
         if repair and report.plan:
-            if not output.is_structured:
-                _show(report, wide=output.is_wide)
+            if not session.output.is_structured:
+                _show(report, wide=session.output.is_wide)
             repaired = await _repair(session, report)
             report = await _verify(session)
-        if output.is_structured:
-            show_value(_plain(report, repaired), output)
+        if session.output.is_structured:
+            show_value(_plain(report, repaired), session.output)
         else:
             if repaired is not None:
                 _show_repaired(repaired)
-            _show(report, wide=output.is_wide)
+            _show(report, wide=session.output.is_wide)
         return Exit.OK if report.is_clean else Exit.DIFFERENT
 
     perform(context, action)

@@ -20,8 +20,6 @@ from ops.cli.execution_views import (
     print_description,
     timeline,
 )
-from ops.cli.exits import Exit
-from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, show_table, show_value
 from ops.cli.times import parse_time
 from ops.cli.workflow_calls import (
@@ -98,26 +96,24 @@ def list_(
       orbctl workflow list --attribute 'ReclaimKept>=100'
     """
     conditions = _filter(workflow_type, status or [], attribute or [])
-    output = globals_of(context).output
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         visibility = _visibility(session, queue)
         started_ms = _started_ms(since, until, session.now_ms())
         page = await visibility.page(conditions._replace(started_ms=started_ms), after, limit)
         heads = page.heads
-        if output.is_structured:
+        if session.output.is_structured:
             document = {"executions": [head_document(head) for head in heads]}
-            show_value(document | ({"next": page.next} if page.next else {}), output)
-        elif output.is_name:
+            show_value(document | ({"next": page.next} if page.next else {}), session.output)
+        elif session.output.is_name:
             print("\n".join(head.workflow_id for head in heads))
         else:
             rows = [execution_row(head, session.now_ms()) for head in heads]
-            show_table(LIST_COLUMNS, rows, output)
-        if page.next and not output.is_structured:
+            show_table(LIST_COLUMNS, rows, session.output)
+        if page.next and not session.output.is_structured:
             print(f"more executions: --after {page.next}", file=sys.stderr)
         for error in visibility.left_out:
             print(f"left out: {error}", file=sys.stderr)
-        return Exit.OK
 
     perform(context, action)
 
@@ -139,28 +135,26 @@ def count(
       orbctl workflow count --since 1h --status Failed -o json
     """
     conditions = _filter(workflow_type, status or [], attribute or [])
-    output = globals_of(context).output
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         visibility = _visibility(session, queue)
         started_ms = _started_ms(since, until, session.now_ms())
         by_type = await visibility.count(conditions._replace(started_ms=started_ms))
         counts = sorted(by_type.items())
-        if output.is_structured:
+        if session.output.is_structured:
             rows = [
                 {"type": kind, "status": status.value, "executions": number}
                 for (kind, status), number in counts
             ]
-            show_value({"counts": rows}, output)
+            show_value({"counts": rows}, session.output)
         else:
             show_table(
                 _COUNT_COLUMNS,
                 [(kind, status.value, f"{number:,}") for (kind, status), number in counts],
-                output,
+                session.output,
             )
         for error in visibility.left_out:
             print(f"left out: {error}", file=sys.stderr)
-        return Exit.OK
 
     perform(context, action)
 
@@ -174,15 +168,13 @@ def describe(
     Examples:
       orbctl workflow describe reclaim
     """
-    output = globals_of(context).output
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         description = await _visibility(session, queue).describe(workflow_id, run)
-        if output.is_structured:
-            show_value(head_document(description.head), output)
+        if session.output.is_structured:
+            show_value(head_document(description.head), session.output)
         else:
             print_description(description, session.now_ms())
-        return Exit.OK
 
     perform(context, action)
 
@@ -197,15 +189,13 @@ def history(
       orbctl workflow history reclaim
       orbctl workflow history reclaim -o json
     """
-    output = globals_of(context).output
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         head, events = await _visibility(session, queue).history(workflow_id, run)
-        if output.is_structured:
-            show_value({"runId": head.run_id, **json.decode(to_json(events))}, output)
+        if session.output.is_structured:
+            show_value({"runId": head.run_id, **json.decode(to_json(events))}, session.output)
         else:
-            show_table(EVENT_COLUMNS, timeline(events, wide=output.is_wide), output)
-        return Exit.OK
+            show_table(EVENT_COLUMNS, timeline(events, wide=session.output.is_wide), session.output)
 
     perform(context, action)
 
@@ -225,13 +215,12 @@ def start(
     """
     values = [parse_argument(text) for text in arguments or []]
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         await check_workflow_type(session, queue, workflow_type)
         with engine_errors():
             async with workflow_client(session, queue) as client:
                 handle = await client.start(workflow_type, *values, id=workflow_id)
         print(f"started run {handle.run_id}")
-        return Exit.OK
 
     perform(context, action)
 
@@ -388,11 +377,10 @@ def _print_result(
 ) -> None:
     """Run ``call`` with a client; print its result as JSON."""
 
-    async def action(session: ClusterSession) -> Exit:
+    async def action(session: ClusterSession) -> None:
         with engine_errors():
             async with workflow_client(session, queue) as client:
                 print(json.encode(await call(client)).decode())
-        return Exit.OK
 
     perform(context, action)
 
