@@ -58,4 +58,8 @@ def read_text(path: str) -> str:
     except OSError as error:
         raise BadInput(f"cannot read {path}: {error.strerror}", subject=path) from None
     except UnicodeDecodeError:
-        raise BadInput(f"cannot read {path}: it is not UTF-8 text", subject=path) from None
+        raise BadInput(
+            f"cannot read {path}: it is not UTF-8 text",
+            subject=path,
+            remedy="name a text file, or convert this one to UTF-8",
+        ) from None

@@ -25,6 +25,8 @@ RESERVATION_BYTES_MAX: Final = 4096
 FILES_MAX: Final = 131_072
 """Files of one directory: one file for each address of two /16."""
 
+REMEDY: Final = "keep only CNI configurations and host-local's reservations in the folder"
+
 
 def read_node_folders(directory: str) -> list[NodeFiles]:
     """Read the folder of each node. Raises BadInput."""
@@ -70,7 +72,11 @@ def _files(directory: Path) -> Iterator[Path]:
     except OSError as error:
         raise BadInput(f"cannot read {directory}: {error.strerror}") from None
     if len(files) > FILES_MAX:
-        raise BadInput(f"{directory} has {len(files)} files, more than the limit of {FILES_MAX}")
+        raise BadInput(
+            f"{directory} has {len(files)} files, more than {FILES_MAX}",
+            subject=str(directory),
+            remedy=REMEDY,
+        )
     yield from files
 
 
@@ -84,5 +90,5 @@ def _read(file: Path, bytes_max: int) -> str:
     except OSError as error:
         raise BadInput(f"cannot read {file}: {error.strerror}", subject=str(file)) from None
     if len(content) > bytes_max:
-        raise BadInput(f"{file} is larger than the limit of {bytes_max} bytes", subject=str(file))
+        raise BadInput(f"{file} has more than {bytes_max} bytes", subject=str(file), remedy=REMEDY)
     return content.decode("utf-8", "replace")

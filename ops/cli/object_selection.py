@@ -48,13 +48,23 @@ class ObjectSelection(NamedTuple):
         return self.name in ("", name) and (not namespace or self.namespace in ("", namespace))
 
     @property
+    def _is_namespaced(self) -> bool:
+        return self.kind in (ObjectKind.ENDPOINT, ObjectKind.APPLICATION, *NAMESPACED)
+
+    @property
     def full_name(self) -> str:
         """The name with its namespace, if it has one."""
-        is_namespaced = (
-            self.kind in (ObjectKind.ENDPOINT, ObjectKind.APPLICATION, *NAMESPACED)
-            and self.namespace
+        is_qualified = self._is_namespaced and self.namespace
+        return f"{self.namespace}/{self.name}" if is_qualified else self.name
+
+    def not_found(self) -> NotFound:
+        """The error of a name without an object, at present or in the past."""
+        listing = f"orbctl get {plural(self.kind)}{' -A' if self._is_namespaced else ''}"
+        return NotFound(
+            f"there is no {self.kind} {self.full_name}",
+            subject=self.name,
+            remedy=f"`{listing}` lists those that exist now",
         )
-        return f"{self.namespace}/{self.name}" if is_namespaced else self.name
 
 
 def listing_of(
@@ -91,7 +101,7 @@ def listing_of(
         case _:
             listing = _records(ledger, selection)
     if selection.name and not listing.names:
-        raise NotFound(f"there is no {selection.kind} {selection.full_name}")
+        raise selection.not_found()
     return listing
 
 

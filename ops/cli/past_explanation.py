@@ -31,7 +31,9 @@ def parse_moment(text: str, now_ms: int) -> LogMoment:
     time_ms = parse_time(text, now_ms)
     if time_ms > now_ms:
         raise BadInput(
-            f"{moment(time_ms)} is in the future; it is {moment(now_ms)} now", subject="--as-of"
+            f"{moment(time_ms)} is in the future; it is {moment(now_ms)} now",
+            subject="--as-of",
+            remedy="give a time in the past",
         )
     return LogMoment(time_ms=time_ms)
 

@@ -88,7 +88,7 @@ def clean(
         lease = LeaseSettings(namespace).name
         names = InstallationNames(namespace, lease, mutating, validate, secret, nodes)
         count = await cleanup.clean(api, names)
-        _log.info("removed our finalizer from %d objects", count)
+        _log.info("removed Orbweaver's finalizer from %d objects", count)
 
     _with_api(work)
 

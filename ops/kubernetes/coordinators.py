@@ -50,6 +50,7 @@ SYNCED: Final = "Synced"
 NOT_READY: Final = "NotReady"
 CLUSTER_FAULT: Final = "ClusterNotReady"
 CILIUM_FAULT: Final = "CiliumNotReady"
+CILIUM_REMEDY: Final = "set podCIDRType to none, and list the CIDRs of Pods in hijackCIDR"
 
 
 class Coordinators:
@@ -108,7 +109,7 @@ class Coordinators:
         except BadInput as error:
             desired = {"phase": NOT_READY, "reason": error.message}
             desired |= {"overlayPodCIDR": [], "serviceCIDR": []}
-            failure = DesiredCondition("Ready", "False", error.subject, error.message)
+            failure = DesiredCondition("Ready", "False", error.subject, str(error))
         else:
             desired = {"phase": SYNCED, "overlayPodCIDR": list(prefixes.pods)}
             desired["serviceCIDR"] = list(prefixes.services)
@@ -171,7 +172,12 @@ class Coordinators:
         if managers:
             prefixes = prefixes.or_else(cidrs.of_controller_manager(managers[0]))
         if not (prefixes.pods or prefixes.services):
-            raise BadInput(NO_FLAGS if managers else NO_MANAGER, subject=CLUSTER_FAULT)
+            raise BadInput(
+                NO_FLAGS if managers else NO_MANAGER,
+                subject=CLUSTER_FAULT,
+                remedy="write podSubnet and serviceSubnet below networking in ClusterConfiguration"
+                " of the ConfigMap kube-system/kubeadm-config",
+            )
         return prefixes
 
     async def _cilium(self) -> tuple[str, ...]:
@@ -180,7 +186,7 @@ class Coordinators:
         config_map = await self._get(CONFIG_MAP.format(namespace, name))
         if config_map is None:
             message = f"there is no ConfigMap {self._settings.cilium}"
-            raise BadInput(message, subject=CILIUM_FAULT)
+            raise BadInput(message, subject=CILIUM_FAULT, remedy=CILIUM_REMEDY)
         ipam = cidrs.of_cilium(config_map)
         match ipam.mode:
             case "cluster-pool" | "cluster-pool-v2beta":
@@ -191,7 +197,7 @@ class Coordinators:
                 return (await self._cluster()).pods
             case mode:
                 message = f"Cilium's ipam {mode[:64]!r} is not supported"
-                raise BadInput(message, subject=CILIUM_FAULT)
+                raise BadInput(message, subject=CILIUM_FAULT, remedy=CILIUM_REMEDY)
 
     async def _get(self, path: str) -> Object | None:
         try:

@@ -23,8 +23,7 @@ from ops.kubernetes.resources import FINALIZER, is_leaving
 from ops.manifests import endpoint_manifest, pool_manifest, subnet_manifest
 
 ALLOCATIONS_SHOWN_MAX: Final = 8_192
-"""Addresses in ``allocatedIPs``: the size of an API object is limited to 1.5 MB. Counts are exact.
-"""
+"""Addresses in ``allocatedIPs``, because API objects are limited to 1.5 MB. Counts are exact."""
 
 NEARLY_PERCENT: Final = 90
 """The percentage of allocated usable addresses from which a pool is nearly exhausted."""

@@ -195,8 +195,8 @@ def _software_findings(facts: Facts) -> Iterator[PlanFinding]:
             yield PlanFinding(
                 MigrationDeadline.NONE,
                 title,
-                f"{what}; its {facts.sriov_policies} policies are kept, and our agents apply them"
-                " on each node where the operator's daemon has ended",
+                f"{what}; its {facts.sriov_policies} policies are kept, and Orbweaver's agents"
+                " apply them on each node where the operator's daemon has ended",
             )
             continue
         yield PlanFinding(

@@ -204,7 +204,11 @@ def _plain_name(words: list[str]) -> str:
         return text.removeprefix("address/") if is_address(text.removeprefix("address/")) else text
     kind_of(words[0], (ObjectKind.POD, ObjectKind.ENDPOINT, ObjectKind.ADDRESS))
     if len(words) > 2:
-        raise BadInput("only one object can be explained at a time", subject=words[2])
+        raise BadInput(
+            "only one object can be explained at a time",
+            subject=words[2],
+            remedy="run the command once for each object",
+        )
     return words[1]
 
 

@@ -223,7 +223,7 @@ async def _counted_pools(
     """The table of pools; etcd counts the claims, so they are not read. Raises NotFound."""
     pools = [pool for name, pool in sorted(ledger.pools.items()) if selection.selects(name)]
     if selection.name and not pools:
-        raise NotFound(f"there is no {selection.kind} {selection.full_name}")
+        raise selection.not_found()
     counts = await count_pools(session.store, session.keys, ledger, pools)
     totals = {pool.name: pool_addresses(pool).clamped_size for pool in pools}
     return pool_listing(pools, counts, totals, times_until_full=selection.times_until_full)

@@ -45,18 +45,16 @@ def install(
 
 
 def _read(path: Path) -> dict[str, object]:
+    """The network configuration list of a file. Raises BadInput."""
+    remedy = "pass a network configuration list, such as a file of `orbctl nad --directory`"
     try:
         conflist = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise BadInput(f"cannot read {path}: {error.strerror}", subject="conflist") from None
     except ValueError as error:
-        raise BadInput(f"cannot read {path}: {error}", subject="conflist") from None
+        raise BadInput(f"{path} is not JSON: {error}", subject="conflist", remedy=remedy) from None
     if not isinstance(conflist, dict):
-        raise BadInput(
-            f"{path} is not a JSON object",
-            subject="conflist",
-            remedy="pass a network configuration list, such as a file of `orbctl nad --directory`",
-        )
+        raise BadInput(f"{path} is not a JSON object", subject="conflist", remedy=remedy)
     return conflist
 
 

@@ -193,7 +193,11 @@ def _bounded(gateways: list[str]) -> list[str]:
 def _labels(texts: list[str]) -> dict[str, str]:
     invalid = next((text for text in texts if "=" not in text), None)
     if invalid is not None:
-        raise BadInput(f"--label {invalid[:80]}: expected key=value", subject="--label")
+        raise BadInput(
+            f"--label {invalid[:80]} has no value",
+            subject="--label",
+            remedy="write KEY=VALUE, also for an empty value",
+        )
     return {key: value for key, _, value in (text.partition("=") for text in texts)}
 
 

@@ -86,7 +86,7 @@ def read(pem: bytes) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(pem)
     except ValueError as error:
-        raise BadInput(f"no certificate in PEM: {error}", subject="certificate") from None
+        raise BadInput(f"cannot read a certificate: {error}", subject="certificate") from None
 
 
 def is_valid(pem: bytes, now: dt.datetime) -> bool:
@@ -156,7 +156,7 @@ def _read_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
     try:
         key = load_pem_private_key(pem, None)
     except (ValueError, TypeError) as error:
-        raise BadInput(f"no key in PEM: {error}", subject="key") from None
+        raise BadInput(f"cannot read the key: {error}", subject="key") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise BadInput("the key is not an elliptic-curve key", subject="key")
     return key

@@ -32,8 +32,7 @@ RECONCILE_S: Final = 60.0
 
 RETRY_S: Final = 2.0
 TRIES_MAX: Final = 8
-"""Passes of one reconciliation; each changes the Secret or webhook configurations, or is the last.
-"""
+"""Passes of one reconciliation. Each changes the Secret or a webhook, or is the last one."""
 
 SECRETS: Final = "/api/v1/namespaces/{}/secrets"
 CONFIGURATIONS: Final = tuple(
@@ -104,7 +103,9 @@ class CertificateKeeper:
             return _stored(secret), secret
         except BadInput as error:
             _log.warning(
-                "Secret %s has no usable certificate and is created again: %s", path, error
+                "Secret %s has no usable certificate; its contents are replaced: %s",
+                path,
+                error.message,
             )
             return None, secret
 
@@ -175,7 +176,7 @@ def _stored(secret: Object) -> StoredAuthorities:
             base64.b64decode(data.get(field, ""), validate=True) for field in FIELDS
         )
     except (binascii.Error, ValueError, TypeError) as error:
-        raise BadInput(f"not base64: {error}", subject="Secret") from None
+        raise BadInput(f"its data is not base64: {error}", subject="Secret") from None
     return StoredAuthorities(split(authorities), key, KeyPair(certificate, issued_key))
 
 

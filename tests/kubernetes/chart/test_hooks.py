@@ -141,7 +141,7 @@ def test_the_cleanup_job_removes_finalizers_webhooks_secret_and_lease(hooks: Hoo
 
     log = hooks.run("orbweaver-cleanup")
 
-    assert "removed our finalizer from 2 objects" in log
+    assert "removed Orbweaver's finalizer from 2 objects" in log
     assert server.request("GET", path_of_kind("SpiderIPPool", "blue")).status == 404
     kept = get(server, "SpiderSubnet", "wide")["metadata"]
     assert kept.get("finalizers") == ["example.org/finalizer"]

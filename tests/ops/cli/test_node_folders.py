@@ -78,5 +78,5 @@ def test_sizes_have_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     network.mkdir(parents=True)
     (network / "10.6.0.9").write_text("x" * (node_folders.RESERVATION_BYTES_MAX + 1))
 
-    with pytest.raises(BadInput, match="larger than the limit of 4096 bytes"):
+    with pytest.raises(BadInput, match="has more than 4096 bytes"):
         read_node_folders(str(tmp_path))

@@ -57,7 +57,7 @@ def test_a_user_who_may_not_read_the_mode_of_a_card_is_not_shown_a_wrong_one(
     ("text", "options", "message"),
     [
         ("kind: Pod", [], "no SriovNetworkNodePolicy"),
-        (POLICY.format(more="mtu: 9000"), ["--label", "rack"], "expected key=value"),
+        (POLICY.format(more="mtu: 9000"), ["--label", "rack"], "--label rack has no value"),
     ],
 )
 def test_a_call_without_policies_or_with_half_a_label_is_an_error_of_usage(
