@@ -3,12 +3,12 @@
     OrbweaverError
     ├── Refused                     a command breaks rules; carries each as a Refusal
     ├── BadInput                    a text or document from outside cannot be parsed
-    │   ├── MalformedReview         an admission review has no object of the kind it names
-    │   └── PrunedAway              this instant of the log was pruned from the archive
+    │   ├── MalformedReview         kind, object or namespace of an admission review is wrong
+    │   └── PrunedAway              the archive files that have the requested instant were pruned
     ├── NotFound                    no object has the given name
     ├── StoreError                  the key-value store
     │   ├── StoreUnavailable        etcd is not reachable; nothing was written  (retryable)
-    │   │   └── StoreTimeout        a read did not answer in time           (retryable)
+    │   │   └── StoreTimeout        etcd did not answer a read in time      (retryable)
     │   ├── OutcomeUnknown          the answer to a write was lost: read back first (retryable)
     │   ├── StoreFull               the database is full: nothing was written  (retryable)
     │   ├── LostRace                another writer changed a key of the transaction  (retryable)
@@ -49,7 +49,7 @@
     │   ├── ApiNotFound             the API server has no such object
     │   │   └── ApiNotServed        the API server does not serve this kind
     │   └── ApiRejected             the API server forbids the request or finds it invalid
-    ├── TaskEnded                   an essential task ended and cannot be restarted  (retryable)
+    ├── TaskEnded                   a supervised task has used up its restarts  (retryable)
     ├── ProviderError               the network provider failed; outcome unknown  (retryable)
     │   └── ProviderRefused         the network provider rejected the request
     └── ExecutionError              a workflow execution
@@ -59,9 +59,9 @@
         ├── CallRejected            the execution rejected a query or an update
         └── SessionLost             the lease of this process has ended     (retryable)
 
-Each message states what happened to which object; ``remedy`` states what to do. The class attribute
-``retryable`` states whether a retry can succeed; callers do not guess. A test compares this tree
-with the classes.
+A text in quotes is the ``sentinel`` of an AllocationError. Each message states what happened to
+which object; ``remedy`` states what to do. The class attribute ``retryable`` states whether a retry
+can succeed. A test compares this tree with the classes.
 """
 
 from __future__ import annotations
@@ -71,7 +71,11 @@ from typing import ClassVar, Literal, NamedTuple, Self
 RefusalKind = Literal[
     "Invalid", "Forbidden", "NotSupported", "Required", "AlreadyExists", "NotFound", "Internal"
 ]
-"""The cause types of a Kubernetes ``Status``, which a webhook returns unchanged."""
+"""In which way a command breaks a rule.
+
+A webhook returns it as the cause type of a Kubernetes ``Status``: ``Invalid`` becomes
+``FieldValueInvalid``.
+"""
 
 
 class OrbweaverError(Exception):
@@ -113,7 +117,7 @@ class Refused(OrbweaverError):
     """A command breaks rules; ``refusals`` has at least one."""
 
     def __init__(self, refusals: tuple[Refusal, ...]) -> None:
-        assert refusals, "a refusal without a reason"
+        assert refusals, "Refused needs at least one refusal"
         super().__init__("; ".join(str(refusal) for refusal in refusals))
         self.refusals = refusals
 
@@ -123,7 +127,7 @@ class BadInput(OrbweaverError):
 
 
 class MalformedReview(BadInput):
-    """An admission review has no object of the served kind; ``uid``: the UID of the review."""
+    """Kind, object or namespace of an admission review is wrong; ``uid``: the review's UID."""
 
     def __init__(self, message: str, uid: str) -> None:
         super().__init__(message)
@@ -131,7 +135,7 @@ class MalformedReview(BadInput):
 
 
 class PrunedAway(BadInput):
-    """The requested instant is in a part of the log that was pruned from the archive."""
+    """The archive files that have the requested instant of the log were pruned."""
 
 
 class NotFound(OrbweaverError):
@@ -163,11 +167,11 @@ class StoreFull(StoreError):
 
 
 class OutcomeUnknown(StoreError):
-    """A write may or may not have been committed; a read decides.
+    """A write may or may not have been committed; only a read can tell.
 
     See I9 of docs/contributing/architecture.md. The caller may repeat a request that begins by
-    reading the current state; the write itself is never sent again. ``is_full``: since the write,
-    etcd has reported that its database is full.
+    reading the current state; the write itself is never sent again. ``is_full``: etcd has reported
+    that its database is full.
     """
 
     retryable = True
@@ -175,9 +179,9 @@ class OutcomeUnknown(StoreError):
 
 
 class LostRace(StoreError):
-    """A comparison of the transaction failed: another writer changed one of its keys first.
+    """A guard of the transaction failed: another writer changed one of its keys first.
 
-    Nothing was written. The current values were read afterwards, for the next try.
+    Nothing was written. Before the next try, the caller reads the current values.
     """
 
     retryable = True
@@ -224,7 +228,7 @@ class LogCorrupt(LogError):
 
 
 class UnusableValue(LogCorrupt):
-    """A worker of the workflow engine cannot use the value of ``key`` and does not change it."""
+    """A worker of the workflow engine cannot use the value of ``key``; it leaves it unchanged."""
 
     REMEDY: ClassVar[str] = (
         "run a version that can read this value, or delete the key if it is not needed any more"
@@ -262,7 +266,7 @@ class NotReady(RequestError):
 
 
 class CallerGone(RequestError):
-    """The client closed the connection before its request was started; nothing was changed."""
+    """The client closed the connection before its request began; nothing was changed."""
 
     retryable = True
 
@@ -272,7 +276,7 @@ class Unauthenticated(RequestError):
 
 
 class AccessDenied(RequestError):
-    """The API server accepts the token, and its user may not do this."""
+    """The API server accepts the token, but its user may not do what the request asks for."""
 
 
 class AllocationError(OrbweaverError):
@@ -353,7 +357,7 @@ class DetectionFailed(AllocationError):
 
 
 class RetriesExhausted(AllocationError):
-    """Other writers were faster in every try within the time limit."""
+    """Every try within the time limit lost a race to another writer."""
 
     sentinel = "exhaust all retries"
     retryable = True
@@ -430,7 +434,10 @@ class ApiRejected(ApiError):
 
 
 class TaskEnded(OrbweaverError):
-    """A supervised task ended and has no restarts left; ``subject`` is its name."""
+    """A supervised task ended and has no restarts left, so the process exits.
+
+    ``subject`` is the name of the task.
+    """
 
     retryable = True
 
@@ -467,7 +474,7 @@ class AlreadyStarted(ExecutionError):
 
 
 class ExecutionFailed(ExecutionError):
-    """The execution closed without a result; ``status`` is its last one, ``cause`` the failure."""
+    """The execution closed without a result; ``status``: its status; ``cause``: its failure."""
 
     def __init__(self, message: str, *, subject: str, status: str, cause: object = None) -> None:
         super().__init__(message, subject=subject)

@@ -1,8 +1,8 @@
 """The kinds of keys that ``core`` stores in etcd, each with its decoder.
 
-A new method of ``Keys`` needs a kind here (a test compares them); the workflow engine's kinds are
-in ``workflows.engine.store.kinds``. ``orbctl verify`` and ``orbctl status`` check all keys of these
-kinds, and tests/containment corrupts one key of each kind.
+``orbctl verify`` and ``orbctl status`` decode all keys of these kinds, and tests/containment
+corrupts one key of each kind. A new method of ``core.eventstore.keys.Keys`` needs a kind here; a
+test compares them. The kinds of the workflow engine are in ``workflows.engine.store.kinds``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Makes protobuf message classes from a table, for APIs of which we use only a few messages.
 
-The table maps message names to fields, and field names to (number, type). A type is the name of a
-scalar or of a message in the table, with "*" in front if the field is repeated; "%" is a map from
-string to string. Received fields that the table does not have are ignored.
+The table maps the name of a message to its fields, and the name of a field to (number, type). A
+type is the name of a scalar or of a message in the table, with "*" in front if the field is
+repeated; "%" is a map from string to string. Fields that are not in the table are ignored when a
+message is decoded.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from google.protobuf.message import DecodeError
 __all__ = ["DecodeError", "Table", "message_classes"]
 
 Table = Mapping[str, Mapping[str, tuple[int, str]]]
+"""Name of a message -> name of a field -> its number and type."""
 
 _Field: Final = descriptor_pb2.FieldDescriptorProto
 _SCALARS: Final = {
@@ -25,8 +27,7 @@ _SCALARS: Final = {
     "uint64": _Field.TYPE_UINT64,
     "int64": _Field.TYPE_INT64,
     "bool": _Field.TYPE_BOOL,
-    # An enumeration and an int32 look the same on the wire.
-    "int32": _Field.TYPE_INT32,
+    "int32": _Field.TYPE_INT32,  # also for enumerations: they have the same encoding
 }
 
 
@@ -50,6 +51,7 @@ def message_classes(package: str, table: Table) -> dict[str, Any]:
 def _add_field(
     package: str, message: descriptor_pb2.DescriptorProto, name: str, number: int, kind: str
 ) -> None:
+    """Add a field to a message; ``kind``: a type of the table."""
     field = message.field.add(name=name, number=number, label=_Field.LABEL_OPTIONAL)
     if kind == "%":
         entry = message.nested_type.add(name=f"{name.title()}Entry")

@@ -1,7 +1,8 @@
 """The activity of the last minute: claims, releases and refusals, by pool and by writer.
 
-Events are counted by the second of their ``recorded_at_ms``; later times, from clocks that are
-ahead, count as now. Pure. Memory is bounded: one minute of counts, and the newest refusals.
+Events are counted by the second of ``recorded_at_ms``. An event with a later time than now, from a
+writer whose clock is ahead, is counted too. No I/O. Memory is bounded: one minute of counts, and
+the newest refusals.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final, Literal, NamedTuple
 from core.domain.events import AddressesClaimed, AddressesReleased, AllocationRefused, Recorded
 
 WINDOW_S: Final = 60
-"""The last minute, in whole seconds."""
+"""Seconds for which the counts of events are kept."""
 
 REFUSALS_MAX: Final = 20
 """How many of the newest refusals are kept."""
@@ -39,7 +40,7 @@ class PoolActivity(NamedTuple):
 
 
 class Minute(NamedTuple):
-    """The counts of one minute, by (kind, pool or writer)."""
+    """The counts of one minute. The keys of ``sums`` are (kind, pool), or ("event", writer)."""
 
     sums: Counter[tuple[CountKind, str]]
 
@@ -55,7 +56,10 @@ class Minute(NamedTuple):
 
 
 class Activity:
-    """Counts events of the last minute. ``newest_ms``: the time of each writer's newest event."""
+    """Counts the events of the last minute and keeps the newest refusals.
+
+    ``newest_ms``: the time of each writer's newest event.
+    """
 
     def __init__(self) -> None:
         self.newest_ms: dict[str, int] = {}
@@ -89,7 +93,10 @@ class Activity:
         return Minute(total)
 
     def _counts_at(self, second: int) -> Counter[tuple[CountKind, str]]:
-        """The counts of a second. Deletes the counts of seconds before the window."""
+        """The counter of a second, to be updated by the caller; not kept for an old second.
+
+        Deletes the counters of seconds that are older than ``WINDOW_S``.
+        """
         if second > self._last_s:
             self._last_s = second
             first = second - WINDOW_S

@@ -21,7 +21,7 @@ COMPARED_KINDS: Final[tuple[ComparedKind, ...]] = get_args(ComparedKind)
 
 
 class Change(NamedTuple):
-    """A difference. ``what``: the changed fields of an object, or the old and new holder."""
+    """A difference. ``what``: the added or removed value as text, or the old and the new one."""
 
     change: Literal["added", "removed", "changed"]
     kind: ComparedKind
@@ -30,7 +30,7 @@ class Change(NamedTuple):
 
 
 def compare_states(before: Ledger, after: Ledger) -> Iterator[Change]:
-    """Every difference, by kind and then by name; addresses in their order."""
+    """Every difference, by kind and then by name; addresses in numeric order."""
     yield from _objects("pool", before.pools, after.pools)
     yield from _objects("subnet", before.subnets, after.subnets)
     yield from _objects("reservation", before.reservations, after.reservations)
@@ -67,11 +67,12 @@ def _objects(
 
 
 def _by_path(ledger: Ledger) -> dict[str, RecordDefined]:
+    """The records by KIND/NAMESPACE/NAME, or KIND/NAME without a namespace."""
     return {"/".join(filter(None, path)): record for path, record in ledger.records.items()}
 
 
 def _change(kind: ComparedKind, name: str, old: str, new: str) -> Iterator[Change]:
-    """The difference between two texts; "" if the object does not exist."""
+    """Yield the difference between two texts, if any; "" stands for an object that is missing."""
     if old == new:
         return
     if old and new:

@@ -33,7 +33,7 @@ from core.errors import BadInput
 class EventSummary(NamedTuple):
     """One event in one line. ``subject`` has the form that ``orbctl history`` accepts.
 
-    ``pools`` and ``addresses``: those in the event.
+    ``pools`` and ``addresses``: the ones that the event names.
     """
 
     type: str
@@ -45,7 +45,7 @@ class EventSummary(NamedTuple):
 
 
 def check_types(names: Iterable[str], subject: str) -> tuple[str, ...]:
-    """Check that the names are event types; return them. Raises BadInput with ``subject``."""
+    """Return the names if they are event types; otherwise raise BadInput with this subject."""
     checked = tuple(names)
     for name in checked:
         if name not in EVENT_TYPES:
@@ -58,7 +58,11 @@ def check_types(names: Iterable[str], subject: str) -> tuple[str, ...]:
 
 
 class EventFilter(NamedTuple):
-    """Conditions that an event must meet; "" and () mean no condition. ``pod``: NAMESPACE/NAME."""
+    """Conditions that an event must meet; "" and () mean no condition.
+
+    ``pod``: NAMESPACE/NAME. ``node``: the node of the event or the name of its writer. ``actor``:
+    a part of the actor's name.
+    """
 
     types: tuple[str, ...] = ()
     pool: str = ""
@@ -82,43 +86,47 @@ class EventFilter(NamedTuple):
 def summary_of(recorded: Recorded) -> EventSummary:
     """The summary of an event."""
     event = recorded.event
-    name = TYPE_NAMES[type(event)]
+    type_name = TYPE_NAMES[type(event)]
     match event:
         case AddressesClaimed(endpoint, new_nics):
             pairs = [pair for index in new_nics for pair in endpoint.nics[index].addresses()]
-            return _of_endpoint(name, endpoint, pairs)
+            return _of_endpoint(type_name, endpoint, pairs)
         case EndpointChanged(endpoint):
-            return _of_endpoint(name, endpoint, endpoint.addresses())
+            return _of_endpoint(type_name, endpoint, endpoint.addresses())
         case AddressesReleased():
-            return _of_release(name, event)
+            return _of_release(type_name, event)
         case AllocationRefused():
-            return _of_refusal(name, event)
+            return _of_refusal(type_name, event)
         case AddressQuarantined(quarantine):
             detail = "; ".join(part for part in (quarantine.reason, quarantine.evidence) if part)
             address = quarantine.address
-            return EventSummary(name, f"address/{address}", detail, addresses=(address,))
+            return EventSummary(type_name, f"address/{address}", detail, addresses=(address,))
         case QuarantineLifted(address, reason):
-            return EventSummary(name, f"address/{address}", reason, addresses=(address,))
+            return EventSummary(type_name, f"address/{address}", reason, addresses=(address,))
         case ApplicationScaled():
             subject = f"application/{event.namespace}/{event.name}"
-            return EventSummary(name, subject, size_in_words(event))
+            return EventSummary(type_name, subject, size_in_words(event))
         case BindingChanged():
             subject = f"pod/{event.namespace}/{event.name}"
             detail = f"{', '.join(event.addresses)}: {binding_in_words(event)}"
-            return EventSummary(name, subject, detail, addresses=event.addresses, node=event.node)
+            return EventSummary(
+                type_name, subject, detail, addresses=event.addresses, node=event.node
+            )
         case GuidsAssigned() | GuidsReleased():
-            return _of_guids(name, event)
+            return _of_guids(type_name, event)
         case _:
             change = change_of(recorded)
-            assert change is not None, name  # all other types change a configuration object
+            assert change is not None, type_name  # all other types change a configuration object
             detail = describe_object(change.value) if change.value is not None else ""
             pools = (change.name,) if change.kind == "pool" else ()
-            return EventSummary(name, f"{change.kind}/{change.name}", detail, pools)
+            return EventSummary(type_name, f"{change.kind}/{change.name}", detail, pools)
 
 
-def _of_endpoint(name: str, endpoint: Endpoint, pairs: Sequence[tuple[str, str]]) -> EventSummary:
+def _of_endpoint(
+    type_name: str, endpoint: Endpoint, pairs: Sequence[tuple[str, str]]
+) -> EventSummary:
     return EventSummary(
-        name,
+        type_name,
         f"pod/{endpoint.namespace}/{endpoint.name}",
         f"{_addresses_and_pools(pairs)} on {endpoint.node}",
         tuple(pool for _, pool in pairs),
@@ -127,11 +135,11 @@ def _of_endpoint(name: str, endpoint: Endpoint, pairs: Sequence[tuple[str, str]]
     )
 
 
-def _of_release(name: str, event: AddressesReleased) -> EventSummary:
+def _of_release(type_name: str, event: AddressesReleased) -> EventSummary:
     pairs = [(release.address, release.pool) for release in event.releases]
     reason = f"{event.reason}: {event.evidence}" if event.evidence else event.reason
     return EventSummary(
-        name,
+        type_name,
         f"pod/{event.namespace}/{event.name}",
         f"{_addresses_and_pools(pairs)}, {reason}",
         tuple(pool for _, pool in pairs),
@@ -139,9 +147,9 @@ def _of_release(name: str, event: AddressesReleased) -> EventSummary:
     )
 
 
-def _of_refusal(name: str, event: AllocationRefused) -> EventSummary:
+def _of_refusal(type_name: str, event: AllocationRefused) -> EventSummary:
     return EventSummary(
-        name,
+        type_name,
         f"pod/{event.namespace}/{event.name}",
         f"{event.interface} on {event.node}, {refusal_in_words(event)}",
         tuple(dict.fromkeys(verdict.pool for verdict in event.verdicts)),
@@ -149,15 +157,15 @@ def _of_refusal(name: str, event: AllocationRefused) -> EventSummary:
     )
 
 
-def _of_guids(name: str, event: GuidsAssigned | GuidsReleased) -> EventSummary:
+def _of_guids(type_name: str, event: GuidsAssigned | GuidsReleased) -> EventSummary:
     texts = [f"{guid.guid} (virtual function {guid.vf} of {guid.nic})" for guid in event.guids]
     reason = f", {event.reason}" if isinstance(event, GuidsReleased) else ""
     detail = ", ".join(texts) + reason
-    return EventSummary(name, f"node/{event.node}", detail, node=event.node)
+    return EventSummary(type_name, f"node/{event.node}", detail, node=event.node)
 
 
 def binding_in_words(event: BindingChanged) -> str:
-    """What the network provider does with the addresses."""
+    """The state of a binding at the network provider, and the reason."""
     why = f" ({event.why})" if event.why else ""
     return f"network provider: {BINDING_WORDS.get(event.state, event.state)}{why}"
 

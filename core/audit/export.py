@@ -4,10 +4,11 @@
     raw      a stream of msgpack arrays: a head ["orbweaver-log", 1, cluster, revision], one array
              [position, writer, seq, data] for each segment, an end [count, chain]
 
-The raw form has every byte of the log and can be read with any msgpack reader; its last hash is
-that of the archive's chain (``core.archive.cursor``). ``import_log`` reads it back into segments,
-from which a ledger can be made without an etcd. A log cannot be written into another etcd: releases
-name etcd revisions, and those differ there.
+The raw form has every byte of the log and can be read with any msgpack reader. ``count`` is the
+number of segments, and ``chain`` the hash chain over them, which the archive cursor has too
+(``core.archive.cursor``). ``import_log`` reads a raw export back into segments, from which a ledger
+can be made without an etcd. A log cannot be written into another etcd: releases name revisions of
+claims, and another etcd has other revisions.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from core.eventstore.log import Segment
 RAW_FORMAT: Final = "orbweaver-log"
 RAW_VERSION: Final = 1
 ITEM_BYTES_MAX = 2 * REQUEST_BYTES_MAX
-"""The largest item of a raw export: one segment."""
+"""Limit of one item of a raw export: a segment, which was written in one request to etcd."""
 
 _json = msgspec.json.Encoder()
 _raw = msgspec.msgpack.Encoder()
@@ -48,7 +49,7 @@ async def export_lines(events: AsyncIterator[list[Recorded]], out: TextIO) -> in
 
 
 def line_of(recorded: Recorded) -> str:
-    """One event as JSON; ``time`` is ``recorded_at_ms`` in UTC, ``body`` has the type's fields."""
+    """One event as JSON; ``time`` is ``recorded_at_ms`` in UTC, ``body`` has the event's fields."""
     name = TYPE_NAMES[type(recorded.event)]
     at = datetime.fromtimestamp(recorded.recorded_at_ms / 1000, UTC)
     line = {
@@ -80,7 +81,7 @@ async def export_raw(
         raise BadInput(
             "a raw export needs the complete log, but the beginning of this one was pruned",
             subject="raw",
-            remedy="export it as JSON lines, or from a copy of the archive",
+            remedy="export JSON lines, or use a copy of the archive that still has the beginning",
         )
     out.write(_raw.encode([RAW_FORMAT, RAW_VERSION, cluster, view.revision]))
     count, chain = 0, CHAIN_START
@@ -97,8 +98,8 @@ async def export_raw(
 def import_log(source: BinaryIO) -> Iterator[Segment]:
     """The segments of a raw export, one by one.
 
-    Count and chain are compared when the iteration ends. Raises BadInput for a file of another
-    kind, LogCorrupt for an incomplete or changed export.
+    Count and chain are checked after the last segment. Raises BadInput for a file that is not a raw
+    export, LogCorrupt for an incomplete or changed one.
     """
     items = _items(source)
     try:

@@ -1,8 +1,9 @@
 """Hourly net growth of every pool and subnet, computed from the log.
 
-The growth of a pool is the number of its claims minus that of its releases. The growth of a subnet
-is the number of addresses that its pools got minus those that they returned. A ``GrowthLog`` reads
-the last ``HOURS_MAX`` hours first and only new events later. It only reads.
+The growth of a pool is the number of its claims minus the number of its releases. The growth of a
+subnet is the number of addresses that pools took from it minus the number that they returned to it.
+A ``GrowthLog`` reads the last ``HOURS_MAX`` hours first and only new events later. It does not
+write to etcd.
 """
 
 from __future__ import annotations
@@ -38,28 +39,30 @@ class GrowthSubject(NamedTuple):
 
 
 class _Share(NamedTuple):
-    """How many addresses a pool has from its subnet; ``subnet`` is "" for none."""
+    """How many addresses a pool has from its subnet; ``subnet`` is "" if it has no subnet."""
 
     subnet: str
     size: int
 
 
 class GrowthLog:
-    """Net growth in each hour. ``position``: the last event that was read."""
+    """Net growth in each hour. ``position``: the position of the last event that was read."""
 
     def __init__(self) -> None:
         self.position = 0
         self._clock_ms = 0
         self._first_hours: dict[GrowthSubject, int] = {}
-        """The first hour of each object's history."""
+        """The first hour of each object's history, in hours since 1970."""
         self._net: defaultdict[GrowthSubject, dict[int, int]] = defaultdict(dict)
+        """Object -> hour -> growth in this hour."""
         self._shares: dict[str, _Share] = {}
+        """The current share of each pool that has a subnet."""
 
     async def read(self, view: LogView, now_ms: int) -> None:
         """Read the new events of the log; the first call begins ``HOURS_MAX`` hours ago.
 
-        Events that cannot be read are not counted; the view names them if it skips such parts.
-        Raises LogCorrupt, LogGap, Compacted, StoreUnavailable.
+        Unreadable parts that the view skips are not counted. Raises LogCorrupt, LogGap, Compacted,
+        StoreUnavailable.
         """
         first_hour = now_ms // HOUR_MS - HOURS_MAX
         if not self.position:
@@ -81,7 +84,7 @@ class GrowthLog:
         return [net.get(hour, 0) for hour in range(first, this_hour)]
 
     def _begin(self, view: LogView, begin_ms: int) -> None:
-        """Start from the newest snapshot at or before this time, or from that of a pruned log."""
+        """Start from the newest snapshot at or before this time, else at the start of the log."""
         snapshot = view.sealed.snapshot_at_time(begin_ms)
         self.position, self._clock_ms = snapshot.ledger.position, snapshot.clock_ms
         hour = snapshot.clock_ms // HOUR_MS
@@ -114,7 +117,7 @@ class GrowthLog:
                 pass
 
     def _set_share(self, pool: str, after: _Share, hour: int) -> None:
-        """Change a pool's addresses, and count the difference as growth of the subnets."""
+        """Change the share of a pool, and count the difference as growth of its subnets."""
         before = self._shares.get(pool, _Share("", 0))
         if after.subnet:
             self._shares[pool] = after

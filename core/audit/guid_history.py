@@ -1,4 +1,4 @@
-"""The history of a GUID: which virtual functions had it, and when. Pure."""
+"""The history of a GUID: which virtual functions had it, and when. No I/O."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from core.domain.sriov.model import VfGuid
 
 
 class GuidHistory(EntryList):
-    """Follows the assignments and releases of one GUID."""
+    """Collects the assignments of one GUID, each with its release."""
 
     def __init__(self, subject: HistorySubject) -> None:
         super().__init__(subject)
@@ -27,7 +27,7 @@ class GuidHistory(EntryList):
                     self._end(stamp_of(recorded), event.reason)
 
     def open_entries(self) -> list[HistoryEntry]:
-        """The current assignment."""
+        """The current assignment, if there is one."""
         return [] if self._open is None else [self._open]
 
     def _begin(self, node: str, guid: VfGuid, at: Stamp) -> None:

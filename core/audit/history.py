@@ -1,8 +1,8 @@
 """History: the holders of an address, the addresses of a Pod, the changes of a pool.
 
 The archive's index names the blocks that may have events of the subject, and segments without the
-subject's text are skipped without decoding them. So a history takes milliseconds for a log of any
-length. Kinds of subjects that are not in ``INDEXED`` need a scan of the complete log. This module
+subject's name are skipped without decoding them. So the history takes milliseconds even if the log
+is long. Kinds of subjects that are not in ``INDEXED`` need a scan of the complete log. This module
 reads archive and live log, never the state keys; it writes nothing.
 """
 
@@ -60,7 +60,7 @@ def _collector(subject: HistorySubject) -> ObjectHistory | GuidHistory | _Holdin
 async def _history_of_uid(view: LogView, subject: HistorySubject) -> History:
     """The history of a Pod by UID: the entries with this UID in the history of its endpoint.
 
-    The release of a StatefulSet replica has no UID, so events cannot be selected by it alone.
+    Events cannot be selected by UID alone: the release of a StatefulSet replica has no UID.
     """
     keys: dict[EndpointKey, None] = {}
     async for recorded in events_about(view, subject):
@@ -107,21 +107,22 @@ def _matching(
 
 
 ANY_CLAIM: Final = 0
-"""The ``claim_revision`` of an address that moved to this node with its holder.
+"""The ``claim_revision`` of a holding whose claim was made on another node.
 
-The revision of its claim is unknown, so any release of the address ends the holding.
+The history of this node does not have the revision of the claim, so any release of the address ends
+the holding.
 """
 
 
 class _OpenHolding(NamedTuple):
-    """A holding that lasts, and the revision of its claim, which its release must name."""
+    """A holding without an end, and the revision of its claim, which its release must name."""
 
     entry: HistoryEntry
     claim_revision: int
 
 
 class _Holdings(EntryList):
-    """Collects claims and releases, and the quarantines of an address."""
+    """Collects the holdings, quarantines, refused ADDs and bindings of a subject."""
 
     def __init__(self, subject: HistorySubject) -> None:
         super().__init__(subject)
@@ -203,7 +204,7 @@ class _Holdings(EntryList):
             entry = held.entry
             holder = (entry.holder, entry.namespace, entry.pod)
             if holder == (endpoint.holder, *endpoint.key):
-                # The same holding, claimed again: by a repair, or for a second NIC.
+                # The holder has claimed its address again, for example by a repair.
                 self._open[address] = held._replace(claim_revision=recorded.position)
                 return
             self._end(address, began, "taken")

@@ -1,6 +1,6 @@
-"""The subject of a history, and its entries, each with a beginning and an end.
+"""The subject of a history, and the entries of a history.
 
-A history has at most ``ENTRIES_MAX`` entries.
+A holding is the period in which one Pod has an address: from its claim to its release.
 """
 
 from __future__ import annotations
@@ -72,15 +72,20 @@ _EVENTS_OF_KIND: Final[dict[str, tuple[type[Event], ...]]] = {
         ApplicationScaled,
     ),
 }
-"""The event types of subjects that are created and deleted."""
-ENTRIES_MAX = 100_000
-"""Entries in one history. Of a longer one the newest are returned, and the others are counted."""
+"""Kind of subject -> the types of the events in its history; other kinds may have any type."""
 
-_UNNAMED: Final = frozenset(("cidr", "node"))
-"""Subjects whose events may lack their name: a release has no node, and no event has a CIDR."""
+ENTRIES_MAX = 100_000
+"""The most completed entries of one history; older ones are omitted and counted."""
+
+_NOT_NAMED_IN_EVENTS: Final = frozenset(("cidr", "node"))
+"""Kinds whose subjects are not named in all of their events.
+
+A release does not name the node, and no event names a CIDR.
+"""
 
 INDEXED: Final = frozenset(("address", "pod", "uid", "pool", "use", "subnet"))
 """Kinds of subjects in the archive's index. For other kinds every sealed segment is searched."""
+
 _IPV4_OR_CIDR: Final = re.compile(r"[0-9.]*\.[0-9.]*(/[0-9]+)?\Z")
 SUBJECT_FORMS: Final = (
     "give an address, a CIDR, NAMESPACE/POD, a UID, pool/NAME, use/POOL (the claims of a pool),"
@@ -98,16 +103,19 @@ _TRACE_ID: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-")
 
 
 class HistorySubject(NamedTuple):
-    """The subject of a history, and what the history has, by kind.
+    """The subject of a history. The entries of the history depend on the kind of the subject.
 
-    ``address``: its claims and quarantines.
-    ``pod`` (``NAMESPACE/NAME``): the addresses and refused ADDs of an endpoint.
-    ``uid``: the same for one of the Pods with that name.
+    ``address``: holdings, quarantines and bindings of the address.
+    ``pod``: holdings, refused ADDs and bindings of all Pods with this ``NAMESPACE/NAME``.
+    ``uid``: holdings, refused ADDs and bindings of the one Pod with this UID.
+    ``node``: holdings, refused ADDs and bindings of the Pods on the node.
+    ``use``: holdings of the addresses of a pool; the name is that of the pool.
+    ``cidr``: holdings of the addresses in the CIDR.
     ``pool``, ``subnet``, ``reservation``: changes of the object.
-    ``record`` (``KIND/NAME`` or ``KIND/NAMESPACE/NAME``): changes of the object.
-    ``use``, ``node``, ``cidr``: every claim in a pool, on a node, or of addresses in a CIDR.
-    ``guid``: the virtual functions that had it.
-    ``application`` (``NAMESPACE/NAME``): changes of its record, Pod count and automatic pools.
+    ``record``: changes of the record; the name is ``KIND/NAME`` or ``KIND/NAMESPACE/NAME``.
+    ``application``: changes of the record, Pod count and automatic pools of the application; the
+    name is ``NAMESPACE/NAME``.
+    ``guid``: the virtual functions that had the GUID.
     """
 
     kind: SubjectKind
@@ -126,7 +134,7 @@ class HistorySubject(NamedTuple):
 
         Searches the encoded segment for the name: msgpack stores texts unchanged.
         """
-        if self.kind in _UNNAMED:
+        if self.kind in _NOT_NAMED_IN_EVENTS:
             return True
         if self.name.rpartition("/")[2].encode() not in data:
             return False
@@ -135,7 +143,7 @@ class HistorySubject(NamedTuple):
 
 
 class Stamp(NamedTuple):
-    """Where and when an event is in the log, and its cause. ``at_ms``: Unix milliseconds."""
+    """Position, time and cause of an event. ``at_ms``: Unix milliseconds."""
 
     position: int
     index_in_segment: int
@@ -150,13 +158,15 @@ class Stamp(NamedTuple):
 class HistoryEntry(NamedTuple):
     """A state from ``began`` to ``ended``, or a change at ``began``.
 
-    ``ended`` is None while the state lasts, and for a change. An entry of kind ``binding`` is a
-    change at a network provider. ``subject``: the address or the object; "" for a refused ADD.
-    ``reason`` and ``evidence``: why a holding ended, or why a quarantine began. ``reason`` is the
-    event's, or ``moved`` if the same holder continued with another Pod or node, or ``taken`` if the
-    log has a claim of another holder, which violates invariant I1
-    (docs/contributing/architecture.md). ``text`` describes an object or its change. ``refusal``:
-    the event of a refused ADD.
+    States are holdings (``held``) and quarantines (``quarantined``). All other kinds are changes;
+    ``binding`` is a change at a network provider. ``ended`` is None for a change, and for a state
+    that has not ended. ``subject``: the address or the object; "" for a refused ADD. ``reason`` and
+    ``evidence``: why the holding ended, why the quarantine began, or why the ADD was refused. They
+    are copied from the event, with two exceptions: a holding ends with ``moved`` if its holder
+    continued with another Pod or on another node, and with ``taken`` if the log has a claim by
+    another holder before the release. ``taken`` violates invariant I1
+    (docs/contributing/architecture.md). For a binding, ``reason`` is its state. ``text`` describes
+    an object or its change. ``refusal``: the event of a refused ADD.
     """
 
     kind: EntryKind
@@ -176,7 +186,7 @@ class HistoryEntry(NamedTuple):
 
 
 class History(NamedTuple):
-    """Entries in the order of their beginnings. ``dropped``: the number of omitted older ones."""
+    """Entries in the order in which they began. ``dropped``: how many older ones were omitted."""
 
     subject: HistorySubject
     entries: tuple[HistoryEntry, ...]
@@ -184,7 +194,10 @@ class History(NamedTuple):
 
 
 class EntryList:
-    """Collects the entries of a history."""
+    """Base class of the collectors of entries.
+
+    A subclass receives the events of the log and overrides ``open_entries`` if it has states.
+    """
 
     def __init__(self, subject: HistorySubject) -> None:
         self.subject = subject
@@ -197,11 +210,11 @@ class EntryList:
         self._count += 1
 
     def open_entries(self) -> list[HistoryEntry]:
-        """Entries that have no end yet."""
+        """The entries of states that have not ended; none in this base class."""
         return []
 
     def history(self) -> History:
-        """All entries, in the order of their beginnings."""
+        """All entries, in the order in which they began."""
         entries = sorted([*self._completed, *self.open_entries()], key=lambda entry: entry.began)
         return History(self.subject, tuple(entries), self._count - len(self._completed))
 
@@ -216,7 +229,7 @@ def parse_subject(text: str) -> HistorySubject:
     """
     kind, _, name = text.partition("/")
     parts = name.split("/")
-    # No name of an object has a colon, or consists of digits and dots.
+    # Only addresses and CIDRs have a colon, or consist of digits and dots.
     if kind not in ("address", "guid") and (":" in text or _IPV4_OR_CIDR.match(text)):
         return _address_or_cidr(text)
     match kind, len(parts):

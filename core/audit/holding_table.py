@@ -1,9 +1,9 @@
-"""A table of the holdings of one pool: who held which address, from which position to which.
+"""A table of the holdings of one pool: which holder had which address, between which positions.
 
-A row is one holding; rows are ordered by their beginning. The table has columns instead of objects:
-a holding needs about 100 bytes, a tenth of its claim and endpoint. So a process can keep the
-holdings of a million events, and find the holders at any position by one pass over two columns.
-Pure; ``core.audit.log_index`` fills it.
+A row is one holding; rows are in the order in which the holdings began. The table has columns
+instead of objects: a holding needs about 100 bytes, a tenth of what objects of its claim and
+endpoint would need. So a process can keep the holdings of a million events, and find the holders at
+any position by one scan of two columns. No I/O; ``core.audit.log_index`` fills the table.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final, Literal, NamedTuple
 from core.audit.text_columns import Names, TextColumn
 
 OPEN: Final = 2**64 - 1
-"""The end position of a holding that lasts."""
+"""The end position of a holding that has not ended."""
 
 HALF_BITS: Final = 64
 """An address has up to 128 bits, so it is stored as two columns of 64 bits."""
@@ -44,7 +44,10 @@ class Holder(NamedTuple):
 
 
 class HoldingRow(NamedTuple):
-    """A row; ``value``: the address as a number; ``ended``: ``OPEN`` while the holding lasts."""
+    """A row. ``value``: the address as a number. ``began`` and ``ended``: positions.
+
+    ``ended`` is ``OPEN`` while the holding lasts.
+    """
 
     value: int
     began: int
@@ -59,10 +62,11 @@ class HoldingTable:
         self._names = names
         self._high, self._low = array("Q"), array("Q")
         self._began, self._ended = array("Q"), array("Q")
+        # Position and row of each end, in the order of the ends.
         self._ends, self._end_rows = array("Q"), array("I")
         self._nodes, self._interfaces, self._applications = array("I"), array("I"), array("I")
         self._macs, self._traces, self._revisions = array("Q"), array("Q"), array("Q")
-        self._open: dict[int, int] = {}
+        self._open: dict[int, int] = {}  # address -> row of its current holding
         self._cached_rows: tuple[tuple[int, int, int], list[int]] = ((-1, 0, 0), [])
         self.pods = TextColumn()
 
@@ -70,7 +74,7 @@ class HoldingTable:
         return len(self._began)
 
     def begin(self, value: int, position: int, holder: Holder) -> None:
-        """Begin a holding of the address at this position; end its last one if it still lasts."""
+        """Begin a holding of the address at this position; end the current one if there is one."""
         self.end(value, position)
         self._open[value] = len(self._began)
         self._high.append(value >> HALF_BITS)
@@ -163,12 +167,12 @@ class HoldingTable:
         return Counter({self._names[number]: count for number, count in numbers.items()})
 
     def rows_ended(self, after: int, upto: int) -> list[int]:
-        """The rows that ended at positions in (after, upto], in that order."""
+        """The rows of the holdings that ended in (after, upto], in the order of their ends."""
         first, last = bisect_right(self._ends, after), bisect_right(self._ends, upto)
         return list(self._end_rows[first:last])
 
     def rows_ended_on(self, node: str, position: int, rows_max: int) -> list[int]:
-        """The rows of a node that ended up to a position, the last ones first."""
+        """At most ``rows_max`` rows of a node that ended up to a position, newest end first."""
         number, nodes = self._names.find(node), self._nodes
         ended = reversed(self._end_rows[: bisect_right(self._ends, position)])
         return list(islice((row for row in ended if nodes[row] == number), rows_max))
@@ -177,11 +181,11 @@ class HoldingTable:
         """The addresses held at the position."""
         rows = self.rows_at(position)
         low = self._low
-        if not any(self._high):
+        if not any(self._high):  # a pool of IPv4 addresses
             return {low[row] for row in rows}
         return {self.value(row) for row in rows}
 
-    def rows_of(self, value: int) -> Iterator[int]:
+    def rows_of_address(self, value: int) -> Iterator[int]:
         """The rows of an address, ascending."""
         high = value >> HALF_BITS
         return (row for row in rows_of(self._low, value & _HALF) if self._high[row] == high)
@@ -191,7 +195,7 @@ class HoldingTable:
     ) -> Iterator[tuple[Literal["node", "application"], str, int]]:
         """Yield kind, name and newest row of each node and application whose name has the text.
 
-        Rows that began after the position are ignored.
+        ``text`` must be in lower case. Rows that began after the position are ignored.
         """
         numbers = self._names.numbers_with(text)
         if not numbers:
@@ -212,7 +216,7 @@ class HoldingTable:
         return rows_of(self._macs, mac)
 
     def rows_with_trace(self, trace: int) -> Iterator[int]:
-        """The rows that a trace claimed, ascending."""
+        """The rows of the claims that were made in this trace, ascending."""
         return rows_of(self._traces, trace)
 
 

@@ -2,8 +2,9 @@
 
 ``find_undecodable_keys`` also finds keys that no process has read yet. ``check_index`` compares an
 index with the pools or subnets. Each transaction that changes a pool or subnet also writes its
-index entries, so only a manual change can make the index wrong. The check for overlaps would miss a
-pool without entries. A repair marks the index as incomplete, and the next command rebuilds it.
+index entries, so only a manual change can make the index wrong. A pool without entries would be
+missed when new pools are checked for overlaps. A repair marks the index as incomplete, and the next
+command rebuilds it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Answers queries about any instant of a log from indexes in memory, which the queries update.
+"""Finds the index in memory that has the state of a log at an instant.
 
-A window is the part of the log that one ``LogIndex`` covers. The newest window has up to
-``WINDOW_EVENTS_MAX`` events. For an earlier instant another window is read, from the archive's
-nearest snapshot to the end of that archive file; the last ``OLD_WINDOWS_MAX`` of these are kept. A
-query that an index in memory can answer needs no etcd. Only reads.
+A window is the part of the log that one ``LogIndex`` covers. The newest window begins with up to
+``WINDOW_EVENTS_MAX`` events, and queries add the new events to it. For an earlier instant another
+window is read, from the archive's nearest snapshot to the end of that archive file; the last
+``OLD_WINDOWS_MAX`` of these are kept. An instant that an index in memory covers needs no request to
+etcd. This module only reads.
 """
 
 from __future__ import annotations
@@ -28,20 +29,20 @@ from core.eventstore.writer import unix_ms
 from core.process.concurrency import SharedWork
 
 WINDOW_EVENTS_MAX: Final = 2_000_000
-"""Events in the newest index when it is begun, some 150 MB. It is replaced after half as many new
-events; both are in memory while the next one is read."""
+"""The most events in a newly created index, some 150 MB. Another index replaces it after half as
+many new events; both are in memory while the other one is read."""
 
 OLD_WINDOWS_MAX: Final = 2
 """Indexes of earlier parts of the log, of some 200,000 events each (an archive file)."""
 
 FRESH_S: Final = 0.2
-"""The end of the log is read at most this often."""
+"""Seconds between two reads of the end of the log."""
 
 UNREAD_RECHECK_S: Final = 30.0
-"""While parts of the log cannot be read, they are tried again this often."""
+"""Seconds between two tries to read the parts of the log that could not be read."""
 
 TRIES_MAX: Final = 3
-"""Attempts to read new events when etcd compacts them during the read."""
+"""Tries to read new events; a try fails if they are sealed during the read."""
 
 
 class LogInstant(NamedTuple):
@@ -74,7 +75,7 @@ class IndexedLog:
         self._files = files
         self._window_events_max = window_events_max
         self.unread = UnreadPartList()
-        """The parts of the log that cannot be read; answers do not have their events."""
+        """The parts of the log that cannot be read; the indexes do not have their events."""
         self._view: LogView | None = None
         self._index: LogIndex | None = None
         self._next: LogIndex | None = None  # replaces the index once it has been read completely
@@ -125,7 +126,7 @@ class IndexedLog:
         return LogInstant(index, position, index.clock.time_of(position))
 
     async def at_time(self, time_ms: int) -> LogInstant:
-        """The instant before the first event with a later clock. Raises PrunedAway."""
+        """The instant before the log's clock exceeds this time. Raises PrunedAway."""
         time_ms = max(time_ms, 0)
         index = self._index
         if index is None or time_ms >= index.clock.clock_ms:
@@ -136,7 +137,7 @@ class IndexedLog:
             begin = before[-1].last_position if before else self.view.sealed.cursor.pruned.position
             index = await self._older(begin)
             if time_ms < index.clock.base_ms:
-                self._check_not_pruned(-1)  # any position before the pruned one
+                self._check_not_pruned(-1)  # the time is before the oldest snapshot
         return LogInstant(index, index.clock.position_at(time_ms), min(time_ms, self.now_ms()))
 
     def events_between(
@@ -165,7 +166,7 @@ class IndexedLog:
 
     async def _read_new(self) -> LogIndex:
         for _ in range(TRIES_MAX - 1):
-            with suppress(Compacted, LogGap):  # sealed in the meantime: read it from the archive
+            with suppress(Compacted, LogGap):  # sealed meanwhile: the next try reads the archive
                 return await self._read_view()
         return await self._read_view()
 
@@ -175,7 +176,7 @@ class IndexedLog:
         )
         if await self._has_readable_part(view):
             self.unread.forget()
-            self._index = self._next = None  # they do not have the events of the part
+            self._index = self._next = None  # these indexes lack the events of the part
             self._old.clear()
         index = await self._index_to_read(view)
         await index.read(self._part(index, index.position, view.revision))
@@ -185,7 +186,7 @@ class IndexedLog:
         return index
 
     async def _has_readable_part(self, view: LogView) -> bool:
-        """Whether a part that could not be read can be read now; tried every UNREAD_RECHECK_S."""
+        """Whether an unread part can be read now; tries it once in UNREAD_RECHECK_S."""
         now = asyncio.get_running_loop().time()
         if not len(self.unread) or now - self._rechecked_at < UNREAD_RECHECK_S:
             return False
@@ -227,7 +228,8 @@ class IndexedLog:
         """The index of an earlier window that has this position. Raises PrunedAway."""
         self._check_not_pruned(position)
         for index in self._old.values():
-            if index.first_position <= position < index.position:  # the next index has the end
+            # The end of a window is the start of the next one.
+            if index.first_position <= position < index.position:
                 return index
         files = self.view.sealed.summaries()
         file = next(file for file in files if file.last_position > position)
@@ -248,5 +250,6 @@ class IndexedLog:
             raise PrunedAway(
                 f"the archive was pruned: no state before position {pruned.position} is known",
                 subject="at",
-                remedy=f"use position {pruned.position} or a later one, or a copy of the archive",
+                remedy=f"ask for position {pruned.position} or a later one, or read a copy of the"
+                " archive that was made before",
             )

@@ -1,7 +1,7 @@
 """Converts between positions of a log and times of its clock.
 
-Has one entry of 24 bytes for each segment. The clock never goes back
-(``core.archive.replay.advance_clock``), so both directions are found by bisection. Pure.
+A ``LogClock`` has 24 bytes for each segment. The clock never goes back
+(``core.archive.replay.advance_clock``), so bisection works in both directions. No I/O.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class LogClock:
 
     @property
     def events(self) -> int:
-        """The number of all events."""
+        """The number of events of all segments."""
         return self._events[-1] if self._events else 0
 
     @property
@@ -58,7 +58,7 @@ class LogClock:
 
     @property
     def first(self) -> tuple[int, int]:
-        """Position and clock of the first segment; without segments those of the base."""
+        """Position and clock of the first segment, or of the base if there is no segment."""
         if self._positions:
             return self._positions[0], self._clocks[0]
         return self.base_position, self.base_ms
@@ -83,7 +83,7 @@ class LogClock:
     def density(
         self, buckets: int, begin_ms: int | None = None, end_ms: int | None = None
     ) -> list[Bucket]:
-        """The number of events in equal parts of a period; by default that of all segments."""
+        """Count the events in up to ``buckets`` equal parts of a period, by default of all time."""
         if not self._positions:
             return []
         begin = self._clocks[0] if begin_ms is None else begin_ms

@@ -3,8 +3,8 @@
 A ``LogIndex`` begins at a snapshot; each ``read`` adds the new events. It keeps holdings as
 columns, versions of the configuration, and the log's clock. Details that it does not keep, such as
 the routes of a Pod or the evidence of a release, are read from the log (``core.audit.history``).
-Events change it by the rules of ``core.domain.evolution``; a test compares the two at every
-position. Only reads.
+Events change the index by the rules of ``core.domain.evolution``; a test compares it with the fold
+of the log at every position. This module only reads.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _SEPARATORS: Final = re.compile(r"[^0-9a-fA-F]")
 
 
 class RefusedPod(NamedTuple):
-    """The search result for a refused ADD; its event has the details."""
+    """The newest refused ADD of a Pod, for the search; its event has the details."""
 
     reason: str
     node: str
@@ -92,14 +92,15 @@ class LogIndex:
         self._traces, self._trace_positions, self._trace_types = array("Q"), array("Q"), array("B")
         self._seqs = dict(base.seqs)
         self._skipped: dict[str, list[tuple[int, int]]] = {}
-        """Writer -> pairs: from this position on, this many of its segments were skipped in all."""
+        """Writer -> pairs (position, number of its segments that were skipped up to there)."""
         self._clock_ms = base.clock_ms
         self._begin(base.ledger)
 
     async def read(self, view: LogView, upto: int | None = None) -> None:
         """Read the new events of the view, up to its end or to a position.
 
-        Raises LogCorrupt, LogGap, Compacted, StoreUnavailable; the next call continues from there.
+        Raises LogCorrupt, LogGap, Compacted, StoreUnavailable; the next call continues after the
+        last segment that was read.
         """
         since_pause = 0
         async for batch in view.batches(self.position, upto):
@@ -119,7 +120,7 @@ class LogIndex:
                     await asyncio.sleep(0)
 
     def _count(self, segment: Segment) -> None:
-        """Count the segment of its writer, and those before it that were skipped."""
+        """Count the segment for its writer, and the skipped segments of the writer before it."""
         writer, positions = segment.writer, self.writers[segment.writer]
         skipped = segment.seq - 1 - len(positions) - self._seqs.get(writer, 0)
         counts = self._skipped.get(writer, [])
@@ -132,7 +133,7 @@ class LogIndex:
         return self.holdings.get(pool) or HoldingTable(self._names)
 
     def written_by(self, writer: str, position: int) -> tuple[int, int]:
-        """The number of a writer's segments up to the position, and the last one's position."""
+        """The number of a writer's segments up to a position, and the position of the last one."""
         positions = self.writers.get(writer, array("Q"))
         count = bisect_right(positions, position)
         return count, positions[count - 1] if count else 0
@@ -151,7 +152,7 @@ class LogIndex:
         return counts[-1] if counts else 0
 
     def events_with_trace(self, trace: int) -> Iterator[tuple[int, str]]:
-        """Position and type of each event of a trace (its low 64 bits), except claims."""
+        """Position and type of each event of a trace, except claims; ``trace``: its low 64 bits."""
         for row in rows_of(self._traces, trace):
             yield self._trace_positions[row], _TYPES[self._trace_types[row]]
 
@@ -219,7 +220,7 @@ class LogIndex:
                 self._table(pool).begin(parse_address(address).value, position, holder)
 
     def _move(self, endpoint: Endpoint, position: int) -> None:
-        """Record that claims have another Pod, node or interface."""
+        """Begin new holdings for claims whose node or interface has changed."""
         pod = f"{endpoint.namespace}/{endpoint.name}"
         for nic in endpoint.nics:
             for address, pool in nic.addresses():
@@ -235,10 +236,10 @@ class LogIndex:
         match event:
             case PoolDefined() | PoolRetired() | PoolDeleted():
                 name = event.pool.name if isinstance(event, PoolDefined) else event.name
-                self.pools.define(name, at, evolve_pool(self.pools.last(name), event))
+                self.pools.define(name, at, evolve_pool(self.pools.current(name), event))
             case SubnetDefined() | SubnetRetired() | SubnetDeleted():
                 name = event.subnet.name if isinstance(event, SubnetDefined) else event.name
-                self.subnets.define(name, at, evolve_subnet(self.subnets.last(name), event))
+                self.subnets.define(name, at, evolve_subnet(self.subnets.current(name), event))
             case ReservationDefined(reservation):
                 self.reservations.define(reservation.name, at, reservation)
             case ReservationDeleted(name):
@@ -251,7 +252,7 @@ class LogIndex:
                 self.coordinators.define(name, at, event)
             case RecordDeleted(kind=kind, name=name) if kind == COORDINATOR_KIND:
                 self.coordinators.define(name, at, None)
-            case _:  # records of standalone mode are not indexed
+            case _:  # other events and records are not indexed
                 pass
 
 

@@ -1,7 +1,7 @@
 """The history of a configuration object: a pool, subnet, reservation or record.
 
-For an application: the changes of its record, its number of Pods and its automatic pools. Pure: the
-caller passes the events one by one.
+The history of an application has the changes of its record, of its number of Pods and of its
+automatic pools. No I/O: the caller passes the events one by one.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class ObjectHistory(EntryList):
             self.add(HistoryEntry("scaled", self.subject.name, at, text=size_in_words(event)))
 
     def _because(self, recorded: Recorded) -> str:
-        """The scaling that caused the event, as the end of a text; "" for another cause."""
+        """A text with the scaling that caused the event; "" if it has another cause."""
         scaling = self._last_scaling
         if scaling is None or scaling.event_id != recorded.cause.causation_id:
             return ""
@@ -186,12 +186,12 @@ def describe_object(value: ConfigurationObject) -> str:
 
 
 def changes_between(before: ConfigurationObject, after: ConfigurationObject) -> str:
-    """The fields that differ, old and new."""
+    """The fields that differ, with their old and new values."""
     return changed_fields(before, after, "{field}: {old} -> {new}")
 
 
 def changed_fields(before: ConfigurationObject, after: ConfigurationObject, form: str) -> str:
-    """Each field that differs, in a form with ``field``, ``old`` and ``new``."""
+    """Each field that differs; ``form`` is a format string with ``field``, ``old`` and ``new``."""
     was, now = _fields(before), _fields(after)
     return "; ".join(
         form.format(field=field, old=_text(was.get(field)), new=_text(now.get(field)))

@@ -5,8 +5,8 @@ but the log shows it: every change of a claim or an endpoint has an event in the
 writer, and an agent's writer has the name of its node. Controllers and orbctl may change the claims
 of every node. Pure; checks one segment at a time.
 
-A forged event in the log of *another* agent is not found here: it fences that agent, which exits
-with an error.
+An event that an agent writes under the writer name of another agent is not found here. It fences
+the other agent, which then exits with an error.
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ _FORMER_CONTROLLERS: Final = re.compile(r"(jobs-[0-9a-f]{2}|orbctl-\d+|kubernete
 def foreign_changes(events: Sequence[Recorded], before: Ledger) -> list[Violation]:
     """The changes in one segment that an agent made to endpoints and GUIDs of another node.
 
-    ``before``: the ledger before the segment. A release with a claim of the same endpoint is
-    allowed: a Pod takes over the addresses of its predecessor of the same name on another node.
+    ``before``: the ledger before the segment. A release is allowed if the segment also has a claim
+    of the same endpoint: a Pod takes over the addresses of the Pod with the same name that ran on
+    another node before.
     """
     if not events or _is_controller(events[0].writer):
         return []

@@ -1,7 +1,7 @@
 """Reads the results of past ADDs of one Pod from the log.
 
-The events of claims and refusals contain the decision, so neither the state at that time nor the
-Pod object is needed. Only reads.
+The events of claims and refusals contain the decision of pool selection, so neither the state at
+that time nor the Pod object is needed. This module only reads.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ from core.domain.model import Endpoint
 
 
 class LogMoment(NamedTuple):
-    """Selects the events up to a position, or recorded up to a time (Unix ms); None: all."""
+    """Selects events: those up to a position, and those recorded up to a time (Unix ms).
+
+    None sets no limit.
+    """
 
     position: int | None = None
     time_ms: int | None = None
@@ -42,9 +45,10 @@ NOW: Final = LogMoment()
 class PastAdds(NamedTuple):
     """The results of a Pod's ADDs since it last had no address.
 
-    ``claims``: the events of its claims. ``refused``: the newest refusal. ``released``: the event
-    that released its last address, None if the Pod has an address. ``held``: its endpoint.
-    ``binding``: the newest change at a network provider; None after the addresses were unbound.
+    ``claims``: the events of its claims. ``refused``: the event of its newest refused ADD.
+    ``released``: the event that released its last address; None if the Pod has an address.
+    ``held``: its endpoint. ``binding``: the event of the newest change at a network provider; None
+    after the addresses were unbound.
     """
 
     claims: tuple[Recorded, ...] = ()

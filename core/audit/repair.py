@@ -1,23 +1,23 @@
-"""Repair: restores the state keys from the log. It never changes the log to match the keys.
+"""Repair: restores the state keys from the log. It does not change the log to match the keys.
 
-Each difference is repaired by one step, which is one transaction, guarded by the value that was
-found. If the key has changed in the meantime, the step does nothing and is reported; run ``verify``
-again. Keys that equal the log are not written.
+A step is one transaction, guarded by the revisions of the keys that were found. It repairs one key,
+or the claims of one endpoint. If a key has changed in the meantime, the step does nothing and is
+reported; run ``verify`` again. Keys that equal the log are not written.
 
 Steps for pools, subnets, reservations, records, quarantines and endpoints write no event, because
-the log already has it. They restore the key together with the guard keys of its kind, so that a
-concurrent allocation that read the old value fails. A key without an event in the log is deleted,
-also without an event.
+the log already has the events. They restore the key together with the guard keys of its kind, so
+that a concurrent allocation that read the old value fails. A key without an event in the log is
+deleted, also without an event.
 
-Only the step of a claim writes an event. Rewriting the key changes its revision, which a release
-must name. Therefore ``AddressesClaimed`` claims the address again for the same endpoint and holder
-at the new revision. No address changes its holder. The checker and the history distinguish such
-repeated claims from new ones.
+A step for claims writes an event. Rewriting the key of a claim changes its revision, which the
+release must name. Therefore ``AddressesClaimed`` claims the address again for the same endpoint and
+holder at the new revision. No address changes its holder. The checker and the history distinguish
+such repeated claims from new ones.
 
 One inconsistency of the log itself is repaired: a release of an endpoint did not list one of its
-claims, because the claim's key had been deleted manually. Key and endpoint do not exist any more,
-so the missing release is written, with the reason ``repair``. Every other inconsistency of the log
-is reported and left to the user.
+claims, because the claim's key had been deleted manually. Neither the key nor the endpoint has the
+claim any more, so the missing release is written, with the reason ``repair``. Every other
+inconsistency of the log is reported and left to the user.
 """
 
 from __future__ import annotations
@@ -70,7 +70,11 @@ class RepairStep(NamedTuple):
 
 
 class Repaired(NamedTuple):
-    """The texts of the steps by outcome; ``changed_meanwhile``: the key changed after the plan."""
+    """The texts of the steps, by their outcome.
+
+    ``changed_meanwhile``: steps that did nothing, because a key has changed after the plan was
+    made. ``impossible``: steps that the user must do.
+    """
 
     done: tuple[str, ...]
     changed_meanwhile: tuple[str, ...]
@@ -91,7 +95,7 @@ def plan_repair(
             steps.append(_restore(difference, keys))
     for key, claims in differing_claims.items():
         steps += _claim_again(ledger, key, claims, state, keys)
-    # An endpoint whose claims are written again is written with them.
+    # The step that writes the claims of an endpoint again also writes the endpoint.
     written = {write.key for step in steps for write in step.writes if isinstance(write, Put)}
     steps += [
         _restore(difference, keys)
@@ -146,6 +150,7 @@ async def repair(
 async def _execute(
     step: RepairStep, store: KeyValueStore, keys: Keys, writer: Writer, cause: Cause
 ) -> bool:
+    """Commit a step; False if a key has changed after the plan was made."""
     event = step.event
     if event is None:
         return (await store.commit(step.guards, step.writes)).succeeded
@@ -157,7 +162,7 @@ async def _execute(
 
 
 def _restore(difference: Difference, keys: Keys) -> RepairStep:
-    """Write or delete a key whose revision no release depends on."""
+    """The step that writes or deletes one key; not for claims, whose releases name a revision."""
     guard = _guard(difference.key, difference.found_revision)
     guard_writes = _guard_writes(difference, keys)
     if difference.expected is None:
@@ -172,7 +177,7 @@ def _restore(difference: Difference, keys: Keys) -> RepairStep:
 def _claim_again(
     ledger: Ledger, key: EndpointKey, claims: list[Difference], state: State, keys: Keys
 ) -> list[RepairStep]:
-    """Write the claims of one endpoint and its key again, at a new revision."""
+    """The steps that write the claims of one endpoint again, together with the endpoint."""
     endpoint = ledger.endpoints.get(key)
     differing = {claim.name for claim in claims}
     nics: list[int] = []
@@ -192,7 +197,7 @@ def _claim_again(
     endpoint_key = keys.endpoint(*key)
     guarded = [endpoint_key, *(keys.ip_of(address) for address in sorted(rewritten))]
     step = RepairStep(
-        f"restate the claim of {', '.join(sorted(differing & rewritten))} by {'/'.join(key)}",
+        f"write the claim of {', '.join(sorted(differing & rewritten))} by {'/'.join(key)} again",
         tuple(_guard(guarded_key, _revision(state, guarded_key)) for guarded_key in guarded),
         (Put(endpoint_key, ENDPOINT.encode(endpoint)),),
         AddressesClaimed(endpoint, tuple(nics)),
@@ -203,9 +208,9 @@ def _claim_again(
 def _missing_release(
     ledger: Ledger, key: EndpointKey, difference: Difference, state: State, keys: Keys
 ) -> RepairStep:
-    """Release a claim whose endpoint does not list it and whose key is missing.
+    """The step that releases a claim whose endpoint does not list it and whose key is missing.
 
-    In all other cases return a step for the user.
+    In all other cases a step for the user.
     """
     endpoint = ledger.endpoints.get(key)
     endpoint_addresses = dict(endpoint.addresses()) if endpoint is not None else {}
@@ -219,11 +224,11 @@ def _missing_release(
     held = ledger.claims[difference.name]
     release = Release(difference.name, held.claim.pool, held.claim.holder, held.revision)
     nics = endpoint.nics if endpoint is not None else ()
-    evidence = "its key and its endpoint do not exist"
-    name = keys.endpoint(*key)
+    evidence = "the claim has no key, and no endpoint lists it"
+    endpoint_key = keys.endpoint(*key)
     return RepairStep(
         f"release {difference.name}: its key is missing and the release of {path} did not list it",
-        (Absent(difference.key), _guard(name, _revision(state, name))),
+        (Absent(difference.key), _guard(endpoint_key, _revision(state, endpoint_key))),
         event=AddressesReleased(*key, (release,), nics, "repair", evidence),
     )
 

@@ -39,7 +39,7 @@ CODECS: Final[Mapping[str, StateCodec[Any]]] = {
     "guid": GUID_CLAIM,
     "node-guids": NODE_GUIDS,
 }
-"""Prefix of state keys -> the codec of their values; compared and repaired in this order."""
+"""Prefix of state keys -> the codec of their values. Keys are compared in this order."""
 
 
 class Unreadable(NamedTuple):
@@ -49,7 +49,10 @@ class Unreadable(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """The value that the log implies for a key. ``revision``: of a claim; 0 for other kinds."""
+    """The value that the log implies for a key.
+
+    ``revision``: the one that the key of a claim must have; 0 for other kinds.
+    """
 
     kind: str
     value: object
@@ -83,6 +86,7 @@ class Difference(NamedTuple):
 
 
 State = Mapping[bytes, KeyValue]
+"""The state keys in etcd, each with its value and revision."""
 
 
 async def read_state(store: KeyValueStore, keys: Keys, revision: int) -> State:
@@ -132,6 +136,7 @@ def expected_state(ledger: Ledger, keys: Keys) -> Iterator[tuple[bytes, Expected
 
 
 def _with_key(address: str, expected: Expected, keys: Keys) -> Iterator[tuple[bytes, Expected]]:
+    """Yield the key of an address and its expected value; nothing for an invalid address."""
     try:
         key_of = keys.ip_of if expected.kind == "ip" else keys.quarantine_of
         yield key_of(address), expected

@@ -1,7 +1,7 @@
 """Reads the state at a position or a time, from the nearest snapshot and the events after it.
 
-A time is that of the log's clock (``core.archive.replay``): the result is the state before the
-first event with a later clock. This module only reads.
+Times are compared with the log's clock (``core.archive.replay``): the result is the state before
+the first event at which the log's clock is later than the time. This module only reads.
 """
 
 from __future__ import annotations
@@ -56,5 +56,6 @@ def _require_kept(view: LogView, position: int) -> None:
         raise BadInput(
             f"the archive was pruned: no state before position {pruned.position} is known",
             subject="position",
-            remedy=f"use position {pruned.position} or a later one, or a copy of the archive",
+            remedy=f"ask for position {pruned.position} or a later one, or read a copy of the"
+            " archive that was made before",
         )

@@ -1,4 +1,4 @@
-"""Compact columns of texts: in one buffer, or as numbers if they repeat. Pure."""
+"""Compact columns of texts: in one buffer, or as numbers if the texts repeat. No I/O."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 
 class TextColumn:
-    """A column of texts in one buffer; each needs 8 bytes and its length."""
+    """A column of texts in one buffer; each text needs 8 bytes more than its length."""
 
     def __init__(self) -> None:
         self._data = bytearray()
@@ -32,9 +32,9 @@ class TextColumn:
         self._ends.append(len(self._data))
 
     def rows_with(self, text: str, rows_max: int, before: int | None = None) -> Iterator[int]:
-        """The newest rows whose text contains this one, at most ``rows_max``, newest first.
+        """At most ``rows_max`` rows whose text contains ``text``, newest first.
 
-        ``before``: search only the rows before this one.
+        ``before``: search only rows before this row.
         """
         rows = len(self) if before is None else before
         pattern, end = text.encode(), self._ends[rows - 1] if rows else 0

@@ -34,13 +34,14 @@ from core.eventstore.kv import KeyValueStore
 from core.eventstore.log import Segment
 
 ROUNDS_MAX = 5
-"""How often a run reads etcd if etcd compacts its revision; a round continues the last one."""
+"""The most rounds of a run. When etcd compacts the revision of a round, the next one continues."""
 
 FINDINGS_MAX = 1_000
 """The most violations, and the most differences, that a report lists; it counts all of them."""
 
 EVENT_REMEDY: Final = (
-    "restore the log from its archive, or run the version of Orbweaver that wrote the event"
+    "run the version of Orbweaver that wrote the event; if it cannot apply the event either,"
+    " restore a backup of etcd and of the archive"
 )
 INDEX_REMEDY: Final = (
     "run `orbctl verify --repair`; the next `orbctl` command after it rebuilds the index"
@@ -48,7 +49,7 @@ INDEX_REMEDY: Final = (
 
 
 class LogFault(NamedTuple):
-    """A lost or changed part of the archive, the log or an index."""
+    """A missing or changed part of the archive, the log or an index."""
 
     subject: str
     text: str
@@ -171,7 +172,7 @@ class _Run:
             self._checker = Checker(sealed.base().ledger)
 
     def _check_file(self, sealed: SealedLog, summary: FileSummary) -> None:
-        """Check one file; after a corrupt one continue from its snapshot."""
+        """Check one file; if it is corrupt, continue with the state in its snapshot."""
         after = self._checker.ledger.position
         try:
             for _, segments in sealed.segments(after, summary.last_position):
@@ -217,18 +218,22 @@ class _Run:
         digest = sealed.open(summary.link).trailer.index_digest
         if index is None or sha256(index).digest() != digest:
             text = "is lost" if index is None else "was changed"
-            repair = "restore it" if index is None else "restore it, or remove it"
-            remedy = f"{repair}: without it `orbctl history` is slower, but complete"
+            repair = "restore it from a copy of the archive"
+            repair += "" if index is None else ", or delete it"
+            remedy = f"{repair}; without it `orbctl history` is slower, but complete"
             self._faults.append(LogFault(summary.link.base, f"the index {text}", remedy))
 
     def _check_snapshot(self, sealed: SealedLog, summary: FileSummary) -> None:
         name = summary.link.base + SNAPSHOT_SUFFIX
         snapshot = sealed.snapshot(summary.link)
-        remedy = "restore it, or remove it: an older snapshot and a longer replay replace it"
+        remedy = (
+            "restore it from a copy of the archive, or delete it: readers then start from an older"
+            " snapshot"
+        )
         if snapshot is None:
             self._faults.append(LogFault(name, "the snapshot is lost or was changed", remedy))
         elif not _equal(snapshot.ledger, self._checker.ledger):
-            text = "the snapshot differs from the state by the log"
+            text = "the snapshot differs from the state that the log gives"
             self._faults.append(LogFault(name, text, remedy))
 
     def _note_leftovers(self, sealed: SealedLog) -> None:

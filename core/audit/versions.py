@@ -1,4 +1,4 @@
-"""All versions of configuration objects: finds the version that was valid at a position. Pure."""
+"""All versions of configuration objects: finds the version that was valid at a position. No I/O."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ class VersionTable(Generic[K, V]):
         """Add the object's value from a position on; None if it was deleted."""
         versions = self._versions.setdefault(name, [])
         if versions and versions[-1].position == position:
-            versions[-1] = Version(position, value)  # the last value in a transaction is valid
+            versions[-1] = Version(position, value)  # the last event of the position is valid
             return
         versions.append(Version(position, value))
         self.count += 1
 
-    def last(self, name: K) -> V | None:
-        """The current value; None if the object does not exist."""
+    def current(self, name: K) -> V | None:
+        """The newest value; None if the object was deleted or never existed."""
         versions = self._versions.get(name)
         return versions[-1].value if versions else None
 
-    def newest(self, name: K) -> V | None:
-        """The last value before a deletion, if any; None if the object never existed."""
+    def current_or_deleted(self, name: K) -> V | None:
+        """The newest value, or the value before the deletion; None if the object never existed."""
         versions = self._versions.get(name, [])
         values = (version.value for version in reversed(versions))
         return next((value for value in values if value is not None), None)

@@ -26,7 +26,7 @@ def released_answer(instant: LogInstant, node: str, limit: int) -> Document:
 
 def _item(instant: LogInstant, pool: str, table: HoldingTable, row: int) -> Document:
     holding, clock = table.holding(row), instant.log.clock
-    newest = instant.log.pools.newest(pool)
+    newest = instant.log.pools.current_or_deleted(pool)
     pod = namespace_and_name(holding.holder.pod)
     return {
         "address": format_address(newest.family if newest is not None else 4, holding.value),

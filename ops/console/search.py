@@ -142,7 +142,7 @@ def _hits(instant: LogInstant, query: str) -> Iterator[Hit]:
         if mac:
             rows += [("address", row) for row in table.rows_with_mac(mac)]
         if family == pool_family:
-            rows += [("address", row) for row in table.rows_of(value)]
+            rows += [("address", row) for row in table.rows_of_address(value)]
         begun = table.rows_until(instant.position)
         pods = table.pods.rows_with(query.lower(), rows_max, begun)
         rows += [("pod", row) for row in pods]
@@ -221,7 +221,7 @@ def _refused(instant: LogInstant, text: str) -> Iterator[Hit]:
 
 def _family(instant: LogInstant, pool: str) -> Family:
     """The family of a pool, also if it was deleted; 4 for claims of a pool without definition."""
-    newest = instant.log.pools.newest(pool)
+    newest = instant.log.pools.current_or_deleted(pool)
     return newest.family if newest is not None else 4
 
 
