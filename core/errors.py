@@ -434,9 +434,9 @@ class ApiRejected(ApiError):
 
 
 class TaskEnded(OrbweaverError):
-    """A supervised task ended and has no restarts left, so the process exits.
+    """A supervised task ended and has no restarts left; ``subject`` is its name.
 
-    ``subject`` is the name of the task.
+    The process exits, or the leader term that the task belongs to ends.
     """
 
     retryable = True

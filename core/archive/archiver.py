@@ -5,10 +5,10 @@ Segments in etcd are called live, segments in files are called sealed.
 One file is sealed in these steps: read the segments; write index, snapshot and segments file;
 commit the cursor, guarded by its revision; delete the sealed segments in bounded transactions.
 After the last file, compact etcd. A crash between two steps loses nothing: the next seal removes
-files that no cursor names, and deletes sealed segments that are still in etcd. If two archivers run
-at once, the guard of the cursor fails for one of them, which removes its files. Only segments up to
-the committed cursor are deleted, and only files whose segments the log certainly has
-(``core.archive.leftovers``).
+files that do not belong to the archive, and deletes sealed segments that are still in etcd. If two
+archivers run concurrently, the guard of the cursor fails for one of them, which removes its files.
+Only segments up to the committed cursor are deleted, and only files whose segments the log
+certainly has (``core.archive.leftovers``).
 """
 
 from __future__ import annotations
@@ -40,7 +40,22 @@ FILE_BYTES_MAX = 64 * 1024 * 1024
 """Raw bytes of segments in one file, some 200,000 events; the next segment begins another file."""
 
 DELETED_SEGMENTS_MAX = 1_000
-"""Segments deleted in one transaction: etcd applies it in a few milliseconds."""
+"""The most segments that one transaction deletes: etcd applies it in a few milliseconds."""
+
+
+class _SegmentRange(NamedTuple):
+    """The segments ``first`` to ``last`` of one writer."""
+
+    writer: str
+    first: int
+    last: int
+
+
+class _Deletion(NamedTuple):
+    """The number of deleted segments, and the revision of the last deletion (0: none)."""
+
+    segments: int
+    revision: int
 
 
 class SealResult(NamedTuple):
@@ -59,7 +74,7 @@ class SealResult(NamedTuple):
 
 
 def needs_sealing(live_segments: int, live_events: int = 0) -> bool:
-    """Whether the live log has reached its limit; pass 0 for an unknown count."""
+    """Whether the live log has reached a limit; pass 0 for an unknown count."""
     return live_segments >= LIVE_SEGMENTS_MAX or live_events >= LIVE_EVENTS_MAX
 
 
@@ -87,7 +102,7 @@ class Archiver:
         self._free_space = free_space
 
     async def live_segments(self) -> int:
-        """The number of live segments that are not sealed."""
+        """The number of segments that are not sealed yet."""
         view = await open_log(self._store, self._keys, self._files)
         return view.live.size
 
@@ -166,10 +181,10 @@ class Archiver:
             await self._free_space()
             return await self._store.commit([guard], [Put(key, cursor)])
 
-    async def _delete(self, stored: StoredCursor, firsts: Mapping[str, int]) -> tuple[int, int]:
-        """Delete sealed segments of these writers; return their number and the last revision.
+    async def _delete(self, stored: StoredCursor, firsts: Mapping[str, int]) -> _Deletion:
+        """Delete sealed segments of these writers.
 
-        ``firsts``: the number of the first segment to delete, by writer. The guard of the cursor
+        ``firsts``: writer -> the number of the first segment to delete. The guard of the cursor
         ensures that the archive has the segments.
         """
         deleted = revision = 0
@@ -184,14 +199,14 @@ class Archiver:
                 break
             revision = result.revision
             deleted += sum(last - first + 1 for _, first, last in batch)
-        return deleted, revision
+        return _Deletion(deleted, revision)
 
     async def _undeleted(
         self, stored: StoredCursor, firsts: Mapping[str, int]
-    ) -> list[tuple[str, int, int]]:
-        """(writer, first, last) of sealed segments that are still in etcd."""
+    ) -> list[_SegmentRange]:
+        """The sealed segments that are still in etcd."""
         writers = list(firsts)
-        ranges: list[tuple[str, int, int]] = []
+        ranges: list[_SegmentRange] = []
         for start in range(0, len(writers), RANGES_PER_READ_MAX):
             batch = writers[start : start + RANGES_PER_READ_MAX]
             log, seqs = self._keys.log, stored.cursor.seqs
@@ -202,9 +217,9 @@ class Archiver:
             for writer, answer in zip(batch, (await self._store.read(gets)).ranges, strict=True):
                 if answer.kvs:
                     first = firsts[writer]
-                    with suppress(ValueError):  # a key that no writer has written
+                    with suppress(ValueError):  # no writer writes such a key: delete all from first
                         _, first = self._keys.check_segment(answer.kvs[0].key)
-                    ranges.append((writer, first, seqs[writer]))
+                    ranges.append(_SegmentRange(writer, first, seqs[writer]))
         return ranges
 
 
@@ -223,9 +238,9 @@ class _Run:
         self._segments += segments
         self._events += events
 
-    def add_deleted(self, deleted: tuple[int, int]) -> None:
-        self._deleted += deleted[0]
-        self.revision = max(self.revision, deleted[1])
+    def add_deleted(self, deletion: _Deletion) -> None:
+        self._deleted += deletion.segments
+        self.revision = max(self.revision, deletion.revision)
 
     def report(self, *, superseded: bool = False) -> SealResult:
         counts = (self._files, self._segments, self._events, self._deleted)
@@ -233,12 +248,13 @@ class _Run:
 
 
 def _first_seqs(stored: StoredCursor) -> dict[str, int]:
+    """The number of the first segment of each sealed writer: 1."""
     return dict.fromkeys(stored.cursor.seqs, 1)
 
 
-def _deletion_batches(ranges: list[tuple[str, int, int]]) -> Iterator[list[tuple[str, int, int]]]:
+def _deletion_batches(ranges: list[_SegmentRange]) -> Iterator[list[_SegmentRange]]:
     """Split and group the ranges into transactions of ``DELETED_SEGMENTS_MAX`` segments."""
-    batch: list[tuple[str, int, int]] = []
+    batch: list[_SegmentRange] = []
     size = 0
     for writer, first, last in ranges:
         for start in range(first, last + 1, DELETED_SEGMENTS_MAX):
@@ -248,7 +264,7 @@ def _deletion_batches(ranges: list[tuple[str, int, int]]) -> Iterator[list[tuple
             if batch and full:
                 yield batch
                 batch, size = [], 0
-            batch.append((writer, start, end))
+            batch.append(_SegmentRange(writer, start, end))
             size += count
     if batch:
         yield batch

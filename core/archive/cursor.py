@@ -28,7 +28,7 @@ _LOG_ID_DIGITS: Final = 8
 class PrunedPart(NamedTuple):
     """The pruned part of the archive: its first ``files`` files, up to ``last``.
 
-    States up to ``position`` cannot be read any more. ``chain``: the hash chain at ``position``;
+    States before ``position`` cannot be read any more. ``chain``: the hash chain at ``position``;
     ``snapshot_digest``: the digest of the snapshot at ``position``, which was kept.
     """
 
@@ -76,7 +76,7 @@ CURSORS: Final[KeyKind[ArchiveCursor]] = KeyKind(
 
 
 class StoredCursor(NamedTuple):
-    """The cursor and the revision of its key; 0 if etcd has no cursor yet."""
+    """The cursor and the revision of its key; the revision is 0 if etcd has no cursor yet."""
 
     cursor: ArchiveCursor
     revision: int

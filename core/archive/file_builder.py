@@ -1,7 +1,7 @@
 """Builds one archive file, its index and its snapshot from segments, in bounded memory.
 
-Every added segment is decoded and applied to the ledger: so only readable segments are sealed, and
-the ledger at the end is the snapshot of the file. The archiver stores the bytes.
+Every added segment is decoded and applied to the ledger. So only readable segments are sealed, and
+the ledger after the last segment is the snapshot of the file. The archiver stores the bytes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class BuiltFile(NamedTuple):
     """The files to store (name and chunks), in this order, and the cursor to commit after them.
 
     ``ranges``: the numbers of the first and the last segment of each writer. ``segments`` and
-    ``events``: how many the file has.
+    ``events``: how many segments and events the archive file has.
     """
 
     parts: tuple[tuple[str, list[bytes]], ...]
@@ -70,8 +70,8 @@ class FileBuilder:
     def take(self, segments: Sequence[Segment], read_at_ms: int) -> Sequence[Segment]:
         """Add segments in log order; return those that do not fit into the file.
 
-        Raises LogGap; then the file must not be used. Raises LogCorrupt for a segment that cannot
-        be read; the file with the segments before it can be used if ``is_usable``.
+        Raises LogGap, after which the file must not be used. Raises LogCorrupt for a segment that
+        cannot be read; the file with the segments before it can be used if ``is_usable``.
         """
         for count, segment in enumerate(segments):
             if self.is_full:
@@ -86,7 +86,7 @@ class FileBuilder:
 
     def finish(self, sealed_at_ms: int) -> BuiltFile:
         """The three files and the cursor. At least one segment must have been added."""
-        assert self._segments, "an empty archive file"
+        assert self._segments, "an archive file needs at least one segment"
         self._blocks.close_block()
         chain, position = self._blocks.chain, self._ledger.position
         snapshot = encode_snapshot(ArchiveSnapshot(self._ledger, self._seqs, chain, self._clock_ms))

@@ -1,7 +1,7 @@
-"""The directory of archive files, behind four methods that an object store could implement too.
+"""The directory of archive files, behind a protocol that an object store could implement too.
 
-``write`` is atomic and durable when it returns, and never replaces a file: an existing file is
-complete. The content of the files is not interpreted.
+``write`` is atomic, and the file is durable when it returns. It never replaces a file, so an
+existing file is complete. The content of the files is not interpreted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Protocol
 from core.errors import LogCorrupt
 
 PARTIAL_SUFFIX = ".partial"
-"""Ends the name of a file that is being written; such files are never read."""
+"""The suffix of a file while it is being written; such files are not read."""
 
 
 class Files(Protocol):
@@ -27,7 +27,10 @@ class Files(Protocol):
         ...
 
     def partials(self) -> list[str]:
-        """The sorted names of files whose writer crashed; ``remove`` deletes them too."""
+        """The sorted names of files that are being written, or whose writer crashed.
+
+        ``remove`` deletes them too.
+        """
         ...
 
     def write(self, name: str, chunks: Iterable[bytes]) -> None:
@@ -78,20 +81,18 @@ class LocalFiles:
                 return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         except (OSError, ValueError) as error:  # an empty file cannot be mapped
             why = f"is missing or empty in {self._directory}"
+            remedy = "restore it from a copy of the archive, or set the directory that has it"
             if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
                 why = f"cannot be read: {error.strerror}"
-            raise LogCorrupt(
-                f"archive file {name} {why}",
-                subject=name,
-                remedy="restore it from a copy of the archive, or set the directory that has it",
-            ) from error
+                remedy = f"check the disk and the permissions of {self._directory}"
+            raise LogCorrupt(f"archive file {name} {why}", subject=name, remedy=remedy) from error
 
     def remove(self, name: str) -> None:
         """Unlink the file."""
         (self._directory / name).unlink(missing_ok=True)
 
     def partials(self) -> list[str]:
-        """The sorted names of files whose writer crashed."""
+        """The sorted names of files that are being written, or whose writer crashed."""
         if not self._directory.is_dir():
             return []
         paths = self._directory.glob(f"*{PARTIAL_SUFFIX}")

@@ -11,13 +11,13 @@ Numbers outside msgpack are big-endian. ``seq`` numbers the segments of one writ
 is the segment exactly as it was in etcd (``core.eventstore.codec``), so any msgpack reader with
 zstd can read a file without this code.
 
-The digest in the footer identifies the file: the header of the next file, or the cursor in etcd,
-contains it. It covers the table of blocks, which has the hash of the chain before each block. A
-reader computes the chain of each block that it reads, so it detects a changed byte without reading
-the whole file.
-
 The hash chain is over the segments and not over files: sealing the same log into files of other
 sizes gives the same hashes, and the live log continues the chain.
+
+The digest in the footer identifies the file: the header of the next file, or the cursor in etcd,
+contains it. The digest covers the table of blocks, which has the hash of the chain before each
+block. A reader computes the chain of each block that it reads, so it detects a changed byte without
+reading the whole file.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _SEGMENT_PREFIX: Final = Struct(">QQH")
 
 
 def chained(previous: bytes, segments: Iterable[Segment]) -> bytes:
-    """The hash after these segments.
+    """Continue the hash chain over these segments; return the hash after the last one.
 
     One step is ``sha256(previous + position + seq + length of writer + writer + data)``: position
     and seq as 8 bytes, the length as 2, big-endian.
@@ -56,11 +56,13 @@ def chained(previous: bytes, segments: Iterable[Segment]) -> bytes:
 
 
 FORMAT_VERSION = 1
+
 BLOCK_BYTES = 128 * 1024
-"""Raw bytes after which a block is closed: small enough to read alone, large enough to compress."""
+"""Raw bytes at which a block is closed: fewer compress badly, more are slow to read for one
+segment."""
 
 BLOCK_BYTES_MAX = BLOCK_BYTES + 2 * REQUEST_BYTES_MAX
-"""The largest possible block: its last segment came in one request to etcd."""
+"""Limit of the raw bytes of a block: its last segment was written in one request to etcd."""
 
 ZSTD_LEVEL = 3
 
@@ -74,7 +76,7 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 class FileLink(NamedTuple):
-    """The name of a file without its suffix, "" for no file; and the digest of the file."""
+    """``base``: the name of a file without its suffix, "" for no file. ``digest``: its digest."""
 
     base: str
     digest: bytes
@@ -87,9 +89,9 @@ class FileHeader(NamedTuple):
     """The header of a file.
 
     ``number`` counts files from 1; ``ranges`` has the first and last seq of each writer;
-    ``chain_start`` is the chain before the first segment; ``previous`` is the file before this one.
-    ``clock_ms`` is the log's clock at the end of the file (``core.archive.replay``) and
-    ``sealed_at_ms`` the archiver's clock, both in Unix milliseconds.
+    ``chain_start`` is the hash before the first segment; ``previous`` is the file before this one.
+    ``clock_ms`` is the log's clock at the end of the file (``core.archive.replay``);
+    ``sealed_at_ms`` is the time at which the archiver wrote the file. Both are Unix milliseconds.
     """
 
     version: int
@@ -107,7 +109,7 @@ class FileHeader(NamedTuple):
 
 
 class Block(NamedTuple):
-    """A row of the table of blocks; ``chain_before`` is the chain before its first segment."""
+    """A row of the table of blocks; ``chain_before`` is the hash before its first segment."""
 
     offset: int
     size: int
@@ -119,7 +121,7 @@ class Block(NamedTuple):
 
 
 class FileTrailer(NamedTuple):
-    """The table of blocks, the chain at the end, and the digests of index and snapshot."""
+    """The table of blocks, the hash after the last segment, and digests of index and snapshot."""
 
     blocks: tuple[Block, ...]
     chain_end: bytes
@@ -148,7 +150,7 @@ class BlockWriter:
 
     @property
     def block(self) -> int:
-        """The number of the block that the next segment goes into."""
+        """The number of the block to which the next segment is added."""
         return len(self.blocks)
 
     @property
@@ -202,25 +204,30 @@ class SealedFile:
     def __init__(self, view: memoryview, link: FileLink) -> None:
         """Open a file. Raises LogCorrupt if header, table and ``link.digest`` do not match.
 
-        A link without a digest is checked against the file's own footer.
+        If the link has no digest, only the digest in the file's own footer is compared.
         """
         self.base = link.base
         self._view = view
         footer_at = len(view) - _FOOTER.size
         start = len(_MAGIC) + _LENGTH.size
         if footer_at < start or bytes(view[: len(_MAGIC)]) != _MAGIC:
-            self._corrupt("is not an archive file, or its end is missing")
+            self._corrupt("it does not begin as an archive file, or its end is missing")
         trailer_at, size, digest, magic = _FOOTER.unpack(view[footer_at:])
         head = bytes(view[start : start + _LENGTH.unpack(view[len(_MAGIC) : start])[0]])
         self._trailer = bytes(view[trailer_at : trailer_at + size])
         if magic != _MAGIC_END or sha256(head + self._trailer).digest() != digest:
             self._corrupt("its header or its table of blocks was changed")
         if link.digest and digest != link.digest:
-            self._corrupt("its digest is not that in the archive cursor or the next file")
+            self._corrupt("its digest differs from that in the archive cursor or the next file")
         self.link = FileLink(link.base, digest)
         self.header = self._decode(_header_decoder, head)
         if self.header.version != FORMAT_VERSION:
-            self._corrupt(f"has the unknown format version {self.header.version}")
+            version = self.header.version
+            raise LogCorrupt(
+                f"archive file {self.base} has the unknown format version {version}",
+                subject=self.base,
+                remedy=f"use a release that reads version {version}",
+            )
 
     @cached_property
     def trailer(self) -> FileTrailer:
@@ -240,11 +247,11 @@ class SealedFile:
 
     @property
     def chain_end(self) -> bytes:
-        """The chain after the last segment."""
+        """The hash after the last segment."""
         return self.trailer.chain_end
 
     def blocks_between(self, after: int, upto: int) -> Iterator[int]:
-        """The numbers of the blocks with positions in (after, upto]."""
+        """The numbers of the blocks that have positions in (after, upto]."""
         for number, block in enumerate(self.trailer.blocks):
             if block.last_position > after and block.first_position <= upto:
                 yield number
@@ -265,9 +272,9 @@ class SealedFile:
         except UNREADABLE as error:
             self._corrupt(f"its header, table of blocks or segments cannot be decoded: {error}")
 
-    def _corrupt(self, what: str) -> NoReturn:
+    def _corrupt(self, why: str) -> NoReturn:
         raise LogCorrupt(
-            f"archive file {self.base}: {what}",
+            f"archive file {self.base} cannot be used: {why}",
             subject=self.base,
             remedy="restore it from a copy of the archive",
         )

@@ -1,9 +1,10 @@
 """Leftovers: files of interrupted or superseded archivers. Deletes those that are redundant.
 
 A leftover is redundant, and is deleted, only if the archive certainly has all of its segments. The
-number in its name must not be above the cursor's (a seal may be writing that file), and the hash at
-the end of a segments file must be the archive's hash at the same position. Other files are kept,
-for example files from before etcd was restored from an older backup.
+number in its name must not be above the number in the cursor: an archiver may be writing a file
+with a higher number. The hash at the end of a segments file must be the archive's hash at the same
+position. Other files are kept, for example files from before etcd was restored from an older
+backup.
 """
 
 from __future__ import annotations
@@ -53,14 +54,14 @@ def find_leftovers(files: Files, sealed: SealedLog, cluster: str) -> LeftoverFil
 def sweep(files: Files, sealed: SealedLog, cluster: str) -> None:
     """Remove redundant files, the oldest first. Raises LogCorrupt, OSError.
 
-    After an interruption the remaining pruned files are then still a chain from the last one.
+    Because of this order, the pruned files that an interruption leaves still form a chain.
     """
     for name in find_leftovers(files, sealed, cluster).redundant:
         files.remove(name)
 
 
 def _pruned_files(files: Files, sealed: SealedLog) -> set[str]:
-    """The pruned files that still exist: follows the chain backwards from the last pruned one."""
+    """The pruned files that still exist, found along the chain from the last pruned file."""
     pruned_files: set[str] = set()
     link, number = sealed.cursor.pruned.last, sealed.cursor.pruned.files
     names = set(files.names())

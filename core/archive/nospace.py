@@ -1,10 +1,10 @@
 """Archiving while etcd's database is full (alarm NOSPACE).
 
-A full etcd allows reads, deletions and compaction, and refuses every put. Its limit is on the size
-of the database file, which shrinks only by compaction and defragmentation of every member. So the
-seal runs as usual, and space is freed just before its only put, that of the cursor: delete the
-reserve (a key that only occupies space), compact, defragment, disarm the alarm. The order of the
-seal's steps is the same as always, so a crash is repaired in the same way.
+A full etcd allows reads, deletions and compaction, and refuses every put. The limit applies to the
+size of the database file, which shrinks only by compaction and defragmentation of every member. A
+seal needs only one put, that of the cursor. Just before it, space is freed: delete the reserve (a
+key that only occupies space), compact, defragment, disarm the alarm. The steps of the seal have
+their usual order, so the next seal repairs the result of a crash as usual.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class Maintenance(Protocol):
 
 
 class SealedFull(NamedTuple):
-    """The sealed segments, and whether every member was defragmented afterwards."""
+    """The result of the seal, and whether every member was defragmented afterwards."""
 
     sealed: SealResult
     is_defragmented: bool
 
 
 class FullLogArchiver:
-    """Seals the log of a full store, file after file."""
+    """Seals the log while etcd is full, file after file."""
 
     def __init__(
         self,

@@ -33,11 +33,15 @@ ARCHIVE_BYTES_MAX: Final = 64 * 1024**3
 """Default limit on disk: some two billion events, years of a large cluster."""
 
 FILES_KEPT_MIN: Final = 1
-"""The newest file is never deleted."""
+"""Files that pruning leaves: it does not delete the newest one."""
 
 
 class Retention(NamedTuple):
-    """The files to keep: those sealed within ``age_s``, ``bytes_max`` on disk; 0: no limit."""
+    """The limits of the archive; 0 sets no limit.
+
+    Files that were sealed more than ``age_s`` ago are deleted, and the oldest files while all files
+    together have more than ``bytes_max`` on disk.
+    """
 
     age_s: float = 0.0
     bytes_max: int = ARCHIVE_BYTES_MAX
@@ -46,7 +50,7 @@ class Retention(NamedTuple):
 class PruneResult(NamedTuple):
     """The result of one call: ``files`` deleted, ``bytes_freed`` on disk.
 
-    ``position``: states up to it cannot be read any more. ``superseded``: another process has
+    ``position``: states before it cannot be read any more. ``superseded``: another process has
     changed the cursor, so nothing was deleted; call again.
     """
 
@@ -57,7 +61,7 @@ class PruneResult(NamedTuple):
 
 
 class SizedFile(NamedTuple):
-    """A file of the archive and its size on disk with index and snapshot."""
+    """A file of the archive, and its size on disk together with its index and snapshot."""
 
     summary: FileSummary
     size: int

@@ -34,7 +34,7 @@ from core.eventstore.writer import unix_ms
 
 
 class SegmentBatch(NamedTuple):
-    """Consecutive segments; ``read_at_ms``: the time of their seal, or of reading them."""
+    """Consecutive segments; ``read_at_ms``: when they were sealed, or read if they are live."""
 
     segments: list[Segment]
     read_at_ms: int
@@ -51,19 +51,23 @@ class LogView:
 
     @property
     def unread(self) -> UnreadPartList | None:
-        """The skipped parts, which cannot be read; None: such a part is an error."""
+        """The unreadable parts that were skipped; None if such a part raises an error."""
         return self.sealed.unread
 
     def events_of(self, segment: Segment) -> list[Recorded]:
-        """The events of a segment; none if it is skipped. Raises LogCorrupt if it is not."""
+        """The events of a segment.
+
+        If the segment cannot be read, raises LogCorrupt, or returns no events if ``unread`` is set.
+        """
         return segment.events() if self.unread is None else self.unread.events_of(segment)
 
     async def batches(self, after: int = 0, upto: int | None = None) -> AsyncIterator[SegmentBatch]:
         """Every segment with a position in (after, upto], in log order, in small batches.
 
-        Raises LogCorrupt (archive), LogGap (live log), Compacted, StoreUnavailable.
+        Raises LogCorrupt, LogGap, Compacted, StoreUnavailable.
         """
         end = self.revision if upto is None else min(upto, self.revision)
+        # The order of the archive can be checked only from its beginning and without skipped parts.
         is_checked = after == 0 and self.unread is None
         seqs = self.sealed.base().seqs.copy() if is_checked else None
         for summary, segments in self.sealed.segments(after, end):
@@ -95,7 +99,8 @@ async def open_log(
 ) -> LogView:
     """The complete log as of the current revision. Raises StoreUnavailable, LogCorrupt.
 
-    ``unread``: as in ``SealedLog``, also for live segments.
+    ``unread`` receives the parts that cannot be read, which are then skipped; if it is None, such a
+    part raises LogCorrupt when it is read.
     """
     result = await store.read([Get(cursor_key(keys)), Get(*keys.range_of("head"))])
     cursor_kvs, head_kvs = (answer.kvs for answer in result.ranges)
@@ -133,7 +138,7 @@ def _check_order(seqs: dict[str, int], segments: list[Segment]) -> None:
 
 
 def advance_clock(clock_ms: int, recorded: Recorded, read_at_ms: int) -> int:
-    """The log's clock after this event. ``read_at_ms``: the time of its seal, or now."""
+    """The log's clock after this event. ``read_at_ms``: as in ``SegmentBatch``."""
     stamp = recorded.recorded_at_ms
     if stamp <= clock_ms:
         return clock_ms

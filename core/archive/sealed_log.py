@@ -1,8 +1,8 @@
 """Reads the sealed part of a log: its files, snapshots and indexes.
 
 The files form a chain: the cursor names the last file with its digest, and each file names the one
-before it. A summary of each file is kept, but no memory map. Any mismatch raises LogCorrupt with
-the name of the file; files outside the chain are never read.
+before it. A summary of each file is kept in memory, but no memory map. Any mismatch raises
+LogCorrupt with the name of the file; files outside the chain are not read.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class FileSummary(NamedTuple):
 class SealedLog:
     """The archive files up to one cursor.
 
-    ``unread`` receives blocks that cannot be read, which are then skipped; None: they are errors.
+    ``unread`` receives blocks that cannot be read, which are then skipped; if it is None, such a
+    block raises LogCorrupt.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class SealedLog:
             raise LogCorrupt(
                 f"snapshot {name}, where the pruned archive begins, was changed",
                 subject=name,
-                remedy="restore both from a copy of the archive",
+                remedy="restore it from a copy of the archive",
             )
         return decode_snapshot(data, name=name)
 
@@ -123,7 +124,7 @@ class SealedLog:
         return self._newest([file for file in self.summaries() if file.last_position <= position])
 
     def snapshot_at_time(self, time_ms: int) -> ArchiveSnapshot:
-        """The newest snapshot at which the log's clock was not after ``time_ms``."""
+        """The newest snapshot at which the log's clock was not after ``time_ms``, else ``base``."""
         return self._newest([file for file in self.summaries() if file.clock_ms <= time_ms])
 
     def segments(self, after: int, upto: int) -> Iterator[tuple[FileSummary, list[Segment]]]:
@@ -174,10 +175,10 @@ class SealedLog:
             file = self.open(link)
             if file.header.number != expected or file.chain_end != chain:
                 raise LogCorrupt(
-                    f"archive file {link.base} does not match its number or hash in the cursor"
-                    " or the following file",
+                    f"archive file {link.base} has another number or hash than the cursor or the"
+                    " following file names",
                     subject=link.base,
-                    remedy="restore both from a copy of the archive",
+                    remedy="restore it and the following file from a copy of the archive",
                 )
             yield file
             link, chain = file.header.previous, file.header.chain_start

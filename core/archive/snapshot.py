@@ -23,11 +23,11 @@ from core.eventstore.unknown_fields import trimmed
 
 SNAPSHOT_VERSION = 1
 SNAPSHOT_BYTES_MAX = 4 * 1024**3
-"""Raw bytes of a snapshot: some ten million claims."""
+"""Limit of the raw bytes of a snapshot: some ten million claims."""
 
 _ZSTD_LEVEL = 3
 
-SNAPSHOT_REMEDY = "restore it from a copy of the archive, or delete it to use an older one"
+SNAPSHOT_REMEDY = "restore it from a copy of the archive"
 
 
 class ArchiveSnapshot(NamedTuple):
@@ -115,7 +115,7 @@ def decode_snapshot(data: memoryview | bytes, *, name: str) -> ArchiveSnapshot:
 
 
 def _decode_stored(raw: bytes) -> _StoredSnapshot:
-    """Decode a snapshot; fields that a newer version has added at the end are ignored."""
+    """Decode a snapshot; fields that a newer release has added at the end are ignored."""
     try:
         return _decoder.decode(raw)
     except msgspec.ValidationError:

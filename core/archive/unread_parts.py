@@ -1,7 +1,7 @@
 """Parts of a log that cannot be read.
 
-A reader that answers queries skips such parts and reports them. A reader that changes or verifies
-the log never skips a part: it raises an error.
+A reader for queries skips such parts and reports them. A reader that changes or verifies the log
+does not skip them: it raises an error.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from core.errors import LogCorrupt
 from core.eventstore.log import Segment
 
 UNREAD_PARTS_MAX: Final = 100
-"""Parts that one reader lists; further ones are only counted."""
+"""The most parts that a reader lists; further ones are only counted."""
 
 UNREAD_PARTS_COUNTED_MAX: Final = 10_000
-"""Further parts that are counted."""
+"""The most further parts that a reader counts."""
 
 
 class UnreadPart(NamedTuple):
-    """The events from one position to another, and why they are not in an answer."""
+    """A range of positions whose events cannot be read; ``why``: the cause."""
 
     first_position: int
     last_position: int
@@ -53,12 +53,12 @@ class UnreadPartList:
         return [part for _, part in sorted(self._parts.items())]
 
     def forget(self) -> None:
-        """Forget all parts; those that still cannot be read are added again when they are read."""
+        """Forget all parts; those that still cannot be read are added when they are read again."""
         self._parts.clear()
         self._left_out.clear()
 
     def note(self, first: int, last: int, error: LogCorrupt) -> None:
-        """Add the events in [first, last], which could not be read."""
+        """Add the positions from ``first`` to ``last``, whose events could not be read."""
         if (first, last) in self._parts:
             return
         if len(self._parts) < UNREAD_PARTS_MAX:

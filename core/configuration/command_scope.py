@@ -1,4 +1,4 @@
-"""Read the objects that the decision of a command needs: by name, by CIDR, by address range.
+"""Reads the objects that the decision of a command needs: by name, by CIDR, by address range.
 
 Only the object of the command is read, and the objects that it may overlap. For a malformed command
 all objects are read. All reads are at one revision.
@@ -64,8 +64,8 @@ INDEXES: Final = tuple(product(TOPICS, FAMILIES))
 class Scope(NamedTuple):
     """The objects that were read at ``position``.
 
-    ``indexed``: guard keys of topics whose index is complete. ``undecodable``: keys whose values
-    cannot be decoded (``Ledger.undecodable``).
+    ``indexed``: the guard keys of the topics whose index is complete. ``undecodable``: keys whose
+    values cannot be decoded (``Ledger.undecodable``).
     """
 
     position: int
@@ -75,7 +75,7 @@ class Scope(NamedTuple):
 
 
 class _UnknownScope(Exception):
-    """The command is malformed, so that its objects are unknown: all objects are read."""
+    """The command is malformed, so it is unknown which objects it needs: all are read."""
 
 
 class ScopeReader:
@@ -206,7 +206,7 @@ class _ScopeLoad:
         subnet_result, *results = await self._read(
             subnets.named(cidr), *pool_gets, *self._get("pool", pool.name)
         )
-        self._require(pools, subnets)
+        self._require_complete(pools, subnets)
         await self._read_objects("subnet", subnets.names_in(subnet_result))
         await self._read_objects("pool", pools.names_in(*results[: len(pool_gets)]))
 
@@ -217,7 +217,7 @@ class _ScopeLoad:
         pool_gets = [pools.named(cidr), *pools.overlapping(cidr)]
         subnet_gets = [subnets.named(cidr), *subnets.overlapping(cidr)]
         results = await self._read(*pool_gets, *subnet_gets, *self._get("subnet", desired.name))
-        self._require(pools, subnets)
+        self._require_complete(pools, subnets)
         await self._read_objects("pool", pools.names_in(*results[: len(pool_gets)]))
         subnet_results = results[len(pool_gets) :][: len(subnet_gets)]
         await self._read_objects("subnet", subnets.names_in(*subnet_results))
@@ -243,7 +243,7 @@ class _ScopeLoad:
         pools, subnets = self._index("pools", family), self._index("subnets", family)
         pool_gets = pools.owners(AddressSet.from_values((value,), family))
         results = await self._read(*pool_gets, *subnets.containing(value))
-        self._require(pools, subnets)
+        self._require_complete(pools, subnets)
         await self._read_objects("pool", pools.names_in(*results[: len(pool_gets)]))
         await self._read_objects("subnet", subnets.names_in(*results[len(pool_gets) :]))
 
@@ -255,7 +255,7 @@ class _ScopeLoad:
             Get(*self._keys.range_of("reservation")),
             *chain.from_iterable(self._get("subnet", name) for name in subnets),
         )
-        self._require(*indexes)
+        self._require_complete(*indexes)
         for index, result in zip(indexes, results, strict=False):
             await self._read_objects("pool", index.names_in(result))
         for subnet in list(self.ledger.subnets.values()):
@@ -264,7 +264,7 @@ class _ScopeLoad:
     async def _pools_and_quarantine_in(self, subnet: Subnet) -> None:
         """Read every pool that the subnet's CIDR overlaps, and the quarantine in this CIDR."""
         cidr, pools = _cidr_of(subnet), self._index("pools", subnet.family)
-        self._require(pools)
+        self._require_complete(pools)
         *results, _ = await self._read(
             pools.named(cidr),
             *pools.overlapping(cidr),
@@ -282,7 +282,7 @@ class _ScopeLoad:
         if subnet is None:
             return
         pools = self._index("pools", subnet.family)
-        self._require(pools)
+        self._require_complete(pools)
         results = await self._read(pools.named(_cidr_of(subnet)))
         await self._read_objects("pool", pools.names_in(*results))
 
@@ -297,7 +297,7 @@ class _ScopeLoad:
     def _index(self, topic: Topic, family: Family) -> Index:
         return Index(self._keys, topic, family)
 
-    def _require(self, *indexes: Index) -> None:
+    def _require_complete(self, *indexes: Index) -> None:
         """Raise IndexIncomplete if one of the indexes is incomplete."""
         for index in indexes:
             if self._keys.guard(index.topic, index.family) not in self.indexed:
@@ -314,7 +314,7 @@ class _ScopeLoad:
             guard_keys = [self._keys.guard(*topic) for topic in INDEXES]
             results = await self._read_ranges([*gets, *map(Get, guard_keys)])
             for key, result in zip(guard_keys, results[len(gets) :], strict=True):
-                # Without the guard key there never was an object for the index.
+                # Without the guard key no object of the topic was ever written.
                 if result.first is None or result.first.value == COMPLETE:
                     self.indexed.add(key)
         for result in results[: len(gets)]:

@@ -1,10 +1,11 @@
-"""Apply commands about pools, subnets, reservations, quarantine and records: read, decide, commit.
+"""Applies commands about pools, subnets, reservations, quarantine and records.
 
 A command is an optimistic transaction: it commits only if the objects that it has read have not
 changed. Only objects that the command affects are read (``core.configuration.command_scope``). The
 transaction writes the guard key of the topic and family, and guards all topics that the rules read,
-so that of two overlapping objects exactly one is created. If it removes addresses from a pool, it
-guards the range of their claim keys (I2).
+so that of two overlapping objects exactly one is created. A transaction that removes addresses from
+a pool also guards the range of their claim keys (invariant I2 of
+docs/contributing/architecture.md).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from core.eventstore.writer import Writer
 from core.process import tracing
 
 RANGE_GUARDS_MAX = 64
-"""Range guards of one transaction; neighbouring intervals are joined if there are more."""
+"""The most range guards of one transaction; with more, neighbouring intervals are joined."""
 
 _GUARDED_TOPICS: Final[Mapping[str, tuple[str, ...]]] = {
     "pools": ("pools", "subnets", "reservations"),
@@ -61,7 +62,7 @@ class Applied(NamedTuple):
 
 
 class Configurator:
-    """Applies commands."""
+    """Applies commands to the configuration in etcd, or tries them without writing."""
 
     def __init__(
         self,
@@ -108,7 +109,10 @@ class Configurator:
         return decide(scope.configuration, command, claimed)
 
     async def dry_run_beside(self, command: Command, pending: Iterable[PendingAdmission]) -> DryRun:
-        """A dry run that also returns the pending admissions that forbid it. Raises Refused."""
+        """The result of ``dry_run``, and the pending admissions that conflict with the command.
+
+        Raises Refused.
+        """
         scope = await self._scopes.read(command, may_write=False)
         configuration = scope.configuration
         claimed = await self._claimed(removed_addresses(configuration, command), scope.position)
@@ -186,7 +190,7 @@ def _key_of(write: Write) -> bytes:
 def _require_decodable(undecodable: Container[str], key: str) -> None:
     """Raise LogCorrupt if the command would overwrite a value that cannot be decoded."""
     if key in undecodable:
-        message = f"the stored value of {key} cannot be decoded"
+        message = f"the command was not applied: the stored value of {key} cannot be decoded"
         raise LogCorrupt(message, subject=key, remedy=STATE_REMEDY)
 
 

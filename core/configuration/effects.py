@@ -1,7 +1,7 @@
 """The writes of a configuration event: the state key, the index, and the guard key. Pure.
 
-The value of the state key is computed by ``core.domain.evolution``, as by every reader of the log
-(I5).
+The value of the state key is computed by ``core.domain.evolution``, which every reader of the log
+uses too (invariant I5 of docs/contributing/architecture.md).
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ SubnetEvent = SubnetDefined | SubnetRetired | SubnetDeleted
 
 
 class Effect(NamedTuple):
-    """The writes of an event. ``write``: that of the state key.
+    """The writes of an event. ``write``: the write of the state key.
 
-    ``topic`` and ``family``: those of the guard key that changes too; "" for none.
+    ``topic`` and ``family`` name the guard key that is written too; topic "" means no guard key.
     ``index_writes``: the changes of the index of pools or subnets.
     """
 
@@ -50,7 +50,7 @@ class Effect(NamedTuple):
 
 
 def effect_of(event: Event, configuration: Configuration, keys: Keys) -> Effect:
-    """The writes of one event. ``configuration``: that on which it was decided."""
+    """The writes of one event. ``configuration``: the one on which the event was decided."""
     match event:
         case PoolDefined() | PoolRetired() | PoolDeleted():
             return _pool_effect(event, configuration, keys)

@@ -1,8 +1,9 @@
-"""Rebuild the index of pools or subnets, after an older version without an index has written.
+"""Builds the index of pools or subnets again if it is incomplete.
 
+It is incomplete after a release without an index has written pools or subnets, and after a repair.
 The build first writes the guard key of the topic, and every later step requires that key to be
-unchanged. So of two builders only the later one continues, and any change of the topic ends the
-build. The last step marks the index as complete in the guard key.
+unchanged. So of two concurrent builds only the later one continues, and any change of the topic
+ends the build. The last step marks the index as complete in the guard key.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from core.eventstore.kinds import POOLS, SUBNETS
 from core.eventstore.kv import Delete, Get, KeyValueStore, Put, Unchanged, Write
 
 WRITES_PER_STEP_MAX: Final = 120
-"""Index entries written in one transaction; etcd allows 128 operations."""
+"""The most index entries that one transaction writes; etcd allows 128 operations."""
 
 
 async def build_index(store: KeyValueStore, keys: Keys, topic: Topic, family: Family) -> None:
@@ -49,5 +50,5 @@ async def _write(store: KeyValueStore, guard_key: bytes, revision: int, writes: 
     """Write if the guard key still has this revision; returns the revision of the write."""
     result = await store.commit([Unchanged(guard_key, revision)], writes)
     if not result.succeeded:
-        raise LostRace("the configuration changed while its index was built", subject="index")
+        raise LostRace("the pools or subnets changed while their index was built", subject="index")
     return result.revision

@@ -1,7 +1,7 @@
-"""Pending admissions in etcd: objects that a webhook has admitted and that the log may lack.
+"""Pending admissions in etcd: objects that a webhook has admitted, maybe not in the log yet.
 
-A new admission is written only if no other one was written since the caller read them. So of two
-concurrent reviews, in one replica or in two, the second one is decided again.
+A new admission is written only if no other one was written since the caller read the admissions. So
+of two concurrent reviews, in one replica or in two, the second one is decided again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from core.eventstore.kv import Delete, Get, KeyValueStore, NothingNewer, Put
 
 KEY_PREFIX: Final = "admitted"
 PENDING_MAX: Final = 10_000
-"""Pending admissions of a cluster. They accumulate while no controller is leader."""
+"""The most pending admissions of a cluster. They accumulate while no controller is leader."""
 
 
 def _check(admission: PendingAdmission) -> None:
@@ -71,7 +71,10 @@ class AdmissionStore:
         return AdmissionSnapshot(tuple(admissions), result.revision)
 
     async def add(self, admission: PendingAdmission, since: AdmissionSnapshot) -> None:
-        """Write it. Raises LostRace if another one was written since, NotReady at the limit."""
+        """Write an admission, unless another one was written after ``since``.
+
+        Raises LostRace in that case, NotReady at ``PENDING_MAX``, StoreError.
+        """
         if len(since.admissions) >= PENDING_MAX:
             raise NotReady(
                 f"{PENDING_MAX} admitted objects have not been written to the log yet",
@@ -102,7 +105,10 @@ class AdmissionStore:
                 await self._store.commit([], [Delete(kv.key)])
 
     async def in_log(self, admissions: Sequence[PendingAdmission]) -> list[PendingAdmission]:
-        """Those whose object is in the log as it was admitted. Raises StoreError, LogCorrupt."""
+        """The admissions whose object is in the log as it was admitted.
+
+        Raises StoreError, LogCorrupt.
+        """
         in_log = []
         for admission in admissions:
             stored = await self._stored(admission)

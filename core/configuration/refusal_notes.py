@@ -1,7 +1,7 @@
-"""Notes about pools that exist in Kubernetes and that ``decide`` refuses, for the agents.
+"""Notes for the agents about pools that exist in Kubernetes, but that ``decide`` refuses.
 
-Agents read only etcd. Without the note, an ADD with such a pool would report that the pool does not
-exist.
+Agents read only etcd, where such a pool does not exist. Without the note, an ADD with the pool
+would not report why.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from core.eventstore.kv import Delete, Get, KeyValueStore, Put
 
 KEY_PREFIX: Final = "refused"
 TEXT_CHARS_MAX: Final = 1_000
+"""The most characters of the reason in a note."""
 
 
 class RefusedPool(NamedTuple):

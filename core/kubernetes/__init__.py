@@ -5,9 +5,9 @@
     kubeconfig.py   reads server, identity and TLS from a kubeconfig or a Pod's files
     tokens.py       the ``Authorization`` header, from a file, a plugin or a constant
     api.py          get, list, watch, create, apply, merge, delete; discovery of kinds
-    informer.py     a watched copy of a collection, and which objects changed
+    informer.py     a copy of a collection, kept by list and watch
     work_queue.py   keys to reconcile, one at a time
-    workloads/      reads Pods, Nodes and their owners for the rules
+    workloads/      reads the fields of Pods, Nodes and their owners that decisions need
 
 No ADD waits for these requests (I8 of docs/contributing/architecture.md).
 """

@@ -35,25 +35,29 @@ Object: TypeAlias = dict[str, Any]
 T = TypeVar("T")
 
 REQUEST_DEADLINE_S: Final = 30.0
+"""Seconds from a request to the end of its response."""
+
 PAGE_OBJECTS: Final = 200
 """Objects in one page of a list. Few, because Python keeps the memory of the largest page."""
 
 WATCH_S: Final = 40
-"""The server ends a watch after this long; the informer begins the next one."""
+"""Seconds after which the server ends a watch; the informer then begins the next one."""
 
 SILENCE_S_MAX: Final = WATCH_S + 5.0
-"""A watch that receives nothing for this long, not even its end, is broken and is restarted.
+"""Seconds without any data, not even the end, after which a watch is broken and is restarted.
 
-The same time as in client-go (30 s without a frame, 15 s for the answer of a ping). The kernel
-usually detects a dead peer earlier, after ``DEAD_PEER_S``.
+client-go waits as long (30 s without a frame, 15 s for the response to a ping). The kernel usually
+detects a dead peer earlier, after ``DEAD_PEER_S``.
 """
 
 WATCH_OPEN_S_MAX: Final = 10.0
-"""How long the server may take to answer the request that begins a watch."""
+"""Seconds from the request for a watch to the head of its response."""
 
 MESSAGE_CHARS_MAX: Final = 1_000
+"""The most characters of the server's message that an error quotes."""
+
 NAME_CHARS_MAX: Final = 64
-"""Characters of a wrong name that a message quotes."""
+"""The most characters of a wrong name that an error quotes."""
 
 _JSON: Final = "application/json"
 _MERGE: Final = "application/merge-patch+json"
@@ -62,7 +66,7 @@ _METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;
 """Requests objects with only their metadata."""
 
 _UNCHECKED: Final = {"fieldValidation": "Ignore"}
-"""Saves the server from producing warnings, which are not read here."""
+"""Query with which the server makes no warnings about fields, because no one would read them."""
 
 _FAILURES: Final[dict[int, type[OrbweaverError]]] = {
     404: ApiNotFound,
@@ -70,6 +74,15 @@ _FAILURES: Final[dict[int, type[OrbweaverError]]] = {
     410: ApiExpired,
     429: ApiUnavailable,
 }
+"""Status of a response -> its error; all others are ApiUnavailable (5xx) or ApiRejected."""
+
+_REMEDIES: Final = {
+    401: "correct the credentials of this process",
+    403: "grant this permission to the identity of this process",
+}
+"""Status of a response -> the remedy."""
+
+_CONNECTION_REMEDY: Final = "check the API server and the connection to it"
 
 
 class Listed(NamedTuple):
@@ -135,7 +148,7 @@ class Api:
 
     @property
     def clock_s(self) -> float:
-        """The server's Unix time; this machine's time before the first answer. Never goes back."""
+        """The server's Unix time, which does not go back; this machine's before a response."""
         return time.time() if self._ahead_s is None else time.monotonic() + self._ahead_s
 
     async def get(self, path: str) -> Object:
@@ -143,7 +156,7 @@ class Api:
         return await self._request("GET", path)
 
     async def find(self, path: str) -> Object | None:
-        """Get one object; None only if the server answers that the object does not exist.
+        """Get one object; None only if the server reports that the object does not exist.
 
         Raises ApiNotServed for a path that the server does not serve.
         """
@@ -183,7 +196,7 @@ class Api:
         query = {"limit": str(PAGE_OBJECTS)}
         while True:
             page = _read(
-                _PAGE, await self._answer("GET", _with_query(path, query), accept=accept), path
+                _PAGE, await self._body("GET", _with_query(path, query), accept=accept), path
             )
             yield Page(page.items or [], page.metadata.version)
             if not page.metadata.continue_token:
@@ -253,9 +266,9 @@ class Api:
     async def _request(
         self, method: str, path: str, body: object = None, content: str = _JSON
     ) -> Object:
-        return _read(_OBJECT, await self._answer(method, path, body, content), path)
+        return _read(_OBJECT, await self._body(method, path, body, content), path)
 
-    async def _answer(
+    async def _body(
         self,
         method: str,
         path: str,
@@ -263,6 +276,10 @@ class Api:
         content: str = _JSON,
         accept: str = _JSON,
     ) -> bytes:
+        """Send a request; return the body of the response. Raises an ApiError for status 4xx, 5xx.
+
+        ``content``: the content type of ``body``.
+        """
         timeout = aiohttp.ClientTimeout(total=REQUEST_DEADLINE_S)
         try:
             async with asyncio.timeout(REQUEST_DEADLINE_S):
@@ -277,7 +294,7 @@ class Api:
         return text
 
     def _set_clock(self, date: str) -> None:
-        """Set the clock from the header ``Date`` of an answer.
+        """Set the clock from the header ``Date`` of a response.
 
         The header has whole seconds, so the largest difference to our clock is the most exact.
         """
@@ -292,7 +309,11 @@ class Api:
 def segment(name: str) -> str:
     """A name as one segment of a path. Raises BadInput for a name that no object can have."""
     if not name or name in (".", "..") or "/" in name or "%" in name:
-        raise BadInput(f"{name[:NAME_CHARS_MAX]!r} is not the name of an object", subject="name")
+        raise BadInput(
+            f"{name[:NAME_CHARS_MAX]!r} is not the name of an object",
+            subject="name",
+            remedy="give only the name, without a kind or namespace",
+        )
     return quote(name, safe="")
 
 
@@ -320,12 +341,14 @@ def _change(line: bytes, path: str) -> WatchEvent:
 
 
 def _read(decoder: msgspec.json.Decoder[T], text: bytes, path: str) -> T:
-    """Decode an answer. Raises ApiUnavailable: an undecodable answer comes from a proxy."""
+    """Decode a response. Raises ApiUnavailable: an undecodable response comes from a proxy."""
     try:
         return decoder.decode(text)
     except msgspec.DecodeError as error:
-        message = f"the answer is not an object of the Kubernetes API: {error}"
-        raise ApiUnavailable(message, subject=path.partition("?")[0]) from None
+        subject = path.partition("?")[0]
+        message = f"the response for {subject} is not an object of the Kubernetes API: {error}"
+        remedy = "check the URL of the API server, and proxies in front of it"
+        raise ApiUnavailable(message, subject=subject, remedy=remedy) from None
 
 
 def _raise(status: int, text: bytes, path: str) -> NoReturn:
@@ -337,22 +360,28 @@ def _raise(status: int, text: bytes, path: str) -> NoReturn:
 
 
 def _failure(status: int, body: Mapping[str, Any], path: str) -> OrbweaverError:
+    """The error for the status of a response; ``body`` is a ``Status`` of the Kubernetes API."""
     default = ApiUnavailable if status >= 500 else ApiRejected
-    kind = _FAILURES.get(status, default)
-    if kind is ApiNotFound and not (body.get("details") or {}).get("name"):
-        kind = ApiNotServed
-    message = str(body.get("message", ""))[:MESSAGE_CHARS_MAX]
-    return kind(f"{status}: {message}", subject=path.partition("?")[0])
+    error_class = _FAILURES.get(status, default)
+    if error_class is ApiNotFound and not (body.get("details") or {}).get("name"):
+        error_class = ApiNotServed
+    subject = path.partition("?")[0]
+    reason = str(body.get("message", ""))[:MESSAGE_CHARS_MAX]
+    message = f"the API server returned {status} for {subject}: {reason}"
+    return error_class(message, subject=subject, remedy=_REMEDIES.get(status, ""))
 
 
 def _unavailable(path: str, error: Exception) -> ApiUnavailable:
     text = str(error) or type(error).__name__
     message = f"the API server does not answer: {text[:MESSAGE_CHARS_MAX]}"
-    return ApiUnavailable(message, subject=path.partition("?")[0])
+    return ApiUnavailable(message, subject=path.partition("?")[0], remedy=_CONNECTION_REMEDY)
 
 
 class ServedKind(NamedTuple):
-    """A kind that a server has: the path of its group and version, and its collection's name."""
+    """A kind that a server has. ``group``: the path of its group and version.
+
+    ``plural``: the name of its collection.
+    """
 
     group: str
     plural: str

@@ -1,4 +1,4 @@
-"""Sends HTTP requests to one API server with one identity; does not interpret the answers."""
+"""Sends HTTP requests to one API server with one identity; does not interpret the responses."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ CONNECTIONS_MAX: Final = 100
 """The most connections of one session; each watch needs one."""
 
 READ_BYTES: Final = 2**21
-"""The read buffer: an object may have 1.5 MB, which a watch sends in one line."""
+"""Size of the read buffer: an object may have 1.5 MB, which a watch sends in one line."""
 
 CLOSE_S: Final = 0.1
-"""The time in which closed TLS connections end."""
+"""Seconds in which closed TLS connections end."""
 
 DEAD_PEER_S: Final = 10
-"""A connection is closed when the peer acknowledges no packet for this long."""
+"""Seconds without an acknowledged packet after which a connection is closed."""
 
-# Together ``DEAD_PEER_S``: the first keep-alive probe after 4 s, then 3 probes, one every 2 s.
+# Seconds to the first keep-alive probe, seconds between probes, and their number: in all
+# ``DEAD_PEER_S``.
 _PROBE_AFTER_S: Final = 4
 _PROBE_EVERY_S: Final = 2
 _PROBES: Final = 3
@@ -117,12 +118,16 @@ async def open_connection(kubeconfig: str, context: str = "") -> Connection:
     try:
         tls = await asyncio.to_thread(tls_context, access.tls)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise BadInput(f"a certificate cannot be used: {error}", subject="kubeconfig") from None
+        raise BadInput(
+            f"a certificate or key for {access.server} cannot be used: {error}",
+            subject="kubeconfig",
+            remedy="correct the certificates and the key in the kubeconfig or service account",
+        ) from None
     return Connection(access, tls)
 
 
 def _proxy_of(url: str) -> str | None:
-    """The proxy for this server by the environment (``HTTPS_PROXY``, ``NO_PROXY``)."""
+    """The proxy that the environment sets for this server (``HTTPS_PROXY``, ``NO_PROXY``)."""
     server = urlsplit(url)
     if server.hostname and proxy_bypass(server.hostname):
         return None

@@ -1,6 +1,6 @@
 """Loads credentials for an API server, with their TLS settings (docs/contributing/decisions/0011).
 
-Certificates are verified as kubectl verifies them. A key is never written to a disk.
+Certificates are verified as kubectl verifies them. Keys are not written to a disk.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from core.kubernetes.tokens import CredentialPlugin, NoAccess
 from core.process.tls import without_strict_x509
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""Where kubelet puts a Pod's token and the authority of its API server."""
+"""The directory in a Pod with the token and the authority of the API server."""
 
 
 async def access_of(kubeconfig: str, context: str = "") -> ClusterAccess:
@@ -27,7 +27,11 @@ async def access_of(kubeconfig: str, context: str = "") -> ClusterAccess:
     credentials cannot be used.
     """
     if kubeconfig and not await asyncio.to_thread(Path(kubeconfig).is_file):
-        raise BadInput(f"{kubeconfig} is not a file", subject="kubeconfig")
+        raise BadInput(
+            f"kubeconfig {kubeconfig} is not a file",
+            subject="kubeconfig",
+            remedy="give the path of an existing kubeconfig",
+        )
     try:
         if kubeconfig:
             access = await asyncio.to_thread(read_kubeconfig, Path(kubeconfig), context)
@@ -39,7 +43,9 @@ async def access_of(kubeconfig: str, context: str = "") -> ClusterAccess:
     except NoAccess as error:
         source = kubeconfig or "this Pod's service account"
         raise BadInput(
-            f"cannot use the credentials of {source}: {error}", subject="kubeconfig"
+            f"cannot use the credentials of {source}: {error}",
+            subject="kubeconfig",
+            remedy="correct them, or use another kubeconfig or context",
         ) from None
     return access
 
@@ -53,8 +59,8 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if tls.certificate:
-        # OpenSSL reads keys only from files, so this one is in memory. Without a password
-        # argument it would ask on the terminal.
+        # OpenSSL reads keys only from files, so the key is in a file in memory. Without a password
+        # argument OpenSSL would ask for one on the terminal.
         with os.fdopen(os.memfd_create("client-certificate"), "wb") as file:
             file.write(tls.certificate + b"\n" + tls.key)
             file.flush()

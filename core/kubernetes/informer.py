@@ -3,11 +3,11 @@
 Level-triggered: listeners receive the keys of changed objects, not the changes. So nothing is lost
 when a watch ends: the next list finds every difference. Handlers receive transitions, with the
 information whether a watch reported a deletion or a list missed the object. If the collection does
-not exist because its CRD is not installed, the informer waits for it and reports that in ``fault``;
-the collection is not taken for an empty one.
+not exist because its CRD is not installed, the informer waits for the CRD and reports that in
+``fault``; it does not treat the collection as empty.
 
 ``OwnWrites`` removes the changes that this process wrote itself: those with the
-``resourceVersion`` of a response to one of its writes. If the watch event comes before the
+``resourceVersion`` of a response to one of its writes. If the watch event arrives before the
 response, the object is reconciled once more, without effect.
 """
 
@@ -32,12 +32,12 @@ T = TypeVar("T")
 
 PAUSE_S_MIN: Final = 0.1
 PAUSE_S_MAX: Final = 15.0
-"""The pause between two attempts while the server does not answer or drops versions immediately:
-doubled each time, and shortened at random by up to one half.
+"""Bounds of the pause before the next list or watch, in seconds. Each failure doubles the pause,
+which is then shortened at random by up to one half.
 """
 
 STALE_S_MAX: Final = SILENCE_S_MAX + PAUSE_S_MAX
-"""A reflector that has received and requested nothing for this long is stuck."""
+"""Seconds without a response or a failed request after which a reflector is stuck."""
 
 OBJECTS_MAX: Final = 100_000
 """The most objects of one collection."""
@@ -60,8 +60,8 @@ def without_managed_fields(item: Object) -> Object:
 class Transition(NamedTuple, Generic[T]):
     """The stored object before and after a change; None if it does not exist.
 
-    ``reported``: a watch event reported the change. Otherwise a list showed it; an object that a
-    list does not have was not reported as deleted.
+    ``reported``: whether a watch event reported the change. Otherwise a list showed it: a list
+    without the object does not report that the object was deleted.
     """
 
     key: ObjectKey
@@ -75,7 +75,7 @@ class Reflector(Generic[T]):
 
     Listeners are called with the changed keys, in the event loop, after ``objects`` has changed.
     ``transform`` makes the value to store from an object. ``tried`` is set once the first list has
-    succeeded or failed.
+    succeeded or failed. ``fault``: why the collection cannot be read, "" if it can.
     """
 
     def __init__(self, api: Api, path: str, transform: Callable[[Object], T]) -> None:
@@ -92,11 +92,11 @@ class Reflector(Generic[T]):
         self._versions: dict[ObjectKey, str] = {}
         self._version = ""
         self._backoff = Backoff(PAUSE_S_MIN, PAUSE_S_MAX, jitter=0.5)
-        self._answered_at = -math.inf
+        self._last_response_at = -math.inf
 
     def age_s(self) -> float:
-        """Seconds since the last answer of the server or the last failed request."""
-        return time.monotonic() - self._answered_at
+        """Seconds since the last response of the server or the last failed request."""
+        return time.monotonic() - self._last_response_at
 
     def listen(self, listener: Callable[[set[ObjectKey]], None]) -> None:
         """Call the listener with the keys of every later change."""
@@ -109,7 +109,7 @@ class Reflector(Generic[T]):
     async def run(self) -> None:
         """List and watch the collection until cancelled.
 
-        Raises no ApiError: ``fault`` reports it, and the request is repeated. Even a missing
+        Raises no ApiError: ``fault`` reports the error, and the request is repeated. Even a missing
         permission may be granted later.
         """
         while True:
@@ -128,16 +128,16 @@ class Reflector(Generic[T]):
         """Set ``fault``, and log it if it has changed."""
         fault = str(error)
         if isinstance(error, ApiNotServed):
-            fault = f"the API server has no {self.path}: its definition is not installed"
+            fault = f"the API server has no {self.path}: install its CustomResourceDefinition"
         if fault != self.fault:
             _log.warning("the watch of %s failed and will be retried: %s", self.path, fault)
         self.fault = fault
         self.tried.set()
-        self._answered_at = time.monotonic()
+        self._last_response_at = time.monotonic()
 
     def _opened(self) -> None:
         self._backoff.reset()
-        self._answered_at = time.monotonic()
+        self._last_response_at = time.monotonic()
         self.fault = ""
 
     async def _list(self) -> None:
@@ -145,15 +145,16 @@ class Reflector(Generic[T]):
         versions: dict[ObjectKey, str] = {}
         version = ""
         async for page in self._api.pages(self.path):
-            self._answered_at = time.monotonic()
+            self._last_response_at = time.monotonic()
             for item in page.objects():
                 key = key_of(item)
                 versions[key] = _version(item)
                 objects[key] = self._transform(item)
             version = page.version
             if len(objects) > OBJECTS_MAX:
-                message = f"more objects than the limit of {OBJECTS_MAX}"
-                raise ApiRejected(message, subject=self.path)
+                message = f"{self.path} has more than {OBJECTS_MAX} objects, which is the limit"
+                remedy = "delete objects that are not needed"
+                raise ApiRejected(message, subject=self.path, remedy=remedy)
         old_objects, self.objects = self.objects, objects
         old_versions, self._versions = self._versions, versions
         self._version = version
@@ -172,7 +173,7 @@ class Reflector(Generic[T]):
         self._notify(changed)
 
     def _apply(self, change: WatchEvent) -> None:
-        self._answered_at = time.monotonic()
+        self._last_response_at = time.monotonic()
         self._version = version = _version(change.object)
         if change.kind == "BOOKMARK":
             return
@@ -200,7 +201,7 @@ class Reflector(Generic[T]):
 def reflector_task(
     name: str, run: Callable[[], Coroutine[Any, Any, object]], reflectors: Sequence[Reflector[Any]]
 ) -> TaskSpec:
-    """The task to supervise for reflectors that ``run`` runs; unhealthy if one of them is."""
+    """The task to supervise for reflectors that ``run`` runs; one unhealthy reflector fails it."""
     return TaskSpec(
         name,
         run,
@@ -220,7 +221,7 @@ class Informer(Reflector[Object]):
 
 
 class OwnWrites:
-    """The writes of this process to the objects of one informer, to recognise their changes.
+    """Recognises changes of an informer's objects that this process wrote itself.
 
     Has at most one entry for each object, which the next change of the object removes.
     """

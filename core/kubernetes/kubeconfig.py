@@ -38,7 +38,7 @@ Section = Mapping[str, Any]
 class Tls(NamedTuple):
     """The authorities for the server's certificate, and the client certificate; all as PEM.
 
-    ``authorities``: "" for those of the system. ``server_name``: the name in the server's
+    ``authorities``: "" for the authorities of the system. ``server_name``: the name in the server's
     certificate, "" for the host in the URL.
     """
 
@@ -50,7 +50,7 @@ class Tls(NamedTuple):
 
 
 class ClusterAccess(NamedTuple):
-    """An API server and an identity. ``proxy``: "" for that of the environment, if any."""
+    """An API server and an identity. ``proxy``: "" for the proxy of the environment, if any."""
 
     server: str
     tls: Tls
@@ -63,11 +63,11 @@ def read_kubeconfig(path: Path, context: str = "") -> ClusterAccess:
     try:
         document = yaml.safe_load(path.read_bytes())
         if not isinstance(document, dict):
-            raise NoAccess("it is not a mapping")
-        chosen = context or document.get("current-context")
-        if not chosen:
-            raise NoAccess("it has no current context, and none was named")
-        names = _entry(document, "contexts", "context", chosen)
+            raise NoAccess("the file is not a mapping")
+        context = context or document.get("current-context") or ""
+        if not context:
+            raise NoAccess("the file has no current context, and no context was named")
+        names = _entry(document, "contexts", "context", context)
         cluster = _entry(document, "clusters", "cluster", names.get("cluster"))
         user_name = names.get("user")
         user = _entry(document, "users", "user", user_name) if user_name else {}
@@ -128,7 +128,7 @@ def _entry(document: Section, collection: str, kind: str, name: object) -> Secti
             section = entry.get(kind) or {}
             if isinstance(section, dict):
                 return section
-    raise NoAccess(f"it has no {kind} {name!r}")
+    raise NoAccess(f"the file has no {kind} {name!r}")
 
 
 def _pem(section: Section, name: str, directory: Path) -> bytes:

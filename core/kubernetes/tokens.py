@@ -1,8 +1,8 @@
 """The ``Authorization`` header of requests, with a valid token.
 
 kubelet rotates the token in a service account's file, so the file is read every ``TOKEN_FILE_S``.
-The token of a plugin expires; shortly before that, the plugin is run again. Error texts never
-contain a token.
+The token of a plugin expires; shortly before that, the plugin is run again. Tokens are not put into
+error texts.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from typing import Any, Final, Protocol
 import msgspec
 
 TOKEN_FILE_S: Final = 60.0
-"""A token file is read this often; kubelet rotates a token long before it expires."""
+"""Seconds between two reads of a token file; kubelet rotates a token long before it expires."""
 
 PLUGIN_S_MAX: Final = 60.0
-"""How long a plugin may take; it may call a server, but cannot prompt a user."""
+"""Seconds that a plugin may take; it may call a server, but cannot prompt a user."""
 
 EXPIRES_EARLY: Final = timedelta(seconds=10)
-"""A plugin's token is renewed this long before it expires, because requests take time."""
+"""The time before its expiry at which a plugin's token is renewed, because requests take time."""
 
 ERROR_CHARS_MAX: Final = 1_000
-"""Characters of a failed plugin's output in an error."""
+"""The most characters of a failed plugin's output that an error quotes."""
 
 
 class NoAccess(OSError):
@@ -166,7 +166,9 @@ class CredentialPlugin:
         except msgspec.DecodeError:
             raise self._failed("did not print an ExecCredential") from None
         if credential.api_version != self._version:
-            raise self._failed(f"has apiVersion {credential.api_version}, not {self._version}")
+            raise self._failed(
+                f"printed apiVersion {credential.api_version}, expected {self._version}"
+            )
         status = credential.status
         if not status.token and not (status.client_certificate_data and status.client_key_data):
             raise self._failed("printed neither a token nor a certificate with its key")

@@ -1,7 +1,7 @@
 """The work queue of a level-triggered controller: keys to reconcile, one at a time.
 
-A key in the queue means that its object may have changed. A key is queued once. A failed key is
-retried after a growing pause and does not delay others.
+A key in the queue means that its object may have changed. A key is in the queue at most once. A
+failed key is retried after a growing pause and does not delay other keys.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ T = TypeVar("T", bound=Hashable)
 
 RETRY_S_MIN: Final = 0.25
 RETRY_S_MAX: Final = 30.0
-"""The pause before a failed key is retried; doubled each time."""
+"""Bounds of the pause before a failed key is retried, in seconds; each failure doubles it."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class WorkQueue(Generic[T]):
-    """``reconcile`` brings the object of a key to its desired state; ``name`` is for logs.
+    """Keys whose objects ``reconcile`` brings to their desired state; ``name`` is for logs.
 
     ``failing``: key -> number of failed tries.
     """

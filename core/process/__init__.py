@@ -11,6 +11,6 @@ openmetrics.py   the metrics of a process
 environment.py   environment variables
 tcp_port.py      one TCP port and its application
 connections.py   an HTTP server with limits on its connections
-bodies.py        reads bodies of HTTP requests, with limits
+bodies.py        reads bodies of HTTP requests within limits of time and size
 tls.py           certificate checks as strict as Go's
 """

@@ -45,9 +45,9 @@ async def read_decompressed_body(request: web.Request, bytes_max: int) -> bytes:
 
 
 def decompressed(data: bytes, encoding: str, bytes_max: int) -> bytes:
-    """The decompressed data, at most ``bytes_max`` bytes. Raises BodyRefused.
+    """Decompress to at most ``bytes_max`` bytes; return unencoded data unchanged.
 
-    Unencoded data is returned unchanged.
+    Raises BodyRefused.
     """
     name = encoding.strip().lower()
     if name in _PLAIN or not data:

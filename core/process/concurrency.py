@@ -1,6 +1,7 @@
 """Runs coroutines concurrently: when one fails, the others are cancelled and its error is raised.
 
-Also ``SharedWork``, which makes one call for several concurrent callers, and the event loop.
+``SharedWork`` makes one call for several concurrent callers. ``loop_factory`` chooses the event
+loop of a process.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class SharedWork(Generic[K, T]):
         self._running: dict[K, _SharedCall[T]] = {}
 
     async def join(self, key: K, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """The result of the call that runs for this key; without one, ``work`` is started."""
+        """The result of the call that runs for this key; if none runs, call ``work``."""
         call = self._running.get(key)
         if call is None or call.task.done():
             call = self._running[key] = _SharedCall(asyncio.ensure_future(work()))
@@ -75,7 +76,7 @@ async def _stop(tasks: Sequence[asyncio.Future[object]]) -> None:
 
 
 TICK_SLACK_S: Final = 0.005
-"""A timer may fire early by the resolution of its clock; that must not count as another tick."""
+"""Seconds added to a wait: a timer may fire too early by the resolution of its clock."""
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -93,7 +94,7 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def until_tick_s(period_s: float) -> float:
     """Seconds until the loop's clock is the next multiple of the period.
 
-    Periodic tasks that wait this long run at the same moments, so an idle process wakes less often.
+    Periodic tasks that wait this long wake at the same times, so an idle process wakes less often.
     """
     now = asyncio.get_running_loop().time()
     return period_s - (now + TICK_SLACK_S) % period_s + TICK_SLACK_S

@@ -24,28 +24,31 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 HEAD_S_MAX: Final = 10.0
-"""The time from the connection (with TLS: from its handshake) to the end of the request's head."""
+"""Seconds that a client has for its first request head, after it connected and TLS is set up."""
 
 IDLE_S_MAX: Final = 30.0
-"""Time between a response and the next request, in which the client reads the response."""
+"""Seconds between a response and the next request, in which the client reads the response."""
 
 HANDSHAKE_S_MAX: Final = 5.0
-"""How long a TLS handshake may take."""
+"""Seconds that a TLS handshake may take."""
 
 END_S_MAX: Final = 1.0
-"""How long ``end`` waits for running requests.
+"""Seconds that ``end`` waits for running requests.
 
 Short, because callers wait for requests before they call ``end``, and the whole shutdown has 30 s.
 """
 
 BACKLOG: Final = 128
+"""The most TCP connections that the kernel queues until the server accepts them."""
+
 LOG_EVERY_S: Final = 60.0
+"""Seconds in which equal texts about one port are logged once."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class ConnectionCounts:
-    """Counts of refused connections and requests, over all ports of a process."""
+    """Counts and logs closed connections and refused requests, over all ports of a process."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.refused = 0
@@ -61,7 +64,7 @@ class ConnectionCounts:
         self._log_rarely(port, f"a connection was refused: {reason}; {self.refused} so far")
 
     def time_out(self, port: str) -> None:
-        """Count and log a connection that was closed because it sent no request."""
+        """Count and log a connection that was closed because it was idle for too long."""
         self.timed_out += 1
         text = f"an idle connection was closed; {self.timed_out} so far"
         self._log_rarely(port, text, level=logging.INFO)
@@ -169,7 +172,7 @@ class HttpServer:
 
 
 class _Connection(asyncio.Protocol):
-    """Passes everything on to aiohttp's handler, and closes the connection at its limits."""
+    """Passes the data of a connection to aiohttp's handler, and closes it at its limits."""
 
     def __init__(self, server: HttpServer, handler: web.RequestHandler) -> None:
         self._server = server
@@ -255,7 +258,7 @@ class _HttpLog(logging.LoggerAdapter[logging.Logger]):
 
 
 def raise_open_files_limit() -> int:
-    """Raise the soft limit of open files to the hard one; return the limit, -1 for none."""
+    """Raise the soft limit of open files to the hard limit; return the limit (-1: no limit)."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         try:

@@ -3,7 +3,7 @@
 See docs/reference/configuration.md, "Environment variables".
 
 Values are trimmed. BadInput with the variable's name is raised for an empty required variable, a
-malformed number, and a boolean that Go's ParseBool rejects.
+malformed number, an unknown log level, and a boolean that Go's ParseBool rejects.
 """
 
 from __future__ import annotations
@@ -52,7 +52,10 @@ CLUSTER_VARIABLES: Final = {
 """What identifies a cluster: its etcd, its name there, its archive directory."""
 
 ETCD_PASSWORD: Final = "ORBWEAVER_ETCD_PASSWORD"  # noqa: S105  # the name of a variable
-"""The password has no option, because other users of the machine can read a command line."""
+"""The variable with the password of etcd's user.
+
+There is no such option, because other users of the machine can read a command line.
+"""
 
 LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "panic")
 
@@ -78,7 +81,7 @@ class EnvironmentVariables:
         return self.text(first_set, default), first_set
 
     def boolean(self, name: str, *, default: bool, required: bool = False) -> bool:
-        """A boolean by Go's ParseBool."""
+        """A boolean, in a spelling that Go's ParseBool accepts."""
         value = self.text(name, required=required)
         if not value:
             return default
@@ -86,7 +89,11 @@ class EnvironmentVariables:
             return True
         if value in _FALSE:
             return False
-        raise BadInput(f"{name} {value[:64]!r} is neither true nor false", subject=name)
+        raise BadInput(
+            f"{name} {value[:64]!r} is neither true nor false",
+            subject=name,
+            remedy="set it to true or false",
+        )
 
     def number(self, name: str, default: int, highest: int, *, required: bool = True) -> int:
         """A decimal number from 0 to ``highest``."""
@@ -95,7 +102,9 @@ class EnvironmentVariables:
             return default
         if not (value.isascii() and value.isdigit()) or int(value) > highest:
             raise BadInput(
-                f"{name} {value[:64]!r} is not a number from 0 to {highest}", subject=name
+                f"{name} {value[:64]!r} is not a number from 0 to {highest}",
+                subject=name,
+                remedy="correct the number",
             )
         return int(value)
 
@@ -104,7 +113,10 @@ class EnvironmentVariables:
         return self.number(name, default, PORT_MAX)
 
     def kubeconfig(self) -> str | None:
-        """The path of the kubeconfig; "" for the Pod's service account, None for no Kubernetes."""
+        """The path of the kubeconfig.
+
+        "" for the service account of the Pod, None if the process does not use Kubernetes.
+        """
         path = self.text(KUBECONFIG)
         return path if path or self.boolean(KUBERNETES, default=False) else None
 

@@ -1,7 +1,7 @@
 """The log of a process: one JSON object per line on standard error.
 
-``extra={"fields": {...}}`` adds members to a line. No secret is ever passed to a logger: settings
-with passwords do not show them.
+``extra={"fields": {...}}`` adds members to a line. No secret is passed to a logger: settings with
+passwords leave them out of their text.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LEVELS: Final[dict[str, int]] = {
     "fatal": logging.CRITICAL,
     "panic": logging.CRITICAL,
 }
-"""Spiderpool's log levels -> those of the standard library."""
+"""Spiderpool's log levels -> the levels of the standard library."""
 
 SECONDS_MAX: Final = 16
 """The size of the cache of formatted seconds."""
@@ -52,7 +52,7 @@ class JsonLines(logging.Formatter):
 def timestamp(seconds: float) -> str:
     """Unix seconds as RFC 3339 in UTC, with milliseconds."""
     fraction, whole = modf(seconds)
-    # Rounding may give a full second, which is added to the whole ones.
+    # Rounding may give a full second, which is added to the whole seconds.
     extra_second, microseconds = divmod(round(fraction * 1_000_000), 1_000_000)
     return f"{_second(int(whole) + extra_second)}.{microseconds // 1_000:03d}Z"
 

@@ -125,17 +125,17 @@ def metrics_port(
 ) -> TcpPort:
     """The port that Prometheus scrapes; every path returns the metrics."""
 
-    async def answer(request: web.Request) -> web.Response:
+    async def serve_metrics(request: web.Request) -> web.Response:
         body, content_type = await scrape(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     app = web.Application()
-    app.router.add_get("/{path:.*}", answer)
+    app.router.add_get("/{path:.*}", serve_metrics)
     return TcpPort(app, "metrics port", METRICS_CONNECTIONS_MAX, counts)
 
 
 class _ExemplarReader(PrometheusMetricReader):
-    """Keeps the exemplars of the current scrape."""
+    """Keeps the exemplars of the newest scrape."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.exemplars: dict[Series, Sequence[Exemplar]] = {}

@@ -15,6 +15,7 @@ from typing import Final
 from core.errors import OrbweaverError
 
 DOUBLINGS_MAX: Final = 16
+"""The most doublings of a pause, so that the number stays small after many failures."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ def is_retryable(error: BaseException) -> bool:
 
 
 class Backoff:
-    """Growing pauses between the tries of one task; with ``max_s`` None they stay constant.
+    """Growing pauses between the tries of one task; if ``max_s`` is None, constant pauses.
 
     Each pause is shortened at random by up to the fraction ``jitter``, so that many clients do not
     retry at the same time.

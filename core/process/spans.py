@@ -1,4 +1,4 @@
-"""Spans by OpenTelemetry's SDK, exported by OTLP.
+"""Spans of OpenTelemetry's SDK, exported by OTLP.
 
 Imported only if an endpoint is configured, because the SDK costs time and memory. Spans that cannot
 be exported are dropped and logged by the SDK; no request fails.
@@ -29,13 +29,16 @@ from core.process.tracing import Attributes, AttributeValue, SpanIds, TraceConte
 
 SCOPE: Final = "orbweaver"
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
-"""The version of the semantic conventions that the names of attributes come from."""
+"""The version of the semantic conventions that define the names of attributes."""
 
 CLOSE_S_MAX: Final = 2.0
-"""Seconds that an ending process waits for the collector; then the remaining spans are dropped."""
+"""Seconds that an ending process waits for the collector; after them, remaining spans are lost."""
 
 EXPORTER_MODULE: Final = "opentelemetry.exporter.otlp.proto.grpc.trace_exporter"
-"""A name, because the package is an extra that type checkers may not have."""
+"""The module of the OTLP exporter.
+
+It is imported by its name: its package is optional, so type checkers may not have it.
+"""
 
 _KINDS: Final[dict[tracing.SpanKind, SpanKind]] = {
     "internal": SpanKind.INTERNAL,
@@ -160,7 +163,7 @@ def exporting_to(
 
 
 class _BatchProcessor(BatchSpanProcessor):
-    """Shuts down within ``CLOSE_S_MAX``; the SDK's takes 30 s, a Pod's whole grace period."""
+    """Shuts down within ``CLOSE_S_MAX``. The SDK's class may take 30 s, a Pod's grace period."""
 
     def shutdown(self) -> None:
         self._batch_processor.shutdown(timeout_millis=round(CLOSE_S_MAX * 1000))

@@ -3,11 +3,12 @@
 A supervised task must run until the supervisor is closed. If it raises, returns or cancels itself
 before, it is restarted after a pause that doubles each time; its health check fails until it has
 run as long as that pause. When a task has used up its restarts, ``wait_failed`` raises
-``TaskEnded`` and the process exits with ``EXIT_TASK_ENDED``.
+``TaskEnded``: the process exits with ``EXIT_TASK_ENDED``, or the leader term of the task ends.
 
-A task that follows a remote source may report the age of its data. Above ``stale_s`` its health
-check fails. Above ``STUCK_FACTOR`` times ``stale_s``, which leaves time for its own retries, the
-task is restarted.
+A task that follows a remote source may report the age of its data. Its health check fails when the
+age exceeds ``stale_s``. The task is restarted when the age exceeds ``STUCK_FACTOR`` times
+``stale_s``, which leaves time for the retries of the task itself.
+
 ``BackgroundTasks`` runs short-lived tasks that end by themselves.
 """
 
@@ -24,22 +25,25 @@ from core.errors import NotReady, OrbweaverError, TaskEnded
 
 BACKOFF_S_MIN: Final = 0.1
 BACKOFF_S_MAX: Final = 30.0
-"""The pause before a restart: doubled with each consecutive restart."""
+"""Bounds of the pause before a restart, in seconds; each consecutive restart doubles the pause."""
 
 STUCK_FACTOR: Final = 4
 """A task is restarted when its data is older than this many times ``stale_s``."""
 
 STEADY_S: Final = 60.0
-"""A task that ran this long is restarted with the shortest pause."""
+"""Seconds after which a run counts as steady: the next restart has the shortest pause."""
 
 STALE_CHECK_S: Final = 1.0
-"""The shortest pause between two checks whether a task is stuck."""
+"""The shortest pause between two checks whether a task is stuck, in seconds."""
 
 STOP_S_MAX: Final = 5.0
-"""How long the supervisor waits for cancelled tasks to end."""
+"""Seconds that a cancelled run may take to end; ``close`` waits twice as long for its task."""
 
 RESTARTS_MAX: Final = 20
-"""Consecutive restarts, in about six minutes, before another process or leader takes over."""
+"""The most consecutive restarts of a controller's task; they take about six minutes.
+
+After them, another controller or leader takes over.
+"""
 
 EXIT_TASK_ENDED: Final = 4
 """Exit code of a process with a task that has used up its restarts."""
@@ -52,8 +56,8 @@ class TaskSpec(NamedTuple):
 
     ``run`` returns a new coroutine for each start. ``restarts_max`` limits consecutive restarts
     (None: no limit); an error of a class in ``fatal`` is not followed by a restart. ``age_s``
-    returns the seconds since the task last received data from its source. ``fault`` returns why it
-    receives no data now, "" if it does.
+    returns the seconds since the task last received data from its source; ``stale_s`` limits them.
+    ``fault`` returns why the task receives no data now, "" if it receives data.
     """
 
     name: str
@@ -66,7 +70,7 @@ class TaskSpec(NamedTuple):
 
 
 class HealthCheck(NamedTuple):
-    """The health of a supervised task or another part of a process; ``fault`` None if it works."""
+    """The health of a task or another part of a process; ``fault`` is None if the part works."""
 
     name: str
     fault: OrbweaverError | None
@@ -118,10 +122,10 @@ class Supervisor:
         ]
 
     def fault(self, name: str) -> OrbweaverError | None:
-        """The fault of one task, None if it works; NotReady for a task that was never started."""
+        """The fault of one task, None if it works; NotReady if no task has this name."""
         supervised = self._supervised.get(name)
         if supervised is None:
-            return NotReady(f"task {name} is not running")
+            return NotReady(f"task {name} was not started")
         return supervised.fault(self._monotonic())
 
     async def _keep(self, supervised: _SupervisedTask) -> None:
@@ -149,7 +153,7 @@ class Supervisor:
                 if not running.done() and supervised.is_stuck(self._monotonic()):
                     stale = _Stale(supervised.staleness())
                     running.cancel()
-                    await asyncio.wait({running})  # two runs at once would do the work twice
+                    await asyncio.wait({running})  # concurrent runs would do the work twice
                     return stale
         finally:
             if not running.done():
@@ -161,7 +165,8 @@ class Supervisor:
     def _give_up(self, spec: TaskSpec, error: BaseException | None) -> None:
         message = f"the background task {spec.name!r} ended: {_reason(error)}"
         if self._failure is None:
-            self._failure = TaskEnded(message, subject=spec.name)
+            remedy = "find the cause in the log of this process, and start it again"
+            self._failure = TaskEnded(message, subject=spec.name, remedy=remedy)
             self._failure.__cause__ = error
         trace = None if isinstance(error, OrbweaverError) else error
         _log.error("%s; it is not restarted", message, exc_info=trace)
@@ -208,7 +213,7 @@ class _SupervisedTask:
         return self._stuck_in_s(now) < 0
 
     def next_check_s(self, now: float) -> float | None:
-        """Seconds until the task may be stuck; None if it reports no age."""
+        """Seconds until the next check whether the task is stuck; None if it reports no age."""
         stuck_in_s = self._stuck_in_s(now)
         return None if stuck_in_s == math.inf else max(stuck_in_s, STALE_CHECK_S)
 

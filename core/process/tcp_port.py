@@ -13,7 +13,7 @@ from core.process.connections import ConnectionCounts, HttpServer
 
 HEALTH_CONNECTIONS_MAX: Final = 128
 METRICS_CONNECTIONS_MAX: Final = 64
-"""Probes and scrapers open one connection each, and close it."""
+"""The most open connections of a port; a probe or a scraper opens one, and closes it."""
 
 
 class TcpPort:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Final
 
 STEP_S_MAX: Final = 25.0
-"""How long one step may take: more than a drain, less than the 30 s that supervisors wait."""
+"""Seconds that one step may take: more than a drain, less than the grace period of a Pod (30 s)."""
 
 _log: Final = logging.getLogger(__name__)
 

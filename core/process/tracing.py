@@ -1,8 +1,9 @@
 """Spans of this process, and the trace contexts that they continue.
 
 A process that exports traces sets its tracer before it creates its other objects
-(``core.process.spans``). Without a tracer no span is made: the functions here return at once, and
-OpenTelemetry is not imported.
+(``core.process.spans``). Without a tracer no span is made: the functions here return immediately,
+and OpenTelemetry is not imported.
+
 Names and attributes: docs/reference/traces.md.
 """
 
@@ -25,10 +26,10 @@ Attributes = Mapping[str, AttributeValue]
 SpanKind = Literal["internal", "client", "server"]
 
 BAGGAGE_CHARACTERS_MAX: Final = 8_192
-"""The limit of the W3C Recommendation for baggage; longer baggage is dropped."""
+"""The longest baggage; longer baggage is dropped. W3C's Recommendation has the same limit."""
 
 TRACESTATE_CHARACTERS_MAX: Final = 8_192
-"""A longer tracestate is dropped; W3C requires that at least 512 characters are kept."""
+"""The longest tracestate; a longer one is dropped. W3C requires a limit of at least 512."""
 
 _TRACEPARENT: Final = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z"

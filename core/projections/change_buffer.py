@@ -1,8 +1,8 @@
-"""The names of the objects of a projection that have changed since they were last taken.
+"""The names of the objects of a projection that have changed since the reader last took them.
 
 The reader of a buffer gets names, not differences, and reads the current state of these objects.
-So it may be late, repeat itself or start again without missing a change. The size is bounded by the
-number of objects.
+So it may be late, repeat itself or start again without missing a change. A buffer has at most one
+name for each object.
 
 A refused ADD for an IPAMClaim changes no state, so the buffer has the event itself. After a rebuild
 of the projection these events are missing.
@@ -24,7 +24,7 @@ class ChangeBuffer:
         self.subnets: set[str] = set()
         self.endpoints: set[EndpointKey] = set()
         self.refusals: dict[EndpointKey, AllocationRefused] = {}
-        """The last refusal of each IPAMClaim."""
+        """The last refused ADD of each IPAMClaim."""
 
     def take(self) -> ChangeBuffer:
         """Return all changes and clear the buffer."""

@@ -44,6 +44,8 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 PREFIXES = ("pool", "subnet", "reservation", "quarantine", "record", "guard")
+"""The prefixes of the watched keys."""
+
 GUARDED_PREFIXES: Final = {
     "pools": "pool",
     "subnets": "subnet",
@@ -54,13 +56,13 @@ GUARDED_PREFIXES: Final = {
 """Topic of a guard key -> the prefix whose objects change with it."""
 
 CATCH_UP_S_MAX = 5.0
-"""Seconds that a request waits for the view to reach the revision that etcd has shown."""
+"""Seconds that a request waits for the view to reach the revision of etcd."""
 
 TASK: Final = "configuration-view"
 """The name of the task at the supervisor."""
 
 RELOAD_PAUSE_S = 0.5
-"""Seconds between two attempts to load again."""
+"""Seconds between two tries to load the configuration again."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -80,7 +82,7 @@ class UndecodableKey(NamedTuple):
 
 
 class ConfigurationSnapshot:
-    """The configuration at one revision; its mappings never change once it is published.
+    """The configuration at one revision; it does not change after it is published.
 
     ``undecodable``: keys whose values cannot be decoded, relative to the cluster's prefix.
     ``unknown_reservations``: the reservations among them, which may reserve any address. As long as
@@ -99,11 +101,11 @@ class ConfigurationSnapshot:
         self.unknown_reservations: dict[str, ContainedFault] = {}
         self._usable: dict[str, AddressSet] = {}
         self.pool_guards: dict[tuple[str, Family], tuple[Guard, Guard]] = {}
-        """(pool, family) -> the guards of an address of the pool; a cache of the allocator."""
+        """(pool, family) -> the guards of every claim in the pool; a cache of the allocator."""
 
     @cached_property
     def catalog(self) -> PoolCatalog:
-        """The pools to select from; built on first use, because most snapshots are never used."""
+        """The pools to select from; built on first use, because most snapshots are not used."""
         unreadable = {
             key.partition("/")[2]: undecodable.fault.why
             for key, undecodable in self.undecodable.items()
@@ -121,7 +123,8 @@ class ConfigurationSnapshot:
 
         Raises LogCorrupt while the reserved addresses are unknown (``unknown_reservations``).
         """
-        for fault in self.unknown_reservations.values():
+        fault = next(iter(self.unknown_reservations.values()), None)
+        if fault is not None:
             raise LogCorrupt(
                 f"IPPool {name} allocates no address: {fault.why}",
                 subject=fault.key,
@@ -135,7 +138,7 @@ class ConfigurationSnapshot:
         return usable
 
     def successor(self) -> ConfigurationSnapshot:
-        """A copy for the next revision; it may be changed until it is published."""
+        """A copy for the next revision, which may be changed until it is published."""
         copy = ConfigurationSnapshot()
         copy.revision = self.revision
         copy.pools = dict(self.pools)
@@ -196,13 +199,14 @@ class ConfigurationView:
                 await self._changed.wait_for(condition)
         except TimeoutError:
             raise NotReady(
-                f"the configuration view is at revision {self.current.revision}; etcd is newer",
+                f"the configuration of this agent is at revision {self.current.revision}, which is"
+                f" older than in etcd, and did not catch up within {CATCH_UP_S_MAX:g} s",
                 subject="configuration view",
                 remedy="check the connection to etcd",
             ) from None
 
     async def beyond(self, snapshot: ConfigurationSnapshot) -> ConfigurationSnapshot:
-        """Wait without a time limit for another snapshot than this one."""
+        """Wait without a time limit for the snapshot after this one."""
         async with self._changed:
             await self._changed.wait_for(lambda: self.current is not snapshot)
         return self.current
@@ -226,7 +230,7 @@ class ConfigurationView:
     async def _load(self) -> None:
         result = await self._store.read([Get(*self._keys.range_of(prefix)) for prefix in PREFIXES])
         loaded = ConfigurationSnapshot()
-        # The guards, which are last in PREFIXES, distinguish commands from manual changes.
+        # The guards, last in PREFIXES, come first: they distinguish commands from manual changes.
         for answer in reversed(result.ranges):
             for kv in answer.kvs:
                 is_first_version = kv.create_revision == kv.mod_revision
@@ -295,7 +299,7 @@ def is_whole_command(keys: Keys, changes: Iterable[KeyChange]) -> bool:
 
     A command changes objects and the guard of their topic in one transaction, and the changes under
     one prefix arrive together. So an object without its guard, or a guard alone, means that further
-    changes follow, or that they were not written by a command.
+    changes follow, or that no command has written the changes.
     """
     changed: set[str] = set()
     guarded: set[str] = set()
@@ -349,7 +353,7 @@ class _ChangeApplier:
     def _read(
         self, snapshot: ConfigurationSnapshot, key: bytes, value: bytes, revision: int
     ) -> ContainedFault | None:
-        """Decode the value and store it in the snapshot; returns the fault if that fails."""
+        """Decode the value and store it in the snapshot; return the fault if it is undecodable."""
         keys, faults = self._keys, self._faults
         text = key_text(keys, key)
         prefix, _, name = text.partition("/")
@@ -406,8 +410,9 @@ class _ChangeApplier:
         return any(snapshot.guards.get(guard, 0) >= revision for guard in guards)
 
 
-def _record_path(name: str) -> tuple[str, str, str]:
-    kind, _, path = name.partition("/")
+def _record_path(key_suffix: str) -> tuple[str, str, str]:
+    """Kind, namespace and name in the key of a record; the key has "-" for no namespace."""
+    kind, _, path = key_suffix.partition("/")
     namespace, _, name = path.partition("/")
     return kind, "" if namespace == "-" else namespace, name
 

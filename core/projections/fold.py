@@ -1,9 +1,9 @@
-"""The projection: the state and the counters of each pool, updated event by event. Pure.
+"""The projection of a log: its state, and the counters of each pool. No I/O.
 
 To fold a log is to apply its events to a state, one after the other. The state is a ``Ledger``, the
-counters are a ``PoolTally`` for each pool. An event costs only as much as it changes: only its own
-claims are read, except when the addresses of a pool change. A projection built from a ledger equals
-one built event by event.
+counters are a ``PoolTally`` for each pool. Applying an event reads only the claims in the event,
+unless the addresses of a pool change. A projection built from a ledger equals one built event by
+event.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _QuarantineChange = Callable[[PoolTally, int], bool]
 
 
 class Projection:
-    """The state after the first events of a log; ``followers`` get the names of changed objects."""
+    """The state after the events so far; ``followers`` receive the names of changed objects."""
 
     def __init__(self, ledger: Ledger | None = None) -> None:
         self.ledger = ledger or Ledger()
@@ -132,7 +132,7 @@ class Projection:
     def _update_tallies(
         self, address: str, before: RevisedClaim | None, after: RevisedClaim | None
     ) -> None:
-        """Move an address from the pool of its claim before the event to that after it."""
+        """Update the tallies of the pools that an address was and is claimed from."""
         if before is after:
             return
         value = parse_address(address).value
@@ -177,7 +177,7 @@ class Projection:
                 self._mark_pool(name)
 
     def _redefine(self, name: str) -> None:
-        """Update a pool that was created, changed or deleted, and mark its subnets as changed."""
+        """Update a pool that was created, changed or deleted; mark its old and its new subnet."""
         before = self.tallies.get(name)
         for pool in (before and before.pool, self.ledger.pools.get(name)):
             if pool and (subnet := owner_subnet_name(pool)):

@@ -1,9 +1,9 @@
 """A fork: a copy of the state on which commands are tried; nothing is written to etcd.
 
-``apply --dry-run`` and ``simulate`` use it. Each command is decided with the real ``decide`` on the
-state after the commands before it, and its events are applied to that state. The fork returns the
-changed counters and the affected holders. No I/O. The caller makes the copy: the fork changes the
-ledger that it gets.
+``apply --dry-run`` and ``simulate`` use it. Each command is decided with the same ``decide`` as
+elsewhere, on the state after the commands before it, and its events are applied to that state. The
+fork returns the changed counters and the affected holders. No I/O. The caller makes the copy: the
+fork changes the ledger that it gets.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ _CAUSE = Cause("fork")
 
 
 class SimulatedStep(NamedTuple):
-    """The result of one command: its events, or its refusals and the claims that prevent it.
+    """The result of one command: its events if it is accepted, its refusals if not.
 
-    ``changed``: the fields of an existing pool, subnet or reservation that the command changes.
+    ``blocking``: the claims of addresses that a refused command would remove. ``changed``: the
+    fields of an existing pool, subnet or reservation that the command changes.
     """
 
     command: Command
@@ -53,7 +54,7 @@ class SimulatedStep(NamedTuple):
 
 
 class Holding(NamedTuple):
-    """An address and its holder. ``why``: how the commands affect it."""
+    """A claimed address and its holder. ``why``: how the commands affect the holder."""
 
     address: str
     pool: str
@@ -96,7 +97,7 @@ class Fork:
         return Configuration.of(self._projection.ledger, self._enabled)
 
     def apply(self, command: Command) -> SimulatedStep:
-        """Apply one command, with its repetitions; a refused one does not change the fork."""
+        """Apply one command, repeated until it is done; a refusal does not change the fork."""
         step = last = self._try(command)
         while must_repeat(command, last.events):
             last = self._try(command)
@@ -152,7 +153,7 @@ class Fork:
         ]
 
     def affected_holders(self) -> Iterator[Holding]:
-        """The holders whose address was reserved or quarantined, or whose pool was changed.
+        """The holders whose address was reserved or quarantined, or whose pool has new routes.
 
         No holder loses an address by these commands; ``why`` states the effect.
         """
@@ -217,7 +218,7 @@ def _newly_reserved(
 
 
 def _kept_settings(before: Pool, after: Pool) -> str:
-    """The changed settings that a Pod gets only when it is created again, as text."""
+    """The old settings that a Pod keeps until it is created again, as text."""
     parts = []
     if before.gateway != after.gateway:
         parts.append(f"gateway {before.gateway}" if before.gateway else "no gateway")

@@ -1,7 +1,7 @@
 """The counters and free addresses of one pool, updated claim by claim.
 
-A claim, a release and a quarantine need a look-up, not a scan. Only after a change of the pool, or
-of reservations in it, the tally is built again, from the claims of this pool. Pure.
+A claim, a release and a quarantine need a look-up, not a scan. The tally is built again, from the
+claims of this pool, only after a change of the pool or of reservations in it. No I/O.
 
     total      = reserved + quarantined + assignable
     assignable = free + claimed addresses that are neither reserved nor quarantined
@@ -23,8 +23,8 @@ class PoolCounts(NamedTuple):
 
     ``total``: ips without excludeIPs. ``claimed``: all claims, including those of addresses that
     the pool no longer contains. ``reserved``: those of the total that are reserved.
-    ``quarantined``: those of the total that are in quarantine and not reserved. ``free``: those
-    that can be claimed.
+    ``quarantined``: those of the total that are in quarantine and not reserved. ``free``: those of
+    the total that are not claimed, reserved or quarantined.
     """
 
     total: int
@@ -35,7 +35,10 @@ class PoolCounts(NamedTuple):
 
 
 class PoolTally:
-    """One pool. ``claimed``: the claimed addresses as integers; the caller updates the set."""
+    """The counters and free addresses of one pool.
+
+    ``claimed``: the claimed addresses as integers; the caller updates this set.
+    """
 
     __slots__ = ("_quarantined", "_total", "_usable", "claimed", "free", "pool")
 
@@ -49,7 +52,7 @@ class PoolTally:
         self.pool = pool
         self.claimed = claimed
         self._total = pool_addresses(pool).size
-        self._usable = unreserved_addresses(pool, reservations)
+        self._usable = unreserved_addresses(pool, reservations)  # quarantined ones included
         self._quarantined = {value for value in quarantined if value in self._usable}
         taken = AddressSet.from_values(claimed | self._quarantined, pool.family)
         self.free = FreeIntervals(self._usable - taken)

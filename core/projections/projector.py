@@ -1,14 +1,15 @@
 """The projector: keeps a ``Projection`` up to date with the log.
 
-It reads the state keys at one revision, which equal the state computed from the log up to there
-(I5), and applies the events after that revision. After an interruption it continues from its
-cursor; if the next segments have been moved to the archive, it reads the state keys again. Every
-replica of the controller runs a projector, so that a new leader is up to date at once. It never
-writes; for the checkpoint see ``core.projections.publisher``.
+It reads the state keys at one revision, which equal the state computed from the log up to that
+revision (invariant I5 of docs/contributing/architecture.md), and applies the events after it. After
+an interruption it continues from its cursor; if the next segments have been moved to the archive,
+it reads the state keys again. Every replica of the controller runs a projector, so that a new
+leader is up to date immediately. It does not write; ``core.projections.publisher`` writes its
+checkpoint.
 
-An event that this version cannot apply (malformed, or of a newer version) is listed in ``faults``,
-and the state is read again from its keys, which the event's transaction has written. So the
-projection stays correct, and at most ``REBUILD_PAUSE_S`` late (docs/contributing/decisions/0022).
+An event that this release cannot apply (malformed, or of a newer release) is listed in ``faults``,
+and the state keys are read again, which the transaction of the event has written. So the projection
+stays correct, and at most ``REBUILD_PAUSE_S`` late (docs/contributing/decisions/0022).
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ REBUILD_PAUSE_S = 2.0
 
 
 class Lag(NamedTuple):
-    """The lag behind the log: unread segments, and the seconds since they were written."""
+    """The lag behind the log: unread segments, and the seconds since the last time without lag."""
 
     segments: int
     seconds: float
@@ -117,7 +118,7 @@ class Projector:
             await self._advanced.wait_for(condition)
 
     async def measure_lag(self) -> Lag:
-        """Compare with the writers' heads. Raises StoreUnavailable."""
+        """Compare the cursor with the heads of all writers. Raises StoreUnavailable."""
         _, heads = await self._reader.heads()
         applied = self.cursor.seqs
         behind = sum(head.seq - applied.get(writer, 0) for writer, head in heads.items())
@@ -159,7 +160,7 @@ class Projector:
         await self._notify()
 
     def _apply(self, segment: Segment) -> None:
-        """Apply the events of a segment. Raises LogCorrupt; then a rebuild is needed."""
+        """Apply the events of a segment. Raises LogCorrupt, after which a rebuild is needed."""
         try:
             events = segment.events()
             self.projection.apply_all(events)

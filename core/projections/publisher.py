@@ -1,10 +1,10 @@
-"""The publisher: writes the checkpoint, the position of the leading controller's projection.
+"""The publisher: writes the checkpoint, which is the position of the leader's projection.
 
 The checkpoint is only a report for users (``orbctl status``). It is written at most once per
 ``CHECKPOINT_PERIOD_S``, and only if the projection has advanced. A write is guarded by the revision
 of the checkpoint that it replaces and by the leader's fence, so that a paused former leader cannot
-write. If a guard fails, the stored checkpoint is read; it is replaced only after this projection
-has passed its position. A checkpoint that cannot be decoded is reported and replaced.
+write. If a guard fails, the stored checkpoint is read; it is replaced only after the projection
+has passed the stored position. A checkpoint that cannot be decoded is reported and replaced.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ CHECKPOINT = "projector"
 
 
 class Checkpoint(NamedTuple):
-    """Status and metrics include all events up to ``position``. ``at_ms``: the time of writing."""
+    """The position of the leader's projection; status and metrics have all events up to it.
+
+    ``at_ms``: when ``writer`` wrote the checkpoint.
+    """
 
     position: int
     at_ms: int
@@ -37,13 +40,15 @@ CHECKPOINTS = StateCodec(
 )
 
 REWRITTEN: Final = "none needed: the leading controller writes it again"
+"""The remedy for a checkpoint that cannot be decoded."""
+
 CHECKPOINT_KIND: Final[KeyKind[Checkpoint]] = KeyKind(
     "projector checkpoint", f"meta/{CHECKPOINT}", CHECKPOINTS.decode, ("controller", "orbctl"),
     REWRITTEN,
 )  # fmt: skip
 
 CHECKPOINT_PERIOD_S = 1.0
-"""Seconds between two checkpoints at least."""
+"""The shortest time between two checkpoints, in seconds."""
 
 NO_CHECKPOINT = Checkpoint(0, 0, "")
 
@@ -79,7 +84,10 @@ class Publisher:
         return self._projector.events - self._published_events
 
     async def run(self, fence: Unchanged) -> None:
-        """Publish until the fence is lost. Raises LostRace then; raises StoreError."""
+        """Publish until the fence is lost, which raises LostRace. Raises StoreError.
+
+        ``fence``: the guard that this process is still the leader.
+        """
         await self._projector.wait_for(lambda: self._projector.ready)
         await self.adopt(fence)
         while True:

@@ -6,5 +6,5 @@ rdma_mode.py        how RDMA devices belong to network namespaces
 roce_qos.py         quality of service of RoCE NICs
 shared_rdma.py      the configuration file of shared RDMA devices
 shared_settings.py  options of the daemons, address order, cool-down, network provider, traces
-sriov.py            virtual functions by SriovNetworkNodePolicies
+sriov.py            virtual functions that SriovNetworkNodePolicies define
 """

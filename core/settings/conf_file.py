@@ -21,14 +21,19 @@ from core.settings.roce_qos import RULES_MAX, RoceQosConf
 from core.settings.sriov import SriovConf
 
 CONF_BYTES_MAX: Final = 1 << 20
+"""The most bytes of conf.yml."""
+
 ENDPOINTS_MAX: Final = 32
+"""The most endpoints of etcd."""
+
 COOL_DOWN_S_MAX: Final = 86_400
+"""The longest cool-down of a released address, in seconds."""
 
 _Endpoints = Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=ENDPOINTS_MAX)]
 
 
 class EtcdConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """The connection to etcd; the password is read from a file."""
+    """The connection to etcd. ``password_file`` names the file with the password."""
 
     endpoints: _Endpoints | None = None
     ca_file: str = ""
@@ -43,7 +48,7 @@ class ProviderConf(
     frozen=True,
     rename={"server_url": "serverUrl", "request_timeout": "httpRequestTimeout"},
 ):
-    """The network provider; ``core.allocation.provider_settings`` parses both values."""
+    """The network provider. ``core.allocation.provider_settings`` parses both values."""
 
     server_url: str = ""
     request_timeout: str = ""
@@ -54,7 +59,7 @@ class InjectConf(
     frozen=True,
     rename={"exclude": "namespacesExclude", "include": "namespacesInclude"},
 ):
-    """The Pod webhook and its namespaces."""
+    """The Pod webhook, and the namespaces whose Pods it changes."""
 
     enabled: bool = False
     exclude: tuple[str, ...] = ("kube-system", "spiderpool", "metallb-system", "istio-system")
@@ -89,7 +94,7 @@ class OrbweaverConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
     rdma_mode: str = ""
     roce_qos: Annotated[tuple[RoceQosConf, ...], msgspec.Meta(max_length=RULES_MAX)] = ()
     coordinator: dict[str, Any] = {}
-    """Defaults of network configurations, with the fields of a SpiderCoordinator's spec."""
+    """Default coordinator settings of networks, as fields of a SpiderCoordinator's spec."""
 
 
 class ConfFile(
@@ -114,7 +119,7 @@ class ConfFile(
         "inject": "podResourceInject",
     },
 ):
-    """conf.yml."""
+    """The keys of conf.yml."""
 
     socket_path: str = ""
     ipv4: bool = True
@@ -137,27 +142,37 @@ class ConfFile(
 
 
 def read_conf(path: Path) -> ConfFile:
-    """Read conf.yml; without a file return the defaults. Raises BadInput with the key."""
+    """Read conf.yml, or return the defaults if the file does not exist. Raises BadInput."""
     try:
         with path.open("rb") as file:
             text = file.read(CONF_BYTES_MAX + 1)
     except FileNotFoundError:
         return ConfFile()
     except OSError as error:
-        raise BadInput(f"cannot read {path}: {error.strerror}", subject=str(path)) from error
+        raise BadInput(
+            f"cannot read {path}: {error.strerror}",
+            subject=str(path),
+            remedy="check the path and its permissions",
+        ) from error
     if len(text) > CONF_BYTES_MAX:
-        raise BadInput(f"{path} has more than {CONF_BYTES_MAX} bytes", subject=str(path))
+        raise BadInput(
+            f"{path} has more than {CONF_BYTES_MAX} bytes",
+            subject=str(path),
+            remedy="remove keys and comments that are not needed",
+        )
     return parse_conf(text, str(path))
 
 
 def parse_conf(text: bytes, path: str) -> ConfFile:
-    """The content of conf.yml. Raises BadInput."""
+    """Parse the content of conf.yml. Raises BadInput; its subject is the key or the path."""
     import yaml  # noqa: PLC0415  # not needed without a file
 
     try:
         document = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise BadInput(f"{path} is not YAML: {error}", subject=path) from None
+        raise BadInput(
+            f"{path} is not YAML: {error}", subject=path, remedy="correct its syntax"
+        ) from None
     if document is None:
         return ConfFile()
     try:
@@ -170,7 +185,7 @@ def parse_conf(text: bytes, path: str) -> ConfFile:
 
 
 def _without_null(value: object) -> object:
-    """The value without keys whose value is null: YAML's ``key:`` means an absent key."""
+    """The value without the keys whose value is null: ``key:`` in YAML means an absent key."""
     if isinstance(value, dict):
         return {key: _without_null(inner) for key, inner in value.items() if inner is not None}
     return value

@@ -2,10 +2,11 @@
 
 See docs/reference/configuration.md, "conf.yml".
 
-A slot is one unit of an extended resource, which limits Pods on a node (``core.domain.devices``).
-Agents advertise the resources that this key defines, and the Pod webhook requests them; neither
-starts with an invalid value. Selectors are spelled as in Kubernetes, which Spiderpool ignores.
-Unknown keys are refused: they would leave an empty selector, which matches every node.
+A slot is one unit of an extended resource, which limits the Pods on a node
+(``core.domain.devices``). Agents advertise the resources that this key defines, and the Pod webhook
+requests them; agents and controllers do not start with an invalid value. Selectors have the
+spelling of Kubernetes, which Spiderpool ignores. Unknown keys of a selector are refused: if they
+were ignored, the selector would be empty and match every node.
 """
 
 from __future__ import annotations
@@ -31,10 +32,14 @@ from core.errors import BadInput
 from core.manifests.kinds.fields import SelectorSpec, selector_of
 
 KUBELET: Final = "/var/lib/kubelet"
+"""The default of kubelet's root directory."""
+
 RULES_MAX: Final = 64
 """The most rules of each kind."""
 
 PATTERNS_MAX: Final = 256
+"""The most patterns of each list of a rule."""
+
 _KEY: Final = "agent.networkResourcePlugin"
 _ADVERTISED: Final = f"{_KEY}.resourceAdvertisement"
 
@@ -51,7 +56,7 @@ class SubEniRuleConf(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class NicRuleConf(msgspec.Struct, frozen=True, rename="camel"):
-    """A rule for slots of NICs; ``default_max_count`` 0 means the default."""
+    """A rule for slots of NICs; ``default_max_count`` 0 means ``NIC_SLOTS``."""
 
     default_max_count: _Slots = 0
     node_selector: SelectorSpec = SelectorSpec()
@@ -60,7 +65,7 @@ class NicRuleConf(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class SubEniConf(msgspec.Struct, frozen=True):
-    """Slots of a network provider."""
+    """Slots of the network provider."""
 
     rules: Annotated[tuple[SubEniRuleConf, ...], msgspec.Meta(max_length=RULES_MAX)] = ()
 
@@ -102,9 +107,10 @@ class AgentConf(msgspec.Struct, frozen=True, rename={"devices": "networkResource
 
 
 class DeviceSettings(NamedTuple):
-    """The advertised resources, and kubelet's root directory.
+    """The settings of the device plugin. ``kubelet``: kubelet's root directory.
 
-    ``vf_prefix`` is "" without virtual functions, ``rdma_config`` None without shared RDMA devices.
+    ``vf_prefix``: the prefix of resources of virtual functions, "" without them. ``rdma_config``:
+    the configuration file of shared RDMA devices, None without them.
     """
 
     rules: DeviceRules
@@ -118,8 +124,8 @@ def device_settings(
 ) -> DeviceSettings | None:
     """The settings of the device plugin; None if it has no resources. Raises BadInput.
 
-    Rules for a network provider apply only with ``has_provider``. ``conf.enabled`` switches only
-    slots; virtual functions and shared RDMA devices have their own settings.
+    Rules for slots of the network provider apply only with ``has_provider``. ``conf.enabled``
+    enables only slots; virtual functions and shared RDMA devices have their own settings.
     """
     kubelet = kubelet_directory(conf.kubelet_root_dir)
     rules = _rules(conf, has_provider=has_provider) if conf.enabled else DeviceRules()
@@ -146,7 +152,11 @@ def _rules(conf: DevicePluginConf, *, has_provider: bool) -> DeviceRules:
 def _sub_eni_rule(rule: SubEniRuleConf, path: str) -> SubEniRule:
     resource = rule.resource_name or SUB_ENI
     if fault := resource_fault(resource):
-        raise BadInput(fault, subject=f"{path}.resourceName", remedy=f"write it as {SUB_ENI}")
+        raise BadInput(
+            f"{path}.resourceName: {fault}",
+            subject=f"{path}.resourceName",
+            remedy=f"use a name such as {SUB_ENI}",
+        )
     nodes = _nodes(rule.node_selector, f"{path}.nodeSelector")
     return SubEniRule(resource, rule.default_max_count, nodes)
 
@@ -168,7 +178,11 @@ def _nic_rule(rule: NicRuleConf, path: str) -> NicRule:
 def _nodes(spec: SelectorSpec, path: str) -> LabelSelector:
     selector = selector_of(spec)
     for problem in problems(selector, path):
-        raise BadInput(problem.message, subject=problem.path)
+        raise BadInput(
+            f"{problem.path}: {problem.message}",
+            subject=problem.path,
+            remedy="correct this label selector",
+        )
     return selector
 
 
@@ -178,7 +192,7 @@ def check_patterns(patterns: Iterable[str], key: str) -> None:
         try:
             globs.match(pattern, "")
         except globs.BadPattern as error:
-            raise BadInput(str(error), subject=key) from None
+            raise BadInput(f"{key}: {error}", subject=key, remedy="correct the pattern") from None
 
 
 def kubelet_directory(root: str) -> Path:
@@ -186,7 +200,7 @@ def kubelet_directory(root: str) -> Path:
     path = Path(root or KUBELET)
     if not path.is_absolute():
         raise BadInput(
-            f"{root!r} is not an absolute path",
+            f"{_KEY}.kubeletRootDir: {root!r} is not an absolute path",
             subject=f"{_KEY}.kubeletRootDir",
             remedy=f"set it to kubelet's root directory, usually {KUBELET}",
         )

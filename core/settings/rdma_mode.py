@@ -1,8 +1,8 @@
 """``orbweaver.rdmaMode`` of conf.yml: how the RDMA devices of a node belong to network namespaces.
 
 ``shared``: every network namespace has all devices, which is the kernel's default. ``exclusive``:
-each device is in one namespace, so that a Pod can have its own (``rdmaIsolation`` of a network).
-Empty does not change the mode of the node.
+each device is in one network namespace, so that a Pod can have its own device (``rdmaIsolation`` of
+a network). An empty value does not change the mode of the node.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def rdma_mode(text: str) -> str:
     if text in {"", SHARED, EXCLUSIVE}:
         return text
     raise BadInput(
-        f"{text[:40]!r} is not {SHARED} or {EXCLUSIVE}",
+        f"{_KEY} {text[:40]!r} is neither {SHARED} nor {EXCLUSIVE}",
         subject=_KEY,
-        remedy="leave it empty to keep the node's mode",
+        remedy="use one of the two, or leave it empty to keep the mode of the node",
     )

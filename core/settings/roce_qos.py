@@ -1,7 +1,7 @@
 """``orbweaver.roceQos`` of conf.yml: quality of service of RoCE NICs.
 
-A list of rules; the first rule that matches a NIC applies. Every key has a default: ``[{}]`` equals
-Spiderpool's script for lossless RoCE without variables. Example:
+A list of rules; the first rule that matches a NIC applies. Every key has a default: ``[{}]`` sets
+what Spiderpool's script for lossless RoCE sets if it runs without variables. Example:
 
     [{nics: [ens*f0np0], nodeSelector: {network: roce}, rdmaPriority: 5, cnpPriority: 6}]
 """
@@ -25,6 +25,8 @@ from core.errors import BadInput
 from core.settings.device_plugin import check_patterns
 
 RULES_MAX: Final = 32
+"""The most rules."""
+
 NICS_MAX: Final = 64
 """The most patterns of one rule."""
 
@@ -67,21 +69,22 @@ def _qos(item: RoceQosConf, key: str) -> RoceQos:
     traffic_class = _default(item.traffic_class, traffic_class_of(dscp))
     if item.rdma_priority == item.cnp_priority:
         raise BadInput(
-            f"{item.cnp_priority} is also the value of rdmaPriority",
+            f"{key}.cnpPriority {item.cnp_priority} is also the value of rdmaPriority",
             subject=f"{key}.cnpPriority",
             remedy="give CNPs another priority: PFC for RoCE would delay them",
         )
     if dscp == cnp_dscp:
         raise BadInput(
-            f"{cnp_dscp} is also the value of rdmaDscp",
+            f"{key}.cnpDscp {cnp_dscp} is also the value of rdmaDscp",
             subject=f"{key}.cnpDscp",
-            remedy="choose another one, or leave it out",
+            remedy="set cnpDscp and rdmaDscp to different values",
         )
     if traffic_class >> DSCP_BITS_BELOW != dscp:
         raise BadInput(
-            f"{traffic_class} has the DSCP {traffic_class >> DSCP_BITS_BELOW}, not {dscp}",
+            f"{key}.trafficClass {traffic_class} has the DSCP"
+            f" {traffic_class >> DSCP_BITS_BELOW}, but rdmaDscp is {dscp}",
             subject=f"{key}.trafficClass",
-            remedy=f"leave it out for {traffic_class_of(dscp)}, or set rdmaDscp",
+            remedy=f"set it to {traffic_class_of(dscp)} or leave it out, or change rdmaDscp",
         )
     pfc = (item.rdma_priority,) if item.pfc_priorities is None else item.pfc_priorities
     return RoceQos(

@@ -4,9 +4,10 @@
      "configList": [{"resourcePrefix": "spidernet.io", "resourceName": "shared_cx5_gpu1",
                      "rdmaHcaMax": 100, "selectors": {"ifNames": ["enp11s0f0np0"]}}]}
 
-Spiderpool 0.9 and older have one resource, with its fields beside ``periodicUpdateInterval`` and
-ids as texts. An unknown field is refused, because a misspelt selector would select every device.
-The interval has no effect: devices are read every few seconds.
+The old format, of Spiderpool 0.9 and older, has one resource: its fields are beside
+``periodicUpdateInterval``, and ids are separated by commas. An unknown field is refused, because a
+misspelt selector would select every device. The interval has no effect: devices are read every few
+seconds.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from core.domain.shared_rdma import RULES_MAX, SELECTED_MAX, RdmaSelectors, Shar
 from core.errors import BadInput
 
 CONFIG_BYTES_MAX: Final = 1 << 20
+"""The most bytes of the file."""
+
 _OLD_NAME: Final = "hca_shared_devices"
 _OLD_SLOTS: Final = 500
 _LINK_TYPES: Final = ("ether", "infiniband")
@@ -67,19 +70,26 @@ def shared_rdma_rules(text: bytes) -> tuple[SharedRdmaRule, ...]:
     """The rules of a configuration file. Raises BadInput; its subject is the field."""
     if len(text) > CONFIG_BYTES_MAX:
         raise BadInput(
-            f"the configuration has more than {CONFIG_BYTES_MAX} bytes", remedy="shorten it"
+            f"the configuration of shared RDMA devices has more than {CONFIG_BYTES_MAX} bytes",
+            remedy="shorten it",
         )
     try:
         conf = msgspec.json.decode(text, type=RdmaDevicesConf)
     except msgspec.DecodeError as error:
         message, _, path = str(error).partition(" - at ")
-        raise BadInput(message, subject=path.strip("`").removeprefix("$.")) from None
+        raise BadInput(
+            message,
+            subject=path.strip("`").removeprefix("$."),
+            remedy="correct this field" if path else "correct the JSON of the file",
+        ) from None
     items = conf.config_list if conf.config_list is not None else tuple(_old_item(conf))
     rules = tuple(_rule(item, f"configList[{number}]") for number, item in enumerate(items))
     names = [rule.resource for rule in rules]
     repeated = next((name for name in names if names.count(name) > 1), "")
     if repeated:
-        raise BadInput(f"{repeated} occurs twice", subject="configList", remedy="rename one")
+        raise BadInput(
+            f"resource {repeated} occurs twice", subject="configList", remedy="rename one of them"
+        )
     return rules
 
 
@@ -118,7 +128,9 @@ def _rule(item: SharedRdmaConf, path: str) -> SharedRdmaRule:
     for kind in selectors.link_types:
         if kind not in _LINK_TYPES:
             text = f"{kind[:40]!r} is not {' or '.join(_LINK_TYPES)}"
-            raise BadInput(text, subject=f"{path}.selectors.linkTypes")
+            raise BadInput(
+                text, subject=f"{path}.selectors.linkTypes", remedy="use one of these types"
+            )
     return SharedRdmaRule(resource, item.rdma_hca_max, selectors)
 
 

@@ -16,7 +16,7 @@ from core.settings.conf_file import COOL_DOWN_S_MAX, ConfFile, OrbweaverConf
 CONF_PATH: Final = "/tmp/spiderpool/config-map/conf.yml"  # noqa: S108  # docs/reference/configuration.md, "conf.yml"
 CONF_NAME: Final = "conf.yml"
 DAEMON: Final = "daemon"
-"""The command of Spiderpool's programs; ours run the daemon without it too."""
+"""The command in Spiderpool's command lines; our programs also run the daemon without it."""
 
 
 def add_daemon_options(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,7 @@ def add_daemon_options(parser: argparse.ArgumentParser) -> None:
 
 
 def conf_path(options: argparse.Namespace) -> str:
-    """The path of conf.yml by these options."""
+    """The path of conf.yml that these options name."""
     folder: str = options.config_dir
     path: str = options.config_path
     return str(Path(folder) / CONF_NAME) if folder else path
@@ -51,7 +51,7 @@ def address_order(ours: OrbweaverConf, env: EnvironmentVariables) -> AddressOrde
 def cool_down_s(ours: OrbweaverConf, env: EnvironmentVariables) -> int:
     """The cool-down of released addresses in seconds. Raises BadInput.
 
-    By default there is none in sequential order: its users expect the lowest free address.
+    The default for sequential order is 0: users of this order expect the lowest free address.
     """
     default = 0 if address_order(ours, env) == "sequential" else COOL_DOWN_S
     seconds = default if ours.cool_down_seconds is None else ours.cool_down_seconds
@@ -78,7 +78,7 @@ def traces_endpoint(ours: OrbweaverConf, env: EnvironmentVariables) -> str:
 
 
 def provider_of(conf: ConfFile) -> ProviderSettings | None:
-    """The network provider of conf.yml, None without one. Raises BadInput with the key."""
+    """The network provider in conf.yml; None if it names none. Raises BadInput with the key."""
     return provider_settings(
         conf.provider.server_url,
         conf.provider.request_timeout,

@@ -1,7 +1,7 @@
-"""``orbweaver.sriov`` of conf.yml: virtual functions by SriovNetworkNodePolicies.
+"""``orbweaver.sriov`` of conf.yml: virtual functions that SriovNetworkNodePolicies define.
 
-Agents apply the policies, and controllers drain nodes for them. Neither starts with an invalid
-value.
+Agents apply the policies, and controllers drain nodes for them. Agents and controllers do not start
+with an invalid value.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from core.errors import BadInput
 from core.settings.device_plugin import KUBELET, kubelet_directory
 
 NODES_MAX: Final = 1_000
-"""Nodes that may be drained at a time."""
+"""The most nodes that may be drained at a time."""
 
 _KEY: Final = "orbweaver.sriov"
 
 
 class SriovConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """The keys; ``node_selector`` has labels."""
+    """The keys under ``orbweaver.sriov``; ``node_selector`` has labels."""
 
     enabled: bool = False
     resource_prefix: str = GROUP
@@ -33,10 +33,10 @@ class SriovConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
 
 
 class SriovSettings(NamedTuple):
-    """``nodes``: the labels of the nodes that policies apply to.
+    """The checked settings. ``nodes``: the labels of the nodes to which policies apply.
 
-    ``drain``: before virtual functions in use are removed, their node is drained, at most
-    ``max_unavailable`` nodes at a time; without it the change waits until the Pods have ended.
+    ``drain``: a node is drained before virtual functions that its Pods use are removed, at most
+    ``max_unavailable`` nodes at a time. If it is False, the change waits until the Pods have ended.
     ``kubelet``: kubelet's root directory.
     """
 
@@ -48,7 +48,7 @@ class SriovSettings(NamedTuple):
 
     @property
     def drained_nodes_max(self) -> int:
-        """The most nodes drained at a time; with 0, nodes cordoned for it are uncordoned."""
+        """The most nodes that are drained at a time; 0 also uncordons nodes that were drained."""
         return self.max_unavailable if self.drain else 0
 
 
@@ -61,7 +61,9 @@ def sriov_settings(conf: SriovConf, kubelet_root: str = "") -> SriovSettings | N
         return None
     if fault := resource_fault(f"{conf.resource_prefix}/vf"):
         raise BadInput(
-            fault, subject=f"{_KEY}.resourcePrefix", remedy=f"write it as a domain, such as {GROUP}"
+            f"{_KEY}.resourcePrefix: {fault}",
+            subject=f"{_KEY}.resourcePrefix",
+            remedy=f"set it to a domain, such as {GROUP}",
         )
     return SriovSettings(
         conf.resource_prefix,

@@ -1,4 +1,4 @@
-"""Reads what rules need from Kubernetes objects.
+"""Reads the fields of Kubernetes objects that decisions need.
 
     pods.py          Pods and Nodes
     applications.py  applications with automatic pools; owners of fixed addresses

@@ -1,4 +1,4 @@
-"""Reads what rules need from applications, StatefulSets, VMs and IPAMClaims. Pure."""
+"""Reads the fields of applications, StatefulSets, VMs and IPAMClaims that decisions need. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NO_ANNOTATIONS: Final[dict[str, str]] = {}
 
 
 def application_of(kind: str, item: Object) -> Application:
-    """An object of a built-in kind as an application. Objects in a list have no ``kind``."""
+    """An object of a built-in kind as an application; objects in a list do not name their kind."""
     metadata = item["metadata"]
     key = ApplicationKey(BUILT_IN[kind], kind, metadata["namespace"], metadata["name"])
     spec = item.get("spec") or {}
@@ -57,7 +57,7 @@ VM = "VirtualMachine"
 
 
 def stateful_set_state(item: Object) -> StatefulSetState:
-    """A StatefulSet's range of replicas."""
+    """The number of replicas of a StatefulSet, and the number of its first replica."""
     metadata, spec = item["metadata"], item.get("spec") or {}
     start = (spec.get("ordinals") or {}).get("start") or 0
     return StatefulSetState(metadata["namespace"], metadata["name"], spec.get("replicas", 1), start)

@@ -1,4 +1,4 @@
-"""Reads what rules need from Pods and Nodes. Pure."""
+"""Reads the fields of Pods and Nodes that decisions need. Pure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _STATUSES: Final = ("initContainerStatuses", "containerStatuses")
 
 
 def cached_part(pod: Object) -> Object:
-    """The fields of an object that rules read; without a Pod's containers, for example."""
+    """The fields of a Pod that decisions read, in memory-saving form: without its containers."""
     metadata = {name: pod["metadata"][name] for name in _METADATA if name in pod["metadata"]}
     policy = pod.get("spec", {}).get("restartPolicy", "Always")
     status = pod.get("status", {})
@@ -70,7 +70,7 @@ def controller_of(item: Object) -> Owner | None:
 
 
 def pod_state(pod: Object) -> PodState:
-    """The state of a Pod that reclaim needs."""
+    """The fields of a Pod on which reclaim decides."""
     metadata, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
     phase = status.get("phase", "Pending")
     deletion = metadata.get("deletionTimestamp")
@@ -125,6 +125,7 @@ def addresses_of(status: dict[str, Any]) -> Iterator[str]:
 
 
 def _finish_times(status: dict[str, Any]) -> Iterator[float]:
+    """The times at which the containers of a Pod ended, in Unix seconds."""
     for kind in _STATUSES:
         for container in status.get(kind) or ():
             ended = (container.get("state") or {}).get("terminated") or {}

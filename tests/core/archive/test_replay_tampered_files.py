@@ -88,7 +88,7 @@ async def test_a_file_replaced_by_a_file_of_another_log_is_detected(tmp_path: Pa
     other = await _sealed_cluster(tmp_path / "other", events=66)
     _file(cluster, ".segments").write_bytes(_file(other, ".segments").read_bytes())
     with pytest.raises(
-        LogCorrupt, match="its digest is not that in the archive cursor or the next file"
+        LogCorrupt, match="its digest differs from that in the archive cursor or the next file"
     ):
         await cluster.replayed()
 
