@@ -161,7 +161,9 @@ class Configurator:
         outcome = await self._writer.append(proposal)
         if isinstance(outcome, Lost):
             raise LostRace(
-                "another command changed the configuration first", subject=type(command).__name__
+                "another command changed the configuration first",
+                subject=type(command).__name__,
+                remedy="apply the command again",
             )
         return Applied(events, outcome.revision)
 

@@ -86,6 +86,7 @@ class AdmissionStore:
             raise LostRace(
                 "another object was admitted since the pending admissions were read",
                 subject=f"{admission.kind}/{admission.value.name}",
+                remedy="apply the object again",
             )
 
     async def remove(self, admission: PendingAdmission) -> None:

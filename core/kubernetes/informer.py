@@ -128,7 +128,7 @@ class Reflector(Generic[T]):
         """Set ``fault``, and log it if it has changed."""
         fault = str(error)
         if isinstance(error, ApiNotServed):
-            fault = f"the API server has no {self.path}: install its CustomResourceDefinition"
+            fault = f"the API server has no {self.path}: its definition is not installed"
         if fault != self.fault:
             _log.warning("the watch of %s failed and will be retried: %s", self.path, fault)
         self.fault = fault

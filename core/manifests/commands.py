@@ -199,7 +199,7 @@ def _application(record: RecordDefined, body: WorkloadManifest) -> RecordDefined
 
 
 def _workload(body: WorkloadManifest) -> Workload:
-    """The workload of a manifest; template and size of a CronJob are those of its Jobs."""
+    """The workload of a manifest; for a CronJob, the template and the size of its Jobs."""
     spec = _spec(body)
     template = spec.template
     metadata = template.metadata if template else None
@@ -213,6 +213,7 @@ def _workload(body: WorkloadManifest) -> Workload:
 
 
 def _spec(body: WorkloadManifest) -> WorkloadSpec:
+    """The spec of an application; for a CronJob, the spec of its Jobs."""
     spec = body.spec or WorkloadSpec()
     if spec.job_template is not None:
         spec = spec.job_template.spec or WorkloadSpec()

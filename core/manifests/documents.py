@@ -18,6 +18,7 @@ from core.errors import BadInput
 
 TEXT_BYTES_MAX: Final = 8 * 1024 * 1024
 DOCUMENTS_MAX: Final = 10_000
+"""The most bytes and the most documents of one text."""
 
 DOCUMENT_VALUES_MAX: Final = 200_000
 """The most values in one document, including keys; an alias counts with all its values."""
@@ -53,7 +54,7 @@ def load_yaml(text: str) -> Iterator[Document]:
         loader = _Loader(text)
         while loader.check_node():
             if number > DOCUMENTS_MAX:
-                message = f"more documents than the limit of {DOCUMENTS_MAX}"
+                message = f"the YAML has more than {DOCUMENTS_MAX} documents, which is the limit"
                 raise BadInput(message, remedy="split the file")
             value = loader.get_data()
             if value is not None:
@@ -63,13 +64,14 @@ def load_yaml(text: str) -> Iterator[Document]:
         message = f"document {number} is too large: {error}"
         raise BadInput(message, remedy="split it into several") from None
     except yaml.YAMLError as error:
-        raise BadInput(f"document {number} cannot be read: {_explained(error)}") from None
+        message = f"document {number} cannot be read: {_explained(error)}"
+        raise BadInput(message, remedy="correct the YAML there") from None
     except UnicodeEncodeError:
-        raise BadInput("the text cannot be read: it contains half a surrogate pair") from None
+        message = "the text cannot be read: it contains half a surrogate pair"
+        raise BadInput(message, remedy="remove this character") from None
     except ValueError:
-        raise BadInput(
-            f"document {number} cannot be read: a number is malformed or has too many digits"
-        ) from None
+        message = f"document {number} cannot be read: a number is malformed or has too many digits"
+        raise BadInput(message, remedy="correct the number, or put it into quotes") from None
 
 
 class _Loader(Composer, yaml.CSafeLoader):
@@ -84,7 +86,7 @@ class _Loader(Composer, yaml.CSafeLoader):
         Composer.__init__(self)
         self._values = 0
         self._depth = 0
-        self._weights: dict[str | None, int] = {}
+        self._weights: dict[str | None, int] = {}  # anchor -> number of values
 
     def compose_document(self) -> Node | None:
         """Compose one document; reset the counters."""
@@ -99,13 +101,13 @@ class _Loader(Composer, yaml.CSafeLoader):
         anchor = event.anchor
         if isinstance(event, yaml.AliasEvent):
             if anchor in self.anchors and anchor not in self._weights:
-                raise _fault("a value that contains itself", event)
+                raise _fault("a value contains itself", event)
             self._count(self._weights.get(anchor, 1), event)
             return super().compose_node(parent, index)
         before = self._values
         self._count(1, event)
         if self._depth == DOCUMENT_DEPTH_MAX:
-            raise _fault(f"more than {DOCUMENT_DEPTH_MAX} levels", event)
+            raise _fault(f"more than {DOCUMENT_DEPTH_MAX} nested levels", event)
         self._depth += 1
         node = super().compose_node(parent, index)
         self._depth -= 1
@@ -157,7 +159,7 @@ def _fault(problem: str, source: yaml.NodeEvent | Node) -> _FaultError:
 
 
 def _explained(error: yaml.YAMLError) -> str:
-    """The problem and its line; never the text itself, which may contain secrets."""
+    """The problem and its line, without the text itself, which may contain secrets."""
     if not isinstance(error, yaml.MarkedYAMLError):
         return str(error).splitlines()[0]
     mark = error.problem_mark

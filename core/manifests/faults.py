@@ -47,7 +47,7 @@ class FieldFault(NamedTuple):
 def explain(
     error: msgspec.ValidationError, schema: type[msgspec.Struct], value: object
 ) -> FieldFault:
-    """The fault that the decoder found in ``value``."""
+    """The fault that the decoder found in ``value``, with its field."""
     match = _LOCATION.match(str(error))
     text = match["text"] if match else str(error)
     path = match["path"] if match else ""
@@ -62,12 +62,12 @@ def explain(
     if expected := _EXPECTED.match(text):
         return FieldFault(path, _mismatch(expected["expected"], expected["actual"]))
     if _OUT_OF_RANGE.match(text):
-        return FieldFault(path, "the number is too large")
+        return FieldFault(path, "the number is out of range")
     return FieldFault(path, text)
 
 
 def unknown_field(schema: type[msgspec.Struct], value: object) -> FieldFault | None:
-    """The first field of ``value`` that the schema does not have; None if it has all."""
+    """The first field of ``value`` that the schema does not have; None if it has all fields."""
     known = frozenset(known_paths(schema))
     for path, name in _fields_in(value, ""):
         parent = _INDEX.sub("", path)
@@ -77,7 +77,7 @@ def unknown_field(schema: type[msgspec.Struct], value: object) -> FieldFault | N
 
 
 def _fields_in(value: object, path: str) -> Iterator[tuple[str, str]]:
-    """Every mapping key below ``value`` with the path of its mapping, parents first."""
+    """Yield (path of a mapping, key in it) for every mapping in ``value``, parents first."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield path, str(key)
@@ -130,7 +130,10 @@ def _structs_in(annotation: object) -> Iterator[type[msgspec.Struct]]:
 
 
 def _offending_key(path: str, value: object) -> str:
-    """The path of the first value that is not a string: the decoder does not report its key."""
+    """The path, with its key, of the first value that is not a string.
+
+    The decoder reports ``[...]`` instead of the key.
+    """
     for part in path.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     pairs = value.items() if isinstance(value, Mapping) else ()

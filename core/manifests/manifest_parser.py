@@ -29,9 +29,10 @@ def read_object(value: object, location: str = "object") -> Body:
     expected_version, schema = _schema_of(kind, location)
     if api_version != expected_version:
         message = (
-            f"{location}: apiVersion: {kind} has {expected_version}, not {_quoted(api_version)}"
+            f"{location}: apiVersion: {kind} needs {expected_version}, got {_quoted(api_version)}"
         )
-        raise BadInput(message, subject="apiVersion")
+        remedy = f"set apiVersion to {expected_version}"
+        raise BadInput(message, subject="apiVersion", remedy=remedy)
     try:
         return msgspec.convert(value, schema)
     except msgspec.ValidationError as error:
@@ -53,7 +54,7 @@ def objects(text: str) -> Iterator[tuple[str, object]]:
             continue
         items = value.get("items")
         if value.get("apiVersion") != CORE_API_VERSION or not isinstance(items, list):
-            message = f"{location}: a List has apiVersion {CORE_API_VERSION} and a list of items"
+            message = f"{location}: a List needs apiVersion {CORE_API_VERSION} and a list of items"
             raise BadInput(message, subject="items")
         for index, item in enumerate(items):
             yield f"{location}, items[{index}]", item

@@ -1,7 +1,7 @@
 """Writes domain values as manifests, as ``get -o yaml`` prints them.
 
-Empty fields are left out, except those with a default in the schema. Parsing the manifest gives the
-same value again (a property test).
+Empty fields are left out, except fields with a default in the schema. Parsing the manifest gives
+the same value again; a property test checks it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Plain: TypeAlias = dict[str, object]
 """A manifest as YAML or JSON data."""
 
 _LINE_CHARS_MAX: Final = 2**20
-"""Long texts stay on one line, as kubectl prints them."""
+"""The width of a line of YAML: so large that a long text stays on one line, as with kubectl."""
 
 
 class Allocation(NamedTuple):
@@ -38,7 +38,7 @@ class Allocation(NamedTuple):
 
 
 class PoolStatus(NamedTuple):
-    """The claims in a pool's status. ``allocations``: by address, may be empty."""
+    """The claims in a pool's status. ``allocations``: address -> Pod; may be left empty."""
 
     allocated_count: int = 0
     allocations: Mapping[str, Allocation] = {}
@@ -82,7 +82,7 @@ def dump_yaml(manifests: Iterable[Mapping[str, object]]) -> str:
 
 class _Dumper(yaml.CSafeDumper):
     def ignore_aliases(self, data: object) -> bool:
-        """Never write aliases: readers need the values."""
+        """Always True: values are written out, because readers need them instead of aliases."""
         return True
 
 
@@ -129,7 +129,7 @@ def _subnet_manifest(subnet: Subnet, status: SubnetStatus | None) -> Plain:
 
 
 def controlled_pools(shares: Sequence[Share]) -> str:
-    """``status.controlledIPPools`` as JSON text; ``application`` is that of an automatic pool.
+    """``status.controlledIPPools`` as JSON text; only automatic pools have ``application``.
 
     See docs/reference/custom-resource-rules.md, "SpiderSubnet".
     """

@@ -1,9 +1,10 @@
 """The kinds that can be parsed, and the fields of each (``core.manifests.kinds``).
 
-In custom resources an unknown field is an error. Of Pod, Namespace and Node only the metadata is
-used, of applications also template and size, of Services and EndpointSlices the fields that
-ClusterIPs need; other fields are ignored. ``null`` means "not specified", as in Kubernetes.
-Defaults of the schema (``default`` and ``disable`` are false) are set in the domain value.
+In custom resources an unknown field is an error; in all other kinds it is ignored. Only the
+metadata of a Pod, Namespace or Node is used; for an application also the Pod template and the size;
+for a Service or EndpointSlice the fields that ClusterIPs need. ``null`` means "not specified", as
+in Kubernetes. Defaults of the schema (``default`` and ``disable`` are false) are set in the domain
+value.
 """
 
 from __future__ import annotations
@@ -37,4 +38,4 @@ KINDS_NOT_SUPPORTED: Final = (
     "SpiderEndpoint",
     "SpiderMultusConfig",
 )
-"""Kinds of the group that this version does not read."""
+"""Kinds of Spiderpool's API group that cannot be parsed as manifests."""

@@ -16,7 +16,7 @@ SERVICE_NAME_LABEL: Final = "kubernetes.io/service-name"
 """The label of a slice that names its Service."""
 
 AFFINITY_S: Final = 10_800
-"""How long a client keeps its backend by default, with session affinity."""
+"""The default seconds for which session affinity keeps a client on its backend."""
 
 NO_CLUSTER_IP: Final = ("", "None")
 CLIENT_IP_AFFINITY: Final = "ClientIP"
@@ -43,7 +43,7 @@ def service_of(spec: ServiceSpec) -> Service:
 
 
 def slice_of(body: SliceBody, labels: Mapping[str, str]) -> EndpointSlice | None:
-    """The domain value of a slice; None for one of addressType FQDN."""
+    """The domain value of a slice; None if its addressType is FQDN."""
     family = _FAMILIES.get(body.address_type)
     if family is None:
         return None
@@ -64,7 +64,7 @@ def service_fields(service: Service) -> Plain:
 
 
 def slice_fields(slice_: EndpointSlice) -> Plain:
-    """The fields of a slice's manifest, except its label with the Service."""
+    """The fields of a slice's manifest, except the label that names its Service."""
     return {
         "addressType": f"IPv{slice_.family}",
         "ports": [_port_fields(port) for port in slice_.ports],

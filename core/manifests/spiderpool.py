@@ -41,10 +41,13 @@ from core.manifests.manifest_parser import objects, read_object
 T = TypeVar("T")
 
 TEXT_BYTES_MAX: Final = 256 * 1024 * 1024
-"""The size of the JSON of one kind: some 100,000 endpoints."""
+"""The most bytes of the JSON of one kind: some 100,000 endpoints."""
 
 SEPARATOR: Final = "\n---\n"
-"""Separates JSON documents; JSON never contains this line."""
+"""Separates JSON documents; JSON cannot contain this line."""
+
+EXPORT_REMEDY: Final = "correct this field, or export the object again with `kubectl get -o yaml`"
+"""The remedy for a malformed field of an exported object."""
 
 READ_KINDS: Final = ("SpiderIPPool", "SpiderSubnet", "SpiderReservedIP", "SpiderEndpoint")
 FIXED_KINDS: Final[Mapping[str, FixedKind]] = {
@@ -115,7 +118,7 @@ def values_in(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
         try:
             value = msgspec.json.decode(text)
         except msgspec.DecodeError as error:
-            raise BadInput(f"not JSON: {error}") from None
+            raise BadInput(f"the text is not JSON: {error}", remedy=EXPORT_REMEDY) from None
         items = value.get("items")
         if isinstance(items, list):
             yield from ((f"items[{index}]", item) for index, item in enumerate(items))
@@ -129,7 +132,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _parse_manifest(value: object, location: str) -> tuple[object, object]:
-    """The manifest, and its pool, subnet or reservation. Raises BadInput."""
+    """The parsed manifest, and the pool, subnet or reservation in it. Raises BadInput."""
     body = read_object(value, location)
     try:
         match apply_command(body):
@@ -140,7 +143,7 @@ def _parse_manifest(value: object, location: str) -> tuple[object, object]:
             case ApplyReservation(reservation):
                 return body, reservation
     except Refused as error:
-        raise BadInput(f"{location}: {error}") from None
+        raise BadInput(f"{location}: {error}", remedy=EXPORT_REMEDY) from None
     raise AssertionError("the caller passes only pools, subnets and reservations")
 
 
@@ -153,14 +156,18 @@ def _allocated_ips(pool: Pool, status: object, location: str) -> tuple[Allocated
     try:
         values = msgspec.json.decode(text, type=dict[str, _AllocatedIPValue])
     except msgspec.DecodeError as error:
-        raise BadInput(f"{where}: {error}", subject="status.allocatedIPs") from None
+        raise BadInput(
+            f"{where}: {error}", subject="status.allocatedIPs", remedy=EXPORT_REMEDY
+        ) from None
     allocated = []
     for address, value in values.items():
         namespace, _, name = value.pod.partition("/")
         try:
             canonical = str(parse_address(address))
         except AddressSyntaxError as error:
-            raise BadInput(f"{where}: {error}", subject="status.allocatedIPs") from None
+            raise BadInput(
+                f"{where}: {error}", subject="status.allocatedIPs", remedy=EXPORT_REMEDY
+            ) from None
         allocated.append(AllocatedIP(canonical, pool.name, namespace, name, value.pod_uid))
     return tuple(allocated)
 
@@ -211,11 +218,11 @@ def _cidr(text: str | None, where: str) -> str:
     try:
         return parse_cidr(text).text_with_host_bits() if text else ""
     except AddressSyntaxError as error:
-        raise BadInput(f"{where}: {error}") from None
+        raise BadInput(f"{where}: {error}", remedy=EXPORT_REMEDY) from None
 
 
 def _convert(value: object, schema: type[T], where: str) -> T:
     try:
         return msgspec.convert(value, schema)
     except msgspec.ValidationError as error:
-        raise BadInput(f"{where}: {error}") from None
+        raise BadInput(f"{where}: {error}", remedy=EXPORT_REMEDY) from None

@@ -26,23 +26,32 @@ def node_policies(text: str) -> Iterator[NodePolicy]:
 
 
 def node_policy_of(value: Mapping[str, object], location: str = "object") -> NodePolicy:
-    """Parse a policy. Whether nodes can apply it is checked by the domain."""
+    """Parse a policy. Raises BadInput. The domain checks whether nodes can apply the policy."""
     where = f"{location} ({NODE_POLICY})"
     try:
         manifest = msgspec.convert(value, NodePolicyManifest)
     except msgspec.ValidationError as error:
         fault = explain(error, NodePolicyManifest, value)
-        text = f"{where}: {fault.path or 'it'}: {fault.message}"
+        text = f"{where}: {fault.path or 'the object'}: {fault.message}"
         raise BadInput(text, subject=fault.path, remedy=fault.remedy) from None
     if manifest.api_version != API_VERSION:
-        raise BadInput(f"{where}: apiVersion: expected {API_VERSION}", subject="apiVersion")
+        version = manifest.api_version[:80]
+        raise BadInput(
+            f"{where}: apiVersion: expected {API_VERSION}, got {version!r}",
+            subject="apiVersion",
+            remedy=f"set apiVersion to {API_VERSION}",
+        )
     spec = manifest.spec
     for field, content in (
         ("nicSelector.netFilter", spec.nic_selector.net_filter),
         ("vdpaType", spec.vdpa_type),
     ):
         if content:
-            raise BadInput(f"{where}: spec.{field} is not supported", subject=f"spec.{field}")
+            raise BadInput(
+                f"{where}: spec.{field} is not supported",
+                subject=f"spec.{field}",
+                remedy="remove this field",
+            )
     return NodePolicy(
         manifest.metadata.name,
         spec.resource_name,

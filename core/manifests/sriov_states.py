@@ -27,21 +27,22 @@ FAILED: Final = "Failed"
 
 DESIRED_STATE: Final = "sriovnetwork.openshift.io/desired-state"
 CURRENT_STATE: Final = "sriovnetwork.openshift.io/current-state"
-"""Annotations: the state of the node that the agent requests, and the state that it has."""
+"""Annotations: the state that the agent requests for its node, and the state that the node has."""
 
 IDLE: Final = "Idle"
 DRAIN_REQUIRED: Final = "Drain_Required"
 DRAINING: Final = "Draining"
+"""The values of these annotations."""
 
 DRAIN_LABEL: Final = "sriov.spidernet.io/drain"
-"""A label. On states: the same as ``DESIRED_STATE`` while a drain is needed. On Nodes: see
-``ops.kubernetes.node_drainer``."""
+"""A label. A SriovNetworkNodeState has it with the value of ``DESIRED_STATE`` while its node must
+be drained; on a Node, see ``ops.kubernetes.node_drainer``."""
 
 BLOCKING_PODS: Final = "sriov.spidernet.io/blocking-pods"
 """Annotation: a JSON list of ``namespace/name``, the Pods that use virtual functions to remove."""
 
 ERROR_CHARS_MAX: Final = 4_096
-"""The most characters of lastSyncError; a longer text is cut."""
+"""The most characters of ``lastSyncError``; a longer text is cut."""
 
 
 class SyncResult(NamedTuple):

@@ -49,7 +49,10 @@ def etcd_settings(values: Access, password: str, names: Access) -> EtcdSettings:
     for field in ("ca_file", "cert_file", "key_file"):
         path = getattr(values, field)
         if path and not Path(path).is_file():
-            raise BadInput(f"{path} is not a file", subject=getattr(names, field))
+            name = getattr(names, field)
+            raise BadInput(
+                f"{name}: {path} is not a file", subject=name, remedy="give the path of a PEM file"
+            )
     if not password and values.password_file:
         password = _read_password(values.password_file, names.password_file)
     if values.user and not password:
@@ -68,6 +71,14 @@ def _read_password(path: str, name: str) -> str:
         with Path(path).open("rb") as file:
             return file.read(PASSWORD_BYTES_MAX).decode().strip()
     except OSError as error:
-        raise BadInput(f"cannot read {path}: {error.strerror}", subject=name) from None
+        raise BadInput(
+            f"cannot read the password file {path}: {error.strerror}",
+            subject=name,
+            remedy=f"correct {name}, or the permissions of the file",
+        ) from None
     except UnicodeDecodeError:
-        raise BadInput(f"cannot read {path}: it is not UTF-8 text", subject=name) from None
+        raise BadInput(
+            f"the password file {path} is not UTF-8 text",
+            subject=name,
+            remedy=f"name a file in {name} that has only the password",
+        ) from None

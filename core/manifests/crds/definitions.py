@@ -2,9 +2,9 @@
 
 See docs/reference/custom-resource-rules.md, "Kinds".
 
-In addition to Spiderpool's, they have descriptions, CEL rules, ``status.conditions`` (also for
-SpiderReservedIPs, which have no other status), and selectable fields. ``resource-policy: keep``
-keeps the CRDs, and so all pools, when the chart is uninstalled.
+They have what Spiderpool's definitions have, and in addition descriptions, CEL rules,
+``status.conditions`` (also for SpiderReservedIPs, which have no other status), and selectable
+fields. ``resource-policy: keep`` keeps the CRDs, and so all pools, when the chart is uninstalled.
 """
 
 from __future__ import annotations
@@ -64,23 +64,23 @@ class CustomResourceKind(NamedTuple):
 
     @property
     def singular(self) -> str:
-        """``spiderippool``."""
+        """The singular name, such as ``spiderippool``."""
         return self.name.lower()
 
     @property
     def plural(self) -> str:
-        """``spiderippools``, ``sriovnetworknodepolicies``."""
+        """The plural name, such as ``spiderippools`` or ``sriovnetworknodepolicies``."""
         stem = self.singular.removesuffix("y")
         return f"{stem}ies" if stem != self.singular else f"{stem}s"
 
     @property
     def group(self) -> str:
-        """``spiderpool.spidernet.io``."""
+        """The API group, such as ``spiderpool.spidernet.io``."""
         return self.api_version.partition("/")[0]
 
     @property
     def version(self) -> str:
-        """``v2beta1``."""
+        """The version in the group, such as ``v2beta1``."""
         return self.api_version.partition("/")[2]
 
 
@@ -109,7 +109,7 @@ KINDS: Final = (
             schema_of(PoolSpec, "The addresses of the pool, and which Pods may use it."),
             NETWORK_RULES,
         ),
-        schema_of(PoolReport, "The allocated addresses of the pool: a report that is never read."),
+        schema_of(PoolReport, "The allocated addresses of the pool, as a report."),
         (
             *_NETWORK_COLUMNS,
             PrinterColumn("DEFAULT", ".spec.default", "boolean"),
@@ -126,7 +126,7 @@ KINDS: Final = (
         "ss",
         "The addresses of one CIDR, which its pools divide among themselves.",
         _ruled(schema_of(SubnetSpec, "The addresses of the subnet."), NETWORK_RULES),
-        schema_of(SubnetReport, "The pools of the subnet: a report that is never read."),
+        schema_of(SubnetReport, "The pools of the subnet, as a report."),
         _NETWORK_COLUMNS,
         (".spec.subnet", ".spec.ipVersion"),
     ),
@@ -135,16 +135,14 @@ KINDS: Final = (
         "sr",
         "Addresses that no pool allocates.",
         _ruled(schema_of(ReservationSpec, "The reserved addresses."), RESERVATION_RULES),
-        schema_of(
-            ReservationReport, "Whether the reservation is applied: a report that is never read."
-        ),
+        schema_of(ReservationReport, "Whether the reservation is applied, as a report."),
         (PrinterColumn("VERSION", ".spec.ipVersion"),),
         (".spec.ipVersion",),
     ),
     CustomResourceKind(
         "SpiderEndpoint",
         "se",
-        "The addresses of one Pod or virtual machine: a report that is never read.",
+        "The addresses of one Pod or virtual machine, as a report.",
         None,
         # Atomic: otherwise managedFields name each field of the status, and creates are slower.
         schema_of(EndpointReport, "Interfaces, addresses and owner.")
@@ -183,7 +181,7 @@ KINDS: Final = (
         _ruled(
             schema_of(CoordinatorSpec, "The settings of the coordinator plugin."), CLUSTER_RULES
         ),
-        schema_of(CoordinatorReport, "The CIDRs of the cluster: a report that is never read."),
+        schema_of(CoordinatorReport, "The CIDRs of the cluster, as a report."),
     ),
 )
 

@@ -1,8 +1,9 @@
 """Parse the objects of Calico's IPAM: IPPools and IPAMBlocks (``crd.projectcalico.org/v1``).
 
 A block is a part of a pool that one node uses. ``allocations`` has an item for each address of the
-block: null, or an index into ``attributes``, whose item names the Pod. Addresses that are in
-use without a Pod, such as those of tunnels, become a reservation. Raises only ``BadInput``.
+block: null, or an index into ``attributes``, where the item with this index names the Pod.
+Addresses that are in use without a Pod, such as those of tunnels, become a reservation. Raises only
+``BadInput``.
 """
 
 from __future__ import annotations
@@ -101,6 +102,7 @@ def _used(value: object, location: str) -> Iterator[_Used]:
             raise BadInput(
                 f"{where}: allocations[{ordinal}] is {index}, and attributes has no such item",
                 subject="spec",
+                remedy="export the IPAMBlock again",
             )
         secondary = attributes[index].secondary or {}
         pod = None
@@ -118,7 +120,7 @@ def _pool_of(address: Address, pools: Iterable[Pool], location: str) -> str:
     raise BadInput(
         f"{location}: {address} is in use, and no IPPool contains it",
         subject=str(address),
-        remedy="add the deleted IPPool to the input, or delete the Pods that still use it",
+        remedy="add its IPPool to the input, or release the address in Calico",
     )
 
 

@@ -2,13 +2,13 @@
 
 host-local is the IPAM plugin of the CNI project. For each address in use it writes a file, named by
 the address, with the container id and interface. The files name no Pods: an address belongs to the
-Pod on that node whose status has it. A network without ranges uses the node's podCIDRs, which
-flannel and kubenet pass to host-local.
+Pod on that node whose status has the address. A network without ranges uses the node's podCIDRs,
+which flannel and kubenet pass to host-local.
 
 Every address of a living Pod is taken over, even without a file: a lost file does not make an
-address free (I6 of docs/contributing/architecture.md). Addresses of no living Pod are not taken
-over. Input in which an address of a Pod could be missed is refused: a node without a folder, a
-folder without a node, a Pod that is starting. This module reads no files itself; it raises only
+address free (I6 of docs/contributing/architecture.md). An address that no living Pod has is not
+taken over. Input in which an address of a Pod could be missed is refused: a node without a folder,
+a folder without a node, a Pod that is starting. This module reads no files itself; it raises only
 ``BadInput``.
 """
 
@@ -63,7 +63,8 @@ _NOT_IN_A_NAME: Final = re.compile("[^a-z0-9.-]+")
 class NodeFiles(NamedTuple):
     """The files of one node.
 
-    ``configurations``: (path, text). ``networks``: network -> file name -> text.
+    ``configurations``: its network configurations, as (path, text). ``networks``: network -> file
+    name -> text.
     """
 
     node: str
@@ -125,7 +126,7 @@ class _NetworkRange(NamedTuple):
 
 
 class _Reservation(NamedTuple):
-    """The file of an address. Files of old releases have no interface, then it is ""."""
+    """The file of an address. ``interface`` is "" in files of old releases of host-local."""
 
     node: str
     network: str
@@ -145,7 +146,10 @@ def data_directories(texts: Iterable[tuple[str, str]]) -> set[str]:
 
 
 def read_host_local(nodes: Sequence[NodeFiles], values: Iterable[tuple[str, object]]) -> Dump:
-    """Make pools and endpoints from the files of nodes and (location, object). Raises BadInput."""
+    """Make pools and endpoints from the files of nodes and from pairs of (location, object).
+
+    Raises BadInput.
+    """
     by_kind, skipped = split_by_kind(values, ("Pod", "Node", NETWORK))
     pods = read_pods(by_kind["Pod"])
     pod_cidrs = dict(_pod_cidrs(value, location) for location, value in by_kind["Node"])
@@ -230,7 +234,9 @@ def _network_range(
         last = cidr.last - 1
     if not cidr.first <= first <= last <= cidr.last:
         raise BadInput(
-            f"{where}: rangeStart and rangeEnd are not a range within {cidr}", subject=str(cidr)
+            f"{where}: rangeStart and rangeEnd are not a range within {cidr}",
+            subject=str(cidr),
+            remedy="correct rangeStart and rangeEnd",
         )
     addresses = AddressSet.from_intervals([(first, last)], cidr.family)
     addresses -= AddressSet.from_values([gateway.value], cidr.family)
@@ -310,7 +316,10 @@ def _check_starting(
 def _serving(
     ranges: Sequence[_NetworkRange], node: str, address: Address, network: str = ""
 ) -> _NetworkRange | None:
-    """The range of an address: that of its network, else of its node, else of any pool."""
+    """The range that serves an address: one of its network, else one that its node uses.
+
+    Without such a range, the first one whose pool has the address; None if there is none.
+    """
     on_node = [network_range for network_range in ranges if network_range.serves(node, address)]
     of_network = [network_range for network_range in on_node if network_range.network == network]
     of_pools = [network_range for network_range in ranges if network_range.offers(address)]

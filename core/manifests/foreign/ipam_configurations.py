@@ -1,7 +1,7 @@
 """Finds the ``ipam`` parts in network configurations, from NetworkAttachmentDefinitions and files.
 
 A network configuration is JSON with one plugin or a list of plugins (CNI specification, section 1).
-The module of an IPAM system parses the keys of its ``ipam``. Raises only ``BadInput``.
+The keys in an ``ipam`` are parsed by the module of its IPAM system. Raises only ``BadInput``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class IpamRoute(Struct, frozen=True):
 
 
 class NetworkIpam(NamedTuple):
-    """An ``ipam`` of one network. ``network``: the ``name`` in the configuration, "" for none."""
+    """An ``ipam`` part. ``network``: the ``name`` in the configuration, "" if it has none."""
 
     network: str
     ipam: Mapping[str, Any]
@@ -68,7 +68,8 @@ def ipams_of(text: str, ipam_type: str, where: str) -> Iterator[NetworkIpam]:
     try:
         config = msgspec.json.decode(text, type=dict[str, Any])
     except msgspec.DecodeError as error:
-        raise BadInput(f"{where}: {error}", subject=where) from None
+        remedy = "correct the JSON of this network configuration"
+        raise BadInput(f"{where}: {error}", subject=where, remedy=remedy) from None
     plugins = config.get("plugins") or [config]
     for plugin in plugins:
         ipam = plugin.get("ipam") if isinstance(plugin, dict) else None
@@ -81,4 +82,4 @@ def read_address(text: str, where: str) -> Address:
     try:
         return parse_address(text)
     except AddressSyntaxError as error:
-        raise BadInput(f"{where}: {error}") from None
+        raise BadInput(f"{where}: {error}", remedy="correct this address") from None

@@ -1,4 +1,4 @@
-"""Parse the NodeSlicePools of Whereabouts: the part of a network's range that each node assigns.
+"""Parse the NodeSlicePools of Whereabouts: the part of a network's range that belongs to each node.
 
 With ``node_slice_size`` in the ``ipam`` of a network, Whereabouts divides its range among the nodes
 (``nodeslicepools.whereabouts.cni.cncf.io/v1alpha1``). The IPPool of a slice has the slice as its
@@ -63,9 +63,9 @@ def read_node_slices(values: Iterable[tuple[str, object]]) -> list[NodeSlice]:
 
 
 def slice_of(name: str, cidr: Cidr, slices: Sequence[NodeSlice]) -> NodeSlice | None:
-    """The slice of an IPPool: that with its CIDR whose node's name is in the IPPool's name.
+    """The slice of an IPPool: it has the same CIDR, and the IPPool's name contains its node.
 
-    The form of the IPPool's name differs between releases of Whereabouts.
+    The rest of the IPPool's name differs between releases of Whereabouts.
     """
     for node_slice in slices:
         if node_slice.node and node_slice.cidr == cidr and node_slice.node in name:

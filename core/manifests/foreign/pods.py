@@ -28,6 +28,7 @@ from core.domain.claims.takeover import AllocatedIP, Finding, ForeignCluster, Fo
 from core.domain.model import Endpoint, Nic, Pool, Reservation, pod_holder, stateful_holder
 from core.errors import BadInput
 from core.manifests.kinds.records import OpenMetadata
+from core.manifests.spiderpool import EXPORT_REMEDY
 
 NETWORK_STATUS: Final = "k8s.v1.cni.cncf.io/network-status"
 
@@ -35,6 +36,8 @@ FIRST_INTERFACE: Final = "eth0"
 """The interface of a Pod's default network in every container runtime."""
 
 PodKey = tuple[str, str]
+"""Namespace and name of a Pod."""
+
 T = TypeVar("T")
 
 
@@ -153,7 +156,7 @@ def read_cidr(text: str, where: str) -> Cidr:
     try:
         return parse_cidr(text)
     except AddressSyntaxError as error:
-        raise BadInput(f"{where}: {error}") from None
+        raise BadInput(f"{where}: {error}", remedy=EXPORT_REMEDY) from None
 
 
 def convert(value: object, schema: type[T], where: str) -> T:
@@ -161,7 +164,7 @@ def convert(value: object, schema: type[T], where: str) -> T:
     try:
         return msgspec.convert(value, schema)
     except msgspec.ValidationError as error:
-        raise BadInput(f"{where}: {error}") from None
+        raise BadInput(f"{where}: {error}", remedy=EXPORT_REMEDY) from None
 
 
 def _pod(body: _PodManifest, location: str) -> ForeignPod:
@@ -185,7 +188,9 @@ def _first_interface(ips: Iterable[_PodIp], where: str) -> dict[Address, tuple[s
     try:
         return {parse_address(item.ip): (FIRST_INTERFACE, "") for item in ips if item.ip}
     except AddressSyntaxError as error:
-        raise BadInput(f"{where}: status.podIPs: {error}", subject="status.podIPs") from None
+        raise BadInput(
+            f"{where}: status.podIPs: {error}", subject="status.podIPs", remedy=EXPORT_REMEDY
+        ) from None
 
 
 def _interfaces(text: str, where: str) -> dict[Address, tuple[str, str]]:
@@ -197,7 +202,7 @@ def _interfaces(text: str, where: str) -> dict[Address, tuple[str, str]]:
             for ip in status.ips or ()
         }
     except (msgspec.DecodeError, AddressSyntaxError) as error:
-        raise BadInput(f"{where}: {error}", subject=NETWORK_STATUS) from None
+        raise BadInput(f"{where}: {error}", subject=NETWORK_STATUS, remedy=EXPORT_REMEDY) from None
 
 
 def _endpoint(

@@ -1,7 +1,7 @@
 """Parse the objects of Whereabouts: its IPPools, the networks that use them, and node slices.
 
-An IPPool (``whereabouts.cni.cncf.io/v1alpha1``) has the range and its allocations. The key of an
-allocation is the offset from the range's address; releases before 0.5 wrote the address itself.
+An IPPool (``whereabouts.cni.cncf.io/v1alpha1``) has a range and the allocations from it. The key of
+an allocation is the offset from the range's address; releases before 0.5 wrote the address itself.
 Bounds, exclusions, gateway and routes are in the ``ipam`` part of the NetworkAttachmentDefinitions.
 Raises only ``BadInput``.
 """
@@ -117,7 +117,7 @@ def read_whereabouts(values: Iterable[tuple[str, object]]) -> Dump:
 
 
 def _require_slices(networks: list[_Network], slices: list[NodeSlice]) -> None:
-    """Raises BadInput if slices are missing: a node's pool would then serve every node."""
+    """Raise BadInput if slices are missing: without its slice, a node's pool serves all nodes."""
     sliced_ranges = {node_slice.network_range for node_slice in slices}
     for network in networks:
         if network.is_sliced and network.cidr not in sliced_ranges:
@@ -155,7 +155,7 @@ def _pool(
     }
     routes = {network.routes for network in own_networks if network.routes}
     gateway = gateways.pop() if len(gateways) == 1 else ""
-    if gateway:  # Whereabouts does not reserve it
+    if gateway:  # Whereabouts may assign the gateway; keep it in the pool only if a Pod has it
         reserved = {read_address(gateway, where).value} - set(allocated)
         addresses -= AddressSet.from_values(reserved, cidr.family)
     pool = Pool(
@@ -172,7 +172,7 @@ def _pool(
 
 
 def _uses(network: _Network, pool: str, node_slice: NodeSlice | None) -> bool:
-    """Whether a network uses an IPPool, which is that of ``node_slice``."""
+    """Whether a network uses an IPPool. ``node_slice``: the slice of this IPPool, if any."""
     if node_slice is not None and network.is_sliced:
         return network.cidr == node_slice.network_range
     return network.pool == pool
@@ -222,7 +222,10 @@ def _addresses(bounds: _Range, cidr: Cidr, where: str, *, is_bounded: bool) -> A
     low = read_address(first, where).value if first else cidr.first
     high = read_address(last, where).value if last else cidr.last
     if low > high:
-        raise BadInput(f"{where}: the range begins at {first}, after its end {last}")
+        raise BadInput(
+            f"{where}: the range begins at {first}, after its end {last}",
+            remedy="correct range_start, range_end or the range",
+        )
     addresses = hosts & AddressSet.from_intervals([(low, high)], cidr.family)
     for text in bounds.exclude or ():
         excluded = text if "/" in text else f"{text}/{ADDRESS_BITS[cidr.family]}"

@@ -13,6 +13,6 @@
 See docs/reference/custom-resources.md.
 
 ``kubectl explain`` prints the descriptions. CEL rules are an early check in the API server: they
-never refuse what ``core.domain.configuration.decisions`` accepts, and they need not be complete,
-because it checks every object.
+do not refuse what ``core.domain.configuration.decisions`` accepts. They need not be complete,
+because ``decisions`` checks every object.
 """

@@ -24,13 +24,15 @@ ITEMS_MAX: Final = 8192
 """The most items of ``ips`` or ``excludeIPs``; an item may be a range of any size."""
 
 ITEM_CHARS_MAX: Final = 91
-"""The length of two addresses in their longest form and a hyphen."""
+"""The most characters of an item: two addresses in their longest form and a hyphen."""
 
 ADDRESS_CHARS_MAX: Final = 45
 CIDR_CHARS_MAX: Final = 49
+"""The most characters of an address, and of a CIDR."""
 
 ITEM_PATTERN: Final = "^[0-9A-Fa-f:.]+(-[0-9A-Fa-f:.]+)?$"
 MAPPED: Final = "matches('(?i)ffff:')"
+"""CEL: the method call that is true for an IPv4-mapped text."""
 
 
 def is_address(text: str) -> str:
@@ -44,7 +46,7 @@ def ends_of(item: str) -> tuple[str, str]:
 
 
 def for_both_ends(item: str, rule: str) -> str:
-    """CEL: ``rule`` holds for both ends of an item; ``{0}`` in it stands for an end."""
+    """CEL: ``rule`` holds for both ends of an item; ``{0}`` in ``rule`` stands for an end."""
     return " && ".join(f"({rule.format(end)})" for end in ends_of(item))
 
 
@@ -145,7 +147,9 @@ class RouteSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True)
 IpVersion = Annotated[
     Int64 | None,
     described(
-        "The IP version, 4 or 6. Default: that of the addresses.", enum=[4, 6], format="int64"
+        "The IP version, 4 or 6. Default: the version of the addresses.",
+        enum=[4, 6],
+        format="int64",
     ),
 ]
 SubnetText = Annotated[

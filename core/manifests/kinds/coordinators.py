@@ -13,6 +13,8 @@ from core.manifests.kinds.addresses import ADDRESS_CHARS_MAX, CIDR_CHARS_MAX, is
 from core.manifests.kinds.fields import ROUTES_MAX, ValidationRule, described
 
 NETWORKS_MAX: Final = 256
+"""The most destinations in ``hijackCIDR``."""
+
 _NETWORK_RULE: Final = ValidationRule(
     f"isCIDR(self) || {is_address('self')}", "must be an address or a CIDR"
 )
@@ -45,10 +47,11 @@ Network = Annotated[
 
 
 DURATION_CHARS_MAX: Final = 32
+"""The most characters of a duration."""
 
 
 class DetectOptions(Struct, rename="camel", frozen=True):
-    """The number and the timeout of probes. Durations are Go's, such as 100ms or 1s."""
+    """The number and the timeout of probes. Durations have Go's syntax, such as 100ms or 1s."""
 
     retries: Annotated[
         int | None,
@@ -184,7 +187,7 @@ class CoordinatorReport(Struct, rename="camel", frozen=True):
     """``status`` of a SpiderCoordinator."""
 
     phase: Annotated[str, described("Synced, or NotReady while the CIDRs below are not known.")]
-    reason: Annotated[str | None, described("Why it is NotReady.")] = None
+    reason: Annotated[str | None, described("Why the phase is NotReady.")] = None
     overlay_pod_cidr: Annotated[
         list[str] | None, described("The Pod CIDRs of the overlay network.")
     ] = field(default=None, name="overlayPodCIDR")

@@ -1,8 +1,8 @@
 """Descriptions of fields, and the structs that several kinds share.
 
 ``described`` adds a description, limits and CEL rules to a field, for the CRDs. The decoder ignores
-them. The API server checks values by the CRD; the domain checks them again, with better error
-texts, and also in standalone mode.
+the description, limits and rules. The API server checks values by the CRD; the domain checks them
+again, with better error texts, and also in standalone mode.
 """
 
 from __future__ import annotations
@@ -25,9 +25,15 @@ NAMES_MAX: Final = 1024
 """The most namespaces, nodes or networks that one object names."""
 
 NAME_CHARS_MAX: Final = 253
+"""The most characters of an object's name in Kubernetes."""
+
 ROUTES_MAX: Final = 256
 ROUTE_CHARS_MAX: Final = 64
+"""The most routes of an object, and the most characters of a route's destination."""
+
 EXPRESSIONS_MAX: Final = 64
+"""The most requirements of a label selector."""
+
 CONDITIONS_MAX: Final = 16
 INT64_MAX: Final = 2**63 - 1
 
@@ -140,7 +146,7 @@ Conditions = Annotated[
 
 
 def selector_of(spec: SelectorSpec) -> LabelSelector:
-    """The selector as a domain value. Does not check it."""
+    """The selector as a domain value, which is not checked here."""
     expressions = tuple(
         Requirement(item.key, item.operator, tuple(item.values or ()))
         for item in spec.match_expressions or ()

@@ -27,7 +27,7 @@ TYPES: Final = {
     "ib-sriov": "ibsriov",
     "ipoib": "ipoib",
 }
-"""``cniType`` -> the block that belongs to it; ``custom`` has ``customCNI``."""
+"""``cniType`` -> the field with its block; the type ``custom`` has the field ``customCNI``."""
 
 PoolName = Annotated[str, described("A SpiderIPPool.", maxLength=NAME_CHARS_MAX)]
 VlanId = Annotated[
@@ -36,7 +36,7 @@ VlanId = Annotated[
 ]
 Mtu = Annotated[
     int | None,
-    described("The MTU; 0 means that of the master.", default=0, format="int32", minimum=0),
+    described("The MTU; 0 means the master's MTU.", default=0, format="int32", minimum=0),
 ]
 SharedRdma = Annotated[
     bool | None,
@@ -139,15 +139,16 @@ class SriovSpec(Struct, rename="camel", frozen=True):
     trust: Annotated[
         str | None,
         described(
-            "Whether the Pod may become promiscuous and change its MAC address; not set: as it is.",
+            "Whether the Pod may become promiscuous and change its MAC address; if not set, the"
+            " permission is not changed.",
             enum=["on", "off"],
         ),
     ] = None
     spoof_chk: Annotated[
         str | None,
         described(
-            "Whether the NIC drops what the Pod sends with another source address; not set: as it"
-            " is.",
+            "Whether the NIC drops what the Pod sends with another source address; if not set, the"
+            " check is not changed.",
             enum=["on", "off"],
         ),
     ] = None
@@ -156,7 +157,7 @@ class SriovSpec(Struct, rename="camel", frozen=True):
         described("Whether the RDMA device moves into the Pod.", default=False),
     ] = None
     enable_rdma: Annotated[
-        bool | None, described("Spiderpool 1.0's name of rdmaIsolation; either switches it on.")
+        bool | None, described("Spiderpool 1.0's name of rdmaIsolation; either field enables it.")
     ] = None
     ippools: Pools = None
 
@@ -196,7 +197,7 @@ class IbSriovSpec(Struct, rename="camel", frozen=True):
     ] = None
     ib_kubernetes_enabled: Annotated[
         bool | None,
-        described("Spiderpool 1.0's name of enableIbKubernetes; either switches it on."),
+        described("Spiderpool 1.0's name of enableIbKubernetes; either field enables it."),
     ] = None
     ippools: Pools = None
 
@@ -217,7 +218,7 @@ IPOIB_RULES: Final = (
 
 
 class Trunk(Struct, rename="camel", frozen=True):
-    """Allowed VLANs: one, or a range."""
+    """Allowed VLANs: one VLAN, or a range of them."""
 
     min_id: VlanId = field(default=None, name="minID")
     max_id: VlanId = field(default=None, name="maxID")

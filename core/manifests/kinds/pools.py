@@ -1,6 +1,6 @@
 """SpiderIPPool, SpiderSubnet and SpiderReservedIP: the user's spec and the reported status.
 
-``status`` is written from the projection and never read.
+``status`` is written from the projection and is not read.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Manifests of records: Pod, Namespace, Node and the built-in applications.
 
-Of a Pod, Namespace or Node only the metadata is read, of an application also its size and its Pod
+Only the metadata of a Pod, Namespace or Node is read; for an application also its size and its Pod
 template. Other fields are ignored.
 """
 
@@ -23,7 +23,7 @@ class OwnerReference(Struct, rename="camel", frozen=True):
 
 
 class OpenMetadata(Struct, rename="camel", frozen=True):
-    """The fields that we use of the metadata of Pod, Namespace, Node and applications."""
+    """The metadata of Pods, Namespaces, Nodes and applications: only the fields that are used."""
 
     name: str
     uid: str | None = None

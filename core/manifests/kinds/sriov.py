@@ -19,7 +19,10 @@ NODE_STATE: Final = "SriovNetworkNodeState"
 SELECTED_MAX: Final = 256
 """The most NICs that one policy names."""
 
-NicText = Annotated[str, described("A NIC, with a range as in ens1f0#0-3.", maxLength=64)]
+NicText = Annotated[
+    str,
+    described("A NIC, or a range of its virtual functions as in ens1f0#0-3.", maxLength=64),
+]
 PciAddress = Annotated[str, described("A PCI address.", maxLength=NAME_CHARS_MAX)]
 
 
@@ -115,7 +118,7 @@ class VfGroupSpec(Struct, rename="camel", frozen=True, omit_defaults=True):
     """Virtual functions of one NIC that belong to one resource."""
 
     resource_name: Annotated[str, described("The extended resource, without its prefix.")] = ""
-    policy_name: Annotated[str, described("The policy that requests them.")] = ""
+    policy_name: Annotated[str, described("The policy that requests the virtual functions.")] = ""
     vf_range: Annotated[str, described("The numbers of the virtual functions, as in 0-3.")] = ""
     device_type: Annotated[str, described("netdevice or vfio-pci.")] = ""
     is_rdma: Annotated[bool, described("Whether Pods get the RDMA device too.")] = False
@@ -163,7 +166,7 @@ class VfReport(Struct, rename="camel", frozen=True, omit_defaults=True):
     vlan: Annotated[int, described("The VLAN that its network has set; 0: none.")] = field(
         default=0, name="Vlan"
     )
-    assigned: Annotated[str, described("Whether a Pod has it.")] = ""
+    assigned: Annotated[str, described("Whether a Pod has the virtual function.")] = ""
     vendor: Annotated[str, described("Its PCI vendor.")] = ""
     device_id: Annotated[str, described("Its PCI device.")] = field(default="", name="deviceID")
     trust: Annotated[str, described("on or off; empty if the driver does not show it.")] = ""

@@ -22,18 +22,20 @@ _TYPES: Final[Mapping[str, type]] = {
     "dns": Mapping,
     "prevresult": Mapping,
 }
-"""Known fields in lower case, and their types."""
+"""Known field in lower case -> its type."""
+
+_TYPE_NAMES: Final[Mapping[type, str]] = {str: "a string", Mapping: "an object"}
 
 
 def chain_item(text: str) -> Json:
     """The plugin's configuration, keys sorted. Raises BadInput."""
     value = loads(text)
     if not isinstance(value, Mapping):
-        raise BadInput("a plugin's configuration is a JSON object")
+        raise BadInput("a plugin's configuration must be a JSON object")
     fields = {key.lower(): field for key, field in value.items()}
     for key, kind in _TYPES.items():
         if fields.get(key) is not None and not isinstance(fields[key], kind):
-            raise BadInput(f"{key} has the wrong type")
+            raise BadInput(f"{key} must be {_TYPE_NAMES[kind]}")
     if not fields.get("type"):
         raise BadInput("type is missing", remedy="name the plugin's executable")
     _check_nested(fields)
@@ -50,4 +52,4 @@ def _check_nested(fields: Mapping[str, Json]) -> None:
     if isinstance(ipam, Mapping):
         ipam_fields = {key.lower(): value for key, value in ipam.items()}
         if not isinstance(ipam_fields.get("type", ""), str):
-            raise BadInput("ipam.type has the wrong type")
+            raise BadInput("ipam.type must be a string")

@@ -2,10 +2,10 @@
 
 See docs/reference/admission.md, "SpiderCoordinator".
 
-They apply to a SpiderCoordinator and to ``spec.coordinator`` of a SpiderMultusConfig. The caller
-checks that a SpiderCoordinator has podCIDRType. Values that Spiderpool accepts but no network can
-use (signs in a MAC prefix, zones in an address) are refused. The family of an address is that of
-its written form, as in agents: an IPv4-mapped address is IPv6.
+The rules apply to a SpiderCoordinator and to ``spec.coordinator`` of a SpiderMultusConfig. The
+caller checks that a SpiderCoordinator has podCIDRType. Values that Spiderpool accepts but no
+network can use (signs in a MAC prefix, zones in an address) are refused. The family of an address
+follows from its written form, as in agents: an IPv4-mapped address is IPv6.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _route_rule(subject: ObjectReference, field: str, route: PolicyRoute) -> Ite
         message = f"gw {shortened(route.gw)!r} is not an address"
         yield subject.refuse("Invalid", "policy-route", f"{field}.gw", message)
     elif destination != gateway:
-        message = f"dst is IPv{destination} and gw IPv{gateway}"
+        message = f"dst is IPv{destination}, but gw is IPv{gateway}: use one IP version"
         yield subject.refuse("Invalid", "policy-route", field, message)
 
 

@@ -1,7 +1,7 @@
 """Writes JSON as Go's encoder does: keys in the given order, no spaces, ``<>&`` escaped.
 
-Floats are written by Go's rule, which is ECMAScript's: plain from 1e-6 up to 1e21, otherwise with
-an exponent.
+Floats are written by the rule of Go and ECMAScript: without an exponent from 1e-6 up to 1e21,
+otherwise with an exponent.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def loads(text: str) -> Json:
             parse_constant=_refuse_constant,
         )
     except (ValueError, RecursionError) as error:
-        raise BadInput(f"not JSON: {error}") from None
+        raise BadInput(f"the text is not JSON: {error}", remedy="correct the JSON") from None
     _check_depth(value, DEPTH_MAX)
     return value
 
@@ -94,6 +94,8 @@ def _check_depth(value: Json, depth: int) -> None:
     if isinstance(value, str) or not isinstance(value, Mapping | Sequence):
         return
     if depth == 0:
-        raise BadInput(f"more than {DEPTH_MAX} levels of JSON")
+        raise BadInput(
+            f"the JSON has more than {DEPTH_MAX} nested levels", remedy="nest it less deeply"
+        )
     for item in value.values() if isinstance(value, Mapping) else value:
         _check_depth(item, depth - 1)

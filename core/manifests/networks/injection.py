@@ -4,7 +4,7 @@ See docs/reference/admission.md, "Pods".
 
 An annotation of a Pod or its Namespace names a label value. Every network with that label is added
 to the Pod's Multus annotation, and its devices to the limits of the first container. Raises
-BadInput if the Pod could not start. The Pod is copied, never changed.
+BadInput if the Pod could not start. The result is a copy; the given Pod is not changed.
 """
 
 from __future__ import annotations
@@ -61,10 +61,19 @@ def inject(
     key, value = request
     chosen = [network for network in networks if network.labels.get(key) == value]
     if not chosen:
-        raise BadInput(f"no SpiderMultusConfig has the label {key}={value}", subject=key)
+        raise BadInput(
+            f"no SpiderMultusConfig has the label {key}={value}",
+            subject=key,
+            remedy=f"set the annotation {key} of a SpiderMultusConfig to {value}, or correct the"
+            " annotation of the Pod or its Namespace",
+        )
     if len(chosen) > INJECTED_MAX:
         text = f"label {key}={value} selects {len(chosen)} networks"
-        raise BadInput(f"{text}; a Pod can have at most {INJECTED_MAX}", subject=key)
+        raise BadInput(
+            f"{text}; a Pod can have at most {INJECTED_MAX}",
+            subject=key,
+            remedy="give some of the networks another value of this annotation",
+        )
     blocks = {f"{network.namespace}/{network.name}": _block(network, key) for network in chosen}
     names = sorted(blocks, key=lambda name: (_interface(blocks[name]), name))
     metadata = after.setdefault("metadata", {})
@@ -74,7 +83,7 @@ def inject(
 
 
 def _devices(blocks: Iterable[InjectableBlock]) -> Mapping[str, int]:
-    """The number of devices that the networks need, by resource.
+    """Extended resource -> the number of its devices that the networks need.
 
     Each SR-IOV network needs its own virtual function; networks can share one RDMA device.
     """
@@ -106,12 +115,24 @@ def _block(network: InjectableNetwork, key: str) -> InjectableBlock:
     path = f"SpiderMultusConfig {network.namespace}/{network.name}"
     block = blocks.get(spec.cni_type or "")
     if block is None:
-        raise BadInput(f"{path}: cniType {spec.cni_type} cannot be injected", subject=key)
+        raise BadInput(
+            f"{path}: cniType {spec.cni_type} cannot be injected",
+            subject=key,
+            remedy=f"remove the annotation {key} from the SpiderMultusConfig",
+        )
     resource = block.master if isinstance(block, IpoibSpec) else _resource(block)
     if key == RDMA_INJECTION and not resource:
-        raise BadInput(f"{path} has no resource name", subject=key)
+        raise BadInput(
+            f"{path} has no resource name, which annotation {key} requires",
+            subject=key,
+            remedy="set the resource name of the network's devices, or remove the annotation",
+        )
     if resource and not (block.ippools and (block.ippools.ipv4 or block.ippools.ipv6)):
-        raise BadInput(f"{path} has no ippools", subject=key)
+        raise BadInput(
+            f"{path} has no ippools, which annotation {key} requires",
+            subject=key,
+            remedy="set ippools of the SpiderMultusConfig, or remove the annotation",
+        )
     return block
 
 
@@ -139,7 +160,10 @@ def _resource(block: InjectableBlock) -> str:
 
 
 def _limit(containers: list[dict[str, Any]], numbers: Mapping[str, int]) -> None:
-    """Add the devices to the first container, except those that a container already has."""
+    """Add the devices to the limits of the first container.
+
+    A resource in the limits of any container is not changed.
+    """
     for name, number in numbers.items():
         limits = [(item.get("resources") or {}).get("limits") or {} for item in containers]
         if not any(name in amounts for amounts in limits):

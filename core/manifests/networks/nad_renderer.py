@@ -34,7 +34,11 @@ from core.manifests.networks.gojson import Json, dumps
 CR_NAME: Final = "multus.spidernet.io/cr-name"
 CNI_VERSION: Final = "multus.spidernet.io/cni-version"
 CONFIG_NAME: Final = "cni.spidernet.io/cniconfig-name"
+"""Annotations of a SpiderMultusConfig: name, CNI version and network name of its NAD."""
+
 RESOURCE_NAME: Final = "k8s.v1.cni.cncf.io/resourceName"
+"""Annotation of a NAD: the extended resource of its device."""
+
 OVS_RESOURCES: Final = "ovs-cni.network.kubevirt.io"
 CNI_VERSION_DEFAULT: Final = "0.3.1"
 BOND_MASTERS_MIN: Final = 2
@@ -44,7 +48,7 @@ Plugin = dict[str, Json]
 
 
 class NetworkAttachment(NamedTuple):
-    """The NAD; with ``config`` None Multus reads a file with the NAD's name."""
+    """The NAD. If ``config`` is None, Multus reads a file with the NAD's name."""
 
     name: str
     annotations: dict[str, str]

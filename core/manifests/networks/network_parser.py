@@ -22,8 +22,6 @@ from core.manifests.kinds.records import OpenMetadata
 from core.manifests.networks.rules import KIND, ReviewedNetwork
 
 DEFAULT_NAMESPACE: Final = "default"
-
-
 COORDINATOR: Final = "SpiderCoordinator"
 _MEMBERS: Final = ("apiVersion", "kind", "metadata", "spec", "status")
 
@@ -43,7 +41,7 @@ class _Coordinator(Struct, rename="camel", frozen=True):
 
 
 def checked_network(value: Mapping[str, object], location: str = "object") -> ReviewedNetwork:
-    """Like ``network_of``, but an unknown field is an error."""
+    """Parse a SpiderMultusConfig; an unknown field is an error. Raises BadInput."""
     _require_known(value, _Manifest, f"{location} ({KIND})")
     return network_of(value, location)
 
@@ -51,13 +49,13 @@ def checked_network(value: Mapping[str, object], location: str = "object") -> Re
 def checked_coordinator(
     value: Mapping[str, object], location: str = "object"
 ) -> tuple[str, CoordinatorSpec]:
-    """Name and spec of a SpiderCoordinator; an unknown field is an error."""
+    """Parse name and spec of a SpiderCoordinator; an unknown field is an error. Raises BadInput."""
     where = f"{location} ({COORDINATOR})"
     _require_known(value, _Coordinator, where)
     try:
         manifest = msgspec.convert(value, _Coordinator)
     except msgspec.ValidationError as error:
-        raise BadInput(f"{where}: {error}") from None
+        raise BadInput(f"{where}: {error}", remedy="correct this field") from None
     _require_version(manifest.api_version, where)
     return manifest.metadata.name, manifest.spec
 
@@ -67,7 +65,7 @@ def network_of(value: Mapping[str, object], location: str = "object") -> Reviewe
     try:
         manifest = msgspec.convert(value, _Manifest)
     except msgspec.ValidationError as error:
-        raise BadInput(f"{location} ({KIND}): {error}") from None
+        raise BadInput(f"{location} ({KIND}): {error}", remedy="correct this field") from None
     _require_version(manifest.api_version, f"{location} ({KIND})")
     metadata = manifest.metadata
     return ReviewedNetwork(
@@ -81,7 +79,7 @@ def network_of(value: Mapping[str, object], location: str = "object") -> Reviewe
 def _require_version(version: str, where: str) -> None:
     if version != API_VERSION:
         message = f"{where}: apiVersion: expected {API_VERSION}, got {version[:80]!r}"
-        raise BadInput(message, subject="apiVersion")
+        raise BadInput(message, subject="apiVersion", remedy=f"set apiVersion to {API_VERSION}")
 
 
 def _require_known(value: Mapping[str, object], schema: type[Struct], where: str) -> None:

@@ -2,9 +2,9 @@
 
 See docs/reference/admission.md, "SpiderMultusConfig".
 
-``network_rules`` yields every violation, at Spiderpool's field paths; the webhook reports the
-first. Specs that crash Spiderpool, or that no network can use, are also refused. The spec must be
-completed with its defaults before.
+``network_rules`` yields every violation, at Spiderpool's field paths; the webhook reports the first
+one. Specs that crash Spiderpool, or that no network can use, are also refused. The caller completes
+the spec with its defaults before.
 """
 
 from __future__ import annotations
@@ -53,7 +53,6 @@ PATHS: Final = {
     "custom": "spec.customCniTypeConfig",
 }
 """cniType -> the field at which Spiderpool reports violations of its block."""
-
 
 _OUT_OF_RANGE: Final = f"is out of range: set a number from 0 (untagged) to {VLAN_MAX}"
 
@@ -148,7 +147,7 @@ def _type_rules(checks: _TypeRules) -> Iterator[Refusal]:
 
 
 class _TypeRules:
-    """The rules of one spec. Each method's docstring states a rule; it yields the violations."""
+    """The rules of one spec. A method's docstring states a rule; the method yields violations."""
 
     def __init__(self, subject: ObjectReference, network: ReviewedNetwork) -> None:
         self.spec = network.spec

@@ -5,8 +5,9 @@ See docs/reference/admission.md, "Pods".
 A slot is one unit of an extended resource that agents advertise (``core.domain.devices``). A Pod
 that requests slots is scheduled only on nodes that have the NICs of its networks, and to which the
 network provider can bind more addresses. The networks are those in the Pod's Multus annotations,
-to which step A has added the injected ones. Unknown networks and malformed annotations are ignored
-here, because Multus reports them. No Pod is refused, and the argument is copied, never changed.
+to which step A (``core.manifests.networks.injection``) has added the injected networks. Unknown
+networks and malformed annotations are ignored here, because Multus reports them. No Pod is refused.
+The result is a copy; the given Pod is not changed.
 """
 
 from __future__ import annotations

@@ -29,12 +29,12 @@ REFUSED_YAML = {
     "half a surrogate pair": ("a: \ud800", "half a surrogate pair"),
     "half a surrogate pair, escaped": ('a: "\\ud800"', "document 1 cannot be read"),
     "an unknown alias": ("a: *x", "found undefined alias"),
-    "a value in itself": ("a: &x [*x]", "a value that contains itself at line 1"),
+    "a value in itself": ("a: &x [*x]", "a value contains itself at line 1"),
     "a value in itself, named as one before": (
         "a: &x [b]\n---\na: &x [*x]",
-        "document 2 cannot be read: a value that contains itself at line 3",
+        "document 2 cannot be read: a value contains itself at line 3",
     ),
-    "a mapping in itself": ("a: &x {b: *x}", "a value that contains itself at line 1"),
+    "a mapping in itself": ("a: &x {b: *x}", "a value contains itself at line 1"),
     "a key twice": ("a: 1\nb:\n  c: 1\n  c: 2\n", "the key 'c' occurs twice at line 4"),
     "a list as key": ("? [a]\n: b", "document 1 cannot be read"),
     "a mapping as key": ("? {a: b}\n: b", "document 1 cannot be read"),
@@ -49,9 +49,9 @@ REFUSED_YAML = {
         "a number is malformed or has too many digits",
     ),
     "the second document": ("a: b\n---\n[", "document 2 cannot be read"),
-    "deep lists": ("[" * 100_000, "more than 64 levels"),
-    "deep mappings": ("{a: " * 100_000, "more than 64 levels"),
-    "a deep sequence of blocks": ("- " * 10_000, "more than 64 levels"),
+    "deep lists": ("[" * 100_000, "more than 64 nested levels"),
+    "deep mappings": ("{a: " * 100_000, "more than 64 nested levels"),
+    "a deep sequence of blocks": ("- " * 10_000, "more than 64 nested levels"),
     "a billion laughs": (
         f"a0: &a0 [ha]\n{NESTED_LISTS}",
         "document 1 is too large: more than 200000 values",
@@ -85,7 +85,7 @@ def test_too_many_documents_are_refused(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(documents, "DOCUMENTS_MAX", 2)
 
     assert len(load_documents(f"{POOL}---\n{RESERVATION}")) == 2
-    assert "limit of 2" in fault_of(f"{POOL}---\n---\n{RESERVATION}").message
+    assert "more than 2 documents" in fault_of(f"{POOL}---\n---\n{RESERVATION}").message
 
 
 def test_the_limit_of_values_applies_to_each_document(monkeypatch: pytest.MonkeyPatch) -> None:

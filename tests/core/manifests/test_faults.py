@@ -21,8 +21,9 @@ TYPES = {
     "ipVersion: true": ("spec.ipVersion", "expected a whole number, got true or false"),
     "ipVersion: 4.5": ("spec.ipVersion", "expected a whole number, got a number"),
     "ipVersion: .nan": ("spec.ipVersion", "expected a whole number, got a number"),
-    f"ipVersion: {2**63}": ("spec.ipVersion", "the number is too large"),
-    f"ipVersion: {10**40}": ("spec.ipVersion", "the number is too large"),
+    f"ipVersion: {2**63}": ("spec.ipVersion", "the number is out of range"),
+    f"ipVersion: {10**40}": ("spec.ipVersion", "the number is out of range"),
+    f"ipVersion: {-(2**63) - 1}": ("spec.ipVersion", "the number is out of range"),
     "gateway: [a]": ("spec.gateway", "expected a string, got a list"),
     "default: 1": ("spec.default", "expected true or false, got a whole number"),
     "disable: 'yes'": ("spec.disable", "expected true or false, got a string"),
@@ -121,13 +122,13 @@ OBJECTS = {
     ),
     "{apiVersion: apps/v1, kind: Pod, metadata: {name: a}}": (
         "apiVersion",
-        "Pod has v1, not 'apps/v1'",
+        "Pod needs v1, got 'apps/v1'",
     ),
     "{apiVersion: v1, kind: SpiderIPPool, metadata: {name: a}}": (
         "apiVersion",
-        "SpiderIPPool has spiderpool.spidernet.io/v2beta1, not 'v1'",
+        "SpiderIPPool needs spiderpool.spidernet.io/v2beta1, got 'v1'",
     ),
-    "{apiVersion: v1, kind: List}": ("items", "a List has apiVersion v1 and a list of items"),
+    "{apiVersion: v1, kind: List}": ("items", "a List needs apiVersion v1 and a list of items"),
     "{apiVersion: v1, kind: List, items: [3]}": ("", "expected an object"),
 }
 

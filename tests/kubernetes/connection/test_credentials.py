@@ -239,7 +239,7 @@ async def test_the_servers_certificate_is_verified_unless_the_kubeconfig_skips_i
         ({"token": "secret", "as": "root"}, "as, which is not supported"),
         ({"tokenFile": "missing"}, "No such file"),
         ({"client-certificate": "missing"}, "No such file"),
-        ({"client-certificate-data": "bm9uc2Vuc2U="}, "a certificate cannot be used"),
+        ({"client-certificate-data": "bm9uc2Vuc2U="}, "a certificate or key for .* cannot be used"),
         ({"exec": {"command": "plugin"}}, "no 'apiVersion'"),
         ({"exec": {"command": "./missing", "apiVersion": VERSION}}, "cannot be started"),
         ("nonsense", "has no user 'me'"),
