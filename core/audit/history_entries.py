@@ -103,13 +103,13 @@ _TRACE_ID: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-")
 
 
 class HistorySubject(NamedTuple):
-    """The subject of a history. The entries of the history depend on the kind of the subject.
+    """The subject of a history. Its kind decides which entries the history has.
 
     ``address``: holdings, quarantines and bindings of the address.
     ``pod``: holdings, refused ADDs and bindings of all Pods with this ``NAMESPACE/NAME``.
     ``uid``: holdings, refused ADDs and bindings of the one Pod with this UID.
     ``node``: holdings, refused ADDs and bindings of the Pods on the node.
-    ``use``: holdings of the addresses of a pool; the name is that of the pool.
+    ``use``: holdings of the addresses of the pool with this name.
     ``cidr``: holdings of the addresses in the CIDR.
     ``pool``, ``subnet``, ``reservation``: changes of the object.
     ``record``: changes of the record; the name is ``KIND/NAME`` or ``KIND/NAMESPACE/NAME``.
@@ -158,15 +158,18 @@ class Stamp(NamedTuple):
 class HistoryEntry(NamedTuple):
     """A state from ``began`` to ``ended``, or a change at ``began``.
 
-    States are holdings (``held``) and quarantines (``quarantined``). All other kinds are changes;
-    ``binding`` is a change at a network provider. ``ended`` is None for a change, and for a state
-    that has not ended. ``subject``: the address or the object; "" for a refused ADD. ``reason`` and
-    ``evidence``: why the holding ended, why the quarantine began, or why the ADD was refused. They
-    are copied from the event, with two exceptions: a holding ends with ``moved`` if its holder
-    continued with another Pod or on another node, and with ``taken`` if the log has a claim by
-    another holder before the release. ``taken`` violates invariant I1
-    (docs/contributing/architecture.md). For a binding, ``reason`` is its state. ``text`` describes
-    an object or its change. ``refusal``: the event of a refused ADD.
+    The kinds ``held`` (a holding) and ``quarantined`` are states. All other kinds are changes;
+    ``binding`` is a change at a network provider.
+
+    ``subject``: the address or the object; "" for a refused ADD.
+    ``ended``: None for a change, and for a state that has not ended.
+    ``reason`` and ``evidence``: why the holding ended, why the quarantine began, or why the ADD was
+    refused, copied from the event. For a binding, ``reason`` is its state. Two reasons of holdings
+    are not from an event: ``moved`` if the holder kept the address with another Pod or node, and
+    ``taken`` if another holder claimed the address before it was released, which violates invariant
+    I1 (docs/contributing/architecture.md).
+    ``text``: a description of the object or its change.
+    ``refusal``: the event of a refused ADD.
     """
 
     kind: EntryKind

@@ -36,13 +36,13 @@ OLD_WINDOWS_MAX: Final = 2
 """Indexes of earlier parts of the log, of some 200,000 events each (an archive file)."""
 
 FRESH_S: Final = 0.2
-"""Seconds between two reads of the end of the log."""
+"""The shortest time between two reads of the end of the log, in seconds."""
 
 UNREAD_RECHECK_S: Final = 30.0
 """Seconds between two tries to read the parts of the log that could not be read."""
 
 TRIES_MAX: Final = 3
-"""Tries to read new events; a try fails if they are sealed during the read."""
+"""The most tries to read new events; a try fails if they are sealed during the read."""
 
 
 class LogInstant(NamedTuple):

@@ -58,7 +58,7 @@ class LogClock:
 
     @property
     def first(self) -> tuple[int, int]:
-        """Position and clock of the first segment, or of the base if there is no segment."""
+        """Position and clock of the first segment; without segments, those of the base."""
         if self._positions:
             return self._positions[0], self._clocks[0]
         return self.base_position, self.base_ms
