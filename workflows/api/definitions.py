@@ -19,6 +19,7 @@ import inspect
 import sys
 import types
 import typing
+import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -234,6 +235,8 @@ _THIRD_PARTY_FOLDERS = ("site-packages", "dist-packages")
 _CONSTRUCTORS = ("__new__", "__init__", "__post_init__", "__call__")
 
 _reached: dict[int, dict[str, Any]] = {}
+_permitted: weakref.WeakSet[type[Any]] = weakref.WeakSet()
+"""Classes without forbidden calls. A process with several registries searches each class once."""
 
 
 def reached_modules() -> Collection[dict[str, Any]]:
@@ -243,8 +246,11 @@ def reached_modules() -> Collection[dict[str, Any]]:
 
 def inspect_code(cls: type[Any]) -> None:
     """Raise ForbiddenCallError if a workflow, or a helper that it names, makes a forbidden call."""
+    if cls in _permitted:
+        return
     search = _CodeSearch(cls)
     search.run()
+    _permitted.add(cls)
     _reached.update({id(names): names for names in search.modules.values()})
 
 
