@@ -32,7 +32,7 @@ from workflows.jobs.archive.activities import ArchiveActivities
 pytestmark = pytest.mark.etcd
 
 QUOTA_BYTES: Final = 8 << 20
-EVENT_BYTES: Final = 20_000
+EVENT_BYTES: Final = 50_000
 FILE_BYTES: Final = 1 << 20
 
 
