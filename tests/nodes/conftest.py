@@ -1,8 +1,15 @@
-"""One cluster for all tests of this folder, started once and cleaned after each test."""
+"""One cluster for successive tests of this folder, which is cleaned after each test.
+
+It ends after the last of them: a worker process may continue with other folders, and an idle
+cluster takes a tenth of a core.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -27,11 +34,39 @@ def cluster_can_run() -> None:
         pytest.skip(needs(KUBELET, f"no {' and no '.join(absent)} in {ASSETS}"))
 
 
-@pytest.fixture(scope="session")
-def running(cluster_can_run: None) -> Iterator[KubernetesCluster]:
-    with KubernetesCluster() as cluster:
-        yield cluster
-        cluster.check()
+class SharedCluster:
+    """The cluster, if it runs."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._running: KubernetesCluster | None = None
+
+    def started(self) -> KubernetesCluster:
+        """The running cluster, started if necessary."""
+        if self._running is None:
+            self._running = self._stack.enter_context(KubernetesCluster())
+            self._stack.callback(self._running.check)
+        return self._running
+
+    def end(self) -> None:
+        """Check and stop the cluster, if it runs."""
+        self._running = None
+        self._stack.close()
+
+
+SHARED: Final = SharedCluster()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End the cluster unless the next test is in this folder, too."""
+    if nextitem is None or nextitem.path.parent != Path(__file__).parent:
+        SHARED.end()
+
+
+@pytest.fixture(scope="module")
+def running(cluster_can_run: None) -> KubernetesCluster:
+    return SHARED.started()
 
 
 @pytest.fixture

@@ -179,6 +179,14 @@ class KubernetesCluster:
             for name, count in resources.get("limits", {}).items()
         }
 
+    def forbidden_requests(self) -> set[tuple[str, str, str]]:
+        """User, verb and resource of the requests of our processes that were forbidden so far."""
+        return {
+            (request.user, request.verb, request.resource)
+            for request in self.control_plane.audit.requests()
+            if request.status == HTTPStatus.FORBIDDEN
+        }
+
     def diagnostics(self) -> str:
         """Return logs and objects that explain a failure."""
         if not self.server.is_running:

@@ -40,6 +40,7 @@ def runner(
     archive = tmp_path_factory.mktemp("images") / "busybox.tar"
     with guide_runner(running, archive, writes=WRITES) as runner:
         yield runner
+    assert running.forbidden_requests() == set()
 
 
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)

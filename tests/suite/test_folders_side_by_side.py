@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.folders import LONGEST_FIRST, MACHINE, folder_of, scope_of
+from tests.support.folders import LONGEST_FIRST, MACHINE, WITHOUT_FOLDER, folder_of, scope_of
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 2
@@ -105,9 +105,15 @@ def test_the_longest_folder_is_started_first(run: Run) -> None:
     assert first == ("tests/a" if nodes_worker == "None" else "tests/nodes")
 
 
-@pytest.mark.parametrize("folder", LONGEST_FIRST)
-def test_every_long_folder_exists(folder: str) -> None:
-    assert (ROOT / folder).is_dir()
+@pytest.mark.parametrize("scope", LONGEST_FIRST)
+def test_every_long_scope_exists(scope: str) -> None:
+    assert (ROOT / scope).is_file() if scope in WITHOUT_FOLDER else (ROOT / scope).is_dir()
+
+
+@pytest.mark.parametrize("file", WITHOUT_FOLDER)
+def test_a_file_without_its_folder_is_a_scope(file: str) -> None:
+    assert scope_of(ROOT, f"{file}::test") == file
+    assert scope_of(ROOT, f"{Path(file).parent}/test_other.py::test") == str(Path(file).parent)
 
 
 def test_files_with_tests_marked_uml_are_one_scope(tmp_path: Path) -> None:

@@ -27,18 +27,21 @@ MACHINE_MARK: Final = "mark.uml"
 WITH_SUBFOLDERS: Final = ("tests/kubernetes",)
 """Folders that are scheduled together with their subfolders: their tests share an API server."""
 
+WITHOUT_FOLDER: Final = ("tests/nodes/test_guides.py",)
+"""Long files that are scheduled apart from their folder, for the price of a second cluster."""
+
 LONGEST_FIRST: Final = (
-    *("tests/nodes", "tests/kubernetes", "tests/installation", "tests/ops/lab", "tests/vm"),
-    *("tests/nodeagent/coordinator", "tests/core/eventstore/etcd", "tests/chaos"),
+    *("tests/kubernetes", "tests/installation", "tests/nodes", *WITHOUT_FOLDER, "tests/vm"),
+    *("tests/ops/lab", "tests/nodeagent/coordinator", "tests/core/eventstore/etcd", "tests/chaos"),
     *("tests/supervision", "tests/runtime", "tests/workflows/faults", "tests/faults"),
     *("tests/ops/diagnostics", "tests/docs", "tests/ops/cli", "tests/cni", "tests/chart"),
     *("tests/packaging", "tests/bench", "tests/containment", "tests/workflows/engine/run"),
     *("tests/workflows/engine/worker",),
 )
-"""The folders that take longest, in the order of their start.
+"""The scopes that take longest, in the order of their start.
 
-They start early, so that the run does not end with a single long folder. Folders that wait for
-kubelets, kernels and processes come first, so that other folders use the CPU meanwhile.
+They start early, so that the run does not end with a single long scope. Those that wait for
+kubelets, kernels and processes come first, so that others use the CPU meanwhile.
 """
 
 
@@ -55,9 +58,11 @@ def runs_in_machine(path: Path) -> bool:
 
 
 def scope_of(root: Path, nodeid: str) -> str:
-    """The scope of a test: its folder, or all files with tests marked ``uml``."""
-    in_machine = runs_in_machine(root / nodeid.partition("::")[0])
-    return MACHINE if in_machine else folder_of(nodeid)
+    """The scope of a test: its folder, its file, or all files with tests marked ``uml``."""
+    file = nodeid.partition("::")[0]
+    if file in WITHOUT_FOLDER:
+        return file
+    return MACHINE if runs_in_machine(root / file) else folder_of(nodeid)
 
 
 class FolderScheduling(LoadScopeScheduling):
@@ -75,7 +80,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FolderS
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In a worker, sort the longest folders first; all workers must have the same order."""
+    """In a worker, sort the longest scopes first; all workers must have the same order."""
     if shared_directory(config) is not None:
         ranks = {scope: rank for rank, scope in enumerate((MACHINE, *LONGEST_FIRST))}
         root = config.rootpath
