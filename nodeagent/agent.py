@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from nodeagent.sriov.sriov_setup import SriovService
 
 DRAIN_S_MAX: Final = 20.0
-"""Seconds that running requests have after SIGTERM; below the 30 s that supervisors wait."""
+"""Seconds that running requests get to end after SIGTERM. Kubelet kills a Pod after 30 s."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class Agent:
         self._services = services or RecordSource(self.parts.view, settings.node_name)
 
     async def start(self) -> None:
-        """Open the servers, then become ready; this waits for etcd without a limit.
+        """Start all parts and become ready; waits for etcd without a time limit.
 
         If a step fails, all opened parts are closed. Raises BadInput (a socket or port is not
         available), DatapathError (a sysctl cannot be set, the kernel is too old for an enabled
@@ -165,7 +165,7 @@ class Agent:
             )
 
     async def _remove_stale_attachments(self) -> None:
-        """Remove attachments left from before the start. After an error the next start retries."""
+        """Remove attachments left from before the start; if that fails, the next start does it."""
         try:
             count = await self.parts.coordinator_handler.remove_stale()
         except DatapathError as error:

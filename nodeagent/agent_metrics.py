@@ -37,9 +37,15 @@ def _register_parts(parts: AgentParts) -> None:
         lambda: int(parts.coordinator_handler.fault() is None),
     )
     metrics.gauge(
-        "writer_queue_depth", "Proposals waiting to be committed to etcd", lambda: writer.depth
+        "writer_queue_depth",
+        "Requests whose events wait to be committed to etcd",
+        lambda: writer.depth,
     )
-    metrics.gauge("writer_epoch", "Epoch of this agent's writer", lambda: writer.epoch)
+    metrics.gauge(
+        "writer_epoch",
+        "Epoch of this agent's event writer; each start of the agent raises it",
+        lambda: writer.epoch,
+    )
     metrics.counter(
         "writer_transactions", "etcd transactions with events", lambda: writer.transactions
     )
@@ -95,11 +101,13 @@ def _register_server_metrics(metrics: AgentMetrics, counts: ConnectionCounts) ->
 def _register_detection_metrics(metrics: AgentMetrics, counts: DetectionCounters) -> None:
     metrics.counter(
         "detection_looks",
-        "NICs probed for address conflicts or their gateway",
+        "NICs whose addresses were probed for conflicts or whose gateways were probed",
         lambda: counts.probes,
     )
     metrics.counter(
-        "detection_strangers", "Addresses in use by a conflicting host", lambda: counts.conflicts
+        "detection_strangers",
+        "Allocated addresses that another host uses",
+        lambda: counts.conflicts,
     )
     metrics.counter(
         "detection_silent_gateways",

@@ -12,7 +12,10 @@ from core.process.supervision import Supervisor, TaskSpec
 
 
 class BackgroundService:
-    """A started feature. ``on_close`` runs after its task has ended; None if nothing stays open."""
+    """A started feature.
+
+    ``on_close`` runs after the feature's task has ended; None if nothing has to be closed.
+    """
 
     def __init__(
         self,

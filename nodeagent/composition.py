@@ -86,11 +86,12 @@ class AgentParts(NamedTuple):
 
 
 class AgentSources(NamedTuple):
-    """The parts that Kubernetes supplies. ``facts`` None: standalone, with applied records.
+    """The parts that ``compose`` does not build: in a cluster, they read from the API server.
 
-    ``networks`` None: no network provider. ``coordinator`` None: only the settings of conf.yml.
-    ``sriov`` None: virtual functions are not configured. ``server``: the URL of the API server.
-    ``supervisor`` runs all long-lived tasks of the agent; None: the agent creates one.
+    ``facts`` None: standalone, with applied records. ``networks`` None: no network provider.
+    ``coordinator`` None: only the settings of conf.yml. ``sriov`` None: virtual functions are not
+    configured. ``server``: the URL of the API server. ``supervisor`` runs all long-lived tasks of
+    the agent; None: ``compose`` creates one.
     """
 
     facts: FactsSource | None = None
@@ -138,7 +139,7 @@ def compose(
     detector, connections = Detector(base.executor), ConnectionCounts()
     withdrawal_handler = _withdrawal_handler(base)
     assigned = AssignedAddressProbe(
-        detector, withdrawal_handler, base.facts, _detection(settings), settings.actor
+        detector, withdrawal_handler, base.facts, _detection_switches(settings), settings.actor
     )
     coordinator_handler = _coordinator_handler(base, sources.coordinator, assigned)
     handlers = _cni_handlers(base, sources, detector, withdrawal_handler)
@@ -193,23 +194,25 @@ def _base(
     supervisor = sources.supervisor or Supervisor()
     view = ConfigurationView(store, keys, supervisor, Faults())
     cooldown = CoolDown(store, settings.cool_down_s)
+    standalone_facts = StandaloneFactsSource(view, settings.node_name, settings.fixed)
+    provider_release = _provider_release(store, keys, sources)
     return _Base(
-        settings,
-        store,
-        keys,
-        writer,
-        view,
-        sources.facts or StandaloneFactsSource(view, settings.node_name, settings.fixed),
-        RequestRunner(),
-        AgentHealth(store, keys, view, writer, watchdog, monotonic, supervisor),
-        metrics,
-        supervisor,
-        monotonic,
-        NetnsExecutor(),
-        PluginLog(),
-        Releaser(store, keys, writer, cooldown, _provider_release(store, keys, sources)),
-        cooldown,
-        RefusalRecorder(writer, monotonic),
+        settings=settings,
+        store=store,
+        keys=keys,
+        writer=writer,
+        view=view,
+        facts=sources.facts or standalone_facts,
+        runner=RequestRunner(),
+        health=AgentHealth(store, keys, view, writer, watchdog, monotonic, supervisor),
+        metrics=metrics,
+        supervisor=supervisor,
+        monotonic=monotonic,
+        executor=NetnsExecutor(),
+        plugin_log=PluginLog(),
+        releaser=Releaser(store, keys, writer, cooldown, provider_release),
+        cooldown=cooldown,
+        refusal_recorder=RefusalRecorder(writer, monotonic),
     )
 
 
@@ -223,7 +226,7 @@ def _provider_release(
     return Handover(store, keys).hand_over
 
 
-def _allocate(base: _Base, sources: AgentSources) -> Allocate:
+def _allocation_function(base: _Base, sources: AgentSources) -> Allocate:
     """The function that allocates addresses.
 
     It waits for automatic pools; with a network provider it also binds the addresses.
@@ -278,7 +281,7 @@ def _withdrawal_handler(base: _Base) -> WithdrawalHandler:
     )
 
 
-def _detection(settings: Settings) -> DetectionSwitches:
+def _detection_switches(settings: Settings) -> DetectionSwitches:
     return DetectionSwitches(
         conflicts=settings.detect_conflicts,
         gateway=settings.detect_gateway,
@@ -319,7 +322,9 @@ def _cni_handlers(
         facts,
         base.executor,
         AllocationSteps(
-            _allocate(base, sources), base.refusal_recorder.note, binds=sources.networks is not None
+            _allocation_function(base, sources),
+            base.refusal_recorder.note,
+            binds=sources.networks is not None,
         ),
         _conflict_probe(base, detector, withdrawal_handler),
     )
@@ -352,7 +357,7 @@ def _cni_handlers(
 def _conflict_probe(
     base: _Base, detector: Detector, withdrawal_handler: WithdrawalHandler
 ) -> ConflictProbe:
-    switches = _detection(base.settings)
+    switches = _detection_switches(base.settings)
     return ConflictProbe(base.runner, detector, withdrawal_handler, base.facts, switches)
 
 

@@ -37,7 +37,10 @@ MIGRATION: Final = "kubevirt.io/migrationJobName"
 """The annotation of the target launcher Pod of a live migration (docs/reference/annotations.md)."""
 
 _API_VERSIONS: Final = {STATEFUL_SET: "apps/v1", VM_INSTANCE: "kubevirt.io/v1"}
-"""The API version of an owner whose record has none: other groups have kinds of the same name."""
+"""The API version of an owner whose record names none.
+
+An owner needs a version, because kinds of other API groups have the same names.
+"""
 
 Records = Mapping[tuple[str, str, str], RecordDefined]
 
@@ -53,7 +56,7 @@ class Liveness(NamedTuple):
 
 
 class FactsSource(Protocol):
-    """A source of facts.
+    """A source of facts about Pods, their namespaces and owners, and this node.
 
     Cached facts may be old. They are enough to keep an address; before an address is released, the
     API server must confirm the release (``confirm_liveness``, ``confirm_endpoint``) within
@@ -65,21 +68,23 @@ class FactsSource(Protocol):
         ...
 
     async def load_pod(self, reference: PodReference) -> None:
-        """Load the Pod of an ADD, so that ``facts`` is complete.
+        """Load the Pod of an ADD; afterwards ``facts`` returns complete facts.
 
-        Raises WrongInput if the Pod does not exist, NotReady if it cannot be read now.
+        Raises WrongInput if the Pod does not exist, NotReady if it cannot be read now, LogCorrupt
+        if its record cannot be decoded.
         """
         ...
 
     async def confirm_current(self, reference: PodReference) -> None:
         """Confirm that the name still belongs to this Pod, before it takes over old addresses.
 
-        Raises WrongInput if another Pod or no Pod has the name, NotReady without an answer.
+        Raises WrongInput if another Pod or no Pod has the name, NotReady if the API server does not
+        answer.
         """
         ...
 
     def liveness(self, reference: PodReference) -> Liveness | None:
-        """Whether a Pod runs; None if that is not certain without a request."""
+        """Whether a Pod runs, from cached facts; None if only the API server can tell."""
         ...
 
     async def confirm_liveness(self, reference: PodReference) -> Liveness:
@@ -125,7 +130,7 @@ class StandaloneFactsSource:
         self._fixed = fixed
 
     def complete_facts(self, reference: PodReference) -> RequestFacts | None:
-        """The facts, unless a record cannot be read."""
+        """The facts; None while any record cannot be read: it may be a record of this Pod."""
         return None if self._view.current.undecodable else self.facts(reference)
 
     async def load_pod(self, reference: PodReference) -> None:
@@ -207,7 +212,7 @@ class StandaloneFactsSource:
         namespace, name = endpoint.key
         owner = name.rpartition("-")[0]
         prefix = f"record/Pod/{namespace}/"
-        if kind == "vm":  # names of launcher Pods do not contain the VM's name
+        if kind == "vm":  # only the record of a launcher Pod names its VM
             return next((entry for key, entry in unread.items() if key.startswith(prefix)), None)
         return unread.get(prefix + name) or unread.get(f"record/{STATEFUL_SET}/{namespace}/{owner}")
 

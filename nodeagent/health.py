@@ -21,7 +21,10 @@ from core.process.supervision import HealthCheck, Supervisor
 from core.projections.configuration_view import ConfigurationView
 
 PROBE_S_MAX: Final = 3.0
+"""Seconds for one probe of etcd."""
+
 PROBE_CACHED_S: Final = 1.0
+"""Seconds during which the result of a probe of etcd is used again."""
 
 _UNANSWERED: Final = frozenset(
     {"StoreUnavailable", "StoreTimeout", "OutcomeUnknown", "CancelledError", "TimeoutError"}
@@ -119,14 +122,17 @@ class AgentHealth:
     def _writer_fault(self) -> OrbweaverError | None:
         if self._writer.epoch:
             return None
-        return NotReady("the writer is not open yet", remedy="check that etcd can be reached")
+        return NotReady(
+            "the agent has not opened its event writer yet",
+            remedy="try again; if it fails again, check that etcd can be reached",
+        )
 
     def _view_fault(self) -> OrbweaverError | None:
         if self._view.ready:
             return None
         return NotReady(
-            "the configuration view has not caught up yet",
-            remedy="check that etcd can be reached",
+            "the agent has not read the configuration from etcd yet",
+            remedy="try again; if it fails again, check that etcd can be reached",
         )
 
     def _store_fault(self) -> OrbweaverError | None:
@@ -138,7 +144,10 @@ class AgentHealth:
         )
 
     async def _probe(self) -> None:
-        """Read one key, at most once in ``PROBE_CACHED_S``; the watchdog records the outcome."""
+        """Read one key and the alarms of etcd, at most once in ``PROBE_CACHED_S``.
+
+        The watchdog records the outcome.
+        """
         async with self._probing:
             if self._monotonic() - self._probed_at < PROBE_CACHED_S:
                 return

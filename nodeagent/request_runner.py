@@ -30,10 +30,12 @@ REQUESTS_MAX: Final = 1_000
 """Requests in progress or waiting, of all servers together."""
 
 ADD_DEADLINE_S: Final = 30.0
-"""Below the executables' 100 s and the runtimes' two minutes: the caller gets the reason."""
+"""Seconds for one ADD. The CNI executables wait 100 s and container runtimes two minutes, so the
+caller still receives the reason."""
 
 BOUND_ADD_DEADLINE_S: Final = 95.0
-"""The deadline with a network provider, which is only called if 48 s are left for its answer."""
+"""Seconds for one ADD that also binds its addresses at a network provider. The provider is only
+called while 48 s are left for its answer."""
 
 DEL_DEADLINE_S: Final = 30.0
 CHECK_DEADLINE_S: Final = 15.0
@@ -98,9 +100,9 @@ class RequestRunner:
 
     @contextmanager
     def hold(self, container: str, has_hung_up: HasHungUp = never_hung_up) -> Iterator[None]:
-        """Make the drain and the container's DELs wait, for a request that allocates several times.
+        """Let the drain and the container's DELs wait until the context ends.
 
-        Raises CallerGone.
+        For a request that allocates several times. Raises CallerGone.
         """
         require_caller(has_hung_up)
         self.begin_add(container)
@@ -263,7 +265,7 @@ class RunningRequest:
             return None
         return DeadlineExceeded(
             f"not done within {self._deadlines.seconds:g} s",
-            remedy="repeat the request: an uncommitted allocation was undone",
+            remedy="repeat the request; its uncommitted changes were undone",
         )
 
     def _record(self, error: BaseException | None) -> None:
@@ -276,9 +278,9 @@ class RunningRequest:
 
 
 class DeadlineSet:
-    """Requests with the same time limit: the first to come is the first to expire.
+    """Requests with the same time limit; they expire in the order in which they were added.
 
-    One timer serves all of them, because a timer for each request costs more time.
+    One timer serves all of them, because a timer for each request costs more CPU time.
     """
 
     def __init__(self, seconds: float) -> None:

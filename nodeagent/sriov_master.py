@@ -22,9 +22,10 @@ from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 
 SYSFS: Final = Path("/sys")
 READ_S_MAX: Final = 2.0
-"""Seconds that an ADD waits for these facts."""
+"""Seconds that an ADD waits for the master's addresses."""
 
 _SWITCH_PORT: Final = re.compile(r"(c\d+)?pf\d+((vf|sf)\d+)?")
+"""``phys_port_name`` of a representor."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -40,7 +41,13 @@ async def master_addresses(
             device = await asyncio.wrap_future(call)
             return await asyncio.to_thread(_addresses_of_master, executor, device)
     except (OSError, DatapathError, Overloaded, TimeoutError) as error:
-        _log.warning("cannot read the master of %s in %s: %s", interface, netns, error)
+        _log.warning(
+            "cannot read the SR-IOV master of %s in %s, so match_master_subnet rejects every pool:"
+            " %s",
+            interface,
+            netns,
+            error,
+        )
         return None
 
 

@@ -103,8 +103,17 @@ def _register_metrics(counts: ClusterIpCounters, metrics: AgentMetrics) -> None:
     )
     metrics.gauge(
         "clusterip_left_out",
-        "Pairs of ClusterIP and port left out because of FRONTENDS_MAX or BACKENDS_MAX",
+        "Pairs of ClusterIP and port that are not served: the limit of pairs (65,536) or of their"
+        " backends (131,072) is reached",
         lambda: counts.left_out,
     )
-    metrics.counter("clusterip_map_writes", "Map entries written or removed", lambda: counts.writes)
-    metrics.counter("clusterip_failures", "Reconciliations that failed", lambda: counts.failures)
+    metrics.counter(
+        "clusterip_map_writes",
+        "Entries of the ClusterIP maps written or removed",
+        lambda: counts.writes,
+    )
+    metrics.counter(
+        "clusterip_failures",
+        "Failed updates of the ClusterIP maps and programs",
+        lambda: counts.failures,
+    )

@@ -42,7 +42,8 @@ MEMBER: Final = Struct("=I16s2s2x")
 CLIENT_BYTES: Final = 32
 CHOSEN_BYTES: Final = 32
 SOCKET_BYTES: Final = 32
-"""The key and the value of ``affinity``, and the key of ``reversed``; ``programs`` lists fields."""
+"""The sizes of the key and of the value of ``affinity``, and of the key of ``reversed``. The module
+``programs`` lists their fields."""
 
 NOTHING: Final = bytes(4)
 """The value of ``members``, of which only the keys are used."""

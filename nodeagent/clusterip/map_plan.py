@@ -73,7 +73,7 @@ def fit(
     frontends_max: int = FRONTENDS_MAX,
     backends_max: int = BACKENDS_MAX,
 ) -> Fitted:
-    """Leave out frontends beyond a limit: those with the highest addresses."""
+    """Leave out frontends beyond a limit; those with lower addresses are kept first."""
     count = sum(len(backend_group.backends) for backend_group in desired.values())
     if len(desired) <= frontends_max and count <= backends_max:
         return Fitted(desired)

@@ -2,10 +2,10 @@
 
 ``connect`` and ``sendmsg`` look up the socket's destination among the frontends, choose a backend,
 store the frontend, and write the backend's address in place of the Service's; ``recvmsg`` and
-``getpeername`` write the Service's address back. Other destinations are not changed; a Service
-without backends is refused.
+``getpeername`` write the Service's address back. Other destinations are not changed; a connection
+to a Service without backends is refused.
 
-The stack, from its end downwards:
+The stack: offsets from the frame pointer, and fields with their sizes in bytes (0: padding):
 
     -24  frontend   address 16, port 2, protocol 1, 0
     -64  socket     cookie 8, backend's address 16, port 2, 0          (key of ``reversed``)
@@ -53,7 +53,8 @@ Direction = Literal["to_backend", "to_service"]
 PASS: Final = 1
 REFUSE: Final = 0
 LOOKUPS_MAX: Final = 2
-"""Attempts of one call to choose a backend, which may be removed while it is looked up."""
+"""Attempts to choose a backend in one call. The agent may remove a backend between the lookup of
+its frontend and the lookup of the backend."""
 
 NANOSECONDS: Final = 1_000_000_000
 
@@ -67,7 +68,7 @@ _GROUP_AT: Final = 0
 _SIZE_AT: Final = 4
 _AFFINITY_AT: Final = 8
 
-# Offsets on the stack; see above.
+# Offsets on the stack; see the docstring of this module.
 _FRONTEND: Final = -24
 _SOCKET: Final = -64
 _CLIENT: Final = -104
@@ -269,7 +270,7 @@ def _replace_address(family: Family, base: Register, at: int) -> Iterator[Line]:
 
 
 def _copy_to_stack(base: Register, offset: int, at: int, length: int) -> Iterator[Line]:
-    """Copy to the stack."""
+    """Copy ``length`` bytes to the stack at offset ``at``, in words of four bytes."""
     for step in range(0, length, 4):
         yield load(Size.WORD, _R1, base, offset + step)
         yield store(Size.WORD, _FP, at + step, _R1)

@@ -30,7 +30,7 @@ CHECK_S: Final = 10.0
 
 PAUSE_S_MIN: Final = 0.5
 PAUSE_S_MAX: Final = 30.0
-"""Seconds between two tries after an error."""
+"""The shortest and the longest pause between two tries after an error, in seconds."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class ClusterIpReconciler:
             return
 
     def _apply(self, fitted: Fitted) -> None:
-        # This thread continues after its task was cancelled.
+        # This thread continues after its task was cancelled, so ``close`` may have run already.
         with self._lock:
             if self._closed:
                 return
@@ -156,7 +156,8 @@ class ClusterIpReconciler:
         if fitted.limit and fitted.limit != self._limit:
             first = fitted.left_out[0]
             _log.warning(
-                "left out %d pairs of ClusterIP and port, the first is %s:%d: %s is reached",
+                "%d pairs of ClusterIP and port are not served, the first is %s port %d: %s is"
+                " reached (delete Services that are not needed)",
                 len(fitted.left_out),
                 address_text(first.address),
                 first.port,
@@ -178,5 +179,5 @@ def _backends(frontends: Mapping[Frontend, BackendGroup]) -> int:
 
 
 def _fields(installation: Installation, cgroup: Path) -> dict[str, str]:
-    pinned = str(installation.directory) if installation.is_pinned else "nowhere"
+    pinned = str(installation.directory) if installation.is_pinned else "not pinned"
     return {"cgroup": str(cgroup), "pinned": pinned}

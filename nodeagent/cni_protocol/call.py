@@ -22,6 +22,8 @@ from nodeagent.cni_protocol.failures import (
     CniFailure,
 )
 from nodeagent.cni_protocol.netconf import (
+    NAME_HELP,
+    VERSIONS,
     WITHOUT_CHECK,
     WITHOUT_GC_AND_STATUS,
     NetConf,
@@ -81,9 +83,10 @@ class Call(NamedTuple):
 
 
 def read_environment(block: bytes) -> tuple[str, dict[str, str]]:
-    """CNI_COMMAND and all variables: NAME=value entries, each followed by a NUL.
+    """The value of CNI_COMMAND, and all variables.
 
-    See docs/reference/cni-executables.md. Raises CniFailure with code 4.
+    ``block``: NAME=value entries, each followed by a NUL (docs/reference/cni-executables.md).
+    Raises CniFailure with code 4.
     """
     entries = block.decode(errors="replace").split("\0")
     # This takes half the time of a loop with tuple unpacking.
@@ -175,7 +178,9 @@ def checked_container(container: str) -> str:
     """The container id. Raises CniFailure with code 4 if it is invalid."""
     if not is_name(container):
         raise CniFailure(
-            INVALID_ENVIRONMENT, f"{_CONTAINER}: invalid characters in {container[:64]!r}"
+            INVALID_ENVIRONMENT,
+            f"{_CONTAINER}: invalid characters in {container[:64]!r}",
+            NAME_HELP,
         )
     return container
 
@@ -196,7 +201,8 @@ def checked_interface(name: str) -> str:
 def _missing(verb: str, environment: dict[str, str]) -> CniFailure:
     missing = [name for name in _REQUIRED[verb] if not environment.get(name)]
     text = f"required env variables [{','.join(missing)}] missing"
-    return CniFailure(INVALID_ENVIRONMENT, text, f"set them for CNI_COMMAND={verb}")
+    needed = ", ".join(_REQUIRED[verb])
+    return CniFailure(INVALID_ENVIRONMENT, text, f"CNI_COMMAND={verb} needs {needed}")
 
 
 def _checked_netns(path: str) -> str:
@@ -209,10 +215,11 @@ def _checked_netns(path: str) -> str:
 def _check_version(verb: str, version: str) -> None:
     too_old = WITHOUT_CHECK if verb == "CHECK" else WITHOUT_GC_AND_STATUS
     if verb in ("CHECK", "GC", "STATUS") and version in too_old:
+        oldest = VERSIONS[len(too_old)]
         raise CniFailure(
             INCOMPATIBLE_VERSION,
             f"config version {version} does not allow {verb}",
-            "raise cniVersion in the network configuration",
+            f"set cniVersion in the network configuration to {oldest} or later",
         )
 
 
@@ -235,7 +242,7 @@ def read_arguments(text: str, container: str = "") -> PodReference:
         _check_others(arguments)
     for name, value in zip(_POD_ARGS, pod_values, strict=True):
         if value and not is_name(value):
-            raise _bad_args(f"{name} {value[:64]!r} is not a name")
+            raise _bad_args(f"{name} {value[:64]!r} is not a name", NAME_HELP)
     namespace, pod, uid, _ = pod_values
     return PodReference(namespace, pod, uid, container)
 

@@ -57,7 +57,7 @@ INTERNAL: Final = 999
 UNHEALTHY: Final = "unhealthy spiderpool-agent backend, failed to check: "
 ALLOCATION_ERROR: Final = "spiderpool IP allocation error: "
 RELEASE_ERROR: Final = "spiderpool IP release error: "
-"""Texts that users and other systems match.
+"""Prefixes of error texts, which users and other systems match.
 
 See docs/reference/pool-selection.md, "Error texts".
 """

@@ -1,7 +1,7 @@
 """The network configuration on standard input: the fields that an IPAM plugin reads.
 
-It is read as Go's JSON package would: member names are case-insensitive, null counts as absent,
-unknown members are ignored. An error names its field. A runtime sends the same bytes for every Pod
+As in Go's JSON package, member names are case-insensitive, null counts as absent, and unknown
+members are ignored. An error names its field. A runtime sends the same bytes for every Pod
 of a network, so parsed configurations are cached.
 """
 
@@ -28,7 +28,7 @@ WITH_FAMILIES: Final = ("0.3.0", "0.3.1", "0.4.0")
 """Results of these versions have ``version`` "4" or "6" with every address."""
 
 NAME_CHARACTERS_MAX: Final = 253
-"""A DNS subdomain (RFC 1123), the longest name in Kubernetes."""
+"""The length of a DNS subdomain (RFC 1123), the longest name in Kubernetes."""
 
 LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "panic")
 POOLS_MAX: Final = 256
@@ -45,6 +45,12 @@ CACHED_BYTES_MAX: Final = 16_384
 
 is_name: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,{NAME_CHARACTERS_MAX - 1}}}").fullmatch
 """A match if a text can be the name of a Pod, namespace or network, a UID or a container id."""
+
+NAME_HELP: Final = (
+    f"use at most {NAME_CHARACTERS_MAX} letters, digits, '.', '_' and '-', the first a letter or"
+    " digit"
+)
+"""The remedy for a text that ``is_name`` does not match."""
 
 _Name = Annotated[str, msgspec.Meta(max_length=253)]
 _PoolNames = Annotated[tuple[_Name, ...], msgspec.Meta(max_length=POOLS_MAX)]
@@ -205,7 +211,7 @@ def _check(conf: NetConf) -> None:
     if not conf.name:
         raise _invalid("missing network name", "set name in the network configuration")
     if not is_name(conf.name):
-        raise _invalid(f"invalid characters in network name {conf.name[:64]!r}")
+        raise _invalid(f"invalid characters in network name {conf.name[:64]!r}", NAME_HELP)
     if conf.ipam.log_level.lower() not in LOG_LEVELS:
         raise _invalid(
             f"ipam.log_level {conf.ipam.log_level[:64]!r} is not a level",

@@ -1,8 +1,8 @@
 """CNI results as JSON, as the executable prints them.
 
-See docs/reference/cni-configuration.md, "Plugins" and "spiderpool": four spaces of indent, only the
-addresses of the requested interface, no ``interfaces``, ``dns`` always and empty. In CNI versions
-before 1.0.0, each address has a ``version``.
+A result has only the addresses of the requested interface, no ``interfaces``, and an empty ``dns``;
+it is indented by four spaces. In CNI versions before 1.0.0, each address has a ``version``. See
+docs/reference/cni-configuration.md, "Plugins" and "spiderpool".
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ class DetectionResult(NamedTuple):
 
 
 class _NicAddress(NamedTuple):
-    """One address of the NIC, without prefix length, and its gateway or ""."""
+    """One address of the NIC, without prefix length, and its gateway, "" for none."""
 
     family: Family
     address: str
@@ -192,6 +192,7 @@ class Detector:
             raise DetectionFailed(
                 f"cannot probe {address} on {interface}: {_text_of(error, DETECTION_S_MAX)}",
                 subject=interface,
+                remedy=f"check that {interface} exists, is up, and is an Ethernet interface",
             ) from error
 
     async def close(self) -> None:
@@ -425,9 +426,15 @@ def _remedy_of(error: Exception, interface: str) -> str:
         return f"make sure that a plugin earlier in the CNI chain creates {interface}"
     if isinstance(error, OSError) and error.errno == ENETDOWN:
         return f"find out which program sets {interface} or its master down"
+    if isinstance(error, OSError) and error.errno is None:  # raised by ``packet_socket``
+        return (
+            "the interface must be an Ethernet interface whose master is up and on this node; for"
+            " others, disable enableIPConflictDetection and enableGatewayDetection"
+        )
+    if isinstance(error, OrbweaverError) and error.remedy:
+        return error.remedy
     return (
-        "the interface must be an Ethernet interface with its master on this node; for others,"
-        " disable enableIPConflictDetection and enableGatewayDetection"
+        "kubelet tries again; if it fails again, check the agent's capabilities and the kernel log"
     )
 
 
@@ -436,7 +443,7 @@ def _text_of(error: Exception, limit_s: float) -> str:
         return f"not done within {limit_s:g} s"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return str(error)
+    return error.message if isinstance(error, OrbweaverError) else str(error)
 
 
 def local_addresses(addresses: Iterable[str]) -> dict[str, str]:

@@ -180,9 +180,9 @@ def _message(source: bytes, destination: bytes, body: bytes) -> Message | None:
 
 
 def _options(data: bytes) -> Iterator[tuple[int, bytes | None]]:
-    """Kind and MAC address of each link-layer option.
+    """The kind and the MAC address of each link-layer option.
 
-    The last MAC address is None if an option has a wrong length, which makes the message invalid.
+    (0, None) comes last if an option has a wrong length, which makes the message invalid.
     """
     while data:
         size = data[1] * _OPTION_UNIT_BYTES if len(data) > 1 else 0

@@ -36,7 +36,8 @@ FRAMES_PER_READ_MAX: Final = 64
 """Frames read before the event loop runs other tasks, so that a flood does not stop the agent."""
 
 CARRIER_S_MAX: Final = 2.0
-"""A virtual function's link needs time to come up; after this time the probe starts anyway."""
+"""Seconds that a probe waits for the carrier of the NIC; then it starts without a carrier. The link
+of a virtual function needs time to come up."""
 
 CARRIER_POLL_S: Final = 0.005
 
@@ -92,7 +93,10 @@ class SocketCloser:
 
 
 class PacketSocket(NamedTuple):
-    """A packet socket of one family on one NIC. ``mac``: of the NIC when the socket was opened."""
+    """A packet socket of one family on one NIC.
+
+    ``mac``: the MAC address that the NIC had when the socket was opened.
+    """
 
     socket: socket.socket
     interface: str
@@ -219,7 +223,10 @@ async def wait_for_carrier(raw_socket: socket.socket, interface: str) -> None:
 
 
 async def collect_answers(opened: PacketSocket, address: bytes) -> tuple[bytes, ...]:
-    """All MAC addresses that answer for ``address`` to conflict probes. Raises OSError."""
+    """Send conflict probes for ``address``; the MAC addresses of all hosts that answer.
+
+    Raises OSError.
+    """
     request = ProbeRequest(address, opened.mac)
     macs: dict[bytes, None] = {}
 

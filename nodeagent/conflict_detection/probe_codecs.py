@@ -41,8 +41,8 @@ from nodeagent.conflict_detection.probe_schedule import (
 class ProbeRequest(NamedTuple):
     """The probe of one address, before it is on the link.
 
-    IP addresses are bytes in network order. ``mac``: of the NIC that probes. ``conflict``: whether
-    to probe for conflicting hosts. ``gateway`` b"": do not probe the gateway.
+    IP addresses are bytes in network order. ``mac``: the MAC address of the NIC that probes.
+    ``conflict``: whether to probe for conflicting hosts. ``gateway`` b"": do not probe the gateway.
     """
 
     address: bytes

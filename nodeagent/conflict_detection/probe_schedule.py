@@ -13,21 +13,25 @@ from typing import Final, NamedTuple
 from core.manifests.networks.detect_options import DetectionTiming
 
 CONFLICT_WINDOW_S: Final = 0.1
-"""See docs/reference/coordinator.md, "Conflict and gateway detection".
+"""Seconds for all conflict probes of an address and their answers.
 
-Answers usually come within 0.1 ms; the seconds of RFC 5227 would delay every Pod.
+Answers usually come within 0.1 ms; the seconds of RFC 5227 would delay every Pod. See
+docs/reference/coordinator.md, "Conflict and gateway detection".
 """
+
 CONFLICT_PROBES: Final = 3
 """PROBE_NUM of RFC 5227, 1.1."""
 
 GATEWAY_WINDOW_S: Final = 0.5
+"""Seconds for all probes of a gateway and its answer. An ADD waits for the whole window only if the
+gateway is silent; then the ADD fails."""
+
 GATEWAY_PROBES: Final = 5
-"""An ADD waits for the whole window only if the gateway is silent; then the ADD fails."""
 
 PROBES_MAX: Final = 20
 WINDOW_S_MAX: Final = 10.0
-"""The windows for conflicts and for the gateway (20 s), the wait for a carrier and delays on a busy
-node fit into the 30 s deadline of an ADD."""
+"""The longest window in seconds. Two windows (conflicts and gateway), the wait for a carrier, and
+delays on a busy node fit into the 30 s deadline of an ADD."""
 
 _RATIO_DIGITS: Final = 9
 """Ratios are rounded to this many digits: 0.07 / 0.01 is 7, but slightly more in floating point."""

@@ -39,11 +39,11 @@ Finding: TypeAlias = AddressFree | ConflictFound | GatewaySilent
 
 
 class ProbeState(NamedTuple):
-    """The state of a probe. ``finding`` is None until it is finished.
+    """The state of a probe. ``finding`` is None until the probe has finished.
 
     ``at_gateway``: whether the gateway is probed now. ``due``: when to call ``advance``, by the
-    monotonic clock. ``probes_left``: probes to send in this window, the next one
-    at ``due``; if 0, the window ends at ``due``.
+    monotonic clock. ``probes_left``: probes to send in this window, the next one at ``due``; if 0,
+    the window ends at ``due``.
     """
 
     request: ProbeRequest

@@ -38,6 +38,8 @@ from nodeagent.netlink.values import (
 )
 
 RULE_PRIORITY: Final = 1_000
+"""The priority of two rules: the reply path's in the Pod, and the host table's on the node."""
+
 MARK: Final = 0x1
 """The mark of connections that came in through veth0, and are answered through it."""
 
@@ -208,7 +210,7 @@ def _policy_routes(
 
 def _host_steps(settings: CoordinatorSettings, pod: PodStack, veth: VethPair) -> Iterator[PlanStep]:
     for family in pod.families:
-        # This rule is shared by all Pods of the node, so it is never undone.
+        # All Pods of the node share this rule, so no DEL removes it.
         yield PlanStep(requests.add_rule(RoutingRule(family, settings.host_table, RULE_PRIORITY)))
     for address in pod.nic_addresses:
         yield neighbour_step(Neighbour(veth.host, address, veth.pod_mac))

@@ -35,11 +35,15 @@ VERSION: Final = 1
 
 KIND: Final = "attachment record"
 REMEDY: Final = (
-    "run the agent version that wrote it; or, once its Pod is deleted, delete the file: a reboot"
-    " removes what is left in the kernel"
+    "if another agent version wrote it, run that version; otherwise delete the file once its Pod is"
+    " deleted: a reboot removes what is left in the kernel"
+)
+READ_REMEDY: Final = (
+    "make the file readable; or delete it once its Pod is deleted: a reboot removes what is left in"
+    " the kernel"
 )
 LIMIT_REMEDY: Final = (
-    "find out why so many attachments are left: `orbctl node`, and whether the runtime calls GC"
+    "compare them with the Pods of this node (`orbctl node`), and check that the runtime calls GC"
 )
 
 
@@ -48,10 +52,10 @@ class AttachmentRecord(msgspec.Struct, frozen=True, array_like=True):
 
     ``device`` and ``inode`` identify the network namespace; ``link``, ``pod_veth`` and
     ``host_veth`` are the interface indexes of the NIC and of both ends of the veth pair. If all
-    these numbers are equal, it is the same Pod. ``own_veth``: the coordinator
-    created the veth pair for this NIC.
-    ``fingerprint``: of the request (``AttachRequest.fingerprint``). ``mac``: the NIC's new MAC
-    address, b"" if unchanged. ``rdma``: the RDMA device that moved into the Pod, "" for none.
+    these numbers are equal, it is the same Pod. ``own_veth``: the coordinator created the veth pair
+    for this NIC. ``fingerprint``: the fingerprint of the ADD (``AttachRequest``). ``mac``: the
+    NIC's new MAC address, b"" if unchanged. ``rdma``: the RDMA device that moved into the Pod, ""
+    for none.
     """
 
     network: str
@@ -141,7 +145,8 @@ class AttachmentRecords:
             return None
         except (OSError, *UNREADABLE) as error:
             why = f"record {path} cannot be read: {error_text(error)}"
-            self._faults.report(KIND, _key(path), LogCorrupt(why, remedy=REMEDY))
+            remedy = READ_REMEDY if isinstance(error, OSError) else REMEDY
+            self._faults.report(KIND, _key(path), LogCorrupt(why, remedy=remedy))
             return None
         self._faults.clear(_key(path))
         return record

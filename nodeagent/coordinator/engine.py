@@ -46,6 +46,8 @@ from nodeagent.netlink.values import Mac
 
 FINGERPRINT_BYTES: Final = 16
 CARRIER_POLL_S: Final = 0.001
+"""Seconds between two polls of the host veth's carrier."""
+
 CARRIER_POLLS_MAX: Final = 200
 """After so many polls the ADD continues without a carrier; protocols retransmit lost packets."""
 
@@ -79,7 +81,7 @@ class AttachResult(NamedTuple):
     kernel_s: float
 
 
-class PodStacks(NamedTuple):
+class StackSessions(NamedTuple):
     """Open sessions in a Pod's network namespace and in the node's."""
 
     namespace: NetworkNamespace
@@ -120,7 +122,7 @@ class Engine:
     # -------------------------------------------------------------------------------- ADD
 
     def attach(self, request: AttachRequest) -> AttachResult:
-        """Set up one NIC (ADD). Raises BadInput, DatapathError and its kinds."""
+        """Set up one NIC (ADD). Raises BadInput, DatapathError."""
         attachment = request.attachment
         with NetworkNamespace.open(attachment.netns) as namespace:
             if namespace.identity == self._node.identity:
@@ -131,17 +133,17 @@ class Engine:
                 self._executor.session(namespace) as pod,
                 self._executor.session(self._node) as host,
             ):
-                stacks = PodStacks(namespace, pod, host)
+                sessions = StackSessions(namespace, pod, host)
                 self._set_host_rp_filter(request.settings)
                 recorded = self._records.get(attachment.container, attachment.interface)
                 if recorded is not None:
                     if recorded.fingerprint == request.fingerprint and _is_for_same_pod(
-                        recorded, stacks
+                        recorded, sessions
                     ):
-                        self._apply(recorded, stacks, [])
-                        return _attach_result(recorded, stacks, repeated=True)
+                        self._apply(recorded, sessions, [])
+                        return _attach_result(recorded, sessions, repeated=True)
                     self._revert(recorded, host)
-                return self._set_up(request, stacks)
+                return self._set_up(request, sessions)
 
     def _set_host_rp_filter(self, settings: CoordinatorSettings) -> None:
         """Set the node's rp_filter if a value is configured.
@@ -152,27 +154,28 @@ class Engine:
             value = str(settings.host_rp_filter)
             write_interface_sysctls(self._executor, self._node, "ipv4", "rp_filter", value)
 
-    def _set_up(self, request: AttachRequest, stacks: PodStacks) -> AttachResult:
+    def _set_up(self, request: AttachRequest, sessions: StackSessions) -> AttachResult:
         settings, interface = request.settings, request.attachment.interface
-        pod_stack = read_pod(stacks.pod, interface)
+        pod_stack = read_pod(sessions.pod, interface)
         decision = decide(settings, pod_stack)
         has_own_veth = decision.mode == "underlay" and decision.first
         if has_own_veth and pod_stack.link(VETH) is not None:
             # An unfinished ADD left this pair. Its routes must not count as routes of the Pod.
-            self._veth_pairs.remove(request.attachment.container, stacks.pod, stacks.host)
-            pod_stack = read_pod(stacks.pod, interface)
+            self._veth_pairs.remove(request.attachment.container, sessions.pod, sessions.host)
+            pod_stack = read_pod(sessions.pod, interface)
         mac = mac_of(settings, pod_stack)
-        host_stack = read_host(stacks.host, pod_stack, settings.host_table)
-        stacks.host.apply([requests.delete_neighbour(entry) for entry in host_stack.stale])
-        rdma = self._rdma.device_of(stacks.namespace, interface) if settings.rdma_isolation else ""
+        host_stack = read_host(sessions.host, pod_stack, settings.host_table)
+        sessions.host.apply([requests.delete_neighbour(entry) for entry in host_stack.stale])
+        namespace = sessions.namespace
+        rdma = self._rdma.device_of(namespace, interface) if settings.rdma_isolation else ""
         done: list[Change] = []
         try:
-            veth = self._veth_pair(request, decision, stacks)
+            veth = self._veth_pair(request, decision, sessions)
             desired = plan(settings, decision, pod_stack, host_stack, veth, request.expected)
-            record = _new_record(request, decision, pod_stack, veth, stacks.namespace, desired, mac)
+            record = _new_record(request, decision, pod_stack, veth, namespace, desired, mac)
             record = msgspec.structs.replace(record, rdma=rdma)
             self._records.put(record)
-            changed = self._apply(record, stacks, done)
+            changed = self._apply(record, sessions, done)
             if changed != record.plan:
                 # A DEL must not undo a step whose object existed before this ADD.
                 self._records.put(msgspec.structs.replace(record, plan=changed))
@@ -180,27 +183,29 @@ class Engine:
             for session, step in reversed(done):
                 session.attempt(_undo([step]))
             if rdma:
-                self._rdma.give_back(rdma, stacks.namespace)
+                self._rdma.give_back(rdma, namespace)
             if has_own_veth:
-                stacks.host.attempt(
+                sessions.host.attempt(
                     [requests.delete_link(host_veth_name(request.attachment.container))]
                 )
             self._records.remove(request.attachment.container, interface)
             raise
         if mac:
-            self._announcer.announce(stacks.namespace, interface, pod_stack.nic_addresses)
-        return _attach_result(record, stacks, repeated=False)
+            self._announcer.announce(namespace, interface, pod_stack.nic_addresses)
+        return _attach_result(record, sessions, repeated=False)
 
-    def _veth_pair(self, request: AttachRequest, decision: NicSetup, stacks: PodStacks) -> VethPair:
+    def _veth_pair(
+        self, request: AttachRequest, decision: NicSetup, sessions: StackSessions
+    ) -> VethPair:
         if decision.mode == "overlay":
-            return read_veth(stacks.pod, stacks.host, request.settings.first_nic)
+            return read_veth(sessions.pod, sessions.host, request.settings.first_nic)
         if decision.first:
             container, mtu = request.attachment.container, request.settings.veth_mtu
-            return self._veth_pairs.create(container, mtu, stacks.namespace, stacks.host)
-        return read_veth(stacks.pod, stacks.host, VETH)
+            return self._veth_pairs.create(container, mtu, sessions.namespace, sessions.host)
+        return read_veth(sessions.pod, sessions.host, VETH)
 
     def _apply(
-        self, record: AttachmentRecord, stacks: PodStacks, done: list[Change]
+        self, record: AttachmentRecord, sessions: StackSessions, done: list[Change]
     ) -> AttachmentPlan:
         """Apply the steps of both sides and the reply-mark rules.
 
@@ -208,15 +213,15 @@ class Engine:
         without the undo requests of steps whose object existed before.
         """
         plan = record.plan
-        write_sysctls(self._executor, stacks.namespace, plan.sysctls)
-        pod = _apply_steps(stacks.pod, plan.pod, done)
-        host = _apply_steps(stacks.host, plan.host, done)
+        write_sysctls(self._executor, sessions.namespace, plan.sysctls)
+        pod = _apply_steps(sessions.pod, plan.pod, done)
+        host = _apply_steps(sessions.host, plan.host, done)
         if plan.reply_marks:
-            self._reply_mark_rules.put(stacks.namespace, record.families)
+            self._reply_mark_rules.put(sessions.namespace, record.families)
         if record.own_veth:
-            _await_carrier(stacks.host, record.host_veth)
+            _await_carrier(sessions.host, record.host_veth)
         if record.rdma:
-            self._rdma.move(record.rdma, stacks.namespace)
+            self._rdma.move(record.rdma, sessions.namespace)
         return plan._replace(pod=pod, host=host)
 
     # -------------------------------------------------------------------------------- DEL
@@ -249,7 +254,7 @@ class Engine:
             is_same_namespace = tuple(namespace.identity) == (recorded.device, recorded.inode)
             if recorded.rdma and is_same_namespace:
                 self._rdma.give_back(recorded.rdma, namespace)
-            if _has_veth(recorded, PodStacks(namespace, pod, host)):
+            if _has_veth(recorded, StackSessions(namespace, pod, host)):
                 pod.attempt(_undo(recorded.plan.pod))
         undoing = _undo(recorded.plan.host)
         if recorded.own_veth:
@@ -281,7 +286,7 @@ class Engine:
     def find_differences(self, attachment: Attachment) -> list[str]:
         """One text for each difference between the kernel and the set-up of the ADD (CHECK).
 
-        Raises DatapathError and its kinds.
+        Raises DatapathError.
         """
         recorded = self._records.get(attachment.container, attachment.interface)
         if recorded is None:
@@ -291,7 +296,7 @@ class Engine:
             self._executor.session(namespace) as pod,
             self._executor.session(self._node) as host,
         ):
-            if not _is_for_same_pod(recorded, PodStacks(namespace, pod, host)):
+            if not _is_for_same_pod(recorded, StackSessions(namespace, pod, host)):
                 return [f"{attachment.netns}: namespace, NIC or veth are not those of the ADD"]
             texts = _differences(recorded, pod, host)
             if texts:
@@ -306,7 +311,10 @@ class Engine:
 def _apply_steps(
     session: NetlinkSession, steps: Sequence[PlanStep], done: list[Change]
 ) -> tuple[PlanStep, ...]:
-    """Send all steps at once. Applied ones are appended to ``done`` before an error is raised."""
+    """Send all steps in one batch. Applied ones are appended to ``done``, also before an error.
+
+    Returns the steps, without the undo requests of those whose object existed before.
+    """
     outcomes = session.attempt([step.do for step in steps])
     recorded_steps = []
     for step, outcome in zip(steps, outcomes, strict=True):
@@ -321,7 +329,7 @@ def _apply_steps(
 def _await_carrier(host: NetlinkSession, host_veth: int) -> None:
     """Wait until a new host veth has a carrier. Without a carrier the kernel drops packets.
 
-    Since Linux 6.8, reading a link also updates the link's state at once.
+    Since Linux 6.8, reading a link also updates the link's state immediately.
     """
     for _ in range(CARRIER_POLLS_MAX):
         answer = host.ask(requests.get_link_by_index(host_veth))
@@ -340,29 +348,31 @@ def _undo(steps: Sequence[PlanStep]) -> list[requests.Request]:
     return [step.undo for step in reversed(steps) if step.undo is not None]
 
 
-def _is_for_same_pod(recorded: AttachmentRecord, stacks: PodStacks) -> bool:
+def _is_for_same_pod(recorded: AttachmentRecord, sessions: StackSessions) -> bool:
     """Whether the Pod has the namespace, the NIC and the veth pair of the record."""
-    nic = stacks.pod.link(recorded.interface)
-    return nic is not None and nic.ifindex == recorded.link and _has_veth(recorded, stacks)
+    nic = sessions.pod.link(recorded.interface)
+    return nic is not None and nic.ifindex == recorded.link and _has_veth(recorded, sessions)
 
 
-def _has_veth(recorded: AttachmentRecord, stacks: PodStacks) -> bool:
+def _has_veth(recorded: AttachmentRecord, sessions: StackSessions) -> bool:
     """Whether namespace and veth pair are those of the record.
 
     An inode number alone is not enough: the kernel reuses it soon, but interface indexes only after
     2^31 links.
     """
-    if tuple(stacks.namespace.identity) != (recorded.device, recorded.inode):
+    if tuple(sessions.namespace.identity) != (recorded.device, recorded.inode):
         return False
     try:
-        veth = read_veth(stacks.pod, stacks.host, recorded.pod_veth_name)
+        veth = read_veth(sessions.pod, sessions.host, recorded.pod_veth_name)
     except DatapathError:
         return False
     return (veth.pod, veth.host) == (recorded.pod_veth, recorded.host_veth)
 
 
-def _attach_result(record: AttachmentRecord, stacks: PodStacks, *, repeated: bool) -> AttachResult:
-    kernel_s = stacks.kernel_s
+def _attach_result(
+    record: AttachmentRecord, sessions: StackSessions, *, repeated: bool
+) -> AttachResult:
+    kernel_s = sessions.kernel_s
     return AttachResult(record.mode, record.table, record.mac, repeated, kernel_s)
 
 

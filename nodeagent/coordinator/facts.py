@@ -64,9 +64,10 @@ class HostStack(NamedTuple):
 
 
 class VethPair(NamedTuple):
-    """The veth pair between Pod and node. In the Pod it is ``veth0`` (underlay) or eth0 (overlay).
+    """The veth pair between a Pod and its node.
 
-    ``pod`` and ``host`` are interface indexes.
+    The Pod's end is ``veth0`` (underlay) or the Pod's first NIC (overlay). ``pod`` and ``host`` are
+    interface indexes.
     """
 
     pod: int

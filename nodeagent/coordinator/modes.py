@@ -18,13 +18,15 @@ REPLY_TABLE: Final = 100
 
 FIRST_TABLE: Final = 101
 _UNDERLAY_BASE: Final = 98
-"""Plus the number of links: with eth0, veth0 and net1, the table of net1 is 101."""
+"""The table of a further NIC is this number plus the number of the Pod's broadcast links: with
+eth0, veth0 and net1, the table of net1 is 101."""
 
 _OVERLAY_BASE: Final = 99
-"""Plus the number of links: with eth0, net1 and net2, the table of net2 is 102."""
+"""The same for overlay mode: with eth0, net1 and net2, the table of net2 is 102."""
 
 _LINKS_OF_FIRST_OVERLAY: Final = 2
-"""The NIC of the cluster's CNI plugin, and the NIC of this call."""
+"""The Pod's broadcast links when its first overlay NIC is set up: the NIC of the cluster's CNI
+plugin, and the NIC of this call."""
 
 
 class NicSetup(NamedTuple):
@@ -43,7 +45,7 @@ def decide(settings: CoordinatorSettings, pod: PodStack) -> NicSetup:
     mode = settings.mode
     if mode == "auto":
         mode = "underlay" if is_first_nic or has_veth else "overlay"
-    nics = sum(link.broadcasts for link in pod.links)
+    broadcast_links = sum(link.broadcasts for link in pod.links)
     if mode == "underlay":
         if not is_first_nic and not has_veth:
             raise _invalid_mode(
@@ -51,7 +53,7 @@ def decide(settings: CoordinatorSettings, pod: PodStack) -> NicSetup:
                 f" previous interface {settings.first_nic}",
                 "set mode auto, or run the coordinator in underlay mode for the first NIC",
             )
-        table = FIRST_TABLE if is_first_nic else _UNDERLAY_BASE + nics
+        table = FIRST_TABLE if is_first_nic else _UNDERLAY_BASE + broadcast_links
         return NicSetup("underlay", is_first_nic, table)
     if is_first_nic:
         raise _invalid_mode(
@@ -64,8 +66,8 @@ def decide(settings: CoordinatorSettings, pod: PodStack) -> NicSetup:
             " exists)",
             "set the same mode for all networks of a Pod, or auto",
         )
-    first = nics == _LINKS_OF_FIRST_OVERLAY
-    return NicSetup("overlay", first, FIRST_TABLE if first else _OVERLAY_BASE + nics)
+    first = broadcast_links == _LINKS_OF_FIRST_OVERLAY
+    return NicSetup("overlay", first, FIRST_TABLE if first else _OVERLAY_BASE + broadcast_links)
 
 
 def _invalid_mode(why: str, remedy: str) -> BadInput:

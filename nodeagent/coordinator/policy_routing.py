@@ -1,8 +1,8 @@
 """Policy routing between the NICs of a Pod ("tuning of routes"). Pure.
 
-See docs/reference/coordinator.md, "Tuning of routes". The routes of one NIC are copied to the NIC's
-routing table, and its default routes are removed from table main. Main keeps one default route and
-the routes to all connected networks. Rules select a table by source address.
+See docs/reference/coordinator.md, "Tuning of routes". The routes of one NIC are copied to a table
+of their own, and the NIC's default routes are removed from table main. Main keeps one default route
+and the routes to all connected networks. Rules select a table by source address.
 """
 
 from __future__ import annotations
@@ -60,7 +60,10 @@ def tuning_steps(
 
 
 def default_nic(pod: PodStack) -> Link | None:
-    """The NIC with a default route in main, other than the NIC of this call; the lowest index."""
+    """The NIC with a default route in main, other than the NIC of this call.
+
+    If there are several, the one with the lowest interface index; None if there is none.
+    """
     default_routes = [route for route in _routes_of_families(pod) if route.is_default]
     with_default = {ifindex for route in default_routes for ifindex in route.links}
     others = [

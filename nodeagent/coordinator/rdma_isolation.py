@@ -3,8 +3,7 @@
 This works only if each RDMA device belongs to one namespace (``rdma system`` prints exclusive). A
 DEL moves a recorded device back to the node. If the Pod's namespace ends without a DEL, the kernel
 moves the device back. A device that the CNI plugin ``rdma`` has moved already is left to that
-plugin.
-Calls block.
+plugin. Calls block.
 """
 
 from __future__ import annotations
@@ -28,6 +27,9 @@ UNMOVABLE: Final = (
     "the driver cannot move its devices (soft RoCE, for example): share the devices, with"
     " orbweaver.rdmaMode shared and without rdmaIsolation"
 )
+
+FIND_DEVICE: Final = "list the RDMA devices of the node with `rdma dev`; then delete the Pod"
+"""The remedy if a device cannot be moved, or is not where it was."""
 
 OpenSocket = Callable[[NetnsExecutor, NetworkNamespace], RdmaSocket | None]
 
@@ -65,7 +67,8 @@ class RdmaIsolation:
                 return name
         except OSError as error:
             text = f"cannot read the RDMA device of {interface}: {error}"
-            raise DatapathError(text, subject=interface) from error
+            remedy = f"check that {interface} exists and is a virtual function of this node"
+            raise DatapathError(text, subject=interface, remedy=remedy) from error
         raise DatapathError(
             f"{interface} ({address}) has no RDMA device",
             subject=interface,
@@ -85,10 +88,10 @@ class RdmaIsolation:
                     return
         except OSError as error:
             text = f"cannot move the RDMA device {name} into {namespace.path}: {error.strerror}"
-            remedy = UNMOVABLE if error.errno == EOPNOTSUPP else ""
+            remedy = UNMOVABLE if error.errno == EOPNOTSUPP else FIND_DEVICE
             raise DatapathError(text, subject=name, remedy=remedy) from error
         text = f"the RDMA device {name} is neither on the node nor in the Pod"
-        raise DatapathError(text, subject=name)
+        raise DatapathError(text, subject=name, remedy=FIND_DEVICE)
 
     def give_back(self, name: str, namespace: NetworkNamespace) -> None:
         """Move a device back to the node. Errors are ignored: the kernel moves it back later."""

@@ -100,11 +100,11 @@ class ReplyMarkRules(Protocol):
     """One implementation of the three rules."""
 
     def put(self, namespace: NetworkNamespace, families: Iterable[Family]) -> None:
-        """Add missing rules. Raises DatapathError and its kinds."""
+        """Add missing rules. Raises DatapathError."""
         ...
 
     def missing(self, namespace: NetworkNamespace, families: Iterable[Family]) -> list[str]:
-        """One text for each rule that is missing. Raises DatapathError and its kinds."""
+        """One text for each rule that is missing. Raises DatapathError."""
         ...
 
 
@@ -236,5 +236,6 @@ def _busy(name: str, waited_s: float) -> FirewallBusy:
 def _failed(family: Family, rule: str, process: subprocess.CompletedProcess[str]) -> DatapathError:
     text = " ".join(process.stderr.split())[-STDERR_CHARACTERS_MAX:]
     return DatapathError(
-        f"{_IPTABLES[family]} -t mangle -A {rule}: exit status {process.returncode}: {text}"
+        f"{_IPTABLES[family]} -t mangle -A {rule}: exit status {process.returncode}: {text}",
+        remedy="the rule needs the kernel modules xt_conntrack, xt_mark and xt_connmark",
     )

@@ -26,7 +26,7 @@ from nodeagent.netlink.values import host_prefix
 
 MODES: Final = ("auto", "underlay", "overlay", "disable")
 DISABLED: Final = "disabled"
-"""The spelling of the CRD; Spiderpool's plugin accepts ``disable`` only.
+"""How the CRD spells the mode ``disable``; Spiderpool's plugin does not accept this spelling.
 
 See docs/reference/coordinator.md, "Inputs".
 """
@@ -249,7 +249,7 @@ def merge_settings(*sources: UnparsedSettings) -> UnparsedSettings:
     fields = {}
     for name in UnparsedSettings.__struct_fields__:
         values = [getattr(source, name) for source in (*sources, BUILT_IN)]
-        # 0 is a value, but no table and no MTU has it: there it means not set.
+        # 0 is a value, except for the table and the MTU, where it means not set.
         empty: tuple[object, ...] = (None, "", ())
         if name in ("host_rule_table", "veth_mtu"):
             empty = (*empty, 0)

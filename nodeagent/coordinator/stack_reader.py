@@ -77,7 +77,11 @@ def read_veth(pod_session: NetlinkSession, host_session: NetlinkSession, name: s
     """The veth pair of a link of the Pod. Raises DatapathError if the link is not a veth."""
     pod_veth = pod_session.link(name)
     if pod_veth is None:
-        raise DatapathError(f"there is no link {name} in the Pod", subject=name)
+        raise DatapathError(
+            f"there is no link {name} in the Pod",
+            subject=name,
+            remedy="check the plugin of the Pod's first network, and podDefaultCniNic",
+        )
     return veth_of(pod_veth, host_session)
 
 

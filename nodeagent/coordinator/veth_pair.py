@@ -44,7 +44,7 @@ class VethPairs:
     def create(
         self, container: str, mtu: int, namespace: NetworkNamespace, host: NetlinkSession
     ) -> VethPair:
-        """Create the pair of a Pod in its ``namespace``. Raises DatapathError and its kinds."""
+        """Create the pair of a Pod in its ``namespace``. Raises DatapathError."""
         name = host_veth_name(container)
         host_end, pod_end = VethEnd(name, self._mac()), VethEnd(VETH, self._mac())
         creations = (
@@ -62,7 +62,7 @@ class VethPairs:
         return VethPair(host_veth.parent, pod_end.mac, host_veth.ifindex, host_end.mac, name)
 
     def remove(self, container: str, pod: NetlinkSession, host: NetlinkSession) -> None:
-        """Remove the pair of an ADD that did not finish. Raises DatapathError and its kinds."""
+        """Remove the pair of an ADD that did not finish. Raises DatapathError."""
         pair = read_veth(pod, host, VETH)
         name = host_veth_name(container)
         if pair.host_name != name:

@@ -1,7 +1,7 @@
 """Keeps the advertised resources up to date, in the background.
 
 Level-triggered: each round reads the node's offers and applies the difference. A fault is logged
-once and retried in the next round. If a source cannot be read, its resources stay advertised; a
+once, and the next round tries again. If a source cannot be read, its resources stay advertised; a
 resource that fails does not affect the others. Between two rounds the advertiser polls kubelet's
 socket: a restarted kubelet has no registrations, and needs them before it starts Pods. ``wake``
 starts a round early.
@@ -29,7 +29,7 @@ KUBELET_POLL_S: Final = 0.25
 """Seconds between two polls of kubelet's socket."""
 
 RESOURCES_MAX: Final = 256
-"""The resources of one node: each has a server, a socket and a stream."""
+"""The most resources of one node. Each has a gRPC server, a socket, and a stream to kubelet."""
 
 _NODE: Final = "this node"
 
@@ -118,10 +118,11 @@ class DeviceAdvertiser:
                 if fault := resource_fault(resource):
                     faults[resource] = fault
                 elif resource in merged:
-                    text = f"another source than {source} offers a resource of this name, too"
+                    text = f"{source} and another source offer a resource of this name"
                     faults[resource] = f"{text}; rename one of the two resources"
                 elif len(merged) == RESOURCES_MAX:
-                    faults[_NODE] = f"there are more than {RESOURCES_MAX} resources"
+                    text = f"only {RESOURCES_MAX} resources are advertised, and there are more"
+                    faults[_NODE] = f"{text}; remove resources that no Pod requests"
                 else:
                     merged[resource] = offer
         return merged

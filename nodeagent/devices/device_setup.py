@@ -63,14 +63,20 @@ def _register_metrics(advertiser: DeviceAdvertiser, metrics: AgentMetrics) -> No
         lambda: sum(plugin.size for plugin in plugins.values() if plugin.is_registered),
     )
     metrics.gauge(
-        "devices_faults", "Faults of the device plugin now", lambda: len(advertiser.faults)
+        "devices_faults",
+        "Resources, and sources of devices, that cannot be advertised now",
+        lambda: len(advertiser.faults),
     )
-    metrics.counter("devices_rounds", "Reads of the node's offers", lambda: advertiser.rounds)
+    metrics.counter(
+        "devices_rounds",
+        "Rounds in which the agent read the devices of its node and advertised them",
+        lambda: advertiser.rounds,
+    )
     metrics.counter(
         "devices_registrations", "Registrations at kubelet", lambda: counts.registrations
     )
     metrics.counter(
-        "devices_allocations", "Pods that were allocated devices", lambda: counts.allocations
+        "devices_allocations", "Allocations of devices for kubelet", lambda: counts.allocations
     )
     metrics.counter(
         "devices_refusals",

@@ -1,8 +1,8 @@
 """Finds the character devices that a container needs for a PCI device. Reads /sys only.
 
-They are looked up when a container gets the device: an RDMA device that comes back from a Pod may
-have other numbers. Only existing files are returned, because a container runtime refuses to start a
-container with a missing one.
+The character devices are looked up when a container gets the device: an RDMA device that comes back
+from a Pod may have other numbers. Only existing files are returned, because a container runtime
+refuses to start a container with a missing one.
 """
 
 from __future__ import annotations

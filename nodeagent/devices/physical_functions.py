@@ -33,9 +33,9 @@ def physical_functions(
 ) -> tuple[PhysicalFunction, ...]:
     """Every SR-IOV capable NIC (PF), ordered by name. Raises OSError.
 
-    ``own_links``: those that carry the node's own traffic. A PCI device with several ports, such as
-    a ConnectX-3, is one NIC with the name of its first port. ``eswitch_mode`` is not set, because
-    it is not in /sys.
+    ``own_links``: names of links that carry the node's own traffic. A PCI device with several
+    ports, such as a ConnectX-3, is one NIC with the name of its first port. ``eswitch_mode`` is not
+    set, because it is not in /sys.
     """
     first_ports: dict[Path, Path] = {}
     for link in sorted((sysfs / "class/net").iterdir(), key=_port_and_name):
@@ -115,7 +115,7 @@ def _physical_function(link: Path, device: Path, own_links: Collection[str]) -> 
 
 
 def _links(device: Path) -> list[str]:
-    """The links of a PCI device: of all its ports, and representors."""
+    """The links of a PCI device: those of its ports, and representors."""
     net = device / "net"
     return [link.name for link in net.iterdir()] if net.is_dir() else []
 

@@ -86,7 +86,7 @@ class DevicePlugin:
         return self._offer.size
 
     def offer(self, offer: Offer) -> None:
-        """Change the devices; kubelet gets the new list at once."""
+        """Change the devices; kubelet gets the new list immediately."""
         if offer != self._offer:
             self._offer = offer
             self._wake()
@@ -106,7 +106,10 @@ class DevicePlugin:
             return ""
         self._registered = None
         if kubelet is None:
-            return f"there is no {self._kubelet}: kubelet does not run or uses another directory"
+            return (
+                f"there is no {self._kubelet}: start kubelet, or mount its directory device-plugins"
+                " in the agent's container"
+            )
         self._had_stream = False
         if fault := await self._register():
             return fault
@@ -143,7 +146,7 @@ class DevicePlugin:
             try:
                 await register(request, timeout=REGISTER_S_MAX)
             except grpc.aio.AioRpcError as error:
-                return f"kubelet rejected the registration: {error.details()}"
+                return f"cannot register at kubelet: {error.details()}"
         return ""
 
     # --------------------------------------------------------------------------------- server

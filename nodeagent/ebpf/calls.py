@@ -74,7 +74,8 @@ class Map:
                 raise
             name = self.spec.name
             text = f"map {name} is full: it holds {self.spec.entries_max} entries"
-            raise BpfRefused(text, errno=E2BIG, subject=name) from None
+            remedy = "delete Services that are not needed"
+            raise BpfRefused(text, errno=E2BIG, subject=name, remedy=remedy) from None
 
     def get(self, key: bytes) -> bytes | None:
         """The value at a key; None if the entry does not exist. Raises BpfRefused."""
@@ -151,7 +152,8 @@ def load_program(name: str, kind: int, hook: int, code: bytes) -> int:
                 raise
             log_end = log.value.decode(errors="replace").strip()[-LOG_CHARACTERS_MAX:]
             message = f"{repeated.message}: {log_end}" if log_end else repeated.message
-            raise BpfRefused(message, errno=error.errno, subject=name) from None
+            remedy = "ClusterIPs need Linux 5.14 or newer; report the text of the verifier"
+            raise BpfRefused(message, errno=error.errno, subject=name, remedy=remedy) from None
 
 
 def attach(program: int, cgroup: int, hook: int) -> int:
@@ -235,8 +237,12 @@ def _bpf(command: int, request: bytes, operation: str) -> int:
     result: int = _libc.syscall(number, command, ctypes.byref(attributes), len(request))
     if result < 0:
         error = ctypes.get_errno()
+        remedy = "the agent needs the capabilities SYS_ADMIN and NET_ADMIN"
         raise BpfRefused(
-            f"cannot {operation}: {os.strerror(error)}", errno=error, subject=operation
+            f"cannot {operation}: {os.strerror(error)}",
+            errno=error,
+            subject=operation,
+            remedy=remedy if error == EPERM else "",
         )
     return result
 

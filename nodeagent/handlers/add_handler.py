@@ -84,7 +84,7 @@ class AddHandler:
     async def handle_add(self, request: AddRequest, version: str, arrived: float) -> CallResult:
         """The result of a CNI ADD in ``version``; ``arrived`` as in ``allocate_addresses``.
 
-        Raises CniFailure, and CallerGone: nothing is allocated.
+        Raises CniFailure. Raises CallerGone if the caller has hung up; nothing is allocated then.
         """
         probe = self._conflict_probe
         switches = probe.switches_for(request.pod)
@@ -112,7 +112,7 @@ class AddHandler:
     async def allocate_addresses(self, request: AddRequest, arrived: float) -> Added:
         """Claim the addresses of one request; ``arrived``: by ``time.perf_counter``.
 
-        Raises AllocationError and its kinds, StoreError, RequestError, LogError, CallerGone.
+        Raises AllocationError, StoreError, RequestError, LogError, CallerGone.
         """
         pod, attachment, has_hung_up = request.pod, request.attachment, request.has_hung_up
         with (

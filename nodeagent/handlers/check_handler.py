@@ -1,7 +1,7 @@
 """CHECK: compares the result of the ADD with etcd.
 
-All differences are reported at once; nothing is repaired. The state of the kernel is checked by the
-main plugin and by the coordinator.
+One error reports all differences; nothing is repaired. The plugin that created the interface and
+the coordinator check the state of the kernel.
 """
 
 from __future__ import annotations

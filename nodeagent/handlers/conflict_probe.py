@@ -109,7 +109,10 @@ class ConflictProbe:
         except TimeoutError:
             if not deadline.expired():
                 raise  # another timeout, such as ETIMEDOUT of a socket
-            raise DeadlineExceeded(f"not done within {deadline_s:g} s") from None
+            raise DeadlineExceeded(
+                f"not done within {deadline_s:g} s",
+                remedy="repeat the request; addresses of this one are released",
+            ) from None
 
     async def _try_addresses(
         self,
@@ -161,7 +164,7 @@ class ConflictProbe:
         except (OrbweaverError, TimeoutError) as error:
             fields = {"container": request.attachment.container}
             _log.warning(
-                "cannot release the addresses of a cancelled ADD: %s",
+                "cannot release the addresses of a cancelled ADD before its DEL does: %s",
                 error,
                 extra={"fields": fields},
             )
@@ -202,7 +205,8 @@ def conflict_error(
     return AddressConflict(
         f"{_conflict_texts(interface, conflicts)}; {outcome}",
         subject=conflicts[0].address,
-        remedy="find the host with this MAC address, or reserve the address for it",
+        remedy="find the host with this MAC address and make it release the address, or exclude the"
+        " address from the pool with a SpiderReservedIP",
     )
 
 

@@ -45,8 +45,8 @@ ProbeAssigned = Callable[[Call, DetectionSwitches], Awaitable[None]]
 """Raises if another host uses an address of the interface, or its gateway does not answer."""
 
 WORKERS: Final = 8
-"""Calls at the same time. The kernel's RTNL lock allows one change at a time, but a DEL spends most
-of its time outside that lock."""
+"""Calls that run concurrently. The kernel's RTNL lock allows one change at a time, but a DEL spends
+most of its time outside that lock."""
 
 ATTACH: Final = "coordinator.attach"
 DETACH: Final = "coordinator.detach"
@@ -224,7 +224,10 @@ class CoordinatorHandler:
             await self._run(record.container, lambda: self._engine.detach(attachment, first_nic=""))
 
     def _settings_or_default(self, conf: UnparsedSettings) -> CoordinatorSettings:
-        """The settings for DEL and CHECK; the built-in ones if these are invalid or not Synced."""
+        """The settings for DEL and CHECK.
+
+        The built-in ones if the settings are invalid or the SpiderCoordinator is not Synced.
+        """
         try:
             return effective_settings(conf, self._cluster.current_settings())
         except (BadInput, NotReady):
@@ -251,8 +254,11 @@ class CoordinatorHandler:
         try:
             return await asyncio.wrap_future(work)
         except OSError as error:
-            # Such as EMFILE or ENOMEM.
-            raise DatapathError(f"the kernel refused a call: {error}", subject=subject) from error
+            raise DatapathError(  # for EMFILE and ENOMEM, for example
+                f"the kernel refused a call: {error}",
+                subject=subject,
+                remedy="try again; if it fails again, check the agent's open files and memory",
+            ) from error
 
 
 class _HeldLock:

@@ -109,7 +109,8 @@ class GcHandler:
             count += len(page.kvs)
             if count > ENDPOINTS_MAX:
                 text = f"the cluster has more than {ENDPOINTS_MAX} endpoints, the limit of a GC"
-                raise BadInput(text, subject="endpoints")
+                remedy = "do nothing: the controllers' scans release leaked addresses"
+                raise BadInput(text, subject="endpoints", remedy=remedy)
             for kv in page.kvs:
                 # Most endpoints belong to other nodes; this costs less than decoding them.
                 if node not in kv.value:

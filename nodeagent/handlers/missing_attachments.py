@@ -21,7 +21,8 @@ from nodeagent.cni_protocol.failures import GC_INCOMPLETE, INVALID_CONFIG, CniFa
 from nodeagent.cni_protocol.netconf import NetConf
 
 GC_TWICE_S: Final = 60.0
-"""Seconds between two GC calls without an attachment; longer than creating a sandbox takes."""
+"""Seconds between two GC calls: an attachment that is missing from both counts as deleted if the
+calls are so far apart. Creating a sandbox takes less time."""
 
 MISSED_MAX: Final = 10_000
 """Missing attachments that are remembered; a node has hundreds of attachments."""
@@ -95,7 +96,8 @@ def valid_attachments(conf: NetConf) -> frozenset[Sandbox]:
         raise CniFailure(
             INVALID_CONFIG,
             "cni.dev/valid-attachments is missing",
-            "without the list of valid attachments GC would release all of them",
+            "the runtime must send the list of valid attachments: without the list, GC would"
+            " release every attachment",
         )
     attachments = (*(conf.valid_attachments or ()), *(conf.attachments or ()))
     return frozenset((attachment.container_id, attachment.ifname) for attachment in attachments)

@@ -1,4 +1,4 @@
-"""ADDs of Pods with automatic pools: allocate at once if possible, else after the pool is created.
+"""ADDs of Pods with automatic pools: allocate now if possible, else after the pool is created.
 
 An ADD whose pool exists and has a free address does not wait (I8). If the pool is missing or too
 small, the ADD writes a pool request for the controllers, which create the pools. It tries again
@@ -33,7 +33,7 @@ from core.projections.configuration_view import ConfigurationView
 from nodeagent.handlers.add_handler import Allocate
 
 WAIT_S_MAX: Final = 25.0
-"""Seconds. Below the deadline of an ADD, so that the caller gets the reason of the wait."""
+"""Seconds that an ADD waits. Less than its deadline, so that the caller gets the reason."""
 
 WAITERS_MAX: Final = 250
 """ADDs that wait at the same time; fewer than all requests, so that others are still admitted."""

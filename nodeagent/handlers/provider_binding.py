@@ -56,7 +56,7 @@ class Times(NamedTuple):
 
 
 class _StoredRequest(NamedTuple):
-    """A binding request. ``revision``: in etcd, 0 if the addresses are bound already."""
+    """A binding request. ``revision``: its revision in etcd; 0 if the addresses are bound."""
 
     binding_request: BindingRequest
     revision: int
@@ -189,7 +189,8 @@ class BindingAllocator:
         kvs = result.ranges[0].kvs
         if not kvs:
             raise ProviderError(
-                f"the addresses of {'/'.join(binding_request.key)} have been released"
+                f"the addresses of {'/'.join(binding_request.key)} have been released",
+                remedy=f"see `orbctl workflow history {binding_request.workflow_id}`",
             )
         return ENDPOINT.decode(kvs[0].value)
 

@@ -42,7 +42,16 @@ from nodeagent.health import AgentHealth
 
 T = TypeVar("T")
 
+ADD_RANGES: Final = "add ranges to a pool, or add a pool"
+CHECK_POOLS: Final = (
+    "check that the pools exist, that `disable` is not set, and that their nodeName and"
+    " nodeAffinity match this node"
+)
+NAME_POOLS: Final = "name pools of an enabled IP version (enableIPv4, enableIPv6 of conf.yml)"
+
 STATUS_CACHED_S: Final = 2.0
+"""Seconds during which a result is returned again."""
+
 NETWORKS_MAX: Final = 64
 """Cached results: one for each network of the node."""
 
@@ -117,26 +126,23 @@ class StatusHandler:
             return _not_available(fault)
         try:
             quarantined = await self._quarantined_on_node()
-            exhausted = await self._exhaustion(ipam)
+            exhaustion = await self._exhaustion(ipam)
         except OrbweaverError as error:
             return _not_available(error)
         if quarantined:
-            held = ", ".join(quarantined)
-            texts = [f"Pods of this node hold quarantined addresses: {held}", exhausted]
+            text = f"Pods of this node hold quarantined addresses: {', '.join(quarantined)}"
             return CniFailure(
                 LIMITED,
-                "; ".join(text for text in texts if text),
-                "other hosts use the quarantined addresses too; `orbctl get quarantine` lists the"
-                " MAC addresses of these hosts",
+                text if exhaustion is None else f"{text}; {exhaustion.message}",
+                "other hosts use the quarantined addresses too: find these hosts by their MAC"
+                " addresses (`orbctl get quarantine`)",
             )
-        if exhausted:
-            return CniFailure(NOT_AVAILABLE, exhausted, "add ranges to a pool, or add a pool")
-        return None
+        return exhaustion
 
     # Exhaustion
 
-    async def _exhaustion(self, ipam: IpamConf) -> str:
-        """Why no ADD of this network can succeed; "" if one can."""
+    async def _exhaustion(self, ipam: IpamConf) -> CniFailure | None:
+        """Why no ADD of this network can succeed; None if one can."""
         snapshot = self._view.current
         facts = self._facts.facts(_NO_POD)
         named = self._named_pools(ipam, snapshot)
@@ -146,19 +152,26 @@ class StatusHandler:
             usable = [name for name in names if self._is_usable(name, facts, snapshot)]
             which = f"{FAMILY_NAMES[family]} IPPools [{' '.join(names)}]"
             if not usable:
-                return f"no IPPool available, none of the {which} can be used on this node"
+                text = f"no IPPool available, none of the {which} can be used on this node"
+                return CniFailure(NOT_AVAILABLE, text, CHECK_POOLS)
             if not await self._any_free(usable, snapshot):
-                return f"all IP addresses used out: {which}"
+                return CniFailure(NOT_AVAILABLE, f"all IP addresses used out: {which}", ADD_RANGES)
         if not (named.ipv4 or named.ipv6):
-            return "no IPPool available, the configuration names none of an enabled IP version"
-        return ""
+            text = "no IPPool available, the configuration names none of an enabled IP version"
+            return CniFailure(NOT_AVAILABLE, text, NAME_POOLS)
+        return None
 
-    async def _all_exhausted(self, facts: RequestFacts, snapshot: ConfigurationSnapshot) -> str:
-        """Why no pool has a free address; "" if one has. Pods can name any of them."""
+    async def _all_exhausted(
+        self, facts: RequestFacts, snapshot: ConfigurationSnapshot
+    ) -> CniFailure | None:
+        """Why no pool has a free address; None if one has. Pods can name any of them."""
         usable = [name for name in snapshot.pools if self._is_usable(name, facts, snapshot)]
         if not usable:
-            return "no IPPool available, there is none that can be used on this node"
-        return "" if await self._any_free(usable, snapshot) else "all IP addresses used out"
+            text = "no IPPool available, there is none that can be used on this node"
+            return CniFailure(NOT_AVAILABLE, text, CHECK_POOLS)
+        if await self._any_free(usable, snapshot):
+            return None
+        return CniFailure(NOT_AVAILABLE, "all IP addresses used out", ADD_RANGES)
 
     def _named_pools(self, ipam: IpamConf, snapshot: ConfigurationSnapshot) -> NicPools | None:
         source, ipv4, ipv6 = SOURCE_CNI_CONF, ipam.default_ipv4_ippool, ipam.default_ipv6_ippool

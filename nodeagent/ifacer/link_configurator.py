@@ -1,7 +1,7 @@
 """Creates master interfaces: reads the links, plans and applies, until no step is left.
 
-There is one call at a time on this node, with a limited number of rounds; each round reads the
-links again, with changes of other processes. It works in the node's network namespace.
+The calls on a node run one after the other. A call has a limited number of rounds; each round reads
+the links again, so it includes changes of other processes. The links are in the node's namespace.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class LinkConfigurator:
     async def prepare(self, config: InterfaceConfig) -> None:
         """Create missing links.
 
-        Raises DatapathError and its kinds: existing links conflict, or the kernel refuses.
+        Raises DatapathError: existing links conflict, or the kernel refuses.
         """
         with child_span("ifacer.prepare", attributes={"network.interface.name": config.parent}):
             async with self._one_at_a_time:
@@ -58,7 +58,8 @@ class LinkConfigurator:
                 if not plan.steps:
                     break
                 _apply(session, plan.steps, config)
-                _log.info("%s: %s", config.parent, "; ".join(step.what for step in plan.steps))
+                changes = "; ".join(step.what for step in plan.steps)
+                _log.info("changed the links of %s: %s", config.parent, changes)
             else:
                 raise DatapathError(
                     f"{config.parent} is not complete after {ROUNDS_MAX} rounds of changes",

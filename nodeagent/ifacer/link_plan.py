@@ -121,9 +121,8 @@ def _taken(name: str, what: str) -> DatapathError:
 
 def _missing(name: str) -> DatapathError:
     text = f"there is no interface {name} on this node"
-    return DatapathError(
-        text, subject=name, remedy="`orbctl node doctor` lists the interfaces that exist"
-    )
+    remedy = f"correct `interfaces`, or create {name}; `orbctl node doctor` lists the existing ones"
+    return DatapathError(text, subject=name, remedy=remedy)
 
 
 # -------------------------------------------------------------------------------------- steps

@@ -72,7 +72,7 @@ class KubernetesCoordinator(CoordinatorDefaults):
             raise NotReady(
                 f"spidercoordinator: {self._name} no ready: {coordinator.fault}",
                 subject=self._name,
-                remedy=f"kubectl describe spidercoordinator {self._name}",
+                remedy=f"correct the object: kubectl describe spidercoordinator {self._name}",
             )
         return merge_settings(coordinator.settings, self._configured)
 

@@ -98,7 +98,11 @@ class KubernetesFactsSource:
             if not self._owners.knows(owner):
                 await self._owners.load_owner(owner)
         except ApiNotFound:
-            raise WrongInput(f"there is no Pod {'/'.join(key)}", subject="/".join(key)) from None
+            raise WrongInput(
+                f"there is no Pod {'/'.join(key)}",
+                subject="/".join(key),
+                remedy="do nothing if it was deleted; otherwise check K8S_POD_UID in CNI_ARGS",
+            ) from None
         except ApiError as error:
             message = f"cannot read Pod {'/'.join(key)}, which the watch has not delivered: {error}"
             remedy = "check that the API server can be reached"
@@ -121,7 +125,11 @@ class KubernetesFactsSource:
             remedy = "check that the API server can be reached"
             raise NotReady(message, subject=path, remedy=remedy) from None
         if pod is None or not _has_uid(pod, uid):
-            raise WrongInput(f"Pod {path} with UID {uid} does not exist any more", subject=path)
+            raise WrongInput(
+                f"Pod {path} with UID {uid} does not exist any more",
+                subject=path,
+                remedy="do nothing: kubelet deletes the sandbox of a deleted Pod",
+            )
 
     def liveness(self, reference: PodReference) -> Liveness | None:
         """See ``FactsSource``. Only an end is certain: an ended Pod never runs again."""

@@ -52,11 +52,11 @@ class KubernetesNetworks:
         self,
         api: Api,
         selection: SelectionSettings,
-        mac_of: Callable[[str], str] = mac_of,
+        read_mac: Callable[[str], str] = mac_of,
     ) -> None:
         self.configs = Reflector(api, NETWORKS, cached_network)
         self._selection = selection
-        self._mac_of = mac_of
+        self._read_mac = read_mac
         self._by_nad: dict[str, dict[ObjectKey, CachedNetwork]] = {}
         self._nad_of: dict[ObjectKey, str] = {}
         self.configs.listen(self._on_configs)
@@ -84,7 +84,7 @@ class KubernetesNetworks:
                 )
             for cached in self._by_nad.get(network, {}).values():
                 is_bound = is_bound_by_provider(cached.cni_type, cached.vlan_mode)
-                mac = self._mac_of(cached.master) if is_bound else ""
+                mac = self._read_mac(cached.master) if is_bound else ""
                 configurations.append(
                     NicConfiguration(interface, cached.cni_type, cached.vlan_mode, mac)
                 )

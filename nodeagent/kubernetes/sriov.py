@@ -54,7 +54,8 @@ class CachedNode(NamedTuple):
 class CachedState(NamedTuple):
     """The cached part of the SriovNetworkNodeState. ``managed``: PCI addresses of managed NICs.
 
-    ``drain_annotations``: of the drain request; ``requests_drain``: whether the drain label is set.
+    ``drain_annotations``: the annotations of the drain request; ``requests_drain``: whether the
+    drain label is set.
     """
 
     managed: frozenset[str] = frozenset()
@@ -70,7 +71,10 @@ class CachedPolicy(NamedTuple):
 
 
 class KubernetesSriov:
-    """The ``PolicySource`` of a cluster; ``run`` keeps it up to date. ``pods``: of this node."""
+    """The ``PolicySource`` of a cluster; ``run`` keeps it up to date.
+
+    ``pods``: the watched Pods of this node.
+    """
 
     def __init__(self, api: Api, node: str, namespace: str, pods: Reflector[Object]) -> None:
         by_name = f"?fieldSelector=metadata.name%3D{node}"

@@ -63,8 +63,8 @@ _STRICT: Final = 0
 _ETS_BANDWIDTH: Final = 2
 _STATUS_BYTE: Final = 256
 _ERRNO_MAX: Final = 128
-"""A smaller status byte is not an error: some drivers, such as ice, report in it that no change was
-needed. A larger one is 256 minus the errno."""
+"""Status bytes from this number on are errors: 256 minus the errno. A smaller one is no error: some
+drivers, such as ice, report by it that no change was needed."""
 
 
 def read_dcb(session: NetlinkSession, link: str) -> DcbSettings | None:

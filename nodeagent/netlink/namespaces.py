@@ -4,7 +4,7 @@ A socket stays in the namespace in which it was opened, and ``/proc/sys/net`` sh
 the thread that opens it, so both need a thread inside the namespace (``setns``; Python 3.11 has no
 ``os.setns``). Only the executor's thread, and threads that called ``run_directly``, leave the
 agent's namespace. If a thread fails to return to it, the next call still enters its own namespace.
-The queue is bounded. This module creates no namespace and forks no process.
+The queue of calls is bounded. This module creates no namespace and forks no process.
 """
 
 from __future__ import annotations
@@ -44,6 +44,10 @@ CALLS_MAX: Final = 1_024
 CALL_S_MAX: Final = 10.0
 """Seconds that ``run`` waits for its call; a call takes about 20 microseconds."""
 
+_PATH_REMEDY: Final = (
+    "check the path, and that the agent's container has the directory of the path from the node"
+)
+
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
@@ -76,7 +80,7 @@ class NetworkNamespace:
         except OSError as error:
             # Such as the path of a process that has ended.
             text = f"network namespace {path} cannot be opened: {error.strerror}"
-            raise DatapathError(text, subject=path) from error
+            raise DatapathError(text, subject=path, remedy=_PATH_REMEDY) from error
         try:
             if fcntl.ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET:
                 raise _not_network(path)
@@ -86,7 +90,8 @@ class NetworkNamespace:
             if error.errno in (ENOTTY, EINVAL):
                 # `ip netns delete` unmounts the namespace before it removes the file.
                 raise _namespace_gone(path) from None
-            raise DatapathError(f"network namespace {path}: {error}", subject=path) from error
+            text = f"network namespace {path} cannot be opened: {error.strerror}"
+            raise DatapathError(text, subject=path, remedy=_PATH_REMEDY) from error
         except BaseException:
             os.close(fd)
             raise
@@ -167,7 +172,10 @@ class NetnsExecutor:
         with self._lock:
             try:
                 if self._closed:
-                    raise DatapathError("cannot enter a network namespace: the agent is stopping")
+                    raise DatapathError(
+                        "cannot enter a network namespace: the agent is stopping",
+                        remedy="try again after its restart",
+                    )
                 self._calls.put_nowait(_NamespaceCall(fd, work, future))  # type: ignore[arg-type]
             except BaseException as error:
                 os.close(fd)
@@ -192,7 +200,11 @@ class NetnsExecutor:
         except TimeoutError:
             future.cancel()  # otherwise a late result may be a socket that is never closed
             text = f"a call in network namespace {namespace.path} did not end"
-            raise NetlinkLost(f"{text} within {CALL_S_MAX:g} s", subject=namespace.path) from None
+            raise NetlinkLost(
+                f"{text} within {CALL_S_MAX:g} s",
+                subject=namespace.path,
+                remedy="try again; if it fails again, the kernel of this node is overloaded",
+            ) from None
 
     def session(self, namespace: NetworkNamespace) -> NetlinkSession:
         """An rtnetlink session in the namespace. Raises the errors of ``run``."""
@@ -303,7 +315,11 @@ def write_sysctls(
                 missing.append(name)
             except OSError as error:
                 text = f"cannot set {name} to {value}: {error.strerror}"
-                raise DatapathError(text, subject=namespace.path) from error
+                raise DatapathError(
+                    text,
+                    subject=namespace.path,
+                    remedy=f"check the value, and that the agent may write {_sysctl(name)}",
+                ) from error
         return missing
 
     return executor.run(namespace, write)
@@ -351,7 +367,8 @@ def _namespace_gone(path: str) -> NamespaceGone:
 
 
 def _not_network(path: str) -> DatapathError:
-    return DatapathError(f"{path} is not a network namespace", subject=path)
+    remedy = "set CNI_NETNS to the path of a network namespace"
+    return DatapathError(f"{path} is not a network namespace", subject=path, remedy=remedy)
 
 
 def _queue_full() -> Overloaded:

@@ -278,8 +278,8 @@ def _received(netlink: socket.socket) -> bytes:
 
 
 def _refused(number: int) -> NetlinkRefused:
-    return NetlinkRefused(
-        f"the kernel refused an nftables request: {os.strerror(number)}",
-        errno=number,
-        remedy="load the modules nf_tables and nft_ct, or install iptables",
-    )
+    remedy = "try again; if it fails again, check that the agent has the capability NET_ADMIN"
+    if number in UNSUPPORTED:
+        remedy = "load the modules nf_tables and nft_ct, or install iptables"
+    text = f"the kernel refused an nftables request: {os.strerror(number)}"
+    return NetlinkRefused(text, errno=number, remedy=remedy)

@@ -29,8 +29,10 @@ from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 
 NETLINK_RDMA: Final = 20
 ANSWER_S_MAX: Final = 2.0
+"""Seconds to wait for one answer of the kernel."""
+
 RECEIVE_BYTES: Final = 1 << 18
-"""A port's counters come in one message."""
+"""The longest datagram that is received; one message has all counters of a port."""
 
 ANSWERS_MAX: Final = 4_096
 """Datagrams of one listing; each holds many devices or ports."""
@@ -86,7 +88,10 @@ class RdmaSocket:
 
     @classmethod
     def open(cls, executor: NetnsExecutor, namespace: NetworkNamespace) -> Self | None:
-        """A socket in a namespace; None without RDMA. Raises errors of ``NetnsExecutor.run``."""
+        """A socket in a namespace; None if the kernel refuses it, as without RDMA.
+
+        Raises the errors of ``NetnsExecutor.run``.
+        """
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
         try:
             return cls(executor.socket(namespace, socket.AF_NETLINK, kind, NETLINK_RDMA))

@@ -1,4 +1,4 @@
-"""An rtnetlink socket: sends many requests at once, and returns complete listings.
+"""An rtnetlink socket: sends many requests in one system call, and returns complete listings.
 
 The kernel handles rtnetlink requests inside ``sendmsg``: when it returns, all answers are in the
 socket's queue, so receiving never waits. In one send only the last request asks for an
@@ -212,8 +212,11 @@ class NetlinkSession:
                     span.set_attribute("netlink.requests", [request.what])
                     span.set_attribute("netlink.answers", len(listed))
                 return listed
-        raise _lost(
-            f"`{request.what}`: changes interrupted {LISTING_TRIES_MAX} tries; a complete listing"
+        raise NetlinkLost(
+            f"netlink: `{request.what}`: changes interrupted {LISTING_TRIES_MAX} tries; a complete"
+            " listing did not arrive",
+            remedy="repeat the call; if it fails again, find the program that changes these objects"
+            " so often, or raise net.core.rmem_max",
         )
 
     def links(self) -> list[Link]:
@@ -304,7 +307,8 @@ class NetlinkSession:
                 listed.append(read(body))
                 if len(listed) > LISTING_MESSAGES_MAX:
                     text = f"netlink: `{request.what}` has more than {LISTING_MESSAGES_MAX} entries"
-                    raise NetlinkLost(text)
+                    remedy = "find the program that creates so many entries"
+                    raise NetlinkLost(text, remedy=remedy)
 
     # ------------------------------------------------------------------------------ socket
 

@@ -13,7 +13,7 @@ HELP_TEXTS: Final[dict[str, str]] = {
     "rx_dct_connect": "Connection requests received by dynamic targets",
     "out_of_buffer": "Packets dropped because no receive buffer was posted",
     "out_of_sequence": "Packets received out of order",
-    "duplicate_request": "Duplicates received of requests that were already served",
+    "duplicate_request": "Duplicate requests received; each had been served already",
     "rnr_nak_retry_err": "RNR NAKs received (receiver not ready) within the number of retries",
     "packet_seq_err": "NAKs received for a packet out of order",
     "implied_nak_seq_err": "Missing responses detected by a later acknowledgement",

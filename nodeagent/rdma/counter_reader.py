@@ -33,6 +33,8 @@ NOT_A_POD: Final = "default"
 """A name in these directories that is the node's own namespace."""
 
 NAMESPACES_MAX: Final = 4_096
+"""Namespaces of one reading."""
+
 READ_S_MAX: Final = 5.0
 """Seconds after which no further namespace is read."""
 
@@ -159,10 +161,10 @@ class CounterReader:
         return tuple(port_links)
 
     def _port_guid(self, device: RdmaDevice, port: RdmaPort, *, is_own_namespace: bool) -> int:
-        """The GUID at the end of an IPoIB address.
+        """The GUID of a port, which is also the end of its IPoIB address.
 
-        With one port it is the GUID of the device. With several, such as on a ConnectX-3, each port
-        has another GUID, which is only in /sys.
+        A device with one port has the same GUID. With several ports, such as on a ConnectX-3, each
+        port has another GUID, which is only in /sys.
         """
         if is_own_namespace:
             gid = self._sysfs / "class/infiniband" / device.name / f"ports/{port.number}/gids/0"

@@ -21,8 +21,11 @@ from nodeagent.rdma.values import RdmaPods
 from nodeagent.telemetry.metrics import AgentMetrics
 
 REFRESH_S_MAX: Final = 1.0
+"""Seconds that a scrape waits for a new reading."""
+
 STALE_S_MAX: Final = 60.0
-"""Older counters are not served: it would look as if traffic had stopped."""
+"""The greatest age in seconds of counters that are served. With older ones it would look as if
+traffic had stopped."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -64,7 +67,7 @@ class RdmaExposition:
         )
         metrics.gauge(
             "rdma_samples_left_out",
-            "RDMA samples left out because of the limit of one scrape",
+            "RDMA samples that the last scrape left out: one scrape has at most 50,000",
             lambda: self._left_out,
         )
 

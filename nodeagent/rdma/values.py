@@ -36,7 +36,10 @@ class RdmaPortLink(NamedTuple):
 
 
 class NamespacePorts(NamedTuple):
-    """The ports in one network namespace. ``address``: of its Pod, "" for the node itself."""
+    """The ports in one network namespace.
+
+    ``address``: the address of its Pod, "" for the node's own namespace.
+    """
 
     ports: tuple[RdmaPortLink, ...]
     address: str = ""

@@ -3,9 +3,9 @@
 Level-triggered: each round reads labels and NICs, plans and carries out. The kernel does not report
 changes of these settings, so there is a round every ``DRIFT_S``. That also limits how often the
 agent and another program, such as an LLDP daemon, can undo each other's changes. A change may
-interrupt the link for a moment. So a change that another program undoes is made only a few times,
-and then rarely. A failed change does not prevent other changes, and does not affect addresses of
-Pods.
+interrupt the link for a short time. So a change that another program undoes is made only a few
+times, and then rarely. A failed change does not prevent other changes, and does not affect
+addresses of Pods.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ DRIFT_S: Final = 60.0
 """Seconds between two rounds."""
 
 REPEATS_MAX: Final = 3
-"""Rounds in a row in which the same change is made."""
+"""Consecutive rounds that make the same change; then it is made only every ``HOLD_ROUNDS``."""
 
 HOLD_ROUNDS: Final = 60
-"""Rounds after which a change that was undone is made again."""
+"""Rounds until a change that was undone ``REPEATS_MAX`` times is made again."""
 
 RETRY_S: Final = 5.0
 """Seconds until the next round while the labels of the node are unknown."""
@@ -37,7 +37,7 @@ ALL_NICS: Final = "*"
 
 _UNDONE: Final = (
     "the driver, the NIC's firmware (DCBX) or another program such as lldpad undid it several"
-    " times; the agent tries it again in an hour"
+    " times: disable DCBX or change that program's settings; the agent tries again in an hour"
 )
 
 _log: Final = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class QosReconciler:
         self._hardware = hardware
 
     async def run(self) -> None:
-        """Run rounds until cancelled; a fault is logged once and retried."""
+        """Run rounds until cancelled; a fault is logged once, and the next round tries again."""
         while True:
             is_complete = await self.run_round()
             await asyncio.sleep(DRIFT_S if is_complete else RETRY_S)
@@ -95,7 +95,8 @@ class QosReconciler:
             nics = await asyncio.to_thread(self._hardware.read)
         except (DatapathError, OSError) as error:
             nics_of_rules = self.plan.desired or (ALL_NICS,)
-            self._report(self.plan, {"read": str(error)}, dict.fromkeys(nics_of_rules, 1))
+            faults = {"the NICs were not read": str(error)}
+            self._report(self.plan, faults, dict.fromkeys(nics_of_rules, 1))
         else:
             await self._reconcile(plan_qos(self._rules, labels, nics))
         self.rounds += 1
@@ -143,7 +144,7 @@ class QosReconciler:
             _log.warning("RoCE QoS is not complete: %s", gap)
         for change, why in faults.items():
             if self.faults.get(change) != why:
-                _log.warning("RoCE QoS: %s: %s", change, why)
+                _log.warning("RoCE QoS is not complete: %s: %s", change, why)
         if self.faults and not faults:
             _log.info("RoCE QoS: all settings of the rules are applied")
         self.plan, self.faults, self._faulty = plan, faults, faulty

@@ -1,8 +1,9 @@
 """Reads the RoCE NICs of this node, and carries out one change of a plan.
 
 A RoCE NIC is an Ethernet link of an RDMA device in the node's network namespace, or a NIC in the
-same bond as such a link. (The link of a bond's RDMA device is one of its NICs with mlx5; with other
-drivers it may be the bond.) Both methods block: call them in a worker thread.
+same bond as such a link. (With mlx5, the RDMA device of a bond has one of the bond's NICs as its
+link; with other drivers it may have the bond.) The methods of ``RoceNics`` block: call them in a
+worker thread.
 """
 
 from __future__ import annotations

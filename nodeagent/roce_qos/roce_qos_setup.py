@@ -55,6 +55,12 @@ def _register_metrics(reconciler: QosReconciler, metrics: AgentMetrics) -> None:
         reconciler.gaps_by_nic,
     )
     metrics.counter(
-        "roce_qos_rounds", "Comparisons of RoCE NICs with rules", lambda: reconciler.rounds
+        "roce_qos_rounds",
+        "Rounds in which the agent compared the RoCE NICs of its node with the rules",
+        lambda: reconciler.rounds,
     )
-    metrics.counter("roce_qos_changes", "Changes of RoCE QoS", lambda: reconciler.changes)
+    metrics.counter(
+        "roce_qos_changes",
+        "Changes of QoS settings of RoCE NICs",
+        lambda: reconciler.changes,
+    )

@@ -48,10 +48,11 @@ class LogDirectory:
         if path == self._default or path in self._files:
             return path
         if Path(path).parent != self._directory or not Path(path).name:
-            self._warn(path, f"it is not a file in {self._directory}")
+            why = f"it is not in {self._directory}; set log_file_path to a file in this directory"
+            self._warn(path, why)
         elif len(self._files) >= NETWORK_FILES_MAX:
-            limit = f"the limit of {NETWORK_FILES_MAX} files is reached"
-            self._warn(path, f"network configurations name too many files: {limit}")
+            limit = f"network configurations name more than {NETWORK_FILES_MAX} files"
+            self._warn(path, f"{limit}; set the same log_file_path in several of them")
         else:
             self._files.add(path)
             return path

@@ -167,7 +167,8 @@ class CniServer:
                 ) from error
             container, interface, *_ = call.attachment
             _log.warning(
-                "DEL of container %s, interface %s: cannot release its addresses: %s",
+                "DEL of container %s, interface %s: cannot release its addresses; a GC does it"
+                " later: %s",
                 container,
                 interface,
                 error,

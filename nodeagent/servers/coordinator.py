@@ -96,8 +96,9 @@ class CoordinatorServer:
         if previous is None:
             raise CniFailure(
                 INVALID_CONFIG,
-                "prevResult is missing: the coordinator must run after a main plugin",
-                "list the coordinator after the main plugin in the network configuration",
+                "prevResult is missing: the coordinator must run after a plugin that creates the"
+                " interface",
+                "list the coordinator after that plugin in the network configuration",
             )
         fault = self._health.why_not_ready()
         if fault is not None:
@@ -137,7 +138,7 @@ class CoordinatorServer:
 
 
 def _with_mac(result: dict[str, Any], call: Call, mac: bytes) -> dict[str, Any]:
-    """The result with the NIC's new MAC address, which the main plugin's CHECK compares."""
+    """The result with the NIC's new MAC address, which CHECK of the NIC's plugin compares."""
     interfaces, name = result.get("interfaces"), call.attachment.interface
     if not mac or not isinstance(interfaces, list):
         return result

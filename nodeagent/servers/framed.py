@@ -42,10 +42,10 @@ REQUEST_S_MAX: Final = 10.0
 """Seconds from the connection to the last byte of the request."""
 
 CONNECTIONS_MAX: Final = 4_096
-"""Open connections; one more is closed at once. The number of requests has a lower limit."""
+"""Open connections; one more is closed immediately. The number of requests has a lower limit."""
 
 REQUESTS_BYTES_MAX: Final = 64 << 20
-"""Bytes of all incomplete and running requests together; more are refused."""
+"""Bytes of all incomplete and running requests together; a request beyond them is refused."""
 
 RECEIVE_BYTES: Final = 65_536
 """Bytes of one read; most requests have a few hundred bytes."""
@@ -241,7 +241,11 @@ class FramedConnection:
 
     def refuse(self, why: str) -> None:
         """Answer that the bytes are not a valid request, and close the connection."""
-        failure = CniFailure(FRAME_REFUSED, f"not a valid request frame: {why}")
+        failure = CniFailure(
+            FRAME_REFUSED,
+            f"not a valid request frame: {why}",
+            'send frames as in docs/reference/cni-executables.md, "Framing"',
+        )
         self._send(1, error_object(LATEST, failure))
 
     def abort(self) -> None:
@@ -276,7 +280,7 @@ class FramedConnection:
         if self._server.bytes_held <= REQUESTS_BYTES_MAX:
             return True
         self._server.counts.refuse(NAME, f"all requests hold {REQUESTS_BYTES_MAX} bytes")
-        text = f"the running requests have {REQUESTS_BYTES_MAX} bytes, the limit of all together"
+        text = f"all running requests together have more than {REQUESTS_BYTES_MAX} bytes"
         self._send(1, error_object(LATEST, CniFailure(TRY_AGAIN_LATER, text, "try again")))
         return False
 

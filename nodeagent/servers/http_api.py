@@ -295,7 +295,7 @@ def _router_refusal(request: web.Request, error: web.HTTPException) -> web.Respo
 
 
 async def not_implemented(request: web.Request) -> web.Response:
-    """Answer 501 for a path that another port serves."""
+    """Answer 501 for a path that is not served here."""
     return json_text(501, f"{request.method} {request.path} is not served here")
 
 

@@ -31,7 +31,7 @@ def add_response(endpoint: Endpoint, *, detect_conflicts: bool, detect_gateway: 
 
 
 def workload_endpoint(endpoint: Endpoint) -> Document:
-    """WorkloadEndpointStatus."""
+    """The WorkloadEndpointStatus of an endpoint."""
     return {
         "podNamespace": endpoint.namespace,
         "podName": endpoint.name,
@@ -42,7 +42,7 @@ def workload_endpoint(endpoint: Endpoint) -> Document:
 
 
 def coordinator_config(settings: UnparsedSettings) -> Document:
-    """CoordinatorConfig. The two lists of cluster networks are never null."""
+    """The CoordinatorConfig of settings. The two lists of cluster networks are never null."""
     optional = _without_empty(
         {
             "hijackCIDR": settings.hijack_cidr,

@@ -21,12 +21,18 @@ from pathlib import Path
 from typing import Final
 
 from core.errors import BadInput
+from nodeagent.settings.values import FRAMED_SUFFIX
 
 BACKLOG: Final = 1_024
 PATH_BYTES_MAX: Final = 107
 """``sun_path`` of unix(7), without its closing NUL."""
 
 LOCK_SUFFIX: Final = ".lock"
+
+_REMEDY: Final = (
+    "let the agent write to the directory of the socket, or set another ipamUnixSocketPath"
+)
+_IN_USE_REMEDY: Final = "stop that process, or set another ipamUnixSocketPath for this agent"
 
 _PRIVATE_UMASK: Final = 0o177
 _CREDENTIALS: Final = struct.Struct("=3i")
@@ -97,12 +103,12 @@ def _locked(path: str) -> int:
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     except OSError as error:
         text = f"cannot create directory {directory}: {error.strerror}"
-        raise BadInput(text, subject=path) from error
+        raise BadInput(text, subject=path, remedy=_REMEDY) from error
     try:
         lock = os.open(name, flags, 0o600)
     except OSError as error:
         text = f"cannot open lock file {name}: {error.strerror}"
-        raise BadInput(text, subject=path) from error
+        raise BadInput(text, subject=path, remedy=_REMEDY) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -116,7 +122,7 @@ def _check_path(path: str) -> None:
         raise BadInput(
             f"{path[:200]!r} cannot be the path of a socket",
             subject="ipamUnixSocketPath",
-            remedy=f"give an absolute path of at most {PATH_BYTES_MAX - len('.fast')} bytes",
+            remedy=f"give an absolute path of at most {PATH_BYTES_MAX - len(FRAMED_SUFFIX)} bytes",
         )
 
 
@@ -125,14 +131,15 @@ def _bound(path: str) -> socket.socket:
         _remove_stale(path)
     except OSError as error:
         text = f"cannot remove the stale socket {path}: {error.strerror}"
-        raise BadInput(text, subject=path) from error
+        raise BadInput(text, subject=path, remedy=_REMEDY) from error
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     previous_umask = os.umask(_PRIVATE_UMASK)
     try:
         listening.bind(path)
     except OSError as error:
         listening.close()
-        raise BadInput(f"cannot bind {path}: {error.strerror}", subject=path) from error
+        text = f"cannot bind {path}: {error.strerror}"
+        raise BadInput(text, subject=path, remedy=_REMEDY) from error
     finally:
         os.umask(previous_umask)
     listening.setblocking(False)
@@ -158,13 +165,10 @@ def _remove_stale(path: str) -> None:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise BadInput(f"cannot connect to {path}: {error}", subject=path) from error
+            text = f"cannot find out whether another process listens on {path}: {error}"
+            raise BadInput(text, subject=path, remedy=_IN_USE_REMEDY) from error
     raise _in_use(path)
 
 
 def _in_use(path: str) -> BadInput:
-    return BadInput(
-        f"another process listens on {path}",
-        subject=path,
-        remedy="stop that process, or set another ipamUnixSocketPath for this agent",
-    )
+    return BadInput(f"another process listens on {path}", subject=path, remedy=_IN_USE_REMEDY)

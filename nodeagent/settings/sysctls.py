@@ -70,7 +70,7 @@ def tune(
 def read(
     executor: NetnsExecutor, namespace: NetworkNamespace, families: tuple[Family, ...]
 ) -> list[SysctlValue]:
-    """The current values of the keys of these families. Raises DatapathError and its kinds."""
+    """The current values of the keys of these families. Raises DatapathError."""
     return [
         SysctlValue(sysctl, read_sysctl(executor, namespace, sysctl.key))
         for sysctl in SYSCTLS

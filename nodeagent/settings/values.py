@@ -22,7 +22,7 @@ from nodeagent.sriov_master import SYSFS
 
 SOCKET_PATH: Final = "/var/run/spidernet/spiderpool.sock"
 FRAMED_SUFFIX: Final = ".fast"
-"""The suffix of the path of the CNI executables' socket, after that of the HTTP socket."""
+"""The socket of the CNI executables has the path of the HTTP socket with this suffix."""
 
 CLUSTER: Final = "default"
 HEALTH_PORT: Final = 5710

@@ -62,9 +62,9 @@ class _SwitchKey(NamedTuple):
 class NodeConfiguration(NamedTuple):
     """The configuration of this node in the API server.
 
-    ``unreadable``: error texts of policies that cannot be used. ``own_addresses``: of the node.
-    ``managed``: PCI addresses of NICs that earlier rounds have changed. ``operator``: the Pod of an
-    SR-IOV operator's daemon on this node, "" without one.
+    ``unreadable``: error texts of policies that cannot be used. ``own_addresses``: the node's
+    addresses. ``managed``: PCI addresses of NICs that earlier rounds have changed. ``operator``:
+    the Pod of an SR-IOV operator's daemon on this node, "" without one.
     """
 
     policies: Collection[NodePolicy]
@@ -173,7 +173,7 @@ class SriovReconciler:
         self._listeners.append(listener)
 
     async def run(self) -> None:
-        """Run rounds until cancelled; a fault is logged once and retried."""
+        """Run rounds until cancelled; a fault is logged once, and the next round tries again."""
         while True:
             is_complete = await self.run_round()
             self.rounds += 1

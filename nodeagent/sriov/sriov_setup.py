@@ -57,7 +57,9 @@ def _register_metrics(reconciler: SriovReconciler, metrics: AgentMetrics) -> Non
         lambda: int(bool(reconciler.fault)),
     )
     metrics.counter(
-        "sriov_rounds", "Comparisons of virtual functions with policies", lambda: reconciler.rounds
+        "sriov_rounds",
+        "Rounds in which the agent compared the virtual functions of its node with the policies",
+        lambda: reconciler.rounds,
     )
     metrics.counter(
         "sriov_actions", "Changes of virtual functions and their NICs", lambda: reconciler.actions

@@ -113,7 +113,7 @@ def _accept_no_modes(owner: str) -> Iterator[None]:
             raise DatapathError(
                 f"cannot read the eSwitchMode of {owner}: {error.strerror or error}",
                 subject=owner,
-                remedy="see what devlink dev eswitch show prints",
+                remedy="run `devlink dev eswitch show` on the node, and correct what it reports",
             ) from error
 
 
@@ -230,5 +230,6 @@ def _is_on(value: memoryview | None) -> bool | None:
 def _ifindex(session: NetlinkSession, name: str) -> int:
     link = session.link(name)
     if link is None:
-        raise DatapathError(f"there is no link {name}", subject=name)
+        remedy = "check whether the NIC was renamed or removed; the agent tries again"
+        raise DatapathError(f"there is no link {name}", subject=name, remedy=remedy)
     return link.ifindex

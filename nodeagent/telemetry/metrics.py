@@ -83,7 +83,7 @@ class Durations:
 
 
 class WorkCounts:
-    """Counts of ADDs or of DELs; ``histograms``: of durations and of waiting times."""
+    """Counts of ADDs or of DELs; ``histograms``: those of durations and of waits, in this order."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -182,7 +182,8 @@ def _class_of(error: Exception) -> str:
 
 def _of_work(name: str, verb: str, work: WorkCounts) -> list[ObservedMetric]:
     prefix = f"spiderpool_ipam_{name}"
-    waits = f"waits of {verb} requests"
+    durations = f"duration of {verb} requests, in seconds"
+    waits = f"wait of {verb} requests before they started, in seconds"
 
     def counter(suffix: str, help_: str, value: Callable[[], float]) -> ObservedMetric:
         return ObservedMetric(COMPATIBLE, "counter", f"{prefix}_{suffix}", help_, value)
@@ -197,7 +198,7 @@ def _of_work(name: str, verb: str, work: WorkCounts) -> list[ObservedMetric]:
         ),
         _of_class(name, "err_internal", work),
         _of_class(name, "err_retries_exhausted", work),
-        *_of_durations(f"{prefix}_{{}}_duration_seconds", f"{verb} requests", work.durations),
+        *_of_durations(f"{prefix}_{{}}_duration_seconds", durations, work.durations),
         *_of_durations(f"{prefix}_{{}}_limit_duration_seconds", waits, work.waits),
     ]
 
@@ -208,16 +209,14 @@ def _of_class(name: str, kind: str, work: WorkCounts) -> ObservedMetric:
         COMPATIBLE,
         "counter",
         f"spiderpool_ipam_{name}_{kind}_counts",
-        f"Failures of class {key.replace('_', ' ')}",
+        f"Failed {name}s of the class {key.replace('_', ' ')}",
         lambda: work.by_class.get(key, 0),
     )
 
 
 def _of_durations(pattern: str, what: str, durations: Durations) -> list[ObservedMetric]:
     def gauge(word: str, help_: str, value: Callable[[], float]) -> ObservedMetric:
-        return ObservedMetric(
-            COMPATIBLE, "gauge", pattern.format(word), f"{help_} of {what}", value
-        )
+        return ObservedMetric(COMPATIBLE, "gauge", pattern.format(word), f"{help_} {what}", value)
 
     return [
         gauge("average", "Mean", lambda: durations.mean),

@@ -37,7 +37,7 @@ FLUSH_S: Final = 0.2
 CLOSE_S_MAX: Final = 5.0
 LINES_WAITING_MAX: Final = 10_000
 BATCH_LINES_MAX: Final = 500
-"""Lines written at once; a file is rotated between two batches."""
+"""Lines of one write; a file is rotated between two writes."""
 
 FILES_MAX: Final = 1_000
 """Limit of old files, because each rotation renames all of them."""

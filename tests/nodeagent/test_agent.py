@@ -77,7 +77,8 @@ async def test_the_sockets_are_open_and_return_an_error_before_the_agent_is_read
     await agent.stop()
     assert add["code"] == delete["code"] == 11
     assert add["msg"] == (
-        "unhealthy spiderpool-agent backend, failed to check: the writer is not open yet"
+        "unhealthy spiderpool-agent backend, failed to check: the agent has not opened its"
+        " event writer yet"
     )
     assert before == [500, 500, 200]
     assert after == [200, 200, 200]

@@ -309,7 +309,7 @@ async def test_all_framed_requests_together_hold_a_bounded_number_of_bytes(
     writer.close()
 
     assert refused.error["code"] == 11
-    assert "the running requests have 100000 bytes" in refused.error["msg"]
+    assert "running requests together have more than 100000 bytes" in refused.error["msg"]
     assert served[0] == 0
     assert agent.process.parts.framed.bytes_held == 0
     assert agent.process.parts.connections.refused == 1

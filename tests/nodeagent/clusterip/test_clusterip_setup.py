@@ -25,7 +25,6 @@ from tests.support.manifests import load_documents
 
 pytestmark = pytest.mark.netns
 
-PATIENCE_S = 60.0
 MANIFESTS = f"""
 apiVersion: v1
 kind: Service
@@ -43,8 +42,12 @@ endpoints: [{{addresses: [{BACKENDS[4][0]}]}}]
 """
 
 
-def connects(services: ClusterIPHarness, address: str = SERVICE[4]) -> str:
-    """Connect to the Service: "served", or the name of the error."""
+def connect_outcome(services: ClusterIPHarness, address: str = SERVICE[4]) -> str:
+    """Connect to the Service: "served", or the name of the error.
+
+    A Service without backends gives ConnectionRefusedError; an address without a Service has no
+    route (OSError).
+    """
     with services.socket(6 if ":" in address else 4) as client:
         try:
             client.connect((address, PORT))
@@ -57,6 +60,7 @@ def connects(services: ClusterIPHarness, address: str = SERVICE[4]) -> str:
 async def serving(
     services: ClusterIPHarness, settings: Settings, store: MemoryStore, **changes: object
 ) -> AsyncIterator[AgentHarness]:
+    """An agent with ClusterIPs enabled; ``changes``: of its ``ClusterIpSettings``."""
     cluster_ip = ClusterIpSettings(
         enabled=True, cgroup=str(services.cgroup), bpffs=str(services.bpffs), host_network=True
     )._replace(**changes)  # type: ignore[arg-type]
@@ -79,31 +83,31 @@ async def agent(
     async with serving(services, settings, store) as node:
         await node.apply(*map(apply_command, load_documents(MANIFESTS)))
         await until(lambda: _counts(node)["frontends"]() == 2)
-        assert connects(services) == "served"
+        assert connect_outcome(services) == "served"
         yield node
 
 
 async def test_services_follow_the_applied_and_deleted_records(
     services: ClusterIPHarness, agent: AgentHarness
 ) -> None:
-    assert connects(services, SERVICE[6]) == "ConnectionRefusedError"
+    assert connect_outcome(services, SERVICE[6]) == "ConnectionRefusedError"
     await agent.apply(DeleteRecord("EndpointSlice", "shop", "web-1"))
-    await until(lambda: connects(services) == "ConnectionRefusedError")
+    await until(lambda: connect_outcome(services) == "ConnectionRefusedError")
     await agent.apply(DeleteRecord("Service", "shop", "web"))
-    await until(lambda: connects(services) == "OSError")
+    await until(lambda: connect_outcome(services) == "OSError")
 
 
 async def test_services_are_served_without_an_agent_and_the_next_agent_updates_them(
     services: ClusterIPHarness, settings: Settings, agent: AgentHarness
 ) -> None:
     await agent.process.stop()
-    assert connects(services) == "served"
+    assert connect_outcome(services) == "served"
     empty_store = MemoryStore()
     async with serving(services, settings, empty_store) as next_agent:
         # There is no Service in the new store, so the old one is removed.
-        await until(lambda: connects(services) == "OSError")
+        await until(lambda: connect_outcome(services) == "OSError")
         await next_agent.apply(*map(apply_command, load_documents(MANIFESTS)))
-        await until(lambda: connects(services) == "served")
+        await until(lambda: connect_outcome(services) == "served")
 
 
 async def test_an_agent_with_cluster_ips_disabled_removes_pinned_programs(
@@ -111,7 +115,7 @@ async def test_an_agent_with_cluster_ips_disabled_removes_pinned_programs(
 ) -> None:
     await agent.process.stop()
     async with serving(services, settings, store, enabled=False):
-        assert connects(services) == "OSError"
+        assert connect_outcome(services) == "OSError"
         assert not (services.bpffs / DIRECTORY).exists()
 
 
@@ -165,7 +169,7 @@ async def test_a_refused_write_is_retried_from_the_stored_contents(
     services.server(BACKENDS[4][0])
     async with serving(services, settings, store) as node:
         await node.apply(*map(apply_command, load_documents(MANIFESTS)))
-        await until(lambda: connects(services) == "served")
+        await until(lambda: connect_outcome(services) == "served")
         assert _counts(node)["failures"]() == 3
     assert caplog.text.count("the kernel refused the write") == 1
 
@@ -183,7 +187,7 @@ async def test_frontends_above_a_limit_are_logged_with_the_name_of_the_limit(
         await until(lambda: _counts(node)["left_out"]() == 1)
         assert _counts(node)["frontends"]() == 1
     assert "FRONTENDS_MAX is reached" in caplog.text
-    assert f"the first is {SERVICE[6]}:{PORT}" in caplog.text
+    assert f"the first is {SERVICE[6]} port {PORT}" in caplog.text
 
 
 async def test_other_records_cause_no_writes(
@@ -191,7 +195,7 @@ async def test_other_records_cause_no_writes(
 ) -> None:
     before = _counts(agent)["map_writes"]()
     await agent.apply(ApplyRecord(RecordDefined("Pod", "shop", "web-0")))
-    assert connects(services) == "served"
+    assert connect_outcome(services) == "served"
     assert _counts(agent)["map_writes"]() == before
 
 

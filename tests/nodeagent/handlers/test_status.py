@@ -1,4 +1,4 @@
-"""STATUS returns 50 and 51 under their conditions."""
+"""STATUS returns 50 if no ADD can succeed, and 51 if an address in use is quarantined."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core.domain.model import Pool
 from core.domain.patterns.labels import LabelSelector
 from core.eventstore.memory import MemoryStore
 from nodeagent.agent import Agent
-from nodeagent.handlers.status_handler import STATUS_CACHED_S
+from nodeagent.handlers.status_handler import ADD_RANGES, CHECK_POOLS, STATUS_CACHED_S
 from nodeagent.settings.values import Settings
 from tests.support.agent_harness import AgentHarness, ManualClock, running
 from tests.support.faulty_store import FaultyStore
@@ -109,7 +109,21 @@ async def test_status_returns_50_for_a_pool_of_other_nodes(
     code, text = await status(agent)
 
     assert code == 50
-    assert text == ("no IPPool available, none of the IPv4 IPPools [lan] can be used on this node")
+    assert text == "no IPPool available, none of the IPv4 IPPools [lan] can be used on this node"
+
+
+async def test_the_details_of_a_status_fit_its_reason(
+    agent: AgentHarness, clock: ManualClock
+) -> None:
+    without_pools = (await agent.call("STATUS")).error["details"]
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
+    await agent.add()
+    clock.now += STATUS_CACHED_S
+
+    with_a_full_pool = (await agent.call("STATUS")).error["details"]
+
+    assert without_pools == CHECK_POOLS
+    assert with_a_full_pool == ADD_RANGES
 
 
 async def test_the_status_is_cached_for_a_short_time(
@@ -120,14 +134,14 @@ async def test_the_status_is_cached_for_a_short_time(
     full = await status(agent)
     await agent.apply(ApplyPool(Pool("b", 4, "10.7.0.0/24", ("10.7.0.10",), default=True)))
 
-    at_once = await status(agent)
+    cached = await status(agent)
     clock.now += STATUS_CACHED_S
     later = await status(agent)
 
-    assert (full[0], at_once[0], later[0]) == (50, 50, 0)
+    assert (full[0], cached[0], later[0]) == (50, 50, 0)
 
 
-async def test_status_returns_50_for_a_pool_at_its_bound_of_records(
+async def test_status_returns_50_for_a_pool_at_its_limit_of_records(
     settings: Settings, memory_store: MemoryStore
 ) -> None:
     async with running(settings._replace(records_max=1), memory_store) as node:
@@ -173,7 +187,7 @@ async def test_status_returns_50_when_the_agent_is_not_ready(
     code, text = await status(AgentHarness(agent))
 
     await agent.stop()
-    assert (code, text) == (50, "the writer is not open yet")
+    assert (code, text) == (50, "the agent has not opened its event writer yet")
 
 
 async def test_status_returns_50_when_etcd_does_not_answer(

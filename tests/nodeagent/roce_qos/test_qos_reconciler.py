@@ -162,7 +162,9 @@ async def test_a_failed_change_is_logged_once_and_other_changes_are_made(
     assert agent.faults_by_nic() == {"ens1f0": 2, "ens1f0v0": 0}
     busy = [record.message for record in caplog.records if "busy" in record.message]
     assert len(busy) == 2
-    assert busy[1] == "RoCE QoS: ens1f0: PFC 5: cannot set PFC of ens1f0: Device or resource busy"
+    assert busy[1] == (
+        "RoCE QoS is not complete: ens1f0: PFC 5: cannot set PFC of ens1f0: Device or resource busy"
+    )
 
     node.dcb.status = 0
     await agent.run_round()

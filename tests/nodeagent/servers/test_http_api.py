@@ -10,6 +10,7 @@ from core.domain.events import AddressesReleased
 from core.eventstore.log import START, LogReader
 from core.eventstore.memory import MemoryStore
 from nodeagent.agent import Agent
+from nodeagent.servers.http_bodies import BODY_BYTES_MAX, REQUIRED
 from nodeagent.settings.values import Settings
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.http_caller import HttpReply, over_socket
@@ -77,7 +78,7 @@ async def test_the_answer_enables_the_configured_detections(
 
     assert [entry["enableIPConflictDetection"] for entry in fresh] == [True, True]
     assert fresh[0]["enableGatewayDetection"] is True
-    # Without a gateway there is nothing to detect.
+    # The IPv6 pool has no gateway.
     assert "enableGatewayDetection" not in fresh[1]
     assert repeated == fresh
 
@@ -173,8 +174,8 @@ async def test_invalid_names_return_500_and_claim_nothing(
 @pytest.mark.parametrize(
     ("data", "status", "code", "text"),
     [
-        (b"", 422, 602, "{name} in body is required"),
-        (b"null", 422, 602, "{name} in body is required"),
+        (b"", 422, REQUIRED, "{name} in body is required"),
+        (b"null", 422, REQUIRED, "{name} in body is required"),
         (b"{", 400, 400, 'parsing {name} body from "" failed, because '),
         (b"[]", 400, 400, 'parsing {name} body from "" failed, because '),
         (b'"text"', 400, 400, 'parsing {name} body from "" failed, because '),
@@ -220,7 +221,7 @@ async def test_the_error_names_the_first_missing_field(
     reply = await ask(agent, "POST", "/v1/ipam/ip", body)
 
     assert reply.status == 422
-    assert reply.json == {"code": 602, "message": f"{missing} in body is required"}
+    assert reply.json == {"code": REQUIRED, "message": f"{missing} in body is required"}
 
 
 async def test_a_body_is_parsed_like_encoding_json_of_go(agent: AgentHarness) -> None:
@@ -249,7 +250,7 @@ async def test_another_content_type_returns_415(
 
 
 async def test_a_body_above_the_limit_returns_413(agent: AgentHarness) -> None:
-    reply = await ask(agent, "POST", "/v1/ipam/ip", ADD | {"x": "x" * (1 << 20)})
+    reply = await ask(agent, "POST", "/v1/ipam/ip", ADD | {"x": "x" * BODY_BYTES_MAX})
 
     assert reply.status == 413
     assert reply.json["code"] == 413
@@ -345,7 +346,7 @@ async def test_query_values_are_required(agent: AgentHarness, query: str, missin
     reply = await ask(agent, "GET", f"/v1/workloadendpoint{query}")
 
     assert reply.status == 422
-    assert reply.json == {"code": 602, "message": f"{missing} in query is required"}
+    assert reply.json == {"code": REQUIRED, "message": f"{missing} in query is required"}
 
 
 async def test_the_coordinator_config_has_the_settings_of_the_cluster(agent: AgentHarness) -> None:
@@ -496,4 +497,4 @@ async def test_every_request_before_the_agent_is_ready_returns_500(
 
     await agent.stop()
     assert reply.status == 500
-    assert reply.json.startswith("the writer is not open yet")
+    assert reply.json.startswith("the agent has not opened its event writer yet")
