@@ -30,13 +30,13 @@ BACKENDS: Final = {
 SERVICE: Final = {4: "10.96.0.10", 6: "fd00:96::10"}
 PORT: Final = 80
 BACKEND_PORT: Final = 8080
-KINDS: Final = {"TCP": sockets.SOCK_STREAM, "UDP": sockets.SOCK_DGRAM}
-NUMBERS: Final = {"TCP": 6, "UDP": 17}
+SOCKET_KINDS: Final = {"TCP": sockets.SOCK_STREAM, "UDP": sockets.SOCK_DGRAM}
+PROTOCOL_NUMBERS: Final = {"TCP": 6, "UDP": 17}
 AF: Final = {4: sockets.AF_INET, 6: sockets.AF_INET6}
 
 
 class ClusterIPHarness:
-    """Namespace, control group and servers. ``bpffs`` is None until ``mount_bpffs``."""
+    """Namespace, control group and servers. ``bpffs``: the path that ``mount_bpffs`` mounts."""
 
     def __init__(self, directory: Path) -> None:
         self._stack = ExitStack()
@@ -70,11 +70,12 @@ class ClusterIPHarness:
         return installation
 
     def serve(self, installation: Installation, frontends: dict[Frontend, BackendGroup]) -> None:
+        """Write the frontends to the maps, and remove all others."""
         steps, _ = plan(contents_of(installation.read()), frontends)
         installation.write(steps)
 
     def socket(self, family: int, protocol: str = "TCP") -> sockets.socket:
-        new_socket = self.executor.socket(self.inside, AF[family], KINDS[protocol], 0)
+        new_socket = self.executor.socket(self.inside, AF[family], SOCKET_KINDS[protocol], 0)
         self._stack.callback(new_socket.close)
         new_socket.settimeout(ANSWER_S)
         return new_socket
@@ -100,7 +101,7 @@ class ClusterIPHarness:
 
 
 def frontend(family: int, protocol: str = "TCP", port: int = PORT) -> Frontend:
-    return Frontend(packed(SERVICE[family]), port, NUMBERS[protocol])
+    return Frontend(packed(SERVICE[family]), port, PROTOCOL_NUMBERS[protocol])
 
 
 def backends_of(family: int, *numbers: int) -> tuple[TransportAddress, ...]:

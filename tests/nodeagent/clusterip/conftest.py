@@ -19,6 +19,7 @@ from tests.support.parts import CGROUPS, needs, require_namespaces
 
 @pytest.fixture(scope="session")
 def cluster_ip_can_run() -> None:
+    """Skip the test if this machine cannot run the programs."""
     require_namespaces()
     why = ""
     if not cgroup2_mounts():
@@ -43,4 +44,5 @@ def services(cluster_ip_can_run: None, tmp_path: Path) -> Iterator[ClusterIPHarn
 
 @pytest.fixture
 def installation(services: ClusterIPHarness) -> Installation:
+    """The attached programs, without a bpffs."""
     return services.install()

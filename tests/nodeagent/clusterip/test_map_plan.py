@@ -53,12 +53,12 @@ def writes(steps: MapPlan) -> Iterator[tuple[str, object, object]]:
 
 
 def after(stored: StoredMaps, steps: MapPlan, count: int | None = None) -> StoredMaps:
-    """The maps after this number of writes."""
-    services, backends, members = dict(stored.services), dict(stored.backends), set(stored.members)
+    """The maps after this number of writes; None: after all of them."""
+    services, slots, members = dict(stored.services), dict(stored.backends), set(stored.members)
     for verb, key, value in list(writes(steps))[:count]:
         match verb, key, value:
             case "put backend", Slot() as slot, TransportAddress() as backend:
-                backends[slot] = backend
+                slots[slot] = backend
             case "put member", Member() as member, _:
                 members.add(member)
             case "put service", Frontend() as frontend, FrontendHead() as head:
@@ -66,23 +66,23 @@ def after(stored: StoredMaps, steps: MapPlan, count: int | None = None) -> Store
             case "remove service", Frontend() as frontend, _:
                 del services[frontend]
             case "remove backend", Slot() as slot, _:
-                del backends[slot]
+                del slots[slot]
             case _, Member() as member, _:
                 members.remove(member)
             case _:
                 raise AssertionError(verb)
-    return StoredMaps(services, backends, frozenset(members))
+    return StoredMaps(services, slots, frozenset(members))
 
 
 def served(stored: StoredMaps) -> dict[Frontend, BackendGroup]:
-    """The frontends by a program's lookups, all of which must succeed."""
-    frontends = {}
+    """The frontends that the programs find; each of their lookups must succeed."""
+    groups = {}
     for frontend, (group, size, affinity_s) in stored.services.items():
-        backends = tuple(stored.backends[Slot(group, number)] for number in range(size))
-        members = {Member(group, backend) for backend in backends}
+        group_backends = tuple(stored.backends[Slot(group, number)] for number in range(size))
+        members = {Member(group, backend) for backend in group_backends}
         assert not affinity_s or members <= stored.members
-        frontends[frontend] = BackendGroup(backends, affinity_s)
-    return frontends
+        groups[frontend] = BackendGroup(group_backends, affinity_s)
+    return groups
 
 
 @given(st.lists(states, min_size=1, max_size=5))
@@ -129,7 +129,10 @@ def test_a_plan_after_an_interrupted_one_completes_the_maps(
     steps, _ = plan(contents_of(interrupted), third)
     completed = after(interrupted, steps)
     assert served(completed) == third
-    assert contents_of(completed)[1:4] == (frozenset(), frozenset(), frozenset())
+    contents = contents_of(completed)
+    assert not contents.broken
+    assert not contents.orphaned_slots
+    assert not contents.orphaned_members
 
 
 @given(states)

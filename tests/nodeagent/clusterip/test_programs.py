@@ -15,7 +15,7 @@ from typing import Final
 import pytest
 
 from nodeagent.clusterip import layout
-from nodeagent.clusterip.programs import HOOKS, DesiredPrograms, Hook, program
+from nodeagent.clusterip.programs import HOOKS, LOOKUPS_MAX, DesiredPrograms, Hook, program
 from nodeagent.ebpf import numbers as n
 from nodeagent.ebpf.instructions import (
     INSTRUCTIONS_MAX,
@@ -74,9 +74,10 @@ def test_every_program_can_be_assembled(hook: Hook, desired: DesiredPrograms) ->
 
 def test_programs_of_both_families_use_the_same_frontend_key() -> None:
     connect4, connect6 = (disassemble(program(hook, DesiredPrograms(0))) for hook in HOOKS[:2])
-    # So a mapped IPv4 address is the same Service.
-    key = "r2 += -24\n    call map_lookup_elem"
-    assert connect4.count(key) == connect6.count(key) == 2
+    # So an IPv6 socket finds an IPv4 Service by its mapped address.
+    lookup_of_frontend = "r2 += -24\n    call map_lookup_elem"
+    assert connect4.count(lookup_of_frontend) == LOOKUPS_MAX
+    assert connect6.count(lookup_of_frontend) == LOOKUPS_MAX
 
 
 @LITTLE

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import socket
+import sys
 from typing import Final
 
 import pytest
 
+from nodeagent.clusterip.clusterip_setup import COOKIE_BYTES
 from nodeagent.clusterip.frontends import BackendGroup, Frontend
 from nodeagent.clusterip.installation import Installation
 from nodeagent.clusterip.programs import DesiredPrograms
+from nodeagent.ebpf.numbers import SO_NETNS_COOKIE
 from tests.nodeagent.clusterip.clusterip_harness import (
     BACKEND_PORT,
     BACKENDS,
@@ -198,7 +201,7 @@ def test_open_connections_continue_after_a_change_of_backends(
 
 
 @FAMILIES
-def test_an_open_udp_socket_sends_to_the_new_backend_at_once(
+def test_an_open_udp_socket_sends_its_next_packet_to_the_new_backend(
     services: ClusterIPHarness, installation: Installation, family: int
 ) -> None:
     client = services.socket(family, "UDP")
@@ -225,7 +228,8 @@ def test_the_address_of_a_removed_service_is_not_changed(
 
 
 def test_sockets_of_a_skipped_namespace_are_not_changed(services: ClusterIPHarness) -> None:
-    cookie = int.from_bytes(services.socket(4).getsockopt(socket.SOL_SOCKET, 71, 8), "little")
+    packed_cookie = services.socket(4).getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, COOKIE_BYTES)
+    cookie = int.from_bytes(packed_cookie, sys.byteorder)
     installation = services.install(DesiredPrograms(cookie))
     services.serve(installation, three_backends(4))
     with pytest.raises(OSError, match="unreachable"):
@@ -233,7 +237,7 @@ def test_sockets_of_a_skipped_namespace_are_not_changed(services: ClusterIPHarne
 
 
 def answer(server: socket.socket, protocol: str) -> bytes:
-    """Receive data, and over UDP answer it in capitals."""
+    """Receive data and return it; over UDP, also send it back in capitals."""
     if protocol == "UDP":
         data, source = server.recvfrom(16)
         server.sendto(data.upper(), source)

@@ -26,6 +26,7 @@ def slice_of(*endpoints: SliceEndpoint, family: int = 4) -> EndpointSlice:
 def backends_by_frontend(
     service: Service, *slices: EndpointSlice, **labels: str
 ) -> dict[str, list[str]]:
+    """Backends by frontend, as texts; the protocol of a frontend is its number (6 TCP, 17 UDP)."""
     return {
         f"{address_text(frontend.address)}:{frontend.port}/{frontend.protocol}": [
             str(backend) for backend in backend_group.backends
@@ -120,13 +121,12 @@ def test_the_index_has_the_frontends_of_the_last_services_and_slices() -> None:
 
 
 def test_if_two_services_have_the_same_address_the_first_by_name_gets_it() -> None:
+    affinity_s_by_name = {"b": 20, "a": 10, "c": 30}
     index = ServiceIndex("node-a")
-    for name in ("b", "a", "c"):
-        index.put_service(
-            ("shop", name), Service(("10.96.0.10",), (HTTP,), len(name) + ord(name)), {}
-        )
+    for name, affinity_s in affinity_s_by_name.items():
+        index.put_service(("shop", name), Service(("10.96.0.10",), (HTTP,), affinity_s), {})
     (backend_group,) = index.frontends().values()
-    assert backend_group.affinity_s == 1 + ord("a")
+    assert backend_group.affinity_s == affinity_s_by_name["a"]
     index.put_service(("shop", "a"), None, {})
     (backend_group,) = index.frontends().values()
-    assert backend_group.affinity_s == 1 + ord("b")
+    assert backend_group.affinity_s == affinity_s_by_name["b"]

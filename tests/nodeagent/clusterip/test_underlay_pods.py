@@ -24,7 +24,7 @@ pytestmark = pytest.mark.netns
 FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
 CLUSTER_IPS: Final = ("10.96.0.10", "fd00:96::10")
 ANY_PROTOCOL: Final = 3
-"""ETH_P_ALL."""
+"""ETH_P_ALL, which ``bind`` takes in host order."""
 
 TCP: Final = 6
 

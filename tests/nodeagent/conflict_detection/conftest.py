@@ -14,6 +14,8 @@ from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from tests.support.link import Link, Station
 
 ETH_P_ALL: Final = 3
+RECEIVE_TIMEOUT: Final = struct.pack("ll", 5, 0)
+"""Struct timeval of five seconds."""
 
 
 @pytest.fixture
@@ -33,15 +35,15 @@ def listener(listening_station: Station) -> Iterator[socket.socket]:
     """A socket that receives all frames in a namespace."""
 
     def open_socket() -> socket.socket:
-        packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
-        packets.bind(("eth0", ETH_P_ALL))
-        packets.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 5, 0))
-        return packets
+        raw_socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        raw_socket.bind(("eth0", ETH_P_ALL))
+        raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, RECEIVE_TIMEOUT)
+        return raw_socket
 
     executor = NetnsExecutor()
     with (
         NetworkNamespace.open(listening_station.netns) as namespace,
-        executor.run(namespace, open_socket) as packets,
+        executor.run(namespace, open_socket) as raw_socket,
     ):
-        yield packets
+        yield raw_socket
     executor.close()

@@ -12,9 +12,10 @@ from tests.support.link import Station
 
 @asynccontextmanager
 async def detecting_on(node: Station) -> AsyncIterator[Detector]:
-    """The detector of an agent on this node."""
+    """The detector of an agent on this node, closed at the end."""
     test_executor = NetnsExecutor()
     with NetworkNamespace.open(node.netns) as namespace:
+        # An executor takes the namespace in which it is created for its own.
         executor = test_executor.run(namespace, NetnsExecutor)
     detector = Detector(executor)
     yield detector

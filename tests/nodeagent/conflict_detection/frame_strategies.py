@@ -19,7 +19,7 @@ ipv4 = st.binary(min_size=4, max_size=4)
 ipv6 = st.binary(min_size=16, max_size=16)
 unicast = ipv6.filter(lambda address: address[0] != MULTICAST)
 groups = st.binary(min_size=3, max_size=3).map(lambda suffix: SOLICITED_NODE_PREFIX + suffix)
-links = macs | st.just(b"")
+links = macs | st.just(b"")  # the link-layer address option of a message, b"" for none
 
 arp_packets = st.builds(ArpPacket, st.sampled_from((REQUEST, REPLY)), macs, ipv4, macs, ipv4)
 solicitations = st.one_of(

@@ -20,7 +20,10 @@ import pytest
 from core.domain.configuration.commands import LiftQuarantine
 from core.domain.quarantine.quarantine_decisions import evidence_text
 from core.eventstore.memory import MemoryStore
+from nodeagent.cni_protocol.failures import CONFLICT, NOT_DETECTED, UNREACHABLE
 from nodeagent.conflict_detection.detector import DetectionResult
+from nodeagent.handlers.conflict_probe import ROUNDS_MAX
+from nodeagent.handlers.withdrawal_handler import ADDRESSES_OF_A_HOST_MAX
 from nodeagent.settings.values import Settings
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.link import Link, Station, ip
@@ -31,6 +34,8 @@ REPLICA = {"owner_kind": "StatefulSet", "owner_name": "db", "owner_api_version":
 
 
 class Running(Protocol):
+    """Runs an agent with changed settings."""
+
     def __call__(self, **settings: Any) -> AbstractAsyncContextManager[AgentHarness]: ...
 
 
@@ -98,7 +103,7 @@ async def test_a_conflict_of_the_last_address_of_a_pool_is_reported_as_a_conflic
 
         reply = await node.call("ADD", CNI_NETNS=pod.netns)
 
-        assert reply.error["code"] == 116
+        assert reply.error["code"] == CONFLICT
         assert (
             "ip conflict: pod's interface eth0 with an conflicting ip 10.6.0.10, 10.6.0.10 is"
             f" located at {conflicting_host.mac}; and there is no other address: "
@@ -119,7 +124,7 @@ async def test_after_three_conflicts_an_add_fails(link: Link, agent: Running) ->
 
         reply = await node.call("ADD", CNI_NETNS=pod.netns)
 
-        assert reply.error["code"] == 116
+        assert reply.error["code"] == CONFLICT
         assert "3 addresses were tried" in reply.error["msg"]
         assert await node.claims() == {}
         await quarantine_of(node, "10.6.0.12")
@@ -141,10 +146,13 @@ async def test_a_proxy_that_answers_for_all_addresses_does_not_quarantine_a_whol
 
         errors = [(await node.call("ADD", CNI_NETNS=pod.netns)).error for _ in range(8)]
 
-        assert {error["code"] for error in errors} == {116}
-        assert "16 addresses are in quarantine because of this MAC address" in errors[-1]["msg"]
+        assert {error["code"] for error in errors} == {CONFLICT}
+        limit_text = f"{ADDRESSES_OF_A_HOST_MAX} addresses are in quarantine because of this MAC"
+        assert limit_text in errors[-1]["msg"]
         assert proxy.mac in errors[-1]["msg"]
-        assert len(node.process.parts.view.current.quarantine) <= 18
+        # The ADD that reaches the limit may quarantine the addresses of its remaining rounds, too.
+        quarantined_max = ADDRESSES_OF_A_HOST_MAX + ROUNDS_MAX - 1
+        assert len(node.process.parts.view.current.quarantine) <= quarantined_max
         assert await node.claims() == {}
 
 
@@ -158,7 +166,7 @@ async def test_an_add_of_a_replica_fails_until_the_conflicting_host_gives_up_the
 
         reply = await node.call("ADD", "db-0", CNI_NETNS=pod.netns)
 
-        assert reply.error["code"] == 116
+        assert reply.error["code"] == CONFLICT
         assert "ip conflict" in reply.error["msg"]
         assert "forbid releasing IPs for stateful workload" in reply.error["msg"]
         assert set(await node.claims()) == {"10.6.0.10"}
@@ -192,7 +200,7 @@ async def test_a_silent_gateway_fails_the_add_and_the_address_is_released(
 
         reply = await node.call("ADD", CNI_NETNS=pod.netns)
 
-        assert reply.error["code"] == 117
+        assert reply.error["code"] == UNREACHABLE
         assert "gateway 10.6.0.1 is unreachable" in reply.error["msg"]
         assert await node.claims() == {}
         assert node.process.parts.view.current.quarantine == {}
@@ -251,7 +259,7 @@ async def test_after_a_conflict_of_an_unnamed_nic_later_nics_keep_their_pools(
         assert set(await node.claims()) == {"10.6.0.11", other.removesuffix("/24")}
 
 
-async def test_an_interface_that_is_not_there_fails_the_add_and_holds_nothing(
+async def test_an_add_for_a_missing_interface_fails_and_claims_nothing(
     link: Link, agent: Running
 ) -> None:
     pod = link.station(up=False)
@@ -260,7 +268,7 @@ async def test_an_interface_that_is_not_there_fails_the_add_and_holds_nothing(
 
         reply = await node.call("ADD", CNI_NETNS=pod.netns, CNI_IFNAME="net9")
 
-        assert reply.error["code"] == 118
+        assert reply.error["code"] == NOT_DETECTED
         assert "No such device" in reply.error["msg"]
         assert (
             reply.error["details"]
@@ -281,8 +289,9 @@ async def test_a_probe_is_a_span_beside_the_allocation(link: Link, agent: Runnin
     steps = [span for span in spans if span.name in ("ipam.allocate", "ipam.probe")]
     assert [span.name for span in steps] == ["ipam.allocate", "ipam.probe"] * 2
     assert {parent_of(span, spans) for span in steps} == {"CNI ADD"}
-    conflicts = [attributes_of(span).get("detection.conflicting_hosts") for span in steps[1::2]]
-    assert [len(hosts) for hosts in conflicts if isinstance(hosts, tuple)] == [1, 0]
+    probes = [span for span in steps if span.name == "ipam.probe"]
+    hosts_of_probes = [attributes_of(span).get("detection.conflicting_hosts") for span in probes]
+    assert [len(hosts) for hosts in hosts_of_probes if isinstance(hosts, tuple)] == [1, 0]
 
 
 async def test_a_del_waits_until_the_probe_has_ended(link: Link, agent: Running) -> None:
@@ -297,7 +306,7 @@ async def test_a_del_waits_until_the_probe_has_ended(link: Link, agent: Running)
         await node.delete(CNI_NETNS=pod.netns)
 
         assert adding.done()
-        assert (await adding).error["code"] == 117
+        assert (await adding).error["code"] == UNREACHABLE
         assert await node.claims() == {}
 
 

@@ -1,4 +1,4 @@
-"""The detector with real neighbours: other kernels answer over a bridge."""
+"""The detector with real neighbours: other network namespaces answer over a bridge."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ CONFLICTS_AND_GATEWAY = DetectionSwitches(conflicts=True, gateway=True)
 CONFLICTS = DetectionSwitches(conflicts=True)
 GATEWAY = DetectionSwitches(gateway=True)
 DUAL = Nic("eth0", "10.6.0.17/24", "lan-v4", "10.6.0.1", "fd00:6::11/64", "lan-v6", "fd00:6::1")
-ONLY4 = Nic("eth0", "10.6.0.17/24", "lan-v4", "10.6.0.1")
 ONLY6 = Nic("eth0", ipv6="fd00:6::11/64", ipv6_pool="lan-v6", ipv6_gateway="fd00:6::1")
-ETH_P_ALL = 3
+PROBES = 64
+"""Probes that run concurrently in one test."""
 
 
 @joins_packet_groups
@@ -121,12 +121,7 @@ async def test_a_macvlan_receives_answers(link: Link, detector: Detector) -> Non
     """A macvlan, the usual NIC of Pods, receives only multicast groups that it has joined."""
     conflicting_host = link.station("10.6.0.17/24", "fd00:6::11/64")
     node, pod = link.station(), link.station()
-    name = Path(pod.netns).name
-    ip("-n", name, "link", "delete", "eth0")
-    # Kernels before 6.14 want the name to be free on the node too.
-    child = ("link", "eth0", "name", "mv0", "netns", name, "type", "macvlan", "mode", "bridge")
-    ip("-n", Path(node.netns).name, "link", "add", *child)
-    ip("-n", name, "link", "set", "mv0", "name", "eth0")
+    replace_by_macvlan(pod, node)
     set_inside(pod, "net/ipv6/conf/all/disable_ipv6", "1")
 
     result = await detector.probe(pod.netns, DUAL, CONFLICTS_AND_GATEWAY)
@@ -141,12 +136,7 @@ async def test_an_address_of_the_node_is_a_conflict_although_no_probe_is_answere
 ) -> None:
     """A macvlan and its master do not receive each other's frames."""
     node, pod = link.station("10.6.0.17/24", "fd00:6::11/64"), link.station()
-    name = Path(pod.netns).name
-    ip("-n", name, "link", "delete", "eth0")
-    # Kernels before 6.14 want the name to be free on the node too.
-    child = ("link", "eth0", "name", "mv0", "netns", name, "type", "macvlan", "mode", "bridge")
-    ip("-n", Path(node.netns).name, "link", "add", *child)
-    ip("-n", name, "link", "set", "mv0", "name", "eth0")
+    replace_by_macvlan(pod, node)
 
     async with detecting_on(node) as detector:
         result = await detector.probe(pod.netns, DUAL, CONFLICTS)
@@ -166,8 +156,8 @@ async def test_many_concurrent_probes_leave_no_socket_and_no_thread(link: Link) 
     sockets, threads = open_sockets(), set(threading.enumerate())
 
     async with detecting_on(node) as detector:
-        probes = (detector.probe(pod.netns, DUAL, CONFLICTS) for _ in range(64))
-        assert await asyncio.gather(*probes) == [DetectionResult()] * 64
+        probes = (detector.probe(pod.netns, DUAL, CONFLICTS) for _ in range(PROBES))
+        assert await asyncio.gather(*probes) == [DetectionResult()] * PROBES
 
     assert open_sockets() - sockets == set()
     new_threads = {thread.name for thread in set(threading.enumerate()) - threads}
@@ -189,7 +179,7 @@ async def test_a_conflict_probe_changes_no_neighbour_cache(link: Link, detector:
 
 
 @joins_packet_groups
-async def test_of_two_hosts_that_probe_for_the_same_address_at_least_one_finds_a_conflict(
+async def test_at_least_one_of_two_hosts_that_probe_the_same_address_finds_a_conflict(
     link: Link, detector: Detector
 ) -> None:
     """Neither has the address yet (RFC 5227, 2.1.1; RFC 4862, 5.4.3)."""
@@ -312,7 +302,18 @@ async def test_an_announcement_updates_neighbour_caches(link: Link, detector: De
     assert f"fd00:6::11 dev eth0 lladdr {pod.mac}" in neighbours
 
 
+def replace_by_macvlan(pod: Station, node: Station) -> None:
+    """Replace the Pod's eth0 by a macvlan on the node's eth0."""
+    pod_netns, node_netns = Path(pod.netns).name, Path(node.netns).name
+    ip("-n", pod_netns, "link", "delete", "eth0")
+    # Kernels before 6.14 require that the new link's name is free on the node, too.
+    child = ("link", "eth0", "name", "mv0", "netns", pod_netns, "type", "macvlan", "mode", "bridge")
+    ip("-n", node_netns, "link", "add", *child)
+    ip("-n", pod_netns, "link", "set", "mv0", "name", "eth0")
+
+
 def set_inside(station: Station, sysctl: str, value: str) -> None:
+    """Set a sysctl in the namespace of a station."""
     write = f"printf {value} >/proc/sys/{sysctl}"
     command = ["nsenter", f"--net={station.netns}", "--", "sh", "-c", write]
     subprocess.run(command, check=True)

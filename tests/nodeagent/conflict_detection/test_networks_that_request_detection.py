@@ -12,7 +12,7 @@ import pytest
 
 from core.domain.model import Nic
 from core.eventstore.memory import MemoryStore
-from nodeagent.cni_protocol.failures import CniFailure
+from nodeagent.cni_protocol.failures import CONFLICT, INVALID_CONFIG, CniFailure
 from nodeagent.conflict_detection.arp import REQUEST, decode_arp
 from nodeagent.handlers.assigned_address_probe import assigned_nic
 from nodeagent.netlink.values import mac_text
@@ -41,7 +41,10 @@ async def node(short_path: Path) -> AsyncIterator[AgentHarness]:
 
 
 async def attach(node: AgentHarness, pod: Station, **requested: object) -> Reply:
-    """An ADD of the IPAM plugin, the address on the link, and the coordinator's ADD."""
+    """Add a Pod to the network: the IPAM plugin's ADD, the address on the link, the coordinator.
+
+    Returns the reply to the coordinator's ADD.
+    """
     result = (await node.call("ADD", CNI_NETNS=pod.netns)).result
     address = result["ips"][0]["address"]
     ip("-n", Path(pod.netns).name, "address", "add", address, "dev", "eth0")
@@ -60,7 +63,7 @@ async def test_a_conflict_fails_the_add_and_the_next_sandbox_gets_another_addres
 
     reply = await attach(node, pod, detectIPConflict=True)
 
-    assert reply.error["code"] == 116
+    assert reply.error["code"] == CONFLICT
     assert (
         f"10.6.0.10 is located at {conflicting.mac}; the address was quarantined"
         in reply.error["msg"]
@@ -107,7 +110,7 @@ def next_request(listener: socket.socket, pod: Station) -> str:
 async def test_invalid_detect_options_fail_the_add(link: Link, node: AgentHarness) -> None:
     reply = await attach(node, link.station(), detectOptions={"timeout": "soon"})
 
-    assert reply.error["code"] == 7
+    assert reply.error["code"] == INVALID_CONFIG
     assert "detectOptions.timeout: 'soon' is not a duration" in reply.error["msg"]
 
 

@@ -37,15 +37,15 @@ from tests.nodeagent.conflict_detection.frame_strategies import (
     solicitations,
 )
 
-OURS = bytes.fromhex("02000a060011")
-THEIRS = bytes.fromhex("020000000099")
+OUR_MAC = bytes.fromhex("02000a060011")
+THEIR_MAC = bytes.fromhex("020000000099")
 ADDRESS = bytes((10, 6, 0, 17))
 ADDRESS6 = inet_pton(AF_INET6, "fd00:6::11")
 GATEWAY6 = inet_pton(AF_INET6, "fd00:6::1")
 
 
 def test_an_arp_probe_has_no_sender_address() -> None:
-    assert encode_arp(arp_probe(OURS, ADDRESS)).hex(" ") == (
+    assert encode_arp(arp_probe(OUR_MAC, ADDRESS)).hex(" ") == (
         "ff ff ff ff ff ff 02 00 0a 06 00 11 08 06 "  # to all, from us, ARP
         "00 01 08 00 06 04 00 01 "  # Ethernet, IPv4, sizes, request
         "02 00 0a 06 00 11 00 00 00 00 "  # our hardware address, no IP address
@@ -54,21 +54,21 @@ def test_an_arp_probe_has_no_sender_address() -> None:
 
 
 def test_a_request_for_the_gateway_comes_from_the_new_address() -> None:
-    assert encode_arp(arp_request(OURS, ADDRESS, bytes((10, 6, 0, 1)))).hex(" ") == (
+    assert encode_arp(arp_request(OUR_MAC, ADDRESS, bytes((10, 6, 0, 1)))).hex(" ") == (
         "ff ff ff ff ff ff 02 00 0a 06 00 11 08 06 00 01 08 00 06 04 00 01 "
         "02 00 0a 06 00 11 0a 06 00 11 00 00 00 00 00 00 0a 06 00 01"
     )
 
 
 def test_an_announcement_has_the_address_as_sender_and_target() -> None:
-    assert encode_arp(arp_announcement(OURS, ADDRESS)).hex(" ") == (
+    assert encode_arp(arp_announcement(OUR_MAC, ADDRESS)).hex(" ") == (
         "ff ff ff ff ff ff 02 00 0a 06 00 11 08 06 00 01 08 00 06 04 00 01 "
         "02 00 0a 06 00 11 0a 06 00 11 ff ff ff ff ff ff 0a 06 00 11"
     )
 
 
 def test_an_ipv6_probe_is_sent_from_the_unspecified_address_to_the_solicited_node_group() -> None:
-    assert encode_solicitation(Solicitation(UNSPECIFIED, ADDRESS6), OURS).hex(" ") == (
+    assert encode_solicitation(Solicitation(UNSPECIFIED, ADDRESS6), OUR_MAC).hex(" ") == (
         "33 33 ff 00 00 11 02 00 0a 06 00 11 86 dd "
         "60 00 00 00 00 18 3a ff "  # 24 bytes of ICMPv6, hop limit 255
         "00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 "
@@ -79,8 +79,8 @@ def test_an_ipv6_probe_is_sent_from_the_unspecified_address_to_the_solicited_nod
 
 
 def test_an_unsolicited_advertisement_goes_to_all_nodes_and_overrides() -> None:
-    message = Advertisement(ADDRESS6, ALL_NODES, ADDRESS6, OURS, override=True)
-    assert encode_advertisement(message, OURS).hex(" ") == (
+    message = Advertisement(ADDRESS6, ALL_NODES, ADDRESS6, OUR_MAC, override=True)
+    assert encode_advertisement(message, OUR_MAC).hex(" ") == (
         "33 33 00 00 00 01 02 00 0a 06 00 11 86 dd 60 00 00 00 00 20 3a ff "
         "fd 00 00 06 00 00 00 00 00 00 00 00 00 00 00 11 "
         "ff 02 00 00 00 00 00 00 00 00 00 00 00 00 00 01 "
@@ -102,24 +102,27 @@ def test_decoding_an_encoded_solicitation_returns_it(message: Solicitation, mac:
 
 @given(advertisements, macs)
 def test_decoding_an_encoded_advertisement_returns_it(message: Advertisement, mac: bytes) -> None:
-    assert decode_message(encode_advertisement(message, mac, THEIRS)) == ReceivedMessage(
+    assert decode_message(encode_advertisement(message, mac, THEIR_MAC)) == ReceivedMessage(
         message, mac
     )
 
 
 @given(st.binary(max_size=120))
 def test_random_bytes_are_not_decoded_to_a_message(noise: bytes) -> None:
-    for start in (b"", BROADCAST + OURS + b"\x08\x06", BROADCAST + OURS + b"\x86\xdd"):
-        assert decode_arp(start + noise) is None or start
-        assert decode_message(start + noise) is None
+    assert decode_arp(noise) is None
+    assert decode_message(noise) is None
+    for ethertype in (b"\x08\x06", b"\x86\xdd"):
+        frame = BROADCAST + OUR_MAC + ethertype + noise
+        decode_arp(frame)  # returns None or a packet, and raises no error
+        assert decode_message(frame) is None
 
 
 @given(solicitations | advertisements, st.data())
 def test_a_frame_with_a_changed_bit_is_discarded(message: Message, data: st.DataObject) -> None:
     frame = bytearray(
-        encode_solicitation(message, OURS)
+        encode_solicitation(message, OUR_MAC)
         if isinstance(message, Solicitation)
-        else encode_advertisement(message, OURS, THEIRS)
+        else encode_advertisement(message, OUR_MAC, THEIR_MAC)
     )
     frame[data.draw(st.integers(22, len(frame) - 1))] ^= 1 << data.draw(st.integers(0, 7))
 
@@ -132,28 +135,36 @@ def test_a_truncated_arp_packet_is_discarded(packet: ArpPacket, length: int) -> 
 
 
 def test_padding_of_short_frames_is_ignored() -> None:
-    frame = encode_arp(arp_probe(OURS, ADDRESS)) + bytes(18)
-    assert decode_arp(frame) == arp_probe(OURS, ADDRESS)
+    frame = encode_arp(arp_probe(OUR_MAC, ADDRESS)) + bytes(18)
+    assert decode_arp(frame) == arp_probe(OUR_MAC, ADDRESS)
     solicitation = Solicitation(UNSPECIFIED, ADDRESS6)
-    padded = encode_solicitation(solicitation, OURS) + bytes(8)
-    assert decode_message(padded) == ReceivedMessage(solicitation, OURS)
+    padded = encode_solicitation(solicitation, OUR_MAC) + bytes(8)
+    assert decode_message(padded) == ReceivedMessage(solicitation, OUR_MAC)
 
 
 def test_arp_of_other_hardware_or_with_another_operation_is_discarded() -> None:
-    frame = bytearray(encode_arp(ArpPacket(REPLY, THEIRS, ADDRESS, OURS, ADDRESS)))
-    for offset, value in ((15, 6), (16, 0x86), (18, 8), (19, 16), (21, 3)):
+    frame = bytearray(encode_arp(ArpPacket(REPLY, THEIR_MAC, ADDRESS, OUR_MAC, ADDRESS)))
+    hardware_type, protocol, hardware_length, protocol_length, operation = 15, 16, 18, 19, 21
+    for offset, value in (
+        (hardware_type, 6),
+        (protocol, 0x86),
+        (hardware_length, 8),
+        (protocol_length, 16),
+        (operation, 3),
+    ):
         changed = frame.copy()
         changed[offset] = value
         assert decode_arp(bytes(changed)) is None
 
 
-def with_sum(frame: bytearray) -> bytes:
+def with_checksum(frame: bytearray) -> bytes:
     """The frame with a correct checksum."""
     frame[56:58] = bytes(2)
     frame[56:58] = checksum(bytes(frame[22:38]), bytes(frame[38:54]), bytes(frame[54:])).to_bytes(2)
     return bytes(frame)
 
 
+# Offset and value of the byte that makes a message invalid.
 INVALID = {
     "from beyond a router": (21, 64),
     "no ICMPv6": (20, 17),
@@ -165,29 +176,31 @@ INVALID = {
 
 
 @pytest.mark.parametrize(("offset", "value"), INVALID.values(), ids=INVALID)
-def test_a_message_that_rfc_4861_requires_to_discard_is_discarded(offset: int, value: int) -> None:
-    message = Advertisement(GATEWAY6, ADDRESS6, GATEWAY6, THEIRS, solicited=True)
-    frame = bytearray(encode_advertisement(message, THEIRS, OURS))
-    assert decode_message(with_sum(frame.copy())) == ReceivedMessage(message, THEIRS)
+def test_a_message_that_hosts_must_discard_by_rfc_4861_is_discarded(
+    offset: int, value: int
+) -> None:
+    message = Advertisement(GATEWAY6, ADDRESS6, GATEWAY6, THEIR_MAC, solicited=True)
+    frame = bytearray(encode_advertisement(message, THEIR_MAC, OUR_MAC))
+    assert decode_message(with_checksum(frame.copy())) == ReceivedMessage(message, THEIR_MAC)
 
     frame[offset] = value
 
-    assert decode_message(with_sum(frame)) is None
+    assert decode_message(with_checksum(frame)) is None
 
 
 def test_a_solicited_advertisement_to_a_group_is_discarded() -> None:
-    message = Advertisement(GATEWAY6, ALL_NODES, GATEWAY6, THEIRS, solicited=True)
-    assert decode_message(encode_advertisement(message, THEIRS)) is None
+    message = Advertisement(GATEWAY6, ALL_NODES, GATEWAY6, THEIR_MAC, solicited=True)
+    assert decode_message(encode_advertisement(message, THEIR_MAC)) is None
 
 
 def test_a_probe_with_a_link_layer_option_is_discarded() -> None:
-    assert decode_message(encode_solicitation(Solicitation(UNSPECIFIED, ADDRESS6, OURS), OURS)) is (
-        None
-    )
+    assert decode_message(
+        encode_solicitation(Solicitation(UNSPECIFIED, ADDRESS6, OUR_MAC), OUR_MAC)
+    ) is (None)
 
 
 def test_group_addresses_and_zero_are_not_addresses_of_a_station() -> None:
-    assert is_station(OURS)
+    assert is_station(OUR_MAC)
     assert not is_station(BROADCAST)
     assert not is_station(bytes(6))
     assert not is_station(b"")

@@ -51,16 +51,16 @@ from nodeagent.conflict_detection.probe_session import (
     start_probe,
 )
 
-OURS = bytes.fromhex("020000000001")
-THEIRS = bytes.fromhex("020000000099")
-ROUTERS = bytes.fromhex("0200000000fe")
+OUR_MAC = bytes.fromhex("020000000001")
+THEIR_MAC = bytes.fromhex("020000000099")
+ROUTER_MAC = bytes.fromhex("0200000000fe")
 ADDRESS = inet_pton(AF_INET, "10.6.0.17")
 GATEWAY = inet_pton(AF_INET, "10.6.0.1")
 ADDRESS6 = inet_pton(AF_INET6, "fd00:6::11")
 GATEWAY6 = inet_pton(AF_INET6, "fd00:6::1")
 
-REQUEST_IPV4 = ProbeRequest(ADDRESS, OURS, conflict=True, gateway=GATEWAY)
-REQUEST_IPV6 = ProbeRequest(ADDRESS6, OURS, conflict=True, gateway=GATEWAY6)
+REQUEST_IPV4 = ProbeRequest(ADDRESS, OUR_MAC, conflict=True, gateway=GATEWAY)
+REQUEST_IPV6 = ProbeRequest(ADDRESS6, OUR_MAC, conflict=True, gateway=GATEWAY6)
 
 BOTH_CODECS = pytest.mark.parametrize(
     ("codec", "probe_request", "conflicting_host", "router"),
@@ -68,15 +68,19 @@ BOTH_CODECS = pytest.mark.parametrize(
         (
             ARP,
             REQUEST_IPV4,
-            encode_arp(ArpPacket(REPLY, THEIRS, ADDRESS, OURS, bytes(4)), OURS),
-            encode_arp(ArpPacket(REPLY, ROUTERS, GATEWAY, OURS, ADDRESS), OURS),
+            encode_arp(ArpPacket(REPLY, THEIR_MAC, ADDRESS, OUR_MAC, bytes(4)), OUR_MAC),
+            encode_arp(ArpPacket(REPLY, ROUTER_MAC, GATEWAY, OUR_MAC, ADDRESS), OUR_MAC),
         ),
         (
             ND,
             REQUEST_IPV6,
-            encode_advertisement(Advertisement(ADDRESS6, ALL_NODES, ADDRESS6, THEIRS), THEIRS),
             encode_advertisement(
-                Advertisement(GATEWAY6, ADDRESS6, GATEWAY6, ROUTERS, solicited=True), ROUTERS, OURS
+                Advertisement(ADDRESS6, ALL_NODES, ADDRESS6, THEIR_MAC), THEIR_MAC
+            ),
+            encode_advertisement(
+                Advertisement(GATEWAY6, ADDRESS6, GATEWAY6, ROUTER_MAC, solicited=True),
+                ROUTER_MAC,
+                OUR_MAC,
             ),
         ),
     ],
@@ -177,23 +181,23 @@ def test_without_conflict_detection_only_the_gateway_is_probed(
 
     assert step.send == (codec.gateway_probe(probe_request),)
     assert receive_frame(step.state, codec, conflicting_host).finding is None
-    assert receive_frame(step.state, codec, router).finding == AddressFree(ROUTERS)
+    assert receive_frame(step.state, codec, router).finding == AddressFree(ROUTER_MAC)
 
 
 def test_with_both_detections_disabled_no_frame_is_sent() -> None:
-    step = start_probe(ProbeRequest(ADDRESS, OURS, conflict=False), ARP, 0.0)
+    step = start_probe(ProbeRequest(ADDRESS, OUR_MAC, conflict=False), ARP, 0.0)
 
     assert step == ProbeStep(step.state, ())
     assert step.state.finding == AddressFree()
 
 
 @BOTH_CODECS
-def test_a_conflicting_host_ends_the_probe_at_once(
+def test_a_conflicting_host_ends_the_probe_immediately(
     codec: ProbeCodec, probe_request: ProbeRequest, conflicting_host: bytes, router: bytes
 ) -> None:
     state = receive_frame(start_probe(probe_request, codec, 0.0).state, codec, conflicting_host)
 
-    assert state.finding == ConflictFound(THEIRS)
+    assert state.finding == ConflictFound(THEIR_MAC)
     assert advance(state, codec, 1.0) == ProbeStep(state), "no more frames are sent"
     assert receive_frame(state, codec, router) == state
 
@@ -206,7 +210,7 @@ def test_a_conflicting_host_is_found_while_the_gateway_is_probed(
     while not state.at_gateway:
         state = advance(state, codec, state.due).state
 
-    assert receive_frame(state, codec, conflicting_host).finding == ConflictFound(THEIRS)
+    assert receive_frame(state, codec, conflicting_host).finding == ConflictFound(THEIR_MAC)
 
 
 @BOTH_CODECS
@@ -218,7 +222,7 @@ def test_a_packet_of_the_gateway_before_its_probe_is_no_answer(
     while not state.at_gateway:
         state = advance(state, codec, state.due).state
 
-    assert receive_frame(state, codec, router).finding == AddressFree(ROUTERS)
+    assert receive_frame(state, codec, router).finding == AddressFree(ROUTER_MAC)
 
 
 @BOTH_CODECS
@@ -245,24 +249,24 @@ def test_if_timers_are_late_every_probe_is_sent_and_answers_are_awaited() -> Non
 
 
 CONFLICTING_PACKETS = {
-    "a reply from the address": ArpPacket(REPLY, THEIRS, ADDRESS, OURS, bytes(4)),
-    "a request from the address": ArpPacket(REQUEST, THEIRS, ADDRESS, bytes(6), GATEWAY),
-    "a gratuitous announcement": arp_announcement(THEIRS, ADDRESS),
-    "another host's probe": arp_probe(THEIRS, ADDRESS),
+    "a reply from the address": ArpPacket(REPLY, THEIR_MAC, ADDRESS, OUR_MAC, bytes(4)),
+    "a request from the address": ArpPacket(REQUEST, THEIR_MAC, ADDRESS, bytes(6), GATEWAY),
+    "a gratuitous announcement": arp_announcement(THEIR_MAC, ADDRESS),
+    "another host's probe": arp_probe(THEIR_MAC, ADDRESS),
 }
 HARMLESS_PACKETS = {
-    "our own probe": arp_probe(OURS, ADDRESS),
-    "our own address in a reply": ArpPacket(REPLY, OURS, ADDRESS, THEIRS, GATEWAY),
-    "a request for the address": ArpPacket(REQUEST, THEIRS, GATEWAY, bytes(6), ADDRESS),
-    "a probe for another address": arp_probe(THEIRS, GATEWAY),
-    "a reply from another address": ArpPacket(REPLY, THEIRS, GATEWAY, OURS, ADDRESS),
-    "a group as the sender": ArpPacket(REPLY, b"\xff" * 6, ADDRESS, OURS, bytes(4)),
+    "our own probe": arp_probe(OUR_MAC, ADDRESS),
+    "our own address in a reply": ArpPacket(REPLY, OUR_MAC, ADDRESS, THEIR_MAC, GATEWAY),
+    "a request for the address": ArpPacket(REQUEST, THEIR_MAC, GATEWAY, bytes(6), ADDRESS),
+    "a probe for another address": arp_probe(THEIR_MAC, GATEWAY),
+    "a reply from another address": ArpPacket(REPLY, THEIR_MAC, GATEWAY, OUR_MAC, ADDRESS),
+    "a group as the sender": ArpPacket(REPLY, b"\xff" * 6, ADDRESS, OUR_MAC, bytes(4)),
 }
 
 
 @pytest.mark.parametrize("packet", CONFLICTING_PACKETS.values(), ids=CONFLICTING_PACKETS)
 def test_an_arp_packet_of_a_conflicting_host_is_recognized(packet: ArpPacket) -> None:
-    assert ARP.conflicting_mac(encode_arp(packet), REQUEST_IPV4) == THEIRS
+    assert ARP.conflicting_mac(encode_arp(packet), REQUEST_IPV4) == THEIR_MAC
 
 
 @pytest.mark.parametrize("packet", HARMLESS_PACKETS.values(), ids=HARMLESS_PACKETS)
@@ -272,15 +276,18 @@ def test_another_arp_packet_is_no_conflict(packet: ArpPacket) -> None:
 
 def test_without_a_link_layer_option_the_mac_address_is_that_of_the_frame() -> None:
     advertisement = Advertisement(ADDRESS6, ALL_NODES, ADDRESS6)
-    assert ND.conflicting_mac(encode_advertisement(advertisement, THEIRS), REQUEST_IPV6) == THEIRS
+    assert (
+        ND.conflicting_mac(encode_advertisement(advertisement, THEIR_MAC), REQUEST_IPV6)
+        == THEIR_MAC
+    )
 
 
 def test_duplicate_address_detection_of_another_host_is_a_conflict() -> None:
-    theirs = encode_solicitation(Solicitation(UNSPECIFIED, ADDRESS6), THEIRS)
-    ours = encode_solicitation(Solicitation(UNSPECIFIED, ADDRESS6), OURS)
-    request = encode_solicitation(Solicitation(GATEWAY6, ADDRESS6, ROUTERS), ROUTERS)
+    theirs = encode_solicitation(Solicitation(UNSPECIFIED, ADDRESS6), THEIR_MAC)
+    ours = encode_solicitation(Solicitation(UNSPECIFIED, ADDRESS6), OUR_MAC)
+    request = encode_solicitation(Solicitation(GATEWAY6, ADDRESS6, ROUTER_MAC), ROUTER_MAC)
 
-    assert ND.conflicting_mac(theirs, REQUEST_IPV6) == THEIRS
+    assert ND.conflicting_mac(theirs, REQUEST_IPV6) == THEIR_MAC
     assert ND.conflicting_mac(ours, REQUEST_IPV6) == b"", (
         "our own frame, received again (RFC 4862, 5.4.3)"
     )
@@ -291,28 +298,30 @@ def test_a_gateway_probe_has_the_new_address_as_sender() -> None:
     arp = decode_arp(ARP.gateway_probe(REQUEST_IPV4))
     received = decode_message(ND.gateway_probe(REQUEST_IPV6))
 
-    assert arp == ArpPacket(REQUEST, OURS, ADDRESS, bytes(6), GATEWAY)
+    assert arp == ArpPacket(REQUEST, OUR_MAC, ADDRESS, bytes(6), GATEWAY)
     assert received is not None
-    assert received.message == Solicitation(ADDRESS6, GATEWAY6, OURS)
+    assert received.message == Solicitation(ADDRESS6, GATEWAY6, OUR_MAC)
 
 
 def test_announcements_are_sent_to_all_hosts() -> None:
-    (arp,) = ARP.announcements(ADDRESS, OURS)
-    advertised, solicited = map(decode_message, ND.announcements(ADDRESS6, OURS))
+    (arp,) = ARP.announcements(ADDRESS, OUR_MAC)
+    advertised, solicited = map(decode_message, ND.announcements(ADDRESS6, OUR_MAC))
 
-    assert decode_arp(arp) == arp_announcement(OURS, ADDRESS)
+    assert decode_arp(arp) == arp_announcement(OUR_MAC, ADDRESS)
     assert advertised is not None
-    assert advertised.message == Advertisement(ADDRESS6, ALL_NODES, ADDRESS6, OURS, override=True)
+    assert advertised.message == Advertisement(
+        ADDRESS6, ALL_NODES, ADDRESS6, OUR_MAC, override=True
+    )
     assert solicited is not None
-    assert solicited.message == Solicitation(ADDRESS6, ADDRESS6, OURS)
+    assert solicited.message == Solicitation(ADDRESS6, ADDRESS6, OUR_MAC)
 
 
 frames = st.binary(max_size=100) | st.sampled_from(
     (
         encode_arp(CONFLICTING_PACKETS["another host's probe"]),
         encode_arp(HARMLESS_PACKETS["a reply from another address"]),
-        *ND.announcements(ADDRESS6, THEIRS),
-        *ARP.announcements(ADDRESS, THEIRS),
+        *ND.announcements(ADDRESS6, THEIR_MAC),
+        *ARP.announcements(ADDRESS, THEIR_MAC),
     )
 )
 
@@ -347,4 +356,4 @@ def test_a_probe_ends_with_one_finding_for_any_frames_and_times(
     assert state.finding is not None
     assert sent + len(later_frames) <= CONFLICT_PROBES + GATEWAY_PROBES
     assert conflict or not isinstance(state.finding, ConflictFound)
-    assert gateway or state.finding in (AddressFree(), ConflictFound(THEIRS))
+    assert gateway or state.finding in (AddressFree(), ConflictFound(THEIR_MAC))

@@ -41,6 +41,8 @@ KERNEL_RULES: Final = (
     RoutingRule(6, 254, 32766),
 )
 MARKED: Final = (RoutingRule(4, 100, 1000, mark=1), RoutingRule(6, 100, 1000, mark=1))
+"""The rules of the reply path, which the ADD of an underlay Pod's first NIC has added."""
+
 NODE: Final = tuple(map(parse_address, ("10.6.0.11", "fd00:6::11", "192.0.2.11")))
 VETH_PAIR: Final = VethPair(
     9, bytes.fromhex("020000000009"), 77, bytes.fromhex("020000000077"), "host"
@@ -56,6 +58,7 @@ ETH0: Final = Link(2, "eth0", ETHERNET, mac=bytes.fromhex("020000000002"), tx_qu
 NET1: Final = Link(3, "net1", ETHERNET, mac=bytes.fromhex("020000000003"), tx_queue_len=1000)
 NET2: Final = Link(4, "net2", ETHERNET)
 VETH0: Final = Link(9, "veth0", ETHERNET)
+# The keys are interface indexes.
 POD_ADDRESSES: Final = {
     2: ("10.6.0.101", "fd00:6::101"),
     3: ("10.7.0.101", "fd00:7::101"),
@@ -66,7 +69,7 @@ GATEWAYS: Final = {2: ("10.6.0.1", "fd00:6::1"), 3: ("10.7.0.1", "fd00:7::1"), 4
 
 
 def describe_step(step: PlanStep, names: Mapping[int, str]) -> str:
-    """A step as text; ``names`` are link names by interface index."""
+    """A step as text. ``names``: link names by interface index."""
     return _LINK.sub(lambda match: names.get(int(match[1]), match[0]), step.do.what)
 
 
@@ -110,9 +113,9 @@ def plan_of(
 
 
 def plan_text(pod: PodStack, decision: NicSetup, attachment_plan: AttachmentPlan) -> str:
-    names = {link.ifindex: link.name for link in pod.links} | {9: "veth0", 77: "HOST-END"}
-    if decision.mode == "overlay":
-        names[9] = "eth0"
+    pod_veth_name = "eth0" if decision.mode == "overlay" else "veth0"
+    names = {link.ifindex: link.name for link in pod.links}
+    names |= {VETH_PAIR.pod: pod_veth_name, VETH_PAIR.host: "HOST-END"}
     lines = [f"{decision.mode}, {'first' if decision.first else 'later'}, table {decision.table}"]
     lines += [f"sysctl: {name} = {value}" for name, value in attachment_plan.sysctls.items()]
     lines += [f"pod: {describe_step(step, names)}" for step in attachment_plan.pod]
@@ -184,7 +187,7 @@ def test_a_default_route_nic_that_the_pod_does_not_get_is_an_error() -> None:
         plan_of(pod, podDefaultRouteNic="net9")
 
 
-def test_a_default_route_nic_that_the_pod_gets_later_changes_nothing_before() -> None:
+def test_a_default_route_nic_that_does_not_exist_yet_does_not_change_the_plan() -> None:
     pod = stack(NET1, ETH0, NET1)
     assert plan_of(pod, frozenset({"net2"}), podDefaultRouteNic="net2") == plan_of(pod)
 
@@ -194,7 +197,7 @@ def test_without_another_default_route_no_route_is_tuned() -> None:
     assert plan_of(pod)[1] == plan_of(pod, tunePodRoutes=False)[1]
 
 
-def test_of_a_multipath_default_route_only_one_next_hop_is_moved() -> None:
+def test_only_the_next_hop_over_one_nic_of_a_multipath_default_route_is_moved() -> None:
     pod = stack(NET1, ETH0, NET1)
     hops = tuple(Hop(ifindex, parse_address(GATEWAYS[ifindex][0])) for ifindex in (2, 3))
     multipath = KernelRoute(default_prefix(4), hops=hops)

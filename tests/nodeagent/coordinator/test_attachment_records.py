@@ -1,4 +1,4 @@
-"""The agent starts and GC returns an error if the attachment records cannot be read."""
+"""Attachment records that cannot be read, and paths of namespaces that cannot be looked up."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from core.eventstore.memory import MemoryStore
+from nodeagent.cni_protocol.failures import INTERNAL
 from nodeagent.coordinator.attachment_records import AttachmentRecords
 from nodeagent.handlers.missing_attachments import is_netns_gone
 from nodeagent.settings.values import Settings
@@ -44,7 +45,7 @@ async def test_a_gc_whose_records_cannot_be_read_fails_with_an_error_object(
         reply = await node.raw(frame(variables, json.dumps(conf).encode()))
 
     assert "Permission denied" in reply.error["msg"]
-    assert reply.error["code"] != 999
+    assert reply.error["code"] != INTERNAL
 
 
 @pytest.mark.parametrize("path", ["/run/netns/" + "x" * 300, "/" + "y" * 5_000 + "/pod"])

@@ -85,7 +85,7 @@ def test_missing_reply_mark_rules_are_named(network_pod: NetworkPod) -> None:
         "IPv4 rule `output ct cmp meta` of nftables table orbweaver is missing"
     ]
     network_pod.inside.run("nft", "delete", "table", "ip6", "orbweaver")
-    assert len(network_pod.check()) == 4
+    assert len(network_pod.check()) == 4, "one rule of IPv4, and the three rules of IPv6"
 
 
 def test_a_missing_veth_pair_is_named(network_pod: NetworkPod, network_node: NetworkNode) -> None:

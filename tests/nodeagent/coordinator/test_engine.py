@@ -1,4 +1,7 @@
-"""ADD can be repeated and reverts its changes if it fails; DEL reverts all, despite errors."""
+"""A repeated ADD has the same result, a failed ADD reverts its changes, a DEL reverts an ADD.
+
+Other programs, crashes and errors of the kernel do not prevent this.
+"""
 
 from __future__ import annotations
 
@@ -214,11 +217,11 @@ def test_del_reverts_all_changes_on_the_node_and_in_the_pod(
     before = stable_state(network_pod.inside), stable_state(network_node.inside)
     network_pod.add(**CONF)
     network_pod.macvlan("net1", "10.7.0.101/24")
-    with_two = stable_state(network_pod.inside), stable_state(network_node.inside)
+    before_second = stable_state(network_pod.inside), stable_state(network_node.inside)
     network_pod.add("net1", podDefaultRouteNic="net1", **CONF)
     assert network_pod.delete("net1")
-    # Also the MAC address: the NIC could be used without the coordinator.
-    assert (stable_state(network_pod.inside), stable_state(network_node.inside)) == with_two
+    # The MAC address of net1 is restored, too: the Pod may use net1 without the coordinator.
+    assert (stable_state(network_pod.inside), stable_state(network_node.inside)) == before_second
     network_pod.inside.ip("link", "delete", "net1")
     assert network_pod.delete()
     assert (stable_state(network_pod.inside), stable_state(network_node.inside)) == before
@@ -310,7 +313,7 @@ def test_a_nic_without_a_usable_address_is_named(network_pod: NetworkPod) -> Non
         network_pod.add(**CONF)
 
 
-def test_a_nic_that_is_down_is_set_up(network_pod: NetworkPod) -> None:
+def test_add_brings_up_a_nic_that_is_down(network_pod: NetworkPod) -> None:
     network_pod.inside.ip("link", "set", "eth0", "down")
     network_pod.add(serviceCIDR=["10.96.0.0/16"])
     assert "UP" in network_pod.inside.ip("-brief", "link", "show", "dev", "eth0")
@@ -337,7 +340,7 @@ def test_without_nftables_the_reply_mark_rules_are_those_of_iptables(
 
     monkeypatch.setattr(NftReplyMarkRules, "put", refuse)
     preferred_rules = PreferredReplyMarkRules(network.executor)
-    assert len(iptables_rules.missing(namespace, (4, 6))) == 6
+    assert len(iptables_rules.missing(namespace, (4, 6))) == 6, "three rules of each family"
     for _ in range(2):
         preferred_rules.put(namespace, (4, 6))
     assert preferred_rules.missing(namespace, (4, 6)) == []

@@ -1,4 +1,4 @@
-"""Names, links and rules change during an ADD, another agent runs, or answers are lost."""
+"""ADDs during which links or rules change, another agent runs, or netlink answers are lost."""
 
 from __future__ import annotations
 
@@ -22,12 +22,16 @@ pytestmark = pytest.mark.netns
 
 CONF: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
 QUEUE_BYTES: Final = 2_000
+"""The size of a receive buffer that holds only a few answers of the kernel."""
 
 
 def before_sending(
     monkeypatch: pytest.MonkeyPatch, change: Callable[[], object], number: int = 0
 ) -> None:
-    """Run a function between the read of an ADD and its send with this number."""
+    """Call ``change`` after an ADD has read the kernel's state, before its send of this number.
+
+    Send 0 changes the Pod, send 1 the node.
+    """
     apply = engines._apply_steps
     sends = iter(range(100))
 
@@ -144,7 +148,7 @@ def test_adds_of_two_agents_at_the_same_time_create_each_object_once(
 def test_requests_whose_answers_were_lost_are_repeated(
     network_pod: NetworkPod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The receive queue has space for only a few of the refusals that a repeated ADD tolerates.
+    # A repeated ADD gets many refusals, which it tolerates; the buffer loses most of them.
     open_session, exchange = NetlinkSession.open, NetlinkSession._exchange
     lost = 0
 

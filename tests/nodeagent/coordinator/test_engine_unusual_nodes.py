@@ -54,7 +54,7 @@ def test_an_overlay_pods_first_nic_may_have_any_name(
 def test_a_further_nic_may_have_any_name(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
-    """C00015: name@interface in the networks annotation."""
+    """Spiderpool's test case C00015: ``name@interface`` in the annotation of networks."""
     pod = network.pod(network_node)
     pod.calico("10.244.1.5")
     pod.macvlan("rail-7f3a", "10.6.0.101/24")
@@ -210,7 +210,7 @@ def test_rules_that_exist_already_are_no_error_and_stay(
 def test_packets_to_a_hijacked_destination_are_sent_through_the_node(
     network: NetworkHarness, network_node: NetworkNode, network_pod: NetworkPod
 ) -> None:
-    """An egress gateway works so: the node chooses the source address."""
+    """An egress gateway needs this: the node chooses the source address."""
     outside = network.outside()
     network_pod.add(hijackCIDR=["198.51.100.2/32"], **CONF)
     masquerade = "type nat hook postrouting priority 100; ip saddr 10.6.0.101 masquerade;"

@@ -152,7 +152,7 @@ def test_an_invalid_field_of_the_network_configuration_is_named(
     assert add_again(node, sandbox, mode="disabled") == result
 
 
-def test_status_is_that_of_the_agent(node: Node, sandbox: Sandbox) -> None:
+def test_status_succeeds_while_the_agent_is_ready(node: Node, sandbox: Sandbox) -> None:
     assert run(node, sandbox, "STATUS", cniVersion="1.1.0") == {}
 
 
@@ -186,8 +186,8 @@ def test_trace_path_finds_pods_by_name(
     laboratory: Laboratory, node: Node, sandbox: Sandbox
 ) -> None:
     node.runtime.add(sandbox)
-    command = [console_script("orbctl"), "trace-path", sandbox.pod, "--socket", str(node.socket)]
-    inside = node.namespace.inside([*command, sandbox.pod, "-o", "json"])
+    command = [console_script("orbctl"), "trace-path", sandbox.pod, "--socket"]
+    inside = node.namespace.inside([*command, str(node.socket), sandbox.pod, "-o", "json"])
     process = attempt(inside, environment=laboratory.environment())
     assert process.returncode == 0, process.stderr
     document = json.loads(process.stdout)
@@ -195,6 +195,6 @@ def test_trace_path_finds_pods_by_name(
     assert [path["destination"] for path in document["paths"]] == sandbox.addresses
     for path in document["paths"]:
         assert path["legs"][0]["end"] == "arrives in the Pod itself"
-    without_agent = node.namespace.inside([*command[:-1], "/run/none/a.sock", node.address])
+    without_agent = node.namespace.inside([*command, "/run/none/a.sock", node.address])
     process = attempt(without_agent, environment=laboratory.environment())
     assert (process.returncode, "--netns" in process.stderr) == (1, True), process.stderr

@@ -98,8 +98,8 @@ async def bridged_nodes(
     directory = Path(tempfile.mkdtemp(prefix="ow-"))
     plugins = directory / "bin"
     installer.install(plugins, directory / "net.d")
-    (source,) = [path for path in PLUGIN_DIRECTORIES if (path / "bridge").exists()][:1]
-    (plugins / "bridge").symlink_to(source / "bridge")
+    bridge = next(path for path in PLUGIN_DIRECTORIES if (path / "bridge").exists()) / "bridge"
+    (plugins / "bridge").symlink_to(bridge)
     network.fabric.ip("address", "add", scenario.gateway, "dev", "br0")
     store = MemoryStore()
     async with AsyncExitStack() as stack:

@@ -58,7 +58,8 @@ class Pods:
     ) -> str:
         """The client address that a Pod sees when ``source`` connects to it.
 
-        With ``service_address``, ``source`` connects to that, and the first node translates it.
+        With ``service_address``, ``source`` connects to this address instead, and the first node
+        translates it to the Pod's.
         """
         port = next(_ports)
         address = self.address(number, family)
@@ -123,7 +124,7 @@ def test_an_ipvlan_pod_reaches_a_service(pods: Pods, backend: int, family: int) 
 
 
 @FAMILIES
-def test_the_outside_reaches_an_ipvlan_pod_and_it_the_outside(pods: Pods, family: int) -> None:
+def test_an_ipvlan_pod_and_a_host_outside_reach_each_other(pods: Pods, family: int) -> None:
     assert pods.client_seen(pods.outside, 0, family) == OUTSIDE[family]
     assert pods.pods[0].pings(OUTSIDE[family])
 
@@ -155,7 +156,7 @@ def test_an_ipvlan_cannot_have_a_mac_address_of_its_own(pods: Pods) -> None:
     assert "veth0" not in pod.inside.ip("link")
 
 
-def test_a_switch_that_knows_only_the_nodes_carries_ipvlan_and_not_macvlan(
+def test_a_switch_that_knows_only_the_nodes_forwards_ipvlan_but_not_macvlan(
     network: NetworkHarness,
 ) -> None:
     # Clouds and plain vSwitches do the same: they drop frames from other MAC addresses.

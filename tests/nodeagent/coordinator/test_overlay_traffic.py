@@ -61,7 +61,7 @@ class Overlay:
         self.m = network.underlay(self.nodes[1], 102, **CONF)
 
     def client_seen(self, source: NamedNamespace, pod: NetworkPod, address: str) -> str:
-        """The client address that a Pod sees when ``source`` connects to this address of it."""
+        """The client address that a Pod sees when ``source`` connects to the Pod's ``address``."""
         port = next(_ports)
         server = self.network.listen(pod.inside, address, port)
         return self.network.client_address_seen(source, server, address, port)
@@ -132,7 +132,7 @@ def test_a_node_port_of_cm_is_answered_by_eth0(overlay: Overlay, family: int) ->
 def test_packets_to_each_destination_leave_by_the_expected_nic(
     overlay: Overlay, family: int
 ) -> None:
-    """C00005, C00006, C00011, C00012."""
+    """Spiderpool's test cases C00005, C00006, C00011 and C00012."""
     cm, default = overlay.cm.inside, overlay.default_nic
     expected = {
         ("8.8.8.8", "2001:db8::8")[family]: default,
@@ -152,14 +152,14 @@ def test_packets_to_each_destination_leave_by_the_expected_nic(
 def test_every_further_nic_answers_the_connections_that_it_received(
     network: NetworkHarness, network_node: NetworkNode, further: int, settings: dict[str, Any]
 ) -> None:
-    """C00013, C00020, C00021."""
+    """Spiderpool's test cases C00013, C00020 and C00021."""
     outside = network.outside()
     pod = network.pod(network_node)
     pod.calico(*CM_OVERLAY)
     other = network.underlay(network.node("n2"), 102, **CONF)
     addresses = []
     for number in range(1, further + 1):
-        # The second network, so that connections come through the router.
+        # These addresses are in the second network, so connections come through the router.
         four, six = f"10.7.0.{100 + number}", f"fd00:7::{100 + number}"
         pod.macvlan(f"net{number}", f"{four}/24", f"{six}/64")
         assert pod.add(f"net{number}", **CONF, **settings).table == 100 + number

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nodeagent.coordinator.pod_annotations import default_route_nic, expected_nics
+from nodeagent.coordinator.pod_annotations import NETWORKS_MAX, default_route_nic, expected_nics
 
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
 
@@ -32,4 +32,4 @@ def test_further_nics_are_read_from_the_annotation(text: str, nics: set[str]) ->
 
 
 def test_the_number_of_networks_is_bounded() -> None:
-    assert len(expected_nics({NETWORKS: ",".join(["lan"] * 1_000)})) == 256
+    assert len(expected_nics({NETWORKS: ",".join(["lan"] * 1_000)})) == NETWORKS_MAX

@@ -38,7 +38,7 @@ class Rdma(NamedTuple):
 
     @property
     def holder(self) -> str:
-        """The namespace that has the device: of the node, or of the Pod."""
+        """Whose namespace has the device: "node" or "pod"."""
         (identity,) = self.kernel.where(DEVICE.name)
         return {self.node: "node", self.pod: "pod"}[identity]
 
@@ -164,7 +164,7 @@ def test_a_failed_add_returns_the_device(rdma: Rdma, network_pod: NetworkPod) ->
 def test_a_device_that_another_plugin_moved_is_not_moved(
     rdma: Rdma, network_pod: NetworkPod, link: str
 ) -> None:
-    """An empty link is that of an InfiniBand port, which has none."""
+    """An InfiniBand port has no link ("")."""
     moved = DEVICE._replace(ports=(Port(link),))
     rdma.kernel.devices = {rdma.node: (), rdma.pod: (moved,)}
     (rdma.vf / "infiniband").rename(rdma.vf / "moved")
@@ -192,10 +192,9 @@ def test_the_mode_is_set_once_and_a_busy_kernel_is_reported(network: NetworkHarn
     kernel = Kernel(SHARED)
     kernel.devices = {network.executor.own_namespace.identity: ()}
 
-    assert [set_netns_mode(network.executor, "exclusive", kernel.open) for _ in "12"] == [
-        True,
-        False,
-    ]
+    is_changed = set_netns_mode(network.executor, "exclusive", kernel.open)
+    is_changed_again = set_netns_mode(network.executor, "exclusive", kernel.open)
+    assert (is_changed, is_changed_again) == (True, False)
     assert kernel.mode == EXCLUSIVE
     kernel.refusal = EBUSY
     with pytest.raises(DatapathError) as refused:

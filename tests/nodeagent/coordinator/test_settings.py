@@ -10,6 +10,7 @@ from core.domain.addresses.ip_address import parse_address, parse_cidr
 from core.errors import BadInput
 from core.manifests.networks.detect_options import DetectionTiming
 from nodeagent.coordinator.settings import (
+    NETWORKS_MAX,
     CoordinatorSettings,
     NicPolicyRoute,
     UnparsedSettings,
@@ -139,7 +140,7 @@ def test_policy_routes_may_have_plain_addresses_and_blanks() -> None:
         ({"vethLinkAddress": "everywhere"}, "vethLinkAddress"),
         ({"vethLinkAddress": "0.0.0.0"}, "vethLinkAddress"),
         ({"podDefaultRouteNic": "a name that is too long"}, "podDefaultRouteNic"),
-        ({"hijackCIDR": ["10.0.0.0/8"] * 257}, "hijackCIDR"),
+        ({"hijackCIDR": ["10.0.0.0/8"] * (NETWORKS_MAX + 1)}, "hijackCIDR"),
     ],
 )
 def test_an_invalid_value_is_refused_with_the_name_of_its_field(

@@ -129,7 +129,7 @@ def test_a_pod_reaches_itself_by_its_service(
 
 
 @FAMILIES
-def test_the_outside_reaches_a_pod_and_a_pod_the_outside(
+def test_a_pod_and_a_host_outside_reach_each_other(
     network: NetworkHarness, pods: Pods, family: int
 ) -> None:
     outside = network.outside()
@@ -234,7 +234,8 @@ def test_a_new_mac_address_is_announced(network: NetworkHarness, network_pod: Ne
                     return frame
 
         arp = next_frame(b"\x08\x06", address)
-        assert (arp[22:32], arp[38:42]) == (mac + address, address)
+        sender, target_ip = arp[22:32], arp[38:42]
+        assert (sender, target_ip) == (mac + address, address)
         assert next_frame(b"\x86\xdd", address6)
 
 
@@ -293,18 +294,18 @@ def test_check_accepts_the_reply_rules_of_earlier_versions(
 ) -> None:
     """Routes and rules of older versions still serve Pods that survive an upgrade."""
     network_pod.add(**CONF)
-    held = network.hold(network_pod.inside)
-    marks = NftReplyMarkRules(network.executor)
+    namespace = network.hold(network_pod.inside)
+    nft_rules = NftReplyMarkRules(network.executor)
     for table in ("ip", "ip6"):
         network_pod.inside.run("nft", f"flush chain {table} {TABLE} output")
-    missing_without_rules = marks.missing(held, (4, 6))
+    missing_without_rules = nft_rules.missing(namespace, (4, 6))
     for table in ("ip", "ip6"):
         network_pod.inside.run("nft", f"add rule {table} {TABLE} output meta mark set ct mark")
-    missing = marks.missing(held, (4, 6))
+    missing_with_old_rules = nft_rules.missing(namespace, (4, 6))
     differences = network_pod.check()
-    marks.put(held, (4, 6))
+    nft_rules.put(namespace, (4, 6))
 
-    assert len(missing_without_rules) == 2
-    assert missing == []
+    assert len(missing_without_rules) == 2, "the rule of chain output, in each family"
+    assert missing_with_old_rules == []
     assert differences == []
     assert "ct mark 0x00000001" in network_pod.inside.run("nft", f"list table ip {TABLE}")

@@ -8,6 +8,7 @@ import pytest
 
 from core.domain.model import Route
 from core.eventstore.memory import MemoryStore
+from nodeagent.cni_protocol.failures import NO_POOL, USED_OUT
 from nodeagent.settings.values import Settings
 from tests.support.agent_harness import AgentHarness, running
 
@@ -58,7 +59,7 @@ async def test_results_before_1_0_0_name_the_family_of_every_address(
     }
 
 
-async def test_the_netconf_names_pools_and_whether_there_is_a_default_route(
+async def test_the_pools_and_clean_gateway_of_the_netconf_are_used(
     agent: AgentHarness,
 ) -> None:
     await agent.pool("other", "10.5.0.0/24", "10.5.0.10")
@@ -71,7 +72,7 @@ async def test_the_netconf_names_pools_and_whether_there_is_a_default_route(
     assert "routes" not in result
 
 
-async def test_routes_are_the_pools_then_the_annotations_then_the_default(
+async def test_routes_of_the_pool_come_before_those_of_the_annotation_and_the_default_route(
     agent: AgentHarness,
 ) -> None:
     pool_route = Route("10.20.0.0/16", "10.6.0.2")
@@ -177,11 +178,9 @@ async def test_without_cni_args_the_pod_has_the_name_of_its_container(agent: Age
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await agent.add(CNI_ARGS="", CNI_CONTAINERID="box-7")
 
-    claims = await agent.claims()
+    (claim,) = (await agent.claims()).values()
 
-    assert [(c.namespace, c.pod, c.holder) for c in claims.values()] == [
-        ("default", "box-7", "pod/box-7")
-    ]
+    assert (claim.namespace, claim.pod, claim.holder) == ("default", "box-7", "pod/box-7")
     await agent.delete(CNI_ARGS="", CNI_CONTAINERID="box-7")
     assert await agent.claims() == {}
 
@@ -205,7 +204,7 @@ async def test_the_error_of_a_full_pool_names_the_pool_and_a_remedy(agent: Agent
 
     error = (await agent.call("ADD", "web-1")).error
 
-    assert error["code"] == 110
+    assert error["code"] == USED_OUT
     assert error["msg"] == (
         "spiderpool IP allocation error: failed to allocate IP addresses in standard mode: failed"
         " to allocate any IPv4 IP address to NIC eth0 from IPPools [lan]: all IP addresses used out"
@@ -230,18 +229,19 @@ async def test_a_failed_dual_stack_add_leaves_no_address_of_either_family_behind
 async def test_an_add_without_any_pool_fails(agent: AgentHarness) -> None:
     error = (await agent.call("ADD")).error
 
-    assert error["code"] == 111
+    assert error["code"] == NO_POOL
     assert error["msg"].startswith("spiderpool IP allocation error: ")
     assert "no IPPool available, no pool selection rules of any type are specified" in error["msg"]
 
 
-async def test_many_adds_at_once_get_different_addresses(agent: AgentHarness) -> None:
+async def test_concurrent_adds_get_different_addresses(agent: AgentHarness) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.73")
+    pool_size = 64
 
-    answers = await asyncio.gather(*(agent.add(f"web-{n}") for n in range(64)))
+    answers = await asyncio.gather(*(agent.add(f"web-{number}") for number in range(pool_size)))
 
-    assert len({address for (address,) in answers}) == 64
-    assert len(await agent.claims()) == 64
+    assert len({address for (address,) in answers}) == pool_size
+    assert len(await agent.claims()) == pool_size
 
 
 async def test_netconf_keys_match_in_any_case_and_unknown_ones_are_ignored(
@@ -270,7 +270,7 @@ async def test_in_sequential_order_an_add_gets_the_lowest_free_address(
     async with running(settings._replace(address_order="sequential"), memory_store) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
 
-        answers = [await node.add(f"web-{n}") for n in range(3)]
+        answers = [await node.add(f"web-{number}") for number in range(3)]
 
     assert answers == [["10.6.0.10/24"], ["10.6.0.11/24"], ["10.6.0.12/24"]]
 
@@ -281,16 +281,16 @@ async def test_no_address_of_a_disabled_family_is_allocated(
     selection = settings.selection._replace(ipv6_enabled=False)
     async with running(settings._replace(selection=selection), memory_store) as node:
         await node.pool("lan-4", "10.6.0.0/24", "10.6.0.10")
-        writer_of_ipv6 = settings._replace(
+        dual_stack_settings = settings._replace(
             node_name="node-2", socket_path=f"{settings.socket_path}2"
         )
-        async with running(writer_of_ipv6, memory_store) as other:
+        async with running(dual_stack_settings, memory_store) as other:
             await other.pool("lan-6", "fd00:6::/64", "fd00:6::10")
 
             assert await node.add() == ["10.6.0.10/24"]
 
 
-async def test_a_pool_counts_as_full_at_the_bound_of_records(
+async def test_a_pool_counts_as_full_at_the_limit_of_records(
     settings: Settings, memory_store: MemoryStore
 ) -> None:
     async with running(settings._replace(records_max=2), memory_store) as node:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.domain.configuration.commands import DeleteRecord
+from nodeagent.cni_protocol.failures import WRONG_INPUT
 from tests.support.agent_harness import AgentHarness
 
 
@@ -14,6 +15,7 @@ async def two_lans(agent: AgentHarness) -> None:
 
 
 def items(*interfaces: str) -> list[dict[str, Any]]:
+    """The items of an annotation for two interfaces, the second in pool b; "": unnamed."""
     pools = ("a", "b")
     return [
         {"ipv4": [pool]} | ({"interface": name} if name else {})
@@ -56,7 +58,7 @@ async def test_unnamed_items_go_to_interfaces_in_the_order_of_their_adds(
     assert [nic.interface for nic in endpoint.nics] == ["eth0", "net1"]
 
 
-async def test_one_interface_more_than_the_annotation_has_items_is_refused(
+async def test_an_interface_beyond_the_items_of_the_annotation_is_refused(
     agent: AgentHarness,
 ) -> None:
     await two_lans(agent)
@@ -76,7 +78,7 @@ async def test_an_interface_that_a_named_list_lacks_is_refused(agent: AgentHarne
 
     error = (await agent.call("ADD", CNI_IFNAME="net9")).error
 
-    assert error["code"] == 112
+    assert error["code"] == WRONG_INPUT
     assert "interface net9 must be specified" in error["msg"]
     assert await agent.claims() == {}
 

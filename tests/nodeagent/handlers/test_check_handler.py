@@ -9,6 +9,7 @@ import pytest
 from core.domain.model import Claim
 from core.eventstore.codec import CLAIM
 from core.eventstore.kv import Delete, Put
+from nodeagent.cni_protocol.failures import CHECK_FAILED, INVALID_CONFIG
 from tests.support.agent_harness import AgentHarness
 
 
@@ -27,7 +28,7 @@ async def check(agent: AgentHarness, result: Any, **changes: str) -> tuple[int, 
     if reply.status == 0:
         assert reply.body == b""
         return 0, ""
-    assert reply.error["code"] == 120
+    assert reply.error["code"] == CHECK_FAILED
     return 1, reply.error["msg"]
 
 
@@ -151,5 +152,5 @@ async def test_an_invalid_result_is_refused_with_the_name_of_the_field(
 ) -> None:
     error = (await agent.call("CHECK", conf=agent.netconf(prevResult=result))).error
 
-    assert error["code"] == 7
+    assert error["code"] == INVALID_CONFIG
     assert text in error["msg"]

@@ -1,4 +1,4 @@
-"""The coordinator's verbs in the agent use facts and settings, and calls may be concurrent."""
+"""The coordinator's commands in the agent: their settings, GC, and concurrent calls."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CLUSTER = {"serviceCIDR": ["10.96.0.0/16"]}
 NOTHING = UnparsedSettings()
 LEFTOVERS = 1_000
 NOWHERE = 1_000_000
-"""Interface indexes that do not exist."""
+"""The first of ``LEFTOVERS`` interface indexes that do not exist."""
 
 
 class AnnotatedPods(FactsSource):
@@ -58,7 +58,7 @@ class AnnotatedPods(FactsSource):
         """Do nothing; the Pod is known."""
 
     def liveness(self, reference: PodReference) -> Liveness:
-        return Liveness(None)
+        return Liveness(alive=None)
 
     async def confirm_liveness(self, reference: PodReference) -> Liveness:
         return self.liveness(reference)
@@ -165,7 +165,7 @@ async def test_settings_of_the_cluster_apply_where_the_network_configuration_has
         ({}, {"detectIPConflict": True, "detectGateway": True}, (True, True)),
     ],
 )
-async def test_a_network_requests_detection_else_the_cluster_does(
+async def test_detection_is_requested_by_the_network_or_else_by_the_cluster(
     network: NetworkHarness,
     network_node: NetworkNode,
     network_pod: NetworkPod,
@@ -214,7 +214,7 @@ async def test_the_mode_disabled_changes_nothing(
     assert "veth0" not in network_pod.inside.ip("link")
 
 
-async def test_a_cluster_that_is_not_ready_blocks_adds_and_no_dels(
+async def test_a_cluster_that_is_not_ready_blocks_adds_but_not_dels(
     network: NetworkHarness,
     network_node: NetworkNode,
     network_pod: NetworkPod,
@@ -241,7 +241,7 @@ async def test_a_del_with_settings_that_cannot_be_used_succeeds(
     assert await coordinator_handler.handle_delete(call(network_pod, "DEL"), broken)
 
 
-async def test_gc_detaches_a_pod_at_its_second_absence(
+async def test_gc_detaches_a_pod_that_is_missing_twice_with_enough_time_between(
     coordinator_handler: CoordinatorHandler,
     network_pod: NetworkPod,
     network_node: NetworkNode,
@@ -259,7 +259,7 @@ async def test_gc_detaches_a_pod_at_its_second_absence(
     assert list(network_node.records.all()) == []
 
 
-async def test_gc_detaches_a_pod_at_once_if_its_namespace_was_deleted(
+async def test_gc_detaches_a_pod_immediately_if_its_namespace_was_deleted(
     coordinator_handler: CoordinatorHandler, network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
     await coordinator_handler.handle_add(call(network_pod), NOTHING)
@@ -283,14 +283,14 @@ async def test_gc_continues_after_a_failed_detachment(
         await coordinator_handler.handle_add(call(pod), NOTHING)
         pod.inside.delete()
     stuck, other = sorted((network_pod.container, second.container))
-    delete = network_node.engine.detach
+    detach = network_node.engine.detach
 
-    def refused_once(attachment: Attachment, first_nic: str) -> bool:
+    def detach_unless_stuck(attachment: Attachment, first_nic: str) -> bool:
         if attachment.container == stuck:
             raise NetlinkLost("netlink: 1 of 1 answers did not arrive")
-        return delete(attachment, first_nic)
+        return detach(attachment, first_nic)
 
-    monkeypatch.setattr(network_node.engine, "detach", refused_once)
+    monkeypatch.setattr(network_node.engine, "detach", detach_unless_stuck)
     with pytest.raises(CniFailure, match=f"GC failed for 1 attachments: {stuck}/eth0: netlink"):
         await coordinator_handler.handle_gc(gc_call())
     assert [pod.container for pod in network_node.records.all()] == [stuck], f"{other} is detached"
@@ -304,7 +304,8 @@ async def test_a_thousand_leftovers_of_a_crashed_node_are_removed(
 ) -> None:
     await coordinator_handler.handle_add(call(network_pod), NOTHING)
     (alive,) = network_node.records.all()
-    # Their veth pairs were deleted with their namespaces; entries on other interfaces remain.
+    # The Pods' veth pairs were deleted with their namespaces. Routes and neighbours over another
+    # interface, such as that of a CNI plugin, remain.
     batch(network_node.inside, "link add cali-left type veth peer left", "link set cali-left up")
     (pod_veth,) = (
         link.ifindex for link in links_of(network, network_node) if link.name == "cali-left"
@@ -323,11 +324,10 @@ async def test_a_thousand_leftovers_of_a_crashed_node_are_removed(
                 plan=AttachmentPlan((), steps, {}),
             )
         )
-    assert (
-        len(network_node.inside.ip("route", "show", "table", "500").splitlines()) == LEFTOVERS + 1
-    )
-    found = await coordinator_handler.handle_gc(gc_call(network_pod))
-    assert len(found.removed) == LEFTOVERS
+    host_routes = network_node.inside.ip("route", "show", "table", "500").splitlines()
+    assert len(host_routes) == LEFTOVERS + 1, "the living Pod has a route, too"
+    result = await coordinator_handler.handle_gc(gc_call(network_pod))
+    assert len(result.removed) == LEFTOVERS
     assert list(network_node.records.all()) == [alive]
     assert tables_of(network_node) == before
     assert network_pod.check() == []
@@ -407,28 +407,28 @@ async def test_calls_of_one_container_do_not_overlap(
     network_node: NetworkNode,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    inside = 0
-    inside_max = 0
+    running = 0
+    running_max = 0
     guard = threading.Lock()
-    delete = network_node.engine.detach
+    detach = network_node.engine.detach
 
-    def counted(*arguments: Any) -> bool:
-        nonlocal inside, inside_max
+    def detach_and_count(*arguments: Any) -> bool:
+        nonlocal running, running_max
         with guard:
-            inside += 1
-            inside_max = max(inside_max, inside)
+            running += 1
+            running_max = max(running_max, running)
         try:
-            return delete(*arguments)
+            return detach(*arguments)
         finally:
             with guard:
-                inside -= 1
+                running -= 1
 
-    monkeypatch.setattr(network_node.engine, "detach", counted)
+    monkeypatch.setattr(network_node.engine, "detach", detach_and_count)
     calls = (
         coordinator_handler.handle_delete(call(network_pod, "DEL"), NOTHING) for _ in range(16)
     )
     await asyncio.gather(*calls)
-    assert inside_max == 1
+    assert running_max == 1
     assert coordinator_handler._container_locks._locks == {}
 
 
@@ -456,7 +456,7 @@ async def test_queued_calls_of_one_container_delay_no_other_container(
 
     waiting[0].cancel()
     await asyncio.gather(waiting[0], return_exceptions=True)
-    done_early = [pod.done() for pod in waiting[1:]]
+    done_early = [task.done() for task in waiting[1:]]
     slow.set()
     assert await asyncio.gather(*waiting[1:]) == [True] * (2 * WORKERS - 1)
     assert not any(done_early), "the thread of the cancelled call still runs"

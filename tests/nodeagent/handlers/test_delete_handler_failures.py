@@ -1,4 +1,4 @@
-"""A DEL that failed with a retryable error asks for a retry, and none succeeds without effect."""
+"""A DEL with a retryable error asks the runtime to repeat it; after another error it succeeds."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ from core.errors import (
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, Put
 from core.eventstore.memory import MemoryStore
+from nodeagent.cni_protocol.failures import TRY_AGAIN_LATER
 from nodeagent.settings.values import Settings
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.faulty_store import Fault, FaultyStore
 
+UNREADABLE_ENDPOINT = b"\x92\x63\x90"
+"""MessagePack of a value with the unknown schema version 99."""
 
-async def test_a_delete_whose_requests_are_lost_fails_though_other_calls_are_answered(
+
+async def test_a_delete_whose_commits_are_lost_fails_although_etcd_answers_reads(
     settings: Settings, memory_store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.eventstore.retry_policies.SETTLE_S_MAX", 0.2)
@@ -32,20 +36,20 @@ async def test_a_delete_whose_requests_are_lost_fails_though_other_calls_are_ans
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
         await node.add()
 
-        async def read_on() -> None:
+        async def read_claims_repeatedly() -> None:
             while True:
                 await node.claims()
                 await asyncio.sleep(0)
 
-        others = asyncio.create_task(read_on())
+        reads = asyncio.create_task(read_claims_repeatedly())
         faulty.fail_next_commits(*[Fault.REQUEST_LOST] * 1_000)
         error = (await node.call("DEL")).error
         faulty.heal()
-        others.cancel()
+        reads.cancel()
         claims = await node.claims()
         await node.delete()
 
-        assert error["code"] == 11
+        assert error["code"] == TRY_AGAIN_LATER
         assert error["msg"].startswith("spiderpool IP release error: ")
         assert len(claims) == 1
         assert await node.claims() == {}
@@ -70,7 +74,7 @@ async def test_a_delete_with_a_transient_error_asks_for_a_retry(
 
     monkeypatch.setattr(agent.process.parts.handlers.delete, "handle_delete", fail)
 
-    assert (await agent.call("DEL")).error["code"] == 11
+    assert (await agent.call("DEL")).error["code"] == TRY_AGAIN_LATER
 
 
 async def test_a_delete_of_an_unreadable_endpoint_asks_for_a_retry(
@@ -80,10 +84,10 @@ async def test_a_delete_of_an_unreadable_endpoint_asks_for_a_retry(
     await agent.add()
     start, end = Keys(settings.cluster).range_of("endpoint")
     (endpoint,) = (await memory_store.read([Get(start, end)])).ranges[0].kvs
-    await memory_store.commit([], [Put(endpoint.key, b"\x92\x63\x90")])
+    await memory_store.commit([], [Put(endpoint.key, UNREADABLE_ENDPOINT)])
 
     error = (await agent.call("DEL")).error
-    assert error["code"] == 11
+    assert error["code"] == TRY_AGAIN_LATER
     assert "Endpoint value cannot be decoded" in error["msg"]
 
     await memory_store.commit([], [Put(endpoint.key, endpoint.value)])

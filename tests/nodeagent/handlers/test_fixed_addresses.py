@@ -26,6 +26,7 @@ from core.eventstore.memory import MemoryStore
 from core.eventstore.writer import Writer
 from nodeagent.facts import Liveness, StandaloneFactsSource
 from nodeagent.handlers.withdrawal_handler import Withdrawal, WithdrawalHandler
+from nodeagent.servers.http_api import STATEFUL
 from nodeagent.settings.values import Settings
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.faulty_store import FaultyStore
@@ -55,19 +56,19 @@ async def apply_replicas(agent: AgentHarness, replicas: int, start: int = 0) -> 
 
 async def last_release(agent: AgentHarness) -> AddressesReleased:
     segments, _ = await LogReader(agent.store, agent.keys).catch_up(START)
-    events = [one.event for segment in segments for one in segment.events()]
-    return next(one for one in reversed(events) if isinstance(one, AddressesReleased))
+    events = [recorded.event for segment in segments for recorded in segment.events()]
+    return next(event for event in reversed(events) if isinstance(event, AddressesReleased))
 
 
-def call_of(uid: str, box: str, pod: str = "db-0") -> dict[str, Any]:
+def call_of(uid: str, container: str, pod: str = "db-0") -> dict[str, Any]:
     """The variables of a runtime's call for a Pod with this UID and container."""
     return {
-        "CNI_CONTAINERID": box,
+        "CNI_CONTAINERID": container,
         "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME={pod};K8S_POD_UID={uid}",
     }
 
 
-async def test_a_del_keeps_the_address_of_a_desired_replica_and_releases_that_of_one_scaled_down(
+async def test_a_del_releases_only_the_address_of_a_replica_that_was_scaled_down(
     agent: AgentHarness,
 ) -> None:
     await apply_replicas(agent, 2)
@@ -82,8 +83,8 @@ async def test_a_del_keeps_the_address_of_a_desired_replica_and_releases_that_of
     await agent.delete("db-0")
 
     assert set(await agent.claims()) == {"10.6.0.10"}
-    proof = (await last_release(agent)).evidence
-    assert proof == "CNI DEL of container c-db-1; StatefulSet shop/db has replica 0"
+    evidence = (await last_release(agent)).evidence
+    assert evidence == "CNI DEL of container c-db-1; StatefulSet shop/db has replica 0"
 
 
 async def test_the_first_ordinal_is_considered(agent: AgentHarness) -> None:
@@ -96,7 +97,7 @@ async def test_the_first_ordinal_is_considered(agent: AgentHarness) -> None:
     assert {claim.pod for claim in (await agent.claims()).values()} == {"db-1"}
 
 
-async def test_a_replica_whose_pod_is_forgotten_before_its_del_keeps_its_address(
+async def test_a_replica_whose_pod_record_is_deleted_before_its_del_keeps_its_address(
     agent: AgentHarness,
 ) -> None:
     """After a force delete, only the claim still has the owner of the Pod."""
@@ -213,8 +214,8 @@ async def test_a_del_without_the_name_of_the_vm_keeps_its_address(agent: AgentHa
 
 
 async def test_with_fixed_addresses_disabled_their_pods_are_like_others(settings: Settings) -> None:
-    off = settings._replace(fixed=FixedSettings(stateful_sets=False, vms=False))
-    async with running(off, MemoryStore()) as node:
+    disabled = settings._replace(fixed=FixedSettings(stateful_sets=False, vms=False))
+    async with running(disabled, MemoryStore()) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
         await node.pod("db-0", {}, **SET)
         await node.pod("launcher-1", {}, **VMI)
@@ -229,7 +230,7 @@ async def test_with_fixed_addresses_disabled_their_pods_are_like_others(settings
         assert await node.claims() == {}
 
 
-async def test_a_conflict_release_frees_no_replica_whose_pod_is_forgotten(
+async def test_a_conflict_release_keeps_the_address_of_a_replica_whose_pod_record_is_deleted(
     agent: AgentHarness,
 ) -> None:
     await agent.pod("db-0", {}, **SET)
@@ -245,12 +246,12 @@ async def test_a_conflict_release_frees_no_replica_whose_pod_is_forgotten(
 
     reply = await over_socket(agent.process.settings.socket_path, "DELETE", "/v1/ipam/ips", body)
 
-    assert reply.status == 522
+    assert reply.status == STATEFUL
     assert set(await agent.claims()) == {"10.6.0.10"}
 
 
 class ScriptedFacts(StandaloneFactsSource):
-    """Facts of a source that has the liveness of Pods and the validity of endpoints."""
+    """Facts of records, with the liveness of Pods and the validity of endpoints from a test."""
 
     alive: bool | None = None
     validity: Validity | None = None
@@ -271,7 +272,7 @@ class ScriptedFacts(StandaloneFactsSource):
 
 @pytest.fixture
 async def watched(settings: Settings) -> AsyncIterator[tuple[AgentHarness, ScriptedFacts]]:
-    """A node with ``ScriptedFacts``."""
+    """An agent, and the ``ScriptedFacts`` that it uses."""
     store = MemoryStore()
     async with running(settings, store) as plain:
         await plain.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
@@ -373,8 +374,8 @@ async def test_a_del_reads_the_records_again_before_it_releases_a_fixed_address(
         store.current.clear()
         writer = Writer(store, node.keys, "operator")
         await writer.open()
-        more = ApplyRecord(RecordDefined("StatefulSet", "shop", "db", replicas=2))
-        await Configurator(store, node.keys, writer).apply(more, Cause("test"))
+        two_replicas = ApplyRecord(RecordDefined("StatefulSet", "shop", "db", replicas=2))
+        await Configurator(store, node.keys, writer).apply(two_replicas, Cause("test"))
         await writer.close()
 
         await node.delete("db-1")
@@ -409,7 +410,7 @@ async def test_a_cancelled_add_releases_no_fixed_address_of_a_pod_deleted_meanwh
     attachment, cause = Attachment("c-db-0", "eth0"), Cause("test")
     request = AddRequest(reference, attachment, SelectionRequest("eth0"), cause)
 
-    outcome = await withdrawal_handler.withdraw_nic(request, (), "the ADD was broken off")
+    outcome = await withdrawal_handler.withdraw_nic(request, (), "the ADD was cancelled")
 
     assert outcome is Withdrawal.STATEFUL
     assert set(await agent.claims()) == {"10.6.0.10"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,6 +11,7 @@ from core.errors import LogCorrupt
 from core.eventstore.kv import Put
 from core.eventstore.log import START, LogReader
 from core.eventstore.memory import MemoryStore
+from nodeagent.cni_protocol.failures import GC_INCOMPLETE, INVALID_CONFIG
 from nodeagent.handlers.missing_attachments import GC_TWICE_S, is_netns_gone
 from nodeagent.settings.values import Settings
 from tests.support.agent_harness import AgentHarness, ManualClock, running
@@ -31,9 +31,10 @@ def valid(*pods: str) -> list[dict[str, str]]:
     return [{"containerID": f"c-{pod}", "ifname": "eth0"} for pod in pods]
 
 
-async def collect(agent: AgentHarness, *pods: str, key: str = "cni.dev/valid-attachments") -> Any:
-    """Run a GC in which these Pods are valid; return the reply."""
-    reply = await agent.call("GC", conf=agent.netconf(**{key: valid(*pods)}))
+async def collect(agent: AgentHarness, *pods: str) -> None:
+    """Run a GC that lists the attachments of these Pods as valid."""
+    conf = agent.netconf(**{"cni.dev/valid-attachments": valid(*pods)})
+    reply = await agent.call("GC", conf=conf)
     assert (reply.status, reply.body) == (0, b""), reply.body.decode()
 
 
@@ -91,7 +92,7 @@ async def test_an_attachment_listed_in_between_must_be_missing_twice_again(
     assert await pods(agent) == {"web-0", "web-1", "web-2"}
 
 
-async def test_a_vanished_network_namespace_is_evidence_at_once(
+async def test_a_deleted_network_namespace_is_evidence_in_the_first_gc(
     agent: AgentHarness, lan: Path
 ) -> None:
     (lan / "web-1").unlink()
@@ -111,7 +112,7 @@ async def test_a_valid_attachment_stays_even_without_its_namespace(
     assert await pods(agent) == {"web-0", "web-1", "web-2"}
 
 
-async def test_both_spellings_of_the_list_are_read(agent: AgentHarness, lan: Path) -> None:
+async def test_attachments_of_either_list_are_valid(agent: AgentHarness, lan: Path) -> None:
     for name in ("web-0", "web-1", "web-2"):
         (lan / name).unlink()
     conf = agent.netconf(
@@ -130,7 +131,7 @@ async def test_a_gc_without_a_list_fails_and_releases_nothing(
 
     error = (await agent.call("GC")).error
 
-    assert error["code"] == 7
+    assert error["code"] == INVALID_CONFIG
     assert "cni.dev/valid-attachments is missing" in error["msg"]
     assert await pods(agent) == {"web-0", "web-1", "web-2"}
 
@@ -164,14 +165,15 @@ async def test_a_release_by_gc_has_its_evidence_in_the_log(agent: AgentHarness, 
     await collect(agent, "web-0", "web-2")
 
     segments, _ = await LogReader(agent.store, agent.keys).catch_up(START)
-    recorded = [one for segment in segments for one in segment.events()][-1]
-    event = recorded.event
+    events = [recorded for segment in segments for recorded in segment.events()]
+    last_recorded = events[-1]
+    event = last_recorded.event
     assert isinstance(event, AddressesReleased)
     assert event.reason == "gc"
     assert event.evidence == (
         f"container c-web-1 interface eth0: network namespace {lan}/web-1 is gone"
     )
-    assert recorded.cause.actor == "agent/node-1"
+    assert last_recorded.cause.actor == "agent/node-1"
 
 
 async def test_only_the_network_that_lost_an_interface_loses_its_address(
@@ -191,7 +193,7 @@ async def test_only_the_network_that_lost_an_interface_loses_its_address(
     assert len(await agent.claims()) == 3
 
 
-async def test_a_vanished_namespace_ends_all_interfaces_in_it(
+async def test_gc_releases_all_interfaces_in_a_deleted_namespace(
     agent: AgentHarness, lan: Path
 ) -> None:
     second = agent.netconf(name="lan-2")
@@ -219,13 +221,14 @@ async def test_gc_continues_after_an_error_and_reports_it_at_the_end(
 ) -> None:
     for name in ("web-0", "web-1", "web-2"):
         (lan / name).unlink()
-    broken = next(a for a, claim in (await agent.claims()).items() if claim.pod == "web-1")
-    await agent.store.commit([], [Put(agent.keys.ip_of(broken), b"no claim")])
+    claims = await agent.claims()
+    broken_address = next(address for address, claim in claims.items() if claim.pod == "web-1")
+    await agent.store.commit([], [Put(agent.keys.ip_of(broken_address), b"no claim")])
     conf = agent.netconf(**{"cni.dev/valid-attachments": []})
 
     error = (await agent.call("GC", conf=conf)).error
 
-    assert error["code"] == 121
+    assert error["code"] == GC_INCOMPLETE
     assert "GC failed for 1 endpoints: shop/web-1: " in error["msg"]
     assert "2 endpoints were released" in error["details"]
     with pytest.raises(LogCorrupt):
@@ -245,7 +248,7 @@ async def test_a_namespace_counts_as_deleted_only_in_a_visible_directory(short_p
     assert not is_netns_gone("relative")
 
 
-async def test_missing_attachments_beyond_the_bound_are_reported(
+async def test_missing_attachments_beyond_the_limit_are_reported(
     agent: AgentHarness,
     lan: Path,
     clock: ManualClock,

@@ -12,7 +12,6 @@ from core.allocation.add_request import AddRequest
 from core.domain.claims.claim_decisions import holder_of
 from core.domain.events import AllocationRefused, Cause, Recorded
 from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, PodReference, RequestFacts
-from core.domain.fixed.ipam_claims import pod_of_nic
 from core.domain.model import Attachment, Nic
 from core.domain.selection.request import SelectionRequest
 from core.errors import AddressConflict
@@ -39,9 +38,10 @@ async def next_refusal(agent: AgentHarness, store: KeyValueStore) -> Recorded:
     """Wait for the first refusal in the log."""
     async with asyncio.timeout(DEADLINE_S):
         async for segments, _ in LogReader(store, agent.keys).follow(START):
-            for recorded in (one for segment in segments for one in segment.events()):
-                if isinstance(recorded.event, AllocationRefused):
-                    return recorded
+            for segment in segments:
+                for recorded in segment.events():
+                    if isinstance(recorded.event, AllocationRefused):
+                        return recorded
     raise AssertionError("the log has ended")
 
 
@@ -55,15 +55,18 @@ async def test_a_refused_add_is_an_event_with_its_pod_cause_and_verdicts(
     recorded = await next_refusal(agent, memory_store)
     event = recorded.event
     assert isinstance(event, AllocationRefused)
-    assert event[:7] == ("shop", "web-0", "uid-web-0", "node-1", "pod/uid-web-0", "eth0", "no-pool")
+    assert (event.namespace, event.name, event.uid) == ("shop", "web-0", "uid-web-0")
+    assert (event.node, event.holder) == ("node-1", "pod/uid-web-0")
+    assert (event.interface, event.reason) == ("eth0", "no-pool")
     assert event.message in error["msg"] + error["details"]
     assert event.source == "default-pools"
-    assert [(one.pool, one.rule) for one in event.verdicts] == [("lan", "disabled")]
+    (verdict,) = event.verdicts
+    assert (verdict.pool, verdict.rule) == ("lan", "disabled")
     assert (recorded.cause.correlation_id, recorded.cause.traceparent) == ("c-web-0", CALLER)
 
 
 class HeldStore(MemoryStore):
-    """A store whose transactions wait until a test continues them."""
+    """A store whose transactions wait while ``continued`` is not set."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,7 +108,7 @@ async def test_counted_refusals_are_written_when_the_agent_stops(
         for recorded in await refusals(agent, memory_store)
         if isinstance(recorded.event, AllocationRefused)
     ]
-    assert times == [1, 3]
+    assert times == [1, 3], "the first refusal is written immediately, three are counted"
 
 
 class ClaimFacts:
@@ -117,7 +120,7 @@ class ClaimFacts:
 
 
 class ConflictingProbe:
-    """A probe that always meets a conflicting host."""
+    """A probe that always finds a conflicting host."""
 
     def switches_for(self, _: PodReference) -> DetectionSwitches:
         return DetectionSwitches(conflicts=True)
@@ -126,9 +129,12 @@ class ConflictingProbe:
         raise AddressConflict("10.6.0.10 is used by another host")
 
 
-@pytest.mark.parametrize("interface", ["eth0", "net1"])
-async def test_a_conflict_of_a_nic_with_an_ipam_claim_is_refused_to_the_claim(
-    interface: str,
+@pytest.mark.parametrize(
+    ("interface", "holder"),
+    [("eth0", "pod/uid-web-0"), ("net1", "ipamclaim/shop/lan.net1.ipamclaim")],
+)
+async def test_the_holder_of_a_refused_nic_with_an_ipam_claim_is_the_claim(
+    interface: str, holder: str
 ) -> None:
     holders: list[str] = []
 
@@ -143,6 +149,4 @@ async def test_a_conflict_of_a_nic_with_an_ipam_claim_is_refused_to_the_claim(
     with pytest.raises(CniFailure):
         await handler.handle_add(request, "1.0.0", 0.0)
 
-    claim = ClaimFacts().facts(PodReference()).pod
-    assert holders == [holder_of(pod_of_nic(claim, interface))]
-    assert (holders == ["pod/uid-web-0"]) is (interface == "eth0")
+    assert holders == [holder]

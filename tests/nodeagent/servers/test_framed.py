@@ -33,7 +33,7 @@ class Listening(socket.socket):
 
 
 async def answer_much(_environment: bytes, stdin: bytes, _: HasHungUp) -> tuple[int, bytes]:
-    """More bytes than a socket buffer holds."""
+    """Answer with more bytes than a socket buffer holds."""
     return 0, stdin[:1] * ANSWER_BYTES
 
 
@@ -95,7 +95,7 @@ async def test_a_connection_that_could_not_be_accepted_is_accepted_later(
     assert server.counts.refused == 2
 
 
-async def test_connections_that_wait_for_descriptors_do_not_outlive_the_socket(
+async def test_a_connection_that_waits_to_be_accepted_is_closed_with_the_socket(
     server: FramedServer, listening: Listening, short_path: Path
 ) -> None:
     listening.failures = 1_000

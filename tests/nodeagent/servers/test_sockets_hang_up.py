@@ -1,4 +1,4 @@
-"""A request whose caller hung up before the agent takes it up is not started.
+"""A request whose caller hung up before the agent read it is not started.
 
 The caller of an abandoned ADD sends a DEL next. An ADD that starts after that DEL would leave an
 address behind that nothing releases.
@@ -22,6 +22,7 @@ from tests.support.agent_harness import AgentHarness, frame
 from tests.support.http_caller import over_socket
 
 ENDED_S = 20.0
+"""Seconds after which a test that waits for the end of requests fails."""
 
 
 def framed(agent: AgentHarness, verb: str) -> tuple[str, bytes]:
@@ -55,16 +56,16 @@ EACH_SOCKET = pytest.mark.parametrize("build_request", [framed, http])
 
 
 async def abandon(path: str, request: bytes) -> None:
-    """Send a request and close at once, before the agent has read a byte of it."""
+    """Send a request and close the connection before the agent has read a byte."""
     with socket.socket(socket.AF_UNIX) as caller:
         caller.connect(path)
         caller.sendall(request)
 
 
-async def all_taken_up(agent: AgentHarness) -> None:
+async def wait_until_served(agent: AgentHarness) -> None:
     """Wait until all connections so far are served and closed."""
     parts = agent.process.parts
-    # Connections of one socket are accepted in their order.
+    # A socket accepts its connections in order, so earlier ones are accepted before these.
     assert (await agent.call("VERSION")).status == 0
     await over_socket(agent.process.settings.socket_path, "GET", "/v1/ipam/healthy")
     async with asyncio.timeout(ENDED_S):
@@ -79,7 +80,7 @@ async def test_an_add_that_was_abandoned_before_the_agent_read_it_claims_nothing
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
 
     await abandon(*build_request(agent, "ADD"))
-    await all_taken_up(agent)
+    await wait_until_served(agent)
 
     assert await agent.claims() == {}
 
@@ -96,7 +97,7 @@ async def test_an_abandoned_add_does_not_run_after_a_delete_at_the_other_socket(
         assert (await over_socket(path, "DELETE", "/v1/ipam/ip", http_body())).status == 200
     else:
         await agent.delete()
-    await all_taken_up(agent)
+    await wait_until_served(agent)
 
     assert await agent.claims() == {}
 
@@ -110,7 +111,7 @@ async def test_a_delete_that_was_abandoned_before_the_agent_read_it_releases_not
     await agent.add()
 
     await abandon(*build_request(agent, "DEL"))
-    await all_taken_up(agent)
+    await wait_until_served(agent)
 
     assert len(await agent.claims()) == 1
 
@@ -141,7 +142,7 @@ async def test_an_add_whose_caller_hangs_up_while_its_pod_is_looked_up_claims_no
 
     lookup_may_end.set()
     await deleting
-    await all_taken_up(agent)
+    await wait_until_served(agent)
 
     assert await agent.claims() == {}
     assert agent.process.parts.writer.transactions == transactions
@@ -149,7 +150,7 @@ async def test_an_add_whose_caller_hangs_up_while_its_pod_is_looked_up_claims_no
 
 async def test_calls_that_were_abandoned_are_counted(agent: AgentHarness) -> None:
     await abandon(*framed(agent, "VERSION"))
-    await all_taken_up(agent)
+    await wait_until_served(agent)
 
     assert agent.process.parts.connections.abandoned == 1
 
