@@ -100,14 +100,18 @@ class FactsSource(Protocol):
         ...
 
     def endpoint_validity(self, endpoint: Endpoint) -> Validity | None:
-        """Whether a replica or VM still needs its fixed endpoint; None if it is not fixed.
+        """Whether a replica or VM still needs its fixed endpoint; None if that is not fixed.
 
-        The holder decides, because the Pod may be deleted already. Only "valid" is certain.
+        The endpoint's holder shows whether it is fixed, because the Pod may be deleted already. Of
+        the cached states, only "valid" is certain.
         """
         ...
 
     async def confirm_endpoint(self, endpoint: Endpoint) -> Validity | None:
-        """``endpoint_validity``; unless it is "valid", read the API server. Never fails."""
+        """Like ``endpoint_validity``, but read the API server unless the cached state is "valid".
+
+        Never fails.
+        """
         ...
 
 
@@ -192,7 +196,7 @@ class StandaloneFactsSource:
         return Validity("invalid", f"no record makes {'/'.join(endpoint.key)} fixed")
 
     async def confirm_endpoint(self, endpoint: Endpoint) -> Validity | None:
-        """``endpoint_validity``; unless it is "valid", repeat it with new records from etcd."""
+        """Like ``endpoint_validity``, but read the records again unless the state is "valid"."""
         validity = self.endpoint_validity(endpoint)
         if validity is None or validity.state == "valid":
             return validity

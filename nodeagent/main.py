@@ -77,8 +77,8 @@ def _tracer(settings: Settings) -> Tracer | None:
 def _freeze_garbage_collector() -> None:
     """Exclude long-lived objects from garbage collection.
 
-    An ADD creates a few hundred short-lived objects and no cycles. Otherwise each collection would
-    traverse all imported modules and the agent's state, which takes a tenth of the CPU time.
+    An ADD creates a few hundred short-lived objects and no cycles. Without this, each collection
+    would traverse all imported modules and the agent's state, for a tenth of the CPU time.
     """
     gc.collect()
     gc.freeze()

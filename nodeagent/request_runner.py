@@ -92,8 +92,8 @@ class RequestRunner:
     ) -> RunningRequest:
         """Like ``measure``, but DELs of the container wait until it ends.
 
-        Raises CallerGone, which is not counted. Enter the returned context manager without an await
-        in between.
+        Raises CallerGone, which is not counted. Enter the returned context manager immediately,
+        without an await after this call.
         """
         require_caller(has_hung_up)
         return RunningRequest(self, self._deadlines_of(deadline_s), work, arrived, container)

@@ -1,9 +1,9 @@
 """Computes frontends and their backends from Services and EndpointSlices. Pure.
 
 The rules are those of kube-proxy: only ready endpoints are backends; if none is ready, terminating
-endpoints that still serve are backends. A Service with local traffic policy has only endpoints on
-this node. A Service that names another proxy is skipped. NodePorts and external addresses are not
-served.
+endpoints that still serve are backends. A Service with the internal traffic policy Local has only
+backends on this node. A Service that names another proxy is skipped. NodePorts and external
+addresses are not served.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ OTHER_PROXY: Final = "service.kubernetes.io/service-proxy-name"
 """The label that names another proxy for a Service."""
 
 PROTOCOLS: Final = {"TCP": 6, "UDP": 17}
-"""The protocols with BPF hooks, by IP protocol number; SCTP has none."""
+"""IP protocol numbers of the protocols that have BPF hooks; SCTP has none."""
 
 MAPPED: Final = bytes(10) + b"\xff\xff"
 """The prefix of an IPv4-mapped IPv6 address."""

@@ -4,8 +4,8 @@ With a bpffs, maps and links are pinned, so that ClusterIPs are served while no 
 agent opens the maps, continues with their contents, and replaces the programs in the links
 atomically. Without a bpffs, maps, programs and links end with the agent.
 
-    <bpffs>/orbweaver/v1/<map>      maps of this layout; others are removed after attaching
-    <bpffs>/orbweaver/links/<hook>
+    <bpffs>/orbweaver/v1/<map>      maps of layout version 1; other versions are removed
+    <bpffs>/orbweaver/links/<hook>  links
 
 Programs are attached to one control group only. Calls block: use them in a worker thread.
 """
@@ -64,7 +64,11 @@ class Installation:
                 maps[spec.name] = _opened_or_created(spec, directory)
         except OSError as error:
             installation.close()
-            raise DatapathError(f"{error.filename}: {error.strerror}", subject=str(bpffs)) from None
+            raise DatapathError(
+                f"cannot create {error.filename} for the maps of Services: {error.strerror}",
+                subject=str(bpffs),
+                remedy="mount a bpffs there that the agent can write",
+            ) from None
         except BpfRefused:
             installation.close()
             raise
@@ -125,7 +129,8 @@ class Installation:
             self._remove_other_layouts()
         except OSError as error:
             text = f"cannot attach the programs of Services to control group {cgroup}: {error}"
-            raise DatapathError(text, subject=str(cgroup)) from None
+            remedy = "check that it exists and is of version 2 (orbweaver.clusterIP.cgroup)"
+            raise DatapathError(text, subject=str(cgroup), remedy=remedy) from None
         finally:
             close(programs)
 

@@ -1,7 +1,7 @@
 """The BPF maps that programs and agent share: names, sizes, keys and values as bytes. Pure.
 
-    services   frontend                     -> group of backends, their number, affinity
-    backends   group and index in group     -> backend
+    services   frontend                     -> group, number of backends, seconds of affinity
+    backends   group and index in the group -> backend
     members    group and backend            -> nothing; only for Services with affinity
     affinity   client and frontend          -> backend, time of last use    (written by programs)
     reversed   socket and backend           -> replaced frontend            (written by programs)
@@ -77,7 +77,7 @@ class FrontendHead(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """The key of ``backends``: a group, and the number of a backend in this group."""
+    """The key of ``backends``: a group, and the index of a backend in this group."""
 
     group: int
     number: int

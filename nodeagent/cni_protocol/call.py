@@ -31,7 +31,7 @@ from nodeagent.cni_protocol.netconf import (
     read_netconf,
 )
 
-VERBS: Final = ("ADD", "DEL", "CHECK", "STATUS", "GC", "VERSION")
+COMMANDS: Final = ("ADD", "DEL", "CHECK", "STATUS", "GC", "VERSION")
 INTERFACE_CHARACTERS_MAX: Final = 15
 """IFNAMSIZ without the NUL."""
 
@@ -75,7 +75,7 @@ class Call(NamedTuple):
     ``traceparent``: the runtime's trace context, "" for none.
     """
 
-    verb: str
+    command: str
     conf: NetConf
     attachment: Attachment = NO_ATTACHMENT
     pod: PodReference = PodReference()
@@ -91,38 +91,38 @@ def read_environment(block: bytes) -> tuple[str, dict[str, str]]:
     entries = block.decode(errors="replace").split("\0")
     # This takes half the time of a loop with tuple unpacking.
     variables = dict([entry.partition("=")[::2] for entry in entries if entry])
-    verb = variables.get("CNI_COMMAND", "")
-    if verb in VERBS:
-        return verb, variables
-    if not verb:
+    command = variables.get("CNI_COMMAND", "")
+    if command in COMMANDS:
+        return command, variables
+    if not command:
         text = "required env variable CNI_COMMAND missing"
     else:
-        text = f"unknown CNI_COMMAND: {verb[:64]}"
-    raise CniFailure(INVALID_ENVIRONMENT, text, f"CNI_COMMAND is one of {', '.join(VERBS)}")
+        text = f"unknown CNI_COMMAND: {command[:64]}"
+    raise CniFailure(INVALID_ENVIRONMENT, text, f"CNI_COMMAND is one of {', '.join(COMMANDS)}")
 
 
-def _read_conf(verb: str, environment: dict[str, str], stdin: bytes) -> NetConf:
+def _read_conf(command: str, environment: dict[str, str], stdin: bytes) -> NetConf:
     """The configuration of a call, after checking the variables of its command.
 
     Raises CniFailure with code 1, 4, 6 or 7.
     """
-    for name in _REQUIRED.get(verb, ()):
+    for name in _REQUIRED.get(command, ()):
         if not environment.get(name):
-            raise _missing(verb, environment)
+            raise _missing(command, environment)
     conf = read_netconf(stdin)
-    _check_version(verb, conf.cni_version)
+    _check_version(command, conf.cni_version)
     return conf
 
 
-def read_call(verb: str, environment: dict[str, str], stdin: bytes) -> Call:
+def read_call(command: str, environment: dict[str, str], stdin: bytes) -> Call:
     """The call. Raises CniFailure with code 1, 4, 6 or 7."""
-    conf = _read_conf(verb, environment, stdin)
+    conf = _read_conf(command, environment, stdin)
     traceparent = read_traceparent(environment)
-    if verb not in _REQUIRED:
-        return Call(verb, conf, traceparent=traceparent)
+    if command not in _REQUIRED:
+        return Call(command, conf, traceparent=traceparent)
     attachment = read_attachment(environment, conf)
     pod = read_arguments(environment.get("CNI_ARGS", ""), attachment.container)
-    return Call(verb, conf, attachment, pod, traceparent)
+    return Call(command, conf, attachment, pod, traceparent)
 
 
 def read_add_request(
@@ -195,30 +195,31 @@ def checked_interface(name: str) -> str:
         fault = "'/', ':' and white space are not allowed"
     else:
         return name
-    raise CniFailure(INVALID_ENVIRONMENT, f"{_INTERFACE} {name[:64]!r}: {fault}")
+    details = f"use at most {INTERFACE_CHARACTERS_MAX} characters, without '/', ':' and white space"
+    raise CniFailure(INVALID_ENVIRONMENT, f"{_INTERFACE} {name[:64]!r}: {fault}", details)
 
 
-def _missing(verb: str, environment: dict[str, str]) -> CniFailure:
-    missing = [name for name in _REQUIRED[verb] if not environment.get(name)]
+def _missing(command: str, environment: dict[str, str]) -> CniFailure:
+    missing = [name for name in _REQUIRED[command] if not environment.get(name)]
     text = f"required env variables [{','.join(missing)}] missing"
-    needed = ", ".join(_REQUIRED[verb])
-    return CniFailure(INVALID_ENVIRONMENT, text, f"CNI_COMMAND={verb} needs {needed}")
+    needed = ", ".join(_REQUIRED[command])
+    return CniFailure(INVALID_ENVIRONMENT, text, f"CNI_COMMAND={command} needs {needed}")
 
 
 def _checked_netns(path: str) -> str:
     if len(path) > NETNS_CHARACTERS_MAX:
         text = f"{_NETNS}: {len(path)} characters, more than {NETNS_CHARACTERS_MAX}"
-        raise CniFailure(INVALID_ENVIRONMENT, text)
+        raise CniFailure(INVALID_ENVIRONMENT, text, "use a shorter path")
     return path
 
 
-def _check_version(verb: str, version: str) -> None:
-    too_old = WITHOUT_CHECK if verb == "CHECK" else WITHOUT_GC_AND_STATUS
-    if verb in ("CHECK", "GC", "STATUS") and version in too_old:
+def _check_version(command: str, version: str) -> None:
+    too_old = WITHOUT_CHECK if command == "CHECK" else WITHOUT_GC_AND_STATUS
+    if command in ("CHECK", "GC", "STATUS") and version in too_old:
         oldest = VERSIONS[len(too_old)]
         raise CniFailure(
             INCOMPATIBLE_VERSION,
-            f"config version {version} does not allow {verb}",
+            f"config version {version} does not allow {command}",
             f"set cniVersion in the network configuration to {oldest} or later",
         )
 

@@ -118,6 +118,8 @@ class PreviousAddress(NamedTuple):
     gateway: str
 
 
+SEND_JSON: Final = "send the network configuration as a JSON object on standard input"
+
 _NETCONF_NAMES: Final = {name.lower(): name for name in NetConf.__struct_encode_fields__}
 _LOG_COUNTS: Final = ("log_file_max_size", "log_file_max_age", "log_file_max_count")
 _DIGITS_MAX: Final = 10
@@ -180,9 +182,11 @@ def read_document(data: bytes) -> dict[str, Any]:
     try:
         document = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise CniFailure(UNDECODABLE, f"the network configuration is not JSON: {error}") from None
+        text = f"the network configuration is not JSON: {error}"
+        raise CniFailure(UNDECODABLE, text, SEND_JSON) from None
     if not isinstance(document, dict):
-        raise CniFailure(UNDECODABLE, "the network configuration is not a JSON object")
+        text = "the network configuration is not a JSON object"
+        raise CniFailure(UNDECODABLE, text, SEND_JSON)
     return document
 
 

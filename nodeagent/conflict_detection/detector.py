@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from core.domain.addresses.ip_address import Family, parse_address
 from core.domain.model import Nic
-from core.errors import DatapathError, DetectionFailed, NamespaceGone, OrbweaverError
+from core.errors import DatapathError, DetectionFailed, OrbweaverError
 from core.manifests.networks.detect_options import DetectionTiming
 from core.process.supervision import BackgroundTasks
 from core.process.tracing import Attributes, Span, child_span
@@ -417,11 +417,6 @@ def _failed(netns: str, interface: str, error: Exception, limit_s: float) -> Det
 def _remedy_of(error: Exception, interface: str) -> str:
     if isinstance(error, TimeoutError):
         return "kubelet tries again; if it fails again, check the load of this node"
-    if isinstance(error, NamespaceGone):
-        return (
-            "do nothing if the Pod was deleted; otherwise delete the Pod, so that its controller"
-            " creates it anew"
-        )
     if isinstance(error, OSError) and error.errno in (ENODEV, ENXIO):
         return f"make sure that a plugin earlier in the CNI chain creates {interface}"
     if isinstance(error, OSError) and error.errno == ENETDOWN:

@@ -224,7 +224,7 @@ class Engine:
             self._rdma.move(record.rdma, sessions.namespace)
         return plan._replace(pod=pod, host=host)
 
-    # -------------------------------------------------------------------------------- DEL
+    # ------------------------------------------------------------------------- DEL and GC
 
     def detach(self, attachment: Attachment, first_nic: str) -> bool:
         """Revert the set-up of an attachment (DEL). Returns whether there was one.

@@ -92,8 +92,8 @@ _EARLIER_RULES: Final = {
     _EXPECTED_RULES[-1]: "output ct meta",
     _IPTABLES_RULES[-1]: "OUTPUT -j CONNMARK --restore-mark",
 }
-"""Rules of earlier versions, which reset a mark that the Pod set. CHECK accepts them for Pods that
-were created before an upgrade."""
+"""For a current rule, the rule of earlier versions, which reset a mark that the Pod set. CHECK
+accepts it for Pods that were created before an upgrade."""
 
 
 class ReplyMarkRules(Protocol):

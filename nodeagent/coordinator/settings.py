@@ -286,7 +286,7 @@ def _policy_route(route: UnparsedRoute) -> NicPolicyRoute:
     gateway = _address("invalid route gw", route.gw)
     if destination.family != gateway.family:
         text = f"policyRoutes: {route.dst} via {route.gw} must use the same IP family"
-        raise BadInput(text, subject="policyRoutes")
+        raise BadInput(text, subject="policyRoutes", remedy="correct dst or gw of this route")
     return NicPolicyRoute(destination, gateway)
 
 

@@ -21,7 +21,8 @@ from nodeagent.netlink.values import Mac
 
 HOST_VETH_PREFIX: Final = "veth"
 HOST_VETH_ID_CHARACTERS: Final = 11
-"""With the prefix 15 characters, the limit of an interface name."""
+"""Characters of the container id in the name of the host veth. With the prefix, the name has 15
+characters, the limit of an interface name."""
 
 MAC_BYTES: Final = 6
 

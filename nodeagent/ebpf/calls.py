@@ -232,7 +232,8 @@ def _bpf(command: int, request: bytes, operation: str) -> int:
     number = n.SYSCALLS.get(platform.machine())
     if number is None:
         text = f"cannot {operation}: the number of bpf(2) on {platform.machine()} is not known"
-        raise BpfRefused(text, errno=0)
+        remedy = "disable orbweaver.clusterIP on nodes of this architecture"
+        raise BpfRefused(text, errno=0, remedy=remedy)
     attributes = ctypes.create_string_buffer(request, len(request))
     result: int = _libc.syscall(number, command, ctypes.byref(attributes), len(request))
     if result < 0:

@@ -1,10 +1,10 @@
 """ADD: allocates addresses for one attachment, for CNI calls and for the HTTP API.
 
 CNI callers get a result in the CNI version that they request; if conflict detection is enabled, the
-addresses are probed first (``conflict_probe``). HTTP callers get the endpoint with flags, and probe
-the addresses themselves (docs/reference/address-assignment.md, "Batch release"). Repeating an ADD
-for the same holder and attachment has the same result (I7). After an ADD that fails or expires, no
-address stays allocated (I4).
+addresses are probed first (``conflict_probe``). HTTP callers get the endpoint, and probe its
+addresses themselves if the response says so (docs/reference/address-assignment.md, "Batch
+release"). Repeating an ADD for the same holder and attachment has the same result (I7). After an
+ADD that fails or expires, no address stays allocated (I4).
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """

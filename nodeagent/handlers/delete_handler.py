@@ -2,8 +2,8 @@
 
 A DEL that finds nothing to release succeeds (I7). A late DEL of an older sandbox releases nothing
 (I3). Addresses are released only if it is certain that the Pod has ended, or that its replica or VM
-no longer needs its fixed address. If the watch does not prove it, the API server is asked; without
-an answer the address is kept (I6).
+no longer needs its fixed address. If watched objects do not prove this, the agent reads the API
+server; without an answer the address is kept (I6).
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """

@@ -3,10 +3,10 @@
 See docs/reference/address-assignment.md, "Batch release".
 
 ``withdraw_endpoint`` is ``DELETE /v1/ipam/ips``, for callers that probe by themselves;
-``withdraw_nic`` is for the agent's probe, which has found the addresses and the MAC addresses. An
-address that a conflicting host uses is quarantined before it is released, so that it is not
-allocated again in between. Only addresses of the Pod with the UID of the request are released, and
-no fixed addresses.
+``withdraw_nic`` is for the agent's probe, which has found the conflicting addresses and the MAC
+addresses of their hosts. An address that a conflicting host uses is quarantined before it is
+released, so that it is not allocated again in between. Only addresses of the Pod with the UID of
+the request are released, and no fixed addresses.
 """
 
 from __future__ import annotations

@@ -134,4 +134,4 @@ def _name(field: str, name: str) -> str:
         return checked_interface(name)
     except CniFailure as failure:
         _, _, text = failure.message.partition(" ")  # without the name of the variable
-        raise CniFailure(INVALID_CONFIG, f"{field} {text}") from None
+        raise CniFailure(INVALID_CONFIG, f"{field} {text}", failure.details) from None

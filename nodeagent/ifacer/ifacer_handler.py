@@ -27,9 +27,9 @@ class Ifacer:
         self._runner = runner
         self._configurator = configurator
 
-    async def answer_chained(self, verb: str, variables: dict[str, str], stdin: bytes) -> bytes:
+    async def answer_chained(self, command: str, variables: dict[str, str], stdin: bytes) -> bytes:
         """Standard output. Raises CniFailure, NetlinkLost, RequestError."""
-        if verb != "ADD":
+        if command != "ADD":
             return b""
         conf = read_conf(stdin)
         if conf.links is not None:

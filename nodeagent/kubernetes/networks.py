@@ -110,7 +110,11 @@ def cached_network(config: Object) -> CachedNetwork:
         network = network_of(config)
     except BadInput as error:
         name = f"{metadata['namespace']}/{metadata['name']}"
-        _log.warning("cannot read SpiderMultusConfig %s: %s", name, error)
+        _log.warning(
+            "cannot read SpiderMultusConfig %s, so no network provider binds its NICs: %s",
+            name,
+            error,
+        )
         return CachedNetwork(metadata["name"])
     nad = attachment_name(network.name, network.annotations)
     vlan, cni_type = network.spec.vlan, network.spec.cni_type or ""

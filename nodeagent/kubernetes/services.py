@@ -78,7 +78,8 @@ def cached_service(service_object: Object) -> Object:
     try:
         service = service_of(msgspec.convert(service_object.get("spec", {}), ServiceSpec))
     except msgspec.ValidationError as error:
-        _log.warning("cannot read Service %s: %s", _name_of(metadata), error)
+        name = _name_of(metadata)
+        _log.warning("cannot read Service %s, so it is not served: %s", name, error)
         service = Service()
     return {
         "metadata": _identity(metadata),
@@ -93,7 +94,8 @@ def cached_slice(slice_object: Object) -> Object:
     try:
         slice_ = slice_of(msgspec.convert(slice_object, SliceBody), metadata.get("labels") or {})
     except msgspec.ValidationError as error:
-        _log.warning("cannot read EndpointSlice %s: %s", _name_of(metadata), error)
+        name = _name_of(metadata)
+        _log.warning("cannot read EndpointSlice %s, so it has no backends: %s", name, error)
         slice_ = None
     return {"metadata": _identity(metadata), "slice": slice_}
 

@@ -3,8 +3,8 @@
 A socket stays in the namespace in which it was opened, and ``/proc/sys/net`` shows the namespace of
 the thread that opens it, so both need a thread inside the namespace (``setns``; Python 3.11 has no
 ``os.setns``). Only the executor's thread, and threads that called ``run_directly``, leave the
-agent's namespace. If a thread fails to return to it, the next call still enters its own namespace.
-The queue of calls is bounded. This module creates no namespace and forks no process.
+agent's namespace. If a thread fails to return, its next call still enters the call's namespace. The
+queue of calls is bounded. This module creates no namespace and forks no process.
 """
 
 from __future__ import annotations
@@ -168,7 +168,8 @@ class NetnsExecutor:
             if error.errno == EBADF:
                 raise _namespace_gone(namespace.path) from None
             text = f"network namespace {namespace.path} cannot be entered: {error.strerror}"
-            raise DatapathError(text, subject=namespace.path) from error
+            remedy = "try again; if it fails again, raise the limit of open files of the agent"
+            raise DatapathError(text, subject=namespace.path, remedy=remedy) from error
         with self._lock:
             try:
                 if self._closed:
@@ -363,7 +364,12 @@ def _enter(fd: int) -> None:
 
 
 def _namespace_gone(path: str) -> NamespaceGone:
-    return NamespaceGone(f"there is no network namespace {path}", subject=path)
+    return NamespaceGone(
+        f"there is no network namespace {path}",
+        subject=path,
+        remedy="check the path; if its Pod still exists, delete the Pod, so that its controller"
+        " creates it anew",
+    )
 
 
 def _not_network(path: str) -> DatapathError:

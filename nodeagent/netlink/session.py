@@ -16,7 +16,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from errno import EAGAIN, ENOBUFS, ENODEV, errorcode
+from errno import EAGAIN, ENOBUFS, ENODEV, EPERM, errorcode
 from struct import Struct
 from types import TracebackType
 from typing import Final, NamedTuple, Self, TypeVar
@@ -357,7 +357,8 @@ def check(request: Request, outcome: RequestOutcome) -> None:
     if not number or number in request.tolerated:
         return
     why = os.strerror(number) + (f": {outcome.text}" if outcome.text else "")
-    raise NetlinkRefused(f"cannot {request.what}: {why}", errno=number)
+    remedy = "give this process the capability NET_ADMIN" if number == EPERM else ""
+    raise NetlinkRefused(f"cannot {request.what}: {why}", errno=number, remedy=remedy)
 
 
 def _describe(span: Span, batch: Sequence[Request], answered: Mapping[int, RequestOutcome]) -> None:

@@ -68,7 +68,7 @@ class LogDirectory:
 class LoggedCall(NamedTuple):
     """The parts of a call that its line contains."""
 
-    verb: str
+    command: str
     conf: NetConf
     attachment: Attachment
     pod: PodReference
@@ -84,7 +84,7 @@ class CallLog:
     def log_success(self, logged: LoggedCall, arrived: float, fields: dict[str, object]) -> None:
         """Log a call that succeeded; ``arrived``: by ``time.perf_counter``."""
         if LEVELS["info"] >= LEVELS[logged.conf.ipam.log_level.lower()]:
-            self._write(logged, "info", arrived, {"msg": f"{logged.verb} done"} | fields)
+            self._write(logged, "info", arrived, {"msg": f"{logged.command} done"} | fields)
 
     def log_failure(self, logged: LoggedCall, failure: CniFailure, arrived: float) -> None:
         """Log a call that failed."""
@@ -95,8 +95,8 @@ class CallLog:
     def _write(
         self, logged: LoggedCall, level: str, arrived: float, fields: dict[str, object]
     ) -> None:
-        verb, conf, attachment, pod = logged
-        fields["cmd"] = verb
+        command, conf, attachment, pod = logged
+        fields["cmd"] = command
         fields["network"] = conf.name
         container, interface, _, netns = attachment
         if container:

@@ -74,7 +74,7 @@ class CniHandlers(NamedTuple):
 class ChainedPluginHandler(Protocol):
     """Answers the calls of an executable that is not an IPAM plugin."""
 
-    async def answer_chained(self, verb: str, variables: dict[str, str], stdin: bytes) -> bytes:
+    async def answer_chained(self, command: str, variables: dict[str, str], stdin: bytes) -> bytes:
         """Standard output of a success. Raises CniFailure, OrbweaverError."""
         ...
 
@@ -97,7 +97,7 @@ class CniServer:
         self._handlers = handlers
         self._call_log = call_log
         self._chained = chained
-        self._answers_by_verb: dict[str, Handler] = {
+        self._answers_by_command: dict[str, Handler] = {
             "DEL": self._answer_delete,
             "CHECK": self._answer_check,
             "STATUS": self._answer_status,
@@ -112,25 +112,25 @@ class CniServer:
         arrived = time.perf_counter()
         logged = None
         try:
-            verb, variables = read_environment(environment)
-            if verb != "ADD" or PLUGIN in variables:
+            command, variables = read_environment(environment)
+            if command != "ADD" or PLUGIN in variables:
                 require_caller(has_hung_up)  # for an ADD the runner checks this
-            if verb == "VERSION":
+            if command == "VERSION":
                 return 0, version_result(version_in(stdin))
             if PLUGIN in variables:
                 plugin = self._chained_plugin(variables[PLUGIN])
-                return 0, await plugin.answer_chained(verb, variables, stdin)
-            if verb == "ADD":
+                return 0, await plugin.answer_chained(command, variables, stdin)
+            if command == "ADD":
                 request, conf = read_add_request(variables, stdin, self._actor, has_hung_up)
-                logged = LoggedCall(verb, conf, request.attachment, request.pod)
+                logged = LoggedCall(command, conf, request.attachment, request.pod)
                 self._check_ready()
                 body, fields = await self._handlers.add.handle_add(
                     request, conf.cni_version, arrived
                 )
             else:
-                call = read_call(verb, variables, stdin)
-                logged = LoggedCall(verb, call.conf, call.attachment, call.pod)
-                body, fields = await self._answers_by_verb[verb](call, arrived)
+                call = read_call(command, variables, stdin)
+                logged = LoggedCall(command, call.conf, call.attachment, call.pod)
+                body, fields = await self._answers_by_command[command](call, arrived)
         except CallerGone:
             raise
         except Exception as error:  # noqa: BLE001  # a runtime reads error objects, not tracebacks

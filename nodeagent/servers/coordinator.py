@@ -76,15 +76,15 @@ class CoordinatorServer:
             "GC": self._answer_gc,
         }
 
-    async def answer_chained(self, verb: str, variables: dict[str, str], stdin: bytes) -> bytes:
+    async def answer_chained(self, command: str, variables: dict[str, str], stdin: bytes) -> bytes:
         """Standard output of a success. Raises CniFailure, OrbweaverError."""
         arrived = time.perf_counter()
-        call = read_call(verb, variables, stdin)
+        call = read_call(command, variables, stdin)
         conf = msgspec.json.decode(stdin, type=dict[str, Any])
         call = _with_log(call, conf)
-        logged = LoggedCall(call.verb, call.conf, call.attachment, call.pod)
+        logged = LoggedCall(call.command, call.conf, call.attachment, call.pod)
         try:
-            body, fields = await self._handlers[verb](call, read_settings(conf))
+            body, fields = await self._handlers[command](call, read_settings(conf))
         except Exception as error:
             self._call_log.log_failure(logged, failure_of(error), arrived)
             raise

@@ -55,12 +55,12 @@ class TracedCalls:
     async def answer_call(self, environment: bytes, stdin: bytes, has_hung_up: HasHungUp) -> Answer:
         """Answer with the wrapped function, inside a span."""
         try:
-            verb, variables = read_environment(environment)
+            command, variables = read_environment(environment)
         except CniFailure:
             return await self._answer(environment, stdin, has_hung_up)
         plugin = variables.get(PLUGIN, IPAM_PLUGIN)[:64]
-        name = f"CNI {verb} {plugin}" if plugin in CHAINED else f"CNI {verb}"
-        attributes = _attributes(verb, plugin, variables, stdin)
+        name = f"CNI {command} {plugin}" if plugin in CHAINED else f"CNI {command}"
+        attributes = _attributes(command, plugin, variables, stdin)
         with self._tracer.request(name, _caller_of(variables), attributes) as span:
             status, body = await self._answer(environment, stdin, has_hung_up)
             if status:
@@ -101,11 +101,11 @@ def _headers_of(request: web.Request) -> TraceContext:
 
 
 def _attributes(
-    verb: str, plugin: str, variables: dict[str, str], stdin: bytes
+    command: str, plugin: str, variables: dict[str, str], stdin: bytes
 ) -> dict[str, AttributeValue]:
     """The attributes of a call, without those that cannot be read."""
     attributes = {
-        "cni.command": verb,
+        "cni.command": command,
         "cni.plugin": plugin,
         "cni.container_id": variables.get("CNI_CONTAINERID", ""),
         "network.interface.name": variables.get("CNI_IFNAME", ""),

@@ -209,8 +209,8 @@ class SriovReconciler:
         guid_file = await self._hardware.guid_file()
         plan = self._plan(configuration, nics, guid_file)
         if self._offers(_recounted(plan)):
-            # From now on kubelet must not give their virtual functions to Pods. The NICs are read
-            # again, because kubelet may have given a virtual function to a Pod just before.
+            # From now on kubelet must not give virtual functions of these NICs to Pods. The NICs
+            # are read again, because kubelet may have given one to a Pod just before.
             self._set_devices(_devices(plan, nics))
             await asyncio.sleep(self._withdrawal_s)
             nics = await self._hardware.nics(configuration.own_addresses)

@@ -74,16 +74,16 @@ def _labelled(gauge: LabelledGauge) -> Iterator[Observation]:
         yield Observation(value, {gauge.label: name})
 
 
-def _histograms(meter: Meter, name: str, verb: str) -> tuple[Histogram, Histogram]:
+def _histograms(meter: Meter, name: str, command: str) -> tuple[Histogram, Histogram]:
     return (
         meter.create_histogram(
             f"spiderpool_ipam_{name}_duration_seconds",
-            description=f"Duration of {verb} requests",
+            description=f"Duration of {command} requests",
             explicit_bucket_boundaries_advisory=DURATION_BOUNDS_S,
         ),
         meter.create_histogram(
             f"spiderpool_ipam_{name}_limit_duration_seconds",
-            description=f"Time that {verb} requests waited before they started",
+            description=f"Time that {command} requests waited before they started",
             explicit_bucket_boundaries_advisory=DURATION_BOUNDS_S,
         ),
     )

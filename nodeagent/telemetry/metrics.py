@@ -180,20 +180,20 @@ def _class_of(error: Exception) -> str:
     return next((name for kind, name in _CLASSES if isinstance(error, kind)), "internal")
 
 
-def _of_work(name: str, verb: str, work: WorkCounts) -> list[ObservedMetric]:
+def _of_work(name: str, command: str, work: WorkCounts) -> list[ObservedMetric]:
     prefix = f"spiderpool_ipam_{name}"
-    durations = f"duration of {verb} requests, in seconds"
-    waits = f"wait of {verb} requests before they started, in seconds"
+    durations = f"duration of {command} requests, in seconds"
+    waits = f"wait of {command} requests before they started, in seconds"
 
     def counter(suffix: str, help_: str, value: Callable[[], float]) -> ObservedMetric:
         return ObservedMetric(COMPATIBLE, "counter", f"{prefix}_{suffix}", help_, value)
 
     return [
-        counter("counts", f"Number of {verb} requests", lambda: work.count),
-        counter("failure_counts", f"Failed {verb} requests", lambda: work.failures),
+        counter("counts", f"Number of {command} requests", lambda: work.count),
+        counter("failure_counts", f"Failed {command} requests", lambda: work.failures),
         counter(
             "update_ippool_conflict_counts",
-            f"Transactions of {verb} requests that failed because another writer was faster",
+            f"Transactions of {command} requests that failed because another writer was faster",
             lambda: work.conflicts,
         ),
         _of_class(name, "err_internal", work),

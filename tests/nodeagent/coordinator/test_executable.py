@@ -170,7 +170,7 @@ def add_again(node: Node, sandbox: Sandbox, **changes: object) -> dict[str, obje
     return run(node, sandbox, "ADD", **{"prevResult": sandbox.result, **changes})
 
 
-def run(node: Node, sandbox: Sandbox, verb: str, **changes: object) -> dict[str, object]:
+def run(node: Node, sandbox: Sandbox, command: str, **changes: object) -> dict[str, object]:
     """Call only the coordinator."""
     conf = {
         **node.runtime.conflist()["plugins"][1],
@@ -178,7 +178,7 @@ def run(node: Node, sandbox: Sandbox, verb: str, **changes: object) -> dict[str,
         "name": "lab",
         **changes,
     }
-    environment = node.runtime._environment(verb, sandbox)
+    environment = node.runtime._environment(command, sandbox)
     return node.runtime._run("coordinator", environment, conf)
 
 

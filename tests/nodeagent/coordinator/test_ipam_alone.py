@@ -66,10 +66,10 @@ class BridgedNode:
             f"link set eth0 master {BRIDGE}",
         )
 
-    async def call(self, verb: str, name: str) -> dict[str, Any]:
+    async def call(self, command: str, name: str) -> dict[str, Any]:
         """Call the bridge plugin for a Pod, as a runtime does."""
         netns = f"/run/netns/{name}" if Path(f"/run/netns/{name}").exists() else ""
-        variables = self.agent.environment(verb, name, CNI_NETNS=netns)
+        variables = self.agent.environment(command, name, CNI_NETNS=netns)
         socket_path = self.agent.process.settings.socket_path
         ipam = {"type": "spiderpool", "ipam_unix_socket_path": socket_path}
         conf = {"cniVersion": CNI_VERSION, "name": "k8s-pod-network", "type": "bridge"}

@@ -133,10 +133,10 @@ def handler_with(
     )
 
 
-def call(pod: NetworkPod, verb: str = "ADD", interface: str = "eth0", **conf: Any) -> Call:
+def call(pod: NetworkPod, command: str = "ADD", interface: str = "eth0", **conf: Any) -> Call:
     netconf = NetConf(cni_version="1.1.0", name="lab", **conf)
     attachment = Attachment(pod.container, interface, netconf.name, str(pod.inside.path))
-    return Call(verb, netconf, attachment, PodReference("shop", "web-0"))
+    return Call(command, netconf, attachment, PodReference("shop", "web-0"))
 
 
 def gc_call(*valid: NetworkPod) -> Call:

@@ -25,16 +25,16 @@ ENDED_S = 20.0
 """Seconds after which a test that waits for the end of requests fails."""
 
 
-def framed(agent: AgentHarness, verb: str) -> tuple[str, bytes]:
+def framed(agent: AgentHarness, command: str) -> tuple[str, bytes]:
     """The path of the framed socket, and a request for it."""
-    request = frame(agent.environment(verb), json.dumps(agent.netconf()).encode())
+    request = frame(agent.environment(command), json.dumps(agent.netconf()).encode())
     return agent.process.settings.framed_socket_path, request
 
 
-def http(agent: AgentHarness, verb: str) -> tuple[str, bytes]:
+def http(agent: AgentHarness, command: str) -> tuple[str, bytes]:
     """The path of the HTTP socket, and the same request for it."""
     body = json.dumps(http_body()).encode()
-    head = f"{'POST' if verb == 'ADD' else 'DELETE'} /v1/ipam/ip HTTP/1.1\r\nHost: agent\r\n"
+    head = f"{'POST' if command == 'ADD' else 'DELETE'} /v1/ipam/ip HTTP/1.1\r\nHost: agent\r\n"
     head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     return agent.process.settings.socket_path, head.encode() + body
 
