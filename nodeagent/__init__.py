@@ -1,1 +1,1 @@
-"""The daemon on each node: answers CNI requests from cached objects and one etcd transaction."""
+"""The daemon on each node: serves CNI requests from cached objects and one etcd transaction."""

@@ -100,7 +100,7 @@ class RequestRunner:
 
     @contextmanager
     def hold(self, container: str, has_hung_up: HasHungUp = never_hung_up) -> Iterator[None]:
-        """Let the drain and the container's DELs wait until the context ends.
+        """Make the drain and the container's DELs wait until the context ends.
 
         For a request that allocates several times. Raises CallerGone.
         """

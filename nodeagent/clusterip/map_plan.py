@@ -61,7 +61,10 @@ class MapPlan(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """The frontends that fit into the maps; ``left_out``: the others, because of ``limit``."""
+    """The frontends that fit into the maps, and those that do not.
+
+    ``limit``: the name of the limit that is reached, "" if all frontends fit.
+    """
 
     frontends: Mapping[Frontend, BackendGroup]
     left_out: tuple[Frontend, ...] = ()

@@ -22,7 +22,7 @@ _UNDERLAY_BASE: Final = 98
 eth0, veth0 and net1, the table of net1 is 101."""
 
 _OVERLAY_BASE: Final = 99
-"""The same for overlay mode: with eth0, net1 and net2, the table of net2 is 102."""
+"""The number to add in overlay mode: with eth0, net1 and net2, the table of net2 is 102."""
 
 _LINKS_OF_FIRST_OVERLAY: Final = 2
 """The Pod's broadcast links when its first overlay NIC is set up: the NIC of the cluster's CNI

@@ -48,6 +48,7 @@ def tuning_steps(
             )
         # The configured NIC takes over main's default route when it is added.
         configured = ""
+    # The new NIC's routes leave main if main keeps its default route.
     moved_nic = pod.interface if configured in ("", default.name) else default
     if configured == pod.interface.name:
         yield from _rules(pod, default, decision.table, priorities)

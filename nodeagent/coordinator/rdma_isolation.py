@@ -28,7 +28,10 @@ UNMOVABLE: Final = (
     " orbweaver.rdmaMode shared and without rdmaIsolation"
 )
 
-FIND_DEVICE: Final = "list the RDMA devices of the node with `rdma dev`; then delete the Pod"
+FIND_DEVICE: Final = (
+    "list the RDMA devices of the node (`rdma dev`); then delete the Pod, so that its controller"
+    " creates it anew"
+)
 """The remedy if a device cannot be moved, or is not where it was."""
 
 OpenSocket = Callable[[NetnsExecutor, NetworkNamespace], RdmaSocket | None]

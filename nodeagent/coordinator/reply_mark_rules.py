@@ -237,5 +237,5 @@ def _failed(family: Family, rule: str, process: subprocess.CompletedProcess[str]
     text = " ".join(process.stderr.split())[-STDERR_CHARACTERS_MAX:]
     return DatapathError(
         f"{_IPTABLES[family]} -t mangle -A {rule}: exit status {process.returncode}: {text}",
-        remedy="the rule needs the kernel modules xt_conntrack, xt_mark and xt_connmark",
+        remedy="check that the kernel has the modules xt_conntrack, xt_mark and xt_connmark",
     )

@@ -139,7 +139,7 @@ def _virtual_functions(device: Path) -> Iterator[VirtualFunction]:
             number,
             device_of_vf.name,
             driver,
-            # Bound to a network driver, but without a netdev here: the netdev is in another network
+            # A VF with a network driver, but without a netdev: its netdev is in another network
             # namespace.
             is_used=link is None and driver not in {"", VFIO},
             numa_node=_numa_node(device_of_vf),

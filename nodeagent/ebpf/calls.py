@@ -152,7 +152,7 @@ def load_program(name: str, kind: int, hook: int, code: bytes) -> int:
                 raise
             log_end = log.value.decode(errors="replace").strip()[-LOG_CHARACTERS_MAX:]
             message = f"{repeated.message}: {log_end}" if log_end else repeated.message
-            remedy = "ClusterIPs need Linux 5.14 or newer; report the text of the verifier"
+            remedy = "use Linux 5.14 or newer; if it is, report the text of the verifier"
             raise BpfRefused(message, errno=error.errno, subject=name, remedy=remedy) from None
 
 
@@ -238,7 +238,7 @@ def _bpf(command: int, request: bytes, operation: str) -> int:
     result: int = _libc.syscall(number, command, ctypes.byref(attributes), len(request))
     if result < 0:
         error = ctypes.get_errno()
-        remedy = "the agent needs the capabilities SYS_ADMIN and NET_ADMIN"
+        remedy = "give the agent the capabilities SYS_ADMIN and NET_ADMIN"
         raise BpfRefused(
             f"cannot {operation}: {os.strerror(error)}",
             errno=error,

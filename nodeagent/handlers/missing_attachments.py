@@ -3,7 +3,7 @@
 A single call without the attachment is no evidence: the list of a call may be empty. Evidence is
 that the network namespace is deleted, or that the attachment is missing from consecutive GC calls
 at least ``GC_TWICE_S`` apart. Missing attachments are kept in memory only: after a restart of the
-agent the time begins anew.
+agent, an attachment must be missing from two calls again.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """

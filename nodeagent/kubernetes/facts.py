@@ -80,7 +80,7 @@ class KubernetesFactsSource:
         """The facts, if the Pod and its top controller are known."""
         key = _key(reference)
         pod = None if key is None else self._known(key, reference.uid)
-        if pod is None or not self._owners.knows(controller_of(pod)):
+        if pod is None or not self._owners.is_cached(controller_of(pod)):
             return None
         return self.facts(reference)
 
@@ -95,7 +95,7 @@ class KubernetesFactsSource:
             raise WrongInput(text, remedy="set K8S_POD_NAME and K8S_POD_NAMESPACE in CNI_ARGS")
         try:
             owner = controller_of(await self._find_pod(key, reference.uid))
-            if not self._owners.knows(owner):
+            if not self._owners.is_cached(owner):
                 await self._owners.load_owner(owner)
         except ApiNotFound:
             raise WrongInput(
@@ -196,7 +196,7 @@ class KubernetesFactsSource:
         if kind is None or watched is None or watched.state == "valid":
             return watched
         self.reads += 1
-        return validity_of(kind, *endpoint.key, await self._owners.ask(kind, *endpoint.key))
+        return validity_of(kind, *endpoint.key, await self._owners.read_owners(kind, *endpoint.key))
 
     async def _find_pod(self, key: ObjectKey, uid: str) -> Object:
         """The Pod from the watch, or by a read after ``WATCH_WAIT_S_MAX``. Raises ApiError."""

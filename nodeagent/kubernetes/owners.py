@@ -2,8 +2,8 @@
 
 The Deployment of a ReplicaSet and the CronJob of a Job never change. So each ReplicaSet and Job is
 read once, when its first Pod appears, and its owner is cached by UID; concurrent requests share one
-read. To keep addresses, the cached StatefulSet of the watch is enough. Only ``ask``, which reads
-the API server, can prove that a StatefulSet is deleted or has fewer replicas (I6).
+read. To keep addresses, the cached StatefulSet of the watch is enough. Only ``read_owners``, which
+reads the API server, can prove that a StatefulSet is deleted or has fewer replicas (I6).
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -101,7 +101,7 @@ class OwnerCache:
         while len(self._parents) > CACHED_MAX:
             self._parents.popitem(last=False)
 
-    def knows(self, owner: Owner | None) -> bool:
+    def is_cached(self, owner: Owner | None) -> bool:
         """Whether ``top`` can return the top controller without a request to the API server."""
         if owner is None or (owner.api_version, owner.kind) not in _COLLECTIONS:
             return True
@@ -125,18 +125,18 @@ class OwnerCache:
         return state
 
     def vmi(self, namespace: str, name: str) -> VmiState | MissingOwner:
-        """Always unknown: only ``ask`` reads VM instances."""
+        """Always unknown: only ``read_owners`` reads VM instances."""
         return _UNLISTED
 
     def vm(self, namespace: str, name: str) -> VmState | MissingOwner:
-        """Always unknown: only ``ask`` reads VMs."""
+        """Always unknown: only ``read_owners`` reads VMs."""
         return _UNLISTED
 
     def ipam_claim(self, namespace: str, name: str) -> IpamClaimState | MissingOwner:
-        """Always unknown: only ``ask`` reads IPAMClaims."""
+        """Always unknown: only ``read_owners`` reads IPAMClaims."""
         return _UNLISTED
 
-    async def ask(self, kind: FixedKind, namespace: str, name: str) -> KnownOwners:
+    async def read_owners(self, kind: FixedKind, namespace: str, name: str) -> KnownOwners:
         """The owner of a replica, VM or claim, read from the API server now."""
         if kind == "ipamclaim":
             key = namespace, claim_of_endpoint(name)

@@ -30,7 +30,7 @@ from nodeagent.netlink.session import NetlinkSession
 T = TypeVar("T")
 
 HOST_SYSCTLS: Final = Path("/host/proc/sys")
-"""The host's /proc/sys, which the chart mounts here: that of a container is read-only."""
+"""Where the chart mounts the host's /proc/sys: a container's own /proc/sys is read-only."""
 
 OWN_SYSCTLS: Final = Path("/proc/sys")
 SYSCTL_BYTES_MAX: Final = 4_096

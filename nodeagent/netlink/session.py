@@ -39,7 +39,7 @@ SEND: Final = "netlink send"
 """The span of one send and its answers."""
 
 SEND_TRIES_MAX: Final = 4
-"""Sends in a row without any answer."""
+"""Sends of the same requests to which no answer arrives; then the session raises NetlinkLost."""
 
 LISTING_TRIES_MAX: Final = 16
 """Tries of one listing, which changes can interrupt; each takes about a millisecond."""

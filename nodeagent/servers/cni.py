@@ -1,8 +1,8 @@
 """Answers CNI calls: from the bytes of a request to the bytes of its answer, for every command.
 
 Each call gets an answer, and each failure is a CNI error object. Failures of ADD have the prefix
-that users match. A DEL that fails with a retryable error answers "try again later", so that the
-runtime repeats it. A DEL whose endpoint cannot be read gets the same answer: the endpoint keeps its
+that users match. A DEL that fails with a retryable error returns "try again later", so that the
+runtime repeats it. A DEL whose endpoint cannot be read returns the same: the endpoint keeps its
 addresses until a newer agent or a repair can read it. After any other error a DEL is logged and
 succeeds (docs/reference/cni-configuration.md, "spiderpool"): otherwise the runtime could not delete
 the sandbox, and the Pod would never end. GC releases the addresses later.

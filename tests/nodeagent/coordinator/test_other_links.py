@@ -159,7 +159,7 @@ def test_an_ipvlan_cannot_have_a_mac_address_of_its_own(pods: Pods) -> None:
 def test_a_switch_that_knows_only_the_nodes_forwards_ipvlan_but_not_macvlan(
     network: NetworkHarness,
 ) -> None:
-    # Clouds and plain vSwitches do the same: they drop frames from other MAC addresses.
+    # Clouds and plain vSwitches drop frames from other MAC addresses, as this switch does.
     first, second = network.node("n1"), network.node("n2")
     for number, node in enumerate((first, second), 1):
         mac = node.inside.ip("-brief", "link", "show", "dev", "eth0").split()[2]

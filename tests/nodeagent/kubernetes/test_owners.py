@@ -133,7 +133,7 @@ async def test_a_failure_is_raised_in_all_lookups_and_not_cached(
     lookups = await start_lookups(owners, 3)
     api.answer(fails=True)
     results = await asyncio.gather(*lookups, return_exceptions=True)
-    known = owners.knows(REPLICAS)
+    known = owners.is_cached(REPLICAS)
     again = await start_lookups(owners, 2)
     api.answer()
     await asyncio.gather(*again)
