@@ -31,7 +31,8 @@ class TransportAddress(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        return f"{address_text(self.address)}:{self.port}"
+        text = address_text(self.address)
+        return f"[{text}]:{self.port}" if ":" in text else f"{text}:{self.port}"
 
 
 class Frontend(NamedTuple):

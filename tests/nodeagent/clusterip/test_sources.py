@@ -28,7 +28,7 @@ def backends_by_frontend(
 ) -> dict[str, list[str]]:
     """Backends by frontend, as texts; the protocol of a frontend is its number (6 TCP, 17 UDP)."""
     return {
-        f"{address_text(frontend.address)}:{frontend.port}/{frontend.protocol}": [
+        f"{address_text(frontend.address)} {frontend.port}/{frontend.protocol}": [
             str(backend) for backend in backend_group.backends
         ]
         for frontend, backend_group in frontends_of(service, labels, slices, "node-a").items()
@@ -42,17 +42,17 @@ def test_each_address_and_port_has_the_endpoints_of_its_family_and_port_name() -
         slice_of(SliceEndpoint(("fd00:6::1",)), family=6),
     )
     assert backends == {
-        "10.96.0.10:80/6": ["10.6.0.1:8080", "10.6.0.2:8080"],
-        "10.96.0.10:53/17": ["10.6.0.1:5353", "10.6.0.2:5353"],
-        "fd00:96::10:80/6": ["fd00:6::1:8080"],
-        "fd00:96::10:53/17": ["fd00:6::1:5353"],
+        "10.96.0.10 80/6": ["10.6.0.1:8080", "10.6.0.2:8080"],
+        "10.96.0.10 53/17": ["10.6.0.1:5353", "10.6.0.2:5353"],
+        "fd00:96::10 80/6": ["[fd00:6::1]:8080"],
+        "fd00:96::10 53/17": ["[fd00:6::1]:5353"],
     }
 
 
 def test_an_endpoint_in_two_slices_counts_once() -> None:
     endpoints = slice_of(SliceEndpoint(("10.6.0.1",)))
     backends = backends_by_frontend(SERVICE, endpoints, endpoints)
-    assert backends["10.96.0.10:80/6"] == ["10.6.0.1:8080"]
+    assert backends["10.96.0.10 80/6"] == ["10.6.0.1:8080"]
 
 
 def test_an_endpoint_that_is_not_ready_is_no_backend() -> None:
@@ -60,7 +60,7 @@ def test_an_endpoint_that_is_not_ready_is_no_backend() -> None:
         SERVICE,
         slice_of(SliceEndpoint(("10.6.0.1",), ready=False), SliceEndpoint(("10.6.0.2",))),
     )
-    assert backends["10.96.0.10:80/6"] == ["10.6.0.2:8080"]
+    assert backends["10.96.0.10 80/6"] == ["10.6.0.2:8080"]
 
 
 def test_without_ready_endpoints_terminating_endpoints_that_serve_are_backends() -> None:
@@ -72,7 +72,7 @@ def test_without_ready_endpoints_terminating_endpoints_that_serve_are_backends()
             SliceEndpoint(("10.6.0.3",), ready=False, serving=False),
         ),
     )
-    assert backends["10.96.0.10:80/6"] == ["10.6.0.1:8080"]
+    assert backends["10.96.0.10 80/6"] == ["10.6.0.1:8080"]
 
 
 def test_with_local_traffic_policy_only_endpoints_of_the_node_are_backends() -> None:
@@ -80,12 +80,12 @@ def test_with_local_traffic_policy_only_endpoints_of_the_node_are_backends() -> 
     on_node = SliceEndpoint(("10.6.0.1",), node="node-a")
     elsewhere = SliceEndpoint(("10.6.0.2",), node="b")
     backends = backends_by_frontend(local_service, slice_of(on_node, elsewhere))
-    assert backends["10.96.0.10:80/6"] == ["10.6.0.1:8080"]
-    assert backends_by_frontend(local_service, slice_of(elsewhere))["10.96.0.10:80/6"] == []
+    assert backends["10.96.0.10 80/6"] == ["10.6.0.1:8080"]
+    assert backends_by_frontend(local_service, slice_of(elsewhere))["10.96.0.10 80/6"] == []
 
 
 def test_a_service_without_endpoints_has_a_frontend_without_backends() -> None:
-    assert backends_by_frontend(SERVICE)["10.96.0.10:80/6"] == []
+    assert backends_by_frontend(SERVICE)["10.96.0.10 80/6"] == []
 
 
 def test_headless_services_sctp_and_services_of_other_proxies_have_no_frontends() -> None:
