@@ -221,7 +221,7 @@ def remove_unchanged(path: Path, digests: list[str]) -> FileChange:
 
 
 def digests_expected(path: Path, recorded: list[str], content: bytes) -> list[str]:
-    """Return the digests to record: that of the new content, and the old one if it was recorded.
+    """Return the digests to record: of the new content, and of the old content if it was recorded.
 
     The record is written before the files. If the installer is killed in between, ``path`` still
     has its old content and can be uninstalled.

@@ -36,7 +36,10 @@ _PANELS: Final = {
     },
     "Change": {
         "apply": ("apply:apply", "Create or change objects from manifests."),
-        "delete": ("delete:delete", "Delete objects by kind and name, or those of a YAML file."),
+        "delete": (
+            "delete:delete",
+            "Delete objects by kind and name, or the objects of a YAML file.",
+        ),
         "release": ("release:release", "Release all addresses of one Pod."),
         "assign": ("assign:assign", "Assign the listed addresses to a Pod: all of them, or none."),
         "gc": ("gc:gc", "Release leaked addresses; show why others are kept."),
@@ -68,7 +71,7 @@ _PANELS: Final = {
             "schedule:app",
             "Show, create, pause, trigger or delete schedules of workflows.",
         ),
-        "node": ("node:app", "Check a node, or clean this one."),
+        "node": ("node:app", "Check or clean a node."),
         "trace-path": ("trace_path:trace_path", "Show rules and routes of a Pod's packets."),
         "nad": ("nad:nad", "Print the NetworkAttachmentDefinitions of SpiderMultusConfigs."),
         "install": ("install:install", "Install the CNI executables on this node."),

@@ -24,7 +24,7 @@ POD_NAME: Final = "orbweaver-node-clean-"
 """The prefix of the Pod's name; the API server appends random characters."""
 
 POD_COMPONENT: Final = "node-clean"
-"""The component label of the Pod; it is not that of agents, so no DaemonSet adopts the Pod."""
+"""The component label of the Pod. Agents have another one, so no DaemonSet adopts the Pod."""
 
 EXCLUDED: Final = "orbweaver.io/agent"
 """The label that keeps agents off a node, by the chart's default affinity."""
@@ -52,7 +52,7 @@ Kubectl = Callable[[Sequence[str], str], str]
 
 
 class NodeCleaner:
-    """Cleans nodes of one cluster. ``namespace``: that of the agents, "" for any."""
+    """Cleans nodes of one cluster. ``namespace``: where the agents are, "" for any namespace."""
 
     def __init__(self, kubectl: Kubectl, namespace: str = "", wait_s: float = WAIT_S_MAX) -> None:
         self._kubectl = kubectl

@@ -138,7 +138,7 @@ def kind_of(word: str, allowed: tuple[ObjectKind, ...]) -> ObjectKind:
 def subject_name(words: Sequence[str], namespace: str) -> str:
     """The subject whose history is read, from ``KIND NAME`` or one word. Raises BadInput.
 
-    ``core.audit.history_entries`` describes subjects. ``namespace``: of a name without one.
+    ``core.audit.history_entries`` describes subjects. ``namespace``: for a name without namespace.
     """
     if len(words) == 1:
         return words[0]
@@ -157,7 +157,7 @@ def subject_name(words: Sequence[str], namespace: str) -> str:
 def split_name(text: str, namespace: str) -> tuple[str, str]:
     """Namespace and name of ``name``, ``namespace/name``, ``pod/name`` or ``pod/namespace/name``.
 
-    ``namespace``: the namespace of a text without one. Raises BadInput.
+    ``namespace``: for a text without namespace. Raises BadInput.
     """
     parts = text.split("/")
     if len(parts) > 1 and parts[0] in (*_WORDS[ObjectKind.POD], *_WORDS[ObjectKind.ENDPOINT]):

@@ -78,7 +78,7 @@ def release_(
     address: Address,
     force: Annotated[bool, typer.Option("-f", "--force", help="skip the confirmation")] = False,
 ) -> None:
-    """Release all addresses of the Pod that holds this one."""
+    """Release all addresses of the Pod that holds this address."""
     release.release(context, address, REASON, yes=force)
 
 

@@ -65,7 +65,7 @@ class EventReader:
         self._changed.set()
 
     def _advance(self, recorded: Recorded | Gap) -> bool:
-        """Whether it is a gap or a newer event than the last one; the newer event is the last."""
+        """Make a newer event the last one. Return whether it is newer than the last, or a gap."""
         if isinstance(recorded, Gap):
             return True
         event_position = EventPosition(recorded.position, recorded.index_in_segment)

@@ -30,7 +30,7 @@ class EventPosition(NamedTuple):
 
 
 class EventConditions(NamedTuple):
-    """The filters of a list or stream of events. ``namespace``, ``trace`` (an id) "": any."""
+    """The filters of a list or stream of events. "" in ``namespace`` or ``trace`` matches any."""
 
     filter: EventFilter = EventFilter()
     namespace: str = ""
@@ -47,9 +47,9 @@ class EventConditions(NamedTuple):
 
 
 def parse_event_position(text: str, subject: str = "cursor") -> EventPosition:
-    """Parse ``POSITION.INDEX``: the event with this index among those of a log position.
+    """Parse ``POSITION.INDEX``: the event with this index among the events of a log position.
 
-    A position without index means the position after all its events. Raises BadInput.
+    A position without index means the place after all its events. Raises BadInput.
     """
     position, dot, index = text.partition(".")
     if len(text) > 40 or not position.isdecimal() or (dot and not index.isdecimal()):
@@ -102,9 +102,9 @@ async def events_before(
     limit: int,
     since: int = 0,
 ) -> Document:
-    """``EventPage`` of the events before ``before`` (None: of the newest), newest first.
+    """``EventPage`` of the events before ``before``, newest first.
 
-    Events up to position ``since`` are left out.
+    ``before`` None: of the newest events. Events up to position ``since`` are left out.
     """
     items: list[Document] = []
     examined, bound = 0, before or EventPosition(instant.position, _AFTER_LAST)

@@ -1,7 +1,7 @@
 """Forecasts when pools and subnets will be full, from their growth up to an instant.
 
-The method is that of ``orbctl forecast`` (``core.domain.forecast``), for any instant: the growth of
-an hour is the difference of two counts in the index. Pure.
+The method is ``core.domain.forecast``, as for ``orbctl forecast``, but here for any instant: the
+growth of an hour is the difference of two counts in the index. Pure.
 """
 
 from __future__ import annotations

@@ -64,7 +64,8 @@ def _bound(text: str, pool: Pool, subject: str) -> int:
         raise BadInput(str(error), subject=subject) from None
     if address.family != pool.family:
         raise BadInput(
-            f"{text} is not an IPv{pool.family} address, as those of the pool are", subject=subject
+            f"{text} is not an IPv{pool.family} address, but the pool has only these",
+            subject=subject,
         )
     return address.value
 
@@ -132,7 +133,10 @@ def _quarantined(pools: PoolsAt, states: PoolStates, begin: int, end: int) -> It
 
 
 def _runs(states: PoolStates, begin: int, end: int) -> list[list[Any]]:
-    """The states in order of address, as [STATE, NUMBER OF ADDRESSES]; ``outside``: in no state."""
+    """The states in order of address, as [STATE, NUMBER OF ADDRESSES].
+
+    Addresses that do not belong to the pool have the state ``outside``.
+    """
     intervals = sorted(
         (max(first, begin), min(last, end), state)
         for state in COUNTED

@@ -17,9 +17,9 @@ BUCKETS_MAX: Final = 1_000
 def log_extent(
     log: IndexedLog, instant: LogInstant, cluster: str, buckets: int, window: tuple[str, str]
 ) -> Document:
-    """``Log`` of console-api.yaml. ``window``: its start and end as texts; "": those of the log.
+    """``Log`` of console-api.yaml. ``window``: start and end of the histogram, as texts.
 
-    Raises BadInput.
+    "" means start or end of the log. Raises BadInput.
     """
     clock, cursor = instant.log.clock, log.view.sealed.cursor
     # Archive files from before the start of the index.
@@ -70,7 +70,7 @@ def log_extent(
 
 
 def _begin_ms(log: IndexedLog, file: FileSummary) -> int:
-    """The time of a file's first segment; that of its last segment if the first cannot be read.
+    """The time of a file's first segment, or of its last segment if the first cannot be read.
 
     The summary of a file has only the time of the last segment.
     """

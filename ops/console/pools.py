@@ -23,7 +23,7 @@ UTILISATION_DIGITS: Final = 4
 
 
 class PoolsAt:
-    """The pools of one instant. Each value is computed once and serves several answers."""
+    """The pools of one instant. Each value is computed once, for all responses that need it."""
 
     def __init__(self, instant: LogInstant, cool_down_s: float) -> None:
         self.instant = instant

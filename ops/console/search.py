@@ -29,13 +29,13 @@ HITS_MAX: Final = 200
 HITS_DEFAULT: Final = 50
 
 HITS_EXAMINED_MAX: Final = 5_000
-"""Rows of Pods that a search examines in all pools: the newest ones."""
+"""Rows of Pods that a search examines in all pools together, newest first."""
 
 POOL_HITS_EXAMINED_MIN: Final = 50
 """Rows of Pods that a search examines in each pool, even if there are many pools."""
 
 KIND_CHARS_MIN: Final = 4
-"""First characters of a kind's name that are enough to find all objects of the kind."""
+"""The smallest number of first characters of a kind's name that find all objects of the kind."""
 
 _COORDINATOR_KIND_WORDS: Final = ("spidercoordinator", "coordinator")
 _TRACE: Final = re.compile(r"(?:[0-9a-f]{2}-)?([0-9a-f]{32})(?:-[0-9a-f]{16}-[0-9a-f]{2})?\Z")
@@ -71,7 +71,7 @@ def trace_of(query: str) -> str:
 def search(
     instant: LogInstant, query: str, limit: int, executions: Sequence[RunHead] = ()
 ) -> Document:
-    """``SearchAnswer`` of console-api.yaml. ``executions``: those that match, newest first."""
+    """``SearchAnswer`` of console-api.yaml. ``executions``: the matching ones, newest first."""
     newest: dict[tuple[str, str], Hit] = {}
     for hit in _hits(instant, query):
         key = hit.kind, hit.name

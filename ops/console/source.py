@@ -26,7 +26,7 @@ from workflows.engine.store.keys import WorkflowKeys
 from workflows.model.policies import ExecutionStatus
 
 POOLS_CACHED_MAX: Final = 4
-"""Instants whose computed pools are cached, because a page makes several requests for one."""
+"""Instants whose pools are cached, because a page makes several requests for one instant."""
 
 QUEUE: Final = "default"
 """The task queue of the controllers' executions."""

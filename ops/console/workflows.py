@@ -54,7 +54,10 @@ def parse_statuses(texts: list[str]) -> tuple[ExecutionStatus, ...]:
 async def workflow_page(
     source: ConsoleSource, instant: LogInstant, query: Filter, request: PageRequest
 ) -> Document:
-    """``WorkflowPage`` of console-api.yaml. Raises StoreUnavailable, BadInput for too many."""
+    """``WorkflowPage`` of console-api.yaml.
+
+    Raises StoreUnavailable, and BadInput if too many executions match.
+    """
     try:
         executions = await _executions(source, instant, query)
     except LimitExceeded as error:
@@ -79,8 +82,9 @@ def _missing(executions: PastExecutions, instant: LogInstant) -> list[str]:
     """Sentences about executions of the instant that the answer does not have."""
     sentences = []
     log = instant.log
+    # A log that begins later, at position 0, had none of the deleted executions.
     is_older = log.first_position > 0 or log.clock.first[1] < executions.deleted_before_ms
-    if executions.deleted_before_ms and is_older:  # else the log is younger than what was deleted
+    if executions.deleted_before_ms and is_older:
         when = second_text(executions.deleted_before_ms)
         sentences.append(
             f"executions that closed before {when} have left etcd and the archive (retention)"

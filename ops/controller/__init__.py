@@ -9,7 +9,8 @@
     observer.py     polls lag, leader, scan and etcd
     forecaster.py   forecasts when pools and subnets are full
     health.py       /livez and /readyz
-    metrics.py      metrics for Prometheus; job_metrics.py: those of the jobs
+    metrics.py      metrics for Prometheus
+    job_metrics.py  the metrics of the jobs
 
 Pods do not depend on controllers (I8 of docs/contributing/architecture.md): without a controller
 ADD and DEL work, but reports are not updated.

@@ -34,7 +34,7 @@ _log: Final = logging.getLogger(__name__)
 class Forecaster:
     """Makes the forecasts of each period.
 
-    ``forecasts``: those of the last period; empty on a replica that does not lead.
+    ``forecasts``: the forecasts of the last period; empty on a replica that does not lead.
     """
 
     def __init__(

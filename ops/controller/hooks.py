@@ -50,7 +50,7 @@ FOLLOW_S: Final = 2.0
 """Seconds between two comparisons of the node's CNI configurations with their copies."""
 
 WEBHOOKS_NAME: Final = "spiderpool-controller"
-"""The default name of both webhook configurations: that of Spiderpool's chart."""
+"""The default name of both webhook configurations, the same as in Spiderpool's chart."""
 
 _log: Final = logging.getLogger(__name__)
 

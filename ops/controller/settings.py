@@ -55,7 +55,9 @@ LEASE_TTL_S_MAX: Final = 300
 
 TLS_CERTIFICATE: Final = "ORBWEAVER_TLS_CERT_FILE"
 TLS_KEY: Final = "ORBWEAVER_TLS_KEY_FILE"
-"""The certificate files of the webhooks. Without them and ``TLS_SECRET`` there are no webhooks."""
+"""The variables with the webhooks' certificate and key; without these and ``TLS_SECRET`` there are
+no webhooks.
+"""
 
 TLS_SECRET: Final = "ORBWEAVER_TLS_SECRET"  # noqa: S105  # the name of a variable
 """The Secret, in the controller's namespace, with a certificate that controllers issue."""
@@ -74,9 +76,9 @@ class ControllerSettings(NamedTuple):
     """The settings of a controller; a part that is None or "" is switched off.
 
     Port 0 means a free port. ``lease_ttl_s``: the time until another replica takes over.
-    ``retention``: that of the archive. ``probe_interface``: an interface on a link of the Pods,
+    ``retention``: what the archive keeps. ``probe_interface``: an interface on a link of the Pods,
     from which quarantined addresses are probed. ``otlp_endpoint``: where traces are sent.
-    ``namespace``: that of the controller. ``sriov``: the draining of nodes.
+    ``namespace``: the controller's namespace. ``sriov``: the draining of nodes.
     """
 
     name: str

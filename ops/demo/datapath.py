@@ -32,7 +32,7 @@ SERVED_S_MAX: Final = 10.0
 """Seconds until the agent must serve the Service."""
 
 CONNECTIONS: Final = 32
-"""Connections to each address. The chance that only one backend answers them is 1 in 2**31."""
+"""Connections to each address. The chance that one backend gets all of them is 1 in 2**31."""
 
 
 def missing_capability() -> MissingCapability:

@@ -22,7 +22,7 @@ NAMESPACE: Final = "shop"
 
 
 class MissingCapability(NamedTuple):
-    """Why steps are skipped on this machine; "" if they are not.
+    """Why this machine cannot run some steps; "" if it can.
 
     ``no_reply_marks``: the kernel has no firewall rules that send a Pod's answers to its node back
     through the veth pair. ``no_services``: Services cannot be served.

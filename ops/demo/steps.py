@@ -30,7 +30,7 @@ CART_SETTLED: Final = re.compile(r"cart +Deployment +9 +1 +10 +1 +settled")
 AGENT: Final = "SPIDERPOOL_NODE_NAME={} ORBWEAVER_ETCD_ENDPOINTS={} ... orbweaver-agent"
 TRY_AGAIN_LATER: Final = 11
 POOL_FULL: Final = 110
-"""The two codes of CNI errors that the steps expect (docs/reference/agent.md)."""
+"""The codes of two CNI errors, ``TRY_AGAIN_LATER`` and ``POOL_FULL`` (docs/reference/agent.md)."""
 
 
 def start(state: DemoState) -> None:

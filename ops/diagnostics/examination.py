@@ -113,7 +113,7 @@ class _Reader:
 
 
 async def examine(gateways: Sequence[Gateway] = ()) -> Examination:
-    """Examine this node; probe ``gateways`` and those of its default routes."""
+    """Examine this node; probe ``gateways`` and the gateways of its default routes."""
     executor = NetnsExecutor()
     detector = Detector(executor)
     reader = _Reader(executor)

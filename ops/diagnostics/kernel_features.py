@@ -41,7 +41,7 @@ TRIAL_TABLE: Final = 500
 TRIAL_MARK: Final = 1
 TRIAL_VLAN: Final = 5
 TRIAL_PRIORITY: Final = 1_000
-"""Values for the temporary namespace only; other values would work too."""
+"""``TRIAL_...``: values in the temporary namespace; any other values would work too."""
 
 _FAMILIES: Final[tuple[Family, ...]] = (4, 6)
 
@@ -55,7 +55,7 @@ class KernelFeature(NamedTuple):
 
 
 class _Kind(NamedTuple):
-    """A kind of link to try. ``needs_parent``: such a link is on top of another one."""
+    """A kind of link to try. ``needs_parent``: a link of this kind is on top of another link."""
 
     kind: str
     module: str

@@ -40,7 +40,7 @@ class Cidrs(NamedTuple):
     services: tuple[str, ...] = ()
 
     def or_else(self, other: Cidrs) -> Cidrs:
-        """These CIDRs, with those of ``other`` for unknown ones."""
+        """These CIDRs; where Pods or Services have none, the CIDRs of ``other``."""
         return Cidrs(self.pods or other.pods, self.services or other.services)
 
 

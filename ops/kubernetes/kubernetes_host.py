@@ -34,7 +34,7 @@ _log: Final = logging.getLogger(__name__)
 class KubernetesHost:
     """Runs the tasks; its attributes are set only while it runs.
 
-    ``tasks`` supervises all other tasks than the translator, which their failures do not stop.
+    ``tasks`` supervises all tasks but the translator; their failures do not stop the translator.
     """
 
     def __init__(

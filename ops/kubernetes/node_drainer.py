@@ -26,7 +26,10 @@ from workflows.jobs.node_drain.drainer import DrainObservation, bounded_observat
 
 CORDONED: Final = "cordoned"
 WAS_UNSCHEDULABLE: Final = "was-unschedulable"
-"""Values of the label on a cordoned Node: it was schedulable before, or unschedulable already."""
+"""The two values of the label on a cordoned Node.
+
+``CORDONED``: the Node was schedulable before. ``WAS_UNSCHEDULABLE``: it was unschedulable already.
+"""
 
 NODES: Final = "/api/v1/nodes"
 PODS_MAX: Final = 256
@@ -34,7 +37,7 @@ PODS_MAX: Final = 256
 
 
 class KubernetesNodeDrainer:
-    """The ``NodeDrainer`` of a cluster; ``namespace`` is that of the SriovNetworkNodeStates."""
+    """The ``NodeDrainer`` of a cluster. SriovNetworkNodeStates are in ``namespace``."""
 
     def __init__(self, api: Api, namespace: str) -> None:
         self._api = api

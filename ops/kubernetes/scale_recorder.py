@@ -106,7 +106,7 @@ class ScaleRecorder:
             self._sizes |= {_owner(application): replicas_of(application) for application in batch}
 
     def _forget_deleted(self) -> None:
-        """Remove the sizes of deleted applications, such as those of all Jobs that have ended."""
+        """Remove the sizes of deleted applications, such as Jobs that have ended."""
         known = {_owner(application) for application in self._source.known().values()}
         for owner in self._sizes.keys() - known:
             del self._sizes[owner]

@@ -39,7 +39,7 @@ from ops.kubernetes.status_writer import StatusWriter
 from ops.kubernetes.translator_commands import Commands
 
 RESYNC_S: Final = 300.0
-"""Seconds between two reconciliations of all objects: users may change the log with orbctl."""
+"""Seconds between two reconciliations of all objects, as orbctl may have changed the log."""
 
 
 class Item(NamedTuple):
@@ -115,13 +115,13 @@ class Translator:
             self._status.observe(item.kind, body, [refused(error)])
             return
         if changed:
-            self._work.add(self.refused | self._affected_pools(item, body))
+            self._work.add(self.refused | self._affected_items(item, body))
         if item.kind is TranslatedKind.POOL:
             await self._commands.forget_refused(item.name)
             body = await self._add_inherited_fields(body)
         self._status.observe(item.kind, body, [APPLIED])
 
-    def _affected_pools(self, item: Item, body: Object) -> set[Item]:
+    def _affected_items(self, item: Item, body: Object) -> set[Item]:
         """A changed subnet and the pools of its CIDR.
 
         The subnet itself is included, because each of its reconciliations adopts only some pools.

@@ -20,7 +20,7 @@ RUN_DEADLINE_S: Final = 30.0
 OUTPUT_CHARACTERS_MAX: Final = 600
 
 PLUGIN_DIRECTORIES: Final = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
-"""Directories of CNI plugins: that of Debian's containernetworking-plugins, and the default."""
+"""The directory of Debian's package containernetworking-plugins, and CNI's default directory."""
 
 PROGRAMS: Final = {
     "ip": "iproute2",

@@ -20,7 +20,7 @@ MULTUS: Final = "multus"
 class HelmRelease(NamedTuple):
     """The Helm release of the chart ``spiderpool``.
 
-    ``values``: what its user set; ``defaults``: those of its chart.
+    ``values``: the values that the user set. ``defaults``: the values of the chart.
     """
 
     name: str
@@ -59,7 +59,7 @@ class DeployedWorkload(NamedTuple):
 
 
 class Network(NamedTuple):
-    """A NetworkAttachmentDefinition: the types of its plugins, and that of its IPAM."""
+    """A NetworkAttachmentDefinition: the types of its plugins and of its IPAM plugin."""
 
     namespace: str
     name: str

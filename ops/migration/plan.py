@@ -125,7 +125,7 @@ def _release_findings(release: HelmRelease | None) -> Iterator[PlanFinding]:
 
 
 def _multus_findings(facts: Facts, agent: DeployedWorkload | None) -> Iterator[PlanFinding]:
-    """Findings about Multus in the Pods of agents: it uses their ServiceAccount, ends with them."""
+    """Findings about Multus that runs in Pods of Spiderpool's agents, and so ends with them."""
     if agent is None:
         return
     container = multus_container(agent)

@@ -58,7 +58,7 @@ DROPPED: Final = (
     *(f"sriov.{name}" for name in SRIOV_OF_THE_OPERATOR),
     "rdma",
 )
-"""Paths that are left out: those of Spiderpool's programs and objects and of other software."""
+"""Paths that are left out: values of Spiderpool's programs and objects, and of other software."""
 
 DEFAULT_NETWORK: Final = "multus.multusCNI.defaultCniCRName"
 
@@ -123,7 +123,7 @@ def _put(values: dict[str, Any], path: str, value: object) -> None:
 
 
 def _without(values: Values, keys: list[str]) -> dict[str, Any]:
-    """The values without the one at the path ``keys``; mappings that become empty are removed."""
+    """A copy without the value at the path ``keys``; mappings that become empty are removed."""
     first, *inner_keys = keys
     inner = values.get(first)
     others = {key: value for key, value in values.items() if key != first}

@@ -30,7 +30,7 @@ def crds(
         bool,
         typer.Option(
             "--sriov",
-            help="print those of SR-IOV instead, which the chart installs with sriov.install",
+            help="print the definitions for SR-IOV, which the chart installs with sriov.install",
         ),
     ] = False,
 ) -> None:

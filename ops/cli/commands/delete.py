@@ -86,7 +86,7 @@ def delete(
         float, typer.Option(min=0, help="seconds to wait for a drained pool to be empty")
     ] = DRAIN_S_DEFAULT,
 ) -> None:
-    """Delete objects by kind and name, or those of a YAML file.
+    """Delete objects by kind and name, or the objects of a YAML file.
 
     Examples:
       orbctl delete pool lan

@@ -252,7 +252,7 @@ def _show_outcome(outcome: TakeoverResult, addresses: int, missing: Sequence[str
     for address in missing[:FINDINGS_SHOWN_MAX]:
         print(f"  not imported: {address}")
     if missing:
-        print("Run the command again to import addresses that were allocated meanwhile")
+        print("Run the command again to import addresses that were allocated during the import")
 
 
 def _counted(plan: TakeoverPlan) -> str:

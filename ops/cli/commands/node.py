@@ -37,7 +37,7 @@ from ops.diagnostics.network_manager import Manager
 from ops.diagnostics.nics import Gateway, MasterNic
 from ops.installer import remove_runtime_files, uninstall
 
-app = typer.Typer(no_args_is_help=True, help="Check a node, or clean this one.")
+app = typer.Typer(no_args_is_help=True, help="Check or clean a node.")
 
 COLUMNS: Final = (
     TableColumn("CHECK"),
@@ -56,7 +56,7 @@ Gateways = Annotated[
     list[str] | None,
     typer.Option(
         "--gateway",
-        help="interface=address of a gateway to probe, besides those of the default routes",
+        help="interface=address of a gateway to probe, besides the gateways of default routes",
     ),
 ]
 
@@ -150,7 +150,9 @@ def clean(
     bin_dir: Annotated[Path, typer.Option(help="directory of CNI executables")] = BIN_DIRECTORY,
     socket: Annotated[
         Path | None,
-        typer.Option(help=f"socket of the agent; default: that of conf.yml, or {SOCKET_PATH}"),
+        typer.Option(
+            help=f"socket of the agent; default: the socket in conf.yml, or {SOCKET_PATH}"
+        ),
     ] = None,
     bpffs: Annotated[
         Path, typer.Option(help="BPF file system where agents pin eBPF programs")

@@ -164,8 +164,8 @@ def denied(
 ) -> bytes:
     """A response that denies the request; the refusals are the causes of its Status.
 
-    ``name``: the name of the object in the Status, by default that of the request. ``reason``: the
-    reason of the Status, by default Invalid; for an existing object always AlreadyExists.
+    ``name``: the name of the object in the Status, by default the name in the request. ``reason``:
+    the reason of the Status, by default Invalid; for an existing object always AlreadyExists.
     """
     kind, name = request.kind, name or request.name
     first = refusals[0]

@@ -213,7 +213,7 @@ def _terminating_refusals(admission_request: AdmissionRequest) -> tuple[Refusal,
 
 
 def _identified(admission_request: AdmissionRequest) -> Object:
-    """The object with a UID; an object without one gets that of the review."""
+    """The object with a UID; an object without a UID gets the review's UID."""
     body = admission_request.object
     return body | {"metadata": {"uid": admission_request.uid} | body["metadata"]}
 

@@ -2,9 +2,9 @@
 
 See docs/reference/admission.md.
 
-The paths are Spiderpool's, so that its webhook configurations work unchanged. Of the mutating
-webhooks only that of Pods can refuse an object. Certificate files are reloaded when they change.
-Pods do not depend on this server, unless Pod injection is on.
+The paths are Spiderpool's, so that its webhook configurations work unchanged. The Pod webhook is
+the only mutating webhook that can refuse an object. Certificate files are reloaded when they
+change. Pods do not depend on this server, unless Pod injection is on.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ def path_of(verb: str, kind: str) -> str:
 class Admission:
     """Answers reviews. ``pods``: None without the Pod webhook.
 
-    Defaults are computed from the state of ``projector``, which may lag; refusals from etcd.
+    Defaults are computed from the state of ``projector``, which may lag. Refusals are computed
+    from the state in etcd.
     """
 
     def __init__(

@@ -3,8 +3,8 @@
 Each replica reads the Secret and creates or renews certificates when they are due. If several
 replicas write, the resourceVersion lets one succeed, and the others use its certificates. Then the
 replica writes certificate and key to files for the webhook server, and the authorities to the field
-``caBundle`` of the webhook configurations. The time is that of the API server, because the API
-server verifies the certificates and the clocks of replicas may differ.
+``caBundle`` of the webhook configurations. Replicas use the clock of the API server, because the
+API server verifies the certificates and the clocks of replicas may differ.
 """
 
 from __future__ import annotations

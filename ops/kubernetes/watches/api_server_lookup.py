@@ -89,7 +89,7 @@ class ApiServerLookup:
                     self._reporters[address] = pod
 
     def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
-        """The Pod as it was read; as watched if that is enough for it to keep its addresses."""
+        """The Pod that was read, else the watched Pod if it certainly keeps its addresses."""
         key = namespace, name
         return self._doubts.get(key) or self._pods.get(key, UNREAD)
 

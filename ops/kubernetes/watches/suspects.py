@@ -52,7 +52,8 @@ class WatchedObjects(NamedTuple):
 class PodLookups(NamedTuple):
     """The reads of a scan.
 
-    ``pods``: the Pods to read because of ``suspects``. ``answers``: holders that need no read.
+    ``pods``: the Pods to read because of ``suspects``. ``answers``: what is known of holders
+    without a read.
     """
 
     suspects: Mapping[ObjectKey, SuspectHolder]
