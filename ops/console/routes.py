@@ -86,20 +86,20 @@ async def _subnet(source: ConsoleSource, instant: LogInstant, query: ConsoleQuer
     return subnet_answer(source.pools(instant), query.path("name"))
 
 
-def _page(of: Callable[[LogInstant, PageRequest], Document]) -> Handler:
-    """Answer with a page of objects."""
+def _page(make_page: Callable[[LogInstant, PageRequest], Document]) -> Handler:
+    """A handler that returns a page of objects."""
 
     async def answer(_: ConsoleSource, instant: LogInstant, query: ConsoleQuery) -> Document:
-        return of(instant, query.page())
+        return make_page(instant, query.page())
 
     return answer
 
 
-def _page_of_pools(of: Callable[[PoolsAt, PageRequest], Document]) -> Handler:
-    """Answer with a page of pools, or of objects that belong to pools."""
+def _page_of_pools(make_page: Callable[[PoolsAt, PageRequest], Document]) -> Handler:
+    """A handler that returns a page of pools, subnets or reservations."""
 
     async def answer(source: ConsoleSource, instant: LogInstant, query: ConsoleQuery) -> Document:
-        return of(source.pools(instant), query.page())
+        return make_page(source.pools(instant), query.page())
 
     return answer
 
@@ -135,7 +135,7 @@ async def _released(_: ConsoleSource, instant: LogInstant, query: ConsoleQuery) 
 
 
 def _timeline(subject_of: Callable[[ConsoleQuery], HistorySubject]) -> Handler:
-    """Answer with the timeline of a subject."""
+    """A handler that returns the timeline of the subject that a query names."""
 
     async def answer(source: ConsoleSource, instant: LogInstant, query: ConsoleQuery) -> Document:
         return await timeline(source.log.view, instant, subject_of(query))
@@ -143,11 +143,11 @@ def _timeline(subject_of: Callable[[ConsoleQuery], HistorySubject]) -> Handler:
     return answer
 
 
-def _named(kind: SubjectKind, prefix: str = "") -> Handler:
+def _timeline_by_name(kind: SubjectKind, prefix: str = "") -> Handler:
     return _timeline(lambda query: HistorySubject(kind, prefix + query.path("name")))
 
 
-def _namespaced(kind: SubjectKind) -> Handler:
+def _timeline_by_namespace_and_name(kind: SubjectKind) -> Handler:
     return _timeline(
         lambda query: HistorySubject(kind, f"{query.path('namespace')}/{query.path('name')}")
     )
@@ -194,16 +194,22 @@ ROUTES: Final = (
     ConsoleRoute("/overview", _AT, _overview),
     ConsoleRoute("/pools", _AT | PAGED, _page_of_pools(pool_page)),
     ConsoleRoute("/pools/{name}", _AT, _pool),
-    ConsoleRoute("/pools/{name}/timeline", _AT, _named("pool")),
+    ConsoleRoute("/pools/{name}/timeline", _AT, _timeline_by_name("pool")),
     ConsoleRoute("/pools/{name}/addresses", _AT | {"first", "last", "cells"}, _grid),
     ConsoleRoute("/subnets", _AT | PAGED, _page_of_pools(subnet_page)),
     ConsoleRoute("/subnets/{name}", _AT, _subnet),
-    ConsoleRoute("/subnets/{name}/timeline", _AT, _named("subnet")),
+    ConsoleRoute("/subnets/{name}/timeline", _AT, _timeline_by_name("subnet")),
     ConsoleRoute("/reservations", _AT | PAGED, _page_of_pools(reservation_page)),
-    ConsoleRoute("/reservations/{name}/timeline", _AT, _named("reservation")),
+    ConsoleRoute("/reservations/{name}/timeline", _AT, _timeline_by_name("reservation")),
     ConsoleRoute("/coordinators", _AT | PAGED, _page(coordinator_page)),
-    ConsoleRoute("/coordinators/{name}/timeline", _AT, _named("record", f"{COORDINATOR_KIND}/")),
-    ConsoleRoute("/applications/{namespace}/{name}/timeline", _AT, _namespaced("application")),
+    ConsoleRoute(
+        "/coordinators/{name}/timeline", _AT, _timeline_by_name("record", f"{COORDINATOR_KIND}/")
+    ),
+    ConsoleRoute(
+        "/applications/{namespace}/{name}/timeline",
+        _AT,
+        _timeline_by_namespace_and_name("application"),
+    ),
     ConsoleRoute("/nodes/{name}/released", _AT | {"limit"}, _released),
     ConsoleRoute("/agents", _AT | PAGED, _page(agent_page)),
     ConsoleRoute("/addresses", _AT | PAGED | {"state", "pool", "namespace", "node"}, _addresses),
@@ -215,7 +221,7 @@ ROUTES: Final = (
     ),
     ConsoleRoute("/pods", _AT | PAGED | {"namespace"}, _pods),
     ConsoleRoute("/pods/{namespace}/{name}", _AT, _pod),
-    ConsoleRoute("/pods/{namespace}/{name}/timeline", _AT, _namespaced("pod")),
+    ConsoleRoute("/pods/{namespace}/{name}/timeline", _AT, _timeline_by_namespace_and_name("pod")),
     ConsoleRoute("/workflows", _AT | PAGED | {"status", "type", "id"}, _workflows),
     ConsoleRoute("/workflows/{id:.+}", _AT | {"run"}, _workflow),
     ConsoleRoute("/search", _AT | {"q", "limit"}, _search),
