@@ -1,1 +1,1 @@
-"""The archive: sealed segments in files outside etcd, chained by hash; readers add the live log."""
+"""The archive: sealed segments in files outside etcd, chained by hash; read with the live log."""

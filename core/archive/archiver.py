@@ -248,7 +248,7 @@ class _Run:
 
 
 def _first_seqs(stored: StoredCursor) -> dict[str, int]:
-    """The number of the first segment of each sealed writer: 1."""
+    """Writer -> 1, the number of its first segment; for all writers that have sealed segments."""
     return dict.fromkeys(stored.cursor.seqs, 1)
 
 

@@ -76,7 +76,7 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 class FileLink(NamedTuple):
-    """``base``: the name of a file without its suffix, "" for no file. ``digest``: its digest."""
+    """A file: ``base`` is its name without the suffix, "" for no file; ``digest`` identifies it."""
 
     base: str
     digest: bytes

@@ -6,8 +6,8 @@ verified by the hash chain, live segments by their sequence numbers. To begin in
 log, start from ``sealed.snapshot_before``. This module only reads.
 
 Segments are read in batches and decoded one at a time: their events are applied while they are in
-the processor's cache, and freed before the garbage collector traverses them. Decoding thousands at
-once takes two to three times as long.
+the processor's cache, and freed before the garbage collector traverses them. Decoding thousands of
+segments before their events are applied takes two to three times as long.
 
 The log is ordered by revisions, never by clocks. To find the state at a time, readers use the log's
 clock: the highest ``recorded_at_ms`` so far, limited to the time at which the event was sealed or

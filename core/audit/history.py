@@ -107,10 +107,9 @@ def _matching(
 
 
 ANY_CLAIM: Final = 0
-"""The ``claim_revision`` of a holding whose claim was made on another node.
+"""In the history of a node, the ``claim_revision`` of a holding that began on another node.
 
-The history of this node does not have the revision of the claim, so any release of the address ends
-the holding.
+The history does not have the revision of the claim, so any release of the address ends the holding.
 """
 
 

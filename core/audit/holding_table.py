@@ -21,7 +21,7 @@ OPEN: Final = 2**64 - 1
 """The end position of a holding that has not ended."""
 
 HALF_BITS: Final = 64
-"""An address has up to 128 bits, so it is stored as two columns of 64 bits."""
+"""Bits of a column of addresses. An address has up to 128 bits, so it needs two columns."""
 
 _HALF: Final = 2**HALF_BITS - 1
 

@@ -108,7 +108,7 @@ class IndexedLog:
         return LogInstant(index, index.position, self.now_ms(), is_now=True)
 
     async def at_position(self, position: int) -> LogInstant:
-        """The instant after a position. Raises BadInput for a future one, PrunedAway."""
+        """The instant after a position. Raises PrunedAway, or BadInput if the log is shorter."""
         index = self._index
         if index is None or position > index.position:
             index = await self.newest()
@@ -186,7 +186,7 @@ class IndexedLog:
         return index
 
     async def _has_readable_part(self, view: LogView) -> bool:
-        """Whether an unread part can be read now; tries it once in UNREAD_RECHECK_S."""
+        """Whether an unread part can be read now; at most one try in ``UNREAD_RECHECK_S``."""
         now = asyncio.get_running_loop().time()
         if not len(self.unread) or now - self._rechecked_at < UNREAD_RECHECK_S:
             return False

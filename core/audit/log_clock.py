@@ -83,7 +83,10 @@ class LogClock:
     def density(
         self, buckets: int, begin_ms: int | None = None, end_ms: int | None = None
     ) -> list[Bucket]:
-        """Count the events in up to ``buckets`` equal parts of a period, by default of all time."""
+        """Count the events in up to ``buckets`` equal parts of a period.
+
+        The default is the period of all segments.
+        """
         if not self._positions:
             return []
         begin = self._clocks[0] if begin_ms is None else begin_ms
