@@ -66,7 +66,7 @@ _METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;
 """Requests objects with only their metadata."""
 
 _UNCHECKED: Final = {"fieldValidation": "Ignore"}
-"""Query with which the server makes no warnings about fields, because no one would read them."""
+"""A query that stops the server from producing warnings, which are not read here."""
 
 _FAILURES: Final[dict[int, type[OrbweaverError]]] = {
     404: ApiNotFound,
@@ -148,7 +148,10 @@ class Api:
 
     @property
     def clock_s(self) -> float:
-        """The server's Unix time, which does not go back; this machine's before a response."""
+        """The server's Unix time, or this machine's before the first response.
+
+        The server's time does not go back.
+        """
         return time.time() if self._ahead_s is None else time.monotonic() + self._ahead_s
 
     async def get(self, path: str) -> Object:

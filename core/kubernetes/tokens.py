@@ -26,7 +26,7 @@ PLUGIN_S_MAX: Final = 60.0
 """Seconds that a plugin may take; it may call a server, but cannot prompt a user."""
 
 EXPIRES_EARLY: Final = timedelta(seconds=10)
-"""The time before its expiry at which a plugin's token is renewed, because requests take time."""
+"""How long before its expiry a plugin's token is renewed, because requests take time."""
 
 ERROR_CHARS_MAX: Final = 1_000
 """The most characters of a failed plugin's output that an error quotes."""

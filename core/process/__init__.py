@@ -1,12 +1,12 @@
 """Shared parts of the long-lived processes: tasks, shutdown, logs, environment, TCP ports.
 
-supervision.py   one supervisor for every long-lived task
+supervision.py   runs the long-lived tasks and restarts those that end
 concurrency.py   runs tasks concurrently and cancels the others when one fails; the event loop
 retry.py         pauses between retries
 teardown.py      closes resources in reverse order
 logs.py          JSON lines on standard error
 tracing.py       the spans of a process, and the trace contexts of its callers
-spans.py         spans by OpenTelemetry's SDK
+spans.py         spans of OpenTelemetry's SDK
 openmetrics.py   the metrics of a process
 environment.py   environment variables
 tcp_port.py      one TCP port and its application

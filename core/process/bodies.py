@@ -1,6 +1,6 @@
 """Reads the complete body of an HTTP request.
 
-Limits its time, its size as sent and its decompressed size.
+The time, the size as sent and the decompressed size are limited.
 """
 
 from __future__ import annotations

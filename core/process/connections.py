@@ -24,7 +24,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 HEAD_S_MAX: Final = 10.0
-"""Seconds that a client has for its first request head, after it connected and TLS is set up."""
+"""Seconds from the connection (TLS: from its handshake) to the end of the first request head."""
 
 IDLE_S_MAX: Final = 30.0
 """Seconds between a response and the next request, in which the client reads the response."""

@@ -17,21 +17,24 @@ _TRUE: Final = frozenset(("1", "t", "T", "true", "TRUE", "True"))
 _FALSE: Final = frozenset(("0", "f", "F", "false", "FALSE", "False"))
 PORT_MAX: Final = 65_535
 KUBECONFIG: Final = "ORBWEAVER_KUBECONFIG"
-"""The path of a kubeconfig: the process uses its cluster."""
+"""The variable with the path of a kubeconfig, whose cluster the process uses."""
 
 KUBERNETES: Final = "ORBWEAVER_KUBERNETES"
-"""``true``: the process uses the cluster in which it runs."""
+"""The variable that is ``true`` if the process uses the cluster in which it runs."""
 
 MULTUS_NAMESPACE: Final = "ORBWEAVER_MULTUS_NAMESPACE"
-"""The namespace of default networks that are named without one: Multus' ``multusNamespace``."""
+"""The variable with the namespace of default networks that are named without a namespace.
+
+Multus calls it ``multusNamespace``.
+"""
 
 COORDINATOR_NAMES: Final = (
     "SPIDERPOOL_COORDINATOR_DEFAULT_NAME",
     "SPIDERPOOL_COORDINATOR_DEAFULT_NAME",
 )
-"""The variable with the SpiderCoordinator's name, as Spiderpool's documents and its code spell it.
+"""The variables with the SpiderCoordinator's name, as Spiderpool's documents and its code spell it.
 
-The second spelling is a mistake in Spiderpool, which existing manifests contain.
+The second spelling is a mistake in Spiderpool's code, and existing manifests have it.
 """
 
 ETCD_VARIABLES: Final = {
@@ -54,7 +57,7 @@ CLUSTER_VARIABLES: Final = {
 ETCD_PASSWORD: Final = "ORBWEAVER_ETCD_PASSWORD"  # noqa: S105  # the name of a variable
 """The variable with the password of etcd's user.
 
-There is no such option, because other users of the machine can read a command line.
+The password has no command-line option, because other users of the machine can read a command line.
 """
 
 LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "panic")

@@ -32,7 +32,7 @@ SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
 """The version of the semantic conventions that define the names of attributes."""
 
 CLOSE_S_MAX: Final = 2.0
-"""Seconds that an ending process waits for the collector; after them, remaining spans are lost."""
+"""Seconds that an ending process waits for the collector before it drops the remaining spans."""
 
 EXPORTER_MODULE: Final = "opentelemetry.exporter.otlp.proto.grpc.trace_exporter"
 """The module of the OTLP exporter.

@@ -1,10 +1,10 @@
 """An agent's view of the configuration, updated by a watch.
 
-It has pools, subnets, reservations, quarantine and standalone records, never claims: otherwise each
-of thousands of agents would receive every allocation. The view is a cache. A decision uses one
-``ConfigurationSnapshot`` and guards its transaction with the revisions of the same snapshot, so
-that a stale view causes a second try and never a wrong claim (I2). ``ready`` is false until the
-first load is done.
+The view has pools, subnets, reservations, quarantine and standalone records, but no claims:
+otherwise each of thousands of agents would receive every allocation. The view is a cache. A
+decision uses one ``ConfigurationSnapshot`` and guards its transaction with the revisions of the
+same snapshot, so that a stale view causes a second try and no wrong claim (I2). ``ready`` is false
+until the first load is done.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -59,7 +59,7 @@ CATCH_UP_S_MAX = 5.0
 """Seconds that a request waits for the view to reach the revision of etcd."""
 
 TASK: Final = "configuration-view"
-"""The name of the task at the supervisor."""
+"""The name of the task that watches the configuration."""
 
 RELOAD_PAUSE_S = 0.5
 """Seconds between two tries to load the configuration again."""
@@ -85,8 +85,9 @@ class ConfigurationSnapshot:
     """The configuration at one revision; it does not change after it is published.
 
     ``undecodable``: keys whose values cannot be decoded, relative to the cluster's prefix.
-    ``unknown_reservations``: the reservations among them, which may reserve any address. As long as
-    there is one, no address of any pool is allocated (I2, docs/contributing/decisions/0022).
+    ``unknown_reservations``: the reservations among these keys, which may reserve any address. As
+    long as there is one, no address of any pool is allocated (I2,
+    docs/contributing/decisions/0022).
     """
 
     def __init__(self) -> None:
@@ -353,7 +354,7 @@ class _ChangeApplier:
     def _read(
         self, snapshot: ConfigurationSnapshot, key: bytes, value: bytes, revision: int
     ) -> ContainedFault | None:
-        """Decode the value and store it in the snapshot; return the fault if it is undecodable."""
+        """Decode a value and store it in the snapshot; return the fault of an undecodable value."""
         keys, faults = self._keys, self._faults
         text = key_text(keys, key)
         prefix, _, name = text.partition("/")

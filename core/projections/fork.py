@@ -153,9 +153,10 @@ class Fork:
         ]
 
     def affected_holders(self) -> Iterator[Holding]:
-        """The holders whose address was reserved or quarantined, or whose pool has new routes.
+        """The holders whose address was reserved or quarantined.
 
-        No holder loses an address by these commands; ``why`` states the effect.
+        Also the holders in pools whose gateway or routes were changed. No holder loses an address
+        by these commands; ``why`` states the effect.
         """
         ledger = self._projection.ledger
         for family in (V4, V6):

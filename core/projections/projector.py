@@ -1,15 +1,15 @@
 """The projector: keeps a ``Projection`` up to date with the log.
 
-It reads the state keys at one revision, which equal the state computed from the log up to that
-revision (invariant I5 of docs/contributing/architecture.md), and applies the events after it. After
-an interruption it continues from its cursor; if the next segments have been moved to the archive,
-it reads the state keys again. Every replica of the controller runs a projector, so that a new
-leader is up to date immediately. It does not write; ``core.projections.publisher`` writes its
-checkpoint.
+It reads the state keys at one revision and applies the events after it. The state keys equal the
+state computed from the log up to their revision (invariant I5 of
+docs/contributing/architecture.md). After an interruption the projector continues from its cursor;
+if the next segments have been moved to the archive, it reads the state keys again. Every replica of
+the controller runs a projector, so that a new leader is up to date immediately. The projector does
+not write; ``core.projections.publisher`` writes its checkpoint.
 
-An event that this release cannot apply (malformed, or of a newer release) is listed in ``faults``,
-and the state keys are read again, which the transaction of the event has written. So the projection
-stays correct, and at most ``REBUILD_PAUSE_S`` late (docs/contributing/decisions/0022).
+An event that this release cannot apply (malformed, or of a newer release) is listed in ``faults``.
+Its transaction has also written the state keys, so the projector reads them again. The projection
+stays correct, and is at most ``REBUILD_PAUSE_S`` late (docs/contributing/decisions/0022).
 """
 
 from __future__ import annotations

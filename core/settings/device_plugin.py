@@ -4,9 +4,9 @@ See docs/reference/configuration.md, "conf.yml".
 
 A slot is one unit of an extended resource, which limits the Pods on a node
 (``core.domain.devices``). Agents advertise the resources that this key defines, and the Pod webhook
-requests them; agents and controllers do not start with an invalid value. Selectors have the
-spelling of Kubernetes, which Spiderpool ignores. Unknown keys of a selector are refused: if they
-were ignored, the selector would be empty and match every node.
+requests them; agents and controllers do not start with an invalid value. Selectors have the keys of
+Kubernetes (``matchLabels``, ``matchExpressions``); Spiderpool ignores these keys. Unknown keys of a
+selector are refused: if they were ignored, the selector would be empty and match every node.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class SriovSettings(NamedTuple):
 
     @property
     def drained_nodes_max(self) -> int:
-        """The most nodes that are drained at a time; 0 also uncordons nodes that were drained."""
+        """The most nodes drained at a time; with 0, nodes cordoned for a drain are uncordoned."""
         return self.max_unavailable if self.drain else 0
 
 

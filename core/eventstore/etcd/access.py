@@ -51,7 +51,7 @@ def etcd_settings(values: Access, password: str, names: Access) -> EtcdSettings:
         if path and not Path(path).is_file():
             name = getattr(names, field)
             raise BadInput(
-                f"{name}: {path} is not a file", subject=name, remedy="give the path of a PEM file"
+                f"{path} is not a file", subject=name, remedy="give the path of a PEM file"
             )
     if not password and values.password_file:
         password = _read_password(values.password_file, names.password_file)
@@ -74,11 +74,11 @@ def _read_password(path: str, name: str) -> str:
         raise BadInput(
             f"cannot read the password file {path}: {error.strerror}",
             subject=name,
-            remedy=f"correct {name}, or the permissions of the file",
+            remedy="give the path of a file that this user can read",
         ) from None
     except UnicodeDecodeError:
         raise BadInput(
             f"the password file {path} is not UTF-8 text",
             subject=name,
-            remedy=f"name a file in {name} that has only the password",
+            remedy="give the path of a file that has only the password",
         ) from None

@@ -20,7 +20,7 @@ COLLECTIONS: Final[Mapping[str, str]] = {
     "Job": "jobs",
     "CronJob": "cronjobs",
 }
-"""The built-in kinds -> the names of their collections."""
+"""Built-in kind -> the name of its collection."""
 
 _NO_ANNOTATIONS: Final[dict[str, str]] = {}
 

@@ -199,17 +199,25 @@ def test_without_etcd_the_error_names_the_endpoint_and_a_remedy(
 
 
 @pytest.mark.parametrize(
-    "line",
-    ["install --conflist", "get pools --etcd-user reader --etcd-password-file"],
+    ("line", "file"),
+    [
+        ("install --conflist", "no-such-file"),
+        (
+            "get pools --etcd-user reader --etcd-password-file",
+            "the password file no-such-file",
+        ),
+    ],
     ids=["conflist", "password"],
 )
 def test_a_file_of_an_option_that_cannot_be_read_is_named_without_a_number(
-    line: str, capsys: pytest.CaptureFixture[str]
+    line: str, file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = run([*line.split(), "no-such-file"], ProcessContext())
 
+    message = capsys.readouterr().err.splitlines()[0]
+
     assert code == Exit.USAGE
-    assert capsys.readouterr().err == "error: cannot read no-such-file: No such file or directory\n"
+    assert message == f"error: cannot read {file}: No such file or directory"
 
 
 @pytest.mark.etcd
