@@ -9,7 +9,7 @@ import re
 from collections import deque
 from typing import Final, Literal, NamedTuple
 
-from core.domain.addresses.ip_address import AddressSyntaxError, parse_address, parse_cidr
+from core.domain.addresses.ip_address import AddressSyntaxError, parse_cidr, require_address
 from core.domain.coordinators import COORDINATOR_KIND
 from core.domain.events import (
     TYPE_NAMES,
@@ -247,7 +247,7 @@ def parse_subject(text: str) -> HistorySubject:
         case "record", 2 | 3:
             return _named("record", name, text)
         case "address", 1 if name:
-            return HistorySubject("address", _address(name))
+            return HistorySubject("address", str(require_address(name)))
         case _, 1 if name:
             return _named("pod", text, text)
     return _named("uid" if _UID.match(text) else "pool", text, text)
@@ -256,7 +256,7 @@ def parse_subject(text: str) -> HistorySubject:
 def _address_or_cidr(text: str) -> HistorySubject:
     """An address or a CIDR. Raises BadInput."""
     if "/" not in text:
-        return HistorySubject("address", _address(text))
+        return HistorySubject("address", str(require_address(text)))
     try:
         return HistorySubject("cidr", str(parse_cidr(text)))
     except AddressSyntaxError as error:
@@ -284,13 +284,6 @@ def _guid(text: str) -> str:
         return parse_guid(text)
     except ValueError as error:
         raise BadInput(str(error), subject="guid") from None
-
-
-def _address(text: str) -> str:
-    try:
-        return str(parse_address(text))
-    except AddressSyntaxError as error:
-        raise BadInput(str(error), subject="address") from None
 
 
 def _named(kind: SubjectKind, name: str, text: str) -> HistorySubject:

@@ -14,6 +14,8 @@ from typing import Final, NamedTuple, get_args
 
 import msgspec
 
+from core.domain.validation.shared import shortened
+
 _LOCATION: Final = re.compile(
     r"(?P<text>.*?) - at (?P<key>`key` in )?`\$\.?(?P<path>.*)`\Z", re.DOTALL
 )
@@ -24,7 +26,6 @@ _INDEX: Final = re.compile(r"\[\d+\]")
 _ANY_KEY: Final = "[...]"
 _OUT_OF_RANGE: Final = re.compile(r"Expected `int` [<>]=")
 _SIMILARITY_MIN: Final = 0.7
-_NAME_CHARS_MAX: Final = 80
 _TYPE_NAMES: Final = {
     "str": "a string",
     "int": "a whole number",
@@ -99,7 +100,7 @@ def _unknown_field(path: str, name: str, schema: type[msgspec.Struct]) -> FieldF
     split_paths = [known_path.rpartition(".") for known_path in known]
     siblings = {field for mapping, _, field in split_paths if mapping == parent}
     same_name = [_joined(mapping, field) for mapping, _, field in split_paths if field == name]
-    fault = FieldFault(_joined(path, _shortened(name)), "there is no such field")
+    fault = FieldFault(_joined(path, shortened(name)), "there is no such field")
     if close := get_close_matches(name, siblings, n=1, cutoff=_SIMILARITY_MIN):
         return fault._replace(remedy=f"did you mean {_joined(path, close[0])}?")
     if same_name:
@@ -138,11 +139,7 @@ def _offending_key(path: str, value: object) -> str:
         value = value.get(part) if isinstance(value, Mapping) else None
     pairs = value.items() if isinstance(value, Mapping) else ()
     wrong_key = next((key for key, item in pairs if not isinstance(item, str)), "...")
-    return f"{path}[{_shortened(str(wrong_key))}]"
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= _NAME_CHARS_MAX else f"{name[:_NAME_CHARS_MAX]}..."
+    return f"{path}[{shortened(str(wrong_key))}]"
 
 
 def _joined(path: str, name: str) -> str:

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from typing import Final
 
 import msgspec
 
+from core.domain.validation.shared import shortened
 from core.errors import BadInput
 from core.manifests.documents import load_yaml
 from core.manifests.faults import explain
 from core.manifests.kinds.fields import CORE_API_VERSION
 from core.manifests.schemas import KINDS_NOT_SUPPORTED, SCHEMAS, Body
-
-_QUOTED_CHARS_MAX: Final = 80
 
 
 def read_object(value: object, location: str = "object") -> Body:
@@ -29,7 +27,8 @@ def read_object(value: object, location: str = "object") -> Body:
     expected_version, schema = _schema_of(kind, location)
     if api_version != expected_version:
         message = (
-            f"{location}: apiVersion: {kind} needs {expected_version}, got {_quoted(api_version)}"
+            f"{location}: apiVersion: {kind} needs {expected_version}, got"
+            f" {shortened(api_version)!r}"
         )
         remedy = f"set apiVersion to {expected_version}"
         raise BadInput(message, subject="apiVersion", remedy=remedy)
@@ -77,8 +76,6 @@ def _schema_of(kind: str, location: str) -> tuple[str, type[Body]]:
         raise BadInput(message, subject="kind", remedy=f"supported: {', '.join(SCHEMAS)}")
     close = get_close_matches(kind, SCHEMAS, n=1)
     remedy = f"did you mean {close[0]}?" if close else f"supported: {', '.join(SCHEMAS)}"
-    raise BadInput(f"{location}: kind: {_quoted(kind)} is unknown", subject="kind", remedy=remedy)
-
-
-def _quoted(text: str) -> str:
-    return repr(text if len(text) <= _QUOTED_CHARS_MAX else f"{text[:_QUOTED_CHARS_MAX]}...")
+    raise BadInput(
+        f"{location}: kind: {shortened(kind)!r} is unknown", subject="kind", remedy=remedy
+    )

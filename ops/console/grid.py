@@ -6,12 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from core.audit.holding_table import HoldingRow
-from core.domain.addresses.ip_address import (
-    AddressSyntaxError,
-    Family,
-    format_address,
-    parse_address,
-)
+from core.domain.addresses.ip_address import Family, format_address, parse_address, require_address
 from core.domain.model import Pool
 from core.errors import BadInput
 from ops.console.address_states import COUNTED, PoolStates
@@ -58,10 +53,7 @@ def mac_text(mac: int) -> str:
 
 
 def _bound(text: str, pool: Pool, subject: str) -> int:
-    try:
-        address = parse_address(text)
-    except AddressSyntaxError as error:
-        raise BadInput(str(error), subject=subject) from None
+    address = require_address(text, subject)
     if address.family != pool.family:
         raise BadInput(
             f"{text} is not an IPv{pool.family} address, but the pool has only these",

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from aiohttp import web
 
 from core.audit.event_summary import EventFilter, check_types
-from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
+from core.domain.addresses.ip_address import require_address
 from core.errors import BadInput
 from ops.console.events import EventConditions
 from ops.console.values import LIMIT_DEFAULT, LIMIT_MAX, PageRequest
@@ -64,13 +64,6 @@ class ConsoleQuery:
         limit = self.number("limit", LIMIT_DEFAULT, LIMIT_MAX)
         return PageRequest(limit, self.text("cursor"))
 
-    def address(self, text: str, subject: str = "address") -> str:
-        """The canonical text of an address. Raises BadInput."""
-        try:
-            return str(parse_address(text))
-        except AddressSyntaxError as error:
-            raise BadInput(str(error), subject=subject) from None
-
     def conditions(self) -> EventConditions:
         """The conditions on events. Raises BadInput."""
         address = self.text("address")
@@ -80,7 +73,7 @@ class ConsoleQuery:
                 pool=self.text("pool"),
                 pod=self.text("pod"),
                 node=self.text("node"),
-                address=self.address(address) if address else "",
+                address=str(require_address(address)) if address else "",
                 actor=self.text("actor"),
             ),
             namespace=self.text("namespace"),

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from core.audit.history_entries import HistorySubject, SubjectKind
 from core.audit.indexed_log import LogInstant
+from core.domain.addresses.ip_address import require_address
 from core.domain.coordinators import COORDINATOR_KIND
 from core.errors import BadInput, StoreError
 from ops.console.coordinators import coordinator_page
@@ -118,7 +119,7 @@ async def _addresses(source: ConsoleSource, instant: LogInstant, query: ConsoleQ
 
 
 async def _address(source: ConsoleSource, instant: LogInstant, query: ConsoleQuery) -> Document:
-    return address_answer(source.pools(instant), query.address(query.path("address")))
+    return address_answer(source.pools(instant), str(require_address(query.path("address"))))
 
 
 async def _pods(_: ConsoleSource, instant: LogInstant, query: ConsoleQuery) -> Document:
@@ -217,7 +218,9 @@ ROUTES: Final = (
     ConsoleRoute(
         "/addresses/{address}/timeline",
         _AT,
-        _timeline(lambda query: HistorySubject("address", query.address(query.path("address")))),
+        _timeline(
+            lambda query: HistorySubject("address", str(require_address(query.path("address"))))
+        ),
     ),
     ConsoleRoute("/pods", _AT | PAGED | {"namespace"}, _pods),
     ConsoleRoute("/pods/{namespace}/{name}", _AT, _pod),

@@ -34,7 +34,6 @@ class ObjectWriter:
     """Writes to the API server; every method raises ApiError."""
 
     def __init__(self, api: Api, reporter: str, *, now: Clock = utc_now) -> None:
-        self.writes = 0
         self._api = api
         self._reporter = reporter
         self._now = now
@@ -51,7 +50,6 @@ class ObjectWriter:
             return body
         body = identity(kind, body) | {"spec": spec}
         body["metadata"] |= metadata
-        self.writes += 1
         return await self._api.apply(kind.path(body["metadata"]["name"]), body, MANAGER)
 
     async def complete(self, kind: TranslatedKind, stored: Object, missing: Object) -> Object:
@@ -61,7 +59,6 @@ class ObjectWriter:
         """
         metadata = {"resourceVersion": stored["metadata"]["resourceVersion"]}
         body = missing | {"metadata": metadata | missing.get("metadata", {})}
-        self.writes += 1
         return await self._api.merge(kind.path(stored["metadata"]["name"]), body)
 
     async def release(self, kind: TranslatedKind, stored: Object) -> None:
@@ -73,13 +70,11 @@ class ObjectWriter:
         others = [text for text in finalizers if text != FINALIZER]
         version = metadata["resourceVersion"]
         body = {"metadata": {"finalizers": others, "resourceVersion": version}}
-        self.writes += 1
         await self._api.merge(kind.path(metadata["name"]), body)
 
     async def delete(self, kind: TranslatedKind, stored: Object) -> None:
         """Delete this object, but no object that has its name and another UID."""
         metadata = stored["metadata"]
-        self.writes += 1
         await self._api.delete(kind.path(metadata["name"]), metadata["uid"])
 
     async def create_event(self, regarding: Object, observation: DesiredCondition) -> None:
@@ -88,7 +83,6 @@ class ObjectWriter:
         name = f"{regarding['metadata']['name'][:200]}.{int(now.timestamp() * 1e9):x}"
         event_time = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         body = event(regarding, observation, name, self._reporter, event_time)
-        self.writes += 1
         await self._api.create(EVENTS.format(body["metadata"]["namespace"]), body)
 
 

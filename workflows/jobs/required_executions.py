@@ -69,7 +69,7 @@ async def ensure_execution(client: Client, required: RequiredExecution) -> None:
 
 
 class ExecutionKeeper:
-    """Ensures the executions that ``sources`` require. ``signalled``: signals since the start."""
+    """Ensures the executions that ``sources`` require."""
 
     def __init__(
         self,
@@ -83,7 +83,6 @@ class ExecutionKeeper:
         restart_period_s: float = RESTART_PERIOD_S,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.signalled = 0
         self._store = store
         self._keys = keys
         self._projector = projector
@@ -143,7 +142,6 @@ class ExecutionKeeper:
         workflow_id, version = execution.workflow_id, execution.version
         if workflow_id not in self._versions or self._versions[workflow_id] != version:
             await ensure_execution(client, execution)
-            self.signalled += 1
         elif workflow_id in self._to_restart and execution.starts:
             await client.start(
                 execution.workflow, *execution.arguments, id=workflow_id, options=USE_EXISTING

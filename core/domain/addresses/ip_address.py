@@ -14,6 +14,8 @@ from enum import StrEnum
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import Final, Literal, NamedTuple, TypeAlias
 
+from core.errors import BadInput
+
 Family: TypeAlias = Literal[4, 6]
 V4: Final = 4
 V6: Final = 6
@@ -110,6 +112,14 @@ def parse_address(text: str) -> Address:
     if value >> 32 == _MAPPED_PREFIX:
         return Address(V4, value & VALUE_MAX[V4])
     return Address(V6, value)
+
+
+def require_address(text: str, subject: str = "address") -> Address:
+    """Read one address that a user has written in the field ``subject``. Raises BadInput."""
+    try:
+        return parse_address(text)
+    except AddressSyntaxError as error:
+        raise BadInput(str(error), subject=subject) from None
 
 
 def parse_written_address(text: str) -> Address:

@@ -8,7 +8,7 @@ import typer
 
 from core.archive.replay import open_log
 from core.audit.state_at import as_of_position, as_of_time
-from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
+from core.domain.addresses.ip_address import require_address
 from core.domain.evolution import Ledger
 from core.errors import BadInput, NotFound
 from ops.cli.commands.get import ALLOWED
@@ -102,10 +102,7 @@ def _show_all(ledger: Ledger, output: Output) -> None:
 
 
 def _show_address(ledger: Ledger, text: str) -> None:
-    try:
-        address = str(parse_address(text))
-    except AddressSyntaxError as error:
-        raise BadInput(str(error), subject="address") from None
+    address = str(require_address(text))
     revised = ledger.claims.get(address)
     if revised is None:
         raise NotFound(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.allocation.assigner import Assigned, Assigner
-from core.domain.addresses.ip_address import Address, AddressSyntaxError, Family, parse_address
+from core.domain.addresses.ip_address import Address, Family, require_address
 from core.domain.claims.assignment import nic_with
 from core.domain.claims.claim_decisions import holder_of
 from core.domain.configuration.configuration_state import pool_addresses
@@ -93,10 +93,7 @@ def _nic(texts: list[str], snapshot: ConfigurationSnapshot, pools: list[str]) ->
     """A NIC with these addresses, each with its pool. Raises BadInput, NotFound."""
     chosen: dict[Family, tuple[Pool, int]] = {}
     for text in texts:
-        try:
-            address = parse_address(text)
-        except AddressSyntaxError as error:
-            raise BadInput(str(error), subject="address") from None
+        address = require_address(text)
         if address.family in chosen:
             raise BadInput(
                 f"several IPv{address.family} addresses are given, but a NIC can have only one",

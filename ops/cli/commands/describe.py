@@ -12,12 +12,7 @@ from core.archive.unread_parts import UnreadPartList
 from core.audit.history import read_history
 from core.audit.history_entries import parse_subject
 from core.domain.addresses.address_set import AddressSet
-from core.domain.addresses.ip_address import (
-    Address,
-    AddressSyntaxError,
-    format_range,
-    parse_address,
-)
+from core.domain.addresses.ip_address import Address, format_range, parse_address, require_address
 from core.domain.autopools.names import application_of
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.evolution import Ledger
@@ -31,7 +26,7 @@ from core.domain.subnets.subnet_model import (
     pools_of_subnet,
     shares_of_subnet,
 )
-from core.errors import BadInput, NotFound
+from core.errors import NotFound
 from core.eventstore.state import read_ledger
 from core.projections.fold import Projection
 from ops.cli.commands.applications import describe_applications
@@ -289,10 +284,7 @@ def _show_nics(endpoint: Endpoint, ledger: Ledger) -> None:
 
 async def describe_address(session: ClusterSession, ledger: Ledger, text: str) -> None:
     """Show the state of one address, why it has this state, and its history. Raises BadInput."""
-    try:
-        address = parse_address(text)
-    except AddressSyntaxError as error:
-        raise BadInput(str(error), subject="address") from None
+    address = require_address(text)
     fields = _address_fields(address, ledger)
     revised = ledger.claims.get(str(address))
     if revised is not None:

@@ -19,7 +19,7 @@ from core.archive.sealed_log import FileSummary
 from core.archive.unread_parts import UnreadPartList
 from core.audit.event_summary import EventFilter, EventSummary, check_types, summary_of
 from core.audit.export import line_of
-from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
+from core.domain.addresses.ip_address import require_address
 from core.domain.events import EVENT_TYPES, Recorded
 from core.errors import BadInput
 from core.eventstore.log import Cursor, LogReader, Segment
@@ -86,7 +86,12 @@ def events(
       orbctl events --follow -o json
     """
     conditions = EventFilter(
-        check_types(type_ or [], "--type"), pool, pod, node, _address(address), actor
+        check_types(type_ or [], "--type"),
+        pool,
+        pod,
+        node,
+        str(require_address(address, "--address")) if address else "",
+        actor,
     )
     output = globals_of(context).output
     if output.is_structured and output.format is not Format.JSON:
@@ -134,13 +139,6 @@ class _Period(NamedTuple):
 
     after_ms: int
     searched: int
-
-
-def _address(text: str) -> str:
-    try:
-        return str(parse_address(text)) if text else ""
-    except AddressSyntaxError as error:
-        raise BadInput(str(error), subject="--address") from None
 
 
 async def _past(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
+from core.domain.addresses.ip_address import parse_address, require_address
 from core.domain.configuration.commands import Command, LiftQuarantine, QuarantineAddress
 from core.domain.configuration.configuration_state import readable_addresses
 from core.domain.evolution import Ledger
@@ -159,10 +159,7 @@ async def _notes(session: ClusterSession, text: str) -> list[str]:
 
 async def _read(session: ClusterSession, text: str) -> Quarantine:
     """Read the quarantine of an address in any notation. Raises BadInput, NotFound."""
-    try:
-        address = parse_address(text)
-    except AddressSyntaxError as error:
-        raise BadInput(str(error), subject="address") from None
+    address = require_address(text)
     kvs = (await session.store.read([Get(session.keys.quarantine(*address))])).ranges[0].kvs
     if not kvs:
         raise NotFound(f"{address} is not in quarantine", remedy="see `orbctl quarantine list`")
