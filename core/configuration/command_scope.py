@@ -51,7 +51,7 @@ from core.domain.evolution import Ledger
 from core.domain.model import Pool, Subnet
 from core.domain.names import SUBDOMAIN_CHARS_MAX, is_name
 from core.domain.subnets.subnet_model import owner_subnet_name
-from core.domain.validation.normalization import normalise_pool
+from core.domain.validation.normalization import normalise_network
 from core.eventstore.index import COMPLETE, FAMILIES, TOPICS, Index, IndexIncomplete, Topic
 from core.eventstore.keys import Keys
 from core.eventstore.kv import TXN_OPERATIONS_MAX, Get, KeyValueStore, RangeResult
@@ -334,7 +334,7 @@ class _ScopeLoad:
 
 def _parsed_pool(desired: Pool) -> tuple[Pool, Cidr]:
     """The pool as it will be stored, and its CIDR. Raises _UnknownScope for a malformed text."""
-    pool = normalise_pool(desired)
+    pool = normalise_network(desired)
     try:
         pool_addresses(pool)
     except AddressSyntaxError:

@@ -20,7 +20,6 @@ from concurrent.futures import Future
 from contextlib import suppress
 from errno import EBADF, EINVAL, ENOTTY
 from pathlib import Path
-from types import TracebackType
 from typing import Final, NamedTuple, Self, TypeVar
 
 from core.errors import BadInput, DatapathError, NamespaceGone, NetlinkLost, Overloaded
@@ -110,12 +109,7 @@ class NetworkNamespace:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

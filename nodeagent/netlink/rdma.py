@@ -11,7 +11,6 @@ import socket
 from collections.abc import Iterator
 from errno import EFBIG
 from struct import Struct
-from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from nodeagent.netlink import numbers as n
@@ -101,12 +100,7 @@ class RdmaSocket:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._netlink.close()
 
     def devices(self) -> list[RdmaDevice]:

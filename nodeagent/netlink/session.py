@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from errno import EAGAIN, ENOBUFS, ENODEV, EPERM, errorcode
 from struct import Struct
-from types import TracebackType
 from typing import Final, NamedTuple, Self, TypeVar
 
 from core.domain.addresses.ip_address import Address, Family
@@ -105,12 +104,7 @@ class NetlinkSession:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     # -------------------------------------------------------------------------- operations

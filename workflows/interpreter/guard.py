@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context, Token
 from time import clock_gettime, pthread_getcpuclockid, sleep
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from workflows.api.context import CURRENT, WorkflowRuntime
@@ -316,11 +316,6 @@ class CodeScope:
         self._entered: Token[WorkflowRuntime | None] = enter(self._run)
         asyncio._set_running_loop(None)  # noqa: SLF001 - the same
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         asyncio._set_running_loop(self._loop)  # noqa: SLF001 - the same
         leave(self._run, self._entered, self._loop)

@@ -30,7 +30,7 @@ from core.domain.configuration.configuration_state import (
 )
 from core.domain.model import Claim, Pool, Subnet
 from core.domain.subnets.subnet_model import addresses_of_pools, same_cidr
-from core.domain.validation.normalization import normalise_pool
+from core.domain.validation.normalization import normalise_network
 from core.domain.validation.shared import ObjectReference
 from core.errors import RefusalKind, Refused
 
@@ -146,7 +146,7 @@ def _new_pool(desired: DesiredPool, subnet: Subnet, configuration: Configuration
         routes=subnet.routes,
         pod_affinity=affinity(desired.scope.application),
     )
-    return normalise_pool(_with_addresses(_labelled(pool, desired), addresses))
+    return normalise_network(_with_addresses(_labelled(pool, desired), addresses))
 
 
 def _free_name(desired: DesiredPool, pools: Mapping[str, Pool]) -> str:

@@ -63,7 +63,7 @@ from core.domain.validation.changes import (
     immutable_reservation_rule,
     retiring_rule,
 )
-from core.domain.validation.normalization import normalise_pool, normalise_reservation
+from core.domain.validation.normalization import normalise_network, normalise_reservation
 from core.domain.validation.pools import content_rules, items_rule, subnet_rule
 from core.domain.validation.records import record_rules
 from core.domain.validation.shared import (
@@ -95,7 +95,7 @@ def removed_addresses(configuration: Configuration, command: Command) -> Address
     if existing is None or existing.family != command.pool.family:
         return None
     try:
-        remaining = pool_addresses(normalise_pool(command.pool))
+        remaining = pool_addresses(normalise_network(command.pool))
     except AddressSyntaxError:
         return None
     return (readable_addresses(existing) - remaining) or None
@@ -182,7 +182,7 @@ def _apply_pool(
     require(size_rule(subject, desired, desired.labels, desired.annotations))
     existing = configuration.pools.get(desired.name)
     subnets = configuration.owning_subnets
-    pool = adopt(normalise_pool(desired), subnets, existing)
+    pool = adopt(normalise_network(desired), subnets, existing)
     if existing is None:
         pool = pool._replace(retiring=False)
         _check_new_pool(configuration, subject, pool)

@@ -29,7 +29,7 @@ from core.domain.events import (
 from core.domain.model import Pool, Subnet
 from core.domain.subnets.subnet_model import POOLS_PER_STEP_MAX, adopt, pools_of_subnet, same_cidr
 from core.domain.validation.changes import immutable_network_rule
-from core.domain.validation.normalization import normalise_subnet
+from core.domain.validation.normalization import normalise_network
 from core.domain.validation.pools import cidr_rule
 from core.domain.validation.shared import (
     OBJECT_BYTES_MAX,
@@ -76,7 +76,7 @@ def _apply(configuration: Configuration, desired: Subnet) -> tuple[Event, ...]:
     subject = ObjectReference("SpiderSubnet", desired.name)
     require(object_name_rule(subject))
     require(size_rule(subject, desired, desired.labels, desired.annotations))
-    subnet = normalise_subnet(desired)
+    subnet = normalise_network(desired)
     existing = configuration.subnets.get(desired.name)
     if existing is None:
         subnet = subnet._replace(retiring=False)

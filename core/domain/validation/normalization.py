@@ -8,39 +8,28 @@ For the adoption by a SpiderSubnet see ``core.domain.subnets.subnet_model``.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeVar
 
 from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import AddressSyntaxError, Family
 from core.domain.model import Pool, Reservation, Subnet
 
+N = TypeVar("N", Pool, Subnet)
+
 CIDR_LABEL: Final = "ipam.spidernet.io/ippool-cidr"
 
 SUBNET_CIDR_LABEL: Final = "ipam.spidernet.io/subnet-cidr"
 
+_CIDR_LABELS: Final = {Pool: CIDR_LABEL, Subnet: SUBNET_CIDR_LABEL}
 _CIDR_LABEL_CHARS: Final = str.maketrans(".:/", "---")
 
 
-def normalise_pool(pool: Pool) -> Pool:
-    """The pool as it is stored: with merged lists and the label of its CIDR."""
-    label = {CIDR_LABEL: cidr_label(pool.subnet)}
-    return pool._replace(
-        ips=merge_items(pool.ips, pool.family),
-        exclude_ips=merge_items(pool.exclude_ips, pool.family),
-        labels={**pool.labels, **label},
-    )
-
-
-def normalise_subnet(subnet: Subnet) -> Subnet:
-    """The subnet as it is stored: with merged lists and the label of its CIDR.
-
-    See docs/reference/admission.md, "SpiderSubnet".
-    """
-    label = {SUBNET_CIDR_LABEL: cidr_label(subnet.subnet)}
-    return subnet._replace(
-        ips=merge_items(subnet.ips, subnet.family),
-        exclude_ips=merge_items(subnet.exclude_ips, subnet.family),
-        labels={**subnet.labels, **label},
+def normalise_network(network: N) -> N:
+    """The pool or subnet as it is stored: with merged lists and the label of its CIDR."""
+    return network._replace(
+        ips=merge_items(network.ips, network.family),
+        exclude_ips=merge_items(network.exclude_ips, network.family),
+        labels={**network.labels, _CIDR_LABELS[type(network)]: cidr_label(network.subnet)},
     )
 
 

@@ -46,8 +46,8 @@ SELECTOR_OPERATORS_RULE: Final = ValidationRule(
 )
 
 
-class PoolSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
-    """``spec`` of a SpiderIPPool."""
+class SubnetSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
+    """``spec`` of a SpiderSubnet."""
 
     subnet: SubnetText
     ip_version: IpVersion = None
@@ -56,6 +56,11 @@ class PoolSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
     gateway: Gateway = None
     routes: Routes = None
     vlan: Vlan = None
+
+
+class PoolSpec(SubnetSpec, rename="camel", frozen=True, forbid_unknown_fields=True):
+    """``spec`` of a SpiderIPPool: the fields of a subnet, and who may use the pool."""
+
     pod_affinity: Annotated[
         SelectorSpec | None,
         described(
@@ -120,18 +125,6 @@ class PoolReport(Struct, rename="camel", frozen=True):
         int | None, described("The number of allocated addresses.", **Count)
     ] = field(default=None, name="allocatedIPCount")
     conditions: Conditions = None
-
-
-class SubnetSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
-    """``spec`` of a SpiderSubnet."""
-
-    subnet: SubnetText
-    ip_version: IpVersion = None
-    ips: Ips = None
-    exclude_ips: ExcludedIps = field(default=None, name="excludeIPs")
-    gateway: Gateway = None
-    routes: Routes = None
-    vlan: Vlan = None
 
 
 class SubnetReport(Struct, rename="camel", frozen=True):

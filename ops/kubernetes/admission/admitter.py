@@ -24,7 +24,7 @@ from core.domain.configuration.admissions import (
 )
 from core.domain.configuration.commands import ApplyPool, ApplySubnet, Command
 from core.domain.model import Pool, Subnet
-from core.domain.validation.normalization import normalise_pool, normalise_subnet
+from core.domain.validation.normalization import normalise_network
 from core.errors import BadInput, OrbweaverError, Refusal, Refused
 from core.eventstore.retry_policies import retry_lost_races
 from core.kubernetes.api import Api, Object
@@ -141,9 +141,9 @@ def _has_extent(stored: Object, admission: PendingAdmission) -> bool:
         return False
     match command:
         case ApplyPool(pool):
-            return extent_of(normalise_pool(pool)) == extent_of(admission.value)
+            return extent_of(normalise_network(pool)) == extent_of(admission.value)
         case ApplySubnet(subnet):
-            return extent_of(normalise_subnet(subnet)) == extent_of(admission.value)
+            return extent_of(normalise_network(subnet)) == extent_of(admission.value)
         case _:
             return False
 

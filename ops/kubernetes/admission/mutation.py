@@ -15,9 +15,8 @@ from core.domain.configuration.commands import ApplyPool, ApplyReservation, Appl
 from core.domain.model import Pool, Reservation, Subnet
 from core.domain.subnets.subnet_model import adopt, subnet_for
 from core.domain.validation.normalization import (
-    normalise_pool,
+    normalise_network,
     normalise_reservation,
-    normalise_subnet,
 )
 from core.errors import BadInput, Refused
 from core.kubernetes.api import Object
@@ -41,13 +40,13 @@ def defaulted(body: Object, pools: Mapping[str, Pool], subnets: Mapping[str, Sub
         return after
     match command:
         case ApplyPool(pool):
-            adopted = adopt(normalise_pool(pool), subnets, pools.get(pool.name))
+            adopted = adopt(normalise_network(pool), subnets, pools.get(pool.name))
             _write(after, adopted)
             inherited = inherited_fields(after, adopted, subnet_for(adopted, subnets))
             for part, fields in inherited.items():
                 after[part] |= fields
         case ApplySubnet(subnet):
-            _write(after, normalise_subnet(subnet))
+            _write(after, normalise_network(subnet))
         case ApplyReservation(reservation):
             _write(after, normalise_reservation(reservation))
     return after

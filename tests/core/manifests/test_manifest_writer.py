@@ -16,7 +16,7 @@ from core.domain.events import RecordDefined
 from core.domain.model import Pool, Reservation, Route
 from core.domain.patterns.labels import LabelSelector, Requirement
 from core.domain.services import EndpointSlice, Service, ServicePort, SliceEndpoint
-from core.domain.validation.normalization import normalise_pool
+from core.domain.validation.normalization import normalise_network
 from core.manifests.commands import apply_command
 from core.manifests.manifest_writer import Allocation, PoolStatus, dump_yaml, to_manifest
 from tests.core.manifests.samples import POOL, pool_of, record_of, reservation_of
@@ -100,7 +100,7 @@ def test_written_services_and_slices_read_back_as_the_same_records() -> None:
 
 
 def test_applying_the_printed_manifests_produces_no_event() -> None:
-    pool = normalise_pool(pool_of(POOL))
+    pool = normalise_network(pool_of(POOL))
     reservation = Reservation("kept", V6, ("fd00::1",))
     configuration = Configuration({"blue": pool}, {"kept": reservation}, {}, {})
     printed = dump_yaml(

@@ -15,7 +15,7 @@ from core.domain.model import Pool, Reservation
 from core.domain.validation.normalization import (
     CIDR_LABEL,
     merge_items,
-    normalise_pool,
+    normalise_network,
     normalise_reservation,
 )
 
@@ -28,14 +28,14 @@ ITEMS = LAST | st.tuples(LAST, LAST).map("-".join)
     [("10.7.0.0/16", V4, "10-7-0-0-16"), ("fd00:7::/64", V6, "fd00-7---64")],
 )
 def test_a_pool_is_labelled_with_its_subnet(subnet: str, family: Family, label: str) -> None:
-    pool = normalise_pool(Pool("blue", family, subnet, labels={"team": "net"}))
+    pool = normalise_network(Pool("blue", family, subnet, labels={"team": "net"}))
 
     assert pool.labels == {"team": "net", CIDR_LABEL: label}
 
 
 def test_the_labels_of_the_original_pool_are_not_changed() -> None:
     labels = {CIDR_LABEL: "forged"}
-    pool = normalise_pool(Pool("blue", V4, "10.7.0.0/16", labels=labels))
+    pool = normalise_network(Pool("blue", V4, "10.7.0.0/16", labels=labels))
 
     assert pool.labels == {CIDR_LABEL: "10-7-0-0-16"}
     assert labels == {CIDR_LABEL: "forged"}
@@ -61,7 +61,7 @@ MERGES = {
 def test_lists_are_merged_unless_an_item_is_invalid(
     items: tuple[str, ...], merged: tuple[str, ...]
 ) -> None:
-    pool = normalise_pool(Pool("blue", V4, "10.7.0.0/16", items, items))
+    pool = normalise_network(Pool("blue", V4, "10.7.0.0/16", items, items))
     reservation = normalise_reservation(Reservation("kept", V4, items))
 
     assert (pool.ips, pool.exclude_ips, reservation.ips) == (merged, merged, merged)
@@ -77,6 +77,6 @@ def test_merging_keeps_the_addresses_and_is_idempotent(items: tuple[str, ...]) -
 
 @given(st.lists(ITEMS | st.text(max_size=5), max_size=5).map(tuple))
 def test_normalisation_never_refuses_an_object(items: tuple[str, ...]) -> None:
-    normalised = normalise_pool(Pool("blue", V4, "x", items))
+    normalised = normalise_network(Pool("blue", V4, "x", items))
 
-    assert normalise_pool(normalised) == normalised
+    assert normalise_network(normalised) == normalised

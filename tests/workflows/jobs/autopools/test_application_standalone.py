@@ -15,10 +15,10 @@ from core.eventstore.memory import MemoryStore
 from core.eventstore.state import read_ledger
 from core.manifests.commands import apply_command
 from nodeagent.settings.values import Settings
-from ops.lab import workloads
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.engine_harness import eventually
 from tests.support.manifests import load_documents
+from tests.workflows.jobs.autopools import workload_manifests as workloads
 from workflows.jobs.job_host import JobHost
 
 ANNOTATIONS = workloads.subnet_annotations(ipv4="racks", number="+1")
