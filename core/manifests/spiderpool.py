@@ -150,7 +150,7 @@ def _parse_manifest(value: object, location: str) -> tuple[object, object]:
 def _allocated_ips(pool: Pool, status: object, location: str) -> tuple[AllocatedIP, ...]:
     """The entries of ``status.allocatedIPs`` of a pool, which is a JSON text. Raises BadInput."""
     where = f"{location} (SpiderIPPool {pool.name}): status.allocatedIPs"
-    text = _convert(status or {}, PoolReport, where).allocated_ips
+    text = convert(status or {}, PoolReport, where).allocated_ips
     if not text:
         return ()
     try:
@@ -173,7 +173,7 @@ def _allocated_ips(pool: Pool, status: object, location: str) -> tuple[Allocated
 
 
 def _endpoint(value: object, location: str) -> Endpoint:
-    body = _convert(value, _EndpointManifest, f"{location} (SpiderEndpoint)")
+    body = convert(value, _EndpointManifest, f"{location} (SpiderEndpoint)")
     metadata, status = body.metadata, body.status
     where = f"{location} (SpiderEndpoint {metadata.namespace}/{metadata.name})"
     namespace, current = metadata.namespace or "default", status.current
@@ -221,7 +221,8 @@ def _cidr(text: str | None, where: str) -> str:
         raise BadInput(f"{where}: {error}", remedy=EXPORT_REMEDY) from None
 
 
-def _convert(value: object, schema: type[T], where: str) -> T:
+def convert(value: object, schema: type[T], where: str) -> T:
+    """Convert an object to its schema. Raises BadInput."""
     try:
         return msgspec.convert(value, schema)
     except msgspec.ValidationError as error:

@@ -20,13 +20,12 @@ from core.manifests.foreign.pods import (
     FIRST_INTERFACE,
     PodAddress,
     cluster_of,
-    convert,
     read_cidr,
     read_pods,
     split_by_kind,
 )
 from core.manifests.kinds.records import OpenMetadata
-from core.manifests.spiderpool import Dump
+from core.manifests.spiderpool import Dump, convert
 
 
 class _PoolSpec(Struct, frozen=True):

@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from core.domain.addresses.ip_address import Address, AddressSyntaxError, parse_address
 from core.errors import BadInput
-from core.manifests.foreign.pods import convert
 from core.manifests.kinds.records import OpenMetadata
+from core.manifests.spiderpool import convert
 
 NETWORK: Final = "NetworkAttachmentDefinition"
 

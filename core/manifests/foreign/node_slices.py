@@ -15,8 +15,9 @@ from msgspec import Struct
 
 from core.domain.addresses.ip_address import Cidr
 from core.domain.claims.takeover import Finding
-from core.manifests.foreign.pods import convert, read_cidr
+from core.manifests.foreign.pods import read_cidr
 from core.manifests.kinds.records import OpenMetadata
+from core.manifests.spiderpool import convert
 
 NODE_SLICES: Final = "NodeSlicePool"
 

@@ -28,7 +28,7 @@ from core.domain.claims.takeover import AllocatedIP, Finding, ForeignCluster, Fo
 from core.domain.model import Endpoint, Nic, Pool, Reservation, pod_holder, stateful_holder
 from core.errors import BadInput
 from core.manifests.kinds.records import OpenMetadata
-from core.manifests.spiderpool import EXPORT_REMEDY
+from core.manifests.spiderpool import EXPORT_REMEDY, convert
 
 NETWORK_STATUS: Final = "k8s.v1.cni.cncf.io/network-status"
 
@@ -156,14 +156,6 @@ def read_cidr(text: str, where: str) -> Cidr:
     try:
         return parse_cidr(text)
     except AddressSyntaxError as error:
-        raise BadInput(f"{where}: {error}", remedy=EXPORT_REMEDY) from None
-
-
-def convert(value: object, schema: type[T], where: str) -> T:
-    """Convert an object to its schema. Raises BadInput."""
-    try:
-        return msgspec.convert(value, schema)
-    except msgspec.ValidationError as error:
         raise BadInput(f"{where}: {error}", remedy=EXPORT_REMEDY) from None
 
 

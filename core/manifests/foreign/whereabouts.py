@@ -41,13 +41,12 @@ from core.manifests.foreign.pods import (
     PodAddress,
     PodKey,
     cluster_of,
-    convert,
     read_cidr,
     read_pods,
     split_by_kind,
 )
 from core.manifests.kinds.records import OpenMetadata
-from core.manifests.spiderpool import Dump
+from core.manifests.spiderpool import Dump, convert
 
 IPAM_TYPE: Final = "whereabouts"
 

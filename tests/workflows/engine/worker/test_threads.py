@@ -18,7 +18,7 @@ LEASE_S = 4
 """Long enough to distinguish a blocked event loop from a busy machine."""
 
 PAUSE_S = 0.1
-"""The timer in each execution, without which they keep a core busy for the duration of the lease."""
+"""The timer in each execution, without which they keep a core busy during the whole lease."""
 
 
 class Blocking:
