@@ -2,7 +2,7 @@
 
     OrbweaverError
     ├── Refused                     a command breaks rules; carries each as a Refusal
-    ├── BadInput                    a text or document from outside cannot be parsed
+    ├── BadInput                    an input from outside is invalid
     │   ├── MalformedReview         kind, object or namespace of an admission review is wrong
     │   └── PrunedAway              the archive files that have the requested instant were pruned
     ├── NotFound                    no object has the given name
@@ -23,7 +23,7 @@
     ├── RequestError                one request of a client
     │   ├── Overloaded              the named queue is full; try again      (retryable)
     │   ├── DeadlineExceeded        the request's deadline has passed       (retryable)
-    │   ├── NotReady                the process does not serve yet          (retryable)
+    │   ├── NotReady                the process cannot serve requests now   (retryable)
     │   ├── CallerGone              the client disconnected before its request began  (retryable)
     │   ├── Unauthenticated         the request has no token that the API server accepts
     │   └── AccessDenied            the user of the token may not do this
@@ -123,7 +123,7 @@ class Refused(OrbweaverError):
 
 
 class BadInput(OrbweaverError):
-    """A text or document from outside cannot be parsed; ``subject`` is the field."""
+    """A text, document or setting from outside is invalid; ``subject`` is the field or setting."""
 
 
 class MalformedReview(BadInput):
@@ -228,7 +228,7 @@ class LogCorrupt(LogError):
 
 
 class UnusableValue(LogCorrupt):
-    """A worker of the workflow engine cannot use the value of ``key``; it leaves it unchanged."""
+    """A worker of the workflow engine cannot use the value of ``key`` and leaves it unchanged."""
 
     REMEDY: ClassVar[str] = (
         "run a version that can read this value, or delete the key if it is not needed any more"
@@ -248,7 +248,7 @@ class RequestError(OrbweaverError):
 
 
 class Overloaded(RequestError):
-    """A queue is full; ``subject`` names it."""
+    """A queue is full; ``subject`` names the queue."""
 
     retryable = True
 
@@ -260,7 +260,7 @@ class DeadlineExceeded(RequestError):
 
 
 class NotReady(RequestError):
-    """The process has started but does not serve requests yet."""
+    """The process, or a part of it, cannot serve requests now; ``subject`` may name the part."""
 
     retryable = True
 

@@ -123,7 +123,7 @@ def _paths(schema: type[msgspec.Struct], parent: str) -> Iterator[str]:
 
 
 def _structs_in(annotation: object) -> Iterator[type[msgspec.Struct]]:
-    """The struct of ``Struct``, ``Struct | None``, ``list[Struct] | None``."""
+    """The structs in an annotation such as ``Struct | None`` or ``list[Struct] | None``."""
     if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
         yield annotation
     for part in get_args(annotation):

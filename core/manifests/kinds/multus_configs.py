@@ -88,7 +88,7 @@ class Bond(Struct, rename="camel", frozen=True):
 
 
 class LinkSpec(Struct, rename="camel", frozen=True):
-    """``macvlan`` and ``ipvlan``; ``vlan`` has an additional field."""
+    """The blocks ``macvlan`` and ``ipvlan``; the block ``vlan`` has an additional field."""
 
     master: Annotated[
         list[Annotated[str, described("A host interface.", maxLength=15)]],
@@ -103,7 +103,7 @@ class LinkSpec(Struct, rename="camel", frozen=True):
 
 
 class VlanSpec(LinkSpec, rename="camel", frozen=True):
-    """``vlan``."""
+    """The block ``vlan``."""
 
     vlan_mode: Annotated[
         str | None,
@@ -125,7 +125,7 @@ VLAN_RULES: Final = (
 
 
 class SriovSpec(Struct, rename="camel", frozen=True):
-    """``sriov``."""
+    """The block ``sriov``."""
 
     resource_name: ResourceName = None
     vlan_id: VlanId = field(default=None, name="vlanID")
@@ -176,7 +176,7 @@ SRIOV_RULES: Final = (
 
 
 class IbSriovSpec(Struct, rename="camel", frozen=True):
-    """``ibsriov``."""
+    """The block ``ibsriov``."""
 
     resource_name: ResourceName = None
     pkey: Annotated[str | None, described("The partition key.")] = None
@@ -206,7 +206,7 @@ IB_SRIOV_RULES: Final = (_RESOURCE_RULE,)
 
 
 class IpoibSpec(Struct, rename="camel", frozen=True):
-    """``ipoib``."""
+    """The block ``ipoib``."""
 
     master: Annotated[str | None, described("The host's InfiniBand interface.")] = None
     ippools: Pools = None
@@ -234,7 +234,7 @@ TRUNK_RULES: Final = (
 
 
 class OvsSpec(Struct, rename="camel", frozen=True):
-    """``ovs``."""
+    """The block ``ovs``."""
 
     bridge: Annotated[str, described("The Open vSwitch bridge.")]
     vlan: Annotated[int | None, described("The VLAN; 0 for none.", format="int32")] = None

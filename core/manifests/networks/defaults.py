@@ -2,11 +2,11 @@
 
 See docs/reference/admission.md, "SpiderMultusConfig".
 
-The block of the chosen cniType is completed; the others are not changed, and validation refuses
-them. Only missing fields are set, so a second call changes nothing, with two exceptions that
-Spiderpool has too and that NADs show: if the coordinator block was missing, the first call adds it
-without txQueueLen, and the second adds txQueueLen; and for ``custom`` the coordinator block is
-removed and ``enableCoordinator`` is overwritten.
+The block of the chosen cniType is completed. The other blocks are not changed, and validation
+refuses them. Only missing fields are set, so a second call changes nothing. There are two
+exceptions, which Spiderpool has too and which NADs show. If the coordinator block was missing, the
+first call adds it without txQueueLen, and the second call adds txQueueLen. For ``custom``, the
+coordinator block is removed and ``enableCoordinator`` is overwritten.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ See docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
 The chain is ``ifacer?, main, rdma?, user's plugins, coordinator?, tuning?``. The result is the same
 as Spiderpool's, byte for byte, so that no NAD changes when a cluster is migrated: the same order of
 keys, the same fields even if empty, and no hostRuleTable or podCIDRType. There is one exception:
-hostRPFilter and detectOptions are written if they are set, because the agent reads them here;
-Spiderpool does not pass them to its plugin. detectIPConflict and detectGateway are in the positions
-of Spiderpool 1.0.
+hostRPFilter and detectOptions are written if they are set, because our agent reads them from the
+NAD; Spiderpool does not pass them to its plugin. detectIPConflict and detectGateway are in the
+positions of Spiderpool 1.0.
 """
 
 from __future__ import annotations

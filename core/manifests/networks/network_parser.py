@@ -83,7 +83,7 @@ def _require_version(version: str, where: str) -> None:
 
 
 def _require_known(value: Mapping[str, object], schema: type[Struct], where: str) -> None:
-    """Raises BadInput for the first field that the kind does not have."""
+    """Raise BadInput for the first field that the kind does not have."""
     for member in value:
         if member not in _MEMBERS:
             message = f"{where}: {str(member)[:80]}: there is no such field"
