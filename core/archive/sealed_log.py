@@ -175,8 +175,8 @@ class SealedLog:
             file = self.open(link)
             if file.header.number != expected or file.chain_end != chain:
                 raise LogCorrupt(
-                    f"archive file {link.base} has another number or hash than the cursor or the"
-                    " following file names",
+                    f"archive file {link.base} does not have the number and the hash that are in"
+                    " the cursor or in the following file",
                     subject=link.base,
                     remedy="restore it and the following file from a copy of the archive",
                 )

@@ -118,7 +118,10 @@ def values_in(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
         try:
             value = msgspec.json.decode(text)
         except msgspec.DecodeError as error:
-            raise BadInput(f"the text is not JSON: {error}", remedy=EXPORT_REMEDY) from None
+            raise BadInput(
+                f"the text is not JSON: {error}",
+                remedy="export the objects again with `kubectl get -o json`",
+            ) from None
         items = value.get("items")
         if isinstance(items, list):
             yield from ((f"items[{index}]", item) for index, item in enumerate(items))
