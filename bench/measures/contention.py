@@ -19,10 +19,10 @@ from bench.rig.lab import CLUSTER, Lab
 from bench.rig.seed_writer import SeedWriter
 from bench.rig.seeding import exact_pool
 from core.allocation.allocator import Added
-from core.domain.checker import check_log
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.log import START, LogReader
+from tests.support.checked_log import check_log
 from tests.support.etcd import EtcdCluster
 from tests.support.node_harness import NodeHarness, addresses, gather, pod
 

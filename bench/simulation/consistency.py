@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from core.domain.checker import check_log
 from core.domain.evolution import Ledger
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
 from core.eventstore.log import START, LogReader
 from core.eventstore.state import read_ledger
+from tests.support.checked_log import check_log
 
 
 class Consistency(NamedTuple):

@@ -23,7 +23,7 @@ address, and a repair writes a lost claim again (docs/how-to/audit.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple, TypeVar
 
@@ -292,13 +292,6 @@ class Checker:
         claim = revised.claim
         _discard(self._by_endpoint, (claim.namespace, claim.pod), address)
         _discard(self._by_pool, claim.pool, address)
-
-
-def check_log(events: Iterable[Recorded]) -> Iterator[Violation]:
-    """All violations of a log, in the order of its events."""
-    checker = Checker()
-    for recorded in events:
-        yield from checker.check(recorded)
 
 
 class _OrderCheck:

@@ -121,13 +121,6 @@ class Supervisor:
             for supervised in self._supervised.values()
         ]
 
-    def fault(self, name: str) -> OrbweaverError | None:
-        """The fault of one task, None if it works; NotReady if no task has this name."""
-        supervised = self._supervised.get(name)
-        if supervised is None:
-            return NotReady(f"task {name} was not started")
-        return supervised.fault(self._monotonic())
-
     async def _keep(self, supervised: _SupervisedTask) -> None:
         spec = supervised.spec
         while True:

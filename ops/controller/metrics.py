@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from opentelemetry.metrics import Observation
 
@@ -33,28 +33,17 @@ COMPATIBLE_SCOPE: Final = "spiderpool-controller"
 OUR_SCOPE: Final = "orbweaver-controller"
 
 
-class MetricSources:
+class MetricSources(NamedTuple):
     """The parts of the controller from which the metrics are read."""
 
-    def __init__(
-        self,
-        projector: Projector,
-        publisher: Publisher,
-        election: Election,
-        archiving: ArchiveActivities,
-        observer: ControllerObserver,
-        jobs: JobHost,
-        cluster: ClusterWatch | None = None,
-        forecaster: Forecaster | None = None,
-    ) -> None:
-        self.projector = projector
-        self.publisher = publisher
-        self.election = election
-        self.archiving = archiving
-        self.observer = observer
-        self.jobs = jobs
-        self.cluster = cluster
-        self.forecaster = forecaster
+    projector: Projector
+    publisher: Publisher
+    election: Election
+    archiving: ArchiveActivities
+    observer: ControllerObserver
+    jobs: JobHost
+    cluster: ClusterWatch | None = None
+    forecaster: Forecaster | None = None
 
     @property
     def lag_events(self) -> int:

@@ -68,15 +68,15 @@ async def check_etcd(directory: Path, limits: pytest.MonkeyPatch) -> None:
         store = EtcdStore(EtcdSettings(etcd.endpoints))
         view = ConfigurationView(store, keys, supervisor)
         await view.start()
-        await until(lambda: supervisor.fault(TASK) is None)
+        await until(lambda: dict(supervisor.health())[TASK] is None)
 
         with dropped_packets(etcd.endpoints[0]):
-            await until(lambda: supervisor.fault(TASK) is not None)
-            assert "received nothing for" in str(supervisor.fault(TASK))
+            await until(lambda: dict(supervisor.health())[TASK] is not None)
+            assert "received nothing for" in str(dict(supervisor.health())[TASK])
         writer = EtcdStore(EtcdSettings(etcd.endpoints))
         await writer.commit([], [Put(keys.guard("pools", 4), b"")])
         await until(lambda: keys.guard("pools", 4) in view.current.guards)
-        await until(lambda: supervisor.fault(TASK) is None)
+        await until(lambda: dict(supervisor.health())[TASK] is None)
 
         await view.close()
         await supervisor.close()

@@ -60,14 +60,14 @@ async def test_a_configuration_view_is_stale_while_etcd_is_silent_and_then_recov
             view = ConfigurationView(store, keys, supervisor)
             await view.start()
             await until(lambda: 0 < view.age_s() < 2.0)
-            fault_before = supervisor.fault(TASK)
+            fault_before = dict(supervisor.health())[TASK]
 
             proxy.interrupt()
-            await until(lambda: supervisor.fault(TASK) is not None)
-            stale = supervisor.fault(TASK)
+            await until(lambda: dict(supervisor.health())[TASK] is not None)
+            stale = dict(supervisor.health())[TASK]
             await direct.commit([], [Put(keys.guard("pools", 4), b"")])
             proxy.restore()
-            await until(lambda: supervisor.fault(TASK) is None)
+            await until(lambda: dict(supervisor.health())[TASK] is None)
             await until(lambda: keys.guard("pools", 4) in view.current.guards)
 
             await view.close()
@@ -96,16 +96,16 @@ async def test_a_watch_is_reported_and_replaced_while_the_api_server_is_silent(
         namespaces = Informer(api, "/api/v1/namespaces")
         supervisor.start(reflector_task("watch-namespaces", namespaces.run, [namespaces]))
         await until(namespaces.listed.is_set)
-        await until(lambda: supervisor.fault("watch-namespaces") is None)
+        await until(lambda: dict(supervisor.health())["watch-namespaces"] is None)
 
         proxy.interrupt()
-        await until(lambda: supervisor.fault("watch-namespaces") is not None)
-        silent = str(supervisor.fault("watch-namespaces"))
+        await until(lambda: dict(supervisor.health())["watch-namespaces"] is not None)
+        silent = str(dict(supervisor.health())["watch-namespaces"])
         name = {"metadata": {"name": "made-in-silence"}}
         bare_server.request("POST", "/api/v1/namespaces", name)
         proxy.restore()
         await until(lambda: ("", "made-in-silence") in namespaces.objects)
-        await until(lambda: supervisor.fault("watch-namespaces") is None)
+        await until(lambda: dict(supervisor.health())["watch-namespaces"] is None)
 
         await supervisor.close()
         await api.close()

@@ -73,7 +73,7 @@ async def test_each_crashed_task_of_an_agent_is_reported_and_restarted(
             assert f"task {name} ended: ZeroDivisionError: a bug of {name}" in str(fault)
             assert await health.probe_fault() is None, "the probe of the socket depends on a task"
             clock.now_s += 2 * BACKOFF_S_MIN
-            await until(lambda name=name: supervisor.fault(name) is None)  # type: ignore[misc]
+            await until(lambda name=name: dict(supervisor.health())[name] is None)  # type: ignore[misc]
         assert await health.readiness_fault() is None
         # Applying a pool waits for the configuration view, which must be up to date again.
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")

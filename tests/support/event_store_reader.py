@@ -9,12 +9,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from core.domain.checker import check_log
 from core.domain.evolution import Ledger
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.keys import Keys
 from core.eventstore.log import START, LogReader
 from core.eventstore.state import read_ledger
+from tests.support.checked_log import check_log
 
 T = TypeVar("T")
 CLUSTER: Final = "default"

@@ -16,7 +16,7 @@ from core.allocation.allocator import Added, Allocator, AllocatorSettings
 from core.allocation.cooldown import CoolDown
 from core.allocation.releaser import Released, Releaser, ReleaseRequest
 from core.configuration.configurator import Applied, Configurator
-from core.domain.checker import Violation, check_log
+from core.domain.checker import Violation
 from core.domain.claims.claim_decisions import decide_release
 from core.domain.configuration.commands import ApplyPool, Command
 from core.domain.events import Cause, Recorded
@@ -32,6 +32,7 @@ from core.eventstore.state import read_ledger
 from core.eventstore.writer import Writer
 from core.projections.configuration_view import ConfigurationView
 from nodeagent.handlers.add_handler import Allocate
+from tests.support.checked_log import check_log
 
 CAUSE = Cause("test")
 

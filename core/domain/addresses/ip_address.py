@@ -53,11 +53,6 @@ class AddressSyntaxError(ValueError):
         self.text = text
         self.fault = fault
 
-    @property
-    def reason(self) -> str:
-        """The fault alone, for a message that has already quoted the text."""
-        return str(self.fault)
-
 
 class Address(NamedTuple):
     """One address: ``value`` is the big-endian integer of its 32 or 128 bits."""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 
 from core.domain.autopools.names import OWNER_SUBNET
-from core.domain.checker import RULES, Checker, check_log
+from core.domain.checker import RULES, Checker
 from core.domain.events import (
     AddressesClaimed,
     AddressesReleased,
@@ -35,6 +35,7 @@ from core.domain.evolution import Ledger
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
 from core.domain.sriov.model import VfGuid
 from tests.support.archived_cluster import Move, archived_cluster, have_same_content, move_lists
+from tests.support.checked_log import check_log
 
 POOL = Pool("main", 4, "10.6.0.0/16", ("10.6.0.1-10.6.0.9",), ("10.6.0.5",))
 NET = Subnet("net", 4, "10.6.0.0/16", ("10.6.0.1-10.6.0.200",))

@@ -55,7 +55,7 @@ async def test_a_task_that_ended_in_any_way_is_restarted(
 
     supervisor.start(TaskSpec("one", task.run))
     await until(lambda: task.start_count == 2)
-    await until(lambda: supervisor.fault("one") is None)
+    await until(lambda: dict(supervisor.health())["one"] is None)
 
     assert supervisor.restarts == 1
 
@@ -83,10 +83,10 @@ async def test_a_task_that_waits_for_its_restart_is_reported_with_its_exception(
     monkeypatch.setattr(supervision, "BACKOFF_S_MAX", 60.0)
     supervisor.start(TaskSpec("well", Task().run))
     supervisor.start(TaskSpec("ill", Task(RuntimeError("a bug")).run))
-    await until(lambda: supervisor.fault("ill") is not None)
+    await until(lambda: dict(supervisor.health())["ill"] is not None)
 
     assert [task.name for task in supervisor.health() if task.fault] == ["ill"]
-    assert "task ill ended: RuntimeError: a bug" in str(supervisor.fault("ill"))
+    assert "task ill ended: RuntimeError: a bug" in str(dict(supervisor.health())["ill"])
 
 
 async def test_the_pause_before_a_restart_doubles_up_to_its_limit() -> None:
@@ -114,7 +114,7 @@ async def test_a_task_that_used_up_its_restarts_ends_the_process(supervisor: Sup
 
     assert task.start_count == 3
     assert ended.value.subject == "one"
-    assert isinstance(supervisor.fault("one"), NotReady)
+    assert isinstance(dict(supervisor.health())["one"], NotReady)
 
 
 async def test_a_task_that_receives_nothing_is_stale_and_is_restarted(
@@ -123,13 +123,13 @@ async def test_a_task_that_receives_nothing_is_stale_and_is_restarted(
     task, age = Task(), [0.0]
     supervisor.start(TaskSpec("one", task.run, age_s=lambda: age[0], stale_s=0.05))
     await until(lambda: task.start_count == 1)
-    before = supervisor.fault("one")
+    before = dict(supervisor.health())["one"]
 
     age[0] = 99.0
-    stale = supervisor.fault("one")
+    stale = dict(supervisor.health())["one"]
     await until(lambda: task.start_count >= 2)
     age[0] = 0.0
-    await until(lambda: supervisor.fault("one") is None)
+    await until(lambda: dict(supervisor.health())["one"] is None)
 
     assert before is None
     assert "one received nothing for 99 s" in str(stale)
@@ -140,11 +140,11 @@ async def test_a_task_that_reports_a_fault_is_unhealthy_until_it_reports_none(
 ) -> None:
     reasons = ["forbidden"]
     supervisor.start(TaskSpec("one", Task().run, fault=lambda: reasons[0]))
-    await until(lambda: "forbidden" in str(supervisor.fault("one")))
+    await until(lambda: "forbidden" in str(dict(supervisor.health())["one"]))
 
     reasons[0] = ""
 
-    assert supervisor.fault("one") is None
+    assert dict(supervisor.health())["one"] is None
 
 
 async def test_closing_cancels_every_task_and_restarts_none(supervisor: Supervisor) -> None:

@@ -138,7 +138,7 @@ def test_an_error_quotes_a_part_of_a_long_text_and_stores_all_of_it() -> None:
 
     assert caught.value.text == "1" * 10_000
     assert str(caught.value) == f"'{'1' * 80}...' is not an IP address"
-    assert caught.value.reason == "is not an IP address"
+    assert str(caught.value.fault) == "is not an IP address"
 
 
 @pytest.mark.parametrize(("family", "value"), [(V4, 2**32), (V6, 2**128), (V4, -1), (V6, -1)])

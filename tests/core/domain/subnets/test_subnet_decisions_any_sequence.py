@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.domain.addresses.ip_address import V4
-from core.domain.checker import check_log
 from core.domain.configuration.commands import (
     ApplyPool,
     ApplySubnet,
@@ -30,6 +29,7 @@ from core.domain.subnets.subnet_model import (
 )
 from core.errors import Refused
 from tests.core.domain.subnets.samples import State
+from tests.support.checked_log import check_log
 
 CIDRS = st.sampled_from(["10.7.0.0/28", "10.7.0.0/28", "10.7.0.16/28", "10.7.0.0/24"])
 ITEMS = st.lists(

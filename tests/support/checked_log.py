@@ -1,0 +1,15 @@
+"""Checks all events of a log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from core.domain.checker import Checker, Violation
+from core.domain.events import Recorded
+
+
+def check_log(events: Iterable[Recorded]) -> Iterator[Violation]:
+    """All violations of a log, in the order of its events."""
+    checker = Checker()
+    for recorded in events:
+        yield from checker.check(recorded)
