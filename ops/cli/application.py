@@ -30,9 +30,12 @@ _PANELS: Final = {
         "describe": ("describe:describe", "Show one object in detail, with its last events."),
         "explain": ("explain:explain", "Explain which pools serve a Pod, and why others do not."),
         "simulate": ("simulate:simulate", "Show what a change would do, without writing."),
-        "forecast": ("forecast:forecast", "Show when pools and subnets will be full."),
+        "forecast": ("forecast:forecast_command", "Show when pools and subnets will be full."),
         "top": ("top:top", "Show pools, rates, refused ADDs and writers, live on a terminal."),
-        "status": ("status:status", "Show the state of etcd, writers, log, archive and projector."),
+        "status": (
+            "status:status_command",
+            "Show the state of etcd, writers, log, archive and projector.",
+        ),
     },
     "Change": {
         "apply": ("apply:apply", "Create or change objects from manifests."),
@@ -53,8 +56,8 @@ _PANELS: Final = {
     },
     "Audit": {
         "console": ("console:console", "Serve the console for a browser on this machine."),
-        "events": ("events:events", "Show events of the log, one on each line."),
-        "history": ("history:history", "Show all events of an address or an object."),
+        "events": ("events:events_command", "Show events of the log, one on each line."),
+        "history": ("history:history_command", "Show all events of an address or an object."),
         "as-of": ("as_of:as_of", "Show objects as they were at a time or log position."),
         "diff": (
             "diff:diff",

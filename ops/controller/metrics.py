@@ -195,7 +195,9 @@ def _observe_process(ours: Instruments, sources: MetricSources) -> None:
     ours.gauges(
         "orbweaver_contained_faults",
         "Stored objects that this process cannot read and ignores",
-        lambda: [Observation(n, {"kind": kind}) for kind, n in projector.faults.by_kind().items()],
+        lambda: [
+            Observation(count, {"kind": kind}) for kind, count in projector.faults.by_kind().items()
+        ],
     )
     gauges: tuple[tuple[str, str, Callable[[], float]], ...] = (
         (

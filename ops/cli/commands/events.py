@@ -49,7 +49,7 @@ _TYPE_WIDTH: Final = max(map(len, EVENT_TYPES))
 _SUBJECT_WIDTH: Final = 32
 
 
-def events(
+def events_command(
     context: typer.Context,
     since: Annotated[
         str,

@@ -50,7 +50,7 @@ class _Outlook(NamedTuple):
     forecast: Forecast | NoTrend
 
 
-def forecast(
+def forecast_command(
     context: typer.Context,
     kind: Annotated[
         str, typer.Argument(help="pool or subnet; default: both", autocompletion=complete_kind)

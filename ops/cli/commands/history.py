@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
 
-def history(
+def history_command(
     context: typer.Context,
     subject: Annotated[
         list[str],

@@ -248,8 +248,8 @@ async def _retiring(session: ClusterSession) -> list[tuple[Retirable, str]]:
     """Kind and name of every retiring subnet and pool."""
     ledger = Ledger()
     await read_configuration(session.store, session.keys, ledger)
-    subnets = sorted(name for name, subnet in ledger.subnets.items() if subnet.retiring)
-    pools = sorted(name for name, pool in ledger.pools.items() if pool.retiring)
+    subnets = sorted(name for name, value in ledger.subnets.items() if value.retiring)
+    pools = sorted(name for name, value in ledger.pools.items() if value.retiring)
     return [*(("subnet", name) for name in subnets), *(("pool", name) for name in pools)]
 
 

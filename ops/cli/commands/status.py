@@ -70,7 +70,7 @@ class ClusterStatus:
         self.alarms: tuple[str, ...] = ()
 
 
-def status(context: typer.Context) -> None:
+def status_command(context: typer.Context) -> None:
     """Show the state of etcd, writers, log, archive and projector.
 
     Examples:
