@@ -18,6 +18,9 @@ STANDARD_INPUT: Final = "-"
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 """The suffixes of the files that are read from a folder, as by kubectl."""
 
+READABLE: Final = "give the path of a file that this user can read"
+"""The remedy of a file that cannot be read."""
+
 Recursive = Annotated[
     bool, typer.Option("-R", "--recursive", help="read the folders of -f with their subfolders")
 ]
@@ -56,7 +59,9 @@ def read_text(path: str) -> str:
     try:
         return sys.stdin.read() if path == STANDARD_INPUT else Path(path).read_text("utf-8")
     except OSError as error:
-        raise BadInput(f"cannot read {path}: {error.strerror}", subject=path) from None
+        raise BadInput(
+            f"cannot read {path}: {error.strerror}", subject=path, remedy=READABLE
+        ) from None
     except UnicodeDecodeError:
         raise BadInput(
             f"cannot read {path}: it is not UTF-8 text",

@@ -70,7 +70,11 @@ def _files(directory: Path) -> Iterator[Path]:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise BadInput(f"cannot read {directory}: {error.strerror}") from None
+        raise BadInput(
+            f"cannot read {directory}: {error.strerror}",
+            subject=str(directory),
+            remedy="give a copy of the folder that this user can read",
+        ) from None
     if len(files) > FILES_MAX:
         raise BadInput(
             f"{directory} has {len(files)} files, more than {FILES_MAX}",
@@ -88,7 +92,11 @@ def _read(file: Path, bytes_max: int) -> str:
     except FileNotFoundError:
         return ""
     except OSError as error:
-        raise BadInput(f"cannot read {file}: {error.strerror}", subject=str(file)) from None
+        raise BadInput(
+            f"cannot read {file}: {error.strerror}",
+            subject=str(file),
+            remedy="give a copy of the folder that this user can read",
+        ) from None
     if len(content) > bytes_max:
         raise BadInput(f"{file} has more than {bytes_max} bytes", subject=str(file), remedy=REMEDY)
     return content.decode("utf-8", "replace")

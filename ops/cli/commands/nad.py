@@ -94,7 +94,11 @@ def _write_conflists(directory: Path, definitions: list[dict[str, Any]]) -> None
         for name, text in texts.items():
             (directory / _file_name(name, text)).write_text(f"{text}\n", "utf-8")
     except OSError as error:
-        raise BadInput(f"cannot write {directory}: {error.strerror}", subject="directory") from None
+        raise BadInput(
+            f"cannot write {directory}: {error.strerror}",
+            subject="directory",
+            remedy="give a directory in which this user can create and change files",
+        ) from None
 
 
 def _file_name(network: str, config: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 from core.errors import BadInput
 from ops.cli.exits import Exit
 from ops.cli.formats import Format, parse_output
+from ops.cli.input_files import READABLE
 from ops.cli.jsonpath import find, render
 from ops.cli.output import ObjectListing, TableColumn
 from ops.cli.selectors import read_selectors
@@ -216,4 +217,6 @@ def test_a_file_that_cannot_be_read_is_named_without_a_number(
     result = harness.orbctl(command, "-f", "no-such-file.yaml")
 
     assert result.code == Exit.USAGE
-    assert result.err == "error: cannot read no-such-file.yaml: No such file or directory\n"
+    first, remedy = result.err.splitlines()
+    assert first == "error: cannot read no-such-file.yaml: No such file or directory"
+    assert remedy == f"  → {READABLE}"
