@@ -100,7 +100,7 @@ class FactsSource(Protocol):
         ...
 
     def endpoint_validity(self, endpoint: Endpoint) -> Validity | None:
-        """Whether a replica or VM still needs its fixed endpoint; None if that is not fixed.
+        """Whether a fixed endpoint is still needed by its replica or VM; None if it is not fixed.
 
         The endpoint's holder shows whether it is fixed, because the Pod may be deleted already. Of
         the cached states, only "valid" is certain.

@@ -42,7 +42,7 @@ CHECK_DEADLINE_S: Final = 15.0
 STATUS_DEADLINE_S: Final = 8.0
 GC_DEADLINE_S: Final = 90.0
 READ_DEADLINE_S: Final = 15.0
-"""The deadline of HTTP requests that only read."""
+"""Seconds for one request of each kind; the last is for HTTP requests that only read."""
 
 
 def require_caller(has_hung_up: HasHungUp) -> None:

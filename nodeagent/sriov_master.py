@@ -25,7 +25,7 @@ READ_S_MAX: Final = 2.0
 """Seconds that an ADD waits for the master's addresses."""
 
 _SWITCH_PORT: Final = re.compile(r"(c\d+)?pf\d+((vf|sf)\d+)?")
-"""``phys_port_name`` of a representor."""
+"""Matches the ``phys_port_name`` of a representor."""
 
 _log: Final = logging.getLogger(__name__)
 

@@ -91,35 +91,35 @@ class Member(NamedTuple):
 
 
 def pack_frontend(frontend: Frontend) -> bytes:
-    """The key of ``services``."""
+    """Encode a frontend as a key of ``services``."""
     port = frontend.port.to_bytes(2, "big")
     return FRONTEND.pack(frontend.address, port, frontend.protocol)
 
 
 def unpack_frontend(data: bytes) -> Frontend:
-    """The key of ``services``, and the value of ``reversed``."""
+    """Decode a key of ``services`` or a value of ``reversed``."""
     address, port, protocol = FRONTEND.unpack(data)
     return Frontend(address, int.from_bytes(port, "big"), protocol)
 
 
 def pack_backend(backend: TransportAddress) -> bytes:
-    """The value of ``backends``."""
+    """Encode a backend as a value of ``backends``."""
     return BACKEND.pack(backend.address, backend.port.to_bytes(2, "big"))
 
 
 def unpack_backend(data: bytes) -> TransportAddress:
-    """The value of ``backends``."""
+    """Decode a value of ``backends``."""
     address, port = BACKEND.unpack(data)
     return TransportAddress(address, int.from_bytes(port, "big"))
 
 
 def pack_member(member: Member) -> bytes:
-    """The key of ``members``."""
+    """Encode a member as a key of ``members``."""
     port = member.backend.port.to_bytes(2, "big")
     return MEMBER.pack(member.group, member.backend.address, port)
 
 
 def unpack_member(data: bytes) -> Member:
-    """The key of ``members``."""
+    """Decode a key of ``members``."""
     group, address, port = MEMBER.unpack(data)
     return Member(group, TransportAddress(address, int.from_bytes(port, "big")))

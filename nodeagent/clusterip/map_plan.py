@@ -45,7 +45,7 @@ class Contents(NamedTuple):
 
 
 class MapPlan(NamedTuple):
-    """The writes, in the order of these fields."""
+    """The writes of a plan, in the order of these fields."""
 
     put_backends: Mapping[Slot, TransportAddress]
     put_members: frozenset[Member]

@@ -33,7 +33,7 @@ from nodeagent.cni_protocol.netconf import (
 
 COMMANDS: Final = ("ADD", "DEL", "CHECK", "STATUS", "GC", "VERSION")
 INTERFACE_CHARACTERS_MAX: Final = 15
-"""IFNAMSIZ without the NUL."""
+"""Characters of an interface name: IFNAMSIZ without the NUL."""
 
 NETNS_CHARACTERS_MAX: Final = 4096
 
@@ -115,7 +115,7 @@ def _read_conf(command: str, environment: dict[str, str], stdin: bytes) -> NetCo
 
 
 def read_call(command: str, environment: dict[str, str], stdin: bytes) -> Call:
-    """The call. Raises CniFailure with code 1, 4, 6 or 7."""
+    """The call that an executable sent. Raises CniFailure with code 1, 4, 6 or 7."""
     conf = _read_conf(command, environment, stdin)
     traceparent = read_traceparent(environment)
     if command not in _REQUIRED:

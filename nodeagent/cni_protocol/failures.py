@@ -75,8 +75,9 @@ _CODES: Final[tuple[tuple[type[OrbweaverError], int], ...]] = (
     (DatapathError, DATAPATH_FAILED),
     (BadInput, INVALID_CONFIG),
 )
-"""The first matching class gives the code. A retryable error has the code "try again later", except
-the subclasses of ``AllocationError`` in this list: users match their codes.
+"""CNI error codes by class of error; the first matching class gives the code. A retryable error has
+the code "try again later", except the subclasses of ``AllocationError`` in this list: users match
+their codes.
 """
 
 

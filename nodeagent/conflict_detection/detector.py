@@ -61,7 +61,7 @@ most 2.6 s together; the other seconds are for a busy node. A network with longe
 longer limit."""
 
 PROBE: Final = "ipam.probe"
-"""The span of a probe."""
+"""The name of the span of a probe."""
 
 ANNOUNCING_MAX: Final = 1_000
 """Announcements in progress in the background; one more is skipped."""

@@ -24,7 +24,7 @@ ADVERTISEMENT: Final = 136
 UNSPECIFIED: Final = bytes(16)
 ALL_NODES: Final = bytes.fromhex("ff020000000000000000000000000001")
 SOLICITED_NODE_PREFIX: Final = bytes.fromhex("ff0200000000000000000001ff")
-"""RFC 4291 2.7.1: the last three bytes of the address follow this prefix."""
+"""The prefix of solicited-node groups (RFC 4291 2.7.1); three bytes of the address follow."""
 
 _IPV6: Final = struct.Struct("!IHBB16s16s")
 _MESSAGE: Final = struct.Struct("!BBHI16s")
@@ -35,7 +35,8 @@ _VERSION_SHIFT: Final = 28
 
 _NEXT_HEADER_ICMPV6: Final = 58
 _HOP_LIMIT: Final = 255
-"""RFC 4861 7.1: a router decrements the limit, so a message with 255 is from this link."""
+"""The hop limit of neighbour discovery (RFC 4861 7.1): a router decrements the limit, so a message
+with 255 is from this link."""
 
 _ROUTER: Final = 1 << 31
 _SOLICITED: Final = 1 << 30

@@ -88,15 +88,15 @@ class ArpProbe:
     ethertype: Final = ETHERTYPE_ARP
 
     def conflict_probe(self, request: ProbeRequest) -> bytes:
-        """RFC 5227, 2.1.1."""
+        """The ARP probe of RFC 5227, 2.1.1."""
         return encode_arp(arp_probe(request.mac, request.address))
 
     def gateway_probe(self, request: ProbeRequest) -> bytes:
-        """RFC 826, from the new address."""
+        """An ARP request (RFC 826) from the new address."""
         return encode_arp(arp_request(request.mac, request.address, request.gateway))
 
     def conflicting_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
-        """RFC 5227, 2.1.1: any ARP packet from the address, or another host's probe for it."""
+        """The sender of any ARP packet from the address, or of a probe for it (RFC 5227, 2.1.1)."""
         packet = decode_arp(frame)
         if packet is None or not is_station(packet.sender_mac) or packet.sender_mac == request.mac:
             return b""
@@ -105,7 +105,7 @@ class ArpProbe:
         return packet.sender_mac if used == request.address else b""
 
     def gateway_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
-        """A reply whose sender is the gateway."""
+        """The MAC address in a reply of the gateway."""
         packet = decode_arp(frame)
         if packet is None or packet.operation != REPLY or packet.sender_ip != request.gateway:
             return b""
@@ -122,16 +122,19 @@ class NdProbe:
     ethertype: Final = ETHERTYPE_IPV6
 
     def conflict_probe(self, request: ProbeRequest) -> bytes:
-        """RFC 4862, 5.4.2: from the unspecified address, without a link-layer option."""
+        """A solicitation from the unspecified address, without an option (RFC 4862, 5.4.2)."""
         return encode_solicitation(Solicitation(UNSPECIFIED, request.address), request.mac)
 
     def gateway_probe(self, request: ProbeRequest) -> bytes:
-        """RFC 4861, 7.2.2, from the new address."""
+        """A solicitation from the new address (RFC 4861, 7.2.2)."""
         message = Solicitation(request.address, request.gateway, request.mac)
         return encode_solicitation(message, request.mac)
 
     def conflicting_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
-        """RFC 4862, 5.4.3 and 5.4.4: an advertisement of the address, or another host's probe."""
+        """The MAC address in an advertisement of the address, or of another host that probes.
+
+        See RFC 4862, 5.4.3 and 5.4.4.
+        """
         received = decode_message(frame)
         if received is None or received.message.target != request.address:
             return b""
@@ -142,7 +145,7 @@ class NdProbe:
         return mac if is_station(mac) and mac != request.mac else b""
 
     def gateway_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
-        """An advertisement of the gateway's address."""
+        """The MAC address in an advertisement of the gateway's address."""
         received = decode_message(frame)
         if received is None or received.message.target != request.gateway:
             return b""

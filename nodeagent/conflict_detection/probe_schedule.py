@@ -20,7 +20,7 @@ docs/reference/coordinator.md, "Conflict and gateway detection".
 """
 
 CONFLICT_PROBES: Final = 3
-"""PROBE_NUM of RFC 5227, 1.1."""
+"""Conflict probes of an address (PROBE_NUM of RFC 5227, 1.1)."""
 
 GATEWAY_WINDOW_S: Final = 0.5
 """Seconds for all probes of a gateway and its answer. An ADD waits for the whole window only if the

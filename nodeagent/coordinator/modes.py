@@ -14,7 +14,8 @@ from nodeagent.coordinator.settings import CoordinatorSettings
 Mode = Literal["underlay", "overlay"]
 
 REPLY_TABLE: Final = 100
-"""Underlay: replies through veth0. Overlay: a copy of the first NIC's default route."""
+"""The table, in underlay mode, of replies through veth0; in overlay mode, of a copy of the first
+NIC's default route."""
 
 FIRST_TABLE: Final = 101
 _UNDERLAY_BASE: Final = 98

@@ -18,7 +18,7 @@ VERSION: Final = "v1beta1"
 REGISTER: Final = f"/{VERSION}.Registration/Register"
 PLUGIN_SERVICE: Final = f"{VERSION}.DevicePlugin"
 DIRECTORY: Final = "device-plugins"
-"""The directory below kubelet's with ``KUBELET_SOCKET`` and the sockets of all plugins."""
+"""The directory, below kubelet's, that has ``KUBELET_SOCKET`` and the sockets of all plugins."""
 
 KUBELET_SOCKET: Final = "kubelet.sock"
 HEALTHY: Final = "Healthy"

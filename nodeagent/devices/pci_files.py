@@ -18,7 +18,7 @@ RDMA_DIRECTORY: Final = "/dev/infiniband"
 VFIO_DIRECTORY: Final = "/dev/vfio"
 
 RDMA_CLASSES: Final = ("infiniband_verbs", "infiniband_mad")
-"""The classes of uverbsN, and of umadN and issmN."""
+"""The classes in /sys of the devices uverbsN, and of umadN and issmN."""
 
 _NO_IOMMU: Final = "vfio-noiommu"
 

@@ -23,6 +23,8 @@ from core.domain.device_allocation import Offer
 from nodeagent.devices import kubelet_api as api
 
 REGISTER_S_MAX: Final = 10.0
+"""Seconds that kubelet has to accept a registration."""
+
 WITHDRAWAL_S_MAX: Final = 2.0
 """Seconds that kubelet has to receive the empty list."""
 

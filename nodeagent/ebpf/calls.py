@@ -24,7 +24,7 @@ LOG_CHARACTERS_MAX: Final = 2_000
 """Characters of the verifier's log in an error text, from its end, which names the fault."""
 
 LICENSE: Final = b"Apache-2.0\0"
-"""The kernel's helper functions used here do not require a GPL-compatible license."""
+"""The license of each program. No helper function that the programs call requires the GPL."""
 
 _MAP_CREATE: Final = Struct("=IIIIIII16s")
 _ELEMENT: Final = Struct("=IxxxxQQQ")

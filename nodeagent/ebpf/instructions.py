@@ -17,7 +17,7 @@ from nodeagent.ebpf import numbers as n
 
 INSTRUCTION: Final = Struct("=BBhi")
 INSTRUCTIONS_MAX: Final = 4_096
-"""The limit for an unprivileged loader in every kernel version."""
+"""Instructions of one program: the limit for an unprivileged loader in every kernel version."""
 
 _OFFSETS: Final = range(-(1 << 15), 1 << 15)
 _WORDS: Final = Struct("=II")

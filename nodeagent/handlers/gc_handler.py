@@ -34,7 +34,7 @@ from nodeagent.handlers.missing_attachments import (
 
 PAGE_ENDPOINTS: Final = 2_000
 ENDPOINTS_MAX: Final = 1_000_000
-"""Endpoints of the cluster that one call reads; if there are more, it fails."""
+"""Endpoints of the cluster that one GC reads; if there are more, the GC fails."""
 
 
 class EndpointGcResult(NamedTuple):

@@ -32,7 +32,7 @@ ERRORS_SHOWN_MAX: Final = 10
 _log: Final = logging.getLogger(__name__)
 
 Sandbox = tuple[str, str]
-"""(container, interface)."""
+"""Container id and interface of an attachment."""
 
 
 class MissingAttachments:

@@ -33,7 +33,8 @@ from core.projections.configuration_view import ConfigurationView
 from nodeagent.handlers.add_handler import Allocate
 
 WAIT_S_MAX: Final = 25.0
-"""Seconds that an ADD waits. Less than its deadline, so that the caller gets the reason."""
+"""Seconds that an ADD waits for its automatic pool. The deadline of the ADD is later, so the caller
+gets the reason of the wait."""
 
 WAITERS_MAX: Final = 250
 """ADDs that wait at the same time; fewer than all requests, so that others are still admitted."""

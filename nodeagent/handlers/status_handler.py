@@ -56,7 +56,7 @@ NETWORKS_MAX: Final = 64
 """Cached results: one for each network of the node."""
 
 QUARANTINED_PER_READ: Final = 120
-"""Quarantined addresses in one read of etcd, which limits the operations of a transaction."""
+"""Quarantined addresses in one read: etcd limits the operations of a transaction."""
 
 QUARANTINED_MAX: Final = 1_200
 """Quarantined addresses that one STATUS reads; with more, a contained fault is reported."""

@@ -28,7 +28,7 @@ class Ifacer:
         self._configurator = configurator
 
     async def answer_chained(self, command: str, variables: dict[str, str], stdin: bytes) -> bytes:
-        """Standard output. Raises CniFailure, NetlinkLost, RequestError."""
+        """Standard output of a success. Raises CniFailure, NetlinkLost, RequestError."""
         if command != "ADD":
             return b""
         conf = read_conf(stdin)

@@ -16,7 +16,7 @@ from core.errors import BadInput
 
 OPTIONS_CHARACTERS_MAX: Final = 4_096
 ARP_TARGETS_MAX: Final = 16
-"""BOND_MAX_ARP_TARGETS of the kernel."""
+"""Addresses of ``arp_ip_target`` (BOND_MAX_ARP_TARGETS of the kernel)."""
 MAC_BYTES: Final = 6
 
 

@@ -270,7 +270,10 @@ class KubernetesFactsSource:
         self._has_changes.set()
 
     def _on_pod(self, change: Transition[Object]) -> None:
-        """A deletion reported by the watch is certain; a Pod missing from a list is not (I6)."""
+        """Remember the end of a Pod if the watch reported its deletion.
+
+        The absence of a Pod from a list is no proof (I6).
+        """
         if change.reported and change.after is None and change.before is not None:
             self._remember_end(change.before["metadata"]["uid"])
 

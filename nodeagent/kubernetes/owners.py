@@ -80,7 +80,7 @@ class OwnerCache:
         self._reads: SharedWork[str, None] = SharedWork()
 
     async def load_owner(self, owner: Owner | None) -> None:
-        """Load the controller of a controller into the cache of ``top``. Raises ApiError."""
+        """Load the owner of a ReplicaSet or Job, so that ``top`` returns it. Raises ApiError."""
         path = _COLLECTIONS.get((owner.api_version, owner.kind)) if owner else None
         if owner is None or path is None or owner.uid in self._parents:
             return

@@ -28,13 +28,13 @@ Message = tuple[int, int, int, memoryview]
 
 
 def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
-    """One message to the kernel (port 0)."""
+    """Encode one message to the kernel (port 0)."""
     length = HEADER.size + len(body)
     return HEADER.pack(length, kind, flags, sequence, 0) + body + _PADDING[length & 3]
 
 
 def messages(data: memoryview) -> list[Message]:
-    """The messages of one datagram; a truncated last one is left out."""
+    """Split a datagram into its messages; a truncated last one is left out."""
     result = []
     unpack, size, end = HEADER.unpack_from, HEADER.size, len(data)
     offset = 0
@@ -48,33 +48,33 @@ def messages(data: memoryview) -> list[Message]:
 
 
 def attribute(kind: int, value: bytes) -> bytes:
-    """One attribute."""
+    """Encode one attribute."""
     length = ATTRIBUTE.size + len(value)
     return ATTRIBUTE.pack(length, kind) + value + _PADDING[length & 3]
 
 
 def attribute_u32(kind: int, value: int) -> bytes:
-    """One attribute with an unsigned 32-bit number."""
+    """Encode one attribute with an unsigned 32-bit number."""
     return ATTRIBUTE_U32.pack(ATTRIBUTE_U32.size, kind, value)
 
 
 def attribute_text(kind: int, text: str) -> bytes:
-    """One attribute with a NUL-terminated text."""
+    """Encode one attribute with a NUL-terminated text."""
     return attribute(kind, text.encode() + b"\0")
 
 
 def nested(kind: int, *attributes: bytes) -> bytes:
-    """One attribute that contains attributes."""
+    """Encode one attribute that contains attributes."""
     return attribute(kind | NLA_F_NESTED, b"".join(attributes))
 
 
 def attributes(data: memoryview | bytes) -> dict[int, memoryview]:
-    """The attributes by type. If a type occurs twice, the last one is used."""
+    """Decode attributes, by type. If a type occurs twice, the last one is used."""
     return dict(_attributes(memoryview(data)))
 
 
 def elements(data: memoryview) -> list[memoryview]:
-    """The values of a list, which netlink encodes as consecutive attributes."""
+    """Decode the values of a list, which netlink encodes as consecutive attributes."""
     return [value for _, value in _attributes(data)]
 
 

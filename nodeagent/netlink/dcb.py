@@ -116,14 +116,14 @@ def set_trust(session: NetlinkSession, link: str, trust: Trust) -> None:
 def add_dscp_priorities(
     session: NetlinkSession, link: str, entries: Iterable[DscpPriority]
 ) -> None:
-    """Add entries to the table. Raises NetlinkRefused, NetlinkLost."""
+    """Add entries to the table of DSCP priorities. Raises NetlinkRefused, NetlinkLost."""
     _change(session, link, _IEEE_SET, "add DSCP priorities of", _table(entries))
 
 
 def remove_dscp_priorities(
     session: NetlinkSession, link: str, entries: Iterable[DscpPriority]
 ) -> None:
-    """Remove entries from the table; a missing one is no error.
+    """Remove entries from the table of DSCP priorities; a missing one is no error.
 
     The entries are removed one by one: the kernel stops at the first missing entry, and some
     drivers remove the old entry of a DSCP when they add a new one. Raises NetlinkRefused,

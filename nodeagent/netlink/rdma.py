@@ -133,7 +133,7 @@ class RdmaSocket:
         return ports
 
     def counters(self, device: RdmaDevice, port: RdmaPort) -> dict[str, int] | None:
-        """A port's counters by the kernel's names; None if this kernel does not support it."""
+        """A port's counters by the kernel's names; None if this kernel lists none."""
         request = attribute_u32(_DEVICE_INDEX, device.number)
         answer = self._ask(_COUNTERS, request + attribute_u32(_PORT_INDEX, port.number))
         if answer is None or _HW_COUNTERS not in answer:
@@ -151,7 +151,10 @@ class RdmaSocket:
         return _NETNS_MODE in answer and answer[_NETNS_MODE][0] == _EXCLUSIVE
 
     def set_exclusive(self, *, exclusive: bool) -> None:
-        """Set the mode. The kernel refuses with EBUSY while other namespaces exist."""
+        """Set whether each device is in one namespace.
+
+        The kernel refuses with EBUSY while other namespaces exist.
+        """
         self._change(
             _SET_SYSTEM, attribute(_NETNS_MODE, bytes([_EXCLUSIVE if exclusive else _SHARED]))
         )

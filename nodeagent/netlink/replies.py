@@ -25,7 +25,7 @@ FAMILY_OF: Final[dict[int, Family]] = {2: 4, 10: 6}
 
 
 def link(body: memoryview) -> Link:
-    """An ``RTM_NEWLINK``."""
+    """Decode an ``RTM_NEWLINK``."""
     _, _, number, flags, _ = IFINFOMSG.unpack_from(body)
     values = attributes(body[IFINFOMSG.size :])
     info = attributes(values.get(n.IFLA_LINKINFO, b""))
@@ -48,7 +48,7 @@ def link(body: memoryview) -> Link:
 
 
 def link_address(body: memoryview) -> LinkAddress:
-    """An ``RTM_NEWADDR``. IFA_LOCAL is the local end of a point-to-point address."""
+    """Decode an ``RTM_NEWADDR``. IFA_LOCAL is the local end of a point-to-point address."""
     family, length, flags, scope, number = IFADDRMSG.unpack_from(body)
     values = attributes(body[IFADDRMSG.size :])
     value = values[n.IFA_LOCAL] if n.IFA_LOCAL in values else values[n.IFA_ADDRESS]
@@ -57,7 +57,7 @@ def link_address(body: memoryview) -> LinkAddress:
 
 
 def route(body: memoryview) -> KernelRoute:
-    """An ``RTM_NEWROUTE``, of a listing or in answer to ``requests.get_route``."""
+    """Decode an ``RTM_NEWROUTE``, of a listing or in answer to ``requests.get_route``."""
     af, length, _, _, table, protocol, scope, kind, flags = RTMSG.unpack_from(body)
     family = FAMILY_OF[af]
     values = attributes(body[RTMSG.size :])
@@ -80,7 +80,7 @@ def route(body: memoryview) -> KernelRoute:
 
 
 def rule(body: memoryview) -> RoutingRule:
-    """An ``RTM_NEWRULE``."""
+    """Decode an ``RTM_NEWRULE``."""
     af, destination_length, source_length, _, table, *_ = FIB_RULE_HDR.unpack_from(body)
     family = FAMILY_OF[af]
     values = attributes(body[FIB_RULE_HDR.size :])
@@ -99,7 +99,7 @@ def rule(body: memoryview) -> RoutingRule:
 
 
 def neighbour(body: memoryview) -> Neighbour | None:
-    """An ``RTM_NEWNEIGH``; None if it is not an IP neighbour."""
+    """Decode an ``RTM_NEWNEIGH``; None if it is not an IP neighbour."""
     family, link_index, state, _, _ = NDMSG.unpack_from(body)
     values = attributes(body[NDMSG.size :])
     if family not in FAMILY_OF or n.NDA_DST not in values:

@@ -35,7 +35,7 @@ SEND_REQUESTS_MAX: Final = 128
 """Requests in one send; their answers fit into the smallest receive buffer of any kernel."""
 
 SEND: Final = "netlink send"
-"""The span of one send and its answers."""
+"""The name of the span of one send and its answers."""
 
 SEND_TRIES_MAX: Final = 4
 """Sends of the same requests to which no answer arrives; then the session raises NetlinkLost."""

@@ -26,8 +26,8 @@ Mac = bytes
 
 
 INFINIBAND_ADDRESS_BYTES: Final = 20
-"""The hardware address of an InfiniBand link (INFINIBAND_ALEN): 4 bytes of the queue pair, 8 of the
-subnet, and the GUID of the port.
+"""The length of an InfiniBand link's hardware address (INFINIBAND_ALEN): 4 bytes of the queue pair,
+8 of the subnet, and the GUID of the port.
 """
 
 

@@ -23,7 +23,7 @@ MODPROBE: Final = (
 def set_netns_mode(
     executor: NetnsExecutor, mode: str, open_socket: OpenSocket = RdmaSocket.open
 ) -> bool:
-    """Set the mode. Returns False if it is set already. Blocks. Raises DatapathError."""
+    """Set the RDMA mode of the node; False if it is set already. Blocks. Raises DatapathError."""
     is_exclusive = mode == EXCLUSIVE
     socket = open_socket(executor, executor.own_namespace)
     if socket is None:

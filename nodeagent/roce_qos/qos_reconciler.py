@@ -103,7 +103,7 @@ class QosReconciler:
         return True
 
     def faults_by_nic(self) -> Mapping[str, int]:
-        """The number of failed changes of each selected NIC; 1 each if NICs cannot be read."""
+        """The number of failed changes of each selected NIC; 1 for each if no NIC can be read."""
         return {**dict.fromkeys(self.plan.desired, 0), **self._faulty}
 
     def gaps_by_nic(self) -> Mapping[str, int]:
@@ -125,7 +125,7 @@ class QosReconciler:
         self._report(plan, faults, faulty)
 
     async def _carry_out(self, change: QosChange) -> str:
-        """Carry out a change, rarely if it was undone; the fault, "" for none."""
+        """Carry out a change, or skip it if it was undone too often; returns the fault or ""."""
         repeats = self._repeats[change]
         was_undone = repeats >= REPEATS_MAX
         if not was_undone or repeats % HOLD_ROUNDS == 0:

@@ -61,7 +61,7 @@ TIMEOUT_CHECK_S: Final = 1.0
 """Seconds between two checks for late callers, while there are connections."""
 
 TIMEOUT_TASK: Final = "cni-request-timeouts"
-"""The supervised task that closes the connections of late callers."""
+"""The name of the supervised task that closes the connections of late callers."""
 
 Answer = tuple[int, bytes]
 AnswerCall = Callable[[bytes, bytes, HasHungUp], Awaitable[Answer]]

@@ -78,7 +78,7 @@ _STATUS: Final = {
     Withdrawal.SWITCHED_OFF: SWITCHED_OFF,
     Withdrawal.STATEFUL: STATEFUL,
 }
-"""``WithdrawalHandler.withdraw_endpoint`` does not return TOO_MANY."""
+"""Status codes by outcome. ``WithdrawalHandler.withdraw_endpoint`` does not return TOO_MANY."""
 
 _log: Final = logging.getLogger(__name__)
 

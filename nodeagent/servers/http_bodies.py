@@ -25,7 +25,7 @@ _WHITE: Final = " \t\r\n"
 
 
 class HttpRefusal(Exception):
-    """An error whose answer is ``{"code":…,"message":…}``; ``code`` 0: the status."""
+    """An error whose answer is ``{"code":…,"message":…}``; ``code`` 0 stands for the status."""
 
     def __init__(self, status: int, message: str, code: int = 0) -> None:
         super().__init__(message)
@@ -35,7 +35,7 @@ class HttpRefusal(Exception):
 
 
 class AddArgs(msgspec.Struct, frozen=True, rename="camel"):
-    """IpamAddArgs; fields without a default are required, and may be ""."""
+    """Spiderpool's IpamAddArgs; fields without a default are required, and may be ""."""
 
     container_id: str = msgspec.field(name="containerID")
     if_name: str
@@ -50,7 +50,7 @@ class AddArgs(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class DelArgs(msgspec.Struct, frozen=True, rename="camel"):
-    """IpamDelArgs."""
+    """Spiderpool's IpamDelArgs."""
 
     container_id: str = msgspec.field(name="containerID")
     if_name: str
@@ -61,7 +61,7 @@ class DelArgs(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class BatchDelArgs(msgspec.Struct, frozen=True, rename="camel"):
-    """IpamBatchDelArgs."""
+    """Spiderpool's IpamBatchDelArgs."""
 
     container_id: str = msgspec.field(name="containerID")
     pod_namespace: str
@@ -72,7 +72,7 @@ class BatchDelArgs(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class CoordinatorArgs(msgspec.Struct, frozen=True, rename="camel"):
-    """GetCoordinatorArgs."""
+    """Spiderpool's GetCoordinatorArgs."""
 
     pod_name: str
     pod_namespace: str
