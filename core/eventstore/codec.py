@@ -53,7 +53,8 @@ UNREADABLE: Final = (
 """Errors of decoding malformed bytes; msgspec's errors and UnicodeDecodeError are ValueErrors."""
 
 SEGMENT_REMEDY: Final = (
-    "run a version that can decode this event type, or restore the log from its archive"
+    "run a version that can decode this event type; if there is none, restore a backup of etcd or"
+    " of the archive"
 )
 UPGRADE: Final = (
     "if a newer version wrote it, upgrade this process; else run `orbctl verify --repair`"

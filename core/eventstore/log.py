@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 
 from core.domain.events import Recorded
 from core.errors import LogCorrupt, LogGap
-from core.eventstore.codec import UPGRADE, WriterHead, decode_segment
+from core.eventstore.codec import WriterHead, decode_segment
 from core.eventstore.faults import Faults
 from core.eventstore.keys import Keys, key_text
 from core.eventstore.kinds import HEADS
@@ -45,6 +45,9 @@ class Segment(NamedTuple):
         return decode_segment(self.data, writer=self.writer, position=self.position)
 
 
+LOG_KEY_REMEDY: Final = "if a newer version wrote it, upgrade this process; else delete the key"
+
+
 def segments_in(
     keys: Keys, changes: Iterable[KeyChange | KeyValue], faults: Faults
 ) -> Iterator[Segment]:
@@ -56,7 +59,7 @@ def segments_in(
             writer, seq = keys.check_segment(change.key)
         except ValueError as error:
             name = key_text(keys, change.key)
-            fault = LogCorrupt(f"log key {name}: {error}", subject=name, remedy=UPGRADE)
+            fault = LogCorrupt(f"log key {name}: {error}", subject=name, remedy=LOG_KEY_REMEDY)
             faults.report("segment", name, fault)
             continue
         yield Segment(change.mod_revision, writer, seq, change.value)

@@ -143,7 +143,9 @@ class Writer:
             raise self._fenced
         if self._head_revision < 0:
             raise NotReady(
-                f"writer {self.name} is not open", subject=self.name, remedy="try again in a moment"
+                f"writer {self.name} is not open",
+                subject=self.name,
+                remedy="try again in a few seconds",
             )
         if self._is_traced:
             return self._append_traced(proposal)
@@ -289,7 +291,8 @@ class Writer:
         self._fenced = WriterFenced(
             f"writer {self.name} is fenced: {why}",
             subject=self.name,
-            remedy="give each agent its own node name, then restart this one",
+            remedy="run one process with this name: give each agent its own node name; then restart"
+            " this process",
         )
         if self._on_fenced is not None:
             self._on_fenced(self._fenced)

@@ -300,7 +300,11 @@ class Client:
         """
         head = await self._calls.open_head(workflow_id, INBOX_URGENT_MAX)
         if head.status is ExecutionStatus.PAUSED:
-            raise CallRejected(f"workflow {workflow_id} is paused already", subject=workflow_id)
+            raise CallRejected(
+                f"workflow {workflow_id} is paused already",
+                subject=workflow_id,
+                remedy="retry it to continue it",
+            )
         await self._calls.send(workflow_id, Pause(reason, self.identity))
 
     async def retry(self, workflow_id: str, reason: str = "") -> None:
@@ -308,7 +312,9 @@ class Client:
         head = await self._calls.open_head(workflow_id, INBOX_URGENT_MAX)
         if head.status is not ExecutionStatus.PAUSED:
             raise CallRejected(
-                f"workflow {workflow_id} is {head.status.value}, not paused", subject=workflow_id
+                f"workflow {workflow_id} is {head.status.value}, not paused",
+                subject=workflow_id,
+                remedy="only a paused execution can be retried",
             )
         await self._calls.send(workflow_id, Retry(reason, self.identity))
 

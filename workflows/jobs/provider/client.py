@@ -164,10 +164,15 @@ class ProviderClient:
             raise ProviderError(
                 f"provider-interaction timeout: {url} did not respond within {timeout_s:g} s",
                 subject=url,
+                remedy="check the provider's health and load",
             ) from error
         except (aiohttp.ClientError, OSError) as error:
             reason = str(error) or type(error).__name__
-            raise ProviderError(f"cannot reach {url}: {reason}", subject=url) from error
+            raise ProviderError(
+                f"cannot reach the network provider at {url}: {reason}",
+                subject=url,
+                remedy="check iaasNetworkProvider.serverUrl and the connection to the provider",
+            ) from error
 
     def _connected(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -188,7 +193,10 @@ async def _read_limited(content: aiohttp.StreamReader) -> bytes:
     async for part in content.iter_chunked(1 << 16):
         parts += part
         if len(parts) > RESPONSE_BYTES_MAX:
-            raise ProviderError(f"the response has more than {RESPONSE_BYTES_MAX} bytes")
+            raise ProviderError(
+                f"the network provider's response has more than {RESPONSE_BYTES_MAX} bytes",
+                remedy="check iaasNetworkProvider.serverUrl, and the provider's log",
+            )
     return bytes(parts)
 
 
@@ -219,7 +227,10 @@ def read_response(data: bytes, request: ProviderAllocateRequest) -> tuple[BoundA
     try:
         bound = _responses.decode(data).addresses
     except msgspec.MsgspecError as error:
-        raise ProviderError(f"cannot read the provider's response: {error}") from error
+        raise ProviderError(
+            f"cannot read the network provider's response: {error}",
+            remedy="check iaasNetworkProvider.serverUrl, and the provider's log",
+        ) from error
     requested = sorted(address.ip_address for address in request.addresses)
     bound_addresses = sorted(address.ip_address for address in bound)
     if bound_addresses != requested:
