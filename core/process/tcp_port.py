@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import ssl
+from collections.abc import Sequence
 from typing import Final
 
 from aiohttp import web
 
 from core.errors import BadInput
 from core.process.connections import ConnectionCounts, HttpServer
+from core.process.supervision import HealthCheck
 
 HEALTH_CONNECTIONS_MAX: Final = 128
 METRICS_CONNECTIONS_MAX: Final = 64
@@ -61,3 +63,14 @@ def _remedy(error: OSError, setting: str) -> str:
             f"choose a port from 1024 on in {setting}, or add the capability CAP_NET_BIND_SERVICE"
         )
     return f"correct {setting}"
+
+
+def checks_response(name: str, checks: Sequence[HealthCheck]) -> web.Response:
+    """A response with one line for each check, in the format of Kubernetes components."""
+    lines = [
+        f"[-]{check.name} failed: {check.fault}" if check.fault else f"[+]{check.name} ok"
+        for check in checks
+    ]
+    passed = not any(check.fault for check in checks)
+    lines.append(f"{name} check {'passed' if passed else 'failed'}")
+    return web.Response(status=200 if passed else 500, text="\n".join(lines) + "\n")

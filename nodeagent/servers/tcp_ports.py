@@ -9,14 +9,13 @@ line.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from aiohttp import web
 
 from core.process.connections import ConnectionCounts
 from core.process.supervision import HealthCheck
-from core.process.tcp_port import HEALTH_CONNECTIONS_MAX, TcpPort
+from core.process.tcp_port import HEALTH_CONNECTIONS_MAX, TcpPort, checks_response
 from nodeagent.health import AgentHealth
 from nodeagent.servers.http_api import BASE, json_text, not_implemented
 
@@ -37,10 +36,10 @@ def health_port(health: AgentHealth, counts: ConnectionCounts | None = None) -> 
         return web.Response() if health.fenced is None else json_text(500, str(health.fenced))
 
     async def livez(_: web.Request) -> web.Response:
-        return _listed("livez", [HealthCheck("fence", health.fenced)])
+        return checks_response("livez", [HealthCheck("fence", health.fenced)])
 
     async def readyz(_: web.Request) -> web.Response:
-        return _listed("readyz", await health.checks())
+        return checks_response("readyz", await health.checks())
 
     app = web.Application()
     app.router.add_get(f"{BASE}/runtime/startup", startup)
@@ -50,13 +49,3 @@ def health_port(health: AgentHealth, counts: ConnectionCounts | None = None) -> 
     app.router.add_get("/readyz", readyz)
     app.router.add_route("*", f"{BASE}{_ANY}", not_implemented)
     return TcpPort(app, "health port", HEALTH_CONNECTIONS_MAX, counts)
-
-
-def _listed(name: str, checks: Sequence[HealthCheck]) -> web.Response:
-    lines = [
-        f"[+]{check.name} ok" if check.fault is None else f"[-]{check.name} failed: {check.fault}"
-        for check in checks
-    ]
-    passed = all(check.fault is None for check in checks)
-    lines.append(f"{name} check {'passed' if passed else 'failed'}")
-    return web.Response(status=200 if passed else 500, text="\n".join(lines) + "\n")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
 Action: TypeAlias = "Callable[[ClusterSession], Coroutine[Any, Any, Exit | None]]"
+
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="skip the confirmation")]
+PodNamespace = Annotated[str, typer.Option("-n", "--namespace", help="namespace of the Pod")]
 
 
 def perform(context: typer.Context, action: Action) -> None:

@@ -20,7 +20,7 @@ from core.errors import NotReady, OrbweaverError
 from core.eventstore.election import Election
 from core.process.connections import ConnectionCounts
 from core.process.supervision import HealthCheck
-from core.process.tcp_port import HEALTH_CONNECTIONS_MAX, TcpPort
+from core.process.tcp_port import HEALTH_CONNECTIONS_MAX, TcpPort, checks_response
 from core.projections.projector import Projector
 from ops.controller.observer import ControllerObserver
 from ops.kubernetes.watches.cluster_watch import ClusterWatch
@@ -170,14 +170,3 @@ async def not_implemented(request: web.Request) -> web.Response:
     command = COMMANDS[request.method, request.path]
     text = f"{request.method} {request.path} is not implemented: use `{command}`"
     return web.json_response(text, status=501)
-
-
-def checks_response(name: str, checks: Sequence[HealthCheck]) -> web.Response:
-    """A response with one line for each check, in the format of Kubernetes components."""
-    lines = [
-        f"[-]{check.name} failed: {check.fault}" if check.fault else f"[+]{check.name} ok"
-        for check in checks
-    ]
-    passed = not any(check.fault for check in checks)
-    lines.append(f"{name} check {'passed' if passed else 'failed'}")
-    return web.Response(status=200 if passed else 500, text="\n".join(lines) + "\n")

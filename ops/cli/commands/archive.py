@@ -18,7 +18,7 @@ from core.archive.sealed_log import SealedLog
 from core.errors import BadInput
 from core.eventstore.etcd.maintenance import EtcdMaintenance
 from core.eventstore.space import NOSPACE
-from ops.cli.context import confirm, perform
+from ops.cli.context import Yes, confirm, perform
 from ops.cli.exits import Exit, fail
 from ops.cli.output import TableColumn, counted, moment, print_fields, show_table, show_value
 from ops.cli.progress import progress
@@ -134,7 +134,7 @@ def prune(
     keep_bytes: Annotated[
         int, typer.Option("--keep-bytes", min=0, help="keep at most this many bytes")
     ] = 0,
-    yes: Annotated[bool, typer.Option("-y", "--yes", help="skip the confirmation")] = False,
+    yes: Yes = False,
 ) -> None:
     """Delete the oldest files for good: their events can no longer be shown.
 

@@ -21,7 +21,7 @@ from core.domain.model import Endpoint, Nic, Pool
 from core.errors import BadInput, NotFound
 from core.projections.configuration_view import ConfigurationSnapshot, ConfigurationView
 from ops.cli import dry_run
-from ops.cli.context import perform
+from ops.cli.context import PodNamespace, perform
 from ops.cli.kinds import split_name
 
 if TYPE_CHECKING:
@@ -44,9 +44,7 @@ def assign(
         list[str] | None,
         typer.Option("--pool", help="pool of the addresses, if several contain them"),
     ] = None,
-    namespace: Annotated[
-        str, typer.Option("-n", "--namespace", help="namespace of the Pod")
-    ] = "default",
+    namespace: PodNamespace = "default",
 ) -> None:
     """Assign the listed addresses to a Pod: all of them, or none.
 

@@ -28,7 +28,7 @@ from core.manifests.commands import apply_command
 from core.projections.configuration_view import ConfigurationSnapshot
 from ops.cli import dry_run
 from ops.cli.commands.describe import describe_address
-from ops.cli.context import perform
+from ops.cli.context import PodNamespace, perform
 from ops.cli.dry_run import Explanation, Trial
 from ops.cli.exits import Exit, report, report_unreadable_parts
 from ops.cli.kept_addresses import why_kept
@@ -55,9 +55,7 @@ def explain(
         list[str] | None,
         typer.Option("--request", help="YAML of a Pod, optionally with its Namespace and Node"),
     ] = None,
-    namespace: Annotated[
-        str, typer.Option("-n", "--namespace", help="namespace of the Pod")
-    ] = "default",
+    namespace: PodNamespace = "default",
     node: Annotated[str, typer.Option(help="node that the Pod would run on")] = "",
     interface: Annotated[str, typer.Option(help="NIC of the request")] = "eth0",
     uid: Annotated[str, typer.Option(help="UID of the Pod, if it exists")] = "",

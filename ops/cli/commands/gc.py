@@ -27,7 +27,7 @@ from core.errors import NotFound
 from core.eventstore.state import read_ledger
 from core.eventstore.writer import Writer
 from core.process.environment import KUBECONFIG, EnvironmentVariables
-from ops.cli.context import confirm, perform
+from ops.cli.context import Yes, confirm, perform
 from ops.cli.exits import Exit, fail, report_unreadable_keys
 from ops.cli.kinds import split_name
 from ops.cli.output import TableColumn, counted, print_heading, show_table, show_value
@@ -72,7 +72,7 @@ def gc(
     kubeconfig: Annotated[
         str, typer.Option(envvar=KUBECONFIG, help="kubeconfig of the cluster that has the Pods")
     ] = "",
-    yes: Annotated[bool, typer.Option("-y", "--yes", help="skip the confirmation")] = False,
+    yes: Yes = False,
 ) -> None:
     """Release leaked addresses; show why others are kept.
 

@@ -20,7 +20,7 @@ from core.errors import Refusal
 from core.eventstore.state import read_ledger
 from core.projections.configuration_view import ConfigurationView
 from core.projections.fork import Fork, SimulatedStep
-from ops.cli.context import confirm, perform
+from ops.cli.context import Yes, confirm, perform
 from ops.cli.exits import Exit, fail, report_refusals, report_unreadable_keys
 from ops.cli.foreign import (
     CALICO,
@@ -57,7 +57,6 @@ _Nodes = Annotated[
 _DryRun = Annotated[
     bool, typer.Option("--dry-run", help="check and show the result, write nothing")
 ]
-_Yes = Annotated[bool, typer.Option("-y", "--yes", help="skip the confirmation")]
 
 
 @app.command()
@@ -67,7 +66,7 @@ def spiderpool(
     kubeconfig: KubeconfigOption = "",
     kube_context: KubeContextOption = "",
     dry_run: _DryRun = False,
-    yes: _Yes = False,
+    yes: Yes = False,
 ) -> None:
     """Take over pools, subnets, reservations and every address in use from a Spiderpool cluster.
 
@@ -89,7 +88,7 @@ def whereabouts(
     kubeconfig: KubeconfigOption = "",
     kube_context: KubeContextOption = "",
     dry_run: _DryRun = False,
-    yes: _Yes = False,
+    yes: Yes = False,
 ) -> None:
     """Take over ranges, exclusions and every address in use from Whereabouts.
 
@@ -111,7 +110,7 @@ def calico(
     kubeconfig: KubeconfigOption = "",
     kube_context: KubeContextOption = "",
     dry_run: _DryRun = False,
-    yes: _Yes = False,
+    yes: Yes = False,
 ) -> None:
     """Take over pools and every address in use from Calico's IPAM.
 
@@ -135,7 +134,7 @@ def host_local(
     kubeconfig: KubeconfigOption = "",
     kube_context: KubeContextOption = "",
     dry_run: _DryRun = False,
-    yes: _Yes = False,
+    yes: Yes = False,
 ) -> None:
     """Take over ranges and every address in use from host-local, as flannel and others use it.
 

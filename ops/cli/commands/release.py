@@ -18,7 +18,7 @@ from core.domain.model import Endpoint
 from core.errors import NotFound
 from core.eventstore.codec import CLAIM, ENDPOINT
 from core.eventstore.kv import Get
-from ops.cli.context import confirm, perform
+from ops.cli.context import PodNamespace, Yes, confirm, perform
 from ops.cli.exits import Exit, fail
 from ops.cli.kinds import split_name
 from ops.cli.output import counted
@@ -35,10 +35,8 @@ def release(
     reason: Annotated[
         str, typer.Option("--reason", help="evidence that the Pod is gone, stored in the log")
     ],
-    namespace: Annotated[
-        str, typer.Option("-n", "--namespace", help="namespace of the Pod")
-    ] = "default",
-    yes: Annotated[bool, typer.Option("-y", "--yes", help="skip the confirmation")] = False,
+    namespace: PodNamespace = "default",
+    yes: Yes = False,
 ) -> None:
     """Release all addresses of one Pod.
 

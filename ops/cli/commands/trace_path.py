@@ -20,7 +20,7 @@ from nodeagent.clusterip.frontends import BackendGroup, Frontend, address_text, 
 from nodeagent.clusterip.installation import served
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from ops.cli.commands.release import find_endpoint
-from ops.cli.context import perform
+from ops.cli.context import PodNamespace, perform
 from ops.cli.formats import Output
 from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, print_heading, show_table, show_value
@@ -75,9 +75,7 @@ def trace_path(
     destination: Annotated[
         str, typer.Argument(help="ADDRESS, ADDRESS:PORT, [ADDRESS]:PORT, or a Pod")
     ],
-    namespace: Annotated[
-        str, typer.Option("-n", "--namespace", help="namespace of the Pod")
-    ] = "default",
+    namespace: PodNamespace = "default",
     netns: Annotated[
         str,
         typer.Option(
