@@ -20,8 +20,8 @@ SOCKET: Final = "pod-resources/kubelet.sock"
 LIST: Final = "/v1.PodResourcesLister/List"
 ANSWER_S_MAX: Final = 5.0
 ANSWER_BYTES_MAX: Final = 16 << 20
-"""Bytes of an answer: the limit of kubelet's own clients. A node with many devices has an answer of a
-megabyte."""
+"""Bytes of an answer: the limit of kubelet's own clients. A node with many devices has an answer
+of a megabyte."""
 
 _MESSAGES: Final[Table] = {
     "ContainerDevices": {"resource_name": (1, "string"), "device_ids": (2, "*string")},
