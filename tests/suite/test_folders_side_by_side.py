@@ -112,8 +112,11 @@ def test_every_long_scope_exists(scope: str) -> None:
 
 @pytest.mark.parametrize("file", WITHOUT_FOLDER)
 def test_a_file_without_its_folder_is_a_scope(file: str) -> None:
+    folder = (ROOT / file).parent
+    others = (path.relative_to(ROOT) for path in folder.glob("test_*.py") if path != ROOT / file)
+
     assert scope_of(ROOT, f"{file}::test") == file
-    assert scope_of(ROOT, f"{Path(file).parent}/test_other.py::test") == str(Path(file).parent)
+    assert {scope_of(ROOT, f"{other}::test") for other in others} == {str(Path(file).parent)}
 
 
 def test_files_with_tests_marked_uml_are_one_scope(tmp_path: Path) -> None:
