@@ -63,11 +63,11 @@ def tokens_of(event: Event) -> Iterator[str]:
                 yield f"use {pool}"
         case AddressesReleased(namespace, name, releases):
             yield f"pod {namespace}/{name}"
-            for address, pool, holder, _ in releases:
-                yield f"address {address}"
-                yield f"use {pool}"
-                if holder.startswith(_UID_HOLDER):
-                    yield f"uid {holder.removeprefix(_UID_HOLDER)}"
+            for release in releases:
+                yield f"address {release.address}"
+                yield f"use {release.pool}"
+                if release.holder.startswith(_UID_HOLDER):
+                    yield f"uid {release.holder.removeprefix(_UID_HOLDER)}"
         case AllocationRefused(namespace, name, uid):
             yield f"pod {namespace}/{name}"
             yield f"uid {uid}"

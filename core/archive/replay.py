@@ -126,15 +126,16 @@ async def open_log(
 
 def _check_order(seqs: dict[str, int], segments: list[Segment]) -> None:
     """Check that each writer's segments continue its last seq in ``seqs``. Raises LogGap."""
-    for _, writer, seq, _ in segments:
+    for segment in segments:
+        writer = segment.writer
         expected = seqs.get(writer, 0) + 1
-        if seq != expected:
+        if segment.seq != expected:
             raise LogGap(
-                f"writer {writer}: expected segment {expected} in the archive, got {seq}",
+                f"writer {writer}: expected segment {expected} in the archive, got {segment.seq}",
                 subject=writer,
                 remedy="restore the archive from a copy",
             )
-        seqs[writer] = seq
+        seqs[writer] = segment.seq
 
 
 def advance_clock(clock_ms: int, recorded: Recorded, read_at_ms: int) -> int:

@@ -211,10 +211,10 @@ class _Holdings(EntryList):
         self._open[address] = _OpenHolding(entry, recorded.position)
 
     def _end_released(self, event: AddressesReleased, ended: Stamp) -> None:
-        for address, _, _, revision in event.releases:
-            held = self._open.get(address)
-            if held is not None and held.claim_revision in (revision, ANY_CLAIM):
-                self._end(address, ended, event.reason, event.evidence)
+        for release in event.releases:
+            held = self._open.get(release.address)
+            if held is not None and held.claim_revision in (release.claim_revision, ANY_CLAIM):
+                self._end(release.address, ended, event.reason, event.evidence)
 
     def _move(self, endpoint: Endpoint, recorded: Recorded) -> None:
         """Follow a holder to another Pod or node (a StatefulSet replica, a VM)."""

@@ -123,8 +123,9 @@ class LogIndex:
         """Count the segment for its writer, and the skipped segments of the writer before it."""
         writer, positions = segment.writer, self.writers[segment.writer]
         skipped = segment.seq - 1 - len(positions) - self._seqs.get(writer, 0)
-        counts = self._skipped.get(writer, [])
-        if skipped > (counts[-1][1] if counts else 0):
+        counts = self._skipped.get(writer)
+        known_skipped = counts[-1][1] if counts else 0
+        if skipped > known_skipped:
             self._skipped.setdefault(writer, []).append((segment.position, skipped))
         positions.append(segment.position)
 
@@ -201,9 +202,9 @@ class LogIndex:
             case EndpointChanged(endpoint):
                 self._move(endpoint, position)
             case AddressesReleased(releases=releases):
-                for address, pool, _, revision in releases:
-                    table, value = self._table(pool), parse_address(address).value
-                    if table.revision_now(value) == revision:
+                for release in releases:
+                    table, value = self._table(release.pool), parse_address(release.address).value
+                    if table.revision_now(value) == release.claim_revision:
                         table.end(value, position)
             case AllocationRefused(namespace, name):
                 refusal = RefusedPod(event.reason, event.node)

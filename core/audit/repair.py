@@ -240,7 +240,8 @@ def _is_claimed_by(ledger: Ledger, endpoint: Endpoint | None, nic: Nic) -> bool:
         if held is None or endpoint is None:
             return False
         claim = held.claim
-        if claim[:4] != (pool, endpoint.holder, endpoint.namespace, endpoint.name):
+        claimed = (claim.pool, claim.holder, claim.namespace, claim.pod)
+        if claimed != (pool, endpoint.holder, endpoint.namespace, endpoint.name):
             return False
     return True
 

@@ -130,7 +130,8 @@ class Configurator:
     async def _apply_once(
         self, command: Command, cause: Cause, observed: EventDraft | None = None
     ) -> Applied:
-        at, configuration, indexed, undecodable = await self._scopes.read(command)
+        scope = await self._scopes.read(command)
+        at, configuration = scope.position, scope.configuration
         claimed = await self._claimed(removed_addresses(configuration, command), at)
         events = decide(configuration, command, claimed)
         if not events:
@@ -139,16 +140,16 @@ class Configurator:
         writes: dict[bytes, Write] = {}
         for effect in (effect_of(event, configuration, self._keys) for event in events):
             key = _key_of(effect.write)
-            _require_decodable(undecodable, key_text(self._keys, key))
+            _require_decodable(scope.undecodable, key_text(self._keys, key))
             writes[key] = effect.write
             guards[NothingNewer(key, key + b"\0", at)] = None
             writes |= {_key_of(write): write for write in effect.index_writes}
             if effect.topic:
-                topic = self._keys.guard(effect.topic, effect.family)
-                writes[topic] = Put(topic, COMPLETE if topic in indexed else b"")
-            for name in _GUARDED_TOPICS.get(effect.topic, ()):
-                topic = self._keys.guard(name, effect.family)
-                guards[NothingNewer(topic, topic + b"\0", at)] = None
+                guard_key = self._keys.guard(effect.topic, effect.family)
+                writes[guard_key] = Put(guard_key, COMPLETE if guard_key in scope.indexed else b"")
+            for topic in _GUARDED_TOPICS.get(effect.topic, ()):
+                guard_key = self._keys.guard(topic, effect.family)
+                guards[NothingNewer(guard_key, guard_key + b"\0", at)] = None
         guards.update(
             dict.fromkeys(self._range_guards(addresses_to_guard(configuration, events), at))
         )

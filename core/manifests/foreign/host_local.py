@@ -252,7 +252,9 @@ def _reservations(node: NodeFiles, findings: list[Finding]) -> Iterator[_Reserva
                 what = f"the name of file {network}/{name} is not an address"
                 findings.append(Finding(f"Node/{node.node}", what, "skipped"))
                 continue
-            container, interface = [*text.split(), "", ""][:2]
+            words = text.split()
+            container = words[0] if words else ""
+            interface = words[1] if len(words) > 1 else ""
             yield _Reservation(node.node, network, address, container, interface)
 
 
@@ -296,17 +298,17 @@ def _check_starting(
     """Refuse a file that may belong to a Pod whose status has no address yet."""
     pod_addresses = {(pod.node, address) for pod in pods.values() for address in pod.interfaces}
     starting = {pod.node: key for key, pod in pods.items() if not pod.interfaces}
-    for node, network, address, *_ in reservations:
-        key = starting.get(node)
-        has_no_pod = (node, address) not in pod_addresses
+    for file in reservations:
+        key = starting.get(file.node)
+        has_no_pod = (file.node, file.address) not in pod_addresses
         if (
             key is not None
             and has_no_pod
-            and any(network_range.contains(address) for network_range in ranges)
+            and any(network_range.contains(file.address) for network_range in ranges)
         ):
             raise BadInput(
-                f"Pods are starting: {network}/{address} on node {node} may belong to Pod"
-                f" {'/'.join(key)}, whose status has no address yet",
+                f"Pods are starting: {file.network}/{file.address} on node {file.node} may belong"
+                f" to Pod {'/'.join(key)}, whose status has no address yet",
                 subject="/".join(key),
                 remedy="import again when the Pod has started; delete it if it cannot start",
             )
@@ -334,21 +336,21 @@ def _reserved(
 ) -> Iterator[PodAddress]:
     """The addresses with a file that a living Pod on that node has."""
     holders = {(pod.node, address): key for key, pod in pods.items() for address in pod.interfaces}
-    for node, network, address, container, interface in reservations:
-        key = holders.get((node, address))
-        subject = f"Node/{node}"
+    for file in reservations:
+        key = holders.get((file.node, file.address))
+        subject, path = f"Node/{file.node}", f"{file.network}/{file.address}"
         if key is None:
-            container_id = container[:CONTAINER_ID_CHARS]
-            what = f"{network}/{address} belongs to container {container_id}, but to no living Pod"
+            container_id = file.container[:CONTAINER_ID_CHARS]
+            what = f"{path} belongs to container {container_id}, but to no living Pod"
             findings.append(Finding(subject, what, "leaked: not taken over"))
             continue
-        serving = _serving(ranges, node, address, network)
+        serving = _serving(ranges, file.node, file.address, file.network)
         if serving is None:
-            what = f"{network}/{address} belongs to {'/'.join(key)}, and no range contains it"
+            what = f"{path} belongs to {'/'.join(key)}, and no range contains it"
             done = "not taken over: add the configuration of this network"
             findings.append(Finding(subject, what, done))
             continue
-        yield PodAddress(address, serving.pool, key, interface)
+        yield PodAddress(file.address, serving.pool, key, file.interface)
 
 
 def _unreserved(

@@ -143,10 +143,12 @@ def cluster_of(
     """
     endpoints, findings = endpoints_of(allocations, pods, {pool.name: pool for pool in pools})
     records: defaultdict[str, list[AllocatedIP]] = defaultdict(list)
-    for address, pool_name, key, _ in allocations:
-        if key in pods:
-            record = AllocatedIP(str(address), pool_name, *key, pods[key].uid)
-            records[pool_name].append(record)
+    for allocation in allocations:
+        pod = pods.get(allocation.pod)
+        if pod is not None:
+            address = str(allocation.address)
+            record = AllocatedIP(address, allocation.pool, pod.namespace, pod.name, pod.uid)
+            records[allocation.pool].append(record)
     foreign = tuple(ForeignPool(pool, tuple(records[pool.name])) for pool in pools)
     return ForeignCluster(foreign, (), tuple(reservations), endpoints, findings)
 
@@ -232,7 +234,8 @@ def _nics(
 ) -> Iterator[Nic]:
     """The NICs of an interface: each has at most one address of each family."""
     by_family: dict[int, list[tuple[Pool, int]]] = {4: [], 6: []}
-    for address, pool, _, _ in allocations:
-        by_family[address.family].append((pools[pool], address.value))
+    for allocation in allocations:
+        address = allocation.address
+        by_family[address.family].append((pools[allocation.pool], address.value))
     for pairs in zip_longest(*by_family.values()):
         yield nic_with(interface, [pair for pair in pairs if pair is not None])
