@@ -192,12 +192,13 @@ def changes_between(before: ConfigurationObject, after: ConfigurationObject) -> 
 
 def changed_fields(before: ConfigurationObject, after: ConfigurationObject, form: str) -> str:
     """Each field that differs; ``form`` is a format string with ``field``, ``old`` and ``new``."""
-    was, now = _fields(before), _fields(after)
-    return "; ".join(
-        form.format(field=field, old=_text(was.get(field)), new=_text(now.get(field)))
-        for field in {**was, **now}
-        if was.get(field) != now.get(field)
-    )
+    old_fields, new_fields = _fields(before), _fields(after)
+    texts = []
+    for field in {**old_fields, **new_fields}:
+        old, new = old_fields.get(field), new_fields.get(field)
+        if old != new:
+            texts.append(form.format(field=field, old=_text(old), new=_text(new)))
+    return "; ".join(texts)
 
 
 def _fields(value: ConfigurationObject) -> dict[str, object]:

@@ -35,9 +35,9 @@ def conf_path(options: argparse.Namespace) -> str:
     return str(Path(folder) / CONF_NAME) if folder else path
 
 
-def address_order(ours: OrbweaverConf, env: EnvironmentVariables) -> AddressOrder:
+def address_order(conf: OrbweaverConf, env: EnvironmentVariables) -> AddressOrder:
     """The order in which a pool's addresses are tried. Raises BadInput."""
-    order = env.text("ORBWEAVER_ADDRESS_ORDER", ours.address_order or "spread")
+    order = env.text("ORBWEAVER_ADDRESS_ORDER", conf.address_order or "spread")
     for supported in get_args(AddressOrder):
         if order == supported:
             return supported  # type: ignore[no-any-return]  # get_args returns Any
@@ -48,20 +48,20 @@ def address_order(ours: OrbweaverConf, env: EnvironmentVariables) -> AddressOrde
     )
 
 
-def cool_down_s(ours: OrbweaverConf, env: EnvironmentVariables) -> int:
+def cool_down_s(conf: OrbweaverConf, env: EnvironmentVariables) -> int:
     """The cool-down of released addresses in seconds. Raises BadInput.
 
     The default for sequential order is 0: users of this order expect the lowest free address.
     """
-    default = 0 if address_order(ours, env) == "sequential" else COOL_DOWN_S
-    seconds = default if ours.cool_down_seconds is None else ours.cool_down_seconds
+    default = 0 if address_order(conf, env) == "sequential" else COOL_DOWN_S
+    seconds = default if conf.cool_down_seconds is None else conf.cool_down_seconds
     return env.number("ORBWEAVER_COOL_DOWN_SECONDS", seconds, COOL_DOWN_S_MAX)
 
 
-def traces_endpoint(ours: OrbweaverConf, env: EnvironmentVariables) -> str:
+def traces_endpoint(conf: OrbweaverConf, env: EnvironmentVariables) -> str:
     """The OTLP endpoint that spans are sent to, "" for none. Raises BadInput.
 
-    OpenTelemetry's variables are used only if ours and conf.yml name none.
+    OpenTelemetry's variables are used only if ORBWEAVER_TRACES_ENDPOINT and conf.yml name none.
     """
     exporter = env.text("OTEL_TRACES_EXPORTER", "otlp")
     if exporter == "none" or env.boolean("OTEL_SDK_DISABLED", default=False):
@@ -74,7 +74,7 @@ def traces_endpoint(ours: OrbweaverConf, env: EnvironmentVariables) -> str:
         )
     otel_all = env.text("OTEL_EXPORTER_OTLP_ENDPOINT")
     otel_traces = env.text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", otel_all)
-    return env.text("ORBWEAVER_TRACES_ENDPOINT", ours.traces_endpoint or otel_traces)
+    return env.text("ORBWEAVER_TRACES_ENDPOINT", conf.traces_endpoint or otel_traces)
 
 
 def provider_of(conf: ConfFile) -> ProviderSettings | None:
