@@ -20,9 +20,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 class ActivityInfo(NamedTuple):
     """The data of the current attempt.
 
-    ``idempotency_key`` is the same for all attempts and for no other activity.
-    ``heartbeat_details`` are the last ones of the previous attempt. ``traceparent``: the attempt's
-    span, "" without one.
+    ``heartbeat_details``: those of the last heartbeat of the previous attempt. ``traceparent``: the
+    span of the attempt, "" without tracing.
     """
 
     activity_id: int
@@ -36,7 +35,7 @@ class ActivityInfo(NamedTuple):
 
     @property
     def idempotency_key(self) -> str:
-        """The same for all attempts of this activity, and for no other activity."""
+        """A key that all attempts of this activity have, and that no other activity has."""
         return f"{self.run_id}/{self.activity_id}"
 
 

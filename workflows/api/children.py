@@ -19,11 +19,17 @@ class ExternalHandle:
         self.run_id = run_id
 
     async def signal(self, name: str, *args: object) -> None:
-        """Signal it; returns once that is recorded. Raises ApplicationError if it is not open."""
+        """Signal the execution, and wait until its history has the signal.
+
+        Raises ApplicationError if it is not open.
+        """
         await current().signal_external(self._target, name, args)
 
     async def cancel(self) -> None:
-        """Request its cancellation; returns once recorded. Raises ApplicationError if not open."""
+        """Request the cancellation, and wait until the execution's history has the request.
+
+        Raises ApplicationError if it is not open.
+        """
         await current().cancel_external(self._target)
 
     @property
@@ -54,7 +60,7 @@ def external(workflow_type: str, workflow_id: str, run_id: str = "") -> External
 async def start_child(
     workflow: str | type[Any], *args: object, options: ChildOptions = ChildOptions()
 ) -> ChildHandle:
-    """Start a child; return once it has started. ChildWorkflowError: its id is in use."""
+    """Start a child, and wait until it has started. Raises ChildWorkflowError: its id is in use."""
     futures = _futures(workflow, args, options)
     return ChildHandle(futures, await futures.started)
 

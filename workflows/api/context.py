@@ -3,7 +3,7 @@
 Futures, tasks and the event loop have asyncio's interface, but are deterministic. The loop has no
 clock, no sockets and no threads. It runs ready callbacks in order, then checks the conditions, and
 stops when no callback is ready and no condition holds. So the same inputs always run the same code
-in the same order. One such run is a turn; the next event starts another one.
+in the same order. A turn is the work from an event until the loop stops.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ class Future(Generic[T]):
         return isinstance(self._error, CancelledError)
 
     def exception(self) -> BaseException | None:
-        """The error it ended with; None for a result."""
+        """The error that it ended with; None if it has a result."""
         assert self._done, "still pending"
         return self._error
 
     def result(self) -> T:
-        """The value, or the error raised."""
+        """The value. Raises the error that it ended with."""
         assert self._done, "still pending"
         if self._error is not None:
             raise self._error
@@ -70,14 +70,14 @@ class Future(Generic[T]):
         self._finish(None, error)
 
     def cancel(self) -> bool:
-        """End it by cancellation; False if it is done already."""
+        """End it with CancelledError; False if it is done already."""
         if self._done:
             return False
         self.set_error(CancelledError(f"{self.label or 'the wait'} was cancelled"))
         return True
 
     def add_done_callback(self, callback: Callable[[Future[T]], None]) -> None:
-        """Run ``callback`` with this future, in a step of its own, once it is done."""
+        """Call ``callback`` with this future once it is done, as a callback of the loop."""
         if self._done:
             self._loop.call_soon(callback, self)
         else:
@@ -170,7 +170,7 @@ class Task(Future[T]):
 
 
 class Loop:
-    """Runs callbacks in order until none is ready. ``stopped`` ends it at once."""
+    """Runs callbacks in order until none is ready; runs no further callback once ``stopped``."""
 
     __slots__ = ("_conditions", "_ready", "stopped", "tasks")
 
@@ -185,7 +185,7 @@ class Loop:
         self._ready.append((callback, argument))
 
     def when(self, condition: Callable[[], bool], label: str) -> Future[None]:
-        """A future that is done as soon as ``condition()`` holds at the end of a step."""
+        """A future that is done once ``condition()`` holds when no callback is ready."""
         future: Future[None] = Future(self, label)
         self._conditions.append((condition, future))
         return future

@@ -1,7 +1,7 @@
 """Workflow and activity types as data, and the registry in which a worker looks them up.
 
-The decorators of ``workflows.api.workflow`` and ``.activity`` make a definition once. It has the
-annotations by which payloads become typed values, because reading them is slow.
+The decorators of ``workflows.api.workflow`` and ``.activity`` make each definition once. It stores
+the annotations by which payloads become typed values, because reading annotations is slow.
 
 When a workflow type is registered, ``inspect_code`` searches its code for forbidden calls
 (``workflows.api.forbidden_calls``). The search starts with the methods of the class. It follows
@@ -46,12 +46,18 @@ class Handler(NamedTuple):
         """Typed arguments. Raises PayloadError if their number or types do not fit."""
         count, most = len(payloads), len(self.argument_types)
         if count < self.required or (count > most and not self.variadic):
-            raise PayloadError(
-                f"{self.name} takes {self.required} to {most} arguments, not {count}"
-            )
+            raise PayloadError(f"{self.name} takes {self._argument_count()}, not {count}")
         kinds = [*self.argument_types, *(Any for _ in range(count - most))]
         what = f"an argument of {self.name}"
         return [from_payload(p, kind, what=what) for p, kind in zip(payloads, kinds, strict=False)]
+
+    def _argument_count(self) -> str:
+        most = len(self.argument_types)
+        if self.variadic:
+            return f"{self.required} or more arguments"
+        if self.required == most:
+            return f"{most} {'argument' if most == 1 else 'arguments'}"
+        return f"{self.required} to {most} arguments"
 
 
 class HandlerRole(NamedTuple):
@@ -62,7 +68,7 @@ class HandlerRole(NamedTuple):
 
 
 class WorkflowDefinition(NamedTuple):
-    """A workflow type. The mappings are by name of signal, query or update."""
+    """A workflow type. The keys of the mappings are names of signals, queries or updates."""
 
     name: str
     cls: type[Any]
@@ -82,7 +88,7 @@ class ActivityDefinition(NamedTuple):
 
 
 def define_activity(name: str, handler: Handler) -> ActivityDefinition:
-    """The definition of a function."""
+    """The definition of an activity function."""
     function = inspect.unwrap(handler.function)
     return ActivityDefinition(name, handler, not inspect.iscoroutinefunction(function))
 
@@ -200,7 +206,7 @@ def workflow_definition(cls: type[Any]) -> WorkflowDefinition:
 def activity_definition(function: Callable[..., Any]) -> ActivityDefinition:
     """The definition of a decorated function. Raises TypeError for any other function.
 
-    The definition of a bound method has its object.
+    The definition of a bound method calls it on its object.
     """
     role = getattr(function, MARK, None)
     if not isinstance(role, HandlerRole) or role.role != "activity":
@@ -220,6 +226,7 @@ def check_name(name: str) -> None:
 
 
 ID_RULE = f"1 to {ID_BYTES_MAX} bytes of printable text (ID_BYTES_MAX)"
+"""The rule of ``is_id`` as text, for errors."""
 
 
 def is_id(text: str) -> bool:

@@ -6,11 +6,11 @@
 
     Registry([Order], [charge], interceptors=[Audit()])
 
-Each kind is a chain: a link calls the same method of ``self.inner``, with the same or a changed
-input. The first interceptor is the outermost. Names are those of Temporal's Python SDK.
-``WorkflowInbound`` and ``WorkflowOutbound`` are workflow code: they run again in replay, under the
-same rules. They belong to the registry, because a history must be replayed with the interceptors
-that recorded it.
+The interceptors form chains. Each method of a link calls the same method of ``self.inner``, with
+the same or a changed input. The first interceptor is the outermost. Names are those of Temporal's
+Python SDK. ``WorkflowInbound`` and ``WorkflowOutbound`` are workflow code: they run again in
+replay, under the same rules. Interceptors belong to the registry, because a history must be
+replayed with the interceptors that recorded it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ExecuteWorkflowInput(NamedTuple):
 
 
 class HandleMessageInput(NamedTuple):
-    """A signal, query or update for the handler ``function``; ``update_id``: of an update."""
+    """A signal, query or update for the handler ``function``. ``update_id`` "": not an update."""
 
     name: str
     function: Callable[..., Any]
@@ -40,9 +40,10 @@ class HandleMessageInput(NamedTuple):
 
 
 class ExecuteActivityInput(NamedTuple):
-    """One attempt. ``traceparent``: the span of the request. ``activity.info()`` has more.
+    """One attempt of an activity. ``traceparent``: the span of the request.
 
-    ``function`` of a plain activity runs it in a thread and is awaited.
+    ``activity.info()`` has more data. ``function`` is to be awaited, also for a plain activity: it
+    runs a plain activity in a thread.
     """
 
     activity_type: str
@@ -80,18 +81,18 @@ class SignalExternalInput(NamedTuple):
 
 
 class ActivityInbound:
-    """Around each attempt of an activity. A link calls the next one at most once."""
+    """A link around each attempt of an activity. It calls ``self.inner`` at most once."""
 
     def __init__(self, inner: ActivityInbound) -> None:
         self.inner = inner
 
     async def execute_activity(self, attempt: ExecuteActivityInput) -> Any:  # noqa: ANN401 - the activity's
-        """Run the attempt; returns or raises what it does."""
+        """Run the attempt. Returns its result, or raises its error."""
         return await self.inner.execute_activity(attempt)
 
 
 class WorkflowOutbound:
-    """Around the requests of workflow code."""
+    """A link around the requests of workflow code."""
 
     def __init__(self, inner: WorkflowOutbound) -> None:
         self.inner = inner
@@ -110,7 +111,7 @@ class WorkflowOutbound:
 
 
 class WorkflowInbound:
-    """Around the workflow function and the handlers of one run."""
+    """A link around the workflow function and the handlers of one run."""
 
     def __init__(self, inner: WorkflowInbound) -> None:
         self.inner = inner
@@ -128,11 +129,11 @@ class WorkflowInbound:
         await self.inner.handle_signal(message)
 
     def handle_query(self, message: HandleMessageInput) -> Any:  # noqa: ANN401 - the handler's
-        """Answer a query; may only read."""
+        """Return the result of a query; may only read."""
         return self.inner.handle_query(message)
 
     def handle_update_validator(self, message: HandleMessageInput) -> None:
-        """Validate an update, also one without a validator. May only read; raises to reject it."""
+        """Validate an update, also one without a validator. Raise to reject it. May only read."""
         self.inner.handle_update_validator(message)
 
     async def handle_update_handler(self, message: HandleMessageInput) -> Any:  # noqa: ANN401 - the handler's

@@ -17,11 +17,11 @@ from workflows.model.policies import (
 
 
 class ActivityOptions(NamedTuple):
-    """Options of an activity. One of the first two timeouts is required; durations in seconds.
+    """Options of an activity. ``start_to_close_s`` or ``schedule_to_close_s`` is required.
 
-    ``start_to_close_s`` bounds one attempt, ``schedule_to_close_s`` all of them,
-    ``schedule_to_start_s`` the wait in the queue, ``heartbeat_s`` the silence within an attempt;
-    0 means unbounded.
+    ``start_to_close_s`` bounds one attempt, ``schedule_to_close_s`` all attempts together,
+    ``schedule_to_start_s`` the wait in the queue, ``heartbeat_s`` the time between two heartbeats.
+    All in seconds; 0 means unbounded.
     """
 
     start_to_close_s: float = 0.0
@@ -33,7 +33,7 @@ class ActivityOptions(NamedTuple):
 
 
 class ChildOptions(NamedTuple):
-    """Options of a child. ``workflow_id`` "": derived from the parent's."""
+    """Options of a child. ``workflow_id`` "": the parent's id with the number of the child."""
 
     workflow_id: str = ""
     run_timeout_s: float = 0.0
@@ -75,8 +75,8 @@ class WorkflowInfo(NamedTuple):
 class StartOptions(NamedTuple):
     """Options of a start. Timeouts in seconds, 0: none.
 
-    ``trigger``: id of the log event that caused it. ``traceparent``: the span that the start's is
-    linked to, with ``link_attributes``.
+    ``trigger``: id of the log event that caused the start. ``traceparent``: the span to which the
+    span of the start is linked, with ``link_attributes``.
     """
 
     reuse: IdReusePolicy = IdReusePolicy.ALLOW_DUPLICATE
@@ -91,4 +91,4 @@ class StartOptions(NamedTuple):
 
 
 USE_EXISTING: Final = StartOptions(conflict=IdConflictPolicy.USE_EXISTING)
-"""Start an execution unless it is open."""
+"""Start an execution unless one with the id is open."""

@@ -48,8 +48,9 @@ async def wait_condition(condition: Callable[[], bool], timeout_s: float | None 
 async def gather(*awaitables: Awaitable[Any], return_exceptions: bool = False) -> list[Any]:
     """The results of all awaitables, in their order.
 
-    The first error is raised at once, and the others continue. With ``return_exceptions`` errors
-    are among the results. Cancelling it cancels all that are not done.
+    The first error is raised immediately, and the other awaitables continue. With
+    ``return_exceptions`` errors are among the results. Cancelling ``gather`` cancels all awaitables
+    that are not done.
     """
     futures = [_future(awaitable) for awaitable in awaitables]
     if not futures:
@@ -80,9 +81,10 @@ async def gather(*awaitables: Awaitable[Any], return_exceptions: bool = False) -
 
 
 async def first_done(*awaitables: Awaitable[Any]) -> int:
-    """The index of the awaitable that is done first, the lowest of several. Cancels nothing.
+    """The index of the awaitable that is done first; the lowest index if several are done.
 
-    Pass futures and tasks: a coroutine would continue without a handle to await it.
+    The others are not cancelled. Pass futures and tasks: a coroutine would continue without a
+    handle to await it.
     """
     futures = [_future(awaitable) for awaitable in awaitables]
     while not any(future.done() for future in futures):
@@ -91,7 +93,10 @@ async def first_done(*awaitables: Awaitable[Any]) -> int:
 
 
 async def wait_for(awaitable: Awaitable[T], timeout_s: float) -> T:
-    """The result; after ``timeout_s`` it is cancelled and errors.TimeoutError is raised."""
+    """The result of an awaitable. After ``timeout_s`` seconds it is cancelled.
+
+    Raises errors.TimeoutError, unless the awaitable completes in spite of the cancellation.
+    """
     future = _future(awaitable)
     if future.done():
         return future.result()
@@ -112,7 +117,7 @@ async def wait_for(awaitable: Awaitable[T], timeout_s: float) -> T:
 
 
 async def shield(awaitable: Awaitable[T]) -> T:
-    """The result; if the caller is cancelled, the awaited future continues."""
+    """The result of an awaitable, which continues if the caller is cancelled."""
     future = _future(awaitable)
     await _any_done([future], future.label)
     return future.result()
@@ -127,7 +132,7 @@ def _future(awaitable: Awaitable[T]) -> Future[T]:
 
 
 async def _wait_ended(future: Future[Any]) -> None:
-    """Wait until it is done, with or without an error; a cancellation of the wait is raised."""
+    """Wait until a future is done. Raises a cancellation of the wait, not the future's error."""
     try:
         await future
     except CancelledError:
@@ -139,7 +144,7 @@ async def _wait_ended(future: Future[Any]) -> None:
 
 
 async def _any_done(futures: Sequence[Future[Any]], label: str) -> None:
-    """Wait until one of them is done. Cancelling the wait does not cancel them."""
+    """Wait until one of the futures is done. Cancelling the wait does not cancel them."""
     if any(future.done() for future in futures):
         return
     first_done_: Future[None] = Future(current().loop, label)

@@ -114,7 +114,7 @@ T = TypeVar("T")
 
 
 def defn(*, name: str = "") -> Callable[[C], C]:
-    """Make a class a workflow type, by default of the class's name."""
+    """Decorate a workflow class; ``name``: its type, by default the class's name."""
 
     def decorate(cls: C) -> C:
         setattr(cls, DEFINITION, define_workflow(cls, name or cls.__name__))
@@ -130,19 +130,19 @@ def run(method: F) -> F:
 
 
 def signal(method: F) -> F:
-    """Mark a handler, plain or async, of signals of its name."""
+    """Mark a plain or async method as the handler of signals of its name."""
     setattr(method, MARK, HandlerRole("signal", method.__name__))
     return method
 
 
 def query(method: F) -> F:
-    """Mark a plain method that answers queries of its name. It may only read."""
+    """Mark a plain method as the handler of queries of its name. It may only read."""
     setattr(method, MARK, HandlerRole("query", method.__name__))
     return method
 
 
 def update(method: F) -> F:
-    """Mark a handler of updates of its name. Updates are validated, recorded, and have a result."""
+    """Mark a plain or async method as the handler of updates of its name; it returns the result."""
     setattr(method, MARK, HandlerRole("update", method.__name__))
     return method
 
@@ -181,7 +181,7 @@ def uuid4() -> uuid.UUID:
 
 
 def is_replaying() -> bool:
-    """Whether the code is replayed: for logs and metrics alone, never for decisions."""
+    """Whether the code is replayed. Use it for logs and metrics only, not for decisions."""
     return current().replaying
 
 
@@ -223,7 +223,7 @@ def set_signal_handler(name: str, function: Callable[..., Any] | None) -> None:
 
 
 def set_query_handler(name: str, function: Callable[..., Any] | None) -> None:
-    """Answer queries of ``name``; None removes the handler."""
+    """Set the handler of queries of ``name``; None removes it."""
     current().set_handler("query", name, function)
 
 

@@ -1,12 +1,13 @@
-"""The clocks of the engine, and the deadlines of a worker that wait on them.
+"""The clocks of the engine, and the deadlines of a worker.
 
-The wall clock gives recorded times, the steady clock measures waits: a wall clock that is set makes
+The wall clock gives recorded times, the steady clock measures waits: setting the wall clock makes
 no timer fire early or late. Times in one history do not decrease (``HistoryDraft.now_ms``).
 
 ``Deadlines`` is one heap, ordered by time, for all executions of a worker. Timers and timeouts are
 stored in the heads; the heap is built from them when a shard is loaded and updated by every commit.
-It sleeps until the first entry, so sleeping executions cost no CPU. A cancelled deadline releases
-its function at once; the heap is rebuilt when more than half of it is cancelled.
+One task sleeps until the first entry is due, so sleeping executions cost no CPU. A cancelled
+deadline releases its function immediately; the heap is rebuilt when more than half of it is
+cancelled.
 """
 
 from __future__ import annotations
@@ -40,14 +41,14 @@ class Clock(Protocol):
 
 
 class Instant(NamedTuple):
-    """One moment by both clocks."""
+    """One instant by both clocks."""
 
     wall_ms: int
     steady_s: float
 
 
 def instant(clock: Clock) -> Instant:
-    """The present moment."""
+    """The present instant."""
     return Instant(clock.now_ms(), clock.monotonic())
 
 
@@ -72,7 +73,7 @@ class SystemClock:
 
 
 CANCELLED_MIN = 64
-"""Cancelled deadlines below which the heap is not rebuilt."""
+"""The number of cancelled deadlines below which the heap is not rebuilt."""
 
 OnDue = Callable[[], None]
 
@@ -107,7 +108,7 @@ class Deadlines:
         return len(self._heap)
 
     def after(self, seconds: float, on_due: OnDue) -> Deadline:
-        """Call ``on_due`` after this time."""
+        """Call ``on_due`` after these seconds, unless the deadline is cancelled."""
         deadline = Deadline(self, on_due)
         due = self._clock.monotonic() + max(seconds, 0.0)
         first = self._heap[0][0] if self._heap else math.inf
@@ -117,7 +118,7 @@ class Deadlines:
         return deadline
 
     def note_cancelled(self) -> None:
-        """One more entry is cancelled; rebuild the heap when most of it is."""
+        """Count one more cancelled entry; rebuild the heap when most entries are cancelled."""
         self._cancelled += 1
         if self._cancelled >= CANCELLED_MIN and self._cancelled * 2 > len(self._heap):
             self._heap = [entry for entry in self._heap if entry[2].on_due is not None]

@@ -1,8 +1,9 @@
 """Metrics and spans under Temporal's names. Costs nothing without a provider.
 
 An execution is one trace (docs/reference/traces.md). It begins with the span of the client's call,
-which is linked to the trace of the start's cause; each span's name ends with ``:`` and the type or
-name. Spans of a run open and close at once, because a long span does not survive a takeover.
+which is linked to the trace that caused the start. The name of a span ends with ``:`` and the type
+or name of what it is about. Spans of a run are closed as soon as they are opened, because a long
+span does not survive a takeover.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _ENDS = {
     "TimedOut": ("workflow_timeout", "timed out"),
     "Paused": ("workflow_paused", "were paused until a person acts"),
 }
-"""By status: the metric, and the end of its description."""
+"""Status in which a run stops -> its metric, and the end of the metric's description."""
 
 
 class TracerProvider(Protocol):
@@ -52,9 +53,10 @@ class TracerProvider(Protocol):
 
 
 class Telemetry:
-    """Metrics and spans of a worker or client. None: no spans, or no metrics.
+    """Metrics and spans of a worker or client.
 
-    ``traces``: whether spans are recorded; ``measures``: whether there are metrics.
+    ``traces``: whether spans are recorded, which needs ``tracers``. ``measures``: whether metrics
+    are recorded, which needs ``meters``.
     """
 
     def __init__(
@@ -110,11 +112,11 @@ class Telemetry:
 
     @property
     def records(self) -> bool:
-        """Whether there are metrics or spans."""
+        """Whether metrics or spans are recorded."""
         return self.measures or self.traces
 
     def record_end(self, workflow_type: str, status: str, duration_s: float) -> None:
-        """A run has closed, or was paused."""
+        """Record that a run has closed, or was paused."""
         if self._meter is None or status not in self._closed:
             return
         attributes = {"workflow_type": workflow_type}
@@ -123,33 +125,33 @@ class Telemetry:
             self._end_to_end.record(duration_s, attributes)
 
     def record_task(self, workflow_type: str, seconds: float) -> None:
-        """A workflow task was executed. Only with ``measures``."""
+        """Record the time of a workflow task. Call it only with ``measures``."""
         self._task.record(seconds, {"workflow_type": workflow_type})
 
     def count_task_failure(self, workflow_type: str, why: str) -> None:
-        """A workflow task failed."""
+        """Count a failed workflow task."""
         if self._meter is not None:
             attributes = {"workflow_type": workflow_type, "failure_reason": why}
             self._task_failed.add(1, attributes)
 
     def count_activity_failure(self, workflow_type: str, activity_type: str) -> None:
-        """An attempt of an activity failed."""
+        """Count a failed attempt of an activity."""
         if self._meter is not None:
             attributes = {"workflow_type": workflow_type, "activity_type": activity_type}
             self._activity_failed.add(1, attributes)
 
     def count_cache_hit(self) -> None:
-        """The interpreter of a run was cached."""
+        """Count a workflow task whose run had a cached interpreter."""
         if self._meter is not None:
             self._cache_hit.add(1)
 
     def count_cache_miss(self) -> None:
-        """A history was replayed."""
+        """Count a history that is replayed because its run has no cached interpreter."""
         if self._meter is not None:
             self._cache_miss.add(1)
 
     def count_shard_takeover(self) -> None:
-        """This worker has taken over a shard."""
+        """Count a shard that this worker has taken over."""
         if self._meter is not None:
             self._shards_taken.add(1)
 
@@ -190,7 +192,7 @@ class Telemetry:
             return current_traceparent()
 
     def record_run_span(self, name: str, head: RunHead, caller: str = "") -> str:
-        """Record what a run has done; returns the traceparent for what follows. Only with spans.
+        """Record a span of a run; returns its traceparent. Call it only with ``traces``.
 
         ``caller``: the traceparent of the message that it handles; "": the span belongs to the
         trace of the start. A continued run's spans begin traces of their own, which are linked to
@@ -224,7 +226,7 @@ class Telemetry:
 
     @contextmanager
     def attempt(self, info: ActivityInfo, traceparent: str) -> Iterator[Callable[[Failure], None]]:
-        """The span and latency of one attempt of an activity; yields what marks it as failed."""
+        """Record span and latency of an attempt; yields a function that marks it as failed."""
         started = perf_counter()
         with self._attempt_span(info, traceparent) as mark_failed:
             try:
@@ -295,4 +297,4 @@ def _set_failure(span: trace.Span, failure: Failure | None) -> None:
 
 
 def _ignore_failure(_: Failure) -> None:
-    """Without spans."""
+    """Do nothing: there is no span to mark."""

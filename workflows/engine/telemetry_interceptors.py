@@ -33,7 +33,7 @@ class ActivityTelemetry(Interceptor):
         self._telemetry = telemetry
 
     def intercept_activity(self, inner: ActivityInbound) -> ActivityInbound:
-        """The link around it; none without a provider."""
+        """The link that records attempts; ``inner`` itself if nothing is recorded."""
         return _MeasuredActivity(inner, self._telemetry) if self._telemetry.records else inner
 
 
@@ -44,7 +44,7 @@ class ClientTelemetry(ClientInterceptor):
         self._telemetry = telemetry
 
     def intercept_client(self, inner: ClientOutbound) -> ClientOutbound:
-        """The link around it; none without a provider."""
+        """The link that records calls; ``inner`` itself if there are no spans."""
         return _TracedCalls(inner, self._telemetry) if self._telemetry.traces else inner
 
 

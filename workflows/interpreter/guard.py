@@ -5,9 +5,9 @@ in their modules, and in modules of workflow code that imported them by name. Th
 ForbiddenCallError when workflow code calls it, which a context variable shows, and passes on every
 other call. The error fails the workflow task even if the code catches it.
 
-The replacement takes as long as a short workflow task, and a busy worker executes dozens of tasks
-in one pass of its event loop. So under an event loop the functions are restored at the end of the
-pass, not of the task.
+Replacing the functions takes as long as a short workflow task, and a busy worker executes dozens of
+tasks in one pass of its event loop. So under an event loop the functions are restored at the end of
+the pass, not at the end of each task.
 
 The deadlock detector ends workflow code that runs for too long without awaiting. One thread checks
 the threads that run workflow code, a few times within the limit, and raises DeadlockError inside a
@@ -70,7 +70,7 @@ def _replacements() -> tuple[_Replacement, ...]:
 
 
 def _set_names(owner: Any, names: dict[str, Any]) -> None:  # noqa: ANN401 - a module or a class
-    """Set attributes; those of a module at once, because every task does it twice."""
+    """Set attributes of a module or class; of a module in one update, which is faster."""
     if isinstance(owner, ModuleType):
         vars(owner).update(names)
         return
@@ -159,7 +159,8 @@ def leave(
 ) -> None:
     """End the scope of ``enter``, whose token is ``entered``.
 
-    The last one restores the real functions, under an event loop at the end of its pass.
+    The end of the last open scope restores the real functions: immediately, or under an event loop
+    at the end of its pass.
     """
     global _scopes_entered  # noqa: PLW0603 - as above
     CURRENT.reset(entered)
@@ -214,6 +215,7 @@ def _restore_if_unused() -> None:
 
 
 CHECKS_PER_LIMIT = 8
+"""Checks of a turn within the limit of its CPU time."""
 
 _raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
@@ -250,7 +252,7 @@ class Watchdog:
 
     @contextmanager
     def watched(self, name: str) -> Iterator[None]:
-        """Watch one turn of ``name``. Raises DeadlockError, even if code catches it."""
+        """Watch one turn of ``name``. Raises DeadlockError, even if the turn's code caught it."""
         turn = _Turn()
         self._turns[turn.thread] = turn
         if self._thread is None:

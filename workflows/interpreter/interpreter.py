@@ -10,10 +10,10 @@ Every event of a run is passed once, in order. A task whose outcome is among the
 the code runs again, and its commands are compared with the events that record them. A task without
 an outcome is new: its commands are the decision.
 
-Within a task, events are applied one by one, however they were batched; after each event runs all
-code that it makes ready (a turn). An exception from outside the workflow function and its handlers,
-or of a type that is neither a FailureError nor a CancelledError, fails the workflow task, not the
-execution.
+Within a task, events are applied one by one, however they were batched. After each event, all code
+that the event made ready is run (a turn). An exception from outside the workflow function and its
+handlers, or of a type that is neither a FailureError nor a CancelledError, fails the workflow task,
+not the execution.
 
 An interpreter reads no clock, store or environment: the same events always give the same commands.
 After a WorkflowTaskError, and after a decision that was not committed, it cannot be used: close it,
@@ -77,7 +77,7 @@ class Interpreter:
 
     @property
     def queries(self) -> tuple[str, ...]:
-        """The names that ``query`` answers."""
+        """The names of the queries that have a handler."""
         return self._run.messages.queries if self._run is not None else ()
 
     def activate(
@@ -108,7 +108,7 @@ class Interpreter:
         self._matcher.check_all_matched(self._last_event_id + 1, "the end of the history")
 
     def close(self) -> None:
-        """Close the run and its code. Any further call raises HistoryError."""
+        """Close the run and its code. Afterwards ``activate`` and ``query`` raise an error."""
         self._broken = True
         run = self._run
         if run is None:
@@ -175,7 +175,7 @@ class Interpreter:
             self._uncommitted = False
 
     def _input(self, run: Run, event: ev.HistoryEvent) -> None:
-        """Keep an event for the next task; a termination or timeout ends the run at once."""
+        """Keep an event for the next task; a termination or timeout ends the run immediately."""
         if isinstance(event.attributes, ENDED_FROM_OUTSIDE):
             run.end()
         else:
@@ -259,7 +259,7 @@ def signals_first(batch: Sequence[ev.HistoryEvent]) -> list[ev.HistoryEvent]:
 
 
 def _apply_event(run: Run, event: ev.HistoryEvent) -> None:
-    """Apply one event to a run. What becomes ready runs afterwards."""
+    """Apply one event to a run. The code that becomes ready runs afterwards."""
     attributes = event.attributes
     match attributes:
         case ev.WorkflowExecutionStarted():
@@ -280,7 +280,7 @@ def _apply_event(run: Run, event: ev.HistoryEvent) -> None:
 def _apply_to_activity(run: Run, event: ev.Attributes) -> None:
     activity = run.activities.get(getattr(event, "activity_id", 0))
     if activity is None:
-        return  # cancelled, and its outcome is not awaited
+        return  # it was cancelled, and its outcome is not awaited
     match event:
         case ev.ActivityTaskCompleted():
             activity.resolve(event.result)

@@ -89,7 +89,7 @@ class Messages:
             if len(self._buffered) >= SIGNALS_BUFFERED_MAX:
                 raise LimitExceeded(
                     f"SIGNALS_BUFFERED_MAX: {SIGNALS_BUFFERED_MAX} signals wait for a handler, and"
-                    f" {event.signal_name} has none"
+                    f" {event.signal_name} has none; add a handler to the workflow"
                 )
             self._buffered.append(event)
             return
@@ -100,7 +100,7 @@ class Messages:
         await self._inbound.handle_signal(self._message(event.signal_name, handler, event.args))
 
     def validate(self, request: UpdateRequest) -> UpdateRejection | None:
-        """Why an update is rejected; None if it is accepted. Only reads."""
+        """The rejection of an update; None if it is accepted. The validator may only read."""
         handler = self._updates.get(request.update_name)
         if handler is None:
             names = ", ".join(sorted(self._updates)) or "none"
@@ -198,4 +198,4 @@ def _ignore_error(_: BaseException) -> None:
 
 
 def _accept(*_: object) -> None:
-    """The validator of an update without one."""
+    """Accept every update: the validator of updates that define none."""

@@ -1,8 +1,8 @@
 """The commands of a run, and the operations that it awaits: activities, timers, children, messages.
 
 ``CommandBuffer`` collects the commands of the current workflow task. ``Matcher`` compares them with
-the events that must record them: at once when a history is replayed, or with the next events when
-the interpreter is cached. A difference is a NonDeterminismError.
+the events that must record them: in replay with events that are there already, in a cached
+interpreter with those of the next ``activate``. A difference is a NonDeterminismError.
 
 Each ``Operation`` is a future with a number. Cancelling it follows its cancellation type; an
 operation that was requested in the current task is withdrawn and has no event. ``Children`` are
@@ -212,7 +212,7 @@ class OpenOperations:
 
 
 ALREADY_STARTED = "WorkflowAlreadyStarted"
-"""The type of the cause when a child's id is taken."""
+"""The failure type of a child's start when its id is in use."""
 
 
 class ChildState:
@@ -226,7 +226,7 @@ class ChildState:
         self.closed: Future[Any] = Future(loop)
 
     def error(self, message: str, cause: BaseException) -> ChildWorkflowError:
-        """The error that its parent gets when it does not complete."""
+        """The error that the parent gets when the child does not complete."""
         error = ChildWorkflowError(message, type=self.workflow_type, subject=self.workflow_id)
         error.__cause__ = cause
         return error

@@ -155,7 +155,7 @@ class Run:
         self.end()
 
     def _handler_failed(self, error: BaseException) -> None:
-        """An exception of a handler counts as one of the workflow function."""
+        """End the run with a handler's exception, as if the workflow function had raised it."""
         outcome: Future[Any] = Future(self.loop)
         outcome.set_error(error)
         self._end(outcome)
@@ -310,7 +310,10 @@ class Run:
             name: v for name, v in {**self.search_attributes, **plain}.items() if v is not None
         }
         if len(after) > SEARCH_ATTRIBUTES_MAX:
-            raise LimitExceeded(f"SEARCH_ATTRIBUTES_MAX: {len(after)} > {SEARCH_ATTRIBUTES_MAX}")
+            raise LimitExceeded(
+                f"{len(after)} search attributes, SEARCH_ATTRIBUTES_MAX is {SEARCH_ATTRIBUTES_MAX}:"
+                " set those that are not needed to None"
+            )
         self.commands.issue(ev.UpsertWorkflowSearchAttributes(plain))
         self.search_attributes = after
 
@@ -325,7 +328,7 @@ class Run:
 
 
 def _recorded_timeouts(options: ActivityOptions) -> Timeouts:
-    """The timeouts for the history. Raises ValueError without a limit of the whole activity."""
+    """The timeouts for the history. Raises ValueError if both required ones are missing."""
     attempt_s, activity_s, queue_s, heartbeat_s, *_ = options
     if not (attempt_s or activity_s):
         raise ValueError("an activity needs start_to_close_s or schedule_to_close_s")
@@ -342,7 +345,7 @@ def _seed(run_id: str) -> int:
 
 
 def closing_command(outcome: Future[Any], name: str, *, cancel_requested: bool) -> Command:
-    """The command that ends the run. Raises UnhandledError for any other exception."""
+    """The command that ends a run with this outcome. Raises UnhandledError for a bug in code."""
     error = outcome.exception()
     match error:
         case None:

@@ -1,9 +1,9 @@
 """The worker of all jobs inside a controller; every replica has one.
 
-Executions belong to no replica. A replica that starts ensures that the executions of a cluster run,
-and signals its settings to them. The worker that owns the shard of an execution runs it; when the
-worker dies, another one takes over. The leader also follows changes and starts executions for them.
-A worker that stops finishes its steps and releases its shards.
+Executions belong to no replica. When a replica starts, it starts the executions that a cluster has
+once, if they are not open, and signals its settings to them. The worker that owns the shard of an
+execution runs it; when the worker dies, another one takes over. The leader also follows changes and
+starts executions for them. A worker that stops finishes its steps and releases its shards.
 """
 
 from __future__ import annotations
@@ -77,11 +77,11 @@ from workflows.jobs.retirement.subnet import SubnetRetirement
 from workflows.jobs.writers import Releases, ShardWriters
 
 NOTICES: Final = (retirement_notices, quarantine_notices)
-"""The functions that say which executions the leader's ``ExecutionKeeper`` must keep running."""
+"""The functions that return the executions which the leader's ``ExecutionKeeper`` keeps running."""
 
 VIEW_PAUSE_S: Final = 0.2
 VIEW_PAUSE_S_MAX: Final = 5.0
-"""Seconds between two tries to load the configuration; doubled up to the second number."""
+"""Seconds between two tries to load the configuration: at first, and at most."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ _log: Final = logging.getLogger(__name__)
 class JobSettings(NamedTuple):
     """The settings of each job. ``provider`` None: no network provider binds addresses.
 
-    ``max_unavailable``: nodes that are drained for their virtual functions at a time, 0: none.
+    ``max_unavailable``: nodes that are drained concurrently to change virtual functions, 0: none.
     """
 
     reclaim: ReclaimSettings = ReclaimSettings()
@@ -116,7 +116,7 @@ class JobSources(NamedTuple):
 
 
 class JobHost:
-    """One replica's share of the jobs."""
+    """The worker, the activities and the leader's tasks of one replica."""
 
     def __init__(  # noqa: PLR0913  # each is one part that a caller may bring
         self,
@@ -273,7 +273,7 @@ class JobHost:
         return TaskSpec(name, run_with_view, RESTARTS_MAX)
 
     async def _start_executions(self) -> None:
-        """Start the executions of a cluster; an unreadable execution does not affect the others."""
+        """Start the executions that a cluster has once; an unreadable one does not stop others."""
         schedules = Schedules(self._client)
         if self._archive is not None:
             await self._report_unreadable(

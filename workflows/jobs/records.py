@@ -1,9 +1,9 @@
 """Pod, Node and StatefulSet state without Kubernetes, from the records that an operator applies.
 
-A record stands for an API object, the log for a watch. Only a recorded deletion proves that an
-object is gone: a missing record proves nothing (I6). A Pod is gone when its record or that of its
-node was deleted, unless a record or a claim is newer than the deletion. A StatefulSet whose record
-was deleted has no replicas.
+Records replace API objects, and the log replaces the watch. Only a recorded deletion proves that an
+object is gone: a missing record proves nothing (I6). A Pod is gone when its record or the record of
+its node was deleted, unless a record or a claim is newer than the deletion. A StatefulSet whose
+record was deleted has no replicas.
 
 ``Deletions`` reads the deleted records from the live log and keeps them in memory. A deletion that
 was archived before this process read it is unknown, so it frees nothing.
@@ -42,7 +42,7 @@ from core.eventstore.log import Cursor, LogReader, Segment
 from workflows.jobs.reclaim.context import PodChange
 
 DELETIONS_MAX: Final = 100_000
-"""Deleted records that are kept; the oldest are dropped first."""
+"""Deletions that are kept in memory; beyond that the oldest are dropped."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -58,14 +58,14 @@ class Deletion(NamedTuple):
     at_s: float
 
     def text(self, key: RecordKey) -> str:
-        """The deletion as a text."""
+        """The evidence: who deleted the record ``key``, and when."""
         kind, namespace, name = key
         subject = f"{namespace}/{name}" if namespace else name
         return f"{self.actor} deleted the record of {kind} {subject}, {utc(self.at_s)}"
 
 
 class Deletions:
-    """Follows the log. ``deleted``: deleted records that were not defined again."""
+    """Reads deletions from the log. ``deleted``: deleted records that were not defined again."""
 
     def __init__(self, store: KeyValueStore, keys: Keys) -> None:
         self.deleted: dict[RecordKey, Deletion] = {}
@@ -125,15 +125,15 @@ NODE: Final = "Node"
 
 NO_NOTICE: Final = DeletionNotice("", "")
 
-
 NOT_LISTED: Final = "Pods are not listed in standalone mode: DEL, GC or an operator ends its claims"
+"""Why the state of a Pod without a deleted record is unknown."""
 
 
 class RecordLookup(RecordOwners):
-    """``ClusterLookup`` of the ledger's subjects: deleted records, and an operator's notice.
+    """The ``ClusterLookup`` of standalone mode: from deleted records and an operator's notice.
 
-    There is no listing of Pods, so no address is released because a Pod is missing. One report of
-    an operator, that a Pod is gone, or a node with all of its Pods, is enough.
+    There is no listing of Pods, so no address is released because a Pod is missing. If an operator
+    reports that a Pod is gone, or a node with all of its Pods, one such report is enough.
     """
 
     __slots__ = ("_claimed", "_deleted", "_endpoints", "_notice", "_recorded", "observed_at")
@@ -154,9 +154,9 @@ class RecordLookup(RecordOwners):
         self._recorded = _recorded_pods(ledger, self._deleted)
 
     def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
-        """Gone if the operator has reported that, or if its record or its node's was deleted.
+        """Gone if the operator has reported that, or if the record of Pod or node was deleted.
 
-        A claim that is newer than the deletion makes it unknown, as does any other case.
+        Otherwise unknown, also if the Pod has a claim that is newer than the deletion.
         """
         reported = self._reported_gone(namespace, name)
         if reported is not None:
@@ -188,7 +188,7 @@ class RecordLookup(RecordOwners):
         return MissingOwner(certain=True, why=why, direct=True)
 
     def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
-        """From its record; gone if that was deleted, else unknown."""
+        """From its record; gone if the record was deleted, unknown if there never was one."""
         key: RecordKey = STATEFUL_SET, namespace, name
         deletion = self._deleted.get(key)
         if deletion is None:
@@ -218,7 +218,10 @@ class RecordLookup(RecordOwners):
 def _deletions_about(
     ledger: Ledger, deletions: Mapping[RecordKey, Deletion]
 ) -> Iterable[tuple[RecordKey, Deletion]]:
-    """Deletions of the ledger's subjects without a new record; linear in the smaller of the two."""
+    """Deletions of Pods, nodes and StatefulSets of the ledger that have no new record.
+
+    The cost is linear in the smaller of the two arguments.
+    """
     if len(deletions) <= len(ledger.claims) + len(ledger.endpoints):
         subjects: Iterable[RecordKey] = deletions
     else:
@@ -276,7 +279,7 @@ class StandaloneReclaimFactsSource:
         self._deletions = Deletions(store, keys)
 
     async def deleted_nodes(self, nodes: Collection[str]) -> frozenset[str]:
-        """See ``ReclaimFactsSource``: GUIDs are assigned in Kubernetes alone."""
+        """See ``ReclaimFactsSource``. Always empty: GUIDs are assigned in Kubernetes alone."""
         return frozenset()
 
     async def facts(
@@ -312,7 +315,10 @@ class StandaloneReclaimFactsSource:
     def _deleted_pods(
         self, recorded: Recorded, event: RecordDeleted, endpoints: Iterable[KeyValue]
     ) -> Iterator[PodChange]:
-        """A change for each Pod of a deleted record; an endpoint written later is a newer Pod's."""
+        """A change for each Pod of a deleted record.
+
+        An endpoint that was written after the deletion belongs to a newer Pod and is left out.
+        """
         report = deletion_of(recorded).text(event)
         older = (kv for kv in endpoints if kv.mod_revision < recorded.position)
         for endpoint in self._decodable(older):
@@ -324,7 +330,7 @@ class StandaloneReclaimFactsSource:
         return (await self._store.read([get])).ranges[0].kvs
 
     async def _by_node(self) -> EndpointsByNode:
-        """One read of all endpoints serves many nodes whose records are deleted together."""
+        """Read all endpoints: once for many nodes whose records are deleted together."""
         result = await self._store.read([Get(*self._keys.range_of("endpoint"))])
         by_node: dict[str, list[KeyValue]] = {}
         for kv in result.ranges[0].kvs:

@@ -1,9 +1,9 @@
-"""Required executions: start those that do not run, signal those whose subject has changed.
+"""Required executions: start those that do not run, signal those whose ``version`` has changed.
 
-Which executions are required is a pure function of the projection. The leader runs the
+The set of required executions is a pure function of the projection. The leader runs the
 ``ExecutionKeeper``: when the projection changes, it signals every execution whose ``version`` has
-changed, and starts it if it is not open. From time to time it also starts the others, which a
-person may have ended.
+changed, and starts it if it is not open. Every ``RESTART_PERIOD_S`` it also starts the other
+required executions that are not open, for example because a user has ended them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from workflows.engine.store.kinds import OPEN_HEADS
 from workflows.model.errors import LimitExceeded
 
 PERIOD_S: Final = 0.2
-"""Seconds between two passes over a projection that changes all the time."""
+"""The least seconds between two passes over the required executions."""
 
 RESTART_PERIOD_S: Final = 600.0
 """Seconds after which unchanged executions are started again if they are not open."""
@@ -52,7 +52,7 @@ RequiredExecutions = Callable[[Projection], Iterable[RequiredExecution]]
 
 
 async def ensure_execution(client: Client, required: RequiredExecution) -> None:
-    """Signal an execution, and start it if it is not open; a child is only signalled.
+    """Signal an execution, and start it if it is not open and ``starts``.
 
     Raises LogCorrupt and LimitExceeded of this execution alone, StoreUnavailable, OutcomeUnknown.
     """
@@ -69,7 +69,7 @@ async def ensure_execution(client: Client, required: RequiredExecution) -> None:
 
 
 class ExecutionKeeper:
-    """Ensures the executions that ``sources`` require."""
+    """Starts and signals the executions that ``sources`` require."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class ExecutionKeeper:
         self._to_restart: set[str] = set()
 
     async def run(self) -> None:
-        """Ensure executions until cancelled. Raises errors that are not retried."""
+        """Start and signal executions until cancelled. Raises errors that are not retried."""
         await self._projector.wait_for(lambda: self._projector.ready)
         self._versions.clear()
         async with Client(self._store, self._keys, name=self._name) as client:
@@ -110,7 +110,7 @@ class ExecutionKeeper:
                     restart_at = self._monotonic() + self._restart_period_s
 
     async def _ensure_all(self, client: Client) -> bool:
-        """Ensure all executions; False if one of them must be retried."""
+        """Start and signal all executions that need it; False if one of them must be retried."""
         projection = self._projector.projection
         required = [execution for source in self._sources for execution in source(projection)]
         is_complete = True

@@ -1,7 +1,7 @@
 """Options of the activities of jobs, and texts for the queries of jobs.
 
-The time of all attempts of an activity is limited, not their number. After that time the step has
-failed: the execution reports it, continues without it and repeats it later.
+The total time of an activity's attempts is limited, not their number. After that time the step has
+failed: the execution reports the failure, continues without the step and repeats it later.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def step_options(
 
 
 FAULT_CHARS_MAX: Final = 500
-"""The longest text of a failure in the answer to a query."""
+"""Characters of a failure in the result of a query; a longer text is truncated."""
 
 
 def now_s() -> float:

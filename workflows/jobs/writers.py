@@ -1,11 +1,11 @@
-"""How jobs with many executions write to the log: commands, and the releases of reclaim.
+"""Writes of activities to the log: commands, and the releases of reclaim.
 
 There is one writer for each shard of the engine. A shard has one owner at a time, and only the
 activities of its executions use its writer. A worker that has lost a shard is fenced as soon as the
 next owner writes. So there are sixteen writer names, however many controllers there are.
 
-Several controllers reclaim at once; the fence of each release keeps them from ending a claim twice
-(I3). Addresses that a network provider has bound are handed over to be unbound.
+Several controllers reclaim concurrently; the fence of each release keeps them from ending a claim
+twice (I3). Addresses that a network provider has bound are released at the provider first.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from workflows.engine.store.keys import shard_of
 from workflows.model.errors import ApplicationError
 
 ACTOR: Final = "orbweaver-controller"
+"""The first part of the actor in the cause of events; the second is the workflow type."""
 
 REFUSED: Final = "Refused"
 """The failure type of a command that a rule forbids, which is not retried."""

@@ -33,7 +33,7 @@ SearchAttributes = dict[str, Payload]
 
 
 class ParentRef(NamedTuple):
-    """The execution that started this one as a child, and the child's number there."""
+    """The execution that started this one as a child, and the number of the child in it."""
 
     workflow_type: str
     workflow_id: str
@@ -188,13 +188,13 @@ class WorkflowTaskStarted(NamedTuple):
 
 
 class WorkflowTaskCompleted(NamedTuple):
-    """The events of its commands follow."""
+    """The task was executed; the events of its commands follow."""
 
     identity: str = ""
 
 
 class WorkflowTaskTimedOut(NamedTuple):
-    """The worker did not answer; the task is repeated."""
+    """The worker did not complete the task in time; the task is repeated."""
 
     timeout_type: TimeoutType = TimeoutType.START_TO_CLOSE
 
@@ -210,7 +210,7 @@ class WorkflowTaskFailed(NamedTuple):
 
 
 class ActivityTaskScheduled(NamedTuple):
-    """The run scheduled an activity. ``task_queue`` "": that of the run."""
+    """The run scheduled an activity. ``task_queue`` "": the task queue of the run."""
 
     activity_id: int
     activity_type: str
@@ -245,7 +245,7 @@ class ActivityTaskFailed(NamedTuple):
 
 
 class ActivityTaskTimedOut(NamedTuple):
-    """A timeout was reached and the activity is not retried; ``failure``: of its last attempt."""
+    """A timeout was reached, and there is no retry. ``failure``: why the last attempt failed."""
 
     activity_id: int
     timeout_type: TimeoutType
@@ -372,14 +372,14 @@ class SignalExternalWorkflowExecutionInitiated(NamedTuple):
 
 
 class SignalExternalWorkflowExecutionFailed(NamedTuple):
-    """No such execution is running."""
+    """The signal was not delivered, because the execution is not open."""
 
     request_id: int
     message: str = ""
 
 
 class ExternalWorkflowExecutionSignaled(NamedTuple):
-    """The signal was recorded in the other history."""
+    """The history of the other execution has the signal."""
 
     request_id: int
 
@@ -395,14 +395,14 @@ class RequestCancelExternalWorkflowExecutionInitiated(NamedTuple):
 
 
 class RequestCancelExternalWorkflowExecutionFailed(NamedTuple):
-    """No such execution is running."""
+    """The cancel request was not delivered, because the execution is not open."""
 
     request_id: int
     message: str = ""
 
 
 class ExternalWorkflowExecutionCancelRequested(NamedTuple):
-    """The request was recorded in the other history."""
+    """The history of the other execution has the cancel request."""
 
     request_id: int
 
@@ -467,5 +467,5 @@ class HistoryEvent(NamedTuple):
 
     @property
     def event_type(self) -> str:
-        """Temporal's name."""
+        """Temporal's name of the event type."""
         return TYPE_NAMES[type(self.attributes)]

@@ -1,7 +1,7 @@
 """Failures as data, for events.
 
-A failure has a cause, which is a failure, too: that of a child workflow may be the failure of its
-activity. ``failure_of`` and ``error_of`` convert from and to the exceptions of
+A failure may have a cause, which is a failure, too: the cause of a child workflow's failure may be
+the failure of an activity. ``failure_of`` and ``error_of`` convert from and to the exceptions of
 ``workflows.model.errors``.
 """
 
@@ -29,9 +29,9 @@ class FailureKind(StrEnum):
 class Failure(NamedTuple):
     """One failure with its cause.
 
-    Retry policies match ``type``: that of an application failure (by default the name of the
-    exception's class), the timeout, or the type of the activity or child. ``subject``: the id of
-    the activity or child. ``next_retry_delay_s`` 0: the pause of the retry policy.
+    Retry policies match ``type``: of an application failure its type (by default the name of the
+    exception's class), of a timeout its name, of an activity or child its type. ``subject``: the
+    id of the activity or child. ``next_retry_delay_s`` 0: the pause of the retry policy.
     """
 
     kind: FailureKind
@@ -46,7 +46,7 @@ class Failure(NamedTuple):
 
 
 def failure_of(error: BaseException, *, depth: int = 0) -> Failure:
-    """The data of an exception. Other exceptions become application failures of their name."""
+    """The data of an exception; of an unknown class: an application failure of the class's name."""
     message = str(error)[:FAILURE_MESSAGE_CHARS_MAX]
     cause = None
     if error.__cause__ is not None and depth < FAILURE_DEPTH_MAX:

@@ -1,6 +1,6 @@
-"""Histories as JSON, for fixtures and people.
+"""Histories as JSON, for fixtures and for users.
 
-An object for each event, with its attributes by name and without those that have their default.
+Each event is an object. It has the attributes by name, except those that have their default.
 Decoding is strict: an unknown type or field raises HistoryError, because a part of a history must
 not be ignored.
 """

@@ -1,8 +1,8 @@
 """Arguments and results as plain data: None, bool, int, float, str, list and dict.
 
 Plain data is the same in msgpack (stored) and JSON (fixtures, tools), and is read without any
-class. Typed values become plain data when they leave workflow or activity code, and typed values
-again by the annotations of the receiving function. Sets and mappings are sorted, so that equal
+class. Typed values become plain data when they leave workflow or activity code. The annotations of
+the receiving function make them typed values again. Sets and mappings are sorted, so that equal
 values give equal bytes.
 """
 

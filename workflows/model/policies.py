@@ -19,9 +19,9 @@ class RetryPolicy(NamedTuple):
     ``maximum_interval_s`` 0 means 100 times the initial interval, ``maximum_attempts`` 0 means no
     limit; ``non_retryable`` names types of application failures that are not retried.
 
-    ``pause_when_exhausted``: after the last attempt the execution pauses for a person; otherwise
-    the failure is raised in the code, as in Temporal. None in a recorded event: it is older than
-    this field, and its execution pauses.
+    ``pause_when_exhausted``: after the last attempt the execution pauses until a user acts;
+    otherwise the failure is raised in the code, as in Temporal. None in a recorded event: the event
+    is older than this field, and its execution pauses.
     """
 
     initial_interval_s: float = 1.0
@@ -43,11 +43,12 @@ class RetryPolicy(NamedTuple):
 
 
 class Timeouts(NamedTuple):
-    """The four timeouts of an activity. One of the first and the third is required.
+    """The four timeouts of an activity.
 
-    ``schedule_to_close_s`` bounds all attempts with the pauses between them;
-    ``schedule_to_start_s`` the wait in the queue (reaching it is not retried);
-    ``start_to_close_s`` one attempt; ``heartbeat_s`` the silence within one attempt.
+    ``schedule_to_close_s`` bounds all attempts with the pauses between them,
+    ``schedule_to_start_s`` the wait in the queue (reaching it is not retried),
+    ``start_to_close_s`` one attempt, ``heartbeat_s`` the time between two heartbeats of an attempt.
+    ``schedule_to_close_s`` or ``start_to_close_s`` is required.
     """
 
     schedule_to_close_s: float = 0.0
@@ -77,9 +78,9 @@ class RetryState(StrEnum):
 class CancellationType(StrEnum):
     """What happens when workflow code cancels an activity or child.
 
-    TRY_CANCEL requests the cancellation and raises CancelledError at once;
-    WAIT_CANCELLATION_COMPLETED requests it and waits for the outcome; ABANDON raises at once
-    without a request.
+    TRY_CANCEL requests the cancellation and immediately raises CancelledError.
+    WAIT_CANCELLATION_COMPLETED requests it and waits for the outcome. ABANDON immediately raises
+    CancelledError, without a request.
     """
 
     TRY_CANCEL = "TryCancel"
@@ -120,7 +121,7 @@ class UpdateStage(StrEnum):
 
 
 class ExecutionStatus(StrEnum):
-    """The status of an execution. PAUSED waits for a person: retry, reset, cancel or terminate."""
+    """The status of an execution. PAUSED: a user must retry, reset, cancel or terminate it."""
 
     RUNNING = "Running"
     PAUSED = "Paused"

@@ -14,12 +14,16 @@ from workflows.model.events import SearchAttributes
 from workflows.model.payloads import Payload
 
 CATCHUP_WINDOW_S = 86_400.0
-"""Seconds that a start may be late. Temporal's is a year; a later run makes up for these jobs."""
+"""The default of ``SchedulePolicy.catchup_window_s``, in seconds.
+
+Temporal's default is a year. A day is enough for jobs whose next run does the work of a missed one.
+"""
 
 CATCHUP_WINDOW_S_MAX = 7 * 86_400.0
+"""The largest ``SchedulePolicy.catchup_window_s``, in seconds."""
 
 INTERVAL_S_MIN = 1.0
-"""Seconds between two times of an interval; the most is ``limits.TIMER_S_MAX``."""
+"""The shortest interval, in seconds; the longest is ``limits.TIMER_S_MAX``."""
 
 SCHEDULE_BYTES_MAX = 32 * 1024
 """Bytes of a schedule with its arguments: schedule and progress must fit into one payload."""
@@ -28,24 +32,24 @@ NOTE_CHARACTERS_MAX = 1_000
 """Characters of the note of a pause."""
 
 RUNNING_ACTIONS_MAX = 500
-"""Actions of one run of the scheduler that run at the same time, with ALLOW_ALL.
+"""Actions that one run of the scheduler lets run concurrently, under ALLOW_ALL.
 
-A run that continues as new counts from 0: it does not wait for the actions of the previous run.
+After continue-as-new the count starts at 0: actions of the previous run are not counted.
 """
 
 BUFFERED_STARTS_MAX = 1_000
 """Starts of one schedule that wait for the end of a running action."""
 
 RECENT_ACTIONS_MAX = 10
-"""Actions that a description shows; all are counted."""
+"""Past actions that a description names; it counts all of them."""
 
 
 class OverlapPolicy(StrEnum):
-    """What happens at a time when the previous action still runs.
+    """What happens when an action is due while the previous action still runs.
 
-    SKIP: the time is skipped. BUFFER_ONE and BUFFER_ALL: one start, or every start, waits for its
-    end. CANCEL_OTHER: it is cancelled, and the new one starts when it has ended. ALLOW_ALL: both
-    run.
+    SKIP: the new action is skipped. BUFFER_ONE: one action waits until the previous one ends, and
+    further ones are skipped. BUFFER_ALL: all wait. CANCEL_OTHER: the running action is cancelled,
+    and the new one starts when it has ended. ALLOW_ALL: both run.
     """
 
     SKIP = "Skip"
@@ -56,7 +60,7 @@ class OverlapPolicy(StrEnum):
 
 
 class ScheduleInterval(NamedTuple):
-    """Every ``every_s`` since 1970, later by ``offset_s``."""
+    """Times that are ``every_s`` seconds apart; the first is ``offset_s`` after 1970-01-01 UTC."""
 
     every_s: float
     offset_s: float = 0.0
@@ -66,8 +70,8 @@ class ScheduleSpec(NamedTuple):
     """The times of a schedule: those of all intervals and cron expressions, in UTC.
 
     ``cron``: five fields as in cron and Kubernetes, or ``@hourly``, ``@daily``, ``@weekly``,
-    ``@monthly``, ``@yearly``. ``jitter_s``: each start is later by up to so many seconds, never
-    beyond the next time; how much is a function of the schedule's id and the time.
+    ``@monthly``, ``@yearly``. ``jitter_s``: each start is delayed by at most this many seconds, and
+    not beyond the next time; the delay is a function of the schedule's id and the time.
     """
 
     intervals: tuple[ScheduleInterval, ...] = ()
@@ -82,9 +86,10 @@ class ScheduleSpec(NamedTuple):
 
 
 class ScheduleAction(NamedTuple):
-    """The start of a workflow. ``workflow_id``: its id before the time, by default the schedule's.
+    """The start of a workflow.
 
-    The execution of 2026-12-01 03:00 has the id ``<workflow_id>-2026-12-01T03:00:00Z``.
+    ``workflow_id``: the beginning of the execution's id, by default the schedule's id. The
+    execution of 2026-12-01 03:00 has the id ``<workflow_id>-2026-12-01T03:00:00Z``.
     """
 
     workflow_type: str
@@ -96,10 +101,11 @@ class ScheduleAction(NamedTuple):
 
 
 class SchedulePolicy(NamedTuple):
-    """``catchup_window_s``: a start that is later than this, after an outage, is missed.
+    """The policy of a schedule.
 
-    ``pause_on_failure``: an action that fails or times out pauses the schedule. With ALLOW_ALL only
-    while the scheduler has not continued as new since its start.
+    ``catchup_window_s``: seconds that a start may be late, after an outage; a later one is missed.
+    ``pause_on_failure``: an action that fails or times out pauses the schedule. Under ALLOW_ALL an
+    action does so only until the scheduler continues as new, because it awaits no older action.
     """
 
     overlap: OverlapPolicy = OverlapPolicy.SKIP
@@ -116,7 +122,7 @@ class Schedule(NamedTuple):
 
 
 class ScheduleActionResult(NamedTuple):
-    """An action that was taken. ``at_ms``: its time, ``started_ms``: when it started."""
+    """An action that was started. ``at_ms``: its scheduled time, ``started_ms``: its start."""
 
     at_ms: int
     started_ms: int
@@ -127,11 +133,12 @@ class ScheduleActionResult(NamedTuple):
 class ScheduleProgress(NamedTuple):
     """The progress of a schedule, which passes from run to run of its workflow.
 
-    Times up to ``handled_ms`` are handled. ``buffered``: times whose starts wait. ``actions``:
-    executions started; ``skipped_overlap``: times at which the previous one still ran, also those
-    whose starts waited when the schedule was paused;
-    ``missed_catchup_window``: times that had passed too long ago, after one outage at most
-    ``workflows.schedules.times.TIMES_MAX``. ``fault``: why the last action failed.
+    Times up to ``handled_ms`` are handled. ``buffered``: times whose actions wait for the end of a
+    running one. The counters: ``actions`` that were started; ``skipped_overlap``, times that the
+    overlap policy skipped, or whose actions waited when the schedule was paused;
+    ``missed_catchup_window``, times that had passed too long ago (at most
+    ``workflows.schedules.times.TIMES_MAX`` are counted for one outage). ``fault``: why the last
+    action failed.
     """
 
     handled_ms: int = 0

@@ -1,9 +1,9 @@
 """The workflow that runs one schedule. Its id is ``schedule/`` and the id of the schedule.
 
-At each time it starts the action as a child that outlives it. It waits for the end of a child, so
-that it can apply the overlap policy, and continues as new only when none runs (with ALLOW_ALL at
-any time). While a history is long and an action runs whose end it awaits, it starts no more timers;
-times in between are handled when the action has ended.
+At each time the workflow starts the action as a child, which may outlive it. It waits for the end
+of the child, so that it can apply the overlap policy, and continues as new only when no child runs
+(under ALLOW_ALL at any time). If the history is long while it waits for a child, it starts no more
+timers; the times until then are handled when the child has ended.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PAUSE: Final = "pause"
 UNPAUSE: Final = "unpause"
 TRIGGER: Final = "trigger"
 REPLACE: Final = "replace"
-"""Signals: pause and unpause with a note; take the action now; use another schedule."""
+"""Signals: pause and unpause (with a note), start the action now, replace the schedule."""
 
 STARTED_BY: Final = "ScheduledById"
 STARTED_FOR: Final = "ScheduledStartTime"
@@ -49,11 +49,11 @@ NEXT_TIMES: Final = 5
 """Times that a description shows."""
 
 PASS_GAP_S: Final = 0.001
-"""Seconds between two workflow tasks while more times are due than one handles."""
+"""Seconds between two workflow tasks while more times are due than one task handles."""
 
 
 class _RunningAction(NamedTuple):
-    """A running action. ``workflow_id``: that of its start; ``child`` None: it is starting."""
+    """A running action, with the id of its execution. ``child`` None: the action is starting."""
 
     workflow_id: str
     child: workflow.ChildHandle | None = None
@@ -73,7 +73,7 @@ class Scheduler:
     async def run(
         self, schedule: Schedule, progress: ScheduleProgress = ScheduleProgress()
     ) -> None:
-        """Take actions until terminated."""
+        """Start actions until the schedule is deleted."""
         self._schedule = schedule
         self._progress = progress._replace(handled_ms=progress.handled_ms or _now_ms())
         workflow.set_signal_handler(PAUSE, self._pause)
@@ -151,7 +151,7 @@ class Scheduler:
         return bool(self._running) and self._current.policy.overlap is not OverlapPolicy.ALLOW_ALL
 
     def _wait_s(self) -> float | None:
-        """Seconds to the next time; None: the next signal or end of an action comes first."""
+        """Seconds to the next time; None: wait only for a signal or the end of an action."""
         if self._progress.paused:
             return None
         if self._awaits_action and workflow.info().is_continue_as_new_suggested():
@@ -210,7 +210,7 @@ class Scheduler:
         self._change(actions=self._progress.actions + 1, recent=recent)
 
     def _publish(self) -> None:
-        """Show in lists what has changed since the last time."""
+        """Update the search attributes that lists show, as far as they have changed."""
         schedule, paused = self._current, self._progress.paused
         next_time = "" if paused else _utc(next_ms(schedule.spec, self._progress.handled_ms))
         attributes = {

@@ -24,7 +24,7 @@ from workflows.schedules.schedule import (
 )
 
 TIMES_MAX: Final = 1_000
-"""Times that are handled at once; those after them follow in the next workflow task."""
+"""Times that one workflow task handles; the next task handles those after them."""
 
 _CRON_NAMES: Final = {
     "@hourly": "0 * * * *",
@@ -41,11 +41,11 @@ _BUFFERED_MAX: Final = {
     OverlapPolicy.BUFFER_ONE: 1,
     OverlapPolicy.BUFFER_ALL: BUFFERED_STARTS_MAX,
 }
-"""Starts that may wait for a running action."""
+"""Starts that may wait for a running action, by overlap policy."""
 
 
 def check_schedule(schedule: Schedule) -> None:
-    """Raises BadInput for a schedule that has no times, or values beyond a limit."""
+    """Raise BadInput for a schedule without times, or with a value beyond a limit."""
     spec, policy = schedule.spec, schedule.policy
     for interval in spec.intervals:
         every_s, offset_s = interval
@@ -53,7 +53,7 @@ def check_schedule(schedule: Schedule) -> None:
             remedy = (
                 f"use {INTERVAL_S_MIN:g} to {TIMER_S_MAX:g} s, and an offset below the interval"
             )
-            raise _bad(f"an interval of {every_s:g} s + {offset_s:g} s", remedy)
+            raise _bad(f"an interval of {every_s:g} s with an offset of {offset_s:g} s", remedy)
     for expression in spec.cron:
         try:
             next(_cron(expression, 0))
@@ -96,9 +96,9 @@ def upcoming(spec: ScheduleSpec, after_ms: int) -> Iterator[int]:
 def take_due(
     schedule_id: str, schedule: Schedule, before: ScheduleProgress, now_ms: int, *, running: int
 ) -> ScheduleProgress:
-    """The progress after the times that are due, at most ``TIMES_MAX`` of them.
+    """The progress after the due times were handled, at most ``TIMES_MAX`` of them.
 
-    ``running``: how many actions run.
+    ``running``: the number of running actions.
     """
     times: list[int] = []
     for at_ms in upcoming(schedule.spec, before.handled_ms):
@@ -122,7 +122,7 @@ def take_due(
 def buffer_start(
     overlap: OverlapPolicy, before: ScheduleProgress, at_ms: int, *, running: int
 ) -> ScheduleProgress:
-    """The progress with one more start that waits, or with one more that was skipped."""
+    """The progress with one more start that waits, or one more that the policy skips."""
     buffered = before.buffered
     if overlap is OverlapPolicy.CANCEL_OTHER:
         skipped = before.skipped_overlap + len(buffered)

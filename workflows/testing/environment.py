@@ -36,10 +36,10 @@ START_MS = 1_700_000_000_000
 """Start of the clock of an environment, in milliseconds since 1970."""
 
 SESSION_TTL_S = 3_600
-"""Seconds of the worker's lease: a test in a debugger must not lose its worker."""
+"""Seconds until the worker's lease expires; long, so that a test in a debugger keeps its worker."""
 
 REPLY_PASSES = 16
-"""Passes of the event loop in which an answer that is in the store reaches its caller."""
+"""Passes of the event loop after which a reply that is in the store has reached its caller."""
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class StuckError(WorkflowError):
 
 
 class WorkflowEnvironment:
-    """One worker, one client and one clock. ``slots``: async activities at once."""
+    """One worker, one client and one clock. ``slots``: async activities that run concurrently."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class WorkflowEnvironment:
         return TimeSkippingHandle(self, workflow_id)
 
     def handle(self, workflow_id: str) -> TimeSkippingHandle:
-        """An execution that a test or a parent has started."""
+        """The handle of an execution that a test or a parent workflow has started."""
         return TimeSkippingHandle(self, workflow_id)
 
     async def is_open(self, workflow_id: str) -> bool:

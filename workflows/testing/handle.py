@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class TimeSkippingHandle:
-    """The newest run of an id: it follows an execution that continues as new."""
+    """The handle of the newest run of an id, also after it continues as new."""
 
     def __init__(self, environment: WorkflowEnvironment, workflow_id: str) -> None:
         self._environment = environment
@@ -75,7 +75,7 @@ class TimeSkippingHandle:
         await self._environment.settle()
 
     async def terminate(self, reason: str = "") -> None:
-        """Terminate it."""
+        """Terminate it, and return when nothing more happens at the current time."""
         await self._environment.client.terminate(self.workflow_id, reason)
         await self._environment.settle()
 

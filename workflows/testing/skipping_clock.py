@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 class _Sleeper(NamedTuple):
     due_ms: float
     event: asyncio.Event
-    moment: asyncio.Future[None]
+    due_future: asyncio.Future[None]
 
 
 class SkippingClock:
-    """Starts at ``start_ms`` (milliseconds since 1970). A task waits for one moment at a time."""
+    """Starts at ``start_ms`` (milliseconds since 1970). A task waits for one time only."""
 
     def __init__(self, start_ms: int) -> None:
         self._start_ms = start_ms
@@ -41,13 +41,13 @@ class SkippingClock:
         if event.is_set() or seconds <= 0:
             return
         pause_ms = max(round(seconds * 1000), 1) if math.isfinite(seconds) else math.inf
-        moment: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        due_future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         task = asyncio.current_task()
         assert task is not None, "a coroutine runs in a task"
-        self._sleepers[task] = _Sleeper(self._now_ms + pause_ms, event, moment)
+        self._sleepers[task] = _Sleeper(self._now_ms + pause_ms, event, due_future)
         self._sleepers_changed.set()
         event_set = asyncio.ensure_future(event.wait())
-        awaited: set[asyncio.Future[Any]] = {moment, event_set}
+        awaited: set[asyncio.Future[Any]] = {due_future, event_set}
         try:
             await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -60,7 +60,7 @@ class SkippingClock:
         return (
             sleeper is not None
             and not sleeper.event.is_set()
-            and not sleeper.moment.done()
+            and not sleeper.due_future.done()
             and not task.cancelling()
         )
 
@@ -70,7 +70,7 @@ class SkippingClock:
         return not all(self.is_asleep(task) for task in self._sleepers)
 
     def next_due_ms(self) -> int | None:
-        """The first moment that a task waits for; None when no task waits for one."""
+        """The earliest time that a task waits for; None when no task waits for one."""
         asleep = (
             sleeper.due_ms for task, sleeper in self._sleepers.items() if self.is_asleep(task)
         )
@@ -81,11 +81,11 @@ class SkippingClock:
         """Jump, never back, and wake the tasks that are due."""
         self._now_ms = max(self._now_ms, now_ms)
         for sleeper in self._sleepers.values():
-            if sleeper.due_ms <= self._now_ms and not sleeper.moment.done():
-                sleeper.moment.set_result(None)
+            if sleeper.due_ms <= self._now_ms and not sleeper.due_future.done():
+                sleeper.due_future.set_result(None)
 
     async def until_idle(self, tasks: Collection[asyncio.Task[Any]]) -> None:
-        """Return when one of these running tasks has ended or begun to wait for this clock."""
+        """Return when one of these tasks has ended, or a task has begun to wait for this clock."""
         self._sleepers_changed.clear()
         changed = asyncio.ensure_future(self._sleepers_changed.wait())
         await asyncio.wait({changed, *tasks}, return_when=asyncio.FIRST_COMPLETED)

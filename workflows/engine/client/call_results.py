@@ -1,8 +1,8 @@
 """The replies to a client's queries and updates: waiting for them, and reading them.
 
-A reply is written to the message's reply key. The result of an update is in the history too, and
-only there if the owner died before it wrote the reply: so a caller without a reply polls the
-history.
+A reply is written to the reply key of the message. The history has the result of an update, too. If
+the owner of the execution died before it wrote the reply, only the history has the result: so a
+caller without a reply polls the history.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from workflows.model.policies import UpdateStage
 
 POLL_S = 1.0
 POLL_S_MAX = 15.0
-"""Seconds between two reads of the history without a reply; doubled up to the max."""
+"""Seconds between two reads of the history by a caller without a reply: at first, and at most."""
 
 CLOSED_BEFORE: Final = "the execution closed before the update reached it"
+"""The reason of a rejected update."""
 
 Poll = Callable[[], Awaitable[Reply | None]]
 
@@ -41,10 +42,10 @@ async def await_reply(
     poll: Poll | None = None,
     to_completion: bool = False,
 ) -> Reply:
-    """The reply to a stored message, or that of ``poll`` if it comes first.
+    """The first reply, either to a stored message or of ``poll``.
 
-    ``message_id`` None: another caller has sent it, so there is only ``poll``. ``to_completion``: a
-    reply that an update was accepted is not enough. Has no timeout of its own. Raises
+    ``message_id`` None: another caller has sent the message, so only ``poll`` returns a reply.
+    ``to_completion``: ignore a reply which says that an update was accepted. Has no timeout. Raises
     StoreUnavailable.
     """
     waiting = []
@@ -80,9 +81,9 @@ async def recorded_update(
     update_id: str,
     stage: UpdateStage = UpdateStage.COMPLETED,
 ) -> Reply | None:
-    """The reply to an update at ``stage`` or a later one, by the histories; None: none yet.
+    """The reply to an update at ``stage`` or a later one, read from histories; None: none yet.
 
-    Raises StoreUnavailable.
+    An update that no run has is rejected if no run is open. Raises StoreUnavailable.
     """
     opened, closed = await read_heads(store, keys, workflow_id)
     head = _run_with(update_id, opened, closed)
@@ -98,10 +99,7 @@ async def earlier_update(
     update_id: str,
     stage: UpdateStage = UpdateStage.COMPLETED,
 ) -> Reply | None:
-    """The reply to an update that a run has already, at ``stage`` or a later one; None: none yet.
-
-    Raises StoreUnavailable.
-    """
+    """As ``recorded_update``, but None for an update that no run has, because it can be sent."""
     head = _run_with(update_id, *await read_heads(store, keys, workflow_id))
     return None if head is None else await _reply_in(store, keys, head, update_id, stage)
 

@@ -70,7 +70,8 @@ REPLY_S = 10.0
 class Client:
     """A client of the executions of one task queue.
 
-    ``name``: the name of its session. ``identity``: the caller in histories, by default ``name``.
+    ``name``: the name of its session. ``identity``: names the caller in histories, by default
+    ``name``.
     ``files``: the archive, for the results of runs that have left the store. ``interceptors``:
     the first one is the outermost.
     """
@@ -211,12 +212,15 @@ class Client:
         *args: object,
         timeout_s: float = REPLY_S,
     ) -> Any:  # noqa: ANN401 - of the handler's own type
-        """Query the code. ``query``: its name or method. Raises CallRejected, DeadlineExceeded."""
+        """Query the workflow's code. ``query``: the name of the query, or its method.
+
+        Raises CallRejected, DeadlineExceeded.
+        """
         name, kind = reference_to(query, "query")
         reply = await self._outbound.query_workflow(
             QueryWorkflowInput(workflow_id, name, args, timeout_s)
         )
-        return from_payload(reply, kind, what=f"reply of {name}")
+        return from_payload(reply, kind, what=f"the reply of {name}")
 
     async def update(
         self,
@@ -251,7 +255,7 @@ class Client:
         update_id: str = "",
         timeout_s: float = REPLY_S,
     ) -> UpdateHandle[Any]:
-        """Send an update and wait for a stage of it; the handle waits for the result.
+        """Send an update and wait until it has reached a stage; the handle waits for the result.
 
         ADMITTED: the update is stored, and a worker will validate it. ACCEPTED: it is in the
         history, and its handler runs. Raises the errors of ``update``; a failure of the handler
@@ -281,7 +285,7 @@ class Client:
                 self.store, self.keys, handle.message_id, poll=poll, to_completion=True
             )
         result = result_of(reply, workflow_id, name)
-        value: T = from_payload(result, handle.result_type, what=f"reply of {name}")
+        value: T = from_payload(result, handle.result_type, what=f"the reply of {name}")
         return value
 
     async def cancel(self, workflow_id: str, reason: str = "") -> None:
@@ -339,9 +343,8 @@ class Client:
     ) -> Any:  # noqa: ANN401
         """Wait for the result, also of runs that continue as new.
 
-        Raises ExecutionFailed, ExecutionNotFound.
-
-        ``opened_at``: a revision of the store at which the run was open, 0 if unknown.
+        ``opened_at``: a revision of the store at which the run was open, 0 if unknown. Raises
+        ExecutionFailed, ExecutionNotFound.
         """
         current = run_id or (await find_run(self.store, self.keys, workflow_id)).run_id
         while True:

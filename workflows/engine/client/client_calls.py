@@ -75,25 +75,33 @@ TERMINATE_S_MAX: Final = 10.0
 """Seconds that a start waits for the end of the run that it replaces."""
 
 NO_WORKER: Final = "check with `orbctl workflow describe` that a worker owns the execution"
+"""The remedy of a start that waits for the end of another run."""
+
+NO_REPLY: Final = f"{NO_WORKER}; if a worker does, its handler takes longer: use a longer timeout"
+"""The remedy of a query or update without a reply."""
 
 NOT_OPEN = "check `orbctl workflow describe`: only an open execution can receive this"
+"""The remedy of a message to an id without an open run."""
 
 INBOX_MESSAGES_MAX = 1_000
-"""Messages that wait for one execution; then signals, queries and updates are rejected."""
+"""Messages that wait for one execution and at which signals, queries and updates are rejected."""
 
 INBOX_URGENT_MAX = INBOX_MESSAGES_MAX + 100
-"""Messages at which requests to cancel, terminate, retry or reset are rejected, too."""
+"""Messages that wait for one execution and at which requests of operators are rejected, too.
+
+These are cancel, terminate, pause, retry and reset.
+"""
 
 
 def count_inbox(keys: WorkflowKeys, workflow_id: str) -> Get:
-    """Counts the messages to an id, and to ids that start with it and a slash."""
+    """A read that counts the messages to an id, and to ids that start with it and a slash."""
     return Get(*keys.inbox_of(workflow_id), count_only=True)
 
 
 async def check_inbox(
     store: KeyValueStore, keys: WorkflowKeys, workflow_id: str, limit: int = INBOX_MESSAGES_MAX
 ) -> None:
-    """Raises LimitExceeded when ``limit`` messages wait already, StoreUnavailable."""
+    """Raise LimitExceeded if ``limit`` messages wait already. Raises also StoreUnavailable."""
     if (await store.read([count_inbox(keys, workflow_id)])).ranges[0].count < limit:
         return
     inbox = (await store.read([Get(*keys.inbox_of(workflow_id), keys_only=True)])).ranges[0].kvs
@@ -133,7 +141,7 @@ class StartTransactions:
     ) -> tuple[str, int] | None:
         """Start a run unless the id is in use; None: try again.
 
-        Returns the run id with the revision of its start, or that of the open run with 0.
+        Returns the new run's id and the revision of its start, or the open run's id and 0.
 
         Raises AlreadyStarted, DeadlineExceeded, StoreUnavailable, OutcomeUnknown.
         """
@@ -327,7 +335,7 @@ class ClientCalls(ClientOutbound):
         if head.signals >= SIGNALS_MAX:
             raise LimitExceeded(
                 f"workflow {head.workflow_id} has {head.signals} signals, SIGNALS_MAX is "
-                f"{SIGNALS_MAX}"
+                f"{SIGNALS_MAX}: its code must continue as new before it can receive more"
             )
         keys, workflow_id = self._keys, head.workflow_id
         inbox = keys.inbox(workflow_id, new_id(self._clock.now_ms()))
@@ -374,7 +382,7 @@ class ClientCalls(ClientOutbound):
 
 @asynccontextmanager
 async def _reply_timeout(workflow_id: str, name: str, timeout_s: float) -> AsyncIterator[None]:
-    """Raises DeadlineExceeded."""
+    """Limit the wait for a reply. Raises DeadlineExceeded."""
     try:
         async with asyncio.timeout(timeout_s):
             yield
@@ -382,5 +390,5 @@ async def _reply_timeout(workflow_id: str, name: str, timeout_s: float) -> Async
         raise DeadlineExceeded(
             f"no worker replied to {name} of workflow {workflow_id} within {timeout_s:g} s",
             subject=workflow_id,
-            remedy=NO_WORKER,
+            remedy=NO_REPLY,
         ) from None

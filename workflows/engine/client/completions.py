@@ -29,9 +29,10 @@ ABSENT_S_MAX = 10.0
 """Seconds to wait for a run that does not exist: a reset may be about to create it."""
 
 POLL_S = 0.5
-"""Seconds between two reads for such a run."""
+"""Seconds between two reads for a run that does not exist."""
 
 READS_MAX = TXN_OPERATIONS_MAX // 2
+"""Runs whose state one read checks; each takes two operations."""
 
 
 class _OpenCheck(NamedTuple):
@@ -60,7 +61,7 @@ class Completions:
         self._checking: asyncio.Task[None] | None = None
 
     async def of(self, workflow_id: str, run_id: str, opened_at: int = 0) -> RunHead:
-        """Wait for the head of a closed run; read from the archive if it has left the store.
+        """Wait until a run is closed; returns its head, from the archive if need be.
 
         ``opened_at``: a revision at which the run was open, 0 if unknown.
         Raises ExecutionNotFound, LogCorrupt for a head that cannot be read, StoreUnavailable.
@@ -213,9 +214,9 @@ class Completions:
                 future.set_exception(error)
 
     async def _read_all(self) -> int:
-        """The watch fell too far behind: read all closed runs, and let the waiters read again.
+        """Read all closed runs after the watch fell too far behind, and let the waiters read again.
 
-        Returns the revision of the read.
+        Returns the revision of the read, from which the watch continues.
         """
         result: ReadResult = await self._store.read([Get(*self._keys.range_of("closed"))])
         self._watched_revision = result.revision

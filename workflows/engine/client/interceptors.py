@@ -1,8 +1,8 @@
 """Interceptors of a client: code around its calls, such as an audit or a check of rights.
 
-A chain works as that of a worker (``workflows.api.interceptors``): a link calls the same method of
-``self.inner``, and the first interceptor is the outermost. Calls that only a person makes (pause,
-retry, reset) and reads are not intercepted. Arguments are those of the caller.
+A chain works like the chains of a worker (``workflows.api.interceptors``): each method of a link
+calls the same method of ``self.inner``, and the first interceptor is the outermost. Pause, retry,
+reset and reads are not intercepted. Arguments have the types that the caller passed.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class QueryWorkflowInput(NamedTuple):
 
 
 class StartUpdateInput(NamedTuple):
-    """An update of the open execution. ``is_new`` False: an update of this id may be recorded."""
+    """An update of the open execution. ``is_new`` False: it may have been sent before."""
 
     workflow_id: str
     update_id: str
@@ -67,7 +67,7 @@ class EndWorkflowInput(NamedTuple):
 
 
 class StartedRun(NamedTuple):
-    """The run that was started, at a revision of the store, or that was found (0)."""
+    """The run that was started or found. ``opened_at``: the revision of its start; 0: found."""
 
     run_id: str
     opened_at: int = 0
@@ -81,7 +81,7 @@ class SentUpdate(NamedTuple):
 
 
 class ClientOutbound:
-    """One link of a client's chain. Its methods raise the errors of those of ``Client``."""
+    """One link of a client's chain. Its methods raise the same errors as those of ``Client``."""
 
     def __init__(self, inner: ClientOutbound) -> None:
         self.inner = inner
@@ -105,7 +105,7 @@ class ClientOutbound:
         return await self.inner.query_workflow(query)
 
     async def start_update(self, update: StartUpdateInput) -> SentUpdate:
-        """Send an update and wait for its stage."""
+        """Send an update and wait until it has reached its stage."""
         return await self.inner.start_update(update)
 
     async def cancel_workflow(self, end: EndWorkflowInput) -> None:

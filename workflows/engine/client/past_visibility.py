@@ -1,10 +1,10 @@
 """Lists and histories of executions as they were at a past instant. Reads only.
 
-A history has the time of each event, so the head of a run at an instant is that of the events up
-to it (``workflows.engine.run.head_projection``). A list has the runs that were open at the instant,
-and those that had closed at most ``RETENTION_S`` before. Closed runs are read from the store until
-their retention, then from the archive. ``PastExecutions`` counts what could not be read. Attempts
-of activities are in no history, so their numbers are unknown.
+A history has the time of each event, so the head of a run at an instant can be computed from the
+events up to the instant (``workflows.engine.run.head_projection``). A list has the runs that were
+open at the instant, and those that had closed at most ``RETENTION_S`` before it. Closed runs are
+read from the store, or from the archive once their retention has passed. ``PastExecutions`` counts
+what could not be read. Attempts of activities are in no history, so their numbers are unknown.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from workflows.model.events import HistoryEvent, WorkflowExecutionPaused, Workfl
 from workflows.model.policies import ExecutionStatus
 
 _TIME_DIGITS = 12
-"""Hexadecimal digits of milliseconds at the beginning of a run id."""
+"""Hexadecimal digits at the beginning of a run id: the milliseconds of its start."""
 
 ARCHIVED_READ_MAX = 1_000
 """Archived executions that one list reads, the newest ones."""
@@ -43,7 +43,7 @@ HISTORIES_PER_READ = 64
 """Ranges of one read; etcd accepts 128 operations."""
 
 LACKING_MS_MIN = 60_000
-"""A list counts as complete if only the runs of a shorter period are missing."""
+"""The shortest period, in milliseconds, whose missing runs make a list incomplete."""
 
 ARCHIVED_CACHED_MAX = 4_096
 """Heads of archived executions in memory; an archived head never changes."""
@@ -52,8 +52,9 @@ ARCHIVED_CACHED_MAX = 4_096
 class PastExecutions(NamedTuple):
     """Runs at an instant, the newest first, and what is missing among them.
 
-    ``not_read``: archived runs beyond ``ARCHIVED_READ_MAX``; ``unreadable``: runs with damaged
-    data. ``deleted_before_ms``: runs that closed before this time are gone, 0: none is.
+    ``not_read``: the number of archived runs beyond ``ARCHIVED_READ_MAX``; ``unreadable``: of runs
+    with damaged data. ``deleted_before_ms``: runs that closed before this time were deleted; 0: the
+    list misses none.
     """
 
     heads: Sequence[RunHead]
@@ -160,7 +161,8 @@ class PastVisibility:
         raise ExecutionNotFound(
             f"workflow {workflow_id} had no run at the requested time",
             subject=workflow_id,
-            remedy="its runs may have closed long before, or have left etcd and the archive",
+            remedy="choose another time; runs that closed long before it are not listed, and old"
+            " runs are deleted from the archive",
         )
 
     def _is_unchanged(self, head: RunHead) -> bool:
@@ -170,7 +172,7 @@ class PastVisibility:
         return head.is_open or head.closed_ms > self._closed_after_ms
 
     def _archived(self, stored: set[str]) -> tuple[list[RunHead], int, int]:
-        """Heads from the archive, the number not read, and of unreadable ones. Blocks."""
+        """Heads from the archive, the number of runs not read, and of unreadable ones. Blocks."""
         names = self._archive.files.runs_closed_after(self._closed_after_ms)
         started = sorted(
             (name for name in names - stored if _started_ms(name) <= self._at_ms), reverse=True
@@ -206,7 +208,7 @@ class PastVisibility:
                 yield head, await self._events(head, tuple(answer.kvs))
 
     async def _events(self, head: RunHead, segments: tuple[KeyValue, ...]) -> list[HistoryEvent]:
-        """The events of a run, of the archive if it has left the store; [] if unreadable."""
+        """The events of a run, from the archive if it has left the store; [] if unreadable."""
         try:
             if segments:
                 return history_of(segments)

@@ -40,7 +40,7 @@ from workflows.schedules.scheduler import (
 from workflows.schedules.times import check_schedule
 
 _LONGEST_TIME_MS = 1
-"""A time with the longest text: it has milliseconds."""
+"""A time whose text in an execution's id has the greatest length, because it has milliseconds."""
 
 _OPEN = (ExecutionStatus.RUNNING, ExecutionStatus.PAUSED)
 
@@ -81,7 +81,7 @@ class Schedules:
         return handle
 
     async def ensure(self, schedule_id: str, schedule: Schedule) -> ScheduleHandle:
-        """Create a schedule, or replace one that differs. A paused one stays paused.
+        """Create a schedule, or replace it if it differs. A paused schedule stays paused.
 
         Raises BadInput, PayloadError, LimitExceeded, StoreUnavailable, OutcomeUnknown.
         """
@@ -129,15 +129,15 @@ class ScheduleHandle(NamedTuple):
         return description
 
     async def pause(self, note: str = "") -> None:
-        """Take no action until ``unpause``, except by ``trigger``; skip starts that wait."""
+        """Start no action until ``unpause``, except by ``trigger``; skip starts that wait."""
         await self._signal(PAUSE, _checked_note(note))
 
     async def unpause(self, note: str = "") -> None:
-        """Take actions again, from the next time on."""
+        """Start actions again, from the next time on."""
         await self._signal(UNPAUSE, _checked_note(note))
 
     async def trigger(self) -> None:
-        """Take the action now, under the overlap policy."""
+        """Start the action now, under the overlap policy."""
         await self._signal(TRIGGER)
 
     async def replace(self, schedule: Schedule) -> None:
@@ -162,7 +162,7 @@ class ScheduleHandle(NamedTuple):
             )
         if head.workflow_type != WORKFLOW_TYPE:
             raise CallRejected(
-                f"workflow {workflow_id} is not of a schedule: its type is {head.workflow_type}",
+                f"workflow {workflow_id} is not a schedule: its type is {head.workflow_type}",
                 subject=self.schedule_id,
                 remedy="check `orbctl schedule list`",
             )

@@ -28,7 +28,6 @@ from workflows.model.policies import ExecutionStatus
 LIST_MAX = 10_000
 """Executions of one page."""
 
-
 HEADS_MAX = 1_000_000
 """Matching executions that one list or count returns at most; a head has some 400 bytes."""
 
@@ -57,8 +56,9 @@ class Filter(NamedTuple):
     """The executions to list; empty fields match all.
 
     ``attributes``: the search attributes that an execution must have, with these values.
-    ``ranges``: those of search attributes. ``started_ms`` and ``closed_ms``: ranges (from, before)
-    in milliseconds since 1970, 0: no limit. An open execution is in no range of ``closed_ms``.
+    ``ranges``: the ranges that its search attributes must be in. ``started_ms`` and ``closed_ms``:
+    ranges (from, before) in milliseconds since 1970, 0: no limit. An open execution is in no range
+    of ``closed_ms``.
     """
 
     workflow_type: str = ""
@@ -92,7 +92,7 @@ class ExecutionPage(NamedTuple):
 
 
 class Description(NamedTuple):
-    """One run with what is pending. ``owner`` "": no worker owns its shard."""
+    """One run with its pending work. ``owner``: the session that owns its shard, "" for none."""
 
     head: RunHead
     attempts: Mapping[int, Attempt]
@@ -221,7 +221,7 @@ def _is_within(at_ms: int, bounds: tuple[int, int]) -> bool:
 
 
 def newest_first_key(head: RunHead) -> tuple[int, str]:
-    """The newest first; runs of one millisecond by their ids."""
+    """A sort key: the newest run first, and runs of one millisecond by their ids."""
     return -head.started_ms, head.run_id
 
 

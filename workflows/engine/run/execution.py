@@ -1,8 +1,8 @@
 """One open execution in its owner's process: it records inputs, runs the code, and commits.
 
-A step is one transaction: the events of the inputs, the workflow task that they cause, its
-commands, the new head. Steps of one execution never overlap. The inputs of a step are put back if
-its transaction is lost, so nothing is consumed without being in the history. A step waits for no
+A step is one transaction: the events of the inputs, the workflow task that they cause, the commands
+of the task, the new head. Steps of one execution never overlap. The inputs of a step are put back
+if its transaction is lost, so nothing is consumed without being in the history. A step waits for no
 activity and no timer: these report to the execution, which starts the next step.
 """
 
@@ -53,18 +53,23 @@ from workflows.model.policies import ExecutionStatus
 _log = logging.getLogger(__name__)
 
 STEP_PAUSE_S = 0.5
-"""Before a failed step is tried again; doubled with every further failure."""
+"""Seconds before a failed step is tried again; doubled with every further failure."""
 
 STEP_PAUSE_S_MAX = 30.0
+"""The longest pause before a failed step is tried again, in seconds."""
 
 STEP_FAILURES_MAX = 5
 """Failures in a row, by a bug or a rejected transaction, after which the execution is paused."""
 
-FAILING_REMEDY = "fix the cause, then run `orbctl workflow retry`, `reset` or `terminate`"
+FAILING_REMEDY = (
+    "fix the cause; the steps are tried again every minute; if the execution is paused, run"
+    " `orbctl workflow retry`; `orbctl workflow terminate` ends it"
+)
+"""The remedy of an execution whose steps fail, whether or not it could be paused."""
 
 
 class ExecutionParts(NamedTuple):
-    """What the executions of one worker session share."""
+    """The objects that all executions of one worker session share."""
 
     store: ExecutionStore
     interpreters: Interpreters
@@ -74,10 +79,10 @@ class ExecutionParts(NamedTuple):
 
 
 class ExecutionOwner(NamedTuple):
-    """The shard of an execution: the fence of its writes, and what the shard does for it.
+    """The shard of an execution: the fence of its writes, and functions that the execution calls.
 
-    ``run_closed``: the run has closed. ``write_lost``: a guard of this execution failed. ``reset``:
-    make a run that continues an older one; Lost: the store has changed.
+    ``run_closed``: after the run has closed. ``write_lost``: after a guard of a write failed.
+    ``reset``: to make a run that continues an older one; it returns Lost if the store has changed.
     """
 
     fence: Unchanged
@@ -87,7 +92,7 @@ class ExecutionOwner(NamedTuple):
 
 
 class Execution:
-    """The open run of one id. ``revision``: that of its head's key, 0 before it exists."""
+    """The open run of one id. ``revision``: of the key of its head, 0 before the key exists."""
 
     def __init__(
         self, parts: ExecutionParts, owner: ExecutionOwner, head: RunHead, revision: int
@@ -107,9 +112,9 @@ class Execution:
         self._inbox = RunInbox()
         self._obstacle: RunObstacle | None = None
         self._code_stopped = False
-        """Inputs are recorded; the code and its activities are left to another worker."""
+        """Whether only inputs are recorded; code and activities are left to another worker."""
         self._steps_stopped = False
-        """No step is made, because they fail."""
+        """Whether no step is made, because steps fail."""
         self._to_restart: list[int] = []
         self._awaited_signal = 0
         self.running_step: asyncio.Task[None] | None = None
@@ -121,26 +126,26 @@ class Execution:
     # ------------------------------------------------------------------------------- inputs
 
     def deliver(self, message: InboxMessage) -> None:
-        """Take a message that has arrived."""
+        """Queue a message for the next step."""
         self._inbox.messages.append(message)
         if isinstance(message.body, Retry | Reset | Terminate | RequestCancel):
             self._steps_stopped = False  # a person acts: try again
         self.wake()
 
     def note_signal(self, revision: int) -> None:
-        """A client has signalled, as of this revision; the message has the same one."""
+        """Note that a client wrote a signal at this revision, at which its message arrives, too."""
         self.signal_revision = max(self.signal_revision, revision)
         if self._awaited_signal <= self.signal_revision:
             self._awaited_signal = 0
             self.wake()
 
     def report(self, outcome: ActivityOutcome) -> None:
-        """Take the outcome of an activity."""
+        """Queue the outcome of an activity for the next step."""
         self._inbox.outcomes.append(outcome)
         self.wake()
 
     def timer_due(self, run_id: str, number: int) -> None:
-        """A timer of a run is due, or a timeout: its milliseconds, negative."""
+        """Queue a due timer of a run, or a reached timeout (its time, as negative milliseconds)."""
         if run_id == self.head.run_id:
             self._inbox.fired.append(number)
             self.wake()
@@ -151,7 +156,7 @@ class Execution:
             self.running_step = asyncio.get_running_loop().create_task(self._work())
 
     def stop(self) -> None:
-        """The execution has another owner: no further step, no activity."""
+        """Stop steps and activities: the execution has another owner, or is replaced."""
         self._stopped = True
         self.activities.stop()
         self.timers.stop()
@@ -173,13 +178,13 @@ class Execution:
     # ----------------------------------------------------------------------------- starting
 
     def start_after_reset(self) -> None:
-        """Start the activities that its history has pending, and proceed."""
+        """Start the activities that are pending in the history, and proceed."""
         self.timers.arm(self.head)
         self._to_restart = list(self.head.activities)
         self.wake()
 
     async def resume(self, attempts: tuple[KeyValue, ...]) -> None:
-        """Proceed from where the previous owner stopped, with the stored attempts of the run."""
+        """Proceed where the previous owner stopped. ``attempts``: the stored ones of the run."""
         self.timers.arm(self.head)
         if self.head.activities:
             self._must_resume = True
@@ -212,7 +217,7 @@ class Execution:
     # ---------------------------------------------------------------------------- obstacles
 
     def _leave_to_others(self, error: UnusableValue) -> None:
-        """Record inputs only; the code and its activities are left to another worker."""
+        """Record inputs only, and leave the code and its activities to another worker."""
         self._code_stopped = True
         self._code.drop()
         self._list_obstacle(error)
@@ -336,7 +341,7 @@ class Execution:
             await self._reply_to_queries(batch.messages)
 
     async def _reset(self, message: InboxMessage) -> None:
-        """The request stays first in the inbox until it is decided."""
+        """Let the shard execute a reset. Until that succeeds, the request stays in the inbox."""
         lost: Lost | None = None
         try:
             lost = await self._owner.reset(self, message)
@@ -385,7 +390,7 @@ class Execution:
         return draft
 
     async def _load_code(self) -> None:
-        """Raises UnusableValue when the code is left to another worker, StoreUnavailable."""
+        """Load the code. Raises UnusableValue if it is left to another worker, StoreUnavailable."""
         if self._code_stopped and self._obstacle is not None:
             raise self._obstacle.value
         try:
@@ -397,7 +402,7 @@ class Execution:
     # -------------------------------------------------------------------------- transaction
 
     async def _commit(self, draft: HistoryDraft, signal_revision: int) -> CommitOutcome:
-        """Raises SessionLost, StoreRejected."""
+        """Commit a draft. Raises SessionLost, StoreRejected."""
         try:
             return await self._store.committer.propose(*self._transaction(draft, signal_revision))
         except StoreRejected as error:
@@ -422,7 +427,7 @@ class Execution:
         return guards, writes
 
     async def _note_lost(self, lost: Lost) -> None:
-        """Wait for a signal that came before the run closed; else the shard decides."""
+        """Handle a failed guard: wait for a signal that precedes the close, or notify the shard."""
         self._code.drop()
         stored, keys, fence = lost.current, self._store.keys, self._owner.fence
         stored_head, stored_fence = stored[keys.open(self.head.workflow_id)], stored[fence.key]
@@ -438,7 +443,7 @@ class Execution:
             self._awaited_signal = signalled.mod_revision
 
     def _apply(self, draft: HistoryDraft, revision: int) -> None:
-        """Do what a committed draft requests."""
+        """Apply the effects of a committed draft: the head, replies, activities, timers."""
         before, self.head, self.revision = self.head, draft.head, revision
         telemetry, head = self._telemetry, draft.head
         for reply in draft.replies:
@@ -481,7 +486,7 @@ class Execution:
                 continue
             is_new = self.head.due and self.head.status is ExecutionStatus.RUNNING
             if is_new and not self._code_stopped:
-                self._inbox.messages.append(message)  # answered after its first workflow task
+                self._inbox.messages.append(message)  # answered after the due workflow task
                 continue
             try:
                 await self._load_code()

@@ -1,6 +1,7 @@
 """The pending work of one execution in its worker: activities, timers and timeouts.
 
-It starts and cancels what the head has pending, and reports what has ended. It writes no history.
+Both classes start and cancel the work that is pending in the head, and report work that has ended
+to the execution. They write no history.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class PendingActivities:
         self._running: dict[int, RunningActivity] = {}
 
     def stop(self) -> None:
-        """Abandon all: the run is closed, or has another owner."""
+        """Abandon all activities: the run is closed, or has another owner."""
         for running in self._running.values():
             running.abandon()
         self._running.clear()
@@ -114,7 +115,7 @@ class PendingActivities:
         policy = scheduled.retry_policy
         before = stored or Attempt(1)
         if policy.maximum_attempts and before.attempt > policy.maximum_attempts:
-            return  # its last attempt has failed: the workflow is paused
+            return  # the last attempt has failed, and the execution is paused
         if before.not_before_ms > now_ms:
             self._start(head, scheduled, activity.since_ms, before, recorded=True)
             return
@@ -189,7 +190,7 @@ class PendingActivities:
 
 
 def _scheduled_activities(history: Iterable[HistoryEvent], head: RunHead) -> dict[int, _Scheduled]:
-    """The activities of a run; their timeouts start again when a person resumes or resets it."""
+    """The activities of a run; their timeouts start again when a user resumes or resets it."""
     scheduled: dict[int, _Scheduled] = {}
     for event in history:
         match event.attributes:
@@ -221,7 +222,7 @@ class RunTimers:
         self._armed: dict[int, Deadline] = {}
 
     def stop(self) -> None:
-        """Cancel all."""
+        """Cancel all deadlines."""
         for deadline in self._armed.values():
             deadline.cancel()
         self._armed.clear()
@@ -229,9 +230,9 @@ class RunTimers:
     def arm(self, head: RunHead, since: Instant | None = None) -> None:
         """Set a deadline for every timer and timeout of an open run, and cancel all others.
 
-        ``since``: when the head was written, by default now. What is left of a timer is counted
-        from the run's own time, and by the steady clock from then on: setting the wall clock makes
-        no timer longer or shorter.
+        ``since``: when the head was written, by default now. The remaining time of a timer is
+        computed from the time of the run, and counted by the steady clock from then on: setting the
+        wall clock makes no timer longer or shorter.
         """
         has_none = not (head.timers or head.run_deadline_ms or head.execution_deadline_ms)
         if not head.is_open or (has_none and not self._armed):

@@ -35,7 +35,7 @@ from workflows.model.payloads import Payload
 from workflows.model.policies import ExecutionStatus, RetryState, TimeoutType
 
 REQUEST_IDS_MAX = 32
-"""Request ids of signals in a head: a signal that is sent twice is recorded once."""
+"""Request ids of signals that a head keeps: a signal that is sent twice is recorded once."""
 
 
 class ActivityOutcome(NamedTuple):
@@ -56,7 +56,7 @@ class ActivityOutcome(NamedTuple):
 
     @property
     def is_pause(self) -> bool:
-        """Whether the execution waits for a person."""
+        """Whether the execution pauses until a user acts."""
         return self.pauses and self.state is RetryState.MAXIMUM_ATTEMPTS_REACHED
 
 
@@ -131,7 +131,7 @@ def _closing_events(outcome: ActivityOutcome, identity: str) -> tuple[ev.Attribu
 
 
 def _paused_event(outcome: ActivityOutcome) -> ev.WorkflowExecutionPaused:
-    """The run pauses after the last attempt of an activity."""
+    """The event of a run that pauses after the last attempt of an activity."""
     failure = outcome.failure
     assert failure is not None, "only a failure pauses a run"
     reason = (
@@ -152,7 +152,7 @@ def pause_for_failed_task(draft: HistoryDraft, failure: Failure) -> None:
 
 
 def notify_sender(draft: HistoryDraft, sender: Sender, kind: str, refused: str = "") -> None:
-    """Notify another execution of the outcome of its request; ``refused``: why it failed."""
+    """Notify another execution of the outcome of its request; ``refused``: why it failed, or ""."""
     event = ExternalEvent(sender.request_id, kind, refused, sender.run_id)
     draft.send(sender.workflow_id, event)
 
@@ -190,7 +190,9 @@ def _signal(draft: HistoryDraft, signal: Signal) -> None:
         return
     is_new = not (signal.request_id and signal.request_id in head.requests)
     if is_new and signal.sender is not None and head.signals >= SIGNALS_MAX:
-        why = f"it has {head.signals} signals, SIGNALS_MAX is {SIGNALS_MAX}"
+        why = (
+            f"workflow {head.workflow_id} has {head.signals} signals, SIGNALS_MAX is {SIGNALS_MAX}"
+        )
         notify_sender(draft, signal.sender, "signal", why)
         return
     if is_new:
@@ -230,7 +232,7 @@ def _resume_to_cancel(draft: HistoryDraft, request: RequestCancel) -> None:
 
 
 def _pause(draft: HistoryDraft, pause: Pause) -> None:
-    """Pause a run that has begun, at the request of a person."""
+    """Pause a run that has begun, at the request of a user."""
     if draft.head.status is not ExecutionStatus.RUNNING or draft.head.next_event_id == 1:
         return
     reason = f"paused by {pause.identity}" + (f": {pause.reason}" if pause.reason else "")
@@ -304,7 +306,7 @@ def _record_child_event(draft: HistoryDraft, event: ChildEvent) -> None:
 
 
 def _is_about(head: RunHead, child: ChildRecord, event: ChildEvent) -> bool:
-    """Whether an event is about this child: every run numbers its children from one."""
+    """Whether an event is about this child, not about one with its number in another run."""
     parent_runs = ("", head.run_id, *head.bases)
     return event.parent_run_id in parent_runs and event.workflow_id in ("", child.workflow_id)
 

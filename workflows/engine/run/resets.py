@@ -24,10 +24,10 @@ from workflows.model.policies import ExecutionStatus
 _log = logging.getLogger(__name__)
 
 SEGMENT_EVENTS_MAX = 256
-"""Events of one segment that is copied."""
+"""Events of one segment of the copied history."""
 
 BASES_MAX = 16
-"""Runs that ``RunHead.bases`` names: resets of resets."""
+"""Runs that ``RunHead.bases`` names: the newest ones of a chain of resets."""
 
 
 class StoredHead(NamedTuple):
@@ -47,7 +47,7 @@ class ResetRun(NamedTuple):
 def cut(history: Sequence[ev.HistoryEvent], event_id: int) -> list[ev.HistoryEvent]:
     """The events before the last workflow task that was started at or before ``event_id``.
 
-    Without one the first task is executed again.
+    If no task was, those before the first task.
     """
     tasks = [
         event.event_id for event in history if isinstance(event.attributes, ev.WorkflowTaskStarted)
@@ -121,7 +121,7 @@ async def _delete(store: ExecutionStore, fence: Unchanged, message: InboxMessage
 
 
 def _ending(store: ExecutionStore, head: RunHead, reset: Reset, now_ms: int) -> HistoryDraft:
-    """The end of the open run; its parent and children are taken over by the new run."""
+    """The end of the open run. It notifies no parent or children: the new run takes them over."""
     ending = store.draft(head, now_ms)
     reason = f"reset to event {reset.event_id}: {reset.reason}"
     ending.add(ev.WorkflowExecutionTerminated(reason, reset.identity))

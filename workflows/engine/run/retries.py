@@ -32,11 +32,11 @@ Verdict = RetryAfter | StopRetrying
 
 _UNBOUND = Retrying()
 TIMEOUTS_OF_ALL_ATTEMPTS = (TimeoutType.SCHEDULE_TO_CLOSE, TimeoutType.SCHEDULE_TO_START)
-"""Timeouts that end all attempts, not one."""
+"""Timeouts that limit all attempts together; reaching one ends the activity."""
 
 
 def wait_of(policy: RetryPolicy) -> wait_base:
-    """The pauses of a policy."""
+    """The pauses of a policy, as tenacity's wait strategy."""
     return wait_exponential(
         multiplier=policy.initial_interval_s,
         exp_base=policy.backoff_coefficient,
@@ -45,7 +45,7 @@ def wait_of(policy: RetryPolicy) -> wait_base:
 
 
 def stop_of(policy: RetryPolicy) -> stop_base:
-    """The limit of attempts of a policy; 0: no limit."""
+    """The limit of attempts of a policy, as tenacity's stop strategy."""
     attempts = policy.maximum_attempts
     return stop_after_attempt(attempts) if attempts else stop_never
 

@@ -1,13 +1,13 @@
-"""The inbox of one execution: what its next workflow tasks record, and the replies to its callers.
+"""The inbox of one execution: the inputs of its next steps, and the replies to its callers.
 
-A step of the execution takes a batch that fits into one transaction of etcd, with the commands of
-its workflow task. The code runs only when all signals and other messages, except queries and
-updates, are recorded (``InboxBatch.is_whole``), so that no run closes before they are in its
-history. Queries and updates are taken after all other messages.
+A step of the execution takes a batch which, with the commands of the workflow task, fits into one
+transaction of etcd. The code runs only when all messages except queries and updates are recorded
+(``InboxBatch.is_whole``), so that no run closes before they are in its history. Queries and updates
+are taken after all other messages.
 
-The reply to a query or update is written under the caller's lease, so that one that is not read
-expires. It is written outside the group commit, where the expired lease of one caller would fail
-the transaction of all others. A lost reply loses no update: its caller finds the result in the
+The reply to a query or update is written under the caller's lease, so that an unread reply expires.
+It is written outside the group commit, where the expired lease of one caller would fail the
+transaction of all others. If the reply to an update is lost, its caller finds the result in the
 history (``call_results.recorded_update``).
 """
 
@@ -41,10 +41,13 @@ from workflows.model.payloads import payload_bytes
 from workflows.model.policies import ExecutionStatus, UpdateStage
 
 BATCH_MAX = 24
-"""Messages of one batch, and outcomes of activities; each needs up to two writes."""
+"""Items of each kind in one batch: queries and updates, other messages, outcomes of activities.
+
+Each needs up to two writes.
+"""
 
 BATCH_BYTES_MAX = 128 * 1024
-"""Bytes of the messages of one batch, and of its outcomes; a single one may be larger."""
+"""Bytes of each kind of items in one batch; a single item may be larger."""
 
 T = TypeVar("T")
 
@@ -105,13 +108,13 @@ class RunInbox:
         return batch
 
     def put_back(self, batch: InboxBatch) -> None:
-        """Put a batch back whose step was not committed."""
+        """Put back a batch whose step was not committed."""
         self.messages = batch.messages + self.messages
         self.outcomes = batch.outcomes + self.outcomes
         self.fired = batch.fired + self.fired
 
     def put_back_reset(self, message: InboxMessage) -> None:
-        """Put a reset back that was not committed."""
+        """Put back a reset that was not committed."""
         self.messages.insert(0, message)
 
     def take_messages(self) -> list[InboxMessage]:
@@ -143,7 +146,7 @@ def record_batch(
 def _record_messages(
     store: ExecutionStore, draft: HistoryDraft, messages: Sequence[InboxMessage]
 ) -> InboxMessage | None:
-    """Record messages; returns one that cannot be recorded: it is listed and stays stored."""
+    """Record messages. Returns the first that cannot be recorded, which stays stored, or None."""
     for message in messages:
         draft.put(Delete(message.key))
         try:
@@ -203,7 +206,7 @@ class ReplyWriter:
 
 
 class UpdateCaller(NamedTuple):
-    """Where the reply to an update goes; ``stage``: as in ``Update``."""
+    """The caller of an update, to whom the reply is written; ``stage``: as in ``Update``."""
 
     message_id: str
     lease: int
@@ -270,7 +273,10 @@ class Updates:
             draft.replies.append(PendingReply(caller.message_id, caller.lease, reply))
 
     def _reason_to_reject(self, head: RunHead, in_this_task: int) -> str:
-        """Why an update is rejected after ``in_this_task`` others of the same task; "" if not."""
+        """Why an update is rejected, "" if it is not.
+
+        ``in_this_task``: updates of the same task before it.
+        """
         if head.status is not ExecutionStatus.RUNNING:
             return f"the execution is {head.status.value}"
         in_flight, limit = len(self._callers), limits.UPDATES_IN_FLIGHT_MAX

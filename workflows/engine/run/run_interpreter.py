@@ -1,4 +1,4 @@
-"""The interpreter of one run: executes workflow tasks, replays the history if none is cached.
+"""The interpreter of one run: it executes workflow tasks, after a replay if none is cached.
 
 The interpreter is dropped whenever its state may differ from the store: after an error, and when a
 transaction was not committed. A worker caches a limited number of interpreters.
@@ -73,7 +73,7 @@ class InterpreterCache:
         return not self._size
 
     def note_use(self, owner: Hashable, evict: Evict) -> None:
-        """``owner`` has an interpreter; may evict another one."""
+        """Note that ``owner`` uses its interpreter; may evict another one."""
         self._cached[owner] = evict
         self._cached.move_to_end(owner)
         if len(self._cached) > max(self._size, 1):
@@ -81,17 +81,18 @@ class InterpreterCache:
             evict_oldest()
 
     def remove(self, owner: Hashable) -> None:
-        """``owner`` has dropped its interpreter."""
+        """Note that ``owner`` has dropped its interpreter."""
         self._cached.pop(owner, None)
 
 
 TYPE_REMEDY = (
     "run a worker that has this code, or end the execution with `orbctl workflow terminate`"
 )
+"""The remedy of an execution whose type, or whose newer code, this worker does not have."""
 
 
 class Interpreters(NamedTuple):
-    """What the interpreters of a worker share."""
+    """The objects that all interpreters of a worker share."""
 
     registry: Registry
     cache: InterpreterCache
@@ -116,7 +117,7 @@ class RunInterpreter:
             interpreter.close()
 
     def note_committed(self, events: Sequence[HistoryEvent]) -> None:
-        """These events were committed."""
+        """Note that these events were committed: the next task processes those of others."""
         if self._cache.keeps_nothing:
             self.drop()
         if self._interpreter is not None:
@@ -124,7 +125,7 @@ class RunInterpreter:
             self._unprocessed.extend(event for event in events if event.event_id > processed)
 
     def check_type(self, head: RunHead) -> None:
-        """Raises UnusableValue for a workflow type that is not registered with this worker."""
+        """Raise UnusableValue for a workflow type that is not registered with this worker."""
         known = self._registry.workflows
         if head.workflow_type not in known:
             why = (
@@ -155,7 +156,7 @@ class RunInterpreter:
     ) -> Sequence[UpdateRejection]:
         """Execute a workflow task on top of the draft's events and add its commands to the draft.
 
-        ``load`` comes first. Raises WorkflowTaskError, LimitExceeded.
+        Call ``load`` before. Raises WorkflowTaskError, LimitExceeded.
         """
         assert self._interpreter is not None, "load comes first"
         started_at = perf_counter()
@@ -218,7 +219,7 @@ def _record_messages(
 
 
 def _check_limits(draft: HistoryDraft) -> None:
-    """Raises LimitExceeded."""
+    """Raise LimitExceeded if the history or the transaction of the task would be too large."""
     writes, size = draft.size
     head = draft.head
     if head.next_event_id - 1 > limits.HISTORY_EVENTS_MAX and head.is_open:
@@ -244,6 +245,7 @@ def _check_limits(draft: HistoryDraft) -> None:
 
 
 _WAIT: Final = "wait for some of them first"
+"""The remedy of too much pending work."""
 
 
 def apply_commands(draft: HistoryDraft, commands: tuple[Command, ...]) -> None:

@@ -28,6 +28,7 @@ from workflows.model.errors import WorkflowError
 from workflows.model.policies import ExecutionStatus, IdReusePolicy
 
 NO_RUN = "there is no open execution of that id"
+"""The reason that a sender gets."""
 
 
 def reuse_allowed(policy: IdReusePolicy, last: ExecutionStatus | None) -> bool:
@@ -58,7 +59,7 @@ class UndeliverableMessages:
         self._replies = replies
 
     async def reject(self, fence: Unchanged, message: InboxMessage) -> bool:
-        """Delete the message and notify its sender. False for a reset, which is left alone.
+        """Delete the message and notify its sender. Returns False for a reset, and does nothing.
 
         A query is answered from the newest closed run. Raises SessionLost, StoreUnavailable.
         """
@@ -82,7 +83,7 @@ class UndeliverableMessages:
         return True
 
     async def _query_closed(self, workflow_id: str, query: Query) -> Reply:
-        """The reply of the newest closed run."""
+        """The reply of the newest closed run to a query."""
         code = RunInterpreter(self._store, self._interpreters)
         try:
             head = await find_run(self._store.kv, self._store.keys, workflow_id)

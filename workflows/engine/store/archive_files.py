@@ -1,9 +1,9 @@
 """Archived executions as files, in one folder for each day of closing; old folders are deleted.
 
 ``<directory>/<year-month-day>/workflow.<run>.json.zst`` is a compressed JSON document of the head
-and the history. A write lists no folder, a read checks each day, pruning lists one day.
-Files in the directory itself are of older versions; they are read and pruned, too.
-The functions block: callers run them in a thread.
+and the history. A write lists no folder, a read looks for the file in the folder of each day, and
+pruning begins with the oldest day. Files in the directory itself are of older versions; they are
+read and pruned, too. The functions block: callers run them in a thread.
 """
 
 from __future__ import annotations
@@ -91,9 +91,9 @@ class ExecutionFiles:
         return any(True for folder in [*self._days(), self._directory] for _ in _files(folder))
 
     def runs_closed_after(self, after_ms: int) -> set[str]:
-        """The run ids in the folders of days that ended after a moment, with older versions' files.
+        """The ids of runs whose files are in folders of days that ended after a time.
 
-        At most ``FILES_LISTED_MAX``, of the first days.
+        The files of older versions are among them. At most ``FILES_LISTED_MAX``, of the first days.
         """
         days = [day for day in self._days() if _end_ms(day.name) > after_ms]
         names = (file.name for folder in [*days, self._directory] for file in _files(folder))
@@ -101,7 +101,7 @@ class ExecutionFiles:
         return {match[1] for match in found if match is not None}
 
     def prune(self, before_ms: int, *, files_max: int = PRUNED_PER_STEP_MAX) -> int:
-        """Delete files of days that ended before a moment, the oldest first. Returns their number.
+        """Delete files of days that ended before a time, the oldest first. Returns their number.
 
         At most ``files_max``. Raises OSError.
         """

@@ -99,7 +99,7 @@ class HistoryDraft:
 
     @property
     def pending_activities(self) -> tuple[int, ...]:
-        """Those of the head, which a task may change for each of its commands."""
+        """The pending activities of ``head``, without the cost of building ``head``."""
         pending: tuple[int, ...] = self._changes.get("activities", self._head.activities)
         return pending
 
@@ -188,13 +188,13 @@ class HistoryDraft:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(writes, bytes) of the transaction."""
+        """The number of writes of the transaction, and their bytes."""
         self.encode()
         sizes = (len(write.value) for write in self._writes.values() if isinstance(write, Put))
         return len(self._writes), sum(sizes) + len(self._segment or b"")
 
     def guards(self, fence: Unchanged, revision: int) -> list[Guard]:
-        """The shard is still owned, and the head has not changed since the draft started."""
+        """The guards: the shard is still owned, and the head has not changed meanwhile."""
         return [fence, Unchanged(self.keys.open(self.head.workflow_id), revision)]
 
     def writes(self) -> list[Write]:
@@ -222,7 +222,7 @@ class HistoryDraft:
 
 
 class ExecutionStore(NamedTuple):
-    """Reads go to ``kv``, writes through ``committer``; unusable values are noted in ``faults``.
+    """The store of a session: reads use ``kv``, writes ``committer``; ``faults``: unusable values.
 
     Events are recorded with ``clock`` and ``identity``, the name of the session.
     """

@@ -29,7 +29,7 @@ OF_ONE_EXECUTION = (LogCorrupt, LimitExceeded)
 class WorkerFaults:
     """The faults that one worker has reported to the registry of its process.
 
-    ``shards``: the shard of each, by key; -1 for none.
+    ``shards``: the shard of each fault, by its key; -1 for none.
     """
 
     def __init__(self, keys: Keys, faults: Faults | None = None) -> None:
@@ -54,16 +54,16 @@ class WorkerFaults:
             self.shards[fault.key] = shard
 
     def clear(self, key: bytes) -> None:
-        """The value can be used, or was deleted."""
+        """Remove the fault of a key whose value can be used, or was deleted."""
         self._clear(key_text(self._keys, key))
 
     def clear_shard(self, shard: int) -> None:
-        """The shard has another owner, which reports its faults."""
+        """Remove the faults of a shard that has another owner, which reports them."""
         for name in [name for name, of in self.shards.items() if of == shard]:
             self._clear(name)
 
     def clear_all(self) -> None:
-        """Everything is read again."""
+        """Remove all faults, because all values are read again."""
         for name in list(self.shards):
             self._clear(name)
 

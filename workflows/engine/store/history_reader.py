@@ -23,6 +23,7 @@ HISTORY_REMEDY = (
     "run a worker of the newest version, restore the history from a backup of etcd, or end the"
     " execution with `orbctl workflow terminate`"
 )
+"""The remedy of a history that cannot be read or has gaps."""
 
 
 async def read_history(
@@ -62,14 +63,17 @@ async def read_whole_history(
 
 
 def owned_head_of(keys: WorkflowKeys, kv: KeyValue) -> RunHead:
-    """The head of an open run, for its owner, which must not lose fields of a newer version."""
+    """The head of an open run, for its owner, whose writes must not lose unknown fields.
+
+    Raises UnusableValue, also for a head with fields of a newer version.
+    """
     head = head_of(keys, kv)
     _check_fields("open execution", kv, _whole_head)
     return head
 
 
 def _check_fields(kind: str, kv: KeyValue, decoder: msgspec.msgpack.Decoder[Any]) -> None:
-    """Raises UnusableValue for a value with unknown fields."""
+    """Raise UnusableValue for a value with fields of a newer version."""
     try:
         decoder.decode(kv.value)
     except msgspec.ValidationError as error:
@@ -111,7 +115,7 @@ def closed_head_of(keys: WorkflowKeys, kv: KeyValue) -> RunHead:
 def attempts_of(
     keys: WorkflowKeys, kvs: Iterable[KeyValue], pending: Iterable[int]
 ) -> dict[int, Attempt]:
-    """The attempts of the activities of a run that are pending. Raises UnusableValue."""
+    """The stored attempts of the pending activities of a run, by activity. Raises UnusableValue."""
     numbers = set(pending)
     attempts = {}
     for kv in kvs:
@@ -159,7 +163,10 @@ def closed_heads(keys: WorkflowKeys, kvs: Iterable[KeyValue], workflow_id: str) 
 async def find_run(
     store: KeyValueStore, keys: WorkflowKeys, workflow_id: str, run_id: str = ""
 ) -> RunHead:
-    """The head of a run, by default the open or else the newest one. Raises ExecutionNotFound."""
+    """The head of a run; without a run id, of the open run or else the newest one.
+
+    Raises ExecutionNotFound.
+    """
     opened, closed = await read_heads(store, keys, workflow_id)
     candidates = [*closed, opened] if opened is not None else closed
     head: RunHead

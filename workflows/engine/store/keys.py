@@ -7,15 +7,15 @@
     workflow/<queue>/open/<shard>/<id>                   head of the open run of an id
     workflow/<queue>/closed/<shard>/<id>/<run>           head of a closed run, until retention
     workflow/<queue>/event/<shard>/<run>/<first event>   segment: the events of one transaction
-    workflow/<queue>/attempt/<shard>/<run>/<event>       an activity after its first attempt
+    workflow/<queue>/attempt/<shard>/<run>/<activity>    an activity after its first attempt
     workflow/<queue>/reply/<message>                     reply to a query or update, under a lease
     workflow/<queue>/commit/<session>                    the fence of one process
     workflow/<queue>/type/<name>                         a workflow type that a worker has had
 
-Shards have two hexadecimal digits, event ids eight; ids of runs and messages have 32 and sort by
-time. A workflow id may contain "/", so keys are parsed from the right. Everything that a worker
-watches begins with ``wake/``: one watch of one range, which does not return the worker's own writes
-of heads and histories.
+Shards have two hexadecimal digits, ids of events and activities eight; ids of runs and messages
+have 32 and sort by time. A workflow id may contain "/", so keys are parsed from the right. All keys
+that a worker watches begin with ``wake/``: it has one watch of one range, which does not return its
+own writes of heads and histories.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SHARDS = 16
 """Executions are hashed into this many shards. It is part of the keys, so it never changes."""
 
 ID_CACHE_MAX = 4_096
-"""Workflow ids whose shard and part of a key are cached: every key of an execution has them."""
+"""Workflow ids for which the common part of all keys of an execution is cached."""
 
 DEFAULT_QUEUE = "default"
 RUN_ID_CHARS = 32
@@ -101,7 +101,7 @@ class WorkflowKeys:
         return prefix, range_end(prefix)
 
     def signal_fence(self, workflow_id: str) -> bytes:
-        """Rewritten with every signal of a client; closing a run compares it, so none is lost."""
+        """The signal fence: each signal of a client rewrites it, and closing a run compares it."""
         return b"%swake/mail/%s" % (self.root, _shard_and_id(workflow_id))
 
     def owner(self, shard: int) -> bytes:
@@ -124,9 +124,9 @@ class WorkflowKeys:
         """A segment of a history."""
         return b"%sevent/%s%08x" % (self.root, _shard_and_run(workflow_id, run_id), first)
 
-    def attempt(self, workflow_id: str, run_id: str, event_id: int) -> bytes:
+    def attempt(self, workflow_id: str, run_id: str, activity_id: int) -> bytes:
         """The state of an activity after its first attempt."""
-        return b"%sattempt/%s%08x" % (self.root, _shard_and_run(workflow_id, run_id), event_id)
+        return b"%sattempt/%s%08x" % (self.root, _shard_and_run(workflow_id, run_id), activity_id)
 
     def reply(self, message: str) -> bytes:
         """The reply to a query or update."""
@@ -181,9 +181,9 @@ class WorkflowKeys:
         return key[start:-_TAIL].decode(), key[-_TAIL + 1 :].decode()
 
     def attempt_parts(self, key: bytes) -> tuple[str, int]:
-        """(run, event id) of an attempt's key."""
-        run_id, event_id = key[len(self.root) + len("attempt/00/") :].decode().split("/")
-        return run_id, int(event_id, 16)
+        """(run, activity id) of an attempt's key."""
+        run_id, activity_id = key[len(self.root) + len("attempt/00/") :].decode().split("/")
+        return run_id, int(activity_id, 16)
 
     def tail(self, key: bytes) -> tuple[str, str]:
         """(kind, name) of a key under ``wake/``; the name may have more parts."""
@@ -191,9 +191,9 @@ class WorkflowKeys:
         return kind, name
 
     def wake_order(self, key: bytes) -> bytes:
-        """Sorts the messages to an execution before its signal fence, and with it.
+        """A sort key that puts the signal fence of an execution directly after its messages.
 
-        Up to its last slash it is the same for all of them.
+        Up to the last slash, it is the same for all of these keys.
         """
         kind, _, name = key[len(self.root) + len("wake/") :].partition(b"/")
         return name + b"/\xff" if kind == b"mail" else name

@@ -40,7 +40,7 @@ _PREFIX: Final = f"workflow/{DEFAULT_QUEUE}"
 
 
 def _key_check(part: str, pattern: str) -> Callable[[Keys, bytes], object]:
-    """A check of keys ``<prefix>/<part>/...``: the part after it matches the regular expression."""
+    """A check of keys ``<prefix>/<part>/<rest>``: the rest matches the regular expression."""
     expected = re.compile(f"{_PREFIX}/{part}/{pattern}")
 
     def check(keys: Keys, key: bytes) -> None:

@@ -38,7 +38,7 @@ from workflows.model.policies import (
 
 
 class ChildRecord(NamedTuple):
-    """A child that has not closed; ``run_id`` is "" until its start was reported."""
+    """A child that has not closed. ``run_id`` is "" until the child has reported its start."""
 
     child_id: int
     workflow_id: str
@@ -56,11 +56,12 @@ class Timer(NamedTuple):
 class RunHead(NamedTuple):
     """The state of a run, written in one transaction with every change of its history.
 
-    ``next_event_id`` 1: no workflow task was executed yet, the start is in the inbox. ``due``: the
-    history has events that the workflow's code has not processed. ``activities``, ``timers`` and
-    ``children`` are pending, so that a new owner continues without reading histories. ``result``
-    and ``failure`` belong to a closed run. ``bases``: the runs whose histories a reset run
-    continues; children and requests of these may still be pending. Times: ms since 1970.
+    ``next_event_id`` 1: no event is recorded yet, the start is in the inbox. ``due``: the history
+    has events that the workflow's code has not processed. ``activities``, ``timers`` and
+    ``children``: those that are pending, so that a new owner continues without reading histories.
+    ``result`` belongs to a closed run, ``failure`` to a closed or paused one. ``bases``: the runs
+    whose histories a reset run continues, and whose children and requests may still be pending.
+    Times: milliseconds since 1970.
     """
 
     workflow_id: str
@@ -127,7 +128,7 @@ class Start(NamedTuple):
 
 
 class Signal(NamedTuple):
-    """A signal; ``sender`` is notified once it is in the history."""
+    """A signal. ``sender``: the execution that is notified once the signal is recorded."""
 
     name: str
     args: tuple[Payload, ...] = ()
@@ -139,7 +140,7 @@ class Signal(NamedTuple):
 
 
 class Sender(NamedTuple):
-    """The execution that waits for the outcome, and its id of the request."""
+    """The execution that waits for the outcome of its request, and the number of the request."""
 
     workflow_id: str
     run_id: str
@@ -147,7 +148,7 @@ class Sender(NamedTuple):
 
 
 class RequestCancel(NamedTuple):
-    """Request cancellation of the run. ``parents``: see ``Terminate``."""
+    """Request the cancellation of the run. ``parents``: see ``Terminate``."""
 
     reason: str = ""
     identity: str = ""
@@ -159,8 +160,8 @@ class RequestCancel(NamedTuple):
 class Terminate(NamedTuple):
     """End the run without running its code.
 
-    ``parents``, if given: one of these runs must have started it. A parent that closes before its
-    child's start was reported does not know the child's run id.
+    ``parents``, if given: one of these runs must have started the run. They are used by a parent
+    that closes before its child has reported its start, because it has no run id of the child.
     """
 
     reason: str
@@ -203,7 +204,7 @@ class Query(NamedTuple):
 
 
 class Update(NamedTuple):
-    """Update the execution; ``lease`` as in ``Query``. ``stage``: also reply at this stage."""
+    """Update the execution; ``lease`` as in ``Query``. ``stage``: the caller waits for it."""
 
     update_id: str
     name: str
@@ -217,7 +218,7 @@ class Update(NamedTuple):
 class ChildEvent(NamedTuple):
     """A child started (RUNNING), could not be started (``refused``: why) or closed.
 
-    ``child_id``: its id in the parent's run ``parent_run_id``.
+    ``child_id``: the number of the child in the parent's run ``parent_run_id``.
     """
 
     child_id: int
@@ -231,7 +232,10 @@ class ChildEvent(NamedTuple):
 
 
 class ExternalEvent(NamedTuple):
-    """The outcome of a signal or cancel request to another execution; ``refused``: why, or ""."""
+    """The outcome of a request to another execution. ``kind``: "signal" or "cancel".
+
+    ``refused``: why it failed, or "".
+    """
 
     request_id: int
     kind: str
@@ -302,7 +306,7 @@ def decode_message(data: bytes) -> Message:
         if version != _VERSION:
             raise LogCorrupt(f"unknown message version {version}", subject=kind)
         message: Message = _bodies[kind].decode(body)
-    except (msgspec.MsgspecError, KeyError, ValueError) as error:  # no UTF-8 is a ValueError
+    except (msgspec.MsgspecError, KeyError, ValueError) as error:  # ValueError: invalid UTF-8
         raise LogCorrupt(f"cannot decode a workflow message: {error}") from error
     return message
 
@@ -319,7 +323,7 @@ _attribute_decoders = {name: msgspec.msgpack.Decoder(kind) for name, kind in EVE
 
 
 def encode_history(events: Iterable[HistoryEvent]) -> bytes:
-    """A whole history as one msgpack array."""
+    """Events of a history as one msgpack array."""
     return _encoder.encode(
         [(number, at_ms, TYPE_NAMES[type(kind)], kind) for number, at_ms, kind in events]
     )
@@ -357,7 +361,7 @@ def deadline_ms(start_ms: int, seconds: float) -> int:
 
 
 def reserved_head(started: WorkflowExecutionStarted, now_ms: int) -> RunHead:
-    """The head that reserves the id: it has no event yet, the start is in the inbox."""
+    """The head that reserves the id of a run without events, whose start is in the inbox."""
     return RunHead(
         started.workflow_id,
         started.run_id,

@@ -1,9 +1,9 @@
 """A session: the lease of one process, the fence of its writes, and the committer that makes them.
 
-The key ``commit/<name>`` has the lease. Every transaction of the process compares and rewrites it,
-so that a process whose lease has expired writes nothing, however long it was paused, and so that
-the outcome of a transaction whose answer was lost can be read. By the process's own clock the
-session ends before the lease can expire in etcd, so that activities stop in time.
+The key ``commit/<name>`` is under the lease. Every transaction of the process compares and rewrites
+this key, so that a process whose lease has expired writes nothing, however long it was paused, and
+so that the outcome of a transaction whose answer was lost can be read. By the process's own clock
+the session ends before the lease can expire in etcd, so that activities stop in time.
 
 ``Committer`` commits guarded proposals in groups. While the store is unavailable proposals wait, at
 most until the session ends. A lost race is returned to the caller.
@@ -60,9 +60,16 @@ WORKER_TTL_S = 3
 """Seconds after which the shards of a dead worker are free; etcd adds up to half a second."""
 
 CLIENT_TTL_S = 15
+"""Seconds after which the replies to a dead client are deleted."""
+
 RENEWALS_PER_TTL = 3
+"""Renewals of a lease within its time to live."""
+
 RENEWAL_RETRY_S = 0.2
+"""Seconds before a failed renewal is tried again."""
+
 END_S_MAX = 2.0
+"""Seconds that closing a session waits for etcd to revoke the lease."""
 
 _log = logging.getLogger(__name__)
 
@@ -112,11 +119,11 @@ class WorkerSession:
         self._keeping = asyncio.get_running_loop().create_task(keeping, context=Context())
 
     def lose(self) -> None:
-        """The lease has expired."""
+        """End the session, because its lease has expired or its shards have another owner."""
         self.lost.set()
 
     def check(self) -> None:
-        """Raises SessionLost when the session has ended."""
+        """Raise SessionLost if the session has ended."""
         if self.lost.is_set():
             raise SessionLost(
                 f"session {self.name} has ended",
@@ -201,10 +208,11 @@ which would delay the transaction."""
 
 RETRY_PAUSE_S = 0.01
 RETRY_PAUSE_S_MAX = 0.25
+"""Seconds between two tries while etcd is unavailable: at first, and at most."""
 
 
 class Committer:
-    """All writes of a session go through its committer."""
+    """Commits the writes of a session, many proposals in one transaction."""
 
     def __init__(self, store: KeyValueStore, session: WorkerSession) -> None:
         self._store = store
@@ -232,7 +240,7 @@ class Committer:
         await self._group_commit.drain()
 
     def abandon(self) -> None:
-        """Stop like a killed process; what is in flight may still be committed."""
+        """Stop like a killed process; proposals in flight may still be committed."""
         self._group_commit.abandon(
             SessionLost("the process was abandoned", subject=self._session.name)
         )
@@ -267,7 +275,9 @@ class Committer:
             return result
 
     async def _settle(self) -> int | None:
-        """The revision of a transaction whose answer was lost; None: it is not committed.
+        """Find out whether a transaction whose answer was lost is committed.
+
+        Returns its revision, or None if it is not committed.
 
         Rewriting the fence makes a transaction that is still in flight fail its guard.
         """
@@ -322,7 +332,7 @@ class Committer:
 
 
 def _fence_of(value: bytes) -> SessionFence:
-    """The decoded fence; if it cannot be decoded, a fence that matches no session."""
+    """The decoded fence. A fence that cannot be decoded becomes one that matches no session."""
     try:
         return FENCE.decode(value)
     except UNREADABLE:

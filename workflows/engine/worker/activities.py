@@ -1,9 +1,9 @@
 """Attempts of activities: slots, the four timeouts, heartbeats, retries and cancellation.
 
 An activity runs in the process that owns its execution. The history does not record attempts:
-before every attempt but the first an ``Attempt`` is stored. An attempt may be made twice (its
-worker died after the work and before the commit), but its outcome is recorded once. What an outcome
-means for the execution is decided in ``received_events``.
+before every attempt but the first an ``Attempt`` is stored. If a worker dies after the work and
+before the commit, the work is done twice, but its outcome is recorded once. The effect of an
+outcome on the execution is decided in ``received_events``.
 """
 
 from __future__ import annotations
@@ -69,16 +69,16 @@ class Slots:
 
 
 SLOTS = 100
-"""Attempts of async activities that one worker runs at once."""
+"""Attempts of async activities that one worker runs concurrently."""
 
 HEARTBEAT_SHARE = 0.8
-"""Share of the heartbeat timeout: heartbeat details are stored at most once in that time."""
+"""Share of the heartbeat timeout that passes at least between two writes of heartbeat details."""
 
 HEARTBEAT_STORE_S = 30.0
 """Seconds between two writes of heartbeat details of an activity without heartbeat timeout."""
 
 STOP_S_MAX = 5.0
-"""Seconds that a cancelled attempt may take to stop before it is abandoned."""
+"""Seconds that an attempt may take to stop after a timeout, before it is abandoned."""
 
 Report = Callable[[ActivityOutcome], None]
 StoreAttempt = Callable[[int, Attempt], Awaitable[None]]
@@ -103,7 +103,10 @@ class ActivityTask(NamedTuple):
 
 
 class RunningActivity:
-    """One activity. ``cancel`` requests that it stops; ``abandon`` stops it without an outcome."""
+    """One activity with its attempts.
+
+    ``cancel`` requests that the activity stops; ``abandon`` stops it without an outcome.
+    """
 
     def __init__(
         self, host: ActivityHost, task: ActivityTask, report: Report, store: StoreAttempt
@@ -231,7 +234,7 @@ class RunningActivity:
         )
 
     def age_s(self) -> float:
-        """Age in seconds; measured monotonically since this process loaded it."""
+        """Seconds since the activity was scheduled; in this process by the steady clock."""
         return self._age_s + self._host.clock.monotonic() - self._since
 
     async def _pause(self, seconds: float) -> None:
@@ -387,7 +390,10 @@ class _CallFunction(ActivityInbound):
 
 
 class ActivityHost:
-    """Runs the activities of one worker. ``attempts`` and ``running`` (activities): their tasks."""
+    """Runs the activities of one worker.
+
+    ``attempts``: the tasks of running attempts. ``running``: the tasks of started activities.
+    """
 
     def __init__(
         self,
@@ -415,7 +421,7 @@ class ActivityHost:
             await asyncio.wait(self.attempts)
 
     def slots_for(self, activity_type: str) -> Slots:
-        """The slots of an activity type: plain activities have threads."""
+        """The slots of an activity type: ``threads`` for plain activities, ``slots`` for async."""
         definition = self.registry.activities.get(activity_type)
         return self.threads if definition is not None and definition.is_plain else self.slots
 

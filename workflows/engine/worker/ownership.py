@@ -20,7 +20,7 @@ from workflows.engine.store.session import Committer, WorkerSession
 
 
 class OwnerRecord(NamedTuple):
-    """Value of an owner's or worker's key."""
+    """The value of an owner's or worker's key: the name of the worker's session."""
 
     session: str
 
@@ -28,12 +28,13 @@ class OwnerRecord(NamedTuple):
 OWNER_RECORD = StateCodec(OwnerRecord)
 
 FAULT_KINDS = {"owner": "shard owner", "worker": "worker"}
-"""First part of a key -> its kind in faults, as in ``workflows.engine.store.kinds``."""
+"""First part of a key -> the kind of its fault, as in ``workflows.engine.store.kinds``."""
 
 UNREADABLE_OWNER = "?"
-"""The owner of a shard whose key cannot be read: a worker that does not exist."""
+"""Stands for the owner of a shard whose owner key cannot be read. No worker has this name."""
 
 OWNER_REMEDY = "if a process of a newer version wrote it, stop that process; else delete the key"
+"""The remedy of an unreadable owner's or worker's key."""
 
 StartShard = Callable[[int, Unchanged], Awaitable[None]]
 """Loads a shard that this worker has claimed; the fence guards the writes for it."""
@@ -66,7 +67,10 @@ def plan(owners: Mapping[int, str], workers: Iterable[str], name: str) -> ShardP
 
 
 class Ownership:
-    """The owners of all shards, for one worker. ``epochs``: the revisions of its owner keys."""
+    """The owners of all shards, as one worker sees them.
+
+    ``epochs``: the revisions of the owner keys that this worker has written, by shard.
+    """
 
     def __init__(
         self,
@@ -98,7 +102,7 @@ class Ownership:
         await self._committer.propose([Absent(key)], [Put(key, value, self._session.lease)])
 
     def load(self, stored: Iterable[KeyValue]) -> None:
-        """Read owners and workers from the stored keys; ignore keys without a lease."""
+        """Set owners and workers from the stored keys; keys without a lease are ignored."""
         self._owners.clear()
         self._workers.clear()
         self._unleased.clear()
@@ -156,7 +160,7 @@ class Ownership:
             self._faults.note(FAULT_KINDS.get(kind, kind), key, error, OWNER_REMEDY)
 
     def _set_owner(self, shard: int, value: bytes | None) -> None:
-        """Set the owner of a shard; a process with a newer version may own an unreadable one."""
+        """Set the owner of a shard; a newer worker may own it if the value cannot be read."""
         if not 0 <= shard < SHARDS:
             raise ValueError(f"shard {shard:#x} does not exist: there are {SHARDS} shards")
         self._unleased.pop(shard, None)

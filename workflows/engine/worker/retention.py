@@ -1,9 +1,9 @@
-"""Retention: closed executions are archived after a time, or when a shard has too many.
+"""Retention: closed executions are archived after a time, or earlier if a shard has too many.
 
 Each is written to one file of the archive (``workflows.engine.store.archive_files``) before its
-keys are deleted; after ``ARCHIVE_RETENTION_S`` the file is deleted. An owner reads the closed runs
-of a shard once and is notified of further ones, so a step costs what it archives. Open executions
-are not touched.
+keys are deleted; after ``ARCHIVE_RETENTION_S`` the file is deleted. The owner of a shard reads its
+closed runs once and is notified of further ones, so the cost of a step depends only on the runs
+that it archives. Open executions are not changed.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from workflows.engine.store.history_reader import closed_head_of
 from workflows.engine.store.records import RunHead
 
 RETENTION_S = 24 * 3600.0
-"""How long a closed execution stays in the store."""
+"""Seconds that a closed execution stays in the store."""
 
 CLOSED_PER_SHARD_MAX = 10_000
 """Closed executions of a shard; above this number the oldest are archived early."""
 
 ARCHIVE_RETENTION_S = 90 * 24 * 3600.0
-"""How long an archived execution is kept, from the end of the day on which it closed."""
+"""Seconds that an archived execution is kept, from the end of the day on which it closed."""
 
 SWEEP_S = 300.0
 """Seconds between two passes over the closed executions."""
@@ -60,7 +60,7 @@ class ClosedRuns:
         self._closed_while_reading: list[RunHead] | None = None
 
     def add(self, head: RunHead) -> None:
-        """Add a run that has closed; before ``read`` it is not needed, because that reads it."""
+        """Add a run that has closed; before ``read`` this does nothing, because that finds it."""
         if self._is_read:
             heapq.heappush(self._heap, _entry(head))
         elif self._closed_while_reading is not None:
@@ -89,7 +89,7 @@ class ClosedRuns:
         self._is_read = True
 
     def take_due(self, before_ms: int, closed_max: int) -> tuple[int, str, str] | None:
-        """The oldest run if it closed before this moment, or if there are too many."""
+        """Remove and return the oldest run, if it closed before this time or there are too many."""
         if self._heap and (self._heap[0][0] <= before_ms or len(self._heap) > closed_max):
             return heapq.heappop(self._heap)
         return None

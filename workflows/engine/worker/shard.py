@@ -1,9 +1,9 @@
 """The executions of one shard, from its takeover until it is given up.
 
-Loading reads four ranges: open heads, attempts, inboxes, signal fences. From then on the watch
-delivers new messages; everything else in the shard is written by this owner. What the watch
-delivers during the loading is queued. Every transaction carries the shard's fence, so nothing is
-written for a shard that has another owner.
+Loading reads four ranges: open heads, attempts, inboxes, signal fences. Afterwards the watch
+delivers new messages and signals; those that it delivers during the loading are queued. All other
+keys of the shard are written by this owner alone. Every transaction has the shard's fence as a
+guard, so nothing is written for a shard that has another owner.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ CONCURRENT_RESUMES_MAX = 32
 class UnusableHeads:
     """Executions of a shard whose heads cannot be used, by workflow id.
 
-    What arrives for one of them stays in its inbox and is read with the head when it is read again.
+    Messages to such an execution stay in its inbox, and are read together with the head later.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class UnusableHeads:
         return workflow_id in self._keys
 
     def add(self, workflow_id: str, key: bytes) -> None:
-        """The head at ``key`` cannot be used."""
+        """Add an execution whose head, at ``key``, cannot be used."""
         self._keys[workflow_id] = key
 
     def key_of(self, workflow_id: str) -> bytes:
@@ -61,18 +61,18 @@ class UnusableHeads:
         return self._keys[workflow_id]
 
     def skips(self, workflow_id: str, revision: int) -> bool:
-        """Whether a message or signal of this revision is left for later."""
+        """Whether a message or signal of this revision is left for later; remembers that."""
         if workflow_id not in self._keys:
             return False
         self._skipped[workflow_id] = max(revision, self._skipped.get(workflow_id, 0))
         return True
 
     def has_skipped_after(self, workflow_id: str, revision: int) -> bool:
-        """Whether something newer than ``revision`` was skipped."""
+        """Whether a message or signal newer than ``revision`` was skipped."""
         return self._skipped.get(workflow_id, 0) > revision
 
     def remove(self, workflow_id: str, revision: int) -> None:
-        """The head was read again at ``revision``, with the inbox."""
+        """Remove an execution whose head and inbox were read again at ``revision``."""
         del self._keys[workflow_id]
         self._skipped.pop(workflow_id, None)
         self._read_at[workflow_id] = revision
@@ -88,7 +88,10 @@ class UnusableHeads:
 
 
 class Shard:
-    """One shard under one fence. ``run_closed`` and ``lost`` notify the worker."""
+    """One shard under one fence.
+
+    It calls ``run_closed`` after a run has closed, and ``lost`` when the shard has another owner.
+    """
 
     def __init__(
         self,
@@ -218,14 +221,14 @@ class Shard:
     # ------------------------------------------------------------------- what the watch delivers
 
     def message(self, key: bytes, value: bytes, revision: int) -> None:
-        """A message was written."""
+        """Take a message from the watch."""
         if not self._loaded_at:
             self._early_messages.append((key, value, revision))
         elif revision > self._loaded_at:
             self._contained(key, lambda: self._deliver_new(key, value, revision))
 
     def signalled(self, workflow_id: str, revision: int) -> None:
-        """A client has signalled an execution."""
+        """Take a change of an execution's signal fence from the watch."""
         if self._loaded_at:
             self._note_signal(workflow_id, revision)
         else:
@@ -261,7 +264,7 @@ class Shard:
     # ------------------------------------------------------------------ what executions report
 
     def _note_closed(self, execution: Execution, head: RunHead) -> None:
-        """A run has closed; without a successor the id is free."""
+        """Handle the end of a run. Without a successor the id is free."""
         self._on_run_closed(head)
         self.closed_runs.add(head)
         if not execution.head.is_open:
@@ -270,7 +273,7 @@ class Shard:
                 self._reject(message)
 
     async def _note_lost(self, execution: Execution, lost: Lost) -> None:
-        """Either the shard has another owner, or a client has written the head of this id."""
+        """Handle a lost race: the shard has another owner, or a client has written the head."""
         fence = lost.current.get(self.fence.key)
         if fence is None or fence.mod_revision != self.fence.mod_revision:
             self.stop()
@@ -386,7 +389,7 @@ class Shard:
         execution.deliver(message)
 
     async def _start_child(self, message: InboxMessage, start: Start) -> None:
-        """Start a child if its id is free; a parent has not checked that."""
+        """Start a child if its id is free, which its parent has not checked."""
         workflow_id = start.started.workflow_id
         allowed = await may_start(self._store, start)
         if allowed and workflow_id not in self.executions:
@@ -397,7 +400,7 @@ class Shard:
         self._deliver_waiting(workflow_id)
 
     def _deliver_waiting(self, workflow_id: str) -> None:
-        """Deliver what arrived while a child was being started."""
+        """Deliver the messages that arrived while a child was being started."""
         for message in () if self._stopped else self._starting.pop(workflow_id, ()):
             self._forward(workflow_id, message)
 
@@ -412,7 +415,7 @@ class Shard:
         self._spawn(partial(self._reject_undeliverable, message))
 
     async def _reject_undeliverable(self, message: InboxMessage) -> None:
-        """Handle a message without an open run. Raises LostRace: there is one now."""
+        """Handle a message without an open run. Raises LostRace if a run has started meanwhile."""
         if await self._undeliverable.reject(self.fence, message):
             return
         _, workflow_id, _ = self._store.keys.inbox_parts(message.key)
@@ -428,7 +431,7 @@ class Shard:
         return task
 
     async def _retried(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Retry until it succeeds. After a bug or the session's end the message stays stored."""
+        """Retry ``work`` until it succeeds, the session ends, or an error is not retryable."""
         while True:
             try:
                 await work()
@@ -436,7 +439,11 @@ class Shard:
                 return
             except Exception as error:  # noqa: BLE001 - logged; the shard proceeds
                 if not is_retryable(error):
-                    _log.exception("a message without an open workflow could not be handled")
+                    _log.exception(
+                        "shard %d cannot process a stored message or head; it stays in etcd and is"
+                        " read again by the next owner of the shard",
+                        self.number,
+                    )
                     return
                 await self._store.clock.wait(asyncio.Event(), STEP_PAUSE_S)
             else:

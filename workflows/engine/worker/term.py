@@ -1,7 +1,7 @@
 """One session of a worker: it watches, claims its share of the shards, and runs their executions.
 
-Everything in it ends with the session. A worker that is out of date writes nothing, because all
-writes go through the session's committer.
+All work of a term ends with the session. A worker whose session has expired writes nothing, because
+all writes go through the committer of the session.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ DRAIN_S_MAX = 5.0
 """Seconds that a closing worker waits for its activities to end, and then for its steps."""
 
 CHANGES_PER_PASS = 16
-"""Changes of the store after which a pass of the event loop ends, with the execution of the last
-one. The transaction of the executions that they wake starts after the pass, while those of the next
-changes are drafted."""
+"""Changes of the store that one pass of the event loop handles before it ends.
+
+It first handles all further changes of the last execution. The transaction of the executions that
+were woken starts after the pass, while the steps for the next changes are drafted.
+"""
 
 _log = logging.getLogger(__name__)
 
@@ -90,7 +92,7 @@ class WorkerTerm:
         self._store.faults.clear_shard(shard)
 
     def _note_lost_shard(self, shard: int) -> None:
-        """Another process has a shard's key, so this session's view of the owners is wrong: end."""
+        """End the session: another process owns the shard, so this view of the owners is wrong."""
         self.shards.pop(shard, None)
         self._store.faults.clear_shard(shard)
         self.session.lose()
@@ -120,14 +122,14 @@ class WorkerTerm:
             await self.end()
 
     async def _record_types(self) -> None:
-        """Record the workflow types of this worker; the keys stay."""
+        """Record the workflow types of this worker, for ``Visibility.types``. The keys stay."""
         store = self._store
         keys = [store.keys.type(name) for name in self.parts.interpreters.registry.workflows]
         writes = [store.committer.propose([Absent(key)], [Put(key, b"")]) for key in keys]
         await asyncio.gather(*writes)
 
     async def end(self) -> None:
-        """Stop everything."""
+        """End the session, and stop all shards and tasks."""
         self.session.abandon()
         for shard in list(self.shards.values()):
             shard.stop()
@@ -143,7 +145,7 @@ class WorkerTerm:
         return under_way.union(*(shard.tasks_under_way() for shard in self.shards.values()))
 
     async def drain(self) -> None:
-        """Wait for attempts and then for steps, at most ``DRAIN_S_MAX`` each."""
+        """Wait until attempts have ended and then steps, at most ``DRAIN_S_MAX`` for each."""
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_S_MAX):
                 await self.parts.activities.idle()
@@ -219,6 +221,10 @@ class WorkerTerm:
                 while await prune(self._store, archive):
                     pass
             except OSError as error:
-                _log.warning("cannot write the archive; closed executions stay in etcd: %s", error)
+                _log.warning(
+                    "cannot change the files of archived executions; closed executions stay in"
+                    " etcd, and the next pass tries again: %s",
+                    error,
+                )
             except StoreUnavailable as error:
-                _log.warning("closed executions are archived later: %s", error)
+                _log.warning("closed executions are archived in the next pass: %s", error)

@@ -14,7 +14,7 @@ from contextvars import copy_context
 from typing import Any
 
 ACTIVITY_THREADS_MAX = 32
-"""Plain activities that one worker runs at once."""
+"""Plain activities that one worker runs concurrently."""
 
 
 def run_in_thread(

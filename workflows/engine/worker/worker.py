@@ -1,7 +1,7 @@
 """A worker: runs the executions of one task queue, session after session.
 
-It claims its share of the shards and works until its session is lost; then it drops everything and
-opens another session. Any worker can run any execution.
+A worker claims its share of the shards and works until its session is lost. Then it drops all state
+and opens another session. Any worker can run any execution.
 """
 
 from __future__ import annotations
@@ -38,9 +38,10 @@ from workflows.model.policies import ExecutionStatus
 from workflows.schedules.scheduler import Scheduler
 
 SESSION_PAUSE_S = 0.5
-"""Before another session after a failure; doubled while no session gets its shards."""
+"""Seconds before another session is opened; doubled while no session gets its shards."""
 
 SESSION_PAUSE_S_MAX = 30.0
+"""The longest pause before another session is opened, in seconds."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,9 +49,9 @@ _log = logging.getLogger(__name__)
 class WorkerOptions(NamedTuple):
     """Options of a worker. ``ttl_s``: time to live of its lease, in seconds.
 
-    Async activities run in ``slots``, plain ones in ``threads``. ``cached_runs``: interpreters that
-    are kept; 0: every workflow task replays its history. ``archive`` None: closed executions stay
-    in the store.
+    ``slots`` and ``threads``: async and plain activities that run concurrently. ``cached_runs``:
+    interpreters that are cached; 0: every workflow task replays its history. ``archive`` None:
+    closed executions stay in the store.
     """
 
     queue: str = DEFAULT_QUEUE

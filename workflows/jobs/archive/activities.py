@@ -1,7 +1,7 @@
 """The activities of archiving: check the live log, archive its segments, delete old archive files.
 
-Each may be repeated: it finishes what an interrupted attempt has left. The revision of the
-archive cursor guards every transaction, so of two concurrent activities one does nothing.
+Each may be repeated: it finishes the work of an interrupted attempt. The revision of the archive
+cursor guards every transaction, so of two concurrent activities one does nothing.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ NEEDS_A_PERSON: Final = "NeedsAPerson"
 """The failure type of a corrupt log or archive, which is not retried."""
 
 CHECK_STALE_S: Final = 180.0
-"""After this long without a check here, another replica is assumed to run the workflow."""
+"""Seconds without a check here after which another replica is assumed to run the workflow."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class SealCheck(NamedTuple):
-    """The length of the live log, and whether it is to be sealed."""
+    """The length of the live log, and whether its segments must be archived now."""
 
     live_segments: int
     seal_is_due: bool
 
 
 class ArchiveActivities:
-    """The activities of archiving. Counts are since the start of this process."""
+    """The activities of archiving. The public counts begin with this process."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class ArchiveActivities:
 
 
 class _ReportedFailure:
-    """Counts and logs failures; those that need a person become non-retryable."""
+    """Counts and logs failures. Makes those that only a person can repair non-retryable."""
 
     def __init__(self, counts: ArchiveActivities) -> None:
         self._counts = counts
@@ -119,6 +119,6 @@ class _ReportedFailure:
         if not isinstance(error, Exception):
             return
         self._counts.failures += 1
-        _log.warning("cannot archive the log: %s", error)
+        _log.warning("a step of archiving the log failed: %s", error)
         if isinstance(error, LogCorrupt | LogGap):
             raise ApplicationError(str(error), type=NEEDS_A_PERSON, non_retryable=True) from error

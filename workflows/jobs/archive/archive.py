@@ -1,9 +1,9 @@
 """The workflow that keeps the live log below its limit (I10).
 
 One execution for each cluster, id ``archive``. It checks the live log, archives segments when that
-is due, and waits: shortly while the log grows, else longer. A schedule would need fixed times. The
-worker that owns its shard does the work. A step whose attempts all fail is reported by the query
-``status`` and repeated after the next check; until then the live log grows.
+is due, and waits: shortly while the log grows, else longer. It is not a schedule, whose times would
+be fixed. A step whose attempts all fail is reported by the query ``status`` and repeated after the
+next check; until then the live log grows.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ WORKFLOW_ID: Final = "archive"
 CHECK_NOW: Final = "look-now"
 
 STEP_S: Final = 300.0
-"""Seconds of one attempt: archiving the log of a week takes a minute."""
+"""Seconds of one attempt at a step: archiving the log of a week takes a minute."""
 
 STEPS_S: Final = 900.0
-"""Seconds of all attempts; then the next check tries again."""
+"""Seconds of all attempts at a step; after that the next check tries again."""
 
 PRUNE_BY_SCHEDULE: Final = "prune-by-schedule"
-"""The patch with which the hourly prune became a workflow of its own (``prune``)."""
+"""The id of the patch that moved the hourly prune to a workflow of its own (``prune``)."""
 
 _STEP: Final = step_options(STEP_S, STEPS_S)
 
@@ -38,7 +38,7 @@ _STEP: Final = step_options(STEP_S, STEPS_S)
 class ContinuedArchiving(NamedTuple):
     """Counts since the execution began, and the last check. Times are Unix seconds.
 
-    ``pruned_*``: of runs that prune themselves (``PRUNE_BY_SCHEDULE``).
+    ``pruned_*``: only counted by runs that began before ``PRUNE_BY_SCHEDULE`` and prune themselves.
     """
 
     checks: int = 0
@@ -128,11 +128,14 @@ class ArchiveLog:
 
 PAUSE_S_MIN: Final = 5.0
 PAUSE_S_MAX: Final = 60.0
-"""Seconds between two checks. An idle cluster costs three small transactions a minute."""
+"""The shortest and the longest pause between two checks, in seconds.
+
+With the longest pause, an idle cluster makes three small transactions a minute.
+"""
 
 
 def pause_s(live: int, before: int, elapsed_s: float) -> float:
-    """Half the time in which the log would reach its limit at its current growth.
+    """Seconds until the next check: half the time in which the growing log reaches its limit.
 
     ``before``: the live segments ``elapsed_s`` seconds ago.
     """

@@ -1,6 +1,6 @@
 """The workflow that deletes archive files beyond their retention, and its schedule.
 
-The schedule shows a run whose attempts all fail; the next one follows after an hour.
+If all attempts of a run fail, the schedule shows that; the next run follows after an hour.
 """
 
 from __future__ import annotations
@@ -37,5 +37,5 @@ class PruneArchive:
 
     @workflow.run
     async def run(self) -> PruneResult:
-        """Delete the files that are too old, and return their number."""
+        """Delete the files that are too old. Returns their number and the position of the last."""
         return await workflow.execute_activity(ArchiveActivities.prune, options=_STEP)

@@ -1,4 +1,4 @@
-"""Automatic pools: creates, resizes and deletes the pools that applications request.
+"""Automatic pools: the pools that applications request are created, resized and deleted.
 
 application             the workflow of one application, until nothing is left to do
 pool_activities         its activity: plan the pools of the application, and apply the steps

@@ -1,9 +1,9 @@
 """Automatic pools: one execution for each application whose pools are not as desired.
 
-The execution reconciles, and ends when the pools are as desired or only a user can help. While a
-problem remains that may be solved later (addresses that are still claimed, a subnet without
-enough free addresses), it waits, and reconciles again on the signal ``wake`` or after
-``RETRY_S``. A signal starts the execution if it does not run, so that no signal is lost.
+The execution reconciles, and ends when the pools are as desired or only a user can solve the
+remaining problems. While a problem may be solved later (addresses that are still claimed, a subnet
+without enough free addresses), the execution waits, and reconciles again on the signal ``wake`` or
+after ``RETRY_S``. The sender of a signal starts the execution if it is not open.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RETRY_S: Final = 120.0
 """Seconds between two reconciliations while a problem remains and no signal arrives."""
 
 DONE_SHOWN_MAX: Final = 20
-"""Steps in ``status`` and in the result, the newest ones."""
+"""Executed steps that ``status`` and the result name, the newest ones."""
 
 _DIGEST_BYTES: Final = 8
 _RECONCILE: Final = step_options(
@@ -49,7 +49,7 @@ def workflow_id(key: ApplicationKey) -> str:
 
 
 class ApplicationProgress(NamedTuple):
-    """State that passes from run to run; ``reconciled``: how often."""
+    """The state that passes from run to run. ``reconciled``: the number of reconciliations."""
 
     reconciled: int = 0
     done: tuple[str, ...] = ()
@@ -86,7 +86,7 @@ class AutoPools:
 
     @workflow.query
     def status(self) -> dict[str, Payload]:
-        """Executed steps, and what the execution waits for."""
+        """The executed steps, and the problems for which the execution waits."""
         progress = self._progress
         return {
             "phase": self._phase,

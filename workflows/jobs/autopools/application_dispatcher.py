@@ -1,11 +1,11 @@
 """Starts and signals executions of automatic pools: after changes, pool requests and releases.
 
-It polls nothing. ``_sweep`` compares applications with their pools whenever either has changed, by
-the same pure plan as the activity, and starts an execution only where the plan has steps. The
-report of a waiting execution names what it waits for: a change of pools of a subnet or the release
-of an address of a pool signals it. A superfluous signal causes one reconciliation; after a lost one
-the execution retries after ``RETRY_S``. So the leader may change at any time. The dispatcher
-changes no pool.
+The dispatcher does not poll. Whenever applications or pools have changed, ``_sweep`` compares them
+by the same pure plan as the activity, and starts an execution only where the plan has steps. The
+report of a waiting execution names the subnets and pools that it waits for. The dispatcher signals
+the execution when the pools of such a subnet change, or when an address of such a pool is released.
+A superfluous signal causes one reconciliation; after a lost signal the execution retries after
+``RETRY_S``. So the leader may change at any time. The dispatcher changes no pool.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SWEEP_GAP_S: Final = 0.05
 """Seconds between two sweeps, so that one sweep serves many changes."""
 
 RETRY_PAUSE_S: Final = 0.5
-"""Seconds before a part that failed is started again."""
+"""Seconds before a task of the dispatcher that failed is started again."""
 
 WATCH_NAME: Final = "the watch for automatic pools"
 
@@ -49,7 +49,7 @@ RANGES_MAX: Final = 512
 """Pools whose releases are watched; executions that wait for others retry after ``RETRY_S``."""
 
 SIGNALS_AT_ONCE: Final = 100
-"""Executions that are signalled concurrently."""
+"""Executions that one sweep signals concurrently."""
 
 _TOPICS: Final = ("pools", "subnets", "reservations")
 _log: Final = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ Ranges = dict[tuple[bytes, bytes], frozenset[ApplicationKey]]
 
 
 class LastReconciled(NamedTuple):
-    """An application and its pools at the last comparison. None: it was deleted."""
+    """An application and its pools at the last comparison. ``application`` None: it was deleted."""
 
     application: Application | None
     pools: tuple[Pool, ...]
@@ -67,7 +67,7 @@ class LastReconciled(NamedTuple):
 
 
 class ApplicationDispatcher:
-    """One for each cluster; the leader runs it."""
+    """The dispatcher of one cluster; the leader runs it."""
 
     def __init__(self, planner: PoolPlanner, client: Client) -> None:
         self._planner = planner
@@ -176,7 +176,7 @@ class ApplicationDispatcher:
                     if change.value is None:
                         self._note_release(change.key, ranges)
         except Compacted:
-            # The releases in between are unknown, so that all of them reconcile.
+            # The releases before the watch starts again are unknown: all applications reconcile.
             self._released.update(*ranges.values())
             self._changed.set()
             raise
@@ -229,7 +229,7 @@ class ApplicationDispatcher:
         self._compared |= changed
 
     async def _signal(self, key: ApplicationKey) -> None:
-        """Signal one execution. One that accepts no signal does not affect the others."""
+        """Signal one execution. If it accepts no signal, that is logged, and the others go on."""
         try:
             required = RequiredExecution(AutoPools, workflow_id(key), (key,), WAKE)
             await retry_unavailable()(ensure_execution, self._client, required)
@@ -239,7 +239,7 @@ class ApplicationDispatcher:
     async def _find_changed(
         self, snapshot: ConfigurationSnapshot
     ) -> dict[ApplicationKey, LastReconciled]:
-        """Applications whose pools may differ from the desired ones since the last comparison."""
+        """Applications that changed since the last comparison, and whose plan has steps."""
         changed: dict[ApplicationKey, LastReconciled] = {}
         self._forget_settled(snapshot)
         pools_of = _by_application(snapshot)
@@ -263,9 +263,10 @@ class ApplicationDispatcher:
         return changed
 
     def _forget_settled(self, snapshot: ConfigurationSnapshot) -> None:
-        """Compare an application again when the view includes its last reconciliation.
+        """Compare an application again once the view includes its last reconciliation.
 
-        Its pools may be the same again, because a pool was created and deleted meanwhile.
+        Otherwise it would be skipped if its pools are the same as before: a pool may have been
+        created and deleted meanwhile.
         """
         for key, changed_at in list(self._settled.items()):
             if changed_at <= snapshot.changed_at:
@@ -273,7 +274,7 @@ class ApplicationDispatcher:
                 self._compared.pop(key, None)
 
     def _has_steps(self, current: LastReconciled) -> bool:
-        """Whether the activity's plan has steps; pools of other applications are left out."""
+        """Whether the activity's plan would have steps. Only pools of the application are used."""
         assert current.application is not None, "an application that is gone has no plan"
         settings = self._planner.settings
         pools = {pool.name: pool for pool in current.pools}
@@ -292,7 +293,10 @@ class ApplicationDispatcher:
         return isinstance(application, MissingOwner) and application.certain
 
     def _unblocked(self, snapshot: ConfigurationSnapshot) -> Iterator[ApplicationKey]:
-        """Applications that wait for addresses of a subnet, after a change of pools or subnets."""
+        """Applications that wait for addresses of a subnet and may now get them.
+
+        That is after any change of pools, subnets or reservations.
+        """
         newest = max(_stamp(snapshot, _TOPICS), default=0)
         for key, report in self._waiting.items():
             is_newer = newest > report.configuration and self._signalled.get(key) != newest
@@ -311,7 +315,7 @@ def _by_application(snapshot: ConfigurationSnapshot) -> dict[ApplicationKey, lis
 
 
 def _stamp(snapshot: ConfigurationSnapshot, topics: tuple[str, ...]) -> tuple[int, ...]:
-    """The revisions of these topics: they change with every change of a topic."""
+    """The revisions of these topics, which grow with every change of an object of the topic."""
     return tuple(
         revision
         for key, revision in sorted(snapshot.guards.items())

@@ -1,8 +1,8 @@
 """The source of applications: its interface, and its implementation without Kubernetes.
 
-In standalone mode records replace API objects: an operator applies a Deployment, and deletes it.
-Whether an application without a record and without a deletion exists is unknown, so that its pools
-are kept (I6). Third-party applications never have a record.
+In standalone mode records replace API objects: an operator applies and deletes the manifest of a
+Deployment. If an application has neither a record nor a recorded deletion, it is unknown whether it
+exists, so its pools are kept (I6). Third-party applications never have a record.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The activity of automatic pools: reconcile the pools of one application.
 
-It plans and applies in one attempt and stores no progress: the pools show the results of earlier
+One attempt plans and applies. It stores no progress, because the pools show the results of earlier
 attempts. Each step is a command that is decided again, under guards, when it is applied. So two
 workers that reconcile the same application create one pool. A pool is created in the transaction
-that takes its addresses from the subnet. The result is reported to the ADDs that wait for it.
+that takes its addresses from the subnet. The result is reported to the ADDs that wait for the pool.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from workflows.jobs.autopools.applications import ApplicationsSource
 from workflows.jobs.writers import ShardWriters
 
 PASSES_MAX: Final = 4
-"""Plans of one attempt: others may take addresses between a plan and its steps."""
+"""Plans of one attempt. A further plan is needed if others change pools between plan and steps."""
 
 STEP_WORDS: Final = {
     "create": "created",
@@ -54,8 +54,10 @@ STEP_WORDS: Final = {
     "delete": "deleted",
     "retire": "retired",
 }
+"""Action of an executed step -> the verb in its description."""
+
 DONE_MAX: Final = 64
-"""Steps that a result lists."""
+"""Executed steps that a result lists."""
 
 FOLLOWS_SIZE: Final = frozenset({"create", "grow", "shrink"})
 """Steps whose cause is the number of Pods of the application."""
@@ -86,7 +88,7 @@ class _Plan(NamedTuple):
 
 
 class PoolPlanner(NamedTuple):
-    """What the activity and the dispatcher share. The view must be running."""
+    """The objects that the activity and the dispatcher share. The view must be running."""
 
     store: KeyValueStore
     keys: Keys
@@ -189,7 +191,7 @@ class AutoPoolActivities:
         """
         assert step.command is not None, "only steps with a command are applied"
         planner, settings = self._planner, self._planner.settings
-        # One at a time, because concurrent ones of this process would lose races to each other.
+        # One step at a time: concurrent steps of this process would lose races to each other.
         async with self._changing, self._writers.current_writer() as (writer, cause):
             configurator = Configurator(
                 planner.store,

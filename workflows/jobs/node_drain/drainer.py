@@ -8,22 +8,23 @@ from typing import Final, NamedTuple, Protocol
 from core.domain.sriov.drain_plan import DrainRequest
 
 OBSERVATION_BYTES_MAX: Final = 48 * 1024
-"""Bytes of an observation in JSON; a payload holds 64 KiB, records of all its nodes among them."""
+"""Bytes of an observation in JSON. With the records of all its nodes it must fit into a payload."""
 
 PODS_OBSERVED_MAX: Final = 64
 """Pods of one node in an observation; the others follow when these are gone."""
 
 _NODE_BYTES: Final = 40
-"""Bytes of a node besides its name and its Pods: in an observation, and in its record."""
+"""Bytes that a node adds to an observation and to the records, besides its names and its Pods."""
 
 _POD_BYTES: Final = 3
+"""Bytes that a Pod adds to an observation besides its name: quotes and a comma."""
 
 
 class DrainObservation(NamedTuple):
     """The nodes that need a drain, and those that an earlier step has cordoned.
 
-    ``unlisted``: further cordoned nodes, for which there is no room. ``is_cut``: there is none for
-    some nodes that need a drain.
+    ``unlisted``: the number of further cordoned nodes for which there was no room. ``is_cut``:
+    whether there was no room for some nodes that need a drain.
     """
 
     requests: tuple[DrainRequest, ...] = ()
@@ -40,7 +41,7 @@ class NodeDrainer(Protocol):
         ...
 
     async def cordon(self, node: str) -> None:
-        """Make a node unschedulable and mark that. No error if the node does not exist."""
+        """Make a node unschedulable, and mark it as cordoned here. No error without the node."""
         ...
 
     async def evict(self, node: str, pods: tuple[str, ...]) -> tuple[str, ...]:
@@ -48,17 +49,17 @@ class NodeDrainer(Protocol):
         ...
 
     async def uncordon(self, node: str) -> None:
-        """Undo ``cordon``. No error if the node does not exist."""
+        """Undo ``cordon``. No error without the node."""
         ...
 
 
 def bounded_observation(
     requests: Mapping[str, Sequence[str]], cordoned: Collection[str]
 ) -> DrainObservation:
-    """As many nodes and Pods as a payload holds. ``requests``: the Pods in the way, by node.
+    """As many nodes and Pods as a payload holds. ``requests``: the Pods to evict, by node.
 
-    Cordoned nodes whose requests have ended come first, then the other cordoned ones, of which
-    alone Pods are evicted: one Pod of each, and more while there is room.
+    Cordoned nodes whose requests have ended come first, then the other cordoned ones, then the
+    rest. Pods are only listed of cordoned nodes: one of each, and more while there is room.
     """
     order = sorted(
         {*requests, *cordoned}, key=lambda node: (node in requests, node not in cordoned, node)
@@ -84,7 +85,7 @@ def bounded_observation(
 def _shares(
     pods: Mapping[str, Sequence[str]], bytes_left: int
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The first Pod of each node, and in turns the others for which bytes are left."""
+    """The first Pod of each node, then further Pods node by node in turns while bytes are left."""
     counts = {node: len(names[:1]) for node, names in pods.items()}
     for number in range(1, PODS_OBSERVED_MAX):
         for node, names in pods.items():

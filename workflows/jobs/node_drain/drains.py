@@ -1,10 +1,10 @@
 """The workflow that drains nodes for their virtual functions, a few at a time.
 
 One execution for each cluster, id ``sriov-drains``. It observes the requests, executes the plan and
-waits: shortly while a node is drained, else longer. Which nodes are cordoned is read from the
-cluster, so that a lost execution leaves no node cordoned. A step whose attempts all fail is
-reported by the query ``status`` and planned again in the next round. The other steps of the round
-are executed, except that no node is cordoned after one that could not be uncordoned.
+waits: shortly while a node is drained, else longer. The cordoned nodes are read from the cluster,
+so that a lost execution leaves no node cordoned. A step whose attempts all fail is reported by the
+query ``status`` and planned again in the next round. The other steps of the round are executed,
+except that after a failed uncordon no further node is cordoned.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ WORKFLOW_ID: Final = "sriov-drains"
 SETTINGS: Final = "settings"
 
 ACTIVE_S: Final = 10.0
-"""Seconds between two rounds while a node is drained: evicted Pods take their grace to end."""
+"""Seconds between two rounds while a node is drained: evicted Pods have a grace period."""
 
 IDLE_S: Final = 30.0
-"""Seconds between two rounds otherwise: a list of a few objects, by a label."""
+"""Seconds between two rounds otherwise. A round then costs one list of a few labelled objects."""
 
 STEP_S: Final = 30.0
 STEPS_S: Final = 120.0
@@ -45,7 +45,7 @@ _STEP: Final = step_options(STEP_S, STEPS_S)
 
 
 class DrainSettings(NamedTuple):
-    """The number of nodes cordoned at a time; 0: none, and cordoned ones are uncordoned."""
+    """The number of nodes that are cordoned at a time. 0: all cordoned nodes are uncordoned."""
 
     max_unavailable: int = 1
 
@@ -86,7 +86,7 @@ class SriovDrains:
 
     @workflow.query
     def status(self) -> dict[str, Payload]:
-        """The nodes that are drained and since when, Pods that stay and why, the last failure."""
+        """The nodes being drained and since when, Pods that stay and why, the last failure."""
         records = self._state.records
         return {
             "draining": {node: utc(records[node].began_s) for node in self._active()},

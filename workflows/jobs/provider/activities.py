@@ -1,6 +1,6 @@
-"""The activities of a provider binding: requests to the provider, and the endpoints and claims.
+"""The activities of a provider binding: requests to the provider, writes to endpoints and claims.
 
-All are idempotent: requests name addresses, and claims are named by their revision.
+All are idempotent: a request to the provider names addresses, a release names claims by revision.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from workflows.jobs.writers import ShardWriters
 
 
 class ProviderRelease(NamedTuple):
-    """The addresses to release, and why."""
+    """The binding request whose addresses are released, and why."""
 
     request: BindingRequest
     reason: ReleaseReason
@@ -49,7 +49,7 @@ class ProviderBinding(NamedTuple):
 
 
 class ProviderResult(NamedTuple):
-    """``bound``: the bound addresses, empty after a release; ``why``: the reason of a release."""
+    """The result of an execution: the ``bound`` addresses, or ``why`` there are none."""
 
     bound: tuple[ProviderBinding, ...]
     why: str = ""
@@ -104,7 +104,7 @@ class ProviderActivities:
         ]
 
     async def _baggage_of(self, request: BindingRequest) -> TraceContext:
-        """The baggage of the ADD's caller, which is sent to the provider."""
+        """The trace baggage of the caller of ADD, which is sent to the provider."""
         if tracing.current_tracer() is None:
             return TraceContext()
         binding = (await self._bindings.find(request.key)).binding
@@ -137,7 +137,7 @@ class ProviderActivities:
 
     @activity.defn(name="record-bound")
     async def record(self, request: BindingRequest, bound: list[ProviderBinding]) -> bool:
-        """Record MAC addresses and VLANs in the endpoint; False: its claims have ended."""
+        """Record MAC addresses and VLANs in the endpoint; False if the claims have ended."""
         choices = {address.address: ProviderChoice(address.mac, address.vlan) for address in bound}
         async with self._writers.current_writer() as (writer, cause):
             endpoints = EndpointWriter(self._store, self._keys, writer, self._cooldown)
@@ -148,12 +148,12 @@ class ProviderActivities:
 
     @activity.defn(name="tell-failure")
     async def report_failure(self, request: BindingRequest, why: str) -> None:
-        """Report to the agent that the addresses are not bound; they are not released yet."""
+        """Report to the agent that binding failed. The addresses are released afterwards."""
         await self._write_state(request, "failed", why)
 
     @activity.defn(name="release-claims")
     async def end(self, release: ProviderRelease) -> tuple[str, ...]:
-        """Release the claims that still exist."""
+        """Release the claims that still exist, and delete the binding. Returns the addresses."""
         request = release.request
         async with self._writers.current_writer() as (writer, cause):
             releaser = Releaser(self._store, self._keys, writer, self._cooldown)
@@ -171,7 +171,7 @@ class ProviderActivities:
         return done.addresses
 
     async def _note_begin(self, request: BindingRequest, state: str, why: str = "") -> None:
-        """Record at the first attempt that the provider is being asked; a failure is no fault."""
+        """Record the begin of a request, once. If that fails, the request is made anyway."""
         if activity.info().attempt > 1:
             return
         with suppress(StoreError):
@@ -182,7 +182,7 @@ class ProviderActivities:
     async def _write_state(
         self, request: BindingRequest, state: Literal["bound", "failed"], why: str
     ) -> None:
-        """Write the state for the agent, unless its request has changed."""
+        """Write the state of the binding, unless the agent has changed its request."""
         async with self._writers.current_writer() as (writer, cause):
             while (stored := await self._bindings.find(request.key)).binding is not None:
                 binding = stored.binding

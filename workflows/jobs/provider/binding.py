@@ -1,10 +1,10 @@
 """The workflow of a provider binding: an address is bound at the provider while it is claimed.
 
-Binding: the addresses are claimed; the provider binds them; MAC addresses and VLANs are recorded in
-the endpoint. If that fails or takes too long, or the claims have ended meanwhile, everything is
-released. Releasing: the provider releases every address, then the claims are released. While the
-provider fails the claims stay, so that no other Pod gets the addresses; after the last attempt the
-execution is paused.
+Binding: the agent has claimed the addresses; the provider binds them; MAC addresses and VLANs are
+recorded in the endpoint. If that fails or takes too long, or the claims have ended meanwhile, all
+addresses are released. Releasing: the provider releases every address, then the claims are
+released. If the provider fails, the claims stay, so that no other Pod gets the addresses; after the
+last attempt the execution is paused.
 
 A Pod has one execution at a time, so binding and releasing do not overlap: a release that is
 requested during the binding is done by the same run.
@@ -25,10 +25,10 @@ from workflows.jobs.provider.activities import (
 from workflows.model.errors import ApplicationError
 
 GIVE_BACK: Final = "give_back"
-"""Signal: release everything."""
+"""The signal to release all addresses."""
 
 CALL_S_MAX: Final = 110.0
-"""Seconds of one attempt; the request itself has the timeout of the settings, below 100 s."""
+"""Seconds of one attempt at a request; the settings limit the request itself to below 100 s."""
 
 RECORD_S_MAX: Final = 30.0
 """Seconds of one attempt to write to etcd."""
@@ -37,7 +37,7 @@ UNKNOWN_OUTCOME_S: Final = 100.0
 """Seconds after a request without a response in which the provider may still process it."""
 
 RELEASE_ATTEMPTS_MAX: Final = 16
-"""About 45 minutes; then the execution is paused."""
+"""Attempts to release an address, in about 45 minutes; then the execution is paused."""
 
 RELEASING: Final = workflow.ActivityOptions(
     start_to_close_s=CALL_S_MAX,
@@ -64,7 +64,7 @@ class ExternalBinding:
 
     @workflow.signal
     def give_back(self, release: ProviderRelease) -> None:
-        """Release everything. Only the first signal counts."""
+        """Release all addresses. Only the first signal counts."""
         self._release = self._release or release
 
     @workflow.query
@@ -74,7 +74,7 @@ class ExternalBinding:
 
     @workflow.run
     async def run(self, request: BindingRequest) -> ProviderResult:
-        """Bind the addresses. If that fails, release everything and raise ApplicationError."""
+        """Bind the addresses. If that fails, release all of them and raise ApplicationError."""
         why = ""
         if self._release is None:
             bound, why = await self._bind(request)
@@ -87,7 +87,7 @@ class ExternalBinding:
         return ProviderResult((), "released")
 
     async def _bind(self, request: BindingRequest) -> tuple[list[ProviderBinding], str]:
-        """Bind the addresses. Returns those bound, and why they must be released or ""."""
+        """Bind the addresses. Returns the bound ones, and why they must be released ("": not)."""
         remaining_s = request.deadline_ms / 1000 - workflow.now().timestamp()
         if remaining_s <= 0:
             return [], await self._report(request, "the deadline of the binding has passed")
@@ -116,7 +116,7 @@ class ExternalBinding:
         return bound, "the claims ended while the addresses were being bound"
 
     async def _report(self, request: BindingRequest, why: str) -> str:
-        """Report the failure to the agent before everything is released."""
+        """Report the failure to the agent, before the addresses are released. Returns ``why``."""
         await workflow.execute_activity(
             ProviderActivities.report_failure, request, why, options=RECORDING
         )

@@ -1,9 +1,10 @@
-"""Start and signal the executions that bind addresses at a network provider; the leader runs it.
+"""Start and signal the executions that bind addresses at a network provider.
 
-It follows the bindings that agents write (``core.allocation.bindings``). Every ``CLAIM_CHECK_S`` it
-also checks the claims of all bound addresses, and requests a release where they have ended (a
-person released them, another Pod of the name replaced them). A superfluous start changes nothing,
-and the next leader makes a missed one. It sends no request to a provider and releases no claim.
+The leader runs the dispatcher. It follows the bindings that agents write
+(``core.allocation.bindings``). Every ``CLAIM_CHECK_S`` it also checks the claims of all bound
+addresses, and requests a release where the claims have ended: a user has released them, or another
+Pod of the same name has replaced them. A superfluous start changes nothing, and the next leader
+makes up for a missed one. The dispatcher sends no request to a provider and releases no claim.
 """
 
 from __future__ import annotations
@@ -31,15 +32,16 @@ from workflows.jobs.provider.binding import GIVE_BACK, ExternalBinding
 from workflows.model.policies import ExecutionStatus
 
 WATCH_PAUSE_S: Final = 0.5
-"""The pause before the watch of the bindings is started again."""
+"""Seconds before the watch of the bindings is started again."""
 
 UNCHANGED_PAUSE_S: Final = 1.0
-"""The pause before an unchanged binding gets another execution, and after a failure."""
+"""Seconds before an unchanged binding gets another execution, and after a failure."""
 
 CLAIM_CHECK_S: Final = 300.0
 """Seconds between two checks of the claims of all bound addresses."""
 
 CLAIMS_ENDED: Final = "its claims have ended without a release at the provider"
+"""Why the dispatcher requests a release."""
 
 _log: Final = logging.getLogger(__name__)
 

@@ -1,8 +1,9 @@
-"""The HTTP API of a network provider, and its client. See docs/reference/http-api.md.
+"""The client of a network provider's HTTP API. See docs/reference/http-api.md.
 
-Requests have a timeout and are not retried here. ``ProviderRefused``: the provider rejected the
-request and did nothing; any other ``ProviderError``: the outcome is unknown. TLS certificates are
-verified unless the settings switch that off. Unknown fields of responses are ignored.
+Requests have a timeout and are not retried here. ``ProviderRefused`` means that the provider
+rejected the request and did nothing; after any other ``ProviderError`` the outcome is unknown. TLS
+certificates are verified unless the settings switch that off. Unknown fields of responses are
+ignored.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ TIMEOUT_HEADER: Final = "X-Request-Timeout-Ms"
 RESPONSE_BYTES_MAX: Final = 1 << 20
 
 BUDGET_S_MIN: Final = 48.0
-"""Least remaining seconds of the caller: a shorter call could end with an unknown outcome."""
+"""The least seconds until the caller's deadline: with less, the outcome could stay unknown."""
 
 ERROR_CHARS_MAX: Final = 200
 """Characters of an error response that a message quotes."""
 
 NOT_BOUND: Final = frozenset({404, 410})
-"""Status codes of a release of an address that is not bound."""
+"""Status codes of responses to the release of an address that is not bound."""
 
 
 class RequestedAddress(msgspec.Struct, frozen=True, rename="camel"):
@@ -108,7 +109,7 @@ class ProviderClient:
     async def allocate(
         self, request: ProviderAllocateRequest, *, deadline_s: float
     ) -> tuple[BoundAddress, ...]:
-        """Bind all addresses, or fail. ``deadline_s``: that of the caller, in Unix seconds.
+        """Bind all addresses, or fail. ``deadline_s``: the deadline of the caller, in Unix seconds.
 
         Raises DeadlineExceeded (no call was made), ProviderRefused, ProviderError.
         """
@@ -146,7 +147,7 @@ class ProviderClient:
             return data
 
     async def _exchange(self, url: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
-        """The status and body of the answer. Raises ProviderError."""
+        """The status and body of the response. Raises ProviderError."""
         headers = {
             "Content-Type": "application/json",
             TIMEOUT_HEADER: str(math.ceil(timeout_s * 1000)),
@@ -211,7 +212,10 @@ def _span_attributes(url: str) -> tracing.Attributes:
 
 
 def _check_status(status: int, data: bytes, url: str, accepted: frozenset[int]) -> None:
-    """Raises ProviderRefused for a client error, ProviderError for everything but 2xx."""
+    """Raise ProviderRefused for a status of 4xx, ProviderError for any other except 2xx.
+
+    A status in ``accepted`` raises no error.
+    """
     if 200 <= status < 300 or status in accepted:
         return
     text = data[:ERROR_CHARS_MAX].decode(errors="replace")
@@ -223,7 +227,7 @@ _responses = msgspec.json.Decoder(ProviderAllocateResponse)
 
 
 def read_response(data: bytes, request: ProviderAllocateRequest) -> tuple[BoundAddress, ...]:
-    """The bound addresses, exactly those of the request. Raises ProviderError."""
+    """The bound addresses of a response. Raises ProviderError unless they are the requested ones."""
     try:
         bound = _responses.decode(data).addresses
     except msgspec.MsgspecError as error:

@@ -1,4 +1,4 @@
-"""Quarantine: probe addresses that conflicting hosts use, and lift quarantines of silent ones.
+"""Quarantine: probe addresses that conflicting hosts use; lift the quarantine of silent addresses.
 
 prober.py      the interface of a prober
 schedule.py    when to probe again, and when a quarantine is lifted (pure)

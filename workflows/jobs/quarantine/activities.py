@@ -1,7 +1,7 @@
 """The activities of a quarantined address: check the quarantine, probe the address, return it.
 
-Each names the conflicting host of the quarantine, so that a late attempt does not change a later
-quarantine of the address, or one that a person has made.
+Each activity names the conflicting host of the quarantine, so that a late attempt does not change a
+later quarantine of the address, or one that an operator has made.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class QuarantineActivities:
         return bool(applied.events)
 
     async def _gateway_of(self, address: str) -> str:
-        """The gateway of the pool that has the address, or of its subnet."""
+        """The gateway of the pool or subnet that has the address; "" if neither has a gateway."""
         family, value = parsed = parse_address(address)
         scope = await ScopeReader(self._store, self._keys).read_around(parsed)
         for objects in (scope.pools, scope.subnets):

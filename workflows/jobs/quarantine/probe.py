@@ -1,9 +1,9 @@
 """The workflow of one quarantined address: probe it, and lift the quarantine after silent probes.
 
-Id ``quarantine/<address>``. It starts when an address is quarantined for a conflicting host, and
-ends when the quarantine was lifted, by this execution or by a person. A failed probe never returns
-an address: the next probe follows later (I6). An address that a person has quarantined has
-no execution: only a person lifts that quarantine.
+Id ``quarantine/<address>``. The execution starts when an address is quarantined for a conflicting
+host, and ends when the quarantine was lifted, by this execution or by an operator. A failed probe
+does not lift a quarantine: the next probe follows later (I6). A quarantine that an operator has
+made has no execution: only an operator lifts it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from workflows.model.payloads import Payload
 WORKFLOW_TYPE: Final = "quarantine-probe"
 CHECK: Final = "look"
 PROBE_NOW: Final = "probe-now"
-"""Signals: the quarantine may have changed; probe without waiting."""
+"""Signals. CHECK: the quarantine may have changed. PROBE_NOW: probe without waiting."""
 
 PROBE_S: Final = 30.0
 PROBES_S: Final = 120.0
@@ -47,7 +47,10 @@ class QuarantinedAddress(NamedTuple):
 
 
 class ProbeOutcome(NamedTuple):
-    """Whether the address was returned by this execution, after how many probes."""
+    """Whether this execution returned the address, and the counts of its probes.
+
+    ``answers``: probes that a host answered; ``unable``: probes that could not be made.
+    """
 
     returned: bool
     answers: int = 0
@@ -141,7 +144,7 @@ class ProbeQuarantine:
             return ProbeResult("unable", text=failure_text(error))
 
     async def _give_back(self) -> bool:
-        """Whether the address is returned; after a failure the next probe follows."""
+        """Lift the quarantine. False after a failure: the next probe follows."""
         reason = f"silent {self._progress.silent} times, {self._progress.text}"
         try:
             await workflow.execute_activity(
@@ -162,7 +165,7 @@ class ProbeQuarantine:
 
 
 def quarantine_notices(projection: Projection) -> Iterator[RequiredExecution]:
-    """An execution for each quarantine with a conflicting host, signalled when that changes."""
+    """An execution for each quarantine with a conflicting host, signalled when the host changes."""
     for address, quarantine in projection.ledger.quarantine.items():
         if quarantine.conflicting_host is not None:
             host = quarantine.conflicting_host

@@ -21,7 +21,10 @@ class ProbeTarget(NamedTuple):
 
 
 class ProbeResult(NamedTuple):
-    """The result of a probe. ``mac``: of the host that answered; ``text``: the link, or why not."""
+    """The result of a probe. ``mac``: the MAC address of the host that answered.
+
+    ``text``: the link on which the probe was sent, or why none could be sent.
+    """
 
     verdict: Verdict
     mac: str = ""
@@ -40,7 +43,7 @@ NO_PROBER: Final = "no interface to probe from is configured: set ORBWEAVER_PROB
 
 
 class NoProber:
-    """For a controller without an interface on the Pods' links: a person lifts quarantines."""
+    """For a controller without an interface on the Pods' links: an operator lifts quarantines."""
 
     async def probe(self, target: ProbeTarget) -> ProbeResult:
         """Always ``unable``."""

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from workflows.jobs.quarantine.prober import ProbeResult
 
 SILENT_PROBES: Final = 3
-"""Machines sleep and cables are moved, so one silent probe is not enough."""
+"""Silent probes in a row that lift a quarantine. One is not enough: machines sleep."""
 
 PAUSE_S: Final = 300.0
 """Seconds before the first probe, and between silent ones."""
@@ -21,14 +21,15 @@ PAUSE_S_MAX: Final = 6 * 3_600.0
 """Seconds between two probes of an address that keeps answering or cannot be probed."""
 
 FACTOR: Final = 2.0
+"""The factor by which the pause grows after a probe that was answered or could not be made."""
 
 
 class ProbeProgress(NamedTuple):
     """The results of the probes so far.
 
-    ``silent`` counts those in a row, ``answers`` and ``unable`` all. ``mac``: the host that
-    answered last. ``last`` and ``text``: the last verdict and its text. ``pause_s``: seconds before
-    the next probe. ``at_s``: the time of the last probe, Unix seconds.
+    ``silent`` counts silent probes in a row, ``answers`` and ``unable`` all probes of that verdict.
+    ``mac``: the host that answered last. ``last`` and ``text``: the last verdict and its text.
+    ``pause_s``: seconds before the next probe. ``at_s``: the time of the last probe, Unix seconds.
     """
 
     silent: int = 0

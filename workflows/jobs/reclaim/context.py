@@ -1,6 +1,6 @@
-"""What all parts of reclaim in one process use: the source of Pod and Node state above all.
+"""The objects that all parts of reclaim in one process use, such as the source of Pod state.
 
-``ReclaimFactsSource.facts`` returns the state at one moment, ``changes`` yields changes as they
+``ReclaimFactsSource.facts`` returns the state at one instant, ``changes`` yields changes as they
 happen. Both come from an informer, or without Kubernetes from records
 (``workflows.jobs.records``).
 """
@@ -20,7 +20,7 @@ from core.eventstore.kv import KeyValueStore
 from workflows.jobs.writers import Releases
 
 NAME_BYTES: Final = 8
-"""Random bytes of the name: a process that was restarted is another observer."""
+"""Random bytes of an observer's name. They differ after a restart: it is another observer then."""
 
 
 def observer_of(
@@ -35,7 +35,7 @@ class PodChange(NamedTuple):
 
     ``deletion_report``: the text of an authoritative report that the Pod was deleted, such as a
     delete event, and "" without one; ``pod`` is then its last state.
-    ``trigger`` and ``traceparent``: the event behind it and its trace, where there are any.
+    ``trigger`` and ``traceparent``: the log event behind the change and its trace, "" without one.
     """
 
     pod: PodState
@@ -45,7 +45,7 @@ class PodChange(NamedTuple):
 
 
 class ScanRequest(NamedTuple):
-    """Requests a full scan, because addresses may be free without any Pod event."""
+    """Requests a scan of all claims, because addresses may be free without a change of a Pod."""
 
     why: str
 
@@ -65,7 +65,7 @@ class ReclaimFactsSource(Protocol):
         ...
 
     async def deleted_nodes(self, nodes: Collection[str]) -> frozenset[str]:
-        """Those of these Nodes that certainly do not exist now; none where that is unknown."""
+        """Those of these Nodes that certainly do not exist now; not those that are unknown."""
         ...
 
     def changes(self) -> AsyncIterator[Change]:

@@ -1,13 +1,13 @@
-"""Reclaim one Pod: a change of it starts an execution, which waits and releases on evidence.
+"""Reclaim one Pod: a change of the Pod starts an execution, which waits and releases on evidence.
 
-``ChangeListener`` follows changes of Pods; only the leader runs it. A change that is missed (there
-was no leader, the watch failed, the queue was full) is found by the next scan, and a scan is
+``ChangeListener`` follows changes of Pods; only the leader runs it. The effect of a missed change
+(there was no leader, the watch failed, the queue was full) is found by the next scan, and a scan is
 requested whenever the watch starts. A missing change is never evidence. For a Pod without an
-endpoint, whose DEL has released its addresses, it reads one key and starts nothing.
+endpoint, whose DEL has released its addresses, the listener reads one key and starts nothing.
 
 ``ReclaimPod`` is the workflow, id ``reclaim/<namespace>/<Pod>/<UID>``, one execution for each Pod.
-It is started by a change, or by a scan during the Pod's grace period. What it cannot decide or
-release after a limited number of tries is left to the scan.
+It is started by a change, or by a scan during the Pod's grace period. A Pod that it cannot decide
+or release after a limited number of tries is left to the scan.
 
 Its activity reads the Pod again with its endpoint and claims alone, so that its cost does not grow
 with the cluster. An observation of another process is replaced by one of this process, because
@@ -48,12 +48,13 @@ CHANGED: Final = "news"
 """The signal of a changed deadline, under its first name."""
 
 RESOLVE_S: Final = 30.0
-"""Seconds of one attempt."""
+"""Seconds of one attempt to resolve a Pod."""
 
 RESOLVES_MAX: Final = 100
-"""Activities of one execution: a grace period that is prolonged more often is left to the scan."""
+"""Activities of one execution; a Pod that needs more of them is left to the scan."""
 
 NOTHING_LEFT: Final = "its addresses were released before"
+"""The outcome for a Pod without claims."""
 
 WATCH_PAUSE_S: Final = 0.5
 WATCH_PAUSE_S_MAX: Final = 60.0
@@ -69,7 +70,7 @@ FindCause = Callable[[RevisedClaim], Awaitable[Cause | None]]
 """Returns the cause of the event that made a claim, with the trace of its ADD; None: unknown."""
 
 TRIGGERED_BY: Final = "triggered-by"
-"""The kind of the link to the span of the change; it is used if that of the ADD is unknown."""
+"""The kind of the link to the span of the change, which is used if the span of ADD is unknown."""
 
 FOLLOWING: Final = "following changes of Pods"
 """The log line of a listener that has caught up: the laboratory waits for it."""
@@ -80,8 +81,8 @@ _log: Final = logging.getLogger(__name__)
 class PodResolution(NamedTuple):
     """The outcome of one activity: the ``released`` addresses, or why none was released.
 
-    ``until_s``: when to resolve again, in Unix seconds; 0: the Pod is done. ``seen``: the first
-    observation of this process, if it replaces that of another process.
+    ``until_s``: when to resolve again, in Unix seconds; 0: the outcome is final. ``seen``: the
+    first observation of this process, if it replaces that of another process.
     """
 
     released: tuple[str, ...]
@@ -143,7 +144,7 @@ class PodActivities:
 
 
 class ReclaimResult(NamedTuple):
-    """The result of an execution: the ``released`` addresses, and why, or why there are none."""
+    """The result of an execution: ``released`` addresses, and why they or none were released."""
 
     released: tuple[str, ...]
     why: str
@@ -200,7 +201,10 @@ def _options(retry_s: float) -> workflow.ActivityOptions:
 
 
 def _newest(deadline: ReclaimDeadline, newer: ReclaimDeadline | None) -> ReclaimDeadline:
-    """The newer deadline with the first observation; a reported deletion is never replaced."""
+    """The newer deadline, with the first observation unless it reports a deletion.
+
+    A deadline after a reported deletion is not replaced.
+    """
     if newer is None or deadline.reason == "deleted":
         return deadline
     return newer if newer.reason == "deleted" else newer._replace(seen=deadline.seen)
@@ -322,7 +326,7 @@ class ChangeListener:
         await self._backoff.wait()
 
     async def _request_scan(self) -> None:
-        """Request a scan for missed changes. A failure is logged: the regular scan follows."""
+        """Request a scan, for missed changes. A failure is logged: the regular scan follows."""
         try:
             await self._scan_now()
         except FAULTS as error:

@@ -1,4 +1,4 @@
-"""Reclaim: scan all claims, release what is leaked on evidence, wait, and scan again.
+"""Reclaim: scan all claims, release the leaked ones on evidence, wait, and scan again.
 
 One execution for each cluster, id ``reclaim``. It scans every interval, when a known deadline has
 passed (the second observation of a subject), and on the signal ``scan-now``. Observations are
@@ -46,14 +46,14 @@ SCAN_S: Final = 120.0
 """Seconds of one attempt at a scan."""
 
 SCAN_ATTEMPTS_S: Final = 300.0
-"""Seconds of all attempts at a scan; after that the interval passes before the next one."""
+"""Seconds of all attempts at a scan; after that the scan interval passes before the next scan."""
 
 CHUNK_S: Final = 60.0
 CHUNK_ATTEMPTS_S: Final = 180.0
 """Seconds of one attempt at a chunk of releases, and of all attempts."""
 
 SCAN_GAP_S_MIN: Final = 1.0
-"""Seconds between two scans, for any deadline."""
+"""The least seconds between two scans, also when a deadline has passed earlier."""
 
 LAST_SCAN: Final = "ReclaimLastScan"
 KEPT: Final = "ReclaimKept"
@@ -63,14 +63,18 @@ FAULT: Final = "ReclaimFault"
 """The search attributes of the execution."""
 
 PAUSED_SHOWN_MAX: Final = 20
-"""Failed steps that ``status`` lists; all are counted."""
+"""Failed steps that ``status`` lists; it counts all of them."""
 
 _SCAN: Final = step_options(SCAN_S, SCAN_ATTEMPTS_S)
 _RELEASE: Final = step_options(CHUNK_S, CHUNK_ATTEMPTS_S)
 
 
 class ScanSettings(NamedTuple):
-    """The scan interval, and the number of chunks to release at once. Times in seconds."""
+    """The settings of a scan.
+
+    ``interval_s``: seconds between two scans. ``on_demand_gap_s``: seconds between a scan and one
+    that ``scan-now`` requests. ``chunks_at_once``: chunks that are released concurrently.
+    """
 
     interval_s: float = 600.0
     on_demand_gap_s: float = 1.0
@@ -87,7 +91,7 @@ def scan_settings(settings: ReclaimSettings) -> ScanSettings:
 
 
 class ScanCounts(NamedTuple):
-    """Counts since the execution began; ``kept`` to ``paused`` are those of the last scan."""
+    """Counts since the execution began; ``kept``, ``observed`` and ``paused``: of the last scan."""
 
     scans: int = 0
     failed_scans: int = 0
@@ -104,7 +108,11 @@ class ScanCounts(NamedTuple):
 
 
 class ContinuedScan(NamedTuple):
-    """State that passes from scan to scan and from run to run. Times are Unix seconds."""
+    """The state that passes from scan to scan and from run to run.
+
+    ``state`` and ``outdated``: the scan states of the last scan and of the one before.
+    ``last_s`` and ``next_s``: time of the last scan and the next known deadline, in Unix seconds.
+    """
 
     state: ScanStateRef = EMPTY
     outdated: ScanStateRef = EMPTY
@@ -258,10 +266,12 @@ def _windows(parts: int, size: int) -> Iterator[range]:
 
 
 class ScanStatus(NamedTuple):
-    """The last scan. ``at_s``: Unix seconds, 0 before the first one.
+    """The status of the scan's execution.
 
-    ``kept``: endpoints that stay; ``released``: addresses, since the execution began;
-    ``failed_steps``: releases that wait for the next scan; ``fault``: why the last scan failed.
+    ``paused``: whether it is paused. ``at_s``: the last scan, in Unix seconds, 0 before the first
+    one. ``kept``: endpoints that the last scan kept; ``released``: addresses, since the execution
+    began; ``failed_steps``: releases that wait for the next scan; ``fault``: why the last scan
+    failed.
     """
 
     paused: bool = False

@@ -2,12 +2,13 @@
 
 A scan reads the claims first and the cluster afterwards, in one activity, because neither fits into
 a payload. The fence of a release has the values that the scan has read (I3), so a repeated or late
-release, or one of a worker that has lost its execution, changes nothing. A step that fails is
+release, or one of a worker that has lost its execution, changes nothing. A release that fails is
 reported and does not stop the others; the next scan plans it again.
 
-A scan also releases the GUIDs of deleted nodes, because a deleted node cannot. One process must
-observe twice, ``OBSERVATION_GAP_S`` apart, that the API server has no such Node (I6); a process
-that takes over observes anew. A failure is logged, and the next scan retries.
+A scan also releases the InfiniBand GUIDs of deleted nodes, because a deleted node cannot release
+them. One process must observe twice, ``OBSERVATION_GAP_S`` apart, that the API server has no such
+Node (I6); a process that takes over must observe twice, too. A failure is logged, and the next scan
+retries.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -36,25 +37,28 @@ StartExecution = Callable[[ReclaimDeadline], Awaitable[None]]
 """Starts the execution of a Pod whose deadline has not passed."""
 
 STATE_TTL_S_MIN: Final = 3_600
+"""The least seconds for which a scan state is stored."""
+
 STATE_TTL_INTERVALS: Final = 3
 """Scan intervals for which a scan state is stored: more than the restart of a controller takes."""
 
 ATTEMPTS_MAX: Final = 3
-"""Attempts at a chunk; a step that still fails waits for the next scan."""
+"""Attempts at a chunk of releases; a release that still fails waits for the next scan."""
 
 STARTED_AT_ONCE: Final = 50
 """Executions of Pods that are started concurrently; they share transactions."""
 
 SHOWN_MAX: Final = 5
-"""Releases and kept endpoints that a result describes; it counts all others."""
+"""Releases, or kept endpoints, that a result describes; it counts all of them."""
 
 SAMPLE_CHARS_MAX: Final = 300
+"""Characters of one description in a result."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class ScanObservation(NamedTuple):
-    """The result of a scan, in numbers; ``state`` refers to its observations and steps.
+    """The result of a scan, in numbers; ``state`` refers to its observations and releases.
 
     ``read_s`` and ``next_scan_s`` are Unix seconds; 0: no deadline is pending. ``kept``: endpoints
     that are not released, ``observed``: those of them with one observation so far. ``samples``: why
@@ -81,7 +85,7 @@ class PausedStep(NamedTuple):
 
 
 class ChunkResult(NamedTuple):
-    """The result of a chunk: released addresses, late steps, failed steps."""
+    """The result of a chunk: released addresses, late releases (no-ops), failed releases."""
 
     released: int
     late: int
@@ -90,15 +94,16 @@ class ChunkResult(NamedTuple):
 
 
 class GuidReclaim:
-    """The missing nodes, with the first observation of each."""
+    """Releases the GUIDs of deleted nodes, and remembers when each node was first missing."""
 
     def __init__(self) -> None:
         self._missing: dict[str, Moment] = {}
 
     async def release(self, context: ReclaimContext, ledger: Ledger, read_at: Moment) -> float:
-        """Release the GUIDs that are due. Returns when another scan may release more.
+        """Release the GUIDs of nodes that were missing twice.
 
-        ``read_at``: when the ledger was read. Returns Unix seconds, 0: no further scan is needed.
+        ``read_at``: when the ledger was read. Returns when another scan may release more, in Unix
+        seconds; 0: no further scan is needed.
         """
         nodes = {claim.node for claim in ledger.guids.values()}
         missing = await context.facts.deleted_nodes(nodes) if nodes else frozenset()
@@ -191,9 +196,9 @@ class ReclaimActivities:
     async def release(self, state: ScanStateRef, part: int) -> ChunkResult:
         """Make one part of the releases of a scan state.
 
-        After all steps were tried it raises a retryable failure, with the finished steps in the
-        heartbeat; the last of ``ATTEMPTS_MAX`` attempts returns failures instead. Raises
-        ApplicationError when the scan state has expired.
+        All releases are tried. If one has failed and may be retried, its error is raised, with the
+        finished releases in the heartbeat details; the last of ``ATTEMPTS_MAX`` attempts returns
+        the failures instead. Raises ApplicationError if the scan state has expired.
         """
         steps = await self._states.steps(state, part)
         if steps is None:
@@ -225,7 +230,7 @@ def _raise_retryable(failed: dict[int, OrbweaverError], done: dict[int, int]) ->
 
 
 def _done_before() -> dict[int, int]:
-    """Step -> released addresses (-1: it was late), of the attempts before this one."""
+    """Finished releases of earlier attempts: number -> released addresses (-1: it was late)."""
     details = activity.info().heartbeat_details
     return {int(number): int(count) for number, count in details[0]} if details else {}
 

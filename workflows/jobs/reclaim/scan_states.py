@@ -1,9 +1,8 @@
-"""Scan states: the findings of one scan, stored in etcd because a history cannot hold them.
+"""Scan states: the observations and releases of one scan, stored in etcd outside histories.
 
-A plan of 10,000 steps has megabytes, a payload 64 KiB. A scan state is written in parts under
-its own lease and named by a ``ScanStateRef``. Parts never change, so a readable state is the
-written one. When the lease expires the state is lost: the next scan observes its subjects again,
-which delays releases.
+A plan of 10,000 releases has megabytes, and a payload at most 64 KiB. A scan state is written in
+parts under its own lease and named by a ``ScanStateRef``. Parts are written once. When the lease
+expires the state is lost: the next scan observes its subjects again, which delays releases.
 
     job/reclaim/<state>/sighting/<part>   the observed subjects, and how often
     job/reclaim/<state>/step/<part>       the releases to make
@@ -25,15 +24,17 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore, Put
 
 STEPS_A_PART: Final = 100
-"""Steps that one activity makes."""
+"""Releases of one part; one activity makes them."""
 
 OBSERVATIONS_A_PART: Final = 1_000
+"""Observations of one part."""
 
 OBSERVATIONS_STORED_MAX: Final = 20_000
-"""Observed subjects that are stored; the next scan observes any other one for the first time."""
+"""Observations of one scan state; the next scan observes the other subjects as if for the first
+time."""
 
 STEPS_STORED_MAX: Final = 20_000
-"""Steps of one scan state, 200 activities; the next scan plans the others again."""
+"""Releases of one scan state, for 200 activities; the next scan plans the others again."""
 
 PART_BYTES_MAX: Final = 8 * 1024 * 1024
 """Uncompressed bytes of a part that is read."""
@@ -75,7 +76,10 @@ class ScanStates:
     async def write(
         self, observations: Mapping[ObservationSubject, Observation], steps: Sequence[ReclaimStep]
     ) -> ScanStateRef:
-        """Store both, up to their limits. Raises StoreUnavailable, OutcomeUnknown."""
+        """Store observations and releases, up to their limits.
+
+        Raises StoreUnavailable, OutcomeUnknown.
+        """
         pairs = list(islice(observations.items(), OBSERVATIONS_STORED_MAX))
         steps = steps[:STEPS_STORED_MAX]
         if not pairs and not steps:
@@ -91,7 +95,7 @@ class ScanStates:
         return state
 
     async def observations(self, state: ScanStateRef) -> dict[ObservationSubject, Observation]:
-        """The observations; none if the state has expired or is of another version.
+        """The observations; none if the state has expired or another version wrote it.
 
         Raises StoreUnavailable.
         """
@@ -102,7 +106,7 @@ class ScanStates:
                 return {}
             try:
                 observations.update(_observations.decode(_unpacked(data)))
-            except _UNUSABLE:  # of another version: the subjects are observed again
+            except _UNUSABLE:  # written by another version: the subjects are observed again
                 return {}
         return observations
 
@@ -115,7 +119,7 @@ class ScanStates:
             return None
 
     async def drop(self, state: ScanStateRef) -> None:
-        """Delete a state that is not read any more. Idempotent."""
+        """Delete a state that is no longer read. Idempotent."""
         if state.lease:
             await self._store.revoke_lease(state.lease)
 
@@ -138,7 +142,7 @@ def _unpacked(data: bytes) -> bytes:
 
 
 def _part(data: bytes) -> object:
-    """Either kind of part. Raises ValueError."""
+    """Decode a part of either kind. Raises ValueError."""
     try:
         return _raw.decode(_unpacked(data))
     except zstandard.ZstdError as error:

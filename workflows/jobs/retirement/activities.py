@@ -1,8 +1,8 @@
 """The activities of retirements: one step towards the deletion, and the reinstatement.
 
-A step advances a retirement and starts none, so a late or repeated step changes no object that was
-reinstated or created again. The blocking claims are read from their keys: the
-transaction that deletes the object guards the same range (I2).
+A step advances a retirement but does not begin one, so a late or repeated step does not change an
+object that was reinstated or created again. The blocking claims are read from the keys whose range
+guards the transaction that deletes the object (I2).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from workflows.jobs.retirement.retirement_values import (
 from workflows.jobs.writers import ShardWriters
 
 RANGES_PER_READ_MAX: Final = 100
-"""Ranges of one read; etcd takes 128."""
+"""Key ranges of one read; etcd accepts 128 operations."""
 
 DELETED: Final = RemainingClaims("gone")
 SERVING: Final = RemainingClaims("serving")
@@ -60,7 +60,7 @@ class RetirementActivities:
 async def read_remaining(
     store: KeyValueStore, keys: Keys, kind: Retirable, name: str
 ) -> RemainingClaims:
-    """What blocks the deletion of an object, read from its keys. Raises StoreUnavailable."""
+    """The claims or pools that block the deletion of an object. Raises StoreUnavailable."""
     if kind == "subnet":
         return await _read_pools_of_subnet(store, keys, name)
     stored = (await store.read([Get(keys.pool(name))])).ranges[0].kvs
@@ -91,7 +91,7 @@ async def _read_pools_of_subnet(store: KeyValueStore, keys: Keys, name: str) -> 
 
 
 def _reads(keys: Keys, addresses: AddressSet) -> Iterator[list[Get]]:
-    """The claim keys of a pool, interval by interval."""
+    """Reads of the claims in an address set: one range for each interval."""
     intervals = list(addresses)
     for start in range(0, len(intervals), RANGES_PER_READ_MAX):
         yield [

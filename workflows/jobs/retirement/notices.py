@@ -1,6 +1,7 @@
-"""The required retirements: one for every pool and subnet that is retiring. Pure.
+"""The required executions of retirements: one for every retiring pool and subnet. Pure.
 
-The pools of a retiring subnet are children of the subnet's execution.
+The executions of the pools of a retiring subnet are children of the subnet's execution, which
+starts them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from workflows.jobs.retirement.subnet import SubnetRetirement
 
 
 def retirement_notices(projection: Projection) -> Iterator[RequiredExecution]:
-    """An execution for each retiring object, signalled when nothing blocks its deletion."""
+    """An execution for each retiring object; its version changes when the object is empty."""
     ledger = projection.ledger
     retiring = {name for name, subnet in ledger.subnets.items() if subnet.retiring}
     for name in retiring:

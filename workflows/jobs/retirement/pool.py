@@ -1,8 +1,8 @@
-"""The retirement of one pool: it gets no claims, its claims end, it is deleted.
+"""The retirement of one pool: it gets no new claims, and is deleted after its last claim has ended.
 
-Id ``retire/pool/<name>``. The pool is retiring already (``RetirePool``). The execution sleeps until
-the last claim has ended, the next regular step is due, or the deadline has passed. Cancelling it
-reinstates the pool.
+Id ``retire/pool/<name>``. The command ``RetirePool`` has marked the pool as retiring before. The
+execution sleeps until the last claim has ended, the next regular step is due, or the deadline has
+passed. Cancelling the execution reinstates the pool.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ STEP_S: Final = 60.0
 """Seconds of one attempt at a step."""
 
 STEPS_S: Final = 300.0
-"""Seconds of all attempts at one step; then the next step tries again."""
+"""Seconds of all attempts at one step; after that the next step tries again."""
 
-# A running step is awaited: its commands must not follow those that reinstate the pool.
+# A cancellation awaits the running step, whose commands must not follow those that reinstate.
 STEP: Final = step_options(
     STEP_S,
     STEPS_S,
@@ -69,12 +69,15 @@ class PoolRetirement:
 
     @workflow.query
     def status(self) -> dict[str, Payload]:
-        """The remaining claims, their Pods, and since when the pool retires."""
+        """The remaining claims with their Pods, the start of the retirement and its deadline."""
         return self._waiting.status() if self._waiting else {}
 
 
 async def take_step(waiting: RetirementWait, kind: Retirable, name: str) -> str:
-    """Take one step. Returns the state after it, ``held`` if all attempts failed."""
+    """Take one step towards the deletion of a pool or subnet.
+
+    Returns the state after the step, or ``held`` if all attempts failed.
+    """
     waiting.note_step()
     try:
         remaining: RemainingClaims = await workflow.execute_activity(
@@ -88,6 +91,6 @@ async def take_step(waiting: RetirementWait, kind: Retirable, name: str) -> str:
 
 
 async def reinstate(waiting: RetirementWait, kind: Retirable, name: str) -> RetirementResult:
-    """Reinstate the object. Raises ActivityError when a rule forbids it."""
+    """Reinstate a pool or subnet. Raises ActivityError if a rule forbids it or attempts fail."""
     await workflow.execute_activity(RetirementActivities.reinstate, kind, name, options=STEP)
     return RetirementResult("serving", waiting.took_s())

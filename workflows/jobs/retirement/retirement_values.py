@@ -11,15 +11,17 @@ SUBNET_WORKFLOW: Final = "subnet-retirement"
 
 CHECK: Final = "look"
 REQUEST: Final = "order"
-"""Signals: something may have changed; a new request, whose deadline counts from now."""
+"""Signals. CHECK: take a step, because the claims may have changed. REQUEST: replace the request;
+its deadline counts from the signal."""
 
 HOLDERS_SHOWN_MAX: Final = 20
 """Claims that ``RemainingClaims`` names; it counts all of them."""
 
 POOLS_NAMED_MAX: Final = 100
-"""Pools of a subnet that are retired as children at the same time; the rest follow."""
+"""Pools of a subnet that ``RemainingClaims`` names. These have a child execution; others follow."""
 
 AtDeadline = Literal["wait", "reinstate"]
+"""What happens at the deadline; see ``RetirementRequest``."""
 
 
 def retirement_id(kind: Retirable, name: str) -> str:
@@ -41,7 +43,7 @@ class RetirementRequest(NamedTuple):
 
 
 class BlockingClaim(NamedTuple):
-    """A claim that blocks the deletion; ``position``: of its event in the log."""
+    """A claim that blocks the deletion. ``position``: the position of its event in the log."""
 
     address: str
     pod: str
@@ -51,8 +53,9 @@ class BlockingClaim(NamedTuple):
 class RemainingClaims(NamedTuple):
     """The claims or pools that remain after a step.
 
-    ``held``: claims or pools block the deletion. ``serving``: it is not retiring. ``gone``: it was
-    deleted. ``claims`` and ``pool_count`` count all, ``holders`` and ``pools`` name some.
+    ``state``: ``held`` if claims or pools block the deletion, ``serving`` if the object is not
+    retiring, ``gone`` if it was deleted. ``claims`` and ``pool_count`` count the blocking claims and
+    pools, of which ``holders`` and ``pools`` name a limited number.
     """
 
     state: Literal["held", "serving", "gone"] = "held"
@@ -68,14 +71,18 @@ class RemainingClaims(NamedTuple):
 
 
 class RetirementResult(NamedTuple):
-    """How a retirement ended: ``deleted``, or ``serving`` because it was reinstated."""
+    """The end of a retirement: the object was ``deleted``, or is ``serving`` again."""
 
     state: Literal["deleted", "serving"]
     took_s: float = 0.0
 
 
 class ContinuedRetirement(NamedTuple):
-    """The state for the next run. Times are Unix seconds; 0: never."""
+    """The state that passes to the next run.
+
+    ``since_s`` and ``ordered_s``: start of the retirement and time of the last request, in Unix
+    seconds; 0 in the first run.
+    """
 
     since_s: float = 0.0
     ordered_s: float = 0.0

@@ -1,7 +1,7 @@
-"""The waits of a retirement: for the signal that something changed, the next step, its deadline.
+"""The waits of a retirement: until a signal, the next regular step, or the deadline.
 
-The pause grows with every step that finds no change, up to a limit: the projection signals
-the retirement, and regular steps make up for a lost signal.
+The leader signals a retirement when nothing blocks the deletion any more; regular steps make up for
+a lost signal. The pause between them grows with every step that finds no change, up to a limit.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ PAUSE_S_MAX: Final = 3_600.0
 """Seconds between two steps after many without a change."""
 
 PAUSE_FACTOR: Final = 2.0
+"""The factor by which the pause grows after a step without a change."""
 
 
 def pause_s(unchanged_steps: int) -> float:
@@ -36,7 +37,7 @@ def pause_s(unchanged_steps: int) -> float:
 
 
 class RetirementWait:
-    """The wait state of one retirement, part of the workflow code."""
+    """The waits and the status of one retirement. It is workflow code."""
 
     def __init__(self, request: RetirementRequest, continued: ContinuedRetirement) -> None:
         self.request = request
@@ -59,11 +60,11 @@ class RetirementWait:
         self._is_signalled = True
 
     def note_step(self) -> None:
-        """Note that a step starts, which covers all signals before it."""
+        """Note that a step starts: signals before it need no further step."""
         self._is_signalled = False
 
     def note_remaining(self, remaining: RemainingClaims) -> None:
-        """Record what remains after a step."""
+        """Record the claims or pools that remain after a step."""
         has_changed = (remaining.blocking, remaining.state) != (
             self.remaining.blocking,
             self.remaining.state,
@@ -85,7 +86,7 @@ class RetirementWait:
             await workflow.wait_condition(lambda: self._is_signalled, max(due_s - now_s(), 0.001))
 
     def status(self) -> dict[str, Payload]:
-        """The result of the query: remaining claims, their Pods, the start and the deadline."""
+        """The result of the query ``status``."""
         remaining = self.remaining
         return {
             "state": "overdue"
@@ -103,13 +104,13 @@ class RetirementWait:
         }
 
     def continued(self) -> ContinuedRetirement:
-        """The state for the next run."""
+        """The state that passes to the next run."""
         return ContinuedRetirement(
             self.since_s, self.ordered_s, self.unchanged_steps, self.remaining
         )
 
     def took_s(self) -> float:
-        """Seconds since the start."""
+        """Seconds since the retirement began."""
         return round(now_s() - self.since_s, 3)
 
     def _receive_request(self, request: RetirementRequest) -> None:

@@ -1,9 +1,9 @@
-"""The retirement of a subnet: the parent of its pools' retirements, then the subnet is deleted.
+"""The retirement of a subnet: its pools are deleted by child executions, then the subnet.
 
-Id ``retire/subnet/<name>``. All pools retire with the subnet; a limited number of them at a time
-has a child execution each, which deletes its pool. A pool that was already retiring has its own
-execution, which is awaited and not cancelled. Cancelling this one reinstates the subnet,
-then the pools that retired with it.
+Id ``retire/subnet/<name>``. All pools retire with the subnet. A limited number of them have a child
+execution at a time, which deletes the pool. A pool that was retiring before has an execution of its
+own; the subnet waits for that pool, too, but does not cancel its execution. Cancelling the
+retirement of the subnet reinstates the subnet, then the pools of its children.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ CHILDREN_END_S: Final = 300.0
 class SubnetRetirement:
     """The workflow.
 
-    ``_children``: pools whose retirement it has started; True if by this run, which is notified of
-    their ends, False if by an earlier one.
+    ``_children``: the pools for which it has started a child, by name. True: this run has started
+    the child and is notified of its end. False: an earlier run has.
     """
 
     def __init__(self) -> None:
@@ -67,14 +67,14 @@ class SubnetRetirement:
 
     @workflow.query
     def status(self) -> dict[str, Payload]:
-        """The remaining pools, and which of them have a child execution of this one."""
+        """The remaining pools, and those of them that have a child of this execution."""
         if self._waiting is None:
             return {}
         return {**self._waiting.status(), "children": list(self._children)}
 
     @staticmethod
     def _options(name: str) -> workflow.ChildOptions:
-        """Options of a child, which continues when this run ends."""
+        """Options of the child of a pool; it continues when this run ends."""
         return workflow.ChildOptions(
             retirement_id("pool", name), parent_close=workflow.ParentClosePolicy.ABANDON
         )
@@ -93,13 +93,13 @@ class SubnetRetirement:
                 await workflow.shield(self._start_child(name))
 
     async def _start_child(self, name: str) -> None:
-        """Start the retirement of a pool. Shielded, so that a cancelled run also has its child."""
+        """Start the child of a pool. Callers shield it, so that ``_reinstate`` finds each child."""
         request = RetirementRequest(name, ordered_by=workflow.info().workflow_id)
         self._is_starting = True
         try:
             child = await workflow.start_child(PoolRetirement, request, options=self._options(name))
         except workflow.ChildWorkflowError:
-            return  # it has its own retirement
+            return  # the pool was retiring before and has an execution of its own
         finally:
             self._is_starting = False
         self._children[name] = True
@@ -117,7 +117,7 @@ class SubnetRetirement:
             self._waiting.wake()
 
     async def _reinstate(self, waiting: RetirementWait) -> RetirementResult:
-        """Reinstate the subnet first: its pools cannot serve before it."""
+        """Reinstate the subnet, then its pools, which cannot serve while the subnet retires."""
         outcome = await reinstate(waiting, "subnet", waiting.request.name)
         await workflow.wait_condition(lambda: not self._is_starting)
         for name in list(self._children):
@@ -125,7 +125,7 @@ class SubnetRetirement:
             try:
                 await child.cancel()
             except workflow.ApplicationError:
-                self._children.pop(name, None)  # it has ended
+                self._children.pop(name, None)  # the child has ended
         with suppress(workflow.TimeoutError):
             await workflow.wait_condition(lambda: not any(self._children.values()), CHILDREN_END_S)
         return outcome

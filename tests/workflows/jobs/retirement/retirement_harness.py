@@ -1,4 +1,4 @@
-"""A cluster, its Pods, and retirements on a skipping clock; tests send the leader's signals."""
+"""A cluster with Pods and retirements on a skipping clock. No controller runs: tests signal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from workflows.testing.handle import TimeSkippingHandle
 class RetirementHarness:
     """A cluster with retirements.
 
-    ``signal_executions`` does what the leader does when its projection has changed.
+    ``signal_executions`` sends the signals that the leader sends when its projection changes.
     """
 
     def __init__(self, store: KeyValueStore | None = None) -> None:
@@ -37,10 +37,8 @@ class RetirementHarness:
         self.environment = WorkflowEnvironment(registry, replays=True)
 
     async def subnet(self, *pools: Pool) -> None:
-        """The subnet ``net`` with these pools in it."""
-        await self.node.apply(
-            ApplySubnet(Subnet("net", 4, "10.6.0.0/16", ("10.6.0.1-10.6.9.250",)))
-        )
+        """Create the subnet ``net``, and these pools in it."""
+        await self.node.apply(net())
         await self.node.apply(*pools)
 
     async def pods(self, *names: str) -> None:
@@ -49,7 +47,7 @@ class RetirementHarness:
             await self.node.add(pod(name))
 
     async def end(self, *names: str) -> None:
-        """Delete Pods; the leader sends its signals."""
+        """Delete Pods, then send the leader's signals."""
         for name in names:
             await self.node.delete(pod(name))
         await self.signal_executions()
@@ -57,19 +55,19 @@ class RetirementHarness:
     async def retire(
         self, name: str, request: RetirementRequest | None = None
     ) -> TimeSkippingHandle:
-        """Retire a pool, and run the first check."""
+        """Retire a pool, and run the first step of its execution."""
         await self.node.apply(RetirePool(name))
         return await self._started(PoolRetirement, "pool", request or RetirementRequest(name))
 
     async def retire_subnet(
         self, request: RetirementRequest = RetirementRequest("net")
     ) -> TimeSkippingHandle:
-        """Retire the subnet, and run the first check."""
+        """Retire the subnet, and run the first step of its execution."""
         await self.node.apply(RetireSubnet(request.name))
         return await self._started(SubnetRetirement, "subnet", request)
 
     async def signal_executions(self) -> None:
-        """Signal every required execution, and start missing ones."""
+        """Signal every required retirement; start it before if it is not open."""
         for notice in retirement_notices(Projection(await self.node.read_ledger())):
             if not await self.environment.is_open(notice.workflow_id):
                 if not notice.starts:
@@ -80,12 +78,12 @@ class RetirementHarness:
             await self.environment.handle(notice.workflow_id).signal(notice.signal)
 
     async def status(self, handle: TimeSkippingHandle) -> dict[str, Payload]:
-        """The status of the execution."""
+        """The result of the query ``status``."""
         status: dict[str, Payload] = await handle.query("status")
         return status
 
-    async def retiring(self) -> dict[str, bool]:
-        """The existing pools, and whether they retire."""
+    async def is_retiring_by_pool(self) -> dict[str, bool]:
+        """Whether each existing pool is retiring, by name. A deleted pool is missing."""
         return {name: pool.retiring for name, pool in (await self.node.read_ledger()).pools.items()}
 
     async def events(self, kind: type[Event]) -> int:
@@ -111,12 +109,15 @@ class RetirementHarness:
 
 
 def net() -> ApplySubnet:
+    """The command that creates the subnet ``net``."""
     return ApplySubnet(Subnet("net", 4, "10.6.0.0/16", ("10.6.0.1-10.6.9.250",)))
 
 
 def blue() -> Pool:
+    """A default pool of the subnet ``net``: Pods of the tests get their addresses from it."""
     return pool("blue", "10.6.0.10-10.6.0.20", subnet="10.6.0.0/16")
 
 
 def red() -> Pool:
+    """A pool of the subnet ``net`` from which no Pod gets an address."""
     return pool("red", "10.6.1.10-10.6.1.20", subnet="10.6.0.0/16", default=False)

@@ -1,4 +1,4 @@
-"""A retiring pool: no new claims, existing ones are released, then it is deleted."""
+"""A retiring pool gets no new claims. After its last claim was released it is deleted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from tests.support.node_harness import pod
 from tests.workflows.jobs.retirement.retirement_harness import RetirementHarness, blue, red
 from workflows.jobs.retirement.pool import PoolRetirement
 from workflows.jobs.retirement.retirement_values import (
+    CHECK,
     HOLDERS_SHOWN_MAX,
+    REQUEST,
     RetirementRequest,
     RetirementResult,
 )
@@ -20,15 +22,17 @@ from workflows.jobs.writers import ShardWriters
 from workflows.model.policies import ExecutionStatus
 
 
-async def test_an_empty_pool_is_deleted_at_once(harness: RetirementHarness) -> None:
+async def test_a_pool_without_claims_is_deleted_by_the_first_step(
+    harness: RetirementHarness,
+) -> None:
     await harness.node.apply(blue())
     handle = await harness.retire("blue")
 
     assert await handle.result() == RetirementResult("deleted", 0.0)
-    assert await harness.retiring() == {}
+    assert await harness.is_retiring_by_pool() == {}
 
 
-async def test_a_retiring_pool_gets_no_claim_and_is_deleted_with_its_last_one(
+async def test_a_retiring_pool_gets_no_claim_and_is_deleted_after_its_last_claim(
     harness: RetirementHarness,
 ) -> None:
     await harness.node.apply(blue())
@@ -37,12 +41,12 @@ async def test_a_retiring_pool_gets_no_claim_and_is_deleted_with_its_last_one(
     with pytest.raises(AllocationError):
         await harness.pods("web-2")
     await harness.end("web-0")
-    assert await harness.retiring() == {"blue": True}
+    assert await harness.is_retiring_by_pool() == {"blue": True}
 
     await harness.end("web-1")
 
     assert await handle.status() is ExecutionStatus.COMPLETED
-    assert await harness.retiring() == {}
+    assert await harness.is_retiring_by_pool() == {}
 
 
 async def test_status_lists_the_remaining_claims_with_their_pods_and_the_deadline(
@@ -54,26 +58,32 @@ async def test_status_lists_the_remaining_claims_with_their_pods_and_the_deadlin
         "blue", RetirementRequest("blue", deadline_s=3_600, ordered_by="ann")
     )
     status = await harness.status(handle)
-    claims = {claim.claim.pod: (address, claim.revision) for address, claim in (
-        await harness.node.read_ledger()
-    ).claims.items()}  # fmt: skip
+    ledger = await harness.node.read_ledger()
+    claims_of_log = {
+        f"shop/{stored.claim.pod}": (address, stored.revision)
+        for address, stored in ledger.claims.items()
+    }
+    claims_of_status = {
+        holder["pod"]: (holder["address"], holder["position"]) for holder in status["holders"]
+    }
 
     assert (status["state"], status["claims"], status["ordered_by"]) == ("held", 2, "ann")
-    assert {claim["pod"]: (claim["address"], claim["position"]) for claim in status["holders"]} == {
-        f"shop/{name}": claim_of_pod for name, claim_of_pod in claims.items()
-    }
+    assert claims_of_status == claims_of_log
     assert (status["since"], status["deadline"]) == (
         "2023-11-14T22:13:20+00:00",
         "2023-11-14T23:13:20+00:00",
     )
 
 
-async def test_many_claims_are_counted_and_some_are_named(harness: RetirementHarness) -> None:
+async def test_status_counts_all_claims_and_names_a_limited_number(
+    harness: RetirementHarness,
+) -> None:
+    pod_count = HOLDERS_SHOWN_MAX + 10
     await harness.node.apply(blue()._replace(ips=("10.6.0.10-10.6.0.30", "10.6.0.40-10.6.0.60")))
-    await harness.pods(*(f"web-{number}" for number in range(30)))
+    await harness.pods(*(f"web-{number}" for number in range(pod_count)))
     status = await harness.status(await harness.retire("blue"))
 
-    assert (status["claims"], len(status["holders"])) == (30, HOLDERS_SHOWN_MAX)
+    assert (status["claims"], len(status["holders"])) == (pod_count, HOLDERS_SHOWN_MAX)
 
 
 async def test_a_pool_whose_retirement_was_cancelled_gets_claims_again(
@@ -87,7 +97,7 @@ async def test_a_pool_whose_retirement_was_cancelled_gets_claims_again(
     await harness.pods("web-1")
 
     assert await handle.status() is ExecutionStatus.CANCELED
-    assert await harness.retiring() == {"blue": False}
+    assert await harness.is_retiring_by_pool() == {"blue": False}
 
 
 async def test_reinstating_a_pool_by_hand_ends_its_retirement(
@@ -97,10 +107,10 @@ async def test_reinstating_a_pool_by_hand_ends_its_retirement(
     await harness.pods("web-0")
     handle = await harness.retire("blue")
     await harness.node.apply(Reinstate("pool", "blue"))
-    await handle.signal("look")
+    await handle.signal(CHECK)
 
     assert (await handle.result()).state == "serving"
-    assert await harness.retiring() == {"blue": False}
+    assert await harness.is_retiring_by_pool() == {"blue": False}
 
 
 async def test_a_lost_signal_only_delays_the_deletion_until_the_next_step(
@@ -111,7 +121,7 @@ async def test_a_lost_signal_only_delays_the_deletion_until_the_next_step(
     handle = await harness.retire("blue")
     await harness.node.delete(pod("web-0"))
     await harness.environment.advance(PAUSE_S_MIN - 1)
-    assert await harness.retiring() == {"blue": True}
+    assert await harness.is_retiring_by_pool() == {"blue": True}
     await harness.environment.advance(2)
 
     assert await handle.status() is ExecutionStatus.COMPLETED
@@ -123,8 +133,9 @@ async def test_days_without_a_change_take_one_step_an_hour(harness: RetirementHa
     handle = await harness.retire("blue")
     await harness.environment.advance(2 * 86_400)
     steps = (await handle.event_types()).count("ActivityTaskScheduled")
+    first_steps = 7  # the first, and those after pauses of 60, 120 ... 1,920 s
 
-    assert steps <= 2 * 24 + 7
+    assert steps <= 2 * 24 + first_steps
     assert await handle.status() is ExecutionStatus.RUNNING
 
 
@@ -148,27 +159,27 @@ async def test_after_the_deadline_the_status_is_overdue_and_the_pool_still_waits
     assert (await handle.result()).state == "deleted"
 
 
-async def test_after_the_deadline_the_pool_can_be_reinstated(harness: RetirementHarness) -> None:
+async def test_at_the_deadline_a_request_reinstates_the_pool(harness: RetirementHarness) -> None:
     await harness.node.apply(blue())
     await harness.pods("web-0")
     handle = await harness.retire("blue", RetirementRequest("blue", 90, "reinstate"))
     await harness.environment.advance(91)
 
     assert (await handle.result()).state == "serving"
-    assert await harness.retiring() == {"blue": False}
+    assert await harness.is_retiring_by_pool() == {"blue": False}
 
 
-async def test_another_request_moves_the_deadline(harness: RetirementHarness) -> None:
+async def test_a_second_request_moves_the_deadline(harness: RetirementHarness) -> None:
     await harness.node.apply(blue())
     await harness.pods("web-0")
     handle = await harness.retire("blue", RetirementRequest("blue", 90, "reinstate"))
     await harness.environment.advance(60)
-    await handle.signal("order", RetirementRequest("blue", 90, "reinstate"))
+    await handle.signal(REQUEST, RetirementRequest("blue", 90, "reinstate"))
     await harness.environment.advance(60)
-    assert await harness.retiring() == {"blue": True}
+    assert await harness.is_retiring_by_pool() == {"blue": True}
     await harness.environment.advance(31)
 
-    assert await harness.retiring() == {"blue": False}
+    assert await harness.is_retiring_by_pool() == {"blue": False}
 
 
 async def test_a_step_does_not_delete_a_newer_pool_of_the_same_name(
@@ -183,11 +194,11 @@ async def test_a_step_does_not_delete_a_newer_pool_of_the_same_name(
     )
 
     assert (await late.result()).state == "serving"
-    assert await harness.retiring() == {"blue": False}
+    assert await harness.is_retiring_by_pool() == {"blue": False}
     assert await harness.events(PoolDeleted) == 1
 
 
-async def test_an_unavailable_store_delays_the_deletion_and_is_in_the_status(
+async def test_an_unavailable_store_delays_the_deletion_and_status_has_its_error(
     harness: RetirementHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await harness.node.apply(blue())
@@ -225,10 +236,12 @@ async def test_the_next_run_continues_with_the_state_of_the_last_run(
     assert (await handle.result()).took_s == 3_600
 
 
-async def test_pools_that_do_not_retire_are_left_alone(harness: RetirementHarness) -> None:
+async def test_the_retirement_of_a_pool_leaves_other_pools_unchanged(
+    harness: RetirementHarness,
+) -> None:
     await harness.node.apply(blue(), red())
     await harness.pods("web-0")
     await harness.retire("red")
 
-    assert await harness.retiring() == {"blue": False}
+    assert await harness.is_retiring_by_pool() == {"blue": False}
     assert await harness.events(PoolRetired) == 1

@@ -1,4 +1,4 @@
-"""Retirements on both stores, with controllers that die at any of their writes."""
+"""Retirements with controllers: on both stores, and after a kill at any write of a controller."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from tests.workflows.jobs.job_host_harness import JobHostHarness
 from tests.workflows.jobs.retirement.retirement_harness import blue, net, red
 
 WRITES_OF_A_RETIREMENT = 12
-"""The approximate number of writes of a host until the pool is deleted."""
+"""The approximate number of writes of a controller until the pool is deleted."""
 
 
-async def _is_gone(node: NodeHarness) -> bool:
+async def _all_is_deleted(node: NodeHarness) -> bool:
+    """Whether no pool and no subnet is left."""
     ledger = await node.read_ledger()
     return not ledger.pools and not ledger.subnets
 
 
-async def test_a_retired_pool_is_deleted_with_its_last_claim(store: KeyValueStore) -> None:
+async def test_a_retired_pool_is_deleted_after_its_last_claim(store: KeyValueStore) -> None:
     async with JobHostHarness(store) as hosts:
         await hosts.node.apply(blue())
         await hosts.node.add(pod("web-0"))
@@ -31,7 +32,7 @@ async def test_a_retired_pool_is_deleted_with_its_last_claim(store: KeyValueStor
 
         await hosts.until_found("retire/pool/blue", claims=1)
         await hosts.node.delete(pod("web-0"))
-        await hosts.until(lambda: _is_gone(hosts.node))
+        await hosts.until(lambda: _all_is_deleted(hosts.node))
         await hosts.check()
 
 
@@ -45,7 +46,7 @@ async def test_a_subnet_is_deleted_after_its_pools(store: KeyValueStore) -> None
         await hosts.node.apply(RetireSubnet("net"))
         await hosts.until_open("retire/subnet/net")
         await hosts.node.delete(pod("web-0"))
-        await hosts.until(lambda: _is_gone(hosts.node))
+        await hosts.until(lambda: _all_is_deleted(hosts.node))
         await hosts.check()
 
 
@@ -62,7 +63,7 @@ async def test_a_cancelled_retirement_reinstates_the_pool(store: KeyValueStore) 
             return not (await hosts.node.read_ledger()).pools["blue"].retiring
 
         await hosts.until(is_serving)
-        await hosts.node.apply(Reinstate("pool", "blue"))
+        await hosts.node.apply(Reinstate("pool", "blue"))  # repeated: changes nothing
         await hosts.check()
 
 
@@ -79,9 +80,9 @@ async def test_the_next_controller_finishes_a_retirement_after_a_kill_at_any_wri
         await hosts.host("killed", killing)
         await hosts.until_open("retire/pool/blue")
         await hosts.node.delete(pod("web-0"))
-        await hosts.remove_when_dead("killed", killing, lambda: _is_gone(hosts.node))
+        await hosts.remove_when_dead("killed", killing, lambda: _all_is_deleted(hosts.node))
         await hosts.host("next")
-        await hosts.until(lambda: _is_gone(hosts.node))
+        await hosts.until(lambda: _all_is_deleted(hosts.node))
         await hosts.check()
         deleted = [
             recorded

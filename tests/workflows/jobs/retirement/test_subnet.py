@@ -1,21 +1,27 @@
-"""A subnet is deleted with its pools: its retirement is the parent of theirs."""
+"""The retirement of a subnet starts the retirements of its pools as children and awaits them."""
 
 from __future__ import annotations
 
 import pytest
 
 from core.domain.events import PoolDeleted, PoolRetired
-from tests.support.node_harness import pool
+from tests.support.node_harness import pool as pool_of
 from tests.workflows.interpreter.script import Script
 from tests.workflows.jobs.retirement.retirement_harness import RetirementHarness, blue, red
-from workflows.jobs.retirement import retirement_values
-from workflows.jobs.retirement.retirement_values import RetirementRequest, RetirementResult
+from workflows.jobs.retirement.retirement_values import (
+    RemainingClaims,
+    RetirementRequest,
+    RetirementResult,
+)
 from workflows.jobs.retirement.subnet import SubnetRetirement
 from workflows.model import events as ev
+from workflows.model.payloads import to_payload
 from workflows.model.policies import ExecutionStatus
 
 
-async def test_a_subnet_without_pools_is_deleted_at_once(harness: RetirementHarness) -> None:
+async def test_a_subnet_without_pools_is_deleted_by_the_first_step(
+    harness: RetirementHarness,
+) -> None:
     await harness.subnet()
     handle = await harness.retire_subnet()
 
@@ -30,7 +36,8 @@ async def test_a_subnet_is_deleted_after_the_last_of_its_pools(
     await harness.pods("web-0")
     handle = await harness.retire_subnet()
     status = await harness.status(handle)
-    assert await harness.retiring() == {"blue": True}
+    # web-0 has its address from blue; red had no claim and is deleted already.
+    assert await harness.is_retiring_by_pool() == {"blue": True}
     assert (status["pools"], status["pool_names"], status["children"]) == (1, ["blue"], ["blue"])
 
     await harness.end("web-0")
@@ -43,7 +50,7 @@ async def test_a_subnet_is_deleted_after_the_last_of_its_pools(
     assert await harness.events(PoolDeleted) == 2
 
 
-async def test_cancelling_reinstates_the_subnet_and_the_pools_that_retired_with_it(
+async def test_cancelling_reinstates_the_subnet_and_its_remaining_pools(
     harness: RetirementHarness,
 ) -> None:
     await harness.subnet(blue(), red())
@@ -54,7 +61,7 @@ async def test_cancelling_reinstates_the_subnet_and_the_pools_that_retired_with_
 
     assert await handle.status() is ExecutionStatus.CANCELED
     assert not ledger.subnets["net"].retiring
-    assert await harness.retiring() == {"blue": False}
+    assert await harness.is_retiring_by_pool() == {"blue": False}
     assert await harness.environment.handle("retire/pool/blue").status() is ExecutionStatus.CANCELED
 
 
@@ -67,7 +74,7 @@ async def test_a_pool_that_was_retiring_before_keeps_its_own_retirement(
     handle = await harness.retire_subnet()
     assert (await harness.status(handle))["children"] == []
     await handle.cancel()
-    assert await harness.retiring() == {"blue": True}
+    assert await harness.is_retiring_by_pool() == {"blue": True}
     await harness.end("web-0")
 
     assert (await pool_retirement.result()).state == "deleted"
@@ -81,14 +88,15 @@ async def test_a_pool_cannot_be_reinstated_while_its_subnet_retires(
     handle = await harness.retire_subnet()
     child = harness.environment.handle("retire/pool/blue")
     await child.cancel()
-    assert await harness.retiring() == {"blue": True}
-    assert (await harness.status(handle))["children"] == ["blue"], "another child continues"
+    assert await harness.is_retiring_by_pool() == {"blue": True}
+    # The subnet still retires, so its execution has started a new child for the same pool.
+    assert (await harness.status(handle))["children"] == ["blue"]
     await harness.end("web-0")
 
     assert await handle.status() is ExecutionStatus.COMPLETED
 
 
-async def test_after_the_deadline_the_subnet_and_its_pools_can_be_reinstated(
+async def test_at_the_deadline_a_request_reinstates_the_subnet_and_its_pools(
     harness: RetirementHarness,
 ) -> None:
     await harness.subnet(blue())
@@ -97,26 +105,31 @@ async def test_after_the_deadline_the_subnet_and_its_pools_can_be_reinstated(
     await harness.environment.advance(601)
 
     assert (await handle.result()).state == "serving"
-    assert await harness.retiring() == {"blue": False}
+    assert await harness.is_retiring_by_pool() == {"blue": False}
 
 
-async def test_a_limited_number_of_pools_have_a_child_execution_at_a_time(
+async def test_a_subnet_with_more_pools_than_children_at_a_time_retires_all_pools(
     harness: RetirementHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retirement_values, "POOLS_NAMED_MAX", 3)
-    monkeypatch.setattr("workflows.jobs.retirement.activities.POOLS_NAMED_MAX", 3)
-    pools = [pool(f"p{n}", f"10.6.{n}.10-10.6.{n}.19", subnet="10.6.0.0/16") for n in range(9)]
-    await harness.subnet(*pools)
+    pools_named_max, pool_count = 3, 9
+    monkeypatch.setattr("workflows.jobs.retirement.activities.POOLS_NAMED_MAX", pools_named_max)
+    await harness.subnet(
+        *(
+            pool_of(f"p{number}", f"10.6.{number}.10-10.6.{number}.19", subnet="10.6.0.0/16")
+            for number in range(pool_count)
+        )
+    )
     await harness.pods("web-0")
     handle = await harness.retire_subnet()
-    assert list(await harness.retiring()) == ["p0"]
+    # The Pod has an address of p0. The empty pools are deleted, although a step names only three.
+    assert await harness.is_retiring_by_pool() == {"p0": True}
     await harness.end("web-0")
 
     assert await handle.status() is ExecutionStatus.COMPLETED
-    assert await harness.events(PoolRetired) == 9
+    assert await harness.events(PoolRetired) == pool_count
 
 
-async def test_the_next_run_still_knows_its_children(
+async def test_after_continue_as_new_a_cancellation_still_reaches_the_children(
     harness: RetirementHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 30)
@@ -129,13 +142,14 @@ async def test_the_next_run_still_knows_its_children(
     await handle.cancel()
     await harness.environment.advance(600)
 
-    assert await harness.retiring() == {"blue": False}
+    assert await harness.is_retiring_by_pool() == {"blue": False}
 
 
 def test_a_pool_whose_child_is_starting_during_the_cancellation_is_reinstated() -> None:
+    remaining = RemainingClaims("held", pool_count=1, pools=("blue",))
     script = Script(SubnetRetirement, ["net"])
     script.task()
-    script.task(ev.ActivityTaskCompleted(1, ["held", 0, [], 1, ["blue"]]))
+    script.task(ev.ActivityTaskCompleted(1, to_payload(remaining, what="the result of a step")))
     (reinstate,) = script.task(ev.WorkflowExecutionCancelRequested())
     script.task(ev.ActivityTaskCompleted(2))
     (cancel,) = script.task(ev.ChildWorkflowExecutionStarted(1, "run"))
