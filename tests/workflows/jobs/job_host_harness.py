@@ -1,4 +1,4 @@
-"""Controllers' jobs on a store: hosts, one of which leads; any host may die."""
+"""Controllers' jobs on a store, and one task that leads; a test may kill any controller."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ ANSWER_S_MAX = 0.5
 """Seconds that a query waits for a controller, which may be dead, before it is repeated."""
 
 SWITCHED_OFF = JobSettings(ReclaimSettings(enabled=False))
+"""Settings with which no scan disturbs a test of another job."""
 
 
 class JobHostHarness:
-    """A cluster. As a context manager it opens its node and a leader."""
+    """A cluster with controllers. As a context manager it opens a node and the leader's keeper."""
 
     def __init__(self, store: KeyValueStore, make_host: Callable[..., JobHost] = JobHost) -> None:
         self.store = store
@@ -58,7 +59,7 @@ class JobHostHarness:
         await self._stack.aclose()
 
     async def host(self, name: str, store: KeyValueStore | None = None) -> JobHost:
-        """Start the jobs of another controller."""
+        """Start the jobs of a controller of this name."""
         host = self._make_host(store or self.store, self.node.keys, name, SWITCHED_OFF)
         self._tasks[name] = host, asyncio.ensure_future(host.run())
         return host
@@ -66,9 +67,9 @@ class JobHostHarness:
     async def remove_when_dead(
         self, name: str, killing: KillingStore, done: Callable[[], Awaitable[bool]]
     ) -> None:
-        """Wait until the controller has died or finished, and remove it.
+        """Wait until the controller has died or ``done()`` holds, and remove the controller.
 
-        As after a crash it releases nothing, and its lease expires.
+        As after a crash the controller releases no shard, and its lease expires.
         """
 
         async def is_over() -> bool:
@@ -81,7 +82,7 @@ class JobHostHarness:
         self._dead.append((host, killing))
         term = host.worker.term
         await host.worker.abandon()
-        while not task.done():  # it may wait for the dead store again while it ends
+        while not task.done():  # the task may wait for the dead store again while it ends
             task.cancel()
             await asyncio.sleep(0.001)
         if term is not None:
@@ -97,11 +98,11 @@ class JobHostHarness:
         await self.until(is_open)
 
     async def until_found(self, workflow_id: str, **expected: object) -> None:
-        """Wait until the query ``status`` of an execution returns this value."""
+        """Wait until the query ``status`` of an execution returns these values."""
         await self.until(lambda: self.has(workflow_id, **expected))
 
     async def has(self, workflow_id: str, **expected: object) -> bool:
-        """Whether the query returns this value now; False without a worker."""
+        """Whether the query ``status`` returns these values now; False without a worker."""
         try:
             status = await self.client.query(workflow_id, "status", timeout_s=ANSWER_S_MAX)
         except (CallRejected, DeadlineExceeded):

@@ -1,4 +1,4 @@
-"""An unusable value of one job does not stop other jobs and other objects (R1)."""
+"""A stored value that cannot be read stops neither other jobs nor other objects."""
 
 from __future__ import annotations
 

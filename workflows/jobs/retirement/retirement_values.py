@@ -54,8 +54,8 @@ class RemainingClaims(NamedTuple):
     """The claims or pools that remain after a step.
 
     ``state``: ``held`` if claims or pools block the deletion, ``serving`` if the object is not
-    retiring, ``gone`` if it was deleted. ``claims`` and ``pool_count`` count the blocking claims and
-    pools, of which ``holders`` and ``pools`` name a limited number.
+    retiring, ``gone`` if it was deleted. ``claims`` and ``pool_count`` count the blocking claims
+    and pools, of which ``holders`` and ``pools`` name a limited number.
     """
 
     state: Literal["held", "serving", "gone"] = "held"

@@ -1,4 +1,4 @@
-"""The log is sealed when due and pruned when old; a crash loses nothing."""
+"""The live log is archived when due, old archive files are pruned, and a crash loses nothing."""
 
 from __future__ import annotations
 
@@ -32,10 +32,12 @@ from workflows.testing.environment import WorkflowEnvironment
 from workflows.testing.handle import TimeSkippingHandle
 
 WRITES_MAX = 16
+"""The approximate number of writes of a controller until the log is archived."""
 
 
 @pytest.fixture(autouse=True)
 def low_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Archive the live log when it has three segments."""
     monkeypatch.setattr(activities_module, "needs_sealing", lambda live: live >= 3)
 
 
@@ -90,7 +92,9 @@ async def test_a_log_at_its_limit_is_sealed_and_its_history_stays_readable(tmp_p
     assert (status["seals"], status["segments"], status["live"]) == (1, 3, 0)
 
 
-async def test_a_failed_write_to_the_archive_is_in_the_status_and_retried(tmp_path: Path) -> None:
+async def test_status_has_a_failed_write_to_the_archive_until_a_retry_succeeds(
+    tmp_path: Path,
+) -> None:
     blocked = tmp_path / "archive"
     blocked.write_text("a file where the directory should be")
     async with NodeHarness(MemoryStore()) as node:
@@ -113,7 +117,9 @@ async def test_a_failed_write_to_the_archive_is_in_the_status_and_retried(tmp_pa
     assert harness.activities.failures > 1
 
 
-async def test_a_corrupt_archive_is_not_retried_and_is_in_the_status(tmp_path: Path) -> None:
+async def test_status_names_a_corrupt_archive_file_and_archiving_continues_after_its_repair(
+    tmp_path: Path,
+) -> None:
     async with NodeHarness(MemoryStore()) as node:
         harness = ArchiveJobHarness(node, tmp_path)
         await node.apply(*(pool(f"p{n}", f"10.6.{n}.1") for n in range(3)))

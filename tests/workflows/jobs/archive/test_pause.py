@@ -1,4 +1,4 @@
-"""The next check comes before the log can reach its limit, and rarely while idle."""
+"""A growing log is checked before it can reach its limit, an idle log once a minute."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from workflows.jobs.archive.archive import PAUSE_S_MAX, PAUSE_S_MIN, pause_s
 
 def test_an_idle_log_is_checked_once_a_minute() -> None:
     assert pause_s(100, 100, 60.0) == PAUSE_S_MAX
-    assert pause_s(0, 20_000, 60.0) == PAUSE_S_MAX, "it was sealed"
-    assert pause_s(10, 0, 0.0) == PAUSE_S_MAX, "the first check"
+    assert pause_s(0, 20_000, 60.0) == PAUSE_S_MAX, "after the log was archived"
+    assert pause_s(10, 0, 0.0) == PAUSE_S_MAX, "after the first check"
 
 
 def test_a_growing_log_is_checked_in_half_the_time_to_its_limit() -> None:
+    # 1,000 segments in 20 s, and 1,000 segments to the limit: half of 20 s.
     assert pause_s(LIVE_SEGMENTS_MAX - 1_000, LIVE_SEGMENTS_MAX - 2_000, 20.0) == 10.0
     assert pause_s(LIVE_SEGMENTS_MAX, 0, 1.0) == PAUSE_S_MIN
 

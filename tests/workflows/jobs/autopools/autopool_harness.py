@@ -1,7 +1,6 @@
-"""Runs scripts about automatic pools: applications, Pods on a node, and a controller's jobs.
+"""Runs scripts about automatic pools: applications, Pods on a node, and controllers' jobs.
 
-Each method is a command of ``scripts/*.txt``; options are ``name=value``. ``settle`` waits until
-the plan has no step left.
+The public methods are the commands of ``scripts/*.txt``; options are ``name=value``.
 """
 
 from __future__ import annotations
@@ -55,7 +54,10 @@ from workflows.jobs.job_host import JobHost, JobSettings, JobSources
 
 
 class AutoPoolHarness:
-    """A cluster: a node and controllers, one of which leads."""
+    """A cluster: a node and controllers, one of which leads.
+
+    ``waits``: ADDs that had to wait for a pool.
+    """
 
     def __init__(
         self,
@@ -84,7 +86,7 @@ class AutoPoolHarness:
             await self.host()
 
     async def host(self, store: KeyValueStore | None = None) -> JobHost:
-        """Start another controller; it leads unless one does already."""
+        """Start another controller; it leads unless a controller leads already."""
         name = f"controller-{next(self._numbers)}"
         host = JobHost(
             store or self.store,
@@ -101,7 +103,7 @@ class AutoPoolHarness:
         return host
 
     async def kill(self, host: JobHost) -> None:
-        """Kill a controller: it releases nothing, and its lease expires at once."""
+        """Kill a controller: it releases no shard, and its lease expires immediately."""
         name = next(name for name, (item, _) in self._tasks.items() if item is host)
         _, tasks = self._tasks.pop(name)
         self._dead.append(host)
@@ -178,12 +180,12 @@ class AutoPoolHarness:
     ) -> str:
         """Create or replace an application; omitted options are unset."""
         key = key_of(path)
-        claimed = self.applications.existing.get(key)
+        replaced = self.applications.existing.get(key)
         annotations = annotations_of(subnet, number, reclaim, subnet6=subnet6)
         self.applications.put(
             Application(
                 key,
-                uid or (claimed.uid if claimed else derived_uid(key)),
+                uid or (replaced.uid if replaced else derived_uid(key)),
                 annotations,
                 scale_of(key.kind, int(size)),
             )
@@ -195,20 +197,20 @@ class AutoPoolHarness:
         return ""
 
     async def pod(
-        self, name: str, *, of: str = "", nic: str = "eth0", patience: str = "", **annotations: str
+        self, name: str, *, of: str = "", nic: str = "eth0", wait: str = "", **annotations: str
     ) -> str:
-        """An ADD. ``patience``: seconds it waits for a pool, by default as long as an agent."""
+        """An ADD. ``wait``: seconds to wait for a pool, by default as long as an agent waits."""
         pod = self.pods.setdefault(name, self.pod_facts(name, of, **annotations))
-        return f"has {' '.join(sorted(await self.add(pod, nic, float(patience or WAIT_S_MAX))))}"
+        return f"has {' '.join(sorted(await self.add(pod, nic, float(wait or WAIT_S_MAX))))}"
 
     def pod_facts(self, name: str, of: str = "", **annotations: str) -> PodFacts:
-        """The Pod as its application creates it; ``said``: further annotations."""
+        """The Pod as its application creates it, with further annotations."""
         application = self.applications.existing[key_of(of)] if of else None
         texts = {f"ipam.spidernet.io/{key}": text for key, text in annotations.items()}
         return pod_of(name, application, texts)
 
     async def pods_of(self, path: str, number: str) -> str:
-        """Add ``count`` Pods, one after the other."""
+        """Run an ADD for each of ``number`` Pods of an application, one after the other."""
         name = path.rpartition("/")[2]
         return "\n".join([await self.pod(f"{name}-{at}", of=path) for at in range(int(number))])
 
@@ -263,7 +265,7 @@ class AutoPoolHarness:
         return "\n".join([*lines, f"gateway={pool.gateway}", f"routes={routes}"])
 
     async def history(self, subject: str) -> str:
-        """The life of a pool or an application, as `orbctl history` prints it."""
+        """The history of a pool or an application, as `orbctl history` prints it."""
         object_history = ObjectHistory(parse_subject(subject))
         for recorded in await self.node.log():
             object_history.take(recorded)
@@ -290,7 +292,7 @@ class AutoPoolHarness:
         return "\n".join(lines) or "none"
 
     async def check(self) -> str:
-        """Assert all invariants of the log, and that the state is its fold."""
+        """Assert all invariants, and that the stored state equals the fold of the log."""
         await check_everything(self.node)
         return ""
 
@@ -324,7 +326,7 @@ class AutoPoolHarness:
 
 
 async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel repeatedly, because a task may wait for a dead store again while it ends."""
+    """Cancel tasks repeatedly: a task may wait for a dead store again while it ends."""
     waiting = [task for task in tasks if not task.done()]
     while waiting:
         for task in waiting:

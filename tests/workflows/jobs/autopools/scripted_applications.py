@@ -1,7 +1,7 @@
 """A scripted cluster: applications as an API server would list them, and their Pods.
 
-An application that a script removed is certainly deleted. An application that no script created is
-unknown. Applications of third-party kinds are not listed, because a controller does not watch them.
+An application that the script has removed is certainly deleted; one that the script has not created
+is unknown. Applications of third-party kinds are not listed, because controllers do not watch them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ THIRD_PARTY = "apps.kruise.io/v1alpha1"
 
 
 class Applications:
-    """The cluster, as an ``ApplicationsSource``. ``existing`` and ``deleted``: its applications."""
+    """The applications of the cluster, as an ``ApplicationsSource``."""
 
     def __init__(self) -> None:
         self.existing: dict[ApplicationKey, Application] = {}
@@ -41,7 +41,7 @@ class Applications:
         self._has_changed.set()
 
     async def listed(self) -> None:
-        """Return at once: a script is complete from the start."""
+        """Return without waiting: ``known`` is always complete."""
 
     def known(self) -> Mapping[ApplicationKey, Application]:
         return {key: application for key, application in self.existing.items() if is_built_in(key)}
@@ -67,10 +67,13 @@ def key_of(path: str) -> ApplicationKey:
 
 
 def annotations_of(subnet: str, number: str, reclaim: str, *, subnet6: str = "") -> dict[str, str]:
-    """``net`` for eth0, or ``eth0:net,net1:other`` for several NICs."""
+    """The annotations of an application's Pods.
+
+    ``subnet``: ``net`` for eth0, or ``eth0:net,net1:other`` for several NICs.
+    """
     annotations: dict[str, str] = {}
     if ":" in subnet:
-        nics = [application.split(":") for application in subnet.split(",")]
+        nics = [part.split(":") for part in subnet.split(",")]
         value: object = [{"interface": nic, "ipv4": [name]} for nic, name in nics]
         annotations["subnets"] = json.dumps(value)
     elif subnet or subnet6:
@@ -81,7 +84,7 @@ def annotations_of(subnet: str, number: str, reclaim: str, *, subnet6: str = "")
 
 
 def scale_of(kind: str, size: int) -> Scale:
-    """A size in the fields of the kind."""
+    """A number of Pods in the fields of the application's kind."""
     match kind:
         case "DaemonSet":
             return Scale(desired=size)

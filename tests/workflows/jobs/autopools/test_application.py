@@ -1,4 +1,4 @@
-"""Controllers on both stores: many applications, a leader that dies, and its successor."""
+"""Automatic pools with controllers, on both stores: many applications, kills, a next leader."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CONCURRENT_ADDS = 100
 WAIT_S = 0.3
 OTHER_APPLICATIONS = 8
 EXTRA_PASSES_MAX = 2
-"""Reconciliations for changes that arrived during another one."""
+"""Reconciliations that may follow for changes which arrived during a reconciliation."""
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ async def harness(store: KeyValueStore, cluster_name: str) -> AsyncIterator[Auto
 async def test_thirty_applications_share_a_subnet_follow_their_sizes_and_leave_nothing(
     harness: AutoPoolHarness,
 ) -> None:
-    """I00006 and I00008."""
+    """Cases I00006 and I00008 of docs/contributing/compatibility.md."""
     await harness.host()
     await harness.host()
     for number in range(APPLICATIONS):
@@ -140,7 +140,7 @@ async def test_an_add_with_a_full_pool_succeeds_after_the_application_is_scaled_
 
 @pytest.mark.parametrize("moment", Moment)
 @pytest.mark.parametrize("at", [6, 12, 20])
-async def test_another_controller_finishes_after_a_kill_at_any_write(
+async def test_another_controller_creates_the_pools_after_a_kill(
     harness: AutoPoolHarness, at: int, moment: Moment
 ) -> None:
     await harness.host()
@@ -202,7 +202,7 @@ async def test_a_waiting_application_is_not_reconciled_for_changes_of_others(
         await harness.application(f"other-{number}", size="1", subnet="net")
         await harness.settle()
     further_passes = await _passes_when_waiting(harness) - passes
-    assert further_passes <= EXTRA_PASSES_MAX, "changes of others do not start it"
+    assert further_passes <= EXTRA_PASSES_MAX, "changes of others start no reconciliation"
 
     await harness.stop("web-0")
     await harness.settle()
@@ -245,18 +245,19 @@ async def test_a_pool_that_an_operator_deletes_is_created_again(harness: AutoPoo
 
 
 async def _passes_when_waiting(harness: AutoPoolHarness) -> int:
+    """The number of reconciliations of web, once its execution waits."""
     async with Client(harness.store, harness.node.keys) as client:
 
         async def waiting() -> int:
             try:
                 status: Any = await client.query(workflow_id(key_of("web")), "status", timeout_s=20)
             except CallRejected:
-                return 0  # its run has just started
+                return 0  # the run has just started
             return int(status["looks"]) if status["phase"] == "waiting" else 0
 
         return await eventually(waiting)
 
 
 async def _is_true(value: bool) -> bool:
-    """For ``eventually``, which awaits its condition."""
+    """The value as an awaitable, for ``eventually``."""
     return value

@@ -2,7 +2,7 @@
 
 See docs/contributing/compatibility.md, I00001 to I00024, T00001 to T00005.
 
-A line that begins with "> " is a command, the lines below it are its output.
+A line of a script that begins with "> " is a command; the lines below it are its output.
 ``ORBWEAVER_REWRITE=1`` rewrites the outputs: commit them only if you understand the difference.
 """
 
@@ -22,6 +22,7 @@ SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
 
 
 async def run_script(text: str) -> str:
+    """Run the commands of a script. Returns the script with the actual outputs."""
     harness = AutoPoolHarness(MemoryStore(), settings=AutoPoolSettings("# feature off" not in text))
     await harness.open()
     lines: list[str] = []

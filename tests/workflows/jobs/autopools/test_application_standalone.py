@@ -1,4 +1,4 @@
-"""Standalone: manifests are applied, an agent serves ADDs, a controller leads, no Kubernetes."""
+"""Automatic pools without Kubernetes: manifests are applied, an agent serves ADDs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ from tests.workflows.jobs.autopools import workload_manifests as workloads
 from workflows.jobs.job_host import JobHost
 
 ANNOTATIONS = workloads.subnet_annotations(ipv4="racks", number="+1")
+"""An automatic pool in the subnet ``racks`` with one address more than the application has Pods."""
+
 NO_POOL = 111
+"""The CNI error code of an ADD without a usable pool."""
 
 
 @pytest.fixture
@@ -76,9 +79,12 @@ def web_pod(number: int) -> workloads.Plain:
 
 
 POOL = "auto4-web-eth0-fa382"
+"""The name of the automatic pool of the Deployment web."""
 
 
-async def test_a_pool_follows_what_is_applied_scaled_and_deleted(agent: AgentHarness) -> None:
+async def test_a_pool_is_created_resized_and_deleted_with_its_deployment(
+    agent: AgentHarness,
+) -> None:
     await apply(agent, RACKS, web(2), web_pod(0), web_pod(1))
     assert await agent.add("web-0") == ["10.7.0.10/16"]
     await until(agent, {POOL: 3})
@@ -87,7 +93,8 @@ async def test_a_pool_follows_what_is_applied_scaled_and_deleted(agent: AgentHar
     await until(agent, {POOL: 6})
     await apply(agent, web(1))
     await until(agent, {POOL: 2})
-    assert await agent.add("web-1") == ["10.7.0.15/16"], "the lowest unused ones went"
+    # Shrinking has removed the lowest unused addresses, 10.7.0.11 to 10.7.0.14.
+    assert await agent.add("web-1") == ["10.7.0.15/16"]
 
     await agent.apply(DeleteRecord("Deployment", "shop", "web"))
     await agent.delete("web-0")
@@ -111,7 +118,7 @@ async def test_an_add_before_its_deployment_exists_waits_for_the_deployment(
     assert await waiting == ["10.7.0.10/16"]
 
 
-async def test_an_add_fails_at_once_if_its_subnet_does_not_exist(
+async def test_an_add_fails_without_a_wait_if_its_subnet_does_not_exist(
     agent: AgentHarness,
 ) -> None:
     await apply(agent, web(1), web_pod(0))

@@ -1,4 +1,4 @@
-"""A cluster in memory whose nodes need drains, and the execution in skipped time."""
+"""A scripted cluster whose nodes need drains, and the drain execution on a skipping clock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from workflows.testing.handle import TimeSkippingHandle
 
 
 class ScriptedCluster:
-    """``NodeDrainer``. ``pods``: node -> Pods in the way; ``not_evictable``: Pods that stay."""
+    """A ``NodeDrainer``.
+
+    ``pods``: node -> Pods with virtual functions that must be evicted; ``not_evictable``: Pods that
+    cannot be evicted. ``steps``: the changes that were requested. ``failures``: observations that
+    fail.
+    """
 
     def __init__(self, **pods: list[str]) -> None:
         self.pods = pods
@@ -21,7 +26,7 @@ class ScriptedCluster:
         self.steps: list[str] = []
         self.failures = 0
         self.failing_nodes: set[str] = set()
-        """Nodes that cannot be changed, nor their Pods evicted."""
+        """Nodes that cannot be uncordoned, and whose Pods cannot be evicted."""
 
     async def observe(self) -> DrainObservation:
         if self.failures:

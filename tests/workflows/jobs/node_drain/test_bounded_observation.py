@@ -1,4 +1,4 @@
-"""Observations of many nodes are no larger than a payload, and every node is listed in the end."""
+"""Observations of many nodes fit into a payload, and a later observation lists the other nodes."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ NOW_S = 1_764_500_000.25
 
 
 def nodes(count: int, suffix: str) -> list[str]:
+    """The names of ``count`` nodes, which end with ``suffix``."""
     return [f"n{number}{suffix}" for number in range(count)]
 
 
@@ -43,12 +44,12 @@ def test_a_thousand_cordoned_nodes_fit_into_a_payload_with_their_records(
     assert len(msgspec.json.encode(observed)) < PAYLOAD_ERROR_BYTES
     assert len(msgspec.json.encode(state)) < PAYLOAD_ERROR_BYTES
     assert len(observed.cordoned) + observed.unlisted == MAX_UNAVAILABLE
-    assert all(request.pods for request in observed.requests), "each is drained"
+    assert all(request.pods for request in observed.requests), "at least one Pod of each is listed"
     assert not any(isinstance(step, CordonNode) for step in plan.steps)
 
 
 def test_unlisted_nodes_count_as_cordoned_and_are_listed_later() -> None:
-    """The records of all are given up in the end, so that every node is listed once."""
+    """Each round uncordons the listed nodes, which makes room for others."""
     names = nodes(MAX_UNAVAILABLE, ".eu-central-1.compute.internal")
     requests = {name: ["shop/web-0"] for name in names}
     cordoned, listed = set(names), set()

@@ -49,12 +49,12 @@ async def test_nodes_are_drained_one_after_the_other(start_drains: StartDrains) 
     await harness.environment.advance(4 * ACTIVE_S)
 
     assert cluster.steps == [
-        *("cordon a", "evict shop/a", "uncordon a"),
-        *("cordon b", "evict shop/b", "uncordon b"),
-    ]
+        "cordon a", "evict shop/a", "uncordon a",
+        "cordon b", "evict shop/b", "uncordon b",
+    ]  # fmt: skip
 
 
-async def test_max_unavailable_limits_the_nodes_drained_at_a_time(
+async def test_max_unavailable_is_the_number_of_nodes_drained_at_a_time(
     start_drains: StartDrains,
 ) -> None:
     cluster = ScriptedCluster(a=["shop/a"], b=["shop/b"])
@@ -67,7 +67,7 @@ async def test_max_unavailable_limits_the_nodes_drained_at_a_time(
     assert cluster.cordoned == ["a", "b"]
 
 
-async def test_a_node_with_a_pod_that_cannot_be_evicted_is_uncordoned_after_a_time(
+async def test_a_drain_whose_pod_cannot_be_evicted_is_given_up_and_tried_again(
     start_drains: StartDrains, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drain_s_max, retry_s = 6 * ACTIVE_S, 4 * IDLE_S
@@ -89,7 +89,7 @@ async def test_a_node_with_a_pod_that_cannot_be_evicted_is_uncordoned_after_a_ti
     assert cluster.cordoned == ["a"]
 
 
-async def test_a_drain_continues_when_the_api_server_is_available_again(
+async def test_a_drain_continues_after_an_outage_of_the_api_server(
     start_drains: StartDrains,
 ) -> None:
     cluster = ScriptedCluster(a=["shop/a"])
@@ -119,7 +119,9 @@ async def test_a_failed_step_of_one_node_does_not_stop_the_others(
     assert "node a cannot be changed" in (await handle.query("status"))["fault"]
 
 
-async def test_a_node_counts_as_drained_once_it_is_uncordoned(start_drains: StartDrains) -> None:
+async def test_no_node_is_cordoned_until_the_drained_node_is_uncordoned(
+    start_drains: StartDrains,
+) -> None:
     cluster = ScriptedCluster(a=[], b=["shop/b"])
     cluster.cordoned, cluster.failing_nodes = ["a"], {"a"}
 
@@ -133,7 +135,9 @@ async def test_a_node_counts_as_drained_once_it_is_uncordoned(start_drains: Star
     assert cluster.steps[:2] == ["uncordon a", "cordon b"]
 
 
-async def test_without_drains_a_cordoned_node_is_uncordoned(start_drains: StartDrains) -> None:
+async def test_a_cordoned_node_is_uncordoned_if_no_node_may_be_drained(
+    start_drains: StartDrains,
+) -> None:
     cluster = ScriptedCluster(a=["shop/a"])
     cluster.cordoned = ["a"]
 

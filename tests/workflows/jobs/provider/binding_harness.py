@@ -1,4 +1,4 @@
-"""A node, a provider and the workflow between them, on a skipping clock."""
+"""A node, a provider, and the workflow that binds the node's addresses, on a skipping clock."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from workflows.jobs.writers import ShardWriters
 from workflows.testing import TimeSkippingHandle, WorkflowEnvironment
 
 PARENTS = {"eth0": "0c:00:00:00:00:01", "net1": "0c:00:00:00:00:02"}
+"""Interface of a Pod -> MAC address of its parent NIC."""
+
 REQUEST_S = 20.0
-"""Seconds of real time in which a provider responds, also on a busy machine."""
+"""The timeout of a request, in seconds of real time: a provider responds even on a busy machine."""
 
 SILENT_REQUEST_S = 0.2
-"""The same for tests of a provider that does not respond."""
+"""The timeout of a request in tests of a provider that does not respond."""
 
 
 class BindingHarness:
-    """One Pod with an address on each of its NICs."""
+    """Pods with claimed addresses, a provider, and the executions that bind the addresses."""
 
     def __init__(
         self,
@@ -49,12 +51,12 @@ class BindingHarness:
         self.env = WorkflowEnvironment(Registry([ExternalBinding], activities.all), replays=replays)
 
     async def claim(self, *interfaces: str, name: str = "web") -> Endpoint:
-        """ADDs of one Pod."""
+        """Run an ADD for each interface of a Pod, by default eth0. Returns its endpoint."""
         added = [await self.node.add(pod(name), interface) for interface in interfaces or ("eth0",)]
         return added[-1].endpoint
 
     async def request(self, endpoint: Endpoint, wait_s: float = 100.0) -> BindingRequest:
-        """The request of an agent."""
+        """The binding request that an agent makes for an endpoint."""
         addresses = sorted(address for address, _ in endpoint.addresses())
         gets = [Get(self.node.keys.ip_of(address)) for address in addresses]
         ranges = (await self.node.store.read(gets)).ranges
@@ -68,13 +70,13 @@ class BindingHarness:
         return BindingRequest(*pod, bound, claims, deadline_ms)
 
     async def start(self, request: BindingRequest) -> TimeSkippingHandle:
-        """Start a binding."""
+        """Start the execution of a binding request."""
         return await self.env.start(ExternalBinding, request, workflow_id=request.workflow_id)
 
     async def give_back(
         self, request: BindingRequest, evidence: str = "CNI DEL"
     ) -> TimeSkippingHandle:
-        """Signal the open execution, or start one with the signal."""
+        """Request the release: signal the open execution, or start one with the signal."""
         release = ProviderRelease(request, "deleted", evidence)
         await self.env.client.signal_with_start(
             ExternalBinding,
@@ -96,7 +98,7 @@ class BindingHarness:
         return set((await self.node.read_ledger()).claims)
 
     async def check(self) -> None:
-        """Assert that bindings and claims match, and that the log is valid."""
+        """Assert that exactly the claimed addresses are bound, and that the log is valid."""
         assert set(self.provider.bound) == await self.claimed()
         await check_everything(self.node)
 

@@ -1,4 +1,4 @@
-"""A provider on loopback and its cluster; the state is checked at the end of every test."""
+"""A provider on loopback and a node; the state is checked at the end of every test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.workflows.jobs.provider.fake_provider import FakeProvider
 
 @pytest.fixture
 def request_s() -> float:
-    """Tests of a provider that does not respond replace it."""
+    """The timeout of a request. Tests of a provider that does not respond parametrize it."""
     return REQUEST_S
 
 

@@ -1,4 +1,4 @@
-"""A network provider on loopback, whose answers a test makes fail, stay out or come late."""
+"""A network provider on loopback. A test sets the faults of its next requests."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ class Fault(Enum):
 
 
 class FakeProvider:
-    """``bound``: address -> the Pod's UID. ``calls``: (path, body, timeout header) in order.
+    """A provider.
 
-    ``faults``: those of the next requests; ``away``: that of every further request, None for none.
-    ``listening``: a socket in another network namespace.
+    ``bound``: address -> UID of its Pod. ``calls``: (path, body, timeout header) in order.
+    ``faults``: the faults of the next requests; ``away``: the fault of all later requests, None for
+    none. ``listening``: a listening socket, such as one in another network namespace.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class FakeProvider:
         await self._runner.cleanup()
 
     def finish_late(self) -> None:
-        """Execute the delayed requests."""
+        """Execute the requests whose fault was ``LATE``."""
         while self._late:
             self._execute(*self._late.pop(0))
 

@@ -1,4 +1,4 @@
-"""Binding and release with a failing provider: an address is bound exactly while it is claimed."""
+"""Binding and release with a failing provider: at the end the claimed addresses are bound."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from workflows.jobs.provider.client import ALLOCATE, RELEASE
 from workflows.model.policies import ExecutionStatus
 
 
-async def test_mac_and_vlan_that_the_provider_chose_are_in_the_result_and_the_endpoint(
+async def test_the_result_and_the_endpoint_have_the_mac_and_vlan_of_the_provider(
     harness: BindingHarness,
 ) -> None:
     endpoint = await harness.claim("eth0", "net1")
@@ -86,13 +86,13 @@ async def test_a_failed_request_is_retried_and_binds_once(
         (Fault.SILENT, SILENT_REQUEST_S),
     ],
 )
-async def test_addresses_that_cannot_be_bound_are_released_and_their_claims_end(
+async def test_the_claims_of_addresses_that_cannot_be_bound_are_released(
     harness: BindingHarness, fault: Fault
 ) -> None:
     request = await harness.request(await harness.claim("eth0", "net1"))
     harness.provider.faults.extend([fault] * 12)
     handle = await harness.start(request)
-    await harness.env.advance(52)  # no call starts when less than 48 s of the 100 s are left
+    await harness.env.advance(52)  # no request starts when less than 48 s of the 100 s are left
     harness.provider.faults.clear()
     with pytest.raises(ExecutionFailed, match="did not bind"):
         await handle.result()
@@ -155,7 +155,7 @@ async def test_an_address_stays_claimed_until_the_provider_has_released_it(
     assert not await harness.claimed()
 
 
-async def test_a_release_pauses_after_its_last_attempt_and_continues_after_a_retry(
+async def test_an_execution_pauses_after_the_last_attempt_of_a_release_until_a_retry(
     harness: BindingHarness,
 ) -> None:
     request = await harness.request(await harness.claim())

@@ -1,4 +1,4 @@
-"""The provider client: TLS, deadlines, refused settings, and the NICs that are bound."""
+"""The client of the provider: TLS, deadlines, invalid settings, and the NICs that are bound."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_an_untrusted_certificate_is_rejected_unless_the_settings_allow_it
         assert len(provider.calls) == 2
 
 
-async def test_a_rejection_and_an_unknown_outcome_are_different_errors() -> None:
+async def test_a_rejection_and_an_unknown_outcome_raise_different_errors() -> None:
     async with (
         FakeProvider() as provider,
         client(ProviderSettings(provider.url, 1.0)) as provider_client,
@@ -77,7 +77,7 @@ async def test_a_refused_connection_is_a_provider_error() -> None:
 @pytest.mark.parametrize(
     ("remaining_s", "header"), [(48.0, "48000"), (49.9996, "50000"), (90.0, "50000")]
 )
-async def test_a_request_has_the_remaining_time_in_its_header(
+async def test_the_header_of_a_request_has_the_remaining_time_or_the_timeout_of_the_settings(
     remaining_s: float, header: str
 ) -> None:
     async with (
@@ -128,7 +128,7 @@ def test_an_invalid_request_timeout_is_rejected_with_its_key(text: str) -> None:
     assert refused.value.subject == "iaasNetworkProvider.httpRequestTimeout"
 
 
-def test_only_vlan_nics_whose_vlan_the_provider_chooses_take_part() -> None:
+def test_only_vlan_nics_whose_vlan_the_provider_chooses_are_bound() -> None:
     nics = [
         NicConfiguration("eth0", "vlan", "auto", "0c:01"),
         NicConfiguration("net1", "vlan", "manual", "0c:02"),

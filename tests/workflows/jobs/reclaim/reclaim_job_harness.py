@@ -1,7 +1,7 @@
-"""The scripted cluster of ``tests/core/domain/reclaim`` under the workflows.
+"""The scripted cluster of ``tests/core/domain/reclaim`` with the workflows of reclaim.
 
-Scripts change Pods; scans run by themselves. The environment skips time, and the cluster's clock
-follows it.
+Scripts change Pods; the workflow of the scan decides when to scan. ``tick`` advances the cluster's
+clock and the skipping clock of the workflows.
 """
 
 from __future__ import annotations
@@ -51,14 +51,17 @@ class ScriptedFacts:
         return frozenset(nodes) - self.cluster.nodes.keys()
 
     async def changes(self) -> AsyncIterator[PodChange]:
-        """Nothing: a script's changes go to ``ChangeListener.handle``."""
+        """Yield nothing: a script passes changes to ``ChangeListener.handle``."""
         no_changes: tuple[PodChange, ...] = ()
         for change in no_changes:
             yield change
 
 
 class ReclaimJobHarness(ReclaimHarness):
-    """A cluster with running workflows. ``started``: deadlines by the ids of Pods' executions."""
+    """A cluster with running workflows.
+
+    ``started``: the deadlines of the started executions of Pods, by workflow id.
+    """
 
     def __init__(self, settings: ReclaimSettings = ReclaimSettings()) -> None:
         super().__init__()
@@ -70,17 +73,17 @@ class ReclaimJobHarness(ReclaimHarness):
         self.is_prepared = False
 
     def new_observer(self, *, ahead_s: float = 0.0) -> Observer:
-        """Another controller, whose clock may be ahead."""
+        """The observer of another controller, whose clock may be ahead."""
         return observer_of(lambda: self.cluster.now_s + ahead_s, lambda: self.cluster.now_s)
 
     async def start_scan(self, settings: ScanSettings = ScanSettings()) -> None:
-        """Start the scan's execution, which scans at once."""
+        """Start the scan's execution, and wait for its first scan."""
         await self.prepare()
         self.handle = await self.environment.start(ReclaimScan, settings, workflow_id="reclaim")
         await self.environment.settle()
 
     async def prepare(self) -> None:
-        """The environment, without executions."""
+        """Open the environment, without executions."""
         self.writers = ShardWriters(self.store, (await self.agent("operator")).keys)
         context = await self._context()
         self._scan = ReclaimActivities(context, self._start_pod)
@@ -121,7 +124,7 @@ class ReclaimJobHarness(ReclaimHarness):
             assert "Error" not in answer, answer
 
     async def status(self) -> dict[str, Payload]:
-        """The status of the execution."""
+        """The result of the query ``status`` of the scan's execution."""
         result: dict[str, Payload] = await self.handle.query("status")
         return result
 

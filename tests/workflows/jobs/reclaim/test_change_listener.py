@@ -1,4 +1,4 @@
-"""The change listener restarts a failed watch, and leaves changes beyond its queue to the scan."""
+"""The listener restarts a failed watch, and drops changes for which its queue has no room."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from workflows.model.errors import LimitExceeded
 
 GONE = "it was deleted"
 SCAN_REQUEST = "scan-request"
-"""Used instead of a Pod's name: the source requests a scan."""
+"""The item of ``names`` for which the source yields a scan request instead of a change."""
 
 
 class ScriptedChanges:
     """A source whose watch fails ``failures`` times, then reports changes and stays open.
 
-    ``names``: the Pods whose deletion it reports. ``watches``: how many watches were started.
+    ``names``: the Pods whose deletion it reports. ``watches``: the number of started watches.
     """
 
     def __init__(self, node: NodeHarness, failures: int, names: list[str]) -> None:
@@ -67,7 +67,8 @@ class ScriptedChanges:
 class ListenerHarness:
     """A listener on a memory store.
 
-    ``started``: the Pods whose execution it has started; a start waits until ``may_start`` is set.
+    ``started``: the Pods whose executions the listener has started. A start waits until
+    ``may_start`` is set. ``scans``: requested scans; the first request fails.
     """
 
     def __init__(

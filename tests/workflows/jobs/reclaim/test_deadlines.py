@@ -1,4 +1,4 @@
-"""The trace of a reclaim leads to the release, and by a link to the ADD behind the claim."""
+"""The trace of a reclaim contains its release, and is linked to the ADD that made the claim."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
 
 
-async def test_the_spans_of_a_reclaim_are_linked_to_the_add_and_named_by_the_release(
+async def test_the_start_of_a_reclaim_is_linked_to_the_add_and_its_release_names_the_attempt(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     exporter = InMemorySpanExporter()
@@ -73,7 +73,7 @@ async def test_the_spans_of_a_reclaim_are_linked_to_the_add_and_named_by_the_rel
     assert release.cause.correlation_id == "reclaim/shop/web-0/uid-web-0"
 
 
-async def test_the_cause_of_a_claim_is_found_by_the_claim_alone() -> None:
+async def test_the_cause_of_a_claim_is_found_by_the_event_of_the_claim() -> None:
     async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("main", "10.6.0.10-10.6.0.200"))
         for name in ("web-0", "web-1", "web-2"):

@@ -21,14 +21,14 @@ DB = "reclaim/shop/db-1/1"
 async def prepare_pod(
     harness: ReclaimJobHarness, settings: ReclaimSettings = ReclaimSettings()
 ) -> None:
-    """web-0 runs on n3 with 10.6.0.11, and the watch is running."""
+    """Start web-0 on n3 with 10.6.0.11, and the environment with the listener."""
     harness.settings = settings
     await harness.script("pod shop/web-0 uid=1 node=n3")
     await harness.prepare()
 
 
 async def report_change(harness: ReclaimJobHarness, line: str) -> None:
-    """Change web-0, with a watch event."""
+    """Change web-0 by a script command, and pass its watch event to the listener."""
     key = ("shop", "web-0")
     last = harness.cluster.pods[key]
     await harness.script(line)
@@ -37,7 +37,7 @@ async def report_change(harness: ReclaimJobHarness, line: str) -> None:
     await harness.environment.settle()
 
 
-async def test_the_address_of_a_deleted_pod_is_released_at_once_if_its_del_was_lost(
+async def test_the_address_of_a_deleted_pod_is_released_without_a_wait_if_its_del_was_lost(
     harness: ReclaimJobHarness,
 ) -> None:
     await prepare_pod(harness)
@@ -56,7 +56,7 @@ async def test_the_address_of_a_deleted_pod_is_released_at_once_if_its_del_was_l
     ]
 
 
-async def test_after_a_deletion_the_additional_delay_passes_first(
+async def test_an_address_is_released_after_the_deletion_and_the_additional_delay(
     harness: ReclaimJobHarness,
 ) -> None:
     await prepare_pod(harness, ReclaimSettings(extra_delay_s=20.0))
@@ -68,7 +68,7 @@ async def test_after_a_deletion_the_additional_delay_passes_first(
     assert await harness.claimed() == set()
 
 
-async def test_after_twice_the_grace_period_the_additional_delay_passes_first(
+async def test_an_address_is_released_after_twice_the_grace_period_and_the_additional_delay(
     harness: ReclaimJobHarness,
 ) -> None:
     await prepare_pod(harness, ReclaimSettings(extra_delay_s=20.0))
@@ -114,7 +114,7 @@ async def test_an_execution_releases_nothing_if_the_del_came_in_time(
 async def test_an_observer_that_takes_over_waits_for_its_own_second_observation(
     harness: ReclaimJobHarness,
 ) -> None:
-    """The clock of the next controller may be ahead, which shortens no deadline."""
+    """A clock of the next controller that is ahead does not shorten the deadline."""
     await prepare_pod(harness)
     await report_change(harness, "delete pod shop/web-0 grace=30s")
     await harness.tick("59s")
@@ -161,7 +161,7 @@ async def test_a_failed_release_is_tried_a_limited_number_of_times(
 def fail_owner_reads(
     harness: ReclaimJobHarness, monkeypatch: pytest.MonkeyPatch, duration_s: float
 ) -> list[float]:
-    """Fail requests for StatefulSets for a while; return the times of requests."""
+    """Fail reads of StatefulSets for ``duration_s``. Returns the times of all reads, in seconds."""
     reads_s: list[float] = []
     read = ClusterSnapshot.stateful_set
     began_s = harness.cluster.now_s
@@ -179,7 +179,7 @@ def fail_owner_reads(
 
 
 async def prepare_surplus_replica(harness: ReclaimJobHarness) -> None:
-    """db-1 has 10.6.0.11, and its StatefulSet is scaled down."""
+    """Start db-1 with 10.6.0.11, and scale its StatefulSet down to one replica."""
     await harness.script(
         """
         statefulset shop/db replicas=2
@@ -191,7 +191,7 @@ async def prepare_surplus_replica(harness: ReclaimJobHarness) -> None:
 
 
 async def delete_replica(harness: ReclaimJobHarness) -> None:
-    """Its deletion is reported, and its DEL never comes."""
+    """Delete db-1 with a watch event and without DEL."""
     last = harness.cluster.pods["shop", "db-1"]
     await harness.script("delete pod shop/db-1 how=lost")
     await harness.report(ObservedPod(last, deleted=True))
@@ -227,7 +227,7 @@ async def test_a_replica_whose_owner_can_never_be_read_is_left_to_the_scan(
 
 
 async def test_a_newer_pod_of_the_same_name_keeps_its_addresses(harness: ReclaimJobHarness) -> None:
-    """Another Pod of the same name: the event of the older one is late."""
+    """The deletion of the older Pod is handled after the newer Pod has its addresses."""
     await prepare_pod(harness, ReclaimSettings(extra_delay_s=20.0))
     await report_change(harness, "delete pod shop/web-0 how=lost")
     await harness.script("pod shop/web-0 uid=2")
@@ -240,7 +240,7 @@ async def test_a_newer_pod_of_the_same_name_keeps_its_addresses(harness: Reclaim
 async def test_a_scan_starts_the_execution_of_a_pod_in_its_grace_period(
     harness: ReclaimJobHarness,
 ) -> None:
-    """It was terminating when the controller started, so there was no event."""
+    """The Pod was terminating before the controller started, so there is no watch event."""
     await harness.script("pod shop/web-0 uid=1 node=n3\ndelete pod shop/web-0 grace=30s")
     await harness.start_scan()
     assert list(harness.started) == [WEB]
@@ -248,7 +248,7 @@ async def test_a_scan_starts_the_execution_of_a_pod_in_its_grace_period(
     await harness.tick("1m")
 
     assert await harness.claimed() == set()
-    assert harness.facts.reads == reads + 1, "no scan for a deadline that has an execution"
+    assert harness.facts.reads == reads + 1, "one read by the execution, and none by a scan"
 
 
 async def test_a_pod_beyond_the_limit_of_deadlines_is_left_to_the_scan(
@@ -263,4 +263,4 @@ async def test_a_pod_beyond_the_limit_of_deadlines_is_left_to_the_scan(
     await harness.tick("61s")
     await harness.report(ObservedPod(harness.cluster.pods["shop", "web-1"]))
 
-    assert len(harness.started) == 2, "a deadline that has passed makes room"
+    assert len(harness.started) == 2, "the deadline of web-0 has passed and no longer counts"

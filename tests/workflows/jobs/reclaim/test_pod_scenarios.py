@@ -1,4 +1,4 @@
-"""The golden scenarios with an execution for every Pod give the same outputs."""
+"""The golden scenarios of reclaim print the same outputs with an execution for every Pod."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.workflows.jobs.reclaim.reclaim_job_harness import ReclaimJobHarness
 from workflows.jobs.reclaim.pod import NOTHING_LEFT, DeadlineCause, ReclaimResult
 
 RESTART = "> restart\n"
-"""The command after which a script expects lost deadlines; an execution keeps its deadline."""
+"""A command after which scripts expect that deadlines are lost; executions keep them."""
 
 SCRIPTS_WITHOUT_RESTART = [script for script in SCRIPTS if RESTART not in script.read_text()]
 
@@ -46,7 +46,7 @@ class PodReclaimHarness(ReclaimJobHarness):
     async def _start_pod(
         self, deadline: ReclaimDeadline, origin: DeadlineCause = DeadlineCause()
     ) -> None:
-        """Executions continue only in ``tick``."""
+        """Defer the start to ``tick``, in which alone executions run."""
         self._deferred.append((deadline, origin))
 
     async def tick(self, text: str) -> str:

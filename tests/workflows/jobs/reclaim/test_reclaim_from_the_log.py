@@ -1,4 +1,4 @@
-"""A controller's jobs as in production: the workflow releases what an operator deletes."""
+"""The jobs of a controller, as in production, release the addresses of deleted Pods and nodes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from workflows.model.policies import ExecutionStatus
 async def running_leader(
     node: NodeHarness, telemetry: Telemetry | None = None
 ) -> AsyncIterator[JobHost]:
-    """A running controller that follows the log."""
+    """A running controller that leads, and whose listener follows the log."""
     host = JobHost(node.store, node.keys, "one", telemetry=telemetry)
     tasks = [asyncio.ensure_future(host.run()), asyncio.ensure_future(host.lead())]
     try:
@@ -45,7 +45,7 @@ async def pods_with_claims(node: NodeHarness) -> set[str]:
     return {claim.claim.pod for claim in (await node.read_ledger()).claims.values()}
 
 
-async def test_a_deleted_node_and_a_deleted_pod_lose_their_own_addresses_only(
+async def test_a_deleted_pod_and_the_pods_of_a_deleted_node_lose_their_addresses(
     store: KeyValueStore,
 ) -> None:
     async with NodeHarness(store) as node, NodeHarness(store, "node-b") as other:

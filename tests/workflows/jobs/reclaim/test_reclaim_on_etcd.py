@@ -1,4 +1,4 @@
-"""Two controllers' workers on a real etcd; the active one is killed in the middle of a chunk."""
+"""Two controllers reclaim; the one that runs the scan is killed between two releases."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RELEASES_BEFORE_KILL = 20
 
 
 class BlockingReleaser:
-    """Blocks every release after ``RELEASES_BEFORE_KILL`` of them, until ``passes`` is set."""
+    """Blocks every release after the first ``RELEASES_BEFORE_KILL``, until ``passes`` is set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.blocked = asyncio.Event()
@@ -47,6 +47,7 @@ class BlockingReleaser:
 
 
 async def _leak(node: NodeHarness) -> None:
+    """Add one living Pod and ``LEAKS`` Pods whose records are deleted."""
     await node.apply(pool("main", "10.6.0.10-10.6.0.200"))
     await node.add(pod("alive"))
     for number in range(LEAKS):
@@ -78,7 +79,7 @@ async def _run_with_a_kill(store: KeyValueStore, blocker: BlockingReleaser) -> N
             for host in hosts:
                 await _is_ready(host)
             await eventually(lambda: _or_false(all_are_observed))
-            offset_s[0] = 20.0
+            offset_s[0] = 20.0  # the gap between two observations has passed
             await client.signal(WORKFLOW_ID, SCAN_NOW)
             await within(blocker.blocked.wait())
             await _kill_owner(store, hosts)
@@ -131,7 +132,7 @@ async def _check_releases(node: NodeHarness) -> None:
     await check_everything(node)
 
 
-async def test_a_kill_between_two_releases_repeats_and_loses_none_in_memory(
+async def test_every_address_is_released_once_after_a_kill_between_two_releases_in_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     blocker = BlockingReleaser(monkeypatch)
@@ -141,7 +142,7 @@ async def test_a_kill_between_two_releases_repeats_and_loses_none_in_memory(
 
 
 @pytest.mark.etcd
-async def test_a_kill_between_two_releases_repeats_and_loses_none_on_etcd(
+async def test_every_address_is_released_once_after_a_kill_between_two_releases_on_etcd(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocker = BlockingReleaser(monkeypatch)

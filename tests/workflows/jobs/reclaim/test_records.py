@@ -1,4 +1,4 @@
-"""Without Kubernetes: a deleted record is evidence, a missing record is not."""
+"""Without Kubernetes a deleted record is evidence that a Pod is gone; a missing record is not."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DELETE_NODE = DeleteRecord("Node", "", "node-a")
 
 
 class StandaloneHarness(NamedTuple):
-    """A node, and a scan of it."""
+    """Two nodes, the activities of a scan, and their source of Pod and Node state."""
 
     node: NodeHarness
     other: NodeHarness
@@ -59,6 +59,7 @@ async def harness() -> AsyncIterator[StandaloneHarness]:
 
 
 async def observed(harness: StandaloneHarness) -> int:
+    """The number of endpoints that a scan observes for the first time as those of gone Pods."""
     return (await harness.activities.observe(EMPTY, EMPTY)).observed
 
 
@@ -141,7 +142,10 @@ async def test_all_pods_of_a_node_whose_record_was_deleted_are_observed(
 async def reported(
     harness: StandaloneHarness, *commands: ApplyRecord | DeleteRecord
 ) -> list[PodChange]:
-    """The changes reported for these commands, between those of two marker Pods."""
+    """The changes that the source reports for these commands.
+
+    Two further Pods mark their begin and end.
+    """
     for name in ("begin", "end"):
         await harness.other.add(pod(name))
     arriving = harness.facts.changes()
@@ -196,7 +200,7 @@ async def test_applied_records_and_pods_without_addresses_are_not_reported(
 
 
 class CountingStore(MemoryStore):
-    """A store that counts reads of all endpoints."""
+    """A store that counts the reads of the whole range of endpoints."""
 
     whole_reads = 0
 

@@ -1,4 +1,4 @@
-"""The scan's execution: its interval, signals, query, faults, and next run."""
+"""The execution of the scan: interval, signals, query, failures, continue-as-new."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ from core.domain.sriov.model import VfGuid
 from core.errors import StoreUnavailable
 from core.eventstore.kv import Get
 from tests.workflows.jobs.reclaim.reclaim_job_harness import ReclaimJobHarness
-from workflows.jobs.reclaim.scan import ScanSettings
+from workflows.jobs.reclaim.scan import SCAN_NOW, SETTINGS, ScanSettings
 from workflows.model.errors import LimitExceeded
 from workflows.model.policies import ExecutionStatus
 
 LEAK = "pod shop/{0} uid={0}\ndelete pod shop/{0} how=unseen"
+"""The commands for a leaked address: a Pod is deleted without DEL and without a delete event."""
 
 
-async def test_it_scans_every_interval_and_on_the_signal(harness: ReclaimJobHarness) -> None:
+async def test_a_scan_follows_after_every_interval_and_after_a_signal(
+    harness: ReclaimJobHarness,
+) -> None:
     await harness.start_scan(ScanSettings(interval_s=60))
     await harness.tick("190s")
-    assert harness.facts.reads == 4
+    assert harness.facts.reads == 4, "at 0, 60, 120 and 180 s"
 
-    await harness.handle.signal("scan-now")
+    await harness.handle.signal(SCAN_NOW)
     assert harness.facts.reads == 5
-    await harness.handle.signal("scan-now")
-    assert harness.facts.reads == 5, "the gap between requested scans passes first"
+    await harness.handle.signal(SCAN_NOW)
+    assert harness.facts.reads == 5, "the gap between two requested scans has not passed"
     await harness.tick("2s")
 
     assert harness.facts.reads == 6
@@ -44,18 +47,18 @@ async def test_an_execution_that_accepts_no_signal_does_not_stop_a_scan(
         raise LimitExceeded("SIGNALS_MAX")
 
     monkeypatch.setattr(harness._scan, "_start", refuse)
-    await harness.handle.signal("scan-now")
+    await harness.handle.signal(SCAN_NOW)
     await harness.tick("2s")
 
     assert (await harness.status())["looks"] == 2
 
 
-async def test_new_settings_change_a_wait_that_has_begun(
+async def test_new_settings_change_the_current_wait(
     harness: ReclaimJobHarness,
 ) -> None:
     await harness.start_scan(ScanSettings(interval_s=3_600))
     await harness.tick("1m")
-    await harness.handle.signal("orders", ScanSettings(interval_s=90))
+    await harness.handle.signal(SETTINGS, ScanSettings(interval_s=90))
     await harness.tick("31s")
 
     assert harness.facts.reads == 2
@@ -81,7 +84,7 @@ async def test_status_and_search_attributes_have_the_results_of_the_scan(
     assert "ReclaimReleased" in repr(last)
 
 
-async def test_a_failed_release_does_not_stop_the_others_and_is_tried_again(
+async def test_a_failed_release_stops_no_other_release_and_is_tried_again(
     harness: ReclaimJobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reclaim_step = Releaser.reclaim
@@ -115,7 +118,7 @@ async def test_a_failed_release_does_not_stop_the_others_and_is_tried_again(
     ) == (0, [], 3)
 
 
-async def test_a_scan_without_facts_fails_and_the_next_scan_follows(
+async def test_a_scan_without_an_api_server_fails_and_the_next_scan_follows(
     harness: ReclaimJobHarness,
 ) -> None:
     await harness.script(LEAK.format("web-0"))
@@ -141,7 +144,8 @@ async def test_an_expired_scan_state_delays_the_release_by_one_scan(
     for lease in list(harness.store._leases):
         await harness.store.revoke_lease(lease)
     await harness.tick("11s")
-    assert await harness.claimed() == {"10.6.0.11"}, "its first observation was lost"
+    # The first observation of the Pod was lost, so the second scan counts as the first observation.
+    assert await harness.claimed() == {"10.6.0.11"}
     await harness.tick("11s")
 
     assert await harness.claimed() == set()
@@ -183,16 +187,14 @@ async def test_a_cancelled_execution_ends_and_releases_nothing_more(
     assert await harness.claimed() == {"10.6.0.11"}
 
 
-async def test_the_guids_of_a_deleted_node_are_released_by_the_second_scan_without_it(
+async def test_the_second_scan_without_a_node_releases_its_guids(
     harness: ReclaimJobHarness,
 ) -> None:
     agents = [await harness.agent(name) for name in ("n1", "n2")]
     for number, agent in enumerate(agents):
         guid = VfGuid(f"02:00:00:00:00:00:00:0{number}", "0000:3b:00.0", f"nic-{number}", 0)
-        registry = GuidRegistry(
-            *(harness.store, agent.keys, agent.writer, agent.name), Cause("agent")
-        )
-        assert await registry.assign([guid]) == []
+        registry = GuidRegistry(harness.store, agent.keys, agent.writer, agent.name, Cause("agent"))
+        assert await registry.assign([guid]) == [], "no GUID is in conflict"
     await harness.script("node n1")
     await harness.start_scan()
     before = set((await agents[0].read_ledger()).guids)

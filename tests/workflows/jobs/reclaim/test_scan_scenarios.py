@@ -1,4 +1,4 @@
-"""Scripted clusters with the workflow: which addresses are released, and when."""
+"""Scripted clusters with the workflow of the scan: the released addresses, and the times."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.workflows.jobs.reclaim.reclaim_job_harness import ReclaimJobHarness
 from workflows.jobs.reclaim.scan import ScanSettings
 
 
-async def test_a_pod_deleted_with_a_lost_del_is_released_after_the_second_scan(
+async def test_the_second_scan_releases_the_address_of_a_deleted_pod_whose_del_was_lost(
     harness: ReclaimJobHarness,
 ) -> None:
     await harness.script(
@@ -91,7 +91,7 @@ async def test_an_unreliable_listing_releases_nothing_in_any_number_of_scans(
     await harness.start_scan()
     await harness.tick("1h")
     assert await harness.claimed() == {"10.6.0.11", "10.6.0.12"}
-    assert (await harness.status())["looks"] == 7
+    assert (await harness.status())["looks"] == 7, "at once, and every ten minutes"
 
     await harness.script("listing good")
     await harness.tick("11m")
@@ -124,10 +124,14 @@ async def test_many_leaks_are_released_in_chunks(harness: ReclaimJobHarness) -> 
 
     assert len(await harness.claimed()) == 1
     assert (await harness.status())["released"] == 250
-    assert (await harness.handle.event_types()).count("ActivityTaskScheduled") == 2 + 3
+    scans, chunks = 2, 3  # a chunk has 100 releases
+    activities = (await harness.handle.event_types()).count("ActivityTaskScheduled")
+    assert activities == scans + chunks
 
 
-async def test_switched_off_rules_release_nothing(harness: ReclaimJobHarness) -> None:
+async def test_with_its_rule_switched_off_a_pod_on_a_lost_node_keeps_its_address(
+    harness: ReclaimJobHarness,
+) -> None:
     harness.settings = ReclaimSettings(on_not_ready_node=False)
     await harness.script(
         """

@@ -20,12 +20,16 @@ from workflows.engine.telemetry import Telemetry, TracerProvider
 from workflows.jobs.job_host import JobHost, JobSettings
 
 DEADLINE_S = 60.0
+"""Seconds until ``eventually`` fails."""
+
 PARENT = "0c:00:00:00:00:01"
+"""The MAC address of the parent NIC of every bound NIC."""
+
 T = TypeVar("T")
 
 
 class ConfiguredNetworks:
-    """The NICs that are bound: interface -> vlanMode of a vlan network."""
+    """The NICs of Pods. ``modes``: interface -> vlanMode of its vlan network; others have none."""
 
     def __init__(self, modes: Mapping[str, str]) -> None:
         self.modes = dict(modes)
@@ -39,7 +43,7 @@ class ConfiguredNetworks:
 
 
 class ProviderHarness:
-    """An agent, its controllers and the provider. ``networks``: which NICs the provider binds."""
+    """An agent, controllers and the provider. ``ends`` stops the controllers."""
 
     def __init__(
         self,
@@ -77,7 +81,7 @@ class ProviderHarness:
         return end
 
     async def kill(self, name: str = "controller-0") -> None:
-        """Kill a controller; its lease expires at once."""
+        """Kill a controller; its lease expires immediately."""
         host, tasks = self._hosts[name]
         term = host.worker.term
         await host.worker.abandon()
@@ -98,7 +102,7 @@ class ProviderHarness:
         return await BindingStore(self.node.store, self.node.keys).find(("shop", pod))
 
     async def workload_endpoint(self, pod: str = "web-0") -> Any:
-        """The request of a main plugin at the agent's socket."""
+        """The response of the agent to a main plugin that asks for the endpoint of a Pod."""
         path = f"/v1/workloadendpoint?podNamespace=shop&podName={pod}"
         return (await over_socket(self.node.process.settings.socket_path, "GET", path)).json
 
@@ -109,8 +113,8 @@ class ProviderHarness:
 
 
 async def eventually(condition: Callable[[], Awaitable[T]]) -> T:
-    """Poll until the result is true."""
+    """Poll until the result is true, and return it."""
     async with asyncio.timeout(DEADLINE_S):
-        while not (stored := await condition()):
+        while not (result := await condition()):
             await asyncio.sleep(0.01)
-    return stored
+    return result

@@ -1,4 +1,4 @@
-"""The log has what the provider did with the addresses of a Pod, for any moment."""
+"""The log has every state of a binding, so histories and past states show it."""
 
 from __future__ import annotations
 

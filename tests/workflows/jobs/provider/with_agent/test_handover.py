@@ -1,4 +1,4 @@
-"""Release of bound addresses: the provider releases first, for every kind of release."""
+"""Every kind of release of a bound address: the provider releases it before its claim ends."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NEXT_POD = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;K8S_POD_UI
 
 
 class _OperatorWriters(ShardWriters):
-    """Writers of a caller that is not an activity."""
+    """The writers of ``Releases`` for a test, which is not an activity."""
 
     @asynccontextmanager
     async def current_writer(self) -> AsyncIterator[tuple[Writer, Cause]]:
@@ -76,7 +76,8 @@ async def test_an_add_of_a_new_pod_fails_while_the_provider_releases_the_old_one
     await harness.controller()
     await harness.node.add()
     harness.provider.away = Fault.BROKEN
-    error = (await harness.node.call("ADD", CNI_ARGS=NEXT_POD)).error  # its predecessor had no DEL
+    # There was no DEL for the old Pod.
+    error = (await harness.node.call("ADD", CNI_ARGS=NEXT_POD)).error
 
     assert error["code"] == 11
     assert "are still being released by the network provider" in error["msg"]
@@ -87,7 +88,7 @@ async def test_an_add_of_a_new_pod_fails_while_the_provider_releases_the_old_one
     assert set(harness.provider.bound.values()) == {"uid-next"}
 
 
-async def test_nics_of_two_sandboxes_are_released_with_the_last_sandbox(
+async def test_the_nics_of_two_sandboxes_are_released_after_the_del_of_both(
     harness: ProviderHarness,
 ) -> None:
     harness.networks.modes["net1"] = "auto"

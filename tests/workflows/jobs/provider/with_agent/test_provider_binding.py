@@ -62,7 +62,7 @@ async def test_other_networks_send_no_request_to_the_provider(
     harness: ProviderHarness,
 ) -> None:
     harness.networks.modes["eth0"] = "manual"
-    await harness.node.add()  # without any controller
+    await harness.node.add()  # no controller runs
     await harness.node.delete()
 
     assert await harness.is_all_released()
@@ -81,14 +81,14 @@ async def test_an_add_that_the_provider_rejects_fails_and_leaves_no_claim(
     assert "no VLAN is left" in error["msg"]
     assert "orbctl workflow history external/shop/web-0/uid-web-0" in error["details"]
     await eventually(harness.is_all_released)
-    assert await harness.node.add()  # the runtime's next attempt
+    assert await harness.node.add(), "the next attempt of the runtime succeeds"
 
 
 async def test_an_add_fails_while_the_provider_is_away_and_its_addresses_are_released(
     harness: ProviderHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.jobs.provider.binding.UNKNOWN_OUTCOME_S", 0.5)
-    harness.set_bind_timeout(54)  # so that 48 s are left for a second or so only
+    harness.set_bind_timeout(54)  # requests start only in the first 6 s, while 48 s are left
     harness.provider.away = Fault.REQUEST_LOST
     await harness.controller()
     error = (await harness.node.call("ADD")).error

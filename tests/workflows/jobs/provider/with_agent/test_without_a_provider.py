@@ -1,4 +1,4 @@
-"""Without a provider an agent makes no additional read in an ADD, and uses no more memory."""
+"""An agent without a provider neither loads nor uses the code for bindings."""
 
 from __future__ import annotations
 
