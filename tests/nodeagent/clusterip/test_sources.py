@@ -20,6 +20,7 @@ PORTS = (ServicePort(8080, "TCP", "http"), ServicePort(5353, "UDP", "dns"))
 
 
 def slice_of(*endpoints: SliceEndpoint, family: int = 4) -> EndpointSlice:
+    """An EndpointSlice of Service ``web`` with the ports ``PORTS``."""
     return EndpointSlice("web", 4 if family == 4 else 6, PORTS, endpoints)
 
 

@@ -32,7 +32,7 @@ def listening_station(link: Link) -> Station:
 
 @pytest.fixture
 def listener(listening_station: Station) -> Iterator[socket.socket]:
-    """A socket that receives all frames in a namespace."""
+    """A socket that receives all frames at ``listening_station``."""
 
     def open_socket() -> socket.socket:
         raw_socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))

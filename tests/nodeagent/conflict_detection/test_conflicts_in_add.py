@@ -69,6 +69,7 @@ def agent(directory: Path) -> Running:
 
 
 async def lan(agent: AgentHarness, *ips: str, **fields: Any) -> None:
+    """Create the default pool ``lan``."""
     await agent.pool("lan", "10.6.0.0/24", *(ips or ("10.6.0.10-10.6.0.20",)), **fields)
 
 

@@ -100,12 +100,14 @@ def stack(
 
 
 def source_of(link: int, network: str) -> Address | None:
+    """The preferred source of the kernel's route to a connected network."""
     return None if ":" in network else parse_address(POD_ADDRESSES[link][0])
 
 
 def plan_of(
     pod: PodStack, expected: frozenset[str] = frozenset(), **conf: Any
 ) -> tuple[NicSetup, AttachmentPlan]:
+    """The set-up of a Pod's NIC with these settings, and its plan."""
     settings = effective_settings(read_settings({**CONF, **conf}), UnparsedSettings())
     decision = decide(settings, pod)
     host = HostStack(tuple(address for address in NODE if address.family in pod.families))
@@ -113,6 +115,7 @@ def plan_of(
 
 
 def plan_text(pod: PodStack, decision: NicSetup, attachment_plan: AttachmentPlan) -> str:
+    """The text of a plan, as in its file."""
     pod_veth_name = "eth0" if decision.mode == "overlay" else "veth0"
     names = {link.ifindex: link.name for link in pod.links}
     names |= {VETH_PAIR.pod: pod_veth_name, VETH_PAIR.host: "HOST-END"}

@@ -53,7 +53,7 @@ def full_state(namespace: Named) -> list[str]:
 
 
 def stable_state(namespace: Named) -> list[str]:
-    """Like ``full_state``, without asynchronous changes of the kernel and without the host rule."""
+    """Like ``full_state``, without asynchronous changes and without the host rule, which stays."""
     ignored = ("fe80", "multicast", "anycast", "lookup 500", "ff00::/8")
     return [line for line in full_state(namespace) if not any(word in line for word in ignored)]
 

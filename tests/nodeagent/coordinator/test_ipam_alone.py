@@ -95,6 +95,7 @@ def scenario(request: pytest.FixtureRequest) -> Scenario:
 async def bridged_nodes(
     network: NetworkHarness, scenario: Scenario
 ) -> AsyncIterator[tuple[BridgedNode, BridgedNode]]:
+    """Two nodes whose agents share a store, and a router with the gateway of the pool."""
     directory = Path(tempfile.mkdtemp(prefix="ow-"))
     plugins = directory / "bin"
     installer.install(plugins, directory / "net.d")

@@ -10,6 +10,7 @@ from tests.support.agent_harness import AgentHarness
 
 
 async def two_lans(agent: AgentHarness) -> None:
+    """Create the pools a and b, which only annotations and network configurations name."""
     await agent.pool("a", "10.6.0.0/24", "10.6.0.10-10.6.0.20", default=False)
     await agent.pool("b", "10.7.0.0/24", "10.7.0.10-10.7.0.20", default=False, gateway="10.7.0.1")
 

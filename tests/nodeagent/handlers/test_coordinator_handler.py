@@ -121,6 +121,7 @@ def handler_with(
     cluster: CoordinatorDefaults | None = None,
     probe: ProbeAssigned = probe_nothing,
 ) -> CoordinatorHandler:
+    """A handler for a Pod with these annotations, in a cluster with these settings."""
     return CoordinatorHandler(
         node.engine,
         node.records,

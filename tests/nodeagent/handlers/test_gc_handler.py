@@ -28,6 +28,7 @@ async def lan(agent: AgentHarness, short_path: Path) -> Path:
 
 
 def valid(*pods: str) -> list[dict[str, str]]:
+    """The entries of a list of valid attachments."""
     return [{"containerID": f"c-{pod}", "ifname": "eth0"} for pod in pods]
 
 
