@@ -145,7 +145,7 @@ def test_orbctl_skips_an_application_of_another_project_with_the_reason(
     result = read_value(yaml.safe_load(text), "block", apply_command)
 
     assert result is None
-    assert "known by the ownerReferences" in capsys.readouterr().err
+    assert "known from the ownerReferences" in capsys.readouterr().err
 
 
 def test_every_subject_of_the_tables_is_in_the_documents() -> None:
