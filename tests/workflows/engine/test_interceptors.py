@@ -1,4 +1,4 @@
-"""Interceptors see and change what a client calls, what code requests, and what activities do."""
+"""Interceptors can change calls of a client, requests of workflow code, attempts of activities."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class DoublePrice(WorkflowOutbound):
 
 
 class Polite(WorkflowInbound):
-    """Changes what the code gets; its own state is rebuilt in replay."""
+    """Changes the inputs of the code. Its state ``signals`` is restored by replay."""
 
     def __init__(self, inner: WorkflowInbound) -> None:
         super().__init__(inner)
@@ -112,7 +112,7 @@ class Polite(WorkflowInbound):
 
 
 class Named(Interceptor):
-    """Records each attempt, with its outcome."""
+    """Records each attempt under ``name``, and its OSError."""
 
     def __init__(self, name: str, steps: list[str]) -> None:
         self.name = name
@@ -147,14 +147,14 @@ async def test_the_interceptors_of_a_workflow_change_its_messages_and_requests()
     async with WorkflowEnvironment(registry, replays=True) as env:
         order = await env.start(Order, "lamp", 100)
         await order.signal(Order.note, "hurry")
-        assert await order.query(Order.count) == 101
+        assert await order.query(Order.count) == 101, "the interceptor has added 100"
         with pytest.raises(CallRejected, match="be polite"):
             await order.update(Order.add, "rude")
         assert await order.update(Order.add, "thanks") == 102
 
         assert await order.result() == [
-            *("please hurry", "thanks", "charged 200", "shipped a lamp", "1 signal")
-        ]
+            "please hurry", "thanks", "charged 200", "shipped a lamp", "1 signal"
+        ]  # fmt: skip
 
 
 async def test_each_attempt_of_an_activity_passes_all_interceptors_the_first_outermost() -> None:
@@ -168,10 +168,11 @@ async def test_each_attempt_of_an_activity_passes_all_interceptors_the_first_out
         await order.result()
 
     assert steps == [
-        *("outer: charge 1", "inner: charge 1"),
-        *("inner: charge 1: no connection", "outer: charge 1: no connection"),
-        *("outer: charge 2", "inner: charge 2", "outer: ship 1", "inner: ship 1"),
-    ]
+        "outer: charge 1", "inner: charge 1",
+        "inner: charge 1: no connection", "outer: charge 1: no connection",
+        "outer: charge 2", "inner: charge 2",
+        "outer: ship 1", "inner: ship 1",
+    ]  # fmt: skip
 
 
 def test_an_interceptor_of_workflows_must_be_deterministic() -> None:
@@ -187,7 +188,7 @@ def test_an_interceptor_of_workflows_must_be_deterministic() -> None:
 
 
 class _Audited(ClientOutbound):
-    """Notes calls, shortens signals, and refuses to terminate."""
+    """Records calls, adds an argument to starts, shortens signals, and refuses to terminate."""
 
     def __init__(self, inner: ClientOutbound, calls: list[str]) -> None:
         super().__init__(inner)

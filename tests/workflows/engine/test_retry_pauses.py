@@ -12,9 +12,8 @@ from tests.support.engine_samples import Basket
 
 def test_pauses_double_up_to_their_limit() -> None:
     assert [pause_s(failures, 0.5, 3.0) for failures in (0, 1, 2, 3, 4, 10_000)] == [
-        *(0.5, 0.5, 1.0, 2.0),
-        *(3.0, 3.0),
-    ]
+        0.5, 0.5, 1.0, 2.0, 3.0, 3.0
+    ]  # fmt: skip
 
 
 def test_an_error_states_whether_a_retry_can_help() -> None:
@@ -23,7 +22,7 @@ def test_an_error_states_whether_a_retry_can_help() -> None:
     assert not is_retryable(ValueError("a bug"))
 
 
-async def test_work_is_repeated_until_it_succeeds_or_fails_without_retry() -> None:
+async def test_work_is_repeated_until_it_succeeds_or_raises_an_error_that_is_not_retried() -> None:
     failures: list[Exception] = [StoreUnavailable("away"), StoreUnavailable("away")]
     calls = 0
 

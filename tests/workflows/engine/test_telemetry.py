@@ -22,7 +22,7 @@ TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
 
 
-async def test_a_trace_leads_from_the_event_behind_a_start_into_the_activity(
+async def test_the_trace_of_an_execution_is_linked_to_its_cause_and_contains_its_activity(
     engine: EngineHarness,
 ) -> None:
     exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
@@ -72,12 +72,15 @@ async def test_a_trace_leads_from_the_event_behind_a_start_into_the_activity(
     assert set(exemplars) <= {context_of(span).span_id for span in (failed, succeeded)}
     assert exemplars
     assert set(metrics) >= {
-        *("workflow_completed", "workflow_endtoend_latency", "workflow_task_execution_latency"),
-        *("activity_execution_failed", "activity_execution_latency"),
+        "workflow_completed",
+        "workflow_endtoend_latency",
+        "workflow_task_execution_latency",
+        "activity_execution_failed",
+        "activity_execution_latency",
     }
 
 
-async def test_an_attempt_that_times_out_is_an_error_of_the_type_of_its_timeout(
+async def test_the_error_type_of_a_timed_out_attempt_is_its_timeout(
     engine: EngineHarness,
 ) -> None:
     exporter, tracers = InMemorySpanExporter(), TracerProvider()
@@ -133,7 +136,7 @@ async def test_messages_to_an_execution_have_spans_with_temporals_names(
     ]
 
 
-async def test_a_continued_run_has_traces_of_its_own_that_are_linked_to_the_first(
+async def test_the_spans_of_a_continued_run_begin_traces_that_are_linked_to_the_first_run(
     engine: EngineHarness,
 ) -> None:
     exporter, tracers = InMemorySpanExporter(), TracerProvider()

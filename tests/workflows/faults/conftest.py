@@ -20,7 +20,7 @@ async def engine() -> AsyncIterator[EngineHarness]:
 
 
 async def check_histories(engine: EngineHarness) -> None:
-    """Count, and fail on any violation."""
+    """Check the histories of all executions, add to the counts, and fail on any violation."""
     executions, wrong = await engine.check()
     Counters.executions += executions
     Counters.violations += len(wrong)

@@ -29,7 +29,10 @@ class Moment(Enum):
 
 
 class KillingStore:
-    """The connection of a worker. From commit number ``at`` on, no request is answered."""
+    """The connection of a worker to the store, which dies at commit number ``at``.
+
+    From then on no request is answered. ``died`` is set at that time.
+    """
 
     def __init__(self, store: KeyValueStore, at: int, moment: Moment) -> None:
         self.store = store

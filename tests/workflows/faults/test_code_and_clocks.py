@@ -1,4 +1,4 @@
-"""Code that changes under a sleeping execution, and clocks that jump."""
+"""The code of a sleeping execution changes, and the wall clock jumps."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def _asleep(engine: EngineHarness) -> None:
     await eventually(timer)
 
 
-async def test_patched_code_takes_over_a_sleeping_execution(engine: EngineHarness) -> None:
+async def test_patched_code_continues_a_sleeping_execution(engine: EngineHarness) -> None:
     old = await engine.worker(registry=_registry(engine.activities, Before))
     handle = await engine.client.start("Changing", id="one")
     await _asleep(engine)

@@ -1,4 +1,4 @@
-"""kill -9 of a worker before, between and after each write; two workers that both assume to own."""
+"""Workers that die before or after any of their writes; two workers that assume to own a shard."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from workflows.model.events import WorkflowExecutionSignaled
 from workflows.model.policies import ExecutionStatus
 
 WRITES_MAX = 60
-"""More commits than any of these executions makes."""
+"""More commits than a worker makes for these executions."""
 
 
 async def _start_executions(engine: EngineHarness) -> list[WorkflowHandle]:
-    """An execution with activities, timers, a child and signals."""
+    """Start executions with activities, timers, a child and signals."""
     basket = await engine.client.signal_with_start(
         Basket, id="basket", signal="put", signal_args=["thing"]
     )
@@ -40,7 +40,7 @@ async def _start_executions(engine: EngineHarness) -> list[WorkflowHandle]:
 
 
 @pytest.mark.parametrize("moment", list(Moment))
-async def test_a_kill_at_any_write_loses_and_repeats_nothing(moment: Moment) -> None:
+async def test_executions_have_their_results_after_a_kill_at_any_write(moment: Moment) -> None:
     for at in itertools.count(1):
         engine = EngineHarness(MemoryStore())
         handles = await _start_executions(engine)
@@ -97,6 +97,7 @@ async def _start_worker_on(
 
 
 async def _died_or_done(store: KillingStore, results: asyncio.Future[Any]) -> None:
+    """Wait until the worker of the store has died, or the results are there."""
     died: asyncio.Future[Any] = asyncio.ensure_future(store.died.wait())
     await within(asyncio.wait({died, results}, return_when=asyncio.FIRST_COMPLETED))
     died.cancel()
@@ -152,7 +153,7 @@ async def test_a_former_owner_cannot_write(engine: EngineHarness) -> None:
     await eventually(loaded)
     term = old.term
     assert term is not None
-    shard = next(each for each in term.shards.values() if each.executions)
+    shard = next(shard for shard in term.shards.values() if shard.executions)
     execution = shard.executions["basket"]
     await kill(engine, old)
     await engine.worker("new")
@@ -171,7 +172,9 @@ def _empty_draft(execution: Execution) -> HistoryDraft:
     return draft
 
 
-async def test_an_activity_that_kills_its_worker_ends_up_paused(engine: EngineHarness) -> None:
+async def test_an_execution_whose_activity_kills_its_worker_is_paused_in_the_end(
+    engine: EngineHarness,
+) -> None:
     stores: list[KillingStore] = []
 
     @activity.defn(name="deadly")

@@ -1,4 +1,4 @@
-"""Worker processes: killed at each write, stopped and continued, killed by an activity."""
+"""Worker processes that are killed at a write or by an activity, or suspended and continued."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ pytestmark = pytest.mark.etcd
 
 ROOT = Path(__file__).parents[3]
 WRITES = range(2, 8)
-"""Commits of a worker process at which it dies: session, shards, and the whole execution."""
+"""Commits of a worker process at which it is killed: of its session, shards and executions."""
 
 CERTAIN = 4
-"""Minimum number of commits, however many steps share one."""
+"""The first ``WRITES`` that every process makes; it may make fewer if steps share a commit."""
 
 AT_ONCE = 6
+"""Worker processes that run concurrently."""
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def _engine_on(etcd: EtcdCluster) -> EngineHarness:
 
 
 class WorkerProcess:
-    """A worker process; killed at the end if it still runs."""
+    """A worker process. It is killed when the context ends, if it still runs."""
 
     def __init__(
         self, engine: EngineHarness, etcd: EtcdCluster, at: int = 0, moment: str = "-"
@@ -72,17 +73,17 @@ class WorkerProcess:
         return self._process
 
     async def ready(self) -> None:
-        """Wait until it owns its shards."""
+        """Wait until the process owns its shards."""
         assert self.process.stdout is not None
         assert await within(self.process.stdout.readline()) == b"ready\n"
 
     async def died(self) -> int:
-        """Wait for its end; return the signal that killed it."""
+        """Wait until the process has ended. Returns the signal that killed it."""
         return -await within(self.process.wait())
 
 
 async def _killed_at(etcd: EtcdCluster, at: int, moment: str, gate: asyncio.Semaphore) -> bool:
-    """Run an execution whose first worker dies at a write; False: it completed earlier."""
+    """Run executions whose first worker is killed at a write; False: they completed earlier."""
     async with gate:
         engine = _engine_on(etcd)
         basket = await engine.client.signal_with_start(
@@ -110,7 +111,7 @@ async def _killed_at(etcd: EtcdCluster, at: int, moment: str, gate: asyncio.Sema
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-async def test_a_process_killed_at_any_write_loses_and_repeats_nothing(
+async def test_executions_have_their_results_after_a_kill_of_the_process_at_any_write(
     etcd: EtcdCluster, moment: str
 ) -> None:
     gate = asyncio.Semaphore(AT_ONCE)
@@ -141,13 +142,13 @@ async def test_a_suspended_and_replaced_process_writes_nothing_when_it_continues
             return bool(engine.activities.calls)
 
         await eventually(taken_over)
-        os.kill(process.process.pid, signal.SIGCONT)  # it assumes that it owns all shards
+        os.kill(process.process.pid, signal.SIGCONT)  # the process still assumes that it owns all
         results = await within(asyncio.gather(*(handle.result() for handle in handles)))
 
     assert results == [words] * 10
 
 
-async def test_an_activity_that_kills_its_process_ends_up_paused(
+async def test_an_execution_whose_activity_kills_its_process_is_paused_in_the_end(
     engine: EngineHarness, etcd: EtcdCluster
 ) -> None:
     handle = await engine.client.start(Deadly, 2, id="deadly")

@@ -1,4 +1,4 @@
-"""etcd stopped, restarted, or without answers: work waits, continues, and happens once."""
+"""Executions wait while etcd is stopped or does not answer, and continue when it is back."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def test_executions_continue_after_an_outage_of_the_store_longer_than_a_le
     assert worker.term is not None
     first = worker.term.session
     store.is_unavailable = True
-    # Its own clock ends the session, without an answer of the store.
+    # The worker ends its session by its own clock, without an answer of the store.
     await within(first.lost.wait())
     store.is_unavailable = False
     results = await within(asyncio.gather(*(handle.result() for handle in handles)))
@@ -59,7 +59,7 @@ async def test_a_short_outage_of_the_store_ends_no_session() -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_lost_answers_of_the_store_repeat_and_lose_nothing(seed: int) -> None:
+async def test_executions_have_their_results_after_lost_answers_of_the_store(seed: int) -> None:
     rng = random.Random(seed)
     store = FaultyStore(MemoryStore())
     engine = EngineHarness(store)
@@ -135,7 +135,7 @@ async def test_executions_continue_after_an_outage_of_etcd_longer_than_a_lease(
 
 
 async def _fill(engine: EngineHarness) -> set[int]:
-    """Signal during an outage; return how often it may have been recorded."""
+    """Signal during an outage. Returns the possible numbers of recorded signals."""
     accepted = {1}
     try:
         await engine.client.signal("basket", "put", "thing", request_id="only")

@@ -2,8 +2,8 @@
 
     python -m tests.workflows.faults.worker_process ENDPOINT CLUSTER AT MOMENT
 
-The process dies at its commit number AT (0: never); MOMENT is ``before`` or ``after`` it.
-Output of the process: "ready" once it owns its share of the shards.
+The process kills itself at its commit number AT (0: at none), MOMENT the commit: ``before`` or
+``after``. It prints "ready" once it owns its share of the shards.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TTL_S = 2
 
 
 class MortalStore(EtcdStore):
-    """Kills its process at a commit."""
+    """A store that kills its process at a commit."""
 
     def __init__(self, endpoint: str, at: int, moment: str) -> None:
         super().__init__(EtcdSettings((endpoint,)))

@@ -1,4 +1,4 @@
-"""A scripted history: a test feeds inputs and gets commands, which are recorded."""
+"""A scripted history: a test adds inputs and gets commands, which the script records as events."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from workflows.model.commands import Command, Decision, UpdateRequest
 START_MS = 1_700_000_000_000
 
 timer = workflow.sleep
-"""Sleep in workflow code. Tests do not wait: the clock is in the history."""
+"""Sleep in workflow code. Tests do not wait: a script adds TimerFired when it wants."""
 
 
 class Script:
-    """One run. Each ``task`` is a second after the previous one."""
+    """One run of a workflow. Each task is one second after the previous one."""
 
     def __init__(self, workflow: type[Any], *args: object) -> None:
         self.registry = Registry([workflow])

@@ -1,4 +1,4 @@
-"""Activities in workflow code: results, failures, three types of cancellation."""
+"""Activities in workflow code: results, failures, and the three types of cancellation."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def result_of(*commands: object) -> object:
     return done.result
 
 
-def test_a_result_has_the_type_that_the_activity_promises() -> None:
+def test_a_result_has_the_return_type_of_the_activity() -> None:
     script = Script(Claiming)
     (scheduled,) = script.task()
 
@@ -54,7 +54,7 @@ def test_a_result_has_the_type_that_the_activity_promises() -> None:
     assert result_of(*script.task(ev.ActivityTaskStarted(1), done)) == "10.6.0.1/4"
 
 
-def test_a_failure_is_an_activity_error_with_its_reason_as_cause() -> None:
+def test_a_failed_activity_raises_an_activity_error_whose_cause_is_the_failure() -> None:
     script = Script(Claiming)
     script.task()
     failure = Failure(FailureKind.APPLICATION, "full", "PoolFull")
@@ -64,7 +64,7 @@ def test_a_failure_is_an_activity_error_with_its_reason_as_cause() -> None:
     assert text == "claim NonRetryableFailure ApplicationError('full') ApplicationError"
 
 
-def test_a_timeout_error_has_its_type_and_the_failure_of_the_last_attempt() -> None:
+def test_the_cause_of_a_timed_out_activity_names_the_timeout() -> None:
     script = Script(Claiming)
     script.task()
     failure = Failure(FailureKind.APPLICATION, "down", "OSError")
@@ -88,7 +88,7 @@ def test_an_activity_without_a_timeout_is_rejected() -> None:
 
 
 @pytest.mark.parametrize("pauses", [None, False, True])
-def test_a_recorded_retry_policy_pauses_only_if_that_was_chosen(pauses: bool | None) -> None:
+def test_a_recorded_retry_policy_pauses_only_if_the_code_requested_it(pauses: bool | None) -> None:
     policy = workflow.RetryPolicy(maximum_attempts=3, pause_when_exhausted=pauses)
     script = Script(Working, workflow.ActivityOptions(start_to_close_s=1.0, retry=policy))
 
@@ -171,7 +171,7 @@ def test_a_command_that_is_requested_and_cancelled_in_one_task_is_not_recorded()
 
 def test_the_outcome_of_an_abandoned_activity_is_ignored() -> None:
     @workflow.defn()
-    class Patient:
+    class Abandoning:
         @workflow.run
         async def run(self) -> None:
             future: workflow.Future[int] = workflow.start_activity("work", options=QUICK)
@@ -179,7 +179,7 @@ def test_the_outcome_of_an_abandoned_activity_is_ignored() -> None:
             future.cancel()
             await timer(9)
 
-    script = Script(Patient)
+    script = Script(Abandoning)
     script.task()
     script.task(ev.TimerFired(1))
 
@@ -194,7 +194,7 @@ def test_a_result_that_does_not_fit_its_type_fails_the_task_and_not_the_run() ->
         script.task(ev.ActivityTaskCompleted(1, "no address"))
 
 
-def test_an_application_error_keeps_its_meaning_for_retries() -> None:
+def test_an_application_error_keeps_its_type_details_and_retry_delay() -> None:
     error = ApplicationError("later", 1, type="Busy", next_retry_delay_s=3)
 
     assert (error.type, error.details, error.next_retry_delay_s) == ("Busy", (1,), 3)

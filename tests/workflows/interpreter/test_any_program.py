@@ -1,4 +1,4 @@
-"""Random programs: event by event or as a whole, warm or cold, the commands are the same."""
+"""Random programs issue the same commands from a cached interpreter and in every replay."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from workflows.testing import WorkflowEnvironment, replay
 
 QUICK = workflow.ActivityOptions(start_to_close_s=60)
 Program = list[Any]
-"""A step is ``[kind, number]`` or ``[kind, number, program]``."""
+"""Steps. A step is ``[kind, number]`` or ``[kind, number, program]``."""
 
 
 @activity.defn()
 def flaky(number: int) -> int:
-    """Fails permanently, at first, or never."""
+    """Fail permanently for multiples of 5, once for other multiples of 3, else not at all."""
     if number % 5 == 0:
         raise ApplicationError("never", non_retryable=True)
     if number % 3 == 0 and activity.info().attempt < 2:
@@ -102,7 +102,10 @@ PROGRAMS = st.lists(st.recursive(SIMPLE, nested, max_leaves=8), max_size=5)
 async def histories_of(
     program: Program, pokes: list[int], *, replays: bool
 ) -> list[list[HistoryEvent]]:
-    """The records of its newest runs, with a signal after each of these pauses in seconds."""
+    """Run a program, with a signal after each of these pauses in seconds.
+
+    Returns the history of the newest run of each execution.
+    """
     async with WorkflowEnvironment(REGISTRY, replays=replays) as env:
         handle = await env.start(AnyProgram, program)
         for pause_s in pokes:
@@ -115,7 +118,7 @@ async def histories_of(
 
 
 RANDOM = re.compile(r"""[0-9a-f]{32}|worker\.[0-9a-f]{8}|"random",\s*[0-9]""")
-"""Run ids, names of workers, and numbers that a run draws from its id."""
+"""Values that differ between two executions: run ids, names of workers, random numbers."""
 
 
 def without_random(history: list[HistoryEvent]) -> str:
@@ -125,7 +128,7 @@ def without_random(history: list[HistoryEvent]) -> str:
 
 @settings(max_examples=40)
 @given(PROGRAMS, st.lists(st.integers(0, 6), max_size=3))
-def test_the_commands_do_not_depend_on_how_a_history_is_split(
+def test_a_program_issues_the_same_commands_with_and_without_a_cached_interpreter(
     program: Program, pokes: list[int]
 ) -> None:
     cached = asyncio.run(histories_of(program, pokes, replays=False))

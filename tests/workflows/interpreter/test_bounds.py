@@ -1,4 +1,4 @@
-"""Every limit of workflow code is an error that names it (I10)."""
+"""Workflow code that exceeds a limit gets an error with the name of the limit (I10)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from workflows.model import limits
 from workflows.model.errors import WorkflowTaskError
 
 Many = Callable[[int], Awaitable[object]]
+"""Workflow code that makes as many requests of a kind as its argument says."""
 
 
 async def activities(count: int) -> None:
@@ -68,11 +69,11 @@ def requesting(many: Many, count: int) -> type:
 def test_a_request_beyond_a_limit_raises_an_error_with_the_name_of_the_limit(
     name: str, many: Many
 ) -> None:
-    bound = getattr(limits, name)
-    Script(requesting(many, bound)).task()
+    limit = getattr(limits, name)
+    Script(requesting(many, limit)).task()
 
     with pytest.raises(WorkflowTaskError, match=name):
-        Script(requesting(many, bound + 1)).task()
+        Script(requesting(many, limit + 1)).task()
 
 
 @pytest.mark.parametrize("seconds", [math.inf, 1e300])
@@ -84,7 +85,7 @@ def test_a_timer_beyond_the_limit_is_rejected_with_its_name(seconds: float) -> N
         Script(requesting(sleep, 1)).task()
 
 
-def test_signals_without_a_handler_are_limited() -> None:
+def test_the_number_of_signals_without_a_handler_is_limited() -> None:
     script = Script(requesting(activities, 1))
     waiting = [ev.WorkflowExecutionSignaled("nobody", ())] * limits.SIGNALS_BUFFERED_MAX
     script.task(*waiting)

@@ -1,4 +1,4 @@
-"""Non-deterministic calls are refused, and non-determinism is reported with its cause."""
+"""Non-deterministic calls are rejected, and code that differs from its history is reported."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def workflow_of(body: Callable[[], Awaitable[object]]) -> type:
 
 
 def reach(module: object, name: str) -> Callable[..., object]:
-    """Calls it in a way that static analysis does not detect."""
+    """A function, looked up in a way that the search at registration does not detect."""
     function = getattr(module, name)
     assert callable(function)
     return function  # type: ignore[no-any-return]
@@ -68,21 +68,18 @@ def test_a_forbidden_call_fails_the_task_even_if_code_swallows_the_error(
         Script(workflow_of(body)).task()
 
 
-def test_code_outside_workflows_keeps_clock_and_randomness() -> None:
-    times: list[float] = []
-
+def test_code_outside_workflows_may_use_clock_and_randomness() -> None:
     async def body() -> object:
         await timer(1)
         return None
 
     Script(workflow_of(body)).task()
-    times.append(time.time() + random.random())
 
-    assert times
+    assert time.time() + random.random() > 0
     assert time.time.__module__ == "time"
 
 
-async def test_tasks_of_one_pass_of_the_event_loop_share_the_guard() -> None:
+async def test_the_guard_stays_installed_until_the_end_of_the_pass_of_the_event_loop() -> None:
     async def idle() -> object:
         return None
 
@@ -96,13 +93,13 @@ async def test_tasks_of_one_pass_of_the_event_loop_share_the_guard() -> None:
         Script(workflow_of(forbidden)).task()
 
     assert time.time is guarded
-    assert time.time() > 0
+    assert time.time() > 0, "the guard passes on calls from outside workflow code"
     assert gc.isenabled()
     await asyncio.sleep(0)
     assert time.time is real
 
 
-def test_the_guard_works_after_an_event_loop_that_ended_within_a_task() -> None:
+def test_the_guard_works_after_an_event_loop_that_was_closed_before_its_pass_ended() -> None:
     async def idle() -> object:
         return None
 
@@ -130,7 +127,7 @@ def test_a_file_is_not_opened_by_workflow_code() -> None:
         Script(workflow_of(body)).task()
 
 
-def test_the_standard_library_opens_no_file_or_process_in_workflow_code() -> None:
+def test_standard_library_functions_that_do_io_or_wait_fail_in_workflow_code() -> None:
     calls: list[Callable[[], object]] = [
         lambda: Path("anything").read_text(encoding="utf-8"),
         lambda: list(Path().iterdir()),
@@ -249,7 +246,7 @@ def test_workflow_time_does_not_decrease_when_a_clock_is_set_back() -> None:
     assert times[0] == times[1]
 
 
-def test_code_that_never_awaits_is_stopped() -> None:
+def test_a_turn_that_exceeds_its_cpu_time_is_stopped() -> None:
     watchdog = Watchdog(0.05)
 
     def busy() -> None:
@@ -382,7 +379,7 @@ def test_the_watchdog_sleeps_while_no_turn_runs() -> None:
         with watchdog.watched("Short"):
             pass
 
-        # It may check a slow task more than once on a busy machine.
+        # On a busy machine the watchdog may check a short turn more than once.
         pause_s: float | None = pauses.get(timeout=60)
         while pause_s is not None:
             assert pause_s < 0.05
@@ -390,7 +387,7 @@ def test_the_watchdog_sleeps_while_no_turn_runs() -> None:
 
 
 def next_within(pauses: queue.Queue[float], seconds: float) -> float | None:
-    """The next pause; None when there is none in that time."""
+    """The next pause of the watchdog; None if it begins none within these seconds."""
     try:
         return pauses.get(timeout=seconds)
     except queue.Empty:

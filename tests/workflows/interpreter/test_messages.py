@@ -67,11 +67,11 @@ class Notes:
 
     @workflow.update
     def nervous(self) -> None:
-        """Its validator uses the clock, which is invalid."""
+        """An update whose validator changes the run, which is invalid."""
 
     @workflow.validator("nervous")
-    def look(self) -> None:
-        workflow.upsert_search_attributes({"looked": True})
+    def change(self) -> None:
+        workflow.upsert_search_attributes({"changed": True})
 
 
 def signal(name: str, *args: object) -> ev.WorkflowExecutionSignaled:
@@ -107,7 +107,7 @@ def test_signals_are_handled_before_the_events_that_resume_waiting_code() -> Non
 
 def test_a_run_can_wait_for_its_handlers() -> None:
     script = Script(Notes)
-    script.task(signal("slow"))  # its timer is number 1
+    script.task(signal("slow"))  # the handler's timer is number 1, that of the run number 2
     script.task(ev.TimerFired(2))
     assert script.task(ev.TimerFired(3)) == ()
 
@@ -116,7 +116,7 @@ def test_a_run_can_wait_for_its_handlers() -> None:
     assert done.result == ["run", "slow"]
 
 
-def test_a_signal_handler_that_fails_fails_the_run() -> None:
+def test_a_failure_of_a_signal_handler_fails_the_run() -> None:
     script = Script(Notes)
     commands = script.task(signal("refuse"))
 

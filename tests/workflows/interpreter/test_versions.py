@@ -49,7 +49,7 @@ class New:
 VERSIONS = [Old, Patched, Deprecated, New]
 
 
-def test_only_versions_that_follow_each_other_can_replay_each_other() -> None:
+def test_a_version_can_replay_the_histories_of_the_versions_next_to_it() -> None:
     replays: dict[str, list[str]] = {}
     for author in VERSIONS:
         script = Script(author)
@@ -80,14 +80,14 @@ def test_the_first_result_of_patched_counts_for_the_whole_run() -> None:
             for _ in range(3):
                 await timer(1)
 
-    answers: list[bool] = []
+    results: list[bool] = []
 
     @workflow.defn(name="Loop")
     class After:
         @workflow.run
         async def run(self) -> None:
             for _ in range(3):
-                answers.append(workflow.patched("p"))
+                results.append(workflow.patched("p"))
                 await timer(1)
 
     script = Script(Before)
@@ -100,7 +100,8 @@ def test_the_first_result_of_patched_counts_for_the_whole_run() -> None:
     )
     script.task(ev.TimerFired(2))
 
-    assert answers == [False, False, False]
+    # Twice in the replay of the two recorded tasks, once in the new task.
+    assert results == [False, False, False]
 
 
 def test_a_run_continues_as_new_with_its_search_attributes() -> None:

@@ -1,4 +1,4 @@
-"""Waiting for several things, for some time, and being cancelled meanwhile."""
+"""Waits of workflow code: for several futures, with a timeout, and cancelled waits."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_gather_can_collect_errors_too() -> None:
     assert last_result(script) == ["ActivityError", 2, []]
 
 
-def test_first_done_names_the_first_and_cancels_nothing() -> None:
+def test_first_done_returns_the_index_of_the_first_and_cancels_nothing() -> None:
     async def body() -> object:
         pause = workflow.start(timer(60))
         activity = work("a")
@@ -113,7 +113,7 @@ def test_wait_for_cancels_a_future_after_its_timeout() -> None:
     assert last_result(script) == "activity a #1 took longer than 30 s"
 
 
-def test_wait_for_cancels_a_timer_that_is_not_needed() -> None:
+def test_wait_for_cancels_its_timer_when_the_future_is_done() -> None:
     async def body() -> object:
         return await workflow.wait_for(work("a"), 30)
 
@@ -134,7 +134,7 @@ def test_a_condition_that_holds_already_starts_no_timer() -> None:
     assert names(script.task()) == ["WorkflowExecutionCompleted"]
 
 
-def test_a_condition_wakes_when_another_task_makes_it_true() -> None:
+def test_a_wait_ends_when_another_task_makes_its_condition_true() -> None:
     async def body() -> object:
         values: list[int] = []
 
@@ -153,7 +153,7 @@ def test_a_condition_wakes_when_another_task_makes_it_true() -> None:
     assert last_result(script) == [1]
 
 
-def test_a_condition_that_raises_raises_where_it_is_awaited() -> None:
+def test_the_error_of_a_condition_is_raised_where_the_condition_is_awaited() -> None:
     nothing: list[int] = []
 
     async def body() -> object:
@@ -219,7 +219,7 @@ def test_except_exception_does_not_catch_a_cancellation() -> None:
     ]
 
 
-def test_a_task_that_is_cancelled_before_it_began_never_begins() -> None:
+def test_a_task_that_is_cancelled_before_its_first_step_does_not_run() -> None:
     begun: list[int] = []
 
     async def body() -> object:
@@ -241,7 +241,7 @@ def test_a_task_that_is_cancelled_before_it_began_never_begins() -> None:
     assert not begun
 
 
-def test_sleeping_for_no_time_lets_other_tasks_run_and_records_nothing() -> None:
+def test_sleep_0_lets_other_tasks_run_and_records_nothing() -> None:
     async def body() -> object:
         order: list[str] = []
 

@@ -1,4 +1,4 @@
-"""The determinism guard on whole apps: in one file, or a workflow with helper modules."""
+"""The determinism guard with whole apps: in one file, and workflows with helper modules."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ HELPER = """
 
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    """Import an app as a module; the module is removed at the end."""
+    """A function that imports a text as a module; the modules are removed at the end."""
     monkeypatch.syspath_prepend(str(tmp_path))
     created: list[str] = []
 
@@ -102,7 +102,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
         del sys.modules[name]
 
 
-async def test_a_module_that_is_imported_while_the_guard_is_in_place_is_guarded_too(
+async def test_a_module_that_is_imported_while_the_guard_is_installed_is_guarded_too(
     make: Make,
 ) -> None:
     Script(make("app", ONE_FILE).App).task()

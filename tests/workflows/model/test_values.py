@@ -1,4 +1,4 @@
-"""The values that worker and engine share: stored forms, defaults, limits."""
+"""The values of ``workflows.model``: stored forms, defaults, limits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FAILURE = Failure(
 
 
 def example(kind: type) -> object:
-    """A value for every field, the optional ones too."""
+    """An event or command with a value in every field, also in the optional ones."""
     values: dict[str, object] = {"int": 7, "str": "text", "float": 1.5, "bool": True}
     filled: list[object] = []
     for name, hint in get_type_hints(kind).items():
@@ -58,7 +58,7 @@ def test_every_event_survives_msgpack_and_json(name: str) -> None:
     assert from_json(to_json([event])) == [event]
 
 
-def test_every_command_has_a_name_and_an_identity_and_is_recorded_as_itself() -> None:
+def test_every_command_has_a_name_and_an_identity_and_equals_its_event() -> None:
     kinds = set(Command.__args__)
 
     assert kinds == set(COMMAND_NAMES) == set(IDENTITY)
@@ -136,12 +136,12 @@ def test_a_payload_is_plain_data_for_every_type_of_value() -> None:
 
 
 @pytest.mark.parametrize("value", ["x" * 70_000, ["y" * 70_000], list(range(40_000))])
-def test_a_payload_above_its_limit_is_refused_by_name(value: object) -> None:
+def test_a_payload_above_the_limit_is_rejected(value: object) -> None:
     with pytest.raises(errors.LimitExceeded, match="PAYLOAD_ERROR_BYTES"):
         to_payload(value, what="it")
 
 
-def test_a_value_without_a_plain_form_is_refused_by_name() -> None:
+def test_the_error_of_a_value_that_cannot_be_stored_or_read_names_the_value() -> None:
     with pytest.raises(errors.PayloadError, match="the result of x cannot be stored"):
         to_payload(object(), what="the result of x")
     with pytest.raises(errors.PayloadError, match="it does not fit"):
@@ -155,7 +155,7 @@ def test_only_running_and_paused_executions_are_open() -> None:
     }
 
 
-def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
+def test_the_tree_of_errors_in_the_docstring_has_every_error() -> None:
     drawn = [
         line.split("── ")[1].split()[0]
         for line in str(errors.__doc__).splitlines()

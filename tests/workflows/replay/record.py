@@ -1,8 +1,9 @@
 """Record the histories of all workflows: ``python -m tests.workflows.replay.record <version>``.
 
 Each function below runs workflows in the test environment, which is the engine on a store in
-memory. The history of its newest run is written as ``<folder>/<name>-v<version>.json``. A recorded
-history is never changed; record a new version when a patch changes the code of a workflow.
+memory. The history of the newest run of an execution is written to
+``<folder>/<name>-v<version>.json``. Do not change recorded histories; record a new version when a
+patch changes the code of a workflow.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ CLUSTER: Final = """
     pod kube/controller uid=c add=no
 """
 Write = Callable[[str, TimeSkippingHandle], Awaitable[None]]
+"""Writes the history of an execution to the file of this name, without version and suffix."""
 
 
 async def samples(write: Write) -> None:
@@ -81,7 +83,7 @@ async def samples(write: Write) -> None:
 
 
 async def bindings(write: Write) -> None:
-    """The network provider's: bound, given back, not bound."""
+    """Bindings at a network provider: bound, released, and not bound."""
     node = await open_node()
     async with FakeProvider() as provider:
         harness = BindingHarness(provider, node)
@@ -143,7 +145,7 @@ async def schedules(write: Write) -> None:
 
 
 async def drains(write: Write) -> None:
-    """A node whose last Pod stays for a while, and one that waits for it."""
+    """A node with a Pod that cannot be evicted for a while, and a node that waits meanwhile."""
     cluster = ScriptedCluster(a=["shop/a", "shop/firm"], b=["shop/b"])
     cluster.not_evictable = {"shop/firm"}
     harness = DrainHarness(cluster)
@@ -174,7 +176,7 @@ async def quarantines(write: Write) -> None:
 
 
 async def retirements(write: Write) -> None:
-    """Pools and subnets, to the end and cancelled."""
+    """Retirements of pools and subnets that complete or are cancelled."""
 
     async def pool_cancelled(harness: RetirementHarness) -> TimeSkippingHandle:
         await harness.node.apply(blue())
@@ -243,7 +245,7 @@ async def reclaims(write: Write) -> None:
 
 
 async def _pod(write: Write, name: str, line: str, wait: str) -> None:
-    """One Pod that ends like this."""
+    """The execution of one Pod that a script command ends."""
     harness = await _reclaim_harness(ReclaimSettings())
     await _change_pod(harness, line)
     await harness.tick(wait)
@@ -294,7 +296,7 @@ async def _scan(write: Write) -> None:
 
 
 async def record(version: int) -> None:
-    """Write all of them."""
+    """Record all histories."""
 
     async def write(name: str, handle: TimeSkippingHandle) -> None:
         text = to_json(await handle.history())

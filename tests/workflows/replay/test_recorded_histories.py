@@ -1,9 +1,9 @@
-"""Recorded histories replay with the current code; one must fail, on purpose.
+"""Recorded histories replay with the current code, except one that is broken on purpose.
 
-Executions of reclaiming run for as long as a cluster does, so a change that breaks one of these
-would stop reclaiming in clusters that exist: guard it with ``workflow.patched``, and record the new
-history beside the old one (``record``). Histories of version 1 hold ``WorkflowTaskScheduled``,
-which the engine reads and never writes.
+Executions of some jobs run for as long as a cluster does, so a change that breaks a recorded
+history would stop these jobs in existing clusters: guard the change with ``workflow.patched``, and
+record the new history beside the old one (``record``). Histories of version 1 have
+``WorkflowTaskScheduled``, which the engine reads but no longer writes.
 """
 
 from __future__ import annotations
@@ -31,8 +31,17 @@ from workflows.testing import replay, replay_file
 
 HERE = Path(__file__).parent
 JOBS = [
-    *(ReclaimScan, ReclaimPod, PoolRetirement, SubnetRetirement, ProbeQuarantine, ArchiveLog),
-    *(PruneArchive, Scheduler, AutoPools, ExternalBinding, SriovDrains),
+    ReclaimScan,
+    ReclaimPod,
+    PoolRetirement,
+    SubnetRetirement,
+    ProbeQuarantine,
+    ArchiveLog,
+    PruneArchive,
+    Scheduler,
+    AutoPools,
+    ExternalBinding,
+    SriovDrains,
 ]
 REGISTRY = Registry([*sample.WORKFLOWS, *JOBS], sample.ACTIVITIES)
 BROKEN = HERE / "histories" / "non-deterministic.json"
@@ -42,7 +51,7 @@ RECORDED = sorted(set(HERE.glob("*/*.json")) - {BROKEN})
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 def test_a_recorded_history_replays_whole_and_up_to_any_task(path: Path) -> None:
     history = from_json(path.read_bytes())
-    cuts = [e.event_id - 1 for e in history if e.event_type == "WorkflowTaskStarted"]
+    cuts = [event.event_id - 1 for event in history if event.event_type == "WorkflowTaskStarted"]
 
     assert replay_file(REGISTRY, path).closed
     assert from_json(to_json(history)) == history
@@ -51,7 +60,7 @@ def test_a_recorded_history_replays_whole_and_up_to_any_task(path: Path) -> None
         assert not replay(REGISTRY, history[:cut]).closed
 
 
-def test_every_job_has_a_history_that_the_engine_wrote() -> None:
+def test_every_job_has_a_history_in_the_current_format() -> None:
     written = set()
     for path in RECORDED:
         history = from_json(path.read_bytes())
@@ -61,7 +70,7 @@ def test_every_job_has_a_history_that_the_engine_wrote() -> None:
     assert written >= set(Registry(JOBS).workflows)
 
 
-def test_the_non_deterministic_history_is_refused_with_event_expected_and_requested() -> None:
+def test_the_error_of_the_broken_history_has_the_event_and_both_commands() -> None:
     with pytest.raises(NonDeterminismError) as caught:
         replay_file(REGISTRY, BROKEN)
 
@@ -70,7 +79,7 @@ def test_the_non_deterministic_history_is_refused_with_event_expected_and_reques
     assert "activity_type='double'" in caught.value.requested
 
 
-def test_a_history_with_an_unknown_event_or_field_is_refused() -> None:
+def test_a_history_with_an_unknown_event_or_field_is_rejected() -> None:
     text = RECORDED[0].read_text(encoding="utf-8")
     with pytest.raises(HistoryError, match="event 1 of the JSON history"):
         from_json(text.replace("WorkflowExecutionStarted", "WorkflowExecutionBegun"))

@@ -1,4 +1,4 @@
-"""A schedule starts executions at its times, and shows and changes what it does."""
+"""A schedule starts executions at its times; it can be paused, triggered, replaced and deleted."""
 
 from __future__ import annotations
 
@@ -38,11 +38,12 @@ async def spend(seconds: float) -> None:
 
 
 _environments: list[WorkflowEnvironment] = []
+"""The environment of the current test, whose clock the activity uses."""
 
 
 @workflow.defn(name="prune")
 class Prune:
-    """Takes so many seconds; fails for a negative number."""
+    """Takes the seconds of its argument; fails if they are negative."""
 
     @workflow.run
     async def run(self, seconds: float) -> None:
@@ -81,17 +82,17 @@ async def _described(env: WorkflowEnvironment, handle: ScheduleHandle) -> Schedu
 
 
 async def _started(env: WorkflowEnvironment) -> list[tuple[str, str]]:
-    """The hour and the status of each execution that was started, in their order."""
+    """The time of day and the status of each started execution, sorted by the time of day."""
     heads = [head async for head in env.visibility.heads(Filter("prune"))]
     return sorted((head.workflow_id.partition("T")[2], head.status.value) for head in heads)
 
 
-async def test_it_starts_an_execution_at_each_time(env: WorkflowEnvironment) -> None:
+async def test_a_schedule_starts_an_execution_at_each_time(env: WorkflowEnvironment) -> None:
     handle = await _create(env)
     await env.advance(2 * HOUR_S)
 
     description = await _described(env, handle)
-    assert await _started(env) == [("23:00:00Z", "Completed"), ("00:00:00Z", "Completed")][::-1]
+    assert await _started(env) == [("00:00:00Z", "Completed"), ("23:00:00Z", "Completed")]
     assert description.progress.actions == 2
     assert [result.workflow_id for result in description.progress.recent] == [
         "nightly-2023-11-14T23:00:00Z",
@@ -115,7 +116,7 @@ async def test_it_starts_an_execution_at_each_time(env: WorkflowEnvironment) -> 
         (OverlapPolicy.ALLOW_ALL, ["23 Completed", "00 Running", "01 Running", "02 Running"]),
     ],
 )
-async def test_the_overlap_policy_decides_what_starts_while_one_runs(
+async def test_the_overlap_policy_decides_which_actions_start_while_another_one_runs(
     env: WorkflowEnvironment, overlap: OverlapPolicy, started: list[str]
 ) -> None:
     await _create(env, overlap, seconds=2.5 * HOUR_S)
@@ -124,7 +125,9 @@ async def test_the_overlap_policy_decides_what_starts_while_one_runs(
     assert [f"{time[:2]} {status}" for time, status in await _started(env)] == sorted(started)
 
 
-async def test_a_paused_schedule_acts_when_it_is_triggered_only(env: WorkflowEnvironment) -> None:
+async def test_a_paused_schedule_starts_an_action_only_when_triggered(
+    env: WorkflowEnvironment,
+) -> None:
     handle = await _create(env)
     await handle.pause("the disk is moved")
     await env.advance(2 * HOUR_S)
@@ -151,7 +154,7 @@ async def test_a_failed_action_pauses_a_schedule_with_pause_on_failure(
     assert progress.note.endswith("the disk is full")
 
 
-async def test_starts_that_wait_when_a_schedule_is_paused_are_skipped(
+async def test_a_pause_skips_the_waiting_starts_of_a_schedule(
     env: WorkflowEnvironment,
 ) -> None:
     handle = await _create(env, OverlapPolicy.BUFFER_ALL, seconds=2.5 * HOUR_S)
@@ -200,7 +203,9 @@ async def test_a_running_action_outlives_its_schedule(env: WorkflowEnvironment) 
     assert await _started(env) == [("23:00:00Z", "Completed")]
 
 
-async def test_ensuring_keeps_a_pause_and_replaces_what_differs(env: WorkflowEnvironment) -> None:
+async def test_ensure_keeps_a_schedule_paused_and_replaces_a_different_schedule(
+    env: WorkflowEnvironment,
+) -> None:
     schedules = Schedules(env.client)
     schedule = Schedule(ACTION, HOURLY)
     handle = await schedules.ensure("nightly", schedule)
@@ -218,7 +223,9 @@ async def test_ensuring_keeps_a_pause_and_replaces_what_differs(env: WorkflowEnv
     assert (description.schedule.spec, description.progress.actions) == (faster.spec, 6)
 
 
-async def test_a_schedule_exists_once_and_must_be_valid(env: WorkflowEnvironment) -> None:
+async def test_a_schedule_with_a_used_id_or_an_invalid_value_is_rejected(
+    env: WorkflowEnvironment,
+) -> None:
     await _create(env)
     schedules = Schedules(env.client)
 
@@ -234,7 +241,7 @@ async def test_a_schedule_exists_once_and_must_be_valid(env: WorkflowEnvironment
         await schedules.handle("nightly").pause("x" * 2_000)
 
 
-async def test_a_long_history_continues_when_no_action_runs(
+async def test_a_scheduler_with_a_long_history_continues_as_new_when_no_action_runs(
     env: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "HISTORY_EVENTS_SUGGEST", 20)
@@ -245,4 +252,5 @@ async def test_a_long_history_continues_when_no_action_runs(
     assert len(runs) > 2
     assert {run.status for run in runs[:-1]} == {ExecutionStatus.CONTINUED_AS_NEW}
     progress = (await _described(env, handle)).progress
+    # An action takes 1.5 h, and one start waits: 32 actions in 48 h.
     assert progress.actions == len(await _started(env)) == 32

@@ -1,4 +1,4 @@
-"""When a schedule acts, and what becomes of times at which it cannot."""
+"""The times of a schedule, and the times that are buffered, skipped or missed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _schedule(
         ),
     ],
 )
-def test_times_are_those_of_all_intervals_and_expressions(
+def test_a_schedule_has_the_times_of_all_its_intervals_and_cron_expressions(
     spec: ScheduleSpec, times: list[str]
 ) -> None:
     check_schedule(_schedule(spec=spec))
@@ -85,7 +85,7 @@ def test_a_catch_up_window_has_a_limit() -> None:
         check_schedule(_schedule(window_s=8 * 86_400))
 
 
-def test_jitter_delays_each_start_by_its_own_time_within_its_limit() -> None:
+def test_jitter_delays_each_start_by_a_different_time_within_its_limit() -> None:
     spec = HOURLY._replace(jitter_s=600)
     times = list(islice(upcoming(spec, 0), 50))
     delays = [start_ms("prune", spec, at_ms) - at_ms for at_ms in times]
@@ -117,7 +117,7 @@ def test_a_jitter_longer_than_the_interval_keeps_the_order() -> None:
         (OverlapPolicy.ALLOW_ALL, RUNNING_ACTIONS_MAX - 2, (1, 2), 3),
     ],
 )
-def test_the_overlap_policy_decides_what_waits_for_a_running_action(
+def test_the_overlap_policy_decides_which_starts_wait_for_a_running_action(
     overlap: OverlapPolicy, running: int, buffered: tuple[int, ...], skipped: int
 ) -> None:
     after = take_due(
@@ -128,7 +128,7 @@ def test_the_overlap_policy_decides_what_waits_for_a_running_action(
     assert (after.skipped_overlap, after.handled_ms) == (skipped, 5 * MINUTE_MS)
 
 
-def test_starts_that_wait_have_a_limit() -> None:
+def test_the_number_of_waiting_starts_is_limited() -> None:
     schedule, progress = _schedule(OverlapPolicy.BUFFER_ALL, 7 * 86_400), ScheduleProgress()
     for _ in range(2):
         progress = take_due("prune", schedule, progress, 2_000 * MINUTE_MS, running=1)
@@ -137,7 +137,7 @@ def test_starts_that_wait_have_a_limit() -> None:
     assert progress.skipped_overlap == 2_000 - BUFFERED_STARTS_MAX
 
 
-def test_times_missed_for_longer_than_the_catchup_window_are_not_made_up_for() -> None:
+def test_times_older_than_the_catchup_window_are_missed() -> None:
     schedule = _schedule(OverlapPolicy.BUFFER_ALL, window_s=120)
 
     after = take_due("prune", schedule, ScheduleProgress(), 10 * MINUTE_MS, running=0)
@@ -146,7 +146,7 @@ def test_times_missed_for_longer_than_the_catchup_window_are_not_made_up_for() -
     assert after.missed_catchup_window == 7
 
 
-def test_an_outage_of_years_is_handled_in_two_passes() -> None:
+def test_all_times_of_an_outage_of_years_are_handled_in_two_passes() -> None:
     schedule, now_ms = _schedule(window_s=90), 3 * 366 * 86_400_000
     first = take_due("prune", schedule, ScheduleProgress(), now_ms, running=0)
     second = take_due("prune", schedule, first, now_ms, running=0)

@@ -71,7 +71,7 @@ class Poisoned:
 
 @workflow.defn()
 class Basket:
-    """A list that signals extend, a query counts, an update shortens and a timer clears."""
+    """A list of things. It is emptied after an hour unless a signal closes it before."""
 
     def __init__(self) -> None:
         self.things: list[str] = []
@@ -128,7 +128,7 @@ class Parent:
 
 @workflow.defn()
 class Forgetful:
-    """Starts a child that is not awaited and sleeps for long."""
+    """Starts a child that sleeps for a day, and closes without awaiting it."""
 
     @workflow.run
     async def run(self, policy: workflow.ParentClosePolicy, then: str = "") -> None:
@@ -180,7 +180,16 @@ class Stopper:
 
 
 WORKFLOWS: list[type[Any]] = [
-    *(Doubling, Failing, Poisoned, Basket, Parent, Forgetful, Sleeper, Counting, Courier, Stopper),
+    Doubling,
+    Failing,
+    Poisoned,
+    Basket,
+    Parent,
+    Forgetful,
+    Sleeper,
+    Counting,
+    Courier,
+    Stopper,
 ]
 ACTIVITIES: list[Callable[..., Any]] = [double, fail, poison]
 REGISTRY = Registry(WORKFLOWS, ACTIVITIES)

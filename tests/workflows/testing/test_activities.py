@@ -1,4 +1,4 @@
-"""Activities in skipped time: at the same time, with timeouts, heartbeats and slots."""
+"""Activities on a skipping clock: they run concurrently, with timeouts, heartbeats and slots."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Body = Callable[[int], Awaitable[object]]
 
 @workflow.defn()
 class Requesting:
-    """Requests ``count`` activities at once; returns the outcome of each."""
+    """Requests ``count`` activities concurrently; returns the outcome of each."""
 
     @workflow.run
     async def run(self, count: int, bounds: dict[str, Any], attempts: int = 0) -> list[str]:
@@ -81,7 +81,7 @@ class ActivityHarness:
         return await self.env.execute(Requesting, count, bounds, attempts)
 
 
-async def test_activities_run_at_the_same_time_and_take_skipped_time() -> None:
+async def test_activities_run_concurrently_and_take_skipped_time() -> None:
     async with ActivityHarness() as harness:
         before = harness.env.now_ms
 
@@ -113,10 +113,10 @@ async def test_an_attempt_that_times_out_is_retried() -> None:
             return activity.info().attempt
 
         assert await harness.run(slow_at_first, start_to_close_s=10) == ["2"]
-        assert harness.env.now_ms - before == 13_000
+        assert harness.env.now_ms - before == (10 + 1 + 2) * 1000  # timeout, pause, attempt
 
 
-async def test_a_missing_heartbeat_ends_an_attempt_and_its_details_reach_the_next() -> None:
+async def test_the_attempt_after_a_heartbeat_timeout_gets_the_last_details() -> None:
     async with ActivityHarness() as harness:
 
         async def fall_silent(_: int) -> object:
@@ -131,6 +131,7 @@ async def test_a_missing_heartbeat_ends_an_attempt_and_its_details_reach_the_nex
 
         before = harness.env.now_ms
         assert await harness.run(fall_silent, start_to_close_s=60, heartbeat_s=3) == ["step 4"]
+        # The last heartbeat at 8 s, the timeout, and the pause before the next attempt.
         assert harness.env.now_ms - before == (8 + 3 + 1) * 1000
 
 
@@ -151,8 +152,8 @@ async def test_schedule_to_start_fails_an_activity_that_waits_for_a_slot() -> No
             await harness.env.spend(10)
             return number
 
-        found = await harness.run(take, 3, schedule_to_start_s=15, start_to_close_s=20)
-        assert found == ["0", "1", "ScheduleToStart"]
+        outcomes = await harness.run(take, 3, schedule_to_start_s=15, start_to_close_s=20)
+        assert outcomes == ["0", "1", "ScheduleToStart"]
         assert harness.numbers == [0, 1]
 
 

@@ -1,4 +1,4 @@
-"""Workflows run to completion in memory: every test twice, warm and replayed at every task."""
+"""Workflows in the test environment, with cached interpreters and with a replay before a task."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from workflows.model.policies import ExecutionStatus, ParentClosePolicy
 from workflows.testing import StuckError, WorkflowEnvironment, replay
 
 
-@pytest.fixture(params=["warm", "replayed"])
+@pytest.fixture(params=["cached", "replayed"])
 async def env(request: pytest.FixtureRequest) -> AsyncIterator[WorkflowEnvironment]:
     async with WorkflowEnvironment(REGISTRY, replays=request.param == "replayed") as opened:
         yield opened
 
 
-async def test_a_workflow_returns_what_its_activities_made(env: WorkflowEnvironment) -> None:
+async def test_a_workflow_returns_the_result_of_its_activities(env: WorkflowEnvironment) -> None:
     assert await env.execute(Doubling, 3, 2) == 12
 
 
@@ -42,14 +42,14 @@ async def test_a_history_of_the_environment_can_be_replayed(env: WorkflowEnviron
     assert replay(REGISTRY, await env.handle("workflow").history()).closed
 
 
-async def test_retries_wait_in_skipped_time_and_leave_one_start_in_the_history(
+async def test_retries_wait_in_skipped_time_and_the_history_has_only_the_last_attempt(
     env: WorkflowEnvironment,
 ) -> None:
     before = env.now_ms
 
     assert await env.execute(Failing, 3) == 4
 
-    assert env.now_ms - before == (1 + 2 + 4) * 1000
+    assert env.now_ms - before == (1 + 2 + 4) * 1000, "the pauses before three retries"
     assert (await env.handle("workflow").event_types()).count("ActivityTaskStarted") == 1
 
 
@@ -76,7 +76,7 @@ async def test_after_the_last_attempt_the_execution_is_paused_until_a_retry() ->
         assert "WorkflowExecutionFailed" not in await handle.event_types()
 
 
-async def test_a_type_that_is_not_retried_reaches_the_workflow_at_once(
+async def test_a_failure_that_is_not_retried_reaches_the_workflow_without_a_pause(
     env: WorkflowEnvironment,
 ) -> None:
     before = env.now_ms
@@ -129,7 +129,7 @@ async def test_a_wait_with_a_timeout_ends_in_skipped_time(env: WorkflowEnvironme
     assert env.now_ms - before == 3_600_000
 
 
-async def test_children_give_their_results_to_their_parent(env: WorkflowEnvironment) -> None:
+async def test_a_parent_gets_the_results_of_its_children(env: WorkflowEnvironment) -> None:
     assert await env.execute(Parent, 4) == 8 + 20
 
 
@@ -148,7 +148,7 @@ async def test_a_child_whose_id_is_taken_fails_in_its_parent(env: WorkflowEnviro
     ],
 )
 @pytest.mark.parametrize("then", ["", "Doubling"])
-async def test_a_closing_parent_treats_its_children_as_the_policy_says(
+async def test_the_close_policy_decides_the_end_of_a_child_when_its_parent_closes(
     env: WorkflowEnvironment, policy: ParentClosePolicy, status: ExecutionStatus, then: str
 ) -> None:
     await env.execute(Forgetful, policy, then)
@@ -157,7 +157,9 @@ async def test_a_closing_parent_treats_its_children_as_the_policy_says(
     assert await env.handle("child").status() is status
 
 
-async def test_a_cancelled_workflow_cleans_up_and_ends_cancelled(env: WorkflowEnvironment) -> None:
+async def test_a_cancelled_workflow_runs_its_cleanup_before_it_ends(
+    env: WorkflowEnvironment,
+) -> None:
     handle = await env.start(Sleeper)
     await env.settle()
     await handle.cancel("enough")

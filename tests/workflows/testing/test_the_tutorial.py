@@ -1,4 +1,4 @@
-"""The blocks of docs/tutorials/write-a-workflow.md are one program, which prints what they say."""
+"""The program in docs/tutorials/write-a-workflow.md prints the output that the tutorial shows."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 ROOT = Path(__file__).parents[3]
 TUTORIAL = ROOT / "docs/tutorials/write-a-workflow.md"
 DEADLINE_S = 60.0
+"""Seconds until the program is killed."""
 
 
 def blocks(language: str) -> str:
-    """All blocks of a language, one after the other."""
+    """The text of all code blocks of a language in the tutorial, in order."""
     document = Document(TUTORIAL.read_text("utf-8"), str(TUTORIAL))
-    return "\n\n".join(one.lexemes["source"] for one in FencedCodeBlockLexer(language)(document))
+    return "\n\n".join(
+        block.lexemes["source"] for block in FencedCodeBlockLexer(language)(document)
+    )
 
 
 def test_the_tutorials_program_prints_what_the_tutorial_shows(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The heads of archived executions are read by several threads at once."""
+"""Several threads read the heads of archived executions concurrently."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def short_turns() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("short_turns")
-def test_threads_read_heads_while_others_leave_the_cache(
+def test_threads_read_heads_while_other_threads_evict_them_from_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(past_visibility, "ARCHIVED_CACHED_MAX", 1)

@@ -1,4 +1,4 @@
-"""Executions begin, end, and share ids by policy."""
+"""Executions start and end; the id policies decide whether an id is used again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def test_an_execution_starts_when_a_worker_starts(engine: EngineHarness) -
     assert await within(handle.result()) == ["A"]
 
 
-async def test_an_id_of_an_open_execution_is_taken(engine: EngineHarness) -> None:
+async def test_the_id_of_an_open_execution_cannot_be_used_again(engine: EngineHarness) -> None:
     await engine.worker()
     first = await engine.client.start(Basket, id="one")
 
@@ -37,7 +37,7 @@ async def test_an_id_of_an_open_execution_is_taken(engine: EngineHarness) -> Non
 
 
 @pytest.mark.parametrize("policy", list(IdReusePolicy))
-async def test_an_id_of_an_open_execution_is_taken_under_every_reuse_policy(
+async def test_no_reuse_policy_allows_the_id_of_an_open_execution(
     engine: EngineHarness, policy: IdReusePolicy
 ) -> None:
     first = await engine.client.start(Basket, id="one")
@@ -48,7 +48,7 @@ async def test_an_id_of_an_open_execution_is_taken_under_every_reuse_policy(
     assert refused.value.run_id == first.run_id
 
 
-async def test_the_existing_execution_can_be_used_instead(engine: EngineHarness) -> None:
+async def test_a_start_with_use_existing_returns_the_open_execution(engine: EngineHarness) -> None:
     await engine.worker()
     first = await engine.client.start(Basket, id="one")
     again = await engine.client.start(
@@ -58,7 +58,9 @@ async def test_the_existing_execution_can_be_used_instead(engine: EngineHarness)
     assert again.run_id == first.run_id
 
 
-async def test_the_existing_execution_can_be_terminated_instead(engine: EngineHarness) -> None:
+async def test_a_start_with_terminate_existing_replaces_the_open_execution(
+    engine: EngineHarness,
+) -> None:
     await engine.worker()
     first = await engine.client.start(Basket, id="one")
     options = StartOptions(conflict=IdConflictPolicy.TERMINATE_EXISTING)

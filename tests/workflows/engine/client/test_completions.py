@@ -1,4 +1,4 @@
-"""Waiting for executions to close, also when the watch fails."""
+"""Waiting until executions close, also if the watch fails or is behind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ENDED = RunHead("one", RUN, "Basket", ExecutionStatus.COMPLETED)
 
 
 class CompactedStore(MemoryStore):
-    """A store whose first watch is compacted; the run ends right after the new read."""
+    """A store whose first watch is compacted. The run ends directly after the read that follows."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +64,11 @@ async def test_a_run_that_closes_while_the_watch_restarts_is_reported() -> None:
 
 
 class CountingStore(MemoryStore):
-    """Counts reads. ``delivers``: cleared to delay the watch; ``delivered_revision``: its last."""
+    """A store that counts reads, and whose watch a test can delay.
+
+    ``delivers``: while it is cleared, the watch waits. ``delivered_revision``: the last revision
+    that the watch has delivered.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,12 +95,14 @@ class CountingStore(MemoryStore):
 
 
 async def _closed(store: MemoryStore, run_id: str) -> RunHead:
+    """Write the head of a closed run, and return it."""
     ended = ENDED._replace(run_id=run_id)
     await store.commit([], [Put(KEYS.closed("one", run_id), HEAD.encode(ended))])
     return ended
 
 
 async def _opened(store: MemoryStore) -> int:
+    """Write the head of the open run. Returns its revision."""
     return (
         await store.commit([], [Put(KEYS.open("one"), HEAD.encode(RunHead("one", RUN, "")))])
     ).revision

@@ -1,4 +1,4 @@
-"""A list of a past instant reads the histories of runs that have changed since."""
+"""The list of a past instant reads the histories of runs that have changed since the instant."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXECUTIONS = 3
 
 
 class CountingStore(MemoryStore):
-    """Counts reads."""
+    """A store that counts reads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ async def test_each_history_is_evaluated_before_the_next_ones_are_read(
     for handle in handles:
         await engine.until_status(handle.workflow_id, ExecutionStatus.RUNNING)
     at_ms = unix_ms()
-    while unix_ms() == at_ms:
+    while unix_ms() == at_ms:  # the runs must change after the instant
         await asyncio.sleep(0)
     for handle in handles:
         await handle.signal("close")

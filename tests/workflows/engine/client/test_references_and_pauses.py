@@ -1,4 +1,4 @@
-"""What a caller holds: handlers by their methods, the memo, a pause by hand, pages and counts."""
+"""Calls of a client: handlers by their methods, the memo, a pause by a user, pages and counts."""
 
 from __future__ import annotations
 
@@ -141,6 +141,8 @@ async def test_pages_have_every_execution_once_the_newest_first() -> None:
 
 
 @pytest.mark.parametrize("text", ["one", "1", "/run", "one/run"])
-async def test_a_page_begins_where_the_previous_one_ended(engine: EngineHarness, text: str) -> None:
+async def test_a_text_that_is_not_a_page_token_is_rejected(
+    engine: EngineHarness, text: str
+) -> None:
     with pytest.raises(BadInput, match="is not a valid page token"):
         await engine.visibility.page(after=text)

@@ -1,4 +1,4 @@
-"""A schedule is as durable as every execution: another worker continues it."""
+"""Schedules: another worker takes them over, and orbctl manages them."""
 
 from __future__ import annotations
 

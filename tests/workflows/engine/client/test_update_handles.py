@@ -1,4 +1,4 @@
-"""An update's handle: it is there at the stage that was asked for, and waits for the result."""
+"""``start_update`` returns a handle at the requested stage, and the handle waits for the result."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def test_start_update_returns_when_the_update_is_accepted(engine: EngineHa
     assert await within(approval.result()) == "approved by Ann"
 
 
-async def test_a_handler_that_returns_at_once_has_its_result_with_the_acceptance(
+async def test_the_handle_of_an_update_that_completes_in_its_first_task_has_the_result(
     engine: EngineHarness,
 ) -> None:
     execution = await _started(engine)

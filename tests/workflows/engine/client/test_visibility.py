@@ -30,14 +30,14 @@ class WorkflowCliHarness:
         asyncio.run(self._prepare())
 
     def orbctl(self, *arguments: str) -> tuple[int, str]:
-        """One run of orbctl: its exit code and what it printed."""
+        """Run ``orbctl workflow``. Returns its exit code and its output."""
         line = ["--cluster", self.engine.keys.cluster, "workflow", *arguments]
         code = run(line, ProcessContext(open_store=lambda _: self.store))
         output = self._capsys.readouterr()
         return code, output.out + output.err
 
     def work_until(self, workflow_id: str, status: ExecutionStatus) -> None:
-        """Let a worker run until it is idle."""
+        """Run a worker until the execution has this status."""
 
         async def work() -> None:
             engine = EngineHarness(self.store)

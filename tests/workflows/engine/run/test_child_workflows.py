@@ -1,4 +1,4 @@
-"""Children, resets, long histories, retention."""
+"""Child workflows, resets, and the archiving of closed executions."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def test_a_child_whose_id_is_taken_fails_in_the_parent(engine: EngineHarne
         (ParentClosePolicy.ABANDON, ExecutionStatus.RUNNING),
     ],
 )
-async def test_a_child_ends_with_its_parent_by_the_close_policy(
+async def test_the_close_policy_decides_the_end_of_a_child_when_its_parent_closes(
     engine: EngineHarness, policy: ParentClosePolicy, status: ExecutionStatus
 ) -> None:
     await engine.worker()
@@ -80,8 +80,8 @@ async def test_a_child_whose_start_was_not_reported_ends_with_its_parent(
     await engine.run(Hasty, ParentClosePolicy.TERMINATE)
 
     async def ended() -> list[ExecutionStatus]:
-        found = await engine.visibility.newest_first()
-        return [one.status for one in found if one.workflow_id == "taken" and not one.is_open]
+        heads = await engine.visibility.newest_first()
+        return [head.status for head in heads if head.workflow_id == "taken" and not head.is_open]
 
     assert await eventually(ended) == [ExecutionStatus.TERMINATED]
 
@@ -102,8 +102,8 @@ async def test_events_of_a_child_of_an_earlier_run_are_ignored(
 
 async def _has(engine: EngineHarness, handle: WorkflowHandle, child: str) -> bool:
     """Whether the newest run of a parent has recorded the start of its child."""
-    found = (await engine.head(handle.workflow_id)).children
-    return any(one.workflow_id == child and one.run_id for one in found)
+    children = (await engine.head(handle.workflow_id)).children
+    return any(record.workflow_id == child and record.run_id for record in children)
 
 
 async def test_a_reset_run_gets_the_events_of_its_pending_children(
@@ -112,8 +112,12 @@ async def test_a_reset_run_gets_the_events_of_its_pending_children(
     await engine.worker()
     handle = await engine.client.start(Dynasty, 2, id="parent")
     await eventually(lambda: _has(engine, handle, "child-2"))
-    started = [e.event_id for e in await engine.history(handle) if "TaskStarted" in e.event_type]
-    new_run = await engine.client.reset("parent", started[-1], reason="to see")
+    tasks = [
+        event.event_id
+        for event in await engine.history(handle)
+        if event.event_type == "WorkflowTaskStarted"
+    ]
+    new_run = await engine.client.reset("parent", tasks[-1], reason="to see")
     await engine.client.signal("child-2", "put", "thing")
     await engine.client.signal("child-2", "close")
 
@@ -156,10 +160,10 @@ async def test_a_reset_run_starts_its_pending_activities_again(
     await within(engine.activities.begun.wait())
     await handle.signal("tell")
 
-    async def told() -> bool:
+    async def signal_is_processed() -> bool:
         return (await engine.types(handle)).count("WorkflowTaskStarted") == 2
 
-    await eventually(told)
+    await eventually(signal_is_processed)
     engine.activities.begun.clear()
     new_run = await engine.client.reset("one", (await engine.head("one")).next_event_id)
     await within(engine.activities.begun.wait())

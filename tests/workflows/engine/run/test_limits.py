@@ -1,4 +1,4 @@
-"""Every resource of a run has a limit, and the error names it (I10)."""
+"""A run that exceeds a limit is paused, or its caller gets an error; both name the limit (I10)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from workflows.model.errors import LimitExceeded
 from workflows.model.policies import ExecutionStatus, IdConflictPolicy
 
 
-async def test_a_history_that_is_full_pauses_the_execution_by_name(
+async def test_an_execution_whose_history_has_too_many_events_is_paused(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "HISTORY_EVENTS_MAX", 200)
@@ -32,10 +32,11 @@ async def test_a_history_that_is_full_pauses_the_execution_by_name(
     head = await engine.until_status("one", ExecutionStatus.PAUSED)
 
     assert "HISTORY_EVENTS_MAX" in head.reason
+    # The limit is checked for the events before a task, so the last task may exceed it a little.
     assert len(await engine.history(handle)) in range(200, 205)
 
 
-async def test_a_history_that_has_too_many_bytes_pauses_the_execution_by_name(
+async def test_an_execution_whose_history_has_too_many_bytes_is_paused(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "HISTORY_BYTES_MAX", 4_000)
@@ -46,10 +47,14 @@ async def test_a_history_that_has_too_many_bytes_pauses_the_execution_by_name(
     assert "HISTORY_BYTES_MAX is 4000" in head.reason
 
 
-async def test_updates_in_flight_are_limited(engine: EngineHarness) -> None:
+async def test_an_update_beyond_the_limit_of_updates_in_flight_is_rejected(
+    engine: EngineHarness,
+) -> None:
     await engine.worker()
     basket = await engine.client.start(Basket, id="one")
-    waiting_updates = [asyncio.ensure_future(basket.update("brood")) for _ in range(10)]
+    waiting_updates = [
+        asyncio.ensure_future(basket.update("brood")) for _ in range(limits.UPDATES_IN_FLIGHT_MAX)
+    ]
 
     async def all_accepted() -> bool:
         return len((await engine.head("one")).updates) == limits.UPDATES_IN_FLIGHT_MAX
@@ -93,7 +98,7 @@ async def test_a_run_rejects_signals_beyond_its_limit(
         await engine.client.signal_with_start(Basket, id="one", signal="close")
 
 
-async def test_a_workflow_with_too_many_signals_to_another_is_rejected(
+async def test_a_signal_of_a_workflow_beyond_the_receivers_limit_fails_in_the_sender(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.engine.run.received_events.SIGNALS_MAX", 1)
@@ -148,7 +153,7 @@ async def test_replacing_a_run_that_does_not_end_has_a_deadline(
         await within(engine.client.start(Sleeper, id="one", options=options))
 
 
-async def test_messages_without_a_worker_are_limited(engine: EngineHarness) -> None:
+async def test_a_message_to_a_full_inbox_is_rejected(engine: EngineHarness) -> None:
     handle = await engine.client.start(Basket, id="one")
     keys, message = engine.client.keys, encode_message(Signal("put", ("thing",)))
     for batch in range(INBOX_MESSAGES_MAX // 100):

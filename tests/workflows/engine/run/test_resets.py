@@ -1,4 +1,4 @@
-"""A reset is executed once, also when a step of it fails."""
+"""A reset is executed once, also if a read or the commit of its first attempt fails."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ from workflows.model.policies import ExecutionStatus
 
 
 class ResetStore(FaultyStore):
-    """A store in which the reads or the commit of the first reset of ``one`` fail."""
+    """A store in which resets of the execution ``one`` fail a number of times.
+
+    ``reads_to_fail``: reads of its closed runs that fail; ``races_to_lose``: commits before which
+    its head is rewritten.
+    """
 
     def __init__(self, store: KeyValueStore, keys: WorkflowKeys) -> None:
         super().__init__(store)
@@ -40,13 +44,13 @@ class ResetStore(FaultyStore):
         if closes and self.races_to_lose:
             self.races_to_lose -= 1
             key = self._keys.open("one")
-            (found,) = (await self.store.read([Get(key)])).ranges[0].kvs
-            await self.store.commit([], [Put(key, found.value)])
+            (head,) = (await self.store.read([Get(key)])).ranges[0].kvs
+            await self.store.commit([], [Put(key, head.value)])
         return await super().commit(guards, writes, otherwise)
 
 
 async def _reset(engine: EngineHarness, *, reads: int = 0, races: int = 0) -> int:
-    """Messages left in the inbox after a reset with these faults."""
+    """Reset ``one`` with these faults. Returns the number of messages left in the inbox."""
     store = ResetStore(engine.store, engine.client.keys)
     await engine.worker(store=store)
     handle = await engine.client.start(Basket, id="one")

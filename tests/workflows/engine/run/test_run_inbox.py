@@ -108,7 +108,7 @@ async def test_a_query_returns_the_state_after_earlier_signals(engine: EngineHar
     assert await handle.query("count") == 1
 
 
-async def test_a_closed_execution_answers_queries_as_it_was_in_the_end(
+async def test_a_query_of_a_closed_execution_returns_its_last_state(
     engine: EngineHarness,
 ) -> None:
     await engine.worker()
@@ -150,7 +150,7 @@ async def test_without_a_worker_a_query_ends_at_its_deadline(engine: EngineHarne
         await engine.client.query("one", "count", timeout_s=0.05)
 
 
-async def test_an_update_changes_something_and_returns_its_result(engine: EngineHarness) -> None:
+async def test_an_update_returns_the_result_of_its_handler(engine: EngineHarness) -> None:
     await engine.worker()
     handle = await engine.client.start(Basket, id="one")
     await handle.signal("put", "thing")
@@ -258,8 +258,8 @@ async def test_lists_find_executions_by_type_status_and_attributes(engine: Engin
     await eventually(lambda: _mood(engine))
 
     async def ids(**wanted: object) -> list[str]:
-        found = await engine.visibility.newest_first(Filter(**wanted))  # type: ignore[arg-type]
-        return [head.workflow_id for head in found]
+        heads = await engine.visibility.newest_first(Filter(**wanted))  # type: ignore[arg-type]
+        return [head.workflow_id for head in heads]
 
     assert await ids(attributes={"mood": "sleepy"}) == ["s"]
     assert await ids(workflow_type="Chain") == ["c"]

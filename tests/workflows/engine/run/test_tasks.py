@@ -1,4 +1,4 @@
-"""Closed runs are freed without the cycle collector, which would cost a fifth of the time."""
+"""Closed runs are freed without the cycle collector, which would cost a fifth of the CPU time."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ async def test_a_closed_execution_is_freed_without_the_cycle_collector(
 
 
 def _recording(initialize: object, created: list[weakref.ref[object]]) -> object:
+    """An ``__init__`` that also appends a reference to the new object to ``created``."""
     assert callable(initialize)
 
     def recording(self: object, *args: object, **kwargs: object) -> None:

@@ -1,4 +1,4 @@
-"""Messages that are unreadable, that wait for a child, or that are for another run of the id."""
+"""Messages that cannot be read, or whose execution has not started or has just closed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_an_unreadable_head_and_its_messages_are_not_changed(
 
     assert await engine.run(Chain, ["a"], id=neighbour) == ["A"]
     left = (await engine.store.read([Get(head), Get(message)])).ranges
-    assert [one.count for one in left] == [1, 1]
+    assert [stored.count for stored in left] == [1, 1]
     await engine.store.commit([], [Delete(head), Delete(message)])
 
 
@@ -58,7 +58,7 @@ async def test_messages_to_a_child_that_cannot_start_are_answered(
     async def may_start(_store: object, _start: Start) -> bool:
         checking.set()
         await may_fail.wait()
-        raise RuntimeError("a fault of our own")
+        raise RuntimeError("a bug")
 
     monkeypatch.setattr(shard, "may_start", may_start)
     await engine.worker()
@@ -71,7 +71,10 @@ async def test_messages_to_a_child_that_cannot_start_are_answered(
 
 
 class SlowStore(FaultyStore):
-    """A store that delays the answer of a transaction that closes a run, while ``shall_wait``."""
+    """A store that delays the answer to a transaction that closes a run, while ``shall_wait``.
+
+    ``closed`` is set by such a transaction; its answer waits for ``released``.
+    """
 
     def __init__(self, store: KeyValueStore) -> None:
         super().__init__(store)
@@ -90,7 +93,7 @@ class SlowStore(FaultyStore):
         return result
 
 
-async def test_a_query_to_a_run_that_continues_as_new_is_answered(
+async def test_a_query_to_a_run_that_closes_and_whose_id_is_started_again_gets_a_reply(
     engine: EngineHarness,
 ) -> None:
     store = SlowStore(engine.store)
@@ -105,6 +108,6 @@ async def test_a_query_to_a_run_that_continues_as_new_is_answered(
     following = await engine.client.start(Chain, ["a"], id="one")
     store.released.set()
 
-    with suppress(CallRejected):  # by the next run, which has no such query
+    with suppress(CallRejected):  # if the next run receives it, which has no such query
         await within(asking)
     assert await within(following.result()) == ["A"]

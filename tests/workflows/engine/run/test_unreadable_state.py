@@ -1,4 +1,4 @@
-"""An unusable stored value affects only its own execution, and is listed (R1)."""
+"""A stored value that cannot be used stops only its own execution, and is listed as a fault."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _new_event_field(value: bytes) -> bytes:
 
 
 def _values(stored_value: StoredValue) -> dict[str, Callable[[bytes], bytes]]:
-    """The last ones occur during a rolling upgrade."""
+    """Unusable values by name, among them those of a newer version during a rolling upgrade."""
     if stored_value.kind == "history":
         newer = {"a new event type": _new_event_type, "a new field": _new_event_field}
     else:
@@ -161,7 +161,10 @@ async def test_an_unusable_value_stops_its_execution_until_it_is_usable(
 
 
 class _HeldReads(FaultyStore):
-    """A store that delays the reads of a key; each value of ``steps`` releases one."""
+    """A store that delays the answers to reads of ``key``; each release of ``steps`` returns one.
+
+    ``answers``: the number of delayed answers.
+    """
 
     def __init__(self, store: KeyValueStore) -> None:
         super().__init__(store)
@@ -201,9 +204,8 @@ async def test_a_signal_that_comes_while_a_head_is_read_again_is_not_lost(
     await eventually(partial(held.has_answered, 2))
     engine.activities.gate.set()
     await handle.signal("tell")
-    assert await engine.run(Chain, ["a"], id=NEIGHBOUR) == [
-        "A"
-    ]  # the worker has received the signal
+    # When this execution has completed, the worker has received the signal, too.
+    assert await engine.run(Chain, ["a"], id=NEIGHBOUR) == ["A"]
     for _ in range(10):
         held.steps.release()
 
@@ -272,7 +274,9 @@ async def test_owner_and_worker_keys_without_a_lease_are_ignored(
     await engine.store.commit([], [Delete(worker_key)])
 
 
-async def test_an_owner_that_is_overwritten_is_taken_over(engine: EngineHarness) -> None:
+async def test_a_shard_whose_owner_key_is_overwritten_is_claimed_again(
+    engine: EngineHarness,
+) -> None:
     worker = await engine.worker()
     owner = engine.client.keys.owner(shard_of("one"))
     await engine.store.commit([], [Put(owner, b"dust")])
@@ -376,7 +380,7 @@ async def test_a_step_that_fails_by_a_bug_pauses_the_execution_with_the_reason(
 
     def record_timer_fired(draft: HistoryDraft, timer_id: int) -> None:
         if fails:
-            raise RuntimeError("a fault of our own")
+            raise RuntimeError("a bug")
         record_fired(draft, timer_id)
 
     monkeypatch.setattr(run_inbox, "record_timer_fired", record_timer_fired)
@@ -385,8 +389,8 @@ async def test_a_step_that_fails_by_a_bug_pauses_the_execution_with_the_reason(
     head = await engine.until_status("one", ExecutionStatus.PAUSED)
     fault = await _listed(worker, "open execution")
 
-    assert "a fault of our own" in head.reason
-    assert "a fault of our own" in fault.why
+    assert "a bug" in head.reason
+    assert "a bug" in fault.why
     fails = False
     await engine.client.retry("one")
     assert await within(handle.result()) == "slept"

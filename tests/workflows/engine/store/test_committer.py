@@ -1,4 +1,4 @@
-"""The committer: the outcome of proposals when the process ends."""
+"""The outcome of the committer's proposals when it is closed or abandoned, or its session ends."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def test_closing_a_committer_waits_for_queued_proposals() -> None:
     assert isinstance(answer.result(), Committed)
 
 
-async def test_an_abandoned_committer_can_still_be_closed_before_its_first_transaction() -> None:
+async def test_a_committer_that_was_abandoned_before_its_first_transaction_can_be_closed() -> None:
     store = MemoryStore()
     writes = await committer(store)
     answer = writes.propose([Absent(b"/a")], [Put(b"/a", b"1")])

@@ -1,4 +1,4 @@
-"""A session ends and reports it, however the renewal of its lease ends."""
+"""The renewal of a session's lease: a failure ends the session, and it belongs to no trace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attempts, timeouts, heartbeats, pauses for a human, cancellation."""
+"""Activities: attempts, timeouts, heartbeats, pauses until a user acts, cancellation."""
 
 from __future__ import annotations
 
@@ -28,16 +28,18 @@ from workflows.model.limits import PAYLOAD_ERROR_BYTES, PAYLOAD_WARN_BYTES
 from workflows.model.policies import ExecutionStatus
 
 
-async def test_attempts_leave_no_trace_in_the_history(engine: EngineHarness) -> None:
+async def test_the_history_records_only_the_last_attempt(engine: EngineHarness) -> None:
     engine.activities.failures_left = 2
     await engine.worker()
     handle = await engine.client.start(Chain, ["a"], id="one")
     await within(handle.result())
     events = await engine.history(handle)
 
-    found = [event.attributes for event in events]
+    started = [
+        event.attributes for event in events if isinstance(event.attributes, ActivityTaskStarted)
+    ]
     assert engine.activities.calls == ["a", "a", "a"]
-    assert [record.attempt for record in found if isinstance(record, ActivityTaskStarted)] == [3]
+    assert [event.attempt for event in started] == [3]
 
 
 async def test_after_the_last_attempt_the_execution_is_paused_with_its_reason(
@@ -64,7 +66,7 @@ async def test_a_paused_execution_continues_after_a_retry(engine: EngineHarness)
 
 
 class Failing:
-    """An activity that fails while a test requires it."""
+    """An activity that fails when its argument is "pay"."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -160,7 +162,7 @@ async def test_an_attempt_that_times_out_is_retried_until_schedule_to_close(
     assert len(engine.activities.calls) > 1
 
 
-async def test_an_attempt_cancelling_itselfs_times_out_and_its_details_reach_the_next(
+async def test_the_attempt_after_a_heartbeat_timeout_gets_the_details_of_the_last_heartbeat(
     engine: EngineHarness,
 ) -> None:
     await engine.worker()
@@ -300,12 +302,12 @@ async def test_a_large_payload_is_logged_with_its_event(
     await engine.worker()
     await engine.run(Greedy, PAYLOAD_WARN_BYTES, id="large")
 
-    async def told() -> list[str] | None:
+    async def both_are_logged() -> list[str] | None:
         messages = [
             record.getMessage() for record in caplog.records if "large," in record.getMessage()
         ]
         return messages if len(messages) == 2 else None
 
-    asked_for, done = await eventually(told)
-    assert "ActivityTaskScheduled, has 8304 bytes, PAYLOAD_WARN_BYTES is" in asked_for
-    assert "ActivityTaskCompleted, has 8230 bytes, PAYLOAD_WARN_BYTES is" in done
+    scheduled, completed = await eventually(both_are_logged)
+    assert "ActivityTaskScheduled, has 8304 bytes, PAYLOAD_WARN_BYTES is" in scheduled
+    assert "ActivityTaskCompleted, has 8230 bytes, PAYLOAD_WARN_BYTES is" in completed

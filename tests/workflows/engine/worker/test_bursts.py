@@ -1,4 +1,4 @@
-"""Many changes in one message of the worker's watch."""
+"""A worker whose watch delivers many changes at the same time."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ from workflows.model.policies import ExecutionStatus
 
 EXECUTIONS = 60
 COMMIT_S = 0.002
+"""Seconds of one commit of ``SlowStore``."""
 
 
 class SlowStore(MemoryStore):
-    """Commits as slowly as etcd, so that a client joins its writes; counts lost transactions."""
+    """A store whose commits take as long as those of etcd, so that clients group their writes.
+
+    ``lost``: the number of transactions that failed a guard.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +37,7 @@ class SlowStore(MemoryStore):
         return result
 
 
-async def test_signals_that_close_many_executions_at_once_lose_no_transaction() -> None:
+async def test_concurrent_signals_that_close_many_executions_lose_no_transaction() -> None:
     store = SlowStore()
     engine = EngineHarness(store)
     await engine.worker()
@@ -52,7 +56,7 @@ async def test_signals_that_close_many_executions_at_once_lose_no_transaction() 
     await store.close()
 
 
-def test_the_messages_to_an_execution_are_ordered_before_its_signal_fence_and_beside_it() -> None:
+def test_the_signal_fence_of_an_execution_is_sorted_directly_after_its_messages() -> None:
     keys = WorkflowKeys(Keys("test"))
     ordered = [
         keys.inbox("a", "0" * 32),

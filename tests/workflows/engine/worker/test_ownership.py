@@ -1,4 +1,4 @@
-"""Shards are shared fairly, taken over, and written by one owner only."""
+"""Workers own equal shares of the shards, take them over, and only an owner writes a shard."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def test_ids_spread_over_all_shards() -> None:
     assert {shard_of(f"id-{number}") for number in range(1_000)} == set(range(SHARDS))
 
 
-async def test_workers_that_start_and_stop_share_all_shards(engine: EngineHarness) -> None:
+async def test_all_shards_have_an_owner_after_workers_start_and_stop(
+    engine: EngineHarness,
+) -> None:
     first = await engine.worker()
     second = await engine.worker()
 
@@ -66,7 +68,9 @@ async def test_executions_continue_while_shards_change_their_owner(engine: Engin
     assert third.sessions == 1
 
 
-async def test_a_dead_workers_executions_are_taken_over(engine: EngineHarness) -> None:
+async def test_another_worker_takes_over_the_executions_of_a_dead_worker(
+    engine: EngineHarness,
+) -> None:
     dead = await engine.worker(options=WorkerOptions(ttl_s=2))
     basket = await engine.client.start(Basket, id="basket")
     await basket.signal("put", "thing")
@@ -91,7 +95,7 @@ async def test_timers_continue_with_the_new_owner(engine: EngineHarness) -> None
     assert await within(handle.result()) == "slept"
 
 
-async def test_an_execution_that_is_not_cached_replays_its_whole_state(
+async def test_the_state_of_an_execution_that_is_not_cached_is_restored_by_replay(
     engine: EngineHarness,
 ) -> None:
     worker = await engine.worker(options=WorkerOptions(cached_runs=1))

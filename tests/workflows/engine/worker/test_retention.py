@@ -1,4 +1,4 @@
-"""Closed executions in the archive: found by run, pruned by age, at a cost proportional to them."""
+"""Closed executions in the archive: found by run id, pruned by age; the cost of archiving."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_old_days_are_deleted_first_in_several_steps(tmp_path: Path) -> None:
     heads = [_head(day) for day in (1, 1, 1, 2, 3)]
     for head in heads:
         files.write(head, [])
-        files.write(head, [])  # once more after a crash
+        files.write(head, [])  # as a repeated step after a crash does
 
     assert files.prune(3 * DAY_MS, files_max=2) == 2
     assert sum(files.read(head.run_id) is not None for head in heads) == 3
@@ -68,7 +68,7 @@ def test_an_archived_execution_that_cannot_be_read_is_named(tmp_path: Path) -> N
 
 
 class CountingStore(FaultyStore):
-    """Counts the reads of all closed heads of a shard."""
+    """A store that counts reads of all closed heads of a shard."""
 
     def __init__(self, store: KeyValueStore, keys: WorkflowKeys) -> None:
         super().__init__(store)
@@ -80,7 +80,7 @@ class CountingStore(FaultyStore):
         return await super().read(gets, revision=revision)
 
 
-async def test_archiving_writes_in_proportion_to_the_runs_and_lists_nothing(
+async def test_archiving_reads_the_closed_runs_of_a_shard_once_and_lists_no_directory(
     engine: EngineHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def names(_: LocalFiles) -> list[str]:
@@ -121,7 +121,7 @@ async def test_the_result_of_an_archived_run_comes_from_the_archive(
         await within(handle.result())
 
 
-async def test_an_unreadable_closed_head_fails_its_own_result_only(
+async def test_an_unreadable_closed_head_does_not_stop_the_archiving_of_others(
     engine: EngineHarness, tmp_path: Path
 ) -> None:
     await engine.worker()

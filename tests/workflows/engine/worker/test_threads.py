@@ -1,4 +1,4 @@
-"""Synchronous activities run in threads: event loop, lease and other executions continue."""
+"""Plain activities run in threads, so the event loop and the renewal of the lease continue."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from workflows.engine.worker.worker import WorkerOptions
 from workflows.model.policies import ExecutionStatus
 
 LEASE_S = 4
-"""Long enough to distinguish a blocked event loop from a busy machine."""
+"""The time to live of the lease: a busy machine renews it, a blocked event loop does not."""
 
 PAUSE_S = 0.1
 """The timer in each execution, without which they keep a core busy during the whole lease."""
 
 
 class Blocking:
-    """A synchronous activity that blocks its thread until a test continues it."""
+    """Plain activities that run until a test sets ``gate``."""
 
     def __init__(self) -> None:
         self.calls: list[int] = []
@@ -50,7 +50,7 @@ class Blocking:
         return "done"
 
 
-async def test_a_plain_activity_that_blocks_does_not_cost_the_lease(
+async def test_the_worker_keeps_its_lease_while_a_plain_activity_blocks(
     engine: EngineHarness,
 ) -> None:
     blocking = Blocking()
@@ -71,7 +71,7 @@ async def test_a_plain_activity_that_blocks_does_not_cost_the_lease(
     assert (len(blocking.calls), worker.sessions) == (1, 1)
 
 
-async def test_threads_are_limited_and_a_late_one_keeps_its_slot(
+async def test_a_timed_out_plain_activity_keeps_its_thread_until_it_returns(
     engine: EngineHarness,
 ) -> None:
     blocking = Blocking()

@@ -1,4 +1,4 @@
-"""Quarantines on both stores, with controllers that die at any of their writes."""
+"""Quarantines with controllers: on both stores, and after a kill at any write of a controller."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from tests.workflows.faults.killing import KillingStore, Moment
 from tests.workflows.jobs.job_host_harness import JobHostHarness
 from workflows.engine.client.client import Client
 from workflows.jobs.job_host import JobHost, JobSources
+from workflows.jobs.quarantine.probe import PROBE_NOW
 from workflows.jobs.quarantine.prober import ProbeResult, ProbeTarget
 
 ADDRESS = "10.6.0.12"
 EXECUTION = f"quarantine/{ADDRESS}"
 WRITES_MAX = 16
+"""The approximate number of writes of a controller until the first probe is recorded."""
 
 
 class SilentProber:
@@ -42,7 +44,7 @@ async def _is_lifted(node: NodeHarness) -> bool:
 
 
 async def _request_probe(client: Client, number: int) -> None:
-    await client.signal(EXECUTION, "probe-now", request_id=f"probe-{number}")
+    await client.signal(EXECUTION, PROBE_NOW, request_id=f"probe-{number}")
 
 
 async def test_silent_probes_lift_the_quarantine(store: KeyValueStore) -> None:

@@ -1,4 +1,4 @@
-"""Silence counts, an answer resets the count, and an inconclusive probe changes nothing."""
+"""Silent probes are counted; an answer resets the count, a probe that failed does not change it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ ANSWERS = st.lists(st.sampled_from([SILENT, ANSWERED, UNABLE]), max_size=40)
 
 
 def progress_after(answers: list[ProbeResult]) -> ProbeProgress:
+    """The progress after probes with these results."""
     progress = ProbeProgress()
     for answer in answers:
         progress = after(progress, answer, 0.0)
