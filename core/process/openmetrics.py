@@ -121,12 +121,13 @@ class Instruments:
 
 
 def metrics_port(
-    scrape: Callable[[str], Awaitable[Scrape]], counts: ConnectionCounts | None = None
+    scrape: Callable[[str], Scrape | Awaitable[Scrape]], counts: ConnectionCounts | None = None
 ) -> TcpPort:
     """The port that Prometheus scrapes; every path returns the metrics."""
 
     async def serve_metrics(request: web.Request) -> web.Response:
-        body, content_type = await scrape(request.headers.get("Accept", ""))
+        scraped = scrape(request.headers.get("Accept", ""))
+        body, content_type = scraped if isinstance(scraped, Scrape) else await scraped
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     app = web.Application()

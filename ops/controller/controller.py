@@ -20,7 +20,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import WATCH_SILENT_S_MAX, KeyValueStore
 from core.process.concurrency import until_first
 from core.process.connections import ConnectionCounts
-from core.process.openmetrics import metrics_port
+from core.process.openmetrics import MetricsRegistry, metrics_port
 from core.process.supervision import RESTARTS_MAX, HealthCheck, Supervisor, TaskSpec
 from core.process.tcp_port import TcpPort
 from core.process.teardown import Teardown
@@ -28,7 +28,7 @@ from core.projections.projector import Projector
 from core.projections.publisher import Publisher
 from ops.controller.forecaster import Forecaster
 from ops.controller.health import ControllerHealth, health_port
-from ops.controller.metrics import ControllerMetrics, MetricSources
+from ops.controller.metrics import MetricSources, observe_controller
 from ops.controller.observer import STALE_S_MAX as OBSERVATION_STALE_S_MAX
 from ops.controller.observer import ControllerObserver
 from ops.controller.settings import ControllerSettings
@@ -93,7 +93,7 @@ class Controller:
         )
         self.observer = ControllerObserver(store, keys, self.projector, CONTROLLER_ROLE)
         self.prober = _prober(settings)
-        self._metrics = ControllerMetrics() if settings.metrics_enabled else None
+        self._metrics = MetricsRegistry() if settings.metrics_enabled else None
         meters = self._metrics.provider if self._metrics is not None else None
         execution_archive = Archive(ExecutionFiles(settings.cluster.archive / ARCHIVE_FOLDER))
         self.jobs = JobHost(
@@ -237,9 +237,8 @@ class Controller:
                 cluster=self.cluster,
                 forecaster=self.forecaster,
             )
-            self._metrics.observe(
-                sources, debug=settings.debug_metrics_enabled, connections=self.connections
-            )
+            meters, debug = self._metrics.provider, settings.debug_metrics_enabled
+            observe_controller(meters, sources, self.connections, debug=debug)
             port = metrics_port(self._metrics.scrape, self.connections)
             ports.append((port, settings.metrics_port, "SPIDERPOOL_METRIC_HTTP_PORT"))
         for port, number, setting in ports:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, NamedTuple
 
-from opentelemetry.metrics import Observation
+from opentelemetry.metrics import MeterProvider, Observation
 
 from core import __version__
 from core.domain.evolution import Ledger
@@ -19,7 +19,7 @@ from core.domain.model import Subnet
 from core.domain.subnets.subnet_model import count_addresses, pools_of_subnet
 from core.eventstore.election import Election
 from core.process.connections import ConnectionCounts
-from core.process.openmetrics import Instruments, MetricsRegistry, Scrape
+from core.process.openmetrics import Instruments
 from core.projections.projector import Projector
 from core.projections.publisher import Publisher
 from ops.controller.forecaster import Forecaster
@@ -52,38 +52,22 @@ class MetricSources(NamedTuple):
         return self.observer.lag.segments + unpublished
 
 
-class ControllerMetrics:
-    """The instruments of a controller; ``provider`` can create more instruments."""
-
-    def __init__(self) -> None:
-        self.registry = MetricsRegistry()
-        self.provider = self.registry.provider
-
-    def observe(
-        self, sources: MetricSources, *, debug: bool, connections: ConnectionCounts | None = None
-    ) -> None:
-        """Create the instruments of a controller."""
-        connections = connections or ConnectionCounts()
-        compatible = Instruments(self.provider.get_meter(COMPATIBLE_SCOPE, __version__))
-        ours = Instruments(self.provider.get_meter(OUR_SCOPE, __version__))
-        _observe_pools(compatible, ours, sources.projector)
-        if debug:
-            _observe_debug(compatible, sources.projector)
-        _observe_process(ours, sources)
-        _observe_connections(ours, connections)
-        observe_jobs(compatible, ours, sources.jobs, sources.observer)
-        if sources.cluster is not None:
-            _observe_cluster(ours, sources.cluster)
-        if sources.forecaster is not None:
-            observe_forecasts(ours, sources.forecaster)
-
-    async def scrape(self, accept: str) -> Scrape:
-        """The response to a scrape, in a format that the scraper accepts."""
-        return self.registry.scrape(accept)
-
-    def close(self) -> None:
-        """Remove the instruments."""
-        self.registry.close()
+def observe_controller(
+    meters: MeterProvider, sources: MetricSources, connections: ConnectionCounts, *, debug: bool
+) -> None:
+    """Create the instruments of a controller."""
+    compatible = Instruments(meters.get_meter(COMPATIBLE_SCOPE, __version__))
+    ours = Instruments(meters.get_meter(OUR_SCOPE, __version__))
+    _observe_pools(compatible, ours, sources.projector)
+    if debug:
+        _observe_debug(compatible, sources.projector)
+    _observe_process(ours, sources)
+    _observe_connections(ours, connections)
+    observe_jobs(compatible, ours, sources.jobs, sources.observer)
+    if sources.cluster is not None:
+        _observe_cluster(ours, sources.cluster)
+    if sources.forecaster is not None:
+        observe_forecasts(ours, sources.forecaster)
 
 
 def _observe_pools(compatible: Instruments, ours: Instruments, projector: Projector) -> None:

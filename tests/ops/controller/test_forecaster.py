@@ -10,10 +10,10 @@ import pytest
 
 from core.audit.growth import GrowthLog, GrowthSubject
 from core.domain.forecast import Forecast, NoTrend
-from core.process.openmetrics import Instruments
+from core.process.openmetrics import Instruments, MetricsRegistry
 from core.projections.projector import Projector
 from ops.controller.forecaster import Forecaster
-from ops.controller.metrics import OUR_SCOPE, ControllerMetrics, observe_forecasts
+from ops.controller.metrics import OUR_SCOPE, observe_forecasts
 from ops.kubernetes.outlooks import PoolOutlooks
 from tests.support.archived_cluster import KEYS, Add, ArchivedCluster
 from tests.support.engine_harness import eventually
@@ -55,9 +55,9 @@ def forecaster(cluster: ArchivedCluster, projector: Projector) -> Forecaster:
 
 
 async def exposition(forecaster: Forecaster) -> str:
-    metrics = ControllerMetrics()
-    observe_forecasts(Instruments(metrics.provider.get_meter(OUR_SCOPE)), forecaster)
-    return metrics.registry.scrape().body.decode()
+    registry = MetricsRegistry()
+    observe_forecasts(Instruments(registry.provider.get_meter(OUR_SCOPE)), forecaster)
+    return registry.scrape().body.decode()
 
 
 async def test_a_growing_pool_has_a_metric_and_a_quiet_one_has_none(
