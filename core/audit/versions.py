@@ -22,7 +22,6 @@ class VersionTable(Generic[K, V]):
 
     def __init__(self) -> None:
         self._versions: dict[K, list[Version[V]]] = {}
-        self.count = 0
 
     def define(self, name: K, position: int, value: V | None) -> None:
         """Add the object's value from a position on; None if it was deleted."""
@@ -31,7 +30,6 @@ class VersionTable(Generic[K, V]):
             versions[-1] = Version(position, value)  # the last event of the position is valid
             return
         versions.append(Version(position, value))
-        self.count += 1
 
     def current(self, name: K) -> V | None:
         """The newest value; None if the object was deleted or never existed."""

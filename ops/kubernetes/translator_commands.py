@@ -46,7 +46,6 @@ class Commands:
     def __init__(
         self, store: KeyValueStore, keys: Keys, projector: Projector, settings: KubernetesSettings
     ) -> None:
-        self.applied = 0
         self.overtaken = False
         self.projector = projector
         self._writer = Writer(store, keys, WRITER)
@@ -101,7 +100,6 @@ class Commands:
             raise self._overtaken(error) from None
         if not result.events:
             return False
-        self.applied += 1
         value = admitted_value(command, result.events)
         if value is not None:
             await self._admissions.remove_written(value)

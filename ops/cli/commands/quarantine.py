@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.domain.addresses.ip_address import parse_address, require_address
-from core.domain.configuration.commands import Command, LiftQuarantine, QuarantineAddress
+from core.domain.configuration.commands import LiftQuarantine, QuarantineAddress
 from core.domain.configuration.configuration_state import readable_addresses
 from core.domain.evolution import Ledger
 from core.domain.model import Quarantine
@@ -70,7 +70,12 @@ def lift(
     Examples:
       orbctl quarantine lift 10.6.0.17 --reason 'the printer was moved'
     """
-    _apply(context, LiftQuarantine(address, reason), f"{address} lifted")
+    command, done = LiftQuarantine(address, reason), f"{address} lifted"
+
+    async def action(session: ClusterSession) -> None:
+        print(done if await write_command(session, command) else f"{done} already")
+
+    perform(context, action)
 
 
 @app.command()
@@ -164,10 +169,3 @@ async def _read(session: ClusterSession, text: str) -> Quarantine:
     if not kvs:
         raise NotFound(f"{address} is not in quarantine", remedy="see `orbctl quarantine list`")
     return QUARANTINE.decode(kvs[0].value)
-
-
-def _apply(context: typer.Context, command: Command, done: str) -> None:
-    async def action(session: ClusterSession) -> None:
-        print(done if await write_command(session, command) else f"{done} already")
-
-    perform(context, action)

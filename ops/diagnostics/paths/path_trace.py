@@ -77,7 +77,7 @@ def _from_pod(name: str, pod: Stack, node: Stack, question: RouteLookup) -> _Dep
         )
     if answer.is_local:
         return _Departure(PathLeg(name, tuple(hops), "arrives in the Pod itself"), "itself", source)
-    peer = node_end(link, node)
+    peer = _veth_peer(link, node)
     if peer is None:
         return _Departure(
             PathLeg(name, tuple(hops), _end_by_nic(link, node)), "by nic", source, link
@@ -119,7 +119,7 @@ def _back(
     hops = [_hop(node, answer)]
     if answer.why_not or answer.link is None:
         return PathLeg("back", tuple(hops), answer.why_not or "not sent")
-    pod_link = pod_end(answer.link, pod)
+    pod_link = _veth_peer(answer.link, pod)
     if pod_link is not None:
         reply = RouteLookup(source, destination, incoming=pod_link.ifindex)
         return _into_pod(hops, pod, reply)
@@ -134,16 +134,6 @@ def _into_pod(hops: list[PathHop], pod: Stack, question: RouteLookup) -> PathLeg
     answer = pod.ask(question)
     end = answer.why_not or ("arrives in the Pod" if answer.is_local else "not the Pod's address")
     return PathLeg("back", (*hops, _hop(pod, answer)), end)
-
-
-def node_end(link: Link, node: Stack) -> Link | None:
-    """The end in the node of a Pod's veth pair; None if the link is not a veth to the node."""
-    return _veth_peer(link, node)
-
-
-def pod_end(link: Link, pod: Stack) -> Link | None:
-    """The end in the Pod of a node's veth pair; None if the link is not a veth to this Pod."""
-    return _veth_peer(link, pod)
 
 
 def _veth_peer(link: Link, stack: Stack) -> Link | None:
