@@ -109,7 +109,7 @@ async def _reports(controller: Controller, key_name: str) -> bool:
 
 def _metrics(controller: Controller) -> str:
     assert controller._metrics is not None
-    return controller._metrics.registry.scrape().body.decode()
+    return controller._metrics.scrape().body.decode()
 
 
 @pytest.mark.parametrize("workflow_id", ["archive", "reclaim"])
