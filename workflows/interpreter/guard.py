@@ -137,7 +137,7 @@ def check() -> None:
 
 
 def enter(run: WorkflowRuntime) -> Token[WorkflowRuntime | None]:
-    """Guard the code of ``run`` until ``leave``. Several threads may run workflow code at once.
+    """Guard the code of ``run`` until ``leave``. Several threads may run code concurrently.
 
     Meanwhile no garbage is collected: finalizers of other objects, which may use a clock or a
     thread, would run as if workflow code called them.

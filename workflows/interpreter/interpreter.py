@@ -154,7 +154,9 @@ class Interpreter:
         definition = self._registry.workflows.get(started.workflow_type)
         if definition is None:
             types = ", ".join(sorted(self._registry.workflows)) or "none"
-            raise HistoryError(f"no workflow {started.workflow_type}; this worker has: {types}")
+            raise HistoryError(
+                f"workflow type {started.workflow_type} is not registered; registered are: {types}"
+            )
         self._run = Run(definition, event, self._registry.interceptors)
         return self._run
 

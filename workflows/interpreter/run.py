@@ -220,7 +220,9 @@ class Run:
     def start_timer(self, seconds: float, label: str) -> Future[None]:
         """A future that is done after ``seconds``; cancelling it cancels the timer."""
         if not seconds <= TIMER_S_MAX:  # NaN is rejected too
-            raise LimitExceeded(f"a timer of {seconds} s: TIMER_S_MAX is {TIMER_S_MAX:g}")
+            raise LimitExceeded(
+                f"a timer of {seconds} s is too long, TIMER_S_MAX is {TIMER_S_MAX:g}: use less"
+            )
         number = self.timers.next_number()
         command = ev.TimerStarted(number, seconds)
         request = OperationRequest(command, label, cancel_command=lambda: ev.TimerCanceled(number))

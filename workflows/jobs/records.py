@@ -85,7 +85,11 @@ class Deletions:
                     self._apply(event)
             except LogCorrupt as error:
                 self.deleted.clear()
-                _log.error("all deletions before an unreadable segment are dropped: %s", error)
+                _log.error(
+                    "records that were deleted before an unreadable segment of the log free no"
+                    " address: %s",
+                    error,
+                )
 
     async def _new_segments(self) -> tuple[list[Segment], Cursor]:
         if self._cursor is not None:

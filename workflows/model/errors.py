@@ -93,7 +93,7 @@ class TimeoutError(FailureError):  # noqa: A001 - Temporal's name; always used a
 
 
 class TerminatedError(FailureError):
-    """The execution was ended by a person or by its parent."""
+    """The execution was terminated, by a user or because its parent closed."""
 
 
 class CancelledError(BaseException):

@@ -66,5 +66,6 @@ def check_payload_size(payload: Payload, *, what: str) -> None:
     size = payload_bytes(payload)
     if size > PAYLOAD_ERROR_BYTES:
         raise LimitExceeded(
-            f"{what}: {size} bytes, PAYLOAD_ERROR_BYTES is {PAYLOAD_ERROR_BYTES}: pass a reference"
+            f"{what}: {size} bytes, PAYLOAD_ERROR_BYTES is {PAYLOAD_ERROR_BYTES}: store the value"
+            " elsewhere and pass a reference"
         )

@@ -181,14 +181,14 @@ class Visibility:
         """One run. Raises ExecutionNotFound."""
         keys = self._keys
         head = await find_run(self._store, keys, workflow_id, run_id)
-        answers = await self._store.read(
+        result = await self._store.read(
             [
                 Get(*keys.attempts(workflow_id, head.run_id)),
                 Get(*keys.inbox_of(workflow_id), keys_only=True),
                 Get(keys.owner(shard_of(workflow_id))),
             ]
         )
-        attempts, messages, owner = (answer.kvs for answer in answers.ranges)
+        attempts, messages, owner = (stored.kvs for stored in result.ranges)
         return Description(
             head,
             attempts_of(keys, attempts, head.activities),

@@ -129,7 +129,7 @@ class Execution:
         """Queue a message for the next step."""
         self._inbox.messages.append(message)
         if isinstance(message.body, Retry | Reset | Terminate | RequestCancel):
-            self._steps_stopped = False  # a person acts: try again
+            self._steps_stopped = False  # a user acts: try again
         self.wake()
 
     def note_signal(self, revision: int) -> None:
@@ -438,7 +438,7 @@ class Execution:
             return
         signalled = stored.get(keys.signal_fence(self.head.workflow_id))
         if signalled is None:
-            self.signal_revision = 0  # a person has deleted the key
+            self.signal_revision = 0  # a user has deleted the key
         elif signalled.mod_revision > self.signal_revision:
             self._awaited_signal = signalled.mod_revision
 

@@ -92,7 +92,9 @@ class ArchiveActivities:
             sealed = await self._archiver.seal()
         self._live = max(self._live - sealed.segments, 0)
         self.sealed_segments += sealed.segments
-        _log.info("sealed %d segments up to %d", sealed.segments, sealed.position)
+        _log.info(
+            "archived %d segments of the log, up to position %d", sealed.segments, sealed.position
+        )
         return sealed
 
     @activity.defn(name="archive-prune")
@@ -102,7 +104,7 @@ class ArchiveActivities:
             pruned = await self._pruner.prune(self._retention, round(self._now_s() * 1000))
         if pruned.files:
             self.pruned_files += pruned.files
-            _log.info("deleted %d archive files up to %d", pruned.files, pruned.position)
+            _log.info("deleted %d archive files, up to position %d", pruned.files, pruned.position)
         return pruned
 
 

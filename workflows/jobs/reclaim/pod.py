@@ -114,7 +114,9 @@ class PodActivities:
             if error.retryable and attempt < self._context.settings.tries_max:
                 raise
             _log.warning(
-                "reclaiming %s was left to the scan: %s", "/".join(deadline.endpoint), error
+                "the reclaim of Pod %s is left to the next scan: %s",
+                "/".join(deadline.endpoint),
+                error,
             )
             return PodResolution((), f"left to the scan after {attempt} tries: {error}")
 

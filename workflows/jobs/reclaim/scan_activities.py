@@ -109,11 +109,12 @@ class GuidReclaim:
         missing = await context.facts.deleted_nodes(nodes) if nodes else frozenset()
         first = {node: self._missing.get(node, read_at) for node in missing}
         self._missing = {
-            node: read_at if read_at.is_before(moment) else moment for node, moment in first.items()
+            node: read_at if read_at.is_before(seen_at) else seen_at
+            for node, seen_at in first.items()
         }
         next_scan_s = 0.0
-        for node, moment in sorted(self._missing.items()):
-            if read_at.since(moment) < OBSERVATION_GAP_S:
+        for node, first_missing in sorted(self._missing.items()):
+            if read_at.since(first_missing) < OBSERVATION_GAP_S:
                 next_scan_s = read_at.unix_s + OBSERVATION_GAP_S
             else:
                 await self._release(context, node)
