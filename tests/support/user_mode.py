@@ -23,8 +23,8 @@ SHIM: Final = Path(__file__).with_name("whole_xstate.c")
 MISSING: Final = "no linux.uml, its modules, or modprobe (Debian's user-mode-linux and kmod)"
 STARTED: Final = "started"
 
-PROBE_DEADLINE_S: Final = 30
-BOOT_DEADLINE_S: Final = 300
+PROBE_DEADLINE_S: Final = 60
+BOOT_DEADLINE_S: Final = 600
 COMPILE_DEADLINE_S: Final = 60
 PROBE_MEMORY: Final = "128M"
 MEMORY: Final = "768M"
