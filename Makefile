@@ -73,7 +73,7 @@ reproduce-images: ## build both images twice without a cache and compare their d
 push-images: ## push both images and a copy of etcd's to REGISTRY; write digests to build/images/values.yaml
 	@scripts/images.sh push
 
-sbom: setup ## write the packages of both images as CycloneDX JSON to build/images
+sbom: setup ## write the packages of both images, with licenses, as CycloneDX JSON to build/images
 	@scripts/images.sh sbom
 
 format: setup ## format the code

@@ -5,21 +5,25 @@
 #   scripts/images.sh push       pushes both, and a copy of etcd's image, and writes build/images/values.yaml with
 #                                every digest for `helm install -f`
 #   scripts/images.sh reproduce  builds both twice without a cache, and fails if the digests differ
-#   scripts/images.sh sbom       build/images/*.cdx.json: Debian and Python packages of each image (CycloneDX)
+#   scripts/images.sh sbom       build/images/*.cdx.json: Debian and Python packages of each image, with licenses (CycloneDX)
+#   scripts/images.sh base       makes the base image of BASE=debian if it does not exist, and prints its name
 #
 # Environment (make images passes them): ENGINE=docker|podman|buildah  REGISTRY=registry.example.com/  TAG=0.1.0
 # PLATFORMS=linux/amd64,linux/arm64  BASE=debian (a base image that mmdebstrap makes from Debian's packages)
 # BUILD_FLAGS: more flags for the engine's build command. OUT: output directory, default build/images.
+# IMAGES=controller or IMAGES=agent: only that one.
 # ETCD_SOURCE: another source of etcd's image if its registry cannot be reached, such as mirror.example.com/etcd:v3.5.26
 set -euo pipefail
 shopt -s inherit_errexit
 cd "$(dirname "$0")/.."
 
 ENGINE=${ENGINE:-docker} REGISTRY=${REGISTRY:-} TAG=${TAG:-local} PLATFORMS=${PLATFORMS:-} BASE=${BASE:-}
-IMAGES=(controller agent)
+read -ra IMAGES <<<"${IMAGES:-controller agent}"
 ETCD_IMAGE=quay.io/coreos/etcd:v3.5.26  # a test compares it with ops/charts/orbweaver/values.yaml
 DEBIAN_SUITE=trixie
 DEBIAN_PACKAGES=python3,python3-venv,python-is-python3,ca-certificates
+DEBIAN_PATHS=('path-exclude=/usr/share/doc/*' 'path-include=/usr/share/doc/*/copyright'
+    'path-exclude=/usr/share/man/*' 'path-exclude=/usr/share/locale/*')  # licenses stay, as they must
 ETCD_SOURCE=${ETCD_SOURCE:-$ETCD_IMAGE}
 OUT=${OUT:-build/images}
 
@@ -41,21 +45,21 @@ name_of() { echo "${REGISTRY}orbweaver-$1:$TAG"; }
 limits() { [ "$ENGINE" = docker ] || echo "--ulimit nofile=$(ulimit -n):$(ulimit -n) --ulimit nproc=$(ulimit -u):$(ulimit -u)"; }
 
 debian_base() {  # debian_base [linux/ARCHITECTURE]: makes localhost/orbweaver-base if it does not exist; prints its name
-    local architecture=${1:-} name
+    local architecture=${1:-} name recipe
     architecture=${architecture#linux/}
     architecture=${architecture:-$(dpkg --print-architecture)}
-    name=localhost/orbweaver-base:$DEBIAN_SUITE-$architecture
+    recipe=$(echo "$DEBIAN_PACKAGES ${DEBIAN_PATHS[*]}" | sha256sum | cut -c1-8)
+    name=localhost/orbweaver-base:$DEBIAN_SUITE-$recipe-$architecture
     if ! "$ENGINE" inspect --type image "$name" >/dev/null 2>&1; then
         command -v mmdebstrap >/dev/null || fail "mmdebstrap is not installed (Debian's package of that name)"
         say "making $name of Debian packages"
         mkdir -p "$OUT"
         local archive=$OUT/base-$architecture.tar.zst
         mmdebstrap --quiet --variant=apt --architectures="$architecture" --include="$DEBIAN_PACKAGES" \
-            --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
-            --dpkgopt='path-exclude=/usr/share/locale/*' "$DEBIAN_SUITE" "${archive%.zst}" >&2
+            "${DEBIAN_PATHS[@]/#/--dpkgopt=}" "$DEBIAN_SUITE" "${archive%.zst}" >&2
         case $ENGINE in
             buildah) local container
-                container=$(buildah from --name "orbweaver-base-$$" scratch)
+                container=$(buildah from scratch)
                 buildah add --quiet "$container" "${archive%.zst}" / >/dev/null
                 buildah config --arch "$architecture" "$container"  # without it: the architecture of this machine
                 buildah commit --quiet --timestamp "$SOURCE_DATE_EPOCH" --rm "$container" "$name" >/dev/null ;;
@@ -186,6 +190,7 @@ reproduce() {
             digests+=("$(TAG=reproduced-$number digest_of "$(TAG=reproduced-$number name_of "$image")")")
         done
         [ "${digests[0]}" = "${digests[1]}" ] || fail "two builds of $image differ: ${digests[*]}"
+        for number in 1 2; do "$ENGINE" rmi "$(TAG=reproduced-$number name_of "$image")" >&2; done
         echo "$image ${digests[0]}"
     done
 }
@@ -206,5 +211,6 @@ case ${1:-build} in
     push) push ;;
     reproduce) reproduce ;;
     sbom) sbom ;;
+    base) debian_base ;;
     *) fail "unknown command '$1'; see the top of scripts/images.sh" ;;
 esac

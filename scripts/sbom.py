@@ -1,4 +1,4 @@
-"""Writes the bill of materials of an image (CycloneDX JSON): its Debian and Python packages.
+"""Writes the bill of materials of an image (CycloneDX JSON): packages and their licenses.
 
     python -m scripts.sbom IMAGE.tar OUTPUT.cdx.json
 
@@ -8,6 +8,8 @@
 from __future__ import annotations
 
 import json
+import posixpath
+import re
 import sys
 import tarfile
 import uuid
@@ -22,10 +24,18 @@ from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
+from scripts.package_licenses import debian_licenses, python_licenses
+
 DPKG_STATUS: Final = "var/lib/dpkg/status"
 """One paragraph (deb-control(5)) for each installed Debian package."""
 
 METADATA_SUFFIX: Final = ".dist-info/METADATA"
+DOCUMENTS: Final = "usr/share/doc"
+COPYRIGHT: Final = re.compile(rf"{DOCUMENTS}/[^/]+(/copyright)?")
+"""The copyright file of a Debian package; it or its directory may be a link to another one's."""
+
+WHITEOUT: Final = ".wh."
+OPAQUE: Final = ".wh..wh..opq"
 NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "urn:orbweaver:image")
 """Serial numbers are made from image digests in this namespace, so that equal images have equal
 bills."""
@@ -38,18 +48,61 @@ def main(arguments: list[str]) -> None:
     output.write_text(make_bill(config, components))
 
 
+class ImageFiles:
+    """The files of an image that describe packages; upper layers replace files of lower layers."""
+
+    def __init__(self) -> None:
+        self._contents: dict[str, bytes] = {}
+        self._links: dict[str, str] = {}
+
+    def add_layer(self, layer: tarfile.TarFile) -> None:
+        """Delete what the layer deletes, and then read its files."""
+        for entry in layer:
+            folder, _, base = _name(entry).rpartition("/")
+            if base.startswith(WHITEOUT):
+                self._delete(folder, base)
+        for entry in layer:
+            name = _name(entry)
+            if COPYRIGHT.fullmatch(name):
+                self._links.pop(name, None)
+                if entry.issym():
+                    target = posixpath.join("/", posixpath.dirname(name), entry.linkname)
+                    self._links[name] = posixpath.normpath(target).lstrip("/")
+            if entry.isfile() and (
+                name == DPKG_STATUS or name.endswith(METADATA_SUFFIX) or COPYRIGHT.fullmatch(name)
+            ):
+                self._contents[name] = _member(layer, entry.name).read()
+
+    def text(self, name: str) -> str:
+        """The text of a file, also through a link to it or to its directory; empty without it."""
+        folder, _, base = name.rpartition("/")
+        name = f"{self._links.get(folder, folder)}/{base}"
+        return self._contents.get(self._links.get(name, name), b"").decode(errors="replace")
+
+    def metadata(self) -> list[str]:
+        """The metadata of all Python distributions."""
+        names = [name for name in self._contents if name.endswith(METADATA_SUFFIX)]
+        return [self.text(name) for name in names]
+
+    def _delete(self, folder: str, base: str) -> None:
+        """Carry out a whiteout: it deletes a file or folder, or what a folder contains."""
+        hidden = folder if base == OPAQUE else f"{folder}/{base.removeprefix(WHITEOUT)}"
+        for found in (self._contents, self._links):
+            for path in [path for path in found if path == hidden or path.startswith(f"{hidden}/")]:
+                del found[path]
+
+
 def read_image(archive: Path) -> tuple[dict[str, Any], list[Component]]:
-    """Read the image's configuration and packages; upper layers replace files of lower layers."""
-    files: dict[str, bytes] = {}
+    """Read the image's configuration and packages."""
+    files = ImageFiles()
     with tarfile.open(archive) as image:
         manifest = json.load(_member(image, "manifest.json"))[0]
         config = json.load(_member(image, manifest["Config"]))
         config["digest"] = Path(manifest["Config"]).stem
         for layer in manifest["Layers"]:
             with tarfile.open(fileobj=_member(image, layer)) as entries:
-                _read_layer(entries, files)
-    components = list(_debian_packages(files.pop(DPKG_STATUS, b"").decode()))
-    components += [_python_distribution(text.decode()) for text in files.values()]
+                files.add_layer(entries)
+    components = [*_debian_packages(files), *map(_python_distribution, files.metadata())]
     return config, sorted(components, key=lambda component: str(component.purl))
 
 
@@ -74,33 +127,27 @@ def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
     return file
 
 
-def _read_layer(entries: tarfile.TarFile, files: dict[str, bytes]) -> None:
-    for entry in entries:
-        name = entry.name.removeprefix("./")
-        folder, _, base = name.rpartition("/")
-        if base.startswith(".wh."):  # a whiteout: this layer deletes the file or folder
-            hidden = f"{folder}/{base.removeprefix('.wh.')}"
-            for path in [path for path in files if path == hidden or path.startswith(f"{hidden}/")]:
-                del files[path]
-        elif entry.isfile() and (name == DPKG_STATUS or name.endswith(METADATA_SUFFIX)):
-            files[name] = _member(entries, entry.name).read()
+def _name(entry: tarfile.TarInfo) -> str:
+    return entry.name.removeprefix("./")
 
 
-def _debian_packages(status: str) -> Iterator[Component]:
-    for paragraph in status.strip().split("\n\n"):
+def _debian_packages(files: ImageFiles) -> Iterator[Component]:
+    for paragraph in files.text(DPKG_STATUS).strip().split("\n\n"):
         fields = HeaderParser().parsestr(paragraph)
         if not fields["Package"] or "installed" not in fields.get("Status", "").split():
             continue
         name, version = fields["Package"], fields["Version"]
         purl = PackageURL("deb", "debian", name, version, {"arch": fields["Architecture"]})
-        yield Component(name=name, version=version, purl=purl, bom_ref=str(purl))
+        licenses = debian_licenses(files.text(f"{DOCUMENTS}/{name}/copyright"))
+        yield Component(name=name, version=version, purl=purl, bom_ref=str(purl), licenses=licenses)
 
 
 def _python_distribution(metadata: str) -> Component:
     fields = HeaderParser().parsestr(metadata)
     name, version = fields["Name"], fields["Version"]
     purl = PackageURL("pypi", None, name, version)
-    return Component(name=name, version=version, purl=purl, bom_ref=str(purl))
+    licenses = python_licenses(fields)
+    return Component(name=name, version=version, purl=purl, bom_ref=str(purl), licenses=licenses)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,15 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import pytest
 
 from scripts.sbom import make_bill, read_image
 
+DPKG = "var/lib/dpkg/status"
 STATUS = """Package: libc6
 Status: install ok installed
 Architecture: amd64
@@ -20,14 +24,34 @@ Status: deinstall ok config-files
 Architecture: amd64
 Version: 1
 """
+DEP5 = """Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+
+Files: *
+License: LGPL-2.1+
+ On Debian systems the text is in /usr/share/common-licenses/LGPL-2.1.
+
+Files: debian/*
+License: bsd-3-clause
+"""
+CLASSIFIER = "Classifier: License :: OSI Approved :: "
+OLDER = "License: see /usr/share/common-licenses/GPL-2, or /usr/share/common-licenses/Artistic."
 SITE = "opt/orbweaver/lib/python3.13/site-packages"
 CREATED = "2026-11-30T16:47:21Z"
+
+
+class Link(NamedTuple):
+    """A symbolic link in a layer."""
+
+    target: str
+
+
+Layer = Mapping[str, "str | Link"]
 
 
 def test_packages_of_debian_and_of_python_are_listed(tmp_path: Path) -> None:
     layers = [
         {
-            "var/lib/dpkg/status": STATUS,
+            DPKG: STATUS,
             f"{SITE}/grpcio-1.76.0.dist-info/METADATA": "Name: grpcio\nVersion: 1.76.0\n",
             f"{SITE}/pip-25.1.dist-info/METADATA": "Name: pip\nVersion: 25.1\n",
         },
@@ -43,8 +67,63 @@ def test_packages_of_debian_and_of_python_are_listed(tmp_path: Path) -> None:
     assert bill["metadata"]["component"]["name"] == "orbweaver-agent"
 
 
+@pytest.mark.parametrize(
+    ("text", "licenses"),
+    [
+        (DEP5, {"LGPL-2.1+", "BSD-3-Clause"}),
+        (OLDER, {"GPL-2", "Artistic"}),
+        ("Permission is hereby granted ...", set()),
+    ],
+)
+def test_the_licenses_of_a_debian_package_are_those_of_its_copyright_file(
+    tmp_path: Path, text: str, licenses: set[str]
+) -> None:
+    layers = [{DPKG: STATUS, "usr/share/doc/libc6/copyright": text}]
+
+    assert licenses_of(image(tmp_path, layers)) == licenses
+
+
+def test_packages_of_one_source_share_a_copyright_file_by_a_link(tmp_path: Path) -> None:
+    layers: list[Layer] = [
+        {DPKG: STATUS, "usr/share/doc/libc-bin/copyright": DEP5},
+        {"usr/share/doc/libc6": Link("libc-bin")},
+    ]
+
+    assert licenses_of(image(tmp_path, layers)) == {"LGPL-2.1+", "BSD-3-Clause"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "licenses"),
+    [
+        ("License-Expression: MIT OR Apache-2.0\nLicense: MIT", {"MIT OR Apache-2.0"}),
+        ("License: 3-Clause BSD License", {"3-Clause BSD License"}),
+        (f"License: UNKNOWN\n{CLASSIFIER}BSD License\n{CLASSIFIER}MIT", {"BSD License", "MIT"}),
+        ("Classifier: Programming Language :: C", set()),
+    ],
+)
+def test_the_licenses_of_a_python_package_are_those_of_its_metadata(
+    tmp_path: Path, fields: str, licenses: set[str]
+) -> None:
+    metadata = f"Name: grpcio\nVersion: 1.76.0\n{fields}\n"
+    layers = [{f"{SITE}/grpcio-1.76.0.dist-info/METADATA": metadata}]
+
+    assert licenses_of(image(tmp_path, layers)) == licenses
+
+
+def test_a_folder_that_a_layer_makes_anew_hides_the_former_one(tmp_path: Path) -> None:
+    former, new = (f"{SITE}/{name}.dist-info/METADATA" for name in ("pip-25.1", "pip-26.0"))
+    layers = [
+        {former: "Name: pip\nVersion: 25.1\n"},
+        {new: "Name: pip\nVersion: 26.0\n", f"{SITE}/.wh..wh..opq": ""},
+    ]
+
+    (component,) = bill_of(image(tmp_path, layers))["components"]
+
+    assert component["version"] == "26.0"
+
+
 def test_equal_images_have_equal_bills(tmp_path: Path) -> None:
-    archive = image(tmp_path, [{"var/lib/dpkg/status": STATUS}])
+    archive = image(tmp_path, [{DPKG: STATUS}])
 
     assert bill_of(archive) == bill_of(archive)
 
@@ -54,7 +133,17 @@ def bill_of(archive: Path) -> dict[str, Any]:
     return dict(json.loads(make_bill(*read_image(archive))))
 
 
-def image(directory: Path, layers: list[dict[str, str]]) -> Path:
+def licenses_of(archive: Path) -> set[str]:
+    """The ids, names and expressions of the licenses of the only component."""
+    (component,) = bill_of(archive)["components"]
+    return {
+        str(value)
+        for one in component.get("licenses", ())
+        for value in (one.get("license") or one).values()
+    }
+
+
+def image(directory: Path, layers: Sequence[Layer]) -> Path:
     """A docker-archive with these layers."""
     config = {
         "created": CREATED,
@@ -62,23 +151,28 @@ def image(directory: Path, layers: list[dict[str, str]]) -> Path:
     }
     names = [f"{number}.tar" for number, _ in enumerate(layers)]
     manifest = [{"Config": "abc.json", "RepoTags": ["a:1"], "Layers": names}]
-    files = {
+    files: dict[str, bytes] = {
         "manifest.json": json.dumps(manifest).encode(),
         "abc.json": json.dumps(config).encode(),
     }
     for name, layer in zip(names, layers, strict=True):
-        files[name] = tar({path: text.encode() for path, text in layer.items()})
+        files[name] = tar(layer)
     path = directory / "image.tar"
     path.write_bytes(tar(files))
     return path
 
 
-def tar(files: dict[str, bytes]) -> bytes:
+def tar(files: Mapping[str, str | bytes | Link]) -> bytes:
     """An archive of files."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, content in files.items():
             entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
+            if isinstance(content, Link):
+                entry.type, entry.linkname = tarfile.SYMTYPE, content.target
+                archive.addfile(entry)
+                continue
+            encoded = content.encode() if isinstance(content, str) else content
+            entry.size = len(encoded)
+            archive.addfile(entry, io.BytesIO(encoded))
     return buffer.getvalue()

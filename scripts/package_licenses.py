@@ -1,0 +1,55 @@
+"""The licenses of a package, as its copyright file (Debian) or its metadata (Python) names them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from email.message import Message
+from typing import Final
+
+from cyclonedx.contrib.license.factories import LicenseFactory
+from cyclonedx.model.license import License
+from cyclonedx.spdx import fixup_id
+
+NAME_CHARS_MAX: Final = 64
+"""What is longer in the field ``License`` is the text of a license and not its name."""
+
+_MACHINE_READABLE: Final = re.compile(r"^Format(?:-Specification)?:", re.MULTILINE)
+"""The first field of a file in Debian's copyright-format."""
+
+_FIELD: Final = re.compile(r"^License:[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
+"""The field whose first line is the short name of a license there."""
+
+_COMMON: Final = re.compile(r"/usr/share/common-licenses/([A-Za-z0-9.+-]*[A-Za-z0-9+])")
+"""The reference of an older copyright file to a license that every Debian system has."""
+
+_CLASSIFIER: Final = "License :: OSI Approved :: "
+_FACTORY: Final = LicenseFactory()
+
+
+def debian_licenses(copyright_file: str) -> list[License]:
+    """Return the licenses of a Debian package, by SPDX id or Debian's short name.
+
+    It is empty for an older file that contains only the text of a license.
+    """
+    pattern = _FIELD if _MACHINE_READABLE.search(copyright_file) else _COMMON
+    return _several(pattern.findall(copyright_file))
+
+
+def python_licenses(metadata: Message) -> list[License]:
+    """Return the licenses of a Python distribution: an SPDX expression, an id or a name."""
+    name = metadata["License-Expression"] or metadata["License"] or ""
+    if name and name != "UNKNOWN" and "\n" not in name and len(name) <= NAME_CHARS_MAX:
+        return [_FACTORY.make_from_string(name)]
+    classifiers = metadata.get_all("Classifier") or ()
+    return _several(
+        one.removeprefix(_CLASSIFIER) for one in classifiers if one.startswith(_CLASSIFIER)
+    )
+
+
+def _several(names: Iterable[str]) -> list[License]:
+    """Return one license for each name; CycloneDX allows no expression in a list of several."""
+    return [
+        _FACTORY.make_with_id(name) if fixup_id(name) else _FACTORY.make_with_name(name)
+        for name in sorted(set(names))
+    ]
