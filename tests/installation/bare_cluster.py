@@ -41,6 +41,9 @@ SERVICES: Final = "10.96.0.0/16"
 VOLUMES_PER_NODE: Final = 6
 """For three installations: one volume for a member of etcd, one for an archive."""
 
+TOLERATION_S: Final = 300
+"""Kubernetes' default: a node that is busy keeps its Pods."""
+
 PATIENCE_S: Final = 240.0
 LOG_CHARS_MAX: Final = 3_000
 """The end of the log of each Pod, in the message of a failure."""
@@ -139,7 +142,7 @@ class BareCluster:
     def shell(self, script: str, directory: Path = ROOT) -> str:
         """Run lines of a document with kubectl, helm and orbctl configured for the cluster.
 
-        The name of the registry is known only there.
+        The name of the registry is known only there, and has a path of this run.
         """
         tools = self.plane.directory / "tools"
         environment = (
@@ -156,7 +159,7 @@ class BareCluster:
             ["unshare", "--mount", "--propagation", "private", "sh", "-ec", ENTER, "sh"]
         )
         environment["HOSTS_FILE"] = str(self.registry.hosts)
-        done = run_script(inside, script, environment, directory)
+        done = run_script(inside, images.with_own_names(script), environment, directory)
         assert done.returncode == 0, f"{script}\n{done.stdout}\n{self.diagnostics()}"
         return done.stdout
 
@@ -199,6 +202,8 @@ class BareCluster:
             "endpoint-reconciler-type": "lease",
             "advertise-address": address,
             "enable-aggregator-routing": "true",  # webhooks are reached without kube-proxy
+            "default-not-ready-toleration-seconds": TOLERATION_S,
+            "default-unreachable-toleration-seconds": TOLERATION_S,
         }
         self.plane = self._stack.enter_context(ControlPlane(self.laboratory, flags))
         self._tools()

@@ -31,7 +31,14 @@ def possible() -> None:
 
 
 @pytest.fixture(scope="session")
-def images_are_built(possible: None) -> None:
+def image_names(possible: None) -> Iterator[None]:
+    """Remove the names of this run's images at its end."""
+    yield
+    images.remove_own_names()
+
+
+@pytest.fixture(scope="session")
+def images_are_built(image_names: None) -> None:
     """Build all images of the chart."""
     images.build(shell_blocks(INSTALL)[0])
     images.make_etcd()

@@ -1,20 +1,28 @@
 """Builds the images once per run by the documented ``make images``, from Debian's packages.
 
-The registry of etcd's image cannot be reached: an image of Debian's etcd stands in for it.
+The documents' registry gets a path of this run, because all runs on a machine share the builder's
+names. The registry of etcd's image cannot be reached: an image of Debian's etcd stands in for it.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
+import uuid
 from pathlib import Path
 from typing import Final
 
 from tests.packaging.project import ROOT
 
-REGISTRY: Final = "registry.example.com"
+DOCUMENTED: Final = "registry.example.com"
+"""The registry in the documents."""
+
+RUN: Final = f"run-{uuid.uuid4().hex[:8]}"
+REGISTRY: Final = f"{DOCUMENTED}/{RUN}"
+KEPT: Final = "localhost/orbweaver-tested"
+"""The path of the images that a run leaves, because later builds reuse their layers."""
+
 TAG: Final = "0.1.0"
 ETCD: Final = "quay.io/coreos/etcd:v3.5.26"
 
@@ -42,10 +50,10 @@ def environment() -> dict[str, str]:
     return {"ENGINE": ENGINE, "BASE": "debian", "BUILD_FLAGS": " ".join(BUILD_FLAGS)}
 
 
-def build(command: str, directory: Path = ROOT, *, deadline_s: float = BUILD_S) -> None:
-    """Run the document's ``make images`` in a clone."""
+def build(command: str, directory: Path = ROOT, *, deadline_s: float = BUILD_S) -> str:
+    """Run a command that builds or reads images in a clone; return its output."""
     done = subprocess.run(
-        ["sh", "-ec", command],
+        ["sh", "-ec", with_own_names(command)],
         cwd=directory,
         env=os.environ | environment(),
         capture_output=True,
@@ -54,13 +62,38 @@ def build(command: str, directory: Path = ROOT, *, deadline_s: float = BUILD_S) 
         timeout=deadline_s,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
 
-def revision_label(name: str) -> str:
-    """Return the commit in the label of an image."""
-    inspected = json.loads(run_program(ENGINE, "inspect", "--type", "image", name))
-    labels = inspected["OCIv1"]["config"]["Labels"]
-    return str(labels["org.opencontainers.image.revision"])
+def base() -> str:
+    """Return the base image of Debian's packages, which ``build`` has made before."""
+    command = ("env", f"ENGINE={ENGINE}", str(ROOT / "scripts/images.sh"), "base")
+    return run_program(*command).strip()
+
+
+def with_own_names(script: str) -> str:
+    """Return lines of a document with the path of this run in the registry."""
+    return script.replace(f"REGISTRY={DOCUMENTED}/", f"REGISTRY={REGISTRY}/")
+
+
+def remove_own_names() -> None:
+    """Remove the names of this run. The images stay, each in place of the one of an earlier run."""
+    listed = run_program(ENGINE, "images", "--format", "{{.Name}}:{{.Tag}}").split()
+    for name in listed:
+        if name.startswith(f"{REGISTRY}/orbweaver-"):
+            _keep(name)
+        if name.startswith(f"{REGISTRY}/"):
+            run_program(ENGINE, "rmi", name)
+
+
+def _keep(name: str) -> None:
+    """Keep an image; remove the former one of the kept name, if no other run has a name for it."""
+    kept = f"{KEPT}/{name.rpartition('/')[2]}"
+    identify = (ENGINE, "images", "--quiet", "--no-trunc")
+    former = run_program(*identify, "--filter", f"reference={kept}").strip()
+    run_program(ENGINE, "tag", name, kept)
+    if former and former != run_program(*identify, kept).strip():
+        subprocess.run([ENGINE, "rmi", former], capture_output=True, check=False)
 
 
 def make_etcd() -> None:

@@ -19,9 +19,6 @@ from tests.installation import images
 from tests.installation.images import ENGINE, libraries, run_program
 
 VARIABLE: Final = "SPIDERPOOL_BUILD"
-BASE: Final = "localhost/orbweaver-base:trixie-amd64"
-"""The base image that ``make images BASE=debian`` has built before."""
-
 PROGRAMS: Final = (
     *("spiderpool-agent", "spiderpool-controller", "spiderpool-init"),
     *("spiderpool", "coordinator", "ifacer", "multus", "multus-daemon", "multus-shim"),
@@ -65,7 +62,7 @@ def names(directory: Path) -> list[str]:
 def save_image(directory: Path, archive: Path) -> str:
     """Build an image of all programs and save it as an archive; return its name."""
     name = "localhost/spiderpool:test"
-    container = run_program(ENGINE, "from", BASE).strip()
+    container = run_program(ENGINE, "from", images.base()).strip()
     try:
         programs = [directory / "bin" / each for each in PROGRAMS]
         run_program(ENGINE, "add", "--quiet", container, *map(str, programs), "/usr/bin/")

@@ -15,13 +15,12 @@ from typing import Final
 import pytest
 
 from tests.installation import images
-from tests.installation.images import ENGINE, run_program
+from tests.installation.images import DOCUMENTED, ENGINE, REGISTRY, run_program
 from tests.support.parts import BINFMT, needs
 
-REGISTRY: Final = "two.example.com"
 TAG: Final = "two"
 NAMES: Final = tuple(f"{REGISTRY}/orbweaver-{name}:{TAG}" for name in ("controller", "agent"))
-COMMAND: Final = f"make images REGISTRY={REGISTRY}/ TAG={TAG} PLATFORMS=linux/amd64,linux/arm64"
+COMMAND: Final = f"make images REGISTRY={DOCUMENTED}/ TAG={TAG} PLATFORMS=linux/amd64,linux/arm64"
 ELF_MACHINE: Final = """
 import cni, pathlib
 print(pathlib.Path(cni.__file__).with_name("plugin").read_bytes()[18])
@@ -36,7 +35,7 @@ pytestmark = [pytest.mark.containerd, pytest.mark.slow, pytest.mark.timeout(BUIL
 
 
 @pytest.fixture(scope="module")
-def lists(possible: None) -> dict[str, dict[str, str]]:
+def lists(image_names: None) -> dict[str, dict[str, str]]:
     """Name of a list -> architecture -> digest of its image."""
     if platform.machine() == "aarch64" or not (FORMATS / "qemu-aarch64").exists():
         pytest.skip(needs(BINFMT, f"no qemu-aarch64 in {FORMATS}"))

@@ -16,7 +16,7 @@ from nodeagent.clusterip.pods import cgroup2_mounts
 from nodeagent.settings.sysctls import SYSCTLS
 from ops.demo.datapath import missing_capability
 from tests.installation.bare_cluster import BareCluster, NodeState
-from tests.installation.images import OURS
+from tests.installation.images import OURS, RUN
 from tests.installation.registry import NAME
 from tests.installation.release import (
     ROLLED_OUT,
@@ -103,7 +103,7 @@ def assert_the_registry_has_what_was_built(cluster: BareCluster) -> None:
     for name in OURS:
         repository, _, tag = name.removeprefix(f"{NAME}/").partition(":")
         assert f'digest: "{cluster.registry.digest(repository, tag)}"' in values
-    assert f'digest: "{cluster.registry.digest("coreos/etcd", "v3.5.26")}"' in values
+    assert f'digest: "{cluster.registry.digest(f"{RUN}/coreos/etcd", "v3.5.26")}"' in values
 
 
 def assert_images_are_named_by_digest(cluster: BareCluster) -> None:

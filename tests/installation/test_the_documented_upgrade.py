@@ -48,7 +48,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def earlier(possible: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def earlier(image_names: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone at the earlier commit, with its images built."""
     if git(ROOT, "cat-file", "-e", f"{EARLIER}^{{commit}}").returncode:
         pytest.skip(needs(HISTORY, f"git has no commit {EARLIER}"))

@@ -1,0 +1,111 @@
+"""``make sbom`` on real images.
+
+The bills are compared with what dpkg and Python's importlib read in the file systems of the images.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import Distribution, distributions
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import pytest
+
+from tests.installation import images
+from tests.installation.images import DOCUMENTED, ENGINE, REGISTRY, TAG, run_program
+from tests.packaging.project import ROOT, pins
+
+SITE: Final = "opt/orbweaver/lib/python3.13/site-packages"
+SBOM: Final = f"make sbom REGISTRY={DOCUMENTED}/ TAG={TAG}"
+FORMAT: Final = "${db:Status-Status} ${Package} ${Version}\n"
+NAMED: Final = re.compile(r"/usr/share/common-licenses/\w")
+
+pytestmark = [pytest.mark.containerd, pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+class Image(NamedTuple):
+    """The file system of an image, and its bill of materials."""
+
+    root: Path
+    components: list[dict[str, Any]]
+
+    def packages(self, kind: str) -> dict[tuple[str, str], set[str]]:
+        """Name and version -> licenses, of the components of a kind of package URL."""
+        return {
+            (one["name"], one["version"]): set(map(license_of, one.get("licenses", ())))
+            for one in self.components
+            if one["purl"].startswith(f"pkg:{kind}/")
+        }
+
+
+@pytest.fixture(scope="module", params=["controller", "agent"])
+def image(images_are_built: None, request: pytest.FixtureRequest) -> Iterator[Image]:
+    """An image with the bill that ``make sbom`` wrote."""
+    images.build(f"{SBOM} IMAGES={request.param}")
+    bill = json.loads((ROOT / f"build/images/orbweaver-{request.param}.cdx.json").read_text())
+    assert bill["metadata"]["component"]["name"] == f"orbweaver-{request.param}"
+    with mounted(f"{REGISTRY}/orbweaver-{request.param}:{TAG}") as root:
+        yield Image(root, bill["components"])
+
+
+def test_the_bill_has_the_debian_packages_of_the_image(image: Image) -> None:
+    admin = image.root / "var/lib/dpkg"
+    listed = run_program("dpkg-query", f"--admindir={admin}", "--show", f"--showformat={FORMAT}")
+    rows = [line.split() for line in listed.splitlines()]
+    installed = {(name, version) for status, name, version in rows if status == "installed"}
+
+    assert len(installed) > 80
+    assert image.packages("deb").keys() == installed
+
+
+def test_the_bill_has_the_licenses_of_debian_packages(image: Image) -> None:
+    for (name, _), licenses in image.packages("deb").items():
+        text = (image.root / "usr/share/doc" / name / "copyright").read_text(errors="replace")
+        assert all(one.lower() in text.lower() for one in licenses)
+        if not licenses:
+            assert not text.startswith("Format:")
+            assert not NAMED.search(text)
+
+
+def test_the_bill_has_the_python_packages_of_the_image_with_their_licenses(image: Image) -> None:
+    installed = {
+        (one.name, one.version): one for one in distributions(path=[str(image.root / SITE)])
+    }
+    listed = image.packages("pypi")
+
+    assert listed.keys() == installed.keys()
+    assert len(installed) == len(pins("lock.txt")) + 1  # and ours
+    for key, distribution in installed.items():
+        assert listed[key] == licenses_of(distribution)
+
+
+@contextmanager
+def mounted(name: str) -> Iterator[Path]:
+    """Mount an image's file system."""
+    container = run_program(ENGINE, "from", "--pull=never", name).strip()
+    try:
+        yield Path(run_program(ENGINE, "mount", container).strip())
+    finally:
+        run_program(ENGINE, "umount", container)
+        run_program(ENGINE, "rm", container)
+
+
+def license_of(entry: dict[str, Any]) -> str:
+    """The id, name or expression of an entry of CycloneDX."""
+    if expression := entry.get("expression"):
+        return str(expression)
+    named = entry["license"]
+    return str(named.get("id") or named["name"])
+
+
+def licenses_of(distribution: Distribution) -> set[str]:
+    """The licenses in the metadata of a Python distribution."""
+    metadata = distribution.metadata.json
+    if named := metadata.get("license_expression") or metadata.get("license"):
+        return {str(named)}
+    classifiers = metadata.get("classifier", ())
+    return {one.rpartition(" :: ")[2] for one in classifiers if one.startswith("License :: OSI")}
