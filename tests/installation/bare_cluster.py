@@ -39,7 +39,7 @@ GATEWAY: Final = "10.6.0.1/16"
 
 SERVICES: Final = "10.96.0.0/16"
 VOLUMES_PER_NODE: Final = 6
-"""For three installations: one volume for a member of etcd, one for an archive."""
+"""For four installations: one volume for a member of etcd each, and two for archives."""
 
 TOLERATION_S: Final = 300
 """Kubernetes' default: a node that is busy keeps its Pods."""

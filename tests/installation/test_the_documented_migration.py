@@ -1,7 +1,8 @@
 """The commands of docs/how-to/migrate-from-spiderpool.md, word for word, from a real Spiderpool.
 
-Migrates, goes back, and migrates again while Pods run and a caller calls without a pause. Needs
-the programs of ``spiderpool.py``. ``--junitxml`` records how long ADD and DEL failed.
+Migrates and goes back, before and after Spiderpool's removal, and migrates again while Pods run and
+a caller calls without a pause. Needs the programs of ``spiderpool.py``. ``--junitxml`` records how
+long ADD and DEL failed.
 """
 
 from __future__ import annotations
@@ -89,15 +90,16 @@ spec: {{schedulerName: nobody, containers: [{{name: probe, image: "{NAME}"}}]}}
 """
 """The objects of a cluster in use; no kubelet runs the Pod ``probe``: the prober calls for it."""
 
-DELETE_FIRST = """
-kubectl annotate pod {name} controller.kubernetes.io/pod-deletion-cost=-100
+SCALE_DOWN = """
+kubectl annotate pod {names} controller.kubernetes.io/pod-deletion-cost=-100
 kubectl scale deployment web --replicas=4
 """
-"""Scale down by this Pod."""
+"""Scale down by these Pods."""
 
 PODS = "/api/v1/namespaces/default/pods"
 ENDPOINTS = "/apis/spiderpool.spidernet.io/v2beta1/spiderendpoints"
 POOL = "/apis/spiderpool.spidernet.io/v2beta1/spiderippools/lan"
+DAEMONSETS = "/apis/apps/v1/namespaces/spiderpool/daemonsets"
 NODE = "node-a"
 
 pytestmark = [
@@ -162,7 +164,7 @@ def test_pods_and_addresses_stay_there_and_back_and_there_again(
 ) -> None:
     cluster = spiderpools_cluster
     look, save, definitions, beside, rehearse, not_beside, multus, *rest = shell_blocks(GUIDE)
-    old_multus, stop, start, serve, check, back, again, remove = rest
+    old_multus, stop, start, serve, check, withdraw, resume, again, remove, restore = rest
     for name in ("ops", "build"):
         (tmp_path / name).symlink_to(ROOT / name)
 
@@ -182,23 +184,14 @@ def test_pods_and_addresses_stay_there_and_back_and_there_again(
     assert unchanged(cluster, before, held)
 
     run(again)
-    with prober(cluster) as probe:
-        wait_for_calls(cluster, probe)
-        run(stop, serve)
-        wait_for_calls(cluster, probe)
-        record_testsuite_property("switch_s", probe.outage_s)
+    record_testsuite_property("switch_s", outage_s(cluster, lambda: run(stop, serve)))
     assert unchanged(cluster, before, held)
 
     run(check)
     scale(cluster, 5)
     assert unchanged(cluster, before, held)
-    with prober(cluster) as probe:
-        wait_for_calls(cluster, probe)
-        run(back)
-        wait_for_calls(cluster, probe)
-        record_testsuite_property("way_back_s", probe.outage_s)
-    (newest,) = set(running(cluster)) - set(before)
-    delete(cluster, newest)
+    record_testsuite_property("way_back_s", outage_s(cluster, lambda: run(withdraw, resume)))
+    keep_only(cluster, before)
     scale(cluster, 6)
     assert unchanged(cluster, before, held)
     assert recorded(cluster) == addresses(cluster)
@@ -206,15 +199,35 @@ def test_pods_and_addresses_stay_there_and_back_and_there_again(
     run(again, stop, serve, check, remove)
     scale(cluster, 7)
     assert unchanged(cluster, before, held)
-    assert not cluster.objects("/apis/apps/v1/namespaces/spiderpool/daemonsets")
+    assert not cluster.objects(DAEMONSETS)
+
+    record_testsuite_property(
+        "way_back_after_removal_s", outage_s(cluster, lambda: run(withdraw, restore))
+    )
+    run(not_beside)
+    assert unchanged(cluster, before, held)
+    assert recorded(cluster) == addresses(cluster)
+    keep_only(cluster, before)
+    assert_pods_come_and_go(cluster, before)
+
+    run(beside, rehearse, multus, stop, serve, check, remove)
+    scale(cluster, 5)
+    assert unchanged(cluster, before, held)
+    assert not cluster.objects(DAEMONSETS)
 
 
 def assert_pods_come_and_go(cluster: BareCluster, before: dict[str, RunningPod]) -> None:
     """Start a Pod, and delete it; the others go on."""
-    scale(cluster, 5)
-    (newest,) = set(running(cluster)) - set(before)
-    cluster.shell(DELETE_FIRST.format(name=newest))
-    cluster.until(lambda: newest not in addresses(cluster).values(), f"the end of {newest}")
+    scale(cluster, len(before) - 1)
+    assert len(set(running(cluster)) - set(before)) == 1
+    keep_only(cluster, before)
+
+
+def keep_only(cluster: BareCluster, before: dict[str, RunningPod]) -> None:
+    """Scale down to the Pods of before, and wait until the addresses of the others are free."""
+    newer = set(running(cluster)) - set(before)
+    cluster.shell(SCALE_DOWN.format(names=" ".join(sorted(newer))))
+    cluster.until(lambda: not newer & set(addresses(cluster).values()), f"the end of {newer}")
     cluster.until(lambda: running(cluster) == before, "the Pods of before")
 
 
@@ -270,6 +283,15 @@ def prober(cluster: BareCluster) -> CniProber:
     return CniProber(enter, f"/run/netns/{space}", ("default", "probe", pod["uid"]))
 
 
+def outage_s(cluster: BareCluster, change: Callable[[], None]) -> float:
+    """How long ADD and DEL failed during a change."""
+    with prober(cluster) as probe:
+        wait_for_calls(cluster, probe)
+        change()
+        wait_for_calls(cluster, probe)
+    return probe.outage_s
+
+
 def wait_for_calls(cluster: BareCluster, probe: CniProber) -> None:
     """Wait until a new ADD and a new DEL have succeeded."""
     now = time.monotonic()
@@ -280,9 +302,3 @@ def scale(cluster: BareCluster, replicas: int) -> None:
     """Set the replicas of ``web`` and wait for all Pods."""
     cluster.shell(f"kubectl scale deployment web --replicas={replicas}")
     cluster.until(lambda: len(running(cluster)) == replicas + 2, f"{replicas} Pods of web")
-
-
-def delete(cluster: BareCluster, name: str) -> None:
-    """Scale down by this Pod, and wait until its address is released."""
-    cluster.shell(f"kubectl delete pod {name}")
-    cluster.until(lambda: name not in addresses(cluster).values(), f"the end of {name}")
