@@ -61,7 +61,7 @@ class _RunningAction(NamedTuple):
 
 @workflow.defn(name=WORKFLOW_TYPE)
 class Scheduler:
-    """The workflow."""
+    """The workflow of one schedule."""
 
     def __init__(self) -> None:
         self._schedule: Schedule | None = None

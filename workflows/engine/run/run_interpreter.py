@@ -100,7 +100,7 @@ class Interpreters(NamedTuple):
 
 
 class RunInterpreter:
-    """The workflow code of one run."""
+    """The interpreter of one run, with the events that it has not processed."""
 
     def __init__(self, store: ExecutionStore, interpreters: Interpreters) -> None:
         self._store = store

@@ -85,7 +85,10 @@ FENCE = StateCodec(SessionFence)
 
 
 class WorkerSession:
-    """One lease, from ``open`` until it is lost or closed. ``lost`` is set once."""
+    """The session of one process, from ``open`` until it is closed or its lease is lost.
+
+    ``lost`` is set when the session has ended.
+    """
 
     def __init__(
         self,

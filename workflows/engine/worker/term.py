@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 class WorkerTerm:
-    """One session. ``ready`` is set once it has its share of the shards."""
+    """The work of one session. ``ready`` is set once it owns its share of the shards."""
 
     def __init__(
         self,

@@ -56,7 +56,7 @@ class ContinuedArchiving(NamedTuple):
 
 @workflow.defn(name=WORKFLOW_TYPE)
 class ArchiveLog:
-    """The workflow. Its state has counts, and no part of the log."""
+    """The workflow that archives the log. Its state has counts, but no part of the log."""
 
     def __init__(self) -> None:
         self._counts = ContinuedArchiving()

@@ -59,7 +59,7 @@ class ApplicationProgress(NamedTuple):
 
 @workflow.defn(name=WORKFLOW_TYPE)
 class AutoPools:
-    """The workflow. It stores no pools, only texts about them."""
+    """The workflow of one application. Its state has texts about pools, but no pools."""
 
     def __init__(self) -> None:
         self._progress = ApplicationProgress()

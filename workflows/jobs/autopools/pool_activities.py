@@ -111,7 +111,7 @@ class PoolPlanner(NamedTuple):
 
 
 class AutoPoolActivities:
-    """The activity."""
+    """The activity that reconciles the automatic pools of one application."""
 
     def __init__(self, planner: PoolPlanner, writers: ShardWriters) -> None:
         self._planner = planner

@@ -51,7 +51,7 @@ class DrainSettings(NamedTuple):
 
 
 class ContinuedDrains(NamedTuple):
-    """The state that passes to the next run."""
+    """The state that passes to the next run: drain records by node, and the number of drains."""
 
     records: Mapping[str, DrainRecord] = {}
     drained: int = 0
@@ -59,7 +59,7 @@ class ContinuedDrains(NamedTuple):
 
 @workflow.defn(name=WORKFLOW_TYPE)
 class SriovDrains:
-    """The workflow."""
+    """The workflow of the cluster's drains."""
 
     def __init__(self) -> None:
         self._settings = DrainSettings()

@@ -35,7 +35,7 @@ _OPTIONS: Final = step_options(PROBE_S, PROBES_S)
 
 
 def probe_id(address: str) -> str:
-    """The workflow id of an address."""
+    """The workflow id of a quarantined address."""
     return f"quarantine/{address}"
 
 
@@ -59,7 +59,7 @@ class ProbeOutcome(NamedTuple):
 
 @workflow.defn(name=WORKFLOW_TYPE)
 class ProbeQuarantine:
-    """The workflow."""
+    """The workflow of one quarantined address."""
 
     def __init__(self) -> None:
         self._quarantined = QuarantinedAddress("", ConflictingHost())

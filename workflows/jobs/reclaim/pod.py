@@ -153,13 +153,13 @@ class ReclaimResult(NamedTuple):
 
 
 def workflow_id(deadline: ReclaimDeadline) -> str:
-    """The workflow id of a Pod."""
+    """The workflow id of the execution that reclaims a Pod."""
     return f"reclaim/{deadline.endpoint[0]}/{deadline.pod}/{deadline.uid}"
 
 
 @workflow.defn(name=WORKFLOW_TYPE)
 class ReclaimPod:
-    """The workflow. Its state is the Pod's deadline; a signal brings a newer deadline."""
+    """The workflow of one Pod. Its state is the Pod's deadline, which a signal may replace."""
 
     def __init__(self) -> None:
         self._newer: ReclaimDeadline | None = None

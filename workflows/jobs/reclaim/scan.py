@@ -127,7 +127,7 @@ class ContinuedScan(NamedTuple):
 
 @workflow.defn(name=WORKFLOW_TYPE)
 class ReclaimScan:
-    """The workflow. It stores counts and references, no claims and no plans."""
+    """The workflow of the scan. Its state has counts and references, but no claims and no plans."""
 
     def __init__(self) -> None:
         self._settings = ScanSettings()

@@ -34,7 +34,7 @@ from workflows.jobs.reclaim.scan_states import ScanStateRef, ScanStates
 from workflows.model.errors import ApplicationError
 
 StartExecution = Callable[[ReclaimDeadline], Awaitable[None]]
-"""Starts the execution of a Pod whose deadline has not passed."""
+"""Starts the execution of a Pod whose deadline is pending."""
 
 STATE_TTL_S_MIN: Final = 3_600
 """The least seconds for which a scan state is stored."""
@@ -130,7 +130,7 @@ class GuidReclaim:
 
 
 class ReclaimActivities:
-    """The activities. ``start`` starts the executions of Pods whose deadline has not passed."""
+    """The activities of the scan. ``start`` starts executions of Pods with a pending deadline."""
 
     def __init__(self, context: ReclaimContext, start: StartExecution) -> None:
         interval_s = context.settings.scan_interval_s

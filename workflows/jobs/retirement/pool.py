@@ -40,7 +40,7 @@ STEP: Final = step_options(
 
 @workflow.defn(name=POOL_WORKFLOW)
 class PoolRetirement:
-    """The workflow."""
+    """The workflow of one retiring pool."""
 
     def __init__(self) -> None:
         self._waiting: RetirementWait | None = None

@@ -11,14 +11,14 @@ SUBNET_WORKFLOW: Final = "subnet-retirement"
 
 CHECK: Final = "look"
 REQUEST: Final = "order"
-"""Signals. CHECK: take a step, because the claims may have changed. REQUEST: replace the request;
-its deadline counts from the signal."""
+"""Signals. CHECK: take a step, because the claims may have changed. REQUEST: use another request,
+whose deadline counts from the signal."""
 
 HOLDERS_SHOWN_MAX: Final = 20
 """Claims that ``RemainingClaims`` names; it counts all of them."""
 
 POOLS_NAMED_MAX: Final = 100
-"""Pools of a subnet that ``RemainingClaims`` names. These have a child execution; others follow."""
+"""Pools of a subnet that ``RemainingClaims`` names: only the named pools get a child execution."""
 
 AtDeadline = Literal["wait", "reinstate"]
 """What happens at the deadline; see ``RetirementRequest``."""

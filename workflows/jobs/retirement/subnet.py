@@ -30,10 +30,10 @@ CHILDREN_END_S: Final = 300.0
 
 @workflow.defn(name=SUBNET_WORKFLOW)
 class SubnetRetirement:
-    """The workflow.
+    """The workflow of one retiring subnet.
 
-    ``_children``: the pools for which it has started a child, by name. True: this run has started
-    the child and is notified of its end. False: an earlier run has.
+    ``_children``: the pools whose retirement was started as a child, by name. True: this run has
+    started the child and is notified of its end. False: an earlier run has started the child.
     """
 
     def __init__(self) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 import pytest
 
 from core.domain.sriov.drain_plan import (
     CordonNode,
+    DrainPlan,
     DrainRecord,
     DrainRequest,
     UncordonNode,
@@ -29,23 +32,38 @@ def nodes(count: int, suffix: str) -> list[str]:
     return [f"n{number}{suffix}" for number in range(count)]
 
 
+def plan(
+    observed: DrainObservation, records: Mapping[str, DrainRecord], max_unavailable: int
+) -> DrainPlan:
+    """The plan after an observation, as the workflow makes it."""
+    return plan_drains(
+        observed.requests,
+        observed.cordoned,
+        records,
+        NOW_S,
+        max_unavailable,
+        observed.unlisted,
+        is_cut=observed.is_cut,
+    )
+
+
 @pytest.mark.parametrize("suffix", ["", ".eu-central-1.compute.internal", "." + "x" * 247])
 @pytest.mark.parametrize("pods", [1, 300])
 def test_a_thousand_cordoned_nodes_fit_into_a_payload_with_their_records(
     suffix: str, pods: int
 ) -> None:
     names = nodes(MAX_UNAVAILABLE, suffix)
-    in_the_way = [f"training/worker-{number}" for number in range(pods)]
+    pods_to_evict = [f"training/worker-{number}" for number in range(pods)]
 
-    observed = bounded_observation(dict.fromkeys(names, in_the_way), names)
-    plan = plan_drains(*observed[:2], {}, NOW_S, MAX_UNAVAILABLE, observed.unlisted)
-    state = ContinuedDrains(plan.records, 12_345)
+    observed = bounded_observation(dict.fromkeys(names, pods_to_evict), names)
+    next_plan = plan(observed, {}, MAX_UNAVAILABLE)
+    state = ContinuedDrains(next_plan.records, 12_345)
 
     assert len(msgspec.json.encode(observed)) < PAYLOAD_ERROR_BYTES
     assert len(msgspec.json.encode(state)) < PAYLOAD_ERROR_BYTES
     assert len(observed.cordoned) + observed.unlisted == MAX_UNAVAILABLE
     assert all(request.pods for request in observed.requests), "at least one Pod of each is listed"
-    assert not any(isinstance(step, CordonNode) for step in plan.steps)
+    assert not any(isinstance(step, CordonNode) for step in next_plan.steps)
 
 
 def test_unlisted_nodes_count_as_cordoned_and_are_listed_later() -> None:
@@ -77,15 +95,16 @@ def test_a_node_without_room_keeps_the_time_at_which_its_drain_was_given_up(suff
     assert not {*unseen} & {request.node for request in observed.requests}
     records = dict.fromkeys([*unseen, "deleted"], given_up)
 
-    plan = plan_drains(*observed[:2], records, NOW_S, 1, observed.unlisted, is_cut=observed.is_cut)
-    assert all(plan.records[node] == given_up for node in unseen)
-    whole = bounded_observation({names[0]: []}, [])
-    later = plan_drains(*whole[:2], plan.records, NOW_S, 1, is_cut=whole.is_cut)
-    assert [*later.records] == [names[0]]  # the requests of all others have ended
+    plan_of_cut = plan(observed, records, 1)
+    assert all(plan_of_cut.records[node] == given_up for node in unseen)
+    # The requests of all nodes but one have ended, and nothing is cut off any more.
+    complete = bounded_observation({names[0]: []}, [])
+    later = plan(complete, plan_of_cut.records, 1)
+    assert list(later.records) == [names[0]]
 
-    crowd = dict.fromkeys(sorted(names)[-200:], given_up)
-    crowded = plan_drains(*observed[:2], crowd, NOW_S, 500, is_cut=observed.is_cut)
-    assert len(msgspec.json.encode(ContinuedDrains(crowded.records))) < PAYLOAD_ERROR_BYTES
+    many_records = dict.fromkeys(sorted(names)[-200:], given_up)
+    plan_of_many = plan(observed, many_records, 500)
+    assert len(msgspec.json.encode(ContinuedDrains(plan_of_many.records))) < PAYLOAD_ERROR_BYTES
 
 
 def test_a_cordoned_node_whose_request_has_ended_comes_first() -> None:
@@ -95,16 +114,15 @@ def test_a_cordoned_node_whose_request_has_ended_comes_first() -> None:
     observed = bounded_observation({name: ["shop/web-0"] for name in names}, [*names, ended])
 
     assert ended in observed.cordoned
-    plan = plan_drains(*observed[:2], {}, NOW_S, MAX_UNAVAILABLE, observed.unlisted)
-    assert UncordonNode(ended) in plan.steps
+    assert UncordonNode(ended) in plan(observed, {}, MAX_UNAVAILABLE).steps
 
 
 def test_no_node_is_cordoned_while_unlisted_nodes_reach_the_limit() -> None:
     requests = (DrainRequest("a"), DrainRequest("b"))
 
-    plan = plan_drains(requests, ("a",), {"a": DrainRecord(NOW_S)}, NOW_S, 3, unlisted=2)
+    next_plan = plan_drains(requests, ("a",), {"a": DrainRecord(NOW_S)}, NOW_S, 3, unlisted=2)
 
-    assert plan.steps == ()
+    assert next_plan.steps == ()
 
 
 def test_only_pods_of_cordoned_nodes_are_listed_in_equal_shares() -> None:
