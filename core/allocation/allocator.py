@@ -78,7 +78,7 @@ _ENDING_REASONS: Final[dict[EndReason, str]] = {
 
 
 TRIES_AT_ONCE_MAX: Final = 16
-"""Tries after lost races that are made at once; before further ones there is a random wait."""
+"""Tries after lost races that are made without a wait; a random wait precedes later tries."""
 
 
 class AllocatorSettings(NamedTuple):
@@ -183,7 +183,7 @@ class Allocator:
             raise RetriesExhausted(
                 f"exhaust all retries ({progress.tries} times): {error.message}",
                 subject=error.subject,
-                remedy="many requests are claiming addresses of these pools; try again",
+                remedy="other requests keep changing the same pools or endpoint; try again",
             ) from error
 
     async def _try(self, progress: _Progress) -> Added:

@@ -40,12 +40,13 @@ from core.process.tracing import TraceContext
 State = Literal["asked", "bound", "failed", "returning"]
 
 WHY_CHARS_MAX: Final = 1_000
+"""Characters of the stored failure or evidence; a longer text is cut."""
 
 
 class BindingRequest(NamedTuple):
     """A request to bind the addresses of one endpoint.
 
-    ``claims``: those of the addresses, which end after the provider has unbound them.
+    ``claims``: the claims of the addresses; they end after the provider has unbound the addresses.
     ``deadline_ms``: until when the ADD waits for the bind (Unix milliseconds).
     """
 
@@ -65,14 +66,20 @@ class BindingRequest(NamedTuple):
 
     @property
     def workflow_id(self) -> str:
-        """The same for binding and unbinding, so that these never overlap for one Pod."""
+        """The id of the workflow that binds and unbinds; one id, so that the two never overlap."""
         return f"external/{self.namespace}/{self.endpoint}/{self.uid}"
 
     def event(self, state: str, why: str = "") -> BindingChanged:
         """The event of a change to this state."""
         addresses = tuple(address.address for address in self.addresses)
         return BindingChanged(
-            *(self.namespace, self.endpoint, self.pod, self.uid, self.node, addresses, state),
+            self.namespace,
+            self.endpoint,
+            self.pod,
+            self.uid,
+            self.node,
+            addresses,
+            state,
             why[:WHY_CHARS_MAX],
         )
 

@@ -20,20 +20,23 @@ from core.process.concurrency import SharedWork
 from core.process.supervision import BackgroundTasks
 
 COOL_DOWN_S = 30
-"""Default cool-down: longer than a neighbour keeps using a stale ARP entry."""
+"""The default cool-down in seconds: longer than a neighbour keeps using a stale ARP entry."""
 
 OLDER_PODS_S = 300
-"""Least cool-down of the addresses of an older Pod of the same name.
+"""The shortest cool-down, in seconds, of the addresses of an older Pod of the same name.
 
 No DEL has confirmed the end of that Pod's sandbox: after a forced deletion it runs until its
 kubelet stops it. Kubernetes waits as long for an unreachable node.
 """
 
 LEASE_SHARED_S = 10.0
-"""Releases within this time share a lease; a mark lasts up to this much longer."""
+"""Seconds within which releases share a lease; a mark lasts up to this much longer."""
 
 AHEAD_S = 2.0
-"""The next lease is granted this much before ``LEASE_SHARED_S`` ends, so that no release waits."""
+"""Seconds before the end of ``LEASE_SHARED_S`` in which a release begins to grant the next lease.
+
+So later releases do not wait for the grant.
+"""
 
 NO_LEASE: Final = 0
 """The lease id that means: no cool-down."""
@@ -85,7 +88,7 @@ class CoolDown:
         return self._lease
 
     def grant_ahead(self) -> None:
-        """Begin to grant the next lease, in parallel with the calling release."""
+        """Begin to grant the next lease if it is needed soon; the calling release does not wait."""
         if self.seconds and not self._ahead and self._lasts_s() <= AHEAD_S:
             self._ahead.start(self._try_to_grant())
 

@@ -44,10 +44,10 @@ READS_MAX: Final = 8
 """Reads after which a request raises LostRace, if other requests took all addresses each time."""
 
 ADDRESSES_MAX: Final = 1_024
-"""Addresses in one list; beyond it the first ones are dropped."""
+"""Addresses in one list; beyond it the first addresses are dropped."""
 
 POOLS_MAX: Final = 256
-"""Pools with a list at once; beyond it the oldest is dropped."""
+"""Pools that may have a list; beyond it the oldest list is dropped."""
 
 
 class TakeResult(NamedTuple):
@@ -147,9 +147,9 @@ class FreeAddresses:
         raise LostRace(f"the last free addresses of IPPool {pool} are being claimed", subject=pool)
 
     def lost(self, pool: str, revision: int, *, is_listed: bool) -> None:
-        """Note that another agent had claimed an address at ``revision``.
+        """Record a lost race: at ``revision``, another agent had claimed the picked address.
 
-        If the address was from an older list, the list is emptied.
+        ``is_listed``: the address was from the list, which is emptied if it is older.
         """
         pool_list, now = self._pool(pool), self._monotonic()
         if is_listed and pool_list.revision < revision:

@@ -31,7 +31,7 @@ from core.eventstore.kv import Absent, Delete, Get, KeyValueStore, Put, Unchange
 from core.eventstore.writer import Writer
 
 GUIDS_IN_TRANSACTION_MAX: Final = 48
-"""GUIDs of one transaction; each may end the claim of another node too, and so need two keys."""
+"""GUIDs in one transaction. Each writes its own key, and possibly the list of a former node."""
 
 ATTEMPTS_MAX: Final = 4
 """Attempts of one transaction; one fails if another agent has changed the same keys."""

@@ -110,7 +110,7 @@ def claim_proposal(
     further_guards: Iterable[Guard],
     reads: Reads = NO_PROPOSAL_READS,
 ) -> Proposal:
-    """Claim the chosen addresses, all or none (I4).
+    """The transaction that claims the chosen addresses, all or none (I4).
 
     ``stored``: the endpoint before the claim. ``further_guards``: those of the configuration and of
     other claims. ``reads``: returns the reads of the transaction if a guard fails.
@@ -135,7 +135,7 @@ def claim_proposal(
 
 
 def with_release(claim: Proposal, release: Proposal) -> Proposal:
-    """Commit a release (``release_in_claim``) and then a claim in one transaction."""
+    """Combine a release (``release_in_claim``) and a claim into one transaction."""
     return Proposal(
         (*release.drafts, *claim.drafts),
         (*claim.guards, *release.guards),
@@ -145,7 +145,7 @@ def with_release(claim: Proposal, release: Proposal) -> Proposal:
 
 
 def change_proposal(keys: Keys, draft: EventDraft, stored: StoredEndpoint) -> Proposal:
-    """Write a changed endpoint."""
+    """The transaction that writes a changed endpoint."""
     event = draft.event
     assert isinstance(event, EndpointChanged)
     name = keys.endpoint(*event.endpoint.key)
@@ -154,9 +154,9 @@ def change_proposal(keys: Keys, draft: EventDraft, stored: StoredEndpoint) -> Pr
 
 
 def release_proposal(keys: Keys, draft: EventDraft, stored: StoredEndpoint, lease: int) -> Proposal:
-    """End the named claims (I3), mark their cool-down, and write or delete the endpoint.
+    """The transaction that ends the named claims (I3), and writes or deletes the endpoint.
 
-    ``lease``: that of the cool-down marks (0: no cool-down).
+    ``lease``: the lease of the cool-down marks (0: no cool-down).
     """
     event = draft.event
     assert isinstance(event, AddressesReleased)

@@ -32,7 +32,9 @@ async def record_choices(
     choices: Mapping[str, ProviderChoice],
     cause: Cause,
 ) -> bool:
-    """Write the choices, by IPv4 address, into the endpoint; False: its claims have ended.
+    """Write the choices into the endpoint; returns False if its claims have ended.
+
+    ``choices``: by the IPv4 address of the NIC.
 
     Raises StoreUnavailable, OutcomeUnknown, LostRace (after ``retry_lost_races``).
     """

@@ -37,7 +37,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class RefusalRecorder:
-    """Records the refusals of one agent. ``failed``: refusals that could not be written."""
+    """Records the refused ADDs of one agent; ``failed``: how many could not be written."""
 
     def __init__(self, writer: Writer, now_s: Callable[[], float] = time.monotonic) -> None:
         self._writer = writer
@@ -53,7 +53,7 @@ class RefusalRecorder:
         return self.failed + self._windows.overflows
 
     def note(self, pod: PodFacts, interface: str, error: AllocationError, cause: Cause) -> None:
-        """Count one refused ADD of a NIC. ``cause``: that of the request."""
+        """Count one refused ADD of a NIC; ``cause``: the cause of its request."""
         refused = RefusedAdd(refusal_of(pod, interface, error), cause)
         event = self._windows.note(refused, self._now_s())
         if event is not None:
@@ -106,7 +106,7 @@ class RefusalRecorder:
                 self._count_failed(batch)
                 _log.warning("could not write %d refused ADDs to the log: %s", count, error)
             except BaseException:
-                # Cancelled: it is unknown whether the events were written, and never retried.
+                # Cancelled: whether the events were written is unknown. They are not retried.
                 self._count_failed(batch)
                 raise
 

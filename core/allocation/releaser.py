@@ -109,7 +109,7 @@ async def read_claims(
 
 
 async def _retried(attempt: Callable[[], Awaitable[T]]) -> T:
-    """Return the result of ``attempt``, which is made again after a lost race."""
+    """Return the result of ``attempt``; retry after a lost race, or while etcd is unavailable."""
     try:
         return await attempt()  # without a retry policy, for speed
     except (LostRace, StoreUnavailable):
@@ -336,9 +336,9 @@ class Releaser(EndpointWriter):
         evidence: str,
         cause: Cause,
     ) -> Released:
-        """End the claims that still exist; the endpoint keeps its other NICs.
+        """End those of the claims that still exist; the endpoint keeps its other NICs.
 
-        They are not handed over to the network provider, which has unbound them already.
+        The addresses are not handed over to the network provider: it has unbound them already.
         """
 
         def decide(state: EndpointState) -> AddressesReleased | str:
@@ -355,7 +355,7 @@ class Releaser(EndpointWriter):
     async def hand_over(
         self, key: EndpointKey, decide: DecideRelease, reason: ReleaseReason, evidence: str
     ) -> Released | None:
-        """Call ``Handover.hand_over``; None without a network provider, too."""
+        """Call ``Handover.hand_over``. Returns None also if there is no network provider."""
         if self._provider is None:
             return None
         return await self._provider(key, decide, reason, evidence)

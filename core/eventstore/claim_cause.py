@@ -1,7 +1,7 @@
 """Finds the event that made a claim, and links spans to the ADD that this event names.
 
-Two small reads for a log of any length: a claim has the id of its event, its revision is that of
-the event's segment, and the writer's head as of that revision has the number of the segment.
+Two small reads suffice for a log of any length. A claim has the id of its event, and the revision
+of the event's segment. At that revision, the writer's head has the number of the segment.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ CLAIMED_BY: Final = "claimed-by"
 """The kind of a link to the span of the ADD that claimed an address."""
 
 LINK_S_MAX: Final = 0.5
-"""How long a release waits for its link; without an answer the span has none."""
+"""Seconds that a release waits for the claim's event; after them, its span gets no link."""
 
 
 async def cause_of(store: KeyValueStore, keys: Keys, held: RevisedClaim) -> Cause | None:
-    """The cause of the event that made a claim; None if its revision was compacted.
+    """The cause of the event that made a claim; None if etcd does not have the event any more.
 
     Raises StoreUnavailable, LogCorrupt.
     """

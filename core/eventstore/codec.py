@@ -39,7 +39,7 @@ from core.eventstore.unknown_fields import trimmed
 SEGMENT_VERSION = 1
 STATE_VERSION = 1
 SEGMENT_EVENTS_MAX = 126
-"""Events of one group commit: etcd's 128 operations less the segment and the head."""
+"""The maximum number of events in one segment: etcd's 128 operations less segment and head."""
 
 UNREADABLE: Final = (
     ValueError,
@@ -77,7 +77,7 @@ class EventDraft(NamedTuple):
 
 
 class WriterHead(NamedTuple):
-    """``seq`` of a writer's last segment, ``epoch`` of the process that owns the name."""
+    """The number of a writer's last segment (``seq``), and the epoch of the owning process."""
 
     seq: int
     epoch: int
@@ -154,7 +154,7 @@ def _record_of(fields: list[Any]) -> _Record:
 
 
 def _events_of(segment: _Segment, writer: str, position: int) -> list[Recorded]:
-    """Decode the records. Not one call of our functions for each: replay spends its time here."""
+    """Decode the records, without a call of our own functions for each: a replay is mostly this."""
     at, decoders, make = segment.recorded_at_ms, _body_decoders, tuple.__new__
     events = []
     for index, (event_id, name, version, cause, body) in enumerate(segment.records):
@@ -188,10 +188,10 @@ class StateCodec(Generic[T]):
     ``check`` raises ValueError for a value of the right type that is impossible.
     """
 
-    __slots__ = ("_check", "_decoder", "_kind", "_what")
+    __slots__ = ("_check", "_decoder", "_kind", "_type_name")
 
     def __init__(self, kind: type[T], check: Callable[[T], None] | None = None) -> None:
-        self._what = kind.__name__
+        self._type_name = kind.__name__
         self._kind = kind
         self._check = check
         # msgspec needs the concrete type, which mypy cannot express by a type variable.
@@ -215,8 +215,8 @@ class StateCodec(Generic[T]):
                 self._check(result)
         except UNREADABLE as error:
             raise LogCorrupt(
-                f"a {self._what} value cannot be decoded: {error_text(error)}",
-                subject=self._what,
+                f"a {self._type_name} value cannot be decoded: {error_text(error)}",
+                subject=self._type_name,
                 remedy=UPGRADE,
             ) from error
         return result
@@ -290,7 +290,7 @@ def _check_family(family: Family, expected: Family, text: str) -> None:
 
 
 class KeyKind(Generic[T]):
-    """One kind of key: ``prefix`` below the cluster's root, ``readers``: processes that read it.
+    """One kind of key. ``prefix``: its part after the cluster's root. ``readers``: its processes.
 
     ``readers`` and ``remedy`` default to those of state keys. ``key_of`` builds the key of a value;
     a value under another key is a fault. ``check_key`` raises ValueError for a key that no version

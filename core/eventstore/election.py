@@ -1,10 +1,10 @@
 """Leader election: one process at a time does the work of a role; a former leader cannot write.
 
-The key ``lease/<role>`` has an etcd lease of the leader. It is written once a term, so its revision
-is the epoch of the term. A transaction with the guard ``LeaderTerm.fence`` commits only during that
-term, however long its process was paused. A leader stops by its own clock before its lease in etcd
-can have ended; a standby watches the key and takes over when it is deleted. A write with an unknown
-outcome is never retried.
+The key ``lease/<role>`` has an etcd lease of the leader. The key is written once in a term, so its
+revision is the epoch of the term. A transaction with the guard ``LeaderTerm.fence`` commits only
+during that term, however long its process was paused. A leader stops by its own clock before its
+lease in etcd can have ended; a standby watches the key and takes over when it is deleted. A write
+with an unknown outcome is never retried.
 """
 
 from __future__ import annotations
@@ -23,14 +23,19 @@ from core.process.concurrency import until_tick_s
 from core.process.retry import Backoff
 
 LEASE_TTL_S = 6
-"""A standby takes over within this time and one second after a crash of the leader."""
+"""Seconds that a leader's lease lasts without a renewal.
+
+After a crash of the leader, a standby takes over within this time and one second more.
+"""
 
 RENEWALS_PER_TTL = 3
+"""Renewals of a lease within its time to live."""
+
 CAMPAIGN_PAUSE_S = 0.5
-"""Pause between two attempts while etcd is not available, and after work that failed."""
+"""Seconds between two attempts while etcd is not available, and after work that failed."""
 
 WORK_STOP_S_MAX = 5.0
-"""How long the work may take to stop after its term has ended."""
+"""Seconds that the work may take to stop after its term has ended."""
 
 
 class Leader(NamedTuple):
@@ -139,7 +144,10 @@ class Election:
             await self._until_vacant(holder)
 
     async def _try(self, lease: int) -> tuple[int, int]:
-        """Try once. Returns our epoch, or 0; and the revision at which another candidate leads."""
+        """Try once. Returns our epoch (0: not elected), and the revision that shows another leader.
+
+        The second is 0 if it is not known whether another candidate leads.
+        """
         value, get = LEADER.encode(Leader(self.name, unix_ms())), Get(self._key)
         try:
             result = await self._store.commit(

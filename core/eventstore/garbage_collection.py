@@ -1,14 +1,13 @@
 """Settings of Python's garbage collector for work that creates many objects and no cycles.
 
 ``gc_paused``: decoding a large state creates hundreds of thousands of objects. The collector would
-run many times and double the time. It is disabled for some seconds at most.
+run many times and double the time. The block disables it for some seconds at most.
 
-``raise_gc_threshold``: while a log is replayed, at Python's default threshold the collector would
-run for every segment, a sixth of a replay's time. The agent and ``orbctl`` use the higher
-threshold. In a controller, responses of the API server leave cycles; with the agent's threshold,
-they would take a fifth more memory. With the controllers' threshold, a controller of 1,000 Pods has
-77 MB, no more than with half of it, and a workflow worker needs some 10 % less CPU than with half
-of it: so many objects live only as long as the running executions.
+``raise_gc_threshold``: at Python's default threshold, the collector would run for every segment of
+a replay, and take a sixth of the replay's time. The agent and ``orbctl`` use
+``COLLECT_AFTER_OBJECTS``. In a controller, responses of the API server leave cycles, which would
+take a fifth more memory at that threshold; so controllers use half of it. At a quarter, a
+controller of 1,000 Pods needs as much memory (77 MB), and a workflow worker some 10 % more CPU.
 
 ``freeze_current_objects``: a full collection traverses some 50,000 objects of imported modules,
 which blocks the event loop for 30 to 80 ms and frees nothing.
@@ -25,7 +24,7 @@ COLLECT_AFTER_OBJECTS: Final = 20_000
 """New container objects before the collector checks the youngest; Python's default is 700."""
 
 CONTROLLER_COLLECT_AFTER_OBJECTS: Final = 10_000
-"""The same in a controller."""
+"""The threshold of a controller."""
 
 
 @contextmanager

@@ -5,13 +5,13 @@ reads whose results it gets if it loses. A ``TransactionBatch`` joins proposals 
 each other's keys and stays within etcd's limits.
 
 Proposals that arrive while a transaction is in flight go into the next one; a lone proposal is
-committed at once. Each proposal keeps its own guards. When a transaction fails, the guarded keys
-are read (decision 30: a successful transaction has no reads). Proposals whose guards do not hold
-get ``Lost``, the others form the next transaction at once. A proposal that the store rejects does
-not affect the others.
+committed immediately. Each proposal keeps its own guards. When a transaction fails, the guarded
+keys are read in a second request (docs/contributing/decisions/0030). Proposals whose guards do not
+hold get ``Lost``, and the others immediately form the next transaction. A proposal that the store
+rejects does not affect the others.
 
-Every proposal gets exactly one answer, also when the queue is abandoned or fails itself. The queue
-never retries a lost race. Its owner (the log's writer, the engine's committer) provides
+Every proposal gets exactly one outcome or error, also when the queue is abandoned or fails itself.
+The queue never retries a lost race. Its owner (the log's writer, the engine's committer) provides
 ``transact``, which fences the transaction and settles a lost answer.
 """
 
@@ -51,7 +51,6 @@ BATCH_BYTES_MAX = REQUEST_BYTES_MAX // 2
 OPERATION_BYTES = 128
 """Rough size of a key and its operation in a request."""
 
-
 Reads = Callable[[], Sequence[Get]]
 """The reads of a proposal that has lost; each starts at a key that the proposal guards."""
 
@@ -85,7 +84,7 @@ class Lost(NamedTuple):
 class TransactionBatch:
     """Proposals that fit into one transaction, in order of arrival.
 
-    ``alone``: its proposal has a range of keys, so that no other one is added.
+    ``alone``: its proposal guards or deletes a range of keys, so that no other one is added.
     """
 
     __slots__ = (
@@ -122,7 +121,7 @@ class TransactionBatch:
         return list(self._guards)
 
     def gets(self) -> list[Get]:
-        """What to read after a failure: the proposals' reads and their other guarded keys."""
+        """The reads after a failure: those of the proposals, and their other guarded keys."""
         if self.alone:
             return []
         gets: dict[Get, None] = {}
@@ -167,7 +166,7 @@ class TransactionBatch:
 
 
 def _has_range(proposal: Proposal) -> bool:
-    """Whether it guards or deletes a range of keys, which is compared with no other proposal."""
+    """Whether the proposal guards or deletes a range of keys; conflicts with it are not checked."""
     return NothingNewer in map(type, proposal.guards) or any(
         isinstance(write, Delete) and write.end for write in proposal.writes
     )
@@ -214,9 +213,11 @@ def _holds(guard: Guard, current: dict[bytes, KeyValue | None]) -> bool:
 SKIPPED_MAX = 8
 """A batch counts as full after this many proposals that did not fit, so that filling is linear."""
 
-
 COMMITTED_WITH: Final = "committed-with"
-"""The kind of a link between spans of proposals: one trace has the transaction of all of them."""
+"""The kind of a link between the spans of proposals that were committed in one transaction.
+
+Only the trace of the first one contains the transaction.
+"""
 
 
 class Committed(NamedTuple):
@@ -259,9 +260,9 @@ class _Waiting(NamedTuple):
 class GroupCommit:
     """One queue, one transaction in flight.
 
-    After an error of type ``ends`` nothing can be written: every waiting proposal gets it. ``name``
-    and ``depth_max`` (proposals) are those of the queue. ``passes``: how many passes of the event
-    loop a transaction waits at most, while more proposals arrive.
+    After an error of type ``ends`` nothing can be written: every waiting proposal gets the error.
+    ``name``: the queue in error messages. ``depth_max``: the most proposals that may wait.
+    ``passes``: the most passes of the event loop that a transaction waits for further proposals.
     """
 
     def __init__(
@@ -307,7 +308,7 @@ class GroupCommit:
         waiting = _Waiting(proposal, loop.create_future(), origin)
         self._queue.append(waiting)
         if self._running is None:
-            # It works for all callers, and must not continue the trace of the first one.
+            # The task works for all callers, so it must not continue the trace of the first one.
             self._running = loop.create_task(self._run(), context=Context())
         return waiting.answer
 
@@ -317,7 +318,10 @@ class GroupCommit:
             await asyncio.wait({self._running})
 
     def abandon(self, error: OrbweaverError) -> None:
-        """Stop like a killed process: each proposal gets the error, in-flight ones unknown."""
+        """Stop as a killed process does: each proposal gets the error.
+
+        Whether the proposals in flight were committed is then unknown.
+        """
         if self._running is not None:
             self._running.cancel()
             self._running = None  # a task cancelled before its first step does not reset it
@@ -331,7 +335,7 @@ class GroupCommit:
                 if self._in_flight:
                     await self._commit(batch, self._in_flight)
         except Exception as error:
-            self._fail_all(error)  # a bug here; every waiting proposal gets it, and it is logged
+            self._fail_all(error)  # a bug in this class; the event loop logs the raised error
             raise
         finally:
             if self._running is asyncio.current_task():
@@ -341,7 +345,8 @@ class GroupCommit:
     async def _gather(self) -> None:
         """Let ready callers add proposals for a few passes of the event loop, without a timer.
 
-        It ends as soon as as many wait as the last transaction had: in a steady load these are all.
+        Ends early when as many proposals wait as the last transaction had: under a steady load,
+        these are all.
         """
         for _ in range(self._passes):
             waiting = len(self._queue)

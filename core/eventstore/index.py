@@ -12,9 +12,9 @@ the store.
 
 A pool's addresses are covered by aligned blocks, like prefixes of a routing table. The blocks that
 contain an address are found by one key for each prefix length, the blocks that begin in a range by
-a range of keys. etcd counts every key of a range that it reads, so no range may have other keys. A
-pool that needs more than ``BLOCKS_MAX`` blocks is covered by fewer, larger ones: a look-up may then
-return it although it has none of the addresses, but never misses it.
+a range of keys. etcd counts every key of a range that it reads, so a range contains no other kind
+of keys. A pool that needs more than ``BLOCKS_MAX`` blocks is covered by fewer, larger ones. A
+look-up may then return a pool that has none of the addresses, but it never misses one.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ COMPLETE: Final = b"indexed"
 """Value of a topic's guard key while its index is complete."""
 
 BLOCKS_MAX: Final = 48
-"""Blocks of one pool: the old and the new ones fit into one transaction."""
+"""The maximum number of blocks of one pool: the old and the new ones fit into one transaction."""
 
 LOOKUP_RANGES_MAX: Final = 24
-"""Ranges that are looked up for one pool; with more of them, neighbours share a look-up."""
+"""The maximum number of address ranges in one look-up; of more, neighbours are joined."""
 
 TOPICS: Final[tuple[Topic, ...]] = get_args(Topic)
 FAMILIES: Final[tuple[Family, ...]] = get_args(Family)
 
 _DIGITS: Final = 32
 _PARTS: Final = {"network": 3, "block": 3}
-"""Parts of a key after its sort; an application's parts are labels of any form."""
+"""The number of parts of a key after its kind; an application's parts are labels of any form."""
 
 
 class IndexIncomplete(Exception):  # caught where the index is rebuilt
@@ -141,15 +141,15 @@ class Index:
     def _under(self, prefix: bytes) -> Get:
         return Get(prefix, range_end(prefix), keys_only=True)
 
-    def _block(self, sort: str, first: int, length: int) -> bytes:
-        return self._key(f"{sort}/{first:0{_DIGITS}x}/{length:03d}/")
+    def _block(self, kind: str, first: int, length: int) -> bytes:
+        return self._key(f"{kind}/{first:0{_DIGITS}x}/{length:03d}/")
 
-    def _containing(self, sort: str, value: int, lengths: range) -> list[Get]:
+    def _containing(self, kind: str, value: int, lengths: range) -> list[Get]:
         """One key for each block around an address."""
         gets = []
         for length in lengths:
             low = ADDRESS_BITS[self.family] - length
-            gets.append(self._under(self._block(sort, value >> low << low, length)))
+            gets.append(self._under(self._block(kind, value >> low << low, length)))
         return gets
 
     def _application(self, application: ApplicationKey) -> bytes:
@@ -160,7 +160,7 @@ class Index:
 def blocks_of(addresses: AddressSet) -> list[tuple[int, int]]:
     """(first address, prefix length) of at most ``BLOCKS_MAX`` aligned blocks that cover the set.
 
-    Exactly the set if that many are enough; else the smallest blocks are doubled until they are.
+    If an exact cover needs more, the smallest size of a block is doubled until they suffice.
     """
     bits = ADDRESS_BITS[addresses.family]
     for low in range(bits + 1):
@@ -188,11 +188,11 @@ def _aligned(addresses: AddressSet, bits: int) -> Iterator[tuple[int, int]]:
 
 def check_entry(keys: Keys, key: bytes) -> None:
     """Raise ValueError for a key that is not one of ``Index.entries``."""
-    topic, family, what, *rest = key.removeprefix(keys.prefix("index")).decode().split("/")
-    is_shaped = what == "application" or len(rest) == _PARTS.get(what)
+    topic, family, kind, *rest = key.removeprefix(keys.prefix("index")).decode().split("/")
+    is_shaped = kind == "application" or len(rest) == _PARTS.get(kind)
     if topic not in TOPICS or family not in ("4", "6") or not is_shaped:
         raise ValueError("the key is not an index entry")
-    if what in _PARTS:
+    if kind in _PARTS:
         int(rest[0], 16)
         int(rest[1])
 

@@ -14,7 +14,7 @@ of keys. Names never contain "/" (Kubernetes names cannot; writer names are chec
     guid/<guid>                      claim of an InfiniBand GUID, 16 hex digits
     node-guids/<node>                GUIDs of a node's virtual functions
     record/<kind>/<namespace>/<name> facts of Pods, owners and nodes without Kubernetes
-    guard/<topic>/<4|6>              changes with its topic; value: whether the index is complete
+    guard/<topic>/<4|6>              written by every change of a topic; is the index complete?
     index/<topic>/<4|6>/...          finds pools and subnets (``core.eventstore.index``)
     view/application/<application>   report of the last reconcile of automatic pools, under a lease
     admitted/<kind>/<name>/<review>  pool or subnet that a webhook has admitted, not yet in the log
@@ -119,7 +119,7 @@ class Keys:
         return self.root + f"head/{writer}".encode()
 
     def of_address(self, family: Family, value: int) -> AddressKeys:
-        """All keys of an address; cheaper than one by one."""
+        """All keys of an address, built faster than one by one."""
         name = b"%d/%032x" % (family, value)
         root = self.root
         return AddressKeys(
@@ -278,7 +278,7 @@ class Keys:
 
     @staticmethod
     def address_text_in(key: bytes) -> str:
-        """The address in such a key as canonical text; fast, for ledgers with many claims."""
+        """``address_in`` as canonical text; fast, for ledgers with many claims."""
         if key[-34:-33] == b"4":
             return inet_ntop(AF_INET, bytes.fromhex(key[-8:].decode()))
         return format_address(6, int(key[-32:], 16))

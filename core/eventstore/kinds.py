@@ -32,8 +32,8 @@ RESERVATION_REMEDY: Final = (
     f"{STATE_REMEDY}; until then no address is allocated that it may reserve"
     " (docs/contributing/decisions/0022)"
 )
-POOL_REMEDY: Final = f"{STATE_REMEDY}; until then no address of it is allocated"
-QUARANTINE_REMEDY: Final = f"{STATE_REMEDY}; until then its address is not allocated"
+POOL_REMEDY: Final = f"{STATE_REMEDY}; until then no address of the pool is allocated"
+QUARANTINE_REMEDY: Final = f"{STATE_REMEDY}; until then the address is not allocated"
 
 
 def _guard_value(value: bytes) -> bytes:

@@ -12,24 +12,28 @@ from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 TXN_OPERATIONS_MAX = 128
-"""etcd's default ``--max-txn-ops``, the limit of guards, of writes and of failure reads each."""
+"""The maximum number of guards, of writes and of reads of one transaction, each.
+
+It is etcd's default ``--max-txn-ops``.
+"""
 
 REQUEST_BYTES_MAX = 1_500_000
-"""Just under etcd's default ``--max-request-bytes`` (1.5 MiB)."""
-
+"""The largest request in bytes: just under etcd's default ``--max-request-bytes`` (1.5 MiB)."""
 
 WATCH_PROGRESS_S = 7.0
-"""An idle watch yields a batch without changes this often, to show that it is alive."""
+"""Seconds after which an idle watch yields a batch without changes, to show that it is alive."""
 
 WATCH_SILENT_S_MAX = 15.0
-"""A watch that yields nothing for this long is stale: its connection is dead or half open."""
-
+"""Seconds without a batch after which a watch is stale: its connection is dead or half open."""
 
 FROM_NOW: Final = -1
-"""Starts a watch at the newest revision, which the first batch has, without changes: what was
-written up to it is to be read afterwards. It is the newest revision of the member of etcd that
-serves the watch, which may be behind. etcd serves such a watch at once. A watch that starts at an
-older revision waits for etcd's next pass over watches that are behind, up to 100 ms."""
+"""The value of ``after`` that starts a watch at the newest revision.
+
+The first batch has this revision and no changes; the caller then reads the current state. The
+revision is the newest one of the etcd member that serves the watch, which may lag behind. etcd
+serves such a watch immediately. A watch that starts at an older revision waits up to 100 ms for
+etcd's next pass over watches that lag behind.
+"""
 
 
 class KeyValue(NamedTuple):
@@ -87,8 +91,8 @@ Write = Put | Delete
 class Get(NamedTuple):
     """Read one key, or with ``end`` the keys in [start, end), at most ``limit`` (0: all).
 
-    In the order of the keys, or with ``oldest_first`` of their last changes; the limit then counts
-    in that order. The store sorts the whole range for it.
+    The result is in the order of the keys. With ``oldest_first`` it is in the order of their last
+    changes, and so is the limit; the store then sorts the whole range.
     """
 
     start: bytes
@@ -100,7 +104,11 @@ class Get(NamedTuple):
 
 
 class RangeResult(NamedTuple):
-    """Answer of one ``Get``: ``count`` counts the whole range, also past ``limit``."""
+    """The answer of one ``Get``.
+
+    ``count``: the number of keys in the whole range, also beyond ``limit``. ``more``: the limit has
+    left out keys.
+    """
 
     kvs: tuple[KeyValue, ...]
     count: int  # type: ignore[assignment]  # hides tuple.count, which is not called here
@@ -113,7 +121,10 @@ class RangeResult(NamedTuple):
 
 
 class TxnResult(NamedTuple):
-    """``reads``: the answers of the failure branch, by their ``Get``; empty after success."""
+    """The result of a transaction, at one ``revision``.
+
+    ``reads``: the answers of the failure branch, by their ``Get``; empty after success.
+    """
 
     succeeded: bool
     revision: int
@@ -139,9 +150,10 @@ class KeyChange(NamedTuple):
 
 
 class WatchBatch(NamedTuple):
-    """Whole revisions up to ``revision``, in order; without changes it reports progress only.
+    """Changes in order. After this batch the watch is complete up to ``revision``.
 
-    With ``is_whole``, changes may be newer than ``revision``, up to which the watch is complete.
+    Without changes it only reports progress. With ``is_whole``, it may also have the changes of
+    complete revisions that are newer than ``revision``.
     """
 
     revision: int
@@ -158,9 +170,9 @@ class KeyValueStore(Protocol):
     async def commit(
         self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
     ) -> TxnResult:
-        """Apply all writes if all guards hold, else answer the reads ``otherwise``, atomically.
+        """Apply all writes if all guards hold, else do the reads ``otherwise``; atomically.
 
-        Raises StoreUnavailable (nothing was written), OutcomeUnknown, StoreRejected.
+        Raises StoreUnavailable and StoreFull (nothing was written), OutcomeUnknown, StoreRejected.
         """
         ...
 
@@ -216,15 +228,15 @@ class KeyValueStore(Protocol):
         ...
 
     async def close(self) -> None:
-        """Release connections; calls after it raise StoreUnavailable."""
+        """Close all connections; later calls raise StoreUnavailable."""
         ...
 
 
 async def values(store: KeyValueStore, key: bytes) -> AsyncGenerator[bytes | None, None]:
-    """The value of a key, then that of each change; None: it does not exist. Raises Compacted.
+    """Yield the value of a key now and after each change; None: it does not exist.
 
-    A member of etcd that is behind starts the watch at an older revision than that of the read: its
-    changes up to the read are left out.
+    Raises Compacted. An etcd member that lags behind starts the watch at an older revision than
+    that of the read; the changes up to the revision of the read are skipped.
     """
     batches = store.watch([(key, key + b"\0")], after=FROM_NOW)
     await anext(batches)

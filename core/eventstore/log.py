@@ -1,17 +1,17 @@
-"""The segments of the log, read in log order: the live ones, those after a cursor, new ones.
+"""Read the segments of the log in log order: those in etcd, those after a cursor, and new ones.
 
 Events are ordered by etcd revision, then by their index in the segment: the order is the same for
 every reader. Each writer numbers its segments 1, 2, 3, ..., and its head has the number of the last
-one. A number that is missing raises LogGap; then read again from the state keys or the archive.
+one. A missing number raises LogGap; the caller then continues from the state keys or the archive.
 
-A head that cannot be decoded is replaced by the number of the writer's last live segment, or of its
-last one in the archive (``sealed``). Other writers are not affected; the head's own writer is
-fenced and opens again.
+For a head that cannot be decoded, the number of the writer's last live segment is used, or that of
+its last segment in the archive (``sealed``). Other writers are not affected; the writer of that
+head is fenced and opens again.
 
-``LiveLog`` reads each writer a window ahead, all at one revision, and yields segments as soon as
-their order is certain: no segment of any writer can come before the end of the window that ends
-first. Every range has both its bounds: an open prefix is never paged. Nothing here writes, or
-watches from far behind.
+``LiveLog`` reads a window of segments of each writer, all at one revision. The order is certain up
+to the end of the window that ends first: segments up to there are yielded, then the next windows
+are read. Every read has both bounds of its range; an open prefix is not read in pages. Nothing here
+writes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RESTORE: Final = "restore etcd or the archive from a copy; the events of the seg
 
 
 class Segment(NamedTuple):
-    """A segment as it is stored; ``data`` undecoded."""
+    """A segment as it is stored: ``position`` is its revision, ``data`` is not decoded."""
 
     position: int
     writer: str
@@ -41,7 +41,7 @@ class Segment(NamedTuple):
     data: bytes
 
     def events(self) -> list[Recorded]:
-        """Its events in order; raises LogCorrupt."""
+        """The events of the segment, in order. Raises LogCorrupt."""
         return decode_segment(self.data, writer=self.writer, position=self.position)
 
 
@@ -66,7 +66,7 @@ def segments_in(
 
 
 def advance(seqs: dict[str, int], segment: Segment) -> None:
-    """Count the segment as its writer's next one. Raises LogGap if it is another."""
+    """Count the segment as its writer's next one. Raises LogGap if its number is another."""
     expected = seqs.get(segment.writer, 0) + 1
     if segment.seq != expected:
         raise missing_segment(segment.writer, expected, segment.seq, READ_AGAIN)
@@ -74,7 +74,7 @@ def advance(seqs: dict[str, int], segment: Segment) -> None:
 
 
 def missing_segment(writer: str, expected: int, known: int, remedy: str) -> LogGap:
-    """The error of a gap; ``known``: the later segment, or the head, that proves it."""
+    """The error of a gap. ``known``: a later segment that exists, or ``expected`` itself."""
     proof = f"segment {known} exists" if known != expected else "the writer's head counts it"
     return LogGap(
         f"segment {expected} of writer {writer} is missing, although {proof}",
@@ -121,28 +121,28 @@ async def head_from_log(
 
 
 SEGMENTS_PER_READ_MAX = 2_000
-"""Segments in one read: at most some 60 MB, usually 1 MB."""
+"""The maximum number of segments in one read: at most some 60 MB, usually 1 MB."""
 
 WINDOW_SEGMENTS = 1_000
-"""Segments read ahead over all writers.
+"""Segments in the windows of all writers together.
 
-Measured with segments of 19 kB: 4,000 at a time take a fifth more processor time, because an answer
-of tens of megabytes fits into no cache; with segments of 300 B, 500 take a tenth more.
+Measured with segments of 19 kB: a window of 4,000 takes a fifth more processor time, because an
+answer of tens of megabytes fits into no cache. With segments of 300 B, 500 take a tenth more.
 """
 
 WINDOW_PER_WRITER_MIN = 8
-"""Least segments read ahead of one writer, so that thousands of writers take few reads."""
+"""The smallest window of one writer, so that thousands of writers take few reads."""
 
 RANGES_PER_READ_MAX = 100
-"""Ranges in one read; etcd takes 128."""
+"""The maximum number of ranges in one read; etcd accepts 128."""
 
 
 class LiveLog:
     """The live log at one revision.
 
-    ``heads``: the last seq of each writer; ``sealed``: the last one that is not to be read, because
-    it is in the archive or was read before. ``remedy``: what the LogGap of a missing segment
-    advises; None: gaps are allowed.
+    ``heads``: the number of each writer's last segment. ``sealed``: the number of the last segment
+    that is not to be read, because it is in the archive or was read before. ``remedy``: that of the
+    LogGap for a missing segment; None: gaps are allowed.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ class LiveLog:
     async def segments(
         self, after: int = 0, upto: int | None = None
     ) -> AsyncIterator[list[Segment]]:
-        """The segments with positions in (after, upto], in order; None: up to ``revision``.
+        """Yield the segments with positions in (after, upto], in order; None: up to ``revision``.
 
         Raises LogGap when one is missing, Compacted when the revision was compacted meanwhile.
         """
@@ -217,14 +217,14 @@ class LiveLog:
                 raise missing_segment(part.writer, seq, segment.seq, self._remedy)
         if len(segments) < len(expected):
             first_missing = part.first + len(segments)
-            raise missing_segment(part.writer, first_missing, part.last, self._remedy)
+            raise missing_segment(part.writer, first_missing, first_missing, self._remedy)
         return segments
 
 
 async def first_live(
     store: KeyValueStore, keys: Keys, heads: Mapping[str, int], revision: int
 ) -> dict[str, int]:
-    """For each writer the number before its oldest segment in etcd, or its head without any.
+    """For each writer the number before its oldest segment in etcd; its head if it has none there.
 
     Raises StoreUnavailable, Compacted.
     """
@@ -290,7 +290,7 @@ class _Window:
 
 
 def _batches(ranges: Sequence[_Range]) -> Iterator[list[_Range]]:
-    """Split ranges into reads; a large range is a read of its own."""
+    """Split the ranges into reads within the limits; a large range gets a read of its own."""
     batch: list[_Range] = []
     total = 0
     for part in ranges:
@@ -305,7 +305,7 @@ def _batches(ranges: Sequence[_Range]) -> Iterator[list[_Range]]:
 
 
 class Cursor(NamedTuple):
-    """How far a reader has read: up to ``position``, per writer up to ``seq``."""
+    """How far a reader has read: up to ``position``, and for each writer up to a segment."""
 
     position: int
     seqs: dict[str, int]
@@ -330,7 +330,7 @@ class LogReader:
         return result.revision, heads
 
     async def cursor_now(self) -> Cursor:
-        """The cursor behind every segment that is committed now."""
+        """The cursor after the newest committed segment of each writer."""
         revision, heads = await self.heads()
         return Cursor(revision, {writer: head.seq for writer, head in heads.items()})
 
@@ -347,16 +347,16 @@ class LogReader:
         return segments, Cursor(now.position, {**cursor.seqs, **now.seqs})
 
     async def live(self) -> tuple[list[Segment], Cursor]:
-        """Every segment that is still in etcd, wherever the archive ends; gaps are allowed."""
+        """Every segment that is still in etcd, also those that the archive has; with any gaps."""
         now = await self.cursor_now()
         sealed = await first_live(self._store, self._keys, now.seqs, now.position)
         live = LiveLog(self._store, self._keys, now.position, now.seqs, sealed, self._faults, None)
         return [segment async for batch in live.segments() for segment in batch], now
 
     async def follow(self, cursor: Cursor) -> AsyncIterator[tuple[list[Segment], Cursor]]:
-        """New segments as they are committed, after the cursor; an empty list is progress only.
+        """Yield the segments after the cursor as they are committed; an empty list is progress.
 
-        Raises LogGap and Compacted: then catch up again.
+        After LogGap or Compacted, the caller must catch up again.
         """
         seqs = dict(cursor.seqs)
         async for batch in self._store.watch([self._keys.range_of("log")], after=cursor.position):

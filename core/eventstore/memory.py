@@ -52,7 +52,7 @@ class _Version(NamedTuple):
 
 
 class _Lease:
-    """Time to live, end on the clock, and the keys that end with it."""
+    """A lease: its time to live, its end on the clock, and the keys that are deleted with it."""
 
     def __init__(self, ttl_s: int, ends_at: float) -> None:
         self.ttl_s = ttl_s
@@ -183,7 +183,7 @@ class MemoryStore:
             self._forget()
 
     async def alarms(self) -> tuple[str, ...]:
-        """Never any."""
+        """No alarm is ever active."""
         self._begin()
         return ()
 

@@ -22,13 +22,13 @@ from core.errors import (
 from core.process.retry import is_retryable
 
 SETTLE_S_MAX = 8.0
-"""How long an unknown outcome is read back before the caller gets OutcomeUnknown."""
+"""Seconds of attempts to read an unknown outcome, before the caller gets OutcomeUnknown."""
 
 LOST_RACE_S_MAX = 8.0
-"""How long a command is retried after lost races; every try reads the current state first."""
+"""Seconds of retries of a command after lost races; every try reads the current state first."""
 
 STORE_AWAY_S_MAX = 5.0
-"""How long a read or a command is retried while etcd is not available."""
+"""Seconds of retries of a read or a command while etcd is not available."""
 
 
 def _is_retryable(error: BaseException) -> bool:
@@ -41,7 +41,10 @@ def _is_full(error: BaseException) -> bool:
 
 
 def retry_unknown_outcome() -> AsyncRetrying:
-    """Retries the read of an unknown outcome. It is idempotent, so a lost answer is retried too."""
+    """Retries the request that reads an unknown outcome.
+
+    That request is idempotent, so it is also retried after its own answer was lost.
+    """
     return AsyncRetrying(
         retry=retry_if_exception(
             lambda error: (
@@ -55,7 +58,10 @@ def retry_unknown_outcome() -> AsyncRetrying:
 
 
 def retry_lost_races(seconds: float = LOST_RACE_S_MAX) -> AsyncRetrying:
-    """Retries after lost races, after random pauses, so that two losers do not collide again."""
+    """Retries after lost races, and while etcd is not available.
+
+    The pauses are random, so that two losers do not collide again.
+    """
     return AsyncRetrying(
         retry=retry_if_exception(lambda error: isinstance(error, LostRace | StoreUnavailable)),
         wait=wait_random_exponential(multiplier=0.002, max=0.25),

@@ -85,7 +85,7 @@ def add_configuration(
 
 
 def _keep_quarantined(keys: Keys, ledger: Ledger, kvs: Iterable[KeyValue]) -> None:
-    """Keep an address in quarantine if only its value cannot be decoded: the key names it."""
+    """Quarantine the address of each key, so that it stays in quarantine with any value."""
     for address in keys.addresses_in((kv.key for kv in kvs), "quarantine"):
         text = str(address)
         ledger.quarantine[text] = Quarantine(text, address.family, "cannot be read")
@@ -141,7 +141,7 @@ async def read_ledger(
         faults.clear_kinds(*(kind.name for kind in STATE_KINDS))
     with gc_paused():
         at = await read_configuration(store, keys, ledger, revision=revision, faults=faults)
-        # In parallel: etcd reads one while the other is decoded.
+        # Concurrent reads: etcd reads one range while another answer is decoded.
         claims, endpoints, guids = await asyncio.gather(
             *(
                 store.read([Get(*kind.range(keys))], revision=at)
@@ -167,7 +167,7 @@ async def read_ledger(
 
 
 async def _parts(kvs: Sequence[KeyValue]) -> AsyncIterator[Sequence[KeyValue]]:
-    """Split keys into parts that one pass of the event loop decodes."""
+    """Split keys into parts; the event loop runs between two of them."""
     for first in range(0, len(kvs), DECODED_AT_ONCE_MAX):
         await asyncio.sleep(0)
         yield kvs[first : first + DECODED_AT_ONCE_MAX]

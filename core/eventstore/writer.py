@@ -52,14 +52,14 @@ of a lone caller does not change measurably.
 
 
 def unix_ms() -> int:
-    """The wall clock that stamps events (Unix ms); their order never depends on it."""
+    """The wall-clock time of events (Unix ms); the order of events never depends on it."""
     return time.time_ns() // 1_000_000
 
 
 class Writer:
-    """One writer name, one process (by epoch), one transaction in flight.
+    """The writer of one name in one process, with one transaction in flight.
 
-    ``on_fenced`` is called when another process has taken the name.
+    ``on_fenced`` is called when another process has taken over the name.
     """
 
     def __init__(
@@ -211,10 +211,10 @@ class Writer:
         return revision
 
     async def _read_outcome(self, segment: bytes, unknown: OutcomeUnknown) -> int:
-        """The revision of a transaction that a full etcd has answered.
+        """The revision of a transaction for which etcd has reported that its database is full.
 
-        It is not in flight any more, so a read decides. Raises StoreFull if it was not applied, and
-        ``unknown`` itself as long as etcd does not answer.
+        The transaction is not in flight any more, so a read shows whether it was applied. Raises
+        StoreFull if it was not, and ``unknown`` itself as long as etcd does not answer.
         """
         self._unsettled = segment
         head, log = self._keys.head(self.name), self._keys.log(self.name, self._head.seq + 1)

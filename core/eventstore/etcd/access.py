@@ -1,4 +1,4 @@
-"""Validate a user's settings for etcd; an error has the name of the setting.
+"""Validate a user's settings for etcd; an error names the setting.
 
 Agent, controller and orbctl read the same six settings from a file, variables or options, and pass
 their names for error messages. Only the files that the settings name are read.
@@ -32,7 +32,10 @@ class Access(NamedTuple):
 
 
 def etcd_settings(values: Access, password: str, names: Access) -> EtcdSettings:
-    """The settings; ``password`` precedes the file. Raises BadInput about one of ``names``."""
+    """Build the settings; ``password`` takes precedence over the file.
+
+    Raises BadInput with one of ``names`` as its subject.
+    """
     endpoints = tuple(text.strip() for text in values.endpoints.split(","))
     if not all(endpoints) or len(endpoints) > ENDPOINTS_MAX:
         raise BadInput(

@@ -1,8 +1,8 @@
 """Enable etcd's access control: create roles and their users, and require authentication.
 
-It may run again: it then updates permissions that have changed. It connects as ``root``, by a
-client certificate of that common name or by user and password. It never removes other users or
-roles, and never disables authentication.
+The settings must identify the client as ``root``, by a client certificate with that common name or
+by user and password. A repeated call updates permissions that have changed. Other users and roles
+are kept, and authentication is never disabled.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class _Control:
         self._calls = calls
 
     async def call(self, method: Method, request: ProtobufMessage) -> Any:
-        """Raises StoreUnavailable, StoreRejected."""
+        """Make one call. Raises StoreUnavailable, StoreRejected."""
         return await self._calls.repeat(method, request)
 
     async def make_user(self, user: str, role: str) -> None:
@@ -61,7 +61,7 @@ class _Control:
         await self.call("user_grant", messages.AuthUserGrantRoleRequest(user=user, role=role))
 
     async def make_role(self, role: EtcdRole) -> None:
-        """Create the role, and give it exactly these permissions."""
+        """Create the role if it does not exist, and give it exactly its permissions."""
         await self._make("role_add", messages.AuthRoleAddRequest(name=role.name))
         response = await self.call("role_get", messages.AuthRoleGetRequest(role=role.name))
         current = {Permission(perm.key, perm.range_end, _may_write(perm)) for perm in response.perm}
@@ -90,7 +90,7 @@ def _may_write(permission: messages.PermissionMessage) -> bool:
 
 
 def _revoke(role: str, permission: Permission) -> ProtobufMessage:
-    start, end = permission.start.decode(), permission.end.decode()  # text in this one message
+    start, end = permission.start.decode(), permission.end.decode()  # only this message has text
     request: ProtobufMessage = messages.AuthRoleRevokePermissionRequest(
         role=role, key=start, range_end=end
     )

@@ -1,4 +1,4 @@
-"""The token in the metadata of every call, for a user and password; renewed when etcd rejects it.
+"""The token of a user, which the metadata of every call has; renewed when etcd rejects it.
 
 Tokens are never logged. Without a user there is no token. A cluster without authentication is used
 without a token until it requires one.
@@ -16,12 +16,12 @@ from core.eventstore.etcd.settings import EtcdSettings
 
 _AUTH_DISABLED = "etcdserver: authentication is not enabled"
 
-# A member without a leader then fails calls at once, not after its own timeout.
+# With it, a member without a leader fails calls immediately, not after its own timeout.
 _REQUIRE_LEADER: Metadata = (("hasleader", "true"),)
 
 
 class Tokens:
-    """The metadata of calls. ``metadata`` is None until a token has been requested."""
+    """The metadata of calls. ``metadata`` is None while a token must be requested first."""
 
     def __init__(self, settings: EtcdSettings) -> None:
         self._user = settings.user
@@ -36,9 +36,9 @@ class Tokens:
         return bool(self._user)
 
     async def renew(self, channel: EndpointChannel, stale: Metadata | None) -> Metadata:
-        """Replace ``stale``; calls that failed together share one new token.
+        """Replace ``stale``; calls that failed concurrently share one new token.
 
-        Raises CallFailed; nothing was written in any case.
+        Raises CallFailed, whose state is never UNKNOWN.
         """
         async with self._lock:
             if self.metadata is None or self.metadata is stale:

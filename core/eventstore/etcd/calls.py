@@ -1,7 +1,8 @@
 """One call to etcd: choose an endpoint, add the token, set a deadline, classify errors, measure.
 
 ``once`` is for writes: at most one of its requests can be applied. ``repeat`` is for reads and
-other idempotent calls: within a time limit it is repeated at the next endpoint.
+other idempotent calls: after a failure, it repeats the call at the next endpoint within a time
+limit.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _FIRST_WAIT_S = 0.02
 _LAST_ATTEMPT_S = 0.05
 
 _RETRYABLE_STATES = frozenset({CallState.NOTHING_WRITTEN, CallState.UNKNOWN})
-"""Failures that another endpoint may not have."""
+"""States of failures that may not concern other endpoints."""
 
 
 class CallObserver(Protocol):
@@ -79,9 +80,10 @@ class Calls:
         return answer
 
     async def repeat(self, method: Method, request: Request) -> Any:
-        """Send a read, repeatedly if needed. Raises StoreUnavailable, StoreRejected.
+        """Send an idempotent request, repeatedly if needed.
 
-        Raises CallFailed when the revision was compacted; the caller handles that.
+        Raises StoreUnavailable, StoreRejected, StoreFull, and CallFailed if the revision was
+        compacted.
         """
         started = time.perf_counter()
         with child_span(OPERATIONS[method], "client", _DATABASE) as span:

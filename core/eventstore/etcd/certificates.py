@@ -1,4 +1,4 @@
-"""The certificates that a store's settings name, as an SSL context.
+"""The SSL context with the certificates that a store's settings name.
 
 Files may be rotated while a process runs. Their content is compared, so that a new context is made
 only after a change.
@@ -16,7 +16,7 @@ from core.process.tls import without_strict_x509
 
 
 class Certificates(NamedTuple):
-    """PEM texts; None where the settings name no file."""
+    """The content of the PEM files; None where the settings name no file."""
 
     ca: bytes | None
     cert: bytes | None

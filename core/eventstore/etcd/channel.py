@@ -1,7 +1,7 @@
-"""A channel to each endpoint, and rotation away from endpoints that fail.
+"""A channel to each endpoint, and the change to the next endpoint after a failure.
 
-Calls go to the current endpoint until a call fails for a reason that another endpoint may not have.
-A request is sent only over an open connection, so a request without one was certainly not sent.
+Calls go to the current endpoint until a call fails in a way that may not concern other endpoints.
+A request is sent only over an open connection; without one, the request was certainly not sent.
 Nothing here repeats a call.
 """
 
@@ -43,7 +43,7 @@ class EndpointChannel:
         return self._channel.failure
 
     async def connect(self) -> bool:
-        """Wait until the connection is up; False when it failed or took too long."""
+        """Connect unless the connection is up. Returns whether it is up."""
         return await self._channel.connect()
 
     async def call(
@@ -65,7 +65,7 @@ class EndpointChannel:
             raise RpcError(StatusCode.INTERNAL, f"the answer is not readable: {error}") from error
 
     async def open_watch(self, metadata: Metadata) -> StreamingCall:
-        """A new watch stream. Raises RpcError."""
+        """Open a stream for watches. Raises RpcError."""
         return await self._channel.stream(WATCH_PATH, metadata=metadata)
 
     def close(self) -> None:
@@ -74,7 +74,7 @@ class EndpointChannel:
 
 
 class Endpoints:
-    """The channels of one store. The first one is random, to spread clients."""
+    """The channels of one store. The first endpoint is chosen at random, to spread clients."""
 
     def __init__(self, settings: EtcdSettings) -> None:
         if not settings.endpoints:
@@ -91,7 +91,7 @@ class Endpoints:
         return self._channels[self._current]
 
     async def ready(self) -> EndpointChannel:
-        """A channel whose connection is up. Raises CallFailed when no endpoint has one."""
+        """A channel whose connection is up. Raises CallFailed if no endpoint can be connected."""
         channel = self._channels[self._current]
         if channel.is_ready:
             return channel
@@ -109,7 +109,7 @@ class Endpoints:
         return connected
 
     def failed(self, channel: EndpointChannel) -> None:
-        """Use another endpoint than ``channel``, unless another call has changed it already."""
+        """Make the next endpoint the current one, unless another call has done so already."""
         if self._channels[self._current] is channel:
             self._current = (self._current + 1) % len(self._channels)
 
@@ -130,7 +130,7 @@ class Endpoints:
         return None
 
     async def _renew_certificates(self) -> None:
-        """Use rotated certificates for new connections; an open one keeps its own."""
+        """Replace all channels if the certificate files have changed since the last attempt."""
         if not self._settings.secure:
             return
         try:

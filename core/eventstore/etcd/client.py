@@ -33,7 +33,10 @@ _LEASE_ID_BITS = 63
 
 
 class EtcdStore:
-    """A ``KeyValueStore``. Make it inside the event loop that uses it; it connects on first use."""
+    """A ``KeyValueStore``. Create it inside the event loop that uses it.
+
+    The first call connects.
+    """
 
     def __init__(self, settings: EtcdSettings, observer: CallObserver | None = None) -> None:
         self._calls = Calls(settings, observer)
@@ -46,7 +49,7 @@ class EtcdStore:
     async def commit(
         self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
     ) -> TxnResult:
-        """One etcd transaction, sent once."""
+        """Send one etcd transaction, once."""
         wire.check_operations(guards, writes, otherwise)
         request = encode_txn(guards, writes, otherwise)
         try:
@@ -57,10 +60,10 @@ class EtcdStore:
             raise
 
     async def _is_unwritten(self, guards: Sequence[Guard], writes: Sequence[Write]) -> bool:
-        """Whether a transaction that a full etcd has answered was certainly not applied.
+        """Whether a transaction that etcd has rejected as full was certainly not applied.
 
-        A full etcd may apply the transaction that fills it, and still return an error. If a guard
-        of a key that the transaction writes still holds, it was not applied.
+        etcd may apply the transaction that fills its database, and still return an error. If a key
+        that the transaction guards and writes is unchanged, the transaction was not applied.
         """
         written = {write.key for write in writes if isinstance(write, Put)}
         for guard in guards:
@@ -78,7 +81,7 @@ class EtcdStore:
         return wire.alarm_names(await self._calls.repeat("status", messages.StatusRequest()))
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
-        """All ranges at one revision; several gets are one transaction."""
+        """Read all ranges at one revision; several gets become one transaction."""
         return await reads.read(self._calls, gets, revision)
 
     def watch(
@@ -98,19 +101,19 @@ class EtcdStore:
         try:
             await self._calls.repeat("grant", request)
         except StoreRejected as error:
-            # An attempt whose answer was lost has granted it.
+            # An earlier attempt, whose answer was lost, has granted the lease.
             if "lease already exists" not in error.message:
                 raise
         return lease
 
     async def keep_lease(self, lease: int) -> int:
-        """Renew once; returns the remaining seconds, 0 for an expired lease."""
+        """Renew the lease once; returns its remaining seconds, 0 for an expired lease."""
         answer = await self._calls.repeat("keep", messages.LeaseKeepAliveRequest(ID=lease))
         remaining_s: int = answer.TTL
         return remaining_s
 
     async def lease_left_s(self, lease: int) -> int:
-        """The remaining seconds, 0 for an expired lease; does not renew it."""
+        """The remaining seconds of a lease, 0 for an expired one; does not renew it."""
         request = messages.LeaseTimeToLiveRequest(ID=lease)
         remaining_s: int = (await self._calls.repeat("time_to_live", request)).TTL
         return max(remaining_s, 0)  # -1: the lease has expired

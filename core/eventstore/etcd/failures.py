@@ -73,7 +73,8 @@ _NEVER_SENT = (
     "etcdserver: too many requests",
 )
 
-# Maintenance calls answer it with the status UNKNOWN; etcd checks authentication first.
+# Maintenance calls return these texts with the status UNKNOWN. etcd checks permissions first, so
+# the request had no effect.
 _NOT_PERMITTED = ("auth: permission denied", "etcdserver: permission denied")
 
 _LEASE_GONE = "etcdserver: requested lease not found"
@@ -91,9 +92,9 @@ _REJECTING_CODES = frozenset(
     }
 )
 
-# The receive limit of the gRPC server, checked before etcd gets the request. The same status also
-# reports "database space exceeded", which may arrive although the write was applied. So the status
-# alone proves nothing.
+# The receive limit of the gRPC server, checked before etcd gets the request. The status of this
+# failure, RESOURCE_EXHAUSTED, does not prove that nothing was written: "database space exceeded"
+# has the same status, and may arrive although the write was applied.
 _TOO_LARGE_TO_RECEIVE = "grpc: received message larger than max"
 
 
@@ -127,7 +128,7 @@ def as_call_failed(error: RpcError) -> CallFailed:
 
 
 def write_error(failure: CallFailure, endpoint: str) -> StoreError:
-    """The error of a failed write; OutcomeUnknown unless it was certainly not written."""
+    """The error of a failed write; OutcomeUnknown if the write may have been applied."""
     if failure.state is CallState.NOTHING_WRITTEN:
         return _unavailable(failure, endpoint)
     if failure.state is CallState.UNKNOWN:
@@ -169,8 +170,8 @@ def _rejected(failure: CallFailure, endpoint: str) -> StoreRejected:
         return LeaseGone(
             f"the lease of this process has expired in etcd: {failure.text}",
             subject=endpoint,
-            remedy="a process grants itself another lease and repeats the request; if it goes on,"
-            " check etcd's load and the clocks of its members",
+            remedy="wait until the process has requested another lease and repeated the request; if"
+            " the error recurs, check etcd's load",
         )
     return StoreRejected(
         f"etcd refuses the request: {failure.text}",

@@ -3,7 +3,7 @@
 etcd's API has a stream for keep-alives. Opening a stream for each renewal would take several times
 as long as the renewal, and a controller renews twice a second. etcd answers requests in order, so
 one request is in flight at a time. A stream is closed after a failure, a timeout or a cancelled
-caller, because a late answer must not be taken for that of the next request.
+caller: a late answer would otherwise count as the answer to the next request.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from core.eventstore.etcd.methods import KEEP_ALIVE_PATH
 
 
 class LeaseKeepAlives:
-    """The stream of one endpoint's channel."""
+    """Renews leases on one stream of an endpoint's channel."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel

@@ -1,6 +1,6 @@
 """Maintenance of etcd's members: defragment each, disarm the alarm NOSPACE.
 
-With authentication on, etcd lets only its user ``root`` defragment; a controller may disarm.
+With authentication, etcd allows only its user ``root`` to defragment; a controller may disarm.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from core.eventstore.etcd.methods import Method
 from core.eventstore.etcd.settings import EtcdSettings
 
 DEFRAGMENT_S_MAX: Final = 120.0
-"""A member rewrites its whole database; 4 GiB take some 40 s on a slow disk."""
+"""Seconds for one member, which rewrites its whole database: 4 GiB take some 40 s on a slow disk.
+"""
 
 
 class EtcdMaintenance:

@@ -50,7 +50,7 @@ class RangeResponse(Protocol):
 
 
 class OperationResponse(Protocol):
-    """Answer of one operation of a transaction; only answers of ranges are used."""
+    """Answer of one operation of a transaction; only answers of range reads are used."""
 
     response_range: RangeResponse
 
@@ -181,7 +181,7 @@ def decoder(message: str) -> Callable[[bytes], Any]:
     return read
 
 
-# Constructors take fields as keywords; the contract suite checks what is built, not the types.
+# Constructors take fields as keywords. mypy does not check them; the contract suite does.
 AlarmRequest: Final[Any] = CLASSES["AlarmRequest"]
 AuthEnableRequest: Final[Any] = CLASSES["AuthEnableRequest"]
 AuthRoleAddRequest: Final[Any] = CLASSES["AuthRoleAddRequest"]
@@ -203,16 +203,18 @@ WatchCreateRequest: Final[Any] = CLASSES["WatchCreateRequest"]
 WatchProgressRequest: Final[Any] = CLASSES["WatchProgressRequest"]
 WatchRequest: Final[Any] = CLASSES["WatchRequest"]
 
+# Values of ``authpb.Permission.Type``.
 READ: Final = 0
 READWRITE: Final = 2
-"""``authpb.Permission`` types."""
 
 ALARM_DEACTIVATE: Final = 2
 ALARM_NOSPACE: Final = 1
 
 SORT_ASCEND: Final = 1
 SORT_MOD: Final = 3
+
 EVENT_DELETE: Final = 1
 """``mvccpb.Event.DELETE``."""
+
 PROGRESS_WATCH_ID: Final = -1
 """The watch id of a progress report for all watches of a stream."""

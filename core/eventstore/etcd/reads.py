@@ -3,7 +3,7 @@
 A range without a limit is read in pages, so that no answer takes longer than the deadline of an
 attempt, and no message blocks the event loop. For every page etcd counts the remaining keys of the
 range, so many small pages would take quadratic time. The first page is small, because nearly every
-read ends there; later pages have a size in bytes.
+read needs only this page; later pages have a size in bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _KEY_OVERHEAD_BYTES = 32
 
 
 async def read(calls: Calls, gets: Sequence[Get], revision: int) -> ReadResult:
-    """All ranges at one revision; 0 means the newest.
+    """Read all ranges at one revision; 0 means the newest.
 
     Raises StoreUnavailable, Compacted, StoreRejected.
     """
@@ -32,8 +32,8 @@ async def read(calls: Calls, gets: Sequence[Get], revision: int) -> ReadResult:
         try:
             return await _read(calls, gets, revision)
         except CallFailed:
-            # The revision was compacted. If the caller requested it, it stays so. Otherwise a
-            # compaction came between two pages, and a newer revision can be read.
+            # The revision was compacted. If the caller requested that revision, no attempt can
+            # succeed. Otherwise a compaction came between two pages, and a newer one can be read.
             if revision:
                 break
     raise Compacted(await oldest_revision(calls, gets[0].start, revision or 1))
@@ -55,13 +55,13 @@ async def _read(calls: Calls, gets: Sequence[Get], revision: int) -> ReadResult:
 
 
 async def _read_remaining(calls: Calls, get: Get, page: RangeResult, revision: int) -> RangeResult:
-    size = _smaller(get.limit, page.count)
-    if len(page.kvs) >= size or get.count_only:
+    wanted = _smaller(get.limit, page.count)
+    if len(page.kvs) >= wanted or get.count_only:
         return page
     kvs = list(page.kvs)
     last = page.kvs
-    while len(kvs) < size and last:
-        limit = min(_page_keys(last), size - len(kvs))
+    while len(kvs) < wanted and last:
+        limit = min(_page_keys(last), wanted - len(kvs))
         following = get._replace(start=last[-1].key + b"\0", limit=limit)
         response = await calls.repeat("range", wire.range_request(following, revision))
         last = wire.range_result(response).kvs
@@ -74,6 +74,6 @@ def _smaller(limit: int, bound: int) -> int:
 
 
 def _page_keys(previous: Sequence[KeyValue]) -> int:
-    """The number of keys for a page of ``PAGE_BYTES``, by the key sizes of the previous page."""
+    """The number of keys for a page of ``PAGE_BYTES``, estimated from the previous page."""
     size = sum(len(kv.key) + len(kv.value) + _KEY_OVERHEAD_BYTES for kv in previous)
     return max(1, min(PAGE_KEYS_MAX, PAGE_BYTES * len(previous) // size))

@@ -1,7 +1,7 @@
 """Encode a transaction as the bytes of etcd's ``TxnRequest`` (rpc.proto).
 
-An ADD has some ten operations. This encoder joins tags, lengths, keys and values, which takes a
-fifth of the time of protobuf messages, and gives the same bytes. It decodes nothing.
+The transaction of an ADD has some ten operations. This encoder joins tags, lengths, keys and
+values. The bytes are those of protobuf messages, and take a fifth of the time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from core.eventstore.kv import Absent, Delete, Get, Guard, Put, Unchanged, Write
 HEADS_MAX: Final = 4_096
 """Cached encodings of lengths and numbers, for each kind of operation."""
 
-# A tag is the field's number times eight plus its type: 2 a length and bytes, 0 a number.
+# A tag is the field's number times eight plus its type: 2 for a length and bytes, 0 for a number.
 _COMPARE: Final = b"\x0a"
 _SUCCESS: Final = b"\x12"
 _FAILURE: Final = b"\x1a"
@@ -27,11 +27,12 @@ _CHANGED_AT: Final = b"\x30"  # mod_revision
 _OLDER_KEY: Final = b"\x08\x02\x10\x02\x1a"  # result LESS, target MOD, key
 _COMPARE_END: Final = b"\x82\x04"  # range_end
 
-_RANGE: Final = b"\x0a"  # RequestOp: request_range, request_put, request_delete_range
+# The operations of RequestOp: request_range, request_put, request_delete_range.
+_RANGE: Final = b"\x0a"
 _PUT: Final = b"\x12"
 _DELETE: Final = b"\x1a"
 
-_KEY: Final = b"\x0a"  # of all three
+_KEY: Final = b"\x0a"  # in each of the three operations
 _RANGE_END: Final = b"\x12"
 _VALUE: Final = b"\x12"
 _LEASE: Final = b"\x18"
@@ -43,7 +44,7 @@ _COUNT_ONLY: Final = b"\x48\x01"
 
 
 def encode_txn(guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get]) -> bytes:
-    """Encode guards, writes, and the reads for a failed guard."""
+    """Encode a transaction: its guards, its writes, and the reads if a guard fails."""
     parts: list[bytes] = []
     for guard in guards:
         parts += _compare(guard)
@@ -55,7 +56,7 @@ def encode_txn(guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequ
 
 
 def encode_reads(gets: Sequence[Get], revision: int) -> bytes:
-    """Encode a transaction that reads ranges at one revision; 0: the newest."""
+    """Encode a transaction that reads ranges at one revision; 0 means the newest."""
     at = _REVISION + _number(revision) if revision else b""
     return b"".join(part for get in gets for part in _range(_SUCCESS + _RANGE, get, at))
 

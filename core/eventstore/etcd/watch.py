@@ -8,11 +8,11 @@ small round trip for a burst of changes, and does not depend on the order in whi
 watches. (A single watch from the first to the last range would need no merging, but would send
 every claim of the cluster to every agent.)
 
-A caller that can decide by the changes of a revision whether they are complete (``IsWhole``) saves
+A caller that can tell from the changes of a revision whether they are complete (``IsWhole``) saves
 that round trip. etcd sends the changes of one revision in one range in one message, and the
-messages of a range in order.
+messages of one range in order.
 
-The stream is read only as fast as the changes are consumed.
+The stream is read only as fast as the caller consumes the changes.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ async def watch(
             stream.give_up(failed.failure)
         finally:
             stream.close()
-        await asyncio.sleep(_pause_s(failures))
+        await asyncio.sleep(_reopen_pause_s(failures))
         failures += 1
 
 
@@ -143,10 +143,10 @@ def disjoint(ranges: Sequence[Range]) -> list[Range]:
 
 
 class _EarlyRevisions:
-    """Complete revisions that are yielded before etcd has confirmed that nothing older is missing.
+    """Selects complete revisions, which the watch yields before etcd has confirmed older ones.
 
-    It keeps the last yielded revision of each range, because the next stream begins at the
-    confirmed revision and delivers these changes again.
+    ``_passed`` has the last yielded revision of each range: after a broken connection, the next
+    stream begins at the last confirmed revision and delivers these changes again.
     """
 
     def __init__(self, ranges: Sequence[Range], is_whole: IsWhole) -> None:
@@ -223,7 +223,7 @@ class _Stream:
         return after
 
     async def _start_now(self, first: Range) -> int:
-        """Create a watch at the newest revision, which etcd returns."""
+        """Create a watch of the first range at the newest revision. Returns that revision."""
         start, end = first
         create = messages.WatchCreateRequest(key=start, range_end=end)
         self._send(messages.WatchRequest(create_request=create))
@@ -260,7 +260,7 @@ class _Stream:
             self._call.cancel()
 
     async def _receive_in_time(self) -> messages.WatchResponse:
-        """The next message. etcd answers each progress request, so silence is a failure."""
+        """The next message; CallFailed if none arrives, since etcd answers progress requests."""
         try:
             async with asyncio.timeout(WATCH_SILENT_S_MAX):
                 return await self._receive()
@@ -334,24 +334,24 @@ class _Stream:
         return WatchBatch(revision, tuple(ready))
 
     async def _request_progress(self) -> None:
-        """Request progress: periodically, and at once when changes are held back."""
+        """Request progress periodically, and soon after the first change is held back."""
         request = messages.WatchRequest(progress_request=messages.WatchProgressRequest())
         # The reader of a broken stream gets its error.
         with suppress(CallFailed):
             while True:
                 # Repeatedly, because etcd does not answer while one of the watches catches up.
-                pause_s = WATCH_HELD_S if self._held else until_tick_s(WATCH_PROGRESS_S)
+                wait_s = WATCH_HELD_S if self._held else until_tick_s(WATCH_PROGRESS_S)
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(pause_s):
+                    async with asyncio.timeout(wait_s):
                         await self._request_now.wait()
                 self._request_now.clear()
                 self._send(request)
 
 
 def _create_request(start: bytes, end: bytes, after: int) -> messages.ProtobufMessage:
-    # The watch starts at ``after`` itself, whose changes are dropped. Then etcd rejects exactly the
-    # compacted revisions. From the next revision on it would accept the last compacted one, whose
-    # deletions are lost.
+    # The watch starts at ``after`` itself, whose changes are dropped. If it started at the next
+    # revision, etcd would accept a start at the revision of the last compaction, although the
+    # deletions of that revision are lost.
     create = messages.WatchCreateRequest(key=start, range_end=end, start_revision=max(after, 1))
     request: messages.ProtobufMessage = messages.WatchRequest(create_request=create)
     return request
@@ -378,6 +378,6 @@ def _failure_of(reason: str) -> CallFailure:
     return classify(code, details)
 
 
-def _pause_s(failures: int) -> float:
+def _reopen_pause_s(failures: int) -> float:
     longest = pause_s(failures + 1, _FIRST_WAIT_S, WATCH_RETRY_S_MAX)
     return random.uniform(0, longest)  # noqa: S311  # spreads clients, guards nothing

@@ -37,7 +37,7 @@ def check_operations(*lists: Sequence[object]) -> None:
 
 
 def range_request(get: Get, revision: int) -> messages.ProtobufMessage:
-    """The request of one range at ``revision``; 0: the newest."""
+    """The request of one range at ``revision``; 0 means the newest."""
     request = messages.RangeRequest(
         key=get.start,
         range_end=get.end,
@@ -67,7 +67,7 @@ def range_results(response: messages.TxnResponse) -> tuple[RangeResult, ...]:
 
 
 def range_result(response: messages.RangeResponse) -> RangeResult:
-    """Answer of one range."""
+    """The answer of one range."""
     kvs = tuple([_key_value(_fields(kv)) for kv in response.kvs])
     return RangeResult(kvs, response.count, response.more)
 
@@ -75,8 +75,8 @@ def range_result(response: messages.RangeResponse) -> RangeResult:
 def alarm_names(response: Any) -> tuple[str, ...]:
     """The alarms in an answer about a member's status.
 
-    A request for alarms would go through the consensus, as a write does. The texts are of the form
-    "memberID:... alarm:NOSPACE".
+    The texts have the form "memberID:... alarm:NOSPACE". (A request for the alarms themselves would
+    go through the consensus, as a write does.)
     """
     names = (text.partition("alarm:")[2].strip() for text in response.errors)
     return tuple(sorted({name for name in names if name}))

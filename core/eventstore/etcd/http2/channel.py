@@ -1,8 +1,9 @@
 """A channel to one endpoint: connects on request, and makes calls on the open connection.
 
-A request is sent only over a connection whose server has sent its settings, so a request without
-one was certainly not sent. A connection that the server closes finishes its calls, and a new one
-gets further calls. The channel never repeats a call, and never connects without a request.
+A request is sent only over a connection whose server has sent its settings; without such a
+connection, the request was certainly not sent. When the server announces the end of a connection
+(GOAWAY), the connection finishes its calls, and later calls need a new connection. The channel
+never repeats a call, and connects only in ``connect``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _UNIX: Final = "unix:"
 
 
 class Channel:
-    """Calls to ``target``, ``host:port`` or ``unix:path``; with an SSL context over TLS."""
+    """Makes calls to ``target`` (``host:port`` or ``unix:path``), over TLS with an SSL context."""
 
     def __init__(self, target: str, context: ssl.SSLContext | None) -> None:
         self.target = target
@@ -47,9 +48,10 @@ class Channel:
         return self._connection is not None and self._connection.is_usable
 
     async def connect(self) -> bool:
-        """Connect unless a connection is open; False if that fails or takes too long.
+        """Connect unless a connection is open. Returns whether a connection is open.
 
-        After a failure, further attempts fail at once for a time that grows to ``RECONNECT_MAX_S``.
+        After a failure, further attempts fail immediately for a time that grows to
+        ``RECONNECT_MAX_S``.
         """
         loop = asyncio.get_running_loop()
         if self.is_ready:
@@ -122,7 +124,7 @@ class Channel:
     def _give_up(self, connection: Http2Connection, reason: str) -> None:
         self.failure = reason
         self._failures += 1
-        self._pause_until = asyncio.get_running_loop().time() + _pause_s(self._failures)
+        self._pause_until = asyncio.get_running_loop().time() + _reconnect_pause_s(self._failures)
         connection.close(_unsent(reason))
 
     def _use(self, connection: Http2Connection) -> None:
@@ -160,14 +162,14 @@ class Channel:
 
 
 def _address(target: str) -> tuple[str, int]:
-    """Host and port of ``host:port``, ``[address]:port`` or a host alone."""
+    """Host and port of ``host:port``, ``[address]:port`` or a host without a port."""
     host, colon, port = target.rpartition(":")
     if not colon or not port.isdecimal() or host.endswith(":"):
         host, port = target, str(DEFAULT_PORT)
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def _pause_s(failures: int) -> float:
+def _reconnect_pause_s(failures: int) -> float:
     longest = pause_s(failures, RECONNECT_MIN_S, RECONNECT_MAX_S)
     return random.uniform(longest / 2, longest)  # noqa: S311  # spreads clients, guards nothing
 

@@ -1,9 +1,9 @@
 """One HTTP/2 connection of a client (RFC 9113): settings, streams, and closing.
 
-An asyncio protocol: received data is handled, and data to send is written, at once in the event
-loop. Streams that the server certainly did not process (those after the last one of GOAWAY, and
-refused ones) end with an error whose ``processed`` is False. It never opens a connection itself and
-never repeats a call.
+An asyncio protocol: the event loop handles received data and writes data to send immediately.
+Streams that the server certainly did not process (those after the last stream of GOAWAY, and
+refused streams) end with an error whose ``processed`` is False. ``channel`` connects; nothing here
+repeats a call.
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ from core.eventstore.etcd.http2.stream import RpcCall
 from core.eventstore.etcd.http2.stream_table import StreamTable
 
 SILENT_S_MAX: Final = 0.02
-"""After this time without a received byte, a call first checks whether the peer has closed."""
+"""Seconds without received data after which a new call first checks that the peer is connected."""
 
 PING_ANSWER_S: Final = 0.05
-"""Until a PING is answered. etcd measures its bandwidth by one with every request, unless one is
-unanswered: the more often it is answered, the more of them both sides read and write.
+"""Seconds from a received PING to its answer.
+
+etcd measures its bandwidth by a PING with every request, unless an earlier PING is unanswered. The
+delay reduces the number of these frames.
 """
 
 _OUR_SETTINGS: Final = (
@@ -47,7 +49,7 @@ _OUR_SETTINGS: Final = (
 
 
 class Http2Connection(asyncio.Protocol):
-    """Created by ``loop.create_connection``; usable once ``ready`` has a result."""
+    """The protocol of one ``loop.create_connection``; usable once ``ready`` has a result."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -65,7 +67,7 @@ class Http2Connection(asyncio.Protocol):
 
     @property
     def is_usable(self) -> bool:
-        """Whether it accepts new calls."""
+        """Whether the connection accepts new calls."""
         return (
             self._end is None
             and not self._is_draining
@@ -85,7 +87,10 @@ class Http2Connection(asyncio.Protocol):
         return bool(self._streams.calls)
 
     def open(self, call: RpcCall, block: bytes, message: bytes | None) -> None:
-        """Open the stream of a call; a ``message`` is the only one of the call. Raises RpcError."""
+        """Open the stream of a call, and send ``message`` as the only message of the call.
+
+        With None, the call sends its messages later. Raises RpcError.
+        """
         if not self.is_usable:
             raise self._end or _unprocessed("the connection accepts no new calls")
         self._streams.add(call)
@@ -104,7 +109,7 @@ class Http2Connection(asyncio.Protocol):
             await self._streams.wait_for_change()
 
     def close(self, error: RpcError) -> None:
-        """End every call with ``error`` and close; later calls have no effect."""
+        """End every call with ``error`` and close the connection; no effect if it is closed."""
         if self._end is not None:
             return
         self._end = error
@@ -140,7 +145,7 @@ class Http2Connection(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Send the preface."""
+        """Send the preface, our settings and the size of the connection's receive window."""
         self._transport = cast("asyncio.Transport", transport)
         more = CONNECTION_WINDOW_BYTES - frames.WINDOW_INITIAL
         own_frames = frames.settings(_OUR_SETTINGS) + frames.window_update(0, more)
@@ -177,7 +182,7 @@ class Http2Connection(asyncio.Protocol):
 
     def _on_frame(self, received: Frame) -> None:
         if self._blocks.is_open and received.kind != frames.CONTINUATION:
-            raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "a frame within a header block")
+            raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "another frame interrupts a header block")
         handler = self._HANDLERS.get(received.kind)
         if handler is not None:
             handler(self, received)
@@ -190,7 +195,7 @@ class Http2Connection(asyncio.Protocol):
             self._received = 0
         call = self._streams.get(received.stream_id)
         if call is None:
-            return  # a frame of a stream that we have reset
+            return  # the stream has ended; frames that the server sent before may still arrive
         if size:
             call.on_data(frames.without_padding(received), size)
         if received.flags & frames.END_STREAM and self._streams.get(received.stream_id) is call:
@@ -233,7 +238,7 @@ class Http2Connection(asyncio.Protocol):
             self._loop.call_later(PING_ANSWER_S, self._write, answer)
 
     def _on_push(self, received: Frame) -> None:
-        raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE, which is disabled")
+        raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE is disabled by our settings")
 
     def _on_settings(self, received: Frame) -> None:
         if received.flags & frames.ACK:
@@ -241,7 +246,8 @@ class Http2Connection(asyncio.Protocol):
         for name, value in frames.read_settings(received.payload):
             if name == frames.INITIAL_WINDOW_SIZE:
                 if value > frames.WINDOW_MAX:
-                    raise ProtocolError(ErrorCode.FLOW_CONTROL_ERROR, f"a window of {value} bytes")
+                    text = f"an initial window of {value} bytes exceeds the limit"
+                    raise ProtocolError(ErrorCode.FLOW_CONTROL_ERROR, text)
                 self._queue.set_stream_window(value, self._streams.calls)
             elif name == frames.MAX_FRAME_SIZE:
                 self._queue.set_frame_max(value)
@@ -276,7 +282,7 @@ class Http2Connection(asyncio.Protocol):
             self._loop.call_soon(self.close, _unprocessed("etcd closed the connection"))
 
     def _is_open(self) -> bool:
-        """Whether the peer has not closed the socket, asked of the kernel."""
+        """Ask the kernel whether the peer has not closed the connection."""
         if self._transport is None:
             return False
         descriptor = self._transport.get_extra_info("socket").fileno()

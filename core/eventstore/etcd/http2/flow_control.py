@@ -5,7 +5,8 @@ answers are read. ``SendQueue`` keeps to the windows of the server.
 
 A message that fits into the windows is written at once. Of a larger one, the part that fits is
 written, and the remainder waits for the server's WINDOW_UPDATE. Streams take turns, so that a large
-request does not block small ones. A window becomes negative only by settings of the server.
+request does not block small ones. A send window becomes negative only when the server reduces
+INITIAL_WINDOW_SIZE.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ from core.eventstore.etcd.http2 import frames
 from core.eventstore.etcd.http2.frames import ErrorCode, ProtocolError
 
 STREAM_WINDOW_BYTES: Final = 1 << 20
-"""Bytes of one answer that etcd may send ahead: 1 GB/s at a round trip of 1 ms."""
+"""Bytes that etcd may send on one stream before they are read.
+
+At a round trip of 1 ms, the window allows 1 GB/s.
+"""
 
 CONNECTION_WINDOW_BYTES: Final = 1 << 24
-"""Bytes that etcd may send on all streams before the event loop has read them."""
+"""Bytes that etcd may send on all streams together before the event loop has read them."""
 
 _FRAMES_A_TURN: Final = 4
-"""Frames of one stream before the next one has its turn."""
+"""Frames that a stream may send before the next stream has its turn."""
 
 
 class SendingStream(Protocol):
@@ -35,7 +39,7 @@ class SendingStream(Protocol):
 
 
 class _Waiting:
-    """The unsent part of one stream's messages."""
+    """The unsent data of one stream; ``ends``: the stream ends after it."""
 
     __slots__ = ("call", "content", "ends")
 
@@ -57,7 +61,10 @@ class SendQueue:
         """The window of a new stream, in bytes."""
 
     def send(self, call: SendingStream, content: bytes, *, ends: bool, before: bytes = b"") -> None:
-        """Send ``before`` (frames that no window limits), then the content in DATA frames."""
+        """Send ``before`` (frames that no window limits), then the content in DATA frames.
+
+        ``ends``: the content is the last of the stream.
+        """
         size = len(content)
         if not self._waiting and size <= min(self._window, call.send_window, self._frame_max):
             self._window -= size
@@ -66,7 +73,7 @@ class SendQueue:
             head = frames.header(size, frames.DATA, flags, call.stream_id)
             self._write(b"".join((before, head, content)))
             return
-        waiting = next((waiting for waiting in self._waiting if waiting.call is call), None)
+        waiting = next((other for other in self._waiting if other.call is call), None)
         if waiting is None:
             waiting = _Waiting(call)
             self._waiting.append(waiting)
@@ -77,7 +84,7 @@ class SendQueue:
     def flush(self, before: bytes = b"") -> None:
         """Write ``before`` and the data that fits into the windows, in one write."""
         parts = [before] if before else []
-        blocked = 0
+        blocked = 0  # streams in succession that their own windows block
         while self._window > 0 and blocked < len(self._waiting):
             waiting = self._waiting.popleft()
             if self._take_turn(waiting, parts):
@@ -140,5 +147,5 @@ class SendQueue:
 
 def _widened(window: int, size: int) -> int:
     if window + size > frames.WINDOW_MAX:
-        raise ProtocolError(ErrorCode.FLOW_CONTROL_ERROR, "a window beyond 2^31-1 bytes")
+        raise ProtocolError(ErrorCode.FLOW_CONTROL_ERROR, "a send window exceeds 2^31-1 bytes")
     return window + size

@@ -13,12 +13,14 @@ from typing import Final, NamedTuple
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADER_BYTES: Final = 9
 FRAME_BYTES_MAX: Final = 16_384
-"""The default maximum payload of a received frame; our settings do not raise it."""
+"""The largest payload of a frame in bytes. A peer may raise it for the frames that it receives
+(MAX_FRAME_SIZE); our settings do not.
+"""
 
 STREAM_ID_MAX: Final = (1 << 31) - 1
 WINDOW_MAX: Final = (1 << 31) - 1
 WINDOW_INITIAL: Final = 65_535
-"""Bytes of each window before any SETTINGS."""
+"""The size of each window in bytes before SETTINGS or WINDOW_UPDATE change it."""
 
 # Types of frames.
 DATA: Final = 0
@@ -111,14 +113,14 @@ def rst_stream(stream_id: int, code: ErrorCode) -> bytes:
 
 
 def goaway(code: ErrorCode) -> bytes:
-    """A GOAWAY frame of a client: no stream of the server was ever processed."""
+    """A GOAWAY frame of a client. Its last stream is 0, because the server opens no streams."""
     return header(8, GOAWAY, 0, 0) + _PAIR.pack(0, code)
 
 
 def split(data: bytes) -> tuple[list[Frame], bytes]:
     """The complete frames at the beginning of ``data``, and the bytes after them.
 
-    Raises ProtocolError for a frame larger than a peer may send.
+    Raises ProtocolError for a frame that is larger than ``FRAME_BYTES_MAX``.
     """
     frames: list[Frame] = []
     at, end = 0, len(data)
@@ -127,7 +129,8 @@ def split(data: bytes) -> tuple[list[Frame], bytes]:
         start = at + HEADER_BYTES
         size = high << 16 | low
         if size > FRAME_BYTES_MAX:
-            raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {size} bytes")
+            text = f"a frame of {size} bytes exceeds the limit of {FRAME_BYTES_MAX}"
+            raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, text)
         if end - start < size:
             break
         at = start + size
@@ -143,7 +146,7 @@ def without_padding(received: Frame) -> bytes:
     if received.flags & PADDED:
         padding = content[0] if content else len(content)
         if padding >= len(content):
-            raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "more padding than payload")
+            raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "the padding fills the whole frame")
         content = content[1 : len(content) - padding]
     if received.kind == HEADERS and received.flags & PRIORITY_FLAG:
         content = content[5:]
@@ -158,16 +161,21 @@ def read_settings(payload: bytes) -> Iterator[tuple[int, int]]:
 
 
 def read_number(received: Frame) -> int:
-    """The one number of a RST_STREAM or WINDOW_UPDATE frame. Raises ProtocolError."""
+    """The number in an RST_STREAM or WINDOW_UPDATE frame: the code or the increment.
+
+    Raises ProtocolError.
+    """
     if len(received.payload) != _NUMBER.size:
-        raise ProtocolError(
-            ErrorCode.FRAME_SIZE_ERROR, f"a number in {len(received.payload)} bytes"
-        )
+        text = f"a frame with one number has {len(received.payload)} bytes of payload"
+        raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, text)
     return int(_NUMBER.unpack(received.payload)[0])
 
 
 def read_goaway(payload: bytes) -> tuple[int, int, str]:
-    """The last stream that the peer processes, its reason and message. Raises ProtocolError."""
+    """The content of a GOAWAY frame: the last stream that the peer processes, code and message.
+
+    Raises ProtocolError.
+    """
     if len(payload) < _PAIR.size:
         raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, f"GOAWAY of {len(payload)} bytes")
     last, code = _PAIR.unpack_from(payload)

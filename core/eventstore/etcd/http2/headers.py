@@ -2,8 +2,9 @@
 
 We send SETTINGS_HEADER_TABLE_SIZE=0, so the server's encoder cannot use a dynamic table, and the
 same bytes always decode to the same headers: decoded blocks are cached. Our own blocks use the
-static table and literals that are never added to the server's table. The ``hpack`` package decodes.
-Of the decoded headers only :status, content-type, grpc-status and grpc-message are used.
+static table and literals that are never added to the server's table. The ``hpack`` package decodes
+the server's blocks. Of the decoded headers only :status, content-type, grpc-status and grpc-message
+are used.
 """
 
 from __future__ import annotations
@@ -20,21 +21,33 @@ from core.eventstore.etcd.http2.frames import ErrorCode, Frame, ProtocolError
 Metadata = tuple[tuple[str, str], ...]
 
 HEADER_LIST_BYTES_MAX: Final = 65_536
-"""Limit of a decoded response header list; only grpc-message can be long."""
+"""The largest header block of a response in bytes, as received and as decoded.
+
+Only grpc-message can be long.
+"""
 
 FRAMES_OF_A_BLOCK_MAX: Final = 64
-"""HEADERS and CONTINUATION frames: empty ones are allowed (RFC 9113, 6.10), not without a limit."""
+"""The largest number of frames (HEADERS and CONTINUATION) of one header block.
+
+``HEADER_LIST_BYTES_MAX`` does not limit empty frames, which RFC 9113, 6.10, allows.
+"""
 
 BLOCKS_MAX: Final = 128
-"""Header blocks of each direction that are cached."""
+"""The largest number of cached header blocks in each direction."""
 
 _NO_TABLE: Final = b"\x20"  # the size of the dynamic table is 0
-_POST: Final = b"\x83"  # entries of the static table, with their values
+
+# Name and value are one entry of the static table.
+_POST: Final = b"\x83"
 _HTTP: Final = b"\x86"
 _HTTPS: Final = b"\x87"
-_PATH: Final = b"\x04"  # names of the static table, literal values, not indexed
+
+# The name is an entry of the static table; the value follows as a literal.
+_PATH: Final = b"\x04"
 _AUTHORITY: Final = b"\x01"
 _CONTENT_TYPE: Final = b"\x0f\x10"
+
+# Name and value follow as literals. A proxy must not index those of the second kind either.
 _LITERAL: Final = b"\x00"
 _NEVER_INDEXED: Final = b"\x10"
 
@@ -59,11 +72,14 @@ class BlockAssembler:
 
     @property
     def is_open(self) -> bool:
-        """Whether a block has begun: then only CONTINUATION may follow."""
+        """Whether a block is incomplete: the next frame must then be a CONTINUATION."""
         return self._first is not None
 
     def add(self, received: Frame) -> HeaderBlock | None:
-        """Add a HEADERS or CONTINUATION frame; returns a complete block. Raises ProtocolError."""
+        """Add a HEADERS or CONTINUATION frame. Returns the block when it is complete, else None.
+
+        Raises ProtocolError.
+        """
         first = self._first
         if received.kind == frames.HEADERS:
             first, content = received, frames.without_padding(received)
@@ -88,7 +104,10 @@ class BlockAssembler:
 
 
 class ResponseHeaders(NamedTuple):
-    """The headers of a response block that are used; None: the block has no such header."""
+    """The headers of a response block that are used.
+
+    A missing text is "". A missing or malformed number is None.
+    """
 
     status: int | None
     content_type: str
@@ -100,7 +119,7 @@ class ResponseHeaders(NamedTuple):
 def request_headers(
     path: str, authority: str, metadata: Metadata, timeout_ms: int, *, secure: bool
 ) -> bytes:
-    """The header block of a call; ``timeout_ms`` 0: without a deadline."""
+    """Encode the header block of a call; a ``timeout_ms`` of 0 means no deadline."""
     pairs = [("te", "trailers"), *metadata]
     if timeout_ms:
         pairs.append(("grpc-timeout", f"{timeout_ms}m"))
@@ -127,9 +146,9 @@ def response_headers(block: bytes) -> ResponseHeaders:
         raise ProtocolError(ErrorCode.COMPRESSION_ERROR, f"header block: {error}") from error
     headers = {bytes(name): bytes(value).decode("ascii", "replace") for name, value in pairs}
     return ResponseHeaders(
-        _number(headers.get(b":status")),
+        _status_number(headers.get(b":status")),
         headers.get(b"content-type", ""),
-        _number(headers.get(b"grpc-status")),
+        _status_number(headers.get(b"grpc-status")),
         unquote(headers.get(b"grpc-message", "")),
     )
 
@@ -140,7 +159,10 @@ def _literal(name: str, value: str) -> bytes:
 
 
 def _text(text: str) -> bytes:
-    """A string without Huffman coding: its length in a prefix of seven bits, its bytes."""
+    """Encode a string without Huffman coding (RFC 7541, 5.2): its length, then its bytes.
+
+    A length below 127 takes one byte. The excess of a longer one follows in groups of seven bits.
+    """
     content = text.encode("ascii")
     size = len(content)
     if size < 0x7F:
@@ -154,5 +176,6 @@ def _text(text: str) -> bytes:
     return bytes(groups) + content
 
 
-def _number(text: str | None) -> int | None:
+def _status_number(text: str | None) -> int | None:
+    """A status of at most three digits; None if it is missing or malformed."""
     return int(text) if text is not None and text.isdecimal() and len(text) <= 3 else None

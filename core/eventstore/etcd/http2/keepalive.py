@@ -15,11 +15,11 @@ from typing import Final, Protocol
 from core.eventstore.etcd.settings import KEEPALIVE_S, KEEPALIVE_TIMEOUT_S
 
 SLACK_S: Final = 0.25
-"""Delay of a check, so that data that arrives every ``KEEPALIVE_S`` comes before it."""
+"""Seconds by which a check is late: data that arrives every ``KEEPALIVE_S`` arrives before it."""
 
 
 class Peer(Protocol):
-    """The interface of a connection for its keepalive."""
+    """The members of a connection that its keepalive uses."""
 
     @property
     def is_busy(self) -> bool:
@@ -47,7 +47,7 @@ class Keepalive:
         return time.monotonic() - self._received_at
 
     def start(self) -> None:
-        """Check the connection while it is busy; no effect if it is checked already."""
+        """Check the connection as long as it is busy; no effect if checks are running already."""
         if self._timer is None:
             self._received_at = time.monotonic()
             self._check_in(KEEPALIVE_S)
@@ -58,7 +58,7 @@ class Keepalive:
             self._timer.cancel()
 
     def on_received(self) -> None:
-        """Note that data was received."""
+        """Record the time of received data."""
         self._received_at = time.monotonic()
 
     def _check_in(self, seconds: float) -> None:

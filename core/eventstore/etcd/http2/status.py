@@ -1,8 +1,8 @@
 """The status codes of gRPC, and the error of a failed call.
 
-Codes are those of gRPC (its statuscodes.md). Where no server gave one, the tables of gRPC's HTTP/2
-mapping apply. ``processed`` of an error is False only if the server certainly did not process the
-request, so that a caller may repeat a write.
+The codes are those of gRPC (its statuscodes.md). An answer without a gRPC status gets a code by its
+HTTP status (gRPC's http-grpc-status-mapping.md). ``RpcError.processed`` is False only if the server
+certainly did not process the request; the caller may then repeat a write.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class StatusCode(IntEnum):
 
 
 class RpcError(Exception):
-    """A failed call: its status, the server's message, and whether it may have been processed."""
+    """A failed call: its status, its message, and whether the server may have processed it."""
 
     def __init__(self, code: StatusCode, details: str, *, processed: bool = True) -> None:
         super().__init__(f"{code.name}: {details}")
@@ -56,7 +56,7 @@ _HTTP_STATUS: Final = {
 
 
 def status_code(number: int) -> StatusCode:
-    """The code of a number; UNKNOWN for one that gRPC does not define."""
+    """The status code with this number; UNKNOWN for a number that gRPC does not define."""
     try:
         return StatusCode(number)
     except ValueError:

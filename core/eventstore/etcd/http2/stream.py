@@ -17,17 +17,17 @@ from core.eventstore.etcd.http2.headers import ResponseHeaders
 from core.eventstore.etcd.http2.status import RpcError, StatusCode, http_error, status_code
 
 PREFIX_BYTES: Final = 5
-"""The prefix of each message: whether it is compressed, and its length."""
+"""The size of the prefix of each message: whether it is compressed, and its length."""
 
 MESSAGE_BYTES_MAX: Final = 1 << 29
-"""The largest message; the pages that our readers request are far smaller."""
+"""The largest accepted message; the pages that our readers request are far smaller."""
 
 HTTP_OK: Final = 200
 _CONTENT_TYPE: Final = "application/grpc"
 
 
 class CallOwner(Protocol):
-    """The interface of a connection for its calls."""
+    """The methods of a connection that its calls use."""
 
     def send(self, call: RpcCall, message: bytes, *, ends: bool) -> None:
         """Send one message of a call."""
@@ -57,8 +57,9 @@ class RpcCall(ABC):
         self._buffer = bytearray()
         self._received = 0
         self.answered = False
+        """Whether the headers of the answer have arrived."""
         self.half_closed = False
-        """Whether we have sent everything."""
+        """Whether the last message of the call was given to ``send``."""
         self.send_window = 0
         """Bytes that may be sent on this stream now; counted by the connection's send queue."""
         self.stream_id = 0
@@ -86,7 +87,10 @@ class RpcCall(ABC):
 
     @abstractmethod
     def on_end(self, error: RpcError | None) -> None:
-        """Handle the end of the stream; ``error`` None: success. Later calls have no effect."""
+        """Handle the end of the stream; ``error`` is None after success.
+
+        Only the first end has an effect.
+        """
 
     @abstractmethod
     def _on_message(self, message: bytes) -> None: ...
@@ -197,7 +201,7 @@ class StreamingCall(RpcCall):
     async def receive(self) -> bytes | None:
         """Wait for the next message; None if the server has ended the stream. Raises RpcError.
 
-        Only one reader at a time.
+        Only one task may wait at a time.
         """
         while not self._messages:
             if self.done:
@@ -219,7 +223,7 @@ class StreamingCall(RpcCall):
         self.on_end(RpcError(StatusCode.CANCELLED, "the stream was closed"))
 
     def on_end(self, error: RpcError | None) -> None:
-        """Note the end of the stream, which a reader gets after the last message."""
+        """Record the end of the stream; ``receive`` reports it after the last message."""
         if not self.done:
             self.done, self._end = True, error
             self._wake()

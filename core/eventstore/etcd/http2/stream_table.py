@@ -1,4 +1,4 @@
-"""The open streams of a connection, their ids, and the limit of their number.
+"""The open streams of a connection, their ids, and their maximum number.
 
 A client's streams have odd ids, each larger than the one before (RFC 9113, section 5.1.1).
 """
@@ -22,6 +22,7 @@ class StreamTable:
         self._size_max = frames.STREAM_ID_MAX
         self._waiters: deque[asyncio.Future[None]] = deque()
         self.get = self._calls.get
+        """The call of an open stream by its id, or None."""
 
     @property
     def calls(self) -> Collection[RpcCall]:
