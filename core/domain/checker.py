@@ -9,7 +9,7 @@ events from an archive, a live log or a recorded test run have the same result.
                   segment has one writer; the epochs of a writer never decrease
     shape         an event contradicts itself (an unknown NIC index, an invalid address)
     I1            an address is claimed while another holder has it
-    I2            an address is claimed that its pool does not offer at that moment
+    I2            an address is claimed that its pool does not offer at that time
     I3            a release does not name a claim that exists, by its revision
     I4            the addresses of an endpoint's NICs and its claims differ
     pool-empty    a pool is deleted that has claims or does not exist

@@ -1,4 +1,4 @@
-"""A SpiderCoordinator as the log keeps it: for its history, and as the origin of a node's settings.
+"""A SpiderCoordinator as the log stores it: for its history, and as the origin of node settings.
 
 Agents read the object itself; no decision depends on this value.
 """
@@ -11,7 +11,10 @@ COORDINATOR_KIND: Final = "SpiderCoordinator"
 
 
 class Coordinator(NamedTuple):
-    """Its ``spec`` and ``status``. ``settings``: the fields of the former, each as JSON text."""
+    """The ``spec`` and ``status`` of a SpiderCoordinator.
+
+    ``settings``: the fields of the ``spec``, each as JSON text.
+    """
 
     settings: dict[str, str] = {}
     phase: str = ""

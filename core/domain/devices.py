@@ -22,7 +22,7 @@ SUB_ENI: Final = f"{GROUP}/sub-eni"
 """The default resource name of a network provider's slots."""
 
 NIC_SLOTS: Final = 10_000
-"""The slots of a NIC whose rule has no number: enough for any number of Pods."""
+"""The slots of a NIC whose rule has no number: more than the Pods of a node."""
 
 SLOTS_MAX: Final = 100_000
 """Slots of one resource: kubelet accepts a list of 4 MiB, and a device needs about 40 bytes."""

@@ -48,13 +48,13 @@ class PoolDefined(NamedTuple):
 
 
 class PoolRetired(NamedTuple):
-    """Deletion has begun: new claims are refused, releases are not."""
+    """The deletion of a pool has begun: new claims are refused, releases are not."""
 
     name: str
 
 
 class PoolDeleted(NamedTuple):
-    """The pool was deleted; it had no claims."""
+    """A pool was deleted; it had no claims."""
 
     name: str
 
@@ -66,13 +66,13 @@ class SubnetDefined(NamedTuple):
 
 
 class SubnetRetired(NamedTuple):
-    """Deletion has begun: its pools retire, and no automatic pool is created in it."""
+    """The deletion of a subnet has begun: its pools retire, and it gets no automatic pools."""
 
     name: str
 
 
 class SubnetDeleted(NamedTuple):
-    """The subnet was deleted; no pool belonged to it."""
+    """A subnet was deleted; no pool belonged to it."""
 
     name: str
 
@@ -96,21 +96,21 @@ class AddressQuarantined(NamedTuple):
 
 
 class QuarantineLifted(NamedTuple):
-    """The address can be claimed again."""
+    """The quarantine of an address was lifted: the address can be claimed again."""
 
     address: str
     reason: str = ""
 
 
 class RecordDefined(NamedTuple):
-    """A Pod, Namespace, Node, application or Service was recorded in standalone mode.
+    """A record was created or changed.
 
-    In Kubernetes, a SpiderCoordinator was. ``kind`` is ``Pod``, ``Namespace``, ``Node``, a built-in
-    kind of application, ``Service``, ``EndpointSlice`` or ``SpiderCoordinator``. ``owner_*``: the
-    controller of a Pod or application, "" for none. ``replicas`` and ``ordinals_start``: those of
-    an application that specifies them. Only applications and coordinators have ``uid``, only
-    applications ``workload``; Services, their slices and coordinators have the fields of their
-    names.
+    In standalone mode, ``kind`` is ``Pod``, ``Namespace``, ``Node``, a built-in kind of
+    application, ``Service`` or ``EndpointSlice``; in Kubernetes it is ``SpiderCoordinator``.
+    ``owner_*``: the controller of a Pod or application, "" for none. ``replicas`` and
+    ``ordinals_start``: those of an application that specifies them. Only applications and
+    coordinators have ``uid``, only applications ``workload``. A Service is in the field
+    ``service``, an EndpointSlice in ``slice``, a SpiderCoordinator in ``coordinator``.
     """
 
     kind: str
@@ -132,7 +132,7 @@ class RecordDefined(NamedTuple):
 
 
 class RecordDeleted(NamedTuple):
-    """The record was deleted."""
+    """A record was deleted."""
 
     kind: str
     namespace: str
@@ -272,7 +272,7 @@ BINDING_WORDS: Final[dict[str, str]] = {
     "returning": "asked to unbind; then the addresses are released",
     "released": "unbound",
 }
-"""State of a binding -> what it means (docs/concepts/network-provider.md)."""
+"""State of a binding -> its meaning (docs/concepts/network-provider.md)."""
 
 
 class GuidsAssigned(NamedTuple):

@@ -40,13 +40,16 @@ class PodFacts(NamedTuple):
     annotations: dict[str, str] = {}
     owner: Owner | None = None
     alive: bool | None = None
-    """See docs/reference/pool-selection.md, "Living Pods". None: unknown; no call is refused."""
+    """Whether the Pod is alive (docs/reference/pool-selection.md, "Living Pods").
+
+    None: unknown, so that no call is refused because of it.
+    """
     fixed: FixedKind | None = None
     endpoint_name: str = ""
     known: bool = True
     """False: the Pod has no object or record, so only its names and UID are known."""
     migrating: bool = False
-    """Whether it is the target of a live migration whose source still uses the addresses."""
+    """Whether the Pod is the target of a live migration whose source still uses the addresses."""
     claims: Mapping[str, str] = {}
     """The IPAMClaim of each NIC that has one; a NIC has two keys, its interface and its index."""
     ipam_claim: str = ""

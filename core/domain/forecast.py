@@ -31,19 +31,25 @@ COVERAGE: Final = 0.8
 """The probability that the true time is in the interval."""
 
 CHANGE_ERRORS: Final = 1.6
-"""If the last week differs from earlier weeks by more standard errors, these are not used."""
+"""Standard errors by which the last week may differ from the earlier weeks.
+
+If it differs by more, the earlier weeks are not used.
+"""
 
 SURGE_SPREADS: Final = 3.0
-"""If the last day exceeds the average day by more standard deviations, only that day is used."""
+"""Standard deviations by which the growth of the last day may exceed the average day.
+
+If it exceeds it by more, only the last day is used.
+"""
 
 PEAK_SPREADS: Final = 2.0
-"""A level that differs from its neighbours by more spreads (median-based) is a peak."""
+"""Spreads (median-based) by which a level may differ from its neighbours; beyond, it is a peak."""
 
 HORIZON_S: Final = 5 * 365 * 86_400.0
-"""A pool that becomes full later than this, in seconds, gets no forecast."""
+"""Seconds; a pool that becomes full later gets no forecast."""
 
 LATEST_S_MAX: Final = 10 * HORIZON_S
-"""A pool whose interval ends later gets no forecast, because its growth may be chance. Seconds."""
+"""Seconds; a pool whose interval ends later gets no forecast: its growth may be chance."""
 
 _MAD_TO_SIGMA: Final = 1.4826
 """Standard deviation / median absolute deviation, of a normal distribution."""
@@ -72,10 +78,11 @@ class NoTrend(NamedTuple):
 
 
 FULL: Final = Forecast(0.0, 0.0, 0.0, 0.0, 0)
+"""The forecast if no address is left."""
 
 
 class Horizon(NamedTuple):
-    """A coarse forecast: full in less than ``below_s`` seconds. ``short``: the text in tables."""
+    """A range of forecasts: full in less than ``below_s`` seconds; ``short``: text in tables."""
 
     name: str
     short: str
@@ -92,7 +99,7 @@ HORIZONS: Final = (
     Horizon("within-a-quarter", "<90d", 90 * _DAY_S),
     Horizon("later", ">90d", math.inf),
 )
-"""From near to far; the last one is unbounded."""
+"""The horizons from near to far; the last one is unbounded."""
 
 FULL_SOON_S: Final = 3 * _DAY_S
 """A pool that will be full within this time is full soon; the alert uses the same time."""

@@ -57,8 +57,9 @@ class Subnet(NamedTuple):
 
     See docs/reference/custom-resources.md, "SpiderSubnet".
 
-    Texts are as stored, ``routes`` as in a pool. The share of a pool is stored only as the pool's
-    own addresses (``core.domain.subnets.subnet_model``). ``retiring``: deletion has begun.
+    Texts are as stored, ``routes`` as in a pool. The addresses that a pool has of the subnet are
+    stored only in the pool (``core.domain.subnets.subnet_model``). ``retiring``: deletion has
+    begun.
     """
 
     name: str
@@ -122,7 +123,8 @@ class Attachment(NamedTuple):
 class Claim(NamedTuple):
     """The claim of an address. A release compares the etcd revision of its key (I3).
 
-    ``pod``: the endpoint's name (the VM's for VMs). ``event``: the id of the event that made it.
+    ``pod``: the name of the endpoint (``Endpoint.name``). ``event``: the id of the event that made
+    the claim.
     """
 
     pool: str
@@ -205,7 +207,10 @@ class Owner(NamedTuple):
 
 
 class Endpoint(NamedTuple):
-    """All claims of one holder (SpiderEndpoint), by namespace and Pod (for VMs: VM) name."""
+    """A SpiderEndpoint: the NICs of one holder, with all addresses that it has claimed.
+
+    ``name``: that of the Pod, of the VM for a VM's Pods, or that of an IPAMClaim with a suffix.
+    """
 
     namespace: str
     name: str

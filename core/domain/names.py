@@ -15,7 +15,7 @@ _DNS_CHARS: Final = _LOWER_ALPHANUMERIC | frozenset("-")
 
 
 def is_name(text: str) -> bool:
-    """Whether it has only letters, digits, ``-_.``, and a letter or digit at both ends."""
+    """Whether the text has only letters, digits, ``-_.``, and a letter or digit at both ends."""
     return (
         bool(text)
         and text[0] in _ALPHANUMERIC
@@ -25,7 +25,7 @@ def is_name(text: str) -> bool:
 
 
 def is_dns_label(text: str) -> bool:
-    """Whether it is one part of a DNS name in lower case; its length is not checked."""
+    """Whether the text is one part of a DNS name in lower case; its length is not checked."""
     return (
         bool(text)
         and text[0] in _LOWER_ALPHANUMERIC

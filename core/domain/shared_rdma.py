@@ -11,8 +11,10 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 RULES_MAX: Final = 64
+"""The maximum number of rules of a cluster."""
+
 SELECTED_MAX: Final = 256
-"""Values of one selector."""
+"""The maximum number of values of one selector."""
 
 
 class RdmaSelectors(NamedTuple):

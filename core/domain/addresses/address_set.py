@@ -28,6 +28,8 @@ Interval: TypeAlias = tuple[int, int]
 """``(first, last)``, both included."""
 
 CLAMPED_SIZE_MAX: Final = 2**63 - 1
+"""The largest count in a status field, a signed 64-bit integer."""
+
 _REPR_INTERVALS_MAX: Final = 6
 
 
@@ -182,10 +184,10 @@ class AddressSet:
         return self._cumulative_sizes()[index] - max(0, last - value + 1)
 
     def window(self, index: int, count: int) -> AddressSet:
-        """The members with cumulative ``index`` to ``index + count - 1``, cut off at the set's end.
+        """The ``count`` members from the one with ``index`` members below it; fewer at the end.
 
-        To wrap around, call it again with ``index`` 0 for the missing ones. Raises ValueError for
-        negative arguments.
+        To continue at the beginning of the set, call it again with ``index`` 0 for the missing
+        ones. Raises ValueError for negative arguments.
         """
         if index < 0 or count < 0:
             raise ValueError(f"no window of {count} members from {index}")

@@ -24,7 +24,7 @@ WINDOW_ADDRESSES = 32
 """The number of usable addresses in a window."""
 
 SCARCE_SHARE = 1 / 8
-"""If at most this share is free, an address that is chosen without a read is usually in use."""
+"""The share of free addresses up to which an address chosen without a read is usually in use."""
 
 
 def is_scarce(free: int, size: int) -> bool:

@@ -73,7 +73,7 @@ def application_of_pod(pod: PodFacts) -> Application:
 
 
 def is_built_in(key: ApplicationKey) -> bool:
-    """Whether it is of a kind whose replicas are known; any other owner is a third party."""
+    """Whether the application is of a kind whose replicas are known, not a third party's."""
     return BUILT_IN.get(key.kind) == key.api_version
 
 
@@ -108,7 +108,7 @@ def require_controller(key: ApplicationKey) -> None:
 
 
 def skip_reason(application: Application) -> str:
-    """Why the application gets no pool: hostNetwork, or its owner has it; "" if it gets one."""
+    """Why the application gets no pool: hostNetwork, or its owner gets it; "" if it gets one."""
     if application.host_network:
         return "its Pods use hostNetwork"
     parent = PARENTS.get(application.key.kind)

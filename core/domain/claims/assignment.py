@@ -22,7 +22,7 @@ from core.domain.validation.shared import ObjectReference
 from core.errors import Refusal, Refused
 
 SUBNETS_MAX: Final = 1_024
-"""Subnets of pools whose prefix lengths are cached, because every ADD needs one."""
+"""Cached prefix lengths of pools' subnets; every ADD needs one."""
 
 
 class PoolAvailability(NamedTuple):
@@ -33,7 +33,7 @@ class PoolAvailability(NamedTuple):
 
     @property
     def is_closed(self) -> bool:
-        """Whether no address of it can be claimed."""
+        """Whether no address of the pool can be claimed."""
         return self.pool.disabled or self.pool.retiring
 
     def contains(self, address: Address) -> bool:

@@ -38,7 +38,6 @@ FIRST_INTERFACE = "eth0"
 See docs/reference/pool-selection.md, "Several NICs".
 """
 
-
 EndReason = Literal["superseded", "pools-changed", "repair"]
 """Why an ADD ends claims. The release event has the same reason."""
 
@@ -79,10 +78,7 @@ class ClaimPlan(NamedTuple):
     @property
     def remaining(self) -> tuple[Nic, ...]:
         """The endpoint's NICs after the release and before the claim."""
-        return (
-            *self.keep,
-            *map(_with_stored_name, self.listed),
-        )
+        return (*self.keep, *map(_with_stored_name, self.listed))
 
     @property
     def listed_families(self) -> frozenset[tuple[str, Family]]:
@@ -161,7 +157,7 @@ def decide_add(
 def _replacement(
     endpoint: Endpoint, replaced: frozenset[int], requested: Candidates | None, why: EndReason
 ) -> ClaimPlan:
-    """Create the NICs of these indexes again, with their addresses that are still listed."""
+    """The plan that creates these NICs again, with their addresses that are still listed."""
     keep: list[Nic] = []
     listed: list[Nic] = []
     ended: list[tuple[str, str]] = []
@@ -180,7 +176,7 @@ def _replacement(
 
 
 def has_attached(endpoint: Endpoint, attachment: Attachment) -> bool:
-    """Whether this sandbox has got the NIC before, so that the ADD changes nothing (I7)."""
+    """Whether this sandbox already has the NIC, so that the ADD changes nothing (I7)."""
     nic = endpoint.find(attachment.interface)
     return nic is not None and nic.container == attachment.container != ""
 
@@ -192,8 +188,8 @@ def nics_with_changed_pools(
 
     Only the requesting NIC is compared. In the unnamed mode, every NIC is compared with the item of
     its index, and one difference selects all NICs. A family that the template has added is no
-    change (docs/reference/fixed-address-rules.md, "Changed pools"). NICs that this sandbox has got
-    already are never selected.
+    change (docs/reference/fixed-address-rules.md, "Changed pools"). NICs that this sandbox already
+    has are never selected.
     """
     items = _items_of(endpoint, requested)
     if requested.unnamed:

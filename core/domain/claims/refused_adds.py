@@ -1,7 +1,7 @@
-"""Refused ADDs: the event of one, and how many of them become events.
+"""Refused ADDs: the event of a refusal, and which refusals become events.
 
-The ADD of a Pod that gets no addresses is repeated again and again. The first refusal for a holder,
-NIC and reason becomes an event at once and opens a window of a minute. Further ones are counted,
+The runtime repeats the ADD of a Pod that gets no addresses. The first refusal for a holder, NIC and
+reason immediately becomes an event, and opens a window of a minute. Further refusals are counted,
 and become one event when the window ends. So the log has at most one event a minute for each
 holder, NIC and reason, and the counts of the events add up to all refusals. Pure: the caller passes
 the time and writes the events.
@@ -30,7 +30,7 @@ from core.errors import (
 )
 
 WINDOW_S: Final = 60.0
-"""The log has at most one event of a holder, NIC and reason in this time."""
+"""Seconds in which the log gets at most one event for a holder, NIC and reason."""
 
 WINDOWS_MAX: Final = 256
 """Windows open at the same time: far more than the Pods that a node starts in a minute."""
@@ -39,6 +39,7 @@ VERDICTS_MAX: Final = 48
 """Verdicts in one event; the others are counted."""
 
 MESSAGE_CHARS_MAX: Final = 1_000
+"""Characters of the message, and of the remedy, in one event."""
 
 _REASONS: Final[tuple[tuple[type[AllocationError], str], ...]] = (
     (PoolPending, "pool-pending"),
@@ -89,7 +90,10 @@ def _reason_of(error: AllocationError) -> str:
 
 
 class _Window(NamedTuple):
-    """``newest``: the last refusal; ``uncounted``: the refusals that are in no event yet."""
+    """The refusals of one holder, NIC and reason until ``ends_s``.
+
+    ``newest``: the last refusal; ``uncounted``: how many refusals are in no event yet.
+    """
 
     ends_s: float
     newest: RefusedAdd
@@ -97,7 +101,7 @@ class _Window(NamedTuple):
 
 
 class RefusalWindows:
-    """The open windows. ``overflows``: refusals without an event, as too many windows were open."""
+    """The open windows. ``overflows``: refusals lost because ``WINDOWS_MAX`` were open."""
 
     def __init__(self) -> None:
         self.overflows = 0
@@ -110,7 +114,7 @@ class RefusalWindows:
         return next((window.ends_s for window in self._windows.values()), None)
 
     def note(self, refused: RefusedAdd, now_s: float) -> RefusedAdd | None:
-        """Count a refusal. Returns the event to write at once, or None if there is none."""
+        """Count a refusal. Returns the event to write immediately, or None."""
         event = refused.event
         key = (event.holder, event.interface, event.reason)
         window = self._windows.get(key)

@@ -75,7 +75,7 @@ class Configuration(NamedTuple):
 
 
 def pool_addresses(pool: Pool | Subnet) -> AddressSet:
-    """The addresses of a pool or subnet, which ``totalIPCount`` counts: ``ips`` - ``excludeIPs``.
+    """The addresses of a pool or subnet that ``totalIPCount`` counts: ``ips`` - ``excludeIPs``.
 
     Raises AddressSyntaxError for an item that ``decide`` would have refused.
     """
@@ -100,7 +100,7 @@ def _readable(family: Family, items: tuple[str, ...]) -> AddressSet:
 
 
 def reserved_addresses(reservations: Mapping[str, Reservation], family: Family) -> AddressSet:
-    """All addresses of one family that reservations keep back. Raises AddressSyntaxError."""
+    """All addresses of one family in reservations. Raises AddressSyntaxError."""
     return _union(family, _reserved_lists(reservations, family))
 
 

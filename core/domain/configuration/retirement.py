@@ -37,8 +37,8 @@ InUse = Literal["wait", "refuse"]
 def deletion_command(kind: Retirable, name: str, in_use: InUse) -> Command:
     """The command that begins a deletion (enableValidatingResourcesDeletedWebhook).
 
-    ``wait``: the object retires and is deleted when it is empty. ``refuse``: it is deleted at once,
-    or the command is refused.
+    ``wait``: the object retires and is deleted when it is empty. ``refuse``: the object is deleted
+    immediately, or the command is refused.
     """
     if in_use == "refuse":
         return DeletePool(name) if kind == "pool" else DeleteSubnet(name)

@@ -1,4 +1,4 @@
-"""Fixed addresses: StatefulSet replicas, VMs and IPAMClaims keep theirs when their Pods change.
+"""Fixed addresses: StatefulSet replicas, VMs and IPAMClaims keep addresses when Pods change.
 
     owners       which Pods have fixed addresses; the state of StatefulSets, VMs and IPAMClaims
     validity     whether a fixed address still has an owner

@@ -46,7 +46,7 @@ def claims_of(annotations: Mapping[str, str], namespace: str) -> Mapping[str, st
 
 
 def pod_of_nic(pod: PodFacts, interface: str) -> PodFacts:
-    """The facts to allocate addresses of this NIC: if it has an IPAMClaim, with its endpoint."""
+    """The Pod's facts for this NIC; if the NIC has an IPAMClaim, with the IPAMClaim's endpoint."""
     claim = pod.claims.get(interface, "")
     if not claim:
         return pod

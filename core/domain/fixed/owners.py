@@ -28,7 +28,7 @@ CLAIM_SUFFIX: Final = ".ipamclaim"
 """The end of the name of an IPAMClaim's endpoint, so that no Pod or VM has the same name."""
 
 ORDINAL_DIGITS_MAX: Final = 18
-"""A longer number is not an ordinal, and takes long to parse."""
+"""The most digits of an ordinal; a longer number is not an ordinal, and takes long to parse."""
 
 _REPLICA: Final = re.compile(r"(.*)-([0-9]+)\Z", re.DOTALL)
 _OWNERS: Final[Mapping[tuple[str, str], FixedKind]] = {
@@ -46,7 +46,7 @@ KEPT_UNTIL: Final[Mapping[FixedKind, str]] = {
     "vm": "until the VM is deleted",
     "ipamclaim": "until the IPAMClaim is deleted",
 }
-"""The end of fixed addresses, in words."""
+"""Kind of owner -> until when its addresses are kept, in words."""
 
 
 class FixedAddressSwitches(Protocol):
@@ -105,7 +105,7 @@ def claim_of_endpoint(endpoint: str) -> str:
 
 
 def kind_of_pod(name: str, owner: Owner | None, switches: FixedAddressSwitches) -> FixedKind | None:
-    """Why a Pod's addresses are fixed; None if they are not. ``owner``: its controller."""
+    """The kind of a Pod's fixed addresses, None if they are not; ``owner``: its controller."""
     if owner is None:
         return None
     kind = _switched_on(_OWNERS.get((owner.api_version, owner.kind)), switches)
@@ -116,7 +116,7 @@ def kind_of_pod(name: str, owner: Owner | None, switches: FixedAddressSwitches) 
 
 
 def kind_of_holder(holder: str, switches: FixedAddressSwitches) -> FixedKind | None:
-    """Why the addresses of this holder are fixed; None if they are not, or are switched off."""
+    """The kind of this holder's fixed addresses; None if not fixed, or if switched off."""
     return _switched_on(_HOLDERS.get(holder.partition("/")[0]), switches)
 
 
@@ -165,8 +165,8 @@ class IpamClaimState(NamedTuple):
 class MissingOwner(NamedTuple):
     """An owner that was not found. ``certain``: it does not exist; otherwise that is unknown.
 
-    ``direct``: an operator has reported it, so that one observation is enough. ``unanswered``: the
-    API server did not answer; a later request may succeed.
+    ``direct``: an operator has reported that it is gone, so that one observation is enough.
+    ``unanswered``: the API server did not answer; a later request may succeed.
     """
 
     certain: bool

@@ -4,8 +4,8 @@ The results are those of Spiderpool (docs/reference/pool-selection.md, "Families
 ``*`` and ``?`` do not match ``/``, ``[a-z]`` and ``[^a-z]`` match one character, ``\`` escapes. A
 malformed pattern is refused for every name, as in Go's ``path.Match``. (``filepath.Match`` misses
 an error after a star if the part before the star already differs, so that the result would depend
-on the names of the pools.) ``*`` skips characters, but bytes in Go; names of objects are
-ASCII, where both are the same.
+on the names of the pools.) ``*`` skips characters here and bytes in Go, which are the same in the
+ASCII names of objects.
 
 A pattern is split at its stars into chunks; each element of a chunk matches exactly one character.
 A chunk matches at the leftmost possible position.

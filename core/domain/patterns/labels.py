@@ -96,9 +96,10 @@ def problems(selector: LabelSelector, path: str) -> list[LabelProblem]:
 
 
 def key_faults(key: str) -> Iterator[str]:
-    """The errors of a key. A valid one is a name of 1 to 63 bytes, or a DNS subdomain, "/", name.
+    """The errors of a key. A valid key is a name of 1 to 63 bytes, optionally after a prefix.
 
-    Kubernetes calls that a qualified name. Names of extended resources have the same form.
+    The prefix is a DNS subdomain and "/". Kubernetes calls that a qualified name; names of extended
+    resources have the same form.
     """
     prefix, slash, name = key.rpartition("/")
     if "/" in prefix:

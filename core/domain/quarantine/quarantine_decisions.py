@@ -23,7 +23,7 @@ from core.domain.validation.shared import ObjectReference, require, unknown
 from core.errors import Refusal
 
 SEEN_MS_MAX: Final = 253_402_300_799_999
-"""The end of the year 9999."""
+"""The end of the year 9999, in Unix milliseconds."""
 
 
 def evidence_text(quarantine: Quarantine) -> str:
@@ -98,4 +98,5 @@ def _host_rule(subject: ObjectReference, host: ConflictingHost) -> Iterator[Refu
     for field in ("mac", "seen_by", "node", "interface"):
         yield from note_rule(subject, field, getattr(host, field))
     if not 0 <= host.seen_ms <= SEEN_MS_MAX:
-        yield subject.refuse("Invalid", "time", "seen_ms", "is not a time in Unix milliseconds")
+        message = f"{host.seen_ms} is not a time in Unix milliseconds"
+        yield subject.refuse("Invalid", "time", "seen_ms", message)

@@ -39,10 +39,10 @@ SHARED: Final[Mapping[FixedKind, str]] = {"vm": "VM", "ipamclaim": "IPAMClaim"}
 
 
 class PodToVerify(NamedTuple):
-    """The holder to verify. ``uid`` "": unknown, for claims of fixed addresses without endpoint.
+    """The holder to verify, by the name of its endpoint.
 
-    ``addresses``: those that would be released. ``claimed_by``: the UID in the claims, "" for fixed
-    addresses.
+    ``uid``: "" if unknown, as for claims of fixed addresses that no endpoint lists. ``addresses``:
+    the addresses to release or keep. ``claimed_by``: the UID in the claims, "" for fixed addresses.
     """
 
     namespace: str
@@ -57,8 +57,8 @@ class ReclaimVerdict(NamedTuple):
     """One observation; ``finding`` None: the addresses are kept.
 
     ``until_s``: when the verdict may change (Unix seconds), 0 if unknown. ``direct``: one
-    observation is enough; otherwise ``span_s`` is the least time between the first and the last
-    one. ``unanswered``: kept because the API server did not answer.
+    observation is enough; otherwise ``span_s`` is the shortest time from the first to the last one,
+    in seconds. ``unanswered``: the addresses are kept because the API server did not answer.
     """
 
     finding: Finding | None
@@ -190,14 +190,18 @@ def _other_uid(to_verify: PodToVerify, pod: PodState, context: VerdictContext) -
 
 
 def _kind(to_verify: PodToVerify, pod: PodState, context: VerdictContext) -> FixedKind | None:
-    """Why the addresses are fixed, or None. Those of an IPAMClaim do not depend on the Pod."""
+    """The kind of the fixed addresses, or None. Those of an IPAMClaim do not depend on the Pod."""
     if to_verify.fixed == "ipamclaim":
         return to_verify.fixed
     return pod.fixed(context.settings) or to_verify.fixed
 
 
 def _living(to_verify: PodToVerify, pod: PodState, context: VerdictContext) -> ReclaimVerdict:
-    """The verdict for a living Pod: keep, unless one setting is on, which is off by default."""
+    """The verdict for a living Pod: keep.
+
+    With the setting ``running_without_address`` (off by default), a stateless Pod that runs and
+    reports no address is released.
+    """
     is_fixed = _kind(to_verify, pod, context) is not None
     if pod.ips or pod.phase != "Running" or is_fixed:
         return keep("its Pod is living")
@@ -315,7 +319,7 @@ class ReclaimDeadline(NamedTuple):
     """A Pod whose addresses may be released after ``stop_s``. Times are Unix seconds.
 
     ``seen``: when the change was first observed. ``deadline_s``: when the Pod's grace period ends.
-    ``report``: that of the deletion as text, for the evidence.
+    ``report``: the report of the deletion as text, for the evidence.
     """
 
     endpoint: EndpointKey
@@ -391,10 +395,7 @@ def _deadline(
 
 
 class PodDeadlines:
-    """Deadlines by Pod UID, at most ``deadlines_max``; further Pods are checked by the scan only.
-
-    A mutable container of immutable values.
-    """
+    """Deadlines by Pod UID, at most ``deadlines_max``; only the scan checks further Pods."""
 
     __slots__ = ("_deadlines", "_deadlines_max", "dropped")
 

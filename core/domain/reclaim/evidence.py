@@ -36,10 +36,17 @@ NEVER_EMPTY: Final[frozenset[Kind]] = frozenset({"Pod", "Node"})
 """Kinds whose listing cannot be empty, because the controller itself is a Pod on a Node."""
 
 OBSERVATIONS_MIN: Final = 2
+"""The number of observations that are evidence, unless a deletion was reported."""
+
 OBSERVATION_GAP_S: Final = 10.0
-"""Seconds between the observations: longer than the lag of a listing, and than an ADD."""
+"""The shortest time from the first to the last observation, in seconds.
+
+It is longer than a listing lags behind, and longer than an ADD takes.
+"""
 
 EVIDENCE_CHARS_MAX: Final = 512
+"""Characters of a finding's text in the evidence of an event."""
+
 
 Finding = Literal[
     "pod-gone",  # no Pod of that name
@@ -74,7 +81,7 @@ class Moment(NamedTuple):
         return max(self.steady_s - earlier.steady_s, 0.0)
 
     def is_before(self, other: Moment) -> bool:
-        """Whether it may be earlier than ``other``; true if the observers differ."""
+        """Whether this time may be earlier than ``other``; true if the observers differ."""
         return self.observer != other.observer or self.steady_s < other.steady_s
 
 
@@ -122,17 +129,17 @@ class PodState(NamedTuple):
 
     @property
     def is_final(self) -> bool:
-        """Whether its phase is final: Succeeded or Failed."""
+        """Whether the Pod's phase is final: Succeeded or Failed."""
         return self.phase in ("Succeeded", "Failed")
 
     @property
     def is_living(self) -> bool:
-        """Whether it is neither being deleted nor finished, so that its addresses are kept."""
+        """Whether the Pod is neither being deleted nor finished, so that its addresses are kept."""
         return self.deletion_s is None and not self.is_final
 
     @property
     def may_restart(self) -> bool:
-        """Whether its phase is final, but its restart policy starts it again.
+        """Whether the Pod's phase is final, but its restart policy starts it again.
 
         See docs/reference/pool-selection.md, "Living Pods".
         """
@@ -141,11 +148,11 @@ class PodState(NamedTuple):
         return self.phase == "Failed" and self.restart_policy != "Never" and self.reason != EVICTED
 
     def fixed(self, switches: FixedAddressSwitches) -> FixedKind | None:
-        """Why its addresses are fixed, by its controller and the settings; None if they are not."""
+        """The kind of the Pod's fixed addresses, by its controller; None if they are not fixed."""
         return kind_of_pod(self.name, self.owner, switches)
 
     def endpoint_key(self, switches: FixedAddressSwitches) -> tuple[str, str]:
-        """(namespace, name) of its endpoint: a VM's is named after the VM instance."""
+        """(namespace, name) of the Pod's endpoint; that of a VM has the name of the VM instance."""
         if self.owner is not None and self.fixed(switches) == "vm":
             return self.namespace, self.owner.name
         return self.namespace, self.name
@@ -175,9 +182,9 @@ class ClusterLookup(OwnerLookup, Protocol):
         ...
 
     def launcher(self, namespace: str, name: str) -> PodState | None:
-        """A Pod of the VM instance or IPAMClaim that has not ended, from any listing.
+        """A Pod that has not ended and belongs to the VM instance or IPAMClaim of this endpoint.
 
-        ``name``: that of the endpoint.
+        From any listing; ``name``: the name of the endpoint.
         """
         ...
 
@@ -261,7 +268,7 @@ class Observation(NamedTuple):
         return self.last.since(self.first)
 
     def is_enough(self, span_s: float) -> bool:
-        """Whether it is evidence: at least two observations, in a time of at least ``span_s``."""
+        """Whether there were at least ``OBSERVATIONS_MIN`` observations, ``span_s`` apart."""
         return self.span_s >= span_s and self.times >= OBSERVATIONS_MIN
 
 

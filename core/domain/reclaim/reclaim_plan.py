@@ -44,7 +44,7 @@ from core.domain.reclaim.evidence import (
 from core.domain.reclaim.settings import ReclaimSettings
 
 STEPS_MAX: Final = 50_000
-"""Steps of one plan; further ones are in the plan of the next scan."""
+"""Steps of one plan; the next scan plans further ones."""
 
 CLAIMS_A_STEP_MAX: Final = 32
 """Claims without an endpoint in one step, so that they fit into one transaction."""
@@ -96,8 +96,8 @@ class KeptClaims(NamedTuple):
 class ReclaimPlan(NamedTuple):
     """The result of one scan.
 
-    ``deadlines``: those of Pods that have not expired. ``next_scan_s``: when another scan may
-    release more; None if only deadlines may.
+    ``deadlines``: deadlines that the scan has found. ``next_scan_s``: when another scan may release
+    further addresses (Unix seconds); None if only expired deadlines may.
     """
 
     steps: tuple[ReclaimStep, ...]
@@ -110,9 +110,9 @@ class ReclaimPlan(NamedTuple):
 class _Holding(NamedTuple):
     """An endpoint with the claims that it lists, or claims of one holder that no endpoint lists.
 
-    In the second case ``endpoint`` is an existing one of the same name, or None, and ``superseded``
-    means that its claims are newer. ``addresses``: the claimed ones, or if there are none, those
-    that the endpoint lists without a claim.
+    In the second case ``endpoint`` is the existing endpoint of the same name, or None, and
+    ``superseded`` means that the claims of that endpoint are newer. ``addresses``: the claimed
+    addresses; if there are none, those that the endpoint lists without a claim.
     """
 
     subject: ObservationSubject
@@ -129,7 +129,7 @@ class _Holding(NamedTuple):
         return self.endpoint.holder
 
     def to_verify(self, settings: ReclaimSettings) -> PodToVerify:
-        """The argument of ``decision_table``."""
+        """The argument of the functions in ``decision_table``."""
         holder, endpoint = self.holder, self.endpoint
         claimed_by = holder_uid(holder)
         uid = claimed_by

@@ -255,7 +255,7 @@ def ets_text(ets: EtsSettings) -> str:
 
 def _entries_text(entries: tuple[DscpPriority, ...]) -> str:
     """Entries as iproute2 writes them, consecutive DSCPs of one priority as a range."""
-    ranges: list[list[int]] = []
+    ranges: list[list[int]] = []  # [first DSCP, last DSCP, priority]
     for dscp, priority in entries:
         if ranges and ranges[-1][1:] == [dscp - 1, priority]:
             ranges[-1][1] = dscp

@@ -145,7 +145,8 @@ def check_namespace(pool: Pool, filter_input: FilterInput) -> FilterDecision | N
 def check_pod(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
     """Reject a pool for other Pods (rule g).
 
-    An automatic pool is accepted at once for Pods of its application, and rejected for others.
+    An automatic pool is accepted for Pods of its application, without the later rules, and rejected
+    for others.
     """
     if pool.pod_affinity is None:
         return None

@@ -14,7 +14,10 @@ from typing import Final
 from core.errors import BadInput
 
 JSON_CHARS_MAX: Final = 262_144
-"""Kubernetes allows 256 KiB for all annotations of an object together."""
+"""The longest text that is parsed.
+
+Kubernetes allows 256 KiB for all annotations of an object together.
+"""
 
 _KINDS: Final[dict[type, str]] = {
     str: "a string",

@@ -22,6 +22,7 @@ SELECTIONS_MAX: Final = 32
 """Cached selections; when there are more, the cache is emptied."""
 
 NONE_KEPT: Final[frozenset[tuple[str, Family]]] = frozenset()
+"""No (interface, family) pair has addresses that the Pod keeps."""
 
 _AUTO_POOL_ANNOTATIONS: Final = frozenset((POD_SUBNETS, POD_SUBNET))
 

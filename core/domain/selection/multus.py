@@ -40,7 +40,7 @@ class NetworkSelectionElement(NamedTuple):
 
 
 class Resolution(NamedTuple):
-    """The net-attach-def of a NIC (``namespace/name``), or the problem why there is none.
+    """The net-attach-def of a NIC (``namespace/name``), or why it cannot be determined.
 
     Both are "" for the NIC of the cluster network if that network is not configured.
     """

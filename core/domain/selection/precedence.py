@@ -169,7 +169,7 @@ def from_pod_ippools(context: Context) -> Candidates | None:
 
 
 def from_pod_ippool(context: Context) -> Candidates | None:
-    """Level 3: pools for the NIC of the ADD, with any name."""
+    """Level 3: pools for the NIC of the ADD, whatever its name is."""
     pod, request = context.facts.pod, context.request
     if POD_IPPOOL not in pod.annotations:
         return None
@@ -209,7 +209,7 @@ LEVELS: Final[tuple[Level, ...]] = (
     from_cni_conf,
     from_default_pools,
 )
-"""In order of precedence."""
+"""The levels in order of precedence."""
 
 
 def _for_request(

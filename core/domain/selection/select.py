@@ -63,7 +63,7 @@ def requested_pools(
     pools: Mapping[str, Pool],
     settings: SelectionSettings,
 ) -> Candidates:
-    """The requested pools before the filters, which show whether they have changed.
+    """The requested pools before the filters, to find out whether the request has changed.
 
     See docs/reference/fixed-address-rules.md, "Changed pools".
 
@@ -78,7 +78,8 @@ def _collect(context: Context) -> Candidates:
     pod = context.facts.pod
     if not pod.claims:
         return requested
-    # The NICs of one IPAMClaim, or those without one, have one endpoint: allocated together.
+    # The NICs of one IPAMClaim have one endpoint, and so have all NICs without an IPAMClaim. One
+    # request allocates the NICs of one endpoint.
     nics = tuple(
         nic for nic in requested.nics if pod.claims.get(nic.interface, "") == pod.ipam_claim
     )

@@ -19,9 +19,8 @@ DRAIN_S_MAX: Final = 900.0
 RETRY_S: Final = 1_800.0
 """Seconds until a node whose drain was given up is drained again."""
 
-
 UNSEEN_BYTES_MAX: Final = 12 * 1024
-"""Bytes of the records that are kept for nodes that a full observation left out."""
+"""Bytes of the records that are kept for waiting nodes that are missing in cut requests."""
 
 _RECORD_BYTES: Final = 40
 """Bytes of a record in JSON besides the name of its node."""
@@ -118,7 +117,7 @@ def plan_drains(
 def _unseen(
     records: Mapping[str, DrainRecord], needed: Collection[str], cordoned: Collection[str]
 ) -> dict[str, DrainRecord]:
-    """The newest records of nodes that wait and were not observed, up to ``UNSEEN_BYTES_MAX``."""
+    """The newest records of waiting nodes without a request, up to ``UNSEEN_BYTES_MAX``."""
     unseen = sorted(
         (-record.given_up_s, node)
         for node, record in records.items()

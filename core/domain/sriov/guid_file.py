@@ -2,9 +2,9 @@
 
 Format and path are those of the SR-IOV network operator: a JSON list with one entry for each NIC.
 An entry has the PCI address or the GUID of the NIC, and a list or a range of GUIDs; virtual
-function 0 gets the first one. If several entries are for one NIC, one by PCI address is used before
-one by GUID, and the first of equal ones. Entries of NICs that a node does not have are ignored, so
-that all nodes can have the same file. Pure.
+function 0 gets the first one. If several entries name one NIC, an entry by PCI address takes
+precedence over one by GUID, and an earlier entry over a later one. Entries of NICs that a node does
+not have are ignored, so that all nodes can have the same file. Pure.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class GuidFile(NamedTuple):
 
 
 def parse_guid_file(text: str) -> GuidFile:
-    """Parse the file; with one faulty entry no entry is used."""
+    """Parse the file. If one entry is faulty, no entry is used (``GuidFile.fault``)."""
     try:
         items = json.loads(text)
         if not isinstance(items, list):

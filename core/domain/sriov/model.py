@@ -232,7 +232,7 @@ def policy_problems(policy: NodePolicy) -> list[PolicyProblem]:
 
 
 def has_ethernet_settings(policy: NodePolicy) -> bool:
-    """Whether the policy sets what only virtual functions of Ethernet have."""
+    """Whether the policy has settings that exist only for Ethernet."""
     return policy.trust is not None or policy.spoof_check is not None
 
 

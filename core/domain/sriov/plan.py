@@ -131,7 +131,10 @@ class SetVfTrust(NamedTuple):
 
 
 class SetVfSpoofCheck(NamedTuple):
-    """Drop what a virtual function sends with another source address, or let it pass."""
+    """Make the NIC drop packets that a virtual function sends with another source address.
+
+    With ``spoof_check`` False, the NIC sends these packets.
+    """
 
     nic: str
     address: str
@@ -253,7 +256,7 @@ def assigned_mac(nic: PhysicalFunction, vf: int, guid_file: GuidFile) -> str:
 def _apply(
     policy: NodePolicy, nics: Sequence[PhysicalFunction], desired: dict[str, DesiredNic]
 ) -> Iterator[SriovRefusal]:
-    """Add the virtual functions of a policy to ``desired``; those of higher priority are in it."""
+    """Add the virtual functions of a policy to ``desired``, after policies of higher priority."""
     for nic in nics:
         ranges = _ranges(policy, nic)
         if not ranges:
@@ -412,7 +415,7 @@ def _actions(nic: PhysicalFunction, target: DesiredNic, guid_file: GuidFile) -> 
     }
     for number in range(target.vfs):
         vf = present.get(number) or VirtualFunction(number, "")
-        # If an earlier plan was interrupted, one that no policy selects may lack a driver too.
+        # After an interrupted plan, a virtual function that no policy selects may lack a driver.
         is_unbound = not (target.externally_managed or vf.driver)
         if is_new or number in groups or is_unbound:
             mac = assigned_mac(nic, number, guid_file)

@@ -16,7 +16,7 @@ from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.model import Pool, Subnet
 
 POOLS_PER_STEP_MAX: Final = 64
-"""Pools that one command adopts or retires, because all of them change in its transaction."""
+"""The most pools that one command adopts or retires: all change in its transaction."""
 
 
 class Share(NamedTuple):
@@ -36,7 +36,7 @@ class SubnetCounts(NamedTuple):
 
 
 def owner_subnet_name(pool: Pool) -> str:
-    """The name of the subnet that the pool belongs to, "" for an orphan."""
+    """The name of the subnet to which the pool belongs, "" if it belongs to none."""
     return pool.labels.get(OWNER_SUBNET, "")
 
 
@@ -68,10 +68,10 @@ def pools_of_subnet(subnet: str, pools: Mapping[str, Pool]) -> list[Pool]:
 def adopt(pool: Pool, subnets: Mapping[str, Subnet], existing: Pool | None = None) -> Pool:
     """The pool with its subnet's label, and with the subnet's gateway and routes if it has none.
 
-    They are inherited once. A pool with the label of the subnet is not changed, so that a gateway
-    that a user has removed does not come back. If only the label is missing, the gateway and routes
-    of ``existing`` are used, not those of the subnet, which may have changed. A label of a subnet
-    with another CIDR is removed.
+    Gateway and routes are inherited once. A pool that already has the subnet's label is not
+    changed, so that a gateway that a user has removed does not come back. If only the label is
+    missing, the gateway and routes of ``existing`` are used, not those of the subnet, which may
+    have changed. A label of a subnet with another CIDR is removed.
     """
     subnet = subnet_for(pool, subnets)
     if subnet is None:

@@ -33,7 +33,7 @@ from core.domain.validation.shared import ObjectReference, shortened
 from core.errors import Refusal
 
 SUBNETS_KEPT_MAX: Final = 16_384
-"""Parsed CIDRs that are cached, because a new pool is compared with every other pool."""
+"""Cached CIDRs of pools; a new pool is compared with every other pool."""
 
 RANGES_SHOWN_MAX: Final = 4
 """Overlapping ranges that a refusal lists."""
@@ -254,7 +254,7 @@ def cidr_of_subnet(text: str) -> Cidr:
 
 
 def items_rule(subject: ObjectReference, reservation: Reservation) -> Iterator[Refusal]:
-    """Every item of ``ips`` is an address or a range of the family; all others are reported."""
+    """Every item of ``ips`` is an address or a range of the family; each other item is reported."""
     for index, text in enumerate(reservation.ips):
         try:
             family = parse_range(text).family

@@ -26,11 +26,13 @@ OBJECT_BYTES_MAX: Final = 320 * 1024
 """Size of all texts of an object, as computed by ``encoded_size_max``."""
 
 LABELS_BYTES_MAX: Final = 64 * 1024
+"""Size of the keys and values of all labels, as computed by ``encoded_size_max``."""
+
 ANNOTATIONS_BYTES_MAX: Final = 256 * 1024
-"""Keys and values together; the limit of annotations is that of Kubernetes."""
+"""Size of the keys and values of all annotations; the limit of Kubernetes."""
 
 REFUSALS_MAX: Final = 32
-"""Refusals of one object that are reported."""
+"""The maximum number of refusals that are reported for one object."""
 
 SUBDOMAIN_SYNTAX: Final = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.',"
@@ -102,9 +104,9 @@ def resolve_family(
 
     See docs/reference/admission.md, "SpiderIPPool".
 
-    ``source``: the field from which it is derived, and its value, for the error. Called for every
-    Pool and Reservation that is parsed, because these values always have a family. Raises Refused:
-    Invalid if both are None, NotSupported for a version other than 4 and 6.
+    ``source``: the field from which ``derived`` was derived, and its value, for the error. Called
+    for every Pool, Subnet and Reservation that is parsed, because these values always have a
+    family. Raises Refused: Invalid if both are None, NotSupported for a version other than 4 and 6.
     """
     family = derived if ip_version is None else ip_version
     if family == V4:
@@ -114,7 +116,8 @@ def resolve_family(
     field = "spec.ipVersion"
     if family is None:
         message = f"ipVersion is not set and cannot be derived from {source}"
-        raise Refused((subject.refuse("Invalid", "ip-version", field, message),))
+        remedy = "correct that field, or set ipVersion to 4 or 6"
+        raise Refused((subject.refuse("Invalid", "ip-version", field, message, remedy),))
     message = f"ipVersion {family} is neither 4 nor 6"
     raise Refused((subject.refuse("NotSupported", "ip-version", field, message),))
 
@@ -174,7 +177,8 @@ def size_rule(
         size = encoded_size_max(part)
         if size > limit:
             message = f"{size} bytes are more than the limit of {limit}"
-            yield subject.refuse("Invalid", "too-large", field, message)
+            remedy = "shorten the object" if not field else f"remove or shorten {field}"
+            yield subject.refuse("Invalid", "too-large", field, message, remedy)
             return
 
 
