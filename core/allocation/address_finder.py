@@ -1,7 +1,7 @@
 """Search for free addresses by reading etcd: exact, in a few milliseconds for a /16.
 
 The keys of a pool of at most ``READ_KEYS_MAX`` addresses are read at once. A larger pool is split
-into ``STRETCHES`` parts, and one read counts the claims and cool-down marks of each. A part with
+into ``PARTS_MAX`` parts, and one read counts the claims and cool-down marks of each. A part with
 fewer of them than addresses has free ones: such parts are read, in order, until enough free
 addresses are known. A part with more than ``READ_KEYS_MAX`` claims and marks is split again. All
 reads of a search have one revision: "none" means that no address was free at that revision. Nothing
@@ -19,7 +19,7 @@ from core.errors import Compacted, LostRace
 from core.eventstore.keys import COOL_DOWN, Keys
 from core.eventstore.kv import TXN_OPERATIONS_MAX, Get, KeyValueStore, RangeResult
 
-STRETCHES = 60
+PARTS_MAX = 60
 """Parts counted or read at once; two operations for each stay within etcd's 128."""
 
 READ_KEYS_MAX = 1_200
@@ -95,7 +95,7 @@ class _Scan:
                     return
 
 
-class _Stretch(NamedTuple):
+class _CountedPart(NamedTuple):
     """A part of a pool, and the claims and cool-down marks counted between its ends."""
 
     part: AddressSet
@@ -137,13 +137,13 @@ class Finder:
         """
         scan = _Scan(avoid)
         if usable.size <= READ_KEYS_MAX:
-            spans = usable.covering_intervals(STRETCHES) if usable else []
+            spans = usable.covering_intervals(PARTS_MAX) if usable else []
             await self._read([usable & AddressSet(usable.family, (span,)) for span in spans], scan)
             estimate, first_value = len(scan.values), usable.nth(start) if start else 0
             # The sort is stable: first the addresses from ``first_value`` on, then those before it.
             scan.values.sort(key=lambda value: value < first_value)
         else:
-            parts = usable.split(STRETCHES)
+            parts = usable.split(PARTS_MAX)
             first = start * len(parts) // usable.size
             estimate = await self._in_parts([*parts[first:], *parts[:first]], scan)
         values = tuple(scan.values[:VALUES_MAX])
@@ -198,16 +198,16 @@ class Finder:
         ]
         counts = [answer.count for answer in await self._at(gets, scan)]
         taken = map(sum, zip(counts[::2], counts[1::2], strict=True))
-        stretches = [_Stretch(*stretch) for stretch in zip(parts, taken, strict=True)]
-        with_free = [stretch for stretch in stretches if stretch.free]
+        counted_parts = [_CountedPart(*counted) for counted in zip(parts, taken, strict=True)]
+        with_free = [counted for counted in counted_parts if counted.free]
         for batch in _batches(with_free):
             if batch[0].taken > READ_KEYS_MAX:  # alone in its batch
-                await self._in_parts(batch[0].part.split(STRETCHES), scan)
+                await self._in_parts(batch[0].part.split(PARTS_MAX), scan)
             else:
-                await self._read([stretch.part for stretch in batch], scan)
+                await self._read([counted.part for counted in batch], scan)
             if len(scan.values) >= VALUES_MAX:
                 break
-        return sum(stretch.free for stretch in with_free)
+        return sum(counted.free for counted in with_free)
 
     async def _read(self, parts: Sequence[AddressSet], scan: _Scan) -> None:
         gets = [
@@ -242,15 +242,15 @@ class Finder:
         }
 
 
-def _batches(stretches: Sequence[_Stretch]) -> Iterator[list[_Stretch]]:
-    """Group stretches into reads of enough free addresses and not too many claims."""
-    batch: list[_Stretch] = []
+def _batches(counted_parts: Sequence[_CountedPart]) -> Iterator[list[_CountedPart]]:
+    """Group counted parts into reads of enough free addresses and not too many claims."""
+    batch: list[_CountedPart] = []
     taken = free = 0
-    for stretch in stretches:
-        if batch and (taken + stretch.taken > READ_KEYS_MAX or free >= VALUES_MAX):
+    for counted in counted_parts:
+        if batch and (taken + counted.taken > READ_KEYS_MAX or free >= VALUES_MAX):
             yield batch
             batch, taken, free = [], 0, 0
-        batch.append(stretch)
-        taken, free = taken + stretch.taken, free + stretch.free
+        batch.append(counted)
+        taken, free = taken + counted.taken, free + counted.free
     if batch:
         yield batch

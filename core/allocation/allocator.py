@@ -72,7 +72,7 @@ from core.projections.configuration_view import ConfigurationView
 _ENDING_REASONS: Final[dict[EndReason, str]] = {
     "superseded": "addresses under this name",
     "pools-changed": "addresses of other pools",
-    "repair": "addresses in place of some that are not its own any more",
+    "repair": "addresses in place of those that it has lost",
 }
 """The reason why older claims end -> the end of the evidence text, which the log stores."""
 

@@ -252,6 +252,8 @@ async def read_failed(store: KeyValueStore, fence: Get, batch: TransactionBatch)
 
 
 class _Waiting(NamedTuple):
+    """A queued proposal, the future with its outcome, and its caller's span."""
+
     proposal: Proposal
     answer: asyncio.Future[Outcome]
     origin: tracing.Origin | None

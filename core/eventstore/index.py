@@ -96,11 +96,11 @@ class Index:
         return {prefix + value.name.encode(): b"" for prefix in prefixes}
 
     def named(self, cidr: Cidr) -> Get:
-        """Objects of exactly this CIDR; ``names_in`` reads the answer."""
+        """The read that finds objects with exactly this CIDR; ``names_in`` reads its answer."""
         return self._under(self._block("network", cidr.first, cidr.prefix_length))
 
     def overlapping(self, cidr: Cidr) -> list[Get]:
-        """Objects of a CIDR that overlaps this one and differs from it."""
+        """The reads that find objects whose CIDR overlaps this one and differs from it."""
         longer = self._block("network", cidr.first, cidr.prefix_length + 1)
         return [
             *self._containing("network", cidr.first, range(cidr.prefix_length)),
@@ -108,11 +108,14 @@ class Index:
         ]
 
     def containing(self, value: int) -> list[Get]:
-        """Objects whose CIDR contains an address."""
+        """The reads that find objects whose CIDR contains an address."""
         return self._containing("network", value, range(ADDRESS_BITS[self.family] + 1))
 
     def owners(self, addresses: AddressSet, cidr: Cidr | None = None) -> list[Get]:
-        """The pools that may have one of these addresses. ``cidr``: that of the pools, if known."""
+        """The reads that find pools that may have one of these addresses.
+
+        ``cidr``: the CIDR of the pools, if it is known.
+        """
         shortest = 0 if cidr is None else cidr.prefix_length
         lengths = range(shortest, ADDRESS_BITS[self.family] + 1)
         gets: dict[Get, None] = {}
@@ -124,7 +127,7 @@ class Index:
         return list(gets)
 
     def of_application(self, application: ApplicationKey) -> Get:
-        """The automatic pools of an application."""
+        """The read that finds the automatic pools of an application."""
         return self._under(self._application(application))
 
     def names_in(self, *answers: RangeResult) -> list[str]:
@@ -145,7 +148,7 @@ class Index:
         return self._key(f"{kind}/{first:0{_DIGITS}x}/{length:03d}/")
 
     def _containing(self, kind: str, value: int, lengths: range) -> list[Get]:
-        """One key for each block around an address."""
+        """A read for each possible block around an address."""
         gets = []
         for length in lengths:
             low = ADDRESS_BITS[self.family] - length

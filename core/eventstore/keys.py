@@ -111,11 +111,11 @@ class Keys:
         return key[len(self.root) :].partition(b"/")[0].decode()
 
     def log(self, writer: str, seq: int) -> bytes:
-        """A segment."""
+        """The key of a segment."""
         return self.root + f"log/{writer}/{seq:016x}".encode()
 
     def head(self, writer: str) -> bytes:
-        """The head of a writer."""
+        """The key of a writer's head."""
         return self.root + f"head/{writer}".encode()
 
     def of_address(self, family: Family, value: int) -> AddressKeys:
@@ -127,67 +127,67 @@ class Keys:
         )
 
     def ip(self, family: Family, value: int) -> bytes:
-        """The claim of an address."""
+        """The key of an address's claim."""
         return self.root + b"ip/%d/%032x" % (family, value)
 
     def cool_down(self, family: Family, value: int) -> bytes:
-        """The cool-down mark of an address."""
+        """The key of an address's cool-down mark."""
         return self.root + b"rest/%d/%032x" % (family, value)
 
     def quarantine(self, family: Family, value: int) -> bytes:
-        """The quarantine of an address."""
+        """The key of an address's quarantine."""
         return self.root + b"quarantine/%d/%032x" % (family, value)
 
     def endpoint(self, namespace: str, name: str) -> bytes:
-        """An endpoint."""
+        """The key of an endpoint."""
         return self.root + f"endpoint/{namespace}/{name}".encode()
 
     def pool(self, name: str) -> bytes:
-        """A pool."""
+        """The key of a pool."""
         return self.root + f"pool/{name}".encode()
 
     def subnet(self, name: str) -> bytes:
-        """A subnet."""
+        """The key of a subnet."""
         return self.root + f"subnet/{name}".encode()
 
     def reservation(self, name: str) -> bytes:
-        """A reservation."""
+        """The key of a reservation."""
         return self.root + f"reservation/{name}".encode()
 
     def record(self, kind: str, namespace: str, name: str) -> bytes:
-        """The record of a Pod, StatefulSet, Namespace or Node that an operator has applied."""
+        """The key of a record (``core.domain.events.RecordDefined``)."""
         return self.root + f"record/{kind}/{namespace or '-'}/{name}".encode()
 
     def guid(self, guid: str) -> bytes:
-        """The claim of a GUID."""
+        """The key of a GUID's claim."""
         return self.root + f"guid/{guid.replace(':', '')}".encode()
 
     def node_guids(self, node: str) -> bytes:
-        """The GUIDs of a node's virtual functions."""
+        """The key with the GUIDs of a node's virtual functions."""
         return self.root + f"node-guids/{node}".encode()
 
     def guard(self, topic: str, family: Family) -> bytes:
-        """A key that changes with every change of its topic (pools, subnets, ...) in a family."""
+        """The key that every change of a topic (pools, subnets, ...) in a family writes."""
         return self.root + f"guard/{topic}/{family}".encode()
 
     def application_view(self, application: str) -> bytes:
-        """The report of the last reconcile of an application's automatic pools."""
+        """The key with the report of the last reconcile of an application's automatic pools."""
         return self.root + f"view/application/{application}".encode()
 
     def pool_request(self, application: str) -> bytes:
-        """The request of an ADD for an automatic pool of the application."""
+        """The key with the request of an ADD for an automatic pool of the application."""
         return self.root + f"need/{application}".encode()
 
     def admitted(self, kind: str, name: str, review: str) -> bytes:
-        """A pool or subnet that a webhook has admitted."""
+        """The key of a pool or subnet that a webhook has admitted."""
         return self.root + f"admitted/{kind}/{name}/{review}".encode()
 
     def refused(self, name: str) -> bytes:
-        """A pool that Kubernetes has and the rules refuse."""
+        """The key of a pool that Kubernetes has and the rules refuse."""
         return self.root + f"refused/{name}".encode()
 
     def binding(self, namespace: str, name: str) -> bytes:
-        """The binding of an endpoint by a network provider."""
+        """The key of an endpoint's binding by a network provider."""
         return self.root + f"binding/{namespace}/{name}".encode()
 
     def meta(self, name: str) -> bytes:
@@ -195,7 +195,7 @@ class Keys:
         return self.root + f"meta/{name}".encode()
 
     def lease(self, role: str) -> bytes:
-        """The leader of a role."""
+        """The key with the leader of a role."""
         return self.root + f"lease/{role}".encode()
 
     def tail(self, key: bytes, *parts: str) -> tuple[str, ...]:

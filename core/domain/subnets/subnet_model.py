@@ -20,7 +20,10 @@ POOLS_PER_STEP_MAX: Final = 64
 
 
 class Share(NamedTuple):
-    """A pool's addresses of its subnet. ``application``: as in the status, "" for a manual pool."""
+    """The addresses that a pool has of its subnet.
+
+    ``application``: as in the subnet's status, "" for a manual pool.
+    """
 
     pool: str
     ips: tuple[str, ...]

@@ -30,7 +30,10 @@ from core.process.tracing import Span, child_span
 
 _DATABASE = {"db.system.name": "etcd"}
 _FIRST_WAIT_S = 0.02
+"""The longest pause before the first repetition of a call, in seconds."""
+
 _LAST_ATTEMPT_S = 0.05
+"""The shortest time that a repeated call gets, even if the deadline is nearer. Seconds."""
 
 _RETRYABLE_STATES = frozenset({CallState.NOTHING_WRITTEN, CallState.UNKNOWN})
 """States of failures that may not concern other endpoints."""

@@ -55,13 +55,13 @@ async def _read(calls: Calls, gets: Sequence[Get], revision: int) -> ReadResult:
 
 
 async def _read_remaining(calls: Calls, get: Get, page: RangeResult, revision: int) -> RangeResult:
-    wanted = _smaller(get.limit, page.count)
-    if len(page.kvs) >= wanted or get.count_only:
+    key_count = _smaller(get.limit, page.count)
+    if len(page.kvs) >= key_count or get.count_only:
         return page
     kvs = list(page.kvs)
     last = page.kvs
-    while len(kvs) < wanted and last:
-        limit = min(_page_keys(last), wanted - len(kvs))
+    while len(kvs) < key_count and last:
+        limit = min(_page_keys(last), key_count - len(kvs))
         following = get._replace(start=last[-1].key + b"\0", limit=limit)
         response = await calls.repeat("range", wire.range_request(following, revision))
         last = wire.range_result(response).kvs

@@ -59,11 +59,15 @@ from core.process.retry import pause_s
 from core.protobuf import DecodeError
 
 _FIRST_WAIT_S = 0.05
+"""The longest pause before a broken watch is opened again for the first time, in seconds."""
+
 _decode = messages.decoder("WatchResponse")
 
 Range = tuple[bytes, bytes]
+"""[start, end) of keys; an empty end means only the key ``start``."""
 
 _IN_ORDER = attrgetter("mod_revision", "key")
+"""The sort key of changes: by revision, then by key."""
 
 
 async def watch(
@@ -291,6 +295,7 @@ class _Stream:
             raise as_call_failed(error) from error
 
     def _hold(self, changes: Sequence[KeyChange], newest: int) -> None:
+        """Hold changes back until etcd confirms their revisions. Raises Compacted at the limit."""
         if self._early is not None:
             changes = self._early.new(changes)
         if len(self._held) + len(changes) > WATCH_HELD_CHANGES_MAX:
@@ -326,6 +331,7 @@ class _Stream:
             self._request_now.set()
 
     def _release(self, revision: int) -> WatchBatch:
+        """The held changes up to a revision that etcd has confirmed."""
         self._held.sort(key=_IN_ORDER)
         ready = [change for change in self._held if change.mod_revision <= revision]
         self._held = self._held[len(ready) :]
