@@ -1,6 +1,6 @@
 """Search for free addresses by reading etcd: exact, in a few milliseconds for a /16.
 
-The keys of a pool of at most ``READ_KEYS_MAX`` addresses are read at once. A larger pool is split
+The keys of a pool of at most ``READ_KEYS_MAX`` addresses are read together. A larger pool is split
 into ``PARTS_MAX`` parts, and one read counts the claims and cool-down marks of each. A part with
 fewer of them than addresses has free ones: such parts are read, in order, until enough free
 addresses are known. A part with more than ``READ_KEYS_MAX`` claims and marks is split again. All
@@ -20,10 +20,10 @@ from core.eventstore.keys import COOL_DOWN, Keys
 from core.eventstore.kv import TXN_OPERATIONS_MAX, Get, KeyValueStore, RangeResult
 
 PARTS_MAX = 60
-"""Parts counted or read at once; two operations for each stay within etcd's 128."""
+"""Parts that one request counts or reads; two operations for each stay within etcd's 128."""
 
 READ_KEYS_MAX = 1_200
-"""The most keys that are read at once."""
+"""The most addresses of a pool, or claims of a part, whose keys are read without counting first."""
 
 COOL_DOWN_READ_MIN = 64
 """The number of cool-down marks in the first read, when no address is free.

@@ -75,7 +75,7 @@ RULES: Final = (
 )  # fmt: skip
 
 K = TypeVar("K")
-_EVENT_ID_PARTS: Final = 3
+_EVENT_ID_PARTS: Final = 3  # <writer>.<epoch>.<count>
 
 
 class Violation(NamedTuple):

@@ -91,7 +91,7 @@ class SlotResource(NamedTuple):
         return [Device(name) for name in self.ids()]
 
     def allocation(self, _: Sequence[str], /) -> DeviceAllocation:
-        """Nothing: a slot is only a number."""
+        """No variables and no files: a slot is only a number."""
         return DeviceAllocation()
 
     def ids(self) -> list[str]:

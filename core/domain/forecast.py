@@ -55,6 +55,7 @@ _MAD_TO_SIGMA: Final = 1.4826
 """Standard deviation / median absolute deviation, of a normal distribution."""
 
 _HOUR_S: Final = 3600.0
+"""Seconds of an hour."""
 
 
 class Forecast(NamedTuple):

@@ -37,7 +37,11 @@ from core.eventstore.keys import Keys, key_text
 from core.eventstore.unknown_fields import trimmed
 
 SEGMENT_VERSION = 1
+"""The version of the encoding of segments; each event type has a version of its own."""
+
 STATE_VERSION = 1
+"""The version of the encoding of state values."""
+
 SEGMENT_EVENTS_MAX = 126
 """The maximum number of events in one segment: etcd's 128 operations less segment and head."""
 

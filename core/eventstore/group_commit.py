@@ -44,7 +44,11 @@ from core.eventstore.kv import (
 from core.process import tracing
 
 GUARDS_MAX = TXN_OPERATIONS_MAX - 1
+"""Guards of all proposals in one transaction, besides the owner's fence."""
+
 WRITES_MAX = TXN_OPERATIONS_MAX - 2
+"""Writes of all proposals in one transaction, besides the owner's segment and head."""
+
 BATCH_BYTES_MAX = REQUEST_BYTES_MAX // 2
 """Half of etcd's limit, because events are in the request twice (segment and state)."""
 

@@ -84,6 +84,7 @@ def missing_segment(writer: str, expected: int, known: int, remedy: str) -> LogG
 
 
 SEQ_MAX: Final = 2**64 - 1
+"""The largest number of a segment that a key can have (16 hexadecimal digits)."""
 
 
 async def read_heads(

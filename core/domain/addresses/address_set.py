@@ -30,7 +30,7 @@ Interval: TypeAlias = tuple[int, int]
 CLAMPED_SIZE_MAX: Final = 2**63 - 1
 """The largest count in a status field, a signed 64-bit integer."""
 
-_REPR_INTERVALS_MAX: Final = 6
+_REPR_INTERVALS_MAX: Final = 6  # intervals that ``repr`` shows
 
 
 class AddressSet:

@@ -255,13 +255,13 @@ class RecordOwners:
         return StatefulSetState(namespace, name, record.replicas, record.ordinals_start)
 
     def vmi(self, namespace: str, name: str) -> VmiState | MissingOwner:
-        """Always unknown."""
+        """Unknown: there are no records of VM instances."""
         return NO_RECORD
 
     def vm(self, namespace: str, name: str) -> VmState | MissingOwner:
-        """Always unknown."""
+        """Unknown: there are no records of VMs."""
         return NO_RECORD
 
     def ipam_claim(self, namespace: str, name: str) -> IpamClaimState | MissingOwner:
-        """Always unknown."""
+        """Unknown: there are no records of IPAMClaims."""
         return NO_RECORD

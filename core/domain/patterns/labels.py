@@ -19,7 +19,10 @@ DOES_NOT_EXIST: Final = "DoesNotExist"
 OPERATORS: Final = (IN, NOT_IN, EXISTS, DOES_NOT_EXIST)
 
 NAME_BYTES_MAX: Final = 63
+"""The longest name in a label key (after the prefix), in bytes; the limit of Kubernetes."""
+
 VALUE_BYTES_MAX: Final = 63
+"""The longest label value, in bytes; the limit of Kubernetes."""
 
 _NAME_SYNTAX: Final = (
     "may have only letters, digits, '-', '_' and '.', and must begin and end with a letter or digit"

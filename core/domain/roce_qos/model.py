@@ -19,6 +19,7 @@ DSCP_BITS_BELOW: Final = 2
 """The lower bits of a traffic class, after its DSCP: ECN."""
 
 DSCPS_OF_A_PRIORITY: Final = 8
+"""DSCPs that have the same priority by default: those with the same upper three bits."""
 
 TRUST_DSCP: Final = "dscp"
 TRUST_PCP: Final = "pcp"

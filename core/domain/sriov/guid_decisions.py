@@ -68,7 +68,10 @@ def requested_guids(
 def ended_guids(
     held: Iterable[VfGuid], plan: NodePlan, nics: Iterable[PhysicalFunction]
 ) -> Iterator[tuple[VfGuid, GuidReleaseReason]]:
-    """Those of the ``held`` GUIDs that no virtual function of the node has or gets by the plan."""
+    """The ``held`` GUIDs to release: no virtual function of the node has them or gets them.
+
+    Each with the reason. ``plan``: the plan whose actions set GUIDs.
+    """
     by_address = {nic.address: nic for nic in nics}
     planned = {
         (action.address, action.vf, action.mac)

@@ -22,7 +22,7 @@ GUID_FILE_BYTES_MAX: Final = 4 * 1024**2
 """Enough for about 100,000 GUIDs in lists."""
 
 _GUID_BYTES: Final = 8
-_LINK_ADDRESS_BYTES: Final = 20
+_LINK_ADDRESS_BYTES: Final = 20  # of an InfiniBand link; the last 8 bytes are its GUID
 _SEPARATORS: Final = re.compile(r"^0x|[:.-]")
 _DIGITS: Final = re.compile(r"[0-9a-f]{16}")
 

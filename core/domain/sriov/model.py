@@ -27,8 +27,14 @@ VFS_MAX: Final = 1_024
 """Virtual functions of one NIC; current NICs have at most 256."""
 
 POLICIES_MAX: Final = 1_024
+"""The maximum number of policies."""
+
 NICS_MAX: Final = 256
+"""The maximum number of NICs of one node."""
+
 PRIORITY_MAX: Final = 99
+"""The lowest priority of a policy, which is the highest number."""
+
 MTU_MAX: Final = 65_535
 
 ETHERNET_SETTINGS: Final = "trust and spoofChk"

@@ -33,7 +33,7 @@ _UNSET_MACS: Final = (
     "ff:ff:ff:ff:ff:ff:ff:ff",  # set by the CNI plugin ib-sriov if there was none before
 )
 NO_GUID_FILE: Final = GuidFile()
-_LOCAL_UNICAST: Final = 0x02
+_LOCAL_UNICAST: Final = 0x02  # bits of the first byte: locally administered, not multicast
 
 
 class VfGroup(NamedTuple):

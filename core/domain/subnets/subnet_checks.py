@@ -35,7 +35,8 @@ def check_share(pool: Pool, ledger: Ledger) -> Iterator[Finding]:
         return
     subnet = ledger.subnets.get(name)
     if subnet is None or (subnet.family, subnet.subnet) != (pool.family, pool.subnet):
-        yield SUBNET_SHARE, pool.name, f"belongs to subnet {name}, which has no CIDR {pool.subnet}"
+        text = f"belongs to subnet {name}, which does not exist or has another CIDR"
+        yield SUBNET_SHARE, pool.name, f"{text} than {pool.subnet}"
         return
     yield from _outside(pool, subnet)
 

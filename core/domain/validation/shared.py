@@ -41,9 +41,9 @@ SUBDOMAIN_SYNTAX: Final = (
 )
 """The text of Kubernetes for an invalid name, which users' scripts search for."""
 
-_QUOTED_CHARS_MAX: Final = 80
-_MESSAGE_CHARS_MAX: Final = 1000
-_VALUE_OVERHEAD_BYTES: Final = 5
+_QUOTED_CHARS_MAX: Final = 80  # of one text that a message quotes
+_MESSAGE_CHARS_MAX: Final = 1000  # of one message
+_VALUE_OVERHEAD_BYTES: Final = 5  # the most that msgpack adds to one value
 
 
 class ObjectReference(NamedTuple):

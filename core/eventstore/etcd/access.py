@@ -13,8 +13,13 @@ from core.errors import BadInput
 from core.eventstore.etcd.settings import EtcdSettings
 
 ETCD_ENDPOINT = "127.0.0.1:2379"
+"""The default endpoint: a member of etcd on the same machine."""
+
 ENDPOINTS_MAX = 32
+"""The maximum number of endpoints in the settings."""
+
 PASSWORD_BYTES_MAX = 4_096
+"""Bytes that are read of the password file."""
 
 
 class Access(NamedTuple):

@@ -21,7 +21,7 @@ from core.eventstore.etcd.settings import EtcdSettings
 from core.eventstore.roles import ROOT_USER, EtcdRole, Permission
 
 _EXISTS: Final = ("etcdserver: user name already exists", "etcdserver: role name already exists")
-_UNGUESSABLE_BYTES: Final = 32
+_UNGUESSABLE_BYTES: Final = 32  # of a random password
 
 _log: Final = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from core.eventstore.kv import (
 )
 from core.eventstore.space import store_full
 
-_LEASE_ID_BITS = 63
+_LEASE_ID_BITS = 63  # etcd's lease ids are positive signed 64-bit integers
 
 
 class EtcdStore:

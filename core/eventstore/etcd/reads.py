@@ -14,12 +14,18 @@ from core.errors import Compacted
 from core.eventstore.etcd import wire
 from core.eventstore.etcd.calls import Calls
 from core.eventstore.etcd.failures import CallFailed
-from core.eventstore.etcd.settings import FIRST_PAGE_KEYS, PAGE_BYTES, PAGE_KEYS_MAX, RESTARTS_MAX
+from core.eventstore.etcd.settings import (
+    FIRST_PAGE_KEYS,
+    PAGE_BYTES,
+    PAGE_KEYS_MAX,
+    READ_ATTEMPTS_MAX,
+)
 from core.eventstore.etcd.txn_encoder import encode_reads
 from core.eventstore.etcd.watch import oldest_revision
 from core.eventstore.kv import Get, KeyValue, RangeResult, ReadResult
 
 _KEY_OVERHEAD_BYTES = 32
+"""Rough size of a key's revisions and lengths in an answer."""
 
 
 async def read(calls: Calls, gets: Sequence[Get], revision: int) -> ReadResult:
@@ -28,7 +34,7 @@ async def read(calls: Calls, gets: Sequence[Get], revision: int) -> ReadResult:
     Raises StoreUnavailable, Compacted, StoreRejected.
     """
     wire.check_operations(gets)
-    for _ in range(RESTARTS_MAX):
+    for _ in range(READ_ATTEMPTS_MAX):
         try:
             return await _read(calls, gets, revision)
         except CallFailed:

@@ -56,7 +56,7 @@ Measured on two cores, seconds for a read of keys of 200 B:
 PAGE_KEYS_MAX = 50_000
 """The largest number of keys in one page, however small they are."""
 
-RESTARTS_MAX = 3
+READ_ATTEMPTS_MAX = 3
 """Attempts of a long read; compactions between its pages make it begin again."""
 
 KEEPALIVE_S = 7.0

@@ -1,7 +1,7 @@
 """One watch over several ranges: complete revisions in order, also after broken connections.
 
 All ranges share one stream, with one etcd watch for each range. etcd sends the changes of each
-watch separately. With one range, a message is passed on at once. With several, a revision may be
+watch separately. With one range, a message is passed on directly. With several, a revision may be
 incomplete when its first part arrives: changes are then held back until etcd, in answer to a
 progress request, confirms that everything up to a revision was sent for all watches. That takes one
 small round trip for a burst of changes, and does not depend on the order in which etcd serves

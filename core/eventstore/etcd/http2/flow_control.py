@@ -3,9 +3,9 @@
 The constants are the sizes of our receive windows; ``stream`` and ``connection`` widen them as
 answers are read. ``SendQueue`` keeps to the windows of the server.
 
-A message that fits into the windows is written at once. Of a larger one, the part that fits is
-written, and the remainder waits for the server's WINDOW_UPDATE. Streams take turns, so that a large
-request does not block small ones. A send window becomes negative only when the server reduces
+A message that fits into the windows is written immediately. Of a larger message, the part that fits
+is written, and the remainder waits for the server's WINDOW_UPDATE. Streams take turns, so that a
+large request does not block small ones. A send window becomes negative only when the server reduces
 INITIAL_WINDOW_SIZE.
 """
 

@@ -12,6 +12,8 @@ from typing import Final, NamedTuple
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADER_BYTES: Final = 9
+"""The size of the header of every frame."""
+
 FRAME_BYTES_MAX: Final = 16_384
 """The largest payload of a frame in bytes. A peer may raise it for the frames that it receives
 (MAX_FRAME_SIZE); our settings do not.

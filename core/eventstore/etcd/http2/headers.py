@@ -19,6 +19,7 @@ from core.eventstore.etcd.http2 import frames
 from core.eventstore.etcd.http2.frames import ErrorCode, Frame, ProtocolError
 
 Metadata = tuple[tuple[str, str], ...]
+"""(name, value) of each header that a call adds to those of gRPC."""
 
 HEADER_LIST_BYTES_MAX: Final = 65_536
 """The largest header block of a response in bytes, as received and as decoded.
@@ -52,10 +53,11 @@ _LITERAL: Final = b"\x00"
 _NEVER_INDEXED: Final = b"\x10"
 
 _SECRET_NAMES: Final = frozenset({"token"})
+"""Headers that no proxy may store in a table of headers."""
 
 
 class HeaderBlock(NamedTuple):
-    """A complete block of one stream."""
+    """A complete, encoded header block of one stream; ``ends_stream``: it ends the stream."""
 
     stream_id: int
     ends_stream: bool
@@ -63,7 +65,7 @@ class HeaderBlock(NamedTuple):
 
 
 class BlockAssembler:
-    """Joins a HEADERS frame and the CONTINUATION frames that follow it."""
+    """Joins a HEADERS frame and the CONTINUATION frames that follow it to a header block."""
 
     def __init__(self) -> None:
         self._first: Frame | None = None
