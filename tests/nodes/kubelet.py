@@ -44,10 +44,7 @@ EVICTION_SIGNALS = (
     "imagefs.inodesFree",
 )
 STATUS_EVERY: Final = "1s"
-"""The interval of node status changes and Leases; short, so that a lost node is detected soon."""
-
-UNCHANGED_STATUS_EVERY: Final = "5m"
-"""The interval of reports of an unchanged status, as by default: the Lease is the heartbeat."""
+"""The heartbeat interval; short, so that a lost node is detected soon."""
 
 
 class KubeNode:
@@ -186,7 +183,6 @@ class KubeNode:
             "failSwapOn": False,
             "makeIPTablesUtilChains": False,
             "nodeStatusUpdateFrequency": STATUS_EVERY,
-            "nodeStatusReportFrequency": UNCHANGED_STATUS_EVERY,
             "nodeLeaseDurationSeconds": 4,
             "oomScoreAdj": 0,
             "podLogsDir": str(self._here / "logs"),
