@@ -69,17 +69,18 @@ class CoolDown:
             self._of_older_pods = CoolDown(self._store, seconds, monotonic=self._monotonic)
         return self._of_older_pods
 
-    async def append(self, writer: Writer, proposal: Callable[[int], Proposal]) -> Outcome:
-        """Append ``proposal(lease)``, whose cool-down marks have that lease; see ``Writer.append``.
+    async def append(self, writer: Writer, build: Callable[[int], Proposal]) -> Outcome:
+        """Append a proposal with cool-down marks; see ``Writer.append``.
 
-        A lease that has ended early (this machine was suspended) is replaced once.
+        ``build`` returns the proposal whose marks have a lease. A lease that has ended early (this
+        machine was suspended) is replaced once.
         """
         lease = await self.lease()
         try:
-            return await writer.append(proposal(lease))
+            return await writer.append(build(lease))
         except LeaseGone:
             self._forget(lease)
-            return await writer.append(proposal(await self.lease()))
+            return await writer.append(build(await self.lease()))
 
     async def lease(self) -> int:
         """The lease for marks that are written now; 0: no cool-down. Raises StoreUnavailable."""

@@ -288,7 +288,7 @@ def claim(
     namespace, name = pod.endpoint_key
     # An endpoint of an IPAMClaim has the name of the IPAMClaim; the Pod that uses it is its owner.
     owner = None if pod.ipam_claim else pod.owner
-    owner_kind, owner_name = ("Pod", pod.name) if owner is None else owner[:2]
+    owner_kind, owner_name = ("Pod", pod.name) if owner is None else (owner.kind, owner.name)
     endpoint = Endpoint(
         namespace, name, pod.uid, pod.node, claim_plan.holder, owner_kind, owner_name, tuple(nics)
     )

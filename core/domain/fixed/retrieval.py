@@ -69,9 +69,9 @@ def _is_available(address: Address, available: PoolAvailability | None) -> bool:
 
 
 def _is_of(endpoint: Endpoint, claim: Claim | None, pool: str) -> bool:
-    return claim is not None and claim[:4] == (
-        pool,
-        endpoint.holder,
-        endpoint.namespace,
-        endpoint.name,
+    return (
+        claim is not None
+        and claim.pool == pool
+        and claim.holder == endpoint.holder
+        and (claim.namespace, claim.pod) == endpoint.key
     )

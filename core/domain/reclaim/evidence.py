@@ -239,7 +239,11 @@ class ReclaimFence(NamedTuple):
         """Whether the endpoint has not changed since the decision."""
         if endpoint is None:
             return not self.holder
-        return (endpoint.uid, endpoint.holder, containers_of(endpoint)) == self[:3]
+        return (
+            endpoint.uid == self.uid
+            and endpoint.holder == self.holder
+            and containers_of(endpoint) == self.containers
+        )
 
 
 class ObservationSubject(NamedTuple):

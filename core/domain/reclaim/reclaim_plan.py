@@ -283,7 +283,7 @@ def _all_holdings(ledger: Ledger) -> Iterator[_Holding]:
             claims = tuple(pairs[start : start + CLAIMS_A_STEP_MAX])
             addresses = tuple(address for address, _ in claims)
             yield _Holding(
-                ObservationSubject(*subject[:2], part),
+                ObservationSubject(subject.key, subject.orphan, part),
                 existing,
                 claims,
                 addresses,

@@ -26,9 +26,6 @@ LinkType: TypeAlias = Literal["eth", "ib"]
 VFS_MAX: Final = 1_024
 """Virtual functions of one NIC; current NICs have at most 256."""
 
-POLICIES_MAX: Final = 1_024
-"""The maximum number of policies."""
-
 NICS_MAX: Final = 256
 """The maximum number of NICs of one node."""
 

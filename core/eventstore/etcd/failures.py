@@ -173,8 +173,9 @@ def _rejected(failure: CallFailure, endpoint: str) -> StoreRejected:
             remedy="wait until the process has requested another lease and repeated the request; if"
             " the error recurs, check etcd's load",
         )
+    remedy = "correct the request, the credentials or the role; repeating it cannot help"
+    if failure.state is CallState.STALE_TOKEN:
+        remedy = "try again; if the error recurs, check the user and the password for etcd"
     return StoreRejected(
-        f"etcd refuses the request: {failure.text}",
-        subject=endpoint,
-        remedy="correct the request, the credentials or the role; repeating it cannot help",
+        f"etcd refuses the request: {failure.text}", subject=endpoint, remedy=remedy
     )
