@@ -1,4 +1,4 @@
-"""``make sbom`` on real images.
+"""``make sbom`` and ``make reproduce-images`` on real images.
 
 The bills are compared with what dpkg and Python's importlib read in the file systems of the images.
 """
@@ -21,8 +21,13 @@ from tests.packaging.project import ROOT, pins
 
 SITE: Final = "opt/orbweaver/lib/python3.13/site-packages"
 SBOM: Final = f"make sbom REGISTRY={DOCUMENTED}/ TAG={TAG}"
+REPRODUCE: Final = f"make reproduce-images IMAGES=controller REGISTRY={DOCUMENTED}/"
+"""One image is enough, because both share the stage that compiles and installs."""
+
+REPRODUCE_S: Final = 1500.0
 FORMAT: Final = "${db:Status-Status} ${Package} ${Version}\n"
 NAMED: Final = re.compile(r"/usr/share/common-licenses/\w")
+DIGEST: Final = re.compile(r"^controller sha256:[0-9a-f]{64}$", re.MULTILINE)
 
 pytestmark = [pytest.mark.containerd, pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -81,6 +86,12 @@ def test_the_bill_has_the_python_packages_of_the_image_with_their_licenses(image
     assert len(installed) == len(pins("lock.txt")) + 1  # and ours
     for key, distribution in installed.items():
         assert listed[key] == licenses_of(distribution)
+
+
+def test_two_builds_without_a_cache_have_equal_digests(image_names: None) -> None:
+    printed = images.build(REPRODUCE, deadline_s=REPRODUCE_S)
+
+    assert DIGEST.search(printed)
 
 
 @contextmanager
