@@ -37,7 +37,10 @@ def grant(server: ApiServer, rendered: list[Object]) -> None:
 def kubeconfig_of(
     server: ApiServer, account: str, directory: Path, pod: Object | None = None
 ) -> Path:
-    """A kubeconfig with a fresh token of the account; ``pod``: the token is bound to it."""
+    """Write a kubeconfig with a new token of the account; return its path.
+
+    ``pod``: the Pod to which the token is bound.
+    """
     path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{account}/token"
     spec: Object = {"expirationSeconds": 3600}
     if pod is not None:
@@ -68,6 +71,6 @@ def is_allowed(server: ApiServer, account: str, **attributes: str) -> bool:
     return bool(answer.body["status"]["allowed"])
 
 
-def namespace_of(one: dict[str, Any]) -> str:
-    """The namespace of an object; "" for a cluster-scoped one."""
-    return str(one["metadata"].get("namespace", ""))
+def namespace_of(item: dict[str, Any]) -> str:
+    """The namespace of an object; "" for a cluster-scoped object."""
+    return str(item["metadata"].get("namespace", ""))

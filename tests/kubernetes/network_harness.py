@@ -42,27 +42,27 @@ class Networks:
         self.server = server
         self.attachments = attachments
 
-    async def create(self, one: Object) -> Object:
-        answer = await asyncio.to_thread(create, self.server, one)
+    async def create(self, body: Object) -> Object:
+        answer = await asyncio.to_thread(create, self.server, body)
         assert answer.status == 201, answer.message
         return answer.body
 
-    async def replace(self, one: Object) -> None:
-        answer = await asyncio.to_thread(replace, self.server, one)
+    async def replace(self, body: Object) -> None:
+        answer = await asyncio.to_thread(replace, self.server, body)
         assert answer.status == 200, answer.message
 
     async def nad(self, name: str = "net") -> Object:
-        """The NAD, {} without one."""
+        """The NAD; {} if there is no NAD with this name."""
         answer = await asyncio.to_thread(self.server.request, "GET", f"{PATH}/{name}")
         return answer.body if answer.status == 200 else {}
 
     async def events(self, name: str) -> list[Object]:
-        """The Events about an object, once one exists."""
+        """Wait for Events about an object; return them."""
         return await until(lambda: events_about(self.server, name))
 
     async def until(self, holds: Callable[[Object], object], name: str = "net") -> Object:
-        """Wait until the condition holds for the NAD."""
+        """Wait until the condition holds for the NAD; return the NAD."""
         async with asyncio.timeout(30):
-            while not holds(one := await self.nad(name)):
+            while not holds(nad := await self.nad(name)):
                 await asyncio.sleep(0.02)
-        return one
+        return nad

@@ -46,19 +46,19 @@ def network(cni_type: str, name: str = "net", **spec: object) -> Object:
 
 
 def custom_resource(kind: str, name: str, spec: object) -> Object:
-    """An object of one of our kinds; those with a namespace are in ``default``."""
+    """An object of one of our kinds; the API server puts namespaced objects into ``default``."""
     return {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
 
 
 def path_of(kind: str, name: str = "", namespace: str = "default") -> str:
-    """The path of the kind, or of an object."""
-    found = next(one for one in KINDS if one.name == kind)
-    within = f"/namespaces/{namespace}" if found.namespaced else ""
-    return f"{GROUP_PATH}{within}/{found.plural}" + (f"/{name}" if name else "")
+    """The path of an object, or of the collection if ``name`` is ""."""
+    definition = next(definition for definition in KINDS if definition.name == kind)
+    within = f"/namespaces/{namespace}" if definition.namespaced else ""
+    return f"{GROUP_PATH}{within}/{definition.plural}" + (f"/{name}" if name else "")
 
 
 def create(server: ApiServer, body: Object) -> Answer:
-    """Create it, as any client would."""
+    """Create the object."""
     return server.request("POST", path_of(body["kind"]), body)
 
 
@@ -69,7 +69,7 @@ def replace(server: ApiServer, body: Object) -> Answer:
     for _ in range(REPLACES_MAX):
         if answer.status != HTTPStatus.CONFLICT:
             break
-        # A controller has written between both requests.
+        # A controller has changed the object between the GET and the PUT.
         answer = _replace_once(server, path, body)
     return answer
 
@@ -81,5 +81,5 @@ def _replace_once(server: ApiServer, path: str, body: Object) -> Answer:
 
 
 def get(server: ApiServer, kind: str, name: str, namespace: str = "default") -> Object:
-    """The stored object, or the server's 404."""
+    """The stored object; the Status with code 404 if there is none."""
     return server.request("GET", path_of(kind, name, namespace)).body

@@ -25,7 +25,7 @@ CONTAINERS = {"containers": [{"name": "main", "image": "none"}]}
 
 
 def owned_by(owner: Object) -> dict[str, Any]:
-    """The controller reference to an object."""
+    """Metadata with a controller reference to ``owner``."""
     names = {"kind": owner["kind"], "apiVersion": owner["apiVersion"]}
     metadata = {name: owner["metadata"][name] for name in ("name", "uid")}
     return {"ownerReferences": [names | metadata | {"controller": True}]}
@@ -40,7 +40,7 @@ def create_pod(
     spec: Object | None = None,
     **metadata: Any,
 ) -> Object:
-    """A Pod that was scheduled."""
+    """Create a Pod that is already scheduled to ``node``; return it."""
     metadata |= {"name": name} | (owned_by(owner) if owner else {})
     body = {"metadata": metadata, "spec": CONTAINERS | {"nodeName": node} | (spec or {})}
     answer = server.request("POST", PODS.replace("shop", metadata.get("namespace", "shop")), body)
@@ -57,7 +57,7 @@ def create_set(
     annotations: Mapping[str, str] = {},
     **spec: Any,
 ) -> Object:
-    """An application of a built-in kind, its template with annotations."""
+    """Create an application of a built-in kind; return it. ``annotations``: of its Pod template."""
     labels = {"app": name}
     template: Object = {"metadata": {"labels": labels, "annotations": annotations}}
     template["spec"] = CONTAINERS
@@ -79,12 +79,12 @@ def cni_args_of(pod: Object) -> str:
     """CNI_ARGS of a runtime for a Pod, with its real UID."""
     metadata = pod["metadata"]
     texts = {"NAMESPACE": "shop", "NAME": metadata["name"], "UID": metadata["uid"]}
-    said = ";".join(f"K8S_POD_{key}={text}" for key, text in texts.items())
-    return f"IgnoreUnknown=1;{said}"
+    arguments = ";".join(f"K8S_POD_{key}={text}" for key, text in texts.items())
+    return f"IgnoreUnknown=1;{arguments}"
 
 
 def delete_pod(server: ApiServer, name: str) -> None:
-    """Delete without grace period, as kubelet does at the end."""
+    """Delete a Pod without a grace period, as kubelet does when its containers have ended."""
     server.request("DELETE", f"{PODS}/{name}?gracePeriodSeconds=0")
 
 
@@ -103,12 +103,12 @@ def ended_container() -> Object:
 
 
 def delete_workloads(server: ApiServer) -> None:
-    """Delete all objects."""
+    """Delete all Pods and applications of the namespace ``shop``."""
     for path in PARTS.values():
         server.request("DELETE", f"{path}?gracePeriodSeconds=0&propagationPolicy=Background")
 
 
-def define(  # the parts of a definition
+def define(
     server: ApiServer,
     group: str,
     version: str,
@@ -117,7 +117,7 @@ def define(  # the parts of a definition
     *,
     scope: str = "Namespaced",
 ) -> None:
-    """Define a foreign kind with any fields."""
+    """Define a kind of another project, whose objects may have any fields."""
     served = {
         "name": version,
         "served": True,

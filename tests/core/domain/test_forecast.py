@@ -54,7 +54,7 @@ class SimulatedGrowth:
         return hours
 
     def exhausted_s(self, free: int) -> float:
-        """The time at which the simulated future has used the free addresses."""
+        """Seconds until a simulated future has used ``free`` addresses."""
         level, days = 0.0, 0
         while True:
             step = self._day()

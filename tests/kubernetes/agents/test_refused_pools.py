@@ -43,7 +43,7 @@ async def test_an_add_reports_why_its_pool_was_refused_until_the_pool_is_correct
         with pytest.raises(AllocationError, match=r'SpiderIPPool "b" was refused: .*IPPool/a'):
             await node.add(requesting_pod)
         await cluster.stop()
-        cluster.start()  # another leader has it too
+        cluster.start()  # the next leader reads the refusal from the store
         replace(server, pool("b", ips=["10.6.0.11"]))
         await cluster.until_condition("SpiderIPPool", "b", "Ready", "True")
         await node.view.freshen()

@@ -51,10 +51,10 @@ async def services(server: ApiServer) -> AsyncIterator[KubernetesServices]:
 
 
 def backends(services: KubernetesServices, address: str) -> list[str] | None:
-    """The backends of an address; None: it is not a ClusterIP."""
+    """The backends of an address; None if the address is not a ClusterIP."""
     for frontend, backend_group in (services.frontends() or {}).items():
         if address_text(frontend.address) == address:
-            return [str(place) for place in backend_group.backends]
+            return [str(backend) for backend in backend_group.backends]
     return None
 
 
@@ -82,7 +82,7 @@ async def test_backends_follow_the_endpoint_slices_of_a_service(
         for backend_group in (services.frontends() or {}).values()
         if backend_group.affinity_s
     )
-    assert with_affinity.affinity_s == 10_800
+    assert with_affinity.affinity_s == 10_800  # the default timeout of session affinity
     server.request("DELETE", f"{SERVICES}/web")
     await until(lambda: backends(services, address) is None)
 
@@ -92,13 +92,13 @@ async def test_an_agent_watches_services_only_when_cluster_ip_is_enabled(
 ) -> None:
     settings = Settings("node-1", kubeconfig=str(server.kubeconfig))
     on = settings._replace(cluster_ip=ClusterIpSettings(enabled=True))
-    for agent_settings, follows in ((on, True), (settings, False)):
+    for agent_settings, watches_services in ((on, True), (settings, False)):
         cluster = await connect_cluster(agent_settings)
         assert cluster is not None
         await until(cluster.facts.nodes.listed.is_set)
-        if follows:
+        if watches_services:
             await until(lambda: cluster.services.frontends() is not None)  # noqa: B023
-        assert (cluster.services.frontends() is not None) == follows
+        assert (cluster.services.frontends() is not None) == watches_services
         await cluster.close()
 
 

@@ -35,7 +35,7 @@ FINALIZER = {"metadata": {"finalizers": ["spiderpool.spidernet.io"]}}
 
 @pytest.fixture
 def installed(server: ApiServer) -> Iterator[Any]:
-    """A release without Jobs, which nothing here would run."""
+    """A release without Jobs: no Job controller runs here."""
     with helm.Config(kubeconfig_path=server.kubeconfig, namespace=SPACE) as config:
         config.install(CHART, RELEASE, unique_values(), namespace=SPACE, create_namespace=True)
         yield config
@@ -63,10 +63,10 @@ async def create_certificate(server: ApiServer, directory: Path) -> None:
 
 
 def create_without_webhooks(server: ApiServer, kind: str, manifest: Any) -> None:
-    """Delete the webhooks, which nothing serves here, and create the object.
+    """Delete the release's webhooks, which no process serves here, and create the object.
 
-    The API server calls a deleted webhook until its watch shows the deletion: the creation is
-    tried again until then.
+    The API server calls a deleted webhook until its watch shows the deletion. Until then the
+    creation fails and is tried again.
     """
     for path in PATHS.values():
         server.request("PATCH", f"{path}/spiderpool-controller", {"webhooks": []}, content=MERGE)
@@ -85,8 +85,9 @@ def read_secret(server: ApiServer) -> Any:
 
 
 def validating_webhooks(server: ApiServer) -> dict[str, Any]:
-    """The validating ones by their names."""
-    return {one["name"]: one for one in server.request("GET", VALIDATING).body["webhooks"]}
+    """The validating webhooks, by name."""
+    webhooks = server.request("GET", VALIDATING).body["webhooks"]
+    return {webhook["name"]: webhook for webhook in webhooks}
 
 
 async def test_an_upgrade_keeps_the_secret_and_the_ca_bundles(
@@ -103,7 +104,8 @@ async def test_an_upgrade_keeps_the_secret_and_the_ca_bundles(
     assert after[name]["rules"][0]["operations"] == ["CREATE", "UPDATE", "DELETE"]
     assert read_secret(server) == secret_before
     warnings = {webhook for webhook in before if "-deletion." in webhook}
-    assert before.keys() - after.keys() == warnings  # the rule refuses instead
+    # With this value a webhook refuses deletions, so those that only warn are left out.
+    assert before.keys() - after.keys() == warnings
     for webhook, configuration in after.items():
         bundle = before[webhook]["clientConfig"]["caBundle"]
         assert base64.b64decode(bundle)
@@ -113,9 +115,9 @@ async def test_an_upgrade_keeps_the_secret_and_the_ca_bundles(
 def test_an_uninstallation_deletes_the_releases_objects_and_keeps_the_users_objects(
     server: ApiServer, installed: Any
 ) -> None:
-    one = pool()
-    one["metadata"] |= FINALIZER["metadata"]
-    create_without_webhooks(server, "SpiderIPPool", one)
+    user_pool = pool()
+    user_pool["metadata"] |= FINALIZER["metadata"]
+    create_without_webhooks(server, "SpiderIPPool", user_pool)
 
     installed.uninstall(RELEASE, wait="hookOnly")
 
@@ -123,9 +125,9 @@ def test_an_uninstallation_deletes_the_releases_objects_and_keeps_the_users_obje
     roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
     assert server.request("GET", f"{roles}/{CONTROLLER}").status == 404
     apps = f"/apis/apps/v1/namespaces/{SPACE}"
-    for left in ("deployments", "daemonsets", "statefulsets"):
-        found = server.request("GET", f"{apps}/{left}").body["items"]
-        assert all("deletionTimestamp" in each["metadata"] for each in found), left
+    for plural in ("deployments", "daemonsets", "statefulsets"):
+        workloads = server.request("GET", f"{apps}/{plural}").body["items"]
+        assert all("deletionTimestamp" in item["metadata"] for item in workloads), plural
     assert get(server, "SpiderIPPool", "blue")["spec"]["subnet"] == "10.6.0.0/16"
     assert "deletionTimestamp" not in server.request("GET", CLAIM).body["metadata"]
 
@@ -133,4 +135,5 @@ def test_an_uninstallation_deletes_the_releases_objects_and_keeps_the_users_obje
 def test_helm_lint_reports_no_warning() -> None:
     for chart in (CHART, CHART.with_name("orbweaver-crds")):
         report = helm.lint(chart, strict=False)
-        assert [one for one in report["messages"] if one["severity"] >= 2] == []
+        warnings = [message for message in report["messages"] if message["severity"] >= 2]
+        assert warnings == []

@@ -1,4 +1,4 @@
-"""An agent writes the SriovNetworkNodeState of its own node alone, by the token of its Pod."""
+"""The token of an agent's Pod allows writes only to the SriovNetworkNodeState of its node."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ def server_with_policy(server: ApiServer) -> Iterator[ApiServer]:
 
 @pytest.fixture
 async def connect(server_with_policy: ApiServer, tmp_path: Path) -> AsyncIterator[Connect]:
-    """A function that connects as a service account.
+    """A function that connects as a service account, with a token bound to a Pod on a node.
 
-    Its token is bound to a Pod on the node; with the node "" the token is bound to no Pod.
+    With the node "" the token is bound to no Pod.
     """
     async with AsyncExitStack() as stack:
 
@@ -92,7 +92,7 @@ async def connect(server_with_policy: ApiServer, tmp_path: Path) -> AsyncIterato
 
 
 async def is_refused(api: Api, node: str) -> bool:
-    """Whether the state of a node cannot be written."""
+    """Whether the API server refuses to write the state of a node."""
     with suppress(ApiRejected):
         await api.apply(f"{STATES}/{node}", node_state(node, ()), MANAGER)
         return False
@@ -100,7 +100,7 @@ async def is_refused(api: Api, node: str) -> bool:
 
 
 async def until_policy_applies(api: Api) -> None:
-    """Wait until the API server has read the policy, which it does a moment after its creation."""
+    """Wait until the API server enforces the policy, a short time after its creation."""
     async with asyncio.timeout(DEADLINE_S):
         while not await is_refused(api, OTHER):
             pass

@@ -19,7 +19,7 @@ ANSWER = b'{"kind":"Pod"}'
 
 @asynccontextmanager
 async def proxy(requests: list[str]) -> AsyncIterator[str]:
-    """A proxy that answers every request itself and notes its first line."""
+    """A proxy that answers every request itself; it appends the request line to ``requests``."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")

@@ -53,7 +53,7 @@ async def test_a_controller_watches_the_cluster_and_reports_it_in_health_and_met
 
 
 async def leak_address(server: ApiServer, cluster: str) -> None:
-    """A Pod gets an address, and is deleted while its DEL is lost."""
+    """Give a Pod an address, and delete the Pod without a DEL."""
     store = EtcdStore(EtcdSettings(server.etcd_endpoints))
     async with NodeHarness(store, NODE, cluster=cluster) as node:
         await node.apply(pool_of("blue", "10.6.0.10"))

@@ -29,7 +29,7 @@ class Replica:
         self._port = port
 
     def served_certificate(self) -> str:
-        """The certificate of its webhooks; "" before they serve."""
+        """The certificate of the controller's webhooks; "" before the webhooks serve."""
         try:
             return ssl.get_server_certificate(("127.0.0.1", self._port))
         except OSError:
@@ -61,8 +61,8 @@ async def test_two_controllers_serve_one_certificate_and_the_second_leads_after_
     server: ApiServer, replicas: dict[str, Replica]
 ) -> None:
     def lease() -> dict[str, Any]:
-        found: dict[str, Any] = server.request("GET", LEASE).body.get("spec", {})
-        return found
+        spec: dict[str, Any] = server.request("GET", LEASE).body.get("spec", {})
+        return spec
 
     first = str(await until(lambda: lease().get("holderIdentity")))
     (other,) = replicas.keys() - {first}

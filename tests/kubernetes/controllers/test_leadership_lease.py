@@ -23,9 +23,9 @@ PATH = f"/apis/coordination.k8s.io/v1/namespaces/default/leases/{SETTINGS.name}"
 
 @pytest.fixture
 async def api(server: ApiServer) -> AsyncIterator[Api]:
-    found = Api(await open_connection(str(server.kubeconfig)))
-    yield found
-    await found.close()
+    connected = Api(await open_connection(str(server.kubeconfig)))
+    yield connected
+    await connected.close()
     await asyncio.to_thread(server.request, "DELETE", PATH)
 
 
@@ -43,7 +43,7 @@ async def test_the_lease_names_the_leader_and_its_epoch(server: ApiServer, api: 
 
     stored = lease(server)
     assert stored["spec"]["holderIdentity"] == "controller-0"
-    assert stored["spec"]["leaseDurationSeconds"] == 6
+    assert stored["spec"]["leaseDurationSeconds"] == SETTINGS.duration_s
     assert stored["spec"]["leaseTransitions"] == 0
     assert stored["metadata"]["annotations"][EPOCH] == "41"
     assert is_held(stored, api.clock_s)
@@ -65,8 +65,8 @@ async def test_a_new_term_counts_a_transition(server: ApiServer, api: Api) -> No
     await LeaseReport(api, SETTINGS, term("controller-0", 41)).renew()
     await LeaseReport(api, SETTINGS, term("controller-1", 52)).renew()
 
-    found = lease(server)["spec"]
-    assert (found["holderIdentity"], found["leaseTransitions"]) == ("controller-1", 1)
+    spec = lease(server)["spec"]
+    assert (spec["holderIdentity"], spec["leaseTransitions"]) == ("controller-1", 1)
 
 
 async def test_an_older_leader_does_not_overwrite_the_lease_of_its_successor(
@@ -96,5 +96,5 @@ async def test_the_lease_of_a_dead_leader_expires_after_its_duration(
 ) -> None:
     await LeaseReport(api, SETTINGS, term("controller-0", 41)).renew()
 
-    assert is_held(lease(server), api.clock_s + 5)
-    assert not is_held(lease(server), api.clock_s + 8)
+    assert is_held(lease(server), api.clock_s + SETTINGS.duration_s - 1)
+    assert not is_held(lease(server), api.clock_s + SETTINGS.duration_s + 2)

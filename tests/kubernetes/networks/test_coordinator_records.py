@@ -57,7 +57,8 @@ async def test_each_version_of_a_coordinator_is_in_its_history(
         }
 
         view = await open_log(cluster.store, cluster.keys, LocalFiles(tmp_path))
-        before, after = [await as_of_position(view, one) for one in (synced, changed)]
+        before = await as_of_position(view, synced)
+        after = await as_of_position(view, changed)
         (change,) = compare_states(before, after)
         assert (change.change, change.kind, change.name) == ("changed", "record", f"{KIND}/default")
         manifest: Object = dict(to_manifest(after.records[KIND, "", "default"]))
@@ -79,7 +80,7 @@ async def test_a_coordinator_deleted_while_no_controller_ran_is_recorded_as_dele
         assert (await _history(cluster, tmp_path)).entries[-1].kind == "deleted"
 
 
-async def test_a_coordinator_that_nothing_follows_any_more_is_recorded_as_deleted(
+async def test_a_coordinator_is_recorded_as_deleted_when_its_reconciler_is_switched_off(
     server: ApiServer, settings: KubernetesSettings, tmp_path: Path
 ) -> None:
     async with TranslatorHarness(server, settings) as cluster:
@@ -95,9 +96,9 @@ async def test_a_coordinator_that_nothing_follows_any_more_is_recorded_as_delete
 
 
 async def _put(
-    write: Callable[[ApiServer, Object], Answer], server: ApiServer, one: Object
+    write: Callable[[ApiServer, Object], Answer], server: ApiServer, body: Object
 ) -> None:
-    answer = await asyncio.to_thread(write, server, one)
+    answer = await asyncio.to_thread(write, server, body)
     assert answer.status in (200, 201), answer.message
 
 

@@ -1,4 +1,7 @@
-"""The SpiderCoordinator's status on a real API server, from the available sources."""
+"""The status of a SpiderCoordinator on a real API server.
+
+Its CIDRs come from objects of kubeadm, of the overlay and of the API server.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,8 @@ async def test_the_status_has_the_pod_cidrs_of_kubeadm(
 
     found = await status(server, "Synced")
     assert found["overlayPodCIDR"] == ["10.244.0.0/16"]
-    assert found["serviceCIDR"] == ["10.96.0.0/16"]  # the API server's own ServiceCIDR object
+    # The API server's own ServiceCIDR object takes precedence over kubeadm's serviceSubnet.
+    assert found["serviceCIDR"] == ["10.96.0.0/16"]
 
 
 async def test_the_status_has_the_pod_cidrs_of_the_overlay_in_the_cni_configuration(

@@ -1,4 +1,4 @@
-"""Creating the default objects of a new cluster ends with an error after a time limit."""
+"""Limits on the creation of a new cluster's default objects: time, and number of objects."""
 
 from __future__ import annotations
 
@@ -31,14 +31,15 @@ async def test_creating_defaults_fails_with_a_remedy_when_the_api_server_never_a
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(yaml.safe_dump(UNREACHABLE))
     api = Api(await open_connection(str(kubeconfig)))
-    moments = iter((0.0, 1.0, CREATE_S_MAX, CREATE_S_MAX + 1))
+    clock_readings = iter((0.0, 1.0, CREATE_S_MAX, CREATE_S_MAX + 1))
 
     with pytest.raises(ApiUnavailable, match="could not be created within 240 s") as caught:
-        _ = [one async for one in create_all(api, [pool()], lambda: next(moments))]
+        async for _ in create_all(api, [pool()], lambda: next(clock_readings)):
+            pass
 
     assert caught.value.subject == "SpiderIPPool/blue"
     assert "a controller is ready" in caught.value.remedy
-    assert list(moments) == [], "the last try was made at the end of its time"
+    assert list(clock_readings) == [], "the creation was tried until the time limit"
     await api.close()
 
 

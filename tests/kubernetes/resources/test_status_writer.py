@@ -1,4 +1,4 @@
-"""All parts of a controller write the status of an object as one field manager."""
+"""Translator and reporter of a controller write the status of an object as one field manager."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
 
 
 def managers_of_status(server: ApiServer, kind: str, name: str) -> set[str]:
-    managed = get(server, kind, name)["metadata"]["managedFields"]
-    return {one["manager"] for one in managed if one.get("subresource") == "status"}
+    entries = get(server, kind, name)["metadata"]["managedFields"]
+    return {entry["manager"] for entry in entries if entry.get("subresource") == "status"}
 
 
 def conditions_of(server: ApiServer, name: str) -> dict[str, dict[str, Any]]:
     status = get(server, "SpiderIPPool", name).get("status", {})
-    return {one["type"]: one for one in status.get("conditions", ())}
+    return {condition["type"]: condition for condition in status.get("conditions", ())}
 
 
 def counted(server: ApiServer, kind: str, name: str) -> bool:
+    """Whether the status has the counts of addresses."""
     return "totalIPCount" in get(server, kind, name).get("status", {})
 
 
@@ -129,5 +130,5 @@ async def test_a_condition_of_an_older_field_manager_is_removed(
     cluster.start()
     await cluster.until(lambda: "Draining" not in conditions_of(server, "blue"))
 
-    said = await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
-    assert said["reason"] == "Applied"
+    condition = await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
+    assert condition["reason"] == "Applied"

@@ -29,7 +29,7 @@ REQUESTS_POOL = {"ipam.spidernet.io/subnet": json.dumps({"ipv4": ["racks"]})}
 
 @pytest.fixture
 def orbctl(server: ApiServer, tmp_path: Path) -> OrbctlHarness:
-    """A subnet, and applications in the cluster with and without pools of it."""
+    """A harness of orbctl with a subnet; two of three applications request pools in the subnet."""
     delete_workloads(server)
     harness = OrbctlHarness(tmp_path / "archive")
     (tmp_path / "subnet.yaml").write_text(SUBNET)
@@ -42,17 +42,17 @@ def orbctl(server: ApiServer, tmp_path: Path) -> OrbctlHarness:
 
 def create_requested_pools(orbctl: OrbctlHarness, server: ApiServer, name: str) -> None:
     """Create the pools that a Deployment requests."""
-    one = server.request("GET", f"{PARTS['Deployment']}/{name}").body
-    found = application_of("Deployment", one)
+    deployment = server.request("GET", f"{PARTS['Deployment']}/{name}").body
+    application = application_of("Deployment", deployment)
     ledger = asyncio.run(read_ledger(orbctl.store, Keys(CLUSTER)))
-    (line,) = lines_of(ledger, {found.key: found})
+    (line,) = lines_of(ledger, {application.key: application})
     commands = [step.command for step in line.steps if step.command is not None]
     assert commands
     orbctl.on_node("node-1", lambda node: node.apply(*commands))
 
 
 def rows(text: str) -> dict[str, list[str]]:
-    """The words of each row, by the application's name."""
+    """The cells of each row, by the application's name."""
     lines = [line.split(maxsplit=7) for line in text.splitlines()[1:]]
     return {words[1]: words for words in lines}
 
@@ -75,7 +75,7 @@ def test_get_applications_without_a_kubeconfig_uses_the_records_of_the_log(
     server: ApiServer, orbctl: OrbctlHarness
 ) -> None:
     ran = orbctl.orbctl("get", "applications", "-n", "shop", "-o", "name")
-    assert ran.out == "", "by records, of which there are none"
+    assert ran.out == "", "the log has no records of applications"
 
     kubeconfig = f"--kubeconfig={server.kubeconfig}"
     ran = orbctl.orbctl("get", "applications", "-n", "shop", "-o", "name", kubeconfig)
@@ -116,7 +116,7 @@ def test_describe_application_shows_that_a_deleted_applications_pool_will_be_del
     assert rows(orbctl.orbctl("get", "apps", "-A", kubeconfig).out)["web"][-1].endswith("gone")
 
 
-def test_applications_are_unknown_and_not_gone_while_the_api_server_is_away(
+def test_applications_are_unknown_and_not_gone_while_the_api_server_is_unreachable(
     server: ApiServer, orbctl: OrbctlHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create_requested_pools(orbctl, server, "web")

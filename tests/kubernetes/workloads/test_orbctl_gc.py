@@ -19,7 +19,10 @@ from tests.support.orbctl_harness import OrbctlHarness
 
 @pytest.fixture
 def orbctl(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OrbctlHarness:
-    """Two Pods with addresses, one of them deleted; waiting advances the clock."""
+    """A harness of orbctl with two Pods that have addresses; one Pod was deleted.
+
+    A pause of ``orbctl gc`` advances the clock and takes no time.
+    """
     delete_workloads(server)
     create_node(server, NODE)
     harness = OrbctlHarness(tmp_path / "archive")
@@ -37,8 +40,8 @@ def orbctl(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return harness
 
 
-def facts_of(one: Object) -> PodFacts:
-    return pod(one["metadata"]["name"], one["metadata"]["uid"], node=NODE)
+def facts_of(api_pod: Object) -> PodFacts:
+    return pod(api_pod["metadata"]["name"], api_pod["metadata"]["uid"], node=NODE)
 
 
 def test_gc_releases_the_address_of_a_pod_that_the_api_server_does_not_have(

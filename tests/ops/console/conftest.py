@@ -1,4 +1,4 @@
-"""A console on a real etcd, with a log of which half is archived."""
+"""A console on a real etcd; the first part of its log is archived."""
 
 from __future__ import annotations
 
@@ -33,6 +33,9 @@ COOL_DOWN_S = 36_000.0
 MAIN_SIZE = 6
 """The number of addresses of the pool ``main``: 10.6.0.1 to 10.6.0.6."""
 
+SIX_SIZE = 5
+"""The number of addresses of the pool ``six``: fd00:6::1 to fd00:6::5."""
+
 
 COORDINATOR = RecordDefined(
     *(COORDINATOR_KIND, "", "default"),
@@ -49,12 +52,12 @@ class Console(NamedTuple):
     client: aiohttp.ClientSession
 
     async def reply(self, path: str, **headers: str) -> HttpReply:
-        """The answer to a GET."""
+        """Send a GET; return the response."""
         async with self.client.get(self.url + path, headers=headers) as response:
             return HttpReply(response.status, await response.read(), dict(response.headers))
 
     async def get(self, path: str) -> Any:
-        """The document of a path below the API."""
+        """The JSON document at ``path``, which is relative to the root of the API."""
         reply = await self.reply(API + path)
         assert reply.status == 200, (path, reply.status, reply.body)
         return reply.json

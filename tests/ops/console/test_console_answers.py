@@ -11,7 +11,7 @@ from core.domain.configuration.commands import QuarantineAddress
 from core.domain.events import AllocationRefused, Cause, PoolVerdict, Recorded
 from ops.console.events import EventConditions, events_before, parse_event_position
 from ops.console.routes import ROUTES
-from tests.ops.console.conftest import MAIN_SIZE, Console
+from tests.ops.console.conftest import MAIN_SIZE, SIX_SIZE, Console
 from tests.support.archived_cluster import KEYS, Add, ArchivedCluster, Remove
 from tests.support.yaml_reader import read_yaml
 
@@ -31,7 +31,8 @@ async def test_every_path_of_the_contract_is_served_with_its_parameters() -> Non
             for part in item["get"].get("parameters", [])
         ]
         described[path] = {part["name"] for part in parameters if part["in"] == "query"}
-    del described["/events/stream"], described["/access"]  # no answers about an instant
+    # These two paths do not show the state at an instant; ``ConsoleServer`` routes them itself.
+    del described["/events/stream"], described["/access"]
     served = {route.path.replace(":.+", ""): set(route.parameters) for route in ROUTES}
     assert described == served
 
@@ -41,6 +42,7 @@ async def test_an_overview_counts_every_address_once(console: Console) -> None:
     by_name = {pool["name"]: pool for pool in now["pools"]}
     counts = by_name["main"]["counts"]
     assert counts["total"] == MAIN_SIZE
+    # The API's name for the addresses in cool-down is "resting".
     assert counts["allocated"] + counts["free"] + counts["resting"] == MAIN_SIZE
     spare = by_name["spare"]["counts"]
     assert (spare["quarantined"], spare["reserved"], spare["free"]) == (1, 1, 1)
@@ -53,18 +55,20 @@ async def test_an_overview_counts_every_address_once(console: Console) -> None:
 
 
 async def test_every_position_and_time_shows_its_own_state(console: Console) -> None:
-    pods_at = {}
+    different_pod_lists: list[list[str]] = []
     for event in (await console.get("/events?after=0&limit=1000"))["items"]:
         answer = await console.get(f"/pods?at={event['position']}")
         assert answer["at"]["position"] == event["position"]
-        pods_at[event["position"]] = [pod["name"] for pod in answer["items"]]
-    assert [*dict.fromkeys(map(tuple, pods_at.values()))] == [
-        (),
-        ("web-0",),
-        ("web-0", "web-1"),
-        ("web-0", "web-1", "web-2"),
-        ("web-0", "web-2"),
-        ("db-0", "web-0", "web-2"),
+        pod_names = [pod["name"] for pod in answer["items"]]
+        if pod_names not in different_pod_lists:
+            different_pod_lists.append(pod_names)
+    assert different_pod_lists == [
+        [],
+        ["web-0"],
+        ["web-0", "web-1"],
+        ["web-0", "web-1", "web-2"],
+        ["web-0", "web-2"],
+        ["db-0", "web-0", "web-2"],
     ]
     extent = await console.get("/log?buckets=7")
     assert extent["archive"] is True
@@ -100,7 +104,8 @@ async def test_a_grid_of_any_size_is_a_bounded_number_of_ranges(console: Console
     assert answer["mode"] == "ranges"
     assert len(answer["cells"]) == 64
     first_cell = answer["cells"][0]
-    assert sum(first_cell["counts"].values()) - first_cell["counts"]["outside"] == 5
+    pool_addresses = sum(first_cell["counts"].values()) - first_cell["counts"]["outside"]
+    assert pool_addresses == SIX_SIZE
     assert all(set(cell["counts"]) == {"outside"} for cell in answer["cells"][1:])
 
 
@@ -117,21 +122,24 @@ async def test_a_pod_of_the_past_has_the_addresses_that_it_had(console: Console)
     why = past["pod"]["why"]
     assert why[0] == "The IPPools of the request came from the default IPPools of the cluster."
     assert f"{address} was claimed from IPPool main" in why[1]
-    open_then = await console.get(
+    timeline_before_release = await console.get(
         f"/addresses/{address}/timeline?at={entry['ended']['position'] - 1}"
     )
-    assert open_then["entries"][-1]["ended"] is None
+    assert timeline_before_release["entries"][-1]["ended"] is None
     at_begin = await console.get(f"/addresses/{address}?at={entry['began']['position']}")
     assert (at_begin["state"], at_begin["holding"]["pod"]) == ("allocated", "web-1")
 
 
 async def test_a_released_address_is_in_cool_down(console: Console) -> None:
     await console.cluster.execute([Remove("node-a", "web-2", 0)])
-    answer = await console.get("/addresses?state=resting&pool=six")
-    assert {item["pod"] for item in answer["items"]} >= {"web-2"}
-    assert all(item["until"] > item["since"]["time"] for item in answer["items"])
-    unknown = await console.get("/addresses?namespace=unknown")
-    assert unknown["total"] == 0
+    in_cool_down = await console.get("/addresses?state=resting&pool=six")
+    assert {item["pod"] for item in in_cool_down["items"]} >= {"web-2"}
+    assert all(item["until"] > item["since"]["time"] for item in in_cool_down["items"])
+
+
+async def test_addresses_are_filtered_by_namespace_and_node(console: Console) -> None:
+    in_unknown_namespace = await console.get("/addresses?namespace=unknown")
+    assert in_unknown_namespace["total"] == 0
     on_node = await console.get("/addresses?state=allocated&node=node-b")
     assert {item["pod"] for item in on_node["items"]} == {"db-0"}
 
@@ -151,9 +159,7 @@ async def test_search_lists_present_pods_before_past_ones(console: Console) -> N
     assert kinds == {"node"}
 
 
-async def test_a_node_has_the_addresses_that_its_pods_held_the_last_ones_first(
-    console: Console,
-) -> None:
+async def test_the_released_addresses_of_a_node_are_listed_newest_first(console: Console) -> None:
     await console.cluster.execute([Remove("node-a", "web-0", 0)])
     timelines = {
         pod: (await console.get(f"/pods/shop/{pod}/timeline")) for pod in ("web-0", "web-1")
@@ -164,9 +170,10 @@ async def test_a_node_has_the_addresses_that_its_pods_held_the_last_ones_first(
         expected = {(entry["subject"], entry["ended"]["position"]) for entry in answer["entries"]}
         of_pod = [item for item in items if item["pod"] == pod]
         assert {(item["address"], item["until"]["position"]) for item in of_pod} == expected
-    position = items[0]["until"]["position"] - 1
-    earlier = await console.get(f"/nodes/node-a/released?at={position}&limit=1")
-    assert ([item["pod"] for item in earlier["items"]], earlier["truncated"]) == (["web-1"], True)
+    before_last_release = items[0]["until"]["position"] - 1
+    earlier = await console.get(f"/nodes/node-a/released?at={before_last_release}&limit=1")
+    assert [item["pod"] for item in earlier["items"]] == ["web-1"]
+    assert earlier["truncated"]
     assert (await console.get("/nodes/nowhere/released"))["items"] == []
 
 
@@ -174,7 +181,7 @@ async def test_a_node_has_the_addresses_that_its_pods_held_the_last_ones_first(
     ("text", "is_found"),
     [("spiderco", True), ("Coordinators", True), ("coord", True), ("er", False), ("ordin", False)],
 )
-async def test_search_finds_a_kind_by_the_begin_of_a_word_of_its_name(
+async def test_search_finds_a_kind_by_the_first_letters_of_a_word_in_its_name(
     console: Console, text: str, is_found: bool
 ) -> None:
     hits = (await console.get(f"/search?q={text}"))["hits"]
@@ -220,8 +227,8 @@ async def test_events_are_paged_both_ways_without_loss(console: Console) -> None
     assert [item["subject"] for item in claimed["items"]] == ["pod/shop/db-0"]
 
 
-async def test_every_other_list_answers(console: Console) -> None:
-    assert (await console.get("/pools?limit=2"))["cursor"] == "2"
+async def test_pools_reservations_agents_and_workflows_are_listed(console: Console) -> None:
+    assert (await console.get("/pools?limit=2"))["cursor"] == "2"  # the index of the third pool
     assert (await console.get("/pools/main"))["pool"]["first"] == "10.6.0.1"
     assert (await console.get("/pools/main/timeline"))["entries"][0]["kind"] == "defined"
     assert (await console.get("/subnets"))["total"] == 0
@@ -232,7 +239,7 @@ async def test_every_other_list_answers(console: Console) -> None:
     assert (await console.get("/workflows"))["total"] == 0
 
 
-async def test_an_answer_follows_the_log(console: Console) -> None:
+async def test_a_change_is_visible_at_the_revision_that_committed_it(console: Console) -> None:
     await console.get("/overview")
     await console.cluster.execute([Add("node-b", "late", 0)])
     revision = (await console.cluster.view()).revision
@@ -240,18 +247,25 @@ async def test_an_answer_follows_the_log(console: Console) -> None:
     assert "late" in [pod["name"] for pod in pods["items"]]
 
 
-async def test_events_since_a_time_begin_with_the_newest(console: Console) -> None:
-    items = (await console.get("/events?after=0"))["items"]
-    begin_event = items[-3]
-    page = await console.get(f"/events?since={begin_event['position']}&limit=50")
-    assert page["items"] == items[:-3:-1]
+async def test_events_after_a_position_are_listed_newest_first(console: Console) -> None:
+    oldest_first = (await console.get("/events?after=0"))["items"]
+    *_, third_last, second_last, last = oldest_first
+    page = await console.get(f"/events?since={third_last['position']}&limit=50")
+    assert page["items"] == [last, second_last]
     assert page["cursor"] is None
 
 
 def test_a_refused_add_has_its_verdicts() -> None:
     verdict = PoolVerdict("eth0", 4, "lan", accepted=False, rule="node-name")
     refused = AllocationRefused(
-        *("shop", "web-3", "uid-3", "node-a", "pod/uid-3", "eth0", "no-pool", "no IPPool"),
+        namespace="shop",
+        name="web-3",
+        uid="uid-3",
+        node="node-a",
+        holder="pod/uid-3",
+        interface="eth0",
+        reason="no-pool",
+        message="no IPPool",
         verdicts=(verdict,),
         times=3,
     )

@@ -78,7 +78,7 @@ def test_an_ipv6_text_is_that_of_the_standard_library_and_reads_back(value: int)
 
 @settings(max_examples=100, deadline=None)
 @given(V4_VALUES)
-def test_a_mapped_text_counts_as_ipv4_unless_the_spelling_decides(value: int) -> None:
+def test_an_ipv4_mapped_text_is_ipv4_unless_it_is_parsed_as_written(value: int) -> None:
     text = f"::ffff:{ipaddress.IPv4Address(value)}"
 
     assert parse_address(text) == Address(V4, value)
@@ -86,7 +86,7 @@ def test_a_mapped_text_counts_as_ipv4_unless_the_spelling_decides(value: int) ->
     assert format_address(V6, MAPPED_FIRST | value) == text
 
 
-def test_the_spelling_decides_nothing_for_texts_that_are_not_mapped() -> None:
+def test_both_parsers_read_an_address_that_is_not_mapped_alike() -> None:
     assert parse_written_address("10.0.0.1") == parse_address("10.0.0.1")
     assert parse_written_address("fd00::1") == parse_address("fd00::1")
 

@@ -28,7 +28,7 @@ POOLS = {
         "four", 4, "10.0.0.0/16", gateway="10.0.0.254", routes=(Route("1.0.0.0/8", "g4"),)
     ),
     "six": Pool("six", 6, "fd00::/64", gateway="fd00::ff", routes=(Route("fd01::/64", "g6"),)),
-    "silent": Pool("silent", 4, "10.7.0.0/16", routes=None),
+    "plain": Pool("plain", 4, "10.7.0.0/16", routes=None),
     "empty": Pool("empty", 4, "10.8.0.0/16", routes=()),
 }
 DUAL = Nic(
@@ -40,7 +40,7 @@ DUAL = Nic(
     ipv6_pool="six",
     ipv6_gateway="fd00::ff",
 )
-SILENT = Nic("net1", ipv4="10.7.0.7/16", ipv4_pool="silent")
+PLAIN = Nic("net1", ipv4="10.7.0.7/16", ipv4_pool="plain")
 
 
 def pod(annotation: str | None) -> PodFacts:
@@ -137,14 +137,14 @@ def test_a_nic_stores_the_routes_of_its_pools_then_the_requested_ones() -> None:
 
 
 def test_distribution_changes_only_the_routes_of_nics_and_keeps_their_order() -> None:
-    silent, dual = distribute_routes([SILENT, DUAL], POOLS, [])
+    plain, dual = distribute_routes([PLAIN, DUAL], POOLS, [])
 
-    assert silent == SILENT
+    assert plain == PLAIN
     assert dual._replace(routes=()) == DUAL
 
 
 def test_pools_without_routes_and_with_an_empty_list_of_routes_add_none() -> None:
-    nics = [SILENT, Nic("net2", ipv4="10.8.0.7/16", ipv4_pool="empty")]
+    nics = [PLAIN, Nic("net2", ipv4="10.8.0.7/16", ipv4_pool="empty")]
 
     assert [nic.routes for nic in distribute_routes(nics, POOLS, [])] == [(), ()]
 
@@ -152,17 +152,17 @@ def test_pools_without_routes_and_with_an_empty_list_of_routes_add_none() -> Non
 def test_a_requested_route_goes_to_the_nic_whose_subnet_has_its_gateway() -> None:
     route = Route("10.9.0.0/16", "10.7.0.1")
 
-    dual, silent = distribute_routes([DUAL, SILENT], POOLS, [route])
+    dual, plain = distribute_routes([DUAL, PLAIN], POOLS, [route])
 
     assert route not in dual.routes
-    assert silent.routes == (route,)
+    assert plain.routes == (route,)
 
 
 def test_a_requested_route_goes_only_to_the_first_of_two_matching_nics() -> None:
-    same_subnet = SILENT._replace(interface="net2", ipv4="10.7.0.8/16")
+    same_subnet = PLAIN._replace(interface="net2", ipv4="10.7.0.8/16")
     route = Route("10.9.0.0/16", "10.7.0.1")
 
-    first_nic, second_nic = distribute_routes([SILENT, same_subnet], POOLS, [route, route])
+    first_nic, second_nic = distribute_routes([PLAIN, same_subnet], POOLS, [route, route])
 
     assert (first_nic.routes, second_nic.routes) == ((route, route), ())
 
@@ -170,16 +170,16 @@ def test_a_requested_route_goes_only_to_the_first_of_two_matching_nics() -> None
 def test_a_requested_route_without_a_matching_nic_is_reported_and_not_stored() -> None:
     route = Route("10.9.0.0/16", "192.168.0.1")
 
-    (nic,) = distribute_routes([SILENT], POOLS, [route])
+    (nic,) = distribute_routes([PLAIN], POOLS, [route])
 
     assert nic.routes == ()
-    assert unmatched_routes([SILENT], [route, Route("10.9.0.0/16", "10.7.0.1")]) == (route,)
+    assert unmatched_routes([PLAIN], [route, Route("10.9.0.0/16", "10.7.0.1")]) == (route,)
 
 
 def test_a_gateway_of_the_other_family_matches_no_subnet() -> None:
     route = Route("fd09::/64", "::a07:1")
 
-    assert unmatched_routes([SILENT], [route]) == (route,)
+    assert unmatched_routes([PLAIN], [route]) == (route,)
 
 
 # Results
@@ -210,8 +210,8 @@ def test_a_gateway_without_an_address_of_its_family_is_no_default_route() -> Non
     assert result_routes(DUAL._replace(ipv6="")) == (Route("0.0.0.0/0", "10.0.0.254"),)
 
 
-def test_a_requested_default_route_comes_beside_the_one_of_the_gateway() -> None:
-    (nic,) = distribute_routes([SILENT], POOLS, [Route("0.0.0.0/0", "10.7.0.1")])
+def test_a_requested_default_route_is_returned_before_that_of_the_gateway() -> None:
+    (nic,) = distribute_routes([PLAIN], POOLS, [Route("0.0.0.0/0", "10.7.0.1")])
 
     assert result_routes(nic._replace(ipv4_gateway="10.7.0.254")) == (
         Route("0.0.0.0/0", "10.7.0.1"),
@@ -229,7 +229,7 @@ NICS = st.lists(
     st.sampled_from(
         [
             DUAL,
-            SILENT,
+            PLAIN,
             Nic("net2", ipv4="10.8.0.7/16", ipv4_pool="empty"),
             Nic("net3", ipv6="fd00::9/64", ipv6_pool="six"),
         ]
@@ -242,7 +242,7 @@ NICS = st.lists(
 def test_no_requested_route_is_lost_or_duplicated(nics: list[Nic], requested: list[Route]) -> None:
     placed = distribute_routes(nics, POOLS, requested)
 
-    of_pools = [
+    pool_routes = [
         route
         for nic in nics
         for pool in (nic.ipv4_pool, nic.ipv6_pool)
@@ -250,9 +250,8 @@ def test_no_requested_route_is_lost_or_duplicated(nics: list[Nic], requested: li
         for route in POOLS[pool].routes or ()
     ]
     stored = [route for nic in placed for route in nic.routes]
-    assert Counter(stored) + Counter(unmatched_routes(nics, requested)) == Counter(
-        of_pools
-    ) + Counter(requested)
+    unmatched = unmatched_routes(nics, requested)
+    assert Counter(stored) + Counter(unmatched) == Counter(pool_routes) + Counter(requested)
 
 
 @given(NICS, ROUTES, st.booleans())

@@ -129,7 +129,7 @@ def test_a_missing_subnet_is_refused_without_a_retry() -> None:
     assert (step.action, step.again) == ("refuse", False)
 
 
-# The annotation changes: plans end, and no pool is left behind
+# The annotation of the template changes
 
 
 def test_another_subnet_gets_a_new_pool_and_the_old_one_is_deleted_when_it_is_empty() -> None:
@@ -151,7 +151,7 @@ def test_another_subnet_gets_a_new_pool_and_the_old_one_is_deleted_when_it_is_em
     assert list(state.ledger.pools) == [f"{NAME}-2"]
 
 
-def test_an_empty_old_pool_is_deleted_at_once_and_the_next_plan_is_empty() -> None:
+def test_an_empty_old_pool_is_deleted_in_the_first_plan_and_the_next_plan_is_empty() -> None:
     state = state_with_pools(web())
     moved = web(2, template({"ipv4": ["other"]}))
 

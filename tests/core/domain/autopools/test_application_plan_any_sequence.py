@@ -48,13 +48,13 @@ class DeleteApplication(NamedTuple):
 
 
 class StartPod(NamedTuple):
-    """A Pod claims a free address of some pool."""
+    """A Pod claims a free address; ``pick`` selects which one, modulo their number."""
 
     pick: int
 
 
 class StopPod(NamedTuple):
-    """A Pod releases its address."""
+    """A Pod releases its address; ``pick`` selects the Pod, modulo their number."""
 
     pick: int
 
@@ -81,7 +81,7 @@ actions = st.lists(
 
 
 class Simulation:
-    """Applies actions to a state, with the claims of Pods by address."""
+    """Applies actions to a state. ``claimed``: the claims of the Pods, by address."""
 
     def __init__(self) -> None:
         self.state = State(*SUBNETS)

@@ -189,6 +189,7 @@ def test_an_automatic_pool_does_not_take_the_name_of_a_manual_pool() -> None:
 
 
 def test_a_refusal_reports_that_every_name_is_taken() -> None:
+    # A pool can have its own name, or that name with a suffix from -2 to -16.
     names = [NAME, *(f"{NAME}-{number}" for number in range(2, 17))]
     state = State(NET, *(Pool(name, V4, NET.subnet) for name in names))
 

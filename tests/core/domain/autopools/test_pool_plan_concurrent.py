@@ -110,7 +110,10 @@ async def test_only_one_of_a_hundred_concurrent_creations_of_a_pool_succeeds(
 async def test_thirty_applications_can_use_all_addresses_of_a_subnet(
     nodes: list[NodeHarness],
 ) -> None:
-    """Each gets 5 addresses, then every second one 3 and the others 1 (I00006, I00008)."""
+    """Every pool gets 5 addresses; then half of them shrink to 3, the others to 1.
+
+    Cases I00006 and I00008.
+    """
     await nodes[0].apply(ApplySubnet(WIDE))
     created = await apply_concurrently(
         nodes, [ApplyAutoPool(desired_pool_of(number, 5)) for number in range(APPLICATIONS)]
@@ -150,6 +153,7 @@ async def test_if_there_are_too_few_addresses_the_last_applications_get_none(
         nodes, [ApplyAutoPool(desired_pool_of(number, 3)) for number in range(APPLICATIONS)]
     )
 
+    # The subnet has 20 addresses, and each application requests 3.
     assert len(changed(outcomes)) == 6
     ledger = await check_everything(nodes[0])
     assert len(ledger.pools) == 6

@@ -38,7 +38,9 @@ def test_an_event_has_the_pod_its_holder_the_reason_and_every_verdict() -> None:
 
     event = refusal_of(pod("web-0", node="n1"), "net1", error)
 
-    assert event[:7] == ("shop", "web-0", "uid-web-0", "n1", "pod/uid-web-0", "net1", "no-pool")
+    assert (event.namespace, event.name, event.uid) == ("shop", "web-0", "uid-web-0")
+    assert (event.node, event.holder, event.interface) == ("n1", "pod/uid-web-0", "net1")
+    assert event.reason == "no-pool"
     assert (event.message, event.remedy, event.source) == ("no", "do", "namespace")
     assert [tuple(short) for short in event.verdicts] == [
         ("eth0", 4, "a", False, "disabled", "why")
@@ -74,7 +76,7 @@ def test_each_holder_nic_and_reason_is_counted_separately() -> None:
     assert [windows.note(refused_add, 1.0) for refused_add in refusals] == [None] * 4
 
 
-def test_the_number_of_windows_is_bounded_and_an_ended_window_frees_one() -> None:
+def test_the_number_of_windows_is_bounded_and_an_ended_window_makes_room() -> None:
     windows = RefusalWindows()
     for number in range(WINDOWS_MAX):
         windows.note(refused(f"web-{number}"), 0.0)

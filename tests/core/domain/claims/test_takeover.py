@@ -1,4 +1,8 @@
-"""The plan of a takeover for clusters whose pool records and endpoints agree or contradict."""
+"""The plan of a takeover of Spiderpool's allocations.
+
+``records``: the allocations in the status of a SpiderIPPool. They may contradict the
+SpiderEndpoints.
+"""
 
 from __future__ import annotations
 
@@ -138,7 +142,7 @@ pods = st.sampled_from(["a", "b", "c"])
     st.dictionaries(addresses, st.tuples(pods, st.sampled_from(["u1", "u2"]))),
     st.dictionaries(pods, st.tuples(addresses, st.sampled_from(["u1", "u2"]))),
 )
-def test_each_address_has_at_most_one_holder_and_one_without_has_a_finding(
+def test_each_address_has_at_most_one_holder_and_an_address_without_holder_has_a_finding(
     records: dict[str, tuple[str, str]], endpoints: dict[str, tuple[str, str]]
 ) -> None:
     texts = {address: f"shop/{name} {uid}" for address, (name, uid) in records.items()}

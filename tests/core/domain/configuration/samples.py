@@ -41,13 +41,13 @@ def configuration_with(*pools: Pool) -> Configuration:
 
 
 def retiring(configuration: Configuration, name: str) -> Configuration:
-    """The same configuration, with one pool being removed."""
+    """The same configuration with the pool ``name`` retiring."""
     pool = configuration.pools[name]._replace(retiring=True)
     return configuration._replace(pools={**configuration.pools, name: pool})
 
 
 def claims(addresses: Iterable[str], pool: str = "blue") -> dict[str, Claim]:
-    """One Pod per address: ``shop/web-0``, ``shop/web-1``, ..."""
+    """A claim per address, held by the Pods ``shop/web-0``, ``shop/web-1``, ..."""
     return {
         address: Claim(pool, f"pod/uid-{index}", "shop", f"web-{index}", f"event-{index}")
         for index, address in enumerate(addresses)

@@ -13,6 +13,7 @@ from core.domain.configuration.decisions import decide
 from core.domain.events import PoolDefined
 from core.domain.model import Pool, Route
 from core.domain.patterns.labels import LabelSelector, Requirement
+from core.domain.validation.shared import REFUSALS_MAX
 from tests.core.domain.configuration.samples import (
     BLUE,
     EMPTY,
@@ -305,7 +306,9 @@ class TestOrder:
     def test_the_number_of_causes_is_bounded(self) -> None:
         selector = LabelSelector({}, tuple(Requirement("", "Is") for _ in range(100)))
 
-        assert len(refusals(EMPTY, ApplyPool(blue_with(pod_affinity=selector)))) == 32
+        refused = refusals(EMPTY, ApplyPool(blue_with(pod_affinity=selector)))
+
+        assert len(refused) == REFUSALS_MAX
 
 
 class TestNeighbours:

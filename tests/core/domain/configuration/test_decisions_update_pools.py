@@ -189,7 +189,7 @@ class TestAddressesInUse:
 
 
 class TestRetiringPools:
-    """While a pool is being removed only its metadata may change."""
+    """While a pool is retiring, only its metadata may change."""
 
     CONFIGURATION = retiring(configuration_with(BLUE), "blue")
 

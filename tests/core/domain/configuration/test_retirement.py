@@ -35,6 +35,7 @@ NET = Subnet("net", 4, BLUE.subnet, ("10.7.0.10-10.7.0.20",))
 
 
 def in_net(*, net_retires: bool, pool_retires: bool) -> Configuration:
+    """A configuration with the pool ``blue`` in the subnet ``net``."""
     (event,) = decide(EMPTY, ApplySubnet(NET), {})
     assert isinstance(event, SubnetDefined)
     with_subnet = EMPTY._replace(subnets={"net": event.subnet})

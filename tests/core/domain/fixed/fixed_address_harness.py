@@ -1,7 +1,8 @@
 """Runs scripts about fixed addresses: templates, several NICs, and DELs that depend on owners.
 
-Extends the harness of ``tests/core/domain/reclaim``. A DEL depends on the owners in the agent's
-cache: ``agent_cache empty`` empties the cache, and ``agent_cache frozen`` stops its updates.
+``FixedAddressHarness`` adds commands to those of ``ReclaimHarness``. A DEL depends on the owners in
+the agent's cache: ``agent_cache empty`` empties the cache, and ``agent_cache frozen`` stops its
+updates.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from core.eventstore.kv import KeyValueStore
 from tests.core.domain.reclaim.reclaim_harness import ReclaimHarness
 from tests.core.domain.reclaim.scripted_cluster import facts_of, moment, split
 from tests.support.cluster_snapshot import ClusterSnapshot, ListedObjects
-from tests.support.node_harness import pool
+from tests.support.node_harness import pool as make_pool
 
 IPPOOL = "ipam.spidernet.io/ippool"
 IPPOOLS = "ipam.spidernet.io/ippools"
@@ -25,7 +26,11 @@ NO_OWNERS = ClusterSnapshot(ListedObjects(), {}, moment(0))
 
 
 class FixedAddressHarness(ReclaimHarness):
-    """A cluster whose Pods have templates."""
+    """A cluster in which owners have Pod templates.
+
+    ``templates``: the annotations of an owner's Pods, by the owner's name. ``cached_owners``: the
+    owners in the agent's cache; None means that the cache is current.
+    """
 
     def __init__(self, store: KeyValueStore | None = None, cluster: str = "test") -> None:
         super().__init__()
@@ -38,13 +43,16 @@ class FixedAddressHarness(ReclaimHarness):
         self.cached_owners: OwnerLookup | None = None
 
     async def pool(self, name: str, *ips: str, **options: str) -> str:
-        desired = pool(name, *ips, default=options.get("default", "yes") == "yes")
+        desired = make_pool(name, *ips, default=options.get("default", "yes") == "yes")
         disabled = options.get("disabled", "no") == "yes"
         await (await self.agent("operator")).apply(desired._replace(disabled=disabled))
         return ""
 
     async def template(self, owner: str, *, pool: str = "", pools: str = "") -> str:
-        """Set the annotations of the owner's Pods: ``ippool``, or ``ippools`` for several NICs."""
+        """Set the annotations of the owner's Pods.
+
+        ``pool`` is the value of ``ippool``; ``pools`` that of ``ippools``, for several NICs.
+        """
         annotations = {IPPOOL: pool, IPPOOLS: pools}
         self.templates[owner] = {name: text for name, text in annotations.items() if text}
         return ""
@@ -100,7 +108,7 @@ class FixedAddressHarness(ReclaimHarness):
         return (await agent.add(self.facts(pod))).endpoint
 
     def facts(self, pod: PodState) -> PodFacts:
-        """The Pod in the agent's cache."""
+        """The facts about the Pod that the agent caches."""
         annotations = self.templates.get(pod.owner.name, {}) if pod.owner else {}
         facts = facts_of(pod, pod.fixed(self.settings))
         return facts._replace(annotations=annotations, migrating=pod.uid in self.targets)

@@ -1,9 +1,9 @@
-"""Any history of a StatefulSet and a VM: scaled, recreated, migrate, interrupted (I1 to I7).
+"""Properties that hold in any lifetime of a StatefulSet and of a VM (I1 to I7).
 
-Hypothesis generates the history, and the log checker verifies the log after every step. Three more
-properties are checked: a running Pod keeps its addresses; a recreated Pod gets the same addresses
-unless its owner stopped expecting it or its template changed; addresses without Pod and owner are
-released after two scans.
+Hypothesis generates the lifetime: owners are scaled and deleted, Pods are recreated, VMs migrate,
+agents die. The log checker verifies the log after every step. Three more properties are checked: a
+running Pod keeps its addresses; a recreated Pod gets the same addresses unless its owner stopped
+expecting it or its template changed; addresses without Pod and owner are released after two scans.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ REPLICAS = tuple(f"db-{number}" for number in range(5))
 names = st.sampled_from((*REPLICAS, VM))
 nodes = st.sampled_from(NODES)
 ends = st.sampled_from(["del", "lost", "late"])
+"""When the DEL of a replaced Pod arrives: before the ADD of its successor, never, or after it."""
+
 cache_states = st.sampled_from(["current", "frozen", "empty"])
 _numbers = itertools.count()
 
@@ -61,7 +63,9 @@ class OwnerLifetime(RuleBasedStateMachine):
         self.template = 0
         self.uids = itertools.count(1)
         self.running: dict[str, tuple[str, set[str]]] = {}
+        """UID and addresses of each running Pod, by the name of its endpoint."""
         self.expected: dict[str, set[str]] = {}
+        """The addresses that the next Pod with this name must get."""
         for line in (
             "pool a 10.6.0.1-10.6.0.5 default=no",
             "pool b 10.6.1.1-10.6.1.6 default=no",
@@ -80,7 +84,7 @@ class OwnerLifetime(RuleBasedStateMachine):
 
     @rule(nodes_by_pod=st.lists(st.tuples(names, nodes), min_size=1, max_size=4), end=ends)
     def pods_are_recreated(self, nodes_by_pod: list[tuple[str, str]], end: str) -> None:
-        """Replace a Pod; the old Pod's DEL arrives before, after, or never."""
+        """Replace Pods concurrently; ``end`` says when the DELs of the old Pods arrive."""
         self.run_all([self.recreate(name, node, end) for name, node in dict(nodes_by_pod).items()])
 
     @rule(name=names)
@@ -147,8 +151,8 @@ class OwnerLifetime(RuleBasedStateMachine):
         checked_ledger = self.run(self.checked_ledger())
         pods = self.harness.cluster.pods.values()
         existing = {pod.owner.name if _is_launcher(pod) else pod.name for pod in pods if pod.owner}
-        validity_of = {name for name in (*REPLICAS, VM) if self.is_expected(name)}
-        assert {name for _, name in checked_ledger.endpoints} <= validity_of | existing
+        expected = {name for name in (*REPLICAS, VM) if self.is_expected(name)}
+        assert {name for _, name in checked_ledger.endpoints} <= expected | existing
 
     @rule(
         faults=st.lists(st.sampled_from(list(Fault)), min_size=1, max_size=3),
@@ -178,7 +182,7 @@ class OwnerLifetime(RuleBasedStateMachine):
             endpoint = checked_ledger.endpoints["shop", name]
             assert addresses(endpoint) == pod_addresses
             assert name == VM or endpoint.uid == uid, (
-                "only a migration may leave the UID of another Pod"
+                "only after a migration may an endpoint have the UID of another Pod"
             )
             assert pod_addresses <= checked_ledger.claims.keys()
 
@@ -208,10 +212,10 @@ class OwnerLifetime(RuleBasedStateMachine):
         answer = await self.add(target)
         if isinstance(answer, Added):
             assert addresses(answer) == pod_addresses
-        ends = target if fails or not isinstance(answer, Added) else source
-        await self.delete(ends)
-        self.harness.cluster.drop_pod((ends.namespace, ends.name))
-        if ends is source:
+        ending_pod = target if fails or not isinstance(answer, Added) else source
+        await self.delete(ending_pod)
+        self.harness.cluster.drop_pod((ending_pod.namespace, ending_pod.name))
+        if ending_pod is source:
             self.record_addresses(VM, target, pod_addresses)
 
     def record_addresses(self, name: str, pod: PodState, pod_addresses: set[str]) -> None:
@@ -250,7 +254,7 @@ class OwnerLifetime(RuleBasedStateMachine):
         await agent.delete(self.harness.facts(pod), validity_of=self.harness.validity)
 
     async def kill_agent_during_add(self, name: str, node: str, steps: int) -> None:
-        """Start an ADD and end the agent before it answers."""
+        """Start an ADD; kill its agent after ``steps`` switches of the event loop."""
         agent = await self.harness.agent(node)
         self.running.pop(name, None)
         pod = self.pod(name, str(next(self.uids)), node)
@@ -264,7 +268,7 @@ class OwnerLifetime(RuleBasedStateMachine):
         del self.harness.agents[node]
 
     def pod(self, name: str, uid: str, node: str = "n1") -> PodState:
-        """Each launcher of a VM has a different name."""
+        """The Pod of a replica, or a launcher of the VM, which has a name of its own."""
         pods = self.harness.cluster.pods.values()
         node = next((pod.node for pod in pods if pod.uid == uid), node)
         owner = owner_of("vm/vm-a" if name == VM else "StatefulSet/db")
@@ -315,13 +319,13 @@ def _is_launcher(pod: PodState) -> bool:
     return pod.owner is not None and pod.owner.name == VM
 
 
-def check_lifetimes(max_examples: int, steps: int) -> None:
+def check_lifetimes(*, max_examples: int, steps: int) -> None:
     limits = settings(max_examples=max_examples, stateful_step_count=steps, deadline=None)
     run_state_machine_as_test(OwnerLifetime, settings=limits)
 
 
 def test_any_lifetime_keeps_all_properties_in_memory() -> None:
-    check_lifetimes(30, 20)
+    check_lifetimes(max_examples=30, steps=20)
 
 
 @pytest.fixture
@@ -334,4 +338,4 @@ def on_etcd(etcd: EtcdCluster) -> Iterator[None]:
 @pytest.mark.etcd
 @pytest.mark.usefixtures("on_etcd")
 def test_any_lifetime_keeps_all_properties_on_etcd() -> None:
-    check_lifetimes(4, 15)
+    check_lifetimes(max_examples=4, steps=15)

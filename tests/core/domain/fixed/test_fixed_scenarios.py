@@ -3,7 +3,8 @@
 See docs/reference/fixed-address-rules.md; docs/contributing/compatibility.md, cases with replicas
 and VMs.
 
-A line that begins with "> " is a command, the lines below it are its output; ``expect`` raises.
+A line that begins with "> " is a command of ``FixedAddressHarness``; the lines below it are its
+output.
 ``ORBWEAVER_REWRITE=1`` rewrites the outputs: commit them only if you understand the difference.
 """
 
@@ -38,6 +39,7 @@ async def run_script(text: str) -> str:
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_a_script_of_fixed_addresses_gives_its_recorded_output(script: Path) -> None:
     expected = script.read_text()
+    # A script that deletes claims from the store leaves a state that is not the fold of the log.
     has_lost_claims = "> lose_claim" in expected
     assert has_lost_claims or expected.rstrip().endswith("> check"), (
         f"{script.name} does not check the log"

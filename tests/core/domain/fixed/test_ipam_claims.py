@@ -42,6 +42,7 @@ def test_a_network_names_the_claim_of_its_nic() -> None:
 
     claims = claims_of(annotations, "shop")
 
+    # A NIC is found by the position of its network, from 1, and by the name of its interface.
     assert claims == {"1": "vm1.lan", "net1": "vm1.lan", "3": "c", "db0": "c"}
 
 
@@ -78,7 +79,7 @@ def test_only_the_addresses_of_the_nic_belong_to_the_claim() -> None:
 def test_an_add_allocates_only_the_nics_of_its_endpoint(
     interface: str, allocated: list[str]
 ) -> None:
-    """The Pod lists pools of every NIC, which otherwise are allocated together."""
+    """The annotation lists pools of all NICs, and only ``net1`` has a claim."""
     names = {"eth0": "main", "net1": "lan", "net2": "storage"}
     items = [{"interface": nic, "ipv4": [pool]} for nic, pool in names.items()]
     annotations = networks(element("lan", "vm1.lan"), element("storage")) | {
@@ -125,7 +126,7 @@ TO_VERIFY = PodToVerify("shop", "vm1.lan.ipamclaim", "target", "ipamclaim", ("10
 def test_an_address_is_kept_while_a_pod_that_names_its_claim_exists(
     source: PodState, claims: list[IpamClaimState], deletion_s: float | None
 ) -> None:
-    """Even if the claim is missing or being deleted."""
+    """The Pod keeps the address even if the claim is missing or being deleted."""
     facts = _facts([source._replace(deletion_s=deletion_s)], claims)
     settings = ReclaimSettings(ipam_claims=True, running_without_address=True)
 

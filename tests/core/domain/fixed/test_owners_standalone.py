@@ -33,6 +33,7 @@ kind: StatefulSet
 metadata: {name: db, namespace: shop}
 spec: {replicas: %s, serviceName: db, template: {spec: {containers: []}}}
 """
+"""``%s``: the number of replicas, optionally followed by other fields of ``spec``."""
 
 
 def test_a_manifest_determines_the_expected_replicas() -> None:
@@ -81,7 +82,7 @@ async def test_a_stateful_set_is_read_from_its_record_and_its_deletion_from_the_
 
 @pytest.fixture
 def orbctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OrbctlHarness:
-    """Three replicas on a node that is lost."""
+    """A harness of orbctl with three replicas on node n1; pauses of ``orbctl gc`` take no time."""
     harness = OrbctlHarness(tmp_path / "archive")
     harness.on_node("n1", lambda node: node.apply(pool("main", "10.6.0.11-10.6.0.20")))
     owner = Owner("StatefulSet", "db", api_version="apps/v1")

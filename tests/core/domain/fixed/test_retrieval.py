@@ -18,7 +18,7 @@ OTHER_CLAIM = CLAIM.encode(Claim("four", "pod/other", "shop", "other", "dirty.0.
 
 @pytest.fixture
 async def damaged_node(node: NodeHarness) -> NodeHarness:
-    """A replica with an address of each family, its IPv4 claim lost."""
+    """A node with a replica that has an address of each family; its IPv4 claim is lost."""
     await node.apply(pool("four", IPV4, "10.6.0.8"), pool("six", IPV6, "fd00:6::8"))
     await node.apply(ApplyReservation(Reservation("ipv4", 4, ("10.6.0.8",))))
     await node.apply(ApplyReservation(Reservation("ipv6", 6, ("fd00:6::8",))))
@@ -118,7 +118,7 @@ async def test_an_add_without_a_replacement_fails_and_keeps_the_other_address(
 
 
 async def test_an_unnamed_list_keeps_its_order_when_one_address_is_lost(node: NodeHarness) -> None:
-    """Its NICs are identified by index, so all are written again; existing claims stay."""
+    """The NICs of an unnamed list have only an index, so all NICs are written again."""
     await node.apply(pool("a", "10.6.0.1-10.6.0.2"), pool("b", "10.6.1.1-10.6.1.2"))
     annotations = {"ipam.spidernet.io/ippools": '[{"ipv4":["a"]},{"ipv4":["b"]}]'}
     before = addresses(await node.add(replica("1")._replace(annotations=annotations)))

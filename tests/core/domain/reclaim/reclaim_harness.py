@@ -1,7 +1,8 @@
 """Runs scripts about reclaim on a scripted cluster, with real allocators on a memory store.
 
-Each public method is a command of ``scripts/*.txt``. ``expect`` raises, so that expectations are
-checked when outputs are rewritten.
+A line ``> COMMAND ARGUMENTS`` of ``scripts/*.txt`` calls the method of that name. ``expect`` raises
+instead of printing a line. So a wrong outcome also fails a run with ``ORBWEAVER_REWRITE=1``, which
+replaces the recorded outputs by the actual ones.
 """
 
 from __future__ import annotations
@@ -43,13 +44,19 @@ from tests.core.domain.reclaim.scripted_cluster import (
     seconds,
     split,
 )
-from tests.support.node_harness import NodeHarness, check_everything, pool
+from tests.support.node_harness import NodeHarness, check_everything
+from tests.support.node_harness import pool as make_pool
 
 CAUSE = Cause("reclaim-test")
 
 
 class ReclaimHarness:
-    """A scripted cluster and a store."""
+    """A scripted cluster and a store.
+
+    ``agents``: the allocators that write to the store, by name: one for each node, and two more,
+    ``operator`` and ``controller``. ``released`` and ``kept``: what reclaim has done with addresses
+    since the last scan began, by its steps and by expired deadlines.
+    """
 
     cluster_name = "test"
 
@@ -80,10 +87,14 @@ class ReclaimHarness:
             answer = f"{type(error).__name__}: {error}"
         return answer
 
-    # The cluster
+    # Pools, Nodes and owners
 
     async def pool(self, name: str, *ips: str) -> str:
-        await (await self.agent("operator")).apply(pool(name, *ips))
+        await (await self.agent("operator")).apply(make_pool(name, *ips))
+        return ""
+
+    async def remove_pool(self, name: str) -> str:
+        await (await self.agent("operator")).apply(DeletePool(name))
         return ""
 
     async def node(self, *names: str) -> str:
@@ -146,7 +157,10 @@ class ReclaimHarness:
         restart: str = "",
         finished: str = "",
     ) -> str:
-        """Create or change a Pod. A new running Pod gets its addresses by an ADD, unless add=no."""
+        """Create or change a Pod. A new running Pod gets its addresses by an ADD, unless add=no.
+
+        ``finished``: the time since the containers of the Pod ended, such as ``5s``.
+        """
         key = split(path)
         existing = self.cluster.pods.get(key)
         is_new = existing is None or bool(uid and existing.uid != uid)
@@ -172,15 +186,16 @@ class ReclaimHarness:
         return answer
 
     async def add(self, path: str) -> str:
-        """Run an ADD; the status of the Pod does not show the addresses yet."""
+        """Run an ADD for an existing Pod; leave the addresses out of the Pod's status."""
         endpoint = await self._add(self.cluster.pods[split(path)])
         return f"has {' '.join(address for address, _ in endpoint.addresses())}"
 
     async def delete_pod(self, path: str, *, grace: str = "30s", how: str = "begin") -> str:
         """Delete a Pod.
 
-        ``how``: ``begin`` sets the deletion timestamp, ``done`` runs its DEL before the Pod is
-        deleted, ``lost`` deletes it without a DEL, ``unseen`` also without a watch event.
+        ``how``: ``begin`` sets the deletion timestamp. ``done`` runs a DEL, then deletes the Pod.
+        ``lost`` deletes the Pod without a DEL. ``unseen`` deletes the Pod without a DEL and without
+        a watch event.
         """
         key = split(path)
         pod = self.cluster.pods[key]
@@ -225,7 +240,7 @@ class ReclaimHarness:
         return ""
 
     async def restart(self) -> str:
-        """Another controller takes over, without the deadlines and observations of the old one."""
+        """Forget deadlines and observations, as when another controller takes over."""
         self.deadlines = PodDeadlines(self.settings.deadlines_max)
         self.observations = {}
         return ""
@@ -263,7 +278,11 @@ class ReclaimHarness:
         return "\n".join(lines)
 
     async def expect(self, outcome: str, address: str) -> str:
-        """Assert that the last scan ``released`` or ``kept`` it, or that it is ``held``."""
+        """Assert what reclaim has done with ``address`` since the last scan began.
+
+        ``outcome``: ``released``, ``kept`` (reclaim has judged the claim and kept it), or ``held``
+        (the address is claimed, whether or not reclaim has judged the claim).
+        """
         is_claimed = address in (await (await self.agent("operator")).read_ledger()).claims
         assert is_claimed == (outcome != "released"), (outcome, address)
         addresses = {"released": self.released, "kept": self.kept, "held": {address}}[outcome]
@@ -279,7 +298,7 @@ class ReclaimHarness:
         return "\n".join(lines) or "none"
 
     async def check(self) -> str:
-        """Assert all invariants of the log, and that applying it gives the state."""
+        """Assert all invariants of the log, and that the stored state is the fold of the log."""
         await check_everything(await self.agent("operator"))
         return ""
 
@@ -312,12 +331,11 @@ class ReclaimHarness:
         await self.store.commit([], [Delete(keys.ip_of(address))])
         return ""
 
-    async def remove_pool(self, name: str) -> str:
-        await (await self.agent("operator")).apply(DeletePool(name))
-        return ""
+    # Helpers
 
     async def agent(self, name: str) -> NodeHarness:
-        async with self._starting:  # commands that run at once need the same agent
+        """The allocator with this name, started at its first use, with a current view."""
+        async with self._starting:  # concurrent commands must not start the same agent twice
             if name not in self.agents:
                 self.agents[name] = await self._new_agent(name).__aenter__()
         await self.agents[name].view.freshen()
@@ -338,7 +356,7 @@ class ReclaimHarness:
         return (await agent.add(facts_of(pod, pod.fixed(self.settings)))).endpoint
 
     def _observe(self, event: ObservedPod) -> None:
-        """Start or end the deadline of a Pod after a watch event."""
+        """Start or end the deadline of a Pod, as its watch event requires."""
         if not self.watching:
             return
         now = moment(self.cluster.now_s)
@@ -360,7 +378,7 @@ class ReclaimHarness:
         return plan
 
     async def _start_deadline(self, deadline: ReclaimDeadline) -> None:
-        """Start a deadline that a scan has found."""
+        """Start a deadline of the plan of a scan."""
         self.deadlines.put(deadline)
 
     async def _resolve(self, deadline: ReclaimDeadline) -> list[str]:

@@ -57,7 +57,12 @@ def cluster(
     complete: bool = True,
     read_s: float | None = None,
 ) -> ClusterSnapshot:
-    """The listings at ``at_s``; ``with_controller`` adds the Pod of the controller."""
+    """The listings at ``at_s``.
+
+    ``with_controller`` adds the Pod of the controller, without which a listing is not trusted.
+    ``complete``: whether every list has all objects. ``read_s``: when the claims were read, by
+    default at the time of the listings.
+    """
     all_pods = (*pods, CONTROLLER_POD) if with_controller else pods
     objects = ListedObjects(all_pods, NODES, stateful_sets)
     listings = {kind: KindListing(moment(at_s), complete) for kind in KINDS}
@@ -67,7 +72,7 @@ def cluster(
 def verdict_context(
     facts: ClusterSnapshot, settings: ReclaimSettings = ReclaimSettings(), now_s: float = 0.0
 ) -> VerdictContext:
-    """The context of verdicts on this cluster; by default at the time of the listing."""
+    """The context of verdicts at ``now_s``; 0 means the time of the listings."""
     return VerdictContext(facts, settings, now_s or facts.observed_at.unix_s)
 
 
@@ -78,7 +83,7 @@ def second_plan(
     stateful_sets: Iterable[StatefulSetState] = (),
     gap_s: float = OBSERVATION_GAP_S,
 ) -> ReclaimPlan:
-    """The plan of the second of two scans with the same listings."""
+    """The plan of the second of two scans, ``gap_s`` apart, that list the same objects."""
     sets = tuple(stateful_sets)
     observations: dict[ObservationSubject, Observation] = {}
     plan = ReclaimPlan((), (), (), {})

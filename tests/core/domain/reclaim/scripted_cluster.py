@@ -1,7 +1,7 @@
 """A scripted cluster: a script creates, changes and deletes Pods, Nodes and owners.
 
-It replaces the API server and the kubelets. The real services claim and release on a memory store.
-Listings and events show Pods as the script describes them.
+The scripted cluster replaces the API server and the kubelets: its listings and watch events show
+the objects as the script describes them.
 """
 
 from __future__ import annotations
@@ -24,14 +24,16 @@ VMI = "VirtualMachineInstance"
 START_S = 1_767_268_800.0
 """2026-01-01 12:00:00 UTC."""
 
-_TIME = re.compile(r"(\d+)(s|m|h)\Z")
+TICK_S = 5.0
+"""The longest step of the clock, in seconds: the default interval of the deadline loop."""
 
+_TIME = re.compile(r"(\d+)(s|m|h)\Z")
 
 OBSERVER = "watcher"
 
 
 def moment(at_s: float, observer: str = OBSERVER) -> Moment:
-    """A time at which all clocks agree."""
+    """The instant ``at_s``, with the same reading of the wall clock and the monotonic clock."""
     return Moment(at_s, observer, at_s)
 
 
@@ -43,13 +45,17 @@ class ObservedPod(NamedTuple):
 
     @property
     def report(self) -> str:
-        """Describes a delete event; "" for other events."""
+        """The text of a delete event; "" for other events."""
         namespace, name, uid, *_ = self.pod
         return f"Pod {namespace}/{name}, UID {uid}, was deleted" if self.deleted else ""
 
 
 class ScriptedCluster:
-    """The objects, the clock, and the faults of the next listings."""
+    """The objects, the clock, and the faults of the listings.
+
+    ``listing``: ``good``, ``stale`` (older than the read of the claims), ``partial`` (one Pod of
+    an incomplete list) or ``empty`` (complete, but without any object).
+    """
 
     def __init__(self) -> None:
         self.now_s = START_S
@@ -61,7 +67,10 @@ class ScriptedCluster:
         self.listing = "good"
 
     def snapshot(self, claims_read: Moment) -> ClusterSnapshot:
-        """What the API server lists now, including faults of the listing."""
+        """The listings of this instant, with the fault that ``listing`` names.
+
+        ``claims_read``: the instant at which the caller has read the claims.
+        """
         objects = ListedObjects(
             self.pods.values(),
             self.nodes.values(),
@@ -89,17 +98,17 @@ class ScriptedCluster:
         return ObservedPod(self.pods.pop(key), deleted=True)
 
     def advance(self, text: str) -> Iterator[float]:
-        """Advance the clock, in steps of at most the interval of the deadline loop."""
+        """Advance the clock in steps; yield the time after each step."""
         remaining_s = seconds(text)
         while remaining_s > 0:
-            step = min(remaining_s, 5.0)
+            step = min(remaining_s, TICK_S)
             self.now_s += step
             remaining_s -= step
             yield self.now_s
 
 
 def seconds(text: str) -> float:
-    """The seconds of a text such as ``30s``, ``5m`` or ``1h``."""
+    """The number of seconds in a duration such as ``30s``, ``5m`` or ``1h``."""
     match = _TIME.match(text)
     assert match is not None, text
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]

@@ -21,6 +21,7 @@ from core.domain.reclaim.settings import VARIABLES, ReclaimSettings
 from tests.core.domain.reclaim.samples import DB, NOW_S, add_endpoint, cluster, verdict_context
 from tests.core.domain.reclaim.scripted_cluster import OBSERVER, moment
 
+# The sample cluster has the nodes n1, which is ready, and n2, which is not; n9 does not exist.
 IP = "10.6.0.1"
 POD = PodState("shop", "web-0", "1", node="n1", ips=(IP,), grace_s=30)
 DELETING = POD._replace(deletion_s=NOW_S + 30, deletion_grace_s=30)
@@ -46,10 +47,11 @@ def deadline_after(
         (POD, DEFAULTS, True, "deleted", NOW_S),
         (POD, DELAYED, True, "deleted", NOW_S + 100),
         (POD._replace(node="n9"), DEFAULTS, True, "deleted", NOW_S),
-        # The timestamp includes one grace already: request + 2 x grace + delay.
+        # deletionTimestamp is the request plus one grace period; the deadline adds another one.
         (DELETING, DEFAULTS, False, "deleting", NOW_S + 60),
         (DELETING, DELAYED, False, "deleting", NOW_S + 160),
         (DELETING._replace(node="n2"), DEFAULTS, False, "deleting", NOW_S + 60),
+        # The last container ended 7 s ago; its grace period has 23 of 30 s left.
         (ENDED, DEFAULTS, False, "finished", NOW_S + 23),
         (ENDED._replace(phase="Failed", reason="Evicted"), DEFAULTS, False, "finished", NOW_S + 23),
         (
@@ -58,7 +60,7 @@ def deadline_after(
         ),
     ],
 )  # fmt: skip
-def test_a_reported_deletion_starts_its_deadline(
+def test_a_deleted_or_finished_pod_starts_a_deadline(
     pod: PodState, settings: ReclaimSettings, reason: str, deadline_s: float, *, deleted: bool
 ) -> None:
     deadline = deadline_after(pod, settings, deleted=deleted)
@@ -104,7 +106,7 @@ def test_a_deadline_in_the_past_is_resolved_after_a_second_observation() -> None
     assert deadline.stop_s == NOW_S + OBSERVATION_GAP_S
 
 
-def test_the_number_of_deadlines_is_bounded_and_dropped_ones_are_counted() -> None:
+def test_the_number_of_deadlines_is_bounded_and_dropped_deadlines_are_counted() -> None:
     deadlines = PodDeadlines(2)
     entries = [
         ReclaimDeadline(

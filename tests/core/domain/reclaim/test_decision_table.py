@@ -24,6 +24,7 @@ from tests.core.domain.reclaim.samples import (
 from tests.core.domain.reclaim.scripted_cluster import KINDS, moment
 from tests.support.cluster_snapshot import ClusterSnapshot, KindListing, ListedObjects
 
+# The sample cluster has the nodes n1, which is ready, and n2, which is not; n9 does not exist.
 IP = "10.6.0.1"
 ONE_REPLICA = StatefulSetState("shop", "db", 1)
 NO_REPLICA = StatefulSetState("shop", "db", 0)

@@ -3,7 +3,7 @@
 See docs/reference/reclaim-rules.md, "Scan" and "Scenarios"; docs/contributing/compatibility.md,
 G00001 to G00012.
 
-A line that begins with "> " is a command, the lines below it are its output; ``expect`` raises.
+A line that begins with "> " is a command of ``ReclaimHarness``; the lines below it are its output.
 ``ORBWEAVER_REWRITE=1`` rewrites the outputs: commit them only if you understand the difference.
 """
 
@@ -20,9 +20,9 @@ from tests.core.domain.reclaim.reclaim_harness import ReclaimHarness
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
 
 
-async def run_script(text: str, kind: type[ReclaimHarness] = ReclaimHarness) -> str:
+async def run_script(text: str, harness_type: type[ReclaimHarness] = ReclaimHarness) -> str:
     """Run the script; return it with its current outputs."""
-    harness = kind()
+    harness = harness_type()
     lines: list[str] = []
     try:
         for line in text.splitlines():

@@ -35,14 +35,14 @@ SELECTORS = st.sampled_from([None, LabelSelector(), LabelSelector({"zone": "z9"}
 
 @st.composite
 def pools(draw: st.DrawFn) -> dict[str, Pool]:
-    """Some pools, most of which fit the Pod below."""
+    """Pools, most of which accept the Pod of ``facts_of``; one of the names may be missing."""
     missing = draw(st.sampled_from([None, None, None, *NAMES]))
     return {name: draw(pool(name)) for name in NAMES if name != missing}
 
 
 @st.composite
 def pool(draw: st.DrawFn, name: str) -> Pool:
-    """Any traits that match the Pod below; a minority also breaks one rule."""
+    """A pool whose rules accept the Pod of ``facts_of``, or, more rarely, a pool with one flaw."""
     family: Family = 6 if name > "pool-e" else 4
     fitting = Pool(
         name,
@@ -70,7 +70,10 @@ def pool(draw: st.DrawFn, name: str) -> Pool:
 
 @st.composite
 def pod_annotations(draw: st.DrawFn) -> dict[str, str]:
-    """No annotation, one NIC, several named ones, or several unnamed ones; names and patterns."""
+    """Annotations for no NIC, one NIC, several named NICs or several unnamed NICs.
+
+    Pools are given by name or by pattern.
+    """
     ipv4 = st.lists(
         st.sampled_from([*NAMES[:6], "pool-[ab]", "pool-*", "x*"]), min_size=1, max_size=4
     )
@@ -197,7 +200,7 @@ def test_requested_pools_are_the_candidates_of_the_selection(
 
 
 @given(pools(), facts())
-def test_a_catalog_and_a_plain_mapping_give_the_same(
+def test_a_catalog_and_a_plain_mapping_give_the_same_requested_pools(
     pools_by_name: dict[str, Pool], facts: RequestFacts
 ) -> None:
     catalog = PoolCatalog(pools_by_name)

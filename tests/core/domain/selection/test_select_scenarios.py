@@ -1,4 +1,4 @@
-"""The catalogue of pool selection: every file under scenarios/, one test per scenario."""
+"""Pool selection gives the expected result of each scenario in the files under scenarios/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which GUIDs a plan requests, which GUIDs end, and conflicts with GUIDs of other NICs."""
+"""Which GUIDs a plan requests, which claims of GUIDs end, and conflicts with other NICs."""
 
 from __future__ import annotations
 

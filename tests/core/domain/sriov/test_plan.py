@@ -212,8 +212,8 @@ def test_a_change_of_the_number_first_removes_all_and_drains_functions_in_use() 
     assert plan.drain == ("ens1f0",)
 
 
-def test_an_interrupted_round_is_completed() -> None:
-    """Virtual functions without a driver, which may have no hardware address."""
+def test_an_interrupted_plan_is_completed() -> None:
+    """The agent ended before it bound a driver to one of the virtual functions."""
     nic = RAIL._replace(vfs=(*vfs(1), *vfs(2, driver="")[1:]))
 
     assert lines(plan_node([policy()], {}, [nic])) == [
@@ -222,7 +222,7 @@ def test_an_interrupted_round_is_completed() -> None:
     ]
 
 
-def test_an_interrupted_round_is_completed_for_virtual_functions_outside_of_the_range() -> None:
+def test_an_interrupted_plan_is_completed_for_virtual_functions_outside_of_the_range() -> None:
     nic = RAIL._replace(vfs=(*vfs(1, driver="", mac=""), *vfs(2)[1:]))
     node_policy = policy("rdma", 2, "ens1f0#1-1")
 
@@ -438,4 +438,5 @@ def test_the_order_of_policies_and_nics_does_not_change_the_plan() -> None:
     plan = plan_node(policies, {}, nics)
 
     assert plan == plan_node(policies[::-1], {}, nics[::-1])
+    # Each of 8 NICs: MTU and numVfs, and for each of 16 virtual functions MAC, driver and MTU.
     assert len(plan.actions) == 8 * (2 + 16 * 3)

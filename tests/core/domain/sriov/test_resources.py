@@ -50,7 +50,7 @@ def test_a_device_has_the_fields_of_its_virtual_function_its_group_and_its_nic()
     }
 
 
-def test_a_pods_virtual_function_stays_in_its_resource() -> None:
+def test_a_virtual_function_that_a_pod_uses_stays_in_its_resource() -> None:
     devices = vf_devices([desired(VfGroup("rail", "p", VfRange(0, 1)))], [NIC])
 
     assert [device.number for device in devices["rail"]] == [0, 1]

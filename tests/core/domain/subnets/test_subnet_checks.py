@@ -1,4 +1,4 @@
-"""A pool and the subnet of its CIDR.
+"""Rules for a pool in a SpiderSubnet that has the same CIDR.
 
 See docs/reference/admission.md, "SpiderIPPool", step 4 of the mutation and rule 5;
 docs/reference/automatic-pool-rules.md, "Pools in a subnet".
@@ -124,9 +124,8 @@ def test_a_pool_may_grow_and_shrink_inside_its_subnet() -> None:
     assert shares_of_subnet("net", state.ledger.pools) == [
         Share("blue", ("10.7.0.10-10.7.0.12", "10.7.0.40"))
     ]
-    assert count_addresses(state.ledger.subnets["net"], state.ledger.pools) == SubnetCounts(
-        90, 4, 86
-    )
+    counts = count_addresses(state.ledger.subnets["net"], state.ledger.pools)
+    assert counts == SubnetCounts(total=90, allocated=4, free=86)
 
 
 def test_a_deleted_pool_frees_its_share_and_a_retiring_one_does_not() -> None:

@@ -1,4 +1,4 @@
-"""Any commands in any order raise only Refused, and shares keep their addresses."""
+"""Any commands in any order raise only Refused, and keep pools disjoint and in their subnets."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ COMMANDS: st.SearchStrategy[Command] = st.one_of(
 )
 
 
-def apply_all(state: State, commands: list[Command], after: Callable[[], None]) -> list[Event]:
-    """Apply the commands, skip refused ones, and return all events; call ``after`` after each."""
+def apply_all(state: State, commands: list[Command], check: Callable[[], None]) -> list[Event]:
+    """Apply the commands and skip refused ones; call ``check`` after each. Return all events."""
     events: list[Event] = []
     for command in commands:
         try:
@@ -68,7 +68,7 @@ def apply_all(state: State, commands: list[Command], after: Callable[[], None]) 
         except Refused:
             continue
         finally:
-            after()
+            check()
     return events
 
 
