@@ -1,7 +1,8 @@
-"""Several controllers whose jobs run on a real API server: each watches the cluster and may lead.
+"""Several controllers that watch a real API server and run their jobs; each of them may lead.
 
-Pods get addresses by the services of one node. The API server has neither kubelets nor controllers,
-so tests end Pods. The observers' clocks skip the ten seconds between two scans.
+Pods get addresses by the services of one node. The API server has no kubelets, so the tests end and
+delete Pods. ``scan_again`` advances the clock of the observers instead of waiting between two
+scans.
 """
 
 from __future__ import annotations
@@ -54,7 +55,10 @@ class Replica(NamedTuple):
 
 
 class ControllersHarness:
-    """As a context manager it opens a node with the pool ``main`` and starts controllers."""
+    """A node with the pool ``main``, and the controllers that a test starts.
+
+    Leaving the context stops the controllers.
+    """
 
     def __init__(
         self,
@@ -97,7 +101,7 @@ class ControllersHarness:
     async def start_controller(
         self, name: str = "one", *, leads: bool = True, anonymous: bool = False
     ) -> Replica:
-        """Start another controller; an anonymous one has no permissions."""
+        """Start another controller; an ``anonymous`` controller has no permissions."""
         kubeconfig = self._powerless() if anonymous else self.server.kubeconfig
         api = Api(await open_connection(str(kubeconfig)))
         watch = ClusterWatch(api, self._settings.reclaim)
@@ -119,23 +123,23 @@ class ControllersHarness:
         await replica.watch.close()
 
     async def stop_watching(self, name: str) -> None:
-        """Interrupt its watches without an error."""
+        """Interrupt the watches of a controller without an error."""
         work = self.replicas[name].works[0]
         work.cancel()
         await asyncio.wait([work])
 
     def watch_again(self, name: str) -> None:
-        """Continue its watches at their last position."""
+        """Continue the watches of a controller at their last position."""
         replica = self.replicas[name]
         replica.works[0] = asyncio.create_task(replica.watch.run())
 
     async def add(self, api_pod: Object, fixed: FixedKind | None = None) -> tuple[str, ...]:
-        """An ADD for a Pod that the API server has."""
+        """Run an ADD for a Pod of the API server; return the addresses of the Pod."""
         added = await self.node.add(self.facts(api_pod, fixed))
         return tuple(address for address, _ in added.endpoint.addresses())
 
     def facts(self, api_pod: Object, fixed: FixedKind | None = None) -> PodFacts:
-        """The facts that an agent has of a Pod."""
+        """The facts that an agent has about a Pod."""
         metadata = api_pod["metadata"]
         owner = next(iter(metadata.get("ownerReferences", ())), {"name": ""})
         return PodFacts(
@@ -155,18 +159,18 @@ class ControllersHarness:
     async def held_by(self, name: str) -> set[str]:
         """The addresses of a Pod of the namespace ``shop``."""
         claims = (await self.node.read_ledger()).claims
-        return {address for address, one in claims.items() if one.claim.pod == name}
+        return {address for address, revised in claims.items() if revised.claim.pod == name}
 
     async def until_held(self, *addresses: str, timeout_s: float = DEADLINE_S) -> None:
         """Wait until exactly these addresses are claimed; raises TimeoutError."""
         deadline = time.monotonic() + timeout_s
         while (held := await self.held()) != set(addresses):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{sorted(held)[:9]} and so on are held, not {addresses}")
+                raise TimeoutError(f"expected claims {addresses}, got {sorted(held)[:9]}")
             await asyncio.sleep(0.05)
 
     async def until_executions(self, *pods: str) -> None:
-        """Wait until each of these Pods has an execution."""
+        """Wait until each of these Pods has a reclaim execution."""
         for name in pods:
             uid = self.server.request("GET", f"{PODS}/{name}").body["metadata"]["uid"]
             key = self.client.keys.open(f"reclaim/shop/{name}/{uid}")
@@ -177,7 +181,7 @@ class ControllersHarness:
             await eventually(is_there)
 
     async def until_status(self, holds: Callable[[dict[str, Payload]], bool]) -> None:
-        """Wait until the scan's execution returns this status."""
+        """Wait until the condition holds for the status of the scan's execution."""
 
         async def is_so() -> bool:
             return holds(await self.status())
@@ -191,7 +195,10 @@ class ControllersHarness:
         return found
 
     async def scan_again(self) -> dict[str, Payload]:
-        """Run another scan after the interval; return its result."""
+        """Advance the observers' clock by the gap between two observations, and run a scan.
+
+        Return the status after the scan.
+        """
         self._ahead_s += OBSERVATION_GAP_S
         before = await self.status()
         await self.client.signal(WORKFLOW_ID, SCAN_NOW)

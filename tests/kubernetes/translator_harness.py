@@ -27,9 +27,9 @@ _numbers = itertools.count()
 
 
 class TranslatorHarness:
-    """``node`` is one node's agent without sockets; the translator runs between start and stop.
+    """A translator that runs between ``start`` and ``stop``, and one node's agent without sockets.
 
-    ``translates``: it is started with the cluster.
+    ``translates``: whether entering the context starts the translator.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class TranslatorHarness:
         self._running = asyncio.ensure_future(until_first(*works))
 
     async def stop(self) -> None:
-        """Cancel it at any point."""
+        """Cancel the translator, whatever it does at that time."""
         running, self._running = self._running, None
         if running is not None:
             running.cancel()
@@ -107,7 +107,7 @@ class TranslatorHarness:
             await asyncio.sleep(0.02)
 
     async def until_idle(self) -> None:
-        """Wait until all objects were compared, in both directions."""
+        """Wait until translator and reporter have nothing left to do."""
 
         def is_idle() -> bool:
             translator, reporter = self.host.translator, self.host.reporter
@@ -125,7 +125,7 @@ class TranslatorHarness:
 
 
 async def until(holds: Callable[[], T]) -> T:
-    """Wait until the result is true, and return it; runs in a thread, as it may block."""
+    """Wait until ``holds`` returns a true value; return the value. ``holds`` may block."""
     async with asyncio.timeout(PATIENCE_S):
         while not (found := await asyncio.to_thread(holds)):
             await asyncio.sleep(0.02)

@@ -45,7 +45,7 @@ class Webhooks:
         self._running: asyncio.Task[None] | None = None
 
     def write_certificate(self) -> None:
-        """A certificate in the files of a mounted Secret."""
+        """Write a certificate into files such as those of a mounted Secret."""
         issued = self.authority.issue_cert("127.0.0.1")
         issued.cert_chain_pems[0].write_to_path(str(self.files.certificate))
         issued.private_key_pem.write_to_path(str(self.files.key))
@@ -67,7 +67,7 @@ class Webhooks:
                 cluster.server.request, "POST", PATHS[body["kind"]], body
             )
             assert answer.status == 201, answer.message
-        await self._until_asked()
+        await self._until_called()
 
     async def stop(self) -> None:
         """Deregister, and stop."""
@@ -83,17 +83,17 @@ class Webhooks:
             await asyncio.gather(self._running, return_exceptions=True)
 
     async def create(self, body: Object) -> str:
-        """The server's message; "" if the object was created."""
+        """Create an object; return the server's message, "" if the object was created."""
         answer = await asyncio.to_thread(create, self.cluster.server, body)
         return "" if answer.status == 201 else answer.message
 
     async def replace(self, body: Object) -> str:
-        """The same for an update."""
+        """Replace an object; return the server's message, "" if the object was replaced."""
         answer = await asyncio.to_thread(replace, self.cluster.server, body)
         return "" if answer.status == 200 else answer.message
 
     def request(self, operation: str, body: Object, old: Object | None = None) -> Object:
-        """The request of a review, without an API server."""
+        """An AdmissionRequest as an API server would send it."""
         group, _, version = API_VERSION.partition("/")
         return {
             "uid": "r-1",
@@ -106,12 +106,12 @@ class Webhooks:
         }
 
     async def validated(self, operation: str, body: Object, old: Object | None = None) -> Object:
-        """The validating webhook's answer to a direct request."""
+        """Send a review directly to the validating webhook; return the response."""
         review_request = self.request(operation, body, old) | {"namespace": ""}
         return await self.reviewed("validate", body["kind"], review_request)
 
     async def reviewed(self, verb: str, kind: str, review_request: Object) -> Object:
-        """The response to a review of any content."""
+        """Send a review with any request to a webhook; return the response."""
         body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}
         text = msgspec.json.encode(body | {"request": review_request})
         trust = ssl.create_default_context(cadata=self.authority.cert_pem.bytes().decode())
@@ -126,13 +126,13 @@ class Webhooks:
             return response
 
     async def until_certificate_changes(self, before: str) -> None:
-        """Wait until another certificate than this one is served."""
+        """Wait until the server serves another certificate than ``before``."""
         async with asyncio.timeout(30):
             while await self.certificate() == before:
                 await asyncio.sleep(0.02)
 
     async def certificate(self) -> str:
-        """The certificate in use, in PEM."""
+        """The certificate that the server serves, in PEM."""
         assert self.host.port is not None
         return await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", self.host.port))
 
@@ -142,20 +142,20 @@ class Webhooks:
             self._running.result()
         return False
 
-    async def _until_asked(self) -> None:
-        """Wait until the API server calls the webhook, which takes a moment."""
+    async def _until_called(self) -> None:
+        """Wait until the API server calls the mutating webhook, a short time after registration."""
         probe = custom_resource(
             "SpiderCoordinator", "probe", {"podCIDRType": "auto", "podRPFilter": 1}
         )
 
-        async def is_asked() -> bool:
+        async def is_called() -> bool:
             server = self.cluster.server
             path = path_of("SpiderCoordinator") + "?dryRun=All"
             answer = await asyncio.to_thread(server.request, "POST", path, probe)
             return bool(answer.body.get("metadata", {}).get("finalizers"))
 
         async with asyncio.timeout(30):
-            while not await is_asked():
+            while not await is_called():
                 await asyncio.sleep(0.05)
 
 

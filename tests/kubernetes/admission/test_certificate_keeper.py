@@ -1,6 +1,6 @@
-"""The certificate of the admission webhooks: replicas keep it in one Secret of a real API server.
+"""Replicas of a controller share the certificate of the admission webhooks in one Secret.
 
-Each replica of the controller reconciles the Secret and the ``caBundle`` of the webhooks.
+Each replica reconciles the Secret and the ``caBundle`` of the webhooks on a real API server.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ DAY_S = 86_400.0
 
 
 class Replica:
-    """One controller's keeper, with the rights of its account."""
+    """The certificate keeper of one controller, with the rights of the controller's account."""
 
     def __init__(self, api: Api, directory: Path) -> None:
         self.api = api
@@ -49,7 +49,7 @@ class Replica:
 
     @property
     def served(self) -> bytes:
-        """The certificate in its files."""
+        """The certificate in the files that the webhook server reads."""
         return self.settings.files.certificate.read_bytes()
 
 
@@ -81,7 +81,7 @@ def set_api_clock(monkeypatch: pytest.MonkeyPatch, now_s: float) -> None:
 
 
 def ca_bundles(server: ApiServer) -> set[bytes]:
-    """The authorities of every webhook."""
+    """The distinct CA bundles of all webhooks."""
     return {
         base64.b64decode(webhook["clientConfig"].get("caBundle", ""))
         for path in PATHS.values()
@@ -103,7 +103,7 @@ async def test_the_first_reconcile_creates_the_secret_and_sets_the_authority_in_
     assert base64.b64decode(secret["data"]["tls.crt"]) == replicas[0].served
 
 
-async def test_two_replicas_that_start_at_once_serve_the_same_certificate(
+async def test_two_replicas_that_start_concurrently_serve_the_same_certificate(
     server: ApiServer, replicas: list[Replica]
 ) -> None:
     await asyncio.gather(*(replica.keeper.reconcile() for replica in replicas))
@@ -134,7 +134,7 @@ async def test_a_secret_with_invalid_data_is_created_anew(
 ) -> None:
     await replicas[0].keeper.reconcile()
     answer = server.request("PATCH", SECRET, {"data": data}, content=MERGE)
-    if answer.status == 200:  # the API server itself refuses some
+    if answer.status == 200:  # the API server refuses some of the invalid data itself
         await replicas[0].keeper.reconcile()
 
     (bundle,) = ca_bundles(server)
@@ -162,7 +162,7 @@ async def test_webhooks_trust_both_authorities_while_one_replaces_the_other(
     start = dt.datetime.now(dt.UTC).timestamp()
     set_api_clock(monkeypatch, start)
     await replicas[0].keeper.reconcile()
-    for share in (0.3, 0.6, 0.64, 0.7):  # time passes, with a check at intervals
+    for share in (0.3, 0.6, 0.64, 0.7):  # of the authority's lifetime
         set_api_clock(monkeypatch, start + AUTHORITY_DAYS * DAY_S * share)
         await replicas[1].keeper.reconcile()
 
@@ -199,7 +199,8 @@ async def test_a_removed_ca_bundle_is_restored_and_other_fields_stay_as_edited(
     await replicas[0].keeper.reconcile()
 
     assert len(ca_bundles(server)) == 1
-    assert server.request("GET", path).body["webhooks"][0]["timeoutSeconds"] == 3, "not ours"
+    edited = server.request("GET", path).body["webhooks"][0]["timeoutSeconds"]
+    assert edited == 3, "the keeper has changed a field that it does not manage"
 
 
 async def test_a_reconcile_without_differences_writes_nothing(

@@ -37,13 +37,13 @@ async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]
 
 
 async def pending_names(webhooks: Webhooks) -> list[str]:
-    """The names of admitted objects that webhooks keep."""
+    """The names of the pending admissions in the store."""
     admissions = AdmissionStore(webhooks.cluster.store, webhooks.cluster.keys)
     return [one.value.name for one in (await admissions.read()).admissions]
 
 
 async def delete_without_finalizer(webhooks: Webhooks, kind: str, name: str) -> None:
-    """Delete the object at once, without its finalizer."""
+    """Remove the finalizer of the object, then delete the object."""
     server = webhooks.cluster.server
     freed = {"metadata": {"finalizers": None}}
     path = path_of(kind, name)
@@ -65,7 +65,7 @@ async def test_one_of_four_pools_with_the_same_addresses_is_admitted_when_no_con
     assert await pending_names(webhooks) == []
 
 
-async def test_one_of_twenty_overlapping_pools_is_admitted_by_two_replicas_at_once(
+async def test_two_concurrent_replicas_admit_only_one_of_twenty_overlapping_pools(
     webhooks: Webhooks,
 ) -> None:
     cluster = webhooks.cluster

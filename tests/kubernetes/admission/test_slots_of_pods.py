@@ -1,6 +1,7 @@
-"""The Pod webhook adds slots to Pods: extended resources for the NICs of a node and for bindings.
+"""The Pod webhook adds slots to Pods.
 
-Each test compares the Pod that a real API server would store.
+A slot is an extended resource: one for each NIC that a network uses, and one for each address that
+a network provider binds. Each test checks the Pod that a real API server would store.
 """
 
 from __future__ import annotations
@@ -34,13 +35,14 @@ LABELLED = {"master": ["eth5"], "ippools": {"ipv4": ["blue"]}}
 
 @pytest.fixture
 async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
-    async with running_webhooks(server, tmp_path) as created_pod:
-        await created_pod.stop()
-        yield created_pod
+    """Webhooks that are stopped; each test starts them with its own settings."""
+    async with running_webhooks(server, tmp_path) as webhooks:
+        await webhooks.stop()
+        yield webhooks
 
 
 async def serve_with_networks(webhooks: Webhooks, slots: SlotSettings) -> None:
-    """Serve the webhook, with networks in its cache."""
+    """Serve the webhook; create three networks and wait until its cache has them."""
     await webhooks.start(injection=InjectionSettings(slots=slots))
     labelled = network("macvlan", "by-label", macvlan=LABELLED)
     labelled["metadata"]["annotations"] = {INJECT: "team-a"}
@@ -56,7 +58,7 @@ async def serve_with_networks(webhooks: Webhooks, slots: SlotSettings) -> None:
 def create_pod_in_dry_run(
     server: ApiServer, annotations: dict[str, str], namespace: str = "default", **container: Any
 ) -> Object | None:
-    """The Pod that the server would store; None: refused."""
+    """The Pod that the server would store; None if the server refuses it."""
     body = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -104,9 +106,12 @@ async def test_a_pod_requests_a_slot_for_each_master_of_its_networks_and_for_eac
         "sub-eni": "1",
     }
     assert await slots_of(webhooks, {INJECT: "team-a"}) == {"eth5-nic": "1"}
-    own = {"limits": {"spidernet.io/sub-eni": "3"}}
-    asked_itself = await slots_of(webhooks, {NETWORKS: "cloud"}, resources=own)
-    assert asked_itself == {"eth1-nic": "1", "sub-eni": "3"}
+    # A limit that the Pod sets itself is kept.
+    own_limit = {"limits": {"spidernet.io/sub-eni": "3"}}
+    assert await slots_of(webhooks, {NETWORKS: "cloud"}, resources=own_limit) == {
+        "eth1-nic": "1",
+        "sub-eni": "3",
+    }
 
 
 async def test_pods_without_a_network_with_slots_are_stored_unchanged(webhooks: Webhooks) -> None:
@@ -129,16 +134,16 @@ async def test_only_pods_with_networks_wait_until_the_networks_are_listed(
 ) -> None:
     monkeypatch.setattr(pods, "LISTED_S_MAX", 0.01)
     api = Api(await open_connection(str(server.kubeconfig)))
-    injection = pods.PodInjection(api, SLOTS)  # it is not started, so it follows nothing
+    injection = pods.PodInjection(api, SLOTS)  # not started, so it lists no networks
 
-    def asked_about(**annotations: str) -> AdmissionRequest:
+    def creation_with(**annotations: str) -> AdmissionRequest:
         pod = {"metadata": {"annotations": annotations}, "spec": {"containers": [{}]}}
         return AdmissionRequest("1", "Pod", CREATE, "default", "web-0", pod, {})
 
-    assert await injection.mutate(asked_about()) == allowed("1")
+    assert await injection.mutate(creation_with()) == allowed("1")
     for waiting in ({NETWORKS: "cloud"}, {DEFAULT: "cloud"}, {INJECT: "team-a"}):
         with pytest.raises(ApiUnavailable, match="SpiderMultusConfigs could not be listed"):
-            await injection.mutate(asked_about(**waiting))
+            await injection.mutate(creation_with(**waiting))
     await api.close()
 
 

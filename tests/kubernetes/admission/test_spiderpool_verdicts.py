@@ -45,8 +45,8 @@ async def without_subnets(server: ApiServer, tmp_path: Path) -> AsyncIterator[We
         yield found
 
 
-async def create_object(webhooks: Webhooks, one: Object) -> Answer:
-    return await asyncio.to_thread(create, webhooks.cluster.server, one)
+async def create_object(webhooks: Webhooks, body: Object) -> Answer:
+    return await asyncio.to_thread(create, webhooks.cluster.server, body)
 
 
 async def merge_object(webhooks: Webhooks, kind: str, name: str, body: Object) -> Answer:
@@ -56,12 +56,12 @@ async def merge_object(webhooks: Webhooks, kind: str, name: str, body: Object) -
 
 def causes(answer: Answer) -> list[tuple[str, str]]:
     """(type, field) of each cause."""
-    found: list[dict[str, Any]] = answer.body["details"]["causes"]
-    return [(one["reason"], one.get("field", "")) for one in found]
+    reported: list[dict[str, Any]] = answer.body["details"]["causes"]
+    return [(cause["reason"], cause.get("field", "")) for cause in reported]
 
 
 async def create_until_ready(webhooks: Webhooks, body: Object) -> Object:
-    """Create it and wait until it is in force; the stored object."""
+    """Create an object and wait until it is translated; return the stored object."""
     answer = await create_object(webhooks, body)
     assert answer.status == 201, answer.message
     kind, name = body["kind"], body["metadata"]["name"]
@@ -276,5 +276,6 @@ async def test_a_namespace_that_contains_a_path_is_refused(webhooks: Webhooks) -
 
 
 def causes_of(response: Object) -> list[tuple[str, str]]:
-    """(type, field) of each cause of a review's answer."""
-    return [(one["reason"], one["field"]) for one in response["status"]["details"]["causes"]]
+    """(type, field) of each cause in the response to a review."""
+    reported = response["status"]["details"]["causes"]
+    return [(cause["reason"], cause["field"]) for cause in reported]

@@ -1,7 +1,7 @@
-"""Cases of Spiderpool about Pods in an API server: long annotations, networks by name.
+"""Spiderpool's end-to-end cases about Pods: long annotations, networks by name.
 
-Ids are those of docs/contributing/compatibility.md. An agent with the facts of a cluster answers
-the runtime.
+The ids are those of docs/contributing/compatibility.md. The agent reads its facts from an API
+server, and each test makes the calls of a container runtime.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def create_pod_with(server: ApiServer, name: str, **annotations: str) -> Object:
 async def test_a_pool_serves_the_network_that_its_multus_name_lists(
     shop: ApiServer, agent: AgentHarness
 ) -> None:
-    """D00009: the default network, and a further one, in a list with names and in one without."""
+    """D00009: the default network, and a further network in named and in unnamed items."""
     lan = '{"ipv4":["lan"]}'
     first = create_pod_with(shop, "first", ippool=lan, default="shop/lan")
     further = [{"interface": "eth0", "ipv4": ["any"]}, {"interface": "net1", "ipv4": ["lan"]}]

@@ -174,7 +174,7 @@ async def test_a_changed_coordinator_changes_the_settings_of_the_next_add(
 
 
 @pytest.mark.simulated(lacks="kmock does not have: a server that goes away")
-async def test_the_cached_coordinator_is_used_while_the_api_server_is_away(
+async def test_the_cached_coordinator_is_used_while_the_api_server_is_unreachable(
     source: KubernetesCoordinator, server: ApiServer
 ) -> None:
     create(server, coordinator())
@@ -232,6 +232,6 @@ async def test_an_agent_without_a_coordinator_name_watches_no_coordinators(
     ],
 )
 def test_the_fault_of_an_unusable_coordinator_names_the_field(changed: Object, fault: str) -> None:
-    kept = cached_coordinator({"metadata": {"name": "default"}, "spec": {}} | changed)
+    cached = cached_coordinator({"metadata": {"name": "default"}, "spec": {}} | changed)
 
-    assert fault in kept.fault
+    assert fault in cached.fault

@@ -1,4 +1,4 @@
-"""An agent reads the object from the API server before it releases an address (I6).
+"""A DEL releases an address only if the API server or its watch has reported a deletion (I6).
 
 A watch that lags or misses an event releases nothing. I6: docs/contributing/architecture.md.
 """
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from nodeagent.cni_protocol.failures import TRY_AGAIN_LATER
 from nodeagent.kubernetes.cluster_connection import Cluster
 from nodeagent.settings.values import Settings
 from tests.kubernetes.agents.test_facts import NODE
@@ -50,7 +51,7 @@ def kubevirt(bare_server: ApiServer) -> Iterator[None]:
 async def create_pod_with_address(
     agent: AgentHarness, server: ApiServer, name: str, owner: Object | None = None
 ) -> Object:
-    """A Pod with its addresses."""
+    """Create a Pod and run its ADD; return the Pod."""
     pod = create_pod(server, name, NODE, owner)
     await agent.add(name, CNI_ARGS=cni_args_of(pod))
     return pod
@@ -121,7 +122,7 @@ async def test_a_gc_keeps_a_replica_when_the_watch_missed_the_scaling_up(
     assert len(await agent.claims()) == 1
 
 
-async def test_a_surplus_replica_keeps_its_address_when_the_api_server_does_not_answer(
+async def test_a_replica_that_was_scaled_away_keeps_its_address_without_the_api_server(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     db = create_set(shop, "StatefulSet", "db", replicas=1, serviceName="db")
@@ -169,10 +170,10 @@ async def test_a_deletion_reported_by_the_watch_releases_without_the_api_server(
 
     await agent.delete("web", CNI_ARGS=cni_args_of(pod))
 
-    left = await agent.claims()
+    claims = await agent.claims()
     shop.start()
     shop.wait_served(PODS)
-    assert not left
+    assert not claims
 
 
 async def test_a_late_add_of_a_deleted_pod_takes_nothing_from_its_successor_of_the_same_name(
@@ -195,7 +196,7 @@ async def test_a_late_add_of_a_deleted_pod_takes_nothing_from_its_successor_of_t
     shop.start()
     shop.wait_served(PODS)
     assert "does not exist any more" in late.error["msg"]
-    assert unanswered.error["code"] == 11
+    assert unanswered.error["code"] == TRY_AGAIN_LATER
     endpoint = await agent.endpoint("web")
     assert endpoint is not None
     assert endpoint.uid == newer["metadata"]["uid"]
@@ -213,13 +214,13 @@ async def test_the_del_of_a_launcher_releases_its_address_once_the_vm_is_deleted
     await until(lambda: is_ending(cluster, "launcher-1"))
 
     await agent.delete("launcher-1", CNI_ARGS=cni_args_of(launcher))
-    stopped = await agent.claims()
+    claims_while_vm_exists = await agent.claims()
     delete_with_finalizers(shop, f"{MACHINES}/vm-a")
     delete_with_finalizers(shop, f"{INSTANCES}/vm-a")
     await agent.delete("launcher-1", CNI_ARGS=cni_args_of(launcher))
 
     delete_pod(shop, "launcher-1")
-    assert len(stopped) == 1
+    assert len(claims_while_vm_exists) == 1
     assert not await agent.claims()
 
 

@@ -1,4 +1,7 @@
-"""Pods with RDMA devices by address, each with its top owner: labels of the RDMA counters."""
+"""The watch of Pods with RDMA devices: by address, each Pod with its top owner.
+
+Both are labels of the RDMA counters.
+"""
 
 from __future__ import annotations
 
@@ -73,12 +76,15 @@ def rdma_pods(cluster: Cluster) -> RdmaPodWatch:
 
 
 def create_rdma_pod(
-    server: ApiServer, name: str, last: int, owner: Object | None = None, **more: object
+    server: ApiServer, name: str, number: int, owner: Object | None = None, **more: object
 ) -> None:
-    """Create a running Pod, with a device by default."""
+    """Create a running Pod with the addresses 10.6.0.NUMBER and fd00:6::NUMBER.
+
+    The Pod has an RDMA device, unless ``more`` replaces its annotations.
+    """
     metadata = {"annotations": DEVICE} | more
     create_pod(server, name, NODE, owner, **metadata)  # type: ignore[arg-type]
-    ips = [{"ip": f"10.6.0.{last}"}, {"ip": f"fd00:6::{last}"}]
+    ips = [{"ip": f"10.6.0.{number}"}, {"ip": f"fd00:6::{number}"}]
     set_status(server, name, phase="Running", podIP=ips[0]["ip"], podIPs=ips)
 
 
@@ -123,8 +129,9 @@ async def test_pods_with_rdma_devices_are_indexed_by_address_with_their_top_owne
     }
 
     def is_complete() -> bool:
-        found = rdma_pods.by_address()
-        return len(found) == len(expected) and len([1 for one in found.values() if one.owner]) == 4
+        pods = rdma_pods.by_address()
+        pods_with_owner = [pod for pod in pods.values() if pod.owner]
+        return len(pods) == len(expected) and len(pods_with_owner) == 4
 
     await until(is_complete)
     assert rdma_pods.by_address() == expected
@@ -153,12 +160,12 @@ async def test_a_pod_has_no_owner_when_the_owner_is_gone_or_reading_it_is_forbid
     await asyncio.to_thread(create_objects)
 
     def is_complete() -> bool:
-        found = rdma_pods.by_address()
-        return len(found) == 12 and found["10.6.0.22"].owner is not None
+        pods = rdma_pods.by_address()  # six Pods with two addresses each
+        return len(pods) == 12 and pods["10.6.0.22"].owner is not None
 
     await until(is_complete)
-    owners = {one.name: one.owner for one in rdma_pods.by_address().values() if one.owner}
-    assert set(owners) == {"web-1"}
+    pods_with_owner = {pod.name for pod in rdma_pods.by_address().values() if pod.owner}
+    assert pods_with_owner == {"web-1"}
 
 
 async def test_agents_watch_no_rdma_pods_when_rdma_metrics_are_off(

@@ -1,7 +1,7 @@
 """A real API server accepts every object that the chart renders, with all fields.
 
-Where ``ORBWEAVER_FOREIGN_DEFINITIONS`` names a directory with the definitions of ``FOREIGN``, as
-their projects publish them, these check the objects of other projects too.
+``ORBWEAVER_FOREIGN_DEFINITIONS`` may name a directory with the published definitions of the kinds
+in ``FOREIGN``. Without it, objects of these kinds are accepted with any fields.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ FOREIGN = (
     ("cert-manager.io", "Issuer", "issuers"),
     ("grafana.integreatly.org", "GrafanaDashboard", "grafanadashboards"),
 )
-"""Kinds of other projects."""
+"""Group, kind and plural of the kinds of other projects whose objects the chart renders."""
 
 DIRECTORY = os.environ.get("ORBWEAVER_FOREIGN_DEFINITIONS", "")
 
 VERSIONS = {"grafana.integreatly.org": "v1beta1"}
-"""Versions of groups without v1."""
+"""The version of each group that has no v1."""
 
 
 @pytest.fixture(scope="module")

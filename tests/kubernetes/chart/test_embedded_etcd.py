@@ -1,4 +1,4 @@
-"""The etcd of the chart: three members by their own variables, with the certificates of its Job."""
+"""The etcd of the chart: three members with the variables and certificates that the chart sets."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ POOL = (
 
 
 class Members:
-    """Three members and their clients."""
+    """Three members of etcd and the clients of the chart, each on a host of a test network."""
 
     def __init__(self, rendered: list[Object], directory: Path) -> None:
         # The domain of a headless Service has the addresses of all its Pods.
@@ -63,7 +63,7 @@ class Members:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """While they run."""
+        """Open the network and run the members inside the context."""
         with self.hosts.network():
             try:
                 for name in MEMBERS:
@@ -110,7 +110,11 @@ class Members:
         assert done.returncode == 0, done.stderr
 
     def fetch(self, url: str, *certificate: Path) -> bool:
-        """Whether the first member answers a GET, with CA, certificate and key, or without."""
+        """Whether a GET from the first member's host succeeds.
+
+        ``certificate``: the files of the CA, of the client's certificate and of its key. The last
+        two, or all, may be left out.
+        """
         command = [sys.executable, "-c", FETCH, url, *map(str, certificate)]
         inside = self.hosts.inside(MEMBERS[0], command)
         done = subprocess.run(inside, capture_output=True, check=False)
@@ -163,8 +167,8 @@ class Members:
             value = entry.get("value", known.get(entry["name"], ""))
             for name, earlier_value in environment.items():
                 value = value.replace(f"$({name})", earlier_value)
-            for path, place in directories.items():
-                value = value.replace(path, str(place))
+            for path, directory in directories.items():
+                value = value.replace(path, str(directory))
             environment[entry["name"]] = value
         return environment
 

@@ -36,7 +36,7 @@ LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 
 
 class Hooks:
-    """The rendered chart and a directory."""
+    """Runs the Jobs of the rendered chart; kubeconfigs are written to ``directory``."""
 
     def __init__(self, server: ApiServer, directory: Path) -> None:
         self.server = server
@@ -47,7 +47,10 @@ class Hooks:
         grant(server, self.rendered)
 
     def run(self, job: str, *replaced: tuple[str, str]) -> str:
-        """Run the Job's command as its service account; return its log."""
+        """Run the Job's command as its service account; return its log.
+
+        ``replaced``: pairs of a text in the command and the text that replaces it.
+        """
         pod = find("Job", job, self.rendered)["spec"]["template"]["spec"]
         command = [str(PROGRAM), *pod["containers"][0]["command"][1:]]
         for before, after in replaced:
@@ -70,9 +73,9 @@ class Hooks:
 
 
 def common_name_of(certificate: bytes) -> str:
-    """The names in a certificate."""
-    (found,) = read(certificate).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(found.value)
+    """The common name in the subject of a certificate."""
+    (attribute,) = read(certificate).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(attribute.value)
 
 
 @pytest.fixture
@@ -118,8 +121,7 @@ def test_default_objects_are_created_and_an_existing_one_is_not_changed(
     file.write_text(config_map["data"]["objects.yaml"])
     own = pool("default-v4-ippool", subnet="10.9.0.0/16", ips=["10.9.0.1"])
     hooks.server.request("POST", path_of_kind("SpiderIPPool"), own)
-    here = ("/etc/orbweaver/defaults/objects.yaml", str(file))
-    log = hooks.run("orbweaver-defaults", here)
+    log = hooks.run("orbweaver-defaults", ("/etc/orbweaver/defaults/objects.yaml", str(file)))
 
     assert "exists and was not changed" in log
     assert get(hooks.server, "SpiderIPPool", "default-v4-ippool")["spec"]["subnet"] == "10.9.0.0/16"
@@ -137,7 +139,8 @@ def test_the_cleanup_job_removes_finalizers_webhooks_secret_and_lease(hooks: Hoo
     for one in (with_finalizers(pool()), with_finalizers(subnet())):
         assert server.request("POST", path_of_kind(one["kind"]), one).status == 201
     server.request("DELETE", path_of_kind("SpiderIPPool", "blue"))
-    assert "deletionTimestamp" in get(server, "SpiderIPPool", "blue")["metadata"], "it hangs"
+    deleting = get(server, "SpiderIPPool", "blue")["metadata"]
+    assert "deletionTimestamp" in deleting, "the finalizer delays the deletion"
 
     log = hooks.run("orbweaver-cleanup")
 
@@ -155,12 +158,12 @@ def test_the_cleanup_job_removes_finalizers_webhooks_secret_and_lease(hooks: Hoo
 
 
 def with_finalizers(item: Object) -> Object:
-    """The objects as the controllers leave them; the subnet has a foreign finalizer too."""
+    """The object with the controller's finalizer; a subnet gets one of another project too."""
     foreign = ["example.org/finalizer"] if item["kind"] == "SpiderSubnet" else []
     item["metadata"]["finalizers"] = ["spiderpool.spidernet.io", *foreign]
     return item
 
 
 def webhook() -> dict[str, Any]:
-    """A webhook configuration of our name without rules."""
+    """An empty webhook configuration with the name of ours."""
     return {"metadata": {"name": "spiderpool-controller"}, "webhooks": []}

@@ -1,4 +1,4 @@
-"""The chart's permissions on a real API server are sufficient and minimal."""
+"""The chart's permissions on a real API server are sufficient, and allow nothing in a deny list."""
 
 from __future__ import annotations
 
@@ -33,7 +33,11 @@ READ = ("get", "list", "watch")
 
 FORBIDDEN: dict[str, dict[str, str]] = {
     "read Secrets": {"verb": "get", "resource": "secrets", "namespace": "shop"},
-    "list Secrets next to it": {"verb": "list", "resource": "secrets", "namespace": NAMESPACE},
+    "list Secrets of its namespace": {
+        "verb": "list",
+        "resource": "secrets",
+        "namespace": NAMESPACE,
+    },
     "read another Secret": {
         "verb": "get",
         "resource": "secrets",
@@ -90,7 +94,7 @@ FORBIDDEN: dict[str, dict[str, str]] = {
         "namespace": "kube-system",
         "name": "kube-scheduler",
     },
-    "go past the API": {"verb": "get", "resource": "nodes", "subresource": "proxy"},
+    "use the proxy of Nodes": {"verb": "get", "resource": "nodes", "subresource": "proxy"},
 }
 
 
@@ -106,7 +110,7 @@ def granted(granted_once: None, server: ApiServer) -> ApiServer:
 
 @pytest.fixture
 async def cluster(granted: ApiServer, tmp_path: Path) -> AsyncIterator[TranslatorHarness]:
-    """All requests of a leading controller, with the permissions of its account."""
+    """A cluster whose leading controller has only the permissions of its service account."""
     await asyncio.to_thread(granted.kubectl, "apply", "--server-side", "-f", "-", stdin=DEFINITION)
     await asyncio.to_thread(granted.wait_served, PATH)
     settings = KubernetesSettings(
@@ -138,14 +142,14 @@ async def test_a_controller_does_all_its_work_with_the_rights_of_the_chart(
     await cluster.node.view.freshen()
     await cluster.node.add(pod("web-0"))
 
-    def status() -> bool:
+    def is_all_written() -> bool:
         counted = get(server, "SpiderIPPool", "blue").get("status", {}).get("allocatedIPCount")
         phase = get(server, "SpiderCoordinator", "default").get("status", {}).get("phase")
-        nad = server.request("GET", f"{PATH}/net").status == 200
-        told = server.request("GET", f"{LEASES}/spiderpool-controller-leases").status == 200
-        return bool(counted == 1 and phase and nad and told)
+        has_nad = server.request("GET", f"{PATH}/net").status == 200
+        has_lease = server.request("GET", f"{LEASES}/spiderpool-controller-leases").status == 200
+        return bool(counted == 1 and phase and has_nad and has_lease)
 
-    await until(status)
+    await until(is_all_written)
     await asyncio.to_thread(server.kubectl, "delete", "sp", "blue", "--wait=false")
     await cluster.until_condition("SpiderIPPool", "blue", "Draining", "True")
 
@@ -193,7 +197,7 @@ def test_no_account_of_the_chart_has_a_forbidden_right(granted: ApiServer, accou
     assert [what for what in FORBIDDEN if is_allowed(granted, account, **FORBIDDEN[what])] == []
 
 
-def test_an_agent_writes_nothing_to_the_api_server(granted: ApiServer) -> None:
+def test_an_agent_may_not_write_our_resources_or_events(granted: ApiServer) -> None:
     for verb in ("create", "update", "patch", "delete"):
         for resource in ("spiderippools", "spiderendpoints", "spidersubnets", "spidercoordinators"):
             assert not is_allowed(granted, AGENT, verb=verb, resource=resource, **OURS)

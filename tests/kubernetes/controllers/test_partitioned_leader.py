@@ -36,11 +36,14 @@ pytestmark = [pytest.mark.etcd, pytest.mark.slow]
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/default/leases/spiderpool-controller-leases"
 ENDPOINTS = f"/apis/{API_VERSION}/namespaces/shop/spiderendpoints"
 LEASE_TTL_S = 4
-"""Longer than the leader takes to receive a change and to write its effects."""
+"""TTL of the leader's etcd lease: longer than a leader takes to write the effects of a change."""
 
 
 class ConnectedController:
-    """A controller and its two connections; its user name is its own name."""
+    """A controller, with a proxy to etcd and a proxy to the API server.
+
+    ``name`` is also its user name at the API server.
+    """
 
     def __init__(self, server: ApiServer, name: str) -> None:
         (endpoint,) = server.etcd_endpoints
@@ -63,9 +66,14 @@ class ConnectedController:
         self.process = stack.enter_context(process)
 
     def status_writes(self, audited: Iterable[AuditedRequest]) -> list[AuditedRequest]:
-        """The writes of this controller to the status of pools, among the requests."""
-        own_writes = (one for one in audited if one.user == self.name and one.has_written)
-        return [one for one in own_writes if one.resource == "spiderippools/status"]
+        """Those of the requests with which this controller has written the status of a pool."""
+        return [
+            request
+            for request in audited
+            if request.user == self.name
+            and request.has_written
+            and request.resource == "spiderippools/status"
+        ]
 
 
 class PartitionHarness:
@@ -100,7 +108,7 @@ class PartitionHarness:
         self._added += 1
 
     async def until_counted(self) -> None:
-        """Wait until the pool's status shows this number of allocated addresses."""
+        """Wait until the pool's status counts the addresses of all added Pods."""
         await until(lambda: self.status().get("allocatedIPCount") == self._added)
 
     def status(self) -> dict[str, Any]:
@@ -161,7 +169,7 @@ async def test_the_delayed_writes_of_a_partitioned_leader_are_refused(
     await partition.add_pod()
     await partition.until_counted()
 
-    # It receives the change, but its writes do not arrive.
+    # The old leader receives the next change, but its writes do not arrive.
     checkpoint = partition.node.keys.meta(CHECKPOINT)
     for proxy in (old.etcd, old.api) if with_api_server else (old.etcd,):
         proxy.interrupt_requests()
@@ -173,7 +181,7 @@ async def test_the_delayed_writes_of_a_partitioned_leader_are_refused(
     await partition.until_counted()
     taken_over = len(partition.requests())
 
-    # Its requests arrive, and it is a complete standby.
+    # The held requests of the old leader arrive, and it becomes a standby.
     for proxy in (old.etcd, old.api):
         proxy.restore()
     await old.process.until_ready()
@@ -189,7 +197,7 @@ async def test_the_delayed_writes_of_a_partitioned_leader_are_refused(
     assert await partition.checkpointed_by() == new.name
     assert partition.lease_holder() == new.name
 
-    # And back.
+    # The new leader ends, and the old leader leads again.
     assert await asyncio.to_thread(new.process.terminate) == 0
     assert await partition.until_leader(old.name) is old
     await partition.add_pod()

@@ -1,7 +1,7 @@
-"""Every YAML block of the documents for users is accepted by the part that reads it.
+"""Every YAML block of the documents for users is accepted by the program that reads it.
 
-Objects are applied in a dry run by an API server with our definitions and webhooks. Helm values
-are rendered, and parts of conf.yml are read as by the processes.
+An API server with our definitions and webhooks applies objects in a dry run. The chart renders
+Helm values. The parser of agent and controller reads parts of conf.yml.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DOCS: Final = Path(__file__).parents[3] / "docs"
 
 
 class Subject(NamedTuple):
-    """A page, and the kind of an object or the first key of another block."""
+    """A YAML block: its page, and the kind of its object or its first key."""
 
     page: str
     name: str
@@ -40,7 +40,7 @@ VALUES: Final = frozenset(
     {Subject("guides/rdma-roce.md", name) for name in ("rdma", "orbweaver")}
     | {Subject("how-to/use-the-console.md", "orbweaver")}
 )
-"""Values of the chart."""
+"""Blocks with Helm values of the chart."""
 
 CONF: Final = frozenset(
     {
@@ -49,7 +49,7 @@ CONF: Final = frozenset(
         Subject("how-to/use-a-network-provider.md", "iaasNetworkProvider"),
     }
 )
-"""Parts of conf.yml."""
+"""Blocks that are parts of conf.yml."""
 
 APPLICATIONS: Final = frozenset(
     {
@@ -57,7 +57,7 @@ APPLICATIONS: Final = frozenset(
         Subject("guides/third-party-controllers.md", "CloneSet"),
     }
 )
-"""Objects of other projects, which ``orbctl apply`` skips with a line that says why."""
+"""Blocks with objects of other projects, which ``orbctl apply`` skips with a reason."""
 
 NOT_TRIED: Final = {
     **{
@@ -77,7 +77,7 @@ NOT_TRIED: Final = {
         "an annotation of a Pod: tests/kubernetes/workloads/test_ipam_claims.py uses it"
     ),
 }
-"""Blocks that no part here reads, with the reason."""
+"""Blocks that no test of this file tries, with the reason."""
 
 
 def found_blocks() -> Iterator[tuple[Subject, str]]:
@@ -95,7 +95,7 @@ BLOCKS: Final = list(found_blocks())
 READ_ELSEWHERE: Final = VALUES | CONF | APPLICATIONS | NOT_TRIED.keys()
 
 
-def of(subjects: frozenset[Subject]) -> list[Any]:
+def parameters_of(subjects: frozenset[Subject]) -> list[Any]:
     """The parameters of a test of these blocks."""
     return [
         pytest.param(text, id=f"{subject.page}-{subject.name}")
@@ -119,26 +119,26 @@ async def test_a_server_with_our_webhooks_accepts_every_object(hooks: Webhooks) 
     for subject, text in BLOCKS:
         if subject not in READ_ELSEWHERE:
             command = ("apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-")
-            said = await asyncio.to_thread(server.kubectl, *command, stdin=text)
-            assert said.count("(server dry run)") == len(list(yaml.safe_load_all(text))), subject
+            output = await asyncio.to_thread(server.kubectl, *command, stdin=text)
+            assert output.count("(server dry run)") == len(list(yaml.safe_load_all(text))), subject
             applied += 1
 
-    assert applied == len([one for one, _ in BLOCKS if one not in READ_ELSEWHERE]) > 0
+    assert applied > 0
 
 
-@pytest.mark.parametrize("text", of(VALUES))
+@pytest.mark.parametrize("text", parameters_of(VALUES))
 def test_values_are_accepted_by_the_chart(text: str) -> None:
     assert objects(yaml.safe_load(text))
 
 
-@pytest.mark.parametrize("text", of(CONF))
+@pytest.mark.parametrize("text", parameters_of(CONF))
 def test_parts_of_conf_yml_are_read(text: str) -> None:
     known = parse_conf(text.encode(), "conf.yml")
 
     assert set(yaml.safe_load(text)) <= {*known.__struct_encode_fields__}
 
 
-@pytest.mark.parametrize("text", of(APPLICATIONS))
+@pytest.mark.parametrize("text", parameters_of(APPLICATIONS))
 def test_orbctl_skips_an_application_of_another_project_with_the_reason(
     text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

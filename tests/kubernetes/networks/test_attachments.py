@@ -60,7 +60,7 @@ def macvlan(**spec: object) -> Object:
 
 
 @pytest.mark.simulated(lacks="kmock does not have: definitions that are removed")
-async def test_without_the_nad_definition_an_event_reports_it_and_the_nad_is_created_later(
+async def test_a_missing_nad_definition_is_reported_and_the_nad_is_created_once_it_is_installed(
     server: ApiServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     await asyncio.to_thread(undefine, server)

@@ -31,7 +31,7 @@ KUBEADM = "networking:\n  podSubnet: 10.244.0.0/16\n  serviceSubnet: 10.96.0.0/1
 
 
 async def define(server: ApiServer, group: str, version: str, kind: str, path: str) -> None:
-    """A foreign kind without a schema; it stays for the other tests of this server."""
+    """Define a kind of another project without a schema. Other tests of this server may use it."""
     plural = f"{kind.lower()}s"
     schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     served = {"name": version, "served": True, "storage": True}
@@ -59,7 +59,7 @@ async def create_object(server: ApiServer, path: str, one: Object) -> None:
 async def test_the_pod_cidrs_of_calico_are_its_enabled_pools(
     coordinators: Coordinators, server: ApiServer
 ) -> None:
-    """V00003, V00010: those that serve; services by the API server's own object."""
+    """V00003, V00010. The Service CIDR is that of the API server's own ServiceCIDR object."""
     await define(server, "crd.projectcalico.org", "v1", "IPPool", CALICO)
     meta = {"apiVersion": "crd.projectcalico.org/v1", "kind": "IPPool"}
     for name, spec in (
@@ -162,7 +162,7 @@ async def test_the_status_is_synced_again_once_a_source_has_the_cidrs(
 async def test_an_overlay_installed_later_is_detected(
     coordinators: Coordinators, server: ApiServer, tmp_path: Path
 ) -> None:
-    """V00001, V00002: `auto` once the node has another CNI configuration."""
+    """V00001, V00002: the type ``auto`` follows the CNI configuration of the node."""
     await create_config_map(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
     create(server, coordinator())
     assert (await status(server, "Synced")).get("overlayPodCIDR", []) == []
@@ -185,7 +185,7 @@ async def test_without_any_source_the_reason_is_spiderpools_text(
 async def test_an_unreadable_cni_configuration_makes_the_coordinator_not_ready(
     coordinators: Coordinators, server: ApiServer, tmp_path: Path
 ) -> None:
-    """A loop of links: root may read every file."""
+    """The file is a symbolic link to itself, which root cannot read either."""
     (tmp_path / "10-overlay.conflist").symlink_to("10-overlay.conflist")
     create(server, coordinator())
 

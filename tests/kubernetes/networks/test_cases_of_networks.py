@@ -1,7 +1,7 @@
-"""Cases of Spiderpool about networks and SpiderCoordinators, on a real API server.
+"""Spiderpool's end-to-end cases about networks and SpiderCoordinators, on a real API server.
 
-Ids are those of docs/contributing/compatibility.md. Refusals come from the schema or the webhook,
-as for users; those cases are dry runs.
+The ids are those of docs/contributing/compatibility.md. ``ACCEPTED`` and ``REFUSED`` are created in
+dry runs; refusals come from the schema or the webhook.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ ACCEPTED: dict[str, Object] = {
     "M00021 a chained plugin": macvlan(
         chainCNIJsonData=['{"type":"tuning","sysctl":{"net.core.somaxconn":"4096"}}']
     ),
-    "M00022 a filter of reverse paths": tuned(podRPFilter=2),
+    "M00022 a mode of the reverse path filter": tuned(podRPFilter=2),
     "M00024 a MAC prefix": tuned(podMACPrefix="9e:10"),
     "M00026 an address on the veth": tuned(vethLinkAddress="169.254.100.1"),
     "M00027 RDMA and pools": annotated(macvlan(POOLS | {"rdmaResourceName": "x/y"}), rdma="t"),
@@ -77,7 +77,7 @@ ACCEPTED: dict[str, Object] = {
     "C00023 an MTU of the cluster": coordinator("c", vethMTU=1400),
 }
 REFUSED: dict[str, Object] = {
-    "M00005 custom that is no JSON": network("custom", customCNI="{"),
+    "M00005 a custom configuration that is not JSON": network("custom", customCNI="{"),
     "M00013 an unknown version": annotated(macvlan(), version="9.9.9"),
     "M00015 a block of another type": macvlan(ipvlan=LINK),
     "M00015 no block of its type": network("ipvlan", macvlan=LINK),
@@ -87,10 +87,10 @@ REFUSED: dict[str, Object] = {
     "M00020 an empty name": annotated(macvlan(), cr_name=""),
     "M00021 a chained text": macvlan(chainCNIJsonData=["tuning"]),
     "M00021 a chained object without type": macvlan(chainCNIJsonData=['{"sysctl":{}}']),
-    "M00023 a filter that there is not": tuned(podRPFilter=4),
-    "M00024 a MAC prefix of a group": tuned(podMACPrefix="01:10"),
+    "M00023 an unknown mode of the reverse path filter": tuned(podRPFilter=4),
+    "M00024 a multicast MAC prefix": tuned(podMACPrefix="01:10"),
     "M00025 a name in capitals": annotated(macvlan(), cr_name="Net_1"),
-    "M00026 no address on the veth": tuned(vethLinkAddress="here"),
+    "M00026 a word as the address of the veth": tuned(vethLinkAddress="here"),
     "M00028 no RDMA": annotated(macvlan(POOLS), rdma="t"),
     "M00029 RDMA without pools": annotated(macvlan({"rdmaResourceName": "x/y"}), rdma="t"),
     "M00030 RDMA of ovs": annotated(network("ovs", ovs={"bridge": "br0"} | POOLS), rdma="t"),
@@ -98,9 +98,11 @@ REFUSED: dict[str, Object] = {
     "M00033 an MTU below zero": macvlan({"mtu": -1}),
     "M00034 an MTU of ipvlan below zero": network("ipvlan", ipvlan=LINK | {"mtu": -1}),
     "M00035 an MTU of sriov below zero": network("sriov", sriov={"resourceName": "x/y", "mtu": -1}),
-    "M00040 a VLAN by two": network("vlan", vlan=LINK | {"vlanMode": "auto", "vlanID": 30}),
-    "C00022 a MAC prefix of a group": coordinator("c", podMACPrefix="01:1b"),
-    "C00023 an MTU of nothing": coordinator("c", vethMTU=0),
+    "M00040 a VLAN of both the provider and the user": network(
+        "vlan", vlan=LINK | {"vlanMode": "auto", "vlanID": 30}
+    ),
+    "C00022 a multicast MAC prefix": coordinator("c", podMACPrefix="01:1b"),
+    "C00023 an MTU of 0": coordinator("c", vethMTU=0),
 }
 
 
@@ -115,7 +117,7 @@ async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]
 
 @pytest.fixture
 async def networks(webhooks: Webhooks) -> AsyncIterator[Networks]:
-    """A server with the part of a controller that creates NADs."""
+    """The part of a controller that creates NADs, on the server of ``webhooks``."""
     server = webhooks.cluster.server
     api = Api(await open_connection(str(server.kubeconfig)))
     attachments = Attachments(api, ObjectWriter(api, "controller-0"))
@@ -240,7 +242,7 @@ async def test_chained_plugins_and_coordinator_settings_are_in_the_nad(
 
 
 async def test_a_refused_change_leaves_the_coordinator_as_it_was(webhooks: Webhooks) -> None:
-    """C00022: a refused change leaves the object as it was."""
+    """C00022."""
     server = webhooks.cluster.server
     assert await webhooks.create(coordinator("kept", podMACPrefix="0a:1b")) == ""
 

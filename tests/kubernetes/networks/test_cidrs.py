@@ -25,6 +25,7 @@ from ops.kubernetes.cidrs import Cidrs
         ({"05-cilium.conflist": '{"name": "cilium"}'}, "cilium"),
         ({"10-flannel.conflist": '{"name": "flannel"}'}, "cluster"),
         ({"00-multus.conf": '{"name": "calico"}', "10-x.conf": '{"name": "cilium"}'}, "cilium"),
+        # Only the first file counts, so Calico's second file is not found.
         ({"10-a.conf": '{"name": "other"}', "20-b.conf": '{"name": "calico"}'}, "none"),
         ({"10-a.conf": "no json"}, "none"),
         ({"10-a.conf": "[1]"}, "none"),
@@ -66,17 +67,18 @@ def test_flags_of_the_controller_manager_are_found_in_command_then_args() -> Non
 
 
 def test_enabled_calico_pools_are_ordered_by_creation_time() -> None:
-    def calico_pool(name: str, born: str, cidr: str, **more: object) -> Object:
-        metadata = {"name": name, "creationTimestamp": born}
-        return {"metadata": metadata | more, "spec": {"cidr": cidr}}
+    def calico_pool(name: str, created: str, cidr: str, **metadata: object) -> Object:
+        metadata |= {"name": name, "creationTimestamp": created}
+        return {"metadata": metadata, "spec": {"cidr": cidr}}
 
-    off = calico_pool("off", "2026-01-01T00:00:00Z", "10.9.0.0/16")
-    off["spec"]["disabled"] = True
-    going = calico_pool("going", "2026-01-01T00:00:00Z", "10.8.0.0/16", deletionTimestamp="x")
-    young = calico_pool("a", "2026-01-03T00:00:00Z", "10.7.0.0/16")
-    old = calico_pool("b", "2026-01-02T00:00:00Z", "10.6.0.0/16")
+    disabled = calico_pool("disabled", "2026-01-01T00:00:00Z", "10.9.0.0/16")
+    disabled["spec"]["disabled"] = True
+    deleting = calico_pool("deleting", "2026-01-01T00:00:00Z", "10.8.0.0/16", deletionTimestamp="x")
+    newer = calico_pool("a", "2026-01-03T00:00:00Z", "10.7.0.0/16")
+    older = calico_pool("b", "2026-01-02T00:00:00Z", "10.6.0.0/16")
 
-    assert cidrs.of_calico([off, going, young, old]) == ("10.6.0.0/16", "10.7.0.0/16")
+    pools = [disabled, deleting, newer, older]
+    assert cidrs.of_calico(pools) == ("10.6.0.0/16", "10.7.0.0/16")
 
 
 def test_ciliums_config_map_and_pools_have_the_pod_cidrs() -> None:
@@ -125,7 +127,10 @@ GARBAGE = st.recursive(
     ),
     max_leaves=8,
 )
-"""Objects with the right names and any content: foreign definitions may have no schema."""
+"""Values with the field names of real objects and any content.
+
+The definitions of other projects may have no schema.
+"""
 
 
 @given(GARBAGE)

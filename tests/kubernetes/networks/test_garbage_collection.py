@@ -91,7 +91,7 @@ async def test_an_endpoint_is_deleted_with_its_pod_once_its_addresses_are_releas
 async def test_the_endpoint_of_a_statefulsets_replica_stays_when_its_pod_is_deleted(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    """3.3, L00008: it has no owner that could be deleted."""
+    """L00008: the endpoint of a replica has no owner reference."""
     api_pod = create_pod(server, "db-0", "node-1")
     create_pod(server, "web-0", "node-1")
     web = pod("web-0", "uid-of-no-pod")
@@ -100,7 +100,7 @@ async def test_the_endpoint_of_a_statefulsets_replica_stays_when_its_pod_is_dele
     await cluster.until(lambda: endpoint(server, "db-0")["kind"] == "SpiderEndpoint")
 
     delete_pod(server, "db-0")
-    # Objects with a missing owner are deleted, which shows that the collector has run.
+    # The owner of endpoint web-0 does not exist: its deletion shows that the collector has run.
     await cluster.until(lambda: "deletionTimestamp" in endpoint(server, "web-0")["metadata"])
 
     assert "deletionTimestamp" not in endpoint(server, "db-0")["metadata"]
@@ -133,7 +133,7 @@ async def test_a_namespace_is_deleted_once_the_addresses_in_it_are_released(
 async def test_a_subnet_that_is_deleted_in_the_foreground_waits_for_its_pools(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    """4.9: the pools have it as controller, and are deleted first."""
+    """The owner references of the pools name the subnet, so the pools are deleted first."""
     spec = {"subnet": "10.6.0.0/16", "ips": ["10.6.0.10-10.6.0.19"]}
     create(server, {**pool("wide"), "kind": "SpiderSubnet", "spec": spec})
     await cluster.until_condition("SpiderSubnet", "wide", "Ready", "True")

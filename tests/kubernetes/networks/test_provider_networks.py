@@ -1,4 +1,4 @@
-"""The NICs of Pods that a network provider binds, by SpiderMultusConfigs of an API server."""
+"""SpiderMultusConfigs of an API server say which NICs of a Pod a network provider binds."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def test_provider_nics_follow_the_default_network_and_the_list_of_networks
 
     assert nics_of(annotated(), "eth0") == [
         NicConfiguration("eth0", *auto)
-    ]  # the cluster's own network
+    ]  # the cluster network of Multus
     assert nics_of(annotated(default="default/lan"), "eth0") == [
         NicConfiguration("eth0", "macvlan")
     ]
@@ -129,14 +129,14 @@ async def test_provider_nics_raise_not_ready_before_networks_are_listed(server: 
     with pytest.raises(NotReady, match="cannot read whether a network provider binds default/auto"):
         networks.nics(annotated(), ("eth0",))
 
-    assert networks.nics(annotated(), ("net1",)) == ()  # of no network at all
+    assert networks.nics(annotated(), ("net1",)) == ()  # the Pod names no network for net1
     await api.close()
 
 
 async def test_an_agent_binds_the_addresses_of_a_pod_with_a_provider_network(
     server: ApiServer, settings: Settings
 ) -> None:
-    """From the custom resource to the provider and back, with loopback as the master."""
+    """Binding and release with a SpiderMultusConfig whose master is the loopback device."""
     delete_workloads(server)
     answer = create(server, network("vlan", "auto", vlan={"master": ["lo"], "vlanMode": "auto"}))
     assert answer.status == 201, answer.message

@@ -1,4 +1,4 @@
-"""The definitions on an API server: names, defaults, columns, existing YAML."""
+"""The CustomResourceDefinitions on an API server: names, defaults, columns, existing YAML."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SELECTOR = {
     "matchExpressions": [{"key": "tier", "operator": "Exists"}],
 }
 EXISTING: dict[str, Object] = {
-    "a pool with everything": pool(
+    "a pool with every field": pool(
         ipVersion=4,
         ips=["10.6.0.10", "10.6.0.20-10.6.0.30"],
         excludeIPs=["10.6.0.25"],
@@ -44,7 +44,7 @@ EXISTING: dict[str, Object] = {
     "a route with host bits": pool(routes=[{"dst": "10.20.0.7/16", "gw": "10.6.0.1"}]),
     "a subnet": subnet(ipVersion=4, excludeIPs=["10.6.0.10"], gateway="10.6.0.1", routes=[]),
     "a reservation": reservation(ips=["10.6.0.10-10.6.0.20", "10.6.0.30"]),
-    "a reservation of nothing": reservation(ipVersion=6),
+    "a reservation without addresses": reservation(ipVersion=6),
     "a coordinator": coordinator(
         mode="underlay",
         hijackCIDR=["169.254.0.0/16", "10.9.9.9", "fd00::/64"],
@@ -55,7 +55,7 @@ EXISTING: dict[str, Object] = {
         vethMTU=1500,
     ),
     "a custom network": network("custom", customCNI='{"type":"bridge"}'),
-    "a network that says nothing": custom_resource("SpiderMultusConfig", "bare", {}),
+    "a network with an empty spec": custom_resource("SpiderMultusConfig", "bare", {}),
     "macvlan with a bond": network(
         "macvlan",
         macvlan={

@@ -1,4 +1,4 @@
-"""``orbctl import whereabouts|calico|host-local`` from an API server with their objects."""
+"""``orbctl import`` takes over the addresses of Whereabouts, Calico and host-local."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ GONE: Final = {"podref": "shop/gone-0"}
 
 @pytest.fixture
 async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
-    """A cluster whose addresses are taken over; nothing of ours runs yet."""
+    """A cluster whose addresses are to be imported; no controller of Orbweaver runs."""
     async with TranslatorHarness(server, translates=False) as cluster:
         yield cluster
         await check_everything(cluster.node)
@@ -68,7 +68,7 @@ def show_addresses(server: ApiServer, name: str, interface: str, address: str) -
 
 
 def versions(server: ApiServer, pods: dict[str, Object]) -> dict[str, str]:
-    """The version of each Pod, which changes with every write."""
+    """The resourceVersion of each Pod, which changes with every write."""
     paths = {name: f"{PODS}/{name}" for name in pods}
     return {
         name: server.request("GET", path).body["metadata"]["resourceVersion"]
@@ -92,7 +92,7 @@ async def run_import(
 async def take_over(
     cluster: TranslatorHarness, system: str, running: dict[str, Object], *arguments: str
 ) -> Any:
-    """Plan, import and import again. Returns the plan; no Pod is written."""
+    """Plan an import, run it, run it again; return the plan. Assert that no Pod is written."""
     before = await asyncio.to_thread(versions, cluster.server, running)
     events = len(await cluster.node.log())
     planned = await run_import(cluster, system, *arguments, "--dry-run", "-o", "json")
@@ -109,13 +109,15 @@ async def take_over(
 
 
 async def held(cluster: TranslatorHarness) -> dict[str, tuple[str, str]]:
-    """Address -> (Pod, holder) of every claim."""
+    """(Pod, holder) of every claim, by address."""
     claims = (await cluster.node.read_ledger()).claims
-    return {address: (one.claim.pod, one.claim.holder) for address, one in claims.items()}
+    return {
+        address: (revised.claim.pod, revised.claim.holder) for address, revised in claims.items()
+    }
 
 
 def holders(running: dict[str, Object], *texts: str) -> dict[str, tuple[str, str]]:
-    """The expected holders of these addresses, in the order of the Pods."""
+    """The expected (Pod, holder) by address; the addresses are in the order of the Pods."""
     return {
         text: (name, pod_holder(body["metadata"]["uid"]))
         for text, (name, body) in zip(texts, running.items(), strict=True)
@@ -204,7 +206,7 @@ async def test_pods_keep_the_addresses_of_calico(
         await take_over(cluster, "calico", running)
         assert await held(cluster) == holders(running, "10.6.0.65", "10.6.0.66")
         (reservation,) = (await cluster.node.read_ledger()).reservations.values()
-        assert reservation.ips == ("10.6.0.64",)  # of the tunnel
+        assert reservation.ips == ("10.6.0.64",)  # the address of the node's tunnel
     finally:
         for path in (f"{CALICO}/ippools/lan", f"{CALICO}/ipamblocks/10-6-0-64-29"):
             await asyncio.to_thread(server.request, "DELETE", path)

@@ -40,9 +40,10 @@ def create_with_status(server: ApiServer, body: Object, *, is_leaving: bool = Fa
 
 
 def create_spiderpool_objects(server: ApiServer) -> None:
-    """Ten Pods of a pool, one of them in deletion, and a replica whose pool was disabled later.
+    """Create ten Pods of the pool ``lan``, and a replica whose pool ``six`` was disabled later.
 
-    One record belongs to no Pod, and one address was reserved after a Pod had got it.
+    The Pod web-19 is being deleted. The address 10.6.0.30 is recorded for a Pod that is gone, and
+    10.6.0.12 was reserved after a Pod had got it.
     """
     leaked = {"10.6.0.30": "shop/gone-0 uid-gone-0"}
     create_with_status(
@@ -63,7 +64,7 @@ def create_spiderpool_objects(server: ApiServer) -> None:
 
 @pytest.fixture
 async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
-    """Objects of a Spiderpool to import; no controller of ours runs yet."""
+    """A cluster with objects of Spiderpool to import; no controller of Orbweaver runs yet."""
     await asyncio.to_thread(create_spiderpool_objects, server)
     async with TranslatorHarness(server, translates=False) as harness:
         yield harness

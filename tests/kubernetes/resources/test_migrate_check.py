@@ -1,8 +1,8 @@
-"""``orbctl migrate`` against an API server with the objects of a real Spiderpool, recorded.
+"""``orbctl migrate`` against an API server with the recorded objects of a real Spiderpool.
 
-``recorded/spiderpool.json`` was read from a cluster of Spiderpool 1.2.1 with Multus in its agents
-(tests/installation), six Pods and no names of ours; UIDs of its objects, certificates and the
-manifest of its release are left out.
+``recorded/spiderpool.json`` was read from a cluster of Spiderpool 1.2.1 with six Pods and with
+Multus in its agents (tests/installation). UIDs, certificates and the manifest of the Helm release
+are left out.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import pytest
 
 from core.domain.claims.takeover import plan_takeover
 from core.manifests.spiderpool import read_spiderpool
+from ops.cli.exits import Exit
 from tests.kubernetes.objects import Object, path_of
 from tests.kubernetes.resources.test_import_spiderpool import orbctl
 from tests.kubernetes.translator_harness import TranslatorHarness
@@ -41,11 +42,11 @@ PATH_BY_KIND: Final = {
 AGENT: Final = f"{PATH_BY_KIND['DaemonSet']}/spiderpool-agent"
 MULTUS: Final = "multus-cni"
 NEVER: Final = [{"name": "never", "expression": "false"}]
-"""Switches the recorded webhooks off: their Service is missing, and other tests use this server."""
+"""Match conditions that switch the recorded webhooks off, because their Service is missing."""
 
 
 def create(server: ApiServer, path: str, body: Object) -> None:
-    """Create it with its status."""
+    """Create an object with its status."""
     answer = server.request("POST", path, body)
     assert answer.status == 201, answer.message
     if "status" in body:
@@ -54,7 +55,7 @@ def create(server: ApiServer, path: str, body: Object) -> None:
 
 
 def helm_secret(release: Object) -> Object:
-    """The release as Helm stores it."""
+    """The Secret in which Helm stores the release."""
     packed = b64encode(b64encode(gzip.compress(json.dumps(release).encode()))).decode()
     return {
         "apiVersion": "v1",
@@ -68,8 +69,13 @@ def helm_secret(release: Object) -> Object:
 def objects_of_other_kinds() -> list[Object]:
     """The recorded objects of kinds that are not ours: workloads, webhooks, Helm's Secret."""
     webhooks = [
-        one | {"webhooks": [each | {"matchConditions": NEVER} for each in one["webhooks"]]}
-        for one in RECORDED["webhooks"]
+        configuration
+        | {
+            "webhooks": [
+                webhook | {"matchConditions": NEVER} for webhook in configuration["webhooks"]
+            ]
+        }
+        for configuration in RECORDED["webhooks"]
     ]
     return [*RECORDED["workloads"], *webhooks, helm_secret(RECORDED["release"])]
 
@@ -92,7 +98,7 @@ def delete_other_kinds(server: ApiServer) -> None:
 
 @pytest.fixture
 async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
-    """The recorded cluster; nothing of ours runs."""
+    """The recorded cluster; no process of Orbweaver runs."""
     await asyncio.to_thread(create_recorded_objects, server)
     try:
         async with TranslatorHarness(server, translates=False) as one:
@@ -110,14 +116,14 @@ async def migrate(cluster: TranslatorHarness, command: str, *arguments: str) -> 
 async def test_migrate_check_names_multus_in_the_agent_until_it_is_removed(
     cluster: TranslatorHarness,
 ) -> None:
-    first, output = await migrate(cluster, "check")
+    exit_with_multus, output = await migrate(cluster, "check")
     agent = cluster.server.request("GET", AGENT).body
     pod = agent["spec"]["template"]["spec"]
     pod["containers"] = [one for one in pod["containers"] if one["name"] != MULTUS]
     cluster.server.request("PUT", AGENT, agent)
-    then, _ = await migrate(cluster, "check")
+    exit_without_multus, _ = await migrate(cluster, "check")
 
-    assert (first, then) == (3, 0)
+    assert (exit_with_multus, exit_without_multus) == (Exit.REFUSED, Exit.OK)
     assert "Multus in DaemonSet spiderpool/spiderpool-agent" in output
     assert "taken over: addresses 6, endpoints 6, pools 1, subnets 0, reservations 1" in output
 

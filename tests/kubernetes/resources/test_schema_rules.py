@@ -26,10 +26,10 @@ V6 = "fd00:6::/64"
 MASTER = {"master": ["eth0"]}
 REFUSED: dict[str, tuple[Object, str]] = {
     "an unknown IP version": (pool(ipVersion=5), "spec.ipVersion"),
-    "another family than said": (pool(ipVersion=6), "not of the IP version"),
+    "an IP version that contradicts the subnet": (pool(ipVersion=6), "not of the IP version"),
     "host bits": (pool(subnet="10.6.0.7/16"), "canonical form"),
-    "a longer spelling": (pool(subnet="FD00:6:0::/64", ips=[]), "canonical form"),
-    "no prefix": (pool(subnet="10.6.0.0"), "canonical form"),
+    "a subnet in a longer spelling": (pool(subnet="FD00:6:0::/64", ips=[]), "canonical form"),
+    "a subnet without a prefix length": (pool(subnet="10.6.0.0"), "canonical form"),
     "a word for an address": (pool(ips=["cafe"]), "an address or a range"),
     "leading zeros": (pool(ips=["10.6.0.010"]), "an address or a range"),
     "a CIDR for an address": (pool(ips=["10.6.0.0/24"]), "spec.ips[0]"),
@@ -58,7 +58,7 @@ REFUSED: dict[str, tuple[Object, str]] = {
     ),
     "a subnet with host bits": (subnet(subnet="10.6.0.7/16"), "canonical form"),
     "a subnet's address outside": (subnet(ips=["10.7.0.1"]), "ips must lie in subnet"),
-    "a reservation of nothing": (reservation(), "needs ips"),
+    "a reservation without addresses": (reservation(), "needs ips"),
     "a reservation of both families": (
         reservation(ipVersion=4, ips=["10.6.0.1", "fd00::1"]),
         "ips must be of the IP version",
@@ -79,7 +79,7 @@ REFUSED: dict[str, tuple[Object, str]] = {
         network("macvlan", macvlan=MASTER, ipvlan=MASTER),
         "ipvlan is for cniType ipvlan only",
     ),
-    "a custom text elsewhere": (
+    "a custom configuration for another cniType": (
         network("macvlan", macvlan=MASTER, customCNI=""),
         "customCNI is for cniType custom only",
     ),
@@ -96,14 +96,14 @@ REFUSED: dict[str, tuple[Object, str]] = {
         network("vlan", vlan=MASTER | {"vlanMode": "auto", "vlanID": 7}),
         "leave vlanID out",
     ),
-    "a VLAN beyond": (network("macvlan", macvlan=MASTER | {"vlanID": 4095}), "vlanID"),
-    "a least above the greatest": (
+    "a VLAN above 4094": (network("macvlan", macvlan=MASTER | {"vlanID": 4095}), "vlanID"),
+    "a lowest rate above the highest": (
         network("sriov", sriov={"resourceName": "a/b", "minTxRateMbps": 5}),
         "minTxRateMbps is more",
     ),
     "sriov without a resource": (network("sriov", sriov={}), "resourceName is required"),
     "ipoib without a master": (network("ipoib", ipoib={}), "master is required"),
-    "a trunk that has no begin": (
+    "a trunk without its lowest VLAN": (
         network("ovs", ovs={"bridge": "br0", "trunk": [{"maxID": 9}]}),
         "maxID needs a minID",
     ),
@@ -120,7 +120,8 @@ def test_the_api_server_refuses_an_invalid_object_with_the_reason(
     assert message in answer.message
 
 
-WITH_DOMAIN_RULES = {name: one for name, (one, _) in REFUSED.items() if one["kind"] in SCHEMAS}
+WITH_DOMAIN_RULES = {name: body for name, (body, _) in REFUSED.items() if body["kind"] in SCHEMAS}
+"""The invalid objects of kinds that become commands of the domain."""
 
 
 @pytest.mark.parametrize("body", WITH_DOMAIN_RULES.values(), ids=WITH_DOMAIN_RULES)

@@ -1,4 +1,4 @@
-"""Automatic pools in a cluster follow the applications in the API server, also after downtimes."""
+"""Automatic pools follow the applications in the API server, also after controllers were down."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ async def agent(
     cluster = await connect_cluster(agent_settings)
     assert cluster is not None
     await controllers.until(cluster.facts.pods.listed.is_set)
-    async with running(agent_settings, controllers.store, facts=cluster.facts) as one:
-        yield one
+    async with running(agent_settings, controllers.store, facts=cluster.facts) as harness:
+        yield harness
         await cluster.close()
 
 
@@ -77,10 +77,11 @@ async def pools_of(
 async def until_pools(
     controllers: ControllersHarness, name: str, *ips: str, kind: str = "Deployment"
 ) -> None:
-    """Wait until the application's pools have these addresses, one text a pool."""
+    """Wait until the application's pools have these addresses; each item of ``ips`` is a pool."""
 
     async def have_ranges() -> bool:
-        return [",".join(one.ips) for one in await pools_of(controllers, name, kind)] == list(ips)
+        pools = await pools_of(controllers, name, kind)
+        return [",".join(pool.ips) for pool in pools] == list(ips)
 
     await eventually(have_ranges)
 
@@ -150,14 +151,16 @@ async def test_pools_follow_applications_that_changed_while_no_controller_ran(
     await until_pools(controllers, "scaled", "10.7.0.11")
     await until_pools(controllers, "deleted")
     created_pools = await eventually(partial(pools_of, controllers, "created"))
-    assert [size_of(one) for one in created_pools] == [1]
+    assert [size_of(pool) for pool in created_pools] == [1]
 
 
+DESIRED_DAEMON_PODS = 4
+# By kind: fields of the spec, and the expected size of the pool.
 SIZES: dict[str, tuple[dict[str, Any], int]] = {
     "Deployment": ({"replicas": 3}, 3),
     "ReplicaSet": ({"replicas": 2}, 2),
     "StatefulSet": ({"replicas": 2}, 2),
-    "DaemonSet": ({}, 4),
+    "DaemonSet": ({}, DESIRED_DAEMON_PODS),
     "Job": ({"completions": 3, "parallelism": 2}, 3),
     "CronJob": ({}, 1),
 }
@@ -170,7 +173,7 @@ async def test_every_kind_of_application_gets_a_pool_of_its_size(
     for kind, (spec, _) in SIZES.items():
         create_set(server, kind, kind.lower(), annotations=REQUESTS_POOL, **spec)
     status = dict.fromkeys(("currentNumberScheduled", "numberMisscheduled", "numberReady"), 0)
-    scheduled = {"status": status | {"desiredNumberScheduled": 4}}
+    scheduled = {"status": status | {"desiredNumberScheduled": DESIRED_DAEMON_PODS}}
     server.request("PATCH", f"{PARTS['DaemonSet']}/daemonset/status", scheduled, content=MERGE)
 
     async def have_expected_sizes() -> bool:
@@ -186,8 +189,8 @@ def size_of(pool: Pool) -> int:
 
 async def sizes(controllers: ControllersHarness) -> dict[str, int]:
     ledger = await controllers.node.read_ledger()
-    owners = {one.labels.get(OWNER_KIND): one for one in ledger.pools.values()}
-    return {kind: size_of(one) for kind, one in owners.items() if kind}
+    pool_by_kind = {pool.labels.get(OWNER_KIND): pool for pool in ledger.pools.values()}
+    return {kind: size_of(pool) for kind, pool in pool_by_kind.items() if kind}
 
 
 async def test_the_replicaset_of_a_deployment_gets_no_pool(

@@ -146,7 +146,7 @@ async def test_scaling_down_releases_the_addresses_of_replicas_without_pods(
     await controllers.scan_again()
 
     resize(server, "db", replicas=1)
-    await controllers.until_status(lambda told: told["suspects"] == 1)
+    await controllers.until_status(lambda status: status["suspects"] == 1)
     await controllers.scan_again()
 
     await controllers.until_held(*first)
@@ -179,7 +179,7 @@ async def test_a_deleted_statefulset_releases_all_its_addresses(
 
     server.request("DELETE", f"{PARTS['StatefulSet']}/db?propagationPolicy=Background")
     delete_pod(server, "db-0")
-    await controllers.until_status(lambda told: told["suspects"] == 1)
+    await controllers.until_status(lambda status: status["suspects"] == 1)
     await controllers.scan_again()
 
     await controllers.until_held(*unrelated)
@@ -235,7 +235,7 @@ async def test_a_deleted_vm_without_a_launcher_releases_its_address(
     await controllers.scan_again()
 
     delete_with_finalizers(server, f"{MACHINES}/a")
-    await controllers.until_status(lambda told: told["suspects"] == 1)
+    await controllers.until_status(lambda status: status["suspects"] == 1)
     await controllers.scan_again()
 
     await controllers.until_held()
@@ -279,7 +279,7 @@ async def test_a_vm_deleted_during_a_migration_keeps_its_address_until_the_last_
     between = await controllers.held()
     delete_pod(server, "launcher-1")
     delete_with_finalizers(server, f"{INSTANCES}/a")
-    await controllers.until_status(lambda told: told["suspects"] == 1)
+    await controllers.until_status(lambda status: status["suspects"] == 1)
     await controllers.scan_again()
 
     assert between == held

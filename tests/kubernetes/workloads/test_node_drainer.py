@@ -1,4 +1,4 @@
-"""Nodes of a real API server are cordoned, their Pods evicted, and nodes put back as they were."""
+"""The drainer on a real API server: it cordons Nodes, evicts their Pods and uncordons the Nodes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def shop(server: ApiServer) -> Iterator[ApiServer]:
 
 @pytest.fixture
 async def drainer(shop: ApiServer, tmp_path: Path) -> AsyncIterator[KubernetesNodeDrainer]:
-    """With the rights that the chart gives to controllers."""
+    """A drainer with the rights that the chart gives to controllers."""
     kubeconfig = kubeconfig_of(shop, "orbweaver-controller", tmp_path)
     api = Api(await open_connection(str(kubeconfig)))
     yield KubernetesNodeDrainer(api, "orbweaver")
@@ -55,7 +55,7 @@ async def drainer(shop: ApiServer, tmp_path: Path) -> AsyncIterator[KubernetesNo
 
 
 def create_drain_request(server: ApiServer, *pods: str, node: str = NODE) -> None:
-    """As the agent of the node does."""
+    """Write the SriovNetworkNodeState with which an agent requests a drain of its node."""
     metadata = {
         "name": node,
         "labels": {DRAIN_LABEL: DRAIN_REQUIRED},

@@ -1,4 +1,4 @@
-"""Reclaim in a cluster: only answers of the API server release addresses, never missing data."""
+"""Reclaim in a cluster releases addresses on replies of the API server, not on missing data."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from tests.kubernetes.workload_objects import (
 from tests.support.kubernetes import ApiServer
 
 PODS_OF_CROWD: Final = 300
-"""Releases for three transactions at least: one has 126 events at most (``SEGMENT_EVENTS_MAX``)."""
+"""Pods whose releases need at least three transactions of ``SEGMENT_EVENTS_MAX`` (126) events."""
 
 
 @pytest.fixture
 async def controllers(server: ApiServer) -> AsyncIterator[ControllersHarness]:
-    async with ControllersHarness(server) as one:
-        yield one
-        await one.check()
+    async with ControllersHarness(server) as harness:
+        yield harness
+        await harness.check()
 
 
 async def last_release_evidence(controllers: ControllersHarness) -> str:
     """The evidence text of the last release in the log."""
-    released = [one.event for one in await controllers.node.log()]
-    return [one for one in released if isinstance(one, AddressesReleased)][-1].evidence
+    events = [recorded.event for recorded in await controllers.node.log()]
+    return [event for event in events if isinstance(event, AddressesReleased)][-1].evidence
 
 
 async def test_a_deleted_pod_releases_its_address_when_its_del_is_lost(
@@ -62,7 +62,7 @@ async def test_a_pod_deleted_while_no_controller_watched_is_found_by_two_scans(
     delete_pod(server, "web-1")
     await controllers.start_controller()
 
-    await controllers.until_status(lambda told: told["suspects"] == 1)
+    await controllers.until_status(lambda status: status["suspects"] == 1)
     assert await controllers.held() == {*unrelated, *lost}
     await controllers.scan_again()
 
@@ -79,7 +79,7 @@ async def test_the_address_of_a_pod_is_released_when_its_name_belongs_to_another
     create_pod(server, "web-0", NODE)
     await controllers.start_controller()
 
-    await controllers.until_status(lambda told: told["suspects"] == 1)
+    await controllers.until_status(lambda status: status["suspects"] == 1)
     await controllers.scan_again()
 
     await controllers.until_held()
@@ -101,7 +101,7 @@ async def test_a_pod_missing_from_the_cache_is_read_and_keeps_its_address(
     assert replica.watch.facts.pods.reads >= 3
 
 
-async def test_scans_release_nothing_while_the_api_server_is_away_and_catch_up_later(
+async def test_scans_release_nothing_while_the_api_server_is_unreachable_and_catch_up_later(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     replica = await controllers.start_controller()
@@ -112,8 +112,8 @@ async def test_scans_release_nothing_while_the_api_server_is_away_and_catch_up_l
 
     for _ in range(3):
         await controllers.scan_again()
-    during = await controllers.held()
-    # Pods get and release addresses meanwhile.
+    held_during_outage = await controllers.held()
+    # ADD and DEL work during the outage.
     other = PodFacts("shop", "known", "uid-known")
     added = await controllers.node.add(other)
     await controllers.node.delete(other)
@@ -124,7 +124,7 @@ async def test_scans_release_nothing_while_the_api_server_is_away_and_catch_up_l
     await controllers.scan_again()
     await controllers.scan_again()
 
-    assert during == set(claimed)
+    assert held_during_outage == set(claimed)
     assert added.endpoint.addresses()
     await controllers.until_held()
 

@@ -1,4 +1,4 @@
-"""The log has the number of Pods of applications that draw from plain pools."""
+"""The log records the number of Pods of each application that uses pools which are not its own."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Recording(NamedTuple):
     tasks: asyncio.Future[None]
 
     async def two_rounds(self) -> None:
-        """Wait until the applications were compared twice more."""
+        """Wait until the recorder has compared the applications twice more."""
         rounds = self.recorder.rounds
         await until(lambda: self.recorder.rounds > rounds + 1)
 
@@ -88,7 +88,7 @@ async def recording(cluster: TranslatorHarness) -> AsyncIterator[Recording]:
 
 
 async def sizes(cluster: TranslatorHarness) -> list[tuple[str, int]]:
-    """Name and number of Pods of each event."""
+    """The application's name and number of Pods in each ApplicationScaled event."""
     return [
         (recorded.event.name, recorded.event.replicas)
         for recorded in await cluster.node.log()
@@ -129,7 +129,9 @@ async def test_changes_of_an_application_with_addresses_are_recorded_once_each(
         ]
 
 
-async def test_an_application_that_is_made_again_is_recorded_again(shop: ApiServer) -> None:
+async def test_an_application_that_is_deleted_and_created_is_recorded_again(
+    shop: ApiServer,
+) -> None:
     async with TranslatorHarness(shop, translates=False) as cluster:
         await cluster.node.apply(pool("lan", "10.6.0.1-10.6.0.9"))
         async with recording(cluster) as running:
