@@ -1,4 +1,4 @@
-"""``orbctl node clean NODE``: the Pod that is made from the agents' template, and refusals."""
+"""``orbctl node clean NODE`` runs a Pod made from the agents' template; refusals."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def daemon_set() -> dict[str, Any]:
 
 
 class ScriptedCluster:
-    """Answers kubectl calls by their verb; ``called`` has the verbs in order."""
+    """Replies to kubectl calls by their verb. ``called``: the verbs of the calls, in order."""
 
     def __init__(self, daemon_set: dict[str, Any], **pod: Any) -> None:
         self.daemon_sets, self.agents = [daemon_set], list[dict[str, Any]]()
@@ -60,7 +60,8 @@ def test_the_pod_has_image_mounts_and_capabilities_of_an_agent(daemon_set: dict[
     }
     volumes = {volume["name"] for volume in spec["volumes"]}
     assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
-    assert not [volume for volume in spec["volumes"] if "secret" in volume], "it needs no etcd"
+    secret_volumes = [volume for volume in spec["volumes"] if "secret" in volume]
+    assert not secret_volumes, "the Pod needs no credentials of etcd"
     added = container["securityContext"]["capabilities"]["add"]
     assert set(added) == {"NET_ADMIN", "NET_RAW", "SYS_ADMIN", "DAC_OVERRIDE"}
     assert spec["hostNetwork"]
@@ -77,7 +78,7 @@ def test_the_pod_runs_once_on_that_node_and_is_not_selected_as_an_agent(
     assert spec["tolerations"] == [{"operator": "Exists"}]
     (owner,) = metadata["ownerReferences"]
     assert (owner["name"], owner["uid"]) == ("orbweaver-agent", "1-2-3")
-    assert not owner.get("controller"), "the DaemonSet would delete it"
+    assert not owner.get("controller"), "the DaemonSet would delete a Pod that it controls"
     selected = daemon_set["spec"]["selector"]["matchLabels"]
     assert not selected.items() <= metadata["labels"].items()
 

@@ -1,4 +1,4 @@
-"""How much of the archive ``orbctl events`` searches without a time."""
+"""How much of the archive ``orbctl events`` searches if it is called without a time."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def archived(*events: int) -> list[FileSummary]:
 
 
 @pytest.mark.parametrize(
-    ("searched", "after", "unread"),
+    ("wanted", "after", "unread"),
     [(0, 60, 60), (1, 30, 30), (30, 30, 30), (31, 10, 10), (50, 10, 10), (51, 0, 0), (99, 0, 0)],
 )
-def test_the_newest_whole_files_with_so_many_events_are_searched(
-    searched: int, after: int, unread: int
+def test_a_search_reads_the_newest_whole_files_that_have_the_wanted_number_of_events(
+    wanted: int, after: int, unread: int
 ) -> None:
-    assert start_of_search(archived(10, 20, 30), searched) == (after, unread)
+    assert start_of_search(archived(10, 20, 30), wanted) == (after, unread)
 
 
 def test_a_new_segment_that_cannot_be_decoded_is_named_and_has_no_events(

@@ -20,7 +20,7 @@ STATEFUL_SET = "StatefulSet"
         ("ipamclaim/shop/web-0", ["by ipamclaim/shop/web-0", "until the IPAMClaim is deleted"]),
     ],
 )
-def test_the_reason_of_a_kept_address_names_when_its_kind_of_holder_ends(
+def test_the_reason_of_a_kept_address_says_how_long_its_holder_keeps_it(
     holder: str, words: list[str]
 ) -> None:
     why = why_kept(_endpoint(holder), {})

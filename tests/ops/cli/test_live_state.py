@@ -1,4 +1,4 @@
-"""orbctl shows the binding of a network provider, which is not in the log."""
+"""``orbctl describe endpoint`` shows the binding of a network provider, which is not in the log."""
 
 from __future__ import annotations
 

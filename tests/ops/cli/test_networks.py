@@ -1,4 +1,4 @@
-"""``orbctl nad`` as a node without Multus uses it: conflists."""
+"""``orbctl nad --directory`` writes networks as conflists, for a node without Multus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``orbctl node sriov``: the changes that policies need on a node, also without such NICs."""
+"""``orbctl node sriov`` shows the changes that policies need on a node."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_refused_request_is_printed_and_ends_with_its_exit_code(
     )
 
 
-def test_a_user_who_may_not_read_the_mode_of_a_card_is_not_shown_a_wrong_one(
+def test_the_command_requires_root_if_it_cannot_read_the_switch_mode_of_a_card(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cards = (PhysicalFunction("ens1f0", "0000:3b:00.0"),)
@@ -60,7 +60,7 @@ def test_a_user_who_may_not_read_the_mode_of_a_card_is_not_shown_a_wrong_one(
         (POLICY.format(more="mtu: 9000"), ["--label", "rack"], "--label rack has no value"),
     ],
 )
-def test_a_call_without_policies_or_with_half_a_label_is_an_error_of_usage(
+def test_a_call_without_policies_or_with_a_label_without_value_is_a_usage_error(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     text: str,

@@ -1,4 +1,6 @@
-"""Sessions as users see them: each command after ``$`` prints exactly the lines after ``|``.
+"""Sessions of orbctl as users see them.
+
+In a transcript, a command after ``$`` prints exactly the lines that follow it after ``|``.
 
 ``ORBCTL_REWRITE=1`` rewrites the transcripts; commit a difference only if you understand it.
 """
@@ -37,7 +39,7 @@ def replayed(orbctl: OrbctlHarness, transcript: str) -> str:
     for line in transcript.splitlines():
         if line.startswith("$ "):
             lines.append(line)
-            lines += (f"| {answer}".rstrip() for answer in orbctl.type(line[2:]).splitlines())
+            lines += (f"| {output}".rstrip() for output in orbctl.type(line[2:]).splitlines())
         elif line.startswith("#") or not line:
             lines.append(line)
     return "\n".join(lines) + "\n"

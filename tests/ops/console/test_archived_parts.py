@@ -1,4 +1,4 @@
-"""Lists and the slider's extent over archive files that the newest index does not have."""
+"""Lists of events and the extent of the log over archive files that are not in the index."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ANY = EventConditions()
 
 
 async def archived_log(cluster: ArchivedCluster) -> IndexedLog:
-    """A log of several archive files; the index has only the last events."""
+    """A log with several archive files; its index has only the last three events."""
     ticks = itertools.count(unix_ms(), 1_000)
     cluster.now_ms = lambda: next(ticks)
     await cluster.execute([Add("node-a", f"web-{number}", 0) for number in range(4)])
@@ -103,7 +103,7 @@ async def test_a_damaged_block_of_the_archive_is_left_out_and_named(
 async def test_a_damaged_begin_of_the_archive_does_not_end_the_extent_of_the_log(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    """The console shows the warning about unread parts from this answer."""
+    """The console reads its warning about unread parts from the extent."""
     log = await archived_log(archived_cluster)
     first, last = await _damage(archived_cluster, 0)
     instant = await log.now()
@@ -134,7 +134,7 @@ async def test_a_restored_part_of_the_archive_is_read_and_no_longer_named(
     monkeypatch.setattr("core.audit.indexed_log.UNREAD_RECHECK_S", 0.0)
     await log.now()
     assert len(log.unread) == 1
-    await _damage(archived_cluster, 1)  # the same bit again
+    await _damage(archived_cluster, 1)  # flips the same bit again, which restores the file
     restored = await log.now()
     assert log_extent(log, restored, "test", 10, ("", ""))["unread"] == []
     assert restored.log.clock.events == len(await archived_cluster.replayed())
@@ -142,7 +142,7 @@ async def test_a_restored_part_of_the_archive_is_read_and_no_longer_named(
 
 
 async def _damage(cluster: ArchivedCluster, number: int) -> tuple[int, int]:
-    """Change a byte in the first block of a file; return the block's first and last position."""
+    """Flip a bit in the first block of a file; return the block's first and last position."""
     sealed = (await cluster.view()).sealed
     summary = sealed.summaries()[number]
     block = sealed.open(summary.link).trailer.blocks[0]
@@ -155,8 +155,9 @@ async def _damage(cluster: ArchivedCluster, number: int) -> tuple[int, int]:
 
 def test_a_segment_that_cannot_be_decoded_has_no_events_and_is_named() -> None:
     unread = UnreadPartList()
-    for position in 2 * [*range(1, UNREAD_PARTS_MAX + 3)]:  # a console reads them again and again
-        assert unread.events_of(Segment(position, "node-a", position, b"\xff")) == []
+    for _ in range(2):  # a console reads the same segments repeatedly
+        for position in range(1, UNREAD_PARTS_MAX + 3):
+            assert unread.events_of(Segment(position, "node-a", position, b"\xff")) == []
 
     assert len(unread) == UNREAD_PARTS_MAX + 2
     assert unread.left_out == 2

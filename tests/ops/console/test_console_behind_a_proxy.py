@@ -1,4 +1,4 @@
-"""The console behind a reverse proxy that ends TLS and serves it below a path."""
+"""The console behind a reverse proxy, which terminates TLS and serves the console below a path."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def proxied(tmp_path: Path) -> AsyncIterator[ProxiedConsole]:
             yield ProxiedConsole(console, proxy, authority)
 
 
-async def test_answers_and_the_stream_of_events_pass_a_proxy_below_a_path(
+async def test_pages_and_the_stream_of_events_pass_a_proxy_below_a_path(
     proxied: ProxiedConsole,
 ) -> None:
     url = proxied.proxy.url
@@ -77,7 +77,7 @@ async def test_every_request_of_a_browser_stays_below_the_path(
     (tmp_path / "browser").mkdir()
     async with running_browser(tmp_path / "browser") as browser:
         page = await browser.open("about:blank")
-        # The authority is of this test: its certificate is checked by the test before.
+        # The browser does not know the authority of this test; another test checks the certificate.
         await page.send("Security.setIgnoreCertificateErrors", ignore=True)
         await page.send("Page.navigate", url=f"{url}#/events?namespace=shop")
         await page.expect("document.querySelector('.live')?.classList.contains('is-connected')")
@@ -88,7 +88,8 @@ async def test_every_request_of_a_browser_stays_below_the_path(
         await page.evaluate(f"location.hash = '#/addresses/{HELD}?at=2026-01-01T12:03:00Z'")
         await page.expect("document.body.innerText.includes('allocated to shop/web-1')")
         assert page.errors == []  # the policy of the page has blocked nothing
-        assert [
+        foreign_requests = [
             request for request in page.requests if not request.startswith((url, "data:"))
-        ] == []
+        ]
+        assert foreign_requests == []
     assert proxied.proxy.stray_paths == []

@@ -1,4 +1,4 @@
-"""The console's HTTP: bounded, cacheable, read-only, and safe for a browser."""
+"""The HTTP of the console: limits, caching, errors, streams, and headers for browsers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.etcd
 
 
 class AccessFor:
-    """Passes this number of checks; later ones are denied."""
+    """Allows ``checks`` checks and denies all later checks."""
 
     def __init__(self, checks: int) -> None:
         self.checks = checks
@@ -37,7 +37,9 @@ class AccessFor:
         return "a-user"
 
 
-async def test_an_answer_about_a_position_never_changes(console: Console) -> None:
+async def test_a_response_about_a_position_is_cached_and_a_live_one_is_not(
+    console: Console,
+) -> None:
     newest = (await console.get("/log"))["last"]["position"]
     url = f"{API}/overview?at={newest}"
     reply = await console.reply(url)
@@ -51,7 +53,7 @@ async def test_an_answer_about_a_position_never_changes(console: Console) -> Non
     assert live.headers["Vary"] == "Authorization"
 
 
-async def test_an_answer_to_a_token_is_requested_again_each_time(console: Console) -> None:
+async def test_a_response_to_a_request_with_a_token_is_not_cached(console: Console) -> None:
     async with (
         served(console.source, AccessFor(checks=1)) as url,
         console.client.get(f"{url}{API[1:]}/overview?at=0") as response,
@@ -70,7 +72,7 @@ async def test_a_stream_ends_when_its_client_may_no_longer_read(console: Console
     assert access.checks == 0
 
 
-async def test_an_open_console_on_loopback_answers_only_to_loopback_names(
+async def test_a_console_without_authentication_accepts_only_loopback_host_names(
     tmp_path: Path,
 ) -> None:
     settings = ConsoleSettings("127.0.0.1", 0, "none")

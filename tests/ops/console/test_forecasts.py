@@ -1,4 +1,4 @@
-"""Growth at an instant is computed from the index; each version of a pool is counted once."""
+"""The growth of pools and subnets before an instant, computed from the index of the log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HOURS = 200
 
 
 class CountedLabels(dict[str, str]):
-    """Labels that count how often one of them was read."""
+    """Labels that count the reads of labels."""
 
     reads = 0
 
@@ -28,7 +28,10 @@ class CountedLabels(dict[str, str]):
 
 
 def growing(labels: dict[str, str]) -> LogInstant:
-    """A log in which the subnet's pools get 100 addresses, and then one more an hour."""
+    """A log of 200 hours with pools that have ``labels``, and with a pool of no subnet.
+
+    The pool ``fixed`` has 100 addresses; the pool ``grows`` begins with one and gets one an hour.
+    """
     index = LogIndex(empty_snapshot())
     for hour in range(HOURS + 1):
         position = hour + 1
@@ -54,7 +57,8 @@ def test_every_version_of_a_pool_is_read_once_for_all_subnets() -> None:
     growth = GrowthAt(instant)
     for number in range(20):
         growth.of_subnet(SUBNET._replace(name=f"net-{number}"), 1_000)
-    assert 0 < labels.reads <= HOURS + 2
+    versions = HOURS + 2  # of the pools ``grows`` and ``fixed``
+    assert 0 < labels.reads <= versions
 
 
 def test_hours_before_the_index_begins_are_not_hours_without_growth() -> None:

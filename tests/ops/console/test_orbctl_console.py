@@ -1,6 +1,6 @@
 """``orbctl console`` listens on loopback, prints its address, and ends on a signal.
 
-It has workflow actions here, and therefore a token; the demo runs it without.
+These tests switch workflow actions on, so the console requires a token.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.support.etcd import EtcdCluster
 pytestmark = pytest.mark.etcd
 
 
-async def test_it_prints_its_address_and_token_answers_and_ends(
+async def test_a_console_prints_its_address_and_token_serves_and_ends_on_a_signal(
     etcd: EtcdCluster, cluster: ArchivedCluster
 ) -> None:
     variables = {
@@ -63,6 +63,6 @@ async def test_it_prints_its_address_and_token_answers_and_ends(
             await process.wait()
 
 
-async def test_a_console_of_a_controller_answers_to_any_host(console: Console) -> None:
+async def test_a_console_of_a_controller_accepts_any_host_header(console: Console) -> None:
     reply = await console.reply(f"{API}/log", Host="console.example")
     assert reply.status == 200

@@ -1,4 +1,4 @@
-"""The workflow pages at a past instant: lists, a history, archived runs, what is missing."""
+"""Workflows at a past instant: lists, histories, archived executions, and notes on missing ones."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ async def past_reader(engine: EngineHarness, directory: Path) -> AsyncIterator[P
         yield PastReader(client, url)
 
 
-async def moment() -> int:
-    """A time between two steps: later than all events before, earlier than all after it."""
+async def time_between_events() -> int:
+    """A time in milliseconds that is later than all earlier events and before all later events."""
     await asyncio.sleep(0.01)
     now_ms = unix_ms()
     await asyncio.sleep(0.01)
@@ -72,20 +72,20 @@ async def moment() -> int:
 
 async def basket_with_a_past(engine: EngineHarness) -> dict[str, int]:
     """Run a basket until its end; return the times between its steps."""
-    times = {"before": await moment()}
+    times = {"before": await time_between_events()}
     await engine.client.start(Basket, id=ID)
     await engine.until_status(ID, ExecutionStatus.RUNNING)
-    times["running"] = await moment()
+    times["running"] = await time_between_events()
     await engine.client.pause(ID, "the disk is full")
     await engine.until_status(ID, ExecutionStatus.PAUSED)
-    times["paused"] = await moment()
+    times["paused"] = await time_between_events()
     await engine.client.retry(ID)
     await engine.until_status(ID, ExecutionStatus.RUNNING)
     await engine.client.signal(ID, "put", "bread")
-    times["signaled"] = await moment()
+    times["signaled"] = await time_between_events()
     await engine.client.signal(ID, "close")
     assert await engine.client.result(ID) == ["bread"]
-    times["closed"] = await moment()
+    times["closed"] = await time_between_events()
     return times
 
 
@@ -158,7 +158,7 @@ async def test_an_execution_that_has_left_etcd_is_read_from_the_archive(
         assert damaged["missing"] == ["1 executions cannot be read"]
 
 
-async def test_an_answer_says_from_when_on_the_executions_are_complete(
+async def test_a_list_of_a_past_instant_names_the_executions_that_are_no_longer_kept(
     engine: EngineHarness, tmp_path: Path
 ) -> None:
     now_ms = unix_ms()

@@ -1,4 +1,4 @@
-"""The files of the console: complete, of one origin, no script or style inside the page."""
+"""The static files of the console: complete, from one origin, without inline script or style."""
 
 from __future__ import annotations
 

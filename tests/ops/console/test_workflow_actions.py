@@ -128,7 +128,9 @@ async def test_a_signal_reaches_the_execution_with_the_name_of_its_sender(site: 
     assert senders == {"console/ann"}
 
 
-async def test_a_paused_execution_goes_on_and_a_running_one_is_refused(site: Site) -> None:
+async def test_a_retry_continues_a_paused_execution_and_is_refused_for_a_running_one(
+    site: Site,
+) -> None:
     await site.engine.worker()
     assert await site.post("retry", {}) == (409, "CallRejected")
     await site.engine.client.pause(ID, "the disk is full")
@@ -149,7 +151,8 @@ async def test_requests_that_no_page_of_the_console_sends_are_refused(site: Site
     assert await site.post("signal", {**signal, "color": "red"}) == (400, "BadInput")
     assert await site.post("signal", b"close") == (400, "BadInput")
     assert await site.post("signal", b" " * (BODY_BYTES_MAX + 1)) == (413, "RequestEntityTooLarge")
-    assert (await site.engine.visibility.describe(ID)).inbox_messages == 1  # its start
+    # The only message is that of the start of the execution.
+    assert (await site.engine.visibility.describe(ID)).inbox_messages == 1
 
 
 @pytest.mark.parametrize("levels", [NESTING_MAX, 800, 30_000])

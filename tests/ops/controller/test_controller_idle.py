@@ -19,11 +19,14 @@ from tests.core.projections.running_projector import following
 from tests.support.node_harness import NodeHarness, pod, pool
 
 PERIOD_S = 0.01
-"""Replaces periods of two seconds; the period of an idle observer is unchanged."""
+"""Seconds between two reads after a change or without a leader, here shorter than in production.
+
+The period of an idle observer is unchanged.
+"""
 
 
-class CountedObserving(ControllerObserver):
-    """Counts its reads."""
+class CountedObserver(ControllerObserver):
+    """An observer that counts its reads of the store."""
 
     reads = 0
 
@@ -38,7 +41,7 @@ class CountedObserving(ControllerObserver):
             self.leader_found.set()
 
     async def until_reads(self, count: int, seconds: float = 60) -> None:
-        """Wait for this number of reads. Raises TimeoutError."""
+        """Wait until the observer has read ``count`` times. Raises TimeoutError."""
         async with asyncio.timeout(seconds):
             while self.reads < count:
                 await asyncio.sleep(PERIOD_S)
@@ -52,12 +55,12 @@ async def test_the_observer_reads_often_only_without_a_leader_or_after_a_change(
     async with NodeHarness(MemoryStore()) as node, following(node) as running_projector:
         await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
         await running_projector.wait_until_current(node)
-        counted = CountedObserving(
+        counted = CountedObserver(
             node.store, node.keys, running_projector.projector, CONTROLLER_ROLE
         )
         running = asyncio.create_task(counted.run())
 
-        await counted.until_reads(5)  # there is no leader
+        await counted.until_reads(5)  # it reads often, because there is no leader
         key = node.keys.lease(CONTROLLER_ROLE)
         await node.store.commit([], [Put(key, LEADER.encode(Leader("c-1", 0)))])
         async with asyncio.timeout(60):
@@ -79,7 +82,7 @@ async def test_a_new_leader_is_read_before_the_usual_period_ends(
     monkeypatch.setattr(observer, "VACANT_PERIOD_S", PERIOD_S)
     store, keys = MemoryStore(), Keys("test")
     projector = Projector(store, keys)
-    counted = CountedObserving(store, keys, projector, CONTROLLER_ROLE)
+    counted = CountedObserver(store, keys, projector, CONTROLLER_ROLE)
     running = asyncio.create_task(until_first(projector.run(), counted.run()))
 
     await counted.until_reads(2)

@@ -9,7 +9,7 @@ from ops.controller.controller import Controller
 from ops.controller.settings import load_settings
 
 
-async def test_a_replica_that_serves_no_webhooks_yet_is_not_ready(tmp_path: Path) -> None:
+async def test_a_replica_is_ready_once_it_serves_its_webhooks(tmp_path: Path) -> None:
     files = {name: str(tmp_path / name) for name in ("tls.crt", "tls.key", "kubeconfig")}
     for path in files.values():
         Path(path).touch()

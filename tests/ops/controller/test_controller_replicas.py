@@ -46,28 +46,28 @@ async def test_another_replica_takes_over_when_the_leader_is_killed(
             await controller_2.until_ready()
             leader = await read_leader(node.store, node.keys, "controller")
             assert leader is not None
-            ahead, behind = (
+            leading, standby = (
                 (controller_1, controller_2)
                 if leader[0].name == "c-1"
                 else (controller_2, controller_1)
             )
-            await ahead.until_metric("orbweaver_checkpoints_published_total", 1)
+            await leading.until_metric("orbweaver_checkpoints_published_total", 1)
 
-            ahead.kill()
+            leading.kill()
             await node.add(pod("web-1"))
-            await behind.until_metric("orbweaver_leading", 1)
-            await behind.until_metric("orbweaver_projection_lag_events", 0)
+            await standby.until_metric("orbweaver_leading", 1)
+            await standby.until_metric("orbweaver_projection_lag_events", 0)
 
             successor = await read_leader(node.store, node.keys, "controller")
             assert successor is not None
-            assert successor[0].name == behind.name
+            assert successor[0].name == standby.name
             assert successor[1] > leader[1]
-            await behind.until_metric("orbweaver_checkpoints_published_total", 1)
+            await standby.until_metric("orbweaver_checkpoints_published_total", 1)
             assert await is_published(node)
         await node.store.close()
 
 
-async def test_a_leader_that_gets_sigterm_gives_up_its_lease_at_once(
+async def test_a_leader_that_gets_sigterm_gives_up_its_lease_before_it_ends(
     etcd: EtcdCluster, node: NodeHarness, tmp_path: Path
 ) -> None:
     endpoint, cluster = etcd.endpoints[0], node.keys.cluster

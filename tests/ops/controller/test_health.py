@@ -1,4 +1,4 @@
-"""Paths that Spiderpool declares on a controller's port and does not serve.
+"""Paths of Spiderpool's controller that are declared and not implemented, there and here.
 
 See docs/reference/http-api.md, "Controller".
 """

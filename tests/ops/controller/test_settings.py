@@ -59,7 +59,7 @@ def test_the_cool_down_is_that_of_the_agents() -> None:
     assert load_settings(NO_FILE, {"ORBWEAVER_ADDRESS_ORDER": "sequential"}).cool_down_s == 0
 
 
-def test_a_lease_is_never_shorter_than_etcd_makes_it() -> None:
+def test_a_shorter_lease_than_etcd_supports_is_lengthened() -> None:
     assert load_settings(NO_FILE, {"ORBWEAVER_LEASE_TTL_SECONDS": "0"}).lease_ttl_s == 2
 
 
@@ -144,7 +144,7 @@ def test_automatic_pools_are_configured_by_conf_yml(
     assert not load_settings(str(off), {}).auto_pools.enabled
 
 
-def test_a_console_is_served_where_it_is_switched_on() -> None:
+def test_a_console_is_served_only_when_it_is_switched_on() -> None:
     variables = {"SPIDERPOOL_POD_NAME": "c-1"}
     assert load_settings(NO_FILE, variables).console is None
 

@@ -24,7 +24,7 @@ def configurations(tmp_path: Path) -> Path:
     return tmp_path / "net.d"
 
 
-def test_all_installed_files_are_removed_the_conflist_first(
+def test_uninstalling_removes_the_conflist_before_all_other_installed_files(
     binaries: Path, configurations: Path
 ) -> None:
     install(binaries, configurations, conflist=CONFLIST)

@@ -7,4 +7,4 @@ import pytest
 
 @pytest.fixture(autouse=True, scope="session")
 def namespaces_available(namespaces: None) -> None:
-    """Network namespaces can be made on this machine."""
+    """Skip the tests of this folder where network namespaces cannot be created."""

@@ -1,4 +1,4 @@
-"""Programs in Pods of the laboratory connect to a Service; the agent's process may be killed."""
+"""Programs in Pods of the laboratory connect to a Service before and after its agent is killed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def laboratory() -> Iterator[Laboratory]:
 
 
 def answer_of(node: Node, sandbox: Sandbox) -> dict[str, Any] | None:
-    """The answer of the Service; None if it is not served."""
+    """The reply of the Service to one connection; None if the Service is not served."""
     command = [sys.executable, "-m", "ops.lab.pod_programs", "ask", "10.96.0.10", "80", "1"]
     try:
         answer: dict[str, Any] = json.loads(node.run_in(sandbox, *command))
@@ -59,13 +59,14 @@ def answer_of(node: Node, sandbox: Sandbox) -> dict[str, Any] | None:
 
 
 def answer_when_served(node: Node, sandbox: Sandbox) -> dict[str, Any]:
+    """Wait until the Service is served; return its reply."""
     deadline = time.monotonic() + DEADLINE_S
     while (answer := answer_of(node, sandbox)) is None:
         assert time.monotonic() < deadline, "the Service is not served"
     return answer
 
 
-def test_a_service_is_served_until_the_agent_is_killed_and_again_by_the_next(
+def test_a_service_is_served_until_the_agent_is_killed_and_again_by_the_next_agent(
     laboratory: Laboratory,
 ) -> None:
     node = laboratory.nodes["node-a"]

@@ -1,4 +1,4 @@
-"""Detection on a node: the agent, the executables, the real macvlan plugin."""
+"""Conflict detection on a laboratory node with an agent, the executables and the macvlan plugin."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.etcd, pytest.mark.netns]
 
 CONF = "enableIPConflictDetection: true\nenableGatewayDetection: true\n"
 UNREACHABLE = 117
+"""The CNI error code of a gateway that does not answer."""
 
 
 @pytest.fixture

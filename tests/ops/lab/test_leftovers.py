@@ -1,4 +1,4 @@
-"""The next laboratory removes the remains of a killed one, and nothing of running ones."""
+"""A new laboratory removes what a killed laboratory left, and leaves running laboratories alone."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def killed() -> Iterator[KilledLaboratory]:
 
 def test_a_laboratory_removes_the_remains_of_a_killed_one(killed: KilledLaboratory) -> None:
     remains = resources_of(killed.identity)
-    assert len(remains.namespaces) == 3
+    assert len(remains.namespaces) == 3  # of the fabric, of the node and of the sandbox
     assert remains.directories == (str(killed.identity.directory),)
 
     killed.reap()
@@ -51,7 +51,9 @@ def test_a_laboratory_removes_the_remains_of_a_killed_one(killed: KilledLaborato
 
 
 @pytest.mark.skipif(not can_create_cgroups(), reason=needs(CGROUPS))
-def test_programs_of_containers_in_its_control_groups_are_ended(killed: KilledLaboratory) -> None:
+def test_programs_in_the_control_groups_of_a_killed_laboratory_are_ended(
+    killed: KilledLaboratory,
+) -> None:
     group = create_pods_cgroup(killed.identity, "node-a")
     with subprocess.Popen(["sleep", "600"], env={}) as program:
         (group / "cgroup.procs").write_text(str(program.pid))

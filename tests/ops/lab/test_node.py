@@ -12,7 +12,8 @@ from ops.lab.runtime import CniFailed
 
 pytestmark = [pytest.mark.etcd, pytest.mark.netns]
 
-TRY_AGAIN_LATER = 11
+NOT_AVAILABLE = 50
+"""The CNI error code of a plugin that cannot serve ADDs."""
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def test_a_disconnected_node_is_unhealthy_and_serves_again_when_reconnected(
     with pytest.raises(CniFailed) as refused:
         node.runtime.status()
 
-    assert refused.value.code == 50
+    assert refused.value.code == NOT_AVAILABLE
     laboratory.fabric.reconnect("node-a")
     node.agent.wait_until(node.is_healthy)
     node.runtime.add(sandbox)

@@ -44,7 +44,7 @@ def test_the_lines_of_the_quickstart_run_unchanged(short_directory: Path, tmp_pa
     script = script.replace(". .venv/bin/activate", f". {sys.prefix}/bin/activate")
     output = tmp_path / "output"
     try:
-        # Into a file: a remaining daemon would keep a pipe open.
+        # The output goes to a file, because a daemon that is left over would keep a pipe open.
         with output.open("w") as file:
             completed = subprocess.run(
                 ["bash", "-e", "-c", script],

@@ -1,4 +1,4 @@
-"""Clusters with Spiderpool, as facts: the cases of the golden plans.
+"""Facts about clusters with Spiderpool, from which the golden plans are made.
 
 ``python -m tests.ops.migration.example_facts`` rewrites the golden files: review the changes.
 """
@@ -65,20 +65,20 @@ SMALL: Final = Facts(
 
 
 def released(**values: Any) -> HelmRelease:
-    """The small cluster's release with these values set by its user."""
+    """The Helm release of the cluster ``SMALL``, with these values set by its user."""
     assert SMALL.release is not None
     return SMALL.release._replace(values=values)
 
 
 def with_multus() -> Facts:
-    """Multus in the agents' Pods, which removes its files from the nodes when it ends."""
+    """A cluster with Multus in the agents' Pods; Multus removes its files from nodes at its end."""
     inside = AGENT._replace(containers={**AGENT.containers, **MULTUS}, stop_hooks=("multus-cni",))
     values = {"multusCNI": {"uninstall": True, "defaultCniCRName": "lan"}}
     return SMALL._replace(workloads=(inside, CONTROLLER), release=released(multus=values))
 
 
 def with_devices() -> Facts:
-    """SR-IOV's operator and the RDMA plugin in the release."""
+    """A cluster whose release has the SR-IOV operator and the RDMA device plugin."""
     operator = DeployedWorkload(
         "Deployment",
         SPACE,
@@ -95,7 +95,11 @@ def with_devices() -> Facts:
 
 
 def in_trouble() -> Facts:
-    """An old API server, a failed release, an agent that is away, a leak, a certificate."""
+    """A cluster with everything that needs work before a migration.
+
+    An old API server, a failed release, an agent that is not ready, a leaked address, and a
+    certificate that the user provides.
+    """
     release = released(
         spiderpoolController={"tls": {"method": "provided"}, "replicas": 2},
         spiderpoolAgent={"image": {"tag": "v1.0.5"}, "extraEnv": [{"name": "A", "value": "b"}]},

@@ -35,27 +35,28 @@ def test_only_a_cluster_without_spiderpool_has_no_plan() -> None:
 
 
 def test_a_cluster_with_our_agents_alone_has_no_plan() -> None:
-    remains = SMALL._replace(release=None, workloads=())
+    only_definitions = SMALL._replace(release=None, workloads=())
     image = {"agent": "registry.example.com/orbweaver-agent:0.1.0"}
     agent = AGENT._replace(namespace="orbweaver", name="orbweaver-agent", containers=image)
 
-    assert plan_migration(remains) is not None
-    assert plan_migration(remains._replace(workloads=(agent,))) is None
+    assert plan_migration(only_definitions) is not None
+    assert plan_migration(only_definitions._replace(workloads=(agent,))) is None
 
 
 def test_multus_in_the_agents_must_move_before_the_switch() -> None:
-    before, after = plan_migration(with_multus()), plan_migration(SMALL)
+    plan_with_multus, plan_without_multus = plan_migration(with_multus()), plan_migration(SMALL)
 
-    assert before is not None
-    assert after is not None
-    assert [finding.subject for finding in before.due(MigrationDeadline.BEFORE_SWITCH)] == [
+    assert plan_with_multus is not None
+    assert plan_without_multus is not None
+    due_findings = plan_with_multus.due(MigrationDeadline.BEFORE_SWITCH)
+    assert [finding.subject for finding in due_findings] == [
         "Multus in DaemonSet spiderpool/spiderpool-agent"
     ]
-    assert after.is_ready
+    assert plan_without_multus.is_ready
 
 
 @pytest.mark.parametrize("facts", CASES.values(), ids=CASES)
-def test_translated_values_are_taken_by_the_chart(facts: Facts) -> None:
+def test_translated_values_are_accepted_by_the_chart(facts: Facts) -> None:
     if facts.release is not None:
         assert render(translate(facts.release) | {"orbweaver": {"standby": True}})
 

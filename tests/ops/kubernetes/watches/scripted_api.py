@@ -1,7 +1,6 @@
-"""An API server that a test controls: its lists and the events of its watches.
+"""An API client whose lists and watch events a test controls.
 
-For situations that a real server produces rarely: an expired version, an empty list, a watch with a
-lost event.
+It produces what a real server does rarely: an expired version, an empty list, a lost watch event.
 """
 
 from __future__ import annotations
@@ -18,9 +17,11 @@ from core.kubernetes.api import Object, Page, WatchEvent
 
 
 class ScriptedApi:
-    """``objects``: collection path -> path of an object in it -> object.
+    """Serves objects as an API server does.
 
-    While ``is_unavailable`` is set, every request fails.
+    ``objects``: the objects of each collection, by the path of the collection and by
+    ``namespace/name``. ``requests``: the paths that were read. While ``is_unavailable`` is set,
+    every request fails.
     """
 
     def __init__(self) -> None:
@@ -31,7 +32,7 @@ class ScriptedApi:
         self._events: dict[str, asyncio.Queue[WatchEvent | None]] = defaultdict(asyncio.Queue)
 
     def put(self, collection: str, object_: Object, *, watched: bool = True) -> None:
-        """Create or change an object; the watch reports it if ``watched``."""
+        """Create or change an object; ``watched``: whether the watch reports the change."""
         metadata = object_["metadata"]
         self._version += 1
         metadata["resourceVersion"] = str(self._version)
@@ -40,7 +41,7 @@ class ScriptedApi:
             self._events[collection].put_nowait(WatchEvent("MODIFIED", object_))
 
     def drop(self, collection: str, name: str, *, watched: bool = True) -> None:
-        """Delete an object; the watch reports it if ``watched``."""
+        """Delete an object; ``watched``: whether the watch reports the deletion."""
         deleted = self.objects[collection].pop(name)
         self._version += 1
         deleted["metadata"]["resourceVersion"] = str(self._version)
@@ -48,7 +49,7 @@ class ScriptedApi:
             self._events[collection].put_nowait(WatchEvent("DELETED", deleted))
 
     def expire(self, collection: str) -> None:
-        """End the watch: its version has expired."""
+        """End the watch because its version has expired."""
         self._events[collection].put_nowait(None)
 
     def break_watch(self, collection: str) -> None:

@@ -1,4 +1,4 @@
-"""Changes that wait for a listener: one for each Pod, and reasons to scan."""
+"""Changes that wait until a listener takes them: one for each Pod, and requests for a scan."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ async def test_the_newest_change_of_a_pod_is_reported_once() -> None:
 
     changes = [await pending.next(), await pending.next()]
 
-    assert [change.pod.phase for change in changes if isinstance(change, PodChange)] == [
-        "Failed"
-    ] * 2
+    pods = [change.pod for change in changes if isinstance(change, PodChange)]
+    assert [(pod.name, pod.phase) for pod in pods] == [("web-0", "Failed"), ("web-1", "Failed")]
 
 
 async def test_a_reported_deletion_is_not_replaced_by_a_change() -> None:
