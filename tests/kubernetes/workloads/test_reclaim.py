@@ -180,7 +180,7 @@ async def test_a_deleted_namespace_releases_the_addresses_of_its_pods(
     for number in range(5):
         await controllers.add(create_pod(server, f"stall-{number}", NODE, namespace="fair"))
 
-    # The namespace controller deletes the objects, kubelets the Pods; no DEL arrives.
+    # As the namespace controller and kubelets do; no DEL arrives.
     server.request("DELETE", "/api/v1/namespaces/fair")
     server.request("DELETE", "/api/v1/namespaces/fair/pods?gracePeriodSeconds=0")
 
@@ -196,8 +196,7 @@ async def test_ended_pods_release_their_addresses_after_their_grace_period_witho
     await controllers.start_controller()
     living = await controllers.add(create_pod(server, "living", NODE))
     for name, node in (("stuck", NODE), ("stranded", "node-down"), ("nowhere", "node-unknown")):
-        one = create_pod(server, name, node)
-        held = await controllers.add(one)
+        held = await controllers.add(create_pod(server, name, node))
         set_status(server, name, phase="Running", podIP=held[0])
     for name in ("done", "evicted"):
         await controllers.add(
@@ -210,13 +209,13 @@ async def test_ended_pods_release_their_addresses_after_their_grace_period_witho
     set_status(server, "done", phase="Succeeded", containerStatuses=[ended_container()])
     set_status(server, "evicted", phase="Failed", reason="Evicted")
     await controllers.until_executions("stuck", "stranded", "done")
-    before = await controllers.held()
-    # The evicted Pod has no end time of its containers, so two scans are needed.
+    held_before = await controllers.held()
+    # The containers of the evicted Pod have no end time, so its release needs two scans.
     await controllers.until_held(*living, *nowhere, *await controllers.held_by("evicted"))
     for _ in range(2):
         await controllers.scan_again()
 
-    assert len(before) == 6
+    assert len(held_before) == 6  # the living Pod, three deleted Pods and two finished Pods
     await controllers.until_held(*living, *nowhere)
 
 
@@ -253,9 +252,9 @@ async def test_two_controllers_that_both_act_as_leader_release_each_address_once
     await controllers.until_held()
     released = [
         address
-        for one in await controllers.node.log()
-        if isinstance(one.event, AddressesReleased)
-        for address in one.event.releases
+        for recorded in await controllers.node.log()
+        if isinstance(recorded.event, AddressesReleased)
+        for address in recorded.event.releases
     ]
     assert len(released) == 20
 
@@ -281,5 +280,5 @@ async def create_pods(
 ) -> None:
     """Create the Pods of these numbers, each with an address."""
     for number in numbers:
-        one = await asyncio.to_thread(create_pod, server, f"web-{number}", NODE)
-        await controllers.add(one)
+        api_pod = await asyncio.to_thread(create_pod, server, f"web-{number}", NODE)
+        await controllers.add(api_pod)

@@ -1,4 +1,4 @@
-"""Small parts of the command line: times, ages, kinds, arguments, exit codes, names of writers."""
+"""Parts of the command line: times, ages, kinds, arguments, exit codes, names of writers."""
 
 from __future__ import annotations
 

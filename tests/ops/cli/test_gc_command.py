@@ -24,7 +24,10 @@ KEYS = Keys(CLUSTER)
 
 @pytest.fixture
 def orbctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OrbctlHarness:
-    """Two Pods on two nodes and a replica; waiting advances the clock."""
+    """A harness of orbctl with two Pods on two nodes, and a replica.
+
+    A pause of ``orbctl gc`` advances the clock and takes no time.
+    """
     harness = OrbctlHarness(tmp_path / "archive")
     harness.on_node("n1", lambda node: node.apply(pool("main", "10.6.0.11-10.6.0.20")))
     for name, node_name in (("web-0", "n1"), ("web-1", "n2")):
@@ -151,7 +154,7 @@ def test_the_plan_and_the_results_are_printed_as_json(orbctl: OrbctlHarness) -> 
         (("--gone-node", "nowhere", "--reason", "x"), Exit.NOT_FOUND),
     ],
 )
-def test_an_unknown_name_releases_nothing(
+def test_an_unknown_name_or_a_missing_reason_releases_nothing(
     orbctl: OrbctlHarness, arguments: tuple[str, ...], code: Exit
 ) -> None:
     assert collect(orbctl, *arguments, "--yes").code == code

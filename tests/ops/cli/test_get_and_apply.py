@@ -1,4 +1,4 @@
-"""Output can be applied again; counters are exact; concurrent runs are safe."""
+"""``orbctl get`` and ``apply``: round trips, counts, concurrent runs, files and warnings."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_pools_status_is_that_of_its_custom_resource(orbctl: OrbctlHarness) ->
     }
 
 
-async def test_counting_by_etcd_equals_counting_claims() -> None:
+async def test_counts_by_key_ranges_of_etcd_equal_counts_of_the_projection() -> None:
     async with NodeHarness(MemoryStore()) as node:
         await node.apply(
             pool("blue", "10.6.0.10-10.6.0.19", "10.6.0.30-10.6.0.39", "10.6.0.50"),
@@ -108,7 +108,7 @@ async def test_a_fenced_run_repeats_its_step() -> None:
         return f"{len(applied.events)} event"
 
     assert await cluster.write(step) == "1 event"
-    assert tries == [1, 3]
+    assert tries == [1, 3]  # the other writer has taken epoch 2
 
 
 async def test_a_run_that_is_always_fenced_gives_up_with_the_reason(

@@ -1,4 +1,4 @@
-"""The real program as a process, with a real etcd."""
+"""``orbctl`` as a process: help, completion, errors, and a session on a real etcd."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_the_list_of_commands_repeats_the_first_line_of_their_help(name: str) ->
 
 
 def leaves(group: Any, *path: str) -> Iterator[tuple[str, Any]]:
-    """Every command with a function, as a list of words."""
+    """The words and the command of every command that is not a group."""
     for name in group.commands:
         command = group.command(name) if isinstance(group, CommandGroup) else group.commands[name]
         words = (*path, name)

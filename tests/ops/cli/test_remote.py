@@ -81,7 +81,7 @@ def prepared(*arguments: str, is_terminal: bool = False) -> Remote:
         ("trace-path shop/web-0 10.6.0.1 --netns /run/netns/x", "", True, False),
     ],
 )
-def test_a_run_goes_through_kubectl_where_it_must(
+def test_a_command_runs_through_kubectl_unless_it_is_local_or_has_an_etcd(
     line: str, etcd: str, as_plugin: bool, remote: bool
 ) -> None:
     variables = {"ORBWEAVER_ETCD_ENDPOINTS": etcd} if etcd else {}

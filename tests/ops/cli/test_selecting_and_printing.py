@@ -1,4 +1,4 @@
-"""What ``get`` selects, and how it prints: kubectl's options on objects of this project."""
+"""``orbctl get`` selects and prints our objects with the options of kubectl."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_a_selector_that_cannot_be_read_is_refused(labels: str, fields: str) -> 
         read_selectors(labels, fields, "")
 
 
-def test_several_kinds_and_names_are_shown_at_once(harness: OrbctlHarness) -> None:
+def test_one_command_shows_several_kinds_and_names(harness: OrbctlHarness) -> None:
     kinds = harness.orbctl("get", "pools,reservations", "-o", "name").out.split()
     named = harness.orbctl("get", "pool/six", "reservation/printers", "-o", "name").out.split()
     several = harness.orbctl("get", "pool", "six", "blue", "-o", "name").out.split()
@@ -153,12 +153,10 @@ def test_a_manifest_of_several_objects_is_a_list(harness: OrbctlHarness) -> None
     document = json.loads(harness.orbctl("get", "pools,reservations", "-o", "json").out)
 
     assert document["kind"] == "List"
-    assert [item["kind"] for item in document["items"]] == [
-        *("SpiderIPPool", "SpiderIPPool", "SpiderReservedIP")
-    ]
-    assert (
-        json.loads(harness.orbctl("get", "pool/blue", "-o", "json").out)["kind"] == "SpiderIPPool"
-    )
+    kinds = [item["kind"] for item in document["items"]]
+    assert kinds == ["SpiderIPPool", "SpiderIPPool", "SpiderReservedIP"]
+    single = json.loads(harness.orbctl("get", "pool/blue", "-o", "json").out)
+    assert single["kind"] == "SpiderIPPool"
 
 
 def test_pools_are_printed_in_every_format(harness: OrbctlHarness) -> None:
@@ -166,9 +164,8 @@ def test_pools_are_printed_in_every_format(harness: OrbctlHarness) -> None:
     path = harness.orbctl("get", "pools", "-o", "jsonpath={.items[*].metadata.name}")
     rows = list(csv.reader(io.StringIO(harness.orbctl("get", "pools", "-o", "csv").out)))
 
-    assert [line.split() for line in columns.out.splitlines()] == [
-        *(["NAME", "N"], ["blue", "<none>"], ["six", "<none>"])
-    ]
+    cells = [line.split() for line in columns.out.splitlines()]
+    assert cells == [["NAME", "N"], ["blue", "<none>"], ["six", "<none>"]]
     assert path.out == "blue six"
     assert rows[0][0] == "NAME"
     assert [row[0] for row in rows[1:]] == ["blue", "six"]
@@ -203,7 +200,8 @@ def test_a_folder_of_manifests_is_applied(harness: OrbctlHarness, tmp_path: Path
 
     assert flat.out.splitlines() == ["spiderreservedip/one created"]
     assert deep.out.splitlines() == [
-        *("spiderreservedip/one unchanged", "spiderreservedip/two created")
+        "spiderreservedip/one unchanged",
+        "spiderreservedip/two created",
     ]
     assert harness.orbctl("apply", "-f", str(folder / "below" / "..")).code == Exit.OK
     (tmp_path / "empty").mkdir()
@@ -211,7 +209,7 @@ def test_a_folder_of_manifests_is_applied(harness: OrbctlHarness, tmp_path: Path
 
 
 @pytest.mark.parametrize("command", ["apply", "simulate", "delete", "nad"])
-def test_a_file_that_cannot_be_read_is_named_without_a_number(
+def test_a_file_that_cannot_be_read_is_named_without_an_errno(
     harness: OrbctlHarness, command: str
 ) -> None:
     result = harness.orbctl(command, "-f", "no-such-file.yaml")

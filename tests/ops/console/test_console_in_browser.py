@@ -1,7 +1,7 @@
 """The console in a real Chromium, with the real server and a log in a real etcd.
 
-One tab for all tests, because a browser is slow to start. After each test the tab must have
-reported no error and requested nothing from another origin.
+All tests share one tab, because a browser is slow to start. After each test the fixture ``page``
+checks that the tab has reported no error and requested nothing from another origin.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ VERDICT = "(document.querySelector('.verdict')?.innerText ?? '')"
 
 
 class TokenOfTheTest:
-    """Accepts one token, as a TokenReview of the API server does."""
+    """Accepts ``TOKEN``, denies ``REFUSED_TOKEN``, and rejects every other request."""
 
     async def check(self, headers: Mapping[str, str]) -> str:
         if headers.get("Authorization") == f"Bearer {REFUSED_TOKEN}":
@@ -146,14 +146,14 @@ async def test_parts_of_the_log_that_cannot_be_read_are_named_above_the_page(pag
 @pytest.mark.parametrize(
     ("links", "answers"),
     [
-        # Who had the address, and who before?
+        # Which Pod has the address, and which Pod had it before?
         ([f"search {HELD}"], ["12:02:00Z", "shop/web-1", "12:05:00Z", "shop/web-0"]),
         # Why is web-9 without address?
         (
             ["search web-9", "shop/web-9"],
             ["It holds no address", "all of its addresses are in use"],
         ),
-        # Which addresses rest, and until when?
+        # Which addresses are in cool-down ("resting" in the API), and until when?
         (["#/addresses?state=resting"], [COOLING_DOWN, "until", "shop/web-3"]),
         # What changed in the ten minutes before 12:30?
         (["#/events?since=10m&at=2026-01-01T12:29:00Z"], ["record-defined", "pool-defined"]),
@@ -171,14 +171,14 @@ async def test_a_question_is_answered_by_pages_and_links_alone(
 ) -> None:
     await show(page, "#/")
     for step in links:
-        await _take(page, step)
+        await _follow(page, step)
     # Chromium reports the 404 of the history of an address that no event names.
     page.errors[:] = [error for error in page.errors if "/addresses/10.6.0.20/" not in error]
     content = await text_of(page, "#content")
     assert all(answer.lower() in content.lower() for answer in answers), content
 
 
-async def _take(page: Page, step: str) -> None:
+async def _follow(page: Page, step: str) -> None:
     """Open a path, search a text, or follow the first link with this text."""
     word, _, text = step.partition(" ")
     if step.startswith("#"):
@@ -225,7 +225,7 @@ async def test_the_slider_moves_by_keys_and_plays_up_to_the_present(page: Page) 
     await page.expect(f"{VERDICT}.includes('Now: allocated')")
 
 
-async def test_an_event_back_and_forth_shows_the_state_before_and_after_it(page: Page) -> None:
+async def test_stepping_over_an_event_shows_the_state_before_and_after_it(page: Page) -> None:
     await show(page, f"#/addresses/{COOLING_DOWN}?at=2026-01-01T13%3A30%3A00Z")
     await page.expect(f"{VERDICT}.includes('allocated to shop/web-3')")
 

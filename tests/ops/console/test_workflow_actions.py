@@ -1,4 +1,4 @@
-"""Signals and retries from the console: switched on, with a right of their own."""
+"""Signals and retries from the console need to be switched on, and a right of their own."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ JSON = {"Content-Type": "application/json"}
 
 
 class ReadersOnly:
-    """The rights of a user who may read, and change nothing."""
+    """Rights that deny every action."""
 
     async def check(self, headers: Mapping[str, str]) -> str:
         raise AccessDenied("the user may not post", subject="Authorization")
 
 
 class Reply(NamedTuple):
-    """The status of an answer, and its error."""
+    """The status of a response, and the code of its error ("" without one)."""
 
     status: int
     code: str
@@ -69,7 +69,7 @@ async def engine() -> AsyncIterator[EngineHarness]:
 
 
 class Site:
-    """A console that serves the executions of an engine, and a client of it."""
+    """A console that serves the executions of an engine, and a client of the console."""
 
     def __init__(self, engine: EngineHarness, client: aiohttp.ClientSession, url: str) -> None:
         self.engine = engine
@@ -77,7 +77,7 @@ class Site:
         self._url = url
 
     async def post(self, verb: str, body: object, **headers: str) -> Reply:
-        """The answer to an action on the basket."""
+        """Post an action on the basket; return the reply."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         all_headers = {"Authorization": f"Bearer {TOKEN}", **JSON, **headers}
         url = f"{self._url}{PATH}/{verb}"
@@ -86,7 +86,7 @@ class Site:
             return Reply(response.status, json.loads(text)["error"]["code"] if text else "")
 
     async def get(self, path: str) -> Any:
-        """The document of a path, for the bearer of the token."""
+        """The JSON document at a path, read with the token."""
         headers = {"Authorization": f"Bearer {TOKEN}"}
         async with self._client.get(f"{self._url}api/v1/{path}", headers=headers) as response:
             return await response.json()
@@ -96,7 +96,7 @@ class Site:
 async def site_of(
     engine: EngineHarness, directory: Path, rights: ConsoleAccess | None
 ) -> AsyncIterator[Site]:
-    """Run a console; ``rights`` None switches the actions off."""
+    """Run a console. ``rights``: who may act; None switches the actions off."""
     source = ConsoleSource(engine.store, engine.keys, directory, cluster="test")
     actions = WorkflowActions(engine.store, engine.keys, rights) if rights else None
     access = SecretAccess(TOKEN, "ann")

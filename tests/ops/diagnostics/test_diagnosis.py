@@ -1,4 +1,4 @@
-"""The rows of a node's diagnosis."""
+"""The rows of ``orbctl node doctor``: each fault of a node has a verdict and a remedy."""
 
 from __future__ import annotations
 
@@ -139,11 +139,11 @@ FAULTS: dict[str, tuple[Examination, Diagnosis]] = {
                   "if two machines have this address, change one;"
                   " or stop a proxy that answers for it"),
     ),
-    "a gateway that cannot be asked": (
+    "a gateway that cannot be probed": (
         HEALTHY._replace(gateways=(GatewayAnswer(ROUTER, (), "it is down"),)),
         Diagnosis("gateway 10.6.0.1 on ens3", "warning", "it is down", READ_REMEDY),
     ),
-    "what could not be read": (
+    "routes that cannot be read": (
         HEALTHY._replace(faults=("routes cannot be read: no",)),
         Diagnosis("examination", "failed", "routes cannot be read: no", READ_REMEDY),
     ),
@@ -213,7 +213,7 @@ def test_virtual_functions_are_shown_if_they_differ_from_their_rule() -> None:
 def test_the_guide_shows_what_the_doctor_prints_for_its_rule(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """No test machine has such cards; the rows of the page are those of two described ones."""
+    """No test machine has such cards, so the rows are computed from two described cards."""
     page = (ROOT / "docs/guides/rdma-roce.md").read_text("utf-8")
     (values,) = re.findall(
         r"^```yaml\n(orbweaver:\n  roceQos:.*?)```$", page, re.MULTILINE | re.DOTALL

@@ -1,4 +1,4 @@
-"""Diagnosis of nodes in namespaces and in a separate kernel, never of this machine."""
+"""``orbctl node doctor`` on nodes in network namespaces, which are not this machine itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Traces of packets by the kernels of Pod and node, with the coordinator's settings."""
+"""The path of a packet, as the kernels of Pod and node route it with the coordinator's settings."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_pod_and_node_reach_each_other_by_the_veth_pair(
 
 
 @FAMILIES
-def test_a_service_goes_to_the_node_and_the_outside_by_the_nic(
+def test_packets_to_a_service_go_to_the_node_and_packets_outside_go_by_the_nic(
     network_pod: NetworkPod, family: int
 ) -> None:
     network_pod.add(**SETTINGS)
@@ -99,7 +99,7 @@ def test_the_reply_to_a_connection_through_the_node_follows_the_mark(
 
 
 @FAMILIES
-def test_without_the_coordinator_a_master_does_not_reach_its_child(
+def test_without_the_coordinator_a_packet_to_the_node_leaves_by_the_nic(
     network_pod: NetworkPod, family: int
 ) -> None:
     segments = traced(network_pod, network_pod.node.addresses[family])

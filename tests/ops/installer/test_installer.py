@@ -178,6 +178,7 @@ def test_an_executable_that_is_running_can_be_replaced(
     stdout, _ = running.communicate(b'{"ipam":{"ipam_unix_socket_path":"/nowhere"}}', WAIT_S)
 
     assert ("spiderpool", "replaced") in actions(changes)
+    # The running program still works: it reports that the agent cannot be reached (try again).
     assert json.loads(stdout)["code"] == 11
 
 

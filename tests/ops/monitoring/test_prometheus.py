@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes a real agent and controller, and every expression finds its series."""
+"""A real Prometheus scrapes agent, controller and etcd; expressions name metrics that exist."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def eventually(condition: Callable[[], bool], log: Path) -> None:
 
 
 def configuration(directory: Path, ports: Mapping[str, int]) -> Path:
-    """Our configuration with the targets of this test, by job."""
+    """Write our configuration with the targets of this test; ``ports``: by job."""
     settings = read_yaml((MONITORING / "prometheus.yml").read_text("utf-8"))
     settings["global"]["scrape_interval"] = "1s"
     settings["rule_files"] = [str(MONITORING / "alerts.yml")]
@@ -212,7 +212,7 @@ def test_every_metric_that_is_exposed_is_on_the_reference_page(prometheus: Prome
 
 
 def test_every_rdma_counter_in_an_expression_exists() -> None:
-    """Metrics that need a device; `tests/vm` shows that they are exposed."""
+    """The counters need a device, so this test reads their names; tests/vm exposes them."""
     named = {name for expression in expressions() for name in RDMA.findall(expression)}
     named -= {"rdma_parent_name"}  # a label
 

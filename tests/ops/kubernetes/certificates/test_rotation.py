@@ -1,4 +1,4 @@
-"""Certificates over time: no client is ever served a certificate that it does not trust."""
+"""Rotation of certificates: clients trust an authority before it issues the served certificate."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ REQUEST = CertificateRequest("webhooks", ("a.b", "a.b.svc"))
 
 
 def days(number: float) -> dt.datetime:
-    """The time this many days after the start."""
+    """The time ``number`` days after ``NOW``."""
     return NOW + dt.timedelta(days=number)
 
 
 def settled(stored: StoredAuthorities | None, now: dt.datetime) -> StoredAuthorities:
-    """The state after all steps, with every change distributed at once."""
+    """The state after all steps, if clients trust each new authority immediately."""
     for _ in range(5):
         step = next_step(stored, REQUEST, now, is_trusted=True)
         if step is None:
@@ -145,9 +145,9 @@ def test_damaged_certificates_are_replaced(damaged: object) -> None:
     assert has_issued(stored.authorities[0], stored.issued.certificate)
 
 
-def test_a_certificate_from_the_future_is_not_kept() -> None:
-    ahead = settled(None, days(3))
-    stored = settled(ahead, NOW)
+def test_a_certificate_that_is_not_valid_yet_is_replaced() -> None:
+    future = settled(None, days(3))
+    stored = settled(future, NOW)
 
     assert is_valid(stored.issued.certificate, NOW)
 

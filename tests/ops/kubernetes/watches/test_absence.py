@@ -1,4 +1,4 @@
-"""The requests of a scan: cached Pods keep addresses, and only an answer can release them."""
+"""The requests of a scan: cached living Pods need none; a missing Pod is read before a release."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_scan_of_one_endpoint_reads_a_living_pod_too() -> None:
     assert not lookups.answers
 
 
-def test_a_pod_that_is_not_cached_or_was_replaced_or_ends_is_read() -> None:
+def test_a_pod_that_is_uncached_or_replaced_or_ending_is_read() -> None:
     stored = ledger(
         endpoint("web-0", "u1", "10.6.0.1"),
         endpoint("web-1", "u2", "10.6.0.2"),
@@ -116,7 +116,7 @@ def test_the_launcher_of_a_vm_is_read_by_its_own_name() -> None:
 
 
 class Table:
-    """Cached Pods, as ``PodTable`` returns them."""
+    """Cached Pods, with the methods of ``PodTable``."""
 
     def __init__(self, *pods: PodState) -> None:
         self._pods = pods

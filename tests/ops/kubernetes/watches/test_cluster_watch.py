@@ -1,4 +1,4 @@
-"""Expired watches, lost events and empty lists are verified by requests."""
+"""After an expired watch, a lost event or an empty list, Pods are read from the API server."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ async def test_a_lost_deletion_is_found_by_a_request(harness: WatchHarness) -> N
     assert missing == MissingOwner(certain=True, why="Pod shop/web-1 is gone")
 
 
-async def test_a_deleted_node_is_one_that_neither_the_watch_nor_the_server_has(
+async def test_a_node_is_deleted_if_neither_the_watch_nor_the_server_has_it(
     harness: WatchHarness,
 ) -> None:
     harness.api.put(NODES, node(ready=True))
@@ -284,7 +284,7 @@ async def test_a_server_that_ends_every_watch_gets_requests_with_pauses(
     assert watches == 1
 
 
-async def test_an_unavailable_server_may_answer_later_and_a_refusal_is_final(
+async def test_a_read_from_an_unavailable_server_is_unanswered_and_a_refused_read_is_not(
     harness: WatchHarness,
 ) -> None:
     owners = harness.facts.owners

@@ -1,4 +1,4 @@
-"""Objects of an API server become facts for the rules."""
+"""Objects of an API server become the domain's facts about Pods, Nodes, owners, applications."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_finished_pod_has_the_end_of_each_container() -> None:
         (None, False),
     ],
 )
-def test_a_node_is_ready_if_its_condition_says_so(conditions: object, *, ready: bool) -> None:
+def test_a_node_is_ready_if_its_ready_condition_is_true(conditions: object, *, ready: bool) -> None:
     manifest = {"metadata": {"name": "n1"}, "status": {"conditions": conditions}}
 
     assert node_state(manifest) == NodeState("n1", ready)
@@ -135,19 +135,19 @@ def template(**spec: object) -> dict[str, Any]:
             "DaemonSet",
             "apps/v1",
             {"spec": template(), "status": {"desiredNumberScheduled": 7}},
-            Scale(None, 7),
+            Scale(desired=7),
         ),
         (
             "Job",
             "batch/v1",
             {"spec": {"completions": 5, "parallelism": 2} | template()},
-            Scale(None, 0, 5, 2),
+            Scale(completions=5, parallelism=2),
         ),
         (
             "CronJob",
             "batch/v1",
             {"spec": {"jobTemplate": {"spec": {"parallelism": 4} | template()}}},
-            Scale(None, 0, None, 4),
+            Scale(parallelism=4),
         ),
     ],
 )

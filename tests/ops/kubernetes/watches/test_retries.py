@@ -1,4 +1,4 @@
-"""Failures are retried after a pause, without a limit of time and never in a busy loop."""
+"""Failures are retried after a pause, without a time limit and not in a busy loop."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ async def test_an_unexpected_exception_for_an_item_does_not_stop_others(
 
 
 class ExpiringApi(ScriptedApi):
-    """Every listed version has expired when it is watched."""
+    """An API whose listed versions have expired by the time that they are watched."""
 
     async def watch(
         self, path: str, version: str, opened: Callable[[], None]
@@ -93,7 +93,7 @@ class ExpiringApi(ScriptedApi):
         yield WatchEvent("BOOKMARK", {})
 
 
-async def test_versions_that_expire_at_once_are_listed_with_pauses(
+async def test_versions_that_expire_immediately_are_listed_with_pauses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(informer, "PAUSE_S_MIN", 60.0)
@@ -107,7 +107,7 @@ async def test_versions_that_expire_at_once_are_listed_with_pauses(
 
 
 class ApiWithoutNads(ScriptedApi):
-    """Lists a NAD that has been deleted when it is written."""
+    """An API that lists a NAD and reports it as missing when it is written."""
 
     merges = 0
 
@@ -136,7 +136,7 @@ async def test_a_deleted_nad_is_not_written_in_a_busy_loop() -> None:
 
 
 class ApiWithEvents(ScriptedApi):
-    """Records created Events and NADs."""
+    """An API that records created objects: Events and NADs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -168,7 +168,7 @@ async def test_a_network_with_an_unknown_field_gets_an_event_that_names_it_and_n
 
 
 class ApiWithoutCidrs(ScriptedApi):
-    """No source has CIDRs, and the first writes fail."""
+    """An API in which no source has CIDRs; the first three writes of a status fail."""
 
     def __init__(self) -> None:
         super().__init__()
