@@ -1,8 +1,8 @@
-"""Golden scenarios: readable scripts with the output of the core.
+"""Scripts of ADDs, DELs and configuration changes, with recorded outputs.
 
-Each file in ``scripts/`` runs on a fresh memory store in sequential order. A line that begins with
-"> " is a command, the lines below it are its output. ``ORBWEAVER_REWRITE=1`` rewrites the outputs:
-commit them only if you understand the difference.
+Each file in ``scripts/`` runs on a new memory store, with ``addressOrder`` sequential. A line that
+begins with "> " is a command; the lines below it are its output. ``ORBWEAVER_REWRITE=1`` rewrites
+the outputs: commit them only if you understand the difference.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ async def test_a_release_after_a_check_uses_the_reads_before_the_check() -> None
 async def test_a_del_after_another_writer_changed_the_endpoint_reads_it_and_releases_it(
     node: NodeHarness,
 ) -> None:
-    """Fill the cache with a claim that was released and made again since."""
+    """The cached claim was released, and the Pod has got another claim."""
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     await node.add(pod("web-0"))
     async with NodeHarness(node.store, "node-b", cluster=node.keys.cluster) as other_node:
@@ -141,7 +141,7 @@ async def test_a_late_del_with_a_stale_cache_ends_no_claim_of_the_next_pod(
 async def test_a_del_that_the_cached_endpoint_forbids_is_decided_on_the_stored_one(
     node: NodeHarness,
 ) -> None:
-    """Another agent adds the next Pod of the name; its DEL arrives here."""
+    """Another agent runs the ADD of the next Pod with this name; this agent gets the DEL."""
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     await node.add(pod("web-0", "uid-old"))
     async with NodeHarness(node.store, "node-b", cluster=node.keys.cluster) as other_node:

@@ -19,11 +19,11 @@ from core.eventstore.kv import (
 
 
 class Crash(Exception):
-    """The process crashes here."""
+    """A simulated crash of the process."""
 
 
 class CrashingSteps:
-    """Counts the writes of a process, and raises ``Crash`` before or after a chosen one."""
+    """Counts the writes of a process, and raises ``Crash`` before or after write ``crash_at``."""
 
     def __init__(self, crash_at: int, *, after: bool) -> None:
         self.crash_at = crash_at
@@ -32,17 +32,17 @@ class CrashingSteps:
 
     @property
     def has_completed(self) -> bool:
-        """Whether the process completed."""
+        """Whether the process has done fewer writes than ``crash_at``, and so did not crash."""
         return self.taken < self.crash_at
 
     def before(self) -> None:
-        """Count a write before it is executed; raise ``Crash`` if it must not be executed."""
+        """Count a write that follows; raise ``Crash`` if the process crashes before it."""
         self.taken += 1
         if self.taken == self.crash_at and not self.after:
             raise Crash
 
     def done(self) -> None:
-        """Raise ``Crash`` after the chosen write."""
+        """Raise ``Crash`` if the process crashes after the write that was just executed."""
         if self.taken == self.crash_at and self.after:
             raise Crash
 

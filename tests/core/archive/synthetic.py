@@ -1,7 +1,7 @@
 """Writes logs of any size fast: segments of claims and releases, directly into a store.
 
-The log keeps all invariants (``verify`` accepts it), but has no state keys and uses no writer. A
-million events take seconds. Benchmarks and tests that read a log use it.
+Benchmarks and tests that read a log use these logs. They keep all invariants (``verify`` accepts
+them), but have no state keys and are written without a ``Writer``. A million events take seconds.
 """
 
 from __future__ import annotations
@@ -24,12 +24,15 @@ from core.eventstore.kv import KeyValueStore, Put
 
 START_MS = 1_700_000_000_000
 POOL = Pool("big", 4, "10.0.0.0/8", ("10.0.0.1-10.255.255.254",), gateway="10.0.0.1")
+ADDRESSES = 2 * 65_536
+"""The number of addresses that claims use: those of 10.1.0.0/16 and 10.2.0.0/16."""
 
 
 class Shape(NamedTuple):
     """The size of a log.
 
-    ``held``: claims without a release at any time; the oldest is released first.
+    ``events``: of the whole log; ``per_segment``: of each segment. ``writers``: their number.
+    ``held``: the number of claims that are not released; further claims release the oldest ones.
     """
 
     events: int
@@ -75,8 +78,8 @@ async def fill(store: KeyValueStore, keys: Keys, shape: Shape) -> int:
 
 
 def address_of(serial: int) -> str:
-    """The address of the pod with this number; addresses repeat after 131,072 pods."""
-    value = serial % 131_072
+    """The address of the Pod with this number; addresses repeat after ``ADDRESSES`` Pods."""
+    value = serial % ADDRESSES
     return f"10.{1 + (value >> 16)}.{value >> 8 & 255}.{value & 255}"
 
 

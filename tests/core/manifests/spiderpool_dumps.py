@@ -1,4 +1,4 @@
-"""Objects of a Spiderpool cluster as ``kubectl get`` prints them, and their reading."""
+"""Objects of a Spiderpool cluster, as ``kubectl get`` prints them, and a reader of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RawObject = dict[str, Any]
 def pool(
     name: str, subnet: str, *ips: str, records: dict[str, str] | None = None, **spec: Any
 ) -> RawObject:
-    """A SpiderIPPool; ``records``: address -> "namespace/pod uid"."""
+    """A SpiderIPPool. ``records``: its allocations, by address, as "namespace/name UID"."""
     values = {
         address: dict(zip(("pod", "podUid"), text.split(), strict=True))
         for address, text in (records or {}).items()
@@ -33,7 +33,7 @@ def pool(
 def endpoint(
     name: str, uid: str, *nics: RawObject, owner: str = "Deployment", keeps: bool = False
 ) -> RawObject:
-    """A SpiderEndpoint of namespace shop; ``keeps``: it outlives its Pod."""
+    """A SpiderEndpoint of the namespace shop. ``keeps``: whether it outlives its Pod."""
     references = [] if keeps else [{"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid}]
     return {
         "apiVersion": API,

@@ -1,4 +1,4 @@
-"""Periodic tasks of a process run at the same moments, so that an idle process wakes up once."""
+"""Periodic tasks of a process wake up together, so that an idle process wakes up rarely."""
 
 from __future__ import annotations
 

@@ -9,5 +9,5 @@ from core.eventstore.memory import MemoryStore
 
 @pytest.fixture
 def store(memory_store: MemoryStore) -> MemoryStore:
-    """The store of ``node``."""
+    """The store that the fixture ``node`` uses."""
     return memory_store

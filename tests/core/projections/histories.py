@@ -1,7 +1,7 @@
 """Random histories of events over few names, so that events concern the same objects.
 
-Some are invalid on purpose (a release of an older claim, a claim outside all pools): a projection
-must apply them as the ledger does.
+Some events are invalid on purpose (a release of an older claim, a claim outside all pools): a
+projection must apply them as the ledger does.
 """
 
 from __future__ import annotations
@@ -92,7 +92,10 @@ def endpoints(draw: st.DrawFn) -> Endpoint:
 
 
 class Step:
-    """An event, or a release of an earlier claim, whose position is known only later."""
+    """An event; without an event, a release of an earlier claim, made when the log is built.
+
+    ``pick`` selects the claim. ``stale``: the release names an older revision than the claim's.
+    """
 
     def __init__(self, event: Event | None, pick: int = 0, *, stale: bool = False) -> None:
         self.event = event

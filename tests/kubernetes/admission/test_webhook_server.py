@@ -35,7 +35,7 @@ async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]
         yield found
 
 
-async def test_a_pool_is_stored_with_defaults_for_the_fields_it_leaves_out(
+async def test_the_webhook_adds_finalizer_label_and_defaults_to_a_pool_and_merges_its_ranges(
     webhooks: Webhooks,
 ) -> None:
     config = pool(ips=["10.6.0.11", "10.6.0.10"])
@@ -88,7 +88,7 @@ async def test_changes_of_metadata_alone_succeed_without_the_webhook(
     assert await webhooks.create(pool()) == ""
     assert await webhooks.create(coordinator()) == ""
     assert await webhooks.create(network("custom")) == ""
-    await webhooks.stop_serving()  # no webhook answers any more
+    await webhooks.stop_serving()
 
     for kind, name in (
         ("SpiderIPPool", "blue"),
@@ -131,7 +131,7 @@ async def test_a_coordinator_with_a_field_of_the_wrong_type_is_refused_with_its_
 
 
 async def _merged(webhooks: Webhooks, kind: str, name: str, body: Object) -> str:
-    """The server's message; "" if the patch was merged."""
+    """Merge a patch into an object; return the server's message, "" if it was merged."""
     server = webhooks.cluster.server
     answer = await asyncio.to_thread(
         server.request, "PATCH", path_of(kind, name), body, content=MERGE
@@ -248,7 +248,7 @@ async def test_the_webhook_server_does_not_start_with_an_invalid_certificate(
 
 
 def pod_with_annotations(name: str, **annotations: str) -> Object:
-    """A Pod with these annotations, of the namespace default."""
+    """A Pod of the namespace default; ``__`` in the name of an annotation stands for ``/``."""
     annotations_by_key = {key.replace("__", "/"): value for key, value in annotations.items()}
     container = {"name": "main", "image": "none"}
     return {

@@ -1,7 +1,7 @@
-"""What an agent reads about Pods from a real API server, and what it does without an answer.
+"""The facts about Pods that an agent reads from a real API server, also while it is unreachable.
 
-``KubernetesFactsSource`` reads Pods, namespaces, nodes and StatefulSets by watches, and reads an
-object itself when the cache lacks it. A Pod here has the annotation that names its pool.
+``KubernetesFactsSource`` watches Pods, Namespaces, Nodes and StatefulSets; it reads an object from
+the API server when its cache lacks the object. An annotation of the Pods here names their pool.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ async def until_cached(cluster: Cluster, name: str) -> None:
 
 
 def is_in_deletion(cluster: Cluster, name: str) -> bool:
-    one = cluster.facts.pods.objects.get(("shop", name))
-    return one is not None and not is_alive(one)
+    cached = cluster.facts.pods.objects.get(("shop", name))
+    return cached is not None and not is_alive(cached)
 
 
 async def until_uncached(cluster: Cluster, name: str) -> None:

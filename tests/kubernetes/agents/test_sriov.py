@@ -1,4 +1,4 @@
-"""Virtual functions on a real API server: policies in, a SriovNetworkNodeState out."""
+"""An agent reads SR-IOV policies from a real API server and writes a SriovNetworkNodeState."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def shop(server: ApiServer) -> Iterator[ApiServer]:
 
 @pytest.fixture
 async def cluster(shop: ApiServer, tmp_path: Path) -> AsyncIterator[Cluster]:
-    """As an agent joins it, with the rights that the chart gives."""
+    """The connection of an agent, with the rights that the chart gives to agents."""
     kubeconfig = str(kubeconfig_of(shop, "orbweaver-agent", tmp_path))
     settings = Settings(NODE, kubeconfig=kubeconfig, sriov=SriovSettings())
     selection = settings.selection._replace(agent_namespace=NAMESPACE)

@@ -27,7 +27,7 @@ VERSION: Final = "client.authentication.k8s.io/v1"
 
 
 class RecordingServer:
-    """Records the credentials of requests."""
+    """A server that records the Authorization headers of its requests."""
 
     def __init__(self) -> None:
         self.url = ""

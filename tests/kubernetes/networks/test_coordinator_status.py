@@ -53,12 +53,12 @@ async def status(server: ApiServer, phase: str) -> Object:
     """Wait until the coordinator ``default`` has this phase; return its status."""
 
     def status_in_phase() -> Object | None:
-        found: Object = get(server, KIND, "default").get("status") or {}
-        return found if found.get("phase") == phase else None
+        stored: Object = get(server, KIND, "default").get("status") or {}
+        return stored if stored.get("phase") == phase else None
 
-    found = await until(status_in_phase)
-    assert found is not None
-    return found
+    status_of_phase = await until(status_in_phase)
+    assert status_of_phase is not None
+    return status_of_phase
 
 
 async def test_the_status_has_the_pod_cidrs_of_kubeadm(
@@ -68,10 +68,10 @@ async def test_the_status_has_the_pod_cidrs_of_kubeadm(
     await create_config_map(server, "kubeadm-config", ClusterConfiguration=text)
     create(server, coordinator(podCIDRType="cluster"))
 
-    found = await status(server, "Synced")
-    assert found["overlayPodCIDR"] == ["10.244.0.0/16"]
+    current = await status(server, "Synced")
+    assert current["overlayPodCIDR"] == ["10.244.0.0/16"]
     # The API server's own ServiceCIDR object takes precedence over kubeadm's serviceSubnet.
-    assert found["serviceCIDR"] == ["10.96.0.0/16"]
+    assert current["serviceCIDR"] == ["10.96.0.0/16"]
 
 
 async def test_the_status_has_the_pod_cidrs_of_the_overlay_in_the_cni_configuration(

@@ -1,7 +1,6 @@
-"""Cases of Spiderpool about pools, subnets and reservations, on a real API server.
+"""Spiderpool's end-to-end cases about pools, subnets and reservations, on a real API server.
 
-Ids are those of docs/contributing/compatibility.md. All requests pass the webhooks, as those of
-users.
+The ids are those of docs/contributing/compatibility.md. All requests pass the webhooks.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ def cluster(webhooks: Webhooks) -> TranslatorHarness:
 
 
 async def create_until_ready(webhooks: Webhooks, body: Object) -> None:
-    """Create it, and wait until nodes have it too."""
+    """Create an object, and wait until it is translated and the node's view has it."""
     assert await webhooks.create(body) == ""
     await webhooks.cluster.until_condition(body["kind"], body["metadata"]["name"], "Ready", "True")
     await webhooks.cluster.node.view.freshen()
@@ -55,17 +54,16 @@ async def create_until_ready(webhooks: Webhooks, body: Object) -> None:
 async def until_status(
     cluster: TranslatorHarness, kind: str, name: str, holds: Callable[[Object], object]
 ) -> None:
-    """Wait for a status; that of a missing object is empty."""
+    """Wait until the condition holds for the status of an object; {} if the object is missing."""
     await cluster.until(lambda: holds(get(cluster.server, kind, name).get("status") or {}))
 
 
 def count_by_ready(server: ApiServer, kind: str) -> Counter[str]:
-    """The number of objects of a kind by status; "" for those without a status."""
+    """The number of objects by the status of their condition Ready; "" for objects without it."""
     counts: Counter[str] = Counter()
-    for one in server.request("GET", path_of(kind)).body["items"]:
-        status_by_type = {
-            c["type"]: c["status"] for c in one.get("status", {}).get("conditions", [])
-        }
+    for item in server.request("GET", path_of(kind)).body["items"]:
+        conditions = item.get("status", {}).get("conditions", [])
+        status_by_type = {condition["type"]: condition["status"] for condition in conditions}
         counts[status_by_type.get("Ready", "")] += 1
     return counts
 

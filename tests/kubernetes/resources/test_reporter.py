@@ -1,4 +1,4 @@
-"""The reporter writes status and SpiderEndpoints from the log, also after downtimes."""
+"""The reporter writes the status of pools and subnets, and SpiderEndpoints, from the log."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TEN = ["10.6.0.10-10.6.0.19"]
 
 @pytest.fixture
 async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
-    """With one pool of ten addresses."""
+    """A cluster with the pool ``blue`` of ten addresses."""
     async with TranslatorHarness(server) as harness:
         create(server, pool(ips=TEN, default=True))
         await harness.until_condition("SpiderIPPool", "blue", "Ready", "True")
@@ -43,9 +43,9 @@ async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
 
 
 def status_of(server: ApiServer, kind: str = "SpiderIPPool", name: str = "blue") -> Object:
-    one = get(server, kind, name)
-    found: Object = one.get("status", {}) if one["kind"] == kind else {}
-    return found
+    stored = get(server, kind, name)
+    status: Object = stored.get("status", {}) if stored["kind"] == kind else {}
+    return status
 
 
 def endpoint(server: ApiServer, name: str = "web-0") -> Object:
@@ -87,7 +87,7 @@ async def test_the_status_of_a_pool_names_the_pod_of_each_address(
     assert {one["type"] for one in status_of(server)["conditions"]} >= {"Ready", "Exhausted"}
 
 
-async def test_the_condition_full_soon_changes_only_between_its_steps(
+async def test_the_condition_full_soon_changes_only_when_the_forecast_reaches_another_step(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     def forecast(expected_s: float) -> None:
@@ -96,8 +96,10 @@ async def test_the_condition_full_soon_changes_only_between_its_steps(
 
     def full_soon() -> tuple[str, str] | None:
         conditions = status_of(server).get("conditions", ())
-        found = [one for one in conditions if one["type"] == "FullSoon"]
-        return (found[0]["status"], found[0]["reason"]) if found else None
+        for condition in conditions:
+            if condition["type"] == "FullSoon":
+                return condition["status"], condition["reason"]
+        return None
 
     await cluster.until(lambda: counts_allocated(server, 0))
     assert full_soon() is None
@@ -111,8 +113,8 @@ async def test_the_condition_full_soon_changes_only_between_its_steps(
     forecast(4.5 * DAY_S)  # the same step
     await cluster.node.add(pod("web-0"))
     await cluster.until(lambda: counts_allocated(server, 1))
-    assert reporter.writes - writes <= 2, "the count and the endpoint"
-    cluster.host.outlooks.update({})  # of a leader that has none yet
+    assert reporter.writes - writes <= 2, "more writes than those of the count and the endpoint"
+    cluster.host.outlooks.update({})  # as of a new leader, which has no forecasts yet
     await cluster.node.add(pod("web-1"))
     await cluster.until(lambda: counts_allocated(server, 2))
     assert full_soon() == ("False", "WithinAWeek")

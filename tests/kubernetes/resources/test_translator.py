@@ -1,4 +1,4 @@
-"""Custom resources are created, changed and deleted, and the log follows through downtimes."""
+"""The log follows created, changed and deleted custom resources, also after downtimes."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
 
 
 def has_conditions(server: ApiServer, kind: str, name: str, *types: str) -> bool:
-    """Whether all conditions are there, and about the present generation."""
+    """Whether the object has exactly these conditions, all about its current generation."""
     stored = get(server, kind, name)
     conditions = stored.get("status", {}).get("conditions", [])
-    generations = {each["observedGeneration"] for each in conditions}
-    is_new = generations == {stored["metadata"]["generation"]}
-    return is_new and {each["type"] for each in conditions} == set(types)
+    generations = {condition["observedGeneration"] for condition in conditions}
+    is_current = generations == {stored["metadata"]["generation"]}
+    return is_current and {condition["type"] for condition in conditions} == set(types)
 
 
 def ips_of(cluster: TranslatorHarness) -> tuple[str, ...]:
@@ -71,9 +71,9 @@ async def test_created_objects_are_applied_to_the_log(
     await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
     await cluster.until_condition("SpiderReservedIP", "kept", "Ready", "True")
 
-    known = cluster.ledger.pools["blue"]
-    assert (known.ips, known.gateway, known.default) == (("10.6.0.10-10.6.0.12",), "10.6.0.1", True)
-    assert [one.name for one in pools_of_subnet("wide", cluster.ledger.pools)] == ["blue"]
+    blue = cluster.ledger.pools["blue"]
+    assert (blue.ips, blue.gateway, blue.default) == (("10.6.0.10-10.6.0.12",), "10.6.0.1", True)
+    assert [pool.name for pool in pools_of_subnet("wide", cluster.ledger.pools)] == ["blue"]
     assert cluster.ledger.reservations["kept"].ips == ("10.6.0.10",)
     stored = get(server, "SpiderIPPool", "blue")
     assert stored["metadata"]["finalizers"] == [FINALIZER]

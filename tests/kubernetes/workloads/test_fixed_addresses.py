@@ -1,4 +1,4 @@
-"""Addresses of replicas and VMs in a cluster are kept while the owner wants them."""
+"""Addresses of replicas and VMs in a cluster are kept while their owner expects them."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ INSTANCES = f"{KUBEVIRT}/virtualmachineinstances"
 
 @pytest.fixture
 async def controllers(server: ApiServer) -> AsyncIterator[ControllersHarness]:
-    async with ControllersHarness(server) as one:
-        yield one
-        await one.check()
+    async with ControllersHarness(server) as harness:
+        yield harness
+        await harness.check()
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def kubevirt(bare_server: ApiServer) -> Iterator[None]:
 
 
 def create_machine(server: ApiServer, name: str) -> Object:
-    """A running VM: itself and its instance, which are deleted only by a test."""
+    """Create a VM and its instance; finalizers keep both until a test removes them."""
     held = {"name": name, "finalizers": ["tests/hold"]}
     machine = create_kubevirt_object(server, MACHINES, "VirtualMachine", held)
     return create_kubevirt_object(
@@ -59,7 +59,7 @@ def create_kubevirt_object(server: ApiServer, path: str, kind: str, metadata: Ob
 
 
 def delete_with_finalizers(server: ApiServer, path: str) -> None:
-    """Delete the object and its finalizers."""
+    """Delete an object although it has finalizers, which are removed."""
     server.request("DELETE", path)
     server.request("PATCH", path, {"metadata": {"finalizers": None}}, content=MERGE)
 
@@ -67,7 +67,7 @@ def delete_with_finalizers(server: ApiServer, path: str) -> None:
 async def launch(
     controllers: ControllersHarness, name: str, instance: Object, **metadata: Any
 ) -> set[str]:
-    """Give a launcher of a VM instance its addresses."""
+    """Create a launcher of a VM instance and run its ADD; return its addresses."""
     launcher = create_pod(controllers.server, name, NODE, instance, **metadata)
     return set(await controllers.add(launcher, "vm"))
 
@@ -79,7 +79,7 @@ def resize(server: ApiServer, name: str, **spec: Any) -> None:
 async def create_replicas(
     controllers: ControllersHarness, owner: Object, count: int
 ) -> list[tuple[str, ...]]:
-    """Pods of a StatefulSet with their addresses."""
+    """Create Pods of a StatefulSet and run their ADDs; return the addresses of each Pod."""
     name = owner["metadata"]["name"]
     pods = [
         create_pod(controllers.server, f"{name}-{number}", NODE, owner) for number in range(count)
@@ -103,7 +103,7 @@ async def test_the_addresses_of_a_vm_stay_when_kubevirt_is_not_served(
     assert "has no VirtualMachineInstance" in replica.watch.facts.owners.vmis.fault
 
 
-async def test_a_replica_of_a_statefulset_keeps_its_address_over_its_pods(
+async def test_each_new_pod_of_a_replica_gets_the_address_of_the_replica(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
@@ -113,12 +113,12 @@ async def test_a_replica_of_a_statefulset_keeps_its_address_over_its_pods(
     delete_pod(server, "db-1")
     for _ in range(3):
         await controllers.scan_again()
-    between = await controllers.held()
+    held_without_pods = await controllers.held()
 
-    again = await create_replicas(controllers, db, 2)
+    held_again = await create_replicas(controllers, db, 2)
 
-    assert between == {address for one in held for address in one}
-    assert again == held
+    assert held_without_pods == {address for addresses in held for address in addresses}
+    assert held_again == held
 
 
 async def test_scaling_down_releases_the_addresses_of_surplus_replicas(

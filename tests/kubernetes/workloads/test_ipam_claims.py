@@ -1,4 +1,4 @@
-"""IPAMClaims in a cluster: an agent that claims for them, reclaim, and their status."""
+"""IPAMClaims in a cluster: ADDs of Pods that name a claim, reclaim, and the claim's status."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ MIGRATES = USES_THE_CLAIM | {"kubevirt.io/migrationJobName": "job"}
 
 @pytest.fixture(scope="module")
 def definition(bare_server: ApiServer) -> Iterator[None]:
-    """The definition with the fields of the public one."""
+    """The CRD of IPAMClaims, with the fields of the published CRD."""
     schema = {"type": "object", "properties": {"spec": SPEC, "status": STATUS}}
     served = {"name": VERSION, "served": True, "storage": True, "subresources": {"status": {}}}
     served["schema"] = {"openAPIV3Schema": schema}

@@ -1,4 +1,4 @@
-"""The subject of contract tests, and how they read a watch."""
+"""The store under the contract tests, and functions that read its watches."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class HandClock:
 
 
 class Subject(NamedTuple):
-    """A store under test, and the prefix of this test."""
+    """A store under test, the prefix of the test's keys, and the clock of a memory store."""
 
     store: KeyValueStore
     prefix: bytes
@@ -44,7 +44,7 @@ class Subject(NamedTuple):
         return self.key(start), self.key(end)
 
     def let_leases_end(self, seconds: float) -> None:
-        """Let time pass: sets the clock of the memory store, or waits for etcd."""
+        """Let leases expire: advance the clock of the memory store, or wait for etcd."""
         if self.clock is not None:
             assert isinstance(self.store, MemoryStore)
             self.clock.now_s += seconds

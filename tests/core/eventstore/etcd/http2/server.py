@@ -41,7 +41,7 @@ class Peer:
         self._writer.close()
 
     async def wait_for(self, matches: Callable[[Frame], bool], count: int = 1) -> list[Frame]:
-        """Wait for ``count`` frames for which ``wanted`` holds; return all of them."""
+        """Wait for at least ``count`` frames for which ``matches`` holds; return all of them."""
         async with asyncio.timeout(DEADLINE_S):
             while len(matching := [frame for frame in self.frames if matches(frame)]) < count:
                 self._arrived.clear()
@@ -49,7 +49,7 @@ class Peer:
         return matching
 
     async def requests(self, count: int = 1) -> list[int]:
-        """The streams of the first ``count`` requests, once their headers have arrived."""
+        """Wait for the headers of at least ``count`` requests; return the streams of all."""
         return [frame.stream_id for frame in await self.wait_for(of_kind(frames.HEADERS), count)]
 
     async def read(self) -> None:
@@ -75,7 +75,7 @@ class Server:
         self._connected = asyncio.Event()
 
     async def peer(self, number: int = 0) -> Peer:
-        """The connection with this number, once it exists."""
+        """Wait for the connection with this number, from 0; return it."""
         async with asyncio.timeout(DEADLINE_S):
             while len(self.peers) <= number:
                 self._connected.clear()
@@ -83,7 +83,7 @@ class Server:
         return self.peers[number]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection."""
+        """Serve one connection."""
         peer = Peer(reader, writer)
         if self._settings is not None:
             peer.send(self._settings)
@@ -97,7 +97,10 @@ class Server:
 async def serving(
     settings: Sequence[tuple[int, int]] = (), *, first: bytes | None = b"", path: str = ""
 ) -> AsyncIterator[Server]:
-    """A server with these settings; ``first`` is sent instead of them, None: nothing."""
+    """Run a server that sends these settings first on each connection.
+
+    ``first`` replaces the frame of the settings; None sends nothing. ``path``: of a Unix socket.
+    """
     server = Server(first if first != b"" else frames.settings(settings))
     if path:
         listening = await asyncio.start_unix_server(server.serve, path)
@@ -114,7 +117,7 @@ async def serving(
 
 
 def of_kind(*kinds: int) -> Callable[[Frame], bool]:
-    """Whether a frame is of one of the types."""
+    """A condition that holds for frames of these types."""
     return lambda received: received.kind in kinds
 
 
@@ -153,5 +156,5 @@ def message(content: bytes) -> bytes:
 
 
 def answer(stream: int, content: bytes, trailers: Sequence[tuple[str, str]] = OK_TRAILERS) -> bytes:
-    """A complete answer."""
+    """A complete gRPC response with one message."""
     return headers(stream) + data(stream, message(content)) + headers(stream, trailers, ends=True)
