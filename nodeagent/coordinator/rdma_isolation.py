@@ -29,8 +29,8 @@ UNMOVABLE: Final = (
 )
 
 FIND_DEVICE: Final = (
-    "list the RDMA devices of the node (`rdma dev`); then delete the Pod, so that its controller"
-    " creates it anew"
+    "delete the Pod, so that its controller creates it anew; if the error recurs, `rdma dev` on the"
+    " node shows whether the device exists"
 )
 """The remedy if a device cannot be moved, or is not where it was."""
 
@@ -93,7 +93,7 @@ class RdmaIsolation:
             text = f"cannot move the RDMA device {name} into {namespace.path}: {error.strerror}"
             remedy = UNMOVABLE if error.errno == EOPNOTSUPP else FIND_DEVICE
             raise DatapathError(text, subject=name, remedy=remedy) from error
-        text = f"the RDMA device {name} is neither on the node nor in the Pod"
+        text = f"the RDMA device {name} is neither in the node's network namespace nor in the Pod's"
         raise DatapathError(text, subject=name, remedy=FIND_DEVICE)
 
     def give_back(self, name: str, namespace: NetworkNamespace) -> None:

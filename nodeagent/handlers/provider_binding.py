@@ -150,7 +150,11 @@ class BindingAllocator:
         new_binding = Binding(binding_request, "asked", gone=gone, trace=trace)
         revision = await self._bindings.write(stored, new_binding)
         if not revision:
-            raise LostRace(f"the binding of {'/'.join(binding_request.key)} changed meanwhile")
+            raise LostRace(
+                "another process changed the network provider's binding of Pod"
+                f" {'/'.join(binding_request.key)} meanwhile",
+                remedy="nothing: kubelet repeats the ADD",
+            )
         return _StoredRequest(binding_request, revision)
 
     async def _wait(self, stored_request: _StoredRequest, pod: PodFacts, end_time: float) -> None:

@@ -300,8 +300,10 @@ class NetlinkSession:
                     return listed
                 listed.append(read(body))
                 if len(listed) > LISTING_MESSAGES_MAX:
-                    text = f"netlink: `{request.what}` has more than {LISTING_MESSAGES_MAX} entries"
-                    remedy = "find the program that creates so many entries"
+                    text = (
+                        f"netlink: `{request.what}` lists more than {LISTING_MESSAGES_MAX} entries"
+                    )
+                    remedy = "find the program that creates them, on the node or in the Pod"
                     raise NetlinkLost(text, remedy=remedy)
 
     # ------------------------------------------------------------------------------ socket

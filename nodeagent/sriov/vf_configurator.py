@@ -104,7 +104,7 @@ class VfConfigurator:
         if not bound:
             text = f"no driver has bound {vf}"
         elif driver and bound != driver:
-            text = f"{bound} has bound {vf}, not {driver}"
+            text = f"the driver {bound} has bound {vf}, but {driver} must"
         if text:
             raise DatapathError(
                 text,

@@ -327,5 +327,7 @@ def _kubectl_output(command: Sequence[str], stdin: str = "") -> str:
             remedy="check that the API server of the cluster can be reached",
         ) from None
     if done.returncode:
-        raise OrbweaverError(done.stderr.strip() or f"kubectl ended with {done.returncode}")
+        words = " ".join(command)
+        reason = done.stderr.strip() or f"exit code {done.returncode}"
+        raise OrbweaverError(f"`{words}` failed: {reason}")
     return done.stdout

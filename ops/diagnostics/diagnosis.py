@@ -138,7 +138,8 @@ def _nic(nic: MasterNic) -> Iterator[Diagnosis]:
     details += [f"RDMA {name}" for name in nic.rdma]
     text, check = ", ".join(details), f"interface {nic.name}"
     if nic.up and not nic.carrier:
-        yield Diagnosis(check, "warning", text, "check its cable or its master")
+        below = "its cable and the port of the switch" if nic.kind == "nic" else "the NIC below it"
+        yield Diagnosis(check, "warning", text, f"check {below}")
     elif nic.mtu < MTU_MIN_FOR_IPV6:
         remedy = f"IPv6 needs {MTU_MIN_FOR_IPV6}: ip link set {nic.name} mtu {MTU_MIN_FOR_IPV6}"
         yield Diagnosis(check, "warning", text, remedy)

@@ -168,10 +168,10 @@ def _unavailable(failure: CallFailure, endpoint: str) -> StoreUnavailable:
 def _rejected(failure: CallFailure, endpoint: str) -> StoreRejected:
     if failure.text.startswith(_LEASE_GONE):
         return LeaseGone(
-            f"the lease of this process has expired in etcd: {failure.text}",
+            f"etcd has ended the lease with which this program wrote: {failure.text}",
             subject=endpoint,
-            remedy="wait until the process has requested another lease and repeated the request; if"
-            " the error recurs, check etcd's load",
+            remedy="nothing, if it happens once: agents and controllers request another lease by"
+            " themselves; if the error recurs, check etcd's load",
         )
     remedy = "correct the request, the credentials or the role; repeating it cannot help"
     if failure.state is CallState.STALE_TOKEN:

@@ -120,7 +120,8 @@ FAULTS: dict[str, tuple[Examination, Diagnosis]] = {
         HEALTHY._replace(nics=(NIC._replace(carrier=False, promiscuity=1, master="br0"),)),
         Diagnosis("interface ens3", "warning",
                   "nic, no carrier, MTU 1500, 02:00:00:00:00:01, 10.6.0.2/24, fd00:6::2/64,"
-                  " promiscuous, in br0", "check its cable or its master"),
+                  " promiscuous, in br0",
+                  "check its cable and the port of the switch"),
     ),
     "an MTU": (
         HEALTHY._replace(nics=(NIC._replace(mtu=576, addresses=()),)),
