@@ -47,7 +47,7 @@ def find(
 
 @contextmanager
 def small_reads() -> Iterator[None]:
-    """Lower the limit of reads, so that counting is tested too."""
+    """Lower the number of keys that a read may return, so that the finder counts ranges too."""
     default = address_finder.READ_KEYS_MAX
     address_finder.READ_KEYS_MAX = 7
     try:

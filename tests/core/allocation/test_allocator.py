@@ -298,7 +298,7 @@ async def test_reserved_excluded_and_quarantined_addresses_are_never_claimed(
     await check_everything(node)
 
 
-async def test_a_stale_view_costs_a_second_try_and_never_a_wrong_claim(
+async def test_an_add_with_a_stale_view_is_retried_and_claims_from_the_pool_that_is_active(
     store: KeyValueStore, cluster_name: str
 ) -> None:
     async with (
@@ -307,7 +307,7 @@ async def test_a_stale_view_costs_a_second_try_and_never_a_wrong_claim(
     ):
         await admin.apply(pool("a", "10.6.0.10-10.6.0.20"), pool("b", "10.6.1.10-10.6.1.20"))
         await agent.view.freshen()
-        await agent.view.close()  # the agent sees no further change
+        await agent.view.close()  # the agent's view receives no further change
         await admin.apply(RetirePool("a"))
         reopened = asyncio.create_task(_reopen_after_a_lost_race(agent))
 
@@ -425,7 +425,7 @@ async def test_a_pool_is_reported_full_only_after_the_view_has_read_lifted_quara
     ):
         await admin.apply(
             pool("a", "10.6.0.10"),
-            QuarantineAddress("10.6.0.10", "a stranger", "02:00:00:00:00:01"),
+            QuarantineAddress("10.6.0.10", "a conflicting host", "02:00:00:00:00:01"),
         )
         await agent.view.freshen()
         await admin.apply(LiftQuarantine("10.6.0.10"))
@@ -441,7 +441,8 @@ async def test_freshening_a_view_waits_for_quarantines_too(
         NodeHarness(store, "admin", cluster=cluster_name) as admin,
     ):
         for _ in range(20):
-            await admin.apply(QuarantineAddress("10.6.0.10", "a stranger", "02:00:00:00:00:01"))
+            quarantine = QuarantineAddress("10.6.0.10", "a conflicting host", "02:00:00:00:00:01")
+            await admin.apply(quarantine)
             await agent.view.freshen()
             assert "10.6.0.10" in agent.view.current.quarantine
             await admin.apply(LiftQuarantine("10.6.0.10"))

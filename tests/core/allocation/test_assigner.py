@@ -41,7 +41,7 @@ async def assign(node: NodeHarness, endpoint: Endpoint) -> Assigned:
 
 
 async def rules(node: NodeHarness, endpoint: Endpoint) -> list[str]:
-    """The rules that refuse it."""
+    """The rules that refuse the assignment of the endpoint's addresses."""
     with pytest.raises(Refused) as refused:
         await assign(node, endpoint)
     return [refusal.rule for refusal in refused.value.refusals]

@@ -1,4 +1,4 @@
-"""Leases of the cool-down: concurrent releases share one."""
+"""The leases with which released addresses cool down: concurrent releases share a lease."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core.eventstore.memory import MemoryStore
 
 
 class SlowStore(MemoryStore):
-    """A store whose grants take time, as over a network."""
+    """A store whose grants of leases yield to the event loop, as over a network."""
 
     async def grant_lease(self, ttl_s: int) -> int:
         await asyncio.sleep(0)
@@ -20,13 +20,13 @@ class SlowStore(MemoryStore):
 
 
 class FailingStore(MemoryStore):
-    """A store whose grants fail while it is unavailable."""
+    """A store whose grants of leases fail while ``is_unavailable`` is set."""
 
-    is_unanswered = True
+    is_unavailable = True
 
     async def grant_lease(self, ttl_s: int) -> int:
-        if self.is_unanswered:
-            raise StoreUnavailable("away")
+        if self.is_unavailable:
+            raise StoreUnavailable("simulated outage")
         return await super().grant_lease(ttl_s)
 
 
@@ -53,15 +53,16 @@ async def test_the_next_lease_is_granted_before_a_release_needs_it() -> None:
     first = await cooldown.lease()
     now = LEASE_SHARED_S - AHEAD_S
     cooldown.grant_ahead()
-    assert await cooldown.lease() == first, "it does not wait for the next one"
-    for _ in range(3):  # the grant finishes meanwhile
+    assert await cooldown.lease() == first, "a release waited for the grant of the next lease"
+    for _ in range(3):  # until the grant has ended
         await asyncio.sleep(0)
 
     now = LEASE_SHARED_S
-    waits = cooldown.lease()
+    coroutine = cooldown.lease()
 
+    # The coroutine returns at its first step, without yielding to the event loop.
     with pytest.raises(StopIteration) as returned:
-        waits.send(None)  # without yielding to the event loop
+        coroutine.send(None)
     assert returned.value.value != first
 
 
@@ -71,6 +72,6 @@ async def test_if_the_lease_cannot_be_granted_ahead_the_release_grants_it() -> N
     cooldown.grant_ahead()
     await asyncio.sleep(0)
 
-    store.is_unanswered = False
+    store.is_unavailable = False
 
     assert await cooldown.lease()

@@ -45,7 +45,7 @@ class CountingStore(MemoryStore):
 
 
 class Clock:
-    """A clock that stands still until it is set."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -55,14 +55,14 @@ class Clock:
 
 
 async def filled(node: NodeHarness, count: int) -> None:
-    """Claim ``count`` addresses."""
+    """Define the pool and claim ``count`` of its addresses."""
     await node.apply(POOL)
     await asyncio.gather(*(node.add(pod(f"old-{number}")) for number in range(count)))
 
 
 @asynccontextmanager
 async def nodes(store: MemoryStore, *, cool_down_s: int = 30) -> AsyncIterator[list[NodeHarness]]:
-    """Eight nodes over one store, with the pool."""
+    """``NODES`` nodes on one store with the pool."""
     async with AsyncExitStack() as stack:
         harnesses = [
             NodeHarness(store, f"node-{number}", cool_down_s=cool_down_s) for number in range(NODES)
@@ -81,7 +81,7 @@ async def test_after_one_lost_race_the_other_free_addresses_are_claimed_without_
         await filled(other_node, SIZE - FREE)
         await node.view.freshen()
         missed = await node.add(pod("web-0"))
-        assert missed.tries == 2, "web-0 is to be a Pod whose first choice is taken"
+        assert missed.tries == 2, "the test needs a Pod whose first choice is taken"
         store.reads = 0
         added = [await node.add(pod(f"web-{number}")) for number in range(1, FREE)]
 

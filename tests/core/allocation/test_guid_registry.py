@@ -28,7 +28,7 @@ def guids(count: int, first: int = 1, nic_guid: str = "10:70:fd:03:00:16:05:48")
 
 
 class Nodes:
-    """Nodes over one store."""
+    """The GUID registries of several nodes on one store."""
 
     def __init__(self) -> None:
         self.harness = WriterHarness()
@@ -42,7 +42,7 @@ class Nodes:
         return GuidRegistry(self.harness.store, self.harness.keys, writer, name, cause)
 
     async def ledger(self) -> Ledger:
-        """The fold of the log, which state keys and snapshots agree with."""
+        """The fold of the log. Assert that state keys and a snapshot agree with it."""
         keys, memory = self.harness.keys, self.harness.memory
         log = (await memory.read([Get(*keys.range_of("log"))])).ranges[0].kvs
         ledger = Ledger()

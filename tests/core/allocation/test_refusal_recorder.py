@@ -1,4 +1,4 @@
-"""Refused ADDs go to the log beside the ADDs: in batches, bounded, and never twice."""
+"""Refused ADDs are written to the log after the ADDs, in batches of bounded size, and once each."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ FULL = AddressesUsedOut("full")
 
 
 class ManualTime:
+    """A clock that a test sets."""
+
     def __init__(self) -> None:
         self.now_s = 0.0
 
@@ -29,6 +31,7 @@ class ManualTime:
 
 
 async def refusals(node: NodeHarness) -> list[tuple[str, int]]:
+    """The Pod's name and the number of refusals in each AllocationRefused event."""
     events = (event.event for event in await node.log())
     return [(event.name, event.times) for event in events if isinstance(event, AllocationRefused)]
 
@@ -99,27 +102,27 @@ async def test_a_running_recorder_writes_noted_refusals_and_close_writes_the_oth
     assert await refusals(node) == [("web-1", 1), ("web-1", 1)]
 
 
-class AwayStore(MemoryStore):
-    """A store that refuses transactions while ``is_unanswered`` is set."""
+class UnavailableStore(MemoryStore):
+    """A store whose transactions fail while ``is_unavailable`` is set."""
 
-    is_unanswered = False
+    is_unavailable = False
 
     async def commit(
         self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
     ) -> TxnResult:
-        if self.is_unanswered:
-            raise StoreUnavailable("away")
+        if self.is_unavailable:
+            raise StoreUnavailable("simulated outage")
         return await super().commit(guards, writes, otherwise)
 
 
-async def test_events_that_etcd_rejects_are_dropped_and_counted() -> None:
-    store, clock = AwayStore(), ManualTime()
+async def test_events_that_cannot_be_written_are_dropped_and_counted() -> None:
+    store, clock = UnavailableStore(), ManualTime()
     async with NodeHarness(store) as node:
         recorder = RefusalRecorder(node.writer, clock)
-        store.is_unanswered = True
+        store.is_unavailable = True
         recorder.note(pod("web-1"), "eth0", FULL, Cause("agent"))
         await recorder.write_due()
-        store.is_unanswered = False
+        store.is_unavailable = False
         recorder.note(pod("web-2"), "eth0", FULL, Cause("agent"))
         await recorder.write_due()
 
@@ -128,7 +131,10 @@ async def test_events_that_etcd_rejects_are_dropped_and_counted() -> None:
 
 
 class HeldStore(MemoryStore):
-    """A store whose transactions wait until a test continues them."""
+    """A store whose transactions wait until ``continues`` is set.
+
+    ``waiting``: the number of transactions that have had to wait.
+    """
 
     def __init__(self) -> None:
         super().__init__()

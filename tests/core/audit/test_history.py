@@ -228,7 +228,10 @@ async def test_history_across_seals_equals_a_scan_of_every_event(
 
 
 def _claims(events: list[Recorded]) -> list[tuple[str, str, int, int]]:
-    """(address, holder, position of the claim, position of the release or 0), from a plain scan."""
+    """(address, holder, position of the claim, position of the release or 0) of each claim.
+
+    Computed from all events, without the index that the history uses.
+    """
     claims: dict[tuple[str, int], tuple[str, str, int, int]] = {}
     for recorded in events:
         event = recorded.event
@@ -245,7 +248,10 @@ def _claims(events: list[Recorded]) -> list[tuple[str, str, int, int]]:
 
 
 def _merged(entries: list[HistoryEntry]) -> list[tuple[str, str, int, int]]:
-    """Entries of an address; the entries of a replica that moved are merged into one."""
+    """The claims in the history of an address, in the form of ``_claims``.
+
+    The entries of a replica that moved to another node are one claim.
+    """
     merged: list[tuple[str, str, int, int]] = []
     moved = False
     for entry in entries:

@@ -192,7 +192,7 @@ async def _check_state_at_time(log: IndexedLog, cluster: ArchivedCluster, time_m
     assert indexed_state(instant.log, instant.position) == replayed_state(ledger)
 
 
-async def test_new_events_are_in_the_next_answer(archived_cluster: ArchivedCluster) -> None:
+async def test_the_next_instant_has_the_new_events(archived_cluster: ArchivedCluster) -> None:
     log = IndexedLog(archived_cluster.store, KEYS, LocalFiles(archived_cluster.directory))
     before = (await log.now()).position
     await archived_cluster.execute([Add("node-a", "late", 0)])
@@ -219,10 +219,10 @@ async def test_a_query_waits_for_a_position_that_is_still_being_read(
 
 
 class SlowStore(FaultyStore):
-    """A store that answers a read after ``TURNS`` turns of the event loop."""
+    """A store whose reads take ``TURNS`` turns of the event loop."""
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
-        """Read after some turns."""
+        """Read after ``TURNS`` turns of the event loop."""
         for _ in range(TURNS):
             await asyncio.sleep(0)
         return await super().read(gets, revision=revision)
@@ -321,7 +321,7 @@ def test_a_text_is_not_found_across_two_rows() -> None:
     assert column[1] == "cd/shop"
 
 
-def test_a_clock_returns_0_for_a_position_before_its_first() -> None:
+def test_the_time_of_a_position_before_the_begin_of_the_clock_is_0() -> None:
     clock = LogClock(10, 5_000)
     clock.append(12, 6_000, 1)
     assert [clock.time_of(position) for position in (9, 10, 11, 12)] == [0, 5_000, 5_000, 6_000]

@@ -324,7 +324,7 @@ async def test_a_release_missing_from_the_log_is_written_by_repair(
     assert (event.reason, event.releases[0].address) == ("repair", address)
     after = await _verify(edited_cluster)
     assert after.differences == ()
-    assert after.violations == report.violations  # the past is unchanged
+    assert after.violations == report.violations  # repair does not change past events
     (entry,) = (await read_history(await edited_cluster.view(), parse_subject(address))).entries
     assert entry.reason == "repair"
 
@@ -332,7 +332,7 @@ async def test_a_release_missing_from_the_log_is_written_by_repair(
 async def test_a_claim_that_contradicts_the_log_is_reported_and_not_repaired(
     edited_cluster: ArchivedCluster,
 ) -> None:
-    """The log assigns an address to an endpoint without it, and another Pod holds it."""
+    """The log assigns an address to web-0, whose endpoint lacks it; its key names another Pod."""
     endpoint = (await edited_cluster.node.read_ledger()).endpoints["shop", "web-0"]
     node = edited_cluster.nodes["node-a"]
     bare = EndpointChanged(endpoint._replace(nics=(Nic("eth0"),)))

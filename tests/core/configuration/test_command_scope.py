@@ -95,7 +95,7 @@ async def all_objects(node: NodeHarness) -> Configuration:
 
 
 async def apply_as_an_older_version(node: NodeHarness, command: Command) -> None:
-    """Write the state and the guard keys, without an index."""
+    """Apply a command as versions without indexes did: write its state and its guard keys."""
     configuration = await all_objects(node)
     events = decided(configuration, command)
     if isinstance(events, str):

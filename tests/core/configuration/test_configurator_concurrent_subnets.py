@@ -44,7 +44,7 @@ async def together(nodes: list[NodeHarness], commands: list[Command]) -> list[ob
 
 
 def successes(outcomes: list[object]) -> list[Applied]:
-    """The commands that changed something; all others were refused or had no effect."""
+    """The outcomes of commands that wrote events. All others were refused or changed nothing."""
     for outcome in outcomes:
         assert isinstance(outcome, Applied | Refused), outcome
     return [outcome for outcome in outcomes if isinstance(outcome, Applied) and outcome.events]

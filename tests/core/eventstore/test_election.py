@@ -1,4 +1,4 @@
-"""One process leads, the others take over; a paused leader cannot write."""
+"""One candidate leads, another takes over when the leader ends; a paused leader cannot write."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEADLINE_S = 60
 
 
 class Candidate:
-    """A candidate that records its terms."""
+    """A candidate that records the terms in which it leads."""
 
     def __init__(self, store: KeyValueStore, keys: Keys, name: str, ttl_s: int = 2) -> None:
         self.election = Election(store, keys, "controller", name, ttl_s=ttl_s)

@@ -21,7 +21,11 @@ from core.eventstore.memory import MemoryStore
 
 
 class GroupCommitHarness:
-    """A group commit on a store that refuses the key ``refused``; counts transactions."""
+    """A group commit on a store that refuses to write the key ``refused``.
+
+    ``transactions``: the number of started ones. A transaction waits until ``gate`` is set, then
+    raises the next of ``failures``, if there is one.
+    """
 
     def __init__(self) -> None:
         self.store = MemoryStore()

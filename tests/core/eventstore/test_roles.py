@@ -54,7 +54,7 @@ PROGRAM = Path(sys.executable).with_name("orbweaver-controller")
 
 
 class Guarded:
-    """An etcd whose access control was enabled by the controller's command."""
+    """An etcd with client certificates, and the command that enables its access control."""
 
     def __init__(self, cluster: EtcdCluster, directory: Path) -> None:
         self.cluster = cluster
@@ -67,7 +67,7 @@ class Guarded:
         return EtcdSettings(self.cluster.endpoints, str(path / "ca.pem"), certificate, key)
 
     def enable_access_control(self, user: str = ROOT_USER) -> subprocess.CompletedProcess[str]:
-        """Run the command of the chart's Job."""
+        """Run ``orbweaver-controller etcd-access``, as the chart's Job does; return the result."""
         settings = self.settings(user)
         variables = {
             "ORBWEAVER_ETCD_ENDPOINTS": ",".join(settings.endpoints),

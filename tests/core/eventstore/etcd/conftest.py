@@ -15,21 +15,21 @@ OpenStore = Callable[[EtcdSettings], EtcdStore]
 
 @pytest.fixture
 def single(tmp_path: Path) -> Iterator[EtcdCluster]:
-    """One member."""
+    """An etcd cluster with one member."""
     with EtcdCluster(tmp_path) as cluster:
         yield cluster
 
 
 @pytest.fixture
 def trio(tmp_path: Path) -> Iterator[EtcdCluster]:
-    """Three members."""
+    """An etcd cluster with three members."""
     with EtcdCluster(tmp_path, size=3) as cluster:
         yield cluster
 
 
 @pytest.fixture
 async def open_store() -> AsyncIterator[OpenStore]:
-    """Makes stores that are closed after the test."""
+    """A function that opens stores; they are closed after the test."""
     stores: list[EtcdStore] = []
 
     def opened(settings: EtcdSettings) -> EtcdStore:

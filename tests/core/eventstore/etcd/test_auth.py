@@ -22,7 +22,10 @@ ROOT = "--user=root:secret"
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[EtcdCluster]:
-    """An etcd with users root and agent (/agent/ only); tokens expire after a second."""
+    """An etcd with the users root and agent; agent may use keys below /agent/.
+
+    Tokens expire after a second.
+    """
     flags = ["--auth-token-ttl=1", "--log-level=debug"]
     with EtcdCluster(tmp_path, flags=flags) as cluster:
         cluster.control("user", "add", "root:secret")
@@ -36,11 +39,11 @@ def guarded(tmp_path: Path) -> Iterator[EtcdCluster]:
 
 
 def agent(cluster: EtcdCluster, password: str = "hunter2") -> EtcdSettings:
-    """Settings of the agent."""
+    """The settings of a client that is the user agent."""
     return EtcdSettings(cluster.endpoints, user="agent", password=password)
 
 
-async def logged(cluster: EtcdCluster, words: str) -> None:
+async def until_logged(cluster: EtcdCluster, words: str) -> None:
     """Wait until the member has logged ``words``."""
     async with asyncio.timeout(DEADLINE_S):
         while words not in cluster.members[0].log():
@@ -69,7 +72,7 @@ async def test_an_expired_token_is_renewed_and_the_write_succeeds(
     await store.commit([], [Put(b"/agent/k", b"1")])
     first_metadata = store._calls._tokens.metadata
 
-    await logged(guarded, "deleted a simple token")
+    await until_logged(guarded, "deleted a simple token")
     committed = await store.commit([], [Put(b"/agent/k", b"2")])
 
     assert committed.succeeded

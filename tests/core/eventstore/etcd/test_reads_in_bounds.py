@@ -37,7 +37,11 @@ async def store(
 def disturb(
     monkeypatch: pytest.MonkeyPatch, store: EtcdStore, *, reads: int, compact: bool
 ) -> list[str]:
-    """Rewrite all keys after the first page of each of the next reads; returns the calls made."""
+    """Rewrite all keys after the first page of each of the next ``reads`` reads.
+
+    ``compact``: whether the older revisions are compacted too. Return the list to which each
+    range call of the store is appended.
+    """
     calls: list[str] = []
     repeat = Calls.repeat
     disturbances_left = reads

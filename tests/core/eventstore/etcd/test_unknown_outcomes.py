@@ -21,7 +21,7 @@ DEADLINE_S = 60.0
 
 
 class KeysByOutcome(NamedTuple):
-    """Keys by the outcome that was reported."""
+    """The keys of all writes, by the outcome that the store reported."""
 
     committed: set[bytes]
     not_written: set[bytes]
@@ -50,7 +50,7 @@ async def write_until(
 
 
 async def committed_at_least(keys: KeysByOutcome, count: int) -> None:
-    """Wait until writes succeed again."""
+    """Wait until at least ``count`` writes have succeeded."""
     async with asyncio.timeout(DEADLINE_S):
         while len(keys.committed) < count:
             await asyncio.sleep(0.01)

@@ -32,7 +32,7 @@ async def put_pairs(store: EtcdStore, numbers: Sequence[int]) -> list[int]:
 
 
 async def revisions_upto(stream: AsyncIterator[WatchBatch], last: int) -> list[int]:
-    """The revision of every change until ``last`` was reached."""
+    """The revision of every change, until a batch confirms revision ``last``."""
     revisions = []
     async with asyncio.timeout(DEADLINE_S):
         async for batch in stream:
@@ -43,7 +43,7 @@ async def revisions_upto(stream: AsyncIterator[WatchBatch], last: int) -> list[i
 
 
 def twice(revisions: list[int]) -> list[int]:
-    """The events of a watch of both prefixes."""
+    """Each revision twice: those of the changes that a watch of both prefixes returns."""
     return [revision for revision in revisions for _ in range(2)]
 
 
@@ -190,12 +190,12 @@ async def test_a_broken_out_of_watch_leaves_nothing_behind(
 
 
 def has_both(changes: Sequence[KeyChange]) -> bool:
-    """Whether a revision of ``put_pairs`` is complete."""
+    """Whether these are both changes of a revision of ``put_pairs``."""
     return {change.key[:3] for change in changes} == {b"/a/", b"/b/"}
 
 
 async def changes_upto(stream: AsyncIterator[WatchBatch], last: int) -> list[int]:
-    """The revision of every change until one of ``last``, without regard to progress."""
+    """The revision of every change until one of revision ``last``, confirmed or not."""
     revisions: list[int] = []
     async with asyncio.timeout(DEADLINE_S):
         while last not in revisions:

@@ -86,7 +86,9 @@ async def test_a_watch_from_now_starts_with_the_newest_revision_and_no_changes(
     assert following.changes == (KeyChange(subject.key("b"), b"b", after),)
 
 
-async def test_the_values_of_a_key_are_the_stored_one_and_each_later_one(subject: Subject) -> None:
+async def test_values_yields_the_stored_value_of_a_key_and_each_later_value(
+    subject: Subject,
+) -> None:
     await put(subject, "a")
     of_a, of_b = (values(subject.store, subject.key(name)) for name in "ab")
     async with asyncio.timeout(DEADLINE_S):
@@ -100,7 +102,7 @@ async def test_the_values_of_a_key_are_the_stored_one_and_each_later_one(subject
 
 
 class LaggingStore(MemoryStore):
-    """Starts a watch from now as a member of etcd does that is two revisions behind."""
+    """A store whose watches from now begin two revisions earlier, as on a lagging etcd member."""
 
     async def watch(
         self,
@@ -116,7 +118,7 @@ class LaggingStore(MemoryStore):
             yield batch
 
 
-async def test_no_value_is_older_than_the_one_before_although_the_watch_starts_behind() -> None:
+async def test_values_of_a_key_do_not_go_back_when_the_watch_begins_at_an_older_revision() -> None:
     store = LaggingStore()
     for write in (Put(b"a", b"1"), Delete(b"a"), Put(b"a", b"2")):
         await store.commit([], [write])

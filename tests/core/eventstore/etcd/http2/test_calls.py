@@ -28,7 +28,7 @@ METADATA = (("hasleader", "true"),)
 
 
 async def connected(server: Server) -> tuple[Channel, Peer]:
-    """A channel and the server's side of its connection."""
+    """Connect a channel; return it with the server's side of its connection."""
     channel = Channel(server.target, None)
     assert await channel.connect()
     return channel, await server.peer(len(server.peers) - 1)
@@ -42,7 +42,7 @@ def calling(channel: Channel, content: bytes = b"?") -> asyncio.Task[bytes]:
 
 
 async def failure(call: asyncio.Task[bytes]) -> RpcError:
-    """The error of a call."""
+    """Wait until a call fails; return its error."""
     with pytest.raises(RpcError) as caught:
         await call
     return caught.value

@@ -205,24 +205,24 @@ async def test_a_busy_connection_stays_open_while_its_pings_are_answered() -> No
 
 
 class IdlePeer:
-    """A connection without a call; ``asked`` is set when keepalive has checked it."""
+    """A connection without a call; ``checked`` is set when keepalive has checked it."""
 
     def __init__(self) -> None:
-        self.asked = asyncio.Event()
+        self.checked = asyncio.Event()
         self.pings = 0
 
     @property
     def is_busy(self) -> bool:
-        """Never."""
-        self.asked.set()
+        """Record the check; the connection has no call."""
+        self.checked.set()
         return False
 
     def ping(self) -> None:
-        """Counts."""
+        """Count the pings."""
         self.pings += 1
 
     def on_silence(self, seconds: float) -> None:
-        """Never comes."""
+        """Do nothing; keepalive calls this only for a busy connection."""
 
 
 @pytest.mark.usefixtures("impatient")
@@ -231,14 +231,16 @@ async def test_an_idle_connection_is_not_pinged() -> None:
     guard = keepalive.Keepalive(asyncio.get_running_loop(), peer)
 
     guard.start()
-    await asyncio.wait_for(peer.asked.wait(), DEADLINE_S)
+    await asyncio.wait_for(peer.checked.wait(), DEADLINE_S)
     await asyncio.sleep(0)
 
     assert peer.pings == 0
     guard.stop()
 
 
-async def test_a_peer_that_closed_is_noticed_before_a_call_though_the_loop_was_busy() -> None:
+async def test_a_closed_connection_is_detected_before_a_call_after_the_event_loop_was_busy() -> (
+    None
+):
     async with serving() as server:
         channel, peer = await connected(server)
         call = calling(channel)
