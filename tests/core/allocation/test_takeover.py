@@ -1,4 +1,4 @@
-"""A complete takeover on both stores: all addresses are claimed once, and repeating it is safe."""
+"""A takeover of 300 Pods on both stores: each address is claimed once; a repetition is safe."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PODS = 300
 
 
 def big() -> TakeoverPlan:
-    """Pods in a disabled pool; one address was reserved after its allocation."""
+    """A plan for 300 Pods of a disabled pool; one address was reserved after its allocation."""
     records = {f"10.6.{1 + number // 250}.{number % 250}": number for number in range(PODS)}
     texts = {address: f"shop/web-{number} uid-web-{number}" for address, number in records.items()}
     return plan_takeover(
@@ -31,7 +31,7 @@ def big() -> TakeoverPlan:
 
 @dataclass
 class Runner:
-    """Carries plans out on a node."""
+    """Carries out plans on a node."""
 
     node: NodeHarness
 

@@ -32,7 +32,7 @@ LAN = conflist(ranges=[[one_range("10.6.0.0/24")]])
 
 
 def node(name: str, *addresses: str, configuration: tuple[str, str] | None = LAN) -> NodeFiles:
-    """A node with a file for each address of network ``lan`` and host-local's own two files."""
+    """The files of a node: one for each address of the network ``lan``, and two for host-local."""
     files = {address: f"container-of-{address}\r\neth0" for address in addresses}
     files |= {"last_reserved_ip.0": addresses[-1] if addresses else "", "lock": ""}
     return NodeFiles(name, [configuration] if configuration else [], {"lan": files})
@@ -94,7 +94,7 @@ def test_both_families_of_an_interface_are_one_nic() -> None:
 def test_a_pool_has_the_addresses_that_host_local_would_assign(
     ipam: RawObject, ips: tuple[str, ...], gateway: str
 ) -> None:
-    """Without the gateway (by default the first address) and without the broadcast address."""
+    """The pool lacks the gateway (by default the first address) and the broadcast address."""
     (from_ranges,) = read([node("node-a", configuration=conflist(ranges=[[ipam]]))]).pools
     (from_range,) = read([node("node-a", configuration=conflist(**ipam))]).pools
 
@@ -170,7 +170,7 @@ def test_a_file_of_no_living_pod_is_leaked(phase: str) -> None:
 
 
 def test_the_address_of_a_pod_is_taken_over_even_without_a_file() -> None:
-    """The folder of the node may be older than the Pod, so the address is not free."""
+    """The folder may have been copied before the Pod got its address."""
     cluster = read([node("node-a")], pod("web-0", "node-a", "10.6.0.5"))
 
     assert [endpoint.name for endpoint in cluster.endpoints] == ["web-0"]
@@ -199,7 +199,7 @@ def test_a_living_address_outside_of_every_range_is_reported() -> None:
 
 
 def test_a_pod_in_a_range_on_a_node_without_a_folder_is_refused() -> None:
-    """Otherwise the pool would offer the address of a running Pod."""
+    """Without the folder its addresses are unknown, and the pool could offer one in use."""
     text = r"shop/web-0 has 10\.6\.0\.5 .* node node-a\.example\.com has no folder"
     with pytest.raises(BadInput, match=text) as refused:
         read([node("node-a", "10.6.0.5")], pod("web-0", "node-a.example.com", "10.6.0.5"))

@@ -51,7 +51,7 @@ def slices(range_: str, *parts: str) -> RawObject:
 
 
 def running_pod(name: str, owner: str = "ReplicaSet", **interfaces: str) -> RawObject:
-    """A Pod with these addresses by interface."""
+    """A running Pod whose network status has these addresses, by interface."""
     status = [
         {"name": "lan", "interface": interface, "ips": [ip], "mac": "02:00:00:00:00:01"}
         for interface, ip in interfaces.items()

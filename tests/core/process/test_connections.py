@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ops.kubernetes.admission.validation import AdmissionValidator
 
 IDLE_CONNECTIONS = 1_100
-"""More than the usual soft limit of open files."""
+"""The number of idle connections: more than the usual soft limit of 1,024 open files."""
 
 
 @pytest.fixture

@@ -23,7 +23,10 @@ async def supervisor(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Superviso
 
 
 class Task:
-    """A task that ends once for each of ``ends`` (None: it returns), then runs until cancelled."""
+    """A task that first ends in each way of ``ends``, then runs until it is cancelled.
+
+    An exception is raised; None returns.
+    """
 
     def __init__(self, *ends: BaseException | None) -> None:
         self.ends = list(ends)

@@ -44,7 +44,7 @@ def strict(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ssl.SSLContext]:
 
 @pytest.fixture
 async def server(authority: PlainAuthority) -> AsyncIterator[str]:
-    """A handler that answers like an API server."""
+    """The URL of an HTTPS server with one Pod, as of an API server."""
 
     async def pod(_: web.Request) -> web.Response:
         return web.json_response({"metadata": {"name": "web-0"}})
@@ -76,7 +76,7 @@ def kubeconfig(directory: Path, server: str, ca: Path) -> str:
 async def test_strict_verification_refuses_an_authority_without_key_usage(
     server: str, authority: PlainAuthority, strict: Callable[..., ssl.SSLContext]
 ) -> None:
-    """A precondition of the tests below."""
+    """The other tests show that our connections accept this authority nevertheless."""
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientConnectorCertificateError, match="key usage"):
             await session.get(server, ssl=strict(cafile=authority.ca))

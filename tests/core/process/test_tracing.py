@@ -156,7 +156,7 @@ def test_a_collector_that_does_not_answer_does_not_delay_the_exit_of_a_process(
 
 
 class _SilentCollector(SpanExporter):
-    """An exporter whose export ends only when it is closed, or after ``GIVE_UP_S``."""
+    """An exporter whose export ends when the exporter is closed, or else after ``GIVE_UP_S``."""
 
     GIVE_UP_S = 5.0
 

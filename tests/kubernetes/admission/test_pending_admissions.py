@@ -39,7 +39,7 @@ async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]
 async def pending_names(webhooks: Webhooks) -> list[str]:
     """The names of the pending admissions in the store."""
     admissions = AdmissionStore(webhooks.cluster.store, webhooks.cluster.keys)
-    return [one.value.name for one in (await admissions.read()).admissions]
+    return [admission.value.name for admission in (await admissions.read()).admissions]
 
 
 async def delete_without_finalizer(webhooks: Webhooks, kind: str, name: str) -> None:
@@ -79,9 +79,9 @@ async def test_two_concurrent_replicas_admit_only_one_of_twenty_overlapping_pool
 
     def admission_request(number: int) -> AdmissionRequest:
         name = f"p-{number}"
-        one = pool(name, ips=WIDE)
-        one["metadata"] |= {"uid": f"u-{number}", "generation": 1}
-        return AdmissionRequest(f"r-{number}", "SpiderIPPool", CREATE, "", name, one, {})
+        body = pool(name, ips=WIDE)
+        body["metadata"] |= {"uid": f"u-{number}", "generation": 1}
+        return AdmissionRequest(f"r-{number}", "SpiderIPPool", CREATE, "", name, body, {})
 
     answers = await asyncio.gather(
         *(validators[n % 2].validate(admission_request(n)) for n in range(20))
@@ -149,8 +149,7 @@ async def test_a_sweep_deletes_admissions_that_were_never_stored_and_keeps_the_o
     monkeypatch.setattr(admitter_module, "SWEPT_MAX", 1)
     monkeypatch.setattr(admitter_module, "STORING_S_MAX", -5.0)  # clocks may differ
     for number in range(3):
-        one = pool(f"p-{number}", ips=[f"10.6.0.{number + 1}"])
-        assert await webhooks.create(one) == ""
+        assert await webhooks.create(pool(f"p-{number}", ips=[f"10.6.0.{number + 1}"])) == ""
     await delete_without_finalizer(webhooks, "SpiderIPPool", "p-1")
     api = Api(await open_connection(str(cluster.server.kubeconfig)))
     configurator = Configurator(

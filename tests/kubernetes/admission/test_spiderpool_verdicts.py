@@ -80,9 +80,9 @@ def with_owner_subnet(pool_object: Object, owner: Object) -> Object:
 
 
 async def test_creating_an_existing_name_returns_409_already_exists(webhooks: Webhooks) -> None:
-    for one in (pool(), subnet(), reservation(ips=["10.6.0.9"])):
-        await create_until_ready(webhooks, one)
-        changed = one | {"spec": one["spec"] | {"ips": ["10.6.0.10", "10.6.0.12"]}}
+    for body in (pool(), subnet(), reservation(ips=["10.6.0.9"])):
+        await create_until_ready(webhooks, body)
+        changed = body | {"spec": body["spec"] | {"ips": ["10.6.0.10", "10.6.0.12"]}}
         answer = await create_object(webhooks, changed)
 
         assert answer.status == 409, answer.message
@@ -106,8 +106,8 @@ async def test_a_refused_deletion_returns_403_forbidden(webhooks: Webhooks) -> N
 
 
 async def test_an_empty_gateway_returns_422_invalid(webhooks: Webhooks) -> None:
-    for one in (pool(gateway=""), subnet(gateway="")):
-        answer = await create_object(webhooks, one)
+    for body in (pool(gateway=""), subnet(gateway="")):
+        answer = await create_object(webhooks, body)
         assert answer.status == 422
         assert causes(answer) == [("FieldValueInvalid", "spec.gateway")]
 

@@ -129,7 +129,7 @@ class Members:
     ) -> subprocess.CompletedProcess[str]:
         pod = find(*workload, self._rendered)["spec"]["template"]["spec"]
         (container,) = pod["containers"]
-        (volume,) = (one for one in pod["volumes"] if one["name"] == "etcd-tls")
+        (volume,) = (volume for volume in pod["volumes"] if volume["name"] == "etcd-tls")
         environment = {
             key: value.replace(
                 "/etc/orbweaver/etcd", str(self._directory / volume["secret"]["secretName"])

@@ -136,8 +136,8 @@ def test_the_cleanup_job_removes_finalizers_webhooks_secret_and_lease(hooks: Hoo
     held = {"holderIdentity": "gone", "leaseDurationSeconds": 1}
     lease = {"metadata": {"name": "spiderpool-controller-leases"}, "spec": held}
     server.request("POST", LEASES, lease)
-    for one in (with_finalizers(pool()), with_finalizers(subnet())):
-        assert server.request("POST", path_of_kind(one["kind"]), one).status == 201
+    for body in (with_finalizers(pool()), with_finalizers(subnet())):
+        assert server.request("POST", path_of_kind(body["kind"]), body).status == 201
     server.request("DELETE", path_of_kind("SpiderIPPool", "blue"))
     deleting = get(server, "SpiderIPPool", "blue")["metadata"]
     assert "deletionTimestamp" in deleting, "the finalizer delays the deletion"

@@ -126,8 +126,8 @@ class PartitionHarness:
         items = self.server.request("GET", ENDPOINTS).body["items"]
         return {
             nic["ipv4"].partition("/")[0]
-            for one in items
-            for nic in one["status"]["current"]["ips"]
+            for item in items
+            for nic in item["status"]["current"]["ips"]
         }
 
     async def checkpointed_by(self) -> str:

@@ -90,9 +90,9 @@ async def test_a_network_gets_a_nad_that_it_owns(networks: Networks) -> None:
 async def test_a_changed_network_changes_the_configuration_and_annotations_of_its_nad(
     networks: Networks,
 ) -> None:
-    one = macvlan()
-    one["metadata"]["annotations"] = {"team": "a", "kept": "b"}
-    await networks.create(one)
+    config = macvlan()
+    config["metadata"]["annotations"] = {"team": "a", "kept": "b"}
+    await networks.create(config)
     await networks.until(bool)
     changed = macvlan(enableCoordinator=False)
     changed["metadata"]["annotations"] = {"kept": "b"}

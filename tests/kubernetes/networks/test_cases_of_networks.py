@@ -195,9 +195,9 @@ async def test_a_network_that_would_share_the_nad_of_another_is_refused(
     """M00011."""
 
     def macvlan_named(name: str, **annotations: str) -> Object:
-        one = annotated(macvlan(), **annotations)
-        one["metadata"]["name"] = name
-        return one
+        config = annotated(macvlan(), **annotations)
+        config["metadata"]["name"] = name
+        return config
 
     await networks.create(macvlan_named(**first))
     await networks.until(bool, first.get("cr_name", first["name"]))

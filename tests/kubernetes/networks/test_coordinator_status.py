@@ -99,9 +99,9 @@ async def test_a_missing_source_is_the_reason_of_not_ready(
 async def test_the_finalizer_of_a_deleted_coordinator_is_removed(
     coordinators: Coordinators, server: ApiServer
 ) -> None:
-    one = coordinator(podCIDRType="none")
-    one["metadata"]["finalizers"] = ["spiderpool.spidernet.io"]
-    create(server, one)
+    config = coordinator(podCIDRType="none")
+    config["metadata"]["finalizers"] = ["spiderpool.spidernet.io"]
+    create(server, config)
     await status(server, "Synced")
     await asyncio.to_thread(server.request, "DELETE", path_of(KIND, "default"))
 

@@ -61,8 +61,8 @@ async def networks(server: ApiServer) -> AsyncIterator[KubernetesNetworks]:
 async def create_networks(
     server: ApiServer, networks: KubernetesNetworks, *objects: dict[str, object]
 ) -> None:
-    for one in objects:
-        answer = await asyncio.to_thread(create, server, one)
+    for body in objects:
+        answer = await asyncio.to_thread(create, server, body)
         assert answer.status == 201, answer.message
     await until(lambda: len(networks.configs.objects) == len(objects))
 
@@ -116,7 +116,11 @@ async def test_provider_nics_follow_changes_and_the_deletion_of_a_network(
     path = path_of("SpiderMultusConfig", "auto")
     manual = {"spec": {"vlan": {"vlanMode": "manual", "vlanID": 9}}}
     await asyncio.to_thread(server.request, "PATCH", path, manual, content=MERGE)
-    await until(lambda: [one[2] for one in networks.nics(annotated(), ("eth0",))] == ["manual"])
+
+    def vlan_modes() -> list[str]:
+        return [nic.vlan_mode for nic in networks.nics(annotated(), ("eth0",))]
+
+    await until(lambda: vlan_modes() == ["manual"])
     await asyncio.to_thread(server.request, "DELETE", path)
     await until(lambda: not networks.configs.objects)
 

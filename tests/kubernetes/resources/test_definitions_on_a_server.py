@@ -86,8 +86,8 @@ def test_existing_yaml_is_accepted_and_stored_unchanged(server: ApiServer, body:
 
 
 def test_the_api_server_fills_in_the_defaults_of_the_schema(server: ApiServer) -> None:
-    for one in (pool(), coordinator(), network("vlan", vlan={"master": ["eth0"]})):
-        assert create(server, one).status == 201
+    for body in (pool(), coordinator(), network("vlan", vlan={"master": ["eth0"]})):
+        assert create(server, body).status == 201
 
     assert get(server, "SpiderIPPool", "blue")["spec"] == {
         "subnet": "10.6.0.0/16",

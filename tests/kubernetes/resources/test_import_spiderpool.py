@@ -56,8 +56,8 @@ def create_spiderpool_objects(server: ApiServer) -> None:
     create_with_status(server, reservation("later", "10.6.0.12"))
     for address, text in POD_BY_ADDRESS.items():
         name, uid = text.removeprefix("shop/").split()
-        one = endpoint(name, uid, nic(f"{address}/16", "lan"))
-        create_with_status(server, one, is_leaving=name == "web-19")
+        pod_endpoint = endpoint(name, uid, nic(f"{address}/16", "lan"))
+        create_with_status(server, pod_endpoint, is_leaving=name == "web-19")
     two = {"interface": "eth0", "ipv6": "fd00:6::10/64", "ipv6Pool": "six"}
     create_with_status(server, endpoint("db-0", "uid-db-0", two, owner="StatefulSet", keeps=True))
 

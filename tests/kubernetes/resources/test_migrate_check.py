@@ -92,8 +92,8 @@ def create_recorded_objects(server: ApiServer) -> None:
 
 def delete_other_kinds(server: ApiServer) -> None:
     """Delete the objects that the fixture ``server`` does not delete."""
-    for one in objects_of_other_kinds():
-        server.request("DELETE", f"{PATH_BY_KIND[one['kind']]}/{one['metadata']['name']}")
+    for item in objects_of_other_kinds():
+        server.request("DELETE", f"{PATH_BY_KIND[item['kind']]}/{item['metadata']['name']}")
 
 
 @pytest.fixture
@@ -119,7 +119,8 @@ async def test_migrate_check_names_multus_in_the_agent_until_it_is_removed(
     exit_with_multus, output = await migrate(cluster, "check")
     agent = cluster.server.request("GET", AGENT).body
     pod = agent["spec"]["template"]["spec"]
-    pod["containers"] = [one for one in pod["containers"] if one["name"] != MULTUS]
+    containers = pod["containers"]
+    pod["containers"] = [container for container in containers if container["name"] != MULTUS]
     cluster.server.request("PUT", AGENT, agent)
     exit_without_multus, _ = await migrate(cluster, "check")
 
@@ -142,7 +143,7 @@ async def test_migrate_values_keep_the_settings_that_decide_about_addresses(
 async def test_migrate_compare_finds_no_difference_after_the_import(
     cluster: TranslatorHarness,
 ) -> None:
-    objects: Any = (("recorded", one) for one in RECORDED["objects"])
+    objects: Any = (("recorded", item) for item in RECORDED["objects"])
     held = plan_takeover(read_spiderpool(objects).cluster).addresses
     access = ("--kubeconfig", str(cluster.server.kubeconfig))
 

@@ -84,7 +84,8 @@ async def test_the_status_of_a_pool_names_the_pod_of_each_address(
     await cluster.node.delete(pod("web-0"))
     await cluster.until(lambda: counts_allocated(server, 0))
     assert "allocatedIPs" not in status_of(server)
-    assert {one["type"] for one in status_of(server)["conditions"]} >= {"Ready", "Exhausted"}
+    types = {condition["type"] for condition in status_of(server)["conditions"]}
+    assert types >= {"Ready", "Exhausted"}
 
 
 async def test_the_condition_full_soon_changes_only_when_the_forecast_reaches_another_step(
@@ -130,7 +131,8 @@ async def test_the_conditions_of_a_pool_say_how_full_it_is(
     async def fill(first: int, last: int) -> dict[str, str]:
         await asyncio.gather(*(cluster.node.add(pod(f"web-{n}")) for n in range(first, last)))
         await cluster.until(lambda: counts_allocated(server, last))
-        return {one["type"]: one["status"] for one in status_of(server)["conditions"]}
+        conditions = status_of(server)["conditions"]
+        return {condition["type"]: condition["status"] for condition in conditions}
 
     half, nearly, full = await fill(0, 5), await fill(5, 9), await fill(9, 10)
 
