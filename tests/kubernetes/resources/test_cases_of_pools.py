@@ -79,7 +79,7 @@ async def test_exactly_one_of_a_hundred_objects_with_the_same_addresses_is_appli
     # Separate threads, because the webhooks' client needs those of the event loop.
     with ThreadPoolExecutor(AT_ONCE) as threads:
         loop = asyncio.get_running_loop()
-        calls = [loop.run_in_executor(threads, create, server, one) for one in requested]
+        calls = [loop.run_in_executor(threads, create, server, body) for body in requested]
         answers = await asyncio.gather(*calls)
 
     created = sum(answer.status == 201 for answer in answers)
@@ -174,20 +174,20 @@ async def test_a_pool_with_addresses_that_its_subnet_excludes_is_refused(
 async def test_a_pool_inherits_gateway_and_routes_of_its_subnet(
     webhooks: Webhooks, order: str
 ) -> None:
-    """D00008: in both orders of creation."""
+    """D00008: the pool inherits from a subnet that is created before it or after it."""
     cluster = webhooks.cluster
     routes = [{"dst": "10.20.0.0/16", "gw": "10.6.0.2"}]
-    two = [subnet(ips=TEN, gateway="10.6.0.1", routes=routes), pool(ips=TEN)]
-    for one in two if order == "subnet first" else reversed(two):
-        await create_until_ready(webhooks, one)
+    bodies = [subnet(ips=TEN, gateway="10.6.0.1", routes=routes), pool(ips=TEN)]
+    for body in bodies if order == "subnet first" else reversed(bodies):
+        await create_until_ready(webhooks, body)
 
-    def follows() -> bool:
-        one = get(cluster.server, "SpiderIPPool", "blue")
-        spec, owners = one["spec"], one["metadata"].get("ownerReferences", [])
-        status = (spec.get("gateway"), spec.get("routes"), [owner["name"] for owner in owners])
-        return status == ("10.6.0.1", routes, ["wide"])
+    def has_inherited() -> bool:
+        stored = get(cluster.server, "SpiderIPPool", "blue")
+        spec, owners = stored["spec"], stored["metadata"].get("ownerReferences", [])
+        inherited = (spec.get("gateway"), spec.get("routes"), [owner["name"] for owner in owners])
+        return inherited == ("10.6.0.1", routes, ["wide"])
 
-    await cluster.until(follows)
+    await cluster.until(has_inherited)
     labels = get(cluster.server, "SpiderIPPool", "blue")["metadata"]["labels"]
     assert labels["ipam.spidernet.io/owner-spider-subnet"] == "wide"
     assert cluster.ledger.pools["blue"].gateway == "10.6.0.1"

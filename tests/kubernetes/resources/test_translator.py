@@ -230,7 +230,7 @@ async def test_the_watch_continues_when_the_api_server_comes_back(
     await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
     server.kill()
     informers = cluster.host.translator.informers.values() if cluster.host.translator else ()
-    await cluster.until(lambda: all(one.fault for one in informers))
+    await cluster.until(lambda: all(informer.fault for informer in informers))
 
     await asyncio.to_thread(server.start)
     server.wait_served(path_of("SpiderIPPool", "blue"))
