@@ -1,8 +1,9 @@
-"""The agent's daemon on a node whose /sys is a written card, with the card's kernel in the process.
+"""The agent's daemon on a node with a simulated SR-IOV card.
 
     ORBWEAVER_SYSFS=DIRECTORY python -m tests.nodes.agent_with_card --config-path FILE
 
-Only writes to /sys and the netlink of virtual functions are replaced.
+DIRECTORY is the /sys that the simulation wrote. ``Card`` replaces the kernel in two places: it
+handles the agent's writes to /sys and the netlink requests for virtual functions.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from nodeagent.sriov import node_hardware, sriov_setup
 from tests.nodeagent.sriov.cards import Card
 
 TREE: Final = "connectx-ethernet"
+"""The description of the card in tests/nodeagent/sriov/trees."""
 
 
-def with_card() -> None:
-    """Let the agent of this process find the card."""
+def install_card() -> None:
+    """Replace the agent's access to /sys and to virtual functions by the simulated card."""
     cards: list[Card] = []
 
     def sysfs(root: Path) -> Card:
@@ -34,5 +36,5 @@ def with_card() -> None:
 
 
 if __name__ == "__main__":
-    with_card()
+    install_card()
     main.main()

@@ -1,8 +1,8 @@
-"""A node with a card that has virtual functions and RDMA, for real kubelets and the real Multus.
+"""A node with a simulated card that has virtual functions and RDMA; kubelet and Multus are real.
 
-No machine has the card. Its /sys is written (tests/nodeagent/sriov/cards.py). Its character devices
-are nodes of /dev/null in a private /dev of the node. The plugin ``sriov`` records its configuration
-and then creates a macvlan interface.
+``tests/nodeagent/sriov/cards.py`` writes the card's /sys. Its character devices are copies of
+/dev/null in a private /dev of the node. The plugin ``sriov`` is a script that records its
+configuration and then creates a macvlan interface.
 """
 
 from __future__ import annotations
@@ -27,8 +27,14 @@ from tests.nodes.workloads import Object, manifest
 from tests.packaging.project import ROOT
 
 PF: Final = "ens1f0np0"
+"""The card's physical function."""
+
 RESOURCE: Final = "rail0"
+"""The resource of the virtual functions."""
+
 SHARED: Final = "shared_cx6"
+"""The resource of the card's RDMA device, which ``SHARES`` Pods may share."""
+
 SHARES: Final = 3
 GROUP: Final = f"/apis/{API_VERSION}/namespaces/{AGENT_NAMESPACE}"
 PLUGIN: Final = """#!/bin/sh
@@ -36,7 +42,7 @@ conf=$(cat)
 printf '%s %s\\n' "$CNI_COMMAND" "$conf" >>{calls}
 printf '%s' "$conf" | sed 's/"type":"sriov"/"type":"macvlan","master":"eth0"/' | {macvlan}
 """
-"""Records the call; the interface is a macvlan on the node's only NIC."""
+"""The plugin ``sriov``: it records the call and runs macvlan on the node's only NIC instead."""
 
 OWN_DEV: Final = """
 mkdir /run/dev /run/dev-work
@@ -47,13 +53,14 @@ for name in rdma_cm uverbs0 umad0 issm0 uverbs1 umad1 issm1 uverbs2 umad2 issm2;
 done
 ln -s {kubelet}/pod-resources /var/lib/kubelet/pod-resources
 """
-"""In the mounts of the node: RDMA files, and the directory where agent and Multus ask kubelet."""
+"""A script in the node's mount namespace: RDMA device files, and the pod-resources directory."""
 
 
 class CardNode:
-    """As a context manager it gives a node the card, and an agent that applies policies.
+    """A context manager that gives a node the card, and an agent that applies policies.
 
-    At the end the agent runs as before. Files and definitions stay; other tests do not use them.
+    At the end the agent runs without the card again. Files and CRDs stay; other tests do not use
+    them.
     """
 
     def __init__(self, cluster: KubernetesCluster, node: str, archive: Path) -> None:
@@ -87,7 +94,7 @@ class CardNode:
         restart_agent(self._cluster, self._name, DEVICES)
 
     def calls(self, verb: str) -> list[dict[str, Any]]:
-        """The configurations that the plugin was called with."""
+        """The configurations of the plugin's calls with this CNI command, oldest first."""
         lines = (line.split(maxsplit=1) for line in (self._here / "calls").read_text().splitlines())
         return [json.loads(conf) for command, conf in lines if command == verb]
 
@@ -97,7 +104,7 @@ class CardNode:
         return dict(self._cluster.server.request("GET", path).body)
 
     def restart_agent(self) -> None:
-        """Restart the agent; kubelet, card and Pods stay."""
+        """Restart only the agent; kubelet and Pods continue to run."""
         self._node.node.agent.kill()
         self._node.node.start_agent()
 
@@ -133,7 +140,7 @@ class CardNode:
 
 
 def policy(vfs: int) -> Object:
-    """The virtual functions of the card as a resource with RDMA."""
+    """A policy that creates ``vfs`` virtual functions with RDMA and offers them as a resource."""
     spec = {
         "nodeSelector": {"kubernetes.io/os": "linux"},
         "resourceName": RESOURCE,

@@ -1,7 +1,7 @@
-"""A cloud for the cluster: a network provider, and a controller with this provider and webhooks.
+"""A cloud for the cluster: a fake network provider, and a controller with provider and webhooks.
 
-It replaces the cluster's own controller while its context is active. Provider and webhooks are on
-the loopback of the fabric's namespace, where controller and API server are.
+This controller replaces the cluster's own controller while the context is active. Provider and
+webhooks listen on the loopback of the fabric's namespace, where controller and API server run.
 """
 
 from __future__ import annotations
@@ -31,7 +31,11 @@ CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1"
 
 
 class Cloud:
-    """``provider`` may be read from any thread; it serves in its own."""
+    """A context manager that runs provider, controller and webhooks.
+
+    ``slots``: the number of ``sub-eni`` slots of a node. ``provider`` serves in a thread of its
+    own; its state may be read from any thread.
+    """
 
     def __init__(self, cluster: KubernetesCluster, slots: int) -> None:
         self.provider: FakeProvider
@@ -58,7 +62,10 @@ class Cloud:
         self._stack.close()
 
     def network(self, name: str) -> None:
-        """Make a network whose addresses the provider binds, of a master that every node has."""
+        """Create a network whose addresses the provider binds, on the master ``lo``.
+
+        Every node has this interface.
+        """
         vlan = {"master": ["lo"], "vlanMode": "auto"}
         manifest: Object = {
             "apiVersion": API_VERSION,
@@ -89,7 +96,7 @@ class Cloud:
         self._stack.callback(end)
 
     def _replace_controller(self) -> None:
-        """Replace the cluster's own controller, which ``revive`` starts again."""
+        """Replace the cluster's own controller, which ``restore_nodes`` starts again."""
         cluster, laboratory = self._cluster, self._cluster.laboratory
         here = laboratory.directory / "cloud-controller"
         here.mkdir()
@@ -138,6 +145,6 @@ class Cloud:
 
 
 def _listening() -> socket.socket:
-    found = socket.create_server(("127.0.0.1", 0))
-    found.setblocking(False)
-    return found
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    return listener

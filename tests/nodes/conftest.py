@@ -1,7 +1,7 @@
-"""One cluster for successive tests of this folder, which is cleaned after each test.
+"""One cluster for successive tests of this folder; its objects are deleted after each test.
 
-It ends after the last of them: a worker process may continue with other folders, and an idle
-cluster takes a tenth of a core.
+The cluster ends when the next test is in another folder, because an idle cluster takes a tenth of
+a core.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def cluster_can_run() -> None:
 
 
 class SharedCluster:
-    """The cluster, if it runs."""
+    """Starts the cluster on first use, and ends it on request."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -59,7 +59,7 @@ SHARED: Final = SharedCluster()
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """End the cluster unless the next test is in this folder, too."""
+    """End the cluster unless the next test is in this folder too."""
     if nextitem is None or nextitem.path.parent != Path(__file__).parent:
         SHARED.end()
 

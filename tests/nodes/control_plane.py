@@ -1,8 +1,8 @@
 """The control plane: an API server, a controller manager and a scheduler in the fabric's namespace.
 
-Nodes reach it through the network, as in production. Every client has the permissions it has there:
-kubelets those of nodes, our processes those of docs/reference/rights.md, so a missing permission
-fails a test. The audit log has the requests of our processes.
+Nodes reach the API server through the network, as in production. Every client has its permissions
+of production: kubelets those of nodes, agent and controller those of docs/reference/rights.md. So a
+missing permission fails a test. The audit log has the requests of agent and controller.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ LOST_AFTER_S: Final = 6
 MANAGER: Final = "system:kube-controller-manager"
 SCHEDULER: Final = "system:kube-scheduler"
 MULTUS: Final = "multus"
-"""The permissions of Multus, as its own project defines them."""
+"""The user of Multus. It is an administrator here."""
 
-USERS: Final = {
+USERS: Final = {  # user -> group
     MANAGER: "",
     SCHEDULER: "",
     AGENT: "",
@@ -46,9 +46,9 @@ USERS: Final = {
 
 
 class FabricHome:
-    """Runs the API server in the fabric's namespace, beside the laboratory's etcd.
+    """Runs the API server in the fabric's namespace, with the laboratory's etcd.
 
-    Processes that it starts end with the laboratory.
+    Processes started by ``inside`` end with the laboratory.
     """
 
     def __init__(self, laboratory: Laboratory) -> None:
@@ -59,18 +59,20 @@ class FabricHome:
         self._namespace = NetworkNamespace.open(str(laboratory.fabric.namespace.path))
 
     def open(self) -> None:
-        """The laboratory has started its etcd already."""
+        """Do nothing: the laboratory has already started etcd."""
 
     def close(self) -> None:
         self._namespace.close()
         self._executor.close()
 
     def inside(self, command: Sequence[str]) -> list[str]:
+        """The command that runs another command in the fabric's namespace."""
         with_mark = ["env", f"{MARK}={self._laboratory.identity}", *command]
         ending_with_parent = ["setpriv", "--pdeathsig", "KILL", "--", *with_mark]
         return self._laboratory.fabric.namespace.inside(ending_with_parent)
 
     def visit(self, work: Callable[[], T]) -> T:
+        """Call a function in the fabric's namespace, and return its result."""
         return self._executor.submit(self._namespace, work).result()
 
 

@@ -1,7 +1,7 @@
-"""Another controller, in a Pod that mounts this environment from the machine.
+"""A second controller, in a Pod that runs the Python environment of this machine.
 
-Building an image needs a registry, so the Pod uses the empty image of all tests, and the contents
-of ours are mounted at their paths on this machine.
+Building the project's image needs a registry. So the Pod uses the pause image of the tests, and
+mounts the machine's system directories, virtual environment and work tree at their own paths.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ APP: Final = "another-controller"
 ROOT: Final = Path(__file__).parents[2]
 SYSTEM: Final = ("/usr", "/bin", "/lib", "/lib64")
 PORT: Final = 5720
+"""The health port; the cluster's own controller has the default port."""
 
 
 def controller_pod(cluster: KubernetesCluster, node: str) -> Object:
@@ -57,7 +58,7 @@ def controller_pod(cluster: KubernetesCluster, node: str) -> Object:
     controller = manifest("v1", "Pod", APP, SHOP, spec=_spec(container, node, directories))
     controller["metadata"]["labels"] = {
         "app": APP,
-        **dict(one.split("=") for one in f"{remote.SELECTOR}{remote.CONTROLLER}".split(",")),
+        **dict(label.split("=") for label in f"{remote.SELECTOR}{remote.CONTROLLER}".split(",")),
     }
     return controller
 
@@ -81,7 +82,7 @@ def _spec(container: dict[str, Any], node: str, directories: list[Path]) -> dict
 
 
 def _host_directories(kubeconfig: Path) -> Iterator[Path]:
-    """The directories of this machine that a controller needs."""
+    """The existing directories that a controller needs, without those inside another of them."""
     required = [*map(Path, SYSTEM), Path(sys.base_prefix), Path(sys.prefix), ROOT, kubeconfig]
     for directory in dict.fromkeys(required):
         inside = any(other in directory.parents for other in required)

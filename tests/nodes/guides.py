@@ -1,8 +1,8 @@
-"""The cluster that guides assume: Multus on each node, an overlay as default network, images.
+"""The cluster that guides assume: Multus and an overlay network on each node, and images.
 
-A bridge on each node stands for overlays such as Calico and Cilium: it gives Pods their ``eth0``
-unless they name another network. ``busybox`` is that of the machine. Pools allocate their lowest
-free address, so that a run prints the output in the guide.
+A bridge on each node takes the place of an overlay such as Calico or Cilium: it gives Pods their
+``eth0`` unless they name another network. The image ``busybox`` has the machine's busybox. Pools
+allocate their lowest free address, so that every run prints the addresses on the page.
 """
 
 from __future__ import annotations
@@ -34,21 +34,29 @@ from tests.support.kubernetes import ASSETS
 
 FOLDER: Final = ROOT / "docs" / "guides"
 SHARED: Final = FOLDER / "before-you-begin.md"
-"""The guide that all others need: executed before the first, undone after the last."""
+"""The guide that all others need: executed before the first guide, undone after the last."""
 
 SPACE: Final = "default"
-"""The namespace of guides."""
+"""The namespace in which guides work."""
 
 BUSYBOX: Final = Path("/bin/busybox")
 IMAGE: Final = "docker.io/library/busybox:1.37"
 GATEWAY: Final = "10.7.0.1/24"
-"""The second network, besides that of the laboratory."""
+"""The fabric's address in the second network of the guides."""
 
 OVERLAY: Final = {"cniVersion": "1.0.0", "name": "overlay", "plugins": [{"type": "overlay"}]}
 PATIENCE_S: Final = 60.0
+"""Seconds after which a step that does not print the expected output fails."""
+
 POLL_S: Final = 0.2
+"""Seconds between two tries of a step."""
+
 SETTLED_S: Final = 1.5
+"""Seconds between two outputs that must be equal before they are written into the page."""
+
 STEP_S: Final = 90.0
+"""Seconds after which one call of a step is killed."""
+
 COLLECTIONS: Final = (
     *(f"/apis/{API_VERSION}/{plural}" for plural in ("spiderippools", "spidersubnets")),
     f"/apis/{API_VERSION}/spiderreservedips",
@@ -64,7 +72,7 @@ COLLECTIONS: Final = (
 
 
 class GuideRunner:
-    """Runs the steps of guides as a user would."""
+    """Runs the steps of guides as a user would. ``writes``: write the outputs into the pages."""
 
     def __init__(self, cluster: KubernetesCluster, *, writes: bool) -> None:
         self.cluster = cluster
@@ -76,9 +84,9 @@ class GuideRunner:
         }
 
     def follow(self, page: Page) -> set[str]:
-        """Execute a page and undo it; return the differences afterwards.
+        """Execute a page and undo it; return the objects that were added or removed by both.
 
-        Fails if a step prints another output than the page.
+        Fails if a step does not print the output on the page.
         """
         before = self._objects()
         with self.executed(page):
@@ -114,7 +122,7 @@ class GuideRunner:
     def _run_until_shown(self, step: Step) -> str:
         """Run one step; repeat it until it prints the output on the page, as users do.
 
-        A step without an output must succeed; others may show a failure.
+        A step without an output must succeed. A step with an output may fail.
         """
         deadline = time.monotonic() + PATIENCE_S
         expected = None if step.output is None else without_varying(step.output)
@@ -147,7 +155,7 @@ class GuideRunner:
 def guide_runner(
     cluster: KubernetesCluster, archive: Path, *, writes: bool
 ) -> Iterator[GuideRunner]:
-    """Prepare the cluster for guides, and restore it afterwards."""
+    """Prepare the cluster for guides, write the archive, and restore the cluster at the end."""
     write_busybox(archive)
     account = ("serviceaccount", "default", "--namespace", SPACE)
     cluster.server.kubectl("patch", *account, "-p", '{"automountServiceAccountToken": false}')
@@ -166,7 +174,7 @@ def guide_runner(
 
 
 def settings(node: KubeNode) -> str:
-    """The conf.yml that guides assume: values that they name, and a control group of this node."""
+    """The conf.yml of a node that guides assume."""
     cluster_ip = {
         "enabled": True,
         "cgroup": str(node.pods_cgroup),
@@ -179,10 +187,10 @@ def settings(node: KubeNode) -> str:
 
 
 def make_overlay(plugins: Path, number: int) -> None:
-    """A plugin for a foreign default network: Debian's bridge with this configuration.
+    """Install the plugin ``overlay``: a script that calls ``bridge`` with a fixed configuration.
 
-    Multus passes less configuration on DEL than on ADD to its default network: host-local's
-    ranges are missing.
+    The configuration is fixed because Multus passes less of it on DEL than on ADD: the ranges of
+    host-local are missing. ``number``: the node's number, in its Pods' subnet.
     """
     ipam = {
         "type": "host-local",
@@ -199,7 +207,7 @@ def make_overlay(plugins: Path, number: int) -> None:
 
 
 def restart_agent(cluster: KubernetesCluster, name: str, conf: str) -> None:
-    """Give the agent of a node this conf.yml."""
+    """Restart the agent of a node with this conf.yml."""
     node = cluster.nodes[name].node
     (node.directory / "conf.yml").write_text(conf)
     node.agent.kill()

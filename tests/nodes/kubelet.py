@@ -1,8 +1,8 @@
 """A kubelet on a node of the laboratory, with its containerd: a complete node.
 
-Like containerd it has its own directories, control groups below the laboratory's, and private
-mounts. kubelet would set sysctls of the machine, so files with the expected values are mounted over
-them.
+kubelet and containerd have directories of their own, control groups below the laboratory's, and
+private mounts. kubelet would set sysctls of the machine. So ordinary files with the required values
+are mounted over these sysctls.
 """
 
 from __future__ import annotations
@@ -34,15 +34,17 @@ SYSCTLS: Final = {
 """The sysctls that kubelet requires."""
 
 VOLUMES_EVERY: Final = "5s"
-"""The interval of volume statistics; the default is a minute."""
+"""The interval of volume statistics; kubelet's default is a minute."""
 
-EVICTION_SIGNALS = (
+EVICTION_SIGNALS: Final = (
     "memory.available",
     "nodefs.available",
     "nodefs.inodesFree",
     "imagefs.available",
     "imagefs.inodesFree",
 )
+"""Signals that must not evict Pods: the machine's free memory and disk space do not matter here."""
+
 STATUS_EVERY: Final = "1s"
 """The heartbeat interval; short, so that a lost node is detected soon."""
 
@@ -50,8 +52,8 @@ STATUS_EVERY: Final = "1s"
 class KubeNode:
     """A node with agent, containerd and kubelet, which can be started and crashed repeatedly.
 
-    With ``has_agent_pod`` a DaemonSet brings the agent, and the node has its own directories for
-    the mounts of DaemonSets.
+    With ``has_agent_pod`` the agent runs in a Pod of a DaemonSet, and the node has private
+    directories that the Pod mounts.
     """
 
     def __init__(
@@ -74,11 +76,11 @@ class KubeNode:
         self._kubelet: Daemon | None = None
 
     def create(self, *plugins: str) -> None:
-        """Prepare the node and start it; ``plugins`` besides macvlan. Raises LabFailed."""
+        """Prepare the node and start it, with these CNI plugins and macvlan. Raises LabFailed."""
         for name in plugins:
             (self.node.plugins / name).symlink_to(plugin(name))
         self._here.mkdir()
-        # The machine's own file may be a link into a directory that is hidden here.
+        # The machine's own resolv.conf may be a link into a directory that is hidden here.
         (self._here / "resolv.conf").write_text("nameserver 192.0.2.53\n")
         (self._here / "config.yaml").write_text(yaml.safe_dump(self._config()))
         for hierarchy in CONTROL_GROUPS.iterdir():
@@ -91,8 +93,8 @@ class KubeNode:
             mount = self.containerd.with_mounts("mount", "--bind", str(file), f"/proc/sys/{name}")
             done = attempt(mount)
             assert done.returncode == 0, done.stderr
-        # It enters network namespaces that containerd has mounted. A DaemonSet would get them by
-        # mount propagation, which is off for these mounts.
+        # The agent enters network namespaces that containerd has mounted, so it runs in the same
+        # mount namespace. An agent in a DaemonSet gets these mounts by mount propagation.
         self.node.agent.command = tuple(self.containerd.with_mounts(*self.node.agent.command))
         self.start()
 
@@ -118,17 +120,17 @@ class KubeNode:
 
     @property
     def pods_cgroup(self) -> Path:
-        """The control group of version 2 of its Pods, if the machine has such groups."""
+        """The control group of the node's Pods, in cgroup v2 if the machine has it."""
         (mount, *_) = (*cgroup2_mounts(), str(CONTROL_GROUPS))
         return Path(f"{mount}{self._groups}")
 
     def volume(self, uid: str, name: str) -> Path:
-        """The path of a Pod's emptyDir, for kubelet and containers."""
+        """The path of a Pod's emptyDir, seen from this machine."""
         mount_root = Path(f"/proc/{self.containerd.holder_pid}/root{self._here}/root/pods/{uid}")
         return mount_root / "volumes/kubernetes.io~empty-dir" / name
 
     def plugin_socket(self, name: str) -> Path:
-        """The directory of device plugins, which is fixed in kubelet."""
+        """The path of a device plugin's socket; its directory is fixed in kubelet."""
         mount_root = Path(f"/proc/{self.containerd.holder_pid}/root")
         return mount_root / "var/lib/kubelet/device-plugins" / name
 
@@ -176,7 +178,6 @@ class KubeNode:
             "cgroupRoot": self._groups,
             "containerRuntimeEndpoint": f"unix://{self.containerd.socket}",
             "enforceNodeAllocatable": [],
-            # The machine's free disk space must not matter here.
             "evictionHard": dict.fromkeys(EVICTION_SIGNALS, "0%"),
             "imageGCHighThresholdPercent": 100,
             "failCgroupV1": False,

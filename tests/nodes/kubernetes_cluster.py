@@ -1,8 +1,8 @@
 """A whole Kubernetes cluster on one machine: control plane, two nodes, our controller and agents.
 
-``node-a`` has macvlan on its uplink with the coordinator in the chain; ``node-b`` has a bridge with
-a second uplink as its port, and only IPAM. Both are connected to the fabric. All other programs are
-those that users run; nothing outside the laboratory is changed.
+Pods of ``node-a`` get a macvlan on its uplink, with the coordinator in the chain. Pods of
+``node-b`` get a port of a bridge, which a second uplink connects; their chain has no coordinator.
+Both nodes are connected to the fabric. Nothing outside the laboratory is changed.
 """
 
 from __future__ import annotations
@@ -41,9 +41,12 @@ from tests.support.kubernetes import ApiServer
 T = TypeVar("T")
 
 PATIENCE_S: Final = 150.0
-"""Kubelet and controllers retry after up to some tens of seconds, more on a busy machine."""
+"""Seconds after which a wait fails. Kubelet and controllers retry only after some tens of seconds,
+later on a busy machine."""
 
 POLL_S: Final = 0.05
+"""Seconds between two checks of a condition."""
+
 SETTINGS: Final = {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
 """No cool-down, because tests share few addresses."""
 
@@ -56,11 +59,13 @@ SLOTS: Final = {
     },
     "masterNIC": {"rules": [{"includeInterfaces": ["eth1"], "defaultMaxCount": 3}]},
 }
-"""The device plugin's settings; a provider's slots exist only with a provider."""
+"""The resources that agents advertise; ``subENI`` exists only with a network provider."""
 
 DEVICES: Final = chart_settings.conf(
     agent={"networkResourcePlugin": {"enabled": True, "resourceAdvertisement": SLOTS}}
 )
+"""The conf.yml of agents: the chart's, with the device plugin."""
+
 COORDINATOR: Final = manifest(
     API_VERSION, "SpiderCoordinator", "default", spec={"podCIDRType": "none"}
 )
@@ -112,10 +117,10 @@ class KubernetesCluster:
         """The API server."""
         return self.control_plane.server
 
-    # ------------------------------------------------------------------------------- what is there
+    # ------------------------------------------------------------------------------- reads, waits
 
     def pods(self, app: str = "") -> list[Pod]:
-        """The Pods of ``shop``, or of one workload, by name."""
+        """The Pods of ``shop``, or only those with the label ``app``, sorted by name."""
         query = f"?labelSelector=app%3D{app}" if app else ""
         found = self.server.request("GET", f"/api/v1/namespaces/{SHOP}/pods{query}").body["items"]
         return sorted(map(_pod, found))
@@ -129,47 +134,55 @@ class KubernetesCluster:
         deadline = time.monotonic() + PATIENCE_S
         while not (value := holds()):
             assert time.monotonic() < deadline, (
-                f"{what or 'it'} is never true: {self.diagnostics()}"
+                f"timed out waiting for {what or 'a condition'}: {self.diagnostics()}"
             )
             time.sleep(POLL_S)
         return value
 
     def running(self, app: str, count: int) -> list[Pod]:
-        """Wait until a workload has exactly this number of Pods, all ready; return them."""
+        """Wait until there are exactly this number of Pods, all ready; return them sorted by name.
 
-        def are_there() -> list[Pod]:
+        ``app`` selects them as in ``pods``.
+        """
+
+        def ready_pods() -> list[Pod]:
             found = self.pods(app)
-            return found if len(found) == count and all(one.ready for one in found) else []
+            return found if len(found) == count and all(pod.ready for pod in found) else []
 
-        return self.until(are_there, f"{count} Pods of {app}")
+        return self.until(ready_pods, f"{count} Pods of {app or 'all workloads'}")
 
     def table(self, *arguments: str) -> list[dict[str, str]]:
-        """The rows of ``kubectl get``, by the headings of their columns."""
-        shown = self.server.kubectl("get", *arguments).splitlines()
-        if not shown:
+        """The rows of ``kubectl get``; each is a mapping from column heading to value."""
+        lines = self.server.kubectl("get", *arguments).splitlines()
+        if not lines:
             return []
-        heading, *rows = shown
-        # Columns begin behind two spaces or more; a heading may have one.
+        heading, *rows = lines
+        # Columns are separated by two spaces or more; a heading may contain single spaces.
         starts = [match.start() for match in re.finditer(r"\S+(?: \S+)*", heading)]
         ends = [*starts[1:], None]
         slices = [slice(start, end) for start, end in zip(starts, ends, strict=True)]
-        names = [heading[one].strip() for one in slices]
-        return [dict(zip(names, (row[one].strip() for one in slices), strict=True)) for row in rows]
+        names = [heading[column].strip() for column in slices]
+        return [
+            dict(zip(names, (row[column].strip() for column in slices), strict=True))
+            for row in rows
+        ]
 
     def events(self, name: str) -> str:
         """The messages of Events of ``shop`` about an object."""
         path = f"/api/v1/namespaces/{SHOP}/events?fieldSelector=involvedObject.name%3D{name}"
         found = self.server.request("GET", path).body["items"]
-        return "\n".join(f"{one['type']}: {one['reason']}: {one['message']}" for one in found)
+        return "\n".join(
+            f"{event['type']}: {event['reason']}: {event['message']}" for event in found
+        )
 
     def allocatable(self, node: str, resource: str) -> int | None:
-        """The number of slots of ``spidernet.io`` in a node's status; None: unknown resource."""
+        """The allocatable number of ``spidernet.io/<resource>``; None if the node has no such."""
         status = self.server.request("GET", f"/api/v1/nodes/{node}").body["status"]
         found = status["allocatable"].get(f"spidernet.io/{resource}")
         return None if found is None else int(found)
 
     def requested_slots(self, pod: Object) -> dict[str, str]:
-        """The resources of ``spidernet.io`` of the first container, after admission."""
+        """The ``spidernet.io`` limits of the Pod's first container after admission (a dry run)."""
         path = f"/api/v1/namespaces/{SHOP}/pods?dryRun=All"
         answer = self.server.request("POST", path, pod)
         assert answer.status == 201, answer.message
@@ -180,7 +193,7 @@ class KubernetesCluster:
         }
 
     def forbidden_requests(self) -> set[tuple[str, str, str]]:
-        """User, verb and resource of the requests of our processes that were forbidden so far."""
+        """User, verb and resource of the requests of agents and controller that were forbidden."""
         return {
             (request.user, request.verb, request.resource)
             for request in self.control_plane.audit.requests()
@@ -188,15 +201,15 @@ class KubernetesCluster:
         }
 
     def diagnostics(self) -> str:
-        """Return logs and objects that explain a failure."""
+        """The Pods, claims and warning Events that may explain a failure."""
         if not self.server.is_running:
-            return "the API server is away"
+            return "the API server does not run"
         pods = self.pods()
-        lines = (line for one in pods for line in self.events(one.name).splitlines())
-        complaints = [line for line in lines if not line.startswith("Normal")]
-        return "\n".join([*map(str, pods), str(self.claims()), *complaints])
+        lines = (line for pod in pods for line in self.events(pod.name).splitlines())
+        warnings = [line for line in lines if not line.startswith("Normal")]
+        return "\n".join([*map(str, pods), str(self.claims()), *warnings])
 
-    # ------------------------------------------------------------------------------- what is done
+    # ------------------------------------------------------------------------------- operations
 
     def apply(self, *objects: Object) -> None:
         """Apply objects, as a user does."""
@@ -204,13 +217,13 @@ class KubernetesCluster:
         self.server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
 
     def pools(self, *objects: Object) -> None:
-        """Apply pools, and wait until the controller has translated them."""
+        """Apply pools, and wait until the controller has written them to etcd."""
         self.apply(*objects)
-        names = {one["metadata"]["name"] for one in objects}
+        names = {pool["metadata"]["name"] for pool in objects}
         self.until(lambda: names <= self.store_reader.read_ledger().pools.keys(), f"pools {names}")
 
     def set_coordinator(self, phase: str = "Synced", **spec: object) -> None:
-        """Set the SpiderCoordinator's settings, and wait until it has the phase."""
+        """Replace the SpiderCoordinator's settings, and wait until its status has the phase."""
         path = f"/apis/{API_VERSION}/spidercoordinators/default"
 
         def is_written() -> bool:
@@ -234,7 +247,7 @@ class KubernetesCluster:
         try:
             done = self.inside(pod, "ping", "-n", "-c", "1", "-W", "2", address)
         except RuntimeRefused:
-            return False  # its sandbox is being created
+            return False  # the Pod's sandbox is being created
         return done.returncode == 0
 
     def inside(self, pod: str, *command: str) -> subprocess.CompletedProcess[str]:
@@ -242,29 +255,29 @@ class KubernetesCluster:
         return attempt(["nsenter", f"--net=/proc/{self.pid_of(pod)}/ns/net", "--", *command])
 
     def sandbox(self, pod: str) -> str:
-        """The sandbox of a Pod's address; "" for none."""
+        """The id of a Pod's sandbox, from its endpoint in etcd; "" without an endpoint."""
         endpoint = self.store_reader.read_ledger().endpoints.get((SHOP, pod))
         return endpoint.nics[0].container if endpoint is not None else ""
 
     def pid_of(self, pod: str) -> int:
-        """The first process of a Pod's sandbox."""
+        """The process id of a Pod's sandbox."""
         endpoint = self.store_reader.read_ledger().endpoints[SHOP, pod]
         return self._services[endpoint.node].status(endpoint.nics[0].container).pid
 
     def networks(self, node: str) -> list[str]:
-        """The networks of new sandboxes on a node."""
+        """The names of the networks that a node's runtime gives to new sandboxes."""
         return self._services[node].networks()
 
     def lose_node(self, name: str) -> None:
-        """Kill all programs of a node except its Pods, and disconnect it."""
+        """Disconnect a node, and kill its kubelet, containerd and agent; its Pods still run."""
         for port in self._ports(name):
             self.laboratory.fabric.namespace.ip("link", "set", port, "down")
         self.nodes[name].crash()
 
-    # ------------------------------------------------------------------------------- before, after
+    # ------------------------------------------------------------------------------ cleanup, checks
 
     def restore_nodes(self) -> None:
-        """Start all programs that a failed test left stopped."""
+        """Start stopped programs, reconnect the nodes, and uncordon them when they are ready."""
         if not self.server.is_running:
             self.server.start()
         for name, node in self.nodes.items():
@@ -285,7 +298,7 @@ class KubernetesCluster:
         self.until(lambda: not self.claims(), "no claims")
 
     def delete_objects(self) -> None:
-        """Delete all objects of a test, wait until no address is claimed, and check the log."""
+        """Delete all workloads, pools and subnets, and check the invariants of the log."""
         self.delete_pods()
         for plural in ("spiderippools", "spidersubnets"):
             self.server.request("DELETE", f"/apis/{API_VERSION}/{plural}")
@@ -294,7 +307,7 @@ class KubernetesCluster:
         assert self.store_reader.find_violations() == []
 
     def check(self) -> None:
-        """Check that orbctl verify and doctor report no problem."""
+        """Check that ``orbctl verify`` reports no problem."""
         verified = self.laboratory.orbctl("verify")
         assert verified.returncode == 0, verified.stdout + verified.stderr
 
@@ -303,7 +316,7 @@ class KubernetesCluster:
         found = self.server.request("GET", "/api/v1/nodes").body["items"]
         return len(found) == len(NODES) and all(map(_is_ready, found))
 
-    # ------------------------------------------------------------------------------- the beginning
+    # ------------------------------------------------------------------------------- start
 
     def _start(self) -> None:
         self._stack.enter_context(self.laboratory)
@@ -321,9 +334,10 @@ class KubernetesCluster:
         self.set_coordinator()
 
     def _prepare(self) -> None:
-        space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SHOP}}
+        """Apply the namespace, the permissions, the CRDs and the SpiderCoordinator."""
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SHOP}}
         nad = yaml.safe_load(NAD_DEFINITION)
-        documents: Iterable[Any] = [space, *rights(), nad, *map(definition_of, KINDS)]
+        documents: Iterable[Any] = [namespace, *rights(), nad, *map(definition_of, KINDS)]
         text = dump_yaml(documents)
         self.server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
         for kind in KINDS:
@@ -342,7 +356,7 @@ class KubernetesCluster:
         self._stack.callback(service.close)
 
     def _bridge(self, node: Node) -> None:
-        """A second NIC for Pods, and a network with IPAM and without coordinator."""
+        """Add a second uplink with a bridge for Pods, and a network without coordinator."""
         fabric, (_, port) = self.laboratory.fabric.namespace, self._ports(node.name)
         peer = ("peer", "name", SECOND_UPLINK, "netns", node.namespace.name)
         fabric.ip("link", "add", port, "type", "veth", *peer)
@@ -358,7 +372,7 @@ class KubernetesCluster:
         installed.write_text(json.dumps(conflist))
 
     def _ports(self, name: str) -> tuple[str, ...]:
-        """The fabric's ends of a node's wires."""
+        """The fabric's ends of the veth pairs that connect a node."""
         first = self.laboratory.fabric.port(name)
         return (first, f"{first}-pods") if name == NODES[1] else (first,)
 
@@ -379,7 +393,7 @@ class KubernetesCluster:
 
 def _pod(api_pod: Object) -> Pod:
     status, metadata = api_pod.get("status", {}), api_pod["metadata"]
-    conditions = {api_pod["type"]: api_pod["status"] for api_pod in status.get("conditions", ())}
+    conditions = {each["type"]: each["status"] for each in status.get("conditions", ())}
     addresses = tuple(each["ip"] for each in status.get("podIPs", ()))
     ready = conditions.get("Ready") == "True" and "deletionTimestamp" not in metadata
     node = api_pod["spec"].get("nodeName", "")
@@ -388,4 +402,4 @@ def _pod(api_pod: Object) -> Pod:
 
 def _is_ready(node: Object) -> bool:
     conditions = node.get("status", {}).get("conditions", ())
-    return any((one["type"], one["status"]) == ("Ready", "True") for one in conditions)
+    return any((each["type"], each["status"]) == ("Ready", "True") for each in conditions)

@@ -1,4 +1,4 @@
-"""Multus on a node, as its DaemonSet installs it: the thin plugin, which calls all others.
+"""Multus on a node, as its DaemonSet installs it: the thin plugin, which calls all other plugins.
 
 Its program must be installed in the directory of CNI plugins.
 """
@@ -26,7 +26,7 @@ NADS: Final = f"/apis/k8s.cni.cncf.io/v1/namespaces/{SHOP}/network-attachment-de
 
 
 def why_missing() -> str:
-    """Why Multus is not available here, "" if it is."""
+    """Why Multus cannot run on this machine; "" if it can."""
     if any((directory / PROGRAM).exists() for directory in PLUGIN_DIRECTORIES):
         return ""
     directories = " and ".join(map(str, PLUGIN_DIRECTORIES))
@@ -37,10 +37,10 @@ def why_missing() -> str:
 
 
 class Multus:
-    """As a context manager it installs Multus on one node.
+    """A context manager that installs Multus on one node.
 
-    ``default`` is the network configuration of ``eth0`` for Pods that name no other; otherwise
-    that of the node.
+    ``default`` is the network configuration for ``eth0`` of Pods that name no other network. If it
+    is empty, the node's own network configuration serves this purpose.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Multus:
         # Multus must delete the networks that it has added.
         self._cluster.delete_pods()
         self._config.unlink()
-        self._cluster.until(lambda: PROGRAM not in self._networks(), "the network before")
+        self._cluster.until(lambda: PROGRAM not in self._networks(), "the node without Multus")
 
     def _networks(self) -> list[str]:
         return self._cluster.networks(self._node)
@@ -105,7 +105,7 @@ class Multus:
 
 
 def macvlan(name: str, *ipv4: str) -> Object:
-    """A SpiderMultusConfig of ``shop`` on the node's uplink."""
+    """A SpiderMultusConfig in ``shop``: macvlan on the node's uplink with these IPv4 pools."""
     link = {"master": ["eth0"], "ippools": {"ipv4": list(ipv4)}}
     spec = {"cniType": "macvlan", "macvlan": link, "coordinator": {"mode": "auto"}}
     return manifest(API_VERSION, "SpiderMultusConfig", name, SHOP, spec=spec)

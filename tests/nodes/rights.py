@@ -1,6 +1,7 @@
-"""The permissions of our processes: the chart's rules, for users instead of service accounts.
+"""The permissions of agent and controller: the chart's roles, bound to users.
 
-They are read from a golden file, which tests/chart compares with the rendered chart.
+The chart binds the roles to service accounts. The roles are read from golden files, which
+tests/chart compares with the rendered chart.
 """
 
 from __future__ import annotations
@@ -14,23 +15,27 @@ from tests.support.yaml_reader import read_all_yaml
 AGENT: Final = "orbweaver-agent"
 CONTROLLER: Final = "orbweaver-controller"
 CIDRS: Final = f"{CONTROLLER}-cidrs"
+"""The Role in ``kube-system`` by which the controller reads the cluster's CIDRs."""
+
 GROUP: Final = "rbac.authorization.k8s.io"
 GOLDEN: Final = Path(__file__).parents[1] / "chart/golden"
 RENDERED: Final = GOLDEN / "default.yaml"
+"""The chart with its default values."""
+
 CLOUD: Final = GOLDEN / "cloud.yaml"
-"""The profile with a network provider."""
+"""The chart with a network provider."""
 
 PRODUCTION: Final = GOLDEN / "production.yaml"
-"""The profile with ClusterIPs from sockets."""
+"""The chart with ClusterIP support (``orbweaver.clusterIP``)."""
 
 SRIOV: Final = GOLDEN / "devices.yaml"
-"""The profile with virtual functions and shared RDMA devices."""
+"""The chart with virtual functions and shared RDMA devices."""
 
 AGENT_NAMESPACE: Final = "orbweaver"
 
 
 def rights() -> Iterator[dict[str, Any]]:
-    """Roles and their bindings; of those with a namespace, the controller's in ``kube-system``."""
+    """Both ClusterRoles, the controller's Role in ``kube-system``, and their bindings."""
     for document in read_all_yaml(RENDERED.read_text("utf-8")):
         name = document["metadata"]["name"]
         if document["kind"] == "ClusterRole" and name in {AGENT, CONTROLLER}:
@@ -38,25 +43,25 @@ def rights() -> Iterator[dict[str, Any]]:
             yield _binding("ClusterRole", name, name, {})
         if document["kind"] == "Role" and name == CIDRS:
             yield document
-            where = {"namespace": document["metadata"]["namespace"]}
-            yield _binding("Role", name, CONTROLLER, where)
+            metadata = {"namespace": document["metadata"]["namespace"]}
+            yield _binding("Role", name, CONTROLLER, metadata)
 
 
 def _binding(
-    kind: str, name: str, user: str, where: dict[str, str], binding: str = ""
+    kind: str, name: str, user: str, metadata: dict[str, str], binding: str = ""
 ) -> dict[str, Any]:
-    """The binding of a role to a user; it has the name of the role, unless ``binding`` is set."""
+    """The binding of a role to a user; its name is that of the role, unless ``binding`` is set."""
     return {
         "apiVersion": f"{GROUP}/v1",
         "kind": f"{kind}Binding",
-        "metadata": {"name": binding or name, **where},
+        "metadata": {"name": binding or name, **metadata},
         "roleRef": {"apiGroup": GROUP, "kind": kind, "name": name},
         "subjects": [{"apiGroup": GROUP, "kind": "User", "name": user}],
     }
 
 
 def agent_role(profile: Path) -> dict[str, Any]:
-    """The ClusterRole of agents in another profile of the chart."""
+    """The ClusterRole of agents in a golden file of the chart."""
     return _cluster_role(profile, AGENT)
 
 
@@ -70,7 +75,7 @@ def _cluster_role(profile: Path, process: str) -> dict[str, Any]:
 
 
 def with_devices() -> Iterator[dict[str, Any]]:
-    """What the chart brings for virtual functions: definitions, and rights of both processes."""
+    """The objects that the chart adds for virtual functions: namespace, CRDs, roles, bindings."""
     yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": AGENT_NAMESPACE}}
     yield agent_role(SRIOV)
     yield _cluster_role(SRIOV, CONTROLLER)
@@ -84,5 +89,5 @@ def with_devices() -> Iterator[dict[str, Any]]:
         if (kind, name) == ("Role", f"{AGENT}-sriov"):
             yield document
             for user in (AGENT, CONTROLLER):
-                where = {"namespace": AGENT_NAMESPACE}
-                yield _binding(kind, name, user, where, f"{name}-{user}")
+                metadata = {"namespace": AGENT_NAMESPACE}
+                yield _binding(kind, name, user, metadata, f"{name}-{user}")

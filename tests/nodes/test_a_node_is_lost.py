@@ -1,4 +1,4 @@
-"""A lost node: its Pods start elsewhere, and their addresses are released."""
+"""When a node is lost, its Pods start elsewhere and their addresses are released."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = [
 ]
 
 
-def test_addresses_of_a_lost_node_are_released_without_a_del_and_stay_so_when_it_returns(
+def test_addresses_of_a_lost_node_are_released_without_a_del_and_stay_released_when_it_returns(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
@@ -27,16 +27,17 @@ def test_addresses_of_a_lost_node_are_released_without_a_del_and_stay_so_when_it
 
     cluster.lose_node("node-b")
 
-    def living() -> dict[str, str]:
-        """All four on the other node."""
+    def ready_on_other_node() -> dict[str, str]:
+        """Address -> Pod of the four ready Pods on node-a; empty until there are four."""
         found = [pod for pod in cluster.pods("web") if pod.ready and pod.node == "node-a"]
         return {pod.addresses[0]: pod.name for pod in found} if len(found) == 4 else {}
 
-    held = cluster.until(living, "successors")
-    assert cluster.until(lambda: cluster.claims() == held, "reclaiming")
-    assert {pod.name for pod in cluster.pods("web")} >= lost, "no kubelet could delete them"
+    held = cluster.until(ready_on_other_node, "four Pods on node-a")
+    assert cluster.until(lambda: cluster.claims() == held, "only claims of these Pods")
+    # The lost node has no kubelet that could confirm the deletion of its Pods.
+    assert {pod.name for pod in cluster.pods("web")} >= lost
     cluster.restore_nodes()
-    assert cluster.until(lambda: len(cluster.pods("web")) == 4, "the end of the lost")
+    assert cluster.until(lambda: len(cluster.pods("web")) == 4, "the end of the lost Pods")
     assert cluster.claims() == held
     assert len({pod.addresses for pod in cluster.running("web", 4)}) == 4
 
@@ -51,9 +52,8 @@ def test_a_replica_of_a_lost_node_keeps_its_address_on_another_node(
     cluster.server.kubectl("uncordon", "node-a")
 
     cluster.lose_node("node-b")
-    cluster.until(lambda: not cluster.pods("db")[0].ready, "the word of its end")
-    # A StatefulSet does not replace db-0 while it may run, until a user marks the node
-    # out-of-service.
+    cluster.until(lambda: not cluster.pods("db")[0].ready, "db-0 not ready")
+    # A StatefulSet does not replace db-0 while db-0 may still run. The user deletes it by force.
     cluster.server.kubectl(
         *("delete", "pod", "db-0", "--namespace", SHOP, "--force", "--grace-period=0")
     )

@@ -1,4 +1,4 @@
-"""Automatic pools are created before the first Pod starts, with the required size."""
+"""An automatic pool follows its Deployment: it is created, resized and deleted with it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 
-OWNED: Final = {
+AUTOMATIC_POOL: Final = {
     "ipam.spidernet.io/subnet": json.dumps({"ipv4": ["wide"]}),
     "ipam.spidernet.io/ippool-ip-number": "+1",
 }
+"""Annotations: a pool from the subnet ``wide``, with one address more than replicas."""
 
 
 def sizes(cluster: KubernetesCluster) -> list[tuple[str, str]]:
-    """The number of addresses of each pool, and of claimed ones."""
+    """The total number of addresses and the number of allocated addresses of each pool."""
     return [(row["TOTAL-IP-COUNT"], row["ALLOCATED-IP-COUNT"]) for row in cluster.table("sp")]
 
 
@@ -36,14 +37,13 @@ def test_the_automatic_pool_of_a_deployment_is_resized_and_deleted_with_it(
     cluster.apply(subnet("wide", "10.6.0.20-10.6.0.39"))
     cluster.until(lambda: "wide" in cluster.store_reader.read_ledger().subnets, "the subnet")
 
-    cluster.apply(deployment("web", 2, OWNED))
+    cluster.apply(deployment("web", 2, AUTOMATIC_POOL))
     first, second = cluster.running("web", 2)
 
     (name,) = cluster.store_reader.read_ledger().pools
     assert "web" in name
-    assert {ip_address(one.addresses[0]) for one in (first, second)} <= {
-        ip_address("10.6.0.20") + step for step in range(3)
-    }
+    pool_addresses = {ip_address("10.6.0.20") + offset for offset in range(3)}
+    assert {ip_address(pod.addresses[0]) for pod in (first, second)} <= pool_addresses
     assert cluster.until(lambda: sizes(cluster) == [("3", "2")], "two of three")
     cluster.server.kubectl("--namespace", SHOP, "scale", "deployment/web", "--replicas=4")
     cluster.running("web", 4)
@@ -51,10 +51,10 @@ def test_the_automatic_pool_of_a_deployment_is_resized_and_deleted_with_it(
     cluster.server.kubectl("--namespace", SHOP, "scale", "deployment/web", "--replicas=1")
     assert cluster.until(lambda: sizes(cluster) == [("2", "1")], "one of two")
 
-    def share() -> list[tuple[str, str]]:
-        return [(row["ALLOCATED-IP-COUNT"], row["TOTAL-IP-COUNT"]) for row in cluster.table("ss")]
+    def subnet_sizes() -> list[tuple[str, str]]:
+        return [(row["TOTAL-IP-COUNT"], row["ALLOCATED-IP-COUNT"]) for row in cluster.table("ss")]
 
-    assert cluster.until(lambda: share() == [("2", "20")], "the subnet's count")
+    assert cluster.until(lambda: subnet_sizes() == [("20", "2")], "the subnet's count")
     cluster.server.kubectl("--namespace", SHOP, "delete", "deployment", "web")
-    assert cluster.until(lambda: not cluster.store_reader.read_ledger().pools, "its end")
-    assert cluster.until(lambda: cluster.table("sp") == [], "the end of its custom resource")
+    assert cluster.until(lambda: not cluster.store_reader.read_ledger().pools, "no pool")
+    assert cluster.until(lambda: cluster.table("sp") == [], "no SpiderIPPool")

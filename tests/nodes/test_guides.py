@@ -1,8 +1,8 @@
-"""The guides of docs/guides, word for word, on one cluster; each leaves no change.
+"""Runs the guides of docs/guides, word for word, on one cluster; each guide cleans up after itself.
 
     WRITE_GUIDES=1 python -m pytest tests/nodes/test_guides.py
 
-writes the outputs of the steps into the pages instead of comparing them.
+does not compare the outputs of the steps with the pages: it writes them into the pages.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def runner(
 
 
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
-def test_a_guide_prints_the_shown_outputs_and_leaves_no_objects(
+def test_a_guide_prints_the_outputs_on_its_page_and_leaves_no_objects(
     runner: GuideRunner, path: Path
 ) -> None:
     if path.stem == "clusterip" and not cgroup2_mounts():

@@ -1,4 +1,4 @@
-"""``kubectl orb``: orbctl in a controller's Pod, through a real kubelet, without access to etcd."""
+"""``kubectl orb`` runs orbctl in a controller's Pod, so its user needs no access to etcd."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Orb = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def orb(cluster: KubernetesCluster) -> Orb:
-    """Call the plugin as a user does, with only kubectl and a kubeconfig."""
+    """Returns a function that calls ``kubectl orb`` with only kubectl and a kubeconfig."""
     cluster.apply(controller_pod(cluster, "node-a"))
     cluster.running(APP, 1)
 
@@ -63,7 +63,7 @@ def test_kubectl_orb_reads_etcd_through_the_controllers_pod(
     verified = orb("verify")
 
     assert "shop/alpha" in history.stdout, history.stderr
-    assert [one["metadata"]["name"] for one in json.loads(pools.stdout)["items"]] == ["green"]
+    assert [item["metadata"]["name"] for item in json.loads(pools.stdout)["items"]] == ["green"]
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
@@ -76,7 +76,7 @@ def test_kubectl_orb_reads_local_files_and_returns_the_exit_code_of_orbctl(
     refused = orb("get", "pool", "own")
     applied = orb("apply", "-f", str(path))
     piped = orb("apply", "-f", "-", stdin=path.read_text())
-    held = cluster.store_reader.read_ledger().pools.keys()
+    stored_pools = cluster.store_reader.read_ledger().pools.keys()
     deleted = orb("delete", "pool", "own")
     exported = cluster.laboratory.orbctl("export")
 
@@ -84,10 +84,11 @@ def test_kubectl_orb_reads_local_files_and_returns_the_exit_code_of_orbctl(
     assert "own" in refused.stderr
     assert applied.returncode == 0, applied.stderr
     assert piped.returncode == 0, piped.stderr
-    assert held == {"own"}
+    assert stored_pools == {"own"}
     assert deleted.returncode == 0, deleted.stderr
-    me = pwd.getpwuid(os.geteuid()).pw_name
-    assert f"{me}@{socket.gethostname()}" in exported.stdout
+    # The log names the user of the machine where kubectl ran, not the user in the Pod.
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    assert f"{user}@{socket.gethostname()}" in exported.stdout
 
 
 def test_kubectl_orb_fails_when_no_controller_runs(cluster: KubernetesCluster, orb: Orb) -> None:

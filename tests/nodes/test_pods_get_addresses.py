@@ -1,4 +1,4 @@
-"""Pods that kubelet starts get addresses of the right pool and a working network."""
+"""Pods that kubelet starts get addresses of their pool and a working network."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def test_pods_of_a_deployment_get_addresses_of_the_pool_in_their_annotation(
 
     first, second = cluster.running("web", 2)
 
-    held = cluster.store_reader.read_ledger().claims
+    claims = cluster.store_reader.read_ledger().claims
     assert {first.node, second.node} == {node}
-    assert {one.claim.pool for one in held.values()} == {"blue"}
-    assert set(held) == {*first.addresses, *second.addresses}
+    assert {held.claim.pool for held in claims.values()} == {"blue"}
+    assert set(claims) == {*first.addresses, *second.addresses}
     assert cluster.pings(first.name, second.addresses[0])
     assert cluster.pings(first.name, "10.6.0.1")
 
@@ -68,7 +68,7 @@ def test_a_macvlan_pod_and_its_node_reach_each_other_over_the_coordinators_veth(
     assert cluster.pings("alpha", node.address)
 
 
-def test_a_dual_stack_pod_shows_both_addresses(cluster: KubernetesCluster) -> None:
+def test_the_status_of_a_dual_stack_pod_has_both_addresses(cluster: KubernetesCluster) -> None:
     cluster.pools(
         pool("green", "10.6.0.20-10.6.0.29"), pool("grass", "fd00:6::20-fd00:6::2f", **IPV6)
     )
@@ -89,11 +89,11 @@ def test_kubectl_shows_pools_endpoints_and_subnets_with_the_documented_columns(
     cluster.apply(subnet("wide", "10.6.0.20-10.6.0.39"), deployment("web", 2, {}))
     (first, _) = cluster.running("web", 2)
 
-    def shown() -> list[dict[str, str]]:
+    def rows_with_two_allocated() -> list[dict[str, str]]:
         rows = cluster.table("sp")
         return rows if [row["ALLOCATED-IP-COUNT"] for row in rows] == ["2"] else []
 
-    (row,) = cluster.until(shown, "the count of the pool")
+    (row,) = cluster.until(rows_with_two_allocated, "the count of the pool")
     assert row == {
         "NAME": "green",
         "VERSION": "4",
@@ -131,7 +131,7 @@ def test_the_status_of_a_pool_of_25602_addresses_counts_all_of_them(
     first, second = cluster.running("nginx", 2)
 
     def counts() -> list[str]:
-        ((row),) = cluster.table("sp")
+        (row,) = cluster.table("sp")
         numbers = [row["ALLOCATED-IP-COUNT"], row["TOTAL-IP-COUNT"]]
         return numbers if numbers[0] == "2" else []
 

@@ -1,4 +1,4 @@
-"""The settings of the SpiderCoordinator in Pods that kubelet starts, and on their nodes."""
+"""The effects of SpiderCoordinator settings in Pods that kubelet starts, and on their nodes."""
 
 from __future__ import annotations
 
@@ -28,8 +28,12 @@ NODE = "node-a"
 CONFIG_MAPS = "/api/v1/namespaces/kube-system/configmaps"
 CONFIGS = f"/apis/{API_VERSION}/namespaces/{SHOP}/spidermultusconfigs"
 NETWORK_NAMES = ("own", "plain")
+"""SpiderMultusConfigs of this file: with coordinator settings of its own, and without."""
+
 KUBEADM = "networking: {podSubnet: 10.244.0.0/16, serviceSubnet: 10.96.0.0/16}"
 SERVICE = "10.96.0.10"
+"""A ClusterIP in ``serviceSubnet`` of ``KUBEADM``."""
+
 SETTINGS: dict[str, Any] = {
     "hijackCIDR": ["203.0.113.0/24"],
     "policyRoutes": [{"dst": "198.51.100.0/24", "gw": "10.6.0.9"}],
@@ -43,12 +47,12 @@ SETTINGS: dict[str, Any] = {
 }
 FILTER_OF_NODE = "net.ipv4.conf.default.rp_filter"
 GATED = "gated"
-"""A Pod that is never scheduled, for which tests read the agent's settings."""
+"""An unscheduled Pod; the tests request the coordinator settings that the agent has for it."""
 
 
 @pytest.fixture
 def coordinated(cluster: KubernetesCluster) -> Iterator[KubernetesCluster]:
-    """The cluster with a pool; restores the SpiderCoordinator afterwards."""
+    """The cluster with a pool and the gated Pod; restores the SpiderCoordinator afterwards."""
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     gated_pod = pod(GATED, {}, schedulingGates=[{"name": "example.org/never"}])
     gated_pod["metadata"]["namespace"] = "default"
@@ -75,7 +79,7 @@ def create_kubeadm_config(cluster: KubernetesCluster) -> None:
 def until_agent_has(
     cluster: KubernetesCluster, holds: Callable[[int, dict[str, Any]], bool]
 ) -> None:
-    """Wait until the condition holds for the HTTP status and settings that the agent returns."""
+    """Wait until a condition on the agent's response (HTTP status, settings) holds."""
     socket = cluster.nodes[NODE].node.socket
     request = json.dumps({"podNamespace": "default", "podName": GATED})
 
@@ -116,8 +120,8 @@ def test_every_setting_of_the_spidercoordinator_has_its_effect_in_a_pod(
     assert "via 10.6.0.9 dev eth0" in route_to(cluster, "alpha", "198.51.100.7")
 
     eth0, veth0 = link(cluster, "alpha", "eth0"), link(cluster, "alpha", "veth0")
-    last = int(address.rpartition(".")[2])
-    assert eth0["address"] == f"0a:1b:0a:06:00:{last:02x}"
+    last_byte = int(address.rpartition(".")[2])
+    assert eth0["address"] == f"0a:1b:0a:06:00:{last_byte:02x}"  # podMACPrefix, then 10.6.0.x
     assert eth0["txqlen"] == 2000
     assert veth0["mtu"] == 1400
     assert "169.254.100.1/32" in cluster.inside("alpha", "ip", "-4", "addr", "show", "veth0").stdout
@@ -138,8 +142,8 @@ def test_pods_wait_with_an_event_while_the_cidrs_are_unknown(
     until_agent_has(cluster, lambda status, _: status == 500)
     cluster.apply(pod("alpha", annotated_with_pool("green"), node=NODE))
 
-    text = "spidercoordinator: default no ready"
-    cluster.until(lambda: text in cluster.events("alpha"), "the event")
+    not_ready = "spidercoordinator: default no ready"
+    cluster.until(lambda: not_ready in cluster.events("alpha"), "the event")
     reason = "No kube-controller-manager pod found, unable to get clusterCIDR"
     assert reason in cluster.events("alpha")
 

@@ -34,69 +34,71 @@ pytestmark = [
 
 NODE = "node-a"
 SUBNETS = {"green": "10.6.0.0/24", "red": "10.7.0.0/24", "blue": "10.8.0.0/24"}
-"""The addresses of each pool. The fabric is the gateway of all."""
+"""Pool -> its subnet. The fabric is the gateway of each subnet."""
 
-NETWORK_OF = {"first": "green", "second": "red", "third": "blue"}
+POOL_OF_NETWORK = {"first": "green", "second": "red", "third": "blue"}
+"""Network (SpiderMultusConfig) -> the pool that it names."""
 
 
 class Nic(NamedTuple):
-    """The pool of a Pod's address."""
+    """An interface of a Pod, with the pool and the address of the interface."""
 
     interface: str
     pool: str
     address: str
 
 
-def gateway(name: str) -> str:
-    return str(next(ip_network(SUBNETS[name]).hosts()))
+def gateway(pool_name: str) -> str:
+    return str(next(ip_network(SUBNETS[pool_name]).hosts()))
 
 
 @pytest.fixture(scope="module")
 def multus(running: KubernetesCluster) -> Iterator[None]:
-    """Multus on the node, and a network for each pool; the last pool is only for its network."""
+    """Multus on the node, and a network for each pool."""
     for name in ("red", "blue"):
         address = f"{gateway(name)}/24"
         running.laboratory.fabric.namespace.ip("address", "replace", address, "dev", BRIDGE)
-    running.apply(*(macvlan(name, pool_name) for name, pool_name in NETWORK_OF.items()))
-    running.until(lambda: nads(running) == NETWORK_OF.keys(), "NADs of ours")
+    running.apply(*(macvlan(name, pool_name) for name, pool_name in POOL_OF_NETWORK.items()))
+    running.until(lambda: nads(running) == POOL_OF_NETWORK.keys(), "NADs of the networks")
     with Multus(running, NODE):
         yield
 
 
 @pytest.fixture
 def networks(multus: None, cluster: KubernetesCluster) -> KubernetesCluster:
-    """The cluster with Multus, its networks and their pools."""
-    only = {"blue": {"multusName": [f"{SHOP}/third"]}}
+    """The cluster with Multus, its networks and their pools; ``blue`` serves only ``third``."""
+    affinities = {"blue": {"multusName": [f"{SHOP}/third"]}}
     for name, subnet in SUBNETS.items():
         network = ip_network(subnet)
-        where = {"subnet": subnet, "gateway": gateway(name), **only.get(name, {})}
-        cluster.pools(pool(name, f"{network[20]}-{network[29]}", **where))
+        spec = {"subnet": subnet, "gateway": gateway(name), **affinities.get(name, {})}
+        cluster.pools(pool(name, f"{network[20]}-{network[29]}", **spec))
     return cluster
 
 
 def nads(cluster: KubernetesCluster) -> set[str]:
+    """The names of the NetworkAttachmentDefinitions in ``shop``."""
     items = cluster.server.request("GET", NADS).body["items"]
-    return {one["metadata"]["name"] for one in items}
+    return {item["metadata"]["name"] for item in items}
 
 
 def nics_of(cluster: KubernetesCluster, name: str) -> list[Nic]:
-    """The addresses in the Pod's SpiderEndpoint."""
+    """The NICs in the status of the Pod's SpiderEndpoint, sorted by interface."""
     path = f"/apis/{API_VERSION}/namespaces/{SHOP}/spiderendpoints/{name}"
     current: dict[str, Any] = (
         cluster.server.request("GET", path).body.get("status", {}).get("current", {})
     )
     nics = (
-        Nic(one["interface"], one["ipv4Pool"], one["ipv4"].partition("/")[0])
-        for one in current.get("ips", ())
+        Nic(nic["interface"], nic["ipv4Pool"], nic["ipv4"].partition("/")[0])
+        for nic in current.get("ips", ())
     )
     return sorted(nics)
 
 
 def addresses_by_multus(cluster: KubernetesCluster, name: str) -> dict[str, list[str]]:
-    """NIC -> addresses, by the annotation that Multus writes."""
-    metadata = cluster.server.request("GET", f"/api/v1/namespaces/{SHOP}/pods/{name}").body
-    statuses = json.loads(metadata["metadata"]["annotations"].get(STATUS, "[]"))
-    return {one["interface"]: one.get("ips", []) for one in statuses}
+    """NIC -> addresses, from the annotation that Multus writes."""
+    api_pod = cluster.server.request("GET", f"/api/v1/namespaces/{SHOP}/pods/{name}").body
+    statuses = json.loads(api_pod["metadata"]["annotations"].get(STATUS, "[]"))
+    return {status["interface"]: status.get("ips", []) for status in statuses}
 
 
 POOLS_BY_INTERFACE = {
@@ -109,12 +111,16 @@ POOLS_BY_INTERFACE = {
         ]
     ),
 }
+"""Annotations that assign a pool to each interface by its name; one interface has its own name."""
+
 POOLS_IN_ORDER = {
     NETWORKS: json.dumps([{"name": "second"}, {"name": "third", "namespace": SHOP}]),
     "ipam.spidernet.io/ippools": json.dumps([{"ipv4": [name]} for name in SUBNETS]),
 }
+"""Annotations that list the pools in the order of the Pod's interfaces."""
+
 POOLS_OF_NETWORKS = {NETWORKS: f"{SHOP}/second, {SHOP}/third"}
-"""A Pod whose networks name the pools."""
+"""An annotation that names only networks; the networks name their pools."""
 
 
 @pytest.mark.parametrize(
@@ -142,7 +148,7 @@ def test_a_pod_gets_addresses_and_routes_for_each_of_its_nics(
     assert cluster.claims().keys() == {nic.address for nic in nics}
     assert addresses_by_multus(cluster, "web") == {nic.interface: [nic.address] for nic in nics}
 
-    # Answers leave by the NIC of the request, and the default route is that of the first NIC.
+    # Replies leave by the NIC whose address they have; the default route is that of the first NIC.
     main = cluster.inside("web", "ip", "route", "show", "default").stdout
     assert main.split()[:5] == ["default", "via", gateway("green"), "dev", "eth0"]
     for nic in nics:

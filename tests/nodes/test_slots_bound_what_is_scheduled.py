@@ -24,14 +24,15 @@ pytestmark = [
 ]
 
 PROVIDER = "iaasNetworkProvider: {serverUrl: 'http://192.0.2.99'}\n"
-"""Without a listener and never called: these Pods are on no network of the provider."""
+"""The conf.yml of a provider that does not exist. The agent does not call it, because the Pods are
+on no network of the provider."""
 
 SUB_ENI = "sub-eni"
 NODE = "node-a"
 
 
 def restart_agent_until_slots(cluster: KubernetesCluster, conf: str, slots: int | None) -> None:
-    """Restart a node's agent with this conf.yml, and wait until kubelet has the slots."""
+    """Restart the agent with this conf.yml, and wait until the node has the slots (None: none)."""
     node = cluster.nodes[NODE].node
     (node.directory / "conf.yml").write_text(conf)
     node.agent.kill()
@@ -40,7 +41,7 @@ def restart_agent_until_slots(cluster: KubernetesCluster, conf: str, slots: int 
 
 
 def changed_ns(socket: Path) -> int:
-    """The time of the socket's last change in nanoseconds; 0 if it does not exist."""
+    """The time of the last change of a socket file in nanoseconds; 0 if it does not exist."""
     try:
         return socket.stat().st_ctime_ns
     except FileNotFoundError:
@@ -49,7 +50,7 @@ def changed_ns(socket: Path) -> int:
 
 @pytest.fixture(scope="module")
 def with_provider(running: KubernetesCluster) -> Iterator[KubernetesCluster]:
-    """A cluster with a network provider, whose slots are on one node."""
+    """The cluster, with slots of a network provider on ``NODE``."""
     running.apply(agent_role(CLOUD))
     restart_agent_until_slots(running, DEVICES + PROVIDER, 2)
     yield running
@@ -75,17 +76,15 @@ def test_no_more_pods_run_than_there_are_slots_and_a_deleted_pod_releases_its_sl
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(with_slots(deployment("web", 3, annotated_with_pool("green")), SUB_ENI))
-    cluster.until(
-        lambda: sum(pod_of_web.ready for pod_of_web in cluster.pods("web")) == 2, "two Pods"
-    )
-    (waiting,) = (pod_of_web for pod_of_web in cluster.pods("web") if not pod_of_web.ready)
+    cluster.until(lambda: sum(web.ready for web in cluster.pods("web")) == 2, "two Pods")
+    (waiting,) = (web for web in cluster.pods("web") if not web.ready)
 
     messages = cluster.until(lambda: cluster.events(waiting.name), "events")
 
     assert "FailedScheduling" in messages
     assert "Insufficient spidernet.io/sub-eni" in messages
     assert (waiting.phase, waiting.node) == ("Pending", "")
-    assert len(cluster.claims()) == 2, "a Pod that waits for a slot holds an address"
+    assert len(cluster.claims()) == 2, "the waiting Pod must not hold an address"
     cluster.server.kubectl("scale", "deployment", "web", "--replicas=2", "--namespace", SHOP)
     first, second = cluster.running("web", 2)
     cluster.apply(with_slots(pod("late", annotated_with_pool("green")), SUB_ENI))
@@ -93,13 +92,13 @@ def test_no_more_pods_run_than_there_are_slots_and_a_deleted_pod_releases_its_sl
     cluster.server.kubectl("scale", "deployment", "web", "--replicas=1", "--namespace", SHOP)
 
     cluster.until(
-        lambda: any(pod_of_web.ready for pod_of_web in cluster.pods() if pod_of_web.name == "late"),
-        "late",
+        lambda: any(found.ready for found in cluster.pods() if found.name == "late"),
+        "the Pod late",
     )
     assert {first.node, second.node} == {NODE}
 
 
-def test_slots_return_when_the_agent_restarts_and_pods_keep_theirs(
+def test_a_restarted_agent_advertises_the_slots_again_and_pods_keep_running(
     with_provider: KubernetesCluster, cluster: KubernetesCluster
 ) -> None:
     node = cluster.nodes[NODE].node
@@ -128,13 +127,13 @@ def test_a_restarted_kubelet_advertises_the_slots_again(
     before = changed_ns(socket)
     node.restart_kubelet()
 
-    # A kubelet fails a Pod whose resource it does not know yet. It removes our socket at its start
-    # and knows the resource again when a new socket exists.
+    # kubelet fails a Pod whose resource it does not know yet. At its start it removes the agent's
+    # socket. The agent then creates a new socket and registers the resource again.
     cluster.until(lambda: changed_ns(socket) not in (0, before), "a new socket")
     cluster.until(lambda: cluster.allocatable(NODE, SUB_ENI) == 2, "slots")
     cluster.apply(with_slots(deployment("web", 1, annotated_with_pool("green")), SUB_ENI))
-    web = cluster.until(lambda: [one for one in cluster.pods("web") if one.ready], "web")
-    assert web[0].node == NODE
+    (web,) = cluster.until(lambda: [web for web in cluster.pods("web") if web.ready], "web")
+    assert web.node == NODE
     assert first in cluster.pods()
 
 
@@ -158,16 +157,16 @@ def test_the_provider_binds_every_scheduled_pod_and_slots_limit_their_number(
         annotations = annotated_with_pool("green") | {DEFAULT_NETWORK: f"{SHOP}/vlan"}
         cluster.until(lambda: cluster.requested_slots(pod("probe", annotations)) == {SUB_ENI: "1"})
         cluster.apply(deployment("web", 3, annotations))
-        cluster.until(lambda: sum(one.ready for one in cluster.pods("web")) == 2, "two Pods")
-        running = {one.name: one.addresses for one in cluster.pods("web") if one.ready}
-        (waiting,) = (one for one in cluster.pods("web") if not one.ready)
+        cluster.until(lambda: sum(web.ready for web in cluster.pods("web")) == 2, "two Pods")
+        running = {web.name: web.addresses for web in cluster.pods("web") if web.ready}
+        (waiting,) = (web for web in cluster.pods("web") if not web.ready)
         cluster.until(lambda: "Insufficient spidernet.io/sub-eni" in cluster.events(waiting.name))
 
         bound = {body["podName"]: path for path, body, _ in cloud.provider.calls}
         assert bound == dict.fromkeys(running, ALLOCATE)
         for name, (address, *_) in running.items():
             (nic,) = cluster.store_reader.read_ledger().endpoints[SHOP, name].nics
-            assert (nic.mac, nic.vlan) == (mac_of(address), 100)
+            assert (nic.mac, nic.vlan) == (mac_of(address), 100)  # as the provider replied
         cluster.server.kubectl("delete", "deployment", "web", "--namespace", SHOP)
         cluster.until(lambda: not cloud.provider.bound and not cluster.claims(), "releases")
         assert {path for path, *_ in cloud.provider.calls} == {ALLOCATE, RELEASE}
@@ -182,6 +181,6 @@ def test_pods_that_request_a_nic_run_only_on_nodes_with_this_nic(
 
     cluster.apply(with_slots(deployment("web", 3, annotated_with_pool("green")), "eth1-nic"))
 
-    assert {one.node for one in cluster.running("web", 3)} == {"node-b"}
+    assert {web.node for web in cluster.running("web", 3)} == {"node-b"}
     cluster.apply(with_slots(pod("nowhere", annotated_with_pool("green")), "eth9-nic"))
     cluster.until(lambda: "Insufficient spidernet.io/eth9-nic" in cluster.events("nowhere"))

@@ -29,6 +29,8 @@ pytestmark = [
 
 NODE = "node-a"
 VFS = ["0000:5e:00.2", "0000:5e:00.3"]
+"""The PCI addresses of the card's first two virtual functions."""
+
 VARIABLE = "PCIDEVICE_SPIDERNET_IO_RAIL0"
 POOLS = {"ippools": {"ipv4": ["green"]}}
 RAIL = {"resourceName": f"spidernet.io/{RESOURCE}", **POOLS}
@@ -60,7 +62,7 @@ def card(
 
 @pytest.fixture
 def with_resources(card: CardNode, cluster: KubernetesCluster) -> KubernetesCluster:
-    """The cluster, when kubelet knows both resources."""
+    """The cluster, when kubelet offers the virtual functions."""
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     until_allocatable(cluster, len(VFS))
     return cluster
@@ -71,10 +73,10 @@ def until_allocatable(cluster: KubernetesCluster, count: int) -> None:
 
 
 def pod_with_devices(
-    name: str, annotations: Mapping[str, str], count: int, what: str = RESOURCE
+    name: str, annotations: Mapping[str, str], count: int, resource: str = RESOURCE
 ) -> Object:
-    """A Pod that requests devices, in an image with programs."""
-    manifest_of_pod = with_slots(pod(name, dict(annotations), node=NODE), what, count)
+    """A Pod that requests devices; its image is busybox, so tests can run programs in it."""
+    manifest_of_pod = with_slots(pod(name, dict(annotations), node=NODE), resource, count)
     container = manifest_of_pod["spec"]["containers"][0]
     container |= {"image": IMAGE, "command": ["sleep", "3600"]}
     return manifest_of_pod
@@ -87,28 +89,28 @@ def exec_in_pod(cluster: KubernetesCluster, name: str, *command: str) -> list[st
 
 
 def pci_addresses(cluster: KubernetesCluster, name: str) -> list[str]:
-    """The PCI addresses in the variable of a Pod's container."""
+    """The sorted PCI addresses in the environment variable of a Pod's container."""
     variables = dict(line.partition("=")[::2] for line in exec_in_pod(cluster, name, "env"))
     assert json.loads(variables[f"{VARIABLE}_INFO"]).keys() == set(variables[VARIABLE].split(","))
     return sorted(variables[VARIABLE].split(","))
 
 
 def pod_by_pci_address(card: CardNode) -> dict[str, str]:
-    """PCI address -> Pod, by kubelet's pod-resources API."""
+    """PCI address -> Pod, from kubelet's pod-resources API."""
     found = asyncio.run(devices_of_pods(card.kubelet))
     assert found is not None
     return dict(found)
 
 
 def devices_of_networks(cluster: KubernetesCluster, name: str) -> dict[str, tuple[str, str]]:
-    """NIC -> PCI address and RDMA device, by the annotation that Multus writes."""
-    found = cluster.server.request("GET", f"/api/v1/namespaces/{SHOP}/pods/{name}").body
-    status = json.loads(found["metadata"]["annotations"][STATUS])
-    infos = {one["interface"]: one["device-info"]["pci"] for one in status if "device-info" in one}
+    """NIC -> PCI address and RDMA device, from the annotation that Multus writes."""
+    api_pod = cluster.server.request("GET", f"/api/v1/namespaces/{SHOP}/pods/{name}").body
+    status = json.loads(api_pod["metadata"]["annotations"][STATUS])
+    infos = {nic["interface"]: nic["device-info"]["pci"] for nic in status if "device-info" in nic}
     return {nic: (info["pci-address"], info["rdma-device"]) for nic, info in infos.items()}
 
 
-def shown(cluster: KubernetesCluster) -> str:
+def sync_status(cluster: KubernetesCluster) -> str:
     """The column SYNC STATUS of the node's SriovNetworkNodeState in ``kubectl get``."""
     (row,) = cluster.table("sriovnetworknodestates", "--namespace", AGENT_NAMESPACE)
     assert row["NAME"] == NODE
@@ -159,7 +161,7 @@ def test_pods_share_the_rdma_device_of_the_card(
 
 @pytest.fixture
 def draining(with_resources: KubernetesCluster) -> Iterator[KubernetesCluster]:
-    """The cluster, with a controller that drains nodes for their virtual functions."""
+    """The cluster, with a controller that drains nodes before their virtual functions change."""
     controller = with_resources.controller
     conf = controller.directory / "conf.yml"
     command = controller.process.command
@@ -183,7 +185,7 @@ def is_cordoned(cluster: KubernetesCluster) -> bool:
 def test_a_changed_policy_evicts_its_pod_and_kubelet_offers_the_new_functions(
     card: CardNode, draining: KubernetesCluster
 ) -> None:
-    """The workflow of the controllers evicts, kubelet ends the Pod, and the agent changes."""
+    """The drain workflow evicts the Pod, kubelet ends it, and the agent creates the functions."""
     cluster = draining
     cluster.apply(pod_with_devices("evicted", ON_RAIL, 1))
     cluster.apply(pod_with_devices("bystander", ON_LAN, 1, SHARED))
@@ -195,7 +197,7 @@ def test_a_changed_policy_evicts_its_pod_and_kubelet_offers_the_new_functions(
     until_allocatable(cluster, 4)
     cluster.until(lambda: not is_cordoned(cluster), "the node in service")
 
-    assert shown(cluster) == "Succeeded"
+    assert sync_status(cluster) == "Succeeded"
     (nic,) = card.state()["status"]["interfaces"]
     assert nic["numVfs"] == 4
     cluster.delete_pods()
@@ -224,9 +226,9 @@ def test_pods_keep_their_virtual_functions_over_an_agent_restart_and_delay_a_pol
 
     cluster.apply(policy(4))
     until_allocatable(cluster, 0)
-    cluster.until(lambda: shown(cluster) == "InProgress", "a change that waits")
+    cluster.until(lambda: sync_status(cluster) == "InProgress", "a change that waits")
     users = f"{SHOP}/first, {SHOP}/second use virtual functions to remove"
     assert users in card.state()["status"]["lastSyncError"]
     cluster.delete_pods()
     until_allocatable(cluster, 4)
-    cluster.until(lambda: shown(cluster) == "Succeeded", "the change")
+    cluster.until(lambda: sync_status(cluster) == "Succeeded", "the change")

@@ -1,4 +1,4 @@
-"""The requests of our processes in the audit log of the API server."""
+"""The requests of agents and controller in the audit log of the API server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from tests.nodes.workloads import SHOP, annotated_with_pool, deployment, pool
 from tests.support.audit import READING
 
 NODE_STATES = "sriovnetworknodestates"
-"""The one kind that agents write: the state of their node, with policies for virtual functions."""
+"""The only resource that agents write: a node's state, where policies set up virtual functions."""
+
+PODS = 10
 
 pytestmark = [
     pytest.mark.etcd,
@@ -26,8 +28,8 @@ def test_agents_give_pods_addresses_without_writing_to_the_api_server(
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.39"))
     requests_before = len(cluster.control_plane.audit.requests())
-    cluster.apply(deployment("web", 10, annotated_with_pool("green")))
-    cluster.running("web", 10)
+    cluster.apply(deployment("web", PODS, annotated_with_pool("green")))
+    cluster.running("web", PODS)
 
     requests = [
         request for request in cluster.control_plane.audit.requests() if request.user == AGENT
@@ -37,14 +39,17 @@ def test_agents_give_pods_addresses_without_writing_to_the_api_server(
     assert {
         request.verb for request in requests if request.resource.partition("/")[0] != NODE_STATES
     } <= READING
-    # Owners once for each agent; Pods only if kubelet started them before the watch event.
-    since = [
+    # Each agent reads the owner of the Pods once. It reads a Pod only if kubelet calls it before
+    # the Pod's watch event arrives.
+    since_apply = [
         request
         for request in cluster.control_plane.audit.requests()[requests_before:]
         if request.user == AGENT
     ]
-    assert sum(request.resource == "replicasets" for request in since) <= len(cluster.nodes)
-    assert sum(request.resource == "pods" and request.verb == "get" for request in since) <= 10
+    owner_reads = sum(request.resource == "replicasets" for request in since_apply)
+    pod_reads = sum(request.resource == "pods" and request.verb == "get" for request in since_apply)
+    assert owner_reads <= len(cluster.nodes)
+    assert pod_reads <= PODS
 
 
 def test_no_request_of_our_processes_is_forbidden_by_the_documented_rights(
@@ -53,7 +58,7 @@ def test_no_request_of_our_processes_is_forbidden_by_the_documented_rights(
     cluster.pools(pool("green", "10.6.0.20-10.6.0.39"))
     cluster.apply(deployment("web", 2, annotated_with_pool("green")))
     cluster.running("web", 2)
-    cluster.until(lambda: len(cluster.table("se", "-n", SHOP)) == 2, "reports")
+    cluster.until(lambda: len(cluster.table("se", "-n", SHOP)) == 2, "SpiderEndpoints")
 
     requests = cluster.control_plane.audit.requests()
 

@@ -1,4 +1,4 @@
-"""Behaviour of kubelet and Pods without free addresses, a process of ours or the API server."""
+"""Pods without a free address, without a controller or agent, or without the API server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = [
 ]
 
 
-def test_an_event_of_a_waiting_pod_names_the_full_pool_and_the_pod_runs_once_an_address_is_free(
+def test_an_event_names_the_full_pool_and_the_pod_runs_when_an_address_becomes_free(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.pools(pool("tiny", "10.6.0.20"))
@@ -28,7 +28,7 @@ def test_an_event_of_a_waiting_pod_names_the_full_pool_and_the_pod_runs_once_an_
     cluster.apply(pod("second", annotated_with_pool("tiny")))
 
     messages = cluster.until(
-        lambda: [one for one in cluster.events("second").splitlines() if "IP addresses" in one]
+        lambda: [line for line in cluster.events("second").splitlines() if "IP addresses" in line]
     )
 
     assert "FailedCreatePodSandBox" in messages[0]
@@ -49,7 +49,7 @@ def test_an_event_names_a_pool_that_does_not_exist(cluster: KubernetesCluster) -
     assert cluster.claims() == {}
 
 
-def test_pods_start_and_end_without_a_controller_and_the_next_controller_reports_them(
+def test_pods_start_and_end_without_a_controller_and_the_next_controller_writes_endpoints(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
@@ -61,12 +61,12 @@ def test_pods_start_and_end_without_a_controller_and_the_next_controller_reports
     )
     cluster.running("", 3)
     cluster.server.kubectl("delete", "pod", "gone", "--namespace", SHOP)
-    held = {one.addresses[0]: one.name for one in cluster.running("web", 2)}
+    held = {pod.addresses[0]: pod.name for pod in cluster.running("web", 2)}
 
     assert cluster.until(lambda: cluster.claims() == held)
     assert cluster.table("se", "-n", SHOP) == []
     cluster.controller.process.start()
-    cluster.until(lambda: len(cluster.table("se", "-n", SHOP)) == 2, "reports")
+    cluster.until(lambda: len(cluster.table("se", "-n", SHOP)) == 2, "SpiderEndpoints")
 
 
 def test_a_pod_waits_with_an_event_for_the_agent_of_its_node(cluster: KubernetesCluster) -> None:
@@ -98,7 +98,7 @@ def test_a_killed_sandbox_is_replaced_with_the_same_address_while_the_api_server
     os.kill(cluster.pid_of("alpha"), signal.SIGKILL)
 
     cluster.until(lambda: cluster.sandbox("alpha") not in ("", sandbox), "a new sandbox")
-    cluster.until(lambda: cluster.pings("alpha", "10.6.0.1"), "its network")
+    cluster.until(lambda: cluster.pings("alpha", "10.6.0.1"), "the Pod's network")
     assert cluster.claims() == {alpha.addresses[0]: "alpha"}
     cluster.server.start()
     assert cluster.running("", 1)[0].addresses == alpha.addresses

@@ -1,8 +1,6 @@
-"""Workloads are scaled, restarted, completed and moved: addresses follow the Pods."""
+"""Addresses are allocated and released when workloads are scaled, restarted, completed or moved."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 
@@ -37,13 +35,13 @@ def test_scaling_a_deployment_allocates_and_releases_addresses(cluster: Kubernet
 
     kubectl_in_shop(cluster, "scale", "deployment/web", "--replicas=3")
 
-    assert len({one.addresses for one in cluster.running("web", 3)}) == 3
+    assert len({pod.addresses for pod in cluster.running("web", 3)}) == 3
     kubectl_in_shop(cluster, "scale", "deployment/web", "--replicas=1")
     (remaining,) = cluster.running("web", 1)
     assert cluster.until(lambda: cluster.claims() == {remaining.addresses[0]: remaining.name})
 
 
-def test_a_rolling_restart_needs_one_spare_address(cluster: KubernetesCluster) -> None:
+def test_one_spare_address_suffices_for_a_rolling_restart(cluster: KubernetesCluster) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.22"))
     cluster.apply(deployment("web", 2, annotated_with_pool("green")))
     before = cluster.running("web", 2)
@@ -52,12 +50,12 @@ def test_a_rolling_restart_needs_one_spare_address(cluster: KubernetesCluster) -
     kubectl_in_shop(cluster, "rollout", "status", "deployment/web", "--timeout=60s")
 
     after = cluster.running("web", 2)
-    assert not {one.uid for one in before} & {one.uid for one in after}
-    held = {one.addresses[0]: one.name for one in after}
+    assert not {pod.uid for pod in before} & {pod.uid for pod in after}
+    held = {pod.addresses[0]: pod.name for pod in after}
     assert cluster.until(lambda: cluster.claims() == held)
 
 
-def test_replicas_of_a_stateful_set_keep_their_addresses_over_restarts_and_nodes(
+def test_replicas_of_a_statefulset_keep_their_addresses_when_they_restart_or_move(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
@@ -103,7 +101,7 @@ def test_a_finished_job_holds_no_address_although_its_pod_still_exists(
     assert cluster.until(lambda: not cluster.claims())
     (ended,) = cluster.pods("once")
     assert ended.phase == "Succeeded"
-    assert ended.addresses, "it had one"
+    assert ended.addresses, "the status still shows the released address"
 
 
 def test_pods_of_a_drained_node_start_elsewhere_and_release_their_addresses(
@@ -116,8 +114,8 @@ def test_pods_of_a_drained_node_start_elsewhere_and_release_their_addresses(
     cluster.server.kubectl("drain", "node-b", "--timeout=60s")
 
     after = cluster.running("web", 3)
-    assert {one.node for one in after} == {"node-a"}
-    held = {one.addresses[0]: one.name for one in after}
+    assert {pod.node for pod in after} == {"node-a"}
+    held = {pod.addresses[0]: pod.name for pod in after}
     assert cluster.until(lambda: cluster.claims() == held)
 
 
@@ -129,11 +127,11 @@ def test_a_pod_evicted_by_kubelet_releases_its_address_and_its_successor_runs(
     (full,) = cluster.running("web", 1)
 
     volume_path = cluster.nodes[full.node].volume(full.uid, "scratch")
-    Path(volume_path / "dump").write_bytes(bytes(4 << 20))
+    (volume_path / "dump").write_bytes(bytes(4 << 20))  # 4 MiB, more than the limit of 1 MiB
 
     cluster.until(lambda: "Evicted: Usage of EmptyDir" in cluster.events(full.name), "eviction")
     (successor,) = cluster.until(
-        lambda: [one for one in cluster.pods("web") if one.ready and one.uid != full.uid]
+        lambda: [ready for ready in cluster.pods("web") if ready.ready and ready.uid != full.uid]
     )
     held = {successor.addresses[0]: successor.name}
     assert cluster.until(lambda: cluster.claims() == held)
@@ -144,7 +142,8 @@ def test_force_deleted_pods_of_a_deployment_release_all_addresses(
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.59"))
     cluster.apply(deployment("web", 12, annotated_with_pool("green")))
-    cluster.until(lambda: len(cluster.claims()) >= 6, "some of them")
+    # The Pods are deleted while about half of them have no address yet.
+    cluster.until(lambda: len(cluster.claims()) >= 6, "six claims")
 
     kubectl_in_shop(cluster, "delete", "deployment", "web", "--cascade=foreground", "--wait=false")
     kubectl_in_shop(cluster, "delete", "pods", "--all", "--force", "--grace-period=0")

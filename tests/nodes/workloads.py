@@ -1,4 +1,4 @@
-"""Workloads and pools as a user writes them, all in the namespace ``shop`` with one image."""
+"""Manifests of pools, subnets and workloads; all workloads are in the namespace ``shop``."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ POOL_ANNOTATION: Final = "ipam.spidernet.io/ippool"
 
 
 def pool(name: str, *ips: str, **spec: Any) -> Object:
-    """A SpiderIPPool, by default on the fabric's network."""
-    where = {} if "subnet" in spec else {"subnet": "10.6.0.0/24", "gateway": "10.6.0.1"}
-    return manifest(API_VERSION, "SpiderIPPool", name, spec={"ips": list(ips)} | where | spec)
+    """A SpiderIPPool, by default on the fabric's IPv4 network."""
+    network = {} if "subnet" in spec else {"subnet": "10.6.0.0/24", "gateway": "10.6.0.1"}
+    return manifest(API_VERSION, "SpiderIPPool", name, spec={"ips": list(ips)} | network | spec)
 
 
 IPV6: Final = {"subnet": "fd00:6::/64", "gateway": "fd00:6::1"}
-"""The fields of a pool on the fabric's second network."""
+"""The fields of a pool on the fabric's IPv6 network."""
 
 
 def subnet(name: str, *ips: str) -> Object:
-    """A SpiderSubnet on the fabric's network."""
+    """A SpiderSubnet on the fabric's IPv4 network."""
     spec = {"subnet": "10.6.0.0/24", "gateway": "10.6.0.1", "ips": list(ips)}
     return manifest(API_VERSION, "SpiderSubnet", name, spec=spec)
 
 
 def annotated_with_pool(ipv4: str, ipv6: str = "") -> dict[str, str]:
-    """The annotation of a Pod that names pools."""
+    """The annotation that names the pool of each address family."""
     pools = {"ipv4": [ipv4]} | ({"ipv6": [ipv6]} if ipv6 else {})
     return {POOL_ANNOTATION: json.dumps(pools)}
 
 
 def pod_spec(node: str = "", program: str = "/pause", scratch_mb: int = 0, **spec: Any) -> Object:
-    """The spec of a Pod with one container that stops at once, optionally on a given node.
+    """The spec of a Pod with one container, by default on any node.
 
-    With ``scratch_mb`` it has a volume ``scratch`` that must not grow beyond that.
+    With ``scratch_mb`` the container has an emptyDir ``scratch`` with this size limit in MiB.
     """
     container: Object = {"name": "main", "image": NAME, "imagePullPolicy": "Never"}
     container["command"] = [program]
@@ -47,21 +47,21 @@ def pod_spec(node: str = "", program: str = "/pause", scratch_mb: int = 0, **spe
         container["volumeMounts"] = [{"name": "scratch", "mountPath": "/scratch"}]
         volume = {"name": "scratch", "emptyDir": {"sizeLimit": f"{scratch_mb}Mi"}}
         spec["volumes"] = [volume]
-    where = {"nodeSelector": {"kubernetes.io/hostname": node}} if node else {}
+    selector = {"nodeSelector": {"kubernetes.io/hostname": node}} if node else {}
     return {
         "automountServiceAccountToken": False,
         "dnsPolicy": "Default",
-        # The grace period after which an address is reclaimed without a DEL.
+        # Without a DEL an address is reclaimed when this grace period has passed.
         "terminationGracePeriodSeconds": 1,
         "enableServiceLinks": False,
         "containers": [container],
-        **where,
+        **selector,
         **spec,
     }
 
 
 def with_slots(workload: Object, resource: str, count: int = 1) -> Object:
-    """Add a request for slots of ``spidernet.io`` to the Pods of a workload; return it."""
+    """Add a request for ``spidernet.io`` slots to a workload's Pods; return the workload."""
     spec = workload["spec"]
     container = spec.get("template", {"spec": spec})["spec"]["containers"][0]
     container["resources"] = {"limits": {f"spidernet.io/{resource}": str(count)}}
@@ -81,7 +81,7 @@ def deployment(name: str, replicas: int, annotations: dict[str, str], **spec: An
 
 
 def stateful_set(name: str, replicas: int, annotations: dict[str, str], **spec: Any) -> Object:
-    """A StatefulSet that starts all replicas at once."""
+    """A StatefulSet that starts all replicas concurrently."""
     workload = _workload("StatefulSet", name, annotations, spec)
     workload["spec"] |= {"replicas": replicas, "serviceName": name}
     workload["spec"]["podManagementPolicy"] = "Parallel"
@@ -89,7 +89,7 @@ def stateful_set(name: str, replicas: int, annotations: dict[str, str], **spec: 
 
 
 def job(name: str, annotations: dict[str, str]) -> Object:
-    """One Pod that succeeds at once."""
+    """A Job with one Pod, which succeeds immediately."""
     spec = pod_spec(program="/done", restartPolicy="Never")
     template = {"metadata": {"annotations": annotations, "labels": {"app": name}}, "spec": spec}
     return manifest("batch/v1", "Job", name, SHOP, spec={"template": template})
