@@ -1,4 +1,4 @@
-"""The executable ``spiderpool``, installed for one test."""
+"""A fixture that installs the executable ``spiderpool`` for one test."""
 
 from __future__ import annotations
 

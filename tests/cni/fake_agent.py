@@ -1,6 +1,6 @@
-"""A fake agent, with the faults that a real one may have.
+"""A fake agent, with the faults that a real agent may have.
 
-It implements docs/reference/cni-executables.md and shares no code with the product.
+The fake implements docs/reference/cni-executables.md and shares no code with the product.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 WAIT_S = 60
-"""Longer than any call takes: only a failing test waits so long."""
+"""Seconds after which a wait fails; only a failing test waits so long."""
 
 
 class Request(NamedTuple):
@@ -94,7 +94,7 @@ Behaviour = Callable[[FakeAgent, socket.socket], None]
 
 
 def answering(answer: bytes) -> Behaviour:
-    """Read the request, send these bytes at once, and close."""
+    """Read the request, send these bytes in one piece, and close."""
 
     def behave(agent: FakeAgent, connection: socket.socket) -> None:
         agent.read(connection)
@@ -143,7 +143,7 @@ def hanging(agent: FakeAgent, connection: socket.socket) -> None:
 
 
 def reading_once(agent: FakeAgent, connection: socket.socket) -> None:
-    """Receive once: no bytes mean that the caller has closed the connection."""
+    """Store the next bytes in ``agent.trailing``, empty if the caller closes the connection."""
     connection.settimeout(WAIT_S)
     agent.trailing = connection.recv(1 << 16)
     agent.caller_gone.set()

@@ -13,13 +13,19 @@ from cni.build import FLAGS, compile_plugin, compiler
 from ops.installer import EXECUTABLE_MODE
 from tests.cni.fake_agent import Behaviour, FakeAgent
 
+TRY_AGAIN_LATER = 11
+"""The CNI error code of a call that the runtime may retry."""
+
+INVALID_NETCONF = 7
+"""The CNI error code of an invalid network configuration."""
+
 CALL_DEADLINE_S = 60
 LOGS = Path(tempfile.gettempdir()).resolve()
 
 
 @functools.cache
 def compiled(constants: tuple[tuple[str, str], ...] = (), flags: tuple[str, ...] = FLAGS) -> bytes:
-    """The program with other limits, which can be set only when it is compiled."""
+    """The bytes of the program, compiled with these values of its C constants."""
     with tempfile.TemporaryDirectory() as directory:
         program = Path(directory) / "plugin"
         # The libraries of the sanitizers need the machine's C library, not musl.
@@ -34,7 +40,7 @@ def text(value: object) -> str:
 
 
 class Spiderpool:
-    """The installed executable, calling the agent whose socket is ``socket_path``."""
+    """An installed executable, whose netconf names the agent's socket ``socket_path``."""
 
     name = "spiderpool"
 
@@ -42,12 +48,12 @@ class Spiderpool:
         self.directory = directory
         self.socket_path = directory / "agent.sock"
         self.path = directory / self.name
-        # The program is compiled once, so all tests have the same log directory.
+        # The log directory is compiled into the program. All tests share one, and thus one program.
         self.log_path = LOGS / f"{directory.name}-{self.name}.log"
         self.install()
 
     def install(self, **constants: str) -> None:
-        """Install a copy with other limits."""
+        """Replace the installed copy by one with these values of C constants."""
         all_constants = {"LOG_DIRECTORY": text(LOGS)} | constants
         self.path.unlink(missing_ok=True)
         self.path.write_bytes(compiled(tuple(sorted(all_constants.items()))))

@@ -16,7 +16,7 @@ MESSAGE_BYTES = 4_096
 
 
 class Refused(Exception):
-    """The code and message of the error that the program would print."""
+    """The program would print an error with this code and message."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""If the agent does not run, hangs, dies or is another program, a call prints one error object."""
+"""A call prints one error object if the agent does not run, hangs, dies or is not an agent."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from tests.cni.plugin import Spiderpool, error_of
 
 UNHEALTHY = "unhealthy spiderpool-agent backend, failed to check: "
 CODES = {"ADD": 11, "DEL": 11, "CHECK": 11, "GC": 11, "STATUS": 50}
+"""Verb -> the CNI error code without an agent: 11 "try again later", 50 "not available"."""
 
 
 def short_deadlines(spiderpool: Spiderpool) -> None:
@@ -109,6 +110,7 @@ def test_an_answer_that_ends_early_fails_the_call(spiderpool: Spiderpool, length
 
 @pytest.mark.parametrize(
     "answer",
+    # The last two announce 4 GiB - 1 and one byte more than the limit of 4 MiB.
     [b"HTTP/1.1 400 Bad Request\r\n\r\n", frame(0, b"")[:1] + b"\xff" * 4, b"\0\0\x40\0\1"],
 )
 def test_an_answer_of_another_program_is_refused_by_its_length(

@@ -1,4 +1,4 @@
-"""Calls that fail before the agent gets them: environment, standard input, use on a terminal."""
+"""Calls with an invalid environment, standard input or netconf, and calls on a terminal."""
 
 from __future__ import annotations
 
@@ -85,10 +85,10 @@ def test_environment_and_netconf_share_one_limit(spiderpool: Spiderpool) -> None
 
 
 def test_a_request_of_exactly_the_limit_is_sent(spiderpool: Spiderpool) -> None:
-    block = (
-        sum(len(f"{name}={value}\0") for name, value in spiderpool.environment("ADD").items()) + 1
-    )
-    netconf = spiderpool.netconf().ljust((1 << 20) - block)
+    variables = spiderpool.environment("ADD").items()
+    environment_bytes = sum(len(f"{name}={value}\0") for name, value in variables) + 1
+    # The request body has at most 1 MiB; spaces fill up the netconf.
+    netconf = spiderpool.netconf().ljust((1 << 20) - environment_bytes)
 
     with spiderpool.agent(answering(frame(0, b""))) as agent:
         result = spiderpool.call(netconf=netconf)

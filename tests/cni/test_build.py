@@ -11,13 +11,23 @@ import pytest
 from cni.build import MUSL_COMPILER, PROGRAM, compile_plugin, compiler, musl_compiler
 from ops.installer import EXECUTABLES
 from tests.cni.fake_agent import answering, frame
-from tests.cni.plugin import LOGS, Spiderpool, compiled, error_of, text
+from tests.cni.plugin import (
+    INVALID_NETCONF,
+    LOGS,
+    TRY_AGAIN_LATER,
+    Spiderpool,
+    compiled,
+    error_of,
+    text,
+)
 from tests.cni.plugin_library import build
 from tests.support.emulation import uses_sanitizers
 from tests.support.parts import ARM64, MUSL, needs
 
 ARM64_COMPILER = "aarch64-linux-gnu-gcc"
 INPUTS = 200_000
+"""The number of random inputs."""
+
 SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 SEEDS = (
     b'{"cniVersion":"1.0.0","name":"lan","ipam":{"type":"spiderpool","log_level":"info"}}',
@@ -51,7 +61,7 @@ def test_it_has_no_cpuid_instruction_which_a_hypervisor_would_emulate() -> None:
     assert "cpuid" not in disassembled
 
 
-def test_the_compiler_is_that_of_cc_or_without_musl_the_default_one(
+def test_the_compiler_is_cc_or_gcc_without_musl(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CC", f"{ARM64_COMPILER} -O3")
@@ -148,7 +158,7 @@ def test_complete_calls_have_no_fault_that_the_sanitizers_find(
     too_large = error_of(spiderpool.call(netconf=b"[" * (2 << 20)))
 
     assert (result.returncode, len(result.stdout), result.stderr) == (0, 4 << 20, b"")
-    assert (without_agent["code"], too_large["code"]) == (11, 7)
+    assert (without_agent["code"], too_large["code"]) == (TRY_AGAIN_LATER, INVALID_NETCONF)
     assert "unhealthy" in spiderpool.log_path.read_text()
 
 
@@ -157,5 +167,5 @@ def test_more_variables_than_a_request_may_have_are_refused(spiderpool: Spiderpo
 
     error = error_of(spiderpool.call(env=spiderpool.environment("ADD") | variables))
 
-    assert error["code"] == 7
+    assert error["code"] == INVALID_NETCONF
     assert "too large" in error["msg"]

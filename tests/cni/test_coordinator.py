@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cni.fake_agent import answering, frame, reading_once
-from tests.cni.plugin import Coordinator, error_of, text
+from tests.cni.plugin import TRY_AGAIN_LATER, Coordinator, error_of, text
 
 
 @pytest.fixture
@@ -46,10 +46,11 @@ def test_a_socket_path_with_json_escapes_is_decoded(coordinator: Coordinator) ->
 def test_the_error_of_a_call_without_an_answer_names_the_failed_operation(
     coordinator: Coordinator, verb: str, prefix: str
 ) -> None:
+    # The agent closes the connection without a response.
     with coordinator.agent(reading_once):
         error = error_of(coordinator.call(verb))
 
-    assert error["code"] == 11
+    assert error["code"] == TRY_AGAIN_LATER
     assert error["msg"].startswith(f"coordinator failed to {prefix} the Pod's network: ")
     assert json.loads(coordinator.log_path.read_text())["CNI_COMMAND"] == verb
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cni.fake_agent import answering, frame
-from tests.cni.plugin import Ifacer, error_of
+from tests.cni.plugin import TRY_AGAIN_LATER, Ifacer, error_of
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_it_supports_older_versions_than_an_ipam_plugin(ifacer: Ifacer) -> None:
 def test_without_an_agent_an_add_fails_with_try_again_later_and_is_logged(ifacer: Ifacer) -> None:
     error = error_of(ifacer.call("ADD"))
 
-    assert error["code"] == 11
+    assert error["code"] == TRY_AGAIN_LATER
     assert str(ifacer.socket_path) in error["msg"]
     (line,) = ifacer.log_path.read_text().splitlines()
     assert json.loads(line)["msg"] == error["msg"]

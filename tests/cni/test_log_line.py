@@ -1,4 +1,7 @@
-"""An executable logs a call that the agent could not log. The call does not fail without a log."""
+"""An executable logs each failed call that did not get a response of the agent.
+
+A log that cannot be written does not change the result of the call.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cni.fake_agent import answering, frame
-from tests.cni.plugin import Spiderpool, error_of, text
+from tests.cni.plugin import TRY_AGAIN_LATER, Spiderpool, error_of, text
 
 
 def test_each_call_without_an_agent_logs_one_line(spiderpool: Spiderpool) -> None:
@@ -27,7 +30,7 @@ def test_a_call_without_an_answer_logs_a_line(spiderpool: Spiderpool) -> None:
     with spiderpool.agent(answering(b"")):
         error_of(spiderpool.call())
 
-    assert json.loads(spiderpool.log_path.read_text())["code"] == 11
+    assert json.loads(spiderpool.log_path.read_text())["code"] == TRY_AGAIN_LATER
 
 
 def test_a_call_that_the_agent_has_answered_is_not_logged_again(spiderpool: Spiderpool) -> None:
@@ -68,7 +71,7 @@ def test_the_default_log_file_is_used_only_if_its_directory_exists(
 def test_no_line_is_appended_to_a_log_file_of_its_maximum_size(
     spiderpool: Spiderpool, size: int | str
 ) -> None:
-    size_max = 1 << 20
+    size_max = 1 << 20  # log_file_max_size is in MiB
     spiderpool.log_path.touch()
     os.truncate(spiderpool.log_path, size_max)
 
@@ -89,7 +92,7 @@ def test_a_log_that_cannot_be_written_does_not_change_the_answer(
         for path in unusable
     ]
 
-    assert codes == [11] * len(unusable)
+    assert codes == [TRY_AGAIN_LATER] * len(unusable)
 
 
 def test_a_netconf_whose_ipam_part_is_not_an_object_has_no_log_options(

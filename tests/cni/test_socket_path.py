@@ -1,4 +1,7 @@
-"""The socket path of a netconf: the fast search must have the same result as a JSON parser."""
+"""The program finds the socket path in a netconf as a JSON parser would.
+
+The program first searches the text for the key, and parses the netconf only if necessary.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from tests.cni.plugin_library import Refused, framed_socket_path
 
 KEY = "ipam_unix_socket_path"
 DEFAULT = b"/var/run/spidernet/spiderpool.sock.fast"
+PATH_BYTES_MAX = 102
+"""The longest path: with ".fast" and a NUL byte it fills the 108 bytes of ``sun_path``."""
 
 paths = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=30).map(
     "/{}".format
@@ -43,7 +48,8 @@ def test_the_search_finds_the_path_that_a_json_parser_finds(
     document = {"before": before, "ipam": {"type": "spiderpool", KEY: path}, "after": after}
     text = json.dumps(document, ensure_ascii=ascii_only, **layout)
 
-    assert len(path.encode()) <= 102, "another test has longer paths"
+    # Another test has longer paths.
+    assert len(path.encode()) <= PATH_BYTES_MAX
     assert framed_socket_path(text.encode()) == path.encode() + b".fast"
 
 
@@ -84,12 +90,14 @@ def test_a_path_is_found_in_every_json_spelling(text: bytes) -> None:
 
 
 def test_a_path_of_the_greatest_length_of_a_socket_path_is_accepted() -> None:
-    longest = "/" + "x" * 101
+    longest = "/" + "x" * (PATH_BYTES_MAX - 1)
 
     assert framed_socket_path(netconf(longest)) == longest.encode() + b".fast"
 
 
-@pytest.mark.parametrize("path", ["/" + "x" * 102, "run/a.sock", "@abstract", "/run/\0", " /run"])
+@pytest.mark.parametrize(
+    "path", ["/" + "x" * PATH_BYTES_MAX, "run/a.sock", "@abstract", "/run/\0", " /run"]
+)
 def test_an_invalid_socket_path_is_refused_with_the_name_of_the_field(path: str) -> None:
     with pytest.raises(Refused) as refused:
         framed_socket_path(netconf(path))

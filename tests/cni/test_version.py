@@ -12,6 +12,7 @@ from tests.cni.fake_agent import WAIT_S
 from tests.cni.plugin import Spiderpool
 
 SUPPORTED = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]
+NEWEST = "1.1.0"
 
 
 def version_of(result: subprocess.CompletedProcess[bytes]) -> str:
@@ -50,7 +51,7 @@ def test_the_result_has_the_version_of_the_request(spiderpool: Spiderpool, versi
 def test_a_request_without_a_valid_version_is_answered_in_the_newest(
     spiderpool: Spiderpool, request_text: bytes
 ) -> None:
-    assert version_of(spiderpool.call("VERSION", request_text)) == "1.1.0"
+    assert version_of(spiderpool.call("VERSION", request_text)) == NEWEST
 
 
 def test_version_succeeds_without_a_standard_input(spiderpool: Spiderpool) -> None:
@@ -62,7 +63,7 @@ def test_version_succeeds_without_a_standard_input(spiderpool: Spiderpool) -> No
         timeout=WAIT_S,
     )
 
-    assert version_of(result) == "1.1.0"
+    assert version_of(result) == NEWEST
 
 
 def test_version_succeeds_if_standard_input_stays_empty_and_open(spiderpool: Spiderpool) -> None:
@@ -71,4 +72,4 @@ def test_version_succeeds_if_standard_input_stays_empty_and_open(spiderpool: Spi
     os.close(reading)
     os.close(writing)
 
-    assert version_of(result) == "1.1.0"
+    assert version_of(result) == NEWEST

@@ -65,7 +65,10 @@ class Block(NamedTuple):
 
 
 class Row(NamedTuple):
-    """The outcome for one object; ``detail``: the rule that refused it, or ineffective fields."""
+    """The outcome for one object.
+
+    ``detail``: the rules and fields of a refusal, or the fields that have no effect.
+    """
 
     file: str
     block: str
@@ -165,7 +168,7 @@ async def _outcome(value: Mapping[str, object], configurator: Configurator) -> t
         else:
             await configurator.apply(result, Cause("documents"))
     except Refused as error:
-        return REFUSED, " ".join(f"{one.rule}:{one.field}" for one in error.refusals)
+        return REFUSED, " ".join(f"{refusal.rule}:{refusal.field}" for refusal in error.refusals)
     except BadInput as error:
         return REFUSED, f"unreadable:{error.subject}"
     return (NOTED, notes) if notes else (APPLIED, "")

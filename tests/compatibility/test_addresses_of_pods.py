@@ -1,7 +1,7 @@
-"""Cases of Spiderpool about which Pod gets which address, run against a whole agent.
+"""Cases of Spiderpool's tests about the addresses that a Pod gets, run against a whole agent.
 
-The ids are those of docs/contributing/compatibility.md. Cases that a scenario of another folder
-tests are not repeated here.
+The docstrings have the ids of the cases in docs/contributing/compatibility.md. Cases that another
+folder tests are not repeated here.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ V4 = "10.6.0.0/16"
 SUBNETS = {"v4": (V4, "10.6.0.10"), "v6": ("fd00:6::/64", "fd00:6::10")}
 
 
-async def recorded(agent: AgentHarness) -> dict[str, str]:
-    """Return the pool of each claimed address."""
+async def pool_by_address(agent: AgentHarness) -> dict[str, str]:
+    """Claimed address -> its pool."""
     return {address: claim.pool for address, claim in (await agent.claims()).items()}
 
 
@@ -59,7 +59,9 @@ async def test_a_pod_of_any_kind_gets_addresses_of_the_default_pools(
     assert {claim.pool for claim in claims.values()} == {f"default-{family}" for family in families}
 
 
-async def test_a_waiting_pod_gets_what_is_no_longer_excluded(agent: AgentHarness) -> None:
+async def test_a_waiting_pod_gets_an_address_that_is_no_longer_excluded(
+    agent: AgentHarness,
+) -> None:
     """E00008, S00002."""
     ips = "10.6.0.10-10.6.0.11"
     await agent.pool("lan", V4, ips, exclude_ips=("10.6.0.11",))
@@ -72,7 +74,9 @@ async def test_a_waiting_pod_gets_what_is_no_longer_excluded(agent: AgentHarness
     assert await agent.add("web-1") == ["10.6.0.11/16"]
 
 
-async def test_a_waiting_pod_gets_what_is_no_longer_reserved(agent: AgentHarness) -> None:
+async def test_a_waiting_pod_gets_an_address_that_is_no_longer_reserved(
+    agent: AgentHarness,
+) -> None:
     """S00001."""
     await agent.pool("lan", V4, "10.6.0.10")
     await agent.apply(ApplyReservation(Reservation("kept", 4, ("10.6.0.10",))))
@@ -95,44 +99,44 @@ async def test_each_node_of_a_daemon_set_has_its_own_pool(
     )
     await agent.pool("first", V4, "10.6.1.1-10.6.1.9", default=False, node_names=("node-1",))
     await agent.pool("second", V4, "10.6.2.1-10.6.2.9", default=False, node_names=("node-2",))
-    wish = {"ippool": {"ipv4": ["first", "second"]}}
+    annotations = {"ippool": {"ipv4": ["first", "second"]}}
     async with running(other, memory_store) as second:
         for pod in ("agent-a", "agent-b"):
-            await agent.pod(pod, wish, owner_kind="DaemonSet", owner_name="agent")
+            await agent.pod(pod, annotations, owner_kind="DaemonSet", owner_name="agent")
         await second.process.parts.view.freshen()
 
-        (here,) = await agent.add("agent-a")
-        (there,) = await second.add("agent-b")
+        (first_address,) = await agent.add("agent-a")
+        (second_address,) = await second.add("agent-b")
         await agent.delete("agent-a")
         await second.delete("agent-b")
 
-    assert here.startswith("10.6.1.")
-    assert there.startswith("10.6.2.")
+    assert first_address.startswith("10.6.1.")
+    assert second_address.startswith("10.6.2.")
     assert not await agent.claims()
 
 
-async def test_namespaces_share_a_pool_and_have_several(agent: AgentHarness) -> None:
-    """L00009: one pool for two namespaces, and a further one for the second alone."""
+async def test_two_namespaces_share_a_pool_and_one_has_a_second_pool(agent: AgentHarness) -> None:
+    """L00009."""
     await agent.pool("shared", V4, "10.6.0.10-10.6.0.11", namespace_names=("shop", "bank"))
     await agent.pool("own", V4, "10.6.0.20", namespace_names=("bank",))
 
-    def of(namespace: str, pod: str) -> str:
+    def cni_args(namespace: str, pod: str) -> str:
         names = f"IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={pod}"
         return f"{names};K8S_POD_UID={namespace}-{pod}"
 
-    await agent.add("a", CNI_ARGS=of("shop", "a"))
+    await agent.add("a", CNI_ARGS=cni_args("shop", "a"))
     for pod in ("b", "c"):
-        await agent.add(pod, CNI_ARGS=of("bank", pod))
-    refused = await agent.call("ADD", "d", CNI_ARGS=of("shop", "d"))
+        await agent.add(pod, CNI_ARGS=cni_args("bank", pod))
+    refused = await agent.call("ADD", "d", CNI_ARGS=cni_args("shop", "d"))
 
-    assert sorted((await recorded(agent)).values()) == ["own", "shared", "shared"]
+    assert sorted((await pool_by_address(agent)).values()) == ["own", "shared", "shared"]
     assert "from IPPools [shared]: all IP addresses used out" in refused.error["msg"]
 
 
 async def test_a_deployment_with_another_annotation_moves_to_the_other_pool(
     agent: AgentHarness,
 ) -> None:
-    """A00009: a rolling restart; the old Pod's address comes back."""
+    """A00009: a rolling restart; the old Pod's address is released."""
     await agent.pool("old", V4, "10.6.1.1", default=False)
     await agent.pool("new", V4, "10.6.2.1", default=False)
     owner = KINDS["Deployment"]
@@ -145,33 +149,37 @@ async def test_a_deployment_with_another_annotation_moves_to_the_other_pool(
 
     found = await agent.endpoint("web-b")
     assert moved == ["10.6.2.1/16"]
-    assert await recorded(agent) == {"10.6.2.1": "new"}
+    assert await pool_by_address(agent) == {"10.6.2.1": "new"}
     assert found is not None
     assert (found.uid, found.owner_kind) == ("uid-web-b", "Deployment")
 
 
-async def test_retries_on_a_full_pool_do_not_eat_the_other_nics_pool(agent: AgentHarness) -> None:
+async def test_retries_on_a_full_pool_claim_no_address_for_the_other_nic(
+    agent: AgentHarness,
+) -> None:
     """A00016: two NICs, one pool of one address, two replicas."""
     await agent.pool("small", V4, "10.6.1.1", default=False)
     await agent.pool("large", "10.7.0.0/16", "10.7.1.1-10.7.1.9", default=False)
-    wish = {
+    annotations = {
         "ippools": [
             {"interface": "eth0", "ipv4": ["small"]},
             {"interface": "net1", "ipv4": ["large"]},
         ]
     }
     for pod in ("web-0", "web-1"):
-        await agent.pod(pod, wish)
+        await agent.pod(pod, annotations)
     await agent.add("web-0")
 
     for _ in range(5):
         refused = await agent.call("ADD", "web-1")
         assert "all IP addresses used out" in refused.error["msg"] + refused.error["details"]
 
-    assert sorted((await recorded(agent)).values()) == ["large", "small"]
+    assert sorted((await pool_by_address(agent)).values()) == ["large", "small"]
 
 
-async def test_another_gateway_and_other_routes_are_for_later_pods(agent: AgentHarness) -> None:
+async def test_a_changed_gateway_and_changed_routes_apply_only_to_later_pods(
+    agent: AgentHarness,
+) -> None:
     """D00002, I00005."""
     ips = "10.6.0.10-10.6.0.19"
     await agent.pool(
@@ -185,18 +193,18 @@ async def test_another_gateway_and_other_routes_are_for_later_pods(agent: AgentH
     after = await routes_of(agent, "web-1")
 
     assert await routes_of(agent, "web-0") == before
-    gateways = [{route["dst"]: route["gw"] for route in one} for one in (before, after)]
+    gateways = [{route["dst"]: route["gw"] for route in routes} for routes in (before, after)]
     assert gateways == [
         {"10.20.0.0/16": "10.6.0.2", "0.0.0.0/0": "10.6.0.1"},
         {"10.30.0.0/16": "10.6.0.4", "0.0.0.0/0": "10.6.0.3"},
     ]
 
 
-async def test_forty_replicas_with_two_nics_come_restart_and_go(agent: AgentHarness) -> None:
+async def test_forty_replicas_with_two_nics_start_restart_and_end(agent: AgentHarness) -> None:
     """P00002 without its time limits: bench/ measures times."""
     await agent.pool("lan", V4, "10.6.0.1-10.6.0.80", default=False)
     await agent.pool("wan", "10.7.0.0/16", "10.7.0.1-10.7.0.80", default=False)
-    wish = {
+    annotations = {
         "ippools": [
             {"interface": "eth0", "ipv4": ["lan"]},
             {"interface": "net1", "ipv4": ["wan"]},
@@ -204,7 +212,7 @@ async def test_forty_replicas_with_two_nics_come_restart_and_go(agent: AgentHarn
     }
 
     async def attach(pod: str) -> None:
-        await agent.pod(pod, wish, **KINDS["Deployment"])
+        await agent.pod(pod, annotations, **KINDS["Deployment"])
         first = await agent.add(pod)
         second = await agent.add(pod, CNI_IFNAME="net1")
         assert (len(first), len(second)) == (1, 1)

@@ -1,7 +1,8 @@
-"""A SpiderMultusConfig becomes a NAD, which real CNI plugins apply to a Pod.
+"""A SpiderMultusConfig becomes a NAD, whose plugins are called for a Pod.
 
-The ids are those of docs/contributing/compatibility.md. The plugins are Debian's and ours, run one
-after the other as a runtime does. Results are read from the kernel of the Pod's namespace.
+The docstrings have the ids of the cases in docs/contributing/compatibility.md. Debian's plugins and
+ours are called one after the other, as a runtime does. Results are read from the kernel of the
+Pod's namespace.
 """
 
 from __future__ import annotations
@@ -67,13 +68,13 @@ def attached(laboratory: Laboratory, pod: str, **spec: Any) -> Sandbox:
     node, sandbox = laboratory.nodes[NODE], laboratory.sandbox(pod, "shop", f"uid-{pod}")
     result: dict[str, Any] = {}
     config = nad(laboratory, {"cniType": "macvlan", "macvlan": {"master": ["eth0"]}} | spec)
-    for one in config["plugins"]:
-        if "ipam" in one:
-            one["ipam"] |= {
+    for plugin_conf in config["plugins"]:
+        if "ipam" in plugin_conf:
+            plugin_conf["ipam"] |= {
                 "ipam_unix_socket_path": str(node.socket),
                 "log_file_path": str(node.plugin_log),
             }
-        conf = {key: config[key] for key in ("cniVersion", "name")} | one
+        conf = {key: config[key] for key in ("cniVersion", "name")} | plugin_conf
         previous = {"prevResult": result} if result else {}
         environment = {
             "CNI_COMMAND": "ADD",
@@ -83,7 +84,7 @@ def attached(laboratory: Laboratory, pod: str, **spec: Any) -> Sandbox:
             "CNI_ARGS": sandbox.arguments,
             "CNI_PATH": str(node.plugins),
         }
-        command = node.namespace.inside([str(node.plugins / one["type"])])
+        command = node.namespace.inside([str(node.plugins / plugin_conf["type"])])
         done = attempt(command, stdin=json.dumps(conf | previous), environment=environment)
         assert done.returncode == 0, done.stdout
         result = json.loads(done.stdout)
@@ -92,13 +93,13 @@ def attached(laboratory: Laboratory, pod: str, **spec: Any) -> Sandbox:
 
 def nad(laboratory: Laboratory, spec: dict[str, Any]) -> dict[str, Any]:
     """Return the configuration of the network's NAD, as ``orbctl nad`` shows it."""
-    one = {
+    network = {
         "apiVersion": "spiderpool.spidernet.io/v2beta1",
         "kind": "SpiderMultusConfig",
         "metadata": {"name": "lan", "namespace": "shop"},
         "spec": {"enableCoordinator": False} | spec,
     }
-    shown = laboratory.orbctl("nad", "-f", "-", "-o", "json", stdin=json.dumps(one))
+    shown = laboratory.orbctl("nad", "-f", "-", "-o", "json", stdin=json.dumps(network))
     assert shown.returncode == 0, shown.stderr
     (made,) = json.loads(shown.stdout)
     found: dict[str, Any] = json.loads(made["spec"]["config"])
@@ -110,7 +111,7 @@ def routes(sandbox: Sandbox) -> str:
 
 
 def test_routes_of_the_annotation_are_in_the_pod(laboratory: Laboratory) -> None:
-    """A00002: IPv6 in its short form."""
+    """A00002: the IPv6 route is shown in its short form."""
     listed = routes(attached(laboratory, "routed"))
 
     assert "10.20.0.0/16 via 10.6.0.2 dev eth0" in listed
@@ -134,7 +135,7 @@ def test_the_mtu_of_a_network_is_that_of_the_nic(laboratory: Laboratory) -> None
     assert "mtu 1400" in sandbox.namespace.ip("link", "show", "eth0")
 
 
-def test_a_chained_plugin_does_its_part(laboratory: Laboratory) -> None:
+def test_a_chained_plugin_is_called(laboratory: Laboratory) -> None:
     """M00021."""
     item = json.dumps({"type": "tuning", "sysctl": {"net.core.somaxconn": "4097"}})
     sandbox = attached(laboratory, "tuned", chainCNIJsonData=[item])

@@ -1,7 +1,7 @@
-"""Cases of Spiderpool about Pods with several NICs: the NIC through which a packet leaves.
+"""Cases of Spiderpool's tests about the NIC through which a packet leaves a Pod with several NICs.
 
-The ids are those of docs/contributing/compatibility.md. Results are read from the kernel of the
-Pod's namespace.
+The docstrings have the ids of the cases in docs/contributing/compatibility.md. Results are read
+from the kernel of the Pod's namespace.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ def leaves_by(pod: NetworkPod, *destinations: str) -> set[str]:
 def two_nics(
     request: pytest.FixtureRequest, network: NetworkHarness, network_node: NetworkNode
 ) -> NetworkPod:
-    """A Pod whose eth0, of either kind, the coordinator has set up, and whose net1 it has not."""
-    made = network.pod(network_node)
+    """A Pod whose eth0 is complete; the coordinator has not been called for its net1 yet."""
+    pod = network.pod(network_node)
     if request.param == "underlay":
-        made.macvlan("eth0", "10.6.0.101/24", "fd00:6::101/64")
-        made.add(**CONF)
+        pod.macvlan("eth0", "10.6.0.101/24", "fd00:6::101/64")
+        pod.add(**CONF)
     else:
-        made.calico("10.244.1.5", "fd00:244::5")
-    made.macvlan("net1", "10.7.0.101/24", "fd00:7::101/64")
-    return made
+        pod.calico("10.244.1.5", "fd00:244::5")
+    pod.macvlan("net1", "10.7.0.101/24", "fd00:7::101/64")
+    return pod
 
 
-def test_without_a_word_the_default_route_stays_on_the_first_nic(two_nics: NetworkPod) -> None:
-    """C00011, C00012: services and the node too."""
+def test_by_default_the_default_route_stays_on_the_first_nic(two_nics: NetworkPod) -> None:
+    """C00011, C00012: services and the node are also reached through the first NIC."""
     two_nics.add("net1", **CONF)
 
     (first,) = leaves_by(two_nics, *OUTSIDE)
@@ -77,10 +77,10 @@ def test_a_nic_may_have_any_name(
     assert leaves_by(network_pod, *NET1) == {name}
 
 
-def test_three_nics_work_though_paths_back_are_filtered(
+def test_three_nics_work_with_strict_reverse_path_filtering(
     network: NetworkHarness, network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
-    """C00021: with ``rp_filter`` 1, each NIC answers the requests that arrive on it."""
+    """C00021: with ``rp_filter`` 1, the Pod replies to pings at the address of each NIC."""
     other = network.pod(network.node("n2"))
     other.macvlan("eth0", "10.6.0.102/24", "fd00:6::102/64")
     other.add(podRPFilter=1, **CONF)

@@ -30,7 +30,7 @@ def table(generation: str) -> list[Row]:
 
 @pytest.mark.skipif(not REPOSITORY_PATH, reason=needs(PUBLIC_DOCUMENTS))
 @pytest.mark.parametrize("generation", GENERATIONS)
-async def test_each_object_of_the_documents_comes_to_what_the_table_says(generation: str) -> None:
+async def test_each_object_of_the_documents_has_the_outcome_in_the_table(generation: str) -> None:
     pages = documents(REPOSITORY_PATH, GENERATIONS[generation])
 
     found = [row for file in sorted(pages) for row in await rows_of(file, pages[file])]
@@ -95,7 +95,7 @@ def test_here_documents_fences_and_printed_objects_are_blocks() -> None:
     ]
 
 
-async def test_objects_of_one_page_meet_each_other() -> None:
+async def test_objects_of_one_page_are_applied_to_the_same_cluster() -> None:
     pool = "apiVersion: spiderpool.spidernet.io/v2beta1\nkind: SpiderIPPool\n"
     pool += "metadata: {name: NAME}\nspec: {subnet: 10.6.0.0/16, ips: [10.6.0.9], vlan: 0}\n"
     text = "---\n".join(pool.replace("NAME", name) for name in ("a", "b"))

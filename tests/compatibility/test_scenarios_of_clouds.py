@@ -2,8 +2,8 @@
 
 See docs/contributing/compatibility-datapath.md.
 
-Pools are default and bound to a node and a network; nobody annotates pools. The datapath of such
-Pods, ipvlan, is tested in ``tests/nodeagent/coordinator/test_other_links.py``.
+All pools are default pools, each bound to a node and a network; no Pod names a pool. The datapath
+of such Pods, ipvlan, is tested in ``tests/nodeagent/coordinator/test_other_links.py``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.support.agent_harness import AgentHarness, running
 DEFAULT_NETWORK = "v1.multus-cni.io/default-network"
 NETWORKS = ("kube-system/ipvlan-eth0", "kube-system/ipvlan-eth1")
 SUBNETS = {
-    # As in the documents: networks of different nodes and NICs; a prefix of each for IPv6.
+    # (node, network) -> IPv4 subnet, IPv4 addresses, IPv6 subnet, as in Spiderpool's documents.
     ("node-1", NETWORKS[0]): ("172.31.1.0/24", "172.31.1.2-172.31.1.6", "fd00:1:1::/80"),
     ("node-1", NETWORKS[1]): ("172.31.2.0/24", "172.31.2.2-172.31.2.6", "fd00:1:2::/80"),
     ("node-2", NETWORKS[0]): ("172.31.3.0/24", "172.31.3.2-172.31.3.6", "fd00:2:1::/80"),
@@ -46,32 +46,32 @@ async def nodes(settings: Settings) -> AsyncIterator[dict[str, AgentHarness]]:
         yield {"node-1": first, "node-2": second}
 
 
-async def placed(nodes: dict[str, AgentHarness], name: str, network: str, where: str) -> list[str]:
+async def add_pod(nodes: dict[str, AgentHarness], name: str, network: str, node: str) -> list[str]:
     """Record a Pod of a network and run an ADD for it on a node; return its addresses."""
     await nodes["node-1"].pod(name, {DEFAULT_NETWORK: network}, owner_kind="StatefulSet")
-    await nodes[where].process.parts.view.freshen()
-    return await nodes[where].add(name)
+    await nodes[node].process.parts.view.freshen()
+    return await nodes[node].add(name)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("where", ["node-1", "node-2"])
-async def test_a_pods_addresses_are_those_of_its_node_and_network(
-    nodes: dict[str, AgentHarness], where: str, network: str
+@pytest.mark.parametrize("node", ["node-1", "node-2"])
+async def test_a_pod_gets_addresses_of_its_node_and_network(
+    nodes: dict[str, AgentHarness], node: str, network: str
 ) -> None:
-    v4, v6 = await placed(nodes, "web-0", network, where)
+    v4, v6 = await add_pod(nodes, "web-0", network, node)
 
-    subnet, _, six = SUBNETS[where, network]
-    assert v4.rpartition(".")[0] == subnet.rpartition(".")[0]
-    assert v6.startswith(six.partition("::")[0])
+    v4_subnet, _, v6_subnet = SUBNETS[node, network]
+    assert v4.rpartition(".")[0] == v4_subnet.rpartition(".")[0]
+    assert v6.startswith(v6_subnet.partition("::")[0])
     assert v6.endswith("/80")
-    assert len(await nodes[where].claims()) == 2, "of the other pools nothing is held"
+    assert len(await nodes[node].claims()) == 2, "no addresses of other pools are claimed"
 
 
-async def test_a_node_that_has_no_more_refuses_and_the_other_does_not(
+async def test_a_node_without_free_addresses_refuses_a_pod_that_the_other_node_accepts(
     nodes: dict[str, AgentHarness],
 ) -> None:
     for number in range(POOL_SIZE):
-        await placed(nodes, f"web-{number}", NETWORKS[0], "node-1")
+        await add_pod(nodes, f"web-{number}", NETWORKS[0], "node-1")
     await nodes["node-1"].pod("late", {DEFAULT_NETWORK: NETWORKS[0]})
     await nodes["node-2"].process.parts.view.freshen()
 
@@ -84,8 +84,8 @@ async def test_a_node_that_has_no_more_refuses_and_the_other_does_not(
 async def test_a_replica_that_moves_gets_an_address_of_its_new_node(
     nodes: dict[str, AgentHarness],
 ) -> None:
-    """enableStatefulSet: false, because no address can follow a Pod there."""
-    await placed(nodes, "web-0", NETWORKS[0], "node-1")
+    """The setting is enableStatefulSet: false: in such a cloud no address can follow a Pod."""
+    await add_pod(nodes, "web-0", NETWORKS[0], "node-1")
     await nodes["node-1"].delete("web-0")
 
     assert (await nodes["node-2"].add("web-0"))[0].startswith("172.31.3.")

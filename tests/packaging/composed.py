@@ -1,4 +1,4 @@
-"""Services of docker-compose.yml as processes, with their commands, variables, names and files.
+"""Runs services of docker-compose.yml as processes, with the commands and variables of the file.
 
 Each service has a network namespace with an address on one bridge, and its own /etc/hosts with the
 names of the other services. Volumes are directories of the test.
@@ -24,7 +24,7 @@ from tests.support.hosts import Hosts
 
 DEADLINE_S: Final = 60.0
 PROGRAMS: Final = {"etcd-1": "etcd", "etcd-2": "etcd", "etcd-3": "etcd", "prometheus": "prometheus"}
-"""The programs that third-party images start."""
+"""Service -> the program that its third-party image starts."""
 
 PRINT_URL: Final = (
     "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=5).read().decode())"

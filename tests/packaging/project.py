@@ -32,7 +32,7 @@ def normal(name: str) -> str:
 
 
 def required(requirements: list[str]) -> set[str]:
-    """The names in a list of requirements, normalised."""
+    """The normalised names of the distributions in a list of requirements."""
     matches = [REQUIREMENT.match(requirement) for requirement in requirements]
     return {normal(match[0]) for match in matches if match}
 

@@ -1,4 +1,4 @@
-"""Imported modules stay in memory: daemons import only what they use."""
+"""Daemons import only the modules that they use, because imported modules stay in memory."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from tests.packaging.project import PACKAGES, ROOT, normal, pyproject, required
 
 
 def imported() -> Iterator[str]:
-    """Top-level names of every import of the product, including those in functions."""
+    """Top-level names of every import of the product, including imports in functions."""
     for package in PACKAGES:
         for path in (ROOT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -23,7 +23,7 @@ def imported() -> Iterator[str]:
 
 
 def distributions(name: str) -> set[str]:
-    """The distributions of an import name; namespaces such as ``google`` have several."""
+    """The distributions that provide an import name; ``google`` has several."""
     return {normal(distribution) for distribution in _installed().get(name, [name])}
 
 
@@ -39,7 +39,7 @@ def third_party() -> set[str]:
 
 
 def declared() -> set[str]:
-    """Dependencies and extras of the product itself."""
+    """The declared dependencies of the product, with the extras that the product imports."""
     project = pyproject()["project"]
     extras = project["optional-dependencies"]
     return required(project["dependencies"] + extras["otlp"] + extras["kubernetes"])

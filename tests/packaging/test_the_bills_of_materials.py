@@ -1,4 +1,4 @@
-"""``scripts/sbom.py``: the packages of an image, read from its layers."""
+"""``scripts/sbom.py`` lists the packages of an image, which it reads from the image's layers."""
 
 from __future__ import annotations
 
@@ -33,8 +33,12 @@ License: LGPL-2.1+
 Files: debian/*
 License: bsd-3-clause
 """
+"""A copyright file in Debian's machine-readable format."""
+
 CLASSIFIER = "Classifier: License :: OSI Approved :: "
 OLDER = "License: see /usr/share/common-licenses/GPL-2, or /usr/share/common-licenses/Artistic."
+"""A copyright file in free text, which refers to files of licenses."""
+
 SITE = "opt/orbweaver/lib/python3.13/site-packages"
 CREATED = "2026-11-30T16:47:21Z"
 
@@ -110,7 +114,8 @@ def test_the_licenses_of_a_python_package_are_those_of_its_metadata(
     assert licenses_of(image(tmp_path, layers)) == licenses
 
 
-def test_a_folder_that_a_layer_makes_anew_hides_the_former_one(tmp_path: Path) -> None:
+def test_a_folder_that_a_layer_replaces_is_not_listed(tmp_path: Path) -> None:
+    """``.wh..wh..opq`` marks an opaque folder: it hides the folder of lower layers."""
     former, new = (f"{SITE}/{name}.dist-info/METADATA" for name in ("pip-25.1", "pip-26.0"))
     layers = [
         {former: "Name: pip\nVersion: 25.1\n"},
@@ -129,7 +134,7 @@ def test_equal_images_have_equal_bills(tmp_path: Path) -> None:
 
 
 def bill_of(archive: Path) -> dict[str, Any]:
-    """The document."""
+    """The bill of materials of an image."""
     return dict(json.loads(make_bill(*read_image(archive))))
 
 
@@ -138,8 +143,8 @@ def licenses_of(archive: Path) -> set[str]:
     (component,) = bill_of(archive)["components"]
     return {
         str(value)
-        for one in component.get("licenses", ())
-        for value in (one.get("license") or one).values()
+        for choice in component.get("licenses", ())
+        for value in (choice.get("license") or choice).values()
     }
 
 

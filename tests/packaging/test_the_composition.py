@@ -1,4 +1,4 @@
-"""``docker-compose.yml`` and ``Containerfile`` agree with each other and with the files.
+"""``docker-compose.yml`` and ``Containerfile`` agree with each other and with the repository.
 
 Static checks, without a container engine.
 """
@@ -96,7 +96,8 @@ def test_the_controller_is_not_root_and_the_agent_is_not_privileged(
     assert not any("privileged" in service for service in services.values())
 
 
-def test_the_agent_can_write_where_iptables_has_its_lock(services: Mapping[str, Any]) -> None:
+def test_the_agent_can_write_to_tmp_and_run(services: Mapping[str, Any]) -> None:
+    """The lock of iptables is in /run; the root file system is read-only."""
     assert services["agent"]["read_only"]
     assert {"/tmp", "/run"} <= set(services["agent"]["tmpfs"])
 

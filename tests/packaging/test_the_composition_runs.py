@@ -1,4 +1,4 @@
-"""The services of ``docker-compose.yml`` work, run as processes without a container engine."""
+"""The services of ``docker-compose.yml`` work when they run as processes without containers."""
 
 from __future__ import annotations
 

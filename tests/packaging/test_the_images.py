@@ -1,4 +1,4 @@
-"""The Containerfile pins all its sources."""
+"""The Containerfile pins its base images, and ``scripts/images.sh`` pins the images it pushes."""
 
 from __future__ import annotations
 
@@ -40,6 +40,8 @@ def test_the_copied_etcd_is_the_one_that_the_chart_names() -> None:
     assert f"ETCD_IMAGE={image['registry']}/{image['repository']}:{image['tag']} " in script
 
 
+# A fake container engine: it writes $DIGEST where a digest is requested, and cannot reach
+# images whose name starts with $UNREACHABLE.
 ENGINE = """#!/bin/sh
 case "$*" in *docker://"$UNREACHABLE"*) exit 125 ;; esac
 while [ $# -gt 0 ]; do

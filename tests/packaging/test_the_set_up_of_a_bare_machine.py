@@ -1,4 +1,4 @@
-"""The packages that `scripts/setup.sh` installs on a machine without any of the programs."""
+"""`scripts/setup.sh` passes the packages of all missing programs to apt-get."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""The wheel has the five packages, typed, with their commands, and nothing else."""
+"""The wheel has the five packages with type markers and commands, and no other files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import core
 from tests.packaging.project import PACKAGES, ROOT, scripts
 
 CHECKOUT_ONLY = ("ops/demo/", "ops/lab/")
-"""Folders that are not in the wheel."""
+"""Folders of the product packages that are not in the wheel."""
 
 
 @pytest.fixture(scope="module")

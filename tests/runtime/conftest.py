@@ -1,4 +1,4 @@
-"""One containerd for all tests of a file. All sandboxes are removed after each test."""
+"""One containerd for all tests of a file; its sandboxes are removed after each test."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """containerd on a node of the laboratory, with its own root, state, sockets and mounts.
 
-A holder process keeps a mount namespace alive, in which the fixed paths of containerd and runc
-(/run/containerd, /var/lib/cni) are private and empty. So all files disappear when the holder ends.
-containerd runs in this mount namespace and in the node's network namespace, which the plugins
-change. It needs neither systemd nor a capability that a container lacks.
+A holder process keeps a mount namespace alive. In it the fixed paths of containerd and runc
+(/run/containerd, /var/lib/cni) are private and empty, so their files disappear when the holder
+ends. containerd runs in this mount namespace and in the node's network namespace. It needs neither
+systemd nor a capability that a container lacks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.runtime.cri import RuntimeService
 from tests.runtime.pause_image import NAME, write_archive
 
 IMPORT_S: Final = 300.0
-"""For an image of 300 MB on a busy machine."""
+"""Seconds in which an image must be imported: enough for 300 MB on a busy machine."""
 
 CONFIG = """
 version = 2
@@ -70,6 +70,8 @@ done
 mkdir /run/held
 exec sleep infinity
 """
+"""The script of the holder; the directory /run/held exists when all mounts are done."""
+
 NODE_MOUNTS = """
 mount -t tmpfs none /opt
 mkdir -p /opt/cni/bin
@@ -83,7 +85,10 @@ mount -t tmpfs none /var/log
 if [ -d /sys/fs/bpf ]; then mount -t bpf bpf /sys/fs/bpf; fi
 mount --make-rshared /
 """
-"""Private directories of a node, whose mounts propagate to the Pods of DaemonSets."""
+"""The part of the holder's script that gives a node private directories for DaemonSet Pods.
+
+Mounts below them propagate to these Pods.
+"""
 
 
 class Containerd:
@@ -163,8 +168,8 @@ class Containerd:
     def drop_orphans(self) -> None:
         """Delete the namespaces of sandboxes that containerd was creating when it was killed.
 
-        containerd forgets them with their interfaces and addresses until the next boot; a restarted
-        Pod would detect its own IPv6 address as a duplicate.
+        containerd does not delete such a namespace before the next boot. Its interface would keep
+        the Pod's addresses, and the restarted Pod would detect its IPv6 address as a duplicate.
         """
         for path in (self.here / "state").glob("*/netns/*"):
             attempt(self.with_mounts("nsenter", f"--net={path}", "ip", "link", "delete", INTERFACE))

@@ -76,15 +76,16 @@ class ContainerdHarness:
         )
 
     def run_together(self, pods: Sequence[str]) -> list[str]:
-        """Run sandboxes at the same time: each waits two seconds for IPv6 duplicate detection."""
+        """Run sandboxes concurrently, because each waits two seconds for duplicate detection."""
         with ThreadPoolExecutor(len(pods)) as pool:
             return list(pool.map(self.run, pods))
 
     @contextmanager
     def run_until_claimed(self, pod: str) -> Iterator[None]:
-        """Start a sandbox. In the context its addresses are claimed, and the plugin still runs.
+        """Start a sandbox, and enter the context when its addresses are claimed.
 
-        At the end the runtime's answer must be an error.
+        In the context the plugin still runs. The caller must interrupt it: after the context,
+        RunPodSandbox must have failed.
         """
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(self.run, pod)
@@ -132,11 +133,11 @@ class ContainerdHarness:
         return attempt(["nsenter", f"--net=/proc/{pid}/ns/net", "--", *ping]).returncode == 0
 
     def read_ledger(self) -> Ledger:
-        """The state in etcd."""
+        """Fold the log in etcd into its current state."""
         return self._store_reader.read_ledger()
 
     def claims(self) -> dict[str, str]:
-        """The Pods by the address that they hold."""
+        """Address -> the name of the Pod that holds it."""
         return self._store_reader.read_claims()
 
     def check(self) -> None:

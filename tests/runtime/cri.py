@@ -63,7 +63,7 @@ MESSAGES: Table = {
 
 
 class Status(NamedTuple):
-    """The status of a sandbox. ``pid`` 0: its process has ended."""
+    """The status of a sandbox. ``pid`` is 0 when the sandbox's process has ended."""
 
     ready: bool
     addresses: tuple[str, ...]
@@ -93,12 +93,12 @@ class RuntimeService:
         ]
 
     def networks(self) -> list[str]:
-        """The names of the networks of new sandboxes."""
+        """The names of the networks to which the runtime attaches new sandboxes."""
         config = json.loads(self._call("Status", verbose=True).info.get("cniconfig") or "{}")
         return [network["Config"]["Name"] for network in config.get("Networks") or ()]
 
     def run(self, config: Mapping[str, Any]) -> str:
-        """RunPodSandbox; the sandbox's id. Raises RuntimeRefused."""
+        """RunPodSandbox; returns the sandbox's id. Raises RuntimeRefused."""
         return str(self._call("RunPodSandbox", config=config).pod_sandbox_id)
 
     def stop(self, sandbox: str) -> None:
@@ -110,7 +110,7 @@ class RuntimeService:
         self._call("RemovePodSandbox", pod_sandbox_id=sandbox)
 
     def sandboxes(self) -> list[str]:
-        """All sandboxes of the runtime."""
+        """The ids of all sandboxes of the runtime."""
         return [sandbox.id for sandbox in self._call("ListPodSandbox").items]
 
     def status(self, sandbox: str) -> Status:

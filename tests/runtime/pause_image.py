@@ -23,7 +23,11 @@ NO_LINKS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Machine(NamedTuple):
-    """The differences of an architecture: ELF machine, name in images, instructions."""
+    """The values of one architecture.
+
+    ``elf``: its ELF machine number; ``image``: its name in images; ``pause`` and ``done``: the
+    instructions of the two programs.
+    """
 
     elf: int
     image: str
@@ -65,7 +69,7 @@ _PROGRAM_HEADER = struct.Struct("<2I6Q")
 _EXECUTABLE, _LOAD, _READ_AND_EXECUTE, _PAGE = 2, 1, 5, 0x1000
 
 
-def program(number: int, code: bytes) -> bytes:
+def program(machine_number: int, code: bytes) -> bytes:
     """A static executable (elf(5)) with a file header, a program header and one segment."""
     headers = _FILE_HEADER.size + _PROGRAM_HEADER.size
     size = headers + len(code)
@@ -77,7 +81,7 @@ def program(number: int, code: bytes) -> bytes:
         0,
         0,
         _EXECUTABLE,
-        number,
+        machine_number,
         1,
         _LOADED_AT + headers,
         _FILE_HEADER.size,
@@ -97,7 +101,7 @@ def program(number: int, code: bytes) -> bytes:
 
 
 def write_archive(path: Path, environment: Sequence[str]) -> None:
-    """Write the image as ``docker save`` does; ``environment``: of every pause process."""
+    """Write the pause image as ``docker save`` does; ``environment`` is that of its containers."""
     machine = MACHINES[platform.machine()]
     programs = {"pause": machine.pause, "done": machine.done}
     layer = tar({name: (program(machine.elf, code), 0o755) for name, code in programs.items()})

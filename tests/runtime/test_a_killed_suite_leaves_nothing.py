@@ -1,4 +1,4 @@
-"""Killed tests leave running sandboxes, which the next laboratory removes."""
+"""Sandboxes of a killed test continue to run until the next laboratory removes them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.laboratories import KilledLaboratory, killed_laboratory
 
 pytestmark = [pytest.mark.etcd, pytest.mark.netns, pytest.mark.containerd]
 
-KILLED = """
+KILLED_PROGRAM = """
 import os, signal
 from ops.lab.laboratory import Laboratory
 from tests.runtime.containerd_harness import POOLS, ContainerdHarness
@@ -28,7 +28,7 @@ with Laboratory() as laboratory:
 
 @pytest.fixture
 def killed(containers_can_run: None) -> Iterator[KilledLaboratory]:
-    with killed_laboratory(KILLED) as killed:
+    with killed_laboratory(KILLED_PROGRAM) as killed:
         yield killed
 
 

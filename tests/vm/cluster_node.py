@@ -36,10 +36,18 @@ from tests.support.vm import HOST_MAC, Finding, write_findings
 from tests.vm.sriov_scenarios import NIC, command
 
 CLUSTER: Final = "draining"
+"""The name of the cluster in etcd."""
+
 HOST_LINK_ADDRESS: Final = "10.0.2.15/24"
+"""The address of the NIC towards the host, in the network of QEMU's user-mode networking."""
+
 POLL_S: Final = 0.5
 LINK_S: Final = 60.0
+"""Seconds in which the link of a deleted Pod must return to the node."""
+
 DELETE_S: Final = 20.0
+"""The timeout of a DELETE request in seconds."""
+
 LINKS: Final = Path("/sys/class/net")
 PCI: Final = Path("/sys/bus/pci/devices")
 RUNNING: Final = {
@@ -48,7 +56,7 @@ RUNNING: Final = {
 
 
 class KubeletStandIn:
-    """The part of kubelet that has to do with devices; ``run`` until the Node is deleted."""
+    """The part of kubelet that handles devices; ``run`` ends when the Node is deleted."""
 
     def __init__(self, connection: Connection, node: str) -> None:
         self._connection = connection
@@ -57,7 +65,7 @@ class KubeletStandIn:
         self._pods = f"/api/v1/pods?fieldSelector=spec.nodeName%3D{node}"
         self._plugins = Kubelet(Path(KUBELET) / DIRECTORY)
         self._devices: dict[str, tuple[str, str]] = {}
-        """``namespace/name`` of a Pod -> its resource and its device."""
+        """``namespace/name`` of a Pod -> resource name and id of its device."""
 
     async def run(self) -> None:
         Path(KUBELET, DIRECTORY).mkdir(parents=True, exist_ok=True)
@@ -89,11 +97,12 @@ class KubeletStandIn:
             await self._api.merge(f"{path}/status", RUNNING)
 
     async def _start(self, name: str, pod: dict[str, Any]) -> bool:
-        """Give the Pod a device, and move its link; False without a free device."""
+        """Allocate a device and move its link into the Pod; False if no device is free."""
         (resource,) = pod["spec"]["containers"][0]["resources"]["limits"]
         used = {device for _, device in self._devices.values()}
         unusable = {*used, *self._plugins.unhealthy.get(resource, ())}
-        free = [one for one in self._plugins.devices.get(resource, ()) if one not in unusable]
+        devices = self._plugins.devices.get(resource, ())
+        free = [device for device in devices if device not in unusable]
         if not free:
             return False
         (response,) = await self._plugins.allocate_devices(resource, [free[0]])
@@ -153,7 +162,7 @@ def netns_of(pod: str) -> str:
 
 
 def prepare() -> None:
-    """Name the card, and set up the NIC towards the host."""
+    """Load the drivers, rename the card to ``NIC``, and set up the NIC towards the host."""
     for module in ("igb", "igbvf", "virtio_net"):
         command("modprobe", module)
     (card,) = (path.parent.parent for path in LINKS.glob("*/device/sriov_totalvfs"))
@@ -166,7 +175,7 @@ def prepare() -> None:
 
 
 def start_agent(directory: Path, node: str, etcd: str) -> subprocess.Popen[bytes]:
-    """Start the agent's daemon with the access that the chart gives it."""
+    """Start the agent's daemon with a kubeconfig that has the chart's permissions."""
     variables = {
         KUBECONFIG: str(directory / "agent.kubeconfig"),
         "ORBWEAVER_ETCD_ENDPOINTS": etcd,

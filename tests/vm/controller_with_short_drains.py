@@ -1,4 +1,4 @@
-"""The controller's daemon, with drains that are given up after seconds and not after minutes.
+"""The controller's daemon, which gives up drains after seconds instead of minutes.
 
 python -m tests.vm.controller_with_short_drains --kubeconfig=FILE --config-path FILE
 """
@@ -12,12 +12,17 @@ from ops.controller.main import main
 from workflows.jobs.node_drain import drains
 
 DRAIN_S_MAX: Final = 20.0
+"""Seconds after which a drain is given up."""
+
 RETRY_S: Final = 10.0
+"""Seconds from a drain that was given up to the next drain of the node."""
+
 ROUND_S: Final = 2.0
+"""Seconds between two rounds of the drain workflow."""
 
 
 def shorten_drains() -> None:
-    """Shorten the times of this process."""
+    """Replace the product's times in this process."""
     replaced = (
         (drain_plan, "DRAIN_S_MAX", DRAIN_S_MAX),
         (drain_plan, "RETRY_S", RETRY_S),

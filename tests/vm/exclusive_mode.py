@@ -1,4 +1,4 @@
-"""RDMA devices of one network namespace each, on a real kernel: the mode, and what it refuses."""
+"""The RDMA mode ``exclusive`` on a real kernel: each device belongs to one network namespace."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from tests.vm.sriov_scenarios import command
 
 GUIDE: Final = Path(__file__).parents[2] / "docs/guides/rdma-modes.md"
 NAMESPACES_END_S: Final = 120.0
+"""Seconds in which the kernel must end deleted network namespaces."""
 
 
 async def exclusive_mode_is_set_and_a_soft_device_cannot_be_moved(executor: NetnsExecutor) -> None:
-    """The mode needs a node without other namespaces, so that this is the last scenario."""
+    """Runs as the last scenario, because the mode needs a node without other namespaces."""
     with pytest.raises(DatapathError, match=r"cannot set the RDMA mode exclusive: .* busy"):
         set_netns_mode(executor, EXCLUSIVE)
     for name in command("ip", "netns", "list").split("\n"):
@@ -49,7 +50,7 @@ async def exclusive_mode_is_set_and_a_soft_device_cannot_be_moved(executor: Netn
 
 
 def the_commands_of_the_guide_set_the_mode_now_and_at_each_boot() -> None:
-    """The commands of the guide, word for word; the last block undoes the first."""
+    """Runs the commands of the guide word for word; its second block undoes its first."""
     blocks = re.findall(r"```console\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     choose, undo = (block for block in blocks if "rdma system set" in block)
     command("sh", "-ec", choose)
@@ -62,7 +63,7 @@ def the_commands_of_the_guide_set_the_mode_now_and_at_each_boot() -> None:
 
 
 def changes_mode(executor: NetnsExecutor, mode: str) -> bool:
-    """Whether the mode is set; the kernel refuses it until a deleted namespace has ended."""
+    """Set the mode; False if the kernel refuses it, because a deleted namespace still ends."""
     try:
         return set_netns_mode(executor, mode)
     except DatapathError:

@@ -1,9 +1,9 @@
 """Scenarios in the virtual machine: an emulated SR-IOV card and soft RDMA devices.
 
-It is a program: ``python -m tests.vm.inside FILE`` runs all scenarios in order and writes a finding
-for each. The virtual machine is the node. The physical function of its card is on a network whose
-router is a network namespace. The agent has a store in memory. The scenarios call the installed
-executables as a container runtime does.
+It is a program: ``python -m tests.vm.inside FILE`` runs all scenarios in order and writes a
+finding for each scenario. The virtual machine is the node. The physical function of its card is on
+a network whose router is a network namespace. The agent has a store in memory. The scenarios call
+the installed executables as a container runtime does.
 """
 
 from __future__ import annotations
@@ -52,18 +52,24 @@ MODULES: Final = (
 MASTER: Final = "rail0"
 VFS: Final = 3
 NODE: Final = ("10.6.0.11", "fd00:6::11")
+"""The node's addresses, on the card's physical function."""
+
 ROUTER: Final = ("10.6.0.1", "fd00:6::1")
 POOLS: Final = {
     "elsewhere": ("10.5.0.0/24", "10.5.0.101-10.5.0.109"),
     "here": ("10.6.0.0/24", "10.6.0.101-10.6.0.109"),
     "here-too": ("fd00:6::/64", "fd00:6::101-fd00:6::109"),
 }
+"""Pool -> its subnet and addresses."""
+
 SERVICES: Final = ["10.96.0.0/16", "fd00:96::/112"]
 BOTH: Final = {
     "match_master_subnet": True,
     "default_ipv4_ippool": ["elsewhere", "here"],
     "default_ipv6_ippool": ["here-too"],
 }
+"""IPAM options: pools of both families; of the IPv4 pools only ``here`` has the master's subnet."""
+
 READY_TRIES: Final = 200
 PINGPONG_PORT: Final = 18_515
 PINGPONG_S_MAX: Final = 60.0
@@ -98,7 +104,10 @@ class Machine:
         return result
 
     async def pod(self, name: str, **settings: Any) -> tuple[str, str]:
-        """Create a Pod whose eth0 is a VF, with an SR-IOV plugin's steps, IPAM and coordinator."""
+        """Create a Pod whose eth0 is a virtual function; return its IPv4 and IPv6 address.
+
+        The steps of an SR-IOV plugin are done here; IPAM and coordinator are called.
+        """
         await self.node.pod(name, {})
         sh("ip", "netns", "add", name)
         await asyncio.to_thread(sysctl, name, "net.ipv6.conf.default.accept_dad=0")
@@ -119,7 +128,7 @@ class Machine:
         return v4, v6
 
     async def scrape(self) -> dict[str, list[Sample]]:
-        """The samples of a scrape, by name."""
+        """Scrape the agent; returns the samples of each metric name."""
         port = self.node.process.metrics_port
         assert port is not None
         text = (await over_tcp(port.port, "/metrics")).body.decode()
@@ -219,7 +228,10 @@ async def test_the_doctor_lists_virtual_functions_and_rdma_devices(machine: Mach
 
 
 class RailPod:
-    """A Pod with RoCE in shared mode: the control plane's eth0, and a macvlan on the RDMA NIC."""
+    """A Pod with RoCE in shared mode.
+
+    Its eth0 is a veth pair, as an overlay network makes it; its net1 is a macvlan on the RDMA NIC.
+    """
 
     def __init__(self, machine: Machine, name: str, address: str) -> None:
         self.name, self.address = name, address
@@ -335,7 +347,7 @@ async def test_growing_counters_of_an_rdma_device_are_scraped(machine: Machine) 
 async def test_qos_of_a_soft_device_is_only_a_traffic_class_of_connections(
     machine: Machine,
 ) -> None:
-    """The card has no DCB, as no emulated card has it."""
+    """DCB and ECN cannot be set, because emulated cards have none."""
     sh("modprobe", "rdma_cm")
     sh("mount", "-t", "configfs", "none", "/sys/kernel/config")
     executor = machine.node.process.parts.executor
@@ -343,10 +355,11 @@ async def test_qos_of_a_soft_device_is_only_a_traffic_class_of_connections(
     agent = QosReconciler([RoceQosRule(RoceQos(), (MASTER,))], lambda: None, hardware)
 
     await agent.run_round()
-    made = agent.changes
+    changes_of_first_round = agent.changes
     await agent.run_round()
 
-    assert (agent.faults, made, agent.changes) == ({}, 1, 1)
+    assert agent.faults == {}
+    assert (changes_of_first_round, agent.changes) == (1, 1), "the second round changes nothing"
     port = Path("/sys/kernel/config/rdma_cm/rxe0/ports/1")
     assert (port / "default_roce_tos").read_text() == "160\n"
     assert (port / "default_roce_mode").read_text() == "RoCE v2\n"
@@ -410,7 +423,7 @@ def pings(address: str, *options: str, pod: str = "") -> bool:
 
 
 async def answers(address: str, pod: str, *options: str) -> bool:
-    """Whether a ping is answered; retried, because the card's link needs time to come up."""
+    """Whether a ping from a Pod is answered. It is retried: the card's link comes up slowly."""
     for _ in range(READY_TRIES):
         if await asyncio.to_thread(pings, address, *options, pod=pod):
             return True
@@ -418,7 +431,7 @@ async def answers(address: str, pod: str, *options: str) -> bool:
 
 
 def gid_index(address: str) -> int:
-    """The index of the RoCE v2 GID with this IPv4 address, in the table of rxe0."""
+    """The index of this IPv4 address (type RoCE v2) in the GID table of rxe0."""
     port = Path("/sys/class/infiniband/rxe0/ports/1")
     gid = IPv6Address(f"::ffff:{address}").exploded
     (index,) = (

@@ -14,17 +14,27 @@ import zlib
 from typing import Final
 
 PORT: Final = 4791
+"""The UDP port of RoCE v2."""
+
 DATAGRAMS: Final = 8
+"""The number of datagrams that one call sends."""
+
 SEND_ONLY: Final = 0x64
+"""The opcode: unreliable datagram, send only."""
+
 PARTITION: Final = 0xFFFF
+"""The default partition key."""
+
 QUEUE: Final = 1
 QUEUE_KEY: Final = 0x80010000
+"""The well-known key of queue 1."""
+
 TTL: Final = 64
 PAYLOAD: Final = bytes(256)
 
 
 def datagram(source: str, destination: str, number: int) -> bytes:
-    """A complete IPv4 packet."""
+    """A complete IPv4 packet; ``number`` is its packet sequence number."""
     base = struct.pack(">BBHII", SEND_ONLY, 0, PARTITION, QUEUE, number)
     extended = struct.pack(">II", QUEUE_KEY, QUEUE)
     udp_bytes = 8 + len(base) + len(extended) + len(PAYLOAD) + 4
@@ -32,7 +42,7 @@ def datagram(source: str, destination: str, number: int) -> bytes:
     addresses = socket.inet_aton(source) + socket.inet_aton(destination)
     lengths = struct.pack(">HHH", 20 + udp_bytes, number + 1, 0)
     ip = b"\x45\0" + lengths + struct.pack(">BBH", TTL, socket.IPPROTO_UDP, 0) + addresses
-    # In the checksum, fields that routers change are replaced by ones.
+    # The checksum is computed with all bits set in the fields that routers may change.
     variant = (
         b"\xff" * 8,
         b"\x45\xff",

@@ -33,6 +33,8 @@ ADDRESS: Final = "10.6.0.11"
 DEADLINE_S: Final = 120.0
 PF: Final = Path("/sys/class/net") / NIC
 NUMVFS: Final = PF / "device/sriov_numvfs"
+"""The file with the number of the card's virtual functions."""
+
 TRUSTED: Final = f"""
 apiVersion: sriovnetwork.openshift.io/v1
 kind: SriovNetworkNodePolicy
@@ -47,7 +49,7 @@ spec:
 
 
 class VfFacts(NamedTuple):
-    """The facts that must be the same after a boot; udev chooses the names of links."""
+    """The facts of a virtual function that are equal after a boot, unlike the name of its link."""
 
     number: int
     address: str
@@ -68,13 +70,13 @@ def current_vfs() -> list[VfFacts]:
 
 
 def switches_of_vfs() -> list[tuple[str, str]]:
-    """Spoof check and trust of each virtual function, as ip(8) shows them."""
+    """(spoof check, trust) of each virtual function, "on" or "off", as ip(8) shows them."""
     text = command("ip", "link", "show", "dev", NIC)
     return re.findall(r"spoof checking (on|off).*trust (on|off)", text)
 
 
 def steps_that_orbctl_shows(policy_text: str) -> str:
-    """The output of ``orbctl node sriov``, as docs/how-to/create-virtual-functions.md has it."""
+    """The output of ``orbctl node sriov``, which docs/how-to/create-virtual-functions.md uses."""
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         file.write(policy_text)
         file.flush()
@@ -88,7 +90,7 @@ def policy(vfs: int, vf_range: VfRange | None = None, **fields: object) -> NodeP
 
 @asynccontextmanager
 async def agent_with(source: WrittenSource) -> AsyncIterator[Callable[[], str]]:
-    """Run an agent; yields a function that returns the fault of its last round."""
+    """Run an agent; yields a function that returns the fault of the agent's last round."""
     directory = Path(tempfile.mkdtemp(prefix="ow-sriov-"))
     settings = Settings(
         node_name="node-2",
@@ -148,7 +150,7 @@ async def test_a_policy_creates_all_functions_of_a_card_and_changes_them() -> No
 
 
 async def test_trust_and_spoof_check_are_those_of_the_policy() -> None:
-    """ip(8) shows what the card's driver has."""
+    """The values are read from the card's driver with ip(8)."""
     source = WrittenSource()
     trusted = policy(4, VfRange(0, 1), trust=True, spoof_check=False)
     source.ask(trusted, policy(4, VfRange(2, 3))._replace(name="guest", resource="guest"))
@@ -168,7 +170,8 @@ async def test_trust_and_spoof_check_are_those_of_the_policy() -> None:
     assert created == [("off", "on"), ("off", "on"), ("on", "off"), ("on", "off")]
     assert restored == created
     assert steps == f"{NIC} vf 1: trust on\n"
-    assert [vf.vlan for vf in source.last.nics[0].vfs] == [0, 0, 100, 0], "set by others, and shown"
+    vlans = [vf.vlan for vf in source.last.nics[0].vfs]
+    assert vlans == [0, 0, 100, 0], "the policy has no VLAN, so the agent reports it unchanged"
     reported = [(vf.trust, vf.spoof_check) for vf in source.last.nics[0].vfs]
     assert reported == [(True, False), (True, False), (False, True), (False, True)]
 
@@ -245,7 +248,7 @@ async def test_without_the_policy_all_functions_are_removed() -> None:
 def _without_machine(
     scenario: Callable[[], Awaitable[None]],
 ) -> Callable[[object], Awaitable[None]]:
-    """Adapt a scenario that starts its own agent to the signature of the others."""
+    """Adapt a scenario that starts its own agent to the signature of those in ``inside``."""
 
     @wraps(scenario)
     async def with_machine(_: object) -> None:

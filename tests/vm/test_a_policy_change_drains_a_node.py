@@ -1,6 +1,6 @@
-"""One run from the change of a policy to new virtual functions, with all parts.
+"""A policy change drains a node and creates new virtual functions, with all processes running.
 
-The API server, etcd and the controller run on this machine; the node is the virtual machine, with
+The API server, etcd and the controller run on this machine. The node is the virtual machine, with
 the agent's daemon, an SR-IOV card and a stand-in for kubelet (``cluster_node``). The test changes
 and reads only objects of the API server, as a user does.
 """
@@ -43,7 +43,11 @@ NODES = "/api/v1/nodes"
 BUDGETS = "/apis/policy/v1/namespaces/shop/poddisruptionbudgets"
 POD = "/api/v1/namespaces/shop/pods/web-0"
 MACHINE_S = 1_300.0
+"""Seconds after which the virtual machine is killed."""
+
 STEP_S = 400.0
+"""Seconds in which each awaited condition must become true."""
+
 POLL_S = 0.5
 CONF = {"orbweaver": {"sriov": {"enabled": True}}}
 BUDGET = {
@@ -69,7 +73,7 @@ def policy(vfs: int) -> dict[str, Any]:
 
 
 class ClusterView:
-    """What a user sees in the API server; each property reads it anew."""
+    """The objects that a user sees in the API server; each property sends a new request."""
 
     def __init__(self, server: ApiServer) -> None:
         self.server = server
@@ -139,7 +143,7 @@ def cluster(server: ApiServer, tmp_path: Path) -> Iterator[ClusterView]:
 
 
 def inside_the_machine(kubeconfig: str) -> str:
-    """The kubeconfig for the machine, which reaches this machine's loopback by another address."""
+    """Adapt a kubeconfig to the virtual machine, which reaches the API server at ``HOST``."""
     document = yaml.safe_load(kubeconfig)
     (entry,) = document["clusters"]
     entry["cluster"]["server"] = entry["cluster"]["server"].replace("127.0.0.1", HOST)
@@ -183,7 +187,7 @@ async def controller(cluster: ClusterView, tmp_path: Path) -> AsyncIterator[Cont
 
 
 def drain_status(server: ApiServer) -> str:
-    """The answer of the workflow, by the command of docs/how-to/create-virtual-functions.md."""
+    """The drain workflow's status, by the command of docs/how-to/create-virtual-functions.md."""
     (endpoint,) = server.etcd_endpoints
     variables = {"ORBWEAVER_ETCD_ENDPOINTS": endpoint, "ORBWEAVER_CLUSTER": CLUSTER}
     done = subprocess.run(
@@ -212,7 +216,8 @@ async def test_a_changed_policy_evicts_the_pod_and_its_new_virtual_functions_are
         lambda: [vf.get("assigned") for vf in cluster.vfs].count("true") == 1, "the Pod's device"
     )
 
-    # The budget keeps the Pod: the node is cordoned, and uncordoned unchanged after a while.
+    # The disruption budget forbids the eviction. So the node is cordoned, the drain is given up,
+    # and the node is uncordoned with its old virtual functions.
     changed = {"spec": {"numVfs": 4}}
     assert server.request("PATCH", f"{POLICIES}/rail", changed, content=MERGE).status == 200
     await cluster.until(lambda: cluster.is_cordoned, "the cordon")
@@ -223,8 +228,8 @@ async def test_a_changed_policy_evicts_the_pod_and_its_new_virtual_functions_are
     )
     assert "shop/web-0 use virtual functions to remove" in cluster.state["status"]["lastSyncError"]
     await cluster.until(lambda: "shop/web-0" in drain_status(server), "why the Pod stays")
-    await cluster.until(lambda: not cluster.is_cordoned, "the way back")
-    assert NODE in drain_status(server), "in the list of given up drains"
+    await cluster.until(lambda: not cluster.is_cordoned, "the uncordoned node")
+    assert NODE in drain_status(server), "in the list of drains that were given up"
     assert "deletionTimestamp" not in cluster.read(POD)["metadata"]
     assert (cluster.sync_status, len(cluster.vfs)) == ("InProgress", 2)
     assert cluster.allocatable == "0", "the NIC offers nothing while it waits"

@@ -1,4 +1,4 @@
-"""SR-IOV and RDMA need a virtual machine: one boot runs all scenarios of ``inside``."""
+"""SR-IOV and RDMA in a virtual machine: one boot runs all scenarios of ``tests/vm/inside.py``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.vm, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 class MachineRun:
-    """The faults of one run by scenario ("" without a fault), and the machine's console."""
+    """The fault of each scenario of one run ("" for success), and the machine's console."""
 
     def __init__(self, findings: list[Finding], console: str) -> None:
         self.faults = {finding.name: finding.fault for finding in findings}

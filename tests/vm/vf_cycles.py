@@ -1,9 +1,9 @@
 """Attaches and detaches virtual functions a thousand times while an agent runs, and counts leaks.
 
-``python -m tests.vm.vf_cycles`` boots the virtual machine, runs this module there, and prints what
-is left. It takes too long for a test; the benchmark has it as ``vf_leaks``. A cycle is the life of
-a Pod: a virtual function is moved into a network namespace, renamed, set up with an address, and
-returns when the namespace ends.
+``python -m tests.vm.vf_cycles`` boots the virtual machine, runs this module there, and prints the
+leaks. It takes too long for a test; the benchmark ``vf_leaks`` runs it. In a cycle, as in the life
+of a Pod, a virtual function is moved into a network namespace, renamed, and given an address. It
+returns to the node when the namespace ends.
 """
 
 from __future__ import annotations
@@ -24,15 +24,22 @@ from tests.support.vm import BOOT_DEADLINE_S, Finding, run_inside, write_finding
 from tests.vm.sriov_scenarios import NIC, PF, agent_with, command, current_vfs, policy, until_done
 
 VFS: Final = 7
+"""The number of virtual functions; the emulated card has no more."""
+
 CYCLES: Final = 1_000
 CYCLES_DEADLINE_S: Final = 2_400
 RETURN_S: Final = 120.0
+"""Seconds in which the kernel must return the virtual functions to the node."""
+
 NETNS: Final = Path("/run/netns")
 LINKS: Final = Path("/sys/class/net")
 
 
 class CycleRun(NamedTuple):
-    """The cycles of a run, and what they have left by kind. ``fault``: the agent's last fault."""
+    """The result of a run: cycles, seconds, and the number of leaks of each kind.
+
+    ``fault``: the fault of the agent's last round; "" for success.
+    """
 
     cycles: int
     seconds: float
@@ -59,7 +66,7 @@ def batch(lines: Iterable[str], *options: str) -> None:
 
 
 def links() -> list[str]:
-    """The links of the virtual functions in the node's namespace, by number."""
+    """The links of the virtual functions that are in the node's namespace, sorted by VF number."""
     directories = (PF / f"device/virtfn{number}/net" for number in range(VFS))
     return [path.name for net in directories if net.is_dir() for path in net.iterdir()]
 
@@ -85,7 +92,7 @@ async def run_cycles(count: int) -> None:
 
 
 async def run_in_machine(seconds_max: float) -> CycleRun:
-    """Run the cycles, fewer if the time ends first, but at least one of each virtual function."""
+    """Run up to ``CYCLES`` cycles within the time, and at least one with each virtual function."""
     for module in ("igb", "igbvf"):
         command("modprobe", module)
     (card,) = (path.parent.parent for path in LINKS.glob("*/device/sriov_totalvfs"))
@@ -130,7 +137,7 @@ def boot(seconds_max: float = CYCLES_DEADLINE_S) -> CycleRun:
 
 
 def main() -> int:
-    """Print the result of the cycles; the exit code is 0 if nothing is left."""
+    """Print the result of the cycles; return 0 without leaks and without a fault."""
     run = boot()
     sys.stdout.write(f"{run}\n")
     return int(any(run.leaks.values()) or bool(run.fault))
