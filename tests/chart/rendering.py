@@ -1,6 +1,7 @@
-"""The chart rendered by Helm's code, without a helm program, for each profile in ``ci/``.
+"""Renders the chart with Helm's code in a Python package, without the program ``helm``.
 
-``python -m tests.chart.rendering`` rewrites the golden files: review the changes before you commit.
+A profile is a file of values in the chart's ``ci/``. ``python -m tests.chart.rendering`` rewrites
+the golden file of each profile: review the changes before you commit.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def values_of(profile: str) -> Object:
 
 
 def render(values: Object, chart: Path = CHART) -> dict[str, str]:
-    """Template -> text, as by ``helm template``. Raises Helm's errors."""
+    """Template -> rendered text, as ``helm template`` prints it. Raises HelmError."""
     from helm_python import Chart
 
     with Chart.load(chart) as loaded:
@@ -57,28 +58,28 @@ def _images(node: object) -> Iterator[str]:
 
 
 def objects(values: Object) -> list[Object]:
-    """All rendered objects, in order of templates."""
+    """All rendered objects of our chart, sorted by the names of their templates."""
     return objects_of(CHART, values)
 
 
 def objects_of(chart: Path, values: Object) -> list[Object]:
-    """As ``objects``, of another chart."""
+    """All rendered objects of a chart, sorted by the names of their templates."""
     texts = render(values, chart)
     rendered: list[Object] = []
     for name in sorted(texts):
         if name.endswith(".yaml"):
-            rendered += [one for one in read_all_yaml(texts[name]) if one is not None]
+            rendered += [item for item in read_all_yaml(texts[name]) if item is not None]
     return rendered
 
 
 def find(kind: str, name: str, among: list[Object]) -> Object:
-    """The one object of a kind and name."""
-    (match,) = (one for one in among if (one["kind"], one["metadata"]["name"]) == (kind, name))
+    """The only object with this kind and name."""
+    (match,) = (item for item in among if (item["kind"], item["metadata"]["name"]) == (kind, name))
     return match
 
 
 def dump_objects(among: list[Object]) -> str:
-    """The text for golden files, independent of the layout of templates."""
+    """The text of a golden file; it does not depend on the layout of templates."""
     return yaml.safe_dump_all(among, sort_keys=True, width=100, allow_unicode=True)
 
 

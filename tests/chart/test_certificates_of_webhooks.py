@@ -1,4 +1,4 @@
-"""The webhooks' certificate by each of its three methods."""
+"""The webhooks' certificate by each method: provided, certmanager and auto."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tests.chart.rendering import Object, find, objects
 SECRET = "orbweaver-controller-server-certs"
 
 
-def test_provided_pem_is_the_secret_and_the_authority_of_the_webhooks() -> None:
+def test_provided_files_are_in_the_secret_and_the_webhooks_trust_their_authority() -> None:
     among = objects(tls(method="provided", provided=pem()))
     webhooks = find("ValidatingWebhookConfiguration", "spiderpool-controller", among)["webhooks"]
 
@@ -41,10 +41,10 @@ def test_extra_names_of_the_certificate_are_passed_to_the_controllers() -> None:
 
 
 def tls(**values: object) -> Object:
-    """Values of the webhooks' certificate."""
+    """Chart values with these settings of the webhooks' certificate."""
     return {"spiderpoolController": {"tls": values}}
 
 
 def pem() -> dict[str, str]:
-    """Something in base64 for each file."""
+    """The three files in base64; their texts are "cert", "key" and "ca"."""
     return {"tlsCert": "Y2VydA==", "tlsKey": "a2V5", "tlsCa": "Y2E="}

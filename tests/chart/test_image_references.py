@@ -1,4 +1,4 @@
-"""The registry of an image: that of the override, unless the user sets one."""
+"""``global.imageRegistryOverride`` sets the registry of each image for which the user sets none."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Every value of Spiderpool's chart is honoured, or accepted with a line in the notes.
 
-``spiderpool_values.yaml`` has the 312 leaves of its ``values.yaml`` of July 2026.
+The table ``spiderpool_values.yaml`` has the 312 leaves of Spiderpool's ``values.yaml`` of July
+2026. Its fields: ``try``: the value to set; ``with``: values that the leaf needs; ``outcome``.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def test_a_value_of_spiderpool_has_the_outcome_in_the_table(leaf: str) -> None:
 def test_a_file_with_all_values_of_spiderpool_is_accepted() -> None:
     values: Object = {}
     for leaf, row in TABLE.items():
-        if leaf != "ipam.enableIPv6":  # one of the families remains
+        if leaf != "ipam.enableIPv6":  # at least one address family must stay enabled
             values = with_leaf(values, leaf, row["try"])
 
     assert rendered(values)[NOTES]
@@ -54,7 +55,7 @@ def test_every_value_of_spiderpool_is_honoured_or_noted() -> None:
 def test_sriov_definitions_are_installed_with_sriov_and_kept_at_uninstallation(plural: str) -> None:
     name = f"{plural}.sriovnetwork.openshift.io"
 
-    without = [one["metadata"]["name"] for one in objects({})]
+    without = [item["metadata"]["name"] for item in objects({})]
     definition = find("CustomResourceDefinition", name, objects({"sriov": {"install": True}}))
 
     assert name not in without
@@ -69,7 +70,12 @@ def test_controllers_may_uncordon_nodes_when_drains_are_disabled(
 
     role = find("ClusterRole", "orbweaver-controller", objects(values))
 
-    rights = {(kind, verb) for r in role["rules"] for kind in r["resources"] for verb in r["verbs"]}
+    rights = {
+        (resource, verb)
+        for rule in role["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
     assert ("nodes", "patch") in rights
     assert (("pods/eviction", "create") in rights) is evicts
 
@@ -105,7 +111,7 @@ def test_multus_runs_as_its_own_daemonset() -> None:
         "CustomResourceDefinition", "network-attachment-definitions.k8s.cni.cncf.io", among
     )
 
-    images = {one["image"] for one in (*pod["initContainers"], *pod["containers"])}
+    images = {container["image"] for container in (*pod["initContainers"], *pod["containers"])}
     assert images == {"ghcr.io/k8snetworkplumbingwg/multus-cni:v4.1.4-thick"}
     assert settings["multusConfigFile"] == "auto"
     assert definition["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
@@ -117,9 +123,9 @@ def test_spiderpools_six_alerts_keep_their_names() -> None:
 
     alerts = {
         rule_entry["alert"]
-        for one in among
-        if one["kind"] == "PrometheusRule" and one["metadata"]["name"].endswith("-aliases")
-        for group in one["spec"]["groups"]
+        for item in among
+        if item["kind"] == "PrometheusRule" and item["metadata"]["name"].endswith("-aliases")
+        for group in item["spec"]["groups"]
         for rule_entry in group["rules"]
     }
 
@@ -134,7 +140,7 @@ def test_spiderpools_six_alerts_keep_their_names() -> None:
 
 
 def with_leaf(values: Object, leaf: str, value: Any) -> Object:
-    """A copy of the values with this leaf set; a key with dots is in brackets in the table."""
+    """A copy of the values with this leaf set; ``keys`` explains the leaf's notation."""
     result = copy.deepcopy(values)
     section = result
     *path, last = keys(leaf)
@@ -145,7 +151,7 @@ def with_leaf(values: Object, leaf: str, value: Any) -> Object:
 
 
 def keys(leaf: str) -> list[str]:
-    """``a.[b.c/d]`` is the key ``b.c/d`` below ``a``."""
+    """The keys on the path to a leaf: ``a.b`` is b below a; ``a.[b.c/d]`` is ``b.c/d`` below a."""
     head, bracket, rest = leaf.partition(".[")
     return [*head.split("."), rest.removesuffix("]")] if bracket else head.split(".")
 

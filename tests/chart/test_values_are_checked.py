@@ -54,7 +54,7 @@ INVALID: dict[str, tuple[Object, str]] = {
         "resourceName",
     ),
     "a relative kubelet directory": (plugin(kubeletRootDir="kubelet"), "kubeletRootDir"),
-    # The chart checks combinations of values.
+    # The schema finds the invalid values above; templates find the combinations below.
     "no etcd at all": (
         {"etcd": {"embedded": {"enabled": False}, "tls": {"method": "none"}}},
         "etcd.endpoints is empty",
@@ -82,6 +82,7 @@ INVALID: dict[str, tuple[Object, str]] = {
         "clusterDefaultPool.ipv4Subnet",
     ),
 }
+"""Case -> the values, and a part of the error message."""
 
 
 @pytest.mark.parametrize("case", INVALID)
@@ -108,7 +109,7 @@ def test_values_named_as_in_spiderpools_chart_are_accepted() -> None:
 
 
 def differences(schema: Any, value: Any, path: str) -> list[str]:
-    """Keys that only one of the two has."""
+    """The paths of the keys that only the schema or only the values have."""
     properties = schema.get("properties")
     if properties is None or not value or not isinstance(value, dict):
         return []  # the schema names no keys (nodeSelector), or the default is {} (detectOptions)

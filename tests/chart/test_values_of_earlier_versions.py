@@ -1,6 +1,7 @@
-"""`helm upgrade --reuse-values` from an earlier chart, whose defaults lack what came later.
+"""`helm upgrade --reuse-values` from an earlier chart, whose defaults lack the later keys.
 
-Helm then takes the defaults of the release in place of values.yaml, and templates complete them.
+Helm then uses the defaults of the installed release instead of the new values.yaml. The templates
+add the defaults of the later keys.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tests.support.yaml_reader import read_yaml
 
 CURRENT: Final[Object] = read_yaml((CHART / "values.yaml").read_text())
 FIRST: Final[Object] = read_yaml((CHART / "files/first-values.yaml").read_text())
-"""The defaults of the first version."""
+"""The default values of the chart's first version."""
 
 INCLUSION: Final = '{{- include "orbweaver.values" . '
 
@@ -85,7 +86,7 @@ def test_every_template_completes_the_values_first() -> None:
 
 
 def chart_with(defaults: Object, directory: Path) -> Path:
-    """A copy of the chart with other defaults, as ``--reuse-values`` makes it."""
+    """A copy of the chart with these default values, which has the effect of ``--reuse-values``."""
     chart = directory / "orbweaver"
     shutil.copytree(CHART, chart)
     (chart / "values.yaml").write_text(yaml.safe_dump(defaults))
@@ -105,7 +106,7 @@ def overlaid(values: Object, others: Object) -> Object:
 
 
 def later_keys(current: Object, first: Object, path: Key = ()) -> Iterator[Key]:
-    """The keys of all values that the first version lacks."""
+    """The paths of the values in ``current`` that ``first`` lacks."""
     for key, value in current.items():
         former = first.get(key)
         if isinstance(value, dict) and value:

@@ -1,4 +1,4 @@
-"""The pictures equal what their modules draw, and an unreadable picture is refused."""
+"""The stored pictures equal the output of their modules, and an unreadable picture is refused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_every_dashboard_can_be_drawn_and_its_picture_is_shown() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(pictures()))
-def test_every_picture_has_a_title_a_description_and_colours_for_the_dark(name: str) -> None:
+def test_every_picture_has_a_title_a_description_and_colours_for_dark_mode(name: str) -> None:
     root = ET.fromstring(pictures()[name].svg())
     texts = {part: root.findtext(f"{SVG}{part}") or "" for part in ("title", "desc", "style")}
 

@@ -1,4 +1,4 @@
-"""The reference pages list exactly the settings that the code reads."""
+"""The reference pages list the settings, keys, error codes and chart values that the code has."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PRIVATE: Final = frozenset({"ORBWEAVER_LAB", "ORBWEAVER_PLUGIN", "ORBWEAVER_WHO"
 """Variables that one of our programs sets for another; users do not set them."""
 
 OF_THE_EXECUTABLE: Final = frozenset({5, 100})
-"""Codes of the C program (``cni/plugin.c``)."""
+"""Error codes that only the C program (``cni/plugin.c``) prints."""
 
 
 def page(name: str) -> str:
@@ -43,7 +43,7 @@ def variables_in_code() -> set[str]:
     }
 
 
-def test_every_environment_variable_is_on_a_page_and_every_one_on_a_page_is_read() -> None:
+def test_every_environment_variable_of_the_code_is_on_a_page_and_vice_versa() -> None:
     text = page("configuration.md") + page("orbctl.md") + page("orbctl-commands.md")
     read_by_code = variables_in_code()
 

@@ -17,7 +17,7 @@ DEADLINE_S = 100.0
 LOADED = re.compile(
     r"<(?:link|script|img|iframe|source|video|audio)\b[^>]*?(?:href|src)=\"?([^\s\">]+)"
 )
-"""The URLs that a browser loads with a page; ``<a>`` is loaded only by a click."""
+"""The URLs that a browser loads with a page; links (``<a>``) are loaded only by a click."""
 
 STYLE_URL = re.compile(r"(?:url\(|@import\s+)[\"']?((?:https?:)?//[^\"')\s]+)")
 

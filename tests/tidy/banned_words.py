@@ -1,8 +1,8 @@
 """The banned words and phrases, and the files in which a test searches for them.
 
-Each entry has what to write instead (CONTRIBUTING.md, "Names"). ``CLEAN`` lists the paths that the
-test searches: add a path once it has none of the words, and never remove one. Add a word once no
-file of these paths uses it.
+Each entry names the words to write instead (CONTRIBUTING.md, "Names"). ``CLEAN`` lists the paths
+that the test searches. Add a path when its files have none of the words, and do not remove it
+again. Add a word when no file of these paths uses it.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ VAGUE_NAMES: Final = frozenset(
 """Names that do not say what the value is; a variable used over several lines may not have one."""
 
 LINES_OF_A_VAGUE_NAME: Final = 3
+"""The distance in lines from the first to the last use at which a vague name is a finding."""
 
 NAMES: Final = {
     "look": "read, probe, reconcile, scan",

@@ -1,7 +1,7 @@
-"""Exceptions to the rules of house style, with reasons; the aim is to have none.
+"""Exceptions to the rules of house style, with their reasons.
 
-The key is the rule's name and the reported location (``path`` or ``path::definition``); the
-value is the reason, a sentence for the reviewer. An unused exception fails the tests.
+The key is the rule's name and the reported location (``path`` or ``path::definition``). The value
+is the reason, for the reviewer. An unused exception fails the tests.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every block of the documents for users is marked, and those with code are run by a test."""
+"""Every code block of the user documents names its language; tests run ``sh`` and ``python``."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ RUN = {
     "docs/zh/install.md": "tests/docs/test_translations.py",
     "docs/how-to/uninstall.md": "tests/installation/test_the_documented_installation.py",
 }
+"""Document -> the test that runs its blocks."""
+
 GUIDES = "docs/guides/"
-"""All of these are run by tests/nodes/test_guides.py, which lists the folder."""
+"""The folder whose documents are all run by tests/nodes/test_guides.py."""
 
 DOCUMENTS = sorted(
     [

@@ -1,4 +1,4 @@
-"""The project keeps its own rules."""
+"""Every file of the project keeps the rules of ``tests/tidy/rules.py``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.tidy.sources import python_sources, text_files
 
 @cache
 def findings_of(rule: Rule) -> tuple[Finding, ...]:
-    """All violations of a rule in the project, exceptions included; two tests read them."""
+    """All violations of a rule in the project, exceptions included; cached for two tests."""
     return tuple(finding for file in python_sources() for finding in rule(file))
 
 

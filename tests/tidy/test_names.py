@@ -1,4 +1,4 @@
-"""The limits for the names of classes and modules, the glossary, and references to documents."""
+"""Names of classes, modules and folders, the glossary's size, and references to documents."""
 
 from __future__ import annotations
 

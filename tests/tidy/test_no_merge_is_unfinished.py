@@ -1,4 +1,4 @@
-"""No file has the markers that git leaves where two changes conflict."""
+"""No file contains conflict markers of git."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reference pages that are generated match the code."""
+"""The generated reference pages match the code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from tests.tidy.sources import ROOT
 
 
-def test_generated_pages_are_as_the_code_has_them() -> None:
+def test_generated_pages_match_the_code() -> None:
     command = [sys.executable, "-m", "scripts.reference", "--check"]
     completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 

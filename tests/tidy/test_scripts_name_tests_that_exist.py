@@ -1,4 +1,4 @@
-"""The paths of tests in scripts exist; some scripts run for hours before they use such a path."""
+"""The test paths in scripts exist. Some scripts would fail on a wrong path only after hours."""
 
 from __future__ import annotations
 

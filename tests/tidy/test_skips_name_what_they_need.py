@@ -1,4 +1,4 @@
-"""A skipped test names the optional part that it needs: the end of a run counts skips by part."""
+"""A skipped test names the optional part that it needs, because a run's summary counts by part."""
 
 from __future__ import annotations
 

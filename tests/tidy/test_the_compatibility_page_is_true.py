@@ -1,4 +1,4 @@
-"""docs/contributing/compatibility.md: each case once, its tests exist, every count is right."""
+"""docs/contributing/compatibility.md has each case once, existing tests and right counts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NEEDED_STATES = {
     "nodes": "runs with a kubelet",
     "kubernetes": "runs with an API server",
 }
-"""Folder of tests -> the state of a case that they prove; the first match counts."""
+"""Folder -> the state of a case that has a test in this folder; the first match counts."""
 
 LAST = {
     "E": 10,
@@ -48,11 +48,17 @@ LAST = {
     "H": 1,
     "Y": 5,
 }
-"""The number of each series' last case."""
+"""Letter of a series of cases -> the number of its last case."""
 
 UNUSED = {"M00018"}
+"""Ids that Spiderpool's list skips."""
+
 SINGLE = {"P00002", "K00001", "K00002", "US2", "I00001-provider"}
+"""Cases outside the series."""
+
 PROVIDER = {"E00019", "E00031", "E00043", "E00044"}
+"""Cases about a network provider, beyond the last number of their series."""
+
 NAMED = re.compile(r"`([a-z_/]+\.py)::(\w+)(?:\[([^\]]*)\])?`")
 VARIABLE = re.compile(r"SPIDERPOOL_[A-Z0-9_]+|MULTUS_[A-Z_]+")
 
@@ -96,7 +102,7 @@ def functions_of(path: Path) -> frozenset[str]:
 
 @cache
 def texts_beside(path: Path) -> str:
-    """Names of the scripts and titles of the scenarios that a test file runs."""
+    """The names of script files and the titles of scenarios in the folder of a test file."""
     files = [file for file in path.parent.rglob("*") if file.suffix in (".txt", ".yaml")]
     lines = (line for file in files for line in file.read_text().splitlines())
     titles = (line for line in lines if "scenario:" in line)

@@ -1,4 +1,4 @@
-"""docs/contributing/compatibility-datapath.md: each id once, its tests exist, right counts."""
+"""docs/contributing/compatibility-datapath.md has each id once, existing tests and right counts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CATALOGUE = {
 
 
 class Row(NamedTuple):
-    """One requirement, its proof and its state."""
+    """A row of the table of requirements."""
 
     id: str
     requirement: str

@@ -14,7 +14,7 @@ DRAWN = re.compile(r"^(?P<branch>[ │├└─]*)(?P<name>[A-Z]\w+)(?P<rest>.*)
 BRANCH_WIDTH = 4
 
 Tree = dict[str, tuple[str, bool]]
-"""Name of an error -> its parent's name, "" for the root, and whether a retry can help."""
+"""Name of an error -> (its parent's name, "" for the root; whether the error is retryable)."""
 
 
 def drawn_tree(drawing: str) -> Tree:

@@ -11,6 +11,7 @@ from tests.tidy.sources import source
 LONG_BODY = "\n    x = 1" * (rules.FUNCTION_LINES_MAX + 1)
 LONG_DOCSTRING = '"""Long.' + "\n    line" * rules.FUNCTION_LINES_MAX + '\n    """'
 
+# A row has a rule, the path of a file, and the text of the file.
 OFFENDERS: list[tuple[Rule, str, str]] = [
     (rules.files_are_short, "core/a.py", '"""A."""\n' + "\n" * rules.FILE_LINES_MAX),
     (rules.functions_are_short, "core/a.py", f"def long():{LONG_BODY}\n"),

@@ -40,14 +40,8 @@ from tests.vm.exclusive_mode import exclusive_mode_is_set_and_a_soft_device_cann
 from tests.vm.sriov_scenarios import SRIOV_SCENARIOS
 
 MODULES: Final = (
-    "igb",
-    "igbvf",
-    "virtio_net",
-    "macvlan",
-    "veth",
-    "nf_tables",
-    "nft_ct",
-    "rdma_rxe",
+    *("igb", "igbvf", "virtio_net", "macvlan"),
+    *("veth", "nf_tables", "nft_ct", "rdma_rxe"),
 )
 MASTER: Final = "rail0"
 VFS: Final = 3
@@ -104,10 +98,7 @@ class Machine:
         return result
 
     async def pod(self, name: str, **settings: Any) -> tuple[str, str]:
-        """Create a Pod whose eth0 is a virtual function; return its IPv4 and IPv6 address.
-
-        The steps of an SR-IOV plugin are done here; IPAM and coordinator are called.
-        """
+        """Create a Pod with a virtual function as eth0; return its IPv4 and IPv6 address."""
         await self.node.pod(name, {})
         sh("ip", "netns", "add", name)
         await asyncio.to_thread(sysctl, name, "net.ipv6.conf.default.accept_dad=0")

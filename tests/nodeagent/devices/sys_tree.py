@@ -1,4 +1,4 @@
-"""A tree of /sys with network cards: their devices, links, RDMA devices and IOMMU groups."""
+"""A simulated tree of /sys with network cards, their links, RDMA devices and IOMMU groups."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SysTree:
         return path
 
     def link(self, name: str, device: Path | None, **files: str) -> None:
-        """Add a link; one without a device is virtual."""
+        """Add a link of a device; without a device it is a virtual link."""
         path = self.root / "class/net" / name if device is None else device / "net" / name
         path.mkdir(parents=True)
         for file, text in files.items():
@@ -33,7 +33,7 @@ class SysTree:
             (self.root / "class/net" / name).symlink_to(path)
 
     def vf(self, physical: Path, number: int, address: str, driver: str, **files: str) -> Path:
-        """Add a virtual function."""
+        """Add a virtual function to a physical function; ``driver`` may be ""."""
         path = self.device(address, **files)
         (physical / f"virtfn{number}").symlink_to(path)
         (path / "physfn").symlink_to(physical)

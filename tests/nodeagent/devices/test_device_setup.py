@@ -1,4 +1,4 @@
-"""Start, stop, metrics and facts of an agent with the device plugin."""
+"""An agent starts and stops the device plugin, has its metrics, and reads its facts of the node."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SUB_ENI = "spidernet.io/sub-eni"
 
 
 def device_metrics(metrics: AgentMetrics) -> dict[str, float]:
-    """The metrics of devices, without the common prefix."""
+    """The values of the device metrics, by their names without the common prefix."""
     prefix = "orbweaver_devices_"
     return {
         reading.name.removeprefix(prefix): reading.value()
@@ -71,7 +71,7 @@ async def test_an_agent_offers_and_counts_slots_while_it_runs(
     assert {path.name for path in kubelet.directory.iterdir()} == {"kubelet.sock"}
 
 
-async def test_the_configuration_file_of_shared_devices_is_offered_by_the_agent(
+async def test_an_agent_offers_the_shared_devices_of_the_configuration_file(
     settings: Settings, kubelet: Kubelet, short_path: Path, tmp_path: Path
 ) -> None:
     tree = SysTree(tmp_path / "sys")
@@ -83,10 +83,10 @@ async def test_the_configuration_file_of_shared_devices_is_offered_by_the_agent(
         f"agent: {{networkResourcePlugin: {{kubeletRootDir: {short_path}}}}}\n"
         f"orbweaver: {{rdmaConfigFile: {tmp_path / 'config.json'}}}\n"
     )
-    written = load_settings(str(tmp_path / "conf.yml"), {"ORBWEAVER_SYSFS": str(tree.root)})
-    settings_with_slots = settings._replace(devices=written.devices, sysfs=written.sysfs)
+    loaded = load_settings(str(tmp_path / "conf.yml"), {"ORBWEAVER_SYSFS": str(tree.root)})
+    settings_with_shares = settings._replace(devices=loaded.devices, sysfs=loaded.sysfs)
 
-    async with running(settings_with_slots, MemoryStore()):
+    async with running(settings_with_shares, MemoryStore()):
         await kubelet.until(lambda: len(kubelet.devices.get("spidernet.io/soft", ())) == 2)
         (response,) = await kubelet.allocate_devices("spidernet.io/soft", ["soft-1"])
 

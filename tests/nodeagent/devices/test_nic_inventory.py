@@ -43,7 +43,7 @@ def test_a_rule_without_names_applies_to_nics_with_a_device() -> None:
     assert slots(DeviceRules(nics=(NicRule(),)), ETH1, BOND, loopback) == {"eth1-nic": NIC_SLOTS}
 
 
-def test_if_any_rule_names_nics_all_rules_apply_to_those_without_a_device_too() -> None:
+def test_if_any_rule_names_nics_all_rules_apply_also_to_nics_without_a_device() -> None:
     rules = DeviceRules(nics=(NicRule(5, LARGE, include=("x*",)), NicRule(7)))
 
     assert slots(rules, ETH1, BOND) == {"eth1-nic": 7, "bond0-nic": 7}
@@ -108,13 +108,13 @@ def test_slots_are_numbered_from_zero() -> None:
 @pytest.mark.parametrize(
     "unknown_id", ["eth1-nic-3", "eth1-nic-01", "eth1-nic-", "eth1-nic", "eth2-nic-0", "", "-", "0"]
 )
-def test_ids_that_were_not_offered_are_no_slots(unknown_id: str) -> None:
+def test_an_id_that_was_not_offered_is_not_a_slot(unknown_id: str) -> None:
     assert not SlotResource("eth1-nic", 3).has(unknown_id)
     assert not SlotResource("eth1-nic", 3).has(f"eth1-nic-{'9' * 5_000}")
     assert not SlotResource("eth1-nic", 3).has("eth1-nic-²")
 
 
-def test_a_link_whose_name_is_no_valid_resource_name_is_not_offered() -> None:
+def test_a_link_whose_name_is_not_a_valid_resource_name_is_not_offered() -> None:
     odd = HostNic("eth1@if2", has_device=True)
 
     assert nic_resource("bond0.100") == "spidernet.io/bond0.100-nic"
@@ -138,9 +138,10 @@ def test_resource_names_that_kubernetes_refuses_are_faults(name: str, words: str
     assert words in resource_fault(name)
 
 
-def test_a_list_of_the_most_slots_fits_into_one_message_of_kubelet() -> None:
+def test_a_list_with_the_maximum_number_of_slots_fits_into_one_message_of_kubelet() -> None:
     from nodeagent.devices import kubelet_api
 
     longest = SlotResource(f"{'n' * 15}-nic", SLOTS_MAX).devices()
 
-    assert len(kubelet_api.encoded(kubelet_api.devices(longest))) < 4 << 20
+    message_bytes_max = 4 << 20  # gRPC's default
+    assert len(kubelet_api.encoded(kubelet_api.devices(longest))) < message_bytes_max

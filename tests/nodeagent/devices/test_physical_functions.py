@@ -1,4 +1,4 @@
-"""NICs with virtual functions are read from a tree of /sys; uplinks carry the node's traffic."""
+"""Physical functions are read from /sys; uplinks are the NICs that carry the node's own traffic."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_two_ports_behind_one_pci_device_are_one_card(tmp_path: Path) -> None:
 
     assert (nic.name, nic.address, nic.rdma) == ("ib0", "0000:82:00.0", ("mlx4_0",))
     assert nic.mac == "00:02:c9:03:00:f9:bf:a1"
-    assert (nic.is_uplink, nic.has_carrier) == (True, True), "by its second port"
+    assert (nic.is_uplink, nic.has_carrier) == (True, True), "because its second port is and has"
 
 
 @pytest.mark.parametrize("name", ["pf0vf3", "c1pf0vf3", "pf0sf88", "pf1", "c1pf0"])

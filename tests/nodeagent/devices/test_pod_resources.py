@@ -9,6 +9,7 @@ import grpc
 from nodeagent.devices.pod_resources import devices_of_pods
 from tests.nodeagent.devices.fake_kubelet import field, unchanged
 
+# PodResources of kubelet's pod-resources API: name, namespace, containers with their devices.
 POD = b"".join(
     (
         field(1, b"web-0"),

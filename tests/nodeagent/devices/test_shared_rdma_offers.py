@@ -1,4 +1,4 @@
-"""RDMA devices in a tree of /sys, of cards and of soft RoCE, are offered to a kubelet as shares."""
+"""RDMA devices in /sys, of cards and of soft RoCE, are offered to a kubelet as shares."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ ROUND_S = 0.02
 
 
 def card(tree: SysTree, number: int, link: str, kind: str, state: str = "4: ACTIVE") -> None:
+    """Add a card with one link and RDMA device; ``kind``: ARPHRD, 1 Ethernet, 32 InfiniBand."""
     device = tree.device(f"0000:3b:00.{number}", vendor="0x15b3", device="0x1017")
     tree.bind(device, "mlx5_core")
     tree.link(link, device, type=kind)
@@ -30,12 +31,12 @@ def card(tree: SysTree, number: int, link: str, kind: str, state: str = "4: ACTI
 
 @pytest.fixture
 def tree(tmp_path: Path) -> SysTree:
-    shown = SysTree(tmp_path / "sys")
-    card(shown, 0, "ens1f0np0", "1")
-    card(shown, 1, "ibs1f1", "32")
-    shown.link("eth1", None, type="1")
-    shown.soft_rdma("rxe0", 2, "eth1")
-    return shown
+    tree = SysTree(tmp_path / "sys")
+    card(tree, 0, "ens1f0np0", "1")
+    card(tree, 1, "ibs1f1", "32")
+    tree.link("eth1", None, type="1")
+    tree.soft_rdma("rxe0", 2, "eth1")
+    return tree
 
 
 @pytest.fixture
@@ -125,7 +126,7 @@ async def test_a_rule_that_selects_no_device_of_the_node_has_no_share(
     assert listening.registered == [CX5]
 
 
-async def test_a_configuration_that_cannot_be_used_is_a_fault_and_withdraws_nothing(
+async def test_an_invalid_configuration_is_a_fault_and_the_shares_stay_offered(
     kubelet: tuple[Kubelet, DeviceAdvertiser], config: Path
 ) -> None:
     listening, advertiser = kubelet

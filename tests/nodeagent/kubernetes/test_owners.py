@@ -1,4 +1,4 @@
-"""When many Pods of one owner start at once, the agent makes one request to the API server."""
+"""Concurrent lookups of one owner by the agent share one request to the API server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WEB = Owner("Deployment", "web", "shop", "apps/v1", "uid-of-web")
 
 
 class SlowApi:
-    """An API server controlled by a test, which answers each request."""
+    """An API server that responds only when the test calls ``answer``."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, asyncio.Future[Object]]] = []
@@ -36,7 +36,7 @@ class SlowApi:
             raise
 
     def answer(self, *, fails: bool = False) -> None:
-        """Answer all open requests."""
+        """Answer all open requests, with the ReplicaSet or with a failure."""
         for _, answer in self.requests:
             if answer.done():
                 continue
@@ -70,7 +70,7 @@ def owners(api: SlowApi) -> OwnerCache:
 async def start_lookups(
     owners: OwnerCache, count: int, owner: Owner = REPLICAS
 ) -> list[asyncio.Task[None]]:
-    """Start ``count`` lookups, and return once each of them waits for an answer."""
+    """Start ``count`` lookups, and return when each of them waits for a response."""
     tasks = [asyncio.create_task(owners.load_owner(owner)) for _ in range(count)]
     for _ in range(3):
         await asyncio.sleep(0)

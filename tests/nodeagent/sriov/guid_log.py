@@ -1,4 +1,4 @@
-"""A log in memory with the GUIDs of nodes, for rounds over cards."""
+"""An event log in memory, in which the reconcilers of two nodes assign GUIDs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.core.eventstore.writer_harness import WriterHarness
 
 
 class GuidLog:
-    """Keepers of nodes over one store; a node's writer needs ``open`` before it assigns."""
+    """The GUID registries of two nodes with one log; call ``open`` before a node assigns GUIDs."""
 
     def __init__(self) -> None:
         self.harness = WriterHarness()
@@ -30,7 +30,7 @@ class GuidLog:
         return GuidKeeper(self.registry(node))
 
     async def events(self) -> list[str]:
-        """Type, node and GUIDs of each event, in short."""
+        """A line for each event: its type, its subject (the node), and its GUIDs."""
         keys = self.harness.keys
         log = (await self.harness.memory.read([Get(*keys.range_of("log"))])).ranges[0].kvs
         events = [
@@ -38,4 +38,5 @@ class GuidLog:
             for kv in sorted(log, key=lambda kv: kv.mod_revision)
             for event in decode_segment(kv.value, writer="", position=kv.mod_revision)
         ]
-        return [f"{one.type} {one.subject}: {one.detail}" for one in map(summary_of, events)]
+        summaries = map(summary_of, events)
+        return [f"{summary.type} {summary.subject}: {summary.detail}" for summary in summaries]

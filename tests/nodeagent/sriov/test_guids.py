@@ -18,7 +18,9 @@ from tests.nodeagent.sriov.guid_log import GuidLog
 from tests.nodeagent.sriov.written_source import WrittenSource
 
 CARD = "0000:3b:00.0"
-FIRST, SECOND = "02:00:00:00:00:00:00:01", "02:00:00:00:00:00:00:02"
+"""The PCI address of the card."""
+
+FIRST, SECOND, THIRD = (f"02:00:00:00:00:00:00:0{number}" for number in (1, 2, 3))
 
 
 class InfinibandNode:
@@ -61,10 +63,12 @@ def node(tmp_path: Path, log: GuidLog) -> InfinibandNode:
 
 
 def guids(*texts: str) -> GuidFile:
+    """A GUID file with these GUIDs for the card."""
     return parse_guid_file(json.dumps([{"pci_address": CARD, "guids": texts}]))
 
 
 def assigned(node: str, *texts: str) -> str:
+    """The line of ``GuidLog.events`` that assigns GUIDs to virtual functions 0, 1, ..."""
     shown = [f"{text} (virtual function {vf} of {CARD})" for vf, text in enumerate(texts)]
     return f"guids-assigned node/{node}: {', '.join(shown)}"
 
@@ -130,7 +134,7 @@ async def test_no_virtual_function_is_created_while_the_log_cannot_be_written(
     assert len(node.macs()) == 2
 
     node.log.harness.store.is_unavailable = True
-    assert await node.agent.run_round(), "nothing is left to be done"
+    assert await node.agent.run_round(), "no GUID has to be assigned"
 
 
 async def test_a_card_that_returns_to_its_node_gets_its_guids_back(
@@ -140,9 +144,10 @@ async def test_a_card_that_returns_to_its_node_gets_its_guids_back(
     other = InfinibandNode(tmp_path, node.log, "node-2")
     other.hardware.guids = node.hardware.guids
 
-    for each in (node, other, node):
-        each.card.boot()
-        assert await each.agent.run_round()
+    # The card is moved from node-1 to node-2 and back.
+    for current in (node, other, node):
+        current.card.boot()
+        assert await current.agent.run_round()
 
     events = await node.log.events()
     assert [event.partition(":")[0] for event in events] == [
@@ -160,7 +165,7 @@ async def test_a_guid_of_another_node_is_refused_with_an_error_that_names_it(
     node.hardware.guids = guids(FIRST, SECOND)
     await node.agent.run_round()
     other = InfinibandNode(tmp_path, node.log, "node-2", "10:70:fd:03:00:99:99:99")
-    other.hardware.guids = guids(SECOND, "02:00:00:00:00:00:00:03")
+    other.hardware.guids = guids(SECOND, THIRD)
 
     assert not await other.agent.run_round()
     assert other.macs() == []
@@ -173,7 +178,7 @@ async def test_a_guid_of_another_node_is_refused_with_an_error_that_names_it(
     registry = node.log.registry("node-1")
     await registry.release([(guid, "node-deleted") for guid in await registry.held()])
     assert await other.agent.run_round()
-    assert other.macs() == [SECOND, "02:00:00:00:00:00:00:03"]
+    assert other.macs() == [SECOND, THIRD]
 
 
 async def test_a_new_order_in_the_guid_file_applies_when_virtual_functions_are_recreated(
@@ -181,14 +186,14 @@ async def test_a_new_order_in_the_guid_file_applies_when_virtual_functions_are_r
 ) -> None:
     node.hardware.guids = guids(FIRST, SECOND)
     await node.agent.run_round()
-    node.hardware.guids = guids(SECOND, "02:00:00:00:00:00:00:03", FIRST)
+    node.hardware.guids = guids(SECOND, THIRD, FIRST)
     await node.agent.run_round()
     assert node.macs() == [FIRST, SECOND]
 
     node.ask(3)
     assert await node.agent.run_round()
 
-    assert node.macs() == [SECOND, "02:00:00:00:00:00:00:03", FIRST]
+    assert node.macs() == [SECOND, THIRD, FIRST]
     events = await node.log.events()
     assert [event.split()[0] for event in events] == [
         "guids-assigned",

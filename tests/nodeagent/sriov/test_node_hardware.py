@@ -1,4 +1,4 @@
-"""What of a node's NICs comes from elsewhere: its address towards the API server, users of VFs."""
+"""The node's address towards the API server, and the Pods that use its virtual functions."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_the_last_known_pods_of_functions_are_kept_while_kubelet_does_not_
     device = field(2, field(1, b"spidernet.io/rail") + field(2, b"0000:3b:00.2"))
     pod = field(1, b"web-0") + field(2, b"shop") + field(3, field(1, b"app") + device)
 
-    answers = [b"\xff", field(1, pod), b"\xff"]  # what cannot be read is no answer
+    answers = [b"\xff", field(1, pod), b"\xff"]  # b"\xff" is not a valid message
 
     async def answer(_: bytes, __: object) -> bytes:
         return answers.pop(0)

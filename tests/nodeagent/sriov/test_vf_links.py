@@ -19,13 +19,14 @@ from nodeagent.netlink.values import Link
 from nodeagent.sriov.vf_links import KernelVfLinks, VfSettings, settings_of_vfs
 
 RECORDED = Path(__file__).parent / "recorded/igb-link.txt"
+# Attribute types of if_link.h: IFLA_VFINFO_LIST, IFLA_VF_INFO, and those below IFLA_VF_INFO.
 VFINFO_LIST, VF_INFO, IB_NODE_GUID, IB_PORT_GUID = 22, 1, 10, 11
 VLAN, SPOOFCHK, TRUST = 2, 4, 9
 GUID = bytes.fromhex("0a0b0c0d0e0f1011")
 
 
 class RecordedSession:
-    """A session that has one link and records what is sent."""
+    """A netlink session with the link ``ibs1``, which records requests and returns ``answer``."""
 
     own_namespace = None
 
@@ -85,7 +86,7 @@ def test_guids_are_read_with_the_numbers_of_their_virtual_functions() -> None:
 
 
 def recorded_link() -> bytes:
-    """What a real kernel has answered for a card with two virtual functions."""
+    """The answer of a real kernel for a card with two virtual functions."""
     lines = RECORDED.read_text().splitlines()
     return bytes.fromhex("".join(line for line in lines if not line.startswith("#")))
 
@@ -106,7 +107,9 @@ def with_guids(link: bytes, guids: Sequence[bytes]) -> bytes:
             zip(elements(of_link[VFINFO_LIST]), guids, strict=True)
         )
     ]
-    others = (attribute(kind, bytes(one)) for kind, one in of_link.items() if kind != VFINFO_LIST)
+    others = (
+        attribute(kind, bytes(value)) for kind, value in of_link.items() if kind != VFINFO_LIST
+    )
     return link[: IFINFOMSG.size] + b"".join(others) + nested(VFINFO_LIST, *infos)
 
 
@@ -128,7 +131,7 @@ def test_the_vlan_that_a_network_has_set_is_read() -> None:
 
 
 def test_settings_that_a_driver_does_not_have_are_unknown() -> None:
-    """The kernel writes -1 for them, as the recorded card does for IFLA_VF_RSS_QUERY_EN."""
+    """The kernel writes -1 for such a setting."""
     unknown = (1 << 32) - 1
     values = [attribute(kind, struct.pack("=II", 4, unknown)) for kind in (SPOOFCHK, TRUST)]
     body = IFINFOMSG.pack(0, 0, 7, 0, 0) + nested(VFINFO_LIST, nested(VF_INFO, *values))

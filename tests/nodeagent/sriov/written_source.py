@@ -12,7 +12,11 @@ from nodeagent.sriov.reconciler import NodeConfiguration, NodeReport
 
 
 class WrittenSource:
-    """``PolicySource`` with what a test says, and what was written to it."""
+    """A ``PolicySource`` in memory.
+
+    ``now``: the configuration that the agent reads. ``declared``, ``reports``, ``withdrawals``: the
+    agent's calls. With ``is_unanswered`` declarations fail, as without an API server.
+    """
 
     def __init__(self) -> None:
         self.now: NodeConfiguration | None = NodeConfiguration([], {})
@@ -44,10 +48,12 @@ class WrittenSource:
         self._changed.clear()
 
     def ask(self, *policies: NodePolicy) -> None:
+        """Replace the node's policies."""
         assert self.now is not None
         self.now = self.now._replace(policies=policies)
         self._changed.set()
 
     @property
     def last(self) -> NodeReport:
+        """The newest report."""
         return self.reports[-1]
