@@ -52,10 +52,11 @@ COORDINATOR: Final = {
 }
 PAGE: Final = Path(__file__).parents[2] / "docs/reference/traces.md"
 OURS: Final = re.compile(r"(cni|ipam|coordinator|detection|netlink|workflow|activity)\.")
+"""Attribute names of the project; all other names are those of OpenTelemetry's conventions."""
 
 
 class Recorded(NamedTuple):
-    """The spans that the receiver got, and the lines of the plugins' logs."""
+    """The spans that the OTLP receiver got, and the lines of the plugins' logs."""
 
     spans: Sequence[ReceivedSpan]
     lines: Sequence[dict[str, Any]]
@@ -66,7 +67,7 @@ class Recorded(NamedTuple):
         return span
 
     def trees(self, *names: str) -> str:
-        """The traces of these spans, in this order."""
+        """The tree of the trace of each named span, in the order of the names."""
         return "\n".join(
             tree(span for span in self.spans if span.trace_id == self.one(name).trace_id)
             for name in names
@@ -244,7 +245,7 @@ def test_other_attributes_are_those_of_the_named_conventions(recorded: Recorded)
 
 
 def documented(first: str) -> str:
-    """The block of the page that begins with this text."""
+    """The block of docs/reference/traces.md that begins with this text."""
     blocks = re.findall(r"```text\n(.*?)\n```", PAGE.read_text(), re.DOTALL)
     (block,) = (block for block in blocks if block.startswith(first))
     return str(block)

@@ -1,4 +1,4 @@
-"""The agent's answers to calls of the executable; NICs of the machine are never changed."""
+"""The agent's responses to calls of the executable ``ifacer``; no NIC of the machine is changed."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ async def test_the_remedy_of_a_kernel_without_vlans_names_the_module(namespace: 
         configurator = LinkConfigurator(executor, inside)
         try:
             await configurator.prepare(InterfaceConfig(("ens3",), 5))
-            words = "modprobe -a 8021q"  # the kernel of this machine has them
+            words = "modprobe -a 8021q"  # this kernel has VLANs, so there is no error
         except DatapathError as error:
             words = error.remedy
     executor.close()
@@ -117,7 +117,7 @@ async def test_the_remedy_of_a_kernel_without_vlans_names_the_module(namespace: 
 
 
 def test_an_agent_loads_pyroute2_only_for_links_that_it_creates() -> None:
-    """It needs 13 MB, which most agents never use."""
+    """pyroute2 needs 13 MB of memory, and most agents do not create links."""
     program = "import sys, nodeagent.main; print('pyroute2' in sys.modules)"
 
     loaded = subprocess.run(

@@ -1,4 +1,4 @@
-"""Plans as readable text: desired links, existing links, steps."""
+"""The steps that ifacer plans for desired links, given the existing links of the node."""
 
 from __future__ import annotations
 
@@ -32,10 +32,14 @@ VLAN_ON_BOND = BONDED._replace(vlan=5)
 
 STEPS: dict[str, tuple[InterfaceConfig, tuple[Link, ...], list[str]]] = {
     "a VLAN": (VLAN_ON_NIC, (ENS3,), ["add vlan link ens3.5"]),
-    "its parent is down": (VLAN_ON_NIC, (DOWN3,), ["set up link 3", "add vlan link ens3.5"]),
-    "it is there, but down": (VLAN_ON_NIC, (ENS3, ENS3_5._replace(flags=0)), ["set up link 12"]),
-    "it is there and its parent has gone down": (VLAN_ON_NIC, (DOWN3, ENS3_5), ["set up link 3"]),
-    "it is there": (VLAN_ON_NIC, (ENS3, ENS3_5), []),
+    "a VLAN whose parent is down": (
+        VLAN_ON_NIC, (DOWN3,), ["set up link 3", "add vlan link ens3.5"],
+    ),
+    "a VLAN that exists, but is down": (
+        VLAN_ON_NIC, (ENS3, ENS3_5._replace(flags=0)), ["set up link 12"],
+    ),
+    "a VLAN that exists, whose parent is down": (VLAN_ON_NIC, (DOWN3, ENS3_5), ["set up link 3"]),
+    "a VLAN that exists": (VLAN_ON_NIC, (ENS3, ENS3_5), []),
     "a bond": (BONDED, (ENS3, ENS4), ["add bond link bd0"]),
     "a half-made bond": (
         BONDED,
@@ -46,10 +50,10 @@ STEPS: dict[str, tuple[InterfaceConfig, tuple[Link, ...], list[str]]] = {
     "a bond whose member is down": (
         BONDED, (MEMBERS[0], MEMBERS[1]._replace(flags=0), BD0), ["set up link 4"],
     ),
-    "a whole bond": (BONDED, (*MEMBERS, BD0), []),
-    "a VLAN on a bond that is not there": (VLAN_ON_BOND, (ENS3, ENS4), ["add bond link bd0"]),
-    "a VLAN on a bond that is": (VLAN_ON_BOND, (*MEMBERS, BD0), ["add vlan link bd0.5"]),
-    "both are there": (VLAN_ON_BOND, (*MEMBERS, BD0, BD0_5), []),
+    "a complete bond": (BONDED, (*MEMBERS, BD0), []),
+    "a VLAN on a bond that does not exist": (VLAN_ON_BOND, (ENS3, ENS4), ["add bond link bd0"]),
+    "a VLAN on a bond that exists": (VLAN_ON_BOND, (*MEMBERS, BD0), ["add vlan link bd0.5"]),
+    "a VLAN and a bond that exist": (VLAN_ON_BOND, (*MEMBERS, BD0, BD0_5), []),
 }  # fmt: skip
 
 
@@ -97,7 +101,7 @@ REFUSED: dict[str, tuple[InterfaceConfig, tuple[Link, ...], str]] = {
         (ENS3, ENS4, ENS3_5._replace(name="ens4.5", parent=4)),
         "vlan interfaces with the same vlanId 5 on node at the same time: there is ens4.5",
     ),
-    "before the bond is made": (
+    "the same id before the bond is created": (
         VLAN_ON_BOND,
         (ENS3, ENS4, ENS3_5),
         "cannot have multiple different vlan interfaces with the same vlanId 5",

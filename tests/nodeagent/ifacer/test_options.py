@@ -24,13 +24,13 @@ OPTIONS_BY_TEXT = {
         " miimon = 100 ; lacp_rate=1;",
         BondOptions(((NUMBERS["miimon"], 100), (NUMBERS["lacp_rate"], 1))),
     ),
-    "zero says nothing": ("miimon=0;use_carrier=-1", BondOptions()),
-    "unknown keys say nothing": ("updelay=5;colour=red", BondOptions()),
-    "pieces without one equals sign say nothing": (
+    "zero sets nothing": ("miimon=0;use_carrier=-1", BondOptions()),
+    "unknown keys set nothing": ("updelay=5;colour=red", BondOptions()),
+    "pieces without exactly one equals sign set nothing": (
         "miimon;=;a=b=c;up_delay=7",
         BondOptions(((NUMBERS["up_delay"], 7),)),
     ),
-    "an invalid first piece spoils nothing": (
+    "pieces after an invalid piece are parsed": (
         "nonsense;miimon=1",
         BondOptions(((NUMBERS["miimon"], 1),)),
     ),
@@ -83,7 +83,7 @@ BOND_NUMBERS = {
     "min_links": 18, "lp_interval": 19, "packets_per_slave": 20, "lacp_rate": 21, "ad_select": 22,
     "ad_actor_sys_prio": 24, "ad_user_port_key": 25, "tlb_dynamic_lb": 27,
 }  # fmt: skip
-"""The kernel's numbers of the attributes: a second source beside pyroute2's names."""
+"""The kernel's numbers of the attributes, to check the names of pyroute2 that the product uses."""
 
 
 def test_every_numeric_option_has_the_kernels_attribute_and_size() -> None:

@@ -1,4 +1,4 @@
-"""RDMA netlink against what a real kernel has answered, byte by byte, on a pair of sockets."""
+"""RDMA netlink requests and the answers of a real kernel, as recorded, byte by byte."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_rdma_devices_and_their_ports_are_read(play: Play) -> None:
 
 
 def test_moving_a_device_that_its_driver_cannot_move_is_refused(play: Play) -> None:
-    """Soft RoCE does: a device can be moved whose driver can take it away from its users."""
+    """The recorded device is soft RoCE, whose driver cannot move its devices."""
     with pytest.raises(OSError, match="not supported") as refused:
         play("move").move(DEVICE, NETNS)
     assert refused.value.errno == EOPNOTSUPP

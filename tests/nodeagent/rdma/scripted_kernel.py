@@ -1,7 +1,7 @@
-"""A scripted RDMA netlink, for machines without RDMA: answers as bytes.
+"""A simulated kernel with RDMA netlink, for machines without RDMA; its answers are bytes.
 
-It shares only headers and attributes with ``nodeagent.netlink.rdma``. ``tests/vm`` shows that a
-real kernel answers in the same way.
+The simulation shares only headers and attributes with ``nodeagent.netlink.rdma``. ``tests/vm`` runs
+the same requests on a real kernel.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SHARED = 1
 
 
 class Port(NamedTuple):
-    """A port; ``counters`` None: the kernel has none."""
+    """A port; ``counters`` is None if the kernel refuses to read its counters."""
 
     link: str
     counters: Mapping[str, int] | None = {}
@@ -47,7 +47,11 @@ class Device(NamedTuple):
 
 
 class Kernel:
-    """Its answers in each namespace; ``mode`` None: an old kernel without this attribute."""
+    """The devices of each namespace, and the RDMA mode.
+
+    ``mode`` is None for an old kernel, which has no such attribute. ``refusal``: the error number
+    for changes; 0 accepts them.
+    """
 
     def __init__(self, mode: int | None = SHARED) -> None:
         self.mode = mode
@@ -55,13 +59,13 @@ class Kernel:
         self.devices: dict[NamespaceIdentity, tuple[Device, ...]] = {}
 
     def open(self, _: NetnsExecutor, namespace: NetworkNamespace) -> RdmaSocket | None:
-        """In place of ``RdmaSocket.open``."""
+        """Replaces ``RdmaSocket.open``; None in a namespace without an entry in ``devices``."""
         if namespace.identity not in self.devices:
             return None
         return RdmaSocket(cast("Any", _Socket(self, namespace.identity)))
 
     def where(self, name: str) -> list[NamespaceIdentity]:
-        """The namespaces that have a device."""
+        """The namespaces that have the named device."""
         return [
             identity
             for identity, devices in self.devices.items()
@@ -69,7 +73,7 @@ class Kernel:
         ]
 
     def move(self, number: int, source: NamespaceIdentity, netns: int) -> int:
-        """Move a device as the kernel does; the error number, 0 for none."""
+        """Move a device as the kernel does; return the error number, 0 for success."""
         if self.refusal or self.mode != EXCLUSIVE:
             return self.refusal or EPERM
         status = os.fstat(netns)
@@ -81,7 +85,7 @@ class Kernel:
         return 0
 
     def change_mode(self, mode: int) -> int:
-        """Change the mode; the error number, 0 for none."""
+        """Change the mode; return the error number, 0 for success."""
         if not self.refusal:
             self.mode = mode
         return self.refusal
@@ -105,8 +109,8 @@ class _Socket:
         kind, flags = struct.unpack_from("=HH", request, 4)
         request_body = attributes(request[16:])
         command = kind & 0x3FF
-        assert kind >> 10 == 5, "it is a question about devices"
-        assert bool(flags & DUMP) == (command in (1, 5))
+        assert kind >> 10 == 5, "the client is RDMA_NL_NLDEV"
+        assert bool(flags & DUMP) == (command in (1, 5))  # the commands that list devices or ports
         device, port = u32(request_body.get(1)), u32(request_body.get(3))
         match command:
             case 1:

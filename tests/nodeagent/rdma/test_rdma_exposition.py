@@ -61,8 +61,8 @@ async def sample_values(exposed: RdmaExposition) -> list[str]:
 
 
 def value_of(metrics: AgentMetrics, name: str) -> float:
-    (found,) = (one for one in metrics.readings if one.name == f"orbweaver_{name}")
-    return found.value()
+    (reading,) = (each for each in metrics.readings if each.name == f"orbweaver_{name}")
+    return reading.value()
 
 
 async def test_every_scrape_reads_the_counters_again(reader: ScriptedReader) -> None:
@@ -89,7 +89,8 @@ async def test_a_scrape_does_not_wait_for_a_read_that_hangs_and_starts_no_second
     assert await sample_values(exposed) == last
     assert reader.reads == before + 1
     clock.now += STALE_S_MAX + 1
-    assert await sample_values(exposed) == [], "what stands still would look like no traffic"
+    # A counter that stands still would look like no traffic.
+    assert await sample_values(exposed) == []
 
     reader.may_return.set()
     while await sample_values(exposed) in ([], last):
@@ -122,7 +123,7 @@ async def test_a_read_fault_is_counted_each_time_and_logged_once(
 
     assert value_of(metrics, "rdma_reading_failures") == 3
     assert value_of(metrics, "rdma_samples_left_out") == 0
-    assert [one.getMessage() for one in caplog.records] == [
+    assert [record.getMessage() for record in caplog.records] == [
         "cannot read the RDMA counters of /var/run/netns/a: no"
     ]
 

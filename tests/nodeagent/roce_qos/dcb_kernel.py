@@ -1,9 +1,9 @@
-"""A scripted kernel with DCB, whose driver behaves as mlx5's: DSCP entries decide on trust.
+"""A simulated kernel with DCB, whose links behave as those of the driver mlx5.
 
-It shares only headers and attributes with ``nodeagent.netlink.dcb``. An answer has what
-``dcbnl_ieee_fill`` (net/dcb/dcbnl.c) puts into that of mlx5, in its order: also rates, buffers and
-what the peer has sent, and nesting without its flag. A namespace of a real kernel
-refuses what this one does not have (``tests/nodeagent/netlink/test_dcb.py``).
+The simulation shares only headers and attributes with ``nodeagent.netlink.dcb``. An answer has the
+attributes that ``dcbnl_ieee_fill`` (net/dcb/dcbnl.c) writes for mlx5, in the same order. So it also
+has rates, buffers and the peer's settings, and nested attributes lack the flag for nesting.
+``tests/nodeagent/netlink/test_dcb.py`` has the errors of a real kernel.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ STRICT, BANDWIDTH = 0, 2
 
 
 class DcbLink:
-    """A link; ``trust`` None: its driver has no order of trust.
+    """A link; ``trust`` is None if its driver has no trust table.
 
-    ``status``: what changes are answered with, and not made. ``forgets``: they are answered with
-    success, and not made.
+    ``status``: a negative errno with which the link refuses changes; 0 accepts them. With
+    ``forgets`` it reports success but makes no change.
     """
 
     def __init__(self, *, has_dcb: bool = True, trust: list[int] | None = None) -> None:
@@ -76,7 +76,7 @@ class DcbLink:
         )
 
     def change(self, command: int, settings: dict[int, memoryview]) -> int:
-        """Carry out a change; its status: a negative errno, or 0."""
+        """Carry out a change; return a negative errno, or 0 for success."""
         if self.status or self.forgets:
             return self.status
         if ETS in settings:
@@ -106,7 +106,7 @@ class DcbLink:
         return 0
 
     def _shown_ets(self) -> bytes:
-        """With 100 as the share of classes without one."""
+        """The ETS attribute of an answer: classes without a bandwidth share have 100."""
         shares = bytes(
             share if algorithm == BANDWIDTH else 100
             for share, algorithm in zip(self.ets[3:11], self.ets[19:27], strict=True)
@@ -121,7 +121,7 @@ class DcbLink:
 
 
 class DcbExecutor(NetnsExecutor):
-    """An executor whose sessions are of this kernel."""
+    """An executor whose netlink sessions are connected to the simulated kernel."""
 
     def __init__(self, links: dict[str, DcbLink]) -> None:
         super().__init__()

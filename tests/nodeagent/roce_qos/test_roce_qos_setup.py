@@ -1,4 +1,4 @@
-"""An agent with rules for RoCE NICs: its start, its metrics, and its stop."""
+"""An agent with rules for RoCE NICs starts, has metrics, and stops."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ PREFIX = "orbweaver_roce_qos_"
 
 
 def counted(metrics: AgentMetrics) -> dict[str, float]:
-    """The counters of RoCE QoS, without the common prefix."""
+    """The values of the RoCE QoS counters, by their names without the common prefix."""
     return {
-        one.name.removeprefix(PREFIX): one.value()
-        for one in metrics.readings
-        if one.name.startswith(PREFIX)
+        reading.name.removeprefix(PREFIX): reading.value()
+        for reading in metrics.readings
+        if reading.name.startswith(PREFIX)
     }
 
 
 def by_nic(metrics: AgentMetrics) -> dict[str, dict[str, int]]:
-    """Its gauges by NIC."""
+    """Gauge of RoCE QoS -> NIC -> value."""
     return {
-        one.name.removeprefix(PREFIX): dict(one.values())
-        for one in metrics.labelled
-        if one.name.startswith(PREFIX) and one.label == "net_dev_name"
+        gauge.name.removeprefix(PREFIX): dict(gauge.values())
+        for gauge in metrics.labelled
+        if gauge.name.startswith(PREFIX) and gauge.label == "net_dev_name"
     }
 
 
 async def test_an_agent_runs_its_first_round_when_it_starts(
     settings: Settings, tmp_path: Path
 ) -> None:
-    """The rule is for no NIC of this machine, where nothing may be changed."""
+    """The rule matches no NIC of this machine, because the test must not change its NICs."""
     rules = (RoceQosRule(RoceQos(), ("no-such-nic",)),)
     settings = settings._replace(roce_qos=rules, sysfs=tmp_path)
     async with running(settings, MemoryStore()) as node:

@@ -58,7 +58,7 @@ async def test_the_log_level_of_the_netconf_applies(
     assert len(await plugin_lines(settings, memory_store, log_level=level)) == lines
 
 
-async def test_a_log_that_cannot_be_written_fails_no_call(
+async def test_a_call_succeeds_if_its_log_cannot_be_written(
     settings: Settings,
     memory_store: MemoryStore,
     short_path: Path,
@@ -87,7 +87,7 @@ def test_the_plugins_log_is_rotated_by_size_number_and_age(short_path: Path) -> 
     old = time.time() - 8 * 86_400
     os.utime(f"{path}.1", (old, old))
     file.handle(line)
-    assert not Path(f"{path}.2").exists(), "the old part is removed, and not renamed"
+    assert not Path(f"{path}.2").exists(), "the file of 8 days ago is removed, not renamed"
     file.handle(line)
     file.close()
 
@@ -126,11 +126,11 @@ def test_the_number_of_open_files_is_bounded(
     before = open_descriptors()
 
     log._flush()
-    opened = open_descriptors() - before
+    newly_open = open_descriptors() - before
     log.start()
     log.close()
 
-    assert len(opened) == 2
+    assert len(newly_open) == 2
     assert len(list(short_path.glob("*.log"))) == 6
 
 
@@ -163,14 +163,14 @@ def test_networks_that_rotate_one_file_differently_write_no_new_line_to_a_rotate
     assert texts == ["new", "last"]
 
 
-def test_a_rotation_is_bounded_whatever_the_netconf_asks_for(short_path: Path) -> None:
+def test_the_number_of_rotated_files_that_a_netconf_can_set_is_bounded(short_path: Path) -> None:
     file = RotatingFile(LogTarget(str(short_path / "plugin.log"), files=1 << 31))
     file.close()
     assert file.backupCount == FILES_MAX
 
 
 @pytest.mark.parametrize("path", ["{}.log", "{}/../outside.log", "{}/deep/lan.log", "lan.log", "/"])
-async def test_a_netconf_names_no_log_file_outside_the_logs_directory(
+async def test_a_netconf_cannot_choose_a_log_file_outside_the_log_directory(
     settings: Settings,
     memory_store: MemoryStore,
     tmp_path: Path,
@@ -222,7 +222,7 @@ def test_the_plugins_log_does_not_follow_symbolic_links(short_path: Path) -> Non
     assert target.read_text() == ""
 
 
-def test_a_file_that_can_be_written_again_is_no_longer_unusable(
+def test_a_log_is_written_again_when_its_path_becomes_writable(
     short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nodeagent.telemetry.plugin_log.RETRY_S", 0.0)
