@@ -22,7 +22,7 @@ APP: Final = "another-controller"
 ROOT: Final = Path(__file__).parents[2]
 SYSTEM: Final = ("/usr", "/bin", "/lib", "/lib64")
 PORT: Final = 5720
-"""The health port; the cluster's own controller has the default port."""
+"""The health port: the default port of controllers."""
 
 
 def controller_pod(cluster: KubernetesCluster, node: str) -> Object:
