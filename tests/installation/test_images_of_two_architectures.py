@@ -19,7 +19,8 @@ from tests.installation.images import DOCUMENTED, ENGINE, REGISTRY, run_program
 from tests.support.parts import BINFMT, needs
 
 TAG: Final = "two"
-NAMES: Final = tuple(f"{REGISTRY}/orbweaver-{name}:{TAG}" for name in ("controller", "agent"))
+PROGRAMS: Final = ("controller", "agent")
+NAMES: Final = tuple(f"{REGISTRY}/orbweaver-{name}:{TAG}" for name in PROGRAMS)
 COMMAND: Final = f"make images REGISTRY={DOCUMENTED}/ TAG={TAG} PLATFORMS=linux/amd64,linux/arm64"
 ELF_MACHINE: Final = """
 import cni, pathlib
@@ -49,7 +50,7 @@ def test_each_list_has_an_image_of_both_architectures(lists: dict[str, dict[str,
     }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES, ids=PROGRAMS)  # names differ in each worker of a run
 def test_orbctl_and_the_cni_program_of_an_image_for_arm64_are_programs_of_arm64(
     lists: dict[str, dict[str, str]], name: str
 ) -> None:
