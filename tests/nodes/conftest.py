@@ -1,7 +1,7 @@
-"""One cluster for successive tests of this folder; its objects are deleted after each test.
+"""Successive tests of this folder share one cluster. A fixture cleans it after each test.
 
-The cluster ends when the next test is in another folder, because an idle cluster takes a tenth of
-a core.
+The cluster ends when the next test is in another folder: a worker process may continue there, and
+an idle cluster takes a tenth of a core.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class SharedCluster:
         return self._running
 
     def end(self) -> None:
-        """Check and stop the cluster, if it runs."""
+        """Check and stop the cluster; does nothing if it does not run."""
         self._running = None
-        self._stack.close()
+        self._stack.close()  # calls KubernetesCluster.check, then ends the cluster
 
 
 SHARED: Final = SharedCluster()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.archive.files import LocalFiles
 from core.archive.replay import open_log
 from core.errors import LogCorrupt, LogGap
 from core.eventstore import log as log_module
@@ -32,11 +35,6 @@ async def _append(store: KeyValueStore, writers: list[str]) -> None:
         await store.commit([], [segment, Put(KEYS.head(writer), HEAD.encode(WriterHead(seq, 1)))])
 
 
-async def _live(store: KeyValueStore, cluster: ArchivedCluster) -> LiveLog:
-    view = await open_log(store, KEYS, cluster.files)
-    return view.live
-
-
 @given(st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=40), st.integers(0, 45))
 async def test_small_windows_read_the_same_log_as_one_large_one(
     writers: list[str], upto: int
@@ -48,7 +46,8 @@ async def test_small_windows_read_the_same_log_as_one_large_one(
         for name, bound in BOUNDS.items():
             patch.setattr(log_module, name, bound)
         heads = {writer: writers.count(writer) for writer in set(writers)}
-        live = LiveLog(store, KEYS, max(len(writers) + 1, 1), heads, {})
+        revision = 1 + len(writers)  # an empty store has revision 1, each commit adds 1
+        live = LiveLog(store, KEYS, revision, heads, {})
         read_in_windows: list[Segment] = []
         async for segments in live.segments(0, upto):
             assert 0 < len(segments) <= BOUNDS["SEGMENTS_PER_READ_MAX"]
@@ -57,19 +56,23 @@ async def test_small_windows_read_the_same_log_as_one_large_one(
 
 
 @pytest.mark.parametrize("seq", [1, 2, 3])
-async def test_a_segment_that_is_gone_is_a_gap(archived_cluster: ArchivedCluster, seq: int) -> None:
+async def test_a_segment_that_is_gone_is_a_gap(tmp_path: Path, seq: int) -> None:
     store = MemoryStore()
     await _append(store, ["a", "b", "a", "a"])
     await store.commit([], [Delete(KEYS.log("a", seq))])
+    empty_archive = LocalFiles(tmp_path)
+    view = await open_log(store, KEYS, empty_archive)
+
     with pytest.raises(LogGap, match=f"segment {seq} of writer a is missing"):
-        [segments async for segments in (await _live(store, archived_cluster)).segments(0, 99)]
+        [segments async for segments in view.live.segments()]
 
 
-async def test_an_etcd_that_was_set_back_behind_its_archive_is_refused(
+async def test_an_etcd_that_is_older_than_its_archive_is_refused(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_cluster.seal()
-    key = KEYS.head("node-a")
-    await archived_cluster.store.commit([], [Put(key, HEAD.encode(WriterHead(1, 1)))])
+    older_head = HEAD.encode(WriterHead(1, 1))  # as after a restore of an old backup of etcd
+    await archived_cluster.store.commit([], [Put(KEYS.head("node-a"), older_head)])
+
     with pytest.raises(LogCorrupt, match="older than the archive"):
         await archived_cluster.view()

@@ -1,4 +1,4 @@
-"""The network configuration of the plugin ``ifacer`` is parsed, or refused with the field.
+"""The network configuration of the plugin ``ifacer``: parsed links, and errors that name the field.
 
 See docs/reference/cni-configuration.md, "ifacer".
 """
@@ -25,11 +25,15 @@ VALID: dict[str, tuple[dict[str, Any], InterfaceConfig | None]] = {
     "one interface, no VLAN": ({"interfaces": ["ens3"]}, None),
     "one interface, VLAN 0": ({"interfaces": ["ens3"], "vlanID": 0}, None),
     "one interface, a VLAN": ({"interfaces": ["ens3"], "vlanID": 5}, InterfaceConfig(("ens3",), 5)),
-    "one interface needs no bond": (
+    "a bond of one interface is ignored": (
         {"interfaces": ["ens3"], "vlanID": 5, "bond": BOND},
         InterfaceConfig(("ens3",), 5),
     ),
-    "several without a bond": ({"interfaces": ["ens3", "ens4"], "vlanID": 5}, None),
+    # The VLAN needs one parent link, which several interfaces have only with a bond.
+    "several interfaces without a bond, VLAN ignored": (
+        {"interfaces": ["ens3", "ens4"], "vlanID": 5},
+        None,
+    ),
     "a bond": (
         {"interfaces": ["a", "b"], "bond": BOND},
         InterfaceConfig(("a", "b"), 0, DesiredBond("bd0", 1)),
@@ -44,7 +48,7 @@ VALID: dict[str, tuple[dict[str, Any], InterfaceConfig | None]] = {
             ("a", "b"), 100, DesiredBond("bd0", 1, BondOptions(((NUMBERS["miimon"], 100),)))
         ),
     ),
-    "names in any case, null sets nothing": (
+    "field names in other letter case, null as if absent": (
         {"INTERFACES": ["ens3"], "vlanid": 5, "Bond": None},
         InterfaceConfig(("ens3",), 5),
     ),
