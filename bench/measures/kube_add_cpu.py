@@ -32,11 +32,12 @@ PODS: Final = 200
 
 ROUNDS_MIN: Final = 3
 """The smallest number of rounds of a full run, so that the API server collects garbage in at least
-one of them. The large round of a quick run has the Pods of this many rounds."""
+one of them. The one large round of a quick run has ``PODS * ROUNDS_MIN`` Pods."""
 
 WARM_UP_PODS: Final = 50
-REPORTED_S: Final = 4.0
-"""Seconds from the last ADD until the CPU time is read."""
+STATUS_WRITES_S: Final = 4.0
+"""Seconds from the last ADD until the CPU time is read. Meanwhile agent and controller write the
+status of pools and the SpiderEndpoints."""
 
 IDLE_S_MAX: Final = 4.0
 """The longest time, in seconds, for which the processes are measured without ADDs."""
@@ -114,7 +115,7 @@ def _round(
     bare_ms = [runs.bare(PODS).cpu_ms]
     began, before = time.monotonic(), _read(clocks)
     parts_ms = {"executable": runs.adds(pods).cpu_ms}
-    time.sleep(REPORTED_S)
+    time.sleep(STATUS_WRITES_S)
     elapsed_s = time.monotonic() - began
     for name, now in _read(clocks).items():
         parts_ms[name] = (now - before[name] - idle_shares[name] * elapsed_s) * 1e3 / len(pods)
@@ -136,8 +137,8 @@ def _figures(costs: Sequence[Cost], pods: int) -> list[Figure]:
     against = f"against {mean_cost.bare_ms:.2f} ms"
     add_ms = sum(parts.values())
     note = (
-        f"{len(costs)} rounds of {pods} Pods, {CALLERS} callers, read {REPORTED_S:g} s after the"
-        f" last ADD: {add_ms:.2f} ms {against}; {add_ms + mean_cost.idle_ms:.2f} ms without"
+        f"{len(costs)} rounds of {pods} Pods, {CALLERS} callers, read {STATUS_WRITES_S:g} s after"
+        f" the last ADD: {add_ms:.2f} ms {against}; {add_ms + mean_cost.idle_ms:.2f} ms without"
         " subtracting the CPU time that the processes use without ADDs"
     )
     samples = tuple(cost.ratio for cost in costs)

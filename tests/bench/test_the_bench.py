@@ -167,7 +167,7 @@ def test_the_lag_of_an_allocation_ends_at_the_first_status_that_counts_it() -> N
     answered_at_s = [1.0, 2.0, 3.0]
     changes = [StatusChange(1.5, allocated=1), StatusChange(4.0, allocated=3)]
 
-    assert list(lags_ms(answered_at_s, changes)) == [500.0, 2_000.0, 1_000.0]
+    assert lags_ms(answered_at_s, changes) == [500.0, 2_000.0, 1_000.0]
 
 
 def test_a_figure_is_compared_with_the_median_of_its_reference() -> None:
