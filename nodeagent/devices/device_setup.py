@@ -13,7 +13,7 @@ from nodeagent.devices.kubelet_api import DIRECTORY
 from nodeagent.devices.pci_files import PciFiles
 from nodeagent.devices.shared_rdma_offers import SharedRdmaSource
 from nodeagent.devices.slot_offers import NodeView, SlotSource, host_nics
-from nodeagent.devices.vf_offers import PolicyDevices, VfSource
+from nodeagent.devices.vf_offers import VfInventory, VfSource
 from nodeagent.facts import FactsSource, node_labels
 from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.telemetry.metrics import AgentMetrics
@@ -28,24 +28,24 @@ def start_device_plugin(
     executor: NetnsExecutor,
     metrics: AgentMetrics,
     supervisor: Supervisor,
-    policy_devices: PolicyDevices | None = None,
+    vf_inventory: VfInventory | None = None,
     pci: PciFiles = PciFiles(),  # immutable
 ) -> BackgroundService:
     """Start to advertise devices. kubelet may start later. Pods keep their devices after ``close``.
 
-    ``policy_devices`` None: no virtual functions are advertised.
+    ``vf_inventory`` None: no virtual functions are advertised.
     """
     sources: list[OfferSource] = []
     if settings.rules != DeviceRules():
         node_view = NodeView(lambda: node_labels(facts), lambda: host_nics(executor))
         sources.append(SlotSource(settings.rules, node_view))
-    if settings.vf_prefix and policy_devices is not None:
-        sources.append(VfSource(lambda: policy_devices.devices, settings.vf_prefix, pci))
+    if settings.vf_prefix and vf_inventory is not None:
+        sources.append(VfSource(lambda: vf_inventory.vfs_by_resource, settings.vf_prefix, pci))
     if settings.rdma_config is not None:
         sources.append(SharedRdmaSource(settings.rdma_config, pci.sysfs))
     advertiser = DeviceAdvertiser(sources, settings.kubelet / DIRECTORY)
-    if policy_devices is not None:
-        policy_devices.listen(advertiser.wake)
+    if vf_inventory is not None:
+        vf_inventory.listen(advertiser.wake)
     _register_metrics(advertiser, metrics)
     return BackgroundService(supervisor, TaskSpec(TASK, advertiser.run), advertiser.close)
 

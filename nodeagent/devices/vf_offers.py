@@ -1,9 +1,13 @@
 """Virtual functions as extended resources: one resource for each resourceName of the policies.
 
 kubelet's device IDs are PCI addresses, by which Multus finds a Pod's device (``deviceID``). A
-virtual function is healthy if it has the driver of its policy, its NIC has a carrier, and its RDMA
-device exists, if the policy requires one. A virtual function stays listed while a Pod has it, and
-while it cannot be read.
+virtual function is healthy if it has the driver of its policy and its NIC has a carrier. If the
+policy requires RDMA, it also needs an RDMA device while its link is in the node's network
+namespace. While a Pod has the link, the RDMA device may be in the Pod too, and is not required.
+
+The lists include the virtual functions that Pods use (``core.domain.sriov.resources``). While the
+virtual functions are not known, ``VfSource.read`` returns None, and ``DeviceAdvertiser`` keeps the
+last lists.
 """
 
 from __future__ import annotations
@@ -20,20 +24,20 @@ from nodeagent.devices.pci_files import PciFiles
 
 _FILE_KINDS: Final = ("rdma_cm", "uverbs", "umad", "issm")
 
-VfDevices = Callable[[], Mapping[str, tuple[VfDevice, ...]] | None]
-"""Returns virtual functions by the resourceName of policies; None if they are not known yet."""
+VfsByResource = Mapping[str, tuple[VfDevice, ...]]
+"""The virtual functions of a node by the resourceName of their policies."""
 
 
-class PolicyDevices(Protocol):
-    """The virtual functions of a node's policies, as they change."""
+class VfInventory(Protocol):
+    """The current virtual functions of a node's policies, and notifications of changes."""
 
     @property
-    def devices(self) -> Mapping[str, tuple[VfDevice, ...]] | None:
-        """See ``VfDevices``."""
+    def vfs_by_resource(self) -> VfsByResource | None:
+        """The virtual functions by resourceName; None while they are not known."""
         ...
 
     def listen(self, listener: Callable[[], None], /) -> None:
-        """Call the listener when ``devices`` has changed."""
+        """Call the listener when ``vfs_by_resource`` has changed."""
         ...
 
 
@@ -55,7 +59,7 @@ class VfOffer(NamedTuple):
         return len(self.vfs)
 
     def devices(self) -> list[Device]:
-        """Each virtual function."""
+        """Each virtual function as a device for kubelet."""
         return [_listed(vf) for vf in self.vfs]
 
     def has(self, device: str, /) -> bool:
@@ -63,28 +67,34 @@ class VfOffer(NamedTuple):
         return any(vf.address == device for vf in self.vfs)
 
     def allocation(self, devices: Sequence[str], /) -> DeviceAllocation:
-        """The addresses and files of these devices. Raises OSError."""
+        """The variables and device files of a container with these devices. Raises OSError.
+
+        Also writes the information file of each device.
+        """
         listed = {vf.address: vf for vf in self.vfs}
-        files: dict[DeviceFile, None] = {}
+        device_files: dict[DeviceFile, None] = {}
         infos: dict[str, Info] = {}
         for address in devices:
-            infos[address] = self._describe(listed[address], files)
+            infos[address] = self._describe(listed[address], device_files)
         name = pci_variable(self.resource)
         variables = {name: ",".join(devices), f"{name}_INFO": json.dumps(infos)}
-        return DeviceAllocation(variables, tuple(files))
+        return DeviceAllocation(variables, tuple(device_files))
 
-    def _describe(self, vf: VfDevice, files: dict[DeviceFile, None]) -> Info:
-        """The description of a device for the variables; adds its files to ``files``."""
+    def _describe(self, vf: VfDevice, device_files: dict[DeviceFile, None]) -> Info:
+        """The description of a device for the variable ``..._INFO``.
+
+        Adds the character devices to ``device_files``, and writes the information file for Multus.
+        """
         address, rdma = vf.address, ""
         info: Info = {"generic": {"deviceID": address}}
         if vf.device_type == VFIO:
             control, group = self.pci.vfio_files(address)
-            files |= dict.fromkeys((control, group))
+            device_files |= dict.fromkeys((control, group))
             info["vfio"] = {"mount": control.path, "dev-mount": group.path}
         if vf.is_rdma:
             rdma = self.pci.rdma_name(address)
             verbs = self.pci.rdma_files(address)
-            files |= dict.fromkeys(verbs)
+            device_files |= dict.fromkeys(verbs)
             info["rdma"] = {"rdma_dev": rdma} | {_kind(file): file.path for file in verbs}
         self.info_files.write(self.resource, address, vf.pf_address, rdma)
         return info
@@ -93,7 +103,7 @@ class VfOffer(NamedTuple):
 class VfSource(NamedTuple):
     """Reads the offers of a node's virtual functions."""
 
-    vf_devices: VfDevices
+    read_vfs: Callable[[], VfsByResource | None]
     prefix: str
     pci: PciFiles = PciFiles()
     info_files: DeviceInfoFiles = DeviceInfoFiles()
@@ -105,13 +115,13 @@ class VfSource(NamedTuple):
 
     async def read(self) -> dict[str, Offer] | None:
         """Virtual functions by resource; None while they are not known."""
-        resources = self.vf_devices()
+        resources = self.read_vfs()
         if resources is None:
             return None
         offers: dict[str, Offer] = {}
-        for suffix, devices in resources.items():
+        for suffix, vfs in resources.items():
             name = f"{self.prefix}/{suffix}"
-            offers[name] = VfOffer(name, tuple(devices), self.pci, self.info_files)
+            offers[name] = VfOffer(name, vfs, self.pci, self.info_files)
         return offers
 
 

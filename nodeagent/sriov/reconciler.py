@@ -143,8 +143,8 @@ class NicHardware(Protocol):
 class SriovReconciler:
     """The rounds of one node; ``run`` until cancelled.
 
-    ``fault``: why the last round was incomplete, "" if it was complete. ``devices``: virtual
-    functions by resource; None: unknown.
+    ``fault``: why the last round was incomplete, "" if it was complete. ``vfs_by_resource``:
+    the virtual functions by the resourceName of their policies; None: unknown.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class SriovReconciler:
         self.rounds = 0
         self.actions = 0
         self.fault = ""
-        self.devices: Mapping[str, tuple[VfDevice, ...]] | None = None
+        self.vfs_by_resource: Mapping[str, tuple[VfDevice, ...]] | None = None
         self._settings = settings
         self._source = source
         self._hardware = hardware
@@ -169,7 +169,7 @@ class SriovReconciler:
         """The settings that were made, because some drivers do not show them."""
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Call the listener, in the event loop, when ``devices`` has changed."""
+        """Call the listener, in the event loop, when ``vfs_by_resource`` has changed."""
         self._listeners.append(listener)
 
     async def run(self) -> None:
@@ -267,7 +267,7 @@ class SriovReconciler:
         """Whether kubelet may give virtual functions of one of these NICs to Pods now."""
         return any(
             device.is_ready and device.pf in nics
-            for devices in (self.devices or {}).values()
+            for devices in (self.vfs_by_resource or {}).values()
             for device in devices
         )
 
@@ -322,8 +322,8 @@ class SriovReconciler:
         return f"{nic}: {users} use virtual functions to remove; {remedy}"
 
     def _set_devices(self, devices: Mapping[str, tuple[VfDevice, ...]] | None) -> None:
-        if devices != self.devices:
-            self.devices = devices
+        if devices != self.vfs_by_resource:
+            self.vfs_by_resource = devices
             for listener in self._listeners:
                 listener()
 

@@ -49,7 +49,7 @@ def _register_metrics(reconciler: SriovReconciler, metrics: AgentMetrics) -> Non
     metrics.gauge(
         "sriov_virtual_functions",
         "Virtual functions of this node that are part of a resource",
-        lambda: sum(map(len, (reconciler.devices or {}).values())),
+        lambda: sum(map(len, (reconciler.vfs_by_resource or {}).values())),
     )
     metrics.gauge(
         "sriov_faults",

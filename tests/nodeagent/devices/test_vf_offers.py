@@ -213,7 +213,7 @@ async def test_unknown_functions_withdraw_nothing_and_a_deleted_policy_does(
 ) -> None:
     known: list[list[str]] = [[]]
     source = node.source()._replace(
-        vf_devices=lambda: (
+        read_vfs=lambda: (
             {name: vfs for name, vfs in node.devices().items() if name in known[0]}
             if known[0]
             else None

@@ -163,7 +163,7 @@ async def test_a_new_number_of_functions_replaces_unused_functions(node: Node) -
     assert await node.agent.run_round()
 
     assert len(node.card.nics()[0].vfs) == 5
-    assert len((node.agent.devices or {})["rail"]) == 5
+    assert len((node.agent.vfs_by_resource or {})["rail"]) == 5
 
 
 async def test_functions_are_removed_with_their_policy_even_after_a_restart(node: Node) -> None:
@@ -224,7 +224,7 @@ async def test_functions_of_a_range_are_bound_to_the_driver_of_its_policy(ethern
     await ethernet.agent.run_round()
 
     assert [vf.driver for vf in ethernet.card.nics()[0].vfs] == ["iavf", "iavf", VFIO, VFIO]
-    devices = ethernet.agent.devices or {}
+    devices = ethernet.agent.vfs_by_resource or {}
     assert {name: [vf.number for vf in vfs] for name, vfs in devices.items()} == {
         "dpdk": [2, 3],
         "rail": [0, 1],
@@ -278,7 +278,7 @@ async def test_virtual_functions_of_pods_are_never_removed(node: Node) -> None:
     assert report.result.error == (
         f"{node.nic}: shop/web-0 use virtual functions to remove; the node is drained first"
     )
-    assert not any(vf.is_ready for vf in (node.agent.devices or {})["rail"])
+    assert not any(vf.is_ready for vf in (node.agent.vfs_by_resource or {})["rail"])
 
 
 async def test_a_virtual_function_that_kubelet_gives_to_a_pod_meanwhile_is_not_removed(
@@ -291,7 +291,7 @@ async def test_a_virtual_function_that_kubelet_gives_to_a_pod_meanwhile_is_not_r
     offered: list[bool] = []
 
     def admit_a_pod() -> None:
-        offered.append(any(vf.is_ready for vf in (node.agent.devices or {})["rail"]))
+        offered.append(any(vf.is_ready for vf in (node.agent.vfs_by_resource or {})["rail"]))
         node.hardware.pods = {address: "shop/web-0"}
 
     node.agent.listen(admit_a_pod)
@@ -317,7 +317,9 @@ async def test_virtual_functions_that_the_kernel_does_not_remove_stay_withdrawn(
     ethernet.source.ask(ethernet.policy(4))
     changes: list[bool] = []
     ethernet.agent.listen(
-        lambda: changes.append(any(vf.is_ready for vf in (ethernet.agent.devices or {})["rail"]))
+        lambda: changes.append(
+            any(vf.is_ready for vf in (ethernet.agent.vfs_by_resource or {})["rail"])
+        )
     )
     for _ in range(2):
         assert not await ethernet.agent.run_round()
@@ -443,7 +445,7 @@ async def test_on_a_node_with_an_sriov_operator_nothing_is_changed(node: Node) -
     assert node.source.declared == []
     assert node.source.withdrawals == 1
     assert "the Pod sriov/daemon-x of an SR-IOV operator" in node.agent.fault
-    assert node.agent.devices is None
+    assert node.agent.vfs_by_resource is None
 
 
 async def test_nodes_without_the_labels_of_the_setting_are_not_changed(tmp_path: Path) -> None:
@@ -455,7 +457,7 @@ async def test_nodes_without_the_labels_of_the_setting_are_not_changed(tmp_path:
     assert node.card.writes == []
     assert node.source.reports == []
     assert node.source.withdrawals == 1
-    assert node.agent.devices == {}
+    assert node.agent.vfs_by_resource == {}
 
 
 async def test_no_change_is_made_before_policies_and_node_were_listed(node: Node) -> None:
@@ -468,7 +470,7 @@ async def test_no_change_is_made_before_policies_and_node_were_listed(node: Node
 
 async def test_listeners_are_called_only_when_the_devices_change(node: Node) -> None:
     changes = []
-    node.agent.listen(lambda: changes.append(node.agent.devices))
+    node.agent.listen(lambda: changes.append(node.agent.vfs_by_resource))
     node.source.ask(node.policy(2))
 
     await node.agent.run_round()
