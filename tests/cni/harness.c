@@ -1,4 +1,5 @@
-/* Functions of the program for tests: as a library, or with FUZZ as a fuzzing program. */
+/* The test harness of cni/plugin.c. Compiled as a library, it exports `socket_path` to tests; compiled
+ * with FUZZ, it is a program that calls functions of the plugin with random inputs. */
 #define main plugin_main
 #include "../../cni/plugin.c"
 #undef main
@@ -17,17 +18,18 @@ int socket_path(const char *netconf, size_t length, char *path, char *text, size
 }
 
 #ifdef FUZZ
-/* Inputs are seeds from files, changed at random: bits are flipped, bytes replaced, removed or
- * repeated. */
-#define SEED_BYTES_MAX 4096
+/* Each input is the content of a sample file, changed at random: bits are flipped, bytes replaced,
+ * removed or repeated. */
+#define SAMPLE_BYTES_MAX 4096
+#define SAMPLES_MAX 64
 
-static uint64_t state;
+static uint64_t random_state;
 
 static uint64_t random_below(uint64_t below) { /* xorshift64* */
-    state ^= state >> 12;
-    state ^= state << 25;
-    state ^= state >> 27;
-    return state * 2685821657736338717u % below;
+    random_state ^= random_state >> 12;
+    random_state ^= random_state << 25;
+    random_state ^= random_state >> 27;
+    return random_state * 2685821657736338717u % below;
 }
 
 /* Change the bytes at `at`; return the new length. */
@@ -38,12 +40,16 @@ static size_t mutate(char *at, size_t length) {
         switch (random_below(5)) {
         case 0: if (length) at[index] ^= (char)(1 << random_below(8)); break;
         case 1: if (length) at[index] = tokens[random_below(sizeof tokens - 1)]; break;
-        case 2: memmove(at + index, at + index + (length > 0), length - index - (length > 0));
-                length -= length > 0; break;
+        case 2:
+            if (length) {
+                length--;
+                memmove(at + index, at + index + 1, length - index);
+            }
+            break;
         case 3: length = index; break;
         default: {
             size_t piece = length - index;
-            if (piece > SEED_BYTES_MAX - length) piece = SEED_BYTES_MAX - length;
+            if (piece > SAMPLE_BYTES_MAX - length) piece = SAMPLE_BYTES_MAX - length;
             memmove(at + length, at + index, piece);
             length += piece;
         }
@@ -52,13 +58,15 @@ static size_t mutate(char *at, size_t length) {
     return length;
 }
 
-/* Call the functions of the program with one input; abort if an error object is not JSON. */
+/* Call functions of the plugin with one input. Each input gets into an error object; abort if that
+ * object is not JSON. */
 static void try_input(char *netconf, size_t length) {
     struct text text = {netconf, length};
     char path[sizeof ((struct sockaddr_un *)0)->sun_path];
     struct failure failure;
     plugin = &plugins[random_below(3)];
     if (framed_socket_path(text, path, sizeof path, &failure)) {
+        /* No failure to report: use one with the decoded path, as if the agent did not answer. */
         fail(&failure, TRY_AGAIN_LATER, path, "", "");
         failure.needs_log = true;
     }
@@ -71,23 +79,30 @@ static void try_input(char *netconf, size_t length) {
 }
 
 int main(int count, char **arguments) {
-    static char seeds[64][SEED_BYTES_MAX + 1], work[2 * SEED_BYTES_MAX + 2];
-    size_t lengths[64];
-    int seed_count = 0;
-    state = strtoull(arguments[1], NULL, 10) | 1;
-    for (int index = 3; index < count && seed_count < 64; index++) {
-        FILE *file = fopen(arguments[index], "rb");
-        if (!file) return 2;
-        lengths[seed_count] = fread(seeds[seed_count], 1, SEED_BYTES_MAX, file);
-        seed_count++;
+    static char samples[SAMPLES_MAX][SAMPLE_BYTES_MAX], input[SAMPLE_BYTES_MAX + 1];
+    size_t lengths[SAMPLES_MAX];
+    if (count < 4 || count > 3 + SAMPLES_MAX) {
+        fprintf(stderr, "usage: fuzz RANDOM_SEED INPUT_COUNT SAMPLE_FILE... (at most %d files)\n", SAMPLES_MAX);
+        return 2;
+    }
+    random_state = strtoull(arguments[1], NULL, 10) | 1; /* xorshift64* needs a state that is not 0 */
+    unsigned long long input_count = strtoull(arguments[2], NULL, 10);
+    size_t sample_count = (size_t)count - 3;
+    for (size_t index = 0; index < sample_count; index++) {
+        FILE *file = fopen(arguments[3 + index], "rb");
+        if (!file) {
+            perror(arguments[3 + index]);
+            return 2;
+        }
+        lengths[index] = fread(samples[index], 1, SAMPLE_BYTES_MAX, file);
         fclose(file);
     }
-    for (unsigned long long inputs = strtoull(arguments[2], NULL, 10); inputs--;) {
-        int seed = (int)random_below((uint64_t)seed_count);
-        memcpy(work, seeds[seed], lengths[seed]);
-        try_input(work, mutate(work, lengths[seed]));
+    for (unsigned long long tried = 0; tried < input_count; tried++) {
+        size_t index = random_below(sample_count);
+        memcpy(input, samples[index], lengths[index]);
+        try_input(input, mutate(input, lengths[index]));
     }
-    printf("tried %s inputs\n", arguments[2]);
+    printf("tried %llu inputs\n", input_count);
     return 0;
 }
 #endif

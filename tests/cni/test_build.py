@@ -28,8 +28,9 @@ ARM64_COMPILER = "aarch64-linux-gnu-gcc"
 INPUTS = 200_000
 """The number of random inputs."""
 
+RANDOM_SEED = "1"
 SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-SEEDS = (
+SAMPLES = (
     b'{"cniVersion":"1.0.0","name":"lan","ipam":{"type":"spiderpool","log_level":"info"}}',
     b'{"ipam":{"ipam_unix_socket_path":"/run/a.sock","log_file_path":"/var/log/a"}}',
     rb'{"ipam":{"ipam\u005funix_socket_path":"\/run\ud83d\ude00","log_file_max_size":7}}',
@@ -133,12 +134,12 @@ def test_the_name_of_the_file_selects_the_executable(tmp_path: Path, name: str) 
 def test_with_random_inputs_it_does_not_crash_and_its_errors_are_json(tmp_path: Path) -> None:
     program = tmp_path / "fuzz"
     build(program, *SANITIZED, "-DFUZZ", f"-DLOG_DIRECTORY={text(tmp_path / 'nowhere')}")
-    seeds = [tmp_path / f"seed-{number}" for number in range(len(SEEDS))]
-    for path, seed in zip(seeds, SEEDS, strict=True):
-        path.write_bytes(seed)
+    paths = [tmp_path / f"sample-{number}" for number in range(len(SAMPLES))]
+    for path, sample in zip(paths, SAMPLES, strict=True):
+        path.write_bytes(sample)
 
     process = subprocess.run(
-        [program, "1", str(INPUTS), *seeds], capture_output=True, text=True, check=False
+        [program, RANDOM_SEED, str(INPUTS), *paths], capture_output=True, text=True, check=False
     )
 
     assert (process.returncode, process.stderr) == (0, "")
