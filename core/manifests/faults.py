@@ -1,7 +1,7 @@
 """Explains a schema error: the field, the fault, and a similar field name as the remedy.
 
 Converts the decoder's message (``Expected `str`, got `int` - at `$.spec.ips[1]` ``) to a field path
-and a sentence. A test covers every message that the decoder has for these schemas.
+and a sentence. A message of an unknown form is the sentence itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LOCATION: Final = re.compile(
 )
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(?P<name>.*)`\Z", re.DOTALL)
 _MISSING: Final = re.compile(r"Object missing required field `(?P<name>.*)`\Z")
-_EXPECTED: Final = re.compile(r"Expected `(?P<expected>[^`]*)`(, got `(?P<actual>[^`]*)`)?\Z")
+_WRONG_TYPE: Final = re.compile(r"Expected `(?P<expected>[^`]*)`(, got `(?P<actual>[^`]*)`)?\Z")
 _INDEX: Final = re.compile(r"\[\d+\]")
 _ANY_KEY: Final = "[...]"
 _OUT_OF_RANGE: Final = re.compile(r"Expected `int` [<>]=")
@@ -55,25 +55,27 @@ def explain(
     if match and match["key"]:
         return FieldFault(path, "a key is not a string", "put the key into quotes")
     if path.endswith(_ANY_KEY):
-        path = _offending_key(path.removesuffix(_ANY_KEY), value)
+        path = _path_with_key(path.removesuffix(_ANY_KEY), value)
     if unknown := _UNKNOWN.match(text):
-        return _unknown_field(path, unknown["name"], schema)
+        return _unknown_field_fault(path, unknown["name"], schema)
     if missing := _MISSING.match(text):
         return FieldFault(_joined(path, missing["name"]), "is required and missing")
-    if expected := _EXPECTED.match(text):
-        return FieldFault(path, _mismatch(expected["expected"], expected["actual"]))
+    if wrong_type := _WRONG_TYPE.match(text):
+        return FieldFault(path, _mismatch(wrong_type["expected"], wrong_type["actual"]))
     if _OUT_OF_RANGE.match(text):
         return FieldFault(path, "the number is out of range")
     return FieldFault(path, text)
 
 
-def unknown_field(schema: type[msgspec.Struct], value: object) -> FieldFault | None:
-    """The first field of ``value`` that the schema does not have; None if it has all fields."""
+def find_unknown_field(schema: type[msgspec.Struct], value: object) -> FieldFault | None:
+    """The fault of the first field of ``value`` that the schema does not have.
+
+    None if the schema has all fields of ``value``.
+    """
     known = frozenset(known_paths(schema))
     for path, name in _fields_in(value, ""):
-        parent = _INDEX.sub("", path)
-        if _joined(parent, name) not in known and (not parent or parent in known):
-            return _unknown_field(path, name, schema)
+        if _joined(_INDEX.sub("", path), name) not in known:
+            return _unknown_field_fault(path, name, schema)
     return None
 
 
@@ -94,7 +96,7 @@ def _mismatch(expected: str, actual: str | None) -> str:
     return f"{message}, got {_TYPE_NAMES.get(actual, actual)}" if actual else message
 
 
-def _unknown_field(path: str, name: str, schema: type[msgspec.Struct]) -> FieldFault:
+def _unknown_field_fault(path: str, name: str, schema: type[msgspec.Struct]) -> FieldFault:
     known = known_paths(schema)
     parent = _INDEX.sub("", path)
     split_paths = [known_path.rpartition(".") for known_path in known]
@@ -130,16 +132,17 @@ def _structs_in(annotation: object) -> Iterator[type[msgspec.Struct]]:
         yield from _structs_in(part)
 
 
-def _offending_key(path: str, value: object) -> str:
-    """The path, with its key, of the first value that is not a string.
+def _path_with_key(path: str, value: object) -> str:
+    """The path of the first item of a mapping whose value is not a string, as ``path[key]``.
 
-    The decoder reports ``[...]`` instead of the key.
+    The decoder reports ``[...]`` instead of the key. The values of all mappings with free keys in
+    the schemas (such as labels) must be strings.
     """
     for part in path.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
-    pairs = value.items() if isinstance(value, Mapping) else ()
-    wrong_key = next((key for key, item in pairs if not isinstance(item, str)), "...")
-    return f"{path}[{shortened(str(wrong_key))}]"
+    items = value.items() if isinstance(value, Mapping) else ()
+    key = next((key for key, item in items if not isinstance(item, str)), "...")
+    return f"{path}[{shortened(str(key))}]"
 
 
 def _joined(path: str, name: str) -> str:

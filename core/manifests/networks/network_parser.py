@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from core.errors import BadInput
-from core.manifests.faults import unknown_field
+from core.manifests.faults import find_unknown_field
 from core.manifests.kinds.coordinators import CoordinatorSpec
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.kinds.multus_configs import MultusConfigSpec
@@ -88,7 +88,7 @@ def _require_known(value: Mapping[str, object], schema: type[Struct], where: str
         if member not in _MEMBERS:
             message = f"{where}: {str(member)[:80]}: there is no such field"
             raise BadInput(message, subject=str(member), remedy=f"known: {', '.join(_MEMBERS)}")
-    fault = unknown_field(schema, {"spec": value.get("spec")})
+    fault = find_unknown_field(schema, {"spec": value.get("spec")})
     if fault is not None:
         message = f"{where}: {fault.path}: {fault.message}"
         raise BadInput(message, subject=fault.path, remedy=fault.remedy)
