@@ -159,7 +159,7 @@ async def _measure_status_writes(lab: Lab, etcd: EtcdCluster, server: ApiServer)
             report = await asyncio.to_thread(lab.call, "paced", parameters)
             if report["failures"]:
                 raise CallFailed(f"{len(report['failures'])} ADDs: {report['failures'][0]}")
-            await _wait_counted(changes, parameters["count"])
+            await wait_counted(changes, parameters["count"])
             watching.cancel()
     finally:
         await api.close()
@@ -177,7 +177,7 @@ async def _watch(api: Api, changes: list[StatusChange]) -> None:
             changes.append(StatusChange(time.time(), count))
 
 
-async def _wait_counted(changes: list[StatusChange], count: int) -> None:
+async def wait_counted(changes: list[StatusChange], count: int) -> None:
     """Wait until the status counts all allocations. Raises CallFailed after ``SETTLED_S``."""
     deadline = time.monotonic() + SETTLED_S
     while not changes or changes[-1].allocated < count:

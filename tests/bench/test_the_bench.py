@@ -15,6 +15,8 @@ import pytest
 from bench import plots, reporting
 from bench.callers import replacement
 from bench.figures import Figure, NotTaken, Target, median_figure, ratio_figure
+from bench.measures import kube_controller
+from bench.measures.calls import CallFailed
 from bench.measures.kube_controller import StatusChange, lags_ms
 from bench.rig.daemon import ROOT
 from bench.rig.frames import NEW_PODS, frame, identity, netconf
@@ -168,6 +170,15 @@ def test_the_lag_of_an_allocation_ends_at_the_first_status_that_counts_it() -> N
     changes = [StatusChange(1.5, allocated=1), StatusChange(4.0, allocated=3)]
 
     assert lags_ms(answered_at_s, changes) == [500.0, 2_000.0, 1_000.0]
+
+
+async def test_a_status_that_does_not_count_all_allocations_fails_the_measure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kube_controller, "SETTLED_S", 0.0)
+
+    with pytest.raises(CallFailed, match="counts 2 of 3 allocations"):
+        await kube_controller.wait_counted([StatusChange(1.5, allocated=2)], 3)
 
 
 def test_a_figure_is_compared_with_the_median_of_its_reference() -> None:
