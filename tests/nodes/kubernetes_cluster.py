@@ -301,10 +301,19 @@ class KubernetesCluster:
         """Delete all workloads, pools and subnets, and check the invariants of the log."""
         self.delete_pods()
         for plural in ("spiderippools", "spidersubnets"):
-            self.server.request("DELETE", f"/apis/{API_VERSION}/{plural}")
+            self._delete_collection(f"/apis/{API_VERSION}/{plural}")
         self.until(lambda: not self.store_reader.read_ledger().pools, "no pools")
         self.until(lambda: not self.store_reader.read_ledger().subnets, "no subnets")
         assert self.store_reader.find_violations() == []
+
+    def _delete_collection(self, path: str) -> None:
+        """Delete all objects of a collection, and wait until the API server has none of them.
+
+        The controller removes the finalizer after it has deleted the pool in etcd. If a test
+        applied a pool of the same name before, it would change the object that is being deleted.
+        """
+        self.server.request("DELETE", path)
+        self.until(lambda: not self.server.request("GET", path).body["items"], f"no {path}")
 
     def check(self) -> None:
         """Check that ``orbctl verify`` reports no problem."""
