@@ -17,7 +17,8 @@ TAG ?= local
 PLATFORMS ?=
 BASE ?=
 BUILD_FLAGS ?=
-export ENGINE REGISTRY TAG PLATFORMS BASE BUILD_FLAGS
+PUSH_FLAGS ?=
+export ENGINE REGISTRY TAG PLATFORMS BASE BUILD_FLAGS PUSH_FLAGS
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -10,13 +10,14 @@
 #
 # Environment (make images passes them): ENGINE=docker|podman|buildah  REGISTRY=registry.example.com/  TAG=0.1.0
 # PLATFORMS=linux/amd64,linux/arm64  BASE=debian (a base image that mmdebstrap makes from Debian's packages)
-# BUILD_FLAGS: more flags for the engine's build command. OUT: output directory, default build/images.
+# BUILD_FLAGS: more flags for the engine's build command. PUSH_FLAGS: more flags for pushes by podman and buildah. OUT: output directory, default build/images.
 # IMAGES=controller or IMAGES=agent: only that one.
 # ETCD_SOURCE: another source of etcd's image if its registry cannot be reached, such as mirror.example.com/etcd:v3.5.26
 set -euo pipefail
 shopt -s inherit_errexit
 cd "$(dirname "$0")/.."
 
+read -ra push_flags <<<"${PUSH_FLAGS:-}"
 ENGINE=${ENGINE:-docker} REGISTRY=${REGISTRY:-} TAG=${TAG:-local} PLATFORMS=${PLATFORMS:-} BASE=${BASE:-}
 read -ra IMAGES <<<"${IMAGES:-controller agent}"
 ETCD_IMAGE=quay.io/coreos/etcd:v3.5.26  # a test compares it with ops/charts/orbweaver/values.yaml
@@ -118,7 +119,7 @@ push_image() {  # push_image NAME FILE: pushes the image and prints its digest; 
         *) if "$ENGINE" manifest exists "$1" 2>/dev/null; then
                push_list "$1" "$2"
            else
-               "$ENGINE" push --quiet --digestfile "$2" "$1" "docker://$1" >&2
+               "$ENGINE" push --quiet "${push_flags[@]}" --digestfile "$2" "$1" "docker://$1" >&2
                cat "$2"
            fi ;;
     esac
@@ -126,7 +127,7 @@ push_image() {  # push_image NAME FILE: pushes the image and prints its digest; 
 
 push_list() {  # push_list NAME FILE: pushes a manifest list with its images, and prints the digest
     rm -f "$2"
-    "$ENGINE" manifest push --all --quiet --digestfile "$2" "$1" "docker://$1" >&2
+    "$ENGINE" manifest push --all --quiet "${push_flags[@]}" --digestfile "$2" "$1" "docker://$1" >&2
     # buildah 1.39 exits with 0 if a registry refuses the list, and writes no digest.
     [ -s "$2" ] || fail "$1 was not pushed; try: $ENGINE --log-level debug manifest push --all $1 docker://$1"
     cat "$2"
@@ -134,7 +135,7 @@ push_list() {  # push_list NAME FILE: pushes a manifest list with its images, an
 
 copy_etcd() {  # copies etcd's image to the repository that the chart names in the registry; prints the digest
     local target=$REGISTRY${ETCD_IMAGE#*/}
-    local remedy="$ETCD_SOURCE was not copied; set another source, such as ETCD_SOURCE=mirror.example.com/etcd:v3.5.26"
+    local remedy="$ETCD_SOURCE was not copied (see above). It must be in a registry; another one: ETCD_SOURCE=mirror.example.com/etcd:v3.5.26"
     if [ "$ENGINE" = docker ]; then
         docker buildx imagetools create --tag "$target" "$ETCD_SOURCE" >/dev/null || fail "$remedy"
         docker buildx imagetools inspect --format '{{.Manifest.Digest}}' "$target"
@@ -142,7 +143,7 @@ copy_etcd() {  # copies etcd's image to the repository that the chart names in t
     fi
     # Remove the manifest list of an earlier push.
     "$ENGINE" manifest rm "$target" >/dev/null 2>&1 || true
-    "$ENGINE" manifest create --all "$target" "docker://$ETCD_SOURCE" >/dev/null || {
+    "$ENGINE" manifest create --all "${push_flags[@]}" "$target" "docker://$ETCD_SOURCE" >/dev/null || {
         "$ENGINE" manifest rm "$target" >/dev/null 2>&1 || true
         fail "$remedy"
     }
