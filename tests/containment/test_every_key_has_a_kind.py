@@ -32,7 +32,7 @@ ARGUMENTS: Final[dict[str, Any]] = {
     "message": "0" * 32,
     "shard": 3,
     "first": 1,
-    "event_id": 1,
+    "activity_id": 1,
     "session": "one",
 }
 """A value for each parameter of the methods that build keys."""
