@@ -6,6 +6,7 @@ The bills are compared with what dpkg and Python's importlib read in the file sy
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ import pytest
 from tests.installation import images
 from tests.installation.images import DOCUMENTED, ENGINE, REGISTRY, TAG, run_program
 from tests.packaging.project import ROOT, pins
+from tests.support.parts import MINUTES, needs
 
 SITE: Final = "opt/orbweaver/lib/python3.13/site-packages"
 SBOM: Final = f"make sbom REGISTRY={DOCUMENTED}/ TAG={TAG}"
@@ -88,6 +90,9 @@ def test_the_bill_has_the_python_packages_of_the_image_with_their_licenses(image
         assert listed[key] == licenses_of(distribution)
 
 
+@pytest.mark.skipif(
+    "ORBWEAVER_REPRODUCE_IMAGES" not in os.environ, reason=needs(MINUTES, "two without a cache")
+)
 def test_two_builds_without_a_cache_have_equal_digests(image_names: None) -> None:
     printed = images.build(REPRODUCE, deadline_s=REPRODUCE_S)
 

@@ -46,6 +46,7 @@ CHROMIUM: Final = "Chromium"
 HISTORY: Final = "an earlier commit"
 FOREIGN_DEFINITIONS: Final = "definitions of other projects"
 BINFMT: Final = "programs of arm64"
+MINUTES: Final = "minutes for a build"
 
 _INSTALLED_BY_SETUP: Final = "scripts/setup.sh dev installs it (Debian's {})"
 _ASSETS: Final = "into KUBEBUILDER_ASSETS or /usr/local/kubebuilder/bin"
@@ -76,6 +77,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     " (docs/contributing/testing.md)",
     HISTORY: "fetch the whole history: git fetch --unshallow",
     BINFMT: "apt-get install qemu-user-binfmt arch-test",
+    MINUTES: "run make reproduce-images, or set ORBWEAVER_REPRODUCE_IMAGES",
     MUSL: _INSTALLED_BY_SETUP.format("musl-tools") + "; unset CC",
     PROCESSOR: "run make test without emulation",
     ARM64: "apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user",
