@@ -1,4 +1,4 @@
-"""Sends ADDs to the framed socket of an agent at a fixed rate, whatever the duration of the calls.
+"""Sends ADDs to the framed socket of an agent at a fixed rate, however long each call takes.
 
 Parameters: ``socket``, ``first`` and ``count`` (the first number of the Pods, and how many),
 ``rate`` (ADDs per second), ``netconf``. Report: ``answered`` (Unix time of each answer in seconds,

@@ -355,7 +355,7 @@ class Releaser(EndpointWriter):
     async def hand_over(
         self, key: EndpointKey, decide: DecideRelease, reason: ReleaseReason, evidence: str
     ) -> Released | None:
-        """Call ``Handover.hand_over``. Returns None also if there is no network provider."""
+        """Call ``Handover.hand_over``. Without a network provider, return None, too."""
         if self._provider is None:
             return None
         return await self._provider(key, decide, reason, evidence)
