@@ -1,7 +1,7 @@
 """The API of activities: plain or async functions that do I/O and may run more than once.
 
-An activity runs at least once. ``info()`` returns its attempt; ``heartbeat`` records progress, and
-raises CancelledError once the attempt was cancelled.
+``info()`` returns the data of the current attempt; ``heartbeat`` records progress, and raises
+CancelledError once the attempt was cancelled.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class ChildHandle(ExternalHandle):
         return self._closed.__await__()
 
     async def cancel(self) -> None:
-        """Cancel the child according to its cancellation type; await it for its outcome."""
+        """Cancel the child according to its cancellation type; await the handle for the outcome."""
         self._closed.cancel()
 
 
@@ -60,7 +60,7 @@ def external(workflow_type: str, workflow_id: str, run_id: str = "") -> External
 async def start_child(
     workflow: str | type[Any], *args: object, options: ChildOptions = ChildOptions()
 ) -> ChildHandle:
-    """Start a child, and wait until it has started. Raises ChildWorkflowError: its id is in use."""
+    """Start a child and wait for its start. Raises ChildWorkflowError if its id is in use."""
     futures = _futures(workflow, args, options)
     return ChildHandle(futures, await futures.started)
 

@@ -185,7 +185,7 @@ class Loop:
         self._ready.append((callback, argument))
 
     def when(self, condition: Callable[[], bool], label: str) -> Future[None]:
-        """A future that is done once ``condition()`` holds when no callback is ready."""
+        """A future that is done once ``condition()`` holds; checked when no callback is ready."""
         future: Future[None] = Future(self, label)
         self._conditions.append((condition, future))
         return future

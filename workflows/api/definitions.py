@@ -206,7 +206,7 @@ def workflow_definition(cls: type[Any]) -> WorkflowDefinition:
 def activity_definition(function: Callable[..., Any]) -> ActivityDefinition:
     """The definition of a decorated function. Raises TypeError for any other function.
 
-    The definition of a bound method calls it on its object.
+    The definition of a bound method calls the method on its object.
     """
     role = getattr(function, MARK, None)
     if not isinstance(role, HandlerRole) or role.role != "activity":
@@ -306,7 +306,7 @@ class _CodeSearch:
             self._classes[type(named)] = None
 
     def _used_methods(self, cls: type[Any]) -> Iterator[types.FunctionType]:
-        """The methods of a helper class that the code may call: those whose names it contains."""
+        """The methods of a helper class that the code may call: it contains their names."""
         module = sys.modules.get(cls.__module__)
         if module is not None:
             self.modules[cls.__module__] = vars(module)

@@ -64,7 +64,7 @@ FORBIDDEN = (
     Forbidden(asyncio, _LOOP, ("sleep", "create_task", "ensure_future", "gather", "wait")),
     Forbidden(asyncio, _LOOP, ("wait_for", "to_thread", "run")),
 )
-"""Functions that can be replaced while code runs."""
+"""Forbidden functions that the guard replaces while code runs."""
 
 UNCHANGEABLE = (
     Forbidden(dt.datetime, _CLOCK, ("now", "utcnow", "today")),

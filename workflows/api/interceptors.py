@@ -6,11 +6,11 @@
 
     Registry([Order], [charge], interceptors=[Audit()])
 
-The interceptors form chains. Each method of a link calls the same method of ``self.inner``, with
-the same or a changed input. The first interceptor is the outermost. Names are those of Temporal's
-Python SDK. ``WorkflowInbound`` and ``WorkflowOutbound`` are workflow code: they run again in
-replay, under the same rules. Interceptors belong to the registry, because a history must be
-replayed with the interceptors that recorded it.
+The interceptors form chains of links. Each method of a link calls the same method of its ``inner``
+link, with the same or a changed input. The first interceptor is the outermost. Names are those of
+Temporal's Python SDK. ``WorkflowInbound`` and ``WorkflowOutbound`` are workflow code: they run
+again in replay, under the same rules. Interceptors belong to the registry, because a history must
+be replayed with the interceptors that recorded it.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class HandleMessageInput(NamedTuple):
 class ExecuteActivityInput(NamedTuple):
     """One attempt of an activity. ``traceparent``: the span of the request.
 
-    ``activity.info()`` has more data. ``function`` is to be awaited, also for a plain activity: it
-    runs a plain activity in a thread.
+    ``activity.info()`` has more data. Await ``function`` also for a plain activity, which it runs
+    in a thread.
     """
 
     activity_type: str

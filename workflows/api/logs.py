@@ -29,7 +29,7 @@ class _WorkflowLogger(logging.LoggerAdapter[logging.Logger]):
         if not self.isEnabledFor(level):
             return
         msg, options = self.process(msg, kwargs)
-        token = CURRENT.set(None)  # a handler may read the clock and write to a file
+        token = CURRENT.set(None)  # a log handler may read the clock and write to a file
         try:
             self.logger.log(level, msg, *args, **options)
         finally:

@@ -6,8 +6,8 @@
         async def run(self, pod: str) -> int: ...
 
 A workflow changes other systems by activities alone. Its inputs are arguments, results of
-activities, messages and timers. Code that reads a clock, uses randomness or does I/O without these
-functions fails its workflow task.
+activities, messages and timers. Code that reads a clock, uses randomness or does I/O in another way
+fails its workflow task.
 """
 
 from __future__ import annotations

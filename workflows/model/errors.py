@@ -110,7 +110,7 @@ class NonDeterminismError(WorkflowTaskError):
     def __init__(self, event_id: int, *, expected: str, requested: str) -> None:
         super().__init__(
             f"event {event_id}: the history expects {expected}, the code requested {requested} "
-            "(guard the change with workflow.patched, or go back to the code that wrote this)"
+            "(guard the change with workflow.patched, or run the code that wrote the history)"
         )
         self.event_id = event_id
         self.expected = expected

@@ -46,7 +46,7 @@ class Failure(NamedTuple):
 
 
 def failure_of(error: BaseException, *, depth: int = 0) -> Failure:
-    """The data of an exception; of an unknown class: an application failure of the class's name."""
+    """The data of an exception. An unknown class becomes an application failure of its name."""
     message = str(error)[:FAILURE_MESSAGE_CHARS_MAX]
     cause = None
     if error.__cause__ is not None and depth < FAILURE_DEPTH_MAX:

@@ -12,16 +12,16 @@ HISTORY_EVENTS_MAX = 4096
 """Events of one run. A run that exceeds it is paused: it should have continued as new."""
 
 HISTORY_EVENTS_SUGGEST = 3072
-"""Events from which a run is advised to continue as new."""
+"""A run with this many events is advised to continue as new."""
 
 HISTORY_BYTES_MAX = 4 * 1024 * 1024
 """Encoded bytes of one run's history. A run that exceeds it is paused."""
 
 HISTORY_BYTES_SUGGEST = 3 * 1024 * 1024
-"""Bytes from which a run is advised to continue as new."""
+"""A run with more bytes is advised to continue as new."""
 
 PAYLOAD_WARN_BYTES = 8 * 1024
-"""Bytes of an event from which it is logged: a large value should be passed by reference."""
+"""An event with this many bytes is logged: a large value should be passed by reference."""
 
 PAYLOAD_ERROR_BYTES = 64 * 1024
 """Bytes of the arguments, or of the result, of one call. Larger ones are rejected."""
@@ -51,7 +51,7 @@ PENDING_EXTERNAL_MAX = 1_000
 """Signals and cancel requests that one run sent to other executions, and that are unanswered."""
 
 SIGNALS_MAX = 2_000
-"""Signals that one run receives: fewer than ``HISTORY_EVENTS_MAX``, to leave it other events."""
+"""Signals that one run receives: few enough to leave room for other events in its history."""
 
 SIGNALS_BUFFERED_MAX = 1_000
 """Signals of one run that wait for a handler."""
