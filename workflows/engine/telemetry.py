@@ -196,7 +196,7 @@ class Telemetry:
 
         ``caller``: the traceparent of the message that it handles; "": the span belongs to the
         trace of the start. A continued run's spans begin traces of their own, which are linked to
-        that one: a workflow that continues for months is not one trace.
+        the trace of the start: a workflow that continues for months is not one trace.
         """
         assert self._tracer is not None, "there are no spans"
         parent, cause = _origin(head)

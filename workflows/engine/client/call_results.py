@@ -42,7 +42,7 @@ async def await_reply(
     poll: Poll | None = None,
     to_completion: bool = False,
 ) -> Reply:
-    """The first reply, either to a stored message or of ``poll``.
+    """The first reply: to the stored message, or from ``poll``.
 
     ``message_id`` None: another caller has sent the message, so only ``poll`` returns a reply.
     ``to_completion``: ignore a reply which says that an update was accepted. Has no timeout. Raises
@@ -81,7 +81,7 @@ async def recorded_update(
     update_id: str,
     stage: UpdateStage = UpdateStage.COMPLETED,
 ) -> Reply | None:
-    """The reply to an update at ``stage`` or a later one, read from histories; None: none yet.
+    """The reply to an update that has reached ``stage``, read from histories; None: none yet.
 
     An update that no run has is rejected if no run is open. Raises StoreUnavailable.
     """
@@ -99,7 +99,7 @@ async def earlier_update(
     update_id: str,
     stage: UpdateStage = UpdateStage.COMPLETED,
 ) -> Reply | None:
-    """As ``recorded_update``, but None for an update that no run has, because it can be sent."""
+    """As ``recorded_update``, but None for an update that no run has: the caller can send it."""
     head = _run_with(update_id, *await read_heads(store, keys, workflow_id))
     return None if head is None else await _reply_in(store, keys, head, update_id, stage)
 

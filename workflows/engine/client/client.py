@@ -70,10 +70,9 @@ REPLY_S = 10.0
 class Client:
     """A client of the executions of one task queue.
 
-    ``name``: the name of its session. ``identity``: names the caller in histories, by default
-    ``name``.
-    ``files``: the archive, for the results of runs that have left the store. ``interceptors``:
-    the first one is the outermost.
+    ``name``: the name of its session. ``identity``: the name of the caller in histories, by default
+    ``name``. ``files``: the archive, for the results of runs that have left the store.
+    ``interceptors``: the first one is the outermost.
     """
 
     def __init__(  # noqa: PLR0913  # each is one part that a caller may bring
@@ -129,8 +128,8 @@ class Client:
     ) -> WorkflowHandle:
         """Start an execution.
 
-        Raises AlreadyStarted by the id policies, DeadlineExceeded, StoreUnavailable,
-        OutcomeUnknown, PayloadError.
+        Raises AlreadyStarted if the id policies forbid the start, DeadlineExceeded,
+        StoreUnavailable, OutcomeUnknown, PayloadError.
         """
         name, result_type = _named(workflow)
         start = StartWorkflowInput(name, id, args, options)
@@ -168,7 +167,8 @@ class Client:
     ) -> None:
         """Start an execution, or signal it if it is open already.
 
-        Raises AlreadyStarted by the reuse policy, LimitExceeded, StoreUnavailable, OutcomeUnknown.
+        Raises AlreadyStarted if the reuse policy forbids the start, LimitExceeded,
+        StoreUnavailable, OutcomeUnknown.
         """
         while True:
             try:
@@ -233,8 +233,8 @@ class Client:
         """Update the execution and wait for the result. ``update``: its name or method.
 
         An accepted update that is sent again with its ``update_id`` is not repeated. Raises
-        CallRejected by the validator, the handler's failure, and DeadlineExceeded: then the update
-        may still be executed, and its result will be in the history.
+        CallRejected if the validator rejects it, the handler's failure, and DeadlineExceeded, after
+        which the update may still be executed; its result is then in the history.
         """
         handle = await self.start_update(
             workflow_id,
@@ -325,9 +325,9 @@ class Client:
     async def reset(
         self, workflow_id: str, event_id: int, *, run_id: str = "", reason: str = ""
     ) -> str:
-        """Continue in a new run from the workflow task at or before an event; the new run id.
+        """Continue in a new run from the workflow task at or before an event.
 
-        Raises ExecutionNotFound.
+        Returns the id of the new run. Raises ExecutionNotFound.
         """
         head = await find_run(self.store, self.keys, workflow_id, run_id)
         await check_inbox(self.store, self.keys, workflow_id, INBOX_URGENT_MAX)
@@ -341,7 +341,7 @@ class Client:
     async def result(
         self, workflow_id: str, run_id: str = "", kind: object = Any, opened_at: int = 0
     ) -> Any:  # noqa: ANN401
-        """Wait for the result, also of runs that continue as new.
+        """Wait for the result; after a run that continues as new, for that of the new run.
 
         ``opened_at``: a revision of the store at which the run was open, 0 if unknown. Raises
         ExecutionFailed, ExecutionNotFound.

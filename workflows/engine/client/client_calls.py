@@ -1,8 +1,8 @@
 """The calls of a client as transactions: the innermost link below its interceptors.
 
 Every message has a key of its own, so clients contend neither with the worker nor with each other.
-An accepted signal is recorded in the history: its transaction fails once the run is closed, and
-closing a run compares the signal fence.
+An accepted signal is recorded in the history: its transaction fails once the run is closed, and a
+run closes only if its signal fence, a key that every signal rewrites, is unchanged.
 """
 
 from __future__ import annotations
@@ -77,20 +77,17 @@ TERMINATE_S_MAX: Final = 10.0
 NO_WORKER: Final = "check with `orbctl workflow describe` that a worker owns the execution"
 """The remedy of a start that waits for the end of another run."""
 
-NO_REPLY: Final = f"{NO_WORKER}; if a worker does, its handler takes longer: use a longer timeout"
+NO_REPLY: Final = f"{NO_WORKER}; if a worker does, the handler takes longer: use a longer timeout"
 """The remedy of a query or update without a reply."""
 
 NOT_OPEN = "check `orbctl workflow describe`: only an open execution can receive this"
 """The remedy of a message to an id without an open run."""
 
 INBOX_MESSAGES_MAX = 1_000
-"""Messages that wait for one execution and at which signals, queries and updates are rejected."""
+"""Signals, queries and updates are rejected once this many messages wait for one execution."""
 
 INBOX_URGENT_MAX = INBOX_MESSAGES_MAX + 100
-"""Messages that wait for one execution and at which requests of operators are rejected, too.
-
-These are cancel, terminate, pause, retry and reset.
-"""
+"""Cancel, terminate, pause, retry and reset are rejected, too, once this many messages wait."""
 
 
 def count_inbox(keys: WorkflowKeys, workflow_id: str) -> Get:
@@ -191,7 +188,7 @@ class StartTransactions:
         return None
 
     async def _check_reuse(self, workflow_id: str, policy: IdReusePolicy) -> Guard:
-        """A guard that no other run of the id has closed since. Raises AlreadyStarted."""
+        """A guard that fails if another run of the id closes meanwhile. Raises AlreadyStarted."""
         start, end = self._keys.closed_runs(workflow_id)
         result = await self._store.read([Get(start, end)])
         closed = closed_heads(self._keys, result.ranges[0].kvs, workflow_id)

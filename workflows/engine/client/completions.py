@@ -71,8 +71,8 @@ class Completions:
             await self._ensure_watch()
             future = self._register_waiter(run_id)
             try:
-                # A watch that is behind that revision will still deliver the closing of the run:
-                # no read is needed.
+                # A watch that is behind ``opened_at`` will still deliver the end of the run: no
+                # read is needed.
                 if self._watched_revision < opened_at or await self._is_open(workflow_id, run_id):
                     head = await future
                 elif future.done():
@@ -162,7 +162,7 @@ class Completions:
             return
         if self._watching is None or self._watching.done():
             self._watch_started.clear()
-            # It works for all callers, and must not continue the trace of the first one.
+            # The watch serves all callers: it must not continue the trace of the first one.
             self._watching = asyncio.get_running_loop().create_task(
                 self._watch(), context=Context()
             )

@@ -55,10 +55,7 @@ class WorkflowHandle(NamedTuple):
     opened_at: int = 0
 
     async def result(self) -> Any:  # noqa: ANN401 - of the workflow's own type
-        """Wait for the end of the execution, also of runs that continue as new.
-
-        Raises ExecutionFailed.
-        """
+        """See ``Client.result``. Raises ExecutionFailed."""
         return await self.client.result(*self[1:])
 
     async def signal(self, signal: str | Callable[..., Any], *args: object) -> None:

@@ -40,10 +40,10 @@ HISTORIES_READ_MAX = 5_000
 """Histories that one list reads: those of runs that were open at the instant and changed later."""
 
 HISTORIES_PER_READ = 64
-"""Ranges of one read; etcd accepts 128 operations."""
+"""Histories of one read; etcd accepts 128 operations."""
 
 LACKING_MS_MIN = 60_000
-"""The shortest period, in milliseconds, whose missing runs make a list incomplete."""
+"""A list counts as incomplete if it lacks the runs of a longer period, in milliseconds."""
 
 ARCHIVED_CACHED_MAX = 4_096
 """Heads of archived executions in memory; an archived head never changes."""
@@ -52,9 +52,9 @@ ARCHIVED_CACHED_MAX = 4_096
 class PastExecutions(NamedTuple):
     """Runs at an instant, the newest first, and what is missing among them.
 
-    ``not_read``: the number of archived runs beyond ``ARCHIVED_READ_MAX``; ``unreadable``: of runs
-    with damaged data. ``deleted_before_ms``: runs that closed before this time were deleted; 0: the
-    list misses none.
+    ``not_read``: the number of archived runs beyond ``ARCHIVED_READ_MAX``; ``unreadable``: the
+    number of runs with damaged data. ``deleted_before_ms``: runs that closed before this time were
+    deleted; 0: the list misses none.
     """
 
     heads: Sequence[RunHead]
@@ -144,7 +144,7 @@ class PastVisibility:
         until = events_until(events, self._at_ms)
         past = head_at(head, events, self._at_ms) if events else None
         if past is None and not events and not _changed_after(head, self._at_ms):
-            past = head  # it waits for a worker until now
+            past = head  # it still waits for a worker
         if past is None:
             raise ExecutionNotFound(
                 f"run {run_id} of workflow {workflow_id} started after the requested time",
@@ -166,7 +166,7 @@ class PastVisibility:
         )
 
     def _is_unchanged(self, head: RunHead) -> bool:
-        """Whether the run was at the instant as it is now, and belongs to the list."""
+        """Whether the run has not changed since the instant, and belongs to the list."""
         if _changed_after(head, self._at_ms):
             return False
         return head.is_open or head.closed_ms > self._closed_after_ms
@@ -198,7 +198,7 @@ class PastVisibility:
         if len(heads) > HISTORIES_READ_MAX:
             what = f"{len(heads):,} executions changed after the requested time, more than"
             raise LimitExceeded(
-                f"{what} {HISTORIES_READ_MAX:,}, HISTORIES_READ_MAX: filter by type or id"
+                f"{what} {HISTORIES_READ_MAX:,} (HISTORIES_READ_MAX): filter by type or id"
             )
         for begin in range(0, len(heads), HISTORIES_PER_READ):
             part = heads[begin : begin + HISTORIES_PER_READ]
@@ -228,7 +228,7 @@ class PastVisibility:
 def head_at(head: RunHead, events: Sequence[HistoryEvent], at_ms: int) -> RunHead | None:
     """The head of a run at an instant; None before its start.
 
-    ``events``: its whole history. Before its first event it waits for a worker.
+    ``events``: its whole history. Before the first event the run waits for a worker.
     """
     if head.started_ms > at_ms:
         return None

@@ -118,7 +118,7 @@ class Visibility:
         """Yield all executions that match: the open ones, then the closed ones, by shard.
 
         A head that cannot be read is left out (``left_out``). A run that closes between the two
-        reads is yielded once, as the open one. Raises StoreUnavailable, LimitExceeded.
+        reads is yielded once, as open. Raises StoreUnavailable, LimitExceeded.
         """
         matched = 0
         opened: set[str] = set()
@@ -145,7 +145,7 @@ class Visibility:
                         yield head
 
     async def types(self) -> list[str]:
-        """The workflow types that workers of this queue have had. Raises StoreUnavailable."""
+        """The workflow types that workers of this queue registered. Raises StoreUnavailable."""
         start, end = self._keys.range_of("type")
         kvs = (await self._store.read([Get(start, end, keys_only=True)])).ranges[0].kvs
         return [kv.key[len(start) :].decode(errors="replace") for kv in kvs]
@@ -200,7 +200,7 @@ class Visibility:
     async def history(
         self, workflow_id: str, run_id: str = ""
     ) -> tuple[RunHead, list[HistoryEvent]]:
-        """One run with its events; from the archive by its run id. Raises ExecutionNotFound."""
+        """One run with its events; an archived one needs its run id. Raises ExecutionNotFound."""
         try:
             head = await find_run(self._store, self._keys, workflow_id, run_id)
         except ExecutionNotFound:
@@ -214,7 +214,7 @@ class Visibility:
 def _is_within(at_ms: int, bounds: tuple[int, int]) -> bool:
     """Whether a time is in a range (from, before); 0: no limit.
 
-    ``at_ms`` 0, of an execution that is not closed, is in no range that ends.
+    ``at_ms`` 0, of an execution that is not closed, is in no range with a limit.
     """
     first, before = bounds
     return (not first or first <= at_ms) and (not before or 0 < at_ms < before)

@@ -133,7 +133,7 @@ class Execution:
         self.wake()
 
     def note_signal(self, revision: int) -> None:
-        """Note that a client wrote a signal at this revision, at which its message arrives, too."""
+        """Note the revision at which a client wrote a signal: its message and the signal fence."""
         self.signal_revision = max(self.signal_revision, revision)
         if self._awaited_signal <= self.signal_revision:
             self._awaited_signal = 0

@@ -1,7 +1,7 @@
 """The pending work of one execution in its worker: activities, timers and timeouts.
 
-Both classes start and cancel the work that is pending in the head, and report work that has ended
-to the execution. They write no history.
+``PendingActivities`` and ``RunTimers`` start and cancel the work that is pending in the head, and
+report work that has ended to the execution. They write no history.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ def _scheduled_activities(history: Iterable[HistoryEvent], head: RunHead) -> dic
 
 
 OnDue = Callable[[str, int], None]
-"""Called with a run id and the id of a timer, or the milliseconds of a timeout, negative."""
+"""Called with a run id, and with a timer's id or a timeout's time as negative milliseconds."""
 
 
 class RunTimers:

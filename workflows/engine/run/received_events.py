@@ -100,7 +100,7 @@ def record_timeout(draft: HistoryDraft, at_ms: int) -> None:
     head = draft.head
     if not head.is_open or at_ms not in (head.run_deadline_ms, head.execution_deadline_ms):
         return
-    draft.now_ms = max(draft.now_ms, at_ms)  # as for a timer
+    draft.now_ms = max(draft.now_ms, at_ms)  # as in record_timer_fired
     name = "run" if at_ms == head.run_deadline_ms else "execution"
     message = f"the {name} timeout was reached"
     draft.add(ev.WorkflowExecutionTimedOut(message))
@@ -108,7 +108,7 @@ def record_timeout(draft: HistoryDraft, at_ms: int) -> None:
 
 
 def record_outcome(draft: HistoryDraft, outcome: ActivityOutcome) -> None:
-    """Record how a pending activity ended, or pause the run after its last attempt."""
+    """Record how a pending activity ended, or pause the run if the retry policy requires it."""
     if outcome.activity_id not in draft.head.activities:
         return
     if outcome.is_pause:

@@ -47,7 +47,7 @@ class ResetRun(NamedTuple):
 def cut(history: Sequence[ev.HistoryEvent], event_id: int) -> list[ev.HistoryEvent]:
     """The events before the last workflow task that was started at or before ``event_id``.
 
-    If no task was, those before the first task.
+    If none was started by then, the events before the first workflow task.
     """
     tasks = [
         event.event_id for event in history if isinstance(event.attributes, ev.WorkflowTaskStarted)

@@ -30,7 +30,9 @@ class StopRetrying(NamedTuple):
 
 Verdict = RetryAfter | StopRetrying
 
-_UNBOUND = Retrying()
+_RETRYING = Retrying()
+"""Part of the state that tenacity's strategies take; it runs nothing."""
+
 TIMEOUTS_OF_ALL_ATTEMPTS = (TimeoutType.SCHEDULE_TO_CLOSE, TimeoutType.SCHEDULE_TO_START)
 """Timeouts that limit all attempts together; reaching one ends the activity."""
 
@@ -65,7 +67,7 @@ def after_failure(
         return StopRetrying(RetryState.TIMEOUT)
     if failure.non_retryable or failure.type in policy.non_retryable:
         return StopRetrying(RetryState.NON_RETRYABLE_FAILURE)
-    state = RetryCallState(_UNBOUND, None, (), {})
+    state = RetryCallState(_RETRYING, None, (), {})
     state.attempt_number = attempt
     if stop_of(policy)(state):
         return StopRetrying(RetryState.MAXIMUM_ATTEMPTS_REACHED)

@@ -6,7 +6,7 @@ transaction of etcd. The code runs only when all messages except queries and upd
 are taken after all other messages.
 
 The reply to a query or update is written under the caller's lease, so that an unread reply expires.
-It is written outside the group commit, where the expired lease of one caller would fail the
+It is no part of the group commit, because the expired lease of one caller would fail the
 transaction of all others. If the reply to an update is lost, its caller finds the result in the
 history (``call_results.recorded_update``).
 """
@@ -126,7 +126,7 @@ class RunInbox:
 def record_batch(
     store: ExecutionStore, head: RunHead, batch: InboxBatch, now_ms: int
 ) -> HistoryDraft:
-    """A draft with the events of a batch; removes messages from it that cannot be recorded."""
+    """A draft with the events of a batch. Messages that cannot be recorded leave the batch."""
     while True:
         draft = store.draft(head, now_ms)
         unusable = _record_messages(store, draft, batch.messages)
@@ -199,7 +199,7 @@ class ReplyWriter:
 
     async def _write(self, pending: PendingReply) -> None:
         key = self._keys.reply(pending.message_id)
-        # Replies are written at the same time: "accepted" must not replace a result.
+        # Replies are written concurrently: "accepted" must not replace a result.
         guards = [Absent(key)] if pending.reply.accepted else []
         with suppress(StoreError):
             await self._store.commit(guards, [Put(key, REPLY.encode(pending.reply), pending.lease)])

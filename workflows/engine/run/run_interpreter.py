@@ -1,11 +1,12 @@
-"""The interpreter of one run: it executes workflow tasks, after a replay if none is cached.
+"""The interpreter of one run: it executes workflow tasks, after a replay if it is not cached.
 
 The interpreter is dropped whenever its state may differ from the store: after an error, and when a
 transaction was not committed. A worker caches a limited number of interpreters.
 
 The commands of a workflow task are recorded in its draft (``apply_commands``). A command is the
-attributes of its own event (``workflows.model.commands``); each also changes what is pending, sends
-messages to other executions, or ends the run. Nothing here writes to the store.
+attributes of the event that records it (``workflows.model.commands``); most commands also change
+what is pending, send messages to other executions, or end the run. Nothing here writes to the
+store.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ class RunInterpreter:
             interpreter.close()
 
     def note_committed(self, events: Sequence[HistoryEvent]) -> None:
-        """Note that these events were committed: the next task processes those of others."""
+        """Keep those of the committed events that are not processed, for the next task."""
         if self._cache.keeps_nothing:
             self.drop()
         if self._interpreter is not None:
@@ -200,14 +201,14 @@ class RunInterpreter:
 
 
 def _has_task(events: Sequence[HistoryEvent]) -> bool:
-    """Whether a workflow task is among the events: the next one is not the run's first."""
+    """Whether a workflow task is among the events, so that the next is not the run's first."""
     return any(isinstance(event.attributes, WorkflowTaskStarted) for event in events)
 
 
 def _record_messages(
     telemetry: Telemetry, draft: HistoryDraft, updates: Sequence[UpdateRequest]
 ) -> None:
-    """The spans of the signals and updates that a task handles, below those of their callers."""
+    """Record spans of the signals and updates of a task, as children of their callers' spans."""
     for event in draft.events:
         signal = event.attributes
         if isinstance(signal, WorkflowExecutionSignaled):
@@ -229,8 +230,8 @@ def _check_limits(draft: HistoryDraft) -> None:
         )
     if writes > WRITES_MAX:
         raise LimitExceeded(
-            f"one task makes {writes} writes to other executions and records, WRITES_MAX is "
-            f"{WRITES_MAX}: await some of them before requesting more"
+            f"one workflow task makes {writes} writes, WRITES_MAX is {WRITES_MAX}: await some"
+            " requests before making more"
         )
     if size > BYTES_MAX:
         raise LimitExceeded(

@@ -49,7 +49,7 @@ async def may_start(store: ExecutionStore, start: Start) -> bool:
 
 
 class UndeliverableMessages:
-    """Handles the messages of a worker whose ids have no open run."""
+    """Handles a worker's messages to ids without an open run."""
 
     def __init__(
         self, store: ExecutionStore, interpreters: Interpreters, replies: ReplyWriter
@@ -59,7 +59,7 @@ class UndeliverableMessages:
         self._replies = replies
 
     async def reject(self, fence: Unchanged, message: InboxMessage) -> bool:
-        """Delete the message and notify its sender. Returns False for a reset, and does nothing.
+        """Delete the message and notify its sender. Returns False for a reset, which stays stored.
 
         A query is answered from the newest closed run. Raises SessionLost, StoreUnavailable.
         """

@@ -2,7 +2,7 @@
 
 ``<directory>/<year-month-day>/workflow.<run>.json.zst`` is a compressed JSON document of the head
 and the history. A write lists no folder, a read looks for the file in the folder of each day, and
-pruning begins with the oldest day. Files in the directory itself are of older versions; they are
+pruning begins with the oldest day. Older versions wrote files into the directory itself; they are
 read and pruned, too. The functions block: callers run them in a thread.
 """
 
@@ -93,7 +93,7 @@ class ExecutionFiles:
     def runs_closed_after(self, after_ms: int) -> set[str]:
         """The ids of runs whose files are in folders of days that ended after a time.
 
-        The files of older versions are among them. At most ``FILES_LISTED_MAX``, of the first days.
+        Files in the directory itself are included. At most ``FILES_LISTED_MAX``, oldest days first.
         """
         days = [day for day in self._days() if _end_ms(day.name) > after_ms]
         names = (file.name for folder in [*days, self._directory] for file in _files(folder))

@@ -136,7 +136,7 @@ class HistoryDraft:
         self.put(Delete(self.keys.attempt(head.workflow_id, head.run_id, activity_id)))
 
     def close(self, closing: RunClosure) -> None:
-        """Close the run: notify its parent, and treat its children by their close policy."""
+        """Close the run: notify its parent, and apply the close policy of each child."""
         head = self.head
         if head.parent is not None and closing.status is not ExecutionStatus.CONTINUED_AS_NEW:
             event = ChildEvent(

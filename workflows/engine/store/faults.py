@@ -2,7 +2,7 @@
 
 A fault belongs to one key. The object of that key is left alone, all others proceed, and after
 ``RETRY_UNUSABLE_S`` the key is read again. Faults are reported to the registry of the process
-(``core.eventstore.faults``), which its metric, health and commands show.
+(``core.eventstore.faults``): metrics, health and commands show them.
 """
 
 from __future__ import annotations

@@ -55,9 +55,7 @@ async def read_whole_history(
     numbers = [event.event_id for event in events]
     counted = head.next_event_id - 1
     if len(events) < counted or numbers != list(range(1, len(events) + 1)):
-        why = (
-            f"its head counts {counted} events, but {len(events)} were read, or their ids have gaps"
-        )
+        why = f"expected events 1 to {counted} without gaps, got {len(events)} events"
         raise UnusableValue("history", start, why, HISTORY_REMEDY)
     return events
 
@@ -126,7 +124,7 @@ def attempts_of(
             attempt = ATTEMPT.decode(kv.value)
             if attempt.attempt < 1 or attempt.not_before_ms < 0:
                 raise ValueError(
-                    f"its number is {attempt.attempt}, its start {attempt.not_before_ms} ms"
+                    f"its attempt number is {attempt.attempt}, its start {attempt.not_before_ms} ms"
                 )
         except UNREADABLE as error:
             raise UnusableValue("activity attempt", kv.key, error, UnusableValue.REMEDY) from error

@@ -10,7 +10,7 @@
     workflow/<queue>/attempt/<shard>/<run>/<activity>    an activity after its first attempt
     workflow/<queue>/reply/<message>                     reply to a query or update, under a lease
     workflow/<queue>/commit/<session>                    the fence of one process
-    workflow/<queue>/type/<name>                         a workflow type that a worker has had
+    workflow/<queue>/type/<name>                         a workflow type that a worker registered
 
 Shards have two hexadecimal digits, ids of events and activities eight; ids of runs and messages
 have 32 and sort by time. A workflow id may contain "/", so keys are parsed from the right. All keys
@@ -39,7 +39,7 @@ RUN_ID_CHARS = 32
 """Characters of a run or message id."""
 
 _TAIL = 1 + RUN_ID_CHARS
-"""A slash and a run or message id."""
+"""Characters of a slash and a run or message id."""
 
 Range = tuple[bytes, bytes]
 
@@ -137,7 +137,7 @@ class WorkflowKeys:
         return self.root + f"commit/{session}".encode()
 
     def type(self, name: str) -> bytes:
-        """A workflow type that a worker has had; the value is not read."""
+        """A workflow type that a worker registered; the value is not read."""
         return self.root + f"type/{name}".encode()
 
     def range_of(self, kind: str, shard: int | None = None) -> Range:

@@ -47,7 +47,7 @@ class ChildRecord(NamedTuple):
 
 
 class Timer(NamedTuple):
-    """A timer that has not fired; due at ``fire_ms``, by the wall clock when it was started."""
+    """A timer that has not fired. ``fire_ms``: when it is due, by the wall clock at its start."""
 
     timer_id: int
     fire_ms: int
@@ -160,8 +160,8 @@ class RequestCancel(NamedTuple):
 class Terminate(NamedTuple):
     """End the run without running its code.
 
-    ``parents``, if given: one of these runs must have started the run. They are used by a parent
-    that closes before its child has reported its start, because it has no run id of the child.
+    ``parents``, if given: one of these runs must have started the run. A parent that closes before
+    its child has reported a run id sends ``parents`` instead of ``run_id``.
     """
 
     reason: str

@@ -6,7 +6,7 @@ so that the outcome of a transaction whose answer was lost can be read. By the p
 the session ends before the lease can expire in etcd, so that activities stop in time.
 
 ``Committer`` commits guarded proposals in groups. While the store is unavailable proposals wait, at
-most until the session ends. A lost race is returned to the caller.
+most until the session ends. A failed guard is returned to the caller (``Lost``).
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class WorkerSession:
         assert result.succeeded, "the name of a session is random"
         self.revision = result.revision
         keeping = self._keep(requested_at + self._ttl_s)
-        # It outlives the call that opens the session, and must not continue its trace.
+        # The task outlives the call that opens the session: it must not continue the call's trace.
         self._keeping = asyncio.get_running_loop().create_task(keeping, context=Context())
 
     def lose(self) -> None:
@@ -206,8 +206,10 @@ QUEUE_DEPTH_MAX = 16_384
 """Proposals that may wait for the next transaction."""
 
 GATHERING_PASSES_MAX = 1
-"""Passes of the event loop that collect proposals before a transaction: they run workflow code,
-which would delay the transaction."""
+"""Passes of the event loop that collect proposals before a transaction.
+
+More would delay the transaction, because a pass may run workflow code.
+"""
 
 RETRY_PAUSE_S = 0.01
 RETRY_PAUSE_S_MAX = 0.25
@@ -232,8 +234,8 @@ class Committer:
     def propose(self, guards: Sequence[Guard], writes: Sequence[Write]) -> asyncio.Future[Outcome]:
         """Queue one proposal; the future returns its outcome.
 
-        The future raises StoreRejected and SessionLost: then nothing more is written, and the
-        outcome of writes in flight is unknown. The call raises SessionLost, Overloaded.
+        The future raises StoreRejected, or SessionLost: then the outcome of writes in flight is
+        unknown, and nothing more is written. The call raises SessionLost, Overloaded.
         """
         self._session.check()
         return self._group_commit.put(Proposal((), tuple(guards), tuple(writes)))

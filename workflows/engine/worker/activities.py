@@ -1,7 +1,7 @@
 """Attempts of activities: slots, the four timeouts, heartbeats, retries and cancellation.
 
-An activity runs in the process that owns its execution. The history does not record attempts:
-before every attempt but the first an ``Attempt`` is stored. If a worker dies after the work and
+An activity runs in the process that owns its execution. The history does not record attempts: an
+``Attempt`` is stored before every attempt but the first. If a worker dies after the work and
 before the commit, the work is done twice, but its outcome is recorded once. The effect of an
 outcome on the execution is decided in ``received_events``.
 """
@@ -43,7 +43,7 @@ class Slots:
         self._queue: deque[asyncio.Event] = deque()
 
     def take(self, wake: asyncio.Event) -> bool:
-        """Take a slot. False if no slot is free for this caller: then ``wake`` is set later."""
+        """Take a slot. False if none is free for this caller: ``wake`` is set when one is."""
         if self._free_count and (not self._queue or self._queue[0] is wake):
             self._free_count -= 1
             self.leave(wake)
@@ -72,7 +72,7 @@ SLOTS = 100
 """Attempts of async activities that one worker runs concurrently."""
 
 HEARTBEAT_SHARE = 0.8
-"""Share of the heartbeat timeout that passes at least between two writes of heartbeat details."""
+"""The least time between two writes of heartbeat details, as a share of the heartbeat timeout."""
 
 HEARTBEAT_STORE_S = 30.0
 """Seconds between two writes of heartbeat details of an activity without heartbeat timeout."""

@@ -40,7 +40,7 @@ StartShard = Callable[[int, Unchanged], Awaitable[None]]
 """Loads a shard that this worker has claimed; the fence guards the writes for it."""
 
 StopShard = Callable[[int], Awaitable[None]]
-"""Stops the work of a shard; it has ended when this returns."""
+"""Stops the work of a shard, and returns when the work has ended."""
 
 
 class ShardPlan(NamedTuple):
@@ -112,7 +112,7 @@ class Ownership:
                 self._ignore_unleased(kv)
 
     def apply_change(self, change: KeyChange) -> bool:
-        """Apply a change of an owner's or worker's key; return whether it changed anything."""
+        """Apply a change of an owner's or worker's key. Returns whether it has an effect."""
         before = dict(self._owners), set(self._workers)
         self._set(change.key, change.value)
         return before != (self._owners, self._workers)

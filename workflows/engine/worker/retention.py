@@ -60,7 +60,7 @@ class ClosedRuns:
         self._closed_while_reading: list[RunHead] | None = None
 
     def add(self, head: RunHead) -> None:
-        """Add a run that has closed; before ``read`` this does nothing, because that finds it."""
+        """Add a run that has closed; before ``read`` this does nothing: ``read`` finds the run."""
         if self._is_read:
             heapq.heappush(self._heap, _entry(head))
         elif self._closed_while_reading is not None:

@@ -27,10 +27,9 @@ DRAIN_S_MAX = 5.0
 """Seconds that a closing worker waits for its activities to end, and then for its steps."""
 
 CHANGES_PER_PASS = 16
-"""Changes of the store that one pass of the event loop handles before it ends.
-
-It first handles all further changes of the last execution. The transaction of the executions that
-were woken starts after the pass, while the steps for the next changes are drafted.
+"""Changes of the store that one pass of the event loop handles, and all further changes of the last
+execution. The transaction of the woken executions starts after the pass, while the steps for the
+next changes are drafted.
 """
 
 _log = logging.getLogger(__name__)
@@ -157,9 +156,9 @@ class WorkerTerm:
     async def _watch(self, revision: int) -> None:
         keys = self._store.keys
         async for batch in self._store.kv.watch([keys.range_of("wake")], after=revision):
-            # By execution within a revision: its start sorts before the signal fence that was
-            # written with it. A signal without its fence would lose the transaction that closes
-            # the run, so both are in one pass.
+            # Sorted by execution within a revision, a message before the signal fence that was
+            # written with it. Both are handled in one pass: with a signal but without its fence,
+            # the transaction that closes the run would fail.
             changes = sorted(
                 (change.mod_revision, keys.wake_order(change.key), change)
                 for change in batch.changes
@@ -227,4 +226,4 @@ class WorkerTerm:
                     error,
                 )
             except StoreUnavailable as error:
-                _log.warning("closed executions are archived in the next pass: %s", error)
+                _log.warning("cannot archive closed executions, retry in the next pass: %s", error)

@@ -24,7 +24,7 @@ def run_in_thread(
     name: str,
     ended: Callable[[], None],
 ) -> asyncio.Future[Any]:
-    """Run a function in a thread. ``ended`` is called in the event loop when it has returned."""
+    """Run a function in a thread. When it has returned, call ``ended`` in the event loop."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Any] = loop.create_future()
     context = copy_context()
