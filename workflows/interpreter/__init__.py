@@ -1,4 +1,4 @@
-"""Runs workflow code deterministically against a history. Pure: no clock, no I/O."""
+"""Runs workflow code deterministically from a history. Pure: no clock, no I/O."""
 
 from __future__ import annotations
 

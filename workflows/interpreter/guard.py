@@ -12,9 +12,9 @@ the pass, not at the end of each task.
 The deadlock detector ends workflow code that runs for too long without awaiting. One thread checks
 the threads that run workflow code, a few times within the limit, and raises DeadlockError inside a
 turn that takes too long. The limit is CPU time of the turn's thread, so that a busy or suspended
-machine pauses no execution. The checking thread reads that clock from its first check of a turn on,
-because reading it is a system call, and most turns end before a check. It can end Python code that
-loops, but no C function that blocks; the guard forbids those.
+machine pauses no execution. This time counts from the first check of a turn on: reading it is a
+system call, and most turns end before a check. The detector can end Python code that loops, but no
+C function that blocks; the guard forbids those.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _guarded(real: Callable[..., Any], name: str, instead: str) -> Callable[...,
         run = CURRENT.get()
         if run is None:
             return real(*args, **kwargs)
-        raise _refusal(run, f"{name} differs from replay to replay: use {instead}")
+        raise _refusal(run, f"workflow code may not call {name}: use {instead}")
 
     return guarded
 
@@ -157,7 +157,7 @@ def leave(
     entered: Token[WorkflowRuntime | None],
     loop: asyncio.AbstractEventLoop | None,
 ) -> None:
-    """End the scope of ``enter``, whose token is ``entered``.
+    """End the scope that ``enter`` opened; ``entered``: the token that it returned.
 
     The end of the last open scope restores the real functions: immediately, or under an event loop
     at the end of its pass.
@@ -290,7 +290,7 @@ class Watchdog:
             self._begun.wait()  # a process without turns does not wake up
             self._pause(self._limit_s / CHECKS_PER_LIMIT)
             self._begun.clear()
-            if self._turns:  # read after clearing: a turn that begins later sets it itself
+            if self._turns:  # read after clearing: a turn that begins later sets ``_begun`` itself
                 self._begun.set()
             with self._lock:
                 for turn in self._turns.values():

@@ -192,7 +192,7 @@ class Interpreter:
         index: int,
         requests: Sequence[UpdateRequest],
     ) -> Decision | None:
-        """Execute the task that ``events[index]`` starts; returns the decision of a new one."""
+        """Execute the task that ``events[index]`` starts. Returns its decision if it is new."""
         started = events[index]
         outcome = _outcome(events, index)
         if outcome is not None and not isinstance(

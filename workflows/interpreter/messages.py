@@ -144,7 +144,7 @@ class Messages:
                 result = self._inbound.handle_query(self._message(name, handler, args))
                 if inspect.iscoroutine(result):
                     result.close()
-                    raise QueryError(f"query {name} is an async function: it may only read")
+                    raise QueryError(f"the handler of query {name} is async: use a plain function")
                 return to_payload(result, what=f"the result of query {name}")
             except (QueryError, WorkflowTaskError):
                 raise

@@ -4,8 +4,8 @@
 the events that must record them: in replay with events that are there already, in a cached
 interpreter with those of the next ``activate``. A difference is a NonDeterminismError.
 
-Each ``Operation`` is a future with a number. Cancelling it follows its cancellation type; an
-operation that was requested in the current task is withdrawn and has no event. ``Children`` are
+Each ``Operation`` is a future with a number. Cancelling it follows its cancellation type; one that
+was requested in the current task is withdrawn and has no event. ``Children`` are
 the child workflows of a run, with the futures that their events complete.
 """
 
@@ -38,7 +38,7 @@ from workflows.model.policies import CancellationType
 
 
 class CommandBuffer:
-    """Collects commands. ``reader``: the query or validator that runs and may issue none, or ""."""
+    """Collects commands. ``reader``: the running query or validator, which may issue none."""
 
     __slots__ = ("_commands", "reader")
 
@@ -171,7 +171,7 @@ class Operation(Future[Any]):
 
 
 class OpenOperations:
-    """The open operations of one kind, by number; at most ``limit``, whose constant is ``name``."""
+    """The open operations of one kind, by number. ``name``: the constant that has the ``limit``."""
 
     __slots__ = ("_commands", "_last", "_limit", "_loop", "_name", "_open")
 
@@ -251,7 +251,7 @@ class Children:
         parent_id: str,
         result_type: object,
     ) -> ChildState:
-        """Start a child; its id is the parent's id with its number, unless the options have one."""
+        """Start a child. Its id: that of the options, else the parent's id with the number."""
         number = self._pending.next_number()
         workflow_id = options.workflow_id or f"{parent_id}/{number}"
         command = ev.StartChildWorkflowExecutionInitiated(

@@ -294,8 +294,8 @@ class Run:
     def patched(self, patch_id: str, *, deprecated: bool) -> bool:
         """Whether new code may run here: in new runs, and in old ones whose history has the marker.
 
-        The first result counts for the whole run. In replay it is whether the history has the
-        marker; otherwise the call records one.
+        The first result counts for the whole run. Outside replay it is True, and the call records
+        the marker.
         """
         is_recorded = patch_id in self.known_patches
         if patch_id in self._patches or self.commands.reader:
@@ -314,7 +314,7 @@ class Run:
         if len(after) > SEARCH_ATTRIBUTES_MAX:
             raise LimitExceeded(
                 f"{len(after)} search attributes, SEARCH_ATTRIBUTES_MAX is {SEARCH_ATTRIBUTES_MAX}:"
-                " set those that are not needed to None"
+                " remove some by setting them to None"
             )
         self.commands.issue(ev.UpsertWorkflowSearchAttributes(plain))
         self.search_attributes = after
@@ -330,7 +330,7 @@ class Run:
 
 
 def _recorded_timeouts(options: ActivityOptions) -> Timeouts:
-    """The timeouts for the history. Raises ValueError if both required ones are missing."""
+    """The timeouts for the history. Raises ValueError if neither attempt nor activity has one."""
     attempt_s, activity_s, queue_s, heartbeat_s, *_ = options
     if not (attempt_s or activity_s):
         raise ValueError("an activity needs start_to_close_s or schedule_to_close_s")
@@ -338,7 +338,7 @@ def _recorded_timeouts(options: ActivityOptions) -> Timeouts:
 
 
 def _recorded_policy(policy: RetryPolicy) -> RetryPolicy:
-    """The policy as an event records it: with ``pause_when_exhausted`` decided."""
+    """The policy as an event records it: ``pause_when_exhausted`` None becomes False."""
     return policy._replace(pause_when_exhausted=bool(policy.pause_when_exhausted))
 
 
