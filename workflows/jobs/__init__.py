@@ -3,9 +3,9 @@
 reclaim                 release addresses whose Pods are gone, by changes of Pods and by scans
 autopools               the pools of applications, as large as they request
 retirement              pools and subnets that are deleted once their claims have ended
-quarantine              addresses that a conflicting host uses: probed, and returned when silent
+quarantine              addresses that a conflicting host uses, probed until the host is silent
 node_drain              nodes that are drained before their virtual functions change
-archive                 the live log below its limit, the archive within its retention
+archive                 keep the live log below its limit and the archive within its retention
 provider                addresses that a network provider binds
 job_host.py             a worker for all of these inside a controller
 required_executions.py  executions that must run, started and signalled by the leader

@@ -1,9 +1,9 @@
 """The worker of all jobs inside a controller; every replica has one.
 
-Executions belong to no replica. When a replica starts, it starts the executions that a cluster has
-once, if they are not open, and signals its settings to them. The worker that owns the shard of an
-execution runs it; when the worker dies, another one takes over. The leader also follows changes and
-starts executions for them. A worker that stops finishes its steps and releases its shards.
+Executions belong to no replica. When a replica starts, it starts the executions that exist once per
+cluster, if they are not open, and signals its settings to them. The worker that owns the shard of
+an execution runs it; when the worker dies, another one takes over. The leader also follows changes
+and starts executions for them. A worker that stops finishes its steps and releases its shards.
 """
 
 from __future__ import annotations
@@ -273,7 +273,7 @@ class JobHost:
         return TaskSpec(name, run_with_view, RESTARTS_MAX)
 
     async def _start_executions(self) -> None:
-        """Start the executions that a cluster has once; an unreadable one does not stop others."""
+        """Start the executions that exist once per cluster. An unreadable one stops no other."""
         schedules = Schedules(self._client)
         if self._archive is not None:
             await self._report_unreadable(

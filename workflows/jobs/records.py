@@ -1,7 +1,7 @@
 """Pod, Node and StatefulSet state without Kubernetes, from the records that an operator applies.
 
 Records replace API objects, and the log replaces the watch. Only a recorded deletion proves that an
-object is gone: a missing record proves nothing (I6). A Pod is gone when its record or the record of
+object is gone: a missing record proves nothing. A Pod is gone when its record or the record of
 its node was deleted, unless a record or a claim is newer than the deletion. A StatefulSet whose
 record was deleted has no replicas.
 
@@ -76,7 +76,7 @@ class Deletions:
         """Read new segments. Raises StoreUnavailable.
 
         A segment that cannot be read may define a deleted record again, so all deletions before it
-        are dropped. Dropping them frees no address (I6).
+        are dropped. Dropping them frees no address.
         """
         segments, self._cursor = await self._new_segments()
         for segment in segments:
@@ -129,7 +129,7 @@ NODE: Final = "Node"
 
 NO_NOTICE: Final = DeletionNotice("", "")
 
-NOT_LISTED: Final = "Pods are not listed in standalone mode: DEL, GC or an operator ends its claims"
+NOT_LISTED: Final = "Pods are not listed in standalone mode: DEL, GC or an operator ends the claims"
 """Why the state of a Pod without a deleted record is unknown."""
 
 

@@ -64,7 +64,7 @@ async def ensure_execution(client: Client, required: RequiredExecution) -> None:
             signal=required.signal,
         )
         return
-    with suppress(ExecutionNotFound):  # a child that starts later reads its subject itself
+    with suppress(ExecutionNotFound):  # a child that starts later needs no signal
         await client.signal(required.workflow_id, required.signal)
 
 

@@ -5,7 +5,7 @@ activities of its executions use its writer. A worker that has lost a shard is f
 next owner writes. So there are sixteen writer names, however many controllers there are.
 
 Several controllers reclaim concurrently; the fence of each release keeps them from ending a claim
-twice (I3). Addresses that a network provider has bound are released at the provider first.
+twice. Addresses that a network provider has bound are released at the provider first.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ NEEDS_A_PERSON: Final = "NeedsAPerson"
 """The failure type of a corrupt log or archive, which is not retried."""
 
 CHECK_STALE_S: Final = 180.0
-"""Seconds without a check here after which another replica is assumed to run the workflow."""
+"""Seconds without a check in this process after which another replica is assumed to check."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class ArchiveActivities:
 
     @property
     def live_segments(self) -> int:
-        """Live segments at the last check here; 0 if that is older than ``CHECK_STALE_S``."""
+        """Live segments at the last check in this process; 0 if none in ``CHECK_STALE_S``."""
         return self._live if self._now_s() - self._checked_s <= CHECK_STALE_S else 0
 
     @property
@@ -79,7 +79,7 @@ class ArchiveActivities:
         Raises StoreUnavailable, OSError, and ApplicationError of type ``NEEDS_A_PERSON``.
         """
         with _ReportedFailure(self):
-            with suppress(StoreFull, OutcomeUnknown):  # the next check creates it
+            with suppress(StoreFull, OutcomeUnknown):  # the next check creates the reserve
                 await make_reserve(self._store, self._keys)
             self._live = await self._archiver.live_segments()
         self._checked_s = self._now_s()

@@ -1,4 +1,4 @@
-"""The workflow that keeps the live log below its limit (I10).
+"""The workflow that keeps the live log below its limit.
 
 One execution for each cluster, id ``archive``. It checks the live log, archives segments when that
 is due, and waits: shortly while the log grows, else longer. It is not a schedule, whose times would
@@ -38,7 +38,7 @@ _STEP: Final = step_options(STEP_S, STEPS_S)
 class ContinuedArchiving(NamedTuple):
     """Counts since the execution began, and the last check. Times are Unix seconds.
 
-    ``pruned_*``: only counted by runs that began before ``PRUNE_BY_SCHEDULE`` and prune themselves.
+    ``pruned_*``: counted only by runs that began before ``PRUNE_BY_SCHEDULE`` and still prune.
     """
 
     checks: int = 0

@@ -37,5 +37,5 @@ class PruneArchive:
 
     @workflow.run
     async def run(self) -> PruneResult:
-        """Delete the files that are too old. Returns their number and the position of the last."""
+        """Delete the files that are too old."""
         return await workflow.execute_activity(ArchiveActivities.prune, options=_STEP)

@@ -1,8 +1,8 @@
 """Starts and signals executions of automatic pools: after changes, pool requests and releases.
 
-The dispatcher does not poll. Whenever applications or pools have changed, ``_sweep`` compares them
-by the same pure plan as the activity, and starts an execution only where the plan has steps. The
-report of a waiting execution names the subnets and pools that it waits for. The dispatcher signals
+The dispatcher does not poll. Whenever applications or pools have changed, ``_sweep`` makes the same
+plan as the activity, and starts an execution only where the plan has steps. The report of a waiting
+execution names the subnets and pools that the execution waits for. The dispatcher signals
 the execution when the pools of such a subnet change, or when an address of such a pool is released.
 A superfluous signal causes one reconciliation; after a lost signal the execution retries after
 ``RETRY_S``. So the leader may change at any time. The dispatcher changes no pool.
@@ -46,7 +46,8 @@ RETRY_PAUSE_S: Final = 0.5
 WATCH_NAME: Final = "the watch for automatic pools"
 
 RANGES_MAX: Final = 512
-"""Pools whose releases are watched; executions that wait for others retry after ``RETRY_S``."""
+"""Pools whose releases are watched; executions that wait for further pools retry after
+``RETRY_S``."""
 
 SIGNALS_AT_ONCE: Final = 100
 """Executions that one sweep signals concurrently."""

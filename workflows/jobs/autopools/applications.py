@@ -2,7 +2,7 @@
 
 In standalone mode records replace API objects: an operator applies and deletes the manifest of a
 Deployment. If an application has neither a record nor a recorded deletion, it is unknown whether it
-exists, so its pools are kept (I6). Third-party applications never have a record.
+exists, so its pools are kept. Third-party applications never have a record.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ DONE_MAX: Final = 64
 """Executed steps that a result lists."""
 
 FOLLOWS_SIZE: Final = frozenset({"create", "grow", "shrink"})
-"""Steps whose cause is the number of Pods of the application."""
+"""Actions whose cause is the number of Pods of the application."""
 
 DONE: Final = "done"
 UNCHANGED: Final = "unchanged"
@@ -157,8 +157,8 @@ class AutoPoolActivities:
         await planner.view.freshen()
         changed_at = planner.view.current.changed_at
         application = request if isinstance(current, MissingOwner) else current
-        # Only subnets and pools of this application are read, so that the cost is independent of
-        # others.
+        # Only subnets and pools of this application are read, so that the cost does not depend on
+        # other applications.
         configuration = await self._scopes.read_application(key, named_subnets(application))
         pools = [
             pool for pool in configuration.pools.values() if application_of(pool.labels) == key

@@ -41,15 +41,15 @@ class NodeDrainer(Protocol):
         ...
 
     async def cordon(self, node: str) -> None:
-        """Make a node unschedulable, and mark it as cordoned here. No error without the node."""
+        """Make a node unschedulable, and mark it. No error if the node does not exist."""
         ...
 
     async def evict(self, node: str, pods: tuple[str, ...]) -> tuple[str, ...]:
-        """Request the eviction of Pods of this node. Returns why others stay."""
+        """Request the eviction of Pods of this node. Returns why some of them stay."""
         ...
 
     async def uncordon(self, node: str) -> None:
-        """Undo ``cordon``. No error without the node."""
+        """Undo ``cordon``. No error if the node does not exist."""
         ...
 
 
@@ -59,7 +59,7 @@ def bounded_observation(
     """As many nodes and Pods as a payload holds. ``requests``: the Pods to evict, by node.
 
     Cordoned nodes whose requests have ended come first, then the other cordoned ones, then the
-    rest. Pods are only listed of cordoned nodes: one of each, and more while there is room.
+    rest. Only Pods of cordoned nodes are listed: one of each node, and more while there is room.
     """
     order = sorted(
         {*requests, *cordoned}, key=lambda node: (node in requests, node not in cordoned, node)
@@ -85,7 +85,7 @@ def bounded_observation(
 def _shares(
     pods: Mapping[str, Sequence[str]], bytes_left: int
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The first Pod of each node, then further Pods node by node in turns while bytes are left."""
+    """The first Pod of each node, then one more of each node in turn while bytes are left."""
     counts = {node: len(names[:1]) for node, names in pods.items()}
     for number in range(1, PODS_OBSERVED_MAX):
         for node, names in pods.items():

@@ -114,8 +114,8 @@ class ProviderActivities:
     async def release(self, request: BindingRequest, bound: ProviderAddress) -> None:
         """Release one address at the provider.
 
-        An address that has another claim now belongs to that claim and is not released. Raises
-        ProviderError, StoreUnavailable.
+        An address that another claim has now is not released. Raises ProviderError,
+        StoreUnavailable.
         """
         get = Get(self._keys.ip_of(bound.address))
         claim = (await self._store.read([get])).ranges[0].kvs
@@ -171,7 +171,7 @@ class ProviderActivities:
         return done.addresses
 
     async def _note_begin(self, request: BindingRequest, state: str, why: str = "") -> None:
-        """Record the begin of a request, once. If that fails, the request is made anyway."""
+        """Record the start of a request, once. If that fails, the request is made anyway."""
         if activity.info().attempt > 1:
             return
         with suppress(StoreError):

@@ -227,7 +227,7 @@ _responses = msgspec.json.Decoder(ProviderAllocateResponse)
 
 
 def read_response(data: bytes, request: ProviderAllocateRequest) -> tuple[BoundAddress, ...]:
-    """The bound addresses of a response. Raises ProviderError if others were requested."""
+    """The bound addresses of a response. Raises ProviderError for any other addresses."""
     try:
         bound = _responses.decode(data).addresses
     except msgspec.MsgspecError as error:

@@ -1,4 +1,4 @@
-"""The activities of a quarantined address: check the quarantine, probe the address, return it.
+"""The activities of one quarantine: check it, probe the address, lift the quarantine.
 
 Each activity names the conflicting host of the quarantine, so that a late attempt does not change a
 later quarantine of the address, or one that an operator has made.

@@ -2,7 +2,7 @@
 
 Id ``quarantine/<address>``. The execution starts when an address is quarantined for a conflicting
 host, and ends when the quarantine was lifted, by this execution or by an operator. A failed probe
-does not lift a quarantine: the next probe follows later (I6). A quarantine that an operator has
+does not lift a quarantine: the next probe follows later. A quarantine that an operator has
 made has no execution: only an operator lifts it.
 """
 
@@ -47,7 +47,7 @@ class QuarantinedAddress(NamedTuple):
 
 
 class ProbeOutcome(NamedTuple):
-    """Whether this execution returned the address, and the counts of its probes.
+    """Whether this execution lifted the quarantine, and the counts of its probes.
 
     ``answers``: probes that a host answered; ``unable``: probes that could not be made.
     """

@@ -1,6 +1,6 @@
 """Probes of quarantined addresses: the target, the result, and the interface of a prober.
 
-A silent probe is evidence only if it reached the link (I6). So a prober first probes a *reference
+A silent probe is evidence only if it reached the link. So a prober first probes a *reference
 host* that must be on the link: the gateway. A prober that cannot send, is on another link, or gets
 no answer from the reference host returns ``unable``, never ``silent``.
 """

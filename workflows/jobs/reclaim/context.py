@@ -20,7 +20,7 @@ from core.eventstore.kv import KeyValueStore
 from workflows.jobs.writers import Releases
 
 NAME_BYTES: Final = 8
-"""Random bytes of an observer's name. They differ after a restart: it is another observer then."""
+"""Random bytes of an observer's name: a restarted process is another observer."""
 
 
 def observer_of(
@@ -65,7 +65,7 @@ class ReclaimFactsSource(Protocol):
         ...
 
     async def deleted_nodes(self, nodes: Collection[str]) -> frozenset[str]:
-        """Those of these Nodes that certainly do not exist now; not those that are unknown."""
+        """Those of the Nodes that certainly do not exist; a Node is left out if that is unknown."""
         ...
 
     def changes(self) -> AsyncIterator[Change]:
@@ -73,7 +73,7 @@ class ReclaimFactsSource(Protocol):
 
         A Node readiness change yields one PodChange per Pod on it. ``deletion_report`` is set only
         by an authoritative delete event; a Pod merely missing from a relist yields nothing: only a
-        scan may find it (I6). Changes of Pods that keep running free nothing and may be omitted.
+        scan may find it. Changes of Pods that keep running free nothing and may be omitted.
         """
         ...
 

@@ -45,7 +45,7 @@ from workflows.model.errors import WorkflowError
 
 WORKFLOW_TYPE: Final = "reclaim-pod"
 CHANGED: Final = "news"
-"""The signal of a changed deadline, under its first name."""
+"""The signal of a changed deadline, under its original name."""
 
 RESOLVE_S: Final = 30.0
 """Seconds of one attempt to resolve a Pod."""
@@ -70,7 +70,7 @@ FindCause = Callable[[RevisedClaim], Awaitable[Cause | None]]
 """Returns the cause of the event that made a claim, with the trace of its ADD; None: unknown."""
 
 TRIGGERED_BY: Final = "triggered-by"
-"""The kind of the link to the span of the change, which is used if the span of ADD is unknown."""
+"""The kind of a link to the span of the change: used if the span of the ADD is unknown."""
 
 FOLLOWING: Final = "following changes of Pods"
 """The log line of a listener that has caught up: the laboratory waits for it."""

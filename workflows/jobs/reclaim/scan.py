@@ -40,7 +40,7 @@ WORKFLOW_TYPE: Final = "reclaim-scan"
 WORKFLOW_ID: Final = "reclaim"
 SCAN_NOW: Final = "scan-now"
 SETTINGS: Final = "orders"
-"""The signal that replaces the settings, under its first name."""
+"""The signal that replaces the settings, under its original name."""
 
 SCAN_S: Final = 120.0
 """Seconds of one attempt at a scan."""
@@ -102,7 +102,7 @@ class ScanCounts(NamedTuple):
     paused: int = 0
 
     def report(self) -> dict[str, Payload]:
-        """The counts for the query ``status``, under their first names."""
+        """The counts for the query ``status``, under their original names."""
         names = ("looks", "failed_looks", "released", "late", "kept", "suspects", "paused")
         return dict(zip(names, self, strict=True))
 
@@ -191,7 +191,7 @@ class ReclaimScan:
                 return
 
     async def _scan(self) -> None:
-        self._phase = "looking"  # the first name of this phase, which users see
+        self._phase = "looking"  # the original name of this phase, which users see
         continued, counts = self._continued, self._continued.counts
         try:
             observation = await workflow.execute_activity(

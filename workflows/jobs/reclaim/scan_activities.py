@@ -144,7 +144,8 @@ class ReclaimActivities:
     async def observe(self, before: ScanStateRef, outdated: ScanStateRef) -> ScanObservation:
         """Scan all claims. ``before``: the state of the last scan; ``outdated``: to be dropped.
 
-        Raises StoreUnavailable, OutcomeUnknown, Compacted, LogError, and errors of the facts.
+        Raises StoreUnavailable, OutcomeUnknown, Compacted, LogError, and the errors of
+        ``ReclaimFactsSource.facts``.
         """
         await self._states.drop(outdated)
         with gc_paused():

@@ -2,7 +2,7 @@
 
 A step advances a retirement but does not begin one, so a late or repeated step does not change an
 object that was reinstated or created again. The blocking claims are read from the keys whose range
-guards the transaction that deletes the object (I2).
+guards the transaction that deletes the object.
 """
 
 from __future__ import annotations
