@@ -29,7 +29,7 @@ class Moment(Enum):
 
 
 class KillingStore:
-    """The connection of a worker to the store, which dies at commit number ``at``.
+    """The connection of a worker to the store. The worker dies at its commit number ``at``.
 
     From then on no request is answered. ``died`` is set at that time.
     """

@@ -1,4 +1,4 @@
-"""Workers that die before or after any of their writes; two workers that assume to own a shard."""
+"""Workers that die before or after any of their writes; two that act as owner of a shard."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ async def test_many_executions_survive_many_kills(engine: EngineHarness) -> None
     assert Counters.kills
 
 
-async def test_only_one_of_two_workers_that_assume_to_own_a_shard_writes(
+async def test_only_one_of_two_workers_that_act_as_owner_of_a_shard_writes(
     engine: EngineHarness,
 ) -> None:
     old = await engine.worker("old")

@@ -13,7 +13,7 @@ from workflows.model.commands import Command, Decision, UpdateRequest
 START_MS = 1_700_000_000_000
 
 timer = workflow.sleep
-"""Sleep in workflow code. Tests do not wait: a script adds TimerFired when it wants."""
+"""Sleep in workflow code. Tests do not wait: they add TimerFired to the history."""
 
 
 class Script:

@@ -1,4 +1,4 @@
-"""Workflow code that exceeds a limit gets an error with the name of the limit (I10)."""
+"""Workflow code that exceeds a limit gets an error with the name of the limit."""
 
 from __future__ import annotations
 

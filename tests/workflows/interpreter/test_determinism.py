@@ -64,7 +64,7 @@ def test_a_forbidden_call_fails_the_task_even_if_code_swallows_the_error(
             return "swallowed"
         return ""
 
-    with pytest.raises(ForbiddenCallError, match=f"{name} differs from replay to replay: use"):
+    with pytest.raises(ForbiddenCallError, match=f"workflow code may not call .*{name}: use"):
         Script(workflow_of(body)).task()
 
 
@@ -89,7 +89,7 @@ async def test_the_guard_stays_installed_until_the_end_of_the_pass_of_the_event_
     real = time.time
     Script(workflow_of(idle)).task()
     guarded = time.time
-    with pytest.raises(ForbiddenCallError, match=r"time\.time differs"):
+    with pytest.raises(ForbiddenCallError, match=r"may not call time\.time"):
         Script(workflow_of(forbidden)).task()
 
     assert time.time is guarded
@@ -113,7 +113,7 @@ def test_the_guard_works_after_an_event_loop_that_was_closed_before_its_pass_end
         loop.call_soon(loop.stop)
         loop.run_forever()
         loop.close()
-        with pytest.raises(ForbiddenCallError, match=r"time\.time differs"):
+        with pytest.raises(ForbiddenCallError, match=r"may not call time\.time"):
             Script(workflow_of(forbidden)).task()
         assert time.time is real
 

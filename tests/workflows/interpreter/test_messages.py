@@ -1,4 +1,4 @@
-"""Signals, queries and updates against hand-written histories."""
+"""Signals, queries and updates with hand-written histories."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_run_can_wait_for_its_handlers() -> None:
     assert done.result == ["run", "slow"]
 
 
-def test_a_failure_of_a_signal_handler_fails_the_run() -> None:
+def test_a_failed_signal_handler_fails_the_run() -> None:
     script = Script(Notes)
     commands = script.task(signal("refuse"))
 

@@ -49,7 +49,7 @@ class New:
 VERSIONS = [Old, Patched, Deprecated, New]
 
 
-def test_a_version_can_replay_the_histories_of_the_versions_next_to_it() -> None:
+def test_a_version_can_replay_the_histories_of_the_version_before_it() -> None:
     replays: dict[str, list[str]] = {}
     for author in VERSIONS:
         script = Script(author)

@@ -1,4 +1,4 @@
-"""Controllers' jobs on a store, and one task that leads; a test may kill any controller."""
+"""The jobs of controllers on one store, and the leader's keeper; a test may kill any controller."""
 
 from __future__ import annotations
 

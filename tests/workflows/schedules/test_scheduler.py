@@ -223,7 +223,7 @@ async def test_ensure_keeps_a_schedule_paused_and_replaces_a_different_schedule(
     assert (description.schedule.spec, description.progress.actions) == (faster.spec, 6)
 
 
-async def test_a_schedule_with_a_used_id_or_an_invalid_value_is_rejected(
+async def test_a_schedule_with_an_existing_id_or_an_invalid_value_is_rejected(
     env: WorkflowEnvironment,
 ) -> None:
     await _create(env)

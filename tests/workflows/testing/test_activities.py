@@ -206,7 +206,7 @@ async def test_a_retry_restarts_the_attempts_of_a_paused_execution() -> None:
         assert harness.numbers == [0, 1, 1, 1]
 
 
-async def test_a_cancelled_pause_raises_the_failure_of_the_activity() -> None:
+async def test_cancelling_a_paused_execution_raises_the_failure_of_its_activity() -> None:
     async with ActivityHarness() as harness:
 
         async def fragile(_: int) -> int:

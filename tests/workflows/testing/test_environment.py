@@ -1,4 +1,4 @@
-"""Workflows in the test environment, with cached interpreters and with a replay before a task."""
+"""Workflows in the test environment, with cached interpreters or a replay before each task."""
 
 from __future__ import annotations
 

@@ -70,13 +70,13 @@ async def test_a_start_with_terminate_existing_replaces_the_open_execution(
     assert (await engine.head("one", first.run_id)).status is ExecutionStatus.TERMINATED
 
 
-async def test_a_completed_id_may_be_used_again_by_default(engine: EngineHarness) -> None:
+async def test_the_id_of_a_completed_execution_can_be_reused(engine: EngineHarness) -> None:
     await engine.worker()
 
     assert [await engine.run(Chain, ["a"]) for _ in range(2)] == [["A"], ["A"]]
 
 
-async def test_a_completed_id_is_rejected_by_allow_duplicate_failed_only(
+async def test_allow_duplicate_failed_only_rejects_the_id_of_a_completed_execution(
     engine: EngineHarness,
 ) -> None:
     await engine.worker()
@@ -87,7 +87,7 @@ async def test_a_completed_id_is_rejected_by_allow_duplicate_failed_only(
         await engine.client.start(Chain, ["b"], id="one", options=policy)
 
 
-async def test_a_terminated_id_is_reused_with_allow_duplicate_failed_only(
+async def test_allow_duplicate_failed_only_accepts_the_id_of_a_terminated_execution(
     engine: EngineHarness,
 ) -> None:
     await engine.worker()
@@ -101,7 +101,9 @@ async def test_a_terminated_id_is_reused_with_allow_duplicate_failed_only(
     assert await within(again.result()) == ["B"]
 
 
-async def test_a_used_id_is_rejected_by_reject_duplicate(engine: EngineHarness) -> None:
+async def test_reject_duplicate_rejects_the_id_of_a_completed_execution(
+    engine: EngineHarness,
+) -> None:
     await engine.worker()
     policy = StartOptions(reuse=IdReusePolicy.REJECT_DUPLICATE)
     first = await engine.client.start(Chain, ["a"], id="one", options=policy)
@@ -156,7 +158,7 @@ async def test_a_run_times_out_after_its_run_timeout(engine: EngineHarness) -> N
     assert ended.value.status == "TimedOut"
 
 
-def test_a_continued_run_sorts_after_the_run_before_also_within_one_millisecond() -> None:
+def test_the_id_of_a_new_run_sorts_after_that_of_the_run_which_it_continues() -> None:
     run_ids = [new_id(1_700_000_000_000)]
     for now_ms in (1_700_000_000_000, 1_699_999_999_999, 1_700_000_000_001):
         run_ids.append(next_run_id(run_ids[-1], now_ms))

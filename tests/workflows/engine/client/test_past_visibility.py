@@ -35,7 +35,7 @@ class CountingStore(MemoryStore):
         return await super().read(gets, revision=revision)
 
 
-async def test_each_history_is_evaluated_before_the_next_ones_are_read(
+async def test_each_history_is_evaluated_before_the_next_one_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = CountingStore()

@@ -97,7 +97,9 @@ async def test_start_update_raises_for_a_rejected_update(
         await within(admitted.result())
 
 
-async def test_the_failure_of_a_handler_is_its_result(engine: EngineHarness) -> None:
+async def test_waiting_for_the_result_raises_the_failure_of_the_handler(
+    engine: EngineHarness,
+) -> None:
     execution = await _started(engine)
 
     approval = await within(execution.start_update(Approval.approve, "Mallory"))

@@ -156,7 +156,7 @@ def test_an_execution_can_be_started_once(harness: WorkflowCliHarness) -> None:
     assert "is already open" in refusal
 
 
-def test_a_type_that_no_worker_has_is_refused_with_those_that_there_are(
+def test_an_unregistered_workflow_type_is_rejected_and_the_registered_types_are_listed(
     harness: WorkflowCliHarness,
 ) -> None:
     code, output = harness.orbctl("start", "bogus", "b1")

@@ -1,4 +1,4 @@
-"""A run that exceeds a limit is paused, or its caller gets an error; both name the limit (I10)."""
+"""A run that exceeds a limit is paused, or its caller gets an error; both name the limit."""
 
 from __future__ import annotations
 

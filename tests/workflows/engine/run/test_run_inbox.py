@@ -33,7 +33,7 @@ async def test_no_signal_of_many_concurrent_senders_is_lost(engine: EngineHarnes
 
 
 @pytest.mark.parametrize(("count", "size"), [(300, 1), (60, 15_000)])
-async def test_messages_beyond_one_transaction_are_all_delivered(
+async def test_messages_that_do_not_fit_into_one_transaction_are_all_delivered(
     engine: EngineHarness, count: int, size: int
 ) -> None:
     handle = await engine.client.start(Tally, id="one")
@@ -44,7 +44,7 @@ async def test_messages_beyond_one_transaction_are_all_delivered(
     await engine.worker()
 
     assert await within(handle.result()) == count
-    with suppress(CallRejected):  # it may be too late
+    with suppress(CallRejected):  # the run may close before the update
         assert await within(updated) == count
 
 

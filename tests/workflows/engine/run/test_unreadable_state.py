@@ -72,6 +72,8 @@ STORED_VALUES = (
     ),
 )
 NEIGHBOUR = next(name for name in map(str, count()) if shard_of(name) == shard_of("one"))
+"""The id of another execution in the shard of ``one``."""
+
 UNREADABLE_VALUES = {
     "garbage": lambda _: b"\xc1dust",
     "no UTF-8": lambda _: b"\x92\x01\xa1\xff",
@@ -285,7 +287,7 @@ async def test_a_shard_whose_owner_key_is_overwritten_is_claimed_again(
     await _unlisted(worker)
 
 
-async def test_an_overwritten_fence_ends_only_the_session(
+async def test_a_worker_whose_session_key_is_overwritten_continues_in_a_new_session(
     engine: EngineHarness,
 ) -> None:
     worker = await engine.worker()
@@ -372,7 +374,7 @@ async def test_an_execution_of_an_unknown_type_can_be_terminated(engine: EngineH
     await _unlisted(worker)
 
 
-async def test_a_step_that_fails_by_a_bug_pauses_the_execution_with_the_reason(
+async def test_a_bug_that_fails_a_step_pauses_the_execution_with_the_reason(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(execution, "STEP_PAUSE_S", 0.001)

@@ -107,7 +107,9 @@ async def test_cancelling_a_paused_execution_runs_its_compensation(
     assert types.count("ActivityTaskFailed") == 1
 
 
-async def test_a_cancelled_pause_continues_after_a_takeover(engine: EngineHarness) -> None:
+async def test_the_next_worker_runs_the_compensation_of_an_execution_cancelled_while_paused(
+    engine: EngineHarness,
+) -> None:
     failing = Failing()
     first = await engine.worker(registry=_saga(failing))
     handle = await engine.client.start(Saga, True, id="one")

@@ -18,7 +18,7 @@ LEASE_S = 4
 """The time to live of the lease: a busy machine renews it, a blocked event loop does not."""
 
 PAUSE_S = 0.1
-"""The timer in each execution, without which they keep a core busy during the whole lease."""
+"""Seconds of the timer in each execution: without it the executions would keep a core busy."""
 
 
 class Blocking:

@@ -92,7 +92,7 @@ async def test_a_log_at_its_limit_is_sealed_and_its_history_stays_readable(tmp_p
     assert (status["seals"], status["segments"], status["live"]) == (1, 3, 0)
 
 
-async def test_status_has_a_failed_write_to_the_archive_until_a_retry_succeeds(
+async def test_status_shows_a_failed_write_to_the_archive_until_a_retry_succeeds(
     tmp_path: Path,
 ) -> None:
     blocked = tmp_path / "archive"

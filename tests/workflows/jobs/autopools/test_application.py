@@ -1,4 +1,4 @@
-"""Automatic pools with controllers, on both stores: many applications, kills, a next leader."""
+"""Automatic pools with controllers, in memory and on etcd: many applications, kills, takeovers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from workflows.jobs.autopools.application import workflow_id
 
 NET = Subnet("net", 4, "10.7.0.0/16", ("10.7.0.10-10.7.0.159",))
 APPLICATIONS = 30
-KILLED_APPLICATIONS = 8
+APPLICATIONS_DURING_KILL = 8
 CONCURRENT_ADDS = 100
 WAIT_S = 0.3
 OTHER_APPLICATIONS = 8
@@ -44,7 +44,7 @@ async def harness(store: KeyValueStore, cluster_name: str) -> AsyncIterator[Auto
     await check_everything(harness.node)
 
 
-async def test_thirty_applications_share_a_subnet_follow_their_sizes_and_leave_nothing(
+async def test_the_pools_of_thirty_applications_share_a_subnet_and_are_resized_and_deleted(
     harness: AutoPoolHarness,
 ) -> None:
     """Cases I00006 and I00008 of docs/contributing/compatibility.md."""
@@ -146,7 +146,7 @@ async def test_another_controller_creates_the_pools_after_a_kill(
     await harness.host()
     killing = KillingStore(harness.store, at, moment)
     killed = await harness.host(killing)
-    for number in range(KILLED_APPLICATIONS):
+    for number in range(APPLICATIONS_DURING_KILL):
         await harness.application(f"app-{number}", subnet="net", number="2")
 
     async def is_over() -> bool:
@@ -159,13 +159,13 @@ async def test_another_controller_creates_the_pools_after_a_kill(
 
     Counters.kills += 1
     pools = (await harness.node.read_ledger()).pools.values()
-    assert sorted(pool_addresses(pool).size for pool in pools) == [2] * KILLED_APPLICATIONS
+    assert sorted(pool_addresses(pool).size for pool in pools) == [2] * APPLICATIONS_DURING_KILL
     defined = [
         recorded.event
         for recorded in await harness.node.log()
         if isinstance(recorded.event, PoolDefined)
     ]
-    assert len(defined) == KILLED_APPLICATIONS
+    assert len(defined) == APPLICATIONS_DURING_KILL
 
 
 async def test_the_next_leader_applies_changes_made_while_there_was_no_leader(

@@ -2,7 +2,8 @@
 
 See docs/contributing/compatibility.md, I00001 to I00024, T00001 to T00005.
 
-A line of a script that begins with "> " is a command; the lines below it are its output.
+A line of a script that begins with "> " is a command; the lines below it are its output. The
+comment "# feature off" switches automatic pools off.
 ``ORBWEAVER_REWRITE=1`` rewrites the outputs: commit them only if you understand the difference.
 """
 

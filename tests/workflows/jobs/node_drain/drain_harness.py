@@ -15,8 +15,8 @@ class ScriptedCluster:
     """A ``NodeDrainer``.
 
     ``pods``: node -> Pods with virtual functions that must be evicted; ``not_evictable``: Pods that
-    cannot be evicted. ``steps``: the changes that were requested. ``failures``: observations that
-    fail.
+    cannot be evicted. ``steps``: the changes that were requested. ``failures``: how many of the
+    next observations fail.
     """
 
     def __init__(self, **pods: list[str]) -> None:

@@ -46,7 +46,7 @@ class PodReclaimHarness(ReclaimJobHarness):
     async def _start_pod(
         self, deadline: ReclaimDeadline, origin: DeadlineCause = DeadlineCause()
     ) -> None:
-        """Defer the start to ``tick``, in which alone executions run."""
+        """Defer the start to ``tick``: executions run only there."""
         self._deferred.append((deadline, origin))
 
     async def tick(self, text: str) -> str:

@@ -59,17 +59,19 @@ async def harness() -> AsyncIterator[StandaloneHarness]:
 
 
 async def observed(harness: StandaloneHarness) -> int:
-    """The number of endpoints that a scan observes for the first time as those of gone Pods."""
+    """The number of endpoints whose Pods a scan observes as gone for the first time."""
     return (await harness.activities.observe(EMPTY, EMPTY)).observed
 
 
-async def test_a_pod_without_a_record_is_not_observed(harness: StandaloneHarness) -> None:
+async def test_a_pod_without_a_record_is_not_observed_as_gone(harness: StandaloneHarness) -> None:
     await harness.node.add(pod("web-0"))
 
     assert await observed(harness) == 0
 
 
-async def test_a_pod_whose_record_was_deleted_is_observed(harness: StandaloneHarness) -> None:
+async def test_a_pod_whose_record_was_deleted_is_observed_as_gone(
+    harness: StandaloneHarness,
+) -> None:
     await harness.node.apply(ApplyRecord(RECORD))
     await harness.node.add(pod("web-0"))
     assert await observed(harness) == 0
@@ -79,7 +81,7 @@ async def test_a_pod_whose_record_was_deleted_is_observed(harness: StandaloneHar
     assert await observed(harness) == 1
 
 
-async def test_a_pod_whose_record_is_applied_again_is_not_observed(
+async def test_a_pod_whose_record_is_applied_again_is_not_observed_as_gone(
     harness: StandaloneHarness,
 ) -> None:
     await harness.node.apply(ApplyRecord(RECORD))
@@ -92,7 +94,7 @@ async def test_a_pod_whose_record_is_applied_again_is_not_observed(
     assert await observed(harness) == 0
 
 
-async def test_a_claim_that_is_newer_than_the_deletion_is_not_observed(
+async def test_a_pod_with_a_claim_newer_than_the_deletion_is_not_observed_as_gone(
     harness: StandaloneHarness,
 ) -> None:
     await harness.node.apply(ApplyRecord(RECORD))
@@ -102,7 +104,7 @@ async def test_a_claim_that_is_newer_than_the_deletion_is_not_observed(
     assert await observed(harness) == 0
 
 
-async def test_a_pod_with_a_fixed_address_is_not_observed_after_its_record_is_deleted(
+async def test_a_pod_with_a_fixed_address_is_not_observed_as_gone_after_its_record_is_deleted(
     harness: StandaloneHarness,
 ) -> None:
     await harness.node.apply(ApplyRecord(RECORD))
@@ -123,7 +125,7 @@ async def test_the_oldest_deletion_is_dropped_beyond_the_limit(
     assert await observed(harness) == 0
 
 
-async def test_all_pods_of_a_node_whose_record_was_deleted_are_observed(
+async def test_the_pods_of_a_node_whose_record_was_deleted_are_observed_as_gone(
     harness: StandaloneHarness,
 ) -> None:
     await harness.node.apply(ApplyRecord(NODE))
@@ -144,7 +146,7 @@ async def reported(
 ) -> list[PodChange]:
     """The changes that the source reports for these commands.
 
-    Two further Pods mark their begin and end.
+    Two further Pods mark the first and the last of the changes.
     """
     for name in ("begin", "end"):
         await harness.other.add(pod(name))

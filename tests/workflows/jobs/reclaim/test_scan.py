@@ -187,7 +187,7 @@ async def test_a_cancelled_execution_ends_and_releases_nothing_more(
     assert await harness.claimed() == {"10.6.0.11"}
 
 
-async def test_the_second_scan_without_a_node_releases_its_guids(
+async def test_the_second_scan_that_misses_a_node_releases_the_guids_of_the_node(
     harness: ReclaimJobHarness,
 ) -> None:
     agents = [await harness.agent(name) for name in ("n1", "n2")]

@@ -129,7 +129,7 @@ async def test_many_leaks_are_released_in_chunks(harness: ReclaimJobHarness) -> 
     assert activities == scans + chunks
 
 
-async def test_with_its_rule_switched_off_a_pod_on_a_lost_node_keeps_its_address(
+async def test_a_pod_on_a_lost_node_keeps_its_address_if_the_rule_for_lost_nodes_is_off(
     harness: ReclaimJobHarness,
 ) -> None:
     harness.settings = ReclaimSettings(on_not_ready_node=False)

@@ -1,4 +1,4 @@
-"""A cluster with Pods and retirements on a skipping clock. No controller runs: tests signal."""
+"""Pods and retirements on a clock that jumps to the next timer, without controllers."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from workflows.testing.handle import TimeSkippingHandle
 
 
 class RetirementHarness:
-    """A cluster with retirements.
+    """A cluster with Pods and retirements, but without controllers.
 
-    ``signal_executions`` sends the signals that the leader sends when its projection changes.
+    ``signal_executions`` sends the signals that the leading controller would send.
     """
 
     def __init__(self, store: KeyValueStore | None = None) -> None:
@@ -47,7 +47,7 @@ class RetirementHarness:
             await self.node.add(pod(name))
 
     async def end(self, *names: str) -> None:
-        """Delete Pods, then send the leader's signals."""
+        """Delete Pods, then signal the retirements."""
         for name in names:
             await self.node.delete(pod(name))
         await self.signal_executions()
@@ -67,7 +67,10 @@ class RetirementHarness:
         return await self._started(SubnetRetirement, "subnet", request)
 
     async def signal_executions(self) -> None:
-        """Signal every required retirement; start it before if it is not open."""
+        """Signal the execution of every retiring pool and subnet; start those that are not open.
+
+        The execution of a pool whose subnet retires is started by the execution of the subnet.
+        """
         for notice in retirement_notices(Projection(await self.node.read_ledger())):
             if not await self.environment.is_open(notice.workflow_id):
                 if not notice.starts:

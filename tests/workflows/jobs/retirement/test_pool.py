@@ -198,7 +198,7 @@ async def test_a_step_does_not_delete_a_newer_pool_of_the_same_name(
     assert await harness.events(PoolDeleted) == 1
 
 
-async def test_an_unavailable_store_delays_the_deletion_and_status_has_its_error(
+async def test_an_unavailable_store_delays_the_deletion_and_status_shows_the_error(
     harness: RetirementHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await harness.node.apply(blue())

@@ -1,4 +1,4 @@
-"""Retirements with controllers: on both stores, and after a kill at any write of a controller."""
+"""Retirements with controllers, in memory and on etcd, also after a kill at any write."""
 
 from __future__ import annotations
 

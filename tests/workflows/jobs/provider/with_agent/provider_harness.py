@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class ConfiguredNetworks:
-    """The NICs of Pods. ``modes``: interface -> vlanMode of its vlan network; others have none."""
+    """The NICs of Pods. ``modes``: interface -> vlanMode of its vlan network, if it has one."""
 
     def __init__(self, modes: Mapping[str, str]) -> None:
         self.modes = dict(modes)

@@ -58,7 +58,7 @@ async def test_each_nic_of_a_pod_is_bound_in_its_own_add(harness: ProviderHarnes
     assert len(harness.provider.bound) == 2
 
 
-async def test_other_networks_send_no_request_to_the_provider(
+async def test_an_add_on_another_network_sends_no_request_to_the_provider(
     harness: ProviderHarness,
 ) -> None:
     harness.networks.modes["eth0"] = "manual"
@@ -102,7 +102,7 @@ async def test_an_add_fails_while_the_provider_is_away_and_its_addresses_are_rel
     assert paths(harness)[-2:] == [RELEASE, ALLOCATE]
 
 
-async def test_another_controller_finishes_the_bind_of_a_killed_one(
+async def test_another_controller_finishes_the_bind_of_a_killed_controller(
     harness: ProviderHarness,
 ) -> None:
     harness.provider.faults.append(Fault.SILENT)
@@ -121,7 +121,7 @@ async def test_another_controller_finishes_the_bind_of_a_killed_one(
     assert paths(harness) == [ALLOCATE, ALLOCATE]
 
 
-async def test_without_a_controller_an_add_times_out_and_is_released_later(
+async def test_without_a_controller_an_add_times_out_and_its_address_is_released_later(
     harness: ProviderHarness,
 ) -> None:
     harness.set_bind_timeout(0.2)
