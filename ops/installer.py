@@ -45,7 +45,7 @@ PROBE_DEADLINE_S: Final = 10
 
 
 class FileChange(NamedTuple):
-    """The change of one file. ``kept``: not removed, because it is not the file as installed."""
+    """The change of one file. ``kept``: not removed, because its content is not as installed."""
 
     path: Path
     action: Literal["created", "replaced", "unchanged", "removed", "absent", "kept"]

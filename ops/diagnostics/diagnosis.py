@@ -148,7 +148,7 @@ def _nic(nic: MasterNic) -> Iterator[Diagnosis]:
 
 
 def _roce(state: RoceNicState) -> Diagnosis:
-    """A rule for nodes with labels gives no warning, because it may not apply to this node."""
+    """Give no warning for a rule with node labels: whether this node has them is unknown."""
     check = f"RoCE QoS of {state.nic}"
     if not state.differences and not state.gaps:
         return Diagnosis(check, "ok", state.found)

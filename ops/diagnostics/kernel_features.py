@@ -47,7 +47,7 @@ _FAMILIES: Final[tuple[Family, ...]] = (4, 6)
 
 
 class KernelFeature(NamedTuple):
-    """One feature. ``why_not``: why it does not work, or "". ``module``: the module with it."""
+    """One feature. ``why_not``: why it does not work, or "". ``module``: its kernel module."""
 
     name: str
     module: str

@@ -1,6 +1,6 @@
 """Checks that NetworkManager does not manage the interfaces of Pods and of ifacer.
 
-It only suggests a configuration, because the file belongs to the owner of the node.
+A configuration is only suggested, not written, because it belongs to the owner of the node.
 """
 
 from __future__ import annotations

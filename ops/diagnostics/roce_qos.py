@@ -1,6 +1,6 @@
 """Describes the QoS of a node's RoCE NICs, and how it differs from orbweaver.roceQos. Pure.
 
-The labels of the node are unknown, so a rule for nodes with labels may not apply to this node.
+The node's labels are not read: a NIC is compared with a rule even if the rule is for other nodes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class RoceNicState(NamedTuple):
 
 
 def roce_states(nics: Collection[RoceNic], rules: Collection[RoceQosRule]) -> list[RoceNicState]:
-    """The state of each NIC. Virtual functions and bonds are listed only if they differ."""
+    """The state of each NIC. Virtual functions and bonds only if they differ from their rule."""
     states = [_state(nic, rules) for nic in nics]
     pairs = zip(nics, states, strict=True)
     return [state for nic, state in pairs if nic.has_port or state.differences]

@@ -41,7 +41,7 @@ class PathLeg(NamedTuple):
 
 
 class _Departure(NamedTuple):
-    """A leg from the Pod. ``link``: by which the packet leaves the Pod, or the node."""
+    """A leg from the Pod. ``link``: by which the packet leaves the Pod (``by nic``) or the node."""
 
     leg: PathLeg
     exit_path: ExitPath

@@ -81,7 +81,7 @@ class Stack:
 
     def ask(self, question: RouteLookup) -> RouteResult:
         """Look up the kernel's decision about this packet. Raises NetlinkLost, NetlinkRefused."""
-        # The first answer has the source address; the second has the route of the table.
+        # The first answer has the source address, the second the matching entry of the table.
         exact, matched = self._session.attempt(
             [find_route(question), find_route(question, matched=True)]
         )
