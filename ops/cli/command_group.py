@@ -1,4 +1,4 @@
-"""A command group that imports a command on first use, and accepts its options after the command.
+"""A command group that imports a command on first use; the group's options may follow a command.
 
 Names and summaries of the commands are a table, so that help and completion import no command.
 Every command accepts the options of its group: ``orbctl get pools --cluster blue`` is the same as
@@ -59,7 +59,7 @@ class CommandGroup(TyperGroup):
         return name, command if name is None else self.command(name), rest
 
     def command(self, name: str) -> Any:  # noqa: ANN401  # a TyperCommand or TyperGroup
-        """Import the command of that name, add the options of this group. Raises KeyError."""
+        """Import the command of this name, and add the group's options to it. Raises KeyError."""
         if name not in self._ready:
             if entry := self.lazy_commands.get(name):
                 self.commands[name] = _import_command(name, entry)

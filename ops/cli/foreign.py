@@ -50,7 +50,7 @@ class ForeignSystem(NamedTuple):
     """Another IPAM: its collections (path -> kind), and the function that reads their objects.
 
     The collections are listed in this order: those that show an address in use come before those
-    that show it free. An address that moves between two lists is seen twice, but not missed.
+    that show it free. An address that moves to another collection is seen twice, but not missed.
     """
 
     collections: Mapping[str, str]

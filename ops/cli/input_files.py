@@ -18,7 +18,7 @@ STANDARD_INPUT: Final = "-"
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 """The suffixes of the files that are read from a folder, as by kubectl."""
 
-READABLE: Final = "give the path of a file that this user can read"
+READABLE: Final = "give the path of a readable file"
 """The remedy of a file that cannot be read."""
 
 Recursive = Annotated[

@@ -155,7 +155,7 @@ def _deep(value: object, name: str) -> Iterator[object]:
 
 def _unreadable(path: str, position: int) -> BadInput:
     return BadInput(
-        f"{path[:200]!r} is not a JSONPath (position {position})",
+        f"{path[:200]!r} is not a JSONPath (error at character {position})",
         subject="jsonpath",
         remedy="write it as {.metadata.name} or {.items[*].metadata.name}",
     )

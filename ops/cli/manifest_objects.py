@@ -1,9 +1,8 @@
 """Reads the objects of manifests one by one, and makes a command for each object.
 
-The manifests of guides also contain networks, coordinators and workloads. An object of a kind that
-orbctl does not store is skipped with a reason. ``read_valid_commands`` reports an invalid object
-and continues; ``read_commands`` raises an error. Fields without effect are reported. All messages
-go to standard error.
+An object of a kind that orbctl does not store, such as a network, is skipped with a reason.
+``read_valid_commands`` reports an invalid object and continues; ``read_commands`` raises an error.
+Fields without effect are reported. All messages go to standard error.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def _files(directory: Path) -> Iterator[Path]:
         raise BadInput(
             f"cannot read {directory}: {error.strerror}",
             subject=str(directory),
-            remedy="give a copy of the folder that this user can read",
+            remedy="give a readable copy of the folder",
         ) from None
     if len(files) > FILES_MAX:
         raise BadInput(
@@ -95,7 +95,7 @@ def _read(file: Path, bytes_max: int) -> str:
         raise BadInput(
             f"cannot read {file}: {error.strerror}",
             subject=str(file),
-            remedy="give a copy of the folder that this user can read",
+            remedy="give a readable copy of the folder",
         ) from None
     if len(content) > bytes_max:
         raise BadInput(f"{file} has more than {bytes_max} bytes", subject=str(file), remedy=REMEDY)

@@ -27,7 +27,7 @@ from ops.manifests import pool_manifest, subnet_manifest
 class ObjectSelection(NamedTuple):
     """The objects that a command names. ``name`` "": all; ``namespace`` "": all namespaces.
 
-    ``needs_manifests``: selectors read the manifests, even if a table is printed.
+    ``needs_manifests``: make manifests for a table too, because selectors read them.
     ``times_until_full``: the time until a pool is full, by pool name, for the wide table.
     """
 

@@ -1,8 +1,8 @@
 """Counts the claims of pools with count-only reads of etcd at one revision.
 
-All claims of a pool are inside its addresses (I2 of docs/contributing/architecture.md), and a range
-of addresses is a range of keys. So a table of a thousand pools costs a few reads for any number of
-claims.
+All claims of a pool are inside its addresses (invariant I2, docs/contributing/architecture.md), and
+a range of addresses is a range of keys. So a table of a thousand pools costs a few reads for any
+number of claims.
 """
 
 from __future__ import annotations

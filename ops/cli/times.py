@@ -34,9 +34,9 @@ def parse_time(text: str, now_ms: int) -> int:
         moment = datetime.fromisoformat(stripped)
     except ValueError:
         raise BadInput(
-            f"{text[:64]!r} is neither a position nor a time",
+            f"{text[:64]!r} is not a time",
             subject="time",
-            remedy="write 1234, 2026-03-01T14:03:00Z, 14:03 or 15m (ago)",
+            remedy="write 2026-03-01T14:03:00Z, 14:03 or 15m (ago)",
         ) from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -26,7 +26,7 @@ async def describe_applications(
     applications: Applications | None,
     key: tuple[str, str],
 ) -> None:
-    """Describe all applications of that namespace and name, of any kind.
+    """Describe all applications of this namespace and name, of any kind.
 
     ``applications`` None: those that have records. Raises NotFound.
     """

@@ -43,7 +43,7 @@ _COLUMNS: Final = (
 def seal(
     context: typer.Context,
     upto: Annotated[
-        int | None, typer.Option(min=1, help="archive events up to this position")
+        int | None, typer.Option(min=1, help="archive events up to this log position")
     ] = None,
 ) -> None:
     """Seal the live log into archive files now; a controller does so when the log grows too long.
@@ -114,7 +114,7 @@ def list_(context: typer.Context) -> None:
             )
             return
         show_table(_COLUMNS, map(_row, files), session.output)
-        pruned = f"{counted(cursor.pruned.files, 'file')}, up to {cursor.pruned.position}"
+        pruned = f"{counted(cursor.pruned.files, 'file')}, up to position {cursor.pruned.position}"
         print_fields(
             (
                 ("total", f"{sum(sized_file.size for sized_file in files):,} bytes"),

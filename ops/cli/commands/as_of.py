@@ -26,11 +26,16 @@ if TYPE_CHECKING:
 
 def as_of(
     context: typer.Context,
-    when: Annotated[str, typer.Argument(help="a time (14:03, 15m ago, ISO 8601) or a position")],
+    when: Annotated[
+        str, typer.Argument(help="a time (14:03, 15m ago, ISO 8601) or a log position")
+    ],
     kind: Annotated[
-        str, typer.Argument(help="kind, as for get, or address", autocompletion=complete_kind)
+        str,
+        typer.Argument(help="a kind of `orbctl get`, or address", autocompletion=complete_kind),
     ] = "",
-    name: Annotated[str, typer.Argument(help="one object", autocompletion=complete_names)] = "",
+    name: Annotated[
+        str, typer.Argument(help="name of one object; default: all", autocompletion=complete_names)
+    ] = "",
     namespace: Annotated[
         str, typer.Option("-n", "--namespace", help="namespace; default: all")
     ] = "",

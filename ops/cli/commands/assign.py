@@ -34,7 +34,8 @@ def assign(
     pod: Annotated[str, typer.Option("--pod", help="NAMESPACE/POD or POD")],
     node: Annotated[str, typer.Option("--node", help="node of the Pod")],
     container: Annotated[
-        str, typer.Option("--container", help="id of the Pod's sandbox, as in its DEL")
+        str,
+        typer.Option("--container", help="id of the Pod's sandbox, CNI_CONTAINERID in its DEL"),
     ],
     interface: Annotated[str, typer.Option("--interface", help="name of the NIC")] = "eth0",
     uid: Annotated[
@@ -105,7 +106,10 @@ def _nic(texts: list[str], snapshot: ConfigurationSnapshot, pools: list[str]) ->
 
 
 def _pool_of(address: Address, snapshot: ConfigurationSnapshot, pools: list[str]) -> str:
-    """The pool that contains the address, one of ``pools`` if any. Raises NotFound, BadInput."""
+    """The pool that contains the address. Raises NotFound, BadInput.
+
+    ``pools``: the pools to choose from; empty: all pools.
+    """
     candidates = [
         name
         for name, entry in sorted(snapshot.pools.items())

@@ -262,7 +262,7 @@ def _show_nics(endpoint: Endpoint, ledger: Ledger) -> None:
         print_heading(f"\nNIC {nic.interface or '(not attached yet)'}")
         routes = [f"{route.dst} via {route.gw}" for route in nic.routes]
         claimed_at = [
-            f"{address} at {revised.revision}"
+            f"{address} at position {revised.revision}"
             for address, _ in nic.addresses()
             if (revised := ledger.claims.get(address)) is not None
         ]

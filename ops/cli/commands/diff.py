@@ -24,8 +24,8 @@ _COLUMNS: Final = (TableColumn(""), TableColumn("NAME"), TableColumn("WHAT"))
 
 def diff(
     context: typer.Context,
-    before: Annotated[str, typer.Argument(help="a time (14:03, 15m, ISO 8601) or a position")],
-    after: Annotated[str, typer.Argument(help="a time or a position; default: now")] = "",
+    before: Annotated[str, typer.Argument(help="a time (14:03, 15m, ISO 8601) or a log position")],
+    after: Annotated[str, typer.Argument(help="a time or a log position; default: now")] = "",
     kinds: Annotated[
         list[str] | None,
         typer.Option("--kind", help=f"one of {', '.join(COMPARED_KINDS)}; may be repeated"),

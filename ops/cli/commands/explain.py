@@ -66,12 +66,12 @@ def explain(
         list[str] | None, typer.Option(help="default_ipv6_ippool of the CNI configuration")
     ] = None,
     as_of: Annotated[
-        str, typer.Option("--as-of", help="show what the Pod had got by this time or position")
+        str, typer.Option("--as-of", help="show what the Pod had got by this time or log position")
     ] = "",
 ) -> None:
     """Explain which pools serve a Pod, and why others do not.
 
-    The Pod comes from a record, a YAML file or the log. For a Pod that only the log has, explain
+    The Pod comes from a record, a YAML file or the log. For a Pod that is only in the log, explain
     shows the results of its ADDs. For an address, explain shows its holder, or why it is not free
     and until when.
 

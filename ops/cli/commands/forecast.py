@@ -56,7 +56,7 @@ def forecast_command(
         str, typer.Argument(help="pool or subnet; default: both", autocompletion=complete_kind)
     ] = "",
     names: Annotated[
-        list[str] | None, typer.Argument(help="default: all", autocompletion=complete_names)
+        list[str] | None, typer.Argument(help="names; default: all", autocompletion=complete_names)
     ] = None,
 ) -> None:
     """Show when pools and subnets will be full.

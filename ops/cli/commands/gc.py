@@ -3,7 +3,7 @@
 A release needs evidence. In a cluster (``--kubeconfig``) it is the answer of the API server.
 Without Kubernetes a missing record proves nothing; evidence is a deleted record or a claim that
 contradicts the state, observed twice, or a Pod or node that the operator names (``--gone``,
-``--gone-node``). Each release names the claims that were shown (I3 of
+``--gone-node``). Each release names the claims of the plan that was shown (invariant I3,
 docs/contributing/architecture.md).
 """
 
@@ -139,7 +139,7 @@ class _Scanner:
         return plan_scan(ledger, verdict_context, before.observations if before else {})
 
     async def scan_again(self, plan: ReclaimPlan) -> ReclaimPlan:
-        """Scan again when a second observation counts as evidence."""
+        """Wait until a second observation counts as evidence, then scan again."""
         wait_s = max((plan.next_scan_s or 0.0) - self._observer.now_s(), 0.0)
         print(
             f"scanning again in {wait_s:.0f} s, because one observation is not enough evidence",

@@ -52,7 +52,7 @@ _Files = Annotated[
     ),
 ]
 _Nodes = Annotated[
-    str, typer.Option("--nodes", metavar="DIRECTORY", help="a folder for each node, by its name")
+    str, typer.Option("--nodes", metavar="DIRECTORY", help="directory with a folder for each node")
 ]
 _DryRun = Annotated[
     bool, typer.Option("--dry-run", help="check and show the result, write nothing")
@@ -70,7 +70,7 @@ def spiderpool(
 ) -> None:
     """Take over pools, subnets, reservations and every address in use from a Spiderpool cluster.
 
-    KINDS of files: spiderippools,spidersubnets,spiderreservedips,spiderendpoints.
+    KINDS for --filename: spiderippools,spidersubnets,spiderreservedips,spiderendpoints.
 
     Examples:
       orbctl import spiderpool --dry-run
@@ -92,8 +92,8 @@ def whereabouts(
 ) -> None:
     """Take over ranges, exclusions and every address in use from Whereabouts.
 
-    KINDS of files: ippools.whereabouts.cni.cncf.io,nodeslicepools.whereabouts.cni.cncf.io if you
-    have them, network-attachment-definitions,pods.
+    KINDS for --filename: ippools.whereabouts.cni.cncf.io,network-attachment-definitions,pods; if
+    the cluster has nodeslicepools.whereabouts.cni.cncf.io, these too.
 
     Examples:
       orbctl import whereabouts --dry-run
@@ -116,7 +116,7 @@ def calico(
 
     Addresses that belong to no Pod, such as those of tunnels, become a reservation.
 
-    KINDS of files: ippools.crd.projectcalico.org,ipamblocks.crd.projectcalico.org,pods.
+    KINDS for --filename: ippools.crd.projectcalico.org,ipamblocks.crd.projectcalico.org,pods.
 
     Examples:
       orbctl import calico --dry-run
@@ -139,10 +139,10 @@ def host_local(
     """Take over ranges and every address in use from host-local, as flannel and others use it.
 
     DIRECTORY has a folder for each node, named as the node, with copies of the node's
-    /etc/cni/net.d and /var/lib/cni/networks below it. Pods, Nodes and networks of Multus are
-    objects of the cluster.
+    /etc/cni/net.d and /var/lib/cni/networks below it. Pods, Nodes and Multus networks are read
+    from the API server or --filename.
 
-    KINDS of files: pods,nodes,network-attachment-definitions.
+    KINDS for --filename: pods,nodes,network-attachment-definitions.
 
     Examples:
       orbctl import host-local --nodes nodes --dry-run
@@ -233,7 +233,7 @@ async def _missing(session: ClusterSession, plan: TakeoverPlan) -> list[str]:
 def _show(plan: TakeoverPlan, skipped: dict[str, int], *, wide: bool) -> None:
     print_heading(f"To take over: {_counted(plan)}")
     for kind, number in sorted(skipped.items()):
-        print(f"{counted(number, kind)} skipped: contains no addresses")
+        print(f"{counted(number, kind)} skipped: no addresses")
     if plan.findings:
         print_heading(f"\nInconsistencies: {counted(len(plan.findings), 'finding')}")
         shown = plan.findings if wide else plan.findings[:FINDINGS_SHOWN_MAX]

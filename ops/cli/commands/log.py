@@ -37,8 +37,8 @@ def export(
     raw: Annotated[
         bool, typer.Option("--raw", help="write the stored bytes, with a hash chain")
     ] = False,
-    after: Annotated[int, typer.Option(min=0, help="events after this position")] = 0,
-    upto: Annotated[int | None, typer.Option(min=0, help="events up to this position")] = None,
+    after: Annotated[int, typer.Option(min=0, help="events after this log position")] = 0,
+    upto: Annotated[int | None, typer.Option(min=0, help="events up to this log position")] = None,
 ) -> None:
     """Write the log to a file, as JSON lines or raw.
 
@@ -57,12 +57,13 @@ def export(
 
     async def action(session: ClusterSession) -> None:
         view = await open_log(session.store, session.keys, session.archive)
+        last = view.revision if upto is None else min(upto, view.revision)
         if raw:
             count = await _export_raw(view, session.settings.cluster, target)
             what = counted(count, "segment")
         else:
-            what = counted(await _export_lines(view, target, after, upto), "event")
-        typer.echo(f"{what}, up to position {view.revision}", err=True)
+            what = counted(await _export_lines(view, target, after, last), "event")
+        typer.echo(f"{what}, up to position {last}", err=True)
 
     perform(context, action)
 
@@ -74,11 +75,10 @@ async def _export_raw(view: LogView, cluster: str, file: Path | None) -> int:
         return await export_raw(view, cluster, out, advance)
 
 
-async def _export_lines(view: LogView, file: Path | None, after: int, upto: int | None) -> int:
-    events = view.events(after, upto)
+async def _export_lines(view: LogView, file: Path | None, after: int, last: int) -> int:
+    events = view.events(after, last)
     if file is None:
         return await export_lines(events, sys.stdout)
-    last = view.revision if upto is None else min(upto, view.revision)
     with file.open("x", encoding="utf-8") as out, progress("export") as advance:
         return await export_lines(counted_events(events, last, advance), out)
 
@@ -86,7 +86,9 @@ async def _export_lines(view: LogView, file: Path | None, after: int, upto: int 
 def replay(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help="a raw export")],
-    upto: Annotated[str, typer.Option(help="stop at this position or time (as for as-of)")] = "",
+    upto: Annotated[
+        str, typer.Option(help="stop at this log position or time, as in `orbctl as-of`")
+    ] = "",
 ) -> None:
     """Replay a raw export without etcd, and check every rule.
 

@@ -91,7 +91,7 @@ def compare(
     wait: Annotated[
         int,
         typer.Option(
-            min=0, max=WAIT_S_MAX, help="wait up to this many seconds until they are equal"
+            min=0, max=WAIT_S_MAX, help="wait up to this many seconds for equal addresses"
         ),
     ] = 0,
 ) -> None:

@@ -97,7 +97,7 @@ def _write_conflists(directory: Path, definitions: list[dict[str, Any]]) -> None
         raise BadInput(
             f"cannot write {directory}: {error.strerror}",
             subject="directory",
-            remedy="give a directory in which this user can create and change files",
+            remedy="give a writable directory",
         ) from None
 
 

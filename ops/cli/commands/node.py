@@ -110,7 +110,7 @@ def sriov(
 
     One line for each step, in order: numbers of virtual functions, MTU, hardware addresses, trust,
     drivers. Exits with 3 if a step is refused, such as a change of the node's own uplink. Requires
-    root on a node with such NICs.
+    root if the node has SR-IOV NICs.
 
     Examples:
       orbctl node sriov -f policies.yaml
@@ -140,7 +140,7 @@ def sriov(
         for line in (*plan.actions, *plan.refusals):
             print(line)
         for nic in plan.drain:
-            print(f"{nic}: Pods use virtual functions that are removed; drain the node first")
+            print(f"{nic}: Pods use virtual functions that the plan removes; drain the node first")
     raise typer.Exit(Exit.REFUSED if plan.refusals else Exit.OK)
 
 
@@ -157,7 +157,9 @@ def clean(
     bpffs: Annotated[
         Path, typer.Option(help="BPF file system where agents pin eBPF programs")
     ] = BPF_FILESYSTEM,
-    host_table: Annotated[int, typer.Option(help="routing table of hostRuleTable")] = HOST_TABLE,
+    host_table: Annotated[
+        int, typer.Option(help="routing table for Pods, as set by hostRuleTable")
+    ] = HOST_TABLE,
 ) -> None:
     """Remove what agents installed on this node: executables, sockets, rules, eBPF programs.
 
@@ -196,9 +198,9 @@ def _labels(texts: list[str]) -> dict[str, str]:
     invalid = next((text for text in texts if "=" not in text), None)
     if invalid is not None:
         raise BadInput(
-            f"--label {invalid[:80]} has no value",
+            f"--label {invalid[:80]} has no equals sign",
             subject="--label",
-            remedy="write KEY=VALUE, also for an empty value",
+            remedy="write KEY=VALUE, or KEY= for an empty value",
         )
     return {key: value for key, _, value in (text.partition("=") for text in texts)}
 

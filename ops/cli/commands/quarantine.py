@@ -1,4 +1,4 @@
-"""``orbctl quarantine``: quarantines an address that another host uses, probes it, or lifts it."""
+"""``orbctl quarantine``: quarantines addresses, probes them, lifts and shows quarantines."""
 
 from __future__ import annotations
 
@@ -99,7 +99,8 @@ def probe(
             )
         async with Client(session.store, session.keys, name="orbctl") as client:
             await client.signal(probe_id(quarantine.address), PROBE_NOW)
-        print(f"{quarantine.address} will be probed: orbctl quarantine show {quarantine.address}")
+        show_command = f"orbctl quarantine show {quarantine.address}"
+        print(f"{quarantine.address} will be probed; `{show_command}` shows the result")
 
     perform(context, action)
 

@@ -1,8 +1,8 @@
 """``orbctl release``: releases the addresses of a Pod whose DEL was lost.
 
 The release names the claims that were shown: if the addresses of the Pod change before the user
-confirms, nothing is released. All addresses of an endpoint are released together (I3 and I4 of
-docs/contributing/architecture.md).
+confirms, nothing is released. All addresses of an endpoint are released together (invariants I3 and
+I4, docs/contributing/architecture.md).
 """
 
 from __future__ import annotations

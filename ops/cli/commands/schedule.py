@@ -99,7 +99,7 @@ def describe(context: typer.Context, schedule_id: Id, queue: Queue = "default") 
 def create(
     context: typer.Context,
     schedule_id: Id,
-    workflow_type: Annotated[str, typer.Argument(help="workflow type of the workers")],
+    workflow_type: Annotated[str, typer.Argument(help="workflow type that workers registered")],
     arguments: Arguments = None,
     every: Annotated[
         list[str] | None, typer.Option("--every", help="interval, such as 1h; may be repeated")

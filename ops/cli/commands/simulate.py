@@ -84,7 +84,7 @@ class AutomaticPoolPlan(NamedTuple):
 
 
 class SimulationResult(NamedTuple):
-    """The result of a simulation. ``affected`` has at most one holder more than are shown."""
+    """The result of a simulation. ``affected``: at most ``HOLDINGS_SHOWN_MAX`` + 1 holders."""
 
     steps: list[SimulatedStep]
     plans: list[AutomaticPoolPlan]
@@ -145,7 +145,7 @@ def _show_refused(name: str, step: SimulatedStep) -> None:
         if refusal.remedy:
             print(f"    → {refusal.remedy}")
     if step.blocking:
-        print(f"    {counted(len(step.blocking), 'holder')} that prevent it:")
+        print(f"    prevented by {counted(len(step.blocking), 'holder')}:")
         for holding in step.blocking[:HOLDINGS_SHOWN_MAX]:
             print(f"      {holding.address}  {holding.namespace}/{holding.pod}")
 

@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 UNREADABLE_SHOWN_MAX: Final = 20
 NEWEST_HEADS_MAX: Final = 64
-"""The number of writer heads, the last changed ones, whose segments are read for the newest event.
+"""How many writer heads are followed to find the newest event: those that changed last.
 
 A head is a key with the number of the writer's newest segment. A head can change without an event,
 so the newest event is usually, but not always, in the segment of the head that changed last.
@@ -178,7 +178,7 @@ def _show_unreadable(faults: Sequence[ContainedFault]) -> None:
     if not faults:
         return
     count = counted(len(faults), "key")
-    print_heading(f"\n{count} cannot be read; all other keys are used without them")
+    print_heading(f"\n{count} cannot be read; the other keys are used")
     for fault in faults[:UNREADABLE_SHOWN_MAX]:
         print(f"  {fault.why}\n    → {fault.remedy}")
     if len(faults) > UNREADABLE_SHOWN_MAX:
@@ -197,9 +197,9 @@ def _live(status: ClusterStatus) -> str:
 def _archive(session: ClusterSession, cursor: ArchiveCursor | None) -> str:
     if cursor is None or not cursor.files:
         return "nothing sealed yet"
-    sealed = duration(session.now_ms() - cursor.clock_ms)
+    age = duration(session.now_ms() - cursor.clock_ms)
     files = counted(cursor.files, "file")
-    return f"{files}, all events up to position {cursor.position}, {sealed} ago by the log's clock"
+    return f"{files}, all events up to position {cursor.position} ({age} ago)"
 
 
 def _leader(session: ClusterSession, status: ClusterStatus) -> str:
@@ -217,9 +217,7 @@ def _projector(session: ClusterSession, status: ClusterStatus) -> str:
     checkpoint = status.checkpoint
     if checkpoint is None:
         return "has never published"
-    behind = (
-        f"behind: the projection is at {checkpoint.position}, the newest event is {status.newest}"
-    )
+    behind = f"behind: at position {checkpoint.position}, the newest event is at {status.newest}"
     progress = "up to date" if checkpoint.position >= status.newest else behind
     return f"{progress}, published {duration(session.now_ms() - checkpoint.at_ms)} ago"
 

@@ -80,7 +80,7 @@ def trace_path(
         str,
         typer.Option(
             "--netns",
-            help="path of the Pod's network namespace; default: that in the agent's records",
+            help="path of the Pod's network namespace; default: from the agent's records",
         ),
     ] = "",
     protocol: Annotated[str, typer.Option("--protocol", help="protocol: tcp or udp")] = "tcp",

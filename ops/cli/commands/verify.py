@@ -87,7 +87,7 @@ def _show(report: VerificationReport, *, wide: bool) -> None:
         print(f"state  equals the log at revision {report.revision}")
     if report.unreadable:
         count = counted(len(report.unreadable), "key")
-        print(f"keys   {count} CANNOT BE READ; all other keys are used without them")
+        print(f"keys   {count} CANNOT BE READ; the other keys are used")
     _list("Unreadable", [_unreadable(fault) for fault in report.unreadable], wide=wide)
     _list("Damage", [_damage(fault) for fault in report.faults], wide=wide)
     _list("Broken rules", [str(violation) for violation in report.violations], wide=wide)

@@ -58,9 +58,9 @@ Attribute = Annotated[
     typer.Option("--attribute", help="a search attribute: NAME=VALUE, NAME>=VALUE or NAME<VALUE"),
 ]
 Since = Annotated[
-    str, typer.Option(help="only those started after this time (14:03, 15m, ISO 8601)")
+    str, typer.Option(help="only executions started after this time (14:03, 15m, ISO 8601)")
 ]
-Until = Annotated[str, typer.Option(help="only those started before this time")]
+Until = Annotated[str, typer.Option(help="only executions started before this time")]
 
 _ATTRIBUTE = re.compile(r"([^=<>]+)(>=|<|=)(.*)", re.DOTALL)
 
@@ -80,7 +80,7 @@ def list_(
     since: Since = "",
     until: Until = "",
     limit: Annotated[
-        int, typer.Option(min=1, max=LIST_MAX, help="list this many executions, the newest")
+        int, typer.Option(min=1, max=LIST_MAX, help="list at most this many executions")
     ] = LIST_MAX,
     after: Annotated[
         str, typer.Option(help="continue after this execution of a truncated list")
@@ -203,7 +203,7 @@ def history(
 @app.command()
 def start(
     context: typer.Context,
-    workflow_type: Annotated[str, typer.Argument(help="workflow type of the workers")],
+    workflow_type: Annotated[str, typer.Argument(help="workflow type that workers registered")],
     workflow_id: Id,
     arguments: Arguments = None,
     queue: Queue = "default",

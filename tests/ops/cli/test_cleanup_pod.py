@@ -1,4 +1,4 @@
-"""``orbctl node clean NODE`` runs a Pod made from the agents' template; refusals."""
+"""``orbctl node clean NODE``: the Pod that it makes from the agents' template, and its refusals."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def daemon_set() -> dict[str, Any]:
 class ScriptedCluster:
     """Replies to kubectl calls by their verb. ``called``: the verbs of the calls, in order."""
 
-    def __init__(self, daemon_set: dict[str, Any], **pod: Any) -> None:
+    def __init__(self, daemon_set: dict[str, Any], **status: Any) -> None:
         self.daemon_sets, self.agents = [daemon_set], list[dict[str, Any]]()
-        self.pod = {"metadata": {"name": "made", "namespace": "net"}, "status": pod}
+        self.pod = {"metadata": {"name": "made", "namespace": "net"}, "status": status}
         self.called: list[str] = []
 
     def __call__(self, words: Sequence[str], stdin: str) -> str:
@@ -67,7 +67,7 @@ def test_the_pod_has_image_mounts_and_capabilities_of_an_agent(daemon_set: dict[
     assert spec["hostNetwork"]
 
 
-def test_the_pod_runs_once_on_that_node_and_is_not_selected_as_an_agent(
+def test_the_pod_runs_once_on_the_named_node_and_lacks_the_labels_of_an_agent(
     daemon_set: dict[str, Any],
 ) -> None:
     pod = cleanup_pod(daemon_set, "worker-7")

@@ -24,7 +24,7 @@ KEYS = Keys(CLUSTER)
 
 @pytest.fixture
 def orbctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OrbctlHarness:
-    """A harness of orbctl with two Pods on two nodes, and a replica.
+    """A harness of orbctl with two Pods on two nodes, and a replica of a StatefulSet.
 
     A pause of ``orbctl gc`` advances the clock and takes no time.
     """

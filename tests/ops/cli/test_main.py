@@ -209,7 +209,7 @@ def test_without_etcd_the_error_names_the_endpoint_and_a_remedy(
     ],
     ids=["conflist", "password"],
 )
-def test_a_file_of_an_option_that_cannot_be_read_is_named_without_a_number(
+def test_an_unreadable_file_of_an_option_is_named_without_its_errno(
     line: str, file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = run([*line.split(), "no-such-file"], ProcessContext())
@@ -253,7 +253,7 @@ def test_names_are_completed_and_changes_watched(etcd: EtcdCluster) -> None:
     with ExitStack() as stack:
         for process in watching:
             stack.enter_context(process)
-            stack.callback(process.kill)  # a failure must not wait for a process without an end
+            stack.callback(process.kill)  # after a failure the process would run on
         assert getting.readline().endswith("/printers\n")
         past = [following.readline() for _ in range(3)]
         assert past == ["pool/blue\n", "pool/six\n", "reservation/printers\n"]
@@ -277,7 +277,7 @@ def test_kubectl_gets_completions_with_a_directive() -> None:
 
 
 @pytest.mark.etcd
-def test_a_cluster_from_the_first_pool_to_a_replayed_export(
+def test_pools_are_applied_archived_exported_and_replayed(
     etcd: EtcdCluster, tmp_path: Path
 ) -> None:
     variables = {

@@ -29,7 +29,7 @@ def configure(root: Path, **ipam: object) -> str:
 
 
 @pytest.mark.skipif(PROGRAM is None, reason=needs(HOST_LOCAL))
-def test_the_files_of_host_local_name_address_container_and_interface(tmp_path: Path) -> None:
+def test_address_container_and_interface_are_read_from_host_locals_files(tmp_path: Path) -> None:
     node = tmp_path / "node-a"
     config = json.loads(configure(node))
     config["ipam"]["dataDir"] = str(node / NETWORKS)  # host-local writes into the copied folder
@@ -73,7 +73,7 @@ def test_a_directory_that_does_not_exist_is_refused(tmp_path: Path) -> None:
         read_node_folders(str(tmp_path / "absent"))
 
 
-def test_sizes_have_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_too_long_is_refused(tmp_path: Path) -> None:
     network = tmp_path / "node-a" / NETWORKS / "lan"
     network.mkdir(parents=True)
     (network / "10.6.0.9").write_text("x" * (node_folders.RESERVATION_BYTES_MAX + 1))

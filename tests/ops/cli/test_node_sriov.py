@@ -42,11 +42,11 @@ def test_a_refused_request_is_printed_and_ends_with_its_exit_code(
     )
 
 
-def test_the_command_requires_root_if_it_cannot_read_the_switch_mode_of_a_card(
+def test_reading_the_eswitch_mode_of_a_nic_requires_root(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cards = (PhysicalFunction("ens1f0", "0000:3b:00.0"),)
-    monkeypatch.setattr("ops.cli.commands.node.physical_functions", lambda _: cards)
+    nics = (PhysicalFunction("ens1f0", "0000:3b:00.0"),)
+    monkeypatch.setattr("ops.cli.commands.node.physical_functions", lambda _: nics)
     monkeypatch.setattr("os.geteuid", lambda: 1_000)
 
     assert sriov(tmp_path, POLICY.format(more="eSwitchMode: legacy")) == Exit.USAGE
@@ -57,10 +57,10 @@ def test_the_command_requires_root_if_it_cannot_read_the_switch_mode_of_a_card(
     ("text", "options", "message"),
     [
         ("kind: Pod", [], "no SriovNetworkNodePolicy"),
-        (POLICY.format(more="mtu: 9000"), ["--label", "rack"], "--label rack has no value"),
+        (POLICY.format(more="mtu: 9000"), ["--label", "rack"], "rack has no equals sign"),
     ],
 )
-def test_a_call_without_policies_or_with_a_label_without_value_is_a_usage_error(
+def test_a_call_without_policies_or_with_a_label_without_equals_sign_is_a_usage_error(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     text: str,

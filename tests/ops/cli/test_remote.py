@@ -89,7 +89,7 @@ def test_a_command_runs_through_kubectl_unless_it_is_local_or_has_an_etcd(
     assert is_remote(line.split(), variables, as_plugin=as_plugin) is remote
 
 
-def test_the_call_names_cluster_pod_and_person() -> None:
+def test_the_kubectl_command_names_cluster_pod_and_user() -> None:
     call = prepared("get", "pools", "-A", "--context", "north", "--kubeconfig=k.yaml")
 
     assert call.command == [
@@ -286,7 +286,7 @@ def test_an_option_without_its_value_is_an_error_of_usage(
 
 
 @pytest.mark.etcd
-def test_output_exit_code_and_author_come_back(tmp_path: Path) -> None:
+def test_output_and_exit_code_are_returned_and_the_user_is_recorded(tmp_path: Path) -> None:
     """A script replaces kubectl, and runs the command of ``exec`` on this machine."""
     bin_directory = Path(sys.executable).parent
     pods = json.dumps({"items": [pod("controller-a")]})

@@ -180,7 +180,7 @@ def test_a_table_is_selected_by_fields_and_keeps_its_counts(harness: OrbctlHarne
     assert len(result.out.splitlines()) == 2
 
 
-def test_names_of_two_kinds_are_refused(harness: OrbctlHarness) -> None:
+def test_a_name_after_several_kinds_is_refused(harness: OrbctlHarness) -> None:
     result = harness.orbctl("get", "pools,subnets", "blue")
 
     assert result.code == Exit.USAGE
