@@ -21,7 +21,7 @@ CONSOLE_PATH: Final = "/orbweaver/console"
 """The non-resource URL that a ClusterRole must allow to get."""
 
 ACTIONS_PATH: Final = f"{CONSOLE_PATH}/workflows"
-"""The non-resource URL that a ClusterRole must allow to post, to signal or retry executions."""
+"""The non-resource URL that a ClusterRole must allow to post: it permits signals and retries."""
 
 ACCEPTED_S: Final = 60.0
 """Seconds for which the answer of the API server about a token counts."""

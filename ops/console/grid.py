@@ -14,7 +14,7 @@ from ops.console.pools import PoolsAt
 from ops.console.values import Document, clamped, instant_at, instant_document, time_text
 
 GRID_ADDRESSES_MAX: Final = 4_096
-"""The largest number of addresses that have one cell each, and of ranges that a grid has."""
+"""The largest number of cells. A grid of more addresses has a cell for each range."""
 
 CELLS_DEFAULT: Final = 1_024
 
@@ -56,7 +56,7 @@ def _bound(text: str, pool: Pool, subject: str) -> int:
     address = require_address(text, subject)
     if address.family != pool.family:
         raise BadInput(
-            f"{text} is not an IPv{pool.family} address, but the pool has only these",
+            f"the pool has only IPv{pool.family} addresses; {text} is not one",
             subject=subject,
         )
     return address.value

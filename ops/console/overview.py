@@ -146,7 +146,7 @@ def _alarms(
                 "address",
                 "",
                 _quarantine_message(quarantined),
-                "find the host by its MAC address; `orbctl quarantine list` has all of them",
+                "find the host by its MAC address; `orbctl quarantine list` lists the addresses",
             )
         )
     rank = {"critical": 0, "warning": 1, "info": 2}

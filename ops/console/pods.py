@@ -162,7 +162,8 @@ def address_answer(pools: PoolsAt, address: str) -> Document:
             answer["holding"] = _address(pools, pool, value, cooling.row, "resting")
     quarantine = pools.configuration.quarantine.get(address)
     if quarantine is not None:
-        answer["quarantine"] = f"{quarantine.reason}; {evidence_text(quarantine)}"
+        evidence = evidence_text(quarantine)
+        answer["quarantine"] = "; ".join(filter(None, (quarantine.reason, evidence)))
     for reservation in pools.configuration.reservations.values():
         if reservation.family == parsed.family and value in AddressSet.from_items(
             reservation.ips, reservation.family

@@ -74,7 +74,7 @@ class PoolsAt:
         return sorted(pools, key=lambda pool: (-self.states(pool).utilisation, pool.name))
 
     def totals(self) -> dict[Family, Document]:
-        """The sums of ``Counts`` over the pools of each family."""
+        """``Counts`` of console-api.yaml, summed over the pools of each family."""
         sums: dict[Family, Document] = {
             4: dict.fromkeys(("total", *COUNTED), 0),
             6: dict.fromkeys(("total", *COUNTED), 0),
@@ -88,12 +88,13 @@ class PoolsAt:
     def summary(self, pool: Pool) -> Document:
         """``PoolSummary`` of console-api.yaml."""
         states = self.states(pool)
-        free = states.states["free"].size + states.states["resting"].size
+        in_cool_down = states.states["resting"]
+        free = states.states["free"].size + in_cool_down.size
         return {
             "name": pool.name,
             "family": pool.family,
-            "subnet": pool.subnet,
-            "owner": owner_subnet_name(pool),
+            "subnet": pool.subnet,  # CIDR
+            "owner": owner_subnet_name(pool),  # SpiderSubnet
             "application": _application(pool),
             "counts": states.counts(),
             "utilisation": round(states.utilisation, UTILISATION_DIGITS),

@@ -87,9 +87,9 @@ def time_ms_of(text: str, subject: str) -> int:
         return int(moment.timestamp() * 1000)
     except (ValueError, OverflowError):
         raise BadInput(
-            f"{text[:64]!r} is neither a position nor a time",
+            f"{text[:64]!r} is neither a log position nor a time",
             subject=subject,
-            remedy="write a position such as 1234, or a time such as 2026-03-01T14:03:00Z",
+            remedy="write a log position such as 1234, or a time such as 2026-03-01T14:03:00Z",
         ) from None
 
 

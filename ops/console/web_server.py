@@ -241,7 +241,7 @@ class ConsoleServer:
             return _error(404, "NotFound", message, "see docs/reference/console-api.md")
         file = self._files.get(path)
         if file is None:
-            return _error(404, "NotFound", f"there is no file {path[:128]!r}", "open ./")
+            return _error(404, "NotFound", f"there is no file {path[:128]!r}", "open index.html")
         headers = {hdrs.ETAG: file.etag, hdrs.CACHE_CONTROL: "no-cache"}
         if request.headers.get(hdrs.IF_NONE_MATCH) == file.etag:
             return web.Response(status=304, headers=headers)

@@ -28,7 +28,7 @@ TEXT_CHARS_MAX: Final = 1_024
 """The longest reason or name of a signal."""
 
 NESTING_MAX: Final = 64
-"""Levels of nested lists and objects in the arguments of a signal, as some JSON parsers limit."""
+"""The most levels of lists and objects in a signal's arguments: some JSON parsers read no more."""
 
 _SAME_ORIGIN: Final = frozenset(("same-origin", "none"))
 _log: Final = logging.getLogger(__name__)
@@ -124,7 +124,8 @@ async def _body(request: web.Request, kind: type[B]) -> B:
 
 def _check_length(text: str, subject: str, least: int = 0) -> None:
     if not least <= len(text) <= TEXT_CHARS_MAX:
-        raise BadInput(f"{subject} needs {least} to {TEXT_CHARS_MAX:,} characters", subject=subject)
+        text = f"the {subject} must have {least} to {TEXT_CHARS_MAX:,} characters"
+        raise BadInput(text, subject=subject)
 
 
 def _is_deeper(value: object, levels: int) -> bool:

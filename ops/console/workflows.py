@@ -32,7 +32,7 @@ from workflows.model.history_json import to_json
 from workflows.model.policies import ExecutionStatus
 
 HISTORY_SHOWN_MAX: Final = 4_096
-"""The newest events of a history in one answer. A run with more events continues as new."""
+"""The largest number of events in one answer, the newest. A longer run continues as new."""
 
 EXECUTIONS_FOUND_MAX: Final = 50
 """The largest number of executions that one search finds."""
@@ -82,7 +82,7 @@ def _missing(executions: PastExecutions, instant: LogInstant) -> list[str]:
     """Sentences about executions of the instant that the answer does not have."""
     sentences = []
     log = instant.log
-    # A log that begins later, at position 0, had none of the deleted executions.
+    # A complete log that began after this time never had the deleted executions.
     is_older = log.first_position > 0 or log.clock.first[1] < executions.deleted_before_ms
     if executions.deleted_before_ms and is_older:
         when = second_text(executions.deleted_before_ms)
@@ -90,9 +90,9 @@ def _missing(executions: PastExecutions, instant: LogInstant) -> list[str]:
             f"executions that closed before {when} have left etcd and the archive (retention)"
         )
     if executions.not_read:
-        sentences.append(f"{executions.not_read:,} older archived executions were not read")
+        sentences.append(f"older archived executions that were not read: {executions.not_read:,}")
     if executions.unreadable:
-        sentences.append(f"{executions.unreadable:,} executions cannot be read")
+        sentences.append(f"executions that cannot be read: {executions.unreadable:,}")
     return sentences
 
 
@@ -189,7 +189,7 @@ def _waits_for(head: RunHead) -> str:
 def _pending(
     head: RunHead, attempts: Mapping[int, Attempt] | None, events: list[HistoryEvent]
 ) -> list[Document]:
-    """The pending activities. ``attempts`` None: unknown, as no history has attempts."""
+    """The pending activities. ``attempts`` None: unknown, because histories have no attempts."""
     names = {
         event.attributes.activity_id: event.attributes.activity_type
         for event in events

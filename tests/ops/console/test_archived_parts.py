@@ -1,4 +1,4 @@
-"""Lists of events and the extent of the log over archive files that are not in the index."""
+"""Lists of events, and the extent of the log, if archive files are damaged or not in the index."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ async def test_a_damaged_block_of_the_archive_is_left_out_and_named(
     assert [item["subject"] for item in new_events["items"]] == ["pod/shop/after-the-damage"]
 
 
-async def test_a_damaged_begin_of_the_archive_does_not_end_the_extent_of_the_log(
+async def test_the_extent_of_the_log_is_returned_if_the_begin_of_the_archive_is_damaged(
     archived_cluster: ArchivedCluster,
 ) -> None:
     """The console reads its warning about unread parts from the extent."""
@@ -129,7 +129,7 @@ async def test_a_restored_part_of_the_archive_is_read_and_no_longer_named(
     ]
     monkeypatch.setattr("core.audit.indexed_log.FRESH_S", 0.0)
     await log.now()
-    assert len(log.unread) == 1  # tried too early, and still damaged
+    assert len(log.unread) == 1  # not read again before UNREAD_RECHECK_S
 
     monkeypatch.setattr("core.audit.indexed_log.UNREAD_RECHECK_S", 0.0)
     await log.now()
@@ -164,7 +164,7 @@ def test_a_segment_that_cannot_be_decoded_has_no_events_and_is_named() -> None:
     assert unread.parts()[0].why.startswith("the segment of writer node-a at revision 1 cannot")
 
 
-async def test_the_slider_part_of_an_archive_file_begins_at_the_first_position_of_the_file(
+async def test_the_bucket_of_an_archive_file_begins_at_the_first_position_of_the_file(
     archived_cluster: ArchivedCluster,
 ) -> None:
     log = await archived_log(archived_cluster)

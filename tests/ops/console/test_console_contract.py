@@ -50,7 +50,7 @@ REQUESTS: Final = {
     "/search": "/search?q=web",
     "/events": "/events",
 }
-"""A request for each path that the small cluster has an answer for."""
+"""Path of the contract -> a request that the cluster of ``conftest.py`` can answer."""
 
 
 def deviations(value: Any, schema: Any, where: str) -> Iterator[str]:

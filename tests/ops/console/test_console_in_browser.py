@@ -384,7 +384,7 @@ async def test_an_open_page_shows_new_events(page: Page, console: ConsoleHarness
     await page.expect(SHOWN)  # a gap makes the page load again
 
     await show(page, "#/nodes/node-a")
-    assert COOLING_DOWN in await text_of(page, "section:nth-of-type(2)")  # of the Pod that it had
+    assert COOLING_DOWN in await text_of(page, "section:nth-of-type(2)")  # released addresses
     await console.node_a.add(pod("late-2"), request=WIDE)
     await page.expect("document.querySelector('td a[href*=\"late-2\"]') !== null")
 

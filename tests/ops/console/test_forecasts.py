@@ -17,7 +17,7 @@ HOURS = 200
 
 
 class CountedLabels(dict[str, str]):
-    """Labels that count the reads of labels."""
+    """Labels that count how often a label is read."""
 
     reads = 0
 
@@ -61,7 +61,7 @@ def test_every_version_of_a_pool_is_read_once_for_all_subnets() -> None:
     assert 0 < labels.reads <= versions
 
 
-def test_hours_before_the_index_begins_are_not_hours_without_growth() -> None:
+def test_hours_before_the_index_begins_are_left_out() -> None:
     begin_ms = 1_000 * HOUR_MS + 1
     ledger = Ledger()
     ledger.position = 40

@@ -149,13 +149,13 @@ async def test_an_execution_that_has_left_etcd_is_read_from_the_archive(
         monkeypatch.setattr(past_visibility, "ARCHIVED_READ_MAX", 0)
         limited = await reader.get("workflows", times["closed"])
         assert limited["items"] == []
-        assert limited["missing"] == ["1 older archived executions were not read"]
+        assert limited["missing"] == ["older archived executions that were not read: 1"]
 
         monkeypatch.undo()
         next((tmp_path / "workflows").glob("*/*.zst")).write_bytes(b"dust")
     async with past_reader(engine, tmp_path) as reader:
         damaged = await reader.get("workflows", times["paused"])
-        assert damaged["missing"] == ["1 executions cannot be read"]
+        assert damaged["missing"] == ["executions that cannot be read: 1"]
 
 
 async def test_a_list_of_a_past_instant_names_the_executions_that_are_no_longer_kept(
