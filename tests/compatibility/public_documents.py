@@ -42,6 +42,7 @@ APPLIED: Final = "applied"
 NOTED: Final = "noted"
 REFUSED: Final = "refused"
 NO_MANIFEST: Final = "no manifest"
+"""The outcomes. ``noted``: the object is skipped, or fields of it have no effect."""
 
 _LINES: Final = re.MULTILINE | re.DOTALL
 _FENCE: Final = re.compile(r"^([ \t]*)```+[ \t]*(\w*)[^\n]*\n(.*?)^[ \t]*```+[ \t]*$", _LINES)

@@ -53,7 +53,7 @@ def test_by_default_the_default_route_stays_on_the_first_nic(two_nics: NetworkPo
     assert leaves_by(two_nics, two_nics.node.addresses[0]) <= {"eth0", "veth0"}
 
 
-def test_a_default_route_on_net1_leaves_services_where_they_were(two_nics: NetworkPod) -> None:
+def test_a_default_route_on_net1_does_not_change_the_nic_of_services(two_nics: NetworkPod) -> None:
     """C00005, C00006, C00020, A00012."""
     two_nics.add("net1", podDefaultRouteNic="net1", **CONF)
 

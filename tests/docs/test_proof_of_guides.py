@@ -1,4 +1,4 @@
-"""docs/contributing/guides.md has a row with a proof for each link of Spiderpool's index."""
+"""docs/contributing/guides.md has a row for each link of Spiderpool's index, and true proofs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from tests.tidy.sources import ROOT
 
 PAGE: Final = ROOT / "docs" / "contributing" / "guides.md"
 GUIDES: Final = ROOT / "docs" / "guides"
-NO_TASK: Final = frozenset({"index.md", "before-you-begin.md"})
+NOT_GUIDES: Final = frozenset({"index.md", "before-you-begin.md"})
+"""Pages of ``docs/guides`` that are not guides, and have no row."""
 LINKS: Final = frozenset(
     [
         "get-started-macvlan",
@@ -64,7 +65,10 @@ SET: Final = re.compile(r"--set ([\w.]+)=")
 
 
 class Row(NamedTuple):
-    """A row of the tables: a link or a way to install, our page, and how a test proves it."""
+    """A row of docs/contributing/guides.md. ``proof``: executed, rendered or read.
+
+    ``subject``: a link of Spiderpool's index; in the table "Ways to install", a way to install.
+    """
 
     subject: str
     page: str
@@ -76,7 +80,7 @@ def rows() -> list[Row]:
 
 
 def link_of(row: Row) -> str | None:
-    """The link of a row; None if the row is a way to install."""
+    """The link of a row; None in the table "Ways to install"."""
     match = LINK.fullmatch(row.subject)
     if match is None or match[1] not in {link.partition("/")[0] for link in LINKS}:
         return None
@@ -85,7 +89,10 @@ def link_of(row: Row) -> str | None:
 
 
 def proof_of(path: Path) -> str:
-    """How ``tests/nodes/test_guides.py`` tests a page: "read", "rendered" or "executed"."""
+    """The proof of a page by ``tests/nodes/test_guides.py``, which runs the shell blocks.
+
+    read: the page has none; executed: its Pods start; rendered: they do not.
+    """
     blocks = shell_blocks(path)
     if not blocks:
         return "read"
@@ -96,11 +103,13 @@ def test_every_link_of_the_index_has_a_row() -> None:
     assert {link for row in rows() if (link := link_of(row))} == LINKS
 
 
-def test_every_guide_has_a_row_with_the_proof_that_it_has() -> None:
+def test_the_row_of_every_guide_states_its_proof() -> None:
     stated = {
         Path(row.page).name: row.proof for row in rows() if link_of(row) and "guides/" in row.page
     }
-    guides = {path.name: proof_of(path) for path in GUIDES.glob("*.md") if path.name not in NO_TASK}
+    guides = {
+        path.name: proof_of(path) for path in GUIDES.glob("*.md") if path.name not in NOT_GUIDES
+    }
 
     assert stated == guides
 
@@ -132,7 +141,7 @@ def value_of(values: object, parts: list[str]) -> object:
 
 
 def test_every_guide_deletes_the_pods_that_it_starts() -> None:
-    """`Undo` would not end otherwise: a pool with an address in use is not deleted."""
+    """A Pod that is left would keep its address, and the pool of the guide could not be deleted."""
     remaining = []
     for path in sorted(GUIDES.glob("*.md")):
         pods = re.findall(

@@ -90,7 +90,7 @@ def test_every_value_of_the_chart_is_on_the_page() -> None:
     text = page("helm-values.md")
     missing = []
     for path in leaves(values):
-        # A value that is accepted as a whole has no section of its own.
+        # A top-level value without members is in the section of values without effect.
         heading = path[0] if path[1:] else "Accepted without effect"
         _, _, section = text.partition(f"\n## {heading}\n")
         words = {

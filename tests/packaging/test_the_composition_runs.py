@@ -76,7 +76,7 @@ def test_no_alert_is_active(composition: Composition) -> None:
     expect(has_no_alert)
 
 
-def test_orbctl_works_in_the_controller_as_the_file_says(composition: Composition) -> None:
+def test_orbctl_in_the_controller_uses_all_etcd_members(composition: Composition) -> None:
     applied = composition.attempt("controller", "orbctl", "apply", "-f", "-", stdin=POOL)
     assert applied.returncode == 0, applied.stderr
 

@@ -20,7 +20,7 @@ from tests.support.engine_harness import eventually
 
 DAY_MS: Final = 86_400_000
 HALF_DAYS: Final = (1, 3, 4, 7, 9, 11, 12, 15)
-"""Start times of Pods; the forecast is made after eight days."""
+"""Start times of Pods, in half days; the forecast is made after eight days."""
 
 
 def set_clocks(cluster: ArchivedCluster, now_ms: int) -> None:

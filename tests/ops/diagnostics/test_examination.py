@@ -1,4 +1,4 @@
-"""``orbctl node doctor`` on nodes in network namespaces, which are not this machine itself."""
+"""``orbctl node doctor``, and sysctls, on nodes that are network namespaces."""
 
 from __future__ import annotations
 

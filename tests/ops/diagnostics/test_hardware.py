@@ -1,4 +1,4 @@
-"""The devices of links that this machine's kernel supports; tests/vm has the others."""
+"""The hardware of links; tests/vm has the links that this machine's kernel does not support."""
 
 from __future__ import annotations
 

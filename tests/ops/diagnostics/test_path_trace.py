@@ -1,4 +1,4 @@
-"""The path of a packet, as the kernels of Pod and node route it with the coordinator's settings."""
+"""The path of a packet, as the coordinator's routes and rules in Pod and node direct it."""
 
 from __future__ import annotations
 

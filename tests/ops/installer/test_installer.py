@@ -1,4 +1,4 @@
-"""The installer: complete files, the conflist last, idempotent, no foreign files."""
+"""The installer writes complete files, the conflist last, and keeps correct and foreign files."""
 
 from __future__ import annotations
 

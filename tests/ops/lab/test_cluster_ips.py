@@ -1,4 +1,4 @@
-"""Programs in Pods of the laboratory connect to a Service before and after its agent is killed."""
+"""Programs in Pods of the laboratory connect to a Service before and after an agent is killed."""
 
 from __future__ import annotations
 
