@@ -2,7 +2,7 @@
 
     main.py            entry point of orbctl and of the kubectl plugin
     application.py     the list of commands, and the global options
-    command_group.py   imports a command when it is used; accepts global options after it
+    command_group.py   imports a command on first use; accepts global options after a command
     command_line.py    parses the options of a command line, for a run in a Pod
     remote.py          runs orbctl in a controller's or an agent's Pod, through kubectl
     cleanup_pod.py     a Pod that cleans a node

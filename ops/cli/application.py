@@ -18,7 +18,7 @@ Every allocation is an event in etcd.
 
 Global options may be anywhere on the line. With --etcd, orbctl connects to etcd itself. As the
 kubectl plugin, or with --context, --kubeconfig or --system-namespace, it runs in a controller's Pod
-of that cluster through `kubectl exec`; commands about a node run in the Pod of that node's agent.
+through `kubectl exec`; commands about a node run in the Pod of that node's agent.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or unreadable input, 3 refused by a rule, 4 not found,
 5 etcd unavailable, 6 verify found differences, 7 the outcome of a write is unknown.
@@ -130,10 +130,10 @@ _OUTPUT = typer.Option(
     autocompletion=complete_output,
     show_default="table",
 )
-_CONTEXT = typer.Option("--context", help="context of the cluster to run in, through kubectl")
-_KUBECONFIG = typer.Option("--kubeconfig", help="kubeconfig of the cluster, through kubectl")
+_CONTEXT = typer.Option("--context", help="context of the cluster, for a run through kubectl")
+_KUBECONFIG = typer.Option("--kubeconfig", help="kubeconfig, for a run through kubectl")
 _NAMESPACE = typer.Option(
-    "--system-namespace", help="namespace of the controllers to run in, through kubectl"
+    "--system-namespace", help="namespace of the controllers, for a run through kubectl"
 )
 
 

@@ -67,7 +67,7 @@ POOL_COLUMNS: Final = (
 class ApplicationLine(NamedTuple):
     """One application. ``steps``: pending changes; ``held``: number of claims by pool name.
 
-    ``application`` None: there is no record of it, or ``missing`` says why the cluster has none.
+    ``application`` None: it has no record, or ``missing`` says why it was not found.
     """
 
     key: ApplicationKey

@@ -203,7 +203,7 @@ def _with_capabilities(containers: Sequence[Mapping[str, Any]]) -> dict[str, Any
 
 def _agent_runs(node: str, pod: Mapping[str, Any]) -> Refused:
     name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
-    message = f"Pod {name} is the agent of this node and would continue without its sockets"
+    message = f"Pod {name}, the agent of this node, would lose its sockets"
     remedy = (
         f"exclude the node first: kubectl label node {node} {EXCLUDED}=disabled; or uninstall the"
         " chart, which cleans every node"

@@ -31,7 +31,7 @@ class CoolDownMark(NamedTuple):
         left = duration(1000 * self.left_s)
         return (
             f"until {until} (another {left}): other addresses are allocated first;"
-            f" {self.holder} may have it again"
+            f" {self.holder} can get it now"
         )
 
 

@@ -43,9 +43,7 @@ _NETWORK_REASON: Final = "`orbctl nad -f FILE` prints or writes its NetworkAttac
 _COORDINATOR_REASON: Final = (
     "without Kubernetes, agents read orbweaver.coordinator of conf.yml, which has these fields"
 )
-_THIRD_PARTY_REASON: Final = (
-    "third-party controllers are known from the ownerReferences of their Pods' records"
-)
+_THIRD_PARTY_REASON: Final = "a third-party workload is known from the ownerReferences of its Pods"
 _NO_EFFECT: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "SpiderIPPool": (("vlan", "interfaces have the VLAN of their network"),),
     "SpiderSubnet": (("vlan", "interfaces have the VLAN of their network"),),

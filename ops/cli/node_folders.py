@@ -20,10 +20,10 @@ NETWORKS: Final = "var/lib/cni/networks"
 
 CONFIGURATION_BYTES_MAX: Final = 1024 * 1024
 RESERVATION_BYTES_MAX: Final = 4096
-"""Bytes of a file of host-local: a container's id, a line break, the name of an interface."""
+"""The largest file of host-local: a container's id, a line break, the name of an interface."""
 
 FILES_MAX: Final = 131_072
-"""Files of one directory: one file for each address of two /16."""
+"""The most files of one directory: one for each address of two /16."""
 
 REMEDY: Final = "keep only CNI configurations and host-local's reservations in the folder"
 

@@ -25,7 +25,7 @@ from ops.cli.times import parse_time
 
 
 def parse_moment(text: str, now_ms: int) -> LogMoment:
-    """Parse a position, or a time that is not in the future. Raises BadInput."""
+    """Parse a log position, or a time that is not in the future. Raises BadInput."""
     if text.isdigit():
         return LogMoment(position=int(text))
     time_ms = parse_time(text, now_ms)

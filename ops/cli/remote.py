@@ -72,9 +72,9 @@ Finder = Callable[[Sequence[str]], str]
 
 
 class Remote(NamedTuple):
-    """The kubectl command, and its standard input; None: the standard input of this process.
+    """The kubectl command. ``stdin`` None: the standard input of this process.
 
-    ``node``: the node whose agent's Pod runs it; "": a controller's Pod.
+    ``node``: the node whose agent's Pod runs orbctl; "": a controller's Pod runs it.
     """
 
     command: list[str]

@@ -1,9 +1,8 @@
 """The screen of ``orbctl top``.
 
 ``ActivityBoard`` has the content: the projection and the last minute of the log. ``screen_of``
-draws it. ``TopScreen`` draws it again ``REFRESH_S`` after the last time if there was a change, and
-otherwise up to ``IDLE_S`` later, because rates go down without an event. Drawing reads nothing from
-etcd.
+draws it. ``TopScreen`` waits ``REFRESH_S`` between two drawings, and up to ``IDLE_S`` more for a
+change, because rates go down without an event. Drawing reads nothing from etcd.
 """
 
 from __future__ import annotations

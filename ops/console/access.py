@@ -2,7 +2,7 @@
 
 With token review, the API server authenticates the token (TokenReview) and authorizes its user to
 get the path ``CONSOLE_PATH`` (SubjectAccessReview), as kube-rbac-proxy does for metrics. An
-accepted token is reviewed again after ``ACCEPTED_S``. No token is logged, stored or passed on.
+accepted token is reviewed again after ``ACCEPTED_S``. No token is logged or stored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CONSOLE_PATH: Final = "/orbweaver/console"
 """The non-resource URL that a ClusterRole must allow to get."""
 
 ACTIONS_PATH: Final = f"{CONSOLE_PATH}/workflows"
-"""The non-resource URL that a ClusterRole must allow to post: it permits signals and retries."""
+"""The non-resource URL that a ClusterRole must allow to post, for signals and retries."""
 
 ACCEPTED_S: Final = 60.0
 """Seconds for which the answer of the API server about a token counts."""

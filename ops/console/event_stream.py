@@ -65,7 +65,7 @@ class EventReader:
         self._changed.set()
 
     def _advance(self, recorded: Recorded | Gap) -> bool:
-        """Make a newer event the last one. Return whether it is newer than the last, or a gap."""
+        """Store a newer event's position as the last one. Return whether it is newer, or a gap."""
         if isinstance(recorded, Gap):
             return True
         event_position = EventPosition(recorded.position, recorded.index_in_segment)

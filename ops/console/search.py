@@ -35,7 +35,7 @@ POOL_HITS_EXAMINED_MIN: Final = 50
 """Rows of Pods that a search examines in each pool, even if there are many pools."""
 
 KIND_CHARS_MIN: Final = 4
-"""The smallest number of first characters of a kind's name that find all objects of the kind."""
+"""With this many first characters of a kind's name, a search finds all objects of the kind."""
 
 _COORDINATOR_KIND_WORDS: Final = ("spidercoordinator", "coordinator")
 _TRACE: Final = re.compile(r"(?:[0-9a-f]{2}-)?([0-9a-f]{32})(?:-[0-9a-f]{16}-[0-9a-f]{2})?\Z")

@@ -44,10 +44,10 @@ def apply(
 ) -> None:
     """Create or change objects from manifests.
 
-    It stores SpiderIPPools, SpiderSubnets and SpiderReservedIPs as pools, subnets and reservations,
-    and Pods, Namespaces, Nodes, workloads and Services as records. Objects are applied in the order
-    of the text; a refused object does not stop the others. Objects of other kinds are skipped with
-    a reason.
+    SpiderIPPools, SpiderSubnets and SpiderReservedIPs are stored as pools, subnets and
+    reservations; Pods, Namespaces, Nodes, workloads and Services as records. Objects are applied in
+    order; a refused object does not stop the others. Objects of other kinds are skipped with a
+    reason.
 
     Examples:
       orbctl apply -f pool.yaml

@@ -48,7 +48,7 @@ def seal(
 ) -> None:
     """Seal the live log into archive files now; a controller does so when the log grows too long.
 
-    If etcd is full (alarm NOSPACE), frees space first, which needs the user root of etcd.
+    If etcd is full (alarm NOSPACE), frees space first, which requires etcd's user root.
 
     Examples:
       orbctl archive
@@ -63,7 +63,7 @@ def seal(
         if session.output.is_structured:
             show_value(sealed._asdict(), session.output)
         elif sealed.superseded:
-            typer.echo("another archiver finished first; nothing was archived here", err=True)
+            typer.echo("another archiver finished first, so nothing was archived", err=True)
         else:
             what = f"{counted(sealed.events, 'event')} in {counted(sealed.segments, 'segment')}"
             print(

@@ -76,7 +76,7 @@ def delete(
     ] = None,
     recursive: Recursive = False,
     namespace: Annotated[
-        str, typer.Option("-n", "--namespace", help="namespace of Pods")
+        str, typer.Option("-n", "--namespace", help="namespace of the objects")
     ] = "default",
     drain: Annotated[
         bool,

@@ -57,7 +57,7 @@ def explain(
     ] = None,
     namespace: PodNamespace = "default",
     node: Annotated[str, typer.Option(help="node that the Pod would run on")] = "",
-    interface: Annotated[str, typer.Option(help="NIC of the request")] = "eth0",
+    interface: Annotated[str, typer.Option(help="name of the NIC")] = "eth0",
     uid: Annotated[str, typer.Option(help="UID of the Pod, if it exists")] = "",
     ipv4_pool: Annotated[
         list[str] | None, typer.Option(help="default_ipv4_ippool of the CNI configuration")

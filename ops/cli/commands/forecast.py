@@ -63,8 +63,8 @@ def forecast_command(
 
     The forecast comes from their growth in the last weeks.
 
-    With a probability of 80 %, the pool or subnet will be full between EARLIEST and LATEST. If the
-    growth may be chance, there is no forecast, and BASIS says why.
+    With a probability of 80 %, the pool or subnet will be full between EARLIEST and LATEST. If
+    chance can explain the growth, there is no forecast, and BASIS says why.
 
     Examples:
       orbctl forecast

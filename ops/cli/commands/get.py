@@ -80,7 +80,7 @@ def get(
     ] = "default",
     all_namespaces: Annotated[
         bool,
-        typer.Option("-A", "--all-namespaces", help="show endpoints and Pods of all namespaces"),
+        typer.Option("-A", "--all-namespaces", help="show the objects of all namespaces"),
     ] = False,
     selector: Annotated[
         str, typer.Option("-l", "--selector", help="only objects with these labels")
@@ -271,7 +271,7 @@ async def _watch(
         if not batch.changes or batch.revision <= shown_revision:
             continue
         ledger, after, _ = await _read(session, query)
-        shown_revision = ledger.position  # read from etcd: the revision of the read
+        shown_revision = ledger.position  # the revision of the read
         for kind, listing in after.items():
             _show_changed(query.output, before.get(kind), listing)
         before = after

@@ -1,7 +1,7 @@
 """``orbctl verify``: checks that the log is complete, keeps the rules, and equals the state keys.
 
-It only reads. Differences are shown with a plan to repair them; ``--repair`` executes the plan and
-verifies again.
+Without ``--repair`` it only reads, and shows a plan to repair the differences. ``--repair``
+executes the plan and verifies again.
 """
 
 from __future__ import annotations

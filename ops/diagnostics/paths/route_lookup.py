@@ -1,7 +1,7 @@
 """Route lookups in one network stack, and the network namespace of a Pod.
 
-The kernel returns the route and its table, but not the rule that selected the table. That rule is
-searched here, by priority. Nothing is changed.
+The kernel returns the route and its table, but not the rule that selected the table; this module
+searches the rules by priority. Nothing is changed.
 """
 
 from __future__ import annotations
