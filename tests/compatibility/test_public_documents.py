@@ -42,7 +42,7 @@ async def test_each_object_of_the_documents_has_the_outcome_in_the_table(generat
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
-def test_the_page_has_the_counts_of_the_tables(generation: str) -> None:
+def test_the_page_on_compatibility_has_the_counts_of_the_tables(generation: str) -> None:
     rows = table(generation)
     counts = Counter(row.outcome for row in rows)
     blocks_of = {(row.file, row.block) for row in rows}

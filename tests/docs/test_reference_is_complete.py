@@ -66,7 +66,7 @@ def test_every_key_of_the_configuration_file_is_on_the_page() -> None:
     assert keys - named == set()
 
 
-def test_every_code_of_the_agent_is_on_the_page_and_no_other() -> None:
+def test_every_error_code_of_the_agent_is_on_the_page_and_no_other() -> None:
     codes = {value for value in vars(failures).values() if isinstance(value, int)}
     named = {
         int(code)

@@ -35,7 +35,7 @@ def stages() -> dict[str, str]:
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
-def test_it_has_three_etcd_members_our_processes_and_monitoring(
+def test_the_composition_has_three_etcd_members_our_processes_and_monitoring(
     services: Mapping[str, Any],
 ) -> None:
     assert services.keys() == {*MEMBERS, *OUR_SERVICES, *MONITORING}

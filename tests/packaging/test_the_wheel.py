@@ -27,7 +27,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     return zipfile.ZipFile(built)
 
 
-def test_it_has_every_module_and_the_marker_of_types(wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_has_every_module_and_the_marker_of_types(wheel: zipfile.ZipFile) -> None:
     expected = {
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
@@ -40,7 +40,7 @@ def test_it_has_every_module_and_the_marker_of_types(wheel: zipfile.ZipFile) -> 
     assert expected | {f"{package}/py.typed" for package in PACKAGES} <= set(wheel.namelist())
 
 
-def test_it_has_no_other_files(wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_has_no_other_files(wheel: zipfile.ZipFile) -> None:
     tops = {Path(name).parts[0] for name in wheel.namelist()}
 
     assert tops == {*PACKAGES, f"orbweaver_ipam-{core.__version__}.dist-info"}
@@ -64,7 +64,9 @@ def test_no_installed_module_imports_lab_or_demo(folder: str) -> None:
     assert not importers
 
 
-def test_its_metadata_names_version_licence_and_commands(wheel: zipfile.ZipFile) -> None:
+def test_the_metadata_of_the_wheel_names_version_licence_and_commands(
+    wheel: zipfile.ZipFile,
+) -> None:
     folder = f"orbweaver_ipam-{core.__version__}.dist-info"
     metadata = wheel.read(f"{folder}/METADATA").decode()
     entry_points = wheel.read(f"{folder}/entry_points.txt").decode()

@@ -59,7 +59,7 @@ def test_files_are_read_from_the_directory_in_the_configuration(tmp_path: Path) 
     ("folder", "text"),
     [("", "no folder for a node"), ("node-a", "neither etc/cni/net.d nor var/lib/cni/networks")],
 )
-def test_a_directory_without_a_nodes_files_is_refused(
+def test_a_directory_without_files_of_a_node_is_refused(
     tmp_path: Path, folder: str, text: str
 ) -> None:
     (tmp_path / folder).mkdir(exist_ok=True)

@@ -81,7 +81,7 @@ def prepared(*arguments: str, is_terminal: bool = False) -> Remote:
         ("trace-path shop/web-0 10.6.0.1 --netns /run/netns/x", "", True, False),
     ],
 )
-def test_a_command_runs_through_kubectl_unless_it_is_local_or_has_an_etcd(
+def test_a_command_runs_through_kubectl_unless_it_is_local_or_names_an_etcd(
     line: str, etcd: str, as_plugin: bool, remote: bool
 ) -> None:
     variables = {"ORBWEAVER_ETCD_ENDPOINTS": etcd} if etcd else {}
@@ -236,7 +236,7 @@ def test_a_path_is_traced_in_the_agents_pod_on_the_node_of_the_pod(line: str) ->
         ("trace-path shop/pending 10.6.0.1", "Pod shop/pending is not scheduled yet"),
     ],
 )
-def test_a_missing_node_agent_or_pod_is_named(line: str, reason: str) -> None:
+def test_a_missing_node_or_agent_or_pod_is_named(line: str, reason: str) -> None:
     with pytest.raises(NotFound, match=reason):
         NodeCluster(pod("agent-x", phase="Pending")).prepared(line)
 

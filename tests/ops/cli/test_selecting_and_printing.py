@@ -54,7 +54,7 @@ def harness(tmp_path: Path) -> OrbctlHarness:
         (".", [VALUE]),
     ],
 )
-def test_a_path_finds_values(path: str, expected: list[object]) -> None:
+def test_a_jsonpath_finds_values(path: str, expected: list[object]) -> None:
     assert find(path, VALUE) == expected
 
 
@@ -84,7 +84,7 @@ def test_an_output_format_that_does_not_exist_is_refused(text: str) -> None:
         parse_output(text)
 
 
-def test_an_output_format_may_have_an_equals_sign_as_kubectl_accepts_it() -> None:
+def test_an_output_format_may_begin_with_an_equals_sign_as_in_kubectl() -> None:
     assert parse_output("=yaml").format is Format.YAML
 
 

@@ -69,7 +69,7 @@ def text_of(console: Console) -> str:
 
 
 @pytest.mark.parametrize("key", QUIT_KEYS)
-async def test_a_key_quits(key: bytes) -> None:
+async def test_a_quit_key_ends_the_screen(key: bytes) -> None:
     screen = TopScreen(terminal(), board)
     running = asyncio.create_task(screen.run())
 

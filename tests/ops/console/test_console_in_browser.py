@@ -353,7 +353,7 @@ async def test_an_execution_has_no_actions_where_they_are_switched_off(
     assert await page.evaluate("document.querySelector('.actions') === null")
 
 
-async def test_the_tabulator_key_reaches_every_link_button_and_field(page: Page) -> None:
+async def test_the_tab_key_reaches_every_link_button_and_field(page: Page) -> None:
     for path in ("#/", "#/pools/lan", "#/events"):
         await show(page, path)
         await page.evaluate(f"window.reachable = {REACHABLE}; window.reached = new Set()")

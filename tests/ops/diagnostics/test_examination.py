@@ -182,7 +182,7 @@ def test_a_kernel_with_modules_has_all_features(executor: NetnsExecutor) -> None
 
 
 @pytest.mark.uml
-async def test_an_agent_with_the_setting_tunes_its_node(executor: NetnsExecutor) -> None:
+async def test_an_agent_with_tune_sysctls_tunes_its_node(executor: NetnsExecutor) -> None:
     directory = Path(tempfile.mkdtemp(prefix="ow-"))
     settings = Settings(
         node_name="node-1",

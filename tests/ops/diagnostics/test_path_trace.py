@@ -107,7 +107,7 @@ def test_without_the_coordinator_a_packet_to_the_node_leaves_by_the_nic(
     assert "marked" not in segments
 
 
-def test_rules_of_the_source_choose_the_table_of_a_second_nic(
+def test_rules_for_the_source_address_choose_the_table_of_a_second_nic(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
     pod = network.pod(network_node)

@@ -111,7 +111,7 @@ def test_a_damaged_file_is_replaced(binaries: Path, configurations: Path) -> Non
     assert (configurations / CONFLIST_NAME).stat().st_mode & 0o777 == 0o600
 
 
-def test_a_link_is_replaced_and_what_it_points_to_is_not_touched(
+def test_a_symbolic_link_is_replaced_and_its_target_is_not_touched(
     binaries: Path, configurations: Path, tmp_path: Path
 ) -> None:
     elsewhere = tmp_path / "elsewhere"

@@ -48,7 +48,7 @@ def settled(stored: StoredAuthorities | None, now: dt.datetime) -> StoredAuthori
     return stored
 
 
-def test_the_first_certificate_has_every_name() -> None:
+def test_the_first_certificate_has_every_requested_name() -> None:
     stored = settled(None, NOW)
 
     assert is_pair(stored.issued)

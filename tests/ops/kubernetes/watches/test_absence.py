@@ -85,7 +85,7 @@ def test_the_pod_of_a_claim_without_an_endpoint_is_read() -> None:
     assert lookups.pods == {WEB}
 
 
-def test_a_replica_of_its_stateful_set_is_kept_without_a_request() -> None:
+def test_a_replica_that_its_stateful_set_still_has_is_kept_without_a_request() -> None:
     stored = ledger(endpoint("db-0", "u1", "10.6.0.1", "statefulset/shop/db-0"))
     owners = KnownOwners({("shop", "db"): StatefulSetState("shop", "db", 1)}, {}, {})
 
@@ -97,7 +97,7 @@ def test_a_replica_of_its_stateful_set_is_kept_without_a_request() -> None:
     assert not lookups.pods | lookups.owners()
 
 
-def test_a_replica_beyond_its_stateful_set_is_read() -> None:
+def test_a_replica_beyond_the_count_of_its_stateful_set_is_read() -> None:
     stored = ledger(endpoint("db-1", "u1", "10.6.0.1", "statefulset/shop/db-1"))
     owners = KnownOwners({("shop", "db"): StatefulSetState("shop", "db", 1)}, {}, {})
 

@@ -68,7 +68,7 @@ def test_an_undefined_phase_is_unknown() -> None:
     assert pod_state(object_of("odd") | {"status": {"phase": "Dreaming"}}).phase == "Unknown"
 
 
-def test_the_time_of_a_deletion_and_its_grace_are_kept() -> None:
+def test_a_deleted_pod_has_the_time_of_its_deletion_and_its_grace_period() -> None:
     state = pod_state(object_of("old", deletionTimestamp=NOON, deletionGracePeriodSeconds=30))
 
     assert (state.deletion_s, state.deletion_grace_s) == (NOON_S, 30.0)
