@@ -3,7 +3,7 @@
 The documents are read from the git repository that ``ORBWEAVER_SPIDERPOOL_REPOSITORY`` names. A
 block is a fenced ``yaml`` block, a here-document for kubectl, or an object that kubectl printed.
 Variables that the same page sets in a shell block are substituted. ``documents/`` has the tables of
-expected outcomes; the test rewrites them if ``ORBWEAVER_REWRITE`` is set.
+expected outcomes; ``test_public_documents.py`` rewrites them if ``ORBWEAVER_REWRITE`` is set.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ GENERATIONS: Final = {
     "1.0": "ba5f11bfdffeaf51ef24e618145a49ab7443233d",
     "1.2": "a7fbd3b2968d",
 }
-"""The documents of Spiderpool 1.0, and those of July 2026."""
+"""Version of Spiderpool's documents -> commit; 1.2 are the documents of July 2026."""
 
 APPLIED: Final = "applied"
 NOTED: Final = "noted"

@@ -1,4 +1,4 @@
-"""The stored pictures equal the output of their modules, and an unreadable picture is refused."""
+"""The stored pictures equal the output of their modules; texts and boxes must not overlap."""
 
 from __future__ import annotations
 

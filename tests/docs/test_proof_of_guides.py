@@ -1,4 +1,4 @@
-"""docs/contributing/guides.md has a row for each link of Spiderpool's index, and true proofs."""
+"""docs/contributing/guides.md has each link of Spiderpool's index, and the proof of each guide."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def write_stray_claim(orbctl: OrbctlHarness) -> None:
         claim = CLAIM.decode(stored.value)
         stray = claim._replace(holder="pod/older")
         await orbctl.store.commit([], [Put(KEYS.ip_of("10.6.0.99"), CLAIM.encode(stray))])
-        # Write the newer Pod's claim and endpoint after the stray claim.
+        # Write the newer Pod's keys again: they get higher revisions than the stray claim.
         newer_writes = [Put(stored.key, stored.value), Put(path, ENDPOINT.encode(endpoint))]
         await orbctl.store.commit([], newer_writes)
 

@@ -32,7 +32,7 @@ def configure(root: Path, **ipam: object) -> str:
 def test_address_container_and_interface_are_read_from_host_locals_files(tmp_path: Path) -> None:
     node = tmp_path / "node-a"
     config = json.loads(configure(node))
-    config["ipam"]["dataDir"] = str(node / NETWORKS)  # host-local writes into the copied folder
+    config["ipam"]["dataDir"] = str(node / NETWORKS)  # host-local writes into the node's folder
     call = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c0ffee", "CNI_NETNS": "/none"}
     variables = os.environ | call | {"CNI_IFNAME": "eth0", "CNI_PATH": "/usr/lib/cni"}
     subprocess.run([str(PROGRAM)], env=variables, input=json.dumps(config), text=True, check=True)

@@ -332,7 +332,7 @@ async def test_an_execution_is_found_and_signalled_where_this_is_switched_on(
         await page.expect("document.querySelector('.actions') !== null")
         await page.evaluate("document.querySelector('[data-key=action-name]').focus()")
         await page.type_text("put")
-        await console.node_a.add(pod("late-0"), request=WIDE)  # the page is read again
+        await console.node_a.add(pod("late-0"), request=WIDE)  # makes the page load again
         await show(page, await page.evaluate("location.hash"))
         await page.evaluate("document.querySelector('[data-key=action-arguments]').focus()")
         await page.type_text('["bread"]')

@@ -55,7 +55,7 @@ async def test_a_second_reader_gets_the_events_since_the_watch_began(console: Co
     async with feed.open(None) as first_reader:
         await console.cluster.execute([Add("node-a", "late", 0)])
         events = await first_reader.next_events(DEADLINE_S)
-        after_last = EventPosition(last_position, 2**31)  # an index above all of the segment
+        after_last = EventPosition(last_position, 2**31)  # after every index of the position
         async with feed.open(after_last) as second_reader:
             assert second_reader.take()[: len(events)] == events != []
 

@@ -1,4 +1,4 @@
-"""Signals and retries from the console need to be switched on, and a right of their own."""
+"""Signals and retries from the console must be switched on, and need a right of their own."""
 
 from __future__ import annotations
 
@@ -284,6 +284,6 @@ async def test_a_search_finds_the_newest_executions_of_many(
 
 
 async def _head(engine: EngineHarness, workflow_id: str) -> RunHead:
-    """The head of an execution that is started."""
+    """Start an execution; return its head."""
     await engine.client.start(Basket, id=workflow_id)
     return (await engine.visibility.describe(workflow_id)).head

@@ -1,4 +1,4 @@
-"""Several controllers on a real etcd: one leads, and others take over within seconds."""
+"""Several controllers on a real etcd: one leads, and another takes over within seconds."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ async def projector(cluster: ArchivedCluster) -> AsyncIterator[Projector]:
 @pytest.fixture
 def forecaster(cluster: ArchivedCluster, projector: Projector) -> Forecaster:
     def now_ms() -> int:
-        return cluster.now_ms()  # which the tests set
+        return cluster.now_ms()  # looked up at each call: tests replace it
 
     return Forecaster(cluster.store, KEYS, cluster.files, projector, now_ms=now_ms)
 

@@ -163,7 +163,7 @@ def test_every_fault_has_a_verdict_and_a_remedy(
 
 QOS = RoceQos()
 RULE = RoceQosRule(QOS, ("ens*",))
-CARD = RoceNic(
+ROCE_NIC = RoceNic(
     "ens1f0",
     (RocePort("mlx5_0", 1, 160, 160),),
     DcbSettings(frozenset({5}), QOS.dscp_priorities),
@@ -176,18 +176,20 @@ CONFIGURED = (
     "trust dscp, PFC 5, ECN 5, CNP DSCP 48, CNP priority 6, mlx5_0 traffic class 160 RDMA CM 160"
 )
 UNCONFIGURED = "trust pcp, PFC off, ECN 5, CNP DSCP 48, CNP priority 6, mlx5_0 traffic class 160"
-UNCONFIGURED_CARD = CARD._replace(dcb=DcbSettings(frozenset()), ports=(RocePort("mlx5_0", 1, 160),))
+UNCONFIGURED_NIC = ROCE_NIC._replace(
+    dcb=DcbSettings(frozenset()), ports=(RocePort("mlx5_0", 1, 160),)
+)
 
 
 @pytest.mark.parametrize(
     ("nic", "rules", "verdict", "expected"),
     [
-        (CARD, [RULE], "ok", CONFIGURED),
-        (UNCONFIGURED_CARD, [], "ok", UNCONFIGURED),
-        (UNCONFIGURED_CARD, [RULE], "warning", f"{UNCONFIGURED}; missing: DSCP to priority 0-7:0"),
-        (UNCONFIGURED_CARD, [RULE._replace(nodes={"network": "roce"})], "ok",
+        (ROCE_NIC, [RULE], "ok", CONFIGURED),
+        (UNCONFIGURED_NIC, [], "ok", UNCONFIGURED),
+        (UNCONFIGURED_NIC, [RULE], "warning", f"{UNCONFIGURED}; missing: DSCP to priority 0-7:0"),
+        (UNCONFIGURED_NIC, [RULE._replace(nodes={"network": "roce"})], "ok",
          f"{UNCONFIGURED}; a rule for nodes with network=roce requires DSCP to priority 0-7:0"),
-        (CARD._replace(dcb=None, ecn=None), [RULE], "warning",
+        (ROCE_NIC._replace(dcb=None, ecn=None), [RULE], "warning",
          "no DCB, no ECN files, mlx5_0 traffic class 160 RDMA CM 160; trust, PFC: the driver has"),
     ],
 )  # fmt: skip
@@ -214,7 +216,7 @@ def test_virtual_functions_are_shown_if_they_differ_from_their_rule() -> None:
 def test_the_guide_shows_what_the_doctor_prints_for_its_rule(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """No test machine has such cards, so the rows are computed from two described cards."""
+    """No test machine has RoCE NICs, so the rows are computed from two described NICs."""
     page = (ROOT / "docs/guides/rdma-roce.md").read_text("utf-8")
     (values,) = re.findall(
         r"^```yaml\n(orbweaver:\n  roceQos:.*?)```$", page, re.MULTILINE | re.DOTALL
@@ -222,12 +224,12 @@ def test_the_guide_shows_what_the_doctor_prints_for_its_rule(
     conf = msgspec.yaml.decode(values)["orbweaver"]["roceQos"]
     rules = roce_qos_rules(msgspec.convert(conf, tuple[RoceQosConf, ...]))
     shared = EtsSettings((0, 0, 0, 0, 0, 1, 2, 0), (40, 60, None))
-    assert CARD.dcb is not None
-    cards = [
-        CARD._replace(dcb=CARD.dcb._replace(ets=shared)),
-        RoceNic("ens2f0", (RocePort("mlx5_1", 1, None, 160),), CARD.dcb),
+    assert ROCE_NIC.dcb is not None
+    nics = [
+        ROCE_NIC._replace(dcb=ROCE_NIC.dcb._replace(ets=shared)),
+        RoceNic("ens2f0", (RocePort("mlx5_1", 1, None, 160),), ROCE_NIC.dcb),
     ]
-    rows = diagnose(HEALTHY._replace(roce=tuple(roce_states(cards, rules))))
+    rows = diagnose(HEALTHY._replace(roce=tuple(roce_states(nics, rules))))
 
     show_table(COLUMNS, (row for row in rows if row.check.startswith("RoCE QoS")))
 

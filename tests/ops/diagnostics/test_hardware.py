@@ -31,7 +31,7 @@ def test_a_device_has_its_number_of_virtual_functions(
     (directory / "class").touch()
     with NetworkNamespace.open(link.station().netns) as namespace:
         devices = read_hardware(executor, namespace, ["eth0"], tmp_path)
-        assert devices == {"eth0": Hardware(DEVICE)}, "a card without virtual functions"
+        assert devices == {"eth0": Hardware(DEVICE)}, "a NIC without virtual functions"
 
         (directory / "sriov_numvfs").write_text("2\n")
         (directory / "sriov_totalvfs").write_text("7\n")
