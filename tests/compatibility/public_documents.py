@@ -100,9 +100,9 @@ def blocks(file: str, text: str) -> Iterator[Block]:
     for fence in _FENCE.finditer(text):
         indent, language, body = fence.groups()
         body = re.sub(rf"^{indent}", "", body, flags=re.MULTILINE)
-        for found in _manifests_in(language.lower(), body, variables):
+        for manifest in _manifests_in(language.lower(), body, variables):
             number += 1
-            yield Block(file, number, _USED.sub(lambda used: _value(used, variables), found))
+            yield Block(file, number, _USED.sub(lambda used: _value(used, variables), manifest))
 
 
 def _manifests_in(language: str, body: str, variables: dict[str, str]) -> Iterator[str]:
@@ -110,7 +110,7 @@ def _manifests_in(language: str, body: str, variables: dict[str, str]) -> Iterat
         yield body
     elif language in _SHELLS:
         variables |= dict(_ASSIGNED.findall(body))
-        applied = [found.group(2) for found in _HEREDOC.finditer(body)]
+        applied = [match[2] for match in _HEREDOC.finditer(body)]
         yield from applied or _printed(body)
 
 
@@ -119,12 +119,12 @@ def _printed(body: str) -> Iterator[str]:
     lines = body.splitlines()
     starts = [index for index, line in enumerate(lines) if line.startswith("apiVersion:")]
     if starts:
-        kept = []
+        manifest = []
         for line in lines[starts[0] :]:
             if _PROMPT.match(line):
                 break
-            kept.append(line)
-        yield "\n".join(kept) + "\n"
+            manifest.append(line)
+        yield "\n".join(manifest) + "\n"
 
 
 def _value(used: re.Match[str], variables: Mapping[str, str]) -> str:
@@ -141,11 +141,11 @@ async def rows_of(file: str, text: str) -> list[Row]:
     for block in blocks(file, text):
         where = (file, str(block.number))
         try:
-            found = [value for _, value in objects(block.text)]
+            values = [value for _, value in objects(block.text)]
         except BadInput:
             rows.append(Row(*where, "-", NO_MANIFEST, "not YAML"))
             continue
-        for value in found:
+        for value in values:
             if not (isinstance(value, Mapping) and value.get("kind")):
                 rows.append(Row(*where, "-", NO_MANIFEST, ""))
                 continue

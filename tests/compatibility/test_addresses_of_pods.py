@@ -36,8 +36,8 @@ async def pool_by_address(agent: AgentHarness) -> dict[str, str]:
 
 async def routes_of(agent: AgentHarness, pod: str) -> list[dict[str, str]]:
     """Return the routes of an ADD; a repeated ADD returns those of the first."""
-    found: list[dict[str, str]] = (await agent.call("ADD", pod)).result["routes"]
-    return found
+    routes: list[dict[str, str]] = (await agent.call("ADD", pod)).result["routes"]
+    return routes
 
 
 @pytest.mark.parametrize("families", [("v4",), ("v6",), ("v4", "v6")], ids="-".join)
@@ -147,11 +147,11 @@ async def test_a_deployment_with_another_annotation_moves_to_the_other_pool(
     moved = await agent.add("web-b")
     await agent.delete("web-a")
 
-    found = await agent.endpoint("web-b")
+    endpoint = await agent.endpoint("web-b")
     assert moved == ["10.6.2.1/16"]
     assert await pool_by_address(agent) == {"10.6.2.1": "new"}
-    assert found is not None
-    assert (found.uid, found.owner_kind) == ("uid-web-b", "Deployment")
+    assert endpoint is not None
+    assert (endpoint.uid, endpoint.owner_kind) == ("uid-web-b", "Deployment")
 
 
 async def test_retries_on_a_full_pool_claim_no_address_for_the_other_nic(

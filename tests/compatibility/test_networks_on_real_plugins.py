@@ -102,8 +102,8 @@ def nad(laboratory: Laboratory, spec: dict[str, Any]) -> dict[str, Any]:
     shown = laboratory.orbctl("nad", "-f", "-", "-o", "json", stdin=json.dumps(network))
     assert shown.returncode == 0, shown.stderr
     (made,) = json.loads(shown.stdout)
-    found: dict[str, Any] = json.loads(made["spec"]["config"])
-    return found
+    config: dict[str, Any] = json.loads(made["spec"]["config"])
+    return config
 
 
 def routes(sandbox: Sandbox) -> str:

@@ -20,11 +20,11 @@ NET1 = ("10.7.0.9", "fd00:7::9")
 
 def leaves_by(pod: NetworkPod, *destinations: str) -> set[str]:
     """Return the NICs through which packets to these destinations leave."""
-    found = set()
+    nics = set()
     for destination in destinations:
         words = pod.inside.ip("route", "get", destination).split()
-        found.add(words[words.index("dev") + 1])
-    return found
+        nics.add(words[words.index("dev") + 1])
+    return nics
 
 
 @pytest.fixture(params=["underlay", "overlay"])

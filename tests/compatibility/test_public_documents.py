@@ -33,12 +33,12 @@ def table(generation: str) -> list[Row]:
 async def test_each_object_of_the_documents_has_the_outcome_in_the_table(generation: str) -> None:
     pages = documents(REPOSITORY_PATH, GENERATIONS[generation])
 
-    found = [row for file in sorted(pages) for row in await rows_of(file, pages[file])]
+    rows = [row for file in sorted(pages) for row in await rows_of(file, pages[file])]
 
     if os.environ.get("ORBWEAVER_REWRITE"):
-        text = "".join("\t".join(row) + "\n" for row in found)
+        text = "".join("\t".join(row) + "\n" for row in rows)
         (TABLES / f"spiderpool-{generation}.tsv").write_text(text, "utf-8")
-    assert found == table(generation)
+    assert rows == table(generation)
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
@@ -86,9 +86,9 @@ EOF
 
 
 def test_here_documents_fences_and_printed_objects_are_blocks() -> None:
-    found = [(block.number, block.text) for block in blocks("guide.md", PAGE_OF_A_GUIDE)]
+    numbered = [(block.number, block.text) for block in blocks("guide.md", PAGE_OF_A_GUIDE)]
 
-    assert found == [
+    assert numbered == [
         (1, "apiVersion: v1\nkind: Pod\nmetadata: {name: ens3, namespace: ${UNSET}}\n"),
         (2, "kind: A\n---\nkind: B\n"),
         (3, "apiVersion: v1\nkind: Pod\n"),
