@@ -38,7 +38,7 @@ from core.allocation.proposals import (
     release_in_claim,
     with_release,
 )
-from core.allocation.record_limit import RECORDS_MAX, RecordLimit
+from core.allocation.record_limit import RECORD_LIMIT_DEFAULT, RecordLimit
 from core.allocation.releaser import Releaser
 from core.domain.addresses.choice import AddressOrder
 from core.domain.claims.claim_decisions import (
@@ -85,7 +85,7 @@ class AllocatorSettings(NamedTuple):
     """The settings. ``records_max``: the limit of claims in a pool (0: no limit)."""
 
     order: AddressOrder = "spread"
-    records_max: int = RECORDS_MAX
+    records_max: int = RECORD_LIMIT_DEFAULT
     selection: SelectionSettings = SelectionSettings()
 
 

@@ -14,8 +14,8 @@ from core.allocation.address_finder import Finder
 from core.domain.addresses.address_set import AddressSet
 from core.errors import AddressesUsedOut
 
-RECORDS_MAX = 5_000
-"""Default limit of claims in one pool."""
+RECORD_LIMIT_DEFAULT = 5_000
+"""Claims in one pool."""
 
 COUNT_SHARE = 16
 """After a count, 1/16 of the claims that the limit still allows are made without a new count."""

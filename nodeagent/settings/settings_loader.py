@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
-from core.allocation.record_limit import RECORDS_MAX
+from core.allocation.record_limit import RECORD_LIMIT_DEFAULT
 from core.domain.fixed.owners import FixedSettings
 from core.domain.selection.request import SelectionSettings
 from core.errors import BadInput
@@ -54,8 +54,8 @@ from nodeagent.settings.values import (
 )
 from nodeagent.sriov_master import SYSFS
 
-RECORDS_HIGHEST: Final = 1 << 31
-"""The largest SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS; ``RECORDS_MAX`` is its default."""
+RECORD_LIMIT_MAX: Final = 1 << 31
+"""The largest SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS."""
 
 POOL_PAUSE_S_MAX: Final = 3_600
 POOL_RETRIES_MAX: Final = 10_000
@@ -106,7 +106,9 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
         announce_addresses=env.boolean(
             "ORBWEAVER_ANNOUNCE_ADDRESSES", default=orbweaver.announce_addresses
         ),
-        records_max=env.number("SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS", RECORDS_MAX, RECORDS_HIGHEST),
+        records_max=env.number(
+            "SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS", RECORD_LIMIT_DEFAULT, RECORD_LIMIT_MAX
+        ),
         pool_wait_s=_pool_wait(env),
         address_order=address_order(orbweaver, env),
         cool_down_s=cool_down_s(orbweaver, env),
@@ -152,7 +154,7 @@ def _coordinator(conf: dict[str, Any]) -> UnparsedSettings:
 
 
 def _coordinator_name(env: EnvironmentVariables) -> str:
-    """The name of the SpiderCoordinator, by the controller's variables; "" if it is disabled."""
+    """The name of the SpiderCoordinator that the agent uses; "" if it is disabled."""
     if not env.boolean("SPIDERPOOL_COORDINATOR_ENABLED", default=True):
         return ""
     return check_name(*env.first(COORDINATOR_NAMES, COORDINATOR))
@@ -182,7 +184,7 @@ def _name(name: str) -> str:
 
 
 def _pool_wait(env: EnvironmentVariables) -> float:
-    """The wait for an automatic pool in seconds: Spiderpool's pause times its retries."""
+    """Seconds to wait for an automatic pool: the pause between retries, times their number."""
     pause_s = env.number("SPIDERPOOL_WAIT_SUBNET_POOL_TIME_IN_SECOND", 2, POOL_PAUSE_S_MAX)
     pauses = env.number("SPIDERPOOL_WAIT_SUBNET_POOL_MAX_RETRIES", 25, POOL_RETRIES_MAX)
     return float(pause_s * pauses)
@@ -195,5 +197,5 @@ def _listen(address: str) -> str:
         raise BadInput(
             f"{address[:64]!r} is not an address",
             subject="orbweaver.listenAddress",
-            remedy="use 127.0.0.1 for this host only, 0.0.0.0 or :: for all",
+            remedy="use 127.0.0.1 to serve only this host, 0.0.0.0 or :: to serve all hosts",
         ) from None

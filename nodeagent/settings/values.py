@@ -1,4 +1,4 @@
-"""The settings of one agent, as checked values. Secrets are not shown in texts."""
+"""The settings of one agent, as checked values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from core.allocation.cooldown import COOL_DOWN_S
 from core.allocation.provider_settings import ProviderSettings
-from core.allocation.record_limit import RECORDS_MAX
+from core.allocation.record_limit import RECORD_LIMIT_DEFAULT
 from core.domain.addresses.choice import AddressOrder
 from core.domain.fixed.owners import FixedSettings
 from core.domain.roce_qos.model import RoceQosRule
@@ -33,13 +33,13 @@ LISTEN_ADDRESS: Final = {True: "127.0.0.1", False: "::1"}
 See docs/reference/configuration.md, "Ports and health paths".
 """
 COORDINATOR: Final = "default"
-"""The name of the SpiderCoordinator that is used.
+"""The default name of the SpiderCoordinator.
 
 See docs/reference/custom-resource-rules.md, "SpiderCoordinator".
 """
 AGENT_NAMESPACE: Final = "kube-system"
 POOL_WAIT_S: Final = 50.0
-"""Seconds that an ADD waits for its automatic pool, limited by its own deadline."""
+"""Seconds that an ADD waits for its automatic pool, if its deadline is not earlier."""
 PLUGIN_LOG_PATH: Final = "/var/log/spidernet/spiderpool.log"
 
 
@@ -67,7 +67,7 @@ class Settings(NamedTuple):
     release_conflicts: bool = True
     announce_addresses: bool = True
     tune_sysctls: bool = False
-    records_max: int = RECORDS_MAX
+    records_max: int = RECORD_LIMIT_DEFAULT
     pool_wait_s: float = POOL_WAIT_S
     address_order: AddressOrder = "spread"
     cool_down_s: int = COOL_DOWN_S
@@ -97,7 +97,7 @@ class Settings(NamedTuple):
 
     @property
     def datapath_directory(self) -> Path:
-        """The directory of attachment records, beside the sockets on a tmpfs."""
+        """The directory of attachment records, on the tmpfs of the sockets."""
         return Path(self.socket_path).with_name("datapath")
 
     @property

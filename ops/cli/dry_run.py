@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from core.allocation.address_finder import Finder
-from core.allocation.record_limit import RECORDS_MAX, RecordLimit
+from core.allocation.record_limit import RECORD_LIMIT_DEFAULT, RecordLimit
 from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.choice import Search
 from core.domain.addresses.ip_address import Address, Family, parse_address
@@ -228,7 +228,7 @@ class _DryAdd:
         self._snapshot = snapshot
         self._holder = holder
         self._finder = Finder(store, keys)
-        self._limit = RecordLimit(self._finder, RECORDS_MAX)
+        self._limit = RecordLimit(self._finder, RECORD_LIMIT_DEFAULT)
         self._interface_of: dict[Address, str] = {}
 
     async def trials_of(self, demand: Demand) -> list[Trial]:
