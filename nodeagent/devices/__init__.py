@@ -13,5 +13,5 @@
     device_setup.py        starts the device plugin from the settings
 
 ``core.domain.devices`` and ``core.domain.sriov`` decide what is advertised. Pods without devices
-start and run without the device plugin. If a source cannot be read, its devices stay advertised.
+start and run without the device plugin. Devices that cannot be read stay advertised.
 """

@@ -1,10 +1,10 @@
 """Keeps the advertised resources up to date, in the background.
 
-Level-triggered: each round reads the node's offers and applies the difference. A fault is logged
-once, and the next round tries again. If a source cannot be read, its resources stay advertised; a
-resource that fails does not affect the others. Between two rounds the advertiser polls kubelet's
-socket: a restarted kubelet has no registrations, and needs them before it starts Pods. ``wake``
-starts a round early.
+Level-triggered: each round reads the devices of all sources and advertises what has changed. A
+fault is logged once, and the next round tries again. If a source cannot be read, its resources stay
+advertised; a resource that fails does not affect the others. Between two rounds the advertiser
+polls kubelet's socket: a restarted kubelet has no registrations, and needs them before it starts
+Pods. ``wake`` starts a round early.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ KUBELET_POLL_S: Final = 0.25
 RESOURCES_MAX: Final = 256
 """The most resources of one node. Each has a gRPC server, a socket, and a stream to kubelet."""
 
-_NODE: Final = "this node"
+_MORE: Final = "further resources of this node"
 
 _log: Final = logging.getLogger(__name__)
 
 
 class OfferSource(Protocol):
-    """A reader of offers, such as those of slots."""
+    """Reads the devices of some resources, such as slots."""
 
     @property
     def name(self) -> str:
@@ -67,7 +67,7 @@ class DeviceAdvertiser:
         self._is_woken = False
 
     def wake(self) -> None:
-        """Run the next round within ``KUBELET_POLL_S``, because an offer has changed."""
+        """Run the next round within ``KUBELET_POLL_S``."""
         self._is_woken = True
 
     async def run(self) -> None:
@@ -100,7 +100,7 @@ class DeviceAdvertiser:
                 faults[source.name] = str(error)
                 continue
             if offers is None:
-                faults[source.name] = "its labels or virtual functions are not known yet"
+                faults[source.name] = "the node's labels or virtual functions are not known yet"
             else:
                 self._offers[source.name] = offers
         await self._apply(self._merged(faults))
@@ -122,7 +122,7 @@ class DeviceAdvertiser:
                     faults[resource] = f"{text}; rename one of the two resources"
                 elif len(merged) == RESOURCES_MAX:
                     text = f"only {RESOURCES_MAX} resources are advertised, and there are more"
-                    faults[_NODE] = f"{text}; remove resources that no Pod requests"
+                    faults[_MORE] = f"{text}; remove resources that no Pod requests"
                 else:
                     merged[resource] = offer
         return merged
@@ -142,7 +142,7 @@ class DeviceAdvertiser:
     def _report(self, faults: dict[str, str]) -> None:
         for name, fault in faults.items():
             if self.faults.get(name) != fault:
-                _log.warning("cannot advertise the devices of %s: %s", name, fault)
+                _log.warning("cannot advertise %s: %s", name, fault)
         for name, plugin in self.plugins.items():
             if name in self.faults and name not in faults:
                 _log.info("advertised %d devices of %s to kubelet", plugin.size, name)

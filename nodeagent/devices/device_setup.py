@@ -1,4 +1,4 @@
-"""Starts the device plugin with its sources of offers, from the settings."""
+"""Starts the device plugin with its sources of devices, from the settings."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
 """The messages and names of kubelet's device plugin API, v1beta1.
 
-The messages are a table in the notation of ``core.protobuf``, written by hand, with the field
-numbers of the public definition, because no package has them with types, and generated code cannot
-be reviewed. Released field numbers never change. Received fields that are not in the table are
-ignored.
+The table of messages is in the notation of ``core.protobuf``, and written by hand: no package has
+typed messages, and generated code cannot be reviewed. Its field numbers are those of the public
+definition, which never change. Received fields that are not in the table are ignored.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ VERSION: Final = "v1beta1"
 REGISTER: Final = f"/{VERSION}.Registration/Register"
 PLUGIN_SERVICE: Final = f"{VERSION}.DevicePlugin"
 DIRECTORY: Final = "device-plugins"
-"""The directory, below kubelet's, that has ``KUBELET_SOCKET`` and the sockets of all plugins."""
+"""The directory of kubelet's socket and of the plugins' sockets, below kubelet's root directory."""
 
 KUBELET_SOCKET: Final = "kubelet.sock"
 HEALTHY: Final = "Healthy"

@@ -1,8 +1,8 @@
 """Finds the character devices that a container needs for a PCI device. Reads /sys only.
 
-The character devices are looked up when a container gets the device: an RDMA device that comes back
-from a Pod may have other numbers. Only existing files are returned, because a container runtime
-refuses to start a container with a missing one.
+The character devices are looked up when a container gets the PCI device: an RDMA device that comes
+back from a Pod may have other numbers. Only existing files are returned, because a container
+runtime refuses to start a container with a missing one.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class PciFiles(NamedTuple):
 
 
 def rdma_character_devices(sysfs: Path, names: list[str]) -> tuple[DeviceFile, ...]:
-    """The files of these names below /dev/infiniband, after that of the connection manager.
+    """The file of the RDMA connection manager, and the files of these names below /dev/infiniband.
 
     Without names there are no files: rdma_cm alone is of no use.
     """

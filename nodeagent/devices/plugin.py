@@ -72,15 +72,15 @@ class DevicePlugin:
         self._changed = Event()
         self._is_withdrawn = False
         self._server: grpc.aio.Server | None = None
-        self._served: FileIdentity | None = None
-        self._registered: FileIdentity | None = None
+        self._served_socket: FileIdentity | None = None
+        self._registered_kubelet: FileIdentity | None = None
         self._streams = 0
         self._had_stream = False
 
     @property
     def is_registered(self) -> bool:
         """Whether the resource is registered at the running kubelet."""
-        return self._registered is not None
+        return self._registered_kubelet is not None
 
     @property
     def size(self) -> int:
@@ -95,18 +95,18 @@ class DevicePlugin:
 
     async def keep(self) -> str:
         """Serve and register the resource, unless this is done. Returns a fault as text, or ""."""
-        if self._served is None or file_identity(self.path) != self._served:
-            self._registered = None
+        if self._served_socket is None or file_identity(self.path) != self._served_socket:
+            self._registered_kubelet = None
             if fault := await self._open():
                 return fault
         kubelet = file_identity(self._kubelet)
         if (
-            self._registered is not None
-            and kubelet == self._registered
+            self._registered_kubelet is not None
+            and kubelet == self._registered_kubelet
             and not self._has_stream_ended()
         ):
             return ""
-        self._registered = None
+        self._registered_kubelet = None
         if kubelet is None:
             return (
                 f"there is no {self._kubelet}: start kubelet, or mount its directory device-plugins"
@@ -115,7 +115,7 @@ class DevicePlugin:
         self._had_stream = False
         if fault := await self._register():
             return fault
-        self._registered = kubelet
+        self._registered_kubelet = kubelet
         self._counts.registrations += 1
         return ""
 
@@ -169,16 +169,16 @@ class DevicePlugin:
         except (OSError, RuntimeError) as error:
             await self._stop(None)
             return f"cannot serve {self.path}: {error}"
-        self._served = file_identity(self.path)
+        self._served_socket = file_identity(self.path)
         return ""
 
     async def _stop(self, grace_s: float | None) -> None:
         """Stop the server. After a cancellation the next call stops it."""
-        self._registered = None
+        self._registered_kubelet = None
         if self._server is not None:
             await self._server.stop(grace_s)
             self._server = None
-        served, self._served = self._served, None
+        served, self._served_socket = self._served_socket, None
         if served is not None and file_identity(self.path) == served:
             self.path.unlink(missing_ok=True)
 

@@ -37,7 +37,7 @@ class SlotSource(NamedTuple):
     @property
     def name(self) -> str:
         """The name of this source in log messages."""
-        return "this node"
+        return "the slots of this node"
 
     async def read(self) -> dict[str, Offer] | None:
         """Slots by resource; None while the rules need labels that are not known yet."""

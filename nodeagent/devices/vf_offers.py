@@ -2,8 +2,8 @@
 
 kubelet's device IDs are PCI addresses, by which Multus finds a Pod's device (``deviceID``). A
 virtual function is healthy if it has the driver of its policy and its NIC has a carrier. If the
-policy requires RDMA, it also needs an RDMA device while its link is in the node's network
-namespace. While a Pod has the link, the RDMA device may be in the Pod too, and is not required.
+policy requires RDMA, a virtual function whose link is in the node's network namespace also needs an
+RDMA device. While a Pod has the link, the RDMA device may be in the Pod too, and is not required.
 
 The lists include the virtual functions that Pods use (``core.domain.sriov.resources``). While the
 virtual functions are not known, ``VfSource.read`` returns None, and ``DeviceAdvertiser`` keeps the

@@ -1,4 +1,4 @@
-"""Handles calls of the executable ``ifacer``. It creates links and returns an empty result.
+"""Handles calls of the executable ``ifacer``: an ADD creates links and returns an empty result.
 
 The executable answers DEL, CHECK, GC and STATUS itself, because no link is ever removed; if the
 agent receives such a call, the call succeeds too. ADD needs neither etcd nor the configuration
@@ -21,7 +21,7 @@ NAME: Final = "ifacer"
 
 
 class Ifacer:
-    """Answers the calls of its executable."""
+    """Answers the calls of the executable ``ifacer``."""
 
     def __init__(self, runner: RequestRunner, configurator: LinkConfigurator) -> None:
         self._runner = runner

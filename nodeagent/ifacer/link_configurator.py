@@ -1,4 +1,4 @@
-"""Creates master interfaces: reads the links, plans and applies, until no step is left.
+"""Creates master interfaces: reads the links and applies the next steps, until none is left.
 
 The calls on a node run one after the other. A call has a limited number of rounds; each round reads
 the links again, so it includes changes of other processes. The links are in the node's namespace.
@@ -62,7 +62,7 @@ class LinkConfigurator:
                 _log.info("changed the links of %s: %s", config.parent, changes)
             else:
                 raise DatapathError(
-                    f"{config.parent} is not complete after {ROUNDS_MAX} rounds of changes",
+                    f"the links of {config.parent} are not complete after {ROUNDS_MAX} rounds",
                     subject=config.parent,
                     remedy="find out which other program on this node changes these interfaces",
                 )

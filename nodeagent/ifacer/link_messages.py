@@ -46,7 +46,7 @@ def add_vlan(name: str, parent: int, vlan_id: int) -> Request:
 
 
 def add_bond(name: str, mode: int, options: BondOptions, index_of: Mapping[str, int]) -> Request:
-    """Create a bond without the option for its active member, which must be a member first.
+    """Create a bond without ``active_slave``: only a member of the bond can become its active one.
 
     ``index_of``: interface indexes by name, for the option ``primary``.
     """

@@ -43,7 +43,7 @@ class NodeLinks(NamedTuple):
 
 
 class LinkPlan(NamedTuple):
-    """The next requests; none when nothing is left. ``skipped``: texts of skipped bond members."""
+    """The next requests; none when nothing is left. ``skipped``: why links are not in a bond."""
 
     steps: tuple[Request, ...] = ()
     skipped: tuple[str, ...] = ()

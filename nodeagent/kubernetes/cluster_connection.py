@@ -99,5 +99,5 @@ async def connect_cluster(
     if settings.kubeconfig is None:
         return None
     api = Api(await open_connection(settings.kubeconfig))
-    _log.info("facts of Pods come from the API server")
+    _log.info("reading Pods from the API server")
     return Cluster(api, settings, supervisor)

@@ -3,7 +3,7 @@
 The agent watches the Pods of its node, its Node, Namespaces and StatefulSets. kubelet is often
 faster than the watch: for a Pod that the watch has not delivered yet, an ADD waits briefly and then
 reads it once. Watched objects are good enough to keep addresses. Before an address is released, the
-API server must confirm it, unless the watch has reported the Pod's deletion (I6).
+agent reads the API server again, unless the watch has reported the Pod's deletion (I6).
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -38,7 +38,7 @@ READ_PODS_MAX: Final = 512
 """Cached Pods that were read because the watch was late."""
 
 ENDED_MAX: Final = 4_096
-"""Cached UIDs of ended Pods; for other Pods the agent reads the API server again."""
+"""Cached UIDs of ended Pods; the oldest is removed, and its Pod is read again if needed."""
 
 _log: Final = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Watches the SpiderMultusConfigs, to find the NICs of Pods that a network provider binds.
+"""Watches the SpiderMultusConfigs, to find the Pods' NICs that a network provider binds.
 
 The agent watches them only if a network provider is configured. A Pod's annotations name its
 networks. The type, the VLAN mode and the master of each network are cached.

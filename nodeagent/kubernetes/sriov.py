@@ -139,13 +139,13 @@ class KubernetesSriov:
                 BLOCKING_PODS: json.dumps(report.blocking[:BLOCKING_PODS_MAX]),
             }
         status = node_state_status(self._node, report.nics, report.external, report.result)
-        # The operator's definition lacks fields of ours. The API server leaves such fields out of a
-        # merge, but would refuse to apply them.
+        # The CRD of the operator lacks some of our fields. The API server drops unknown fields of a
+        # merge patch, but refuses to apply them.
         await self._write("/status", status, self._api.merge)
         await self._write_state(annotations)
 
     async def withdraw(self) -> None:
-        """See ``PolicySource``. Other fields of the state may belong to another program."""
+        """See ``PolicySource``. Only the drain request is changed: others may own the rest."""
         if not self._state.requests_drain:
             return
         change = {"metadata": {"labels": {DRAIN_LABEL: None}, "annotations": {DESIRED_STATE: IDLE}}}

@@ -61,10 +61,10 @@ _TRUSTED: Final = {
 }
 _STRICT: Final = 0
 _ETS_BANDWIDTH: Final = 2
-_STATUS_BYTE: Final = 256
-_ERRNO_MAX: Final = 128
-"""Status bytes from this number on are errors: 256 minus the errno. A smaller one is no error: some
-drivers, such as ice, report by it that no change was needed."""
+_STATUS_VALUES: Final = 256
+_FIRST_ERROR_STATUS: Final = 128
+"""Status bytes from this number on are errors: 256 minus the errno. With smaller ones some drivers,
+such as ice, report that no change was needed."""
 
 
 def read_dcb(session: NetlinkSession, link: str) -> DcbSettings | None:
@@ -154,8 +154,8 @@ def _change(session: NetlinkSession, link: str, command: int, verb: str, setting
     status = attributes(outcome.answer[DCBMSG.size :]).get(_IEEE)
     if status is None:
         raise _refused(f"{verb} {link}", EINVAL)
-    if status[0] >= _ERRNO_MAX:
-        raise _refused(f"{verb} {link}", _STATUS_BYTE - status[0])
+    if status[0] >= _FIRST_ERROR_STATUS:
+        raise _refused(f"{verb} {link}", _STATUS_VALUES - status[0])
 
 
 def _ieee(answer: bytes) -> dict[int, memoryview]:

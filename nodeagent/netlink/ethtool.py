@@ -62,7 +62,7 @@ def statistics(netns_socket: socket.socket, link: str) -> dict[str, int]:
     request = _STRINGS.pack(_GSTRINGS, _STATISTICS_SET, count)
     names = _ask(netns_socket, link, request + bytes(capacity * _NAME_BYTES))
     values = _ask(netns_socket, link, _STATISTICS.pack(_GSTATS, count) + bytes(capacity * 8))
-    # If their number changed in between, only those in both answers are used.
+    # If the number of statistics changed in between, only those in both answers are used.
     count = min(_STRINGS.unpack_from(names)[2], _STATISTICS.unpack_from(values)[1], capacity)
     numbers = struct.unpack_from(f"={count}Q", values, _STATISTICS.size)
     starts = range(_STRINGS.size, _STRINGS.size + count * _NAME_BYTES, _NAME_BYTES)

@@ -1,7 +1,7 @@
 """Opens network namespaces, and runs functions inside them in dedicated threads.
 
 A socket stays in the namespace in which it was opened, and ``/proc/sys/net`` shows the namespace of
-the thread that opens it, so both need a thread inside the namespace (``setns``; Python 3.11 has no
+the thread that opens it. So a thread must enter the namespace (``setns``; Python 3.11 has no
 ``os.setns``). Only the executor's thread, and threads that called ``run_directly``, leave the
 agent's namespace. If a thread fails to return, its next call still enters the call's namespace. The
 queue of calls is bounded. This module creates no namespace and forks no process.
@@ -29,7 +29,7 @@ from nodeagent.netlink.session import NetlinkSession
 T = TypeVar("T")
 
 HOST_SYSCTLS: Final = Path("/host/proc/sys")
-"""Where the chart mounts the host's /proc/sys: a container's own /proc/sys is read-only."""
+"""The chart mounts the host's /proc/sys here: a container's own /proc/sys is read-only."""
 
 OWN_SYSCTLS: Final = Path("/proc/sys")
 SYSCTL_BYTES_MAX: Final = 4_096
@@ -44,7 +44,7 @@ CALL_S_MAX: Final = 10.0
 """Seconds that ``run`` waits for its call; a call takes about 20 microseconds."""
 
 _PATH_REMEDY: Final = (
-    "check the path, and that the agent's container has the directory of the path from the node"
+    "check the path, and that its directory is mounted from the node into the agent's container"
 )
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)

@@ -87,7 +87,7 @@ class RdmaSocket:
 
     @classmethod
     def open(cls, executor: NetnsExecutor, namespace: NetworkNamespace) -> Self | None:
-        """A socket in a namespace; None if the kernel refuses it, as without RDMA.
+        """A socket in a namespace; None if the kernel refuses it, for example for lack of RDMA.
 
         Raises the errors of ``NetnsExecutor.run``.
         """

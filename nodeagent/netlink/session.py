@@ -38,7 +38,7 @@ SEND: Final = "netlink send"
 """The name of the span of one send and its answers."""
 
 SEND_TRIES_MAX: Final = 4
-"""Sends of the same requests to which no answer arrives; then the session raises NetlinkLost."""
+"""Unanswered sends of the same requests, after which the session raises NetlinkLost."""
 
 LISTING_TRIES_MAX: Final = 16
 """Tries of one listing, which changes can interrupt; each takes about a millisecond."""
@@ -358,7 +358,7 @@ def check(request: Request, outcome: RequestOutcome) -> None:
 
 
 def _describe(span: Span, batch: Sequence[Request], answered: Mapping[int, RequestOutcome]) -> None:
-    """Set the requests and the kernel's errors; the caller decides whether the span failed."""
+    """Add the requests and the kernel's errors to the span."""
     span.set_attribute("netlink.requests", [request.what for request in batch])
     errors = [outcome.errno for outcome in answered.values() if outcome.errno]
     if errors:

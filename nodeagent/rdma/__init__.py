@@ -1,6 +1,6 @@
 """Metrics of RDMA devices.
 
-See docs/reference/metrics.md, docs/reference/networks.md, "RDMA metrics".
+See docs/reference/metrics.md, and docs/reference/networks.md, "RDMA metrics".
 
 values.py           ports of RDMA devices, and Pods with RDMA devices
 counter_reader.py   reads counters from RDMA netlink, drivers and /sys

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-UNKNOWN: Final = "A counter of the kernel or of the driver, under its name there"
+UNKNOWN: Final = "A counter of the kernel or of the driver, under its own name"
 
 HELP_TEXTS: Final[dict[str, str]] = {
     "rx_write_requests": "Write requests received",
@@ -29,8 +29,8 @@ HELP_TEXTS: Final[dict[str, str]] = {
     "roce_adp_retrans": "Adaptive retransmissions",
     "roce_adp_retrans_to": "Adaptive retransmissions that timed out",
     "roce_slow_restart": "Slow restarts",
-    "roce_slow_restart_cnps": "Congestion notifications of slow restarts",
-    "roce_slow_restart_trans": "Changes to slow restart",
+    "roce_slow_restart_cnps": "Congestion notifications sent by slow restarts",
+    "roce_slow_restart_trans": "Changes of state to slow restart",
     "rp_cnp_ignored": "Congestion notifications received and ignored",
     "rp_cnp_handled": "Congestion notifications received that slowed a sender down",
     "np_ecn_marked_roce_packets": "Packets received that were marked as congested",

@@ -2,8 +2,8 @@
 
 The kernel's counters come from RDMA netlink, or from /sys on older kernels; the counters of a link
 come from its driver. No process is started. ``read`` blocks: call it in a worker thread, one call
-at a time. A value that cannot be read is left out and reported as a fault. A fault in one namespace
-does not affect the others.
+at a time. Values that a driver does not provide are left out. A namespace that cannot be read is
+reported as a fault, and does not affect the others.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _TRAFFIC_CLASS: Final = re.compile(r"Global tclass=(\d+)")
 
 
 class CounterRead(NamedTuple):
-    """The ports by namespace. ``faults``: error texts by the namespace that could not be read."""
+    """The ports of each namespace. ``faults``: error texts by what could not be read."""
 
     namespaces: tuple[NamespacePorts, ...]
     faults: dict[str, str]

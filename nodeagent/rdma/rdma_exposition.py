@@ -24,8 +24,8 @@ REFRESH_S_MAX: Final = 1.0
 """Seconds that a scrape waits for a new reading."""
 
 STALE_S_MAX: Final = 60.0
-"""The greatest age in seconds of counters that are served. With older ones it would look as if
-traffic had stopped."""
+"""The greatest age in seconds of counters that are served. Older ones would look as if traffic had
+stopped."""
 
 _log: Final = logging.getLogger(__name__)
 

@@ -46,7 +46,7 @@ class NamespacePorts(NamedTuple):
 
 
 class RdmaPod(NamedTuple):
-    """A Pod with RDMA devices. ``owner`` None: it has no owner, or the agent may not read it."""
+    """A Pod with RDMA devices. ``owner`` None: the Pod has no owner, or the owner is unknown."""
 
     namespace: str
     name: str

@@ -1,6 +1,6 @@
 """Keeps the settings of a node's RoCE NICs equal to the rules, in the background.
 
-Level-triggered: each round reads labels and NICs, plans and carries out. The kernel does not report
+Level-triggered: each round reads labels and NICs and carries out a plan. The kernel does not report
 changes of these settings, so there is a round every ``DRIFT_S``. That also limits how often the
 agent and another program, such as an LLDP daemon, can undo each other's changes. A change may
 interrupt the link for a short time. So a change that another program undoes is made only a few
@@ -33,7 +33,7 @@ RETRY_S: Final = 5.0
 """Seconds until the next round while the labels of the node are unknown."""
 
 ALL_NICS: Final = "*"
-"""The name for the NICs of all rules while no NIC could be read."""
+"""Stands for the NICs of all rules while no NIC has been read."""
 
 _UNDONE: Final = (
     "the driver, the NIC's firmware (DCBX) or another program such as lldpad undid it several"
@@ -115,7 +115,7 @@ class QosReconciler:
         faults: dict[str, str] = {}
         faulty: Counter[str] = Counter()
         if self._has_nics and not plan.desired:
-            _log.info("no rule of orbweaver.roceQos is for a RoCE NIC of this node")
+            _log.info("no rule of orbweaver.roceQos selects a RoCE NIC of this node")
         self._has_nics = bool(plan.desired)
         self._repeats = {change: self._repeats.get(change, 0) for change in plan.changes}
         for change in plan.changes:

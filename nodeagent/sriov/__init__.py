@@ -7,7 +7,7 @@ See docs/how-to/create-virtual-functions.md.
     vf_configurator.py  carries out one action of a plan
     guid_keeper.py      records GUIDs of InfiniBand in the event log before they are set
     node_hardware.py    the NICs of this node, and the file of GUIDs
-    reconciler.py       reads, plans, carries out and reports in rounds
+    reconciler.py       carries out plans and reports results, in rounds
     sriov_setup.py      starts the reconciler from the settings
 
 ``core.domain.sriov`` computes the plan. Virtual functions of running Pods are never removed, and

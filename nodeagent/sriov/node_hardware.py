@@ -163,7 +163,7 @@ def _with_settings(vf: VirtualFunction, settings: VfSettings) -> VirtualFunction
 def with_pods(
     nics: Collection[PhysicalFunction], pods: Mapping[str, str] | None
 ) -> tuple[PhysicalFunction, ...]:
-    """The NICs with ``is_used`` by the devices of Pods; ``pods`` None: kubelet did not answer."""
+    """The NICs with ``is_used`` of VFs that Pods have; ``pods`` None: kubelet did not answer."""
 
     def is_in_pod(vf: VirtualFunction) -> bool:
         return vf.driver == VFIO if pods is None else vf.address in pods

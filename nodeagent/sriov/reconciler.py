@@ -1,6 +1,6 @@
 """Keeps a node's virtual functions equal to its policies, in the background.
 
-Level-triggered: each round reads policies, labels and NICs, plans, carries out and reports. There
+Level-triggered: each round reads policies, labels and NICs, carries out a plan and reports. There
 is a round after each change and every ``DRIFT_S``, which also corrects changes by other programs
 and restores virtual functions after a reboot. The virtual functions of running Pods are never
 removed: a change waits until no Pod has them, and requests a drain of the node if that is enabled.
@@ -35,7 +35,7 @@ from core.settings.sriov import SriovSettings
 from nodeagent.sriov.guid_keeper import GuidKeeper
 
 DRIFT_S: Final = 30.0
-"""Seconds between two rounds without any change."""
+"""Seconds until the next round if nothing changes."""
 
 RETRY_S: Final = 5.0
 """Seconds until the next round after an incomplete one."""
@@ -50,7 +50,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 Switch: TypeAlias = SetVfTrust | SetVfSpoofCheck
-"""A setting that the driver may not show."""
+"""A setting that is on or off, which some drivers do not show."""
 
 
 class _SwitchKey(NamedTuple):
@@ -78,9 +78,9 @@ class NodeConfiguration(NamedTuple):
 class NodeReport(NamedTuple):
     """The result of a round for the SriovNetworkNodeState. ``blocking``: Pods that block a change.
 
-    ``external``: PCI addresses of NICs whose virtual functions another program creates.
     ``needs_drain``: whether these Pods must be evicted. ``keeps_request``: whether the request for
-    a drain stays unchanged, because the blocking Pods are not known yet.
+    a drain stays unchanged, because the blocking Pods are not known yet. ``external``: PCI
+    addresses of NICs whose virtual functions another program creates.
     """
 
     nics: Sequence[PhysicalFunction]
@@ -319,7 +319,7 @@ class SriovReconciler:
         remedy = "delete these Pods, or set sriov.operatorConfig.disableDrain to false"
         if self._settings.drain:
             remedy = "the node is drained first"
-        return f"{nic}: {users} use virtual functions to remove; {remedy}"
+        return f"{nic}: virtual functions to remove are used by {users}; {remedy}"
 
     def _set_devices(self, devices: Mapping[str, tuple[VfDevice, ...]] | None) -> None:
         if devices != self.vfs_by_resource:
@@ -329,9 +329,9 @@ class SriovReconciler:
 
     def _end(self, fault: str, *, is_complete: bool = False) -> bool:
         if fault and fault != self.fault:
-            _log.warning("virtual functions differ from the policies: %s", fault)
+            _log.warning("the policies for virtual functions are not applied: %s", fault)
         elif self.fault and not fault:
-            _log.info("virtual functions are equal to the policies again")
+            _log.info("the policies for virtual functions are applied")
         self.fault = fault
         return is_complete
 

@@ -61,10 +61,10 @@ class Sysfs:
             finally:
                 os.close(file)
         except OSError as error:
-            raise self._refused(f"write {text or 'nothing'} to", path, error) from error
+            raise self._refused(f"write {text or 'an empty line'} to", path, error) from error
 
     def make(self, path: Path) -> None:
-        """Create a directory of configfs, which creates a kernel object, unless it exists."""
+        """Create a directory of configfs, unless it exists. The kernel then creates its files."""
         try:
             path.mkdir(exist_ok=True)
         except OSError as error:

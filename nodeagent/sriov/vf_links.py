@@ -145,7 +145,7 @@ class KernelVfLinks:
         self._switch(link, vf, "spoofChk", _IFLA_VF_SPOOFCHK, is_on=spoof_check)
 
     def vf_settings(self, link: str) -> Mapping[int, VfSettings]:
-        """See ``VfLinks``. Drivers and kernels that do not report a setting have None or ""."""
+        """See ``VfLinks``. A setting that the kernel does not report is None or ""."""
         mask = attribute_u32(n.IFLA_EXT_MASK, _RTEXT_FILTER_VF | n.RTEXT_FILTER_SKIP_STATS)
         with self._executor.session(self._executor.own_namespace) as session:
             body = IFINFOMSG.pack(0, 0, _ifindex(session, link), 0, 0) + mask
@@ -177,7 +177,7 @@ class KernelVfLinks:
                 raise DatapathError(
                     f"cannot set eSwitchMode {mode} of {address}: {error.strerror or error}",
                     subject=address,
-                    remedy="leave eSwitchMode out unless the driver has modes: devlink dev eswitch",
+                    remedy="leave eSwitchMode out if `devlink dev eswitch show` reports no mode",
                 ) from error
 
     def _generic_socket(self) -> socket.socket:

@@ -22,7 +22,7 @@ from nodeagent.telemetry.metrics import (
 )
 
 DURATION_BOUNDS_S: Final = (0.1, 0.3, 0.5, 1.0, 3.0, 5.0, 7.0, 10.0, 15.0)
-"""Upper bounds of the buckets of the documented histograms, in seconds."""
+"""Upper bounds of the buckets of Spiderpool's histograms, in seconds."""
 
 STORE_BOUNDS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
 
@@ -36,7 +36,7 @@ class ExpositionSource(Protocol):
 
 
 class Exposition:
-    """The instruments of one agent; ``scrape`` answers a scrape."""
+    """The instruments of one agent."""
 
     def __init__(self, metrics: AgentMetrics, sources: Sequence[ExpositionSource] = ()) -> None:
         self._sources = sources

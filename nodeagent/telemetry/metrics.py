@@ -14,6 +14,8 @@ from core.errors import AddressesUsedOut, NoPoolAvailable, RetriesExhausted, Wro
 
 COMPATIBLE: Final = "spiderpool-agent"
 OURS: Final = "orbweaver-agent"
+"""The OpenTelemetry scopes of Spiderpool's metrics and of new ones."""
+
 Scope = Literal["spiderpool-agent", "orbweaver-agent"]
 Kind = Literal["counter", "gauge"]
 

@@ -1,4 +1,4 @@
-"""Writes the plugin log: a file that the agent writes for the CNI executables.
+"""Writes the plugin log: the log file of the CNI executables.
 
 The network configuration sets file, level and rotation (docs/reference/cni-configuration.md,
 "spiderpool"). The agent runs as root, and a user may write a network configuration, so only regular

@@ -227,7 +227,7 @@ def test_pods_keep_their_virtual_functions_over_an_agent_restart_and_delay_a_pol
     cluster.apply(policy(4))
     until_allocatable(cluster, 0)
     cluster.until(lambda: sync_status(cluster) == "InProgress", "a change that waits")
-    users = f"{SHOP}/first, {SHOP}/second use virtual functions to remove"
+    users = f"virtual functions to remove are used by {SHOP}/first, {SHOP}/second"
     assert users in card.state()["status"]["lastSyncError"]
     cluster.delete_pods()
     until_allocatable(cluster, 4)

@@ -226,7 +226,8 @@ async def test_a_changed_policy_evicts_the_pod_and_its_new_virtual_functions_are
         DRAIN_REQUIRED,
         '["shop/web-0"]',
     )
-    assert "shop/web-0 use virtual functions to remove" in cluster.state["status"]["lastSyncError"]
+    sync_error = cluster.state["status"]["lastSyncError"]
+    assert "virtual functions to remove are used by shop/web-0" in sync_error
     await cluster.until(lambda: "shop/web-0" in drain_status(server), "why the Pod stays")
     await cluster.until(lambda: not cluster.is_cordoned, "the uncordoned node")
     assert NODE in drain_status(server), "in the list of drains that were given up"

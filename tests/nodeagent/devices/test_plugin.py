@@ -26,6 +26,7 @@ from tests.nodeagent.devices.fake_kubelet import Kubelet
 
 ETH1 = "spidernet.io/eth1-nic"
 SUB_ENI = "spidernet.io/sub-eni"
+SLOTS = "the slots of this node"
 RULES = DeviceRules(sub_eni=(SubEniRule(slots=2),), nics=(NicRule(slots=3, include=("eth*",)),))
 ROUND_S = 0.02
 
@@ -228,14 +229,14 @@ async def test_unknown_labels_or_nics_withdraw_nothing(
     rules = RULES._replace(nodes=LabelSelector({"fabric": "yes"}))
     nics.labels = None
     async with running_advertiser(kubelet.directory, nics, rules) as advertiser:
-        await kubelet.until(lambda: "labels" in advertiser.faults.get("this node", ""))
+        await kubelet.until(lambda: "labels" in advertiser.faults.get(SLOTS, ""))
         assert kubelet.registered == []
         nics.labels = {"fabric": "yes"}
         await kubelet.until(lambda: len(kubelet.devices) == 2)
 
         nics.labels, nics.lost = None, True
 
-        await kubelet.until(lambda: "lost" in advertiser.faults.get("this node", ""))
+        await kubelet.until(lambda: "lost" in advertiser.faults.get(SLOTS, ""))
         await rounds(advertiser)
         assert sorted(map(len, kubelet.devices.values())) == [2, 3]
         nics.labels, nics.lost = {}, False

@@ -52,7 +52,7 @@ class DriverFiles(Sysfs):
 
 
 class RoceNode:
-    """A ConnectX card with DOCA-OFED, its virtual function, a soft device, and IPoIB."""
+    """A ConnectX card with DOCA-OFED, its virtual function, soft RoCE, and an IPoIB link."""
 
     def __init__(self, root: Path) -> None:
         tree = SysTree(root)
@@ -192,7 +192,7 @@ async def test_a_change_that_is_undone_is_repeated_three_times_and_then_every_ho
     await agent.run_round()
 
     assert node.executor.changes == before + REPEATS_MAX
-    assert "undid it several times" in agent.faults["ens1f0: PFC 5"], "as far as is known"
+    assert "undid it several times" in agent.faults["ens1f0: PFC 5"], "until the change lasts"
 
     node.dcb.pfc = bytes((8, 1 << 5)) + node.dcb.pfc[2:]
     await agent.run_round()
@@ -256,7 +256,7 @@ async def test_rules_that_match_no_nic_are_logged_once(
         await agent.run_round()
 
     assert [record.message for record in caplog.records] == [
-        "no rule of orbweaver.roceQos is for a RoCE NIC of this node"
+        "no rule of orbweaver.roceQos selects a RoCE NIC of this node"
     ]
 
 
@@ -277,7 +277,7 @@ async def test_the_rule_of_a_bond_applies_to_its_members_and_its_rdma_device(
     assert node.dcb.pfc_priorities == node.executor.links["ens1f1"].pfc_priorities == [5]
     assert node.read(f"{ECN}/roce_np/enable/5") == "1"
     assert node.read(TOS, "mlx5_bond_0") == "160"
-    assert agent.gaps_by_nic() == {"bond0": 1, "ens1f0": 0, "ens1f1": 1}, "the last has no ECN"
+    assert agent.gaps_by_nic() == {"bond0": 1, "ens1f0": 0, "ens1f1": 1}, "ens1f1 has no ECN"
 
 
 async def test_all_members_of_a_bond_get_the_rule_when_one_has_the_rdma_device(

@@ -67,7 +67,7 @@ def ethernet(tmp_path: Path) -> Node:
 
 
 async def test_virtual_functions_of_a_policy_are_created_once(node: Node) -> None:
-    node.source.ask(node.policy(mtu=4_000))
+    node.source.set_policies(node.policy(mtu=4_000))
 
     assert await node.agent.run_round()
     changes = len(node.card.writes)
@@ -85,9 +85,9 @@ async def test_virtual_functions_of_a_policy_are_created_once(node: Node) -> Non
 async def test_an_eswitch_mode_that_the_card_has_is_not_set_and_its_functions_stay(
     tmp_path: Path,
 ) -> None:
-    """A ConnectX names its switch in /sys also in legacy mode."""
+    """The file ``phys_switch_id`` of a ConnectX has an ID also in legacy mode."""
     node = Node(tmp_path, "connectx-ethernet", SriovSettings())
-    node.source.ask(node.policy(2, eswitch_mode=LEGACY))
+    node.source.set_policies(node.policy(2, eswitch_mode=LEGACY))
 
     assert await node.agent.run_round()
     changes = len(node.card.writes)
@@ -101,7 +101,7 @@ async def test_a_card_is_set_to_switchdev_before_its_functions_are_created_and_b
     tmp_path: Path,
 ) -> None:
     node = Node(tmp_path, "connectx-ethernet", SriovSettings())
-    node.source.ask(node.policy(2, eswitch_mode=SWITCHDEV))
+    node.source.set_policies(node.policy(2, eswitch_mode=SWITCHDEV))
     assert await node.agent.run_round()
     assert await node.agent.run_round()
     (nic,) = node.card.nics()
@@ -110,7 +110,7 @@ async def test_a_card_is_set_to_switchdev_before_its_functions_are_created_and_b
         "sriov_numvfs 2"
     ]
 
-    node.source.ask(node.policy(2, eswitch_mode=LEGACY))
+    node.source.set_policies(node.policy(2, eswitch_mode=LEGACY))
     assert await node.agent.run_round()
 
     (nic,) = node.card.nics()
@@ -119,7 +119,7 @@ async def test_a_card_is_set_to_switchdev_before_its_functions_are_created_and_b
 
 
 async def test_drivers_bind_after_the_addresses_are_set(node: Node) -> None:
-    node.source.ask(node.policy(1))
+    node.source.set_policies(node.policy(1))
 
     await node.agent.run_round()
 
@@ -133,7 +133,7 @@ async def test_virtual_functions_are_bound_after_a_crash_during_their_creation(
 ) -> None:
     node.card.write(node.card.path / "sriov_drivers_autoprobe", "0")
     node.card.write(node.card.path / "sriov_numvfs", "2")
-    node.source.ask(node.policy(2, VfRange(1, 1)))
+    node.source.set_policies(node.policy(2, VfRange(1, 1)))
 
     assert await node.agent.run_round()
 
@@ -144,7 +144,7 @@ async def test_virtual_functions_are_bound_after_a_crash_during_their_creation(
 
 
 async def test_after_a_reboot_the_virtual_functions_are_recreated_identically(node: Node) -> None:
-    node.source.ask(node.policy(3, mtu=3_000))
+    node.source.set_policies(node.policy(3, mtu=3_000))
     await node.agent.run_round()
     before = node.card.nics()
 
@@ -156,10 +156,10 @@ async def test_after_a_reboot_the_virtual_functions_are_recreated_identically(no
 
 
 async def test_a_new_number_of_functions_replaces_unused_functions(node: Node) -> None:
-    node.source.ask(node.policy(2))
+    node.source.set_policies(node.policy(2))
     await node.agent.run_round()
 
-    node.source.ask(node.policy(5))
+    node.source.set_policies(node.policy(5))
     assert await node.agent.run_round()
 
     assert len(node.card.nics()[0].vfs) == 5
@@ -167,11 +167,11 @@ async def test_a_new_number_of_functions_replaces_unused_functions(node: Node) -
 
 
 async def test_functions_are_removed_with_their_policy_even_after_a_restart(node: Node) -> None:
-    node.source.ask(node.policy(2))
+    node.source.set_policies(node.policy(2))
     await node.agent.run_round()
 
     node.restart()
-    node.source.ask()
+    node.source.set_policies()
     await node.agent.run_round()
 
     assert node.card.nics()[0].vfs == ()
@@ -189,7 +189,7 @@ async def test_functions_created_by_others_stay(node: Node) -> None:
 
 
 async def test_drift_is_corrected(ethernet: Node) -> None:
-    ethernet.source.ask(ethernet.policy(2, mtu=4_000))
+    ethernet.source.set_policies(ethernet.policy(2, mtu=4_000))
     await ethernet.agent.run_round()
 
     (ethernet.card.root / "class/net/ens1f0/mtu").write_text("1500\n")
@@ -201,10 +201,10 @@ async def test_drift_is_corrected(ethernet: Node) -> None:
     assert nic.vfs[1].link
 
 
-async def test_trust_and_spoof_check_are_set_kept_and_left_to_the_network_of_a_pod(
+async def test_trust_and_spoof_check_are_restored_except_on_functions_of_pods(
     ethernet: Node,
 ) -> None:
-    ethernet.source.ask(ethernet.policy(2, trust=True, spoof_check=False))
+    ethernet.source.set_policies(ethernet.policy(2, trust=True, spoof_check=False))
     await ethernet.agent.run_round()
     created = [(vf.trust, vf.spoof_check) for vf in ethernet.card.nics()[0].vfs]
 
@@ -219,7 +219,7 @@ async def test_trust_and_spoof_check_are_set_kept_and_left_to_the_network_of_a_p
 
 async def test_functions_of_a_range_are_bound_to_the_driver_of_its_policy(ethernet: Node) -> None:
     dpdk = ethernet.policy(4, VfRange(2, 3), device_type=VFIO)._replace(name="b", resource="dpdk")
-    ethernet.source.ask(ethernet.policy(4, VfRange(0, 1)), dpdk)
+    ethernet.source.set_policies(ethernet.policy(4, VfRange(0, 1)), dpdk)
 
     await ethernet.agent.run_round()
 
@@ -243,7 +243,7 @@ async def test_settings_that_a_driver_does_not_show_are_set_once_for_each_new_vi
             switched.append((name, vf, value[name]))
 
         monkeypatch.setattr(ethernet.card, f"set_{name}", note)
-    ethernet.source.ask(ethernet.policy(1, trust=True, spoof_check=True))
+    ethernet.source.set_policies(ethernet.policy(1, trust=True, spoof_check=True))
 
     assert await ethernet.agent.run_round(), "complete"
     assert await ethernet.agent.run_round(), "nothing to do"
@@ -252,31 +252,31 @@ async def test_settings_that_a_driver_does_not_show_are_set_once_for_each_new_vi
     switched.clear()
     ethernet.card.boot()
     assert await ethernet.agent.run_round()
-    assert switched == [("trust", 0, True), ("spoof_check", 0, True)], "anew after a restart"
+    assert switched == [("trust", 0, True), ("spoof_check", 0, True)], "again after a reboot"
 
     switched.clear()
-    ethernet.source.ask(ethernet.policy(1, trust=False, spoof_check=True))
+    ethernet.source.set_policies(ethernet.policy(1, trust=False, spoof_check=True))
     assert await ethernet.agent.run_round()
     assert switched == [("trust", 0, False)]
 
 
 async def test_virtual_functions_of_pods_are_never_removed(node: Node) -> None:
-    node.source.ask(node.policy(2, device_type=VFIO))
+    node.source.set_policies(node.policy(2, device_type=VFIO))
     await node.agent.run_round()
     address = node.card.nics()[0].vfs[1].address
     node.hardware.pods = {address: "shop/web-0"}
 
-    node.source.ask(node.policy(4, device_type=VFIO))
+    node.source.set_policies(node.policy(4, device_type=VFIO))
     before = node.hardware.reads
     assert not await node.agent.run_round()
 
-    assert node.hardware.reads == before + 2, "again after the withdrawal; nothing was changed"
+    assert node.hardware.reads == before + 2, "before and after the withdrawal"
     assert len(node.card.nics()[0].vfs) == 2
     report = node.source.last
     assert (report.blocking, report.needs_drain) == (("shop/web-0",), True)
     assert report.result.status == "InProgress"
     assert report.result.error == (
-        f"{node.nic}: shop/web-0 use virtual functions to remove; the node is drained first"
+        f"{node.nic}: virtual functions to remove are used by shop/web-0; the node is drained first"
     )
     assert not any(vf.is_ready for vf in (node.agent.vfs_by_resource or {})["rail"])
 
@@ -285,7 +285,7 @@ async def test_a_virtual_function_that_kubelet_gives_to_a_pod_meanwhile_is_not_r
     node: Node,
 ) -> None:
     """The Pod is admitted after the round has read kubelet, and before the withdrawal arrives."""
-    node.source.ask(node.policy(2, device_type=VFIO))
+    node.source.set_policies(node.policy(2, device_type=VFIO))
     await node.agent.run_round()
     address = node.card.nics()[0].vfs[1].address
     offered: list[bool] = []
@@ -295,7 +295,7 @@ async def test_a_virtual_function_that_kubelet_gives_to_a_pod_meanwhile_is_not_r
         node.hardware.pods = {address: "shop/web-0"}
 
     node.agent.listen(admit_a_pod)
-    node.source.ask(node.policy(4, device_type=VFIO))
+    node.source.set_policies(node.policy(4, device_type=VFIO))
     assert not await node.agent.run_round()
 
     assert offered == [False], "withdrawn from kubelet before anything else"
@@ -307,14 +307,14 @@ async def test_virtual_functions_that_the_kernel_does_not_remove_stay_withdrawn(
     ethernet: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise each further round would offer them again, and withdraw them a second later."""
-    ethernet.source.ask(ethernet.policy(2))
+    ethernet.source.set_policies(ethernet.policy(2))
     await ethernet.agent.run_round()
 
     async def refuse(action: Action) -> None:
         raise DatapathError(f"cannot do {action}: Device or resource busy")
 
     monkeypatch.setattr(ethernet.hardware, "carry_out", refuse)
-    ethernet.source.ask(ethernet.policy(4))
+    ethernet.source.set_policies(ethernet.policy(4))
     changes: list[bool] = []
     ethernet.agent.listen(
         lambda: changes.append(
@@ -329,10 +329,10 @@ async def test_virtual_functions_that_the_kernel_does_not_remove_stay_withdrawn(
 
 
 async def test_a_blocked_change_is_made_when_the_pods_are_deleted(node: Node) -> None:
-    node.source.ask(node.policy(2))
+    node.source.set_policies(node.policy(2))
     await node.agent.run_round()
     node.hardware.pods = {node.card.nics()[0].vfs[0].address: "shop/web-0"}
-    node.source.ask(node.policy(4))
+    node.source.set_policies(node.policy(4))
     await node.agent.run_round()
 
     node.hardware.pods = {}
@@ -346,23 +346,23 @@ async def test_without_draining_the_error_names_the_pods_that_block_a_change(
     tmp_path: Path,
 ) -> None:
     node = Node(tmp_path, "intel-e810", SriovSettings(drain=False))
-    node.source.ask(node.policy(2))
+    node.source.set_policies(node.policy(2))
     await node.agent.run_round()
     node.hardware.pods = {node.card.nics()[0].vfs[0].address: "shop/web-0"}
 
-    node.source.ask(node.policy(4))
+    node.source.set_policies(node.policy(4))
     await node.agent.run_round()
 
     assert not node.source.last.needs_drain
-    assert "shop/web-0 use virtual functions to remove; delete these Pods" in node.agent.fault
+    assert "functions to remove are used by shop/web-0; delete these Pods" in node.agent.fault
 
 
-async def test_while_kubelet_does_not_answer_vfio_counts_as_used(ethernet: Node) -> None:
-    ethernet.source.ask(ethernet.policy(2, device_type=VFIO))
+async def test_while_kubelet_does_not_answer_vfio_functions_count_as_used(ethernet: Node) -> None:
+    ethernet.source.set_policies(ethernet.policy(2, device_type=VFIO))
     await ethernet.agent.run_round()
     ethernet.hardware.pods = None
 
-    ethernet.source.ask(ethernet.policy(4, device_type=VFIO))
+    ethernet.source.set_policies(ethernet.policy(4, device_type=VFIO))
     await ethernet.agent.run_round()
 
     assert len(ethernet.card.nics()[0].vfs) == 2
@@ -370,22 +370,22 @@ async def test_while_kubelet_does_not_answer_vfio_counts_as_used(ethernet: Node)
     assert "kubelet lists no Pod" in ethernet.agent.fault
 
 
-async def test_before_kubelet_has_answered_a_request_of_an_earlier_agent_stays(
+async def test_the_drain_request_of_an_earlier_agent_stays_until_kubelet_answers(
     ethernet: Node,
 ) -> None:
-    ethernet.source.ask(ethernet.policy(2, device_type=VFIO))
+    ethernet.source.set_policies(ethernet.policy(2, device_type=VFIO))
     await ethernet.agent.run_round()
     settled = ethernet.source.last.keeps_request
     ethernet.hardware.pods, ethernet.hardware.pods_known = None, False
 
-    ethernet.source.ask(ethernet.policy(4, device_type=VFIO))
+    ethernet.source.set_policies(ethernet.policy(4, device_type=VFIO))
     await ethernet.agent.run_round()
 
     assert (settled, ethernet.source.last.keeps_request) == (False, True)
 
 
 async def test_no_change_is_made_before_the_node_state_is_written(node: Node) -> None:
-    node.source.ask(node.policy(2))
+    node.source.set_policies(node.policy(2))
     node.source.is_unanswered = True
 
     assert not await node.agent.run_round()
@@ -398,7 +398,7 @@ async def test_the_error_of_a_driver_that_is_not_loaded_has_a_remedy(ethernet: N
     driver = ethernet.card.root / "bus/pci/drivers/vfio-pci"
     (driver / "unbind").unlink()
     driver.rmdir()
-    ethernet.source.ask(ethernet.policy(1, device_type=VFIO))
+    ethernet.source.set_policies(ethernet.policy(1, device_type=VFIO))
 
     assert not await ethernet.agent.run_round()
 
@@ -412,7 +412,7 @@ async def test_a_failed_write_is_reported_with_its_file_and_other_policies_are_a
     ethernet: Node,
 ) -> None:
     (ethernet.card.path / "sriov_numvfs").unlink()
-    ethernet.source.ask(ethernet.policy(2))
+    ethernet.source.set_policies(ethernet.policy(2))
 
     await ethernet.agent.run_round()
 
@@ -426,7 +426,7 @@ async def test_a_failed_write_is_reported_with_its_file_and_other_policies_are_a
 async def test_an_unreadable_policy_is_reported_and_the_other_policies_are_applied(
     node: Node,
 ) -> None:
-    node.source.ask(node.policy(2))
+    node.source.set_policies(node.policy(2))
     assert node.source.now is not None
     node.source.now = node.source.now._replace(unreadable=["policy x: spec.vdpaType"])
 
@@ -448,9 +448,9 @@ async def test_on_a_node_with_an_sriov_operator_nothing_is_changed(node: Node) -
     assert node.agent.vfs_by_resource is None
 
 
-async def test_nodes_without_the_labels_of_the_setting_are_not_changed(tmp_path: Path) -> None:
+async def test_a_node_that_the_node_selector_does_not_match_is_not_changed(tmp_path: Path) -> None:
     node = Node(tmp_path, "intel-e810", SriovSettings(nodes={"network": "sriov"}))
-    node.source.ask(node.policy(2))
+    node.source.set_policies(node.policy(2))
 
     assert await node.agent.run_round()
 
@@ -471,7 +471,7 @@ async def test_no_change_is_made_before_policies_and_node_were_listed(node: Node
 async def test_listeners_are_called_only_when_the_devices_change(node: Node) -> None:
     changes = []
     node.agent.listen(lambda: changes.append(node.agent.vfs_by_resource))
-    node.source.ask(node.policy(2))
+    node.source.set_policies(node.policy(2))
 
     await node.agent.run_round()
     await node.agent.run_round()
