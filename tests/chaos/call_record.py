@@ -1,4 +1,4 @@
-"""A call and its answer, with revisions that order both against the log."""
+"""A call and its answer, with revisions of etcd before and after them."""
 
 from __future__ import annotations
 

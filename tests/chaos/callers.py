@@ -1,4 +1,4 @@
-"""Calls an agent as container runtimes do: at both sockets, with a new connection for each call.
+"""Calls an agent at its framed and its HTTP socket, with a new connection for each call.
 
 No code is shared with the executables or the agent.
 """

@@ -4,14 +4,14 @@ It shares no code with ``core.domain.checker`` or any other part of the product.
 name of a rule:
 
     held-twice          an address is claimed that is held
-    foreign-release     a release ends a claim that does not exist, or another than it names
+    foreign-release     a release names a claim that its Pod does not have
     outside-pool        an address is claimed that its pool does not have at that position
     excluded            an address is claimed that is reserved or in quarantine
     wrong-endpoint      an endpoint has other addresses than the claims and releases in the log
     unlogged-add        an ADD succeeded with addresses that the log does not give to the sandbox
     ineffective-delete  a DEL succeeded, and the sandbox holds addresses afterwards
     different-answer    two successful ADDs of one sandbox returned different addresses
-    leak                at the end, an address is held without a living Pod, or the reverse
+    leak                at the end, an address is held for no living Pod, or a living Pod lacks one
     wrong-state         at the end, the keys of claims differ from the log
 """
 
@@ -84,7 +84,7 @@ class AddressHistory:
         return self._by_container.get(container, [])
 
     def index(self) -> None:
-        """Build the index ``of_container``."""
+        """Build the index for ``of_container``."""
         self._by_container: dict[str, list[Holding]] = {}
         for holding in self.holdings:
             self._by_container.setdefault(holding.container, []).append(holding)

@@ -1,7 +1,6 @@
 """The etcd client of the run itself. It uses neither the proxies nor the product's client.
 
-It reads revisions that order answers against the log, writes garbage, and reads the final state.
-It retries requests.
+It reads revisions, writes garbage, and reads the final state. It retries requests.
 """
 
 from __future__ import annotations

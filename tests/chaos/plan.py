@@ -53,7 +53,10 @@ class Options(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """One fault. ``target``: the index of a process or pool; ``size``, ``detail``: see ``kind``."""
+    """One fault. ``target``: the index of a process or pool.
+
+    ``size`` and ``detail`` are explained at the functions that make each kind.
+    """
 
     at_s: float
     kind: str
@@ -67,7 +70,7 @@ Maker = Callable[[random.Random, Options], Fault]
 
 
 def draw(options: Options, garbage: tuple[str, ...], *, clocks: bool) -> list[Fault]:
-    """All faults of a run in order. ``garbage``: the kinds of garbage; ``clocks``: with jumps."""
+    """All faults of a run in order. ``garbage``: its kinds; ``clocks``: whether clocks jump."""
     rng = random.Random(options.seed)
     makers = _makers(garbage, clocks=clocks)
     weights = [weight for weight, _ in makers]

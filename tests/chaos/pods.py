@@ -2,8 +2,8 @@
 
 A node has several slots. Each slot repeatedly creates a Pod, keeps it for some seconds and deletes
 it. After a failed ADD, the DEL is repeated until it succeeds, and the next Pod has a new sandbox.
-Sometimes an ADD is repeated, made twice concurrently, or abandoned by its caller; a new Pod gets
-the name of a Pod before the DEL; or a DEL is left to GC.
+Sometimes an ADD is repeated, made twice concurrently, or abandoned by its caller; or a new Pod gets
+the name of an old Pod before the DEL of the old one; or GC replaces a DEL.
 """
 
 from __future__ import annotations

@@ -19,6 +19,8 @@ EXIT_NOT_FOUND: Final = 4
 POLL_S: Final = 1.0
 BASE: Final = "10.6.1.1-10.6.1.90"
 LARGE: Final = 14
+"""Addresses of a changing pool; ``SMALL`` after it was shrunk."""
+
 SMALL: Final = 6
 MANIFEST_START: Final = "apiVersion: spiderpool.spidernet.io/v2beta1\nkind: "
 

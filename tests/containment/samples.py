@@ -52,7 +52,7 @@ from workflows.model.events import HistoryEvent, WorkflowExecutionSignaled
 
 RUN: Final = "0" * 31 + "1"
 APPLICATION: Final = ApplicationKey("apps/v1", "Deployment", "shop", "web")
-_ORDER: Final = BindingRequest("shop", "vic", "vic", "uid-vic", "node-v", (), (("10.9.0.9", 7),))
+_REQUEST: Final = BindingRequest("shop", "vic", "vic", "uid-vic", "node-v", (), (("10.9.0.9", 7),))
 
 
 class Sample(NamedTuple):
@@ -176,8 +176,8 @@ SAMPLES: Final[dict[str, Sample]] = {
     ),
     "binding": Sample(
         lambda keys: keys.binding("shop", "vic"),
-        BINDING.encode(Binding(_ORDER, "bound")),
-        BINDING.encode(Binding(_ORDER._replace(claims=(("10.9.0.900", 7),)), "bound")),
+        BINDING.encode(Binding(_REQUEST, "bound")),
+        BINDING.encode(Binding(_REQUEST._replace(claims=(("10.9.0.900", 7),)), "bound")),
     ),
     "pending admission": Sample(
         lambda keys: keys.admitted("pool", "vic", "one"),

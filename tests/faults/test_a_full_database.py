@@ -1,4 +1,4 @@
-"""A real etcd whose database has reached its quota: all parts report it, without waiting."""
+"""A real etcd whose database has reached its quota: agents and controllers report it at once."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ pytestmark = [
 
 
 def restore(etcd: EtcdCluster, snapshot: Path) -> None:
-    """Replace the member's data by the snapshot, with the documented command."""
+    """Replace the data of the etcd member with the snapshot, by the documented command."""
     (member,) = etcd.members
     member.kill()
     data = member.directory / "data"
@@ -70,4 +70,4 @@ async def test_a_restored_log_is_complete_up_to_the_snapshot_and_is_continued(
                 ("shop", name) for name in ("web-0", "web-1", "other-0")
             }
         await store.close()
-    assert addresses(added_after_the_snapshot)  # which the restored log does not have
+    assert addresses(added_after_the_snapshot)  # the restored log lacks this claim

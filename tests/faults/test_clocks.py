@@ -68,4 +68,4 @@ async def test_a_writer_with_a_stopped_clock_writes_distinct_event_ids() -> None
             await node.add(pod(f"web-{number}"))
 
         ids = [recorded.event_id for recorded in await node.log()]
-        assert len(set(ids)) == len(ids) == 1 + 5  # of the pool and of the Pods
+        assert len(set(ids)) == len(ids) == 1 + 5  # one event of the pool, and one of each Pod

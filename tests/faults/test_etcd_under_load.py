@@ -1,7 +1,7 @@
 """Seeded fault runs on real etcd: members die, hang and come back while nodes claim and release.
 
-In each run, three nodes are under load; at the end the checker checks the whole log (invariants I1
-to I5). Operations may fail, but must not return a wrong result.
+In each run, three nodes are under load; at the end the whole log is checked (invariants I1 to I5 of
+docs/contributing/architecture.md). Operations may fail, but must not return a wrong result.
 """
 
 from __future__ import annotations
@@ -103,9 +103,7 @@ async def test_no_address_is_lost_or_doubled_when_the_leader_of_three_is_killed(
         assert done > OPERATIONS
 
 
-async def test_no_address_is_lost_or_doubled_when_a_member_hangs_that_is_not_the_leader(
-    tmp_path: Path,
-) -> None:
+async def test_no_address_is_lost_or_doubled_when_a_follower_hangs(tmp_path: Path) -> None:
     with EtcdCluster(tmp_path, size=3) as etcd:
         leader = etcd.leader()
         paused_member = next(member for member in etcd.members if member is not leader)

@@ -1,7 +1,7 @@
-"""Random histories of a small cluster on the memory store, verified by the checker (I1 to I5).
+"""Random histories of three nodes and an operator on the memory store.
 
-Three nodes and an operator act concurrently, while requests and responses of the store are lost and
-nodes are killed.
+They act concurrently, while requests and responses of the store are lost and nodes are killed. The
+log must have the invariants I1 to I5 of docs/contributing/architecture.md.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ Mounts below them propagate to these Pods.
 
 
 class Containerd:
-    """A containerd, which may be killed and started again.
+    """A containerd, which can be killed and started again.
 
     ``has_node_mounts``: whether it has private directories, as DaemonSets need them.
     """

@@ -213,7 +213,7 @@ async def test_the_doctor_lists_virtual_functions_and_rdma_devices(machine: Mach
     assert examination.faults == ()
     faults = {feature.name: feature.why_not for feature in examination.features}
     for kind in ("macvlan", "ipvlan", "vlan", "bond", "vrf"):
-        assert faults[f"{kind} links"] == "", "a complete kernel of Debian"
+        assert faults[f"{kind} links"] == "", "Debian's kernel has all kinds"
     texts = {diagnosis.check: diagnosis.found for diagnosis in diagnose(examination)}
     assert texts[f"interface {MASTER}"].endswith(f"{VFS} of 7 VFs created, RDMA rxe0")
 
@@ -363,7 +363,7 @@ async def test_qos_of_a_soft_device_is_only_a_traffic_class_of_connections(
     assert texts[f"RoCE QoS of {MASTER}"] == "no DCB, no ECN files, rxe0 RDMA CM 160"
 
 
-async def test_exclusive_mode(machine: Machine) -> None:
+async def test_exclusive_mode_is_set_and_a_soft_device_cannot_be_moved(machine: Machine) -> None:
     await exclusive_mode_is_set_and_a_soft_device_cannot_be_moved(
         machine.node.process.parts.executor
     )
@@ -381,7 +381,7 @@ SCENARIOS: Final[tuple[Callable[[Machine], Awaitable[None]], ...]] = (
     test_growing_counters_of_an_rdma_device_are_scraped,
     test_qos_of_a_soft_device_is_only_a_traffic_class_of_connections,
     *SRIOV_SCENARIOS,
-    test_exclusive_mode,
+    test_exclusive_mode_is_set_and_a_soft_device_cannot_be_moved,
 )
 
 

@@ -49,7 +49,7 @@ spec:
 
 
 class VfFacts(NamedTuple):
-    """The facts of a virtual function that are equal after a boot, unlike the name of its link."""
+    """The facts of a virtual function that a reboot does not change, unlike its link's name."""
 
     number: int
     address: str
@@ -132,14 +132,14 @@ async def test_the_nic_with_the_nodes_own_address_is_not_changed() -> None:
 
 async def test_a_policy_creates_all_functions_of_a_card_and_changes_them() -> None:
     source = WrittenSource()
-    source.ask(policy(7, mtu=1_600))
+    source.set_policies(policy(7, mtu=1_600))
 
     async with agent_with(source):
         await until_done(source, 7)
         created = current_vfs()
         link_text = command("ip", "-d", "link", "show", "dev", NIC)
         source.reports.clear()
-        source.ask(policy(4, mtu=1_600))
+        source.set_policies(policy(4, mtu=1_600))
         await until_done(source, 4)
 
     nic = source.last.nics[0]
@@ -153,7 +153,7 @@ async def test_trust_and_spoof_check_are_those_of_the_policy() -> None:
     """The values are read from the card's driver with ip(8)."""
     source = WrittenSource()
     trusted = policy(4, VfRange(0, 1), trust=True, spoof_check=False)
-    source.ask(trusted, policy(4, VfRange(2, 3))._replace(name="guest", resource="guest"))
+    source.set_policies(trusted, policy(4, VfRange(2, 3))._replace(name="guest", resource="guest"))
 
     async with agent_with(source):
         await until_done(source, 4)
@@ -161,7 +161,7 @@ async def test_trust_and_spoof_check_are_those_of_the_policy() -> None:
         command("ip", "link", "set", NIC, "vf", "1", "trust", "off")
         command("ip", "link", "set", NIC, "vf", "2", "vlan", "100")
         source.reports.clear()
-        source.ask(trusted)
+        source.set_policies(trusted)
         await until_done(source, 4)
         restored = switches_of_vfs()
     command("ip", "link", "set", NIC, "vf", "1", "trust", "off")
@@ -178,7 +178,7 @@ async def test_trust_and_spoof_check_are_those_of_the_policy() -> None:
 
 async def test_after_a_boot_the_virtual_functions_are_restored() -> None:
     source = WrittenSource()
-    source.ask(policy(4, mtu=1_600))
+    source.set_policies(policy(4, mtu=1_600))
     async with agent_with(source):
         await until_done(source, 4)
     before = current_vfs()
@@ -197,7 +197,7 @@ async def test_a_range_of_functions_is_bound_to_vfio_and_back() -> None:
     source = WrittenSource()
     kernel = policy(4, VfRange(0, 1))
     dpdk = policy(4, VfRange(2, 3), device_type=VFIO)._replace(name="dpdk", resource="dpdk")
-    source.ask(kernel, dpdk)
+    source.set_policies(kernel, dpdk)
 
     async with agent_with(source):
         await until_done(source, 4)
@@ -205,7 +205,7 @@ async def test_a_range_of_functions_is_bound_to_vfio_and_back() -> None:
     # Without kubelet, functions that are bound to vfio-pci count as used, and are not changed.
     command("modprobe", "-r", "vfio-pci")
     source.reports.clear()
-    source.ask(policy(4))
+    source.set_policies(policy(4))
     async with agent_with(source):
         await until_done(source, 4)
 
@@ -215,14 +215,14 @@ async def test_a_range_of_functions_is_bound_to_vfio_and_back() -> None:
 
 async def test_a_function_that_a_pod_has_is_not_removed() -> None:
     source = WrittenSource()
-    source.ask(policy(4))
+    source.set_policies(policy(4))
     async with agent_with(source) as fault:
         await until_done(source, 4)
         (link,) = (PF / "device/virtfn1/net").iterdir()
         command("ip", "netns", "add", "vf-owner")
         command("ip", "link", "set", link.name, "netns", "vf-owner")
         source.reports.clear()
-        source.ask(policy(2))
+        source.set_policies(policy(2))
         await until(lambda: "virtual functions to remove are in use" in fault(), DEADLINE_S)
         vfs_in_use = len(current_vfs())
         source.reports.clear()
@@ -235,11 +235,11 @@ async def test_a_function_that_a_pod_has_is_not_removed() -> None:
 
 async def test_without_the_policy_all_functions_are_removed() -> None:
     source = WrittenSource()
-    source.ask(policy(2))
+    source.set_policies(policy(2))
     async with agent_with(source):
         await until_done(source, 2)
         source.reports.clear()
-        source.ask()
+        source.set_policies()
         await until_done(source, 0)
 
     assert NUMVFS.read_text().strip() == "0"

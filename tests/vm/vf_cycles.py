@@ -98,7 +98,7 @@ async def run_in_machine(seconds_max: float) -> CycleRun:
     (card,) = (path.parent.parent for path in LINKS.glob("*/device/sriov_totalvfs"))
     command("ip", "link", "set", card.name, "name", NIC)
     source = WrittenSource()
-    source.ask(policy(VFS))
+    source.set_policies(policy(VFS))
     started = time.monotonic()
     cycles = 0
     async with agent_with(source) as fault:
@@ -109,7 +109,7 @@ async def run_in_machine(seconds_max: float) -> CycleRun:
             await run_cycles(count)
             cycles += count
         source.reports.clear()
-        source.ask(policy(VFS))
+        source.set_policies(policy(VFS))
         await until_done(source, VFS)
         last_fault = fault()
     (nic,) = (nic for nic in source.last.nics if nic.name == NIC)
@@ -137,7 +137,7 @@ def boot(seconds_max: float = CYCLES_DEADLINE_S) -> CycleRun:
 
 
 def main() -> int:
-    """Print the result of the cycles; return 0 without leaks and without a fault."""
+    """Print the result of the cycles; return 1 if there is a leak or a fault."""
     run = boot()
     sys.stdout.write(f"{run}\n")
     return int(any(run.leaks.values()) or bool(run.fault))

@@ -1,4 +1,4 @@
-"""A kubelet for device plugins, which accepts registrations, connects, and follows their lists.
+"""A kubelet that accepts registrations of device plugins, connects to them, and reads their lists.
 
 It encodes and decodes messages with code of its own, so that tests do not compare the agent's table
 of messages with itself.

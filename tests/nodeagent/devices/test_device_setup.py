@@ -1,4 +1,4 @@
-"""An agent starts and stops the device plugin, has its metrics, and reads its facts of the node."""
+"""The agent starts and stops the device plugin, which reads labels and NICs of the node."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ async def test_an_agent_without_a_kubelet_serves_adds(settings_with_slots: Setti
         assert await node.add()
 
 
-async def test_without_a_cluster_the_labels_are_those_of_the_nodes_record(
+async def test_without_kubernetes_the_labels_come_from_the_nodes_record(
     settings: Settings,
 ) -> None:
     async with running(settings, MemoryStore()) as node:

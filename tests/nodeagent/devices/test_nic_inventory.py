@@ -21,7 +21,7 @@ from core.domain.patterns.labels import LabelSelector, Requirement
 LARGE = LabelSelector({"size": "large"})
 ETH1 = HostNic("eth1", has_device=True)
 BOND = HostNic("bond0", has_device=False)
-OTHER_NETWORKS = ("cni0", "flannel.1", "veth12", "docker0", "br-lan", "virbr0", "tun1", "tap3")
+FOREIGN_LINKS = ("cni0", "flannel.1", "veth12", "docker0", "br-lan", "virbr0", "tun1", "tap3")
 
 
 def slots(rules: DeviceRules, *nics: HostNic, **labels: str) -> dict[str, int]:
@@ -49,8 +49,8 @@ def test_if_any_rule_names_nics_all_rules_apply_also_to_nics_without_a_device() 
     assert slots(rules, ETH1, BOND) == {"eth1-nic": 7, "bond0-nic": 7}
 
 
-@pytest.mark.parametrize("name", OTHER_NETWORKS)
-def test_links_of_other_networks_are_never_offered(name: str) -> None:
+@pytest.mark.parametrize("name", FOREIGN_LINKS)
+def test_links_that_other_programs_create_are_never_offered(name: str) -> None:
     assert slots(DeviceRules(nics=(NicRule(include=("*",)),)), HostNic(name, has_device=True)) == {}
 
 
@@ -61,14 +61,14 @@ def test_patterns_include_and_exclude_nics() -> None:
     assert slots(rules, *nics) == {"eth1-nic": 3, "bond0-nic": 3}
 
 
-def test_of_several_rules_for_a_nic_the_greatest_number_counts() -> None:
+def test_of_several_rules_for_a_nic_the_one_with_most_slots_counts() -> None:
     rules = DeviceRules(nics=(NicRule(3), NicRule(9), NicRule(5), NicRule(100, LARGE)))
 
     assert slots(rules, ETH1) == {"eth1-nic": 9}
     assert slots(rules, ETH1, size="large") == {"eth1-nic": 100}
 
 
-def test_of_several_rules_for_a_providers_slots_the_first_that_fits_the_node_counts() -> None:
+def test_the_first_rule_for_a_providers_slots_that_matches_the_node_counts() -> None:
     rules = DeviceRules(
         sub_eni=(SubEniRule(slots=8, nodes=LARGE), SubEniRule(slots=2), SubEniRule(slots=4))
     )
@@ -77,7 +77,7 @@ def test_of_several_rules_for_a_providers_slots_the_first_that_fits_the_node_cou
     assert slots(rules, size="large") == {"sub-eni": 8}
 
 
-def test_a_rule_may_offer_no_slots() -> None:
+def test_a_rule_can_offer_zero_slots() -> None:
     assert slots(DeviceRules(sub_eni=(SubEniRule(slots=0), SubEniRule(slots=4)))) == {"sub-eni": 0}
 
 
@@ -91,7 +91,7 @@ def test_a_node_that_is_not_selected_offers_nothing() -> None:
     assert slots(rules, ETH1, **{"control-plane": ""}) == {}
 
 
-def test_without_the_labels_that_rules_select_the_offer_is_unknown() -> None:
+def test_slots_are_unknown_while_rules_need_labels_that_are_unknown() -> None:
     assert offered_slots(DeviceRules(sub_eni=(SubEniRule(nodes=LARGE),)), None, []) is None
     assert offered_slots(DeviceRules(nics=(NicRule(nodes=LARGE),)), None, []) is None
     assert offered_slots(DeviceRules(LARGE), None, []) is None

@@ -88,7 +88,7 @@ def test_two_ports_behind_one_pci_device_are_one_card(tmp_path: Path) -> None:
 
     assert (nic.name, nic.address, nic.rdma) == ("ib0", "0000:82:00.0", ("mlx4_0",))
     assert nic.mac == "00:02:c9:03:00:f9:bf:a1"
-    assert (nic.is_uplink, nic.has_carrier) == (True, True), "because its second port is and has"
+    assert (nic.is_uplink, nic.has_carrier) == (True, True), "as its second port, ib1"
 
 
 @pytest.mark.parametrize("name", ["pf0vf3", "c1pf0vf3", "pf0sf88", "pf1", "c1pf0"])

@@ -1,4 +1,4 @@
-"""The agent's readers return the contents of /sys trees: written ones, and recordings of machines.
+"""The agent reads /sys trees that tests write, and recordings of machines.
 
 The recordings are not part of the repository; see docs/contributing/testing.md, "Recordings of
 cards". Tests compute the expected results from paths and contents of the files.

@@ -143,7 +143,9 @@ async def test_a_container_gets_the_addresses_and_the_rdma_devices_of_its_functi
     }
 
 
-async def test_a_function_of_vfio_has_the_device_of_its_group(node: Node, kubelet: Kubelet) -> None:
+async def test_a_vfio_function_has_the_device_file_of_its_iommu_group(
+    node: Node, kubelet: Kubelet
+) -> None:
     (node.tree.root / "kernel/iommu_groups/73/name").write_text("vfio-noiommu\n")
     async with advertised(node, kubelet):
         await kubelet.until(lambda: DPDK in kubelet.devices)
@@ -208,7 +210,7 @@ async def test_a_function_in_a_pod_stays_on_the_list_without_link_and_rdma_devic
     assert (kubelet.lists_sent[RDMA], kubelet.unhealthy[RDMA]) == ([2], [])
 
 
-async def test_unknown_functions_withdraw_nothing_and_a_deleted_policy_does(
+async def test_a_deleted_policy_withdraws_its_resource_but_unknown_functions_do_not(
     node: Node, kubelet: Kubelet
 ) -> None:
     known: list[list[str]] = [[]]

@@ -1,8 +1,8 @@
 """Trees of /sys of whole machines with network cards, written from public documentation.
 
 Files and values are those of the kernel's ABI documents (sysfs-class-net, sysfs-class-infiniband,
-sysfs-bus-pci), of the drivers' counters, and of the PCI IDs; the addresses are made up. Nothing is
-copied from a machine: see docs/contributing/testing.md, "Recordings of cards", for real ones.
+sysfs-bus-pci), of the drivers' counters, and of the PCI IDs; the addresses are made up. For
+recordings of real machines see docs/contributing/testing.md, "Recordings of cards".
 """
 
 from __future__ import annotations
@@ -180,4 +180,4 @@ MACHINES: Final[Mapping[str, Callable[[Path], None]]] = {
     "infiniband-node": _whole(infiniband_node),
     **{path.stem: _single_card(path.stem) for path in sorted(TREES.glob("*.txt"))},
 }
-"""By name: writes the tree of a machine, which must not exist yet, or of a single card."""
+"""Name -> a function that writes the tree of a machine or of a single card."""

@@ -1,7 +1,7 @@
 """Real bonds and VLANs in user-mode Linux, because the kernels of test machines often lack them.
 
-Spiderpool's cases N00001 to N00006 (docs/contributing/compatibility.md, "Others"), races, and what
-a crash leaves behind.
+The tests include Spiderpool's cases N00001 to N00006 (docs/contributing/compatibility.md,
+"Others").
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ async def test_a_nic_that_belongs_to_another_link_is_refused(host: Host) -> None
 
 
 async def test_concurrent_calls_create_each_link_once(host: Host) -> None:
-    """Pods of one node start concurrently, some of them by processes that take no lock."""
+    """Several processes may create the links of one node, and share no lock."""
     links = read_conf(
         json.dumps({
             "interfaces": ["ens3", "ens4"], "vlanID": 9, "bond": {"name": "bd0", "mode": 1},

@@ -1,4 +1,4 @@
-"""Network namespaces of a test, and the thread that enters them."""
+"""Network namespaces of a test, and netlink sessions in them."""
 
 from __future__ import annotations
 

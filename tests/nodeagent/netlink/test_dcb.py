@@ -23,7 +23,7 @@ OF_V0 = b"\x07\0\x01\0v0\0\0"
 
 
 class Recorder:
-    """In place of a session; it confirms every change."""
+    """Replaces a session: records the requests and confirms every change."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []

@@ -28,9 +28,9 @@ HEADER = struct.Struct("=IHHII")
 
 
 class ScriptedKernel:
-    """Answers the question for the family, then the command with an errno, on a pair of sockets.
+    """Answers a request for the family, and then a command, on a pair of sockets.
 
-    ``answer``: the attributes that it sends before the acknowledgement.
+    ``errno``: that of the acknowledgement; ``answer``: the attributes that are sent before it.
     """
 
     def __init__(self, errno: int, answer: bytes = b"", *, has_devlink: bool = True) -> None:

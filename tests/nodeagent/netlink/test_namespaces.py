@@ -1,4 +1,4 @@
-"""Namespaces are entered by one thread that returns; opening a path never creates one."""
+"""Threads enter network namespaces and return; opening a path creates no namespace."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_cancelled_function_is_not_run_and_others_are(
     assert is_running.wait(60)
     cancelled = executor.submit(namespace, lambda: runs.append("called off"))
     assert cancelled.cancel()
-    assert not holding.cancel(), "what has begun is done to its end"
+    assert not holding.cancel(), "a running call cannot be cancelled"
     may_end.set()
 
     assert executor.run(namespace, current_netns) != current_netns()
@@ -117,7 +117,7 @@ def test_a_thread_that_cannot_return_is_replaced(
     assert executor.run(executor.own_namespace, threading.get_ident) != first_thread
 
 
-def test_a_direct_thread_enters_the_namespace_itself_and_returns(
+def test_after_run_directly_a_thread_enters_the_namespace_itself_and_returns(
     executor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
     with ThreadPoolExecutor(1, initializer=executor.run_directly) as workers:
@@ -134,7 +134,7 @@ def test_a_direct_thread_enters_the_namespace_itself_and_returns(
     assert executor._thread is None
 
 
-def test_a_direct_thread_that_could_not_return_returns_before_its_next_function(
+def test_after_run_directly_a_thread_that_could_not_return_returns_before_its_next_function(
     executor: NetnsExecutor, namespace: NetworkNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enter = namespaces._enter
@@ -203,7 +203,7 @@ def test_an_executor_leaves_no_descriptor_and_no_thread(namespace: NetworkNamesp
     assert set(threading.enumerate()) - threads == set()
 
 
-def test_the_own_namespace_needs_no_thread(executor: NetnsExecutor) -> None:
+def test_a_session_in_the_agents_namespace_needs_no_thread(executor: NetnsExecutor) -> None:
     with executor.session(executor.own_namespace) as session, NetlinkSession.open() as own_netns:
         assert session.links() == own_netns.links()
     assert executor._thread is None

@@ -278,7 +278,6 @@ def test_a_full_receive_buffer_loses_no_request(
 def test_a_listing_during_changes_has_all_stable_objects_or_is_an_error(
     session: NetlinkSession, executor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
-    """Real interrupted dumps: each listing has all stable objects once, or is an error."""
     stable = [on_loopback(f"10.9.{number // 200}.{number % 200 + 1}") for number in range(600)]
     session.apply([requests.add_address(entry) for entry in stable])
     temporary = [on_loopback(f"10.8.0.{number + 1}") for number in range(100)]

@@ -72,7 +72,7 @@ def test_the_nodes_devices_are_read_with_their_traffic_class(
     assert reader.read().namespaces[0].ports == (expected._replace(traffic_class=106),)
 
     (directory / "traffic_class").write_bytes(b"\xff")
-    assert reader.read().namespaces[0].ports == (expected,), "the file of a driver without classes"
+    assert reader.read().namespaces[0].ports == (expected,), "an unreadable file"
 
 
 def test_a_virtual_function_has_no_traffic_class(
@@ -90,7 +90,7 @@ def test_a_virtual_function_has_no_traffic_class(
 def test_the_second_port_of_a_card_has_a_traffic_class(
     executor: NetnsExecutor, kernel: Kernel, tmp_path: Path
 ) -> None:
-    """It has a GUID of its own, and the system's is that of the first."""
+    """Its GUID differs from the system GUID, as that of a virtual function does."""
     kernel.devices[executor.own_namespace.identity] = (ON_THE_NODE._replace(node_guid=CARD + 1),)
     directory = tmp_path / "class/infiniband/mlx5_0/tc/1"
     directory.mkdir(parents=True)
@@ -104,7 +104,7 @@ def test_the_second_port_of_a_card_has_a_traffic_class(
 def test_each_port_of_a_card_has_the_link_with_its_own_guid(
     executor: NetnsExecutor, kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The GUID of a ConnectX-3 is that of none of its ports."""
+    """No port of a ConnectX-3 has the GUID of the device."""
     card = Card(tmp_path / "sys", "connectx3-two-ports")
     ports = (Port("", {"port_xmit_wait": 1}), Port("", {"port_xmit_wait": 2}))
     device = Device("mlx4_0", 0x0002C90300F9BFA0, 0x0002C90300F9BFA3, ports)
@@ -124,7 +124,7 @@ def test_each_port_of_a_card_has_the_link_with_its_own_guid(
     ]
 
 
-def test_a_virtual_function_has_the_name_of_its_physical_function(
+def test_a_port_of_a_virtual_function_names_the_physical_function(
     executor: NetnsExecutor, kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ethtool, "driver_bus", lambda *_: "0000:03:00.1")
@@ -198,9 +198,9 @@ def test_devices_of_pods_are_read_only_in_exclusive_mode(
             "eth0",
             {"rx_write_requests": 3},
         )
-        assert port.speed_mbps == 10_000, "a veth says so"
+        assert port.speed_mbps == 10_000, "the speed of a veth"
         assert "peer_ifindex" in port.statistics
-        assert port.traffic_class is None, "/sys shows the node's"
+        assert port.traffic_class is None, "/sys shows only the node's devices"
 
 
 def test_other_namespaces_are_read_when_one_cannot_be_read(

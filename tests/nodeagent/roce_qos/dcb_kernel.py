@@ -25,7 +25,7 @@ PEER_ETS, PEER_PFC, MAX_RATE, BUFFER, REWRITE_TABLE = 4, 5, 7, 10, 12
 MAX_RATES = bytes(64)
 BUFFERS = bytes(8) + struct.pack("=9I", 262_016, *(0,) * 7, 262_016)
 HOST_IEEE = 0x09
-"""The mode of DCBX: the host sets the card, by IEEE's attributes."""
+"""The mode of DCBX: the host configures the card, by IEEE's attributes."""
 
 DSCP = 5
 PFC_BYTES = 136
@@ -135,7 +135,7 @@ class DcbExecutor(NetnsExecutor):
 
 
 class _Socket:
-    """Answers in the queue of a socket, with an acknowledgement for the last request."""
+    """A socket that queues the answer to each request, and an acknowledgement."""
 
     def __init__(self, kernel: DcbExecutor) -> None:
         self._kernel = kernel

@@ -72,8 +72,8 @@ def test_without_a_file_and_variables_the_settings_are_the_defaults(tmp_path: Pa
 def test_sequential_order_has_no_cool_down_unless_it_is_set(tmp_path: Path) -> None:
     assert load(tmp_path).cool_down_s == 30
     assert load(tmp_path, ORBWEAVER_ADDRESS_ORDER="sequential").cool_down_s == 0
-    said = load(tmp_path, "orbweaver: {addressOrder: sequential, coolDownSeconds: 7}")
-    assert said.cool_down_s == 7
+    settings = load(tmp_path, "orbweaver: {addressOrder: sequential, coolDownSeconds: 7}")
+    assert settings.cool_down_s == 7
 
 
 def test_the_default_node_name_is_the_host_name(

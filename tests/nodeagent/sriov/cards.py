@@ -1,10 +1,10 @@
 """Network cards as trees of /sys, with a simulated kernel that executes writes to the files.
 
-The files and what they do are those of the kernel's sysfs-bus-pci: ``sriov_numvfs`` makes virtual
-functions at the offset and stride of the card, ``sriov_drivers_autoprobe`` says whether drivers
-bind by themselves, ``driver_override`` which driver a device gets. A link appears when a driver of
-networks binds, with the address that the physical function has set, and an RDMA device beside it if
-the physical function has the files of one.
+The files work as in the kernel's sysfs-bus-pci: ``sriov_numvfs`` creates virtual functions at the
+offset and stride of the card, ``sriov_drivers_autoprobe`` sets whether drivers bind by themselves,
+``driver_override`` sets the driver of a device. When a network driver binds, a link appears, with
+the address that the physical function has set; and an RDMA device, if the physical function has
+RDMA.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _CARD = "card = "
 
 
 class Card(Sysfs):
-    """One tree and its kernel; as ``VfLinks`` it keeps what the physical function sets.
+    """One tree and its kernel; as ``VfLinks`` it stores what the physical function sets.
 
-    A tree that is there already, of another process, is taken as it is.
+    A tree that another process has written is used unchanged.
     """
 
     def __init__(self, root: Path, tree: str) -> None:
@@ -55,7 +55,7 @@ class Card(Sysfs):
             self.boot()
 
     def boot(self) -> None:
-        """The machine starts: what was made since is gone."""
+        """Write the tree anew, as after a reboot."""
         shutil.rmtree(self.root, ignore_errors=True)
         self.macs.clear()
         self.switches.clear()
@@ -72,13 +72,13 @@ class Card(Sysfs):
                 self._file(self.root / path, content.strip())
 
     def boot_in_slot(self, address: str) -> None:
-        """The machine starts with the card in another slot."""
+        """Write the tree anew, with the card in another slot."""
         self._tree = self._tree.replace(self.path.name, address)
         self.path = self.root / _card_of(self._tree)
         self.boot()
 
     def nics(self, pods: Mapping[str, str] | None = None) -> tuple[PhysicalFunction, ...]:
-        """What the agent reads of the tree; ``pods`` by PCI address."""
+        """The NICs that the agent reads from the tree; ``pods``: PCI address -> Pod."""
         return with_pods(with_netlink_facts(physical_functions((), self.root), self), pods or {})
 
     # ------------------------------------------------------------------------------ the kernel
@@ -120,7 +120,7 @@ class Card(Sysfs):
             self._probe(device)
 
     def _make_representors(self, count: int) -> None:
-        """Links of the card itself, whose names come before those of its port; anew."""
+        """Replace the representors: links of the card whose names sort before its port's."""
         for link in filter(is_representor, (self.path / "net").iterdir()):
             (self.root / "class/net" / link.name).unlink()
             shutil.rmtree(link)

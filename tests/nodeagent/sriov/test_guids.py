@@ -35,15 +35,15 @@ class InfinibandNode:
         self.hardware = CardHardware(self.card)
         self.log, self.name = log, name
         self.restart()
-        self.ask(2)
+        self.set_policy(2)
 
     def restart(self) -> None:
         keeper = self.log.keeper(self.name)
         self.agent = SriovReconciler(SriovSettings(), self.source, self.hardware, keeper, 0)
 
-    def ask(self, vfs: int, **fields: object) -> None:
+    def set_policy(self, vfs: int, **fields: object) -> None:
         policy = NodePolicy("ib", "ib", vfs, NicSelector((NicName("ibs1"),)))
-        self.source.ask(policy._replace(**fields))  # type: ignore[arg-type]
+        self.source.set_policies(policy._replace(**fields))  # type: ignore[arg-type]
 
     def macs(self) -> list[str]:
         (nic,) = self.card.nics()
@@ -108,7 +108,7 @@ async def test_guids_of_the_file_are_set_and_released_with_their_virtual_functio
     assert await node.agent.run_round()
     assert node.macs() == [FIRST, SECOND]
 
-    node.source.ask()
+    node.source.set_policies()
     assert await node.agent.run_round()
 
     assert await node.log.events() == [
@@ -134,7 +134,7 @@ async def test_no_virtual_function_is_created_while_the_log_cannot_be_written(
     assert len(node.macs()) == 2
 
     node.log.harness.store.is_unavailable = True
-    assert await node.agent.run_round(), "no GUID has to be assigned"
+    assert await node.agent.run_round(), "no GUID is missing in the log"
 
 
 async def test_a_card_that_returns_to_its_node_gets_its_guids_back(
@@ -159,7 +159,7 @@ async def test_a_card_that_returns_to_its_node_gets_its_guids_back(
     ]
 
 
-async def test_a_guid_of_another_node_is_refused_with_an_error_that_names_it(
+async def test_a_guid_of_another_node_is_refused_with_an_error_that_names_the_node(
     tmp_path: Path, node: InfinibandNode
 ) -> None:
     node.hardware.guids = guids(FIRST, SECOND)
@@ -190,7 +190,7 @@ async def test_a_new_order_in_the_guid_file_applies_when_virtual_functions_are_r
     await node.agent.run_round()
     assert node.macs() == [FIRST, SECOND]
 
-    node.ask(3)
+    node.set_policy(3)
     assert await node.agent.run_round()
 
     assert node.macs() == [SECOND, THIRD, FIRST]
@@ -208,7 +208,7 @@ async def test_a_guid_listed_twice_in_the_file_is_refused_for_the_second_functio
     node.hardware.guids = guids(FIRST, SECOND)
     await node.agent.run_round()
     node.hardware.guids = guids(FIRST, SECOND, FIRST)
-    node.ask(3)
+    node.set_policy(3)
 
     assert not await node.agent.run_round()
 
@@ -233,7 +233,7 @@ async def test_a_bound_virtual_function_without_a_guid_gets_one_and_is_bound_aga
 async def test_vfio_functions_get_back_a_guid_that_a_plugin_has_unset(
     node: InfinibandNode,
 ) -> None:
-    node.ask(2, device_type=VFIO)
+    node.set_policy(2, device_type=VFIO)
     assert await node.agent.run_round()
     before = node.macs()
     node.card.macs[1] = "ff:ff:ff:ff:ff:ff:ff:ff"
@@ -245,7 +245,7 @@ async def test_vfio_functions_get_back_a_guid_that_a_plugin_has_unset(
     assert len(await node.log.events()) == 1
 
 
-def test_the_file_is_read_from_the_node(tmp_path: Path) -> None:
+def test_the_guid_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "guids"
     assert read_guid_file(path) == GuidFile()
 

@@ -46,7 +46,7 @@ def test_the_address_towards_the_api_server_is_the_local_address(server: str, ad
         (None, [False, True, True, False]),
     ],
 )
-def test_functions_of_pods_are_used_and_all_vfio_functions_while_kubelet_does_not_answer(
+def test_functions_of_pods_are_used_and_without_kubelets_answer_also_all_vfio_functions(
     pods: dict[str, str] | None, used: list[bool]
 ) -> None:
     (nic,) = with_pods([NIC], pods)

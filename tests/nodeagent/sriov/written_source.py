@@ -47,7 +47,7 @@ class WrittenSource:
         await self._changed.wait()
         self._changed.clear()
 
-    def ask(self, *policies: NodePolicy) -> None:
+    def set_policies(self, *policies: NodePolicy) -> None:
         """Replace the node's policies."""
         assert self.now is not None
         self.now = self.now._replace(policies=policies)

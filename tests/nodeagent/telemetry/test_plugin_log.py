@@ -25,7 +25,7 @@ from tests.support.descriptors import open_descriptors
 
 
 async def plugin_lines(settings: Settings, store: MemoryStore, **ipam: Any) -> list[Any]:
-    """The lines in the plugin's log of a successful and a failed ADD, with these settings."""
+    """Run an ADD that succeeds and one that fails; return the lines of the plugin log."""
     async with running(settings, store) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
         await node.call("ADD", conf=node.netconf(ipam=ipam))
@@ -58,7 +58,7 @@ async def test_the_log_level_of_the_netconf_applies(
     assert len(await plugin_lines(settings, memory_store, log_level=level)) == lines
 
 
-async def test_a_call_succeeds_if_its_log_cannot_be_written(
+async def test_a_call_succeeds_even_if_its_log_cannot_be_written(
     settings: Settings,
     memory_store: MemoryStore,
     short_path: Path,
@@ -147,7 +147,7 @@ def test_a_log_that_cannot_be_written_does_not_stop_the_others(short_path: Path,
     assert len((short_path / "plugin.log").read_text().splitlines()) == 1
 
 
-def test_networks_that_rotate_one_file_differently_write_no_new_line_to_a_rotated_file(
+def test_networks_that_share_a_log_file_write_no_new_line_to_a_rotated_one(
     short_path: Path,
 ) -> None:
     path = short_path / "plugin.log"

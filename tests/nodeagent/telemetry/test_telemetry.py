@@ -286,7 +286,7 @@ async def test_a_request_is_a_trace_from_the_call_to_the_transaction(
 
 
 @races_deadlines
-async def test_a_runtime_with_one_environment_passes_its_context_in_the_arguments(
+async def test_a_runtime_can_pass_the_trace_context_in_cni_args(
     agent: AgentHarness,
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
