@@ -106,9 +106,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
         announce_addresses=env.boolean(
             "ORBWEAVER_ANNOUNCE_ADDRESSES", default=orbweaver.announce_addresses
         ),
-        records_max=env.number(
-            "SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS", RECORD_LIMIT_DEFAULT, RECORD_LIMIT_MAX
-        ),
+        records_max=_record_limit(env),
         pool_wait_s=_pool_wait(env),
         address_order=address_order(orbweaver, env),
         cool_down_s=cool_down_s(orbweaver, env),
@@ -181,6 +179,11 @@ def _etcd(conf: EtcdConf, env: EnvironmentVariables) -> EtcdSettings:
 
 def _name(name: str) -> str:
     return check_name(name, "SPIDERPOOL_NODE_NAME")
+
+
+def _record_limit(env: EnvironmentVariables) -> int:
+    name = "SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS"
+    return env.number(name, RECORD_LIMIT_DEFAULT, RECORD_LIMIT_MAX)
 
 
 def _pool_wait(env: EnvironmentVariables) -> float:

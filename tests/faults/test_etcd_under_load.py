@@ -103,7 +103,9 @@ async def test_no_address_is_lost_or_doubled_when_the_leader_of_three_is_killed(
         assert done > OPERATIONS
 
 
-async def test_no_address_is_lost_or_doubled_when_a_follower_hangs(tmp_path: Path) -> None:
+async def test_no_address_is_lost_or_doubled_when_a_member_other_than_the_leader_hangs(
+    tmp_path: Path,
+) -> None:
     with EtcdCluster(tmp_path, size=3) as etcd:
         leader = etcd.leader()
         paused_member = next(member for member in etcd.members if member is not leader)
