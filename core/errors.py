@@ -169,9 +169,9 @@ class StoreFull(StoreError):
 class OutcomeUnknown(StoreError):
     """A write may or may not have been committed; only a read can tell.
 
-    See I9 of docs/contributing/architecture.md. The caller may repeat a request that begins by
-    reading the current state; the write itself is never sent again. ``is_full``: etcd has reported
-    that its database is full.
+    See invariant I9 in docs/contributing/architecture.md. The caller may repeat a request that
+    begins by reading the current state; the write itself is never sent again. ``is_full``: etcd has
+    reported that its database is full.
     """
 
     retryable = True
@@ -320,7 +320,7 @@ class WrongInput(AllocationError):
 
 
 class NoPoolAvailable(AllocationError):
-    """No source selects a pool, or every candidate was filtered out."""
+    """No level of pool selection names a pool, or every candidate was filtered out."""
 
     sentinel = "no IPPool available"
 
@@ -430,7 +430,7 @@ class ApiNotServed(ApiNotFound):
 
 
 class ApiRejected(ApiError):
-    """Forbidden, invalid or too large; a retry fails again."""
+    """The API server forbids the request, or finds it invalid or too large; a retry fails again."""
 
 
 class TaskEnded(OrbweaverError):

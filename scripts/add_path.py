@@ -34,8 +34,8 @@ Function = tuple[str, str]
 class AddPath(NamedTuple):
     """The calls of one ADD.
 
-    ``calls``: (caller, callee), in the order of the calls -> the number of stack frames from
-    ``SERVE`` to the callee.
+    ``calls``: (caller, callee) -> the number of stack frames from ``SERVE`` to the callee, in the
+    order of the calls.
     """
 
     calls: dict[tuple[Function, Function], int]

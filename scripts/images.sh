@@ -135,7 +135,7 @@ push_list() {  # push_list NAME FILE: pushes a manifest list with its images, an
 
 copy_etcd() {  # copies etcd's image to the repository that the chart names in the registry; prints the digest
     local target=$REGISTRY${ETCD_IMAGE#*/}
-    local remedy="$ETCD_SOURCE was not copied (see above). It must be in a registry; another one: ETCD_SOURCE=mirror.example.com/etcd:v3.5.26"
+    local remedy="$ETCD_SOURCE was not copied (see above). Set ETCD_SOURCE to an image in a registry, such as mirror.example.com/etcd:v3.5.26"
     if [ "$ENGINE" = docker ]; then
         docker buildx imagetools create --tag "$target" "$ETCD_SOURCE" >/dev/null || fail "$remedy"
         docker buildx imagetools inspect --format '{{.Manifest.Digest}}' "$target"

@@ -33,7 +33,7 @@ compile requirements/lock.txt --extra otlp --extra kubernetes "$@"
 compile requirements/build.txt --build-deps-for wheel --only-build-deps "$@"
 compile requirements/dev.txt --extra otlp --extra kubernetes --extra test --extra bench \
     --constraint requirements/lock.txt "$@"
-# For the site: building it imports no module of the product.
+# The site has its own packages, because building it imports no module of the product.
 source=$(mktemp --suffix .in)
 trap 'rm -f "$source"' EXIT
 "$python" - >"$source" <<'PYTHON'

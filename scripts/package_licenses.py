@@ -12,13 +12,13 @@ from cyclonedx.model.license import License
 from cyclonedx.spdx import fixup_id
 
 NAME_CHARS_MAX: Final = 64
-"""What is longer in the field ``License`` is the text of a license and not its name."""
+"""A longer value of the field ``License`` is the text of a license, not its name."""
 
 _MACHINE_READABLE: Final = re.compile(r"^Format(?:-Specification)?:", re.MULTILINE)
 """The first field of a file in Debian's copyright-format."""
 
 _FIELD: Final = re.compile(r"^License:[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
-"""The field whose first line is the short name of a license there."""
+"""The field of such a file whose first line is the short name of a license."""
 
 _COMMON: Final = re.compile(r"/usr/share/common-licenses/([A-Za-z0-9.+-]*[A-Za-z0-9+])")
 """The reference of an older copyright file to a license that every Debian system has."""
@@ -30,7 +30,7 @@ _FACTORY: Final = LicenseFactory()
 def debian_licenses(copyright_file: str) -> list[License]:
     """Return the licenses of a Debian package, by SPDX id or Debian's short name.
 
-    It is empty for an older file that contains only the text of a license.
+    The list is empty for an older file that contains only the text of a license.
     """
     pattern = _FIELD if _MACHINE_READABLE.search(copyright_file) else _COMMON
     return _several(pattern.findall(copyright_file))
@@ -43,7 +43,7 @@ def python_licenses(metadata: Message) -> list[License]:
         return [_FACTORY.make_from_string(name)]
     classifiers = metadata.get_all("Classifier") or ()
     return _several(
-        one.removeprefix(_CLASSIFIER) for one in classifiers if one.startswith(_CLASSIFIER)
+        text.removeprefix(_CLASSIFIER) for text in classifiers if text.startswith(_CLASSIFIER)
     )
 
 

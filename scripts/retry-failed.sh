@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs only the tests that failed in the last run once more: on a busy machine a test may miss its deadline. At most
+# Runs the tests that failed in the last run once more: on a busy machine a test may miss its deadline. At most
 # MAX_RETRIED_TESTS are retried. Tests that check for leaked or duplicate addresses or lost state are not retried,
 # because a single failure of them is a bug. Tests that pass here are printed as FLAKY and must be repaired.
 set -euo pipefail
@@ -17,7 +17,7 @@ print(*json.loads(record.read_text()) if record.exists() else (), sep="\n", end=
 PYTHON
 )
 if [ "${#failed[@]}" -eq 0 ] || [ "${#failed[@]}" -gt "$MAX_RETRIED_TESTS" ]; then
-  echo "no retry: ${#failed[@]} tests failed, and 1 to $MAX_RETRIED_TESTS are retried" >&2
+  echo "no retry: ${#failed[@]} tests failed; only 1 to $MAX_RETRIED_TESTS failed tests are retried" >&2
   exit 1
 fi
 if printf '%s\n' "${failed[@]}" | grep -E "$NEVER_RETRIED" >&2; then

@@ -32,7 +32,7 @@ DPKG_STATUS: Final = "var/lib/dpkg/status"
 METADATA_SUFFIX: Final = ".dist-info/METADATA"
 DOCUMENTS: Final = "usr/share/doc"
 COPYRIGHT: Final = re.compile(rf"{DOCUMENTS}/[^/]+(/copyright)?")
-"""The copyright file of a Debian package; it or its directory may be a link to another one's."""
+"""The copyright file of a Debian package. The file or its directory can be a link."""
 
 WHITEOUT: Final = ".wh."
 OPAQUE: Final = ".wh..wh..opq"
@@ -56,7 +56,7 @@ class ImageFiles:
         self._links: dict[str, str] = {}
 
     def add_layer(self, layer: tarfile.TarFile) -> None:
-        """Delete what the layer deletes, and then read its files."""
+        """Delete the files that the layer deletes, then read the files that it adds."""
         for entry in layer:
             folder, _, base = _name(entry).rpartition("/")
             if base.startswith(WHITEOUT):
@@ -74,7 +74,7 @@ class ImageFiles:
                 self._contents[name] = _member(layer, entry.name).read()
 
     def text(self, name: str) -> str:
-        """The text of a file, also through a link to it or to its directory; empty without it."""
+        """The text of a file, also through a link to it or to its directory; "" without it."""
         folder, _, base = name.rpartition("/")
         name = f"{self._links.get(folder, folder)}/{base}"
         return self._contents.get(self._links.get(name, name), b"").decode(errors="replace")
@@ -123,7 +123,7 @@ def make_bill(config: dict[str, Any], components: Iterable[Component]) -> str:
 def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
     file = archive.extractfile(name)
     if file is None:
-        raise SystemExit(f"sbom: the archive has no file {name}: is it made by `docker save`?")
+        raise SystemExit(f"sbom: the archive has no file {name}: was it made by `docker save`?")
     return file
 
 

@@ -46,7 +46,7 @@ missing_packages() {
     command -v runc >/dev/null || echo runc
     command -v openssl >/dev/null || echo openssl
     command -v promtool >/dev/null || echo prometheus
-    # Clock jumps of fault runs (tests/chaos).
+    # Fault runs (tests/chaos) make clocks jump.
     has_file /usr/lib/*/faketime/libfaketimeMT.so.1 /usr/local/lib/faketime/libfaketimeMT.so.1 || echo libfaketime
     # Tests set up Services as kube-proxy does, and marks on kernels without nftables.
     command -v nft >/dev/null || echo nftables
@@ -58,7 +58,7 @@ missing_packages() {
     if [ "$(dpkg --print-architecture 2>/dev/null)" = amd64 ]; then
         command -v linux.uml >/dev/null || echo user-mode-linux
         command -v modprobe >/dev/null || echo kmod
-        # With AMX that kernel boots only with a shim (tests/support/whole_xstate.c), compiled by the test run.
+        # On a CPU with AMX, user-mode Linux boots only with tests/support/whole_xstate.c, which the test run compiles.
         if grep -qs amx_tile /proc/cpuinfo && ! command -v cc >/dev/null; then printf '%s\n' gcc libc6-dev; fi
     fi
 }

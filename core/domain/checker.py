@@ -1,16 +1,17 @@
 """The history checker: checks the invariants of a log.
 
 Each event is checked against the state before it, then applied to the state. Nothing is assumed,
-not even that an event is well formed. A violation is data and never stops the check: the event is
-applied as every reader of the log applies it, never repaired, skipped or reordered. Pure: the same
-events from an archive, a live log or a recorded test run have the same result.
+not even that an event is well formed. A violation is data and never stops the check: each event is
+applied as every reader of the log applies it, never repaired or reordered. Only an event with an
+unknown NIC index is skipped. Pure: the same events from an archive, a live log or a recorded test
+run have the same result.
 
     order         events come in the order of position and index in the segment; a
                   segment has one writer; the epochs of a writer never decrease
     shape         an event contradicts itself (an unknown NIC index, an invalid address)
     I1            an address is claimed while another holder has it
     I2            an address is claimed that its pool does not offer at that time
-    I3            a release does not name a claim that exists, by its revision
+    I3            a release names a claim or a revision that does not exist
     I4            the addresses of an endpoint's NICs and its claims differ
     pool-empty    a pool is deleted that has claims or does not exist
     pool-shrink   claimed addresses are removed from a pool
@@ -110,7 +111,7 @@ class Checker:
         findings = list(self._order.check(recorded))
         missing = _missing_nics(recorded.event)
         if missing:
-            text = f"new_nics lists NICs {missing}, which the endpoint lacks; the event is invalid"
+            text = f"new_nics lists NICs {missing}, which the endpoint lacks; the event is skipped"
             findings.append((SHAPE, recorded.event_id, text))
         else:
             findings += self._check_event(recorded.event)
@@ -156,8 +157,9 @@ class Checker:
                 if existing is None:
                     yield from self._check_offer(address, pool, family)
                 elif not _is_holder(existing, endpoint) or existing.claim.pool != pool:
-                    claimer = f"{endpoint.holder} of {_path(endpoint.key)}"
-                    yield ONE_HOLDER, address, f"{claimer} claims it from {_claim_text(existing)}"
+                    claimer = f"{endpoint.holder} of {_path(endpoint.key)} claims it in {pool}"
+                    text = f"{claimer}; {_claim_text(existing)} has it in {existing.claim.pool}"
+                    yield ONE_HOLDER, address, text
 
     def _check_offer(self, address: str, name: str, family: Family) -> Iterator[Finding]:
         pool = self.ledger.pools.get(name)
@@ -234,8 +236,8 @@ class Checker:
             yield POOL_EMPTY, name, "is deleted and does not exist"
         claimed = self._by_pool.get(name)
         if claimed:
-            example = next(iter(claimed))
-            yield POOL_EMPTY, name, f"is deleted with {len(claimed)} claims, one of {example}"
+            example, count = next(iter(claimed)), len(claimed)
+            yield POOL_EMPTY, name, f"is deleted although {example} is claimed; claims: {count}"
 
     def _check_reservation(self, event: ReservationDefined) -> Iterator[Finding]:
         reservation = event.reservation
@@ -269,7 +271,7 @@ class Checker:
         claimed = self._by_endpoint.get(key, {})
         for address, pool in of_nics.items():
             if address not in claimed:
-                yield ENDPOINT_AGREES, _path(key), f"has a NIC with {address} without a claim"
+                yield ENDPOINT_AGREES, _path(key), f"has a NIC with {address}, which is not claimed"
             elif self.ledger.claims[address].claim.pool != pool:
                 text = f"has a NIC with {address} in another pool than its claim"
                 yield ENDPOINT_AGREES, _path(key), text

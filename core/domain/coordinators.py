@@ -1,6 +1,6 @@
-"""A SpiderCoordinator as the log stores it: for its history, and as the origin of node settings.
+"""A SpiderCoordinator as the log stores it, so that users can see its history.
 
-Agents read the object itself; no decision depends on this value.
+Agents read the object itself; no decision depends on the stored value.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class DeviceAllocation(NamedTuple):
 
 
 class Offer(Protocol):
-    """The devices of one resource. Equal offers have equal lists."""
+    """The devices of one resource. Equal offers have equal devices."""
 
     @property
     def size(self) -> int:
@@ -61,5 +61,5 @@ class Offer(Protocol):
 
 
 def pci_variable(resource: str) -> str:
-    """The name of the variable that lists the PCI addresses of a resource (spidernet.io/vf)."""
+    """The variable that lists the PCI addresses of a resource such as ``spidernet.io/vf``."""
     return "_".join((_PCI_VARIABLE, *resource.replace(".", "_").upper().split("/", 1)))

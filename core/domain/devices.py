@@ -32,8 +32,8 @@ _NOT_MASTERS: Final = ("cni", "flannel", "veth", "docker", "br-", "virbr", "tun"
 """Prefixes of the names of links that are never the master interface of a Pod."""
 
 _SUB_ENI_SLOT: Final = "sub-eni"
-_NATIVE: Final = "kubernetes.io"
-_QUOTA: Final = "requests."
+_NATIVE: Final = "kubernetes.io"  # the domain of Kubernetes' own resources
+_QUOTA: Final = "requests."  # the prefix of resources in a ResourceQuota
 
 
 class SubEniRule(NamedTuple):
@@ -76,7 +76,7 @@ class HostNic(NamedTuple):
 
 
 class SlotResource(NamedTuple):
-    """The slots of one resource, an ``Offer``. Device ids: ``<slot>-0`` to ``<slot>-<slots-1>``."""
+    """An ``Offer``: the slots of one resource. Device ids: ``<slot>-0`` to ``<slot>-<slots-1>``."""
 
     slot: str
     slots: int
@@ -119,7 +119,8 @@ def resource_fault(name: str) -> str:
         return f"resource {name!r} has no domain; an example with a domain is {SUB_ENI}"
     if domain == _NATIVE or domain.endswith(f".{_NATIVE}") or name.startswith(_QUOTA):
         return f"resource {name!r} has a name that Kubernetes reserves"
-    return next(key_faults(name), "")
+    fault = next(key_faults(name), "")
+    return fault and f"resource {fault.removeprefix('key ')}"
 
 
 def offered_slots(
@@ -154,7 +155,7 @@ def _nic_slots(
 
 
 def _masters(rules: DeviceRules, nics: Iterable[HostNic]) -> Iterator[str]:
-    """The links that may get slots: those with a device, or if a rule names links, all links."""
+    """The links that can get slots: only those with a device, unless a rule names links."""
     only_devices = not any(rule.include for rule in rules.nics)
     for nic in nics:
         is_master = not nic.is_loopback and not nic.name.startswith(_NOT_MASTERS)

@@ -29,7 +29,7 @@ ReleaseReason = Literal[
     "gc",  # the attachment is not in the runtime's list of valid ones
     "operator",  # a user released it
     "reclaimed",  # the reclaim workflow found it leaked
-    "unbound",  # the network provider did not bind them
+    "unbound",  # the network provider could not bind them, or the ADD needs other ones
     "repair",  # the state was inconsistent: verify --repair, or an ADD that found it
 ]
 
@@ -90,7 +90,7 @@ class ReservationDeleted(NamedTuple):
 
 
 class AddressQuarantined(NamedTuple):
-    """An address was quarantined, because another host uses it or by a user."""
+    """An address was quarantined: another host uses it, or a user requested the quarantine."""
 
     quarantine: Quarantine
 
@@ -103,7 +103,7 @@ class QuarantineLifted(NamedTuple):
 
 
 class RecordDefined(NamedTuple):
-    """A record was created or changed.
+    """A record was created or changed: the stored fields of an object that users apply.
 
     In standalone mode, ``kind`` is ``Pod``, ``Namespace``, ``Node``, a built-in kind of
     application, ``Service`` or ``EndpointSlice``; in Kubernetes it is ``SpiderCoordinator``.
@@ -140,7 +140,7 @@ class RecordDeleted(NamedTuple):
 
 
 class PoolVerdict(NamedTuple):
-    """Whether one candidate pool was accepted, in short form (full: ``CandidateVerdict``).
+    """Whether one candidate pool was accepted; the short form of ``CandidateVerdict``.
 
     ``rule``: the name of the rule that decided. ``detail``: the value that did not match.
     """
@@ -154,12 +154,12 @@ class PoolVerdict(NamedTuple):
 
 
 class AddressesClaimed(NamedTuple):
-    """All addresses of one request were claimed (I4).
+    """All addresses of one request were claimed.
 
     ``endpoint``: the endpoint after the claim. ``new_nics``: the indexes in ``endpoint.nics`` of
     the NICs that this event adds. ``source``: the level of pool selection that named the pools; ""
-    if the addresses were named instead, or if the event is older than the field. ``passed_over``:
-    candidate pools that were not used, because a rule rejected them or they were full.
+    if ``orbctl`` named the addresses, if lost claims were made again, or if the event is older than
+    the field. ``passed_over``: candidate pools that a rule rejected or that were full.
     """
 
     endpoint: Endpoint
@@ -171,15 +171,15 @@ class AddressesClaimed(NamedTuple):
 class EndpointChanged(NamedTuple):
     """The endpoint changed, but not its addresses; ``endpoint`` is its state after the event.
 
-    Causes: a new sandbox, a NIC that got its name, or a Pod with fixed addresses that was created
-    again with a new UID and node.
+    Causes: a new sandbox, an ADD that names a NIC (see ``Nic.interface``), or a Pod with fixed
+    addresses that was created again with a new UID and node.
     """
 
     endpoint: Endpoint
 
 
 class Release(NamedTuple):
-    """One released address and the revision of its ended claim (I3)."""
+    """One released address and the revision of its ended claim."""
 
     address: str
     pool: str
@@ -191,7 +191,7 @@ class AddressesReleased(NamedTuple):
     """Addresses of one endpoint were released.
 
     ``nics``: the NICs that the endpoint keeps; without any, the endpoint is deleted. ``evidence``:
-    the proof that the holder does not use the addresses (I6).
+    the proof that the holder does not use the addresses.
     """
 
     namespace: str
@@ -212,9 +212,9 @@ class AllocationRefused(NamedTuple):
     ``name`` and ``holder``: those of the endpoint that the ADD would have created. ``reason``: one
     of those in ``core.domain.claims.refused_adds``. ``message`` and ``remedy``: as in the result of
     the ADD, cut if they are long. ``source``: the level of pool selection that named the pools, ""
-    if none did. ``verdicts``: those of the candidate pools; ``left_out``: the number of further
-    ones. ``times``: the number of refusals with this holder, NIC and reason that the event counts.
-    ``pod``: the Pod's name, if the name of its endpoint differs (as with an IPAMClaim).
+    if none did. ``verdicts``: the verdicts on candidate pools; ``left_out``: how many further
+    verdicts were left out. ``times``: the number of refused ADDs that the event counts. ``pod``:
+    the Pod's name, if the name of its endpoint differs (as with an IPAMClaim).
     """
 
     namespace: str
@@ -234,10 +234,10 @@ class AllocationRefused(NamedTuple):
 
 
 class ApplicationScaled(NamedTuple):
-    """The specified number of Pods of an application, because of which an automatic pool changed.
+    """The number of Pods that an application specifies was recorded; no state changed.
 
-    The event of the pool is in the same segment and has the id of this one as its ``causation_id``.
-    This event itself changes no state.
+    If an automatic pool is resized because of this number, the pool's event is in the same segment
+    and has the id of this event as its ``causation_id``.
     """
 
     api_version: str
@@ -251,8 +251,8 @@ class ApplicationScaled(NamedTuple):
 class BindingChanged(NamedTuple):
     """The state of an endpoint's addresses at a network provider has changed.
 
-    ``name``: of the endpoint. ``state``: one of ``BINDING_WORDS``. ``why``: the failure, or the
-    evidence for the release. The binding itself is a key in etcd; this event changes no state.
+    ``name``: that of the endpoint. ``state``: one of ``BINDING_WORDS``. ``why``: the failure, or
+    the evidence for the release. The binding itself is a key in etcd; this event changes no state.
     """
 
     namespace: str
@@ -270,13 +270,13 @@ BINDING_WORDS: Final[dict[str, str]] = {
     "bound": "bound",
     "failed": "the bind failed and is being undone",
     "returning": "asked to unbind; then the addresses are released",
-    "released": "unbound",
+    "released": "unbound and released",
 }
 """State of a binding -> its meaning (docs/concepts/network-provider.md)."""
 
 
 class GuidsAssigned(NamedTuple):
-    """GUIDs were assigned to InfiniBand virtual functions of a node, which sets them afterwards."""
+    """GUIDs were assigned to InfiniBand virtual functions; the node's agent sets the GUIDs next."""
 
     node: str
     guids: tuple[VfGuid, ...]

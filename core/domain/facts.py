@@ -1,7 +1,7 @@
 """Facts: the fields of a request's Pod, Namespace and Node that pool selection and claims use.
 
 In Kubernetes they come from watched objects, in standalone mode from CNI_ARGS and from records
-(``orbctl apply`` of a Pod, Namespace or Node manifest). Both are used in the same way.
+(``orbctl apply`` of a Pod, Namespace or Node manifest).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class PodFacts(NamedTuple):
     """One Pod.
 
     ``owner`` is the top controller (Deployment, not ReplicaSet). ``fixed``: the kind of its fixed
-    addresses, None if they are not fixed; ``endpoint_name``: the name of the VM for a VM's Pod,
-    else "".
+    addresses, None if it has none. ``endpoint_name``: the name of its endpoint, "" if that is the
+    Pod's name; the endpoint of a VM or an IPAMClaim has another name.
     """
 
     namespace: str
@@ -42,7 +42,7 @@ class PodFacts(NamedTuple):
     alive: bool | None = None
     """Whether the Pod is alive (docs/reference/pool-selection.md, "Living Pods").
 
-    None: unknown, so that no call is refused because of it.
+    None: unknown; no call is refused then.
     """
     fixed: FixedKind | None = None
     endpoint_name: str = ""
@@ -62,7 +62,7 @@ class PodFacts(NamedTuple):
 
 
 class NamespaceFacts(NamedTuple):
-    """One Namespace. ``known`` False: no record, so labels and annotations are empty."""
+    """One Namespace. ``known`` False: no object or record; labels and annotations are empty."""
 
     name: str
     labels: dict[str, str] = {}
@@ -71,7 +71,7 @@ class NamespaceFacts(NamedTuple):
 
 
 class NodeFacts(NamedTuple):
-    """One Node. ``known`` False: no record, so labels are empty."""
+    """One Node. ``known`` False: no object or record; labels are empty."""
 
     name: str
     labels: dict[str, str] = {}

@@ -5,9 +5,10 @@ follows from Student's prediction interval for a sum of future steps (Hahn and M
 Intervals, chapter 4), so that a short history gives a wide interval. If the drift does not differ
 significantly from zero, there is no trend and no forecast.
 
-A step is a day, and a window has whole weeks, so that neither the hour of the day nor the weekday
-looks like a trend. Single peaks are smoothed. If the last week differs from the weeks before it,
-only that week is used; if the last day has grown much faster, only that day.
+A step is a day, and whole weeks of history are used, so that neither the hour of the day nor the
+weekday looks like a trend. Single peaks are smoothed. If the last week differs from the weeks
+before it, only that week is used. If the last day has grown much faster, or the history is shorter
+than a week, only that day is used, in steps of an hour.
 
 Growth is measured by claims, never by free addresses, so that resizing a pool is not growth. Pure.
 """

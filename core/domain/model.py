@@ -121,7 +121,7 @@ class Attachment(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """The claim of an address. A release compares the etcd revision of its key (I3).
+    """The claim of an address. A release names the claim by the etcd revision of the claim's key.
 
     ``pod``: the name of the endpoint (``Endpoint.name``). ``event``: the id of the event that made
     the claim.

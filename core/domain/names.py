@@ -1,4 +1,4 @@
-"""Check the syntax of Kubernetes names: labels, objects, and parts of keys, in linear time."""
+"""Check the syntax of names of Kubernetes objects and labels, in linear time."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from core.domain.addresses.ip_address import Family
 
 
 class ServicePort(NamedTuple):
-    """A port of a Service or of its endpoints; ``name`` connects the two."""
+    """A port of a Service, or the port of the same ``name`` of its endpoints."""
 
     port: int
     protocol: str = "TCP"

@@ -1,8 +1,7 @@
 """RDMA devices that many Pods share: the devices of a node that a rule selects.
 
-A rule is an item in the configuration of the RDMA shared device plugin, with the same meaning: one
-value of each selector must match, and all selectors that are set must match. Pure: the caller
-passes the RDMA devices in the node's network namespace.
+A rule is an item in the configuration of the RDMA shared device plugin: one value of each selector
+that is set must match. Pure: the caller passes the RDMA devices in the node's network namespace.
 """
 
 from __future__ import annotations

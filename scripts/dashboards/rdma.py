@@ -148,7 +148,7 @@ def _cluster() -> list[Panel]:
         _stat(
             "Namespaces not read, last hour",
             f"sum(increase(orbweaver_rdma_reading_failures_total{{{CLUSTER}}}[1h]))",
-            "The logs of the agents say which and why.",
+            "The logs of the agents list these namespaces with the reasons.",
         ),
         *_traffic(NODES, "by node"),
         *_utilisation(NODES, "by node", 'is_root="true"'),
@@ -334,5 +334,5 @@ def _qos(metric: str, title: str, matchers: str) -> Panel:
         title,
         "short",
         (Query(expression, "{{instance}} {{net_dev_name}}"),),
-        "With orbweaver.roceQos; `orbctl node doctor` and the agent's log say which.",
+        "Only with orbweaver.roceQos. `orbctl node doctor` and the agent's log list the settings.",
     )

@@ -4,8 +4,8 @@ Each address has one canonical text. The parser is as strict as Spiderpool's: no
 zeros in IPv4 octets, no zones (docs/reference/admission.md, "Addresses and ranges").
 
 An IPv4-mapped text (``::ffff:a.b.c.d``, RFC 4291 section 2.5.5.2) is an IPv4 address here. So the
-family 6 values of ``::ffff:0:0/96`` have no text that reads back as family 6. The coordinator's
-fields are the exception; the ``parse_written_*`` functions serve them.
+family 6 values of ``::ffff:0:0/96`` have no text that reads back as family 6. The fields of a
+SpiderCoordinator are the exception; the ``parse_written_*`` functions read them.
 """
 
 from __future__ import annotations

@@ -65,10 +65,10 @@ def plan_application(
 ) -> tuple[ReconcileStep, ...]:
     """The steps for an existing application, none if it is in the desired state.
 
-    ``claimed``: address -> claim, of all claims in its pools; others are ignored. ``default``: the
-    number of addresses if the template names none. ``enabled``: whether the cluster creates
-    automatic pools. Pools are deleted first, so that later steps can use their addresses. If the
-    template cannot be parsed, the only step is a refusal.
+    ``claimed``: address -> claim, for all claims in its pools; other claims are ignored.
+    ``default``: the number of addresses if the template names none. ``enabled``: whether the
+    cluster creates automatic pools. Pools are deleted first, so that later steps can use their
+    addresses. If the template cannot be parsed, the only step is a refusal.
     """
     try:
         desired_pools = _desired_pools(application, default, enabled=enabled)

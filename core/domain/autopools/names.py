@@ -40,7 +40,7 @@ _IP_VERSIONS: Final[Mapping[Family, str]] = {4: "IPv4", 6: "IPv6"}
 
 
 class ApplicationKey(NamedTuple):
-    """An application by name. After it is deleted, one with another UID may have the name."""
+    """An application by name. A later application of the same name has another UID."""
 
     api_version: str
     kind: str

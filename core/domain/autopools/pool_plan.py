@@ -96,7 +96,7 @@ def find_pool(scope: PoolScope, uid: str, pools: Iterable[Pool]) -> Pool | None:
 def plan_pool(
     desired: DesiredPool, configuration: Configuration, claimed: Mapping[str, Claim]
 ) -> PoolPlan:
-    """Plan the pool. ``claimed``: address -> claim, of at least its claims. Raises Refused."""
+    """Plan the pool. ``claimed``: address -> claim, with all claims of the pool. Raises Refused."""
     subnet = _subnet(desired, configuration)
     existing = find_pool(desired.scope, desired.uid, configuration.pools.values())
     if existing is None:

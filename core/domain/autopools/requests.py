@@ -2,7 +2,7 @@
 
 See docs/reference/automatic-pool-rules.md, "Annotations of the Pod template"; JSON is parsed by
 ``core.domain.selection.jsontext``. Only the texts are checked; whether the subnets exist is checked
-later. Agents parse the annotations of Pods and controllers those of templates with the same
+later. Agents parse the annotations of Pods, and controllers those of Pod templates, with the same
 function.
 """
 
@@ -126,7 +126,7 @@ def _first(value: object, what: str) -> str:
     """The first name of a list, "" for an empty one; further names are ignored."""
     names = jsontext.texts(value, what)
     if names and not names[0]:
-        raise BadInput(f"the name of the subnet of {what} is empty")
+        raise BadInput(f"the first subnet name in {what} is empty")
     return names[0] if names else ""
 
 

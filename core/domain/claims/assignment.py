@@ -1,10 +1,8 @@
-"""Assignments: claims of addresses that an operator or the records of another IPAM name.
+"""Assignments: claims of given addresses, for an operator or an import from another IPAM.
 
 As with any claim, the addresses must be free and usable in their pools, and either all of them are
-claimed or none (I2, I4). Only affinity is not checked, because the caller has chosen the pool.
-Pure: the caller passes the stored state.
-
-Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
+claimed or none. Only affinity is not checked, because the caller has chosen the pool. Pure: the
+caller passes the stored state.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Decide what an ADD or a DEL changes in an endpoint. Pure.
 
 ``decide_add`` classifies a request by the stored endpoint: a repeat, a change that leaves the
-addresses as they are (a new sandbox; a NIC that gets its interface name), or a claim of addresses.
-``claim`` builds the event of the chosen addresses. ``decide_release`` decides which claims a DEL
+addresses as they are (a new sandbox; an ADD that names a NIC), or a claim of addresses. ``claim``
+builds the event that claims the chosen addresses. ``decide_release`` decides which claims a DEL
 ends (invariants I3 and I7, docs/contributing/architecture.md). The caller chooses the addresses and
 compares revisions.
 """
@@ -51,7 +51,8 @@ class Repeat(NamedTuple):
 class EndpointUpdate(NamedTuple):
     """The endpoint changes, but not its addresses.
 
-    Used for a new sandbox, a NIC that gets its interface name, or the holder's next Pod.
+    Used for a new sandbox, for an ADD that names a NIC (see ``Nic.interface``), and for the
+    holder's next Pod.
     """
 
     event: EndpointChanged
@@ -126,8 +127,7 @@ def decide_add(
     (``nics_with_changed_pools``). ``lost``: indexes of the NICs whose addresses cannot be claimed
     again (``core.domain.fixed.retrieval``). The claims of both end in the transaction that replaces
     them, except in pools that ``requested`` still lists. A Pod that repeats its ADD keeps its
-    addresses even if its holder is now named otherwise, because the settings of fixed addresses may
-    have changed.
+    addresses even if a changed setting of fixed addresses gives its holder another name.
     """
     if pod.alive is False:
         raise AllocationError(
@@ -211,7 +211,7 @@ def nics_with_changed_pools(
 def _items_of(endpoint: Endpoint, requested: Candidates | None) -> dict[int, NicPools]:
     """The pools that are requested for the endpoint's NICs, by the index of the NIC.
 
-    In the unnamed mode the NICs are those of the first items that name pools.
+    In the unnamed mode, the NICs correspond to the first items that name pools.
     """
     if requested is None:
         return {}
@@ -247,7 +247,7 @@ def _families_of(nic: Nic, *, ipv4: bool, ipv6: bool) -> Nic | None:
 def unmet_demands(selection: Selection, keep: tuple[Nic, ...]) -> tuple[Demand, ...]:
     """The demands whose NIC the endpoint does not have yet.
 
-    In the unnamed mode the endpoint's NICs are those of the first items that name pools.
+    In the unnamed mode, the endpoint's NICs correspond to the first items that name pools.
     """
     if not keep:
         return selection.demands
@@ -356,7 +356,7 @@ def _released_by(endpoint: Endpoint, attachment: Attachment, uid: str) -> Releas
     if all(other.container in ("", sandbox) for other in endpoint.nics):
         return ReleaseDecision(True, "the sandbox is gone")
     if nic is not None and not nic.container:
-        return ReleaseDecision(False, f"NIC {nic.interface} waits for another sandbox")
+        return ReleaseDecision(False, f"another sandbox has not attached NIC {nic.interface} yet")
     keep = tuple(other for other in endpoint.nics if other.container != sandbox)
     return ReleaseDecision(True, "the sandbox is gone, another one has the other NICs", keep)
 

@@ -79,7 +79,7 @@ def refusal_of(pod: PodFacts, interface: str, error: AllocationError) -> Allocat
         error.source,
         tuple(verdict.short() for verdict in verdicts[:VERDICTS_MAX]),
         max(len(verdicts) - VERDICTS_MAX, 0),
-        pod=pod.name if pod.name != pod.endpoint_key[1] else "",  # a VM's endpoint has its name
+        pod=pod.name if pod.name != pod.endpoint_key[1] else "",  # differs for VMs and IPAMClaims
     )
 
 

@@ -1,10 +1,10 @@
 """The plan of a takeover from another IPAM: commands, claims, and findings about its data.
 
 The other system stores an address twice, in the pool's records and in the Pod's endpoint, and the
-two may differ. A plan takes over every address that a Pod may use, and none twice (I1, I6). Each
-difference is a finding to report. A running Pod may have an address of a disabled pool, or one that
-was reserved later. Therefore pools are created enabled; those that are disabled in the other
-system are disabled after the claims, and reservations are created after the claims too. Pure.
+two may differ. A plan takes over every address that a Pod may use, and none twice. Each difference
+is a finding to report. A running Pod may have an address of a disabled pool, or one that was
+reserved later. Therefore pools are created enabled; those that are disabled in the other system are
+disabled after the claims, and reservations are created after the claims too. Pure.
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ def _with_distinct_addresses(endpoint: Endpoint, findings: list[Finding]) -> End
                 remaining_nic = _without(remaining_nic, address)
                 subject = f"SpiderEndpoint/{endpoint.namespace}/{endpoint.name}"
                 what = f"has {address} on another NIC too: {nic.interface or 'one without a name'}"
-                done = "taken over for the first NIC: restart this Pod, the other gets its own"
+                done = "taken over for the first NIC: restart this Pod, the other gets another one"
                 findings.append(Finding(subject, what, done))
             used.add(address)
         if remaining_nic is nic or remaining_nic.addresses():
@@ -231,10 +231,10 @@ def _record_differences(endpoints: Iterable[Endpoint], records: Records) -> Iter
                 yield Finding(subject, what, "taken over")
             elif record.key != endpoint.key:
                 what = f"has {address}, recorded for {'/'.join(record.key)}"
-                yield Finding(subject, what, "taken over as the endpoint says")
+                yield Finding(subject, what, "taken over for the endpoint")
             elif record.uid != endpoint.uid:
                 what = f"has UID {endpoint.uid}, {address} is recorded for UID {record.uid}"
-                yield Finding(subject, what, "taken over as the endpoint says")
+                yield Finding(subject, what, "taken over for the endpoint")
 
 
 def _orphans(
@@ -243,7 +243,7 @@ def _orphans(
     taken: set[str],
     findings: list[Finding],
 ) -> list[AllocatedIP]:
-    """Records of addresses that no endpoint has and that are taken over.
+    """The records to take over whose addresses no endpoint has.
 
     If the Pod's endpoint has other addresses instead, the recorded one has leaked and is not taken
     over.
@@ -261,7 +261,7 @@ def _orphans(
         taken.add(record.address)
         orphans.append(record)
         what = f"{record.address} is recorded for {'/'.join(record.key)}, which has no endpoint"
-        findings.append(Finding(subject, what, "kept for it, until it is proved to be gone"))
+        findings.append(Finding(subject, what, "kept for the Pod until it is proved to be gone"))
     return orphans
 
 

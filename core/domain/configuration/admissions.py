@@ -106,7 +106,7 @@ def related(command: Command, pending: Iterable[PendingAdmission]) -> list[Pendi
 def with_admitted(
     configuration: Configuration, pending: Iterable[PendingAdmission]
 ) -> Iterator[Configuration]:
-    """The configuration with the admissions added; several if an object has several admissions."""
+    """Configurations with the admissions added: several if an object has several admissions."""
     layers: list[tuple[dict[str, Pool], dict[str, Subnet]]] = []
     for admission in pending:
         name = admission.value.name

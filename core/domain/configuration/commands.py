@@ -84,7 +84,8 @@ class ApplyAutoPool(NamedTuple):
 class DropAutoPool(NamedTuple):
     """Delete an automatic pool if it has no claims and still belongs to this ``uid``.
 
-    Otherwise there is no event; with ``retire``, a pool with claims begins to retire.
+    With ``retire``, a pool with claims begins to retire instead. In all other cases there is no
+    event.
     """
 
     name: str

@@ -31,10 +31,11 @@ class FeatureSwitches(NamedTuple):
 
 
 class Configuration(NamedTuple):
-    """The state without claims. Keys: names; (kind, namespace, name) of records; addresses.
+    """The state without claims, each object by its name.
 
-    ``ipv4_enabled``, ``ipv6_enabled`` and ``subnets_enabled`` are the cluster's switches. While
-    ``subnets_enabled`` is false, pools belong to no subnet.
+    Records are by (kind, namespace, name), quarantines by address. ``ipv4_enabled``,
+    ``ipv6_enabled`` and ``subnets_enabled`` are the cluster's switches. While ``subnets_enabled``
+    is false, pools belong to no subnet.
     """
 
     pools: Mapping[str, Pool]

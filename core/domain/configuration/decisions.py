@@ -3,7 +3,7 @@
 Pure. The admission webhook, ``apply --dry-run``, ``simulate`` and the command itself call the same
 ``decide``, which raises only ``Refused``. Before that, the caller calls ``removed_addresses``,
 reads the claims of these addresses and passes them to ``decide``; its transaction guards the same
-range (I2). A repeated command has no event: applying an unchanged object, retiring a retiring pool,
+range. A repeated command has no event: applying an unchanged object, retiring a retiring pool,
 quarantining a quarantined address. Deleting an unknown object is refused.
 """
 
@@ -104,7 +104,10 @@ def removed_addresses(configuration: Configuration, command: Command) -> Address
 def _removed_by_auto_pool(
     configuration: Configuration, command: ApplyAutoPool
 ) -> AddressSet | None:
-    """All addresses of a pool that shrinks, because its claims are not read yet; else None."""
+    """All addresses of a pool that shrinks; None for another pool.
+
+    Which of them are removed depends on their claims, which the caller has not read yet.
+    """
     desired = command.desired
     pool = find_pool(desired.scope, desired.uid, configuration.pools.values())
     if pool is None or pool_addresses(pool).size <= desired.size:
@@ -132,7 +135,7 @@ def decide(
 ) -> tuple[Event, ...]:
     """The events that a command causes; none when it changes nothing. Raises Refused.
 
-    ``claimed``: address -> claim, of at least ``removed_addresses(configuration, command)``.
+    ``claimed``: address -> claim, at least for ``removed_addresses(configuration, command)``.
     """
     match command:
         case ApplyPool() | RetirePool() | DeletePool():

@@ -1,7 +1,7 @@
 """Decide how a retirement continues and ends: the pool or subnet is deleted, or serves again.
 
-Called by ``core.domain.configuration.decisions``; ``RetirePool`` and ``RetireSubnet`` begin a
-retirement. Controllers repeat these commands and may send one late, so they never change an object
+Called by ``core.domain.configuration.decisions`` for ``AdvanceRetirement`` and ``Reinstate``.
+Controllers repeat these two commands and may send one late, so the commands never change an object
 that is not retiring, for example a new one of the same name.
 """
 
@@ -35,7 +35,7 @@ InUse = Literal["wait", "refuse"]
 
 
 def deletion_command(kind: Retirable, name: str, in_use: InUse) -> Command:
-    """The command that begins a deletion (enableValidatingResourcesDeletedWebhook).
+    """The command that deletes a pool or subnet, or begins its retirement.
 
     ``wait``: the object retires and is deleted when it is empty. ``refuse``: the object is deleted
     immediately, or the command is refused.
@@ -48,7 +48,7 @@ def deletion_command(kind: Retirable, name: str, in_use: InUse) -> Command:
 def retiring_addresses(
     configuration: Configuration, command: AdvanceRetirement
 ) -> AddressSet | None:
-    """The addresses of the command's pool, which must not be claimed; None for none."""
+    """The addresses of the command's pool, which must not be claimed; None if it has none."""
     pool = configuration.pools.get(command.name) if command.kind == "pool" else None
     return (readable_addresses(pool) or None) if pool else None
 

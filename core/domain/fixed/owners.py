@@ -4,10 +4,10 @@ Whether addresses are fixed follows from the Pod's controller (``kind_of_pod``) 
 of an address (``kind_of_holder``). Kinds of the same name in other API groups have no fixed
 addresses (docs/reference/address-assignment.md, "Life of an endpoint"), nor has a Pod whose name is
 not that of a replica. An IPAMClaim is named by a network of a Pod
-(``core.domain.fixed.ipam_claims``) and has its own endpoint for this NIC.
+(``core.domain.fixed.ipam_claims``) and has its own endpoint for the NIC of that network.
 
 ``OwnerLookup`` returns the state of an owner: the object, proof that it is gone, or "unknown"; only
-the first two are evidence (I6). ``RecordOwners`` reads records, in standalone mode: a StatefulSet
+the first two are evidence. ``RecordOwners`` reads records, in standalone mode: a StatefulSet
 may exist without a record, so a missing record proves nothing. Pure: the caller reads the objects.
 """
 
@@ -105,7 +105,7 @@ def claim_of_endpoint(endpoint: str) -> str:
 
 
 def kind_of_pod(name: str, owner: Owner | None, switches: FixedAddressSwitches) -> FixedKind | None:
-    """The kind of a Pod's fixed addresses, None if they are not; ``owner``: its controller."""
+    """The kind of a Pod's fixed addresses, None if it has none. ``owner``: its controller."""
     if owner is None:
         return None
     kind = _switched_on(_OWNERS.get((owner.api_version, owner.kind)), switches)

@@ -2,10 +2,9 @@
 
 See docs/reference/fixed-address-rules.md, "Retrieval".
 
-A replica, VM or IPAMClaim gets back the addresses in its endpoint. Affinity, node and switches of
-the pools are not checked again, because the claims prove that the addresses belong to it. An
-address whose claim is missing is claimed again if that is possible; if not, the NIC gets other
-addresses (I2). Pure.
+A replica, VM or IPAMClaim gets back the addresses in its endpoint. The filters of pool selection
+are not applied again, because the claims prove that the addresses belong to it. An address whose
+claim is missing is claimed again if that is possible; if not, the NIC gets other addresses. Pure.
 """
 
 from __future__ import annotations

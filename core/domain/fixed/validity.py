@@ -1,4 +1,4 @@
-"""Whether a fixed address still has an owner: its replica, VM or IPAMClaim (I6).
+"""Whether a fixed address still has an owner: its replica, VM or IPAMClaim.
 
 A replica is found by its name, not by its owner reference: ``<StatefulSet>-<ordinal>`` with the
 ordinal in the desired range (docs/reference/fixed-address-rules.md, "Wanted addresses"). A VM is
@@ -63,7 +63,7 @@ def _machine(namespace: str, name: str, owners: OwnerLookup) -> Validity:
     elif not instance.deleting:
         return Validity("valid", f"VM instance {namespace}/{name} exists")
     elif not instance.of_vm:
-        return Validity("invalid", f"VM instance {namespace}/{name} is being deleted, without a VM")
+        return Validity("invalid", f"VM instance {namespace}/{name} is being deleted and has no VM")
     machine = owners.vm(namespace, name)
     if isinstance(machine, MissingOwner):
         return _missing(machine)

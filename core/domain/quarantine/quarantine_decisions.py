@@ -3,8 +3,8 @@
 Called by ``core.domain.configuration.decisions``. A quarantine with a ``conflicting_host`` was made
 because a probe found that host, and ends when a probe does not find it any more: ``ReturnAddress``
 names the host, so that a late command cannot end a newer quarantine. A quarantine without a
-``conflicting_host`` was made by a user, and only a user lifts it. It replaces one with a
-``conflicting_host``.
+``conflicting_host`` was made by a user, and only a user lifts it. A user's quarantine replaces one
+with a ``conflicting_host``.
 """
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ def _other_uid(to_verify: PodToVerify, pod: PodState, context: VerdictContext) -
     if fixed == "ipamclaim":  # the status of a Pod has no addresses of secondary networks
         return _keep_fixed(validity)
     if pod.ips:
-        return ReclaimVerdict("uid-changed", f"{text}, and got {', '.join(pod.ips)} elsewhere")
+        return ReclaimVerdict("uid-changed", f"{text}; the Pod got {', '.join(pod.ips)} instead")
     if validity.keeps:
         return _keep_fixed(validity)
     return ReclaimVerdict("owner-gone", f"{text}, and {validity.why}")
@@ -242,7 +242,7 @@ def _finished(pod: PodState, context: VerdictContext) -> ReclaimVerdict:
     The period begins with the end of the last container, or if that is unknown, with the first
     observation.
     """
-    ending = "was evicted" if pod.reason == EVICTED else f"has {pod.phase.lower()}"
+    ending = "was evicted" if pod.reason == EVICTED else pod.phase.lower()
     text = f"Pod {_path(pod)} {ending}"
     ended_s = finished_at(pod)
     grace_s = pod.grace_s + context.settings.extra_delay_s
@@ -254,7 +254,7 @@ def _finished(pod: PodState, context: VerdictContext) -> ReclaimVerdict:
     until_s = ended_s + grace_s
     if context.now_s < until_s:
         return keep(f"{text}, its grace period has not ended", until_s)
-    return _if_node_allows(pod, ReclaimVerdict("finished", f"{text} by {utc(ended_s)}"), context)
+    return _if_node_allows(pod, ReclaimVerdict("finished", f"{text} at {utc(ended_s)}"), context)
 
 
 def _terminating(pod: PodState, until_s: float) -> ReclaimVerdict:

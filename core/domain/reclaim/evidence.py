@@ -75,7 +75,7 @@ class Moment(NamedTuple):
     steady_s: float = 0.0
 
     def since(self, earlier: Moment) -> float:
-        """Seconds that have passed since ``earlier`` at least; 0 if the observers differ."""
+        """A lower bound of the seconds since ``earlier``; 0 if the observers differ."""
         if self.observer != earlier.observer:
             return 0.0
         return max(self.steady_s - earlier.steady_s, 0.0)
@@ -178,7 +178,7 @@ class ClusterLookup(OwnerLookup, Protocol):
         ...
 
     def pod_of_uid(self, uid: str) -> PodState | None:
-        """The Pod of that UID, from any listing, as it is only used to keep addresses."""
+        """The Pod of that UID, from any listing: it is only used to keep addresses."""
         ...
 
     def launcher(self, namespace: str, name: str) -> PodState | None:

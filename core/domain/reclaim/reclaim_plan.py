@@ -97,7 +97,7 @@ class ReclaimPlan(NamedTuple):
     """The result of one scan.
 
     ``deadlines``: deadlines that the scan has found. ``next_scan_s``: when another scan may release
-    further addresses (Unix seconds); None if only expired deadlines may.
+    further addresses (Unix seconds); None: the checks of expired deadlines are enough.
     """
 
     steps: tuple[ReclaimStep, ...]
@@ -155,7 +155,7 @@ def resolve(
     """Check a Pod whose deadline has expired; None if its endpoint does not exist any more.
 
     A reported deletion is evidence. Otherwise the change of the Pod was the first observation, and
-    this is the second.
+    this check is the second.
     """
     endpoint = ledger.endpoints.get(deadline.endpoint)
     if endpoint is None:

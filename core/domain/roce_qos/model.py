@@ -56,8 +56,8 @@ class EtsSettings(NamedTuple):
 class RoceQos(NamedTuple):
     """The desired settings of a NIC. ``pfc``: the priorities whose packets are not dropped.
 
-    Priorities are 0 to 7. ``bandwidth``: the share of RoCE packets of a busy link in percent; None:
-    the setting of the NIC is not changed.
+    Priorities are 0 to 7. ``bandwidth``: the share of a busy link for RoCE packets, in percent;
+    None: the setting of the NIC is not changed.
     """
 
     trust: Trust = TRUST_DSCP
@@ -146,7 +146,7 @@ class RocePort(NamedTuple):
 
 
 class RoceNic(NamedTuple):
-    """A link with RDMA devices, or a NIC in a bond with RDMA devices.
+    """A link with RDMA devices, or a member of a bond that has RDMA devices.
 
     ``master``: a rule with the name of this link selects the NIC too; it is the physical function
     of a virtual function, or the bond of a NIC. ``has_port``: whether it has DCB and ECN settings;

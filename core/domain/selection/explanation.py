@@ -200,7 +200,7 @@ def describe_verdicts(verdicts: Iterable[CandidateVerdict]) -> Iterator[str]:
 
 
 def reason_of(verdict: PoolVerdict) -> str:
-    """Why a pool was rejected, by an event of the log: what did not fit, else the rule in words."""
+    """Why a pool was rejected, from the verdict in an event: its detail, else its rule in words."""
     return verdict.detail or _REASONS.get(verdict.rule, f"the rule {verdict.rule}")
 
 

@@ -2,7 +2,7 @@
 
 See docs/reference/pool-selection.md, "Filters". The first rule that returns a decision decides; all
 later rules are skipped. A pool with malformed data is rejected. Whether a pool is full is checked
-by the claim, not here.
+by the allocator, not here.
 """
 
 from __future__ import annotations

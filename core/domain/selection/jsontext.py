@@ -2,8 +2,8 @@
 
 Keys are compared without regard to case, the last of several equal keys is used, unknown keys are
 ignored, and null is the empty value (docs/reference/pool-selection.md, "Annotations"). NaN and
-Infinity, which are not JSON, are refused. Every error is a BadInput with its position; the caller
-adds the name of the annotation.
+Infinity, which are not JSON, are refused. Every error is a BadInput; the caller adds the name of
+the annotation.
 """
 
 from __future__ import annotations

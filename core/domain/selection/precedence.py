@@ -169,7 +169,7 @@ def from_pod_ippools(context: Context) -> Candidates | None:
 
 
 def from_pod_ippool(context: Context) -> Candidates | None:
-    """Level 3: pools for the NIC of the ADD, under any name of the NIC."""
+    """Level 3: pools for the NIC of the ADD, whatever its name."""
     pod, request = context.facts.pod, context.request
     if POD_IPPOOL not in pod.annotations:
         return None

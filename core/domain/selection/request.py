@@ -29,7 +29,7 @@ PASSED_OVER_MAX: Final = 16
 """Rejected candidates in the event of a claim; more would make the event of every claim larger."""
 
 DETAIL_CHARS_MAX: Final = 200
-"""Characters of one verdict in an event."""
+"""Characters of the ``detail`` of a verdict in an event."""
 
 FAMILY_NAMES: Final[dict[Family, str]] = {V4: "IPv4", V6: "IPv6"}
 
@@ -59,7 +59,7 @@ class SelectionRequest(NamedTuple):
 class SelectionSettings(NamedTuple):
     """The cluster's settings that affect selection.
 
-    ``multus_namespace``: the namespace in which Multus looks for a default network without one.
+    ``multus_namespace``: the namespace of a default network that is named without a namespace.
 
     See docs/reference/configuration.md, "conf.yml" and "Agent".
     """

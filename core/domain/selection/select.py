@@ -2,7 +2,7 @@
 
 See docs/reference/pool-selection.md. The result depends on the request and on the pools that it
 names; other pools are only read for a wildcard or the level of default pools. Every demand of the
-result has at least one pool. Whether a pool has a free address is checked by the claim, not here.
+result has at least one pool. Whether a pool has a free address is checked by the allocator.
 
     collect names -> drop disabled families, expand wildcards -> read the pools -> filter -> sort
 """

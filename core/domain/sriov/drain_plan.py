@@ -20,7 +20,7 @@ RETRY_S: Final = 1_800.0
 """Seconds until a node whose drain was given up is drained again."""
 
 UNSEEN_BYTES_MAX: Final = 12 * 1024
-"""Bytes of the records that are kept for waiting nodes that are missing in cut requests."""
+"""Bytes of the records that are kept for waiting nodes whose requests were cut off."""
 
 _RECORD_BYTES: Final = 40
 """Bytes of a record in JSON besides the name of its node."""
@@ -82,8 +82,8 @@ def plan_drains(
     """Plan the next steps. ``cordoned``: nodes that steps of earlier plans have cordoned.
 
     ``max_unavailable`` 0: every cordoned node is uncordoned, and none is drained. ``unlisted``: the
-    number of further cordoned nodes, which are handled by a later plan. ``is_cut``: ``requests`` do
-    not have all nodes, so that the waits of the others are kept.
+    number of further cordoned nodes, which are handled by a later plan. ``is_cut``: some nodes are
+    missing in ``requests``; nodes that wait keep their records.
     """
     needed = {request.node: request for request in requests if max_unavailable}
     given_up = {

@@ -368,7 +368,7 @@ def _change_refusal(
             policy,
             nic.name,
             "the NIC carries the node's own traffic, which the change would interrupt",
-            "select another NIC, or create the virtual functions before the node joins",
+            "select another NIC, or create the virtual functions before the node joins a cluster",
         )
     return None
 

@@ -74,7 +74,7 @@ def _outside(pool: Pool, subnet: Subnet) -> Iterator[Finding]:
         yield SUBNET_SHARE, subnet.name, str(error)
         return
     if outside:
-        text = f"has {outside.to_items()[0]} and more outside of subnet {subnet.name}"
+        text = f"has {outside.to_items()[0]} outside of subnet {subnet.name}"
         yield SUBNET_SHARE, pool.name, text
 
 

@@ -254,7 +254,7 @@ def cidr_of_subnet(text: str) -> Cidr:
 
 
 def items_rule(subject: ObjectReference, reservation: Reservation) -> Iterator[Refusal]:
-    """Every item of ``ips`` is an address or a range of the family; each other item is reported."""
+    """Every item of ``ips`` is an address or a range of the family; each faulty one is reported."""
     for index, text in enumerate(reservation.ips):
         try:
             family = parse_range(text).family

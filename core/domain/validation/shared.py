@@ -1,7 +1,7 @@
 """Validation rules of every object: name, IP version, size, labels and annotations.
 
 The size limits ensure that an accepted object fits into the transaction of its event, which stores
-it twice, in the segment and in the state key (I10). In Kubernetes the API server has checked most
+it twice, in the segment and in the state key. In Kubernetes the API server has checked most
 of these rules before; in standalone mode they are checked only here.
 """
 

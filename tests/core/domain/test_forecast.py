@@ -1,4 +1,4 @@
-"""A forecast gives an interval for the time at which a pool is full, or says "no trend"."""
+"""A forecast gives an interval for the time at which a pool is full, unless there is no trend."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def test_quantiles_are_those_of_students_t_distribution(freedom: int, quantile: 
     assert student_quantile(0.9, freedom) == pytest.approx(quantile, abs=2e-4)
 
 
-def test_a_horizon_is_the_first_coarse_step_that_the_expected_time_lies_in() -> None:
+def test_a_forecast_has_the_nearest_horizon_that_contains_its_expected_time() -> None:
     def step(expected_s: float) -> str:
         horizon = horizon_of(Forecast(0.0, expected_s, math.inf, 1.0, 7))
         assert horizon is not None

@@ -86,7 +86,7 @@ def test_an_ipv4_mapped_text_is_ipv4_unless_it_is_parsed_as_written(value: int) 
     assert format_address(V6, MAPPED_FIRST | value) == text
 
 
-def test_both_parsers_read_an_address_that_is_not_mapped_alike() -> None:
+def test_both_parsers_read_an_unmapped_address_alike() -> None:
     assert parse_written_address("10.0.0.1") == parse_address("10.0.0.1")
     assert parse_written_address("fd00::1") == parse_address("fd00::1")
 

@@ -48,13 +48,13 @@ class DeleteApplication(NamedTuple):
 
 
 class StartPod(NamedTuple):
-    """A Pod claims a free address; ``pick`` selects which one, modulo their number."""
+    """A Pod claims a free address, the one with the index ``pick`` (modulo their number)."""
 
     pick: int
 
 
 class StopPod(NamedTuple):
-    """A Pod releases its address; ``pick`` selects the Pod, modulo their number."""
+    """The claimed address with the index ``pick`` (modulo their number) is released."""
 
     pick: int
 

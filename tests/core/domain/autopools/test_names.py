@@ -1,6 +1,6 @@
 """Names, labels and selectors of automatic pools.
 
-See docs/reference/automatic-pool-rules.md, "Names and labels", docs/reference/annotations.md,
+See docs/reference/automatic-pool-rules.md, "Names and labels", and docs/reference/annotations.md,
 "Labels of pools and subnets".
 """
 

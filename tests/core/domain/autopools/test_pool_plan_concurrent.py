@@ -1,4 +1,4 @@
-"""Many controllers plan at once, on both stores: one pool each, no duplicate address, no leak."""
+"""Many controllers plan automatic pools at once: no address is in two pools or leaks."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def apply_concurrently(nodes: list[NodeHarness], commands: list[Command]) 
 
 
 def changed(outcomes: list[object]) -> list[Applied]:
-    """The commands that changed something; any failure but a refusal is raised."""
+    """The outcomes with events; fails if a command failed with another error than a refusal."""
     for outcome in outcomes:
         assert isinstance(outcome, Applied | Refused), outcome
     return [outcome for outcome in outcomes if isinstance(outcome, Applied) and outcome.events]
@@ -77,7 +77,7 @@ def desired_pool_of(number: int, size: int) -> DesiredPool:
 
 
 def web_pod(name: str) -> PodFacts:
-    """A Pod of the application."""
+    """A Pod of the application ``KEY``."""
     owner = Owner(KEY.kind, KEY.name, KEY.namespace, KEY.api_version, UID)
     return PodFacts("shop", name, f"uid-{name}", annotations=template(), owner=owner)
 
@@ -112,7 +112,7 @@ async def test_thirty_applications_can_use_all_addresses_of_a_subnet(
 ) -> None:
     """Every pool gets 5 addresses; then half of them shrink to 3, the others to 1.
 
-    Cases I00006 and I00008.
+    Cases I00006 and I00008 of docs/contributing/compatibility.md.
     """
     await nodes[0].apply(ApplySubnet(WIDE))
     created = await apply_concurrently(

@@ -48,7 +48,7 @@ def test_an_event_has_the_pod_its_holder_the_reason_and_every_verdict() -> None:
     assert CandidateVerdict.from_short(event.verdicts[0]) == verdict("a", "why")._replace(reason="")
 
 
-def test_each_error_class_has_a_reason_and_others_have_the_reason_other() -> None:
+def test_an_error_class_without_a_reason_of_its_own_has_the_reason_other() -> None:
     reasons = [
         refusal_of(pod("web-0"), "eth0", error).reason
         for error in (PoolPending("no"), NoPoolAvailable("no"), AllocationError("no"))

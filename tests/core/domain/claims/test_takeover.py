@@ -55,7 +55,7 @@ def test_a_record_without_an_endpoint_stays_reserved_for_its_pod() -> None:
 
     assert claimed(plan) == {"10.6.0.1": "a"}
     assert plan.endpoints[0].uid == "ua"
-    assert actions(plan) == ["kept for it, until it is proved to be gone"]
+    assert actions(plan) == ["kept for the Pod until it is proved to be gone"]
 
 
 def test_a_record_that_the_pods_endpoint_contradicts_is_a_leak() -> None:
@@ -93,7 +93,7 @@ def test_an_address_of_two_nics_is_taken_over_for_the_first(interfaces: tuple[st
     assert claimed(plan) == {"10.6.0.1": "a"}
     assert [used.interface for used in plan.endpoints[0].nics] == [interfaces[0]]
     assert actions(plan) == [
-        "taken over for the first NIC: restart this Pod, the other gets its own"
+        "taken over for the first NIC: restart this Pod, the other gets another one"
     ]
 
 
@@ -106,7 +106,7 @@ def test_another_uid_in_the_record_is_reported() -> None:
     )
 
     assert plan.endpoints[0].uid == "new"
-    assert actions(plan) == ["taken over as the endpoint says"]
+    assert actions(plan) == ["taken over for the endpoint"]
 
 
 def test_disabled_pools_retirements_and_reservations_are_applied_after_the_claims() -> None:

@@ -1,7 +1,6 @@
 """Any commands in any order give Refused or events, and a consistent configuration.
 
-Names and addresses come from a small set (two subnets per family), so that commands concern the
-same objects.
+Names and addresses come from a small set, so that commands concern the same objects.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Records of Pods, Namespaces and Nodes, which operators apply in standalone mode."""
+"""Records of Pods, Services and other objects, which operators apply in standalone mode."""
 
 from __future__ import annotations
 

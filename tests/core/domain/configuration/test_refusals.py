@@ -1,4 +1,4 @@
-"""Refusals, names and objects have size limits, whatever text a user sends (I10)."""
+"""Refusals, names and objects have size limits, whatever text a user sends."""
 
 from __future__ import annotations
 

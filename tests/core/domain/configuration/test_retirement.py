@@ -1,4 +1,4 @@
-"""Which command each step of a retirement writes, and when a retired object is deleted."""
+"""Which events each step of a retirement writes, and when a retired object is deleted."""
 
 from __future__ import annotations
 

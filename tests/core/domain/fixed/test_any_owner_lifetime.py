@@ -1,4 +1,4 @@
-"""Properties that hold in any lifetime of a StatefulSet and of a VM (I1 to I7).
+"""Properties that hold in any lifetime of a StatefulSet and of a VM.
 
 Hypothesis generates the lifetime: owners are scaled and deleted, Pods are recreated, VMs migrate,
 agents die. The log checker verifies the log after every step. Three more properties are checked: a

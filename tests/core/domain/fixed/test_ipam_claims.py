@@ -1,4 +1,4 @@
-"""Which NICs of a Pod have an IPAMClaim, and when the addresses of a claim are released."""
+"""Which NICs of a Pod have an IPAMClaim, and when the addresses of an IPAMClaim are released."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def element(name: str, claim: str = "", interface: str = "") -> dict[str, str]:
     return {key: text for key, text in texts.items() if text}
 
 
-def test_a_network_names_the_claim_of_its_nic() -> None:
+def test_a_network_names_the_ipam_claim_of_its_nic() -> None:
     annotations = networks(element("lan", "vm1.lan"), element("dmz"), element("db", "c", "db0"))
 
     claims = claims_of(annotations, "shop")
@@ -56,13 +56,13 @@ def test_a_network_names_the_claim_of_its_nic() -> None:
         {NETWORKS: '[{"ipam-claim-reference": '},
     ],
 )
-def test_an_annotation_without_a_valid_claim_name_names_no_claim(
+def test_an_annotation_without_a_valid_name_names_no_ipam_claim(
     annotations: dict[str, str],
 ) -> None:
     assert not claims_of(annotations, "shop")
 
 
-def test_only_the_addresses_of_the_nic_belong_to_the_claim() -> None:
+def test_only_the_addresses_of_the_nic_belong_to_its_ipam_claim() -> None:
     claims = claims_of(networks(element("lan", "vm1.lan")), "shop")
     pod = PodFacts("shop", "launcher", "uid-1", claims=claims)
 
@@ -79,7 +79,7 @@ def test_only_the_addresses_of_the_nic_belong_to_the_claim() -> None:
 def test_an_add_allocates_only_the_nics_of_its_endpoint(
     interface: str, allocated: list[str]
 ) -> None:
-    """The annotation lists pools of all NICs, and only ``net1`` has a claim."""
+    """The annotation lists pools of all NICs, and only ``net1`` has an IPAMClaim."""
     names = {"eth0": "main", "net1": "lan", "net2": "storage"}
     items = [{"interface": nic, "ipv4": [pool]} for nic, pool in names.items()]
     annotations = networks(element("lan", "vm1.lan"), element("storage")) | {
@@ -103,7 +103,7 @@ def test_an_add_allocates_only_the_nics_of_its_endpoint(
         (MissingOwner(certain=False, why="no answer"), "unknown"),
     ],
 )
-def test_an_address_is_valid_while_its_claim_exists(
+def test_an_address_is_valid_while_its_ipam_claim_exists(
     claim: IpamClaimState | MissingOwner, state: str
 ) -> None:
     owners = KnownOwners({}, {}, {}, {("shop", "vm1.lan"): claim})
@@ -123,10 +123,10 @@ TO_VERIFY = PodToVerify("shop", "vm1.lan.ipamclaim", "target", "ipamclaim", ("10
 @pytest.mark.parametrize("source", [SOURCE, SOURCE._replace(ips=())])
 @pytest.mark.parametrize("claims", [[CLAIM], [CLAIM._replace(deleting=True)], []])
 @pytest.mark.parametrize("deletion_s", [None, 1.0])
-def test_an_address_is_kept_while_a_pod_that_names_its_claim_exists(
+def test_an_address_is_kept_while_a_pod_that_names_its_ipam_claim_exists(
     source: PodState, claims: list[IpamClaimState], deletion_s: float | None
 ) -> None:
-    """The Pod keeps the address even if the claim is missing or being deleted."""
+    """The Pod keeps the address even if the IPAMClaim is missing or being deleted."""
     facts = _facts([source._replace(deletion_s=deletion_s)], claims)
     settings = ReclaimSettings(ipam_claims=True, running_without_address=True)
 
@@ -139,7 +139,7 @@ def test_an_address_is_kept_while_a_pod_that_names_its_claim_exists(
 @pytest.mark.parametrize(
     ("claims", "finding"), [([CLAIM], None), ([CLAIM._replace(deleting=True)], "owner-gone")]
 )
-def test_an_address_without_a_pod_is_kept_while_its_claim_exists(
+def test_an_address_without_a_pod_is_kept_while_its_ipam_claim_exists(
     claims: list[IpamClaimState], finding: str | None
 ) -> None:
     facts = _facts([SOURCE._replace(claims=())], claims)

@@ -1,4 +1,4 @@
-"""Missing claims of an endpoint are created again, in a transaction guarded by every claim (I2)."""
+"""Missing claims of an endpoint are created again, in a transaction that guards every claim."""
 
 from __future__ import annotations
 

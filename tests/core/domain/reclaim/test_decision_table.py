@@ -1,6 +1,7 @@
 """The decision table of a scan, row by row, and the validity rules.
 
-See docs/reference/reclaim-rules.md, "Scan", and fixed-address-rules.md, "Wanted addresses".
+See docs/reference/reclaim-rules.md, "Scan", and docs/reference/fixed-address-rules.md, "Wanted
+addresses".
 """
 
 from __future__ import annotations
@@ -150,7 +151,7 @@ def test_the_extra_delay_is_added_to_every_grace_period() -> None:
         ("other-0", 1, 0, "invalid"),
     ],
 )
-def test_a_replica_is_valid_by_its_name_and_ordinal(
+def test_the_name_and_ordinal_of_a_replica_decide_whether_its_address_is_valid(
     name: str, replicas: int, start: int, state: str
 ) -> None:
     facts = cluster(stateful_sets=[StatefulSetState("shop", "db", replicas, start)])
@@ -171,7 +172,7 @@ def test_a_replica_is_valid_by_its_name_and_ordinal(
         (None, None, "invalid"),
     ],
 )
-def test_a_virtual_machine_is_valid_by_instance_and_machine(
+def test_the_states_of_a_vm_and_its_instance_decide_whether_its_address_is_valid(
     instance: VmiState | None, machine: VmState | None, state: str
 ) -> None:
     objects = ListedObjects(vmis=[instance] if instance else [], vms=[machine] if machine else [])

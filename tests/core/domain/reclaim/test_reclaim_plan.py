@@ -1,4 +1,4 @@
-"""Properties of plans for any state and any cluster (I3, I6)."""
+"""Properties of plans for any state and any cluster."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def test_a_driver_with_a_trust_order_must_have_dscp_first(
     assert changes(with_dcb(CONFIGURED, trust=order)) == lines
 
 
-def test_a_bandwidth_divides_roce_from_other_traffic_and_cnps_are_strict() -> None:
+def test_a_bandwidth_divides_roce_from_other_traffic_and_cnps_have_strict_priority() -> None:
     qos = QOS._replace(bandwidth=60, pfc=(4, 5))
     one_class = EtsSettings((0,) * 8, (None,) * 8, 8)
     nic = with_dcb(CONFIGURED, ets=one_class, pfc=frozenset(qos.pfc))

@@ -1,4 +1,4 @@
-"""The index of pools that selection uses."""
+"""The catalog of pools that selection uses."""
 
 from __future__ import annotations
 

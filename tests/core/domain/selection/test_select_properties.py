@@ -214,7 +214,7 @@ def test_a_catalog_and_a_plain_mapping_give_the_same_requested_pools(
 
 
 def compare_as_the_specification_does(first_pool: Pool, second_pool: Pool) -> int:
-    """docs/reference/pool-selection.md, "Order of pools", trait by trait."""
+    """Compare trait by trait, as docs/reference/pool-selection.md, "Order of pools", does."""
     traits: list[Callable[[Pool], bool]] = [
         lambda pool: pool.pod_affinity is not None,
         lambda pool: len(pool.node_names) > 0,

@@ -169,7 +169,7 @@ def test_trust_of_infiniband_is_refused_and_ethernet_nics_of_the_policy_are_chan
     assert problem == PolicyProblem("linkType", "trust and spoofChk exist only for Ethernet")
 
 
-def test_default_addresses_are_local_unicast_unique_and_stable() -> None:
+def test_default_hardware_addresses_are_local_unicast_unique_and_stable() -> None:
     macs = {default_mac(nic, number) for nic in (RAIL, OTHER) for number in range(16)}
 
     assert len(macs) == 32
@@ -203,7 +203,7 @@ def test_the_plan_after_a_carried_out_plan_is_empty(node_policy: NodePolicy, pre
     assert next_plan.desired == plan.desired
 
 
-def test_a_change_of_the_number_first_removes_all_and_drains_functions_in_use() -> None:
+def test_a_change_of_num_vfs_removes_all_virtual_functions_and_drains_those_in_use() -> None:
     nic = RAIL._replace(vfs=(*vfs(1), *vfs(4, is_used=True)[1:]))
 
     plan = plan_node([policy(vfs=6)], {}, [nic])

@@ -79,7 +79,7 @@ def test_a_subnet_with_pools_is_not_deleted_and_the_refusal_names_the_pools() ->
     assert refusal.message == "pools belong to it: blue"
 
 
-def test_a_subnet_without_pools_is_deleted_retiring_or_not() -> None:
+def test_a_subnet_without_pools_is_deleted_even_if_it_is_not_retiring() -> None:
     assert State(NET).do(DeleteSubnet("net")) == [SubnetDeleted("net")]
     state = State(NET, BLUE, RetireSubnet("net"), DeletePool("blue"))
     assert state.do(DeleteSubnet("net")) == [SubnetDeleted("net")]

@@ -1,4 +1,4 @@
-"""Pools belong to no subnet with ``enableSpiderSubnet: false``; otherwise they inherit once."""
+"""With ``enableSpiderSubnet: false`` pools have no subnet; otherwise a pool inherits once."""
 
 from __future__ import annotations
 
