@@ -35,7 +35,7 @@ def _life_of_an_address() -> Canvas:
     canvas.text(505, 336, "reclaim, on evidence", "small")
     canvas.text(505, 354, "orbctl release", "small")
     canvas.arrow([(400, 420), (290, 420), (290, 262), (234, 262)])
-    canvas.text(300, 412, "time is over", "small")
+    canvas.text(300, 412, "cool-down ends", "small")
     canvas.arrow([(590, 232), (764, 232)])
     canvas.text(679, 224, "DEL, still wanted", "small", "middle")
     canvas.arrow([(768, 256), (594, 256)])

@@ -90,7 +90,7 @@ def _pool_selection() -> Canvas:
         760,
         "Pool selection as a decision tree",
         "Six questions from top to bottom; the first that is answered with yes gives the candidate "
-        "pools. If none is, the ADD fails with no IPPool available. Candidates are filtered, "
+        "pools. If no answer is yes, the ADD fails. Candidates are filtered, "
         "sorted from the most to the least specific, and tried in this order. The first pool with "
         "a free address serves; if all are full, the ADD fails.",
     )

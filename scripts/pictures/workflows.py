@@ -81,7 +81,7 @@ def _history() -> Canvas:
     canvas.step(700, 396, 5)
     canvas.arrow([(818, 306), (818, 392)])
     canvas.arrow([(700, 431), (654, 431)])
-    canvas.text(30, 470, "Code never acts by itself: it requests", "small")
-    canvas.text(30, 487, "timers and activities, and the request", "small")
-    canvas.text(30, 504, "is the event that records it.", "small")
+    canvas.text(30, 470, "Workflow code never acts by itself: it", "small")
+    canvas.text(30, 487, "requests timers and activities, and each", "small")
+    canvas.text(30, 504, "request is recorded as an event.", "small")
     return canvas
