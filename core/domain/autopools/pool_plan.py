@@ -156,8 +156,8 @@ def _free_name(desired: DesiredPool, pools: Mapping[str, Pool]) -> str:
         if name not in pools:
             return name
     name = pool_name(desired.scope, desired.uid)
-    message = f"other pools have this name and {NAMES_TRIED_MAX - 1} further ones"
-    remedy = "delete pools of these names that are not needed"
+    message = f"other pools have this name, without and with a suffix from -2 to -{NAMES_TRIED_MAX}"
+    remedy = "delete such a pool if it is not needed"
     raise _refused(
         ObjectReference("SpiderIPPool", name), "Forbidden", "name-taken", message, remedy
     )

@@ -94,7 +94,7 @@ def pod_subject(pod: PodFacts) -> str:
 
 
 def no_rule(unreadable: Mapping[str, str] | None = None) -> NoPoolAvailable:
-    """The error if no level names a pool. ``unreadable``: stored pools that may be default ones."""
+    """The error if no level names a pool. ``unreadable``: as in ``PoolCatalog``."""
     remedy = "name IPPools in an annotation or the CNI configuration, or mark one as default"
     if unreadable:
         remedy = f"{remedy}; `orbctl verify` lists {aggregate(unreadable.values())}"

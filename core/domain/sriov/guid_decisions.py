@@ -1,9 +1,9 @@
 """Decide which GUIDs are assigned to the virtual functions of a node, and which are released. Pure.
 
-At most one virtual function of the cluster has a GUID, because two with the same GUID would receive
-each other's traffic. A GUID is assigned before it is set. It is released when its NIC shows that
-the virtual function does not exist; a NIC that cannot be read, for example without a driver,
-releases no GUID (I6).
+No two virtual functions of the cluster have the same GUID, because each of them would receive the
+other's traffic. A GUID is assigned before it is set. It is released when its NIC shows that the
+virtual function does not exist; a NIC that cannot be read, for example without a driver, releases
+no GUID (I6).
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """

@@ -115,7 +115,7 @@ def shares_kept_rule(
             return
         if removed:
             message = f"remove some IP ranges {ranges_text(removed)} used by IPPool {pool.name}"
-            remedy = "take them out of that pool first, or keep them here"
+            remedy = "remove them from that pool first, or keep them in the subnet"
             yield subject.refuse("Forbidden", "share-in-use", "spec.ips", message, remedy)
             return
 
@@ -127,7 +127,7 @@ def no_pools_rule(subject: ObjectReference, pools: Sequence[Pool]) -> Iterator[R
         more = len(pools) - POOLS_SHOWN_MAX
         tail = f" and {more} more" if more > 0 else ""
         message = f"pools belong to it: {names}{tail}"
-        remedy = "delete these pools first, or `orbctl delete --drain`, which does both"
+        remedy = "delete these pools first, or delete all of them with `orbctl delete --drain`"
         yield subject.refuse("Forbidden", "subnet-in-use", "", message, remedy)
 
 
@@ -151,7 +151,7 @@ def owner_rules(
         return
     if outside:
         message = f"{ranges_text(outside)} is outside of SpiderSubnet/{subnet.name}"
-        remedy = "add these addresses to the subnet, or take them out here"
+        remedy = "add these addresses to the subnet, or remove them from the pool"
         yield subject.refuse("Forbidden", "outside-owner", "spec.ips", message, remedy)
     elif OWNER_NAME in pool.labels and _addresses_of(existing) != _addresses_of(pool):
         message = "it's illegal to update AutoPool.Spec.IPs: an automatic pool gets its addresses"
