@@ -268,7 +268,7 @@ class OwnerLifetime(RuleBasedStateMachine):
         del self.harness.agents[node]
 
     def pod(self, name: str, uid: str, node: str = "n1") -> PodState:
-        """The Pod of a replica, or a launcher of the VM, which has a name of its own."""
+        """The Pod of a replica, or a launcher of the VM; a launcher has a name of its own."""
         pods = self.harness.cluster.pods.values()
         node = next((pod.node for pod in pods if pod.uid == uid), node)
         owner = owner_of("vm/vm-a" if name == VM else "StatefulSet/db")

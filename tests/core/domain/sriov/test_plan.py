@@ -133,7 +133,7 @@ def test_trust_and_spoof_check_are_set_before_a_driver_binds() -> None:
 
 
 def test_trust_is_set_back_unless_a_pod_has_the_virtual_function_or_no_policy_sets_it() -> None:
-    """In a Pod the setting is that of its network, which the plugin sriov sets."""
+    """In a Pod, the CNI plugin sriov sets trust as the Pod's network requires."""
     free, used = vfs(2, trust=True, spoof_check=False)
     nic = RAIL._replace(vfs=(free, used._replace(is_used=True)))
 
