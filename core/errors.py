@@ -196,13 +196,17 @@ class LeaseGone(StoreRejected):
 
 
 class Compacted(StoreError):
-    """The requested revision was compacted; ``revision`` is the oldest one that can be read."""
+    """The requested revision was compacted; ``revision`` is the oldest one that can be read.
+
+    A watch that is too far behind raises it with another ``message`` and the newest ``revision``.
+    """
 
     retryable = True
 
-    def __init__(self, revision: int) -> None:
+    def __init__(self, revision: int, message: str = "") -> None:
         super().__init__(
-            f"the requested revision was compacted; the oldest available one is {revision}",
+            message
+            or f"the requested revision was compacted; the oldest available one is {revision}",
             subject=str(revision),
             remedy="read the current state and continue from its revision",
         )

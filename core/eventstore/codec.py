@@ -6,8 +6,8 @@ reader. A state value is ``[version, value]``. Decoding is strict: malformed byt
 values raise LogCorrupt and nothing else. Only fields that a newer version has added at the end of
 an array are ignored.
 
-A ``KeyKind`` decodes the value of a key, and names the key in its error; readers of more than one
-object use it. ``core.kinds`` has the table of all kinds.
+A ``KeyKind`` decodes the value of a key, and names the key in its error. ``core.kinds`` has the
+table of all kinds.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ UNREADABLE: Final = (
 """Errors of decoding malformed bytes; msgspec's errors and UnicodeDecodeError are ValueErrors."""
 
 SEGMENT_REMEDY: Final = (
-    "run a version that can decode this event type; if there is none, restore a backup of etcd or"
-    " of the archive"
+    "if a newer version wrote it, upgrade this process; else restore etcd or the archive from a"
+    " copy"
 )
 UPGRADE: Final = (
     "if a newer version wrote it, upgrade this process; else run `orbctl verify --repair`"
@@ -294,9 +294,10 @@ def _check_family(family: Family, expected: Family, text: str) -> None:
 
 
 class KeyKind(Generic[T]):
-    """One kind of key. ``prefix``: its part after the cluster's root. ``readers``: its processes.
+    """One kind of key.
 
-    ``readers`` and ``remedy`` default to those of state keys. ``key_of`` builds the key of a value;
+    ``prefix``: the beginning of its keys, after the cluster's root. ``readers``: the processes that
+    read them. ``readers`` and ``remedy`` default to those of state keys. ``key_of`` builds the key of a value;
     a value under another key is a fault. ``check_key`` raises ValueError for a key that no version
     writes.
     """

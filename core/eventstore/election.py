@@ -39,7 +39,7 @@ WORK_STOP_S_MAX = 5.0
 
 
 class Leader(NamedTuple):
-    """The value of the key: the leader's name, and since when by its own clock (Unix ms)."""
+    """The value of the key: the leader's name, and since when it leads (its clock, Unix ms)."""
 
     name: str
     since_ms: int

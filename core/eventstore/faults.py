@@ -1,4 +1,4 @@
-"""Contained faults: stored values that cannot be decoded, by key, while all others are used.
+"""Contained faults: stored values that cannot be decoded and are skipped, by key.
 
 Every reader of stored values reports the keys that it skipped; metrics, health and commands show
 them. Each process has one registry. A fault is removed when its key is decoded again or
@@ -38,7 +38,7 @@ class ContainedFault(NamedTuple):
 class Faults:
     """The contained faults of one process, ``by_key``. ``unnamed``: how many are only counted.
 
-    ``logged`` False: for a reader whose caller reports them itself.
+    ``logged`` False: for a reader whose caller reports the faults.
     """
 
     def __init__(self, *, logged: bool = True) -> None:
@@ -64,7 +64,7 @@ class Faults:
         return self._keep(ContainedFault(kind, key, error.message, error.remedy))
 
     def reach_limit(self, name: str, why: str, remedy: str) -> None:
-        """Report a limit that was reached, so that objects are skipped; ``name``: its constant."""
+        """Report that a limit was reached and objects are skipped; ``name``: its constant."""
         self._keep(ContainedFault(LIMIT, f"{LIMIT}/{name}", f"{why} ({name})", remedy))
 
     def keep_within(self, name: str) -> None:

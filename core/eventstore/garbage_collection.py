@@ -7,7 +7,8 @@ run many times and double the time. The block disables it for some seconds at mo
 a replay, and take a sixth of the replay's time. The agent and ``orbctl`` use
 ``COLLECT_AFTER_OBJECTS``. In a controller, responses of the API server leave cycles, which would
 take a fifth more memory at that threshold; so controllers use half of it. At a quarter, a
-controller of 1,000 Pods needs as much memory (77 MB), and a workflow worker some 10 % more CPU.
+controller of 1,000 Pods needs as much memory as at half (77 MB), and a workflow worker some 10 %
+more CPU.
 
 ``freeze_current_objects``: a full collection traverses some 50,000 objects of imported modules,
 which blocks the event loop for 30 to 80 ms and frees nothing.

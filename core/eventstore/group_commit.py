@@ -1,6 +1,6 @@
 """Group commit: proposals wait in a queue and are committed together, one transaction at a time.
 
-A ``Proposal`` has events, the guards that they were decided on, the state that they write, and the
+A ``Proposal`` has events, the guards that must hold for them, the state that they write, and the
 reads whose results it gets if it loses. A ``TransactionBatch`` joins proposals that do not touch
 each other's keys and stays within etcd's limits.
 
@@ -12,7 +12,7 @@ rejects does not affect the others.
 
 Every proposal gets exactly one outcome or error, also when the queue is abandoned or fails itself.
 The queue never retries a lost race. Its owner (the log's writer, the engine's committer) provides
-``transact``, which fences the transaction and settles a lost answer.
+``transact``, which fences the transaction and reads its outcome if the answer was lost.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Lost(NamedTuple):
     """A guard failed.
 
     ``current``: the value of each guarded key; ``reads``: the results of the proposal's own reads.
-    Both are as of ``revision``, and empty for a proposal with a range guard.
+    Both are as of ``revision``, and empty for a proposal that guards or deletes a range.
     """
 
     revision: int
@@ -125,7 +125,7 @@ class TransactionBatch:
         return list(self._guards)
 
     def gets(self) -> list[Get]:
-        """The reads after a failure: those of the proposals, and their other guarded keys."""
+        """The reads after a failure: of the proposals, and of their other guarded keys."""
         if self.alone:
             return []
         gets: dict[Get, None] = {}
@@ -170,7 +170,7 @@ class TransactionBatch:
 
 
 def _has_range(proposal: Proposal) -> bool:
-    """Whether the proposal guards or deletes a range of keys; conflicts with it are not checked."""
+    """Whether the proposal guards or deletes a range of keys; conflicts are then not checked."""
     return NothingNewer in map(type, proposal.guards) or any(
         isinstance(write, Delete) and write.end for write in proposal.writes
     )
@@ -220,7 +220,7 @@ SKIPPED_MAX = 8
 COMMITTED_WITH: Final = "committed-with"
 """The kind of a link between the spans of proposals that were committed in one transaction.
 
-Only the trace of the first one contains the transaction.
+Only the trace of the first proposal contains the transaction.
 """
 
 
@@ -239,10 +239,7 @@ The key of a failed guard may have changed back before it is read, but not each 
 """
 
 Transact = Callable[[TransactionBatch], Awaitable[TxnResult]]
-"""Commits a batch under the caller's fence. After a failure the result has the batch's ``gets``.
-
-See ``read_failed``.
-"""
+"""Commits a batch under the caller's fence. After a failure, the result has the batch's reads."""
 
 
 async def read_failed(store: KeyValueStore, fence: Get, batch: TransactionBatch) -> TxnResult:

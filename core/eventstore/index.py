@@ -1,10 +1,10 @@
 """The index of pools and subnets: keys that find them by CIDR, by address and by application.
 
 With these keys a command reads only the objects that it concerns, however many exist. The keys are
-derived from pools and subnets, and written in the transaction that changes those. The value of the
-topic's guard key is ``COMPLETE`` while the index is complete; a version without the index writes
-another value, and then the index is rebuilt (``core.configuration.indexer``). Nothing here calls
-the store.
+derived from pools and subnets, and written in the transaction that changes those. Each topic (pools
+or subnets) has a guard key, whose value is ``COMPLETE`` while the index is complete. A version
+without the index writes another value, and then the index is rebuilt
+(``core.configuration.indexer``). Nothing here calls the store.
 
     index/<topic>/<family>/network/<first address>/<prefix length>/<name>
     index/pools/<family>/block/<first address>/<prefix length>/<pool>

@@ -13,8 +13,8 @@ of keys. Names never contain "/" (Kubernetes names cannot; writer names are chec
     reservation/<name>               configuration
     guid/<guid>                      claim of an InfiniBand GUID, 16 hex digits
     node-guids/<node>                GUIDs of a node's virtual functions
-    record/<kind>/<namespace>/<name> facts of Pods, owners and nodes without Kubernetes
-    guard/<topic>/<4|6>              written by every change of a topic; is the index complete?
+    record/<kind>/<namespace>/<name> record (``core.domain.events.RecordDefined``)
+    guard/<topic>/<4|6>              written by every change of a topic; marks a complete index
     index/<topic>/<4|6>/...          finds pools and subnets (``core.eventstore.index``)
     view/application/<application>   report of the last reconcile of automatic pools, under a lease
     admitted/<kind>/<name>/<review>  pool or subnet that a webhook has admitted, not yet in the log
@@ -61,7 +61,8 @@ def check_name(name: str, what: str) -> str:
         raise BadInput(
             f"{what} {name[:64]!r} is not a name",
             subject=what,
-            remedy="use letters, digits, '.', '_', '-', with a letter or digit at both ends",
+            remedy=f"use at most {SUBDOMAIN_CHARS_MAX} letters, digits, '.', '_' and '-', the first"
+            " and the last a letter or digit",
         )
     return name
 

@@ -91,8 +91,8 @@ Write = Put | Delete
 class Get(NamedTuple):
     """Read one key, or with ``end`` the keys in [start, end), at most ``limit`` (0: all).
 
-    The result is in the order of the keys. With ``oldest_first`` it is in the order of their last
-    changes, and so is the limit; the store then sorts the whole range.
+    The result is in the order of the keys. With ``oldest_first``, the store sorts the whole range
+    by the keys' last changes before it applies ``limit``.
     """
 
     start: bytes

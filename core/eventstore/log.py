@@ -1,4 +1,4 @@
-"""Read the segments of the log in log order: those in etcd, those after a cursor, and new ones.
+"""Read the segments of the log in log order: live ones (in etcd), those after a cursor, new ones.
 
 Events are ordered by etcd revision, then by their index in the segment: the order is the same for
 every reader. Each writer numbers its segments 1, 2, 3, ..., and its head has the number of the last
@@ -10,8 +10,7 @@ head is fenced and opens again.
 
 ``LiveLog`` reads a window of segments of each writer, all at one revision. The order is certain up
 to the end of the window that ends first: segments up to there are yielded, then the next windows
-are read. Every read has both bounds of its range; an open prefix is not read in pages. Nothing here
-writes.
+are read. Every read has both bounds of its range. Nothing here writes.
 """
 
 from __future__ import annotations
@@ -128,7 +127,8 @@ WINDOW_SEGMENTS = 1_000
 """Segments in the windows of all writers together.
 
 Measured with segments of 19 kB: a window of 4,000 takes a fifth more processor time, because an
-answer of tens of megabytes fits into no cache. With segments of 300 B, 500 take a tenth more.
+answer of tens of megabytes fits into no cache. With segments of 300 B, a window of 500
+takes a tenth more.
 """
 
 WINDOW_PER_WRITER_MIN = 8
@@ -265,7 +265,7 @@ class _Range(NamedTuple):
 
 
 class _Window:
-    """Segments read ahead of one writer: up to ``seq`` of its ``head`` segments."""
+    """The segments of one writer that were read ahead: up to number ``seq`` of ``head``."""
 
     __slots__ = ("head", "segments", "seq")
 
@@ -348,7 +348,7 @@ class LogReader:
         return segments, Cursor(now.position, {**cursor.seqs, **now.seqs})
 
     async def live(self) -> tuple[list[Segment], Cursor]:
-        """Every segment that is still in etcd, also those that the archive has; with any gaps."""
+        """Every segment that is still in etcd, also those in the archive; gaps are allowed."""
         now = await self.cursor_now()
         sealed = await first_live(self._store, self._keys, now.seqs, now.position)
         live = LiveLog(self._store, self._keys, now.position, now.seqs, sealed, self._faults, None)

@@ -1,7 +1,4 @@
-"""Retry policies (tenacity), each with a time limit.
-
-Whether a failure is retried is a property of its class (``retryable``), not a list at the call.
-"""
+"""Retry policies (tenacity), each with a time limit."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ SETTLE_S_MAX = 8.0
 LOST_RACE_S_MAX = 8.0
 """Seconds of retries of a command after lost races; every try reads the current state first."""
 
-STORE_AWAY_S_MAX = 5.0
+UNAVAILABLE_S_MAX = 5.0
 """Seconds of retries of a read or a command while etcd is not available."""
 
 
@@ -70,7 +67,7 @@ def retry_lost_races(seconds: float = LOST_RACE_S_MAX) -> AsyncRetrying:
     )
 
 
-def retry_unavailable(seconds: float = STORE_AWAY_S_MAX) -> AsyncRetrying:
+def retry_unavailable(seconds: float = UNAVAILABLE_S_MAX) -> AsyncRetrying:
     """Retries reads and idempotent steps while etcd is not available."""
     return AsyncRetrying(
         retry=retry_if_exception(_is_retryable),

@@ -17,7 +17,7 @@ AGENT_USER: Final = "orbweaver-agent"
 """The common name of the agents' client certificate, which is their user in etcd."""
 
 CONTROLLER_USER: Final = "orbweaver-controller"
-"""The common name and user of controllers, of the chart's hooks, and of orbctl in their Pods."""
+"""The common name and user of controllers, of the chart's hooks, and of orbctl in those Pods."""
 
 ROOT_USER: Final = "root"
 """The name of the user and role that etcd requires to enable authentication."""

@@ -1,8 +1,8 @@
-"""A full etcd: its alarms as errors, and the reserve that lets it be archived.
+"""A full etcd: its alarms as errors, and a reserve of space for archiving.
 
 The reserve is one large key. A full etcd rejects every put, also that of the archive's cursor.
-Deleting the reserve, compacting and defragmenting frees the space for it. A controller creates the
-reserve; ``core.archive.nospace`` deletes it.
+Deleting the reserve, compacting and defragmenting frees space for the cursor. A controller creates
+the reserve; ``core.archive.nospace`` deletes it.
 """
 
 from __future__ import annotations

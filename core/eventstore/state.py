@@ -85,7 +85,7 @@ def add_configuration(
 
 
 def _keep_quarantined(keys: Keys, ledger: Ledger, kvs: Iterable[KeyValue]) -> None:
-    """Quarantine the address of each key, so that it stays in quarantine with any value."""
+    """Quarantine the address of each key, even if the value cannot be decoded."""
     for address in keys.addresses_in((kv.key for kv in kvs), "quarantine"):
         text = str(address)
         ledger.quarantine[text] = Quarantine(text, address.family, "cannot be read")

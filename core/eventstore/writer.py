@@ -37,6 +37,7 @@ from core.eventstore.kinds import HEADS
 from core.eventstore.kv import NO_READS, Get, KeyValue, KeyValueStore, Put, TxnResult, Unchanged
 from core.eventstore.log import head_from_log
 from core.eventstore.retry_policies import retry_unknown_outcome
+from core.eventstore.space import store_full
 from core.process import tracing
 
 QUEUE_DEPTH_MAX = 4096
@@ -133,7 +134,7 @@ class Writer:
         return f"{self.name}.{self._head.epoch:x}.{self._event_counter:x}"
 
     def append(self, proposal: Proposal) -> Awaitable[Outcome]:
-        """Append one proposal; returns a future, because a coroutine costs an ADD a microsecond.
+        """Append one proposal; returns a future: a coroutine would cost each ADD a microsecond.
 
         Raises Overloaded, StoreUnavailable (nothing was written), OutcomeUnknown (could not be
         settled in time), WriterFenced. Cancelling the call before its transaction starts withdraws
@@ -225,7 +226,7 @@ class Writer:
         self._unsettled = None
         revision = self._read_back(segment, head_now.first, log_now.first)
         if revision is None:
-            raise StoreFull(unknown.message, subject=self.name, remedy=unknown.remedy) from unknown
+            raise store_full(self.name) from unknown
         return revision
 
     async def _settle_earlier(self, segment: bytes) -> None:

@@ -113,7 +113,7 @@ async def test_an_unreadable_event_is_reported_and_its_state_is_read_from_the_ke
         assert projector.ready
         faults = [fault for fault in projector.faults if fault.kind == "segment"]
         assert {fault.key for fault in faults} == {f"log/{NEW}/{seq:016x}" for seq in (1, 2)}
-        assert "run a version that can decode this event type" in faults[0].remedy
+        assert "if a newer version wrote it, upgrade this process" in faults[0].remedy
 
 
 @UNKNOWN
@@ -143,7 +143,7 @@ async def test_verify_names_an_event_of_a_newer_version(node: NodeHarness, tmp_p
 
     assert not report.folded
     assert "event type 'pool-painted' is unknown" in report.faults[0].text
-    assert "run a version that can decode this event type" in report.faults[0].remedy
+    assert "if a newer version wrote it, upgrade this process" in report.faults[0].remedy
 
 
 async def test_fields_that_a_newer_version_appends_are_ignored(

@@ -17,7 +17,7 @@
     methods.py   etcd's methods: the path of each, the message of its answer
     messages.py  etcd's messages, as far as they are used
     settings.py  addresses, credentials and every limit
-    access.py    settings of a user -> EtcdSettings, or an error that names the setting
+    access.py    a user's settings -> EtcdSettings, or an error that names the setting
 
 This package does not depend on IP addresses or pools. Other packages use ``EtcdStore``,
 ``EtcdSettings``, ``access``, ``access_control``, ``maintenance`` and ``calls.CallObserver``.

@@ -50,9 +50,9 @@ def etcd_settings(values: Access, password: str, names: Access) -> EtcdSettings:
         )
     if bool(values.cert_file) != bool(values.key_file):
         raise BadInput(
-            "only one of the client certificate for etcd and its key is set",
+            f"only one of {names.cert_file} and {names.key_file} is set",
             subject=names.cert_file,
-            remedy=f"give {names.cert_file} and {names.key_file} together",
+            remedy="set both, or neither",
         )
     for field in ("ca_file", "cert_file", "key_file"):
         path = getattr(values, field)
@@ -67,7 +67,8 @@ def etcd_settings(values: Access, password: str, names: Access) -> EtcdSettings:
         raise BadInput(
             f"etcd user {values.user} has no password",
             subject=names.password_file,
-            remedy=f"name a file in {names.password_file}, or set ORBWEAVER_ETCD_PASSWORD",
+            remedy=f"set {names.password_file} to the path of a file with the password, or set"
+            " ORBWEAVER_ETCD_PASSWORD",
         )
     return EtcdSettings(
         endpoints, values.ca_file, values.cert_file, values.key_file, values.user, password
@@ -82,7 +83,7 @@ def _read_password(path: str, name: str) -> str:
         raise BadInput(
             f"cannot read the password file {path}: {error.strerror}",
             subject=name,
-            remedy="give the path of a file that this user can read",
+            remedy="give the path of a file that this process may read",
         ) from None
     except UnicodeDecodeError:
         raise BadInput(

@@ -33,10 +33,10 @@ _FIRST_WAIT_S = 0.02
 """The longest pause before the first repetition of a call, in seconds."""
 
 _LAST_ATTEMPT_S = 0.05
-"""The shortest time that a repeated call gets, even if the deadline is nearer. Seconds."""
+"""The shortest timeout of a repeated call in seconds, even if the deadline is nearer."""
 
 _RETRYABLE_STATES = frozenset({CallState.NOTHING_WRITTEN, CallState.UNKNOWN})
-"""States of failures that may not concern other endpoints."""
+"""States of failures that may be limited to one endpoint."""
 
 
 class CallObserver(Protocol):

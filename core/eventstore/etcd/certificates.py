@@ -43,7 +43,7 @@ def ssl_context(settings: EtcdSettings) -> ssl.SSLContext | None:
     except ssl.SSLError as error:
         files = ", ".join(filter(None, (settings.ca_file, settings.cert_file, settings.key_file)))
         raise BadInput(
-            f"etcd's certificates cannot be used: {error.reason or error}",
+            f"the certificates for etcd cannot be used: {error.reason or error}",
             subject=files,
             remedy="give PEM files, and the key that belongs to the certificate",
         ) from error

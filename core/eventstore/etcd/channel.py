@@ -1,6 +1,6 @@
 """A channel to each endpoint, and the change to the next endpoint after a failure.
 
-Calls go to the current endpoint until a call fails in a way that may not concern other endpoints.
+After an error that may be limited to the current endpoint, calls go to the next one.
 A request is sent only over an open connection; without one, the request was certainly not sent.
 Nothing here repeats a call.
 """

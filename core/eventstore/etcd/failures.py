@@ -133,7 +133,7 @@ def write_error(failure: CallFailure, endpoint: str) -> StoreError:
         return _unavailable(failure, endpoint)
     if failure.state is CallState.UNKNOWN:
         unknown = OutcomeUnknown(
-            f"the answer to a write was lost: {failure.text}",
+            f"it is unknown whether a write was applied: {failure.text}",
             subject=endpoint,
             remedy="check whether the change was made before you repeat it",
         )

@@ -3,7 +3,7 @@
 A range without a limit is read in pages, so that no answer takes longer than the deadline of an
 attempt, and no message blocks the event loop. For every page etcd counts the remaining keys of the
 range, so many small pages would take quadratic time. The first page is small, because nearly every
-read needs only this page; later pages have a size in bytes.
+read needs only this page; the size of later pages is limited in bytes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ async def read(calls: Calls, gets: Sequence[Get], revision: int) -> ReadResult:
             return await _read(calls, gets, revision)
         except CallFailed:
             # The revision was compacted. If the caller requested that revision, no attempt can
-            # succeed. Otherwise a compaction came between two pages, and a newer one can be read.
+            # succeed. Otherwise a compaction came between two pages: read at a newer revision.
             if revision:
                 break
     raise Compacted(await oldest_revision(calls, gets[0].start, revision or 1))

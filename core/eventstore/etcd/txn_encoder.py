@@ -1,7 +1,7 @@
 """Encode a transaction as the bytes of etcd's ``TxnRequest`` (rpc.proto).
 
 The transaction of an ADD has some ten operations. This encoder joins tags, lengths, keys and
-values. The bytes are those of protobuf messages, and take a fifth of the time.
+values: it returns the same bytes as protobuf messages do, in a fifth of the time.
 """
 
 from __future__ import annotations

@@ -299,9 +299,12 @@ class _Stream:
         if self._early is not None:
             changes = self._early.new(changes)
         if len(self._held) + len(changes) > WATCH_HELD_CHANGES_MAX:
-            # Too many changes are held back. As after a compaction, the caller must read the
-            # current state and watch from there.
-            raise Compacted(newest)
+            # As after a compaction, the caller must read the current state and watch from there.
+            raise Compacted(
+                newest,
+                f"the watch was ended: more than {WATCH_HELD_CHANGES_MAX} changes wait for etcd to"
+                " confirm their revisions",
+            )
         if not changes:
             return
         if not self._held:

@@ -1,6 +1,6 @@
 """One HTTP/2 connection of a client (RFC 9113): settings, streams, and closing.
 
-An asyncio protocol: the event loop handles received data and writes data to send immediately.
+An asyncio protocol: the event loop calls it with received data, and it writes immediately.
 Streams that the server certainly did not process (those after the last stream of GOAWAY, and
 refused streams) end with an error whose ``processed`` is False. ``channel`` connects; nothing here
 repeats a call.
@@ -282,7 +282,7 @@ class Http2Connection(asyncio.Protocol):
             self._loop.call_soon(self.close, _unprocessed("etcd closed the connection"))
 
     def _is_open(self) -> bool:
-        """Ask the kernel whether the peer has not closed the connection."""
+        """Ask the kernel whether the peer still has the connection open."""
         if self._transport is None:
             return False
         descriptor = self._transport.get_extra_info("socket").fileno()

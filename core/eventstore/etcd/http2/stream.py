@@ -257,5 +257,6 @@ def _header_error(headers: ResponseHeaders) -> RpcError | None:
     if headers.status != HTTP_OK and headers.grpc_status is None:
         return http_error(headers.status or 0)
     if not headers.content_type.startswith(_CONTENT_TYPE):
-        return RpcError(StatusCode.UNKNOWN, f"content type {headers.content_type!r}")
+        text = f"the answer has content type {headers.content_type!r}, not {_CONTENT_TYPE}"
+        return RpcError(StatusCode.UNKNOWN, text)
     return None
