@@ -44,7 +44,7 @@ WATCH_S: Final = 40
 """Seconds after which the server ends a watch; the informer then begins the next one."""
 
 SILENCE_S_MAX: Final = WATCH_S + 5.0
-"""Seconds without any data, not even the end, after which a watch is broken and is restarted.
+"""Seconds without any data after which a watch counts as broken and is restarted.
 
 client-go waits as long (30 s without a frame, 15 s for the response to a ping). The kernel usually
 detects a dead peer earlier, after ``DEAD_PEER_S``.
@@ -74,7 +74,7 @@ _FAILURES: Final[dict[int, type[OrbweaverError]]] = {
     410: ApiExpired,
     429: ApiUnavailable,
 }
-"""Status of a response -> its error; all others are ApiUnavailable (5xx) or ApiRejected."""
+"""Status of a response -> its error; for others, ApiUnavailable (5xx) or ApiRejected."""
 
 _REMEDIES: Final = {
     401: "correct the credentials of this process",
@@ -211,7 +211,7 @@ class Api:
         return await self._request("POST", _with_query(path, _managed_by(manager)), body)
 
     async def apply(self, path: str, body: Mapping[str, object], manager: str) -> Object:
-        """Server-side apply: the manager owns these fields; fields that it omits are removed.
+        """Server-side apply: the manager owns the fields of ``body``; its other fields are removed.
 
         Creates a missing object, unless ``body`` has a UID. Conflicts are forced: other managers
         lose these fields.

@@ -24,7 +24,7 @@ READ_BYTES: Final = 2**21
 """Size of the read buffer: an object may have 1.5 MB, which a watch sends in one line."""
 
 CLOSE_S: Final = 0.1
-"""Seconds in which closed TLS connections end."""
+"""Seconds to wait until closed TLS connections have ended."""
 
 DEAD_PEER_S: Final = 10
 """Seconds without an acknowledged packet after which a connection is closed."""
@@ -53,15 +53,15 @@ def tcp_socket(address: aiohttp.AddrInfoType) -> socket.socket:
 
 
 class Connection:
-    """A session with the server of ``access``; ``context`` is None for a URL without TLS."""
+    """A session with the server of ``access``; ``tls`` is None for a URL without TLS."""
 
-    def __init__(self, access: ClusterAccess, context: ssl.SSLContext | None) -> None:
+    def __init__(self, access: ClusterAccess, tls: ssl.SSLContext | None) -> None:
         self._access = access
         self._session = aiohttp.ClientSession(
             proxy=access.proxy or _proxy_of(access.server),
             connector=aiohttp.TCPConnector(
                 limit=CONNECTIONS_MAX,
-                ssl=True if context is None else context,
+                ssl=True if tls is None else tls,
                 socket_factory=tcp_socket,
             ),
             read_bufsize=READ_BYTES,

@@ -17,7 +17,7 @@ from core.kubernetes.tokens import CredentialPlugin, NoAccess
 from core.process.tls import without_strict_x509
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""The directory in a Pod with the token and the authority of the API server."""
+"""The directory in a Pod with its token and ``ca.crt``."""
 
 
 async def access_of(kubeconfig: str, context: str = "") -> ClusterAccess:

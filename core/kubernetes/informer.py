@@ -1,10 +1,10 @@
 """An informer: keeps a copy of one collection by list and watch, and reports changed objects.
 
 Level-triggered: listeners receive the keys of changed objects, not the changes. So nothing is lost
-when a watch ends: the next list finds every difference. Handlers receive transitions, with the
-information whether a watch reported a deletion or a list missed the object. If the collection does
-not exist because its CRD is not installed, the informer waits for the CRD and reports that in
-``fault``; it does not treat the collection as empty.
+when a watch ends: the next list finds every difference. Handlers receive transitions, which tell
+changes that a watch reported from those that a list showed. If the collection does not exist
+because its CRD is not installed, the informer waits for the CRD and reports that in ``fault``; it
+does not treat the collection as empty.
 
 ``OwnWrites`` removes the changes that this process wrote itself: those with the
 ``resourceVersion`` of a response to one of its writes. If the watch event arrives before the
@@ -60,8 +60,8 @@ def without_managed_fields(item: Object) -> Object:
 class Transition(NamedTuple, Generic[T]):
     """The stored object before and after a change; None if it does not exist.
 
-    ``reported``: whether a watch event reported the change. Otherwise a list showed it: a list
-    without the object does not report that the object was deleted.
+    ``reported``: whether a watch event reported the change. Otherwise a list showed it; that a list
+    lacks an object does not prove that the object was deleted.
     """
 
     key: ObjectKey

@@ -1,7 +1,7 @@
 """Reads the address of an API server and the identity to use, from a kubeconfig or this Pod.
 
-Reads files and sends nothing. An unsupported setting of a kubeconfig is refused with its name:
-ignoring it could mean another identity than the configured one.
+Reads files and sends nothing. An unsupported setting of a kubeconfig is an error, because without
+the setting the process could get another identity.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Section = Mapping[str, Any]
 
 
 class Tls(NamedTuple):
-    """The authorities for the server's certificate, and the client certificate; all as PEM.
+    """The certificate authorities for the server, and the client certificate; all as PEM.
 
     ``authorities``: "" for the authorities of the system. ``server_name``: the name in the server's
     certificate, "" for the host in the URL.

@@ -26,7 +26,7 @@ _NO_ANNOTATIONS: Final[dict[str, str]] = {}
 
 
 def application_of(kind: str, item: Object) -> Application:
-    """An object of a built-in kind as an application; objects in a list do not name their kind."""
+    """An object of a built-in kind as an application; objects in a list lack the field ``kind``."""
     metadata = item["metadata"]
     key = ApplicationKey(BUILT_IN[kind], kind, metadata["namespace"], metadata["name"])
     spec = item.get("spec") or {}
