@@ -1,7 +1,7 @@
 """Explains a schema error: the field, the fault, and a similar field name as the remedy.
 
 Converts the decoder's message (``Expected `str`, got `int` - at `$.spec.ips[1]` ``) to a field path
-and a sentence. A message of an unknown form is the sentence itself.
+and a sentence. A message of another form is not changed.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ DRAINING: Final = "Draining"
 """The values of these annotations."""
 
 DRAIN_LABEL: Final = "sriov.spidernet.io/drain"
-"""A label. A SriovNetworkNodeState has it with the value of ``DESIRED_STATE`` while its node must
-be drained; on a Node, see ``ops.kubernetes.node_drainer``."""
+"""A label. A SriovNetworkNodeState has it with the value ``DRAIN_REQUIRED`` while its node must be
+drained; on a Node, see ``ops.kubernetes.node_drainer``."""
 
 BLOCKING_PODS: Final = "sriov.spidernet.io/blocking-pods"
 """Annotation: a JSON list of ``namespace/name``, the Pods that use virtual functions to remove."""

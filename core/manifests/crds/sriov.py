@@ -42,7 +42,7 @@ NODE_STATE_KIND: Final = CustomResourceKind(
     NODE_STATE,
     "",
     "The NICs of a node with their virtual functions, desired and actual.",
-    schema_of(NodeStateSpec, "The desired state by all policies for the node of this name."),
+    schema_of(NodeStateSpec, "The state that all policies request for the node of this name."),
     schema_of(NodeStateReport, "The actual state, written by the node's agent."),
     (
         PrinterColumn("SYNC STATUS", ".status.syncStatus"),

@@ -271,7 +271,7 @@ def _check_folders(
     ranges: Sequence[_NetworkRange],
     pods: Mapping[PodKey, ForeignPod],
 ) -> None:
-    """Refuse folders without a node, and Pods with an address of a range on other nodes."""
+    """Refuse folders without a node, and Pods in these ranges on nodes without a folder."""
     unknown = sorted(folders - set(nodes)) if nodes else []
     if unknown:
         raise BadInput(
@@ -317,7 +317,7 @@ def _check_starting(
 def _serving(
     ranges: Sequence[_NetworkRange], node: str, address: Address, network: str = ""
 ) -> _NetworkRange | None:
-    """The range that serves an address: one of its network, else one that its node uses.
+    """The range that serves an address: one of this network, else one that this node uses.
 
     Without such a range, the first one whose pool has the address; None if there is none.
     """
@@ -341,7 +341,7 @@ def _reserved(
         subject, path = f"Node/{file.node}", f"{file.network}/{file.address}"
         if key is None:
             container_id = file.container[:CONTAINER_ID_CHARS]
-            what = f"{path} belongs to container {container_id}, but to no living Pod"
+            what = f"{path} belongs to no living Pod (container {container_id or 'unknown'})"
             findings.append(Finding(subject, what, "leaked: not taken over"))
             continue
         serving = _serving(ranges, file.node, file.address, file.network)

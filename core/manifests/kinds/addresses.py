@@ -36,7 +36,7 @@ MAPPED: Final = "matches('(?i)ffff:')"
 
 
 def is_address(text: str) -> str:
-    """CEL: the expression ``text`` is an address. True for all IPv4-mapped texts."""
+    """CEL: whether ``text`` is an address; true for all IPv4-mapped texts."""
     return f"(isIP({text}) || {text}.{MAPPED})"
 
 
@@ -46,7 +46,7 @@ def ends_of(item: str) -> tuple[str, str]:
 
 
 def for_both_ends(item: str, rule: str) -> str:
-    """CEL: ``rule`` holds for both ends of an item; ``{0}`` in ``rule`` stands for an end."""
+    """CEL: whether ``rule`` holds for both ends of an item; ``{0}`` in it stands for an end."""
     return " && ".join(f"({rule.format(end)})" for end in ends_of(item))
 
 

@@ -71,8 +71,8 @@ class DetectOptions(Struct, rename="camel", frozen=True):
     timeout: Annotated[
         str | None,
         described(
-            "The time to wait for an answer, at most 10s; if empty, as long as the probes take, or"
-            " without an interval 100ms for conflicts and 500ms for the gateway.",
+            "The time to wait for an answer, at most 10s. If empty, as long as the probes take; if"
+            " interval is empty too, 100ms for conflicts and 500ms for the gateway.",
             maxLength=DURATION_CHARS_MAX,
         ),
     ] = None

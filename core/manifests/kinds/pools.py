@@ -160,7 +160,7 @@ RESERVATION_RULES: Final = (
     IMMUTABLE_FAMILY_RULE,
     ValidationRule(
         "has(self.ipVersion) || (has(self.ips) && size(self.ips) > 0)",
-        "needs ips, from which ipVersion follows, or ipVersion",
+        "needs ipVersion, or ips to derive it from",
     ),
     ValidationRule(
         "!has(self.ipVersion) || !has(self.ips) || self.ips.all(item, "

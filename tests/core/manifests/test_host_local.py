@@ -32,7 +32,7 @@ LAN = conflist(ranges=[[one_range("10.6.0.0/24")]])
 
 
 def node(name: str, *addresses: str, configuration: tuple[str, str] | None = LAN) -> NodeFiles:
-    """The files of a node: one for each address of the network ``lan``, and two for host-local."""
+    """The files of a node: one for each address of the network ``lan``, and two others."""
     files = {address: f"container-of-{address}\r\neth0" for address in addresses}
     files |= {"last_reserved_ip.0": addresses[-1] if addresses else "", "lock": ""}
     return NodeFiles(name, [configuration] if configuration else [], {"lan": files})
@@ -159,13 +159,13 @@ def test_a_network_without_ranges_has_the_pod_cidrs_of_the_nodes() -> None:
 
 
 @pytest.mark.parametrize("phase", ["", "Succeeded"])
-def test_a_file_of_no_living_pod_is_leaked(phase: str) -> None:
+def test_a_file_of_no_living_pod_is_reported_as_leaked(phase: str) -> None:
     others = [pod("web-0", "node-a", "10.6.0.5", phase=phase)] if phase else []
 
     cluster = read([node("node-a", "10.6.0.5")], *others)
 
     assert cluster.endpoints == ()
-    what = "lan/10.6.0.5 belongs to container container-of, but to no living Pod"
+    what = "lan/10.6.0.5 belongs to no living Pod (container container-of)"
     assert findings_of(cluster) == [(what, "leaked: not taken over")]
 
 
@@ -187,7 +187,7 @@ def test_an_address_assigned_on_two_nodes_is_taken_over_once_and_reported() -> N
     assert plan.findings[0].what == "has 10.6.0.5, which another Pod has too"
 
 
-def test_a_living_address_outside_of_every_range_is_reported() -> None:
+def test_an_address_of_a_living_pod_outside_of_every_range_is_reported() -> None:
     files = node("node-a", "10.9.0.5")
 
     cluster = read([files], pod("web-0", "node-a", "10.9.0.5"))
@@ -199,7 +199,7 @@ def test_a_living_address_outside_of_every_range_is_reported() -> None:
 
 
 def test_a_pod_in_a_range_on_a_node_without_a_folder_is_refused() -> None:
-    """Without the folder its addresses are unknown, and the pool could offer one in use."""
+    """Without the folder, other addresses of the node are unknown: the pool could allocate them."""
     text = r"shop/web-0 has 10\.6\.0\.5 .* node node-a\.example\.com has no folder"
     with pytest.raises(BadInput, match=text) as refused:
         read([node("node-a", "10.6.0.5")], pod("web-0", "node-a.example.com", "10.6.0.5"))
