@@ -1,4 +1,4 @@
-"""One candidate leads, another takes over when the leader ends; a paused leader cannot write."""
+"""One candidate leads, another takes over when the leader stops; a former leader cannot write."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Candidate:
         await asyncio.wait({self.task})
 
 
-async def test_one_leads_and_another_takes_over_when_it_stops(
+async def test_a_second_candidate_takes_over_when_the_leader_stops(
     store: KeyValueStore, keys: Keys
 ) -> None:
     first = Candidate(store, keys, "c-1")
@@ -98,7 +98,7 @@ async def test_the_fence_stops_a_write_of_an_older_term(store: KeyValueStore, ke
     await second.stop()
 
 
-async def test_work_stops_when_the_key_was_taken_away_and_the_lease_with_it(
+async def test_a_leader_whose_lease_was_revoked_stops_its_work_and_leads_again(
     store: KeyValueStore, keys: Keys
 ) -> None:
     first = Candidate(store, keys, "c-1")
@@ -114,7 +114,7 @@ async def test_work_stops_when_the_key_was_taken_away_and_the_lease_with_it(
 
 
 @pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.REQUEST_LOST])
-async def test_a_campaign_whose_answer_was_lost_reads_back(
+async def test_a_candidate_whose_answer_was_lost_reads_whether_it_leads(
     store: KeyValueStore, keys: Keys, fault: Fault
 ) -> None:
     shaky = FaultyStore(store)
@@ -151,7 +151,7 @@ async def waiting(term: LeaderTerm) -> None:
     await asyncio.Event().wait()
 
 
-async def test_a_lease_that_the_store_refuses_to_keep_ends_the_process(
+async def test_a_rejected_renewal_of_the_lease_ends_the_election(
     keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = MemoryStore()

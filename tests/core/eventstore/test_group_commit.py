@@ -23,7 +23,7 @@ from core.eventstore.memory import MemoryStore
 class GroupCommitHarness:
     """A group commit on a store that refuses to write the key ``refused``.
 
-    ``transactions``: the number of started ones. A transaction waits until ``gate`` is set, then
+    ``transactions``: the number of started transactions. Each waits until ``gate`` is set, then
     raises the next of ``failures``, if there is one.
     """
 
@@ -75,7 +75,7 @@ async def test_a_proposal_withdrawn_while_another_is_refused_is_not_written() ->
     assert [key_range.count for key_range in stored.ranges] == [1, 0]
 
 
-async def test_a_fenced_writer_fails_a_refused_batch_too() -> None:
+async def test_a_fence_during_the_retry_of_a_refused_batch_fails_all_its_proposals() -> None:
     harness = GroupCommitHarness()
     harness.failures += [StoreRejected("a key was refused"), WriterFenced("another process")]
     answers = [harness.put(key) for key in ("a", "b", "c")]
@@ -115,7 +115,7 @@ async def test_a_proposal_that_lost_gets_lost_and_the_others_are_sent_again() ->
     assert harness.transactions == 3
 
 
-async def test_draining_waits_for_all() -> None:
+async def test_draining_waits_for_all_proposals() -> None:
     harness = GroupCommitHarness()
     answers = [harness.put("same") for _ in range(3)]
     await harness.group_commit.drain()
@@ -216,7 +216,7 @@ async def test_proposals_sent_again_after_a_failure_are_not_joined_by_later_ones
     )
 
 
-async def test_proposals_after_an_abandoned_queue_are_committed() -> None:
+async def test_a_proposal_after_the_queue_was_abandoned_is_committed() -> None:
     harness = GroupCommitHarness()
     await harness.store.commit([], [Put(b"taken", b"")])
     answers = [harness.put(key) for key in ("a", "taken")]

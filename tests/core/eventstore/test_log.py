@@ -53,7 +53,7 @@ SAMPLES: list[Event] = [
     PoolDeleted("p"),
     ReservationDefined(Reservation("r", 6, ("fd00::1",))),
     ReservationDeleted("r"),
-    AddressQuarantined(Quarantine("10.6.0.9", 4, "a stranger", "02:00:00:00:00:01")),
+    AddressQuarantined(Quarantine("10.6.0.9", 4, "a conflicting host", "02:00:00:00:00:01")),
     QuarantineLifted("10.6.0.9", "gone"),
     RecordDefined("Pod", "shop", "web-0", {"app": "web"}),
     RecordDeleted("Pod", "shop", "web-0"),
@@ -135,7 +135,7 @@ def test_decoding_bytes_that_are_not_a_segment_raises_log_corrupt(damage: bytes)
     assert error.value.subject == "node-a"
 
 
-def test_an_unknown_event_type_is_corrupt_and_not_skipped() -> None:
+def test_an_unknown_event_type_raises_log_corrupt() -> None:
     data = msgpack.packb([1, 5, [["w.1.1", "from-the-future", 1, ["me", "", "", ""], []]]])
 
     with pytest.raises(LogCorrupt):
@@ -197,7 +197,7 @@ async def test_a_follower_sees_every_new_segment(harness: WriterHarness) -> None
     assert seqs == [1, 2]
 
 
-async def test_a_missing_segment_is_a_gap_and_not_skipped(harness: WriterHarness) -> None:
+async def test_a_missing_segment_raises_log_gap(harness: WriterHarness) -> None:
     for name in "abc":
         await harness.writer.append(harness.proposal(name))
     await harness.memory.commit([], [Delete(harness.keys.log("writer-a", 2))])

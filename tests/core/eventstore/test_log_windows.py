@@ -24,7 +24,7 @@ BOUNDS = {
     "RANGES_PER_READ_MAX": 2,
     "SEGMENTS_PER_READ_MAX": 3,
 }
-"""So small that a short log has several windows and reads."""
+"""Limits that are so small that a short log has several windows and reads."""
 
 
 async def _append(store: KeyValueStore, writers: list[str]) -> None:
@@ -56,7 +56,7 @@ async def test_small_windows_read_the_same_log_as_one_large_one(
 
 
 @pytest.mark.parametrize("seq", [1, 2, 3])
-async def test_a_segment_that_is_gone_is_a_gap(tmp_path: Path, seq: int) -> None:
+async def test_a_deleted_segment_raises_log_gap(tmp_path: Path, seq: int) -> None:
     store = MemoryStore()
     await _append(store, ["a", "b", "a", "a"])
     await store.commit([], [Delete(KEYS.log("a", seq))])

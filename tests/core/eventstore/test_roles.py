@@ -192,17 +192,17 @@ async def test_an_agent_does_all_its_work_with_its_role(
 async def test_a_client_without_a_known_certificate_reads_nothing(guarded: Guarded) -> None:
     member = EtcdStore(guarded.settings(MEMBER))
     anonymous = guarded.settings(AGENT_USER)._replace(cert_file="", key_file="")
-    nothing = EtcdStore(anonymous._replace(read_deadline_s=1.0))
+    anonymous_store = EtcdStore(anonymous._replace(read_deadline_s=1.0))
 
     with pytest.raises(StoreRejected, match="permission denied"):
         await member.read([Get(KEYS.pool("lan"))])
     with pytest.raises(StoreUnavailable):
-        await nothing.read([Get(KEYS.pool("lan"))])
-    for store in (member, nothing):
+        await anonymous_store.read([Get(KEYS.pool("lan"))])
+    for store in (member, anonymous_store):
         await store.close()
 
 
-def test_enabling_access_control_again_changes_nothing_and_an_agent_may_not(
+def test_access_control_can_be_enabled_again_but_not_by_an_agent(
     guarded: Guarded,
 ) -> None:
     assert guarded.enable_access_control().returncode == 0
@@ -228,7 +228,7 @@ async def test_enabling_access_control_resets_a_role_changed_by_hand(guarded: Gu
     assert granted == [(b"/a/", b"/a0", messages.READ)]
 
 
-def test_the_ranges_of_an_agent_hold_nothing_of_a_controller() -> None:
+def test_the_writable_ranges_of_an_agent_contain_no_key_of_a_controller() -> None:
     agent, controller = roles_of(KEYS)
     writable = [permission for permission in agent.permissions if permission.may_write]
 

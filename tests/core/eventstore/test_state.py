@@ -31,7 +31,7 @@ async def node() -> Any:
         yield node
 
 
-async def test_one_turn_of_the_event_loop_decodes_no_more_values_than_its_bound(
+async def test_one_pass_of_the_event_loop_decodes_no_more_values_than_the_limit(
     node: NodeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(state, "DECODED_AT_ONCE_MAX", AT_ONCE)

@@ -147,7 +147,7 @@ async def test_a_lost_race_that_cannot_be_read_has_written_nothing(
     assert isinstance(await harness.writer.append(harness.proposal("m2")), Committed)
 
 
-async def test_a_head_that_was_written_again_with_its_value_stays_the_writers_own(
+async def test_a_head_rewritten_with_the_same_value_does_not_fence_the_writer(
     harness: WriterHarness,
 ) -> None:
     key = harness.keys.head(harness.writer.name)
@@ -158,7 +158,7 @@ async def test_a_head_that_was_written_again_with_its_value_stays_the_writers_ow
     assert isinstance(await harness.writer.append(harness.proposal("m1")), Committed)
 
 
-async def test_a_range_guard_loses_to_anything_newer_in_its_range(harness: WriterHarness) -> None:
+async def test_a_range_guard_fails_after_a_newer_write_in_its_range(harness: WriterHarness) -> None:
     first = await harness.writer.append(harness.proposal("r1"))
     assert isinstance(first, Committed)
     nothing_newer = NothingNewer(harness.keys.meta("r"), harness.keys.meta("s"), first.revision)
@@ -199,7 +199,7 @@ async def test_an_unknown_outcome_is_read_back_and_returned(
         [Fault.REQUEST_LOST, Fault.ANSWER_LOST, Fault.ANSWER_LOST],
     ],
 )
-async def test_losing_the_answer_of_the_reading_back_changes_nothing(
+async def test_a_lost_answer_to_the_read_of_an_outcome_does_not_change_it(
     harness: WriterHarness, faults: list[Fault]
 ) -> None:
     harness.store.fail_next_commits(*faults)
@@ -216,7 +216,7 @@ async def test_losing_the_answer_of_the_reading_back_changes_nothing(
 
 
 @pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.REQUEST_LOST])
-async def test_what_cannot_be_read_back_in_time_is_unknown_and_is_settled_before_the_next(
+async def test_an_outcome_that_cannot_be_read_in_time_is_read_before_the_next_append(
     harness: WriterHarness, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.eventstore.retry_policies.SETTLE_S_MAX", 0.01)
@@ -230,7 +230,7 @@ async def test_what_cannot_be_read_back_in_time_is_unknown_and_is_settled_before
     assert len(await events(harness)) == 1 + (fault is Fault.ANSWER_LOST)
 
 
-async def test_while_an_earlier_outcome_is_unknown_nothing_of_the_next_is_written(
+async def test_an_append_writes_nothing_while_an_earlier_outcome_is_unknown(
     harness: WriterHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.eventstore.retry_policies.SETTLE_S_MAX", 0.01)
@@ -274,7 +274,7 @@ async def test_an_outcome_stays_unknown_when_reading_it_back_is_refused(
     assert len(await events(harness)) == 3
 
 
-async def test_a_second_process_of_one_name_fences_the_first(harness: WriterHarness) -> None:
+async def test_a_second_process_with_the_same_name_fences_the_first(harness: WriterHarness) -> None:
     second = harness.another("writer-a")
     await second.open()
 
@@ -287,7 +287,7 @@ async def test_a_second_process_of_one_name_fences_the_first(harness: WriterHarn
     assert len(await events(harness)) == 1
 
 
-async def test_a_fenced_writer_still_learns_that_its_lost_answer_was_a_commit(
+async def test_an_append_whose_answer_was_lost_is_committed_even_if_the_writer_is_fenced(
     harness: WriterHarness,
 ) -> None:
     harness.store.fail_next_commits(Fault.ANSWER_LOST, Fault.REFUSED)

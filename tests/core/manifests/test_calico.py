@@ -1,4 +1,4 @@
-"""Calico's pools and blocks become pools, endpoints and a reservation of the other addresses."""
+"""Calico's pools and blocks become pools, endpoints and a reservation."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ REFUSED_YAML = {
     "half a surrogate pair, escaped": ('a: "\\ud800"', "document 1 cannot be read"),
     "an unknown alias": ("a: *x", "found undefined alias"),
     "a value in itself": ("a: &x [*x]", "a value contains itself at line 1"),
-    "a value in itself, named as one before": (
+    "a value in itself, with an anchor of another document": (
         "a: &x [b]\n---\na: &x [*x]",
         "document 2 cannot be read: a value contains itself at line 3",
     ),

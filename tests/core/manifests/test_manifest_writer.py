@@ -149,7 +149,7 @@ def test_the_status_has_counts_and_the_allocations_as_json() -> None:
     }
 
 
-def test_without_allocations_the_status_field_is_absent() -> None:
+def test_without_allocations_the_field_allocated_ips_is_absent() -> None:
     assert to_manifest(pool_of(POOL), PoolStatus())["status"] == {
         "allocatedIPCount": 0,
         "totalIPCount": 11,

@@ -1,4 +1,4 @@
-"""The SriovNetworkNodeState of a node, with the fields of the SR-IOV network operator."""
+"""A SriovNetworkNodeState has the fields of the SR-IOV network operator."""
 
 from __future__ import annotations
 

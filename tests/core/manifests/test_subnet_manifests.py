@@ -1,4 +1,4 @@
-"""A SpiderSubnet to YAML and back, and its status."""
+"""A SpiderSubnet is written as YAML and read back; its status lists its pools."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_the_status_lists_the_addresses_and_the_application_of_each_pool() -> No
     }
 
 
-def test_without_pools_the_field_is_absent() -> None:
+def test_without_pools_the_field_controlled_ip_pools_is_absent() -> None:
     assert to_manifest(NET, SubnetStatus())["status"] == {
         "allocatedIPCount": 0,
         "totalIPCount": 90,

@@ -174,7 +174,7 @@ def test_the_slice_of_a_node_is_a_pool_of_only_that_node() -> None:
     assert (unused.subject, unused.what.split()[0]) == ("NodeSlicePool/blue", "1")
 
 
-def test_slices_without_their_nodes_are_refused() -> None:
+def test_a_sliced_network_without_its_node_slice_pool_is_refused() -> None:
     lan = network("lan", range="10.6.0.0/16", node_slice_size="/28")
     with pytest.raises(BadInput, match="among the nodes"):
         read(ip_pool("node-a-10.6.0.0-28", "10.6.0.0/28"), lan)

@@ -79,7 +79,7 @@ async def test_an_expired_token_is_renewed_and_the_write_succeeds(
     assert store._calls._tokens.metadata != first_metadata
 
 
-async def test_many_calls_with_one_lost_token_all_succeed(
+async def test_many_calls_succeed_after_etcd_has_lost_their_token(
     guarded: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(agent(guarded))
@@ -171,7 +171,9 @@ async def test_a_wrong_password_is_refused(guarded: EtcdCluster, open_store: Ope
         await anext(store.watch([(b"/agent/", b"/agent0")], after=1))
 
 
-async def test_no_user_at_all_is_refused(guarded: EtcdCluster, open_store: OpenStore) -> None:
+async def test_a_client_without_a_user_is_refused(
+    guarded: EtcdCluster, open_store: OpenStore
+) -> None:
     store = open_store(EtcdSettings(guarded.endpoints))
 
     with pytest.raises(StoreRejected):

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.etcd
 
 DEADLINE_S = 60.0
 ROUNDS = 8
-"""Enough attempts to start at each of two or three endpoints, in random order."""
+"""Stores to open: very likely, each of two or three endpoints is the first one of a store."""
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ async def test_a_read_moves_from_a_hung_member_to_another(
 
 
 @races_deadlines
-async def test_a_hung_only_member_makes_a_read_time_out(
+async def test_a_read_times_out_when_the_only_member_hangs(
     single: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(EtcdSettings(single.endpoints, read_attempt_s=0.2, read_deadline_s=0.6))
@@ -122,7 +122,7 @@ async def test_a_hung_only_member_makes_a_read_time_out(
     assert (await store.read([Get(b"k")])).ranges[0].count == 0
 
 
-async def test_a_write_to_a_hung_member_is_unknown_and_the_next_one_goes_elsewhere(
+async def test_a_write_to_a_hung_member_is_unknown_and_the_next_one_uses_another(
     trio: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(EtcdSettings(trio.endpoints, write_deadline_s=0.5))
@@ -154,7 +154,7 @@ async def test_a_store_works_after_a_restart_of_its_only_member(
     assert (await store.commit([], [Put(b"k", b"w")])).succeeded
 
 
-async def test_a_lease_is_kept_through_the_loss_of_a_member(
+async def test_a_lease_is_renewed_after_the_leader_was_killed(
     trio: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(EtcdSettings(trio.endpoints, read_deadline_s=30.0))

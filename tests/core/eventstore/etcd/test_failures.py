@@ -1,4 +1,4 @@
-"""The table from etcd's error texts to the effect on the data."""
+"""A failed call is classified by its effect on the data, which follows from etcd's error text."""
 
 from __future__ import annotations
 

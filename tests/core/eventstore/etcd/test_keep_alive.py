@@ -49,7 +49,7 @@ async def test_a_renewal_never_gets_the_answer_of_a_cancelled_one(
         assert await store.keep_lease(leases[1]) == 2 * TTL_S
 
 
-async def test_renewals_go_on_when_etcd_was_away(
+async def test_renewals_succeed_after_a_restart_of_etcd(
     single: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(EtcdSettings(single.endpoints))

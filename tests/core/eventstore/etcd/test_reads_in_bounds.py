@@ -65,7 +65,7 @@ def disturb(
     return calls
 
 
-async def test_all_pages_of_a_read_show_the_revision_of_the_first(
+async def test_all_pages_of_a_read_show_the_revision_of_the_first_page(
     store: EtcdStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = disturb(monkeypatch, store, reads=1, compact=False)
@@ -111,4 +111,5 @@ async def test_a_watch_of_several_ranges_raises_compacted_when_it_is_too_far_beh
             await anext(store.watch([(b"/k/", b"/k0"), (b"/l/", b"/l0")], after=start))
 
     assert caught.value.revision == last
+    assert f"more than {KEYS - 1} changes" in caught.value.message
     assert (await store.read([WHOLE], revision=last)).ranges[0].count == 0

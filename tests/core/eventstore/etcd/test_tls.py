@@ -83,7 +83,7 @@ async def test_a_client_without_a_certificate_gets_no_connection(
 
 
 @races_deadlines
-async def test_rotated_certificates_are_taken_up_without_a_new_store(
+async def test_rotated_certificates_are_used_without_a_new_store(
     secured: Secured, open_store: OpenStore, tmp_path: Path
 ) -> None:
     trusted = (tmp_path / "ca.pem").read_bytes()

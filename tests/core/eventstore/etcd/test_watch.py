@@ -1,4 +1,4 @@
-"""A watch survives its connection without loss, or raises that it must start again."""
+"""A watch loses no change when its connection breaks, or raises Compacted."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def test_a_waiting_watch_continues_after_restarts_of_etcd(
 
 
 @one_and_two_ranges
-async def test_a_watch_moves_to_another_member(
+async def test_a_watch_moves_to_another_member_when_its_member_is_killed(
     trio: EtcdCluster, open_store: OpenStore, ranges: list[tuple[bytes, bytes]]
 ) -> None:
     store = open_store(EtcdSettings(trio.endpoints, read_deadline_s=30.0))
@@ -170,7 +170,7 @@ async def test_a_watch_does_not_miss_a_deletion_at_the_compacted_revision(
         await revisions_upto(store.watch(ONE_RANGE, after=put_revision), deleted)
 
 
-async def test_a_broken_out_of_watch_leaves_nothing_behind(
+async def test_a_closed_watch_leaves_no_task_behind(
     single: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(EtcdSettings(single.endpoints))
@@ -182,7 +182,7 @@ async def test_a_broken_out_of_watch_leaves_nothing_behind(
         await revisions_upto(stream, revision)
         await stream.aclose()  # type: ignore[attr-defined]  # an async generator, as both stores make
 
-    # gRPC ends the task of a cancelled call a little later.
+    # The task of a closed watch ends a little later.
     async with asyncio.timeout(DEADLINE_S):
         while len(asyncio.all_tasks()) > before:
             await asyncio.sleep(0)

@@ -44,7 +44,7 @@ class Subject(NamedTuple):
         return self.key(start), self.key(end)
 
     def let_leases_end(self, seconds: float) -> None:
-        """Let leases expire: advance the clock of the memory store, or wait for etcd."""
+        """Advance the clock of a memory store, so that leases expire; those of etcd do anyway."""
         if self.clock is not None:
             assert isinstance(self.store, MemoryStore)
             self.clock.now_s += seconds
@@ -54,7 +54,7 @@ class Subject(NamedTuple):
 async def batches_of(
     store: KeyValueStore, ranges: Sequence[tuple[bytes, bytes]], *, after: int, upto: int
 ) -> list[WatchBatch]:
-    """The events of a watch up to revision ``upto``."""
+    """The batches of a watch up to revision ``upto``."""
     batches = []
     async with asyncio.timeout(DEADLINE_S):
         async for batch in store.watch(ranges, after=after):
@@ -67,6 +67,6 @@ async def batches_of(
 async def changes_of(
     store: KeyValueStore, ranges: Sequence[tuple[bytes, bytes]], *, after: int, upto: int
 ) -> list[KeyChange]:
-    """The changes up to a revision; closes the watch."""
+    """The changes of a watch up to revision ``upto``."""
     batches = await batches_of(store, ranges, after=after, upto=upto)
     return [change for batch in batches for change in batch.changes]

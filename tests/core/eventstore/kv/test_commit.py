@@ -1,4 +1,4 @@
-"""A commit applies all of its writes or none, and returns the failed guards."""
+"""A commit applies all of its writes, or none, and then returns its reads."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_a_key_written_again_keeps_its_create_revision(subject: Subject) -
     assert (kv.create_revision, kv.mod_revision) == (first, second)
 
 
-async def test_a_key_made_anew_after_a_deletion_has_a_new_create_revision(
+async def test_a_key_created_again_after_a_deletion_has_a_new_create_revision(
     subject: Subject,
 ) -> None:
     await put(subject, "a")
@@ -97,7 +97,7 @@ async def test_an_unchanged_guard_at_revision_zero_means_absent(subject: Subject
     assert not await holds(subject, Unchanged(subject.key("a"), 0))
 
 
-async def test_nothing_is_newer_in_an_empty_range(subject: Subject) -> None:
+async def test_nothing_newer_holds_for_an_empty_range(subject: Subject) -> None:
     await put(subject, "a", "z")
 
     assert await holds(subject, NothingNewer(*subject.range("b", "c"), 0))
@@ -112,21 +112,21 @@ async def test_nothing_newer_holds_up_to_the_revision_of_the_newest_key(subject:
     assert await holds(subject, NothingNewer(*subject.range("b1", "b2"), old))
 
 
-async def test_nothing_newer_does_not_see_keys_outside_its_range(subject: Subject) -> None:
+async def test_nothing_newer_ignores_keys_outside_its_range(subject: Subject) -> None:
     old = await put(subject, "b")
     await put(subject, "a", "c")
 
     assert await holds(subject, NothingNewer(*subject.range("b", "c"), old))
 
 
-async def test_nothing_newer_does_not_see_a_deletion(subject: Subject) -> None:
+async def test_nothing_newer_ignores_a_deletion(subject: Subject) -> None:
     old = await put(subject, "b1", "b2")
     await subject.store.commit([], [Delete(subject.key("b2"))])
 
     assert await holds(subject, NothingNewer(*subject.range("b", "c"), old))
 
 
-async def test_nothing_newer_sees_a_key_made_anew(subject: Subject) -> None:
+async def test_nothing_newer_fails_after_a_key_was_created_again(subject: Subject) -> None:
     old = await put(subject, "b")
     await subject.store.commit([], [Delete(subject.key("b"))])
     await put(subject, "b")
@@ -181,7 +181,7 @@ async def test_a_failed_commit_returns_its_reads_at_its_revision(
     ]
 
 
-async def test_a_successful_commit_answers_no_reads(subject: Subject) -> None:
+async def test_a_successful_commit_returns_no_reads(subject: Subject) -> None:
     result = await subject.store.commit([], [Put(subject.key("a"), b"")], [Get(subject.key("a"))])
 
     assert result.succeeded
@@ -214,7 +214,7 @@ async def test_deleting_a_range_deletes_its_keys_and_no_others(subject: Subject)
     assert [kv.key for kv in kvs] == [subject.key("a"), subject.key("c")]
 
 
-async def test_deleting_what_is_not_there_succeeds_and_makes_no_revision(
+async def test_deleting_a_missing_key_succeeds_and_makes_no_revision(
     subject: Subject,
 ) -> None:
     revision = await put(subject, "a")
@@ -269,7 +269,7 @@ async def test_one_operation_more_than_the_limit_is_refused(
 
 
 @pytest.mark.parametrize("size", [REQUEST_BYTES_MAX + 100_000, 3 * REQUEST_BYTES_MAX])
-async def test_a_request_that_is_too_large_is_refused_as_such(subject: Subject, size: int) -> None:
+async def test_a_request_that_is_too_large_is_refused(subject: Subject, size: int) -> None:
     with pytest.raises(StoreRejected):
         await subject.store.commit([], [Put(subject.key("a"), bytes(size))])
 

@@ -66,7 +66,7 @@ async def test_compacting_again_or_further_back_is_fine(subject: Subject) -> Non
     assert (await subject.store.read([Get(subject.key("a"))], revision=third)).revision == third
 
 
-async def test_compacting_the_future_is_refused(subject: Subject) -> None:
+async def test_compacting_a_future_revision_is_refused(subject: Subject) -> None:
     (revision,) = await write_rounds(subject, 1)
 
     with pytest.raises(StoreRejected):
@@ -109,7 +109,7 @@ async def test_a_watch_after_the_compacted_revision_misses_nothing(subject: Subj
     assert changes == [KeyChange(subject.key("a"), b"2", revisions[2])]
 
 
-async def test_a_watch_under_way_is_not_hurt_by_a_compaction(subject: Subject) -> None:
+async def test_a_compaction_does_not_affect_an_open_watch(subject: Subject) -> None:
     start = (await write_rounds(subject, 1))[0]
     stream = subject.store.watch([subject.whole_range], after=start)
     changes: list[KeyChange] = []

@@ -11,7 +11,7 @@ from tests.core.eventstore.kv.contract_subject import Subject, changes_of
 NO_SUCH_LEASE = 0x7A11
 
 
-async def test_leases_have_ids_of_their_own(subject: Subject) -> None:
+async def test_leases_have_different_ids(subject: Subject) -> None:
     leases = {await subject.store.grant_lease(60) for _ in range(5)}
 
     assert len(leases) == 5
@@ -33,7 +33,7 @@ async def test_keeping_a_lease_returns_its_time_to_live(subject: Subject) -> Non
     assert await subject.store.keep_lease(lease) == 60
 
 
-async def test_a_lease_that_is_gone_has_no_time(subject: Subject) -> None:
+async def test_an_ended_lease_has_no_time_left(subject: Subject) -> None:
     lease = await subject.store.grant_lease(60)
     await subject.store.revoke_lease(lease)
 
@@ -102,7 +102,7 @@ async def test_writing_under_a_lease_that_is_gone_is_refused_and_writes_nothing(
 
 
 @pytest.mark.parametrize("ranges", [1, 2])
-async def test_a_watch_sees_the_keys_of_an_ended_lease_vanish(
+async def test_a_watch_returns_the_deletions_of_keys_whose_lease_has_ended(
     subject: Subject, ranges: int
 ) -> None:
     lease = await subject.store.grant_lease(1)

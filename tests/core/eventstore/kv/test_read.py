@@ -45,7 +45,7 @@ async def test_a_range_whose_end_is_not_after_its_start_is_empty(subject: Subjec
     assert [key_range.count for key_range in result.ranges] == [0, 0]
 
 
-async def test_several_ranges_are_read_at_one_revision_in_the_order_asked(
+async def test_several_ranges_are_read_at_one_revision_in_the_requested_order(
     subject: Subject,
 ) -> None:
     await fill(subject, 10)
@@ -169,7 +169,9 @@ async def test_a_large_range_is_read_whole_and_at_one_revision(subject: Subject)
     assert [kv.key for kv in answer.kvs] == [subject.key(f"{number:06}") for number in range(MANY)]
 
 
-async def test_a_large_range_can_be_read_in_part_and_beside_others(subject: Subject) -> None:
+async def test_a_part_of_a_large_range_can_be_read_together_with_other_ranges(
+    subject: Subject,
+) -> None:
     old_revision = await fill(subject, MANY)
     await subject.store.commit([], [Delete(*subject.range("000000", "010000"))])
 
@@ -199,7 +201,7 @@ async def test_a_range_of_large_values_is_read_whole(subject: Subject) -> None:
 
 
 async def fill_large(subject: Subject, count: int) -> None:
-    """Values of a megabyte each: together far more than gRPC receives by default."""
+    """Write values of a megabyte each, together far more than gRPC receives by default."""
     for number in range(count):
         await subject.store.commit([], [Put(subject.key(f"{number:06}"), bytes(1_000_000))])
 

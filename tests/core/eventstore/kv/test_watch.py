@@ -131,7 +131,7 @@ async def test_values_of_a_key_do_not_go_back_when_the_watch_begins_at_an_older_
     await store.close()
 
 
-async def test_a_read_after_the_first_batch_of_a_watch_from_now_and_its_changes_miss_nothing(
+async def test_a_watch_from_now_and_a_read_after_its_first_batch_miss_no_key(
     subject: Subject,
 ) -> None:
     ranges = [subject.range("a", "b"), subject.range("b", "c")]
@@ -190,7 +190,7 @@ async def test_a_watch_over_several_ranges_returns_complete_revisions_in_order(
         assert all(previous < change.mod_revision <= batch.revision for change in batch.changes)
 
 
-async def test_a_watch_over_several_ranges_keeps_order_while_it_is_written_to(
+async def test_a_watch_over_several_ranges_keeps_order_while_keys_are_written(
     subject: Subject,
 ) -> None:
     start = await now(subject)
@@ -291,7 +291,7 @@ async def test_two_watches_of_one_range_both_return_every_change(subject: Subjec
     assert first_changes == second_changes == [KeyChange(subject.key("a"), b"a", last)]
 
 
-async def test_a_watch_moves_on_past_changes_of_others(subject: Subject) -> None:
+async def test_a_watch_advances_past_changes_outside_its_ranges(subject: Subject) -> None:
     start = await now(subject)
     last = await put(subject, "elsewhere")
 

@@ -37,7 +37,7 @@ def chain(name: str, *plugins: str) -> str:
     return f'{{"cniVersion":"0.3.1","name":"{name}","plugins":[{",".join(plugins)}]}}'
 
 
-def test_macvlan_with_one_master() -> None:
+def test_macvlan_with_one_master_needs_no_ifacer_plugin() -> None:
     assert config("mv", {"cniType": "macvlan", "macvlan": {"master": ["ens3"]}}) == chain(
         "mv",
         '{"type":"macvlan","master":"ens3","mode":"bridge","mtu":0,"ipam":{"type":"spiderpool"}}',
@@ -45,7 +45,7 @@ def test_macvlan_with_one_master() -> None:
     )
 
 
-def test_macvlan_on_a_vlan_of_a_bond() -> None:
+def test_the_ifacer_plugin_creates_the_bond_and_its_vlan_for_macvlan() -> None:
     block = {"master": ["ens3", "ens4"], "vlanID": 30, "bond": {"name": "bd0", "mode": 1}}
     spec = {"cniType": "macvlan", "macvlan": block, "coordinator": {}}
 
@@ -93,7 +93,7 @@ def test_vlan_has_the_mode_that_chooses_the_vlan_id(block: dict[str, Any], main:
     assert config("v", {"cniType": "vlan", "vlan": block}) == chain("v", main, COORDINATOR)
 
 
-def test_sriov_with_rdma_mtu_and_a_chain_item() -> None:
+def test_sriov_renders_rdma_the_added_plugin_and_the_mtu_in_order() -> None:
     block = {"resourceName": "x/y", "rdmaIsolation": True, "mtu": 4000, "ippools": {"ipv4": ["p4"]}}
     spec = {"cniType": "sriov", "sriov": block, "chainCNIJsonData": ['{"type":"bandwidth"}']}
     rendered = nad("sr", spec)
@@ -205,13 +205,13 @@ def test_ib_sriov_isolates_rdma_with_a_key_and_without_the_rdma_plugin() -> None
     )
 
 
-def test_ipoib_without_addresses() -> None:
+def test_a_network_with_disabled_ipam_has_no_ipam() -> None:
     spec = {"cniType": "ipoib", "ipoib": {"master": "ib0"}, "disableIPAM": True}
 
     assert config("ipo", spec) == chain("ipo", '{"type":"ipoib","master":"ib0"}', COORDINATOR)
 
 
-def test_ovs_with_trunk_and_device() -> None:
+def test_ovs_renders_its_trunk_its_device_and_the_resource() -> None:
     trunk = [{"minID": 10, "maxID": 20}, {"id": 42}]
     rendered = nad(
         "o", {"cniType": "ovs", "ovs": {"bridge": "br1", "trunk": trunk, "deviceID": "d"}}

@@ -62,7 +62,7 @@ async def test_answers_reach_their_callers_in_any_order_and_in_any_pieces() -> N
         channel.close()
 
 
-async def test_a_request_has_its_method_its_deadline_and_its_content() -> None:
+async def test_a_request_has_its_content_and_ends_its_side_of_the_stream() -> None:
     async with serving() as server:
         channel, peer = await connected(server)
         call = calling(channel, b"content")

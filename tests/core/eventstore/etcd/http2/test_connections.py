@@ -228,19 +228,17 @@ class IdlePeer:
 @pytest.mark.usefixtures("impatient")
 async def test_an_idle_connection_is_not_pinged() -> None:
     peer = IdlePeer()
-    guard = keepalive.Keepalive(asyncio.get_running_loop(), peer)
+    timer = keepalive.Keepalive(asyncio.get_running_loop(), peer)
 
-    guard.start()
+    timer.start()
     await asyncio.wait_for(peer.checked.wait(), DEADLINE_S)
     await asyncio.sleep(0)
 
     assert peer.pings == 0
-    guard.stop()
+    timer.stop()
 
 
-async def test_a_closed_connection_is_detected_before_a_call_after_the_event_loop_was_busy() -> (
-    None
-):
+async def test_a_closed_connection_is_detected_before_the_next_call_is_sent() -> None:
     async with serving() as server:
         channel, peer = await connected(server)
         call = calling(channel)
@@ -255,7 +253,7 @@ async def test_a_closed_connection_is_detected_before_a_call_after_the_event_loo
         channel.close()
 
 
-async def test_trailers_before_the_end_of_a_request_end_it() -> None:
+async def test_trailers_before_the_end_of_a_request_end_the_call() -> None:
     settings = ((frames.INITIAL_WINDOW_SIZE, 10),)
     async with serving(settings) as server:
         channel, peer = await connected(server)

@@ -79,7 +79,7 @@ def test_settings_are_read_as_they_were_packed(values: list[tuple[int, int]]) ->
     assert list(frames.read_settings(packed.payload)) == values
 
 
-def test_numbers_of_another_size_are_refused() -> None:
+def test_payloads_of_a_wrong_size_are_refused() -> None:
     for payload in (b"", b"\0\0\0", b"\0" * 5):
         with pytest.raises(ProtocolError):
             frames.read_number(Frame(frames.RST_STREAM, 0, 1, payload))

@@ -133,7 +133,7 @@ def test_empty_continuations_are_accepted_up_to_a_limit() -> None:
     assert caught.value.code is ErrorCode.ENHANCE_YOUR_CALM
 
 
-def test_a_continuation_of_nothing_or_of_another_stream_is_refused() -> None:
+def test_a_continuation_without_headers_or_of_another_stream_is_refused() -> None:
     blocks = BlockAssembler()
     with pytest.raises(ProtocolError, match="without an open header block on stream 1"):
         blocks.add(Frame(frames.CONTINUATION, frames.END_HEADERS, 1, b"x"))
