@@ -1,4 +1,4 @@
-"""Finds the event that made a claim, and links spans to the ADD that this event names.
+"""Finds the event that made a claim, and links spans to the ADD that caused it.
 
 Two small reads suffice for a log of any length. A claim has the id of its event, and the revision
 of the event's segment. At that revision, the writer's head has the number of the segment.
@@ -23,7 +23,7 @@ CLAIMED_BY: Final = "claimed-by"
 """The kind of a link to the span of the ADD that claimed an address."""
 
 LINK_S_MAX: Final = 0.5
-"""Seconds that a release waits for the claim's event; after them, its span gets no link."""
+"""Seconds that a release waits for the claim's event; after that, its span gets no link."""
 
 
 async def cause_of(store: KeyValueStore, keys: Keys, held: RevisedClaim) -> Cause | None:

@@ -134,14 +134,14 @@ class Election:
             lease = await self._store.grant_lease(self._ttl_s)
             term = None
             try:
-                epoch, taken_at = await self._try(lease)
+                epoch, revision = await self._try(lease)
                 if epoch:
                     term = LeaderTerm(self.role, self.name, epoch, self._key, lease)
                     return term, requested_at + self._ttl_s
             finally:
                 if term is None:
                     await self._end(lease)
-            await self._until_vacant(taken_at)
+            await self._until_vacant(revision)
 
     async def _try(self, lease: int) -> tuple[int, int]:
         """Try once. Returns our epoch (0: not elected), and the revision that shows another leader.

@@ -163,7 +163,7 @@ class Index:
 def blocks_of(addresses: AddressSet) -> list[tuple[int, int]]:
     """(first address, prefix length) of at most ``BLOCKS_MAX`` aligned blocks that cover the set.
 
-    If an exact cover needs more, the smallest size of a block is doubled until they suffice.
+    If an exact cover needs more, the smallest size of a block is doubled until that many suffice.
     """
     bits = ADDRESS_BITS[addresses.family]
     for low in range(bits + 1):

@@ -108,7 +108,7 @@ class Keys:
         return prefix, range_end(prefix)
 
     def prefix_of(self, key: bytes) -> str:
-        """The first part of a key behind the root: its kind."""
+        """The first part of a key after the root: its kind."""
         return key[len(self.root) :].partition(b"/")[0].decode()
 
     def log(self, writer: str, seq: int) -> bytes:
@@ -239,7 +239,7 @@ class Keys:
         _, writer, digits = self.check_parts(key, 3)
         if len(digits) != _SEQ_DIGITS or not _HEXADECIMAL.issuperset(digits):
             raise ValueError(
-                "it is not the key of a segment: log/WRITER/ and 16 hexadecimal digits"
+                "it is not the key of a segment (log/WRITER/ and 16 hexadecimal digits)"
             )
         return writer, int(digits, 16)
 

@@ -4,9 +4,9 @@ Appends go through group commit (``core.eventstore.group_commit``): one transact
 and appends that arrive meanwhile go into the next one. This module adds the segment and the fence.
 
 An append returns ``Committed`` only if its events are in etcd, and ``Lost`` only if they are not
-and never will be: if an answer is lost, the writer fences the head and reads the outcome (I9). A
-second process under the same name is fenced by the head's epoch. The writer never retries a lost
-race.
+and never will be: if an answer is lost, the writer fences the head and reads the outcome (I9). When
+a second process takes over the name, the head's epoch fences the first one. The writer never
+retries a lost race.
 """
 
 from __future__ import annotations

@@ -178,8 +178,8 @@ def _allocated_ips(pool: Pool, status: object, location: str) -> tuple[Allocated
 def _endpoint(value: object, location: str) -> Endpoint:
     body = convert(value, _EndpointManifest, f"{location} (SpiderEndpoint)")
     metadata, status = body.metadata, body.status
-    where = f"{location} (SpiderEndpoint {metadata.namespace}/{metadata.name})"
     namespace, current = metadata.namespace or "default", status.current
+    where = f"{location} (SpiderEndpoint {namespace}/{metadata.name})"
     fixed = FIXED_KINDS.get(status.owner_controller_type)
     if any(owner.kind == "Pod" for owner in metadata.owner_references or ()):
         fixed = None  # the endpoint is garbage-collected with its Pod, so the address is not kept

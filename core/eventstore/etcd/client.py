@@ -60,7 +60,7 @@ class EtcdStore:
             raise
 
     async def _is_unwritten(self, guards: Sequence[Guard], writes: Sequence[Write]) -> bool:
-        """Whether a transaction that etcd has rejected as full was certainly not applied.
+        """Whether a transaction that a full etcd has rejected was certainly not applied.
 
         etcd may apply the transaction that fills its database, and still return an error. If a key
         that the transaction guards and writes is unchanged, the transaction was not applied.

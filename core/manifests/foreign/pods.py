@@ -165,10 +165,11 @@ def _pod(body: _PodManifest, location: str) -> ForeignPod:
     metadata = body.metadata
     owner = next((owner for owner in metadata.owner_references or () if owner.controller), None)
     text = (metadata.annotations or {}).get(NETWORK_STATUS, "[]")
-    where = f"{location} (Pod {metadata.namespace}/{metadata.name})"
+    namespace = metadata.namespace or "default"
+    where = f"{location} (Pod {namespace}/{metadata.name})"
     interfaces = _first_interface(body.status.pod_ips or (), where)
     return ForeignPod(
-        metadata.namespace or "default",
+        namespace,
         metadata.name,
         metadata.uid or "",
         body.spec.node_name,

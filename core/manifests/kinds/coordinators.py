@@ -99,7 +99,7 @@ class CoordinatorSpec(Struct, rename="camel", frozen=True):
     hijack_cidr: Annotated[
         list[Network] | None,
         described(
-            "Further destinations that are sent through the network stack of the host.",
+            "Further destinations that Pods reach through the network stack of the host.",
             maxItems=NETWORKS_MAX,
         ),
     ] = field(default=None, name="hijackCIDR")

@@ -148,9 +148,9 @@ def test_old_bodies_are_upcast_version_by_version() -> None:
         ("pool-retired", 2): lambda body: [body[0], body[1].upper()],
     }
 
-    lifted = upcast("pool-retired", 1, ["p"], current={"pool-retired": 3}, upcasters=chain)
+    body = upcast("pool-retired", 1, ["p"], current={"pool-retired": 3}, upcasters=chain)
 
-    assert lifted == ["p", "REASON UNKNOWN"]
+    assert body == ["p", "REASON UNKNOWN"]
 
 
 async def test_segments_of_several_writers_come_in_the_order_of_their_revisions(

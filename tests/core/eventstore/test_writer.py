@@ -32,7 +32,7 @@ from tests.core.eventstore.writer_harness import WriterHarness
 from tests.support.faulty_store import Fault
 
 
-async def events(harness: WriterHarness) -> list[str]:
+async def event_ids(harness: WriterHarness) -> list[str]:
     segments, _ = await LogReader(harness.memory, harness.keys).catch_up(START)
     return [recorded.event_id for segment in segments for recorded in segment.events()]
 
@@ -49,7 +49,7 @@ async def test_a_lone_append_is_one_transaction(harness: WriterHarness) -> None:
 
     assert isinstance(outcome, Committed)
     assert harness.writer.transactions == 1
-    assert len(await events(harness)) == 1
+    assert len(await event_ids(harness)) == 1
 
 
 async def test_proposals_that_arrive_during_a_transaction_share_the_next_one(
@@ -61,7 +61,7 @@ async def test_proposals_that_arrive_during_a_transaction_share_the_next_one(
 
     assert all(isinstance(outcome, Committed) for outcome in outcomes)
     assert harness.writer.transactions <= 2
-    assert len(await events(harness)) == 20
+    assert len(await event_ids(harness)) == 20
 
 
 async def test_callers_that_are_ready_when_a_transaction_begins_still_join_it(
@@ -84,7 +84,7 @@ async def test_new_callers_do_not_delay_waiting_ones(
 
     assert not coming[-1].done()
     await asyncio.gather(*coming)
-    assert len(await events(harness)) == len(coming)
+    assert len(await event_ids(harness)) == len(coming)
 
 
 async def test_a_proposal_that_lost_gets_the_current_value_and_the_others_are_committed(
@@ -102,7 +102,7 @@ async def test_a_proposal_that_lost_gets_the_current_value_and_the_others_are_co
     stored = taken.current[harness.keys.meta("taken")]
     assert stored is not None
     assert stored.value == b"x"
-    assert len(await events(harness)) == 2
+    assert len(await event_ids(harness)) == 2
 
 
 async def test_two_proposals_for_one_key_never_share_a_transaction(harness: WriterHarness) -> None:
@@ -143,7 +143,7 @@ async def test_a_lost_race_that_cannot_be_read_has_written_nothing(
         with pytest.raises(StoreUnavailable):
             await harness.writer.append(harness.proposal("m1"))
 
-    assert len(await events(harness)) == 1
+    assert len(await event_ids(harness)) == 1
     assert isinstance(await harness.writer.append(harness.proposal("m2")), Committed)
 
 
@@ -186,7 +186,7 @@ async def test_an_unknown_outcome_is_read_back_and_returned(
     else:
         assert isinstance(await harness.writer.append(harness.proposal("a")), expected)
 
-    assert len(await events(harness)) == (expected is not None)
+    assert len(await event_ids(harness)) == (expected is not None)
     assert isinstance(await harness.writer.append(harness.proposal("b")), Committed)
 
 
@@ -210,9 +210,9 @@ async def test_a_lost_answer_to_the_read_of_an_outcome_does_not_change_it(
     )
 
     assert isinstance(result[0], Committed if applied else StoreUnavailable)
-    assert len(await events(harness)) == applied
+    assert len(await event_ids(harness)) == applied
     assert isinstance(await harness.writer.append(harness.proposal("b")), Committed)
-    assert len(await events(harness)) == 1 + applied
+    assert len(await event_ids(harness)) == 1 + applied
 
 
 @pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.REQUEST_LOST])
@@ -227,7 +227,7 @@ async def test_an_outcome_that_cannot_be_read_in_time_is_read_before_the_next_ap
     harness.store.heal()
 
     assert isinstance(await harness.writer.append(harness.proposal("b")), Committed)
-    assert len(await events(harness)) == 1 + (fault is Fault.ANSWER_LOST)
+    assert len(await event_ids(harness)) == 1 + (fault is Fault.ANSWER_LOST)
 
 
 async def test_an_append_writes_nothing_while_an_earlier_outcome_is_unknown(
@@ -245,7 +245,7 @@ async def test_an_append_writes_nothing_while_an_earlier_outcome_is_unknown(
     harness.store.heal()
 
     assert isinstance(await harness.writer.append(harness.proposal("c")), Committed)
-    assert len(await events(harness)) == 1
+    assert len(await event_ids(harness)) == 1
 
 
 async def test_an_outcome_stays_unknown_when_reading_it_back_is_refused(
@@ -271,7 +271,7 @@ async def test_an_outcome_stays_unknown_when_reading_it_back_is_refused(
 
     assert [type(result) for result in results] == [OutcomeUnknown, OutcomeUnknown]
     assert isinstance(await harness.writer.append(harness.proposal("c")), Committed)
-    assert len(await events(harness)) == 3
+    assert len(await event_ids(harness)) == 3
 
 
 async def test_a_second_process_with_the_same_name_fences_the_first(harness: WriterHarness) -> None:
@@ -284,7 +284,7 @@ async def test_a_second_process_with_the_same_name_fences_the_first(harness: Wri
         await harness.writer.append(harness.proposal("b"))
 
     assert isinstance(await second.append(harness.proposal("c", writer=second)), Committed)
-    assert len(await events(harness)) == 1
+    assert len(await event_ids(harness)) == 1
 
 
 async def test_an_append_whose_answer_was_lost_is_committed_even_if_the_writer_is_fenced(
@@ -314,7 +314,7 @@ async def test_cancelling_before_the_transaction_withdraws_the_proposal(
     await asyncio.gather(second, return_exceptions=True)
     await harness.writer.append(harness.proposal("c"))
 
-    assert len(await events(harness)) in (2, 3)  # b may already have been in the transaction
+    assert len(await event_ids(harness)) in (2, 3)  # b may already have been in the transaction
     segments, _ = await LogReader(harness.memory, harness.keys).catch_up(START)
     assert [segment.seq for segment in segments] == list(range(1, len(segments) + 1))
 
