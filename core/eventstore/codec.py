@@ -158,7 +158,7 @@ def _record_of(fields: list[Any]) -> _Record:
 
 
 def _events_of(segment: _Segment, writer: str, position: int) -> list[Recorded]:
-    """Decode the records, without a function call of ours for each: replays spend their time here."""
+    """Decode the records, without a call of our own for each: replays spend their time here."""
     at, decoders, make = segment.recorded_at_ms, _body_decoders, tuple.__new__
     events = []
     for index, (event_id, name, version, cause, body) in enumerate(segment.records):

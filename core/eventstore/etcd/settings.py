@@ -69,7 +69,7 @@ KEEPALIVE_TIMEOUT_S = 3.0
 """Seconds after which a connection whose ping was not answered counts as dead."""
 
 RECONNECT_MIN_S = 0.1
-"""The pause after the first failed attempt to connect to an endpoint, in seconds."""
+"""The longest pause after the first failed attempt to connect to an endpoint, in seconds."""
 
 RECONNECT_MAX_S = 2.0
 """The longest pause between attempts to connect to an endpoint, in seconds."""

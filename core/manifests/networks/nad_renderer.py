@@ -1,4 +1,4 @@
-"""Renders a completed SpiderMultusConfig as its NetworkAttachmentDefinition (NAD).
+"""Renders a SpiderMultusConfig, completed by its defaults, as NetworkAttachmentDefinition (NAD).
 
 See docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
 

@@ -1,4 +1,4 @@
-"""A commit applies all of its writes, or none, and then returns its reads."""
+"""A commit applies all of its writes; if a guard fails, it applies none and returns its reads."""
 
 from __future__ import annotations
 
