@@ -297,9 +297,9 @@ class KeyKind(Generic[T]):
     """One kind of key.
 
     ``prefix``: the beginning of its keys, after the cluster's root. ``readers``: the processes that
-    read them. ``readers`` and ``remedy`` default to those of state keys. ``key_of`` builds the key of a value;
-    a value under another key is a fault. ``check_key`` raises ValueError for a key that no version
-    writes.
+    read them. ``readers`` and ``remedy`` default to those of state keys. ``key_of`` builds the key
+    of a value; a value under another key is a fault. ``check_key`` raises ValueError for a key that
+    no version writes.
     """
 
     __slots__ = ("_check_key", "_decode", "_key_of", "name", "prefix", "readers", "remedy")
