@@ -211,7 +211,7 @@ class Api:
         return await self._request("POST", _with_query(path, _managed_by(manager)), body)
 
     async def apply(self, path: str, body: Mapping[str, object], manager: str) -> Object:
-        """Server-side apply: sets the fields of ``body``; removes other fields that the manager owns.
+        """Server-side apply: set the fields of ``body``, remove other fields of the manager.
 
         Creates a missing object, unless ``body`` has a UID. Conflicts are forced: other managers
         lose these fields.
