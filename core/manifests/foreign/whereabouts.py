@@ -222,7 +222,7 @@ def _addresses(bounds: _Range, cidr: Cidr, where: str, *, is_bounded: bool) -> A
     high = read_address(last, where).value if last else cidr.last
     if low > high:
         raise BadInput(
-            f"{where}: the range begins at {first}, after its end {last}",
+            f"{where}: {cidr} has no address from {first or 'its start'} to {last or 'its end'}",
             remedy="correct range_start, range_end or the range",
         )
     addresses = hosts & AddressSet.from_intervals([(low, high)], cidr.family)

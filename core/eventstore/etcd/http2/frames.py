@@ -168,7 +168,7 @@ def read_number(received: Frame) -> int:
     Raises ProtocolError.
     """
     if len(received.payload) != _NUMBER.size:
-        text = f"a frame with one number has {len(received.payload)} bytes of payload"
+        text = f"RST_STREAM or WINDOW_UPDATE of {len(received.payload)} bytes"
         raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, text)
     return int(_NUMBER.unpack(received.payload)[0])
 

@@ -13,7 +13,7 @@ from tests.support.etcd import EtcdCluster
 
 pytestmark = pytest.mark.etcd
 
-STREAMS = (
+STREAMS_METRIC = (
     'grpc_server_started_total{grpc_method="LeaseKeepAlive",grpc_service="etcdserverpb.Lease",'
     'grpc_type="bidi_stream"}'
 )
@@ -30,7 +30,7 @@ async def test_many_renewals_of_several_leases_open_one_stream(
         left_s = await asyncio.gather(*map(store.keep_lease, leases))
 
         assert left_s == [TTL_S, 2 * TTL_S, 3 * TTL_S]
-    assert single.members[0].metric(STREAMS) == 1
+    assert single.members[0].metric(STREAMS_METRIC) == 1
 
 
 async def test_a_renewal_never_gets_the_answer_of_a_cancelled_one(

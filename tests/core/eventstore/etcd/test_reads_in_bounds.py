@@ -17,20 +17,20 @@ from tests.support.etcd import EtcdCluster
 pytestmark = pytest.mark.etcd
 
 DEADLINE_S = 60.0
-KEYS = 50
+KEY_COUNT = 50
 PAGE_KEYS = 10
-WHOLE = Get(b"/k/", b"/k0")
+ALL_KEYS = Get(b"/k/", b"/k0")
 
 
 @pytest.fixture
 async def store(
     single: EtcdCluster, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> EtcdStore:
-    """A store with ``KEYS`` keys and small pages."""
+    """A store with ``KEY_COUNT`` keys and small pages."""
     monkeypatch.setattr(reads, "FIRST_PAGE_KEYS", PAGE_KEYS)
     monkeypatch.setattr(reads, "PAGE_KEYS_MAX", PAGE_KEYS)
     store = open_store(EtcdSettings(single.endpoints))
-    await store.commit([], [Put(b"/k/%02d" % number, b"old") for number in range(KEYS)])
+    await store.commit([], [Put(b"/k/%02d" % number, b"old") for number in range(KEY_COUNT)])
     return store
 
 
@@ -55,7 +55,7 @@ def disturb(
         is_first_page = not request.revision
         if is_first_page and disturbances_left:
             disturbances_left -= 1
-            writes = [Put(b"/k/%02d" % number, b"new") for number in range(KEYS)]
+            writes = [Put(b"/k/%02d" % number, b"new") for number in range(KEY_COUNT)]
             revision = (await store.commit([], writes)).revision
             if compact:
                 await store.compact(revision)
@@ -70,11 +70,11 @@ async def test_all_pages_of_a_read_show_the_revision_of_the_first_page(
 ) -> None:
     calls = disturb(monkeypatch, store, reads=1, compact=False)
 
-    result = await store.read([WHOLE])
+    result = await store.read([ALL_KEYS])
 
-    assert len(calls) == KEYS // PAGE_KEYS
+    assert len(calls) == KEY_COUNT // PAGE_KEYS
     assert {kv.value for kv in result.ranges[0].kvs} == {b"old"}
-    assert len(result.ranges[0].kvs) == KEYS
+    assert len(result.ranges[0].kvs) == KEY_COUNT
     assert all(kv.mod_revision <= result.revision for kv in result.ranges[0].kvs)
 
 
@@ -83,9 +83,9 @@ async def test_a_read_that_a_compaction_overtook_starts_anew(
 ) -> None:
     disturb(monkeypatch, store, reads=1, compact=True)
 
-    result = await store.read([WHOLE])
+    result = await store.read([ALL_KEYS])
 
-    assert [kv.value for kv in result.ranges[0].kvs] == [b"new"] * KEYS
+    assert [kv.value for kv in result.ranges[0].kvs] == [b"new"] * KEY_COUNT
 
 
 async def test_a_read_raises_compacted_when_compactions_overtake_each_attempt(
@@ -94,7 +94,7 @@ async def test_a_read_raises_compacted_when_compactions_overtake_each_attempt(
     disturb(monkeypatch, store, reads=100, compact=True)
 
     with pytest.raises(Compacted) as caught:
-        await store.read([WHOLE])
+        await store.read([ALL_KEYS])
 
     assert (await store.read([Get(b"/k/00")], revision=caught.value.revision)).ranges[0].count == 1
 
@@ -104,12 +104,12 @@ async def test_a_watch_of_several_ranges_raises_compacted_when_it_is_too_far_beh
 ) -> None:
     start = (await store.read([Get(b"/k/00")])).revision
     last = (await store.commit([], [Delete(b"/k/", b"/k0")])).revision
-    monkeypatch.setattr(watch, "WATCH_HELD_CHANGES_MAX", KEYS - 1)
+    monkeypatch.setattr(watch, "WATCH_HELD_CHANGES_MAX", KEY_COUNT - 1)
 
     with pytest.raises(Compacted) as caught:
         async with asyncio.timeout(DEADLINE_S):
             await anext(store.watch([(b"/k/", b"/k0"), (b"/l/", b"/l0")], after=start))
 
     assert caught.value.revision == last
-    assert f"more than {KEYS - 1} changes" in caught.value.message
-    assert (await store.read([WHOLE], revision=last)).ranges[0].count == 0
+    assert f"more than {KEY_COUNT - 1} changes" in caught.value.message
+    assert (await store.read([ALL_KEYS], revision=last)).ranges[0].count == 0

@@ -8,7 +8,7 @@ from core.errors import StoreRejected
 from core.eventstore.kv import TXN_OPERATIONS_MAX, Delete, Get, Put, RangeResult
 from tests.core.eventstore.kv.contract_subject import Subject
 
-MANY = 20_000
+KEY_COUNT = 20_000
 
 
 async def fill(subject: Subject, count: int, *, value: bytes = b"x") -> int:
@@ -159,20 +159,22 @@ async def test_more_ranges_than_the_limit_are_refused(subject: Subject) -> None:
 
 
 async def test_a_large_range_is_read_whole_and_at_one_revision(subject: Subject) -> None:
-    revision = await fill(subject, MANY)
+    revision = await fill(subject, KEY_COUNT)
 
     result = await subject.store.read([Get(*subject.whole_range)])
 
     (answer,) = result.ranges
     assert result.revision >= revision
-    assert (answer.count, answer.more) == (MANY, False)
-    assert [kv.key for kv in answer.kvs] == [subject.key(f"{number:06}") for number in range(MANY)]
+    assert (answer.count, answer.more) == (KEY_COUNT, False)
+    assert [kv.key for kv in answer.kvs] == [
+        subject.key(f"{number:06}") for number in range(KEY_COUNT)
+    ]
 
 
 async def test_a_part_of_a_large_range_can_be_read_together_with_other_ranges(
     subject: Subject,
 ) -> None:
-    old_revision = await fill(subject, MANY)
+    old_revision = await fill(subject, KEY_COUNT)
     await subject.store.commit([], [Delete(*subject.range("000000", "010000"))])
 
     result = await subject.store.read(
@@ -185,11 +187,11 @@ async def test_a_part_of_a_large_range_can_be_read_together_with_other_ranges(
     )
 
     part, middle, count = result.ranges
-    assert (len(part.kvs), part.count, part.more) == (15_000, MANY, True)
+    assert (len(part.kvs), part.count, part.more) == (15_000, KEY_COUNT, True)
     assert part.kvs[-1].key == subject.key("014999")
     assert (len(middle.kvs), middle.count, middle.more) == (2_500, 2_500, False)
     assert not any(kv.value for kv in middle.kvs)
-    assert (count.kvs, count.count) == ((), MANY)
+    assert (count.kvs, count.count) == ((), KEY_COUNT)
 
 
 async def test_a_range_of_large_values_is_read_whole(subject: Subject) -> None:
