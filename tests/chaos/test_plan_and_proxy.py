@@ -1,4 +1,4 @@
-"""The parts of a fault run: a deterministic plan, and a proxy with each fault."""
+"""The plan of a fault run is the same for a seed, and the proxy causes each fault of a link."""
 
 from __future__ import annotations
 
