@@ -2,8 +2,8 @@
 
 host-local is the IPAM plugin of the CNI project. For each address in use it writes a file, named by
 the address, with the container id and interface. The files name no Pods: an address belongs to the
-Pod on that node whose status has the address. A network without ranges uses the node's podCIDRs,
-which flannel and kubenet pass to host-local.
+Pod on the same node whose status has the address. A network without ranges uses the podCIDRs of the
+node, which flannel and kubenet pass to host-local.
 
 Every address of a living Pod is taken over, even without a file: a lost file does not make an
 address free (I6 of docs/contributing/architecture.md). An address that no living Pod has is not
@@ -54,7 +54,7 @@ LOCK: Final = "lock"
 """Other files in the folder of a network: the last assigned address, and a lock."""
 
 CONTAINER_ID_CHARS: Final = 12
-"""The first characters of a container id, as container runtimes show it."""
+"""The number of characters of a container id that findings show, as container runtimes do."""
 
 _NOT_IN_A_NAME: Final = re.compile("[^a-z0-9.-]+")
 
@@ -124,7 +124,7 @@ class _NetworkRange(NamedTuple):
         return _NOT_IN_A_NAME.sub("-", f"{self.network}-{subnet}".lower()).strip("-.")
 
 
-class _Reservation(NamedTuple):
+class _AddressFile(NamedTuple):
     """The file of an address. ``interface`` is "" in files of old releases of host-local."""
 
     node: str
@@ -165,12 +165,12 @@ def read_host_local(nodes: Sequence[NodeFiles], values: Iterable[tuple[str, obje
         ),
     ]
     findings: list[Finding] = []
-    reservations = [file for node in nodes for file in _reservations(node, findings)]
+    files = [file for node in nodes for file in _address_files(node, findings)]
     _check_folders({node.node for node in nodes}, pod_cidrs.keys(), ranges, pods)
-    _check_starting(reservations, ranges, pods)
+    _check_starting(files, ranges, pods)
     allocations = [
-        *_reserved(reservations, ranges, pods, findings),
-        *_unreserved(reservations, ranges, pods, findings),
+        *_addresses_with_file(files, ranges, pods, findings),
+        *_addresses_without_file(files, ranges, pods, findings),
     ]
     pools = _pools(ranges, allocations, {node.node for node in nodes})
     cluster = cluster_of(pools, allocations, pods)
@@ -242,7 +242,7 @@ def _network_range(
     return _NetworkRange(network_ipam.network, "", "", cidr, addresses, str(gateway), routes)
 
 
-def _reservations(node: NodeFiles, findings: list[Finding]) -> Iterator[_Reservation]:
+def _address_files(node: NodeFiles, findings: list[Finding]) -> Iterator[_AddressFile]:
     for network, files in sorted(node.networks.items()):
         for name, text in sorted(files.items()):
             if name == LOCK or name.startswith(LAST_RESERVED):
@@ -255,7 +255,7 @@ def _reservations(node: NodeFiles, findings: list[Finding]) -> Iterator[_Reserva
             words = text.split()
             container = words[0] if words else ""
             interface = words[1] if len(words) > 1 else ""
-            yield _Reservation(node.node, network, address, container, interface)
+            yield _AddressFile(node.node, network, address, container, interface)
 
 
 def _address(name: str) -> Address | None:
@@ -291,14 +291,14 @@ def _check_folders(
 
 
 def _check_starting(
-    reservations: Iterable[_Reservation],
+    files: Iterable[_AddressFile],
     ranges: Sequence[_NetworkRange],
     pods: Mapping[PodKey, ForeignPod],
 ) -> None:
     """Refuse a file that may belong to a Pod whose status has no address yet."""
     pod_addresses = {(pod.node, address) for pod in pods.values() for address in pod.interfaces}
     starting = {pod.node: key for key, pod in pods.items() if not pod.interfaces}
-    for file in reservations:
+    for file in files:
         key = starting.get(file.node)
         has_no_pod = (file.node, file.address) not in pod_addresses
         if (
@@ -328,15 +328,15 @@ def _serving(
     return candidates[0] if candidates else None
 
 
-def _reserved(
-    reservations: Iterable[_Reservation],
+def _addresses_with_file(
+    files: Iterable[_AddressFile],
     ranges: Sequence[_NetworkRange],
     pods: Mapping[PodKey, ForeignPod],
     findings: list[Finding],
 ) -> Iterator[PodAddress]:
     """The addresses with a file that a living Pod on that node has."""
     holders = {(pod.node, address): key for key, pod in pods.items() for address in pod.interfaces}
-    for file in reservations:
+    for file in files:
         key = holders.get((file.node, file.address))
         subject, path = f"Node/{file.node}", f"{file.network}/{file.address}"
         if key is None:
@@ -353,18 +353,18 @@ def _reserved(
         yield PodAddress(file.address, serving.pool, key, file.interface)
 
 
-def _unreserved(
-    reservations: Iterable[_Reservation],
+def _addresses_without_file(
+    files: Iterable[_AddressFile],
     ranges: Sequence[_NetworkRange],
     pods: Mapping[PodKey, ForeignPod],
     findings: list[Finding],
 ) -> Iterator[PodAddress]:
     """The addresses of living Pods in these ranges that have no file on their node."""
-    reserved = {(file.node, file.address) for file in reservations}
+    with_file = {(file.node, file.address) for file in files}
     for key, pod in pods.items():
         for address, (interface, _) in pod.interfaces.items():
             serving = _serving(ranges, pod.node, address)
-            if serving is None or (pod.node, address) in reserved:
+            if serving is None or (pod.node, address) in with_file:
                 continue
             what = f"{'/'.join(key)} has {address}, but node {pod.node} has no file for it"
             findings.append(Finding(f"pool/{serving.pool}", what, "taken over"))
