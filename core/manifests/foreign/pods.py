@@ -80,7 +80,7 @@ class ForeignPod(NamedTuple):
 
 
 class PodAddress(NamedTuple):
-    """An address of a Pod. ``interface`` is "" if the other system does not store it."""
+    """An address of a Pod. ``interface`` is "" if the IPAM system does not store it."""
 
     address: Address
     pool: str
