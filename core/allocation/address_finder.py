@@ -1,11 +1,10 @@
 """Search for free addresses by reading etcd: exact, in a few milliseconds for a /16.
 
 The keys of a pool of at most ``READ_KEYS_MAX`` addresses are read together. A larger pool is split
-into ``PARTS_MAX`` parts, and one read counts the claims and cool-down marks of each. A part with
-fewer of them than addresses has free ones: such parts are read, in order, until enough free
-addresses are known. A part with more than ``READ_KEYS_MAX`` claims and marks is split again. All
-reads of a search have one revision: "none" means that no address was free at that revision. Nothing
-is written.
+into ``PARTS_MAX`` parts, and one read counts the claims and cool-down marks of each. Parts with
+fewer claims and marks than addresses are read, in order, until enough free addresses are known. A
+part with more than ``READ_KEYS_MAX`` claims and marks is split again. All reads of a search have
+one revision: "none" means that no address was free at that revision. Nothing is written.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """One attempt of an ADD: the tries on one snapshot of the configuration.
 
 Selection, choice and guards of an attempt use the same snapshot, so that the guards have the
-revisions of the decision (I2). An attempt ends when a guard shows that the configuration has
-changed.
+revisions of the decision. An attempt ends when a guard shows that the configuration has changed.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ class PickedAddress(NamedTuple):
 
 
 class AttemptConstraints(NamedTuple):
-    """Addresses that a try may not pick, and those that it may take over.
+    """Addresses that a try must not pick, and those that it may take over.
 
     ``claiming``: addresses that requests of this process are claiming, including those that this
     try has ``picked``. ``ending``: the claims that end with this try, whose addresses only this try
@@ -349,7 +348,7 @@ class AllocationAttempt:
     ) -> bool:
         """Whether the snapshot has the pool, reservations and quarantine that were read.
 
-        A snapshot has a revision for a pool that it could not decode too.
+        A snapshot also has a revision for a pool that it could not decode.
         """
         pool = snapshot.pools.get(picked.pool)
         stored_pool = lost.current[self._keys.pool(picked.pool)]

@@ -1,4 +1,4 @@
-"""Claims of named addresses: read, decide, commit, all addresses or none (I2, I4).
+"""Claims of named addresses: read, decide, commit, all addresses or none.
 
 Used for assignments, by an operator or from another IPAM's records, and to claim fixed addresses
 again whose claims were lost. Unlike an ADD, every try first reads the endpoint, the claims and the
@@ -70,7 +70,7 @@ class Assigner:
     async def restore(
         self, stored: StoredEndpoint, cause: Cause
     ) -> tuple[StoredEndpoint, frozenset[int]]:
-        """Claim the endpoint's addresses without a claim again, if their pools allow it.
+        """Claim again the endpoint's addresses that have no claim, if their pools allow it.
 
         Returns the endpoint after the claim, and the indexes of NICs that need other addresses.
         Raises LostRace, NotReady, StoreUnavailable, OutcomeUnknown.

@@ -84,7 +84,7 @@ class BindingRequest(NamedTuple):
         )
 
     def covers(self, other: BindingRequest) -> bool:
-        """Whether a bind of this request also binds the other one."""
+        """Whether a bind of this request also binds the addresses of the other one."""
         return self.uid == other.uid and (
             set(self.addresses) >= set(other.addresses) and set(self.claims) >= set(other.claims)
         )

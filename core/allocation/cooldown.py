@@ -72,8 +72,8 @@ class CoolDown:
     async def append(self, writer: Writer, build: Callable[[int], Proposal]) -> Outcome:
         """Append a proposal with cool-down marks; see ``Writer.append``.
 
-        ``build`` returns the proposal whose marks have a lease. A lease that has ended early (this
-        machine was suspended) is replaced once.
+        ``build`` receives a lease, and returns the proposal whose marks have it. A lease that has
+        ended early (this machine was suspended) is replaced once.
         """
         lease = await self.lease()
         try:

@@ -32,9 +32,9 @@ CONTENDED_S: Final = 1.0
 """Seconds for which a pool counts as contended after the last lost race in it."""
 
 LOSSES_MIN: Final = 3
-"""A pool is contended after this many lost races of picks without a read, within ``CONTENDED_S``.
+"""Lost races, within ``CONTENDED_S``, after which a pool counts as contended.
 
-They cost as much as one read.
+Only races for addresses that were picked without a read count. They cost as much as one read.
 """
 
 CONTENDED_CHOICES: Final = 100
@@ -70,8 +70,8 @@ class _Read(NamedTuple):
 class _Pool:
     """One pool: its list as of ``revision``, used without another read until ``listed_until``.
 
-    ``losses``: lost races of picks without a read, among the last ``choices`` picks. ``lost_at``:
-    the time of the last lost race.
+    ``losses``: lost races for addresses picked without a read, among the last ``choices`` picks.
+    ``lost_at``: the time of the last lost race.
     """
 
     __slots__ = (
@@ -149,7 +149,7 @@ class FreeAddresses:
     def lost(self, pool: str, revision: int, *, is_listed: bool) -> None:
         """Record a lost race: at ``revision``, another agent had claimed the picked address.
 
-        ``is_listed``: the address was from the list, which is emptied if it is older.
+        ``is_listed``: the address was from the list, which is emptied if older than ``revision``.
         """
         pool_list, now = self._pool(pool), self._monotonic()
         if is_listed and pool_list.revision < revision:

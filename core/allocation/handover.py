@@ -26,10 +26,10 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
 from core.eventstore.retry_policies import retry_lost_races
 
-HANDED_OVER: Final = "handed over: the network provider unbinds its addresses first"
-UNBINDING: Final = "the network provider is already unbinding its addresses"
+HANDED_OVER: Final = "handed over: the network provider unbinds the addresses first"
+UNBINDING: Final = "the network provider is already unbinding the addresses"
 SHARED: Final = (
-    "another sandbox still has NICs of this endpoint; the provider unbinds its addresses when the"
+    "another sandbox still has NICs of this endpoint; the provider unbinds the addresses when the"
     " last sandbox has ended"
 )
 

@@ -2,9 +2,9 @@
 
 An agent whose ADD has no pool writes a request; the controller that reconciles the application
 writes a report. Both are only hints, and have leases: if one is lost, an ADD waits longer. An ADD
-that has a pool needs neither (I8).
+that has a pool needs neither.
 
-    need/<application>               the application as its Pod names it; rewritten by every ADD
+    need/<application>               the application of a Pod; rewritten by every ADD
     view/application/<application>   the report, with the revision that was reconciled
 """
 

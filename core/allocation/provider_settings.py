@@ -18,7 +18,7 @@ REQUEST_TIMEOUT_S: Final = 50.0
 """The default of ``httpRequestTimeout``, in seconds."""
 
 REQUEST_TIMEOUT_S_MAX: Final = 100.0
-"""The bound of ``httpRequestTimeout`` in seconds, which it must stay below."""
+"""``httpRequestTimeout`` must be below this, in seconds."""
 
 _PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 _SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}

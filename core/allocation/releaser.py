@@ -6,9 +6,9 @@ of the values that were read.
 
 ``Releaser`` releases for DEL, GC, operators, reclaim and the network provider. Addresses that a
 network provider has bound are handed over to it instead (``core.allocation.handover``). If the
-claims have ended already, the release succeeds without a write. Steps of a reclaim, and claims that
-a network provider has unbound, were decided before. They name each claim by its revision, which is
-compared with the current state: a late or repeated release changes nothing (I3).
+claims have ended already, the release succeeds without a write. Reclaim and the network provider
+name each claim to release by its revision, which is compared with the current state: a late or
+repeated release changes nothing (I3).
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """

@@ -31,7 +31,7 @@ class TakeoverResult(NamedTuple):
 
 
 class TakeoverRun:
-    """One run of a plan. ``on_progress``: called with the number of endpoints done and of all."""
+    """One run of a plan. ``on_progress``: called with the numbers of endpoints done and in all."""
 
     def __init__(
         self,

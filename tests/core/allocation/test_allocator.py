@@ -112,7 +112,7 @@ async def test_a_replica_keeps_its_address_if_the_new_pool_is_full(node: NodeHar
     assert addresses(first) <= set((await check_everything(node)).claims)
 
 
-async def test_named_multi_nic_claims_all_nics_with_the_first_add(node: NodeHarness) -> None:
+async def test_with_interface_names_the_first_add_claims_for_all_nics(node: NodeHarness) -> None:
     await node.apply(
         pool("a", "10.6.0.10-10.6.0.20", default=False),
         pool("b", "10.6.1.10-10.6.1.20", default=False),
@@ -131,7 +131,7 @@ async def test_named_multi_nic_claims_all_nics_with_the_first_add(node: NodeHarn
     await check_everything(node)
 
 
-async def test_in_the_unnamed_mode_each_add_names_a_nic(node: NodeHarness) -> None:
+async def test_without_interface_names_each_add_names_one_nic(node: NodeHarness) -> None:
     await node.apply(
         pool("a", "10.6.0.10-10.6.0.20", default=False),
         pool("b", "10.6.1.10-10.6.1.20", default=False),
@@ -148,7 +148,7 @@ async def test_in_the_unnamed_mode_each_add_names_a_nic(node: NodeHarness) -> No
     await check_everything(node)
 
 
-async def test_two_nics_may_share_a_pool_and_get_two_addresses(node: NodeHarness) -> None:
+async def test_two_nics_with_the_same_pool_get_two_addresses(node: NodeHarness) -> None:
     await node.apply(pool("a", "10.6.0.10-10.6.0.11", default=False))
     two_nics = {IPPOOLS: '[{"interface":"eth0","ipv4":["a"]},{"interface":"net1","ipv4":["a"]}]'}
 
@@ -281,7 +281,7 @@ async def test_reserved_excluded_and_quarantined_addresses_are_never_claimed(
     await node.apply(
         wide,
         ApplyReservation(Reservation("dns", 4, ("10.6.0.11-10.6.0.12",))),
-        QuarantineAddress("10.6.0.13", "in use by a stranger", "02:00:00:00:00:01"),
+        QuarantineAddress("10.6.0.13", "in use by another host", "02:00:00:00:00:01"),
     )
 
     claimed = {
@@ -340,7 +340,7 @@ async def test_a_pool_at_its_record_limit_is_reported_as_full(
         assert "threshold of IP records(<=3) for IPPool v4 exceeded" in str(failure.value)
 
 
-async def test_the_record_limit_does_not_count_claims_of_a_pool_between_two_ranges(
+async def test_the_record_limit_does_not_count_claims_of_another_pool_between_two_ranges(
     store: KeyValueStore, cluster_name: str
 ) -> None:
     settings = AllocatorSettings(records_max=3)

@@ -120,7 +120,7 @@ class AllocationHarness:
         return await self.command(DeleteReservation(name))
 
     async def quarantine(self, address: str) -> str:
-        return await self.command(QuarantineAddress(address, "a stranger answers"))
+        return await self.command(QuarantineAddress(address, "another host answers"))
 
     async def lift(self, address: str) -> str:
         return await self.command(LiftQuarantine(address))
@@ -202,7 +202,7 @@ async def played(text: str) -> str:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
-def test_a_scenario_goes_as_written(script: Path) -> None:
+def test_an_allocation_script_gives_its_recorded_output(script: Path) -> None:
     expected = script.read_text()
     assert commands_of(expected), "a script without commands"
 

@@ -90,7 +90,7 @@ async def test_an_address_that_another_pod_holds_is_refused(node: NodeHarness) -
     assert set((await check_everything(node)).endpoints) == {("shop", "web-0")}
 
 
-async def test_with_one_claimed_address_the_other_one_is_not_claimed(node: NodeHarness) -> None:
+async def test_if_one_of_two_addresses_is_in_use_neither_is_claimed(node: NodeHarness) -> None:
     await pools(node)
     await assign(node, desired("web-0", "10.6.0.5"))
 
@@ -122,7 +122,7 @@ async def test_an_address_that_is_not_usable_in_its_pool_is_refused(node: NodeHa
     await pools(node)
     await node.apply(
         ApplyReservation(Reservation("kept", 4, ("10.6.0.7",))),
-        QuarantineAddress("10.6.0.8", "a stranger"),
+        QuarantineAddress("10.6.0.8", "another host"),
     )
 
     for address in ("10.6.0.7", "10.6.0.8", "10.6.0.10"):
@@ -139,7 +139,7 @@ async def test_a_closed_or_absent_pool_is_refused(node: NodeHarness) -> None:
     assert await rules(node, desired("web-0", "10.6.0.5")) == ["pool-closed"]
 
 
-async def test_an_address_in_cool_down_may_be_assigned(node: NodeHarness) -> None:
+async def test_an_address_in_cool_down_can_be_assigned(node: NodeHarness) -> None:
     await pools(node)
     await assign(node, desired("web-0", "10.6.0.5"))
     await node.delete(pod("web-0"))

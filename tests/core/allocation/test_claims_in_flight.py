@@ -48,4 +48,4 @@ async def test_the_wait_for_another_request_is_bounded(monkeypatch: pytest.Monke
 
     await being_claimed.next_end()
 
-    assert being_claimed.values[4], "the other one is not over"
+    assert being_claimed.values[4], "the other request has not ended"

@@ -38,7 +38,7 @@ async def test_concurrent_releases_share_one_lease() -> None:
     assert len(set(leases)) == 1
 
 
-async def test_after_the_shared_time_another_lease_is_granted() -> None:
+async def test_a_later_release_gets_another_lease() -> None:
     now = 0.0
     cooldown = CoolDown(MemoryStore(), monotonic=lambda: now)
     first = await cooldown.lease()

@@ -81,7 +81,7 @@ async def test_after_one_lost_race_the_other_free_addresses_are_claimed_without_
         await filled(other_node, SIZE - FREE)
         await node.view.freshen()
         missed = await node.add(pod("web-0"))
-        assert missed.tries == 2, "the test needs a Pod whose first choice is taken"
+        assert missed.tries == 2, "the other node must have claimed the first choice"
         store.reads = 0
         added = [await node.add(pod(f"web-{number}")) for number in range(1, FREE)]
 
@@ -151,7 +151,7 @@ async def test_eight_nodes_can_claim_all_addresses_at_the_same_time() -> None:
         await check_everything(all_nodes[0])
 
 
-async def test_one_pod_more_than_addresses_is_the_only_one_refused() -> None:
+async def test_if_the_pods_outnumber_the_addresses_by_one_exactly_one_add_is_refused() -> None:
     async with nodes(MemoryStore()) as all_nodes:
         adds = [all_nodes[number % NODES].add(pod(f"web-{number}")) for number in range(SIZE + 1)]
         answers = await gather(*adds)
@@ -191,7 +191,7 @@ async def test_in_sequential_order_the_lowest_free_address_is_taken_and_no_list_
 
 
 async def lists(store: MemoryStore, free: set[int], clock: Clock | None = None) -> FreeAddresses:
-    """The free lists of ``node-a``; of ``USABLE`` only these addresses are not claimed."""
+    """The lists of ``node-a``. Of ``USABLE``, all but the offsets ``free`` are claimed."""
     claimed = [Put(KEYS.ip(4, BASE + offset), b"") for offset in range(100) if offset not in free]
     await store.commit([], claimed)
     return FreeAddresses(Finder(store, KEYS), "node-a", clock or Clock())
@@ -221,7 +221,7 @@ async def test_waiting_requests_share_one_read_that_begins_after_them() -> None:
     assert len(set(values)) == 2
 
 
-async def test_requests_that_may_use_different_addresses_share_no_read() -> None:
+async def test_requests_with_different_usable_addresses_share_no_read() -> None:
     free_lists = await lists(MemoryStore(), {1, 50})
     narrow, wide = AddressSet(4, ((BASE, BASE + 9),)), USABLE
     await free_lists.read_and_take("blue", narrow, {BASE + 1})
@@ -266,7 +266,7 @@ async def test_after_a_lost_race_an_older_list_is_not_used() -> None:
     assert free_lists.take("blue", USABLE, ()) is None
 
 
-async def test_a_pool_is_contended_for_a_while_after_lost_picks_without_a_read() -> None:
+async def test_after_several_lost_races_the_list_of_a_pool_is_used_for_a_while() -> None:
     clock = Clock()
     free_lists = await lists(MemoryStore(), set(range(90)), clock)
     for _ in range(LOSSES_MIN - 1):
@@ -279,10 +279,10 @@ async def test_a_pool_is_contended_for_a_while_after_lost_picks_without_a_read()
     assert not free_lists.note_choice("blue")
 
     free_lists.lost("blue", 1, is_listed=False)
-    assert not free_lists.note_choice("blue"), "single losses far apart are no contention"
+    assert not free_lists.note_choice("blue"), "one lost race a while later is not enough"
 
 
-async def test_a_pool_is_not_contended_if_few_picks_without_a_read_are_lost() -> None:
+async def test_the_list_of_a_pool_is_not_used_if_lost_races_are_rare() -> None:
     free_lists = await lists(MemoryStore(), set(range(90)))
     for _ in range(LOSSES_MIN):
         for _ in range(CONTENDED_CHOICES):
@@ -302,7 +302,7 @@ async def test_an_address_in_cool_down_is_taken_only_after_a_read() -> None:
     result = await free_lists.read_and_take("blue", usable, ())
 
     assert result.address is not None
-    assert result.address.value == BASE + 208, "it has rested longer"
+    assert result.address.value == BASE + 208, "it has been in cool-down longer"
     assert free_lists.take("blue", usable, ()) is None
     assert (await free_lists.read_and_take("blue", usable, ())).address is not None
 

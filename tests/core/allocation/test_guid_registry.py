@@ -1,4 +1,4 @@
-"""GUIDs of several nodes in one log: unique, idempotent, released, and equal to the state keys."""
+"""GUIDs of several nodes: unique in the cluster, and the same in the log and the state keys."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ async def test_a_nic_that_is_moved_to_another_node_keeps_its_guids(nodes: Nodes)
     await first_node.assign(guids(3))
 
     assert await second_node.assign(guids(2)) == []
-    await first_node.release([(guids(1)[0], "removed")])  # the former node has not noticed yet
+    await first_node.release([(guids(1)[0], "removed")])  # a late release by the former node
 
     assert await second_node.held() == tuple(guids(2))
     assert await first_node.held() == (guids(3)[2],)

@@ -1,4 +1,4 @@
-"""DEL: fenced, repeatable, never releases another Pod's address (I3, I7); addresses cool down."""
+"""A DEL can be repeated and never releases another Pod's address; its addresses cool down."""
 
 from __future__ import annotations
 
@@ -299,10 +299,10 @@ async def test_claims_between_the_ranges_of_a_pool_do_not_delay_its_deletion(
     monkeypatch.setattr(
         "core.configuration.configurator.retry_lost_races", lambda: retry_lost_races(0.05)
     )
-    together = [f"10.6.0.{2 * number}" for number in range(3 * (RANGE_GUARDS_MAX // 2))]
+    scattered = [f"10.6.0.{2 * number}" for number in range(3 * (RANGE_GUARDS_MAX // 2))]
     store = _BusyStore()
     async with NodeHarness(store) as node:
-        await node.apply(pool("holes", *together, "10.6.200.1"), pool("b", "10.6.100.1"))
+        await node.apply(pool("holes", *scattered, "10.6.200.1"), pool("b", "10.6.100.1"))
         store.key = node.keys.ip_of("10.6.100.1")
 
         await node.apply(DeletePool("holes"))

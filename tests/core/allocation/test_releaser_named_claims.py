@@ -1,4 +1,4 @@
-"""A release step releases exactly the claims it names, unless they have changed (I3)."""
+"""A reclaim step releases exactly the claims it names, unless they have changed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def node() -> AsyncIterator[NodeHarness]:
 
 
 async def reclaimed(node: NodeHarness, step: ReclaimStep) -> Released:
-    """A releaser as in a controller, which has claimed nothing itself."""
+    """Carry out the step with a releaser that has claimed nothing, as in a controller."""
     releaser = Releaser(node.store, node.keys, node.writer, node.cooldown)
     return await releaser.reclaim(step, CAUSE)
 
@@ -139,7 +139,7 @@ async def test_a_step_ends_only_the_claims_that_it_names(node: NodeHarness) -> N
     assert not ledger.endpoints
 
 
-async def test_claims_without_an_endpoint_are_ended_without_other_claims(node: NodeHarness) -> None:
+async def test_claims_without_an_endpoint_are_released_and_others_stay(node: NodeHarness) -> None:
     await node.add(WEB)
     await node.add(pod("web-1", "2"))
     await _endpoint_lost(node)
