@@ -2,7 +2,8 @@
 
 The file is a zstd frame with the msgpack of ``_StoredSnapshot``. A snapshot is made from the log,
 never from the state keys in etcd: the segments of its archive file are applied to the snapshot
-before it, which is read and verified first. Its digest is in the trailer of the archive file.
+before it, which is read and verified first. The trailer of the archive file has the snapshot's
+digest.
 """
 
 from __future__ import annotations

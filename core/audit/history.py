@@ -1,8 +1,8 @@
 """History: the holders of an address, the addresses of a Pod, the changes of a pool.
 
-The archive's index names the blocks that may have events of the subject, and segments without the
-subject's name are skipped without decoding them. So the history takes milliseconds even if the log
-is long. Kinds of subjects that are not in ``INDEXED`` need a scan of the complete log. This module
+The archive's index names the blocks that may have events of the subject, and segments that do not
+contain the subject's name are not decoded. So the history takes milliseconds even if the log is
+long. Kinds of subjects that are not in ``INDEXED`` need a scan of the complete log. This module
 reads archive and live log, never the state keys; it writes nothing.
 """
 

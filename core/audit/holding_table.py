@@ -172,7 +172,7 @@ class HoldingTable:
         return list(self._end_rows[first:last])
 
     def rows_ended_on(self, node: str, position: int, rows_max: int) -> list[int]:
-        """At most ``rows_max`` rows of a node that ended up to a position, newest end first."""
+        """At most ``rows_max`` rows of a node that ended by the position, newest end first."""
         number, nodes = self._names.find(node), self._nodes
         ended = reversed(self._end_rows[: bisect_right(self._ends, position)])
         return list(islice((row for row in ended if nodes[row] == number), rows_max))

@@ -76,7 +76,7 @@ class LogClock:
         return self._positions[index] if index >= 0 else self.base_position
 
     def position_before(self, position: int, segments: int) -> int:
-        """The position ``segments`` segments before the first one after ``position``."""
+        """The position after which the last ``segments`` segments up to ``position`` begin."""
         index = bisect_right(self._positions, position) - segments - 1
         return self._positions[index] if index >= 0 else self.base_position
 

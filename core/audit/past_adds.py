@@ -24,7 +24,7 @@ from core.domain.model import Endpoint
 
 
 class LogMoment(NamedTuple):
-    """Selects events: those up to a position, and those recorded up to a time (Unix ms).
+    """Selects the events up to a position that were recorded up to a time (Unix ms).
 
     None sets no limit.
     """

@@ -28,22 +28,22 @@ class CrashingSteps:
     def __init__(self, crash_at: int, *, after: bool) -> None:
         self.crash_at = crash_at
         self.after = after
-        self.taken = 0
+        self.write_count = 0
 
     @property
     def has_completed(self) -> bool:
         """Whether the process has done fewer writes than ``crash_at``, and so did not crash."""
-        return self.taken < self.crash_at
+        return self.write_count < self.crash_at
 
     def before(self) -> None:
         """Count a write that follows; raise ``Crash`` if the process crashes before it."""
-        self.taken += 1
-        if self.taken == self.crash_at and not self.after:
+        self.write_count += 1
+        if self.write_count == self.crash_at and not self.after:
             raise Crash
 
     def done(self) -> None:
         """Raise ``Crash`` if the process crashes after the write that was just executed."""
-        if self.taken == self.crash_at and self.after:
+        if self.write_count == self.crash_at and self.after:
             raise Crash
 
 

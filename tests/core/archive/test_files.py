@@ -30,7 +30,7 @@ def test_a_name_is_written_once(tmp_path: Path) -> None:
     assert files.partials() == []
 
 
-def test_a_file_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
+def test_a_write_that_fails_half_way_leaves_no_file(tmp_path: Path) -> None:
     def chunks() -> Iterator[bytes]:
         yield b"half"
         raise OSError("no space left on device")

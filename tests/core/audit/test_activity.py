@@ -43,7 +43,7 @@ def test_the_addresses_of_new_nics_and_of_releases_count_by_their_pools() -> Non
     assert minute.events_of("node-a") == 2
 
 
-def test_a_refusal_counts_once_for_each_candidate_as_often_as_it_happened() -> None:
+def test_an_event_of_three_refusals_counts_three_for_each_candidate_pool() -> None:
     activity = Activity()
 
     activity.note([recorded(refusal("lan", "lan", "storage", times=3)), recorded(refusal())])
@@ -71,7 +71,7 @@ def test_an_event_from_the_future_counts_as_now_and_an_hour_old_event_does_not_c
     assert activity.minute(NOW_MS).of_pool("lan").claimed == 1
 
 
-def test_only_the_newest_refusals_are_remembered() -> None:
+def test_only_the_newest_refusals_are_kept() -> None:
     activity = Activity()
 
     activity.note(recorded(refusal(name=f"web-{number}")) for number in range(REFUSALS_MAX + 1))

@@ -63,7 +63,7 @@ async def test_a_raw_export_imports_as_the_same_segments(sealed_and_live: Archiv
     assert segments == [segment async for batch in view.batches() for segment in batch.segments]
 
 
-async def test_an_import_replays_to_the_state_of_the_cluster_without_etcd(
+async def test_without_etcd_an_import_replays_to_the_state_of_the_cluster(
     sealed_and_live: ArchivedCluster,
 ) -> None:
     ledger = Ledger()

@@ -35,7 +35,7 @@ from tests.support.archived_cluster import (
     archived_cluster,
     move_lists,
 )
-from tests.support.node_harness import pod, pool
+from tests.support.node_harness import pool
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -148,15 +148,17 @@ async def test_the_history_of_a_guid_names_every_virtual_function_in_order(
     assert not (await _history_of(archived_cluster, "guid/02:00:00:00:00:00:00:02")).entries
 
 
-async def test_quarantine_is_part_of_an_addresss_history(archived_cluster: ArchivedCluster) -> None:
-    quarantine = QuarantineAddress("10.6.0.3", "a stranger answered", "02:00:00:00:00:01")
+async def test_an_address_has_its_quarantines_in_its_history(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    quarantine = QuarantineAddress("10.6.0.3", "another host answered", "02:00:00:00:00:01")
     await archived_cluster.execute([Configure(quarantine)])
     await archived_cluster.seal()
     await archived_cluster.execute([Configure(LiftQuarantine("10.6.0.3")), Configure(quarantine)])
     lifted, active = (await _history_of(archived_cluster, "10.6.0.3")).entries
     assert (lifted.kind, lifted.reason, lifted.evidence) == (
         "quarantined",
-        "a stranger answered",
+        "another host answered",
         "02:00:00:00:00:01",
     )
     assert lifted.ended is not None
@@ -325,10 +327,6 @@ def test_subjects_are_read_as_people_write_them(text: str, subject: tuple[str, s
 def test_a_text_that_names_no_subject_is_bad_input(text: str) -> None:
     with pytest.raises(BadInput):
         parse_subject(text)
-
-
-def test_pods_of_the_helpers_have_the_uids_that_these_tests_expect() -> None:
-    assert pod("web-0", "web-0-0").uid == "web-0-0"
 
 
 async def test_a_replica_that_moves_is_in_the_history_of_both_nodes(

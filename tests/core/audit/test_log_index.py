@@ -1,4 +1,4 @@
-"""The log index has at every position the state that a replay of the log up to it gives."""
+"""At every position, the log index has the state that a replay up to this position gives."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ TURNS = 50
 READS_OF_A_VIEW = 1
 """Number of reads of the store that open a view of the log."""
 
-LIFE: list[Move] = [
+MOVES: list[Move] = [
     *(Add("node-a", f"web-{number}", 0, fixed=number == 0) for number in range(4)),
     Configure(QuarantineAddress("10.6.0.9", "another host", "02:00:01")),
     Remove("node-a", "web-1", 0),
@@ -101,9 +101,9 @@ def replayed_state(ledger: Ledger) -> dict[str, object]:
 async def test_the_index_equals_the_replayed_state_at_every_position(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    await archived_cluster.execute(LIFE[:7])
+    await archived_cluster.execute(MOVES[:7])
     await archived_cluster.seal(file_bytes_max=1_000)
-    await archived_cluster.execute(LIFE[7:])
+    await archived_cluster.execute(MOVES[7:])
     view = await archived_cluster.view()
     index = LogIndex(empty_snapshot())
     await index.read(view)
@@ -137,7 +137,7 @@ async def test_a_position_before_the_index_window_is_read_from_the_archive(
     archived_cluster: ArchivedCluster,
 ) -> None:
     store, files = archived_cluster.store, archived_cluster.files
-    await archived_cluster.execute(LIFE)
+    await archived_cluster.execute(MOVES)
     await archived_cluster.seal(file_bytes_max=500)
     log = IndexedLog(store, KEYS, files, window_events_max=3)
     view = await archived_cluster.view()
@@ -158,7 +158,7 @@ async def test_a_time_is_found_in_its_archive_file_when_the_previous_file_was_re
 ) -> None:
     ticks = count(unix_ms(), 1_000)
     archived_cluster.now_ms = lambda: next(ticks)
-    await archived_cluster.execute(LIFE)
+    await archived_cluster.execute(MOVES)
     await archived_cluster.seal(file_bytes_max=500)
     log = IndexedLog(
         archived_cluster.store,
@@ -251,7 +251,7 @@ async def test_a_new_window_is_used_only_after_it_was_read_completely(
 ) -> None:
     monkeypatch.setattr("core.audit.indexed_log.LIVE_EVENTS_MAX", 0)
     store = StoreWithLimitedReads(archived_cluster.store)
-    await archived_cluster.execute(LIFE)
+    await archived_cluster.execute(MOVES)
     log = IndexedLog(store, KEYS, archived_cluster.files, window_events_max=3)
     now = await log.now()
     await archived_cluster.execute([Add("node-a", "late", 0)])
@@ -271,10 +271,10 @@ async def test_an_index_that_ends_in_the_pruned_part_of_the_log_is_replaced(
     archived_cluster: ArchivedCluster,
 ) -> None:
     store, files = archived_cluster.store, archived_cluster.files
-    await archived_cluster.execute(LIFE[:4])
+    await archived_cluster.execute(MOVES[:4])
     log = IndexedLog(store, KEYS, files)
     before = await log.now()
-    await archived_cluster.execute(LIFE[4:])
+    await archived_cluster.execute(MOVES[4:])
     await archived_cluster.seal(file_bytes_max=500)
     pruned = await Pruner(store, KEYS, files).prune(Retention(), unix_ms(), files=99)
     assert pruned.position > before.position

@@ -1,4 +1,4 @@
-"""A past state equals a replay of the log up to a position or time, sealed or live."""
+"""A past state equals a replay of the log, sealed or live, up to a position or time."""
 
 from __future__ import annotations
 
@@ -89,10 +89,10 @@ async def test_a_timestamp_from_the_future_has_no_effect_after_the_next_seal(
     await archived_cluster.seal()
     _set_clocks(archived_cluster, start + 60_000)
     await archived_cluster.execute([Add("node-a", "web-2", 0)])
-    before_the_hour = await as_of_time(await archived_cluster.view(), start + 59_999)
-    assert {name for _, name in before_the_hour.endpoints} == {"web-1"}
-    after_the_hour = await as_of_time(await archived_cluster.view(), start + 60_000)
-    assert {name for _, name in after_the_hour.endpoints} == {"web-1", "web-2"}
+    before_web_2 = await as_of_time(await archived_cluster.view(), start + 59_999)
+    assert {name for _, name in before_web_2.endpoints} == {"web-1"}
+    with_web_2 = await as_of_time(await archived_cluster.view(), start + 60_000)
+    assert {name for _, name in with_web_2.endpoints} == {"web-1", "web-2"}
 
 
 def test_the_clock_of_the_log_never_goes_back_or_past_the_clock_of_its_reader() -> None:

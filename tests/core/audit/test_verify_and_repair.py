@@ -81,13 +81,13 @@ async def _state(cluster: ArchivedCluster) -> dict[bytes, tuple[bytes, int]]:
 
 
 @pytest.fixture
-async def edited_cluster(archived_cluster: ArchivedCluster) -> ArchivedCluster:
+async def prepared_cluster(archived_cluster: ArchivedCluster) -> ArchivedCluster:
     """A cluster with keys of every kind; half of the log is sealed."""
     await archived_cluster.execute(
         [Add("node-a", "web-0", 0), Add("node-b", "web-1", 0, fixed=True)]
     )
     await archived_cluster.execute(
-        [Configure(QuarantineAddress("10.6.0.9", "a stranger answered"))]
+        [Configure(QuarantineAddress("10.6.0.9", "another host answered"))]
     )
     await archived_cluster.seal()
     await archived_cluster.execute([Add("node-b", "web-2", 0)])
@@ -98,13 +98,13 @@ async def edited_cluster(archived_cluster: ArchivedCluster) -> ArchivedCluster:
     return archived_cluster
 
 
-async def test_a_cluster_without_manual_edits_is_clean(edited_cluster: ArchivedCluster) -> None:
-    report = await _verify(edited_cluster)
+async def test_a_cluster_without_manual_edits_is_clean(prepared_cluster: ArchivedCluster) -> None:
+    report = await _verify(prepared_cluster)
     assert report.is_clean
     assert report.plan == ()
-    assert (report.files, report.events) == (1, len(await edited_cluster.replayed()))
+    assert (report.files, report.events) == (1, len(await prepared_cluster.replayed()))
     assert report.segments == len(
-        {recorded.position for recorded in await edited_cluster.replayed()}
+        {recorded.position for recorded in await prepared_cluster.replayed()}
     )
 
 
@@ -219,148 +219,148 @@ EDITS: list[Callable[[ArchivedCluster], Awaitable[set[bytes]]]] = [
 
 @pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.__name__.strip("_"))
 async def test_a_manual_edit_is_found_and_only_its_keys_are_repaired(
-    edited_cluster: ArchivedCluster, edit: Callable[[ArchivedCluster], Awaitable[set[bytes]]]
+    prepared_cluster: ArchivedCluster, edit: Callable[[ArchivedCluster], Awaitable[set[bytes]]]
 ) -> None:
-    expected = await edited_cluster.node.read_ledger()
-    touchable = await edit(edited_cluster)
-    before = await _state(edited_cluster)
-    report = await _verify(edited_cluster)
+    expected = await prepared_cluster.node.read_ledger()
+    touchable = await edit(prepared_cluster)
+    before = await _state(prepared_cluster)
+    report = await _verify(prepared_cluster)
     assert not report.is_clean
     assert (report.faults, report.violations) == ((), ())
     assert {difference.key for difference in report.differences} <= touchable
     assert report.difference_count == len(report.differences) == len(report.plan) == 1
-    repaired = await _repair(edited_cluster, report)
+    repaired = await _repair(prepared_cluster, report)
     assert repaired == ((report.plan[0].text,), (), ())
-    after = await _state(edited_cluster)
+    after = await _state(prepared_cluster)
     changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
     assert changed <= touchable
-    assert (await _verify(edited_cluster)).is_clean
-    ledger = await edited_cluster.node.read_ledger()
+    assert (await _verify(prepared_cluster)).is_clean
+    ledger = await prepared_cluster.node.read_ledger()
     assert ledger.endpoints == expected.endpoints
     assert ledger.pools == expected.pools
     assert ledger.claims.keys() == expected.claims.keys()
 
 
 async def test_all_manual_edits_together_are_repaired_by_one_repair(
-    edited_cluster: ArchivedCluster,
+    prepared_cluster: ArchivedCluster,
 ) -> None:
     for edit in EDITS:
-        await edit(edited_cluster)
-    report = await _verify(edited_cluster)
-    repaired = await _repair(edited_cluster, report)
+        await edit(prepared_cluster)
+    report = await _verify(prepared_cluster)
+    repaired = await _repair(prepared_cluster, report)
     assert len(repaired.done) == len(report.plan)
-    assert (await _verify(edited_cluster)).is_clean
+    assert (await _verify(prepared_cluster)).is_clean
 
 
 async def test_a_repaired_claim_is_written_as_an_event_and_can_be_released(
-    edited_cluster: ArchivedCluster,
+    prepared_cluster: ArchivedCluster,
 ) -> None:
-    endpoint = (await edited_cluster.node.read_ledger()).endpoints["shop", "web-0"]
+    endpoint = (await prepared_cluster.node.read_ledger()).endpoints["shop", "web-0"]
     address = endpoint.nics[0].ipv4.partition("/")[0]
-    await _delete_claim(edited_cluster)
-    await _repair(edited_cluster, await _verify(edited_cluster))
-    restated = (await edited_cluster.replayed())[-1]
-    assert restated.cause == CAUSE
-    assert restated.event == AddressesClaimed(endpoint, (0,))
-    released = await edited_cluster.node.delete(pod("web-0", "web-0-0"))
+    await _delete_claim(prepared_cluster)
+    await _repair(prepared_cluster, await _verify(prepared_cluster))
+    repeated_claim = (await prepared_cluster.replayed())[-1]
+    assert repeated_claim.cause == CAUSE
+    assert repeated_claim.event == AddressesClaimed(endpoint, (0,))
+    released = await prepared_cluster.node.delete(pod("web-0", "web-0-0"))
     assert address in released.addresses
-    assert (await _verify(edited_cluster)).is_clean
-    (entry,) = (await read_history(await edited_cluster.view(), parse_subject(address))).entries
-    assert entry.began.position < restated.position
+    assert (await _verify(prepared_cluster)).is_clean
+    (entry,) = (await read_history(await prepared_cluster.view(), parse_subject(address))).entries
+    assert entry.began.position < repeated_claim.position
     assert (entry.reason, entry.pod) == ("deleted", "web-0")
 
 
 @pytest.mark.parametrize(
     ("edit", "topic"), [(_change_pool, "pools"), (_delete_quarantine, "quarantine")]
 )
-async def test_the_repair_of_a_key_also_changes_the_guard_of_decisions_that_read_it(
-    edited_cluster: ArchivedCluster,
+async def test_the_repair_of_a_key_also_changes_its_guard_key(
+    prepared_cluster: ArchivedCluster,
     edit: Callable[[ArchivedCluster], Awaitable[set[bytes]]],
     topic: str,
 ) -> None:
-    before = await _key(edited_cluster, KEYS.guard(topic, 4))
-    await edit(edited_cluster)
-    await _repair(edited_cluster, await _verify(edited_cluster))
-    after = await _key(edited_cluster, KEYS.guard(topic, 4))
+    before = await _key(prepared_cluster, KEYS.guard(topic, 4))
+    await edit(prepared_cluster)
+    await _repair(prepared_cluster, await _verify(prepared_cluster))
+    after = await _key(prepared_cluster, KEYS.guard(topic, 4))
     assert before is not None
     assert after is not None
     assert after.mod_revision > before.mod_revision
-    await edited_cluster.execute([Configure(ApplyPool(pool("main", "10.6.0.1-10.6.0.5")))])
-    assert (await _verify(edited_cluster)).is_clean
+    await prepared_cluster.execute([Configure(ApplyPool(pool("main", "10.6.0.1-10.6.0.5")))])
+    assert (await _verify(prepared_cluster)).is_clean
 
 
 async def test_a_repair_step_whose_key_changed_meanwhile_writes_nothing(
-    edited_cluster: ArchivedCluster,
+    prepared_cluster: ArchivedCluster,
 ) -> None:
-    await _add_claim(edited_cluster)
-    await _change_pool(edited_cluster)
-    report = await _verify(edited_cluster)
-    await _edit(edited_cluster, Put(KEYS.pool("main"), POOL.encode(pool("main", "10.6.0.3"))))
-    repaired = await _repair(edited_cluster, report)
+    await _add_claim(prepared_cluster)
+    await _change_pool(prepared_cluster)
+    report = await _verify(prepared_cluster)
+    await _edit(prepared_cluster, Put(KEYS.pool("main"), POOL.encode(pool("main", "10.6.0.3"))))
+    repaired = await _repair(prepared_cluster, report)
     assert len(repaired.done) == len(repaired.changed_meanwhile) == 1
     assert "pool main" in repaired.changed_meanwhile[0]
-    stored = await _key(edited_cluster, KEYS.pool("main"))
+    stored = await _key(prepared_cluster, KEYS.pool("main"))
     assert stored is not None
     assert POOL.decode(stored.value).ips == ("10.6.0.3",)
-    await _repair(edited_cluster, await _verify(edited_cluster))
-    assert (await _verify(edited_cluster)).is_clean
+    await _repair(prepared_cluster, await _verify(prepared_cluster))
+    assert (await _verify(prepared_cluster)).is_clean
 
 
 async def test_a_release_missing_from_the_log_is_written_by_repair(
-    edited_cluster: ArchivedCluster,
+    prepared_cluster: ArchivedCluster,
 ) -> None:
     """The key of the claim was deleted manually before the DEL, so the DEL wrote no release."""
-    endpoint = (await edited_cluster.node.read_ledger()).endpoints["shop", "web-0"]
+    endpoint = (await prepared_cluster.node.read_ledger()).endpoints["shop", "web-0"]
     address = endpoint.nics[0].ipv4.partition("/")[0]
-    await _edit(edited_cluster, Delete(KEYS.ip_of(address)))
-    await edited_cluster.execute([Remove("node-a", "web-0", 0)])
-    report = await _verify(edited_cluster)
+    await _edit(prepared_cluster, Delete(KEYS.ip_of(address)))
+    await prepared_cluster.execute([Remove("node-a", "web-0", 0)])
+    report = await _verify(prepared_cluster)
     assert [violation.rule for violation in report.violations] == ["I4"]
     assert [difference.name for difference in report.differences] == [address]
-    repaired = await _repair(edited_cluster, report)
+    repaired = await _repair(prepared_cluster, report)
     assert len(repaired.done) == 1
-    event = (await edited_cluster.replayed())[-1].event
+    event = (await prepared_cluster.replayed())[-1].event
     assert isinstance(event, AddressesReleased)
     assert (event.reason, event.releases[0].address) == ("repair", address)
-    after = await _verify(edited_cluster)
+    after = await _verify(prepared_cluster)
     assert after.differences == ()
     assert after.violations == report.violations  # repair does not change past events
-    (entry,) = (await read_history(await edited_cluster.view(), parse_subject(address))).entries
+    (entry,) = (await read_history(await prepared_cluster.view(), parse_subject(address))).entries
     assert entry.reason == "repair"
 
 
 async def test_a_claim_that_contradicts_the_log_is_reported_and_not_repaired(
-    edited_cluster: ArchivedCluster,
+    prepared_cluster: ArchivedCluster,
 ) -> None:
-    """The log assigns an address to web-0, whose endpoint lacks it; its key names another Pod."""
-    endpoint = (await edited_cluster.node.read_ledger()).endpoints["shop", "web-0"]
-    node = edited_cluster.nodes["node-a"]
+    """web-0 has an address in the log, not in its endpoint; the address's key names another Pod."""
+    endpoint = (await prepared_cluster.node.read_ledger()).endpoints["shop", "web-0"]
+    node = prepared_cluster.nodes["node-a"]
     bare = EndpointChanged(endpoint._replace(nics=(Nic("eth0"),)))
     key = KEYS.endpoint("shop", "web-0")
     write = Put(key, ENDPOINT.encode(bare.endpoint))
     draft = EventDraft(node.writer.event_id(), CAUSE, bare)
     await node.writer.append(Proposal((draft,), (), (write,)))
     address = endpoint.nics[0].ipv4.partition("/")[0]
-    await _edit(edited_cluster, Put(KEYS.ip_of(address), CLAIM.encode(UNLOGGED_CLAIM)))
-    report = await _verify(edited_cluster)
+    await _edit(prepared_cluster, Put(KEYS.ip_of(address), CLAIM.encode(UNLOGGED_CLAIM)))
+    report = await _verify(prepared_cluster)
     assert {violation.rule for violation in report.violations} == {"I4"}
-    repaired = await _repair(edited_cluster, report)
+    repaired = await _repair(prepared_cluster, report)
     assert repaired.done == repaired.changed_meanwhile == ()
     assert len(repaired.impossible) == 1
     assert address in repaired.impossible[0]
 
 
 async def test_a_missing_live_segment_is_a_fault_and_state_keys_are_not_compared(
-    edited_cluster: ArchivedCluster,
+    prepared_cluster: ArchivedCluster,
 ) -> None:
-    newest = (await edited_cluster.replayed())[-1]
+    newest = (await prepared_cluster.replayed())[-1]
     seqs = [
         segment.seq
-        async for segment in _segments(edited_cluster)
+        async for segment in _segments(prepared_cluster)
         if segment.writer == newest.writer
     ]
-    await _edit(edited_cluster, Delete(KEYS.log(newest.writer, max(seqs))))
-    report = await _verify(edited_cluster)
+    await _edit(prepared_cluster, Delete(KEYS.log(newest.writer, max(seqs))))
+    report = await _verify(prepared_cluster)
     assert not report.folded
     assert not report.is_clean
     assert [fault.subject for fault in report.faults] == [newest.writer]
@@ -368,11 +368,12 @@ async def test_a_missing_live_segment_is_a_fault_and_state_keys_are_not_compared
 
 
 async def test_a_difference_is_printed_with_its_key_and_both_values(
-    edited_cluster: ArchivedCluster,
+    prepared_cluster: ArchivedCluster,
 ) -> None:
     for edit in EDITS:
-        await edit(edited_cluster)
-    texts = "\n".join(str(difference) for difference in (await _verify(edited_cluster)).differences)
+        await edit(prepared_cluster)
+    report = await _verify(prepared_cluster)
+    texts = "\n".join(str(difference) for difference in report.differences)
     assert "ip 10.6.0.7: no event in the log, found" in texts
     assert "endpoint shop/web-0: missing, the log has Endpoint(" in texts
     assert "pool main: found Pool(" in texts
@@ -451,12 +452,12 @@ async def test_verify_fails_with_compacted_after_too_many_compactions(tmp_path: 
             await _verify(cluster)
 
 
-async def test_a_cursor_that_cannot_be_read_is_a_fault(edited_cluster: ArchivedCluster) -> None:
-    await _edit(edited_cluster, Put(KEYS.meta("archive"), b"junk"))
-    report = await _verify(edited_cluster)
+async def test_a_cursor_that_cannot_be_read_is_a_fault(prepared_cluster: ArchivedCluster) -> None:
+    await _edit(prepared_cluster, Put(KEYS.meta("archive"), b"junk"))
+    report = await _verify(prepared_cluster)
     assert not report.folded
     with pytest.raises(LogCorrupt):
-        await edited_cluster.view()
+        await prepared_cluster.view()
 
 
 async def _segments(cluster: ArchivedCluster) -> AsyncIterator[Segment]:
@@ -466,20 +467,20 @@ async def _segments(cluster: ArchivedCluster) -> AsyncIterator[Segment]:
 
 
 async def test_an_index_without_one_of_its_entries_is_a_fault_and_is_rebuilt(
-    edited_cluster: ArchivedCluster,
+    prepared_cluster: ArchivedCluster,
 ) -> None:
     index = Index(KEYS, "pools", 4)
-    entries = (await edited_cluster.store.read([Get(*index.all())])).ranges[0].kvs
-    await _edit(edited_cluster, Delete(entries[0].key))
+    entries = (await prepared_cluster.store.read([Get(*index.all())])).ranges[0].kvs
+    await _edit(prepared_cluster, Delete(entries[0].key))
 
-    report = await _verify(edited_cluster)
+    report = await _verify(prepared_cluster)
     (fault,) = report.faults
     assert (fault.subject, fault.text) == (
         "index/pools/4",
         "1 keys are missing, and 0 keys belong to no object",
     )
-    await _repair(edited_cluster, report)
-    await edited_cluster.node.apply(pool("more", "10.6.9.1"))
+    await _repair(prepared_cluster, report)
+    await prepared_cluster.node.apply(pool("more", "10.6.9.1"))
 
-    assert (await _verify(edited_cluster)).is_clean
-    assert await _key(edited_cluster, entries[0].key)
+    assert (await _verify(prepared_cluster)).is_clean
+    assert await _key(prepared_cluster, entries[0].key)

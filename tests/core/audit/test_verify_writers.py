@@ -1,4 +1,4 @@
-"""An agent changes claims of its own node; verify names an event that changes another node's."""
+"""Verify reports each event with which an agent changes endpoints or GUIDs of another node."""
 
 from __future__ import annotations
 
