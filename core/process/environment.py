@@ -70,7 +70,7 @@ class EnvironmentVariables:
         self._variables = variables
 
     def text(self, name: str, default: str = "", *, required: bool = False) -> str:
-        """The value, or the default if it is not set or empty; ``required`` forbids empty."""
+        """The value, or the default without one; an empty value is refused if ``required``."""
         if name not in self._variables:
             return default
         value = self._variables[name].strip()

@@ -38,7 +38,7 @@ class TcpPort:
             await self._server.listen(address, port, tls)
         except OSError as error:
             raise BadInput(
-                f"cannot listen on {address or 'all addresses'} port {port}: {error.strerror}",
+                f"cannot listen on port {port} of {address or 'all addresses'}: {error.strerror}",
                 subject=setting,
                 remedy=_remedy(error, setting),
             ) from error

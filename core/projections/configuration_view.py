@@ -85,7 +85,7 @@ class ConfigurationSnapshot:
     """The configuration at one revision; it does not change after it is published.
 
     ``undecodable``: keys whose values cannot be decoded, relative to the cluster's prefix.
-    ``unknown_reservations``: the reservations among these keys, which may reserve any address. As
+    ``unknown_reservations``: the reservations among these keys that may reserve any address. As
     long as there is one, no address of any pool is allocated (I2,
     docs/contributing/decisions/0022).
     """

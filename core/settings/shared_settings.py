@@ -20,8 +20,8 @@ DAEMON: Final = "daemon"
 
 
 def add_daemon_options(parser: argparse.ArgumentParser) -> None:
-    """Add Spiderpool's options for conf.yml: its path, or its folder (version 1.0)."""
-    text = "The daemon, as without a command; Spiderpool's command lines name it."
+    """Add Spiderpool's options for conf.yml: its path, or its folder (Spiderpool 1.0)."""
+    text = "Run the daemon, which is the default; Spiderpool's command lines name it."
     parser.add_argument("command", nargs="?", choices=[DAEMON], help=text)
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--config-path", default=CONF_PATH, help="The file conf.yml.")
@@ -61,7 +61,7 @@ def cool_down_s(conf: OrbweaverConf, env: EnvironmentVariables) -> int:
 def traces_endpoint(conf: OrbweaverConf, env: EnvironmentVariables) -> str:
     """The OTLP endpoint that spans are sent to, "" for none. Raises BadInput.
 
-    OpenTelemetry's variables are used only if ORBWEAVER_TRACES_ENDPOINT and conf.yml name none.
+    OpenTelemetry's endpoints are used only if ORBWEAVER_TRACES_ENDPOINT and conf.yml name none.
     """
     exporter = env.text("OTEL_TRACES_EXPORTER", "otlp")
     if exporter == "none" or env.boolean("OTEL_SDK_DISABLED", default=False):

@@ -331,7 +331,7 @@ async def test_a_port_in_use_is_reported_with_the_name_of_its_setting(
     taken = agent.process.health_port.port
     other = Agent(settings._replace(node_name="node-2", health_port=taken), memory_store)
 
-    with pytest.raises(BadInput, match=f"cannot listen on 127.0.0.1 port {taken}") as refused:
+    with pytest.raises(BadInput, match=f"cannot listen on port {taken} of 127.0.0.1") as refused:
         await other.start()
 
     await other.stop()

@@ -219,7 +219,7 @@ async def test_the_number_of_keys_that_a_command_reads_does_not_depend_on_the_nu
         await assert_index_is_correct(node)
 
 
-async def test_a_pool_of_more_blocks_than_the_index_has_for_one_is_not_overlapped() -> None:
+async def test_a_pool_with_too_many_blocks_for_the_index_is_not_overlapped() -> None:
     async with NodeHarness(MemoryStore()) as node:
         apart = [f"10.6.0.{2 * number}" for number in range(2 * BLOCKS_MAX)]
         await node.apply(pool("scattered", *apart))

@@ -1,4 +1,4 @@
-"""Of overlapping subnets created concurrently, exactly one succeeds (I00009, I00010)."""
+"""Of overlapping subnets created concurrently, exactly one succeeds."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ async def test_a_pool_and_a_subnet_without_its_addresses_are_never_both_created(
     await check_everything(nodes[0])
 
 
-async def test_a_pool_created_while_its_subnet_is_deleted_is_an_orphan_or_keeps_it(
+async def test_a_pool_created_while_its_subnet_is_deleted_has_an_owner_only_if_the_subnet_stays(
     nodes: list[NodeHarness],
 ) -> None:
     await nodes[0].apply(ApplySubnet(NET))

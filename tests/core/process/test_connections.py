@@ -168,7 +168,7 @@ async def test_a_connection_that_is_used_again_in_time_stays_open(
     assert agent.process.parts.connections.timed_out == 0
 
 
-async def test_a_body_that_does_not_arrive_is_408(
+async def test_a_request_whose_body_does_not_arrive_gets_408(
     agent: AgentHarness, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bodies, "BODY_S_MAX", 0.1)

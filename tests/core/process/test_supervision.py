@@ -23,9 +23,9 @@ async def supervisor(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Superviso
 
 
 class Task:
-    """A task that first ends in each way of ``ends``, then runs until it is cancelled.
+    """A task whose first runs end as in ``ends``, by raising the exception or, for None, returning.
 
-    An exception is raised; None returns.
+    A later run lasts until it is cancelled.
     """
 
     def __init__(self, *ends: BaseException | None) -> None:
@@ -84,12 +84,12 @@ async def test_a_task_that_waits_for_its_restart_is_reported_with_its_exception(
 ) -> None:
     monkeypatch.setattr(supervision, "BACKOFF_S_MIN", 60.0)
     monkeypatch.setattr(supervision, "BACKOFF_S_MAX", 60.0)
-    supervisor.start(TaskSpec("well", Task().run))
-    supervisor.start(TaskSpec("ill", Task(RuntimeError("a bug")).run))
-    await until(lambda: dict(supervisor.health())["ill"] is not None)
+    supervisor.start(TaskSpec("healthy", Task().run))
+    supervisor.start(TaskSpec("failing", Task(RuntimeError("a bug")).run))
+    await until(lambda: dict(supervisor.health())["failing"] is not None)
 
-    assert [task.name for task in supervisor.health() if task.fault] == ["ill"]
-    assert "task ill ended: RuntimeError: a bug" in str(dict(supervisor.health())["ill"])
+    assert [task.name for task in supervisor.health() if task.fault] == ["failing"]
+    assert "task failing ended: RuntimeError: a bug" in str(dict(supervisor.health())["failing"])
 
 
 async def test_the_pause_before_a_restart_doubles_up_to_its_limit() -> None:

@@ -20,7 +20,7 @@ from tests.support.authorities import PlainAuthority
 from tests.workflows.jobs.provider.fake_provider import FakeProvider
 from workflows.jobs.provider.client import ProviderClient, ProviderReleaseRequest
 
-FREE = ProviderReleaseRequest("web", "shop", "node-a", "10.6.0.0/16", "10.6.0.9")
+RELEASE = ProviderReleaseRequest("web", "shop", "node-a", "10.6.0.0/16", "10.6.0.9")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def strict(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ssl.SSLContext]:
 
 @pytest.fixture
 async def server(authority: PlainAuthority) -> AsyncIterator[str]:
-    """The URL of an HTTPS server with one Pod, as of an API server."""
+    """The URL of an HTTPS server that returns one Pod, as an API server does."""
 
     async def pod(_: web.Request) -> web.Response:
         return web.json_response({"metadata": {"name": "web-0"}})
@@ -82,7 +82,7 @@ async def test_strict_verification_refuses_an_authority_without_key_usage(
             await session.get(server, ssl=strict(cafile=authority.ca))
 
 
-async def test_an_api_server_with_such_an_authority_is_accepted(
+async def test_an_api_server_with_an_authority_without_key_usage_is_accepted(
     server: str, authority: PlainAuthority, tmp_path: Path
 ) -> None:
     api = Api(await open_connection(kubeconfig(tmp_path, server, authority.ca)))
@@ -106,12 +106,12 @@ async def test_an_api_server_with_an_unknown_authority_is_refused(
     await api.close()
 
 
-async def test_a_network_provider_with_such_an_authority_is_accepted(
+async def test_a_network_provider_with_an_authority_without_key_usage_is_accepted(
     authority: PlainAuthority,
 ) -> None:
     async with FakeProvider(authority.server()) as provider:
         settings = ProviderSettings(provider.url, ca_file=str(authority.ca))
-        async with ProviderClient(settings, now_s=lambda: 1_000.0) as asking:
-            await asking.release(FREE)
+        async with ProviderClient(settings, now_s=lambda: 1_000.0) as client:
+            await client.release(RELEASE)
 
         assert len(provider.calls) == 1

@@ -1,4 +1,4 @@
-"""Followers of a projection receive the changed names, across gaps and restarts."""
+"""Followers of a projection receive the names of changed objects, also after a rebuild."""
 
 from __future__ import annotations
 

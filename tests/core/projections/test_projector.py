@@ -17,7 +17,7 @@ from tests.support.node_harness import NodeHarness, pod, pool
 POOL = pool("blue", "10.6.0.10-10.6.0.19")
 SIX = pool("six", "fd00:6::1-fd00:6::9")
 ACTIONS_MAX = 7
-"""Seven Pods, few enough for the addresses, with one address quarantined or reserved."""
+"""So few that no pool runs full: an action takes at most one address from each pool."""
 
 
 async def test_claims_made_before_the_projector_started_are_counted(node: NodeHarness) -> None:
@@ -77,8 +77,8 @@ async def _act(node: NodeHarness, action: str, number: int) -> None:
         for name in range(number):
             await node.delete(pod(f"web-{name}"))
     elif action == "reserve":
-        octets = f"10.6.0.{10 + number % 10}"
-        await node.apply(ApplyReservation(Reservation("printers", 4, (octets,))))
+        address = f"10.6.0.{10 + number % 10}"
+        await node.apply(ApplyReservation(Reservation("printers", 4, (address,))))
     elif action == "quarantine":
         await node.apply(QuarantineAddress(f"fd00:6::{1 + number % 9:x}", "seen"))
     else:

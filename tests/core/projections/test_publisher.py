@@ -133,7 +133,7 @@ async def test_after_a_lost_answer_the_next_publication_is_correct(
     assert checkpoint.position == position
 
 
-async def test_changes_between_two_publications_are_one_write(node: NodeHarness) -> None:
+async def test_changes_within_a_period_are_not_published_before_its_end(node: NodeHarness) -> None:
     await node.apply(POOL)
     async with following(node) as running:
         slow = Publisher(node.store, node.keys, running.projector, "c-1", period_s=3600)
