@@ -186,7 +186,7 @@ class Finder:
             get = get._replace(limit=get.limit * COOL_DOWN_READ_GROWTH)
 
     async def _in_parts(self, parts: Sequence[AddressSet], scan: _Scan) -> int:
-        """Count the parts, and read those with free addresses until ``VALUES_MAX`` are found.
+        """Count claims and marks by part; read parts until ``VALUES_MAX`` free addresses are known.
 
         Returns an estimate of the number of free addresses in all parts.
         """

@@ -270,7 +270,7 @@ class Allocator:
         demands = unmet_demands(attempt.selection, claim_plan.keep)
         if not demands and not claim_plan.listed:
             raise in_standard_mode(no_item_left(attempt.selection))
-        picked: list[PickedAddress] = []  # reserved until this try ends
+        picked: list[PickedAddress] = []  # in ``_claiming`` until this try ends
         is_same_holder = claim_plan.why != "superseded"
         constraints = AttemptConstraints(self._claiming, picked, ending, is_same_holder)
         try:
@@ -368,7 +368,7 @@ class Allocator:
         Addresses of an older Pod get a long cool-down, because its sandbox may still run.
         """
         endpoint = progress.stored.endpoint
-        assert endpoint is not None, "claims of this endpoint end"
+        assert endpoint is not None, "only claims of an existing endpoint end"
         is_of_another_pod = endpoint.uid != progress.facts.pod.uid
         if is_of_another_pod and claim_plan.ended and self._confirm is not None:
             # This Pod may be the older one if the watch lags (I6).

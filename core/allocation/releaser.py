@@ -228,7 +228,7 @@ class EndpointCache:
 def _with_claims(stored: StoredEndpoint) -> EndpointState:
     """Add the claims that were made with the endpoint; done only for a DEL, not for every ADD."""
     endpoint, revision = stored
-    assert endpoint is not None, "it was claimed"
+    assert endpoint is not None, "put_claimed stores an endpoint"
     claims = (
         Release(address, pool, endpoint.holder, revision) for address, pool in endpoint.addresses()
     )
