@@ -1,4 +1,4 @@
-"""History shows who held which address, when and why it ended, across archive and live log."""
+"""History shows who held an address, when, and why the holding ended, in archive and live log."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ async def test_the_history_of_a_guid_names_every_virtual_function_in_order(
     assert not (await _history_of(archived_cluster, "guid/02:00:00:00:00:00:00:02")).entries
 
 
-async def test_an_address_has_its_quarantines_in_its_history(
+async def test_the_history_of_an_address_includes_its_quarantines(
     archived_cluster: ArchivedCluster,
 ) -> None:
     quarantine = QuarantineAddress("10.6.0.3", "another host answered", "02:00:00:00:00:01")

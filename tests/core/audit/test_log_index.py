@@ -153,7 +153,7 @@ async def test_a_position_before_the_index_window_is_read_from_the_archive(
     assert len(log._old) <= 2
 
 
-async def test_a_time_is_found_in_its_archive_file_when_the_previous_file_was_read_last(
+async def test_a_time_is_found_also_if_the_archive_file_before_it_was_read_last(
     archived_cluster: ArchivedCluster,
 ) -> None:
     ticks = count(unix_ms(), 1_000)
@@ -192,7 +192,9 @@ async def _check_state_at_time(log: IndexedLog, cluster: ArchivedCluster, time_m
     assert indexed_state(instant.log, instant.position) == replayed_state(ledger)
 
 
-async def test_the_next_instant_has_the_new_events(archived_cluster: ArchivedCluster) -> None:
+async def test_a_query_for_a_new_position_reads_the_new_events(
+    archived_cluster: ArchivedCluster,
+) -> None:
     log = IndexedLog(archived_cluster.store, KEYS, LocalFiles(archived_cluster.directory))
     before = (await log.now()).position
     await archived_cluster.execute([Add("node-a", "late", 0)])
@@ -321,13 +323,13 @@ def test_a_text_is_not_found_across_two_rows() -> None:
     assert column[1] == "cd/shop"
 
 
-def test_the_time_of_a_position_before_the_begin_of_the_clock_is_0() -> None:
+def test_the_time_of_a_position_before_the_base_of_the_clock_is_0() -> None:
     clock = LogClock(10, 5_000)
     clock.append(12, 6_000, 1)
     assert [clock.time_of(position) for position in (9, 10, 11, 12)] == [0, 5_000, 5_000, 6_000]
 
 
-def test_density_counts_every_event_in_one_bucket() -> None:
+def test_density_counts_every_event_in_exactly_one_bucket() -> None:
     clock = LogClock()
     for number in range(10):
         clock.append(10 * number + 1, 1_000 + 100 * number, number + 1)

@@ -162,7 +162,7 @@ async def test_closing_cancels_every_task_and_restarts_none(supervisor: Supervis
     assert supervisor.health() == []
 
 
-async def test_two_tasks_of_one_name_are_refused(supervisor: Supervisor) -> None:
+async def test_a_second_task_of_the_same_name_is_refused(supervisor: Supervisor) -> None:
     supervisor.start(TaskSpec("one", Task().run))
 
     with pytest.raises(ValueError, match="supervised already"):

@@ -1,4 +1,4 @@
-"""The counters of the projection equal those of the ledger, for any order of updates."""
+"""The counters of a projection equal a count of the addresses in its ledger, after any events."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ async def test_claims_and_releases_are_applied_while_the_projector_runs(node: No
         max_size=ACTIONS_MAX,
     )
 )
-async def test_a_followed_projection_equals_a_new_one(actions: list[str]) -> None:
+async def test_a_projection_that_follows_the_log_equals_a_new_one(actions: list[str]) -> None:
     async with NodeHarness(MemoryStore(), cool_down_s=0) as node:
         await node.apply(POOL, SIX)
         async with following(node) as running:
