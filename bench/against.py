@@ -1,8 +1,8 @@
 """``bench/against.sh``: measures another IPAM plugin and Orbweaver alternately, with the same load.
 
 It runs the executable of each plugin once for each call, as a runtime does, with the same Pods,
-calls and callers. It writes only to standard output and to the file of ``--json``. At the end it
-must have deleted all Pods and ended all processes that it started.
+calls and callers. It writes only to standard output and to the file of ``--json``. At the end all
+its Pods are deleted and all processes that it started have ended.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ to the API server after a call."""
 class Plan(NamedTuple):
     """The calls to measure.
 
-    In each of ``turns``, each plugin gets ``calls`` ADDs and as many DELs from each number of
-    ``callers``.
+    In each turn, and for each number of ``callers``, each plugin gets ``calls`` ADDs and as many
+    DELs.
     """
 
     calls: int
@@ -115,7 +115,7 @@ def against(
         ),
     ] = "",
     calls: Annotated[
-        int, typer.Option(min=1, max=CALLS_MAX, help="ADDs and DELs in a turn.")
+        int, typer.Option(min=1, max=CALLS_MAX, help="ADDs, and DELs, in a turn for each number.")
     ] = 200,
     callers: Annotated[
         str, typer.Option(help="Numbers of concurrent callers, measured one after another.")
@@ -174,7 +174,7 @@ def _check_machine(json_file: Path | None) -> None:
     if missing:
         _fail(f"no {' and no '.join(missing)} in PATH; run: make setup")
     if os.geteuid():
-        _fail("creating a network namespace requires root: run it as root")
+        _fail("creating a network namespace requires root: run against.sh as root")
 
 
 def _print_error(text: str) -> None:
@@ -269,7 +269,7 @@ def _warm_up(lab: Lab, side: Side, pods: Sequence[int]) -> None:
 
 
 def _terminate(lab: Lab, sides: Sequence[Side], pods: Sequence[int]) -> None:
-    """Set the deletion timestamp of the Pods, as before a runtime deletes their sandboxes."""
+    """Set the deletion timestamp of the Pods; a real Pod has one when its sandbox is deleted."""
     for etcd in filter(None, (side.etcd for side in sides)):
         lab.fill(etcd, lambda store, _: terminate_pods(store, pods))
     time.sleep(TERMINATED_S)

@@ -1,4 +1,4 @@
-"""Describes the machine and its load, on which every figure depends. Only reads."""
+"""Describes the machine and its load, on which every figure depends."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _etcd() -> str:
 
 
 def _file_system(path: str) -> str:
-    """The type of the file system of a path: its longest mount point decides."""
+    """The type of the file system that contains the path."""
     mounts = (line.split() for line in Path("/proc/self/mounts").read_text().splitlines())
     containing = [
         (len(point), kind)

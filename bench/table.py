@@ -137,7 +137,7 @@ MEASURES: tuple[Measure, ...] = (
         dict.fromkeys(percentiles.NAMES),
         percentiles.measure,
         60,
-        quick=False,  # its time is too short for the calls that a p99.9 needs
+        quick=False,  # too short for the calls that a p99.9 needs
     ),
     Measure(
         "replay",
@@ -269,7 +269,7 @@ MEASURES: tuple[Measure, ...] = (
     Measure(
         "conflict_detection",
         {
-            # Published names: a "look" is a probe, a "stranger" a conflicting host.
+            # In these published names, a "look" is a probe and a "stranger" a conflicting host.
             "look_over_window_ms": Target("at most", 15.0),
             "look_stranger_ms": Target("at most", 15.0),
             "look_32_over_window_ms": None,

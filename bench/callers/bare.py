@@ -4,7 +4,7 @@ The measures compare rates and latencies of ADDs with those of bare transactions
 
 A bare transaction has three compares, three puts of 200 B, and three reads in its failure branch.
 The client "grpc" sends it with grpc.aio, without batching. The client "own" sends the same requests
-with our HTTP/2 channel, which shows the share of the client in the cost of an ADD.
+with our HTTP/2 channel, as an agent does.
 
 Parameters: ``endpoint`` (of etcd), ``callers``, ``count``, ``first`` (the first serial number; no
 number may be used twice), ``client`` ("grpc" or "own"). Report: ``seconds``, ``latencies_ms``,

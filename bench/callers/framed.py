@@ -1,13 +1,11 @@
-"""Calls the framed socket of agents: the socket for the frames of ``bench.rig.frames``.
+"""Sends CNI calls to the framed sockets of agents, which receive calls as binary frames.
 
-Each call opens a new connection, as the executable does.
+Each call opens a new connection, as the CNI executable does. All callers are in one process with
+one epoll and no event loop, to leave the CPU to the agents. Frames are made before the measurement.
 
-All callers are in one process with one epoll and no event loop: CPU time that is used here is
-missing to the agent, which runs on the same cores. Frames are made before the measurement.
-
-Parameters: ``sockets``, ``callers``, ``verb``, ``first`` and ``count`` (the first number of the
-Pods, and how many), ``netconf``. Report: ``seconds``, ``latencies_ms``, ``failures`` (texts),
-``addresses`` (in the order in which the answers arrived).
+Parameters: ``sockets``, ``callers``, ``verb``, ``first`` (the number of the first Pod), ``count``
+(of Pods), ``netconf``. Report: ``seconds``, ``latencies_ms``, ``failures`` (texts), ``addresses``
+(in the order in which the answers arrived).
 """
 
 from __future__ import annotations
@@ -100,7 +98,7 @@ class Connection:
         return len(self.answer) == ANSWER_HEAD_BYTES + body_bytes
 
     def close(self) -> None:
-        """Close the connection, as the executable does after the answer."""
+        """Close the connection."""
         self._socket.close()
 
 

@@ -1,8 +1,8 @@
 """Sends ADDs to the framed socket of an agent at a fixed rate, however long each call takes.
 
-Parameters: ``socket``, ``first`` and ``count`` (the first number of the Pods, and how many),
-``rate`` (ADDs per second), ``netconf``. Report: ``answered`` (Unix time of each answer in seconds,
-ascending), ``failures`` (texts).
+Parameters: ``socket``, ``first`` (the number of the first Pod), ``count`` (of Pods), ``rate`` (ADDs
+per second), ``netconf``. Report: ``answered`` (Unix time of each answer in seconds, ascending),
+``failures`` (texts).
 """
 
 from __future__ import annotations

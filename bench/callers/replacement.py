@@ -1,11 +1,10 @@
 """Replaces Pods at the framed socket of an agent, as rolling updates do: a DEL, then an ADD.
 
 Each caller deletes an existing Pod, and after the answer adds a new one. So even a full pool has a
-free address for each ADD, and no ADD may fail. All callers are in one process with one epoll, as in
-``framed``.
+free address for each ADD. All callers are in one process with one epoll, as in ``framed``.
 
 Parameters: ``socket``, ``callers``, ``existing`` (numbers of Pods, at least one for each caller),
-``first`` and ``count`` (the first number of the new Pods, and how many), ``netconf``. Report:
+``first`` (the number of the first new Pod), ``count`` (of new Pods), ``netconf``. Report:
 ``add_ms``, ``del_ms`` (latencies), ``existing`` (numbers of the Pods that exist afterwards),
 ``failures``.
 """

@@ -1,8 +1,8 @@
 """ADDs at the agent's framed socket: rate with 32 callers, time with one caller, CPU of the agent.
 
-Each round also runs bare transactions (``bench.callers.bare``) on the same etcd, with which the
-ADDs are compared. The pool is nearly empty, so that nearly every ADD is one transaction; other
-measures use full pools.
+The ADDs are compared with bare transactions (``bench.callers.bare``), which each round runs on the
+same etcd. The pool is nearly empty, so that nearly every ADD succeeds with its first transaction;
+other measures use full pools.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def measure(lab: Lab) -> list[Figure]:
             [calls.p50_ms for calls in lone],
             "ms",
             [calls.p50_ms for calls in bare_lone],
-            f"one caller, {_p50_and_p99(lone)}; reference: a bare transaction alone",
+            f"one caller, {_p50_and_p99(lone)}; reference: one bare transaction at a time",
         ),
         median_figure(
             "alloc_cpu_ms",
@@ -107,7 +107,7 @@ def _ratios(
 def _of_own_client(
     many: list[Calls], bare_many: list[Calls], own_many: list[Calls]
 ) -> list[Figure]:
-    """ADDs relative to bare transactions through our own client, and that client to grpc.aio."""
+    """ADDs relative to bare transactions by our client, and our client relative to grpc.aio."""
     rounds = list(zip(many, bare_many, own_many, strict=True))
     return [
         ratio_figure(

@@ -2,7 +2,7 @@
 
 The console reads the log into an index once. as_of_cold_s is the time to read the index and to
 compute the first overview and grid. as_of_1m_ms is the time of each later jump to a random
-position: overview and grid as JSON, without HTTP.
+log position: overview and grid as JSON, without HTTP.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Connections are over loopback in a network namespace, where a connection costs least and the share
 of the programs is largest. The maps have thousands of other Services. The programs apply to sockets
-that a process creates while it is in the cgroup.
+that a process creates while it is in their cgroup.
 """
 
 from __future__ import annotations

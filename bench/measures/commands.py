@@ -47,7 +47,7 @@ def measure_scale(lab: Lab) -> list[Figure]:
         lab.etcd(_seed(lab, many)) as large,
     ):
         ratios = asyncio.run(_compare(lab, small, large))
-    note = f"the median time to create one of {COMMANDS} pools among {many:,} of their CIDR"
+    note = f"the median time to create one of {COMMANDS} pools among {many:,} of the same CIDR"
     return [
         ratio_figure("command_scale_ratio", ratios, f"the median time among {FEW_OBJECTS:,}", note)
     ]

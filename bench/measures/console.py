@@ -2,8 +2,8 @@
 
 The server reads the log into its index before the measurement, as ``orbctl console`` does at its
 start. The browser, with an empty cache, times the first page from the navigation until the content
-is painted. A jump is timed from the input of the slider until the page of a pool shows that
-instant.
+is painted. A jump is timed from the input of the slider until the page of a pool shows the
+instant of the slider.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.support.browser import PROGRAM, Browser, Page, running_browser
 from tests.support.etcd import EtcdCluster
 
 JUMPS = 10
-"""Instants in one round."""
+"""Jumps in one round."""
 
 SEED = 1
 LOADED = (

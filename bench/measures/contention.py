@@ -2,8 +2,8 @@
 
 In a full run the agents are processes, and all callers are in another process. In a quick run the
 agents are nodes of the test harness in one process, each with its own etcd client, writer and copy
-of the configuration. Each round has its own etcd, and the checker reads its log. Failures and
-duplicates are summed over the rounds. The time is compared with that in a pool twice as large.
+of the configuration. Each round has its own etcd, whose log is checked for violations. Failures
+and duplicates are summed over the rounds. The time is compared with that in a pool twice as large.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """The coordinator's ADD and DEL: CPU time, waiting time, and leaks.
 
-CPU time is that of the worker thread, user and system. The remaining elapsed time is waiting time:
-locks and grace periods of the kernel, and other processes. The Pods have one dual-stack NIC.
+``measure`` and ``measure_crowd`` run the coordinator in threads of this process, for Pods with one
+dual-stack NIC. CPU time is that of the thread, user and system. The rest of the elapsed time is
+waiting time: locks and grace periods of the kernel, and other processes.
 
-The executable ``coordinator`` is timed from the start to the end of its process. Agent and etcd are
-running; the Pods have one IPv4 NIC.
+``measure_executable`` runs the executable ``coordinator``, which calls an agent, for Pods with one
+IPv4 NIC. It times the process from start to end.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def measure_executable(lab: Lab) -> list[Figure]:
                 sandbox = laboratory.sandbox(f"web-{round_number}-{number}")
                 result = node.runtime.add(sandbox)
                 durations_ms.append(_executable_ms(node, sandbox, result))
-    note = f"{len(durations_ms)} ADDs: process, agent and kernel, one NIC"
+    note = f"{len(durations_ms)} ADDs of Pods with one NIC"
     return [median_figure("coordinator_exec_ms", durations_ms, "ms", note=note)]
 
 
@@ -140,7 +141,7 @@ def measure_crowd(lab: Lab) -> list[Figure]:
 
 @contextmanager
 def _network() -> Iterator[NetworkHarness]:
-    """A network harness. Its attachment records are in memory, as those of a node in /run are."""
+    """A network harness whose attachment records are in memory, as /run is on a node."""
     with TemporaryDirectory(prefix="ow-bench-", dir=MEMORY) as directory:
         network = NetworkHarness(Path(directory))
         try:

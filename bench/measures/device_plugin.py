@@ -1,7 +1,7 @@
 """The device plugin of a large node: seconds until kubelet has all devices, time of an Allocate.
 
 The node has eight NICs, each a resource with sixteen virtual functions. Each virtual function has
-an RDMA device. A fake kubelet uses the real sockets; the devices are files in a copy of /sys.
+an RDMA device. A fake kubelet serves real sockets; the devices are files of a fake /sys.
 """
 
 from __future__ import annotations

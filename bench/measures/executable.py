@@ -1,4 +1,4 @@
-"""The cost of a call of the installed executable.
+"""The time of a call of the installed CNI executable.
 
 Each round times four calls: the process ``python3 -I -S -c pass``; the executable with
 ``CNI_COMMAND=VERSION``; the executable with an ADD, served by a real agent; and an ADD that this

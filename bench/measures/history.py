@@ -1,7 +1,7 @@
 """The time of a history query of one address in a long log; nine tenths of the log are archived.
 
-Each query starts without a cache: it reads the archive's cursor, opens the archive files, and finds
-the blocks of the address with their index. The start of ``orbctl`` is not included.
+Each query starts without a cache: it reads the archive's cursor, opens the archive files, and uses
+their index to find the blocks with the address. The start of ``orbctl`` is not included.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ QUERIES = 10
 """Queries in one round."""
 
 ADDRESSES_MAX = 65_536
-"""The largest number of addresses from which a query takes one. A long log has claimed them all."""
+"""Each query is for one of at most this many addresses. A long log has claimed them all."""
 
 EVENTS_PER_ADDRESS = 3
 """A log with N events has claimed at least N / ``EVENTS_PER_ADDRESS`` addresses. Therefore queries

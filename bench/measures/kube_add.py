@@ -1,4 +1,4 @@
-"""ADDs with the executable in a cluster with a real API server.
+"""ADDs with the CNI executable in a cluster with a real API server.
 
 Eight callers run the executable. The Pods exist in the API server and belong to a Deployment. Each
 round also runs an interpreter that does nothing, with which the ADDs are compared.

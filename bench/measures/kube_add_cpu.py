@@ -1,11 +1,11 @@
 """CPU time of all processes of a cluster per ADD, and requests to the API server per ADD.
 
 The processes are an API server, an agent, a controller and two etcds: one of the API server, one of
-agent and controller. Eight callers run the executable for 200 Pods that exist in the API server.
+agent and controller. Eight callers run the CNI executable for 200 Pods of the API server.
 The CPU time is read 4 s after the last ADD, when agent and controller have written the status of
 pools and the SpiderEndpoints. The CPU time that the processes use without ADDs is measured first
-and subtracted; the note also has the sum without this subtraction. The result is compared with the
-CPU time of an interpreter that does nothing, which is run before and after the ADDs.
+and subtracted; the note of the figure also has the unreduced sum. The result is compared with the
+CPU time of an interpreter that does nothing, run before and after the ADDs.
 
 Figures are means of all rounds, not medians: the API server collects garbage in about every second
 round, and then uses twice the CPU time. A quick run has one large round.
@@ -43,11 +43,11 @@ IDLE_S_MAX: Final = 4.0
 """The longest time, in seconds, for which the processes are measured without ADDs."""
 
 SETTLED_S: Final = 1.0
-"""Seconds between the warm-up and the measurement without ADDs: the last status writes reach the
-watches of agent and controller."""
+"""Seconds between the warm-up and the measurement without ADDs, in which the last status writes
+reach the watches of agent and controller."""
 
 REQUESTS_SHOWN_MAX: Final = 8
-"""Kinds of requests in the note, the most frequent first."""
+"""Kinds of requests in the note of ``kube_requests_per_add``, the most frequent first."""
 
 Clocks = Mapping[str, Callable[[], float]]
 """For each part of the cluster (agent, controller, API server, etcd): a function that returns the
@@ -57,9 +57,9 @@ CPU seconds of its processes."""
 class Cost(NamedTuple):
     """CPU time of one round, or the means of several rounds.
 
-    ``parts_ms``: per ADD, for the executable and each part of ``Clocks``, without ``idle_ms``.
-    ``idle_ms``: per ADD, the CPU time that all parts would use in the same time without ADDs.
-    ``bare_ms``: of one bare interpreter.
+    ``parts_ms``: per ADD, of the executable and of each part of ``Clocks``, reduced by its share of
+    ``idle_ms``. ``idle_ms``: per ADD, the CPU time that all parts use in the same time if there are
+    no ADDs. ``bare_ms``: of one bare interpreter.
     """
 
     parts_ms: dict[str, float]
@@ -134,12 +134,12 @@ def _figures(costs: Sequence[Cost], pods: int) -> list[Figure]:
         parts, fmean(cost.idle_ms for cost in costs), fmean(cost.bare_ms for cost in costs)
     )
     unit = "x the CPU time of a bare interpreter"
-    against = f"against {mean_cost.bare_ms:.2f} ms"
+    against = f"against {mean_cost.bare_ms:.2f} ms of a bare interpreter"
     add_ms = sum(parts.values())
     note = (
         f"{len(costs)} rounds of {pods} Pods, {CALLERS} callers, read {STATUS_WRITES_S:g} s after"
-        f" the last ADD: {add_ms:.2f} ms {against}; {add_ms + mean_cost.idle_ms:.2f} ms without"
-        " subtracting the CPU time that the processes use without ADDs"
+        f" the last ADD: {add_ms:.2f} ms {against}; {add_ms + mean_cost.idle_ms:.2f} ms with the"
+        " CPU time that the processes use if there are no ADDs"
     )
     samples = tuple(cost.ratio for cost in costs)
     figures = [Figure("kube_add_cpu_ratio", mean_cost.ratio, unit, 1.0, note, samples)]
@@ -151,7 +151,7 @@ def _figures(costs: Sequence[Cost], pods: int) -> list[Figure]:
 
 
 def _requests_figure(requests: Counter[str], adds: int) -> Figure:
-    """The figure of requests per ADD; the note has the most frequent kinds."""
+    """The figure of requests per ADD; its note has the most frequent kinds."""
     shown = (
         f"{kind} {count / adds:.2f}" for kind, count in requests.most_common(REQUESTS_SHOWN_MAX)
     )

@@ -23,7 +23,7 @@ RATE: Final = 1_000
 """ADDs per second before the measurement."""
 
 SETTLED_S: Final = 1.0
-"""Seconds from the idle processes to the measurement: late status writes and the archiving of
+"""Seconds between ``wait_idle`` and the measurement: late status writes and the archiving of
 closed workflow executions end in this time."""
 
 

@@ -51,5 +51,5 @@ def measure(lab: Lab) -> list[Figure]:
             nearly_full_ms = median(adding.add("full")[0] for _ in range(FREE))
             nearly_empty_ms = median(adding.add("wide")[0] for _ in range(FREE))
             ratios.append(nearly_full_ms / nearly_empty_ms)
-    note = f"{ADDRESSES:,} addresses, the last {FREE} of them, one caller"
+    note = f"the last {FREE} of {ADDRESSES:,} addresses, one caller"
     return [ratio_figure("alloc_full99_ratio", ratios, "an ADD in a nearly empty pool", note)]

@@ -2,8 +2,8 @@
 
 Callers replace Pods at the framed socket of the agent: each deletes a Pod and adds a new Pod. The
 Pods are in three pools, measured one after the other with the same agent, controller and etcd: one
-pool is nearly empty, one has 99 % of its addresses claimed, and in one only the addresses of
-deleted Pods are free. Released addresses have no cool-down before they are allocated again.
+pool is nearly empty, one has 99 % of its addresses claimed, and one is full. Released addresses
+have no cool-down before they are allocated again.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from core.eventstore.kv import KeyValueStore
 
 CALLERS: Final = (1, 8, 32)
 EXISTING: Final = 64
-"""Pods of each pool at any time, about as many as on a node. The oldest is replaced first."""
+"""Pods of each pool that are replaced, the oldest first; about as many as on a node."""
 
 WARM_UP: Final = 4 * EXISTING
-"""Replacements in each pool before the measurement, so that the agent has created all Pods that it
-deletes."""
+"""Replacements in each pool before the measurement: as on a node, the agent has then added all Pods
+for which it gets a DEL."""
 
 SITUATIONS: Final = {
     "empty": "a nearly empty pool",
     "full99": "99 % of 4,096 addresses claimed",
-    "last": "none of 65,533 addresses free",
+    "last": "all 65,533 addresses claimed",
 }
 """The names of the pools, each with a text about its utilisation."""
 
@@ -98,7 +98,7 @@ def measure(lab: Lab) -> list[Figure]:
     variables = UNLIMITED_ALLOCATIONS | {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
     count = lab.scale.replaced // lab.scale.rounds
     with (
-        lab.etcd(lab.seed("pools by fill", _fill)) as etcd,
+        lab.etcd(lab.seed("three pools", _fill)) as etcd,
         ControllerProcess(lab.new_directory("controller"), etcd.endpoints[0]) as controller,
         lab.agent(etcd, variables=variables) as agent,
     ):

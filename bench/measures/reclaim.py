@@ -54,8 +54,7 @@ SETTLED_S = 0.3
 
 PODS_A_ROUND = 20
 ROUNDS_DIVISOR = 4
-"""``reclaim_one_ms`` has the rounds of the scale divided by this, because a round has many
-samples."""
+"""The rounds of ``reclaim_one_ms`` are fewer by this factor, because a round has many samples."""
 
 SCANNED = 100_000
 """The number of claims to which ``scan_100k_s`` is scaled."""
@@ -104,7 +103,7 @@ def _measure_one(lab: Lab) -> Figure:
         for number in lab.rounds(max(lab.scale.rounds // ROUNDS_DIVISOR, 1)):
             reclaim_ms += asyncio.run(_reclaim_pods(lab, etcd, number))
             bare_ms += bare.run(PODS_A_ROUND, 1).latencies_ms
-    note = "a Pod's record is deleted without a DEL; reference: a bare transaction alone"
+    note = "a Pod's record is deleted without a DEL; reference: one bare transaction at a time"
     return median_figure("reclaim_one_ms", reclaim_ms, "ms", bare_ms, note)
 
 

@@ -1,4 +1,4 @@
-"""The time to archive and delete closed executions among many others, relative to among few others.
+"""The time to archive and delete closed executions among many others, relative to few others.
 
 Each of two workers has its own etcd with closed executions in all shards. In each round, one worker
 after the other archives and deletes its oldest executions. Before the measurement, each worker
@@ -37,8 +37,8 @@ RETIRED: Final = 9
 rounds."""
 
 GAP_MS: Final = 60_000
-"""Milliseconds between the ends of two executions. The retention time of a round ends between two
-of them, so that exactly the requested number of executions is due."""
+"""Milliseconds between the ends of two executions. The cutoff of a round is between two ends, so that
+exactly the requested number of executions is due."""
 
 FIRST_CLOSED_MS: Final = 1_700_000_000_000
 """The end of the first execution, in Unix milliseconds."""

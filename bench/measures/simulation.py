@@ -81,7 +81,7 @@ def _loss(lab: Lab, runs: list[Run]) -> Figure:
 
 
 def _smaller(size: Size) -> str:
-    """The end of a note: that a full run has more agents, if it has."""
+    """The end of a note: the number of agents of a full run, if this run has fewer."""
     if size.nodes >= FULL_RUN_NODES:
         return ""
     return f"; a full run has {FULL_RUN_NODES:,} agents"

@@ -91,7 +91,7 @@ class Cluster:
         wait_all_idle([self.agent, *controller])
 
     def terminate(self, pods: Sequence[int]) -> None:
-        """Set the deletion timestamp of Pods, as before a runtime deletes their sandboxes."""
+        """Set the deletion timestamp of Pods; a real Pod has one when its sandbox is deleted."""
         self._lab.fill(self.objects, lambda store, _: terminate_pods(store, pods))
 
 

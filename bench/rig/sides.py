@@ -161,7 +161,7 @@ def network_namespace() -> Iterator[str]:
         assert process.stderr is not None
         if process.stdout.readline() != b"ready\n":
             why = process.stderr.read().decode(errors="replace").strip()
-            raise SideFailed(f"cannot create a network namespace: {why}; run it as root")
+            raise SideFailed(f"cannot create a network namespace: {why}; run against.sh as root")
         yield f"/proc/{process.pid}/ns/net"
     finally:
         process.kill()

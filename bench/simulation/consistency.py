@@ -17,7 +17,8 @@ class Consistency(NamedTuple):
 
     ``violations``: of invariants in the log. ``leaked``: the difference between the number of
     claims and the expected number. ``differing``: claims and endpoints that differ between log and
-    state keys (invariant I5). ``claim_bytes``, ``endpoint_bytes``: mean size of key and value.
+    state keys (invariant I5, docs/contributing/architecture.md). ``claim_bytes``,
+    ``endpoint_bytes``: mean size of key and value.
     """
 
     segments: int

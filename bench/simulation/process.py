@@ -29,7 +29,7 @@ OPENING_MAX: Final = 8
 """The largest number of nodes of this process that start concurrently."""
 
 OPEN_S_MAX: Final = 180.0
-"""Seconds that a node waits for etcd, which serves other nodes too."""
+"""Seconds that a node waits for etcd, which many nodes use concurrently."""
 
 ARRIVAL_S_MAX: Final = 120.0
 """Seconds within which the views of all nodes must show the last change."""

@@ -56,7 +56,7 @@ def test_the_usage_names_every_option() -> None:
         (["conf.json", "--calls", "0"], "--calls"),
     ],
 )
-def test_the_comparison_names_what_is_missing_before_it_starts(
+def test_the_comparison_reports_bad_arguments_before_it_starts(
     tmp_path: Path, arguments: Sequence[str], missing: str
 ) -> None:
     _conf(tmp_path, type="rival")
@@ -108,7 +108,7 @@ def test_both_plugins_get_the_same_calls_and_no_process_or_file_is_left(tmp_path
 
 @pytest.mark.etcd
 @pytest.mark.netns
-def test_a_plugin_whose_calls_fail_is_refused_with_what_it_printed(tmp_path: Path) -> None:
+def test_a_plugin_whose_calls_fail_is_refused_with_its_output(tmp_path: Path) -> None:
     plugin = tmp_path / "rival"
     plugin.write_text("#!/bin/sh\necho no address; exit 1\n")
     plugin.chmod(0o755)
