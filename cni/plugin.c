@@ -82,7 +82,7 @@ struct plugin {
     const char *name, *role, *versions; /* versions: the members of a JSON array */
     const char *add_failed, *del_failed; /* the beginning of the message if no answer arrives */
     const char *log_section, *log_path_key, *log_level_key, *log_size_key;
-    bool is_ipam; /* options are only under "ipam"; the name is not sent to the agent */
+    bool is_ipam; /* its options are only under "ipam"; its name is not sent to the agent */
     bool only_add; /* all verbs except ADD succeed and do nothing */
     bool del_needs_no_agent;
 };
@@ -351,7 +351,7 @@ static struct text member(struct text object, const char *key) {
     return result;
 }
 
-/* Return the object with the options: `ipam` for the IPAM plugin, else the whole configuration. */
+/* Return the object with the options: `ipam`, or if a chained plugin has none, the whole configuration. */
 static struct text options_in(struct text document) {
     struct text ipam = member(document, "ipam");
     return ipam.at || plugin->is_ipam ? ipam : document;
@@ -624,7 +624,7 @@ static ssize_t exchange(const char *verb, const char *path, size_t length, struc
     ssize_t got = -1;
     if (send_request(agent, length, deadline_ms)) got = receive_answer(agent, deadline_ms, &is_foreign);
     int why = errno;
-    /* Before standard output is written: if the caller closed fd 1, the socket has that number. */
+    /* Closed before standard output is written: if the caller closed fd 1, the socket is fd 1. */
     close(agent);
     if (got >= 0 && !is_foreign) return got;
     if (is_foreign) {

@@ -1,1 +1,1 @@
-"""The daemon on each node: serves CNI requests from cached objects and one etcd transaction."""
+"""The daemon on each node: serves each CNI request from caches, with one etcd transaction."""

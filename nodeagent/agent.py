@@ -204,7 +204,7 @@ class Agent:
     def _start_device_plugin(self) -> None:
         """Start the device plugin, if enabled, before the agent is ready.
 
-        After a boot, kubelet does not start a Pod that needs a slot until the plugin offers one.
+        After a boot, kubelet starts no Pod that needs a device until the plugin offers it.
         """
         settings, parts = self.settings.devices, self.parts
         if settings is None:

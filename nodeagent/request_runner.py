@@ -34,8 +34,8 @@ ADD_DEADLINE_S: Final = 30.0
 caller still receives the reason."""
 
 BOUND_ADD_DEADLINE_S: Final = 95.0
-"""Seconds for one ADD that also binds its addresses at a network provider. The provider is only
-called while 48 s are left for its answer."""
+"""Seconds for one ADD that also binds its addresses at a network provider. The provider is
+called only if 48 s are left for its answer."""
 
 DEL_DEADLINE_S: Final = 30.0
 CHECK_DEADLINE_S: Final = 15.0

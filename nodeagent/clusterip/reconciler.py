@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from core.errors import BadInput, BpfRefused, DatapathError
+from core.errors import BadInput, DatapathError
 from nodeagent.clusterip.frontends import BackendGroup, Frontend, address_text
 from nodeagent.clusterip.installation import Installation
 from nodeagent.clusterip.map_plan import Contents, Fitted, contents_of, fit, plan
@@ -156,8 +156,8 @@ class ClusterIpReconciler:
         if fitted.limit and fitted.limit != self._limit:
             first = fitted.left_out[0]
             _log.warning(
-                "%d pairs of ClusterIP and port are not served, the first is %s port %d: %s is"
-                " reached (delete Services that are not needed)",
+                "%d pairs of ClusterIP and port are not served, the first is %s port %d: the limit"
+                " %s is reached (delete Services that are not needed)",
                 len(fitted.left_out),
                 address_text(first.address),
                 first.port,
@@ -169,8 +169,7 @@ class ClusterIpReconciler:
         self.counts.failures += 1
         text = str(error)
         if text != self._fault:
-            kind = "the kernel refused" if isinstance(error, BpfRefused) else "failed"
-            _log.warning("cannot serve ClusterIPs, trying again (%s): %s", kind, text)
+            _log.warning("cannot serve ClusterIPs, trying again: %s", text)
             self._fault = text
 
 

@@ -24,7 +24,7 @@ class ServiceSource(Protocol):
     """The source of this node's frontends."""
 
     def frontends(self) -> Mapping[Frontend, BackendGroup] | None:
-        """All frontends; None while they are incomplete, so that none may be removed."""
+        """All frontends; None while they are incomplete: then no frontend may be removed."""
         ...
 
     async def changed(self) -> None:

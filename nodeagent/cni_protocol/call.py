@@ -1,7 +1,7 @@
-"""CNI calls as the executable sends them, checked as libcni's ``skel`` does.
+"""CNI calls as the executables send them, checked as libcni's ``skel`` does.
 
 A returned call has all variables that its command needs, and each of its names can be part of an
-etcd key. It is not checked that the network namespace exists.
+etcd key. Whether the network namespace exists is not checked.
 """
 
 from __future__ import annotations

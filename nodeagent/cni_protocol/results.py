@@ -1,4 +1,4 @@
-"""CNI results as JSON, as the executable prints them.
+"""CNI results as JSON, as the executables print them.
 
 A result has only the addresses of the requested interface, no ``interfaces``, and an empty ``dns``;
 it is indented by four spaces. In CNI versions before 1.0.0, each address has a ``version``. See

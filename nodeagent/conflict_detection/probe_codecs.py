@@ -131,7 +131,7 @@ class NdProbe:
         return encode_solicitation(message, request.mac)
 
     def conflicting_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
-        """The MAC address in an advertisement of the address, or of another host that probes.
+        """The MAC address in an advertisement of the address, or in another host's probe for it.
 
         See RFC 4862, 5.4.3 and 5.4.4.
         """
@@ -156,7 +156,7 @@ class NdProbe:
     def announcements(self, address: bytes, mac: bytes) -> tuple[bytes, ...]:
         """An unsolicited advertisement with override (RFC 4861, 7.2.6), then a solicitation.
 
-        Spiderpool sends the solicitation, for the announced address itself
+        The solicitation is for the announced address itself, as in Spiderpool
         (docs/reference/coordinator.md, "MAC address").
         """
         advertisement = Advertisement(address, ALL_NODES, address, mac, override=True)

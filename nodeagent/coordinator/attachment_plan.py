@@ -81,7 +81,7 @@ def plan(
         for family in pod.families:
             priorities.reserve(family, RULE_PRIORITY)
     if settings.tune_pod_routes and (decision.mode == "overlay" or not decision.first):
-        # In overlay mode these are routes of the first NIC, which may move to another table.
+        # In overlay mode the first NIC has these routes, and its routes may move to another table.
         main_routes = tuple(route for route in host_routes if route.table == RT_TABLE_MAIN)
         pod_with_routes = pod._replace(routes=(*pod.routes, *main_routes))
         steps += tuning_steps(settings, decision, pod_with_routes, priorities, expected)

@@ -1,9 +1,9 @@
 """Attachment records: files on the node that list the changes of an ADD until its DEL.
 
 A record is written before the kernel is changed. If the agent is killed during an ADD, the next ADD
-continues from the record and the next DEL reverts it. CHECK compares the kernel with it. A record
-is either complete or absent (temporary file, then rename). It is not synced to disk: a power loss
-also clears the kernel's state, so the directory belongs on a tmpfs (below /run).
+continues from the record and the next DEL reverts it. CHECK compares the kernel with the record. A
+record is either complete or absent (temporary file, then rename). It is not synced to disk: a power
+loss also clears the kernel's state, so the directory belongs on a tmpfs (below /run).
 
 A record that cannot be read, or that a newer version wrote, is kept and reported as a contained
 fault (one that affects one object only): the version that wrote the record can revert it.
@@ -52,8 +52,8 @@ class AttachmentRecord(msgspec.Struct, frozen=True, array_like=True):
 
     ``device`` and ``inode`` identify the network namespace; ``link``, ``pod_veth`` and
     ``host_veth`` are the interface indexes of the NIC and of both ends of the veth pair. If all
-    these numbers are equal, it is the same Pod. ``own_veth``: the coordinator created the veth pair
-    for this NIC. ``fingerprint``: the fingerprint of the ADD (``AttachRequest``). ``mac``: the
+    these numbers are unchanged, it is the same Pod. ``own_veth``: the coordinator created the veth
+    pair for this NIC. ``fingerprint``: the fingerprint of the ADD (``AttachRequest``). ``mac``: the
     NIC's new MAC address, b"" if unchanged. ``rdma``: the RDMA device that moved into the Pod, ""
     for none.
     """

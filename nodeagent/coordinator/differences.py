@@ -67,7 +67,7 @@ def _route_differences(
         for route in session.routes(family, table):
             existing.update(_next_hops(route))
     return [
-        f"route {route} {'exists' if hop in existing else 'is missing'}"
+        f"route {route} {'must not exist' if hop in existing else 'is missing'}"
         for kind, route in expected
         for hop in _next_hops(route)
         if (hop in existing) == (kind == n.RTM_DELROUTE)

@@ -1,8 +1,8 @@
 """Reads a Pod's annotations about its NICs: the default-route NIC, and the further NICs.
 
 ``ipam.spidernet.io/default-route-nic`` names a NIC. ``k8s.v1.cni.cncf.io/networks`` lists further
-networks, as JSON or as ``namespace/name@interface`` with commas; without an interface they are
-net1, net2, ... in order (Network Custom Resource Definition De-facto Standard 1.2, section 4). An
+networks, as JSON or as ``namespace/name@interface`` with commas; NICs without a name are net1,
+net2, ... in order (Network Custom Resource Definition De-facto Standard 1.2, section 4). An
 unreadable annotation counts as absent: Multus and the allocator report it.
 """
 

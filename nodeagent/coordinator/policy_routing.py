@@ -48,7 +48,7 @@ def tuning_steps(
             )
         # The configured NIC takes over main's default route when it is added.
         configured = ""
-    # The new NIC's routes leave main if main keeps its default route.
+    # If the existing NIC keeps main's default route, the new NIC's routes leave main.
     moved_nic = pod.interface if configured in ("", default.name) else default
     if configured == pod.interface.name:
         yield from _rules(pod, default, decision.table, priorities)
@@ -125,7 +125,7 @@ def _remove_next_hop(route: KernelRoute, narrowed: KernelRoute, link: int) -> It
     if not other_hops:
         yield remove_route_step(route)
     elif route.family == 6:
-        # The kernel stores each next hop of an IPv6 route as a route.
+        # The kernel stores each next hop of an IPv6 route as a separate route.
         yield remove_route_step(narrowed)
     else:
         replacement = _with_hops(route, other_hops)

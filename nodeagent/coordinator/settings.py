@@ -206,7 +206,7 @@ def effective_settings(
     merged = merge_settings(conf, cluster)
     mode = "disable" if merged.mode == DISABLED else merged.mode
     if mode not in MODES:
-        raise _invalid("mode", f"unknown mode {mode!r}", f"one of {', '.join(MODES)}")
+        raise _invalid("mode", f"unknown mode {mode!r}", f"set one of {', '.join(MODES)}")
     veth_address = None
     if merged.veth_link_address:
         veth_address = _address("vethLinkAddress", merged.veth_link_address)
@@ -296,7 +296,7 @@ def _mac_prefix(text: str) -> bytes:
     match = _MAC_PREFIX.match(text)
     if match is None:
         message = f"{text!r} is not two bytes of a unicast MAC address"
-        raise _invalid("podMACPrefix", message, "such as 0a:1b")
+        raise _invalid("podMACPrefix", message, "set two bytes such as 0a:1b")
     return bytes.fromhex("".join(match.groups()))
 
 

@@ -152,7 +152,7 @@ def load_program(name: str, kind: int, hook: int, code: bytes) -> int:
                 raise
             log_end = log.value.decode(errors="replace").strip()[-LOG_CHARACTERS_MAX:]
             message = f"{repeated.message}: {log_end}" if log_end else repeated.message
-            remedy = "use Linux 5.14 or newer; if it is, report the text of the verifier"
+            remedy = "use Linux 5.14 or newer; on such a kernel, report the text of the verifier"
             raise BpfRefused(message, errno=error.errno, subject=name, remedy=remedy) from None
 
 

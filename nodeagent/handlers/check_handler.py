@@ -1,7 +1,7 @@
 """CHECK: compares the result of the ADD with etcd.
 
-One error reports all differences; nothing is repaired. The plugin that created the interface and
-the coordinator check the state of the kernel.
+One error reports all differences; nothing is repaired. The coordinator and the plugin that created
+the interface check the state of the kernel.
 """
 
 from __future__ import annotations

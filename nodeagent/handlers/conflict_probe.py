@@ -7,7 +7,8 @@
                    └─ silent gateway ──▶ release, fail
 
 There are at most ``ROUNDS_MAX`` allocations within one deadline; a DEL of the same container waits
-for the end. If the ADD fails or is cancelled, its addresses are released, except fixed ones.
+for the end of the ADD. If the ADD fails or is cancelled, its addresses are released, except fixed
+ones.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from nodeagent.request_runner import RequestRunner
 
 ROUNDS_MAX: Final = 3
 """Allocations of one ADD; each one after the first follows a conflict. With more conflicts the pool
-probably belongs to another network, and an operator has to look."""
+probably belongs to another network, which an operator must check."""
 
 WITHDRAW_S_MAX: Final = 5.0
 """Seconds that a cancelled ADD has, beyond its deadline, to release its addresses."""
@@ -111,7 +112,7 @@ class ConflictProbe:
                 raise  # another timeout, such as ETIMEDOUT of a socket
             raise DeadlineExceeded(
                 f"not done within {deadline_s:g} s",
-                remedy="repeat the request; addresses of this one are released",
+                remedy="repeat the request; its addresses are released",
             ) from None
 
     async def _try_addresses(
@@ -164,7 +165,7 @@ class ConflictProbe:
         except (OrbweaverError, TimeoutError) as error:
             fields = {"container": request.attachment.container}
             _log.warning(
-                "cannot release the addresses of a cancelled ADD before its DEL does: %s",
+                "cannot release the addresses of a cancelled ADD; its DEL must release them: %s",
                 error,
                 extra={"fields": fields},
             )

@@ -58,7 +58,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class AttachmentGcResult(NamedTuple):
-    """The attachments that a GC removed, and the number that were not listed."""
+    """The attachments that a GC removed, and the number of attachments that were not listed."""
 
     removed: tuple[str, ...]
     missing: int

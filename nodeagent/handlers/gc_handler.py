@@ -1,7 +1,7 @@
 """GC: releases addresses of attachments that the runtime no longer lists (CNI 1.1.0; I6).
 
-It considers the NICs of this node's endpoints in the network of the call that are not in the list
-of valid attachments; ``missing_attachments`` decides whether one may be released. Releases are
+It considers the NICs of this node's endpoints that are in the network of the call but not in its
+list of valid attachments; ``missing_attachments`` decides whether one may be released. Releases are
 fenced like those of DEL (I3). GC continues after errors and reports them at the end. It never
 changes endpoints of another node or network.
 

@@ -168,5 +168,5 @@ def explained(error: PoolError, report: ReconcileReport | None, waited_s: float)
         remedy = "set the annotation in the application's Pod template, not on its Pods"
     else:
         why = "the pool has as many addresses as its application requests"
-        remedy = "raise ipam.spidernet.io/ippool-ip-number, such as +1 for rolling updates"
+        remedy = "raise ipam.spidernet.io/ippool-ip-number, for example to +1 for rolling updates"
     return error.with_message(f"{error.message}: {why}", remedy=remedy)

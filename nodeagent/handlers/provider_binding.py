@@ -41,7 +41,7 @@ RELEASE_RECORD_S: Final = 5.0
 
 
 class Networks(Protocol):
-    """The SpiderMultusConfigs of the NICs of Pods."""
+    """The SpiderMultusConfigs of the Pods' NICs."""
 
     def nics(self, pod: PodFacts, interfaces: tuple[str, ...]) -> tuple[NicConfiguration, ...]:
         """The networks of these NICs. Raises NotReady if they cannot be read now."""

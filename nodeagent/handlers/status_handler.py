@@ -4,9 +4,10 @@
     51   an address held on this node is quarantined, because a conflicting host uses it:
          containers that run on this node may be limited
 
-The pools are those of the network configuration. If it names none, they are the default pools; if
-there are none, all pools, because Pods can then name any pool. Whether a pool is full is read from
-etcd. The result is cached for ``STATUS_CACHED_S``, because runtimes call STATUS every few seconds.
+The pools are those of the network configuration. If it names none, they are the default pools;
+without default pools, all pools, because Pods can name any pool. Whether a pool is full is read
+from etcd. The result is cached for ``STATUS_CACHED_S``, because runtimes call STATUS every few
+seconds.
 """
 
 from __future__ import annotations

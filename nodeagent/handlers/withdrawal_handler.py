@@ -39,8 +39,8 @@ PROBED: Final = (
 )
 
 ADDRESSES_OF_A_HOST_MAX: Final = 16
-"""Addresses of the cluster in quarantine because of one MAC address. Otherwise a proxy that answers
-for every address would fill the quarantine with a whole pool."""
+"""Addresses of the cluster in quarantine because of one MAC address. Without this limit, a proxy
+that answers for every address would fill the quarantine with a whole pool."""
 
 
 class Withdrawal(Enum):
@@ -51,7 +51,7 @@ class Withdrawal(Enum):
     STATEFUL = "forbid releasing IPs for stateful workload"
     TOO_MANY = (
         f"{ADDRESSES_OF_A_HOST_MAX} addresses are in quarantine because of this MAC address, the"
-        " limit for one host; it may be a proxy that answers for every address"
+        " limit for one host, which may be a proxy that answers for every address"
     )
 
 

@@ -5,7 +5,7 @@ cni.py           CNI calls: from request bytes to answer bytes
 coordinator.py   calls of the executable ``coordinator``
 call_log.py      one line of the plugin log for each call
 traced_calls.py  a span for each call, if traces are exported
-http_api.py      the compatible HTTP API; http_bodies.py and http_shapes.py have its JSON
+http_api.py      Spiderpool's HTTP API; http_bodies.py and http_shapes.py have its JSON
 tcp_ports.py     the health port
 sockets.py       unix sockets, their lock files, and checks of callers
 """

@@ -22,7 +22,7 @@ from nodeagent.cni_protocol.netconf import IpamConf, NetConf
 from nodeagent.telemetry.plugin_log import DAYS, FILES, MEGABYTES, LogTarget, PluginLog
 
 NETWORK_FILES_MAX: Final = 64
-"""Different files in network configurations; after that the default file is used."""
+"""Log files that network configurations may name; the default file replaces further ones."""
 
 WARNED_MAX: Final = 64
 """Refused paths that are logged. Each is logged once."""

@@ -1,11 +1,11 @@
 """Answers CNI calls: from the bytes of a request to the bytes of its answer, for every command.
 
-Each call gets an answer, and each failure is a CNI error object. Failures of ADD have the prefix
-that users match. A DEL that fails with a retryable error returns "try again later", so that the
+Each call gets an answer, and each failure is a CNI error object. Failures of ADD begin as
+Spiderpool's do. A DEL that fails with a retryable error returns "try again later", so that the
 runtime repeats it. A DEL whose endpoint cannot be read returns the same: the endpoint keeps its
-addresses until a newer agent or a repair can read it. After any other error a DEL is logged and
-succeeds (docs/reference/cni-configuration.md, "spiderpool"): otherwise the runtime could not delete
-the sandbox, and the Pod would never end. GC releases the addresses later.
+addresses until a newer agent or a repair can read it. Any other error of a DEL is logged, and the
+DEL succeeds (docs/reference/cni-configuration.md, "spiderpool"): otherwise the runtime could not
+delete the sandbox, and the Pod would never end. GC releases the addresses later.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class ChainedPluginHandler(Protocol):
 
 
 class CniServer:
-    """Answers the calls of the executables; ``chained``: those that are not ``spiderpool``."""
+    """Answers the calls of the executables. ``chained``: the handlers of all but ``spiderpool``."""
 
     def __init__(
         self,
@@ -167,8 +167,8 @@ class CniServer:
                 ) from error
             container, interface, *_ = call.attachment
             _log.warning(
-                "DEL of container %s, interface %s: cannot release its addresses; a GC does it"
-                " later: %s",
+                "DEL of container %s, interface %s: cannot release its addresses; a GC releases"
+                " them later: %s",
                 container,
                 interface,
                 error,

@@ -42,7 +42,7 @@ REQUEST_S_MAX: Final = 10.0
 """Seconds from the connection to the last byte of the request."""
 
 CONNECTIONS_MAX: Final = 4_096
-"""Open connections; one more is closed immediately. The number of requests has a lower limit."""
+"""Open connections; one more is closed immediately. The limit of requests is smaller."""
 
 REQUESTS_BYTES_MAX: Final = 64 << 20
 """Bytes of all incomplete and running requests together; a request beyond them is refused."""
@@ -274,12 +274,12 @@ class FramedConnection:
         self._task = self._loop.create_task(self.serve_frame(environment, stdin))
 
     def _count_bytes(self, length: int) -> bool:
-        """Count received bytes. If all requests have too many, refuse this one; return False."""
+        """Count received bytes. If all requests have too many, refuse this one and return False."""
         self._bytes_held += length
         self._server.bytes_held += length
         if self._server.bytes_held <= REQUESTS_BYTES_MAX:
             return True
-        self._server.counts.refuse(NAME, f"all requests hold {REQUESTS_BYTES_MAX} bytes")
+        self._server.counts.refuse(NAME, f"all requests have more than {REQUESTS_BYTES_MAX} bytes")
         text = f"all running requests together have more than {REQUESTS_BYTES_MAX} bytes"
         self._send(1, error_object(LATEST, CniFailure(TRY_AGAIN_LATER, text, "try again")))
         return False

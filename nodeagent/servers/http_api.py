@@ -1,4 +1,4 @@
-"""Serves the compatible HTTP API on the unix socket, for clients of Spiderpool's API.
+"""Serves an HTTP API on the unix socket that is compatible with Spiderpool's.
 
 See docs/reference/http-api.md, "Agent"; bodies: docs/reference/address-assignment.md, "Request
 bodies".

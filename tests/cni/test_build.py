@@ -40,7 +40,7 @@ SAMPLES = (
 )
 
 
-def test_it_needs_no_library_and_no_interpreter() -> None:
+def test_the_program_needs_no_library_and_no_interpreter() -> None:
     headers = subprocess.run(
         ["readelf", "--program-headers", "--dynamic", PROGRAM],
         check=True,
@@ -54,7 +54,7 @@ def test_it_needs_no_library_and_no_interpreter() -> None:
 
 
 @pytest.mark.skipif(musl_compiler() != [MUSL_COMPILER], reason=needs(MUSL))
-def test_it_has_no_cpuid_instruction_which_a_hypervisor_would_emulate() -> None:
+def test_the_program_has_no_cpuid_instruction_which_a_hypervisor_would_emulate() -> None:
     disassembled = subprocess.run(
         ["objdump", "--disassemble", PROGRAM], check=True, capture_output=True, text=True
     ).stdout
@@ -62,7 +62,7 @@ def test_it_has_no_cpuid_instruction_which_a_hypervisor_would_emulate() -> None:
     assert "cpuid" not in disassembled
 
 
-def test_the_compiler_is_cc_or_gcc_without_musl(
+def test_the_compiler_is_cc_if_it_is_set_and_gcc_without_musl(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CC", f"{ARM64_COMPILER} -O3")
@@ -77,7 +77,7 @@ def test_the_same_source_makes_the_same_bytes() -> None:
     assert compiled() == compiled.__wrapped__() == PROGRAM.read_bytes()
 
 
-def test_it_runs_in_a_root_directory_without_other_files(tmp_path: Path) -> None:
+def test_the_program_runs_in_a_root_directory_without_other_files(tmp_path: Path) -> None:
     shutil.copy(PROGRAM, tmp_path / "spiderpool")
 
     answer = subprocess.run(
@@ -131,7 +131,7 @@ def test_the_name_of_the_file_selects_the_executable(tmp_path: Path, name: str) 
 
 
 @uses_sanitizers
-def test_with_random_inputs_it_does_not_crash_and_its_errors_are_json(tmp_path: Path) -> None:
+def test_the_program_does_not_crash_on_random_inputs_and_prints_json(tmp_path: Path) -> None:
     program = tmp_path / "fuzz"
     build(program, *SANITIZED, "-DFUZZ", f"-DLOG_DIRECTORY={text(tmp_path / 'nowhere')}")
     paths = [tmp_path / f"sample-{number}" for number in range(len(SAMPLES))]

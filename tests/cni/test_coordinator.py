@@ -16,7 +16,7 @@ def coordinator(short_path: Path) -> Coordinator:
     return Coordinator(short_path)
 
 
-def test_it_prints_its_versions_without_an_agent(coordinator: Coordinator) -> None:
+def test_the_coordinator_prints_its_versions_without_an_agent(coordinator: Coordinator) -> None:
     answer = json.loads(coordinator.call("VERSION").stdout)
 
     assert answer["supportedVersions"] == ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]

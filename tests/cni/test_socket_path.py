@@ -89,7 +89,7 @@ def test_a_path_is_found_in_every_json_spelling(text: bytes) -> None:
     assert framed_socket_path(text) == b"/run/a.sock.fast"
 
 
-def test_a_path_of_the_greatest_length_of_a_socket_path_is_accepted() -> None:
+def test_the_longest_path_of_a_socket_is_accepted() -> None:
     longest = "/" + "x" * (PATH_BYTES_MAX - 1)
 
     assert framed_socket_path(netconf(longest)) == longest.encode() + b".fast"

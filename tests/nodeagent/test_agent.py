@@ -133,7 +133,7 @@ async def test_the_readiness_endpoint_lists_each_check_on_a_line(
     assert (alive.status, alive.body.decode()) == (200, "[+]fence ok\nlivez check passed\n")
 
 
-async def test_the_health_port_serves_nothing_else(agent: AgentHarness) -> None:
+async def test_the_health_port_does_not_serve_ipam_requests(agent: AgentHarness) -> None:
     assert agent.process.health_port is not None
     port = agent.process.health_port.port
 
@@ -366,7 +366,7 @@ def test_settings_that_cannot_be_used_end_the_process_with_an_error_that_names_t
     assert line["key"]
 
 
-def test_without_etcd_the_process_waits_and_ends_in_order_on_sigterm(short_path: Path) -> None:
+def test_without_etcd_the_process_waits_and_ends_cleanly_on_sigterm(short_path: Path) -> None:
     sock = short_path / "a.sock"
     process = subprocess.Popen(
         [sys.executable, "-m", "nodeagent.main"],

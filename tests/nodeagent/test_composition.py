@@ -73,7 +73,7 @@ STARTS: dict[str, Break] = {
     "sysctls": agent_method("_prepare_node", fails_later),
     "cluster IPs": cluster_ips,
     "device plugin": agent_method("_start_device_plugin"),
-    "sweep": part_method("coordinator_handler", "remove_stale"),
+    "stale attachments": part_method("coordinator_handler", "remove_stale"),
     "plugin log": agent_method("open_servers", fails_later),
     "TCP port": port,
     "metrics": agent_method("_open_metrics", fails_later),
@@ -180,7 +180,7 @@ async def test_after_a_failed_shutdown_step_the_other_steps_run(
     blocking = not asyncio.iscoroutinefunction(close)
     replacement = close_and_fail_at_once if blocking else close_and_fail
     monkeypatch.setattr(target, method, replacement)
-    # Steps are bound when they are pushed, and those of the parts are pushed at once.
+    # A step keeps the method with which it was registered, so register the parts again.
     agent._opened = type(agent._opened)()
     agent._register_parts_to_close()
     await agent.start()

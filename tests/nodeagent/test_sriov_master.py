@@ -1,4 +1,4 @@
-"""The master of a virtual function is read from the kernel and sysfs, or unknown."""
+"""The master of a virtual function is read from the kernel and sysfs, or is unknown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.emulation import asks_drivers
 
 @pytest.fixture
 def namespace() -> Iterator[Path]:
-    """A network namespace with a bridge, the plainest link whose driver answers."""
+    """A network namespace with a bridge, the simplest link whose driver answers."""
     name = f"ow-master-{uuid.uuid4().hex[:8]}"
     subprocess.run(["ip", "netns", "add", name], check=True)
     subprocess.run(["ip", "-n", name, "link", "add", "net1", "type", "bridge"], check=True)

@@ -36,13 +36,13 @@ HEADERS = (
     "asm/unistd.h",
 )
 UCRED = "struct ucred { int pid, uid, gid; };\n"
-"""The structures of unix(7), in headers that cannot be included together with the kernel's."""
+"""A structure of unix(7), whose header cannot be included together with the kernel's."""
 
 CODE = re.compile(r"(\d*)([a-zA-Z])")
 
 
 class Layout(NamedTuple):
-    """A format, the structure that it packs, and the structure's field for each code.
+    """A format, the structure that it packs, and the structure's field for each format character.
 
     A star marks a field that is packed in part; a dash marks a bit field, which has no offset in C.
     A structure of variable length, or with an array at its end, is packed in part.

@@ -1,4 +1,4 @@
-"""Programs and maps stay after the agent if a bpffs is mounted; otherwise they end with it."""
+"""Programs and maps stay after the agent only if a bpffs is mounted."""
 
 from __future__ import annotations
 

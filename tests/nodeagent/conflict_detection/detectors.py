@@ -15,7 +15,7 @@ async def detecting_on(node: Station) -> AsyncIterator[Detector]:
     """The detector of an agent on this node, closed at the end."""
     test_executor = NetnsExecutor()
     with NetworkNamespace.open(node.netns) as namespace:
-        # An executor takes the namespace in which it is created for its own.
+        # The namespace in which an executor is created is its own namespace.
         executor = test_executor.run(namespace, NetnsExecutor)
     detector = Detector(executor)
     yield detector

@@ -48,7 +48,7 @@ def directory() -> Iterator[Path]:
 
 @pytest.fixture
 def agent(directory: Path) -> Running:
-    """An agent with detection that allocates addresses in the order of the list."""
+    """An agent with detection that allocates addresses in ascending order."""
 
     @asynccontextmanager
     async def serve(**changes: Any) -> AsyncIterator[AgentHarness]:

@@ -118,7 +118,7 @@ def plan_text(pod: PodStack, decision: NicSetup, attachment_plan: AttachmentPlan
     """The text of a plan, as in its file."""
     pod_veth_name = "eth0" if decision.mode == "overlay" else "veth0"
     names = {link.ifindex: link.name for link in pod.links}
-    names |= {VETH_PAIR.pod: pod_veth_name, VETH_PAIR.host: "HOST-END"}
+    names |= {VETH_PAIR.pod: pod_veth_name, VETH_PAIR.host: "HOST-VETH"}
     lines = [f"{decision.mode}, {'first' if decision.first else 'later'}, table {decision.table}"]
     lines += [f"sysctl: {name} = {value}" for name, value in attachment_plan.sysctls.items()]
     lines += [f"pod: {describe_step(step, names)}" for step in attachment_plan.pod]

@@ -43,7 +43,9 @@ def routes(namespace: NamedNamespace, table: str, family: str = "-4") -> set[str
     return {" ".join(line.split()) for line in plain if not line.startswith("fe80::/64")}
 
 
-def test_one_underlay_nic(network_pod: NetworkPod, network_node: NetworkNode) -> None:
+def test_one_underlay_nic_gets_the_documented_routes(
+    network_pod: NetworkPod, network_node: NetworkNode
+) -> None:
     network_pod.add(**CONF)
     assert rules(network_pod.inside) == ["1000: from all fwmark 0x1 lookup 100"]
     assert routes(network_pod.inside, "main") == {
@@ -60,7 +62,9 @@ def test_one_underlay_nic(network_pod: NetworkPod, network_node: NetworkNode) ->
     }
 
 
-def test_one_underlay_nic_in_ipv6(network_pod: NetworkPod, network_node: NetworkNode) -> None:
+def test_one_underlay_nic_gets_the_documented_ipv6_routes(
+    network_pod: NetworkPod, network_node: NetworkNode
+) -> None:
     network_pod.add(**CONF)
     assert rules(network_pod.inside, "-6") == ["1000: from all fwmark 0x1 lookup 100"]
     assert routes(network_pod.inside, "main", "-6") == {
@@ -92,7 +96,9 @@ def test_neighbours_are_permanent_on_both_sides(
         assert entry in neighbours_of(network_pod.inside)
 
 
-def test_two_underlay_nics(network_pod: NetworkPod, network_node: NetworkNode) -> None:
+def test_two_underlay_nics_get_the_documented_routes(
+    network_pod: NetworkPod, network_node: NetworkNode
+) -> None:
     network_pod.add(**CONF)
     network_pod.macvlan("net1", "10.7.0.101/24")
     network_pod.add("net1", **CONF)
@@ -117,7 +123,7 @@ def test_two_underlay_nics(network_pod: NetworkPod, network_node: NetworkNode) -
     }
 
 
-def test_two_underlay_nics_with_the_default_route_on_the_second(network_pod: NetworkPod) -> None:
+def test_the_second_underlay_nic_can_get_the_default_route(network_pod: NetworkPod) -> None:
     network_pod.add(**CONF)
     network_pod.macvlan("net1", "10.7.0.101/24", "fd00:7::101/64")
     network_pod.add("net1", podDefaultRouteNic="net1", **CONF)
@@ -146,7 +152,9 @@ def test_two_underlay_nics_with_the_default_route_on_the_second(network_pod: Net
         assert f"dev {link} " in route, destination
 
 
-def test_three_underlay_nics(network_pod: NetworkPod, network_node: NetworkNode) -> None:
+def test_three_underlay_nics_get_the_documented_routes(
+    network_pod: NetworkPod, network_node: NetworkNode
+) -> None:
     network_pod.add(**CONF)
     for number, interface in enumerate(("net1", "net2"), 101):
         network_pod.macvlan(interface, f"10.7.0.{number}/24", f"fd00:7::{number}/64")
@@ -172,7 +180,9 @@ def test_three_underlay_nics(network_pod: NetworkPod, network_node: NetworkNode)
     assert not any("table" in line for line in link_local)
 
 
-def test_overlay_with_one_more_nic(network: NetworkHarness, network_node: NetworkNode) -> None:
+def test_a_second_nic_of_an_overlay_pod_gets_the_documented_routes(
+    network: NetworkHarness, network_node: NetworkNode
+) -> None:
     pod = calico_pod(network, network_node)
     pod.add("net1", **CONF)
     assert rules(pod.inside) == [
@@ -196,7 +206,7 @@ def test_overlay_with_one_more_nic(network: NetworkHarness, network_node: Networ
     assert routes(network_node.inside, "500") == {f"10.6.0.101 dev {host_veth_name} scope link"}
 
 
-def test_overlay_with_the_default_route_on_the_new_nic(
+def test_a_second_nic_of_an_overlay_pod_can_get_the_default_route(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
     pod = calico_pod(network, network_node)
@@ -216,7 +226,9 @@ def test_overlay_with_the_default_route_on_the_new_nic(
     assert routes(pod.inside, "100") == set()
 
 
-def test_overlay_in_both_families(network: NetworkHarness, network_node: NetworkNode) -> None:
+def test_an_overlay_pod_gets_the_documented_routes_in_both_families(
+    network: NetworkHarness, network_node: NetworkNode
+) -> None:
     pod = calico_pod(network, network_node, "fd00:244::5", "fd00:6::101/64")
     pod.add("net1", **CONF)
     assert rules(pod.inside, "-6") == [
@@ -244,7 +256,9 @@ def test_a_default_route_nic_that_is_added_later_gets_the_default_route(
     assert "default via 169.254.1.1 dev eth0" in routes(pod.inside, "102")
 
 
-def test_untuned_routes_have_no_rules(network: NetworkHarness, network_node: NetworkNode) -> None:
+def test_without_tuning_no_rule_is_added(
+    network: NetworkHarness, network_node: NetworkNode
+) -> None:
     pod = calico_pod(network, network_node)
     pod.add("net1", tunePodRoutes=False, **CONF)
     assert rules(pod.inside) == []

@@ -1,7 +1,8 @@
 """Traffic of Pods in an overlay like Calico's; see docs/reference/networks.md, "Traffic".
 
 M is a Pod with a macvlan eth0, and C a Pod of the overlay. CM is a Pod of the overlay with a
-macvlan net1. The tests of the module's overlay run with CM's default route on eth0 and on net1.
+macvlan net1. Tests with the fixture ``overlay`` run twice: with CM's default route on eth0, and on
+net1.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def test_options_of_detection_are_a_count_and_go_durations(
     assert settings(detectOptions=options).detection == pytest.approx(timing)
 
 
-def test_options_of_detection_are_used_as_a_whole() -> None:
+def test_options_of_detection_are_not_merged() -> None:
     settings_used = settings({"detectOptions": {"timeout": "2s"}}, detectOptions={"retries": 7})
     assert settings_used.detection == DetectionTiming(7)
     assert settings({"detectOptions": {"timeout": "2s"}}).detection.timeout_s == 2

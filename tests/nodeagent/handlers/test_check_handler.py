@@ -62,7 +62,7 @@ async def test_an_add_of_0_4_0_can_be_checked_without_a_result(
     assert reply.status == 0
 
 
-async def test_addresses_that_differ_are_named_on_both_sides(
+async def test_addresses_that_only_etcd_or_only_prevresult_has_are_named(
     agent: AgentHarness, added: dict[str, Any]
 ) -> None:
     status, text = await check(agent, added | {"ips": [{"address": "10.6.0.11/24"}]})

@@ -385,7 +385,7 @@ async def test_attachments_of_pods_that_ended_without_an_agent_are_removed(
 async def test_a_namespace_that_the_agent_cannot_see_does_not_count_as_deleted(
     coordinator_handler: CoordinatorHandler, network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
-    """With a missing mount after an upgrade, all Pods would otherwise lose their veth pairs."""
+    """If a mount is missing after an upgrade, the Pods must keep their veth pairs."""
     await coordinator_handler.handle_add(call(network_pod), NOTHING)
     (record,) = network_node.records.all()
     network_node.records.put(structs.replace(record, netns="/run/netns/owt-not-seen-from-here"))

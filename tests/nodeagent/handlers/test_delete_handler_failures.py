@@ -1,4 +1,4 @@
-"""A DEL with a retryable error asks the runtime to repeat it; after another error it succeeds."""
+"""A DEL with a retryable error returns "try again later"; after another error it succeeds."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ async def test_the_first_ordinal_is_considered(agent: AgentHarness) -> None:
 async def test_a_replica_whose_pod_record_is_deleted_before_its_del_keeps_its_address(
     agent: AgentHarness,
 ) -> None:
-    """After a force delete, only the claim still has the owner of the Pod."""
+    """After a force delete, only the claim still names the owner of the Pod."""
     await apply_replicas(agent, 1)
     await agent.pod("db-0", {}, **SET)
     await agent.add("db-0")
@@ -213,7 +213,7 @@ async def test_a_del_without_the_name_of_the_vm_keeps_its_address(agent: AgentHa
     assert set(await agent.claims()) == {"10.6.0.10"}
 
 
-async def test_with_fixed_addresses_disabled_their_pods_are_like_others(settings: Settings) -> None:
+async def test_with_fixed_addresses_disabled_dels_release_all(settings: Settings) -> None:
     disabled = settings._replace(fixed=FixedSettings(stateful_sets=False, vms=False))
     async with running(disabled, MemoryStore()) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")

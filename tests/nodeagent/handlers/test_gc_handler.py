@@ -19,7 +19,7 @@ from tests.support.agent_harness import AgentHarness, ManualClock, running
 
 @pytest.fixture
 async def lan(agent: AgentHarness, short_path: Path) -> Path:
-    """Three Pods with network namespaces; returns the directory of these."""
+    """The directory with the network namespaces of three Pods."""
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
     for name in ("web-0", "web-1", "web-2"):
         (short_path / name).touch()

@@ -1,4 +1,4 @@
-"""The compatible HTTP API as a contract: methods, bodies, status codes and shapes."""
+"""The HTTP API, compatible with Spiderpool's: methods, bodies, status codes and shapes."""
 
 from __future__ import annotations
 
