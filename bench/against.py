@@ -115,7 +115,10 @@ def against(
         ),
     ] = "",
     calls: Annotated[
-        int, typer.Option(min=1, max=CALLS_MAX, help="ADDs, and DELs, in a turn for each number.")
+        int,
+        typer.Option(
+            min=1, max=CALLS_MAX, help="ADDs, and as many DELs, in a turn for each of --callers."
+        ),
     ] = 200,
     callers: Annotated[
         str, typer.Option(help="Numbers of concurrent callers, measured one after another.")

@@ -5,8 +5,8 @@ same source and compiler produce the same bytes. This module uses the standard l
 build of the wheel runs it before any dependency is installed.
 
 The program is linked with musl where musl is installed. glibc executes CPUID about thirty times
-before ``main`` to select its string functions, and in a virtual machine the hypervisor emulates
-each CPUID, which would be two thirds of the CPU time of the program.
+before ``main`` to select its string functions. In a virtual machine the hypervisor emulates each
+CPUID; this would take two thirds of the CPU time of the program.
 
     python -m cni.build [OUTPUT]      CC sets the compiler, such as aarch64-linux-gnu-gcc
 """

@@ -437,8 +437,8 @@ static bool framed_socket_path(struct text netconf, char *path, size_t capacity,
 }
 
 static void fail_too_large(struct failure *failure) {
-    fail(failure, INVALID_CONFIG, "environment and network configuration are too large: more than ",
-         "1048576 bytes", "both together may have 1048576 bytes, in 512 variables");
+    fail(failure, INVALID_CONFIG, "environment and network configuration are too large", "",
+         "at most 1048576 bytes together, and at most 512 variables");
 }
 
 /* Write the request frame to `request`; return the length, or 0 with `failure` set. The frame contains

@@ -1,6 +1,6 @@
 """Whether this agent can serve requests, and whether all its parts work.
 
-A request needs an open writer and a loaded configuration view, which is checked without I/O. A
+A request needs an open writer and a loaded configuration view; to check this needs no I/O. A
 readiness probe also reads etcd, at most once in ``PROBE_CACHED_S``, and checks the supervised
 tasks: a task that ended, or that received nothing for too long, makes the agent unready. ADD and
 DEL then continue with cached objects. Health covers this process only, not pools.

@@ -8,8 +8,8 @@ send a DEL while the ADD's transaction is in flight; a DEL that did not wait wou
 and the address would stay allocated. ADDs do not wait for each other: the guards of their
 transactions decide which one succeeds.
 
-An ADD may have waited unread in its socket while its DEL came through another connection. So the
-ADD is counted as in progress and its caller is checked without an await in between. If the caller
+An ADD may wait unread in its socket while its DEL comes through another connection. Therefore no
+await separates the check of the ADD's caller from counting the ADD as in progress. If the caller
 has hung up, the ADD is not started; otherwise its DEL comes later, and waits.
 """
 
@@ -34,8 +34,8 @@ ADD_DEADLINE_S: Final = 30.0
 caller still receives the reason."""
 
 BOUND_ADD_DEADLINE_S: Final = 95.0
-"""Seconds for one ADD that also binds its addresses at a network provider. The provider is
-called only if 48 s are left for its answer."""
+"""Seconds for one ADD that also binds its addresses at a network provider. The provider is called
+only if 48 s are left for its answer."""
 
 DEL_DEADLINE_S: Final = 30.0
 CHECK_DEADLINE_S: Final = 15.0
@@ -179,8 +179,9 @@ class RequestRunner:
 class RunningRequest:
     """One admitted request: like ``asyncio.timeout``, with a timer shared by all requests.
 
-    ``work`` counts its duration, its result and its ``tries``, which the handler sets; None: it is
-    not counted. ``container``: the container of an ADD, whose DELs wait for the ADD; "" for others.
+    ``work`` counts its duration, its result and its ``tries`` (set by the handler); None: the
+    request is not counted. ``container``: the container of an ADD, whose DELs wait for the ADD; ""
+    for others.
     """
 
     __slots__ = (

@@ -1,6 +1,6 @@
 """The time to compute a past state of a long log: the console's overview and address grid.
 
-The console reads the log into an index once. as_of_cold_s is the time to read the index and to
+The console reads the log into an index once. as_of_cold_s is the time to build the index and to
 compute the first overview and grid. as_of_1m_ms is the time of each later jump to a random
 log position: overview and grid as JSON, without HTTP.
 """
@@ -64,7 +64,7 @@ async def _measure(lab: Lab, etcd: EtcdCluster, log: SeededLog) -> tuple[list[fl
             slowest = max(slowest, *durations_ms)
     count = index.table(POOL.name).count_at(index.position)
     note = (
-        f"slowest {slowest:.0f} ms; {count:,} addresses held; the index read in {read_s:.1f} s,"
+        f"slowest {slowest:.0f} ms; {count:,} addresses held; the index built in {read_s:.1f} s,"
         f" {column_bytes(index) / 1e6:.0f} MB"
     )
     return samples, cold_s, note

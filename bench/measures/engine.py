@@ -3,8 +3,8 @@
 ``wf_rate``: executions with one activity, started by callers in this process and completed by a
 worker in another process. ``wf_rate_of_bare``: the rate of each round divided by the rate of bare
 transactions (``bench.callers.bare``) just before and after the round, because the speed of the
-machine changes. ``wf_replay_4000_ms``: the time to replay about 4,000 events, which a worker needs
-to take over a long execution.
+machine changes. ``wf_replay_4000_ms``: the time to replay about 4,000 events, as a worker does
+when it takes over a long execution.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Reclaim of one Pod and of ten thousand leaks, and a scan of a hundred thousand claims.
 
 ``reclaim_one_ms``: the time from the command that deletes a Pod's record until the jobs of a
-controller, with the default delay of 0, have deleted its endpoint. ``reclaim_10k_s``: the Pods of
-all claims are gone; the time from the start of the jobs to the last release. Instead of waiting for
-the 10 s between two scans, the measure adds them to the time. ``scan_100k_s``: one scan, which
-reads all claims and plans releases.
+controller, with the default delay of 0, have deleted its endpoint. ``reclaim_10k_s``: the time from
+the start of the jobs to the last release of claims whose Pods are gone. Instead of waiting for the
+10 s between two scans, the measure adds them to the time. ``scan_100k_s``: one scan, which reads
+all claims and plans releases.
 """
 
 from __future__ import annotations

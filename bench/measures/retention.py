@@ -37,8 +37,8 @@ RETIRED: Final = 9
 rounds."""
 
 GAP_MS: Final = 60_000
-"""Milliseconds between the ends of two executions. The cutoff of a round is between two ends, so that
-exactly the requested number of executions is due."""
+"""Milliseconds between the ends of two executions. The cutoff of a round is between two ends, so
+that exactly the requested number of executions is due."""
 
 FIRST_CLOSED_MS: Final = 1_700_000_000_000
 """The end of the first execution, in Unix milliseconds."""

@@ -1,6 +1,6 @@
 """Runs an agent or a controller as a process, connected to one etcd.
 
-Guarantee: the daemon is ready when ``start`` returns, and has ended after its context. It is
+Guarantee: the daemon is ready when ``start`` returns, and ends with its context manager. It is
 configured only by environment variables; none of its code is replaced.
 """
 

@@ -1,6 +1,6 @@
 """The environment of one run: its directory, its time budget, and the processes of measures.
 
-Guarantee: every process that is started here has ended after its context, and the directory is
+Guarantee: every process that is started here ends with its context manager, and the directory is
 removed. etcd syncs to disk, except while a seed is written.
 """
 

@@ -3,8 +3,8 @@
 Orbweaver has an etcd, an agent and a controller. The other plugin has an etcd and the processes of
 its start command, if it has such a command. If kube-apiserver is installed, each etcd has an API
 server with the same Pods. No server is shared, so writes of one side do not slow down the other.
-Guarantee: every process that is started here, also by the start command, has ended after its
-context.
+Guarantee: every process that is started here, also by the start command, ends with its context
+manager.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Final
 from core.errors import BadInput, DatapathError
 
 ROOTS: Final = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
-KUBELETS: Final = (
+KUBELET_CGROUPS: Final = (
     "kubepods.slice",
     "kubepods",
     "kubelet.slice/kubelet-kubepods.slice",
@@ -43,7 +43,7 @@ def pods_cgroup(configured: str) -> Path:
             raise DatapathError(text, subject=configured, remedy=remedy)
         return path
     for root in ROOTS:
-        for name in KUBELETS:
+        for name in KUBELET_CGROUPS:
             if (root / name / _CGROUP2_FILE).exists():
                 return root / name
     raise DatapathError(

@@ -42,7 +42,7 @@ from nodeagent.netlink.namespaces import NetnsExecutor
 T = TypeVar("T")
 
 ProbeAssigned = Callable[[Call, DetectionSwitches], Awaitable[None]]
-"""Raises if another host uses an address of the interface, or its gateway does not answer."""
+"""Raises if another host uses an address of the interface, or a gateway does not answer."""
 
 WORKERS: Final = 8
 """Calls that run concurrently. The kernel's RTNL lock allows one change at a time, but a DEL spends

@@ -104,7 +104,7 @@ class DeleteHandler:
 class _ReleasePolicy:
     """Decides whether a DEL releases an endpoint.
 
-    Watched objects decide if they are certain, or if the addresses are kept. Otherwise
+    Watched objects decide when they are certain or when the addresses are kept. Otherwise
     ``confirm_undecided`` asks the API server about the endpoint, and the answer decides (I6).
     """
 

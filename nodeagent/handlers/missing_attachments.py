@@ -75,7 +75,7 @@ class GcPass:
         self.missed: dict[Sandbox, float] = {}
 
     def evidence(self, sandbox: Sandbox, netns: str) -> str:
-        """Record a missing attachment; the evidence that it is deleted, "" without evidence."""
+        """Record a missing attachment; return the evidence that it is deleted, or ""."""
         since = self.missed[sandbox] = self._before.get(sandbox, self._now)
         container, interface = sandbox
         subject = f"container {container} interface {interface}"

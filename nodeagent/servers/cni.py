@@ -1,6 +1,6 @@
 """Answers CNI calls: from the bytes of a request to the bytes of its answer, for every command.
 
-Each call gets an answer, and each failure is a CNI error object. Failures of ADD begin as
+Each call gets an answer, and each failure is a CNI error object. Texts of failed ADDs begin as
 Spiderpool's do. A DEL that fails with a retryable error returns "try again later", so that the
 runtime repeats it. A DEL whose endpoint cannot be read returns the same: the endpoint keeps its
 addresses until a newer agent or a repair can read it. Any other error of a DEL is logged, and the

@@ -51,7 +51,7 @@ RECEIVE_BYTES: Final = 65_536
 """Bytes of one read; most requests have a few hundred bytes."""
 
 ACCEPTS_MAX: Final = 64
-"""Connections that are accepted before the event loop continues running requests."""
+"""Connections that are accepted before the event loop returns to running requests."""
 
 ACCEPT_PAUSE_S: Final = 1.0
 """Seconds until the next accept after a lack of descriptors or memory."""

@@ -1,4 +1,4 @@
-"""Serves an HTTP API on the unix socket that is compatible with Spiderpool's.
+"""Serves an HTTP API compatible with Spiderpool's on the unix socket.
 
 See docs/reference/http-api.md, "Agent"; bodies: docs/reference/address-assignment.md, "Request
 bodies".

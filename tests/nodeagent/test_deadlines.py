@@ -21,7 +21,7 @@ from tests.support.agent_harness import AgentHarness
 
 
 @pytest.mark.parametrize("binds", [False, True])
-async def test_a_delete_may_wait_for_as_long_as_an_add_may_take(
+async def test_a_delete_has_at_least_the_deadline_of_an_add(
     binds: bool,  # whether there is a source of networks
     settings: Settings,
     store: MemoryStore,
