@@ -34,7 +34,7 @@ COMMANDS = 40
 """Commands in one round."""
 
 IMPORTED = 10_000
-"""The number of pools of an import to which the measured time is scaled."""
+"""The measured time of an import is scaled to this number of pools."""
 
 CAUSE = Cause("bench")
 

@@ -57,7 +57,7 @@ ROUNDS_DIVISOR = 4
 """The rounds of ``reclaim_one_ms`` are fewer by this factor, because a round has many samples."""
 
 SCANNED = 100_000
-"""The number of claims to which ``scan_100k_s`` is scaled."""
+"""``scan_100k_s`` is scaled to this number of claims."""
 
 WAIT_S_MAX = 120.0
 """Seconds after which a wait for a release fails."""

@@ -69,7 +69,7 @@ class Cluster:
         return self._controller
 
     def stop_controller(self) -> None:
-        """Stop the controller if it runs, so that nothing is reported to the API server."""
+        """Stop the controller if it runs, so that it does not write to the API server."""
         controller, self._controller = self._controller, None
         if controller is not None:
             controller.stop()

@@ -1,7 +1,7 @@
 """One simulated node: an etcd connection, a writer, a view and an allocator, as in an agent.
 
-The view is the node's copy of the configuration in etcd. The node records at which time its view
-reaches which etcd revision.
+The view is the node's copy of the configuration in etcd. The node records the time and the etcd
+revision of each update of its view.
 """
 
 from __future__ import annotations

@@ -279,8 +279,8 @@ class FramedConnection:
         self._server.bytes_held += length
         if self._server.bytes_held <= REQUESTS_BYTES_MAX:
             return True
-        self._server.counts.refuse(NAME, f"all requests have more than {REQUESTS_BYTES_MAX} bytes")
         text = f"all running requests together have more than {REQUESTS_BYTES_MAX} bytes"
+        self._server.counts.refuse(NAME, text)
         self._send(1, error_object(LATEST, CniFailure(TRY_AGAIN_LATER, text, "try again")))
         return False
 
