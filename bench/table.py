@@ -137,7 +137,7 @@ MEASURES: tuple[Measure, ...] = (
         dict.fromkeys(percentiles.NAMES),
         percentiles.measure,
         60,
-        quick=False,  # too short for the calls that a p99.9 needs
+        quick=False,  # a quick run is too short for the calls that a p99.9 needs
     ),
     Measure(
         "replay",

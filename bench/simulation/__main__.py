@@ -29,7 +29,7 @@ def simulate(
     pools: int = 100,
     pods: Annotated[int, typer.Option(help="Pods of each node; all start concurrently")] = 10,
     rack_pods: Annotated[
-        int, typer.Option(help="Pods on each node of the rack that is lost")
+        int, typer.Option(help="Pods on each node of a rack when the rack is lost")
     ] = 100,
     changes: Annotated[int, typer.Option(help="changes of pools, one after the other")] = 100,
     pause_s: Annotated[float, typer.Option(help="seconds between two changes of pools")] = 0.4,

@@ -87,7 +87,7 @@ def overlay(
 
 
 @FAMILIES
-def test_cm_reaches_the_overlay_by_eth0_and_the_underlay_by_net1(
+def test_an_overlay_pod_reaches_the_overlay_by_eth0_and_the_underlay_by_net1(
     overlay: Overlay, family: int
 ) -> None:
     cm = overlay.cm.inside
@@ -96,7 +96,7 @@ def test_cm_reaches_the_overlay_by_eth0_and_the_underlay_by_net1(
 
 
 @FAMILIES
-def test_cm_is_reached_at_both_addresses(overlay: Overlay, family: int) -> None:
+def test_an_overlay_pod_is_reached_at_both_addresses(overlay: Overlay, family: int) -> None:
     cm, node = overlay.cm, overlay.nodes[0]
     assert overlay.client_seen(overlay.m.inside, cm, CM_UNDERLAY[family]) == M_UNDERLAY[family]
     assert overlay.client_seen(overlay.c.inside, cm, CM_OVERLAY[family]) == C_OVERLAY[family]
@@ -107,7 +107,7 @@ def test_cm_is_reached_at_both_addresses(overlay: Overlay, family: int) -> None:
 
 @FAMILIES
 @pytest.mark.parametrize("backend", ["m", "c", "cm"])
-def test_m_and_cm_reach_services_by_their_nodes(
+def test_underlay_and_overlay_pods_reach_services_by_their_nodes(
     overlay: Overlay, backend: str, family: int
 ) -> None:
     pod: NetworkPod = getattr(overlay, backend)
@@ -118,7 +118,7 @@ def test_m_and_cm_reach_services_by_their_nodes(
 
 
 @FAMILIES
-def test_a_node_port_of_cm_is_answered_by_eth0(overlay: Overlay, family: int) -> None:
+def test_a_node_port_of_an_overlay_pod_is_answered_by_eth0(overlay: Overlay, family: int) -> None:
     # The client's address is kept. The answer leaves by eth0, even if net1 has the default route.
     node, port = overlay.nodes[0], next(_ports)
     node.node_port(family, port, CM_OVERLAY[family], port)

@@ -87,7 +87,7 @@ async def test_a_del_releases_only_the_address_of_a_replica_that_was_scaled_down
     assert evidence == "CNI DEL of container c-db-1; StatefulSet shop/db has replica 0"
 
 
-async def test_the_first_ordinal_is_considered(agent: AgentHarness) -> None:
+async def test_a_replica_below_the_first_ordinal_loses_its_address(agent: AgentHarness) -> None:
     await apply_replicas(agent, 1, start=1)
     for name in ("db-0", "db-1"):
         await agent.pod(name, {}, **SET)
