@@ -342,9 +342,7 @@ async def test_an_unknown_workload_endpoint_returns_404(agent: AgentHarness, nam
         ("?podName=web-0&podNamespace=", "podNamespace"),
     ],
 )
-async def test_a_query_without_a_pod_is_refused(
-    agent: AgentHarness, query: str, missing: str
-) -> None:
+async def test_a_query_must_name_the_pod(agent: AgentHarness, query: str, missing: str) -> None:
     reply = await ask(agent, "GET", f"/v1/workloadendpoint{query}")
 
     assert reply.status == 422
