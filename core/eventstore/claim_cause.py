@@ -58,7 +58,7 @@ def link_attributes(claim: Claim) -> dict[str, str]:
 
 
 async def link_to_claim(span: Span, store: KeyValueStore, keys: Keys, ended: Release) -> None:
-    """Link a span to that of the ADD whose claim was released, if the log still has it."""
+    """Link a span to that of the ADD whose claim was released, if the log still has its event."""
     at = ended.claim_revision
     with suppress(TimeoutError, OrbweaverError):
         async with asyncio.timeout(LINK_S_MAX):

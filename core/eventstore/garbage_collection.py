@@ -6,7 +6,7 @@ run many times and double the time. The block disables it for some seconds at mo
 ``raise_gc_threshold``: at Python's default threshold, the collector would run for every segment of
 a replay, and take a sixth of the replay's time. The agent and ``orbctl`` use
 ``COLLECT_AFTER_OBJECTS``. In a controller, responses of the API server leave cycles, which would
-take a fifth more memory at that threshold; so controllers use half of it. At a quarter, a
+take a fifth more memory at that threshold; so controllers use half. At a quarter, a
 controller of 1,000 Pods needs as much memory as at half (77 MB), and a workflow worker some 10 %
 more CPU.
 

@@ -1,9 +1,9 @@
 """Read the state keys of etcd into a ledger, at one revision.
 
 The ledger equals the one that results from all events up to that revision (I5); ``orbctl verify``
-compares the two. A projection starts from it and then follows the log. A key or value that cannot
-be decoded is skipped, reported to ``faults`` and listed in ``Ledger.undecodable``: code for which a
-missing object is evidence must check that list. Decoding yields to the event loop after
+compares the two. A projection starts from a ledger and then follows the log. A key or value that
+cannot be decoded is skipped, reported to ``faults`` and listed in ``Ledger.undecodable``: code for
+which a missing object is evidence must check that list. Decoding yields to the event loop after
 ``DECODED_AT_ONCE_MAX`` values, so that leases are renewed in time. This module only reads.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".

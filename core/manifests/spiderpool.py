@@ -1,4 +1,4 @@
-"""Parse the objects of a Spiderpool cluster, from kubectl's output or its API server.
+"""Parse the objects of a Spiderpool cluster, from output of kubectl or from the API server.
 
 Pools, subnets and reservations are parsed like the manifests of ``orbctl apply``, which ignores the
 status; here the allocated addresses in the status of a pool are read too. SpiderEndpoints, which

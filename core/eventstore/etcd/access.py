@@ -1,7 +1,7 @@
 """Validate a user's settings for etcd; an error names the setting.
 
 Agent, controller and orbctl read the same six settings from a file, variables or options, and pass
-their names for error messages. Only the files that the settings name are read.
+the names of the settings for error messages. Only the files that the settings name are read.
 """
 
 from __future__ import annotations

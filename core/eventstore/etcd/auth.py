@@ -16,7 +16,7 @@ from core.eventstore.etcd.settings import EtcdSettings
 
 _AUTH_DISABLED = "etcdserver: authentication is not enabled"
 
-# With it, a member without a leader fails calls immediately, not after its own timeout.
+# With this header, a member without a leader fails calls immediately, not after its own timeout.
 _REQUIRE_LEADER: Metadata = (("hasleader", "true"),)
 
 

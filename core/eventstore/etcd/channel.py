@@ -98,7 +98,7 @@ class Endpoints:
         if self._connecting is None or self._connecting.done():
             self._connecting = asyncio.create_task(self._connect())
         connecting = self._connecting
-        # Shared by all waiting calls: cancelling one call does not cancel it for the others.
+        # All waiting calls share the attempt: cancelling one call does not cancel the attempt.
         await asyncio.wait({connecting})
         connected = None if connecting.cancelled() else connecting.result()
         if connected is None:

@@ -1,7 +1,7 @@
 """Classify failed calls by their effect on the data (invariant I9).
 
 A gRPC status and etcd's message are mapped to a ``CallState``. A failure that is not listed here
-counts as unknown: an unfamiliar message of a new etcd causes a read, never a second write.
+counts as unknown: after an unfamiliar message of a newer etcd, callers do not repeat a write.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _STALE_TOKEN = (
     "etcdserver: user name is empty",
 )
 
-_NEVER_SENT = (
+_NOT_PROCESSED = (
     # etcd's interceptors, which run before the request is processed.
     "etcdserver: no leader",
     "etcdserver: not capable",
@@ -103,7 +103,7 @@ def classify(code: StatusCode, details: str) -> CallFailure:
     text = details or code.name
     if details.startswith(_STALE_TOKEN):
         return CallFailure(CallState.STALE_TOKEN, text)
-    if details.startswith(_NEVER_SENT):
+    if details.startswith(_NOT_PROCESSED):
         return CallFailure(CallState.NOTHING_WRITTEN, text)
     if code is StatusCode.OUT_OF_RANGE and "has been compacted" in details:
         return CallFailure(CallState.COMPACTED, text)

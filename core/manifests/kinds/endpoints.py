@@ -24,7 +24,7 @@ class EndpointNic(Struct, rename="camel", frozen=True):
 
     interface: Annotated[
         str,
-        described("The name of the interface. Empty until a runtime has requested it by name."),
+        described("The name of the interface. Empty until a runtime has named it."),
     ]
     ipv4: Annotated[str | None, described("The IPv4 address with prefix length.")] = None
     ipv4_pool: Annotated[str | None, described("The SpiderIPPool of the IPv4 address.")] = field(

@@ -84,7 +84,7 @@ class NodePolicySpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=
         default=False, name="needVhostNet"
     )
     exclude_topology: Annotated[
-        bool, described("Whether kubelet does not receive the NUMA node.")
+        bool, described("Whether the NUMA node is withheld from kubelet.")
     ] = False
     vdpa_type: Annotated[str, described("Not supported.")] = ""
     trust: Annotated[

@@ -177,7 +177,7 @@ class _TypeRules:
                 yield from self.refuse("Forbidden", "foreign-block", message, "spec.cniType")
 
     def injections(self, block: InjectableBlock | None) -> Iterator[Refusal]:
-        """A network that the Pod webhook injects has a resource name, and pools for it."""
+        """An injected network has a resource name for RDMA, and pools if it has a resource name."""
         for key in INJECTIONS:
             if key not in self._annotations:
                 continue

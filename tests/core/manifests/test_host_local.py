@@ -32,7 +32,7 @@ LAN = conflist(ranges=[[one_range("10.6.0.0/24")]])
 
 
 def node(name: str, *addresses: str, configuration: tuple[str, str] | None = LAN) -> NodeFiles:
-    """The files of a node: one for each address of the network ``lan``, and two others."""
+    """The files of a node: one for each address of the network ``lan``, and host-local's own."""
     files = {address: f"container-of-{address}\r\neth0" for address in addresses}
     files |= {"last_reserved_ip.0": addresses[-1] if addresses else "", "lock": ""}
     return NodeFiles(name, [configuration] if configuration else [], {"lan": files})
@@ -64,7 +64,7 @@ def findings_of(cluster: ForeignCluster) -> list[tuple[str, str]]:
     return [(finding.what, finding.done) for finding in cluster.findings]
 
 
-def test_the_address_of_a_file_belongs_to_the_pod_on_that_node_with_the_address() -> None:
+def test_a_file_belongs_to_the_pod_on_its_node_that_has_the_address() -> None:
     cluster = read([node("node-a", "10.6.0.5")], pod("web-0", "node-a", "10.6.0.5"))
 
     (endpoint,) = cluster.endpoints
@@ -228,7 +228,7 @@ def test_a_file_that_may_belong_to_a_starting_pod_is_refused() -> None:
     assert read([node("node-a")], starting).endpoints == ()
 
 
-def test_a_file_of_a_network_without_ranges_uses_the_range_that_contains_it() -> None:
+def test_a_file_of_a_network_without_ranges_uses_the_range_that_contains_its_address() -> None:
     without_ranges = NodeFiles("node-b", [], {"old": {"10.6.0.6": "c\r\neth0"}})
     with_ranges = NodeFiles("node-a", [LAN], {"old": {"10.6.0.5": "c\r\neth0"}})
     pods = [pod("web-0", "node-a", "10.6.0.5"), pod("web-1", "node-b", "10.6.0.6")]

@@ -124,7 +124,7 @@ def test_a_gateway_among_the_addresses_is_left_out_unless_a_pod_has_it() -> None
 
     assert read(free, lan).pools[0].pool.ips == ("10.6.0.2-10.6.0.6",)
     pool_of_used = read(used, lan, running_pod("web-0")).pools[0].pool
-    assert pool_of_used.ips == ("10.6.0.1-10.6.0.6",)  # the rule of pools refuses it
+    assert pool_of_used.ips == ("10.6.0.1-10.6.0.6",)  # a rule refuses the gateway
 
 
 def test_an_allocated_address_outside_of_the_bounds_stays_in_the_pool() -> None:

@@ -36,8 +36,8 @@ SILENT_S_MAX: Final = 0.02
 PING_ANSWER_S: Final = 0.05
 """Seconds from a received PING to its answer.
 
-etcd measures its bandwidth by a PING with every request, unless an earlier PING is unanswered. The
-delay reduces the number of these frames.
+etcd measures the bandwidth of the connection by a PING with every request, unless an earlier PING
+is unanswered. The delay reduces the number of these frames.
 """
 
 _OUR_SETTINGS: Final = (

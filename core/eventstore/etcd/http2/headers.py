@@ -48,7 +48,7 @@ _PATH: Final = b"\x04"
 _AUTHORITY: Final = b"\x01"
 _CONTENT_TYPE: Final = b"\x0f\x10"
 
-# Name and value follow as literals, which a proxy must not index after ``_NEVER_INDEXED``.
+# Name and value follow as literals; ``_NEVER_INDEXED`` forbids proxies to index them.
 _LITERAL: Final = b"\x00"
 _NEVER_INDEXED: Final = b"\x10"
 

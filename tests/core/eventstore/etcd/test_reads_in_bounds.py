@@ -1,4 +1,4 @@
-"""Long reads and lagging watches stay within their limits, and raise when they cannot."""
+"""Long reads and lagging watches stay within their limits, or raise Compacted."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from tests.core.eventstore.kv.contract_subject import Subject
 
 
 async def put(subject: Subject, *names: str) -> int:
-    """Write some keys in one revision and return it."""
+    """Write some keys in one revision; return the revision."""
     writes = [Put(subject.key(name), name.encode()) for name in names]
     result = await subject.store.commit([], writes)
     assert result.succeeded

@@ -16,7 +16,7 @@ async def now(subject: Subject) -> int:
 
 
 async def put(subject: Subject, *names: str) -> int:
-    """Write some keys in one revision and return it."""
+    """Write some keys in one revision; return the revision."""
     writes = [Put(subject.key(name), name.encode()) for name in names]
     return (await subject.store.commit([], writes)).revision
 
