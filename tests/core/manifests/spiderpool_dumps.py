@@ -1,4 +1,4 @@
-"""Objects of a Spiderpool cluster, as ``kubectl get`` prints them, and a function that reads them."""
+"""Objects of a Spiderpool cluster, as ``kubectl get`` prints them, and their reader."""
 
 from __future__ import annotations
 
