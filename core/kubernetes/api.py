@@ -150,7 +150,7 @@ class Api:
     def clock_s(self) -> float:
         """The server's Unix time, or this machine's before the first response.
 
-        The server's time does not go back.
+        After the first response, it does not go back.
         """
         return time.time() if self._ahead_s is None else time.monotonic() + self._ahead_s
 
@@ -187,7 +187,7 @@ class Api:
         return Listed(items, version)
 
     async def names(self, path: str) -> set[str]:
-        """The names of a collection; the server sends only the metadata of the objects."""
+        """The names of the objects in a collection; the server sends only their metadata."""
         return {
             item["metadata"]["name"]
             async for page in self.pages(path, _METADATA)

@@ -82,7 +82,7 @@ def dump_yaml(manifests: Iterable[Mapping[str, object]]) -> str:
 
 class _Dumper(yaml.CSafeDumper):
     def ignore_aliases(self, data: object) -> bool:
-        """Always True: values are written out, because readers need them instead of aliases."""
+        """Always True: a shared value is written out each time, without an alias."""
         return True
 
 

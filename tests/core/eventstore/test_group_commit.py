@@ -124,7 +124,9 @@ async def test_draining_waits_for_all_proposals() -> None:
     assert harness.group_commit.depth == 0
 
 
-async def under_way(harness: GroupCommitHarness) -> tuple[asyncio.Future[Committed | Lost], ...]:
+async def in_flight_and_queued(
+    harness: GroupCommitHarness,
+) -> tuple[asyncio.Future[Committed | Lost], ...]:
     """One proposal in a transaction without an answer, and one queued after it."""
     harness.gate.clear()
     in_flight = harness.put("same")
@@ -135,7 +137,7 @@ async def under_way(harness: GroupCommitHarness) -> tuple[asyncio.Future[Committ
 
 async def test_cancelling_a_drain_does_not_end_the_proposals() -> None:
     harness = GroupCommitHarness()
-    answers = await under_way(harness)
+    answers = await in_flight_and_queued(harness)
     waiting = asyncio.ensure_future(harness.group_commit.drain())
     await asyncio.sleep(0)
     waiting.cancel()
@@ -148,7 +150,7 @@ async def test_cancelling_a_drain_does_not_end_the_proposals() -> None:
 
 async def test_abandoning_fails_all_proposals_and_ends_a_drain() -> None:
     harness = GroupCommitHarness()
-    answers = await under_way(harness)
+    answers = await in_flight_and_queued(harness)
     waiting = asyncio.ensure_future(harness.group_commit.drain())
     await asyncio.sleep(0)
     harness.group_commit.abandon(SessionLost("gone"))
@@ -161,13 +163,13 @@ async def test_abandoning_fails_all_proposals_and_ends_a_drain() -> None:
 
 async def test_an_error_of_the_group_commit_itself_reaches_its_callers() -> None:
     harness = GroupCommitHarness()
-    untrue = TxnResult(False, 1, {})  # a failure without a failed guard or a read
+    inconsistent = TxnResult(False, 1, {})  # a failure without a failed guard or a read
 
-    async def lie(_: TransactionBatch) -> TxnResult:
-        return untrue
+    async def transact_inconsistently(_: TransactionBatch) -> TxnResult:
+        return inconsistent
 
     harness.group_commit = GroupCommit(
-        lie, ends=WriterFenced, name="queue", depth_max=100, passes=1
+        transact_inconsistently, ends=WriterFenced, name="queue", depth_max=100, passes=1
     )
     results = await asyncio.gather(harness.put("a"), harness.put("a"), return_exceptions=True)
     await harness.group_commit.drain()
@@ -212,7 +214,7 @@ async def test_proposals_sent_again_after_a_failure_are_not_joined_by_later_ones
 
     assert [type(result) for result in results] == [Committed, Lost, Committed, Lost, Committed]
     assert harness.transactions == 4, (
-        "two transactions fail, and the proposals left of each succeed in another"
+        "two transactions fail, and the other proposals of each are committed in one more"
     )
 
 

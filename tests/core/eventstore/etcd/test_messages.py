@@ -11,7 +11,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from core.eventstore.etcd import messages
 
-NEWER = {("StatusResponse", "errors")}
+NEWER_FIELDS = {("StatusResponse", "errors")}
 """Fields of etcd 3.4 and later, which the older stubs lack."""
 
 STUBS = {
@@ -40,7 +40,7 @@ def test_a_message_has_the_numbers_and_types_of_etcd(name: str) -> None:
         return
     stub_fields = STUBS[name].fields_by_name
     for field_name, field in our_fields.items():
-        if (name, field_name) not in NEWER:
+        if (name, field_name) not in NEWER_FIELDS:
             assert described(field) == described(stub_fields[field_name]), field_name
 
 

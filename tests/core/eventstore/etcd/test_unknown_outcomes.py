@@ -124,7 +124,7 @@ async def test_cancelling_a_read_does_not_affect_other_reads(
     assert [result.ranges[0].count for result in results] == [0, 0]
 
 
-async def test_a_full_disk_quota_leaves_the_outcome_unknown(
+async def test_a_full_database_leaves_the_outcome_unknown(
     tmp_path_factory: pytest.TempPathFactory, open_store: OpenStore
 ) -> None:
     flags = ["--quota-backend-bytes=2000000"]

@@ -1,4 +1,4 @@
-"""The stores under the contract, with separate keys for every test."""
+"""The stores that the contract suite tests, with separate keys for every test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store under the contract tests, and functions that read its watches."""
+"""The store that a contract test uses, and functions that read its watches."""
 
 from __future__ import annotations
 
