@@ -96,7 +96,7 @@ static const struct plugin plugins[] = {
      "coordinator failed to set up the Pod's network: ",
      "coordinator failed to clean up the Pod's network: ",
      "logOptions", "logFile", "logLevel", "logMaxSize", false, false, true},
-    {"ifacer", "first of a chain: it prepares the master interface",
+    {"ifacer", "prepares the master interface, first in a chain",
      "\"0.1.0\",\"0.2.0\"," VERSIONS, UNHEALTHY, UNHEALTHY,
      NULL, "log_file_path", "log_level", "log_file_max_size", false, true, false},
 };
