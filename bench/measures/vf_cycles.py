@@ -1,8 +1,8 @@
 """Objects left on a node after attaching and detaching virtual functions a thousand times.
 
-The node is a virtual machine with an SR-IOV card, on which an agent has created seven virtual
-functions by a policy (``tests/vm/vf_cycles.py``). The machine's processor is emulated, so booting
-takes a minute or more.
+The node is a virtual machine with an SR-IOV card; its agent has created seven virtual functions by
+a policy (``tests/vm/vf_cycles.py``). The machine's processor is emulated, so booting takes a minute
+or more.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.vm.vf_cycles import boot
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """Measure vf_leaks. Raises NotTaken without qemu or its kernel."""
+    """Measure vf_leaks. Raises NotTaken without qemu, busybox or a kernel."""
     missing = VirtualMachine.why_not()
     if missing:
         raise NotTaken(f"{missing}: scripts/vm-kernel.sh fetches them")

@@ -29,8 +29,8 @@ def load(maps: Mapping[str, Map], desired: DesiredPrograms) -> dict[Hook, int]:
 def try_loading(desired: DesiredPrograms) -> bool:
     """Load all programs with maps of one entry, without attaching them.
 
-    Returns whether the programs can refuse connections with ECONNREFUSED; on older kernels it is
-    EPERM. Raises BpfRefused if the kernel cannot run them at all.
+    Returns whether the programs can refuse connections with ECONNREFUSED; older kernels use EPERM.
+    Raises BpfRefused if the kernel cannot run them at all.
     """
     maps: dict[str, Map] = {}
     try:

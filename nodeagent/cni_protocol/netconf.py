@@ -59,7 +59,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 31)]
 
 
 class IpamConf(msgspec.Struct, frozen=True):
-    """The ``ipam`` object. Sizes and counts 0: not set.
+    """The ``ipam`` object. A size or count of 0 is not set.
 
     See docs/reference/cni-configuration.md, "spiderpool".
     """

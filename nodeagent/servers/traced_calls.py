@@ -1,7 +1,7 @@
 """The outermost span of each CNI call and of each request of the HTTP API.
 
 Only an agent that exports traces creates these spans. A span continues the trace of the caller:
-executables send its context in environment variables, HTTP clients in headers.
+executables send the trace context in environment variables, HTTP clients in headers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ IPAM_PLUGIN: Final = "spiderpool"
 """The name of the executable that does not send its name."""
 
 CHAINED: Final = (coordinator.NAME, ifacer_handler.NAME)
-"""Executables whose name is in the name of the span; others are only an attribute."""
+"""Executables whose name is part of the span's name; other names are only an attribute."""
 
 SERVER_ERROR: Final = 500
 
