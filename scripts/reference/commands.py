@@ -89,7 +89,7 @@ def _row(parameter: Any) -> str:  # noqa: ANN401  # as above
     meaning = str(parameter.help or "").replace("|", "\\|").replace("\n", " ")
     if getattr(parameter, "envvar", None):
         meaning += f" (`{parameter.envvar}`)"
-    if getattr(parameter, "multiple", False):
+    if getattr(parameter, "multiple", False) and "repeatable" not in meaning:
         meaning += "; repeatable"
     return f"| `{name.replace('|', chr(92) + '|')}` | {_default(parameter)} | {meaning} |"
 

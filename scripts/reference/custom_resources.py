@@ -104,10 +104,11 @@ def _meaning(field: Schema) -> str:
     bounds = []
     if "enum" in field:
         bounds.append("one of " + ", ".join(f"`{_value(value)}`" for value in field["enum"]))
-    bounds += [words.format(field[key]) for key, words in _BOUNDS.items() if key in field]
+    bounds += [_bound(key, field[key]) for key in _BOUNDS if key in field]
     rules = [str(rule["message"]) for rule in field.get("x-kubernetes-validations", ())]
     text = str(field.get("description", "")).replace("|", "\\|").replace("\n", " ")
-    return " ".join([text, *(_sentence(sentence) for sentence in (*bounds, *rules))]).strip()
+    names = frozenset(field.get("properties", ()))
+    return " ".join([text, *(_sentence(part, names) for part in (*bounds, *rules))]).strip()
 
 
 _BOUNDS: Final = {
@@ -120,9 +121,18 @@ _BOUNDS: Final = {
 }
 
 
-def _sentence(text: str) -> str:
-    text = text.replace("|", "\\|")
-    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+def _bound(key: str, value: int) -> str:
+    is_one = key in {"minItems", "minLength"} and value == 1
+    return "not empty" if is_one else _BOUNDS[key].format(value)
+
+
+def _sentence(text: str, names: frozenset[str]) -> str:
+    """A sentence that begins with a capital letter, or with the name of a field as code."""
+    text = text.replace("|", "\\|").removesuffix(".") + "."
+    first, _, rest = text.partition(" ")
+    if first.partition(".")[0] in names:
+        return f"`{first}` {rest}"
+    return text[:1].upper() + text[1:]
 
 
 def _value(value: object) -> str:

@@ -9,6 +9,23 @@ from __future__ import annotations
 from typing import Final
 
 VALUE_MEANINGS: Final = {
+    "rdma.rdmaSharedDevicePlugin.install": "agents offer shares of RDMA devices",
+    "rdma.rdmaSharedDevicePlugin.name": "the ConfigMap with the configuration of the shares",
+    "rdma.rdmaSharedDevicePlugin.deviceConfig": "the shares, in the format of that plugin",
+    "rdma.rdmaSharedDevicePlugin.*": "accepted without an effect",
+    "sriov.operatorConfig.enable*": "accepted without an effect",
+    "sriov.operatorConfig.configurationMode": "accepted without an effect",
+    "sriov.operatorConfig.logLevel": "accepted without an effect",
+    **dict.fromkeys(
+        (
+            f"sriov.{name}"
+            for name in (
+                *("name", "replicas", "hostnetwork", "image", "resources", "priorityClassName"),
+                *("nodeSelector", "tolerations", "affinity", "webhooktls", "injectortls"),
+            )
+        ),
+        "accepted without an effect",
+    ),
     "global.nameOverride": "the name in labels and in names of objects",
     "global.clusterDnsDomain": "the DNS domain of the cluster",
     "global.commonLabels": "labels of all objects",
@@ -48,9 +65,9 @@ VALUE_MEANINGS: Final = {
     "coordinator.name": "the name of the SpiderCoordinator",
     "coordinator.mode": "the datapath of Pods",
     "coordinator.podCIDRType": "the source of the cluster's Pod CIDRs",
-    "coordinator.tunePodRoutes": "move the routes of Pods with several NICs",
+    "coordinator.tunePodRoutes": "move the routes of further NICs into policy tables",
     "coordinator.hijackCIDR": "destinations that Pods reach through their node",
-    "coordinator.policyRoutes": "routes of Pods through their node with a preferred source",
+    "coordinator.policyRoutes": "further routes of Pods: dst and gw",
     "coordinator.vethLinkAddress": "the link-local address of the Pod's veth interface",
     "coordinator.vethMTU": "the MTU of the veth pair between Pod and node",
     "multus.multusCNI.name": "the name of the DaemonSet",
@@ -136,23 +153,6 @@ VALUE_MEANINGS: Final = {
     "grafanaDashboard.annotations": "annotations of the dashboards",
     "grafanaDashboard.labels.*": "a label by which Grafana finds the dashboards",
     "grafanaDashboard.allowCrossNamespaceImport": "Grafana of any namespace imports the dashboards",
-    "rdma.rdmaSharedDevicePlugin.install": "agents offer shares of RDMA devices",
-    "rdma.rdmaSharedDevicePlugin.name": "the ConfigMap with the configuration of the shares",
-    "rdma.rdmaSharedDevicePlugin.deviceConfig": "the shares, in the format of that plugin",
-    "rdma.rdmaSharedDevicePlugin.*": "accepted without an effect",
-    "sriov.operatorConfig.enable*": "accepted without an effect",
-    "sriov.operatorConfig.configurationMode": "accepted without an effect",
-    "sriov.operatorConfig.logLevel": "accepted without an effect",
-    **dict.fromkeys(
-        (
-            f"sriov.{name}"
-            for name in (
-                *("name", "replicas", "hostnetwork", "image", "resources", "priorityClassName"),
-                *("nodeSelector", "tolerations", "affinity", "webhooktls", "injectortls"),
-            )
-        ),
-        "accepted without an effect",
-    ),
     "orbweaver.addressOrder": "the order in which the addresses of a pool are tried",
     "orbweaver.announceAddresses": "announce new addresses to neighbours",
     "orbweaver.rdmaMode": "to whom the RDMA devices of nodes belong",

@@ -78,7 +78,7 @@ DEFAULT_ROUTE_RULE: Final = ValidationRule(
 FAMILY_RULE: Final = ValidationRule(
     "!has(self.ipVersion) || !isCIDR(self.subnet)"
     " || cidr(self.subnet).ip().family() == self.ipVersion",
-    "subnet is not of the IP version that ipVersion names",
+    "subnet must be of the IP version that ipVersion names",
 )
 IMMUTABLE_FAMILY_RULE: Final = ValidationRule(
     "!has(oldSelf.ipVersion) || !has(self.ipVersion) || self.ipVersion == oldSelf.ipVersion",

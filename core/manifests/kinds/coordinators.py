@@ -156,7 +156,9 @@ class CoordinatorSpec(Struct, rename="camel", frozen=True):
     ] = None
     detect_options: Annotated[
         DetectOptions | None,
-        described("The number and timing of probes; replaces the cluster's options completely."),
+        described(
+            "The number and timing of probes. Those of a network replace the cluster's completely."
+        ),
     ] = None
     tx_queue_len: Annotated[
         int | None,

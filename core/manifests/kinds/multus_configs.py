@@ -68,7 +68,7 @@ ResourceName = Annotated[
 ]
 _NO_MASTER_MATCH: Final = ValidationRule(
     "!has(self.ippools) || !has(self.ippools.matchMasterSubnet) || !self.ippools.matchMasterSubnet",
-    "ippools.matchMasterSubnet is for sriov, ib-sriov and ipoib",
+    "ippools.matchMasterSubnet takes effect for sriov only",
 )
 _BOND_REQUIRED: Final = ValidationRule(
     "size(self.master) < 2 || (has(self.bond) && self.bond.name != '')",
@@ -169,7 +169,7 @@ SRIOV_RULES: Final = (
     ValidationRule(
         "(has(self.minTxRateMbps) ? self.minTxRateMbps : 0)"
         " <= (has(self.maxTxRateMbps) ? self.maxTxRateMbps : 0)",
-        "minTxRateMbps is more than maxTxRateMbps",
+        "minTxRateMbps must not be more than maxTxRateMbps",
     ),
     _RESOURCE_RULE,
 )

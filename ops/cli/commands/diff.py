@@ -28,7 +28,7 @@ def diff(
     after: Annotated[str, typer.Argument(help="a time or a log position; default: now")] = "",
     kinds: Annotated[
         list[str] | None,
-        typer.Option("--kind", help=f"one of {', '.join(COMPARED_KINDS)}; may be repeated"),
+        typer.Option("--kind", help=f"one of {', '.join(COMPARED_KINDS)}; repeatable"),
     ] = None,
 ) -> None:
     """Show which objects and addresses differ between two times.

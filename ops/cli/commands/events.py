@@ -66,7 +66,7 @@ def events_command(
         bool, typer.Option("-f", "--follow", help="then show new events until interrupted")
     ] = False,
     type_: Annotated[
-        list[str] | None, typer.Option("--type", help="events of this type; may be repeated")
+        list[str] | None, typer.Option("--type", help="events of this type; repeatable")
     ] = None,
     pool: Annotated[str, typer.Option(help="events that name this pool")] = "",
     pod: Annotated[str, typer.Option(help="events of NAMESPACE/POD")] = "",

@@ -102,7 +102,7 @@ def create(
     workflow_type: Annotated[str, typer.Argument(help="workflow type that workers registered")],
     arguments: Arguments = None,
     every: Annotated[
-        list[str] | None, typer.Option("--every", help="interval, such as 1h; may be repeated")
+        list[str] | None, typer.Option("--every", help="interval, such as 1h; repeatable")
     ] = None,
     cron: Annotated[
         list[str] | None,

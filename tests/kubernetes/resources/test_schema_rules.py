@@ -26,7 +26,7 @@ V6 = "fd00:6::/64"
 MASTER = {"master": ["eth0"]}
 REFUSED: dict[str, tuple[Object, str]] = {
     "an unknown IP version": (pool(ipVersion=5), "spec.ipVersion"),
-    "an IP version that contradicts the subnet": (pool(ipVersion=6), "not of the IP version"),
+    "an IP version that contradicts the subnet": (pool(ipVersion=6), "must be of the IP version"),
     "host bits": (pool(subnet="10.6.0.7/16"), "canonical form"),
     "a subnet in a longer spelling": (pool(subnet="FD00:6:0::/64", ips=[]), "canonical form"),
     "a subnet without a prefix length": (pool(subnet="10.6.0.0"), "canonical form"),
@@ -58,7 +58,7 @@ REFUSED: dict[str, tuple[Object, str]] = {
     ),
     "a subnet with host bits": (subnet(subnet="10.6.0.7/16"), "canonical form"),
     "a subnet's address outside": (subnet(ips=["10.7.0.1"]), "ips must lie in subnet"),
-    "a reservation without addresses": (reservation(), "needs ips"),
+    "a reservation without addresses": (reservation(), "needs ipVersion"),
     "a reservation of both families": (
         reservation(ipVersion=4, ips=["10.6.0.1", "fd00::1"]),
         "ips must be of the IP version",
@@ -90,7 +90,7 @@ REFUSED: dict[str, tuple[Object, str]] = {
     ),
     "a master's subnet": (
         network("macvlan", macvlan=MASTER | {"ippools": {"matchMasterSubnet": True}}),
-        "matchMasterSubnet is for",
+        "matchMasterSubnet takes effect for sriov only",
     ),
     "a VLAN chosen twice": (
         network("vlan", vlan=MASTER | {"vlanMode": "auto", "vlanID": 7}),
@@ -99,7 +99,7 @@ REFUSED: dict[str, tuple[Object, str]] = {
     "a VLAN above 4094": (network("macvlan", macvlan=MASTER | {"vlanID": 4095}), "vlanID"),
     "a lowest rate above the highest": (
         network("sriov", sriov={"resourceName": "a/b", "minTxRateMbps": 5}),
-        "minTxRateMbps is more",
+        "minTxRateMbps must not be more",
     ),
     "sriov without a resource": (network("sriov", sriov={}), "resourceName is required"),
     "ipoib without a master": (network("ipoib", ipoib={}), "master is required"),
