@@ -34,6 +34,14 @@ VlanId = Annotated[
     int | None,
     described("The VLAN; 0 for none.", format="int32", minimum=0, maximum=VLAN_MAX),
 ]
+LowestVlanId = Annotated[
+    int | None,
+    described("The lowest VLAN of a range.", format="int32", minimum=0, maximum=VLAN_MAX),
+]
+HighestVlanId = Annotated[
+    int | None,
+    described("The highest VLAN of a range.", format="int32", minimum=0, maximum=VLAN_MAX),
+]
 Mtu = Annotated[
     int | None,
     described("The MTU; 0 means the master's MTU.", default=0, format="int32", minimum=0),
@@ -147,8 +155,8 @@ class SriovSpec(Struct, rename="camel", frozen=True):
     spoof_chk: Annotated[
         str | None,
         described(
-            "Whether the NIC drops what the Pod sends with another source address; if not set, the"
-            " check is not changed.",
+            "Whether the NIC drops what the Pod sends with another source MAC address; if not set,"
+            " the check is not changed.",
             enum=["on", "off"],
         ),
     ] = None
@@ -220,8 +228,8 @@ IPOIB_RULES: Final = (
 class Trunk(Struct, rename="camel", frozen=True):
     """Allowed VLANs: one VLAN, or a range of them."""
 
-    min_id: VlanId = field(default=None, name="minID")
-    max_id: VlanId = field(default=None, name="maxID")
+    min_id: LowestVlanId = field(default=None, name="minID")
+    max_id: HighestVlanId = field(default=None, name="maxID")
     id: VlanId = None
 
 
@@ -240,7 +248,7 @@ class OvsSpec(Struct, rename="camel", frozen=True):
     vlan: Annotated[int | None, described("The VLAN; 0 for none.", format="int32")] = None
     trunk: Annotated[
         list[Annotated[Trunk, described("Allowed VLANs.", rules=TRUNK_RULES)]] | None,
-        described("VLANs that are allowed with their tags.", maxItems=TRUNKS_MAX),
+        described("VLANs whose tagged frames are allowed.", maxItems=TRUNKS_MAX),
     ] = None
     device_id: Annotated[str | None, described("The PCI address of an offloaded device.")] = field(
         default=None, name="deviceID"

@@ -98,7 +98,7 @@ class NodePolicySpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=
     spoof_chk: Annotated[
         str,
         described(
-            "Whether the NIC drops what virtual functions send with another source address; if"
+            "Whether the NIC drops what virtual functions send with another source MAC address; if"
             " empty, it is not changed.",
             enum=["", "on", "off"],
         ),
