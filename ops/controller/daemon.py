@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from core.process.spans import SdkTracer
 
 LARGE_BYTES: Final = 128 * 1024
-"""Freed buffers of this size or more return to the kernel immediately: glibc's first threshold."""
+"""Freed buffers of this size or more return to the kernel at once: glibc's initial threshold."""
 
 _M_MMAP_THRESHOLD: Final = -3
 """See ``mallopt(3)``."""
@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     for option, variable, text in (
         ("--kubeconfig", KUBECONFIG, "Translate the custom resources of this cluster."),
         ("--tls-server-cert", TLS_CERTIFICATE, "Certificate of the webhooks, a PEM file."),
-        ("--tls-server-key", TLS_KEY, "Key of the webhooks. They need both, or a Secret."),
+        ("--tls-server-key", TLS_KEY, "Key of this certificate, a PEM file."),
     ):
         default = os.environ.get(variable, "")
         parser.add_argument(

@@ -140,7 +140,7 @@ def etcd_access(
 ) -> None:
     """Give agents and controllers their roles in etcd, and require authentication.
 
-    The ORBWEAVER_ETCD_* variables name etcd; their certificate must be that of root.
+    The ORBWEAVER_ETCD_* variables must connect to etcd with the certificate of the user root.
     """
     set_up_logging("info")
 

@@ -1,8 +1,8 @@
 """The metrics of the jobs: scans, releases, changes of Pods, executions.
 
-Every replica reports the status of the scan, which is in etcd. A counter counts the work of one
-process; Prometheus adds them up. Metrics with Spiderpool's names (docs/reference/metrics.md) count
-what they count in Spiderpool: releases of single Pods, but not releases by scans.
+Every replica reports the status of the scan, which is in etcd. A counter counts the work of its own
+process. Metrics with Spiderpool's names (docs/reference/metrics.md) count what they count in
+Spiderpool: releases of single Pods, but not releases by scans.
 """
 
 from __future__ import annotations

@@ -249,6 +249,6 @@ def _observe_cluster(ours: Instruments, cluster: ClusterWatch) -> None:
     )
     ours.counters(
         "orbweaver_cluster_reads",
-        "Reads of objects that the watches did not decide",
+        "Requests that read objects directly, where watched objects may be stale",
         lambda: observed(lambda watch: watch.reads),
     )

@@ -31,7 +31,7 @@ VACANT_PERIOD_S: Final = 0.1
 """The period while no controller leads: at a start, or until a lost lease expires."""
 
 QUIET_PERIOD_S: Final = 10.0
-"""The period of a healthy and idle cluster, as long as kubelet's default probe period."""
+"""The period of a healthy and idle cluster, equal to kubelet's default probe period."""
 
 STALE_S_MAX: Final = 30.0
 """Seconds after which the last observation is stale; even a slow etcd is observed in less time."""

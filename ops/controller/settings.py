@@ -55,8 +55,9 @@ LEASE_TTL_S_MAX: Final = 300
 
 TLS_CERTIFICATE: Final = "ORBWEAVER_TLS_CERT_FILE"
 TLS_KEY: Final = "ORBWEAVER_TLS_KEY_FILE"
-"""The variables with the webhooks' certificate and key; without these and ``TLS_SECRET`` there are
-no webhooks.
+"""The variables with the webhooks' certificate and key.
+
+There are no webhooks if neither these nor ``TLS_SECRET`` are set.
 """
 
 TLS_SECRET: Final = "ORBWEAVER_TLS_SECRET"  # noqa: S105  # the name of a variable
@@ -135,7 +136,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
 
 
 def _lease_ttl_s(env: EnvironmentVariables) -> int:
-    """The TTL of the leader's lease: of ``ORBWEAVER_``'s variable, otherwise of Spiderpool's."""
+    """The TTL of the leader's lease: Orbweaver's variable, otherwise Spiderpool's."""
     default = env.number("SPIDERPOOL_LEADER_DURATION", LEASE_TTL_S, LEASE_TTL_S_MAX)
     seconds = env.number("ORBWEAVER_LEASE_TTL_SECONDS", default, LEASE_TTL_S_MAX)
     return max(LEASE_TTL_S_MIN, seconds)
@@ -243,7 +244,7 @@ def _secret(env: EnvironmentVariables) -> SecretSettings | None:
 
 
 def _auto_pools(conf: ConfFile) -> AutoPoolSettings:
-    """The settings of automatic pools; two keys of conf.yml set the default number."""
+    """The settings of automatic pools."""
     numbers = {
         REDUNDANT_NUMBER_KEY: conf.redundant_number,
         FLEXIBLE_NUMBER_KEY: conf.flexible_number,

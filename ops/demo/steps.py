@@ -46,7 +46,8 @@ def start(state: DemoState) -> None:
     printer.command(
         f"etcd --listen-client-urls http://{laboratory.etcd.endpoint} ...", place="etcd"
     )
-    # Pods do not need the controller (invariant I8): no step waits for it before a node is lost.
+    # Pods do not need the controller (I8 of docs/contributing/architecture.md), so the steps wait
+    # for it only when a node is lost.
     laboratory.controller.start()
     rows = []
     for name in ("node-a", "node-b"):
@@ -174,7 +175,7 @@ def fill_pool(state: DemoState) -> None:
     refunds = state.create_sandbox("refunds")
     state.show_call(state.node_b, "ADD", "CNI_ARGS='K8S_POD_NAME=refunds;...'")
     error = state.failing_add(state.node_b, refunds)
-    expect(error.code == POOL_FULL, f"the ADD of refunds did not fail by a full pool: {error}")
+    expect(error.code == POOL_FULL, f"the ADD of refunds: expected code {POOL_FULL}, got {error}")
     printer.output(str(error), style="yellow")
     state.orbctl("describe pool firewalled-v4")
     state.orbctl(f"explain {NAMESPACE}/refunds --node node-b", code=3)
@@ -320,7 +321,7 @@ def browse(state: DemoState) -> None:
     holder = json_of(url + path)["holding"]["pod"]
     expect(holder == "payments", f"the console names {holder} as the holder, not payments")
     printer.output(holder)
-    printer.say("It ends with the demo; `make demo ARGS=--stay` runs both until you press Enter.")
+    printer.say("`make demo ARGS=--stay` keeps the console running until you press Enter.")
 
 
 STEPS: Final[tuple[Callable[[DemoState], None], ...]] = (
@@ -355,7 +356,7 @@ def _add_and_kill(node: Node, sandboxes: list[Sandbox]) -> dict[str, CniFailed]:
             raise error
         expect(
             error.code == TRY_AGAIN_LATER,
-            f"the ADD of {pod} failed, but not by a killed agent: {error}",
+            f"the ADD of {pod}: expected code {TRY_AGAIN_LATER}, got {error}",
         )
         failures[pod] = error
     return failures

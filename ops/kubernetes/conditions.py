@@ -76,9 +76,7 @@ def conditions(body: Object, desired: Iterable[DesiredCondition], now: str) -> l
     ]
 
 
-def event(
-    body: Object, observation: DesiredCondition, name: str, reporter: str, now: str
-) -> Object:
+def event(body: Object, condition: DesiredCondition, name: str, reporter: str, now: str) -> Object:
     """An Event about an object, in its namespace; in ``default`` for a cluster-scoped object."""
     metadata = body["metadata"]
     namespace = metadata.get("namespace", "default")
@@ -87,10 +85,10 @@ def event(
         "kind": "Event",
         "metadata": {"name": name, "namespace": namespace},
         "eventTime": now,
-        "type": "Normal" if observation.status == "True" else "Warning",
-        "reason": observation.reason,
+        "type": "Normal" if condition.status == "True" else "Warning",
+        "reason": condition.reason,
         "action": "Translate",
-        "note": _cut(observation.message, NOTE_CHARS_MAX),
+        "note": _cut(condition.message, NOTE_CHARS_MAX),
         "reportingController": "orbweaver.io/controller",
         "reportingInstance": reporter,
         "regarding": {

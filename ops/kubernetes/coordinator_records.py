@@ -62,7 +62,7 @@ class CoordinatorRecords:
 
 
 async def end_records(commands: Commands) -> None:
-    """Delete the records of SpiderCoordinators, which are not watched while they are switched off.
+    """Delete all records of SpiderCoordinators; for a controller that does not watch these.
 
     Raises StoreError, NotReady, LostRace.
     """

@@ -94,7 +94,7 @@ async def _try_create(api: Api, body: Object, *, is_last: bool) -> bool | None:
             raise ApiUnavailable(
                 f"{name} could not be created within {CREATE_S_MAX:g} s: {error}",
                 subject=name,
-                remedy="wait until a controller is ready, whose webhook must respond, and retry",
+                remedy="wait until a controller is ready and its webhooks respond, then retry",
             ) from None
         level = logging.INFO if isinstance(error, ApiUnavailable) else logging.WARNING
         _log.log(level, "the creation failed and will be retried: %s", error)

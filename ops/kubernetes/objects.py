@@ -77,12 +77,12 @@ class ObjectWriter:
         metadata = stored["metadata"]
         await self._api.delete(kind.path(metadata["name"]), metadata["uid"])
 
-    async def create_event(self, regarding: Object, observation: DesiredCondition) -> None:
-        """Create an Event about an object."""
+    async def create_event(self, regarding: Object, condition: DesiredCondition) -> None:
+        """Create an Event about an object, with the reason and message of a condition."""
         now = self._now()
         name = f"{regarding['metadata']['name'][:200]}.{int(now.timestamp() * 1e9):x}"
         event_time = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        body = event(regarding, observation, name, self._reporter, event_time)
+        body = event(regarding, condition, name, self._reporter, event_time)
         await self._api.create(EVENTS.format(body["metadata"]["namespace"]), body)
 
 

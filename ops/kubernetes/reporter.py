@@ -57,9 +57,9 @@ GATHERING_S: Final = ROUND_S
 CONCURRENT_WRITES_MAX: Final = 32
 """The largest number of concurrent requests.
 
-API server and etcd need half the CPU for them that they need for sequential requests. Each request
-has a connection, which needs some 0.1 MB here. With 32 connections API server and etcd need 7 %
-less CPU than with 24; more than 32 connections save hardly any CPU.
+API server and etcd need half the CPU of sequential requests. Each request has a connection, which
+needs some 0.1 MB of the controller's memory. With 32 connections API server and etcd need 7 % less
+CPU than with 24; more than 32 connections save hardly any CPU.
 """
 
 REJECTED_S: Final = 60.0
@@ -149,7 +149,7 @@ class Reporter:
             (TranslatedKind.RESERVATION, status.pending[TranslatedKind.RESERVATION]),
         ):
             informers[kind].listen(partial(self._note, kind, names))
-        status.on_observed(self._configuration.noted.set)
+        status.on_conditions_set(self._configuration.noted.set)
         self._outlooks = outlooks
         outlooks.listen(self._note_outlooks)
 
@@ -215,8 +215,8 @@ class Reporter:
         """Wait until an object may have changed, or a rejected report can be retried."""
 
         def is_changed() -> bool:
-            has_observations = topic is self._configuration and any(self._status.pending.values())
-            return bool(topic.names(self.pending) or topic.names(changes) or has_observations)
+            has_conditions = topic is self._configuration and any(self._status.pending.values())
+            return bool(topic.names(self.pending) or topic.names(changes) or has_conditions)
 
         topic.noted.clear()
         if is_changed():
@@ -239,16 +239,18 @@ class Reporter:
                     await topic.noted.wait()
 
     async def _report_configuration(self, changes: ChangeBuffer, rejected: ChangeBuffer) -> None:
-        pending, observed = self.pending, self._status.pending
-        pools = _taken(pending.pools, changes.pools, rejected.pools, observed[TranslatedKind.POOL])
+        pending, translated = self.pending, self._status.pending
+        pools = _taken(
+            pending.pools, changes.pools, rejected.pools, translated[TranslatedKind.POOL]
+        )
         await self._report_each(self._report_pool, pools, pending.pools, self._rejected.pools)
         subnets = _taken(
-            pending.subnets, changes.subnets, rejected.subnets, observed[TranslatedKind.SUBNET]
+            pending.subnets, changes.subnets, rejected.subnets, translated[TranslatedKind.SUBNET]
         )
         await self._report_each(
             self._report_subnet, subnets, pending.subnets, self._rejected.subnets
         )
-        waiting = observed[TranslatedKind.RESERVATION]
+        waiting = translated[TranslatedKind.RESERVATION]
         reservations = _taken(waiting)
         await self._report_each(self._report_reservation, reservations, waiting, waiting)
 

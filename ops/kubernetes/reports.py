@@ -23,23 +23,23 @@ from ops.kubernetes.resources import FINALIZER, is_leaving
 from ops.manifests import endpoint_manifest, pool_manifest, subnet_manifest
 
 ALLOCATIONS_SHOWN_MAX: Final = 8_192
-"""Addresses in ``allocatedIPs``, because API objects are limited to 1.5 MB. Counts are exact."""
+"""The largest number of addresses in ``allocatedIPs``; API objects are limited to 1.5 MB."""
 
 NEARLY_PERCENT: Final = 90
-"""The percentage of allocated usable addresses from which a pool is nearly exhausted."""
+"""A pool is nearly exhausted if at least this percentage of its usable addresses is allocated."""
 
 EXHAUSTED: Final = "Exhausted"
 NEARLY_EXHAUSTED: Final = "NearlyExhausted"
 CONFLICTED: Final = "Conflicted"
 FULL_SOON: Final = "FullSoon"
 
-OBSERVED: Final = (EXHAUSTED, NEARLY_EXHAUSTED, CONFLICTED, FULL_SOON)
+REPORTED: Final = (EXHAUSTED, NEARLY_EXHAUSTED, CONFLICTED, FULL_SOON)
 """The types of conditions that the reporter writes."""
 
 REPORT: Final = "orbweaver.io/report"
-"""An annotation of objects that a controller created or took over: only these are deleted.
+"""An annotation of automatic pools and SpiderEndpoints.
 
-A new SpiderEndpoint does not have the annotation: its field manager shows who created it.
+The reporter deletes only objects with this annotation, and SpiderEndpoints of its field manager.
 """
 
 
@@ -84,7 +84,7 @@ def auto_pool_report(ledger: Ledger, name: str) -> Object | None:
 def has_report(stored: Object | None, desired: Object) -> bool:
     """Whether a custom resource equals the report of an automatic pool.
 
-    A terminating object counts as equal: its pool drains, and it is created again if needed.
+    A terminating object counts as equal: it is not changed until its deletion.
     """
     if stored is None:
         return False
@@ -156,14 +156,14 @@ def _count_conditions(counts: PoolCounts) -> list[DesiredCondition]:
 def _full_soon(horizon: Horizon) -> DesiredCondition:
     """The condition with the forecast of a pool that has a trend."""
     is_soon = horizon.below_s <= FULL_SOON_S
-    forecast = "is full" if horizon.short == "full" else f"will be full in {horizon.short}"
-    return DesiredCondition(
-        FULL_SOON,
-        "True" if is_soon else "False",
-        camel(horizon.name),
-        f"at its present growth the pool {forecast}; `orbctl forecast` shows how certain that is",
-    )
+    if horizon.short == "full":
+        message = "the pool is full"
+    else:
+        time = horizon.short.replace("<", "less than ").replace(">", "more than ")
+        message = f"if it keeps growing, the pool will be full in {time}; see `orbctl forecast`"
+    return DesiredCondition(FULL_SOON, "True" if is_soon else "False", camel(horizon.name), message)
 
 
 def _reason(*, is_low: bool) -> str:
+    """The reason of the conditions Exhausted and NearlyExhausted, the same for both."""
     return "FewAddressesFree" if is_low else "AddressesFree"

@@ -1,12 +1,11 @@
-"""Records the number of Pods that applications specify, also of those without automatic pools.
+"""Records the number of Pods that applications without automatic pools specify.
 
 The leader compares the watched applications with the last recorded numbers every
 ``RECORD_INTERVAL_S``, and writes an ``application-scaled`` event for each difference: changes in
 between are one event. Only applications whose Pods hold addresses, or did since the recorder
-started, are recorded, until they are deleted. Applications with automatic pools are left out: the
-event of their size is written with the event of the pool, whose size follows it
-(``workflows.jobs.autopools``). The event changes no state. An event that cannot be written is
-written in the next round.
+started, are recorded, until they are deleted. The size of an application with automatic pools is
+recorded when its pool changes (``workflows.jobs.autopools``). The event changes no state. An event
+that cannot be written is written in the next round.
 """
 
 from __future__ import annotations

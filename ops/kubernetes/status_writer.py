@@ -19,7 +19,7 @@ from core.kubernetes.api import Api, Object
 from core.kubernetes.informer import Informer, ObjectKey, OwnWrites
 from ops.kubernetes.conditions import TRANSLATED, DesiredCondition, conditions, is_new
 from ops.kubernetes.objects import Clock, ObjectWriter, identity, utc_now
-from ops.kubernetes.reports import OBSERVED, StatusReport
+from ops.kubernetes.reports import REPORTED, StatusReport
 from ops.kubernetes.resources import TranslatedKind, resource_version
 
 MANAGER: Final = "orbweaver-reporter"
@@ -32,7 +32,7 @@ STATUS_FIELDS: Final = {
 """The fields of each status, besides its conditions."""
 
 
-class _Observation(NamedTuple):
+class _TranslatorConditions(NamedTuple):
     """The conditions that the translator set for one version of an object."""
 
     item: Object
@@ -56,30 +56,30 @@ class StatusWriter:
         self._objects = objects
         self._informers = informers
         self._now = now
-        self._on_observed: Callable[[], None] = lambda: None
-        self._observations: dict[TranslatedKind, dict[str, _Observation]] = {
+        self._on_conditions_set: Callable[[], None] = lambda: None
+        self._translator_conditions: dict[TranslatedKind, dict[str, _TranslatorConditions]] = {
             kind: {} for kind in TranslatedKind
         }
         self._own_writes = {kind: OwnWrites(informers[kind]) for kind in TranslatedKind}
 
-    def observe(
+    def set_conditions(
         self, kind: TranslatedKind, stored: Object, conditions: Sequence[DesiredCondition]
     ) -> None:
         """Keep the translator's conditions of an object; the next report writes them."""
         name = stored["metadata"]["name"]
-        self._observations[kind][name] = _Observation(stored, conditions)
+        self._translator_conditions[kind][name] = _TranslatorConditions(stored, conditions)
         self.pending[kind].add(name)
-        self._on_observed()
+        self._on_conditions_set()
 
-    def on_observed(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` after each observation."""
-        self._on_observed = callback
+    def on_conditions_set(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` after each ``set_conditions``."""
+        self._on_conditions_set = callback
 
     def changed_by_others(self, kind: TranslatedKind, keys: set[ObjectKey]) -> set[str]:
         """The names of these objects, except those that only this writer has changed."""
         for _, name in keys:
             if ("", name) not in self._informers[kind].objects:
-                self._observations[kind].pop(name, None)
+                self._translator_conditions[kind].pop(name, None)
         return {name for _, name in self._own_writes[kind].without(keys)}
 
     async def write(self, kind: TranslatedKind, name: str, report: StatusReport | None) -> None:
@@ -90,16 +90,16 @@ class StatusWriter:
         stored = self._informers[kind].objects.get(("", name))
         if stored is None:
             return
-        observation = self._observations[kind].get(name)
+        translated = self._translator_conditions[kind].get(name)
         generations_behind = (
-            0 if observation is None else _generations_behind(observation.item, stored)
+            0 if translated is None else _generations_behind(translated.item, stored)
         )
         if generations_behind < 0:
             return  # the watched object is older than the one that the translator applied
         if generations_behind > 0:
-            observation = None
+            translated = None
         before = _own_part(kind, stored)
-        desired = self._merged(kind, stored, report, observation)
+        desired = self._merged(kind, stored, report, translated)
         if desired == before:
             return
         body = identity(kind, stored) | {"status": desired}
@@ -114,7 +114,7 @@ class StatusWriter:
                 path, {"metadata": resource_version(applied), "status": removal}
             )
         self._own_writes[kind].note(applied)
-        for condition in observation.conditions if observation else ():
+        for condition in translated.conditions if translated else ():
             if condition.status == "False" and is_new(stored, condition):
                 await self._objects.create_event(stored, condition)
 
@@ -123,7 +123,7 @@ class StatusWriter:
         kind: TranslatedKind,
         stored: Object,
         report: StatusReport | None,
-        observation: _Observation | None,
+        translated: _TranslatorConditions | None,
     ) -> Object:
         """The desired fields and conditions of this writer."""
         now = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -134,29 +134,29 @@ class StatusWriter:
             by_type = {
                 name: condition
                 for name, condition in by_type.items()
-                if name not in OBSERVED or name in report.unknown
+                if name not in REPORTED or name in report.unknown
             }
             by_type |= {
                 condition["type"]: condition
                 for condition in conditions(stored, report.conditions, now)
             }
-        if observation is not None:
+        if translated is not None:
             by_type = {
                 name: condition for name, condition in by_type.items() if name not in TRANSLATED
             }
-            observed = conditions(stored, observation.conditions, now)
-            by_type |= {condition["type"]: condition for condition in observed}
+            written = conditions(stored, translated.conditions, now)
+            by_type |= {condition["type"]: condition for condition in written}
         if by_type:
             status["conditions"] = [by_type[name] for name in sorted(by_type)]
         return status
 
 
-def _generations_behind(observed: Object, stored: Object) -> int:
-    """How many generations ``observed`` is behind ``stored``; 1 if their UIDs differ."""
-    observed_metadata, metadata = observed["metadata"], stored["metadata"]
-    if observed_metadata["uid"] != metadata["uid"]:
+def _generations_behind(earlier: Object, stored: Object) -> int:
+    """How many generations ``earlier`` is behind ``stored``; 1 if their UIDs differ."""
+    earlier_metadata, metadata = earlier["metadata"], stored["metadata"]
+    if earlier_metadata["uid"] != metadata["uid"]:
         return 1
-    return int(metadata.get("generation", 0)) - int(observed_metadata.get("generation", 0))
+    return int(metadata.get("generation", 0)) - int(earlier_metadata.get("generation", 0))
 
 
 def _own_part(kind: TranslatedKind, stored: Object) -> Object:
@@ -186,4 +186,4 @@ def _removal_patch(kind: TranslatedKind, applied: Object, desired: Object) -> Ob
 
 
 def _is_own(condition: Object) -> bool:
-    return condition["type"] in (*TRANSLATED, *OBSERVED)
+    return condition["type"] in (*TRANSLATED, *REPORTED)

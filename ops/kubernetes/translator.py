@@ -112,14 +112,14 @@ class Translator:
             self.refused.add(item)
             if item.kind is TranslatedKind.POOL:
                 await self._commands.note_refused(item.name, str(error))
-            self._status.observe(item.kind, body, [refused(error)])
+            self._status.set_conditions(item.kind, body, [refused(error)])
             return
         if changed:
             self._work.add(self.refused | self._affected_items(item, body))
         if item.kind is TranslatedKind.POOL:
             await self._commands.forget_refused(item.name)
             body = await self._add_inherited_fields(body)
-        self._status.observe(item.kind, body, [APPLIED])
+        self._status.set_conditions(item.kind, body, [APPLIED])
 
     def _affected_items(self, item: Item, body: Object) -> set[Item]:
         """A changed subnet and the pools of its CIDR.
@@ -153,14 +153,14 @@ class Translator:
         reason = await self._drain(item)
         if reason:
             message = f"an earlier object of this name is being drained: {reason}"
-            self._status.observe(item.kind, body, draining(message))
+            self._status.set_conditions(item.kind, body, draining(message))
         return bool(reason)
 
     async def _finalize(self, item: Item, body: Object) -> None:
         """Drain an object that is being deleted, then remove its finalizer."""
         reason = await self._drain(item)
         if reason:
-            self._status.observe(item.kind, body, draining(reason))
+            self._status.set_conditions(item.kind, body, draining(reason))
             return
         if item.kind is TranslatedKind.POOL:
             await self._commands.forget_refused(item.name)

@@ -76,7 +76,7 @@ class Fabric:
 
 def _add_bridge(route: Any) -> None:  # noqa: ANN401
     # With multicast snooping the bridge would drop neighbour solicitations: no router here sends
-    # the queries from which it learns the members of multicast groups.
+    # the queries from which the bridge would learn the members of multicast groups.
     route.link("add", ifname=BRIDGE, kind="bridge", br_mcast_snooping=0, state="up")
 
 

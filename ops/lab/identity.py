@@ -22,7 +22,7 @@ MARK: Final = "ORBWEAVER_LAB"
 
 _STARTED: Final = "started"
 _START_FIELD: Final = 19
-"""The index of ``starttime`` after the name in /proc/<pid>/stat, in clock ticks (proc(5))."""
+"""The index of ``starttime`` among the fields of /proc/<pid>/stat after the name (proc(5))."""
 
 _NAME: Final = re.compile(r"(?:ow-)?(?P<pid>\d+)-(?P<serial>\d+)(?:-.*)?")
 _serials: Final = itertools.count(1)

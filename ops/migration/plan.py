@@ -119,7 +119,7 @@ def _release_findings(release: HelmRelease | None) -> Iterator[PlanFinding]:
             MigrationDeadline.BEFORE_SWITCH,
             f"Helm release {release.namespace}/{release.name}",
             f"its revision {release.revision} has the status {release.status}, not {SETTLED}",
-            f"helm rollback {release.name} -n {release.namespace}: until then the values may not be"
+            f"run helm rollback {release.name} -n {release.namespace} first, so that its values are"
             " those of the cluster",
         )
 
@@ -142,7 +142,8 @@ def _multus_findings(facts: Facts, agent: DeployedWorkload | None) -> Iterator[P
         MigrationDeadline.BEFORE_SWITCH,
         f"Multus in {agent.title}",
         f"container {container} ends with the agents, and its kubeconfig has a token of"
-        f" ServiceAccount {agent.service_account}; without it no Pod of the cluster starts{moved}",
+        f" ServiceAccount {agent.service_account}; without Multus no Pod of the cluster"
+        f" starts{moved}",
         f'{install}remove the container from the DaemonSet: step "Move Multus" of {GUIDE}',
     )
     if container in agent.stop_hooks:
@@ -172,7 +173,7 @@ def _agent_findings(agent: DeployedWorkload | None) -> Iterator[PlanFinding]:
             MigrationDeadline.NONE,
             agent.title,
             f"{agent.ready} of {agent.desired} Pods are ready",
-            "check the Pods that are not ready first: their nodes assign no addresses now",
+            "first check the Pods that are not ready: their nodes assign no addresses now",
         )
 
 
@@ -203,9 +204,9 @@ def _software_findings(facts: Facts) -> Iterator[PlanFinding]:
             MigrationDeadline.BEFORE_REMOVAL,
             title,
             what,
-            "copy rdma.rdmaSharedDevicePlugin from its values to those of this chart, and upgrade"
-            " when the release is removed, so that agents offer the same devices. Do not upgrade"
-            " earlier, because two plugins must not offer one resource",
+            "copy rdma.rdmaSharedDevicePlugin from the values of that release to those of"
+            " Orbweaver's chart, so that agents offer the same devices. Upgrade Orbweaver when that"
+            " release is removed, not earlier: two plugins must not offer one resource",
         )
 
 

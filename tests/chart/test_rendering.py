@@ -43,7 +43,7 @@ def test_a_rendered_profile_equals_its_golden_file(
     golden = (GOLDEN / f"{profile}.yaml").read_text()
 
     assert dump_objects(rendered[profile]) == golden, (
-        "run `python -m tests.chart.rendering`, and look"
+        "run `python -m tests.chart.rendering`, and review the changes"
     )
 
 
@@ -78,7 +78,7 @@ def test_only_the_agent_has_capabilities_and_runs_as_root(
     }
 
     if "clean" in added:
-        has_programs = profile == "production"  # of eBPF, to detach
+        has_programs = profile == "production"  # eBPF programs to detach
         assert added.pop("clean") == ["DAC_OVERRIDE", "NET_ADMIN"] + ["SYS_ADMIN"] * has_programs
     assert added == {"agent": ["NET_ADMIN", "NET_RAW", "SYS_ADMIN"], "install": ["DAC_OVERRIDE"]}
     for rendered_object in rendered[profile]:
@@ -293,7 +293,7 @@ def test_every_command_of_a_container_exists(
 
 
 def test_a_kubelet_root_directory_changes_the_mounts_of_its_sockets() -> None:
-    """Its --root-dir has pod-resources; device-plugins is always in the default directory."""
+    """The --root-dir of kubelet has pod-resources; device-plugins is always in the default one."""
     root = "/data/kubelet"
     values = {
         "spiderpoolAgent": {"networkResourcePlugin": {"kubeletRootDir": root}},

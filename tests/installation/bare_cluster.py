@@ -35,18 +35,18 @@ from tests.support.kubernetes import ASSETS, SERVICE_ADDRESS, ApiServer
 T = TypeVar("T")
 
 GATEWAY: Final = "10.6.0.1/16"
-"""The subnet of the pool in the document."""
+"""The gateway of the Pods; the pool of docs/how-to/install.md is in its subnet."""
 
 SERVICES: Final = "10.96.0.0/16"
 VOLUMES_PER_NODE: Final = 6
-"""For four installations: one volume for a member of etcd each, and two for archives."""
+"""Four volumes for members of etcd, one for each installation, and two for archives."""
 
 TOLERATION_S: Final = 300
 """Kubernetes' default: a node that is busy keeps its Pods."""
 
-PATIENCE_S: Final = 240.0
+WAIT_S_MAX: Final = 240.0
 LOG_CHARS_MAX: Final = 3_000
-"""The end of the log of each Pod, in the message of a failure."""
+"""Characters from the end of each Pod's log, in the message of a failure."""
 POLL_S: Final = 0.1
 CONFLIST: Final = {
     "cniVersion": "1.0.0",
@@ -64,7 +64,7 @@ table ip kubernetes {{
     }}
 }}
 """
-"""Install kube-proxy's rules for the only Service used in the node's network."""
+"""Like kube-proxy's rules for the Service of the API server; the nodes use no other Service."""
 
 
 ENTER: Final = 'mount --bind "$HOSTS_FILE" /etc/hosts; exec "$@"'
@@ -81,7 +81,7 @@ class NodeState(NamedTuple):
     routes: frozenset[str]
     rules: frozenset[str]
     tables: frozenset[str]
-    places: frozenset[str]
+    files: frozenset[str]
     sysctls: frozenset[str]
 
     def changes_since(self, before: NodeState) -> dict[str, list[str]]:
@@ -133,7 +133,7 @@ class BareCluster:
 
     def until(self, holds: Callable[[], T], what: str) -> T:
         """Wait until the condition returns a true value, and return it."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + WAIT_S_MAX
         while not (found := holds()):
             assert time.monotonic() < deadline, f"never true: {what}: {self.diagnostics()}"
             time.sleep(POLL_S)
@@ -142,7 +142,7 @@ class BareCluster:
     def shell(self, script: str, directory: Path = ROOT) -> str:
         """Run lines of a document with kubectl, helm and orbctl configured for the cluster.
 
-        The name of the registry is known only there, and has a path of this run.
+        Only these lines can resolve the registry's name. Image names get a path of this run.
         """
         tools = self.plane.directory / "tools"
         environment = (
@@ -169,7 +169,7 @@ class BareCluster:
 
     def state_of(self, name: str) -> NodeState:
         """The current state of a node."""
-        node, held = self.nodes[name].node, self._held(name)
+        node, root = self.nodes[name].node, self._root_directory(name)
         return NodeState(
             frozenset(path.name for path in node.plugins.iterdir()),
             frozenset(path.name for path in (node.directory / "net.d").iterdir()),
@@ -177,14 +177,14 @@ class BareCluster:
             frozenset(_routes(node.namespace.ip("route", "show", "table", "all"))),
             frozenset(_lines(node.namespace.ip("rule"))),
             frozenset(_lines(node.namespace.run("nft", "list", "ruleset"))),
-            frozenset(str(path) for path in _files_of_ours(held)),
+            frozenset(str(path) for path in _files_of_ours(root)),
             frozenset(filter(SYSCTLS.match, _lines(node.namespace.run("sysctl", "-a")))),
         )
 
     def diagnostics(self) -> str:
         """Return logs and objects that explain a failure."""
         if not self.server.is_running:
-            return "the API server is away"
+            return "the API server does not run"
         text = [self.server.kubectl("get", "pods,pvc,jobs", "-A", "-o", "wide")]
         events = self.objects("/api/v1/events")
         text += [f"{one['reason']}: {one['message']}" for one in events if one["type"] != "Normal"]
@@ -193,7 +193,7 @@ class BareCluster:
                 text.append(self._log_of(pod)[-LOG_CHARS_MAX:])
         return "\n".join(text)
 
-    # ------------------------------------------------------------------------------- the beginning
+    # --------------------------------------------------------------------------------------- start
 
     def _start(self) -> None:
         self._stack.enter_context(self.laboratory)
@@ -278,7 +278,7 @@ class BareCluster:
         ]
         return len(ready) == len(NODES)
 
-    def _held(self, name: str) -> Path:
+    def _root_directory(self, name: str) -> Path:
         return Path(f"/proc/{self.nodes[name].containerd.holder_pid}/root")
 
     def _log_of(self, pod: dict[str, Any]) -> str:

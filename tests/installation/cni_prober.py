@@ -55,13 +55,13 @@ class CniProber:
         self._thread.join()
 
     def succeeded_since(self, moment_s: float) -> bool:
-        """Whether an ADD and a DEL ended well after this moment."""
+        """Whether an ADD and a DEL succeeded after this moment."""
         verbs = {one.verb for one in self.calls if one.succeeded and one.ended_s > moment_s}
         return verbs == {"ADD", "DEL"}
 
     @property
     def outage_s(self) -> float:
-        """The longest time without a successful call, between two of them."""
+        """The longest time between two successive successful calls."""
         ends = [one.ended_s for one in self.calls if one.succeeded]
         return max((later - one for one, later in pairwise(ends)), default=0.0)
 

@@ -1,4 +1,4 @@
-"""The images and one bare cluster for the tests of this folder; skips them without programs."""
+"""The images and the bare cluster for the tests of this folder, which need many programs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def images_are_built(image_names: None) -> None:
 
 @pytest.fixture(scope="session")
 def registry_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The blobs of the registry, which one cluster of the run leaves to the next."""
+    """The blobs of the registry, which all clusters of the run share."""
     data = tmp_path_factory.mktemp("registry")
     yield data
     shutil.rmtree(data)
@@ -54,7 +54,7 @@ def registry_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def cluster(images_are_built: None, registry_data: Path) -> Iterator[BareCluster]:
-    """A cluster without Orbweaver, with an empty registry but for etcd's image."""
+    """A cluster without Orbweaver; its registry has only etcd's image."""
     with BareCluster(registry_data) as cluster:
         cluster.shell(f"{images.ENGINE} push --quiet {images.ETCD} docker://{images.ETCD}")
         yield cluster

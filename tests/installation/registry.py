@@ -14,11 +14,11 @@ from tests.packaging.project import ROOT
 
 NAME: Final = "registry.example.com"
 PORT: Final = 80
-ETCDS: Final = "quay.io"
+ETCD_REGISTRY: Final = "quay.io"
 """The registry of etcd's image, from which ``make push-images`` copies it."""
 
 _REGISTRIES: Final = "".join(
-    f'[[registry]]\nlocation = "{name}"\ninsecure = true\n' for name in (NAME, ETCDS)
+    f'[[registry]]\nlocation = "{name}"\ninsecure = true\n' for name in (NAME, ETCD_REGISTRY)
 )
 """containers-registries.conf(5): no TLS."""
 
@@ -31,7 +31,7 @@ server = "http://{address}:{port}"
 
 
 class Registry:
-    """A registry in the network of a laboratory; its data may be those of an earlier one."""
+    """A registry in the network of a laboratory; it may continue an earlier registry's data."""
 
     def __init__(self, laboratory: Laboratory, data: Path) -> None:
         self._laboratory = laboratory
@@ -40,10 +40,10 @@ class Registry:
         self._daemon: Daemon | None = None
 
     def start(self) -> None:
-        """Start the process, and write the files of its callers. Raises LabFailed."""
+        """Start the process, and write the file ``hosts``. Raises LabFailed."""
         self._directory.mkdir()
         address, fabric = self._laboratory.fabric.address, self._laboratory.fabric.namespace
-        self.hosts.write_text(f"127.0.0.1 localhost\n{address} {NAME} {ETCDS}\n")
+        self.hosts.write_text(f"127.0.0.1 localhost\n{address} {NAME} {ETCD_REGISTRY}\n")
         command = [sys.executable, "-m", "tests.installation.registry_server"]
         self._daemon = Daemon(
             self._laboratory.identity,

@@ -1,10 +1,11 @@
-"""A container registry in one process: what pushes and pulls use of OCI's distribution protocol.
+"""A container registry in one process: the part of OCI's protocol that pushes and pulls use.
 
     python -m tests.installation.registry_server DIRECTORY ADDRESS PORT
 
 It has no TLS and no users, and serves only the network namespace in which a test starts it. It
 stands in for any registry that is named in the Host header or in containerd's ``ns``. Blobs are
-files named by their digests, shared by all repositories. What does not match its digest is refused.
+files named by their digests, shared by all repositories. Content that does not match its digest is
+refused.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815  # the name in the base class
 
     def do_POST(self) -> None:
-        """Begin an upload; a blob of another repository is there already."""
+        """Begin an upload; a blob of another repository needs none."""
         _, repository, _ = self._target()
         (mounted,) = parse_qs(urlsplit(self.path).query).get("mount", [""])
         if mounted and (self.data / "blobs" / mounted).is_file():
@@ -117,7 +118,7 @@ class Handler(BaseHTTPRequestHandler):
         return match["kind"], match["repository"], match["rest"]
 
     def _registry(self) -> str:
-        """The name of the registry that the caller asks."""
+        """The name of the requested registry."""
         (name,) = parse_qs(urlsplit(self.path).query).get("ns", [self.headers["Host"]])
         return name.partition(":")[0]
 

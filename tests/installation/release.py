@@ -9,12 +9,12 @@ from typing import Any, Final
 from tests.installation.bare_cluster import BareCluster
 from tests.runtime.pause_image import NAME
 
-SPACE: Final = "orbweaver"
+NAMESPACE: Final = "orbweaver"
 CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 PODS: Final = "/api/v1/namespaces/default/pods"
 ENDPOINTS: Final = "/apis/spiderpool.spidernet.io/v2beta1/namespaces/default/spiderendpoints"
 ADDRESSES: Final = frozenset(f"10.6.0.{host}" for host in range(200, 250))
-"""The addresses of the pool on the page."""
+"""The addresses of the pool in docs/how-to/install.md."""
 
 COLLECTIONS: Final = (
     "/api/v1/pods",
@@ -38,7 +38,7 @@ COLLECTIONS: Final = (
     ),
     CRDS,
 )
-"""The directories in which an installation may leave objects."""
+"""The collections in which an installation may leave objects."""
 
 ROLLED_OUT: Final = """
 kubectl -n orbweaver rollout status daemonset/orbweaver-agent
@@ -47,7 +47,7 @@ kubectl -n orbweaver rollout status deployment/orbweaver-controller
 
 
 def start_pod(cluster: BareCluster, name: str) -> str:
-    """Create a Pod, wait until it runs, and return its address after a look at the network."""
+    """Create a Pod, wait until it runs and answers a ping, and return its address."""
     cluster.shell(
         f"""
 kubectl apply -f - <<END
@@ -89,7 +89,7 @@ def recorded(cluster: BareCluster) -> dict[str, str]:
 
 
 def ours(cluster: BareCluster) -> list[dict[str, Any]]:
-    """Return the objects of the cluster whose name is ours or Spiderpool's, with their kinds."""
+    """Return the objects whose name contains "orbweaver" or "spider", with their kinds."""
     return list(_ours(cluster))
 
 
@@ -103,7 +103,7 @@ def _ours(cluster: BareCluster) -> Iterator[dict[str, Any]]:
 
 def of_namespace(cluster: BareCluster, path: str) -> list[dict[str, Any]]:
     """Return the objects of the release's namespace."""
-    return [one for one in cluster.objects(path) if one["metadata"]["namespace"] == SPACE]
+    return [one for one in cluster.objects(path) if one["metadata"]["namespace"] == NAMESPACE]
 
 
 def running_images(cluster: BareCluster) -> set[str]:

@@ -29,12 +29,12 @@ IMAGES: Final = (
     "ghcr.io/k8snetworkplumbingwg/multus-cni:{multus}",
 )
 THICK_TAG: Final = "v4.1.4-thick"
-"""The tag in our chart."""
+"""The tag of Multus' image in Orbweaver's chart."""
 
 INSTALL_MULTUS: Final = "#!/bin/sh\ncp /usr/bin/multus /host/opt/cni/bin/multus\n"
 """Replaces the ``install_multus`` of the Multus project."""
 
-THICK: Final = "usr/src/multus-cni/bin"
+MULTUS_DIRECTORY: Final = "usr/src/multus-cni/bin"
 
 
 def build_directory() -> Path | None:
@@ -79,10 +79,10 @@ def save_image(directory: Path, archive: Path) -> str:
 def _small_files(directory: Path) -> Path:
     """Create the files that the charts expect in Multus' images; return their root."""
     tree = directory / "tree"
-    (tree / THICK).mkdir(parents=True)
+    (tree / MULTUS_DIRECTORY).mkdir(parents=True)
     for program in ("multus-daemon", "multus-shim"):
-        (tree / THICK / program).symlink_to(f"/usr/bin/{program}")
-    (tree / THICK / "passthru").touch()
+        (tree / MULTUS_DIRECTORY / program).symlink_to(f"/usr/bin/{program}")
+    (tree / MULTUS_DIRECTORY / "passthru").touch()
     script = tree / "install_multus"
     script.write_text(INSTALL_MULTUS)
     script.chmod(0o755)

@@ -1,6 +1,7 @@
 """``make sbom`` and ``make reproduce-images`` on real images.
 
-The bills are compared with what dpkg and Python's importlib read in the file systems of the images.
+The bills of materials are compared with what dpkg and Python's importlib read in the file systems
+of the images.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from tests.support.parts import MINUTES, needs
 SITE: Final = "opt/orbweaver/lib/python3.13/site-packages"
 SBOM: Final = f"make sbom REGISTRY={DOCUMENTED}/ TAG={TAG}"
 REPRODUCE: Final = f"make reproduce-images IMAGES=controller REGISTRY={DOCUMENTED}/"
-"""One image is enough, because both share the stage that compiles and installs."""
+"""One image is enough: the images of agent and controller share the stage that compiles."""
 
 REPRODUCE_S: Final = 1500.0
 FORMAT: Final = "${db:Status-Status} ${Package} ${Version}\n"
-NAMED: Final = re.compile(r"/usr/share/common-licenses/\w")
+COMMON_LICENSE: Final = re.compile(r"/usr/share/common-licenses/\w")
+"""The path of a license text, to which copyright files refer."""
 DIGEST: Final = re.compile(r"^controller sha256:[0-9a-f]{64}$", re.MULTILINE)
 
 pytestmark = [pytest.mark.containerd, pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -41,7 +43,7 @@ class Image(NamedTuple):
     components: list[dict[str, Any]]
 
     def packages(self, kind: str) -> dict[tuple[str, str], set[str]]:
-        """Name and version -> licenses, of the components of a kind of package URL."""
+        """Name and version -> licenses. ``kind``: the type of the package URLs, such as deb."""
         return {
             (one["name"], one["version"]): set(map(license_of, one.get("licenses", ())))
             for one in self.components
@@ -51,7 +53,7 @@ class Image(NamedTuple):
 
 @pytest.fixture(scope="module", params=["controller", "agent"])
 def image(images_are_built: None, request: pytest.FixtureRequest) -> Iterator[Image]:
-    """An image with the bill that ``make sbom`` wrote."""
+    """An image with the bill of materials that ``make sbom`` wrote."""
     images.build(f"{SBOM} IMAGES={request.param}")
     bill = json.loads((ROOT / f"build/images/orbweaver-{request.param}.cdx.json").read_text())
     assert bill["metadata"]["component"]["name"] == f"orbweaver-{request.param}"
@@ -75,7 +77,7 @@ def test_the_bill_has_the_licenses_of_debian_packages(image: Image) -> None:
         assert all(one.lower() in text.lower() for one in licenses)
         if not licenses:
             assert not text.startswith("Format:")
-            assert not NAMED.search(text)
+            assert not COMMON_LICENSE.search(text)
 
 
 def test_the_bill_has_the_python_packages_of_the_image_with_their_licenses(image: Image) -> None:
@@ -85,13 +87,14 @@ def test_the_bill_has_the_python_packages_of_the_image_with_their_licenses(image
     listed = image.packages("pypi")
 
     assert listed.keys() == installed.keys()
-    assert len(installed) == len(pins("lock.txt")) + 1  # and ours
+    assert len(installed) == len(pins("lock.txt")) + 1  # and Orbweaver
     for key, distribution in installed.items():
         assert listed[key] == licenses_of(distribution)
 
 
 @pytest.mark.skipif(
-    "ORBWEAVER_REPRODUCE_IMAGES" not in os.environ, reason=needs(MINUTES, "two without a cache")
+    "ORBWEAVER_REPRODUCE_IMAGES" not in os.environ,
+    reason=needs(MINUTES, "two builds without a cache"),
 )
 def test_two_builds_without_a_cache_have_equal_digests(image_names: None) -> None:
     printed = images.build(REPRODUCE, deadline_s=REPRODUCE_S)
@@ -111,7 +114,7 @@ def mounted(name: str) -> Iterator[Path]:
 
 
 def license_of(entry: dict[str, Any]) -> str:
-    """The id, name or expression of an entry of CycloneDX."""
+    """The id, name or expression of a license in CycloneDX."""
     if expression := entry.get("expression"):
         return str(expression)
     named = entry["license"]

@@ -19,8 +19,8 @@ from tests.installation.bare_cluster import BareCluster, NodeState
 from tests.installation.images import OURS, RUN
 from tests.installation.registry import NAME
 from tests.installation.release import (
+    NAMESPACE,
     ROLLED_OUT,
-    SPACE,
     of_namespace,
     ours,
     running_images,
@@ -42,7 +42,7 @@ TUNED: Final = frozenset(one.key.replace("/", ".") for one in SYSCTLS) | {
     "net.ipv4.conf.default.forwarding",
     "net.ipv6.conf.default.forwarding",
 }
-"""What agents set, and what the kernel changes with ``forwarding``."""
+"""Sysctls that agents set, and those that the kernel changes with ``forwarding``."""
 
 PINNED: Final = "sys/fs/bpf/orbweaver/links/connect4"
 CLUSTER_IPS: Final = """
@@ -54,7 +54,7 @@ END
 helm upgrade orbweaver {root}/ops/charts/orbweaver -n orbweaver --reuse-values \\
     -f values-of-nodes.yaml
 """
-"""The value of docs/how-to/serve-clusterips.md, and the groups of these nodes' kubelets."""
+"""The value of docs/how-to/serve-clusterips.md, and the cgroups of these nodes' kubelets."""
 
 pytestmark = [
     pytest.mark.kubelet,
@@ -65,7 +65,7 @@ pytestmark = [
 ]
 
 
-def test_what_the_documents_say_installs_serves_and_leaves_nothing(
+def test_the_documented_commands_install_serve_and_leave_nothing(
     cluster: BareCluster, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     _, push, install, pool = shell_blocks(INSTALL)
@@ -87,14 +87,14 @@ def test_what_the_documents_say_installs_serves_and_leaves_nothing(
     assert_a_node_is_cleaned_without_a_login(cluster, name)
     assert_nothing_is_left(cluster.state_of(name), before[name])
     cluster.shell(remove)
-    cluster.until(lambda: not of_namespace(cluster, "/api/v1/pods"), "an end of all Pods")
+    cluster.until(lambda: not of_namespace(cluster, "/api/v1/pods"), "the end of all Pods")
     assert {one["kind"] for one in ours(cluster)} <= KEPT
     for name, state in before.items():
         assert_nothing_is_left(cluster.state_of(name), state)
 
     cluster.shell(f"kubectl label node {name} orbweaver.io/agent-")
     cluster.shell(remove_all)
-    cluster.until(lambda: not ours(cluster), "an end of everything")
+    cluster.until(lambda: not ours(cluster), "the end of all objects")
 
 
 def assert_the_registry_has_what_was_built(cluster: BareCluster) -> None:
@@ -114,7 +114,7 @@ def assert_images_are_named_by_digest(cluster: BareCluster) -> None:
 
 
 def switch_on_cluster_ips(cluster: BareCluster, directory: Path, test: pytest.Item) -> bool:
-    """Follow serve-clusterips.md if this kernel can; programs are pinned on all nodes then."""
+    """Follow serve-clusterips.md if this kernel can serve ClusterIPs; return whether it can."""
     if why := missing_capability().no_services:
         note_substitute(test, CGROUPS, f"an installation without ClusterIPs: {why}")
         return False
@@ -124,7 +124,7 @@ def switch_on_cluster_ips(cluster: BareCluster, directory: Path, test: pytest.It
     cluster.shell(ROLLED_OUT)
     for name in cluster.nodes:
         cluster.until(
-            lambda name=name: PINNED in cluster.state_of(name).places,  # type: ignore[misc]
+            lambda name=name: PINNED in cluster.state_of(name).files,  # type: ignore[misc]
             f"pinned programs on {name}",
         )
     return True
@@ -168,14 +168,14 @@ def assert_paths_are_traced_without_a_login(
 
 
 def assert_a_node_is_cleaned_without_a_login(cluster: BareCluster, name: str) -> None:
-    """Clean a node by the commands of uninstall.md; refused while its agent is running."""
+    """Clean a node by the commands of uninstall.md; this is refused while its agent runs."""
     refusal = cluster.shell(f"! kubectl orb node clean {name} 2>&1")
     assert f"kubectl label node {name} orbweaver.io/agent=disabled" in refusal
 
     cluster.shell(f"kubectl label node {name} orbweaver.io/agent=disabled")
     selected = f"-l app.kubernetes.io/component=agent --field-selector=spec.nodeName={name}"
     cluster.until(
-        lambda: not cluster.shell(f"kubectl -n {SPACE} get pods {selected} -o name"),
+        lambda: not cluster.shell(f"kubectl -n {NAMESPACE} get pods {selected} -o name"),
         "the end of the node's agent",
     )
     log = cluster.shell(f"kubectl orb node clean {name}")

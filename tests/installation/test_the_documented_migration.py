@@ -141,7 +141,7 @@ def spiderpools_cluster(
     for node in cluster.nodes.values():
         node.containerd.import_image(archive)
         node.containerd.tag_image(image, *spiderpool.names(programs))
-        for name in ("macvlan", "loopback"):  # a container follows no link to the machine
+        for name in ("macvlan", "loopback"):  # a link to the machine's file breaks in a container
             (node.node.plugins / name).unlink()
             (node.node.plugins / name).write_bytes(plugin(name).read_bytes())
             (node.node.plugins / name).chmod(0o755)
@@ -157,7 +157,7 @@ def spiderpools_cluster(
     return cluster
 
 
-def test_pods_and_addresses_stay_there_and_back_and_there_again(
+def test_pods_keep_their_addresses_through_migrations_and_rollbacks(
     spiderpools_cluster: BareCluster,
     tmp_path: Path,
     record_testsuite_property: Callable[[str, object], None],
@@ -217,18 +217,18 @@ def test_pods_and_addresses_stay_there_and_back_and_there_again(
 
 
 def assert_pods_come_and_go(cluster: BareCluster, before: dict[str, RunningPod]) -> None:
-    """Start a Pod, and delete it; the others go on."""
+    """Start a Pod, and delete it; the others keep running."""
     scale(cluster, len(before) - 1)
     assert len(set(running(cluster)) - set(before)) == 1
     keep_only(cluster, before)
 
 
 def keep_only(cluster: BareCluster, before: dict[str, RunningPod]) -> None:
-    """Scale down to the Pods of before, and wait until the addresses of the others are free."""
+    """Scale down to the Pods in ``before``, and wait until the others' addresses are free."""
     newer = set(running(cluster)) - set(before)
     cluster.shell(SCALE_DOWN.format(names=" ".join(sorted(newer))))
     cluster.until(lambda: not newer & set(addresses(cluster).values()), f"the end of {newer}")
-    cluster.until(lambda: running(cluster) == before, "the Pods of before")
+    cluster.until(lambda: running(cluster) == before, f"only {sorted(before)} run")
 
 
 def running(cluster: BareCluster) -> dict[str, RunningPod]:

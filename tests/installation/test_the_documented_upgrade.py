@@ -1,7 +1,7 @@
 """The commands of docs/how-to/upgrade.md, word for word, from an installation of an earlier commit.
 
-Chart, definitions and images of that commit are built from the history of this clone. Its processes
-write the log that the processes of this version read, and read on after the way back.
+Chart, definitions and images of that commit are built from the history of this clone. This version
+reads the log that the earlier processes wrote; after the rollback they read what it wrote.
 """
 
 from __future__ import annotations
@@ -63,9 +63,7 @@ def earlier(image_names: None, tmp_path_factory: pytest.TempPathFactory) -> Path
     return clone
 
 
-def test_an_earlier_version_is_upgraded_and_comes_back_without_losing_an_address(
-    earlier: Path, cluster: BareCluster
-) -> None:
+def test_an_upgrade_and_a_rollback_lose_no_address(earlier: Path, cluster: BareCluster) -> None:
     _, push, install, pool = shell_blocks(INSTALL)
     upgrade, roll_back = shell_blocks(UPGRADE)
 
@@ -100,7 +98,7 @@ def test_an_earlier_version_is_upgraded_and_comes_back_without_losing_an_address
     cluster.shell("kubectl delete pod web later")
     remove, remove_all = shell_blocks(UNINSTALL)
     cluster.shell(f"{remove}{remove_all}")
-    cluster.until(lambda: not ours(cluster), "an end of everything")
+    cluster.until(lambda: not ours(cluster), "the end of all objects")
 
 
 def assert_kept(cluster: BareCluster, kept: dict[str, str]) -> None:

@@ -1,6 +1,6 @@
 """Several controllers that watch a real API server and run their jobs; each of them may lead.
 
-Pods get addresses by the services of one node. The API server has no kubelets, so the tests end and
+One node allocates the addresses of Pods. The API server has no kubelets, so the tests end and
 delete Pods. ``scan_again`` advances the clock of the observers instead of waiting between two
 scans.
 """
@@ -51,7 +51,7 @@ class Replica(NamedTuple):
 
     host: JobHost
     watch: ClusterWatch
-    works: list[asyncio.Task[None]]
+    tasks: list[asyncio.Task[None]]
 
 
 class ControllersHarness:
@@ -109,29 +109,29 @@ class ControllersHarness:
         sources = JobSources(watch.facts, watch.applications)
         arguments = self.store, self.node.keys, name, self._settings
         host = JobHost(*arguments, sources=sources, observer=observer)
-        works = [watch.run(), host.run()] + ([watch.lead(), host.lead()] if leads else [])
-        self.replicas[name] = Replica(host, watch, [asyncio.create_task(work) for work in works])
+        runs = [watch.run(), host.run()] + ([watch.lead(), host.lead()] if leads else [])
+        self.replicas[name] = Replica(host, watch, [asyncio.create_task(run) for run in runs])
         await self.until(lambda: (anonymous or not watch.facts.fault) and host.worker.is_working)
         return self.replicas[name]
 
     async def stop_controller(self, name: str) -> None:
         """Stop the controller of this name."""
         replica = self.replicas.pop(name)
-        for work in replica.works:
-            work.cancel()
-        await asyncio.gather(*replica.works, return_exceptions=True)
+        for task in replica.tasks:
+            task.cancel()
+        await asyncio.gather(*replica.tasks, return_exceptions=True)
         await replica.watch.close()
 
     async def stop_watching(self, name: str) -> None:
         """Interrupt the watches of a controller without an error."""
-        work = self.replicas[name].works[0]
-        work.cancel()
-        await asyncio.wait([work])
+        task = self.replicas[name].tasks[0]
+        task.cancel()
+        await asyncio.wait([task])
 
     def watch_again(self, name: str) -> None:
         """Continue the watches of a controller at their last position."""
         replica = self.replicas[name]
-        replica.works[0] = asyncio.create_task(replica.watch.run())
+        replica.tasks[0] = asyncio.create_task(replica.watch.run())
 
     async def add(self, api_pod: Object, fixed: FixedKind | None = None) -> tuple[str, ...]:
         """Run an ADD for a Pod of the API server; return the addresses of the Pod."""

@@ -22,7 +22,7 @@ from tests.support.kubernetes import ApiServer
 from tests.support.node_harness import NodeHarness
 
 T = TypeVar("T")
-PATIENCE_S = 60.0
+WAIT_S_MAX = 60.0
 _numbers = itertools.count()
 
 
@@ -79,8 +79,8 @@ class TranslatorHarness:
         self.host = KubernetesHost(
             self.settings, self.store, self.keys, self.projector, "controller-0"
         )
-        works = self.projector.run(), self.host.run(self.term)
-        self._running = asyncio.ensure_future(until_first(*works))
+        runs = self.projector.run(), self.host.run(self.term)
+        self._running = asyncio.ensure_future(until_first(*runs))
 
     async def stop(self) -> None:
         """Cancel the translator, whatever it does at that time."""
@@ -98,12 +98,12 @@ class TranslatorHarness:
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait until a condition holds. Raises the failure of a translator."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + WAIT_S_MAX
         while not condition():
             if self._running is not None and self._running.done():
                 self._running.result()
             if time.monotonic() > deadline:
-                raise TimeoutError("it does not come to be")
+                raise TimeoutError(f"the condition does not hold after {WAIT_S_MAX:g} s")
             await asyncio.sleep(0.02)
 
     async def until_idle(self) -> None:
@@ -126,7 +126,7 @@ class TranslatorHarness:
 
 async def until(holds: Callable[[], T]) -> T:
     """Wait until ``holds`` returns a true value; return the value. ``holds`` may block."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(WAIT_S_MAX):
         while not (found := await asyncio.to_thread(holds)):
             await asyncio.sleep(0.02)
     return found
@@ -136,7 +136,7 @@ async def until_condition(
     server: ApiServer, kind: str, name: str, type_: str, status: str
 ) -> Object:
     """Wait for a condition about the present generation of an object, and return it."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + WAIT_S_MAX
     while True:
         stored = get(server, kind, name)
         for matching in stored.get("status", {}).get("conditions", []):
@@ -145,7 +145,7 @@ async def until_condition(
                 found: Object = matching
                 return found
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{kind}/{name} never says {type_}={status}: {stored.get('status')}")
+            raise TimeoutError(f"{kind}/{name} is not {type_}={status}: {stored.get('status')}")
         await asyncio.sleep(0.02)
 
 

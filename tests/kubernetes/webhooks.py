@@ -59,7 +59,7 @@ class Webhooks:
         cluster = self.cluster
         self.host = AdmissionHost(settings, webhook, cluster.store, cluster.keys, cluster.projector)
         self._running = asyncio.ensure_future(self.host.run())
-        await cluster.until(lambda: self.host.port or self._running_is_over())
+        await cluster.until(lambda: self.host.port or self._raise_if_ended())
         url = f"https://127.0.0.1:{self.host.port}"
         client = WebhookClientConfig(self.authority.cert_pem.bytes(), url=url)
         for body in configurations(client, guards_deletion=guards_deletion, injection=injection):
@@ -136,7 +136,8 @@ class Webhooks:
         assert self.host.port is not None
         return await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", self.host.port))
 
-    def _running_is_over(self) -> bool:
+    def _raise_if_ended(self) -> bool:
+        """Raise the error of a server that has ended; otherwise return False."""
         assert self._running is not None
         if self._running.done():
             self._running.result()

@@ -1,8 +1,8 @@
 """The control plane: an API server, a controller manager and a scheduler in the fabric's namespace.
 
-Nodes reach the API server through the network, as in production. Every client has its permissions
-of production: kubelets those of nodes, agent and controller those of docs/reference/rights.md. So a
-missing permission fails a test. The audit log has the requests of agent and controller.
+Nodes reach the API server through the network, as in production. Clients have only the permissions
+that they have in production (kubelets as nodes, agent and controller by docs/reference/rights.md),
+so a missing permission fails a test. The audit log has the requests of agent and controller.
 """
 
 from __future__ import annotations

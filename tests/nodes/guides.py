@@ -45,7 +45,7 @@ GATEWAY: Final = "10.7.0.1/24"
 """The fabric's address in the second network of the guides."""
 
 OVERLAY: Final = {"cniVersion": "1.0.0", "name": "overlay", "plugins": [{"type": "overlay"}]}
-PATIENCE_S: Final = 60.0
+WAIT_S_MAX: Final = 60.0
 """Seconds after which a step that does not print the expected output fails."""
 
 POLL_S: Final = 0.2
@@ -84,7 +84,7 @@ class GuideRunner:
         }
 
     def follow(self, page: Page) -> set[str]:
-        """Execute a page and undo it; return the objects that were added or removed by both.
+        """Execute a page and undo it; return the objects that exist only before or only after.
 
         Fails if a step does not print the output on the page.
         """
@@ -124,7 +124,7 @@ class GuideRunner:
 
         A step without an output must succeed. A step with an output may fail.
         """
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + WAIT_S_MAX
         expected = None if step.output is None else without_varying(step.output)
         while True:
             done = self._run(step.script)

@@ -40,7 +40,7 @@ from tests.support.kubernetes import ApiServer
 
 T = TypeVar("T")
 
-PATIENCE_S: Final = 150.0
+WAIT_S_MAX: Final = 150.0
 """Seconds after which a wait fails. Kubelet and controllers retry only after some tens of seconds,
 later on a busy machine."""
 
@@ -131,7 +131,7 @@ class KubernetesCluster:
 
     def until(self, holds: Callable[[], T], what: str = "") -> T:
         """Wait until the condition returns a true value, and return it."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + WAIT_S_MAX
         while not (value := holds()):
             assert time.monotonic() < deadline, (
                 f"timed out waiting for {what or 'a condition'}: {self.diagnostics()}"
@@ -176,7 +176,7 @@ class KubernetesCluster:
         )
 
     def allocatable(self, node: str, resource: str) -> int | None:
-        """The allocatable number of ``spidernet.io/<resource>``; None if the node has no such."""
+        """The allocatable number of ``spidernet.io/<resource>``; None without this resource."""
         status = self.server.request("GET", f"/api/v1/nodes/{node}").body["status"]
         found = status["allocatable"].get(f"spidernet.io/{resource}")
         return None if found is None else int(found)

@@ -28,7 +28,7 @@ NODE = "node-a"
 CONFIG_MAPS = "/api/v1/namespaces/kube-system/configmaps"
 CONFIGS = f"/apis/{API_VERSION}/namespaces/{SHOP}/spidermultusconfigs"
 NETWORK_NAMES = ("own", "plain")
-"""SpiderMultusConfigs of this file: with coordinator settings of its own, and without."""
+"""The SpiderMultusConfigs of this file: ``own`` has coordinator settings, ``plain`` has none."""
 
 KUBEADM = "networking: {podSubnet: 10.244.0.0/16, serviceSubnet: 10.96.0.0/16}"
 SERVICE = "10.96.0.10"

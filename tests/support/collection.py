@@ -28,7 +28,7 @@ def start_go_programs_with_large_heaps() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Pause the garbage collector while tests are collected; exclude all objects made until then.
+    """Pause the garbage collector while tests are collected; exclude the existing objects from it.
 
     These objects, a million for modules and tests, live until the end of the run.
     """

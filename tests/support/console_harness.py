@@ -79,7 +79,7 @@ async def running_console(
     for node in (node_a, node_b):
         node.writer._now_ms = clock
     async with node_a, node_b:
-        await _live(clock, node_a, node_b)
+        await _write_events(clock, node_a, node_b)
         source = ConsoleSource(store, node_a.keys, archive, cluster=cluster, now_ms=clock)
         async with served(source) as url:
             yield ConsoleHarness(url, source, node_a, node_b)
@@ -104,7 +104,7 @@ async def served(
         await port.close()
 
 
-async def _live(clock: _Clock, node_a: NodeHarness, node_b: NodeHarness) -> None:
+async def _write_events(clock: _Clock, node_a: NodeHarness, node_b: NodeHarness) -> None:
     """Write the events, by minutes after 12:00 of the clock. ``lan`` begins with one address."""
     lan = pool("lan", HELD)
     await node_a.apply(lan)

@@ -181,4 +181,4 @@ class MockServer(ApiServer):
 
 def skip_unsupported(feature: str) -> NoReturn:
     """Skip a test that needs a feature which only a real API server has."""
-    pytest.skip(needs(API_SERVER, f"kmock does not have: {feature}"))
+    pytest.skip(needs(API_SERVER, f"kmock does not simulate {feature}"))

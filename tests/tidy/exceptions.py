@@ -11,7 +11,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
         ("tasks_are_supervised", path): reason
         for path, reason in {
             "core/eventstore/election.py": "a term awaits its work and its renewals",
-            "core/eventstore/etcd/channel.py": "one attempt to connect, which calls await",
+            "core/eventstore/etcd/channel.py": "one attempt to connect, awaited by all calls",
             "core/eventstore/etcd/watch.py": "the reader of its stream sees the end",
             "core/eventstore/group_commit.py": "each waiting proposal gets its failure",
             "nodeagent/servers/framed.py": "it ends its connection and logs its failure",

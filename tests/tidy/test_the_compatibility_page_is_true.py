@@ -59,7 +59,7 @@ SINGLE = {"P00002", "K00001", "K00002", "US2", "I00001-provider"}
 PROVIDER = {"E00019", "E00031", "E00043", "E00044"}
 """Cases about a network provider, beyond the last number of their series."""
 
-NAMED = re.compile(r"`([a-z_/]+\.py)::(\w+)(?:\[([^\]]*)\])?`")
+TEST_REFERENCE = re.compile(r"`([a-z_/]+\.py)::(\w+)(?:\[([^\]]*)\])?`")
 VARIABLE = re.compile(r"SPIDERPOOL_[A-Z0-9_]+|MULTUS_[A-Z_]+")
 
 
@@ -119,14 +119,14 @@ def test_every_case_has_one_row() -> None:
 def test_every_row_has_a_known_state_and_a_proof_or_a_reason() -> None:
     assert {case.state for case in cases()} <= set(STATES)
     for case in cases():
-        is_proved = bool(NAMED.search(case.proof))
+        is_proved = bool(TEST_REFERENCE.search(case.proof))
         assert is_proved or case.state in ("not applicable", "open"), case.id
         assert case.proof, case.id
 
 
 def test_every_named_test_exists() -> None:
     for case in cases():
-        for file, name, variant in NAMED.findall(case.proof):
+        for file, name, variant in TEST_REFERENCE.findall(case.proof):
             path = ROOT / "tests" / file
             assert name in functions_of(path), f"{case.id}: {file}::{name}"
             assert variant in texts_beside(path), f"{case.id}: [{variant}]"
@@ -134,7 +134,7 @@ def test_every_named_test_exists() -> None:
 
 def test_the_state_of_a_case_matches_the_folders_of_its_tests() -> None:
     for case in cases():
-        folders = {file.partition("/")[0] for file, _, _ in NAMED.findall(case.proof)}
+        folders = {file.partition("/")[0] for file, _, _ in TEST_REFERENCE.findall(case.proof)}
         needed = next(
             (NEEDED_STATES[folder] for folder in NEEDED_STATES if folder in folders), "runs"
         )

@@ -6,7 +6,11 @@ from collections import Counter
 from typing import NamedTuple
 
 from tests.tidy.sources import ROOT
-from tests.tidy.test_the_compatibility_page_is_true import NAMED, functions_of, texts_beside
+from tests.tidy.test_the_compatibility_page_is_true import (
+    TEST_REFERENCE,
+    functions_of,
+    texts_beside,
+)
 
 PAGE = ROOT / "docs" / "contributing" / "compatibility-datapath.md"
 STATES = (
@@ -51,7 +55,7 @@ def test_every_requirement_has_one_row_with_a_known_state() -> None:
 
 def test_every_requirement_that_runs_names_tests_that_exist() -> None:
     for row in rows():
-        named = NAMED.findall(row.proof)
+        named = TEST_REFERENCE.findall(row.proof)
         assert named or row.state in {"not guaranteed", "open"}, row.id
         for file, name, variant in named:
             path = ROOT / "tests" / file

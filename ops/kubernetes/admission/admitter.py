@@ -5,7 +5,7 @@ admitted while the translator lags or does not run. A replica validates one revi
 another replica has stored an admission meanwhile, the later review is validated again
 (``AdmissionStore.add``). Two cases are not covered: ``orbctl apply`` and automatic pools write to
 the log without a review, and the API server may store an object later than ``STORING_S_MAX`` after
-its review. Of two conflicting objects the first is in the log, and the second reports Ready=False.
+its review. Of two conflicting objects, the log then has the first; the second gets Ready=False.
 """
 
 from __future__ import annotations

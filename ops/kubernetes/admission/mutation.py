@@ -64,7 +64,7 @@ def _add_finalizer(body: Object) -> None:
 
 
 def _write(body: Object, value: Pool | Subnet | Reservation) -> None:
-    """Write family, labels and normalised lists; missing fields are not added."""
+    """Write family, labels and normalised lists; missing lists are not added."""
     spec = body.setdefault("spec", {})
     spec["ipVersion"] = value.family
     if spec.get("ips"):

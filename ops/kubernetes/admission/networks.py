@@ -118,7 +118,7 @@ async def validate_network(admission_request: AdmissionRequest, api: Api) -> tup
 
 
 def _is_same_network(admission_request: AdmissionRequest) -> bool:
-    """Whether spec and annotations are unchanged; annotations name the NAD and the injection."""
+    """Whether spec and annotations are unchanged; annotations configure NAD and injection."""
     versions = admission_request.object, admission_request.old
     new, old = (version["metadata"].get("annotations") or {} for version in versions)
     return new == old and is_unchanged(admission_request.object, admission_request.old)

@@ -140,7 +140,7 @@ def _check_object(body: Object | None, request: _Request) -> None:
         decoded = msgspec.convert(body, _Object)
     except msgspec.ValidationError as error:
         raise MalformedReview(
-            f"the {request.operation} review has no object: {error}", request.uid
+            f"the {request.operation} review has no valid object: {error}", request.uid
         ) from None
     if decoded.kind != request.kind.kind:
         quoted = decoded.kind[:_QUOTED_CHARS_MAX]

@@ -146,7 +146,7 @@ class AdmissionValidator:
             _log.warning("no warning about the deletion of %s: %s", admission_request.name, error)
             return ()
         name = f"{admission_request.kind} {admission_request.name!r}"
-        begin = f"{name} is in use and will be deleted when it is not"
+        begin = f"{name} will be deleted when it is no longer in use"
         return tuple(f"{begin}: {use.message}"[:WARNING_CHARS_MAX] for use in uses)
 
     async def _deletion(self, admission_request: AdmissionRequest) -> tuple[Refusal, ...]:
@@ -154,7 +154,7 @@ class AdmissionValidator:
         return await self._uses(admission_request) if self._guards_deletion else ()
 
     async def _uses(self, admission_request: AdmissionRequest) -> tuple[Refusal, ...]:
-        """What the pool or subnet of a deletion is used for. Raises StoreError."""
+        """The refusals that name the uses of the pool or subnet. Raises StoreError."""
         name = admission_request.name
         match admission_request.kind:
             case "SpiderIPPool":

@@ -49,7 +49,7 @@ ANSWER_S_MAX: Final = 8.0
 """The longest time for an answer, in seconds: less than the ten that the API server waits."""
 
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
-"""The largest body of a review, which contains an object twice; etcd limits it to 1.5 MiB."""
+"""The largest body of a review. It contains an object twice; etcd limits an object to 1.5 MiB."""
 
 CONNECTIONS_MAX: Final = 256
 """The largest number of connections; each API server reuses a few."""

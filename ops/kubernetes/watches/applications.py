@@ -1,4 +1,4 @@
-"""The applications with automatic pools: workloads of six kinds, and third parties.
+"""The applications with automatic pools: workloads of six kinds, and owners of custom kinds.
 
 The leader watches them; a reconciliation reads its application from the API server. After a
 downtime all applications are listed and compared with the pools, so that no change is missed. An

@@ -1,8 +1,8 @@
 """Checks whether third parties still exist: owners of Pods whose kind is a custom resource.
 
 The object of a third party does not have the number of its Pods; only the Pods show it. Its
-automatic pools are deleted with it. Discovery finds the path of a kind. A kind is watched once a
-pool of such an owner exists. Without permission to read the kind, its pools are kept.
+automatic pools are deleted with it. Discovery finds the path of a kind. A kind is watched after the
+first ``find`` of such an owner. Without permission to read the kind, its pools are kept.
 """
 
 from __future__ import annotations

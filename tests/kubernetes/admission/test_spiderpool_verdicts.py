@@ -246,7 +246,7 @@ async def test_each_unknown_key_of_an_automatic_pools_affinity_is_reported_as_a_
     ("change", "words"),
     [
         ({"object": {"kind": "SpiderIPPool"}}, "metadata"),
-        ({"object": None}, "has no object"),
+        ({"object": None}, "has no valid object"),
         ({"object": {"kind": "SpiderIPPool", "metadata": {"labels": 5}}}, "labels"),
         ({"object": {"kind": "Service", "metadata": {}}}, "the object is a 'Service'"),
         ({"kind": {"group": "apps", "kind": "Deployment"}}, "got 'apps/Deployment'"),

@@ -216,7 +216,7 @@ async def test_deleting_a_pool_in_use_is_allowed_with_a_warning_by_default(
     assert (unused.status, unused.warnings) == (200, ())
     assert used.status == unanswered.status == 200
     (warning,) = used.warnings
-    assert "SpiderIPPool 'blue' is in use and will be deleted when it is not" in warning
+    assert "SpiderIPPool 'blue' will be deleted when it is no longer in use" in warning
     assert "web-0" in warning
 
 

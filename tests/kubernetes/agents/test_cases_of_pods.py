@@ -37,7 +37,7 @@ DEFAULT_NETWORK = "v1.multus-cni.io/default-network"
 LONG_BYTES = 200_000
 """Size of annotations; an API server accepts 256 KiB."""
 
-NAMED_LANS: Any = [{"name": "lan", "namespace": "shop"}, {"name": "wan", "namespace": "shop"}]
+LAN_AND_WAN: Any = [{"name": "lan", "namespace": "shop"}, {"name": "wan", "namespace": "shop"}]
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ async def test_an_add_is_refused_when_its_pool_is_for_another_network(
 
 @pytest.mark.parametrize(
     "networks",
-    [json.dumps(NAMED_LANS, separators=(",", ":")), json.dumps(NAMED_LANS, indent=2)],
+    [json.dumps(LAN_AND_WAN, separators=(",", ":")), json.dumps(LAN_AND_WAN, indent=2)],
     ids=["M00036 compact", "M00037 indented"],
 )
 async def test_a_list_of_networks_is_read_from_compact_and_indented_json(

@@ -47,7 +47,7 @@ EVERYTHING: dict[str, Any] = {
     "hostRPFilter": 1,
     "detectOptions": {"retries": 2, "interval": "20ms", "timeout": "1s"},
 }
-AWAY = """
+UNREACHABLE_KUBECONFIG = """
 apiVersion: v1
 kind: Config
 clusters: [{{name: here, cluster: {{server: "http://127.0.0.1:{port}"}}}}]
@@ -173,7 +173,7 @@ async def test_a_changed_coordinator_changes_the_settings_of_the_next_add(
     assert source.current_settings().pod_mac_prefix == "0a:1c"
 
 
-@pytest.mark.simulated(lacks="kmock does not have: a server that goes away")
+@pytest.mark.simulated(lacks="kmock does not simulate a server that stops")
 async def test_the_cached_coordinator_is_used_while_the_api_server_is_unreachable(
     source: KubernetesCoordinator, server: ApiServer
 ) -> None:
@@ -195,7 +195,7 @@ async def test_an_add_is_refused_with_the_reason_when_coordinators_were_never_li
 ) -> None:
     (port,) = free_ports(1)
     kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(AWAY.format(port=port))
+    kubeconfig.write_text(UNREACHABLE_KUBECONFIG.format(port=port))
     cluster = await connect_cluster(Settings("node-1", kubeconfig=str(kubeconfig)))
     assert cluster is not None
     assert cluster.coordinator is not None

@@ -1,6 +1,6 @@
-"""A DEL releases an address only if the API server or its watch has reported a deletion (I6).
+"""A DEL releases an address only if the API server or its watch has reported a deletion.
 
-A watch that lags or misses an event releases nothing. I6: docs/contributing/architecture.md.
+A watch that lags or misses an event releases nothing (I6 of docs/contributing/architecture.md).
 """
 
 from __future__ import annotations

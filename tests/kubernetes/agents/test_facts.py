@@ -1,7 +1,7 @@
 """The facts about Pods that an agent reads from a real API server, also while it is unreachable.
 
 ``KubernetesFactsSource`` watches Pods, Namespaces, Nodes and StatefulSets; it reads an object from
-the API server when its cache lacks the object. An annotation of the Pods here names their pool.
+the API server when its cache lacks the object.
 """
 
 from __future__ import annotations

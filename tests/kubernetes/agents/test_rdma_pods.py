@@ -1,6 +1,6 @@
-"""The watch of Pods with RDMA devices: by address, each Pod with its top owner.
+"""The watch of Pods with RDMA devices finds a Pod and its top owner by an address.
 
-Both are labels of the RDMA counters.
+Pod and owner are labels of the RDMA counters.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ TRAINING = ("kubeflow.org", "v1")
 SECRET = ("example.com", "v1")
 DEVICE = {NETWORK_STATUS: json.dumps([{"device-info": {"pci": {"rdma-device": "mlx5_4"}}}])}
 VALUES = {"spiderpoolAgent": {"prometheus": {"enabled": True, "enabledRdmaMetric": True}}}
-PATIENCE_S = 60
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ EMPTY_STATE = {
 }
 NODES = "/api/v1/nodes"
 VALUES = {"sriov": {"install": True}}
-PATIENCE_S = 60
+WAIT_S_MAX = 60
 RAIL = {
     "apiVersion": API_VERSION,
     "kind": "SriovNetworkNodePolicy",
@@ -100,7 +100,7 @@ async def cluster(shop: ApiServer, tmp_path: Path) -> AsyncIterator[Cluster]:
 @pytest.fixture
 async def source(cluster: Cluster) -> KubernetesSriov:
     assert cluster.sriov is not None
-    await until(cluster.sriov.configuration, PATIENCE_S)
+    await until(cluster.sriov.configuration, WAIT_S_MAX)
     return cluster.sriov
 
 
@@ -114,7 +114,7 @@ async def test_the_configuration_has_policies_of_all_namespaces_and_the_nodes_la
     assert shop.request("POST", POLICIES, RAIL).status == 201
 
     await source.changed()
-    await until(lambda: (configured := source.configuration()) and configured.policies, PATIENCE_S)
+    await until(lambda: (configured := source.configuration()) and configured.policies, WAIT_S_MAX)
 
     configuration = source.configuration()
     assert configuration is not None
@@ -128,7 +128,7 @@ async def test_the_configuration_has_policies_of_all_namespaces_and_the_nodes_la
 async def test_a_waiting_reconciler_wakes_when_every_kind_is_listed(cluster: Cluster) -> None:
     assert cluster.sriov is not None
 
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(WAIT_S_MAX):
         while cluster.sriov.configuration() is None:
             await cluster.sriov.changed()
 
@@ -142,7 +142,7 @@ async def test_a_policy_with_an_unsupported_field_is_skipped_and_named(
     shop.request("POST", POLICIES, RAIL | {"metadata": {"name": "old"}, "spec": spec})
 
     await until(
-        lambda: (configured := source.configuration()) and configured.unreadable, PATIENCE_S
+        lambda: (configured := source.configuration()) and configured.unreadable, WAIT_S_MAX
     )
 
     configuration = source.configuration()
@@ -169,7 +169,7 @@ async def test_a_later_agent_reads_the_nics_that_an_earlier_agent_declared(
     foreign = DesiredNic("ens1f1", "0000:17:00.1", 2, externally_managed=True)
 
     await source.declare([managed_nic, foreign])
-    await until(lambda: (configured := source.configuration()) and configured.managed, PATIENCE_S)
+    await until(lambda: (configured := source.configuration()) and configured.managed, WAIT_S_MAX)
 
     configuration = source.configuration()
     assert configuration is not None
@@ -184,7 +184,7 @@ async def test_a_drain_is_requested_and_withdrawn_by_annotations_and_a_label(
 
     await source.report(busy)
     requested = shop.request("GET", STATE).body
-    await until(lambda: source.states.objects[(NAMESPACE, NODE)].requests_drain, PATIENCE_S)
+    await until(lambda: source.states.objects[(NAMESPACE, NODE)].requests_drain, WAIT_S_MAX)
     await source.report(busy._replace(blocking=(), needs_drain=False, keeps_request=True))
     state_kept = shop.request("GET", STATE).body
     await source.report(busy._replace(blocking=(), needs_drain=False))
@@ -211,7 +211,7 @@ async def test_withdraw_removes_the_drain_request_and_keeps_the_interfaces(
     await source.declare([managed_nic])
     busy = NodeReport((), frozenset(), SyncResult(IN_PROGRESS, "waits"), ("shop/a",), True)
     await source.report(busy)
-    await until(lambda: source.states.objects[(NAMESPACE, NODE)].requests_drain, PATIENCE_S)
+    await until(lambda: source.states.objects[(NAMESPACE, NODE)].requests_drain, WAIT_S_MAX)
 
     await source.withdraw()
 
@@ -227,11 +227,11 @@ async def test_the_configuration_names_the_daemon_of_an_sriov_operator_on_the_no
     labels = {"app": OPERATOR_DAEMON}
     create_pod(shop, "daemon", NODE, labels=labels)
 
-    await until(lambda: (configured := source.configuration()) and configured.operator, PATIENCE_S)
+    await until(lambda: (configured := source.configuration()) and configured.operator, WAIT_S_MAX)
     noticed = source.configuration()
     delete_pod(shop, "daemon")
     await until(
-        lambda: (configured := source.configuration()) and not configured.operator, PATIENCE_S
+        lambda: (configured := source.configuration()) and not configured.operator, WAIT_S_MAX
     )
 
     assert noticed is not None
@@ -248,7 +248,7 @@ def operator_definition(shop: ApiServer) -> Iterator[None]:
     shop.request("POST", STATE.removesuffix(f"/{NODE}"), EMPTY_STATE)
     vf = {"vfID": 0, "pciAddress": "0000:17:01.0", "trust": "on"}
     status = {"status": {"interfaces": [{"pciAddress": "0000:17:00.0", "Vfs": [vf]}]}}
-    for _ in attempts(PATIENCE_S):
+    for _ in attempts(WAIT_S_MAX):
         written = shop.request("PATCH", f"{STATE}/status", status, content=MERGE).body["status"]
         if written["interfaces"][0]["Vfs"] == [{"vfID": 0, "pciAddress": "0000:17:01.0"}]:
             break
@@ -276,7 +276,7 @@ async def test_the_status_is_written_where_the_operators_definition_lacks_trust(
         0,
     )
     shop.request("POST", POLICIES, RAIL)
-    await until(lambda: (configured := source.configuration()) and configured.policies, PATIENCE_S)
+    await until(lambda: (configured := source.configuration()) and configured.policies, WAIT_S_MAX)
 
     assert await agent.run_round(), agent.fault
 
@@ -292,7 +292,7 @@ async def test_an_agent_applies_a_policy_and_writes_the_status(
     keeper = GuidLog().keeper()
     agent = SriovReconciler(SriovSettings(), source, CardHardware(card), keeper, 0)
     shop.request("POST", POLICIES, RAIL)
-    await until(lambda: (configured := source.configuration()) and configured.policies, PATIENCE_S)
+    await until(lambda: (configured := source.configuration()) and configured.policies, WAIT_S_MAX)
 
     assert await agent.run_round()
 

@@ -30,7 +30,7 @@ pytestmark = [
 
 DOMAIN = f"orbweaver-etcd.{NAMESPACE}.svc.cluster.local"
 MEMBERS = tuple(f"orbweaver-etcd-{number}" for number in range(3))
-PATIENCE_S = 60.0
+WAIT_S_MAX = 60.0
 CERTIFICATE = ("ORBWEAVER_ETCD_CERT_FILE", "ORBWEAVER_ETCD_KEY_FILE")
 ORBCTL = str(Path(sys.executable).with_name("orbctl"))
 PROGRAM = str(Path(sys.executable).with_name("orbweaver-controller"))
@@ -92,7 +92,7 @@ class Members:
         """Kill a member, as a crash does."""
         process = self._running.pop(name)
         process.send_signal(signal.SIGKILL)
-        process.wait(PATIENCE_S)
+        process.wait(WAIT_S_MAX)
 
     def orbctl(
         self,
@@ -148,7 +148,7 @@ class Members:
 
     def until_orbctl_succeeds(self) -> None:
         """Wait until orbctl succeeds."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + WAIT_S_MAX
         while (done := self.orbctl("status")).returncode:
             logs = [(self._directory / f"{name}.log").read_text()[-1500:] for name in MEMBERS]
             assert time.monotonic() < deadline, "\n".join([done.stderr, *logs])

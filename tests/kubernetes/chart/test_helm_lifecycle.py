@@ -42,7 +42,7 @@ def installed(server: ApiServer) -> Iterator[Any]:
         config.uninstall(RELEASE, ignore_not_found=True, wait="hookOnly")
     for kind in ("secrets", "persistentvolumeclaims"):
         server.request("DELETE", f"/api/v1/namespaces/{SPACE}/{kind}")
-    freed = {"metadata": {"finalizers": None}}  # no controller removes it here
+    freed = {"metadata": {"finalizers": None}}  # no controller removes the finalizer here
     server.request("PATCH", CLAIM, freed, content=MERGE)
 
 

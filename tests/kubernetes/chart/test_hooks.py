@@ -165,5 +165,5 @@ def with_finalizers(item: Object) -> Object:
 
 
 def webhook() -> dict[str, Any]:
-    """An empty webhook configuration with the name of ours."""
+    """An empty webhook configuration with the name of Orbweaver's."""
     return {"metadata": {"name": "spiderpool-controller"}, "webhooks": []}

@@ -45,7 +45,7 @@ async def test_find_raises_api_not_served_for_an_unknown_path(api: Api, path: st
 
 @pytest.fixture
 async def other_server(tmp_path: Path) -> AsyncIterator[Api]:
-    """An HTTP server that is no API server: a text page below ``/api/v1/``, otherwise 404."""
+    """An HTTP server that is not an API server: a text page below ``/api/v1/``, otherwise 404."""
 
     async def page(_: web.Request) -> web.Response:
         return web.Response(text="<h1>Maintenance</h1>")

@@ -59,7 +59,7 @@ def macvlan(**spec: object) -> Object:
     return network("macvlan", "net", macvlan={"master": ["ens3"]}, **spec)
 
 
-@pytest.mark.simulated(lacks="kmock does not have: definitions that are removed")
+@pytest.mark.simulated(lacks="kmock does not simulate the removal of definitions")
 async def test_a_missing_nad_definition_is_reported_and_the_nad_is_created_once_it_is_installed(
     server: ApiServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -86,7 +86,7 @@ async def test_a_network_gets_a_nad_that_it_owns(networks: Networks) -> None:
     assert (owner["uid"], owner["controller"]) == (made["metadata"]["uid"], True)
 
 
-@pytest.mark.simulated(lacks="kmock does not have: annotations that a replaced object has no more")
+@pytest.mark.simulated(lacks="kmock does not simulate the removal of annotations")
 async def test_a_changed_network_changes_the_configuration_and_annotations_of_its_nad(
     networks: Networks,
 ) -> None:

@@ -85,7 +85,7 @@ async def test_the_status_has_the_pod_cidrs_of_the_overlay_in_the_cni_configurat
     assert (await status(server, "Synced"))["overlayPodCIDR"] == ["10.11.0.0/16"]
 
 
-@pytest.mark.simulated(lacks="kmock does not have: writes that change nothing")
+@pytest.mark.simulated(lacks="kmock does not simulate writes that change nothing")
 async def test_a_missing_source_is_the_reason_of_not_ready(
     coordinators: Coordinators, server: ApiServer
 ) -> None:
@@ -95,7 +95,7 @@ async def test_a_missing_source_is_the_reason_of_not_ready(
     assert coordinators.written == 1
 
 
-@pytest.mark.simulated(lacks="kmock does not have: writes that change nothing")
+@pytest.mark.simulated(lacks="kmock does not simulate writes that change nothing")
 async def test_the_finalizer_of_a_deleted_coordinator_is_removed(
     coordinators: Coordinators, server: ApiServer
 ) -> None:

@@ -235,7 +235,7 @@ async def test_editing_the_addresses_of_an_automatic_pool_is_refused(webhooks: W
 async def test_reserved_addresses_are_allocated_only_after_the_reservation_is_deleted(
     webhooks: Webhooks,
 ) -> None:
-    """S00001, I00011: until it is deleted."""
+    """S00001, I00011."""
     cluster = webhooks.cluster
     await create_until_ready(webhooks, reservation(ips=TEN))
     await create_until_ready(webhooks, pool(ips=TEN, default=True))

@@ -71,7 +71,7 @@ async def test_the_status_of_a_new_pool_counts_no_allocated_address(
     assert (status["totalIPCount"], "allocatedIPs" in status) == (10, False)
 
 
-@pytest.mark.simulated(lacks="kmock does not have: conditions that several write")
+@pytest.mark.simulated(lacks="kmock does not simulate conditions of several writers")
 async def test_the_status_of_a_pool_names_the_pod_of_each_address(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
@@ -115,7 +115,7 @@ async def test_the_condition_full_soon_changes_only_when_the_forecast_reaches_an
     await cluster.node.add(pod("web-0"))
     await cluster.until(lambda: counts_allocated(server, 1))
     assert reporter.writes - writes <= 2, "more writes than those of the count and the endpoint"
-    cluster.host.outlooks.update({})  # as of a new leader, which has no forecasts yet
+    cluster.host.outlooks.update({})  # a new leader has no forecasts yet
     await cluster.node.add(pod("web-1"))
     await cluster.until(lambda: counts_allocated(server, 2))
     assert full_soon() == ("False", "WithinAWeek")
@@ -239,7 +239,7 @@ async def test_an_endpoint_in_deletion_stays_until_its_addresses_are_released(
     await cluster.until(lambda: endpoint(server)["kind"] == "Status")
 
 
-async def test_an_endpoint_in_deletion_is_replaced_by_that_of_the_next_pod_of_its_name(
+async def test_an_endpoint_in_deletion_is_replaced_when_a_new_pod_has_its_name(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     await cluster.node.add(pod("web-0"))
@@ -280,11 +280,11 @@ async def test_a_replaced_endpoint_keeps_labels_and_finalizers_of_others(
     server.request("PATCH", path, {"metadata": {"finalizers": [FINALIZER]}}, content=MERGE)
 
 
-@pytest.mark.simulated(lacks="kmock does not have: names that are taken")
+@pytest.mark.simulated(lacks="kmock does not simulate conflicts of names")
 async def test_an_endpoint_missing_from_the_cache_is_not_overwritten(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    """A leader that was cut off has sent it; its successor has reported since."""
+    """A partitioned leader sends the write late, after its successor has reported the endpoint."""
     await cluster.node.add(pod("web-0"))
     await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
     reporter = cluster.host.reporter
@@ -329,7 +329,7 @@ async def test_an_endpoint_of_another_writer_for_our_pod_is_taken_over_and_delet
     await cluster.until(lambda: endpoint(server, "web-1")["kind"] == "Status")
 
 
-@pytest.mark.simulated(lacks="kmock does not have: field managers")
+@pytest.mark.simulated(lacks="kmock does not simulate field managers")
 async def test_an_endpoint_without_field_managers_is_deleted_with_its_pod(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
@@ -393,11 +393,11 @@ async def test_a_status_written_by_another_client_is_corrected(
     await cluster.until(lambda: counts_allocated(server, 0))
 
 
-@pytest.mark.simulated(lacks="kmock does not have: versions of what is applied")
+@pytest.mark.simulated(lacks="kmock does not simulate resourceVersions of apply")
 async def test_a_status_based_on_an_older_version_is_refused(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    """A leader that was cut off has made it; its successor has reported since."""
+    """A partitioned leader sends the status late, after its successor has reported a newer one."""
     await cluster.until(lambda: counts_allocated(server, 0))
     translator, reporter = cluster.host.translator, cluster.host.reporter
     assert translator is not None
@@ -415,7 +415,7 @@ async def test_a_status_based_on_an_older_version_is_refused(
     assert counts_allocated(server, 1)
 
 
-@pytest.mark.simulated(lacks="kmock does not have: namespaces that are not there")
+@pytest.mark.simulated(lacks="kmock does not simulate missing namespaces")
 async def test_an_endpoint_in_a_missing_namespace_does_not_delay_others(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:

@@ -13,7 +13,7 @@ from tests.kubernetes.objects import create, get, path_of, pool, replace, reserv
 from tests.kubernetes.translator_harness import TranslatorHarness
 from tests.support.kubernetes import ApiServer
 
-pytestmark = pytest.mark.simulated(lacks="kmock does not have: managers of fields")
+pytestmark = pytest.mark.simulated(lacks="kmock does not simulate field managers")
 
 OLD_MANAGER: str = "orbweaver-translator"
 """The field manager of translators' conditions in earlier builds."""
@@ -82,7 +82,7 @@ async def test_the_status_of_a_new_pool_is_written_once(
     assert reporter.writes == 1
 
 
-async def test_conditions_without_an_observation_stay_in_the_status(
+async def test_a_new_controller_keeps_conditions_until_it_has_processed_the_object(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool())
@@ -93,8 +93,8 @@ async def test_conditions_without_an_observation_stay_in_the_status(
     assert reporter is not None
     before = get(server, "SpiderIPPool", "blue")["status"]
 
-    for observations in reporter._status._observations.values():
-        observations.clear()
+    for conditions in reporter._status._translator_conditions.values():
+        conditions.clear()
     await reporter._status.write(TranslatedKind.POOL, "blue", None)
 
     assert get(server, "SpiderIPPool", "blue")["status"] == before

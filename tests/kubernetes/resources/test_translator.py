@@ -21,7 +21,7 @@ from tests.kubernetes.objects import (
     reservation,
     subnet,
 )
-from tests.kubernetes.translator_harness import PATIENCE_S, TranslatorHarness, events_about
+from tests.kubernetes.translator_harness import WAIT_S_MAX, TranslatorHarness, events_about
 from tests.support import node_harness as nodes
 from tests.support.kubernetes import MERGE, ApiServer
 from tests.support.node_harness import addresses, check_everything, pod
@@ -52,7 +52,7 @@ def ips_of(cluster: TranslatorHarness) -> tuple[str, ...]:
 
 
 async def until_ended(running: asyncio.Task[None]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(WAIT_S_MAX):
         await running
 
 
@@ -239,7 +239,7 @@ async def test_the_watch_continues_when_the_api_server_comes_back(
     await cluster.until(lambda: ips_of(cluster) == ("10.6.0.20",))
 
 
-@pytest.mark.simulated(lacks="kmock does not have: writes that change nothing")
+@pytest.mark.simulated(lacks="kmock does not simulate writes that change nothing")
 async def test_a_restarted_translator_writes_nothing_without_changes(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:

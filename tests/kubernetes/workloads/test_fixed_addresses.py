@@ -1,4 +1,4 @@
-"""Addresses of replicas and VMs in a cluster are kept while their owner expects them."""
+"""Addresses of replicas and VMs in a cluster are kept while their owner needs them."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ async def test_scaling_down_releases_the_addresses_of_replicas_without_pods(
     assert await controllers.held_by("db-0") == set(first)
 
 
-async def test_a_higher_first_ordinal_releases_the_addresses_of_those_before_it(
+async def test_a_higher_first_ordinal_releases_the_addresses_of_lower_replicas(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()

@@ -193,7 +193,7 @@ async def test_both_pods_of_a_migration_share_the_address_until_the_ipam_claim_i
     assert await add(agent, cluster, target) == held
     address = held[0].partition("/")[0]
 
-    # The migration fails: the endpoint names the target, and the source runs on.
+    # The migration fails: the endpoint names the target, and the source keeps running.
     delete_pod(claim, "launcher-2")
     await agent.delete("launcher-2", **_names(target, "net1"))
     delete_claim(claim)
@@ -298,13 +298,13 @@ async def reporting(
     projector = Projector(controllers.store, controllers.node.keys)
     api = Api(await open_connection(str(server.kubeconfig)))
     reporter = ClaimReporter(api, projector, round_s=0.01)
-    works = [asyncio.create_task(work) for work in (projector.run(), reporter.run())]
+    tasks = [asyncio.create_task(run) for run in (projector.run(), reporter.run())]
     try:
         yield reporter
     finally:
-        for work in works:
-            work.cancel()
-        await asyncio.gather(*works, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await api.close()
 
 

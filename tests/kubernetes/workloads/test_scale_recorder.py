@@ -1,4 +1,4 @@
-"""The log records the number of Pods of each application that uses pools which are not its own."""
+"""The log records the number of Pods of each application without automatic pools."""
 
 from __future__ import annotations
 

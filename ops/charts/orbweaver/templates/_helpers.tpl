@@ -41,9 +41,9 @@ annotations:
 {{- end }}
 
 {{/*
-A reference. global.imageRegistryOverride takes the place of the registry that the chart names; a registry that
-the user names stays. An image of Spiderpool's own programs, as a values file of Spiderpool has it, is ours instead.
-Context: root, image; registry: the chart's own, if there is one; own: our repository, for an image of ours.
+An image reference. global.imageRegistryOverride replaces the registry that the chart names; a registry that the user
+names stays. Orbweaver's image replaces an image of Spiderpool's programs, which values files of Spiderpool may name.
+Context: root, image; registry: the one that the chart names, optional; own: the name of Orbweaver's image, optional.
 */}}
 {{- define "orbweaver.image" -}}
 {{- $chart := default "" .registry -}}
@@ -58,7 +58,7 @@ Context: root, image; registry: the chart's own, if there is one; own: our repos
 {{- end }}
 
 {{/* The thresholds and the period of a probe. Context: one of healthChecking. */}}
-{{- define "orbweaver.patience" -}}
+{{- define "orbweaver.probeThresholds" -}}
 failureThreshold: {{ int .failureThreshold }}
 periodSeconds: {{ int .periodSeconds }}
 {{- end }}
@@ -307,7 +307,7 @@ resources: {requests: {cpu: 10m, memory: 64Mi}, limits: {memory: 256Mi}}
 {{ default (printf "%s-archive" (include "orbweaver.name" .)) .Values.archive.existingClaim }}
 {{- end }}
 
-{{/* NAMESPACE/NAME of the cluster's default network; a name alone is one of the release's namespace. "" for none. */}}
+{{/* NAMESPACE/NAME of the cluster's default network, by default in the release's namespace. "" for none. */}}
 {{- define "orbweaver.defaultNetwork" -}}
 {{- with .Values.multus.multusCNI.defaultCniCRName }}
 {{- ternary . (printf "%s/%s" $.Release.Namespace .) (contains "/" .) }}
