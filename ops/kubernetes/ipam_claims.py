@@ -2,9 +2,8 @@
 
 IPAMClaims (``k8s.cni.cncf.io/v1alpha1``) belong to the Network Plumbing Working Group; their CRD
 may be missing. Level-triggered, like the reporter: it receives names, and compares the projection
-with the object. It writes only the status, and only of claims that an ADD to Orbweaver's agents
-named, because another IPAM may serve other claims. A write contains the resourceVersion that it was
-computed from.
+with the object. It writes only the status of claims that an ADD has named to an agent, because
+another IPAM may serve other claims. A write contains the resourceVersion that it was computed from.
 
 The condition ``IPsAllocated`` and its first two reasons are those of OVN-Kubernetes, which other
 programs already use.

@@ -3,8 +3,8 @@
 Level-triggered, like the translator: it receives the names of objects that may differ, and compares
 the projection with the object. It works in rounds with a pause between them, so that an object is
 written at most twice a second, and no ADD waits for it. A round of pools and subnets waits a little
-longer for more changes: the status of a pool has its addresses, and a burst of ADDs is then written
-once. Failed writes are retried in the next round. Reports are never read back.
+longer, so that the status of a pool is written once for a burst of ADDs. Failed writes are retried
+in the next round. Reports are never read back.
 
 The patch of a SpiderEndpoint has the resourceVersion that it was computed from, and a missing
 object is created, so that a late write of a former leader is refused. Create and merge cost the API

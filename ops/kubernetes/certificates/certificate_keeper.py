@@ -32,7 +32,7 @@ RECONCILE_S: Final = 60.0
 
 RETRY_S: Final = 2.0
 TRIES_MAX: Final = 8
-"""Passes of one reconciliation. Each changes the Secret or a webhook, or is the last one."""
+"""The largest number of passes of one reconciliation, which ends after a pass without changes."""
 
 SECRETS: Final = "/api/v1/namespaces/{}/secrets"
 CONFIGURATIONS: Final = tuple(

@@ -1,10 +1,10 @@
 {{/* A line for each value of Spiderpool's chart that is set and has no effect here: what is done instead. */}}
 {{- define "orbweaver.notes" -}}
 {{- range $path, $note := dict
-  "spiderpoolAgent.binName" "the program of the image runs: orbweaver-agent"
+  "spiderpoolAgent.binName" "the image runs orbweaver-agent"
   "spiderpoolAgent.debug.gopsPort" "Python has no gops; use kubectl orb node doctor and the log of the agent"
   "spiderpoolAgent.prometheus.enabledDebugMetric" "prometheus.enabled switches on all metrics of agents"
-  "spiderpoolController.binName" "the program of the image runs: orbweaver-controller"
+  "spiderpoolController.binName" "the image runs orbweaver-controller"
   "spiderpoolController.debug.gopsPort" "Python has no gops; use /readyz and the log of the controller"
   "spiderpoolController.tls.auto.caExpiration" "the controllers create and rotate the authority"
   "spiderpoolController.tls.auto.certExpiration" "the controllers create and rotate the certificate"
