@@ -2,8 +2,8 @@
 
 A new authority issues a certificate only after all clients trust it, so that no client receives a
 certificate that it cannot verify. A replaced authority stays trusted while it is valid, because
-other replicas may still use its certificates. If the newest authority is unusable, an authority and a
-certificate are created in one step. Two replicas may decide at the same time; the resourceVersion
+other replicas may still use its certificates. If the newest authority is unusable, an authority and
+a certificate are created in one step. Two replicas may decide at the same time; the resourceVersion
 of the Secret ensures that only one of them writes.
 """
 
