@@ -26,7 +26,7 @@ class LinkProber:
     async def probe(self, target: ProbeTarget) -> ProbeResult:
         """Probe the gateway of the target, then its address. See ``Prober``."""
         link = f"on {self._interface} of {self._name}"
-        gateway = target.gateway  # its answer proves that probes reach the link
+        gateway = target.gateway  # an answer of the gateway proves that probes reach the link
         if not gateway:
             why = "no pool that contains the address has a gateway"
             return ProbeResult("unable", text=f"{why}: a missing answer {link} proves nothing")

@@ -302,7 +302,7 @@ def predict(state: DemoState) -> None:
         minutes, so there is no forecast yet, and the output says why.""",
     )
     output = state.orbctl("forecast")
-    expect("the history is shorter than a day" in output, "orbctl forecast accepts a short history")
+    expect("the history is shorter than a day" in output, "orbctl forecast used a short history")
 
 
 def browse(state: DemoState) -> None:

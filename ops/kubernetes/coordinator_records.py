@@ -62,7 +62,7 @@ class CoordinatorRecords:
 
 
 async def end_records(commands: Commands) -> None:
-    """Delete all records of SpiderCoordinators; for a controller that does not watch these.
+    """Delete all records of SpiderCoordinators, because this controller does not watch them.
 
     Raises StoreError, NotReady, LostRace.
     """

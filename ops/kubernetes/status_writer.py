@@ -2,9 +2,9 @@
 
 The translator has the result of applying an object, the reporter the state of its addresses. This
 module merges both into one status and applies it, with one field manager. After a change of leader,
-each of the two parts of a status stays unchanged until the translator or the reporter has processed
-the object. A field or condition that an earlier build applied with another manager is removed by a
-patch, because apply does not remove it.
+each part stays unchanged until the translator or the reporter has processed the object. A field or
+condition that an earlier build applied with another manager is removed by a patch, because apply
+does not remove it.
 
 A write contains the resourceVersion of the object that it was computed from, so that late writes of
 a former leader are refused.

@@ -293,7 +293,7 @@ def test_every_command_of_a_container_exists(
 
 
 def test_a_kubelet_root_directory_changes_the_mounts_of_its_sockets() -> None:
-    """The --root-dir of kubelet has pod-resources; device-plugins is always in the default one."""
+    """Kubelet's --root-dir contains pod-resources; device-plugins is in the default directory."""
     root = "/data/kubelet"
     values = {
         "spiderpoolAgent": {"networkResourcePlugin": {"kubeletRootDir": root}},

@@ -117,7 +117,7 @@ def later_keys(current: Object, first: Object, path: Key = ()) -> Iterator[Key]:
 
 
 def remove(values: Object, key: Key) -> None:
-    """Remove one key; its sections stay."""
+    """Remove one key; the sections that contained it stay."""
     *path, last = key
     for name in path:
         values = values[name]

@@ -86,12 +86,15 @@ class NodeState(NamedTuple):
 
     def changes_since(self, before: NodeState) -> dict[str, list[str]]:
         """Added (+) and removed (-) entries, by field."""
-        found = {}
+        changes = {}
         for field, was, now in zip(self._fields, before, self, strict=True):
             came, went = sorted(now - was), sorted(was - now)
             if came or went:
-                found[field] = [*(f"+{one}" for one in came), *(f"-{one}" for one in went)]
-        return found
+                changes[field] = [
+                    *(f"+{entry}" for entry in came),
+                    *(f"-{entry}" for entry in went),
+                ]
+        return changes
 
 
 class BareCluster:
@@ -134,10 +137,10 @@ class BareCluster:
     def until(self, holds: Callable[[], T], what: str) -> T:
         """Wait until the condition returns a true value, and return it."""
         deadline = time.monotonic() + WAIT_S_MAX
-        while not (found := holds()):
+        while not (value := holds()):
             assert time.monotonic() < deadline, f"never true: {what}: {self.diagnostics()}"
             time.sleep(POLL_S)
-        return found
+        return value
 
     def shell(self, script: str, directory: Path = ROOT) -> str:
         """Run lines of a document with kubectl, helm and orbctl configured for the cluster.
@@ -173,7 +176,7 @@ class BareCluster:
         return NodeState(
             frozenset(path.name for path in node.plugins.iterdir()),
             frozenset(path.name for path in (node.directory / "net.d").iterdir()),
-            frozenset(one["ifname"] for one in json.loads(node.namespace.ip("-json", "link"))),
+            frozenset(link["ifname"] for link in json.loads(node.namespace.ip("-json", "link"))),
             frozenset(_routes(node.namespace.ip("route", "show", "table", "all"))),
             frozenset(_lines(node.namespace.ip("rule"))),
             frozenset(_lines(node.namespace.run("nft", "list", "ruleset"))),
@@ -187,7 +190,11 @@ class BareCluster:
             return "the API server does not run"
         text = [self.server.kubectl("get", "pods,pvc,jobs", "-A", "-o", "wide")]
         events = self.objects("/api/v1/events")
-        text += [f"{one['reason']}: {one['message']}" for one in events if one["type"] != "Normal"]
+        text += [
+            f"{event['reason']}: {event['message']}"
+            for event in events
+            if event["type"] != "Normal"
+        ]
         for pod in self.objects("/api/v1/pods"):
             with suppress(Exception):
                 text.append(self._log_of(pod)[-LOG_CHARS_MAX:])
@@ -285,12 +292,12 @@ class BareCluster:
         metadata = pod["metadata"]
         containers = [*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]]
         return "\n".join(
-            f"--- {metadata['name']} {one['name']}\n"
+            f"--- {metadata['name']} {container['name']}\n"
             + self.server.kubectl(
                 *("logs", "--tail=15", "-n", metadata["namespace"], metadata["name"]),
-                *("-c", one["name"]),
+                *("-c", container["name"]),
             )
-            for one in containers
+            for container in containers
         )
 
     def _end_containers(self) -> None:

@@ -65,11 +65,11 @@ class Resolver(asyncio.DatagramProtocol):
         self._transport.sendto(answer.to_wire(), address)
 
     async def _addresses(self, name: str) -> list[str]:
-        found = NAME.fullmatch(name)
-        if found is None:
+        matched = NAME.fullmatch(name)
+        if matched is None:
             return []
-        slices = await self._slices_of(found["namespace"])
-        return sorted(set(_matching(slices, found["service"], found["host"])))
+        slices = await self._slices_of(matched["namespace"])
+        return sorted(set(_matching(slices, matched["service"], matched["host"])))
 
     async def _slices_of(self, namespace: str) -> list[dict[str, Any]]:
         now = time.monotonic()
@@ -81,10 +81,10 @@ class Resolver(asyncio.DatagramProtocol):
 
 
 def _matching(slices: list[dict[str, Any]], service: str, host: str | None) -> Iterator[str]:
-    for one in slices:
-        if one["metadata"]["labels"].get("kubernetes.io/service-name") != service:
+    for endpoint_slice in slices:
+        if endpoint_slice["metadata"]["labels"].get("kubernetes.io/service-name") != service:
             continue
-        for endpoint in one.get("endpoints") or ():
+        for endpoint in endpoint_slice.get("endpoints") or ():
             if host in {None, endpoint.get("hostname")}:
                 yield from endpoint["addresses"]
 

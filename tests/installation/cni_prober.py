@@ -56,14 +56,14 @@ class CniProber:
 
     def succeeded_since(self, moment_s: float) -> bool:
         """Whether an ADD and a DEL succeeded after this moment."""
-        verbs = {one.verb for one in self.calls if one.succeeded and one.ended_s > moment_s}
+        verbs = {call.verb for call in self.calls if call.succeeded and call.ended_s > moment_s}
         return verbs == {"ADD", "DEL"}
 
     @property
     def outage_s(self) -> float:
         """The longest time between two successive successful calls."""
-        ends = [one.ended_s for one in self.calls if one.succeeded]
-        return max((later - one for one, later in pairwise(ends)), default=0.0)
+        ends = [call.ended_s for call in self.calls if call.succeeded]
+        return max((later - earlier for earlier, later in pairwise(ends)), default=0.0)
 
     def _work(self) -> None:
         """Run ADDs, each with a DEL that is repeated until it succeeds, as runtimes do."""

@@ -42,8 +42,8 @@ def parser() -> argparse.ArgumentParser:
     values.add_argument("chart")
     values.add_argument("-f", "--values", action="append", default=[])
     values.add_argument("--set", action="append", default=[])
-    found = argparse.ArgumentParser(prog="helm")
-    commands = found.add_subparsers(dest="command", required=True)
+    helm_parser = argparse.ArgumentParser(prog="helm")
+    commands = helm_parser.add_subparsers(dest="command", required=True)
     install = commands.add_parser("install", parents=[common, values])
     install.add_argument("--create-namespace", action="store_true")
     upgrade = commands.add_parser("upgrade", parents=[common, values])
@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("test", parents=[common])
     uninstall = commands.add_parser("uninstall", parents=[common])
     uninstall.add_argument("--no-hooks", action="store_true")
-    return found
+    return helm_parser
 
 
 def _install(config: Config, options: argparse.Namespace) -> object:
@@ -125,8 +125,8 @@ def _forget_hooks(options: argparse.Namespace) -> None:
     """Remove the hooks from the stored release: the SDK has no option to skip them."""
     labels = f"owner=helm,name={options.name}"
     secrets = ["kubectl", "-n", options.namespace, "get", "secrets", "-l", labels, "-o", "json"]
-    found = json.loads(subprocess.check_output(secrets))["items"]
-    secret = max(found, key=lambda one: int(one["metadata"]["labels"]["version"]))
+    revisions = json.loads(subprocess.check_output(secrets))["items"]
+    secret = max(revisions, key=lambda revision: int(revision["metadata"]["labels"]["version"]))
     release = json.loads(gzip.decompress(b64decode(b64decode(secret["data"]["release"]))))
     packed = gzip.compress(json.dumps(release | {"hooks": []}).encode())
     secret["data"]["release"] = b64encode(b64encode(packed)).decode()
@@ -135,12 +135,12 @@ def _forget_hooks(options: argparse.Namespace) -> None:
 
 
 def _values(options: argparse.Namespace) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for file in options.values:
-        found = _merged(found, values_from_yaml(Path(file).read_text("utf-8")))
+        values = _merged(values, values_from_yaml(Path(file).read_text("utf-8")))
     for expression in options.set:
-        found = _merged(found, parse_set_string(expression))
-    return found
+        values = _merged(values, parse_set_string(expression))
+    return values
 
 
 def _merged(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:

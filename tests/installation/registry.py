@@ -67,15 +67,15 @@ class Registry:
 
     def write_settings(self, home: Path) -> None:
         """Write the file of an image builder for the registry into a home directory."""
-        place = home / ".config/containers"
-        place.mkdir(parents=True)
-        (place / "registries.conf").write_text(_REGISTRIES)
+        settings = home / ".config/containers"
+        settings.mkdir(parents=True)
+        (settings / "registries.conf").write_text(_REGISTRIES)
 
     def manifest(self, repository: str, reference: str) -> dict[str, Any]:
         """The manifest of a tag or a digest. Raises FileNotFoundError."""
         path = manifest_path(self._data, NAME, repository, reference)
-        found: dict[str, Any] = json.loads(path.read_bytes())
-        return found
+        manifest: dict[str, Any] = json.loads(path.read_bytes())
+        return manifest
 
     def digest(self, repository: str, reference: str) -> str:
         """The digest of a tag. Raises FileNotFoundError."""
@@ -83,7 +83,7 @@ class Registry:
 
     def write_hosts(self, directory: Path) -> None:
         """Write the directory of containerd's ``config_path`` for the registry."""
-        place = directory / NAME
-        place.mkdir(parents=True)
+        host_directory = directory / NAME
+        host_directory.mkdir(parents=True)
         address = self._laboratory.fabric.address
-        (place / "hosts.toml").write_text(_HOSTS_TOML.format(address=address, port=PORT))
+        (host_directory / "hosts.toml").write_text(_HOSTS_TOML.format(address=address, port=PORT))

@@ -75,9 +75,9 @@ def pod(cluster: BareCluster, name: str) -> dict[str, Any]:
 def claims(cluster: BareCluster) -> dict[str, str]:
     """Address -> Pod, from the SpiderEndpoints."""
     return {
-        nic["ipv4"].partition("/")[0]: one["metadata"]["name"]
-        for one in cluster.objects(ENDPOINTS)
-        for nic in one["status"]["current"]["ips"]
+        nic["ipv4"].partition("/")[0]: endpoint["metadata"]["name"]
+        for endpoint in cluster.objects(ENDPOINTS)
+        for nic in endpoint["status"]["current"]["ips"]
     }
 
 
@@ -85,7 +85,10 @@ def recorded(cluster: BareCluster) -> dict[str, str]:
     """Address -> Pod, from the status of the pool."""
     path = "/apis/spiderpool.spidernet.io/v2beta1/spiderippools/first"
     text = cluster.server.request("GET", path).body["status"].get("allocatedIPs") or "{}"
-    return {address: one["pod"].partition("/")[2] for address, one in json.loads(text).items()}
+    return {
+        address: allocation["pod"].partition("/")[2]
+        for address, allocation in json.loads(text).items()
+    }
 
 
 def ours(cluster: BareCluster) -> list[dict[str, Any]]:
@@ -96,30 +99,31 @@ def ours(cluster: BareCluster) -> list[dict[str, Any]]:
 def _ours(cluster: BareCluster) -> Iterator[dict[str, Any]]:
     for path in COLLECTIONS:
         listed = cluster.server.request("GET", path).body
-        for one in listed.get("items", ()):
-            if any(name in one["metadata"]["name"] for name in ("orbweaver", "spider")):
-                yield one | {"kind": listed["kind"].removesuffix("List")}
+        for item in listed.get("items", ()):
+            if any(name in item["metadata"]["name"] for name in ("orbweaver", "spider")):
+                yield item | {"kind": listed["kind"].removesuffix("List")}
 
 
 def of_namespace(cluster: BareCluster, path: str) -> list[dict[str, Any]]:
     """Return the objects of the release's namespace."""
-    return [one for one in cluster.objects(path) if one["metadata"]["namespace"] == NAMESPACE]
+    return [item for item in cluster.objects(path) if item["metadata"]["namespace"] == NAMESPACE]
 
 
 def running_images(cluster: BareCluster) -> set[str]:
     """The images of all running containers of the release, without init containers."""
     return {
         container["image"]
-        for one in of_namespace(cluster, "/api/v1/pods")
-        if one["status"]["phase"] == "Running" and "deletionTimestamp" not in one["metadata"]
-        for container in one["spec"]["containers"]
+        for pod_object in of_namespace(cluster, "/api/v1/pods")
+        if pod_object["status"]["phase"] == "Running"
+        and "deletionTimestamp" not in pod_object["metadata"]
+        for container in pod_object["spec"]["containers"]
     }
 
 
 def definitions(cluster: BareCluster) -> dict[str, Any]:
     """The schemas of our custom resources, by kind."""
     return {
-        one["spec"]["names"]["kind"]: one["spec"]["versions"]
-        for one in cluster.objects(CRDS)
-        if one["spec"]["group"] == "spiderpool.spidernet.io"
+        definition["spec"]["names"]["kind"]: definition["spec"]["versions"]
+        for definition in cluster.objects(CRDS)
+        if definition["spec"]["group"] == "spiderpool.spidernet.io"
     }

@@ -55,7 +55,7 @@ def names(directory: Path) -> list[str]:
     values = yaml.safe_load((directory / "chart/values.yaml").read_text())
     multus = values["multus"]["multusCNI"]["image"]["tag"]
     thick = f"{images.REGISTRY}/k8snetworkplumbingwg/multus-cni:{THICK_TAG}"
-    named = [one.format(version=chart["appVersion"], multus=multus) for one in IMAGES]
+    named = [image.format(version=chart["appVersion"], multus=multus) for image in IMAGES]
     return [*named, thick]
 
 

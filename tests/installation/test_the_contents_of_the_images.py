@@ -45,9 +45,11 @@ class Image(NamedTuple):
     def packages(self, kind: str) -> dict[tuple[str, str], set[str]]:
         """Name and version -> licenses. ``kind``: the type of the package URLs, such as deb."""
         return {
-            (one["name"], one["version"]): set(map(license_of, one.get("licenses", ())))
-            for one in self.components
-            if one["purl"].startswith(f"pkg:{kind}/")
+            (component["name"], component["version"]): set(
+                map(license_of, component.get("licenses", ()))
+            )
+            for component in self.components
+            if component["purl"].startswith(f"pkg:{kind}/")
         }
 
 
@@ -74,7 +76,7 @@ def test_the_bill_has_the_debian_packages_of_the_image(image: Image) -> None:
 def test_the_bill_has_the_licenses_of_debian_packages(image: Image) -> None:
     for (name, _), licenses in image.packages("deb").items():
         text = (image.root / "usr/share/doc" / name / "copyright").read_text(errors="replace")
-        assert all(one.lower() in text.lower() for one in licenses)
+        assert all(license_name.lower() in text.lower() for license_name in licenses)
         if not licenses:
             assert not text.startswith("Format:")
             assert not COMMON_LICENSE.search(text)
@@ -82,7 +84,8 @@ def test_the_bill_has_the_licenses_of_debian_packages(image: Image) -> None:
 
 def test_the_bill_has_the_python_packages_of_the_image_with_their_licenses(image: Image) -> None:
     installed = {
-        (one.name, one.version): one for one in distributions(path=[str(image.root / SITE)])
+        (distribution.name, distribution.version): distribution
+        for distribution in distributions(path=[str(image.root / SITE)])
     }
     listed = image.packages("pypi")
 
@@ -127,4 +130,8 @@ def licenses_of(distribution: Distribution) -> set[str]:
     if named := metadata.get("license_expression") or metadata.get("license"):
         return {str(named)}
     classifiers = metadata.get("classifier", ())
-    return {one.rpartition(" :: ")[2] for one in classifiers if one.startswith("License :: OSI")}
+    return {
+        classifier.rpartition(" :: ")[2]
+        for classifier in classifiers
+        if classifier.startswith("License :: OSI")
+    }

@@ -37,7 +37,7 @@ KEPT: Final = frozenset(
 )
 """Kinds that an uninstallation keeps on purpose: records of addresses, and definitions."""
 
-TUNED: Final = frozenset(one.key.replace("/", ".") for one in SYSCTLS) | {
+TUNED: Final = frozenset(sysctl.key.replace("/", ".") for sysctl in SYSCTLS) | {
     "net.ipv4.conf.all.accept_redirects",
     "net.ipv4.conf.default.forwarding",
     "net.ipv6.conf.default.forwarding",
@@ -88,7 +88,7 @@ def test_the_documented_commands_install_serve_and_leave_nothing(
     assert_nothing_is_left(cluster.state_of(name), before[name])
     cluster.shell(remove)
     cluster.until(lambda: not of_namespace(cluster, "/api/v1/pods"), "the end of all Pods")
-    assert {one["kind"] for one in ours(cluster)} <= KEPT
+    assert {item["kind"] for item in ours(cluster)} <= KEPT
     for name, state in before.items():
         assert_nothing_is_left(cluster.state_of(name), state)
 
@@ -141,11 +141,11 @@ def assert_nothing_is_left(state: NodeState, before: NodeState) -> None:
 def assert_nodes_are_checked_without_a_login(cluster: BareCluster) -> None:
     """Assert that a check of the node in the agent's Pod finds what the node itself supports."""
     for name in cluster.nodes:
-        found = json.loads(cluster.shell(f"kubectl orb node doctor {name} -o json"))
-        assert found["missingCapabilities"] == []
-        assert found["networkManager"] is None
-        assert {one["name"] for one in found["interfaces"]} >= {"eth0"}
-        verdicts = {one["check"]: one["verdict"] for one in found["diagnoses"]}
+        report = json.loads(cluster.shell(f"kubectl orb node doctor {name} -o json"))
+        assert report["missingCapabilities"] == []
+        assert report["networkManager"] is None
+        assert {interface["name"] for interface in report["interfaces"]} >= {"eth0"}
+        verdicts = {diagnosis["check"]: diagnosis["verdict"] for diagnosis in report["diagnoses"]}
         assert verdicts["macvlan links"] == "ok"
 
 
@@ -183,9 +183,9 @@ def assert_a_node_is_cleaned_without_a_login(cluster: BareCluster, name: str) ->
     cluster.until(
         lambda: (
             not [
-                one
-                for one in of_namespace(cluster, "/api/v1/pods")
-                if one["metadata"]["name"].startswith("orbweaver-node-clean-")
+                pod_object
+                for pod_object in of_namespace(cluster, "/api/v1/pods")
+                if pod_object["metadata"]["name"].startswith("orbweaver-node-clean-")
             ]
         ),
         "the end of the Pod that cleans",

@@ -86,7 +86,7 @@ spec:
 apiVersion: v1
 kind: Pod
 metadata: {{name: probe, namespace: default}}
-spec: {{schedulerName: nobody, containers: [{{name: probe, image: "{NAME}"}}]}}
+spec: {{schedulerName: none, containers: [{{name: probe, image: "{NAME}"}}]}}
 """
 """The objects of a cluster in use; no kubelet runs the Pod ``probe``: the prober calls for it."""
 
@@ -94,7 +94,7 @@ SCALE_DOWN = """
 kubectl annotate pod {names} controller.kubernetes.io/pod-deletion-cost=-100
 kubectl scale deployment web --replicas=4
 """
-"""Scale down by these Pods."""
+"""Scale ``web`` down; these Pods are deleted first."""
 
 PODS = "/api/v1/namespaces/default/pods"
 ENDPOINTS = "/apis/spiderpool.spidernet.io/v2beta1/spiderendpoints"
@@ -163,7 +163,7 @@ def test_pods_keep_their_addresses_through_migrations_and_rollbacks(
     record_testsuite_property: Callable[[str, object], None],
 ) -> None:
     cluster = spiderpools_cluster
-    look, save, definitions, beside, rehearse, not_beside, multus, *rest = shell_blocks(GUIDE)
+    plan, save, definitions, standby, rehearse, remove_standby, multus, *rest = shell_blocks(GUIDE)
     old_multus, stop, start, serve, check, withdraw, resume, again, remove, restore = rest
     for name in ("ops", "build"):
         (tmp_path / name).symlink_to(ROOT / name)
@@ -175,11 +175,11 @@ def test_pods_keep_their_addresses_through_migrations_and_rollbacks(
     cluster.until(lambda: len(running(cluster)) == 6, "six Pods with addresses")
     before, held = running(cluster), addresses(cluster)
     cluster.shell(shell_blocks(INSTALL)[1])
-    run(look, save, definitions, beside, rehearse, not_beside)
+    run(plan, save, definitions, standby, rehearse, remove_standby)
     assert_pods_come_and_go(cluster, before)
-    run(beside, rehearse, multus, old_multus, not_beside)
+    run(standby, rehearse, multus, old_multus, remove_standby)
     assert_pods_come_and_go(cluster, before)
-    run(beside, rehearse, multus, stop, start)
+    run(standby, rehearse, multus, stop, start)
     assert_pods_come_and_go(cluster, before)
     assert unchanged(cluster, before, held)
 
@@ -204,13 +204,13 @@ def test_pods_keep_their_addresses_through_migrations_and_rollbacks(
     record_testsuite_property(
         "way_back_after_removal_s", outage_s(cluster, lambda: run(withdraw, restore))
     )
-    run(not_beside)
+    run(remove_standby)
     assert unchanged(cluster, before, held)
     assert recorded(cluster) == addresses(cluster)
     keep_only(cluster, before)
     assert_pods_come_and_go(cluster, before)
 
-    run(beside, rehearse, multus, stop, serve, check, remove)
+    run(standby, rehearse, multus, stop, serve, check, remove)
     scale(cluster, 5)
     assert unchanged(cluster, before, held)
     assert not cluster.objects(DAEMONSETS)
@@ -234,32 +234,35 @@ def keep_only(cluster: BareCluster, before: dict[str, RunningPod]) -> None:
 def running(cluster: BareCluster) -> dict[str, RunningPod]:
     """Return the ready Pods by name."""
     return {
-        one["metadata"]["name"]: RunningPod(
-            one["metadata"]["uid"],
-            one["status"]["podIP"],
+        pod["metadata"]["name"]: RunningPod(
+            pod["metadata"]["uid"],
+            pod["status"]["podIP"],
             status["containerID"],
             status["restartCount"],
         )
-        for one in cluster.objects(PODS)
-        for status in one["status"].get("containerStatuses", ())
-        if status["ready"] and "deletionTimestamp" not in one["metadata"]
+        for pod in cluster.objects(PODS)
+        for status in pod["status"].get("containerStatuses", ())
+        if status["ready"] and "deletionTimestamp" not in pod["metadata"]
     }
 
 
 def addresses(cluster: BareCluster) -> dict[str, str]:
     """Return address -> Pod of all SpiderEndpoints except the prober's."""
     return {
-        nic["ipv4"].partition("/")[0]: one["metadata"]["name"]
-        for one in cluster.objects(ENDPOINTS)
-        for nic in one["status"]["current"]["ips"]
-        if one["metadata"]["name"] != "probe"
+        nic["ipv4"].partition("/")[0]: endpoint["metadata"]["name"]
+        for endpoint in cluster.objects(ENDPOINTS)
+        for nic in endpoint["status"]["current"]["ips"]
+        if endpoint["metadata"]["name"] != "probe"
     }
 
 
 def recorded(cluster: BareCluster) -> dict[str, str]:
     """Return address -> Pod as the pools record it."""
     text = cluster.server.request("GET", POOL).body["status"]["allocatedIPs"]
-    pods = {address: one["pod"].partition("/")[2] for address, one in json.loads(text).items()}
+    pods = {
+        address: allocation["pod"].partition("/")[2]
+        for address, allocation in json.loads(text).items()
+    }
     return {address: name for address, name in pods.items() if name != "probe"}
 
 
@@ -268,8 +271,8 @@ def unchanged(cluster: BareCluster, before: dict[str, RunningPod], held: dict[st
     now, endpoints = running(cluster), addresses(cluster)
     assert before.items() <= now.items()
     assert held.items() <= endpoints.items()
-    assert {one.address: name for name, one in now.items()}.items() <= endpoints.items()
-    return len({one.address for one in now.values()}) == len(now)
+    assert {pod.address: name for name, pod in now.items()}.items() <= endpoints.items()
+    return len({pod.address for pod in now.values()}) == len(now)
 
 
 def prober(cluster: BareCluster) -> CniProber:

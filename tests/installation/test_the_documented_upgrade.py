@@ -1,7 +1,8 @@
 """The commands of docs/how-to/upgrade.md, word for word, from an installation of an earlier commit.
 
 Chart, definitions and images of that commit are built from the history of this clone. This version
-reads the log that the earlier processes wrote; after the rollback they read what it wrote.
+reads the log of the earlier version; after the rollback, the earlier version reads that of this
+version.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def test_an_upgrade_and_a_rollback_lose_no_address(earlier: Path, cluster: BareC
 
     cluster.shell(f"{PUSH}\n{install}", earlier)
     cluster.shell(pool)
-    kept = {start_pod(cluster, "web"): "web"}
+    held = {start_pod(cluster, "web"): "web"}
     first = running_images(cluster)
     uid, first_definitions = pod(cluster, "web")["metadata"]["uid"], definitions(cluster)
     assert digests(first) == named(earlier)
@@ -78,22 +79,22 @@ def test_an_upgrade_and_a_rollback_lose_no_address(earlier: Path, cluster: BareC
     cluster.shell(upgrade)
     assert digests(running_images(cluster)) == named(ROOT) != named(earlier)
     assert definitions(cluster) == charted(ROOT) != first_definitions
-    kept[start_pod(cluster, "between")] = "between"
-    assert_kept(cluster, kept)
+    held[start_pod(cluster, "between")] = "between"
+    assert_held(cluster, held)
 
     cluster.shell(f"{roll_back}{ROLLED_OUT}")
     cluster.until(lambda: running_images(cluster) == first, "the earlier images")
-    kept[start_pod(cluster, "later")] = "later"
-    assert_kept(cluster, kept)
+    held[start_pod(cluster, "later")] = "later"
+    assert_held(cluster, held)
 
     cluster.shell(upgrade)
     assert digests(running_images(cluster)) == named(ROOT)
     cluster.shell("kubectl delete pod between")
-    del kept[next(address for address, name in kept.items() if name == "between")]
-    assert_kept(cluster, kept)
+    del held[next(address for address, name in held.items() if name == "between")]
+    assert_held(cluster, held)
     web = pod(cluster, "web")
     assert web["metadata"]["uid"] == uid
-    assert [one["restartCount"] for one in web["status"]["containerStatuses"]] == [0]
+    assert [container["restartCount"] for container in web["status"]["containerStatuses"]] == [0]
 
     cluster.shell("kubectl delete pod web later")
     remove, remove_all = shell_blocks(UNINSTALL)
@@ -101,11 +102,11 @@ def test_an_upgrade_and_a_rollback_lose_no_address(earlier: Path, cluster: BareC
     cluster.until(lambda: not ours(cluster), "the end of all objects")
 
 
-def assert_kept(cluster: BareCluster, kept: dict[str, str]) -> None:
+def assert_held(cluster: BareCluster, held: dict[str, str]) -> None:
     """Assert that endpoints, the pool's record and the log have exactly these addresses."""
-    cluster.until(lambda: claims(cluster) == kept, f"endpoints of {kept}")
-    cluster.until(lambda: recorded(cluster) == kept, f"a record of {kept}")
-    for address, name in kept.items():
+    cluster.until(lambda: claims(cluster) == held, f"endpoints of {held}")
+    cluster.until(lambda: recorded(cluster) == held, f"a record of {held}")
+    for address, name in held.items():
         assert f"default/{name}" in cluster.shell(f"kubectl orb history {address}")
     cluster.shell("kubectl orb verify")
 
@@ -127,11 +128,11 @@ def named(clone: Path) -> set[str]:
 
 def charted(clone: Path) -> dict[str, Any]:
     """The schemas of our custom resources in the chart of a clone, by kind."""
-    found = {}
+    schemas = {}
     for path in sorted((clone / "ops/charts/orbweaver-crds/templates").glob("*.yaml")):
-        for one in yaml.safe_load_all(path.read_text("utf-8")):
-            found[one["spec"]["names"]["kind"]] = one["spec"]["versions"]
-    return found
+        for definition in yaml.safe_load_all(path.read_text("utf-8")):
+            schemas[definition["spec"]["names"]["kind"]] = definition["spec"]["versions"]
+    return schemas
 
 
 def git(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

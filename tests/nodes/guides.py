@@ -36,7 +36,7 @@ FOLDER: Final = ROOT / "docs" / "guides"
 SHARED: Final = FOLDER / "before-you-begin.md"
 """The guide that all others need: executed before the first guide, undone after the last."""
 
-SPACE: Final = "default"
+NAMESPACE: Final = "default"
 """The namespace in which guides work."""
 
 BUSYBOX: Final = Path("/bin/busybox")
@@ -60,12 +60,12 @@ STEP_S: Final = 90.0
 COLLECTIONS: Final = (
     *(f"/apis/{API_VERSION}/{plural}" for plural in ("spiderippools", "spidersubnets")),
     f"/apis/{API_VERSION}/spiderreservedips",
-    f"/apis/{API_VERSION}/namespaces/{SPACE}/spidermultusconfigs",
-    f"/apis/{API_VERSION}/namespaces/{SPACE}/spiderendpoints",
-    f"/apis/k8s.cni.cncf.io/v1/namespaces/{SPACE}/network-attachment-definitions",
-    f"/api/v1/namespaces/{SPACE}/pods",
-    f"/api/v1/namespaces/{SPACE}/services",
-    *(f"/apis/apps/v1/namespaces/{SPACE}/{kind}" for kind in ("deployments", "statefulsets")),
+    f"/apis/{API_VERSION}/namespaces/{NAMESPACE}/spidermultusconfigs",
+    f"/apis/{API_VERSION}/namespaces/{NAMESPACE}/spiderendpoints",
+    f"/apis/k8s.cni.cncf.io/v1/namespaces/{NAMESPACE}/network-attachment-definitions",
+    f"/api/v1/namespaces/{NAMESPACE}/pods",
+    f"/api/v1/namespaces/{NAMESPACE}/services",
+    *(f"/apis/apps/v1/namespaces/{NAMESPACE}/{kind}" for kind in ("deployments", "statefulsets")),
     "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
 )
 """Collections in which a guide may leave objects."""
@@ -157,7 +157,7 @@ def guide_runner(
 ) -> Iterator[GuideRunner]:
     """Prepare the cluster for guides, write the archive, and restore the cluster at the end."""
     write_busybox(archive)
-    account = ("serviceaccount", "default", "--namespace", SPACE)
+    account = ("serviceaccount", "default", "--namespace", NAMESPACE)
     cluster.server.kubectl("patch", *account, "-p", '{"automountServiceAccountToken": false}')
     cluster.apply(agent_role(PRODUCTION))
     with ExitStack() as stack:

@@ -95,7 +95,7 @@ def is_usable(stored: StoredAuthorities, now: dt.datetime) -> bool:
 
 
 def is_good(stored: StoredAuthorities, request: CertificateRequest, now: dt.datetime) -> bool:
-    """Whether the issued certificate need not be renewed."""
+    """Whether the issued certificate can be kept."""
     certificate = stored.issued.certificate
     try:
         return (

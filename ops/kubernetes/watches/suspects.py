@@ -33,7 +33,7 @@ _ALL: Final = FixedSettings(ipam_claims=True)
 class SuspectHolder(NamedTuple):
     """A holder to read: the UIDs of its Pods, and the kinds of its fixed addresses.
 
-    ``is_shared``: it is a VM instance or IPAMClaim, even if their fixed addresses are off.
+    ``is_shared``: it is a VM instance or IPAMClaim, even if their fixed addresses are switched off.
     """
 
     uids: frozenset[str] = frozenset()

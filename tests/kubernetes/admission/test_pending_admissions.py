@@ -147,7 +147,7 @@ async def test_a_sweep_deletes_admissions_that_were_never_stored_and_keeps_the_o
 ) -> None:
     cluster = webhooks.cluster
     monkeypatch.setattr(admitter_module, "SWEPT_MAX", 1)
-    monkeypatch.setattr(admitter_module, "STORING_S_MAX", -5.0)  # clocks may differ
+    monkeypatch.setattr(admitter_module, "STORING_S_MAX", -5.0)  # all are overdue
     for number in range(3):
         assert await webhooks.create(pool(f"p-{number}", ips=[f"10.6.0.{number + 1}"])) == ""
     await delete_without_finalizer(webhooks, "SpiderIPPool", "p-1")

@@ -25,10 +25,10 @@ from tests.support.parts import HELM, needs
 helm = pytest.importorskip("helm_python", reason=needs(HELM))
 
 RELEASE = "orbweaver"
-SPACE = "helmed"
+NAMESPACE = "helmed"
 CONTROLLER = "helmed-controller"
 SECRET = "orbweaver-controller-server-certs"
-CLAIM = f"/api/v1/namespaces/{SPACE}/persistentvolumeclaims/orbweaver-archive"
+CLAIM = f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims/orbweaver-archive"
 VALIDATING = f"{PATHS['ValidatingWebhookConfiguration']}/spiderpool-controller"
 FINALIZER = {"metadata": {"finalizers": ["spiderpool.spidernet.io"]}}
 
@@ -36,12 +36,12 @@ FINALIZER = {"metadata": {"finalizers": ["spiderpool.spidernet.io"]}}
 @pytest.fixture
 def installed(server: ApiServer) -> Iterator[Any]:
     """A release without Jobs: no Job controller runs here."""
-    with helm.Config(kubeconfig_path=server.kubeconfig, namespace=SPACE) as config:
-        config.install(CHART, RELEASE, unique_values(), namespace=SPACE, create_namespace=True)
+    with helm.Config(kubeconfig_path=server.kubeconfig, namespace=NAMESPACE) as config:
+        config.install(CHART, RELEASE, unique_values(), namespace=NAMESPACE, create_namespace=True)
         yield config
         config.uninstall(RELEASE, ignore_not_found=True, wait="hookOnly")
     for kind in ("secrets", "persistentvolumeclaims"):
-        server.request("DELETE", f"/api/v1/namespaces/{SPACE}/{kind}")
+        server.request("DELETE", f"/api/v1/namespaces/{NAMESPACE}/{kind}")
     freed = {"metadata": {"finalizers": None}}  # no controller removes the finalizer here
     server.request("PATCH", CLAIM, freed, content=MERGE)
 
@@ -57,7 +57,9 @@ def unique_values() -> Any:
 async def create_certificate(server: ApiServer, directory: Path) -> None:
     """Create the certificate, as a controller does."""
     api = Api(await open_connection(str(server.kubeconfig)))
-    settings = SecretSettings(SECRET, SPACE, (f"orbweaver-controller.{SPACE}.svc",), directory)
+    settings = SecretSettings(
+        SECRET, NAMESPACE, (f"orbweaver-controller.{NAMESPACE}.svc",), directory
+    )
     await CertificateKeeper(api, settings).reconcile()
     await api.close()
 
@@ -81,7 +83,7 @@ def create_without_webhooks(server: ApiServer, kind: str, manifest: Any) -> None
 
 def read_secret(server: ApiServer) -> Any:
     """The certificates in the Secret."""
-    return server.request("GET", f"/api/v1/namespaces/{SPACE}/secrets/{SECRET}").body["data"]
+    return server.request("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets/{SECRET}").body["data"]
 
 
 def validating_webhooks(server: ApiServer) -> dict[str, Any]:
@@ -97,7 +99,7 @@ async def test_an_upgrade_keeps_the_secret_and_the_ca_bundles(
     before, secret_before = validating_webhooks(server), read_secret(server)
     values = unique_values()
     values["spiderpoolController"]["enableValidatingResourcesDeletedWebhook"] = True
-    installed.upgrade(CHART, RELEASE, values, namespace=SPACE)
+    installed.upgrade(CHART, RELEASE, values, namespace=NAMESPACE)
     after = validating_webhooks(server)
 
     name = "spiderippool.spiderpool.spidernet.io"
@@ -124,7 +126,7 @@ def test_an_uninstallation_deletes_the_releases_objects_and_keeps_the_users_obje
     assert server.request("GET", VALIDATING).status == 404
     roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
     assert server.request("GET", f"{roles}/{CONTROLLER}").status == 404
-    apps = f"/apis/apps/v1/namespaces/{SPACE}"
+    apps = f"/apis/apps/v1/namespaces/{NAMESPACE}"
     for plural in ("deployments", "daemonsets", "statefulsets"):
         workloads = server.request("GET", f"{apps}/{plural}").body["items"]
         assert all("deletionTimestamp" in item["metadata"] for item in workloads), plural

@@ -66,7 +66,7 @@ class ConnectedController:
         self.process = stack.enter_context(process)
 
     def status_writes(self, audited: Iterable[AuditedRequest]) -> list[AuditedRequest]:
-        """Those of the requests with which this controller has written the status of a pool."""
+        """The requests with which this controller has written the status of a pool."""
         return [
             request
             for request in audited

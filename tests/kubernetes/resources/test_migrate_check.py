@@ -27,17 +27,17 @@ from tests.support.kubernetes import MERGE, ApiServer
 
 RECORDINGS: Final = Path(__file__).with_name("recorded")
 RECORDED: Final = json.loads((RECORDINGS / "spiderpool.json").read_text())
-SPACE: Final = "spiderpool"
+NAMESPACE: Final = "spiderpool"
 PATH_BY_KIND: Final = {
-    "DaemonSet": f"/apis/apps/v1/namespaces/{SPACE}/daemonsets",
-    "Deployment": f"/apis/apps/v1/namespaces/{SPACE}/deployments",
+    "DaemonSet": f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets",
+    "Deployment": f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments",
     "MutatingWebhookConfiguration": (
         "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
     ),
     "ValidatingWebhookConfiguration": (
         "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
     ),
-    "Secret": f"/api/v1/namespaces/{SPACE}/secrets",
+    "Secret": f"/api/v1/namespaces/{NAMESPACE}/secrets",
 }
 AGENT: Final = f"{PATH_BY_KIND['DaemonSet']}/spiderpool-agent"
 MULTUS: Final = "multus-cni"
@@ -82,7 +82,7 @@ def objects_of_other_kinds() -> list[Object]:
 
 def create_recorded_objects(server: ApiServer) -> None:
     """Create all recorded objects."""
-    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}}
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     server.request("POST", "/api/v1/namespaces", space)
     for item in RECORDED["objects"]:
         create(server, path_of(item["kind"], "", item["metadata"].get("namespace", "")), item)
