@@ -115,7 +115,8 @@ def empty_message(
             f"there are no {plural(selection.kind)} in namespace {selection.namespace};"
             f" {len(in_all_namespaces.names)} in others (-A shows all)"
         )
-    return f"there are no {plural(selection.kind)}"
+    with_pool = " with automatic pools" if selection.kind is ObjectKind.APPLICATION else ""
+    return f"there are no {plural(selection.kind)}{with_pool}"
 
 
 def _pools(ledger: Ledger, selection: ObjectSelection) -> ObjectListing:

@@ -163,8 +163,9 @@ async def _explain_pod(session: ClusterSession, question: _Question) -> Exit:
     return report(
         NotFound(
             f"Pod {'/'.join(key)} has no record, no address and no refused ADD",
-            remedy="apply its record, or explain its manifest with --request; its past addresses:"
-            f" `orbctl history {'/'.join(key)}`",
+            remedy="pass its manifest: `orbctl explain --request pod.yaml`, or in a cluster"
+            f" `kubectl get pod -n {key[0]} {key[1]} -o yaml | orbctl explain --request -`;"
+            f" its past addresses: `orbctl history {'/'.join(key)}`",
         )
     )
 
