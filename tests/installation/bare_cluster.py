@@ -1,7 +1,7 @@
-"""A cluster without Orbweaver: control plane, two nodes, DNS, storage, one network.
+"""A cluster without Orbweaver: control plane, two nodes, DNS, storage, one network, a registry.
 
 Nodes are prepared as by an administrator: a CNI directory with macvlan, a network whose IPAM is
-``spiderpool``, volumes. Installations use only the API server.
+``spiderpool``, volumes. The registry has etcd's image. Installations use only the API server.
 """
 
 from __future__ import annotations
@@ -224,6 +224,7 @@ class BareCluster:
         text = yaml.safe_dump_all([_storage_class(), *self._volumes()])
         self.server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
         self.until(self._nodes_are_ready, "two ready nodes")
+        self.shell(f"{images.ENGINE} push --quiet {images.ETCD} docker://{images.ETCD}")
 
     def _tools(self) -> None:
         tools = self.plane.directory / "tools"

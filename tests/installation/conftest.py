@@ -52,9 +52,8 @@ def registry_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(data)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def cluster(images_are_built: None, registry_data: Path) -> Iterator[BareCluster]:
-    """A cluster without Orbweaver; its registry has only etcd's image."""
+    """A cluster without Orbweaver; each test removes what it has installed, and checks that."""
     with BareCluster(registry_data) as cluster:
-        cluster.shell(f"{images.ENGINE} push --quiet {images.ETCD} docker://{images.ETCD}")
         yield cluster

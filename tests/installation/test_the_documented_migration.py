@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,6 +129,13 @@ def programs() -> Path:
     if absent := spiderpool.missing(directory):
         pytest.skip(needs(SPIDERPOOL, f"no {', no '.join(absent)}"))
     return directory
+
+
+@pytest.fixture(scope="module")
+def cluster(images_are_built: None, registry_data: Path) -> Iterator[BareCluster]:
+    """A cluster of its own, because Orbweaver stays installed at the end."""
+    with BareCluster(registry_data) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")
