@@ -77,7 +77,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     " (docs/contributing/testing.md)",
     HISTORY: "fetch the whole history: git fetch --unshallow",
     BINFMT: "apt-get install qemu-user-binfmt arch-test",
-    MINUTES: "run make reproduce-images, or set ORBWEAVER_REPRODUCE_IMAGES",
+    MINUTES: "set ORBWEAVER_REPRODUCE_IMAGES or ORBWEAVER_TWO_ARCHITECTURES to 1",
     MUSL: _INSTALLED_BY_SETUP.format("musl-tools") + "; unset CC",
     PROCESSOR: "run make test without emulation",
     ARM64: "apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user",
