@@ -22,7 +22,7 @@ import typer
 from rich.table import Table
 
 from bench import machine, reporting
-from bench.figures import SHARES, percentile, rounded
+from bench.figures import PERCENTILES, percentile, rounded
 from bench.rig.frames import NEW_PODS
 from bench.rig.kubernetes import terminate_pods
 from bench.rig.lab import Lab
@@ -281,7 +281,7 @@ def _terminate(lab: Lab, sides: Sequence[Side], pods: Sequence[int]) -> None:
 def _cell(side: str, verb: str, callers: int, calls: int, reports: list[dict[str, Any]]) -> Cell:
     latencies_ms = [duration for report in reports for duration in report["latencies_ms"]]
     rate = len(latencies_ms) / sum(report["seconds"] for report in reports)
-    percentiles = {name: percentile(latencies_ms, share) for name, share in SHARES.items()}
+    percentiles = {name: percentile(latencies_ms, share) for name, share in PERCENTILES.items()}
     failures = [text for report in reports for text in report["failures"]]
     return Cell(side, verb, callers, rate, percentiles, calls * len(reports), failures)
 
@@ -293,7 +293,7 @@ def _show(comparison: Comparison, facts: dict[str, str]) -> None:
     console = reporting.terminal(errors=False)
     reporting.print_machine(console, facts)
     table = Table(title="ADD and DEL by executable, ms", title_justify="left")
-    for name in ("verb", "callers", "plugin", "calls/s", "ratio", *SHARES, "calls", "failed"):
+    for name in ("verb", "callers", "plugin", "calls/s", "ratio", *PERCENTILES, "calls", "failed"):
         table.add_column(name, justify="left" if name in ("verb", "plugin") else "right")
     others = {
         (cell.verb, cell.callers): cell for cell in comparison.cells if cell.side != "orbweaver"

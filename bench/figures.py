@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any, Literal, NamedTuple
 
 SIGNIFICANT_DIGITS = 4
-SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
+PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 MANY = 20
 """From this number of samples on, the spread leaves out the lowest and the highest tenth."""
 
@@ -64,7 +64,7 @@ class Figure(NamedTuple):
     @property
     def percentiles(self) -> dict[str, float]:
         """The median and higher percentiles of the samples."""
-        return {name: percentile(self.samples, share) for name, share in SHARES.items()}
+        return {name: percentile(self.samples, share) for name, share in PERCENTILES.items()}
 
     def line(self) -> dict[str, Any]:
         """The figure as the JSON object that a quick run prints."""

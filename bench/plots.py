@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.figures import MANY, SHARES, Figure, rounded
+from bench.figures import MANY, PERCENTILES, Figure, rounded
 from bench.measures import percentiles
 from bench.table import TARGETS
 
@@ -135,8 +135,8 @@ def _plot_percentiles(axes: Axes, samples: Sequence[float], label: str, colour: 
     axes.plot(one_in, sorted(samples), label=label, color=colour, linewidth=1.4)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    ticks = [1 / (1 - share) for share in SHARES.values()]
-    axes.set_xticks(ticks, list(SHARES), fontsize=8)
+    ticks = [1 / (1 - share) for share in PERCENTILES.values()]
+    axes.set_xticks(ticks, list(PERCENTILES), fontsize=8)
     axes.set_xticks([], minor=True)
     axes.set_xlim(1, 1.5 * max(ticks))
     axes.yaxis.set_major_formatter("{x:g}")

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.figures import SHARES, Figure, rounded
+from bench.figures import PERCENTILES, Figure, rounded
 from bench.measures import percentiles
 from bench.running import MeasureResult
 from bench.table import TARGETS
@@ -45,8 +45,8 @@ def table(results: Sequence[MeasureResult]) -> Table:
 def percentile_table(figures: Sequence[Figure]) -> Table:
     """A table of the percentiles of ``bench.measures.percentiles``, in milliseconds."""
     shown = Table(title="Percentiles, ms", title_justify="left")
-    for name in ("figure", *SHARES, "calls", "note"):
-        right = name in SHARES or name == "calls"
+    for name in ("figure", *PERCENTILES, "calls", "note"):
+        right = name in PERCENTILES or name == "calls"
         shown.add_column(name, justify="right" if right else "left")
     for figure in figures:
         values = (_number(value) for value in figure.percentiles.values())

@@ -206,9 +206,9 @@ class Compacted(StoreError):
     def __init__(self, revision: int, message: str = "") -> None:
         super().__init__(
             message
-            or f"the requested revision was compacted; the oldest available one is {revision}",
+            or f"etcd has compacted the revision to read; the oldest one left is {revision}",
             subject=str(revision),
-            remedy="read the current state and continue from its revision",
+            remedy="run the command again; agents and controllers read again by themselves",
         )
         self.revision = revision
 

@@ -3,9 +3,9 @@
 A run is timed from the start of its process to its end. Input and output of a run are files; the
 output is read after the measurement.
 
-Parameters: ``command``, ``environments`` (one for each run), ``stdin`` (a file), ``room`` (a
-directory for the output), ``callers``. Report: ``seconds``, ``latencies_ms``, ``cpu_ms`` (the mean
-of a run), ``failures`` (the output of each failed run).
+Parameters: ``command``, ``environments`` (one for each run), ``stdin`` (a file), ``directory`` (for
+the output), ``callers``. Report: ``seconds``, ``latencies_ms``, ``cpu_ms`` (the mean of a run),
+``failures`` (the output of each failed run).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 def run(parameters: dict[str, Any]) -> dict[str, Any]:
     """Run the executable with each environment; return the report."""
     remaining = enumerate(parameters["environments"])
-    room = Path(parameters["room"])
+    directory = Path(parameters["directory"])
     running: dict[int, tuple[int, float]] = {}
     latencies_ms: list[float] = []
     failed: list[int] = []
@@ -33,7 +33,7 @@ def run(parameters: dict[str, Any]) -> dict[str, Any]:
         if upcoming is not None:
             number, environment = upcoming
             began = time.perf_counter()
-            running[_spawn(parameters, environment, room / str(number))] = number, began
+            running[_spawn(parameters, environment, directory / str(number))] = number, began
 
     started = time.perf_counter()
     for _ in range(parameters["callers"]):
@@ -46,7 +46,7 @@ def run(parameters: dict[str, Any]) -> dict[str, Any]:
             failed.append(number)
         begin_next()
     seconds = time.perf_counter() - started
-    failures = [(room / str(number)).read_text()[:500] for number in failed]
+    failures = [(directory / str(number)).read_text()[:500] for number in failed]
     report = {"seconds": seconds, "latencies_ms": latencies_ms, "failures": failures}
     return report | {"cpu_ms": _children_cpu_s() * 1e3 / max(len(latencies_ms), 1)}
 

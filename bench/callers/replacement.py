@@ -1,7 +1,8 @@
-"""Replaces Pods at the framed socket of an agent, as rolling updates do: a DEL, then an ADD.
+"""Replaces Pods as rolling updates do, each by a DEL and then an ADD.
 
-Each caller deletes an existing Pod, and after the answer adds a new one. So even a full pool has a
-free address for each ADD. All callers are in one process with one epoll, as in ``framed``.
+The calls are binary frames, sent to the framed socket of an agent (``bench.rig.frames``). Each
+caller deletes an existing Pod, and after the answer adds a new one. So even a full pool has a free
+address for each ADD. All callers are in one process with one epoll, as in ``framed``.
 
 Parameters: ``socket``, ``callers``, ``existing`` (numbers of Pods, at least one for each caller),
 ``first`` (the number of the first new Pod), ``count`` (of new Pods), ``netconf``. Report:

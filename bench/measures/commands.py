@@ -1,7 +1,7 @@
-"""The time of a command that creates a pool among few and among many pools, and of an import.
+"""The time to create a pool among few and among many other pools, and the time to import pools.
 
-The commands are those of ``orbctl apply``. The pools are adjacent ranges of one CIDR, so that a new
-pool could overlap any of them.
+The commands are those of ``orbctl apply``. All pools are ranges of one CIDR, and each command must
+rule out that its pool overlaps another one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from core.eventstore.writer import Writer
 from tests.support.etcd import EtcdCluster
 
 FEW_OBJECTS = 100
-"""Existing pools in the smaller cluster."""
+"""The other pools in the first of the two clusters; the second one has many."""
 
 COMMANDS = 40
 """Commands in one round."""
@@ -47,7 +47,7 @@ def measure_scale(lab: Lab) -> list[Figure]:
         lab.etcd(_seed(lab, many)) as large,
     ):
         ratios = asyncio.run(_compare(lab, small, large))
-    note = f"the median time to create one of {COMMANDS} pools among {many:,} of the same CIDR"
+    note = f"the median time to create a pool among {many:,} others of the same CIDR"
     return [
         ratio_figure("command_scale_ratio", ratios, f"the median time among {FEW_OBJECTS:,}", note)
     ]

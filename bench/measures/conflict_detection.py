@@ -1,6 +1,8 @@
-"""Conflict detection: its time in addition to the window, and the time to find a conflicting host.
+"""The time of conflict detection, with and without a conflicting host.
 
-The window is the time for which the agent waits for an answer of a host with the same address.
+A conflicting host is one with the same address. The agent waits for its answer for a fixed time,
+the window (``CONFLICT_WINDOW_S``). Without a conflicting host, the measured time is that beyond the
+window.
 
 A bridge connects two namespaces: the Pod's, and that of a host with the addresses ``TAKEN``. The
 Pod's namespace probes ``UNIQUE`` or ``TAKEN``, both families concurrently, as an ADD does.
@@ -30,7 +32,10 @@ SWITCHES = DetectionSwitches(conflicts=True, announce=True)
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """Measure look_over_window_ms, look_stranger_ms and look_32_over_window_ms."""
+    """Measure look_over_window_ms, look_stranger_ms and look_32_over_window_ms.
+
+    These published names call a detection ``look`` and a conflicting host ``stranger``.
+    """
     link = Link()
     try:
         link.station("10.6.0.99/24", "fd00:6::99/64")

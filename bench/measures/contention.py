@@ -1,9 +1,10 @@
-"""Eight agents on a pool with exactly as many addresses as Pods: failures and duplicates.
+"""Eight agents allocate all addresses of one pool concurrently: failures, duplicates and time.
 
 In a full run the agents are processes, and all callers are in another process. In a quick run the
 agents are nodes of the test harness in one process, each with its own etcd client, writer and copy
-of the configuration. Each round has its own etcd, whose log is checked for violations. Failures
-and duplicates are summed over the rounds. The time is compared with that in a pool twice as large.
+of the configuration. Each round uses two new etcds: one with a pool twice as large as needed, for
+the comparison of the time, and one with as many addresses as Pods, whose log is checked for
+violations. Failures and duplicates are summed over the rounds.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ ROUNDS = 3
 
 
 class Outcome(NamedTuple):
-    """The results of all ADDs: error texts, returned addresses, and seconds for all together."""
+    """The results of all ADDs: error texts, returned addresses, and the seconds that all took."""
 
     failures: list[str]
     allocated: list[str]
@@ -49,11 +50,11 @@ def measure(lab: Lab) -> list[Figure]:
     for _ in lab.rounds(ROUNDS):
         with lab.etcd() as etcd:
             lab.fill(etcd, lambda store, keys: _define(store, keys, 2 * pods))
-            spare_outcome = contend(lab, etcd, pods)
+            large_pool_outcome = contend(lab, etcd, pods)
         with lab.etcd() as etcd:
             lab.fill(etcd, lambda store, keys: _define(store, keys, pods))
             outcome = contend(lab, etcd, pods)
-            ratios.append(outcome.seconds / spare_outcome.seconds)
+            ratios.append(outcome.seconds / large_pool_outcome.seconds)
             failed.append(len(outcome.failures))
             duplicated.append(
                 len(outcome.allocated) - len(set(outcome.allocated)) + _violations(lab, etcd)

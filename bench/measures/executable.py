@@ -29,19 +29,20 @@ class Executable:
     """The installed executable, as a runtime runs it."""
 
     def __init__(self, lab: Lab, socket_path: Path) -> None:
-        room = lab.new_directory("cni")
-        installer.install(room / "bin", room / "net.d")
+        directory = lab.new_directory("cni")
+        installer.install(directory / "bin", directory / "net.d")
         # The real path: an interpreter started by the link in .venv also reads pyvenv.cfg.
         self.bare_command = [os.path.realpath(sys.executable), "-I", "-S", "-c", "pass"]
-        self.command = [str(room / "bin" / "spiderpool")]
-        self.netconf = room / "netconf"
+        self.command = [str(directory / "bin" / "spiderpool")]
+        self.netconf = directory / "netconf"
         self.netconf.write_bytes(netconf(socket_path=str(socket_path)))
-        self._framed = f"{socket_path}.fast"
-        self._output = room / "output"
+        # The socket at which the agent receives binary frames (``bench.rig.frames``).
+        self._framed_path = f"{socket_path}.fast"
+        self._output = directory / "output"
         self._next = NEW_PODS
 
     def bare(self) -> float:
-        """Start an interpreter that does nothing; return milliseconds."""
+        """Run an interpreter that does nothing; return milliseconds."""
         return self._run(self.bare_command, {})
 
     def version(self) -> float:
@@ -57,7 +58,7 @@ class Executable:
         """Send an ADD for a new Pod to the agent's socket; return milliseconds."""
         self._next += 1
         conf = self.netconf.read_bytes()
-        callers = ConcurrentCallers([self._framed], [frame("ADD", self._next, conf)])
+        callers = ConcurrentCallers([self._framed_path], [frame("ADD", self._next, conf)])
         duration_ms = callers.run(1) * 1e3
         if callers.answers[0][:1] != SUCCESS:
             raise CallFailed(f"ADD at the socket: {callers.answers[0][:500]!r}")
@@ -71,8 +72,7 @@ class Executable:
                 (os.POSIX_SPAWN_DUP2, stdout.fileno(), 1),
             ]
             began = time.perf_counter()
-            # Not ``subprocess``: it waits for the start of the process, which takes up to half as
-            # long as the executable.
+            # Not ``subprocess``, which would add up to half of the executable's own time.
             process = os.posix_spawn(command[0], command, variables, file_actions=streams)
             status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
             duration_ms = (time.perf_counter() - began) * 1e3
@@ -82,7 +82,7 @@ class Executable:
 
 
 class CallsMs(NamedTuple):
-    """The milliseconds of the four calls of one round, or their medians."""
+    """The milliseconds of the four calls of one round, or their medians over all rounds."""
 
     bare: float
     version: float
@@ -97,10 +97,10 @@ class Runs:
         self._lab = lab
         self._executable = executable
         self._callers = callers
-        self._room = lab.new_directory("runs")
+        self._directory = lab.new_directory("runs")
 
     def bare(self, count: int) -> Calls:
-        """Start interpreters that do nothing."""
+        """Run interpreters that do nothing."""
         return self._run(self._executable.bare_command, [{}] * count)
 
     def adds(self, pods: Sequence[int]) -> Calls:
@@ -109,7 +109,7 @@ class Runs:
 
     def _run(self, command: list[str], environments: Sequence[dict[str, str]]) -> Calls:
         parameters: dict[str, Any] = {"command": command, "environments": environments}
-        parameters |= {"stdin": str(self._executable.netconf), "room": str(self._room)}
+        parameters |= {"stdin": str(self._executable.netconf), "directory": str(self._directory)}
         report = self._lab.call("executables", parameters | {"callers": self._callers})
         count = len(environments)
         if report["failures"]:
@@ -123,7 +123,7 @@ def measure(lab: Lab) -> list[Figure]:
         lab.fill(etcd, define_wide_pool)
         with lab.agent(etcd, variables=UNLIMITED_ALLOCATIONS) as agent:
             executable = Executable(lab, agent.socket_path)
-            _call_each(executable)  # not measured
+            _call_each(executable)  # a warm-up, not measured
             rounds = [_call_each(executable) for _ in lab.rounds(lab.scale.calls)]
     medians = CallsMs(*(median(durations_ms) for durations_ms in zip(*rounds, strict=True)))
     python = f"CPython {platform.python_version()}, {len(rounds)} calls of each kind"
@@ -131,7 +131,7 @@ def measure(lab: Lab) -> list[Figure]:
         Figure(
             "exec_version_ratio",
             medians.version / medians.bare,
-            "x a bare interpreter's time",
+            "x the time of a bare interpreter",
             1.0,
             f"{python}: {medians.version:.2f} ms against {medians.bare:.1f} ms",
             tuple(calls.version / calls.bare for calls in rounds),

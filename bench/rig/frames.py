@@ -1,8 +1,8 @@
 """Makes frames, the binary form of CNI calls at the agent's socket, for Pods with serial numbers.
 
-See docs/reference/cni-executables.md, "Framing". All data of a Pod is derived from its number, so
-that a call can delete a seeded Pod, and callers never use the same Pod. This module shares no code
-with the executables or the agent.
+See docs/reference/cni-executables.md, "Framing". All data of a Pod is computed from its number, so
+a DEL of a seeded Pod needs only the number. This module shares no code with the executables or the
+agent.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 NAMESPACE = "shop"
 INTERFACE = "eth0"
 NEW_PODS = 1 << 32
-"""The first number of Pods that ADDs of a measure create; seeded Pods have smaller numbers."""
+"""Pods that a measure adds have at least this number; seeded Pods have smaller ones."""
 
 _HASH_FACTOR = 0x9E3779B97F4A7C15F39CC0605CEDC8341082276BF3A27251F86C6A11D0C18E95
-"""Makes container ids of 64 digits, as runtimes do, that differ for all Pods."""
+"""A Pod's number times this factor gives its container id, of 64 digits as a runtime's. The factor
+is odd, so no two Pods have the same id."""
 
 
 class PodIdentity(NamedTuple):

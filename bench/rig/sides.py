@@ -59,8 +59,8 @@ class Rival(NamedTuple):
 class Side(NamedTuple):
     """One plugin that can be called.
 
-    ``command``: its executable; ``room``: a directory for the output of the executable. ``etcd``:
-    of the plugin's API server, or None. ``cpu_s``: returns the CPU seconds of all its processes
+    ``command``: its executable; ``directory``: for the output of the executable. ``etcd``: that of
+    the plugin's API server, or None. ``cpu_s``: returns the CPU seconds of all its processes
     except the executable. ``starts``: whether its daemons may still be starting; ``failure``:
     returns why they failed, "" while they run.
     """
@@ -69,7 +69,7 @@ class Side(NamedTuple):
     command: str
     netconf: Path
     variables: Mapping[str, str]
-    room: Path
+    directory: Path
     etcd: EtcdCluster | None
     cpu_s: Callable[[], float]
     starts: bool = False
@@ -79,9 +79,8 @@ class Side(NamedTuple):
         """Run the executable once per Pod; return the report of ``bench.callers.executables``."""
         environments = [{**environment(verb, serial), **self.variables} for serial in serials]
         parameters = {"command": [self.command], "environments": environments, "callers": callers}
-        return lab.call(
-            "executables", parameters | {"stdin": str(self.netconf), "room": str(self.room)}
-        )
+        paths = {"stdin": str(self.netconf), "directory": str(self.directory)}
+        return lab.call("executables", parameters | paths)
 
 
 @contextmanager
@@ -106,17 +105,17 @@ def orbweaver(
             ControllerProcess(lab.new_directory("controller"), etcd.endpoints[0], settings)
         )
         agent = stack.enter_context(lab.agent(etcd, NODE, {**UNLIMITED_ALLOCATIONS, **settings}))
-        room = lab.new_directory("orbweaver")
-        installer.install(room / "bin", room / "net.d")
-        conf = room / "netconf"
+        directory = lab.new_directory("orbweaver")
+        installer.install(directory / "bin", directory / "net.d")
+        conf = directory / "netconf"
         conf.write_bytes(netconf(socket_path=str(agent.socket_path)))
 
         def cpu_s() -> float:
             return agent.cpu_s() + controller.cpu_s() + _servers_cpu_s(etcd, server)
 
-        plugin = str(room / "bin" / "spiderpool")
+        plugin = str(directory / "bin" / "spiderpool")
         api_etcd = etcd if server is not None else None
-        yield Side("orbweaver", plugin, conf, variables, room, api_etcd, cpu_s)
+        yield Side("orbweaver", plugin, conf, variables, directory, api_etcd, cpu_s)
 
 
 @contextmanager
@@ -128,15 +127,15 @@ def other(
     async def fill(store: KeyValueStore, _: Keys) -> None:
         await write_cluster(store, pods)
 
-    room = lab.new_directory("other")
-    netconf_path = room / "netconf"
-    netconf_path.write_text(rival.conf.replace("@ROOM@", str(room)))
+    directory = lab.new_directory("other")
+    netconf_path = directory / "netconf"
+    netconf_path.write_text(rival.conf.replace("@ROOM@", str(directory)))
     with ExitStack() as stack:
         etcd = server = daemons = None
         if rival.start:
             etcd = lab.etcd(lab.seed("other", fill))
             server = _start_servers(stack, lab, etcd, kubernetes=kubernetes)
-            daemons = stack.enter_context(_StartCommand(rival.start, room, server))
+            daemons = stack.enter_context(_StartCommand(rival.start, directory, server))
 
         def cpu_s() -> float:
             servers = _servers_cpu_s(etcd, server) if etcd is not None else 0.0
@@ -144,7 +143,7 @@ def other(
 
         api_etcd = etcd if server is not None else None
         plugin = rival.plugin
-        side = Side(plugin.name, str(plugin), netconf_path, variables, room, api_etcd, cpu_s)
+        side = Side(plugin.name, str(plugin), netconf_path, variables, directory, api_etcd, cpu_s)
         yield side if daemons is None else side._replace(starts=True, failure=daemons.failure)
 
 
@@ -186,9 +185,9 @@ def _servers_cpu_s(etcd: EtcdCluster, server: ApiServer | None) -> float:
 class _StartCommand:
     """Runs the start command and its processes as one process group, which the context ends."""
 
-    def __init__(self, command: str, room: Path, server: ApiServer | None) -> None:
-        self._log = room / "start.log"
-        settings = {"ROOM": str(room), "NODE_NAME": NODE}
+    def __init__(self, command: str, directory: Path, server: ApiServer | None) -> None:
+        self._log = directory / "start.log"
+        settings = {"ROOM": str(directory), "NODE_NAME": NODE}
         if server is not None:
             settings["KUBECONFIG"] = str(server.kubeconfig)
         with self._log.open("wb") as log:

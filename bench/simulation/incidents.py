@@ -31,8 +31,7 @@ GROWTH_ADDRESSES: Final = 16
 """Addresses that each change adds to a pool."""
 
 AHEAD_S: Final = 0.5
-"""Seconds from the request to start Pods until the common time at which all processes start
-them."""
+"""All processes start their Pods at the same time: this many seconds after the request."""
 
 FREE_S_MAX: Final = 240.0
 """Seconds within which all claims of a lost rack must be released."""
@@ -71,9 +70,9 @@ class PodsStarted(NamedTuple):
 class RackLost(NamedTuple):
     """The loss of a rack.
 
-    ``seconds``: from the first command until the rack has no claim. ``claims``: claims of the rack
-    before. ``dropped_changes``: changes of Pods that the listener dropped, so that their claims
-    were left to the periodic reclaim scan.
+    ``seconds``: from the first command until the rack has no claim. ``claims``: how many it had.
+    ``dropped_changes``: changes of Pods that the listener dropped, so that their claims were left
+    to the periodic reclaim scan.
     """
 
     seconds: float
@@ -124,12 +123,12 @@ def start_pods(fleet: Fleet, nodes: Iterable[int], first: int, count: int) -> Po
 
 
 async def grow_rack(store: KeyValueStore, keys: Keys, size: Size) -> None:
-    """Add addresses to the pool of the rack that will be lost, so that all its Pods get one."""
+    """Add addresses to the pool of the rack that will be lost, so that each Pod gets one."""
     await _apply(store, keys, [ApplyPool(rack_pool(size, 0, addresses_for(size.rack_pods)))])
 
 
 async def lose_rack(store: KeyValueStore, keys: Keys, fleet: Fleet, size: Size) -> RackLost:
-    """Stop the nodes of a rack, and delete their records as an operator does."""
+    """Stop the nodes of a rack, delete their records, and wait until no claim is left."""
     await asyncio.to_thread(fleet.request, "lose", nodes=list(size.lost))
     pool = rack_pool(size, 0, addresses_for(size.rack_pods))
     first, _, last = pool.ips[0].partition("-")

@@ -129,8 +129,8 @@ class AllocationAttempt:
     ) -> PickedAddress:
         """Pick an address from the first of the demand's pools that has one.
 
-        Raises AddressesUsedOut if reads have shown that all pools are full, LostRace if other
-        requests of this process are claiming the last addresses, StoreUnavailable.
+        Raises StoreUnavailable, AddressesUsedOut if reads have shown that all pools are full, and
+        LostRace if other requests of this process are claiming the last addresses.
         """
         taken_over = self._take_over(demand, constraints) if constraints.ending else None
         if taken_over is not None and constraints.is_same_holder:

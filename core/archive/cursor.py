@@ -62,7 +62,10 @@ NOTHING_SEALED: Final = ArchiveCursor(0, NO_FILE, 0, CHAIN_START, 0, {})
 CURSOR: Final = StateCodec(
     ArchiveCursor,
     lambda cursor: check_counts(
-        cursor.files, cursor.position, cursor.clock_ms, *cursor.seqs.values()
+        files=cursor.files,
+        position=cursor.position,
+        clock_ms=cursor.clock_ms,
+        smallest_seq=min(cursor.seqs.values(), default=0),
     ),
 )
 CURSORS: Final[KeyKind[ArchiveCursor]] = KeyKind(

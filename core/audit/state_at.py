@@ -14,8 +14,8 @@ from core.errors import BadInput
 async def as_of_position(view: LogView, position: int) -> Ledger:
     """The state after every event up to a position (an etcd revision).
 
-    Raises BadInput for a position that the log has not reached, or that was pruned; LogCorrupt,
-    LogGap, Compacted.
+    Raises LogCorrupt, LogGap, Compacted, and BadInput for a position that the log has not reached
+    or that was pruned.
     """
     _require_kept(view, position)
     if not 0 <= position <= view.revision:

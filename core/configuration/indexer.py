@@ -27,7 +27,7 @@ WRITES_PER_STEP_MAX: Final = 120
 async def build_index(store: KeyValueStore, keys: Keys, topic: Topic, family: Family) -> None:
     """Write the whole index of a topic and family.
 
-    Raises LostRace if the topic changes during the build, StoreUnavailable, OutcomeUnknown.
+    Raises StoreUnavailable, OutcomeUnknown, and LostRace if the topic changes during the build.
     """
     index, guard_key = Index(keys, topic, family), keys.guard(topic, family)
     kind: KeyKind[Pool] | KeyKind[Subnet] = POOLS if topic == "pools" else SUBNETS

@@ -29,8 +29,8 @@ ReleaseReason = Literal[
     "gc",  # the attachment is not in the runtime's list of valid ones
     "operator",  # a user released it
     "reclaimed",  # the reclaim workflow found it leaked
-    "unbound",  # the network provider could not bind them, or the ADD needs other ones
-    "repair",  # the state was inconsistent: verify --repair, or an ADD that found it
+    "unbound",  # the network provider could not bind them, or has bound others
+    "repair",  # `orbctl verify --repair` or an ADD found the state inconsistent
 ]
 
 GuidReleaseReason = Literal[
@@ -108,9 +108,9 @@ class RecordDefined(NamedTuple):
     In standalone mode, ``kind`` is ``Pod``, ``Namespace``, ``Node``, a built-in kind of
     application, ``Service`` or ``EndpointSlice``; in Kubernetes it is ``SpiderCoordinator``.
     ``owner_*``: the controller of a Pod or application, "" for none. ``replicas`` and
-    ``ordinals_start``: those of an application that specifies them. Only applications and
-    coordinators have ``uid``, only applications ``workload``. A Service is in the field
-    ``service``, an EndpointSlice in ``slice``, a SpiderCoordinator in ``coordinator``.
+    ``ordinals_start``: those of an application that specifies them. ``workload``: of an
+    application. ``uid``: of an application or SpiderCoordinator. ``service``, ``slice``,
+    ``coordinator``: the content of a Service, EndpointSlice or SpiderCoordinator.
     """
 
     kind: str
@@ -158,8 +158,8 @@ class AddressesClaimed(NamedTuple):
 
     ``endpoint``: the endpoint after the claim. ``new_nics``: the indexes in ``endpoint.nics`` of
     the NICs that this event adds. ``source``: the level of pool selection that named the pools; ""
-    if ``orbctl`` named the addresses, if lost claims were made again, or if the event is older than
-    the field. ``passed_over``: candidate pools that a rule rejected or that were full.
+    for assigned or imported addresses, for restored claims, and in an event older than the field.
+    ``passed_over``: candidate pools that a rule rejected or that were full.
     """
 
     endpoint: Endpoint
@@ -171,8 +171,8 @@ class AddressesClaimed(NamedTuple):
 class EndpointChanged(NamedTuple):
     """The endpoint changed, but not its addresses; ``endpoint`` is its state after the event.
 
-    Causes: a new sandbox, an ADD that names a NIC (see ``Nic.interface``), or a Pod with fixed
-    addresses that was created again with a new UID and node.
+    Causes: a new sandbox, the first ADD for a NIC without a name (``Nic.interface``), or a Pod with
+    fixed addresses that was created again, with a new UID and perhaps on another node.
     """
 
     endpoint: Endpoint
@@ -249,10 +249,11 @@ class ApplicationScaled(NamedTuple):
 
 
 class BindingChanged(NamedTuple):
-    """The state of an endpoint's addresses at a network provider has changed.
+    """The binding of an endpoint's addresses at a network provider has changed.
 
-    ``name``: that of the endpoint. ``state``: one of ``BINDING_WORDS``. ``why``: the failure, or
-    the evidence for the release. The binding itself is a key in etcd; this event changes no state.
+    ``name``: that of the endpoint. ``state``: the new state, a key of ``BINDING_WORDS``. ``why``:
+    the failure, or the evidence for the release. The binding is stored under its own key in etcd;
+    it is not computed from this event.
     """
 
     namespace: str

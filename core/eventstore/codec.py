@@ -57,8 +57,8 @@ UNREADABLE: Final = (
 """Errors of decoding malformed bytes; msgspec's errors and UnicodeDecodeError are ValueErrors."""
 
 SEGMENT_REMEDY: Final = (
-    "if a newer version wrote it, upgrade this process; else restore etcd or the archive from a"
-    " copy"
+    "if a newer version wrote it, upgrade this process; else restore a backup of etcd, or of the"
+    " archive if the segment is archived"
 )
 UPGRADE: Final = (
     "if a newer version wrote it, upgrade this process; else run `orbctl verify --repair`"
@@ -272,11 +272,11 @@ def check_guids(node: NodeGuids) -> None:
             raise ValueError(f"{guid.guid[:64]!r} is not a GUID")
 
 
-def check_counts(*counts: int) -> None:
+def check_counts(**counts: int) -> None:
     """Check that no count is negative."""
-    for count in counts:
+    for name, count in counts.items():
         if count < 0:
-            raise ValueError(f"{count} is negative")
+            raise ValueError(f"{name} is negative ({count})")
 
 
 def _family_of(cidr: str) -> Family:
@@ -371,4 +371,4 @@ QUARANTINE = StateCodec(Quarantine, check_quarantine)
 RECORD = StateCodec(RecordDefined)
 GUID_CLAIM = StateCodec(GuidClaim)
 NODE_GUIDS = StateCodec(NodeGuids, check_guids)
-HEAD = StateCodec(WriterHead, lambda head: check_counts(head.seq, head.epoch))
+HEAD = StateCodec(WriterHead, lambda head: check_counts(seq=head.seq, epoch=head.epoch))

@@ -60,7 +60,7 @@ class LeaderTerm(NamedTuple):
         return Unchanged(self.key, self.epoch)
 
 
-LEADER = StateCodec(Leader, lambda leader: check_counts(leader.since_ms))
+LEADER = StateCodec(Leader, lambda leader: check_counts(since_ms=leader.since_ms))
 LEADERS: KeyKind[Leader] = KeyKind(
     "leader",
     "lease",

@@ -28,7 +28,7 @@ from core.eventstore.kinds import HEADS
 from core.eventstore.kv import Get, KeyChange, KeyValue, KeyValueStore
 
 READ_AGAIN: Final = "read the state keys or the archive, then continue from there"
-RESTORE: Final = "restore etcd or the archive from a copy; the events of the segment are unknown"
+RESTORE: Final = "restore a backup of etcd, or of the archive if the segment was archived"
 
 
 class Segment(NamedTuple):

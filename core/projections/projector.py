@@ -40,7 +40,7 @@ REBUILD_PAUSE_S = 2.0
 
 
 class Lag(NamedTuple):
-    """The lag behind the log: unread segments, and the seconds since the last time without lag."""
+    """The lag behind the log: unread segments, and seconds since there were none."""
 
     segments: int
     seconds: float
@@ -80,7 +80,7 @@ class Projector:
         self._advanced = asyncio.Condition()
 
     def age_s(self) -> float:
-        """Seconds since etcd last reported the end of the log."""
+        """Seconds since etcd last answered; all events until then are applied. First infinite."""
         return self._monotonic() - self._last_response
 
     async def run(self) -> None:
@@ -101,7 +101,7 @@ class Projector:
 
     @contextmanager
     def follow(self) -> Iterator[ChangeBuffer]:
-        """A buffer that receives all changes from now on; at first it has all objects."""
+        """A buffer with the names of all objects, to which each later change adds a name."""
         changes = ChangeBuffer()
         changes.add_all(self.projection.ledger)
         # The same list is used after a rebuild: the new projection takes it over.

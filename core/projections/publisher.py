@@ -25,7 +25,7 @@ CHECKPOINT = "projector"
 
 
 class Checkpoint(NamedTuple):
-    """The position of the leader's projection; status and metrics have all events up to it.
+    """The position of the leader's projection: the leader has applied all events up to it.
 
     ``at_ms``: when ``writer`` wrote the checkpoint.
     """
@@ -36,7 +36,8 @@ class Checkpoint(NamedTuple):
 
 
 CHECKPOINTS = StateCodec(
-    Checkpoint, lambda checkpoint: check_counts(checkpoint.position, checkpoint.at_ms)
+    Checkpoint,
+    lambda checkpoint: check_counts(position=checkpoint.position, at_ms=checkpoint.at_ms),
 )
 
 REWRITTEN: Final = "none needed: the leading controller writes it again"
@@ -84,7 +85,7 @@ class Publisher:
         return self._projector.events - self._published_events
 
     async def run(self, fence: Unchanged) -> None:
-        """Publish until the fence is lost, which raises LostRace. Raises StoreError.
+        """Publish until the fence is lost. Raises StoreError, and LostRace if it is lost.
 
         ``fence``: the guard that this process is still the leader.
         """
@@ -96,9 +97,9 @@ class Publisher:
             await asyncio.sleep(self._period_s)
 
     async def adopt(self, fence: Unchanged) -> None:
-        """Read the stored checkpoint, and delete pool views of older versions.
+        """Read the stored checkpoint, and delete the keys ``view/pool`` that older versions wrote.
 
-        Raises LostRace if the fence is lost, StoreError.
+        Raises StoreError, and LostRace if the fence is lost.
         """
         views = self._keys.range_of("view", "pool")
         gets = [Get(self._key), Get(*views, limit=1, keys_only=True)]
@@ -110,8 +111,9 @@ class Publisher:
     async def publish(self, fence: Unchanged) -> None:
         """Write the position of the projection.
 
-        If another process has written the checkpoint since the last call, only the next call
-        writes. Raises LostRace if the fence is lost, StoreUnavailable, StoreRejected.
+        If another process has written the checkpoint since the last call, nothing is written: that
+        checkpoint is read, and the next call replaces it if it is older. Raises StoreUnavailable,
+        StoreRejected, and LostRace if the fence is lost.
         """
         position, events = self._projector.projection.position, self._projector.events
         if position > self._stored.position:
@@ -137,7 +139,7 @@ class Publisher:
                 return result.revision
             answers = result.reads
         except OutcomeUnknown:
-            # If the transaction is still in flight, its guards fail after any newer write.
+            # etcd may still apply the transaction later, but not over a newer checkpoint.
             answers = dict(zip(gets, (await self._store.read(gets)).ranges, strict=True))
         lead, stored = answers[lead_get].first, answers[stored_get].first
         if (lead.mod_revision if lead else 0) != fence.mod_revision:

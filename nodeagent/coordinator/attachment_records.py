@@ -1,9 +1,10 @@
-"""Attachment records: files on the node that list the changes of an ADD until its DEL.
+"""Attachment records: files on the node, each with the changes that an ADD makes in the kernel.
 
-A record is written before the kernel is changed. If the agent is killed during an ADD, the next ADD
-continues from the record and the next DEL reverts it. CHECK compares the kernel with the record. A
-record is either complete or absent (temporary file, then rename). It is not synced to disk: a power
-loss also clears the kernel's state, so the directory belongs on a tmpfs (below /run).
+A record is written before its changes are made; the DEL reverts them and deletes the record. If the
+agent is killed during an ADD, the next ADD continues from the record, or the next DEL reverts its
+changes. CHECK compares the kernel with the record. A record is written to a temporary file, which
+is then renamed: it is complete or absent. It is not synced to disk, because a power loss also
+clears the kernel's state; so the directory belongs on a tmpfs (below /run).
 
 A record that cannot be read, or that a newer version wrote, is kept and reported as a contained
 fault (one that affects one object only): the version that wrote the record can revert it.
@@ -36,11 +37,11 @@ VERSION: Final = 1
 KIND: Final = "attachment record"
 REMEDY: Final = (
     "if another agent version wrote it, run that version; otherwise delete the file once its Pod is"
-    " deleted: a reboot removes what is left in the kernel"
+    " deleted; its routes and rules may stay in the kernel until the next reboot"
 )
 READ_REMEDY: Final = (
-    "make the file readable; or delete it once its Pod is deleted: a reboot removes what is left in"
-    " the kernel"
+    "make the file readable, or delete it once its Pod is deleted; its routes and rules may then"
+    " stay in the kernel until the next reboot"
 )
 LIMIT_REMEDY: Final = (
     "compare them with the Pods of this node (`orbctl node`), and check that the runtime calls GC"

@@ -24,8 +24,8 @@ REMEDY: Final = (
 )
 
 UNMOVABLE: Final = (
-    "the driver cannot move its devices (soft RoCE, for example): share the devices, with"
-    " orbweaver.rdmaMode shared and without rdmaIsolation"
+    "the driver cannot move its devices (soft RoCE, for example): set orbweaver.rdmaMode to shared,"
+    " leave rdmaIsolation out, and restart the node"
 )
 
 FIND_DEVICE: Final = (

@@ -85,7 +85,7 @@ class WithdrawalHandler:
     async def withdraw_endpoint(self, reference: PodReference, *, conflict: bool) -> Withdrawal:
         """Release a Pod's addresses; with ``conflict`` quarantine all of them first.
 
-        Raises Refused when the endpoint belongs to another Pod, StoreError.
+        Raises StoreError, and Refused if the endpoint belongs to another Pod.
         """
         pod = self._facts.facts(reference).pod
         if conflict and not self._allowed:

@@ -113,7 +113,8 @@ def _accept_no_modes(owner: str) -> Iterator[None]:
             raise DatapathError(
                 f"cannot read the eSwitchMode of {owner}: {error.strerror or error}",
                 subject=owner,
-                remedy="run `devlink dev eswitch show` on the node, and correct what it reports",
+                remedy="if `devlink dev eswitch show` on the node fails too, check the driver and"
+                " firmware of the NIC; otherwise try again",
             ) from error
 
 

@@ -103,7 +103,7 @@ class WorkflowActions:
 
 
 async def _body(request: web.Request, kind: type[B]) -> B:
-    """The body of an action. Raises AccessDenied for a page of another origin, BadInput."""
+    """The body of an action. Raises BadInput, and AccessDenied for a page of another origin."""
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in _SAME_ORIGIN:
         raise AccessDenied(
             "a page of another origin cannot change executions",

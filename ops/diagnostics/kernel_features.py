@@ -35,8 +35,8 @@ from nodeagent.netlink.session import NetlinkSession
 from nodeagent.netlink.values import RoutingRule
 
 CLUSTER_IPS: Final = "ClusterIPs by sockets"
-CGROUPS: Final = f"{CLUSTER_IPS}, control groups"
-PINS: Final = f"{CLUSTER_IPS}, outliving the agent"
+CGROUPS: Final = f"{CLUSTER_IPS}: cgroup v2"
+PINS: Final = f"{CLUSTER_IPS}: programs outlive the agent"
 TRIAL_TABLE: Final = 500
 TRIAL_MARK: Final = 1
 TRIAL_VLAN: Final = 5
@@ -136,7 +136,7 @@ def _reply_marks(executor: NetnsExecutor, namespace: NetworkNamespace) -> Iterat
 
 
 def _cluster_ips() -> Iterator[KernelFeature]:
-    """Try what ClusterIPs by sockets need: eBPF programs, cgroup v2, pins."""
+    """Try what the programs for ClusterIPs need: eBPF, cgroup v2, and a bpffs for their pins."""
     why = fault = ""
     try:
         own_cookie()  # raises if this kernel cannot identify network namespaces to eBPF programs
@@ -145,7 +145,7 @@ def _cluster_ips() -> Iterator[KernelFeature]:
     except DatapathError as error:
         why = str(error)
     yield KernelFeature(CLUSTER_IPS, "", why)
-    yield KernelFeature(f"{CLUSTER_IPS}, refused as by kube-proxy", "", why or fault)
+    yield KernelFeature(f"{CLUSTER_IPS}: refusal by ECONNREFUSED", "", why or fault)
     why = "" if cgroup2_mounts() else "cgroup v2 is not mounted"
     yield KernelFeature(CGROUPS, "", why)
     why = "" if can_pin(Path(BPFFS)) else f"{BPFFS} is not a bpffs: programs end with the agent"

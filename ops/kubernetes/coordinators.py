@@ -196,7 +196,7 @@ class Coordinators:
             case "kubernetes":
                 return (await self._cluster()).pods
             case mode:
-                message = f"Cilium's ipam {mode[:64]!r} is not supported"
+                message = f"the Pod CIDRs of Cilium's IPAM mode {mode[:64]!r} cannot be found"
                 raise BadInput(message, subject=CILIUM_FAULT, remedy=CILIUM_REMEDY)
 
     async def _get(self, path: str) -> Object | None:

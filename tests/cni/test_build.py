@@ -21,7 +21,7 @@ from tests.cni.plugin import (
     text,
 )
 from tests.cni.plugin_library import build
-from tests.support.emulation import uses_sanitizers
+from tests.support.emulation import needs_sanitizers
 from tests.support.parts import ARM64, MUSL, needs
 
 ARM64_COMPILER = "aarch64-linux-gnu-gcc"
@@ -130,7 +130,7 @@ def test_the_name_of_the_file_selects_the_executable(tmp_path: Path, name: str) 
     assert usages[1].startswith("spiderpool is a CNI plugin"), "the default for an unknown name"
 
 
-@uses_sanitizers
+@needs_sanitizers
 def test_the_program_does_not_crash_on_random_inputs_and_prints_json(tmp_path: Path) -> None:
     program = tmp_path / "fuzz"
     build(program, *SANITIZED, "-DFUZZ", f"-DLOG_DIRECTORY={text(tmp_path / 'nowhere')}")
@@ -146,7 +146,7 @@ def test_the_program_does_not_crash_on_random_inputs_and_prints_json(tmp_path: P
     assert process.stdout == f"tried {INPUTS} inputs\n"
 
 
-@uses_sanitizers
+@needs_sanitizers
 def test_complete_calls_have_no_fault_that_the_sanitizers_find(
     spiderpool: Spiderpool,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Calls the IPAM executable of a node repeatedly, ADD and DEL in turns, as a runtime does.
+"""Calls the IPAM executable of a node repeatedly, ADD and DEL alternately.
 
 It measures the longest outage: the time between the ends of two successive successful calls.
 """
@@ -32,7 +32,10 @@ class Call(NamedTuple):
 
 
 class CniProber:
-    """Calls while its context is active; ``enter``: the command that runs programs on the node."""
+    """Calls the executable from the entry of its context to the exit.
+
+    ``enter``: the command that runs a program on the node.
+    """
 
     def __init__(self, enter: Sequence[str], netns: str, pod: tuple[str, str, str]) -> None:
         self.calls: list[Call] = []
@@ -55,18 +58,18 @@ class CniProber:
         self._thread.join()
 
     def succeeded_since(self, moment_s: float) -> bool:
-        """Whether an ADD and a DEL succeeded after this moment."""
+        """Whether both an ADD and a DEL have succeeded after this time of the monotonic clock."""
         verbs = {call.verb for call in self.calls if call.succeeded and call.ended_s > moment_s}
         return verbs == {"ADD", "DEL"}
 
     @property
     def outage_s(self) -> float:
-        """The longest time between two successive successful calls."""
-        ends = [call.ended_s for call in self.calls if call.succeeded]
-        return max((later - earlier for earlier, later in pairwise(ends)), default=0.0)
+        """The longest time between the ends of two successive successful calls, in seconds."""
+        ends_s = [call.ended_s for call in self.calls if call.succeeded]
+        return max((later - earlier for earlier, later in pairwise(ends_s)), default=0.0)
 
     def _work(self) -> None:
-        """Run ADDs, each with a DEL that is repeated until it succeeds, as runtimes do."""
+        """Run ADDs; after each, repeat a DEL until it succeeds, as runtimes do."""
         serial = 0
         while not self._stop.is_set():
             serial += 1

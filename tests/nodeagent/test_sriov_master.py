@@ -13,7 +13,7 @@ import pytest
 
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.sriov_master import addresses_of, bus_device, master_addresses, master_of
-from tests.support.emulation import asks_drivers
+from tests.support.emulation import needs_driver_ioctls
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def namespace() -> Iterator[Path]:
     subprocess.run(["ip", "netns", "delete", name], check=True)
 
 
-@asks_drivers
+@needs_driver_ioctls
 def test_the_driver_of_a_link_in_a_namespace_names_its_bus(
     executor: NetnsExecutor, namespace: Path
 ) -> None:

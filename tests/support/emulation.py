@@ -27,13 +27,13 @@ def _skipped_in(detail: str, *emulations: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(emulated, reason=needs(PROCESSOR, detail))
 
 
-joins_packet_groups: Final = _skipped_in(
+needs_packet_groups: Final = _skipped_in(
     "qemu's user emulation has no PACKET_ADD_MEMBERSHIP, by which packet sockets receive multicast",
     USER,
 )
-asks_drivers: Final = _skipped_in("qemu's user emulation has no SIOCETHTOOL", USER)
-uses_sanitizers: Final = _skipped_in("sanitizers do not run in qemu's user emulation", USER)
-measures_itself: Final = _skipped_in("qemu's user emulation has zeros in /proc/PID/stat", USER)
-races_deadlines: Final = _skipped_in(
+needs_driver_ioctls: Final = _skipped_in("qemu's user emulation has no SIOCETHTOOL", USER)
+needs_sanitizers: Final = _skipped_in("sanitizers do not run in qemu's user emulation", USER)
+needs_process_times: Final = _skipped_in("qemu's user emulation has zeros in /proc/PID/stat", USER)
+needs_real_time: Final = _skipped_in(
     "an emulated processor is too slow for the deadlines of this test", USER, MACHINE
 )

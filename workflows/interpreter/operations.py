@@ -47,7 +47,7 @@ class CommandBuffer:
         self.reader = ""
 
     def issue(self, command: Command) -> None:
-        """Add a command. Raises QueryError for a reader, LimitExceeded."""
+        """Add a command. Raises LimitExceeded, and QueryError if a reader is running."""
         self.check_not_reading("issued a command")
         if len(self._commands) >= COMMANDS_MAX:
             raise LimitExceeded(

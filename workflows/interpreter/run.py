@@ -221,7 +221,7 @@ class Run:
         """A future that is done after ``seconds``; cancelling it cancels the timer."""
         if not seconds <= TIMER_S_MAX:  # NaN is rejected too
             raise LimitExceeded(
-                f"a timer of {seconds} s is too long, TIMER_S_MAX is {TIMER_S_MAX:g}: use less"
+                f"a timer of {seconds} s: at most {TIMER_S_MAX:,.0f} s (TIMER_S_MAX) are allowed"
             )
         number = self.timers.next_number()
         command = ev.TimerStarted(number, seconds)

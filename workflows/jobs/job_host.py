@@ -166,7 +166,7 @@ class JobHost:
         activities: list[Callable[..., Any]] = [
             scan.observe,
             scan.release,
-            self.pods.resolve,
+            self.pods.reclaim,
             retirement.step,
             retirement.reinstate,
             quarantine.check,

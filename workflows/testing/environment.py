@@ -162,7 +162,7 @@ class WorkflowEnvironment:
         while not condition():
             due_ms = self._clock.next_due_ms()
             if due_ms is None:
-                raise StuckError(await self._open_executions())
+                raise await self._stuck("the condition cannot become true")
             self._clock.move_to(due_ms)
             await self.settle()
 
@@ -182,11 +182,15 @@ class WorkflowEnvironment:
             while not await answered():
                 due_ms = self._clock.next_due_ms()
                 if due_ms is None:
-                    raise StuckError(await self._open_executions())
+                    raise await self._stuck("the request cannot be answered")
                 self._clock.move_to(due_ms)
             return answer.result()
         finally:
             answer.cancel()
+
+    async def _stuck(self, what: str) -> StuckError:
+        executions = await self._open_executions()
+        return StuckError(f"{what}: no timer is pending and nothing runs; {executions}")
 
     async def _open_executions(self) -> str:
         """Each open execution with its status, reason or pending work."""

@@ -102,8 +102,10 @@ def _subject(endpoint: Endpoint) -> ObjectReference:
 
 
 def _other_pod_refusal(desired: Endpoint, stored: Endpoint) -> Refusal:
-    message = f"the endpoint belongs to Pod UID {stored.uid}, not to {desired.uid}"
-    remedy = "release its addresses first, or assign with the Pod's UID"
+    message = f"this endpoint belongs to {stored.holder}, not to {desired.holder}"
+    remedy = (
+        f"use UID {stored.uid} if it is the same Pod; else release the endpoint's addresses first"
+    )
     return _subject(desired).refuse("AlreadyExists", "endpoint-in-use", "uid", message, remedy)
 
 
@@ -153,7 +155,7 @@ def _address_refusal(
     subject: ObjectReference, address: Address, available: PoolAvailability | None, name: str
 ) -> Refusal | None:
     if available is None:
-        message = f"IPPool {name} of {address} does not exist"
+        message = f"cannot claim {address}: IPPool {name} does not exist"
         return subject.refuse("NotFound", "no-pool", "pool", message, "create the pool first")
     if available.is_closed:
         state = "retiring" if available.pool.retiring else "disabled"

@@ -10,8 +10,8 @@ living Pod are never released, even if another endpoint lists them (docs/referen
 (docs/reference/reclaim-rules.md, "Deadlines"). ``PodDeadlines`` stores the deadlines up to a
 capacity, and ``due`` returns the expired ones. Fixed addresses whose owner exists get no deadline;
 a VM is found by the name of its instance (docs/reference/fixed-address-rules.md, "KubeVirt"). A
-deadline alone never releases an address: ``reclaim_plan.resolve`` checks the Pod again when it
-expires.
+deadline alone never releases an address: when it expires, the Pod is checked again
+(``reclaim_plan.check_deadline``).
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ def plan_scan(ledger: Ledger, context: VerdictContext, before: Observations) -> 
     return scan.plan()
 
 
-def resolve(
+def check_deadline(
     deadline: ReclaimDeadline, ledger: Ledger, context: VerdictContext
 ) -> ReclaimStep | KeptClaims | None:
     """Check a Pod whose deadline has expired; None if its endpoint does not exist any more.

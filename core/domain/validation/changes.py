@@ -19,7 +19,9 @@ from core.errors import Refusal
 REFUSAL_ADDRESSES_MAX: Final = 8
 """Claimed addresses that a refusal lists; it always states their number."""
 
-RETIRE_FIRST: Final = "retire the pool first and wait until it is empty, or `orbctl delete --drain`"
+RETIRE_FIRST: Final = (
+    "retire the pool first and wait until it is empty, or run `orbctl delete --drain`"
+)
 
 
 def immutable(subject: ObjectReference, field: str, value: object) -> Refusal:

@@ -70,10 +70,10 @@ def lift(
     Examples:
       orbctl quarantine lift 10.6.0.17 --reason 'the printer was moved'
     """
-    command, done = LiftQuarantine(address, reason), f"{address} lifted"
 
     async def action(session: ClusterSession) -> None:
-        print(done if await write_command(session, command) else f"{done} already")
+        await write_command(session, LiftQuarantine(address, reason))
+        print(f"{address} lifted")
 
     perform(context, action)
 

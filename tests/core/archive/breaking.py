@@ -125,8 +125,8 @@ class BreakingFiles:
         self._steps.done()
 
 
-class ForgetfulStore(BreakingStore):
-    """A store that applies the commit at ``crash_at`` and raises ``OutcomeUnknown``."""
+class LostAnswerStore(BreakingStore):
+    """A store whose commit raises ``OutcomeUnknown`` where ``BreakingStore`` raises ``Crash``."""
 
     async def commit(
         self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()

@@ -19,7 +19,7 @@ from tests.core.archive.breaking import (
     BreakingStore,
     Crash,
     CrashingSteps,
-    ForgetfulStore,
+    LostAnswerStore,
 )
 from tests.core.archive.synthetic import Shape, fill
 from tests.support.archived_cluster import KEYS, ArchivedCluster
@@ -84,7 +84,7 @@ async def test_after_a_lost_answer_the_next_seal_finishes_the_work(
     cluster = await _filled_cluster(tmp_path)
     before = await cluster.replayed()
     steps = CrashingSteps(commit, after=True)
-    store, files = ForgetfulStore(cluster.store, steps), BreakingFiles(cluster.files, steps)
+    store, files = LostAnswerStore(cluster.store, steps), BreakingFiles(cluster.files, steps)
     try:
         await Archiver(store, KEYS, files, file_bytes_max=FILE_BYTES).seal()
     except (OutcomeUnknown, Crash):

@@ -18,11 +18,11 @@ from core.domain.model import Pool
 from core.errors import Refused
 from core.eventstore.kv import Delete, KeyValueStore
 from tests.core.domain.subnets.samples import BLUE, NET
-from tests.support.emulation import races_deadlines
+from tests.support.emulation import needs_real_time
 from tests.support.node_harness import CAUSE, NodeHarness, check_everything, gather
 
 WRITERS = 4
-TOGETHER = 100
+COMMANDS = 100
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ async def nodes(store: KeyValueStore, cluster_name: str) -> AsyncIterator[list[N
         ]
 
 
-async def together(nodes: list[NodeHarness], commands: list[Command]) -> list[object]:
-    """Run all commands concurrently, distributed over the writers."""
+async def apply_concurrently(nodes: list[NodeHarness], commands: list[Command]) -> list[object]:
+    """Apply all commands concurrently, distributed over the nodes."""
     calls = [
         nodes[number % len(nodes)].configurator.apply(command, CAUSE)
         for number, command in enumerate(commands)
@@ -50,11 +50,11 @@ def successes(outcomes: list[object]) -> list[Applied]:
     return [outcome for outcome in outcomes if isinstance(outcome, Applied) and outcome.events]
 
 
-@races_deadlines
+@needs_real_time
 async def test_of_a_hundred_identical_subnets_one_is_created_and_the_others_change_nothing(
     nodes: list[NodeHarness],
 ) -> None:
-    outcomes = await together(nodes, [ApplySubnet(NET)] * TOGETHER)
+    outcomes = await apply_concurrently(nodes, [ApplySubnet(NET)] * COMMANDS)
 
     assert len(successes(outcomes)) == 1
     assert all(isinstance(outcome, Applied) for outcome in outcomes)
@@ -62,42 +62,42 @@ async def test_of_a_hundred_identical_subnets_one_is_created_and_the_others_chan
     assert list(ledger.subnets) == ["net"]
 
 
-@races_deadlines
+@needs_real_time
 async def test_of_a_hundred_subnets_with_one_cidr_exactly_one_is_created(
     nodes: list[NodeHarness],
 ) -> None:
     commands: list[Command] = [
-        ApplySubnet(NET._replace(name=f"n{number}")) for number in range(TOGETHER)
+        ApplySubnet(NET._replace(name=f"n{number}")) for number in range(COMMANDS)
     ]
 
-    outcomes = await together(nodes, commands)
+    outcomes = await apply_concurrently(nodes, commands)
 
     assert len(successes(outcomes)) == 1
-    assert sum(isinstance(outcome, Refused) for outcome in outcomes) == TOGETHER - 1
+    assert sum(isinstance(outcome, Refused) for outcome in outcomes) == COMMANDS - 1
     assert len((await check_everything(nodes[0])).subnets) == 1
 
 
-@races_deadlines
+@needs_real_time
 async def test_of_a_hundred_pools_with_the_same_addresses_exactly_one_is_created(
     nodes: list[NodeHarness],
 ) -> None:
     await nodes[0].apply(ApplySubnet(NET))
     commands: list[Command] = [
-        ApplyPool(BLUE._replace(name=f"p{number}")) for number in range(TOGETHER)
+        ApplyPool(BLUE._replace(name=f"p{number}")) for number in range(COMMANDS)
     ]
 
-    outcomes = await together(nodes, commands)
+    outcomes = await apply_concurrently(nodes, commands)
 
     assert len(successes(outcomes)) == 1
     assert len((await check_everything(nodes[0])).pools) == 1
 
 
-async def test_a_pool_and_a_subnet_without_its_addresses_are_never_both_created(
+async def test_a_pool_and_a_subnet_that_lacks_its_addresses_are_never_both_created(
     nodes: list[NodeHarness],
 ) -> None:
     small = NET._replace(ips=("10.7.0.10-10.7.0.12",))
 
-    outcomes = await together(nodes, [ApplyPool(BLUE), ApplySubnet(small)])
+    outcomes = await apply_concurrently(nodes, [ApplyPool(BLUE), ApplySubnet(small)])
 
     assert len(successes(outcomes)) == 1
     await check_everything(nodes[0])
@@ -108,7 +108,7 @@ async def test_a_pool_created_while_its_subnet_is_deleted_has_an_owner_only_if_t
 ) -> None:
     await nodes[0].apply(ApplySubnet(NET))
 
-    await together(nodes, [ApplyPool(BLUE), DeleteSubnet("net")])
+    await apply_concurrently(nodes, [ApplyPool(BLUE), DeleteSubnet("net")])
 
     ledger = await check_everything(nodes[0])
     owner = ledger.pools["blue"].labels.get("ipam.spidernet.io/owner-spider-subnet")

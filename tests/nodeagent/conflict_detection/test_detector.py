@@ -22,7 +22,7 @@ from nodeagent.conflict_detection.detector import (
 from nodeagent.conflict_detection.ndp import ALL_NODES, Advertisement, Solicitation, decode_message
 from tests.nodeagent.conflict_detection.detectors import detecting_on
 from tests.support.descriptors import open_descriptors
-from tests.support.emulation import joins_packet_groups, races_deadlines
+from tests.support.emulation import needs_packet_groups, needs_real_time
 from tests.support.link import Link, Station, ip
 
 CONFLICTS_AND_GATEWAY = DetectionSwitches(conflicts=True, gateway=True)
@@ -34,7 +34,7 @@ PROBES = 64
 """Probes that run concurrently in one test."""
 
 
-@joins_packet_groups
+@needs_packet_groups
 async def test_unused_addresses_with_a_gateway_that_answers_have_no_fault(
     link: Link, detector: Detector
 ) -> None:
@@ -44,7 +44,7 @@ async def test_unused_addresses_with_a_gateway_that_answers_have_no_fault(
     assert await detector.probe(pod.netns, DUAL, CONFLICTS_AND_GATEWAY) == DetectionResult()
 
 
-@joins_packet_groups
+@needs_packet_groups
 async def test_a_conflicting_host_is_found_with_its_mac_address(
     link: Link, detector: Detector
 ) -> None:
@@ -56,7 +56,7 @@ async def test_a_conflicting_host_is_found_with_its_mac_address(
     assert result == DetectionResult((ConflictingAddress("10.6.0.17", conflicting_host.mac),))
 
 
-@joins_packet_groups
+@needs_packet_groups
 async def test_a_conflicting_host_of_ipv6_is_found_with_its_mac_address(
     link: Link, detector: Detector
 ) -> None:
@@ -68,7 +68,7 @@ async def test_a_conflicting_host_of_ipv6_is_found_with_its_mac_address(
     assert result == DetectionResult((ConflictingAddress("fd00:6::11", conflicting_host.mac),))
 
 
-@joins_packet_groups
+@needs_packet_groups
 async def test_conflicting_hosts_of_both_families_are_found_in_one_probe(
     link: Link, detector: Detector
 ) -> None:
@@ -83,7 +83,7 @@ async def test_conflicting_hosts_of_both_families_are_found_in_one_probe(
     )
 
 
-@joins_packet_groups
+@needs_packet_groups
 async def test_a_gateway_that_does_not_exist_is_silent(link: Link, detector: Detector) -> None:
     link.station("10.6.0.1/24")
     pod = link.station(up=False)
@@ -100,7 +100,7 @@ async def test_a_gateway_that_does_not_exist_is_silent(link: Link, detector: Det
     )
 
 
-@joins_packet_groups
+@needs_packet_groups
 async def test_with_ipv6_disabled_in_the_namespace_conflicting_hosts_are_still_found(
     link: Link, detector: Detector
 ) -> None:
@@ -116,7 +116,7 @@ async def test_with_ipv6_disabled_in_the_namespace_conflicting_hosts_are_still_f
     assert await detector.probe(pod.netns, free, GATEWAY) == DetectionResult()
 
 
-@joins_packet_groups
+@needs_packet_groups
 async def test_a_macvlan_receives_answers(link: Link, detector: Detector) -> None:
     """A macvlan, the usual NIC of Pods, receives only multicast groups that it has joined."""
     conflicting_host = link.station("10.6.0.17/24", "fd00:6::11/64")
@@ -130,7 +130,7 @@ async def test_a_macvlan_receives_answers(link: Link, detector: Detector) -> Non
     assert {conflict.mac for conflict in result.conflicts} == {conflicting_host.mac}
 
 
-@joins_packet_groups
+@needs_packet_groups
 async def test_an_address_of_the_node_is_a_conflict_although_no_probe_is_answered(
     link: Link,
 ) -> None:
@@ -149,7 +149,7 @@ async def test_an_address_of_the_node_is_a_conflict_although_no_probe_is_answere
     )
 
 
-@races_deadlines
+@needs_real_time
 async def test_many_concurrent_probes_leave_no_socket_and_no_thread(link: Link) -> None:
     node, pod = link.station(), link.station()
     # Descriptors of earlier tests may be closed at any time, so only new ones count.
@@ -164,7 +164,7 @@ async def test_many_concurrent_probes_leave_no_socket_and_no_thread(link: Link) 
     assert all(name.startswith("asyncio") for name in new_threads), "threads of the event loop stay"
 
 
-@joins_packet_groups
+@needs_packet_groups
 async def test_a_conflict_probe_changes_no_neighbour_cache(link: Link, detector: Detector) -> None:
     """RFC 5227, 2.1.1: a probe must not change caches; only a request to the gateway does."""
     neighbour = link.station("10.6.0.99/24", "fd00:6::99/64")
@@ -178,7 +178,7 @@ async def test_a_conflict_probe_changes_no_neighbour_cache(link: Link, detector:
     assert "fd00:6::11" not in neighbours
 
 
-@joins_packet_groups
+@needs_packet_groups
 async def test_at_least_one_of_two_hosts_that_probe_the_same_address_finds_a_conflict(
     link: Link, detector: Detector
 ) -> None:
@@ -233,7 +233,7 @@ async def test_a_probe_ends_in_time_if_its_link_is_deleted_meanwhile(
     assert isinstance(result, DetectionFailed) or result == silent
 
 
-@joins_packet_groups
+@needs_packet_groups
 async def test_a_cancelled_probe_leaves_no_socket_open(link: Link, detector: Detector) -> None:
     pod = link.station()
     before = open_sockets()
@@ -249,7 +249,7 @@ async def test_a_cancelled_probe_leaves_no_socket_open(link: Link, detector: Det
     assert open_sockets() - before == set()
 
 
-@joins_packet_groups
+@needs_packet_groups
 async def test_threads_stay_in_the_agents_own_namespace(link: Link, detector: Detector) -> None:
     pod = link.station()
     own_namespace = Path("/proc/thread-self/ns/net").readlink()

@@ -19,7 +19,7 @@ from nodeagent.rdma.counter_reader import READ_S_MAX, CounterReader
 from nodeagent.rdma.values import RdmaPortLink
 from tests.nodeagent.rdma.scripted_kernel import EXCLUSIVE, SHARED, Device, Kernel, Port
 from tests.nodeagent.sriov.cards import Card
-from tests.support.emulation import asks_drivers
+from tests.support.emulation import needs_driver_ioctls
 from tests.support.link import NAMESPACES, Link, ip
 
 CARD = 0x506B4B0300AABBCC
@@ -168,7 +168,7 @@ def test_a_device_without_a_link_is_left_out_unless_a_mac_address_matches_its_gu
     assert [(port.device, port.link) for port in namespace_ports.ports] == [("mlx5_4", "eth0")]
 
 
-@asks_drivers
+@needs_driver_ioctls
 def test_devices_of_pods_are_read_only_in_exclusive_mode(
     executor: NetnsExecutor, kernel: Kernel, link: Link, tmp_path: Path
 ) -> None:
@@ -240,7 +240,7 @@ def test_reading_stops_at_its_deadline_and_reports_it(
     assert "some were not read" in result.faults["Pods"]
 
 
-@asks_drivers
+@needs_driver_ioctls
 def test_statistics_and_speed_of_a_link_come_from_its_driver(
     link: Link, executor: NetnsExecutor
 ) -> None:

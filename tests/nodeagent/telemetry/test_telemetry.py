@@ -26,7 +26,7 @@ from core.process.spans import SdkTracer
 from core.process.tracing import span
 from nodeagent.settings.values import Settings
 from tests.support.agent_harness import AgentHarness, running
-from tests.support.emulation import measures_itself, races_deadlines
+from tests.support.emulation import needs_process_times, needs_real_time
 from tests.support.http_caller import over_socket, over_tcp
 from tests.support.spans import attributes_of, context_of, recorded_spans
 
@@ -158,7 +158,7 @@ async def test_rdma_metrics_are_served_only_if_they_are_enabled(
     assert value(samples, "orbweaver_rdma_samples_left_out") == 0
 
 
-@measures_itself
+@needs_process_times
 async def test_lost_races_store_calls_and_the_writer_are_measured(metered: AgentHarness) -> None:
     await metered.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
     before = await scrape(metered)
@@ -224,7 +224,7 @@ async def test_without_tracing_events_keep_the_trace_context_of_the_runtime(
     assert await causes(agent) == [Cause("agent/node-1", "c-web-0", "", traceparent)] * 2
 
 
-@races_deadlines
+@needs_real_time
 async def test_a_request_is_a_trace_from_the_call_to_the_transaction(
     settings: Settings, memory_store: MemoryStore
 ) -> None:
@@ -285,7 +285,7 @@ async def test_a_request_is_a_trace_from_the_call_to_the_transaction(
     assert "IPPool" in (refused.status.description or "")
 
 
-@races_deadlines
+@needs_real_time
 async def test_a_runtime_can_pass_the_trace_context_in_cni_args(
     agent: AgentHarness,
 ) -> None:

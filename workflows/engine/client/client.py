@@ -128,8 +128,8 @@ class Client:
     ) -> WorkflowHandle:
         """Start an execution.
 
-        Raises AlreadyStarted if the id policies forbid the start, DeadlineExceeded,
-        StoreUnavailable, OutcomeUnknown, PayloadError.
+        Raises DeadlineExceeded, StoreUnavailable, OutcomeUnknown, PayloadError, and AlreadyStarted
+        if the id policies forbid the start.
         """
         name, result_type = _named(workflow)
         start = StartWorkflowInput(name, id, args, options)
@@ -167,8 +167,8 @@ class Client:
     ) -> None:
         """Start an execution, or signal it if it is open already.
 
-        Raises AlreadyStarted if the reuse policy forbids the start, LimitExceeded,
-        StoreUnavailable, OutcomeUnknown.
+        Raises LimitExceeded, StoreUnavailable, OutcomeUnknown, and AlreadyStarted if the reuse
+        policy forbids the start.
         """
         while True:
             try:
@@ -232,9 +232,10 @@ class Client:
     ) -> Any:  # noqa: ANN401 - of the handler's own type
         """Update the execution and wait for the result. ``update``: its name or method.
 
-        An accepted update that is sent again with its ``update_id`` is not repeated. Raises
-        CallRejected if the validator rejects it, the handler's failure, and DeadlineExceeded, after
-        which the update may still be executed; its result is then in the history.
+        An accepted update that is sent again with its ``update_id`` is not repeated. Raises the
+        failure of the handler, CallRejected if the validator rejects the update, and
+        DeadlineExceeded, after which the update may still be executed; its result is then in the
+        history.
         """
         handle = await self.start_update(
             workflow_id,

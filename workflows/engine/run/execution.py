@@ -390,7 +390,7 @@ class Execution:
         return draft
 
     async def _load_code(self) -> None:
-        """Load the code. Raises UnusableValue if it is left to another worker, StoreUnavailable."""
+        """Load the code. Raises StoreUnavailable, and UnusableValue if another worker must."""
         if self._code_stopped and self._obstacle is not None:
             raise self._obstacle.value
         try:

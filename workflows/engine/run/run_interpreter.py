@@ -139,7 +139,7 @@ class RunInterpreter:
     async def load(self, head: RunHead) -> None:
         """Read the history unless the interpreter is cached.
 
-        Raises UnusableValue for a type or history that this worker cannot use, StoreUnavailable.
+        Raises StoreUnavailable, and UnusableValue if this worker cannot use the type or history.
         """
         self.check_type(head)
         if self._interpreter is not None:

@@ -138,7 +138,7 @@ async def read_heads(
 ) -> tuple[RunHead | None, list[RunHead]]:
     """The open head of an id, and its closed ones that can be read, oldest first.
 
-    Raises UnusableValue for an open head that cannot be read, StoreUnavailable.
+    Raises StoreUnavailable, and UnusableValue for an open head that cannot be read.
     """
     start, end = keys.closed_runs(workflow_id)
     result = await store.read([Get(keys.open(workflow_id)), Get(start, end)])

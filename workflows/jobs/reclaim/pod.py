@@ -1,17 +1,18 @@
 """Reclaim one Pod: a change of the Pod starts an execution, which waits and releases on evidence.
 
-``ChangeListener`` follows changes of Pods; only the leader runs it. The effect of a missed change
-(there was no leader, the watch failed, the queue was full) is found by the next scan, and a scan is
-requested whenever the watch starts. A missing change is never evidence. For a Pod without an
-endpoint, whose DEL has released its addresses, the listener reads one key and starts nothing.
+``ChangeListener`` receives changes of Pods; only the leader runs it. Changes are missed while there
+is no leader, when the watch fails, and when the queue is full. The next scan finds their effect; a
+scan is requested whenever the watch starts. Receiving no change is never evidence. If a DEL has
+released the Pod's addresses, there is no endpoint: the listener reads one key and starts nothing.
 
-``ReclaimPod`` is the workflow, id ``reclaim/<namespace>/<Pod>/<UID>``, one execution for each Pod.
-It is started by a change, or by a scan during the Pod's grace period. A Pod that it cannot decide
-or release after a limited number of tries is left to the scan.
+The workflow ``ReclaimPod`` has one execution for each Pod, with the id
+``reclaim/<namespace>/<Pod>/<UID>``. It is started by a change, or by a scan during the Pod's grace
+period. If its activity keeps failing, the Pod is left to the scan.
 
-Its activity reads the Pod again with its endpoint and claims alone, so that its cost does not grow
-with the cluster. An observation of another process is replaced by one of this process, because
-clocks of two processes cannot be compared; that delays the release by one observation gap.
+The activity reads only this Pod, its endpoint and its claims, so its cost does not grow with the
+cluster. If the first observation was made by another process, one by this process replaces it,
+because the clocks of two processes cannot be compared. The release is then up to
+``OBSERVATION_GAP_S`` later.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from core.domain.reclaim.decision_table import (
     deadline_of,
 )
 from core.domain.reclaim.evidence import Moment
-from core.domain.reclaim.reclaim_plan import KeptClaims, resolve
+from core.domain.reclaim.reclaim_plan import KeptClaims, check_deadline
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import NotReady, OrbweaverError
 from core.eventstore.claim_cause import link_attributes
@@ -45,12 +46,12 @@ from workflows.model.errors import WorkflowError
 
 WORKFLOW_TYPE: Final = "reclaim-pod"
 CHANGED: Final = "news"
-"""The signal of a changed deadline, under its original name."""
+"""The signal that a deadline has changed. Histories store its name, so it cannot be renamed."""
 
-RESOLVE_S: Final = 30.0
-"""Seconds of one attempt to resolve a Pod."""
+ATTEMPT_S: Final = 30.0
+"""Seconds of one attempt of the activity."""
 
-RESOLVES_MAX: Final = 100
+ACTIVITIES_MAX: Final = 100
 """Activities of one execution; a Pod that needs more of them is left to the scan."""
 
 NOTHING_LEFT: Final = "its addresses were released before"
@@ -64,25 +65,25 @@ Doubled until a change is received, because each start requests a scan.
 """
 
 FAULTS: Final = (OrbweaverError, WorkflowError)
-"""Failures of the store, of the source, and of an execution that accepts no more signals."""
+"""Failures of etcd, of the source of changes, and of an execution that accepts no more signals."""
 
 FindCause = Callable[[RevisedClaim], Awaitable[Cause | None]]
 """Returns the cause of the event that made a claim, with the trace of its ADD; None: unknown."""
 
 TRIGGERED_BY: Final = "triggered-by"
-"""The kind of a link to the span of the change: used if the span of the ADD is unknown."""
+"""The kind of the link from an execution to the change of the Pod, if the ADD is not known."""
 
 FOLLOWING: Final = "following changes of Pods"
-"""The log line of a listener that has caught up: the laboratory waits for it."""
+"""Logged when the watch of Pods starts; ``ops.lab.controller`` waits for this line."""
 
 _log: Final = logging.getLogger(__name__)
 
 
-class PodResolution(NamedTuple):
-    """The outcome of one activity: the ``released`` addresses, or why none was released.
+class PodOutcome(NamedTuple):
+    """The outcome of one activity: the ``released`` addresses and the evidence, or why none was.
 
-    ``until_s``: when to resolve again, in Unix seconds; 0: the outcome is final. ``seen``: the
-    first observation of this process, if it replaces that of another process.
+    ``until_s``: when to run the activity again, in Unix seconds; 0: the outcome is final. ``seen``:
+    the first observation by this process, if it replaces one by another process.
     """
 
     released: tuple[str, ...]
@@ -100,14 +101,14 @@ class PodActivities:
         self.failed = 0
 
     @activity.defn(name="reclaim-pod")
-    async def resolve(self, deadline: ReclaimDeadline) -> PodResolution:
+    async def reclaim(self, deadline: ReclaimDeadline) -> PodOutcome:
         """Release the Pod's addresses if evidence shows that the Pod is gone.
 
-        Raises retryable errors, such as NotReady if the API server did not answer. The last of
-        ``tries_max`` attempts raises none: it leaves the Pod to the scan.
+        Raises retryable errors, such as NotReady if the API server did not answer. After
+        ``tries_max`` attempts it raises nothing and leaves the Pod to the scan.
         """
         try:
-            return await self._resolve(deadline)
+            return await self._reclaim(deadline)
         except OrbweaverError as error:
             self.failed += 1
             attempt = activity.info().attempt
@@ -118,9 +119,9 @@ class PodActivities:
                 "/".join(deadline.endpoint),
                 error,
             )
-            return PodResolution((), f"left to the scan after {attempt} tries: {error}")
+            return PodOutcome((), f"left to the scan after {attempt} tries: {error}")
 
-    async def _resolve(self, deadline: ReclaimDeadline) -> PodResolution:
+    async def _reclaim(self, deadline: ReclaimDeadline) -> PodOutcome:
         context = self._context
         claims_read = context.observer.moment()
         ledger = await read_endpoint(context.store, context.keys, deadline.endpoint)
@@ -130,23 +131,23 @@ class PodActivities:
             first_seen = facts.observed_at
             deadline = deadline._replace(seen=first_seen)
         verdict_context = VerdictContext(facts, context.settings, context.observer.now_s())
-        decision = resolve(deadline, ledger, verdict_context)
+        decision = check_deadline(deadline, ledger, verdict_context)
         if decision is None:
-            return PodResolution((), NOTHING_LEFT)
+            return PodOutcome((), NOTHING_LEFT)
         if isinstance(decision, KeptClaims):
             if decision.unanswered:
                 raise NotReady(decision.why, subject="/".join(deadline.endpoint))
-            return PodResolution((), decision.why, decision.until_s, first_seen)
+            return PodOutcome((), decision.why, decision.until_s, first_seen)
         done = await context.releases.make(decision)
         if not done.revision:
             until_s = verdict_context.now_s + context.settings.deadline_interval_s
-            return PodResolution((), done.why, until_s, first_seen)
+            return PodOutcome((), done.why, until_s, first_seen)
         self.released += len(done.addresses)
-        return PodResolution(done.addresses, str(decision.evidence))
+        return PodOutcome(done.addresses, str(decision.evidence))
 
 
 class ReclaimResult(NamedTuple):
-    """The result of an execution: ``released`` addresses, and why they or none were released."""
+    """The result of an execution: the ``released`` addresses and the evidence, or why none was."""
 
     released: tuple[str, ...]
     why: str
@@ -166,17 +167,17 @@ class ReclaimPod:
 
     @workflow.run
     async def run(self, deadline: ReclaimDeadline, retry_s: float) -> ReclaimResult:
-        """Resolve the Pod until its outcome is final. ``retry_s``: seconds between two attempts."""
+        """Run the activity until the outcome is final. ``retry_s``: seconds between attempts."""
         workflow.set_signal_handler(CHANGED, self._replace_deadline)
-        for _ in range(RESOLVES_MAX):
+        for _ in range(ACTIVITIES_MAX):
             deadline = await self._until_due(deadline)
-            resolution = await workflow.execute_activity(
-                PodActivities.resolve, deadline, options=_options(retry_s)
+            outcome = await workflow.execute_activity(
+                PodActivities.reclaim, deadline, options=_options(retry_s)
             )
-            if not resolution.until_s and self._newer is None:
-                return ReclaimResult(resolution.released, resolution.why)
-            deadline = _next_deadline(deadline, resolution)
-        return ReclaimResult((), f"left to the scan after {RESOLVES_MAX} activities")
+            if not outcome.until_s and self._newer is None:
+                return ReclaimResult(outcome.released, outcome.why)
+            deadline = _next_deadline(deadline, outcome)
+        return ReclaimResult((), f"left to the scan after {ACTIVITIES_MAX} activities")
 
     def _replace_deadline(self, deadline: ReclaimDeadline) -> None:
         self._newer = deadline
@@ -195,28 +196,28 @@ class ReclaimPod:
 
 
 def _options(retry_s: float) -> workflow.ActivityOptions:
-    # The activity itself gives up after its last attempt, so that no execution is paused.
+    # The number of attempts is not limited here: after ``tries_max`` the activity returns a result.
     retry = workflow.RetryPolicy(
         initial_interval_s=retry_s, backoff_coefficient=1.0, maximum_interval_s=retry_s
     )
-    return workflow.ActivityOptions(start_to_close_s=RESOLVE_S, retry=retry)
+    return workflow.ActivityOptions(start_to_close_s=ATTEMPT_S, retry=retry)
 
 
 def _newest(deadline: ReclaimDeadline, newer: ReclaimDeadline | None) -> ReclaimDeadline:
-    """The newer deadline, with the first observation unless it reports a deletion.
+    """The deadline to use. ``newer`` replaces ``deadline``, unless that is for a reported deletion.
 
-    A deadline after a reported deletion is not replaced.
+    The first observation is kept, unless ``newer`` is for a reported deletion.
     """
     if newer is None or deadline.reason == "deleted":
         return deadline
     return newer if newer.reason == "deleted" else newer._replace(seen=deadline.seen)
 
 
-def _next_deadline(deadline: ReclaimDeadline, resolution: PodResolution) -> ReclaimDeadline:
+def _next_deadline(deadline: ReclaimDeadline, outcome: PodOutcome) -> ReclaimDeadline:
     """The deadline of the next activity, with the observation that the last activity returned."""
     return deadline._replace(
-        deadline_s=resolution.until_s or deadline.deadline_s,
-        seen=resolution.seen or deadline.seen,
+        deadline_s=outcome.until_s or deadline.deadline_s,
+        seen=outcome.seen or deadline.seen,
     )
 
 

@@ -1,11 +1,12 @@
-"""Scan states: the observations and releases of one scan, stored in etcd outside histories.
+"""Scan states: the observations and the planned releases of one scan, stored in etcd.
 
-A plan of 10,000 releases has megabytes, and a payload at most 64 KiB. A scan state is written in
-parts under its own lease and named by a ``ScanStateRef``. Parts are written once. When the lease
-expires the state is lost: the next scan observes its subjects again, which delays releases.
+They are not in the history of the scan's workflow: 10,000 releases take megabytes, and a payload of
+a history at most 64 KiB. A scan state is written once, in parts, under its own lease; the history
+has its ``ScanStateRef``. When the lease expires, the state is lost: the next scan observes its
+subjects again, which delays releases.
 
-    job/reclaim/<state>/sighting/<part>   the observed subjects, and how often
-    job/reclaim/<state>/step/<part>       the releases to make
+    job/reclaim/<state>/sighting/<part>   observations
+    job/reclaim/<state>/step/<part>       planned releases (``ReclaimStep``)
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore, Put
 
 STEPS_A_PART: Final = 100
-"""Releases of one part; one activity makes them."""
+"""Planned releases of one part; one activity makes them."""
 
 OBSERVATIONS_A_PART: Final = 1_000
 """Observations of one part."""
@@ -34,10 +35,10 @@ OBSERVATIONS_STORED_MAX: Final = 20_000
 time."""
 
 STEPS_STORED_MAX: Final = 20_000
-"""Releases of one scan state, for 200 activities; the next scan plans the others again."""
+"""Planned releases of one scan state, for 200 activities; the next scan plans the others again."""
 
 PART_BYTES_MAX: Final = 8 * 1024 * 1024
-"""Uncompressed bytes of a part that is read."""
+"""The largest part that is read, in uncompressed bytes."""
 
 T = TypeVar("T")
 OBSERVATION: Final = "sighting"
@@ -76,7 +77,7 @@ class ScanStates:
     async def write(
         self, observations: Mapping[ObservationSubject, Observation], steps: Sequence[ReclaimStep]
     ) -> ScanStateRef:
-        """Store observations and releases, up to their limits.
+        """Store observations and planned releases, up to their limits.
 
         Raises StoreUnavailable, OutcomeUnknown.
         """
@@ -95,7 +96,7 @@ class ScanStates:
         return state
 
     async def observations(self, state: ScanStateRef) -> dict[ObservationSubject, Observation]:
-        """The observations; none if the state has expired or another version wrote it.
+        """The observations; none if the state has expired or cannot be decoded.
 
         Raises StoreUnavailable.
         """
@@ -111,7 +112,10 @@ class ScanStates:
         return observations
 
     async def steps(self, state: ScanStateRef, part: int) -> list[ReclaimStep] | None:
-        """One part of the releases; None if the state has expired. Raises StoreUnavailable."""
+        """One part of the planned releases; None if the state has expired or cannot be decoded.
+
+        Raises StoreUnavailable.
+        """
         data = await self._get(state, STEP, part)
         try:
             return None if data is None else _steps.decode(_unpacked(data))

@@ -158,7 +158,8 @@ def without_padding(received: Frame) -> bytes:
 def read_settings(payload: bytes) -> Iterator[tuple[int, int]]:
     """The settings of a SETTINGS frame. Raises ProtocolError."""
     if len(payload) % _SETTING.size:
-        raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, f"SETTINGS of {len(payload)} bytes")
+        text = f"a SETTINGS frame of {len(payload)} bytes: not a multiple of {_SETTING.size}"
+        raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, text)
     return _SETTING.iter_unpack(payload)
 
 
@@ -168,7 +169,8 @@ def read_number(received: Frame) -> int:
     Raises ProtocolError.
     """
     if len(received.payload) != _NUMBER.size:
-        text = f"RST_STREAM or WINDOW_UPDATE of {len(received.payload)} bytes"
+        name = "RST_STREAM" if received.kind == RST_STREAM else "WINDOW_UPDATE"
+        text = f"a {name} frame of {len(received.payload)} bytes, not {_NUMBER.size}"
         raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, text)
     return int(_NUMBER.unpack(received.payload)[0])
 

@@ -29,7 +29,7 @@ from core.domain.subnets.subnet_model import addresses_of_pools, pools_of_subnet
 from core.errors import Refused
 from core.eventstore.kv import KeyValueStore
 from tests.core.domain.autopools.samples import KEY, NAME, NET, SCOPE, UID, desired_pool, template
-from tests.support.emulation import races_deadlines
+from tests.support.emulation import needs_real_time
 from tests.support.node_harness import CAUSE, NodeHarness, check_everything, gather
 
 WRITERS = 4
@@ -89,7 +89,7 @@ def assert_shares_fit(ledger: Ledger, subnet: Subnet) -> None:
     assert shared.size == sum(pool_addresses(pool).size for pool in pools)
 
 
-@races_deadlines
+@needs_real_time
 async def test_only_one_of_a_hundred_concurrent_creations_of_a_pool_succeeds(
     nodes: list[NodeHarness],
 ) -> None:
@@ -106,7 +106,7 @@ async def test_only_one_of_a_hundred_concurrent_creations_of_a_pool_succeeds(
     }
 
 
-@races_deadlines
+@needs_real_time
 async def test_thirty_applications_can_use_all_addresses_of_a_subnet(
     nodes: list[NodeHarness],
 ) -> None:
@@ -143,7 +143,7 @@ async def test_thirty_applications_can_use_all_addresses_of_a_subnet(
 UID_LABEL = "ipam.spidernet.io/owner-application-uid"
 
 
-@races_deadlines
+@needs_real_time
 async def test_if_there_are_too_few_addresses_the_last_applications_get_none(
     nodes: list[NodeHarness],
 ) -> None:

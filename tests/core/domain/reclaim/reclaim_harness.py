@@ -27,8 +27,8 @@ from core.domain.reclaim.reclaim_plan import (
     KeptClaims,
     ReclaimPlan,
     ReclaimStep,
+    check_deadline,
     plan_scan,
-    resolve,
 )
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import OrbweaverError
@@ -250,7 +250,7 @@ class ReclaimHarness:
         lines: list[str] = []
         for _ in self.cluster.advance(text):
             for deadline in self.deadlines.due(self.cluster.now_s):
-                lines += await self._resolve(deadline)
+                lines += await self._check_deadline(deadline)
         return "\n".join(lines)
 
     async def scan(self) -> str:
@@ -381,9 +381,9 @@ class ReclaimHarness:
         """Start a deadline of the plan of a scan."""
         self.deadlines.put(deadline)
 
-    async def _resolve(self, deadline: ReclaimDeadline) -> list[str]:
+    async def _check_deadline(self, deadline: ReclaimDeadline) -> list[str]:
         ledger = await (await self.agent("operator")).read_ledger()
-        decision = resolve(deadline, ledger, await self._verdict_context())
+        decision = check_deadline(deadline, ledger, await self._verdict_context())
         if isinstance(decision, ReclaimStep):
             self.deadlines.forget(deadline.uid)
             return await self._carry_out(decision)

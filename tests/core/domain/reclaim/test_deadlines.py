@@ -16,7 +16,7 @@ from core.domain.reclaim.decision_table import (
     deadline_of,
 )
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Moment, PodState
-from core.domain.reclaim.reclaim_plan import KeptClaims, ReclaimStep, resolve
+from core.domain.reclaim.reclaim_plan import KeptClaims, ReclaimStep, check_deadline
 from core.domain.reclaim.settings import VARIABLES, ReclaimSettings
 from tests.core.domain.reclaim.samples import DB, NOW_S, add_endpoint, cluster, verdict_context
 from tests.core.domain.reclaim.scripted_cluster import OBSERVER, moment
@@ -151,7 +151,7 @@ def test_a_reported_deletion_is_released_after_one_listing() -> None:
         ("shop", "web-0"), "web-0", "1", "n1", "deleted", moment(NOW_S), NOW_S
     )
 
-    step = resolve(deadline, ledger, verdict_context(cluster()))
+    step = check_deadline(deadline, ledger, verdict_context(cluster()))
 
     assert isinstance(step, ReclaimStep)
     assert step.addresses == (IP,)
@@ -163,7 +163,7 @@ def test_a_deadline_without_an_endpoint_ends() -> None:
         ("shop", "web-0"), "web-0", "1", "n1", "deleted", moment(NOW_S), NOW_S
     )
 
-    assert resolve(deadline, Ledger(), verdict_context(cluster())) is None
+    assert check_deadline(deadline, Ledger(), verdict_context(cluster())) is None
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_a_reported_deletion_that_a_listing_contradicts_releases_nothing(
         ("shop", "web-0"), "web-0", "1", "n1", "deleted", moment(NOW_S), NOW_S
     )
 
-    assert isinstance(resolve(deadline, ledger, verdict_context(cluster(*pods))), KeptClaims)
+    assert isinstance(check_deadline(deadline, ledger, verdict_context(cluster(*pods))), KeptClaims)
 
 
 def test_the_deadline_of_an_older_pod_releases_no_address_of_the_next_pod() -> None:
@@ -193,7 +193,7 @@ def test_the_deadline_of_an_older_pod_releases_no_address_of_the_next_pod() -> N
         ("shop", "web-0"), "web-0", "1", "n1", "deleted", moment(NOW_S), NOW_S
     )
 
-    assert isinstance(resolve(deadline, ledger, verdict_context(cluster())), KeptClaims)
+    assert isinstance(check_deadline(deadline, ledger, verdict_context(cluster())), KeptClaims)
 
 
 def test_a_replica_that_is_expected_again_keeps_its_address() -> None:
@@ -202,8 +202,8 @@ def test_a_replica_that_is_expected_again_keeps_its_address() -> None:
     deadline = ReclaimDeadline(("shop", "db-0"), "db-0", "1", "n1", "deleted", moment(NOW_S), NOW_S)
     one_replica = cluster(stateful_sets=[StatefulSetState("shop", "db", 1)])
 
-    assert isinstance(resolve(deadline, ledger, verdict_context(one_replica)), KeptClaims)
-    assert isinstance(resolve(deadline, ledger, verdict_context(cluster())), ReclaimStep)
+    assert isinstance(check_deadline(deadline, ledger, verdict_context(one_replica)), KeptClaims)
+    assert isinstance(check_deadline(deadline, ledger, verdict_context(cluster())), ReclaimStep)
 
 
 def test_a_release_needs_an_expired_deadline_and_a_complete_listing() -> None:
@@ -211,11 +211,13 @@ def test_a_release_needs_an_expired_deadline_and_a_complete_listing() -> None:
     add_endpoint(ledger, "web-0", "1", IP)
     deadline = deadline_after(DELETING)
     assert isinstance(deadline, ReclaimDeadline)
-    too_early = resolve(deadline, ledger, verdict_context(cluster(DELETING, at_s=NOW_S + 59)))
-    incomplete = resolve(
+    too_early = check_deadline(
+        deadline, ledger, verdict_context(cluster(DELETING, at_s=NOW_S + 59))
+    )
+    incomplete = check_deadline(
         deadline, ledger, verdict_context(cluster(DELETING, at_s=NOW_S + 60, complete=False))
     )
-    in_time = resolve(deadline, ledger, verdict_context(cluster(DELETING, at_s=NOW_S + 60)))
+    in_time = check_deadline(deadline, ledger, verdict_context(cluster(DELETING, at_s=NOW_S + 60)))
 
     assert isinstance(too_early, KeptClaims)
     assert too_early.until_s == NOW_S + 60
@@ -231,7 +233,7 @@ def test_a_listing_close_to_the_report_is_not_a_second_observation() -> None:
     assert isinstance(deadline, ReclaimDeadline)
     listed_soon = cluster(DELETING, at_s=NOW_S + 1)
 
-    result = resolve(deadline, ledger, verdict_context(listed_soon, now_s=NOW_S + 500))
+    result = check_deadline(deadline, ledger, verdict_context(listed_soon, now_s=NOW_S + 500))
 
     assert isinstance(result, KeptClaims)
     assert result.until_s == NOW_S + 500 + OBSERVATION_GAP_S - 1
@@ -247,7 +249,7 @@ def test_a_change_of_the_wall_clock_does_not_change_the_gap(jump_s: float) -> No
     def resolve_after(after_s: float) -> ReclaimStep | KeptClaims | None:
         listed = cluster(DELETING._replace(deletion_s=5.0))
         listed.observed_at = Moment(NOW_S + jump_s, OBSERVER, NOW_S + after_s)
-        return resolve(deadline, ledger, verdict_context(listed, now_s=NOW_S + 4_000))
+        return check_deadline(deadline, ledger, verdict_context(listed, now_s=NOW_S + 4_000))
 
     assert isinstance(resolve_after(OBSERVATION_GAP_S - 1), KeptClaims)
     assert isinstance(resolve_after(OBSERVATION_GAP_S), ReclaimStep)
@@ -261,8 +263,8 @@ def test_an_event_of_another_observer_is_not_a_first_observation() -> None:
     of_other_observer = deadline._replace(seen=moment(NOW_S, "another controller"))
     later_context = verdict_context(cluster(DELETING, at_s=NOW_S + 500))
 
-    assert isinstance(resolve(deadline, ledger, later_context), ReclaimStep)
-    assert isinstance(resolve(of_other_observer, ledger, later_context), KeptClaims)
+    assert isinstance(check_deadline(deadline, ledger, later_context), ReclaimStep)
+    assert isinstance(check_deadline(of_other_observer, ledger, later_context), KeptClaims)
 
 
 def test_the_defaults_are_those_of_spiderpool() -> None:

@@ -12,7 +12,7 @@ from core.errors import OutcomeUnknown, StoreTimeout, StoreUnavailable
 from core.eventstore.etcd import EtcdSettings
 from core.eventstore.kv import Absent, Get, Put
 from tests.core.eventstore.etcd.conftest import OpenStore
-from tests.support.emulation import races_deadlines
+from tests.support.emulation import needs_real_time
 from tests.support.etcd import EtcdCluster, free_ports
 
 pytestmark = pytest.mark.etcd
@@ -107,7 +107,7 @@ async def test_a_read_moves_from_a_hung_member_to_another(
     assert store.endpoint != hung.endpoint
 
 
-@races_deadlines
+@needs_real_time
 async def test_a_read_times_out_when_the_only_member_hangs(
     single: EtcdCluster, open_store: OpenStore
 ) -> None:

@@ -14,7 +14,7 @@ from core.eventstore.etcd import EtcdSettings
 from core.eventstore.kv import Get, Put
 from tests.core.eventstore.etcd.conftest import OpenStore
 from tests.support.authorities import PlainAuthority
-from tests.support.emulation import races_deadlines
+from tests.support.emulation import needs_real_time
 from tests.support.etcd import Certificates, EtcdCluster
 
 pytestmark = pytest.mark.etcd
@@ -65,7 +65,7 @@ async def test_a_client_with_a_certificate_reads_writes_and_watches(
     assert [change.value for change in batch.changes] == [b"v"]
 
 
-@races_deadlines
+@needs_real_time
 async def test_endpoints_may_be_written_as_urls(secured: Secured, open_store: OpenStore) -> None:
     urls = tuple(member.url for member in secured.cluster.members)
     store = open_store(secured.settings._replace(endpoints=urls))
@@ -82,7 +82,7 @@ async def test_a_client_without_a_certificate_gets_no_connection(
         await store.read([Get(b"k")])
 
 
-@races_deadlines
+@needs_real_time
 async def test_rotated_certificates_are_used_without_a_new_store(
     secured: Secured, open_store: OpenStore, tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""Rotation of certificates: clients trust an authority before it issues the served certificate."""
+"""Certificates are renewed in time, and a new authority issues only when all clients trust it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_valid_certificates_are_not_replaced() -> None:
     assert next_step(stored, REQUEST, days(CERTIFICATE_DAYS / 2), is_trusted=True) is None
 
 
-def test_a_certificate_is_renewed_long_before_its_end_by_the_same_authority() -> None:
+def test_the_same_authority_renews_a_certificate_long_before_it_expires() -> None:
     before = settled(None, NOW)
     after = settled(before, days(CERTIFICATE_DAYS * 0.7))
 
@@ -88,7 +88,7 @@ def test_a_new_authority_issues_only_when_all_clients_trust_it() -> None:
     announced = next_step(stored, REQUEST, renewal_time, is_trusted=False)
     assert announced is not None
     assert announced.authorities[1:] == stored.authorities, "the old authority stays trusted"
-    assert announced.issued == stored.issued, "the certificate that it issued stays in use"
+    assert announced.issued == stored.issued, "the certificate of the old authority stays in use"
     assert next_step(announced, REQUEST, renewal_time, is_trusted=False) is None
 
     switched = next_step(announced, REQUEST, renewal_time, is_trusted=True)

@@ -91,7 +91,7 @@ class ReclaimJobHarness(ReclaimHarness):
         self.listener = ChangeListener(context, self._start_pod, self._scan_nothing)
         registry = Registry(
             [ReclaimScan, ReclaimPod],
-            [self._scan.observe, self._scan.release, self._pods.resolve],
+            [self._scan.observe, self._scan.release, self._pods.reclaim],
         )
         start_ms = round(self.cluster.now_s * 1000)
         self.environment = WorkflowEnvironment(registry, replays=True, start_ms=start_ms)
