@@ -28,7 +28,7 @@ from core.eventstore.writer import Writer
 from tests.support.etcd import EtcdCluster
 
 FEW_OBJECTS = 100
-"""The other pools in the first of the two clusters; the second one has many."""
+"""Pools of the smaller of the two clusters; the larger has ``lab.scale.objects``."""
 
 COMMANDS = 40
 """Commands in one round."""

@@ -80,7 +80,10 @@ class Projector:
         self._advanced = asyncio.Condition()
 
     def age_s(self) -> float:
-        """Seconds since etcd last answered; all events until then are applied. First infinite."""
+        """Seconds since the last answer of etcd; all events before that are applied.
+
+        Infinite before the first answer.
+        """
         return self._monotonic() - self._last_response
 
     async def run(self) -> None:

@@ -85,7 +85,7 @@ class Publisher:
         return self._projector.events - self._published_events
 
     async def run(self, fence: Unchanged) -> None:
-        """Publish until the fence is lost. Raises StoreError, and LostRace if it is lost.
+        """Publish until cancelled. Raises StoreError, and LostRace when the fence is lost.
 
         ``fence``: the guard that this process is still the leader.
         """

@@ -44,7 +44,7 @@ READ_REMEDY: Final = (
     " stay in the kernel until the next reboot"
 )
 LIMIT_REMEDY: Final = (
-    "compare them with the Pods of this node (`orbctl node`), and check that the runtime calls GC"
+    "compare the records with the Pods of this node, and check that the runtime calls GC"
 )
 
 
@@ -53,7 +53,7 @@ class AttachmentRecord(msgspec.Struct, frozen=True, array_like=True):
 
     ``device`` and ``inode`` identify the network namespace; ``link``, ``pod_veth`` and
     ``host_veth`` are the interface indexes of the NIC and of both ends of the veth pair. If all
-    these numbers are unchanged, it is the same Pod. ``own_veth``: the coordinator created the veth
+    these numbers are unchanged, the Pod is the same. ``own_veth``: the coordinator created the veth
     pair for this NIC. ``fingerprint``: the fingerprint of the ADD (``AttachRequest``). ``mac``: the
     NIC's new MAC address, b"" if unchanged. ``rdma``: the RDMA device that moved into the Pod, ""
     for none.
@@ -110,7 +110,10 @@ class AttachmentRecords:
             ) from error
 
     def get(self, container: str, interface: str) -> AttachmentRecord | None:
-        """The record of an attachment; None if there is none or it cannot be read (reported)."""
+        """The record of an attachment; None if there is none, or if it cannot be read.
+
+        A record that cannot be read is reported as a fault.
+        """
         record = self._read(self._path(container, interface))
         if record is None or (record.container, record.interface) != (container, interface):
             return None

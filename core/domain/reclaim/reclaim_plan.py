@@ -1,8 +1,8 @@
 """Plan which claims are released, and why all others are kept. Pure.
 
-``plan_scan`` checks every endpoint and claim once, in linear time; ``resolve`` checks one Pod whose
-deadline has expired. A step names existing claims by their revisions, which the release compares
-(I3), and has evidence (I6). The ``observations`` of a plan are passed to the next scan.
+``plan_scan`` checks every endpoint and claim once, in linear time. ``check_deadline`` checks a Pod
+whose deadline has expired. A step names existing claims by their revisions, which the release
+compares (I3), and has evidence (I6). The ``observations`` of a plan are passed to the next scan.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -47,7 +47,7 @@ STEPS_MAX: Final = 50_000
 """Steps of one plan; the next scan plans further ones."""
 
 CLAIMS_A_STEP_MAX: Final = 32
-"""Claims without an endpoint in one step, so that they fit into one transaction."""
+"""Claims without an endpoint that one step releases, so that they fit into one transaction."""
 
 OBSERVATIONS_MAX: Final = 100_000
 """Observations that are passed to the next scan; the others are forgotten."""

@@ -92,7 +92,7 @@ async def test_of_a_hundred_pools_with_the_same_addresses_exactly_one_is_created
     assert len((await check_everything(nodes[0])).pools) == 1
 
 
-async def test_a_pool_and_a_subnet_that_lacks_its_addresses_are_never_both_created(
+async def test_of_a_pool_and_a_subnet_without_addresses_of_the_pool_only_one_is_created(
     nodes: list[NodeHarness],
 ) -> None:
     small = NET._replace(ips=("10.7.0.10-10.7.0.12",))

@@ -101,7 +101,7 @@ class AutoPools:
 
     async def _reconcile(self, key: ApplicationKey) -> bool:
         """Reconcile once. Returns whether no problem remains that may be solved later."""
-        self._phase = "looking"  # the original name of this phase, which users see
+        self._phase = "looking"  # published: users see the name of the phase
         try:
             result = await workflow.execute_activity(
                 AutoPoolActivities.reconcile, key, options=_RECONCILE

@@ -55,7 +55,7 @@ ACTIVITIES_MAX: Final = 100
 """Activities of one execution; a Pod that needs more of them is left to the scan."""
 
 NOTHING_LEFT: Final = "its addresses were released before"
-"""The outcome for a Pod without claims."""
+"""The outcome for a Pod without an endpoint."""
 
 WATCH_PAUSE_S: Final = 0.5
 WATCH_PAUSE_S_MAX: Final = 60.0
@@ -204,9 +204,9 @@ def _options(retry_s: float) -> workflow.ActivityOptions:
 
 
 def _newest(deadline: ReclaimDeadline, newer: ReclaimDeadline | None) -> ReclaimDeadline:
-    """The deadline to use. ``newer`` replaces ``deadline``, unless that is for a reported deletion.
+    """The deadline to use: ``newer``, unless ``deadline`` is for a reported deletion.
 
-    The first observation is kept, unless ``newer`` is for a reported deletion.
+    The first observation of ``deadline`` is kept, unless ``newer`` is for a reported deletion.
     """
     if newer is None or deadline.reason == "deleted":
         return deadline

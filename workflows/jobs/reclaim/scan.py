@@ -1,14 +1,13 @@
 """Reclaim: scan all claims, release the leaked ones on evidence, wait, and scan again.
 
-One execution for each cluster, id ``reclaim``. It scans every interval, when a known deadline has
-passed (the second observation of a subject), and on the signal ``scan-now``. Observations are
-passed from one scan to the next by reference (``scan_states``), so that a controller may end
-between any two steps and another one continues. A scan or release whose attempts all fail neither
-ends the execution nor delays other releases: the query ``status`` reports it, and the next scan
-follows.
+A cluster has one execution, with the id ``reclaim``. It scans at a fixed interval, when a second
+observation is due, and on the signal ``scan-now``. The observations of a scan are stored for the
+next one (``scan_states``), so that another controller can continue after any step. If all attempts
+of a scan or release fail, the query ``status`` reports it, other releases continue, and the next
+scan tries again.
 
-``read_scan_status`` returns the status for probes and metrics with one small read of the head of
-the execution; it starts nothing.
+``read_scan_status`` returns the status for probes and metrics by one small read in etcd; it starts
+nothing.
 """
 
 from __future__ import annotations
@@ -40,20 +39,20 @@ WORKFLOW_TYPE: Final = "reclaim-scan"
 WORKFLOW_ID: Final = "reclaim"
 SCAN_NOW: Final = "scan-now"
 SETTINGS: Final = "orders"
-"""The signal that replaces the settings, under its original name."""
+"""The signal that replaces the settings. Histories store its name, so it cannot be renamed."""
 
 SCAN_S: Final = 120.0
 """Seconds of one attempt at a scan."""
 
 SCAN_ATTEMPTS_S: Final = 300.0
-"""Seconds of all attempts at a scan; after that the scan interval passes before the next scan."""
+"""Seconds of all attempts at a scan; if they fail, the next scan follows after the interval."""
 
 CHUNK_S: Final = 60.0
 CHUNK_ATTEMPTS_S: Final = 180.0
 """Seconds of one attempt at a chunk of releases, and of all attempts."""
 
 SCAN_GAP_S_MIN: Final = 1.0
-"""The least seconds between two scans, also when a deadline has passed earlier."""
+"""The least seconds between two scans, even if a deadline passes earlier."""
 
 LAST_SCAN: Final = "ReclaimLastScan"
 KEPT: Final = "ReclaimKept"
@@ -102,7 +101,7 @@ class ScanCounts(NamedTuple):
     paused: int = 0
 
     def report(self) -> dict[str, Payload]:
-        """The counts for the query ``status``, under their original names."""
+        """The counts for the query ``status``, under their published names."""
         names = ("looks", "failed_looks", "released", "late", "kept", "suspects", "paused")
         return dict(zip(names, self, strict=True))
 
@@ -191,7 +190,7 @@ class ReclaimScan:
                 return
 
     async def _scan(self) -> None:
-        self._phase = "looking"  # the original name of this phase, which users see
+        self._phase = "looking"  # published: users see the name of the phase
         continued, counts = self._continued, self._continued.counts
         try:
             observation = await workflow.execute_activity(

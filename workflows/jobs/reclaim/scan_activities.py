@@ -7,7 +7,7 @@ reported and does not stop the others; the next scan plans it again.
 
 A scan also releases the InfiniBand GUIDs of deleted nodes, because a deleted node cannot release
 them. One process must observe twice, ``OBSERVATION_GAP_S`` apart, that the API server has no such
-Node (I6); a process that takes over must observe twice, too. A failure is logged, and the next scan
+Node (I6); a new leader starts with the first observation. A failure is logged, and the next scan
 retries.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
@@ -61,8 +61,8 @@ class ScanObservation(NamedTuple):
     """The result of a scan, in numbers; ``state`` refers to its observations and releases.
 
     ``read_s`` and ``next_scan_s`` are Unix seconds; 0: no deadline is pending. ``kept``: endpoints
-    that are not released, ``observed``: those of them with one observation so far. ``samples``: why
-    some are kept.
+    that are not released; ``observed``: those of ``kept`` with one observation so far. ``samples``:
+    why some are kept.
     """
 
     state: ScanStateRef
@@ -204,7 +204,8 @@ class ReclaimActivities:
         """
         steps = await self._states.steps(state, part)
         if steps is None:
-            message = f"scan state {state.name} has expired; the next scan plans its releases again"
+            why = "has expired or cannot be decoded"
+            message = f"scan state {state.name} {why}; the next scan plans its releases again"
             raise ApplicationError(message, type="ScanStateExpired", non_retryable=True)
         done = _done_before()
         remaining = [number for number in range(len(steps)) if number not in done]

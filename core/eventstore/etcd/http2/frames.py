@@ -181,6 +181,7 @@ def read_goaway(payload: bytes) -> tuple[int, int, str]:
     Raises ProtocolError.
     """
     if len(payload) < _PAIR.size:
-        raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, f"GOAWAY of {len(payload)} bytes")
+        text = f"a GOAWAY frame of {len(payload)} bytes, fewer than {_PAIR.size}"
+        raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, text)
     last, code = _PAIR.unpack_from(payload)
     return last & STREAM_ID_MAX, code, payload[_PAIR.size :].decode("utf-8", "replace")
