@@ -1,8 +1,8 @@
 """DELs and ADDs of one caller at the agent's framed socket, in a cluster with a controller.
 
 The Pods of the DELs have a deletion timestamp, as real Pods have when a runtime deletes their
-sandboxes. Agent, controller and caller share the machine. So each round measures ADDs and DELs, and
-both begin when agent and controller are idle.
+sandboxes. Each round measures ADDs and DELs; both begin when agent and controller are idle, because
+all processes share the machine.
 """
 
 from __future__ import annotations

@@ -23,17 +23,17 @@ _BASE_BITS = 24
 
 _POOL_BITS = 14
 _POOL_ADDRESSES = (1 << _POOL_BITS) - 3
-"""Addresses of each of ``many_pools``: without the first two (network, gateway) and the last."""
+"""Addresses of a pool of ``many_pools``: all but the network's, the gateway's and the last one."""
 
 POOLS_MAX = 1 << (_BASE_BITS - _POOL_BITS)
-"""The largest number of ``many_pools``."""
+"""The most pools that ``many_pools`` can make."""
 
 _STRIDE = 161
-"""Distance of consecutive seeded addresses; no common divisor with ``_POOL_ADDRESSES``."""
+"""Distance of consecutive seeded addresses; it has no common divisor with ``_POOL_ADDRESSES``."""
 
 _SLICE_BITS = 6
 SLICES_MAX = 1 << (_BASE_BITS - _SLICE_BITS)
-"""The largest number of ``slices``."""
+"""The most pools that ``slices`` can make."""
 
 
 class SeededAddress(NamedTuple):

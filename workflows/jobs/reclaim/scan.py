@@ -1,10 +1,10 @@
 """Reclaim: scan all claims, release the leaked ones on evidence, wait, and scan again.
 
-A cluster has one execution, with the id ``reclaim``. It scans at a fixed interval, when a second
-observation is due, and on the signal ``scan-now``. The observations of a scan are stored for the
-next one (``scan_states``), so that another controller can continue after any step. If all attempts
-of a scan or release fail, the query ``status`` reports it, other releases continue, and the next
-scan tries again.
+A cluster has one execution, with the id ``reclaim``. It scans at a fixed interval, when claims that
+were kept may be released (such as by a second observation), and on the signal ``scan-now``. The
+observations of a scan are stored for the next one (``scan_states``), so that another controller can
+continue after any step. If all attempts of a scan or release fail, the query ``status`` reports it,
+other releases continue, and the next scan tries again.
 
 ``read_scan_status`` returns the status for probes and metrics by one small read in etcd; it starts
 nothing.
