@@ -23,6 +23,9 @@ REGISTRY: Final = f"{DOCUMENTED}/{RUN}"
 KEPT: Final = "localhost/orbweaver-tested"
 """The path of the images that a run leaves, because later builds reuse their layers."""
 
+UNNAMED: Final = "<none>:<none>"
+"""How Buildah lists an image without a name."""
+
 TAG: Final = "0.1.0"
 ETCD: Final = "quay.io/coreos/etcd:v3.5.26"
 
@@ -77,23 +80,38 @@ def with_own_names(script: str) -> str:
 
 
 def remove_own_names() -> None:
-    """Remove the names of this run. The images stay, each in place of the one of an earlier run."""
-    listed = run_program(ENGINE, "images", "--format", "{{.Name}}:{{.Tag}}").split()
-    for name in listed:
+    """Remove the names of this run. The images stay, each in place of the one of an earlier run.
+
+    Images of a manifest list stay without a name; later builds reuse their layers.
+    """
+    for name in {name for _, name in _listed() if name.startswith(f"{REGISTRY}/")}:
+        if is_manifest_list(name):
+            run_program(ENGINE, "manifest", "rm", name)
+            continue
         if name.startswith(f"{REGISTRY}/orbweaver-"):
             _keep(name)
-        if name.startswith(f"{REGISTRY}/"):
-            run_program(ENGINE, "rmi", name)
+        run_program(ENGINE, "rmi", name)
+
+
+def is_manifest_list(name: str) -> bool:
+    """Whether a name is that of a manifest list."""
+    command = (ENGINE, "manifest", "exists", name)
+    return subprocess.run(command, check=False, timeout=DEADLINE_S).returncode == 0
 
 
 def _keep(name: str) -> None:
-    """Keep an image; remove the former one of the kept name, if no other run has a name for it."""
-    kept = f"{KEPT}/{name.rpartition('/')[2]}"
-    identify = (ENGINE, "images", "--quiet", "--no-trunc")
-    former = run_program(*identify, "--filter", f"reference={kept}").strip()
-    run_program(ENGINE, "tag", name, kept)
-    if former and former != run_program(*identify, kept).strip():
-        subprocess.run([ENGINE, "rmi", former], capture_output=True, check=False)
+    """Give an image the name that stays; remove the image that had it, unless it has another."""
+    name_that_stays = f"{KEPT}/{name.rpartition('/')[2]}"
+    former = {image for image, listed in _listed() if listed == name_that_stays}
+    run_program(ENGINE, "tag", name, name_that_stays)
+    for image in former & {image for image, listed in _listed() if listed == UNNAMED}:
+        run_program(ENGINE, "rmi", image)
+
+
+def _listed() -> list[tuple[str, str]]:
+    """Id and name of each image; an image with several names has several entries."""
+    rows = run_program(ENGINE, "images", "--no-trunc", "--format", "{{.ID}} {{.Name}}:{{.Tag}}")
+    return [(image, name) for image, name in map(str.split, rows.splitlines())]
 
 
 def make_etcd() -> None:
