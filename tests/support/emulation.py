@@ -31,6 +31,7 @@ needs_packet_groups: Final = _skipped_in(
     "qemu's user emulation has no PACKET_ADD_MEMBERSHIP, by which packet sockets receive multicast",
     USER,
 )
+needs_generic_netlink: Final = _skipped_in("qemu's user emulation has no NETLINK_GENERIC", USER)
 needs_driver_ioctls: Final = _skipped_in("qemu's user emulation has no SIOCETHTOOL", USER)
 needs_sanitizers: Final = _skipped_in("sanitizers do not run in qemu's user emulation", USER)
 needs_process_times: Final = _skipped_in("qemu's user emulation has zeros in /proc/PID/stat", USER)

@@ -8,6 +8,7 @@ from core.allocation.assigner import Assigned, Assigner
 from core.domain.configuration.commands import ApplyReservation, QuarantineAddress, RetirePool
 from core.domain.model import Endpoint, Nic, Reservation, pod_holder
 from core.errors import Refused
+from tests.support.emulation import needs_real_time
 from tests.support.node_harness import (
     CAUSE,
     NodeHarness,
@@ -148,6 +149,7 @@ async def test_an_address_in_cool_down_can_be_assigned(node: NodeHarness) -> Non
     await check_everything(node)
 
 
+@needs_real_time
 async def test_of_many_assignments_of_one_address_one_succeeds(node: NodeHarness) -> None:
     await pools(node)
     results = await gather(

@@ -26,6 +26,8 @@ VF = "0000:3b:00.2"
 DEVICE = Device("mlx5_4", 1, 1, (Port("eth0"),))
 PREFIX = "0a:1b"
 
+pytestmark = pytest.mark.netns
+
 
 class Rdma(NamedTuple):
     """A node whose engine moves the device of the only virtual function."""

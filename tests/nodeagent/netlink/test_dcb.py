@@ -120,6 +120,7 @@ def test_the_drivers_errno_is_in_one_byte_of_an_acknowledged_change() -> None:
     assert str(refused.value) == "cannot add DSCP priorities of v0: Operation not supported"
 
 
+@pytest.mark.netns
 def test_a_link_without_dcb_has_no_settings_and_refuses_changes(
     session: NetlinkSession, named: NamedNamespace
 ) -> None:

@@ -13,6 +13,7 @@ from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.sriov.node_hardware import NodeHardware, address_towards, with_pods
 from nodeagent.sriov.sysfs import Sysfs
 from tests.nodeagent.devices.fake_kubelet import field, unchanged
+from tests.support.emulation import needs_generic_netlink
 
 NIC = PhysicalFunction(
     "ens1f0",
@@ -54,6 +55,7 @@ def test_functions_of_pods_are_used_and_without_kubelets_answer_also_all_vfio_fu
     assert [vf.is_used for vf in nic.vfs] == used
 
 
+@needs_generic_netlink
 async def test_the_last_known_pods_of_functions_are_kept_while_kubelet_does_not_answer(
     tmp_path: Path,
 ) -> None:

@@ -53,6 +53,7 @@ def secured(tmp_path: Path) -> Iterator[Secured]:
         )
 
 
+@needs_real_time
 async def test_a_client_with_a_certificate_reads_writes_and_watches(
     secured: Secured, open_store: OpenStore
 ) -> None:
