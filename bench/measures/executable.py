@@ -26,12 +26,12 @@ from ops import installer
 
 
 class Executable:
-    """The installed executable, as a runtime runs it."""
+    """The installed CNI executable, run as a runtime runs it."""
 
     def __init__(self, lab: Lab, socket_path: Path) -> None:
         directory = lab.new_directory("cni")
         installer.install(directory / "bin", directory / "net.d")
-        # The real path: an interpreter started by the link in .venv also reads pyvenv.cfg.
+        # Not the link in .venv: an interpreter that is started by it also reads pyvenv.cfg.
         self.bare_command = [os.path.realpath(sys.executable), "-I", "-S", "-c", "pass"]
         self.command = [str(directory / "bin" / "spiderpool")]
         self.netconf = directory / "netconf"
