@@ -131,7 +131,7 @@ class SetVfTrust(NamedTuple):
 
 
 class SetVfSpoofCheck(NamedTuple):
-    """Make the NIC drop packets that a virtual function sends with another source address.
+    """Make the NIC drop packets that a virtual function sends with another MAC address.
 
     With ``spoof_check`` False, the NIC sends these packets.
     """
