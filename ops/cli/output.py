@@ -25,7 +25,10 @@ from ops.cli.formats import TABLE, Format, Output
 
 MANIFEST_LIST: Final = {"apiVersion": "v1", "kind": "List"}
 PLAIN_WIDTH: Final = 10_000
-"""Width in characters of a table in a file or a pipe, so that no row is wrapped."""
+"""Width in characters of a table, so that no row is shortened or wrapped."""
+
+_TRAILING_SPACES: Final = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$")
+"""Spaces at the end of a line; the group is the escape sequences after them, which stay."""
 
 
 class TableColumn(NamedTuple):
@@ -135,25 +138,25 @@ def _custom_columns(
 
 
 def print_rich(renderable: object) -> None:
-    """Print with rich: in colour on a terminal, else unwrapped and without trailing spaces."""
-    output_console = console()
-    if output_console.is_terminal:
-        output_console.print(renderable)
-        return
-    with output_console.capture() as captured:
-        output_console.print(renderable)
+    """Print with rich: in colour on a terminal; lines are complete and have no trailing spaces.
+
+    Like kubectl, it never shortens a line: a narrow terminal wraps it.
+    """
+    wide = console(width=PLAIN_WIDTH)
+    with wide.capture() as captured:
+        wide.print(renderable)
     for line in captured.get().splitlines():
-        print(line.rstrip())
+        print(_TRAILING_SPACES.sub(r"\1", line))
 
 
-def console() -> Console:
-    """The console of standard output."""
+def console(width: int | None = None) -> Console:
+    """The console of standard output; ``width`` None: that of the terminal."""
     terminal = sys.stdout.isatty()
     return Console(
         file=sys.stdout,
         highlight=False,
         soft_wrap=terminal,
-        width=None if terminal else PLAIN_WIDTH,
+        width=width if terminal else PLAIN_WIDTH,
         force_terminal=terminal or None,
     )
 
