@@ -111,7 +111,7 @@ class DeviceAdvertiser:
         self._report(faults)
 
     def _merged(self, faults: dict[str, str]) -> dict[str, Offer]:
-        """The offers of all sources. If two offer the same resource, the first is used."""
+        """The offers of all sources, the first of two for one resource. Adds faults to ``faults``."""
         merged: dict[str, Offer] = {}
         for source, offers in self._offers.items():
             for resource, offer in offers.items():

@@ -49,7 +49,7 @@ _COLLECTIONS: Final = {
     ("apps/v1", "ReplicaSet"): "/apis/apps/v1/namespaces/{}/replicasets/{}",
     ("batch/v1", "Job"): "/apis/batch/v1/namespaces/{}/jobs/{}",
 }
-_UNLISTED: Final = MissingOwner(certain=False, why="the agent does not watch such objects")
+_NOT_WATCHED: Final = MissingOwner(certain=False, why="the agent does not watch VMs and IPAMClaims")
 
 
 class _Kind(NamedTuple):
@@ -126,15 +126,15 @@ class OwnerCache:
 
     def vmi(self, namespace: str, name: str) -> VmiState | MissingOwner:
         """Always unknown: only ``read_owners`` reads VM instances."""
-        return _UNLISTED
+        return _NOT_WATCHED
 
     def vm(self, namespace: str, name: str) -> VmState | MissingOwner:
         """Always unknown: only ``read_owners`` reads VMs."""
-        return _UNLISTED
+        return _NOT_WATCHED
 
     def ipam_claim(self, namespace: str, name: str) -> IpamClaimState | MissingOwner:
         """Always unknown: only ``read_owners`` reads IPAMClaims."""
-        return _UNLISTED
+        return _NOT_WATCHED
 
     async def read_owners(self, kind: FixedKind, namespace: str, name: str) -> KnownOwners:
         """The owner of a replica, VM or claim, read from the API server now."""

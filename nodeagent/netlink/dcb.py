@@ -54,8 +54,11 @@ _IEEE_APP: Final = 1
 _DCB_APP: Final = 2
 _SELECTOR_DSCP: Final = 5
 _SELECTOR_PCP: Final = 255
-_TRUST_OF: Final[dict[int, Trust]] = {_SELECTOR_DSCP: TRUST_DSCP, _SELECTOR_PCP: TRUST_PCP}
-_TRUSTED: Final = {
+_TRUST_BY_SELECTOR: Final[dict[int, Trust]] = {
+    _SELECTOR_DSCP: TRUST_DSCP,
+    _SELECTOR_PCP: TRUST_PCP,
+}
+_SELECTOR_OF_TRUST: Final = {
     TRUST_DSCP: attribute(_IEEE_APP, bytes([_SELECTOR_DSCP])),
     TRUST_PCP: attribute(_DCB_APP, bytes([_SELECTOR_PCP])),
 }
@@ -110,7 +113,8 @@ def set_ets(session: NetlinkSession, link: str, ets: EtsSettings) -> None:
 
 def set_trust(session: NetlinkSession, link: str, trust: Trust) -> None:
     """Set which field of a packet gives its priority. Raises NetlinkRefused, NetlinkLost."""
-    _change(session, link, _IEEE_SET, "set trust of", nested(_TRUST_TABLE, _TRUSTED[trust]))
+    table = nested(_TRUST_TABLE, _SELECTOR_OF_TRUST[trust])
+    _change(session, link, _IEEE_SET, "set trust of", table)
 
 
 def add_dscp_priorities(
@@ -186,7 +190,8 @@ def _pfc_priorities(pfc: memoryview | None) -> frozenset[int] | None:
 def _trust(table: memoryview | None) -> tuple[Trust, ...] | None:
     if table is None:
         return None
-    return tuple(_TRUST_OF[entry[0]] for entry in elements(table) if entry[0] in _TRUST_OF)
+    selectors = (entry[0] for entry in elements(table))
+    return tuple(_TRUST_BY_SELECTOR[s] for s in selectors if s in _TRUST_BY_SELECTOR)
 
 
 def _ets(ets: memoryview | None) -> EtsSettings | None:

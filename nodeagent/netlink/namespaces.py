@@ -134,7 +134,7 @@ class NetnsExecutor:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._closed = False
-        self._thread_state = threading.local()
+        self._thread_state = threading.local()  # empty, unless the thread called run_directly
 
     def run_directly(self) -> None:
         """Make ``run`` enter namespaces in the calling thread.
