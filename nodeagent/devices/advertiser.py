@@ -37,7 +37,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class OfferSource(Protocol):
-    """Reads the devices of some resources, such as slots."""
+    """Reads the offers of some resources, such as those of the virtual functions of a NIC."""
 
     @property
     def name(self) -> str:
@@ -104,14 +104,16 @@ class DeviceAdvertiser:
             else:
                 self._offers[source.name] = offers
         await self._apply(self._merged(faults))
-        plugin_faults = await asyncio.gather(*(plugin.keep() for plugin in self.plugins.values()))
+        plugin_faults = await asyncio.gather(
+            *(plugin.keep_registered() for plugin in self.plugins.values())
+        )
         faults |= {
             name: fault for name, fault in zip(self.plugins, plugin_faults, strict=True) if fault
         }
         self._report(faults)
 
     def _merged(self, faults: dict[str, str]) -> dict[str, Offer]:
-        """The offers of all sources, the first of two for one resource. Adds faults to ``faults``."""
+        """The offers of all sources; of two for a resource, the first. Adds to ``faults``."""
         merged: dict[str, Offer] = {}
         for source, offers in self._offers.items():
             for resource, offer in offers.items():

@@ -1,10 +1,10 @@
 """One resource of the device plugin: its socket, its list of devices, its registration at kubelet.
 
-When kubelet starts, it forgets all registrations and removes the sockets. So ``keep`` is called
-periodically; it restores the socket and the registration if the socket is missing or kubelet has
-restarted. The socket gets its name by a rename: kubelet never connects to a server that does not
-answer yet, and closing an old server does not remove the socket of its successor. Methods do not
-raise; they return faults as text.
+When kubelet starts, it forgets all registrations and removes the sockets. ``keep_registered`` is
+called periodically and restores the socket and the registration if the socket is missing or kubelet
+has restarted. The socket gets its name by a rename: kubelet never connects to a server that does
+not answer yet, and closing an old server does not remove the socket of its successor. Methods do
+not raise; they return faults as text.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class DevicePlugin:
             self._offer = offer
             self._wake()
 
-    async def keep(self) -> str:
+    async def keep_registered(self) -> str:
         """Serve and register the resource, unless this is done. Returns a fault as text, or ""."""
         if self._served_socket is None or file_identity(self.path) != self._served_socket:
             self._registered_kubelet = None
