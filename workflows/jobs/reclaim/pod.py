@@ -74,7 +74,7 @@ TRIGGERED_BY: Final = "triggered-by"
 """The kind of the link from an execution to the change of the Pod, if the ADD is not known."""
 
 FOLLOWING: Final = "following changes of Pods"
-"""Logged when the watch of Pods starts; ``ops.lab.controller`` waits for this line."""
+"""Logged when the watch of Pods starts; the laboratory of the tests waits for this line."""
 
 _log: Final = logging.getLogger(__name__)
 
