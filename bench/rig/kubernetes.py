@@ -23,7 +23,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore, Put
 from core.eventstore.state import read_ledger
 from core.kubernetes.api import Object
-from core.manifests.crds.definitions import KINDS, definition_of
+from core.manifests.crds.names_and_columns import KINDS, definition_of
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.manifest_writer import dump_yaml, to_manifest
 from ops.kubernetes.reports import endpoint_report

@@ -21,7 +21,7 @@ from core.domain.addresses.routes import distribute_routes
 from core.domain.claims.assignment import nic_with
 from core.domain.events import PoolVerdict, Release
 from core.domain.model import Nic
-from core.domain.selection.explanation import FREE_ADDRESS, in_standard_mode, used_out
+from core.domain.selection.error_texts import FREE_ADDRESS, in_standard_mode, used_out
 from core.domain.selection.request import CandidateVerdict, Demand, Selection
 from core.domain.selection.select import first_rejections
 from core.errors import AddressesUsedOut, AllocationError, LogCorrupt, LostRace

@@ -56,7 +56,7 @@ from core.domain.claims.claim_decisions import (
 from core.domain.events import AddressesClaimed, AddressesReleased, EndpointChanged, Release
 from core.domain.facts import PodReference, RequestFacts
 from core.domain.model import Endpoint
-from core.domain.selection.explanation import in_standard_mode, no_item_left
+from core.domain.selection.error_texts import in_standard_mode, no_item_left
 from core.domain.selection.memo import NONE_KEPT, SelectionMemo
 from core.domain.selection.request import Candidates, SelectionSettings
 from core.domain.selection.select import requested_pools

@@ -26,7 +26,7 @@ from core.domain.autopools.requests import SubnetRequest, read_request
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.facts import PodFacts, RequestFacts
 from core.domain.selection.annotations import POD_SUBNET, POD_SUBNETS
-from core.domain.selection.explanation import missing_pool_of
+from core.domain.selection.error_texts import missing_pool_of
 from core.domain.selection.request import SelectionSettings
 from core.errors import AddressesUsedOut, AllocationError, Compacted, PoolPending, WrongInput
 from core.projections.configuration_view import ConfigurationView

@@ -15,7 +15,7 @@ from core.domain.events import (
     PoolVerdict,
     Recorded,
 )
-from core.domain.selection.explanation import SOURCE_TEXTS, describe_verdicts
+from core.domain.selection.error_texts import SOURCE_TEXTS, describe_verdicts
 from core.domain.selection.request import CandidateVerdict
 from core.errors import BadInput, NotFound
 from ops.cli.exits import Exit, report

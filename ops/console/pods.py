@@ -20,7 +20,7 @@ from core.domain.events import AddressesClaimed, Recorded
 from core.domain.fixed.owners import KEPT_UNTIL, FixedSettings, kind_of_holder
 from core.domain.model import Endpoint, Nic, Pool
 from core.domain.quarantine.quarantine_decisions import evidence_text
-from core.domain.selection.explanation import SOURCE_TEXTS, reason_of
+from core.domain.selection.error_texts import SOURCE_TEXTS, reason_of
 from core.domain.subnets.subnet_model import owner_subnet_name
 from core.errors import NotFound
 from ops.console.address_states import AddressState

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 from core.audit.history_entries import HistoryEntry, Stamp
 from core.audit.indexed_log import LogInstant
 from core.domain.events import AllocationRefused
-from core.domain.selection.explanation import SOURCE_TEXTS, reason_of
+from core.domain.selection.error_texts import SOURCE_TEXTS, reason_of
 from core.errors import BadInput
 
 T = TypeVar("T")

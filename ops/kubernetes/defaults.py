@@ -15,7 +15,7 @@ import yaml
 
 from core.errors import ApiConflict, ApiError, ApiRejected, ApiUnavailable, BadInput
 from core.kubernetes.api import Api, Object
-from core.manifests.crds.definitions import KINDS
+from core.manifests.crds.names_and_columns import KINDS
 from core.manifests.kinds.fields import API_VERSION
 from core.process.retry import Backoff
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from core.manifests.crds.definitions import KINDS, CustomResourceKind, PrinterColumn
+from core.manifests.crds.names_and_columns import KINDS, CustomResourceKind, PrinterColumn
 from core.manifests.crds.sriov import SRIOV_KINDS
 from core.manifests.crds.structural import Schema
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, Final
 
-from core.manifests.crds.definitions import KINDS
+from core.manifests.crds.names_and_columns import KINDS
 from core.manifests.kinds.fields import API_VERSION
 from tests.fixtures.kubernetes import GROUP_PATH
 from tests.support.kubernetes import Answer, ApiServer

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple, Self, TypeVar
 
 import yaml
 
-from core.manifests.crds.definitions import KINDS, definition_of
+from core.manifests.crds.names_and_columns import KINDS, definition_of
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.manifest_writer import dump_yaml
 from core.process.environment import KUBECONFIG

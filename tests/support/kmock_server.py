@@ -22,7 +22,7 @@ import pytest
 import yaml
 from kmock import KubernetesEmulator, ResourceInfo, Server
 
-from core.manifests.crds.definitions import KINDS
+from core.manifests.crds.names_and_columns import KINDS
 from core.manifests.kinds.fields import API_VERSION
 from tests.support.etcd import EtcdCluster
 from tests.support.http_client import HttpClient, HttpResponse

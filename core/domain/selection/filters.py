@@ -19,7 +19,7 @@ from core.domain.facts import RequestFacts
 from core.domain.model import Pool
 from core.domain.patterns import labels
 from core.domain.selection import multus
-from core.domain.selection.explanation import bracketed
+from core.domain.selection.error_texts import bracketed
 from core.domain.selection.request import FAMILY_NAMES, SelectionRequest, SelectionSettings
 
 

@@ -20,7 +20,7 @@ from core.domain.autopools.names import OWNER_UID, PoolScope
 from core.domain.autopools.pool_size import AS_MANY_AS_REPLICAS, pool_size
 from core.domain.autopools.requests import NicSubnets, read_request
 from core.domain.facts import RequestFacts
-from core.domain.selection import explanation
+from core.domain.selection import error_texts
 from core.domain.selection.annotations import (
     AUTO_POOLS_DISABLED,
     NAMESPACE_IPV4_POOLS,
@@ -73,7 +73,7 @@ def collect(context: Context) -> Candidates:
         candidates = level(context)
         if candidates is not None:
             return candidates
-    raise explanation.no_rule(context.catalog.unreadable)
+    raise error_texts.no_rule(context.catalog.unreadable)
 
 
 def from_pod_subnets(context: Context) -> Candidates | None:
@@ -86,7 +86,7 @@ def from_pod_subnets(context: Context) -> Candidates | None:
     if not settings.auto_pools_enabled:
         raise AllocationError(
             AUTO_POOLS_DISABLED,
-            subject=explanation.pod_subject(pod),
+            subject=error_texts.pod_subject(pod),
             remedy="set enableAutoPoolForApplication, or name IPPools instead",
         )
     try:
@@ -106,7 +106,7 @@ def from_pod_subnets(context: Context) -> Candidates | None:
 def _requested_nic(context: Context) -> NicSubnets:
     """The subnets of the NIC of the ADD. Raises WrongInput, NoPoolAvailable."""
     pod, interface = context.facts.pod, context.request.interface
-    subject = explanation.pod_subject(pod)
+    subject = error_texts.pod_subject(pod)
     request = read_request(pod.annotations, subject)
     application = application_of_pod(pod)
     require_controller(application.key)
@@ -142,7 +142,7 @@ def _automatic_pool(
     if len(names) == 1:
         return names
     text = f"application {application.kind}/{application.namespace}/{application.name}"
-    subject = explanation.pod_subject(pod)
+    subject = error_texts.pod_subject(pod)
     if names:
         problem = f"has more than one automatic IPPool for NIC {interface}: {', '.join(names)}"
         raise NoPoolAvailable(

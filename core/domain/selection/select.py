@@ -16,7 +16,7 @@ from core.domain.addresses.routes import requested_routes
 from core.domain.events import PoolVerdict
 from core.domain.facts import RequestFacts
 from core.domain.model import Pool, Route
-from core.domain.selection import explanation, filters, precedence, wildcards
+from core.domain.selection import error_texts, filters, precedence, wildcards
 from core.domain.selection.catalog import PoolCatalog
 from core.domain.selection.precedence import Context
 from core.domain.selection.request import (
@@ -54,7 +54,7 @@ def select(
         source = requested.source
         return _filter(context, requested, routes, kept_families)
     except AllocationError as error:
-        raise explanation.in_standard_mode(error, source) from error
+        raise error_texts.in_standard_mode(error, source) from error
 
 
 def requested_pools(
@@ -114,7 +114,7 @@ def _filter(
         else:
             first_failure = first_failure or pool_verdicts
     if first_failure:
-        raise explanation.all_filtered_out(context.facts.pod, first_failure, tuple(verdicts))
+        raise error_texts.all_filtered_out(context.facts.pod, first_failure, tuple(verdicts))
     return Selection(
         requested.source,
         requested.unnamed,
@@ -136,7 +136,7 @@ def _check_requested_nic(requested: Candidates, context: Context) -> None:
         notes = tuple(note for note in requested.notes if note.interface in names)
         interface = context.request.interface
         relevant = requested._replace(notes=notes)
-        raise explanation.no_candidate(context.facts.pod, interface, relevant)
+        raise error_texts.no_candidate(context.facts.pod, interface, relevant)
 
 
 def _existing_pools(
@@ -145,13 +145,13 @@ def _existing_pools(
     """The pools of these names. Raises AllocationError for a missing or repeated one."""
     if len(set(names)) < len(names):
         repeated = next(name for index, name in enumerate(names) if name in names[:index])
-        raise explanation.duplicate_pool(context.facts.pod, interface, family, repeated)
+        raise error_texts.duplicate_pool(context.facts.pod, interface, family, repeated)
     pools: list[Pool] = []
     for name in names:
         pool = context.catalog.get(name)
         if pool is None:
             why = context.catalog.unreadable.get(name, "")
-            raise explanation.missing_pool(interface, family, name, why)
+            raise error_texts.missing_pool(interface, family, name, why)
         pools.append(pool)
     return pools
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from core.domain.addresses.ip_address import V4, V6, Family
 from core.domain.patterns import globs
 from core.domain.selection.catalog import PoolCatalog
-from core.domain.selection.explanation import bracketed
+from core.domain.selection.error_texts import bracketed
 from core.domain.selection.request import (
     FAMILY_NAMES,
     Candidates,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from core.manifests.crds.definitions import WIDE, CustomResourceKind, PrinterColumn
+from core.manifests.crds.names_and_columns import WIDE, CustomResourceKind, PrinterColumn
 from core.manifests.crds.structural import schema_of
 from core.manifests.kinds.sriov import (
     API_VERSION,

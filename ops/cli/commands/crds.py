@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from core.manifests.crds.definitions import KINDS, definition_of
+from core.manifests.crds.names_and_columns import KINDS, definition_of
 from core.manifests.crds.sriov import SRIOV_KINDS
 from core.manifests.manifest_writer import dump_yaml
 

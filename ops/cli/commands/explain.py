@@ -18,7 +18,7 @@ from core.domain.configuration.commands import ApplyRecord
 from core.domain.events import RecordDefined
 from core.domain.facts import PodReference
 from core.domain.model import Endpoint
-from core.domain.selection.explanation import SOURCE_TEXTS, describe_verdicts
+from core.domain.selection.error_texts import SOURCE_TEXTS, describe_verdicts
 from core.domain.selection.request import FAMILY_NAMES, CandidateVerdict, SelectionRequest
 from core.errors import BadInput, NotFound
 from core.eventstore.codec import ENDPOINT

@@ -27,7 +27,7 @@ from core.domain.configuration.commands import (
 from core.domain.events import AddressesClaimed, AllocationRefused, Cause
 from core.domain.facts import PodFacts
 from core.domain.model import FixedKind, Reservation
-from core.domain.selection.explanation import describe_verdicts
+from core.domain.selection.error_texts import describe_verdicts
 from core.domain.selection.request import CandidateVerdict
 from core.errors import AllocationError, OrbweaverError
 from core.eventstore.memory import MemoryStore

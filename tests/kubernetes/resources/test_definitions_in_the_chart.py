@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.manifests.crds.definitions import KINDS, CustomResourceKind, definition_of
+from core.manifests.crds.names_and_columns import KINDS, CustomResourceKind, definition_of
 from core.manifests.crds.sriov import SRIOV_KINDS
 from core.manifests.crds.structural import Schema
 from tests.support.yaml_reader import read_yaml

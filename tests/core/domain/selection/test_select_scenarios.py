@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core import errors
-from core.domain.selection.explanation import STANDARD_MODE
+from core.domain.selection.error_texts import STANDARD_MODE
 from core.domain.selection.request import FAMILY_NAMES, CandidateVerdict, Selection
 from core.domain.selection.select import select
 from tests.core.domain.selection.scenario_reader import Scenario, scenarios

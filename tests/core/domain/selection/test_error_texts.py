@@ -6,7 +6,7 @@ import pytest
 
 from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, RequestFacts
 from core.domain.model import Pool
-from core.domain.selection import explanation
+from core.domain.selection import error_texts
 from core.domain.selection.annotations import POD_IPPOOLS
 from core.domain.selection.request import (
     CandidateVerdict,
@@ -51,7 +51,7 @@ def test_a_selection_has_demands_verdicts_and_notes() -> None:
         ("eth0", 6, ("p6",), False),
         ("net1", 4, ("p1",), True),
     ]
-    assert list(explanation.describe_verdicts(selection.verdicts)) == [
+    assert list(error_texts.describe_verdicts(selection.verdicts)) == [
         "  p1: accepted by every rule",
         f"  p2: rejected by node-name: unmatched Node name of IPPool p2 ({detail})",
         "  off: rejected by disabled: disabled IPPool off",
@@ -74,7 +74,7 @@ def test_the_verdicts_of_a_failed_selection_are_described() -> None:
     verdicts = [
         verdict for verdict in caught.value.verdicts if isinstance(verdict, CandidateVerdict)
     ]
-    assert list(explanation.describe_verdicts(verdicts)) == [
+    assert list(error_texts.describe_verdicts(verdicts)) == [
         "  off: rejected by disabled: disabled IPPool off",
         "  p1: accepted by every rule",
     ]
@@ -102,7 +102,7 @@ def test_the_prefix_of_standard_mode_keeps_all_other_fields_of_the_error() -> No
     verdict = CandidateVerdict("eth0", 4, "a", False, "disabled", "disabled IPPool a")
     error = NoPoolAvailable("no", subject="Pod/a/b", remedy="do", verdicts=(verdict,))
 
-    prefixed = explanation.in_standard_mode(error)
+    prefixed = error_texts.in_standard_mode(error)
 
     assert type(prefixed) is NoPoolAvailable
     assert prefixed.message == "failed to allocate IP addresses in standard mode: no"
@@ -114,15 +114,15 @@ def test_an_error_without_verdicts_has_none() -> None:
 
 
 def test_several_reasons_are_in_brackets_and_equal_ones_are_reported_once() -> None:
-    assert explanation.aggregate(["a"]) == "a"
-    assert explanation.aggregate(["a", "b", "a"]) == "[a, b]"
+    assert error_texts.aggregate(["a"]) == "a"
+    assert error_texts.aggregate(["a", "b", "a"]) == "[a, b]"
 
 
 def test_a_pod_with_more_nics_than_items_gets_an_error() -> None:
     ippools = '[{"ipv4": ["p1"]}, {"ipv4": ["p3"]}]'
     selection = select(SelectionRequest("eth0"), facts(ippools), POOLS, SelectionSettings())
 
-    error = explanation.no_item_left(selection)
+    error = error_texts.no_item_left(selection)
 
     assert error.message == (
         "no IPPool available, Pod annotation 'ipam.spidernet.io/ippools' has 2 items, "
