@@ -1,8 +1,8 @@
 """The time of conflict detection, with and without a conflicting host.
 
 A conflicting host is one with the same address. The agent waits for its answer for a fixed time,
-the window (``CONFLICT_WINDOW_S``). Without a conflicting host, the measured time is that beyond the
-window.
+the window (``CONFLICT_WINDOW_S``). Without a conflicting host, the figure is the elapsed time minus
+the window.
 
 A bridge connects two namespaces: the Pod's, and that of a host with the addresses ``TAKEN``. The
 Pod's namespace probes ``UNIQUE`` or ``TAKEN``, both families concurrently, as an ADD does.

@@ -98,7 +98,7 @@ class Installation:
         )
 
     def write(self, plan: MapPlan) -> None:
-        """Write a plan, in its order. If it raises BpfRefused, the contents are unknown."""
+        """Write a plan. If it raises BpfRefused, the contents of the maps are unknown."""
         services, backends, members = (
             self._maps[spec.name] for spec in (layout.SERVICES, layout.BACKENDS, layout.MEMBERS)
         )

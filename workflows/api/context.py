@@ -156,8 +156,9 @@ class Task(Future[T]):
     def _wait(self, awaited: object) -> None:
         if not isinstance(awaited, Future):
             raise ForbiddenCallError(
-                f"{self.label} awaited {type(awaited).__name__}, which is not a workflow future: "
-                "use workflow.sleep, gather and the like, and an activity for I/O"
+                f"{self.label} awaited an object of type {type(awaited).__name__}; workflow code"
+                " can only await what workflow.* returns: use workflow.sleep or workflow.gather,"
+                " and an activity for I/O"
             )
         self._awaited = awaited
         awaited.add_done_callback(self._wake)

@@ -2,8 +2,8 @@
 
 Records replace API objects, and the log replaces the watch. Only a recorded deletion proves that an
 object is gone: a missing record proves nothing. A Pod is gone when its record or the record of
-its node was deleted, unless a record or a claim is newer than the deletion. A StatefulSet whose
-record was deleted has no replicas.
+its node was deleted. A newer record of the same object, or a newer claim of the Pod, revokes that.
+A StatefulSet whose record was deleted has no replicas.
 
 ``Deletions`` reads the deleted records from the live log and keeps them in memory. A deletion that
 was archived before this process read it is unknown, so it frees nothing.
@@ -47,7 +47,7 @@ DELETIONS_MAX: Final = 100_000
 _log: Final = logging.getLogger(__name__)
 
 _RECORD_EVENT_TYPE: Final = b"record-"
-"""The start of the types of ``RecordDefined`` and ``RecordDeleted``, as a segment contains them."""
+"""The common prefix of the event types of ``RecordDefined`` and ``RecordDeleted`` in a segment."""
 
 
 class Deletion(NamedTuple):
@@ -86,8 +86,8 @@ class Deletions:
             except LogCorrupt as error:
                 self.deleted.clear()
                 _log.error(
-                    "records that were deleted before an unreadable segment of the log free no"
-                    " address: %s",
+                    "a segment of the log is unreadable; no address is released because of records"
+                    " deleted before it: %s",
                     error,
                 )
 
@@ -130,14 +130,14 @@ NODE: Final = "Node"
 NO_NOTICE: Final = DeletionNotice("", "")
 
 NOT_LISTED: Final = "Pods are not listed in standalone mode: DEL, GC or an operator ends the claims"
-"""Why the state of a Pod without a deleted record is unknown."""
+"""Why the state of a Pod is unknown unless its record was deleted."""
 
 
 class RecordLookup(RecordOwners):
     """The ``ClusterLookup`` of standalone mode: from deleted records and an operator's notice.
 
-    There is no listing of Pods, so no address is released because a Pod is missing. If an operator
-    reports that a Pod is gone, or a node with all of its Pods, one such report is enough.
+    Pods are not listed, so a missing Pod is never a reason to release an address. One report of an
+    operator that a Pod is gone, or a node with all of its Pods, is enough.
     """
 
     __slots__ = ("_claimed", "_deleted", "_endpoints", "_notice", "_recorded", "observed_at")
@@ -211,7 +211,7 @@ class RecordLookup(RecordOwners):
         return None
 
     def reporter(self, address: str) -> PodState | None:
-        """Always None: Pods have no status."""
+        """Always None: records have no status that reports an address."""
         return None
 
     def node(self, name: str) -> NodeState | MissingOwner:
@@ -222,7 +222,7 @@ class RecordLookup(RecordOwners):
 def _deletions_about(
     ledger: Ledger, deletions: Mapping[RecordKey, Deletion]
 ) -> Iterable[tuple[RecordKey, Deletion]]:
-    """Deletions of Pods, nodes and StatefulSets of the ledger that have no new record.
+    """Deletions of records of the ledger's Pods, nodes and StatefulSets, unless applied again.
 
     The cost is linear in the smaller of the two arguments.
     """
@@ -283,7 +283,7 @@ class StandaloneReclaimFactsSource:
         self._deletions = Deletions(store, keys)
 
     async def deleted_nodes(self, nodes: Collection[str]) -> frozenset[str]:
-        """See ``ReclaimFactsSource``. Always empty: GUIDs are assigned in Kubernetes alone."""
+        """See ``ReclaimFactsSource``. Always empty: only GUIDs of Kubernetes clusters need it."""
         return frozenset()
 
     async def facts(

@@ -83,7 +83,7 @@ async def find_endpoint(session: ClusterSession, text: str, namespace: str) -> E
             )
         claim = CLAIM.decode(kvs[0].value)
         key = (claim.namespace, claim.pod)
-        message = f"{address} is claimed for {key[0]}/{key[1]}, which has no endpoint"
+        message = f"{address} is claimed for {key[0]}/{key[1]}, but the store has no such endpoint"
     kvs = (await session.store.read([Get(session.keys.endpoint(*key))])).ranges[0].kvs
     if not kvs:
         raise NotFound(message, remedy="see `orbctl get endpoints -A`, or run `orbctl verify`")

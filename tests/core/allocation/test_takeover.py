@@ -1,4 +1,4 @@
-"""A takeover of 300 Pods on both stores: each address is claimed once; a repetition is safe."""
+"""A takeover of 300 Pods, on etcd and in memory: each address is claimed once, also if repeated."""
 
 from __future__ import annotations
 

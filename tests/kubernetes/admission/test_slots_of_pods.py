@@ -1,7 +1,8 @@
 """The Pod webhook adds slots to Pods.
 
-A slot is an extended resource: one for each NIC that a network uses, and one for each address that
-a network provider binds. Each test checks the Pod that a real API server would store.
+Slots are units of extended resources. A Pod requests one slot for each NIC that its networks use,
+and one for each address that a network provider binds. Each test checks the Pod that a real API
+server would store.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def create_pod_in_dry_run(
 async def slots_of(
     webhooks: Webhooks, annotations: dict[str, str], namespace: str = "default", **container: Any
 ) -> dict[str, str]:
-    """The limits of the Pod's container; the server sets equal requests."""
+    """The resource limits of the Pod's container; its resource requests are equal."""
     server = webhooks.cluster.server
     created_pod = await asyncio.to_thread(
         create_pod_in_dry_run, server, annotations, namespace, **container
@@ -114,7 +115,7 @@ async def test_a_pod_requests_a_slot_for_each_master_of_its_networks_and_for_eac
     }
 
 
-async def test_pods_without_a_network_with_slots_are_stored_unchanged(webhooks: Webhooks) -> None:
+async def test_a_pod_whose_networks_need_no_slots_is_stored_unchanged(webhooks: Webhooks) -> None:
     await serve_with_networks(webhooks, SLOTS)
 
     assert await slots_of(webhooks, {}) == {}
