@@ -1,8 +1,8 @@
 """``make images PLATFORMS=linux/amd64,linux/arm64`` makes one list of two images of each program.
 
 It runs with ``ORBWEAVER_TWO_ARCHITECTURES`` set, where this machine executes programs of arm64
-(binfmt_misc with qemu's user emulation). The first build takes long, because compilers and pip are
-emulated; later builds reuse layers.
+(binfmt_misc with qemu's user emulation). The first build takes most of an hour, because compilers
+and pip are emulated; later builds reuse layers.
 """
 
 from __future__ import annotations
