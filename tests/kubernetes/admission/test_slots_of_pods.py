@@ -115,7 +115,7 @@ async def test_a_pod_requests_a_slot_for_each_master_of_its_networks_and_for_eac
     }
 
 
-async def test_a_pod_whose_networks_need_no_slots_is_stored_unchanged(webhooks: Webhooks) -> None:
+async def test_a_pod_whose_networks_have_no_slots_is_stored_unchanged(webhooks: Webhooks) -> None:
     await serve_with_networks(webhooks, SLOTS)
 
     assert await slots_of(webhooks, {}) == {}
