@@ -1,6 +1,7 @@
 """Latencies of ADD and DEL up to p99.9: 1, 8 and 32 callers, in pools of different utilisation.
 
-Callers replace Pods at the framed socket of the agent: each deletes a Pod and adds a new Pod. The
+Callers replace Pods through the agent's socket for the CNI executables
+(docs/reference/cni-executables.md): each deletes a Pod and adds a new Pod. The
 Pods are in three pools, measured one after the other with the same agent, controller and etcd: one
 pool is nearly empty, one has 99 % of its addresses claimed, and one is full. Released addresses
 have no cool-down before they are allocated again.
@@ -27,16 +28,16 @@ from core.eventstore.kv import KeyValueStore
 
 CALLERS: Final = (1, 8, 32)
 EXISTING: Final = 64
-"""Pods of each pool that are replaced, the oldest first; about as many as on a node."""
+"""How many Pods of each pool are replaced, the oldest first: about as many as a node has."""
 
 WARM_UP: Final = 4 * EXISTING
-"""Replacements in each pool before the measurement: as on a node, the agent has then added all Pods
-for which it gets a DEL."""
+"""Replacements in each pool before the measurement. After them no replaced Pod is a seeded
+one: as on a node, the agent has added each Pod that it deletes."""
 
 SITUATIONS: Final = {
     "empty": "a nearly empty pool",
     "full99": "99 % of 4,096 addresses claimed",
-    "last": "all 65,533 addresses claimed",
+    "last": "all 65,533 addresses claimed: an ADD gets the one just released",
 }
 """The names of the pools, each with a text about its utilisation."""
 
@@ -136,7 +137,7 @@ def _nearly_all_addresses(pool: Pool) -> Iterator[SeededAddress]:
 
 def _check(failures: list[str], pool: str) -> None:
     if failures:
-        raise CallFailed(f"{len(failures)} calls in {pool}: {failures[0]}")
+        raise CallFailed(f"{len(failures)} calls failed in pool {pool}: {failures[0]}")
 
 
 def _note(name: str) -> str:

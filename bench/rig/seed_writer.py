@@ -27,8 +27,8 @@ START_MS = 1_700_000_000_000
 """The time of the first event, in Unix milliseconds."""
 
 CLAIMS_PER_COMMIT = 63
-"""The largest number of claims in a transaction. A claim writes two keys, the segment and the
-writer's head are two more keys, and etcd accepts 128 operations."""
+"""The largest number of claims in a transaction: each claim writes two keys, the transaction writes
+two more (the segment and the writer's head), and etcd accepts 128 operations."""
 
 POOLS_PER_COMMIT = 100
 

@@ -18,9 +18,9 @@ STOP_S_MAX: Final = 20.0
 
 
 class Fleet:
-    """The nodes of one cluster; entering it starts the processes, and ``open`` starts the nodes.
+    """The nodes of one cluster, as a context manager that starts and ends the processes.
 
-    All processes have ended when the context ends.
+    ``open`` starts the nodes.
     """
 
     def __init__(self, endpoint: str, cluster: str, nodes: int) -> None:

@@ -24,12 +24,12 @@ from core.domain.sriov.model import VfGuid
 ReleaseReason = Literal[
     "deleted",  # CNI DEL, or the Pod object is gone
     "superseded",  # a new Pod of the same name requested addresses
-    "pools-changed",  # the template of a Pod with fixed addresses names other pools
+    "pools-changed",  # a Pod with fixed addresses was created again, and requests other pools
     "conflict",  # another host uses the address
     "gc",  # the attachment is not in the runtime's list of valid ones
     "operator",  # a user released it
     "reclaimed",  # the reclaim workflow found it leaked
-    "unbound",  # the network provider could not bind them, or has bound others
+    "unbound",  # the network provider could not bind the address, or has bound another
     "repair",  # `orbctl verify --repair` or an ADD found the state inconsistent
 ]
 
@@ -108,9 +108,10 @@ class RecordDefined(NamedTuple):
     In standalone mode, ``kind`` is ``Pod``, ``Namespace``, ``Node``, a built-in kind of
     application, ``Service`` or ``EndpointSlice``; in Kubernetes it is ``SpiderCoordinator``.
     ``owner_*``: the controller of a Pod or application, "" for none. ``replicas`` and
-    ``ordinals_start``: those of an application that specifies them. ``workload``: of an
-    application. ``uid``: of an application or SpiderCoordinator. ``service``, ``slice``,
-    ``coordinator``: the content of a Service, EndpointSlice or SpiderCoordinator.
+    ``ordinals_start``: those of an application that specifies them. ``workload``: the Pod
+    template and other fields of an application. ``uid``: the UID of an application or
+    SpiderCoordinator. ``service``, ``slice``, ``coordinator``: the content of a Service,
+    EndpointSlice or SpiderCoordinator.
     """
 
     kind: str
@@ -158,7 +159,8 @@ class AddressesClaimed(NamedTuple):
 
     ``endpoint``: the endpoint after the claim. ``new_nics``: the indexes in ``endpoint.nics`` of
     the NICs that this event adds. ``source``: the level of pool selection that named the pools; ""
-    for assigned or imported addresses, for restored claims, and in an event older than the field.
+    if the addresses did not come from pool selection (`orbctl assign`, an import, a repair), and in
+    an event older than the field.
     ``passed_over``: candidate pools that a rule rejected or that were full.
     """
 
@@ -171,8 +173,8 @@ class AddressesClaimed(NamedTuple):
 class EndpointChanged(NamedTuple):
     """The endpoint changed, but not its addresses; ``endpoint`` is its state after the event.
 
-    Causes: a new sandbox, the first ADD for a NIC without a name (``Nic.interface``), or a Pod with
-    fixed addresses that was created again, with a new UID and perhaps on another node.
+    Causes: a new sandbox, the first ADD for a NIC that has no interface name yet (``Nic``), or a
+    Pod with fixed addresses that was created again, with a new UID and perhaps on another node.
     """
 
     endpoint: Endpoint

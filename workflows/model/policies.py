@@ -20,8 +20,8 @@ class RetryPolicy(NamedTuple):
     limit; ``non_retryable`` names types of application failures that are not retried.
 
     ``pause_when_exhausted``: after the last attempt the execution pauses until a user acts;
-    otherwise the failure is raised in the code, as in Temporal. None in a recorded event: the event
-    is older than this field, and its execution pauses.
+    otherwise the failure is raised in the code, as in Temporal. None is replaced by False when the
+    event is recorded; in an event that is older than this field, None means that it pauses.
     """
 
     initial_interval_s: float = 1.0
@@ -33,7 +33,7 @@ class RetryPolicy(NamedTuple):
 
     @property
     def pauses(self) -> bool:
-        """Whether the execution pauses after the last attempt; only for a recorded policy."""
+        """Whether the execution pauses after the last attempt, for a policy in a recorded event."""
         return self.pause_when_exhausted is not False
 
     @property
@@ -45,9 +45,11 @@ class RetryPolicy(NamedTuple):
 class Timeouts(NamedTuple):
     """The four timeouts of an activity.
 
-    ``schedule_to_close_s`` bounds all attempts with the pauses between them,
-    ``schedule_to_start_s`` the wait in the queue (reaching it is not retried),
-    ``start_to_close_s`` one attempt, ``heartbeat_s`` the time between two heartbeats of an attempt.
+    - ``schedule_to_close_s``: for all attempts, with the pauses between them
+    - ``schedule_to_start_s``: for the wait in the queue; not retried after this time
+    - ``start_to_close_s``: for one attempt
+    - ``heartbeat_s``: between two heartbeats of an attempt
+
     ``schedule_to_close_s`` or ``start_to_close_s`` is required.
     """
 
@@ -113,7 +115,7 @@ class IdConflictPolicy(StrEnum):
 
 
 class UpdateStage(StrEnum):
-    """The stages of an update: stored, accepted by its validator and recorded, completed."""
+    """The stages of an update: stored; accepted by its validator and recorded; completed."""
 
     ADMITTED = "Admitted"
     ACCEPTED = "Accepted"

@@ -103,9 +103,7 @@ def _subject(endpoint: Endpoint) -> ObjectReference:
 
 def _other_pod_refusal(desired: Endpoint, stored: Endpoint) -> Refusal:
     message = f"this endpoint belongs to {stored.holder}, not to {desired.holder}"
-    remedy = (
-        f"use UID {stored.uid} if it is the same Pod; else release the endpoint's addresses first"
-    )
+    remedy = f"use UID {stored.uid} if both are one Pod; or release the endpoint's addresses first"
     return _subject(desired).refuse("AlreadyExists", "endpoint-in-use", "uid", message, remedy)
 
 

@@ -108,7 +108,7 @@ def sriov(
 ) -> None:
     """Show the steps that SriovNetworkNodePolicies need on this node. Changes nothing.
 
-    One line for each step, in order: numbers of virtual functions, MTU, hardware addresses, trust,
+    One line for each step, in order: how many virtual functions, MTU, hardware addresses, trust,
     drivers. Exits with 3 if a step is refused, such as a change of the node's own uplink. Requires
     root if the node has SR-IOV NICs.
 

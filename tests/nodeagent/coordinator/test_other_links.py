@@ -1,7 +1,7 @@
 """Traffic of Pods with ipvlan, and with macvlan on VLANs, bonds and interfaces in a VRF.
 
-The tests run in user-mode Linux. Its kernel has all these links, but no nftables for IP, so that
-the reply marks are rules of iptables. ifacer creates the masters, as in a chain of plugins.
+The tests run in user-mode Linux. Its kernel has all these links, but no nftables for IP: iptables
+sets the marks that route replies back. ifacer creates the masters, as in a chain of plugins.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def test_an_ipvlan_pod_and_another_node_reach_each_other(pods: Pods, family: int
 
 
 @FAMILIES
-@pytest.mark.parametrize("backend", [0, 1], ids=["its own", "elsewhere"])
+@pytest.mark.parametrize("backend", [0, 1], ids=["the Pod itself", "another Pod"])
 def test_an_ipvlan_pod_reaches_a_service(pods: Pods, backend: int, family: int) -> None:
     # The node uses its own address, so that the answer comes back to it.
     client_seen = pods.client_seen(pods.pods[0].inside, backend, family, CLUSTER_IPS[family])
@@ -130,8 +130,10 @@ def test_an_ipvlan_pod_and_a_host_outside_reach_each_other(pods: Pods, family: i
 
 
 @FAMILIES
-def test_a_node_port_of_an_ipvlan_pod_is_answered_by_the_node(pods: Pods, family: int) -> None:
-    # The client's address is kept, and the answer must not leave by eth0's gateway.
+def test_a_reply_of_an_ipvlan_pod_to_a_node_port_goes_through_the_node(
+    pods: Pods, family: int
+) -> None:
+    # The client's address is kept, and the Pod's answer must not leave by the gateway of its eth0.
     client_seen = pods.client_seen(pods.outside, 0, family, pods.nodes[0].addresses[family])
     assert client_seen == OUTSIDE[family]
 
@@ -143,7 +145,7 @@ def test_the_tables_of_an_ipvlan_pod_are_those_of_a_macvlan_pod(pods: Pods) -> N
     assert routes(node.inside, "500") == {f"10.6.0.101 dev {pod.host_veth_name} scope link"}
     assert pod.check() == []
     another = node.engine_with(PreferredReplyMarkRules(pods.network.executor))
-    assert another.find_differences(pod.attachment()) == [], "an agent that has just started"
+    assert another.find_differences(pod.attachment()) == [], "another agent finds the same"
 
 
 def test_an_ipvlan_cannot_have_a_mac_address_of_its_own(pods: Pods) -> None:
@@ -273,7 +275,7 @@ def test_pods_on_a_master_in_a_vrf_reach_their_node(
     pod = network.pod(node)
     pod.macvlan("eth0", "10.8.0.101/24", "fd00:8::101/64", parent="ens3")
     pod.add(**CONF)
-    # The kernel's rule for VRFs has the priority of the coordinator's: both exist.
+    # The kernel's rule for VRFs and the coordinator's rule have the same priority: both exist.
     assert rules(node.inside) == [
         "1000: from all lookup [l3mdev-table]",
         "1000: from all lookup 500",

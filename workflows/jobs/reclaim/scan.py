@@ -1,13 +1,12 @@
 """Reclaim: scan all claims, release the leaked ones on evidence, wait, and scan again.
 
-A cluster has one execution, with the id ``reclaim``. It scans at a fixed interval, when claims that
-were kept may be released (such as by a second observation), and on the signal ``scan-now``. The
+A cluster has one execution, with the id ``reclaim``. It scans at a fixed interval, on the signal
+``scan-now``, and at the time at which a claim that the last scan kept may be released. The
 observations of a scan are stored for the next one (``scan_states``), so that another controller can
 continue after any step. If all attempts of a scan or release fail, the query ``status`` reports it,
 other releases continue, and the next scan tries again.
 
-``read_scan_status`` returns the status for probes and metrics by one small read in etcd; it starts
-nothing.
+``read_scan_status`` returns the status for probes and metrics; it is one small read in etcd.
 """
 
 from __future__ import annotations
@@ -90,7 +89,11 @@ def scan_settings(settings: ReclaimSettings) -> ScanSettings:
 
 
 class ScanCounts(NamedTuple):
-    """Counts since the execution began; ``kept``, ``observed`` and ``paused``: of the last scan."""
+    """Counts since the execution began, and three of the last scan.
+
+    Of the last scan: ``kept`` endpoints, ``observed`` subjects, ``paused``: failed releases, which
+    wait for the next scan. ``late``: releases that found nothing left to release.
+    """
 
     scans: int = 0
     failed_scans: int = 0
@@ -110,7 +113,8 @@ class ContinuedScan(NamedTuple):
     """The state that passes from scan to scan and from run to run.
 
     ``state`` and ``outdated``: the scan states of the last scan and of the one before.
-    ``last_s`` and ``next_s``: time of the last scan and the next known deadline, in Unix seconds.
+    ``last_s``: the time of the last scan; ``next_s``: when the next kept claim may be released, 0
+    if unknown. Both are in Unix seconds.
     """
 
     state: ScanStateRef = EMPTY

@@ -53,7 +53,7 @@ async def test_a_number_outside_of_the_limits_of_kubernetes_is_refused() -> None
             await node.apply(ApplyRecord(DB._replace(ordinals_start=2**31)))
 
 
-async def test_a_stateful_set_is_read_from_its_record_and_its_deletion_from_the_log() -> None:
+async def test_a_record_describes_a_stateful_set_and_the_log_shows_its_deletion() -> None:
     async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("main", "10.6.0.1-10.6.0.9"))
         await node.add(pod("db-1", fixed="statefulset"))

@@ -42,7 +42,7 @@ def low_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class ArchiveJobHarness:
-    """A node, its archive, and the execution of ``ArchiveLog`` on a skipping clock."""
+    """A node, its archive, and the execution of ``ArchiveLog`` on a clock that skips waits."""
 
     def __init__(
         self, node: NodeHarness, directory: Path, retention: Retention = Retention()
