@@ -58,7 +58,7 @@ _TRUST_BY_SELECTOR: Final[dict[int, Trust]] = {
     _SELECTOR_DSCP: TRUST_DSCP,
     _SELECTOR_PCP: TRUST_PCP,
 }
-_SELECTOR_OF_TRUST: Final = {
+_TRUST_ATTRIBUTES: Final = {
     TRUST_DSCP: attribute(_IEEE_APP, bytes([_SELECTOR_DSCP])),
     TRUST_PCP: attribute(_DCB_APP, bytes([_SELECTOR_PCP])),
 }
@@ -113,7 +113,7 @@ def set_ets(session: NetlinkSession, link: str, ets: EtsSettings) -> None:
 
 def set_trust(session: NetlinkSession, link: str, trust: Trust) -> None:
     """Set which field of a packet gives its priority. Raises NetlinkRefused, NetlinkLost."""
-    table = nested(_TRUST_TABLE, _SELECTOR_OF_TRUST[trust])
+    table = nested(_TRUST_TABLE, _TRUST_ATTRIBUTES[trust])
     _change(session, link, _IEEE_SET, "set trust of", table)
 
 

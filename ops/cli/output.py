@@ -156,7 +156,7 @@ def console(width: int | None = None) -> Console:
         file=sys.stdout,
         highlight=False,
         soft_wrap=terminal,
-        width=width if terminal else PLAIN_WIDTH,
+        width=width,
         force_terminal=terminal or None,
     )
 
