@@ -12,7 +12,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 # pip runs this file in any directory, before the project can be imported.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from cni.build import PROGRAM, compile_plugin
+from cni.build import PROGRAM_PATH, compile_plugin
 
 
 class PluginBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # generic in name only
@@ -20,7 +20,7 @@ class PluginBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # generic 
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile the program; hatchling calls this before it builds a wheel or an editable one."""
-        compile_plugin(PROGRAM)
+        compile_plugin(PROGRAM_PATH)
         build_data["pure_python"] = False
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         build_data["tag"] = f"py3-none-{platform}"

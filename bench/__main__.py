@@ -11,7 +11,7 @@ import typer
 
 from bench import machine, plots, reporting
 from bench.running import MeasureResult, run
-from bench.scale import FULL, QUICK
+from bench.scale import FULL_SCALE, QUICK_SCALE
 from bench.table import MEASURES, measures_named, measures_of
 from core.eventstore.garbage_collection import raise_gc_threshold
 
@@ -36,7 +36,7 @@ def bench(
     if show_list:
         _show_list()
         return
-    scale = QUICK if quick else FULL
+    scale = QUICK_SCALE if quick else FULL_SCALE
     try:
         measures = measures_named(names) if names else measures_of(scale)
     except KeyError as error:

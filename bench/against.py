@@ -27,8 +27,8 @@ from bench.rig.frames import NEW_PODS
 from bench.rig.kubernetes import terminate_pods
 from bench.rig.lab import Lab
 from bench.rig.sides import Rival, Side, SideFailed, network_namespace, orbweaver, other
-from bench.scale import FULL
-from tests.support.kubernetes import ASSETS, missing_programs
+from bench.scale import FULL_SCALE
+from tests.support.kubernetes import KUBERNETES_PROGRAMS, missing_programs
 
 app = typer.Typer(add_completion=False)
 
@@ -199,13 +199,16 @@ def _measure(plan: Plan, rival: Rival) -> Comparison:
     """
     kubernetes = not (missing := missing_programs())
     if missing:
-        _print_error(f"no {' and no '.join(missing)} in {ASSETS}: measured without an API server")
+        _print_error(
+            f"no {' and no '.join(missing)} in {KUBERNETES_PROGRAMS}: "
+            "measured without an API server"
+        )
     elif not rival.start:
         _print_error(
             f"without --start, no API server is started for {rival.plugin.name}; Orbweaver has one"
         )
     pods = range(NEW_PODS, NEW_PODS + plan.pods)
-    with Lab(FULL) as lab, ExitStack() as stack:
+    with Lab(FULL_SCALE) as lab, ExitStack() as stack:
         netns = stack.enter_context(network_namespace())
         variables = {"CNI_PATH": rival.cni_path, "CNI_NETNS": netns}
         ours = orbweaver(lab, pods, variables, kubernetes=kubernetes)

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 SIGNIFICANT_DIGITS = 4
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
-MANY = 20
+MANY_SAMPLES = 20
 """From this number of samples on, the spread leaves out the lowest and the highest tenth."""
 
 
@@ -55,9 +55,9 @@ class Figure(NamedTuple):
 
     @property
     def spread(self) -> tuple[float, float]:
-        """Lowest and highest sample; from ``MANY`` samples on the 10th and 90th percentile."""
+        """Lowest and highest sample; from ``MANY_SAMPLES`` on the 10th and 90th percentile."""
         samples = self.samples or (self.value,)
-        if len(samples) < MANY:
+        if len(samples) < MANY_SAMPLES:
             return min(samples), max(samples)
         return percentile(samples, 0.1), percentile(samples, 0.9)
 

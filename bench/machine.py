@@ -7,7 +7,7 @@ import platform
 import subprocess
 from pathlib import Path
 
-from bench.rig.lab import DISK
+from bench.rig.lab import DATA_PARENT
 
 
 def facts() -> dict[str, str]:
@@ -18,7 +18,7 @@ def facts() -> dict[str, str]:
         "kernel": platform.release(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "etcd": _etcd(),
-        "disk": f"{_file_system(DISK)} at {DISK}, etcd syncs to it",
+        "disk": f"{_file_system(DATA_PARENT)} at {DATA_PARENT}, etcd syncs to it",
         "load": load(),
     }
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.figures import MANY, PERCENTILES, Figure, rounded
+from bench.figures import MANY_SAMPLES, PERCENTILES, Figure, rounded
 from bench.measures import percentiles
 from bench.table import TARGETS
 
@@ -88,7 +88,7 @@ def _samples(directory: Path, figures: Sequence[Figure]) -> Path:
 
 def _plot_samples(axes: Axes, figure: Figure) -> None:
     samples = figure.samples or (figure.value,)
-    size = 5 if len(samples) < MANY else 2
+    size = 5 if len(samples) < MANY_SAMPLES else 2
     for values, colour in ((figure.references, COMPARED), (samples, MET)):
         axes.plot(range(1, len(values) + 1), values, "o", color=colour, markersize=size)
     axes.set_xlim(0.5, max(len(samples), len(figure.references)) + 0.5)

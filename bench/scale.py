@@ -58,7 +58,7 @@ class Scale(NamedTuple):
     replaced: int
 
 
-QUICK = Scale(
+QUICK_SCALE = Scale(
     name="quick",
     seconds_max=30.0,
     rounds=5,
@@ -90,7 +90,7 @@ QUICK = Scale(
 """A quick run takes at most 120 s. The 90 s in addition to ``seconds_max`` are for rounds that
 began before the end of their time, and for first rounds that take longer than their time."""
 
-FULL = Scale(
+FULL_SCALE = Scale(
     name="full",
     seconds_max=780.0,
     rounds=9,

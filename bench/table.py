@@ -45,7 +45,7 @@ from bench.measures import (
 )
 from bench.rig import cluster
 from bench.rig.lab import Lab
-from bench.scale import QUICK, Scale
+from bench.scale import QUICK_SCALE, Scale
 
 
 class Measure(NamedTuple):
@@ -314,7 +314,7 @@ TARGETS: dict[str, Target | None] = {
 
 def measures_of(scale: Scale) -> list[Measure]:
     """All measures of a run of this size."""
-    return [measure for measure in MEASURES if measure.quick or scale is not QUICK]
+    return [measure for measure in MEASURES if measure.quick or scale is not QUICK_SCALE]
 
 
 def measures_named(names: Iterable[str]) -> list[Measure]:

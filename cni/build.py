@@ -22,11 +22,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("plugin.c")
-PROGRAM = Path(__file__).with_name("plugin")
+PROGRAM_PATH = Path(__file__).with_name("plugin")
 """The path of the compiled program; it is not under version control."""
 
 WARNINGS = ("-std=gnu11", "-Wall", "-Wextra", "-Wshadow", "-Werror")
-FLAGS = (
+COMPILER_FLAGS = (
     "-O2",
     "-fPIE",
     "-static-pie",
@@ -60,7 +60,7 @@ def musl_compiler() -> list[str]:
 
 def compile_plugin(
     output: Path,
-    flags: Sequence[str] = FLAGS,
+    flags: Sequence[str] = COMPILER_FLAGS,
     constants: Mapping[str, str] | None = None,
     command: Sequence[str] = (),
 ) -> None:
@@ -90,4 +90,4 @@ def compile_plugin(
 
 
 if __name__ == "__main__":
-    compile_plugin(Path(sys.argv[1]) if sys.argv[1:] else PROGRAM)
+    compile_plugin(Path(sys.argv[1]) if sys.argv[1:] else PROGRAM_PATH)

@@ -9,33 +9,33 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from core.allocation.bindings import BINDINGS
-from core.allocation.pool_requests import POOL_REQUESTS, REPORTS
-from core.archive.cursor import CURSORS
-from core.configuration.pending_admissions import ADMISSIONS
-from core.configuration.refusal_notes import REFUSALS
+from core.allocation.bindings import BINDING_KEYS
+from core.allocation.pool_requests import POOL_REQUESTS, REPORT_KEYS
+from core.archive.cursor import CURSOR_KEYS
+from core.configuration.pending_admissions import ADMISSION_KEYS
+from core.configuration.refusal_notes import REFUSED_POOL_KEYS
 from core.domain.events import Recorded
 from core.eventstore.codec import SEGMENT_REMEDY, KeyKind, decode_segment
-from core.eventstore.election import LEADERS
+from core.eventstore.election import LEADER_KEYS
 from core.eventstore.keys import COOL_DOWN
 from core.eventstore.kinds import (
-    CLAIMS,
-    ENDPOINTS,
-    GUARDS,
+    CLAIM_KEYS,
+    ENDPOINT_KEYS,
+    GUARD_KEYS,
     GUID_CLAIMS,
     GUIDS_OF_NODES,
-    HEADS,
-    INDEXES,
-    POOLS,
-    QUARANTINES,
-    RECORDS,
-    RESERVATIONS,
-    SUBNETS,
+    HEAD_KEYS,
+    INDEX_KEYS,
+    POOL_KEYS,
+    QUARANTINE_KEYS,
+    RECORD_KEYS,
+    RESERVATION_KEYS,
+    SUBNET_KEYS,
 )
-from core.eventstore.space import RESERVES
+from core.eventstore.space import RESERVE_KEYS
 from core.projections.publisher import CHECKPOINT_KIND
 
-SEGMENTS: Final[KeyKind[list[Recorded]]] = KeyKind(
+SEGMENT_KEYS: Final[KeyKind[list[Recorded]]] = KeyKind(
     "segment",
     "log",
     lambda value: decode_segment(value, writer="the log", position=0),
@@ -52,27 +52,27 @@ COOL_DOWNS: Final[KeyKind[str]] = KeyKind(
     check_key=lambda keys, key: keys.check_address(key, COOL_DOWN),
 )
 CORE_KINDS: Final[tuple[KeyKind[Any], ...]] = (
-    POOLS,
-    SUBNETS,
-    RESERVATIONS,
-    QUARANTINES,
-    RECORDS,
-    CLAIMS,
-    ENDPOINTS,
-    GUARDS,
-    INDEXES,
+    POOL_KEYS,
+    SUBNET_KEYS,
+    RESERVATION_KEYS,
+    QUARANTINE_KEYS,
+    RECORD_KEYS,
+    CLAIM_KEYS,
+    ENDPOINT_KEYS,
+    GUARD_KEYS,
+    INDEX_KEYS,
     GUID_CLAIMS,
     GUIDS_OF_NODES,
-    HEADS,
-    SEGMENTS,
+    HEAD_KEYS,
+    SEGMENT_KEYS,
     COOL_DOWNS,
-    LEADERS,
-    CURSORS,
+    LEADER_KEYS,
+    CURSOR_KEYS,
     CHECKPOINT_KIND,
-    REPORTS,
+    REPORT_KEYS,
     POOL_REQUESTS,
-    BINDINGS,
-    ADMISSIONS,
-    REFUSALS,
-    RESERVES,
+    BINDING_KEYS,
+    ADMISSION_KEYS,
+    REFUSED_POOL_KEYS,
+    RESERVE_KEYS,
 )

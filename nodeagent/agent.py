@@ -27,8 +27,8 @@ from core.process.tracing import current_tracer
 from nodeagent.agent_metrics import register_agent_metrics
 from nodeagent.clusterip.clusterip_setup import start_cluster_ips
 from nodeagent.clusterip.sources import RecordSource, ServiceSource
-from nodeagent.composition import STANDALONE, AgentParts, AgentSources, compose
-from nodeagent.servers.sockets import BACKLOG, ListeningSocket
+from nodeagent.composition import STANDALONE_SOURCES, AgentParts, AgentSources, compose
+from nodeagent.servers.sockets import SOCKET_BACKLOG, ListeningSocket
 from nodeagent.servers.tcp_ports import health_port
 from nodeagent.settings.sysctls import tune
 from nodeagent.settings.values import Settings
@@ -56,7 +56,7 @@ class Agent:
         settings: Settings,
         store: KeyValueStore,
         *,
-        sources: AgentSources = STANDALONE,
+        sources: AgentSources = STANDALONE_SOURCES,
         services: ServiceSource | None = None,
         rdma_pods: Callable[[], RdmaPods] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
@@ -109,10 +109,10 @@ class Agent:
         opened.push("running requests", self._drain)
         framed = self._listen(settings.framed_socket_path)
         opened.push("the framed socket", parts.framed.close)
-        await parts.framed.open(framed.socket, BACKLOG)
+        await parts.framed.open(framed.socket, SOCKET_BACKLOG)
         http = self._listen(settings.socket_path)
         opened.push("the HTTP socket", parts.http.close)
-        await parts.http.open(http.socket, BACKLOG, parts.connections)
+        await parts.http.open(http.socket, SOCKET_BACKLOG, parts.connections)
         opened.push("readiness", self._end_readiness)
 
     async def become_ready(self) -> None:

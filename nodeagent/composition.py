@@ -102,7 +102,7 @@ class AgentSources(NamedTuple):
     server: str = ""
 
 
-STANDALONE: Final = AgentSources()
+STANDALONE_SOURCES: Final = AgentSources()
 """The sources without an API server: records and conf.yml."""
 
 

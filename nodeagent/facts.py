@@ -33,7 +33,7 @@ DEFAULT_NAMESPACE: Final = "default"
 CONFIRM_S_MAX: Final = 2.0
 """Seconds for the API server's confirmation before an address is released."""
 
-MIGRATION: Final = "kubevirt.io/migrationJobName"
+MIGRATION_ANNOTATION: Final = "kubevirt.io/migrationJobName"
 """The annotation of the target launcher Pod of a live migration (docs/reference/annotations.md)."""
 
 _API_VERSIONS: Final = {STATEFUL_SET: "apps/v1", VM_INSTANCE: "kubevirt.io/v1"}
@@ -230,7 +230,7 @@ class StandaloneFactsSource:
             fixed=fixed,
             endpoint_name=record.owner_name if fixed == "vm" else "",
             known=True,
-            migrating=fixed == "vm" and MIGRATION in record.annotations,
+            migrating=fixed == "vm" and MIGRATION_ANNOTATION in record.annotations,
         )
 
     def _pods_of(self, kind: FixedKind, endpoint: Endpoint) -> Iterable[RecordDefined]:

@@ -22,10 +22,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from cni.build import PROGRAM
+from cni.build import PROGRAM_PATH
 from core.errors import BadInput
 
-EXECUTABLES: Final = ("spiderpool", "coordinator", "ifacer")
+CNI_EXECUTABLES: Final = ("spiderpool", "coordinator", "ifacer")
 """The names under which the program is installed."""
 
 CONFLIST_NAME: Final = "10-orbweaver.conflist"
@@ -63,7 +63,7 @@ def install(
     conflist is invalid, or the record of installed files cannot be read. Raises OSError.
     """
     program = checked_program()
-    files = {target_bin_dir / name: (program, EXECUTABLE_MODE) for name in EXECUTABLES}
+    files = {target_bin_dir / name: (program, EXECUTABLE_MODE) for name in CNI_EXECUTABLES}
     if conflist is not None:
         path = conf_dir / checked_conflist_name(conflist_name)
         files[path] = (conflist_bytes(conflist), CONFLIST_MODE)
@@ -116,7 +116,7 @@ def checked_program() -> bytes:
     remedy = "install orbweaver for this machine's architecture, or run `python -m cni.build`"
     try:
         result = subprocess.run(
-            [PROGRAM],
+            [PROGRAM_PATH],
             input=b"{}",
             capture_output=True,
             check=True,
@@ -124,10 +124,10 @@ def checked_program() -> bytes:
             timeout=PROBE_DEADLINE_S,
         )
         json.loads(result.stdout)
-        return PROGRAM.read_bytes()
+        return PROGRAM_PATH.read_bytes()
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        text = f"the CNI program {PROGRAM} cannot be run: {error}"
-        raise BadInput(text, subject=str(PROGRAM), remedy=remedy) from error
+        text = f"the CNI program {PROGRAM_PATH} cannot be run: {error}"
+        raise BadInput(text, subject=str(PROGRAM_PATH), remedy=remedy) from error
 
 
 def checked_conflist_name(name: str) -> str:

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from core.eventstore.memory import MemoryStore
 from nodeagent.settings.values import Settings
 from tests.support.agent_harness import AgentHarness, running
-from tests.tidy.sources import PRODUCT, ROOT
+from tests.tidy.sources import PRODUCT_PACKAGES, PROJECT_ROOT
 
 SERVE: Final = "serve_frame"
 """The function of the agent that serves a connection to its socket."""
@@ -60,10 +60,10 @@ def measure_add() -> AddPath:
 def product_module(frame: FrameType) -> str | None:
     """The module of the product whose code a stack frame runs; None for other code."""
     path = Path(frame.f_code.co_filename)
-    if not path.is_relative_to(ROOT):
+    if not path.is_relative_to(PROJECT_ROOT):
         return None
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts) if parts[0] in PRODUCT else None
+    parts = path.relative_to(PROJECT_ROOT).with_suffix("").parts
+    return ".".join(parts) if parts[0] in PRODUCT_PACKAGES else None
 
 
 async def _measure(directory: Path) -> AddPath:

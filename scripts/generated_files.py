@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).resolve().parents[1]
+PROJECT_ROOT: Final = Path(__file__).resolve().parents[1]
 
 
 def write_or_compare(files: Mapping[Path, str]) -> int:
@@ -22,7 +22,7 @@ def write_or_compare(files: Mapping[Path, str]) -> int:
         if not is_check:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(files[path], encoding="utf-8")
-        print(f"{path.relative_to(ROOT)} {'differs' if is_check else 'written'}")
+        print(f"{path.relative_to(PROJECT_ROOT)} {'differs' if is_check else 'written'}")
     return int(is_check and bool(differing))
 
 

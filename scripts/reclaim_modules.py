@@ -26,9 +26,9 @@ from core.domain.events import RecordDefined
 from core.eventstore.kv import Get
 from core.eventstore.memory import MemoryStore
 from core.process.supervision import Supervisor
-from core.projections.configuration_view import TASK as VIEW_TASK
+from core.projections.configuration_view import VIEW_TASK
 from scripts.add_path import product_module
-from tests.support.node_harness import CAUSE, NodeHarness, pod, pool
+from tests.support.node_harness import TEST_CAUSE, NodeHarness, pod, pool
 from workflows.engine.store.keys import shard_of
 from workflows.jobs.job_host import JobHost, JobSettings
 
@@ -85,7 +85,7 @@ async def _record(node: NodeHarness, name: str) -> set[str]:
         if module is not None:
             modules.add(module)
 
-    await node.configurator.apply(DeleteRecord("Pod", "shop", name), CAUSE)
+    await node.configurator.apply(DeleteRecord("Pod", "shop", name), TEST_CAUSE)
     sys.setprofile(on_event)
     try:
         await _wait_until_free(node, name)

@@ -21,10 +21,9 @@ from typing import Any
 
 from bench.rig.frames import frame
 
-SUCCESS = b"\0"
+SUCCESS_BYTE = b"\0"
 ANSWER_HEAD_BYTES = 5
-"""The size of an answer's head: one byte, ``SUCCESS`` or an error code, and four bytes with the
-length of the body."""
+"""Bytes before an answer's body: ``SUCCESS_BYTE`` or an error code, and the body's length."""
 
 ANSWER_S_MAX = 60.0
 """Seconds without any answer after which a run fails."""
@@ -109,7 +108,7 @@ def call(parameters: dict[str, Any]) -> dict[str, Any]:
     frames = [frame(parameters["verb"], serial, conf) for serial in range(first, first + count)]
     callers = ConcurrentCallers(parameters["sockets"], frames)
     seconds = callers.run(parameters["callers"])
-    failures = [_text(answer) for answer in callers.answers if answer[:1] != SUCCESS]
+    failures = [_text(answer) for answer in callers.answers if answer[:1] != SUCCESS_BYTE]
     return {
         "seconds": seconds,
         "latencies_ms": [latency * 1e3 for latency in callers.latencies_s],
@@ -120,7 +119,7 @@ def call(parameters: dict[str, Any]) -> dict[str, Any]:
 
 def _addresses(answer: bytes) -> list[str]:
     body = answer[ANSWER_HEAD_BYTES:]
-    if answer[:1] != SUCCESS or not body:
+    if answer[:1] != SUCCESS_BYTE or not body:
         return []
     return [entry["address"].partition("/")[0] for entry in json.loads(body)["ips"]]
 

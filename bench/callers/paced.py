@@ -13,7 +13,7 @@ import sys
 import time
 from typing import Any
 
-from bench.callers.framed import SUCCESS, Connection
+from bench.callers.framed import SUCCESS_BYTE, Connection
 from bench.rig.frames import frame
 
 
@@ -38,7 +38,7 @@ def call(parameters: dict[str, Any]) -> dict[str, Any]:
             if not connection.receive():
                 continue
             answered.append(time.time())
-            if connection.answer[:1] != SUCCESS:
+            if connection.answer[:1] != SUCCESS_BYTE:
                 failures.append(bytes(connection.answer).decode(errors="replace"))
             epoll.unregister(descriptor)
             under_way.pop(descriptor).close()

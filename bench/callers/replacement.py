@@ -19,7 +19,7 @@ import time
 from collections import deque
 from typing import Any, Final, NamedTuple
 
-from bench.callers.framed import ANSWER_HEAD_BYTES, ANSWER_S_MAX, SUCCESS, Connection
+from bench.callers.framed import ANSWER_HEAD_BYTES, ANSWER_S_MAX, SUCCESS_BYTE, Connection
 from bench.rig.frames import frame
 
 _FAILURE_BYTES_MAX: Final = 500
@@ -73,7 +73,7 @@ class Replacements:
         if not connection.receive():
             return
         self.latencies_ms[verb].append((time.perf_counter() - connection.began) * 1e3)
-        if connection.answer[:1] != SUCCESS:
+        if connection.answer[:1] != SUCCESS_BYTE:
             text = connection.answer[ANSWER_HEAD_BYTES:][:_FAILURE_BYTES_MAX].decode(
                 errors="replace"
             )

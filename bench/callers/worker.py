@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 from bench.rig.lab import CLUSTER
-from bench.rig.sample_workflows import REGISTRY
+from bench.rig.sample_workflows import SAMPLE_REGISTRY
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.garbage_collection import (
     CONTROLLER_COLLECT_AFTER_OBJECTS,
@@ -29,7 +29,7 @@ async def work(parameters: dict[str, Any]) -> None:
     raise_gc_threshold(CONTROLLER_COLLECT_AFTER_OBJECTS)
     freeze_current_objects()
     store = EtcdStore(EtcdSettings((parameters["endpoint"],)))
-    async with Worker(store, Keys(CLUSTER), REGISTRY, name=parameters["name"]):
+    async with Worker(store, Keys(CLUSTER), SAMPLE_REGISTRY, name=parameters["name"]):
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.read)
     await store.close()

@@ -20,7 +20,7 @@ from bench.rig.lab import Lab
 from ops.console.grid import CELLS_DEFAULT, grid
 from ops.console.overview import overview
 from ops.console.source import ConsoleSource
-from tests.core.archive.synthetic import POOL
+from tests.core.archive.synthetic import BIG_POOL
 from tests.support.etcd import EtcdCluster
 from tests.support.memory import column_bytes
 
@@ -62,7 +62,7 @@ async def _measure(lab: Lab, etcd: EtcdCluster, log: SeededLog) -> tuple[list[fl
                 durations_ms.append((time.perf_counter() - began) * 1e3)
             samples.append(median(durations_ms))
             slowest = max(slowest, *durations_ms)
-    count = index.table(POOL.name).count_at(index.position)
+    count = index.table(BIG_POOL.name).count_at(index.position)
     note = (
         f"slowest {slowest:.0f} ms; {count:,} addresses held; the index built in {read_s:.1f} s,"
         f" {column_bytes(index) / 1e6:.0f} MB"
@@ -73,5 +73,5 @@ async def _measure(lab: Lab, etcd: EtcdCluster, log: SeededLog) -> tuple[list[fl
 async def _compute(source: ConsoleSource, position: int) -> None:
     """Compute the overview and the grid at a position, as JSON."""
     pools = source.pools(await source.instant(str(position)))
-    answers = overview(pools, None), grid(pools, POOL.name, "", "", CELLS_DEFAULT)
+    answers = overview(pools, None), grid(pools, BIG_POOL.name, "", "", CELLS_DEFAULT)
     assert msgspec.json.encode(answers)

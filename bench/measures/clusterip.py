@@ -18,10 +18,10 @@ from nodeagent.clusterip.frontends import BackendGroup, Frontend, TransportAddre
 from nodeagent.clusterip.installation import Installation
 from nodeagent.clusterip.map_plan import Contents, plan
 from tests.nodeagent.clusterip.clusterip_harness import (
+    BACKEND_ADDRESSES,
     BACKEND_PORT,
-    BACKENDS,
-    PORT,
-    SERVICE,
+    SERVICE_ADDRESS,
+    SERVICE_PORT,
     ClusterIPHarness,
     backends_of,
     frontend,
@@ -44,7 +44,7 @@ def measure(lab: Lab) -> list[Figure]:
     """Measure clusterip_connect_ratio and clusterip_change_ms."""
     harness = ClusterIPHarness(lab.new_directory("bare"))
     try:
-        server = harness.server(BACKENDS[4][0])
+        server = harness.server(BACKEND_ADDRESSES[4][0])
         installation = harness.install()
         others = _others()
         served = others | {frontend(4): BackendGroup(backends_of(4, 0))}
@@ -53,9 +53,9 @@ def measure(lab: Lab) -> list[Figure]:
         direct, via_cluster_ip = [], []
         for _ in lab.rounds():
             (harness.cgroup.parent / PROCESSES).write_text(THIS_PROCESS)
-            direct.append(_rate(harness, server, BACKENDS[4][0], BACKEND_PORT))
+            direct.append(_rate(harness, server, BACKEND_ADDRESSES[4][0], BACKEND_PORT))
             (harness.cgroup / PROCESSES).write_text(THIS_PROCESS)
-            via_cluster_ip.append(_rate(harness, server, SERVICE[4], PORT))
+            via_cluster_ip.append(_rate(harness, server, SERVICE_ADDRESS[4], SERVICE_PORT))
         changes = []
         for number in lab.rounds():
             changed = list(others)[number]
@@ -98,7 +98,7 @@ def _others() -> dict[Frontend, BackendGroup]:
     for number in range(SERVICES):
         address = (0xFFFF_0B00_0000 + number).to_bytes(16, "big")
         backends = tuple(TransportAddress(address, 1 + index) for index in range(BACKENDS_EACH))
-        services[Frontend(address, PORT, 6)] = BackendGroup(backends)
+        services[Frontend(address, SERVICE_PORT, 6)] = BackendGroup(backends)
     return services
 
 

@@ -19,8 +19,8 @@ from bench.rig.lab import Lab
 from core.process.tcp_port import TcpPort
 from ops.console.source import ConsoleSource
 from ops.console.web_server import CONNECTIONS_MAX, ConsoleServer
-from tests.core.archive.synthetic import POOL
-from tests.support.browser import PROGRAM, Browser, Page, running_browser
+from tests.core.archive.synthetic import BIG_POOL
+from tests.support.browser import BROWSER_PROGRAM, Browser, Page, running_browser
 from tests.support.etcd import EtcdCluster
 
 JUMPS = 10
@@ -53,8 +53,8 @@ until the page has new content."""
 
 def measure(lab: Lab) -> list[Figure]:
     """Measure console_seek_ms and console_first_paint_ms. Raises NotTaken without Chromium."""
-    if shutil.which(PROGRAM) is None:
-        raise NotTaken(f"no {PROGRAM}: apt-get install chromium")
+    if shutil.which(BROWSER_PROGRAM) is None:
+        raise NotTaken(f"no {BROWSER_PROGRAM}: apt-get install chromium")
     log = long_log(lab)
     with lab.etcd(log.data) as etcd:
         paints, jumps, slowest = asyncio.run(_measure(lab, etcd, log))
@@ -92,7 +92,7 @@ async def _rounds(lab: Lab, browser: Browser, url: str) -> tuple[list[float], li
         page = await browser.open(url)  # each page has a new browser context: nothing is cached
         await page.expect(LOADED)
         paints.append(float(await page.evaluate(PAINTED)))
-        pool = await browser.open(f"{url}#/pools/{POOL.name}")
+        pool = await browser.open(f"{url}#/pools/{BIG_POOL.name}")
         await pool.expect(f"{LOADED} && Number(document.querySelector('[type=range]').max) > 1")
         durations_ms = [await _jump(pool, rng.random()) for _ in range(JUMPS)]
         jumps.append(median(durations_ms))

@@ -22,7 +22,7 @@ from bench.rig.seeding import exact_pool
 from core.allocation.allocator import Added
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.log import START, LogReader
+from core.eventstore.log import LOG_START, LogReader
 from tests.support.checked_log import check_log
 from tests.support.etcd import EtcdCluster
 from tests.support.node_harness import NodeHarness, addresses, gather, pod
@@ -121,7 +121,7 @@ async def _contend(lab: Lab, etcd: EtcdCluster, pods: int) -> Outcome:
 def _violations(lab: Lab, etcd: EtcdCluster) -> int:
     async def count() -> int:
         async with lab.store(etcd) as store:
-            segments, _ = await LogReader(store, lab.keys).catch_up(START)
+            segments, _ = await LogReader(store, lab.keys).catch_up(LOG_START)
         events = [event for segment in segments for event in segment.events()]
         return len(list(check_log(events)))
 

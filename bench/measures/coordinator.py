@@ -26,15 +26,15 @@ from typing import Any, NamedTuple
 
 from bench.figures import Figure, median_figure
 from bench.rig.lab import Lab
-from nodeagent.handlers.coordinator_handler import WORKERS
+from nodeagent.handlers.coordinator_handler import COORDINATOR_THREADS
 from nodeagent.netlink.namespaces import NetworkNamespace
 from nodeagent.netlink.numbers import NUD_PERMANENT
 from ops.lab.laboratory import Laboratory
 from ops.lab.node import Node as LabNode
 from ops.lab.sandbox import Sandbox
-from tests.support.network_harness import SERVICES, NetworkHarness, NetworkNode, NetworkPod
+from tests.support.network_harness import SERVICE_CIDRS, NetworkHarness, NetworkNode, NetworkPod
 
-OPTIONS: dict[str, Any] = {"serviceCIDR": list(SERVICES), "hijackCIDR": ["169.254.0.0/16"]}
+OPTIONS: dict[str, Any] = {"serviceCIDR": list(SERVICE_CIDRS), "hijackCIDR": ["169.254.0.0/16"]}
 ADDS = 20
 """ADDs in one round."""
 
@@ -110,7 +110,7 @@ def measure_crowd(lab: Lab) -> list[Figure]:
     DEL, overlap.
     """
     durations_ms: list[float] = []
-    with _network() as network, _workers(network, WORKERS) as workers:
+    with _network() as network, _workers(network, COORDINATOR_THREADS) as workers:
         node = network.node()
         pods = [_pod(network, node, number) for number in range(CONCURRENT)]
 
@@ -133,7 +133,7 @@ def measure_crowd(lab: Lab) -> list[Figure]:
             "coordinator_add_32_ms",
             durations_ms,
             "ms",
-            note=f"{CONCURRENT} Pods, {WORKERS} workers",
+            note=f"{CONCURRENT} Pods, {COORDINATOR_THREADS} workers",
         ),
         Figure("leaks_after_10k", sum(grown.values()), "objects left", None, str(grown or note)),
     ]

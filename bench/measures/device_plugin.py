@@ -18,7 +18,7 @@ from core.domain.sriov.plan import plan_node
 from core.domain.sriov.resources import vf_devices
 from nodeagent.devices.advertiser import DeviceAdvertiser
 from nodeagent.devices.device_info import DeviceInfoFiles
-from nodeagent.devices.kubelet_api import DIRECTORY
+from nodeagent.devices.kubelet_api import PLUGINS_DIRECTORY
 from nodeagent.devices.pci_files import PciFiles
 from nodeagent.devices.physical_functions import physical_functions
 from nodeagent.devices.vf_offers import VfSource
@@ -37,7 +37,7 @@ def measure(lab: Lab) -> list[Figure]:
     source = _source(root)
     # A short path, because paths of sockets are limited.
     with tempfile.TemporaryDirectory(prefix="ow-") as short:
-        kubelet = Kubelet(Path(short) / DIRECTORY)
+        kubelet = Kubelet(Path(short) / PLUGINS_DIRECTORY)
         ready_s, allocate_ms = asyncio.run(_measure(lab, source, kubelet))
     note = f"{NICS * VFS} virtual functions of {NICS} resources"
     return [

@@ -18,7 +18,7 @@ from statistics import fmean
 from bench.figures import Figure, median_figure, ratio_figure
 from bench.measures.calls import Bare
 from bench.rig.lab import Lab
-from bench.rig.sample_workflows import REGISTRY, Errand, Errands
+from bench.rig.sample_workflows import SAMPLE_REGISTRY, Errand, Errands
 from bench.rig.worker import WorkerProcess
 from tests.support.etcd import EtcdCluster
 from workflows.engine.client.client import Client
@@ -98,7 +98,7 @@ def _replay(lab: Lab) -> Figure:
         began = time.perf_counter()
         decode_history(data)
         decoded = time.perf_counter()
-        replay(REGISTRY, history)
+        replay(SAMPLE_REGISTRY, history)
         decoding_ms.append((decoded - began) * 1e3)
         replay_ms.append((time.perf_counter() - decoded) * 1e3)
     note = f"{len(history):,} events; reference: decoding these events"
@@ -106,7 +106,7 @@ def _replay(lab: Lab) -> Figure:
 
 
 async def _long_history() -> list[HistoryEvent]:
-    async with WorkflowEnvironment(REGISTRY) as environment:
+    async with WorkflowEnvironment(SAMPLE_REGISTRY) as environment:
         handle = await environment.start(Errands, HISTORY_EVENTS // EVENTS_PER_ERRAND)
         await handle.result()
         return list(await handle.history())

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from bench.callers.framed import SUCCESS, ConcurrentCallers
+from bench.callers.framed import SUCCESS_BYTE, ConcurrentCallers
 from bench.figures import Figure
 from bench.measures.allocation import define_wide_pool
 from bench.measures.calls import UNLIMITED_ALLOCATIONS, CallFailed, Calls
@@ -60,7 +60,7 @@ class Executable:
         conf = self.netconf.read_bytes()
         callers = ConcurrentCallers([self._framed_path], [frame("ADD", self._next, conf)])
         duration_ms = callers.run(1) * 1e3
-        if callers.answers[0][:1] != SUCCESS:
+        if callers.answers[0][:1] != SUCCESS_BYTE:
             raise CallFailed(f"ADD at the socket: {callers.answers[0][:500]!r}")
         return duration_ms
 

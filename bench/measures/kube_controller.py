@@ -32,7 +32,7 @@ from core.eventstore.kv import KeyValueStore
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from core.manifests.kinds.fields import API_VERSION
-from core.process.environment import KUBECONFIG
+from core.process.environment import KUBECONFIG_VARIABLE
 from tests.support.etcd import EtcdCluster
 from tests.support.kubernetes import ApiServer
 
@@ -137,7 +137,7 @@ def _allocations(lab: Lab) -> int:
 
 
 def _controller(lab: Lab, etcd: EtcdCluster, server: ApiServer | None) -> ControllerProcess:
-    variables = {KUBECONFIG: str(server.kubeconfig)} if server is not None else {}
+    variables = {KUBECONFIG_VARIABLE: str(server.kubeconfig)} if server is not None else {}
     return ControllerProcess(lab.new_directory("controller"), etcd.endpoints[0], variables)
 
 
@@ -147,7 +147,7 @@ def _controller(lab: Lab, etcd: EtcdCluster, server: ApiServer | None) -> Contro
 async def _measure_status_writes(lab: Lab, etcd: EtcdCluster, server: ApiServer) -> StatusWrites:
     """Allocate addresses of the busy pool while its status is watched."""
     api = Api(await open_connection(str(server.kubeconfig)))
-    variables = {**UNLIMITED_ALLOCATIONS, KUBECONFIG: str(server.kubeconfig)}
+    variables = {**UNLIMITED_ALLOCATIONS, KUBECONFIG_VARIABLE: str(server.kubeconfig)}
     agent = lab.agent(etcd, NODE, variables)
     parameters: dict[str, Any] = {"socket": str(agent.framed_path), "first": NEW_PODS, "rate": RATE}
     parameters |= {"count": _allocations(lab), "netconf": netconf([BUSY]).decode()}

@@ -38,13 +38,13 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
 from tests.support.cluster_snapshot import ClusterSnapshot, KindListing, ListedObjects
 from tests.support.etcd import EtcdCluster
-from tests.support.node_harness import CAUSE, NodeHarness, pod, pool
+from tests.support.node_harness import TEST_CAUSE, NodeHarness, pod, pool
 from workflows.engine.client.client import Client
 from workflows.jobs.job_host import JobHost, JobSources
 from workflows.jobs.reclaim.context import PodChange, ReclaimContext, observer_of
 from workflows.jobs.reclaim.scan import SCAN_NOW, WORKFLOW_ID
 from workflows.jobs.reclaim.scan_activities import ReclaimActivities
-from workflows.jobs.reclaim.scan_states import EMPTY
+from workflows.jobs.reclaim.scan_states import EMPTY_SCAN_STATE
 from workflows.jobs.records import StandaloneReclaimFactsSource
 from workflows.jobs.writers import Releases, ShardWriters
 
@@ -128,8 +128,8 @@ async def _wait_listening(node: NodeHarness, host: JobHost, name: str) -> None:
     """Create and delete the record of a Pod until the jobs have received a change of it."""
     await node.add(pod(name))
     while not host.listener.received:
-        await node.configurator.apply(ApplyRecord(RecordDefined("Pod", "shop", name)), CAUSE)
-        await node.configurator.apply(DeleteRecord("Pod", "shop", name), CAUSE)
+        await node.configurator.apply(ApplyRecord(RecordDefined("Pod", "shop", name)), TEST_CAUSE)
+        await node.configurator.apply(DeleteRecord("Pod", "shop", name), TEST_CAUSE)
         await asyncio.sleep(POLL_S)
 
 
@@ -156,7 +156,7 @@ async def _until_free(node: NodeHarness, name: str, deleted: asyncio.Queue[bytes
     """Delete the record; return the milliseconds until the endpoint is deleted."""
     endpoint = node.keys.endpoint("shop", name)
     began = time.perf_counter()
-    await node.configurator.apply(DeleteRecord("Pod", "shop", name), CAUSE)
+    await node.configurator.apply(DeleteRecord("Pod", "shop", name), TEST_CAUSE)
     async with asyncio.timeout(WAIT_S_MAX):
         while await deleted.get() != endpoint:
             pass
@@ -260,14 +260,14 @@ async def _scans(lab: Lab, etcd: EtcdCluster) -> tuple[list[float], list[float]]
         facts = StandaloneReclaimFactsSource(store, lab.keys)
         context = ReclaimContext(store, lab.keys, facts, ReclaimSettings(), observer_of(), releases)
         activities = ReclaimActivities(context, start_execution)
-        await activities.observe(EMPTY, EMPTY)
+        await activities.observe(EMPTY_SCAN_STATE, EMPTY_SCAN_STATE)
         for _ in lab.rounds():
             began = time.perf_counter()
             await asyncio.gather(
                 *(store.read([Get(*lab.keys.range_of(scope))]) for scope in ("ip", "endpoint"))
             )
             read = time.perf_counter()
-            status = await activities.observe(EMPTY, EMPTY)
+            status = await activities.observe(EMPTY_SCAN_STATE, EMPTY_SCAN_STATE)
             scans_s.append(time.perf_counter() - read)
             reads_s.append(read - began)
             assert status.claims == lab.scale.claims, status

@@ -16,13 +16,13 @@ from typing import Final
 
 from bench.figures import Figure, ratio_figure
 from bench.rig.lab import Lab
-from bench.rig.sample_workflows import REGISTRY, Errand
+from bench.rig.sample_workflows import SAMPLE_REGISTRY, Errand
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore, Put, Write
 from tests.support.etcd import EtcdCluster
 from workflows.engine.store.archive_files import ExecutionFiles
-from workflows.engine.store.keys import SHARDS, WorkflowKeys, new_id
-from workflows.engine.store.records import HEAD, RunHead, encode_history
+from workflows.engine.store.keys import SHARD_COUNT, WorkflowKeys, new_id
+from workflows.engine.store.records import HEAD_CODEC, RunHead, encode_history
 from workflows.engine.worker.retention import Archive, retire
 from workflows.engine.worker.worker import Worker
 from workflows.model.events import HistoryEvent
@@ -98,8 +98,11 @@ async def _compare(lab: Lab, small: EtcdCluster, large: EtcdCluster) -> list[flo
 async def _retirement(lab: Lab, etcd: EtcdCluster) -> AsyncIterator[Retirement]:
     """Start a worker, and wait until it owns all shards."""
     files = ExecutionFiles(lab.new_directory("archive"))
-    async with lab.store(etcd) as store, Worker(store, lab.keys, REGISTRY, name="worker") as worker:
-        while len(worker.shards) < SHARDS:
+    async with (
+        lab.store(etcd) as store,
+        Worker(store, lab.keys, SAMPLE_REGISTRY, name="worker") as worker,
+    ):
+        while len(worker.shards) < SHARD_COUNT:
             await asyncio.sleep(0.05)
         retirement = Retirement(worker, files)
         # Not measured: the owner of a shard reads some data only the first time.
@@ -116,7 +119,9 @@ def _seed(lab: Lab, count: int, history: Sequence[HistoryEvent]) -> Path:
         puts: list[Write] = []
         for number in range(count):
             head = _closed(number, len(history) + 1, len(segment))
-            puts.append(Put(workflow_keys.closed(head.workflow_id, head.run_id), HEAD.encode(head)))
+            puts.append(
+                Put(workflow_keys.closed(head.workflow_id, head.run_id), HEAD_CODEC.encode(head))
+            )
             puts.append(Put(workflow_keys.event(head.workflow_id, head.run_id, 1), segment))
             if len(puts) >= PUTS_A_COMMIT or number == count - 1:
                 await store.commit([], puts)
@@ -142,7 +147,7 @@ def _closed(number: int, next_event_id: int, history_bytes: int) -> RunHead:
 
 async def _history() -> list[HistoryEvent]:
     """The history of a short execution."""
-    async with WorkflowEnvironment(REGISTRY) as environment:
+    async with WorkflowEnvironment(SAMPLE_REGISTRY) as environment:
         handle = await environment.start(Errand, 1)
         await handle.result()
         return list(await handle.history())

@@ -32,7 +32,7 @@ from bench.rig.seeding import wide_pool
 from core.domain.model import Pool
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
-from core.process.environment import KUBECONFIG
+from core.process.environment import KUBECONFIG_VARIABLE
 from tests.support.etcd import EtcdCluster
 from tests.support.kubernetes import ApiServer
 
@@ -62,7 +62,7 @@ class Cluster:
     def controller(self) -> ControllerProcess:
         """The controller; starts it if it does not run."""
         if self._controller is None:
-            variables = {KUBECONFIG: str(self.server.kubeconfig)}
+            variables = {KUBECONFIG_VARIABLE: str(self.server.kubeconfig)}
             directory = self._lab.new_directory("controller")
             self._controller = ControllerProcess(directory, self.log.endpoints[0], variables)
             self._controller.start()
@@ -112,7 +112,7 @@ def kubernetes_cluster(lab: Lab) -> Iterator[Cluster]:
     log = lab.etcd(lab.seed("kube-log", define))
     with log, api_server(lab.new_directory("kube"), objects) as server:
         define_kinds(server)  # an agent is not ready before it can read the SpiderCoordinator
-        variables = {**UNLIMITED_ALLOCATIONS, KUBECONFIG: str(server.kubeconfig)}
+        variables = {**UNLIMITED_ALLOCATIONS, KUBECONFIG_VARIABLE: str(server.kubeconfig)}
         with lab.agent(log, NODE, variables) as agent:
             cluster = Cluster(lab, server, agent, objects, log)
             try:

@@ -20,7 +20,7 @@ from typing import Self
 from bench.rig import processes
 from tests.support.etcd import free_ports
 
-ROOT = Path(__file__).resolve().parents[2]
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
 READY_S_MAX = 60.0
 IDLE_SHARE_MAX = 0.05
 """Share of a core; a daemon below it for ``IDLE_WINDOW_S`` counts as idle."""
@@ -90,7 +90,7 @@ class DaemonProcess:
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 command,
-                cwd=ROOT,
+                cwd=PROJECT_ROOT,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

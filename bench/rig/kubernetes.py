@@ -23,14 +23,14 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore, Put
 from core.eventstore.state import read_ledger
 from core.kubernetes.api import Object
-from core.manifests.crds.names_and_columns import KINDS, definition_of
+from core.manifests.crds.names_and_columns import CUSTOM_RESOURCE_KINDS, definition_of
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.manifest_writer import dump_yaml, to_manifest
 from ops.kubernetes.reports import endpoint_report
 from ops.kubernetes.resources import FINALIZER, command_of
-from ops.kubernetes.status_writer import MANAGER
+from ops.kubernetes.status_writer import STATUS_MANAGER
 from tests.support.etcd import EtcdCluster
-from tests.support.kubernetes import ASSETS, ApiServer, Loopback, missing_programs
+from tests.support.kubernetes import KUBERNETES_PROGRAMS, ApiServer, Loopback, missing_programs
 
 NODE: Final = "node-0"
 CREATED: Final = "2026-01-01T00:00:00Z"
@@ -54,7 +54,8 @@ def require_programs() -> None:
     """Raise NotTaken if a program is missing."""
     if missing := missing_programs():
         raise NotTaken(
-            f"no {' and no '.join(missing)} in {ASSETS}: see docs/contributing/testing.md"
+            f"no {' and no '.join(missing)} in {KUBERNETES_PROGRAMS}: "
+            "see docs/contributing/testing.md"
         )
 
 
@@ -71,9 +72,9 @@ def api_server(directory: Path, etcd: EtcdCluster) -> Iterator[ApiServer]:
 
 def define_kinds(server: ApiServer) -> None:
     """Create our custom resource definitions, which agents and controllers watch."""
-    text = dump_yaml(map(definition_of, KINDS))
+    text = dump_yaml(map(definition_of, CUSTOM_RESOURCE_KINDS))
     server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
-    for kind in KINDS:
+    for kind in CUSTOM_RESOURCE_KINDS:
         server.wait_served(f"/apis/{API_VERSION}/{kind.plural}")
 
 
@@ -140,7 +141,9 @@ async def write_endpoints(store: KeyValueStore, keys: Keys) -> None:
     for namespace, name in ledger.endpoints:
         report = endpoint_report(ledger, (namespace, name))
         assert report is not None, "the ledger has no such endpoint"
-        report["metadata"] |= _metadata(name, namespace) | {"managedFields": [{"manager": MANAGER}]}
+        report["metadata"] |= _metadata(name, namespace) | {
+            "managedFields": [{"manager": STATUS_MANAGER}]
+        }
         objects.append((f"{_GROUP}/spiderendpoints/{namespace}/{name}", report))
     await _write(store, objects)
 

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from bench.rig.agent import AgentProcess
-from bench.rig.daemon import ROOT
+from bench.rig.daemon import PROJECT_ROOT
 from bench.scale import Scale
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.keys import Keys
@@ -28,7 +28,7 @@ from core.eventstore.kv import KeyValueStore
 from tests.support.etcd import EtcdCluster
 
 CLUSTER = "default"
-DISK = "/var/tmp"
+DATA_PARENT = "/var/tmp"
 """Data directories are here, because /tmp may be in memory."""
 
 CALLER_S_MAX = 300.0
@@ -53,7 +53,7 @@ class Lab:
     def __init__(self, scale: Scale) -> None:
         self.scale = scale
         self.keys = Keys(CLUSTER)
-        self.directory = Path(tempfile.mkdtemp(prefix="ow-bench-", dir=DISK))
+        self.directory = Path(tempfile.mkdtemp(prefix="ow-bench-", dir=DATA_PARENT))
         self._seeds: dict[str, Path] = {}
         self._counter = 0
         self._budget_ends = float("inf")
@@ -144,7 +144,7 @@ class Lab:
         """Run a program of ``bench.callers`` with these parameters; return its report."""
         done = subprocess.run(
             [sys.executable, "-m", f"bench.callers.{caller}"],
-            cwd=ROOT,
+            cwd=PROJECT_ROOT,
             input=json.dumps(parameters).encode(),
             stdout=subprocess.PIPE,
             timeout=CALLER_S_MAX,

@@ -54,4 +54,4 @@ class Sleeper:
         return True
 
 
-REGISTRY = Registry([Errand, Errands, Sleeper], [run_errand])
+SAMPLE_REGISTRY = Registry([Errand, Errands, Sleeper], [run_errand])

@@ -12,10 +12,10 @@ from core.domain.events import AddressesClaimed, Cause, Event, PoolDefined
 from core.domain.evolution import claims_made
 from core.domain.model import Pool
 from core.eventstore.codec import (
-    CLAIM,
-    ENDPOINT,
-    HEAD,
-    POOL,
+    CLAIM_CODEC,
+    ENDPOINT_CODEC,
+    HEAD_CODEC,
+    POOL_CODEC,
     EventDraft,
     WriterHead,
     encode_segment,
@@ -56,7 +56,7 @@ class SeedWriter:
         """Write one segment and its state keys; return the etcd revision."""
         self._seq += 1
         segment = encode_segment(START_MS + self._events, drafts)
-        head = HEAD.encode(WriterHead(self._seq, 1))
+        head = HEAD_CODEC.encode(WriterHead(self._seq, 1))
         writes = [
             Put(self._keys.log(self.name, self._seq), segment),
             Put(self._keys.head(self.name), head),
@@ -68,7 +68,7 @@ class SeedWriter:
         """Write pools and the guard keys that change with them."""
         for first in range(0, len(pools), POOLS_PER_COMMIT):
             batch = pools[first : first + POOLS_PER_COMMIT]
-            state = [Put(self._keys.pool(pool.name), POOL.encode(pool)) for pool in batch]
+            state = [Put(self._keys.pool(pool.name), POOL_CODEC.encode(pool)) for pool in batch]
             guards = {self._keys.guard("pools", pool.family) for pool in batch}
             state += [Put(guard, b"") for guard in guards]
             await self.append([self.draft(PoolDefined(pool)) for pool in batch], state)
@@ -80,7 +80,7 @@ class SeedWriter:
             draft = self.draft(event)
             drafts.append(draft)
             endpoint = event.endpoint
-            state.append(Put(self._keys.endpoint(*endpoint.key), ENDPOINT.encode(endpoint)))
+            state.append(Put(self._keys.endpoint(*endpoint.key), ENDPOINT_CODEC.encode(endpoint)))
             for address, claim in claims_made(event, draft.event_id):
-                state.append(Put(self._keys.ip_of(address), CLAIM.encode(claim)))
+                state.append(Put(self._keys.ip_of(address), CLAIM_CODEC.encode(claim)))
         return await self.append(drafts, state)

@@ -29,7 +29,7 @@ from bench.rig.seeding import wide_pool
 from core.domain.model import Pool
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
-from core.process.environment import KUBECONFIG
+from core.process.environment import KUBECONFIG_VARIABLE
 from ops import installer
 from tests.support.etcd import EtcdCluster
 from tests.support.kubernetes import ApiServer
@@ -98,7 +98,7 @@ def orbweaver(
     etcd = lab.etcd(lab.seed("orbweaver", fill))
     with ExitStack() as stack:
         server = _start_servers(stack, lab, etcd, kubernetes=kubernetes)
-        settings = {KUBECONFIG: str(server.kubeconfig)} if server is not None else {}
+        settings = {KUBECONFIG_VARIABLE: str(server.kubeconfig)} if server is not None else {}
         if server is not None:
             define_kinds(server)
         controller = stack.enter_context(

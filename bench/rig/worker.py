@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from bench.rig import processes
-from bench.rig.daemon import ROOT
+from bench.rig.daemon import PROJECT_ROOT
 from workflows.jobs.job_host import JobHost
 
 STOP_S_MAX = 15.0
@@ -28,7 +28,7 @@ class WorkerProcess:
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "bench.callers.worker"],
-            cwd=ROOT,
+            cwd=PROJECT_ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

@@ -16,7 +16,7 @@ import typer
 from bench.figures import percentile
 from bench.machine import load
 from bench.rig.lab import Lab
-from bench.scale import FULL
+from bench.scale import FULL_SCALE
 from bench.simulation.plan import RACK_NODES, Size
 from bench.simulation.run import Run, Simulation
 from core.eventstore.garbage_collection import raise_gc_threshold
@@ -40,7 +40,7 @@ def simulate(
     pools = max(pools, math.ceil(nodes / RACK_NODES))  # each rack needs a pool
     size = Size(nodes, pools, pods, rack_pods, changes, pause_s)
     load_before = load()
-    with Lab(FULL) as lab, lab.etcd() as etcd:
+    with Lab(FULL_SCALE) as lab, lab.etcd() as etcd:
         _print(size, Simulation(lab, etcd, size).run(), load_before)
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from core.domain.evolution import Ledger
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
-from core.eventstore.log import START, LogReader
+from core.eventstore.log import LOG_START, LogReader
 from core.eventstore.state import read_ledger
 from tests.support.checked_log import check_log
 
@@ -39,7 +39,7 @@ class Consistency(NamedTuple):
 
 async def check_consistency(store: KeyValueStore, keys: Keys, expected: int) -> Consistency:
     """Check log and state keys; ``expected``: the number of claims that must exist."""
-    segments, _ = await LogReader(store, keys).catch_up(START)
+    segments, _ = await LogReader(store, keys).catch_up(LOG_START)
     events = [event for segment in segments for event in segment.events()]
     from_log, from_state = Ledger().apply_all(events), await read_ledger(store, keys)
     differing = len(from_log.claims.items() ^ from_state.claims.items())

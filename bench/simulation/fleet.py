@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Final, Self
 
-from bench.rig.daemon import ROOT
+from bench.rig.daemon import PROJECT_ROOT
 
 NODES_PER_PROCESS_MAX: Final = 500
 PROCESSES_MIN: Final = 2
@@ -36,7 +36,7 @@ class Fleet:
             self._processes.append(
                 subprocess.Popen(
                     [sys.executable, "-m", "bench.simulation.process"],
-                    cwd=ROOT,
+                    cwd=PROJECT_ROOT,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                 )

@@ -23,7 +23,7 @@ from core.domain.evolution import EndpointKey
 from core.domain.fixed.retrieval import missing_claims, retrieve
 from core.domain.model import Claim, Endpoint
 from core.errors import LostRace
-from core.eventstore.codec import CLAIM, EventDraft
+from core.eventstore.codec import CLAIM_CODEC, EventDraft
 from core.eventstore.group_commit import Lost
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore, Unchanged
@@ -114,7 +114,7 @@ class Assigner:
         cool_down_marks = dict(zip(addresses, values[len(addresses) :], strict=True))
         return _AddressStates(
             StoredEndpoint.of(endpoint),
-            {address: CLAIM.decode(kv.value) for address, kv in claims.items() if kv},
+            {address: CLAIM_CODEC.decode(kv.value) for address, kv in claims.items() if kv},
             {address: kv.mod_revision for address, kv in claims.items() if kv},
             {address: kv.mod_revision for address, kv in cool_down_marks.items() if kv},
         )

@@ -119,7 +119,7 @@ class StoredBinding(NamedTuple):
     @classmethod
     def of(cls, kv: KeyValue | None) -> StoredBinding:
         """Decode the value of a binding's key. Raises LogCorrupt."""
-        return cls() if kv is None else cls(BINDING.decode(kv.value), kv.mod_revision)
+        return cls() if kv is None else cls(BINDING_CODEC.decode(kv.value), kv.mod_revision)
 
 
 def _check_binding(binding: Binding) -> None:
@@ -127,11 +127,11 @@ def _check_binding(binding: Binding) -> None:
         parse_address(address)
 
 
-BINDING: Final = StateCodec(Binding, _check_binding)
-BINDINGS: Final[KeyKind[Binding]] = KeyKind(
+BINDING_CODEC: Final = StateCodec(Binding, _check_binding)
+BINDING_KEYS: Final[KeyKind[Binding]] = KeyKind(
     "binding",
     "binding",
-    BINDING.decode,
+    BINDING_CODEC.decode,
     ("agent", "controller", "worker", "orbctl"),
     "unbind the addresses of this endpoint at the network provider, then delete the key: the next"
     " ADD of the Pod writes another",
@@ -156,7 +156,7 @@ class BindingStore:
         """Replace the stored binding; returns the new revision, 0: another writer changed it."""
         name = self._keys.binding(*binding.request.key)
         fence = Unchanged(name, stored.revision) if stored.revision else Absent(name)
-        value = BINDING.encode(binding._replace(why=binding.why[:WHY_CHARS_MAX]))
+        value = BINDING_CODEC.encode(binding._replace(why=binding.why[:WHY_CHARS_MAX]))
         result = await self._store.commit([fence, *guards], [Put(name, value)])
         return result.revision if result.succeeded else 0
 
@@ -169,7 +169,9 @@ class BindingStore:
         if binding is None:
             write: Write = Delete(name)
         else:
-            write = Put(name, BINDING.encode(binding._replace(why=binding.why[:WHY_CHARS_MAX])))
+            write = Put(
+                name, BINDING_CODEC.encode(binding._replace(why=binding.why[:WHY_CHARS_MAX]))
+            )
         return Proposal((draft,), (Unchanged(name, stored.revision),), (write,))
 
     async def remove(self, key: EndpointKey, stored: StoredBinding) -> bool:
@@ -181,4 +183,4 @@ class BindingStore:
     async def states(self, key: EndpointKey) -> AsyncGenerator[Binding | None, None]:
         """The binding, then each change of it; None: there is none. Raises Compacted."""
         async for value in values(self._store, self._keys.binding(*key)):
-            yield None if value is None else BINDING.decode(value)
+            yield None if value is None else BINDING_CODEC.decode(value)

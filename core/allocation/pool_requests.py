@@ -64,7 +64,7 @@ class ReconcileReport(NamedTuple):
 
 
 POOL_REQUEST: Final = StateCodec(Application)
-REPORT: Final = StateCodec(ReconcileReport)
+REPORT_CODEC: Final = StateCodec(ReconcileReport)
 
 _POOL_REQUEST_REMEDY: Final = (
     "none needed: it is deleted when its lease ends, and the Pod's next ADD writes another"
@@ -80,10 +80,10 @@ POOL_REQUESTS: Final[KeyKind[Application]] = KeyKind(
     _POOL_REQUEST_REMEDY,
     key_of=lambda keys, application: keys.pool_request(str(application.key)),
 )
-REPORTS: Final[KeyKind[ReconcileReport]] = KeyKind(
+REPORT_KEYS: Final[KeyKind[ReconcileReport]] = KeyKind(
     "application view",
     "view/application",
-    REPORT.decode,
+    REPORT_CODEC.decode,
     ("agent", "controller"),
     _REPORT_REMEDY,
     key_of=lambda keys, report: keys.application_view(str(report.key)),
@@ -127,7 +127,7 @@ class PoolRequests:
         )
         lease = await self._store.grant_lease(REPORT_TTL_S)
         key = self._keys.application_view(str(report.key))
-        value = REPORT.encode(report._replace(problems=problems))
+        value = REPORT_CODEC.encode(report._replace(problems=problems))
         await self._store.commit([], [Put(key, value, lease)])
 
     async def reports(
@@ -145,6 +145,6 @@ def read_report(value: bytes | None) -> ReconcileReport | None:
     if value is None:
         return None
     try:
-        return REPORT.decode(value)
+        return REPORT_CODEC.decode(value)
     except LogCorrupt:
         return None

@@ -20,7 +20,7 @@ from core.domain.events import AddressesClaimed, AddressesReleased, EndpointChan
 from core.domain.evolution import EndpointKey, claims_made, evolve_endpoint
 from core.domain.model import Endpoint
 from core.errors import LostRace
-from core.eventstore.codec import CLAIM, ENDPOINT, EventDraft
+from core.eventstore.codec import CLAIM_CODEC, ENDPOINT_CODEC, EventDraft
 from core.eventstore.group_commit import NO_PROPOSAL_READS, Proposal, Reads
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Absent, Delete, Get, Guard, KeyValue, Put, Unchanged, Write
@@ -64,7 +64,7 @@ class StoredEndpoint(NamedTuple):
     @classmethod
     def of(cls, kv: KeyValue | None = None) -> StoredEndpoint:
         """Decode the value of an endpoint's key, if it exists. Raises LogCorrupt."""
-        return cls() if kv is None else cls(ENDPOINT.decode(kv.value), kv.mod_revision)
+        return cls() if kv is None else cls(ENDPOINT_CODEC.decode(kv.value), kv.mod_revision)
 
 
 NO_ENDPOINT: Final = StoredEndpoint()
@@ -120,7 +120,7 @@ def claim_proposal(
     endpoint = event.endpoint
     name = keys.endpoint(endpoint.namespace, endpoint.name)
     guards: list[Guard] = [endpoint_guard(name, stored), *further_guards]
-    writes: list[Write] = [Put(name, ENDPOINT.encode(endpoint))]
+    writes: list[Write] = [Put(name, ENDPOINT_CODEC.encode(endpoint))]
     for (family, value), cool_down_revision, claim_revision in choices:
         ip, cool_down, quarantine = keys.of_address(family, value)
         if not claim_revision:  # else the release guards the claim that ends
@@ -130,7 +130,7 @@ def claim_proposal(
         if cool_down_revision:
             writes.append(Delete(cool_down))
     for address, claim in claims_made(event, draft.event_id):
-        writes.append(Put(keys.ip_of(address), CLAIM.encode(claim)))
+        writes.append(Put(keys.ip_of(address), CLAIM_CODEC.encode(claim)))
     return Proposal((draft,), tuple(guards), tuple(writes), reads)
 
 
@@ -149,7 +149,7 @@ def change_proposal(keys: Keys, draft: EventDraft, stored: StoredEndpoint) -> Pr
     event = draft.event
     assert isinstance(event, EndpointChanged)
     name = keys.endpoint(*event.endpoint.key)
-    put = Put(name, ENDPOINT.encode(event.endpoint))
+    put = Put(name, ENDPOINT_CODEC.encode(event.endpoint))
     return Proposal((draft,), (endpoint_guard(name, stored),), (put,))
 
 
@@ -163,7 +163,9 @@ def release_proposal(keys: Keys, draft: EventDraft, stored: StoredEndpoint, leas
     after = evolve_endpoint(stored.endpoint, event)
     claim_writes = release_writes(keys, event.releases, lease)
     name = keys.endpoint(event.namespace, event.name)
-    endpoint_write: Write = Delete(name) if after is None else Put(name, ENDPOINT.encode(after))
+    endpoint_write: Write = (
+        Delete(name) if after is None else Put(name, ENDPOINT_CODEC.encode(after))
+    )
     guards = (endpoint_guard(name, stored), *claim_guards(keys, event.releases))
     return Proposal((draft,), guards, (*claim_writes, endpoint_write))
 

@@ -34,7 +34,7 @@ from core.domain.model import Endpoint, Nic
 from core.domain.reclaim.reclaim_plan import ReclaimStep
 from core.errors import LostRace, StoreUnavailable
 from core.eventstore.claim_cause import link_to_claim
-from core.eventstore.codec import CLAIM, EventDraft
+from core.eventstore.codec import CLAIM_CODEC, EventDraft
 from core.eventstore.group_commit import Lost
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore, RangeResult
@@ -92,7 +92,7 @@ def claims_in(
     claims = []
     for address, answer in zip(addresses, ranges, strict=True):
         for kv in answer.kvs:
-            claim = CLAIM.decode(kv.value)
+            claim = CLAIM_CODEC.decode(kv.value)
             if (claim.namespace, claim.pod) == key:
                 claims.append(Release(address, claim.pool, claim.holder, kv.mod_revision))
     return tuple(claims)

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from core.archive.cursor import CURSOR, StoredCursor, cursor_key, read_cursor
+from core.archive.cursor import CURSOR_CODEC, StoredCursor, cursor_key, read_cursor
 from core.archive.file_builder import FileBuilder
 from core.archive.files import Files
 from core.archive.leftovers import sweep
@@ -159,7 +159,7 @@ class Archiver:
         built = await asyncio.to_thread(builder.finish, now_ms)
         for name, chunks in built.parts:
             await asyncio.to_thread(self._files.write, name, chunks)
-        result = await self._commit(run.stored.revision, CURSOR.encode(built.cursor))
+        result = await self._commit(run.stored.revision, CURSOR_CODEC.encode(built.cursor))
         if not result.succeeded:
             for name, _ in built.parts:
                 await asyncio.to_thread(self._files.remove, name)

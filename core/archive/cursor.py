@@ -59,7 +59,7 @@ class ArchiveCursor(NamedTuple):
 
 
 NOTHING_SEALED: Final = ArchiveCursor(0, NO_FILE, 0, CHAIN_START, 0, {})
-CURSOR: Final = StateCodec(
+CURSOR_CODEC: Final = StateCodec(
     ArchiveCursor,
     lambda cursor: check_counts(
         files=cursor.files,
@@ -68,10 +68,10 @@ CURSOR: Final = StateCodec(
         smallest_seq=min(cursor.seqs.values(), default=0),
     ),
 )
-CURSORS: Final[KeyKind[ArchiveCursor]] = KeyKind(
+CURSOR_KEYS: Final[KeyKind[ArchiveCursor]] = KeyKind(
     "archive cursor",
     "meta/archive",
-    CURSOR.decode,
+    CURSOR_CODEC.decode,
     ("controller", "worker", "orbctl"),
     "restore the key from a backup of etcd; until then nothing is sealed and the archived part of"
     " the log cannot be read; the files of the archive are not changed",
@@ -96,7 +96,7 @@ async def read_cursor(store: KeyValueStore, keys: Keys, *, revision: int = 0) ->
     kv = result.ranges[0].first
     if kv is None:
         return StoredCursor(NOTHING_SEALED, 0)
-    return StoredCursor(CURSORS.decode(keys, kv.key, kv.value), kv.mod_revision)
+    return StoredCursor(CURSOR_KEYS.decode(keys, kv.key, kv.value), kv.mod_revision)
 
 
 def file_prefix(cluster: str) -> str:

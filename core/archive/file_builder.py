@@ -22,7 +22,7 @@ from core.archive.index import IndexBuilder
 from core.archive.replay import advance_clock
 from core.archive.snapshot import ArchiveSnapshot, encode_snapshot
 from core.errors import LogCorrupt, LogGap
-from core.eventstore.codec import SEGMENT_REMEDY, UNREADABLE, error_text
+from core.eventstore.codec import DECODING_ERRORS, SEGMENT_REMEDY, error_text
 from core.eventstore.log import Segment
 
 
@@ -147,7 +147,7 @@ class FileBuilder:
                 self._clock_ms = advance_clock(self._clock_ms, recorded, read_at_ms)
                 self._ledger.apply(recorded)
                 self._index.add(block, recorded.event)
-        except UNREADABLE as error:
+        except DECODING_ERRORS as error:
             self._is_broken = True
             what = f"segment {seq} of {writer} cannot be applied to the state: {error_text(error)}"
             raise LogCorrupt(what, subject=writer, remedy=SEGMENT_REMEDY) from error

@@ -32,7 +32,7 @@ import msgspec
 import zstandard
 
 from core.errors import LogCorrupt
-from core.eventstore.codec import UNREADABLE
+from core.eventstore.codec import DECODING_ERRORS
 from core.eventstore.kv import REQUEST_BYTES_MAX
 from core.eventstore.log import Segment
 
@@ -269,7 +269,7 @@ class SealedFile:
     def _decode(self, decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
         try:
             return decoder.decode(data)
-        except UNREADABLE as error:
+        except DECODING_ERRORS as error:
             self._corrupt(f"its header, table of blocks or segments cannot be decoded: {error}")
 
     def _corrupt(self, why: str) -> NoReturn:

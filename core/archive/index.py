@@ -42,7 +42,7 @@ BLOCK_BITS: Final = 20
 BLOCKS_MAX: Final = 1 << BLOCK_BITS
 """The most blocks of a file that an index can number."""
 
-MAGIC: Final = b"ORBIDX01"
+INDEX_MAGIC: Final = b"ORBIDX01"
 """Identifies the layout; an index is never empty."""
 
 _HASH_BYTES: Final = 6
@@ -107,7 +107,7 @@ class IndexBuilder:
         entries = array("Q", sorted(self._entries))
         if sys.byteorder == "little":
             entries.byteswap()
-        return MAGIC + entries.tobytes()
+        return INDEX_MAGIC + entries.tobytes()
 
     def _close(self) -> None:
         block = self._block
@@ -126,10 +126,10 @@ def find_blocks(index: memoryview, token: str) -> list[int]:
     """The blocks that may have events of the token, ascending."""
 
     def entry(position: int) -> int:
-        start = len(MAGIC) + position * _ENTRY_BYTES
+        start = len(INDEX_MAGIC) + position * _ENTRY_BYTES
         return int.from_bytes(index[start : start + _ENTRY_BYTES], "big")
 
-    positions = range((len(index) - len(MAGIC)) // _ENTRY_BYTES)
+    positions = range((len(index) - len(INDEX_MAGIC)) // _ENTRY_BYTES)
     key = token_key(token)
     first = bisect_left(positions, key, key=entry)
     last = bisect_left(positions, key + BLOCKS_MAX, lo=first, key=entry)

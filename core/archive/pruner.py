@@ -16,7 +16,7 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 
 from core.archive.cursor import (
-    CURSOR,
+    CURSOR_CODEC,
     SNAPSHOT_SUFFIX,
     PrunedPart,
     StoredCursor,
@@ -140,5 +140,5 @@ class Pruner:
         key = cursor_key(self._keys)
         cursor = stored.cursor._replace(pruned=part)
         guard = Unchanged(key, stored.revision)
-        result = await self._store.commit([guard], [Put(key, CURSOR.encode(cursor))])
+        result = await self._store.commit([guard], [Put(key, CURSOR_CODEC.encode(cursor))])
         return SealedLog(self._files, cursor) if result.succeeded else None

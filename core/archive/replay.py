@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
-from core.archive.cursor import CURSORS, NOTHING_SEALED, cursor_key
+from core.archive.cursor import CURSOR_KEYS, NOTHING_SEALED, cursor_key
 from core.archive.files import Files
 from core.archive.sealed_log import SealedLog
 from core.archive.unread_parts import UnreadPartList
@@ -105,7 +105,7 @@ async def open_log(
     result = await store.read([Get(cursor_key(keys)), Get(*keys.range_of("head"))])
     cursor_kvs, head_kvs = (answer.kvs for answer in result.ranges)
     cursor = (
-        CURSORS.decode(keys, cursor_kvs[0].key, cursor_kvs[0].value)
+        CURSOR_KEYS.decode(keys, cursor_kvs[0].key, cursor_kvs[0].value)
         if cursor_kvs
         else NOTHING_SEALED
     )

@@ -20,7 +20,7 @@ from core.archive.cursor import (
 )
 from core.archive.files import Files
 from core.archive.format import FileLink, SealedFile
-from core.archive.index import MAGIC, find_blocks
+from core.archive.index import INDEX_MAGIC, find_blocks
 from core.archive.snapshot import ArchiveSnapshot, decode_snapshot, empty_snapshot
 from core.archive.unread_parts import UnreadPartList
 from core.errors import LogCorrupt
@@ -95,7 +95,7 @@ class SealedLog:
             index = self._files.view(link.base + INDEX_SUFFIX)
         except LogCorrupt:
             return None
-        return index if bytes(index[: len(MAGIC)]) == MAGIC else None
+        return index if bytes(index[: len(INDEX_MAGIC)]) == INDEX_MAGIC else None
 
     def snapshot(self, link: FileLink) -> ArchiveSnapshot | None:
         """The snapshot of a file; None if it is lost or was changed."""

@@ -19,7 +19,7 @@ from core.domain.evolution import Ledger, RevisedClaim
 from core.domain.model import Claim, Endpoint, Pool, Quarantine, Reservation, Subnet
 from core.domain.sriov.model import GuidClaim
 from core.errors import LogCorrupt
-from core.eventstore.codec import UNREADABLE
+from core.eventstore.codec import DECODING_ERRORS
 from core.eventstore.unknown_fields import trimmed
 
 SNAPSHOT_VERSION = 1
@@ -100,7 +100,7 @@ def decode_snapshot(data: memoryview | bytes, *, name: str) -> ArchiveSnapshot:
                 remedy=SNAPSHOT_REMEDY,
             )
         stored = _decode_stored(zstandard.ZstdDecompressor().decompress(data))
-    except (zstandard.ZstdError, *UNREADABLE) as error:
+    except (zstandard.ZstdError, *DECODING_ERRORS) as error:
         raise LogCorrupt(
             f"snapshot {name} cannot be decoded: {error}",
             subject=name,

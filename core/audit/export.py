@@ -22,7 +22,7 @@ import msgspec
 
 from core.archive.format import CHAIN_START, chained
 from core.archive.replay import LogView
-from core.domain.events import TYPE_NAMES, VERSIONS, Recorded
+from core.domain.events import EVENT_VERSIONS, TYPE_NAMES, Recorded
 from core.errors import BadInput, LogCorrupt
 from core.eventstore.kv import REQUEST_BYTES_MAX
 from core.eventstore.log import Segment
@@ -57,7 +57,7 @@ def line_of(recorded: Recorded) -> str:
         "place": recorded.index_in_segment,  # exports keep the first name
         "time": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "type": name,
-        "version": VERSIONS[name],
+        "version": EVENT_VERSIONS[name],
         "event_id": recorded.event_id,
         "writer": recorded.writer,
         **recorded.cause._asdict(),

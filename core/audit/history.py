@@ -2,8 +2,8 @@
 
 The archive's index names the blocks that may have events of the subject, and segments that do not
 contain the subject's name are not decoded. So the history takes milliseconds even if the log is
-long. Kinds of subjects that are not in ``INDEXED`` need a scan of the complete log. This module
-reads archive and live log, never the state keys; it writes nothing.
+long. Kinds of subjects that are not in ``INDEXED_SUBJECTS`` need a scan of the complete log. This
+module reads archive and live log, never the state keys; it writes nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from core.archive.replay import LogView
 from core.audit.event_summary import binding_in_words
 from core.audit.guid_history import GuidHistory
 from core.audit.history_entries import (
-    INDEXED,
+    INDEXED_SUBJECTS,
     EntryList,
     History,
     HistoryEntry,
@@ -87,7 +87,7 @@ async def events_about(view: LogView, subject: HistorySubject) -> AsyncIterator[
     """The events that may be about the subject, in log order."""
     sealed = (
         view.sealed.segments_with_any([subject.token])
-        if subject.kind in INDEXED
+        if subject.kind in INDEXED_SUBJECTS
         else (segments for _, segments in view.sealed.segments(0, view.revision))
     )
     for segments in sealed:

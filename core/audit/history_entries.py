@@ -83,7 +83,7 @@ _NOT_NAMED_IN_EVENTS: Final = frozenset(("cidr", "node"))
 A release does not name the node, and no event names a CIDR.
 """
 
-INDEXED: Final = frozenset(("address", "pod", "uid", "pool", "use", "subnet"))
+INDEXED_SUBJECTS: Final = frozenset(("address", "pod", "uid", "pool", "use", "subnet"))
 """Kinds of subjects in the archive's index. For other kinds every sealed segment is searched."""
 
 _IPV4_OR_CIDR: Final = re.compile(r"[0-9.]*\.[0-9.]*(/[0-9]+)?\Z")

@@ -17,7 +17,7 @@ from typing import Final, Literal, NamedTuple
 
 from core.audit.text_columns import Names, TextColumn
 
-OPEN: Final = 2**64 - 1
+OPEN_END: Final = 2**64 - 1
 """The end position of a holding that has not ended."""
 
 HALF_BITS: Final = 64
@@ -46,7 +46,7 @@ class Holder(NamedTuple):
 class HoldingRow(NamedTuple):
     """A row. ``value``: the address as a number. ``began`` and ``ended``: positions.
 
-    ``ended`` is ``OPEN`` while the holding lasts.
+    ``ended`` is ``OPEN_END`` while the holding lasts.
     """
 
     value: int
@@ -80,7 +80,7 @@ class HoldingTable:
         self._high.append(value >> HALF_BITS)
         self._low.append(value & _HALF)
         self._began.append(position)
-        self._ended.append(OPEN)
+        self._ended.append(OPEN_END)
         self.pods.append(holder.pod)
         number = self._names.number
         self._nodes.append(number(holder.node))

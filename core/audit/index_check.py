@@ -18,7 +18,7 @@ from core.domain.model import Pool, Subnet
 from core.errors import LogCorrupt
 from core.eventstore.codec import KeyKind
 from core.eventstore.faults import ContainedFault
-from core.eventstore.index import COMPLETE, FAMILIES, TOPICS, Index
+from core.eventstore.index import COMPLETE_INDEX, FAMILIES, TOPICS, Index
 from core.eventstore.keys import Keys, key_text
 from core.eventstore.kv import Get, KeyValueStore, Put, Unchanged
 
@@ -44,7 +44,7 @@ async def check_index(
             index, guard_key = Index(keys, topic, family), keys.guard(topic, family)
             gets = [Get(guard_key), Get(*index.all(), keys_only=True)]
             guard, entries = (await store.read(gets, revision=revision)).ranges
-            if guard.first is None or guard.first.value != COMPLETE:
+            if guard.first is None or guard.first.value != COMPLETE_INDEX:
                 continue
             expected = {key for value in values for key in index.entries(value)}
             stored = {kv.key for kv in entries.kvs}

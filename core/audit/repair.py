@@ -25,16 +25,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from core.audit.state import CODECS, Difference, State
+from core.audit.state import STATE_CODECS, Difference, State
 from core.domain.addresses.ip_address import Family
 from core.domain.events import AddressesClaimed, AddressesReleased, Cause, Release
 from core.domain.evolution import EndpointKey, Ledger, claims_made
 from core.domain.model import Claim, Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
 from core.errors import LogCorrupt
-from core.eventstore.codec import CLAIM, ENDPOINT, HEAD, EventDraft
+from core.eventstore.codec import CLAIM_CODEC, ENDPOINT_CODEC, HEAD_CODEC, EventDraft
 from core.eventstore.group_commit import Lost, Proposal
 from core.eventstore.keys import Keys, key_text
-from core.eventstore.kinds import HEADS
+from core.eventstore.kinds import HEAD_KEYS
 from core.eventstore.kv import Absent, Delete, Get, Guard, KeyValueStore, Put, Unchanged, Write
 from core.eventstore.log import head_from_log
 from core.eventstore.writer import Writer
@@ -112,7 +112,7 @@ async def plan_heads(
     steps: list[RepairStep] = []
     for kv in (await store.read([Get(*keys.range_of("head"))], revision=revision)).ranges[0].kvs:
         try:
-            HEADS.decode(keys, kv.key, kv.value)
+            HEAD_KEYS.decode(keys, kv.key, kv.value)
         except LogCorrupt:
             name = key_text(keys, kv.key)
             writer = name.partition("/")[2]
@@ -123,7 +123,7 @@ async def plan_heads(
                 continue
             head = await head_from_log(store, keys, kv, revision, sealed.get(writer, 0))
             text = f"write the head of {writer}: its last segment is {head.seq}"
-            steps.append(RepairStep(text, (guard,), (Put(kv.key, HEAD.encode(head)),)))
+            steps.append(RepairStep(text, (guard,), (Put(kv.key, HEAD_CODEC.encode(head)),)))
     return tuple(steps)
 
 
@@ -156,7 +156,7 @@ async def _execute(
         return (await store.commit(step.guards, step.writes)).succeeded
     event_id = writer.event_id()
     made = claims_made(event, event_id) if isinstance(event, AddressesClaimed) else ()
-    claims = [Put(keys.ip_of(address), CLAIM.encode(claim)) for address, claim in made]
+    claims = [Put(keys.ip_of(address), CLAIM_CODEC.encode(claim)) for address, claim in made]
     proposal = Proposal((EventDraft(event_id, cause, event),), step.guards, (*step.writes, *claims))
     return not isinstance(await writer.append(proposal), Lost)
 
@@ -169,7 +169,7 @@ def _restore(difference: Difference, keys: Keys) -> RepairStep:
         text = f"delete {difference.kind} {difference.name}, which has no event in the log"
         return RepairStep(text, (guard,), (Delete(difference.key), *guard_writes))
     verb = "write" if difference.found is None else "correct"
-    write = Put(difference.key, CODECS[difference.kind].encode(difference.expected))
+    write = Put(difference.key, STATE_CODECS[difference.kind].encode(difference.expected))
     text = f"{verb} {difference.kind} {difference.name} from the log"
     return RepairStep(text, (guard,), (write, *guard_writes))
 
@@ -199,7 +199,7 @@ def _claim_again(
     step = RepairStep(
         f"write the claim of {', '.join(sorted(differing & rewritten))} by {'/'.join(key)} again",
         tuple(_guard(guarded_key, _revision(state, guarded_key)) for guarded_key in guarded),
-        (Put(endpoint_key, ENDPOINT.encode(endpoint)),),
+        (Put(endpoint_key, ENDPOINT_CODEC.encode(endpoint)),),
         AddressesClaimed(endpoint, tuple(nics)),
     )
     return [*steps, step]

@@ -14,28 +14,28 @@ from core.domain.evolution import Ledger
 from core.domain.sriov.guid_decisions import guids_by_node
 from core.errors import LogCorrupt
 from core.eventstore.codec import (
-    CLAIM,
-    ENDPOINT,
+    CLAIM_CODEC,
+    ENDPOINT_CODEC,
     GUID_CLAIM,
     NODE_GUIDS,
-    POOL,
-    QUARANTINE,
-    RECORD,
-    RESERVATION,
-    SUBNET,
+    POOL_CODEC,
+    QUARANTINE_CODEC,
+    RECORD_CODEC,
+    RESERVATION_CODEC,
+    SUBNET_CODEC,
     StateCodec,
 )
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValue, KeyValueStore
 
-CODECS: Final[Mapping[str, StateCodec[Any]]] = {
-    "subnet": SUBNET,
-    "pool": POOL,
-    "reservation": RESERVATION,
-    "quarantine": QUARANTINE,
-    "record": RECORD,
-    "ip": CLAIM,
-    "endpoint": ENDPOINT,
+STATE_CODECS: Final[Mapping[str, StateCodec[Any]]] = {
+    "subnet": SUBNET_CODEC,
+    "pool": POOL_CODEC,
+    "reservation": RESERVATION_CODEC,
+    "quarantine": QUARANTINE_CODEC,
+    "record": RECORD_CODEC,
+    "ip": CLAIM_CODEC,
+    "endpoint": ENDPOINT_CODEC,
     "guid": GUID_CLAIM,
     "node-guids": NODE_GUIDS,
 }
@@ -92,7 +92,7 @@ State = Mapping[bytes, KeyValue]
 async def read_state(store: KeyValueStore, keys: Keys, revision: int) -> State:
     """Every state key as of a revision. Raises Compacted, StoreUnavailable."""
     kvs: dict[bytes, KeyValue] = {}
-    for prefix in CODECS:
+    for prefix in STATE_CODECS:
         result = await store.read([Get(*keys.range_of(prefix))], revision=revision)
         kvs.update((kv.key, kv) for kv in result.ranges[0].kvs)
     return kvs
@@ -108,7 +108,7 @@ def compare(ledger: Ledger, state: State, keys: Keys) -> list[Difference]:
     ]
     unexpected = [kv for key, kv in state.items() if key not in expected]
     differences += [_difference(kv.key, None, kv, keys) for kv in unexpected]
-    kinds = list(CODECS)
+    kinds = list(STATE_CODECS)
     differences.sort(key=lambda item: (kinds.index(item.kind), item.key))
     return differences
 
@@ -147,7 +147,7 @@ def _with_key(address: str, expected: Expected, keys: Keys) -> Iterator[tuple[by
 def _agrees(expected: Expected, kv: KeyValue | None) -> bool:
     if kv is None or expected.revision not in {0, kv.mod_revision}:
         return False
-    codec = CODECS[expected.kind]
+    codec = STATE_CODECS[expected.kind]
     if kv.value == codec.encode(expected.value):
         return True
     # An older version may have encoded the same value with fewer fields.
@@ -171,7 +171,7 @@ def _difference(
 
 def _decoded(kind: str, found: KeyValue) -> object:
     try:
-        return CODECS[kind].decode(found.value)
+        return STATE_CODECS[kind].decode(found.value)
     except LogCorrupt as error:
         return Unreadable(error.message)
 

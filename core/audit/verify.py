@@ -27,7 +27,7 @@ from core.domain.checker import Checker, Violation
 from core.domain.events import Recorded
 from core.domain.evolution import Ledger
 from core.errors import Compacted, LogCorrupt, LogError
-from core.eventstore.codec import UNREADABLE, KeyKind, error_text
+from core.eventstore.codec import DECODING_ERRORS, KeyKind, error_text
 from core.eventstore.faults import ContainedFault
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
@@ -206,7 +206,7 @@ class _Run:
         """Check one event and apply it. Raises LogCorrupt if it cannot be applied."""
         try:
             return self._checker.check(recorded)
-        except UNREADABLE as error:
+        except DECODING_ERRORS as error:
             what = (
                 f"event {recorded.event_id} cannot be applied to the state before it:"
                 f" {error_text(error)}"

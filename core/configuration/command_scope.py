@@ -52,12 +52,12 @@ from core.domain.model import Pool, Subnet
 from core.domain.names import SUBDOMAIN_CHARS_MAX, is_name
 from core.domain.subnets.subnet_model import owner_subnet_name
 from core.domain.validation.normalization import normalise_network
-from core.eventstore.index import COMPLETE, FAMILIES, TOPICS, Index, IndexIncomplete, Topic
+from core.eventstore.index import COMPLETE_INDEX, FAMILIES, TOPICS, Index, IndexIncomplete, Topic
 from core.eventstore.keys import Keys
 from core.eventstore.kv import TXN_OPERATIONS_MAX, Get, KeyValueStore, RangeResult
 from core.eventstore.state import add_configuration, read_configuration
 
-INDEXES: Final = tuple(product(TOPICS, FAMILIES))
+ALL_INDEXES: Final = tuple(product(TOPICS, FAMILIES))
 """Every (topic, family) that has an index."""
 
 
@@ -311,11 +311,11 @@ class _ScopeLoad:
         if self.ledger.position:
             results = await self._read_ranges(gets)
         else:
-            guard_keys = [self._keys.guard(*topic) for topic in INDEXES]
+            guard_keys = [self._keys.guard(*topic) for topic in ALL_INDEXES]
             results = await self._read_ranges([*gets, *map(Get, guard_keys)])
             for key, result in zip(guard_keys, results[len(gets) :], strict=True):
                 # Without the guard key no object of the topic was ever written.
-                if result.first is None or result.first.value == COMPLETE:
+                if result.first is None or result.first.value == COMPLETE_INDEX:
                     self.indexed.add(key)
         for result in results[: len(gets)]:
             add_configuration(self._keys, self.ledger, result.kvs)

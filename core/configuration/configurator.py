@@ -32,7 +32,7 @@ from core.domain.subnets.subnet_decisions import must_repeat
 from core.errors import LogCorrupt, LostRace, Refusal, Refused
 from core.eventstore.codec import STATE_REMEDY, EventDraft
 from core.eventstore.group_commit import Lost, Proposal
-from core.eventstore.index import COMPLETE
+from core.eventstore.index import COMPLETE_INDEX
 from core.eventstore.keys import Keys, key_text
 from core.eventstore.kv import Delete, Guard, KeyValueStore, NothingNewer, Put, Write
 from core.eventstore.retry_policies import retry_lost_races
@@ -146,7 +146,9 @@ class Configurator:
             writes |= {_key_of(write): write for write in effect.index_writes}
             if effect.topic:
                 guard_key = self._keys.guard(effect.topic, effect.family)
-                writes[guard_key] = Put(guard_key, COMPLETE if guard_key in scope.indexed else b"")
+                writes[guard_key] = Put(
+                    guard_key, COMPLETE_INDEX if guard_key in scope.indexed else b""
+                )
             for topic in _GUARDED_TOPICS.get(effect.topic, ()):
                 guard_key = self._keys.guard(topic, effect.family)
                 guards[NothingNewer(guard_key, guard_key + b"\0", at)] = None

@@ -27,7 +27,13 @@ from core.domain.events import (
 )
 from core.domain.evolution import evolve_pool, evolve_subnet
 from core.domain.model import Pool, Subnet
-from core.eventstore.codec import POOL, QUARANTINE, RECORD, RESERVATION, SUBNET
+from core.eventstore.codec import (
+    POOL_CODEC,
+    QUARANTINE_CODEC,
+    RECORD_CODEC,
+    RESERVATION_CODEC,
+    SUBNET_CODEC,
+)
 from core.eventstore.index import Index
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Delete, Put, Write
@@ -57,19 +63,21 @@ def effect_of(event: Event, configuration: Configuration, keys: Keys) -> Effect:
         case SubnetDefined() | SubnetRetired() | SubnetDeleted():
             return _subnet_effect(event, configuration, keys)
         case ReservationDefined(reservation):
-            write = Put(keys.reservation(reservation.name), RESERVATION.encode(reservation))
+            write = Put(keys.reservation(reservation.name), RESERVATION_CODEC.encode(reservation))
             return Effect(write, "reservations", reservation.family)
         case ReservationDeleted(name):
             family = configuration.reservations[name].family
             return Effect(Delete(keys.reservation(name)), "reservations", family)
         case AddressQuarantined(quarantine):
             key = keys.quarantine_of(quarantine.address)
-            return Effect(Put(key, QUARANTINE.encode(quarantine)), "quarantine", quarantine.family)
+            return Effect(
+                Put(key, QUARANTINE_CODEC.encode(quarantine)), "quarantine", quarantine.family
+            )
         case QuarantineLifted(address):
             family = parse_address(address).family
             return Effect(Delete(keys.quarantine_of(address)), "quarantine", family)
         case RecordDefined(kind, namespace, name):
-            write = Put(keys.record(kind, namespace, name), RECORD.encode(event))
+            write = Put(keys.record(kind, namespace, name), RECORD_CODEC.encode(event))
             return Effect(write, "records")
         case RecordDeleted(kind, namespace, name):
             return Effect(Delete(keys.record(kind, namespace, name)), "records")
@@ -82,7 +90,7 @@ def _pool_effect(event: PoolEvent, configuration: Configuration, keys: Keys) -> 
     before = configuration.pools.get(name)
     after = evolve_pool(before, event)
     key = keys.pool(name)
-    write = Delete(key) if after is None else Put(key, POOL.encode(after))
+    write = Delete(key) if after is None else Put(key, POOL_CODEC.encode(after))
     return _indexed(write, "pools", keys, before, after)
 
 
@@ -91,7 +99,7 @@ def _subnet_effect(event: SubnetEvent, configuration: Configuration, keys: Keys)
     before = configuration.subnets.get(name)
     after = evolve_subnet(before, event)
     key = keys.subnet(name)
-    write = Delete(key) if after is None else Put(key, SUBNET.encode(after))
+    write = Delete(key) if after is None else Put(key, SUBNET_CODEC.encode(after))
     return _indexed(write, "subnets", keys, before, after)
 
 

@@ -15,9 +15,9 @@ from core.domain.addresses.ip_address import Family
 from core.domain.model import Pool, Subnet
 from core.errors import LogCorrupt, LostRace
 from core.eventstore.codec import KeyKind
-from core.eventstore.index import COMPLETE, Index, Topic
+from core.eventstore.index import COMPLETE_INDEX, Index, Topic
 from core.eventstore.keys import Keys
-from core.eventstore.kinds import POOLS, SUBNETS
+from core.eventstore.kinds import POOL_KEYS, SUBNET_KEYS
 from core.eventstore.kv import Delete, Get, KeyValueStore, Put, Unchanged, Write
 
 WRITES_PER_STEP_MAX: Final = 120
@@ -30,7 +30,7 @@ async def build_index(store: KeyValueStore, keys: Keys, topic: Topic, family: Fa
     Raises StoreUnavailable, OutcomeUnknown, and LostRace if the topic changes during the build.
     """
     index, guard_key = Index(keys, topic, family), keys.guard(topic, family)
-    kind: KeyKind[Pool] | KeyKind[Subnet] = POOLS if topic == "pools" else SUBNETS
+    kind: KeyKind[Pool] | KeyKind[Subnet] = POOL_KEYS if topic == "pools" else SUBNET_KEYS
     guard, objects = (await store.read([Get(guard_key), Get(*kind.range(keys))])).ranges
     revision = guard.first.mod_revision if guard.first else 0
     first_writes: list[Write] = [Put(guard_key, b""), Delete(*index.all())]
@@ -43,7 +43,7 @@ async def build_index(store: KeyValueStore, keys: Keys, topic: Topic, family: Fa
     for start in range(0, len(writes), WRITES_PER_STEP_MAX):
         part = writes[start : start + WRITES_PER_STEP_MAX]
         await _write(store, guard_key, build_revision, part)
-    await _write(store, guard_key, build_revision, [Put(guard_key, COMPLETE)])
+    await _write(store, guard_key, build_revision, [Put(guard_key, COMPLETE_INDEX)])
 
 
 async def _write(store: KeyValueStore, guard_key: bytes, revision: int, writes: list[Write]) -> int:

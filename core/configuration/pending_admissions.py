@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from core.domain.configuration.admissions import PendingAdmission, extent_of
 from core.domain.model import Pool, Subnet
 from core.errors import LogCorrupt, LostRace, NotReady
-from core.eventstore.codec import POOL, SUBNET, KeyKind, StateCodec, check_pool
+from core.eventstore.codec import POOL_CODEC, SUBNET_CODEC, KeyKind, StateCodec, check_pool
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Delete, Get, KeyValueStore, NothingNewer, Put
 
@@ -33,11 +33,11 @@ def _admission_key(keys: Keys, admission: PendingAdmission) -> bytes:
     return keys.admitted(admission.kind, admission.value.name, admission.review)
 
 
-ADMISSION: Final = StateCodec(PendingAdmission, _check)
-ADMISSIONS: Final[KeyKind[PendingAdmission]] = KeyKind(
+ADMISSION_CODEC: Final = StateCodec(PendingAdmission, _check)
+ADMISSION_KEYS: Final[KeyKind[PendingAdmission]] = KeyKind(
     "pending admission",
     KEY_PREFIX,
-    ADMISSION.decode,
+    ADMISSION_CODEC.decode,
     ("controller",),
     "delete the key; then an overlapping pool may be admitted, and the log refuses the second one",
     key_of=_admission_key,
@@ -65,7 +65,7 @@ class AdmissionStore:
         admissions = []
         for kv in result.ranges[0].kvs:
             try:
-                admissions.append(ADMISSIONS.decode(self._keys, kv.key, kv.value))
+                admissions.append(ADMISSION_KEYS.decode(self._keys, kv.key, kv.value))
             except LogCorrupt as error:
                 _log.warning("pending admission ignored: %s; %s", error.message, error.remedy)
         return AdmissionSnapshot(tuple(admissions), result.revision)
@@ -81,7 +81,7 @@ class AdmissionStore:
                 remedy="check that a controller is running and is leader",
             )
         guard = NothingNewer(*self._keys.range_of(KEY_PREFIX), since.revision)
-        write = Put(_admission_key(self._keys, admission), ADMISSION.encode(admission))
+        write = Put(_admission_key(self._keys, admission), ADMISSION_CODEC.encode(admission))
         if not (await self._store.commit([guard], [write])).succeeded:
             raise LostRace(
                 "another object was admitted since the pending admissions were read",
@@ -99,7 +99,7 @@ class AdmissionStore:
         result = await self._store.read([Get(*self._keys.range_of(KEY_PREFIX, kind, value.name))])
         for kv in result.ranges[0].kvs:
             try:
-                admitted = ADMISSIONS.decode(self._keys, kv.key, kv.value).value
+                admitted = ADMISSION_KEYS.decode(self._keys, kv.key, kv.value).value
             except LogCorrupt:
                 continue  # ``read`` reports it
             if extent_of(admitted) == extent_of(value):
@@ -124,5 +124,7 @@ class AdmissionStore:
         kv = (await self._store.read([Get(key)])).ranges[0].first
         if kv is None:
             return None
-        stored: Pool | Subnet = (POOL if admission.pool is not None else SUBNET).decode(kv.value)
+        stored: Pool | Subnet = (POOL_CODEC if admission.pool is not None else SUBNET_CODEC).decode(
+            kv.value
+        )
         return stored

@@ -25,11 +25,11 @@ class RefusedPool(NamedTuple):
     why: str
 
 
-REFUSED: Final = StateCodec(RefusedPool)
-REFUSALS: Final[KeyKind[RefusedPool]] = KeyKind(
+REFUSED_POOL_CODEC: Final = StateCodec(RefusedPool)
+REFUSED_POOL_KEYS: Final[KeyKind[RefusedPool]] = KeyKind(
     "refused pool",
     KEY_PREFIX,
-    REFUSED.decode,
+    REFUSED_POOL_CODEC.decode,
     ("agent", "controller"),
     "delete the key; then an ADD reports that the pool does not exist",
     key_of=lambda keys, pool: keys.refused(pool.name),
@@ -45,7 +45,7 @@ class RefusalNotes:
 
     async def add(self, name: str, why: str) -> None:
         """Write the note about a refused pool."""
-        value = REFUSED.encode(RefusedPool(name, why[:TEXT_CHARS_MAX]))
+        value = REFUSED_POOL_CODEC.encode(RefusedPool(name, why[:TEXT_CHARS_MAX]))
         await self._store.commit([], [Put(self._keys.refused(name), value)])
 
     async def remove(self, name: str) -> None:
@@ -63,7 +63,7 @@ class RefusalNotes:
         if kv is None:
             return error
         try:
-            why = REFUSALS.decode(self._keys, kv.key, kv.value).why
+            why = REFUSED_POOL_KEYS.decode(self._keys, kv.key, kv.value).why
         except LogCorrupt:
             return error
         return error.with_message(

@@ -17,8 +17,8 @@ from core.domain.device_allocation import Device, DeviceAllocation
 from core.domain.patterns import globs
 from core.domain.patterns.labels import LabelSelector, key_faults, matches
 
-GROUP: Final = "spidernet.io"
-SUB_ENI: Final = f"{GROUP}/sub-eni"
+RESOURCE_GROUP: Final = "spidernet.io"
+SUB_ENI: Final = f"{RESOURCE_GROUP}/sub-eni"
 """The default resource name of a network provider's slots."""
 
 NIC_SLOTS: Final = 10_000
@@ -108,7 +108,7 @@ class SlotResource(NamedTuple):
 
 def nic_resource(link: str) -> str:
     """The resource name of a NIC's slots; "" if the link's name cannot be part of one."""
-    name = f"{GROUP}/{link}-nic"
+    name = f"{RESOURCE_GROUP}/{link}-nic"
     return "" if resource_fault(name) else name
 
 

@@ -5,7 +5,7 @@ An event is an immutable fact, named in the past tense. Its name in the log is
 it.
 
 A field may be added at the end with a default. Any other change of a type needs a higher schema
-version in ``VERSIONS`` and an upcaster in ``UPCASTERS``: a function from the old body (plain
+version in ``EVENT_VERSIONS`` and an upcaster in ``UPCASTERS``: a function from the old body (plain
 msgpack data: lists, maps, texts) to the new one. An upcaster is never removed; recorded logs of
 every version are test fixtures.
 """
@@ -371,7 +371,7 @@ class Recorded(NamedTuple):
     event: Event
 
 
-VERSIONS: dict[str, int] = dict.fromkeys(EVENT_TYPES, SCHEMA_VERSION)
+EVENT_VERSIONS: dict[str, int] = dict.fromkeys(EVENT_TYPES, SCHEMA_VERSION)
 """Name in the log -> the current schema version."""
 
 Upcaster = Callable[[list[object]], list[object]]
@@ -384,7 +384,7 @@ def upcast(
     version: int,
     body: list[object],
     *,
-    current: Mapping[str, int] = VERSIONS,
+    current: Mapping[str, int] = EVENT_VERSIONS,
     upcasters: Mapping[tuple[str, int], Upcaster] = UPCASTERS,
 ) -> list[object]:
     """The body in the current version. Raises KeyError if an upcaster is missing."""

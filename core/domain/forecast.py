@@ -79,7 +79,7 @@ class NoTrend(NamedTuple):
     reason: str
 
 
-FULL: Final = Forecast(0.0, 0.0, 0.0, 0.0, 0)
+FULL_NOW: Final = Forecast(0.0, 0.0, 0.0, 0.0, 0)
 """The forecast if no address is left."""
 
 
@@ -137,7 +137,7 @@ def forecast_exhaustion(net_growth: Sequence[int], left: int) -> Forecast | NoTr
     the last hour ends now. Only the last ``HOURS_MAX`` hours are used.
     """
     if left <= 0:
-        return FULL
+        return FULL_NOW
     hourly = net_growth[-HOURS_MAX:]
     if len(hourly) < HOURS_PER_DAY:
         return NoTrend("the history is shorter than a day")

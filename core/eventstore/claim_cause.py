@@ -14,7 +14,7 @@ from core.domain.events import Cause, Release
 from core.domain.evolution import RevisedClaim
 from core.domain.model import Claim
 from core.errors import Compacted, OrbweaverError
-from core.eventstore.codec import CLAIM, HEAD, decode_segment
+from core.eventstore.codec import CLAIM_CODEC, HEAD_CODEC, decode_segment
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
 from core.process.tracing import Span
@@ -36,7 +36,7 @@ async def cause_of(store: KeyValueStore, keys: Keys, held: RevisedClaim) -> Caus
     try:
         heads = await store.read([Get(keys.head(writer))], revision=at)
         for head in heads.ranges[0].kvs:
-            path = keys.log(writer, HEAD.decode(head.value).seq)
+            path = keys.log(writer, HEAD_CODEC.decode(head.value).seq)
             for kv in (await store.read([Get(path)], revision=at)).ranges[0].kvs:
                 for recorded in decode_segment(kv.value, writer=writer, position=kv.mod_revision):
                     if recorded.event_id == held.claim.event:
@@ -64,7 +64,7 @@ async def link_to_claim(span: Span, store: KeyValueStore, keys: Keys, ended: Rel
         async with asyncio.timeout(LINK_S_MAX):
             read = await store.read([Get(keys.ip_of(ended.address))], revision=at)
             for kv in read.ranges[0].kvs:
-                claim = CLAIM.decode(kv.value)
+                claim = CLAIM_CODEC.decode(kv.value)
                 cause = await cause_of(store, keys, RevisedClaim(claim, at))
                 if cause is not None and cause.traceparent:
                     span.link(cause.traceparent, link_attributes(claim))

@@ -21,8 +21,8 @@ from core.domain.addresses.ip_address import ADDRESS_BITS, Family, parse_address
 from core.domain.configuration.configuration_state import pool_addresses, reserved_addresses
 from core.domain.events import (
     EVENT_TYPES,
+    EVENT_VERSIONS,
     TYPE_NAMES,
-    VERSIONS,
     Cause,
     Event,
     RecordDefined,
@@ -45,7 +45,7 @@ STATE_VERSION = 1
 SEGMENT_EVENTS_MAX = 126
 """The maximum number of events in one segment: etcd's 128 operations less segment and head."""
 
-UNREADABLE: Final = (
+DECODING_ERRORS: Final = (
     ValueError,
     KeyError,
     IndexError,
@@ -104,7 +104,7 @@ class _Segment(NamedTuple):
 _segment_decoder = msgspec.msgpack.Decoder(_Segment)
 _raw_decoder = msgspec.msgpack.Decoder(list[object])
 _body_decoders = {
-    name: (VERSIONS[name], msgspec.msgpack.Decoder(kind).decode)
+    name: (EVENT_VERSIONS[name], msgspec.msgpack.Decoder(kind).decode)
     for name, kind in EVENT_TYPES.items()
 }
 
@@ -115,7 +115,7 @@ def encode_segment(recorded_at_ms: int, drafts: Sequence[EventDraft]) -> bytes:
     records = []
     for draft in drafts:
         name = TYPE_NAMES[type(draft.event)]
-        records.append((draft.event_id, name, VERSIONS[name], draft.cause, draft.event))
+        records.append((draft.event_id, name, EVENT_VERSIONS[name], draft.cause, draft.event))
     return _encoder.encode((SEGMENT_VERSION, recorded_at_ms, records))
 
 
@@ -126,7 +126,7 @@ def decode_segment(data: bytes, *, writer: str, position: int) -> list[Recorded]
         if segment.version != SEGMENT_VERSION:
             raise ValueError(f"segment version {segment.version} is unknown")
         return _events_of(segment, writer, position)
-    except UNREADABLE as error:
+    except DECODING_ERRORS as error:
         raise LogCorrupt(
             f"the segment of writer {writer} at revision {position} cannot be decoded:"
             f" {error_text(error)}",
@@ -136,7 +136,7 @@ def decode_segment(data: bytes, *, writer: str, position: int) -> list[Recorded]
 
 
 def error_text(error: Exception) -> str:
-    """The text of an error of ``UNREADABLE``, with its type where the text alone is unclear."""
+    """The text of one of ``DECODING_ERRORS``, with its type where the text alone is unclear."""
     if isinstance(error, ValueError | OSError):
         return str(error)
     return f"{type(error).__name__}: {error}"
@@ -174,7 +174,7 @@ def _events_of(segment: _Segment, writer: str, position: int) -> list[Recorded]:
 
 
 def _upcast(name: str, version: int, body: msgspec.Raw) -> Event:
-    if version > VERSIONS[name]:
+    if version > EVENT_VERSIONS[name]:
         raise ValueError(f"version {version} of event type {name!r} is unknown")
     return msgspec.convert(upcast(name, version, _raw_decoder.decode(body)), EVENT_TYPES[name])
 
@@ -217,7 +217,7 @@ class StateCodec(Generic[T]):
             result: T = value
             if self._check is not None:
                 self._check(result)
-        except UNREADABLE as error:
+        except DECODING_ERRORS as error:
             raise LogCorrupt(
                 f"a {self._type_name} value cannot be decoded: {error_text(error)}",
                 subject=self._type_name,
@@ -333,7 +333,7 @@ class KeyKind(Generic[T]):
                 raise ValueError("the value contains the name of another object")
         except LogCorrupt as error:
             raise self._error(keys, key, error.message) from error
-        except UNREADABLE as error:
+        except DECODING_ERRORS as error:
             raise self._error(keys, key, error_text(error)) from error
         return decoded
 
@@ -362,13 +362,13 @@ class KeyKind(Generic[T]):
         )
 
 
-CLAIM = StateCodec(Claim)
-ENDPOINT = StateCodec(Endpoint, check_endpoint)
-POOL = StateCodec(Pool, check_pool)
-SUBNET = StateCodec(Subnet, check_pool)
-RESERVATION = StateCodec(Reservation, check_reservation)
-QUARANTINE = StateCodec(Quarantine, check_quarantine)
-RECORD = StateCodec(RecordDefined)
+CLAIM_CODEC = StateCodec(Claim)
+ENDPOINT_CODEC = StateCodec(Endpoint, check_endpoint)
+POOL_CODEC = StateCodec(Pool, check_pool)
+SUBNET_CODEC = StateCodec(Subnet, check_pool)
+RESERVATION_CODEC = StateCodec(Reservation, check_reservation)
+QUARANTINE_CODEC = StateCodec(Quarantine, check_quarantine)
+RECORD_CODEC = StateCodec(RecordDefined)
 GUID_CLAIM = StateCodec(GuidClaim)
 NODE_GUIDS = StateCodec(NodeGuids, check_guids)
-HEAD = StateCodec(WriterHead, lambda head: check_counts(seq=head.seq, epoch=head.epoch))
+HEAD_CODEC = StateCodec(WriterHead, lambda head: check_counts(seq=head.seq, epoch=head.epoch))

@@ -60,11 +60,11 @@ class LeaderTerm(NamedTuple):
         return Unchanged(self.key, self.epoch)
 
 
-LEADER = StateCodec(Leader, lambda leader: check_counts(since_ms=leader.since_ms))
-LEADERS: KeyKind[Leader] = KeyKind(
+LEADER_CODEC = StateCodec(Leader, lambda leader: check_counts(since_ms=leader.since_ms))
+LEADER_KEYS: KeyKind[Leader] = KeyKind(
     "leader",
     "lease",
-    LEADER.decode,
+    LEADER_CODEC.decode,
     ("controller", "orbctl"),
     "none needed: a key without a lease is not a leader's, and the next candidate overwrites it",
     check_key=lambda keys, key: keys.check_parts(key, 2),
@@ -76,7 +76,7 @@ Work = Callable[[LeaderTerm], Awaitable[None]]
 async def read_leader(store: KeyValueStore, keys: Keys, role: str) -> tuple[Leader, int] | None:
     """The leader of a role and its epoch, None without one. Raises StoreUnavailable, LogCorrupt."""
     kv = (await store.read([Get(keys.lease(role))])).ranges[0].first
-    return (LEADERS.decode(keys, kv.key, kv.value), kv.mod_revision) if kv else None
+    return (LEADER_KEYS.decode(keys, kv.key, kv.value), kv.mod_revision) if kv else None
 
 
 class Election:
@@ -148,7 +148,7 @@ class Election:
 
         The second is 0 if it is not known whether another candidate leads.
         """
-        value, get = LEADER.encode(Leader(self.name, unix_ms())), Get(self._key)
+        value, get = LEADER_CODEC.encode(Leader(self.name, unix_ms())), Get(self._key)
         try:
             result = await self._store.commit(
                 [Absent(self._key)], [Put(self._key, value, lease)], [get]

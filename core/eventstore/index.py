@@ -2,8 +2,8 @@
 
 With these keys a command reads only the objects that it concerns, however many exist. The keys are
 derived from pools and subnets, and written in the transaction that changes those. Each topic (pools
-or subnets) has a guard key, whose value is ``COMPLETE`` while the index is complete. A version
-without the index writes another value, and then the index is rebuilt
+or subnets) has a guard key, whose value is ``COMPLETE_INDEX`` while the index is complete. A
+version without the index writes another value, and then the index is rebuilt
 (``core.configuration.indexer``). Nothing here calls the store.
 
     index/<topic>/<family>/network/<first address>/<prefix length>/<name>
@@ -39,7 +39,7 @@ from core.eventstore.kv import Get, RangeResult
 
 Topic = Literal["pools", "subnets"]
 
-COMPLETE: Final = b"indexed"
+COMPLETE_INDEX: Final = b"indexed"
 """Value of a topic's guard key while its index is complete."""
 
 BLOCKS_MAX: Final = 48

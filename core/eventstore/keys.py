@@ -35,7 +35,7 @@ from core.domain.addresses.ip_address import Address, Family, format_address, pa
 from core.domain.names import SUBDOMAIN_CHARS_MAX, is_name
 from core.errors import BadInput
 
-LAYOUT = "v1"
+LAYOUT_VERSION = "v1"
 GUARD_TOPICS: Final = ("pools", "subnets", "reservations", "quarantine", "records")
 """Topics with a guard key; ``records`` have one of family 4 only."""
 
@@ -96,7 +96,7 @@ class Keys:
 
     def __init__(self, cluster: str) -> None:
         self.cluster = check_name(cluster, "cluster name")
-        self.root = f"/orbweaver/{LAYOUT}/{cluster}/".encode()
+        self.root = f"/orbweaver/{LAYOUT_VERSION}/{cluster}/".encode()
 
     def prefix(self, *parts: str) -> bytes:
         """``<root>part/part/``, the prefix of all keys of a kind."""

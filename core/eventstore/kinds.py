@@ -11,21 +11,21 @@ from core.domain.events import RecordDefined
 from core.domain.model import Claim, Endpoint, Pool, Quarantine, Reservation, Subnet
 from core.domain.sriov.model import GuidClaim, NodeGuids
 from core.eventstore.codec import (
-    CLAIM,
-    ENDPOINT,
+    CLAIM_CODEC,
+    ENDPOINT_CODEC,
     GUID_CLAIM,
-    HEAD,
+    HEAD_CODEC,
     NODE_GUIDS,
-    POOL,
-    QUARANTINE,
-    RECORD,
-    RESERVATION,
+    POOL_CODEC,
+    QUARANTINE_CODEC,
+    RECORD_CODEC,
+    RESERVATION_CODEC,
     STATE_REMEDY,
-    SUBNET,
+    SUBNET_CODEC,
     KeyKind,
     WriterHead,
 )
-from core.eventstore.index import COMPLETE, check_entry, read_entry
+from core.eventstore.index import COMPLETE_INDEX, check_entry, read_entry
 from core.eventstore.keys import Keys
 
 RESERVATION_REMEDY: Final = (
@@ -37,54 +37,54 @@ QUARANTINE_REMEDY: Final = f"{STATE_REMEDY}; until then the address is not alloc
 
 
 def _guard_value(value: bytes) -> bytes:
-    if value not in (b"", COMPLETE):
+    if value not in (b"", COMPLETE_INDEX):
         raise ValueError("the value is not that of a guard key")
     return value
 
 
-POOLS: Final[KeyKind[Pool]] = KeyKind(
+POOL_KEYS: Final[KeyKind[Pool]] = KeyKind(
     "pool",
     "pool",
-    POOL.decode,
+    POOL_CODEC.decode,
     remedy=POOL_REMEDY,
     key_of=lambda keys, pool: keys.pool(pool.name),
 )
-SUBNETS: Final[KeyKind[Subnet]] = KeyKind(
+SUBNET_KEYS: Final[KeyKind[Subnet]] = KeyKind(
     "subnet",
     "subnet",
-    SUBNET.decode,
+    SUBNET_CODEC.decode,
     key_of=lambda keys, subnet: keys.subnet(subnet.name),
 )
-RESERVATIONS: Final[KeyKind[Reservation]] = KeyKind(
+RESERVATION_KEYS: Final[KeyKind[Reservation]] = KeyKind(
     "reservation",
     "reservation",
-    RESERVATION.decode,
+    RESERVATION_CODEC.decode,
     remedy=RESERVATION_REMEDY,
     key_of=lambda keys, reservation: keys.reservation(reservation.name),
 )
-QUARANTINES: Final[KeyKind[Quarantine]] = KeyKind(
+QUARANTINE_KEYS: Final[KeyKind[Quarantine]] = KeyKind(
     "quarantine",
     "quarantine",
-    QUARANTINE.decode,
+    QUARANTINE_CODEC.decode,
     remedy=QUARANTINE_REMEDY,
     key_of=lambda keys, quarantine: keys.quarantine_of(quarantine.address),
 )
-RECORDS: Final[KeyKind[RecordDefined]] = KeyKind(
+RECORD_KEYS: Final[KeyKind[RecordDefined]] = KeyKind(
     "record",
     "record",
-    RECORD.decode,
+    RECORD_CODEC.decode,
     key_of=lambda keys, record: keys.record(record.kind, record.namespace, record.name),
 )
-CLAIMS: Final[KeyKind[Claim]] = KeyKind(
+CLAIM_KEYS: Final[KeyKind[Claim]] = KeyKind(
     "claim",
     "ip",
-    CLAIM.decode,
+    CLAIM_CODEC.decode,
     check_key=lambda keys, key: keys.check_address(key, "ip"),
 )
-ENDPOINTS: Final[KeyKind[Endpoint]] = KeyKind(
+ENDPOINT_KEYS: Final[KeyKind[Endpoint]] = KeyKind(
     "endpoint",
     "endpoint",
-    ENDPOINT.decode,
+    ENDPOINT_CODEC.decode,
     key_of=lambda keys, endpoint: keys.endpoint(*endpoint.key),
 )
 GUID_CLAIMS: Final[KeyKind[GuidClaim]] = KeyKind(
@@ -101,14 +101,14 @@ GUIDS_OF_NODES: Final[KeyKind[NodeGuids]] = KeyKind(
     STATE_REMEDY,
     key_of=lambda keys, guids: keys.node_guids(guids.node),
 )
-GUARDS: Final[KeyKind[bytes]] = KeyKind(
+GUARD_KEYS: Final[KeyKind[bytes]] = KeyKind(
     "guard",
     "guard",
     _guard_value,
     remedy="none needed: the next change of an object of its kind writes it",
     check_key=Keys.check_guard,
 )
-INDEXES: Final[KeyKind[bytes]] = KeyKind(
+INDEX_KEYS: Final[KeyKind[bytes]] = KeyKind(
     "index entry",
     "index",
     read_entry,
@@ -116,12 +116,18 @@ INDEXES: Final[KeyKind[bytes]] = KeyKind(
     "none needed: the next command that reads it rebuilds the index",
     check_key=check_entry,
 )
-HEADS: Final[KeyKind[WriterHead]] = KeyKind(
+HEAD_KEYS: Final[KeyKind[WriterHead]] = KeyKind(
     "writer head",
     "head",
-    HEAD.decode,
+    HEAD_CODEC.decode,
     remedy="run `orbctl verify --repair`, which restores it from the log, or restart the writer's"
     " process",
     check_key=Keys.check_head,
 )
-CONFIGURATION_KINDS: Final = (POOLS, SUBNETS, RESERVATIONS, QUARANTINES, RECORDS)
+CONFIGURATION_KINDS: Final = (
+    POOL_KEYS,
+    SUBNET_KEYS,
+    RESERVATION_KEYS,
+    QUARANTINE_KEYS,
+    RECORD_KEYS,
+)

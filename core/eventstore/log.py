@@ -24,7 +24,7 @@ from core.errors import LogCorrupt, LogGap
 from core.eventstore.codec import WriterHead, decode_segment
 from core.eventstore.faults import Faults
 from core.eventstore.keys import Keys, key_text
-from core.eventstore.kinds import HEADS
+from core.eventstore.kinds import HEAD_KEYS
 from core.eventstore.kv import Get, KeyChange, KeyValue, KeyValueStore
 
 READ_AGAIN: Final = "read the state keys or the archive, then continue from there"
@@ -97,7 +97,7 @@ async def read_heads(
     """Decode the heads among these keys as of a revision. Raises StoreUnavailable, Compacted."""
     heads: dict[str, WriterHead] = {}
     for kv in kvs:
-        head = HEADS.read(keys, kv.key, kv.value, faults)
+        head = HEAD_KEYS.read(keys, kv.key, kv.value, faults)
         writer = key_text(keys, kv.key).partition("/")[2]
         if head is None and keys.is_writer(writer):
             head = await head_from_log(store, keys, kv, revision, (sealed or {}).get(writer, 0))
@@ -312,7 +312,7 @@ class Cursor(NamedTuple):
     seqs: dict[str, int]
 
 
-START = Cursor(0, {})
+LOG_START = Cursor(0, {})
 
 
 class LogReader:

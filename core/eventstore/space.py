@@ -42,7 +42,7 @@ def alarm_error(alarms: Sequence[str]) -> StoreError:
 RESERVE_BYTES: Final = 1 << 20
 """Bytes of the reserve. The archive cursor of 5,000 nodes takes 0.2 MB; etcd accepts 1.5 MiB."""
 
-RESERVES: Final[KeyKind[bytes]] = KeyKind(
+RESERVE_KEYS: Final[KeyKind[bytes]] = KeyKind(
     "reserve",
     "meta/reserve",
     bytes,

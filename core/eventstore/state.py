@@ -20,26 +20,26 @@ from core.domain.addresses.ip_address import format_address
 from core.domain.evolution import EndpointKey, Ledger, RevisedClaim
 from core.domain.fixed.owners import STATEFUL_SET, replica_of
 from core.domain.model import Claim, Quarantine
-from core.eventstore.codec import CLAIM, ENDPOINT, RECORD, KeyKind
+from core.eventstore.codec import CLAIM_CODEC, ENDPOINT_CODEC, RECORD_CODEC, KeyKind
 from core.eventstore.faults import Faults
 from core.eventstore.garbage_collection import gc_paused
 from core.eventstore.keys import Keys, key_text
 from core.eventstore.kinds import (
-    CLAIMS,
+    CLAIM_KEYS,
     CONFIGURATION_KINDS,
-    ENDPOINTS,
+    ENDPOINT_KEYS,
     GUID_CLAIMS,
-    POOLS,
-    QUARANTINES,
-    RECORDS,
-    RESERVATIONS,
-    SUBNETS,
+    POOL_KEYS,
+    QUARANTINE_KEYS,
+    RECORD_KEYS,
+    RESERVATION_KEYS,
+    SUBNET_KEYS,
 )
 from core.eventstore.kv import Get, KeyValue, KeyValueStore
 
 T = TypeVar("T")
 
-STATE_KINDS = (*CONFIGURATION_KINDS, CLAIMS, ENDPOINTS, GUID_CLAIMS)
+STATE_KINDS = (*CONFIGURATION_KINDS, CLAIM_KEYS, ENDPOINT_KEYS, GUID_CLAIMS)
 
 DECODED_AT_ONCE_MAX: Final = 2_000
 """Values decoded in one pass of the event loop, some 10 ms."""
@@ -71,16 +71,18 @@ def add_configuration(
     ranges: dict[str, list[KeyValue]] = {kind.prefix: [] for kind in CONFIGURATION_KINDS}
     for kv in kvs:
         ranges.get(keys.prefix_of(kv.key), []).append(kv)
-    ledger.pools.update((pool.name, pool) for pool in decoder.all(POOLS, ranges[POOLS.prefix]))
-    ledger.subnets.update(
-        (subnet.name, subnet) for subnet in decoder.all(SUBNETS, ranges[SUBNETS.prefix])
+    ledger.pools.update(
+        (pool.name, pool) for pool in decoder.all(POOL_KEYS, ranges[POOL_KEYS.prefix])
     )
-    for reservation in decoder.all(RESERVATIONS, ranges[RESERVATIONS.prefix]):
+    ledger.subnets.update(
+        (subnet.name, subnet) for subnet in decoder.all(SUBNET_KEYS, ranges[SUBNET_KEYS.prefix])
+    )
+    for reservation in decoder.all(RESERVATION_KEYS, ranges[RESERVATION_KEYS.prefix]):
         ledger.reservations[reservation.name] = reservation
-    for record in decoder.all(RECORDS, ranges[RECORDS.prefix]):
+    for record in decoder.all(RECORD_KEYS, ranges[RECORD_KEYS.prefix]):
         ledger.records[record.kind, record.namespace, record.name] = record
-    _keep_quarantined(keys, ledger, ranges[QUARANTINES.prefix])
-    for quarantine in decoder.all(QUARANTINES, ranges[QUARANTINES.prefix]):
+    _keep_quarantined(keys, ledger, ranges[QUARANTINE_KEYS.prefix])
+    for quarantine in decoder.all(QUARANTINE_KEYS, ranges[QUARANTINE_KEYS.prefix]):
         ledger.quarantine[quarantine.address] = quarantine
 
 
@@ -128,7 +130,7 @@ async def read_claims(
     for kv in kvs:
         for _, value in keys.addresses_in([kv.key], "ip"):
             if value in addresses:
-                claims[format_address(family, value)] = CLAIMS.decode(keys, kv.key, kv.value)
+                claims[format_address(family, value)] = CLAIM_KEYS.decode(keys, kv.key, kv.value)
     return claims
 
 
@@ -145,19 +147,19 @@ async def read_ledger(
         claims, endpoints, guids = await asyncio.gather(
             *(
                 store.read([Get(*kind.range(keys))], revision=at)
-                for kind in (CLAIMS, ENDPOINTS, GUID_CLAIMS)
+                for kind in (CLAIM_KEYS, ENDPOINT_KEYS, GUID_CLAIMS)
             )
         )
         decoder = _Decoder(keys, ledger, faults)
         async for kvs in _parts(claims.ranges[0].kvs):
             for kv in kvs:
-                claim = decoder.value(CLAIMS, kv)
+                claim = decoder.value(CLAIM_KEYS, kv)
                 if claim is not None:
                     ledger.claims[keys.address_text_in(kv.key)] = RevisedClaim(
                         claim, kv.mod_revision
                     )
         async for kvs in _parts(endpoints.ranges[0].kvs):
-            for endpoint in decoder.all(ENDPOINTS, kvs):
+            for endpoint in decoder.all(ENDPOINT_KEYS, kvs):
                 ledger.endpoints[endpoint.key] = endpoint
         async for kvs in _parts(guids.ranges[0].kvs):
             for kv in kvs:
@@ -184,7 +186,7 @@ async def read_endpoint(store: KeyValueStore, keys: Keys, key: EndpointKey) -> L
     ledger.position = result.revision
     if not result.ranges[0].kvs:
         return ledger
-    endpoint = ENDPOINT.decode(result.ranges[0].kvs[0].value)
+    endpoint = ENDPOINT_CODEC.decode(result.ranges[0].kvs[0].value)
     ledger.endpoints[endpoint.key] = endpoint
     addresses = [address for address, _ in endpoint.addresses()]
     records = [Get(keys.record("Node", "", endpoint.node))]
@@ -194,9 +196,9 @@ async def read_endpoint(store: KeyValueStore, keys: Keys, key: EndpointKey) -> L
     more = await store.read([*records, *(Get(keys.ip_of(address)) for address in addresses)])
     for answer in (result.ranges[1], *more.ranges[: len(records)]):
         for kv in answer.kvs:
-            record = RECORD.decode(kv.value)
+            record = RECORD_CODEC.decode(kv.value)
             ledger.records[record.kind, record.namespace, record.name] = record
     for address, answer in zip(addresses, more.ranges[len(records) :], strict=True):
         for kv in answer.kvs:
-            ledger.claims[address] = RevisedClaim(CLAIM.decode(kv.value), kv.mod_revision)
+            ledger.claims[address] = RevisedClaim(CLAIM_CODEC.decode(kv.value), kv.mod_revision)
     return ledger

@@ -24,7 +24,7 @@ from core.errors import (
     StoreUnavailable,
     WriterFenced,
 )
-from core.eventstore.codec import HEAD, WriterHead, encode_segment
+from core.eventstore.codec import HEAD_CODEC, WriterHead, encode_segment
 from core.eventstore.group_commit import (
     GroupCommit,
     Outcome,
@@ -33,7 +33,7 @@ from core.eventstore.group_commit import (
     read_failed,
 )
 from core.eventstore.keys import Keys, check_name
-from core.eventstore.kinds import HEADS
+from core.eventstore.kinds import HEAD_KEYS
 from core.eventstore.kv import NO_READS, Get, KeyValue, KeyValueStore, Put, TxnResult, Unchanged
 from core.eventstore.log import head_from_log
 from core.eventstore.retry_policies import retry_unknown_outcome
@@ -114,14 +114,16 @@ class Writer:
         previous = await self._previous_head(kv) if kv else WriterHead(0, 0)
         revision = kv.mod_revision if kv else 0
         head = WriterHead(previous.seq, previous.epoch + 1)
-        result = await self._store.commit([Unchanged(key, revision)], [Put(key, HEAD.encode(head))])
+        result = await self._store.commit(
+            [Unchanged(key, revision)], [Put(key, HEAD_CODEC.encode(head))]
+        )
         if not result.succeeded:
             raise self._fence("another process opened it at the same time")
         self._head, self._head_revision = head, result.revision
 
     async def _previous_head(self, kv: KeyValue) -> WriterHead:
         try:
-            return HEADS.decode(self._keys, kv.key, kv.value)
+            return HEAD_KEYS.decode(self._keys, kv.key, kv.value)
         except LogCorrupt:
             head = await head_from_log(self._store, self._keys, kv)
             if not head.seq:
@@ -176,7 +178,7 @@ class Writer:
         guards = [Unchanged(head_key, self._head_revision), *batch.guards]
         writes = [
             Put(self._keys.log(self.name, head.seq), segment),
-            Put(head_key, HEAD.encode(head)),
+            Put(head_key, HEAD_CODEC.encode(head)),
             *batch.writes,
         ]
         self.transactions += 1
@@ -253,7 +255,7 @@ class Writer:
         result: TxnResult = await retry_unknown_outcome()(
             self._store.commit,
             [Unchanged(head_key, self._head_revision)],
-            [Put(head_key, HEAD.encode(self._head))],
+            [Put(head_key, HEAD_CODEC.encode(self._head))],
             [head_get, log_get],
         )
         self._unsettled = None
@@ -285,7 +287,7 @@ class Writer:
     def _decode_head(self, kv: KeyValue | None) -> WriterHead | None:
         """The decoded head; None if it does not exist or cannot be decoded."""
         with suppress(LogCorrupt):
-            return None if kv is None else HEAD.decode(kv.value)
+            return None if kv is None else HEAD_CODEC.decode(kv.value)
         return None
 
     def _fence(self, why: str) -> WriterFenced:

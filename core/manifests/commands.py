@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from core.domain.addresses.ip_address import Family
-from core.domain.autopools.applications import REPLICATED
+from core.domain.autopools.applications import REPLICATED_KINDS
 from core.domain.configuration.commands import (
     ApplyPool,
     ApplyRecord,
@@ -190,7 +190,7 @@ def _application(record: RecordDefined, body: WorkloadManifest) -> RecordDefined
     spec = body.spec or WorkloadSpec()
     replicas = REPLICAS_DEFAULT if spec.replicas is None else spec.replicas
     return record._replace(
-        replicas=replicas if body.kind in REPLICATED else 0,
+        replicas=replicas if body.kind in REPLICATED_KINDS else 0,
         ordinals_start=(spec.ordinals.start or 0) if spec.ordinals else 0,
         api_version=body.api_version,
         uid=body.metadata.uid or "",

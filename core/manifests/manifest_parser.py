@@ -17,7 +17,7 @@ from core.errors import BadInput
 from core.manifests.documents import load_yaml
 from core.manifests.faults import explain
 from core.manifests.kinds.fields import CORE_API_VERSION
-from core.manifests.schemas import KINDS_NOT_SUPPORTED, SCHEMAS, Body
+from core.manifests.schemas import KINDS_NOT_SUPPORTED, MANIFEST_SCHEMAS, Body
 
 
 def read_object(value: object, location: str = "object") -> Body:
@@ -69,13 +69,13 @@ def _text_of(value: object, field: str, location: str) -> str:
 
 
 def _schema_of(kind: str, location: str) -> tuple[str, type[Body]]:
-    if kind in SCHEMAS:
-        return SCHEMAS[kind]
+    if kind in MANIFEST_SCHEMAS:
+        return MANIFEST_SCHEMAS[kind]
     if kind in KINDS_NOT_SUPPORTED:
         message = f"{location}: kind: {kind} is not supported by this version"
-        raise BadInput(message, subject="kind", remedy=f"supported: {', '.join(SCHEMAS)}")
-    close = get_close_matches(kind, SCHEMAS, n=1)
-    remedy = f"did you mean {close[0]}?" if close else f"supported: {', '.join(SCHEMAS)}"
+        raise BadInput(message, subject="kind", remedy=f"supported: {', '.join(MANIFEST_SCHEMAS)}")
+    close = get_close_matches(kind, MANIFEST_SCHEMAS, n=1)
+    remedy = f"did you mean {close[0]}?" if close else f"supported: {', '.join(MANIFEST_SCHEMAS)}"
     raise BadInput(
         f"{location}: kind: {shortened(kind)!r} is unknown", subject="kind", remedy=remedy
     )

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, TypeAlias
 import msgspec
 import yaml
 
-from core.domain.autopools.applications import CRON_JOB, REPLICATED
+from core.domain.autopools.applications import CRON_JOB, REPLICATED_KINDS
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.coordinators import Coordinator
 from core.domain.events import RecordDefined
@@ -20,7 +20,7 @@ from core.domain.model import Pool, Reservation, Subnet, Workload
 from core.domain.patterns.labels import LabelSelector
 from core.domain.subnets.subnet_model import Share
 from core.manifests.kinds.fields import API_VERSION
-from core.manifests.schemas import SCHEMAS
+from core.manifests.schemas import MANIFEST_SCHEMAS
 from core.manifests.services import service_fields, slice_fields
 
 Plain: TypeAlias = dict[str, object]
@@ -178,7 +178,7 @@ def _record_manifest(record: RecordDefined) -> Plain:
         uid=record.uid,
         ownerReferences=[{**owner, "controller": True}] if owner else [],
     )
-    version = record.api_version or SCHEMAS[record.kind][0]
+    version = record.api_version or MANIFEST_SCHEMAS[record.kind][0]
     manifest: Plain = {"apiVersion": version, "kind": record.kind, "metadata": metadata}
     if record.coordinator is not None:
         return manifest | _coordinator(record.coordinator)
@@ -205,7 +205,7 @@ def _workload(record: RecordDefined, workload: Workload) -> Plain:
     """``spec`` and ``status`` of an application."""
     scale = workload.scale
     numbers = {
-        "replicas": record.replicas if record.kind in REPLICATED else None,
+        "replicas": record.replicas if record.kind in REPLICATED_KINDS else None,
         "completions": scale.completions,
         "parallelism": scale.parallelism,
     }

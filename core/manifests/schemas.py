@@ -20,7 +20,7 @@ from core.manifests.kinds.services import ServiceManifest, SliceManifest
 RecordBody = RecordManifest | WorkloadManifest | ServiceManifest | SliceManifest
 Body = PoolManifest | SubnetManifest | ReservationManifest | RecordBody
 
-SCHEMAS: Final[dict[str, tuple[str, type[Body]]]] = {
+MANIFEST_SCHEMAS: Final[dict[str, tuple[str, type[Body]]]] = {
     "SpiderIPPool": (API_VERSION, PoolManifest),
     "SpiderSubnet": (API_VERSION, SubnetManifest),
     "SpiderReservedIP": (API_VERSION, ReservationManifest),

@@ -16,7 +16,7 @@ from core.errors import BadInput
 _TRUE: Final = frozenset(("1", "t", "T", "true", "TRUE", "True"))
 _FALSE: Final = frozenset(("0", "f", "F", "false", "FALSE", "False"))
 PORT_MAX: Final = 65_535
-KUBECONFIG: Final = "ORBWEAVER_KUBECONFIG"
+KUBECONFIG_VARIABLE: Final = "ORBWEAVER_KUBECONFIG"
 """The variable with the path of a kubeconfig, whose cluster the process uses."""
 
 KUBERNETES: Final = "ORBWEAVER_KUBERNETES"
@@ -120,7 +120,7 @@ class EnvironmentVariables:
 
         "" for the service account of the Pod, None if the process does not use Kubernetes.
         """
-        path = self.text(KUBECONFIG)
+        path = self.text(KUBECONFIG_VARIABLE)
         return path if path or self.boolean(KUBERNETES, default=False) else None
 
     def texts(

@@ -17,7 +17,7 @@ import msgspec
 
 from core.process.tracing import log_fields
 
-LEVELS: Final[dict[str, int]] = {
+LOG_LEVELS: Final[dict[str, int]] = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
     "warn": logging.WARNING,
@@ -67,5 +67,5 @@ def set_up_logging(level: str, stream: TextIO = sys.stderr) -> None:
     """Write the log records of this process from ``level`` up to the stream, as JSON lines."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines())
-    logging.basicConfig(level=LEVELS[level], handlers=[handler], force=True)
+    logging.basicConfig(level=LOG_LEVELS[level], handlers=[handler], force=True)
     logging.captureWarnings(capture=True)

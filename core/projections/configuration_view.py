@@ -28,7 +28,14 @@ from core.domain.selection.catalog import PoolCatalog
 from core.errors import Compacted, LogCorrupt, NotReady, OrbweaverError
 from core.eventstore.faults import ContainedFault, Faults
 from core.eventstore.keys import Keys, key_text
-from core.eventstore.kinds import GUARDS, POOLS, QUARANTINES, RECORDS, RESERVATIONS, SUBNETS
+from core.eventstore.kinds import (
+    GUARD_KEYS,
+    POOL_KEYS,
+    QUARANTINE_KEYS,
+    RECORD_KEYS,
+    RESERVATION_KEYS,
+    SUBNET_KEYS,
+)
 from core.eventstore.kv import (
     WATCH_SILENT_S_MAX,
     Get,
@@ -58,7 +65,7 @@ GUARDED_PREFIXES: Final = {
 CATCH_UP_S_MAX = 5.0
 """Seconds that a request waits for the view to reach the revision of etcd."""
 
-TASK: Final = "configuration-view"
+VIEW_TASK: Final = "configuration-view"
 """The name of the task that watches the configuration."""
 
 RELOAD_PAUSE_S = 0.5
@@ -110,7 +117,7 @@ class ConfigurationSnapshot:
         unreadable = {
             key.partition("/")[2]: undecodable.fault.why
             for key, undecodable in self.undecodable.items()
-            if undecodable.fault.kind == POOLS.name
+            if undecodable.fault.kind == POOL_KEYS.name
         }
         return PoolCatalog({name: held.pool for name, held in self.pools.items()}, unreadable)
 
@@ -182,12 +189,12 @@ class ConfigurationView:
     async def start(self) -> None:
         """Load once, then start the watch in the background. Raises StoreUnavailable."""
         await self._load()
-        spec = TaskSpec(TASK, self._follow, age_s=self.age_s, stale_s=WATCH_SILENT_S_MAX)
+        spec = TaskSpec(VIEW_TASK, self._follow, age_s=self.age_s, stale_s=WATCH_SILENT_S_MAX)
         self._supervisor.start(spec)
 
     async def close(self) -> None:
         """End the watch."""
-        await self._supervisor.end(TASK)
+        await self._supervisor.end(VIEW_TASK)
 
     def age_s(self) -> float:
         """Seconds since etcd's last progress notification."""
@@ -348,7 +355,7 @@ class _ChangeApplier:
             or not knows_previous
             or self._is_of_a_command(snapshot, revision)
         )
-        if fault.kind == RESERVATIONS.name and is_reserving:
+        if fault.kind == RESERVATION_KEYS.name and is_reserving:
             snapshot.unknown_reservations[text] = fault
 
     def _read(
@@ -360,22 +367,22 @@ class _ChangeApplier:
         prefix, _, name = text.partition("/")
         match prefix:
             case "pool":
-                pool = POOLS.read(keys, key, value, faults)
+                pool = POOL_KEYS.read(keys, key, value, faults)
                 _set_or_remove(snapshot.pools, name, pool and StoredPool(pool, revision))
             case "subnet":
-                _set_or_remove(snapshot.subnets, name, SUBNETS.read(keys, key, value, faults))
+                _set_or_remove(snapshot.subnets, name, SUBNET_KEYS.read(keys, key, value, faults))
             case "reservation":
-                reservation = RESERVATIONS.read(keys, key, value, faults)
+                reservation = RESERVATION_KEYS.read(keys, key, value, faults)
                 if reservation is not None:  # otherwise its addresses stay reserved
                     snapshot.reservations[name] = reservation
             case "quarantine":
-                self._quarantine(snapshot, key, QUARANTINES.read(keys, key, value, faults))
+                self._quarantine(snapshot, key, QUARANTINE_KEYS.read(keys, key, value, faults))
             case "record":
-                record = RECORDS.read(keys, key, value, faults)
+                record = RECORD_KEYS.read(keys, key, value, faults)
                 _set_or_remove(snapshot.records, _record_path(name), record)
             case "guard":
                 snapshot.guards[key] = revision
-                GUARDS.read(keys, key, value, faults)
+                GUARD_KEYS.read(keys, key, value, faults)
         return faults.by_key.get(text)
 
     def _quarantine(

@@ -22,11 +22,11 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from core.errors import Compacted, LogCorrupt, LogGap, StoreUnavailable
-from core.eventstore.codec import SEGMENT_REMEDY, UNREADABLE, error_text
+from core.eventstore.codec import DECODING_ERRORS, SEGMENT_REMEDY, error_text
 from core.eventstore.faults import Faults
 from core.eventstore.keys import Keys, key_text
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.log import START, Cursor, LogReader, Segment
+from core.eventstore.log import LOG_START, Cursor, LogReader, Segment
 from core.eventstore.state import read_ledger
 from core.process.retry import Backoff
 from core.projections.change_buffer import ChangeBuffer
@@ -65,7 +65,7 @@ class Projector:
     ) -> None:
         self.faults = Faults() if faults is None else faults
         self.projection = Projection()
-        self.cursor: Cursor = START
+        self.cursor: Cursor = LOG_START
         self.ready = False
         self.rebuilds = 0
         self.events = 0
@@ -167,7 +167,7 @@ class Projector:
         try:
             events = segment.events()
             self.projection.apply_all(events)
-        except (LogCorrupt, *UNREADABLE) as error:
+        except (LogCorrupt, *DECODING_ERRORS) as error:
             key = key_text(self._keys, self._keys.log(segment.writer, segment.seq))
             why = error.message if isinstance(error, LogCorrupt) else error_text(error)
             message = f"segment {key} cannot be applied: {why}"

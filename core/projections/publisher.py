@@ -20,7 +20,7 @@ from core.eventstore.kv import Delete, Get, KeyValue, KeyValueStore, Put, Unchan
 from core.eventstore.writer import unix_ms
 from core.projections.projector import Projector
 
-CHECKPOINT = "projector"
+CHECKPOINT_NAME = "projector"
 """The name of the checkpoint under ``meta/``."""
 
 
@@ -35,7 +35,7 @@ class Checkpoint(NamedTuple):
     writer: str
 
 
-CHECKPOINTS = StateCodec(
+CHECKPOINT_CODEC = StateCodec(
     Checkpoint,
     lambda checkpoint: check_counts(position=checkpoint.position, at_ms=checkpoint.at_ms),
 )
@@ -44,7 +44,10 @@ REWRITTEN: Final = "none needed: the leading controller writes it again"
 """The remedy for a checkpoint that cannot be decoded."""
 
 CHECKPOINT_KIND: Final[KeyKind[Checkpoint]] = KeyKind(
-    "projector checkpoint", f"meta/{CHECKPOINT}", CHECKPOINTS.decode, ("controller", "orbctl"),
+    "projector checkpoint",
+    f"meta/{CHECKPOINT_NAME}",
+    CHECKPOINT_CODEC.decode,
+    ("controller", "orbctl"),
     REWRITTEN,
 )  # fmt: skip
 
@@ -70,7 +73,7 @@ class Publisher:
         self.published = 0
         self._published_events = 0
         self._store = store
-        self._key = keys.meta(CHECKPOINT)
+        self._key = keys.meta(CHECKPOINT_NAME)
         self._keys = keys
         self._projector = projector
         self._name = name
@@ -118,7 +121,9 @@ class Publisher:
         position, events = self._projector.projection.position, self._projector.events
         if position > self._stored.position:
             checkpoint = Checkpoint(position, self._now_ms(), self._name)
-            revision = await self._commit(fence, Put(self._key, CHECKPOINTS.encode(checkpoint)))
+            revision = await self._commit(
+                fence, Put(self._key, CHECKPOINT_CODEC.encode(checkpoint))
+            )
             if not revision:
                 return
             self._stored, self._stored_revision = checkpoint, revision

@@ -31,7 +31,7 @@ from core.domain.patterns.labels import LabelSelector, problems
 from core.errors import BadInput
 from core.manifests.kinds.fields import SelectorSpec, selector_of
 
-KUBELET: Final = "/var/lib/kubelet"
+KUBELET_DIRECTORY: Final = "/var/lib/kubelet"
 """The default of kubelet's root directory."""
 
 RULES_MAX: Final = 64
@@ -114,7 +114,7 @@ class DeviceSettings(NamedTuple):
     """
 
     rules: DeviceRules
-    kubelet: Path = Path(KUBELET)
+    kubelet: Path = Path(KUBELET_DIRECTORY)
     vf_prefix: str = ""
     rdma_config: Path | None = None
 
@@ -197,11 +197,11 @@ def check_patterns(patterns: Iterable[str], key: str) -> None:
 
 def kubelet_directory(root: str) -> Path:
     """Kubelet's root directory from ``kubeletRootDir``, or the default. Raises BadInput."""
-    path = Path(root or KUBELET)
+    path = Path(root or KUBELET_DIRECTORY)
     if not path.is_absolute():
         raise BadInput(
             f"{_KEY}.kubeletRootDir: {root!r} is not an absolute path",
             subject=f"{_KEY}.kubeletRootDir",
-            remedy=f"set it to kubelet's root directory, usually {KUBELET}",
+            remedy=f"set it to kubelet's root directory, usually {KUBELET_DIRECTORY}",
         )
     return path

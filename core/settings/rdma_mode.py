@@ -11,17 +11,17 @@ from typing import Final
 
 from core.errors import BadInput
 
-SHARED: Final = "shared"
-EXCLUSIVE: Final = "exclusive"
+SHARED_MODE: Final = "shared"
+EXCLUSIVE_MODE: Final = "exclusive"
 _KEY: Final = "orbweaver.rdmaMode"
 
 
 def rdma_mode(text: str) -> str:
     """Check and return the mode; "" does not change the node's mode. Raises BadInput."""
-    if text in {"", SHARED, EXCLUSIVE}:
+    if text in {"", SHARED_MODE, EXCLUSIVE_MODE}:
         return text
     raise BadInput(
-        f"{_KEY} {text[:40]!r} is neither {SHARED} nor {EXCLUSIVE}",
+        f"{_KEY} {text[:40]!r} is neither {SHARED_MODE} nor {EXCLUSIVE_MODE}",
         subject=_KEY,
         remedy="use one of the two, or leave it empty to keep the mode of the node",
     )

@@ -17,7 +17,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from core.domain.devices import GROUP, SLOTS_MAX, resource_fault
+from core.domain.devices import RESOURCE_GROUP, SLOTS_MAX, resource_fault
 from core.domain.shared_rdma import RULES_MAX, SELECTED_MAX, RdmaSelectors, SharedRdmaRule
 from core.errors import BadInput
 
@@ -106,7 +106,7 @@ def _split(value: str | int) -> tuple[str, ...]:
 
 
 def _rule(item: SharedRdmaConf, path: str) -> SharedRdmaRule:
-    resource = f"{item.resource_prefix or GROUP}/{item.resource_name}"
+    resource = f"{item.resource_prefix or RESOURCE_GROUP}/{item.resource_name}"
     if fault := resource_fault(resource):
         raise BadInput(
             fault, subject=f"{path}.resourceName", remedy=f"use a name such as {_OLD_NAME}"

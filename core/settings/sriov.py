@@ -12,9 +12,9 @@ from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
-from core.domain.devices import GROUP, resource_fault
+from core.domain.devices import RESOURCE_GROUP, resource_fault
 from core.errors import BadInput
-from core.settings.device_plugin import KUBELET, kubelet_directory
+from core.settings.device_plugin import KUBELET_DIRECTORY, kubelet_directory
 
 NODES_MAX: Final = 1_000
 """The most nodes that may be drained at a time."""
@@ -26,7 +26,7 @@ class SriovConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
     """The keys under ``orbweaver.sriov``; ``node_selector`` has labels."""
 
     enabled: bool = False
-    resource_prefix: str = GROUP
+    resource_prefix: str = RESOURCE_GROUP
     node_selector: dict[str, str] = {}
     drain: bool = True
     max_unavailable: Annotated[int, msgspec.Meta(ge=1, le=NODES_MAX)] = 1
@@ -40,11 +40,11 @@ class SriovSettings(NamedTuple):
     ``kubelet``: kubelet's root directory.
     """
 
-    resource_prefix: str = GROUP
+    resource_prefix: str = RESOURCE_GROUP
     nodes: Mapping[str, str] = {}
     drain: bool = True
     max_unavailable: int = 1
-    kubelet: Path = Path(KUBELET)
+    kubelet: Path = Path(KUBELET_DIRECTORY)
 
     @property
     def drained_nodes_max(self) -> int:
@@ -63,7 +63,7 @@ def sriov_settings(conf: SriovConf, kubelet_root: str = "") -> SriovSettings | N
         raise BadInput(
             f"{_KEY}.resourcePrefix: {fault}",
             subject=f"{_KEY}.resourcePrefix",
-            remedy=f"set it to a domain, such as {GROUP}",
+            remedy=f"set it to a domain, such as {RESOURCE_GROUP}",
         )
     return SriovSettings(
         conf.resource_prefix,

@@ -20,7 +20,7 @@ OTHER_PROXY: Final = "service.kubernetes.io/service-proxy-name"
 PROTOCOLS: Final = {"TCP": 6, "UDP": 17}
 """IP protocol numbers of the protocols that have BPF hooks; SCTP has none."""
 
-MAPPED: Final = bytes(10) + b"\xff\xff"
+IPV4_MAPPED_PREFIX: Final = bytes(10) + b"\xff\xff"
 """The prefix of an IPv4-mapped IPv6 address."""
 
 
@@ -72,12 +72,14 @@ def frontends_of(
 def packed(text: str) -> bytes:
     """An address as 16 bytes, IPv4 mapped into IPv6."""
     family, value = parse_address(text)
-    return MAPPED + value.to_bytes(4, "big") if family == 4 else value.to_bytes(16, "big")
+    return (
+        IPV4_MAPPED_PREFIX + value.to_bytes(4, "big") if family == 4 else value.to_bytes(16, "big")
+    )
 
 
 def address_text(address: bytes) -> str:
     """The text of an address of 16 bytes."""
-    if address.startswith(MAPPED):
+    if address.startswith(IPV4_MAPPED_PREFIX):
         return format_address(4, int.from_bytes(address[12:], "big"))
     return format_address(6, int.from_bytes(address, "big"))
 

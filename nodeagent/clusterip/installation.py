@@ -24,7 +24,7 @@ from nodeagent.clusterip.frontends import BackendGroup, Frontend
 from nodeagent.clusterip.map_plan import MapPlan, StoredMaps, contents_of
 from nodeagent.clusterip.pods import can_pin
 from nodeagent.clusterip.program_loader import close, load
-from nodeagent.clusterip.programs import HOOKS, DesiredPrograms, Hook
+from nodeagent.clusterip.programs import PROGRAM_HOOKS, DesiredPrograms, Hook
 from nodeagent.ebpf.calls import (
     Map,
     MapSpec,
@@ -37,9 +37,9 @@ from nodeagent.ebpf.calls import (
     pin,
 )
 
-DIRECTORY: Final = "orbweaver"
-LINKS: Final = "links"
-MAPS: Final = f"v{layout.VERSION}"
+PIN_DIRECTORY: Final = "orbweaver"
+LINKS_DIRECTORY: Final = "links"
+MAPS_DIRECTORY: Final = f"v{layout.VERSION}"
 
 
 class Installation:
@@ -53,13 +53,13 @@ class Installation:
     @classmethod
     def open(cls, bpffs: Path) -> Self:
         """Open the pinned maps, or create them. Raises BpfRefused, DatapathError."""
-        directory = bpffs / DIRECTORY if can_pin(bpffs) else None
+        directory = bpffs / PIN_DIRECTORY if can_pin(bpffs) else None
         maps: dict[str, Map] = {}
         installation = cls(directory, maps)
         try:
             if directory is not None:
-                (directory / MAPS).mkdir(parents=True, exist_ok=True, mode=0o700)
-                (directory / LINKS).mkdir(exist_ok=True, mode=0o700)
+                (directory / MAPS_DIRECTORY).mkdir(parents=True, exist_ok=True, mode=0o700)
+                (directory / LINKS_DIRECTORY).mkdir(exist_ok=True, mode=0o700)
             for spec in layout.MAPS:
                 maps[spec.name] = _opened_or_created(spec, directory)
         except OSError as error:
@@ -136,7 +136,7 @@ class Installation:
 
     def is_attached(self, cgroup: Path) -> bool:
         """Whether all hooks are attached to this control group."""
-        if len(self._links) < len(HOOKS):
+        if len(self._links) < len(PROGRAM_HOOKS):
             return False
         with suppress(OSError, BpfRefused):
             cgroup_id = cgroup.stat().st_ino
@@ -158,7 +158,7 @@ class Installation:
 
         Returns the link's descriptor.
         """
-        path = self.directory / LINKS / hook.name if self.directory is not None else None
+        path = self.directory / LINKS_DIRECTORY / hook.name if self.directory is not None else None
         pinned = None if path is None else open_pinned(path)
         if pinned is not None:
             info = link_info(pinned)
@@ -182,13 +182,13 @@ class Installation:
         if self.directory is None:
             return
         for path in self.directory.iterdir():
-            if path.name not in (MAPS, LINKS):
+            if path.name not in (MAPS_DIRECTORY, LINKS_DIRECTORY):
                 shutil.rmtree(path, ignore_errors=True)
 
 
 def served(bpffs: Path) -> dict[Frontend, BackendGroup]:
     """The frontends in the pinned maps of this node; none without maps. Raises BpfRefused."""
-    directory = bpffs / DIRECTORY / MAPS
+    directory = bpffs / PIN_DIRECTORY / MAPS_DIRECTORY
     maps: dict[str, Map] = {}
     try:
         for spec in (layout.SERVICES, layout.BACKENDS, layout.MEMBERS):
@@ -205,12 +205,12 @@ def served(bpffs: Path) -> dict[Frontend, BackendGroup]:
 
 def remove(bpffs: Path) -> bool:
     """Detach and remove pinned links and maps. False if there were none. Raises OSError."""
-    directory = bpffs / DIRECTORY
+    directory = bpffs / PIN_DIRECTORY
     if not directory.is_dir() or not can_pin(directory):
         return False
     # Remove the links first: no socket may use incomplete maps.
-    for hook in HOOKS:
-        _end_link(directory / LINKS / hook.name)
+    for hook in PROGRAM_HOOKS:
+        _end_link(directory / LINKS_DIRECTORY / hook.name)
     shutil.rmtree(directory, ignore_errors=True)
     return True
 
@@ -231,7 +231,7 @@ def _opened_or_created(spec: MapSpec, directory: Path | None) -> Map:
     """The map that is pinned in the directory, or a new one."""
     if directory is None:
         return create_map(spec)
-    path = directory / MAPS / spec.name
+    path = directory / MAPS_DIRECTORY / spec.name
     pinned = open_pinned(path)
     if pinned is not None:
         return Map(spec, pinned)

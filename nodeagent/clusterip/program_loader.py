@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from core.errors import BpfRefused
 from nodeagent.clusterip import layout
-from nodeagent.clusterip.programs import HOOKS, DesiredPrograms, Hook, program
+from nodeagent.clusterip.programs import PROGRAM_HOOKS, DesiredPrograms, Hook, program
 from nodeagent.ebpf import numbers as n
 from nodeagent.ebpf.calls import Map, create_map, load_program
 from nodeagent.ebpf.instructions import assemble
@@ -57,7 +57,7 @@ def _loaded(maps: Mapping[str, Map], desired: DesiredPrograms) -> dict[Hook, int
     descriptors = {name: bpf_map.fd for name, bpf_map in maps.items()}
     loaded: dict[Hook, int] = {}
     try:
-        for hook in HOOKS:
+        for hook in PROGRAM_HOOKS:
             code = assemble(program(hook, desired), descriptors)
             kind = n.BPF_PROG_TYPE_CGROUP_SOCK_ADDR
             loaded[hook] = load_program(hook.name, kind, hook.number, code)

@@ -24,7 +24,7 @@ from typing import Final, Literal, NamedTuple
 
 from core.domain.addresses.ip_address import Family
 from nodeagent.clusterip import layout
-from nodeagent.clusterip.frontends import MAPPED
+from nodeagent.clusterip.frontends import IPV4_MAPPED_PREFIX
 from nodeagent.ebpf import numbers as n
 from nodeagent.ebpf.instructions import (
     Label,
@@ -92,7 +92,7 @@ class Hook(NamedTuple):
     direction: Direction
 
 
-HOOKS: Final = (
+PROGRAM_HOOKS: Final = (
     Hook("connect4", n.BPF_CGROUP_INET4_CONNECT, 4, "to_backend"),
     Hook("connect6", n.BPF_CGROUP_INET6_CONNECT, 6, "to_backend"),
     Hook("sendmsg4", n.BPF_CGROUP_UDP4_SENDMSG, 4, "to_backend"),
@@ -167,7 +167,7 @@ def _store_address(family: Family, at: int) -> Iterator[Line]:
     """Write the address and port of the call to the stack."""
     offset = _ADDRESS_AT[family]
     if family == 4:
-        mapped = int.from_bytes(MAPPED[8:], sys.byteorder, signed=True)
+        mapped = int.from_bytes(IPV4_MAPPED_PREFIX[8:], sys.byteorder, signed=True)
         yield store_number(Size.WORD, _FP, at, 0)
         yield store_number(Size.WORD, _FP, at + 4, 0)
         yield store_number(Size.WORD, _FP, at + 8, mapped)

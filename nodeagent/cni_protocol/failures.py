@@ -29,11 +29,11 @@ from core.errors import (
 # The error table of the CNI specification (SPEC.md 1.1.0, "Error").
 INCOMPATIBLE_VERSION: Final = 1
 INVALID_ENVIRONMENT: Final = 4
-UNDECODABLE: Final = 6
+UNDECODABLE_CODE: Final = 6
 INVALID_CONFIG: Final = 7
 TRY_AGAIN_LATER: Final = 11
 NOT_AVAILABLE: Final = 50
-LIMITED: Final = 51
+LIMITED_CODE: Final = 51
 
 # Codes of this project.
 FRAME_REFUSED: Final = 101
@@ -43,8 +43,8 @@ WRONG_INPUT: Final = 112
 NOT_ALLOCATED: Final = 113
 NO_ADDRESS_FOR_INTERFACE: Final = 114
 REFUSED: Final = 115
-CONFLICT: Final = 116
-UNREACHABLE: Final = 117
+CONFLICT_CODE: Final = 116
+UNREACHABLE_CODE: Final = 117
 NOT_DETECTED: Final = 118
 NOT_PREPARED: Final = 119
 CHECK_FAILED: Final = 120
@@ -52,9 +52,9 @@ GC_INCOMPLETE: Final = 121
 DATAPATH_FAILED: Final = 122
 STORE_REFUSES: Final = 130
 LOG_BROKEN: Final = 131
-INTERNAL: Final = 999
+INTERNAL_CODE: Final = 999
 
-UNHEALTHY: Final = "unhealthy spiderpool-agent backend, failed to check: "
+UNHEALTHY_PREFIX: Final = "unhealthy spiderpool-agent backend, failed to check: "
 ALLOCATION_ERROR: Final = "spiderpool IP allocation error: "
 RELEASE_ERROR: Final = "spiderpool IP release error: "
 """Prefixes of error texts, which users and other systems match.
@@ -66,8 +66,8 @@ _CODES: Final[tuple[tuple[type[OrbweaverError], int], ...]] = (
     (AddressesUsedOut, USED_OUT),
     (NoPoolAvailable, NO_POOL),
     (WrongInput, WRONG_INPUT),
-    (AddressConflict, CONFLICT),
-    (GatewayUnreachable, UNREACHABLE),
+    (AddressConflict, CONFLICT_CODE),
+    (GatewayUnreachable, UNREACHABLE_CODE),
     (DetectionFailed, NOT_DETECTED),
     (StoreRejected, STORE_REFUSES),
     (LogError, LOG_BROKEN),
@@ -101,7 +101,9 @@ def failure_of(error: Exception) -> CniFailure:
         return error
     if not isinstance(error, OrbweaverError):
         return CniFailure(
-            INTERNAL, f"{type(error).__name__}: {error}", "see the agent's log for the traceback"
+            INTERNAL_CODE,
+            f"{type(error).__name__}: {error}",
+            "see the agent's log for the traceback",
         )
     return CniFailure(_code(error), error.message, error.remedy)
 
@@ -112,7 +114,7 @@ def _code(error: OrbweaverError) -> int:
         return TRY_AGAIN_LATER
     if code is not None:
         return code
-    return NOT_ALLOCATED if isinstance(error, AllocationError) else INTERNAL
+    return NOT_ALLOCATED if isinstance(error, AllocationError) else INTERNAL_CODE
 
 
 def error_object(version: str, failure: CniFailure) -> bytes:

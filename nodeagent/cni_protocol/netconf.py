@@ -16,14 +16,14 @@ from core.domain.addresses.ip_address import AddressSyntaxError, parse_cidr
 from nodeagent.cni_protocol.failures import (
     INCOMPATIBLE_VERSION,
     INVALID_CONFIG,
-    UNDECODABLE,
+    UNDECODABLE_CODE,
     CniFailure,
 )
 
-VERSIONS: Final = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
-LATEST: Final = VERSIONS[-1]
+CNI_VERSIONS: Final = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+LATEST_CNI_VERSION: Final = CNI_VERSIONS[-1]
 WITHOUT_CHECK: Final = ("0.3.0", "0.3.1")
-WITHOUT_GC_AND_STATUS: Final = VERSIONS[:-1]
+WITHOUT_GC_AND_STATUS: Final = CNI_VERSIONS[:-1]
 WITH_FAMILIES: Final = ("0.3.0", "0.3.1", "0.4.0")
 """Results of these versions have ``version`` "4" or "6" with every address."""
 
@@ -148,9 +148,9 @@ def version_in(data: bytes) -> str:
     try:
         document = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return LATEST
+        return LATEST_CNI_VERSION
     version = document.get("cniVersion") if isinstance(document, dict) else None
-    return version if isinstance(version, str) and version in VERSIONS else LATEST
+    return version if isinstance(version, str) and version in CNI_VERSIONS else LATEST_CNI_VERSION
 
 
 def previous_addresses(previous: dict[str, Any]) -> list[PreviousAddress]:
@@ -183,10 +183,10 @@ def read_document(data: bytes) -> dict[str, Any]:
         document = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         text = f"the network configuration is not JSON: {error}"
-        raise CniFailure(UNDECODABLE, text, SEND_JSON) from None
+        raise CniFailure(UNDECODABLE_CODE, text, SEND_JSON) from None
     if not isinstance(document, dict):
         text = "the network configuration is not a JSON object"
-        raise CniFailure(UNDECODABLE, text, SEND_JSON)
+        raise CniFailure(UNDECODABLE_CODE, text, SEND_JSON)
     return document
 
 
@@ -206,11 +206,11 @@ def _read(data: bytes) -> NetConf:
 
 
 def _check(conf: NetConf) -> None:
-    if conf.cni_version not in VERSIONS:
+    if conf.cni_version not in CNI_VERSIONS:
         raise CniFailure(
             INCOMPATIBLE_VERSION,
             f"incompatible CNI versions: cniVersion is {conf.cni_version[:64]!r}",
-            f"plugin supports {list(VERSIONS)}",
+            f"plugin supports {list(CNI_VERSIONS)}",
         )
     if not conf.name:
         raise _invalid("missing network name", "set name in the network configuration")

@@ -15,7 +15,7 @@ import msgspec
 
 from core.domain.addresses.routes import result_routes
 from core.domain.model import Nic, Route
-from nodeagent.cni_protocol.netconf import LATEST, VERSIONS, WITH_FAMILIES
+from nodeagent.cni_protocol.netconf import CNI_VERSIONS, LATEST_CNI_VERSION, WITH_FAMILIES
 
 _encode: Final = msgspec.json.Encoder().encode
 _indent: Final = msgspec.json.format
@@ -77,6 +77,6 @@ def encode_result(result: dict[str, Any]) -> bytes:
 
 def version_result(requested: str) -> bytes:
     """The result of VERSION, in the requested version if it is supported."""
-    version = requested if requested in VERSIONS else LATEST
-    document = {"cniVersion": version, "supportedVersions": VERSIONS}
+    version = requested if requested in CNI_VERSIONS else LATEST_CNI_VERSION
+    document = {"cniVersion": version, "supportedVersions": CNI_VERSIONS}
     return _indent(_encode(document), indent=4) + b"\n"

@@ -10,7 +10,7 @@ import struct
 from typing import Final, NamedTuple
 
 from nodeagent.conflict_detection.ethernet import (
-    BROADCAST,
+    BROADCAST_MAC,
     ETHERTYPE_ARP,
     NO_MAC,
     Ethernet,
@@ -18,8 +18,8 @@ from nodeagent.conflict_detection.ethernet import (
     encode_frame,
 )
 
-REQUEST: Final = 1
-REPLY: Final = 2
+ARP_REQUEST: Final = 1
+ARP_REPLY: Final = 2
 NO_IP: Final = bytes(4)
 
 _PACKET: Final = struct.Struct("!HHBBH6s4s6s4s")
@@ -44,12 +44,12 @@ def arp_probe(mac: bytes, address: bytes) -> ArpPacket:
 
     The sender's IP address is zero, so that no ARP cache on the link changes.
     """
-    return ArpPacket(REQUEST, mac, NO_IP, NO_MAC, address)
+    return ArpPacket(ARP_REQUEST, mac, NO_IP, NO_MAC, address)
 
 
 def arp_request(mac: bytes, address: bytes, target: bytes) -> ArpPacket:
     """A request for the MAC address of ``target``, from ``address`` (RFC 826)."""
-    return ArpPacket(REQUEST, mac, address, NO_MAC, target)
+    return ArpPacket(ARP_REQUEST, mac, address, NO_MAC, target)
 
 
 def arp_announcement(mac: bytes, address: bytes) -> ArpPacket:
@@ -58,10 +58,10 @@ def arp_announcement(mac: bytes, address: bytes) -> ArpPacket:
     The target's MAC address is all ones, as in Spiderpool (docs/reference/coordinator.md, "MAC
     address"); receivers ignore that field.
     """
-    return ArpPacket(REQUEST, mac, address, BROADCAST, address)
+    return ArpPacket(ARP_REQUEST, mac, address, BROADCAST_MAC, address)
 
 
-def encode_arp(packet: ArpPacket, destination: bytes = BROADCAST) -> bytes:
+def encode_arp(packet: ArpPacket, destination: bytes = BROADCAST_MAC) -> bytes:
     """The frame that carries the packet."""
     operation, sender_mac, sender_ip, target_mac, target_ip = packet
     body = _PACKET.pack(*_IPV4_ON_ETHERNET, operation, sender_mac, sender_ip, target_mac, target_ip)
@@ -76,6 +76,6 @@ def decode_arp(data: bytes) -> ArpPacket | None:
     *types, operation, sender_mac, sender_ip, target_mac, target_ip = _PACKET.unpack_from(
         frame.payload
     )
-    if tuple(types) != _IPV4_ON_ETHERNET or operation not in (REQUEST, REPLY):
+    if tuple(types) != _IPV4_ON_ETHERNET or operation not in (ARP_REQUEST, ARP_REPLY):
         return None
     return ArpPacket(operation, sender_mac, sender_ip, target_mac, target_ip)

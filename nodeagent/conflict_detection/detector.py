@@ -36,7 +36,7 @@ from nodeagent.conflict_detection.packet_socket import (
     set_up,
     wait_for_carrier,
 )
-from nodeagent.conflict_detection.probe_codecs import CODECS, ProbeCodec, ProbeRequest
+from nodeagent.conflict_detection.probe_codecs import PROBE_CODECS, ProbeCodec, ProbeRequest
 from nodeagent.conflict_detection.probe_schedule import (
     CONFLICT_SCHEDULE,
     GATEWAY_SCHEDULE,
@@ -137,7 +137,7 @@ class _NicAddress(NamedTuple):
     @property
     def target(self) -> tuple[ProbeCodec, bytes]:
         """The probe codec of the family, and the address in network byte order."""
-        return CODECS[self.family], _packed(self.address)
+        return PROBE_CODECS[self.family], _packed(self.address)
 
 
 class Detector:
@@ -176,7 +176,7 @@ class Detector:
 
         The interface is not changed. Raises DetectionFailed, Overloaded.
         """
-        codec, packed = CODECS[6 if ":" in address else 4], _packed(address)
+        codec, packed = PROBE_CODECS[6 if ":" in address else 4], _packed(address)
 
         def open_sockets() -> tuple[PacketSocket, ...]:
             return open_packet_sockets(interface, [(codec, packed)], self._closer)

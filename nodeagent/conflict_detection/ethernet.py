@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 MAC_BYTES: Final = 6
 HEADER_BYTES: Final = 14
-BROADCAST: Final = b"\xff" * MAC_BYTES
+BROADCAST_MAC: Final = b"\xff" * MAC_BYTES
 NO_MAC: Final = bytes(MAC_BYTES)
 
 ETHERTYPE_ARP: Final = 0x0806

@@ -21,7 +21,7 @@ from nodeagent.conflict_detection.ethernet import (
 
 SOLICITATION: Final = 135
 ADVERTISEMENT: Final = 136
-UNSPECIFIED: Final = bytes(16)
+UNSPECIFIED_ADDRESS: Final = bytes(16)
 ALL_NODES: Final = bytes.fromhex("ff020000000000000000000000000001")
 SOLICITED_NODE_PREFIX: Final = bytes.fromhex("ff0200000000000000000001ff")
 """The prefix of solicited-node groups (RFC 4291 2.7.1); three bytes of the address follow."""
@@ -163,7 +163,7 @@ def _message(source: bytes, destination: bytes, body: bytes) -> Message | None:
         return None
     if kind == SOLICITATION:
         link = options.get(_SOURCE_LINK) or b""
-        probing = source == UNSPECIFIED
+        probing = source == UNSPECIFIED_ADDRESS
         if probing and (link or not destination.startswith(SOLICITED_NODE_PREFIX)):
             return None
         return Solicitation(source, target, link)

@@ -12,9 +12,9 @@ from typing import Final, NamedTuple, Protocol
 
 from core.domain.addresses.ip_address import Family
 from nodeagent.conflict_detection.arp import (
+    ARP_REPLY,
+    ARP_REQUEST,
     NO_IP,
-    REPLY,
-    REQUEST,
     arp_announcement,
     arp_probe,
     arp_request,
@@ -24,7 +24,7 @@ from nodeagent.conflict_detection.arp import (
 from nodeagent.conflict_detection.ethernet import ETHERTYPE_ARP, ETHERTYPE_IPV6, is_station
 from nodeagent.conflict_detection.ndp import (
     ALL_NODES,
-    UNSPECIFIED,
+    UNSPECIFIED_ADDRESS,
     Advertisement,
     Solicitation,
     decode_message,
@@ -100,14 +100,14 @@ class ArpProbe:
         packet = decode_arp(frame)
         if packet is None or not is_station(packet.sender_mac) or packet.sender_mac == request.mac:
             return b""
-        is_probe = (packet.operation, packet.sender_ip) == (REQUEST, NO_IP)
+        is_probe = (packet.operation, packet.sender_ip) == (ARP_REQUEST, NO_IP)
         used = packet.target_ip if is_probe else packet.sender_ip
         return packet.sender_mac if used == request.address else b""
 
     def gateway_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
         """The MAC address in a reply of the gateway."""
         packet = decode_arp(frame)
-        if packet is None or packet.operation != REPLY or packet.sender_ip != request.gateway:
+        if packet is None or packet.operation != ARP_REPLY or packet.sender_ip != request.gateway:
             return b""
         return packet.sender_mac if is_station(packet.sender_mac) else b""
 
@@ -123,7 +123,7 @@ class NdProbe:
 
     def conflict_probe(self, request: ProbeRequest) -> bytes:
         """A solicitation from the unspecified address, without an option (RFC 4862, 5.4.2)."""
-        return encode_solicitation(Solicitation(UNSPECIFIED, request.address), request.mac)
+        return encode_solicitation(Solicitation(UNSPECIFIED_ADDRESS, request.address), request.mac)
 
     def gateway_probe(self, request: ProbeRequest) -> bytes:
         """A solicitation from the new address (RFC 4861, 7.2.2)."""
@@ -139,7 +139,7 @@ class NdProbe:
         if received is None or received.message.target != request.address:
             return b""
         message = received.message
-        if isinstance(message, Solicitation) and message.source != UNSPECIFIED:
+        if isinstance(message, Solicitation) and message.source != UNSPECIFIED_ADDRESS:
             return b""
         mac = message.link or received.sender
         return mac if is_station(mac) and mac != request.mac else b""
@@ -164,6 +164,6 @@ class NdProbe:
         return encode_advertisement(advertisement, mac), encode_solicitation(solicitation, mac)
 
 
-ARP: Final = ArpProbe()
-ND: Final = NdProbe()
-CODECS: Final[dict[Family, ProbeCodec]] = {4: ARP, 6: ND}
+ARP_PROBE: Final = ArpProbe()
+ND_PROBE: Final = NdProbe()
+PROBE_CODECS: Final[dict[Family, ProbeCodec]] = {4: ARP_PROBE, 6: ND_PROBE}

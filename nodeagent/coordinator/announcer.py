@@ -13,7 +13,7 @@ from typing import Final
 from core.domain.addresses.ip_address import Address
 from core.errors import OrbweaverError
 from nodeagent.conflict_detection.packet_socket import SocketCloser, announce, open_send_socket
-from nodeagent.conflict_detection.probe_codecs import CODECS
+from nodeagent.conflict_detection.probe_codecs import PROBE_CODECS
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.requests import packed_address
 
@@ -31,7 +31,7 @@ class Announcer:
         self, namespace: NetworkNamespace, interface: str, addresses: Iterable[Address]
     ) -> None:
         """Announce each address once, with the NIC's current MAC address."""
-        targets = [(CODECS[address.family], packed_address(address)) for address in addresses]
+        targets = [(PROBE_CODECS[address.family], packed_address(address)) for address in addresses]
         try:
             self._closer.check_capacity()
             packet_socket = self._executor.run(namespace, open_send_socket)

@@ -12,7 +12,7 @@ from typing import Final
 
 from core.domain.addresses.ip_address import Address, Family
 from core.errors import BadInput
-from nodeagent.coordinator.facts import VETH, HostStack, PodStack, VethPair
+from nodeagent.coordinator.facts import POD_VETH, HostStack, PodStack, VethPair
 from nodeagent.coordinator.modes import REPLY_TABLE, NicSetup
 from nodeagent.coordinator.policy_routing import tuning_steps
 from nodeagent.coordinator.priorities import Priorities
@@ -40,7 +40,7 @@ from nodeagent.netlink.values import (
 RULE_PRIORITY: Final = 1_000
 """The priority of two rules: the reply path's in the Pod, and the host table's on the node."""
 
-MARK: Final = 0x1
+REPLY_MARK: Final = 0x1
 """The mark of connections that came in through veth0, and are answered through it."""
 
 MARK_MASK: Final = 0xFFFFFFFF
@@ -89,7 +89,7 @@ def plan(
     return AttachmentPlan(
         tuple(steps),
         tuple(_host_steps(settings, pod, veth)),
-        _sysctls(settings, pod, VETH if underlay_first else ""),
+        _sysctls(settings, pod, POD_VETH if underlay_first else ""),
         reply_marks=underlay_first,
     )
 
@@ -187,7 +187,9 @@ def _reply_path(
     pod: PodStack, host: HostStack, veth: VethPair, source: Address | None
 ) -> Iterator[PlanStep]:
     for family in pod.families:
-        yield rule_step(RoutingRule(family, REPLY_TABLE, RULE_PRIORITY, mark=MARK, mask=MARK_MASK))
+        yield rule_step(
+            RoutingRule(family, REPLY_TABLE, RULE_PRIORITY, mark=REPLY_MARK, mask=MARK_MASK)
+        )
         gateway = host.gateway(family)
         if gateway is not None:
             preferred = _source_for(family, source)

@@ -21,7 +21,7 @@ import msgspec
 
 from core.domain.addresses.ip_address import Family
 from core.errors import DatapathError, LogCorrupt
-from core.eventstore.codec import UNREADABLE, error_text
+from core.eventstore.codec import DECODING_ERRORS, error_text
 from core.eventstore.faults import Faults
 from nodeagent.coordinator.steps import AttachmentPlan, PlanStep
 from nodeagent.netlink.requests import Request
@@ -147,7 +147,7 @@ class AttachmentRecords:
                 raise ValueError("its content belongs to another attachment")
         except FileNotFoundError:
             return None
-        except (OSError, *UNREADABLE) as error:
+        except (OSError, *DECODING_ERRORS) as error:
             why = f"record {path} cannot be read: {error_text(error)}"
             remedy = READ_REMEDY if isinstance(error, OSError) else REMEDY
             self._faults.report(KIND, _key(path), LogCorrupt(why, remedy=remedy))

@@ -25,7 +25,7 @@ from nodeagent.coordinator.announcer import Announcer
 from nodeagent.coordinator.attachment_plan import mac_of, plan
 from nodeagent.coordinator.attachment_records import AttachmentRecord, AttachmentRecords
 from nodeagent.coordinator.differences import differences
-from nodeagent.coordinator.facts import VETH, PodStack, VethPair
+from nodeagent.coordinator.facts import POD_VETH, PodStack, VethPair
 from nodeagent.coordinator.modes import NicSetup, decide
 from nodeagent.coordinator.rdma_isolation import RdmaIsolation
 from nodeagent.coordinator.reply_mark_rules import ReplyMarkRules
@@ -159,7 +159,7 @@ class Engine:
         pod_stack = read_pod(sessions.pod, interface)
         decision = decide(settings, pod_stack)
         has_own_veth = decision.mode == "underlay" and decision.first
-        if has_own_veth and pod_stack.link(VETH) is not None:
+        if has_own_veth and pod_stack.link(POD_VETH) is not None:
             # An unfinished ADD left this pair. Its routes must not count as routes of the Pod.
             self._veth_pairs.remove(request.attachment.container, sessions.pod, sessions.host)
             pod_stack = read_pod(sessions.pod, interface)
@@ -202,7 +202,7 @@ class Engine:
         if decision.first:
             container, mtu = request.attachment.container, request.settings.veth_mtu
             return self._veth_pairs.create(container, mtu, sessions.namespace, sessions.host)
-        return read_veth(sessions.pod, sessions.host, VETH)
+        return read_veth(sessions.pod, sessions.host, POD_VETH)
 
     def _apply(
         self, record: AttachmentRecord, sessions: StackSessions, done: list[Change]
@@ -396,7 +396,7 @@ def _new_record(
         inode=namespace.identity.inode,
         link=pod_stack.interface.ifindex,
         pod_veth=veth.pod,
-        pod_veth_name=request.settings.first_nic if overlay else VETH,
+        pod_veth_name=request.settings.first_nic if overlay else POD_VETH,
         host_veth=veth.host,
         host_veth_name=veth.host_name,
         own_veth=decision.first and not overlay,

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from core.domain.addresses.ip_address import Address, Family
 from nodeagent.netlink.values import KernelRoute, Link, LinkAddress, Mac, Neighbour, RoutingRule
 
-VETH: Final = "veth0"
+POD_VETH: Final = "veth0"
 """The Pod's end of the veth pair between an underlay Pod and its node."""
 
 _MULTICAST: Final = {4: (0xE0000000, 0xF0000000), 6: (0xFF << 120, 0xFF << 120)}

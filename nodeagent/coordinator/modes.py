@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final, Literal, NamedTuple
 
 from core.errors import BadInput
-from nodeagent.coordinator.facts import VETH, PodStack
+from nodeagent.coordinator.facts import POD_VETH, PodStack
 from nodeagent.coordinator.settings import CoordinatorSettings
 
 Mode = Literal["underlay", "overlay"]
@@ -42,7 +42,7 @@ def decide(settings: CoordinatorSettings, pod: PodStack) -> NicSetup:
     """The set-up of this call's NIC. Raises BadInput if the mode does not fit the Pod."""
     name = pod.interface.name
     is_first_nic = name == settings.first_nic
-    has_veth = pod.link(VETH) is not None
+    has_veth = pod.link(POD_VETH) is not None
     mode = settings.mode
     if mode == "auto":
         mode = "underlay" if is_first_nic or has_veth else "overlay"
@@ -50,7 +50,7 @@ def decide(settings: CoordinatorSettings, pod: PodStack) -> NicSetup:
     if mode == "underlay":
         if not is_first_nic and not has_veth:
             raise _invalid_mode(
-                f"in underlay mode, the auxiliary interface {VETH} of {name} was not created by"
+                f"in underlay mode, the auxiliary interface {POD_VETH} of {name} was not created by"
                 f" previous interface {settings.first_nic}",
                 "set mode auto, or run the coordinator in underlay mode for the first NIC",
             )
@@ -63,7 +63,7 @@ def decide(settings: CoordinatorSettings, pod: PodStack) -> NicSetup:
         )
     if has_veth:
         raise _invalid_mode(
-            f"{name} cannot run in overlay mode: a previous NIC ran in underlay mode ({VETH}"
+            f"{name} cannot run in overlay mode: a previous NIC ran in underlay mode ({POD_VETH}"
             " exists)",
             "set the same mode for all networks of a Pod, or auto",
         )

@@ -20,15 +20,15 @@ from typing import Final, Protocol, TypeVar
 
 from core.domain.addresses.ip_address import Family
 from core.errors import DatapathError, FirewallBusy, NetlinkRefused
-from nodeagent.coordinator.attachment_plan import MARK
-from nodeagent.coordinator.facts import VETH
+from nodeagent.coordinator.attachment_plan import REPLY_MARK
+from nodeagent.coordinator.facts import POD_VETH
 from nodeagent.netlink import nftables as nft
 from nodeagent.netlink.codec import U32
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 
 T = TypeVar("T")
 
-TABLE: Final = "orbweaver"
+TABLE_NAME: Final = "orbweaver"
 LOCK_S_MAX: Final = 4
 """Seconds that iptables waits for its lock, which every iptables process takes."""
 
@@ -47,15 +47,15 @@ _CHAINS: Final = (
         (
             (
                 nft.load_meta(nft.META_IIFNAME),
-                nft.equals(nft.interface_name(VETH)),
+                nft.equals(nft.interface_name(POD_VETH)),
                 nft.load_ct(nft.CT_STATE),
                 *nft.has_bits(nft.CT_STATE_NEW),
-                nft.put(U32.pack(MARK)),
+                nft.put(U32.pack(REPLY_MARK)),
                 nft.set_meta(nft.META_MARK),
             ),
             (
                 nft.load_meta(nft.META_MARK),
-                nft.equals(U32.pack(MARK)),
+                nft.equals(U32.pack(REPLY_MARK)),
                 nft.set_ct(nft.CT_MARK),
             ),
         ),
@@ -69,7 +69,7 @@ _CHAINS: Final = (
         (
             (
                 nft.load_ct(nft.CT_MARK),
-                nft.equals(U32.pack(MARK)),
+                nft.equals(U32.pack(REPLY_MARK)),
                 nft.set_meta(nft.META_MARK),
             ),
         ),
@@ -83,9 +83,9 @@ _EXPECTED_RULES: Final = (
 
 _IPTABLES: Final[dict[Family, str]] = {4: "iptables", 6: "ip6tables"}
 _IPTABLES_RULES: Final = (
-    f"PREROUTING -i {VETH} -m conntrack --ctstate NEW -j MARK --set-xmark {MARK:#x}",
-    f"PREROUTING -m mark --mark {MARK:#x} -j CONNMARK --save-mark",
-    f"OUTPUT -m connmark --mark {MARK:#x} -j CONNMARK --restore-mark",
+    f"PREROUTING -i {POD_VETH} -m conntrack --ctstate NEW -j MARK --set-xmark {REPLY_MARK:#x}",
+    f"PREROUTING -m mark --mark {REPLY_MARK:#x} -j CONNMARK --save-mark",
+    f"OUTPUT -m connmark --mark {REPLY_MARK:#x} -j CONNMARK --restore-mark",
 )
 
 _EARLIER_RULES: Final = {
@@ -121,16 +121,16 @@ class NftReplyMarkRules(ReplyMarkRules):
             if not incomplete:
                 return
             try:
-                nft.create_tables(netlink, incomplete, TABLE, _CHAINS)
+                nft.create_tables(netlink, incomplete, TABLE_NAME, _CHAINS)
             except NetlinkRefused as refused:
                 if refused.errno != EEXIST:
                     raise
-                nft.replace_tables(netlink, incomplete, TABLE, _CHAINS)
+                nft.replace_tables(netlink, incomplete, TABLE_NAME, _CHAINS)
 
     def missing(self, namespace: NetworkNamespace, families: Iterable[Family]) -> list[str]:
         with nft.opened(self._executor, namespace) as netlink:
             return [
-                f"IPv{family} rule `{rule}` of nftables table {TABLE} is missing"
+                f"IPv{family} rule `{rule}` of nftables table {TABLE_NAME} is missing"
                 for family in families
                 for rule in _rules_missing(netlink, family, _EARLIER_RULES)
             ]
@@ -216,7 +216,7 @@ class PreferredReplyMarkRules(ReplyMarkRules):
 def _rules_missing(
     netlink: socket.socket, family: Family, accepted: Mapping[str, str] = {}
 ) -> list[str]:
-    existing = nft.rules_in(netlink, family, TABLE)
+    existing = nft.rules_in(netlink, family, TABLE_NAME)
     return [
         rule
         for rule in _EXPECTED_RULES

@@ -11,7 +11,7 @@ from errno import EEXIST
 from typing import Final
 
 from core.errors import DatapathError
-from nodeagent.coordinator.facts import VETH, VethPair
+from nodeagent.coordinator.facts import POD_VETH, VethPair
 from nodeagent.coordinator.stack_reader import read_veth
 from nodeagent.netlink import replies, requests
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace, write_sysctls
@@ -47,7 +47,7 @@ class VethPairs:
     ) -> VethPair:
         """Create the pair of a Pod in its ``namespace``. Raises DatapathError."""
         name = host_veth_name(container)
-        host_end, pod_end = VethEnd(name, self._mac()), VethEnd(VETH, self._mac())
+        host_end, pod_end = VethEnd(name, self._mac()), VethEnd(POD_VETH, self._mac())
         creations = (
             requests.add_veth(host_end, pod_end, mtu=mtu, far_netns_fd=namespace.fd),
             requests.get_link(name),
@@ -64,11 +64,11 @@ class VethPairs:
 
     def remove(self, container: str, pod: NetlinkSession, host: NetlinkSession) -> None:
         """Remove the pair of an ADD that did not finish. Raises DatapathError."""
-        pair = read_veth(pod, host, VETH)
+        pair = read_veth(pod, host, POD_VETH)
         name = host_veth_name(container)
         if pair.host_name != name:
-            text = f"container veth name {VETH} with peer {pair.host_name} already exists"
-            raise DatapathError(text, subject=VETH, remedy=REMEDY)
+            text = f"container veth name {POD_VETH} with peer {pair.host_name} already exists"
+            raise DatapathError(text, subject=POD_VETH, remedy=REMEDY)
         host.apply([requests.delete_link(name)])
 
     def _mac(self) -> Mac:

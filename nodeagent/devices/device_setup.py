@@ -9,7 +9,7 @@ from core.process.supervision import Supervisor, TaskSpec
 from core.settings.device_plugin import DeviceSettings
 from nodeagent.background_service import BackgroundService
 from nodeagent.devices.advertiser import DeviceAdvertiser, OfferSource
-from nodeagent.devices.kubelet_api import DIRECTORY
+from nodeagent.devices.kubelet_api import PLUGINS_DIRECTORY
 from nodeagent.devices.pci_files import PciFiles
 from nodeagent.devices.shared_rdma_offers import SharedRdmaSource
 from nodeagent.devices.slot_offers import NodeView, SlotSource, host_nics
@@ -43,7 +43,7 @@ def start_device_plugin(
         sources.append(VfSource(lambda: vf_inventory.vfs_by_resource, settings.vf_prefix, pci))
     if settings.rdma_config is not None:
         sources.append(SharedRdmaSource(settings.rdma_config, pci.sysfs))
-    advertiser = DeviceAdvertiser(sources, settings.kubelet / DIRECTORY)
+    advertiser = DeviceAdvertiser(sources, settings.kubelet / PLUGINS_DIRECTORY)
     if vf_inventory is not None:
         vf_inventory.listen(advertiser.wake)
     _register_metrics(advertiser, metrics)

@@ -16,7 +16,7 @@ from core.protobuf import Table, message_classes
 VERSION: Final = "v1beta1"
 REGISTER: Final = f"/{VERSION}.Registration/Register"
 PLUGIN_SERVICE: Final = f"{VERSION}.DevicePlugin"
-DIRECTORY: Final = "device-plugins"
+PLUGINS_DIRECTORY: Final = "device-plugins"
 """The directory of kubelet's socket and of the plugins' sockets, below kubelet's root directory."""
 
 KUBELET_SOCKET: Final = "kubelet.sock"
@@ -91,7 +91,7 @@ def read_allocation(data: bytes) -> AllocateRequest:
 
 
 def registration(resource: str, endpoint: str) -> KubeletMessage:
-    """A RegisterRequest: ``endpoint`` is the name of the plugin's socket in ``DIRECTORY``."""
+    """A RegisterRequest: ``endpoint`` is the name of the plugin's socket in the directory."""
     return _made("RegisterRequest", version=VERSION, endpoint=endpoint, resource_name=resource)
 
 

@@ -14,7 +14,7 @@ import grpc
 
 from core.protobuf import DecodeError, Table, message_classes
 
-SOCKET: Final = "pod-resources/kubelet.sock"
+POD_RESOURCES_SOCKET: Final = "pod-resources/kubelet.sock"
 """The path of the socket below kubelet's directory."""
 
 LIST: Final = "/v1.PodResourcesLister/List"
@@ -42,7 +42,7 @@ async def devices_of_pods(kubelet: Path) -> Mapping[str, str] | None:
 
     ``kubelet``: its root directory. An answer that cannot be decoded is a failed call, too.
     """
-    path = kubelet / SOCKET
+    path = kubelet / POD_RESOURCES_SOCKET
     options = [("grpc.max_receive_message_length", ANSWER_BYTES_MAX)]
     async with grpc.aio.insecure_channel(f"unix:{path}", options=options) as channel:
         list_pods: Any = channel.unary_unary(

@@ -13,7 +13,7 @@ from core.domain.claims.claim_decisions import holder_of
 from core.domain.facts import PodFacts
 from core.domain.fixed.ipam_claims import pod_of_nic
 from core.domain.model import Attachment, Endpoint, Nic
-from core.eventstore.codec import CLAIM, ENDPOINT
+from core.eventstore.codec import CLAIM_CODEC, ENDPOINT_CODEC
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
 from nodeagent.cni_protocol.call import Call
@@ -48,7 +48,7 @@ class CheckHandler:
         kvs = (await self._store.read([Get(self._keys.endpoint(*key))])).ranges[0].kvs
         if not kvs:
             return [f"there is no endpoint {name}"]
-        endpoint = ENDPOINT.decode(kvs[0].value)
+        endpoint = ENDPOINT_CODEC.decode(kvs[0].value)
         nic = endpoint.find(call.attachment.interface)
         if nic is None:
             return [f"endpoint {name} has no interface {call.attachment.interface}"]
@@ -71,7 +71,7 @@ class CheckHandler:
             if not result.kvs:
                 differences.append(f"address {address} is not claimed")
                 continue
-            claim = CLAIM.decode(result.kvs[0].value)
+            claim = CLAIM_CODEC.decode(result.kvs[0].value)
             if claim.holder != endpoint.holder:
                 differences.append(f"address {address} is held by {claim.holder}")
             if claim.pool != pool:

@@ -44,7 +44,7 @@ T = TypeVar("T")
 ProbeAssigned = Callable[[Call, DetectionSwitches], Awaitable[None]]
 """Raises if another host uses an address of the interface, or a gateway does not answer."""
 
-WORKERS: Final = 8
+COORDINATOR_THREADS: Final = 8
 """Calls that run concurrently. The kernel's RTNL lock allows one change at a time, but a DEL spends
 most of its time outside that lock."""
 
@@ -86,7 +86,7 @@ class CoordinatorHandler:
         self._cluster = cluster
         self._missing = MissingAttachments(monotonic)
         self._workers = ThreadPoolExecutor(
-            WORKERS, "coordinator", initializer=executor.run_directly
+            COORDINATOR_THREADS, "coordinator", initializer=executor.run_directly
         )
         self._container_locks = _ContainerLocks()
 

@@ -19,7 +19,7 @@ from core.domain.events import Cause
 from core.domain.model import Endpoint, Nic
 from core.errors import BadInput, LogCorrupt, OrbweaverError
 from core.eventstore.keys import Keys
-from core.eventstore.kinds import ENDPOINTS
+from core.eventstore.kinds import ENDPOINT_KEYS
 from core.eventstore.kv import Get, KeyValueStore
 from core.process import tracing
 from nodeagent.cni_protocol.call import Call
@@ -116,7 +116,7 @@ class GcHandler:
                 if node not in kv.value:
                     continue
                 try:
-                    endpoint = ENDPOINTS.decode(self._keys, kv.key, kv.value)
+                    endpoint = ENDPOINT_KEYS.decode(self._keys, kv.key, kv.value)
                 except LogCorrupt as error:
                     errors.append(str(error))
                     continue

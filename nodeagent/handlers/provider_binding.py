@@ -26,7 +26,7 @@ from core.domain.facts import PodFacts, RequestFacts
 from core.domain.model import Endpoint
 from core.domain.provider.provider_nics import NicConfiguration, addresses_of, parents_of
 from core.errors import Compacted, DeadlineExceeded, LostRace, NotReady, ProviderError
-from core.eventstore.codec import ENDPOINT
+from core.eventstore.codec import ENDPOINT_CODEC
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
 from core.eventstore.retry_policies import retry_lost_races
@@ -196,7 +196,7 @@ class BindingAllocator:
                 f"the addresses of {'/'.join(binding_request.key)} have been released",
                 remedy=f"see `orbctl workflow history {binding_request.workflow_id}`",
             )
-        return ENDPOINT.decode(kvs[0].value)
+        return ENDPOINT_CODEC.decode(kvs[0].value)
 
 
 def _is_valid_for(binding_request: BindingRequest, pod: PodFacts) -> bool:

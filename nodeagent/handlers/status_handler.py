@@ -33,10 +33,10 @@ from core.domain.selection.request import (
 from core.errors import OrbweaverError
 from core.eventstore.codec import KeyKind
 from core.eventstore.keys import Keys
-from core.eventstore.kinds import CLAIMS, ENDPOINTS
+from core.eventstore.kinds import CLAIM_KEYS, ENDPOINT_KEYS
 from core.eventstore.kv import Get, KeyValueStore, RangeResult
 from core.projections.configuration_view import ConfigurationSnapshot, ConfigurationView
-from nodeagent.cni_protocol.failures import LIMITED, NOT_AVAILABLE, CniFailure
+from nodeagent.cni_protocol.failures import LIMITED_CODE, NOT_AVAILABLE, CniFailure
 from nodeagent.cni_protocol.netconf import IpamConf
 from nodeagent.facts import FactsSource
 from nodeagent.health import AgentHealth
@@ -133,7 +133,7 @@ class StatusHandler:
         if quarantined:
             text = f"Pods of this node hold quarantined addresses: {', '.join(quarantined)}"
             return CniFailure(
-                LIMITED,
+                LIMITED_CODE,
                 text if exhaustion is None else f"{text}; {exhaustion.message}",
                 "other hosts use the quarantined addresses too: find these hosts by their MAC"
                 " addresses (`orbctl get quarantine`)",
@@ -227,13 +227,13 @@ class StatusHandler:
         holders: dict[str, Get] = {}
         ranges = (await self._store.read(gets)).ranges
         for address, result in zip(quarantine, ranges, strict=True):
-            claim = self._read(CLAIMS, result)
+            claim = self._read(CLAIM_KEYS, result)
             if claim is not None:
                 holders[address] = Get(self._keys.endpoint(claim.namespace, claim.pod))
         if not holders:
             return []
         ranges = (await self._store.read(list(holders.values()))).ranges
-        endpoints = [self._read(ENDPOINTS, result) for result in ranges]
+        endpoints = [self._read(ENDPOINT_KEYS, result) for result in ranges]
         return [
             address
             for address, endpoint in zip(holders, endpoints, strict=True)

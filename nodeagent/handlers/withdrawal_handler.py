@@ -25,7 +25,7 @@ from core.domain.facts import PodFacts, PodReference
 from core.domain.fixed.ipam_claims import pod_of_nic
 from core.domain.model import Attachment, ConflictingHost, Endpoint, Nic
 from core.errors import Refusal, Refused
-from core.eventstore.codec import ENDPOINT
+from core.eventstore.codec import ENDPOINT_CODEC
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
 from core.eventstore.writer import unix_ms
@@ -153,7 +153,7 @@ class WithdrawalHandler:
 
     async def _endpoint(self, pod: PodFacts) -> Endpoint | None:
         result = (await self._store.read([Get(self._keys.endpoint(*pod.endpoint_key))])).ranges[0]
-        return ENDPOINT.decode(result.kvs[0].value) if result.kvs else None
+        return ENDPOINT_CODEC.decode(result.kvs[0].value) if result.kvs else None
 
     def _is_at_limit(self, mac: str) -> bool:
         hosts = (entry.conflicting_host for entry in self._view.current.quarantine.values())

@@ -13,10 +13,10 @@ import msgspec
 from core.errors import BadInput
 from nodeagent.cni_protocol.call import INTERFACE_CHARACTERS_MAX, checked_interface
 from nodeagent.cni_protocol.failures import INCOMPATIBLE_VERSION, INVALID_CONFIG, CniFailure
-from nodeagent.cni_protocol.netconf import VERSIONS, by_field, normalized, read_document
+from nodeagent.cni_protocol.netconf import CNI_VERSIONS, by_field, normalized, read_document
 from nodeagent.ifacer.options import BondOptions, read_options
 
-IFACER_VERSIONS: Final = ("0.1.0", "0.2.0", *VERSIONS)
+IFACER_VERSIONS: Final = ("0.1.0", "0.2.0", *CNI_VERSIONS)
 BOND_NAME: Final = "sp_bond0"
 BOND_MODE_MAX: Final = 6
 VLAN_MAX: Final = 4_094

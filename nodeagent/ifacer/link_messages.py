@@ -17,9 +17,9 @@ from pyroute2.netlink.rtnl.ifinfmsg.plugins.bond import bond
 from pyroute2.netlink.rtnl.ifinfmsg.plugins.vlan import vlan
 
 from nodeagent.ifacer.options import BondOptions
-from nodeagent.netlink.codec import HEADER, attribute
+from nodeagent.netlink.codec import MESSAGE_HEADER, attribute
 from nodeagent.netlink.numbers import RTM_NEWLINK
-from nodeagent.netlink.requests import NEW, Request
+from nodeagent.netlink.requests import NEW_FLAGS, Request
 from nodeagent.netlink.values import Link
 
 Attributes = Mapping[str, object]
@@ -27,8 +27,8 @@ Attributes = Mapping[str, object]
 
 NO_ATTRIBUTES: Final[Attributes] = MappingProxyType({})
 
-VLAN: Final = "vlan"
-BOND: Final = "bond"
+VLAN_KIND: Final = "vlan"
+BOND_KIND: Final = "bond"
 
 
 def add_link(name: str, kind: str, *, parent: int = 0, data: Attributes = NO_ATTRIBUTES) -> Request:
@@ -37,12 +37,12 @@ def add_link(name: str, kind: str, *, parent: int = 0, data: Attributes = NO_ATT
     if parent:
         attributes.append(("IFLA_LINK", parent))
     body = _packed(0, [*attributes, _link_info(kind, data)])
-    return Request(RTM_NEWLINK, NEW, body, f"add {kind} link", name)
+    return Request(RTM_NEWLINK, NEW_FLAGS, body, f"add {kind} link", name)
 
 
 def add_vlan(name: str, parent: int, vlan_id: int) -> Request:
     """Create a VLAN on a link."""
-    return add_link(name, VLAN, parent=parent, data={"IFLA_VLAN_ID": vlan_id})
+    return add_link(name, VLAN_KIND, parent=parent, data={"IFLA_VLAN_ID": vlan_id})
 
 
 def add_bond(name: str, mode: int, options: BondOptions, index_of: Mapping[str, int]) -> Request:
@@ -58,12 +58,12 @@ def add_bond(name: str, mode: int, options: BondOptions, index_of: Mapping[str, 
         data["IFLA_BOND_AD_ACTOR_SYSTEM"] = options.actor
     if options.primary:
         data["IFLA_BOND_PRIMARY"] = index_of[options.primary]
-    return add_link(name, BOND, data=data)
+    return add_link(name, BOND_KIND, data=data)
 
 
 def set_active_member(bond_index: int, member_index: int) -> Request:
     """Choose the active member of a bond."""
-    info = _link_info(BOND, {"IFLA_BOND_ACTIVE_SLAVE": member_index})
+    info = _link_info(BOND_KIND, {"IFLA_BOND_ACTIVE_SLAVE": member_index})
     return Request(RTM_NEWLINK, 0, _packed(bond_index, [info]), "change bond link", bond_index)
 
 
@@ -89,7 +89,7 @@ def _packed(index: int, attributes: list[tuple[str, Any]]) -> bytes:
     message["index"] = index
     message["attrs"] = attributes
     message.encode()
-    return bytes(message.data[HEADER.size :])
+    return bytes(message.data[MESSAGE_HEADER.size :])
 
 
 def _read(kind: Any, link: Link, name: str) -> int:  # noqa: ANN401  # pyroute2 has no types

@@ -15,8 +15,8 @@ from typing import NamedTuple
 from core.errors import DatapathError
 from nodeagent.ifacer.conf import DesiredBond, InterfaceConfig
 from nodeagent.ifacer.link_messages import (
-    BOND,
-    VLAN,
+    BOND_KIND,
+    VLAN_KIND,
     add_bond,
     add_vlan,
     read_bond_mode,
@@ -67,7 +67,7 @@ def next_steps(config: InterfaceConfig, node_links: NodeLinks) -> LinkPlan:
 
 def _check_vlan(config: InterfaceConfig, node_links: NodeLinks) -> None:
     for link in node_links.links:
-        same_id = link.kind == VLAN and read_vlan_id(link) == config.vlan
+        same_id = link.kind == VLAN_KIND and read_vlan_id(link) == config.vlan
         if same_id and link.name != config.vlan_name:
             raise DatapathError(
                 "cannot have multiple different vlan interfaces with the same vlanId"
@@ -76,8 +76,10 @@ def _check_vlan(config: InterfaceConfig, node_links: NodeLinks) -> None:
                 remedy=f"use {link.name} as the master, or delete it: ip link delete {link.name}",
             )
     existing = node_links.find(config.vlan_name)
-    if existing is not None and (existing.kind, _id_of(existing)) != (VLAN, config.vlan):
-        kind = f"VLAN {_id_of(existing)}" if existing.kind == VLAN else existing.kind or "a NIC"
+    if existing is not None and (existing.kind, _id_of(existing)) != (VLAN_KIND, config.vlan):
+        kind = (
+            f"VLAN {_id_of(existing)}" if existing.kind == VLAN_KIND else existing.kind or "a NIC"
+        )
         raise _taken(config.vlan_name, f"is {kind} and not VLAN {config.vlan}")
     parent = node_links.find(config.parent)
     if existing is not None and parent is not None and existing.parent != parent.ifindex:
@@ -88,7 +90,7 @@ def _check_vlan(config: InterfaceConfig, node_links: NodeLinks) -> None:
 
 def _check_bond(bond: DesiredBond, node_links: NodeLinks) -> None:
     existing = node_links.find(bond.name)
-    if existing is not None and existing.kind != BOND:
+    if existing is not None and existing.kind != BOND_KIND:
         text = f"non-bond type interface named {bond.name}"  # Spiderpool's text, for searches
         raise _taken(bond.name, f"exists and is not a bond ({text})")
     for key, name in bond.options.interfaces:
@@ -203,4 +205,4 @@ def active_member_step(bond: DesiredBond, node_links: NodeLinks) -> tuple[Reques
 
 
 def _id_of(link: Link) -> int:
-    return read_vlan_id(link) if link.kind == VLAN else 0
+    return read_vlan_id(link) if link.kind == VLAN_KIND else 0

@@ -27,7 +27,7 @@ class NumberOption(NamedTuple):
     bits: int
 
 
-NUMBERS: Final[dict[str, NumberOption]] = {
+NUMBER_OPTIONS: Final[dict[str, NumberOption]] = {
     "miimon": NumberOption("IFLA_BOND_MIIMON", 32),
     "up_delay": NumberOption("IFLA_BOND_UPDELAY", 32),
     "downdelay": NumberOption("IFLA_BOND_DOWNDELAY", 32),
@@ -82,10 +82,10 @@ def read_options(text: str) -> BondOptions:
         if entry.count("=") != 1:
             continue
         key, value = (part.strip() for part in entry.split("="))
-        if key in NUMBERS:
+        if key in NUMBER_OPTIONS:
             number = _number(key, value)
             if number > 0:
-                numbers.append((NUMBERS[key], number))
+                numbers.append((NUMBER_OPTIONS[key], number))
         else:
             texts[key] = value
     return BondOptions(
@@ -102,7 +102,7 @@ def _number(key: str, value: str) -> int:
         number = int(value)
     except ValueError:
         raise _bad(key, f"{value[:64]!r} is not a number") from None
-    bits = NUMBERS[key].bits
+    bits = NUMBER_OPTIONS[key].bits
     if number >= 1 << bits:
         raise _bad(key, f"{number} is more than {(1 << bits) - 1}")
     return number

@@ -28,7 +28,7 @@ from core.kubernetes.work_queue import WorkQueue
 from core.kubernetes.workloads.applications import stateful_set_state
 from core.kubernetes.workloads.pods import cached_part, controller_of, is_alive
 from core.process.concurrency import until_all
-from nodeagent.facts import CONFIRM_S_MAX, DEFAULT_NAMESPACE, MIGRATION, Liveness
+from nodeagent.facts import CONFIRM_S_MAX, DEFAULT_NAMESPACE, MIGRATION_ANNOTATION, Liveness
 from nodeagent.kubernetes.owners import OwnerCache
 
 WATCH_WAIT_S_MAX: Final = 2.0
@@ -251,7 +251,7 @@ class KubernetesFactsSource:
             alive=is_alive(pod),
             fixed=fixed,
             endpoint_name=owner.name if fixed == "vm" and owner is not None else "",
-            migrating=(fixed == "vm" or bool(claims)) and MIGRATION in annotations,
+            migrating=(fixed == "vm" or bool(claims)) and MIGRATION_ANNOTATION in annotations,
             claims=claims,
         )
 

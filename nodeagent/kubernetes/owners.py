@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
 
-from core.domain.autopools.applications import PARENTS
+from core.domain.autopools.applications import PARENT_KINDS
 from core.domain.fixed.owners import (
     IpamClaimState,
     KnownOwners,
@@ -95,7 +95,7 @@ class OwnerCache:
             parent = None  # the owner was deleted before its Pods; it counts as the top controller
         else:
             parent = controller_of(owner_object)
-        if parent is not None and PARENTS.get(owner.kind) != (parent.api_version, parent.kind):
+        if parent is not None and PARENT_KINDS.get(owner.kind) != (parent.api_version, parent.kind):
             parent = None  # the ReplicaSet of an Argo Rollout counts as the top controller
         self._parents[owner.uid] = parent
         while len(self._parents) > CACHED_MAX:

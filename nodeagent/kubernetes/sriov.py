@@ -33,7 +33,7 @@ from core.process.concurrency import until_all
 from nodeagent.sriov.reconciler import NodeConfiguration, NodeReport
 
 POLICIES: Final = f"/apis/{API_VERSION}/sriovnetworknodepolicies"
-MANAGER: Final = "orbweaver-agent"
+FIELD_MANAGER: Final = "orbweaver-agent"
 OPERATOR_LABEL: Final = "app"
 OPERATOR_DAEMON: Final = "sriov-network-config-daemon"
 BLOCKING_PODS_MAX: Final = 256
@@ -182,7 +182,7 @@ class KubernetesSriov:
             return
         path = f"{self._states_path}/{segment(self._node)}{subresource}"
         self._written.pop(subresource, None)
-        await write(path, body, MANAGER)
+        await write(path, body, FIELD_MANAGER)
         self._written[subresource] = body
 
     def _operator(self) -> str:

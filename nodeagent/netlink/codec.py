@@ -12,7 +12,7 @@ from typing import Final
 
 from nodeagent.netlink.numbers import NLA_F_NESTED, NLA_TYPE_MASK
 
-HEADER: Final = Struct("=IHHII")
+MESSAGE_HEADER: Final = Struct("=IHHII")
 ATTRIBUTE: Final = Struct("=HH")
 ATTRIBUTE_BYTES: Final = ATTRIBUTE.size
 ATTRIBUTE_U32: Final = Struct("=HHI")
@@ -29,14 +29,14 @@ Message = tuple[int, int, int, memoryview]
 
 def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
     """Encode one message to the kernel (port 0)."""
-    length = HEADER.size + len(body)
-    return HEADER.pack(length, kind, flags, sequence, 0) + body + _PADDING[length & 3]
+    length = MESSAGE_HEADER.size + len(body)
+    return MESSAGE_HEADER.pack(length, kind, flags, sequence, 0) + body + _PADDING[length & 3]
 
 
 def messages(data: memoryview) -> list[Message]:
     """Split a datagram into its messages; a truncated last one is left out."""
     result = []
-    unpack, size, end = HEADER.unpack_from, HEADER.size, len(data)
+    unpack, size, end = MESSAGE_HEADER.unpack_from, MESSAGE_HEADER.size, len(data)
     offset = 0
     while offset + size <= end:
         length, kind, flags, sequence, _ = unpack(data, offset)

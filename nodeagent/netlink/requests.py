@@ -46,7 +46,7 @@ AF_OF: Final[dict[Family, int]] = {4: 2, 6: 10}
 """The kernel's number of a family (AF_INET, AF_INET6)."""
 
 ALL_BITS: Final = 0xFFFFFFFF
-NEW: Final = n.NLM_F_CREATE | n.NLM_F_EXCL
+NEW_FLAGS: Final = n.NLM_F_CREATE | n.NLM_F_EXCL
 EXISTS: Final = frozenset({EEXIST})
 UNREACHABLE: Final = frozenset({ENETUNREACH, EHOSTUNREACH})
 GONE: Final = frozenset({ENOENT, ESRCH, ENODEV, EADDRNOTAVAIL})
@@ -122,7 +122,7 @@ def add_veth(near: VethEnd, far: VethEnd, *, mtu: int, far_netns_fd: int) -> Req
         nested(n.IFLA_INFO_DATA, nested(n.VETH_INFO_PEER, peer)),
     )
     body = up + _link_attributes(near.name, mtu, near.mac) + nested(n.IFLA_LINKINFO, *details)
-    return Request(n.RTM_NEWLINK, NEW, body, "add veth pair", f"{near.name} and {far.name}")
+    return Request(n.RTM_NEWLINK, NEW_FLAGS, body, "add veth pair", f"{near.name} and {far.name}")
 
 
 def set_link_up(link: int) -> Request:
@@ -186,7 +186,7 @@ def _link_filter() -> bytes:
 
 def add_address(value: LinkAddress) -> Request:
     """Add an address, with its ``flags`` such as IFA_F_NODAD; an existing one is no error."""
-    return Request(n.RTM_NEWADDR, NEW, _address_body(value), "add address", value, EXISTS)
+    return Request(n.RTM_NEWADDR, NEW_FLAGS, _address_body(value), "add address", value, EXISTS)
 
 
 def delete_address(value: LinkAddress) -> Request:
@@ -252,7 +252,7 @@ def find_route(lookup: RouteLookup, *, matched: bool = False) -> Request:
 
 def add_route(route: KernelRoute) -> Request:
     """Add a route; an existing one is no error."""
-    return Request(n.RTM_NEWROUTE, NEW, _route_body(route), "add route", route, EXISTS)
+    return Request(n.RTM_NEWROUTE, NEW_FLAGS, _route_body(route), "add route", route, EXISTS)
 
 
 def append_route(route: KernelRoute) -> Request:
@@ -331,7 +331,7 @@ def clear_route(destination: Cidr, table: int) -> Request:
 
 def add_rule(rule: RoutingRule) -> Request:
     """Add a policy rule; an existing equal one is no error."""
-    return Request(n.RTM_NEWRULE, NEW, _rule_body(rule), "add rule", rule, EXISTS)
+    return Request(n.RTM_NEWRULE, NEW_FLAGS, _rule_body(rule), "add rule", rule, EXISTS)
 
 
 def _rule_body(rule: RoutingRule) -> bytes:

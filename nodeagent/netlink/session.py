@@ -25,7 +25,7 @@ from core.errors import NetlinkLost, NetlinkRefused
 from core.process.tracing import Span, child_span
 from nodeagent.netlink import numbers as n
 from nodeagent.netlink import replies, requests
-from nodeagent.netlink.codec import HEADER, I32, attributes, message, messages, text
+from nodeagent.netlink.codec import I32, MESSAGE_HEADER, attributes, message, messages, text
 from nodeagent.netlink.requests import Request
 from nodeagent.netlink.values import KernelRoute, Link, LinkAddress, Neighbour, RoutingRule
 
@@ -371,9 +371,9 @@ def _outcome(flags: int, body: memoryview, answer: bytes) -> RequestOutcome:
     number = -I32.unpack_from(body)[0]
     error_text = ""
     if flags & n.NLM_F_ACK_TLVS:
-        start = I32.size + HEADER.size
+        start = I32.size + MESSAGE_HEADER.size
         if not flags & n.NLM_F_CAPPED:
-            length = HEADER.unpack_from(body, I32.size)[0]
+            length = MESSAGE_HEADER.unpack_from(body, I32.size)[0]
             start = I32.size + length + (-length & 3)
         error_text = text(attributes(body[start:]).get(n.NLMSGERR_ATTR_MSG))
     return RequestOutcome(number, error_text, answer)

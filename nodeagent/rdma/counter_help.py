@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-UNKNOWN: Final = "A counter of the kernel or of the driver, under its own name"
+UNKNOWN_COUNTER_HELP: Final = "A counter of the kernel or of the driver, under its own name"
 
 HELP_TEXTS: Final[dict[str, str]] = {
     "rx_write_requests": "Write requests received",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from core.errors import DatapathError
-from core.settings.rdma_mode import EXCLUSIVE
+from core.settings.rdma_mode import EXCLUSIVE_MODE
 from nodeagent.coordinator.rdma_isolation import OpenSocket
 from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.netlink.rdma import RdmaSocket
@@ -24,7 +24,7 @@ def set_netns_mode(
     executor: NetnsExecutor, mode: str, open_socket: OpenSocket = RdmaSocket.open
 ) -> bool:
     """Set the RDMA mode of the node; False if it is set already. Blocks. Raises DatapathError."""
-    is_exclusive = mode == EXCLUSIVE
+    is_exclusive = mode == EXCLUSIVE_MODE
     socket = open_socket(executor, executor.own_namespace)
     if socket is None:
         raise DatapathError(

@@ -13,22 +13,22 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from core import __version__
-from nodeagent.rdma.counter_help import HELP_TEXTS, UNKNOWN
+from nodeagent.rdma.counter_help import HELP_TEXTS, UNKNOWN_COUNTER_HELP
 from nodeagent.rdma.values import NamespacePorts, RdmaPod, RdmaPods, RdmaPortLink
-from nodeagent.telemetry.metrics import COMPATIBLE
+from nodeagent.telemetry.metrics import COMPATIBLE_SCOPE
 
 SAMPLES_MAX: Final = 50_000
 """Samples in one scrape: a hundred ports of Pods have about six thousand."""
 
 NAME_CHARACTERS_MAX: Final = 96
-SPEED: Final = "vport_speed_mbps"
+SPEED_COUNTER: Final = "vport_speed_mbps"
 TRAFFIC_CLASS: Final = "device_tos"
 
 _PRIORITY: Final = re.compile(r"([rt]x)_prio(\d{1,2})_(pause|discards)")
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _UNFIT: Final = re.compile(r"[^a-z0-9_]")
 
-_SCOPE: Final = (("otel_scope_name", COMPATIBLE), ("otel_scope_version", __version__))
+_SCOPE: Final = (("otel_scope_name", COMPATIBLE_SCOPE), ("otel_scope_version", __version__))
 _ESCAPED: Final = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
 Labels = tuple[tuple[str, str], ...]
@@ -65,7 +65,10 @@ def text_of(samples: Samples) -> bytes:
     lines: list[str] = []
     for key, family in sorted(samples.values.items()):
         name = f"rdma_{key}_total"
-        lines += (f"# HELP {name} {HELP_TEXTS.get(key, UNKNOWN)}", f"# TYPE {name} counter")
+        lines += (
+            f"# HELP {name} {HELP_TEXTS.get(key, UNKNOWN_COUNTER_HELP)}",
+            f"# TYPE {name} counter",
+        )
         lines += (f"{name}{{{labels}}} {value}" for labels, value in sorted(family.items()))
     return "".join(f"{line}\n" for line in lines).encode()
 
@@ -101,7 +104,7 @@ def _of_namespace(
             elif "vport" in key:
                 yield counter_name(key), labels, value
         if port.speed_mbps is not None:
-            yield SPEED, labels, port.speed_mbps
+            yield SPEED_COUNTER, labels, port.speed_mbps
         if port.traffic_class is not None:
             yield TRAFFIC_CLASS, _label_text(port_labels), port.traffic_class
 

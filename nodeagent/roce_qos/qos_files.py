@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from core.domain.roce_qos.model import PRIORITIES, UNSET, EcnSettings, RocePort
-from core.domain.roce_qos.plan import CNP_DSCP, CNP_PRIORITY, NOTIFICATION, REACTION
+from core.domain.roce_qos.plan import CNP_DSCP, CNP_PRIORITY, NOTIFICATION_POINT, REACTION_POINT
 from nodeagent.sriov.sysfs import Sysfs
 from nodeagent.sriov_master import is_representor, master_of
 
@@ -57,10 +57,10 @@ class QosFiles:
         directory = self._link(link) / "ecn"
         if not directory.is_dir():
             return None
-        cnp = directory / NOTIFICATION
+        cnp = directory / NOTIFICATION_POINT
         return EcnSettings(
             notification=self._enabled_priorities(cnp),
-            reaction=self._enabled_priorities(directory / REACTION),
+            reaction=self._enabled_priorities(directory / REACTION_POINT),
             cnp_dscp=self._number(cnp / CNP_DSCP),
             cnp_priority=self._number(cnp / CNP_PRIORITY),
         )
@@ -83,7 +83,7 @@ class QosFiles:
 
     def set_cnp(self, link: str, field: str, value: int) -> None:
         """Set a field of CNPs."""
-        self._sysfs.write(self._link(link) / "ecn" / NOTIFICATION / field, str(value))
+        self._sysfs.write(self._link(link) / "ecn" / NOTIFICATION_POINT / field, str(value))
 
     def set_traffic_class(self, device: str, port: int, value: int) -> None:
         """Set the traffic class of all queue pairs."""

@@ -15,11 +15,17 @@ from typing import Final, NamedTuple
 
 from core.domain.facts import PodReference
 from core.domain.model import Attachment
-from core.process.logs import LEVELS
+from core.process.logs import LOG_LEVELS
 from core.process.tracing import log_fields
 from nodeagent.cni_protocol.failures import CniFailure
 from nodeagent.cni_protocol.netconf import IpamConf, NetConf
-from nodeagent.telemetry.plugin_log import DAYS, FILES, MEGABYTES, LogTarget, PluginLog
+from nodeagent.telemetry.plugin_log import (
+    FILE_MEGABYTES,
+    KEPT_DAYS,
+    KEPT_FILES,
+    LogTarget,
+    PluginLog,
+)
 
 NETWORK_FILES_MAX: Final = 64
 """Log files that network configurations may name; the default file replaces further ones."""
@@ -83,12 +89,12 @@ class CallLog:
 
     def log_success(self, logged: LoggedCall, arrived: float, fields: dict[str, object]) -> None:
         """Log a call that succeeded; ``arrived``: by ``time.perf_counter``."""
-        if LEVELS["info"] >= LEVELS[logged.conf.ipam.log_level.lower()]:
+        if LOG_LEVELS["info"] >= LOG_LEVELS[logged.conf.ipam.log_level.lower()]:
             self._write(logged, "info", arrived, {"msg": f"{logged.command} done"} | fields)
 
     def log_failure(self, logged: LoggedCall, failure: CniFailure, arrived: float) -> None:
         """Log a call that failed."""
-        if LEVELS["error"] >= LEVELS[logged.conf.ipam.log_level.lower()]:
+        if LOG_LEVELS["error"] >= LOG_LEVELS[logged.conf.ipam.log_level.lower()]:
             fields: dict[str, object] = {"msg": failure.message, "code": failure.code}
             self._write(logged, "error", arrived, fields)
 
@@ -112,7 +118,7 @@ class CallLog:
     def _target(self, ipam: IpamConf) -> LogTarget:
         return LogTarget(
             self._directory.file_for(ipam.log_file_path),
-            ipam.log_file_max_size or MEGABYTES,
-            ipam.log_file_max_age or DAYS,
-            ipam.log_file_max_count or FILES,
+            ipam.log_file_max_size or FILE_MEGABYTES,
+            ipam.log_file_max_age or KEPT_DAYS,
+            ipam.log_file_max_count or KEPT_FILES,
         )

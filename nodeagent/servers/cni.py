@@ -27,7 +27,7 @@ from nodeagent.cni_protocol.failures import (
     NOT_AVAILABLE,
     RELEASE_ERROR,
     TRY_AGAIN_LATER,
-    UNHEALTHY,
+    UNHEALTHY_PREFIX,
     CniFailure,
     error_object,
     failure_of,
@@ -52,7 +52,7 @@ from nodeagent.servers.framed import Answer
 
 _log: Final = logging.getLogger(__name__)
 
-PLUGIN: Final = "ORBWEAVER_PLUGIN"
+PLUGIN_VARIABLE: Final = "ORBWEAVER_PLUGIN"
 """The variable with the executable's name; ``spiderpool`` does not set it.
 
 See docs/reference/cni-executables.md.
@@ -113,12 +113,12 @@ class CniServer:
         logged = None
         try:
             command, variables = read_environment(environment)
-            if command != "ADD" or PLUGIN in variables:
+            if command != "ADD" or PLUGIN_VARIABLE in variables:
                 require_caller(has_hung_up)  # for an ADD the runner checks this
             if command == "VERSION":
                 return 0, version_result(version_in(stdin))
-            if PLUGIN in variables:
-                plugin = self._chained_plugin(variables[PLUGIN])
+            if PLUGIN_VARIABLE in variables:
+                plugin = self._chained_plugin(variables[PLUGIN_VARIABLE])
                 return 0, await plugin.answer_chained(command, variables, stdin)
             if command == "ADD":
                 request, conf = read_add_request(variables, stdin, self._actor, has_hung_up)
@@ -157,7 +157,7 @@ class CniServer:
         if fault is not None:
             fault = await self._health.probe_fault()
         if fault is not None:
-            raise failure_of(fault).prefixed(UNHEALTHY)
+            raise failure_of(fault).prefixed(UNHEALTHY_PREFIX)
         try:
             deleted = await self._handlers.delete.handle_delete(read_delete_request(call), arrived)
         except OrbweaverError as error:
@@ -199,4 +199,4 @@ class CniServer:
     def _check_ready(self) -> None:
         fault = self._health.why_not_ready()
         if fault is not None:
-            raise failure_of(fault).prefixed(UNHEALTHY)
+            raise failure_of(fault).prefixed(UNHEALTHY_PREFIX)

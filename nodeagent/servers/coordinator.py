@@ -16,7 +16,7 @@ from nodeagent.cni_protocol.call import Call, read_call
 from nodeagent.cni_protocol.failures import (
     INVALID_CONFIG,
     NOT_AVAILABLE,
-    UNHEALTHY,
+    UNHEALTHY_PREFIX,
     CniFailure,
     failure_of,
 )
@@ -102,7 +102,7 @@ class CoordinatorServer:
             )
         fault = self._health.why_not_ready()
         if fault is not None:
-            raise failure_of(fault).prefixed(UNHEALTHY)
+            raise failure_of(fault).prefixed(UNHEALTHY_PREFIX)
         with self._runner.admit(ADD_DEADLINE_S):
             attached = await self._coordinator_handler.handle_add(call, conf)
         result = {"cniVersion": call.conf.cni_version} | previous

@@ -30,7 +30,7 @@ from nodeagent.cni_protocol.failures import (
     CniFailure,
     error_object,
 )
-from nodeagent.cni_protocol.netconf import LATEST
+from nodeagent.cni_protocol.netconf import LATEST_CNI_VERSION
 from nodeagent.servers.sockets import has_hung_up, may_call
 
 MAGIC: Final = b"OWC1"
@@ -246,7 +246,7 @@ class FramedConnection:
             f"not a valid request frame: {why}",
             'send frames as in docs/reference/cni-executables.md, "Framing"',
         )
-        self._send(1, error_object(LATEST, failure))
+        self._send(1, error_object(LATEST_CNI_VERSION, failure))
 
     def abort(self) -> None:
         """Close the connection without a complete answer; a running request continues."""
@@ -281,7 +281,9 @@ class FramedConnection:
             return True
         text = f"all running requests together have more than {REQUESTS_BYTES_MAX} bytes"
         self._server.counts.refuse(NAME, text)
-        self._send(1, error_object(LATEST, CniFailure(TRY_AGAIN_LATER, text, "try again")))
+        self._send(
+            1, error_object(LATEST_CNI_VERSION, CniFailure(TRY_AGAIN_LATER, text, "try again"))
+        )
         return False
 
     def _forget(self) -> None:

@@ -24,7 +24,7 @@ from core.domain.facts import PodReference
 from core.domain.model import Attachment
 from core.domain.selection.request import SelectionRequest
 from core.errors import BadInput, OrbweaverError
-from core.eventstore.codec import ENDPOINT
+from core.eventstore.codec import ENDPOINT_CODEC
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
 from core.process.bodies import BodyRefused
@@ -46,7 +46,7 @@ from nodeagent.request_runner import (
 )
 from nodeagent.servers.http_bodies import (
     BODY_BYTES_MAX,
-    REQUIRED,
+    MISSING_MEMBER_CODE,
     AddArgs,
     BatchDelArgs,
     CoordinatorArgs,
@@ -59,8 +59,8 @@ from nodeagent.servers.sockets import caller_hung_up, may_call
 from nodeagent.servers.traced_calls import http_spans
 from nodeagent.settings.values import Settings
 
-BASE: Final = "/v1"
-HEALTH: Final = f"{BASE}/ipam/healthy"
+BASE_PATH: Final = "/v1"
+HEALTH: Final = f"{BASE_PATH}/ipam/healthy"
 """The path of health probes. Their requests are not traced, because there are many."""
 
 SWITCHED_OFF: Final = 521
@@ -137,14 +137,16 @@ class HttpApi:
             middlewares.insert(1, http_spans(tracer, HEALTH))
         app = web.Application(middlewares=middlewares, client_max_size=BODY_BYTES_MAX)
         app.router.add_get(HEALTH, self._get_health, allow_head=False)
-        app.router.add_post(f"{BASE}/ipam/ip", self._post_ip)
-        app.router.add_delete(f"{BASE}/ipam/ip", self._delete_ip)
-        app.router.add_post(f"{BASE}/ipam/ips", self._post_ips)
-        app.router.add_delete(f"{BASE}/ipam/ips", self._delete_ips)
-        app.router.add_get(f"{BASE}/workloadendpoint", self._get_endpoint, allow_head=False)
-        app.router.add_get(f"{BASE}/coordinator/config", self._get_coordinator, allow_head=False)
+        app.router.add_post(f"{BASE_PATH}/ipam/ip", self._post_ip)
+        app.router.add_delete(f"{BASE_PATH}/ipam/ip", self._delete_ip)
+        app.router.add_post(f"{BASE_PATH}/ipam/ips", self._post_ips)
+        app.router.add_delete(f"{BASE_PATH}/ipam/ips", self._delete_ips)
+        app.router.add_get(f"{BASE_PATH}/workloadendpoint", self._get_endpoint, allow_head=False)
+        app.router.add_get(
+            f"{BASE_PATH}/coordinator/config", self._get_coordinator, allow_head=False
+        )
         for name in ("startup", "readiness", "liveness"):
-            app.router.add_get(f"{BASE}/runtime/{name}", not_implemented, allow_head=False)
+            app.router.add_get(f"{BASE_PATH}/runtime/{name}", not_implemented, allow_head=False)
         return app
 
     async def _get_health(self, _: web.Request) -> web.Response:
@@ -221,7 +223,7 @@ class HttpApi:
     async def _get_endpoint(self, request: web.Request) -> web.Response:
         for name in ("podName", "podNamespace"):
             if not request.query.get(name):
-                raise HttpRefusal(422, f"{name} in query is required", REQUIRED)
+                raise HttpRefusal(422, f"{name} in query is required", MISSING_MEMBER_CODE)
         namespace, name = request.query["podNamespace"], request.query["podName"]
         if is_name(namespace) and is_name(name):
             self._check_ready()
@@ -230,7 +232,7 @@ class HttpApi:
                 result = await self._store.read([get])
             kvs = result.ranges[0].kvs
             if kvs:
-                return _json(200, workload_endpoint(ENDPOINT.decode(kvs[0].value)))
+                return _json(200, workload_endpoint(ENDPOINT_CODEC.decode(kvs[0].value)))
         return json_text(404, f"SpiderEndpoint not found for pod {namespace}/{name}")
 
     async def _get_coordinator(self, request: web.Request) -> web.Response:

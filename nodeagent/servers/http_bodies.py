@@ -18,7 +18,7 @@ from core.process.bodies import read_decompressed_body
 
 JSON_TYPE: Final = "application/json"
 BODY_BYTES_MAX: Final = 1 << 20
-REQUIRED: Final = 602
+MISSING_MEMBER_CODE: Final = 602
 """Spiderpool's code of a missing member."""
 
 _WHITE: Final = " \t\r\n"
@@ -143,7 +143,7 @@ _decoder = json.JSONDecoder(object_pairs_hook=_Pairs, parse_constant=_refuse_con
 
 
 def _required(name: str) -> HttpRefusal:
-    return HttpRefusal(422, f"{name} in body is required", REQUIRED)
+    return HttpRefusal(422, f"{name} in body is required", MISSING_MEMBER_CODE)
 
 
 def _unparsable(name: str, why: str) -> HttpRefusal:

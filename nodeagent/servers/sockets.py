@@ -23,7 +23,7 @@ from typing import Final
 from core.errors import BadInput
 from nodeagent.settings.values import FRAMED_SUFFIX
 
-BACKLOG: Final = 1_024
+SOCKET_BACKLOG: Final = 1_024
 PATH_BYTES_MAX: Final = 107
 """``sun_path`` of unix(7), without its closing NUL."""
 

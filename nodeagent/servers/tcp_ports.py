@@ -17,7 +17,7 @@ from core.process.connections import ConnectionCounts
 from core.process.supervision import HealthCheck
 from core.process.tcp_port import HEALTH_CONNECTIONS_MAX, TcpPort, checks_response
 from nodeagent.health import AgentHealth
-from nodeagent.servers.http_api import BASE, json_text, not_implemented
+from nodeagent.servers.http_api import BASE_PATH, json_text, not_implemented
 
 _ANY: Final = "/{path:.*}"
 
@@ -42,10 +42,10 @@ def health_port(health: AgentHealth, counts: ConnectionCounts | None = None) -> 
         return checks_response("readyz", await health.checks())
 
     app = web.Application()
-    app.router.add_get(f"{BASE}/runtime/startup", startup)
-    app.router.add_get(f"{BASE}/runtime/readiness", readiness)
-    app.router.add_get(f"{BASE}/runtime/liveness", liveness)
+    app.router.add_get(f"{BASE_PATH}/runtime/startup", startup)
+    app.router.add_get(f"{BASE_PATH}/runtime/readiness", readiness)
+    app.router.add_get(f"{BASE_PATH}/runtime/liveness", liveness)
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", readyz)
-    app.router.add_route("*", f"{BASE}{_ANY}", not_implemented)
+    app.router.add_route("*", f"{BASE_PATH}{_ANY}", not_implemented)
     return TcpPort(app, "health port", HEALTH_CONNECTIONS_MAX, counts)

@@ -24,7 +24,7 @@ from nodeagent.cni_protocol.call import read_arguments, read_environment, read_t
 from nodeagent.cni_protocol.failures import CniFailure
 from nodeagent.ifacer import ifacer_handler
 from nodeagent.servers import coordinator
-from nodeagent.servers.cni import PLUGIN
+from nodeagent.servers.cni import PLUGIN_VARIABLE
 from nodeagent.servers.framed import Answer, AnswerCall
 
 IPAM_PLUGIN: Final = "spiderpool"
@@ -58,7 +58,7 @@ class TracedCalls:
             command, variables = read_environment(environment)
         except CniFailure:
             return await self._answer(environment, stdin, has_hung_up)
-        plugin = variables.get(PLUGIN, IPAM_PLUGIN)[:64]
+        plugin = variables.get(PLUGIN_VARIABLE, IPAM_PLUGIN)[:64]
         name = f"CNI {command} {plugin}" if plugin in CHAINED else f"CNI {command}"
         attributes = _attributes(command, plugin, variables, stdin)
         with self._tracer.request(name, _caller_of(variables), attributes) as span:

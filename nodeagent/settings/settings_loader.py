@@ -43,8 +43,8 @@ from nodeagent.clusterip.pods import BPFFS
 from nodeagent.coordinator.settings import UnparsedSettings, read_settings, validate_settings
 from nodeagent.settings.values import (
     AGENT_NAMESPACE,
-    CLUSTER,
-    COORDINATOR,
+    DEFAULT_CLUSTER,
+    DEFAULT_COORDINATOR,
     HEALTH_PORT,
     LISTEN_ADDRESS,
     METRICS_PORT,
@@ -83,7 +83,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
     return Settings(
         node_name=_name(env.text("SPIDERPOOL_NODE_NAME", socket.gethostname(), required=True)),
         cluster=check_name(
-            env.text(CLUSTER_VARIABLES["cluster"], orbweaver.cluster or CLUSTER), "cluster"
+            env.text(CLUSTER_VARIABLES["cluster"], orbweaver.cluster or DEFAULT_CLUSTER), "cluster"
         ),
         etcd=_etcd(orbweaver.etcd, env),
         socket_path=env.text("ORBWEAVER_SOCKET_PATH", conf.socket_path or SOCKET_PATH),
@@ -155,7 +155,7 @@ def _coordinator_name(env: EnvironmentVariables) -> str:
     """The name of the SpiderCoordinator that the agent uses; "" if it is disabled."""
     if not env.boolean("SPIDERPOOL_COORDINATOR_ENABLED", default=True):
         return ""
-    return check_name(*env.first(COORDINATOR_NAMES, COORDINATOR))
+    return check_name(*env.first(COORDINATOR_NAMES, DEFAULT_COORDINATOR))
 
 
 def _cluster_ip(conf: ClusterIpConf, env: EnvironmentVariables) -> ClusterIpSettings:

@@ -2,8 +2,8 @@
 
 See docs/reference/coordinator.md, "Sysctls".
 
-Only the keys of ``SYSCTLS`` are set, each only if one of its address families is enabled. A key
-that the kernel does not have is skipped with a warning. If a key cannot be written, the start
+Only the keys of ``NODE_SYSCTLS`` are set, each only if one of its address families is enabled. A
+key that the kernel does not have is skipped with a warning. If a key cannot be written, the start
 fails. The old values are never restored.
 """
 
@@ -27,7 +27,7 @@ class Sysctl(NamedTuple):
     families: tuple[Family, ...]
 
 
-SYSCTLS: Final = (
+NODE_SYSCTLS: Final = (
     Sysctl("net/ipv4/neigh/default/gc_thresh3", NEIGHBOURS_MAX, (4,)),
     Sysctl("net/ipv6/neigh/default/gc_thresh3", NEIGHBOURS_MAX, (6,)),
     Sysctl("net/ipv4/conf/all/arp_notify", "1", (4,)),
@@ -73,6 +73,6 @@ def read(
     """The current values of the keys of these families. Raises DatapathError."""
     return [
         SysctlValue(sysctl, read_sysctl(executor, namespace, sysctl.key))
-        for sysctl in SYSCTLS
+        for sysctl in NODE_SYSCTLS
         if set(sysctl.families) & set(families)
     ]

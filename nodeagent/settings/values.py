@@ -24,7 +24,7 @@ SOCKET_PATH: Final = "/var/run/spidernet/spiderpool.sock"
 FRAMED_SUFFIX: Final = ".fast"
 """The socket of the CNI executables has the path of the HTTP socket with this suffix."""
 
-CLUSTER: Final = "default"
+DEFAULT_CLUSTER: Final = "default"
 HEALTH_PORT: Final = 5710
 METRICS_PORT: Final = 5711
 LISTEN_ADDRESS: Final = {True: "127.0.0.1", False: "::1"}
@@ -32,7 +32,7 @@ LISTEN_ADDRESS: Final = {True: "127.0.0.1", False: "::1"}
 
 See docs/reference/configuration.md, "Ports and health paths".
 """
-COORDINATOR: Final = "default"
+DEFAULT_COORDINATOR: Final = "default"
 """The default name of the SpiderCoordinator.
 
 See docs/reference/custom-resource-rules.md, "SpiderCoordinator".
@@ -55,7 +55,7 @@ class Settings(NamedTuple):
     """
 
     node_name: str
-    cluster: str = CLUSTER
+    cluster: str = DEFAULT_CLUSTER
     etcd: EtcdSettings = EtcdSettings((ETCD_ENDPOINT,))
     socket_path: str = SOCKET_PATH
     selection: SelectionSettings = SelectionSettings(
@@ -80,7 +80,7 @@ class Settings(NamedTuple):
     plugin_log_path: str = PLUGIN_LOG_PATH
     otlp_endpoint: str = ""
     coordinator: UnparsedSettings = UnparsedSettings()
-    coordinator_name: str = COORDINATOR
+    coordinator_name: str = DEFAULT_COORDINATOR
     cluster_ip: ClusterIpSettings = ClusterIpSettings()
     kubeconfig: str | None = None
     provider: ProviderSettings | None = None

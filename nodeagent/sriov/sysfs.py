@@ -15,7 +15,7 @@ from typing import Final
 from core.errors import DatapathError
 
 DEVICES: Final = "bus/pci/devices"
-DRIVERS: Final = "bus/pci/drivers"
+DRIVERS_PATH: Final = "bus/pci/drivers"
 
 _REMEDIES: Final = {
     errno.EROFS: "mount the node's /sys writable, as the chart does with sriov.install or"

@@ -21,7 +21,7 @@ from core.domain.sriov.plan import (
     SetVfTrust,
 )
 from core.errors import DatapathError
-from nodeagent.sriov.sysfs import DRIVERS, Sysfs
+from nodeagent.sriov.sysfs import DRIVERS_PATH, Sysfs
 from nodeagent.sriov.vf_links import VfLinks
 
 _GUID_BYTES: Final = 8
@@ -86,7 +86,7 @@ class VfConfigurator:
     def _bind(self, vf: str, driver: str) -> None:
         """Bind a virtual function to ``driver``, or to the kernel's choice if ``driver`` is ""."""
         device = self._sysfs.device(vf)
-        if driver == VFIO and not (self._sysfs.root / DRIVERS / driver).is_dir():
+        if driver == VFIO and not (self._sysfs.root / DRIVERS_PATH / driver).is_dir():
             raise DatapathError(
                 f"cannot bind {vf} to {driver}: the driver is not loaded",
                 subject=vf,

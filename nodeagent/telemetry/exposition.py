@@ -14,8 +14,8 @@ from opentelemetry.metrics import Meter, Observation
 from core import __version__
 from core.process.openmetrics import Instruments, MetricsRegistry, Scrape
 from nodeagent.telemetry.metrics import (
-    COMPATIBLE,
-    OURS,
+    COMPATIBLE_SCOPE,
+    OWN_SCOPE,
     AgentMetrics,
     Histogram,
     LabelledGauge,
@@ -42,18 +42,20 @@ class Exposition:
         self._sources = sources
         self._registry = MetricsRegistry()
         provider = self._registry.provider
-        meters = {scope: provider.get_meter(scope, __version__) for scope in (COMPATIBLE, OURS)}
+        meters = {
+            scope: provider.get_meter(scope, __version__) for scope in (COMPATIBLE_SCOPE, OWN_SCOPE)
+        }
         instruments = {scope: Instruments(meter) for scope, meter in meters.items()}
         for reading in metrics.readings:
             of_scope = instruments[reading.scope]
             create = of_scope.counter if reading.kind == "counter" else of_scope.gauge
             create(reading.name, reading.help, reading.value)
         for gauge in metrics.labelled:
-            instruments[OURS].gauges(gauge.name, gauge.help, partial(_labelled, gauge))
-        compatible = meters[COMPATIBLE]
+            instruments[OWN_SCOPE].gauges(gauge.name, gauge.help, partial(_labelled, gauge))
+        compatible = meters[COMPATIBLE_SCOPE]
         metrics.allocation.histograms = _histograms(compatible, "allocation", "ADD")
         metrics.release.histograms = _histograms(compatible, "release", "DEL")
-        metrics.store_calls = meters[OURS].create_histogram(
+        metrics.store_calls = meters[OWN_SCOPE].create_histogram(
             "orbweaver_store_call_duration_seconds",
             description="Duration of calls to etcd by method and outcome",
             explicit_bucket_boundaries_advisory=STORE_BOUNDS_S,

@@ -12,8 +12,8 @@ from typing import Final, Literal, NamedTuple, Protocol
 
 from core.errors import AddressesUsedOut, NoPoolAvailable, RetriesExhausted, WrongInput
 
-COMPATIBLE: Final = "spiderpool-agent"
-OURS: Final = "orbweaver-agent"
+COMPATIBLE_SCOPE: Final = "spiderpool-agent"
+OWN_SCOPE: Final = "orbweaver-agent"
 """The OpenTelemetry scopes of Spiderpool's metrics and of new ones."""
 
 Scope = Literal["spiderpool-agent", "orbweaver-agent"]
@@ -131,7 +131,7 @@ class AgentMetrics:
                 for kind in ("no_available_pool", "ip_used_out")
             ),
             ObservedMetric(
-                COMPATIBLE,
+                COMPATIBLE_SCOPE,
                 "counter",
                 "spiderpool_debug_auto_pool_waited_for_available_counts",
                 "ADDs that waited for an automatic pool",
@@ -156,11 +156,13 @@ class AgentMetrics:
 
     def gauge(self, name: str, help_: str, value: Callable[[], float]) -> None:
         """Register the gauge ``orbweaver_<name>``."""
-        self.readings.append(ObservedMetric(OURS, "gauge", f"orbweaver_{name}", help_, value))
+        self.readings.append(ObservedMetric(OWN_SCOPE, "gauge", f"orbweaver_{name}", help_, value))
 
     def counter(self, name: str, help_: str, value: Callable[[], int]) -> None:
         """Register the counter ``orbweaver_<name>_total``."""
-        self.readings.append(ObservedMetric(OURS, "counter", f"orbweaver_{name}", help_, value))
+        self.readings.append(
+            ObservedMetric(OWN_SCOPE, "counter", f"orbweaver_{name}", help_, value)
+        )
 
     def gauge_by(
         self, label: str, name: str, help_: str, values: Callable[[], Mapping[str, int]]
@@ -188,7 +190,7 @@ def _of_work(name: str, command: str, work: WorkCounts) -> list[ObservedMetric]:
     waits = f"wait of {command} requests before they started, in seconds"
 
     def counter(suffix: str, help_: str, value: Callable[[], float]) -> ObservedMetric:
-        return ObservedMetric(COMPATIBLE, "counter", f"{prefix}_{suffix}", help_, value)
+        return ObservedMetric(COMPATIBLE_SCOPE, "counter", f"{prefix}_{suffix}", help_, value)
 
     return [
         counter("counts", f"Number of {command} requests", lambda: work.count),
@@ -208,7 +210,7 @@ def _of_work(name: str, command: str, work: WorkCounts) -> list[ObservedMetric]:
 def _of_class(name: str, kind: str, work: WorkCounts) -> ObservedMetric:
     key = kind.removeprefix("err_")
     return ObservedMetric(
-        COMPATIBLE,
+        COMPATIBLE_SCOPE,
         "counter",
         f"spiderpool_ipam_{name}_{kind}_counts",
         f"Failed {name}s of the class {key.replace('_', ' ')}",
@@ -218,7 +220,9 @@ def _of_class(name: str, kind: str, work: WorkCounts) -> ObservedMetric:
 
 def _of_durations(pattern: str, what: str, durations: Durations) -> list[ObservedMetric]:
     def gauge(word: str, help_: str, value: Callable[[], float]) -> ObservedMetric:
-        return ObservedMetric(COMPATIBLE, "gauge", pattern.format(word), f"{help_} {what}", value)
+        return ObservedMetric(
+            COMPATIBLE_SCOPE, "gauge", pattern.format(word), f"{help_} {what}", value
+        )
 
     return [
         gauge("average", "Mean", lambda: durations.mean),

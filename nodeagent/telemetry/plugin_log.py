@@ -26,9 +26,9 @@ import msgspec
 
 from core.process.logs import timestamp
 
-MEGABYTES: Final = 100
-DAYS: Final = 30
-FILES: Final = 10
+FILE_MEGABYTES: Final = 100
+KEPT_DAYS: Final = 30
+KEPT_FILES: Final = 10
 """Default rotation (docs/reference/cni-configuration.md, "spiderpool")."""
 
 FLUSH_S: Final = 0.2
@@ -56,9 +56,9 @@ class LogTarget(NamedTuple):
     """A file and its rotation: megabytes for each file, days and number of old files."""
 
     path: str
-    megabytes: int = MEGABYTES
-    days: int = DAYS
-    files: int = FILES
+    megabytes: int = FILE_MEGABYTES
+    days: int = KEPT_DAYS
+    files: int = KEPT_FILES
 
 
 class _Line(NamedTuple):

@@ -9,7 +9,7 @@ import typer
 import core
 from core.process.environment import CLUSTER_VARIABLES
 from ops.cli.command_group import CommandGroup, LazyCommand
-from ops.cli.formats import TABLE, complete_output, parse_output
+from ops.cli.formats import TABLE_OUTPUT, complete_output, parse_output
 from ops.cli.global_options import Globals, ProcessContext
 
 HELP: Final = """Show, change and audit the addresses of a cluster.
@@ -180,4 +180,4 @@ def options(
     }
     process = context.obj if isinstance(context.obj, ProcessContext) else ProcessContext()
     settings = {name: value for name, value in values.items() if value is not None}
-    context.obj = Globals(settings, parse_output(output) if output else TABLE, process)
+    context.obj = Globals(settings, parse_output(output) if output else TABLE_OUTPUT, process)

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
-INHERITED: Final = "ops.cli.inherited_options"
+INHERITED_OPTIONS: Final = "ops.cli.inherited_options"
 """Key of ``context.meta``: the group's options after a command, name -> value."""
 
 SHOWN_EVERYWHERE: Final = frozenset({"output"})
@@ -110,5 +110,5 @@ def _inherited(option: TyperOption) -> TyperOption:
 def _store_value(context: Any, option: Any, value: object) -> object:  # noqa: ANN401  # typer hides both
     """Store the value of an inherited option in ``context.meta``."""
     if value is not None:
-        context.meta.setdefault(INHERITED, {})[option.name] = value
+        context.meta.setdefault(INHERITED_OPTIONS, {})[option.name] = value
     return value

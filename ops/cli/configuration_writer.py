@@ -13,7 +13,7 @@ import typer
 from core.domain.configuration import commands
 from core.domain.configuration.commands import Command
 from core.domain.model import Pool, Reservation, Subnet
-from core.eventstore.codec import POOL, RESERVATION, SUBNET, StateCodec
+from core.eventstore.codec import POOL_CODEC, RESERVATION_CODEC, SUBNET_CODEC, StateCodec
 from core.eventstore.kv import Get
 from ops.cli.kinds import object_name
 from ops.kubernetes.resources import source_of
@@ -53,16 +53,16 @@ def _key_and_codec(session: ClusterSession, command: Command) -> KeyAndCodec | N
     """Key and codec of the command's object; None if its kind has no custom resource."""
     match command:
         case commands.ApplyPool(pool):
-            return session.keys.pool(pool.name), POOL
+            return session.keys.pool(pool.name), POOL_CODEC
         case commands.RetirePool(name) | commands.DeletePool(name):
-            return session.keys.pool(name), POOL
+            return session.keys.pool(name), POOL_CODEC
         case commands.ApplySubnet(subnet):
-            return session.keys.subnet(subnet.name), SUBNET
+            return session.keys.subnet(subnet.name), SUBNET_CODEC
         case commands.RetireSubnet(name) | commands.DeleteSubnet(name):
-            return session.keys.subnet(name), SUBNET
+            return session.keys.subnet(name), SUBNET_CODEC
         case commands.ApplyReservation(reservation):
-            return session.keys.reservation(reservation.name), RESERVATION
+            return session.keys.reservation(reservation.name), RESERVATION_CODEC
         case commands.DeleteReservation(name):
-            return session.keys.reservation(name), RESERVATION
+            return session.keys.reservation(name), RESERVATION_CODEC
         case _:
             return None

@@ -39,7 +39,7 @@ from core.domain.selection.request import (
 )
 from core.domain.selection.select import requested_pools, select
 from core.errors import AllocationError
-from core.eventstore.codec import CLAIM, ENDPOINT
+from core.eventstore.codec import CLAIM_CODEC, ENDPOINT_CODEC
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
 from core.projections.configuration_view import ConfigurationSnapshot, ConfigurationView
@@ -137,7 +137,7 @@ async def explain_add(
     """Explain what an ADD would do now. Raises StoreUnavailable."""
     key = keys.endpoint(*facts.pod.endpoint_key)
     kvs = (await store.read([Get(key)])).ranges[0].kvs
-    held = ENDPOINT.decode(kvs[0].value) if kvs else None
+    held = ENDPOINT_CODEC.decode(kvs[0].value) if kvs else None
     changed, requested = changed_by_template(snapshot, facts, request, held)
     attachment = Attachment("", request.interface)
     decision = decide_add(facts.pod, attachment, held, changed=changed, requested=requested)
@@ -281,7 +281,7 @@ class _DryAdd:
         gets = [Get(self._keys.ip(*address)), Get(self._keys.cool_down(*address))]
         claims, cool_downs = (answer.kvs for answer in (await self._store.read(gets)).ranges)
         if claims:
-            claim = CLAIM.decode(claims[0].value)
+            claim = CLAIM_CODEC.decode(claims[0].value)
             return f"is held by {claim.namespace}/{claim.pod}"
         in_cool_down = bool(cool_downs) and cool_downs[0].value != self._holder.encode()
         return "is in cool-down" if in_cool_down else ""

@@ -14,7 +14,7 @@ from core.kubernetes.api import Api, Object
 from core.kubernetes.connection import open_connection
 from core.manifests.foreign.calico import read_calico
 from core.manifests.foreign.host_local import read_host_local
-from core.manifests.foreign.ipam_configurations import NETWORK
+from core.manifests.foreign.ipam_configurations import NETWORK_KIND
 from core.manifests.foreign.node_slices import NODE_SLICES
 from core.manifests.foreign.whereabouts import read_whereabouts
 from core.manifests.kinds.fields import API_VERSION
@@ -70,7 +70,7 @@ SPIDERPOOL: Final = ForeignSystem(
 )
 WHEREABOUTS: Final = ForeignSystem(
     {
-        "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions": NETWORK,
+        "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions": NETWORK_KIND,
         "/apis/whereabouts.cni.cncf.io/v1alpha1/ippools": "IPPool",
         "/apis/whereabouts.cni.cncf.io/v1alpha1/nodeslicepools": NODE_SLICES,
         **_PODS,
@@ -88,7 +88,7 @@ CALICO: Final = ForeignSystem(
 
 
 HOST_LOCAL_COLLECTIONS: Final = {
-    "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions": NETWORK,
+    "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions": NETWORK_KIND,
     "/api/v1/nodes": "Node",
     **_PODS,
 }

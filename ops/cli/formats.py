@@ -49,7 +49,7 @@ class Output(NamedTuple):
         return self.format is Format.NAME
 
 
-TABLE: Final = Output(Format.TABLE)
+TABLE_OUTPUT: Final = Output(Format.TABLE)
 
 
 def parse_output(text: str) -> Output:

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import typer
 
 from core.process.environment import CLUSTER_VARIABLES
-from ops.cli.command_group import INHERITED
+from ops.cli.command_group import INHERITED_OPTIONS
 from ops.cli.formats import Output, parse_output
 
 if TYPE_CHECKING:
     from core.eventstore.etcd import EtcdSettings
     from core.eventstore.kv import KeyValueStore
 
-WHO: Final = "ORBWEAVER_WHO"
+WHO_VARIABLE: Final = "ORBWEAVER_WHO"
 """The environment variable with the caller's user and host, when orbctl runs in a Pod."""
 
 WHO_CHARACTERS_MAX: Final = 128
@@ -35,7 +35,7 @@ def unix_ms() -> int:
 
 def user_and_host() -> str:
     """``user@host`` of this process, or the value of ``ORBWEAVER_WHO``."""
-    if who := os.environ.get(WHO, "").strip():
+    if who := os.environ.get(WHO_VARIABLE, "").strip():
         return who[:WHO_CHARACTERS_MAX]
     try:
         user = getpass.getuser()
@@ -67,7 +67,7 @@ def globals_of(context: typer.Context) -> Globals:
     """The global options, given before or after the command's name. Raises BadInput."""
     options_so_far = context.obj
     assert isinstance(options_so_far, Globals), "the callback of the application sets it"
-    inherited: dict[str, Any] = context.meta.get(INHERITED, {})
+    inherited: dict[str, Any] = context.meta.get(INHERITED_OPTIONS, {})
     cluster = {name: value for name, value in inherited.items() if name in CLUSTER_VARIABLES}
     output = parse_output(inherited["output"]) if "output" in inherited else options_so_far.output
     return options_so_far._replace(cluster={**options_so_far.cluster, **cluster}, output=output)

@@ -18,7 +18,7 @@ STANDARD_INPUT: Final = "-"
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 """The suffixes of the files that are read from a folder, as by kubectl."""
 
-READABLE: Final = "give the path of a readable file"
+READABLE_REMEDY: Final = "give the path of a readable file"
 """The remedy of a file that cannot be read."""
 
 Recursive = Annotated[
@@ -60,7 +60,7 @@ def read_text(path: str) -> str:
         return sys.stdin.read() if path == STANDARD_INPUT else Path(path).read_text("utf-8")
     except OSError as error:
         raise BadInput(
-            f"cannot read {path}: {error.strerror}", subject=path, remedy=READABLE
+            f"cannot read {path}: {error.strerror}", subject=path, remedy=READABLE_REMEDY
         ) from None
     except UnicodeDecodeError:
         raise BadInput(

@@ -81,7 +81,7 @@ _WORDS: Final = {
 }
 """Kind -> the words that name it: first the singular, then the plural, then other names."""
 
-KINDS: Final = {word: kind for kind, words in _WORDS.items() for word in words}
+KIND_OF_WORD: Final = {word: kind for kind, words in _WORDS.items() for word in words}
 
 WORKLOAD_KINDS: Final = {
     ObjectKind.DEPLOYMENT: "Deployment",
@@ -102,7 +102,7 @@ RECORD_KINDS: Final = {
 }
 """Kinds of which records are stored -> the ``kind`` field of their manifest."""
 
-NAMESPACED: Final = (ObjectKind.POD, *WORKLOAD_KINDS, *SERVICE_KINDS)
+NAMESPACED_KINDS: Final = (ObjectKind.POD, *WORKLOAD_KINDS, *SERVICE_KINDS)
 """Kinds of records that are in a namespace."""
 
 _ONE_OBJECT: Final = "name one object, such as `pool lan` or `pod shop/web-0`"
@@ -127,7 +127,7 @@ def plural(kind: ObjectKind) -> str:
 
 def kind_of(word: str, allowed: tuple[ObjectKind, ...]) -> ObjectKind:
     """The kind that a word names. Raises BadInput if the kind is not one of ``allowed``."""
-    kind = KINDS.get(word.lower())
+    kind = KIND_OF_WORD.get(word.lower())
     if kind in allowed:
         return kind
     words = ", ".join(_WORDS[allowed_kind][0] for allowed_kind in allowed)
@@ -147,7 +147,7 @@ def subject_name(words: Sequence[str], namespace: str) -> str:
             f"{' '.join(words)[:80]!r} names several objects", subject="subject", remedy=_ONE_OBJECT
         )
     kind, name = kind_of(words[0], tuple({**_SUBJECTS, **RECORD_KINDS})), words[1]
-    is_namespaced = kind in (*NAMESPACED, ObjectKind.ENDPOINT, ObjectKind.APPLICATION)
+    is_namespaced = kind in (*NAMESPACED_KINDS, ObjectKind.ENDPOINT, ObjectKind.APPLICATION)
     if is_namespaced and "/" not in name:
         name = f"{namespace}/{name}"
     subject = _SUBJECTS.get(kind)

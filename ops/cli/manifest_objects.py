@@ -20,13 +20,13 @@ from core.manifests.manifest_parser import objects, read_object
 from core.manifests.networks.coordinators import coordinator_rules
 from core.manifests.networks.defaults import completed
 from core.manifests.networks.network_parser import (
-    COORDINATOR,
+    COORDINATOR_KIND,
     checked_coordinator,
     checked_network,
 )
-from core.manifests.networks.rules import KIND as NETWORK
+from core.manifests.networks.rules import MULTUS_CONFIG_KIND as NETWORK
 from core.manifests.networks.rules import network_rules
-from core.manifests.schemas import SCHEMAS, Body
+from core.manifests.schemas import MANIFEST_SCHEMAS, Body
 from ops.cli.exits import exit_code, report
 from ops.cli.input_files import input_files, read_text
 
@@ -38,7 +38,9 @@ SIMILARITY_MIN: Final = 0.85
 
 _QUOTED_CHARS_MAX: Final = 80
 _OWN_GROUP: Final = API_VERSION.partition("/")[0]
-_SCHEMA_GROUPS: Final = frozenset(version.rpartition("/")[0] for version, _ in SCHEMAS.values())
+_SCHEMA_GROUPS: Final = frozenset(
+    version.rpartition("/")[0] for version, _ in MANIFEST_SCHEMAS.values()
+)
 _NETWORK_REASON: Final = "`orbctl nad -f FILE` prints or writes its NetworkAttachmentDefinition"
 _COORDINATOR_REASON: Final = (
     "without Kubernetes, agents read orbweaver.coordinator of conf.yml, which has these fields"
@@ -154,11 +156,13 @@ def skip_reason(value: object) -> str:
     if group == _OWN_GROUP:
         return {
             NETWORK: _NETWORK_REASON,
-            COORDINATOR: _COORDINATOR_REASON,
+            COORDINATOR_KIND: _COORDINATOR_REASON,
             "SpiderEndpoint": "it is a status report; only ADDs claim addresses",
             "SpiderClaimParameter": "Spiderpool no longer supports dynamic resource allocation",
         }.get(kind, "")
-    if group in _SCHEMA_GROUPS and get_close_matches(kind, SCHEMAS, n=1, cutoff=SIMILARITY_MIN):
+    if group in _SCHEMA_GROUPS and get_close_matches(
+        kind, MANIFEST_SCHEMAS, n=1, cutoff=SIMILARITY_MIN
+    ):
         return ""
     spec = value.get("spec")
     if isinstance(spec, Mapping) and isinstance(spec.get("template"), Mapping):
@@ -197,9 +201,9 @@ def _require_valid(value: object, location: str) -> None:
     if value["kind"] == NETWORK:
         network = checked_network(value, location)
         refusals = network_rules(network._replace(spec=completed(network.spec)))
-    elif value["kind"] == COORDINATOR:
+    elif value["kind"] == COORDINATOR_KIND:
         name, spec = checked_coordinator(value, location)
-        refusals = coordinator_rules(ObjectReference(COORDINATOR, name), spec)
+        refusals = coordinator_rules(ObjectReference(COORDINATOR_KIND, name), spec)
     if refused := tuple(refusals):
         raise Refused(refused)
 

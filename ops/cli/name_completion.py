@@ -13,8 +13,8 @@ from core.errors import OrbweaverError
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get
 from core.eventstore.state import read_configuration
-from ops.cli.command_group import INHERITED
-from ops.cli.kinds import KINDS, RECORD_KINDS, ObjectKind
+from ops.cli.command_group import INHERITED_OPTIONS
+from ops.cli.kinds import KIND_OF_WORD, RECORD_KINDS, ObjectKind
 
 if TYPE_CHECKING:
     from ops.settings import ClusterSettings
@@ -28,7 +28,7 @@ NAMES_MAX: Final = 2_000
 
 def complete_kind(incomplete: str) -> list[str]:
     """The words for kinds that begin with this text."""
-    return [word for word in KINDS if word.startswith(incomplete)]
+    return [word for word in KIND_OF_WORD if word.startswith(incomplete)]
 
 
 def complete_objects(context: typer.Context, incomplete: str) -> list[str]:
@@ -51,13 +51,13 @@ def complete_names(context: typer.Context, incomplete: str) -> list[str]:
 
 def _names(context: typer.Context, word: str) -> list[str]:
     """The names of a kind's objects; none if etcd cannot be read in time."""
-    kind = KINDS.get(word.lower())
+    kind = KIND_OF_WORD.get(word.lower())
     if kind is None:
         return []
     global_options: dict[str, Any] = context.find_root().params
     options = {
         name: text
-        for name, text in {**global_options, **context.meta.get(INHERITED, {})}.items()
+        for name, text in {**global_options, **context.meta.get(INHERITED_OPTIONS, {})}.items()
         if isinstance(text, str)
     }
     namespace = context.params.get("namespace") or "default"

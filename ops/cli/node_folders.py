@@ -14,9 +14,9 @@ from typing import Final
 from core.errors import BadInput
 from core.manifests.foreign.host_local import NodeFiles, data_directories
 
-CONFIGURATIONS: Final = "etc/cni/net.d"
+CONFIGURATIONS_PATH: Final = "etc/cni/net.d"
 CONFIGURATION_SUFFIXES: Final = (".conf", ".conflist", ".json")
-NETWORKS: Final = "var/lib/cni/networks"
+NETWORKS_PATH: Final = "var/lib/cni/networks"
 
 CONFIGURATION_BYTES_MAX: Final = 1024 * 1024
 RESERVATION_BYTES_MAX: Final = 4096
@@ -36,7 +36,7 @@ def read_node_folders(directory: str) -> list[NodeFiles]:
         raise BadInput(f"{directory} is not a directory", subject=directory, remedy=remedy)
     folders = [folder for folder in sorted(path.iterdir()) if folder.is_dir()]
     if not folders:
-        remedy = f"copy {CONFIGURATIONS} and {NETWORKS} of each node to {directory}/NODE"
+        remedy = f"copy {CONFIGURATIONS_PATH} and {NETWORKS_PATH} of each node to {directory}/NODE"
         raise BadInput(f"{directory} has no folder for a node", subject=directory, remedy=remedy)
     return [_read_node(folder) for folder in folders]
 
@@ -44,11 +44,11 @@ def read_node_folders(directory: str) -> list[NodeFiles]:
 def _read_node(folder: Path) -> NodeFiles:
     configurations = [
         (str(file), _read(file, CONFIGURATION_BYTES_MAX))
-        for file in _files(folder / CONFIGURATIONS)
+        for file in _files(folder / CONFIGURATIONS_PATH)
         if file.suffix in CONFIGURATION_SUFFIXES
     ]
     networks: dict[str, dict[str, str]] = {}
-    for directory in sorted({NETWORKS, *data_directories(configurations)}):
+    for directory in sorted({NETWORKS_PATH, *data_directories(configurations)}):
         state = folder / directory.lstrip("/")
         for network in sorted(state.iterdir()) if state.is_dir() else ():
             if network.is_dir():
@@ -56,7 +56,7 @@ def _read_node(folder: Path) -> NodeFiles:
                 networks[network.name] = networks.get(network.name, {}) | files
     if not configurations and not networks:
         raise BadInput(
-            f"{folder} has neither {CONFIGURATIONS} nor {NETWORKS}",
+            f"{folder} has neither {CONFIGURATIONS_PATH} nor {NETWORKS_PATH}",
             subject=str(folder),
             remedy=f"copy both directories of node {folder.name} into it",
         )

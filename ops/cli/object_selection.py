@@ -17,7 +17,7 @@ from core.projections.fold import Projection
 from ops.cli import listings
 from ops.cli.applications import application_listing, lines_of
 from ops.cli.formats import Output
-from ops.cli.kinds import NAMESPACED, RECORD_KINDS, ObjectKind, plural
+from ops.cli.kinds import NAMESPACED_KINDS, RECORD_KINDS, ObjectKind, plural
 from ops.cli.output import ObjectListing
 from ops.cli.pool_usage import PoolUsage, claims_by_pool
 from ops.cli.workloads import Applications
@@ -49,7 +49,7 @@ class ObjectSelection(NamedTuple):
 
     @property
     def _is_namespaced(self) -> bool:
-        return self.kind in (ObjectKind.ENDPOINT, ObjectKind.APPLICATION, *NAMESPACED)
+        return self.kind in (ObjectKind.ENDPOINT, ObjectKind.APPLICATION, *NAMESPACED_KINDS)
 
     @property
     def full_name(self) -> str:

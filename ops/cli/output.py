@@ -21,7 +21,7 @@ from rich.text import Text
 from core.errors import BadInput
 from core.manifests.manifest_writer import dump_yaml
 from ops.cli import jsonpath
-from ops.cli.formats import TABLE, Format, Output
+from ops.cli.formats import TABLE_OUTPUT, Format, Output
 
 MANIFEST_LIST: Final = {"apiVersion": "v1", "kind": "List"}
 PLAIN_WIDTH: Final = 10_000
@@ -85,7 +85,7 @@ def show_value(value: object, output: Output) -> None:
 def show_table(
     columns: Sequence[TableColumn],
     rows: Iterable[Sequence[str]],
-    output: Output = TABLE,
+    output: Output = TABLE_OUTPUT,
     *,
     header: bool = True,
 ) -> None:

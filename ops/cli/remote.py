@@ -24,7 +24,7 @@ from ops.cli import cleanup_pod
 from ops.cli.application import app
 from ops.cli.command_line import END_OF_OPTIONS, ParsedOption, parse_options, program_of
 from ops.cli.exits import Exit
-from ops.cli.global_options import WHO
+from ops.cli.global_options import WHO_VARIABLE
 from ops.cli.input_files import STANDARD_INPUT, read_texts
 
 KUBECTL_OPTIONS: Final = ("--context", "--kubeconfig")
@@ -130,7 +130,7 @@ def prepare(
     if reads_stdin:
         flags = ["-i"]
     execute = ["exec", *flags, "-n", metadata["namespace"], metadata["name"], "-c", component, "--"]
-    orbctl = ["env", f"{WHO}={who}", "orbctl", *words]
+    orbctl = ["env", f"{WHO_VARIABLE}={who}", "orbctl", *words]
     uses_stdin = reads_stdin or is_terminal
     return Remote([*kubectl, *execute, *orbctl], stdin if uses_stdin else b"", node)
 

@@ -28,7 +28,7 @@ from core.eventstore.kv import KeyValueStore
 from core.eventstore.writer import Writer
 from core.process import tracing
 from ops.cli.exits import Exit, report
-from ops.cli.formats import TABLE, Output
+from ops.cli.formats import TABLE_OUTPUT, Output
 from ops.cli.global_options import Globals, ProcessContext
 from ops.settings import ClusterSettings
 
@@ -54,7 +54,7 @@ class ClusterSession:
     """Cluster and output format of this run. Created inside the event loop; ``run`` closes it."""
 
     def __init__(
-        self, settings: ClusterSettings, process: ProcessContext, output: Output = TABLE
+        self, settings: ClusterSettings, process: ProcessContext, output: Output = TABLE_OUTPUT
     ) -> None:
         self.settings = settings
         self.output = output

@@ -16,11 +16,13 @@ from core.domain.autopools.applications import Application
 from core.domain.autopools.names import ApplicationKey
 from core.domain.evolution import Ledger
 from core.domain.fixed.owners import MissingOwner
-from core.process.environment import KUBECONFIG, EnvironmentVariables
+from core.process.environment import KUBECONFIG_VARIABLE, EnvironmentVariables
 
 Kubeconfig = Annotated[
     str,
-    typer.Option(envvar=KUBECONFIG, help="kubeconfig of the cluster that has the applications"),
+    typer.Option(
+        envvar=KUBECONFIG_VARIABLE, help="kubeconfig of the cluster that has the applications"
+    ),
 ]
 
 Applications = Mapping["ApplicationKey", "Application | MissingOwner"]

@@ -21,7 +21,7 @@ from ops.console.values import Document, clamped
 AddressState = Literal[
     "free", "allocated", "resting", "reserved", "excluded", "quarantined", "outside"
 ]
-COUNTED: Final[tuple[AddressState, ...]] = get_args(AddressState)[:-1]
+COUNTED_STATES: Final[tuple[AddressState, ...]] = get_args(AddressState)[:-1]
 """Every state that an address of the pool's ips can have. ``resting``: in cool-down."""
 
 
@@ -79,7 +79,7 @@ class PoolStates(NamedTuple):
 
     def counts(self) -> Document:
         """``Counts`` of console-api.yaml."""
-        sizes: Document = {state: clamped(self.states[state].size) for state in COUNTED}
+        sizes: Document = {state: clamped(self.states[state].size) for state in COUNTED_STATES}
         return {"total": clamped(self.total), **sizes}
 
 

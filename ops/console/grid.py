@@ -9,7 +9,7 @@ from core.audit.holding_table import HoldingRow
 from core.domain.addresses.ip_address import Family, format_address, parse_address, require_address
 from core.domain.model import Pool
 from core.errors import BadInput
-from ops.console.address_states import COUNTED, PoolStates
+from ops.console.address_states import COUNTED_STATES, PoolStates
 from ops.console.pools import PoolsAt
 from ops.console.values import Document, clamped, instant_at, instant_document, time_text
 
@@ -131,7 +131,7 @@ def _runs(states: PoolStates, begin: int, end: int) -> list[list[Any]]:
     """
     intervals = sorted(
         (max(first, begin), min(last, end), state)
-        for state in COUNTED
+        for state in COUNTED_STATES
         for first, last in states.states[state]
         if first <= end and last >= begin
     )
@@ -159,7 +159,7 @@ def _ranges(states: PoolStates, begin: int, end: int, cells: int) -> Iterator[Do
     for index in range(begin >> bits, (end >> bits) + 1):
         first, last = max(index << bits, begin), min((index + 1 << bits) - 1, end)
         counts: dict[str, int] = {}
-        for state in COUNTED:
+        for state in COUNTED_STATES:
             addresses = states.states[state]
             size = addresses.rank(last + 1) - addresses.rank(first)
             if size:

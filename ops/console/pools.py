@@ -15,7 +15,7 @@ from core.domain.model import Pool, Route, Subnet
 from core.domain.quarantine.quarantine_decisions import evidence_text
 from core.domain.subnets.subnet_model import count_addresses, owner_subnet_name
 from core.errors import NotFound
-from ops.console.address_states import COUNTED, PoolConfiguration, PoolStates, pool_states
+from ops.console.address_states import COUNTED_STATES, PoolConfiguration, PoolStates, pool_states
 from ops.console.forecasts import GrowthAt
 from ops.console.values import LIMIT_MAX, Document, PageRequest, clamped, instant_document, page_of
 
@@ -76,8 +76,8 @@ class PoolsAt:
     def totals(self) -> dict[Family, Document]:
         """``Counts`` of console-api.yaml, summed over the pools of each family."""
         sums: dict[Family, Document] = {
-            4: dict.fromkeys(("total", *COUNTED), 0),
-            6: dict.fromkeys(("total", *COUNTED), 0),
+            4: dict.fromkeys(("total", *COUNTED_STATES), 0),
+            6: dict.fromkeys(("total", *COUNTED_STATES), 0),
         }
         for pool in self.configuration.pools.values():
             of_family = sums[pool.family]

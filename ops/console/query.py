@@ -12,7 +12,7 @@ from core.errors import BadInput
 from ops.console.events import EventConditions
 from ops.console.values import LIMIT_DEFAULT, LIMIT_MAX, PageRequest
 
-PAGED = frozenset(("limit", "cursor"))
+PAGE_PARAMETERS = frozenset(("limit", "cursor"))
 """The parameters of a list with pages."""
 
 EVENT_CONDITIONS = frozenset(

@@ -35,7 +35,7 @@ from ops.console.pools import (
     subnet_answer,
     subnet_page,
 )
-from ops.console.query import EVENT_CONDITIONS, PAGED, ConsoleQuery
+from ops.console.query import EVENT_CONDITIONS, PAGE_PARAMETERS, ConsoleQuery
 from ops.console.released_addresses import released_answer
 from ops.console.search import HITS_DEFAULT, HITS_MAX, parse_query, search, trace_of
 from ops.console.source import ConsoleSource
@@ -190,19 +190,19 @@ async def _events(source: ConsoleSource, instant: LogInstant, query: ConsoleQuer
 
 _AT: Final = frozenset(("at",))
 
-ROUTES: Final = (
+CONSOLE_ROUTES: Final = (
     ConsoleRoute("/log", frozenset(("buckets", "from", "to")), _log),
     ConsoleRoute("/overview", _AT, _overview),
-    ConsoleRoute("/pools", _AT | PAGED, _page_of_pools(pool_page)),
+    ConsoleRoute("/pools", _AT | PAGE_PARAMETERS, _page_of_pools(pool_page)),
     ConsoleRoute("/pools/{name}", _AT, _pool),
     ConsoleRoute("/pools/{name}/timeline", _AT, _timeline_by_name("pool")),
     ConsoleRoute("/pools/{name}/addresses", _AT | {"first", "last", "cells"}, _grid),
-    ConsoleRoute("/subnets", _AT | PAGED, _page_of_pools(subnet_page)),
+    ConsoleRoute("/subnets", _AT | PAGE_PARAMETERS, _page_of_pools(subnet_page)),
     ConsoleRoute("/subnets/{name}", _AT, _subnet),
     ConsoleRoute("/subnets/{name}/timeline", _AT, _timeline_by_name("subnet")),
-    ConsoleRoute("/reservations", _AT | PAGED, _page_of_pools(reservation_page)),
+    ConsoleRoute("/reservations", _AT | PAGE_PARAMETERS, _page_of_pools(reservation_page)),
     ConsoleRoute("/reservations/{name}/timeline", _AT, _timeline_by_name("reservation")),
-    ConsoleRoute("/coordinators", _AT | PAGED, _page(coordinator_page)),
+    ConsoleRoute("/coordinators", _AT | PAGE_PARAMETERS, _page(coordinator_page)),
     ConsoleRoute(
         "/coordinators/{name}/timeline", _AT, _timeline_by_name("record", f"{COORDINATOR_KIND}/")
     ),
@@ -212,8 +212,10 @@ ROUTES: Final = (
         _timeline_by_namespace_and_name("application"),
     ),
     ConsoleRoute("/nodes/{name}/released", _AT | {"limit"}, _released),
-    ConsoleRoute("/agents", _AT | PAGED, _page(agent_page)),
-    ConsoleRoute("/addresses", _AT | PAGED | {"state", "pool", "namespace", "node"}, _addresses),
+    ConsoleRoute("/agents", _AT | PAGE_PARAMETERS, _page(agent_page)),
+    ConsoleRoute(
+        "/addresses", _AT | PAGE_PARAMETERS | {"state", "pool", "namespace", "node"}, _addresses
+    ),
     ConsoleRoute("/addresses/{address}", _AT, _address),
     ConsoleRoute(
         "/addresses/{address}/timeline",
@@ -222,12 +224,12 @@ ROUTES: Final = (
             lambda query: HistorySubject("address", str(require_address(query.path("address"))))
         ),
     ),
-    ConsoleRoute("/pods", _AT | PAGED | {"namespace"}, _pods),
+    ConsoleRoute("/pods", _AT | PAGE_PARAMETERS | {"namespace"}, _pods),
     ConsoleRoute("/pods/{namespace}/{name}", _AT, _pod),
     ConsoleRoute("/pods/{namespace}/{name}/timeline", _AT, _timeline_by_namespace_and_name("pod")),
-    ConsoleRoute("/workflows", _AT | PAGED | {"status", "type", "id"}, _workflows),
+    ConsoleRoute("/workflows", _AT | PAGE_PARAMETERS | {"status", "type", "id"}, _workflows),
     ConsoleRoute("/workflows/{id:.+}", _AT | {"run"}, _workflow),
     ConsoleRoute("/search", _AT | {"q", "limit"}, _search),
-    ConsoleRoute("/events", _AT | PAGED | EVENT_CONDITIONS | {"after", "since"}, _events),
+    ConsoleRoute("/events", _AT | PAGE_PARAMETERS | EVENT_CONDITIONS | {"after", "since"}, _events),
 )
 """Every route except the stream of events (``ops.console.web_server``)."""

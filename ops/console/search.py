@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from core.audit.holding_table import OPEN, HoldingTable
+from core.audit.holding_table import OPEN_END, HoldingTable
 from core.audit.indexed_log import LogInstant
 from core.audit.log_index import mac_number
 from core.domain.addresses.ip_address import (
@@ -44,12 +44,12 @@ _LOW_HALF: Final = 2**64 - 1
 
 
 class Hit(NamedTuple):
-    """An object that matches. ``ended``: its last position, ``OPEN`` if it still exists."""
+    """An object that matches. ``ended``: its last position, ``OPEN_END`` if it still exists."""
 
     kind: str
     name: str
     detail: str
-    ended: int = OPEN
+    ended: int = OPEN_END
 
 
 def parse_query(text: str) -> str:
@@ -109,7 +109,7 @@ _ORDER: Final = (
 
 
 def _document(instant: LogInstant, hit: Hit) -> Document:
-    is_held = hit.ended == OPEN
+    is_held = hit.ended == OPEN_END
     last = None if is_held else instant_at(hit.ended, instant.log.clock.time_of(hit.ended))
     return {
         "kind": hit.kind,
@@ -157,7 +157,7 @@ def _hits_of_row(
     holding = table.holding(row)
     if holding.began > instant.position:
         return
-    ended = OPEN if holding.ended > instant.position else holding.ended
+    ended = OPEN_END if holding.ended > instant.position else holding.ended
     address = format_address(_family(instant, pool), holding.value)
     pod = holding.holder.pod
     detail = f"{address} ({pool}) on {holding.holder.node}"
@@ -179,7 +179,7 @@ def _hits_of_names(instant: LogInstant, table: HoldingTable, query: str) -> Iter
     """Nodes and applications whose name contains the text."""
     for kind, name, row in table.named_rows(query.lower(), instant.position):
         ended = table.ended(row)
-        yield Hit(kind, name, "", OPEN if ended > instant.position else ended)
+        yield Hit(kind, name, "", OPEN_END if ended > instant.position else ended)
 
 
 def _objects(instant: LogInstant, query: str) -> Iterator[Hit]:

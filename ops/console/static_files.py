@@ -7,7 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final, NamedTuple
 
-STATIC: Final = Path(__file__).parent / "static"
+STATIC_FOLDER: Final = Path(__file__).parent / "static"
 
 TYPES: Final[Mapping[str, str]] = {
     ".html": "text/html; charset=utf-8",

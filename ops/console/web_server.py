@@ -36,12 +36,12 @@ from ops.console.event_stream import Gap
 from ops.console.events import EventConditions, parse_event_position
 from ops.console.query import EVENT_CONDITIONS, ConsoleQuery
 from ops.console.refused_actions import RefusedActions
-from ops.console.routes import ROUTES, ConsoleRoute
+from ops.console.routes import CONSOLE_ROUTES, ConsoleRoute
 from ops.console.source import ConsoleSource
-from ops.console.static_files import STATIC, etag_of, static_files
+from ops.console.static_files import STATIC_FOLDER, etag_of, static_files
 from ops.console.workflow_actions import BODY_BYTES_MAX, WorkflowActions
 
-API: Final = "/api/v1"
+API_PATH: Final = "/api/v1"
 CONNECTIONS_MAX: Final = 256
 ANSWER_S_MAX: Final = 60.0
 """Seconds that an answer may take. The first answer reads the whole log."""
@@ -62,7 +62,7 @@ ACCESS_RECHECK_S: Final = 60.0
 LOOPBACK_HOSTS: Final = frozenset(("127.0.0.1", "localhost", "::1"))
 """The host names of a console on loopback. It refuses all other names, against DNS rebinding."""
 
-HEADERS: Final[Mapping[str, str]] = {
+SECURITY_HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
         " font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none';"
@@ -104,7 +104,7 @@ class ConsoleServer:
         access: ConsoleAccess | None = None,
         actions: WorkflowActions | None = None,
         *,
-        static: Path = STATIC,
+        static: Path = STATIC_FOLDER,
         hosts: frozenset[str] | None = None,
         recheck_s: float = ACCESS_RECHECK_S,
     ) -> None:
@@ -119,12 +119,12 @@ class ConsoleServer:
     def app(self) -> web.Application:
         """The application with every route."""
         app = web.Application(middlewares=[self._protect], client_max_size=BODY_BYTES_MAX)
-        for route in ROUTES:
-            app.router.add_get(API + route.path, self._handler_of(route))
-        app.router.add_get(f"{API}/events/stream", self._stream)
-        app.router.add_get(f"{API}/access", self._rights)
+        for route in CONSOLE_ROUTES:
+            app.router.add_get(API_PATH + route.path, self._handler_of(route))
+        app.router.add_get(f"{API_PATH}/events/stream", self._stream)
+        app.router.add_get(f"{API_PATH}/access", self._rights)
         if self._actions is not None:
-            app.router.add_routes(self._actions.routes(API))
+            app.router.add_routes(self._actions.routes(API_PATH))
         app.router.add_get("/{path:.*}", self._file)
         return app
 
@@ -142,7 +142,7 @@ class ConsoleServer:
                     subject="Host",
                     remedy="open the address that `orbctl console` has printed",
                 )
-            if request.path.startswith(f"{API}/"):
+            if request.path.startswith(f"{API_PATH}/"):
                 user = await self._access.check(request.headers)
             response = await handler(request)
         except web.HTTPException as error:
@@ -159,7 +159,7 @@ class ConsoleServer:
             remedy = "see the log of this process"
             response = _error(500, "Internal", "the request failed", remedy)
         if not response.prepared:
-            response.headers.update(HEADERS)
+            response.headers.update(SECURITY_HEADERS)
         return response
 
     def _handler_of(self, route: ConsoleRoute) -> RequestHandler:
@@ -204,7 +204,7 @@ class ConsoleServer:
         conditions = ConsoleQuery(request, EVENT_CONDITIONS | {"after"}).conditions()
         last = request.headers.get("Last-Event-ID") or request.query.get("after", "")
         after = parse_event_position(last, "Last-Event-ID") if last else None
-        response = web.StreamResponse(headers={**HEADERS, hdrs.CACHE_CONTROL: "no-store"})
+        response = web.StreamResponse(headers={**SECURITY_HEADERS, hdrs.CACHE_CONTROL: "no-store"})
         response.content_type = "text/event-stream"
         loop = asyncio.get_running_loop()
         async with self._source.feed.open(after) as reader:

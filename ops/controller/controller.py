@@ -44,7 +44,7 @@ from workflows.engine.telemetry import Telemetry, TracerProvider
 from workflows.engine.worker.retention import Archive
 from workflows.engine.worker.worker import WorkerOptions
 from workflows.jobs.archive.activities import ArchiveActivities
-from workflows.jobs.job_host import NOTICES, JobHost, JobSettings, JobSources
+from workflows.jobs.job_host import REQUIRED_EXECUTIONS, JobHost, JobSettings, JobSources
 from workflows.jobs.node_drain.activities import DrainActivities
 from workflows.jobs.quarantine.prober import NoProber
 from workflows.jobs.required_executions import ExecutionKeeper
@@ -72,6 +72,7 @@ class Controller:
         supervisor: Supervisor | None = None,
     ) -> None:
         keys = Keys(settings.cluster.cluster)
+        name = settings.name
         self.settings = settings
         self.supervisor = supervisor or Supervisor()
         self.leader_supervisor = Supervisor()
@@ -81,10 +82,8 @@ class Controller:
         self._teardown = Teardown()
         faults = Faults()
         self.projector = Projector(store, keys, faults)
-        self.publisher = Publisher(store, keys, self.projector, settings.name)
-        self.election = Election(
-            store, keys, CONTROLLER_ROLE, settings.name, ttl_s=settings.lease_ttl_s
-        )
+        self.publisher = Publisher(store, keys, self.projector, name)
+        self.election = Election(store, keys, CONTROLLER_ROLE, name, ttl_s=settings.lease_ttl_s)
         files = LocalFiles(settings.cluster.archive)
         self.archiving = ArchiveActivities(store, keys, files, settings.retention)
         outlooks = PoolOutlooks()
@@ -99,7 +98,7 @@ class Controller:
         self.jobs = JobHost(
             store,
             keys,
-            settings.name,
+            name,
             _job_settings(settings),
             sources=JobSources(
                 facts=cluster.facts if cluster is not None else None,
@@ -125,7 +124,9 @@ class Controller:
             self.admission,
             supervised=self.supervised,
         )
-        self.execution_keeper = ExecutionKeeper(store, keys, self.projector, NOTICES, settings.name)
+        self.execution_keeper = ExecutionKeeper(
+            store, keys, self.projector, REQUIRED_EXECUTIONS, name
+        )
         self.console = _console(settings, store, keys, self.connections)
         self.kubernetes = _kubernetes(settings, store, keys, self.projector, outlooks)
         self.ports: list[TcpPort] = []

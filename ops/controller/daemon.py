@@ -25,14 +25,14 @@ from core.eventstore.garbage_collection import (
 )
 from core.process.concurrency import loop_factory
 from core.process.connections import raise_open_files_limit
-from core.process.environment import KUBECONFIG
+from core.process.environment import KUBECONFIG_VARIABLE
 from core.process.logs import set_up_logging
 from core.process.supervision import EXIT_TASK_ENDED
 from core.process.teardown import Teardown
 from core.process.tracing import set_tracer
 from core.settings.shared_settings import add_daemon_options, conf_path
 from ops.controller.controller import Controller
-from ops.controller.main import COMMANDS, PROGRAM
+from ops.controller.main import HOOK_COMMANDS, PROGRAM
 from ops.controller.settings import (
     TLS_CERTIFICATE,
     TLS_KEY,
@@ -85,7 +85,7 @@ def main() -> None:
     """Run the daemon with the options of the command line; exit the process."""
     options = _parser().parse_args()
     variables = {
-        KUBECONFIG: options.kubeconfig,
+        KUBECONFIG_VARIABLE: options.kubeconfig,
         TLS_CERTIFICATE: options.tls_server_cert,
         TLS_KEY: options.tls_server_key,
     }
@@ -98,11 +98,12 @@ def _parser() -> argparse.ArgumentParser:
         PROGRAM,
         allow_abbrev=False,
         description="Keep reports, metrics and the archive up to date until a signal.",
-        epilog=f"Commands that do one task and exit: {', '.join(COMMANDS)}. See COMMAND --help.",
+        epilog=f"Commands that do one task and exit: {', '.join(HOOK_COMMANDS)}. "
+        "See COMMAND --help.",
     )
     add_daemon_options(parser)
     for option, variable, text in (
-        ("--kubeconfig", KUBECONFIG, "Translate the custom resources of this cluster."),
+        ("--kubeconfig", KUBECONFIG_VARIABLE, "Translate the custom resources of this cluster."),
         ("--tls-server-cert", TLS_CERTIFICATE, "Certificate of the webhooks, a PEM file."),
         ("--tls-server-key", TLS_KEY, "Key of this certificate, a PEM file."),
     ):

@@ -32,7 +32,7 @@ from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from core.process.environment import EnvironmentVariables
 from core.process.logs import set_up_logging
-from ops.controller.settings import NAMESPACE
+from ops.controller.settings import NAMESPACE_VARIABLE
 from ops.kubernetes import cleanup
 from ops.kubernetes.certificates.members import SecretNames, make_certificates
 from ops.kubernetes.cleanup import InstallationNames
@@ -184,11 +184,11 @@ def shutdown() -> None:
 
 
 def _namespace() -> str:
-    namespace = EnvironmentVariables(os.environ).text(NAMESPACE, required=True)
+    namespace = EnvironmentVariables(os.environ).text(NAMESPACE_VARIABLE, required=True)
     if not namespace:
         raise BadInput(
-            f"{NAMESPACE} is not set",
-            subject=NAMESPACE,
+            f"{NAMESPACE_VARIABLE} is not set",
+            subject=NAMESPACE_VARIABLE,
             remedy="set it to the namespace of the controller",
         )
     return namespace

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Final
 
 PROGRAM: Final = "orbweaver-controller"
-COMMANDS: Final = (
+HOOK_COMMANDS: Final = (
     "clean",
     "make-defaults",
     "etcd-certificates",
@@ -23,7 +23,7 @@ COMMANDS: Final = (
 
 def main() -> None:
     """Entry point of the console script."""
-    is_command = len(sys.argv) > 1 and sys.argv[1] in COMMANDS
+    is_command = len(sys.argv) > 1 and sys.argv[1] in HOOK_COMMANDS
     import_module("ops.controller.hooks" if is_command else "ops.controller.daemon").main()
 
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Final
 
 from core.errors import LogCorrupt, StoreError, StoreUnavailable
-from core.eventstore.election import LEADERS, Leader, read_leader
+from core.eventstore.election import LEADER_KEYS, Leader, read_leader
 from core.eventstore.keys import Keys, key_text
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.space import alarm_error
@@ -100,7 +100,7 @@ class ControllerObserver:
         try:
             leader = await read_leader(self._store, self._keys, self._role)
         except LogCorrupt as error:
-            self._projector.faults.report(LEADERS.name, error.subject, error)
+            self._projector.faults.report(LEADER_KEYS.name, error.subject, error)
             return None
         self._projector.faults.clear(f"lease/{self._role}")
         return leader[0] if leader else None

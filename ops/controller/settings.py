@@ -21,7 +21,7 @@ from core.domain.autopools.pool_size import (
     AutoPoolSettings,
     default_number,
 )
-from core.domain.reclaim.settings import VARIABLES, ReclaimSettings
+from core.domain.reclaim.settings import RECLAIM_VARIABLES, ReclaimSettings
 from core.errors import BadInput
 from core.eventstore.election import LEASE_TTL_S
 from core.eventstore.etcd.access import Access
@@ -65,7 +65,7 @@ TLS_SECRET: Final = "ORBWEAVER_TLS_SECRET"  # noqa: S105  # the name of a variab
 
 TLS_DIRECTORY: Final = "/run/orbweaver/tls"
 
-NAMESPACE: Final = "SPIDERPOOL_POD_NAMESPACE"
+NAMESPACE_VARIABLE: Final = "SPIDERPOOL_POD_NAMESPACE"
 
 ARCHIVE_DAYS_MAX: Final = 36_500
 
@@ -130,7 +130,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
         probe_interface=env.text("ORBWEAVER_PROBE_INTERFACE", ""),
         retention=_retention(env),
         console=console_settings(env, kubernetes, listen),
-        namespace=env.text(NAMESPACE),
+        namespace=env.text(NAMESPACE_VARIABLE),
         sriov=sriov_settings(conf.orbweaver.sriov),
     )
 
@@ -148,7 +148,7 @@ def _kubernetes(conf: ConfFile, env: EnvironmentVariables) -> KubernetesSettings
     if kubeconfig is None:
         return None
     networks = env.boolean("SPIDERPOOL_MULTUS_CONFIG_ENABLED", default=False)
-    namespace = env.text(NAMESPACE)
+    namespace = env.text(NAMESPACE_VARIABLE)
     lease = LeaseSettings(namespace, duration_s=_lease_ttl_s(env)) if namespace else None
     return KubernetesSettings(
         kubeconfig=kubeconfig,
@@ -225,11 +225,11 @@ def _secret(env: EnvironmentVariables) -> SecretSettings | None:
     name = env.text(TLS_SECRET)
     if not name:
         return None
-    namespace = env.text(NAMESPACE, required=True)
+    namespace = env.text(NAMESPACE_VARIABLE, required=True)
     if not namespace:
         raise BadInput(
-            f"{TLS_SECRET} is set, but {NAMESPACE} is not",
-            subject=NAMESPACE,
+            f"{TLS_SECRET} is set, but {NAMESPACE_VARIABLE} is not",
+            subject=NAMESPACE_VARIABLE,
             remedy="set it to the namespace of the controller, where the Secret is",
         )
     service = f"{env.text('ORBWEAVER_TLS_SERVICE', 'orbweaver-controller')}.{namespace}"
@@ -267,7 +267,7 @@ def _retention(env: EnvironmentVariables) -> Retention:
 def _reclaim(conf: ConfFile, env: EnvironmentVariables) -> ReclaimSettings:
     """The settings of reclaim: Spiderpool's variables, and the kinds of fixed addresses."""
     values: dict[str, bool | int | float] = {}
-    for field, variable in VARIABLES.items():
+    for field, variable in RECLAIM_VARIABLES.items():
         default = getattr(ReclaimSettings(), field)
         if isinstance(default, bool):
             values[field] = env.boolean(variable, default=default)

@@ -13,10 +13,10 @@ from typing import Annotated, Final
 import typer
 
 from core.errors import OrbweaverError
-from ops.demo.datapath import COORDINATOR, missing_capability
+from ops.demo.datapath import COORDINATOR_FIELDS, missing_capability
 from ops.demo.demo_output import DemoFailed, DemoOutput
 from ops.demo.demo_state import DemoState
-from ops.demo.steps import STEPS
+from ops.demo.steps import DEMO_STEPS
 from ops.lab.identity import LabFailed
 from ops.lab.laboratory import Laboratory
 from ops.lab.leftovers import LabResources, resources_of
@@ -36,13 +36,13 @@ def demo(
     printer = DemoOutput()
     missing = missing_capability()
     laboratory = Laboratory(
-        coordinator=None if missing.no_reply_marks else COORDINATOR,
+        coordinator=None if missing.no_reply_marks else COORDINATOR_FIELDS,
         cluster_ips=not missing.no_services,
     )
     try:
         with laboratory:
             state = DemoState(printer, laboratory, missing)
-            for step in STEPS:
+            for step in DEMO_STEPS:
                 step(state)
             duration_s = printer.seconds
             if stay:

@@ -22,7 +22,7 @@ from ops.diagnostics.kernel_features import try_kernel_features
 from ops.lab.identity import LabFailed
 from ops.lab.node import can_create_cgroups
 
-COORDINATOR: Final = {"mode": "auto", "serviceCIDR": ["10.96.0.0/16", "fd00:96::/112"]}
+COORDINATOR_FIELDS: Final = {"mode": "auto", "serviceCIDR": ["10.96.0.0/16", "fd00:96::/112"]}
 SERVICE: Final = "ops/demo/service.yaml"
 SERVICES: Final = ("10.96.0.10", "fd00:96::10")
 BACKENDS: Final = ("web-1", "web-2")

@@ -15,10 +15,10 @@ from ops.lab.node import Node
 from ops.lab.runtime import CniFailed
 from ops.lab.sandbox import Sandbox
 
-ROOT: Final = Path(__file__).resolve().parents[2]
+PROJECT_ROOT: Final = Path(__file__).resolve().parents[2]
 """The working directory of the commands that are shown."""
 
-NAMESPACE: Final = "shop"
+DEMO_NAMESPACE: Final = "shop"
 
 
 class MissingCapability(NamedTuple):
@@ -63,13 +63,13 @@ class DemoState:
 
     def create_sandbox(self, pod: str) -> Sandbox:
         """Create a sandbox for a Pod. An earlier sandbox of the Pod must be destroyed before."""
-        self.pods[pod] = self.laboratory.sandbox(pod, NAMESPACE)
+        self.pods[pod] = self.laboratory.sandbox(pod, DEMO_NAMESPACE)
         return self.pods[pod]
 
     def replace(self, node: Node, failed: Sandbox) -> Sandbox:
         """Attach the Pod in a new sandbox, then delete the failed sandbox, as runtimes do."""
         failed.destroy()
-        sandbox = self.laboratory.sandbox(failed.pod, NAMESPACE, failed.uid)
+        sandbox = self.laboratory.sandbox(failed.pod, DEMO_NAMESPACE, failed.uid)
         self.pods[failed.pod] = sandbox
         node.runtime.add(sandbox)
         node.runtime.delete(failed)
@@ -117,7 +117,7 @@ class DemoState:
 
     def run_quietly(self, line: str, *, code: int = 0) -> str:
         """Run orbctl without showing it; return its output."""
-        result = self.laboratory.orbctl(*shlex.split(line), directory=ROOT)
+        result = self.laboratory.orbctl(*shlex.split(line), directory=PROJECT_ROOT)
         output = result.stderr + result.stdout
         expect(result.returncode == code, f"orbctl {line}: exit code {result.returncode}\n{output}")
         return output
@@ -126,7 +126,7 @@ class DemoState:
         """Apply a file of the demo, with each key of ``replaced`` replaced by its value."""
         edits = ";".join(f"s/{before}/{after}/" for before, after in replaced.items())
         self.printer.command(f"sed '{edits}' {path} | orbctl apply -f -")
-        text = (ROOT / path).read_text("utf-8")
+        text = (PROJECT_ROOT / path).read_text("utf-8")
         for before, after in replaced.items():
             text = text.replace(before, after)
         result = self.laboratory.orbctl("apply", "-f", "-", stdin=text)
@@ -135,7 +135,7 @@ class DemoState:
 
     def endpoints(self) -> dict[str, list[str]]:
         """The addresses of each Pod in etcd."""
-        document = json.loads(self.run_quietly(f"get endpoints -n {NAMESPACE} -o json"))
+        document = json.loads(self.run_quietly(f"get endpoints -n {DEMO_NAMESPACE} -o json"))
         return {item["metadata"]["name"]: sorted(_addresses(item)) for item in document["items"]}
 
 

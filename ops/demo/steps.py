@@ -10,7 +10,7 @@ from typing import Final
 
 from ops.demo.datapath import reach_node, serve
 from ops.demo.demo_output import expect
-from ops.demo.demo_state import NAMESPACE, DemoState
+from ops.demo.demo_state import DEMO_NAMESPACE, DemoState
 from ops.lab.http import json_of
 from ops.lab.node import Node
 from ops.lab.runtime import CniFailed
@@ -178,7 +178,7 @@ def fill_pool(state: DemoState) -> None:
     expect(error.code == POOL_FULL, f"the ADD of refunds: expected code {POOL_FULL}, got {error}")
     printer.output(str(error), style="yellow")
     state.orbctl("describe pool firewalled-v4")
-    state.orbctl(f"explain {NAMESPACE}/refunds --node node-b", code=3)
+    state.orbctl(f"explain {DEMO_NAMESPACE}/refunds --node node-b", code=3)
 
 
 def lose_del(state: DemoState) -> None:
@@ -195,7 +195,7 @@ def lose_del(state: DemoState) -> None:
     printer.command(f"ip netns delete {payments.namespace.name}")
     payments.destroy()
     state.node_a.runtime.forget(payments)
-    state.orbctl(f"get endpoint payments -n {NAMESPACE}")
+    state.orbctl(f"get endpoint payments -n {DEMO_NAMESPACE}")
     state.show_call(state.node_a, "GC", "", plugin="spiderpool")
     before = set(state.endpoints())
     state.node_a.runtime.collect()
@@ -237,7 +237,7 @@ def lose_node(state: DemoState) -> None:
     printer.command(f"orbctl {listing}")
     printer.output(output)
     web, db = state.pods["web-2"], state.pods["db-0"]
-    output = state.orbctl(f"workflow history reclaim/{NAMESPACE}/web-2/{web.uid}")
+    output = state.orbctl(f"workflow history reclaim/{DEMO_NAMESPACE}/web-2/{web.uid}")
     expect(
         web.addresses[0] in output,
         f"the execution of web-2 does not report the release of {web.addresses[0]}",
@@ -265,10 +265,10 @@ def scale(state: DemoState) -> None:
     state.orbctl("apply -f ops/demo/subnet.yaml -f ops/demo/cart.yaml")
     cart = state.attach(state.node_a, "cart-1")
     printer.table(("POD", "NODE", "IPV4"), [("cart-1", "node-a", *cart.addresses[:1])])
-    state.orbctl(f"get applications -n {NAMESPACE}")
+    state.orbctl(f"get applications -n {DEMO_NAMESPACE}")
     state.apply_with("ops/demo/cart.yaml", {"replicas: 3": "replicas: 9"})
     began = time.monotonic()
-    while CART_SETTLED.search(state.run_quietly(f"get applications -n {NAMESPACE}")) is None:
+    while CART_SETTLED.search(state.run_quietly(f"get applications -n {DEMO_NAMESPACE}")) is None:
         expect(
             time.monotonic() - began < WORKFLOW_S_MAX,
             f"the pool of cart does not have 10 addresses within {WORKFLOW_S_MAX:g} s",
@@ -324,7 +324,7 @@ def browse(state: DemoState) -> None:
     printer.say("`make demo ARGS=--stay` keeps the console running until you press Enter.")
 
 
-STEPS: Final[tuple[Callable[[DemoState], None], ...]] = (
+DEMO_STEPS: Final[tuple[Callable[[DemoState], None], ...]] = (
     start,
     apply,
     attach,

@@ -7,8 +7,12 @@ from typing import Final, Literal, NamedTuple
 
 from nodeagent.clusterip.pods import BPFFS
 from ops.diagnostics.examination import Examination, GatewayAnswer
-from ops.diagnostics.kernel_features import CGROUPS, CLUSTER_IPS, PINS
-from ops.diagnostics.network_manager import CONFIGURATION, SUGGESTED_FILE, SUGGESTION
+from ops.diagnostics.kernel_features import CGROUPS_FEATURE, CLUSTER_IPS, PINS_FEATURE
+from ops.diagnostics.network_manager import (
+    CONFIGURATION_FOLDER,
+    SUGGESTED_CONTENT,
+    SUGGESTED_FILE,
+)
 from ops.diagnostics.nics import MasterNic
 from ops.diagnostics.roce_qos import RoceNicState
 
@@ -84,9 +88,9 @@ def _features(examination: Examination) -> Iterator[Diagnosis]:
 
 def _kernel_remedy(feature: str) -> str:
     """The remedy for a missing feature that no kernel module adds."""
-    if feature == PINS:
+    if feature == PINS_FEATURE:
         return f"if orbweaver.clusterIP is enabled: mount -t bpf bpf {BPFFS}"
-    if feature == CGROUPS:
+    if feature == CGROUPS_FEATURE:
         return "if orbweaver.clusterIP is enabled: mount -t cgroup2 cgroup2 /sys/fs/cgroup"
     if feature.startswith(CLUSTER_IPS):
         return "nothing, if orbweaver.clusterIP is disabled; otherwise use a newer kernel"
@@ -111,7 +115,8 @@ def _sysctls(examination: Examination) -> Iterator[Diagnosis]:
 
 
 def _manager(examination: Examination) -> Iterator[Diagnosis]:
-    remedy = f"write to {CONFIGURATION / SUGGESTED_FILE}: {SUGGESTION.strip()}".replace("\n", "; ")
+    file = CONFIGURATION_FOLDER / SUGGESTED_FILE
+    remedy = f"write to {file}: {SUGGESTED_CONTENT.strip()}".replace("\n", "; ")
     if examination.manager is None:
         state = "unknown: it cannot be checked from a Pod"
         yield Diagnosis("NetworkManager", "warning", state, f"if it runs on the node, {remedy}")

@@ -35,8 +35,8 @@ from nodeagent.netlink.session import NetlinkSession
 from nodeagent.netlink.values import RoutingRule
 
 CLUSTER_IPS: Final = "ClusterIPs by sockets"
-CGROUPS: Final = f"{CLUSTER_IPS}: cgroup v2"
-PINS: Final = f"{CLUSTER_IPS}: programs outlive the agent"
+CGROUPS_FEATURE: Final = f"{CLUSTER_IPS}: cgroup v2"
+PINS_FEATURE: Final = f"{CLUSTER_IPS}: programs outlive the agent"
 TRIAL_TABLE: Final = 500
 TRIAL_MARK: Final = 1
 TRIAL_VLAN: Final = 5
@@ -147,9 +147,9 @@ def _cluster_ips() -> Iterator[KernelFeature]:
     yield KernelFeature(CLUSTER_IPS, "", why)
     yield KernelFeature(f"{CLUSTER_IPS}: refusal by ECONNREFUSED", "", why or fault)
     why = "" if cgroup2_mounts() else "cgroup v2 is not mounted"
-    yield KernelFeature(CGROUPS, "", why)
+    yield KernelFeature(CGROUPS_FEATURE, "", why)
     why = "" if can_pin(Path(BPFFS)) else f"{BPFFS} is not a bpffs: programs end with the agent"
-    yield KernelFeature(PINS, "", why)
+    yield KernelFeature(PINS_FEATURE, "", why)
 
 
 @contextmanager

@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, NamedTuple
 
-CONFIGURATION: Final = Path("/etc/NetworkManager/conf.d")
+CONFIGURATION_FOLDER: Final = Path("/etc/NetworkManager/conf.d")
 RUNNING: Final = Path("/run/NetworkManager")
 SUGGESTED_FILE: Final = "spidernet.conf"
-SUGGESTION: Final = "[keyfile]\nunmanaged-devices=interface-name:veth*\n"
+SUGGESTED_CONTENT: Final = "[keyfile]\nunmanaged-devices=interface-name:veth*\n"
 FILE_BYTES_MAX: Final = 1 << 16
 
 _KEY: Final = "unmanaged-devices"
@@ -25,7 +25,7 @@ class Manager(NamedTuple):
     ignores_veths: bool
 
 
-def read_manager(running: Path = RUNNING, configuration: Path = CONFIGURATION) -> Manager:
+def read_manager(running: Path = RUNNING, configuration: Path = CONFIGURATION_FOLDER) -> Manager:
     """Read the state of NetworkManager; a file that cannot be read is ignored.
 
     ``running``: the directory that exists while NetworkManager runs.

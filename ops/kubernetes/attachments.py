@@ -21,15 +21,15 @@ from core.manifests.kinds.fields import API_VERSION
 from core.manifests.networks.defaults import completed
 from core.manifests.networks.nad_renderer import NetworkAttachment, attachment_name, render
 from core.manifests.networks.network_parser import checked_network
-from core.manifests.networks.rules import KIND, network_rules, owned_attachment
+from core.manifests.networks.rules import MULTUS_CONFIG_KIND, network_rules, owned_attachment
 from core.process.concurrency import until_first
-from ops.kubernetes.conditions import READY, DesiredCondition, refused
+from ops.kubernetes.conditions import READY_TYPE, DesiredCondition, refused
 from ops.kubernetes.objects import ObjectWriter
 
-NETWORKS: Final = f"/apis/{API_VERSION}/spidermultusconfigs"
+MULTUS_CONFIGS_PATH: Final = f"/apis/{API_VERSION}/spidermultusconfigs"
 NAD_VERSION: Final = "k8s.cni.cncf.io/v1"
 NADS: Final = f"/apis/{NAD_VERSION}/network-attachment-definitions"
-NAMESPACED: Final = f"/apis/{NAD_VERSION}/namespaces/{{}}/network-attachment-definitions"
+NADS_PATH: Final = f"/apis/{NAD_VERSION}/namespaces/{{}}/network-attachment-definitions"
 RESYNC_S: Final = 60.0
 """Seconds between two reconciliations of all networks."""
 
@@ -39,7 +39,7 @@ class Attachments:
 
     def __init__(self, api: Api, objects: ObjectWriter) -> None:
         self.written = 0
-        self.networks = Informer(api, NETWORKS)
+        self.networks = Informer(api, MULTUS_CONFIGS_PATH)
         self.nads = Informer(api, NADS)
         self._api = api
         self._objects = objects
@@ -106,7 +106,7 @@ class Attachments:
     ) -> None:
         if nad is not None and "deletionTimestamp" in nad["metadata"]:
             return  # the end of the deletion is reported as a change; then a new NAD is created
-        path = NAMESPACED.format(network["metadata"]["namespace"])
+        path = NADS_PATH.format(network["metadata"]["namespace"])
         body = _body(network, attachment)
         if nad is None:
             self.written += 1
@@ -125,7 +125,7 @@ def _unwritable(fault: str) -> DesiredCondition:
         f"no NetworkAttachmentDefinition was created: {fault}. Install Multus with its CRD, and let"
         " the controller list NetworkAttachmentDefinitions"
     )
-    return DesiredCondition(READY, "False", "NoAttachmentDefinitions", message)
+    return DesiredCondition(READY_TYPE, "False", "NoAttachmentDefinitions", message)
 
 
 def _nad_name(item: Object) -> str:
@@ -146,7 +146,7 @@ def _attachment(item: Object) -> NetworkAttachment:
 def _require_ours(network: Object, nad: Object | None, attachment: NetworkAttachment) -> None:
     """Raise BadInput if another network owns the NAD."""
     for owner in (nad or {"metadata": {}})["metadata"].get("ownerReferences") or []:
-        if owner["kind"] == KIND and owner["name"] != network["metadata"]["name"]:
+        if owner["kind"] == MULTUS_CONFIG_KIND and owner["name"] != network["metadata"]["name"]:
             namespace = network["metadata"]["namespace"]
             message = owned_attachment(namespace, attachment.name, owner["name"])
             raise BadInput(message, subject="metadata.annotations")
@@ -156,7 +156,7 @@ def _body(network: Object, attachment: NetworkAttachment) -> Object:
     metadata = network["metadata"]
     owner = {
         "apiVersion": API_VERSION,
-        "kind": KIND,
+        "kind": MULTUS_CONFIG_KIND,
         "name": metadata["name"],
         "uid": metadata["uid"],
         "controller": True,

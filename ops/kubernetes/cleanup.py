@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from core.errors import ApiConflict, ApiNotFound
 from core.kubernetes.api import Api, Object
 from core.manifests.kinds.fields import API_VERSION
-from ops.kubernetes.leadership import LEASES, is_held
+from ops.kubernetes.leadership import LEASES_PATH, is_held
 from ops.kubernetes.resources import FINALIZER
 
 KINDS: Final = ("spiderippools", "spidersubnets", "spiderendpoints", "spidercoordinators")
@@ -55,7 +55,7 @@ async def clean(api: Api, names: InstallationNames) -> int:
     for kind, name in (("mutating", names.mutating), ("validating", names.validating)):
         if name:
             await _delete(api, f"{ADMISSION}/{kind}webhookconfigurations/{name}")
-    lease = f"{LEASES.format(names.namespace)}/{names.lease}"
+    lease = f"{LEASES_PATH.format(names.namespace)}/{names.lease}"
     await _until_no_leader(api, lease)
     removed_count = 0
     for _ in range(PASSES_MAX):

@@ -12,9 +12,9 @@ from typing import Final, Literal, NamedTuple
 from core.errors import BadInput, Refused
 from core.kubernetes.api import Object
 
-READY: Final = "Ready"
+READY_TYPE: Final = "Ready"
 DRAINING: Final = "Draining"
-TRANSLATED: Final = (READY, DRAINING)
+TRANSLATOR_CONDITIONS: Final = (READY_TYPE, DRAINING)
 """The types of conditions that the translator writes."""
 
 MESSAGE_CHARS_MAX: Final = 4_096
@@ -31,22 +31,24 @@ class DesiredCondition(NamedTuple):
     message: str
 
 
-APPLIED: Final = DesiredCondition(READY, "True", "Applied", "the spec was applied")
+APPLIED_CONDITION: Final = DesiredCondition(READY_TYPE, "True", "Applied", "the spec was applied")
 
 
 def refused(error: Refused | BadInput) -> DesiredCondition:
     """The condition of an object that a rule refused or that cannot be parsed."""
     if isinstance(error, BadInput):
-        return DesiredCondition(READY, "False", "Unreadable", _cut(str(error), MESSAGE_CHARS_MAX))
+        return DesiredCondition(
+            READY_TYPE, "False", "Unreadable", _cut(str(error), MESSAGE_CHARS_MAX)
+        )
     return DesiredCondition(
-        READY, "False", camel(error.refusals[0].rule), _cut(str(error), MESSAGE_CHARS_MAX)
+        READY_TYPE, "False", camel(error.refusals[0].rule), _cut(str(error), MESSAGE_CHARS_MAX)
     )
 
 
 def draining(message: str) -> tuple[DesiredCondition, DesiredCondition]:
     """The conditions of an object that is being deleted and still has claims."""
     return (
-        DesiredCondition(READY, "False", "Draining", message),
+        DesiredCondition(READY_TYPE, "False", "Draining", message),
         DesiredCondition(DRAINING, "True", "InUse", message),
     )
 

@@ -26,7 +26,7 @@ from ops.kubernetes.objects import ObjectWriter
 from ops.kubernetes.resources import FINALIZER
 from ops.kubernetes.settings import CoordinatorReconcilerSettings
 
-COORDINATORS: Final = f"/apis/{API_VERSION}/spidercoordinators"
+COORDINATORS_PATH: Final = f"/apis/{API_VERSION}/spidercoordinators"
 CONFIG_MAP: Final = "/api/v1/namespaces/{}/configmaps/{}"
 CONTROLLER_MANAGERS: Final = "/api/v1/pods?labelSelector=component%3Dkube-controller-manager"
 CALICO_POOLS: Final = "/apis/crd.projectcalico.org/v1/ippools"
@@ -60,7 +60,7 @@ class Coordinators:
         self, api: Api, objects: ObjectWriter, settings: CoordinatorReconcilerSettings
     ) -> None:
         self.written = 0
-        self.informer = Informer(api, COORDINATORS)
+        self.informer = Informer(api, COORDINATORS_PATH)
         self.informer.listen(self._changed)
         self._api = api
         self._objects = objects
@@ -119,7 +119,7 @@ class Coordinators:
         body: Object = {"apiVersion": API_VERSION, "kind": "SpiderCoordinator", "status": desired}
         body["metadata"] = {key: coordinator["metadata"][key] for key in ("name", "uid")}
         name = coordinator["metadata"]["name"]
-        await self._api.apply(f"{COORDINATORS}/{name}/status", body, MANAGER)
+        await self._api.apply(f"{COORDINATORS_PATH}/{name}/status", body, MANAGER)
         if failure is not None:  # after the status: if that write fails, both are retried
             await self._objects.create_event(coordinator, failure)
 
@@ -131,7 +131,7 @@ class Coordinators:
             others = [text for text in finalizers if text != FINALIZER]
             version = metadata["resourceVersion"]
             body = {"metadata": {"finalizers": others, "resourceVersion": version}}
-            await self._api.merge(f"{COORDINATORS}/{metadata['name']}", body)
+            await self._api.merge(f"{COORDINATORS_PATH}/{metadata['name']}", body)
 
     async def _find(self, coordinator: Object) -> Cidrs:
         """The CIDRs by podCIDRType. Raises BadInput, whose subject is the reason of the Event."""

@@ -15,7 +15,7 @@ import yaml
 
 from core.errors import ApiConflict, ApiError, ApiRejected, ApiUnavailable, BadInput
 from core.kubernetes.api import Api, Object
-from core.manifests.crds.names_and_columns import KINDS
+from core.manifests.crds.names_and_columns import CUSTOM_RESOURCE_KINDS
 from core.manifests.kinds.fields import API_VERSION
 from core.process.retry import Backoff
 
@@ -49,7 +49,7 @@ def read_objects(text: str, path: str) -> list[Object]:
 
 def collection_of(body: Object) -> str:
     """The path of the collection in which to create an object. Raises BadInput."""
-    kind = next((kind for kind in KINDS if kind.name == body.get("kind")), None)
+    kind = next((kind for kind in CUSTOM_RESOURCE_KINDS if kind.name == body.get("kind")), None)
     if kind is None or body.get("apiVersion") != API_VERSION:
         text = f"{body.get('apiVersion')} {body.get('kind')} is not a kind of {API_VERSION}"
         raise BadInput(text, subject="kind", remedy="put only such objects into the file")

@@ -29,7 +29,7 @@ from core.projections.projector import Projector
 from ops.kubernetes.conditions import DesiredCondition, camel, conditions, is_new
 from ops.kubernetes.objects import Clock, utc_now
 from ops.kubernetes.resources import is_leaving, resource_version
-from ops.kubernetes.status_writer import MANAGER
+from ops.kubernetes.status_writer import STATUS_MANAGER
 from ops.kubernetes.watches.collection import Collection
 from ops.kubernetes.watches.owners import IPAM_CLAIMS
 
@@ -130,7 +130,7 @@ class ClaimReporter:
         path = f"{group}/namespaces/{namespace}/{plural}/{name}/status"
         try:
             await self._api.merge(
-                path, {"metadata": resource_version(stored), "status": status}, MANAGER
+                path, {"metadata": resource_version(stored), "status": status}, STATUS_MANAGER
             )
         except (ApiNotFound, ApiRejected) as error:  # only a change of the claim can help
             _log.warning("cannot write the status of IPAMClaim %s: %s", "/".join(key), error)

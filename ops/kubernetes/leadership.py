@@ -18,8 +18,8 @@ from core.eventstore.election import RENEWALS_PER_TTL, LeaderTerm
 from core.kubernetes.api import Api, Object
 from ops.kubernetes.settings import LeaseSettings
 
-LEASES: Final = "/apis/coordination.k8s.io/v1/namespaces/{}/leases"
-EPOCH: Final = "orbweaver.io/epoch"
+LEASES_PATH: Final = "/apis/coordination.k8s.io/v1/namespaces/{}/leases"
+EPOCH_ANNOTATION: Final = "orbweaver.io/epoch"
 """An annotation with the fencing epoch of the leader's term, which guards its writes."""
 
 RELEASE_S: Final = 2.0
@@ -35,7 +35,7 @@ class LeaseReport:
         self._api = api
         self._settings = settings
         self._term = term
-        self._collection = LEASES.format(settings.namespace)
+        self._collection = LEASES_PATH.format(settings.namespace)
 
     async def run(self) -> None:
         """Renew the Lease until cancelled, then release it."""
@@ -60,7 +60,10 @@ class LeaseReport:
         if lease is None:
             spec |= {"acquireTime": now, "leaseTransitions": 0}
             body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "spec": spec}
-            metadata = {"name": self._settings.name, "annotations": {EPOCH: str(self._term.epoch)}}
+            metadata = {
+                "name": self._settings.name,
+                "annotations": {EPOCH_ANNOTATION: str(self._term.epoch)},
+            }
             await self._api.create(self._collection, {**body, "metadata": metadata})
             return
         before = lease.get("spec") or {}
@@ -95,14 +98,14 @@ class LeaseReport:
     async def _merge(self, lease: Object, spec: Object) -> None:
         metadata = {
             "resourceVersion": lease["metadata"]["resourceVersion"],
-            "annotations": {EPOCH: str(self._term.epoch)},
+            "annotations": {EPOCH_ANNOTATION: str(self._term.epoch)},
         }
         body = {"metadata": metadata, "spec": spec}
         await self._api.merge(f"{self._collection}/{self._settings.name}", body)
 
     @staticmethod
     def _epoch(lease: Object) -> int:
-        text = (lease["metadata"].get("annotations") or {}).get(EPOCH, "")
+        text = (lease["metadata"].get("annotations") or {}).get(EPOCH_ANNOTATION, "")
         return int(text) if text.isascii() and text.isdigit() else 0
 
 

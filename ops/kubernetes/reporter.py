@@ -36,7 +36,7 @@ from core.projections.change_buffer import ChangeBuffer
 from core.projections.projector import Projector
 from ops.kubernetes.outlooks import PoolOutlooks
 from ops.kubernetes.reports import (
-    REPORT,
+    REPORT_ANNOTATION,
     auto_pool_report,
     endpoint_report,
     has_report,
@@ -44,7 +44,7 @@ from ops.kubernetes.reports import (
     subnet_report,
 )
 from ops.kubernetes.resources import FINALIZER, TranslatedKind, is_leaving, resource_version
-from ops.kubernetes.status_writer import MANAGER, StatusWriter
+from ops.kubernetes.status_writer import STATUS_MANAGER, StatusWriter
 
 ENDPOINTS: Final = f"/apis/{API_VERSION}/spiderendpoints"
 
@@ -93,7 +93,7 @@ def is_ours(endpoint: Object) -> bool:
     """Whether a controller created or took over a SpiderEndpoint, by annotation or manager."""
     metadata = endpoint["metadata"]
     managers = (entry.get("manager") for entry in metadata.get("managedFields") or ())
-    return REPORT in _annotations(endpoint) or MANAGER in managers
+    return REPORT_ANNOTATION in _annotations(endpoint) or STATUS_MANAGER in managers
 
 
 def content_hash(endpoint: Object) -> int:
@@ -301,8 +301,8 @@ class Reporter:
         desired = auto_pool_report(self._projector.projection.ledger, name)
         if desired is not None and not has_report(stored, desired):
             self._own_writes += 1
-            await self._api.apply(TranslatedKind.POOL.path(name), desired, MANAGER)
-        elif report is None and stored is not None and REPORT in _annotations(stored):
+            await self._api.apply(TranslatedKind.POOL.path(name), desired, STATUS_MANAGER)
+        elif report is None and stored is not None and REPORT_ANNOTATION in _annotations(stored):
             await self._delete(TranslatedKind.POOL.path(name), stored)
         else:
             await self._status.write(TranslatedKind.POOL, name, report)
@@ -322,12 +322,14 @@ class Reporter:
                 await self._delete(endpoint_path(key), stored)
         elif stored is None:
             self._own_writes += 1
-            created = await self._api.create(endpoints_path(key[0]), desired, MANAGER)
+            created = await self._api.create(endpoints_path(key[0]), desired, STATUS_MANAGER)
             if is_ours(created):  # otherwise the next round adds the annotation
                 self._own_endpoint_writes.note(created)
         elif not stored["is_ours"] or _is_outdated(stored, desired):
             self._own_writes += 1
-            merged = await self._api.merge(endpoint_path(key), _merged(stored, desired), MANAGER)
+            merged = await self._api.merge(
+                endpoint_path(key), _merged(stored, desired), STATUS_MANAGER
+            )
             self._own_endpoint_writes.note(merged)
 
     async def _delete(self, path: str, stored: Object) -> None:
@@ -358,7 +360,7 @@ def _merged(stored: Object, desired: Object) -> Object:
     metadata = desired["metadata"]
     others = [name for name in stored["metadata"].get("finalizers", ()) if name != FINALIZER]
     changed = {
-        "annotations": {REPORT: "true"},
+        "annotations": {REPORT_ANNOTATION: "true"},
         "finalizers": [*others, *metadata["finalizers"]],
         "ownerReferences": metadata.get("ownerReferences"),
     }

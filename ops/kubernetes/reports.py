@@ -33,10 +33,10 @@ NEARLY_EXHAUSTED: Final = "NearlyExhausted"
 CONFLICTED: Final = "Conflicted"
 FULL_SOON: Final = "FullSoon"
 
-REPORTED: Final = (EXHAUSTED, NEARLY_EXHAUSTED, CONFLICTED, FULL_SOON)
+REPORTED_CONDITIONS: Final = (EXHAUSTED, NEARLY_EXHAUSTED, CONFLICTED, FULL_SOON)
 """The types of conditions that the reporter writes."""
 
-REPORT: Final = "orbweaver.io/report"
+REPORT_ANNOTATION: Final = "orbweaver.io/report"
 """An annotation of automatic pools and SpiderEndpoints.
 
 The reporter deletes only objects with this annotation, and SpiderEndpoints of its field manager.
@@ -76,7 +76,7 @@ def auto_pool_report(ledger: Ledger, name: str) -> Object | None:
     if pool is None or OWNER_NAME not in pool.labels:
         return None
     manifest: Object = to_manifest(pool)
-    annotations = {**pool.annotations, REPORT: "true"}
+    annotations = {**pool.annotations, REPORT_ANNOTATION: "true"}
     manifest["metadata"] |= {"finalizers": [FINALIZER], "annotations": annotations}
     return manifest
 

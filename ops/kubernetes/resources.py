@@ -17,7 +17,7 @@ from core.manifests.commands import apply_command
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.manifest_parser import read_object
 
-SOURCE: Final = "orbweaver.io/kubernetes-uid"
+UID_ANNOTATION: Final = "orbweaver.io/kubernetes-uid"
 """An annotation of values in the log: the UID of their custom resource.
 
 Only values with this annotation are retired when their custom resource is deleted. Values of
@@ -79,7 +79,7 @@ def values_in_log(ledger: Ledger, kind: TranslatedKind) -> Mapping[str, Value]:
 
 def source_of(value: Value) -> str:
     """The UID of the value's custom resource, "" for none."""
-    return value.annotations.get(SOURCE, "")
+    return value.annotations.get(UID_ANNOTATION, "")
 
 
 def command_of(stored: Object) -> Command:
@@ -118,7 +118,7 @@ def _labels(pool: Pool, controller: Owner | None) -> dict[str, str]:
 def _annotations(value: Value, uid: str) -> dict[str, str]:
     """The annotations with the source, without kubectl's copy of the object."""
     annotations = {key: text for key, text in value.annotations.items() if key != _LAST_APPLIED}
-    return annotations | {SOURCE: uid}
+    return annotations | {UID_ANNOTATION: uid}
 
 
 def is_leaving(stored: Object) -> bool:

@@ -17,12 +17,12 @@ from typing import Final, NamedTuple
 
 from core.kubernetes.api import Api, Object
 from core.kubernetes.informer import Informer, ObjectKey, OwnWrites
-from ops.kubernetes.conditions import TRANSLATED, DesiredCondition, conditions, is_new
+from ops.kubernetes.conditions import TRANSLATOR_CONDITIONS, DesiredCondition, conditions, is_new
 from ops.kubernetes.objects import Clock, ObjectWriter, identity, utc_now
-from ops.kubernetes.reports import REPORTED, StatusReport
+from ops.kubernetes.reports import REPORTED_CONDITIONS, StatusReport
 from ops.kubernetes.resources import TranslatedKind, resource_version
 
-MANAGER: Final = "orbweaver-reporter"
+STATUS_MANAGER: Final = "orbweaver-reporter"
 
 STATUS_FIELDS: Final = {
     TranslatedKind.POOL: ("allocatedIPs", "allocatedIPCount", "totalIPCount"),
@@ -106,7 +106,7 @@ class StatusWriter:
         body["metadata"] |= resource_version(stored)
         path = f"{kind.path(name)}/status"
         self.writes += 1
-        applied = await self._api.apply(path, body, MANAGER)
+        applied = await self._api.apply(path, body, STATUS_MANAGER)
         removal = _removal_patch(kind, applied, desired)
         if removal:
             self.writes += 1
@@ -134,7 +134,7 @@ class StatusWriter:
             by_type = {
                 name: condition
                 for name, condition in by_type.items()
-                if name not in REPORTED or name in report.unknown
+                if name not in REPORTED_CONDITIONS or name in report.unknown
             }
             by_type |= {
                 condition["type"]: condition
@@ -142,7 +142,9 @@ class StatusWriter:
             }
         if translated is not None:
             by_type = {
-                name: condition for name, condition in by_type.items() if name not in TRANSLATED
+                name: condition
+                for name, condition in by_type.items()
+                if name not in TRANSLATOR_CONDITIONS
             }
             written = conditions(stored, translated.conditions, now)
             by_type |= {condition["type"]: condition for condition in written}
@@ -186,4 +188,4 @@ def _removal_patch(kind: TranslatedKind, applied: Object, desired: Object) -> Ob
 
 
 def _is_own(condition: Object) -> bool:
-    return condition["type"] in (*TRANSLATED, *REPORTED)
+    return condition["type"] in (*TRANSLATOR_CONDITIONS, *REPORTED_CONDITIONS)

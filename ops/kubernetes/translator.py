@@ -6,7 +6,7 @@ retried later and does not block others. A refusal becomes a condition and an Ev
 which is retried after changes of other objects, because most rules concern several objects.
 
 A collection that cannot be listed never counts as empty, and only values that came from a custom
-resource are retired (``resources.SOURCE``).
+resource are retired (``resources.UID_ANNOTATION``).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from core.kubernetes.api import Object
 from core.kubernetes.informer import Informer, ObjectKey
 from core.kubernetes.work_queue import WorkQueue
 from core.process.concurrency import until_first
-from ops.kubernetes.conditions import APPLIED, draining, refused
+from ops.kubernetes.conditions import APPLIED_CONDITION, draining, refused
 from ops.kubernetes.inheritance import inherited_fields
 from ops.kubernetes.object_finalizer import ObjectFinalizer
 from ops.kubernetes.objects import ObjectWriter
@@ -119,7 +119,7 @@ class Translator:
         if item.kind is TranslatedKind.POOL:
             await self._commands.forget_refused(item.name)
             body = await self._add_inherited_fields(body)
-        self._status.set_conditions(item.kind, body, [APPLIED])
+        self._status.set_conditions(item.kind, body, [APPLIED_CONDITION])
 
     def _affected_items(self, item: Item, body: Object) -> set[Item]:
         """A changed subnet and the pools of its CIDR.

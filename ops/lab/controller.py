@@ -11,7 +11,7 @@ from ops.lab.daemons import Daemon
 from ops.lab.identity import LabIdentity
 from ops.lab.namespaces import NamedNamespace
 from ops.lab.programs import console_script
-from workflows.jobs.reclaim.pod import FOLLOWING
+from workflows.jobs.reclaim.pod import FOLLOWING_PODS
 
 NAME: Final = "controller"
 
@@ -46,4 +46,4 @@ class LabController:
 
     def wait_listening(self) -> None:
         """Wait until its log shows that it watches changes of Pods. Raises LabFailed."""
-        self.process.wait_until(lambda: FOLLOWING in self.process.log_path.read_text())
+        self.process.wait_until(lambda: FOLLOWING_PODS in self.process.log_path.read_text())

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from ops.lab.identity import MARK, LabFailed, LabIdentity
+from ops.lab.identity import LABORATORY_VARIABLE, LabFailed, LabIdentity
 from ops.lab.namespaces import NamedNamespace
 
 READY_DEADLINE_S: Final = 30.0
@@ -67,7 +67,7 @@ class Daemon:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env=os.environ | self._environment | {MARK: str(self._identity)},
+                env=os.environ | self._environment | {LABORATORY_VARIABLE: str(self._identity)},
             )
 
     def wait_until(self, ready: Callable[[], bool]) -> None:

@@ -14,8 +14,8 @@ from nodeagent.netlink.numbers import IFA_F_NODAD
 from ops.lab.identity import LabFailed
 from ops.lab.namespaces import NamedNamespace
 
-BRIDGE: Final = "br0"
-UPLINK: Final = "eth0"
+FABRIC_BRIDGE: Final = "br0"
+NODE_UPLINK: Final = "eth0"
 """The interface of a node, and the master of its macvlans."""
 
 NODES_MAX: Final = 200
@@ -46,7 +46,7 @@ class Fabric:
 
     def add_gateway(self, cidr: str) -> None:
         """Add a gateway, an address with its prefix length, to the bridge. Raises LabFailed."""
-        self.namespace.netlink(lambda route: _add_address(route, BRIDGE, cidr))
+        self.namespace.netlink(lambda route: _add_address(route, FABRIC_BRIDGE, cidr))
 
     def connect(self, node: NamedNamespace, name: str) -> str:
         """Connect a node to the bridge; return the node's address. Raises LabFailed."""
@@ -54,8 +54,8 @@ class Fabric:
         address = f"{_PREFIX}.{_FIRST_NODE + self._node_count}"
         self._node_count += 1
         self.namespace.netlink(lambda route: _add_port(route, self.port(name), node.path))
-        node.netlink(lambda route: _add_address(route, UPLINK, f"{address}/{_PREFIX_BITS}"))
-        _set_state(node, UPLINK, "up")
+        node.netlink(lambda route: _add_address(route, NODE_UPLINK, f"{address}/{_PREFIX_BITS}"))
+        _set_state(node, NODE_UPLINK, "up")
         return address
 
     def disconnect(self, name: str) -> None:
@@ -77,14 +77,14 @@ class Fabric:
 def _add_bridge(route: Any) -> None:  # noqa: ANN401
     # With multicast snooping the bridge would drop neighbour solicitations: no router here sends
     # the queries from which the bridge would learn the members of multicast groups.
-    route.link("add", ifname=BRIDGE, kind="bridge", br_mcast_snooping=0, state="up")
+    route.link("add", ifname=FABRIC_BRIDGE, kind="bridge", br_mcast_snooping=0, state="up")
 
 
 def _add_port(route: Any, port: str, node: Path) -> None:  # noqa: ANN401
     # The peer is created in the node, because the kernel takes long to move a link.
-    peer = {"ifname": UPLINK, "net_ns_fd": str(node)}
+    peer = {"ifname": NODE_UPLINK, "net_ns_fd": str(node)}
     route.link("add", ifname=port, kind="veth", peer=peer)
-    route.link("set", index=_index(route, port), master=_index(route, BRIDGE), state="up")
+    route.link("set", index=_index(route, port), master=_index(route, FABRIC_BRIDGE), state="up")
 
 
 def _add_address(route: Any, link: str, cidr: str) -> None:  # noqa: ANN401

@@ -11,13 +11,13 @@ import re
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
-LABORATORIES: Final = Path("/run/orbweaver-lab")
+LABORATORIES_FOLDER: Final = Path("/run/orbweaver-lab")
 """The directory of this machine in which each laboratory has its own directory."""
 
-NAMESPACES: Final = Path("/run/netns")
+NAMESPACES_FOLDER: Final = Path("/run/netns")
 """Where iproute2 keeps named network namespaces."""
 
-MARK: Final = "ORBWEAVER_LAB"
+LABORATORY_VARIABLE: Final = "ORBWEAVER_LAB"
 """The environment variable that marks every process of a laboratory; its value is the identity."""
 
 _STARTED: Final = "started"
@@ -53,7 +53,7 @@ class LabIdentity(NamedTuple):
     @property
     def directory(self) -> Path:
         """The directory of its files."""
-        return LABORATORIES / str(self)
+        return LABORATORIES_FOLDER / str(self)
 
     def name(self, suffix: str) -> str:
         """The name of a namespace or cgroup of this laboratory."""

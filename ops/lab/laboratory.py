@@ -21,12 +21,12 @@ from typing import Any, Final, Self
 from ops.lab.controller import LabController
 from ops.lab.daemons import Daemon
 from ops.lab.fabric import Fabric
-from ops.lab.identity import MARK, LabIdentity, new_identity
+from ops.lab.identity import LABORATORY_VARIABLE, LabIdentity, new_identity
 from ops.lab.leftovers import remove, remove_dead
 from ops.lab.namespaces import NamedNamespace
 from ops.lab.node import Node, create_pods_cgroup
 from ops.lab.programs import attempt, check_possible, console_script
-from ops.lab.runtime import NOTHING
+from ops.lab.runtime import NO_FIELDS
 from ops.lab.sandbox import Sandbox
 from ops.lab.store import Etcd
 
@@ -105,13 +105,13 @@ class Laboratory:
             self.etcd.kill()
             remove(self.identity)
 
-    def node(self, name: str, settings: Mapping[str, str] = NOTHING) -> Node:
+    def node(self, name: str, settings: Mapping[str, str] = NO_FIELDS) -> Node:
         """Create a node and start its agent, with additional settings. Raises LabFailed."""
         node = self.create_node(name, settings)
         node.start_agent()
         return node
 
-    def create_node(self, name: str, settings: Mapping[str, str] = NOTHING) -> Node:
+    def create_node(self, name: str, settings: Mapping[str, str] = NO_FIELDS) -> Node:
         """Create a node without a running agent. Raises LabFailed."""
         node = Node(
             self.identity,
@@ -170,7 +170,7 @@ class Laboratory:
             **os.environ,
             "ORBWEAVER_ETCD_ENDPOINTS": self.etcd.outside_endpoint,
             "ORBWEAVER_ARCHIVE_DIR": str(self.directory / "archive"),
-            MARK: str(self.identity),
+            LABORATORY_VARIABLE: str(self.identity),
         }
 
     def orbctl(

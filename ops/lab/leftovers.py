@@ -16,7 +16,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ops.lab.identity import LABORATORIES, MARK, NAMESPACES, LabFailed, LabIdentity
+from ops.lab.identity import (
+    LABORATORIES_FOLDER,
+    LABORATORY_VARIABLE,
+    NAMESPACES_FOLDER,
+    LabFailed,
+    LabIdentity,
+)
 from ops.lab.programs import run
 
 END_DEADLINE_S: Final = 10.0
@@ -49,7 +55,7 @@ class LabResources(NamedTuple):
 
 def resources_of(identity: LabIdentity) -> LabResources:
     """Find the resources that a laboratory has on this machine now."""
-    names = (path.name for path in _entries(NAMESPACES))
+    names = (path.name for path in _entries(NAMESPACES_FOLDER))
     directory = identity.directory
     return LabResources(
         tuple(sorted(_processes(identity))),
@@ -72,7 +78,7 @@ def remove_dead() -> list[LabIdentity]:
 @contextmanager
 def _machine_lock() -> Iterator[None]:
     """Hold a lock of this machine, so that two processes do not remove the same laboratory."""
-    directory = os.open(LABORATORIES.parent, os.O_RDONLY | os.O_DIRECTORY)
+    directory = os.open(LABORATORIES_FOLDER.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)
         yield
@@ -91,7 +97,7 @@ def remove(identity: LabIdentity) -> None:
     _remove_control_groups(identity)
     shutil.rmtree(identity.directory, ignore_errors=True)
     with suppress(OSError):
-        LABORATORIES.rmdir()
+        LABORATORIES_FOLDER.rmdir()
     remaining = resources_of(identity)
     if remaining != LabResources():
         raise LabFailed(f"cannot remove all of laboratory {identity}; these remain: {remaining}")
@@ -99,8 +105,8 @@ def remove(identity: LabIdentity) -> None:
 
 def _known() -> list[LabIdentity]:
     """The identities in the names of directories and namespaces on this machine."""
-    names = [path.name for path in _entries(LABORATORIES)]
-    names += [path.name for path in _entries(NAMESPACES) if path.name.startswith("ow-")]
+    names = [path.name for path in _entries(LABORATORIES_FOLDER)]
+    names += [path.name for path in _entries(NAMESPACES_FOLDER) if path.name.startswith("ow-")]
     return sorted({identity for name in names if (identity := LabIdentity.parse(name))})
 
 
@@ -116,7 +122,7 @@ def _processes(identity: LabIdentity) -> set[int]:
 
     Processes of containers have another environment, without the mark.
     """
-    mark = f"{MARK}={identity}".encode()
+    mark = f"{LABORATORY_VARIABLE}={identity}".encode()
     pids = {
         int(line)
         for group in _control_groups(identity)

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 from core.errors import DatapathError
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
-from ops.lab.identity import NAMESPACES, LabFailed
+from ops.lab.identity import NAMESPACES_FOLDER, LabFailed
 from ops.lab.programs import attempt, run
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ class NamedNamespace:
     @property
     def path(self) -> Path:
         """The value of CNI_NETNS."""
-        return NAMESPACES / self.name
+        return NAMESPACES_FOLDER / self.name
 
     @property
     def exists(self) -> bool:

@@ -18,11 +18,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from ops.lab.fabric import UPLINK
-from ops.lab.identity import MARK, LabIdentity
+from ops.lab.fabric import NODE_UPLINK
+from ops.lab.identity import LABORATORY_VARIABLE, LabIdentity
 from ops.lab.namespaces import NamedNamespace
 from ops.lab.programs import attempt
-from ops.lab.sandbox import INTERFACE, Sandbox
+from ops.lab.sandbox import POD_INTERFACE, Sandbox
 
 PLUGIN_DEADLINE_S: Final = 120.0
 """Seconds that one plugin may take: the time limit of kubelet for the creation of a sandbox."""
@@ -32,7 +32,7 @@ IPAM_VERSION: Final = "1.1.0"
 IPAM: Final = "spiderpool"
 COORDINATOR: Final = "coordinator"
 IFACER: Final = "ifacer"
-NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+NO_FIELDS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class CniFailed(Exception):
@@ -71,17 +71,17 @@ class ContainerRuntime:
         self.variables: dict[str, str] = {}
         """Additional environment variables of the plugins."""
 
-    def conflist(self, ipam: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
+    def conflist(self, ipam: Mapping[str, Any] = NO_FIELDS) -> dict[str, Any]:
         """The network configuration list; ``ipam``: additional keys of its ``ipam``."""
         return {**self._network(), "plugins": self._plugins(ipam)}
 
     def _network(self) -> dict[str, Any]:
         return {"cniVersion": CHAIN_VERSION, "name": self.network}
 
-    def _plugins(self, ipam: Mapping[str, Any] = NOTHING) -> list[dict[str, Any]]:
+    def _plugins(self, ipam: Mapping[str, Any] = NO_FIELDS) -> list[dict[str, Any]]:
         macvlan = {
             "type": "macvlan",
-            "master": UPLINK,
+            "master": NODE_UPLINK,
             "mode": "bridge",
             "ipam": {**self._ipam, **ipam},
         }
@@ -89,7 +89,7 @@ class ContainerRuntime:
             return [macvlan]
         return [macvlan, {"type": COORDINATOR, **self._coordinator}]
 
-    def add(self, sandbox: Sandbox, ipam: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
+    def add(self, sandbox: Sandbox, ipam: Mapping[str, Any] = NO_FIELDS) -> dict[str, Any]:
         """Run ADD and return its result. ``ipam``: as in ``conflist``. Raises CniFailed."""
         result: dict[str, Any] = {}
         for plugin in self._plugins(ipam):
@@ -97,7 +97,7 @@ class ContainerRuntime:
             result = self._call("ADD", sandbox, plugin, previous)
         sandbox.result = result
         self._cache.mkdir(parents=True, exist_ok=True)
-        document = {"containerID": sandbox.container, "ifname": INTERFACE, "result": result}
+        document = {"containerID": sandbox.container, "ifname": POD_INTERFACE, "result": result}
         self._cached(sandbox).write_text(json.dumps(document))
         return result
 
@@ -166,7 +166,7 @@ class ContainerRuntime:
         return {}
 
     def _cached(self, sandbox: Sandbox) -> Path:
-        return self._cache / f"{self.network}-{sandbox.container}-{INTERFACE}.json"
+        return self._cache / f"{self.network}-{sandbox.container}-{POD_INTERFACE}.json"
 
     def _environment(self, verb: str, sandbox: Sandbox) -> dict[str, str]:
         # The specification allows an empty CNI_NETNS if the namespace does not exist any more.
@@ -175,7 +175,7 @@ class ContainerRuntime:
             "CNI_COMMAND": verb,
             "CNI_CONTAINERID": sandbox.container,
             "CNI_NETNS": netns,
-            "CNI_IFNAME": INTERFACE,
+            "CNI_IFNAME": POD_INTERFACE,
             "CNI_ARGS": sandbox.arguments,
         }
 
@@ -190,7 +190,7 @@ class ContainerRuntime:
                 **environment,
                 "CNI_PATH": str(self.plugins),
                 "PATH": os.environ.get("PATH", os.defpath),
-                MARK: str(self._identity),
+                LABORATORY_VARIABLE: str(self._identity),
             },
             deadline_s=PLUGIN_DEADLINE_S,
         )

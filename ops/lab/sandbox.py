@@ -13,7 +13,7 @@ from typing import Any, Final
 from nodeagent.netlink.numbers import RT_SCOPE_LINK
 from ops.lab.namespaces import NamedNamespace
 
-INTERFACE: Final = "eth0"
+POD_INTERFACE: Final = "eth0"
 CONTAINER_BYTES: Final = 32
 
 
@@ -77,12 +77,12 @@ class Sandbox:
 
 
 def _delete_interface(route: Any) -> None:  # noqa: ANN401  # pyroute2 has no types
-    for index in route.link_lookup(ifname=INTERFACE):
+    for index in route.link_lookup(ifname=POD_INTERFACE):
         route.link("del", index=index)
 
 
 def _addresses_of_interface(route: Any) -> list[str]:  # noqa: ANN401  # pyroute2 has no types
-    (index,) = route.link_lookup(ifname=INTERFACE)
+    (index,) = route.link_lookup(ifname=POD_INTERFACE)
     entries = [entry for entry in route.get_addr(index=index) if entry["scope"] < RT_SCOPE_LINK]
     return [entry.get_attr("IFA_ADDRESS") for entry in entries]
 

@@ -8,9 +8,9 @@ from typing import Final
 
 from scripts.dashboards.board import as_text
 from scripts.dashboards.rdma import dashboards
-from scripts.generated_files import ROOT, write_or_compare
+from scripts.generated_files import PROJECT_ROOT, write_or_compare
 
-FOLDER: Final = ROOT / "ops" / "monitoring" / "dashboards"
+FOLDER: Final = PROJECT_ROOT / "ops" / "monitoring" / "dashboards"
 
 
 def files() -> dict[Path, str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from scripts.generated_files import ROOT, write_or_compare
+from scripts.generated_files import PROJECT_ROOT, write_or_compare
 from scripts.pictures import addresses, allocation, datapath, event_log, workflows
 from scripts.pictures.canvas import Canvas
 
-FOLDER: Final = ROOT / "docs" / "images"
+PICTURES_FOLDER: Final = PROJECT_ROOT / "docs" / "images"
 
 
 def pictures() -> dict[str, Canvas]:
@@ -23,7 +23,7 @@ def pictures() -> dict[str, Canvas]:
 def main() -> int:
     """Write the files, or compare them."""
     return write_or_compare(
-        {FOLDER / f"{name}.svg": canvas.svg() for name, canvas in pictures().items()}
+        {PICTURES_FOLDER / f"{name}.svg": canvas.svg() for name, canvas in pictures().items()}
     )
 
 

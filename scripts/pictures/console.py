@@ -17,13 +17,13 @@ from typing import Final, NamedTuple
 
 from PIL import Image
 
-from ops.cli.global_options import WHO
-from ops.demo.datapath import COORDINATOR, missing_capability
+from ops.cli.global_options import WHO_VARIABLE
+from ops.demo.datapath import COORDINATOR_FIELDS, missing_capability
 from ops.demo.demo_output import DemoOutput
 from ops.demo.demo_state import DemoState
-from ops.demo.steps import STEPS
+from ops.demo.steps import DEMO_STEPS
 from ops.lab.laboratory import Laboratory
-from scripts.pictures.__main__ import FOLDER
+from scripts.pictures.__main__ import PICTURES_FOLDER
 from tests.support.browser import Page, View, running_browser
 
 COLOURS: Final = 128
@@ -57,15 +57,15 @@ PICTURES: Final = (
 
 def main() -> None:
     """Write ``docs/images/console-NAME.png`` for each page."""
-    os.environ[WHO] = NEUTRAL_USER
+    os.environ[WHO_VARIABLE] = NEUTRAL_USER
     missing = missing_capability()
     laboratory = Laboratory(
-        coordinator=None if missing.no_reply_marks else COORDINATOR,
+        coordinator=None if missing.no_reply_marks else COORDINATOR_FIELDS,
         cluster_ips=not missing.no_services,
     )
     with laboratory:
         state = DemoState(DemoOutput(), laboratory, missing)
-        for step in STEPS:
+        for step in DEMO_STEPS:
             step(state)
         asyncio.run(_take(laboratory.console()))
 
@@ -76,9 +76,12 @@ async def _take(url: str) -> None:
             page = await browser.open(url)
             for picture in PICTURES:
                 await _show(page, picture)
-                path = FOLDER / f"console-{picture.name}.png"
+                path = PICTURES_FOLDER / f"console-{picture.name}.png"
                 _write(await page.picture(), path)
-                print(f"{path.relative_to(FOLDER.parents[1])}: {path.stat().st_size // 1000} kB")
+                print(
+                    f"{path.relative_to(PICTURES_FOLDER.parents[1])}: "
+                    f"{path.stat().st_size // 1000} kB"
+                )
 
 
 def _write(png: bytes, path: Path) -> None:

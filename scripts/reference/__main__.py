@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from scripts.generated_files import ROOT, write_or_compare
+from scripts.generated_files import PROJECT_ROOT, write_or_compare
 from scripts.reference import chart_values, commands, custom_resources, failures
 
-FOLDER: Final = ROOT / "docs" / "reference"
+FOLDER: Final = PROJECT_ROOT / "docs" / "reference"
 
 
 def pages() -> dict[Path, str]:

@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from core.manifests.crds.names_and_columns import KINDS, CustomResourceKind, PrinterColumn
+from core.manifests.crds.names_and_columns import (
+    CUSTOM_RESOURCE_KINDS,
+    CustomResourceKind,
+    PrinterColumn,
+)
 from core.manifests.crds.sriov import SRIOV_KINDS
 from core.manifests.crds.structural import Schema
 
@@ -34,7 +38,10 @@ def custom_resources() -> str:
     """The page of all kinds."""
     return (
         "\n".join(
-            [_INTRODUCTION, *(line for kind in (*KINDS, *SRIOV_KINDS) for line in _kind(kind))]
+            [
+                _INTRODUCTION,
+                *(line for kind in (*CUSTOM_RESOURCE_KINDS, *SRIOV_KINDS) for line in _kind(kind)),
+            ]
         )
         + "\n"
     )

@@ -12,9 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from bench.against import app
-from bench.rig.daemon import ROOT
+from bench.rig.daemon import PROJECT_ROOT
 
-PROGRAM = ROOT / "bench" / "against.sh"
+PROGRAM = PROJECT_ROOT / "bench" / "against.sh"
 PLUGIN = """#!/bin/sh
 room=$(sed 's/.*"room": "\\([^"]*\\)".*/\\1/')
 echo "$room" >"$CNI_PATH/room"

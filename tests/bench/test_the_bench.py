@@ -18,12 +18,12 @@ from bench.figures import Figure, NotTaken, Target, median_figure, ratio_figure
 from bench.measures import kube_controller
 from bench.measures.calls import CallFailed
 from bench.measures.kube_controller import StatusChange, lags_ms
-from bench.rig.daemon import ROOT
+from bench.rig.daemon import PROJECT_ROOT
 from bench.rig.frames import NEW_PODS, frame, identity, netconf
 from bench.rig.lab import Lab
 from bench.rig.seeding import all_addresses, exact_pool, many_pools, spread_addresses
 from bench.running import MeasureResult, run
-from bench.scale import FULL, QUICK
+from bench.scale import FULL_SCALE, QUICK_SCALE
 from bench.table import TARGETS, measures_named, measures_of
 from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import parse_address, parse_cidr
@@ -98,13 +98,15 @@ PROMISED = {
     "leaks_after_10k",
     "clusterip_connect_ratio",
 }
-TINY = QUICK._replace(name="tiny", rounds=1, adds=64, contending_pods=32)
+TINY = QUICK_SCALE._replace(name="tiny", rounds=1, adds=64, contending_pods=32)
 
 
 def test_the_list_names_every_promised_measure() -> None:
     command = [sys.executable, "-m", "bench", "--list"]
 
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=True
+    ).stdout
 
     assert {line.split()[0] for line in listed.splitlines()} >= PROMISED
     assert {name for name, target in TARGETS.items() if target is not None} == PROMISED
@@ -113,7 +115,9 @@ def test_the_list_names_every_promised_measure() -> None:
 def test_the_bench_refuses_an_unknown_measure_with_its_name() -> None:
     command = [sys.executable, "-m", "bench", "--quick", "alloc_rat"]
 
-    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    completed = subprocess.run(
+        command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False
+    )
 
     assert completed.returncode == 2
     assert "alloc_rat" in completed.stderr
@@ -197,14 +201,14 @@ def test_a_target_is_met_at_its_bound_and_not_beyond_it() -> None:
 
 
 def test_one_round_runs_even_when_the_time_budget_is_used_up() -> None:
-    with Lab(QUICK) as lab:
+    with Lab(QUICK_SCALE) as lab:
         lab.set_time_budget(-1.0)
         late_rounds = list(lab.rounds())
         lab.set_time_budget(3_600.0)
         in_time = list(lab.rounds())
 
     assert late_rounds == [0]
-    assert in_time == list(range(QUICK.rounds))
+    assert in_time == list(range(QUICK_SCALE.rounds))
 
 
 def test_seeded_addresses_are_distinct_and_inside_their_pools() -> None:
@@ -244,7 +248,9 @@ def test_the_agent_decodes_the_frames_of_the_bench() -> None:
 
 
 def test_a_quick_run_omits_the_measures_that_need_many_calls() -> None:
-    quick, full = ({measure.name for measure in measures_of(scale)} for scale in (QUICK, FULL))
+    quick, full = (
+        {measure.name for measure in measures_of(scale)} for scale in (QUICK_SCALE, FULL_SCALE)
+    )
 
     assert full - quick == {"percentiles", "console", "vf_cycles"}
     assert {name for name, target in TARGETS.items() if target} == PROMISED

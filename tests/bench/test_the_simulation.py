@@ -7,7 +7,7 @@ import math
 import pytest
 
 from bench.rig.lab import Lab
-from bench.scale import FULL, QUICK
+from bench.scale import FULL_SCALE, QUICK_SCALE
 from bench.simulation.incidents import GROWTH_ADDRESSES
 from bench.simulation.plan import (
     RACK_NODES,
@@ -24,7 +24,7 @@ from core.domain.configuration.configuration_state import pool_addresses
 SMALL = Size(nodes=RACK_NODES + 2, pools=3, pods=2, rack_pods=3, changes=3, change_pause_s=0)
 
 
-@pytest.mark.parametrize("size", [SMALL, QUICK.simulated, FULL.simulated])
+@pytest.mark.parametrize("size", [SMALL, QUICK_SCALE.simulated, FULL_SCALE.simulated])
 def test_each_node_has_one_default_pool_with_addresses_for_the_pods_of_its_rack(
     size: Size,
 ) -> None:
@@ -36,7 +36,7 @@ def test_each_node_has_one_default_pool_with_addresses_for_the_pods_of_its_rack(
         assert [pool_addresses(pool).size >= RACK_NODES * size.pods for pool in serving] == [True]
 
 
-@pytest.mark.parametrize("size", [SMALL, QUICK.simulated, FULL.simulated])
+@pytest.mark.parametrize("size", [SMALL, QUICK_SCALE.simulated, FULL_SCALE.simulated])
 def test_the_grown_pool_of_the_lost_rack_has_addresses_for_all_its_pods(size: Size) -> None:
     grown = pool_addresses(rack_pool(size, 0, addresses_for(size.rack_pods)))
 
@@ -52,7 +52,7 @@ def test_no_two_pods_have_the_same_name_or_uid() -> None:
 def test_a_simulation_delivers_changes_starts_all_pods_and_reclaims_the_lost_rack() -> None:
     nodes_outside_the_lost_rack = SMALL.nodes - RACK_NODES
 
-    with Lab(QUICK) as lab, lab.etcd() as etcd:
+    with Lab(QUICK_SCALE) as lab, lab.etcd() as etcd:
         run = Simulation(lab, etcd, SMALL).run()
 
     assert len(run.fanout.reached_s) == SMALL.changes

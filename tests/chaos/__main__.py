@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from tests.chaos.fault_run import run
-from tests.chaos.garbage import KINDS
+from tests.chaos.garbage import GARBAGE_KINDS
 from tests.chaos.plan import Options, draw
 from tests.chaos.processes import find_faketime
 from tests.chaos.report import line, table
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"chaos: {error}\n\n{__doc__}")
         return EXIT_USAGE
     if plan:
-        for fault in draw(options, KINDS, clocks=bool(find_faketime())):
+        for fault in draw(options, GARBAGE_KINDS, clocks=bool(find_faketime())):
             sys.stdout.write(f"{' '.join(map(str, fault))}\n")
         return 0
     if not find_faketime():

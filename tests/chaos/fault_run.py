@@ -18,7 +18,7 @@ from tests.chaos.callers import Caller
 from tests.chaos.checker import Evidence, Violation, check
 from tests.chaos.etcd_client import Etcd
 from tests.chaos.faults import Injector
-from tests.chaos.garbage import KINDS, ROOT
+from tests.chaos.garbage import GARBAGE_KINDS, KEYS_ROOT
 from tests.chaos.history import read_export
 from tests.chaos.plan import ETCD, Options, draw
 from tests.chaos.pods import Node
@@ -122,7 +122,7 @@ class Run:
     async def inject_faults(self) -> None:
         """Execute the plan while Pods are added and deleted; then end all faults."""
         clocks = bool(processes.find_faketime())
-        plan = draw(self.options, KINDS, clocks=clocks)
+        plan = draw(self.options, GARBAGE_KINDS, clocks=clocks)
         slots = [
             asyncio.ensure_future(node.run_slot(slot))
             for node in self.nodes
@@ -185,8 +185,8 @@ class Run:
 
     async def _claim_keys(self) -> frozenset[str]:
         addresses = set()
-        for entry in await self.etcd.entries(f"{ROOT}/ip/"):
-            family, _, value = entry.key.removeprefix(f"{ROOT}/ip/").partition("/")
+        for entry in await self.etcd.entries(f"{KEYS_ROOT}/ip/"):
+            family, _, value = entry.key.removeprefix(f"{KEYS_ROOT}/ip/").partition("/")
             kind = ipaddress.IPv4Address if family == "4" else ipaddress.IPv6Address
             addresses.add(str(kind(int(value, 16))))
         return frozenset(addresses)

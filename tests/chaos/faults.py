@@ -10,7 +10,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
 from tests.chaos.etcd_client import Entry, Etcd
-from tests.chaos.garbage import COPY, ORPHANED, OVERWRITTEN, ROOT, VALUES
+from tests.chaos.garbage import (
+    GARBAGE_VALUES,
+    KEYS_ROOT,
+    ORPHANED_KEYS,
+    OVERWRITTEN_KEYS,
+    VALID_COPY,
+)
 from tests.chaos.plan import AGENT, CONTROLLER, ETCD, Fault
 from tests.chaos.pools import Operator
 from tests.chaos.processes import Daemon
@@ -170,16 +176,18 @@ class Injector:
     async def _write(self, detail: str) -> str:
         """Write garbage; return the key, or "" if there is no key to overwrite or to copy."""
         kind, _, value = detail.partition("/")
-        if kind in ORPHANED:
-            key = await self._write_orphaned(f"{ROOT}/{ORPHANED[kind]}", value)
+        if kind in ORPHANED_KEYS:
+            key = await self._write_orphaned(f"{KEYS_ROOT}/{ORPHANED_KEYS[kind]}", value)
         else:
-            key = await self._overwrite(f"{ROOT}/{OVERWRITTEN[kind]}", VALUES[value])
+            key = await self._overwrite(
+                f"{KEYS_ROOT}/{OVERWRITTEN_KEYS[kind]}", GARBAGE_VALUES[value]
+            )
         if key:
             self.garbage[detail] += 1
         return key
 
     async def _write_orphaned(self, key: str, value: str) -> str:
-        data = VALUES[value] if value != COPY else await self._value_like(key)
+        data = GARBAGE_VALUES[value] if value != VALID_COPY else await self._value_like(key)
         if data is None:
             return ""
         revision = await self._etcd.put(key, data)
@@ -188,9 +196,9 @@ class Injector:
 
     async def _value_like(self, orphaned: str) -> bytes | None:
         """The value of an existing key of the same kind."""
-        kind = orphaned.removeprefix(f"{ROOT}/").split("/")
+        kind = orphaned.removeprefix(f"{KEYS_ROOT}/").split("/")
         depth = WORKFLOW_DEPTH if kind[0] == "workflow" else 1
-        for entry in await self._etcd.entries(f"{ROOT}/{'/'.join(kind[:depth])}/", limit=2):
+        for entry in await self._etcd.entries(f"{KEYS_ROOT}/{'/'.join(kind[:depth])}/", limit=2):
             if entry.key != orphaned:
                 return entry.value
         return None

@@ -12,9 +12,9 @@ from typing import Final
 
 import msgspec
 
-ROOT: Final = "/orbweaver/v1/default"
+KEYS_ROOT: Final = "/orbweaver/v1/default"
 
-ORPHANED: Final = {
+ORPHANED_KEYS: Final = {
     "pool": "pool/ghost",
     "subnet": "subnet/ghost",
     "reservation": "reservation/ghost",
@@ -46,7 +46,7 @@ ORPHANED: Final = {
 }
 """Key kind -> a key that no object has."""
 
-OVERWRITTEN: Final = {
+OVERWRITTEN_KEYS: Final = {
     "some-open": "workflow/default/open/",
     "some-history": "workflow/default/event/",
     "some-attempt": "workflow/default/attempt/",
@@ -61,10 +61,10 @@ OVERWRITTEN: Final = {
 }
 """Key kind -> a prefix; the first key below it is overwritten."""
 
-COPY: Final = "copy"
+VALID_COPY: Final = "copy"
 """The value kind of an orphaned key that gets the value of an existing key of the same kind."""
 
-VALUES: Final = {
+GARBAGE_VALUES: Final = {
     "noise": b"\xff\xfe\x00garbage",
     "empty": b"",
     "text": "caf\u00e9".encode("latin-1"),
@@ -74,8 +74,8 @@ VALUES: Final = {
 }
 """Value kind -> bytes."""
 
-KINDS: Final = (
-    *(f"{key}/{value}" for key in (*ORPHANED, *OVERWRITTEN) for value in VALUES),
-    *(f"{key}/{COPY}" for key in ORPHANED),
+GARBAGE_KINDS: Final = (
+    *(f"{key}/{value}" for key in (*ORPHANED_KEYS, *OVERWRITTEN_KEYS) for value in GARBAGE_VALUES),
+    *(f"{key}/{VALID_COPY}" for key in ORPHANED_KEYS),
 )
 """All kinds of garbage, from which a plan draws."""

@@ -9,7 +9,7 @@ from typing import Self
 import pytest
 
 from tests.chaos.__main__ import main, read_options
-from tests.chaos.garbage import KINDS, ORPHANED, OVERWRITTEN
+from tests.chaos.garbage import GARBAGE_KINDS, ORPHANED_KEYS, OVERWRITTEN_KEYS
 from tests.chaos.plan import Options, draw
 from tests.chaos.proxy import Link
 from tests.support.etcd import free_ports
@@ -21,20 +21,20 @@ DEADLINE_S = 60.0
 
 
 def test_a_seed_always_gives_the_same_plan() -> None:
-    plan = draw(Options(minutes=5, seed=7), KINDS, clocks=True)
+    plan = draw(Options(minutes=5, seed=7), GARBAGE_KINDS, clocks=True)
 
-    assert plan == draw(Options(minutes=5, seed=7), KINDS, clocks=True)
-    assert plan != draw(Options(minutes=5, seed=8), KINDS, clocks=True)
+    assert plan == draw(Options(minutes=5, seed=7), GARBAGE_KINDS, clocks=True)
+    assert plan != draw(Options(minutes=5, seed=8), GARBAGE_KINDS, clocks=True)
     assert all(0 < fault.at_s < 300 for fault in plan)
     assert len({fault.kind for fault in plan}) > 10
 
 
 def test_a_long_plan_writes_garbage_to_every_kind_of_key() -> None:
-    plan = draw(Options(minutes=100), KINDS, clocks=False)
+    plan = draw(Options(minutes=100), GARBAGE_KINDS, clocks=False)
 
     details = [fault.detail for fault in plan if fault.kind == "garbage"]
     written = {kind.partition("/")[0] for detail in details for kind in detail.split(",")}
-    assert written == ORPHANED.keys() | OVERWRITTEN.keys()
+    assert written == ORPHANED_KEYS.keys() | OVERWRITTEN_KEYS.keys()
     assert not any(fault.kind == "clock" for fault in plan)
 
 

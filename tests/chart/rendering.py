@@ -14,12 +14,12 @@ import yaml
 
 from tests.support.yaml_reader import read_all_yaml, read_yaml
 
-ROOT: Final = Path(__file__).parents[2]
-CHART: Final = ROOT / "ops/charts/orbweaver"
-GOLDEN: Final = Path(__file__).parent / "golden"
-NAMESPACE: Final = "orbweaver"
-PROFILES: Final = tuple(
-    path.name.removesuffix("-values.yaml") for path in sorted((CHART / "ci").iterdir())
+PROJECT_ROOT: Final = Path(__file__).parents[2]
+CHART_FOLDER: Final = PROJECT_ROOT / "ops/charts/orbweaver"
+GOLDEN_FOLDER: Final = Path(__file__).parent / "golden"
+CHART_NAMESPACE: Final = "orbweaver"
+VALUES_PROFILES: Final = tuple(
+    path.name.removesuffix("-values.yaml") for path in sorted((CHART_FOLDER / "ci").iterdir())
 )
 
 Object = dict[str, Any]
@@ -27,16 +27,16 @@ Object = dict[str, Any]
 
 def values_of(profile: str) -> Object:
     """The values of a profile."""
-    text = (CHART / f"ci/{profile}-values.yaml").read_text()
+    text = (CHART_FOLDER / f"ci/{profile}-values.yaml").read_text()
     return read_yaml(text) or {}
 
 
-def render(values: Object, chart: Path = CHART) -> dict[str, str]:
+def render(values: Object, chart: Path = CHART_FOLDER) -> dict[str, str]:
     """Template -> rendered text, as ``helm template`` prints it. Raises HelmError."""
     from helm_python import Chart
 
     with Chart.load(chart) as loaded:
-        texts = loaded.render(values, name="orbweaver", namespace=NAMESPACE)
+        texts = loaded.render(values, name="orbweaver", namespace=CHART_NAMESPACE)
     return {name.partition("/templates/")[2]: text for name, text in texts.items()}
 
 
@@ -59,7 +59,7 @@ def _images(node: object) -> Iterator[str]:
 
 def objects(values: Object) -> list[Object]:
     """All rendered objects of our chart, sorted by the names of their templates."""
-    return objects_of(CHART, values)
+    return objects_of(CHART_FOLDER, values)
 
 
 def objects_of(chart: Path, values: Object) -> list[Object]:
@@ -84,5 +84,5 @@ def dump_objects(among: list[Object]) -> str:
 
 
 if __name__ == "__main__":
-    for each in PROFILES:
-        (GOLDEN / f"{each}.yaml").write_text(dump_objects(objects(values_of(each))))
+    for each in VALUES_PROFILES:
+        (GOLDEN_FOLDER / f"{each}.yaml").write_text(dump_objects(objects(values_of(each))))

@@ -16,11 +16,11 @@ from ops.controller.settings import load_settings as load_controller
 from ops.kubernetes.admission.configurations import WebhookClientConfig, configurations
 from ops.kubernetes.settings import InjectionSettings
 from tests.chart.rendering import (
-    CHART,
-    GOLDEN,
-    NAMESPACE,
-    PROFILES,
-    ROOT,
+    CHART_FOLDER,
+    CHART_NAMESPACE,
+    GOLDEN_FOLDER,
+    PROJECT_ROOT,
+    VALUES_PROFILES,
     Object,
     dump_objects,
     find,
@@ -33,14 +33,14 @@ from tests.support.yaml_reader import read_all_yaml, read_yaml
 
 @pytest.fixture(scope="module")
 def rendered() -> dict[str, list[Object]]:
-    return {profile: objects(values_of(profile)) for profile in PROFILES}
+    return {profile: objects(values_of(profile)) for profile in VALUES_PROFILES}
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("profile", VALUES_PROFILES)
 def test_a_rendered_profile_equals_its_golden_file(
     profile: str, rendered: dict[str, list[Object]]
 ) -> None:
-    golden = (GOLDEN / f"{profile}.yaml").read_text()
+    golden = (GOLDEN_FOLDER / f"{profile}.yaml").read_text()
 
     assert dump_objects(rendered[profile]) == golden, (
         "run `python -m tests.chart.rendering`, and review the changes"
@@ -48,10 +48,10 @@ def test_a_rendered_profile_equals_its_golden_file(
 
 
 def test_there_is_a_golden_file_for_each_profile() -> None:
-    assert {path.stem for path in GOLDEN.iterdir()} == set(PROFILES)
+    assert {path.stem for path in GOLDEN_FOLDER.iterdir()} == set(VALUES_PROFILES)
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("profile", VALUES_PROFILES)
 def test_no_container_is_privileged_and_no_rule_has_a_wildcard(
     profile: str, rendered: dict[str, list[Object]]
 ) -> None:
@@ -66,7 +66,7 @@ def test_no_container_is_privileged_and_no_rule_has_a_wildcard(
             assert "privileged" not in context
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("profile", VALUES_PROFILES)
 def test_only_the_agent_has_capabilities_and_runs_as_root(
     profile: str, rendered: dict[str, list[Object]]
 ) -> None:
@@ -94,8 +94,8 @@ def test_the_charts_webhooks_equal_those_that_the_controller_serves() -> None:
         "caBundle": base64.b64encode(b"pem").decode(),
     }
     among = objects(values)
-    client = WebhookClientConfig(b"pem", service="orbweaver-controller", namespace=NAMESPACE)
-    injection = InjectionSettings((*InjectionSettings().exclude, NAMESPACE), ("shop",))
+    client = WebhookClientConfig(b"pem", service="orbweaver-controller", namespace=CHART_NAMESPACE)
+    injection = InjectionSettings((*InjectionSettings().exclude, CHART_NAMESPACE), ("shop",))
 
     for expected in configurations(client, guards_deletion=True, injection=injection):
         configuration = find(expected["kind"], expected["metadata"]["name"], among)
@@ -114,7 +114,7 @@ def test_disabled_kinds_have_no_webhook(rendered: dict[str, list[Object]]) -> No
     ]
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("profile", VALUES_PROFILES)
 def test_agent_and_controller_load_the_charts_settings(
     profile: str, rendered: dict[str, list[Object]], tmp_path: Path
 ) -> None:
@@ -261,16 +261,16 @@ def test_the_charts_alerts_and_dashboards_equal_those_in_ops_monitoring(
     rendered: dict[str, list[Object]],
 ) -> None:
     among = rendered["production"]
-    alerts = read_yaml((ROOT / "ops/monitoring/alerts.yml").read_text())
+    alerts = read_yaml((PROJECT_ROOT / "ops/monitoring/alerts.yml").read_text())
 
     assert find("PrometheusRule", "orbweaver", among)["spec"] == alerts
     data = find("ConfigMap", "orbweaver-dashboards", among)["data"]
     for name in ("addresses", "rdma-cluster", "rdma-node", "rdma-pod", "rdma-workload"):
-        board = (ROOT / f"ops/monitoring/dashboards/{name}.json").read_text()
+        board = (PROJECT_ROOT / f"ops/monitoring/dashboards/{name}.json").read_text()
         assert json.loads(data[f"orbweaver-{name}.json"]) == json.loads(board)
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("profile", VALUES_PROFILES)
 def test_every_command_of_a_container_exists(
     profile: str, rendered: dict[str, list[Object]]
 ) -> None:
@@ -336,8 +336,8 @@ def paths_of(pod: Object, volume: str) -> tuple[str, str]:
 
 
 def test_the_charts_have_the_version_of_the_product() -> None:
-    chart = read_yaml((CHART / "Chart.yaml").read_text())
-    crds = read_yaml((CHART.parent / "orbweaver-crds/Chart.yaml").read_text())
+    chart = read_yaml((CHART_FOLDER / "Chart.yaml").read_text())
+    crds = read_yaml((CHART_FOLDER.parent / "orbweaver-crds/Chart.yaml").read_text())
 
     assert chart["version"] == chart["appVersion"] == crds["version"] == __version__
 

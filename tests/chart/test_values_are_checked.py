@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from helm_python import HelmError
 
-from tests.chart.rendering import CHART, Object, render, values_of
+from tests.chart.rendering import CHART_FOLDER, Object, render, values_of
 from tests.support.yaml_reader import read_yaml
 
 
@@ -96,8 +96,8 @@ def test_the_error_for_an_invalid_value_names_it(case: str) -> None:
 
 
 def test_values_and_schema_have_the_same_keys() -> None:
-    schema = json.loads((CHART / "values.schema.json").read_text())
-    values = read_yaml((CHART / "values.yaml").read_text())
+    schema = json.loads((CHART_FOLDER / "values.schema.json").read_text())
+    values = read_yaml((CHART_FOLDER / "values.yaml").read_text())
 
     assert not list(differences(schema, values, ""))
 

@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from tests.chart.rendering import (
-    CHART,
-    PROFILES,
+    CHART_FOLDER,
+    VALUES_PROFILES,
     Object,
     dump_objects,
     find,
@@ -27,8 +27,8 @@ from tests.chart.rendering import (
 )
 from tests.support.yaml_reader import read_yaml
 
-CURRENT: Final[Object] = read_yaml((CHART / "values.yaml").read_text())
-FIRST: Final[Object] = read_yaml((CHART / "files/first-values.yaml").read_text())
+CURRENT: Final[Object] = read_yaml((CHART_FOLDER / "values.yaml").read_text())
+FIRST: Final[Object] = read_yaml((CHART_FOLDER / "files/first-values.yaml").read_text())
 """The default values of the chart's first version."""
 
 INCLUSION: Final = '{{- include "orbweaver.values" . '
@@ -36,7 +36,7 @@ INCLUSION: Final = '{{- include "orbweaver.values" . '
 Key = tuple[str, ...]
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("profile", VALUES_PROFILES)
 def test_an_upgrade_from_the_first_version_adds_the_defaults_of_later_keys(
     profile: str, tmp_path: Path
 ) -> None:
@@ -78,7 +78,7 @@ def test_null_for_a_later_key_means_its_default_and_an_empty_value_removes_it() 
 def test_every_template_completes_the_values_first() -> None:
     templates = [
         path
-        for path in (CHART / "templates").rglob("*")
+        for path in (CHART_FOLDER / "templates").rglob("*")
         if path.is_file() and path.suffix != ".tpl"
     ]
 
@@ -88,7 +88,7 @@ def test_every_template_completes_the_values_first() -> None:
 def chart_with(defaults: Object, directory: Path) -> Path:
     """A copy of the chart with these default values, which has the effect of ``--reuse-values``."""
     chart = directory / "orbweaver"
-    shutil.copytree(CHART, chart)
+    shutil.copytree(CHART_FOLDER, chart)
     (chart / "values.yaml").write_text(yaml.safe_dump(defaults))
     return chart
 

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from cni.build import FLAGS, compile_plugin, compiler
+from cni.build import COMPILER_FLAGS, compile_plugin, compiler
 from ops.installer import EXECUTABLE_MODE
 from tests.cni.fake_agent import Behaviour, FakeAgent
 
@@ -20,16 +20,18 @@ INVALID_NETCONF = 7
 """The CNI error code of an invalid network configuration."""
 
 CALL_DEADLINE_S = 60
-LOGS = Path(tempfile.gettempdir()).resolve()
+LOG_FOLDER = Path(tempfile.gettempdir()).resolve()
 
 
 @functools.cache
-def compiled(constants: tuple[tuple[str, str], ...] = (), flags: tuple[str, ...] = FLAGS) -> bytes:
+def compiled(
+    constants: tuple[tuple[str, str], ...] = (), flags: tuple[str, ...] = COMPILER_FLAGS
+) -> bytes:
     """The bytes of the program, compiled with these values of its C constants."""
     with tempfile.TemporaryDirectory() as directory:
         program = Path(directory) / "plugin"
         # The libraries of the sanitizers need the machine's C library, not musl.
-        command = () if flags == FLAGS else compiler()
+        command = () if flags == COMPILER_FLAGS else compiler()
         compile_plugin(program, flags, dict(constants), command)
         return program.read_bytes()
 
@@ -49,12 +51,12 @@ class Spiderpool:
         self.socket_path = directory / "agent.sock"
         self.path = directory / self.name
         # The log directory is compiled into the program. All tests share one, and thus one program.
-        self.log_path = LOGS / f"{directory.name}-{self.name}.log"
+        self.log_path = LOG_FOLDER / f"{directory.name}-{self.name}.log"
         self.install()
 
     def install(self, **constants: str) -> None:
         """Replace the installed copy by one with these values of C constants."""
-        all_constants = {"LOG_DIRECTORY": text(LOGS)} | constants
+        all_constants = {"LOG_DIRECTORY": text(LOG_FOLDER)} | constants
         self.path.unlink(missing_ok=True)
         self.path.write_bytes(compiled(tuple(sorted(all_constants.items()))))
         self.path.chmod(EXECUTABLE_MODE)

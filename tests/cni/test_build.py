@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from cni.build import MUSL_COMPILER, PROGRAM, compile_plugin, compiler, musl_compiler
-from ops.installer import EXECUTABLES
+from cni.build import MUSL_COMPILER, PROGRAM_PATH, compile_plugin, compiler, musl_compiler
+from ops.installer import CNI_EXECUTABLES
 from tests.cni.fake_agent import answering, frame
 from tests.cni.plugin import (
     INVALID_NETCONF,
-    LOGS,
+    LOG_FOLDER,
     TRY_AGAIN_LATER,
     Spiderpool,
     compiled,
@@ -42,7 +42,7 @@ SAMPLES = (
 
 def test_the_program_needs_no_library_and_no_interpreter() -> None:
     headers = subprocess.run(
-        ["readelf", "--program-headers", "--dynamic", PROGRAM],
+        ["readelf", "--program-headers", "--dynamic", PROGRAM_PATH],
         check=True,
         capture_output=True,
         text=True,
@@ -56,7 +56,7 @@ def test_the_program_needs_no_library_and_no_interpreter() -> None:
 @pytest.mark.skipif(musl_compiler() != [MUSL_COMPILER], reason=needs(MUSL))
 def test_the_program_has_no_cpuid_instruction_which_a_hypervisor_would_emulate() -> None:
     disassembled = subprocess.run(
-        ["objdump", "--disassemble", PROGRAM], check=True, capture_output=True, text=True
+        ["objdump", "--disassemble", PROGRAM_PATH], check=True, capture_output=True, text=True
     ).stdout
 
     assert "cpuid" not in disassembled
@@ -74,11 +74,11 @@ def test_the_compiler_is_cc_if_it_is_set_and_gcc_without_musl(
 
 
 def test_the_same_source_makes_the_same_bytes() -> None:
-    assert compiled() == compiled.__wrapped__() == PROGRAM.read_bytes()
+    assert compiled() == compiled.__wrapped__() == PROGRAM_PATH.read_bytes()
 
 
 def test_the_program_runs_in_a_root_directory_without_other_files(tmp_path: Path) -> None:
-    shutil.copy(PROGRAM, tmp_path / "spiderpool")
+    shutil.copy(PROGRAM_PATH, tmp_path / "spiderpool")
 
     answer = subprocess.run(
         ["chroot", tmp_path, "/spiderpool"],
@@ -111,9 +111,9 @@ def test_the_source_can_be_compiled_for_arm64(
     assert answer.stdout.startswith(b'{"cniVersion":"0.4.0"')
 
 
-@pytest.mark.parametrize("name", EXECUTABLES)
+@pytest.mark.parametrize("name", CNI_EXECUTABLES)
 def test_the_name_of_the_file_selects_the_executable(tmp_path: Path, name: str) -> None:
-    shutil.copy(PROGRAM, tmp_path / name)
+    shutil.copy(PROGRAM_PATH, tmp_path / name)
     (tmp_path / "linked").symlink_to(name)
 
     usages = [
@@ -150,7 +150,7 @@ def test_the_program_does_not_crash_on_random_inputs_and_prints_json(tmp_path: P
 def test_complete_calls_have_no_fault_that_the_sanitizers_find(
     spiderpool: Spiderpool,
 ) -> None:
-    constants = (("LOG_DIRECTORY", text(LOGS)),)
+    constants = (("LOG_DIRECTORY", text(LOG_FOLDER)),)
     spiderpool.path.write_bytes(compiled(constants, SANITIZED))
 
     with spiderpool.agent(answering(frame(0, b"x" * (4 << 20)))):

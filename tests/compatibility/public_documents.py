@@ -27,12 +27,12 @@ from core.manifests.manifest_parser import objects
 from core.manifests.networks.defaults import completed
 from core.manifests.networks.nad_renderer import render
 from core.manifests.networks.network_parser import network_of
-from core.manifests.networks.rules import KIND as NETWORK
+from core.manifests.networks.rules import MULTUS_CONFIG_KIND as NETWORK
 from ops.cli.manifest_objects import ineffective_fields, object_title, read_value
 
-TABLES: Final = Path(__file__).parent / "documents"
-REPOSITORY: Final = "ORBWEAVER_SPIDERPOOL_REPOSITORY"
-GENERATIONS: Final = {
+TABLES_FOLDER: Final = Path(__file__).parent / "documents"
+REPOSITORY_VARIABLE: Final = "ORBWEAVER_SPIDERPOOL_REPOSITORY"
+GENERATION_COMMITS: Final = {
     "1.0": "ba5f11bfdffeaf51ef24e618145a49ab7443233d",
     "1.2": "a7fbd3b2968d",
 }

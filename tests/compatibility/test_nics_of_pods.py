@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.nodeagent.coordinator.test_engine_final_states import CONF
+from tests.nodeagent.coordinator.test_engine_final_states import COORDINATOR_CONF
 from tests.support.network_harness import NetworkHarness, NetworkNode, NetworkPod
 
 pytestmark = pytest.mark.netns
@@ -35,7 +35,7 @@ def two_nics(
     pod = network.pod(network_node)
     if request.param == "underlay":
         pod.macvlan("eth0", "10.6.0.101/24", "fd00:6::101/64")
-        pod.add(**CONF)
+        pod.add(**COORDINATOR_CONF)
     else:
         pod.calico("10.244.1.5", "fd00:244::5")
     pod.macvlan("net1", "10.7.0.101/24", "fd00:7::101/64")
@@ -44,7 +44,7 @@ def two_nics(
 
 def test_by_default_the_default_route_stays_on_the_first_nic(two_nics: NetworkPod) -> None:
     """C00011, C00012: services and the node are also reached through the first NIC."""
-    two_nics.add("net1", **CONF)
+    two_nics.add("net1", **COORDINATOR_CONF)
 
     (first,) = leaves_by(two_nics, *OUTSIDE)
     assert first == "eth0"
@@ -55,7 +55,7 @@ def test_by_default_the_default_route_stays_on_the_first_nic(two_nics: NetworkPo
 
 def test_a_default_route_on_net1_does_not_change_the_nic_of_services(two_nics: NetworkPod) -> None:
     """C00005, C00006, C00020, A00012."""
-    two_nics.add("net1", podDefaultRouteNic="net1", **CONF)
+    two_nics.add("net1", podDefaultRouteNic="net1", **COORDINATOR_CONF)
 
     assert leaves_by(two_nics, *OUTSIDE) == {"net1"}
     assert leaves_by(two_nics, *NET1) == {"net1"}
@@ -67,10 +67,10 @@ def test_a_nic_may_have_any_name(
     network_pod: NetworkPod, network_node: NetworkNode, name: str
 ) -> None:
     """C00015."""
-    network_pod.add(**CONF)
+    network_pod.add(**COORDINATOR_CONF)
     network_pod.macvlan(name, "10.7.0.101/24", "fd00:7::101/64")
 
-    network_pod.add(name, **CONF)
+    network_pod.add(name, **COORDINATOR_CONF)
 
     assert f"{name}@" in network_pod.inside.ip("-o", "link")
     assert network_pod.check(name) == []
@@ -83,11 +83,11 @@ def test_three_nics_work_with_strict_reverse_path_filtering(
     """C00021: with ``rp_filter`` 1, the Pod replies to pings at the address of each NIC."""
     other = network.pod(network.node("n2"))
     other.macvlan("eth0", "10.6.0.102/24", "fd00:6::102/64")
-    other.add(podRPFilter=1, **CONF)
-    network_pod.add(podRPFilter=1, **CONF)
+    other.add(podRPFilter=1, **COORDINATOR_CONF)
+    network_pod.add(podRPFilter=1, **COORDINATOR_CONF)
     for number, nic in enumerate(("net1", "net2"), 1):
         network_pod.macvlan(nic, f"10.7.0.{100 + number}/24", f"fd00:7::{100 + number}/64")
-        network_pod.add(nic, podRPFilter=1, **CONF)
+        network_pod.add(nic, podRPFilter=1, **COORDINATOR_CONF)
 
     assert network_pod.inside.run("sysctl", "-n", "net.ipv4.conf.all.rp_filter").strip() == "1"
     for address in ("10.6.0.101", "10.7.0.101", "10.7.0.102", "fd00:6::101", "fd00:7::102"):

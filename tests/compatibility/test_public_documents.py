@@ -8,46 +8,46 @@ from collections import Counter
 import pytest
 
 from tests.compatibility.public_documents import (
-    GENERATIONS,
-    REPOSITORY,
-    TABLES,
+    GENERATION_COMMITS,
+    REPOSITORY_VARIABLE,
+    TABLES_FOLDER,
     Row,
     blocks,
     documents,
     rows_of,
 )
-from tests.packaging.project import ROOT
+from tests.packaging.project import PROJECT_ROOT
 from tests.support.parts import PUBLIC_DOCUMENTS, needs
 
-REPOSITORY_PATH = os.environ.get(REPOSITORY, "")
-PAGE = ROOT / "docs/contributing/compatibility.md"
+REPOSITORY_PATH = os.environ.get(REPOSITORY_VARIABLE, "")
+PAGE = PROJECT_ROOT / "docs/contributing/compatibility.md"
 
 
 def table(generation: str) -> list[Row]:
-    text = (TABLES / f"spiderpool-{generation}.tsv").read_text("utf-8")
+    text = (TABLES_FOLDER / f"spiderpool-{generation}.tsv").read_text("utf-8")
     return [Row(*line.split("\t")) for line in text.splitlines()]
 
 
 @pytest.mark.skipif(not REPOSITORY_PATH, reason=needs(PUBLIC_DOCUMENTS))
-@pytest.mark.parametrize("generation", GENERATIONS)
+@pytest.mark.parametrize("generation", GENERATION_COMMITS)
 async def test_each_object_of_the_documents_has_the_outcome_in_the_table(generation: str) -> None:
-    pages = documents(REPOSITORY_PATH, GENERATIONS[generation])
+    pages = documents(REPOSITORY_PATH, GENERATION_COMMITS[generation])
 
     rows = [row for file in sorted(pages) for row in await rows_of(file, pages[file])]
 
     if os.environ.get("ORBWEAVER_REWRITE"):
         text = "".join("\t".join(row) + "\n" for row in rows)
-        (TABLES / f"spiderpool-{generation}.tsv").write_text(text, "utf-8")
+        (TABLES_FOLDER / f"spiderpool-{generation}.tsv").write_text(text, "utf-8")
     assert rows == table(generation)
 
 
-@pytest.mark.parametrize("generation", GENERATIONS)
+@pytest.mark.parametrize("generation", GENERATION_COMMITS)
 def test_the_page_on_compatibility_has_the_counts_of_the_tables(generation: str) -> None:
     rows = table(generation)
     counts = Counter(row.outcome for row in rows)
     blocks_of = {(row.file, row.block) for row in rows}
     cells = (
-        *(generation, f"`{GENERATIONS[generation][:8]}`", len(blocks_of), counts["applied"]),
+        *(generation, f"`{GENERATION_COMMITS[generation][:8]}`", len(blocks_of), counts["applied"]),
         *(counts["noted"], counts["refused"], counts["no manifest"]),
     )
 

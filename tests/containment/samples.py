@@ -1,6 +1,6 @@
 """A readable key and value of each kind in ``ALL_KINDS``, and four ways to spoil a value.
 
-``SAMPLES`` must have a row for each kind; a test checks it.
+``VALID_SAMPLES`` must have a row for each kind; a test checks it.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any, Final, NamedTuple
 import msgpack
 import zstandard
 
-from core.allocation.bindings import BINDING, Binding, BindingRequest
-from core.allocation.pool_requests import POOL_REQUEST, REPORT, ReconcileReport
-from core.archive.cursor import CURSOR, ArchiveCursor
+from core.allocation.bindings import BINDING_CODEC, Binding, BindingRequest
+from core.allocation.pool_requests import POOL_REQUEST, REPORT_CODEC, ReconcileReport
+from core.archive.cursor import CURSOR_CODEC, ArchiveCursor
 from core.archive.format import CHAIN_START, NO_FILE
-from core.configuration.pending_admissions import ADMISSION
-from core.configuration.refusal_notes import REFUSED, RefusedPool
+from core.configuration.pending_admissions import ADMISSION_CODEC
+from core.configuration.refusal_notes import REFUSED_POOL_CODEC, RefusedPool
 from core.domain.autopools.applications import Application
 from core.domain.autopools.names import ApplicationKey
 from core.domain.configuration.admissions import PendingAdmission
@@ -24,29 +24,29 @@ from core.domain.events import Cause, PoolRetired, RecordDefined
 from core.domain.model import Claim, Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
 from core.domain.sriov.model import GuidClaim, NodeGuids, VfGuid
 from core.eventstore.codec import (
-    CLAIM,
-    ENDPOINT,
+    CLAIM_CODEC,
+    ENDPOINT_CODEC,
     GUID_CLAIM,
-    HEAD,
+    HEAD_CODEC,
     NODE_GUIDS,
-    POOL,
-    QUARANTINE,
-    RECORD,
-    RESERVATION,
-    SUBNET,
+    POOL_CODEC,
+    QUARANTINE_CODEC,
+    RECORD_CODEC,
+    RESERVATION_CODEC,
+    SUBNET_CODEC,
     EventDraft,
     KeyKind,
     WriterHead,
     encode_segment,
 )
-from core.eventstore.election import LEADER, Leader
+from core.eventstore.election import LEADER_CODEC, Leader
 from core.eventstore.keys import Keys, key_text
-from core.projections.publisher import CHECKPOINTS, Checkpoint
+from core.projections.publisher import CHECKPOINT_CODEC, Checkpoint
 from ops.kinds import ALL_KINDS
 from workflows.engine.store import records
 from workflows.engine.store.keys import WorkflowKeys
 from workflows.engine.store.records import encode_history
-from workflows.engine.store.session import FENCE, SessionFence
+from workflows.engine.store.session import FENCE_CODEC, SessionFence
 from workflows.engine.worker.ownership import OWNER_RECORD, OwnerRecord
 from workflows.model.events import HistoryEvent, WorkflowExecutionSignaled
 
@@ -87,41 +87,41 @@ _SEGMENT = encode_segment(5, [EventDraft("ghost.1.1", Cause("test"), PoolRetired
 _HEAD = records.RunHead("vic", RUN, "Vic")
 _SIGNAL = HistoryEvent(1, 5, WorkflowExecutionSignaled("go"))
 
-SAMPLES: Final[dict[str, Sample]] = {
+VALID_SAMPLES: Final[dict[str, Sample]] = {
     "pool": Sample(
         lambda keys: keys.pool("vic"),
-        POOL.encode(_POOL),
-        POOL.encode(_POOL._replace(ips=("10.9.0.9-10.9.0.1",))),
+        POOL_CODEC.encode(_POOL),
+        POOL_CODEC.encode(_POOL._replace(ips=("10.9.0.9-10.9.0.1",))),
     ),
     "subnet": Sample(
         lambda keys: keys.subnet("vic"),
-        SUBNET.encode(Subnet("vic", 4, "10.9.0.0/16", ("10.9.0.1",))),
-        SUBNET.encode(Subnet("vic", 4, "10.9.0.0/99", ("10.9.0.1",))),
+        SUBNET_CODEC.encode(Subnet("vic", 4, "10.9.0.0/16", ("10.9.0.1",))),
+        SUBNET_CODEC.encode(Subnet("vic", 4, "10.9.0.0/99", ("10.9.0.1",))),
     ),
     "reservation": Sample(
         lambda keys: keys.reservation("vic"),
-        RESERVATION.encode(Reservation("vic", 4, ("10.9.0.5",))),
-        RESERVATION.encode(Reservation("vic", 4, ("fd00::5",))),
+        RESERVATION_CODEC.encode(Reservation("vic", 4, ("10.9.0.5",))),
+        RESERVATION_CODEC.encode(Reservation("vic", 4, ("fd00::5",))),
     ),
     "quarantine": Sample(
         lambda keys: keys.quarantine_of("10.9.0.6"),
-        QUARANTINE.encode(Quarantine("10.9.0.6", 4, "test")),
-        QUARANTINE.encode(Quarantine("10.9.0.600", 4, "test")),
+        QUARANTINE_CODEC.encode(Quarantine("10.9.0.6", 4, "test")),
+        QUARANTINE_CODEC.encode(Quarantine("10.9.0.600", 4, "test")),
     ),
     "record": Sample(
         lambda keys: keys.record("Pod", "shop", "vic"),
-        RECORD.encode(_RECORD),
-        RECORD.encode(_RECORD._replace(name="other")),
+        RECORD_CODEC.encode(_RECORD),
+        RECORD_CODEC.encode(_RECORD._replace(name="other")),
     ),
     "claim": Sample(
         lambda keys: keys.ip_of("10.9.0.7"),
-        CLAIM.encode(Claim("vic", "pod/uid-vic", "shop", "vic", "ghost.1.1")),
+        CLAIM_CODEC.encode(Claim("vic", "pod/uid-vic", "shop", "vic", "ghost.1.1")),
         None,
     ),
     "endpoint": Sample(
         lambda keys: keys.endpoint("shop", "vic"),
-        ENDPOINT.encode(_ENDPOINT),
-        ENDPOINT.encode(_ENDPOINT._replace(nics=(Nic("eth0", "10.9.0.300/16", "vic"),))),
+        ENDPOINT_CODEC.encode(_ENDPOINT),
+        ENDPOINT_CODEC.encode(_ENDPOINT._replace(nics=(Nic("eth0", "10.9.0.300/16", "vic"),))),
     ),
     "GUID claim": Sample(
         lambda keys: keys.guid(_GUID.guid),
@@ -143,31 +143,31 @@ SAMPLES: Final[dict[str, Sample]] = {
     ),
     "writer head": Sample(
         lambda keys: keys.head("ghost"),
-        HEAD.encode(WriterHead(0, 1)),
-        HEAD.encode(WriterHead(-3, 1)),
+        HEAD_CODEC.encode(WriterHead(0, 1)),
+        HEAD_CODEC.encode(WriterHead(-3, 1)),
     ),
     "segment": Sample(lambda keys: keys.log("ghost", 1), _SEGMENT, None),
     "cool-down mark": Sample(lambda keys: keys.cool_down(4, 0x0A090008), b"pod/uid-vic", None),
     "leader": Sample(
         lambda keys: keys.lease("vic"),
-        LEADER.encode(Leader("one", 5)),
-        LEADER.encode(Leader("one", -5)),
+        LEADER_CODEC.encode(Leader("one", 5)),
+        LEADER_CODEC.encode(Leader("one", -5)),
     ),
     "archive cursor": Sample(
         lambda keys: keys.meta("archive"),
-        CURSOR.encode(_CURSOR),
-        CURSOR.encode(_CURSOR._replace(position=-1)),
+        CURSOR_CODEC.encode(_CURSOR),
+        CURSOR_CODEC.encode(_CURSOR._replace(position=-1)),
     ),
     "reserve": Sample(lambda keys: keys.meta("reserve"), b"", None),
     "projector checkpoint": Sample(
         lambda keys: keys.meta("projector"),
-        CHECKPOINTS.encode(Checkpoint(1, 5, "one")),
-        CHECKPOINTS.encode(Checkpoint(-1, 5, "one")),
+        CHECKPOINT_CODEC.encode(Checkpoint(1, 5, "one")),
+        CHECKPOINT_CODEC.encode(Checkpoint(-1, 5, "one")),
     ),
     "application view": Sample(
         lambda keys: keys.application_view(str(APPLICATION)),
-        REPORT.encode(ReconcileReport(1, "workflow", APPLICATION)),
-        REPORT.encode(ReconcileReport(1, "workflow", APPLICATION._replace(name="other"))),
+        REPORT_CODEC.encode(ReconcileReport(1, "workflow", APPLICATION)),
+        REPORT_CODEC.encode(ReconcileReport(1, "workflow", APPLICATION._replace(name="other"))),
     ),
     "need": Sample(
         lambda keys: keys.pool_request(str(APPLICATION)),
@@ -176,32 +176,32 @@ SAMPLES: Final[dict[str, Sample]] = {
     ),
     "binding": Sample(
         lambda keys: keys.binding("shop", "vic"),
-        BINDING.encode(Binding(_REQUEST, "bound")),
-        BINDING.encode(Binding(_REQUEST._replace(claims=(("10.9.0.900", 7),)), "bound")),
+        BINDING_CODEC.encode(Binding(_REQUEST, "bound")),
+        BINDING_CODEC.encode(Binding(_REQUEST._replace(claims=(("10.9.0.900", 7),)), "bound")),
     ),
     "pending admission": Sample(
         lambda keys: keys.admitted("pool", "vic", "one"),
-        ADMISSION.encode(_ADMITTED),
-        ADMISSION.encode(_ADMITTED._replace(pool=None)),
+        ADMISSION_CODEC.encode(_ADMITTED),
+        ADMISSION_CODEC.encode(_ADMITTED._replace(pool=None)),
     ),
     "refused pool": Sample(
         lambda keys: keys.refused("vic"),
-        REFUSED.encode(RefusedPool("vic", "it overlaps")),
-        REFUSED.encode(RefusedPool("other", "it overlaps")),
+        REFUSED_POOL_CODEC.encode(RefusedPool("vic", "it overlaps")),
+        REFUSED_POOL_CODEC.encode(RefusedPool("other", "it overlaps")),
     ),
     "open execution": Sample(
         engine("open", "vic"),
-        records.HEAD.encode(_HEAD),
-        records.HEAD.encode(_HEAD._replace(workflow_id="other")),
+        records.HEAD_CODEC.encode(_HEAD),
+        records.HEAD_CODEC.encode(_HEAD._replace(workflow_id="other")),
     ),
     "closed execution": Sample(
         engine("closed", "vic", RUN),
-        records.HEAD.encode(_HEAD),
-        records.HEAD.encode(_HEAD._replace(run_id="other")),
+        records.HEAD_CODEC.encode(_HEAD),
+        records.HEAD_CODEC.encode(_HEAD._replace(run_id="other")),
     ),
     "history": Sample(engine("event", "vic", RUN, 1), encode_history([_SIGNAL]), None),
     "activity attempt": Sample(
-        engine("attempt", "vic", RUN, 5), records.ATTEMPT.encode(records.Attempt(2)), None
+        engine("attempt", "vic", RUN, 5), records.ATTEMPT_CODEC.encode(records.Attempt(2)), None
     ),
     "message": Sample(
         engine("inbox", "vic", RUN), records.encode_message(records.Signal("go")), None
@@ -210,11 +210,11 @@ SAMPLES: Final[dict[str, Sample]] = {
     "worker": Sample(engine("worker", "gone"), OWNER_RECORD.encode(OwnerRecord("gone")), None),
     "signal fence": Sample(engine("signal_fence", "vic"), b"", None),
     "workflow type": Sample(engine("type", "vic"), b"", None),
-    "session fence": Sample(engine("commit", "gone"), FENCE.encode(SessionFence(1, 1)), None),
-    "reply": Sample(engine("reply", RUN), records.REPLY.encode(records.Reply("yes")), None),
+    "session fence": Sample(engine("commit", "gone"), FENCE_CODEC.encode(SessionFence(1, 1)), None),
+    "reply": Sample(engine("reply", RUN), records.REPLY_CODEC.encode(records.Reply("yes")), None),
 }
 
-SAMPLES["reclaim scan state"] = Sample(
+VALID_SAMPLES["reclaim scan state"] = Sample(
     lambda keys: keys.root + b"job/reclaim/0000000000000007/step/000000",
     zstandard.compress(msgpack.packb([])),
     None,
@@ -229,7 +229,7 @@ ANY_VALUE: Final = frozenset({"signal fence", "workflow type", "reserve"})
 
 def spoiled(kind: str, how: str) -> bytes | None:
     """A value that cannot be read as this kind; None if the kind cannot be spoiled in this way."""
-    sample = SAMPLES[kind]
+    sample = VALID_SAMPLES[kind]
     if kind in ANY_VALUE:
         return None
     match how:
@@ -256,18 +256,18 @@ class Case(NamedTuple):
 
     def key(self, keys: Keys) -> bytes:
         """The key of the value in etcd."""
-        return SAMPLES[self.kind.name].key(keys)
+        return VALID_SAMPLES[self.kind.name].key(keys)
 
     @property
     def readable(self) -> bytes:
         """A value of the kind that can be read."""
-        return SAMPLES[self.kind.name].value
+        return VALID_SAMPLES[self.kind.name].value
 
 
-CASES: Final = [
+FAULT_CASES: Final = [
     Case(kind, how, value)
     for kind in ALL_KINDS
-    if kind.name in SAMPLES
+    if kind.name in VALID_SAMPLES
     for how in SPOILINGS
     if (value := spoiled(kind.name, how)) is not None
 ]

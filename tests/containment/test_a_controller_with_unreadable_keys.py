@@ -24,7 +24,7 @@ from ops.controller.controller import Controller
 from ops.controller.settings import ControllerSettings
 from ops.kinds import ALL_KINDS
 from ops.settings import ClusterSettings
-from tests.containment.samples import CASES, Case, case_id
+from tests.containment.samples import FAULT_CASES, Case, case_id
 from tests.support.faulty_store import KeptStore
 from tests.support.node_harness import NodeHarness, pod, pool
 from workflows.engine.store.keys import WorkflowKeys
@@ -68,7 +68,7 @@ async def published_claims(controller: Controller) -> int:
     return tally.counts.claimed if tally is not None and is_published else -1
 
 
-@pytest.mark.parametrize("case", CASES, ids=case_id)
+@pytest.mark.parametrize("case", FAULT_CASES, ids=case_id)
 async def test_a_controller_publishes_readable_values_and_reports_unreadable_keys(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,9 +21,16 @@ from core.audit.verify import verify
 from core.domain.evolution import Ledger
 from core.domain.model import Pool
 from core.errors import LogCorrupt
-from core.eventstore.codec import CLAIM, ENDPOINT, HEAD, POOL, WriterHead, decode_segment
+from core.eventstore.codec import (
+    CLAIM_CODEC,
+    ENDPOINT_CODEC,
+    HEAD_CODEC,
+    POOL_CODEC,
+    WriterHead,
+    decode_segment,
+)
 from core.eventstore.kv import Get, Put, Write
-from core.eventstore.log import START, LogReader
+from core.eventstore.log import LOG_START, LogReader
 from core.eventstore.memory import MemoryStore
 from core.projections import projector as projecting
 from core.projections.configuration_view import ConfigurationView
@@ -51,11 +58,13 @@ async def write_newer_event(
     """Write an event of a newer process with its state keys, ``writes``, in one transaction."""
     key = node.keys.head(NEW)
     head = (await node.store.read([Get(key)])).ranges[0].first
-    seq = 1 + (HEAD.decode(head.value).seq if head else 0)
+    seq = 1 + (HEAD_CODEC.decode(head.value).seq if head else 0)
     record = [f"{NEW}.1.{seq:x}", name, version, CAUSE, body]
     segment = msgpack.packb([1, 1_700_000_000_000, [record]])
     log = Put(node.keys.log(NEW, seq), segment)
-    result = await node.store.commit([], [log, Put(key, HEAD.encode(WriterHead(seq, 1))), *writes])
+    result = await node.store.commit(
+        [], [log, Put(key, HEAD_CODEC.encode(WriterHead(seq, 1))), *writes]
+    )
     assert result.succeeded
 
 
@@ -100,7 +109,7 @@ async def test_an_unreadable_event_is_reported_and_its_state_is_read_from_the_ke
     node: NodeHarness, monkeypatch: pytest.MonkeyPatch, name: str, version: int, body: list[Any]
 ) -> None:
     async with running_projector(node, monkeypatch) as projector:
-        pool_write = Put(node.keys.pool("b"), POOL.encode(DEFINED))
+        pool_write = Put(node.keys.pool("b"), POOL_CODEC.encode(DEFINED))
         await write_newer_event(node, name, version, body, pool_write)
         await until(projector, lambda: "b" in projector.projection.tallies)
         await node.add(pod("web-0"))
@@ -169,7 +178,7 @@ async def test_additional_fields_of_an_event_are_ignored(
     node: NodeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running_projector(node, monkeypatch) as projector:
-        _, fields = msgpack.unpackb(POOL.encode(DEFINED))
+        _, fields = msgpack.unpackb(POOL_CODEC.encode(DEFINED))
         await write_newer_event(node, "pool-defined", 1, [[*fields, "a field"], "another field"])
         await until(projector, lambda: "b" in projector.projection.tallies)
 
@@ -179,7 +188,7 @@ async def test_additional_fields_of_an_event_are_ignored(
 
 
 def test_additional_fields_of_a_segment_are_ignored() -> None:
-    _, fields = msgpack.unpackb(POOL.encode(DEFINED))
+    _, fields = msgpack.unpackb(POOL_CODEC.encode(DEFINED))
     record = ["n.1.1", "pool-defined", 1, ["n", "", "", "", "new"], [[*fields, 1], 2], "new"]
     data = msgpack.packb([1, 5, [record], "new"])
 
@@ -193,14 +202,14 @@ async def test_a_newer_process_reads_values_of_this_version_that_lack_fields(
     node: NodeHarness,
 ) -> None:
     """Fields that are missing at the end of a value have their defaults."""
-    version, fields = msgpack.unpackb(POOL.encode(DEFINED))
+    version, fields = msgpack.unpackb(POOL_CODEC.encode(DEFINED))
     shorter = msgpack.packb([version, fields[:4]])
-    assert POOL.decode(shorter) == Pool(DEFINED.name, 4, DEFINED.subnet, DEFINED.ips)
+    assert POOL_CODEC.decode(shorter) == Pool(DEFINED.name, 4, DEFINED.subnet, DEFINED.ips)
     added = await node.add(pod("web-0"))
-    _, endpoint = msgpack.unpackb(ENDPOINT.encode(added.endpoint))
-    assert ENDPOINT.decode(msgpack.packb([1, endpoint[:7]])).nics == ()
+    _, endpoint = msgpack.unpackb(ENDPOINT_CODEC.encode(added.endpoint))
+    assert ENDPOINT_CODEC.decode(msgpack.packb([1, endpoint[:7]])).nics == ()
     with pytest.raises(LogCorrupt):
-        CLAIM.decode(msgpack.packb([1, ["a pool alone"]]))
+        CLAIM_CODEC.decode(msgpack.packb([1, ["a pool alone"]]))
 
 
 async def test_an_unreadable_head_does_not_stop_other_writers_and_is_repaired_at_the_next_open(
@@ -217,7 +226,7 @@ async def test_an_unreadable_head_does_not_stop_other_writers_and_is_repaired_at
 
         async with NodeHarness(node.store, "node-a") as reopened:
             await reopened.add(pod("web-2"))
-    segments, _ = await LogReader(node.store, node.keys).catch_up(START)
+    segments, _ = await LogReader(node.store, node.keys).catch_up(LOG_START)
     ids = [event.event_id for segment in segments for event in segment.events()]
     assert len(set(ids)) == len(ids)
     assert (await verify(node.store, node.keys, LocalFiles(tmp_path))).is_clean

@@ -13,7 +13,7 @@ import pytest
 from core.eventstore.kv import Delete, KeyValueStore, Put
 from core.eventstore.memory import MemoryStore
 from nodeagent.settings.values import Settings
-from tests.containment.samples import CASES, Case, case_id, spoiled
+from tests.containment.samples import FAULT_CASES, Case, case_id, spoiled
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.deadlines import until
 from tests.support.http_caller import over_tcp
@@ -39,7 +39,7 @@ async def _metrics(agent: AgentHarness) -> str:
     return (await over_tcp(port.port, "/metrics")).body.decode()
 
 
-@pytest.mark.parametrize("case", CASES, ids=case_id)
+@pytest.mark.parametrize("case", FAULT_CASES, ids=case_id)
 async def test_an_agent_serves_other_pods_and_reports_the_unreadable_key(
     case: Case, settings: Settings
 ) -> None:

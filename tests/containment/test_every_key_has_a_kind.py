@@ -12,7 +12,7 @@ from core.errors import LogCorrupt
 from core.eventstore.codec import KeyKind
 from core.eventstore.keys import Keys, key_text
 from ops.kinds import ALL_KINDS, STATUS_KINDS
-from tests.containment.samples import SAMPLES, SPOILINGS, spoiled
+from tests.containment.samples import SPOILINGS, VALID_SAMPLES, spoiled
 from workflows.engine.store.keys import WorkflowKeys
 
 KEYS: Final = Keys("table")
@@ -74,7 +74,7 @@ def test_every_key_below_meta_is_of_a_kind_in_the_table(name: str) -> None:
 
 
 def test_kinds_and_samples_have_the_same_names() -> None:
-    assert {kind.name for kind in ALL_KINDS} == SAMPLES.keys()
+    assert {kind.name for kind in ALL_KINDS} == VALID_SAMPLES.keys()
     assert len({kind.name for kind in ALL_KINDS}) == len(ALL_KINDS)
     assert {kind.name for kind in ALL_KINDS} - {kind.name for kind in STATUS_KINDS} == {"segment"}
 
@@ -83,7 +83,7 @@ def test_kinds_and_samples_have_the_same_names() -> None:
 def test_a_sample_is_readable_and_the_error_of_a_spoiled_value_names_the_key(
     kind: KeyKind[Any],
 ) -> None:
-    sample = SAMPLES[kind.name]
+    sample = VALID_SAMPLES[kind.name]
     key = sample.key(KEYS)
     kind.decode(KEYS, key, sample.value)
     assert kind.remedy
@@ -104,5 +104,5 @@ def test_decoding_a_malformed_key_raises_at_most_log_corrupt(kind: KeyKind[Any],
     start, _ = kind.range(KEYS)
     key = start.rstrip(b"\0") + tail.encode("latin-1")
     with contextlib.suppress(LogCorrupt):  # any other error fails the test
-        kind.decode(KEYS, key, SAMPLES[kind.name].value)
+        kind.decode(KEYS, key, VALID_SAMPLES[kind.name].value)
     assert key_text(KEYS, key)

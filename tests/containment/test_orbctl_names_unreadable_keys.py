@@ -15,11 +15,11 @@ import pytest
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, Put
 from ops.cli.exits import Exit
-from tests.containment.samples import CASES, Case, case_id
+from tests.containment.samples import FAULT_CASES, Case, case_id
 from tests.support.node_harness import NodeHarness, pod, pool
-from tests.support.orbctl_harness import CLUSTER, OrbctlHarness
+from tests.support.orbctl_harness import CLUSTER_NAME, OrbctlHarness
 
-KEYS: Final = Keys(CLUSTER)
+KEYS: Final = Keys(CLUSTER_NAME)
 LISTED: Final = {
     "pool": "pools",
     "subnet": "subnets",
@@ -56,7 +56,7 @@ def _json(orbctl: OrbctlHarness, *words: str) -> Any:
     return json.loads(result.out)
 
 
-@pytest.mark.parametrize("case", CASES, ids=case_id)
+@pytest.mark.parametrize("case", FAULT_CASES, ids=case_id)
 def test_status_verify_and_get_name_the_unreadable_key_and_show_the_others(
     case: Case, orbctl: OrbctlHarness
 ) -> None:
@@ -89,7 +89,7 @@ def test_status_verify_and_get_name_the_unreadable_key_and_show_the_others(
 def test_the_text_output_names_the_unreadable_key_the_reason_and_the_remedy(
     orbctl: OrbctlHarness,
 ) -> None:
-    case = next(case for case in CASES if case.kind.name == "projector checkpoint")
+    case = next(case for case in FAULT_CASES if case.kind.name == "projector checkpoint")
     _spoil(orbctl, case)
 
     for command in ("status", "verify"):

@@ -6,10 +6,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from scripts.pictures.__main__ import FOLDER, pictures
+from scripts.pictures.__main__ import PICTURES_FOLDER, pictures
 from scripts.pictures.canvas import Area, Canvas
 from scripts.pictures.dashboards.panels import dashboards
-from tests.tidy.sources import ROOT
+from tests.tidy.sources import PROJECT_ROOT
 
 SVG = "{http://www.w3.org/2000/svg}"
 PICTURE_BYTES_MAX = 150_000
@@ -17,15 +17,15 @@ PICTURE_BYTES_MAX = 150_000
 
 def test_the_files_are_as_the_modules_draw_them() -> None:
     drawn = {f"{name}.svg": canvas.svg() for name, canvas in pictures().items()}
-    stored = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.svg")}
+    stored = {path.name: path.read_text(encoding="utf-8") for path in PICTURES_FOLDER.glob("*.svg")}
 
     assert stored == drawn, "run python -m scripts.pictures"
 
 
 def test_every_dashboard_can_be_drawn_and_its_picture_is_shown() -> None:
-    page = (ROOT / "docs/how-to/monitor.md").read_text(encoding="utf-8")
+    page = (PROJECT_ROOT / "docs/how-to/monitor.md").read_text(encoding="utf-8")
     for board in dashboards():
-        path = FOLDER / f"dashboard-{board.name}.png"
+        path = PICTURES_FOLDER / f"dashboard-{board.name}.png"
 
         assert path.exists(), "run python -m scripts.pictures.dashboards"
         assert path.stat().st_size <= PICTURE_BYTES_MAX

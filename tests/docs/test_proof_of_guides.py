@@ -8,10 +8,10 @@ from typing import Final, NamedTuple
 
 from tests.support.documents import shell_blocks
 from tests.support.yaml_reader import read_yaml
-from tests.tidy.sources import ROOT
+from tests.tidy.sources import PROJECT_ROOT
 
-PAGE: Final = ROOT / "docs" / "contributing" / "guides.md"
-GUIDES: Final = ROOT / "docs" / "guides"
+PAGE: Final = PROJECT_ROOT / "docs" / "contributing" / "guides.md"
+GUIDES: Final = PROJECT_ROOT / "docs" / "guides"
 NOT_GUIDES: Final = frozenset({"index.md", "before-you-begin.md"})
 """Pages of ``docs/guides`` that are not guides, and have no row."""
 LINKS: Final = frozenset(
@@ -118,14 +118,14 @@ def test_every_test_that_the_tables_name_exists() -> None:
     named = TEST.findall(PAGE.read_text("utf-8"))
 
     assert named
-    assert [path for path in named if not (ROOT / path).exists()] == []
+    assert [path for path in named if not (PROJECT_ROOT / path).exists()] == []
 
 
 def test_every_value_that_a_page_sets_is_one_of_the_chart() -> None:
-    chart = read_yaml((ROOT / "ops/charts/orbweaver/values.yaml").read_text("utf-8"))
+    chart = read_yaml((PROJECT_ROOT / "ops/charts/orbweaver/values.yaml").read_text("utf-8"))
     unknown = {
         f"{path.name}: {name}"
-        for path in (ROOT / "docs").rglob("*.md")
+        for path in (PROJECT_ROOT / "docs").rglob("*.md")
         for name in SET.findall(path.read_text("utf-8"))
         if value_of(chart, name.split(".")) is None
     }

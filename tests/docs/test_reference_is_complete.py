@@ -13,9 +13,9 @@ from core.settings.conf_file import ConfFile, OrbweaverConf
 from nodeagent.cni_protocol import failures
 from scripts.reference.chart_values import chart_values
 from tests.support.yaml_reader import read_yaml
-from tests.tidy.sources import PRODUCT, ROOT, python_sources
+from tests.tidy.sources import PRODUCT_PACKAGES, PROJECT_ROOT, python_sources
 
-REFERENCE: Final = ROOT / "docs" / "reference"
+REFERENCE: Final = PROJECT_ROOT / "docs" / "reference"
 VARIABLE: Final = re.compile(r"(?:SPIDERPOOL|ORBWEAVER|MULTUS)_[A-Z0-9_]+")
 IN_BACKQUOTES: Final = re.compile(r"`([^`]+)`")
 ROW_CODE: Final = re.compile(r"^\| ([\d, ]+) \|", re.MULTILINE)
@@ -36,7 +36,7 @@ def variables_in_code() -> set[str]:
     return {
         node.value
         for source in python_sources()
-        if source.package in PRODUCT
+        if source.package in PRODUCT_PACKAGES
         for node in ast.walk(source.tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
         if VARIABLE.fullmatch(node.value)
@@ -86,7 +86,7 @@ def leaves(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[t
 
 
 def test_every_value_of_the_chart_is_on_the_page() -> None:
-    values = read_yaml((ROOT / "ops/charts/orbweaver/values.yaml").read_text("utf-8"))
+    values = read_yaml((PROJECT_ROOT / "ops/charts/orbweaver/values.yaml").read_text("utf-8"))
     text = page("helm-values.md")
     missing = []
     for path in leaves(values):

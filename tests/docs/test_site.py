@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.parts import require_site_packages
-from tests.tidy.sources import ROOT
+from tests.tidy.sources import PROJECT_ROOT
 
 DEADLINE_S = 100.0
 LOADED = re.compile(
@@ -29,7 +29,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     completed = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
-        cwd=ROOT,
+        cwd=PROJECT_ROOT,
         env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
         text=True,

@@ -8,7 +8,7 @@ import pytest
 from sybil import Document
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
-from tests.tidy.sources import ROOT
+from tests.tidy.sources import PROJECT_ROOT
 
 TRANSLATIONS = {
     "docs/zh/quickstart.md": "docs/tutorials/quickstart.md",
@@ -24,12 +24,12 @@ def blocks(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("translated", sorted(TRANSLATIONS))
 def test_a_translation_has_the_blocks_of_its_original(translated: str) -> None:
-    assert blocks(ROOT / translated) == blocks(ROOT / TRANSLATIONS[translated])
+    assert blocks(PROJECT_ROOT / translated) == blocks(PROJECT_ROOT / TRANSLATIONS[translated])
 
 
 def test_the_index_in_chinese_leads_to_every_guide() -> None:
-    text = (ROOT / "docs/zh/index.md").read_text("utf-8")
-    guides = {path.name for path in (ROOT / "docs/guides").glob("*.md")}
+    text = (PROJECT_ROOT / "docs/zh/index.md").read_text("utf-8")
+    guides = {path.name for path in (PROJECT_ROOT / "docs/guides").glob("*.md")}
 
     missing = {name for name in guides if f"../guides/{name})" not in text}
     assert missing == {"before-you-begin.md"}, "no guide, but the preparation for all guides"

@@ -26,11 +26,11 @@ from ops.lab.leftovers import CONTROL_GROUPS
 from ops.lab.programs import plugin
 from tests.installation import images
 from tests.installation.registry import Registry
-from tests.nodes.control_plane import NODES, ControlPlane
+from tests.nodes.control_plane import NODE_NAMES, ControlPlane
 from tests.nodes.kubelet import KubeNode
-from tests.packaging.project import ROOT
+from tests.packaging.project import PROJECT_ROOT
 from tests.support.documents import run_script
-from tests.support.kubernetes import ASSETS, SERVICE_ADDRESS, ApiServer
+from tests.support.kubernetes import KUBERNETES_PROGRAMS, SERVICE_ADDRESS, ApiServer
 
 T = TypeVar("T")
 
@@ -142,7 +142,7 @@ class BareCluster:
             time.sleep(POLL_S)
         return value
 
-    def shell(self, script: str, directory: Path = ROOT) -> str:
+    def shell(self, script: str, directory: Path = PROJECT_ROOT) -> str:
         """Run lines of a document with kubectl, helm and orbctl configured for the cluster.
 
         Only these lines can resolve the registry's name. Image names get a path of this run.
@@ -155,7 +155,7 @@ class BareCluster:
                 "PATH": f"{tools}:{os.environ['PATH']}",
                 "HOME": str(self.plane.directory),
                 "KUBECONFIG": str(self.server.kubeconfig),
-                "PYTHONPATH": str(ROOT),
+                "PYTHONPATH": str(PROJECT_ROOT),
             }
         )
         inside = self.laboratory.fabric.namespace.inside(
@@ -219,12 +219,12 @@ class BareCluster:
         self._stack.callback(self.registry.stop)
         self._start_dns(address)
         self.laboratory.fabric.namespace.ip("route", "add", SERVICES, "dev", "br0")
-        for name in NODES:
+        for name in NODE_NAMES:
             self._add_node(name, address)
         text = yaml.safe_dump_all([_storage_class(), *self._volumes()])
         self.server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
         self.until(self._nodes_are_ready, "two ready nodes")
-        self.shell(f"{images.ENGINE} push --quiet {images.ETCD} docker://{images.ETCD}")
+        self.shell(f"{images.BUILD_ENGINE} push --quiet {images.ETCD} docker://{images.ETCD}")
 
     def _tools(self) -> None:
         tools = self.plane.directory / "tools"
@@ -233,7 +233,7 @@ class BareCluster:
         line = f'exec {sys.executable} -m tests.installation.helm_program "$@"'
         helm.write_text(f"#!/bin/sh\n{line}\n")
         helm.chmod(0o755)
-        (tools / "kubectl").symlink_to(ASSETS / "kubectl")
+        (tools / "kubectl").symlink_to(KUBERNETES_PROGRAMS / "kubectl")
         for program in ("orbctl", "kubectl-orb"):
             (tools / program).symlink_to(Path(sys.executable).with_name(program))
 
@@ -242,7 +242,9 @@ class BareCluster:
         command = [sys.executable, "-m", module, str(self.server.kubeconfig), address]
         log = self.plane.directory / "dns.log"
         namespace = self.laboratory.fabric.namespace
-        dns = Daemon(self.laboratory.identity, namespace, command, log, {"PYTHONPATH": str(ROOT)})
+        dns = Daemon(
+            self.laboratory.identity, namespace, command, log, {"PYTHONPATH": str(PROJECT_ROOT)}
+        )
         dns.start()
         self._stack.callback(dns.kill)
         dns.wait_until(lambda: ":53 " in namespace.run("ss", "-Hlun"))
@@ -270,7 +272,7 @@ class BareCluster:
         self.registry.write_hosts(made.containerd.registries)
 
     def _volumes(self) -> Iterator[dict[str, Any]]:
-        for name in NODES:
+        for name in NODE_NAMES:
             for number in range(VOLUMES_PER_NODE):
                 path = self.nodes[name].node.directory / f"volume-{number}"
                 path.mkdir()
@@ -284,7 +286,7 @@ class BareCluster:
             for condition in node.get("status", {}).get("conditions", ())
             if (condition["type"], condition["status"]) == ("Ready", "True")
         ]
-        return len(ready) == len(NODES)
+        return len(ready) == len(NODE_NAMES)
 
     def _root_directory(self, name: str) -> Path:
         return Path(f"/proc/{self.nodes[name].containerd.holder_pid}/root")

@@ -10,21 +10,21 @@ import pytest
 
 from tests.installation import images
 from tests.installation.bare_cluster import BareCluster
-from tests.nodes.conftest import PROGRAMS
-from tests.packaging.project import ROOT
+from tests.nodes.conftest import CLUSTER_PROGRAMS
+from tests.packaging.project import PROJECT_ROOT
 from tests.support.documents import shell_blocks
-from tests.support.kubernetes import ASSETS, missing_programs
+from tests.support.kubernetes import KUBERNETES_PROGRAMS, missing_programs
 from tests.support.parts import HELM, IMAGE_BUILDER, KUBELET, needs, require_containers
 
-INSTALL = ROOT / "docs/how-to/install.md"
+INSTALL = PROJECT_ROOT / "docs/how-to/install.md"
 
 
 @pytest.fixture(scope="session")
 def possible() -> None:
     """Skip the tests, with the reason, if this machine cannot build images or run a cluster."""
     require_containers()
-    if absent := missing_programs(*PROGRAMS):
-        pytest.skip(needs(KUBELET, f"no {' and no '.join(absent)} in {ASSETS}"))
+    if absent := missing_programs(*CLUSTER_PROGRAMS):
+        pytest.skip(needs(KUBELET, f"no {' and no '.join(absent)} in {KUBERNETES_PROGRAMS}"))
     if absent := images.missing_programs():
         pytest.skip(needs(IMAGE_BUILDER, f"not installed: {', '.join(absent)}"))
     pytest.importorskip("helm_python", reason=needs(HELM))

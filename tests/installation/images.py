@@ -13,24 +13,26 @@ import uuid
 from pathlib import Path
 from typing import Final
 
-from tests.packaging.project import ROOT
+from tests.packaging.project import PROJECT_ROOT
 
-DOCUMENTED: Final = "registry.example.com"
+DOCUMENTED_REGISTRY: Final = "registry.example.com"
 """The registry in the documents."""
 
-RUN: Final = f"run-{uuid.uuid4().hex[:8]}"
-REGISTRY: Final = f"{DOCUMENTED}/{RUN}"
+RUN_NAME: Final = f"run-{uuid.uuid4().hex[:8]}"
+RUN_REGISTRY: Final = f"{DOCUMENTED_REGISTRY}/{RUN_NAME}"
 KEPT: Final = "localhost/orbweaver-tested"
 """The path of the images that a run leaves, because later builds reuse their layers."""
 
 UNNAMED: Final = "<none>:<none>"
 """How Buildah lists an image without a name."""
 
-TAG: Final = "0.1.0"
+IMAGE_TAG: Final = "0.1.0"
 ETCD: Final = "quay.io/coreos/etcd:v3.5.26"
 
-OURS: Final = tuple(f"{REGISTRY}/orbweaver-{name}:{TAG}" for name in ("controller", "agent"))
-ENGINE: Final = "buildah"
+BUILT_IMAGES: Final = tuple(
+    f"{RUN_REGISTRY}/orbweaver-{name}:{IMAGE_TAG}" for name in ("controller", "agent")
+)
+BUILD_ENGINE: Final = "buildah"
 CERTIFICATES: Final = Path("/etc/ssl/certs")
 BUILD_S: Final = 600.0
 """For a first build, which downloads packages; later builds reuse layers."""
@@ -45,15 +47,15 @@ BUILD_FLAGS: Final = (
 
 def missing_programs() -> list[str]:
     """Return the programs that a build needs and this machine does not have."""
-    return [name for name in (ENGINE, "mmdebstrap", "make") if shutil.which(name) is None]
+    return [name for name in (BUILD_ENGINE, "mmdebstrap", "make") if shutil.which(name) is None]
 
 
 def environment() -> dict[str, str]:
     """Variables with which the documented commands use an engine that works in a container."""
-    return {"ENGINE": ENGINE, "BASE": "debian", "BUILD_FLAGS": " ".join(BUILD_FLAGS)}
+    return {"ENGINE": BUILD_ENGINE, "BASE": "debian", "BUILD_FLAGS": " ".join(BUILD_FLAGS)}
 
 
-def build(command: str, directory: Path = ROOT, *, deadline_s: float = BUILD_S) -> str:
+def build(command: str, directory: Path = PROJECT_ROOT, *, deadline_s: float = BUILD_S) -> str:
     """Run a command that builds or reads images in a clone; return its output."""
     done = subprocess.run(
         ["sh", "-ec", with_own_names(command)],
@@ -70,13 +72,13 @@ def build(command: str, directory: Path = ROOT, *, deadline_s: float = BUILD_S) 
 
 def base() -> str:
     """Return the base image of Debian's packages, which ``build`` has made before."""
-    command = ("env", f"ENGINE={ENGINE}", str(ROOT / "scripts/images.sh"), "base")
+    command = ("env", f"ENGINE={BUILD_ENGINE}", str(PROJECT_ROOT / "scripts/images.sh"), "base")
     return run_program(*command).strip()
 
 
 def with_own_names(script: str) -> str:
     """Return lines of a document with the path of this run in the registry."""
-    return script.replace(f"REGISTRY={DOCUMENTED}/", f"REGISTRY={REGISTRY}/")
+    return script.replace(f"REGISTRY={DOCUMENTED_REGISTRY}/", f"REGISTRY={RUN_REGISTRY}/")
 
 
 def remove_own_names() -> None:
@@ -84,18 +86,18 @@ def remove_own_names() -> None:
 
     Images of a manifest list stay without a name; later builds reuse their layers.
     """
-    for name in {name for _, name in _listed() if name.startswith(f"{REGISTRY}/")}:
+    for name in {name for _, name in _listed() if name.startswith(f"{RUN_REGISTRY}/")}:
         if is_manifest_list(name):
-            run_program(ENGINE, "manifest", "rm", name)
+            run_program(BUILD_ENGINE, "manifest", "rm", name)
             continue
-        if name.startswith(f"{REGISTRY}/orbweaver-"):
+        if name.startswith(f"{RUN_REGISTRY}/orbweaver-"):
             _keep(name)
-        run_program(ENGINE, "rmi", name)
+        run_program(BUILD_ENGINE, "rmi", name)
 
 
 def is_manifest_list(name: str) -> bool:
     """Whether a name is that of a manifest list."""
-    command = (ENGINE, "manifest", "exists", name)
+    command = (BUILD_ENGINE, "manifest", "exists", name)
     return subprocess.run(command, check=False, timeout=DEADLINE_S).returncode == 0
 
 
@@ -103,33 +105,39 @@ def _keep(name: str) -> None:
     """Give an image the name that stays; remove the image that had it, unless it has another."""
     name_that_stays = f"{KEPT}/{name.rpartition('/')[2]}"
     former = {image for image, listed in _listed() if listed == name_that_stays}
-    run_program(ENGINE, "tag", name, name_that_stays)
+    run_program(BUILD_ENGINE, "tag", name, name_that_stays)
     for image in former & {image for image, listed in _listed() if listed == UNNAMED}:
-        run_program(ENGINE, "rmi", image)
+        run_program(BUILD_ENGINE, "rmi", image)
 
 
 def _listed() -> list[tuple[str, str]]:
     """Id and name of each image; an image with several names has several entries."""
-    rows = run_program(ENGINE, "images", "--no-trunc", "--format", "{{.ID}} {{.Name}}:{{.Tag}}")
+    rows = run_program(
+        BUILD_ENGINE, "images", "--no-trunc", "--format", "{{.ID}} {{.Name}}:{{.Tag}}"
+    )
     return [(image, name) for image, name in map(str.split, rows.splitlines())]
 
 
 def make_etcd() -> None:
     """Make ``ETCD`` of this machine's programs, in the builder's store."""
-    container = run_program(ENGINE, "from", "scratch").strip()
+    container = run_program(BUILD_ENGINE, "from", "scratch").strip()
     try:
         for name in ("etcd", "etcdctl"):
             program = shutil.which(name)
             assert program is not None
-            run_program(ENGINE, "add", "--quiet", container, program, f"/usr/local/bin/{name}")
+            run_program(
+                BUILD_ENGINE, "add", "--quiet", container, program, f"/usr/local/bin/{name}"
+            )
             for library in libraries(Path(program)):
                 target = str(library)
-                run_program(ENGINE, "add", "--quiet", container, str(library.resolve()), target)
+                run_program(
+                    BUILD_ENGINE, "add", "--quiet", container, str(library.resolve()), target
+                )
         command = ("--env", "PATH=/usr/local/bin", "--cmd", "/usr/local/bin/etcd")
-        run_program(ENGINE, "config", *command, container)
-        run_program(ENGINE, "commit", "--quiet", "--timestamp=0", container, ETCD)
+        run_program(BUILD_ENGINE, "config", *command, container)
+        run_program(BUILD_ENGINE, "commit", "--quiet", "--timestamp=0", container, ETCD)
     finally:
-        run_program(ENGINE, "rm", container)
+        run_program(BUILD_ENGINE, "rm", container)
 
 
 def libraries(program: Path) -> list[Path]:

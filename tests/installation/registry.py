@@ -10,15 +10,16 @@ from typing import Any, Final
 from ops.lab.daemons import Daemon
 from ops.lab.laboratory import Laboratory
 from tests.installation.registry_server import digest_of, manifest_path
-from tests.packaging.project import ROOT
+from tests.packaging.project import PROJECT_ROOT
 
-NAME: Final = "registry.example.com"
+REGISTRY_NAME: Final = "registry.example.com"
 PORT: Final = 80
 ETCD_REGISTRY: Final = "quay.io"
 """The registry of etcd's image, from which ``make push-images`` copies it."""
 
 _REGISTRIES: Final = "".join(
-    f'[[registry]]\nlocation = "{name}"\ninsecure = true\n' for name in (NAME, ETCD_REGISTRY)
+    f'[[registry]]\nlocation = "{name}"\ninsecure = true\n'
+    for name in (REGISTRY_NAME, ETCD_REGISTRY)
 )
 """containers-registries.conf(5): no TLS."""
 
@@ -43,14 +44,14 @@ class Registry:
         """Start the process, and write the file ``hosts``. Raises LabFailed."""
         self._directory.mkdir()
         address, fabric = self._laboratory.fabric.address, self._laboratory.fabric.namespace
-        self.hosts.write_text(f"127.0.0.1 localhost\n{address} {NAME} {ETCD_REGISTRY}\n")
+        self.hosts.write_text(f"127.0.0.1 localhost\n{address} {REGISTRY_NAME} {ETCD_REGISTRY}\n")
         command = [sys.executable, "-m", "tests.installation.registry_server"]
         self._daemon = Daemon(
             self._laboratory.identity,
             fabric,
             [*command, str(self._data), address, str(PORT)],
             self._directory / "log",
-            {"PYTHONPATH": str(ROOT)},
+            {"PYTHONPATH": str(PROJECT_ROOT)},
         )
         self._daemon.start()
         self._daemon.wait_until(lambda: f"{address}:{PORT} " in fabric.run("ss", "-Hltn"))
@@ -73,17 +74,19 @@ class Registry:
 
     def manifest(self, repository: str, reference: str) -> dict[str, Any]:
         """The manifest of a tag or a digest. Raises FileNotFoundError."""
-        path = manifest_path(self._data, NAME, repository, reference)
+        path = manifest_path(self._data, REGISTRY_NAME, repository, reference)
         manifest: dict[str, Any] = json.loads(path.read_bytes())
         return manifest
 
     def digest(self, repository: str, reference: str) -> str:
         """The digest of a tag. Raises FileNotFoundError."""
-        return digest_of(manifest_path(self._data, NAME, repository, reference).read_bytes())
+        return digest_of(
+            manifest_path(self._data, REGISTRY_NAME, repository, reference).read_bytes()
+        )
 
     def write_hosts(self, directory: Path) -> None:
         """Write the directory of containerd's ``config_path`` for the registry."""
-        host_directory = directory / NAME
+        host_directory = directory / REGISTRY_NAME
         host_directory.mkdir(parents=True)
         address = self._laboratory.fabric.address
         (host_directory / "hosts.toml").write_text(_HOSTS_TOML.format(address=address, port=PORT))

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from tests.installation.bare_cluster import BareCluster
-from tests.runtime.pause_image import NAME
+from tests.runtime.pause_image import IMAGE_NAME
 
-NAMESPACE: Final = "orbweaver"
+RELEASE_NAMESPACE: Final = "orbweaver"
 CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 PODS: Final = "/api/v1/namespaces/default/pods"
 ENDPOINTS: Final = "/apis/spiderpool.spidernet.io/v2beta1/namespaces/default/spiderendpoints"
@@ -56,7 +56,7 @@ kind: Pod
 metadata: {{name: {name}}}
 spec:
   terminationGracePeriodSeconds: 1
-  containers: [{{name: main, image: "{NAME}"}}]
+  containers: [{{name: main, image: "{IMAGE_NAME}"}}]
 END
 kubectl wait --for=condition=Ready pod/{name} --timeout=120s
 """
@@ -106,7 +106,9 @@ def _ours(cluster: BareCluster) -> Iterator[dict[str, Any]]:
 
 def of_namespace(cluster: BareCluster, path: str) -> list[dict[str, Any]]:
     """Return the objects of the release's namespace."""
-    return [item for item in cluster.objects(path) if item["metadata"]["namespace"] == NAMESPACE]
+    return [
+        item for item in cluster.objects(path) if item["metadata"]["namespace"] == RELEASE_NAMESPACE
+    ]
 
 
 def running_images(cluster: BareCluster) -> set[str]:

@@ -16,7 +16,7 @@ from typing import Final
 import yaml
 
 from tests.installation import images
-from tests.installation.images import ENGINE, libraries, run_program
+from tests.installation.images import BUILD_ENGINE, libraries, run_program
 
 VARIABLE: Final = "SPIDERPOOL_BUILD"
 PROGRAMS: Final = (
@@ -54,7 +54,7 @@ def names(directory: Path) -> list[str]:
     chart = yaml.safe_load((directory / "chart/Chart.yaml").read_text())
     values = yaml.safe_load((directory / "chart/values.yaml").read_text())
     multus = values["multus"]["multusCNI"]["image"]["tag"]
-    thick = f"{images.REGISTRY}/k8snetworkplumbingwg/multus-cni:{THICK_TAG}"
+    thick = f"{images.RUN_REGISTRY}/k8snetworkplumbingwg/multus-cni:{THICK_TAG}"
     named = [image.format(version=chart["appVersion"], multus=multus) for image in IMAGES]
     return [*named, thick]
 
@@ -62,17 +62,21 @@ def names(directory: Path) -> list[str]:
 def save_image(directory: Path, archive: Path) -> str:
     """Build an image of all programs and save it as an archive; return its name."""
     name = "localhost/spiderpool:test"
-    container = run_program(ENGINE, "from", images.base()).strip()
+    container = run_program(BUILD_ENGINE, "from", images.base()).strip()
     try:
         programs = [directory / "bin" / each for each in PROGRAMS]
-        run_program(ENGINE, "add", "--quiet", container, *map(str, programs), "/usr/bin/")
-        run_program(ENGINE, "add", "--quiet", container, str(_small_files(archive.parent)), "/")
+        run_program(BUILD_ENGINE, "add", "--quiet", container, *map(str, programs), "/usr/bin/")
+        run_program(
+            BUILD_ENGINE, "add", "--quiet", container, str(_small_files(archive.parent)), "/"
+        )
         jq = Path(shutil.which("jq") or "jq")
         for path in (jq, *libraries(jq)):
-            run_program(ENGINE, "add", "--quiet", container, str(path.resolve()), str(path))
-        run_program(ENGINE, "commit", "--quiet", container, f"docker-archive:{archive}:{name}")
+            run_program(BUILD_ENGINE, "add", "--quiet", container, str(path.resolve()), str(path))
+        run_program(
+            BUILD_ENGINE, "commit", "--quiet", container, f"docker-archive:{archive}:{name}"
+        )
     finally:
-        run_program(ENGINE, "rm", container)
+        run_program(BUILD_ENGINE, "rm", container)
     return name
 
 

@@ -17,14 +17,16 @@ from typing import Final
 import pytest
 
 from tests.installation import images
-from tests.installation.images import DOCUMENTED, ENGINE, REGISTRY, run_program
-from tests.support.parts import BINFMT, MINUTES, needs
+from tests.installation.images import BUILD_ENGINE, DOCUMENTED_REGISTRY, RUN_REGISTRY, run_program
+from tests.support.parts import BINFMT, MINUTES_FOR_A_BUILD, needs
 
 VARIABLE: Final = "ORBWEAVER_TWO_ARCHITECTURES"
 TAG: Final = "two"
 PROGRAMS: Final = ("controller", "agent")
-NAMES: Final = tuple(f"{REGISTRY}/orbweaver-{name}:{TAG}" for name in PROGRAMS)
-COMMAND: Final = f"make images REGISTRY={DOCUMENTED}/ TAG={TAG} PLATFORMS=linux/amd64,linux/arm64"
+NAMES: Final = tuple(f"{RUN_REGISTRY}/orbweaver-{name}:{TAG}" for name in PROGRAMS)
+COMMAND: Final = (
+    f"make images REGISTRY={DOCUMENTED_REGISTRY}/ TAG={TAG} PLATFORMS=linux/amd64,linux/arm64"
+)
 ELF_MACHINE: Final = """
 import cni, pathlib
 print(pathlib.Path(cni.__file__).with_name("plugin").read_bytes()[18])
@@ -42,7 +44,7 @@ pytestmark = [pytest.mark.containerd, pytest.mark.slow, pytest.mark.timeout(BUIL
 def lists(image_names: None) -> dict[str, dict[str, str]]:
     """Name of a list -> architecture -> digest of its image."""
     if VARIABLE not in os.environ:
-        pytest.skip(needs(MINUTES, f"{VARIABLE} is not set"))
+        pytest.skip(needs(MINUTES_FOR_A_BUILD, f"{VARIABLE} is not set"))
     if platform.machine() == "aarch64" or not (FORMATS / "qemu-aarch64").exists():
         pytest.skip(needs(BINFMT, f"no qemu-aarch64 in {FORMATS}"))
     images.build(COMMAND, deadline_s=BUILD_S)
@@ -60,14 +62,14 @@ def test_orbctl_and_the_cni_program_of_an_image_for_arm64_are_programs_of_arm64(
     lists: dict[str, dict[str, str]], name: str
 ) -> None:
     image = image_of(lists[name]["arm64"])
-    container = run_program(ENGINE, "from", "--pull=never", *limits(), image).strip()
+    container = run_program(BUILD_ENGINE, "from", "--pull=never", *limits(), image).strip()
     try:
-        run = (ENGINE, "run", "--isolation=chroot", container, "--")
+        run = (BUILD_ENGINE, "run", "--isolation=chroot", container, "--")
         machine = run_program(*run, "python", "-c", "import platform; print(platform.machine())")
         version = run_program(*run, "orbctl", "version", "-o", "json")
         plugin = run_program(*run, "python", "-c", ELF_MACHINE)
     finally:
-        run_program(ENGINE, "rm", container)
+        run_program(BUILD_ENGINE, "rm", container)
 
     assert machine.strip() == "aarch64"
     assert json.loads(version)
@@ -76,7 +78,9 @@ def test_orbctl_and_the_cni_program_of_an_image_for_arm64_are_programs_of_arm64(
 
 def image_of(digest: str) -> str:
     """The id of the image with this digest, which has no name of its own."""
-    rows = run_program(ENGINE, "images", "--all", "--no-trunc", "--format", "{{.Digest}} {{.ID}}")
+    rows = run_program(
+        BUILD_ENGINE, "images", "--all", "--no-trunc", "--format", "{{.Digest}} {{.ID}}"
+    )
     return next(row.split()[1] for row in rows.splitlines() if row.startswith(digest))
 
 
@@ -89,5 +93,5 @@ def limits() -> list[str]:
 
 def architectures(name: str) -> dict[str, str]:
     """Architecture -> digest of the images in a list."""
-    found = json.loads(run_program(ENGINE, "manifest", "inspect", name))
+    found = json.loads(run_program(BUILD_ENGINE, "manifest", "inspect", name))
     return {one["platform"]["architecture"]: one["digest"] for one in found["manifests"]}

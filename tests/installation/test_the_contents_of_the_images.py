@@ -18,13 +18,19 @@ from typing import Any, Final, NamedTuple
 import pytest
 
 from tests.installation import images
-from tests.installation.images import DOCUMENTED, ENGINE, REGISTRY, TAG, run_program
-from tests.packaging.project import ROOT, pins
-from tests.support.parts import MINUTES, needs
+from tests.installation.images import (
+    BUILD_ENGINE,
+    DOCUMENTED_REGISTRY,
+    IMAGE_TAG,
+    RUN_REGISTRY,
+    run_program,
+)
+from tests.packaging.project import PROJECT_ROOT, pins
+from tests.support.parts import MINUTES_FOR_A_BUILD, needs
 
 SITE: Final = "opt/orbweaver/lib/python3.13/site-packages"
-SBOM: Final = f"make sbom REGISTRY={DOCUMENTED}/ TAG={TAG}"
-REPRODUCE: Final = f"make reproduce-images IMAGES=controller REGISTRY={DOCUMENTED}/"
+SBOM: Final = f"make sbom REGISTRY={DOCUMENTED_REGISTRY}/ TAG={IMAGE_TAG}"
+REPRODUCE: Final = f"make reproduce-images IMAGES=controller REGISTRY={DOCUMENTED_REGISTRY}/"
 """One image is enough: the images of agent and controller share the stage that compiles."""
 
 REPRODUCE_S: Final = 1500.0
@@ -57,9 +63,11 @@ class Image(NamedTuple):
 def image(images_are_built: None, request: pytest.FixtureRequest) -> Iterator[Image]:
     """An image with the bill of materials that ``make sbom`` wrote."""
     images.build(f"{SBOM} IMAGES={request.param}")
-    bill = json.loads((ROOT / f"build/images/orbweaver-{request.param}.cdx.json").read_text())
+    bill = json.loads(
+        (PROJECT_ROOT / f"build/images/orbweaver-{request.param}.cdx.json").read_text()
+    )
     assert bill["metadata"]["component"]["name"] == f"orbweaver-{request.param}"
-    with mounted(f"{REGISTRY}/orbweaver-{request.param}:{TAG}") as root:
+    with mounted(f"{RUN_REGISTRY}/orbweaver-{request.param}:{IMAGE_TAG}") as root:
         yield Image(root, bill["components"])
 
 
@@ -97,7 +105,7 @@ def test_the_bill_has_the_python_packages_of_the_image_with_their_licenses(image
 
 @pytest.mark.skipif(
     "ORBWEAVER_REPRODUCE_IMAGES" not in os.environ,
-    reason=needs(MINUTES, "two builds without a cache"),
+    reason=needs(MINUTES_FOR_A_BUILD, "two builds without a cache"),
 )
 def test_two_builds_without_a_cache_have_equal_digests(image_names: None) -> None:
     printed = images.build(REPRODUCE, deadline_s=REPRODUCE_S)
@@ -108,12 +116,12 @@ def test_two_builds_without_a_cache_have_equal_digests(image_names: None) -> Non
 @contextmanager
 def mounted(name: str) -> Iterator[Path]:
     """Mount an image's file system."""
-    container = run_program(ENGINE, "from", "--pull=never", name).strip()
+    container = run_program(BUILD_ENGINE, "from", "--pull=never", name).strip()
     try:
-        yield Path(run_program(ENGINE, "mount", container).strip())
+        yield Path(run_program(BUILD_ENGINE, "mount", container).strip())
     finally:
-        run_program(ENGINE, "umount", container)
-        run_program(ENGINE, "rm", container)
+        run_program(BUILD_ENGINE, "umount", container)
+        run_program(BUILD_ENGINE, "rm", container)
 
 
 def license_of(entry: dict[str, Any]) -> str:

@@ -13,31 +13,33 @@ from typing import Final
 import pytest
 
 from nodeagent.clusterip.pods import cgroup2_mounts
-from nodeagent.settings.sysctls import SYSCTLS
+from nodeagent.settings.sysctls import NODE_SYSCTLS
 from ops.demo.datapath import missing_capability
 from tests.installation.bare_cluster import BareCluster, NodeState
-from tests.installation.images import OURS, RUN
-from tests.installation.registry import NAME
+from tests.installation.images import BUILT_IMAGES, RUN_NAME
+from tests.installation.registry import REGISTRY_NAME
 from tests.installation.release import (
-    NAMESPACE,
+    RELEASE_NAMESPACE,
     ROLLED_OUT,
     of_namespace,
     ours,
     running_images,
     start_pod,
 )
-from tests.packaging.project import ROOT
+from tests.packaging.project import PROJECT_ROOT
 from tests.support.documents import shell_blocks
 from tests.support.kubernetes import SERVICE_ADDRESS
 from tests.support.parts import CGROUPS, note_substitute
 
-INSTALL, UNINSTALL = (ROOT / "docs/how-to" / name for name in ("install.md", "uninstall.md"))
+INSTALL, UNINSTALL = (
+    PROJECT_ROOT / "docs/how-to" / name for name in ("install.md", "uninstall.md")
+)
 KEPT: Final = frozenset(
     {"Namespace", "Secret", "PersistentVolumeClaim", "CustomResourceDefinition"}
 )
 """Kinds that an uninstallation keeps on purpose: records of addresses, and definitions."""
 
-TUNED: Final = frozenset(sysctl.key.replace("/", ".") for sysctl in SYSCTLS) | {
+TUNED: Final = frozenset(sysctl.key.replace("/", ".") for sysctl in NODE_SYSCTLS) | {
     "net.ipv4.conf.all.accept_redirects",
     "net.ipv4.conf.default.forwarding",
     "net.ipv6.conf.default.forwarding",
@@ -99,18 +101,18 @@ def test_the_documented_commands_install_serve_and_leave_nothing(
 
 def assert_the_registry_has_what_was_built(cluster: BareCluster) -> None:
     """Assert that ``make push-images`` wrote the digests of the registry into the values file."""
-    values = (ROOT / "build/images/values.yaml").read_text("utf-8")
-    for name in OURS:
-        repository, _, tag = name.removeprefix(f"{NAME}/").partition(":")
+    values = (PROJECT_ROOT / "build/images/values.yaml").read_text("utf-8")
+    for name in BUILT_IMAGES:
+        repository, _, tag = name.removeprefix(f"{REGISTRY_NAME}/").partition(":")
         assert f'digest: "{cluster.registry.digest(repository, tag)}"' in values
-    assert f'digest: "{cluster.registry.digest(f"{RUN}/coreos/etcd", "v3.5.26")}"' in values
+    assert f'digest: "{cluster.registry.digest(f"{RUN_NAME}/coreos/etcd", "v3.5.26")}"' in values
 
 
 def assert_images_are_named_by_digest(cluster: BareCluster) -> None:
     """Assert that all containers run images of the registry, each by its digest."""
     images = running_images(cluster)
     assert len(images) == 3
-    assert all(image.startswith(f"{NAME}/") and "@sha256:" in image for image in images)
+    assert all(image.startswith(f"{REGISTRY_NAME}/") and "@sha256:" in image for image in images)
 
 
 def switch_on_cluster_ips(cluster: BareCluster, directory: Path, test: pytest.Item) -> bool:
@@ -120,7 +122,7 @@ def switch_on_cluster_ips(cluster: BareCluster, directory: Path, test: pytest.It
         return False
     (mount, *_) = cgroup2_mounts()
     group = f"{mount}/{cluster.laboratory.identity.name('pods')}"
-    cluster.shell(CLUSTER_IPS.format(group=group, root=ROOT), directory)
+    cluster.shell(CLUSTER_IPS.format(group=group, root=PROJECT_ROOT), directory)
     cluster.shell(ROLLED_OUT)
     for name in cluster.nodes:
         cluster.until(
@@ -175,7 +177,7 @@ def assert_a_node_is_cleaned_without_a_login(cluster: BareCluster, name: str) ->
     cluster.shell(f"kubectl label node {name} orbweaver.io/agent=disabled")
     selected = f"-l app.kubernetes.io/component=agent --field-selector=spec.nodeName={name}"
     cluster.until(
-        lambda: not cluster.shell(f"kubectl -n {NAMESPACE} get pods {selected} -o name"),
+        lambda: not cluster.shell(f"kubectl -n {RELEASE_NAMESPACE} get pods {selected} -o name"),
         "the end of the node's agent",
     )
     log = cluster.shell(f"kubectl orb node clean {name}")

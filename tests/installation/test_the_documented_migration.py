@@ -19,13 +19,13 @@ from ops.lab.programs import plugin
 from tests.installation import spiderpool
 from tests.installation.bare_cluster import BareCluster
 from tests.installation.cni_prober import CniProber
-from tests.packaging.project import ROOT
-from tests.runtime.pause_image import NAME
+from tests.packaging.project import PROJECT_ROOT
+from tests.runtime.pause_image import IMAGE_NAME
 from tests.support.documents import shell_blocks
 from tests.support.parts import SPIDERPOOL, needs
 
-GUIDE = ROOT / "docs/how-to/migrate-from-spiderpool.md"
-INSTALL = ROOT / "docs/how-to/install.md"
+GUIDE = PROJECT_ROOT / "docs/how-to/migrate-from-spiderpool.md"
+INSTALL = PROJECT_ROOT / "docs/how-to/install.md"
 VALUES = """
 ipam: {enableIPv6: false, spiderSubnet: {enable: true}}
 coordinator: {podCIDRType: none}
@@ -69,7 +69,7 @@ spec:
   selector: {{matchLabels: {{app: web}}}}
   template:
     metadata: {{labels: {{app: web}}}}
-    spec: {{terminationGracePeriodSeconds: 1, containers: [{{name: web, image: "{NAME}"}}]}}
+    spec: {{terminationGracePeriodSeconds: 1, containers: [{{name: web, image: "{IMAGE_NAME}"}}]}}
 ---
 apiVersion: apps/v1
 kind: StatefulSet
@@ -81,12 +81,12 @@ spec:
   selector: {{matchLabels: {{app: db}}}}
   template:
     metadata: {{labels: {{app: db}}}}
-    spec: {{terminationGracePeriodSeconds: 1, containers: [{{name: db, image: "{NAME}"}}]}}
+    spec: {{terminationGracePeriodSeconds: 1, containers: [{{name: db, image: "{IMAGE_NAME}"}}]}}
 ---
 apiVersion: v1
 kind: Pod
 metadata: {{name: probe, namespace: default}}
-spec: {{schedulerName: none, containers: [{{name: probe, image: "{NAME}"}}]}}
+spec: {{schedulerName: none, containers: [{{name: probe, image: "{IMAGE_NAME}"}}]}}
 """
 """The objects of a cluster in use; no kubelet runs the Pod ``probe``: the prober calls for it."""
 
@@ -173,7 +173,7 @@ def test_pods_keep_their_addresses_through_migrations_and_rollbacks(
     plan, save, definitions, standby, rehearse, remove_standby, multus, *rest = shell_blocks(GUIDE)
     old_multus, stop, start, serve, check, withdraw, resume, again, remove, restore = rest
     for name in ("ops", "build"):
-        (tmp_path / name).symlink_to(ROOT / name)
+        (tmp_path / name).symlink_to(PROJECT_ROOT / name)
 
     def run(*scripts: str) -> None:
         for script in scripts:

@@ -26,12 +26,12 @@ from tests.installation.release import (
     running_images,
     start_pod,
 )
-from tests.packaging.project import ROOT
+from tests.packaging.project import PROJECT_ROOT
 from tests.support.documents import shell_blocks
-from tests.support.parts import HISTORY, needs
+from tests.support.parts import EARLIER_COMMIT, needs
 
 INSTALL, UPGRADE, UNINSTALL = (
-    ROOT / "docs/how-to" / name for name in ("install.md", "upgrade.md", "uninstall.md")
+    PROJECT_ROOT / "docs/how-to" / name for name in ("install.md", "upgrade.md", "uninstall.md")
 )
 EARLIER: Final = "c6d3db0a"
 """A commit whose events, definitions and templates lack fields and kinds of later ones."""
@@ -51,14 +51,14 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def earlier(image_names: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone at the earlier commit, with its images built."""
-    if git(ROOT, "cat-file", "-e", f"{EARLIER}^{{commit}}").returncode:
-        pytest.skip(needs(HISTORY, f"git has no commit {EARLIER}"))
+    if git(PROJECT_ROOT, "cat-file", "-e", f"{EARLIER}^{{commit}}").returncode:
+        pytest.skip(needs(EARLIER_COMMIT, f"git has no commit {EARLIER}"))
     clone = tmp_path_factory.mktemp("earlier") / "orbweaver"
     for arguments in (
-        ("clone", "--quiet", "--shared", "--no-checkout", str(ROOT), str(clone)),
+        ("clone", "--quiet", "--shared", "--no-checkout", str(PROJECT_ROOT), str(clone)),
         ("-C", str(clone), "checkout", "--quiet", EARLIER),
     ):
-        done = git(ROOT, *arguments)
+        done = git(PROJECT_ROOT, *arguments)
         assert done.returncode == 0, done.stderr
     images.build(BUILD, clone)
     return clone
@@ -77,8 +77,8 @@ def test_an_upgrade_and_a_rollback_lose_no_address(earlier: Path, cluster: BareC
 
     cluster.shell(push)
     cluster.shell(upgrade)
-    assert digests(running_images(cluster)) == named(ROOT) != named(earlier)
-    assert definitions(cluster) == charted(ROOT) != first_definitions
+    assert digests(running_images(cluster)) == named(PROJECT_ROOT) != named(earlier)
+    assert definitions(cluster) == charted(PROJECT_ROOT) != first_definitions
     held[start_pod(cluster, "between")] = "between"
     assert_held(cluster, held)
 
@@ -88,7 +88,7 @@ def test_an_upgrade_and_a_rollback_lose_no_address(earlier: Path, cluster: BareC
     assert_held(cluster, held)
 
     cluster.shell(upgrade)
-    assert digests(running_images(cluster)) == named(ROOT)
+    assert digests(running_images(cluster)) == named(PROJECT_ROOT)
     cluster.shell("kubectl delete pod between")
     del held[next(address for address, name in held.items() if name == "between")]
     assert_held(cluster, held)

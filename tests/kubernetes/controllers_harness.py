@@ -31,7 +31,7 @@ from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from ops.kubernetes.watches.cluster_watch import ClusterWatch
 from tests.kubernetes.objects import Object
-from tests.kubernetes.workload_objects import PODS, create_pod, delete_workloads
+from tests.kubernetes.workload_objects import PODS_PATH, create_pod, delete_workloads
 from tests.support.engine_harness import DEADLINE_S, eventually
 from tests.support.kubernetes import ApiServer
 from tests.support.node_harness import NodeHarness, check_everything, pool
@@ -41,8 +41,8 @@ from workflows.jobs.reclaim.context import observer_of
 from workflows.jobs.reclaim.scan import SCAN_NOW, WORKFLOW_ID
 from workflows.model.payloads import Payload
 
-NODE = "node-1"
-QUICK = ReclaimSettings(on_demand_gap_s=0.0)
+NODE_NAME = "node-1"
+QUICK_RECLAIM = ReclaimSettings(on_demand_gap_s=0.0)
 _numbers = itertools.count()
 
 
@@ -63,7 +63,7 @@ class ControllersHarness:
     def __init__(
         self,
         server: ApiServer,
-        settings: ReclaimSettings = QUICK,
+        settings: ReclaimSettings = QUICK_RECLAIM,
         pools: AutoPoolSettings = AutoPoolSettings(),
     ) -> None:
         self.server = server
@@ -71,7 +71,9 @@ class ControllersHarness:
         selection = SelectionSettings(subnets_enabled=True, auto_pools_enabled=True)
         allocating = AllocatorSettings("sequential", selection=selection)
         name = f"controllers-{next(_numbers)}-{time.time_ns():x}"
-        self.node = NodeHarness(self.store, NODE, cluster=name, settings=allocating, cool_down_s=0)
+        self.node = NodeHarness(
+            self.store, NODE_NAME, cluster=name, settings=allocating, cool_down_s=0
+        )
         self.client = Client(self.store, self.node.keys)
         self.replicas: dict[str, Replica] = {}
         self._settings = JobSettings(settings, pools)
@@ -80,8 +82,8 @@ class ControllersHarness:
 
     async def __aenter__(self) -> Self:
         delete_workloads(self.server)
-        create_node(self.server, NODE)
-        create_pod(self.server, "controller", NODE)
+        create_node(self.server, NODE_NAME)
+        create_pod(self.server, "controller", NODE_NAME)
         await self._stack.enter_async_context(self.node)
         await self._stack.enter_async_context(self.client)
         await self.node.apply(pool("main", "10.6.0.10-10.6.9.250"))
@@ -146,7 +148,7 @@ class ControllersHarness:
             metadata["namespace"],
             metadata["name"],
             metadata["uid"],
-            api_pod["spec"].get("nodeName", NODE),
+            api_pod["spec"].get("nodeName", NODE_NAME),
             annotations=metadata.get("annotations", {}),
             fixed=fixed,
             endpoint_name=owner["name"] if fixed == "vm" else "",
@@ -172,7 +174,7 @@ class ControllersHarness:
     async def until_executions(self, *pods: str) -> None:
         """Wait until each of these Pods has a reclaim execution."""
         for name in pods:
-            uid = self.server.request("GET", f"{PODS}/{name}").body["metadata"]["uid"]
+            uid = self.server.request("GET", f"{PODS_PATH}/{name}").body["metadata"]["uid"]
             key = self.client.keys.open(f"reclaim/shop/{name}/{uid}")
 
             async def is_there(key: bytes = key) -> bool:

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from tests.chart.rendering import NAMESPACE, Object
-from tests.support.kubernetes import APPLY, ApiServer
+from tests.chart.rendering import CHART_NAMESPACE, Object
+from tests.support.kubernetes import APPLY_PATCH, ApiServer
 
 GRANTS = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
 _PLURALS = {
@@ -22,7 +22,7 @@ _PLURALS = {
 
 def grant(server: ApiServer, rendered: list[Object]) -> None:
     """Apply the service accounts, roles and bindings."""
-    for name in {NAMESPACE, *(namespace_of(item) for item in rendered)} - {""}:
+    for name in {CHART_NAMESPACE, *(namespace_of(item) for item in rendered)} - {""}:
         space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
         server.request("POST", "/api/v1/namespaces", space)
     for item in rendered:
@@ -30,7 +30,7 @@ def grant(server: ApiServer, rendered: list[Object]) -> None:
             base, plural = _PLURALS[item["kind"]]
             within = f"/namespaces/{namespace_of(item)}" if namespace_of(item) else ""
             path = f"{base}{within}/{plural}/{item['metadata']['name']}?fieldManager=chart"
-            answer = server.request("PATCH", path, item, content=APPLY)
+            answer = server.request("PATCH", path, item, content=APPLY_PATCH)
             assert answer.status in {200, 201}, answer.message
 
 
@@ -41,7 +41,7 @@ def kubeconfig_of(
 
     ``pod``: the Pod to which the token is bound.
     """
-    path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{account}/token"
+    path = f"/api/v1/namespaces/{CHART_NAMESPACE}/serviceaccounts/{account}/token"
     spec: Object = {"expirationSeconds": 3600}
     if pod is not None:
         names = {key: pod["metadata"][key] for key in ("name", "uid")}
@@ -61,7 +61,7 @@ def is_allowed(server: ApiServer, account: str, **attributes: str) -> bool:
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SubjectAccessReview",
         "spec": {
-            "user": f"system:serviceaccount:{NAMESPACE}:{account}",
+            "user": f"system:serviceaccount:{CHART_NAMESPACE}:{account}",
             "groups": ["system:serviceaccounts", "system:authenticated"],
             "resourceAttributes": attributes,
         },

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable
 
 from core.kubernetes.api import Object
-from ops.kubernetes.attachments import NAMESPACED, Attachments
+from ops.kubernetes.attachments import NADS_PATH, Attachments
 from tests.kubernetes.objects import create, replace
 from tests.kubernetes.translator_harness import events_about, until
 from tests.support.kubernetes import ApiServer
 
-DEFINITION = """
+NAD_DEFINITION = """
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: {name: network-attachment-definitions.k8s.cni.cncf.io}
@@ -32,7 +32,7 @@ spec:
           type: object
           properties: {spec: {type: object, properties: {config: {type: string}}}}
 """
-PATH = NAMESPACED.format("default")
+DEFAULT_NADS_PATH = NADS_PATH.format("default")
 
 
 class Networks:
@@ -53,7 +53,7 @@ class Networks:
 
     async def nad(self, name: str = "net") -> Object:
         """The NAD; {} if there is no NAD with this name."""
-        answer = await asyncio.to_thread(self.server.request, "GET", f"{PATH}/{name}")
+        answer = await asyncio.to_thread(self.server.request, "GET", f"{DEFAULT_NADS_PATH}/{name}")
         return answer.body if answer.status == 200 else {}
 
     async def events(self, name: str) -> list[Object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, Final
 
-from core.manifests.crds.names_and_columns import KINDS
+from core.manifests.crds.names_and_columns import CUSTOM_RESOURCE_KINDS
 from core.manifests.kinds.fields import API_VERSION
 from tests.fixtures.kubernetes import GROUP_PATH
 from tests.support.kubernetes import Answer, ApiServer
@@ -52,7 +52,7 @@ def custom_resource(kind: str, name: str, spec: object) -> Object:
 
 def path_of(kind: str, name: str = "", namespace: str = "default") -> str:
     """The path of an object, or of the collection if ``name`` is ""."""
-    definition = next(definition for definition in KINDS if definition.name == kind)
+    definition = next(definition for definition in CUSTOM_RESOURCE_KINDS if definition.name == kind)
     within = f"/namespaces/{namespace}" if definition.namespaced else ""
     return f"{GROUP_PATH}{within}/{definition.plural}" + (f"/{name}" if name else "")
 

@@ -28,7 +28,7 @@ from tests.kubernetes.translator_harness import TranslatorHarness
 from tests.support.kubernetes import ApiServer
 
 CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1"
-PATHS = {
+CONFIGURATION_PATHS = {
     "MutatingWebhookConfiguration": f"{CONFIGURATIONS}/mutatingwebhookconfigurations",
     "ValidatingWebhookConfiguration": f"{CONFIGURATIONS}/validatingwebhookconfigurations",
 }
@@ -64,14 +64,14 @@ class Webhooks:
         client = WebhookClientConfig(self.authority.cert_pem.bytes(), url=url)
         for body in configurations(client, guards_deletion=guards_deletion, injection=injection):
             answer = await asyncio.to_thread(
-                cluster.server.request, "POST", PATHS[body["kind"]], body
+                cluster.server.request, "POST", CONFIGURATION_PATHS[body["kind"]], body
             )
             assert answer.status == 201, answer.message
         await self._until_called()
 
     async def stop(self) -> None:
         """Deregister, and stop."""
-        for path in PATHS.values():
+        for path in CONFIGURATION_PATHS.values():
             server = self.cluster.server
             await asyncio.to_thread(server.request, "DELETE", f"{path}/spiderpool-controller")
         await self.stop_serving()

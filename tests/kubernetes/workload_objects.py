@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tests.kubernetes.objects import Object
-from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.kubernetes import MERGE_PATCH, ApiServer
 
-PODS = "/api/v1/namespaces/shop/pods"
-PARTS = {
-    "Pod": PODS,
+PODS_PATH = "/api/v1/namespaces/shop/pods"
+COLLECTION_PATHS = {
+    "Pod": PODS_PATH,
     "ReplicaSet": "/apis/apps/v1/namespaces/shop/replicasets",
     "Deployment": "/apis/apps/v1/namespaces/shop/deployments",
     "StatefulSet": "/apis/apps/v1/namespaces/shop/statefulsets",
@@ -19,9 +19,9 @@ PARTS = {
     "CronJob": "/apis/batch/v1/namespaces/shop/cronjobs",
     "Job": "/apis/batch/v1/namespaces/shop/jobs",
 }
-DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+DEFINITIONS_PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-CONTAINERS = {"containers": [{"name": "main", "image": "none"}]}
+ONE_CONTAINER = {"containers": [{"name": "main", "image": "none"}]}
 
 
 def owned_by(owner: Object) -> dict[str, Any]:
@@ -42,8 +42,10 @@ def create_pod(
 ) -> Object:
     """Create a Pod that is already scheduled to ``node``; return it."""
     metadata |= {"name": name} | (owned_by(owner) if owner else {})
-    body = {"metadata": metadata, "spec": CONTAINERS | {"nodeName": node} | (spec or {})}
-    answer = server.request("POST", PODS.replace("shop", metadata.get("namespace", "shop")), body)
+    body = {"metadata": metadata, "spec": ONE_CONTAINER | {"nodeName": node} | (spec or {})}
+    answer = server.request(
+        "POST", PODS_PATH.replace("shop", metadata.get("namespace", "shop")), body
+    )
     assert answer.status == 201, answer.message
     return answer.body
 
@@ -60,18 +62,18 @@ def create_set(
     """Create an application of a built-in kind; return it. ``annotations``: of its Pod template."""
     labels = {"app": name}
     template: Object = {"metadata": {"labels": labels, "annotations": annotations}}
-    template["spec"] = CONTAINERS
+    template["spec"] = ONE_CONTAINER
     if kind in ("Job", "CronJob"):
-        template["spec"] = CONTAINERS | {"restartPolicy": "Never"}
+        template["spec"] = ONE_CONTAINER | {"restartPolicy": "Never"}
         spec |= {"template": template}
     else:
         spec |= {"selector": {"matchLabels": labels}, "template": template}
     if kind == "CronJob":
         spec = {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": spec}}
     metadata = {"name": name} | (owned_by(owner) if owner else {})
-    answer = server.request("POST", PARTS[kind], {"metadata": metadata, "spec": spec})
+    answer = server.request("POST", COLLECTION_PATHS[kind], {"metadata": metadata, "spec": spec})
     assert answer.status == 201, answer.message
-    version = "/".join(PARTS[kind].split("/")[2:4])
+    version = "/".join(COLLECTION_PATHS[kind].split("/")[2:4])
     return {"kind": kind, "apiVersion": version} | answer.body
 
 
@@ -85,12 +87,14 @@ def cni_args_of(pod: Object) -> str:
 
 def delete_pod(server: ApiServer, name: str) -> None:
     """Delete a Pod without a grace period, as kubelet does when its containers have ended."""
-    server.request("DELETE", f"{PODS}/{name}?gracePeriodSeconds=0")
+    server.request("DELETE", f"{PODS_PATH}/{name}?gracePeriodSeconds=0")
 
 
 def set_status(server: ApiServer, name: str, **status: Any) -> None:
     """Set the status that kubelet reports."""
-    answer = server.request("PATCH", f"{PODS}/{name}/status", {"status": status}, content=MERGE)
+    answer = server.request(
+        "PATCH", f"{PODS_PATH}/{name}/status", {"status": status}, content=MERGE_PATCH
+    )
     assert answer.status == 200, answer.message
 
 
@@ -104,7 +108,7 @@ def ended_container() -> Object:
 
 def delete_workloads(server: ApiServer) -> None:
     """Delete all Pods and applications of the namespace ``shop``."""
-    for path in PARTS.values():
+    for path in COLLECTION_PATHS.values():
         server.request("DELETE", f"{path}?gracePeriodSeconds=0&propagationPolicy=Background")
 
 
@@ -127,11 +131,11 @@ def define(
     names = {"kind": kind, "plural": plural, "singular": kind.lower()}
     spec = {"group": group, "scope": scope, "names": names, "versions": [served]}
     body = {"metadata": {"name": f"{plural}.{group}"}, "spec": spec}
-    server.request("POST", DEFINITIONS, body)
+    server.request("POST", DEFINITIONS_PATH, body)
     server.wait_served(f"/apis/{group}/{version}/{plural}")
 
 
 def undefine(server: ApiServer, group: str, version: str, plural: str) -> None:
     """Delete the kind, and wait until the API server no longer serves it."""
-    server.request("DELETE", f"{DEFINITIONS}/{plural}.{group}")
+    server.request("DELETE", f"{DEFINITIONS_PATH}/{plural}.{group}")
     server.wait_unserved(f"/apis/{group}/{version}/{plural}")

@@ -55,7 +55,11 @@ class Layout(NamedTuple):
 
 
 LAYOUTS = (
-    Layout(codec.HEADER, "struct nlmsghdr", "nlmsg_len nlmsg_type nlmsg_flags nlmsg_seq nlmsg_pid"),
+    Layout(
+        codec.MESSAGE_HEADER,
+        "struct nlmsghdr",
+        "nlmsg_len nlmsg_type nlmsg_flags nlmsg_seq nlmsg_pid",
+    ),
     Layout(codec.ATTRIBUTE, "struct nlattr", "nla_len nla_type"),
     Layout(codec.ATTRIBUTE, "struct rtattr", "rta_len rta_type"),
     Layout(

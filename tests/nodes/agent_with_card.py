@@ -16,7 +16,7 @@ from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.sriov import node_hardware, sriov_setup
 from tests.nodeagent.sriov.cards import Card
 
-TREE: Final = "connectx-ethernet"
+CARD_TREE: Final = "connectx-ethernet"
 """The description of the card in tests/nodeagent/sriov/trees."""
 
 
@@ -25,7 +25,7 @@ def install_card() -> None:
     cards: list[Card] = []
 
     def sysfs(root: Path) -> Card:
-        cards.append(Card(root, TREE))
+        cards.append(Card(root, CARD_TREE))
         return cards[-1]
 
     def links(_: NetnsExecutor) -> Card:

@@ -19,23 +19,23 @@ from core.manifests.kinds.sriov import API_VERSION
 from ops.lab.programs import attempt, plugin
 from tests.nodeagent.sriov.cards import Card
 from tests.nodes import chart_settings
-from tests.nodes.agent_with_card import TREE
+from tests.nodes.agent_with_card import CARD_TREE
 from tests.nodes.guides import restart_agent, write_busybox
-from tests.nodes.kubernetes_cluster import DEVICES, KubernetesCluster
+from tests.nodes.kubernetes_cluster import CONF_WITH_DEVICES, KubernetesCluster
 from tests.nodes.rights import AGENT_NAMESPACE, with_devices
 from tests.nodes.workloads import Object, manifest
-from tests.packaging.project import ROOT
+from tests.packaging.project import PROJECT_ROOT
 
-PF: Final = "ens1f0np0"
+PF_NAME: Final = "ens1f0np0"
 """The card's physical function."""
 
-RESOURCE: Final = "rail0"
+VF_RESOURCE: Final = "rail0"
 """The resource of the virtual functions."""
 
-SHARED: Final = "shared_cx6"
-"""The resource of the card's RDMA device, which ``SHARES`` Pods may share."""
+SHARED_RESOURCE: Final = "shared_cx6"
+"""The resource of the card's RDMA device, which ``SHARING_PODS`` Pods may share."""
 
-SHARES: Final = 3
+SHARING_PODS: Final = 3
 GROUP: Final = f"/apis/{API_VERSION}/namespaces/{AGENT_NAMESPACE}"
 PLUGIN: Final = """#!/bin/sh
 conf=$(cat)
@@ -91,7 +91,7 @@ class CardNode:
     ) -> None:
         self._cluster.delete_pods()
         self._node.node.agent.command = self._command
-        restart_agent(self._cluster, self._name, DEVICES)
+        restart_agent(self._cluster, self._name, CONF_WITH_DEVICES)
 
     def calls(self, verb: str) -> list[dict[str, Any]]:
         """The configurations of the plugin's calls with this CNI command, oldest first."""
@@ -110,7 +110,7 @@ class CardNode:
 
     def _make_card(self) -> None:
         self._here.mkdir()
-        Card(self._here / "sys", TREE)
+        Card(self._here / "sys", CARD_TREE)
         script = self._node.node.plugins / "sriov"
         script.write_text(PLUGIN.format(calls=self._here / "calls", macvlan=plugin("macvlan")))
         script.chmod(0o755)
@@ -122,7 +122,7 @@ class CardNode:
         settings = {
             "ORBWEAVER_SYSFS": self._here / "sys",
             "SPIDERPOOL_POD_NAMESPACE": AGENT_NAMESPACE,
-            "PYTHONPATH": ROOT,
+            "PYTHONPATH": PROJECT_ROOT,
         }
         variables = (f"{name}={value}" for name, value in settings.items())
         options = self._command[self._command.index("--config-path") :]
@@ -130,7 +130,11 @@ class CardNode:
         return tuple(self._node.containerd.with_mounts("env", *variables, *program))
 
     def _conf(self) -> str:
-        item = {"resourceName": SHARED, "rdmaHcaMax": SHARES, "selectors": {"ifNames": [PF]}}
+        item = {
+            "resourceName": SHARED_RESOURCE,
+            "rdmaHcaMax": SHARING_PODS,
+            "selectors": {"ifNames": [PF_NAME]},
+        }
         config = self._here / "config.json"
         config.write_text(json.dumps({"configList": [item]}))
         ours = yaml.safe_load(chart_settings.conf())["orbweaver"]
@@ -143,10 +147,10 @@ def policy(vfs: int) -> Object:
     """A policy that creates ``vfs`` virtual functions with RDMA and offers them as a resource."""
     spec = {
         "nodeSelector": {"kubernetes.io/os": "linux"},
-        "resourceName": RESOURCE,
+        "resourceName": VF_RESOURCE,
         "numVfs": vfs,
         "mtu": 4_000,
-        "nicSelector": {"pfNames": [PF], "vendor": "15b3"},
+        "nicSelector": {"pfNames": [PF_NAME], "vendor": "15b3"},
         "isRdma": True,
     }
-    return manifest(API_VERSION, "SriovNetworkNodePolicy", RESOURCE, AGENT_NAMESPACE, spec=spec)
+    return manifest(API_VERSION, "SriovNetworkNodePolicy", VF_RESOURCE, AGENT_NAMESPACE, spec=spec)

@@ -11,17 +11,20 @@ from typing import Any, Final
 
 import yaml
 
-from tests.nodes.rights import AGENT, CONTROLLER, RENDERED
+from tests.nodes.rights import AGENT_ACCOUNT, CONTROLLER_ACCOUNT, DEFAULT_CHART
 from tests.support.yaml_reader import read_all_yaml, read_yaml
 
 ELSEWHERE: Final = ("ORBWEAVER_ETCD_", "ORBWEAVER_TLS_", "ORBWEAVER_KUBERNETES")
 """Prefixes of the variables that the tests set themselves."""
 
-_KINDS: Final = {AGENT: "DaemonSet", CONTROLLER: "Deployment"}
+_KINDS: Final = {AGENT_ACCOUNT: "DaemonSet", CONTROLLER_ACCOUNT: "Deployment"}
 
 
 def variables(process: str) -> dict[str, str]:
-    """The environment variables that the chart sets for a process (``AGENT`` or ``CONTROLLER``)."""
+    """The environment variables that the chart sets for a process.
+
+    ``process`` is ``AGENT_ACCOUNT`` or ``CONTROLLER_ACCOUNT``.
+    """
     template = _rendered(_KINDS[process], process)["spec"]["template"]
     (container,) = template["spec"]["containers"]
     return {
@@ -41,7 +44,7 @@ def _rendered(kind: str, name: str) -> dict[str, Any]:
     """The object of the rendered chart with this kind and name."""
     (match,) = (
         document
-        for document in read_all_yaml(RENDERED.read_text("utf-8"))
+        for document in read_all_yaml(DEFAULT_CHART.read_text("utf-8"))
         if (document["kind"], document["metadata"]["name"]) == (kind, name)
     )
     return dict(match)

@@ -17,14 +17,18 @@ import trustme
 import yaml
 
 from core.manifests.kinds.fields import API_VERSION
-from core.process.environment import KUBECONFIG
+from core.process.environment import KUBECONFIG_VARIABLE
 from ops.controller.settings import TLS_CERTIFICATE, TLS_KEY
-from ops.kubernetes.admission.configurations import NAME, WebhookClientConfig, configurations
+from ops.kubernetes.admission.configurations import (
+    CONFIGURATION_NAME,
+    WebhookClientConfig,
+    configurations,
+)
 from ops.kubernetes.settings import WEBHOOK_PORT, InjectionSettings
 from ops.lab.controller import LabController
 from tests.nodes.kubernetes_cluster import KubernetesCluster
-from tests.nodes.rights import CONTROLLER
-from tests.nodes.workloads import SHOP, Object
+from tests.nodes.rights import CONTROLLER_ACCOUNT
+from tests.nodes.workloads import SHOP_NAMESPACE, Object
 from tests.workflows.jobs.provider.fake_provider import FakeProvider
 
 CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1"
@@ -70,11 +74,11 @@ class Cloud:
         manifest: Object = {
             "apiVersion": API_VERSION,
             "kind": "SpiderMultusConfig",
-            "metadata": {"name": name, "namespace": SHOP},
+            "metadata": {"name": name, "namespace": SHOP_NAMESPACE},
             "spec": {"cniType": "vlan", "vlan": vlan, "enableCoordinator": False},
         }
         self._cluster.apply(manifest)
-        path = f"/apis/{API_VERSION}/namespaces/{SHOP}/spidermultusconfigs/{name}"
+        path = f"/apis/{API_VERSION}/namespaces/{SHOP_NAMESPACE}/spidermultusconfigs/{name}"
         self._stack.callback(self._cluster.server.request, "DELETE", path)
 
     def _serve_provider(self) -> None:
@@ -114,7 +118,7 @@ class Cloud:
         }
         (here / "conf.yml").write_text(yaml.safe_dump(conf))
         settings = {
-            KUBECONFIG: str(cluster.server.kubeconfig_of(CONTROLLER)),
+            KUBECONFIG_VARIABLE: str(cluster.server.kubeconfig_of(CONTROLLER_ACCOUNT)),
             TLS_CERTIFICATE: str(certificate),
             TLS_KEY: str(key),
         }
@@ -139,7 +143,7 @@ class Cloud:
             client, guards_deletion=False, injection=InjectionSettings()
         ):
             collection = f"{CONFIGURATIONS}/{configuration['kind'].lower()}s"
-            self._stack.callback(server.request, "DELETE", f"{collection}/{NAME}")
+            self._stack.callback(server.request, "DELETE", f"{collection}/{CONFIGURATION_NAME}")
             answer = server.request("POST", collection, configuration)
             assert answer.status == 201, answer.message
 

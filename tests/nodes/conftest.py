@@ -14,10 +14,10 @@ from typing import Final
 import pytest
 
 from tests.nodes.kubernetes_cluster import KubernetesCluster
-from tests.support.kubernetes import ASSETS, missing_programs
+from tests.support.kubernetes import KUBERNETES_PROGRAMS, missing_programs
 from tests.support.parts import KUBELET, needs, require_containers
 
-PROGRAMS = (
+CLUSTER_PROGRAMS = (
     "kube-apiserver",
     "kube-controller-manager",
     "kube-scheduler",
@@ -30,8 +30,8 @@ PROGRAMS = (
 def cluster_can_run() -> None:
     """Skip the tests, with the reason, where a cluster cannot run on this machine."""
     require_containers()
-    if absent := missing_programs(*PROGRAMS):
-        pytest.skip(needs(KUBELET, f"no {' and no '.join(absent)} in {ASSETS}"))
+    if absent := missing_programs(*CLUSTER_PROGRAMS):
+        pytest.skip(needs(KUBELET, f"no {' and no '.join(absent)} in {KUBERNETES_PROGRAMS}"))
 
 
 class SharedCluster:

@@ -14,15 +14,15 @@ from typing import Final, Self, TypeVar
 
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from ops.lab.daemons import Daemon
-from ops.lab.identity import MARK
+from ops.lab.identity import LABORATORY_VARIABLE
 from ops.lab.laboratory import Laboratory
-from tests.nodes.rights import AGENT, CONTROLLER
+from tests.nodes.rights import AGENT_ACCOUNT, CONTROLLER_ACCOUNT
 from tests.support.audit import Audit
-from tests.support.kubernetes import ASSETS, ApiServer
+from tests.support.kubernetes import KUBERNETES_PROGRAMS, ApiServer
 
 T = TypeVar("T")
 
-NODES: Final = ("node-a", "node-b")
+NODE_NAMES: Final = ("node-a", "node-b")
 
 EVICTED_AFTER_S: Final = 2
 """Seconds before Pods of an unreachable node are evicted; Kubernetes waits five minutes."""
@@ -32,16 +32,16 @@ LOST_AFTER_S: Final = 6
 
 MANAGER: Final = "system:kube-controller-manager"
 SCHEDULER: Final = "system:kube-scheduler"
-MULTUS: Final = "multus"
+MULTUS_USER: Final = "multus"
 """The user of Multus. It is an administrator here."""
 
 USERS: Final = {  # user -> group
     MANAGER: "",
     SCHEDULER: "",
-    AGENT: "",
-    CONTROLLER: "",
-    MULTUS: "system:masters",
-    **{f"system:node:{name}": "system:nodes" for name in NODES},
+    AGENT_ACCOUNT: "",
+    CONTROLLER_ACCOUNT: "",
+    MULTUS_USER: "system:masters",
+    **{f"system:node:{name}": "system:nodes" for name in NODE_NAMES},
 }
 
 
@@ -67,7 +67,7 @@ class FabricHome:
 
     def inside(self, command: Sequence[str]) -> list[str]:
         """The command that runs another command in the fabric's namespace."""
-        with_mark = ["env", f"{MARK}={self._laboratory.identity}", *command]
+        with_mark = ["env", f"{LABORATORY_VARIABLE}={self._laboratory.identity}", *command]
         ending_with_parent = ["setpriv", "--pdeathsig", "KILL", "--", *with_mark]
         return self._laboratory.fabric.namespace.inside(ending_with_parent)
 
@@ -84,7 +84,7 @@ class ControlPlane:
     ) -> None:
         self.directory = laboratory.directory / "kubernetes"
         self.directory.mkdir()
-        self.audit = Audit(self.directory, (AGENT, CONTROLLER))
+        self.audit = Audit(self.directory, (AGENT_ACCOUNT, CONTROLLER_ACCOUNT))
         self.server = ApiServer(
             self.directory, FabricHome(laboratory), flags={**self._flags(), **flags}, users=USERS
         )
@@ -144,7 +144,10 @@ class ControlPlane:
         return Daemon(
             laboratory.identity,
             laboratory.fabric.namespace,
-            [str(ASSETS / program), *(f"--{name}={value}" for name, value in flags.items())],
+            [
+                str(KUBERNETES_PROGRAMS / program),
+                *(f"--{name}={value}" for name, value in flags.items()),
+            ],
             Path(self.directory / f"{program}.log"),
             {},
         )

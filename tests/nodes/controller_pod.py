@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from core.process.environment import KUBECONFIG
+from core.process.environment import KUBECONFIG_VARIABLE
 from ops.cli import remote
 from tests.nodes.kubernetes_cluster import KubernetesCluster
-from tests.nodes.rights import CONTROLLER
-from tests.nodes.workloads import SHOP, Object, manifest
-from tests.runtime.pause_image import NAME
+from tests.nodes.rights import CONTROLLER_ACCOUNT
+from tests.nodes.workloads import SHOP_NAMESPACE, Object, manifest
+from tests.runtime.pause_image import IMAGE_NAME
 
-APP: Final = "another-controller"
+APP_LABEL: Final = "another-controller"
 ROOT: Final = Path(__file__).parents[2]
 SYSTEM: Final = ("/usr", "/bin", "/lib", "/lib64")
 PORT: Final = 5720
@@ -27,19 +27,19 @@ PORT: Final = 5720
 
 def controller_pod(cluster: KubernetesCluster, node: str) -> Object:
     """A Pod in the node's network, with the controller's readiness probe."""
-    kubeconfig = cluster.server.kubeconfig_of(CONTROLLER)
+    kubeconfig = cluster.server.kubeconfig_of(CONTROLLER_ACCOUNT)
     directories = list(_host_directories(kubeconfig.parent))
     variables = {
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
         "ORBWEAVER_ETCD_ENDPOINTS": cluster.laboratory.etcd.endpoint,
         "ORBWEAVER_ARCHIVE_DIR": "/tmp/archive",
         "SPIDERPOOL_HEALTH_PORT": str(PORT),
-        "SPIDERPOOL_POD_NAME": APP,
-        KUBECONFIG: str(kubeconfig),
+        "SPIDERPOOL_POD_NAME": APP_LABEL,
+        KUBECONFIG_VARIABLE: str(kubeconfig),
     }
     container = {
         "name": "controller",
-        "image": NAME,
+        "image": IMAGE_NAME,
         "imagePullPolicy": "Never",
         "command": ["orbweaver-controller", "--config-path", "/nonexistent"],
         "env": [{"name": name, "value": value} for name, value in variables.items()],
@@ -55,9 +55,11 @@ def controller_pod(cluster: KubernetesCluster, node: str) -> Object:
             ),
         ],
     }
-    controller = manifest("v1", "Pod", APP, SHOP, spec=_spec(container, node, directories))
+    controller = manifest(
+        "v1", "Pod", APP_LABEL, SHOP_NAMESPACE, spec=_spec(container, node, directories)
+    )
     controller["metadata"]["labels"] = {
-        "app": APP,
+        "app": APP_LABEL,
         **dict(label.split("=") for label in f"{remote.SELECTOR}{remote.CONTROLLER}".split(",")),
     }
     return controller

@@ -20,27 +20,27 @@ from typing import Final
 import yaml
 
 from core.manifests.kinds.fields import API_VERSION
-from ops.lab.fabric import BRIDGE
+from ops.lab.fabric import FABRIC_BRIDGE
 from ops.lab.programs import plugin
-from tests.nodes.control_plane import NODES
+from tests.nodes.control_plane import NODE_NAMES
 from tests.nodes.kubelet import KubeNode
-from tests.nodes.kubernetes_cluster import DEVICES, KubernetesCluster
+from tests.nodes.kubernetes_cluster import CONF_WITH_DEVICES, KubernetesCluster
 from tests.nodes.multus import Multus
-from tests.nodes.rights import PRODUCTION, agent_role
-from tests.packaging.project import ROOT
+from tests.nodes.rights import PRODUCTION_CHART, agent_role
+from tests.packaging.project import PROJECT_ROOT
 from tests.runtime.pause_image import tar, write_image
 from tests.support.documents import Page, Step, run_script, without_varying
-from tests.support.kubernetes import ASSETS
+from tests.support.kubernetes import KUBERNETES_PROGRAMS
 
-FOLDER: Final = ROOT / "docs" / "guides"
-SHARED: Final = FOLDER / "before-you-begin.md"
+GUIDES_FOLDER: Final = PROJECT_ROOT / "docs" / "guides"
+SHARED_GUIDE: Final = GUIDES_FOLDER / "before-you-begin.md"
 """The guide that all others need: executed before the first guide, undone after the last."""
 
 NAMESPACE: Final = "default"
 """The namespace in which guides work."""
 
 BUSYBOX: Final = Path("/bin/busybox")
-IMAGE: Final = "docker.io/library/busybox:1.37"
+GUIDES_IMAGE: Final = "docker.io/library/busybox:1.37"
 GATEWAY: Final = "10.7.0.1/24"
 """The fabric's address in the second network of the guides."""
 
@@ -78,7 +78,7 @@ class GuideRunner:
         self.cluster = cluster
         self._writes = writes
         self._environment = os.environ | {
-            "PATH": f"{ASSETS}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": f"{KUBERNETES_PROGRAMS}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "KUBECONFIG": str(cluster.server.kubeconfig),
             "ORBWEAVER_ETCD_ENDPOINTS": cluster.laboratory.etcd.endpoint,
         }
@@ -144,7 +144,7 @@ class GuideRunner:
 
     def _run(self, script: str) -> subprocess.CompletedProcess[str]:
         inside = self.cluster.laboratory.fabric.namespace.inside([])
-        return run_script(inside, script, self._environment, ROOT, STEP_S)
+        return run_script(inside, script, self._environment, PROJECT_ROOT, STEP_S)
 
     def _why(self, step: Step, printed: str) -> str:
         events = self._run("kubectl get events | grep -v Normal; kubectl get pods").stdout
@@ -159,16 +159,16 @@ def guide_runner(
     write_busybox(archive)
     account = ("serviceaccount", "default", "--namespace", NAMESPACE)
     cluster.server.kubectl("patch", *account, "-p", '{"automountServiceAccountToken": false}')
-    cluster.apply(agent_role(PRODUCTION))
+    cluster.apply(agent_role(PRODUCTION_CHART))
     with ExitStack() as stack:
-        cluster.laboratory.fabric.namespace.ip("address", "replace", GATEWAY, "dev", BRIDGE)
-        for number, name in enumerate(NODES):
+        cluster.laboratory.fabric.namespace.ip("address", "replace", GATEWAY, "dev", FABRIC_BRIDGE)
+        for number, name in enumerate(NODE_NAMES):
             cluster.nodes[name].containerd.import_image(archive)
             restart_agent(cluster, name, settings(cluster.nodes[name]))
-            stack.callback(restart_agent, cluster, name, DEVICES)
+            stack.callback(restart_agent, cluster, name, CONF_WITH_DEVICES)
             make_overlay(cluster.nodes[name].node.plugins, number)
             stack.enter_context(Multus(cluster, name, OVERLAY))
-        runner, page = GuideRunner(cluster, writes=writes), Page(SHARED)
+        runner, page = GuideRunner(cluster, writes=writes), Page(SHARED_GUIDE)
         with runner.executed(page):
             yield runner
 
@@ -180,7 +180,7 @@ def settings(node: KubeNode) -> str:
         "cgroup": str(node.pods_cgroup),
         "bpffs": str(node.node.directory),
     }
-    conf = yaml.safe_load(DEVICES)
+    conf = yaml.safe_load(CONF_WITH_DEVICES)
     conf["enableIPConflictDetection"] = True
     conf["orbweaver"] |= {"addressOrder": "sequential", "clusterIP": cluster_ip}
     return yaml.safe_dump(conf)
@@ -219,4 +219,4 @@ def write_busybox(archive: Path) -> None:
     names = subprocess.run([BUSYBOX, "--list"], capture_output=True, text=True, check=True).stdout
     files = {"bin/busybox": (BUSYBOX.read_bytes(), 0o755)}
     links = {f"bin/{name}": "busybox" for name in names.split() if name != "busybox"}
-    write_image(archive, IMAGE, tar(files, links), {"Env": ["PATH=/bin"], "Cmd": ["sh"]})
+    write_image(archive, GUIDES_IMAGE, tar(files, links), {"Env": ["PATH=/bin"], "Cmd": ["sh"]})

@@ -19,9 +19,9 @@ from ops.lab.laboratory import Laboratory
 from ops.lab.leftovers import CONTROL_GROUPS
 from ops.lab.node import Node
 from ops.lab.programs import attempt, plugin
-from ops.lab.runtime import NOTHING
+from ops.lab.runtime import NO_FIELDS
 from tests.runtime.containerd import Containerd
-from tests.support.kubernetes import ASSETS
+from tests.support.kubernetes import KUBERNETES_PROGRAMS
 
 SYSCTLS: Final = {
     "vm/overcommit_memory": 1,
@@ -63,7 +63,7 @@ class KubeNode:
         kubeconfig: Path,
         *,
         has_agent_pod: bool = False,
-        kubelet_config: Mapping[str, Any] = NOTHING,
+        kubelet_config: Mapping[str, Any] = NO_FIELDS,
     ) -> None:
         self.node = node
         self.containerd = Containerd(laboratory, node, has_node_mounts=has_agent_pod)
@@ -157,7 +157,10 @@ class KubeNode:
             "hostname-override": self.node.name,
             "node-ip": self.node.address,
         }
-        command = [str(ASSETS / "kubelet"), *(f"--{name}={value}" for name, value in flags.items())]
+        command = [
+            str(KUBERNETES_PROGRAMS / "kubelet"),
+            *(f"--{name}={value}" for name, value in flags.items()),
+        ]
         self._kubelet = Daemon(
             self._laboratory.identity,
             self.node.namespace,

@@ -19,21 +19,21 @@ from typing import Any, Final, NamedTuple, Self, TypeVar
 
 import yaml
 
-from core.manifests.crds.names_and_columns import KINDS, definition_of
+from core.manifests.crds.names_and_columns import CUSTOM_RESOURCE_KINDS, definition_of
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.manifest_writer import dump_yaml
-from core.process.environment import KUBECONFIG
+from core.process.environment import KUBECONFIG_VARIABLE
 from ops.lab.controller import LabController
-from ops.lab.fabric import BRIDGE
+from ops.lab.fabric import FABRIC_BRIDGE
 from ops.lab.laboratory import Laboratory
 from ops.lab.node import Node
 from ops.lab.programs import attempt
-from tests.kubernetes.network_harness import DEFINITION as NAD_DEFINITION
+from tests.kubernetes.network_harness import NAD_DEFINITION
 from tests.nodes import chart_settings
-from tests.nodes.control_plane import NODES, ControlPlane
+from tests.nodes.control_plane import NODE_NAMES, ControlPlane
 from tests.nodes.kubelet import KubeNode
-from tests.nodes.rights import AGENT, CONTROLLER, rights
-from tests.nodes.workloads import SHOP, Object, manifest
+from tests.nodes.rights import AGENT_ACCOUNT, CONTROLLER_ACCOUNT, rights
+from tests.nodes.workloads import SHOP_NAMESPACE, Object, manifest
 from tests.runtime.cri import RuntimeRefused, RuntimeService
 from tests.support.event_store_reader import EventStoreReader
 from tests.support.kubernetes import ApiServer
@@ -61,7 +61,7 @@ SLOTS: Final = {
 }
 """The resources that agents advertise; ``subENI`` exists only with a network provider."""
 
-DEVICES: Final = chart_settings.conf(
+CONF_WITH_DEVICES: Final = chart_settings.conf(
     agent={"networkResourcePlugin": {"enabled": True, "resourceAdvertisement": SLOTS}}
 )
 """The conf.yml of agents: the chart's, with the device plugin."""
@@ -122,8 +122,8 @@ class KubernetesCluster:
     def pods(self, app: str = "") -> list[Pod]:
         """The Pods of ``shop``, or only those with the label ``app``, sorted by name."""
         query = f"?labelSelector=app%3D{app}" if app else ""
-        found = self.server.request("GET", f"/api/v1/namespaces/{SHOP}/pods{query}").body["items"]
-        return sorted(map(_pod, found))
+        path = f"/api/v1/namespaces/{SHOP_NAMESPACE}/pods{query}"
+        return sorted(map(_pod, self.server.request("GET", path).body["items"]))
 
     def claims(self) -> dict[str, str]:
         """Address -> the Pod that holds it."""
@@ -169,7 +169,9 @@ class KubernetesCluster:
 
     def events(self, name: str) -> str:
         """The messages of Events of ``shop`` about an object."""
-        path = f"/api/v1/namespaces/{SHOP}/events?fieldSelector=involvedObject.name%3D{name}"
+        path = (
+            f"/api/v1/namespaces/{SHOP_NAMESPACE}/events?fieldSelector=involvedObject.name%3D{name}"
+        )
         found = self.server.request("GET", path).body["items"]
         return "\n".join(
             f"{event['type']}: {event['reason']}: {event['message']}" for event in found
@@ -183,7 +185,7 @@ class KubernetesCluster:
 
     def requested_slots(self, pod: Object) -> dict[str, str]:
         """The ``spidernet.io`` limits of the Pod's first container after admission (a dry run)."""
-        path = f"/api/v1/namespaces/{SHOP}/pods?dryRun=All"
+        path = f"/api/v1/namespaces/{SHOP_NAMESPACE}/pods?dryRun=All"
         answer = self.server.request("POST", path, pod)
         assert answer.status == 201, answer.message
         resources = answer.body["spec"]["containers"][0].get("resources", {})
@@ -256,12 +258,12 @@ class KubernetesCluster:
 
     def sandbox(self, pod: str) -> str:
         """The id of a Pod's sandbox, from its endpoint in etcd; "" without an endpoint."""
-        endpoint = self.store_reader.read_ledger().endpoints.get((SHOP, pod))
+        endpoint = self.store_reader.read_ledger().endpoints.get((SHOP_NAMESPACE, pod))
         return endpoint.nics[0].container if endpoint is not None else ""
 
     def pid_of(self, pod: str) -> int:
         """The process id of a Pod's sandbox."""
-        endpoint = self.store_reader.read_ledger().endpoints[SHOP, pod]
+        endpoint = self.store_reader.read_ledger().endpoints[SHOP_NAMESPACE, pod]
         return self._services[endpoint.node].status(endpoint.nics[0].container).pid
 
     def networks(self, node: str) -> list[str]:
@@ -287,12 +289,12 @@ class KubernetesCluster:
         if not self.controller.process.is_running:
             self.controller.process.start()
         self.until(self.nodes_are_ready, "the nodes")
-        self.server.kubectl("uncordon", *NODES)
+        self.server.kubectl("uncordon", *NODE_NAMES)
 
     def delete_pods(self) -> None:
         """Delete all workloads, and wait until no address is claimed."""
         self.server.kubectl(
-            "delete", WORKLOADS, "--namespace", SHOP, "--all", "--now", "--wait=true"
+            "delete", WORKLOADS, "--namespace", SHOP_NAMESPACE, "--all", "--now", "--wait=true"
         )
         self.until(lambda: not self.pods(), "no Pods")
         self.until(lambda: not self.claims(), "no claims")
@@ -323,7 +325,7 @@ class KubernetesCluster:
     def nodes_are_ready(self) -> bool:
         """Whether all nodes are ready."""
         found = self.server.request("GET", "/api/v1/nodes").body["items"]
-        return len(found) == len(NODES) and all(map(_is_ready, found))
+        return len(found) == len(NODE_NAMES) and all(map(_is_ready, found))
 
     # ------------------------------------------------------------------------------- start
 
@@ -332,11 +334,11 @@ class KubernetesCluster:
         self.store_reader = EventStoreReader(self.laboratory.etcd.outside_endpoint)
         self.control_plane = self._stack.enter_context(ControlPlane(self.laboratory))
         self._prepare()
-        for name in NODES:
-            access = {KUBECONFIG: str(self.server.kubeconfig_of(AGENT))}
-            settings = chart_settings.variables(AGENT) | access
+        for name in NODE_NAMES:
+            access = {KUBECONFIG_VARIABLE: str(self.server.kubeconfig_of(AGENT_ACCOUNT))}
+            settings = chart_settings.variables(AGENT_ACCOUNT) | access
             node = self.laboratory.create_node(name, settings)
-            (node.directory / "conf.yml").write_text(DEVICES)
+            (node.directory / "conf.yml").write_text(CONF_WITH_DEVICES)
             self._add_node(node)
         self.controller = self._start_controller()
         self.until(self.nodes_are_ready, "the nodes")
@@ -344,21 +346,26 @@ class KubernetesCluster:
 
     def _prepare(self) -> None:
         """Apply the namespace, the permissions, the CRDs and the SpiderCoordinator."""
-        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SHOP}}
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SHOP_NAMESPACE}}
         nad = yaml.safe_load(NAD_DEFINITION)
-        documents: Iterable[Any] = [namespace, *rights(), nad, *map(definition_of, KINDS)]
+        documents: Iterable[Any] = [
+            namespace,
+            *rights(),
+            nad,
+            *map(definition_of, CUSTOM_RESOURCE_KINDS),
+        ]
         text = dump_yaml(documents)
         self.server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
-        for kind in KINDS:
+        for kind in CUSTOM_RESOURCE_KINDS:
             self.server.wait_served(f"/apis/{API_VERSION}/{kind.plural}")
         self.apply(COORDINATOR)
-        self.server.wait_served(f"/api/v1/namespaces/{SHOP}/serviceaccounts/default")
+        self.server.wait_served(f"/api/v1/namespaces/{SHOP_NAMESPACE}/serviceaccounts/default")
 
     def _add_node(self, node: Node) -> None:
         kubeconfig = self.server.kubeconfig_of(f"system:node:{node.name}")
         kube_node = self.nodes[node.name] = KubeNode(self.laboratory, node, kubeconfig)
         self._stack.callback(kube_node.close)
-        if node.name == NODES[1]:
+        if node.name == NODE_NAMES[1]:
             self._bridge(node)
         kube_node.create("bridge")
         service = self._services[node.name] = RuntimeService(kube_node.containerd.socket)
@@ -369,7 +376,7 @@ class KubernetesCluster:
         fabric, (_, port) = self.laboratory.fabric.namespace, self._ports(node.name)
         peer = ("peer", "name", SECOND_UPLINK, "netns", node.namespace.name)
         fabric.ip("link", "add", port, "type", "veth", *peer)
-        fabric.ip("link", "set", port, "master", BRIDGE, "up")
+        fabric.ip("link", "set", port, "master", FABRIC_BRIDGE, "up")
         node.namespace.ip("link", "add", POD_BRIDGE, "type", "bridge", "mcast_snooping", "0")
         for link in (SECOND_UPLINK, POD_BRIDGE):
             node.namespace.ip("link", "set", link, "up")
@@ -383,7 +390,7 @@ class KubernetesCluster:
     def _ports(self, name: str) -> tuple[str, ...]:
         """The fabric's ends of the veth pairs that connect a node."""
         first = self.laboratory.fabric.port(name)
-        return (first, f"{first}-pods") if name == NODES[1] else (first,)
+        return (first, f"{first}-pods") if name == NODE_NAMES[1] else (first,)
 
     def _start_controller(self) -> LabController:
         controller = LabController(
@@ -391,8 +398,8 @@ class KubernetesCluster:
             self.laboratory.fabric.namespace,
             self.laboratory.directory / "orbweaver-controller",
             self.laboratory.etcd.endpoint,
-            chart_settings.variables(CONTROLLER)
-            | {KUBECONFIG: str(self.server.kubeconfig_of(CONTROLLER))},
+            chart_settings.variables(CONTROLLER_ACCOUNT)
+            | {KUBECONFIG_VARIABLE: str(self.server.kubeconfig_of(CONTROLLER_ACCOUNT))},
         )
         controller.start()
         self._stack.callback(controller.process.kill)

@@ -12,17 +12,19 @@ from typing import Any, Final, Self
 
 from core.manifests.kinds.fields import API_VERSION
 from ops.lab.programs import PLUGIN_DIRECTORIES, attempt, plugin
-from ops.lab.runtime import NOTHING
-from tests.nodes.control_plane import MULTUS
+from ops.lab.runtime import NO_FIELDS
+from tests.nodes.control_plane import MULTUS_USER
 from tests.nodes.kubernetes_cluster import KubernetesCluster
-from tests.nodes.workloads import SHOP, Object, manifest
+from tests.nodes.workloads import SHOP_NAMESPACE, Object, manifest
 from tests.support.parts import MULTUS_PLUGIN, needs
 
 PROGRAM: Final = "multus"
-NETWORKS: Final = "k8s.v1.cni.cncf.io/networks"
+NETWORKS_ANNOTATION: Final = "k8s.v1.cni.cncf.io/networks"
 DEFAULT_NETWORK: Final = "v1.multus-cni.io/default-network"
-STATUS: Final = "k8s.v1.cni.cncf.io/network-status"
-NADS: Final = f"/apis/k8s.cni.cncf.io/v1/namespaces/{SHOP}/network-attachment-definitions"
+STATUS_ANNOTATION: Final = "k8s.v1.cni.cncf.io/network-status"
+NADS_PATH: Final = (
+    f"/apis/k8s.cni.cncf.io/v1/namespaces/{SHOP_NAMESPACE}/network-attachment-definitions"
+)
 
 
 def why_missing() -> str:
@@ -44,7 +46,7 @@ class Multus:
     """
 
     def __init__(
-        self, cluster: KubernetesCluster, node: str, default: Mapping[str, Any] = NOTHING
+        self, cluster: KubernetesCluster, node: str, default: Mapping[str, Any] = NO_FIELDS
     ) -> None:
         self._cluster = cluster
         self._node = node
@@ -95,7 +97,7 @@ class Multus:
             "cniVersion": "1.0.0",
             "name": PROGRAM,
             "type": PROGRAM,
-            "kubeconfig": str(self._cluster.server.kubeconfig_of(MULTUS)),
+            "kubeconfig": str(self._cluster.server.kubeconfig_of(MULTUS_USER)),
             "confDir": str(self._config.parent),
             "binDir": str(self._lab.plugins),
             "clusterNetwork": str(self._default),
@@ -108,4 +110,4 @@ def macvlan(name: str, *ipv4: str) -> Object:
     """A SpiderMultusConfig in ``shop``: macvlan on the node's uplink with these IPv4 pools."""
     link = {"master": ["eth0"], "ippools": {"ipv4": list(ipv4)}}
     spec = {"cniType": "macvlan", "macvlan": link, "coordinator": {"mode": "auto"}}
-    return manifest(API_VERSION, "SpiderMultusConfig", name, SHOP, spec=spec)
+    return manifest(API_VERSION, "SpiderMultusConfig", name, SHOP_NAMESPACE, spec=spec)

@@ -12,20 +12,20 @@ from typing import Any, Final
 
 from tests.support.yaml_reader import read_all_yaml
 
-AGENT: Final = "orbweaver-agent"
-CONTROLLER: Final = "orbweaver-controller"
-CIDRS: Final = f"{CONTROLLER}-cidrs"
+AGENT_ACCOUNT: Final = "orbweaver-agent"
+CONTROLLER_ACCOUNT: Final = "orbweaver-controller"
+CIDRS: Final = f"{CONTROLLER_ACCOUNT}-cidrs"
 """The Role in ``kube-system`` by which the controller reads the cluster's CIDRs."""
 
 GROUP: Final = "rbac.authorization.k8s.io"
 GOLDEN: Final = Path(__file__).parents[1] / "chart/golden"
-RENDERED: Final = GOLDEN / "default.yaml"
+DEFAULT_CHART: Final = GOLDEN / "default.yaml"
 """The chart with its default values."""
 
-CLOUD: Final = GOLDEN / "cloud.yaml"
+CLOUD_CHART: Final = GOLDEN / "cloud.yaml"
 """The chart with a network provider."""
 
-PRODUCTION: Final = GOLDEN / "production.yaml"
+PRODUCTION_CHART: Final = GOLDEN / "production.yaml"
 """The chart with ClusterIP support (``orbweaver.clusterIP``)."""
 
 SRIOV: Final = GOLDEN / "devices.yaml"
@@ -36,15 +36,15 @@ AGENT_NAMESPACE: Final = "orbweaver"
 
 def rights() -> Iterator[dict[str, Any]]:
     """Both ClusterRoles, the controller's Role in ``kube-system``, and their bindings."""
-    for document in read_all_yaml(RENDERED.read_text("utf-8")):
+    for document in read_all_yaml(DEFAULT_CHART.read_text("utf-8")):
         name = document["metadata"]["name"]
-        if document["kind"] == "ClusterRole" and name in {AGENT, CONTROLLER}:
+        if document["kind"] == "ClusterRole" and name in {AGENT_ACCOUNT, CONTROLLER_ACCOUNT}:
             yield document
             yield _binding("ClusterRole", name, name, {})
         if document["kind"] == "Role" and name == CIDRS:
             yield document
             metadata = {"namespace": document["metadata"]["namespace"]}
-            yield _binding("Role", name, CONTROLLER, metadata)
+            yield _binding("Role", name, CONTROLLER_ACCOUNT, metadata)
 
 
 def _binding(
@@ -62,7 +62,7 @@ def _binding(
 
 def agent_role(profile: Path) -> dict[str, Any]:
     """The ClusterRole of agents in a golden file of the chart."""
-    return _cluster_role(profile, AGENT)
+    return _cluster_role(profile, AGENT_ACCOUNT)
 
 
 def _cluster_role(profile: Path, process: str) -> dict[str, Any]:
@@ -78,16 +78,16 @@ def with_devices() -> Iterator[dict[str, Any]]:
     """The objects that the chart adds for virtual functions: namespace, CRDs, roles, bindings."""
     yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": AGENT_NAMESPACE}}
     yield agent_role(SRIOV)
-    yield _cluster_role(SRIOV, CONTROLLER)
+    yield _cluster_role(SRIOV, CONTROLLER_ACCOUNT)
     for document in read_all_yaml(SRIOV.read_text("utf-8")):
         kind, name = document["kind"], document["metadata"]["name"]
         if kind == "CustomResourceDefinition":
             yield document
-        if (kind, name) == ("Role", CONTROLLER):
+        if (kind, name) == ("Role", CONTROLLER_ACCOUNT):
             yield document
-            yield _binding(kind, name, CONTROLLER, {"namespace": AGENT_NAMESPACE})
-        if (kind, name) == ("Role", f"{AGENT}-sriov"):
+            yield _binding(kind, name, CONTROLLER_ACCOUNT, {"namespace": AGENT_NAMESPACE})
+        if (kind, name) == ("Role", f"{AGENT_ACCOUNT}-sriov"):
             yield document
-            for user in (AGENT, CONTROLLER):
+            for user in (AGENT_ACCOUNT, CONTROLLER_ACCOUNT):
                 metadata = {"namespace": AGENT_NAMESPACE}
                 yield _binding(kind, name, user, metadata, f"{name}-{user}")

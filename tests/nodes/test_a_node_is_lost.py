@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from tests.nodes.kubernetes_cluster import KubernetesCluster
-from tests.nodes.workloads import SHOP, annotated_with_pool, deployment, pool, stateful_set
+from tests.nodes.workloads import (
+    SHOP_NAMESPACE,
+    annotated_with_pool,
+    deployment,
+    pool,
+    stateful_set,
+)
 
 pytestmark = [
     pytest.mark.etcd,
@@ -55,7 +61,7 @@ def test_a_replica_of_a_lost_node_keeps_its_address_on_another_node(
     cluster.until(lambda: not cluster.pods("db")[0].ready, "db-0 not ready")
     # A StatefulSet does not replace db-0 while db-0 may still run. The user deletes it by force.
     cluster.server.kubectl(
-        *("delete", "pod", "db-0", "--namespace", SHOP, "--force", "--grace-period=0")
+        *("delete", "pod", "db-0", "--namespace", SHOP_NAMESPACE, "--force", "--grace-period=0")
     )
 
     (after,) = cluster.running("db", 1)

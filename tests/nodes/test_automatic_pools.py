@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from tests.nodes.kubernetes_cluster import KubernetesCluster
-from tests.nodes.workloads import SHOP, deployment, subnet
+from tests.nodes.workloads import SHOP_NAMESPACE, deployment, subnet
 
 pytestmark = [
     pytest.mark.etcd,
@@ -45,16 +45,16 @@ def test_the_automatic_pool_of_a_deployment_is_resized_and_deleted_with_it(
     pool_addresses = {ip_address("10.6.0.20") + offset for offset in range(3)}
     assert {ip_address(pod.addresses[0]) for pod in (first, second)} <= pool_addresses
     assert cluster.until(lambda: sizes(cluster) == [("3", "2")], "two of three")
-    cluster.server.kubectl("--namespace", SHOP, "scale", "deployment/web", "--replicas=4")
+    cluster.server.kubectl("--namespace", SHOP_NAMESPACE, "scale", "deployment/web", "--replicas=4")
     cluster.running("web", 4)
     assert cluster.until(lambda: sizes(cluster) == [("5", "4")], "four of five")
-    cluster.server.kubectl("--namespace", SHOP, "scale", "deployment/web", "--replicas=1")
+    cluster.server.kubectl("--namespace", SHOP_NAMESPACE, "scale", "deployment/web", "--replicas=1")
     assert cluster.until(lambda: sizes(cluster) == [("2", "1")], "one of two")
 
     def subnet_sizes() -> list[tuple[str, str]]:
         return [(row["TOTAL-IP-COUNT"], row["ALLOCATED-IP-COUNT"]) for row in cluster.table("ss")]
 
     assert cluster.until(lambda: subnet_sizes() == [("20", "2")], "the subnet's count")
-    cluster.server.kubectl("--namespace", SHOP, "delete", "deployment", "web")
+    cluster.server.kubectl("--namespace", SHOP_NAMESPACE, "delete", "deployment", "web")
     assert cluster.until(lambda: not cluster.store_reader.read_ledger().pools, "no pool")
     assert cluster.until(lambda: cluster.table("sp") == [], "no SpiderIPPool")

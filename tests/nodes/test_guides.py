@@ -14,14 +14,18 @@ from pathlib import Path
 import pytest
 
 from nodeagent.clusterip.pods import cgroup2_mounts
-from tests.nodes.guides import FOLDER, SHARED, GuideRunner, guide_runner
+from tests.nodes.guides import GUIDES_FOLDER, SHARED_GUIDE, GuideRunner, guide_runner
 from tests.nodes.kubernetes_cluster import KubernetesCluster
 from tests.nodes.multus import why_missing
 from tests.support.documents import Page, shell_blocks
 from tests.support.parts import CGROUPS, needs
 
 WRITES = "WRITE_GUIDES" in os.environ
-GUIDES = [path for path in sorted(FOLDER.glob("*.md")) if path != SHARED and shell_blocks(path)]
+GUIDES = [
+    path
+    for path in sorted(GUIDES_FOLDER.glob("*.md"))
+    if path != SHARED_GUIDE and shell_blocks(path)
+]
 
 pytestmark = [
     pytest.mark.etcd,

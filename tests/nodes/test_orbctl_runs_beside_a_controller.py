@@ -15,10 +15,10 @@ import pytest
 
 from ops.cli.exits import Exit
 from ops.lab.programs import attempt
-from tests.nodes.controller_pod import APP, controller_pod
+from tests.nodes.controller_pod import APP_LABEL, controller_pod
 from tests.nodes.kubernetes_cluster import KubernetesCluster
-from tests.nodes.workloads import SHOP, annotated_with_pool, pod, pool
-from tests.support.kubernetes import ASSETS
+from tests.nodes.workloads import SHOP_NAMESPACE, annotated_with_pool, pod, pool
+from tests.support.kubernetes import KUBERNETES_PROGRAMS
 
 pytestmark = [
     pytest.mark.etcd,
@@ -35,11 +35,11 @@ Orb = Callable[..., subprocess.CompletedProcess[str]]
 def orb(cluster: KubernetesCluster) -> Orb:
     """Returns a function that calls ``kubectl orb`` with only kubectl and a kubeconfig."""
     cluster.apply(controller_pod(cluster, "node-a"))
-    cluster.running(APP, 1)
+    cluster.running(APP_LABEL, 1)
 
     def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         variables = {
-            "PATH": f"{ASSETS}:{Path(sys.executable).parent}:/usr/bin:/bin",
+            "PATH": f"{KUBERNETES_PROGRAMS}:{Path(sys.executable).parent}:/usr/bin:/bin",
             "KUBECONFIG": str(cluster.server.kubeconfig),
             "HOME": str(cluster.server.directory),
         }
@@ -92,7 +92,9 @@ def test_kubectl_orb_reads_local_files_and_returns_the_exit_code_of_orbctl(
 
 
 def test_kubectl_orb_fails_when_no_controller_runs(cluster: KubernetesCluster, orb: Orb) -> None:
-    cluster.server.kubectl("delete", "pod", APP, "--namespace", SHOP, "--now", "--wait=true")
+    cluster.server.kubectl(
+        "delete", "pod", APP_LABEL, "--namespace", SHOP_NAMESPACE, "--now", "--wait=true"
+    )
 
     done = orb("status")
 

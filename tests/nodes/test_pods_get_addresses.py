@@ -7,7 +7,15 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from tests.nodes.kubernetes_cluster import KubernetesCluster
-from tests.nodes.workloads import IPV6, SHOP, annotated_with_pool, deployment, pod, pool, subnet
+from tests.nodes.workloads import (
+    IPV6_NETWORK,
+    SHOP_NAMESPACE,
+    annotated_with_pool,
+    deployment,
+    pod,
+    pool,
+    subnet,
+)
 
 pytestmark = [
     pytest.mark.etcd,
@@ -70,7 +78,7 @@ def test_a_macvlan_pod_and_its_node_reach_each_other_over_the_coordinators_veth(
 
 def test_the_status_of_a_dual_stack_pod_has_both_addresses(cluster: KubernetesCluster) -> None:
     cluster.pools(
-        pool("green", "10.6.0.20-10.6.0.29"), pool("grass", "fd00:6::20-fd00:6::2f", **IPV6)
+        pool("green", "10.6.0.20-10.6.0.29"), pool("grass", "fd00:6::20-fd00:6::2f", **IPV6_NETWORK)
     )
     cluster.apply(pod("alpha", annotated_with_pool("green", "grass"), node="node-b"))
 
@@ -111,8 +119,8 @@ def test_kubectl_shows_pools_endpoints_and_subnets_with_the_documented_columns(
         "IPV6": "",
         "NODE": first.node,
     }
-    cluster.until(lambda: endpoint in cluster.table("se", "-n", SHOP), "the endpoint")
-    assert len(cluster.table("se", "-n", SHOP)) == 2
+    cluster.until(lambda: endpoint in cluster.table("se", "-n", SHOP_NAMESPACE), "the endpoint")
+    assert len(cluster.table("se", "-n", SHOP_NAMESPACE)) == 2
     wide = {
         "NAME": "wide",
         "VERSION": "4",

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from core.manifests.kinds.fields import API_VERSION
-from ops.lab.fabric import BRIDGE
+from ops.lab.fabric import FABRIC_BRIDGE
 from ops.lab.http import get
 from tests.nodes.kubernetes_cluster import KubernetesCluster
-from tests.nodes.multus import DEFAULT_NETWORK, NETWORKS, Multus, macvlan, why_missing
+from tests.nodes.multus import DEFAULT_NETWORK, NETWORKS_ANNOTATION, Multus, macvlan, why_missing
 from tests.nodes.test_several_nics_by_multus import nads
-from tests.nodes.workloads import SHOP, annotated_with_pool, pod, pool
+from tests.nodes.workloads import SHOP_NAMESPACE, annotated_with_pool, pod, pool
 
 pytestmark = [
     pytest.mark.etcd,
@@ -26,7 +26,7 @@ pytestmark = [
 
 NODE = "node-a"
 CONFIG_MAPS = "/api/v1/namespaces/kube-system/configmaps"
-CONFIGS = f"/apis/{API_VERSION}/namespaces/{SHOP}/spidermultusconfigs"
+CONFIGS = f"/apis/{API_VERSION}/namespaces/{SHOP_NAMESPACE}/spidermultusconfigs"
 NETWORK_NAMES = ("own", "plain")
 """The SpiderMultusConfigs of this file: ``own`` has coordinator settings, ``plain`` has none."""
 
@@ -158,7 +158,7 @@ def test_a_networks_settings_override_the_spidercoordinator_which_overrides_the_
     coordinated: KubernetesCluster,
 ) -> None:
     cluster = coordinated
-    cluster.laboratory.fabric.namespace.ip("address", "add", "10.9.0.1/24", "dev", BRIDGE)
+    cluster.laboratory.fabric.namespace.ip("address", "add", "10.9.0.1/24", "dev", FABRIC_BRIDGE)
     cluster.pools(pool("lan", "10.9.0.20-10.9.0.29", subnet="10.9.0.0/24", gateway="10.9.0.1"))
     settings = {name: SETTINGS[name] for name in ("podMACPrefix", "vethMTU")}
     cluster.set_coordinator(podDefaultRouteNIC="net1", **settings)
@@ -167,7 +167,10 @@ def test_a_networks_settings_override_the_spidercoordinator_which_overrides_the_
     own["spec"]["coordinator"] |= {"podMACPrefix": "0a:2b", "vethMTU": 1300}
     cluster.apply(own, macvlan("plain", "lan"))
     with Multus(cluster, NODE):
-        networks = {DEFAULT_NETWORK: f"{SHOP}/own", NETWORKS: f"{SHOP}/plain"}
+        networks = {
+            DEFAULT_NETWORK: f"{SHOP_NAMESPACE}/own",
+            NETWORKS_ANNOTATION: f"{SHOP_NAMESPACE}/plain",
+        }
         cluster.apply(pod("alpha", networks, node=NODE))
         cluster.running("", 1)
 
@@ -188,7 +191,10 @@ def test_an_event_names_a_default_route_nic_that_does_not_exist(
     until_agent_has(cluster, lambda _, settings: settings.get("podDefaultRouteNIC") == "net9")
     cluster.apply(macvlan("own", "green"))
     with Multus(cluster, NODE):
-        networks = {DEFAULT_NETWORK: f"{SHOP}/own", NETWORKS: f"{SHOP}/own"}
+        networks = {
+            DEFAULT_NETWORK: f"{SHOP_NAMESPACE}/own",
+            NETWORKS_ANNOTATION: f"{SHOP_NAMESPACE}/own",
+        }
         cluster.apply(pod("alpha", networks, node=NODE))
 
         cluster.until(lambda: "net9" in cluster.events("alpha"), "the event")

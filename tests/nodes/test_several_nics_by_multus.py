@@ -10,18 +10,18 @@ from typing import Any, NamedTuple
 import pytest
 
 from core.manifests.kinds.fields import API_VERSION
-from ops.lab.fabric import BRIDGE
+from ops.lab.fabric import FABRIC_BRIDGE
 from tests.nodes.kubernetes_cluster import KubernetesCluster
 from tests.nodes.multus import (
     DEFAULT_NETWORK,
-    NADS,
-    NETWORKS,
-    STATUS,
+    NADS_PATH,
+    NETWORKS_ANNOTATION,
+    STATUS_ANNOTATION,
     Multus,
     macvlan,
     why_missing,
 )
-from tests.nodes.workloads import SHOP, pod, pool
+from tests.nodes.workloads import SHOP_NAMESPACE, pod, pool
 
 pytestmark = [
     pytest.mark.etcd,
@@ -57,7 +57,7 @@ def multus(running: KubernetesCluster) -> Iterator[None]:
     """Multus on the node, and a network for each pool."""
     for name in ("red", "blue"):
         address = f"{gateway(name)}/24"
-        running.laboratory.fabric.namespace.ip("address", "replace", address, "dev", BRIDGE)
+        running.laboratory.fabric.namespace.ip("address", "replace", address, "dev", FABRIC_BRIDGE)
     running.apply(*(macvlan(name, pool_name) for name, pool_name in POOL_OF_NETWORK.items()))
     running.until(lambda: nads(running) == POOL_OF_NETWORK.keys(), "NADs of the networks")
     with Multus(running, NODE):
@@ -67,7 +67,7 @@ def multus(running: KubernetesCluster) -> Iterator[None]:
 @pytest.fixture
 def networks(multus: None, cluster: KubernetesCluster) -> KubernetesCluster:
     """The cluster with Multus, its networks and their pools; ``blue`` serves only ``third``."""
-    affinities = {"blue": {"multusName": [f"{SHOP}/third"]}}
+    affinities = {"blue": {"multusName": [f"{SHOP_NAMESPACE}/third"]}}
     for name, subnet in SUBNETS.items():
         network = ip_network(subnet)
         spec = {"subnet": subnet, "gateway": gateway(name), **affinities.get(name, {})}
@@ -77,13 +77,13 @@ def networks(multus: None, cluster: KubernetesCluster) -> KubernetesCluster:
 
 def nads(cluster: KubernetesCluster) -> set[str]:
     """The names of the NetworkAttachmentDefinitions in ``shop``."""
-    items = cluster.server.request("GET", NADS).body["items"]
+    items = cluster.server.request("GET", NADS_PATH).body["items"]
     return {item["metadata"]["name"] for item in items}
 
 
 def nics_of(cluster: KubernetesCluster, name: str) -> list[Nic]:
     """The NICs in the status of the Pod's SpiderEndpoint, sorted by interface."""
-    path = f"/apis/{API_VERSION}/namespaces/{SHOP}/spiderendpoints/{name}"
+    path = f"/apis/{API_VERSION}/namespaces/{SHOP_NAMESPACE}/spiderendpoints/{name}"
     current: dict[str, Any] = (
         cluster.server.request("GET", path).body.get("status", {}).get("current", {})
     )
@@ -96,13 +96,13 @@ def nics_of(cluster: KubernetesCluster, name: str) -> list[Nic]:
 
 def addresses_by_multus(cluster: KubernetesCluster, name: str) -> dict[str, list[str]]:
     """NIC -> addresses, from the annotation that Multus writes."""
-    api_pod = cluster.server.request("GET", f"/api/v1/namespaces/{SHOP}/pods/{name}").body
-    statuses = json.loads(api_pod["metadata"]["annotations"].get(STATUS, "[]"))
+    api_pod = cluster.server.request("GET", f"/api/v1/namespaces/{SHOP_NAMESPACE}/pods/{name}").body
+    statuses = json.loads(api_pod["metadata"]["annotations"].get(STATUS_ANNOTATION, "[]"))
     return {status["interface"]: status.get("ips", []) for status in statuses}
 
 
 POOLS_BY_INTERFACE = {
-    NETWORKS: "second@lan1,third",
+    NETWORKS_ANNOTATION: "second@lan1,third",
     "ipam.spidernet.io/ippools": json.dumps(
         [
             {"interface": "net2", "ipv4": ["blue"]},
@@ -114,12 +114,14 @@ POOLS_BY_INTERFACE = {
 """Annotations that assign a pool to each interface by its name; one interface has its own name."""
 
 POOLS_IN_ORDER = {
-    NETWORKS: json.dumps([{"name": "second"}, {"name": "third", "namespace": SHOP}]),
+    NETWORKS_ANNOTATION: json.dumps(
+        [{"name": "second"}, {"name": "third", "namespace": SHOP_NAMESPACE}]
+    ),
     "ipam.spidernet.io/ippools": json.dumps([{"ipv4": [name]} for name in SUBNETS]),
 }
 """Annotations that list the pools in the order of the Pod's interfaces."""
 
-POOLS_OF_NETWORKS = {NETWORKS: f"{SHOP}/second, {SHOP}/third"}
+POOLS_OF_NETWORKS = {NETWORKS_ANNOTATION: f"{SHOP_NAMESPACE}/second, {SHOP_NAMESPACE}/third"}
 """An annotation that names only networks; the networks name their pools."""
 
 
@@ -132,7 +134,9 @@ def test_a_pod_gets_addresses_and_routes_for_each_of_its_nics(
     networks: KubernetesCluster, annotations: dict[str, str], second: str
 ) -> None:
     cluster = networks
-    cluster.apply(pod("web", {DEFAULT_NETWORK: f"{SHOP}/first", **annotations}, node=NODE))
+    cluster.apply(
+        pod("web", {DEFAULT_NETWORK: f"{SHOP_NAMESPACE}/first", **annotations}, node=NODE)
+    )
     (web,) = cluster.running("", 1)
     cluster.until(lambda: len(nics_of(cluster, "web")) == 3, "the endpoint")
     nics = nics_of(cluster, "web")

@@ -9,11 +9,18 @@ import pytest
 
 from core.domain.selection.multus import DEFAULT_NETWORK
 from tests.nodes.cloud import Cloud
-from tests.nodes.kubernetes_cluster import DEVICES, KubernetesCluster
-from tests.nodes.rights import CLOUD, agent_role
-from tests.nodes.workloads import SHOP, annotated_with_pool, deployment, pod, pool, with_slots
+from tests.nodes.kubernetes_cluster import CONF_WITH_DEVICES, KubernetesCluster
+from tests.nodes.rights import CLOUD_CHART, agent_role
+from tests.nodes.workloads import (
+    SHOP_NAMESPACE,
+    annotated_with_pool,
+    deployment,
+    pod,
+    pool,
+    with_slots,
+)
 from tests.workflows.jobs.provider.fake_provider import mac_of
-from workflows.jobs.provider.client import ALLOCATE, RELEASE
+from workflows.jobs.provider.client import ALLOCATE_PATH, RELEASE_PATH
 
 pytestmark = [
     pytest.mark.etcd,
@@ -51,10 +58,10 @@ def changed_ns(socket: Path) -> int:
 @pytest.fixture(scope="module")
 def with_provider(running: KubernetesCluster) -> Iterator[KubernetesCluster]:
     """The cluster, with slots of a network provider on ``NODE``."""
-    running.apply(agent_role(CLOUD))
-    restart_agent_until_slots(running, DEVICES + PROVIDER, 2)
+    running.apply(agent_role(CLOUD_CHART))
+    restart_agent_until_slots(running, CONF_WITH_DEVICES + PROVIDER, 2)
     yield running
-    restart_agent_until_slots(running, DEVICES, None)
+    restart_agent_until_slots(running, CONF_WITH_DEVICES, None)
 
 
 def test_a_node_advertises_the_configured_slots_and_a_pod_that_requests_them_runs_there(
@@ -85,11 +92,15 @@ def test_no_more_pods_run_than_there_are_slots_and_a_deleted_pod_releases_its_sl
     assert "Insufficient spidernet.io/sub-eni" in messages
     assert (waiting.phase, waiting.node) == ("Pending", "")
     assert len(cluster.claims()) == 2, "the waiting Pod must not hold an address"
-    cluster.server.kubectl("scale", "deployment", "web", "--replicas=2", "--namespace", SHOP)
+    cluster.server.kubectl(
+        "scale", "deployment", "web", "--replicas=2", "--namespace", SHOP_NAMESPACE
+    )
     first, second = cluster.running("web", 2)
     cluster.apply(with_slots(pod("late", annotated_with_pool("green")), SUB_ENI))
     cluster.until(lambda: "Insufficient" in cluster.events("late"), "a Pod that waits")
-    cluster.server.kubectl("scale", "deployment", "web", "--replicas=1", "--namespace", SHOP)
+    cluster.server.kubectl(
+        "scale", "deployment", "web", "--replicas=1", "--namespace", SHOP_NAMESPACE
+    )
 
     cluster.until(
         lambda: any(found.ready for found in cluster.pods() if found.name == "late"),
@@ -154,7 +165,7 @@ def test_the_provider_binds_every_scheduled_pod_and_slots_limit_their_number(
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     with Cloud(cluster, slots=2) as cloud:
         cloud.network("vlan")
-        annotations = annotated_with_pool("green") | {DEFAULT_NETWORK: f"{SHOP}/vlan"}
+        annotations = annotated_with_pool("green") | {DEFAULT_NETWORK: f"{SHOP_NAMESPACE}/vlan"}
         cluster.until(lambda: cluster.requested_slots(pod("probe", annotations)) == {SUB_ENI: "1"})
         cluster.apply(deployment("web", 3, annotations))
         cluster.until(lambda: sum(web.ready for web in cluster.pods("web")) == 2, "two Pods")
@@ -163,13 +174,13 @@ def test_the_provider_binds_every_scheduled_pod_and_slots_limit_their_number(
         cluster.until(lambda: "Insufficient spidernet.io/sub-eni" in cluster.events(waiting.name))
 
         bound = {body["podName"]: path for path, body, _ in cloud.provider.calls}
-        assert bound == dict.fromkeys(running, ALLOCATE)
+        assert bound == dict.fromkeys(running, ALLOCATE_PATH)
         for name, (address, *_) in running.items():
-            (nic,) = cluster.store_reader.read_ledger().endpoints[SHOP, name].nics
+            (nic,) = cluster.store_reader.read_ledger().endpoints[SHOP_NAMESPACE, name].nics
             assert (nic.mac, nic.vlan) == (mac_of(address), 100)  # as the provider replied
-        cluster.server.kubectl("delete", "deployment", "web", "--namespace", SHOP)
+        cluster.server.kubectl("delete", "deployment", "web", "--namespace", SHOP_NAMESPACE)
         cluster.until(lambda: not cloud.provider.bound and not cluster.claims(), "releases")
-        assert {path for path, *_ in cloud.provider.calls} == {ALLOCATE, RELEASE}
+        assert {path for path, *_ in cloud.provider.calls} == {ALLOCATE_PATH, RELEASE_PATH}
 
 
 def test_pods_that_request_a_nic_run_only_on_nodes_with_this_nic(

@@ -11,12 +11,26 @@ import yaml
 
 from core.manifests.kinds.fields import API_VERSION
 from nodeagent.devices.pod_resources import devices_of_pods
-from tests.nodes.card_node import PF, RESOURCE, SHARED, SHARES, CardNode, policy
-from tests.nodes.guides import IMAGE
+from tests.nodes.card_node import (
+    PF_NAME,
+    SHARED_RESOURCE,
+    SHARING_PODS,
+    VF_RESOURCE,
+    CardNode,
+    policy,
+)
+from tests.nodes.guides import GUIDES_IMAGE
 from tests.nodes.kubernetes_cluster import KubernetesCluster
-from tests.nodes.multus import DEFAULT_NETWORK, NADS, NETWORKS, STATUS, Multus, why_missing
+from tests.nodes.multus import (
+    DEFAULT_NETWORK,
+    NADS_PATH,
+    NETWORKS_ANNOTATION,
+    STATUS_ANNOTATION,
+    Multus,
+    why_missing,
+)
 from tests.nodes.rights import AGENT_NAMESPACE
-from tests.nodes.workloads import SHOP, Object, manifest, pod, pool, with_slots
+from tests.nodes.workloads import SHOP_NAMESPACE, Object, manifest, pod, pool, with_slots
 
 pytestmark = [
     pytest.mark.etcd,
@@ -33,15 +47,15 @@ VFS = ["0000:5e:00.2", "0000:5e:00.3"]
 
 VARIABLE = "PCIDEVICE_SPIDERNET_IO_RAIL0"
 POOLS = {"ippools": {"ipv4": ["green"]}}
-RAIL = {"resourceName": f"spidernet.io/{RESOURCE}", **POOLS}
-SHARE = {"master": ["eth0"], "rdmaResourceName": f"spidernet.io/{SHARED}", **POOLS}
+RAIL = {"resourceName": f"spidernet.io/{VF_RESOURCE}", **POOLS}
+SHARE = {"master": ["eth0"], "rdmaResourceName": f"spidernet.io/{SHARED_RESOURCE}", **POOLS}
 NETWORK_SPECS = {
     "rail": {"cniType": "sriov", "sriov": RAIL},
     "share": {"cniType": "macvlan", "macvlan": SHARE},
     "lan": {"cniType": "macvlan", "macvlan": {"master": ["eth0"], **POOLS}},
 }
-ON_LAN = {DEFAULT_NETWORK: f"{SHOP}/lan"}
-ON_RAIL = {DEFAULT_NETWORK: f"{SHOP}/rail"}
+ON_LAN = {DEFAULT_NETWORK: f"{SHOP_NAMESPACE}/lan"}
+ON_RAIL = {DEFAULT_NETWORK: f"{SHOP_NAMESPACE}/rail"}
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +64,13 @@ def card(
 ) -> Iterator[CardNode]:
     archive = tmp_path_factory.mktemp("images") / "busybox.tar"
     networks = [
-        manifest(API_VERSION, "SpiderMultusConfig", name, SHOP, spec=spec)
+        manifest(API_VERSION, "SpiderMultusConfig", name, SHOP_NAMESPACE, spec=spec)
         for name, spec in NETWORK_SPECS.items()
     ]
     with Multus(running, NODE), CardNode(running, NODE, archive) as card:
         running.apply(policy(len(VFS)), *networks)
         for name in NETWORK_SPECS:
-            running.server.wait_served(f"{NADS}/{name}")
+            running.server.wait_served(f"{NADS_PATH}/{name}")
         yield card
 
 
@@ -69,22 +83,22 @@ def with_resources(card: CardNode, cluster: KubernetesCluster) -> KubernetesClus
 
 
 def until_allocatable(cluster: KubernetesCluster, count: int) -> None:
-    cluster.until(lambda: cluster.allocatable(NODE, RESOURCE) == count, "virtual functions")
+    cluster.until(lambda: cluster.allocatable(NODE, VF_RESOURCE) == count, "virtual functions")
 
 
 def pod_with_devices(
-    name: str, annotations: Mapping[str, str], count: int, resource: str = RESOURCE
+    name: str, annotations: Mapping[str, str], count: int, resource: str = VF_RESOURCE
 ) -> Object:
     """A Pod that requests devices; its image is busybox, so tests can run programs in it."""
     manifest_of_pod = with_slots(pod(name, dict(annotations), node=NODE), resource, count)
     container = manifest_of_pod["spec"]["containers"][0]
-    container |= {"image": IMAGE, "command": ["sleep", "3600"]}
+    container |= {"image": GUIDES_IMAGE, "command": ["sleep", "3600"]}
     return manifest_of_pod
 
 
 def exec_in_pod(cluster: KubernetesCluster, name: str, *command: str) -> list[str]:
     """The lines that a program in a Pod prints."""
-    shown = cluster.server.kubectl("exec", "--namespace", SHOP, name, "--", *command)
+    shown = cluster.server.kubectl("exec", "--namespace", SHOP_NAMESPACE, name, "--", *command)
     return shown.splitlines()
 
 
@@ -104,8 +118,8 @@ def pod_by_pci_address(card: CardNode) -> dict[str, str]:
 
 def devices_of_networks(cluster: KubernetesCluster, name: str) -> dict[str, tuple[str, str]]:
     """NIC -> PCI address and RDMA device, from the annotation that Multus writes."""
-    api_pod = cluster.server.request("GET", f"/api/v1/namespaces/{SHOP}/pods/{name}").body
-    status = json.loads(api_pod["metadata"]["annotations"][STATUS])
+    api_pod = cluster.server.request("GET", f"/api/v1/namespaces/{SHOP_NAMESPACE}/pods/{name}").body
+    status = json.loads(api_pod["metadata"]["annotations"][STATUS_ANNOTATION])
     infos = {nic["interface"]: nic["device-info"]["pci"] for nic in status if "device-info" in nic}
     return {nic: (info["pci-address"], info["rdma-device"]) for nic, info in infos.items()}
 
@@ -121,24 +135,24 @@ def test_a_pod_gets_the_virtual_functions_that_kubelet_chose_and_a_later_pod_reu
     card: CardNode, with_resources: KubernetesCluster
 ) -> None:
     cluster = with_resources
-    cluster.apply(pod_with_devices("both", ON_LAN | {NETWORKS: "rail,rail"}, len(VFS)))
+    cluster.apply(pod_with_devices("both", ON_LAN | {NETWORKS_ANNOTATION: "rail,rail"}, len(VFS)))
     cluster.running("", 1)
 
     assert pci_addresses(cluster, "both") == VFS
     names = [f"{kind}{number}" for kind in ("issm", "uverbs", "umad") for number in (1, 2)]
     assert set(exec_in_pod(cluster, "both", "ls", "/dev/infiniband")) == {"rdma_cm", *names}
-    assert pod_by_pci_address(card) == dict.fromkeys(VFS, f"{SHOP}/both")
+    assert pod_by_pci_address(card) == dict.fromkeys(VFS, f"{SHOP_NAMESPACE}/both")
     assert sorted(conf["deviceID"] for conf in card.calls("ADD")) == VFS
     devices = devices_of_networks(cluster, "both")
     assert devices.keys() == {"net1", "net2"}
     assert set(devices.values()) == set(zip(VFS, ("mlx5_1", "mlx5_2"), strict=True))
 
     cluster.apply(pod_with_devices("next", ON_RAIL, 1))
-    cluster.until(lambda: f"Insufficient spidernet.io/{RESOURCE}" in cluster.events("next"))
-    cluster.server.kubectl("delete", "pod", "both", "--namespace", SHOP, "--now")
+    cluster.until(lambda: f"Insufficient spidernet.io/{VF_RESOURCE}" in cluster.events("next"))
+    cluster.server.kubectl("delete", "pod", "both", "--namespace", SHOP_NAMESPACE, "--now")
     cluster.running("", 1)
     (device,) = pci_addresses(cluster, "next")
-    assert pod_by_pci_address(card) == {device: f"{SHOP}/next"}
+    assert pod_by_pci_address(card) == {device: f"{SHOP_NAMESPACE}/next"}
     assert card.calls("ADD")[-1]["deviceID"] == device
     assert sorted(conf["deviceID"] for conf in card.calls("DEL"))[:2] == VFS
 
@@ -147,11 +161,11 @@ def test_pods_share_the_rdma_device_of_the_card(
     card: CardNode, with_resources: KubernetesCluster
 ) -> None:
     cluster = with_resources
-    cluster.until(lambda: cluster.allocatable(NODE, SHARED) == SHARES, "shares")
-    annotations = ON_LAN | {NETWORKS: "share"}
+    cluster.until(lambda: cluster.allocatable(NODE, SHARED_RESOURCE) == SHARING_PODS, "shares")
+    annotations = ON_LAN | {NETWORKS_ANNOTATION: "share"}
 
     for name in ("one", "two"):
-        cluster.apply(pod_with_devices(name, annotations, 1, SHARED))
+        cluster.apply(pod_with_devices(name, annotations, 1, SHARED_RESOURCE))
     cluster.running("", 2)
 
     for name in ("one", "two"):
@@ -188,7 +202,7 @@ def test_a_changed_policy_evicts_its_pod_and_kubelet_offers_the_new_functions(
     """The drain workflow evicts the Pod, kubelet ends it, and the agent creates the functions."""
     cluster = draining
     cluster.apply(pod_with_devices("evicted", ON_RAIL, 1))
-    cluster.apply(pod_with_devices("bystander", ON_LAN, 1, SHARED))
+    cluster.apply(pod_with_devices("bystander", ON_LAN, 1, SHARED_RESOURCE))
     cluster.running("", 2)
 
     cluster.apply(policy(4))
@@ -210,7 +224,7 @@ def test_pods_keep_their_virtual_functions_over_an_agent_restart_and_delay_a_pol
 ) -> None:
     cluster = with_resources
     (nic,) = card.state()["status"]["interfaces"]
-    assert (nic["name"], nic["totalvfs"], nic["numVfs"], nic["mtu"]) == (PF, 8, 2, 4_000)
+    assert (nic["name"], nic["totalvfs"], nic["numVfs"], nic["mtu"]) == (PF_NAME, 8, 2, 4_000)
     assert [vf["pciAddress"] for vf in nic["Vfs"]] == VFS
     cluster.apply(pod_with_devices("first", ON_RAIL, 1))
     cluster.running("", 1)
@@ -222,12 +236,17 @@ def test_pods_keep_their_virtual_functions_over_an_agent_restart_and_delay_a_pol
     cluster.running("", 2)
     (rest,) = set(VFS) - {first}
     assert pci_addresses(cluster, "second") == [rest]
-    assert pod_by_pci_address(card) == {first: f"{SHOP}/first", rest: f"{SHOP}/second"}
+    assert pod_by_pci_address(card) == {
+        first: f"{SHOP_NAMESPACE}/first",
+        rest: f"{SHOP_NAMESPACE}/second",
+    }
 
     cluster.apply(policy(4))
     until_allocatable(cluster, 0)
     cluster.until(lambda: sync_status(cluster) == "InProgress", "a change that waits")
-    users = f"virtual functions to remove are used by {SHOP}/first, {SHOP}/second"
+    users = (
+        f"virtual functions to remove are used by {SHOP_NAMESPACE}/first, {SHOP_NAMESPACE}/second"
+    )
     assert users in card.state()["status"]["lastSyncError"]
     cluster.delete_pods()
     until_allocatable(cluster, 4)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.nodes.kubernetes_cluster import KubernetesCluster
-from tests.nodes.rights import AGENT, CONTROLLER
-from tests.nodes.workloads import SHOP, annotated_with_pool, deployment, pool
-from tests.support.audit import READING
+from tests.nodes.rights import AGENT_ACCOUNT, CONTROLLER_ACCOUNT
+from tests.nodes.workloads import SHOP_NAMESPACE, annotated_with_pool, deployment, pool
+from tests.support.audit import READ_VERBS
 
 NODE_STATES = "sriovnetworknodestates"
 """The only resource that agents write: a node's state, where policies set up virtual functions."""
@@ -32,19 +32,21 @@ def test_agents_give_pods_addresses_without_writing_to_the_api_server(
     cluster.running("web", PODS)
 
     requests = [
-        request for request in cluster.control_plane.audit.requests() if request.user == AGENT
+        request
+        for request in cluster.control_plane.audit.requests()
+        if request.user == AGENT_ACCOUNT
     ]
 
     assert requests
     assert {
         request.verb for request in requests if request.resource.partition("/")[0] != NODE_STATES
-    } <= READING
+    } <= READ_VERBS
     # Each agent reads the owner of the Pods once. It reads a Pod only if kubelet calls it before
     # the Pod's watch event arrives.
     since_apply = [
         request
         for request in cluster.control_plane.audit.requests()[requests_before:]
-        if request.user == AGENT
+        if request.user == AGENT_ACCOUNT
     ]
     owner_reads = sum(request.resource == "replicasets" for request in since_apply)
     pod_reads = sum(request.resource == "pods" and request.verb == "get" for request in since_apply)
@@ -58,9 +60,9 @@ def test_no_request_of_our_processes_is_forbidden_by_the_documented_rights(
     cluster.pools(pool("green", "10.6.0.20-10.6.0.39"))
     cluster.apply(deployment("web", 2, annotated_with_pool("green")))
     cluster.running("web", 2)
-    cluster.until(lambda: len(cluster.table("se", "-n", SHOP)) == 2, "SpiderEndpoints")
+    cluster.until(lambda: len(cluster.table("se", "-n", SHOP_NAMESPACE)) == 2, "SpiderEndpoints")
 
     requests = cluster.control_plane.audit.requests()
 
-    assert {request.user for request in requests} == {AGENT, CONTROLLER}
+    assert {request.user for request in requests} == {AGENT_ACCOUNT, CONTROLLER_ACCOUNT}
     assert cluster.forbidden_requests() == set()

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from tests.nodes.kubernetes_cluster import KubernetesCluster
-from tests.nodes.workloads import SHOP, annotated_with_pool, deployment, pod, pool
+from tests.nodes.workloads import SHOP_NAMESPACE, annotated_with_pool, deployment, pod, pool
 
 pytestmark = [
     pytest.mark.etcd,
@@ -34,7 +34,7 @@ def test_an_event_names_the_full_pool_and_the_pod_runs_when_an_address_becomes_f
     assert "FailedCreatePodSandBox" in messages[0]
     assert "all IP addresses used out" in messages[0]
     assert "tiny" in messages[0]
-    cluster.server.kubectl("delete", "pod", "first", "--namespace", SHOP)
+    cluster.server.kubectl("delete", "pod", "first", "--namespace", SHOP_NAMESPACE)
     (second,) = cluster.running("", 1)
     assert second.addresses == ("10.6.0.20",)
 
@@ -60,13 +60,13 @@ def test_pods_start_and_end_without_a_controller_and_the_next_controller_writes_
         pod("gone", annotated_with_pool("green")),
     )
     cluster.running("", 3)
-    cluster.server.kubectl("delete", "pod", "gone", "--namespace", SHOP)
+    cluster.server.kubectl("delete", "pod", "gone", "--namespace", SHOP_NAMESPACE)
     held = {pod.addresses[0]: pod.name for pod in cluster.running("web", 2)}
 
     assert cluster.until(lambda: cluster.claims() == held)
-    assert cluster.table("se", "-n", SHOP) == []
+    assert cluster.table("se", "-n", SHOP_NAMESPACE) == []
     cluster.controller.process.start()
-    cluster.until(lambda: len(cluster.table("se", "-n", SHOP)) == 2, "SpiderEndpoints")
+    cluster.until(lambda: len(cluster.table("se", "-n", SHOP_NAMESPACE)) == 2, "SpiderEndpoints")
 
 
 def test_a_pod_waits_with_an_event_for_the_agent_of_its_node(cluster: KubernetesCluster) -> None:
@@ -118,4 +118,6 @@ def test_pods_reach_each_other_while_the_api_server_is_away_and_endpoints_are_wr
     assert len(cluster.claims()) == 2
     cluster.server.start()
     both = {"alpha", "beta"}
-    cluster.until(lambda: {row["NAME"] for row in cluster.table("se", "-n", SHOP)} == both)
+    cluster.until(
+        lambda: {row["NAME"] for row in cluster.table("se", "-n", SHOP_NAMESPACE)} == both
+    )

@@ -6,7 +6,7 @@ import pytest
 
 from tests.nodes.kubernetes_cluster import KubernetesCluster
 from tests.nodes.workloads import (
-    SHOP,
+    SHOP_NAMESPACE,
     annotated_with_pool,
     deployment,
     job,
@@ -25,7 +25,7 @@ pytestmark = [
 
 
 def kubectl_in_shop(cluster: KubernetesCluster, *arguments: str) -> str:
-    return cluster.server.kubectl("--namespace", SHOP, *arguments)
+    return cluster.server.kubectl("--namespace", SHOP_NAMESPACE, *arguments)
 
 
 def test_scaling_a_deployment_allocates_and_releases_addresses(cluster: KubernetesCluster) -> None:

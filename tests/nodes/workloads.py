@@ -6,11 +6,11 @@ import json
 from typing import Any, Final
 
 from core.manifests.kinds.fields import API_VERSION
-from tests.runtime.pause_image import NAME
+from tests.runtime.pause_image import IMAGE_NAME
 
 Object = dict[str, Any]
 
-SHOP: Final = "shop"
+SHOP_NAMESPACE: Final = "shop"
 POOL_ANNOTATION: Final = "ipam.spidernet.io/ippool"
 
 
@@ -20,7 +20,7 @@ def pool(name: str, *ips: str, **spec: Any) -> Object:
     return manifest(API_VERSION, "SpiderIPPool", name, spec={"ips": list(ips)} | network | spec)
 
 
-IPV6: Final = {"subnet": "fd00:6::/64", "gateway": "fd00:6::1"}
+IPV6_NETWORK: Final = {"subnet": "fd00:6::/64", "gateway": "fd00:6::1"}
 """The fields of a pool on the fabric's IPv6 network."""
 
 
@@ -41,7 +41,7 @@ def pod_spec(node: str = "", program: str = "/pause", scratch_mb: int = 0, **spe
 
     With ``scratch_mb`` the container has an emptyDir ``scratch`` with this size limit in MiB.
     """
-    container: Object = {"name": "main", "image": NAME, "imagePullPolicy": "Never"}
+    container: Object = {"name": "main", "image": IMAGE_NAME, "imagePullPolicy": "Never"}
     container["command"] = [program]
     if scratch_mb:
         container["volumeMounts"] = [{"name": "scratch", "mountPath": "/scratch"}]
@@ -70,7 +70,7 @@ def with_slots(workload: Object, resource: str, count: int = 1) -> Object:
 
 def pod(name: str, annotations: dict[str, str], **spec: Any) -> Object:
     """A Pod without an owner."""
-    return manifest("v1", "Pod", name, SHOP, annotations, spec=pod_spec(**spec))
+    return manifest("v1", "Pod", name, SHOP_NAMESPACE, annotations, spec=pod_spec(**spec))
 
 
 def deployment(name: str, replicas: int, annotations: dict[str, str], **spec: Any) -> Object:
@@ -92,7 +92,7 @@ def job(name: str, annotations: dict[str, str]) -> Object:
     """A Job with one Pod, which succeeds immediately."""
     spec = pod_spec(program="/done", restartPolicy="Never")
     template = {"metadata": {"annotations": annotations, "labels": {"app": name}}, "spec": spec}
-    return manifest("batch/v1", "Job", name, SHOP, spec={"template": template})
+    return manifest("batch/v1", "Job", name, SHOP_NAMESPACE, spec={"template": template})
 
 
 def _workload(kind: str, name: str, annotations: dict[str, str], spec: dict[str, Any]) -> Object:
@@ -102,7 +102,7 @@ def _workload(kind: str, name: str, annotations: dict[str, str], spec: dict[str,
         "spec": pod_spec(**spec),
     }
     body = {"selector": {"matchLabels": labels}, "template": template}
-    return manifest("apps/v1", kind, name, SHOP, spec=body)
+    return manifest("apps/v1", kind, name, SHOP_NAMESPACE, spec=body)
 
 
 def manifest(

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import yaml
 
-from tests.packaging.project import ROOT
+from tests.packaging.project import PROJECT_ROOT
 from tests.support.hosts import Hosts
 
 DEADLINE_S: Final = 60.0
@@ -36,7 +36,7 @@ class Composition:
 
     def __init__(self, directory: Path, names: Sequence[str]) -> None:
         self._services: Mapping[str, Any] = yaml.safe_load(
-            (ROOT / "docker-compose.yml").read_text("utf-8")
+            (PROJECT_ROOT / "docker-compose.yml").read_text("utf-8")
         )["services"]
         self._directory = directory
         self._hosts = Hosts(directory, {name: (name,) for name in names})
@@ -126,7 +126,7 @@ class Composition:
                 continue
             source, target, *_ = volume.split(":")
             if source.startswith("./ops/"):
-                text = text.replace(target, str(ROOT / source))
+                text = text.replace(target, str(PROJECT_ROOT / source))
             elif target in text:
                 volume_directory = self._directory / name / target.strip("/")
                 volume_directory.mkdir(parents=True, exist_ok=True)

@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("cni", "core", "nodeagent", "ops", "workflows")
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+PRODUCT_PACKAGES = ("cni", "core", "nodeagent", "ops", "workflows")
 
 PIN = re.compile(r"^([a-z0-9][a-z0-9._-]*)==(\S+?)(?: ;.*)? \\$", re.MULTILINE)
 REQUIREMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -18,7 +18,7 @@ REQUIREMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*")
 @cache
 def pyproject() -> dict[str, Any]:
     """The content of ``pyproject.toml``."""
-    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def scripts() -> dict[str, str]:
@@ -39,5 +39,5 @@ def required(requirements: list[str]) -> set[str]:
 
 def pins(file: str) -> dict[str, str]:
     """The pins of a lock file: normalised name -> version."""
-    text = (ROOT / "requirements" / file).read_text(encoding="utf-8")
+    text = (PROJECT_ROOT / "requirements" / file).read_text(encoding="utf-8")
     return {normal(name): version for name, version in PIN.findall(text)}

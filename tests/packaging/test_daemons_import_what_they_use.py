@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from ops.controller import hooks
-from ops.controller.main import COMMANDS
+from ops.controller.main import HOOK_COMMANDS
 
 UNUSED: Final = (
     *("typer", "rich", "pydantic", "requests", "kubernetes", "cryptography"),
@@ -42,4 +42,4 @@ print([name for name in {UNUSED!r} if name in sys.modules])
 def test_the_listed_commands_of_the_controller_are_those_that_exist() -> None:
     group = typer.main.get_command(hooks.commands())
 
-    assert tuple(group.commands) == COMMANDS  # type: ignore[attr-defined]
+    assert tuple(group.commands) == HOOK_COMMANDS  # type: ignore[attr-defined]

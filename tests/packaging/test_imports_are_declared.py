@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import packages_distributions
 
-from tests.packaging.project import PACKAGES, ROOT, normal, pyproject, required
+from tests.packaging.project import PRODUCT_PACKAGES, PROJECT_ROOT, normal, pyproject, required
 
 
 def imported() -> Iterator[str]:
     """Top-level names of every import of the product, including imports in functions."""
-    for package in PACKAGES:
-        for path in (ROOT / package).rglob("*.py"):
+    for package in PRODUCT_PACKAGES:
+        for path in (PROJECT_ROOT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Import):
                     yield from (alias.name.partition(".")[0] for alias in node.names)
@@ -35,7 +35,7 @@ def _installed() -> Mapping[str, list[str]]:
 @cache
 def third_party() -> set[str]:
     """Imported names that belong to neither the product nor the standard library."""
-    return set(imported()) - set(PACKAGES) - set(sys.stdlib_module_names)
+    return set(imported()) - set(PRODUCT_PACKAGES) - set(sys.stdlib_module_names)
 
 
 def declared() -> set[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.packaging.project import PACKAGES, ROOT, scripts
+from tests.packaging.project import PRODUCT_PACKAGES, PROJECT_ROOT, scripts
 
 MEMBERS = ("etcd-1", "etcd-2", "etcd-3")
 OUR_SERVICES = ("agent", "controller")
@@ -23,14 +23,14 @@ SETTING = re.compile(r"\b(?:ORBWEAVER|SPIDERPOOL)_[A-Z_]+\b")
 @pytest.fixture(scope="module")
 def services() -> Mapping[str, Any]:
     """The services, with every YAML merge key resolved."""
-    document = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    document = yaml.safe_load((PROJECT_ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
     return dict(document["services"])
 
 
 @pytest.fixture(scope="module")
 def stages() -> dict[str, str]:
     """The build stages of the Containerfile: name -> text."""
-    text = (ROOT / "Containerfile").read_text(encoding="utf-8")
+    text = (PROJECT_ROOT / "Containerfile").read_text(encoding="utf-8")
     parts = re.split(r"^FROM (?:\S+) AS (\S+)$", text, flags=re.MULTILINE)[1:]
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
@@ -57,7 +57,7 @@ def test_every_file_that_is_mounted_exists(services: Mapping[str, Any]) -> None:
     ]
 
     assert mounted
-    assert all((ROOT / path).exists() for path in mounted)
+    assert all((PROJECT_ROOT / path).exists() for path in mounted)
 
 
 def test_every_member_has_the_same_three_peers(services: Mapping[str, Any]) -> None:
@@ -113,17 +113,17 @@ def test_our_services_send_traces_to_the_collector(services: Mapping[str, Any], 
 def test_every_setting_of_the_file_is_read_by_the_product() -> None:
     read = {
         setting
-        for package in PACKAGES
-        for path in (ROOT / package).rglob("*.py")
+        for package in PRODUCT_PACKAGES
+        for path in (PROJECT_ROOT / package).rglob("*.py")
         for setting in SETTING.findall(path.read_text(encoding="utf-8"))
     }
-    used = set(SETTING.findall((ROOT / "docker-compose.yml").read_text(encoding="utf-8")))
+    used = set(SETTING.findall((PROJECT_ROOT / "docker-compose.yml").read_text(encoding="utf-8")))
 
     assert used - read == set()
 
 
 def test_the_build_context_has_the_sources_of_the_wheel() -> None:
-    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    lines = (PROJECT_ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     sent = {line.removeprefix("!") for line in lines if line.startswith("!")}
 
-    assert {*PACKAGES, "pyproject.toml", "LICENSE", "README.md", "requirements"} <= sent
+    assert {*PRODUCT_PACKAGES, "pyproject.toml", "LICENSE", "README.md", "requirements"} <= sent

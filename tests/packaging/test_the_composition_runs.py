@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.packaging.composed import DEADLINE_S, Composition
-from tests.packaging.project import ROOT
+from tests.packaging.project import PROJECT_ROOT
 from tests.support.parts import NAMESPACES, PROMETHEUS, needs
 
 MEMBERS = ("etcd-1", "etcd-2", "etcd-3")
@@ -52,7 +52,7 @@ def composition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compositio
 
 
 def test_every_target_of_prometheus_is_up(composition: Composition) -> None:
-    jobs = yaml.safe_load((ROOT / "ops/monitoring/prometheus.yml").read_text("utf-8"))
+    jobs = yaml.safe_load((PROJECT_ROOT / "ops/monitoring/prometheus.yml").read_text("utf-8"))
     configured = {
         target
         for job in jobs["scrape_configs"]

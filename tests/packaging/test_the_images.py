@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from tests.chart.rendering import images_of
-from tests.packaging.project import ROOT
+from tests.packaging.project import PROJECT_ROOT
 from tests.support.yaml_reader import read_yaml
 
 BASE = re.compile(r"^ARG (\w+)=\S+@sha256:[0-9a-f]{64}$", re.MULTILINE)
@@ -17,7 +17,7 @@ STAGE = re.compile(r"^FROM \S+ AS ([\w-]+)$", re.MULTILINE)
 
 
 def test_every_base_image_is_named_by_its_digest() -> None:
-    recipe = (ROOT / "Containerfile").read_text()
+    recipe = (PROJECT_ROOT / "Containerfile").read_text()
     pinned = {*STAGE.findall(recipe), *(f"${{{name}}}" for name in BASE.findall(recipe))}
 
     sources = FROM.findall(recipe)
@@ -27,14 +27,14 @@ def test_every_base_image_is_named_by_its_digest() -> None:
 
 
 def test_the_build_context_has_the_build_hook() -> None:
-    lines = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    lines = (PROJECT_ROOT / ".dockerignore").read_text("utf-8").splitlines()
 
     assert "!hatch_build.py" in lines
 
 
 def test_the_copied_etcd_is_the_one_that_the_chart_names() -> None:
-    script = (ROOT / "scripts/images.sh").read_text("utf-8")
-    values = read_yaml((ROOT / "ops/charts/orbweaver/values.yaml").read_text("utf-8"))
+    script = (PROJECT_ROOT / "scripts/images.sh").read_text("utf-8")
+    values = read_yaml((PROJECT_ROOT / "ops/charts/orbweaver/values.yaml").read_text("utf-8"))
     image = values["etcd"]["embedded"]["image"]
 
     assert f"ETCD_IMAGE={image['registry']}/{image['repository']}:{image['tag']} " in script
@@ -93,7 +93,7 @@ def push(directory: Path, **environment: str) -> subprocess.CompletedProcess[str
         "UNREACHABLE": "none",
     }
     return subprocess.run(
-        [str(ROOT / "scripts/images.sh"), "push"],
+        [str(PROJECT_ROOT / "scripts/images.sh"), "push"],
         env=os.environ | settings | environment,
         check=False,
         capture_output=True,
@@ -102,7 +102,7 @@ def push(directory: Path, **environment: str) -> subprocess.CompletedProcess[str
 
 
 def test_every_image_has_descriptive_labels() -> None:
-    recipe = (ROOT / "Containerfile").read_text("utf-8")
+    recipe = (PROJECT_ROOT / "Containerfile").read_text("utf-8")
     labels = set(re.findall(r"org\.opencontainers\.image\.(\w+)", recipe))
 
     assert {"title", "description", "version", "revision", "created", "licenses"} <= labels

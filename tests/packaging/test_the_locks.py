@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.packaging.project import ROOT, normal, pins, pyproject, required
+from tests.packaging.project import PROJECT_ROOT, normal, pins, pyproject, required
 
 LOCKS = ("build.txt", "dev.txt", "docs.txt", "lock.txt")
 LOCATION = re.compile(r"://|^\s*-|find-links|index-url|@ ", re.MULTILINE)
@@ -14,7 +14,7 @@ LOCATION = re.compile(r"://|^\s*-|find-links|index-url|@ ", re.MULTILINE)
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_every_line_is_a_pin_a_hash_or_a_comment(lock: str) -> None:
-    text = (ROOT / "requirements" / lock).read_text(encoding="utf-8")
+    text = (PROJECT_ROOT / "requirements" / lock).read_text(encoding="utf-8")
     entries = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
 
     assert entries
@@ -24,7 +24,11 @@ def test_every_line_is_a_pin_a_hash_or_a_comment(lock: str) -> None:
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_no_lock_names_a_download_location(lock: str) -> None:
-    text = (ROOT / "requirements" / lock).read_text(encoding="utf-8").replace("    --hash=", "")
+    text = (
+        (PROJECT_ROOT / "requirements" / lock)
+        .read_text(encoding="utf-8")
+        .replace("    --hash=", "")
+    )
 
     assert LOCATION.findall(text) == []
 

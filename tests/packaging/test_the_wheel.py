@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import core
-from tests.packaging.project import PACKAGES, ROOT, scripts
+from tests.packaging.project import PRODUCT_PACKAGES, PROJECT_ROOT, scripts
 
 CHECKOUT_ONLY = ("ops/demo/", "ops/lab/")
 """Folders of the product packages that are not in the wheel."""
@@ -22,28 +22,30 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """The wheel, built from the work tree."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    subprocess.run(command, cwd=PROJECT_ROOT, check=True, capture_output=True, text=True)
     (built,) = folder.glob("*.whl")
     return zipfile.ZipFile(built)
 
 
 def test_the_wheel_has_every_module_and_the_marker_of_types(wheel: zipfile.ZipFile) -> None:
     expected = {
-        path.relative_to(ROOT).as_posix()
-        for package in PACKAGES
-        for path in (ROOT / package).rglob("*.py")
+        path.relative_to(PROJECT_ROOT).as_posix()
+        for package in PRODUCT_PACKAGES
+        for path in (PROJECT_ROOT / package).rglob("*.py")
     }
     expected = {path for path in expected if not path.startswith(CHECKOUT_ONLY)}
-    pages = (ROOT / "ops/console/static").rglob("*.*")
-    expected |= {path.relative_to(ROOT).as_posix() for path in pages}
+    pages = (PROJECT_ROOT / "ops/console/static").rglob("*.*")
+    expected |= {path.relative_to(PROJECT_ROOT).as_posix() for path in pages}
 
-    assert expected | {f"{package}/py.typed" for package in PACKAGES} <= set(wheel.namelist())
+    assert expected | {f"{package}/py.typed" for package in PRODUCT_PACKAGES} <= set(
+        wheel.namelist()
+    )
 
 
 def test_the_wheel_has_no_other_files(wheel: zipfile.ZipFile) -> None:
     tops = {Path(name).parts[0] for name in wheel.namelist()}
 
-    assert tops == {*PACKAGES, f"orbweaver_ipam-{core.__version__}.dist-info"}
+    assert tops == {*PRODUCT_PACKAGES, f"orbweaver_ipam-{core.__version__}.dist-info"}
     assert not [name for name in wheel.namelist() if "__pycache__" in name]
 
 
@@ -51,13 +53,13 @@ def test_lab_and_demo_stay_in_the_checkout(wheel: zipfile.ZipFile) -> None:
     assert not [name for name in wheel.namelist() if name.startswith(CHECKOUT_ONLY)]
 
 
-@pytest.mark.parametrize("folder", PACKAGES)
+@pytest.mark.parametrize("folder", PRODUCT_PACKAGES)
 def test_no_installed_module_imports_lab_or_demo(folder: str) -> None:
     names = tuple(path.rstrip("/").replace("/", ".") for path in CHECKOUT_ONLY)
     importers = [
         path
-        for path in (ROOT / folder).rglob("*.py")
-        if not path.relative_to(ROOT).as_posix().startswith(CHECKOUT_ONLY)
+        for path in (PROJECT_ROOT / folder).rglob("*.py")
+        if not path.relative_to(PROJECT_ROOT).as_posix().startswith(CHECKOUT_ONLY)
         and any(name in path.read_text(encoding="utf-8") for name in names)
     ]
 

@@ -8,7 +8,7 @@ import pytest
 
 from ops.lab.laboratory import Laboratory
 from tests.runtime.containerd import Containerd
-from tests.runtime.containerd_harness import POOLS, ContainerdHarness
+from tests.runtime.containerd_harness import POOLS_YAML, ContainerdHarness
 from tests.support.parts import require_containers
 
 
@@ -22,7 +22,7 @@ def containers_can_run() -> None:
 def running(containers_can_run: None) -> Iterator[ContainerdHarness]:
     with Laboratory() as laboratory:
         node = laboratory.node("node-a")
-        applied = laboratory.orbctl("apply", "-f", "-", stdin=POOLS)
+        applied = laboratory.orbctl("apply", "-f", "-", stdin=POOLS_YAML)
         assert applied.returncode == 0, applied.stderr
         containerd = Containerd(laboratory, node)
         try:

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Final
 
 from ops.lab.daemons import Daemon
-from ops.lab.identity import MARK
+from ops.lab.identity import LABORATORY_VARIABLE
 from ops.lab.laboratory import Laboratory
 from ops.lab.node import Node
 from ops.lab.programs import attempt, plugin
-from ops.lab.sandbox import INTERFACE
+from ops.lab.sandbox import POD_INTERFACE
 from tests.runtime.cri import RuntimeService
-from tests.runtime.pause_image import NAME, write_archive
+from tests.runtime.pause_image import IMAGE_NAME, write_archive
 
 IMPORT_S: Final = 300.0
 """Seconds in which an image must be imported: enough for 300 MB on a busy machine."""
@@ -106,7 +106,7 @@ class Containerd:
         self._snapshotter = "overlayfs" if has_node_mounts else "native"
         self.socket = self.here / "grpc.sock"
         self.cgroup_parent = f"/{laboratory.identity.name('pods')}"
-        self._mark = f"{MARK}={laboratory.identity}"
+        self._mark = f"{LABORATORY_VARIABLE}={laboratory.identity}"
         self._laboratory = laboratory
         script = self._holder_script()
         hold = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script]
@@ -123,7 +123,7 @@ class Containerd:
         (self.node.plugins / "loopback").symlink_to(plugin("loopback"))
         config = CONFIG.format(
             here=self.here,
-            image=NAME,
+            image=IMAGE_NAME,
             plugins=self.node.plugins,
             networks=self.node.directory / "net.d",
             netns_of_state=str(not self._has_node_mounts).lower(),
@@ -172,7 +172,9 @@ class Containerd:
         the Pod's addresses, and the restarted Pod would detect its IPv6 address as a duplicate.
         """
         for path in (self.here / "state").glob("*/netns/*"):
-            attempt(self.with_mounts("nsenter", f"--net={path}", "ip", "link", "delete", INTERFACE))
+            attempt(
+                self.with_mounts("nsenter", f"--net={path}", "ip", "link", "delete", POD_INTERFACE)
+            )
             attempt(self.with_mounts("umount", str(path)))
             path.unlink()
 

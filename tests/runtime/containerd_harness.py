@@ -15,7 +15,7 @@ from tests.runtime.containerd import Containerd
 from tests.runtime.cri import RuntimeRefused, RuntimeService
 from tests.support.event_store_reader import EventStoreReader
 
-POOLS = """
+POOLS_YAML = """
 apiVersion: spiderpool.spidernet.io/v2beta1
 kind: SpiderIPPool
 metadata: {name: lan-v4}

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-NAME = "orbweaver.test/pause:1"
+IMAGE_NAME = "orbweaver.test/pause:1"
 NO_LINKS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -105,7 +105,7 @@ def write_archive(path: Path, environment: Sequence[str]) -> None:
     machine = MACHINES[platform.machine()]
     programs = {"pause": machine.pause, "done": machine.done}
     layer = tar({name: (program(machine.elf, code), 0o755) for name, code in programs.items()})
-    write_image(path, NAME, layer, {"Entrypoint": ["/pause"], "Env": list(environment)})
+    write_image(path, IMAGE_NAME, layer, {"Entrypoint": ["/pause"], "Env": list(environment)})
 
 
 def write_image(path: Path, name: str, layer: bytes, config: Mapping[str, object]) -> None:

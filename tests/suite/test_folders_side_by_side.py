@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.folders import LONGEST_FIRST, MACHINE, WITHOUT_FOLDER, folder_of, scope_of
+from tests.support.folders import LONGEST_FIRST, MACHINE_SCOPE, WITHOUT_FOLDER, folder_of, scope_of
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 2
@@ -124,7 +124,7 @@ def test_files_with_tests_marked_uml_are_one_scope(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("# mark.uml" if name in IN_MACHINE else "")
 
-    assert {scope_of(tmp_path, f"{name}::test") for name in IN_MACHINE} == {MACHINE}
+    assert {scope_of(tmp_path, f"{name}::test") for name in IN_MACHINE} == {MACHINE_SCOPE}
     assert scope_of(tmp_path, "tests/a/test_plain.py::test") == "tests/a"
 
 

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import pytest
 
 from tests.support.parts import REMEDIES, USER_MODE, needs
-from tests.support.user_mode import MODULES, PROGRAM, UserModeLinux
+from tests.support.user_mode import UML_MODULES, UML_PROGRAM, UserModeLinux
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PANIC: Final = "ptrace set fp regs failed, errno = 14"
@@ -161,9 +161,9 @@ def run_inner(
 @pytest.fixture
 def panicking(tmp_path: Path) -> str:
     """A PATH on which ``linux.uml`` is the script ``STAND_IN``."""
-    if not (MODULES.is_dir() and shutil.which("modprobe")):
+    if not (UML_MODULES.is_dir() and shutil.which("modprobe")):
         pytest.skip(needs(USER_MODE, "its modules are missing"))
-    program = tmp_path / "bin" / PROGRAM
+    program = tmp_path / "bin" / UML_PROGRAM
     program.parent.mkdir()
     program.write_text(STAND_IN)
     program.chmod(0o755)
@@ -219,8 +219,8 @@ def test_user_mode_linux_boots_on_a_processor_with_a_large_state(tmp_path: Path)
     source.write_text(LARGE_STATE)
     library = str(source.with_suffix(".so"))
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, str(source)], check=True)
-    program = tmp_path / PROGRAM
-    real = shutil.which(PROGRAM)
+    program = tmp_path / UML_PROGRAM
+    real = shutil.which(UML_PROGRAM)
     program.write_text(f'#!/bin/sh\nLD_PRELOAD="$LD_PRELOAD {library}" exec {real} "$@"\n')
     program.chmod(0o755)
     without_compiler = tmp_path / "bin"

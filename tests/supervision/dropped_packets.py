@@ -29,7 +29,7 @@ from core.kubernetes.connection import open_connection
 from core.kubernetes.informer import Informer
 from core.process.supervision import Supervisor
 from core.projections import configuration_view
-from core.projections.configuration_view import TASK, ConfigurationView
+from core.projections.configuration_view import VIEW_TASK, ConfigurationView
 from tests.support.etcd import EtcdCluster
 from tests.support.kubernetes import ApiServer
 
@@ -68,15 +68,15 @@ async def check_etcd(directory: Path, limits: pytest.MonkeyPatch) -> None:
         store = EtcdStore(EtcdSettings(etcd.endpoints))
         view = ConfigurationView(store, keys, supervisor)
         await view.start()
-        await until(lambda: dict(supervisor.health())[TASK] is None)
+        await until(lambda: dict(supervisor.health())[VIEW_TASK] is None)
 
         with dropped_packets(etcd.endpoints[0]):
-            await until(lambda: dict(supervisor.health())[TASK] is not None)
-            assert "received nothing for" in str(dict(supervisor.health())[TASK])
+            await until(lambda: dict(supervisor.health())[VIEW_TASK] is not None)
+            assert "received nothing for" in str(dict(supervisor.health())[VIEW_TASK])
         writer = EtcdStore(EtcdSettings(etcd.endpoints))
         await writer.commit([], [Put(keys.guard("pools", 4), b"")])
         await until(lambda: keys.guard("pools", 4) in view.current.guards)
-        await until(lambda: dict(supervisor.health())[TASK] is None)
+        await until(lambda: dict(supervisor.health())[VIEW_TASK] is None)
 
         await view.close()
         await supervisor.close()

@@ -15,27 +15,27 @@ from typing import Final
 
 from ops.kubernetes.resources import TranslatedKind
 
-ROOT: Final = Path(__file__).resolve().parents[2]
-PACKAGES: Final = ("core", "nodeagent", "ops", "workflows")
+PROJECT_ROOT: Final = Path(__file__).resolve().parents[2]
+PRODUCT_PACKAGES: Final = ("core", "nodeagent", "ops", "workflows")
 
 MAKERS: Final = ("TaskSpec", "reflector_task", "_leader_task")
 """Functions that create a specification, with the task's name as first argument."""
 
-AGENT: Final = (
+AGENT_TASKS: Final = (
     *("watch-pods", "watch-coordinator", "watch-services", "watch-networks", "watch-rdma-pods"),
     *("watch-sriov", "sriov", "roce-qos"),
     *("cluster-ips", "device-plugin", "cni-request-timeouts", "configuration-view"),
     "refusal-recorder",
 )
-REPLICA: Final = (
+REPLICA_TASKS: Final = (
     *("configuration-view", "projector", "observer", "election", "workflow-worker"),
     *("webhooks", "cluster-watch"),
 )
-LEADER: Final = (
+LEADER_TASKS: Final = (
     *("publisher", "execution-starter", "pod-listener", "pool-dispatcher", "binding-dispatcher"),
     *("translator", "application-watch", "scale-recorder", "forecaster"),
 )
-KUBERNETES: Final = (
+KUBERNETES_TASKS: Final = (
     *(f"watch-{kind.value}" for kind in TranslatedKind),
     *("status-reporter", "claim-reporter", "networks", "coordinators", "coordinator-records"),
     "lease-report",
@@ -43,9 +43,11 @@ KUBERNETES: Final = (
 CONSOLE: Final = ("console",)
 """The task of the console, on which the readiness of a replica does not depend."""
 
-WEBHOOKS: Final = ("pending-admissions", "webhook-certificate", "injected-networks")
+WEBHOOK_TASKS: Final = ("pending-admissions", "webhook-certificate", "injected-networks")
 
-CRASHED: Final = frozenset((*AGENT, *REPLICA, *LEADER, *KUBERNETES, *WEBHOOKS, *CONSOLE))
+CRASHED_TASKS: Final = frozenset(
+    (*AGENT_TASKS, *REPLICA_TASKS, *LEADER_TASKS, *KUBERNETES_TASKS, *WEBHOOK_TASKS, *CONSOLE)
+)
 """All tasks that tests of this folder crash."""
 
 

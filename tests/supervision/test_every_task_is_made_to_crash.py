@@ -6,13 +6,18 @@ import re
 
 import pytest
 
-from tests.supervision.task_names import CRASHED, PACKAGES, ROOT, task_names_in
+from tests.supervision.task_names import (
+    CRASHED_TASKS,
+    PRODUCT_PACKAGES,
+    PROJECT_ROOT,
+    task_names_in,
+)
 
 TASKS = sorted(
     {
-        (pattern, str(path.relative_to(ROOT)))
-        for package in PACKAGES
-        for path in (ROOT / package).rglob("*.py")
+        (pattern, str(path.relative_to(PROJECT_ROOT)))
+        for package in PRODUCT_PACKAGES
+        for path in (PROJECT_ROOT / package).rglob("*.py")
         for pattern in task_names_in(path.read_text())
     }
 )
@@ -20,12 +25,12 @@ TASKS = sorted(
 
 @pytest.mark.parametrize(("pattern", "path"), TASKS)
 def test_every_task_of_the_product_is_in_the_crashed_list(pattern: str, path: str) -> None:
-    is_crashed = any(re.fullmatch(pattern, name) for name in CRASHED)
+    is_crashed = any(re.fullmatch(pattern, name) for name in CRASHED_TASKS)
 
     assert is_crashed, f"{path} supervises {pattern!r}: add it to tests/supervision/task_names.py"
 
 
-@pytest.mark.parametrize("name", sorted(CRASHED))
+@pytest.mark.parametrize("name", sorted(CRASHED_TASKS))
 def test_every_task_in_the_crashed_list_exists(name: str) -> None:
     assert any(re.fullmatch(pattern, name) for pattern, _ in TASKS)
 

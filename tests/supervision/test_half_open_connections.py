@@ -28,7 +28,7 @@ from core.kubernetes.connection import open_connection
 from core.kubernetes.informer import Informer, reflector_task
 from core.process.supervision import Supervisor
 from core.projections import configuration_view
-from core.projections.configuration_view import TASK, ConfigurationView
+from core.projections.configuration_view import VIEW_TASK, ConfigurationView
 from tests.support.deadlines import until
 from tests.support.etcd import EtcdCluster
 from tests.support.interruptible_proxy import InterruptibleProxy
@@ -60,14 +60,14 @@ async def test_a_configuration_view_is_stale_while_etcd_is_silent_and_then_recov
             view = ConfigurationView(store, keys, supervisor)
             await view.start()
             await until(lambda: 0 < view.age_s() < 2.0)
-            fault_before = dict(supervisor.health())[TASK]
+            fault_before = dict(supervisor.health())[VIEW_TASK]
 
             proxy.interrupt()
-            await until(lambda: dict(supervisor.health())[TASK] is not None)
-            stale = dict(supervisor.health())[TASK]
+            await until(lambda: dict(supervisor.health())[VIEW_TASK] is not None)
+            stale = dict(supervisor.health())[VIEW_TASK]
             await direct.commit([], [Put(keys.guard("pools", 4), b"")])
             proxy.restore()
-            await until(lambda: dict(supervisor.health())[TASK] is None)
+            await until(lambda: dict(supervisor.health())[VIEW_TASK] is None)
             await until(lambda: keys.guard("pools", 4) in view.current.guards)
 
             await view.close()

@@ -27,17 +27,27 @@ from ops.kubernetes.settings import (
     WebhookSettings,
 )
 from ops.kubernetes.watches.cluster_watch import watch_of
-from tests.fixtures.kubernetes import MISSING
+from tests.fixtures.kubernetes import API_SERVER_MISSING
 from tests.supervision.crashing_supervisor import CrashingSupervisor
-from tests.supervision.task_names import KUBERNETES, LEADER, REPLICA, WEBHOOKS
+from tests.supervision.task_names import (
+    KUBERNETES_TASKS,
+    LEADER_TASKS,
+    REPLICA_TASKS,
+    WEBHOOK_TASKS,
+)
 from tests.support.deadlines import until
 from tests.support.kubernetes import ApiServer, missing_programs
 
-pytestmark = pytest.mark.skipif(bool(missing_programs()), reason=MISSING)
+pytestmark = pytest.mark.skipif(bool(missing_programs()), reason=API_SERVER_MISSING)
 
 
 NAMESPACE = "shop"
-GROUPS = {"replica": REPLICA, "leader": LEADER, "kubernetes": KUBERNETES, "webhooks": WEBHOOKS}
+GROUPS = {
+    "replica": REPLICA_TASKS,
+    "leader": LEADER_TASKS,
+    "kubernetes": KUBERNETES_TASKS,
+    "webhooks": WEBHOOK_TASKS,
+}
 ENDS_THE_TERM = ("election",)
 """Tasks whose crash ends the leader's term."""
 

@@ -17,7 +17,7 @@ from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
 from nodeagent.kubernetes.cluster_connection import connect_cluster
 from nodeagent.settings.values import Settings
 from tests.supervision.crashing_supervisor import CrashingSupervisor, ManualClock
-from tests.supervision.task_names import AGENT
+from tests.supervision.task_names import AGENT_TASKS
 from tests.support.agent_harness import running
 from tests.support.deadlines import until
 from tests.support.kubernetes import ApiServer
@@ -79,6 +79,6 @@ async def test_each_crashed_task_of_an_agent_is_reported_and_restarted(
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await cluster.close()
 
-    assert set(names) == set(AGENT)
+    assert set(names) == set(AGENT_TASKS)
     assert caplog.text.count("restarting it in 0.1 s") == len(names)
     assert supervisor.restarts == len(names)

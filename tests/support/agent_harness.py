@@ -18,7 +18,7 @@ from core.domain.addresses.ip_address import Family
 from core.domain.configuration.commands import ApplyPool, ApplyRecord, Command
 from core.domain.events import Cause, RecordDefined
 from core.domain.model import Claim, Endpoint, Pool
-from core.eventstore.codec import CLAIM, ENDPOINT
+from core.eventstore.codec import CLAIM_CODEC, ENDPOINT_CODEC
 from core.eventstore.kv import Get, KeyValueStore
 from core.eventstore.writer import Writer
 from nodeagent.agent import Agent
@@ -193,7 +193,7 @@ class AgentHarness:
         """Every claim in the store, by address."""
         response = await self.store.read([Get(*self.keys.range_of("ip"))])
         return {
-            str(self.keys.address_in(kv.key)): CLAIM.decode(kv.value)
+            str(self.keys.address_in(kv.key)): CLAIM_CODEC.decode(kv.value)
             for kv in response.ranges[0].kvs
         }
 
@@ -201,4 +201,4 @@ class AgentHarness:
         """The endpoint of a Pod of namespace shop."""
         response = await self.store.read([Get(self.keys.endpoint("shop", pod))])
         kvs = response.ranges[0].kvs
-        return ENDPOINT.decode(kvs[0].value) if kvs else None
+        return ENDPOINT_CODEC.decode(kvs[0].value) if kvs else None

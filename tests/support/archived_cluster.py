@@ -31,7 +31,7 @@ from core.domain.events import RecordDefined, Recorded
 from core.domain.evolution import Ledger
 from core.domain.model import FixedKind, Reservation
 from core.errors import OrbweaverError
-from core.eventstore.codec import HEAD, WriterHead
+from core.eventstore.codec import HEAD_CODEC, WriterHead
 from core.eventstore.keys import Keys, controller_writer
 from core.eventstore.kv import Get, KeyValueStore, Put
 from core.eventstore.memory import MemoryStore
@@ -39,7 +39,7 @@ from core.eventstore.writer import Writer, unix_ms
 from tests.support.node_harness import NodeHarness, pod, pool
 
 NODES = ("node-a", "node-b")
-KEYS = Keys("test")
+TEST_KEYS = Keys("test")
 
 
 class Add(NamedTuple):
@@ -117,7 +117,7 @@ class ArchivedCluster:
         """Seal segments into the archive; return the number of files written."""
         archiver = Archiver(
             self.store,
-            KEYS,
+            TEST_KEYS,
             files or self.files,
             file_bytes_max=file_bytes_max,
             now_ms=self.now_ms,
@@ -126,7 +126,7 @@ class ArchivedCluster:
 
     async def view(self) -> LogView:
         """The whole log up to now."""
-        return await open_log(self.store, KEYS, self.files, now_ms=self.now_ms)
+        return await open_log(self.store, TEST_KEYS, self.files, now_ms=self.now_ms)
 
     async def replayed(self) -> list[Recorded]:
         """Every event of archive and live log."""
@@ -134,15 +134,15 @@ class ArchivedCluster:
 
     async def commit_undecodable_segment(self) -> int:
         """Commit a segment of a new writer that cannot be decoded; return its position."""
-        head = HEAD.encode(WriterHead(1, 1))
-        writes = [Put(KEYS.log("ghost", 1), b"\xff"), Put(KEYS.head("ghost"), head)]
+        head = HEAD_CODEC.encode(WriterHead(1, 1))
+        writes = [Put(TEST_KEYS.log("ghost", 1), b"\xff"), Put(TEST_KEYS.head("ghost"), head)]
         await self.store.commit([], writes)
-        (kv,) = (await self.store.read([Get(KEYS.log("ghost", 1))])).ranges[0].kvs
+        (kv,) = (await self.store.read([Get(TEST_KEYS.log("ghost", 1))])).ranges[0].kvs
         return kv.mod_revision
 
     async def live_segments(self) -> int:
         """The number of segments in etcd."""
-        response = await self.store.read([Get(*KEYS.range_of("log"), count_only=True)])
+        response = await self.store.read([Get(*TEST_KEYS.range_of("log"), count_only=True)])
         return response.ranges[0].count
 
     async def _execute_move(self, move: Move) -> None:
@@ -177,7 +177,7 @@ async def archived_cluster(
 @asynccontextmanager
 async def orbctl_writer(cluster: ArchivedCluster) -> AsyncIterator[Writer]:
     """An open writer, as that of an operator's ``orbctl``."""
-    writer = Writer(cluster.store, KEYS, controller_writer("orbctl-0"))
+    writer = Writer(cluster.store, TEST_KEYS, controller_writer("orbctl-0"))
     await writer.open()
     try:
         yield writer

@@ -16,11 +16,11 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from tests.support.emulation import MACHINE, VARIABLE
+from tests.support.emulation import EMULATION_VARIABLE, MACHINE_EMULATION
 from tests.support.uml import REPORTS_VARIABLE
-from tests.support.vm import PROJECT, Board, boot_command
+from tests.support.vm import PROJECT_ROOT, Board, boot_command
 
-ROOT: Final = PROJECT / ".arm64/root"
+ROOT: Final = PROJECT_ROOT / ".arm64/root"
 DEADLINE_S: Final = 3 * 3600
 """Seconds for all tests. A test takes about fifty times as long as without emulation."""
 
@@ -55,7 +55,7 @@ def run_tests(arguments: list[str]) -> int:
     script = SCRIPT.format(
         loading="\n".join(f"modprobe {module}" for module in MODULES),
         reports=REPORTS_VARIABLE,
-        emulated=f"{VARIABLE}={MACHINE}",
+        emulated=f"{EMULATION_VARIABLE}={MACHINE_EMULATION}",
         arguments=shlex.join(arguments),
     )
     with tempfile.TemporaryDirectory(prefix="ow-arm64-") as name:

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
-READING: Final = frozenset({"get", "list", "watch"})
+READ_VERBS: Final = frozenset({"get", "list", "watch"})
 
 
 class AuditedRequest(NamedTuple):
@@ -24,7 +24,7 @@ class AuditedRequest(NamedTuple):
     @property
     def has_written(self) -> bool:
         """Whether the request is a write that succeeded."""
-        return self.verb not in READING and self.status < 300
+        return self.verb not in READ_VERBS and self.status < 300
 
 
 class Audit:

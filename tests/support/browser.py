@@ -22,7 +22,7 @@ import pytest
 from tests.support.deadlines import attempts
 from tests.support.parts import CHROMIUM, needs
 
-PROGRAM: Final = "chromium"
+BROWSER_PROGRAM: Final = "chromium"
 START_DEADLINE_S: Final = 60.0
 MESSAGE_BYTES_MAX: Final = 32 << 20
 _POLL_S: Final = 0.02
@@ -62,7 +62,7 @@ class ScriptFailed(AssertionError):
 
 def require_chromium() -> None:
     """Skip the test where Chromium is not installed."""
-    if shutil.which(PROGRAM) is None:
+    if shutil.which(BROWSER_PROGRAM) is None:
         pytest.skip(needs(CHROMIUM))
 
 
@@ -194,7 +194,7 @@ class Page:
 @asynccontextmanager
 async def running_browser(directory: Path) -> AsyncIterator[Browser]:
     """Run Chromium with its profile in ``directory`` while the context is active."""
-    program = shutil.which(PROGRAM)
+    program = shutil.which(BROWSER_PROGRAM)
     assert program is not None, "call require_chromium() first"
     with (directory / "chromium.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(

@@ -29,13 +29,13 @@ from ops.console.access import ConsoleAccess
 from ops.console.source import ConsoleSource
 from ops.console.web_server import ACCESS_RECHECK_S, CONNECTIONS_MAX, ConsoleServer
 from ops.console.workflow_actions import WorkflowActions
-from tests.support.node_harness import CAUSE, NodeHarness, pod, pool
+from tests.support.node_harness import TEST_CAUSE, NodeHarness, pod, pool
 
 START_MS: Final = 1_767_268_800_000
 """2026-01-01 12:00:00 UTC."""
 
 MINUTE_MS: Final = 60_000
-HELD: Final = "10.6.0.17"
+HELD_ADDRESS: Final = "10.6.0.17"
 """An address that web-1 held from 12:02 to 12:05, and web-0 since 12:10."""
 
 COOLING_DOWN: Final = "10.6.0.23"
@@ -44,7 +44,7 @@ COOLING_DOWN: Final = "10.6.0.23"
 RELEASE_TRACE: Final = "4bf92f3577b34da6a3ce929d0e0e4736"
 """The trace id of the release of ``COOLING_DOWN``; no other event has a trace id."""
 
-WIDE: Final = SelectionRequest("eth0", ("wide",))
+WIDE_REQUEST: Final = SelectionRequest("eth0", ("wide",))
 HOSTILE_TEXT: Final = "<img src=x onerror=alert(1)>"
 """The reason of a quarantine: a page must show it as text."""
 
@@ -106,7 +106,7 @@ async def served(
 
 async def _write_events(clock: _Clock, node_a: NodeHarness, node_b: NodeHarness) -> None:
     """Write the events, by minutes after 12:00 of the clock. ``lan`` begins with one address."""
-    lan = pool("lan", HELD)
+    lan = pool("lan", HELD_ADDRESS)
     await node_a.apply(lan)
     await node_b.view.freshen()
     clock.set(2)
@@ -119,7 +119,9 @@ async def _write_events(clock: _Clock, node_a: NodeHarness, node_b: NodeHarness)
     await _refuse(node_a, "web-9")
     clock.set(20)
     await node_a.apply(
-        lan._replace(ips=(HELD, "10.6.0.20-10.6.0.25"), exclude_ips=("10.6.0.24", "10.6.0.25")),
+        lan._replace(
+            ips=(HELD_ADDRESS, "10.6.0.20-10.6.0.25"), exclude_ips=("10.6.0.24", "10.6.0.25")
+        ),
         pool("wide", "10.7.0.0-10.7.255.255", subnet="10.7.0.0/16", default=False),
         pool("six", "fd00:6::-fd00:6::ffff:ffff:ffff:ffff", default=False),
         ApplyReservation(Reservation("printers", 4, ("10.6.0.20", "10.6.0.21"))),
@@ -131,7 +133,7 @@ async def _write_events(clock: _Clock, node_a: NodeHarness, node_b: NodeHarness)
     await node_a.apply(ApplyRecord(_coordinator("underlay")))
     clock.set(30)
     for number in range(4, 12):
-        await node_b.add(pod(f"api-{number}"), request=WIDE)
+        await node_b.add(pod(f"api-{number}"), request=WIDE_REQUEST)
     await node_a.add(pod("six-0"), request=SelectionRequest("eth0", (), ("six",)))
     clock.set(60)
     await node_a.add(pod("web-3"))
@@ -165,5 +167,5 @@ async def _refuse(node: NodeHarness, name: str) -> None:
     recorder = RefusalRecorder(node.writer)
     with pytest.raises(AllocationError) as refused:
         await node.add(pod(name))
-    recorder.note(pod(name), "eth0", refused.value, CAUSE)
+    recorder.note(pod(name), "eth0", refused.value, TEST_CAUSE)
     await recorder.write_due()

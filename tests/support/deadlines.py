@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import count
 
-from tests.support.emulation import VARIABLE
+from tests.support.emulation import EMULATION_VARIABLE
 
-DEADLINE_S = 600.0 if VARIABLE in os.environ else 60.0
+DEADLINE_S = 600.0 if EMULATION_VARIABLE in os.environ else 60.0
 """Seconds that a test waits for a condition: ten times as long on an emulated processor."""
 
 

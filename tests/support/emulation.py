@@ -12,19 +12,19 @@ from typing import Final
 
 import pytest
 
-from tests.support.parts import PROCESSOR, needs
+from tests.support.parts import REAL_PROCESSOR, needs
 
-VARIABLE: Final = "ORBWEAVER_EMULATED"
-"""The environment variable that names the emulation of a run: ``USER`` or ``MACHINE``."""
+EMULATION_VARIABLE: Final = "ORBWEAVER_EMULATED"
+"""The environment variable that names the emulation of a run: ``USER`` or ``MACHINE_EMULATION``."""
 
 USER: Final = "user"
-MACHINE: Final = "machine"
+MACHINE_EMULATION: Final = "machine"
 
 
 def _skipped_in(detail: str, *emulations: str) -> pytest.MarkDecorator:
     """Return the mark that skips a test in these emulations."""
-    emulated = os.environ.get(VARIABLE) in emulations
-    return pytest.mark.skipif(emulated, reason=needs(PROCESSOR, detail))
+    emulated = os.environ.get(EMULATION_VARIABLE) in emulations
+    return pytest.mark.skipif(emulated, reason=needs(REAL_PROCESSOR, detail))
 
 
 needs_packet_groups: Final = _skipped_in(
@@ -36,5 +36,5 @@ needs_driver_ioctls: Final = _skipped_in("qemu's user emulation has no SIOCETHTO
 needs_sanitizers: Final = _skipped_in("sanitizers do not run in qemu's user emulation", USER)
 needs_process_times: Final = _skipped_in("qemu's user emulation has zeros in /proc/PID/stat", USER)
 needs_real_time: Final = _skipped_in(
-    "an emulated processor is too slow for the deadlines of this test", USER, MACHINE
+    "an emulated processor is too slow for the deadlines of this test", USER, MACHINE_EMULATION
 )

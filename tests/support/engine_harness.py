@@ -18,7 +18,7 @@ from workflows.engine.client.visibility import Visibility
 from workflows.engine.clock import Clock
 from workflows.engine.run.history_checker import violations
 from workflows.engine.store.history_reader import history_of, read_history
-from workflows.engine.store.records import HEAD, RunHead
+from workflows.engine.store.records import HEAD_CODEC, RunHead
 from workflows.engine.worker.worker import Worker, WorkerOptions
 from workflows.model.events import HistoryEvent
 from workflows.model.policies import ExecutionStatus
@@ -100,7 +100,7 @@ class EngineHarness:
         by_run: dict[str, list[KeyValue]] = defaultdict(list)
         for kv in segments:
             by_run[kv.key.split(b"/")[-2].decode()].append(kv)
-        heads = [HEAD.decode(kv.value) for kv in (*opened, *closed)]
+        heads = [HEAD_CODEC.decode(kv.value) for kv in (*opened, *closed)]
         faults = []
         for head in heads:
             events = history_of(tuple(by_run[head.run_id]))

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from core.domain.evolution import Ledger
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.keys import Keys
-from core.eventstore.log import START, LogReader
+from core.eventstore.log import LOG_START, LogReader
 from core.eventstore.state import read_ledger
 from tests.support.checked_log import check_log
 
@@ -50,7 +50,7 @@ class EventStoreReader:
 
 
 async def _find_violations(store: EtcdStore) -> list[str]:
-    segments, _ = await LogReader(store, Keys(CLUSTER)).catch_up(START)
+    segments, _ = await LogReader(store, Keys(CLUSTER)).catch_up(LOG_START)
     events = [event for segment in segments for event in segment.events()]
     assert events, "an empty log proves nothing"
     return [str(violation) for violation in check_log(events)]

@@ -21,7 +21,7 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-MACHINE: Final = "the machine of tests marked uml"
+MACHINE_SCOPE: Final = "the machine of tests marked uml"
 MACHINE_MARK: Final = "mark.uml"
 
 WITH_SUBFOLDERS: Final = ("tests/kubernetes",)
@@ -62,7 +62,7 @@ def scope_of(root: Path, nodeid: str) -> str:
     file = nodeid.partition("::")[0]
     if file in WITHOUT_FOLDER:
         return file
-    return MACHINE if runs_in_machine(root / file) else folder_of(nodeid)
+    return MACHINE_SCOPE if runs_in_machine(root / file) else folder_of(nodeid)
 
 
 class FolderScheduling(LoadScopeScheduling):
@@ -82,7 +82,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FolderS
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """In a worker, sort the longest scopes first; all workers must have the same order."""
     if shared_directory(config) is not None:
-        ranks = {scope: rank for rank, scope in enumerate((MACHINE, *LONGEST_FIRST))}
+        ranks = {scope: rank for rank, scope in enumerate((MACHINE_SCOPE, *LONGEST_FIRST))}
         root = config.rootpath
         items.sort(key=lambda item: ranks.get(scope_of(root, item.nodeid), len(ranks)))
 

@@ -22,18 +22,25 @@ import pytest
 import yaml
 from kmock import KubernetesEmulator, ResourceInfo, Server
 
-from core.manifests.crds.names_and_columns import KINDS
+from core.manifests.crds.names_and_columns import CUSTOM_RESOURCE_KINDS
 from core.manifests.kinds.fields import API_VERSION
 from tests.support.etcd import EtcdCluster
 from tests.support.http_client import HttpClient, HttpResponse
-from tests.support.kubernetes import APPLY, CALL_S, MERGE, ApiServer, Loopback, ServerLocation
+from tests.support.kubernetes import (
+    APPLY_PATCH,
+    CALL_S,
+    MERGE_PATCH,
+    ApiServer,
+    Loopback,
+    ServerLocation,
+)
 from tests.support.parts import API_SERVER, needs
 
 CREATED_AT: Final = "2026-01-01T00:00:00Z"
 START_S: Final = 20.0
 SERVICES: Final = "networking.k8s.io/v1/servicecidrs"
 COLLECTIONS: Final = (
-    *(f"{API_VERSION}/{kind.plural}" for kind in KINDS),
+    *(f"{API_VERSION}/{kind.plural}" for kind in CUSTOM_RESOURCE_KINDS),
     *("v1/pods", "v1/namespaces", "v1/nodes", "v1/configmaps", "events.k8s.io/v1/events"),
     *("apps/v1/statefulsets", "apps/v1/replicasets", "apps/v1/deployments", "batch/v1/jobs"),
     *(SERVICES, "k8s.cni.cncf.io/v1/network-attachment-definitions"),
@@ -52,7 +59,7 @@ class Emulator(KubernetesEmulator):
         body = request.data
         if request.resource is not None and isinstance(body, dict) and "metadata" in body:
             key = (request.resource, request.namespace, request.name)
-            is_applied = request.headers.get("Content-Type") == APPLY
+            is_applied = request.headers.get("Content-Type") == APPLY_PATCH
             is_new = request.method == "POST" or (is_applied and not self._has(key))
             if is_new:
                 _identify(body["metadata"], request.namespace)
@@ -151,7 +158,9 @@ class MockServer(ApiServer):
             return HttpResponse(HTTPStatus.OK, b"{}", ())
         if method == "PUT" and isinstance(body, dict):
             removed = dict.fromkeys(self.request("GET", target).body["spec"])
-            return super()._send("PATCH", path, body | {"spec": removed | body["spec"]}, MERGE)
+            return super()._send(
+                "PATCH", path, body | {"spec": removed | body["spec"]}, MERGE_PATCH
+            )
         response = super()._send(method, path, body, content)
         is_created = method == "POST" and response.status == HTTPStatus.OK
         return response._replace(status=HTTPStatus.CREATED) if is_created else response

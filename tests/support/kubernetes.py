@@ -25,9 +25,11 @@ import yaml
 from tests.support.etcd import EtcdCluster, free_ports
 from tests.support.http_client import HttpClient, HttpResponse
 
-ASSETS: Final = Path(os.environ.get("KUBEBUILDER_ASSETS") or "/usr/local/kubebuilder/bin")
-APPLY: Final = "application/apply-patch+yaml"
-MERGE: Final = "application/merge-patch+json"
+KUBERNETES_PROGRAMS: Final = Path(
+    os.environ.get("KUBEBUILDER_ASSETS") or "/usr/local/kubebuilder/bin"
+)
+APPLY_PATCH: Final = "application/apply-patch+yaml"
+MERGE_PATCH: Final = "application/merge-patch+json"
 
 SERVICE_ADDRESS: Final = "10.96.0.1"
 """The ClusterIP of the Service ``kubernetes``: the first of ``service-cluster-ip-range``."""
@@ -63,7 +65,7 @@ class Answer(NamedTuple):
 def missing_programs(*names: str) -> list[str]:
     """Return the missing ones of these programs; by default of kube-apiserver and kubectl."""
     required = names or ("kube-apiserver", "kubectl")
-    return [name for name in required if not (ASSETS / name).is_file()]
+    return [name for name in required if not (KUBERNETES_PROGRAMS / name).is_file()]
 
 
 class ServerLocation(Protocol):
@@ -208,7 +210,7 @@ class ApiServer:
             **self._flags,
         }
         options = (f"--{name}={value}" for name, value in flags.items() if value is not None)
-        command = self.home.inside([str(ASSETS / "kube-apiserver"), *options])
+        command = self.home.inside([str(KUBERNETES_PROGRAMS / "kube-apiserver"), *options])
         with (directory / "kube-apiserver.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -277,7 +279,11 @@ class ApiServer:
 
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
         """Run kubectl and return its output. Raises ApiServerFailed with its error output."""
-        kubectl = [str(ASSETS / "kubectl"), f"--kubeconfig={self.kubeconfig}", *arguments]
+        kubectl = [
+            str(KUBERNETES_PROGRAMS / "kubectl"),
+            f"--kubeconfig={self.kubeconfig}",
+            *arguments,
+        ]
         command = self.home.inside(kubectl)
         environment = {"HOME": str(self.directory), "PATH": "/usr/bin:/bin"}
         completed = subprocess.run(

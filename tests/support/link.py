@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from tests.support.deadlines import attempts
 
-NAMESPACES: Final = Path("/run/netns")
+NAMESPACES_FOLDER: Final = Path("/run/netns")
 
 
 class Station(NamedTuple):
@@ -44,7 +44,7 @@ class Link:
         if up:
             ip("-n", name, "link", "set", "eth0", "up")
             self._wait_until_forwarding(f"port{number}")
-        return Station(str(NAMESPACES / name), mac)
+        return Station(str(NAMESPACES_FOLDER / name), mac)
 
     def remove(self) -> None:
         for name in self._names:

@@ -37,9 +37,9 @@ from tests.support.deadlines import attempts
 from tests.support.parts import needs
 
 ANSWER_S: Final = 5.0
-SERVICES: Final = ("10.96.0.0/16", "fd00:96::/112")
-GATEWAYS: Final = ("10.6.0.1/24", "fd00:6::1/64", "10.7.0.1/24", "fd00:7::1/64")
-OUTSIDE: Final = ("198.51.100.2", "fd00:99::2")
+SERVICE_CIDRS: Final = ("10.96.0.0/16", "fd00:96::/112")
+GATEWAY_ADDRESSES: Final = ("10.6.0.1/24", "fd00:6::1/64", "10.7.0.1/24", "fd00:7::1/64")
+OUTSIDE_ADDRESSES: Final = ("198.51.100.2", "fd00:99::2")
 """The addresses of the outside host."""
 
 ROUTER: Final = {"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"}
@@ -233,7 +233,7 @@ class NetworkHarness:
             self.fabric,
             "link add br0 type bridge mcast_snooping 0",
             "link set br0 up",
-            *(f"address add {gateway} dev br0{nodad(gateway)}" for gateway in GATEWAYS),
+            *(f"address add {gateway} dev br0{nodad(gateway)}" for gateway in GATEWAY_ADDRESSES),
         )
         self.set(self.fabric, ROUTER)
         self._nodes = 0
@@ -285,8 +285,8 @@ class NetworkHarness:
         batch(
             namespace,
             "link set eth0 up",
-            f"address add {OUTSIDE[0]}/24 dev eth0",
-            f"address add {OUTSIDE[1]}/64 dev eth0 nodad",
+            f"address add {OUTSIDE_ADDRESSES[0]}/24 dev eth0",
+            f"address add {OUTSIDE_ADDRESSES[1]}/64 dev eth0 nodad",
             "route add default via 198.51.100.1",
             "route add default via fd00:99::1",
         )

@@ -27,14 +27,14 @@ from core.domain.model import Attachment, Endpoint, FixedKind, Owner, Pool
 from core.domain.selection.request import SelectionRequest
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.log import START, LogReader
+from core.eventstore.log import LOG_START, LogReader
 from core.eventstore.state import read_ledger
 from core.eventstore.writer import Writer
 from core.projections.configuration_view import ConfigurationView
 from nodeagent.handlers.add_handler import Allocate
 from tests.support.checked_log import check_log
 
-CAUSE = Cause("test")
+TEST_CAUSE = Cause("test")
 
 
 def pod(
@@ -111,7 +111,7 @@ class NodeHarness:
         results = []
         for command in commands:
             as_command = ApplyPool(command) if isinstance(command, Pool) else command
-            results.append(await self.configurator.apply(as_command, CAUSE))
+            results.append(await self.configurator.apply(as_command, TEST_CAUSE))
         await self.view.freshen()
         return results
 
@@ -131,7 +131,7 @@ class NodeHarness:
         container_id = container or f"box-{uid}"
         reference = PodReference(namespace, name, uid, container_id)
         selection = request or SelectionRequest(interface)
-        add = AddRequest(reference, Attachment(container_id, interface), selection, CAUSE)
+        add = AddRequest(reference, Attachment(container_id, interface), selection, TEST_CAUSE)
         return await self.allocate(add, facts)
 
     async def delete(
@@ -157,7 +157,7 @@ class NodeHarness:
                 validity=validity_of(endpoint),
                 migrating=pod_facts.migrating,
             ),
-            ReleaseRequest("deleted", "CNI DEL", CAUSE),
+            ReleaseRequest("deleted", "CNI DEL", TEST_CAUSE),
         )
 
     async def read_ledger(self) -> Ledger:
@@ -166,7 +166,7 @@ class NodeHarness:
 
     async def log(self) -> list[Recorded]:
         """Read all events of the log."""
-        segments, _ = await LogReader(self.store, self.keys).catch_up(START)
+        segments, _ = await LogReader(self.store, self.keys).catch_up(LOG_START)
         return [event for segment in segments for event in segment.events()]
 
     async def violations(self) -> list[Violation]:

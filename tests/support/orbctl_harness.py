@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from core.allocation.refusal_recorder import RefusalRecorder
 from core.domain.events import Cause
 from core.errors import AllocationError
-from core.eventstore.codec import POOL
+from core.eventstore.codec import POOL_CODEC
 from core.eventstore.etcd import EtcdSettings
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Delete, Get, KeyValueStore, Put
@@ -30,7 +30,7 @@ from ops.cli.main import run
 from tests.support.faulty_store import KeptStore
 from tests.support.node_harness import NodeHarness, pod
 
-CLUSTER: Final = "default"
+CLUSTER_NAME: Final = "default"
 START_MS: Final = 1_767_268_800_000
 """2026-01-01 12:00:00 UTC."""
 
@@ -88,7 +88,7 @@ class OrbctlHarness:
         """Run a function on the services of a node agent."""
 
         async def body() -> None:
-            node = NodeHarness(self.store, name, cluster=CLUSTER)
+            node = NodeHarness(self.store, name, cluster=CLUSTER_NAME)
             node.writer._now_ms = lambda: self.now_ms
             async with node:
                 await action(node)
@@ -135,17 +135,19 @@ class OrbctlHarness:
 
     async def _delete_key(self, tail: str) -> None:
         """Simulate a fault of the store: delete a key without an event."""
-        key = f"/orbweaver/v1/{CLUSTER}/{tail}".encode()
+        key = f"/orbweaver/v1/{CLUSTER_NAME}/{tail}".encode()
         await self.store.commit([], [Delete(key)])
 
     async def _write_wrong_pools(self) -> None:
         """Write state keys without events: a pool with another gateway, and an undefined pool."""
-        keys = Keys(CLUSTER)
-        blue = POOL.decode((await self.store.read([Get(keys.pool("blue"))])).ranges[0].kvs[0].value)
+        keys = Keys(CLUSTER_NAME)
+        blue = POOL_CODEC.decode(
+            (await self.store.read([Get(keys.pool("blue"))])).ranges[0].kvs[0].value
+        )
         orphaned = blue._replace(name="stray")
         writes = (
-            Put(keys.pool("blue"), POOL.encode(blue._replace(gateway="10.6.0.9"))),
-            Put(keys.pool("stray"), POOL.encode(orphaned)),
+            Put(keys.pool("blue"), POOL_CODEC.encode(blue._replace(gateway="10.6.0.9"))),
+            Put(keys.pool("stray"), POOL_CODEC.encode(orphaned)),
         )
         await self.store.commit([], writes)
 

@@ -26,7 +26,7 @@ USER_MODE: Final = "user-mode Linux"
 VIRTUAL_MACHINE: Final = "virtual machine"
 API_SERVER: Final = "kube-apiserver"
 KUBELET: Final = "kubelet"
-MANAGER: Final = "kube-controller-manager"
+CONTROLLER_MANAGER: Final = "kube-controller-manager"
 MULTUS_PLUGIN: Final = "Multus"
 HELM: Final = "helm-python-sdk"
 CONTAINERD: Final = "containerd"
@@ -38,15 +38,15 @@ FAKETIME: Final = "libfaketime"
 IMAGE_BUILDER: Final = "buildah"
 ARM64: Final = "arm64 compiler and emulator"
 MUSL: Final = "musl-gcc"
-PROCESSOR: Final = "a processor that is not emulated"
+REAL_PROCESSOR: Final = "a processor that is not emulated"
 SITE: Final = "mkdocs-material"
 PUBLIC_DOCUMENTS: Final = "Spiderpool's documents"
 SPIDERPOOL: Final = "Spiderpool"
 CHROMIUM: Final = "Chromium"
-HISTORY: Final = "an earlier commit"
+EARLIER_COMMIT: Final = "an earlier commit"
 FOREIGN_DEFINITIONS: Final = "definitions of other projects"
 BINFMT: Final = "programs of arm64"
-MINUTES: Final = "minutes for a build"
+MINUTES_FOR_A_BUILD: Final = "minutes for a build"
 
 _INSTALLED_BY_SETUP: Final = "scripts/setup.sh dev installs it (Debian's {})"
 _ASSETS: Final = "into KUBEBUILDER_ASSETS or /usr/local/kubebuilder/bin"
@@ -63,7 +63,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     USER_MODE: "scripts/setup.sh dev on amd64; where it does not boot, make test-vm",
     VIRTUAL_MACHINE: "make test-vm fetches qemu and a kernel (200 MB)",
     API_SERVER: f"setup-envtest brings kube-apiserver and kubectl {_ASSETS}",
-    MANAGER: f"put kube-controller-manager of Kubernetes 1.34 {_ASSETS}",
+    CONTROLLER_MANAGER: f"put kube-controller-manager of Kubernetes 1.34 {_ASSETS}",
     KUBELET: f"put all programs of Kubernetes 1.34 {_ASSETS}",
     MULTUS_PLUGIN: "put the program multus into /opt/cni/bin",
     HELM: "use a platform that helm-python-sdk has a wheel for",
@@ -75,11 +75,11 @@ REMEDIES: Final[Mapping[str, str]] = {
     SPIDERPOOL: "build it (docs/contributing/testing.md) and set SPIDERPOOL_BUILD to its directory",
     FOREIGN_DEFINITIONS: "set ORBWEAVER_FOREIGN_DEFINITIONS to a directory of them"
     " (docs/contributing/testing.md)",
-    HISTORY: "fetch the whole history: git fetch --unshallow",
+    EARLIER_COMMIT: "fetch the whole history: git fetch --unshallow",
     BINFMT: "apt-get install qemu-user-binfmt arch-test",
-    MINUTES: "set ORBWEAVER_REPRODUCE_IMAGES or ORBWEAVER_TWO_ARCHITECTURES to 1",
+    MINUTES_FOR_A_BUILD: "set ORBWEAVER_REPRODUCE_IMAGES or ORBWEAVER_TWO_ARCHITECTURES to 1",
     MUSL: _INSTALLED_BY_SETUP.format("musl-tools") + "; unset CC",
-    PROCESSOR: "run make test without emulation",
+    REAL_PROCESSOR: "run make test without emulation",
     ARM64: "apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user",
 }
 """Each optional part, and how to get it."""

@@ -17,8 +17,8 @@ from typing import Final, NamedTuple
 
 from tests.support.parts import USER_MODE
 
-PROGRAM: Final = "linux.uml"
-MODULES: Final = Path("/usr/lib/uml/modules")
+UML_PROGRAM: Final = "linux.uml"
+UML_MODULES: Final = Path("/usr/lib/uml/modules")
 SHIM: Final = Path(__file__).with_name("whole_xstate.c")
 MISSING: Final = "no linux.uml, its modules, or modprobe (Debian's user-mode-linux and kmod)"
 STARTED: Final = "started"
@@ -53,7 +53,7 @@ class UserModeLinux:
     @staticmethod
     def why_not() -> str:
         """Why the kernel cannot boot here; "" if it can."""
-        if not (shutil.which(PROGRAM) and shutil.which("modprobe") and MODULES.is_dir()):
+        if not (shutil.which(UML_PROGRAM) and shutil.which("modprobe") and UML_MODULES.is_dir()):
             return MISSING
         return _probe().why_not
 
@@ -117,12 +117,12 @@ def _boot(script: str, out: Path, memory: str, deadline_s: int, preload: str) ->
     """Boot and wait for the power-off; return the kernel's output."""
     (out / "inside.sh").write_text(script)
     init = out / "init.sh"
-    init.write_text(INIT.format(modules=MODULES, out=shlex.quote(str(out))))
+    init.write_text(INIT.format(modules=UML_MODULES, out=shlex.quote(str(out))))
     init.chmod(0o755)
     # One CPU: with several CPUs the same run takes three times as long.
     cpu = max(os.sched_getaffinity(0))
     kernel = [
-        *("taskset", "-c", str(cpu), PROGRAM, f"mem={memory}", "rootfstype=hostfs"),
+        *("taskset", "-c", str(cpu), UML_PROGRAM, f"mem={memory}", "rootfstype=hostfs"),
         *("root=/dev/root", "rootflags=/", "ro", f"init={init}", "con=null", "con0=fd:0,fd:1"),
         "quiet",
     ]

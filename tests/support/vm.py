@@ -22,8 +22,8 @@ from typing import Final, NamedTuple
 
 from tests.support.parts import VIRTUAL_MACHINE
 
-PROJECT: Final = Path(__file__).resolve().parents[2]
-KERNELS: Final = PROJECT / ".vm"
+PROJECT_ROOT: Final = Path(__file__).resolve().parents[2]
+KERNELS: Final = PROJECT_ROOT / ".vm"
 """The directory into which ``scripts/vm-kernel.sh`` unpacks."""
 
 MISSING: Final = "no qemu, busybox or kernel to boot"
@@ -110,7 +110,7 @@ cd {project}
 {python} -m {module} /run/out/findings.json {arguments}
 """
 
-HOST: Final = "10.0.2.2"
+HOST_ADDRESS: Final = "10.0.2.2"
 """The address at which the machine reaches the host's loopback, through ``HOST_NIC``."""
 
 HOST_MAC: Final = "52:54:00:0a:00:02"
@@ -181,7 +181,7 @@ def run_inside(
     """Boot, run ``python -m module FILE ARGUMENTS``, power off; return findings and console."""
     with tempfile.TemporaryDirectory(prefix="ow-vm-") as name:
         out = Path(name)
-        words = {"project": PROJECT, "python": sys.executable, "module": module}
+        words = {"project": PROJECT_ROOT, "python": sys.executable, "module": module}
         quoted = {key: shlex.quote(str(value)) for key, value in words.items()}
         script = MODULE_SCRIPT.format(**quoted, arguments=shlex.join(arguments))
         console = VirtualMachine.run(script, out, deadline_s, options)

@@ -1,7 +1,7 @@
 """The banned words and phrases, and the files in which a test searches for them.
 
-Each entry names the words to write instead (CONTRIBUTING.md, "Names"). ``CLEAN`` lists the paths
-that the test searches. Add a path when its files have none of the words, and do not remove it
+Each entry names the words to write instead (CONTRIBUTING.md, "Names"). ``CLEAN_PATHS`` lists the
+paths that the test searches. Add a path when its files have none of the words, and do not remove it
 again. Add a word when no file of these paths uses it.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-CLEAN: Final = (
+CLEAN_PATHS: Final = (
     "core/allocation/",
     "core/archive/",
     "core/audit/",
@@ -44,7 +44,7 @@ VAGUE_NAMES: Final = frozenset(
 LINES_OF_A_VAGUE_NAME: Final = 3
 """The distance in lines from the first to the last use at which a vague name is a finding."""
 
-NAMES: Final = {
+BANNED_NAMES: Final = {
     "look": "read, probe, reconcile, scan",
     "looks": "scans",
     "stranger": "conflicting host",
@@ -68,7 +68,7 @@ NAMES: Final = {
 }
 """Parts of names of functions, classes, parameters and attributes, with the word of the field."""
 
-PHRASES: Final = {
+BANNED_PHRASES: Final = {
     r"\b[Ww]hoever\b": "name the subject",
     r"\b[Nn]obody\b": "no process, no Pod, no user; or the passive",
     r"\b[Ss]omebody\b": "another process, a user",

@@ -6,7 +6,7 @@ is the reason, for the reviewer. An unused exception fails the tests.
 
 from __future__ import annotations
 
-EXCEPTIONS: dict[tuple[str, str], str] = {
+RULE_EXCEPTIONS: dict[tuple[str, str], str] = {
     **{
         ("tasks_are_supervised", path): reason
         for path, reason in {

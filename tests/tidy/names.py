@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from tests.tidy.sources import PRODUCT, ROOT, Source, python_sources, text_files
+from tests.tidy.sources import PRODUCT_PACKAGES, PROJECT_ROOT, Source, python_sources, text_files
 
 GLOSSARY: Final = "docs/contributing/glossary.md"
 
@@ -70,7 +70,7 @@ _DOCUMENT = re.compile(r"(?<![\w/.-])((?:docs|spec|design|decisions)/[\w./-]+\.m
 
 def product_modules() -> Iterator[Source]:
     """The modules of the packages that are installed, with ``OUTSIDE_THE_WHEEL``."""
-    return (file for file in python_sources() if file.package in PRODUCT)
+    return (file for file in python_sources() if file.package in PRODUCT_PACKAGES)
 
 
 def repeated_classes() -> dict[str, list[str]]:
@@ -106,7 +106,7 @@ def short_modules() -> list[str]:
 
 def glossary_rows() -> int:
     """The number of terms in the glossary."""
-    lines = (ROOT / GLOSSARY).read_text(encoding="utf-8").splitlines()
+    lines = (PROJECT_ROOT / GLOSSARY).read_text(encoding="utf-8").splitlines()
     return sum(line.startswith("| ") for line in lines) - 1
 
 
@@ -117,7 +117,8 @@ def missing_documents() -> list[str]:
         f"{path}: {page}"
         for path, text in files
         for page in _DOCUMENT.findall(text)
-        if not (ROOT / page).exists() and not (ROOT / Path(path).parent / page).exists()
+        if not (PROJECT_ROOT / page).exists()
+        and not (PROJECT_ROOT / Path(path).parent / page).exists()
     )
 
 
@@ -128,10 +129,10 @@ def missing_paths() -> list[str]:
         if not path.endswith(".md"):
             continue
         for name in _NAMED_PATH.findall(text):
-            if not (ROOT / name).exists():
+            if not (PROJECT_ROOT / name).exists():
                 missing.add(f"{path}: {name}")
         for target in _LINK.findall(text):
-            if not (ROOT / path).parent.joinpath(target).exists():
+            if not (PROJECT_ROOT / path).parent.joinpath(target).exists():
                 missing.add(f"{path}: {target}")
     return sorted(missing)
 
@@ -141,9 +142,9 @@ def missing_sections() -> list[str]:
     missing = set()
     for path, text in [*((file.path, file.text) for file in python_sources()), *text_files()]:
         for page, first, more in _CITED.findall(_LINE_BREAK.sub(" ", text)):
-            if not (ROOT / page).exists():
+            if not (PROJECT_ROOT / page).exists():
                 continue  # missing_documents reports it
-            lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+            lines = (PROJECT_ROOT / page).read_text(encoding="utf-8").splitlines()
             headings = {line.lstrip("# ").replace("`", "") for line in lines if line[:1] == "#"}
             cited = [first, *re.findall(r'"([^"]+)"', more)]
             missing |= {f"{path}: {page}, {name}" for name in cited if name not in headings}
@@ -157,7 +158,7 @@ def unknown_files() -> list[str]:
         for file in python_sources()
         if file.path.endswith("/__init__.py")
         for name in _FILE.findall(ast.get_docstring(file.tree) or "")
-        if not (ROOT / file.path).with_name(name).exists()
+        if not (PROJECT_ROOT / file.path).with_name(name).exists()
     )
 
 
@@ -198,9 +199,9 @@ def folders_without_a_package() -> list[str]:
         str(folder)
         for folder in folders
         if len(folder.parts) > 1
-        and folder.parts[1] in PRODUCT
+        and folder.parts[1] in PRODUCT_PACKAGES
         and str(folder) not in OWN_FOLDERS
-        and not (ROOT / PurePosixPath(*folder.parts[1:])).is_dir()
+        and not (PROJECT_ROOT / PurePosixPath(*folder.parts[1:])).is_dir()
     )
 
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from tests.tidy.sources import PRODUCT, Source, definitions, nodes_of
+from tests.tidy.sources import PRODUCT_PACKAGES, Source, definitions, nodes_of
 
 FILE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 70
@@ -103,7 +103,7 @@ def public_names_are_documented(file: Source) -> Iterator[Finding]:
 
     Methods of a class with bases may rely on the docstring of the base.
     """
-    if file.package not in PRODUCT:
+    if file.package not in PRODUCT_PACKAGES:
         return
     for name, node, owner in definitions(file.tree):
         hidden = any(part.startswith("_") for part in name.split("."))
@@ -167,7 +167,7 @@ def only_tools_for_people_print(file: Source) -> Iterator[Finding]:
 
 def no_path_of_one_machine(file: Source) -> Iterator[Finding]:
     """Product code uses paths that every system has (/run, /etc, /var), or temporary ones."""
-    if file.package not in PRODUCT:
+    if file.package not in PRODUCT_PACKAGES:
         return
     for number, line in enumerate(file.text.splitlines(), 1):
         for name in MACHINE_PATH.findall(line):
@@ -176,7 +176,7 @@ def no_path_of_one_machine(file: Source) -> Iterator[Finding]:
 
 def tasks_are_supervised(file: Source) -> Iterator[Finding]:
     """Create tasks by ``core.process.supervision``, which reports their failures."""
-    if file.package not in PRODUCT or file.path in TASK_OWNERS:
+    if file.package not in PRODUCT_PACKAGES or file.path in TASK_OWNERS:
         return
     for node in nodes_of(file.tree):
         name = _called_name(node)
@@ -189,7 +189,7 @@ def formats_state_their_byte_order(file: Source) -> Iterator[Finding]:
 
     ``=`` is the byte order of the machine with standard sizes.
     """
-    if file.package not in PRODUCT:
+    if file.package not in PRODUCT_PACKAGES:
         return
     for node in nodes_of(file.tree):
         if not (isinstance(node, ast.Call) and _called_name(node) in FORMAT_USERS and node.args):
@@ -235,7 +235,7 @@ def tests_do_not_sleep(file: Source) -> Iterator[Finding]:
                 )
 
 
-RULES: tuple[Rule, ...] = (
+HOUSE_RULES: tuple[Rule, ...] = (
     files_are_short,
     functions_are_short,
     modules_say_what_they_are_for,

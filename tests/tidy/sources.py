@@ -12,12 +12,12 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[2]
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
-PRODUCT = ("cni", "core", "nodeagent", "ops", "workflows")
+PRODUCT_PACKAGES = ("cni", "core", "nodeagent", "ops", "workflows")
 """The import packages that are installed."""
 
-PYTHON_FOLDERS = (*PRODUCT, "bench", "tests", "scripts")
+PYTHON_FOLDERS = (*PRODUCT_PACKAGES, "bench", "tests", "scripts")
 
 TEXT_PATTERNS = (
     "*.md",
@@ -65,12 +65,14 @@ def python_sources() -> tuple[Source, ...]:
     The garbage collector would traverse millions of syntax nodes and free none. Without it parsing
     takes a seventh of the time.
     """
-    paths = sorted(path for folder in PYTHON_FOLDERS for path in (ROOT / folder).rglob("*.py"))
+    paths = sorted(
+        path for folder in PYTHON_FOLDERS for path in (PROJECT_ROOT / folder).rglob("*.py")
+    )
     is_enabled = gc.isenabled()
     gc.disable()
     try:
         sources = tuple(
-            source(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
+            source(path.relative_to(PROJECT_ROOT).as_posix(), path.read_text(encoding="utf-8"))
             for path in paths
         )
     finally:
@@ -89,9 +91,9 @@ def nodes_of(tree: ast.Module) -> tuple[ast.AST, ...]:
 def text_files() -> Iterator[tuple[str, str]]:
     """Yield path and text of documents, scripts and configuration files (not Python)."""
     for pattern in TEXT_PATTERNS:
-        for path in sorted(ROOT.glob(pattern)):
+        for path in sorted(PROJECT_ROOT.glob(pattern)):
             if path.is_file() and path.suffix != ".py":
-                yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
+                yield path.relative_to(PROJECT_ROOT).as_posix(), path.read_text(encoding="utf-8")
 
 
 def definitions(tree: ast.AST, prefix: str = "") -> Iterator[Definition]:

@@ -1,4 +1,4 @@
-"""No file of ``CLEAN`` has a banned word of ``tests/tidy/banned_words.py``."""
+"""No file of ``CLEAN_PATHS`` has a banned word of ``tests/tidy/banned_words.py``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.tidy.banned_words import CLEAN, NOT_YET
+from tests.tidy.banned_words import CLEAN_PATHS, NOT_YET
 from tests.tidy.sources import Source, python_sources, source
 from tests.tidy.words import banned_names, banned_phrases
 
@@ -25,7 +25,7 @@ def _clean_files() -> list[Source]:
     return [
         file
         for file in python_sources()
-        if file.path.startswith(CLEAN) and not file.path.startswith(NOT_YET)
+        if file.path.startswith(CLEAN_PATHS) and not file.path.startswith(NOT_YET)
     ]
 
 
@@ -51,4 +51,4 @@ def test_banned_words_are_found_in_names_and_texts() -> None:
 def test_every_clean_path_exists() -> None:
     paths = [file.path for file in python_sources()]
 
-    assert [path for path in CLEAN if not any(file.startswith(path) for file in paths)] == []
+    assert [path for path in CLEAN_PATHS if not any(file.startswith(path) for file in paths)] == []

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
-from tests.packaging.project import ROOT
+from tests.packaging.project import PROJECT_ROOT
 from tests.support.documents import fenced_blocks
 
 FOLDERS = ("tutorials", "guides", "how-to", "concepts", "reference")
@@ -34,18 +34,18 @@ GUIDES = "docs/guides/"
 
 DOCUMENTS = sorted(
     [
-        ROOT / "README.md",
-        *(ROOT / "docs").glob("*.md"),
-        *(ROOT / "docs/zh").glob("*.md"),
-        *(path for name in FOLDERS for path in (ROOT / "docs" / name).glob("*.md")),
+        PROJECT_ROOT / "README.md",
+        *(PROJECT_ROOT / "docs").glob("*.md"),
+        *(PROJECT_ROOT / "docs/zh").glob("*.md"),
+        *(path for name in FOLDERS for path in (PROJECT_ROOT / "docs" / name).glob("*.md")),
     ]
 )
 
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*PROJECT_ROOT.glob("*.md"), *(PROJECT_ROOT / "docs").rglob("*.md")])
 """Every page, including those for contributors."""
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT_ROOT)))
 def test_every_block_is_marked_and_can_be_read(path: Path) -> None:
     for language, text in fenced_blocks(path):
         assert language in LANGUAGES, text
@@ -53,7 +53,7 @@ def test_every_block_is_marked_and_can_be_read(path: Path) -> None:
             list(yaml.safe_load_all(text))
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(PROJECT_ROOT)))
 def test_no_block_is_indented_because_an_indented_block_has_no_mark(path: Path) -> None:
     tokens = MarkdownIt().parse(path.read_text("utf-8"))
 
@@ -62,11 +62,11 @@ def test_no_block_is_indented_because_an_indented_block_has_no_mark(path: Path) 
 
 def test_every_document_with_lines_to_run_has_its_test() -> None:
     with_lines = {
-        str(path.relative_to(ROOT))
+        str(path.relative_to(PROJECT_ROOT))
         for path in DOCUMENTS
         if any(language in {"sh", "python"} for language, _ in fenced_blocks(path))
     }
 
     assert {path for path in with_lines if not path.startswith(GUIDES)} == set(RUN)
     for document, test in RUN.items():
-        assert Path(document).name in (ROOT / test).read_text("utf-8")
+        assert Path(document).name in (PROJECT_ROOT / test).read_text("utf-8")

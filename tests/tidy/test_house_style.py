@@ -6,8 +6,8 @@ from functools import cache
 
 import pytest
 
-from tests.tidy.exceptions import EXCEPTIONS
-from tests.tidy.rules import RULES, Finding, Rule, banned_words
+from tests.tidy.exceptions import RULE_EXCEPTIONS
+from tests.tidy.rules import HOUSE_RULES, Finding, Rule, banned_words
 from tests.tidy.sources import python_sources, text_files
 
 
@@ -17,22 +17,24 @@ def findings_of(rule: Rule) -> tuple[Finding, ...]:
     return tuple(finding for file in python_sources() for finding in rule(file))
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("rule", HOUSE_RULES, ids=lambda rule: rule.__name__)
 def test_every_file_keeps_the_rule(rule: Rule) -> None:
     findings = [
         str(finding)
         for finding in findings_of(rule)
-        if (rule.__name__, finding.location) not in EXCEPTIONS
+        if (rule.__name__, finding.location) not in RULE_EXCEPTIONS
     ]
 
     assert not findings, f"{rule.__doc__}\n" + "\n".join(findings)
 
 
 def test_every_exception_has_a_reason_and_is_still_needed() -> None:
-    needed = {(rule.__name__, finding.location) for rule in RULES for finding in findings_of(rule)}
+    needed = {
+        (rule.__name__, finding.location) for rule in HOUSE_RULES for finding in findings_of(rule)
+    }
 
-    assert set(EXCEPTIONS) <= needed
-    assert all(len(reason.split()) > 3 for reason in EXCEPTIONS.values())
+    assert set(RULE_EXCEPTIONS) <= needed
+    assert all(len(reason.split()) > 3 for reason in RULE_EXCEPTIONS.values())
 
 
 def test_no_document_or_script_leaves_something_for_later() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 
-from tests.packaging.project import ROOT
+from tests.packaging.project import PROJECT_ROOT
 
 
 def test_no_file_has_the_markers_of_a_conflict() -> None:
     command = ["git", "grep", "--line-number", "-I", "-E", "^(<{7}|>{7}) "]
-    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    completed = subprocess.run(
+        command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False
+    )
 
     assert completed.stderr == ""
     assert completed.stdout == ""

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import msgspec
 
 from core.settings.conf_file import ConfFile
-from tests.tidy.sources import PRODUCT, ROOT, nodes_of, python_sources
+from tests.tidy.sources import PRODUCT_PACKAGES, PROJECT_ROOT, nodes_of, python_sources
 
-PAGE = ROOT / "docs" / "contributing" / "compatibility.md"
+PAGE = PROJECT_ROOT / "docs" / "contributing" / "compatibility.md"
 STATES = (
     "runs",
     "runs with an API server",
@@ -94,7 +94,7 @@ def catalogue() -> set[str]:
 def functions_of(path: Path) -> frozenset[str]:
     """The names of the test functions of a file; none if there is no such file."""
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
-    name = path.relative_to(ROOT).as_posix()
+    name = path.relative_to(PROJECT_ROOT).as_posix()
     trees = (file.tree for file in python_sources() if file.path == name)
     nodes = (node for tree in trees for node in nodes_of(tree))
     return frozenset(node.name for node in nodes if isinstance(node, functions))
@@ -127,7 +127,7 @@ def test_every_row_has_a_known_state_and_a_proof_or_a_reason() -> None:
 def test_every_named_test_exists() -> None:
     for case in cases():
         for file, name, variant in TEST_REFERENCE.findall(case.proof):
-            path = ROOT / "tests" / file
+            path = PROJECT_ROOT / "tests" / file
             assert name in functions_of(path), f"{case.id}: {file}::{name}"
             assert variant in texts_beside(path), f"{case.id}: [{variant}]"
 
@@ -152,7 +152,7 @@ def test_every_variable_that_is_read_is_on_the_page_as_obeyed() -> None:
     read = {
         name
         for source in python_sources()
-        if source.package in PRODUCT
+        if source.package in PRODUCT_PACKAGES
         for node in nodes_of(source.tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
         for name in VARIABLE.findall(node.value)

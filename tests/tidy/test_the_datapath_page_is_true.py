@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
-from tests.tidy.sources import ROOT
+from tests.tidy.sources import PROJECT_ROOT
 from tests.tidy.test_the_compatibility_page_is_true import (
     TEST_REFERENCE,
     functions_of,
     texts_beside,
 )
 
-PAGE = ROOT / "docs" / "contributing" / "compatibility-datapath.md"
+PAGE = PROJECT_ROOT / "docs" / "contributing" / "compatibility-datapath.md"
 STATES = (
     *("runs", "runs in a virtual machine", "runs with an API server", "runs with a kubelet"),
     *("not guaranteed", "open"),
@@ -58,7 +58,7 @@ def test_every_requirement_that_runs_names_tests_that_exist() -> None:
         named = TEST_REFERENCE.findall(row.proof)
         assert named or row.state in {"not guaranteed", "open"}, row.id
         for file, name, variant in named:
-            path = ROOT / "tests" / file
+            path = PROJECT_ROOT / "tests" / file
             assert name in functions_of(path), f"{row.id}: {file}::{name}"
             assert variant in texts_beside(path), f"{row.id}: [{variant}]"
 

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from core import errors
-from tests.tidy.sources import ROOT
+from tests.tidy.sources import PROJECT_ROOT
 
 DRAWN = re.compile(r"^(?P<branch>[ │├└─]*)(?P<name>[A-Z]\w+)(?P<rest>.*)$")
 BRANCH_WIDTH = 4
@@ -38,8 +38,8 @@ def drawn_tree(drawing: str) -> Tree:
 def every_module() -> None:
     """Import all modules of the product, so that all subclasses exist."""
     for package in ("core", "workflows", "nodeagent", "ops"):
-        for path in sorted((ROOT / package).rglob("*.py")):
-            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in sorted((PROJECT_ROOT / package).rglob("*.py")):
+            name = ".".join(path.relative_to(PROJECT_ROOT).with_suffix("").parts)
             if not name.endswith(("__init__", "__main__")):
                 importlib.import_module(name)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.tidy import rules
-from tests.tidy.rules import BANNED_WORDS, RULES, Rule
+from tests.tidy.rules import BANNED_WORDS, HOUSE_RULES, Rule
 from tests.tidy.sources import source
 
 LONG_BODY = "\n    x = 1" * (rules.FUNCTION_LINES_MAX + 1)
@@ -112,5 +112,5 @@ def test_code_that_keeps_the_rule_is_left_alone(rule: Rule, path: str, text: str
 
 
 def test_every_rule_is_tried_with_bad_and_with_good_code() -> None:
-    assert {rule for rule, _, _ in OFFENDERS} == set(RULES)
-    assert {rule for rule, _, _ in GOOD} == set(RULES)
+    assert {rule for rule, _, _ in OFFENDERS} == set(HOUSE_RULES)
+    assert {rule for rule, _, _ in GOOD} == set(HOUSE_RULES)

@@ -9,10 +9,10 @@ import tokenize
 from collections import defaultdict
 from collections.abc import Iterator
 
-from tests.tidy.banned_words import LINES_OF_A_VAGUE_NAME, NAMES, PHRASES, VAGUE_NAMES
+from tests.tidy.banned_words import BANNED_NAMES, BANNED_PHRASES, LINES_OF_A_VAGUE_NAME, VAGUE_NAMES
 from tests.tidy.sources import Source, nodes_of
 
-_PHRASES = {re.compile(pattern): remedy for pattern, remedy in PHRASES.items()}
+_PHRASES = {re.compile(pattern): remedy for pattern, remedy in BANNED_PHRASES.items()}
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -20,8 +20,8 @@ def banned_names(file: Source) -> Iterator[str]:
     """Yield names with a banned word, and vague names that are used over many lines."""
     for name, line in _defined(file.tree):
         for part in name.strip("_").lower().split("_"):
-            if part in NAMES:
-                yield f"{file.path}:{line}: {name}: write {NAMES[part]}"
+            if part in BANNED_NAMES:
+                yield f"{file.path}:{line}: {name}: write {BANNED_NAMES[part]}"
     nodes = nodes_of(file.tree)
     if not any(isinstance(node, ast.Name | ast.arg) and _is_vague(node) for node in nodes):
         return

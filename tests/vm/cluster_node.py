@@ -26,16 +26,16 @@ import grpc
 
 from core.kubernetes.api import Api
 from core.kubernetes.connection import Connection, open_connection
-from core.process.environment import KUBECONFIG
-from core.settings.device_plugin import KUBELET
-from nodeagent.devices.kubelet_api import DIRECTORY
-from nodeagent.devices.pod_resources import SOCKET
+from core.process.environment import KUBECONFIG_VARIABLE
+from core.settings.device_plugin import KUBELET_DIRECTORY
+from nodeagent.devices.kubelet_api import PLUGINS_DIRECTORY
+from nodeagent.devices.pod_resources import POD_RESOURCES_SOCKET
 from tests.nodeagent.devices.fake_kubelet import Kubelet, field, unchanged
 from tests.support.deadlines import until
 from tests.support.vm import HOST_MAC, Finding, write_findings
-from tests.vm.sriov_scenarios import NIC, command
+from tests.vm.sriov_scenarios import NIC_NAME, command
 
-CLUSTER: Final = "draining"
+CLUSTER_NAME: Final = "draining"
 """The name of the cluster in etcd."""
 
 HOST_LINK_ADDRESS: Final = "10.0.2.15/24"
@@ -63,12 +63,12 @@ class KubeletStandIn:
         self._api = Api(connection)
         self._node = f"/api/v1/nodes/{node}"
         self._pods = f"/api/v1/pods?fieldSelector=spec.nodeName%3D{node}"
-        self._plugins = Kubelet(Path(KUBELET) / DIRECTORY)
+        self._plugins = Kubelet(Path(KUBELET_DIRECTORY) / PLUGINS_DIRECTORY)
         self._devices: dict[str, tuple[str, str]] = {}
         """``namespace/name`` of a Pod -> resource name and id of its device."""
 
     async def run(self) -> None:
-        Path(KUBELET, DIRECTORY).mkdir(parents=True, exist_ok=True)
+        Path(KUBELET_DIRECTORY, PLUGINS_DIRECTORY).mkdir(parents=True, exist_ok=True)
         await self._plugins.start()
         async with self._pod_resources():
             while await self._api.find(self._node) is not None:
@@ -132,7 +132,7 @@ class KubeletStandIn:
 
     @asynccontextmanager
     async def _pod_resources(self) -> AsyncIterator[None]:
-        path = Path(KUBELET, SOCKET)
+        path = Path(KUBELET_DIRECTORY, POD_RESOURCES_SOCKET)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         method = grpc.unary_unary_rpc_method_handler(self._list, unchanged, unchanged)
@@ -162,11 +162,11 @@ def netns_of(pod: str) -> str:
 
 
 def prepare() -> None:
-    """Load the drivers, rename the card to ``NIC``, and set up the NIC towards the host."""
+    """Load the drivers, rename the card to ``NIC_NAME``, and set up the NIC towards the host."""
     for module in ("igb", "igbvf", "virtio_net"):
         command("modprobe", module)
     (card,) = (path.parent.parent for path in LINKS.glob("*/device/sriov_totalvfs"))
-    command("ip", "link", "set", card.name, "name", NIC)
+    command("ip", "link", "set", card.name, "name", NIC_NAME)
     (host,) = (
         link.name for link in LINKS.iterdir() if (link / "address").read_text().strip() == HOST_MAC
     )
@@ -177,9 +177,9 @@ def prepare() -> None:
 def start_agent(directory: Path, node: str, etcd: str) -> subprocess.Popen[bytes]:
     """Start the agent's daemon with a kubeconfig that has the chart's permissions."""
     variables = {
-        KUBECONFIG: str(directory / "agent.kubeconfig"),
+        KUBECONFIG_VARIABLE: str(directory / "agent.kubeconfig"),
         "ORBWEAVER_ETCD_ENDPOINTS": etcd,
-        "ORBWEAVER_CLUSTER": CLUSTER,
+        "ORBWEAVER_CLUSTER": CLUSTER_NAME,
         "SPIDERPOOL_NODE_NAME": node,
         "SPIDERPOOL_POD_NAMESPACE": "orbweaver",
     }

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from core.errors import DatapathError
-from core.settings.rdma_mode import EXCLUSIVE, SHARED
+from core.settings.rdma_mode import EXCLUSIVE_MODE, SHARED_MODE
 from nodeagent.coordinator.rdma_isolation import RdmaIsolation
 from nodeagent.devices.pci_files import PciFiles
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
@@ -25,11 +25,11 @@ NAMESPACES_END_S: Final = 120.0
 async def exclusive_mode_is_set_and_a_soft_device_cannot_be_moved(executor: NetnsExecutor) -> None:
     """Runs as the last scenario, because the mode needs a node without other namespaces."""
     with pytest.raises(DatapathError, match=r"cannot set the RDMA mode exclusive: .* busy"):
-        set_netns_mode(executor, EXCLUSIVE)
+        set_netns_mode(executor, EXCLUSIVE_MODE)
     for name in command("ip", "netns", "list").split("\n"):
         if name:
             command("ip", "netns", "delete", name.split()[0])
-    await until(lambda: changes_mode(executor, EXCLUSIVE), NAMESPACES_END_S)
+    await until(lambda: changes_mode(executor, EXCLUSIVE_MODE), NAMESPACES_END_S)
     assert "netns exclusive" in command("rdma", "system")
 
     command("ip", "netns", "add", "pod")
@@ -44,7 +44,7 @@ async def exclusive_mode_is_set_and_a_soft_device_cannot_be_moved(executor: Netn
     assert command("nsenter", "--net=/run/netns/pod", "rdma", "link") == ""
 
     command("ip", "netns", "delete", "pod")
-    await until(lambda: changes_mode(executor, SHARED), NAMESPACES_END_S)
+    await until(lambda: changes_mode(executor, SHARED_MODE), NAMESPACES_END_S)
     assert "netns shared" in command("rdma", "system")
     the_commands_of_the_guide_set_the_mode_now_and_at_each_boot()
 

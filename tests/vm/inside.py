@@ -369,7 +369,7 @@ async def test_exclusive_mode_is_set_and_a_soft_device_cannot_be_moved(machine: 
     )
 
 
-SCENARIOS: Final[tuple[Callable[[Machine], Awaitable[None]], ...]] = (
+VM_SCENARIOS: Final[tuple[Callable[[Machine], Awaitable[None]], ...]] = (
     test_a_vf_gets_addresses_of_its_masters_subnet_and_reaches_node_and_network,
     test_pods_on_two_vfs_of_one_card_reach_each_other,
     test_a_mac_prefix_is_set_on_a_vf,
@@ -485,7 +485,7 @@ async def run_scenarios() -> list[Finding]:
         for name, (subnet, ips) in POOLS.items():
             await node.pool(name, subnet, ips, default=False)
         machine = Machine(node, directory / "bin")
-        for scenario in SCENARIOS:
+        for scenario in VM_SCENARIOS:
             try:
                 await scenario(machine)
             except Exception:  # noqa: BLE001 - after any error the next scenario still runs

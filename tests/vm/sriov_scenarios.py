@@ -28,11 +28,11 @@ from tests.nodeagent.sriov.written_source import WrittenSource
 from tests.support.agent_harness import running
 from tests.support.deadlines import until
 
-NIC: Final = "rail0"
+NIC_NAME: Final = "rail0"
 ADDRESS: Final = "10.6.0.11"
 DEADLINE_S: Final = 120.0
-PF: Final = Path("/sys/class/net") / NIC
-NUMVFS: Final = PF / "device/sriov_numvfs"
+PF_SYSFS: Final = Path("/sys/class/net") / NIC_NAME
+NUMVFS: Final = PF_SYSFS / "device/sriov_numvfs"
 """The file with the number of the card's virtual functions."""
 
 TRUSTED: Final = f"""
@@ -42,7 +42,7 @@ metadata: {{name: rail}}
 spec:
   resourceName: rail
   numVfs: 4
-  nicSelector: {{pfNames: ["{NIC}#0-1"]}}
+  nicSelector: {{pfNames: ["{NIC_NAME}#0-1"]}}
   trust: "on"
   spoofChk: "off"
 """
@@ -65,13 +65,13 @@ def command(*words: str) -> str:
 
 
 def current_vfs() -> list[VfFacts]:
-    (nic,) = (nic for nic in physical_functions((), Path("/sys")) if nic.name == NIC)
+    (nic,) = (nic for nic in physical_functions((), Path("/sys")) if nic.name == NIC_NAME)
     return [VfFacts(vf.number, vf.address, vf.driver, vf.mac, vf.mtu) for vf in nic.vfs]
 
 
 def switches_of_vfs() -> list[tuple[str, str]]:
     """(spoof check, trust) of each virtual function, "on" or "off", as ip(8) shows them."""
-    text = command("ip", "link", "show", "dev", NIC)
+    text = command("ip", "link", "show", "dev", NIC_NAME)
     return re.findall(r"spoof checking (on|off).*trust (on|off)", text)
 
 
@@ -84,7 +84,7 @@ def steps_that_orbctl_shows(policy_text: str) -> str:
 
 
 def policy(vfs: int, vf_range: VfRange | None = None, **fields: object) -> NodePolicy:
-    node_policy = NodePolicy("rail", "rail", vfs, NicSelector((NicName(NIC, vf_range),)))
+    node_policy = NodePolicy("rail", "rail", vfs, NicSelector((NicName(NIC_NAME, vf_range),)))
     return node_policy._replace(**fields)  # type: ignore[arg-type]
 
 
@@ -109,7 +109,7 @@ async def until_done(source: WrittenSource, vfs: int) -> None:
     def is_done() -> bool:
         if not source.reports or source.last.result.status != "Succeeded":
             return False
-        (nic,) = (nic for nic in source.last.nics if nic.name == NIC)
+        (nic,) = (nic for nic in source.last.nics if nic.name == NIC_NAME)
         return len(nic.vfs) == vfs
 
     try:
@@ -137,7 +137,7 @@ async def test_a_policy_creates_all_functions_of_a_card_and_changes_them() -> No
     async with agent_with(source):
         await until_done(source, 7)
         created = current_vfs()
-        link_text = command("ip", "-d", "link", "show", "dev", NIC)
+        link_text = command("ip", "-d", "link", "show", "dev", NIC_NAME)
         source.reports.clear()
         source.set_policies(policy(4, mtu=1_600))
         await until_done(source, 4)
@@ -158,18 +158,18 @@ async def test_trust_and_spoof_check_are_those_of_the_policy() -> None:
     async with agent_with(source):
         await until_done(source, 4)
         created = switches_of_vfs()
-        command("ip", "link", "set", NIC, "vf", "1", "trust", "off")
-        command("ip", "link", "set", NIC, "vf", "2", "vlan", "100")
+        command("ip", "link", "set", NIC_NAME, "vf", "1", "trust", "off")
+        command("ip", "link", "set", NIC_NAME, "vf", "2", "vlan", "100")
         source.reports.clear()
         source.set_policies(trusted)
         await until_done(source, 4)
         restored = switches_of_vfs()
-    command("ip", "link", "set", NIC, "vf", "1", "trust", "off")
+    command("ip", "link", "set", NIC_NAME, "vf", "1", "trust", "off")
     steps = steps_that_orbctl_shows(TRUSTED)
 
     assert created == [("off", "on"), ("off", "on"), ("on", "off"), ("on", "off")]
     assert restored == created
-    assert steps == f"{NIC} vf 1: trust on\n"
+    assert steps == f"{NIC_NAME} vf 1: trust on\n"
     vlans = [vf.vlan for vf in source.last.nics[0].vfs]
     assert vlans == [0, 0, 100, 0], "the policy has no VLAN, so the agent reports it unchanged"
     reported = [(vf.trust, vf.spoof_check) for vf in source.last.nics[0].vfs]
@@ -184,7 +184,7 @@ async def test_after_a_boot_the_virtual_functions_are_restored() -> None:
     before = current_vfs()
 
     NUMVFS.write_text("0")
-    (PF / "mtu").write_text("1500")
+    (PF_SYSFS / "mtu").write_text("1500")
     source.reports.clear()
     async with agent_with(source):
         await until_done(source, 4)
@@ -218,7 +218,7 @@ async def test_a_function_that_a_pod_has_is_not_removed() -> None:
     source.set_policies(policy(4))
     async with agent_with(source) as fault:
         await until_done(source, 4)
-        (link,) = (PF / "device/virtfn1/net").iterdir()
+        (link,) = (PF_SYSFS / "device/virtfn1/net").iterdir()
         command("ip", "netns", "add", "vf-owner")
         command("ip", "link", "set", link.name, "netns", "vf-owner")
         source.reports.clear()

@@ -21,22 +21,22 @@ import yaml
 
 from core.manifests.kinds.sriov import API_VERSION
 from core.manifests.sriov_states import BLOCKING_PODS, DESIRED_STATE, DRAIN_LABEL, DRAIN_REQUIRED
-from tests.chart.rendering import NAMESPACE, objects
+from tests.chart.rendering import CHART_NAMESPACE, objects
 from tests.kubernetes.identities import grant, kubeconfig_of
 from tests.kubernetes.workload_objects import create_pod, delete_workloads
 from tests.support.controller_process import ControllerProcess
-from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.kubernetes import MERGE_PATCH, ApiServer
 from tests.support.parts import HELM, VIRTUAL_MACHINE, needs
-from tests.support.vm import HOST, HOST_NIC, VirtualMachine, run_inside
-from tests.vm.cluster_node import CLUSTER
-from tests.vm.sriov_scenarios import NIC
+from tests.support.vm import HOST_ADDRESS, HOST_NIC, VirtualMachine, run_inside
+from tests.vm.cluster_node import CLUSTER_NAME
+from tests.vm.sriov_scenarios import NIC_NAME
 
 pytest.importorskip("helm_python", reason=needs(HELM))
 pytestmark = [pytest.mark.vm, pytest.mark.slow, pytest.mark.timeout(1_500)]
 
 NODE = "node-vm"
 RESOURCE = "spidernet.io/rail"
-GROUP = f"/apis/{API_VERSION}/namespaces/{NAMESPACE}"
+GROUP = f"/apis/{API_VERSION}/namespaces/{CHART_NAMESPACE}"
 POLICIES = f"{GROUP}/sriovnetworknodepolicies"
 STATE = f"{GROUP}/sriovnetworknodestates/{NODE}"
 NODES = "/api/v1/nodes"
@@ -64,7 +64,7 @@ def policy(vfs: int) -> dict[str, Any]:
         "spec": {
             "resourceName": "rail",
             "numVfs": vfs,
-            "nicSelector": {"pfNames": [NIC]},
+            "nicSelector": {"pfNames": [NIC_NAME]},
             "nodeSelector": {"network": "sriov"},
             "mtu": 1_600,
             "trust": "on",
@@ -102,7 +102,7 @@ class ClusterView:
     @property
     def vfs(self) -> list[dict[str, Any]]:
         interfaces = self.state.get("status", {}).get("interfaces", ())
-        return [vf for nic in interfaces if nic["name"] == NIC for vf in nic.get("Vfs", ())]
+        return [vf for nic in interfaces if nic["name"] == NIC_NAME for vf in nic.get("Vfs", ())]
 
     @property
     def sync_status(self) -> str:
@@ -143,10 +143,10 @@ def cluster(server: ApiServer, tmp_path: Path) -> Iterator[ClusterView]:
 
 
 def inside_the_machine(kubeconfig: str) -> str:
-    """Adapt a kubeconfig to the virtual machine, which reaches the API server at ``HOST``."""
+    """Adapt a kubeconfig to the machine, which reaches the API server at ``HOST_ADDRESS``."""
     document = yaml.safe_load(kubeconfig)
     (entry,) = document["clusters"]
-    entry["cluster"]["server"] = entry["cluster"]["server"].replace("127.0.0.1", HOST)
+    entry["cluster"]["server"] = entry["cluster"]["server"].replace("127.0.0.1", HOST_ADDRESS)
     entry["cluster"]["tls-server-name"] = "localhost"
     return yaml.safe_dump(document)
 
@@ -155,7 +155,7 @@ def inside_the_machine(kubeconfig: str) -> str:
 async def machine(cluster: ClusterView, tmp_path: Path) -> AsyncIterator[asyncio.Task[str]]:
     """The running virtual machine; the task returns its fault and the end of its console."""
     (endpoint,) = cluster.server.etcd_endpoints
-    etcd = endpoint.replace("127.0.0.1", HOST)
+    etcd = endpoint.replace("127.0.0.1", HOST_ADDRESS)
 
     def boot() -> str:
         arguments = (str(tmp_path), NODE, etcd)
@@ -179,8 +179,8 @@ async def controller(cluster: ClusterView, tmp_path: Path) -> AsyncIterator[Cont
     options = (f"--kubeconfig={kubeconfig}", "--config-path", str(tmp_path / "conf.yml"))
     short = "tests.vm.controller_with_short_drains"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SPIDERPOOL_POD_NAMESPACE", NAMESPACE)
-        process = ControllerProcess("c-1", endpoint, CLUSTER, tmp_path, *options, module=short)
+        patch.setenv("SPIDERPOOL_POD_NAMESPACE", CHART_NAMESPACE)
+        process = ControllerProcess("c-1", endpoint, CLUSTER_NAME, tmp_path, *options, module=short)
     with process:
         await process.until_ready()
         yield process
@@ -189,7 +189,7 @@ async def controller(cluster: ClusterView, tmp_path: Path) -> AsyncIterator[Cont
 def drain_status(server: ApiServer) -> str:
     """The drain workflow's status, by the command of docs/how-to/create-virtual-functions.md."""
     (endpoint,) = server.etcd_endpoints
-    variables = {"ORBWEAVER_ETCD_ENDPOINTS": endpoint, "ORBWEAVER_CLUSTER": CLUSTER}
+    variables = {"ORBWEAVER_ETCD_ENDPOINTS": endpoint, "ORBWEAVER_CLUSTER": CLUSTER_NAME}
     done = subprocess.run(
         [sys.executable, "-m", "ops.cli.main", "workflow", "query", "sriov-drains", "status"],
         env=os.environ | variables,
@@ -219,7 +219,7 @@ async def test_a_changed_policy_evicts_the_pod_and_its_new_virtual_functions_are
     # The disruption budget forbids the eviction. So the node is cordoned, the drain is given up,
     # and the node is uncordoned with its old virtual functions.
     changed = {"spec": {"numVfs": 4}}
-    assert server.request("PATCH", f"{POLICIES}/rail", changed, content=MERGE).status == 200
+    assert server.request("PATCH", f"{POLICIES}/rail", changed, content=MERGE_PATCH).status == 200
     await cluster.until(lambda: cluster.is_cordoned, "the cordon")
     annotations = cluster.state["metadata"]["annotations"]
     assert (annotations[DESIRED_STATE], annotations[BLOCKING_PODS]) == (

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.parts import VIRTUAL_MACHINE, needs
 from tests.support.vm import Finding, VirtualMachine, run_inside
-from tests.vm.inside import SCENARIOS
+from tests.vm.inside import VM_SCENARIOS
 
 pytestmark = [pytest.mark.vm, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -27,7 +27,7 @@ def machine_run() -> MachineRun:
     return MachineRun(*run_inside("tests.vm.inside"))
 
 
-@pytest.mark.parametrize("name", [scenario.__name__ for scenario in SCENARIOS])
+@pytest.mark.parametrize("name", [scenario.__name__ for scenario in VM_SCENARIOS])
 def test_a_scenario_succeeds(machine_run: MachineRun, name: str) -> None:
     assert name in machine_run.faults, f"no finding; the console:\n{machine_run.console}"
     assert not machine_run.faults[name], machine_run.faults[name]

@@ -21,7 +21,15 @@ from core.domain.sriov.plan import default_mac
 from tests.nodeagent.sriov.written_source import WrittenSource
 from tests.support.deadlines import until
 from tests.support.vm import BOOT_DEADLINE_S, Finding, run_inside, write_findings
-from tests.vm.sriov_scenarios import NIC, PF, agent_with, command, current_vfs, policy, until_done
+from tests.vm.sriov_scenarios import (
+    NIC_NAME,
+    PF_SYSFS,
+    agent_with,
+    command,
+    current_vfs,
+    policy,
+    until_done,
+)
 
 VFS: Final = 7
 """The number of virtual functions; the emulated card has no more."""
@@ -67,7 +75,7 @@ def batch(lines: Iterable[str], *options: str) -> None:
 
 def links() -> list[str]:
     """The links of the virtual functions that are in the node's namespace, sorted by VF number."""
-    directories = (PF / f"device/virtfn{number}/net" for number in range(VFS))
+    directories = (PF_SYSFS / f"device/virtfn{number}/net" for number in range(VFS))
     return [path.name for net in directories if net.is_dir() for path in net.iterdir()]
 
 
@@ -96,7 +104,7 @@ async def run_in_machine(seconds_max: float) -> CycleRun:
     for module in ("igb", "igbvf"):
         command("modprobe", module)
     (card,) = (path.parent.parent for path in LINKS.glob("*/device/sriov_totalvfs"))
-    command("ip", "link", "set", card.name, "name", NIC)
+    command("ip", "link", "set", card.name, "name", NIC_NAME)
     source = WrittenSource()
     source.set_policies(policy(VFS))
     started = time.monotonic()
@@ -112,7 +120,7 @@ async def run_in_machine(seconds_max: float) -> CycleRun:
         source.set_policies(policy(VFS))
         await until_done(source, VFS)
         last_fault = fault()
-    (nic,) = (nic for nic in source.last.nics if nic.name == NIC)
+    (nic,) = (nic for nic in source.last.nics if nic.name == NIC_NAME)
     namespaces = [path.name for path in NETNS.iterdir()] if NETNS.is_dir() else []
     leaks = {
         "virtual functions": VFS - len(current_vfs()),

@@ -10,7 +10,13 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 
-from workflows.api.definitions import DEFINITION, MARK, HandlerRole, define_activity, handler_of
+from workflows.api.definitions import (
+    DEFINITION_ATTRIBUTE,
+    ROLE_ATTRIBUTE,
+    HandlerRole,
+    define_activity,
+    handler_of,
+)
 from workflows.model.errors import WorkflowError
 from workflows.model.payloads import Payload
 
@@ -63,10 +69,10 @@ def defn(*, name: str = "") -> Callable[[F], F]:
 
     def decorate(function: F) -> F:
         type_name = name or function.__name__
-        setattr(function, MARK, HandlerRole("activity", type_name))
+        setattr(function, ROLE_ATTRIBUTE, HandlerRole("activity", type_name))
         if "." not in function.__qualname__.rpartition("<locals>.")[2]:
             handler = handler_of(function, type_name, method=False)
-            setattr(function, DEFINITION, define_activity(type_name, handler))
+            setattr(function, DEFINITION_ATTRIBUTE, define_activity(type_name, handler))
         return function
 
     return decorate

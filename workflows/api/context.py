@@ -297,12 +297,12 @@ class ContinueAsNew(BaseException):
         self.command = command
 
 
-CURRENT: ContextVar[WorkflowRuntime | None] = ContextVar("orbweaver_workflow_run", default=None)
+CURRENT_RUN: ContextVar[WorkflowRuntime | None] = ContextVar("orbweaver_workflow_run", default=None)
 
 
 def current() -> WorkflowRuntime:
     """The current run. Raises WorkflowError outside workflow code."""
-    runtime = CURRENT.get()
+    runtime = CURRENT_RUN.get()
     if runtime is None:
         raise WorkflowError("this function works in workflow code only")
     return runtime

@@ -29,7 +29,7 @@ from workflows.model.errors import ForbiddenCallError, PayloadError
 from workflows.model.limits import ID_BYTES_MAX
 from workflows.model.payloads import Payload, from_payload
 
-DEFINITION = "__orbweaver_definition__"
+DEFINITION_ATTRIBUTE = "__orbweaver_definition__"
 
 
 class Handler(NamedTuple):
@@ -161,7 +161,7 @@ def reference_to(handler: str | Callable[..., Any], role: str) -> HandlerReferen
     """
     if isinstance(handler, str):
         return HandlerReference(handler)
-    mark = getattr(handler, MARK, None)
+    mark = getattr(handler, ROLE_ATTRIBUTE, None)
     if not isinstance(mark, HandlerRole) or mark.role != role:
         raise TypeError(f"{handler!r} is not decorated with @workflow.{role}")
     return HandlerReference(mark.name, handler_of(handler, mark.name, method=True).result_type)
@@ -175,7 +175,7 @@ def define_workflow(cls: type[Any], name: str) -> WorkflowDefinition:
     }
     for attribute in dir(cls):
         method = inspect.getattr_static(cls, attribute)
-        role = getattr(method, MARK, None)
+        role = getattr(method, ROLE_ATTRIBUTE, None)
         if isinstance(role, HandlerRole):
             handlers[role.role][role.name] = handler_of(method, role.name, method=True)
     if len(handlers["run"]) != 1:
@@ -197,7 +197,7 @@ def define_workflow(cls: type[Any], name: str) -> WorkflowDefinition:
 
 def workflow_definition(cls: type[Any]) -> WorkflowDefinition:
     """The definition of a decorated class. Raises TypeError for any other class."""
-    definition = cls.__dict__.get(DEFINITION)
+    definition = cls.__dict__.get(DEFINITION_ATTRIBUTE)
     if not isinstance(definition, WorkflowDefinition):
         raise TypeError(f"{cls.__name__} is not decorated with @workflow.defn")
     return definition
@@ -208,10 +208,10 @@ def activity_definition(function: Callable[..., Any]) -> ActivityDefinition:
 
     The definition of a bound method calls the method on its object.
     """
-    role = getattr(function, MARK, None)
+    role = getattr(function, ROLE_ATTRIBUTE, None)
     if not isinstance(role, HandlerRole) or role.role != "activity":
         raise TypeError(f"{function!r} is not decorated with @activity.defn")
-    definition = getattr(function, DEFINITION, None)
+    definition = getattr(function, DEFINITION_ATTRIBUTE, None)
     if isinstance(definition, ActivityDefinition) and not inspect.ismethod(function):
         return definition
     unbound = inspect.unwrap(getattr(function, "__func__", function))
@@ -234,7 +234,7 @@ def is_id(text: str) -> bool:
     return 0 < len(text.encode(errors="replace")) <= ID_BYTES_MAX and text.isprintable()
 
 
-MARK = "__orbweaver_role__"
+ROLE_ATTRIBUTE = "__orbweaver_role__"
 """The attribute that marks decorated functions."""
 
 _ENGINE_PACKAGES = ("workflows.api", "workflows.model", "workflows.interpreter", "workflows.engine")
@@ -302,7 +302,7 @@ class _CodeSearch:
             self._waiting.append(function)
         elif isinstance(named, type):
             self._classes[named] = None
-        elif not callable(named) or not hasattr(named, MARK):
+        elif not callable(named) or not hasattr(named, ROLE_ATTRIBUTE):
             self._classes[type(named)] = None
 
     def _used_methods(self, cls: type[Any]) -> Iterator[types.FunctionType]:
@@ -334,7 +334,7 @@ def _function_of(member: object) -> types.FunctionType | None:
         member = member.fget
     elif isinstance(member, types.MethodType):
         member = member.__func__
-    if getattr(getattr(member, MARK, None), "role", "") == "activity":
+    if getattr(getattr(member, ROLE_ATTRIBUTE, None), "role", "") == "activity":
         return None
     function = inspect.unwrap(member) if callable(member) else member
     return function if isinstance(function, types.FunctionType) else None

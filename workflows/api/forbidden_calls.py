@@ -35,7 +35,7 @@ class Forbidden(NamedTuple):
     names: tuple[str, ...]
 
 
-FORBIDDEN = (
+FORBIDDEN_CALLS = (
     Forbidden(time, _CLOCK, ("time", "time_ns", "monotonic", "monotonic_ns", "sleep")),
     Forbidden(time, _CLOCK, ("perf_counter", "perf_counter_ns", "localtime", "gmtime", "ctime")),
     Forbidden(time, _CLOCK, ("process_time", "process_time_ns", "thread_time", "thread_time_ns")),
@@ -82,7 +82,7 @@ def shown_name(owner: Any, name: str) -> str:  # noqa: ANN401 - a module or a cl
 def _by_function() -> dict[Any, str]:
     return {
         getattr(owner, name): f"{shown_name(owner, name)}: use {instead}"
-        for owner, instead, names in (*FORBIDDEN, *UNCHANGEABLE)
+        for owner, instead, names in (*FORBIDDEN_CALLS, *UNCHANGEABLE)
         for name in names
         if name != "__init__"
     }

@@ -6,20 +6,20 @@ import logging
 from collections.abc import MutableMapping
 from typing import Any
 
-from workflows.api.context import CURRENT
+from workflows.api.context import CURRENT_RUN
 
 
 class _WorkflowLogger(logging.LoggerAdapter[logging.Logger]):
     """Logs nothing during replay, so that each record appears once."""
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
-        run = CURRENT.get()
+        run = CURRENT_RUN.get()
         return (run is None or not run.replaying) and super().isEnabledFor(level)
 
     def process(
         self, msg: object, kwargs: MutableMapping[str, Any]
     ) -> tuple[object, MutableMapping[str, Any]]:
-        run = CURRENT.get()
+        run = CURRENT_RUN.get()
         if run is not None:
             info = run.info()
             kwargs["extra"] = {"workflow_id": info.workflow_id, "run_id": info.run_id}
@@ -29,11 +29,11 @@ class _WorkflowLogger(logging.LoggerAdapter[logging.Logger]):
         if not self.isEnabledFor(level):
             return
         msg, options = self.process(msg, kwargs)
-        token = CURRENT.set(None)  # a log handler may read the clock and write to a file
+        token = CURRENT_RUN.set(None)  # a log handler may read the clock and write to a file
         try:
             self.logger.log(level, msg, *args, **options)
         finally:
-            CURRENT.reset(token)
+            CURRENT_RUN.reset(token)
 
 
 logger = _WorkflowLogger(logging.getLogger("orbweaver.workflow"))

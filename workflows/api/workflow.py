@@ -27,8 +27,8 @@ from workflows.api.children import (
 )
 from workflows.api.context import ContinueAsNew, Future, Task, current
 from workflows.api.definitions import (
-    DEFINITION,
-    MARK,
+    DEFINITION_ATTRIBUTE,
+    ROLE_ATTRIBUTE,
     HandlerRole,
     activity_definition,
     define_workflow,
@@ -117,7 +117,7 @@ def defn(*, name: str = "") -> Callable[[C], C]:
     """Decorate a workflow class; ``name``: its type, by default the class's name."""
 
     def decorate(cls: C) -> C:
-        setattr(cls, DEFINITION, define_workflow(cls, name or cls.__name__))
+        setattr(cls, DEFINITION_ATTRIBUTE, define_workflow(cls, name or cls.__name__))
         return cls
 
     return decorate
@@ -125,25 +125,25 @@ def defn(*, name: str = "") -> Callable[[C], C]:
 
 def run(method: F) -> F:
     """Mark the workflow function; each class has exactly one."""
-    setattr(method, MARK, HandlerRole("run", method.__name__))
+    setattr(method, ROLE_ATTRIBUTE, HandlerRole("run", method.__name__))
     return method
 
 
 def signal(method: F) -> F:
     """Mark a plain or async method as the handler of signals of its name."""
-    setattr(method, MARK, HandlerRole("signal", method.__name__))
+    setattr(method, ROLE_ATTRIBUTE, HandlerRole("signal", method.__name__))
     return method
 
 
 def query(method: F) -> F:
     """Mark a plain method as the handler of queries of its name. It may only read."""
-    setattr(method, MARK, HandlerRole("query", method.__name__))
+    setattr(method, ROLE_ATTRIBUTE, HandlerRole("query", method.__name__))
     return method
 
 
 def update(method: F) -> F:
     """Mark a plain or async method as the handler of updates of its name; it returns the result."""
-    setattr(method, MARK, HandlerRole("update", method.__name__))
+    setattr(method, ROLE_ATTRIBUTE, HandlerRole("update", method.__name__))
     return method
 
 
@@ -151,7 +151,7 @@ def validator(update_name: str) -> Callable[[F], F]:
     """Mark a plain method that raises to reject an update of that name. It may only read."""
 
     def decorate(method: F) -> F:
-        setattr(method, MARK, HandlerRole("validator", update_name))
+        setattr(method, ROLE_ATTRIBUTE, HandlerRole("validator", update_name))
         return method
 
     return decorate

@@ -31,9 +31,9 @@ from time import clock_gettime, pthread_getcpuclockid, sleep
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from workflows.api.context import CURRENT, WorkflowRuntime
+from workflows.api.context import CURRENT_RUN, WorkflowRuntime
 from workflows.api.definitions import reached_modules
-from workflows.api.forbidden_calls import FORBIDDEN, shown_name
+from workflows.api.forbidden_calls import FORBIDDEN_CALLS, shown_name
 from workflows.model.errors import DeadlockError, ForbiddenCallError
 from workflows.model.limits import DEADLOCK_S
 
@@ -49,7 +49,7 @@ class _Replacement(NamedTuple):
 def _guarded(real: Callable[..., Any], name: str, instead: str) -> Callable[..., Any]:
     @functools.wraps(real, updated=())
     def guarded(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - passes everything on
-        run = CURRENT.get()
+        run = CURRENT_RUN.get()
         if run is None:
             return real(*args, **kwargs)
         raise _refusal(run, f"workflow code may not call {name}: use {instead}")
@@ -59,7 +59,7 @@ def _guarded(real: Callable[..., Any], name: str, instead: str) -> Callable[...,
 
 def _replacements() -> tuple[_Replacement, ...]:
     replacements: dict[Any, _Replacement] = {}
-    for owner, instead, names in FORBIDDEN:
+    for owner, instead, names in FORBIDDEN_CALLS:
         replacement = replacements.setdefault(owner, _Replacement(owner, {}, {}))
         for name in names:
             replacement.real[name] = getattr(owner, name)
@@ -131,7 +131,7 @@ def _refusal(run: WorkflowRuntime, message: str) -> ForbiddenCallError:
 def check() -> None:
     """Raise the ForbiddenCallError of the running code again, in case the code has caught it."""
     if _refused:
-        error = _refused.pop(id(CURRENT.get()), None)
+        error = _refused.pop(id(CURRENT_RUN.get()), None)
         if error is not None:
             raise error
 
@@ -149,7 +149,7 @@ def enter(run: WorkflowRuntime) -> Token[WorkflowRuntime | None]:
             _collects = gc.isenabled()
             gc.disable()
             _install()
-    return CURRENT.set(run)
+    return CURRENT_RUN.set(run)
 
 
 def leave(
@@ -163,7 +163,7 @@ def leave(
     at the end of its pass.
     """
     global _scopes_entered  # noqa: PLW0603 - as above
-    CURRENT.reset(entered)
+    CURRENT_RUN.reset(entered)
     _refused.pop(id(run), None)
     with _lock:
         _scopes_entered -= 1

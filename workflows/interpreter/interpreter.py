@@ -29,7 +29,7 @@ from workflows.api.definitions import Registry
 from workflows.interpreter import guard
 from workflows.interpreter.guard import CodeScope
 from workflows.interpreter.operations import Matcher
-from workflows.interpreter.run import PATCH, Run
+from workflows.interpreter.run import PATCH_MARKER, Run
 from workflows.model import events as ev
 from workflows.model.commands import COMMAND_NAMES, Decision, UpdateRejection, UpdateRequest
 from workflows.model.errors import (
@@ -128,7 +128,7 @@ class Interpreter:
         run = self._run or self._first(events[0])
         for event in events:
             marker = event.attributes
-            if isinstance(marker, ev.MarkerRecorded) and marker.marker_name == PATCH:
+            if isinstance(marker, ev.MarkerRecorded) and marker.marker_name == PATCH_MARKER:
                 run.known_patches.add(marker.key)
         decision = Decision(())
         with CodeScope(run):

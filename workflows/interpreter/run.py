@@ -55,7 +55,7 @@ from workflows.model.limits import (
 from workflows.model.payloads import Payload, to_payload, to_payloads
 from workflows.model.policies import RetryPolicy, Timeouts
 
-PATCH = "patch"
+PATCH_MARKER = "patch"
 
 
 class Run:
@@ -302,7 +302,7 @@ class Run:
             return self._patches.get(patch_id, is_recorded)
         is_patched = self._patches[patch_id] = is_recorded or not self.replaying
         if is_patched:
-            self.commands.issue(ev.MarkerRecorded(PATCH, patch_id, deprecated))
+            self.commands.issue(ev.MarkerRecorded(PATCH_MARKER, patch_id, deprecated))
         return is_patched
 
     def upsert_search_attributes(self, attributes: Mapping[str, Payload]) -> None:

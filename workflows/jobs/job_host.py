@@ -42,14 +42,14 @@ from workflows.engine.worker.worker import Worker, WorkerOptions
 from workflows.jobs.archive.activities import ArchiveActivities
 from workflows.jobs.archive.archive import WORKFLOW_ID as ARCHIVE_ID
 from workflows.jobs.archive.archive import ArchiveLog
-from workflows.jobs.archive.prune import PRUNES, PruneArchive
+from workflows.jobs.archive.prune import PRUNE_SCHEDULE, PruneArchive
 from workflows.jobs.archive.prune import SCHEDULE_ID as PRUNES_ID
 from workflows.jobs.autopools.application import AutoPools
 from workflows.jobs.autopools.application_dispatcher import ApplicationDispatcher
 from workflows.jobs.autopools.applications import ApplicationsSource, RecordedApplications
 from workflows.jobs.autopools.pool_activities import AutoPoolActivities, PoolPlanner
 from workflows.jobs.node_drain.activities import DrainActivities
-from workflows.jobs.node_drain.drains import SETTINGS as DRAIN_SETTINGS
+from workflows.jobs.node_drain.drains import SETTINGS_SIGNAL as DRAIN_SETTINGS
 from workflows.jobs.node_drain.drains import WORKFLOW_ID as DRAINS_ID
 from workflows.jobs.node_drain.drains import DrainSettings, SriovDrains
 from workflows.jobs.provider.activities import ProviderActivities
@@ -66,7 +66,13 @@ from workflows.jobs.reclaim.pod import (
     PodExecutionStarter,
     ReclaimPod,
 )
-from workflows.jobs.reclaim.scan import SCAN_NOW, SETTINGS, WORKFLOW_ID, ReclaimScan, scan_settings
+from workflows.jobs.reclaim.scan import (
+    SCAN_NOW,
+    SETTINGS_SIGNAL,
+    WORKFLOW_ID,
+    ReclaimScan,
+    scan_settings,
+)
 from workflows.jobs.reclaim.scan_activities import ReclaimActivities
 from workflows.jobs.records import StandaloneReclaimFactsSource
 from workflows.jobs.required_executions import RequiredExecution, ensure_execution
@@ -76,7 +82,7 @@ from workflows.jobs.retirement.pool import PoolRetirement
 from workflows.jobs.retirement.subnet import SubnetRetirement
 from workflows.jobs.writers import Releases, ShardWriters
 
-NOTICES: Final = (retirement_notices, quarantine_notices)
+REQUIRED_EXECUTIONS: Final = (retirement_notices, quarantine_notices)
 """The functions that return the executions which the leader's ``ExecutionKeeper`` keeps running."""
 
 VIEW_PAUSE_S: Final = 0.2
@@ -279,7 +285,7 @@ class JobHost:
             await self._report_unreadable(
                 self._client.start(ArchiveLog, id=ARCHIVE_ID, options=USE_EXISTING)
             )
-            await self._report_unreadable(schedules.ensure(PRUNES_ID, PRUNES))
+            await self._report_unreadable(schedules.ensure(PRUNES_ID, PRUNE_SCHEDULE))
         else:  # no worker has the type that the schedule starts
             with suppress(ExecutionNotFound):
                 await self._report_unreadable(
@@ -304,7 +310,7 @@ class JobHost:
             return
         settings = scan_settings(self._settings)
         handle = await self._client.signal_with_start(
-            ReclaimScan, settings, id=WORKFLOW_ID, signal=SETTINGS, signal_args=[settings]
+            ReclaimScan, settings, id=WORKFLOW_ID, signal=SETTINGS_SIGNAL, signal_args=[settings]
         )
         _log.info("the reclaim scan runs", extra={"fields": {"run": handle.run_id}})
 

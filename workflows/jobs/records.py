@@ -36,7 +36,7 @@ from core.domain.reclaim.evidence import (
 )
 from core.errors import LogCorrupt, LogGap
 from core.eventstore.keys import Keys
-from core.eventstore.kinds import ENDPOINTS
+from core.eventstore.kinds import ENDPOINT_KEYS
 from core.eventstore.kv import Get, KeyValue, KeyValueStore
 from core.eventstore.log import Cursor, LogReader, Segment
 from workflows.jobs.reclaim.context import PodChange
@@ -346,6 +346,6 @@ class StandaloneReclaimFactsSource:
         """The endpoints that can be decoded; the others are skipped and logged."""
         for kv in kvs:
             try:
-                yield ENDPOINTS.decode(self._keys, kv.key, kv.value)
+                yield ENDPOINT_KEYS.decode(self._keys, kv.key, kv.value)
             except LogCorrupt as error:
                 _log.error("an endpoint is not reclaimed, because it cannot be read: %s", error)

@@ -50,7 +50,7 @@ COMMAND_NAMES: dict[type[Command], str] = {
     ev.WorkflowExecutionContinuedAsNew: "ContinueAsNewWorkflowExecution",
 }
 
-IDENTITY: dict[type[Command], tuple[str, ...]] = {
+IDENTITY_FIELDS: dict[type[Command], tuple[str, ...]] = {
     ev.ActivityTaskScheduled: ("activity_id", "activity_type"),
     ev.ActivityTaskCancelRequested: ("activity_id",),
     ev.TimerStarted: ("timer_id",),
@@ -103,14 +103,14 @@ def same(command: Command, recorded: ev.Attributes) -> bool:
     if type(command) is not type(recorded):
         return False
     return all(
-        getattr(command, name) == getattr(recorded, name) for name in IDENTITY[type(command)]
+        getattr(command, name) == getattr(recorded, name) for name in IDENTITY_FIELDS[type(command)]
     )
 
 
 def describe(command: ev.Attributes) -> str:
     """The text for messages: ``ScheduleActivityTask(activity_id=3, activity_type='release')``."""
     kind = type(command)
-    if kind not in IDENTITY:
+    if kind not in IDENTITY_FIELDS:
         return kind.__name__
-    fields = ", ".join(f"{name}={getattr(command, name)!r}" for name in IDENTITY[kind])
+    fields = ", ".join(f"{name}={getattr(command, name)!r}" for name in IDENTITY_FIELDS[kind])
     return f"{COMMAND_NAMES[kind]}({fields})"

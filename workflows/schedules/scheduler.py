@@ -29,20 +29,20 @@ from workflows.schedules.times import buffer_start, next_ms, start_ms, take_due,
 WORKFLOW_TYPE: Final = "orbweaver-scheduler"
 ID_PREFIX: Final = "schedule/"
 
-PAUSE: Final = "pause"
-UNPAUSE: Final = "unpause"
-TRIGGER: Final = "trigger"
-REPLACE: Final = "replace"
+PAUSE_SIGNAL: Final = "pause"
+UNPAUSE_SIGNAL: Final = "unpause"
+TRIGGER_SIGNAL: Final = "trigger"
+REPLACE_SIGNAL: Final = "replace"
 """Signals: pause and unpause (with a note), start the action now, replace the schedule."""
 
 STARTED_BY: Final = "ScheduledById"
 STARTED_FOR: Final = "ScheduledStartTime"
 """Search attributes of the executions that a schedule starts."""
 
-SPEC: Final = "ScheduleSpec"
-ACTION: Final = "ScheduleAction"
-PAUSED: Final = "SchedulePaused"
-NEXT: Final = "ScheduleNextTime"
+SPEC_ATTRIBUTE: Final = "ScheduleSpec"
+ACTION_ATTRIBUTE: Final = "ScheduleAction"
+PAUSED_ATTRIBUTE: Final = "SchedulePaused"
+NEXT_TIME_ATTRIBUTE: Final = "ScheduleNextTime"
 """Search attributes of the schedule itself, for lists."""
 
 NEXT_TIMES: Final = 5
@@ -76,10 +76,10 @@ class Scheduler:
         """Start actions until the schedule is deleted."""
         self._schedule = schedule
         self._progress = progress._replace(handled_ms=progress.handled_ms or _now_ms())
-        workflow.set_signal_handler(PAUSE, self._pause)
-        workflow.set_signal_handler(UNPAUSE, self._unpause)
-        workflow.set_signal_handler(TRIGGER, self._trigger)
-        workflow.set_signal_handler(REPLACE, self._replace)
+        workflow.set_signal_handler(PAUSE_SIGNAL, self._pause)
+        workflow.set_signal_handler(UNPAUSE_SIGNAL, self._unpause)
+        workflow.set_signal_handler(TRIGGER_SIGNAL, self._trigger)
+        workflow.set_signal_handler(REPLACE_SIGNAL, self._replace)
         while True:
             self._has_changed = False
             if not self._progress.paused:
@@ -214,10 +214,10 @@ class Scheduler:
         schedule, paused = self._current, self._progress.paused
         next_time = "" if paused else _utc(next_ms(schedule.spec, self._progress.handled_ms))
         attributes = {
-            SPEC: schedule.spec.text,
-            ACTION: schedule.action.workflow_type,
-            PAUSED: paused,
-            NEXT: next_time,
+            SPEC_ATTRIBUTE: schedule.spec.text,
+            ACTION_ATTRIBUTE: schedule.action.workflow_type,
+            PAUSED_ATTRIBUTE: paused,
+            NEXT_TIME_ATTRIBUTE: next_time,
         }
         shown = workflow.info().search_attributes
         changed = {name: value for name, value in attributes.items() if shown.get(name) != value}

@@ -25,7 +25,7 @@ from workflows.engine.client.client import Client
 from workflows.engine.client.visibility import Visibility
 from workflows.engine.store.history_reader import read_heads
 from workflows.engine.store.records import RunHead
-from workflows.engine.worker.activities import SLOTS
+from workflows.engine.worker.activities import ACTIVITY_SLOTS
 from workflows.engine.worker.worker import Worker, WorkerOptions
 from workflows.model.errors import WorkflowError
 from workflows.model.limits import STICKY_CACHE_RUNS_MAX
@@ -57,7 +57,7 @@ class WorkflowEnvironment:
         *,
         replays: bool = False,
         start_ms: int = START_MS,
-        slots: int = SLOTS,
+        slots: int = ACTIVITY_SLOTS,
     ) -> None:
         self._clock = SkippingClock(start_ms)
         self._store = MemoryStore()

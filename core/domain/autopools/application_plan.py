@@ -19,7 +19,7 @@ from core.domain.autopools.names import (
     is_reclaimable,
 )
 from core.domain.autopools.pool_plan import (
-    INSUFFICIENT,
+    INSUFFICIENT_SUBNET,
     RETRIED_RULES,
     Action,
     DesiredPool,
@@ -213,5 +213,5 @@ def refused_step(pool: str, error: OrbweaverError, subnet: str = "") -> Reconcil
     text = "; ".join(refusal.message for refusal in refusals) or error.message
     remedy = "; ".join(refusal.remedy for refusal in refusals if refusal.remedy) or error.remedy
     again = bool(rules) and rules <= RETRIED_RULES
-    full_subnet = subnet if INSUFFICIENT in rules else ""
+    full_subnet = subnet if INSUFFICIENT_SUBNET in rules else ""
     return ReconcileStep("refuse", pool, text, again=again, remedy=remedy, subnet=full_subnet)

@@ -15,13 +15,13 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from core.domain.autopools.names import PREFIX, ApplicationKey
+from core.domain.autopools.names import LABEL_PREFIX, ApplicationKey
 from core.domain.events import ApplicationScaled, RecordDefined
 from core.domain.facts import PodFacts
 from core.domain.model import Owner, Scale
 from core.errors import WrongInput
 
-REPLICATED: Final = frozenset({"Deployment", "ReplicaSet", "StatefulSet"})
+REPLICATED_KINDS: Final = frozenset({"Deployment", "ReplicaSet", "StatefulSet"})
 """Kinds with ``spec.replicas``."""
 
 CRON_JOB: Final = "CronJob"
@@ -32,12 +32,12 @@ DAEMON_SET: Final = "DaemonSet"
 _APPS: Final = "apps/v1"
 _BATCH: Final = "batch/v1"
 BUILT_IN: Final = {
-    **dict.fromkeys((*sorted(REPLICATED), DAEMON_SET), _APPS),
+    **dict.fromkeys((*sorted(REPLICATED_KINDS), DAEMON_SET), _APPS),
     **dict.fromkeys(sorted(RUN_TO_COMPLETION), _BATCH),
 }
 """The six kinds, each with its apiVersion."""
 
-PARENTS: Final = {"ReplicaSet": (_APPS, "Deployment"), "Job": (_BATCH, CRON_JOB)}
+PARENT_KINDS: Final = {"ReplicaSet": (_APPS, "Deployment"), "Job": (_BATCH, CRON_JOB)}
 """Child kind -> (apiVersion, kind) of the owner that is used instead."""
 
 
@@ -67,7 +67,9 @@ def application_key(pod: PodFacts) -> ApplicationKey:
 
 def application_of_pod(pod: PodFacts) -> Application:
     """The application of a Pod, with only the fields that the Pod shows."""
-    annotations = {key: text for key, text in pod.annotations.items() if key.startswith(PREFIX)}
+    annotations = {
+        key: text for key, text in pod.annotations.items() if key.startswith(LABEL_PREFIX)
+    }
     uid = pod.owner.uid if pod.owner is not None else ""
     return Application(application_key(pod), uid, annotations)
 
@@ -82,7 +84,7 @@ def replicas_of(application: Application) -> int:
     kind, scale = application.key.kind, application.scale
     if not is_built_in(application.key):
         return 0
-    if kind in REPLICATED:
+    if kind in REPLICATED_KINDS:
         return scale.replicas or 0
     if kind == DAEMON_SET:
         return scale.desired
@@ -111,7 +113,7 @@ def skip_reason(application: Application) -> str:
     """Why the application gets no pool: hostNetwork, or its owner gets it; "" if it gets one."""
     if application.host_network:
         return "its Pods use hostNetwork"
-    parent = PARENTS.get(application.key.kind)
+    parent = PARENT_KINDS.get(application.key.kind)
     if is_built_in(application.key) and parent is not None and application.controller == parent:
         return f"the pool is made for its {parent[1]}"
     return ""
@@ -137,7 +139,7 @@ def application_in(record: RecordDefined) -> Application | None:
     key = ApplicationKey(record.api_version, record.kind, record.namespace, record.name)
     parent = (record.owner_api_version, record.owner_kind) if record.owner_name else ("", "")
     uid, scale = record.uid or derived_uid(key), workload.scale
-    if record.kind in REPLICATED:
+    if record.kind in REPLICATED_KINDS:
         scale = scale._replace(replicas=record.replicas)
     return Application(key, uid, workload.annotations, scale, workload.host_network, parent)
 
@@ -160,7 +162,7 @@ def top_controller(owner: Owner, records: Records) -> Owner:
         if record is None or not record.owner_name:
             break
         parent = (record.owner_api_version, record.owner_kind)
-        if PARENTS.get(owner.kind) != parent:
+        if PARENT_KINDS.get(owner.kind) != parent:
             break  # for example a ReplicaSet of an Argo Rollout: the chain ends at the ReplicaSet
         owner = Owner(record.owner_kind, record.owner_name, owner.namespace, parent[0])
     record = _record_of(owner, records)

@@ -17,22 +17,23 @@ from core.domain.patterns.labels import LabelSelector
 UID_CHARS_MAX: Final = 5
 """A pool's name contains this many characters of the last group of the application's UID."""
 
-PREFIX: Final = "ipam.spidernet.io/"
-OWNER_SUBNET: Final = f"{PREFIX}owner-spider-subnet"
-OWNER_GV: Final = f"{PREFIX}owner-application-gv"
-OWNER_KIND: Final = f"{PREFIX}owner-application-kind"
-OWNER_NAMESPACE: Final = f"{PREFIX}owner-application-namespace"
-OWNER_NAME: Final = f"{PREFIX}owner-application-name"
+LABEL_PREFIX: Final = "ipam.spidernet.io/"
+OWNER_SUBNET: Final = f"{LABEL_PREFIX}owner-spider-subnet"
+OWNER_GV: Final = f"{LABEL_PREFIX}owner-application-gv"
+OWNER_KIND: Final = f"{LABEL_PREFIX}owner-application-kind"
+OWNER_NAMESPACE: Final = f"{LABEL_PREFIX}owner-application-namespace"
+OWNER_NAME: Final = f"{LABEL_PREFIX}owner-application-name"
 """The label whose presence makes a pool an automatic one."""
-OWNER_UID: Final = f"{PREFIX}owner-application-uid"
-INTERFACE: Final = f"{PREFIX}interface"
-RECLAIM: Final = f"{PREFIX}ippool-reclaim"
-IP_VERSION: Final = f"{PREFIX}ip-version"
-IP_NUMBER: Final = f"{PREFIX}ippool-ip-number"
+OWNER_UID: Final = f"{LABEL_PREFIX}owner-application-uid"
+INTERFACE: Final = f"{LABEL_PREFIX}interface"
+RECLAIM_LABEL: Final = f"{LABEL_PREFIX}ippool-reclaim"
+IP_VERSION: Final = f"{LABEL_PREFIX}ip-version"
+IP_NUMBER: Final = f"{LABEL_PREFIX}ippool-ip-number"
 """An annotation of Pod templates and of automatic pools."""
 
 APPLICATION_KEYS: Final = tuple(
-    f"{PREFIX}app-{part}" for part in ("api-group", "api-version", "kind", "namespace", "name")
+    f"{LABEL_PREFIX}app-{part}"
+    for part in ("api-group", "api-version", "kind", "namespace", "name")
 )
 """The labels by which an automatic pool selects Pods; it may have no others."""
 
@@ -78,7 +79,7 @@ def scope_labels(scope: PoolScope) -> dict[str, str]:
 
 def owner_labels(uid: str, *, reclaim: bool) -> dict[str, str]:
     """The labels that change when an application adopts a pool or changes ``ippool-reclaim``."""
-    return {OWNER_UID: uid, RECLAIM: "true" if reclaim else "false"}
+    return {OWNER_UID: uid, RECLAIM_LABEL: "true" if reclaim else "false"}
 
 
 def affinity(application: ApplicationKey) -> LabelSelector:
@@ -119,4 +120,4 @@ def scope_of(labels: Mapping[str, str], family: Family) -> PoolScope | None:
 
 def is_reclaimable(labels: Mapping[str, str]) -> bool:
     """Whether the pool is deleted with its application."""
-    return labels.get(RECLAIM) == "true"
+    return labels.get(RECLAIM_LABEL) == "true"

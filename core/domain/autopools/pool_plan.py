@@ -37,9 +37,9 @@ from core.errors import RefusalKind, Refused
 NAMES_TRIED_MAX: Final = 16
 """Names that are tried for a new pool; other pools may have the first ones."""
 
-INSUFFICIENT: Final = "insufficient-subnet"
+INSUFFICIENT_SUBNET: Final = "insufficient-subnet"
 SCALE_DOWN: Final = "scale-down"
-RETRIED_RULES: Final = frozenset({INSUFFICIENT, SCALE_DOWN})
+RETRIED_RULES: Final = frozenset({INSUFFICIENT_SUBNET, SCALE_DOWN})
 """Refusals that end when addresses are released; any other one needs a change by the user."""
 
 Action = Literal["create", "grow", "shrink", "adopt", "refresh", "none"]
@@ -185,7 +185,7 @@ def _take(
         )
         remedy = "add addresses to the subnet, or take some from its other pools"
         raise _refused(
-            ObjectReference("SpiderIPPool", name), "Forbidden", INSUFFICIENT, message, remedy
+            ObjectReference("SpiderIPPool", name), "Forbidden", INSUFFICIENT_SUBNET, message, remedy
         )
     return free.window(0, count)
 

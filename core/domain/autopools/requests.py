@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from core.domain.addresses.ip_address import V4, V6, Family
-from core.domain.autopools.names import IP_NUMBER, RECLAIM
+from core.domain.autopools.names import IP_NUMBER, RECLAIM_LABEL
 from core.domain.autopools.pool_size import IpNumber, read_number
 from core.domain.selection import jsontext
 from core.domain.selection.annotations import POD_SUBNET, POD_SUBNETS
@@ -73,8 +73,8 @@ def read_request(annotations: Mapping[str, str], subject: str) -> SubnetRequest 
         if IP_NUMBER in annotations:
             key = IP_NUMBER
             number = read_number(annotations[key])
-        if RECLAIM in annotations:
-            key = RECLAIM
+        if RECLAIM_LABEL in annotations:
+            key = RECLAIM_LABEL
             reclaim = _parse_bool(annotations[key])
     except BadInput as error:
         raise WrongInput(

@@ -15,7 +15,7 @@ from typing import Final
 from core.domain.facts import PodFacts
 from core.domain.fixed.owners import CLAIM_SUFFIX, endpoint_of_claim
 from core.domain.names import SUBDOMAIN_CHARS_MAX, is_dns_label
-from core.domain.selection.multus import CLAIM_REFERENCE, NETWORKS, parse_networks
+from core.domain.selection.multus import CLAIM_REFERENCE, NETWORKS_ANNOTATION, parse_networks
 from core.errors import BadInput
 
 CLAIM_CHARS_MAX: Final = SUBDOMAIN_CHARS_MAX - len(CLAIM_SUFFIX)
@@ -30,7 +30,7 @@ def claims_of(annotations: Mapping[str, str], namespace: str) -> Mapping[str, st
     Invalid names are left out. If the annotation cannot be parsed, the result is empty, as Multus
     rejects the Pod.
     """
-    text = annotations.get(NETWORKS, "")
+    text = annotations.get(NETWORKS_ANNOTATION, "")
     if CLAIM_REFERENCE not in text:
         return NO_CLAIMS
     try:

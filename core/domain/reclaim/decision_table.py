@@ -34,7 +34,7 @@ from core.domain.reclaim.evidence import (
 )
 from core.domain.reclaim.settings import ReclaimSettings
 
-SHARED: Final[Mapping[FixedKind, str]] = {"vm": "VM", "ipamclaim": "IPAMClaim"}
+SHARING_OWNERS: Final[Mapping[FixedKind, str]] = {"vm": "VM", "ipamclaim": "IPAMClaim"}
 """Owners whose fixed addresses two Pods use during a migration, with their names in texts."""
 
 
@@ -106,10 +106,12 @@ def judge_deleted(to_verify: PodToVerify, text: str, context: VerdictContext) ->
         )
         if validity.keeps:
             return _keep_fixed(validity)
-    if to_verify.fixed is not None and to_verify.fixed in SHARED:
+    if to_verify.fixed is not None and to_verify.fixed in SHARING_OWNERS:
         other = context.cluster.launcher(to_verify.namespace, to_verify.name)
         if other is not None and other.uid != to_verify.uid:
-            return keep(f"Pod {_path(other)} of the same {SHARED[to_verify.fixed]} still exists")
+            return keep(
+                f"Pod {_path(other)} of the same {SHARING_OWNERS[to_verify.fixed]} still exists"
+            )
     return unless_in_use(ReclaimVerdict("deleted", text, direct=True), to_verify, context.cluster)
 
 
@@ -140,7 +142,7 @@ def _by_name(to_verify: PodToVerify, context: VerdictContext) -> ReclaimVerdict:
         # The launcher Pod of a VM does not have the name of the endpoint. After a failed migration
         # the target, which had the last ADD, has ended, and the source still runs.
         launcher = context.cluster.pod_of_uid(to_verify.uid) if to_verify.uid else None
-        if launcher is None and to_verify.fixed in SHARED:
+        if launcher is None and to_verify.fixed in SHARING_OWNERS:
             launcher = context.cluster.launcher(to_verify.namespace, to_verify.name)
         if launcher is None:
             return _absent(to_verify, pod, context)
@@ -176,9 +178,9 @@ def _other_uid(to_verify: PodToVerify, pod: PodState, context: VerdictContext) -
     if set(pod.ips) & set(to_verify.addresses):
         return keep(f"fixed: Pod {_path(pod)} reports the address")
     validity = validity_of(fixed, to_verify.namespace, to_verify.name, context.cluster)
-    if fixed in SHARED and not validity.keeps:
+    if fixed in SHARING_OWNERS and not validity.keeps:
         # This Pod may use the address until it ends, even if its status has other addresses only.
-        other = f"Pod {_path(pod)} of the same {SHARED[fixed]}"
+        other = f"Pod {_path(pod)} of the same {SHARING_OWNERS[fixed]}"
         return keep(f"{validity.why}, but {other} still exists")
     if fixed == "ipamclaim":  # the status of a Pod has no addresses of secondary networks
         return _keep_fixed(validity)

@@ -2,7 +2,7 @@
 
 See docs/reference/reclaim-rules.md, "Settings".
 
-``VARIABLES`` has the environment variable of each field; the caller reads the environment.
+``RECLAIM_VARIABLES`` has the environment variable of each field; the caller reads the environment.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ReclaimSettings(NamedTuple):
     outdated_endpoints: bool = False
 
 
-VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
+RECLAIM_VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "enabled": "SPIDERPOOL_GC_IP_ENABLED",
         "on_ready_node": "SPIDERPOOL_GC_STATELESS_TERMINATING_POD_ON_READY_NODE_ENABLED",

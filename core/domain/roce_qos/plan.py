@@ -27,8 +27,8 @@ from core.domain.roce_qos.model import (
     qos_of,
 )
 
-NOTIFICATION: Final = "roce_np"
-REACTION: Final = "roce_rp"
+NOTIFICATION_POINT: Final = "roce_np"
+REACTION_POINT: Final = "roce_rp"
 CNP_DSCP: Final = "cnp_dscp"
 CNP_PRIORITY: Final = "cnp_802p_prio"
 
@@ -215,7 +215,7 @@ def _ets_steps(nic: str, dcb: DcbSettings, qos: RoceQos) -> Iterator[QosChange |
 
 
 def _ecn_steps(nic: str, ecn: EcnSettings, qos: RoceQos) -> Iterator[QosChange | QosGap]:
-    for point, enabled in ((NOTIFICATION, ecn.notification), (REACTION, ecn.reaction)):
+    for point, enabled in ((NOTIFICATION_POINT, ecn.notification), (REACTION_POINT, ecn.reaction)):
         if qos.priority not in enabled:
             yield EnableEcn(nic, point, qos.priority)
     fields = (

@@ -18,7 +18,7 @@ CLAIM_REFERENCE: Final = "ipam-claim-reference"
 """Key of a network selection element."""
 
 DEFAULT_NETWORK: Final = "v1.multus-cni.io/default-network"
-NETWORKS: Final = "k8s.v1.cni.cncf.io/networks"
+NETWORKS_ANNOTATION: Final = "k8s.v1.cni.cncf.io/networks"
 INTERFACE_CHARS_MAX: Final = 15  # IFNAMSIZ of Linux without the closing NUL
 
 _JSON_MARKS: Final = frozenset('[{"')
@@ -96,7 +96,7 @@ def _cluster_network(pod: PodFacts, settings: SelectionSettings) -> Resolution:
 
 
 def _attached_network(interface: str, pod: PodFacts) -> Resolution:
-    text = pod.annotations.get(NETWORKS)
+    text = pod.annotations.get(NETWORKS_ANNOTATION)
     networks = parse_networks(text, pod.namespace) if text else []
     for index, network in enumerate(networks, start=1):
         if interface in (str(index), network.interface or f"net{index}"):

@@ -24,7 +24,7 @@ from core.eventstore.etcd.failures import (
 )
 from core.eventstore.etcd.http2 import Metadata, RpcError, StreamingCall
 from core.eventstore.etcd.messages import Request
-from core.eventstore.etcd.methods import OPERATIONS, Method
+from core.eventstore.etcd.methods import METHOD_NAMES, Method
 from core.eventstore.etcd.settings import RETRY_WAIT_S_MAX, EtcdSettings
 from core.process.tracing import Span, child_span
 
@@ -70,7 +70,7 @@ class Calls:
     async def once(self, method: Method, request: Request) -> Any:
         """Send a write. Raises StoreUnavailable, OutcomeUnknown, StoreRejected."""
         started = time.perf_counter()
-        with child_span(OPERATIONS[method], "client", _DATABASE) as span:
+        with child_span(METHOD_NAMES[method], "client", _DATABASE) as span:
             try:
                 answer = await self._attempt(method, request, self._settings.write_deadline_s)
             except CallFailed as failed:
@@ -89,7 +89,7 @@ class Calls:
         compacted.
         """
         started = time.perf_counter()
-        with child_span(OPERATIONS[method], "client", _DATABASE) as span:
+        with child_span(METHOD_NAMES[method], "client", _DATABASE) as span:
             try:
                 answer = await self._repeated(method, request)
             except CallFailed as failed:
@@ -131,7 +131,7 @@ class Calls:
         """Set the attributes of the span: the operation and the endpoint that was used last."""
         if span is not None:
             host, _, port = self.endpoint.rpartition(":")
-            span.set_attribute("db.operation.name", OPERATIONS[method])
+            span.set_attribute("db.operation.name", METHOD_NAMES[method])
             if port.isdecimal():
                 span.set_attribute("server.address", host.strip("[]"))
                 span.set_attribute("server.port", int(port))

@@ -64,7 +64,7 @@ UNARY_METHODS: Final[Mapping[Method, UnaryMethod]] = {
 }
 """All methods but "keep", which is a stream (``keep_alive``)."""
 
-OPERATIONS: Final[Mapping[Method, str]] = {
+METHOD_NAMES: Final[Mapping[Method, str]] = {
     **{method: unary.path.rpartition("/")[2] for method, unary in UNARY_METHODS.items()},
     "keep": KEEP_ALIVE_PATH.rpartition("/")[2],
 }

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from core.domain.autopools.applications import BUILT_IN, Application
-from core.domain.autopools.names import PREFIX, ApplicationKey
+from core.domain.autopools.names import LABEL_PREFIX, ApplicationKey
 from core.domain.fixed.owners import IpamClaimState, StatefulSetState, VmiState, VmState
 from core.domain.model import Scale
 from core.kubernetes.api import Object
 from core.kubernetes.workloads.pods import controller_of
 
-COLLECTIONS: Final[Mapping[str, str]] = {
+COLLECTION_NAMES: Final[Mapping[str, str]] = {
     "Deployment": "deployments",
     "ReplicaSet": "replicasets",
     "StatefulSet": "statefulsets",
@@ -49,7 +49,7 @@ def application_of(kind: str, item: Object) -> Application:
 def _our_annotations(template: dict[str, Any]) -> dict[str, str]:
     """The annotations of a Pod template with our prefix."""
     annotations = (template.get("metadata") or {}).get("annotations") or {}
-    ours = {key: text for key, text in annotations.items() if key.startswith(PREFIX)}
+    ours = {key: text for key, text in annotations.items() if key.startswith(LABEL_PREFIX)}
     return ours or _NO_ANNOTATIONS  # one empty dict for all saves memory
 
 

@@ -15,7 +15,7 @@ from core.manifests.crds.structural import Schema, schema_of
 from core.manifests.kinds.addresses import NETWORK_RULES
 from core.manifests.kinds.coordinators import CLUSTER_RULES, CoordinatorReport, CoordinatorSpec
 from core.manifests.kinds.endpoints import EndpointReport
-from core.manifests.kinds.fields import API_VERSION, RULES, ValidationRule
+from core.manifests.kinds.fields import API_VERSION, CEL_RULES, ValidationRule
 from core.manifests.kinds.multus_configs import MULTUS_RULES, MultusConfigSpec
 from core.manifests.kinds.pools import (
     RESERVATION_RULES,
@@ -28,7 +28,7 @@ from core.manifests.kinds.pools import (
 )
 
 CATEGORY: Final = "spiderpool"
-WIDE: Final = 10
+WIDE_PRIORITY: Final = 10
 """The priority of columns that only ``-o wide`` shows."""
 
 
@@ -97,10 +97,10 @@ _APP_NAMESPACE: Final = r".spec.podAffinity.matchLabels['ipam\.spidernet\.io/app
 
 def _ruled(schema: Schema, rules: tuple[ValidationRule, ...]) -> Schema:
     items = [{"rule": rule.expression, "message": rule.message} for rule in rules]
-    return schema | {RULES: items}
+    return schema | {CEL_RULES: items}
 
 
-KINDS: Final = (
+CUSTOM_RESOURCE_KINDS: Final = (
     CustomResourceKind(
         "SpiderIPPool",
         "sp",
@@ -113,11 +113,11 @@ KINDS: Final = (
         (
             *_NETWORK_COLUMNS,
             PrinterColumn("DEFAULT", ".spec.default", "boolean"),
-            PrinterColumn("DISABLE", ".spec.disable", "boolean", WIDE),
-            PrinterColumn("NodeName", ".spec.nodeName", priority=WIDE),
-            PrinterColumn("MultusName", ".spec.multusName", priority=WIDE),
-            PrinterColumn("APP-NAMESPACE", _APP_NAMESPACE, priority=WIDE),
-            PrinterColumn("FULL", _FULL_SOON, priority=WIDE),
+            PrinterColumn("DISABLE", ".spec.disable", "boolean", WIDE_PRIORITY),
+            PrinterColumn("NodeName", ".spec.nodeName", priority=WIDE_PRIORITY),
+            PrinterColumn("MultusName", ".spec.multusName", priority=WIDE_PRIORITY),
+            PrinterColumn("APP-NAMESPACE", _APP_NAMESPACE, priority=WIDE_PRIORITY),
+            PrinterColumn("FULL", _FULL_SOON, priority=WIDE_PRIORITY),
         ),
         (".spec.subnet", ".spec.ipVersion", ".spec.default", ".spec.disable"),
     ),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from core.manifests.crds.names_and_columns import WIDE, CustomResourceKind, PrinterColumn
+from core.manifests.crds.names_and_columns import WIDE_PRIORITY, CustomResourceKind, PrinterColumn
 from core.manifests.crds.structural import schema_of
 from core.manifests.kinds.sriov import (
     API_VERSION,
@@ -47,7 +47,7 @@ NODE_STATE_KIND: Final = CustomResourceKind(
     (
         PrinterColumn("SYNC STATUS", ".status.syncStatus"),
         PrinterColumn("AGE", ".metadata.creationTimestamp", "date"),
-        PrinterColumn("ERROR", ".status.lastSyncError", priority=WIDE),
+        PrinterColumn("ERROR", ".status.lastSyncError", priority=WIDE_PRIORITY),
     ),
     namespaced=True,
     required=(),

@@ -29,7 +29,7 @@ from core.domain.claims.takeover import Finding
 from core.domain.model import Pool, Route
 from core.errors import BadInput
 from core.manifests.foreign.ipam_configurations import (
-    NETWORK,
+    NETWORK_KIND,
     IpamRoute,
     NetworkIpam,
     ipams_of,
@@ -149,7 +149,7 @@ def read_host_local(nodes: Sequence[NodeFiles], values: Iterable[tuple[str, obje
 
     Raises BadInput.
     """
-    by_kind, skipped = split_by_kind(values, ("Pod", "Node", NETWORK))
+    by_kind, skipped = split_by_kind(values, ("Pod", "Node", NETWORK_KIND))
     pods = read_pods(by_kind["Pod"])
     pod_cidrs = dict(_pod_cidrs(value, location) for location, value in by_kind["Node"])
     ranges = [
@@ -160,7 +160,7 @@ def read_host_local(nodes: Sequence[NodeFiles], values: Iterable[tuple[str, obje
         ),
         *(
             network_range
-            for location, value in by_kind[NETWORK]
+            for location, value in by_kind[NETWORK_KIND]
             for network_range in _ranges_of_network(value, location)
         ),
     ]

@@ -17,7 +17,7 @@ from core.errors import BadInput
 from core.manifests.kinds.records import OpenMetadata
 from core.manifests.spiderpool import convert
 
-NETWORK: Final = "NetworkAttachmentDefinition"
+NETWORK_KIND: Final = "NetworkAttachmentDefinition"
 
 
 class IpamRoute(Struct, frozen=True):
@@ -56,10 +56,10 @@ class NetworkConfiguration(NamedTuple):
 
 def read_network(value: object, location: str) -> NetworkConfiguration:
     """The configuration of a NetworkAttachmentDefinition. Raises BadInput."""
-    body = convert(value, _NetworkManifest, f"{location} ({NETWORK})")
+    body = convert(value, _NetworkManifest, f"{location} ({NETWORK_KIND})")
     name = f"{body.metadata.namespace or 'default'}/{body.metadata.name}"
     return NetworkConfiguration(
-        name, body.spec.config or "{}", f"{location} ({NETWORK} {name}): spec.config"
+        name, body.spec.config or "{}", f"{location} ({NETWORK_KIND} {name}): spec.config"
     )
 
 

@@ -24,7 +24,7 @@ from core.domain.addresses.ip_address import (
 from core.domain.model import Pool, Route
 from core.errors import BadInput
 from core.manifests.foreign.ipam_configurations import (
-    NETWORK,
+    NETWORK_KIND,
     IpamRoute,
     ipams_of,
     read_address,
@@ -99,9 +99,11 @@ class _Network(NamedTuple):
 
 def read_whereabouts(values: Iterable[tuple[str, object]]) -> Dump:
     """Parse pairs of (location, object). Raises BadInput."""
-    by_kind, skipped = split_by_kind(values, ("IPPool", "Pod", NETWORK, NODE_SLICES))
+    by_kind, skipped = split_by_kind(values, ("IPPool", "Pod", NETWORK_KIND, NODE_SLICES))
     networks = [
-        network for location, value in by_kind[NETWORK] for network in _networks(value, location)
+        network
+        for location, value in by_kind[NETWORK_KIND]
+        for network in _networks(value, location)
     ]
     slices = read_node_slices(by_kind[NODE_SLICES])
     _require_slices(networks, slices)

@@ -18,7 +18,7 @@ API_VERSION: Final = "spiderpool.spidernet.io/v2beta1"
 CORE_API_VERSION: Final = "v1"
 DISCOVERY_API_VERSION: Final = "discovery.k8s.io/v1"
 
-RULES: Final = "x-kubernetes-validations"
+CEL_RULES: Final = "x-kubernetes-validations"
 """The schema keyword of CEL rules."""
 
 NAMES_MAX: Final = 1024
@@ -48,7 +48,7 @@ class ValidationRule(NamedTuple):
 def described(description: str, *, rules: Sequence[ValidationRule] = (), **schema: object) -> Meta:
     """The description of a field; ``schema``: further OpenAPI keywords."""
     if rules:
-        schema[RULES] = [{"rule": rule.expression, "message": rule.message} for rule in rules]
+        schema[CEL_RULES] = [{"rule": rule.expression, "message": rule.message} for rule in rules]
     return Meta(description=description, extra_json_schema=schema)
 
 

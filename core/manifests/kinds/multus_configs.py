@@ -18,7 +18,7 @@ TRUNKS_MAX: Final = 4096
 PLUGINS_MAX: Final = 32
 VLAN_MAX: Final = 4094
 
-TYPES: Final = {
+CNI_TYPES: Final = {
     "macvlan": "macvlan",
     "ipvlan": "ipvlan",
     "vlan": "vlan",
@@ -261,7 +261,7 @@ class MultusConfigSpec(Struct, rename="camel", frozen=True):
 
     cni_type: Annotated[
         str | None,
-        described("The main plugin.", default="custom", enum=[*TYPES, "custom"]),
+        described("The main plugin.", default="custom", enum=[*CNI_TYPES, "custom"]),
     ] = None
     macvlan: Annotated[LinkSpec | None, described("For cniType macvlan.", rules=LINK_RULES)] = None
     ipvlan: Annotated[LinkSpec | None, described("For cniType ipvlan.", rules=LINK_RULES)] = None
@@ -297,13 +297,13 @@ MULTUS_RULES: Final = (
         ValidationRule(
             f"self.cniType != '{name}' || has(self.{block})", f"cniType {name} needs {block}"
         )
-        for name, block in TYPES.items()
+        for name, block in CNI_TYPES.items()
     ),
     *(
         ValidationRule(
             f"!has(self.{block}) || self.cniType == '{name}'",
             f"{block} is for cniType {name} only",
         )
-        for name, block in [*TYPES.items(), ("custom", "customCNI")]
+        for name, block in [*CNI_TYPES.items(), ("custom", "customCNI")]
     ),
 )

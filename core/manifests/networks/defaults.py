@@ -18,7 +18,7 @@ from msgspec import Struct, structs
 
 from core.manifests.kinds.coordinators import CoordinatorSpec
 from core.manifests.kinds.multus_configs import (
-    TYPES,
+    CNI_TYPES,
     IbSriovSpec,
     IpoibSpec,
     LinkSpec,
@@ -33,10 +33,10 @@ T = TypeVar("T", bound=Struct)
 InjectableBlock = LinkSpec | SriovSpec | IbSriovSpec | IpoibSpec
 """The blocks of networks that the Pod webhook may inject."""
 
-CUSTOM: Final = "custom"
+CUSTOM_TYPE: Final = "custom"
 RDMA_INJECTION: Final = "cni.spidernet.io/rdma-resource-inject"
 NETWORK_INJECTION: Final = "cni.spidernet.io/network-resource-inject"
-INJECTIONS: Final = (RDMA_INJECTION, NETWORK_INJECTION)
+INJECTION_ANNOTATIONS: Final = (RDMA_INJECTION, NETWORK_INJECTION)
 """Annotations of a network that become labels of the same key and value.
 
 See docs/reference/annotations.md, "Annotations of a SpiderMultusConfig".
@@ -45,25 +45,25 @@ See docs/reference/annotations.md, "Annotations of a SpiderMultusConfig".
 
 def completed(spec: MultusConfigSpec) -> MultusConfigSpec:
     """The spec with defaults for its missing fields."""
-    kind = spec.cni_type or CUSTOM
+    kind = spec.cni_type or CUSTOM_TYPE
     changes: dict[str, Any] = {"cni_type": kind}
     if spec.chain_cni_json_data is None:
         changes["chain_cni_json_data"] = []
-    if kind == CUSTOM:
+    if kind == CUSTOM_TYPE:
         changes |= {"enable_coordinator": False, "coordinator": None}
         changes["custom_cni"] = spec.custom_cni or ""
         return structs.replace(spec, **changes)
     changes["coordinator"] = _coordinator(spec.coordinator)
     changes |= _filled(spec, {"enable_coordinator": True, "disable_ipam": False})
-    block = getattr(spec, TYPES[kind]) if kind in TYPES else None
+    block = getattr(spec, CNI_TYPES[kind]) if kind in CNI_TYPES else None
     if block is not None:
-        changes[TYPES[kind]] = _completed_block(block)
+        changes[CNI_TYPES[kind]] = _completed_block(block)
     return structs.replace(spec, **changes)
 
 
 def injected_labels(annotations: Mapping[str, str]) -> dict[str, str]:
     """The labels by which the Pod webhook selects networks."""
-    return {key: annotations[key] for key in INJECTIONS if key in annotations}
+    return {key: annotations[key] for key in INJECTION_ANNOTATIONS if key in annotations}
 
 
 def _completed_block(block: Struct) -> Struct:

@@ -13,7 +13,7 @@ import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from core.domain.selection.multus import NETWORKS
+from core.domain.selection.multus import NETWORKS_ANNOTATION
 from core.errors import BadInput
 from core.manifests.kinds.multus_configs import (
     IbSriovSpec,
@@ -22,7 +22,7 @@ from core.manifests.kinds.multus_configs import (
     MultusConfigSpec,
     SriovSpec,
 )
-from core.manifests.networks.defaults import INJECTIONS, RDMA_INJECTION, InjectableBlock
+from core.manifests.networks.defaults import INJECTION_ANNOTATIONS, RDMA_INJECTION, InjectableBlock
 from core.manifests.networks.nad_renderer import BOND_MASTERS_MIN
 
 INJECTED_MAX: Final = 64
@@ -77,7 +77,9 @@ def inject(
     blocks = {f"{network.namespace}/{network.name}": _block(network, key) for network in chosen}
     names = sorted(blocks, key=lambda name: (_interface(blocks[name]), name))
     metadata = after.setdefault("metadata", {})
-    metadata["annotations"] = (metadata.get("annotations") or {}) | {NETWORKS: ",".join(names)}
+    metadata["annotations"] = (metadata.get("annotations") or {}) | {
+        NETWORKS_ANNOTATION: ",".join(names)
+    }
     _limit(after["spec"]["containers"], _devices(blocks[name] for name in names))
     return after
 
@@ -98,7 +100,9 @@ def _devices(blocks: Iterable[InjectableBlock]) -> Mapping[str, int]:
 def _requested(item: JsonObject) -> tuple[str, str] | None:
     """The first injection annotation of an object: key and value."""
     annotations = item.get("metadata", {}).get("annotations") or {}
-    return next(((key, annotations[key]) for key in INJECTIONS if key in annotations), None)
+    return next(
+        ((key, annotations[key]) for key in INJECTION_ANNOTATIONS if key in annotations), None
+    )
 
 
 def _block(network: InjectableNetwork, key: str) -> InjectableBlock:

@@ -28,7 +28,7 @@ from core.manifests.kinds.multus_configs import (
     VlanSpec,
 )
 from core.manifests.networks.chain import chain_item
-from core.manifests.networks.defaults import CUSTOM
+from core.manifests.networks.defaults import CUSTOM_TYPE
 from core.manifests.networks.gojson import Json, dumps
 
 CR_NAME: Final = "multus.spidernet.io/cr-name"
@@ -63,7 +63,7 @@ def attachment_name(name: str, annotations: Mapping[str, str]) -> str:
 def render(name: str, annotations: Mapping[str, str], spec: MultusConfigSpec) -> NetworkAttachment:
     """The NAD of a completed and valid spec. Raises BadInput for a bad item of the chain."""
     nad_name = attachment_name(name, annotations)
-    if spec.cni_type == CUSTOM:
+    if spec.cni_type == CUSTOM_TYPE:
         return NetworkAttachment(nad_name, dict(annotations), spec.custom_cni or None)
     config = {
         "cniVersion": annotations.get(CNI_VERSION, CNI_VERSION_DEFAULT),

@@ -19,10 +19,10 @@ from core.manifests.kinds.coordinators import CoordinatorSpec
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.kinds.multus_configs import MultusConfigSpec
 from core.manifests.kinds.records import OpenMetadata
-from core.manifests.networks.rules import KIND, ReviewedNetwork
+from core.manifests.networks.rules import MULTUS_CONFIG_KIND, ReviewedNetwork
 
 DEFAULT_NAMESPACE: Final = "default"
-COORDINATOR: Final = "SpiderCoordinator"
+COORDINATOR_KIND: Final = "SpiderCoordinator"
 _MEMBERS: Final = ("apiVersion", "kind", "metadata", "spec", "status")
 
 
@@ -42,7 +42,7 @@ class _Coordinator(Struct, rename="camel", frozen=True):
 
 def checked_network(value: Mapping[str, object], location: str = "object") -> ReviewedNetwork:
     """Parse a SpiderMultusConfig; an unknown field is an error. Raises BadInput."""
-    _require_known(value, _Manifest, f"{location} ({KIND})")
+    _require_known(value, _Manifest, f"{location} ({MULTUS_CONFIG_KIND})")
     return network_of(value, location)
 
 
@@ -50,7 +50,7 @@ def checked_coordinator(
     value: Mapping[str, object], location: str = "object"
 ) -> tuple[str, CoordinatorSpec]:
     """Parse name and spec of a SpiderCoordinator; an unknown field is an error. Raises BadInput."""
-    where = f"{location} ({COORDINATOR})"
+    where = f"{location} ({COORDINATOR_KIND})"
     _require_known(value, _Coordinator, where)
     try:
         manifest = msgspec.convert(value, _Coordinator)
@@ -65,8 +65,10 @@ def network_of(value: Mapping[str, object], location: str = "object") -> Reviewe
     try:
         manifest = msgspec.convert(value, _Manifest)
     except msgspec.ValidationError as error:
-        raise BadInput(f"{location} ({KIND}): {error}", remedy="correct this field") from None
-    _require_version(manifest.api_version, f"{location} ({KIND})")
+        raise BadInput(
+            f"{location} ({MULTUS_CONFIG_KIND}): {error}", remedy="correct this field"
+        ) from None
+    _require_version(manifest.api_version, f"{location} ({MULTUS_CONFIG_KIND})")
     metadata = manifest.metadata
     return ReviewedNetwork(
         metadata.namespace or DEFAULT_NAMESPACE,

@@ -17,7 +17,7 @@ import msgspec
 from core.domain.validation.shared import ObjectReference, object_name_rule
 from core.errors import BadInput, Refusal, RefusalKind
 from core.manifests.kinds.multus_configs import (
-    TYPES,
+    CNI_TYPES,
     VLAN_MAX,
     IpoibSpec,
     LinkSpec,
@@ -30,7 +30,12 @@ from core.manifests.kinds.multus_configs import (
 )
 from core.manifests.networks.chain import chain_item
 from core.manifests.networks.coordinators import coordinator_rules
-from core.manifests.networks.defaults import CUSTOM, INJECTIONS, RDMA_INJECTION, InjectableBlock
+from core.manifests.networks.defaults import (
+    CUSTOM_TYPE,
+    INJECTION_ANNOTATIONS,
+    RDMA_INJECTION,
+    InjectableBlock,
+)
 from core.manifests.networks.nad_renderer import (
     BOND_MASTERS_MIN,
     CNI_VERSION,
@@ -41,7 +46,7 @@ from core.manifests.networks.nad_renderer import (
 T = TypeVar("T")
 
 CNI_VERSIONS: Final = ("0.3.0", "0.3.1", "0.4.0", "1.0.0")
-KIND: Final = "SpiderMultusConfig"
+MULTUS_CONFIG_KIND: Final = "SpiderMultusConfig"
 PATHS: Final = {
     "macvlan": "spec.macvlanConfig",
     "ipvlan": "spec.ipvlanConfig",
@@ -72,7 +77,7 @@ class ReviewedNetwork(NamedTuple):
 
 def network_rules(network: ReviewedNetwork) -> Iterator[Refusal]:
     """Yield every violation, in Spiderpool's order; the webhook reports the first one."""
-    subject = ObjectReference(KIND, network.name, network.namespace)
+    subject = ObjectReference(MULTUS_CONFIG_KIND, network.name, network.namespace)
     yield from _annotation_rules(subject, network)
     yield from _type_rules(_TypeRules(subject, network))
     if network.spec.coordinator is not None:
@@ -89,7 +94,7 @@ def owned_attachment(namespace: str, name: str, owner: str) -> str:
     """Spiderpool's error text for a NAD that belongs to another network."""
     return (
         f"the net-attach-def {namespace}/{name} already exists and is managed by"
-        f" {KIND} {namespace}/{owner}."
+        f" {MULTUS_CONFIG_KIND} {namespace}/{owner}."
     )
 
 
@@ -100,7 +105,7 @@ def _annotation_rules(subject: ObjectReference, network: ReviewedNetwork) -> Ite
         if network.before is not None and nad_name != network.before.get(CR_NAME):
             message = f"{CR_NAME} cannot be changed or added after the object was created"
             yield subject.refuse("Invalid", "immutable", field, message, "create another object")
-        for refusal in object_name_rule(ObjectReference(KIND, nad_name)):
+        for refusal in object_name_rule(ObjectReference(MULTUS_CONFIG_KIND, nad_name)):
             yield subject.refuse("Invalid", "nad-name", field, f"{CR_NAME}: {refusal.message}")
     version = network.annotations.get(CNI_VERSION, CNI_VERSION_DEFAULT)
     if version not in CNI_VERSIONS:
@@ -140,7 +145,7 @@ def _type_rules(checks: _TypeRules) -> Iterator[Refusal]:
         case "custom":
             rules = (checks.injections(None), checks.foreign_blocks(), checks.custom())
         case other:
-            message = f"{other[:32]!r} is not one of {', '.join([*TYPES, CUSTOM])}"
+            message = f"{other[:32]!r} is not one of {', '.join([*CNI_TYPES, CUSTOM_TYPE])}"
             rules = (checks.refuse("NotSupported", "cni-type", message),)
     for violations in rules:
         yield from violations
@@ -151,7 +156,7 @@ class _TypeRules:
 
     def __init__(self, subject: ObjectReference, network: ReviewedNetwork) -> None:
         self.spec = network.spec
-        self.kind = network.spec.cni_type or CUSTOM
+        self.kind = network.spec.cni_type or CUSTOM_TYPE
         self._subject = subject
         self._annotations = network.annotations
         self._path = PATHS.get(self.kind, "spec.cniType")
@@ -165,20 +170,20 @@ class _TypeRules:
     def block(self, block: T | None, rules: Callable[[T], Iterator[Refusal]]) -> Iterator[Refusal]:
         """The block of the cniType is set and follows ``rules``."""
         if block is None:
-            message = f"cniType {self.kind} requires {TYPES[self.kind]}, which is not set"
+            message = f"cniType {self.kind} requires {CNI_TYPES[self.kind]}, which is not set"
             return self.refuse("Required", "block-missing", message)
         return rules(block)
 
     def foreign_blocks(self) -> Iterator[Refusal]:
         """No block of another cniType is set; customCNI counts even if it is empty."""
-        for name, block in (*TYPES.items(), (CUSTOM, "custom_cni")):
+        for name, block in (*CNI_TYPES.items(), (CUSTOM_TYPE, "custom_cni")):
             if name != self.kind and getattr(self.spec, block) is not None:
                 message = f"cniType is {self.kind}: remove the block of cniType {name}"
                 yield from self.refuse("Forbidden", "foreign-block", message, "spec.cniType")
 
     def injections(self, block: InjectableBlock | None) -> Iterator[Refusal]:
         """An injected network has a resource name for RDMA, and pools if it has a resource name."""
-        for key in INJECTIONS:
+        for key in INJECTION_ANNOTATIONS:
             if key not in self._annotations:
                 continue
             if block is None:

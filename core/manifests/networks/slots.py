@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from core.domain.devices import nic_resource
 from core.domain.provider.provider_nics import is_bound_by_provider
-from core.domain.selection.multus import DEFAULT_NETWORK, NETWORKS, parse_networks
+from core.domain.selection.multus import DEFAULT_NETWORK, NETWORKS_ANNOTATION, parse_networks
 from core.errors import BadInput
 from core.manifests.networks.injection import InjectableNetwork, JsonObject
 
@@ -42,7 +42,7 @@ class SlotSettings(NamedTuple):
 def may_request_slots(pod: JsonObject, settings: SlotSettings) -> bool:
     """Whether slots are configured, and the Pod's annotations name networks."""
     annotations = pod.get("metadata", {}).get("annotations") or {}
-    has_networks = bool(annotations.get(DEFAULT_NETWORK) or annotations.get(NETWORKS))
+    has_networks = bool(annotations.get(DEFAULT_NETWORK) or annotations.get(NETWORKS_ANNOTATION))
     return has_networks and bool(settings.request_nic_slots or settings.provider_resource)
 
 
@@ -79,7 +79,7 @@ def _networks_of(
 ) -> Iterator[tuple[str, str]]:
     """Namespace and name of every network in the Pod's annotations."""
     annotations = pod.get("metadata", {}).get("annotations") or {}
-    namespaces = {DEFAULT_NETWORK: default_network_namespace, NETWORKS: pod_namespace}
+    namespaces = {DEFAULT_NETWORK: default_network_namespace, NETWORKS_ANNOTATION: pod_namespace}
     for key, default in namespaces.items():
         try:
             networks = parse_networks(annotations.get(key) or "", default)

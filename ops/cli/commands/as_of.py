@@ -11,7 +11,7 @@ from core.audit.state_at import as_of_position, as_of_time
 from core.domain.addresses.ip_address import require_address
 from core.domain.evolution import Ledger
 from core.errors import BadInput, NotFound
-from ops.cli.commands.get import ALLOWED
+from ops.cli.commands.get import LISTED_KINDS
 from ops.cli.context import perform
 from ops.cli.formats import Output
 from ops.cli.kinds import ObjectKind, kind_of, plural, split_name
@@ -48,7 +48,7 @@ def as_of(
       orbctl as-of 2026-03-01T14:03:00Z endpoint shop/web-0
       orbctl as-of 1234 address 10.6.0.17
     """
-    object_kind = kind_of(kind, (*ALLOWED, ObjectKind.ADDRESS)) if kind else None
+    object_kind = kind_of(kind, (*LISTED_KINDS, ObjectKind.ADDRESS)) if kind else None
 
     async def action(session: ClusterSession) -> None:
         ledger, title = await session.read(lambda: _past(session, when))

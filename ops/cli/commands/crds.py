@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from core.manifests.crds.names_and_columns import KINDS, definition_of
+from core.manifests.crds.names_and_columns import CUSTOM_RESOURCE_KINDS, definition_of
 from core.manifests.crds.sriov import SRIOV_KINDS
 from core.manifests.manifest_writer import dump_yaml
 
@@ -40,7 +40,7 @@ def crds(
       orbctl crds > crds.yaml
       orbctl crds --sriov | kubectl apply -f -
     """
-    kinds = SRIOV_KINDS if sriov else KINDS
+    kinds = SRIOV_KINDS if sriov else CUSTOM_RESOURCE_KINDS
     if directory is None:
         print(dump_yaml(map(definition_of, kinds)), end="")
         return

@@ -30,7 +30,14 @@ from ops.cli.configuration_writer import write_command
 from ops.cli.context import perform
 from ops.cli.exits import Exit, exit_code, report_refusals
 from ops.cli.input_files import Recursive
-from ops.cli.kinds import NAMESPACED, RECORD_KINDS, ObjectKind, kind_of, object_name, split_name
+from ops.cli.kinds import (
+    NAMESPACED_KINDS,
+    RECORD_KINDS,
+    ObjectKind,
+    kind_of,
+    object_name,
+    split_name,
+)
 from ops.cli.manifest_objects import read_valid_commands
 from ops.cli.name_completion import complete_kind, complete_names
 
@@ -138,7 +145,7 @@ def _commands_of_names(word: str, names: list[str], namespace: str) -> list[Comm
         return [DeleteReservation(name) for name in names]
     if kind is ObjectKind.SUBNET:
         return [DeleteSubnet(name) for name in names]
-    if kind in NAMESPACED:
+    if kind in NAMESPACED_KINDS:
         record_kind = RECORD_KINDS[kind]
         return [DeleteRecord(record_kind, *split_name(name, namespace)) for name in names]
     return [DeleteRecord(RECORD_KINDS[kind], "", name) for name in names]

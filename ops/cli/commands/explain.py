@@ -21,7 +21,7 @@ from core.domain.model import Endpoint
 from core.domain.selection.error_texts import SOURCE_TEXTS, describe_verdicts
 from core.domain.selection.request import FAMILY_NAMES, CandidateVerdict, SelectionRequest
 from core.errors import BadInput, NotFound
-from core.eventstore.codec import ENDPOINT
+from core.eventstore.codec import ENDPOINT_CODEC
 from core.eventstore.kv import Get
 from core.eventstore.state import read_ledger
 from core.manifests.commands import apply_command
@@ -251,7 +251,7 @@ def _node_of(records: list[RecordDefined]) -> str:
 async def _uid_of_endpoint(session: ClusterSession, key: tuple[str, str]) -> str:
     """The UID in the endpoint of this name; "" without an endpoint."""
     kvs = (await session.store.read([Get(session.keys.endpoint(*key))])).ranges[0].kvs
-    return ENDPOINT.decode(kvs[0].value).uid if kvs else ""
+    return ENDPOINT_CODEC.decode(kvs[0].value).uid if kvs else ""
 
 
 def _show(explanation: Explanation, retention: _Retention) -> None:

@@ -26,7 +26,7 @@ from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import NotFound
 from core.eventstore.state import read_ledger
 from core.eventstore.writer import Writer
-from core.process.environment import KUBECONFIG, EnvironmentVariables
+from core.process.environment import KUBECONFIG_VARIABLE, EnvironmentVariables
 from ops.cli.context import Yes, confirm, perform
 from ops.cli.exits import Exit, fail, report_unreadable_keys
 from ops.cli.kinds import split_name
@@ -70,7 +70,10 @@ def gc(
         str, typer.Option("-n", "--namespace", help="namespace of a Pod that is given without one")
     ] = "default",
     kubeconfig: Annotated[
-        str, typer.Option(envvar=KUBECONFIG, help="kubeconfig of the cluster that has the Pods")
+        str,
+        typer.Option(
+            envvar=KUBECONFIG_VARIABLE, help="kubeconfig of the cluster that has the Pods"
+        ),
     ] = "",
     yes: Yes = False,
 ) -> None:

@@ -33,7 +33,7 @@ from ops.cli.workloads import Kubeconfig, read_applications
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
-ALLOWED: Final = (
+LISTED_KINDS: Final = (
     ObjectKind.POOL,
     ObjectKind.SUBNET,
     ObjectKind.RESERVATION,
@@ -148,7 +148,7 @@ def read_resources(words: Sequence[str]) -> dict[ObjectKind, list[str]]:
     """
     first, *rest = words
     if "/" not in first:
-        kinds = [kind_of(word, ALLOWED) for word in first.split(",") if word]
+        kinds = [kind_of(word, LISTED_KINDS) for word in first.split(",") if word]
         if len(kinds) > 1 and rest:
             raise BadInput(
                 "names cannot follow several kinds",
@@ -165,7 +165,7 @@ def read_resources(words: Sequence[str]) -> dict[ObjectKind, list[str]]:
                 subject="name",
                 remedy="write every object as KIND/NAME, such as pool/lan",
             )
-        names.setdefault(kind_of(kind, ALLOWED), []).append(name)
+        names.setdefault(kind_of(kind, LISTED_KINDS), []).append(name)
     return names
 
 

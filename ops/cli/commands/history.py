@@ -24,7 +24,7 @@ from core.domain.events import AllocationRefused
 from core.errors import NotFound
 from ops.cli.context import perform
 from ops.cli.exits import Exit, report_unreadable_parts
-from ops.cli.formats import TABLE, Output
+from ops.cli.formats import TABLE_OUTPUT, Output
 from ops.cli.global_options import globals_of
 from ops.cli.kinds import subject_name
 from ops.cli.output import TableColumn, duration, moment, show_table, show_value
@@ -109,7 +109,7 @@ def _other_subjects(
 
 def show_history(history: History, now_ms: int) -> None:
     """Print a history as a table, for a command that shows other things too."""
-    _show(history, now_ms, TABLE)
+    _show(history, now_ms, TABLE_OUTPUT)
 
 
 def _show(history: History, now_ms: int, output: Output) -> None:

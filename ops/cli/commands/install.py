@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from core.errors import BadInput
-from ops.cli.input_files import READABLE
+from ops.cli.input_files import READABLE_REMEDY
 from ops.installer import CONFLIST_NAME, FileChange, uninstall
 from ops.installer import install as install_files
 
@@ -52,7 +52,7 @@ def _read(path: Path) -> dict[str, object]:
         conflist = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise BadInput(
-            f"cannot read {path}: {error.strerror}", subject="conflist", remedy=READABLE
+            f"cannot read {path}: {error.strerror}", subject="conflist", remedy=READABLE_REMEDY
         ) from None
     except ValueError as error:
         raise BadInput(f"{path} is not JSON: {error}", subject="conflist", remedy=remedy) from None

@@ -15,7 +15,7 @@ from core.domain.checker import Checker
 from core.errors import BadInput, LogError
 from ops.cli.context import perform
 from ops.cli.exits import Exit, report
-from ops.cli.formats import TABLE
+from ops.cli.formats import TABLE_OUTPUT
 from ops.cli.global_options import globals_of
 from ops.cli.kinds import ObjectKind
 from ops.cli.object_selection import ObjectSelection, listing_of
@@ -153,4 +153,6 @@ def _show_replayed(checker: Checker, events: int, violations: list[str]) -> None
         print(f"  {line}")
     if ledger.pools:
         print_heading("\nPools")
-        show(listing_of(ledger, ObjectSelection(ObjectKind.POOL, "", "", TABLE)), TABLE)
+        show(
+            listing_of(ledger, ObjectSelection(ObjectKind.POOL, "", "", TABLE_OUTPUT)), TABLE_OUTPUT
+        )

@@ -20,7 +20,7 @@ from core.manifests.manifest_parser import objects
 from core.manifests.networks.defaults import completed
 from core.manifests.networks.nad_renderer import render
 from core.manifests.networks.network_parser import checked_network
-from core.manifests.networks.rules import KIND, network_rules
+from core.manifests.networks.rules import MULTUS_CONFIG_KIND, network_rules
 from ops.cli.exits import Exit, report, report_refusals
 from ops.cli.global_options import globals_of
 from ops.cli.input_files import Recursive, read_texts
@@ -116,7 +116,7 @@ def _definitions(text: str) -> tuple[list[dict[str, Any]], bool]:
     definitions: list[dict[str, Any]] = []
     refused = False
     for location, value in objects(text):
-        if not (isinstance(value, Mapping) and value.get("kind") == KIND):
+        if not (isinstance(value, Mapping) and value.get("kind") == MULTUS_CONFIG_KIND):
             continue
         try:
             network = checked_network(value, location)

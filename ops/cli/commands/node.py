@@ -39,7 +39,7 @@ from ops.installer import remove_runtime_files, uninstall
 
 app = typer.Typer(no_args_is_help=True, help="Check or clean a node.")
 
-COLUMNS: Final = (
+CHECK_COLUMNS: Final = (
     TableColumn("CHECK"),
     TableColumn("VERDICT"),
     TableColumn("FOUND"),
@@ -88,7 +88,7 @@ def doctor(
     if options.output.is_structured:
         show_value(_plain(examination, diagnoses), options.output)
     else:
-        show_table(COLUMNS, diagnoses)
+        show_table(CHECK_COLUMNS, diagnoses)
     raise typer.Exit(Exit.FAILED if worst(diagnoses) == "failed" else Exit.OK)
 
 

@@ -13,7 +13,7 @@ from typer._completion_shared import get_completion_script
 from core import __version__
 from core.errors import NotFound
 from core.eventstore.codec import SEGMENT_VERSION, STATE_VERSION
-from core.eventstore.keys import LAYOUT
+from core.eventstore.keys import LAYOUT_VERSION
 from ops.cli.global_options import globals_of
 from ops.cli.output import show_value
 
@@ -81,11 +81,11 @@ def version(context: typer.Context) -> None:
     output = globals_of(context).output
     versions = {
         "version": __version__,
-        "layout": LAYOUT,
+        "layout": LAYOUT_VERSION,
         "segments": SEGMENT_VERSION,
         "state": STATE_VERSION,
     }
     if output.is_structured:
         show_value(versions, output)
         return
-    print(f"orbctl {__version__} (key layout {LAYOUT}, segment format {SEGMENT_VERSION})")
+    print(f"orbctl {__version__} (key layout {LAYOUT_VERSION}, segment format {SEGMENT_VERSION})")

@@ -13,8 +13,8 @@ from core.domain.evolution import Ledger
 from core.domain.model import Quarantine
 from core.domain.quarantine.quarantine_decisions import evidence_text
 from core.errors import BadInput, NotFound
-from core.eventstore.codec import QUARANTINE
-from core.eventstore.kinds import CLAIMS
+from core.eventstore.codec import QUARANTINE_CODEC
+from core.eventstore.kinds import CLAIM_KEYS
 from core.eventstore.kv import Get
 from core.eventstore.state import read_configuration
 from ops.cli.commands.get import get
@@ -155,7 +155,7 @@ async def _notes(session: ClusterSession, text: str) -> list[str]:
         notes.append(f"no pool has {address}: it cannot be allocated anyway")
     key = session.keys.ip(*address)
     if (held := (await session.store.read([Get(key)])).ranges[0].first) is not None:
-        claim = CLAIMS.decode(session.keys, key, held.value)
+        claim = CLAIM_KEYS.decode(session.keys, key, held.value)
         notes.append(
             f"{address} is held by {claim.namespace}/{claim.pod}, which keeps it until it is"
             " released"
@@ -169,4 +169,4 @@ async def _read(session: ClusterSession, text: str) -> Quarantine:
     kvs = (await session.store.read([Get(session.keys.quarantine(*address))])).ranges[0].kvs
     if not kvs:
         raise NotFound(f"{address} is not in quarantine", remedy="see `orbctl quarantine list`")
-    return QUARANTINE.decode(kvs[0].value)
+    return QUARANTINE_CODEC.decode(kvs[0].value)

@@ -16,7 +16,7 @@ from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.claims.claim_decisions import ReleaseDecision
 from core.domain.model import Endpoint
 from core.errors import NotFound
-from core.eventstore.codec import CLAIM, ENDPOINT
+from core.eventstore.codec import CLAIM_CODEC, ENDPOINT_CODEC
 from core.eventstore.kv import Get
 from ops.cli.context import PodNamespace, Yes, confirm, perform
 from ops.cli.exits import Exit, fail
@@ -81,13 +81,13 @@ async def find_endpoint(session: ClusterSession, text: str, namespace: str) -> E
                 subject=address,
                 remedy=f"`orbctl describe address {address}` shows its state",
             )
-        claim = CLAIM.decode(kvs[0].value)
+        claim = CLAIM_CODEC.decode(kvs[0].value)
         key = (claim.namespace, claim.pod)
         message = f"{address} is claimed for {key[0]}/{key[1]}, but the store has no such endpoint"
     kvs = (await session.store.read([Get(session.keys.endpoint(*key))])).ranges[0].kvs
     if not kvs:
         raise NotFound(message, remedy="see `orbctl get endpoints -A`, or run `orbctl verify`")
-    return ENDPOINT.decode(kvs[0].value)
+    return ENDPOINT_CODEC.decode(kvs[0].value)
 
 
 async def _release(session: ClusterSession, shown: Endpoint, reason: str) -> Released:

@@ -27,7 +27,7 @@ from workflows.engine.store.keys import WorkflowKeys
 from workflows.jobs.retirement.activities import read_remaining
 from workflows.jobs.retirement.retirement_values import (
     POOL_WORKFLOW,
-    REQUEST,
+    REQUEST_SIGNAL,
     SUBNET_WORKFLOW,
     AtDeadline,
     RemainingClaims,
@@ -240,7 +240,11 @@ async def _start_or_signal(
     workflow = POOL_WORKFLOW if kind == "pool" else SUBNET_WORKFLOW
     async with Client(session.store, session.keys, name="orbctl") as client:
         await client.signal_with_start(
-            workflow, request, id=_id(kind, request.name), signal=REQUEST, signal_args=[request]
+            workflow,
+            request,
+            id=_id(kind, request.name),
+            signal=REQUEST_SIGNAL,
+            signal_args=[request],
         )
 
 

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import typer
 
 from core.archive.archiver import LIVE_SEGMENTS_MAX
-from core.archive.cursor import CURSORS, ArchiveCursor, cursor_key
+from core.archive.cursor import CURSOR_KEYS, ArchiveCursor, cursor_key
 from core.audit.index_check import find_undecodable_keys
 from core.eventstore.codec import KeyKind, WriterHead
-from core.eventstore.election import LEADERS, Leader
+from core.eventstore.election import LEADER_KEYS, Leader
 from core.eventstore.faults import ContainedFault, Faults
 from core.eventstore.keys import key_text
 from core.eventstore.kv import Get, KeyValue, RangeResult
 from core.eventstore.log import read_heads
 from core.eventstore.space import alarm_error
-from core.projections.publisher import CHECKPOINT, CHECKPOINT_KIND, Checkpoint
+from core.projections.publisher import CHECKPOINT_KIND, CHECKPOINT_NAME, Checkpoint
 from ops.cli.context import perform
 from ops.cli.global_options import globals_of
 from ops.cli.output import (
@@ -101,7 +101,7 @@ async def _read(session: ClusterSession) -> ClusterStatus:
         Get(*keys.range_of("head")),
         Get(*keys.range_of("log"), count_only=True),
         Get(cursor_key(keys)),
-        Get(keys.meta(CHECKPOINT)),
+        Get(keys.meta(CHECKPOINT_NAME)),
         Get(keys.lease(CONTROLLER_ROLE)),
         *(Get(*keys.range_of(scope), count_only=True) for scope in scopes),
     ]
@@ -115,13 +115,13 @@ async def _read(session: ClusterSession) -> ClusterStatus:
     status.counts = {
         scope: keys_in_scope.count for scope, keys_in_scope in zip(scopes, counts, strict=True)
     }
-    status.archive = read(CURSORS, cursor)
+    status.archive = read(CURSOR_KEYS, cursor)
     sealed = status.archive.seqs if status.archive else {}
     status.heads = await read_heads(session.store, keys, heads.kvs, result.revision, faults, sealed)
     position = status.archive.position if status.archive else 0
     status.newest = max(position, await _newest_event(session, heads.kvs, status.heads))
     status.checkpoint = read(CHECKPOINT_KIND, checkpoint)
-    elected = read(LEADERS, leader)
+    elected = read(LEADER_KEYS, leader)
     if elected is not None:
         status.leader = elected, leader.kvs[0].mod_revision
     status.unreadable = await find_undecodable_keys(session.store, keys, STATUS_KINDS)

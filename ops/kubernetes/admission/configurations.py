@@ -16,11 +16,11 @@ from typing import Final, NamedTuple
 
 from core.kubernetes.api import Object
 from core.manifests.kinds.fields import API_VERSION
-from ops.kubernetes.admission.pods import PATH
-from ops.kubernetes.admission.webhook_server import KINDS, path_of
+from ops.kubernetes.admission.pods import POD_WEBHOOK_PATH
+from ops.kubernetes.admission.webhook_server import WEBHOOK_KINDS, path_of
 from ops.kubernetes.settings import InjectionSettings
 
-NAME: Final = "spiderpool-controller"
+CONFIGURATION_NAME: Final = "spiderpool-controller"
 """The name of both webhook configurations."""
 
 TIMEOUT_S: Final = 10
@@ -31,7 +31,7 @@ DELETION_KINDS: Final = ("SpiderIPPool", "SpiderSubnet")
 WARNING_TIMEOUT_S: Final = 3
 """Seconds that a deletion waits for a warning about it."""
 
-_PLURALS: Final = {kind: f"{kind.lower()}s" for kind in KINDS}
+_PLURALS: Final = {kind: f"{kind.lower()}s" for kind in WEBHOOK_KINDS}
 _CHANGED: Final = "request.operation != 'UPDATE' || object.spec != oldObject.spec"
 _CHANGED_METADATA: Final = (
     " || has(object.metadata.{0}) != has(oldObject.metadata.{0})"
@@ -74,7 +74,9 @@ def configurations(
         ("mutate", "MutatingWebhookConfiguration"),
         ("validate", "ValidatingWebhookConfiguration"),
     ):
-        webhooks = [_webhook(verb, name, client, guards_deletion=guards_deletion) for name in KINDS]
+        webhooks = [
+            _webhook(verb, name, client, guards_deletion=guards_deletion) for name in WEBHOOK_KINDS
+        ]
         if verb == "validate" and not guards_deletion:
             webhooks += [_warning_of_deletion(name, client) for name in DELETION_KINDS]
         if verb == "mutate" and injection is not None:
@@ -82,7 +84,7 @@ def configurations(
         yield {
             "apiVersion": "admissionregistration.k8s.io/v1",
             "kind": kind,
-            "metadata": {"name": NAME},
+            "metadata": {"name": CONFIGURATION_NAME},
             "webhooks": webhooks,
         }
 
@@ -137,7 +139,7 @@ def _pod_webhook(client: WebhookClientConfig, injection: InjectionSettings) -> O
     rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"]}
     return {
         "name": "pods.spiderpool.spidernet.io",
-        "clientConfig": client.config(PATH),
+        "clientConfig": client.config(POD_WEBHOOK_PATH),
         "rules": [{**rule, "resources": ["pods"]}],
         "namespaceSelector": {
             "matchExpressions": [

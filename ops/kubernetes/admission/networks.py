@@ -26,12 +26,17 @@ from core.manifests.networks.coordinators import CIDR_TYPES, coordinator_rules
 from core.manifests.networks.defaults import completed, injected_labels
 from core.manifests.networks.nad_renderer import attachment_name
 from core.manifests.networks.network_parser import network_of
-from core.manifests.networks.rules import KIND, ReviewedNetwork, network_rules, owned_attachment
+from core.manifests.networks.rules import (
+    MULTUS_CONFIG_KIND,
+    ReviewedNetwork,
+    network_rules,
+    owned_attachment,
+)
 from ops.kubernetes.admission.reviews import UPDATE, AdmissionRequest
 from ops.kubernetes.admission.validation import is_unchanged
 from ops.kubernetes.resources import FINALIZER
 
-COORDINATOR: Final = "SpiderCoordinator"
+COORDINATOR_KIND: Final = "SpiderCoordinator"
 NADS: Final = "/apis/k8s.cni.cncf.io/v1/namespaces/{}/network-attachment-definitions/{}"
 _REQUIRED_LISTS: Final = frozenset(("master",))
 _DEFAULTS: Final[dict[str, Any]] = {
@@ -87,7 +92,7 @@ def validate_coordinator(admission_request: AdmissionRequest) -> tuple[Refusal, 
         admission_request.object, admission_request.old
     ):
         return ()
-    subject = ObjectReference(COORDINATOR, admission_request.name)
+    subject = ObjectReference(COORDINATOR_KIND, admission_request.name)
     try:
         spec = msgspec.convert(admission_request.object.get("spec") or {}, CoordinatorSpec)
     except msgspec.ValidationError as error:
@@ -105,7 +110,9 @@ async def validate_network(admission_request: AdmissionRequest, api: Api) -> tup
     try:
         network = network_of(admission_request.object)
     except BadInput as error:
-        subject = ObjectReference(KIND, admission_request.name, admission_request.namespace)
+        subject = ObjectReference(
+            MULTUS_CONFIG_KIND, admission_request.name, admission_request.namespace
+        )
         return (subject.refuse("Invalid", "unreadable", "spec", error.message),)
     if admission_request.operation == UPDATE:
         network = network._replace(
@@ -132,8 +139,8 @@ async def _foreign_nad(network: ReviewedNetwork, api: Api) -> tuple[Refusal, ...
     except ApiNotFound:
         return ()
     for owner in nad["metadata"].get("ownerReferences") or []:
-        if owner["kind"] == KIND and owner["name"] != network.name:
-            subject = ObjectReference(KIND, network.name, network.namespace)
+        if owner["kind"] == MULTUS_CONFIG_KIND and owner["name"] != network.name:
+            subject = ObjectReference(MULTUS_CONFIG_KIND, network.name, network.namespace)
             message = owned_attachment(network.namespace, name, owner["name"])
             return (subject.refuse("Invalid", "nad-owned", "metadata.annotations", message),)
     return ()

@@ -20,9 +20,9 @@ from core.manifests.networks.nad_renderer import attachment_name
 from core.manifests.networks.network_parser import network_of
 from core.manifests.networks.slots import SlotSettings, may_request_slots, with_slots
 from ops.kubernetes.admission.reviews import AdmissionRequest, allowed, denied, patch_between
-from ops.kubernetes.attachments import NETWORKS
+from ops.kubernetes.attachments import MULTUS_CONFIGS_PATH
 
-PATH: Final = "/mutate--v1-pod"
+POD_WEBHOOK_PATH: Final = "/mutate--v1-pod"
 LISTED_S_MAX: Final = 5.0
 """Seconds that a Pod waits for the first list of networks after the controller has started."""
 
@@ -34,7 +34,7 @@ class PodInjection:
         self._api = api
         self._slots = slots
         self._networks: dict[tuple[str, str], InjectableNetwork] = {}
-        self._informer = Informer(api, NETWORKS)
+        self._informer = Informer(api, MULTUS_CONFIGS_PATH)
         self._informer.listen(self._changed)
 
     async def run(self) -> None:

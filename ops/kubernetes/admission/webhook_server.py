@@ -25,13 +25,13 @@ from core.process.tcp_port import TcpPort
 from core.projections.projector import Projector
 from ops.kubernetes.admission.mutation import defaulted
 from ops.kubernetes.admission.networks import (
-    COORDINATOR,
+    COORDINATOR_KIND,
     defaulted_coordinator,
     defaulted_network,
     validate_coordinator,
     validate_network,
 )
-from ops.kubernetes.admission.pods import PATH, PodInjection
+from ops.kubernetes.admission.pods import POD_WEBHOOK_PATH, PodInjection
 from ops.kubernetes.admission.reviews import (
     DELETE,
     AdmissionRequest,
@@ -54,7 +54,7 @@ BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 CONNECTIONS_MAX: Final = 256
 """The largest number of connections; each API server reuses a few."""
 
-KINDS: Final = (
+WEBHOOK_KINDS: Final = (
     "SpiderIPPool",
     "SpiderSubnet",
     "SpiderReservedIP",
@@ -98,13 +98,13 @@ class Admission:
         """The HTTP application."""
         app = web.Application(client_max_size=BODY_BYTES_MAX)
         group, _, _ = API_VERSION.partition("/")
-        for kind in KINDS:
+        for kind in WEBHOOK_KINDS:
             mutate = _handler(self.mutate, kind, group)
             app.router.add_post(path_of("mutate", kind), mutate)
             validate = _handler(self.validate, kind, group)
             app.router.add_post(path_of("validate", kind), validate)
         if self._pods is not None:
-            app.router.add_post(PATH, _handler(self._pods.mutate, "Pod", ""))
+            app.router.add_post(POD_WEBHOOK_PATH, _handler(self._pods.mutate, "Pod", ""))
         app.router.add_get(HEALTH_PATH, _healthy)
         return app
 
@@ -117,7 +117,7 @@ class Admission:
     async def validate(self, admission_request: AdmissionRequest) -> bytes:
         """Allow the request, or deny it with all causes."""
         warnings: tuple[str, ...] = ()
-        if admission_request.kind == COORDINATOR:
+        if admission_request.kind == COORDINATOR_KIND:
             refusals = (
                 ()
                 if admission_request.operation == DELETE
@@ -135,7 +135,7 @@ class Admission:
         return allowed(admission_request.uid, warnings=warnings)
 
     def _defaulted(self, kind: str, body: Object) -> Object:
-        if kind == COORDINATOR:
+        if kind == COORDINATOR_KIND:
             return defaulted_coordinator(body)
         if kind == "SpiderMultusConfig":
             return defaulted_network(body)

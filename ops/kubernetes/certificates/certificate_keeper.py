@@ -22,7 +22,7 @@ from typing import Final
 from core.errors import ApiConflict, ApiError, ApiNotFound, BadInput
 from core.kubernetes.api import Api, Object
 from core.process.retry import Backoff
-from ops.kubernetes.admission.configurations import NAME
+from ops.kubernetes.admission.configurations import CONFIGURATION_NAME
 from ops.kubernetes.certificates.authority import CertificateRequest, KeyPair, bundle, split
 from ops.kubernetes.certificates.rotation import StoredAuthorities, next_step, valid_until
 from ops.kubernetes.settings import SecretSettings
@@ -34,9 +34,9 @@ RETRY_S: Final = 2.0
 TRIES_MAX: Final = 8
 """The largest number of passes of one reconciliation, which ends after a pass without changes."""
 
-SECRETS: Final = "/api/v1/namespaces/{}/secrets"
+SECRETS_PATH: Final = "/api/v1/namespaces/{}/secrets"
 CONFIGURATIONS: Final = tuple(
-    f"/apis/admissionregistration.k8s.io/v1/{kind}webhookconfigurations/{NAME}"
+    f"/apis/admissionregistration.k8s.io/v1/{kind}webhookconfigurations/{CONFIGURATION_NAME}"
     for kind in ("mutating", "validating")
 )
 COMMON_NAME: Final = "orbweaver-webhooks"
@@ -94,7 +94,7 @@ class CertificateKeeper:
 
     async def _read(self) -> tuple[StoredAuthorities | None, Object | None]:
         """The stored certificates, None if unusable; and the Secret, None if it does not exist."""
-        path = f"{SECRETS.format(self._settings.namespace)}/{self._settings.name}"
+        path = f"{SECRETS_PATH.format(self._settings.namespace)}/{self._settings.name}"
         try:
             secret = await self._api.get(path)
         except ApiNotFound:
@@ -111,7 +111,7 @@ class CertificateKeeper:
 
     async def _write(self, step: StoredAuthorities, secret: Object | None) -> None:
         """Write the Secret, unless another replica has written it meanwhile."""
-        path = SECRETS.format(self._settings.namespace)
+        path = SECRETS_PATH.format(self._settings.namespace)
         values = (bundle(step.authorities), step.authority_key, *step.issued)
         data = {
             field: base64.b64encode(value).decode()

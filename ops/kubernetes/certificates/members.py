@@ -22,7 +22,7 @@ from core.errors import ApiNotFound
 from core.eventstore.roles import AGENT_USER, CONTROLLER_USER, ROOT_USER
 from core.kubernetes.api import Api, Object
 from ops.kubernetes.certificates.authority import CertificateRequest, KeyPair, make_authority
-from ops.kubernetes.certificates.certificate_keeper import SECRETS
+from ops.kubernetes.certificates.certificate_keeper import SECRETS_PATH
 from ops.kubernetes.certificates.rotation import StoredAuthorities, is_good, is_usable, issued_by
 
 CERTIFICATE_DAYS: Final = 1_825
@@ -98,7 +98,7 @@ class _Secrets:
     def __init__(self, api: Api, namespace: str) -> None:
         self.written: list[str] = []
         self._api = api
-        self._path = SECRETS.format(namespace)
+        self._path = SECRETS_PATH.format(namespace)
         self._read: dict[str, Object] = {}
 
     async def read(self, name: str) -> KeyPair | None:

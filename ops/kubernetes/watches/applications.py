@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
-from core.domain.autopools.applications import BUILT_IN, PARENTS, Application, is_built_in
+from core.domain.autopools.applications import BUILT_IN, PARENT_KINDS, Application, is_built_in
 from core.domain.autopools.names import ApplicationKey
 from core.domain.fixed.owners import MissingOwner
 from core.kubernetes.api import Api, Object
 from core.kubernetes.informer import Transition
-from core.kubernetes.workloads.applications import COLLECTIONS, application_of
+from core.kubernetes.workloads.applications import COLLECTION_NAMES, application_of
 from core.process.concurrency import until_all
 from ops.kubernetes.watches.collection import Collection
 from ops.kubernetes.watches.custom_owners import ThirdParties
@@ -40,7 +40,7 @@ class KubernetesApplications:
     def __init__(self, api: Api, *, steady_s: Callable[[], float] = time.monotonic) -> None:
         self.kinds = {
             kind: Collection(api, kind, _path(kind), partial(_top_level, kind))
-            for kind in COLLECTIONS
+            for kind in COLLECTION_NAMES
         }
         for collection in self.kinds.values():
             collection.seen.add_handler(self._on_change)
@@ -128,10 +128,10 @@ class KubernetesApplications:
 
 
 def _path(kind: str) -> str:
-    return f"/apis/{BUILT_IN[kind]}/{COLLECTIONS[kind]}"
+    return f"/apis/{BUILT_IN[kind]}/{COLLECTION_NAMES[kind]}"
 
 
 def _top_level(kind: str, body: Object) -> Application | None:
     """The application; None if another application controls it, as a Deployment a ReplicaSet."""
     application = application_of(kind, body)
-    return None if PARENTS.get(kind) == application.controller else application
+    return None if PARENT_KINDS.get(kind) == application.controller else application

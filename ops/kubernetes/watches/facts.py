@@ -24,11 +24,11 @@ from ops.kubernetes.watches.api_server_lookup import ApiServerLookup, PodAnswers
 from ops.kubernetes.watches.collection import Collection
 from ops.kubernetes.watches.owners import OwnerWatch
 from ops.kubernetes.watches.pending_changes import PendingChanges, deletion_of
-from ops.kubernetes.watches.pods import PODS, PodTable, shared_endpoints
+from ops.kubernetes.watches.pods import PODS_PATH, PodTable, shared_endpoints
 from ops.kubernetes.watches.suspects import WatchedObjects, plan_lookups
 from workflows.jobs.reclaim.context import Change, PodChange
 
-NODES: Final = "/api/v1/nodes"
+NODES_PATH: Final = "/api/v1/nodes"
 LISTED_S_MAX: Final = 30.0
 """Seconds that ``listed`` waits at most."""
 
@@ -44,8 +44,8 @@ class ApiServerFactsSource:
     """
 
     def __init__(self, api: Api, switches: FixedAddressSwitches) -> None:
-        self.pods = Collection(api, "Pod", PODS, pod_state)
-        self.nodes = Collection(api, "Node", NODES, node_state)
+        self.pods = Collection(api, "Pod", PODS_PATH, pod_state)
+        self.nodes = Collection(api, "Node", NODES_PATH, node_state)
         self.owners = OwnerWatch(api, self._request_scan, switches)
         self.table = PodTable(self.pods.seen)
         self._switches = switches

@@ -15,7 +15,7 @@ from core.domain.fixed.owners import VM_INSTANCE, endpoint_of_claim
 from core.domain.reclaim.evidence import PodState
 from core.kubernetes.informer import ObjectKey, Reflector, Transition
 
-PODS: Final = "/api/v1/pods"
+PODS_PATH: Final = "/api/v1/pods"
 
 K = TypeVar("K")
 Index = dict[K, tuple[ObjectKey, ...]]

@@ -22,7 +22,7 @@ from core.domain.fixed.owners import (
 )
 from core.domain.fixed.validity import validity_of
 from core.domain.model import FixedKind
-from core.domain.reclaim.decision_table import SHARED, holder_uid
+from core.domain.reclaim.decision_table import SHARING_OWNERS, holder_uid
 from core.domain.reclaim.evidence import PodState
 from core.kubernetes.informer import ObjectKey
 
@@ -71,7 +71,8 @@ class PodLookups(NamedTuple):
             for key, holder in self.suspects.items()
             if holder.is_shared
             and not any(
-                validity_of(kind, *key, owners).keeps for kind in holder.kinds & SHARED.keys()
+                validity_of(kind, *key, owners).keeps
+                for kind in holder.kinds & SHARING_OWNERS.keys()
             )
         )
 
@@ -126,7 +127,7 @@ def _merged(
     uids = {uid, holder_uid(holder)} - {""}
     kind = kind_of_holder(holder, switches)
     kinds = {kind} if kind else set()
-    is_shared = former.is_shared or kind_of_holder(holder, _ALL) in SHARED
+    is_shared = former.is_shared or kind_of_holder(holder, _ALL) in SHARING_OWNERS
     return SuspectHolder(former.uids | uids, former.kinds | kinds, is_shared)
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-from scripts.pictures.__main__ import FOLDER
+from scripts.pictures.__main__ import PICTURES_FOLDER
 from scripts.pictures.dashboards.drawing import Series, draw
 from scripts.pictures.dashboards.laboratory_run import Run, finished_run
 from scripts.pictures.dashboards.panels import Panel, dashboards, series_name
@@ -22,9 +22,11 @@ def main(arguments: list[str]) -> None:
     boards = dashboards()
     with finished_run(seconds) as run:
         for board in boards:
-            path = FOLDER / f"dashboard-{board.name}.png"
+            path = PICTURES_FOLDER / f"dashboard-{board.name}.png"
             draw(board, lambda panel: list(_series(run, panel)), path)
-            print(f"{path.relative_to(FOLDER.parents[1])}: {path.stat().st_size // 1000} kB")
+            print(
+                f"{path.relative_to(PICTURES_FOLDER.parents[1])}: {path.stat().st_size // 1000} kB"
+            )
 
 
 def _series(run: Run, panel: Panel) -> Iterator[Series]:

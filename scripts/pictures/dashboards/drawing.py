@@ -8,7 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from scripts.pictures.dashboards.panels import COLUMNS, Dashboard, Panel
+from scripts.pictures.dashboards.panels import GRID_COLUMNS, Dashboard, Panel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,7 +89,7 @@ def draw(dashboard: Dashboard, data: Data, path: Path) -> None:
     from PIL import Image  # noqa: PLC0415
 
     height = dashboard.rows * ROW_INCHES + TITLE_INCHES
-    figure = Figure(figsize=(COLUMNS * COLUMN_INCHES, height), dpi=DOTS_PER_INCH)
+    figure = Figure(figsize=(GRID_COLUMNS * COLUMN_INCHES, height), dpi=DOTS_PER_INCH)
     top = 1 - TITLE_INCHES / 2 / height
     figure.text(0.008, top, dashboard.title, fontsize=13, va="center", color=INK)
     for panel in dashboard.panels:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 DASHBOARDS: Final = Path(__file__).resolve().parents[3] / "ops" / "monitoring" / "dashboards"
-COLUMNS: Final = 24
+GRID_COLUMNS: Final = 24
 """The width of Grafana's grid."""
 
 TYPES: Final = frozenset({"bargauge", "gauge", "row", "stat", "timeseries"})

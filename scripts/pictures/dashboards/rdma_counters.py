@@ -18,7 +18,7 @@ from typing import Final
 
 from core.domain.model import Owner
 from nodeagent.rdma.counter_help import HELP_TEXTS
-from nodeagent.rdma.samples import SPEED, TRAFFIC_CLASS, Samples, samples_of, text_of
+from nodeagent.rdma.samples import SPEED_COUNTER, TRAFFIC_CLASS, Samples, samples_of, text_of
 from nodeagent.rdma.values import NamespacePorts, RdmaPod, RdmaPortLink
 
 NODES: Final = ("node-a", "node-b")
@@ -73,7 +73,7 @@ def _namespaces(number: int, age_s: float) -> Iterator[NamespacePorts]:
 
 def _with_counters(port: RdmaPortLink, share: float, age_s: float) -> RdmaPortLink:
     """The port with counters for ``share`` of the traffic of a card."""
-    names = [name for name in HELP_TEXTS if name not in {SPEED, TRAFFIC_CLASS}]
+    names = [name for name in HELP_TEXTS if name not in {SPEED_COUNTER, TRAFFIC_CLASS}]
     return port._replace(
         counters={name: _count(name, share, age_s) for name in names if "vport" not in name},
         statistics={

@@ -10,7 +10,7 @@ from core.domain.model import Endpoint, Nic, Reservation, pod_holder
 from core.errors import Refused
 from tests.support.emulation import needs_real_time
 from tests.support.node_harness import (
-    CAUSE,
+    TEST_CAUSE,
     NodeHarness,
     addresses,
     check_everything,
@@ -38,7 +38,7 @@ async def pools(node: NodeHarness) -> None:
 
 async def assign(node: NodeHarness, endpoint: Endpoint) -> Assigned:
     assigner = Assigner(node.store, node.keys, node.writer, node.view)
-    return await assigner.assign(endpoint, CAUSE)
+    return await assigner.assign(endpoint, TEST_CAUSE)
 
 
 async def rules(node: NodeHarness, endpoint: Endpoint) -> list[str]:

@@ -12,7 +12,7 @@ from core.domain.claims.refused_adds import WINDOW_S
 from core.domain.events import AllocationRefused, Cause
 from core.errors import AddressesUsedOut, StoreUnavailable
 from core.eventstore.kv import Get, Guard, TxnResult, Write
-from core.eventstore.log import START, LogReader
+from core.eventstore.log import LOG_START, LogReader
 from core.eventstore.memory import MemoryStore
 from tests.support.deadlines import DEADLINE_S, until
 from tests.support.node_harness import NodeHarness, addresses, check_everything, pod, pool
@@ -85,7 +85,7 @@ async def test_a_running_recorder_writes_noted_refusals_and_close_writes_the_oth
     node: NodeHarness,
 ) -> None:
     reader = LogReader(node.store, node.keys)
-    _, cursor = await reader.catch_up(START)
+    _, cursor = await reader.catch_up(LOG_START)
     recorder = RefusalRecorder(node.writer)
     running = asyncio.ensure_future(recorder.run())
     recorder.note(pod("web-1"), "eth0", FULL, Cause("agent"))

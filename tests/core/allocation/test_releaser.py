@@ -24,7 +24,7 @@ from core.eventstore.kv import (
 from core.eventstore.memory import MemoryStore
 from core.eventstore.retry_policies import retry_lost_races
 from tests.support.node_harness import (
-    CAUSE,
+    TEST_CAUSE,
     NodeHarness,
     addresses,
     check_everything,
@@ -96,7 +96,7 @@ async def test_a_release_after_a_check_uses_the_reads_before_the_check() -> None
     async with NodeHarness(
         store, "node-b"
     ) as node:  # without a cache, as after a restart of the agent
-        request = ReleaseRequest("deleted", "CNI DEL", CAUSE)
+        request = ReleaseRequest("deleted", "CNI DEL", TEST_CAUSE)
         undecided = await node.releaser.release(added.endpoint.key, lambda _: answers[0], request)
         store.reads = 0
 
@@ -271,9 +271,9 @@ async def test_a_pool_in_use_cannot_be_shrunk_or_deleted(node: NodeHarness) -> N
     removed, remaining = sorted(claimed)
 
     with pytest.raises(Refused) as shrinking:
-        await node.configurator.apply(ApplyPool(pool("v4", remaining)), CAUSE)
+        await node.configurator.apply(ApplyPool(pool("v4", remaining)), TEST_CAUSE)
     with pytest.raises(Refused):
-        await node.configurator.apply(DeletePool("v4"), CAUSE)
+        await node.configurator.apply(DeletePool("v4"), TEST_CAUSE)
 
     assert removed in str(shrinking.value)
     assert "used by Pod shop/web-" in str(shrinking.value)
@@ -335,7 +335,7 @@ async def test_of_overlapping_pools_created_concurrently_one_is_created(
     results = await gather(
         *(
             admin.configurator.apply(
-                ApplyPool(pool(f"p-{admin.name}", "10.6.0.10-10.6.0.20")), CAUSE
+                ApplyPool(pool(f"p-{admin.name}", "10.6.0.10-10.6.0.20")), TEST_CAUSE
             )
             for admin in nodes
         )

@@ -11,11 +11,18 @@ from core.domain.claims.claim_decisions import ReleaseDecision
 from core.domain.events import AddressesReleased
 from core.domain.reclaim.evidence import Observation, ObservationSubject
 from core.domain.reclaim.reclaim_plan import ReclaimStep, plan_scan
-from core.eventstore.codec import CLAIM, ENDPOINT
+from core.eventstore.codec import CLAIM_CODEC, ENDPOINT_CODEC
 from core.eventstore.kv import Delete, Put
 from core.eventstore.memory import MemoryStore
 from tests.core.domain.reclaim.samples import NOW_S, cluster, verdict_context
-from tests.support.node_harness import CAUSE, NodeHarness, addresses, check_everything, pod, pool
+from tests.support.node_harness import (
+    TEST_CAUSE,
+    NodeHarness,
+    addresses,
+    check_everything,
+    pod,
+    pool,
+)
 
 WEB = pod("web-0", "1")
 
@@ -30,7 +37,7 @@ async def node() -> AsyncIterator[NodeHarness]:
 async def reclaimed(node: NodeHarness, step: ReclaimStep) -> Released:
     """Carry out the step with a releaser that has claimed nothing, as in a controller."""
     releaser = Releaser(node.store, node.keys, node.writer, node.cooldown)
-    return await releaser.reclaim(step, CAUSE)
+    return await releaser.reclaim(step, TEST_CAUSE)
 
 
 async def steps_of(node: NodeHarness) -> tuple[ReclaimStep, ...]:
@@ -89,7 +96,7 @@ async def _released_and_claimed_again(node: NodeHarness) -> None:
 async def _claim_written_again(node: NodeHarness) -> None:
     """Write the claim's key again: its revision changes, the endpoint does not."""
     ((address, revised),) = (await node.read_ledger()).claims.items()
-    await node.store.commit([], [Put(node.keys.ip_of(address), CLAIM.encode(revised.claim))])
+    await node.store.commit([], [Put(node.keys.ip_of(address), CLAIM_CODEC.encode(revised.claim))])
 
 
 async def _endpoint_lost(node: NodeHarness) -> None:
@@ -127,7 +134,7 @@ async def test_a_step_ends_only_the_claims_that_it_names(node: NodeHarness) -> N
     """
     await node.add(WEB)
     old = (await node.read_ledger()).endpoints["shop", "web-0"]._replace(uid="0", holder="pod/0")
-    await node.store.commit([], [Put(node.keys.endpoint(*old.key), ENDPOINT.encode(old))])
+    await node.store.commit([], [Put(node.keys.endpoint(*old.key), ENDPOINT_CODEC.encode(old))])
     step = next(planned for planned in await steps_of(node) if planned.ends_endpoint)
     assert step.addresses == ()
 
@@ -157,7 +164,7 @@ async def test_the_release_of_unlisted_claims_does_not_change_the_endpoint(
     await node.add(WEB)
     ((_, revised),) = (await node.read_ledger()).claims.items()
     orphaned = revised.claim._replace(holder="pod/0")
-    await node.store.commit([], [Put(node.keys.ip_of("10.6.0.200"), CLAIM.encode(orphaned))])
+    await node.store.commit([], [Put(node.keys.ip_of("10.6.0.200"), CLAIM_CODEC.encode(orphaned))])
     before = (await node.read_ledger()).endpoints
     step = next(planned for planned in await steps_of(node) if not planned.ends_endpoint)
 
@@ -173,7 +180,7 @@ async def test_after_a_del_a_step_changes_nothing(node: NodeHarness) -> None:
     await node.releaser.release(
         WEB.endpoint_key,
         lambda _: ReleaseDecision(ends=True, why="the sandbox is gone"),
-        ReleaseRequest("deleted", "CNI DEL", CAUSE),
+        ReleaseRequest("deleted", "CNI DEL", TEST_CAUSE),
     )
 
     assert (await reclaimed(node, step)).why == CHANGED_SINCE

@@ -8,7 +8,7 @@ from core.allocation.assigner import Assigner
 from core.allocation.takeover import TakeoverResult, TakeoverRun
 from core.domain.claims.takeover import TakeoverPlan, plan_takeover, remaining
 from tests.core.manifests.spiderpool_dumps import cluster, endpoint, nic, pool, reservation
-from tests.support.node_harness import CAUSE, NodeHarness, addresses, check_everything, pod
+from tests.support.node_harness import TEST_CAUSE, NodeHarness, addresses, check_everything, pod
 
 PODS = 300
 
@@ -40,7 +40,7 @@ class Runner:
         ledger = await node.read_ledger()
         assigner = Assigner(node.store, node.keys, node.writer, node.view)
         open_steps = remaining(plan, ledger.pools, ledger.endpoints)
-        return await TakeoverRun(node.configurator, assigner, CAUSE).carry_out(open_steps)
+        return await TakeoverRun(node.configurator, assigner, TEST_CAUSE).carry_out(open_steps)
 
 
 async def test_every_address_is_claimed_after_a_takeover(node: NodeHarness) -> None:

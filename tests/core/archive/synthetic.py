@@ -18,12 +18,12 @@ from core.domain.events import (
     Release,
 )
 from core.domain.model import Endpoint, Nic, Pool
-from core.eventstore.codec import HEAD, EventDraft, WriterHead, encode_segment
+from core.eventstore.codec import HEAD_CODEC, EventDraft, WriterHead, encode_segment
 from core.eventstore.keys import Keys, controller_writer
 from core.eventstore.kv import KeyValueStore, Put
 
 START_MS = 1_700_000_000_000
-POOL = Pool("big", 4, "10.0.0.0/8", ("10.0.0.1-10.255.255.254",), gateway="10.0.0.1")
+BIG_POOL = Pool("big", 4, "10.0.0.0/8", ("10.0.0.1-10.255.255.254",), gateway="10.0.0.1")
 ADDRESSES = 2 * 65_536
 """The number of addresses that claims use: those of 10.1.0.0/16 and 10.2.0.0/16."""
 
@@ -50,7 +50,7 @@ async def fill(store: KeyValueStore, keys: Keys, shape: Shape) -> int:
     serial = event_count = revision = 0
     while event_count < shape.events:
         writer = writers[event_count // shape.per_segment % shape.writers]
-        events: list[Event] = [] if event_count else [PoolDefined(POOL)]
+        events: list[Event] = [] if event_count else [PoolDefined(BIG_POOL)]
         claimed = []
         while len(events) < min(shape.per_segment, shape.events - event_count):
             if len(live_claims) > shape.held:
@@ -68,7 +68,7 @@ async def fill(store: KeyValueStore, keys: Keys, shape: Shape) -> int:
             [],
             [
                 Put(keys.log(writer, seqs[writer]), encode_segment(START_MS + event_count, drafts)),
-                Put(keys.head(writer), HEAD.encode(WriterHead(seqs[writer], 1))),
+                Put(keys.head(writer), HEAD_CODEC.encode(WriterHead(seqs[writer], 1))),
             ],
         )
         revision = result.revision
@@ -98,8 +98,8 @@ def _claim(serial: int) -> AddressesClaimed:
     nic = Nic(
         "eth0",
         f"{address_of(serial)}/8",
-        POOL.name,
-        POOL.gateway,
+        BIG_POOL.name,
+        BIG_POOL.gateway,
         container=f"{serial * 0x9E3779B97F4A7C15 % 2**256:064x}",
         network="orbweaver",
         netns=f"/var/run/netns/cni-{serial:x}",
@@ -113,7 +113,7 @@ def _claim(serial: int) -> AddressesClaimed:
 
 
 def _release(serial: int, revision: int) -> AddressesReleased:
-    release = Release(address_of(serial), POOL.name, f"pod/{uid_of(serial)}", revision)
+    release = Release(address_of(serial), BIG_POOL.name, f"pod/{uid_of(serial)}", revision)
     return AddressesReleased(*pod_of(serial), (release,), (), "deleted", "CNI DEL")
 
 

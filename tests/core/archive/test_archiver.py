@@ -23,7 +23,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.memory import MemoryStore
 from tests.core.archive.synthetic import Shape, fill
 from tests.support.archived_cluster import (
-    KEYS,
+    TEST_KEYS,
     Add,
     ArchivedCluster,
     Move,
@@ -83,7 +83,7 @@ async def test_segments_up_to_the_named_position_leave_etcd_and_later_ones_stay(
     positions = sorted({event.position for event in await archived_cluster.replayed()})
     await archived_cluster.seal(positions[3])
     assert await archived_cluster.live_segments() == len(positions) - 4
-    cursor = (await read_cursor(archived_cluster.store, KEYS)).cursor
+    cursor = (await read_cursor(archived_cluster.store, TEST_KEYS)).cursor
     assert cursor.position == positions[3]
 
 
@@ -124,7 +124,7 @@ async def test_the_hash_chain_does_not_depend_on_the_sizes_of_the_files(tmp_path
     chains = set()
     for size in (1, 5_000, 1 << 20):
         store = MemoryStore()
-        await fill(store, KEYS, Shape(400, per_segment=3, held=50))
+        await fill(store, TEST_KEYS, Shape(400, per_segment=3, held=50))
         cluster = ArchivedCluster(store, tmp_path / str(size))
         await cluster.seal(file_bytes_max=size)
         view = await cluster.view()
@@ -152,10 +152,10 @@ async def test_without_the_newest_snapshots_sealing_starts_from_an_older_one(
 
 async def test_sealed_segments_are_deleted_in_bounded_transactions(tmp_path: Path) -> None:
     store = MemoryStore()
-    await fill(store, KEYS, Shape(DELETED_SEGMENTS_MAX * 2 + 10, per_segment=1, writers=3))
+    await fill(store, TEST_KEYS, Shape(DELETED_SEGMENTS_MAX * 2 + 10, per_segment=1, writers=3))
     counting = FaultyStore(store)
     cluster = ArchivedCluster(counting, tmp_path)
-    sealed = await Archiver(counting, KEYS, cluster.files).seal()
+    sealed = await Archiver(counting, TEST_KEYS, cluster.files).seal()
     assert sealed.deleted == sealed.segments == DELETED_SEGMENTS_MAX * 2 + 10
     assert counting.commits == 1 + 3  # the cursor, and the deletions
     assert await cluster.live_segments() == 0
@@ -165,7 +165,7 @@ async def test_two_clusters_in_one_directory_keep_separate_archives(tmp_path: Pa
     store = MemoryStore()
     blue = Keys("blue")
     await fill(store, blue, Shape(50, per_segment=2))
-    await fill(store, KEYS, Shape(70, per_segment=2))
+    await fill(store, TEST_KEYS, Shape(70, per_segment=2))
     cluster = ArchivedCluster(store, tmp_path)
     for _ in range(2):
         await Archiver(store, blue, cluster.files, file_bytes_max=2_000).seal()
@@ -186,7 +186,7 @@ def test_sealing_is_due_at_the_bound_of_segments_or_of_events() -> None:
 async def test_the_archiver_counts_the_live_segments(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    archiver = Archiver(archived_cluster.store, KEYS, archived_cluster.files)
+    archiver = Archiver(archived_cluster.store, TEST_KEYS, archived_cluster.files)
     assert await archiver.live_segments() == await archived_cluster.live_segments()
     await archiver.seal()
     assert await archiver.live_segments() == 0

@@ -22,7 +22,7 @@ from tests.core.archive.breaking import (
     LostAnswerStore,
 )
 from tests.core.archive.synthetic import Shape, fill
-from tests.support.archived_cluster import KEYS, ArchivedCluster
+from tests.support.archived_cluster import TEST_KEYS, ArchivedCluster
 
 FILE_BYTES = 7_000
 STEPS_OF_A_SEAL = range(1, 20)
@@ -30,7 +30,7 @@ STEPS_OF_A_SEAL = range(1, 20)
 
 async def _filled_cluster(directory: Path) -> ArchivedCluster:
     store = MemoryStore()
-    await fill(store, KEYS, Shape(60, per_segment=2, writers=2, held=10))
+    await fill(store, TEST_KEYS, Shape(60, per_segment=2, writers=2, held=10))
     return ArchivedCluster(store, directory)
 
 
@@ -54,7 +54,7 @@ async def test_a_crash_before_or_after_any_step_is_harmless(
     steps = CrashingSteps(step, after=after)
     archiver = Archiver(
         BreakingStore(cluster.store, steps),
-        KEYS,
+        TEST_KEYS,
         BreakingFiles(cluster.files, steps),
         file_bytes_max=FILE_BYTES,
     )
@@ -72,7 +72,7 @@ async def test_the_crash_tests_cover_every_step(tmp_path: Path) -> None:
     cluster = await _filled_cluster(tmp_path)
     steps = CrashingSteps(STEPS_OF_A_SEAL.stop, after=False)
     store, files = BreakingStore(cluster.store, steps), BreakingFiles(cluster.files, steps)
-    sealed = await Archiver(store, KEYS, files, file_bytes_max=FILE_BYTES).seal()
+    sealed = await Archiver(store, TEST_KEYS, files, file_bytes_max=FILE_BYTES).seal()
     assert steps.has_completed
     assert sealed.files > 1
 
@@ -86,7 +86,7 @@ async def test_after_a_lost_answer_the_next_seal_finishes_the_work(
     steps = CrashingSteps(commit, after=True)
     store, files = LostAnswerStore(cluster.store, steps), BreakingFiles(cluster.files, steps)
     try:
-        await Archiver(store, KEYS, files, file_bytes_max=FILE_BYTES).seal()
+        await Archiver(store, TEST_KEYS, files, file_bytes_max=FILE_BYTES).seal()
     except (OutcomeUnknown, Crash):
         assert not steps.has_completed
     await cluster.seal(file_bytes_max=FILE_BYTES)
@@ -105,7 +105,9 @@ class _FilesWithConcurrentSeal(LocalFiles):
     def write(self, name: str, chunks: Iterable[bytes]) -> None:
         cluster, self._filled_cluster = self._filled_cluster, None  # type: ignore[assignment]  # once only
         if cluster is not None:
-            other = Archiver(cluster.store, KEYS, cluster.files, file_bytes_max=FILE_BYTES // 2)
+            other = Archiver(
+                cluster.store, TEST_KEYS, cluster.files, file_bytes_max=FILE_BYTES // 2
+            )
             asyncio.run_coroutine_threadsafe(other.seal(), self._loop).result()
         super().write(name, chunks)
 
@@ -116,7 +118,10 @@ async def test_of_two_concurrent_archivers_one_seals_and_the_other_leaves_no_fil
     cluster = await _filled_cluster(tmp_path)
     before = await cluster.replayed()
     superseded = Archiver(
-        cluster.store, KEYS, _FilesWithConcurrentSeal(tmp_path, cluster), file_bytes_max=FILE_BYTES
+        cluster.store,
+        TEST_KEYS,
+        _FilesWithConcurrentSeal(tmp_path, cluster),
+        file_bytes_max=FILE_BYTES,
     )
     sealed = await superseded.seal()
     assert sealed.superseded
@@ -132,5 +137,5 @@ async def test_archivers_that_run_together_seal_the_log_once(tmp_path: Path) -> 
     )
     await cluster.seal()
     await _check_finished(cluster, before)
-    cursor = (await read_cursor(cluster.store, KEYS)).cursor
+    cursor = (await read_cursor(cluster.store, TEST_KEYS)).cursor
     assert cursor.position == max(event.position for event in await cluster.replayed())

@@ -16,7 +16,7 @@ from core.domain.events import PoolRetired
 from core.domain.model import Reservation
 from core.eventstore.memory import MemoryStore
 from tests.core.archive.synthetic import Shape, fill
-from tests.support.archived_cluster import KEYS, ArchivedCluster, Configure
+from tests.support.archived_cluster import TEST_KEYS, ArchivedCluster, Configure
 
 _names = st.text("abc", min_size=1, max_size=3)
 
@@ -51,12 +51,12 @@ async def test_a_file_without_indexed_tokens_has_a_valid_index(
     await archived_cluster.seal()
     sealed = (await archived_cluster.view()).sealed
     assert sealed.index(sealed.cursor.last) is not None
-    assert (await verify(archived_cluster.store, KEYS, archived_cluster.files)).is_clean
+    assert (await verify(archived_cluster.store, TEST_KEYS, archived_cluster.files)).is_clean
 
 
 async def test_the_index_of_a_file_leads_to_every_event(tmp_path: Path) -> None:
     store = MemoryStore()
-    await fill(store, KEYS, Shape(3_000, per_segment=20, held=300))
+    await fill(store, TEST_KEYS, Shape(3_000, per_segment=20, held=300))
     cluster = ArchivedCluster(store, tmp_path)
     await cluster.seal()
     sealed = (await cluster.view()).sealed

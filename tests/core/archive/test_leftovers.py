@@ -9,12 +9,12 @@ from core.archive.leftovers import find_leftovers
 from core.audit.verify import verify
 from core.eventstore.memory import MemoryStore
 from tests.core.archive.synthetic import Shape, fill
-from tests.support.archived_cluster import KEYS, ArchivedCluster
+from tests.support.archived_cluster import TEST_KEYS, ArchivedCluster
 
 
 async def _sealed_cluster(directory: Path, per_segment: int = 2) -> ArchivedCluster:
     store = MemoryStore()
-    await fill(store, KEYS, Shape(40, per_segment=per_segment, writers=2, held=10))
+    await fill(store, TEST_KEYS, Shape(40, per_segment=per_segment, writers=2, held=10))
     cluster = ArchivedCluster(store, directory)
     await cluster.seal()
     return cluster
@@ -22,7 +22,7 @@ async def _sealed_cluster(directory: Path, per_segment: int = 2) -> ArchivedClus
 
 def _renamed_copy(cluster: ArchivedCluster, number: int) -> str:
     """Copy the files of the first seal to other names; return the base of these names."""
-    base = new_base(KEYS.cluster, number, 1)
+    base = new_base(TEST_KEYS.cluster, number, 1)
     for path in sorted(cluster.directory.glob("*-00000001-*")):
         (cluster.directory / f"{base}{path.suffix}").write_bytes(path.read_bytes())
     return base
@@ -50,10 +50,10 @@ async def test_files_of_another_history_stay_and_verify_reports_them(tmp_path: P
     names = cluster.files.names()
     assert len(names) == 6
     sealed = (await cluster.view()).sealed
-    assert len(find_leftovers(cluster.files, sealed, KEYS.cluster).foreign) == 3
+    assert len(find_leftovers(cluster.files, sealed, TEST_KEYS.cluster).foreign) == 3
     await cluster.seal()
     assert cluster.files.names() == names
-    report = await verify(cluster.store, KEYS, cluster.files)
+    report = await verify(cluster.store, TEST_KEYS, cluster.files)
     assert report.folded
     assert report.faults == ()
     assert len(report.notes) == 3
@@ -61,7 +61,7 @@ async def test_files_of_another_history_stay_and_verify_reports_them(tmp_path: P
 
 async def test_unfinished_files_with_numbers_of_earlier_seals_are_deleted(tmp_path: Path) -> None:
     cluster = await _sealed_cluster(tmp_path)
-    partial = tmp_path / f"{new_base(KEYS.cluster, 1, 7)}.segments.0a0b0c0d.partial"
+    partial = tmp_path / f"{new_base(TEST_KEYS.cluster, 1, 7)}.segments.0a0b0c0d.partial"
     partial.write_bytes(b"half")
     unrelated = tmp_path / "notes.txt"
     unrelated.write_text("not ours")

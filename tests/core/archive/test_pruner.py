@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.archive.archiver import Archiver
-from core.archive.cursor import CURSOR, NOTHING_PRUNED, SNAPSHOT_SUFFIX, read_cursor
+from core.archive.cursor import CURSOR_CODEC, NOTHING_PRUNED, SNAPSHOT_SUFFIX, read_cursor
 from core.archive.format import NO_FILE
 from core.archive.pruner import (
     Pruner,
@@ -27,7 +27,7 @@ from core.errors import BadInput, LogCorrupt
 from core.eventstore.memory import MemoryStore
 from tests.core.archive.breaking import BreakingFiles, BreakingStore, Crash, CrashingSteps
 from tests.core.archive.synthetic import Shape, fill
-from tests.support.archived_cluster import KEYS, ArchivedCluster, have_same_content
+from tests.support.archived_cluster import TEST_KEYS, ArchivedCluster, have_same_content
 from tests.support.node_harness import pool
 
 FILE_BYTES = 3_000
@@ -39,18 +39,18 @@ async def _filled_cluster(directory: Path) -> ArchivedCluster:
     """A cluster whose log is sealed into several files."""
     store = MemoryStore()
     shape = Shape(60, per_segment=2, writers=2, held=10)
-    await fill(store, KEYS, shape)
+    await fill(store, TEST_KEYS, shape)
     cluster = ArchivedCluster(store, directory)
     await cluster.seal(file_bytes_max=FILE_BYTES)
     return cluster
 
 
 def _pruner(cluster: ArchivedCluster) -> Pruner:
-    return Pruner(cluster.store, KEYS, cluster.files)
+    return Pruner(cluster.store, TEST_KEYS, cluster.files)
 
 
 async def _check_clean(cluster: ArchivedCluster) -> None:
-    report = await verify(cluster.store, KEYS, cluster.files)
+    report = await verify(cluster.store, TEST_KEYS, cluster.files)
     assert report.faults == ()
     assert report.violations == ()
     assert report.folded
@@ -58,11 +58,11 @@ async def _check_clean(cluster: ArchivedCluster) -> None:
 
 async def test_the_remaining_files_verify_and_replay_to_the_same_state(tmp_path: Path) -> None:
     cluster = await _filled_cluster(tmp_path)
-    original = await open_log(cluster.store, KEYS, cluster.files)
+    original = await open_log(cluster.store, TEST_KEYS, cluster.files)
     before = await as_of_position(original, original.revision)
     events = [event async for batch in original.events() for event in batch]
     pruned = await _pruner(cluster).prune(Retention(), NOW_MS, files=2)
-    view = await open_log(cluster.store, KEYS, cluster.files)
+    view = await open_log(cluster.store, TEST_KEYS, cluster.files)
     remaining = [event async for batch in view.events() for event in batch]
 
     assert pruned.files == 2
@@ -96,7 +96,7 @@ async def test_sealing_continues_after_all_files_were_pruned(tmp_path: Path) -> 
             subnet = f"fd00:{number:x}::/64"
             await node.apply(pool(f"six-{number}", f"fd00:{number:x}::1", subnet=subnet))
     await cluster.seal(file_bytes_max=FILE_BYTES)
-    cursor = (await read_cursor(cluster.store, KEYS)).cursor
+    cursor = (await read_cursor(cluster.store, TEST_KEYS)).cursor
 
     assert cursor.files - cursor.pruned.files > 1
     assert await cluster.live_segments() == 0
@@ -108,7 +108,7 @@ async def test_a_query_before_the_pruned_position_is_an_error_that_names_the_pos
 ) -> None:
     cluster = await _filled_cluster(tmp_path)
     pruned = await _pruner(cluster).prune(Retention(), NOW_MS, files=2)
-    view = await open_log(cluster.store, KEYS, cluster.files)
+    view = await open_log(cluster.store, TEST_KEYS, cluster.files)
 
     with pytest.raises(BadInput, match=f"no state before position {pruned.position}"):
         await as_of_position(view, pruned.position - 1)
@@ -121,7 +121,7 @@ async def test_a_pruned_log_cannot_be_exported(tmp_path: Path) -> None:
     await _pruner(cluster).prune(Retention(), NOW_MS, files=1)
 
     with pytest.raises(BadInput, match="was pruned"):
-        await export_raw(await cluster.view(), KEYS.cluster, io.BytesIO())
+        await export_raw(await cluster.view(), TEST_KEYS.cluster, io.BytesIO())
 
 
 async def test_a_changed_snapshot_prevents_pruning_and_verify_reports_it(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ async def test_a_changed_snapshot_prevents_pruning_and_verify_reports_it(tmp_pat
     await _pruner(cluster).prune(Retention(), NOW_MS, files=2)
     path.write_bytes(original[:-1] + bytes([original[-1] ^ 1]))
 
-    report = await verify(cluster.store, KEYS, cluster.files)
+    report = await verify(cluster.store, TEST_KEYS, cluster.files)
 
     assert [fault.subject for fault in report.faults] == [second_name]
 
@@ -150,12 +150,12 @@ async def test_a_crash_before_or_after_any_step_is_harmless(
     steps = CrashingSteps(step, after=after)
     store, files = BreakingStore(cluster.store, steps), BreakingFiles(cluster.files, steps)
     try:
-        await Pruner(store, KEYS, files).prune(Retention(), NOW_MS, files=2)
+        await Pruner(store, TEST_KEYS, files).prune(Retention(), NOW_MS, files=2)
     except Crash:
         assert not steps.has_completed
     await _check_clean(cluster)
     await _pruner(cluster).prune(Retention(), NOW_MS, files=2)
-    await Archiver(cluster.store, KEYS, cluster.files).seal()
+    await Archiver(cluster.store, TEST_KEYS, cluster.files).seal()
     await _check_clean(cluster)
     sealed = (await cluster.view()).sealed
     expected_bases = {summary.link.base for summary in sealed.summaries()} | {
@@ -168,7 +168,7 @@ async def test_the_crash_tests_cover_every_step(tmp_path: Path) -> None:
     cluster = await _filled_cluster(tmp_path)
     steps = CrashingSteps(STEPS_OF_A_PRUNE.stop, after=False)
     store, files = BreakingStore(cluster.store, steps), BreakingFiles(cluster.files, steps)
-    pruned = await Pruner(store, KEYS, files).prune(Retention(), NOW_MS, files=2)
+    pruned = await Pruner(store, TEST_KEYS, files).prune(Retention(), NOW_MS, files=2)
 
     assert pruned.files == 2
     assert steps.has_completed
@@ -176,7 +176,7 @@ async def test_the_crash_tests_cover_every_step(tmp_path: Path) -> None:
 
 async def test_a_prune_whose_cursor_changed_meanwhile_deletes_nothing(tmp_path: Path) -> None:
     cluster = await _filled_cluster(tmp_path)
-    stale_cursor = await read_cursor(cluster.store, KEYS)
+    stale_cursor = await read_cursor(cluster.store, TEST_KEYS)
     pruner = _pruner(cluster)
     sealed = (await cluster.view()).sealed
     pruned_part = pruner._pruned_part(sealed, sealed.summaries()[0])
@@ -210,7 +210,7 @@ async def test_an_archive_within_its_retention_is_not_pruned(tmp_path: Path) -> 
 
 async def test_a_cursor_written_by_a_version_without_pruning_is_read(tmp_path: Path) -> None:
     cluster = await _filled_cluster(tmp_path)
-    cursor = (await read_cursor(cluster.store, KEYS)).cursor
-    encoded = CURSOR.encode(tuple(cursor)[:-1])  # type: ignore[arg-type]  # a cursor before the field "pruned"
+    cursor = (await read_cursor(cluster.store, TEST_KEYS)).cursor
+    encoded = CURSOR_CODEC.encode(tuple(cursor)[:-1])  # type: ignore[arg-type]  # a cursor before the field "pruned"
 
-    assert CURSOR.decode(encoded) == cursor._replace(pruned=NOTHING_PRUNED)
+    assert CURSOR_CODEC.decode(encoded) == cursor._replace(pruned=NOTHING_PRUNED)

@@ -11,14 +11,14 @@ from core.domain.events import Recorded
 from core.errors import LogCorrupt
 from core.eventstore.memory import MemoryStore
 from tests.core.archive.synthetic import Shape, fill
-from tests.support.archived_cluster import KEYS, ArchivedCluster
+from tests.support.archived_cluster import TEST_KEYS, ArchivedCluster
 
 
 async def _sealed_cluster(
     directory: Path, events: int = 60, file_bytes_max: int = 8_000
 ) -> ArchivedCluster:
     store = MemoryStore()
-    await fill(store, KEYS, Shape(events, per_segment=3, writers=2, held=10))
+    await fill(store, TEST_KEYS, Shape(events, per_segment=3, writers=2, held=10))
     cluster = ArchivedCluster(store, directory)
     assert await cluster.seal(file_bytes_max=file_bytes_max) > 1
     return cluster
@@ -99,7 +99,7 @@ async def test_verify_names_a_missing_segments_file(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(LogCorrupt, match="missing"):
         await cluster.replayed()
-    report = await verify(cluster.store, KEYS, cluster.files)
+    report = await verify(cluster.store, TEST_KEYS, cluster.files)
     assert not report.is_clean
     assert [fault.subject for fault in report.faults] == [path.name]
 
@@ -109,7 +109,7 @@ async def test_verify_names_a_changed_index_and_a_changed_snapshot(tmp_path: Pat
     index, snapshot = _file(cluster, ".index"), _file(cluster, ".ledger", -1)
     _flip(index, 100)
     _flip(snapshot, 30)
-    report = await verify(cluster.store, KEYS, cluster.files)
+    report = await verify(cluster.store, TEST_KEYS, cluster.files)
     named = {fault.subject.partition(".")[0] for fault in report.faults}
     assert named == {index.name.partition(".")[0], snapshot.name.partition(".")[0]}
     assert report.folded
@@ -123,7 +123,7 @@ async def test_verify_continues_after_a_broken_file_from_its_snapshot(
     sealed = (await cluster.view()).sealed
     block = sealed.open(sealed.summaries()[0].link).trailer.blocks[0]
     _flip(path, block.offset + block.size // 2)
-    report = await verify(cluster.store, KEYS, cluster.files)
+    report = await verify(cluster.store, TEST_KEYS, cluster.files)
     assert report.folded
     assert [fault.subject for fault in report.faults] == [path.name.partition(".")[0]]
     assert report.violations == ()

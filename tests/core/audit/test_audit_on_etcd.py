@@ -15,7 +15,7 @@ from core.domain.events import Cause
 from core.eventstore.etcd import EtcdStore
 from core.eventstore.kv import Delete
 from tests.support.archived_cluster import (
-    KEYS,
+    TEST_KEYS,
     Add,
     Remove,
     archived_cluster,
@@ -43,16 +43,18 @@ async def test_a_log_on_etcd_is_sealed_audited_and_repaired(
         address = (
             (await cluster.node.read_ledger()).endpoints["shop", "web-1"].nics[0].ipv4.split("/")[0]
         )
-        await etcd_store.commit([], [Delete(KEYS.ip_of(address)), Delete(KEYS.pool("spare"))])
-        report = await verify(etcd_store, KEYS, cluster.files)
+        await etcd_store.commit(
+            [], [Delete(TEST_KEYS.ip_of(address)), Delete(TEST_KEYS.pool("spare"))]
+        )
+        report = await verify(etcd_store, TEST_KEYS, cluster.files)
         assert [difference.name for difference in report.differences] == ["spare", address]
         async with orbctl_writer(cluster) as writer:
-            repaired = await repair(report.plan, etcd_store, KEYS, writer, Cause("orbctl"))
+            repaired = await repair(report.plan, etcd_store, TEST_KEYS, writer, Cause("orbctl"))
         assert len(repaired.done) == 2
-        assert (await verify(etcd_store, KEYS, cluster.files)).is_clean
+        assert (await verify(etcd_store, TEST_KEYS, cluster.files)).is_clean
 
         await cluster.execute([Remove("node-a", "web-1", 0)])
         await cluster.seal()
         (entry,) = (await read_history(await cluster.view(), parse_subject(address))).entries
         assert (entry.pod, entry.reason) == ("web-1", "deleted")
-        assert (await verify(etcd_store, KEYS, cluster.files)).is_clean
+        assert (await verify(etcd_store, TEST_KEYS, cluster.files)).is_clean

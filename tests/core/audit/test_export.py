@@ -14,7 +14,13 @@ from core.domain.evolution import Ledger
 from core.domain.model import ConflictingHost, Quarantine
 from core.errors import BadInput, LogCorrupt
 from core.eventstore.log import Segment
-from tests.support.archived_cluster import KEYS, Add, ArchivedCluster, Remove, have_same_content
+from tests.support.archived_cluster import (
+    TEST_KEYS,
+    Add,
+    ArchivedCluster,
+    Remove,
+    have_same_content,
+)
 
 
 @pytest.fixture
@@ -32,7 +38,7 @@ async def sealed_and_live(archived_cluster: ArchivedCluster) -> ArchivedCluster:
 
 async def _raw(cluster: ArchivedCluster) -> bytes:
     out = io.BytesIO()
-    await export_raw(await cluster.view(), KEYS.cluster, out)
+    await export_raw(await cluster.view(), TEST_KEYS.cluster, out)
     return out.getvalue()
 
 
@@ -77,7 +83,7 @@ async def test_a_raw_export_is_readable_with_msgpack_alone(
     sealed_and_live: ArchivedCluster,
 ) -> None:
     head, *items, end = msgpack.Unpacker(io.BytesIO(await _raw(sealed_and_live)))
-    assert head[:3] == ["orbweaver-log", 1, KEYS.cluster]
+    assert head[:3] == ["orbweaver-log", 1, TEST_KEYS.cluster]
     assert end[0] == len(items)
     version, at_ms, records = msgpack.unpackb(items[-1][3])
     assert version == 1

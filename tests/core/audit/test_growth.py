@@ -16,7 +16,7 @@ from core.domain.configuration.commands import ApplyPool, ApplySubnet, DeletePoo
 from core.domain.forecast import HOURS_MAX
 from core.domain.model import Pool, Subnet
 from tests.support.archived_cluster import (
-    KEYS,
+    TEST_KEYS,
     Add,
     ArchivedCluster,
     Configure,
@@ -72,7 +72,7 @@ async def test_a_segment_that_cannot_be_decoded_is_named_and_the_others_count(
     now_ms = start + 3 * HOUR_MS
     unread = UnreadPartList()
     store, files, clock = archived_cluster.store, archived_cluster.files, archived_cluster.now_ms
-    view = await open_log(store, KEYS, files, now_ms=clock, unread=unread)
+    view = await open_log(store, TEST_KEYS, files, now_ms=clock, unread=unread)
     growth = GrowthLog()
 
     await growth.read(view, now_ms)

@@ -26,7 +26,7 @@ from core.errors import BadInput
 from core.eventstore.memory import MemoryStore
 from tests.core.archive.synthetic import Shape, address_of, fill, pod_of, uid_of
 from tests.support.archived_cluster import (
-    KEYS,
+    TEST_KEYS,
     Add,
     ArchivedCluster,
     Configure,
@@ -130,7 +130,7 @@ async def test_the_history_of_a_guid_names_every_virtual_function_in_order(
     guid = VfGuid("02:00:00:00:00:00:00:01", "0000:3b:00.0", "10:70:fd:03:00:16:05:48", 3)
     nodes, store = archived_cluster.nodes, archived_cluster.store
     first, second = (
-        GuidRegistry(store, KEYS, nodes[name].writer, name, Cause(f"agent/{name}"))
+        GuidRegistry(store, TEST_KEYS, nodes[name].writer, name, Cause(f"agent/{name}"))
         for name in ("node-a", "node-b")
     )
     assert await first.assign([guid]) == []
@@ -268,7 +268,7 @@ def _merged(entries: list[HistoryEntry]) -> list[tuple[str, str, int, int]]:
 
 async def test_one_address_of_many_is_found_by_reading_a_few_blocks(tmp_path: Path) -> None:
     store = MemoryStore()
-    await fill(store, KEYS, Shape(20_000, held=3_000))
+    await fill(store, TEST_KEYS, Shape(20_000, held=3_000))
     cluster = ArchivedCluster(store, tmp_path)
     await cluster.seal()
     view = await cluster.view()

@@ -29,7 +29,7 @@ from core.eventstore.kv import Get, ReadResult
 from core.eventstore.writer import unix_ms
 from tests.core.archive.synthetic import Shape, fill
 from tests.support.archived_cluster import (
-    KEYS,
+    TEST_KEYS,
     Add,
     ArchivedCluster,
     Configure,
@@ -139,7 +139,7 @@ async def test_a_position_before_the_index_window_is_read_from_the_archive(
     store, files = archived_cluster.store, archived_cluster.files
     await archived_cluster.execute(MOVES)
     await archived_cluster.seal(file_bytes_max=500)
-    log = IndexedLog(store, KEYS, files, window_events_max=3)
+    log = IndexedLog(store, TEST_KEYS, files, window_events_max=3)
     view = await archived_cluster.view()
     newest = await log.newest()
     assert 0 < newest.first_position < newest.position
@@ -162,7 +162,7 @@ async def test_a_time_is_found_also_if_the_archive_file_before_it_was_read_last(
     await archived_cluster.seal(file_bytes_max=500)
     log = IndexedLog(
         archived_cluster.store,
-        KEYS,
+        TEST_KEYS,
         archived_cluster.files,
         now_ms=archived_cluster.now_ms,
         window_events_max=3,
@@ -180,7 +180,7 @@ async def test_a_time_is_found_also_if_the_archive_file_before_it_was_read_last(
 async def test_a_time_before_1970_is_the_beginning_of_the_log(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    log = IndexedLog(archived_cluster.store, KEYS, archived_cluster.files)
+    log = IndexedLog(archived_cluster.store, TEST_KEYS, archived_cluster.files)
     instant = await log.at_time(-1)
     assert (instant.position, instant.time_ms) == (0, 0)
 
@@ -195,7 +195,7 @@ async def _check_state_at_time(log: IndexedLog, cluster: ArchivedCluster, time_m
 async def test_a_query_for_a_new_position_reads_the_new_events(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    log = IndexedLog(archived_cluster.store, KEYS, LocalFiles(archived_cluster.directory))
+    log = IndexedLog(archived_cluster.store, TEST_KEYS, LocalFiles(archived_cluster.directory))
     before = (await log.now()).position
     await archived_cluster.execute([Add("node-a", "late", 0)])
     revision = (await archived_cluster.view()).revision
@@ -207,7 +207,7 @@ async def test_a_query_for_a_new_position_reads_the_new_events(
 async def test_a_query_waits_for_a_position_that_is_still_being_read(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    log = IndexedLog(SlowStore(archived_cluster.store), KEYS, archived_cluster.files)
+    log = IndexedLog(SlowStore(archived_cluster.store), TEST_KEYS, archived_cluster.files)
     await log.newest()
     log._read_at = float("inf")  # the index counts as fresh however slow the machine is
     await archived_cluster.execute([Add("node-a", "late", 0)])
@@ -234,7 +234,7 @@ async def test_past_positions_are_readable_while_etcd_is_unavailable(
     archived_cluster: ArchivedCluster,
 ) -> None:
     store = FaultyStore(archived_cluster.store)
-    log = IndexedLog(store, KEYS, archived_cluster.files)
+    log = IndexedLog(store, TEST_KEYS, archived_cluster.files)
     now = await log.now()
     store.is_unavailable = True
     position = now.position - 1
@@ -254,7 +254,7 @@ async def test_a_new_window_is_used_only_after_it_was_read_completely(
     monkeypatch.setattr("core.audit.indexed_log.LIVE_EVENTS_MAX", 0)
     store = StoreWithLimitedReads(archived_cluster.store)
     await archived_cluster.execute(MOVES)
-    log = IndexedLog(store, KEYS, archived_cluster.files, window_events_max=3)
+    log = IndexedLog(store, TEST_KEYS, archived_cluster.files, window_events_max=3)
     now = await log.now()
     await archived_cluster.execute([Add("node-a", "late", 0)])
     store.reads_left = READS_OF_A_VIEW
@@ -274,11 +274,11 @@ async def test_an_index_that_ends_in_the_pruned_part_of_the_log_is_replaced(
 ) -> None:
     store, files = archived_cluster.store, archived_cluster.files
     await archived_cluster.execute(MOVES[:4])
-    log = IndexedLog(store, KEYS, files)
+    log = IndexedLog(store, TEST_KEYS, files)
     before = await log.now()
     await archived_cluster.execute(MOVES[4:])
     await archived_cluster.seal(file_bytes_max=500)
-    pruned = await Pruner(store, KEYS, files).prune(Retention(), unix_ms(), files=99)
+    pruned = await Pruner(store, TEST_KEYS, files).prune(Retention(), unix_ms(), files=99)
     assert pruned.position > before.position
     view = await archived_cluster.view()
 
@@ -303,7 +303,7 @@ class StoreWithLimitedReads(FaultyStore):
 
 async def test_names_macs_and_traces_are_searched_in_columns(tmp_path: Path) -> None:
     async with a_cluster(tmp_path) as cluster:
-        await fill(cluster.store, KEYS, Shape(events=60, per_segment=4, held=20))
+        await fill(cluster.store, TEST_KEYS, Shape(events=60, per_segment=4, held=20))
         index = LogIndex(empty_snapshot())
         await index.read(await cluster.view())
     table = index.table("big")

@@ -31,14 +31,20 @@ from core.domain.events import (
 )
 from core.domain.model import Claim, Endpoint, Nic, Reservation
 from core.errors import Compacted, LogCorrupt
-from core.eventstore.codec import CLAIM, ENDPOINT, POOL, RESERVATION, EventDraft
+from core.eventstore.codec import (
+    CLAIM_CODEC,
+    ENDPOINT_CODEC,
+    POOL_CODEC,
+    RESERVATION_CODEC,
+    EventDraft,
+)
 from core.eventstore.group_commit import Proposal
 from core.eventstore.index import Index
 from core.eventstore.kv import Delete, Get, KeyValue, Put, ReadResult, Write
 from core.eventstore.log import Segment
 from core.eventstore.memory import MemoryStore
 from tests.support.archived_cluster import (
-    KEYS,
+    TEST_KEYS,
     Add,
     ArchivedCluster,
     Configure,
@@ -54,12 +60,12 @@ CAUSE = Cause("orbctl/someone")
 
 
 async def _verify(cluster: ArchivedCluster) -> VerificationReport:
-    return await verify(cluster.store, KEYS, cluster.files)
+    return await verify(cluster.store, TEST_KEYS, cluster.files)
 
 
 async def _repair(cluster: ArchivedCluster, report: VerificationReport) -> Repaired:
     async with orbctl_writer(cluster) as writer:
-        return await repair(report.plan, cluster.store, KEYS, writer, CAUSE)
+        return await repair(report.plan, cluster.store, TEST_KEYS, writer, CAUSE)
 
 
 async def _edit(cluster: ArchivedCluster, *writes: Write) -> None:
@@ -74,7 +80,7 @@ async def _key(cluster: ArchivedCluster, key: bytes) -> KeyValue | None:
 
 async def _state(cluster: ArchivedCluster) -> dict[bytes, tuple[bytes, int]]:
     kinds = ("pool", "reservation", "quarantine", "record", "ip", "endpoint")
-    result = await cluster.store.read([Get(*KEYS.range_of(kind)) for kind in kinds])
+    result = await cluster.store.read([Get(*TEST_KEYS.range_of(kind)) for kind in kinds])
     return {
         kv.key: (kv.value, kv.mod_revision) for key_range in result.ranges for kv in key_range.kvs
     }
@@ -130,82 +136,82 @@ UNLOGGED_CLAIM = Claim("main", "pod/stranger", "shop", "stranger", "no-event")
 async def _delete_claim(cluster: ArchivedCluster) -> set[bytes]:
     """Delete the key of one of a NIC's two addresses."""
     endpoint = (await cluster.node.read_ledger()).endpoints["shop", "web-0"]
-    keys = [KEYS.ip_of(address) for address, _ in endpoint.addresses()]
+    keys = [TEST_KEYS.ip_of(address) for address, _ in endpoint.addresses()]
     await _edit(cluster, Delete(keys[0]))
-    return {*keys, KEYS.endpoint("shop", "web-0")}
+    return {*keys, TEST_KEYS.endpoint("shop", "web-0")}
 
 
 async def _replace_claim(cluster: ArchivedCluster) -> set[bytes]:
     endpoint = (await cluster.node.read_ledger()).endpoints["shop", "web-2"]
-    keys = [KEYS.ip_of(address) for address, _ in endpoint.addresses()]
-    await _edit(cluster, Put(keys[1], CLAIM.encode(UNLOGGED_CLAIM)))
-    return {*keys, KEYS.endpoint("shop", "web-2")}
+    keys = [TEST_KEYS.ip_of(address) for address, _ in endpoint.addresses()]
+    await _edit(cluster, Put(keys[1], CLAIM_CODEC.encode(UNLOGGED_CLAIM)))
+    return {*keys, TEST_KEYS.endpoint("shop", "web-2")}
 
 
 async def _rewrite_claim(cluster: ArchivedCluster) -> set[bytes]:
     endpoint = (await cluster.node.read_ledger()).endpoints["shop", "web-1"]
-    keys = [KEYS.ip_of(address) for address, _ in endpoint.addresses()]
+    keys = [TEST_KEYS.ip_of(address) for address, _ in endpoint.addresses()]
     stored = await _key(cluster, keys[0])
     assert stored is not None
     await _edit(cluster, Put(keys[0], stored.value))
-    return {*keys, KEYS.endpoint("shop", "web-1")}
+    return {*keys, TEST_KEYS.endpoint("shop", "web-1")}
 
 
 async def _add_claim(cluster: ArchivedCluster) -> set[bytes]:
-    key = KEYS.ip_of("10.6.0.7")
-    await _edit(cluster, Put(key, CLAIM.encode(UNLOGGED_CLAIM)))
+    key = TEST_KEYS.ip_of("10.6.0.7")
+    await _edit(cluster, Put(key, CLAIM_CODEC.encode(UNLOGGED_CLAIM)))
     return {key}
 
 
 async def _add_unreadable_claim(cluster: ArchivedCluster) -> set[bytes]:
-    key = KEYS.ip_of("10.6.0.7")
+    key = TEST_KEYS.ip_of("10.6.0.7")
     await _edit(cluster, Put(key, b"\xc1 what is this"))
     return {key}
 
 
 async def _delete_endpoint(cluster: ArchivedCluster) -> set[bytes]:
-    key = KEYS.endpoint("shop", "web-0")
+    key = TEST_KEYS.endpoint("shop", "web-0")
     await _edit(cluster, Delete(key))
     return {key}
 
 
 async def _add_endpoint(cluster: ArchivedCluster) -> set[bytes]:
-    key = KEYS.endpoint("shop", "stranger")
+    key = TEST_KEYS.endpoint("shop", "stranger")
     endpoint = Endpoint("shop", "stranger", "u", "n", "pod/u", "Pod", "stranger")
-    await _edit(cluster, Put(key, ENDPOINT.encode(endpoint)))
+    await _edit(cluster, Put(key, ENDPOINT_CODEC.encode(endpoint)))
     return {key}
 
 
 async def _change_pool(cluster: ArchivedCluster) -> set[bytes]:
-    key = KEYS.pool("main")
-    await _edit(cluster, Put(key, POOL.encode(pool("main", "10.6.0.1-10.6.0.200"))))
+    key = TEST_KEYS.pool("main")
+    await _edit(cluster, Put(key, POOL_CODEC.encode(pool("main", "10.6.0.1-10.6.0.200"))))
     return {key}
 
 
 async def _delete_pool(cluster: ArchivedCluster) -> set[bytes]:
-    await _edit(cluster, Delete(KEYS.pool("six")))
-    return {KEYS.pool("six")}
+    await _edit(cluster, Delete(TEST_KEYS.pool("six")))
+    return {TEST_KEYS.pool("six")}
 
 
 async def _add_unreadable_pool(cluster: ArchivedCluster) -> set[bytes]:
-    await _edit(cluster, Put(KEYS.pool("junk"), b""))
-    return {KEYS.pool("junk")}
+    await _edit(cluster, Put(TEST_KEYS.pool("junk"), b""))
+    return {TEST_KEYS.pool("junk")}
 
 
 async def _change_reservation(cluster: ArchivedCluster) -> set[bytes]:
-    key = KEYS.reservation("dns")
-    await _edit(cluster, Put(key, RESERVATION.encode(Reservation("dns", 4, ()))))
+    key = TEST_KEYS.reservation("dns")
+    await _edit(cluster, Put(key, RESERVATION_CODEC.encode(Reservation("dns", 4, ()))))
     return {key}
 
 
 async def _delete_quarantine(cluster: ArchivedCluster) -> set[bytes]:
-    key = KEYS.quarantine_of("10.6.0.9")
+    key = TEST_KEYS.quarantine_of("10.6.0.9")
     await _edit(cluster, Delete(key))
     return {key}
 
 
 async def _delete_record(cluster: ArchivedCluster) -> set[bytes]:
-    key = KEYS.record("Node", "", "node-a")
+    key = TEST_KEYS.record("Node", "", "node-a")
     await _edit(cluster, Delete(key))
     return {key}
 
@@ -278,10 +284,10 @@ async def test_the_repair_of_a_key_also_changes_its_guard_key(
     edit: Callable[[ArchivedCluster], Awaitable[set[bytes]]],
     topic: str,
 ) -> None:
-    before = await _key(prepared_cluster, KEYS.guard(topic, 4))
+    before = await _key(prepared_cluster, TEST_KEYS.guard(topic, 4))
     await edit(prepared_cluster)
     await _repair(prepared_cluster, await _verify(prepared_cluster))
-    after = await _key(prepared_cluster, KEYS.guard(topic, 4))
+    after = await _key(prepared_cluster, TEST_KEYS.guard(topic, 4))
     assert before is not None
     assert after is not None
     assert after.mod_revision > before.mod_revision
@@ -295,13 +301,15 @@ async def test_a_repair_step_whose_key_changed_meanwhile_writes_nothing(
     await _add_claim(prepared_cluster)
     await _change_pool(prepared_cluster)
     report = await _verify(prepared_cluster)
-    await _edit(prepared_cluster, Put(KEYS.pool("main"), POOL.encode(pool("main", "10.6.0.3"))))
+    await _edit(
+        prepared_cluster, Put(TEST_KEYS.pool("main"), POOL_CODEC.encode(pool("main", "10.6.0.3")))
+    )
     repaired = await _repair(prepared_cluster, report)
     assert len(repaired.done) == len(repaired.changed_meanwhile) == 1
     assert "pool main" in repaired.changed_meanwhile[0]
-    stored = await _key(prepared_cluster, KEYS.pool("main"))
+    stored = await _key(prepared_cluster, TEST_KEYS.pool("main"))
     assert stored is not None
-    assert POOL.decode(stored.value).ips == ("10.6.0.3",)
+    assert POOL_CODEC.decode(stored.value).ips == ("10.6.0.3",)
     await _repair(prepared_cluster, await _verify(prepared_cluster))
     assert (await _verify(prepared_cluster)).is_clean
 
@@ -312,7 +320,7 @@ async def test_a_release_missing_from_the_log_is_written_by_repair(
     """The key of the claim was deleted manually before the DEL, so the DEL wrote no release."""
     endpoint = (await prepared_cluster.node.read_ledger()).endpoints["shop", "web-0"]
     address = endpoint.nics[0].ipv4.partition("/")[0]
-    await _edit(prepared_cluster, Delete(KEYS.ip_of(address)))
+    await _edit(prepared_cluster, Delete(TEST_KEYS.ip_of(address)))
     await prepared_cluster.execute([Remove("node-a", "web-0", 0)])
     report = await _verify(prepared_cluster)
     assert [violation.rule for violation in report.violations] == ["I4"]
@@ -336,12 +344,12 @@ async def test_a_claim_that_contradicts_the_log_is_reported_and_not_repaired(
     endpoint = (await prepared_cluster.node.read_ledger()).endpoints["shop", "web-0"]
     node = prepared_cluster.nodes["node-a"]
     bare = EndpointChanged(endpoint._replace(nics=(Nic("eth0"),)))
-    key = KEYS.endpoint("shop", "web-0")
-    write = Put(key, ENDPOINT.encode(bare.endpoint))
+    key = TEST_KEYS.endpoint("shop", "web-0")
+    write = Put(key, ENDPOINT_CODEC.encode(bare.endpoint))
     draft = EventDraft(node.writer.event_id(), CAUSE, bare)
     await node.writer.append(Proposal((draft,), (), (write,)))
     address = endpoint.nics[0].ipv4.partition("/")[0]
-    await _edit(prepared_cluster, Put(KEYS.ip_of(address), CLAIM.encode(UNLOGGED_CLAIM)))
+    await _edit(prepared_cluster, Put(TEST_KEYS.ip_of(address), CLAIM_CODEC.encode(UNLOGGED_CLAIM)))
     report = await _verify(prepared_cluster)
     assert {violation.rule for violation in report.violations} == {"I4"}
     repaired = await _repair(prepared_cluster, report)
@@ -359,7 +367,7 @@ async def test_a_missing_live_segment_is_a_fault_and_state_keys_are_not_compared
         async for segment in _segments(prepared_cluster)
         if segment.writer == newest.writer
     ]
-    await _edit(prepared_cluster, Delete(KEYS.log(newest.writer, max(seqs))))
+    await _edit(prepared_cluster, Delete(TEST_KEYS.log(newest.writer, max(seqs))))
     report = await _verify(prepared_cluster)
     assert not report.folded
     assert not report.is_clean
@@ -386,7 +394,7 @@ async def test_a_report_lists_findings_up_to_its_limit_and_counts_all(
 ) -> None:
     record_count = FINDINGS_MAX + 5
     for number in range(record_count):
-        key = KEYS.record("Node", "", f"stray-{number}")
+        key = TEST_KEYS.record("Node", "", f"stray-{number}")
         await _edit(archived_cluster, Put(key, b"x"))
     report = await _verify(archived_cluster)
     assert len(report.differences) == FINDINGS_MAX
@@ -400,7 +408,7 @@ class _CompactingStore(MemoryStore):
     compactions = 0
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
-        if revision and self.compactions and gets[0].start == KEYS.range_of("pool")[0]:
+        if revision and self.compactions and gets[0].start == TEST_KEYS.range_of("pool")[0]:
             self.compactions -= 1
             await self.commit([], [Put(b"/other", b"")])
             await self.compact(self._revision)
@@ -453,7 +461,7 @@ async def test_verify_fails_with_compacted_after_too_many_compactions(tmp_path: 
 
 
 async def test_a_cursor_that_cannot_be_read_is_a_fault(prepared_cluster: ArchivedCluster) -> None:
-    await _edit(prepared_cluster, Put(KEYS.meta("archive"), b"junk"))
+    await _edit(prepared_cluster, Put(TEST_KEYS.meta("archive"), b"junk"))
     report = await _verify(prepared_cluster)
     assert not report.folded
     with pytest.raises(LogCorrupt):
@@ -469,7 +477,7 @@ async def _segments(cluster: ArchivedCluster) -> AsyncIterator[Segment]:
 async def test_an_index_without_one_of_its_entries_is_a_fault_and_is_rebuilt(
     prepared_cluster: ArchivedCluster,
 ) -> None:
-    index = Index(KEYS, "pools", 4)
+    index = Index(TEST_KEYS, "pools", 4)
     entries = (await prepared_cluster.store.read([Get(*index.all())])).ranges[0].kvs
     await _edit(prepared_cluster, Delete(entries[0].key))
 

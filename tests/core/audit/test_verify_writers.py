@@ -9,7 +9,7 @@ from core.domain.evolution import Ledger
 from core.domain.sriov.model import VfGuid
 from core.eventstore.codec import EventDraft
 from core.eventstore.group_commit import Proposal
-from tests.support.archived_cluster import KEYS, Add, ArchivedCluster, orbctl_writer
+from tests.support.archived_cluster import TEST_KEYS, Add, ArchivedCluster, orbctl_writer
 from tests.support.node_harness import pod
 
 
@@ -19,7 +19,7 @@ async def test_a_release_by_the_agent_of_another_node_is_found(
     await archived_cluster.execute([Add("node-a", "web-0", 0), Add("node-a", "web-1", 0)])
 
     await archived_cluster.nodes["node-b"].delete(pod("web-0", "web-0-0"))
-    report = await verify(archived_cluster.store, KEYS, archived_cluster.files)
+    report = await verify(archived_cluster.store, TEST_KEYS, archived_cluster.files)
 
     (violation,) = report.violations
     assert (violation.rule, violation.subject) == ("writer", "shop/web-0")
@@ -35,7 +35,7 @@ async def test_an_endpoint_that_the_agent_of_another_node_writes_is_found(
     forged = EndpointChanged((await archived_cluster.node.read_ledger()).endpoints["shop", "web-0"])
 
     await writer.append(Proposal((EventDraft(writer.event_id(), Cause("forged"), forged),), (), ()))
-    report = await verify(archived_cluster.store, KEYS, archived_cluster.files)
+    report = await verify(archived_cluster.store, TEST_KEYS, archived_cluster.files)
 
     assert [(violation.rule, violation.subject) for violation in report.violations] == [
         ("writer", "shop/web-0")
@@ -63,7 +63,7 @@ async def test_the_move_of_a_replica_to_another_node_is_no_violation(
     )
     await archived_cluster.execute([Add("node-a", "web-0", 0), Add("node-b", "web-0", 1)])
 
-    assert (await verify(archived_cluster.store, KEYS, archived_cluster.files)).is_clean
+    assert (await verify(archived_cluster.store, TEST_KEYS, archived_cluster.files)).is_clean
 
 
 async def test_a_controller_may_change_claims_of_every_node(
@@ -75,5 +75,5 @@ async def test_a_controller_may_change_claims_of_every_node(
         node.releaser._writer = writer
         await node.delete(pod("web-0", "web-0-0"))
 
-    assert (await verify(archived_cluster.store, KEYS, archived_cluster.files)).is_clean
+    assert (await verify(archived_cluster.store, TEST_KEYS, archived_cluster.files)).is_clean
     assert (await node.read_ledger()).claims == {}

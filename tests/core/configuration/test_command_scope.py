@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.configuration.command_scope import INDEXES, ScopeReader
+from core.configuration.command_scope import ALL_INDEXES, ScopeReader
 from core.configuration.effects import effect_of
 from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import Address
@@ -37,12 +37,16 @@ from core.domain.events import Event
 from core.domain.evolution import Ledger
 from core.domain.model import Scale, Subnet
 from core.errors import Refused
-from core.eventstore.index import BLOCKS_MAX, COMPLETE, Index, blocks_of
+from core.eventstore.index import BLOCKS_MAX, COMPLETE_INDEX, Index, blocks_of
 from core.eventstore.kv import Get, KeyValue, KeyValueStore, Put, ReadResult, Write
 from core.eventstore.memory import MemoryStore
 from core.eventstore.state import read_configuration
-from tests.core.domain.configuration.test_decisions_any_sequence import COMMANDS, HOSTS, contains
-from tests.support.node_harness import CAUSE, NodeHarness, check_everything, pool
+from tests.core.domain.configuration.test_decisions_any_sequence import (
+    ANY_COMMAND,
+    HOST_NUMBERS,
+    contains,
+)
+from tests.support.node_harness import TEST_CAUSE, NodeHarness, check_everything, pool
 
 SUBNETS = st.sampled_from(
     [
@@ -69,7 +73,7 @@ DESIRED_POOLS = st.builds(
 )
 AUTO_NAMES = st.sampled_from(["auto4-web-eth0-1", "auto6-web-eth0-1", "a"])
 ALL_COMMANDS: st.SearchStrategy[Command] = st.one_of(
-    COMMANDS,
+    ANY_COMMAND,
     st.builds(ApplySubnet, SUBNETS),
     st.builds(ApplySubnet, SUBNETS),
     st.builds(RetireSubnet, SUBNET_NAMES),
@@ -109,12 +113,12 @@ async def apply_as_an_older_version(node: NodeHarness, command: Command) -> None
 
 async def assert_index_is_correct(node: NodeHarness) -> None:
     configuration = await all_objects(node)
-    for topic, family in INDEXES:
+    for topic, family in ALL_INDEXES:
         index = Index(node.keys, topic, family)
         guard, entries = (
             await node.store.read([Get(node.keys.guard(topic, family)), Get(*index.all())])
         ).ranges
-        if guard.first is None or guard.first.value != COMPLETE:
+        if guard.first is None or guard.first.value != COMPLETE_INDEX:
             continue
         values: Iterable[object] = getattr(configuration, topic).values()
         expected: dict[bytes, bytes] = {}
@@ -138,7 +142,7 @@ def test_any_command_is_decided_on_its_scope_as_on_all_objects(
                 expected = decided(await all_objects(node), command)
                 assert decided(scope.configuration, command) == expected
                 try:
-                    await node.configurator.apply(command, CAUSE)
+                    await node.configurator.apply(command, TEST_CAUSE)
                 except Refused:
                     assert isinstance(expected, str)
             await assert_index_is_correct(node)
@@ -151,7 +155,7 @@ APPLICATION = ApplicationKey("apps/v1", "Deployment", "shop", "web")
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(ALL_COMMANDS, max_size=12), SUBNET_NAMES, SUBNET_NAMES, HOSTS)
+@given(st.lists(ALL_COMMANDS, max_size=12), SUBNET_NAMES, SUBNET_NAMES, HOST_NUMBERS)
 def test_plans_and_address_lookups_on_a_scope_equal_those_on_all_objects(
     commands: list[Command], ipv4: str, ipv6: str, host: int
 ) -> None:
@@ -164,7 +168,7 @@ def test_plans_and_address_lookups_on_a_scope_equal_those_on_all_objects(
         async with NodeHarness(MemoryStore()) as node:
             for command in commands:
                 with contextlib.suppress(Refused):
-                    await node.configurator.apply(command, CAUSE)
+                    await node.configurator.apply(command, TEST_CAUSE)
             scopes, complete = ScopeReader(node.store, node.keys), await all_objects(node)
             of_application = await scopes.read_application(APPLICATION, named_subnets(application))
             plans = [
@@ -208,11 +212,11 @@ async def test_the_number_of_keys_that_a_command_reads_does_not_depend_on_the_nu
                 subnet = f"10.{number % 4}.0.0/16"
                 first = f"10.{number % 4}.{number // 4}.{count % 200}"
                 await node.configurator.apply(
-                    ApplyPool(pool(f"p-{count}-{number}", first, subnet=subnet)), CAUSE
+                    ApplyPool(pool(f"p-{count}-{number}", first, subnet=subnet)), TEST_CAUSE
                 )
             before = store.key_count
             new_pool = pool(f"new-{count}", f"10.0.200.{count % 200}", subnet="10.0.0.0/16")
-            await node.configurator.apply(ApplyPool(new_pool), CAUSE)
+            await node.configurator.apply(ApplyPool(new_pool), TEST_CAUSE)
             key_counts.append(store.key_count - before)
 
         assert key_counts[0] == key_counts[1]

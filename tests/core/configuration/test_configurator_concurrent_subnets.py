@@ -17,9 +17,9 @@ from core.domain.events import PoolDefined, SubnetDefined
 from core.domain.model import Pool
 from core.errors import Refused
 from core.eventstore.kv import Delete, KeyValueStore
-from tests.core.domain.subnets.samples import BLUE, NET
+from tests.core.domain.subnets.samples import BLUE_POOL, SUBNET4
 from tests.support.emulation import needs_real_time
-from tests.support.node_harness import CAUSE, NodeHarness, check_everything, gather
+from tests.support.node_harness import TEST_CAUSE, NodeHarness, check_everything, gather
 
 WRITERS = 4
 COMMANDS = 100
@@ -37,7 +37,7 @@ async def nodes(store: KeyValueStore, cluster_name: str) -> AsyncIterator[list[N
 async def apply_concurrently(nodes: list[NodeHarness], commands: list[Command]) -> list[object]:
     """Apply all commands concurrently, distributed over the nodes."""
     calls = [
-        nodes[number % len(nodes)].configurator.apply(command, CAUSE)
+        nodes[number % len(nodes)].configurator.apply(command, TEST_CAUSE)
         for number, command in enumerate(commands)
     ]
     return await gather(*calls)
@@ -54,7 +54,7 @@ def successes(outcomes: list[object]) -> list[Applied]:
 async def test_of_a_hundred_identical_subnets_one_is_created_and_the_others_change_nothing(
     nodes: list[NodeHarness],
 ) -> None:
-    outcomes = await apply_concurrently(nodes, [ApplySubnet(NET)] * COMMANDS)
+    outcomes = await apply_concurrently(nodes, [ApplySubnet(SUBNET4)] * COMMANDS)
 
     assert len(successes(outcomes)) == 1
     assert all(isinstance(outcome, Applied) for outcome in outcomes)
@@ -67,7 +67,7 @@ async def test_of_a_hundred_subnets_with_one_cidr_exactly_one_is_created(
     nodes: list[NodeHarness],
 ) -> None:
     commands: list[Command] = [
-        ApplySubnet(NET._replace(name=f"n{number}")) for number in range(COMMANDS)
+        ApplySubnet(SUBNET4._replace(name=f"n{number}")) for number in range(COMMANDS)
     ]
 
     outcomes = await apply_concurrently(nodes, commands)
@@ -81,9 +81,9 @@ async def test_of_a_hundred_subnets_with_one_cidr_exactly_one_is_created(
 async def test_of_a_hundred_pools_with_the_same_addresses_exactly_one_is_created(
     nodes: list[NodeHarness],
 ) -> None:
-    await nodes[0].apply(ApplySubnet(NET))
+    await nodes[0].apply(ApplySubnet(SUBNET4))
     commands: list[Command] = [
-        ApplyPool(BLUE._replace(name=f"p{number}")) for number in range(COMMANDS)
+        ApplyPool(BLUE_POOL._replace(name=f"p{number}")) for number in range(COMMANDS)
     ]
 
     outcomes = await apply_concurrently(nodes, commands)
@@ -95,9 +95,9 @@ async def test_of_a_hundred_pools_with_the_same_addresses_exactly_one_is_created
 async def test_of_a_pool_and_a_subnet_without_addresses_of_the_pool_only_one_is_created(
     nodes: list[NodeHarness],
 ) -> None:
-    small = NET._replace(ips=("10.7.0.10-10.7.0.12",))
+    small = SUBNET4._replace(ips=("10.7.0.10-10.7.0.12",))
 
-    outcomes = await apply_concurrently(nodes, [ApplyPool(BLUE), ApplySubnet(small)])
+    outcomes = await apply_concurrently(nodes, [ApplyPool(BLUE_POOL), ApplySubnet(small)])
 
     assert len(successes(outcomes)) == 1
     await check_everything(nodes[0])
@@ -106,9 +106,9 @@ async def test_of_a_pool_and_a_subnet_without_addresses_of_the_pool_only_one_is_
 async def test_a_pool_created_while_its_subnet_is_deleted_has_an_owner_only_if_the_subnet_stays(
     nodes: list[NodeHarness],
 ) -> None:
-    await nodes[0].apply(ApplySubnet(NET))
+    await nodes[0].apply(ApplySubnet(SUBNET4))
 
-    await apply_concurrently(nodes, [ApplyPool(BLUE), DeleteSubnet("net")])
+    await apply_concurrently(nodes, [ApplyPool(BLUE_POOL), DeleteSubnet("net")])
 
     ledger = await check_everything(nodes[0])
     owner = ledger.pools["blue"].labels.get("ipam.spidernet.io/owner-spider-subnet")
@@ -118,10 +118,10 @@ async def test_a_pool_created_while_its_subnet_is_deleted_has_an_owner_only_if_t
 async def test_a_subnet_and_the_pools_that_it_adopts_change_in_one_transaction(
     nodes: list[NodeHarness],
 ) -> None:
-    pools = [BLUE, Pool("green", 4, NET.subnet, ("10.7.0.40",))]
+    pools = [BLUE_POOL, Pool("green", 4, SUBNET4.subnet, ("10.7.0.40",))]
     await nodes[0].apply(*pools)
 
-    await nodes[1].apply(ApplySubnet(NET))
+    await nodes[1].apply(ApplySubnet(SUBNET4))
 
     adopted = [recorded for recorded in await nodes[0].log() if recorded.writer == "c-1"]
     assert len({recorded.position for recorded in adopted}) == 1
@@ -137,7 +137,7 @@ async def test_verify_finds_a_lost_subnet_and_repair_writes_it_again(
     nodes: list[NodeHarness], tmp_path: Path
 ) -> None:
     node = nodes[0]
-    await node.apply(ApplySubnet(NET), BLUE)
+    await node.apply(ApplySubnet(SUBNET4), BLUE_POOL)
     await node.store.commit([], [Delete(node.keys.subnet("net"))])
     files = LocalFiles(tmp_path)
 
@@ -145,6 +145,6 @@ async def test_verify_finds_a_lost_subnet_and_repair_writes_it_again(
     assert [(difference.kind, difference.name) for difference in report.differences] == [
         ("subnet", "net")
     ]
-    await repair(report.plan, node.store, node.keys, node.writer, CAUSE)
+    await repair(report.plan, node.store, node.keys, node.writer, TEST_CAUSE)
 
     assert (await verify(node.store, node.keys, files)).is_clean

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.domain.forecast import (
-    FULL,
+    FULL_NOW,
     HOURS_MAX,
     HOURS_PER_DAY,
     HOURS_PER_WEEK,
@@ -109,8 +109,8 @@ def test_the_forecast_of_steady_growth_is_exact_to_an_hour() -> None:
 
 
 def test_without_free_addresses_the_forecast_is_now() -> None:
-    assert forecast_exhaustion([], 0) == FULL
-    assert forecast_exhaustion([1] * HOURS_MAX, -3) == FULL
+    assert forecast_exhaustion([], 0) == FULL_NOW
+    assert forecast_exhaustion([1] * HOURS_MAX, -3) == FULL_NOW
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ from core.domain.sriov.model import VfGuid
 from core.errors import LogCorrupt, LogGap
 from core.eventstore.codec import EventDraft, decode_segment, encode_segment
 from core.eventstore.kv import Delete
-from core.eventstore.log import START, LogReader
+from core.eventstore.log import LOG_START, LogReader
 from tests.core.eventstore.writer_harness import WriterHarness
 
 NIC = Nic("eth0", "10.6.0.9/16", "p", "10.6.0.1", routes=(Route("10.0.0.0/8", "10.6.0.1"),))
@@ -162,7 +162,7 @@ async def test_segments_of_several_writers_come_in_the_order_of_their_revisions(
         await harness.writer.append(harness.proposal(f"a{number}"))
         await other.append(harness.proposal(f"b{number}", writer=other))
 
-    segments, cursor = await LogReader(harness.memory, harness.keys).catch_up(START)
+    segments, cursor = await LogReader(harness.memory, harness.keys).catch_up(LOG_START)
 
     assert [segment.writer[-1] for segment in segments] == list("ababab")
     assert [segment.position for segment in segments] == sorted(
@@ -174,7 +174,7 @@ async def test_segments_of_several_writers_come_in_the_order_of_their_revisions(
 async def test_catching_up_again_reads_only_what_is_new(harness: WriterHarness) -> None:
     reader = LogReader(harness.memory, harness.keys)
     await harness.writer.append(harness.proposal("a"))
-    _, cursor = await reader.catch_up(START)
+    _, cursor = await reader.catch_up(LOG_START)
     await harness.writer.append(harness.proposal("b"))
 
     segments, _ = await reader.catch_up(cursor)
@@ -184,7 +184,7 @@ async def test_catching_up_again_reads_only_what_is_new(harness: WriterHarness) 
 
 async def test_a_follower_sees_every_new_segment(harness: WriterHarness) -> None:
     reader = LogReader(harness.memory, harness.keys)
-    _, cursor = await reader.catch_up(START)
+    _, cursor = await reader.catch_up(LOG_START)
     await harness.writer.append(harness.proposal("a"))
     await harness.writer.append(harness.proposal("b"))
 
@@ -203,7 +203,7 @@ async def test_a_missing_segment_raises_log_gap(harness: WriterHarness) -> None:
     await harness.memory.commit([], [Delete(harness.keys.log("writer-a", 2))])
 
     with pytest.raises(LogGap) as error:
-        await LogReader(harness.memory, harness.keys).catch_up(START)
+        await LogReader(harness.memory, harness.keys).catch_up(LOG_START)
 
     assert error.value.subject == "writer-a"
     assert "segment 2 of writer writer-a is missing" in str(error.value)

@@ -12,11 +12,11 @@ from core.archive.files import LocalFiles
 from core.archive.replay import open_log
 from core.errors import LogCorrupt, LogGap
 from core.eventstore import log as log_module
-from core.eventstore.codec import HEAD, WriterHead
+from core.eventstore.codec import HEAD_CODEC, WriterHead
 from core.eventstore.kv import Delete, KeyValueStore, Put
-from core.eventstore.log import START, LiveLog, LogReader, Segment
+from core.eventstore.log import LOG_START, LiveLog, LogReader, Segment
 from core.eventstore.memory import MemoryStore
-from tests.support.archived_cluster import KEYS, ArchivedCluster
+from tests.support.archived_cluster import TEST_KEYS, ArchivedCluster
 
 BOUNDS = {
     "WINDOW_SEGMENTS": 8,
@@ -31,8 +31,10 @@ async def _append(store: KeyValueStore, writers: list[str]) -> None:
     seqs: dict[str, int] = {}
     for writer in writers:
         seqs[writer] = seq = seqs.get(writer, 0) + 1
-        segment = Put(KEYS.log(writer, seq), f"{writer} {seq}".encode())
-        await store.commit([], [segment, Put(KEYS.head(writer), HEAD.encode(WriterHead(seq, 1)))])
+        segment = Put(TEST_KEYS.log(writer, seq), f"{writer} {seq}".encode())
+        await store.commit(
+            [], [segment, Put(TEST_KEYS.head(writer), HEAD_CODEC.encode(WriterHead(seq, 1)))]
+        )
 
 
 @given(st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=40), st.integers(0, 45))
@@ -41,13 +43,13 @@ async def test_small_windows_read_the_same_log_as_one_large_one(
 ) -> None:
     store = MemoryStore()
     await _append(store, writers)
-    read_at_once, _ = await LogReader(store, KEYS).catch_up(START)
+    read_at_once, _ = await LogReader(store, TEST_KEYS).catch_up(LOG_START)
     with pytest.MonkeyPatch.context() as patch:
         for name, bound in BOUNDS.items():
             patch.setattr(log_module, name, bound)
         heads = {writer: writers.count(writer) for writer in set(writers)}
         revision = 1 + len(writers)  # an empty store has revision 1, each commit adds 1
-        live = LiveLog(store, KEYS, revision, heads, {})
+        live = LiveLog(store, TEST_KEYS, revision, heads, {})
         read_in_windows: list[Segment] = []
         async for segments in live.segments(0, upto):
             assert 0 < len(segments) <= BOUNDS["SEGMENTS_PER_READ_MAX"]
@@ -59,9 +61,9 @@ async def test_small_windows_read_the_same_log_as_one_large_one(
 async def test_a_deleted_segment_raises_log_gap(tmp_path: Path, seq: int) -> None:
     store = MemoryStore()
     await _append(store, ["a", "b", "a", "a"])
-    await store.commit([], [Delete(KEYS.log("a", seq))])
+    await store.commit([], [Delete(TEST_KEYS.log("a", seq))])
     empty_archive = LocalFiles(tmp_path)
-    view = await open_log(store, KEYS, empty_archive)
+    view = await open_log(store, TEST_KEYS, empty_archive)
 
     with pytest.raises(LogGap, match=f"segment {seq} of writer a is missing"):
         [segments async for segments in view.live.segments()]
@@ -71,8 +73,8 @@ async def test_an_etcd_that_is_older_than_its_archive_is_refused(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_cluster.seal()
-    older_head = HEAD.encode(WriterHead(1, 1))  # as after a restore of an old backup of etcd
-    await archived_cluster.store.commit([], [Put(KEYS.head("node-a"), older_head)])
+    older_head = HEAD_CODEC.encode(WriterHead(1, 1))  # as after a restore of an old backup of etcd
+    await archived_cluster.store.commit([], [Put(TEST_KEYS.head("node-a"), older_head)])
 
     with pytest.raises(LogCorrupt, match="older than the archive"):
         await archived_cluster.view()

@@ -26,14 +26,14 @@ from core.eventstore.kv import (
     Unchanged,
     Write,
 )
-from core.eventstore.log import START, LogReader
+from core.eventstore.log import LOG_START, LogReader
 from core.eventstore.writer import GATHERING_PASSES_MAX, QUEUE_DEPTH_MAX
 from tests.core.eventstore.writer_harness import WriterHarness
 from tests.support.faulty_store import Fault
 
 
 async def event_ids(harness: WriterHarness) -> list[str]:
-    segments, _ = await LogReader(harness.memory, harness.keys).catch_up(START)
+    segments, _ = await LogReader(harness.memory, harness.keys).catch_up(LOG_START)
     return [recorded.event_id for segment in segments for recorded in segment.events()]
 
 
@@ -315,7 +315,7 @@ async def test_cancelling_before_the_transaction_withdraws_the_proposal(
     await harness.writer.append(harness.proposal("c"))
 
     assert len(await event_ids(harness)) in (2, 3)  # b may already have been in the transaction
-    segments, _ = await LogReader(harness.memory, harness.keys).catch_up(START)
+    segments, _ = await LogReader(harness.memory, harness.keys).catch_up(LOG_START)
     assert [segment.seq for segment in segments] == list(range(1, len(segments) + 1))
 
 

@@ -9,7 +9,7 @@ from core.errors import BadInput
 from core.manifests.commands import apply_command
 from tests.support.manifests import load_documents
 
-POOL = """\
+POOL_YAML = """\
 apiVersion: spiderpool.spidernet.io/v2beta1
 kind: SpiderIPPool
 metadata:
@@ -20,7 +20,7 @@ spec:
   - 10.7.0.10-10.7.0.20
 """
 
-RESERVATION = """\
+RESERVATION_YAML = """\
 apiVersion: spiderpool.spidernet.io/v2beta1
 kind: SpiderReservedIP
 metadata:

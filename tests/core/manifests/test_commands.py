@@ -17,8 +17,8 @@ from core.errors import Refused
 from core.manifests.commands import apply_command, delete_command
 from core.manifests.manifest_parser import objects, read_object
 from tests.core.manifests.samples import (
-    POOL,
-    RESERVATION,
+    POOL_YAML,
+    RESERVATION_YAML,
     command_of,
     pool_of,
     record_of,
@@ -92,7 +92,7 @@ def test_every_field_of_a_pool_is_read() -> None:
 
 
 def test_missing_fields_have_their_defaults() -> None:
-    assert pool_of(POOL) == Pool("blue", V4, "10.7.0.0/16", ("10.7.0.10-10.7.0.20",))
+    assert pool_of(POOL_YAML) == Pool("blue", V4, "10.7.0.0/16", ("10.7.0.10-10.7.0.20",))
 
 
 def test_a_null_field_counts_as_missing() -> None:
@@ -104,37 +104,37 @@ def test_a_null_field_counts_as_missing() -> None:
         )
     )
 
-    assert pool_of(POOL + nulls) == pool_of(POOL)
+    assert pool_of(POOL_YAML + nulls) == pool_of(POOL_YAML)
 
 
 def test_an_empty_list_of_routes_differs_from_missing_routes() -> None:
-    assert pool_of(POOL + "  routes: []\n").routes == ()
-    assert pool_of(POOL).routes is None
+    assert pool_of(POOL_YAML + "  routes: []\n").routes == ()
+    assert pool_of(POOL_YAML).routes is None
 
 
 def test_an_empty_selector_differs_from_a_missing_selector() -> None:
-    assert pool_of(POOL + "  podAffinity: {}\n").pod_affinity == LabelSelector()
-    assert pool_of(POOL).pod_affinity is None
+    assert pool_of(POOL_YAML + "  podAffinity: {}\n").pod_affinity == LabelSelector()
+    assert pool_of(POOL_YAML).pod_affinity is None
 
 
 def test_a_missing_ip_version_is_derived_from_the_subnet() -> None:
-    assert pool_of(POOL.replace("10.7.0.0/16", "fd00:7::/64")).family == V6
-    assert pool_of(POOL.replace("10.7.0.0/16", "10.7.0.0/016")).family == V4
+    assert pool_of(POOL_YAML.replace("10.7.0.0/16", "fd00:7::/64")).family == V6
+    assert pool_of(POOL_YAML.replace("10.7.0.0/16", "10.7.0.0/016")).family == V4
 
 
 def test_an_ip_version_that_contradicts_the_subnet_is_kept_for_validation() -> None:
-    assert pool_of(POOL + "  ipVersion: 6\n").family == V6
+    assert pool_of(POOL_YAML + "  ipVersion: 6\n").family == V6
 
 
 def test_a_reservation_has_the_ip_version_of_its_first_item() -> None:
-    six = RESERVATION.replace('["10.7.0.1"]', '["fd00::1-fd00::2", "10.7.0.1"]')
+    six = RESERVATION_YAML.replace('["10.7.0.1"]', '["fd00::1-fd00::2", "10.7.0.1"]')
 
-    assert reservation_of(RESERVATION) == Reservation("kept", V4, ("10.7.0.1",))
+    assert reservation_of(RESERVATION_YAML) == Reservation("kept", V4, ("10.7.0.1",))
     assert reservation_of(six).family == V6
 
 
 def test_an_empty_reservation_needs_its_ip_version() -> None:
-    empty = RESERVATION.replace('["10.7.0.1"]', "[]")
+    empty = RESERVATION_YAML.replace('["10.7.0.1"]', "[]")
 
     with pytest.raises(Refused, match="ipVersion is not set"):
         command_of(empty)
@@ -144,7 +144,7 @@ def test_an_empty_reservation_needs_its_ip_version() -> None:
 @pytest.mark.parametrize("line", ["  ipVersion: 5\n", "  ipVersion: -9223372036854775808\n"])
 def test_an_ip_version_other_than_4_and_6_is_refused(line: str) -> None:
     with pytest.raises(Refused, match="neither 4 nor 6"):
-        command_of(POOL + line)
+        command_of(POOL_YAML + line)
 
 
 def test_a_pod_becomes_a_record_of_its_metadata() -> None:
@@ -262,8 +262,8 @@ def test_namespaces_and_nodes_are_in_no_namespace_and_have_no_owner(kind: str) -
 @pytest.mark.parametrize(
     ("text", "command"),
     [
-        (POOL, DeletePool("blue")),
-        (RESERVATION, DeleteReservation("kept")),
+        (POOL_YAML, DeletePool("blue")),
+        (RESERVATION_YAML, DeleteReservation("kept")),
         ("{apiVersion: v1, kind: Pod, metadata: {name: p}}", DeleteRecord("Pod", "default", "p")),
         ("{apiVersion: v1, kind: Node, metadata: {name: n}}", DeleteRecord("Node", "", "n")),
     ],
@@ -278,7 +278,7 @@ def test_a_text_may_contain_several_documents_and_lists() -> None:
     text = f"""---
 # nothing here
 ---
-{POOL}---
+{POOL_YAML}---
 apiVersion: v1
 kind: List
 metadata: {{resourceVersion: ""}}
@@ -313,7 +313,7 @@ def test_json_is_read_as_well() -> None:
 
 def test_values_shared_by_an_alias_or_a_merge_key_are_read() -> None:
     text = (
-        POOL
+        POOL_YAML
         + """\
   podAffinity: {matchLabels: &labels {app: web, tier: front}}
   nodeAffinity: {matchLabels: {<<: *labels, tier: back}}
@@ -328,6 +328,6 @@ def test_values_shared_by_an_alias_or_a_merge_key_are_read() -> None:
 
 
 def test_strings_that_look_like_dates_stay_strings() -> None:
-    pool = pool_of(POOL + "  nodeName: [2026-01-02, =, 2026-01-02T03:04:05Z]\n")
+    pool = pool_of(POOL_YAML + "  nodeName: [2026-01-02, =, 2026-01-02T03:04:05Z]\n")
 
     assert pool.node_names == ("2026-01-02", "=", "2026-01-02T03:04:05Z")

@@ -12,7 +12,7 @@ from core.errors import BadInput
 from core.manifests import documents
 from core.manifests.documents import load_yaml
 from core.manifests.schemas import Body
-from tests.core.manifests.samples import POOL, RESERVATION, fault_of
+from tests.core.manifests.samples import POOL_YAML, RESERVATION_YAML, fault_of
 from tests.support.manifests import load_documents
 
 NESTED_LISTS = "".join(
@@ -84,8 +84,8 @@ def test_a_text_that_is_too_large_is_refused_before_it_is_read(
 def test_too_many_documents_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documents, "DOCUMENTS_MAX", 2)
 
-    assert len(load_documents(f"{POOL}---\n{RESERVATION}")) == 2
-    assert "more than 2 documents" in fault_of(f"{POOL}---\n---\n{RESERVATION}").message
+    assert len(load_documents(f"{POOL_YAML}---\n{RESERVATION_YAML}")) == 2
+    assert "more than 2 documents" in fault_of(f"{POOL_YAML}---\n---\n{RESERVATION_YAML}").message
 
 
 def test_the_limit_of_values_applies_to_each_document(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,9 +125,9 @@ def test_random_text_is_read_or_is_bad_input(text: str) -> None:
 
 @given(st.data())
 def test_a_manifest_with_random_text_inside_is_read_or_is_bad_input(data: st.DataObject) -> None:
-    start = data.draw(st.integers(0, len(POOL)))
+    start = data.draw(st.integers(0, len(POOL_YAML)))
     removed = data.draw(st.integers(0, 10))
-    result = read(POOL[:start] + data.draw(RANDOM_TEXTS) + POOL[start + removed :])
+    result = read(POOL_YAML[:start] + data.draw(RANDOM_TEXTS) + POOL_YAML[start + removed :])
 
     assert isinstance(result, list) or 0 < len(str(result)) < 1_000
 

@@ -8,7 +8,7 @@ from core.errors import BadInput
 from core.manifests.faults import known_paths
 from core.manifests.kinds.pools import PoolManifest
 from core.manifests.manifest_parser import read_object
-from tests.core.manifests.samples import POOL, RESERVATION, fault_of
+from tests.core.manifests.samples import POOL_YAML, RESERVATION_YAML, fault_of
 
 TYPES = {
     "subnet: 10": ("spec.subnet", "expected a string, got a whole number"),
@@ -56,7 +56,7 @@ TYPES = {
 
 @pytest.mark.parametrize(("line", "expected"), TYPES.items(), ids=TYPES.keys())
 def test_the_error_of_a_wrong_type_names_the_field(line: str, expected: tuple[str, str]) -> None:
-    head, _, _ = POOL.partition("  subnet:")
+    head, _, _ = POOL_YAML.partition("  subnet:")
     subnet = "" if line.startswith("subnet") else "  subnet: 10.7.0.0/16\n"
 
     fault = fault_of(f"{head}{subnet}  {line}\n")
@@ -67,23 +67,32 @@ def test_the_error_of_a_wrong_type_names_the_field(line: str, expected: tuple[st
 
 
 UNKNOWN = {
-    POOL + "  excludeIps: []\n": ("spec.excludeIps", "did you mean spec.excludeIPs?"),
-    POOL + "  disabled: true\n": ("spec.disabled", "did you mean spec.disable?"),
-    POOL + "  namespaceNames: []\n": ("spec.namespaceNames", "did you mean spec.namespaceName?"),
-    POOL + "  labels: {}\n": ("spec.labels", "did you mean metadata.labels?"),
-    POOL + "  status: {}\n": ("spec.status", "did you mean status?"),
-    POOL + "subnet: 10.7.0.0/16\n": ("subnet", "did you mean spec.subnet?"),
-    POOL + "  routes: [{dst: a, gw: b, via: c}]\n": ("spec.routes[0].via", "known here: dst, gw"),
-    POOL + "  podAffinity: {matchlabels: {}}\n": (
+    POOL_YAML + "  excludeIps: []\n": ("spec.excludeIps", "did you mean spec.excludeIPs?"),
+    POOL_YAML + "  disabled: true\n": ("spec.disabled", "did you mean spec.disable?"),
+    POOL_YAML + "  namespaceNames: []\n": (
+        "spec.namespaceNames",
+        "did you mean spec.namespaceName?",
+    ),
+    POOL_YAML + "  labels: {}\n": ("spec.labels", "did you mean metadata.labels?"),
+    POOL_YAML + "  status: {}\n": ("spec.status", "did you mean status?"),
+    POOL_YAML + "subnet: 10.7.0.0/16\n": ("subnet", "did you mean spec.subnet?"),
+    POOL_YAML + "  routes: [{dst: a, gw: b, via: c}]\n": (
+        "spec.routes[0].via",
+        "known here: dst, gw",
+    ),
+    POOL_YAML + "  podAffinity: {matchlabels: {}}\n": (
         "spec.podAffinity.matchlabels",
         "did you mean spec.podAffinity.matchLabels?",
     ),
-    RESERVATION + "  gateway: a\n": ("spec.gateway", "known here: ipVersion, ips"),
-    RESERVATION + "colour: {}\n": (
+    RESERVATION_YAML + "  gateway: a\n": ("spec.gateway", "known here: ipVersion, ips"),
+    RESERVATION_YAML + "colour: {}\n": (
         "colour",
         "known here: apiVersion, kind, metadata, spec, status",
     ),
-    POOL.replace("  name: blue", "  nmae: blue"): ("metadata.nmae", "did you mean metadata.name?"),
+    POOL_YAML.replace("  name: blue", "  nmae: blue"): (
+        "metadata.nmae",
+        "did you mean metadata.name?",
+    ),
 }
 
 
@@ -98,7 +107,7 @@ def test_the_error_of_an_unknown_field_suggests_a_known_field(
 
 
 def test_the_error_of_an_unknown_field_lists_the_known_fields_if_none_is_similar() -> None:
-    fault = fault_of(POOL + "  queue: 5\n")
+    fault = fault_of(POOL_YAML + "  queue: 5\n")
 
     assert fault.subject == "spec.queue"
     assert "excludeIPs, gateway, ipVersion" in fault.remedy
@@ -146,7 +155,7 @@ def test_the_error_of_an_unsupported_object_names_the_wrong_field(
 
 @pytest.mark.parametrize("kind", ["SpiderMultusConfig", "SpiderCoordinator", "SpiderEndpoint"])
 def test_the_error_of_other_spiderpool_kinds_says_that_they_are_not_supported(kind: str) -> None:
-    fault = fault_of(POOL.replace("SpiderIPPool", kind))
+    fault = fault_of(POOL_YAML.replace("SpiderIPPool", kind))
 
     assert fault.subject == "kind"
     assert fault.message == f"document 1: kind: {kind} is not supported by this version"
@@ -154,12 +163,12 @@ def test_the_error_of_other_spiderpool_kinds_says_that_they_are_not_supported(ki
 
 
 def test_the_error_of_an_unknown_kind_suggests_a_similar_kind() -> None:
-    assert fault_of(POOL.replace("IPPool", "IPpool")).remedy == "did you mean SpiderIPPool?"
+    assert fault_of(POOL_YAML.replace("IPPool", "IPpool")).remedy == "did you mean SpiderIPPool?"
     assert "supported: SpiderIPPool" in fault_of("{apiVersion: v1, kind: Cheese}").remedy
 
 
 def test_the_error_has_the_number_of_the_document() -> None:
-    fault = fault_of(f"---\n---\n{POOL}---\n{RESERVATION}  ipz: []\n")
+    fault = fault_of(f"---\n---\n{POOL_YAML}---\n{RESERVATION_YAML}  ipz: []\n")
 
     assert fault.message.startswith("document 3 (SpiderReservedIP): spec.ipz")
 

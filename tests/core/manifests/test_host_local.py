@@ -11,7 +11,7 @@ from core.domain.claims.takeover import ForeignCluster, plan_takeover
 from core.domain.model import Route
 from core.errors import BadInput
 from core.manifests.foreign.host_local import NodeFiles, read_host_local
-from core.manifests.foreign.ipam_configurations import NETWORK
+from core.manifests.foreign.ipam_configurations import NETWORK_KIND
 from core.manifests.foreign.pods import NETWORK_STATUS
 
 RawObject = dict[str, Any]
@@ -135,7 +135,7 @@ def test_a_network_of_multus_has_its_pool_on_every_node() -> None:
     ipam = {"type": "host-local", "subnet": "10.8.0.0/24"}
     config = json.dumps({"type": "macvlan", "ipam": ipam})
     metadata = {"name": "lan", "namespace": "shop"}
-    network = {"kind": NETWORK, "metadata": metadata, "spec": {"config": config}}
+    network = {"kind": NETWORK_KIND, "metadata": metadata, "spec": {"config": config}}
     files = NodeFiles("node-a", [], {"lan": {"10.8.0.5": "c\r\nnet1"}})
 
     cluster = read([files], network, pod("web-0", "node-a", "10.9.0.5", net1="10.8.0.5"))

@@ -19,7 +19,7 @@ from core.domain.services import EndpointSlice, Service, ServicePort, SliceEndpo
 from core.domain.validation.normalization import normalise_network
 from core.manifests.commands import apply_command
 from core.manifests.manifest_writer import Allocation, PoolStatus, dump_yaml, to_manifest
-from tests.core.manifests.samples import POOL, pool_of, record_of, reservation_of
+from tests.core.manifests.samples import POOL_YAML, pool_of, record_of, reservation_of
 from tests.support.manifests import load_documents
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
@@ -100,7 +100,7 @@ def test_written_services_and_slices_read_back_as_the_same_records() -> None:
 
 
 def test_applying_the_printed_manifests_produces_no_event() -> None:
-    pool = normalise_network(pool_of(POOL))
+    pool = normalise_network(pool_of(POOL_YAML))
     reservation = Reservation("kept", V6, ("fd00::1",))
     configuration = Configuration({"blue": pool}, {"kept": reservation}, {}, {})
     printed = dump_yaml(
@@ -115,7 +115,7 @@ def test_applying_the_printed_manifests_produces_no_event() -> None:
 
 
 def test_only_fields_that_were_set_or_have_defaults_are_printed() -> None:
-    printed = dump_yaml([to_manifest(pool_of(POOL + "  routes: []\n  gateway: 10.7.0.1\n"))])
+    printed = dump_yaml([to_manifest(pool_of(POOL_YAML + "  routes: []\n  gateway: 10.7.0.1\n"))])
 
     assert printed == (
         "apiVersion: spiderpool.spidernet.io/v2beta1\n"
@@ -139,7 +139,7 @@ def test_the_status_has_counts_and_the_allocations_as_json() -> None:
         "10.7.0.12": Allocation("shop/web-1", "u-1"),
         "10.7.0.10": Allocation("shop/web-0", "u-0"),
     }
-    status = to_manifest(pool_of(POOL), PoolStatus(2, allocations))["status"]
+    status = to_manifest(pool_of(POOL_YAML), PoolStatus(2, allocations))["status"]
 
     assert status == {
         "allocatedIPCount": 2,
@@ -150,11 +150,11 @@ def test_the_status_has_counts_and_the_allocations_as_json() -> None:
 
 
 def test_without_allocations_the_field_allocated_ips_is_absent() -> None:
-    assert to_manifest(pool_of(POOL), PoolStatus())["status"] == {
+    assert to_manifest(pool_of(POOL_YAML), PoolStatus())["status"] == {
         "allocatedIPCount": 0,
         "totalIPCount": 11,
     }
-    assert "status" not in to_manifest(pool_of(POOL))
+    assert "status" not in to_manifest(pool_of(POOL_YAML))
 
 
 def test_the_total_of_a_huge_pool_is_limited_to_int64() -> None:

@@ -14,7 +14,7 @@ from core.domain.model import Route, Subnet
 from core.domain.subnets.subnet_model import Share
 from core.manifests.commands import apply_command, delete_command
 from core.manifests.manifest_writer import SubnetStatus, dump_yaml, to_manifest
-from tests.core.domain.subnets.samples import NET
+from tests.core.domain.subnets.samples import SUBNET4
 from tests.support.manifests import load_documents
 
 TEXT = """\
@@ -44,7 +44,7 @@ def subnet_of(text: str) -> Subnet:
 
 
 def test_a_manifest_becomes_a_subnet_and_its_status_is_ignored() -> None:
-    expected = NET._replace(labels={"a": "b"}, exclude_ips=("10.7.0.31",))
+    expected = SUBNET4._replace(labels={"a": "b"}, exclude_ips=("10.7.0.31",))
 
     assert subnet_of(TEXT) == expected
 
@@ -97,7 +97,7 @@ def test_the_status_lists_the_addresses_and_the_application_of_each_pool() -> No
         ),
     )
 
-    status_read = yaml.safe_load(dump_yaml([to_manifest(NET, status)]))["status"]
+    status_read = yaml.safe_load(dump_yaml([to_manifest(SUBNET4, status)]))["status"]
 
     assert (status_read["allocatedIPCount"], status_read["totalIPCount"]) == (4, 90)
     assert json.loads(status_read["controlledIPPools"]) == {
@@ -110,7 +110,7 @@ def test_the_status_lists_the_addresses_and_the_application_of_each_pool() -> No
 
 
 def test_without_pools_the_field_controlled_ip_pools_is_absent() -> None:
-    assert to_manifest(NET, SubnetStatus())["status"] == {
+    assert to_manifest(SUBNET4, SubnetStatus())["status"] == {
         "allocatedIPCount": 0,
         "totalIPCount": 90,
     }

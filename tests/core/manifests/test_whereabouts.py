@@ -10,7 +10,7 @@ import pytest
 from core.domain.claims.takeover import ForeignCluster
 from core.domain.model import Route, pod_holder, stateful_holder
 from core.errors import BadInput
-from core.manifests.foreign.ipam_configurations import NETWORK
+from core.manifests.foreign.ipam_configurations import NETWORK_KIND
 from core.manifests.foreign.pods import NETWORK_STATUS
 from core.manifests.foreign.whereabouts import read_whereabouts
 
@@ -28,7 +28,7 @@ def ip_pool(name: str, range_: str, allocations: dict[str, RawObject] | None = N
 def network(name: str, **ipam: Any) -> RawObject:
     config = {"type": "macvlan", "ipam": {"type": "whereabouts", **ipam}}
     return {
-        "kind": NETWORK,
+        "kind": NETWORK_KIND,
         "metadata": {"name": name, "namespace": "shop"},
         "spec": {"config": json.dumps(config)},
     }

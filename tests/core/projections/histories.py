@@ -38,7 +38,7 @@ from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subn
 from core.domain.sriov.model import VfGuid
 
 SUBNETS = {"blue": "10.0.0.0/28", "green": "10.0.1.0/28", "six": "fd00::/124"}
-OCTETS = range(16)
+LAST_OCTETS = range(16)
 GUIDS = ("02:00:00:00:00:00:00:01", "02:00:00:00:00:00:00:02")
 
 
@@ -48,7 +48,7 @@ def address_in(pool: str, octet: int) -> str:
 
 
 pools = st.sampled_from(sorted(SUBNETS))
-octets = st.sampled_from(OCTETS)
+octets = st.sampled_from(LAST_OCTETS)
 
 
 @st.composite

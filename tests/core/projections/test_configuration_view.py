@@ -28,7 +28,7 @@ from core.eventstore.memory import MemoryStore
 from core.projections import configuration_view
 from core.projections.configuration_view import ConfigurationView, is_whole_command
 from tests.support.deadlines import until
-from tests.support.node_harness import CAUSE, NodeHarness, pod, pool
+from tests.support.node_harness import TEST_CAUSE, NodeHarness, pod, pool
 
 IN_B = {"ipam.spidernet.io/ippool": '{"ipv4": ["b"]}'}
 
@@ -57,7 +57,7 @@ async def test_each_command_changes_objects_and_their_guards_together(node: Node
         DeleteSubnet("lan"),
     )
     for command in commands:
-        assert (await node.configurator.apply(command, CAUSE)).events, command
+        assert (await node.configurator.apply(command, TEST_CAUSE)).events, command
 
     ranges = [node.keys.range_of(prefix) for prefix in configuration_view.PREFIXES]
     batch_count = 0

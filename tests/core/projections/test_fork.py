@@ -25,7 +25,7 @@ from core.eventstore.state import read_ledger
 from core.projections.fold import Projection
 from core.projections.fork import Fork
 from tests.core.projections.histories import addresses, items, pool_values, pools, reservations
-from tests.support.node_harness import CAUSE, NodeHarness, pod, pool
+from tests.support.node_harness import TEST_CAUSE, NodeHarness, pod, pool
 
 commands: st.SearchStrategy[Command] = st.one_of(
     pool_values().map(ApplyPool),
@@ -52,7 +52,7 @@ async def test_a_fork_returns_the_results_of_the_real_commands(applied: list[Com
             refusals: tuple[object, ...] = ()
             events: tuple[Event, ...] = ()
             try:
-                events = (await node.configurator.apply(command, CAUSE)).events
+                events = (await node.configurator.apply(command, TEST_CAUSE)).events
             except Refused as error:
                 refusals = error.refusals
             assert (fork_step.events, fork_step.refusals) == (events, refusals)

@@ -17,7 +17,7 @@ from core.eventstore.memory import MemoryStore
 from core.projections.change_buffer import ChangeBuffer
 from core.projections.fold import Projection
 from core.projections.pool_tally import PoolCounts, PoolTally
-from tests.core.projections.histories import OCTETS, Step, address_in, histories, recorded
+from tests.core.projections.histories import LAST_OCTETS, Step, address_in, histories, recorded
 from tests.support import node_harness as nodes
 
 
@@ -72,7 +72,7 @@ def _counted(ledger: Ledger, pool: Pool) -> tuple[PoolCounts, AddressSet]:
     claimed = {ip for ip, revised in ledger.claims.items() if revised.claim.pool == pool.name}
     inside = [
         text
-        for text in (address_in(pool.name, octet) for octet in OCTETS)
+        for text in (address_in(pool.name, octet) for octet in LAST_OCTETS)
         if parse_address(text).value in pool_addresses(pool)
     ]
     kept_back = [text for text in inside if parse_address(text).value in reserved]

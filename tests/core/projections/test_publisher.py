@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import LostRace
 from core.eventstore.kv import Delete, Get, Put, Unchanged
-from core.projections.publisher import CHECKPOINT, CHECKPOINTS, Checkpoint, Publisher
+from core.projections.publisher import CHECKPOINT_CODEC, CHECKPOINT_NAME, Checkpoint, Publisher
 from tests.core.projections.running_projector import RunningProjector, following
 from tests.support.faulty_store import Fault, FaultyStore
 from tests.support.node_harness import NodeHarness, pod, pool
@@ -26,8 +26,8 @@ def publisher(node: NodeHarness, running: RunningProjector) -> Publisher:
 
 
 async def stored(node: NodeHarness) -> Checkpoint | None:
-    kv = (await node.store.read([Get(node.keys.meta(CHECKPOINT))])).ranges[0].first
-    return CHECKPOINTS.decode(kv.value) if kv else None
+    kv = (await node.store.read([Get(node.keys.meta(CHECKPOINT_NAME))])).ranges[0].first
+    return CHECKPOINT_CODEC.decode(kv.value) if kv else None
 
 
 async def test_the_checkpoint_has_the_position_of_the_projection(node: NodeHarness) -> None:
@@ -64,8 +64,8 @@ async def test_an_older_position_never_overwrites_a_newer_one(node: NodeHarness)
         outdated = publisher(node, running)
         await outdated.adopt(fence(node))
         newer = Checkpoint(running.projector.projection.position + 1000, 5, "c-2")
-        key = node.keys.meta(CHECKPOINT)
-        await node.store.commit([], [Put(key, CHECKPOINTS.encode(newer))])
+        key = node.keys.meta(CHECKPOINT_NAME)
+        await node.store.commit([], [Put(key, CHECKPOINT_CODEC.encode(newer))])
         await node.add(pod("web-0"))
         await running.wait_until_current(node)
         await outdated.publish(fence(node))
@@ -80,7 +80,7 @@ async def test_a_deleted_checkpoint_is_written_again(node: NodeHarness) -> None:
         running_publisher = publisher(node, running)
         await running_publisher.adopt(fence(node))
         await running_publisher.publish(fence(node))
-        await node.store.commit([], [Delete(node.keys.meta(CHECKPOINT))])
+        await node.store.commit([], [Delete(node.keys.meta(CHECKPOINT_NAME))])
         await node.add(pod("web-0"))
         await running.wait_until_current(node)
         await running_publisher.publish(fence(node))

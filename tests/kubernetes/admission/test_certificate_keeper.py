@@ -24,18 +24,18 @@ from ops.kubernetes.certificates import certificate_keeper
 from ops.kubernetes.certificates.authority import AUTHORITY_DAYS, has_issued, read, split
 from ops.kubernetes.certificates.certificate_keeper import CertificateKeeper
 from ops.kubernetes.settings import KubernetesSettings, SecretSettings, WebhookSettings
-from tests.chart.rendering import NAMESPACE, objects
+from tests.chart.rendering import CHART_NAMESPACE, objects
 from tests.kubernetes.identities import grant, kubeconfig_of
 from tests.kubernetes.translator_harness import TranslatorHarness, until
-from tests.kubernetes.webhooks import PATHS
-from tests.support.kubernetes import MERGE, ApiServer
+from tests.kubernetes.webhooks import CONFIGURATION_PATHS
+from tests.support.kubernetes import MERGE_PATCH, ApiServer
 from tests.support.parts import HELM, needs
 
 pytest.importorskip("helm_python", reason=needs(HELM))
 
 NAME = "orbweaver-controller-server-certs"
-SECRET = f"/api/v1/namespaces/{NAMESPACE}/secrets/{NAME}"
-SERVICE = f"orbweaver-controller.{NAMESPACE}"
+SECRET = f"/api/v1/namespaces/{CHART_NAMESPACE}/secrets/{NAME}"
+SERVICE = f"orbweaver-controller.{CHART_NAMESPACE}"
 DAY_S = 86_400.0
 
 
@@ -44,7 +44,9 @@ class Replica:
 
     def __init__(self, api: Api, directory: Path) -> None:
         self.api = api
-        self.settings = SecretSettings(NAME, NAMESPACE, (SERVICE, f"{SERVICE}.svc"), directory)
+        self.settings = SecretSettings(
+            NAME, CHART_NAMESPACE, (SERVICE, f"{SERVICE}.svc"), directory
+        )
         self.keeper = CertificateKeeper(api, self.settings)
 
     @property
@@ -57,11 +59,14 @@ class Replica:
 async def replicas(server: ApiServer, tmp_path: Path) -> AsyncIterator[list[Replica]]:
     """Two keepers, and webhook configurations without an authority."""
     grant(server, objects({}))
-    client = WebhookClientConfig(b"", service="orbweaver-controller", namespace=NAMESPACE)
+    client = WebhookClientConfig(b"", service="orbweaver-controller", namespace=CHART_NAMESPACE)
     for configuration in configurations(client, guards_deletion=False):
         for webhook in configuration["webhooks"]:
             del webhook["clientConfig"]["caBundle"]
-        assert server.request("POST", PATHS[configuration["kind"]], configuration).status == 201
+        assert (
+            server.request("POST", CONFIGURATION_PATHS[configuration["kind"]], configuration).status
+            == 201
+        )
     kubeconfig = str(kubeconfig_of(server, "orbweaver-controller", tmp_path))
     keepers = [
         Replica(Api(await open_connection(kubeconfig)), tmp_path / str(number))
@@ -70,7 +75,7 @@ async def replicas(server: ApiServer, tmp_path: Path) -> AsyncIterator[list[Repl
     yield keepers
     for replica in keepers:
         await replica.api.close()
-    for path in PATHS.values():
+    for path in CONFIGURATION_PATHS.values():
         await asyncio.to_thread(server.request, "DELETE", f"{path}/spiderpool-controller")
     await asyncio.to_thread(server.request, "DELETE", SECRET)
 
@@ -84,7 +89,7 @@ def ca_bundles(server: ApiServer) -> set[bytes]:
     """The distinct CA bundles of all webhooks."""
     return {
         base64.b64decode(webhook["clientConfig"].get("caBundle", ""))
-        for path in PATHS.values()
+        for path in CONFIGURATION_PATHS.values()
         for webhook in server.request("GET", f"{path}/spiderpool-controller").body["webhooks"]
     }
 
@@ -133,7 +138,7 @@ async def test_a_secret_with_invalid_data_is_created_anew(
     server: ApiServer, replicas: list[Replica], data: dict[str, Any]
 ) -> None:
     await replicas[0].keeper.reconcile()
-    answer = server.request("PATCH", SECRET, {"data": data}, content=MERGE)
+    answer = server.request("PATCH", SECRET, {"data": data}, content=MERGE_PATCH)
     if answer.status == 200:  # the API server refuses some of the invalid data itself
         await replicas[0].keeper.reconcile()
 
@@ -191,11 +196,11 @@ async def test_a_removed_ca_bundle_is_restored_and_other_fields_stay_as_edited(
     server: ApiServer, replicas: list[Replica]
 ) -> None:
     await replicas[0].keeper.reconcile()
-    path = f"{PATHS['ValidatingWebhookConfiguration']}/spiderpool-controller"
+    path = f"{CONFIGURATION_PATHS['ValidatingWebhookConfiguration']}/spiderpool-controller"
     webhooks = server.request("GET", path).body["webhooks"]
     webhooks[0]["clientConfig"].pop("caBundle")
     webhooks[0]["timeoutSeconds"] = 3
-    server.request("PATCH", path, {"webhooks": webhooks}, content=MERGE)
+    server.request("PATCH", path, {"webhooks": webhooks}, content=MERGE_PATCH)
     await replicas[0].keeper.reconcile()
 
     assert len(ca_bundles(server)) == 1

@@ -23,7 +23,7 @@ from ops.kubernetes.admission.reviews import CREATE, AdmissionRequest
 from ops.kubernetes.admission.validation import AdmissionValidator
 from tests.kubernetes.objects import path_of, pool, subnet
 from tests.kubernetes.webhooks import Webhooks, running_webhooks
-from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.kubernetes import MERGE_PATCH, ApiServer
 
 WIDE = ["10.6.0.10-10.6.0.19"]
 
@@ -47,7 +47,7 @@ async def delete_without_finalizer(webhooks: Webhooks, kind: str, name: str) -> 
     server = webhooks.cluster.server
     freed = {"metadata": {"finalizers": None}}
     path = path_of(kind, name)
-    await asyncio.to_thread(server.request, "PATCH", path, freed, content=MERGE)
+    await asyncio.to_thread(server.request, "PATCH", path, freed, content=MERGE_PATCH)
     await asyncio.to_thread(server.request, "DELETE", path)
 
 

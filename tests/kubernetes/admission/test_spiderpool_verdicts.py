@@ -25,7 +25,7 @@ from tests.kubernetes.objects import (
     subnet,
 )
 from tests.kubernetes.webhooks import Webhooks, running_webhooks
-from tests.support.kubernetes import MERGE, Answer, ApiServer
+from tests.support.kubernetes import MERGE_PATCH, Answer, ApiServer
 from tests.support.node_harness import pod
 
 WIDE = ["10.6.0.10-10.6.0.19"]
@@ -51,7 +51,7 @@ async def create_object(webhooks: Webhooks, body: Object) -> Answer:
 
 async def merge_object(webhooks: Webhooks, kind: str, name: str, body: Object) -> Answer:
     server, path = webhooks.cluster.server, path_of(kind, name)
-    return await asyncio.to_thread(server.request, "PATCH", path, body, content=MERGE)
+    return await asyncio.to_thread(server.request, "PATCH", path, body, content=MERGE_PATCH)
 
 
 def causes(answer: Answer) -> list[tuple[str, str]]:

@@ -25,7 +25,7 @@ from tests.kubernetes.objects import (
 )
 from tests.kubernetes.translator_harness import until
 from tests.kubernetes.webhooks import Webhooks, running_webhooks
-from tests.support.kubernetes import MERGE, Answer, ApiServer
+from tests.support.kubernetes import MERGE_PATCH, Answer, ApiServer
 from tests.support.node_harness import pod
 
 
@@ -134,7 +134,7 @@ async def _merged(webhooks: Webhooks, kind: str, name: str, body: Object) -> str
     """Merge a patch into an object; return the server's message, "" if it was merged."""
     server = webhooks.cluster.server
     answer = await asyncio.to_thread(
-        server.request, "PATCH", path_of(kind, name), body, content=MERGE
+        server.request, "PATCH", path_of(kind, name), body, content=MERGE_PATCH
     )
     return "" if answer.status == 200 else answer.message
 

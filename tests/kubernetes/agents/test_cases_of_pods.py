@@ -17,13 +17,19 @@ from core.eventstore.memory import MemoryStore
 from nodeagent.kubernetes.cluster_connection import Cluster
 from nodeagent.settings.values import Settings
 from tests.kubernetes.agents.test_facts import (
-    NODE,
+    NODE_NAME,
     cluster,
     shop,
     until_uncached,
 )
 from tests.kubernetes.objects import Object
-from tests.kubernetes.workload_objects import CONTAINERS, PODS, cni_args_of, create_pod, delete_pod
+from tests.kubernetes.workload_objects import (
+    ONE_CONTAINER,
+    PODS_PATH,
+    cni_args_of,
+    create_pod,
+    delete_pod,
+)
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.kubernetes import ApiServer
 
@@ -58,7 +64,7 @@ async def test_a_pod_with_very_long_annotations_gets_and_releases_an_address(
     """E00007."""
     annotations_by_key = {f"team/{number:03}": "x" * (LONG_BYTES // 100) for number in range(100)}
     labels = {f"label-{number}": "y" * 60 for number in range(100)}
-    pod = create_pod(shop, "long", NODE, annotations=annotations_by_key, labels=labels)
+    pod = create_pod(shop, "long", NODE_NAME, annotations=annotations_by_key, labels=labels)
 
     (address,) = await agent.add("long", CNI_ARGS=cni_args_of(pod))
     delete_pod(shop, "long")
@@ -77,9 +83,9 @@ async def test_a_pod_of_several_containers_has_one_address(
     containers = [{"name": f"c-{number}", "image": "none"} for number in range(4)]
     body = {
         "metadata": {"name": "many", "annotations": {IPPOOL: '{"ipv4":["wan"]}'}},
-        "spec": CONTAINERS | {"containers": containers, "nodeName": NODE},
+        "spec": ONE_CONTAINER | {"containers": containers, "nodeName": NODE_NAME},
     }
-    answer = await asyncio.to_thread(shop.request, "POST", PODS, body)
+    answer = await asyncio.to_thread(shop.request, "POST", PODS_PATH, body)
 
     held = await agent.add("many", CNI_ARGS=cni_args_of(answer.body))
 
@@ -90,7 +96,7 @@ async def test_a_pod_of_several_containers_has_one_address(
 def create_pod_with(server: ApiServer, name: str, **annotations: str) -> Object:
     keys = {"ippool": IPPOOL, "ippools": IPPOOLS, "networks": NETWORKS, "default": DEFAULT_NETWORK}
     annotations_by_key = {keys[key]: text for key, text in annotations.items()}
-    return create_pod(server, name, NODE, annotations=annotations_by_key)
+    return create_pod(server, name, NODE_NAME, annotations=annotations_by_key)
 
 
 async def test_a_pool_serves_the_network_that_its_multus_name_lists(

@@ -20,7 +20,7 @@ from nodeagent.settings.values import Settings
 from tests.kubernetes.objects import coordinator, create, path_of, replace
 from tests.kubernetes.translator_harness import until
 from tests.support.etcd import free_ports
-from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.kubernetes import MERGE_PATCH, ApiServer
 
 pytestmark = pytest.mark.simulated
 
@@ -74,7 +74,7 @@ async def write_status(server: ApiServer, **status: object) -> None:
     """Write the status, as the leading controller does."""
     path = f"{path_of(KIND, 'default')}/status"
     body = {"status": status}
-    answer = await asyncio.to_thread(server.request, "PATCH", path, body, content=MERGE)
+    answer = await asyncio.to_thread(server.request, "PATCH", path, body, content=MERGE_PATCH)
     assert answer.status == 200, answer.message
 
 

@@ -12,14 +12,14 @@ import pytest
 from nodeagent.cni_protocol.failures import TRY_AGAIN_LATER
 from nodeagent.kubernetes.cluster_connection import Cluster
 from nodeagent.settings.values import Settings
-from tests.kubernetes.agents.test_facts import NODE
+from tests.kubernetes.agents.test_facts import NODE_NAME
 from tests.kubernetes.agents.test_facts import agent as agent  # noqa: PLC0414  # a fixture
 from tests.kubernetes.agents.test_facts import cluster as cluster  # noqa: PLC0414  # a fixture
 from tests.kubernetes.agents.test_facts import shop as shop  # noqa: PLC0414  # a fixture
 from tests.kubernetes.objects import Object
 from tests.kubernetes.translator_harness import until
 from tests.kubernetes.workload_objects import (
-    PODS,
+    PODS_PATH,
     cni_args_of,
     create_pod,
     create_set,
@@ -28,8 +28,8 @@ from tests.kubernetes.workload_objects import (
     undefine,
 )
 from tests.kubernetes.workloads.test_fixed_addresses import (
-    INSTANCES,
-    MACHINES,
+    INSTANCES_PATH,
+    MACHINES_PATH,
     create_machine,
     delete_with_finalizers,
     resize,
@@ -52,7 +52,7 @@ async def create_pod_with_address(
     agent: AgentHarness, server: ApiServer, name: str, owner: Object | None = None
 ) -> Object:
     """Create a Pod and run its ADD; return the Pod."""
-    pod = create_pod(server, name, NODE, owner)
+    pod = create_pod(server, name, NODE_NAME, owner)
     await agent.add(name, CNI_ARGS=cni_args_of(pod))
     return pod
 
@@ -64,7 +64,7 @@ async def test_the_del_of_a_launcher_keeps_its_address_when_the_vmi_kind_is_not_
     launcher = await create_pod_with_address(
         agent, shop, "launcher-1", instance | {"metadata": {"name": "vm-a", "uid": "uid-a"}}
     )
-    shop.request("DELETE", f"{PODS}/launcher-1?gracePeriodSeconds=30")
+    shop.request("DELETE", f"{PODS_PATH}/launcher-1?gracePeriodSeconds=30")
     await until(lambda: is_ending(cluster, "launcher-1"))
 
     await agent.delete("launcher-1", CNI_ARGS=cni_args_of(launcher))
@@ -113,7 +113,7 @@ async def test_a_gc_keeps_a_replica_when_the_watch_missed_the_scaling_up(
     await cluster.stop_watching()
     resize(shop, "db", replicas=2)
     missing_netns = f"{settings.socket_path.rpartition('/')[0]}/netns-of-db-1"
-    pod = create_pod(shop, "db-1", NODE, db)
+    pod = create_pod(shop, "db-1", NODE_NAME, db)
     await agent.add("db-1", CNI_ARGS=cni_args_of(pod), CNI_NETNS=missing_netns)
 
     reply = await agent.call("GC", conf=agent.netconf(**{"cni.dev/valid-attachments": []}))
@@ -137,7 +137,7 @@ async def test_a_replica_that_was_scaled_away_keeps_its_address_without_the_api_
 
     claims_before = await agent.claims()
     shop.start()
-    shop.wait_served(PODS)
+    shop.wait_served(PODS_PATH)
     assert len(claims_before) == 1
 
 
@@ -172,7 +172,7 @@ async def test_a_deletion_reported_by_the_watch_releases_without_the_api_server(
 
     claims = await agent.claims()
     shop.start()
-    shop.wait_served(PODS)
+    shop.wait_served(PODS_PATH)
     assert not claims
 
 
@@ -184,7 +184,7 @@ async def test_a_late_add_of_a_deleted_pod_takes_nothing_from_its_successor_of_t
     await until(lambda: ("shop", "web") in cluster.facts.pods.objects)
     await cluster.stop_watching()
     delete_pod(shop, "web")
-    newer = create_pod(shop, "web", NODE)
+    newer = create_pod(shop, "web", NODE_NAME)
     held = await agent.add("web", CNI_ARGS=cni_args_of(newer), CNI_CONTAINERID="c-newer")
 
     late = await agent.call("ADD", "web", CNI_ARGS=cni_args_of(older), CNI_CONTAINERID="c-late")
@@ -194,7 +194,7 @@ async def test_a_late_add_of_a_deleted_pod_takes_nothing_from_its_successor_of_t
     )
 
     shop.start()
-    shop.wait_served(PODS)
+    shop.wait_served(PODS_PATH)
     assert "does not exist any more" in late.error["msg"]
     assert unanswered.error["code"] == TRY_AGAIN_LATER
     endpoint = await agent.endpoint("web")
@@ -210,13 +210,13 @@ async def test_the_del_of_a_launcher_releases_its_address_once_the_vm_is_deleted
     launcher = await create_pod_with_address(
         agent, shop, "launcher-1", create_machine(shop, "vm-a")
     )
-    shop.request("DELETE", f"{PODS}/launcher-1?gracePeriodSeconds=30")
+    shop.request("DELETE", f"{PODS_PATH}/launcher-1?gracePeriodSeconds=30")
     await until(lambda: is_ending(cluster, "launcher-1"))
 
     await agent.delete("launcher-1", CNI_ARGS=cni_args_of(launcher))
     claims_while_vm_exists = await agent.claims()
-    delete_with_finalizers(shop, f"{MACHINES}/vm-a")
-    delete_with_finalizers(shop, f"{INSTANCES}/vm-a")
+    delete_with_finalizers(shop, f"{MACHINES_PATH}/vm-a")
+    delete_with_finalizers(shop, f"{INSTANCES_PATH}/vm-a")
     await agent.delete("launcher-1", CNI_ARGS=cni_args_of(launcher))
 
     delete_pod(shop, "launcher-1")

@@ -23,8 +23,8 @@ from nodeagent.settings.values import Settings
 from tests.kubernetes.objects import Object
 from tests.kubernetes.translator_harness import until
 from tests.kubernetes.workload_objects import (
-    PARTS,
-    PODS,
+    COLLECTION_PATHS,
+    PODS_PATH,
     cni_args_of,
     create_pod,
     create_set,
@@ -33,16 +33,16 @@ from tests.kubernetes.workload_objects import (
 )
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.http_caller import HttpReply, over_socket
-from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.kubernetes import MERGE_PATCH, ApiServer
 
-NODE = "node-1"
+NODE_NAME = "node-1"
 BLUE = {"ipam.spidernet.io/ippool": json.dumps({"ipv4": ["blue"]})}
 
 
 @pytest.fixture
 def shop(server: ApiServer) -> ApiServer:
     delete_workloads(server)
-    node = {"metadata": {"name": NODE, "labels": {"rack": "r1"}}}
+    node = {"metadata": {"name": NODE_NAME, "labels": {"rack": "r1"}}}
     server.request("POST", "/api/v1/nodes", node)
     return server
 
@@ -88,8 +88,8 @@ async def until_uncached(cluster: Cluster, name: str) -> None:
 async def test_the_annotation_of_a_pod_chooses_its_pool(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
-    plain = create_pod(shop, "plain", NODE)
-    with_annotation = create_pod(shop, "asking", NODE, annotations=BLUE)
+    plain = create_pod(shop, "plain", NODE_NAME)
+    with_annotation = create_pod(shop, "asking", NODE_NAME, annotations=BLUE)
 
     (first,) = await agent.add("plain", CNI_ARGS=cni_args_of(plain))
     (second,) = await agent.add("asking", CNI_ARGS=cni_args_of(with_annotation))
@@ -99,7 +99,7 @@ async def test_the_annotation_of_a_pod_chooses_its_pool(
     result = await agent.endpoint("asking")
     assert result is not None
     uid = with_annotation["metadata"]["uid"]
-    assert (result.uid, result.holder, result.node) == (uid, pod_holder(uid), NODE)
+    assert (result.uid, result.holder, result.node) == (uid, pod_holder(uid), NODE_NAME)
     assert (result.owner_kind, result.owner_name) == ("Pod", "asking")
 
 
@@ -108,13 +108,13 @@ async def test_the_annotation_of_a_namespace_chooses_pools(
 ) -> None:
     key = "ipam.spidernet.io/default-ipv4-ippool"
     annotated = {"metadata": {"annotations": {key: '["blue"]'}}}
-    shop.request("PATCH", "/api/v1/namespaces/shop", annotated, content=MERGE)
+    shop.request("PATCH", "/api/v1/namespaces/shop", annotated, content=MERGE_PATCH)
     await until(lambda: key in cluster.facts._namespace("shop").annotations)
 
-    (address,) = await agent.add("web", CNI_ARGS=cni_args_of(create_pod(shop, "web", NODE)))
+    (address,) = await agent.add("web", CNI_ARGS=cni_args_of(create_pod(shop, "web", NODE_NAME)))
 
     removed = {"metadata": {"annotations": {key: None}}}
-    shop.request("PATCH", "/api/v1/namespaces/shop", removed, content=MERGE)
+    shop.request("PATCH", "/api/v1/namespaces/shop", removed, content=MERGE_PATCH)
     assert address.startswith("10.6.2.")
 
 
@@ -122,8 +122,8 @@ async def test_a_pod_missing_from_the_cache_is_read_from_the_api_server(
     shop: ApiServer, settings: Settings
 ) -> None:
     api = Api(await open_connection(str(shop.kubeconfig)))
-    facts = KubernetesFactsSource(api, NODE, settings.fixed)
-    pod = create_pod(shop, "early", NODE, annotations=BLUE)
+    facts = KubernetesFactsSource(api, NODE_NAME, settings.fixed)
+    pod = create_pod(shop, "early", NODE_NAME, annotations=BLUE)
 
     async with running(settings, MemoryStore(), facts=facts) as node:
         await node.pool("blue", "10.6.0.0/16", "10.6.2.1", default=False)
@@ -147,8 +147,10 @@ async def test_coordinator_settings_are_served_only_for_a_pod_that_exists(
 ) -> None:
     """Without the watch: a Pod missing from the cache is read, and its annotation is used."""
     api = Api(await open_connection(str(shop.kubeconfig)))
-    facts = KubernetesFactsSource(api, NODE, settings.fixed)
-    create_pod(shop, "early", NODE, annotations={"ipam.spidernet.io/default-route-nic": "net1"})
+    facts = KubernetesFactsSource(api, NODE_NAME, settings.fixed)
+    create_pod(
+        shop, "early", NODE_NAME, annotations={"ipam.spidernet.io/default-route-nic": "net1"}
+    )
 
     async with running(settings, MemoryStore(), facts=facts) as node:
 
@@ -168,7 +170,7 @@ async def test_coordinator_settings_are_served_only_for_a_pod_that_exists(
 async def test_an_add_with_the_uid_of_another_pod_of_the_same_name_is_refused(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
-    create_pod(shop, "web", NODE)
+    create_pod(shop, "web", NODE_NAME)
     await until_cached(cluster, "web")
 
     reply = await agent.call("ADD", "web")
@@ -180,20 +182,22 @@ async def test_an_add_with_the_uid_of_another_pod_of_the_same_name_is_refused(
 async def test_an_add_of_a_pod_in_deletion_is_refused(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
-    pod = create_pod(shop, "web", NODE, finalizers=["test/held"])
-    shop.request("DELETE", f"{PODS}/web")
+    pod = create_pod(shop, "web", NODE_NAME, finalizers=["test/held"])
+    shop.request("DELETE", f"{PODS_PATH}/web")
     await until(lambda: is_in_deletion(cluster, "web"))
 
     reply = await agent.call("ADD", "web", CNI_ARGS=cni_args_of(pod))
 
-    shop.request("PATCH", f"{PODS}/web", {"metadata": {"finalizers": None}}, content=MERGE)
+    shop.request(
+        "PATCH", f"{PODS_PATH}/web", {"metadata": {"finalizers": None}}, content=MERGE_PATCH
+    )
     assert "dead Pod" in reply.error["msg"] + reply.error["details"]
 
 
 async def test_a_running_pod_keeps_its_address_over_a_del_until_it_is_deleted(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
-    pod = create_pod(shop, "web", NODE)
+    pod = create_pod(shop, "web", NODE_NAME)
     held = await agent.add("web", CNI_ARGS=cni_args_of(pod))
 
     await agent.delete("web", CNI_ARGS=cni_args_of(pod))
@@ -209,7 +213,7 @@ async def test_a_running_pod_keeps_its_address_over_a_del_until_it_is_deleted(
 async def test_a_del_reads_the_pod_and_releases_when_the_watch_missed_the_deletion(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
-    pod = create_pod(shop, "web", NODE)
+    pod = create_pod(shop, "web", NODE_NAME)
     await agent.add("web", CNI_ARGS=cni_args_of(pod))
     await cluster.stop_watching()
 
@@ -223,14 +227,14 @@ async def test_a_del_reads_the_pod_and_releases_when_the_watch_missed_the_deleti
 async def test_a_cached_pod_keeps_its_address_when_the_api_server_is_away(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
-    pod = create_pod(shop, "web", NODE)
+    pod = create_pod(shop, "web", NODE_NAME)
     await agent.add("web", CNI_ARGS=cni_args_of(pod))
     shop.kill()
 
     await agent.delete("web", CNI_ARGS=cni_args_of(pod))
 
     shop.start()
-    shop.wait_served(PODS)
+    shop.wait_served(PODS_PATH)
     assert len(await agent.claims()) == 1
 
 
@@ -239,7 +243,7 @@ async def test_the_owner_of_a_pod_of_a_replicaset_is_the_deployment(
 ) -> None:
     deployment = create_set(shop, "Deployment", "web")
     replicas = create_set(shop, "ReplicaSet", "web-5d4", deployment)
-    pod = create_pod(shop, "web-5d4-x", NODE, replicas)
+    pod = create_pod(shop, "web-5d4-x", NODE_NAME, replicas)
 
     await agent.add("web-5d4-x", CNI_ARGS=cni_args_of(pod))
 
@@ -253,7 +257,7 @@ async def test_a_deleted_replicaset_counts_as_the_owner(
 ) -> None:
     names = {"kind": "ReplicaSet", "apiVersion": "apps/v1"}
     deleted_set = names | {"metadata": {"name": "web-5d4", "uid": "uid-of-web-5d4"}}
-    pod = create_pod(shop, "web-5d4-x", NODE, deleted_set)
+    pod = create_pod(shop, "web-5d4-x", NODE_NAME, deleted_set)
 
     await agent.add("web-5d4-x", CNI_ARGS=cni_args_of(pod))
 
@@ -265,13 +269,13 @@ async def test_a_deleted_replicaset_counts_as_the_owner(
 async def test_the_endpoint_of_an_unscheduled_pod_names_the_node_of_the_agent(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
-    pod = create_pod(shop, "unscheduled", NODE, spec={"nodeName": None})
+    pod = create_pod(shop, "unscheduled", NODE_NAME, spec={"nodeName": None})
 
     await agent.add("unscheduled", CNI_ARGS=cni_args_of(pod))
 
     result = await agent.endpoint("unscheduled")
     assert result is not None
-    assert result.node == NODE
+    assert result.node == NODE_NAME
 
 
 async def test_a_replica_keeps_its_address_until_its_statefulset_is_scaled_below_it(
@@ -282,7 +286,7 @@ async def test_a_replica_keeps_its_address_until_its_statefulset_is_scaled_below
         return validity is not None and validity.state == state
 
     stateful = create_set(shop, "StatefulSet", "db", replicas=1, serviceName="db")
-    first = create_pod(shop, "db-0", NODE, stateful)
+    first = create_pod(shop, "db-0", NODE_NAME, stateful)
     held = await agent.add("db-0", CNI_ARGS=cni_args_of(first))
     result = await agent.endpoint("db-0")
     await until(lambda: has_validity("valid"))
@@ -290,11 +294,11 @@ async def test_a_replica_keeps_its_address_until_its_statefulset_is_scaled_below
     delete_pod(shop, "db-0")
     await until_uncached(cluster, "db-0")
     await agent.delete("db-0", CNI_ARGS=cni_args_of(first))
-    second = create_pod(shop, "db-0", NODE, stateful)
+    second = create_pod(shop, "db-0", NODE_NAME, stateful)
     assert await agent.add("db-0", CNI_ARGS=cni_args_of(second), CNI_CONTAINERID="c-again") == held
 
     fewer = {"spec": {"replicas": 0}}
-    shop.request("PATCH", f"{PARTS['StatefulSet']}/db", fewer, content=MERGE)
+    shop.request("PATCH", f"{COLLECTION_PATHS['StatefulSet']}/db", fewer, content=MERGE_PATCH)
     await until(lambda: has_validity("invalid"))
     delete_pod(shop, "db-0")
     await until_uncached(cluster, "db-0")
@@ -307,7 +311,7 @@ async def test_an_add_of_a_cached_pod_succeeds_without_the_api_server(
 ) -> None:
     deployment = create_set(shop, "Deployment", "web")
     replicas = create_set(shop, "ReplicaSet", "web-5d4", deployment)
-    pod = create_pod(shop, "web-5d4-x", NODE, replicas, annotations=BLUE)
+    pod = create_pod(shop, "web-5d4-x", NODE_NAME, replicas, annotations=BLUE)
     unseen = {"metadata": {"name": "unseen", "uid": "unseen"}}
     await until_cached(cluster, "web-5d4-x")
     await until(lambda: cluster.facts._owners.top(owner_of(replicas)).kind == "Deployment")
@@ -317,7 +321,7 @@ async def test_an_add_of_a_cached_pod_succeeds_without_the_api_server(
     refused = await agent.call("ADD", "unseen", CNI_ARGS=cni_args_of(unseen))
 
     shop.start()
-    shop.wait_served(PODS)
+    shop.wait_served(PODS_PATH)
     assert address.startswith("10.6.2.")
     assert refused.error["code"] == 11
     result = await agent.endpoint("web-5d4-x")

@@ -31,7 +31,7 @@ from tests.kubernetes.workload_objects import create_pod, delete_pod, delete_wor
 from tests.nodeagent.sriov.cards import Card, CardHardware
 from tests.nodeagent.sriov.guid_log import GuidLog
 from tests.support.deadlines import attempts, until
-from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.kubernetes import MERGE_PATCH, ApiServer
 from tests.support.parts import HELM, needs
 
 pytest.importorskip("helm_python", reason=needs(HELM))
@@ -73,9 +73,9 @@ def shop(server: ApiServer) -> Iterator[ApiServer]:
     node = {"metadata": {"name": NODE, "labels": {"network": "sriov"}}}
     server.request("POST", NODES, {"apiVersion": "v1", "kind": "Node"} | node)
     # Another test may have left a Node of this name.
-    server.request("PATCH", f"{NODES}/{NODE}", node, content=MERGE)
+    server.request("PATCH", f"{NODES}/{NODE}", node, content=MERGE_PATCH)
     address = {"status": {"addresses": [{"type": "InternalIP", "address": "10.6.0.11"}]}}
-    server.request("PATCH", f"{NODES}/{NODE}/status", address, content=MERGE)
+    server.request("PATCH", f"{NODES}/{NODE}/status", address, content=MERGE_PATCH)
     yield server
     for name in ("rail", "old"):
         server.request("DELETE", f"{POLICIES}/{name}")
@@ -244,16 +244,18 @@ def operator_definition(shop: ApiServer) -> Iterator[None]:
     original = shop.request("GET", STATES_CRD).body["spec"]
     changed = copy.deepcopy(original)
     del vf_fields(changed)["trust"], vf_fields(changed)["spoofChk"]
-    shop.request("PATCH", STATES_CRD, {"spec": changed}, content=MERGE)
+    shop.request("PATCH", STATES_CRD, {"spec": changed}, content=MERGE_PATCH)
     shop.request("POST", STATE.removesuffix(f"/{NODE}"), EMPTY_STATE)
     vf = {"vfID": 0, "pciAddress": "0000:17:01.0", "trust": "on"}
     status = {"status": {"interfaces": [{"pciAddress": "0000:17:00.0", "Vfs": [vf]}]}}
     for _ in attempts(WAIT_S_MAX):
-        written = shop.request("PATCH", f"{STATE}/status", status, content=MERGE).body["status"]
+        written = shop.request("PATCH", f"{STATE}/status", status, content=MERGE_PATCH).body[
+            "status"
+        ]
         if written["interfaces"][0]["Vfs"] == [{"vfID": 0, "pciAddress": "0000:17:01.0"}]:
             break
     yield
-    shop.request("PATCH", STATES_CRD, {"spec": original}, content=MERGE)
+    shop.request("PATCH", STATES_CRD, {"spec": original}, content=MERGE_PATCH)
 
 
 def vf_fields(definition: Object) -> Object:

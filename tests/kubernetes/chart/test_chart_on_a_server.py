@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from core.manifests.manifest_writer import dump_yaml
-from tests.chart.rendering import NAMESPACE, PROFILES, Object, objects, values_of
+from tests.chart.rendering import CHART_NAMESPACE, VALUES_PROFILES, Object, objects, values_of
 from tests.kubernetes.identities import namespace_of
 from tests.support.kubernetes import ApiServer
 from tests.support.parts import FOREIGN_DEFINITIONS, HELM, needs, note_substitute
@@ -59,7 +59,7 @@ def server_with_foreign_kinds(
     return foreign_kinds
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("profile", VALUES_PROFILES)
 def test_the_api_server_accepts_every_object_of_a_profile_in_a_dry_run(
     profile: str, server_with_foreign_kinds: ApiServer
 ) -> None:
@@ -91,7 +91,7 @@ def test_the_api_server_accepts_the_objects_that_spiderpools_values_add(
 
 def expect_accepted(server: ApiServer, rendered: list[Object]) -> None:
     """Apply all objects in a dry run with strict field validation."""
-    for name in {NAMESPACE, *map(namespace_of, rendered)} - {""}:
+    for name in {CHART_NAMESPACE, *map(namespace_of, rendered)} - {""}:
         space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
         server.request("POST", "/api/v1/namespaces", space)
 

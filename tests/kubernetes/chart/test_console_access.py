@@ -19,7 +19,7 @@ from core.process.environment import EnvironmentVariables
 from ops.console.console_host import ConsoleHost
 from ops.console.console_settings import ConsoleSettings, console_settings
 from ops.kubernetes.settings import CertificateFiles, KubernetesSettings, WebhookSettings
-from tests.chart.rendering import NAMESPACE, objects
+from tests.chart.rendering import CHART_NAMESPACE, objects
 from tests.kubernetes.identities import grant, kubeconfig_of
 from tests.support.deadlines import until
 from tests.support.kubernetes import ApiServer
@@ -41,7 +41,7 @@ def binding(account: str) -> dict[str, Any]:
         "kind": "ClusterRoleBinding",
         "metadata": {"name": account},
         "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": ROLES[account]},
-        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": NAMESPACE}],
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": CHART_NAMESPACE}],
     }
 
 
@@ -52,7 +52,7 @@ def tokens(server: ApiServer, tmp_path: Path) -> dict[str, str]:
         {
             "apiVersion": "v1",
             "kind": "ServiceAccount",
-            "metadata": {"name": name, "namespace": NAMESPACE},
+            "metadata": {"name": name, "namespace": CHART_NAMESPACE},
         }
         for name in (*ROLES, WITHOUT_ROLE)
     ]
@@ -122,7 +122,7 @@ async def test_the_console_lets_users_read_and_act_as_their_role_allows(
                 changes[name] = response.status
         headers = {"Authorization": f"Bearer {tokens[OPERATOR]}"}
         async with client.get(f"{api}/access", ssl=trusting, headers=headers) as response:
-            user = f"system:serviceaccount:{NAMESPACE}:{OPERATOR}"
+            user = f"system:serviceaccount:{CHART_NAMESPACE}:{OPERATOR}"
             assert await response.json() == {"user": user, "workflowActions": True}
     assert reads == {VIEWER: 200, OPERATOR: 200, WITHOUT_ROLE: 403, "invalid": 401}
     # The operator's signal is allowed; there is no execution that could receive it.

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.chart.rendering import NAMESPACE, Object, find, objects
-from tests.kubernetes.chart.test_hooks import SECRETS, Hooks
+from tests.chart.rendering import CHART_NAMESPACE, Object, find, objects
+from tests.kubernetes.chart.test_hooks import SECRETS_PATH, Hooks
 from tests.support.hosts import Hosts
 from tests.support.kubernetes import ApiServer
 from tests.support.parts import HELM, NAMESPACES, needs
@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason=needs(NAMESPACES)),
 ]
 
-DOMAIN = f"orbweaver-etcd.{NAMESPACE}.svc.cluster.local"
+DOMAIN = f"orbweaver-etcd.{CHART_NAMESPACE}.svc.cluster.local"
 MEMBERS = tuple(f"orbweaver-etcd-{number}" for number in range(3))
 WAIT_S_MAX = 60.0
 CERTIFICATE = ("ORBWEAVER_ETCD_CERT_FILE", "ORBWEAVER_ETCD_KEY_FILE")
@@ -185,7 +185,7 @@ def members(server: ApiServer, tmp_path: Path) -> Iterator[Members]:
     found = Members(objects({}), tmp_path)
     with found.running():
         yield found
-    server.request("DELETE", SECRETS)
+    server.request("DELETE", SECRETS_PATH)
 
 
 def test_members_and_clients_connect_with_the_certificates_of_the_job(members: Members) -> None:

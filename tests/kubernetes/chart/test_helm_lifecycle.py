@@ -15,11 +15,11 @@ from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from ops.kubernetes.certificates.certificate_keeper import CertificateKeeper
 from ops.kubernetes.settings import SecretSettings
-from tests.chart.rendering import CHART, values_of
+from tests.chart.rendering import CHART_FOLDER, values_of
 from tests.kubernetes.objects import get, path_of, pool
-from tests.kubernetes.webhooks import PATHS
+from tests.kubernetes.webhooks import CONFIGURATION_PATHS
 from tests.support.deadlines import attempts
-from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.kubernetes import MERGE_PATCH, ApiServer
 from tests.support.parts import HELM, needs
 
 helm = pytest.importorskip("helm_python", reason=needs(HELM))
@@ -29,7 +29,7 @@ NAMESPACE = "helmed"
 CONTROLLER = "helmed-controller"
 SECRET = "orbweaver-controller-server-certs"
 CLAIM = f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims/orbweaver-archive"
-VALIDATING = f"{PATHS['ValidatingWebhookConfiguration']}/spiderpool-controller"
+VALIDATING = f"{CONFIGURATION_PATHS['ValidatingWebhookConfiguration']}/spiderpool-controller"
 FINALIZER = {"metadata": {"finalizers": ["spiderpool.spidernet.io"]}}
 
 
@@ -37,13 +37,15 @@ FINALIZER = {"metadata": {"finalizers": ["spiderpool.spidernet.io"]}}
 def installed(server: ApiServer) -> Iterator[Any]:
     """A release without Jobs: no Job controller runs here."""
     with helm.Config(kubeconfig_path=server.kubeconfig, namespace=NAMESPACE) as config:
-        config.install(CHART, RELEASE, unique_values(), namespace=NAMESPACE, create_namespace=True)
+        config.install(
+            CHART_FOLDER, RELEASE, unique_values(), namespace=NAMESPACE, create_namespace=True
+        )
         yield config
         config.uninstall(RELEASE, ignore_not_found=True, wait="hookOnly")
     for kind in ("secrets", "persistentvolumeclaims"):
         server.request("DELETE", f"/api/v1/namespaces/{NAMESPACE}/{kind}")
     freed = {"metadata": {"finalizers": None}}  # no controller removes the finalizer here
-    server.request("PATCH", CLAIM, freed, content=MERGE)
+    server.request("PATCH", CLAIM, freed, content=MERGE_PATCH)
 
 
 def unique_values() -> Any:
@@ -70,8 +72,10 @@ def create_without_webhooks(server: ApiServer, kind: str, manifest: Any) -> None
     The API server calls a deleted webhook until its watch shows the deletion. Until then the
     creation fails and is tried again.
     """
-    for path in PATHS.values():
-        server.request("PATCH", f"{path}/spiderpool-controller", {"webhooks": []}, content=MERGE)
+    for path in CONFIGURATION_PATHS.values():
+        server.request(
+            "PATCH", f"{path}/spiderpool-controller", {"webhooks": []}, content=MERGE_PATCH
+        )
     for _ in attempts():
         created = server.request("POST", path_of(kind), manifest)
         if created.status != HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -99,7 +103,7 @@ async def test_an_upgrade_keeps_the_secret_and_the_ca_bundles(
     before, secret_before = validating_webhooks(server), read_secret(server)
     values = unique_values()
     values["spiderpoolController"]["enableValidatingResourcesDeletedWebhook"] = True
-    installed.upgrade(CHART, RELEASE, values, namespace=NAMESPACE)
+    installed.upgrade(CHART_FOLDER, RELEASE, values, namespace=NAMESPACE)
     after = validating_webhooks(server)
 
     name = "spiderippool.spiderpool.spidernet.io"
@@ -135,7 +139,7 @@ def test_an_uninstallation_deletes_the_releases_objects_and_keeps_the_users_obje
 
 
 def test_helm_lint_reports_no_warning() -> None:
-    for chart in (CHART, CHART.with_name("orbweaver-crds")):
+    for chart in (CHART_FOLDER, CHART_FOLDER.with_name("orbweaver-crds")):
         report = helm.lint(chart, strict=False)
         warnings = [message for message in report["messages"] if message["severity"] >= 2]
         assert warnings == []

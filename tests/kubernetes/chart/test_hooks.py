@@ -14,7 +14,7 @@ import pytest
 from cryptography.x509.oid import NameOID
 
 from ops.kubernetes.certificates.authority import has_issued, names_of, read
-from tests.chart.rendering import NAMESPACE, Object, find, objects, values_of
+from tests.chart.rendering import CHART_NAMESPACE, Object, find, objects, values_of
 from tests.kubernetes.identities import grant, kubeconfig_of
 from tests.kubernetes.objects import get, pool, subnet
 from tests.kubernetes.objects import path_of as path_of_kind
@@ -24,7 +24,7 @@ from tests.support.parts import HELM, needs
 pytest.importorskip("helm_python", reason=needs(HELM))
 
 PROGRAM = Path(sys.executable).with_name("orbweaver-controller")
-SECRETS = f"/api/v1/namespaces/{NAMESPACE}/secrets"
+SECRETS_PATH = f"/api/v1/namespaces/{CHART_NAMESPACE}/secrets"
 WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 CLIENTS = {
     "agent": "orbweaver-agent",
@@ -32,7 +32,7 @@ CLIENTS = {
     "root": "root",
     "metrics": "orbweaver-metrics",
 }
-LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
+LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{CHART_NAMESPACE}/leases"
 
 
 class Hooks:
@@ -58,7 +58,7 @@ class Hooks:
         kubeconfig = kubeconfig_of(self.server, pod["serviceAccountName"], self._directory)
         environment = {
             "ORBWEAVER_KUBECONFIG": str(kubeconfig),
-            "SPIDERPOOL_POD_NAMESPACE": NAMESPACE,
+            "SPIDERPOOL_POD_NAMESPACE": CHART_NAMESPACE,
         }
         done = subprocess.run(
             command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
@@ -68,7 +68,7 @@ class Hooks:
 
     def secret(self, name: str) -> dict[str, bytes]:
         """The data of a Secret."""
-        data = self.server.request("GET", f"{SECRETS}/{name}").body.get("data", {})
+        data = self.server.request("GET", f"{SECRETS_PATH}/{name}").body.get("data", {})
         return {field: base64.b64decode(value) for field, value in data.items()}
 
 
@@ -81,7 +81,7 @@ def common_name_of(certificate: bytes) -> str:
 @pytest.fixture
 def hooks(server: ApiServer, tmp_path: Path) -> Iterator[Hooks]:
     yield Hooks(server, tmp_path)
-    for path in (SECRETS, LEASES):
+    for path in (SECRETS_PATH, LEASES):
         server.request("DELETE", path)
 
 
@@ -98,14 +98,14 @@ def test_the_job_issues_etcds_certificates_once_and_keeps_them(hooks: Hooks) -> 
         issued = hooks.secret(f"orbweaver-etcd-{kind}")["tls.crt"]
         assert common_name_of(issued) == user
         assert has_issued(member["ca.crt"], issued)
-    domain = f"orbweaver-etcd.{NAMESPACE}.svc.cluster.local"
+    domain = f"orbweaver-etcd.{CHART_NAMESPACE}.svc.cluster.local"
     assert {domain, f"*.{domain}", "127.0.0.1"} <= names_of(member["tls.crt"])
 
 
 def test_a_deleted_certificate_is_issued_again_by_the_same_authority(hooks: Hooks) -> None:
     hooks.run("orbweaver-etcd-certificates")
     before = hooks.secret("orbweaver-etcd-agent")
-    hooks.server.request("DELETE", f"{SECRETS}/orbweaver-etcd-agent")
+    hooks.server.request("DELETE", f"{SECRETS_PATH}/orbweaver-etcd-agent")
     hooks.run("orbweaver-etcd-certificates")
     after = hooks.secret("orbweaver-etcd-agent")
 
@@ -132,7 +132,9 @@ def test_default_objects_are_created_and_an_existing_one_is_not_changed(
 def test_the_cleanup_job_removes_finalizers_webhooks_secret_and_lease(hooks: Hooks) -> None:
     server = hooks.server
     server.request("POST", WEBHOOKS, webhook())
-    server.request("POST", SECRETS, {"metadata": {"name": "orbweaver-controller-server-certs"}})
+    server.request(
+        "POST", SECRETS_PATH, {"metadata": {"name": "orbweaver-controller-server-certs"}}
+    )
     held = {"holderIdentity": "gone", "leaseDurationSeconds": 1}
     lease = {"metadata": {"name": "spiderpool-controller-leases"}, "spec": held}
     server.request("POST", LEASES, lease)
@@ -150,7 +152,7 @@ def test_the_cleanup_job_removes_finalizers_webhooks_secret_and_lease(hooks: Hoo
     assert kept.get("finalizers") == ["example.org/finalizer"]
     for path in (
         f"{WEBHOOKS}/spiderpool-controller",
-        f"{SECRETS}/orbweaver-controller-server-certs",
+        f"{SECRETS_PATH}/orbweaver-controller-server-certs",
         f"{LEASES}/spiderpool-controller-leases",
     ):
         assert server.request("GET", path).status == 404, path

@@ -13,9 +13,9 @@ from core.eventstore.election import LeaderTerm
 from nodeagent.kubernetes.cluster_connection import connect_cluster
 from nodeagent.settings.values import Settings
 from ops.kubernetes.settings import CoordinatorReconcilerSettings, KubernetesSettings, LeaseSettings
-from tests.chart.rendering import NAMESPACE, objects
+from tests.chart.rendering import CHART_NAMESPACE, objects
 from tests.kubernetes.identities import grant, is_allowed, kubeconfig_of
-from tests.kubernetes.network_harness import DEFINITION, PATH
+from tests.kubernetes.network_harness import DEFAULT_NADS_PATH, NAD_DEFINITION
 from tests.kubernetes.objects import coordinator, create, get, network, pool
 from tests.kubernetes.translator_harness import TranslatorHarness, until
 from tests.kubernetes.workload_objects import create_pod, delete_workloads
@@ -28,7 +28,7 @@ pytest.importorskip("helm_python", reason=needs(HELM))
 CONTROLLER = "orbweaver-controller"
 AGENT = "orbweaver-agent"
 OURS = {"group": "spiderpool.spidernet.io"}
-LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
+LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{CHART_NAMESPACE}/leases"
 READ = ("get", "list", "watch")
 
 FORBIDDEN: dict[str, dict[str, str]] = {
@@ -36,15 +36,15 @@ FORBIDDEN: dict[str, dict[str, str]] = {
     "list Secrets of its namespace": {
         "verb": "list",
         "resource": "secrets",
-        "namespace": NAMESPACE,
+        "namespace": CHART_NAMESPACE,
     },
     "read another Secret": {
         "verb": "get",
         "resource": "secrets",
-        "namespace": NAMESPACE,
+        "namespace": CHART_NAMESPACE,
         "name": "etcd-client",
     },
-    "make Pods": {"verb": "create", "resource": "pods", "namespace": NAMESPACE},
+    "make Pods": {"verb": "create", "resource": "pods", "namespace": CHART_NAMESPACE},
     "change Pods": {"verb": "patch", "resource": "pods", "namespace": "shop"},
     "delete Pods": {"verb": "delete", "resource": "pods", "namespace": "shop"},
     "enter Pods": {"verb": "create", "resource": "pods", "subresource": "exec"},
@@ -111,19 +111,21 @@ def granted(granted_once: None, server: ApiServer) -> ApiServer:
 @pytest.fixture
 async def cluster(granted: ApiServer, tmp_path: Path) -> AsyncIterator[TranslatorHarness]:
     """A cluster whose leading controller has only the permissions of its service account."""
-    await asyncio.to_thread(granted.kubectl, "apply", "--server-side", "-f", "-", stdin=DEFINITION)
-    await asyncio.to_thread(granted.wait_served, PATH)
+    await asyncio.to_thread(
+        granted.kubectl, "apply", "--server-side", "-f", "-", stdin=NAD_DEFINITION
+    )
+    await asyncio.to_thread(granted.wait_served, DEFAULT_NADS_PATH)
     settings = KubernetesSettings(
         str(kubeconfig_of(granted, CONTROLLER, tmp_path)),
         networks=True,
         coordinator=CoordinatorReconcilerSettings(cni_directory=tmp_path),
-        lease=LeaseSettings(NAMESPACE),
+        lease=LeaseSettings(CHART_NAMESPACE),
     )
     harness = TranslatorHarness(granted, settings)
     harness.term = LeaderTerm("controller", "controller-0", 7, b"", 0)
     async with harness:
         yield harness
-    for collection in (PATH, LEASES):
+    for collection in (DEFAULT_NADS_PATH, LEASES):
         await asyncio.to_thread(granted.request, "DELETE", collection)
 
 
@@ -145,7 +147,7 @@ async def test_a_controller_does_all_its_work_with_the_rights_of_the_chart(
     def is_all_written() -> bool:
         counted = get(server, "SpiderIPPool", "blue").get("status", {}).get("allocatedIPCount")
         phase = get(server, "SpiderCoordinator", "default").get("status", {}).get("phase")
-        has_nad = server.request("GET", f"{PATH}/net").status == 200
+        has_nad = server.request("GET", f"{DEFAULT_NADS_PATH}/net").status == 200
         has_lease = server.request("GET", f"{LEASES}/spiderpool-controller-leases").status == 200
         return bool(counted == 1 and phase and has_nad and has_lease)
 

@@ -14,11 +14,11 @@ from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from core.manifests.kinds.sriov import API_VERSION
 from core.manifests.sriov_states import SUCCEEDED, SyncResult, node_state, node_state_status
-from nodeagent.kubernetes.sriov import MANAGER
-from tests.chart.rendering import NAMESPACE, objects
+from nodeagent.kubernetes.sriov import FIELD_MANAGER
+from tests.chart.rendering import CHART_NAMESPACE, objects
 from tests.kubernetes.identities import grant, kubeconfig_of
 from tests.kubernetes.workload_objects import create_pod, delete_workloads
-from tests.support.kubernetes import APPLY, ApiServer
+from tests.support.kubernetes import APPLY_PATCH, ApiServer
 from tests.support.parts import HELM, needs
 
 pytest.importorskip("helm_python", reason=needs(HELM))
@@ -30,7 +30,7 @@ PLURALS = {
     "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
     "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",
 }
-STATES = f"/apis/{API_VERSION}/namespaces/{NAMESPACE}/sriovnetworknodestates"
+STATES = f"/apis/{API_VERSION}/namespaces/{CHART_NAMESPACE}/sriovnetworknodestates"
 OWN, OTHER = "node-1", "node-2"
 DEADLINE_S = 60.0
 
@@ -50,7 +50,7 @@ def server_with_policy(server: ApiServer) -> Iterator[ApiServer]:
     for path, item in zip(
         paths, (item for item in rendered if item["kind"] in PLURALS), strict=True
     ):
-        answer = server.request("PATCH", f"{path}?fieldManager=chart", item, content=APPLY)
+        answer = server.request("PATCH", f"{path}?fieldManager=chart", item, content=APPLY_PATCH)
         assert answer.status == 201, answer.message
     for node in (OWN, OTHER):
         server.request("POST", "/api/v1/nodes", {"metadata": {"name": node}})
@@ -77,9 +77,9 @@ async def connect(server_with_policy: ApiServer, tmp_path: Path) -> AsyncIterato
             if node:
                 spec = {"serviceAccountName": account}
                 pod = create_pod(
-                    server_with_policy, f"on-{node}", node, spec=spec, namespace=NAMESPACE
+                    server_with_policy, f"on-{node}", node, spec=spec, namespace=CHART_NAMESPACE
                 )
-                path = f"/api/v1/namespaces/{NAMESPACE}/pods/on-{node}?gracePeriodSeconds=0"
+                path = f"/api/v1/namespaces/{CHART_NAMESPACE}/pods/on-{node}?gracePeriodSeconds=0"
                 stack.callback(server_with_policy.request, "DELETE", path)
             directory = tmp_path / f"{account}-{node}"
             directory.mkdir()
@@ -94,7 +94,7 @@ async def connect(server_with_policy: ApiServer, tmp_path: Path) -> AsyncIterato
 async def is_refused(api: Api, node: str) -> bool:
     """Whether the API server refuses to write the state of a node."""
     with suppress(ApiRejected):
-        await api.apply(f"{STATES}/{node}", node_state(node, ()), MANAGER)
+        await api.apply(f"{STATES}/{node}", node_state(node, ()), FIELD_MANAGER)
         return False
     return True
 
@@ -114,9 +114,9 @@ async def test_an_agent_writes_the_state_of_its_node_and_of_no_other(connect: Co
     assert not await is_refused(own_agent, OWN)
     assert not await is_refused(other_agent, OTHER)
     assert await is_refused(other_agent, OWN)
-    await other_agent.apply(f"{STATES}/{OTHER}/status", status, MANAGER)
+    await other_agent.apply(f"{STATES}/{OTHER}/status", status, FIELD_MANAGER)
     with pytest.raises(ApiError, match=f'"{OWN}" may not write the state of node "{OTHER}"'):
-        await own_agent.apply(f"{STATES}/{OTHER}/status", status, MANAGER)
+        await own_agent.apply(f"{STATES}/{OTHER}/status", status, FIELD_MANAGER)
     with pytest.raises(ApiError, match="may not write"):
         await own_agent.merge(f"{STATES}/{OTHER}", {"metadata": {"labels": {"a": "b"}}})
 
@@ -126,7 +126,7 @@ async def test_an_agents_token_without_a_node_writes_no_state_and_a_controller_w
 ) -> None:
     own_agent = await connect(AGENT, OWN)
     await until_policy_applies(own_agent)
-    await own_agent.apply(f"{STATES}/{OWN}", node_state(OWN, ()), MANAGER)
+    await own_agent.apply(f"{STATES}/{OWN}", node_state(OWN, ()), FIELD_MANAGER)
 
     assert await is_refused(await connect(AGENT, ""), OWN)
     controller = await connect("orbweaver-controller", "")

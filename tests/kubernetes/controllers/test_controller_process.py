@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 from core.eventstore.etcd import EtcdSettings, EtcdStore
-from tests.kubernetes.controllers_harness import NODE
+from tests.kubernetes.controllers_harness import NODE_NAME
 from tests.kubernetes.objects import create, pool
 from tests.kubernetes.translator_harness import until_condition
 from tests.kubernetes.workload_objects import create_pod, delete_pod
@@ -55,9 +55,9 @@ async def test_a_controller_watches_the_cluster_and_reports_it_in_health_and_met
 async def leak_address(server: ApiServer, cluster: str) -> None:
     """Give a Pod an address, and delete the Pod without a DEL."""
     store = EtcdStore(EtcdSettings(server.etcd_endpoints))
-    async with NodeHarness(store, NODE, cluster=cluster) as node:
+    async with NodeHarness(store, NODE_NAME, cluster=cluster) as node:
         await node.apply(pool_of("blue", "10.6.0.10"))
-        metadata = create_pod(server, "web-0", NODE)["metadata"]
+        metadata = create_pod(server, "web-0", NODE_NAME)["metadata"]
         await node.add(pod(metadata["name"], metadata["uid"]))
         delete_pod(server, "web-0")
     await store.close()

@@ -12,7 +12,7 @@ import pytest
 from core.eventstore.election import LeaderTerm
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
-from ops.kubernetes.leadership import EPOCH, LeaseReport, is_held
+from ops.kubernetes.leadership import EPOCH_ANNOTATION, LeaseReport, is_held
 from ops.kubernetes.settings import LeaseSettings
 from tests.kubernetes.translator_harness import until
 from tests.support.kubernetes import ApiServer
@@ -45,7 +45,7 @@ async def test_the_lease_names_the_leader_and_its_epoch(server: ApiServer, api: 
     assert stored["spec"]["holderIdentity"] == "controller-0"
     assert stored["spec"]["leaseDurationSeconds"] == SETTINGS.duration_s
     assert stored["spec"]["leaseTransitions"] == 0
-    assert stored["metadata"]["annotations"][EPOCH] == "41"
+    assert stored["metadata"]["annotations"][EPOCH_ANNOTATION] == "41"
     assert is_held(stored, api.clock_s)
 
 

@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 import yaml
 
-from core.domain.reclaim.settings import VARIABLES
+from core.domain.reclaim.settings import RECLAIM_VARIABLES
 from core.eventstore.election import Leader, read_leader
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.kv import Get
 from core.manifests.kinds.fields import API_VERSION
-from core.projections.publisher import CHECKPOINT, CHECKPOINTS
+from core.projections.publisher import CHECKPOINT_CODEC, CHECKPOINT_NAME
 from ops.settings import CONTROLLER_ROLE
-from tests.fixtures.kubernetes import CONTROLLERS
+from tests.fixtures.kubernetes import CONTROLLER_USERS
 from tests.kubernetes.objects import create, get, pool
 from tests.kubernetes.translator_harness import until
 from tests.support.audit import Audit, AuditedRequest
@@ -82,8 +82,8 @@ class PartitionHarness:
     def __init__(self, server: ApiServer, node: NodeHarness) -> None:
         self.server = server
         self.node = node
-        self.sides = {name: ConnectedController(server, name) for name in CONTROLLERS}
-        self._audit = Audit(server.directory, CONTROLLERS)
+        self.sides = {name: ConnectedController(server, name) for name in CONTROLLER_USERS}
+        self._audit = Audit(server.directory, CONTROLLER_USERS)
         self._added = 0
 
     def requests(self) -> list[AuditedRequest]:
@@ -132,9 +132,9 @@ class PartitionHarness:
 
     async def checkpointed_by(self) -> str:
         """The writer of the checkpoint in etcd."""
-        key = self.node.keys.meta(CHECKPOINT)
+        key = self.node.keys.meta(CHECKPOINT_NAME)
         (kv,) = (await self.node.store.read([Get(key)])).ranges[0].kvs
-        return CHECKPOINTS.decode(kv.value).writer
+        return CHECKPOINT_CODEC.decode(kv.value).writer
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ async def partition(
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[PartitionHarness]:
     monkeypatch.setenv("SPIDERPOOL_POD_NAMESPACE", "default")
-    monkeypatch.setenv(VARIABLES["enabled"], "false")  # Pods are only in the log
+    monkeypatch.setenv(RECLAIM_VARIABLES["enabled"], "false")  # Pods are only in the log
     store = EtcdStore(EtcdSettings(server.etcd_endpoints))
     node = NodeHarness(store, cluster=tmp_path.name)
     create(server, pool(ips=["10.6.0.10-10.6.0.29"], default=True))
@@ -162,7 +162,7 @@ async def partition(
 async def test_the_delayed_writes_of_a_partitioned_leader_are_refused(
     partition: PartitionHarness, with_api_server: bool
 ) -> None:
-    old = await partition.until_leader(*CONTROLLERS)
+    old = await partition.until_leader(*CONTROLLER_USERS)
     (name,) = partition.sides.keys() - {old.name}
     await until(partition.status)
     await partition.node.view.freshen()
@@ -170,7 +170,7 @@ async def test_the_delayed_writes_of_a_partitioned_leader_are_refused(
     await partition.until_counted()
 
     # The old leader receives the next change, but its writes do not arrive.
-    checkpoint = partition.node.keys.meta(CHECKPOINT)
+    checkpoint = partition.node.keys.meta(CHECKPOINT_NAME)
     for proxy in (old.etcd, old.api) if with_api_server else (old.etcd,):
         proxy.interrupt_requests()
     await partition.add_pod()

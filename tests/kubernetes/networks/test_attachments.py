@@ -13,9 +13,9 @@ from core.kubernetes.api import Api, Object
 from core.kubernetes.connection import open_connection
 from ops.kubernetes.attachments import Attachments
 from ops.kubernetes.objects import ObjectWriter
-from tests.kubernetes.network_harness import DEFINITION, PATH, Networks
+from tests.kubernetes.network_harness import DEFAULT_NADS_PATH, NAD_DEFINITION, Networks
 from tests.kubernetes.objects import network
-from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.kubernetes import MERGE_PATCH, ApiServer
 
 pytestmark = pytest.mark.simulated
 
@@ -28,19 +28,19 @@ async def networks(server: ApiServer) -> AsyncIterator[Networks]:
     await asyncio.to_thread(define, server)
     async with running_attachments(server) as networks:
         yield networks
-    await asyncio.to_thread(server.request, "DELETE", PATH)
+    await asyncio.to_thread(server.request, "DELETE", DEFAULT_NADS_PATH)
 
 
 def define(server: ApiServer) -> None:
     """Install the definition of NADs, as Multus does."""
-    server.kubectl("apply", "--server-side", "-f", "-", stdin=DEFINITION)
-    server.wait_served(PATH)
+    server.kubectl("apply", "--server-side", "-f", "-", stdin=NAD_DEFINITION)
+    server.wait_served(DEFAULT_NADS_PATH)
 
 
 def undefine(server: ApiServer) -> None:
     """Remove the definition of NADs."""
     server.request("DELETE", f"{DEFINITIONS}/network-attachment-definitions.k8s.cni.cncf.io")
-    server.wait_unserved(PATH)
+    server.wait_unserved(DEFAULT_NADS_PATH)
 
 
 @contextlib.asynccontextmanager
@@ -71,7 +71,7 @@ async def test_a_missing_nad_definition_is_reported_and_the_nad_is_created_once_
         assert "its definition is not installed. Install Multus with its CRD" in events[0]["note"]
         await asyncio.to_thread(define, server)
         await networks.until(bool)
-    await asyncio.to_thread(server.request, "DELETE", PATH)
+    await asyncio.to_thread(server.request, "DELETE", DEFAULT_NADS_PATH)
 
     assert caplog.text.count("its definition is not installed") == 1
 
@@ -106,7 +106,9 @@ async def test_a_nad_edited_by_hand_is_restored(networks: Networks) -> None:
     await networks.create(macvlan())
     right = (await networks.until(bool))["spec"]
     wrong = {"spec": {"config": "{}"}, "metadata": {"ownerReferences": None}}
-    await asyncio.to_thread(networks.server.request, "PATCH", f"{PATH}/net", wrong, content=MERGE)
+    await asyncio.to_thread(
+        networks.server.request, "PATCH", f"{DEFAULT_NADS_PATH}/net", wrong, content=MERGE_PATCH
+    )
 
     nad = await networks.until(lambda nad: nad["spec"] == right)
     await networks.until(lambda nad: nad["metadata"].get("ownerReferences"))
@@ -116,7 +118,7 @@ async def test_a_nad_edited_by_hand_is_restored(networks: Networks) -> None:
 async def test_a_deleted_nad_is_created_again(networks: Networks) -> None:
     await networks.create(macvlan())
     uid = (await networks.until(bool))["metadata"]["uid"]
-    await asyncio.to_thread(networks.server.request, "DELETE", f"{PATH}/net")
+    await asyncio.to_thread(networks.server.request, "DELETE", f"{DEFAULT_NADS_PATH}/net")
 
     nad = await networks.until(lambda nad: nad and nad["metadata"]["uid"] != uid)
     assert "macvlan" in nad["spec"]["config"]
@@ -129,7 +131,7 @@ async def test_a_nad_without_an_owner_is_taken_over(networks: Networks) -> None:
         "metadata": {"name": "net", "annotations": {"old": "x"}},
         "spec": {"config": "{}"},
     }
-    await asyncio.to_thread(networks.server.request, "POST", PATH, body)
+    await asyncio.to_thread(networks.server.request, "POST", DEFAULT_NADS_PATH, body)
     await networks.create(macvlan())
 
     nad = await networks.until(lambda nad: nad["metadata"].get("ownerReferences"))

@@ -12,7 +12,7 @@ import pytest
 
 from ops.kubernetes.coordinators import Coordinators
 from tests.kubernetes.networks.test_coordinator_status import (
-    KIND,
+    COORDINATOR_KIND,
     coordinators,
     create_config_map,
     status,
@@ -169,7 +169,7 @@ async def test_an_overlay_installed_later_is_detected(
 
     (tmp_path / "10-flannel.conflist").write_text('{"name": "flannel"}')
 
-    await until(lambda: get(server, KIND, "default")["status"].get("overlayPodCIDR"))
+    await until(lambda: get(server, COORDINATOR_KIND, "default")["status"].get("overlayPodCIDR"))
 
 
 async def test_without_any_source_the_reason_is_spiderpools_text(

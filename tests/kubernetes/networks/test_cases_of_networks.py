@@ -18,7 +18,7 @@ from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from ops.kubernetes.attachments import Attachments
 from ops.kubernetes.objects import ObjectWriter
-from tests.kubernetes.network_harness import DEFINITION, PATH, Networks
+from tests.kubernetes.network_harness import DEFAULT_NADS_PATH, NAD_DEFINITION, Networks
 from tests.kubernetes.objects import Object, coordinator, network, path_of
 from tests.kubernetes.translator_harness import until
 from tests.kubernetes.webhooks import Webhooks, running_webhooks
@@ -108,11 +108,13 @@ REFUSED: dict[str, Object] = {
 
 @pytest.fixture
 async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
-    await asyncio.to_thread(server.kubectl, "apply", "--server-side", "-f", "-", stdin=DEFINITION)
-    await asyncio.to_thread(server.wait_served, PATH)
+    await asyncio.to_thread(
+        server.kubectl, "apply", "--server-side", "-f", "-", stdin=NAD_DEFINITION
+    )
+    await asyncio.to_thread(server.wait_served, DEFAULT_NADS_PATH)
     async with running_webhooks(server, tmp_path) as found:
         yield found
-    await asyncio.to_thread(server.request, "DELETE", PATH)
+    await asyncio.to_thread(server.request, "DELETE", DEFAULT_NADS_PATH)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tests.support.kubernetes import ApiServer
 
 pytestmark = pytest.mark.simulated
 
-KIND = "SpiderCoordinator"
+COORDINATOR_KIND = "SpiderCoordinator"
 CONFIG_MAPS = "/api/v1/namespaces/kube-system/configmaps"
 
 
@@ -53,7 +53,7 @@ async def status(server: ApiServer, phase: str) -> Object:
     """Wait until the coordinator ``default`` has this phase; return its status."""
 
     def status_in_phase() -> Object | None:
-        stored: Object = get(server, KIND, "default").get("status") or {}
+        stored: Object = get(server, COORDINATOR_KIND, "default").get("status") or {}
         return stored if stored.get("phase") == phase else None
 
     status_of_phase = await until(status_in_phase)
@@ -103,7 +103,7 @@ async def test_the_finalizer_of_a_deleted_coordinator_is_removed(
     config["metadata"]["finalizers"] = ["spiderpool.spidernet.io"]
     create(server, config)
     await status(server, "Synced")
-    await asyncio.to_thread(server.request, "DELETE", path_of(KIND, "default"))
+    await asyncio.to_thread(server.request, "DELETE", path_of(COORDINATOR_KIND, "default"))
 
-    await until(lambda: get(server, KIND, "default").get("code") == 404)
+    await until(lambda: get(server, COORDINATOR_KIND, "default").get("code") == 404)
     assert coordinators.written == 1

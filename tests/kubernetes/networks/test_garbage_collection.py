@@ -17,13 +17,13 @@ from core.kubernetes.api import Api, Object
 from core.kubernetes.connection import open_connection
 from ops.kubernetes.attachments import Attachments
 from ops.kubernetes.objects import ObjectWriter
-from tests.kubernetes.network_harness import DEFINITION, PATH
+from tests.kubernetes.network_harness import DEFAULT_NADS_PATH, NAD_DEFINITION
 from tests.kubernetes.objects import create, get, network, path_of, pool
 from tests.kubernetes.translator_harness import TranslatorHarness, until
 from tests.kubernetes.workload_objects import create_pod, delete_pod, delete_workloads
-from tests.support.kubernetes import ASSETS, ApiServer, missing_programs
+from tests.support.kubernetes import KUBERNETES_PROGRAMS, ApiServer, missing_programs
 from tests.support.node_harness import addresses, check_everything, pod
-from tests.support.parts import MANAGER, needs
+from tests.support.parts import CONTROLLER_MANAGER, needs
 
 COLLECTORS = "garbage-collector-controller,namespace-controller"
 STOP_S = 20.0
@@ -34,13 +34,13 @@ def server_with_collector(
     server_with_crds: ApiServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ApiServer]:
     """A server whose garbage collector has discovered NADs too."""
-    if missing_programs(MANAGER):
-        pytest.skip(needs(MANAGER, f"not in {ASSETS}"))
-    server_with_crds.kubectl("apply", "--server-side", "-f", "-", stdin=DEFINITION)
-    server_with_crds.wait_served(PATH)
+    if missing_programs(CONTROLLER_MANAGER):
+        pytest.skip(needs(CONTROLLER_MANAGER, f"not in {KUBERNETES_PROGRAMS}"))
+    server_with_crds.kubectl("apply", "--server-side", "-f", "-", stdin=NAD_DEFINITION)
+    server_with_crds.wait_served(DEFAULT_NADS_PATH)
     log = Path(tmp_path_factory.mktemp("manager")) / "log"
     command = [
-        str(ASSETS / MANAGER),
+        str(KUBERNETES_PROGRAMS / CONTROLLER_MANAGER),
         f"--kubeconfig={server_with_crds.kubeconfig}",
         f"--controllers={COLLECTORS}",
         "--leader-elect=false",
@@ -158,11 +158,11 @@ async def test_a_nad_is_deleted_with_its_network(
     attachments = Attachments(api, ObjectWriter(api, "controller-0"))
     running = asyncio.ensure_future(attachments.run())
     create(server, network("macvlan", macvlan={"master": ["ens3"]}))
-    await until(lambda: server.request("GET", f"{PATH}/net").status == 200)
+    await until(lambda: server.request("GET", f"{DEFAULT_NADS_PATH}/net").status == 200)
 
     await asyncio.to_thread(server.request, "DELETE", path_of("SpiderMultusConfig", "net"))
 
-    await until(lambda: server.request("GET", f"{PATH}/net").status == 404)
+    await until(lambda: server.request("GET", f"{DEFAULT_NADS_PATH}/net").status == 404)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await api.close()

@@ -10,7 +10,7 @@ import pytest
 from core.allocation.provider_settings import ProviderSettings
 from core.domain.facts import PodFacts
 from core.domain.provider.provider_nics import NicConfiguration
-from core.domain.selection.multus import DEFAULT_NETWORK, NETWORKS
+from core.domain.selection.multus import DEFAULT_NETWORK, NETWORKS_ANNOTATION
 from core.domain.selection.request import SelectionSettings
 from core.errors import NotReady
 from core.eventstore.memory import MemoryStore
@@ -24,11 +24,11 @@ from tests.kubernetes.objects import create, network, path_of
 from tests.kubernetes.translator_harness import until
 from tests.kubernetes.workload_objects import cni_args_of, create_pod, delete_workloads
 from tests.support.agent_harness import running
-from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.kubernetes import MERGE_PATCH, ApiServer
 from tests.workflows.jobs.provider.fake_provider import FakeProvider
 from tests.workflows.jobs.provider.fake_provider import mac_of as chosen_mac
 from tests.workflows.jobs.provider.with_agent.provider_harness import ProviderHarness, eventually
-from workflows.jobs.provider.client import ALLOCATE, RELEASE
+from workflows.jobs.provider.client import ALLOCATE_PATH, RELEASE_PATH
 
 AUTO = {"master": ["uplink"], "vlanMode": "auto"}
 MACS = {"uplink": "0c:00:00:00:00:01", "bond7": "0c:00:00:00:00:07"}
@@ -36,7 +36,7 @@ SELECTION = SelectionSettings(multus_cluster_network="default/auto", agent_names
 
 
 def annotated(**annotations: object) -> PodFacts:
-    names = {"networks": NETWORKS, "default": DEFAULT_NETWORK}
+    names = {"networks": NETWORKS_ANNOTATION, "default": DEFAULT_NETWORK}
     return PodFacts(
         "shop",
         "web",
@@ -115,7 +115,7 @@ async def test_provider_nics_follow_changes_and_the_deletion_of_a_network(
     await create_networks(server, networks, network("vlan", "auto", vlan=AUTO))
     path = path_of("SpiderMultusConfig", "auto")
     manual = {"spec": {"vlan": {"vlanMode": "manual", "vlanID": 9}}}
-    await asyncio.to_thread(server.request, "PATCH", path, manual, content=MERGE)
+    await asyncio.to_thread(server.request, "PATCH", path, manual, content=MERGE_PATCH)
 
     def vlan_modes() -> list[str]:
         return [nic.vlan_mode for nic in networks.nics(annotated(), ("eth0",))]
@@ -170,7 +170,7 @@ async def test_an_agent_binds_the_addresses_of_a_pod_with_a_provider_network(
     delete_workloads(server)
 
     (allocate, bind, _), (release, _, _) = provider.calls
-    assert (allocate, release) == (ALLOCATE, RELEASE)
+    assert (allocate, release) == (ALLOCATE_PATH, RELEASE_PATH)
     assert bind["podUID"] == pod["metadata"]["uid"]
     assert bind["iaasIPsAllocationRequest"][0]["parentNicMac"] == mac_of("lo")
     assert (nic["mac"], nic["vlan"]) == (chosen_mac(address), 100)

@@ -24,7 +24,7 @@ from tests.kubernetes.objects import Object, create, get, path_of, pool, reserva
 from tests.kubernetes.translator_harness import TranslatorHarness
 from tests.kubernetes.webhooks import Webhooks, running_webhooks
 from tests.support import node_harness as nodes
-from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.kubernetes import MERGE_PATCH, ApiServer
 from tests.support.node_harness import pod
 
 AT_ONCE = 100
@@ -203,7 +203,7 @@ async def test_a_fabricated_status_of_a_subnet_is_overwritten(webhooks: Webhooks
     dirt = {"controlledIPPools": json.dumps({"ghost": {"ips": TEN}}), "allocatedIPCount": 10}
     path = f"{path_of('SpiderSubnet', 'wide')}/status"
 
-    answer = cluster.server.request("PATCH", path, {"status": dirt}, content=MERGE)
+    answer = cluster.server.request("PATCH", path, {"status": dirt}, content=MERGE_PATCH)
 
     assert answer.status == 200, answer.message
     await until_status(
@@ -226,7 +226,9 @@ async def test_editing_the_addresses_of_an_automatic_pool_is_refused(webhooks: W
 
     edit = {"spec": {"ips": ["10.6.0.10-10.6.0.12"]}}
     path = path_of("SpiderIPPool", name)
-    answer = await asyncio.to_thread(cluster.server.request, "PATCH", path, edit, content=MERGE)
+    answer = await asyncio.to_thread(
+        cluster.server.request, "PATCH", path, edit, content=MERGE_PATCH
+    )
 
     assert "it's illegal to update AutoPool.Spec.IPs" in answer.message
     assert answer.status == 422

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from core.manifests.crds.names_and_columns import KINDS, CustomResourceKind, definition_of
+from core.manifests.crds.names_and_columns import (
+    CUSTOM_RESOURCE_KINDS,
+    CustomResourceKind,
+    definition_of,
+)
 from core.manifests.crds.sriov import SRIOV_KINDS
 from core.manifests.crds.structural import Schema
 from tests.support.yaml_reader import read_yaml
@@ -17,7 +21,9 @@ TEMPLATES = CHARTS / "orbweaver-crds/templates"
 FILES = CHARTS / "orbweaver/files"
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=[kind.plural for kind in KINDS])
+@pytest.mark.parametrize(
+    "kind", CUSTOM_RESOURCE_KINDS, ids=[kind.plural for kind in CUSTOM_RESOURCE_KINDS]
+)
 def test_the_committed_definition_equals_the_generated_one(kind: CustomResourceKind) -> None:
     committed = read_yaml((TEMPLATES / f"{kind.plural}.yaml").read_text())
 
@@ -32,11 +38,15 @@ def test_the_committed_sriov_definition_equals_the_generated_one(kind: CustomRes
 
 
 def test_the_crd_chart_has_no_other_templates() -> None:
-    assert {path.stem for path in TEMPLATES.iterdir()} == {kind.plural for kind in KINDS}
+    assert {path.stem for path in TEMPLATES.iterdir()} == {
+        kind.plural for kind in CUSTOM_RESOURCE_KINDS
+    }
 
 
 @pytest.mark.parametrize(
-    "kind", [*KINDS, *SRIOV_KINDS], ids=[kind.plural for kind in (*KINDS, *SRIOV_KINDS)]
+    "kind",
+    [*CUSTOM_RESOURCE_KINDS, *SRIOV_KINDS],
+    ids=[kind.plural for kind in (*CUSTOM_RESOURCE_KINDS, *SRIOV_KINDS)],
 )
 def test_every_field_has_a_description(kind: CustomResourceKind) -> None:
     (version,) = definition_of(kind)["spec"]["versions"]

@@ -16,7 +16,7 @@ from tests.kubernetes.objects import (
     reservation,
     subnet,
 )
-from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.kubernetes import MERGE_PATCH, ApiServer
 
 SELECTOR = {
     "matchLabels": {"app": "web"},
@@ -116,7 +116,7 @@ def test_kubectl_shows_the_documented_columns_of_a_pool(server: ApiServer) -> No
     create(server, pool(ipVersion=4, nodeName=["n1"], podAffinity=affinity))
     counts = {"status": {"allocatedIPCount": 1, "totalIPCount": 2}}
     status = f"{path_of('SpiderIPPool', 'blue')}/status"
-    assert server.request("PATCH", status, counts, content=MERGE).status == 200
+    assert server.request("PATCH", status, counts, content=MERGE_PATCH).status == 200
 
     header, row = server.kubectl("get", "sp").splitlines()
     wide_header, wide_row = server.kubectl("get", "sp", "-o", "wide").splitlines()

@@ -13,19 +13,19 @@ from typing import Any, Final
 import pytest
 
 from core.domain.model import pod_holder
-from core.manifests.foreign.ipam_configurations import NETWORK
+from core.manifests.foreign.ipam_configurations import NETWORK_KIND
 from core.manifests.foreign.pods import NETWORK_STATUS
 from tests.kubernetes.objects import Object
 from tests.kubernetes.translator_harness import TranslatorHarness
 from tests.kubernetes.workload_objects import (
-    PODS,
+    PODS_PATH,
     create_pod,
     define,
     delete_pod,
     set_status,
     undefine,
 )
-from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.kubernetes import MERGE_PATCH, ApiServer
 from tests.support.node_harness import check_everything
 
 WHEREABOUTS: Final = "/apis/whereabouts.cni.cncf.io/v1alpha1/namespaces/kube-system"
@@ -62,14 +62,14 @@ def show_addresses(server: ApiServer, name: str, interface: str, address: str) -
     """Write the annotation of Multus and the status of kubelet for a running Pod."""
     status = [{"name": "lan", "interface": interface, "ips": [address]}]
     annotations = {"metadata": {"annotations": {NETWORK_STATUS: json.dumps(status)}}}
-    answer = server.request("PATCH", f"{PODS}/{name}", annotations, content=MERGE)
+    answer = server.request("PATCH", f"{PODS_PATH}/{name}", annotations, content=MERGE_PATCH)
     assert answer.status == 200, answer.message
     set_status(server, name, phase="Running", podIPs=[{"ip": address}], podIP=address)
 
 
 def versions(server: ApiServer, pods: dict[str, Object]) -> dict[str, str]:
     """The resourceVersion of each Pod, which changes with every write."""
-    paths = {name: f"{PODS}/{name}" for name in pods}
+    paths = {name: f"{PODS_PATH}/{name}" for name in pods}
     return {
         name: server.request("GET", path).body["metadata"]["resourceVersion"]
         for name, path in paths.items()
@@ -133,11 +133,11 @@ async def test_pods_keep_the_addresses_of_whereabouts(
     def fill() -> None:
         for kind, plural in kinds.items():
             define(server, *group, kind, plural)
-        define(server, "k8s.cni.cncf.io", "v1", NETWORK, "network-attachment-definitions")
+        define(server, "k8s.cni.cncf.io", "v1", NETWORK_KIND, "network-attachment-definitions")
         ipam = {"type": "whereabouts", "range": "10.6.0.0/24", "gateway": "10.6.0.1"}
         config: Object = {"type": "macvlan", "ipam": ipam | {"range_end": "10.6.0.12"}}
         spec = {"config": json.dumps(config)}
-        network: Object = {"apiVersion": "k8s.cni.cncf.io/v1", "kind": NETWORK}
+        network: Object = {"apiVersion": "k8s.cni.cncf.io/v1", "kind": NETWORK_KIND}
         store(server, NETWORKS, network | {"metadata": {"name": "lan"}, "spec": spec})
         allocations = {"10": {"podref": "shop/web-0"}, "11": {"podref": "shop/web-1"}, "9": GONE}
         _store_whereabouts(

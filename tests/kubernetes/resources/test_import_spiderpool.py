@@ -15,7 +15,7 @@ from ops.kubernetes.resources import FINALIZER
 from tests.core.manifests.spiderpool_dumps import endpoint, nic, pool, reservation
 from tests.kubernetes.objects import Object, get, path_of
 from tests.kubernetes.translator_harness import TranslatorHarness
-from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.kubernetes import MERGE_PATCH, ApiServer
 from tests.support.node_harness import addresses, check_everything, pod
 
 POD_BY_ADDRESS = {
@@ -33,7 +33,7 @@ def create_with_status(server: ApiServer, body: Object, *, is_leaving: bool = Fa
     assert answer.status == 201, answer.message
     if kind == "SpiderIPPool":
         part = {"status": body["status"]}
-        answer = server.request("PATCH", f"{path}/{name}/status", part, content=MERGE)
+        answer = server.request("PATCH", f"{path}/{name}/status", part, content=MERGE_PATCH)
         assert answer.status == 200, answer.message
     if is_leaving:
         server.request("DELETE", f"{path}/{name}")
@@ -73,7 +73,7 @@ async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
     for name in (*POD_BY_ADDRESS.values(), *REPLICA_BY_ADDRESS.values()):
         path = path_of("SpiderEndpoint", name.removeprefix("shop/").split()[0], "shop")
         freed = {"metadata": {"finalizers": None}}
-        await asyncio.to_thread(server.request, "PATCH", path, freed, content=MERGE)
+        await asyncio.to_thread(server.request, "PATCH", path, freed, content=MERGE_PATCH)
         await asyncio.to_thread(server.request, "DELETE", path)
 
 

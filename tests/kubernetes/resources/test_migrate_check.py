@@ -23,7 +23,7 @@ from ops.cli.exits import Exit
 from tests.kubernetes.objects import Object, path_of
 from tests.kubernetes.resources.test_import_spiderpool import orbctl
 from tests.kubernetes.translator_harness import TranslatorHarness
-from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.kubernetes import MERGE_PATCH, ApiServer
 
 RECORDINGS: Final = Path(__file__).with_name("recorded")
 RECORDED: Final = json.loads((RECORDINGS / "spiderpool.json").read_text())
@@ -51,7 +51,9 @@ def create(server: ApiServer, path: str, body: Object) -> None:
     assert answer.status == 201, answer.message
     if "status" in body:
         part = {"status": body["status"]}
-        server.request("PATCH", f"{path}/{body['metadata']['name']}/status", part, content=MERGE)
+        server.request(
+            "PATCH", f"{path}/{body['metadata']['name']}/status", part, content=MERGE_PATCH
+        )
 
 
 def helm_secret(release: Object) -> Object:

@@ -15,12 +15,12 @@ from core.domain.model import Pool
 from core.errors import ApiConflict
 from core.manifests.kinds.fields import API_VERSION
 from ops.kubernetes.reporter import ROUND_S
-from ops.kubernetes.reports import REPORT, StatusReport
+from ops.kubernetes.reports import REPORT_ANNOTATION, StatusReport
 from ops.kubernetes.resources import FINALIZER, TranslatedKind
 from tests.kubernetes.objects import Object, create, get, path_of, pool, subnet
 from tests.kubernetes.translator_harness import TranslatorHarness
 from tests.support import node_harness as nodes
-from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.kubernetes import MERGE_PATCH, ApiServer
 from tests.support.node_harness import addresses, check_everything, pod
 
 pytestmark = pytest.mark.simulated
@@ -169,7 +169,7 @@ async def test_the_resource_of_an_automatic_pool_follows_the_log(
     await cluster.until(lambda: status_of(server, "SpiderIPPool", AUTO).get("totalIPCount") == 3)
 
     edited = {"spec": {"ips": ["10.6.0.99"]}}
-    server.request("PATCH", path_of("SpiderIPPool", AUTO), edited, content=MERGE)
+    server.request("PATCH", path_of("SpiderIPPool", AUTO), edited, content=MERGE_PATCH)
     await cluster.until(
         lambda: get(server, "SpiderIPPool", AUTO)["spec"]["ips"] == ["10.6.0.50-10.6.0.52"]
     )
@@ -263,7 +263,7 @@ async def test_a_replaced_endpoint_keeps_labels_and_finalizers_of_others(
     await cluster.stop()
     theirs = {"labels": {"team": "blue"}, "finalizers": [FINALIZER, "example.org/theirs"]}
     path = path_of("SpiderEndpoint", "web-0", "shop")
-    server.request("PATCH", path, {"metadata": theirs}, content=MERGE)
+    server.request("PATCH", path, {"metadata": theirs}, content=MERGE_PATCH)
     await cluster.node.delete(pod("web-0"))
     await cluster.node.add(pod("web-0", "uid-of-the-next"))
 
@@ -277,7 +277,7 @@ async def test_a_replaced_endpoint_keeps_labels_and_finalizers_of_others(
         theirs["labels"],
         set(theirs["finalizers"]),
     )
-    server.request("PATCH", path, {"metadata": {"finalizers": [FINALIZER]}}, content=MERGE)
+    server.request("PATCH", path, {"metadata": {"finalizers": [FINALIZER]}}, content=MERGE_PATCH)
 
 
 @pytest.mark.simulated(lacks="kmock does not simulate conflicts of names")
@@ -323,7 +323,7 @@ async def test_an_endpoint_of_another_writer_for_our_pod_is_taken_over_and_delet
 
     await cluster.node.add(pod("web-1"))
 
-    await cluster.until(lambda: REPORT in str(endpoint(server, "web-1")["metadata"]))
+    await cluster.until(lambda: REPORT_ANNOTATION in str(endpoint(server, "web-1")["metadata"]))
     assert endpoint(server, "web-1")["status"]["current"]["uid"] == "uid-web-1"
     await cluster.node.delete(pod("web-1"))
     await cluster.until(lambda: endpoint(server, "web-1")["kind"] == "Status")
@@ -336,11 +336,11 @@ async def test_an_endpoint_without_field_managers_is_deleted_with_its_pod(
     await cluster.node.add(pod("web-0"))
     await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
     path = path_of("SpiderEndpoint", "web-0", "shop")
-    assert REPORT not in str(endpoint(server)["metadata"])
+    assert REPORT_ANNOTATION not in str(endpoint(server)["metadata"])
 
-    server.request("PATCH", path, {"metadata": {"managedFields": [{}]}}, content=MERGE)
+    server.request("PATCH", path, {"metadata": {"managedFields": [{}]}}, content=MERGE_PATCH)
 
-    await cluster.until(lambda: REPORT in str(endpoint(server)["metadata"]))
+    await cluster.until(lambda: REPORT_ANNOTATION in str(endpoint(server)["metadata"]))
     await cluster.node.delete(pod("web-0"))
     await cluster.until(lambda: endpoint(server)["kind"] == "Status")
 
@@ -388,7 +388,7 @@ async def test_a_status_written_by_another_client_is_corrected(
 
     wrong = {"status": {"allocatedIPCount": 7}}
     path = f"{path_of('SpiderIPPool', 'blue')}/status"
-    assert server.request("PATCH", path, wrong, content=MERGE).status == 200
+    assert server.request("PATCH", path, wrong, content=MERGE_PATCH).status == 200
 
     await cluster.until(lambda: counts_allocated(server, 0))
 

@@ -9,7 +9,7 @@ from core.domain.configuration.decisions import decide
 from core.errors import BadInput, Refused
 from core.manifests.commands import apply_command
 from core.manifests.manifest_parser import read_object
-from core.manifests.schemas import SCHEMAS
+from core.manifests.schemas import MANIFEST_SCHEMAS
 from tests.kubernetes.objects import (
     Object,
     coordinator,
@@ -120,7 +120,9 @@ def test_the_api_server_refuses_an_invalid_object_with_the_reason(
     assert message in answer.message
 
 
-WITH_DOMAIN_RULES = {name: body for name, (body, _) in REFUSED.items() if body["kind"] in SCHEMAS}
+WITH_DOMAIN_RULES = {
+    name: body for name, (body, _) in REFUSED.items() if body["kind"] in MANIFEST_SCHEMAS
+}
 """The invalid objects of kinds that become commands of the domain."""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ops.kubernetes.resources import TranslatedKind
-from ops.kubernetes.status_writer import MANAGER
+from ops.kubernetes.status_writer import STATUS_MANAGER
 from tests.kubernetes.objects import create, get, path_of, pool, replace, reservation, subnet
 from tests.kubernetes.translator_harness import TranslatorHarness
 from tests.support.kubernetes import ApiServer
@@ -60,7 +60,7 @@ async def test_every_status_has_one_field_manager(
         ("SpiderReservedIP", "kept"),
         ("SpiderSubnet", "wide"),
     ):
-        assert managers_of_status(server, kind, name) == {MANAGER}, name
+        assert managers_of_status(server, kind, name) == {STATUS_MANAGER}, name
 
 
 async def test_the_status_of_a_new_pool_is_written_once(

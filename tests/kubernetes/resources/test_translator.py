@@ -11,7 +11,7 @@ from core.domain.configuration.commands import ApplyReservation
 from core.domain.model import Reservation
 from core.domain.subnets.subnet_model import pools_of_subnet
 from core.errors import LostRace
-from ops.kubernetes.resources import FINALIZER, SOURCE
+from ops.kubernetes.resources import FINALIZER, UID_ANNOTATION
 from tests.kubernetes.objects import (
     create,
     get,
@@ -23,7 +23,7 @@ from tests.kubernetes.objects import (
 )
 from tests.kubernetes.translator_harness import WAIT_S_MAX, TranslatorHarness, events_about
 from tests.support import node_harness as nodes
-from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.kubernetes import MERGE_PATCH, ApiServer
 from tests.support.node_harness import addresses, check_everything, pod
 
 pytestmark = pytest.mark.simulated
@@ -185,7 +185,7 @@ async def test_a_finalizer_removed_by_hand_frees_no_address(
 
     server.request("DELETE", path_of("SpiderIPPool", "blue"))
     freed = {"metadata": {"finalizers": None}}
-    server.request("PATCH", path_of("SpiderIPPool", "blue"), freed, content=MERGE)
+    server.request("PATCH", path_of("SpiderIPPool", "blue"), freed, content=MERGE_PATCH)
     cluster.start()
     await cluster.until(lambda: cluster.projector.ready and cluster.ledger.pools["blue"].retiring)
 
@@ -302,7 +302,7 @@ async def test_the_log_has_the_uid_of_the_resource_and_no_last_applied_annotatio
     await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
 
     uid = get(server, "SpiderIPPool", "blue")["metadata"]["uid"]
-    assert cluster.ledger.pools["blue"].annotations == {"team": "net", SOURCE: uid}
+    assert cluster.ledger.pools["blue"].annotations == {"team": "net", UID_ANNOTATION: uid}
     first = (await cluster.node.log())[0]
     assert first.cause.actor == "orbweaver-controller/kubernetes"
 

@@ -15,13 +15,13 @@ from core.domain.configuration.commands import ApplySubnet
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.fixed.owners import MissingOwner
 from core.domain.model import Pool, Subnet
-from core.kubernetes.workloads.applications import COLLECTIONS
+from core.kubernetes.workloads.applications import COLLECTION_NAMES
 from nodeagent.kubernetes.cluster_connection import connect_cluster
 from nodeagent.settings.values import Settings
-from tests.kubernetes.controllers_harness import NODE, ControllersHarness
+from tests.kubernetes.controllers_harness import NODE_NAME, ControllersHarness
 from tests.kubernetes.objects import Object
 from tests.kubernetes.workload_objects import (
-    PARTS,
+    COLLECTION_PATHS,
     cni_args_of,
     create_pod,
     create_set,
@@ -31,7 +31,7 @@ from tests.kubernetes.workload_objects import (
 from tests.support.agent_harness import AgentHarness as Agent
 from tests.support.agent_harness import running
 from tests.support.engine_harness import eventually
-from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.kubernetes import MERGE_PATCH, ApiServer
 
 SUBNET = Subnet("shop-v4", 4, "10.7.0.0/16", ("10.7.0.10-10.7.0.60",))
 REQUESTS_POOL = {"ipam.spidernet.io/subnet": json.dumps({"ipv4": ["shop-v4"]})}
@@ -88,17 +88,17 @@ async def until_pools(
 
 def scale(server: ApiServer, name: str, replicas: int) -> None:
     patch = {"spec": {"replicas": replicas}}
-    server.request("PATCH", f"{PARTS['Deployment']}/{name}", patch, content=MERGE)
+    server.request("PATCH", f"{COLLECTION_PATHS['Deployment']}/{name}", patch, content=MERGE_PATCH)
 
 
 def delete(server: ApiServer, kind: str, name: str) -> None:
-    server.request("DELETE", f"{PARTS[kind]}/{name}?propagationPolicy=Background")
+    server.request("DELETE", f"{COLLECTION_PATHS[kind]}/{name}?propagationPolicy=Background")
 
 
 def create_pod_of(server: ApiServer, deployment: Object, name: str) -> Object:
     """Create a Pod as a Deployment's ReplicaSet does."""
     replica_set = create_set(server, "ReplicaSet", f"{name}-rs", deployment)
-    return create_pod(server, name, NODE, replica_set, annotations=REQUESTS_POOL)
+    return create_pod(server, name, NODE_NAME, replica_set, annotations=REQUESTS_POOL)
 
 
 async def test_the_pool_of_a_deployment_grows_shrinks_and_is_deleted_with_it(
@@ -174,13 +174,15 @@ async def test_every_kind_of_application_gets_a_pool_of_its_size(
         create_set(server, kind, kind.lower(), annotations=REQUESTS_POOL, **spec)
     status = dict.fromkeys(("currentNumberScheduled", "numberMisscheduled", "numberReady"), 0)
     scheduled = {"status": status | {"desiredNumberScheduled": DESIRED_DAEMON_PODS}}
-    server.request("PATCH", f"{PARTS['DaemonSet']}/daemonset/status", scheduled, content=MERGE)
+    server.request(
+        "PATCH", f"{COLLECTION_PATHS['DaemonSet']}/daemonset/status", scheduled, content=MERGE_PATCH
+    )
 
     async def have_expected_sizes() -> bool:
         return await sizes(controllers) == {kind: size for kind, (_, size) in SIZES.items()}
 
     await eventually(have_expected_sizes)
-    assert set(SIZES) == set(COLLECTIONS)
+    assert set(SIZES) == set(COLLECTION_NAMES)
 
 
 def size_of(pool: Pool) -> int:
@@ -238,7 +240,7 @@ async def test_the_pool_of_a_third_party_application_is_created_for_its_pod_and_
     }
     owner = server.request("POST", CLONE_SETS, body).body
     annotations = REQUESTS_POOL | {"ipam.spidernet.io/ippool-ip-number": "1"}
-    pod = create_pod(server, "ads-x", NODE, owner, annotations=annotations)
+    pod = create_pod(server, "ads-x", NODE_NAME, owner, annotations=annotations)
 
     added = await agent.add("ads-x", CNI_ARGS=cni_args_of(pod))
     server.request("DELETE", f"{CLONE_SETS}/ads")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.kubernetes.controllers_harness import NODE, ControllersHarness
+from tests.kubernetes.controllers_harness import NODE_NAME, ControllersHarness
 from tests.kubernetes.objects import Object
 from tests.kubernetes.workload_objects import (
-    PARTS,
+    COLLECTION_PATHS,
     create_pod,
     create_set,
     define,
@@ -18,11 +18,11 @@ from tests.kubernetes.workload_objects import (
     owned_by,
     undefine,
 )
-from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.kubernetes import MERGE_PATCH, ApiServer
 
 KUBEVIRT = "/apis/kubevirt.io/v1/namespaces/shop"
-MACHINES = f"{KUBEVIRT}/virtualmachines"
-INSTANCES = f"{KUBEVIRT}/virtualmachineinstances"
+MACHINES_PATH = f"{KUBEVIRT}/virtualmachines"
+INSTANCES_PATH = f"{KUBEVIRT}/virtualmachineinstances"
 
 
 @pytest.fixture
@@ -45,9 +45,9 @@ def kubevirt(bare_server: ApiServer) -> Iterator[None]:
 def create_machine(server: ApiServer, name: str) -> Object:
     """Create a VM and its instance; finalizers keep both until a test removes them."""
     held = {"name": name, "finalizers": ["tests/hold"]}
-    machine = create_kubevirt_object(server, MACHINES, "VirtualMachine", held)
+    machine = create_kubevirt_object(server, MACHINES_PATH, "VirtualMachine", held)
     return create_kubevirt_object(
-        server, INSTANCES, "VirtualMachineInstance", held | owned_by(machine)
+        server, INSTANCES_PATH, "VirtualMachineInstance", held | owned_by(machine)
     )
 
 
@@ -61,19 +61,21 @@ def create_kubevirt_object(server: ApiServer, path: str, kind: str, metadata: Ob
 def delete_with_finalizers(server: ApiServer, path: str) -> None:
     """Delete an object although it has finalizers, which are removed."""
     server.request("DELETE", path)
-    server.request("PATCH", path, {"metadata": {"finalizers": None}}, content=MERGE)
+    server.request("PATCH", path, {"metadata": {"finalizers": None}}, content=MERGE_PATCH)
 
 
 async def launch(
     controllers: ControllersHarness, name: str, instance: Object, **metadata: Any
 ) -> set[str]:
     """Create a launcher of a VM instance and run its ADD; return its addresses."""
-    launcher = create_pod(controllers.server, name, NODE, instance, **metadata)
+    launcher = create_pod(controllers.server, name, NODE_NAME, instance, **metadata)
     return set(await controllers.add(launcher, "vm"))
 
 
 def resize(server: ApiServer, name: str, **spec: Any) -> None:
-    server.request("PATCH", f"{PARTS['StatefulSet']}/{name}", {"spec": spec}, content=MERGE)
+    server.request(
+        "PATCH", f"{COLLECTION_PATHS['StatefulSet']}/{name}", {"spec": spec}, content=MERGE_PATCH
+    )
 
 
 async def create_replicas(
@@ -82,7 +84,8 @@ async def create_replicas(
     """Create Pods of a StatefulSet and run their ADDs; return the addresses of each Pod."""
     name = owner["metadata"]["name"]
     pods = [
-        create_pod(controllers.server, f"{name}-{number}", NODE, owner) for number in range(count)
+        create_pod(controllers.server, f"{name}-{number}", NODE_NAME, owner)
+        for number in range(count)
     ]
     return [await controllers.add(pod, "statefulset") for pod in pods]
 
@@ -171,13 +174,13 @@ async def test_a_deleted_statefulset_releases_all_its_addresses(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
-    unrelated = await controllers.add(create_pod(server, "web-0", NODE))
+    unrelated = await controllers.add(create_pod(server, "web-0", NODE_NAME))
     db = create_set(server, "StatefulSet", "db", replicas=2)
     await create_replicas(controllers, db, 2)
     delete_pod(server, "db-1")
     await controllers.scan_again()
 
-    server.request("DELETE", f"{PARTS['StatefulSet']}/db?propagationPolicy=Background")
+    server.request("DELETE", f"{COLLECTION_PATHS['StatefulSet']}/db?propagationPolicy=Background")
     delete_pod(server, "db-0")
     await controllers.until_status(lambda status: status["suspects"] == 1)
     await controllers.scan_again()
@@ -192,18 +195,18 @@ async def test_a_vm_keeps_its_address_while_it_stops_and_starts(
 ) -> None:
     await controllers.start_controller()
     held = await launch(controllers, "launcher-1", create_machine(server, "a"))
-    delete_with_finalizers(server, f"{INSTANCES}/a")
+    delete_with_finalizers(server, f"{INSTANCES_PATH}/a")
     delete_pod(server, "launcher-1")
     for _ in range(3):
         await controllers.scan_again()
     stopped = await controllers.held()
 
-    machine = server.request("GET", f"{MACHINES}/a").body
+    machine = server.request("GET", f"{MACHINES_PATH}/a").body
     metadata = {"name": "a"} | owned_by(machine)
-    instance = create_kubevirt_object(server, INSTANCES, "VirtualMachineInstance", metadata)
+    instance = create_kubevirt_object(server, INSTANCES_PATH, "VirtualMachineInstance", metadata)
     again = await launch(controllers, "launcher-2", instance)
-    delete_with_finalizers(server, f"{MACHINES}/a")
-    delete_with_finalizers(server, f"{INSTANCES}/a")
+    delete_with_finalizers(server, f"{MACHINES_PATH}/a")
+    delete_with_finalizers(server, f"{INSTANCES_PATH}/a")
 
     assert held == stopped == again
 
@@ -213,11 +216,11 @@ async def test_a_deleted_vm_releases_its_address(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
-    unrelated = await controllers.add(create_pod(server, "web-0", NODE))
+    unrelated = await controllers.add(create_pod(server, "web-0", NODE_NAME))
     await launch(controllers, "launcher-1", create_machine(server, "a"))
 
-    delete_with_finalizers(server, f"{MACHINES}/a")
-    delete_with_finalizers(server, f"{INSTANCES}/a")
+    delete_with_finalizers(server, f"{MACHINES_PATH}/a")
+    delete_with_finalizers(server, f"{INSTANCES_PATH}/a")
     delete_pod(server, "launcher-1")
 
     await controllers.until_held(*unrelated)
@@ -230,11 +233,11 @@ async def test_a_deleted_vm_without_a_launcher_releases_its_address(
 ) -> None:
     await controllers.start_controller()
     await launch(controllers, "launcher-1", create_machine(server, "a"))
-    delete_with_finalizers(server, f"{INSTANCES}/a")
+    delete_with_finalizers(server, f"{INSTANCES_PATH}/a")
     delete_pod(server, "launcher-1")
     await controllers.scan_again()
 
-    delete_with_finalizers(server, f"{MACHINES}/a")
+    delete_with_finalizers(server, f"{MACHINES_PATH}/a")
     await controllers.until_status(lambda status: status["suspects"] == 1)
     await controllers.scan_again()
 
@@ -256,8 +259,8 @@ async def test_a_migration_keeps_the_address_when_the_source_launcher_is_deleted
     for _ in range(3):
         await controllers.scan_again()
     held = await controllers.held()
-    delete_with_finalizers(server, f"{MACHINES}/a")
-    delete_with_finalizers(server, f"{INSTANCES}/a")
+    delete_with_finalizers(server, f"{MACHINES_PATH}/a")
+    delete_with_finalizers(server, f"{INSTANCES_PATH}/a")
 
     assert before == after == held
 
@@ -271,14 +274,14 @@ async def test_a_vm_deleted_during_a_migration_keeps_its_address_until_the_last_
     held = await launch(controllers, "launcher-1", instance)
     await launch(controllers, "launcher-2", instance)
 
-    delete_with_finalizers(server, f"{MACHINES}/a")
-    server.request("DELETE", f"{INSTANCES}/a")
+    delete_with_finalizers(server, f"{MACHINES_PATH}/a")
+    server.request("DELETE", f"{INSTANCES_PATH}/a")
     delete_pod(server, "launcher-2")
     for _ in range(3):
         await controllers.scan_again()
     between = await controllers.held()
     delete_pod(server, "launcher-1")
-    delete_with_finalizers(server, f"{INSTANCES}/a")
+    delete_with_finalizers(server, f"{INSTANCES_PATH}/a")
     await controllers.until_status(lambda status: status["suspects"] == 1)
     await controllers.scan_again()
 

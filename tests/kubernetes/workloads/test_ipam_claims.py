@@ -21,19 +21,19 @@ from core.projections.projector import Projector
 from nodeagent.kubernetes.cluster_connection import Cluster, connect_cluster
 from nodeagent.settings.values import Settings
 from ops.kubernetes.ipam_claims import ClaimReporter
-from tests.kubernetes.controllers_harness import NODE, QUICK, ControllersHarness
+from tests.kubernetes.controllers_harness import NODE_NAME, QUICK_RECLAIM, ControllersHarness
 from tests.kubernetes.objects import Object
 from tests.kubernetes.translator_harness import until
 from tests.kubernetes.workload_objects import (
-    DEFINITIONS,
+    DEFINITIONS_PATH,
     cni_args_of,
     create_pod,
     delete_pod,
     undefine,
 )
 from tests.support.agent_harness import AgentHarness, running
-from tests.support.kubernetes import MERGE, ApiServer
-from tests.support.node_harness import CAUSE, pod
+from tests.support.kubernetes import MERGE_PATCH, ApiServer
+from tests.support.node_harness import TEST_CAUSE, pod
 
 GROUP, VERSION, PLURAL = "k8s.cni.cncf.io", "v1alpha1", "ipamclaims"
 CLAIMS = f"/apis/{GROUP}/{VERSION}/namespaces/shop/{PLURAL}"
@@ -77,7 +77,7 @@ def definition(bare_server: ApiServer) -> Iterator[None]:
     names = {"kind": "IPAMClaim", "plural": PLURAL, "singular": "ipamclaim"}
     spec = {"group": GROUP, "scope": "Namespaced", "names": names, "versions": [served]}
     body = {"metadata": {"name": f"{PLURAL}.{GROUP}"}, "spec": spec}
-    bare_server.request("POST", DEFINITIONS, body)
+    bare_server.request("POST", DEFINITIONS_PATH, body)
     bare_server.wait_served(f"/apis/{GROUP}/{VERSION}/{PLURAL}")
     yield
     undefine(bare_server, GROUP, VERSION, PLURAL)
@@ -85,7 +85,7 @@ def definition(bare_server: ApiServer) -> Iterator[None]:
 
 @pytest.fixture
 async def controllers(server: ApiServer) -> AsyncIterator[ControllersHarness]:
-    async with ControllersHarness(server, QUICK._replace(ipam_claims=True)) as harness:
+    async with ControllersHarness(server, QUICK_RECLAIM._replace(ipam_claims=True)) as harness:
         yield harness
         await harness.check()
 
@@ -116,7 +116,7 @@ async def agent(
 def _settings_of(controllers: ControllersHarness, settings: Settings) -> Settings:
     return settings._replace(
         kubeconfig=str(controllers.server.kubeconfig),
-        node_name=NODE,
+        node_name=NODE_NAME,
         cluster=controllers.node.keys.cluster,
         fixed=FixedSettings(ipam_claims=True),
         cool_down_s=0,
@@ -156,7 +156,7 @@ def _names(pod: Object, interface: str) -> dict[str, Any]:
 
 
 def launcher(server: ApiServer, name: str, annotations: dict[str, str] = USES_THE_CLAIM) -> Object:
-    return create_pod(server, name, NODE, annotations=annotations)
+    return create_pod(server, name, NODE_NAME, annotations=annotations)
 
 
 async def test_an_ipam_claim_keeps_its_address_over_pods_and_other_addresses_are_released(
@@ -243,7 +243,7 @@ async def test_the_status_names_addresses_and_pod_and_keeps_the_conditions_of_ot
         "PATCH",
         f"{CLAIMS}/vm1.lan/status",
         {"status": {"ips": [], "conditions": [other]}},
-        content=MERGE,
+        content=MERGE_PATCH,
     )
 
     async with reporting(claim, controllers) as reporter:
@@ -271,7 +271,7 @@ async def test_the_status_says_why_a_claim_has_no_address_until_it_has_one(
     await writer.open()
     recorder = RefusalRecorder(writer)
     async with reporting(claim, controllers):
-        recorder.note(refused, "net1", AddressesUsedOut("all IP addresses used out"), CAUSE)
+        recorder.note(refused, "net1", AddressesUsedOut("all IP addresses used out"), TEST_CAUSE)
         await recorder.write_due()
         await until(lambda: "conditions" in status(claim))
         first = status(claim)

@@ -18,7 +18,7 @@ from tests.chart.rendering import objects
 from tests.kubernetes.identities import grant, kubeconfig_of
 from tests.kubernetes.objects import Object
 from tests.kubernetes.workload_objects import create_pod, delete_workloads
-from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.kubernetes import MERGE_PATCH, ApiServer
 from tests.support.parts import HELM, needs
 from workflows.jobs.node_drain.drainer import PODS_OBSERVED_MAX, DrainObservation
 
@@ -152,7 +152,7 @@ async def test_a_pod_protected_by_a_disruption_budget_stays_and_the_reason_is_re
     assert shop.request("POST", BUDGETS, budget).status == 201
     running = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
     path = "/api/v1/namespaces/shop/pods/web-0/status"
-    shop.request("PATCH", path, running, content=MERGE)
+    shop.request("PATCH", path, running, content=MERGE_PATCH)
 
     (text,) = await drainer.evict(NODE, ("shop/web-0",))
 

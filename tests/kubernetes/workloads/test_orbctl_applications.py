@@ -14,9 +14,9 @@ from core.kubernetes.workloads.applications import application_of
 from ops.cli.applications import lines_of
 from ops.cli.exits import Exit
 from tests.kubernetes.objects import Object
-from tests.kubernetes.workload_objects import PARTS, create_set, delete_workloads
+from tests.kubernetes.workload_objects import COLLECTION_PATHS, create_set, delete_workloads
 from tests.support.kubernetes import ApiServer
-from tests.support.orbctl_harness import CLUSTER, OrbctlHarness
+from tests.support.orbctl_harness import CLUSTER_NAME, OrbctlHarness
 
 SUBNET = """
 apiVersion: spiderpool.spidernet.io/v2beta1
@@ -42,9 +42,9 @@ def orbctl(server: ApiServer, tmp_path: Path) -> OrbctlHarness:
 
 def create_requested_pools(orbctl: OrbctlHarness, server: ApiServer, name: str) -> None:
     """Create the pools that a Deployment requests."""
-    deployment = server.request("GET", f"{PARTS['Deployment']}/{name}").body
+    deployment = server.request("GET", f"{COLLECTION_PATHS['Deployment']}/{name}").body
     application = application_of("Deployment", deployment)
-    ledger = asyncio.run(read_ledger(orbctl.store, Keys(CLUSTER)))
+    ledger = asyncio.run(read_ledger(orbctl.store, Keys(CLUSTER_NAME)))
     (line,) = lines_of(ledger, {application.key: application})
     commands = [step.command for step in line.steps if step.command is not None]
     assert commands
@@ -105,7 +105,7 @@ def test_describe_application_shows_that_a_deleted_applications_pool_will_be_del
     server: ApiServer, orbctl: OrbctlHarness
 ) -> None:
     create_requested_pools(orbctl, server, "web")
-    deleted: Object = server.request("DELETE", f"{PARTS['Deployment']}/web").body
+    deleted: Object = server.request("DELETE", f"{COLLECTION_PATHS['Deployment']}/web").body
     kubeconfig = f"--kubeconfig={server.kubeconfig}"
 
     ran = orbctl.orbctl("describe", "application", "shop/web", kubeconfig)

@@ -9,7 +9,7 @@ import pytest
 from core.domain.facts import PodFacts
 from ops.cli.commands import gc
 from ops.cli.exits import Exit
-from tests.kubernetes.controllers_harness import NODE, create_node
+from tests.kubernetes.controllers_harness import NODE_NAME, create_node
 from tests.kubernetes.objects import Object
 from tests.kubernetes.workload_objects import create_pod, delete_pod, delete_workloads
 from tests.support.kubernetes import ApiServer
@@ -24,12 +24,12 @@ def orbctl(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     A pause of ``orbctl gc`` advances the clock and takes no time.
     """
     delete_workloads(server)
-    create_node(server, NODE)
+    create_node(server, NODE_NAME)
     harness = OrbctlHarness(tmp_path / "archive")
-    harness.on_node(NODE, lambda node: node.apply(pool("main", "10.6.0.11-10.6.0.20")))
+    harness.on_node(NODE_NAME, lambda node: node.apply(pool("main", "10.6.0.11-10.6.0.20")))
     for name in ("web-0", "web-1"):
-        facts = facts_of(create_pod(server, name, NODE))
-        harness.on_node(NODE, lambda node, facts=facts: node.add(facts))  # type: ignore[misc]
+        facts = facts_of(create_pod(server, name, NODE_NAME))
+        harness.on_node(NODE_NAME, lambda node, facts=facts: node.add(facts))  # type: ignore[misc]
     delete_pod(server, "web-1")
 
     async def pause(wait_s: float) -> None:
@@ -41,7 +41,7 @@ def orbctl(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def facts_of(api_pod: Object) -> PodFacts:
-    return pod(api_pod["metadata"]["name"], api_pod["metadata"]["uid"], node=NODE)
+    return pod(api_pod["metadata"]["name"], api_pod["metadata"]["uid"], node=NODE_NAME)
 
 
 def test_gc_releases_the_address_of_a_pod_that_the_api_server_does_not_have(

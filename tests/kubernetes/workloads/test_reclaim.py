@@ -12,9 +12,9 @@ from core.domain.events import AddressesReleased
 from core.domain.facts import PodFacts
 from core.domain.reclaim.evidence import Moment
 from core.errors import NotReady
-from tests.kubernetes.controllers_harness import NODE, ControllersHarness, create_node
+from tests.kubernetes.controllers_harness import NODE_NAME, ControllersHarness, create_node
 from tests.kubernetes.workload_objects import (
-    PODS,
+    PODS_PATH,
     create_pod,
     delete_pod,
     delete_workloads,
@@ -44,8 +44,8 @@ async def test_a_deleted_pod_releases_its_address_when_its_del_is_lost(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
-    unrelated = await controllers.add(create_pod(server, "web-0", NODE))
-    await controllers.add(create_pod(server, "web-1", NODE))
+    unrelated = await controllers.add(create_pod(server, "web-0", NODE_NAME))
+    await controllers.add(create_pod(server, "web-1", NODE_NAME))
 
     delete_pod(server, "web-1")
 
@@ -57,8 +57,8 @@ async def test_a_deleted_pod_releases_its_address_when_its_del_is_lost(
 async def test_a_pod_deleted_while_no_controller_watched_is_found_by_two_scans(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    unrelated = await controllers.add(create_pod(server, "web-0", NODE))
-    lost = await controllers.add(create_pod(server, "web-1", NODE))
+    unrelated = await controllers.add(create_pod(server, "web-0", NODE_NAME))
+    lost = await controllers.add(create_pod(server, "web-1", NODE_NAME))
     delete_pod(server, "web-1")
     await controllers.start_controller()
 
@@ -74,9 +74,9 @@ async def test_a_pod_deleted_while_no_controller_watched_is_found_by_two_scans(
 async def test_the_address_of_a_pod_is_released_when_its_name_belongs_to_another_pod(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    await controllers.add(create_pod(server, "web-0", NODE))
+    await controllers.add(create_pod(server, "web-0", NODE_NAME))
     delete_pod(server, "web-0")
-    create_pod(server, "web-0", NODE)
+    create_pod(server, "web-0", NODE_NAME)
     await controllers.start_controller()
 
     await controllers.until_status(lambda status: status["suspects"] == 1)
@@ -91,7 +91,7 @@ async def test_a_pod_missing_from_the_cache_is_read_and_keeps_its_address(
 ) -> None:
     replica = await controllers.start_controller()
     await controllers.stop_watching("one")
-    held = await controllers.add(create_pod(server, "late", NODE))
+    held = await controllers.add(create_pod(server, "late", NODE_NAME))
     assert ("shop", "late") not in replica.watch.facts.pods.seen.objects
 
     for _ in range(3):
@@ -105,7 +105,7 @@ async def test_scans_release_nothing_while_the_api_server_is_unreachable_and_cat
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     replica = await controllers.start_controller()
-    claimed = await controllers.add(create_pod(server, "web-0", NODE))
+    claimed = await controllers.add(create_pod(server, "web-0", NODE_NAME))
     await controllers.stop_watching("one")
     delete_pod(server, "web-0")
     server.kill()
@@ -133,7 +133,7 @@ async def test_an_interrupted_watch_misses_no_deletion(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     replica = await controllers.start_controller()
-    await controllers.add(create_pod(server, "web-0", NODE))
+    await controllers.add(create_pod(server, "web-0", NODE_NAME))
     await controllers.stop_watching("one")
     delete_pod(server, "web-0")
     controllers.watch_again("one")
@@ -146,7 +146,7 @@ async def test_an_interrupted_watch_misses_no_deletion(
 async def test_an_empty_listing_of_pods_releases_nothing(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    held = await controllers.add(create_pod(server, "web-0", NODE))
+    held = await controllers.add(create_pod(server, "web-0", NODE_NAME))
     delete_workloads(server)
     replica = await controllers.start_controller()
 
@@ -160,7 +160,7 @@ async def test_an_empty_listing_of_pods_releases_nothing(
 async def test_a_controller_that_may_not_list_pods_releases_nothing(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    held = await controllers.add(create_pod(server, "web-0", NODE))
+    held = await controllers.add(create_pod(server, "web-0", NODE_NAME))
     delete_pod(server, "web-0")
     replica = await controllers.start_controller(anonymous=True)
 
@@ -175,10 +175,10 @@ async def test_a_deleted_namespace_releases_the_addresses_of_its_pods(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
-    unrelated = await controllers.add(create_pod(server, "web-0", NODE))
+    unrelated = await controllers.add(create_pod(server, "web-0", NODE_NAME))
     server.request("POST", "/api/v1/namespaces", {"metadata": {"name": "fair"}})
     for number in range(5):
-        await controllers.add(create_pod(server, f"stall-{number}", NODE, namespace="fair"))
+        await controllers.add(create_pod(server, f"stall-{number}", NODE_NAME, namespace="fair"))
 
     # As the namespace controller and kubelets do; no DEL arrives.
     server.request("DELETE", "/api/v1/namespaces/fair")
@@ -194,18 +194,22 @@ async def test_ended_pods_release_their_addresses_after_their_grace_period_witho
 ) -> None:
     create_node(server, "node-down", ready=False)
     await controllers.start_controller()
-    living = await controllers.add(create_pod(server, "living", NODE))
-    for name, node in (("stuck", NODE), ("stranded", "node-down"), ("nowhere", "node-unknown")):
+    living = await controllers.add(create_pod(server, "living", NODE_NAME))
+    for name, node in (
+        ("stuck", NODE_NAME),
+        ("stranded", "node-down"),
+        ("nowhere", "node-unknown"),
+    ):
         held = await controllers.add(create_pod(server, name, node))
         set_status(server, name, phase="Running", podIP=held[0])
     for name in ("done", "evicted"):
         await controllers.add(
-            create_pod(server, name, NODE, spec={"terminationGracePeriodSeconds": 0})
+            create_pod(server, name, NODE_NAME, spec={"terminationGracePeriodSeconds": 0})
         )
     nowhere = await controllers.held_by("nowhere")
 
     for name in ("stuck", "stranded", "nowhere"):
-        server.request("DELETE", f"{PODS}/{name}?gracePeriodSeconds=1")
+        server.request("DELETE", f"{PODS_PATH}/{name}?gracePeriodSeconds=1")
     set_status(server, "done", phase="Succeeded", containerStatuses=[ended_container()])
     set_status(server, "evicted", phase="Failed", reason="Evicted")
     await controllers.until_executions("stuck", "stranded", "done")
@@ -224,7 +228,7 @@ async def test_a_deleted_node_releases_the_addresses_of_its_pods(
 ) -> None:
     create_node(server, "node-2")
     await controllers.start_controller()
-    unrelated = await controllers.add(create_pod(server, "web-0", NODE))
+    unrelated = await controllers.add(create_pod(server, "web-0", NODE_NAME))
     for number in range(1, 4):
         await controllers.add(create_pod(server, f"web-{number}", "node-2"))
 
@@ -242,7 +246,7 @@ async def test_two_controllers_that_both_act_as_leader_release_each_address_once
 ) -> None:
     await controllers.start_controller("one")
     await controllers.start_controller("two")
-    pods = [create_pod(server, f"web-{number}", NODE) for number in range(20)]
+    pods = [create_pod(server, f"web-{number}", NODE_NAME) for number in range(20)]
     for pod in pods:
         await controllers.add(pod)
 
@@ -280,5 +284,5 @@ async def create_pods(
 ) -> None:
     """Create the Pods of these numbers, each with an address."""
     for number in numbers:
-        api_pod = await asyncio.to_thread(create_pod, server, f"web-{number}", NODE)
+        api_pod = await asyncio.to_thread(create_pod, server, f"web-{number}", NODE_NAME)
         await controllers.add(api_pod)

@@ -26,9 +26,9 @@ from ops.kubernetes import scale_recorder
 from ops.kubernetes.scale_recorder import ScaleRecorder
 from ops.kubernetes.watches.applications import KubernetesApplications
 from tests.kubernetes.translator_harness import TranslatorHarness
-from tests.kubernetes.workload_objects import PARTS, create_set, delete_workloads
+from tests.kubernetes.workload_objects import COLLECTION_PATHS, create_set, delete_workloads
 from tests.support.deadlines import until
-from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.kubernetes import MERGE_PATCH, ApiServer
 from tests.support.node_harness import pod, pool
 
 DEPLOYMENT = Owner("Deployment", "web", "shop", "apps/v1")
@@ -49,8 +49,8 @@ def shop(server: ApiServer) -> Iterator[ApiServer]:
 
 
 def scale(server: ApiServer, name: str, replicas: int) -> None:
-    path = f"{PARTS['Deployment']}/{name}"
-    answer = server.request("PATCH", path, {"spec": {"replicas": replicas}}, content=MERGE)
+    path = f"{COLLECTION_PATHS['Deployment']}/{name}"
+    answer = server.request("PATCH", path, {"spec": {"replicas": replicas}}, content=MERGE_PATCH)
     assert answer.status == 200, answer.message
 
 

@@ -23,12 +23,12 @@ from ops.lab.namespaces import NamedNamespace as Named
 from ops.lab.programs import run
 
 ANSWER_S: Final = 5.0
-BACKENDS: Final = {
+BACKEND_ADDRESSES: Final = {
     4: ("10.7.0.1", "10.7.0.2", "10.7.0.3"),
     6: ("fd00:7::1", "fd00:7::2", "fd00:7::3"),
 }
-SERVICE: Final = {4: "10.96.0.10", 6: "fd00:96::10"}
-PORT: Final = 80
+SERVICE_ADDRESS: Final = {4: "10.96.0.10", 6: "fd00:96::10"}
+SERVICE_PORT: Final = 80
 BACKEND_PORT: Final = 8080
 SOCKET_KINDS: Final = {"TCP": sockets.SOCK_STREAM, "UDP": sockets.SOCK_DGRAM}
 PROTOCOL_NUMBERS: Final = {"TCP": 6, "UDP": 17}
@@ -47,7 +47,7 @@ class ClusterIPHarness:
         self.named = Named(name)
         self.named.create()
         self._stack.callback(self.named.delete)
-        for text in (*BACKENDS[4], *BACKENDS[6]):
+        for text in (*BACKEND_ADDRESSES[4], *BACKEND_ADDRESSES[6]):
             nodad = ["nodad"] if ":" in text else []
             self.named.ip("address", "add", text, "dev", "lo", *nodad)
         self.inside = self._stack.enter_context(NetworkNamespace.open(str(self.named.path)))
@@ -100,11 +100,12 @@ class ClusterIPHarness:
         self._stack.callback((old_cgroup / "cgroup.procs").write_text, str(os.getpid()))
 
 
-def frontend(family: int, protocol: str = "TCP", port: int = PORT) -> Frontend:
-    return Frontend(packed(SERVICE[family]), port, PROTOCOL_NUMBERS[protocol])
+def frontend(family: int, protocol: str = "TCP", port: int = SERVICE_PORT) -> Frontend:
+    return Frontend(packed(SERVICE_ADDRESS[family]), port, PROTOCOL_NUMBERS[protocol])
 
 
 def backends_of(family: int, *numbers: int) -> tuple[TransportAddress, ...]:
     return tuple(
-        TransportAddress(packed(BACKENDS[family][number]), BACKEND_PORT) for number in numbers
+        TransportAddress(packed(BACKEND_ADDRESSES[family][number]), BACKEND_PORT)
+        for number in numbers
     )

@@ -15,10 +15,15 @@ from core.eventstore.memory import MemoryStore
 from core.manifests.commands import apply_command
 from nodeagent.clusterip import reconciler
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
-from nodeagent.clusterip.installation import DIRECTORY, Installation
+from nodeagent.clusterip.installation import PIN_DIRECTORY, Installation
 from nodeagent.clusterip.map_plan import MapPlan, fit
 from nodeagent.settings.values import Settings
-from tests.nodeagent.clusterip.clusterip_harness import BACKENDS, PORT, SERVICE, ClusterIPHarness
+from tests.nodeagent.clusterip.clusterip_harness import (
+    BACKEND_ADDRESSES,
+    SERVICE_ADDRESS,
+    SERVICE_PORT,
+    ClusterIPHarness,
+)
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.deadlines import until
 from tests.support.manifests import load_documents
@@ -30,19 +35,19 @@ apiVersion: v1
 kind: Service
 metadata: {{name: web, namespace: shop}}
 spec:
-  clusterIPs: [{SERVICE[4]}, "{SERVICE[6]}"]
-  ports: [{{name: http, port: {PORT}, targetPort: 8080}}]
+  clusterIPs: [{SERVICE_ADDRESS[4]}, "{SERVICE_ADDRESS[6]}"]
+  ports: [{{name: http, port: {SERVICE_PORT}, targetPort: 8080}}]
 ---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata: {{name: web-1, namespace: shop, labels: {{kubernetes.io/service-name: web}}}}
 addressType: IPv4
 ports: [{{name: http, port: 8080}}]
-endpoints: [{{addresses: [{BACKENDS[4][0]}]}}]
+endpoints: [{{addresses: [{BACKEND_ADDRESSES[4][0]}]}}]
 """
 
 
-def connect_outcome(services: ClusterIPHarness, address: str = SERVICE[4]) -> str:
+def connect_outcome(services: ClusterIPHarness, address: str = SERVICE_ADDRESS[4]) -> str:
     """Connect to the Service: "served", or the name of the error.
 
     A Service without backends gives ConnectionRefusedError; an address without a Service has no
@@ -50,7 +55,7 @@ def connect_outcome(services: ClusterIPHarness, address: str = SERVICE[4]) -> st
     """
     with services.socket(6 if ":" in address else 4) as client:
         try:
-            client.connect((address, PORT))
+            client.connect((address, SERVICE_PORT))
         except OSError as error:
             return type(error).__name__
     return "served"
@@ -79,7 +84,7 @@ async def agent(
 ) -> AsyncIterator[AgentHarness]:
     """An agent that serves Service ``web``, with a bpffs."""
     services.mount_bpffs()
-    services.server(BACKENDS[4][0])
+    services.server(BACKEND_ADDRESSES[4][0])
     async with serving(services, settings, store) as node:
         await node.apply(*map(apply_command, load_documents(MANIFESTS)))
         await until(lambda: connect_outcome(services) == "served")
@@ -89,11 +94,11 @@ async def agent(
 async def test_services_follow_the_applied_and_deleted_records(
     services: ClusterIPHarness, agent: AgentHarness
 ) -> None:
-    await until(lambda: connect_outcome(services, SERVICE[6]) == "ConnectionRefusedError")
+    await until(lambda: connect_outcome(services, SERVICE_ADDRESS[6]) == "ConnectionRefusedError")
     await agent.apply(DeleteRecord("EndpointSlice", "shop", "web-1"))
     await until(lambda: connect_outcome(services) == "ConnectionRefusedError")
     await agent.apply(DeleteRecord("Service", "shop", "web"))
-    await until(lambda: connect_outcome(services, SERVICE[6]) == "OSError")
+    await until(lambda: connect_outcome(services, SERVICE_ADDRESS[6]) == "OSError")
     assert connect_outcome(services) == "OSError"
 
 
@@ -116,7 +121,7 @@ async def test_an_agent_with_cluster_ips_disabled_removes_pinned_programs(
     await agent.process.stop()
     async with serving(services, settings, store, enabled=False):
         assert connect_outcome(services) == "OSError"
-        assert not (services.bpffs / DIRECTORY).exists()
+        assert not (services.bpffs / PIN_DIRECTORY).exists()
 
 
 async def test_metrics_count_frontends_and_backends(agent: AgentHarness) -> None:
@@ -165,7 +170,7 @@ async def test_a_refused_write_is_retried_from_the_stored_contents(
         write(installation, steps)
 
     monkeypatch.setattr(Installation, "write", refuse_at_first)
-    services.server(BACKENDS[4][0])
+    services.server(BACKEND_ADDRESSES[4][0])
     async with serving(services, settings, store) as node:
         await node.apply(*map(apply_command, load_documents(MANIFESTS)))
         await until(lambda: connect_outcome(services) == "served")
@@ -186,7 +191,7 @@ async def test_frontends_above_a_limit_are_logged_with_the_name_of_the_limit(
         await until(lambda: _counts(node)["left_out"]() == 1)
         assert _counts(node)["frontends"]() == 1
     assert "FRONTENDS_MAX is reached" in caplog.text
-    assert f"the first is {SERVICE[6]} port {PORT}" in caplog.text
+    assert f"the first is {SERVICE_ADDRESS[6]} port {SERVICE_PORT}" in caplog.text
 
 
 async def test_other_records_cause_no_writes(

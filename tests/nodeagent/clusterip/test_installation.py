@@ -12,10 +12,17 @@ import pytest
 
 from core.errors import BadInput, BpfRefused, DatapathError
 from nodeagent.clusterip.frontends import BackendGroup
-from nodeagent.clusterip.installation import DIRECTORY, LINKS, MAPS, Installation, remove, served
+from nodeagent.clusterip.installation import (
+    LINKS_DIRECTORY,
+    MAPS_DIRECTORY,
+    PIN_DIRECTORY,
+    Installation,
+    remove,
+    served,
+)
 from nodeagent.clusterip.map_plan import contents_of
 from nodeagent.clusterip.pods import can_pin, pods_cgroup
-from nodeagent.clusterip.programs import HOOKS, DesiredPrograms
+from nodeagent.clusterip.programs import PROGRAM_HOOKS, DesiredPrograms
 from nodeagent.ebpf.calls import MapSpec, create_map, load_program
 from nodeagent.ebpf.instructions import Register, Size, assemble, leave, load
 from nodeagent.ebpf.numbers import (
@@ -25,10 +32,10 @@ from nodeagent.ebpf.numbers import (
 )
 from ops.lab.programs import console_script
 from tests.nodeagent.clusterip.clusterip_harness import (
+    BACKEND_ADDRESSES,
     BACKEND_PORT,
-    BACKENDS,
-    PORT,
-    SERVICE,
+    SERVICE_ADDRESS,
+    SERVICE_PORT,
     ClusterIPHarness,
     backends_of,
     frontend,
@@ -52,7 +59,7 @@ def is_served(services: ClusterIPHarness) -> bool:
     """Whether a new socket reaches the first backend."""
     with services.socket(4) as client:
         try:
-            client.connect((SERVICE[4], PORT))
+            client.connect((SERVICE_ADDRESS[4], SERVICE_PORT))
         except OSError:
             return False
     return True
@@ -76,7 +83,7 @@ def kill(agent: subprocess.Popen[bytes]) -> None:
 def pinned(services: ClusterIPHarness) -> ClusterIPHarness:
     """A harness with a bpffs and a backend, after its agent was killed."""
     services.mount_bpffs()
-    services.server(BACKENDS[4][0])
+    services.server(BACKEND_ADDRESSES[4][0])
     installation = services.install()
     services.serve(installation, {frontend(4): BackendGroup(backends_of(4, 0))})
     installation.close()
@@ -116,22 +123,30 @@ def test_links_of_another_control_group_are_moved(pinned: ClusterIPHarness) -> N
 
 
 def test_maps_of_another_layout_are_removed_after_attaching(pinned: ClusterIPHarness) -> None:
-    old = pinned.bpffs / DIRECTORY / "v0"
+    old = pinned.bpffs / PIN_DIRECTORY / "v0"
     old.mkdir()
     installation = pinned.install()
     assert not old.exists()
-    names = {path.name for path in (pinned.bpffs / DIRECTORY / LINKS).iterdir()}
-    assert names == {hook.name for hook in HOOKS}
-    assert (pinned.bpffs / DIRECTORY / MAPS).is_dir()
+    names = {path.name for path in (pinned.bpffs / PIN_DIRECTORY / LINKS_DIRECTORY).iterdir()}
+    assert names == {hook.name for hook in PROGRAM_HOOKS}
+    assert (pinned.bpffs / PIN_DIRECTORY / MAPS_DIRECTORY).is_dir()
     assert installation.is_pinned
 
 
 def test_trace_path_prints_the_backend_of_a_served_cluster_ip(pinned: ClusterIPHarness) -> None:
-    command = [console_script("orbctl"), "trace-path", "web-0", f"{SERVICE[4]}:{PORT}"]
+    command = [
+        console_script("orbctl"),
+        "trace-path",
+        "web-0",
+        f"{SERVICE_ADDRESS[4]}:{SERVICE_PORT}",
+    ]
     command += ["--netns", str(pinned.named.path), "--bpffs", str(pinned.bpffs)]
     text = pinned.named.run(*command)
-    backend = f"{BACKENDS[4][0]}:{BACKEND_PORT}"
-    assert f"{PORT}/TCP is a ClusterIP: sockets connect to {backend}, one of 1 backends" in text
+    backend = f"{BACKEND_ADDRESSES[4][0]}:{BACKEND_PORT}"
+    assert (
+        f"{SERVICE_PORT}/TCP is a ClusterIP: sockets connect to {backend}, one of 1 backends"
+        in text
+    )
     assert "there: arrives in the Pod itself" in text
     assert "ClusterIP" not in pinned.named.run(*command, "--protocol", "udp")
     assert remove(pinned.bpffs)
@@ -141,14 +156,14 @@ def test_trace_path_prints_the_backend_of_a_served_cluster_ip(pinned: ClusterIPH
 def test_remove_detaches_and_removes_all_pinned_objects(pinned: ClusterIPHarness) -> None:
     assert remove(pinned.bpffs)
     assert not is_served(pinned)
-    assert not (pinned.bpffs / DIRECTORY).exists()
+    assert not (pinned.bpffs / PIN_DIRECTORY).exists()
     assert not remove(pinned.bpffs)
 
 
 def test_without_a_bpffs_services_are_served_only_while_an_agent_runs(
     services: ClusterIPHarness,
 ) -> None:
-    services.server(BACKENDS[4][0])
+    services.server(BACKEND_ADDRESSES[4][0])
     agent = another_agent(services)
     kill(agent)
     assert not is_served(services)
@@ -159,7 +174,7 @@ def test_without_a_bpffs_services_are_served_only_while_an_agent_runs(
 
 
 def test_objects_can_be_pinned_only_in_a_bpffs(pinned: ClusterIPHarness, tmp_path: Path) -> None:
-    assert can_pin(pinned.bpffs / DIRECTORY)
+    assert can_pin(pinned.bpffs / PIN_DIRECTORY)
     assert not can_pin(tmp_path)
 
 

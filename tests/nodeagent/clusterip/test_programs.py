@@ -15,7 +15,7 @@ from typing import Final
 import pytest
 
 from nodeagent.clusterip import layout
-from nodeagent.clusterip.programs import HOOKS, LOOKUPS_MAX, DesiredPrograms, Hook, program
+from nodeagent.clusterip.programs import LOOKUPS_MAX, PROGRAM_HOOKS, DesiredPrograms, Hook, program
 from nodeagent.ebpf import numbers as n
 from nodeagent.ebpf.instructions import (
     INSTRUCTIONS_MAX,
@@ -52,7 +52,7 @@ def disassemble(lines: Sequence[Line]) -> str:
 
 
 @LITTLE
-@pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook.name)
+@pytest.mark.parametrize("hook", PROGRAM_HOOKS, ids=lambda hook: hook.name)
 def test_the_text_of_a_program_is_equal_to_its_file(hook: Hook) -> None:
     text = disassemble(program(hook, DesiredPrograms(0x1234)))
     path = PROGRAMS / f"{hook.name}.txt"
@@ -61,7 +61,7 @@ def test_the_text_of_a_program_is_equal_to_its_file(hook: Hook) -> None:
     assert path.read_text() == text
 
 
-@pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook.name)
+@pytest.mark.parametrize("hook", PROGRAM_HOOKS, ids=lambda hook: hook.name)
 @pytest.mark.parametrize(
     "desired",
     [DesiredPrograms(0), DesiredPrograms(1 << 63), DesiredPrograms(5, econnrefused=False)],
@@ -73,7 +73,9 @@ def test_every_program_can_be_assembled(hook: Hook, desired: DesiredPrograms) ->
 
 
 def test_programs_of_both_families_use_the_same_frontend_key() -> None:
-    connect4, connect6 = (disassemble(program(hook, DesiredPrograms(0))) for hook in HOOKS[:2])
+    connect4, connect6 = (
+        disassemble(program(hook, DesiredPrograms(0))) for hook in PROGRAM_HOOKS[:2]
+    )
     # So an IPv6 socket finds an IPv4 Service by its mapped address.
     lookup_of_frontend = "r2 += -24\n    call map_lookup_elem"
     assert connect4.count(lookup_of_frontend) == LOOKUPS_MAX

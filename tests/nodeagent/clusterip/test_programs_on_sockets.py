@@ -14,10 +14,10 @@ from nodeagent.clusterip.installation import Installation
 from nodeagent.clusterip.programs import DesiredPrograms
 from nodeagent.ebpf.numbers import SO_NETNS_COOKIE
 from tests.nodeagent.clusterip.clusterip_harness import (
+    BACKEND_ADDRESSES,
     BACKEND_PORT,
-    BACKENDS,
-    PORT,
-    SERVICE,
+    SERVICE_ADDRESS,
+    SERVICE_PORT,
     ClusterIPHarness,
     backends_of,
     frontend,
@@ -42,55 +42,55 @@ def three_backends(family: int, **affinity: int) -> dict[Frontend, BackendGroup]
 def test_a_connected_socket_reaches_a_backend_and_its_peer_is_the_service(
     services: ClusterIPHarness, installation: Installation, family: int, protocol: str
 ) -> None:
-    server = services.server(BACKENDS[family][1], protocol)
+    server = services.server(BACKEND_ADDRESSES[family][1], protocol)
     services.serve(installation, {frontend(family, protocol): BackendGroup(backends_of(family, 1))})
     client = services.socket(family, protocol)
-    client.connect((SERVICE[family], PORT))
-    assert client.getpeername()[:2] == (SERVICE[family], PORT)
+    client.connect((SERVICE_ADDRESS[family], SERVICE_PORT))
+    assert client.getpeername()[:2] == (SERVICE_ADDRESS[family], SERVICE_PORT)
     client.send(b"hello")
     assert answer(server, protocol) == b"hello"
     if protocol == "UDP":
         data, source = client.recvfrom(16)
-        assert (data, source[:2]) == (b"HELLO", (SERVICE[family], PORT))
+        assert (data, source[:2]) == (b"HELLO", (SERVICE_ADDRESS[family], SERVICE_PORT))
 
 
 @FAMILIES
 def test_an_unconnected_socket_gets_answers_from_the_address_of_the_service(
     services: ClusterIPHarness, installation: Installation, family: int
 ) -> None:
-    server = services.server(BACKENDS[family][0], "UDP")
+    server = services.server(BACKEND_ADDRESSES[family][0], "UDP")
     services.serve(installation, {frontend(family, "UDP"): BackendGroup(backends_of(family, 0))})
     client = services.socket(family, "UDP")
-    client.sendto(b"hello", (SERVICE[family], PORT))
+    client.sendto(b"hello", (SERVICE_ADDRESS[family], SERVICE_PORT))
     assert answer(server, "UDP") == b"hello"
     data, source = client.recvfrom(16)
-    assert (data, source[:2]) == (b"HELLO", (SERVICE[family], PORT))
+    assert (data, source[:2]) == (b"HELLO", (SERVICE_ADDRESS[family], SERVICE_PORT))
 
 
 @PROTOCOLS
 def test_an_ipv6_socket_reaches_an_ipv4_service_by_its_mapped_address(
     services: ClusterIPHarness, installation: Installation, protocol: str
 ) -> None:
-    server = services.server(BACKENDS[4][0], protocol)
+    server = services.server(BACKEND_ADDRESSES[4][0], protocol)
     services.serve(installation, {frontend(4, protocol): BackendGroup(backends_of(4, 0))})
     client = services.socket(6, protocol)
-    mapped = f"::ffff:{SERVICE[4]}"
+    mapped = f"::ffff:{SERVICE_ADDRESS[4]}"
     if protocol == "TCP":
-        client.connect((mapped, PORT))
-        assert client.getpeername()[:2] == (mapped, PORT)
+        client.connect((mapped, SERVICE_PORT))
+        assert client.getpeername()[:2] == (mapped, SERVICE_PORT)
         client.send(b"hello")
     else:
-        client.sendto(b"hello", (mapped, PORT))
+        client.sendto(b"hello", (mapped, SERVICE_PORT))
     assert answer(server, protocol) == b"hello"
     if protocol == "UDP":
-        assert client.recvfrom(16)[1][:2] == (mapped, PORT)
+        assert client.recvfrom(16)[1][:2] == (mapped, SERVICE_PORT)
 
 
 @FAMILIES
 def test_connections_are_distributed_over_all_backends(
     services: ClusterIPHarness, installation: Installation, family: int
 ) -> None:
-    servers = [services.server(address) for address in BACKENDS[family]]
+    servers = [services.server(address) for address in BACKEND_ADDRESSES[family]]
     services.serve(installation, three_backends(family))
     assert len({chosen_backend(servers, services, family) for _ in range(CONNECTIONS)}) == len(
         servers
@@ -101,7 +101,7 @@ def test_connections_are_distributed_over_all_backends(
 def test_a_client_with_affinity_keeps_its_backend(
     services: ClusterIPHarness, installation: Installation, family: int
 ) -> None:
-    servers = [services.server(address) for address in BACKENDS[family]]
+    servers = [services.server(address) for address in BACKEND_ADDRESSES[family]]
     services.serve(installation, three_backends(family, affinity_s=600))
     (first,) = {chosen_backend(servers, services, family) for _ in range(CONNECTIONS)}
     others = backends_of(family, *(number for number in range(3) if number != first))
@@ -115,7 +115,7 @@ def test_a_client_with_affinity_keeps_its_backend(
 def test_affinity_ends_after_its_time(
     services: ClusterIPHarness, installation: Installation
 ) -> None:
-    servers = [services.server(address) for address in BACKENDS[4]]
+    servers = [services.server(address) for address in BACKEND_ADDRESSES[4]]
     services.serve(installation, three_backends(4, affinity_s=1))
     chosen_backend(servers, services, 4)
     affinity = installation._maps["affinity"]
@@ -134,10 +134,12 @@ def test_a_service_without_backends_refuses_connections(
 ) -> None:
     services.serve(installation, {frontend(family, protocol): BackendGroup()})
     with pytest.raises(ConnectionRefusedError):
-        services.socket(family, protocol).connect((SERVICE[family], PORT))
+        services.socket(family, protocol).connect((SERVICE_ADDRESS[family], SERVICE_PORT))
     if protocol == "UDP":
         with pytest.raises(ConnectionRefusedError):
-            services.socket(family, protocol).sendto(b"hello", (SERVICE[family], PORT))
+            services.socket(family, protocol).sendto(
+                b"hello", (SERVICE_ADDRESS[family], SERVICE_PORT)
+            )
 
 
 def test_on_an_old_kernel_a_service_without_backends_refuses_with_eperm(
@@ -146,7 +148,7 @@ def test_on_an_old_kernel_a_service_without_backends_refuses_with_eperm(
     installation = services.install(DesiredPrograms(0, econnrefused=False))
     services.serve(installation, {frontend(4): BackendGroup()})
     with pytest.raises(PermissionError):
-        services.socket(4).connect((SERVICE[4], PORT))
+        services.socket(4).connect((SERVICE_ADDRESS[4], SERVICE_PORT))
 
 
 @FAMILIES
@@ -154,50 +156,53 @@ def test_other_destinations_are_not_changed(
     services: ClusterIPHarness, installation: Installation, family: int
 ) -> None:
     services.serve(installation, three_backends(family))
-    server = services.server(BACKENDS[family][2], "UDP")
+    server = services.server(BACKEND_ADDRESSES[family][2], "UDP")
     client = services.socket(family, "UDP")
-    client.sendto(b"hello", (BACKENDS[family][2], BACKEND_PORT))
+    client.sendto(b"hello", (BACKEND_ADDRESSES[family][2], BACKEND_PORT))
     assert answer(server, "UDP") == b"hello"
-    assert client.recvfrom(16)[1][:2] == (BACKENDS[family][2], BACKEND_PORT)
+    assert client.recvfrom(16)[1][:2] == (BACKEND_ADDRESSES[family][2], BACKEND_PORT)
     # Another port of the Service's address is not a Service and has no route.
     with pytest.raises(OSError, match="unreachable"):
-        services.socket(family, "UDP").connect((SERVICE[family], PORT + 1))
+        services.socket(family, "UDP").connect((SERVICE_ADDRESS[family], SERVICE_PORT + 1))
 
 
 def test_tcp_and_udp_of_the_same_port_are_two_frontends(
     services: ClusterIPHarness, installation: Installation
 ) -> None:
-    server = services.server(BACKENDS[4][0])
+    server = services.server(BACKEND_ADDRESSES[4][0])
     services.serve(
         installation,
         {frontend(4): BackendGroup(backends_of(4, 0)), frontend(4, "UDP"): BackendGroup()},
     )
     client = services.socket(4)
-    client.connect((SERVICE[4], PORT))
+    client.connect((SERVICE_ADDRESS[4], SERVICE_PORT))
     client.send(b"hello")
     assert answer(server, "TCP") == b"hello"
     with pytest.raises(ConnectionRefusedError):
-        services.socket(4, "UDP").connect((SERVICE[4], PORT))
+        services.socket(4, "UDP").connect((SERVICE_ADDRESS[4], SERVICE_PORT))
 
 
 @FAMILIES
 def test_open_connections_continue_after_a_change_of_backends(
     services: ClusterIPHarness, installation: Installation, family: int
 ) -> None:
-    first, second = services.server(BACKENDS[family][0]), services.server(BACKENDS[family][1])
+    first, second = (
+        services.server(BACKEND_ADDRESSES[family][0]),
+        services.server(BACKEND_ADDRESSES[family][1]),
+    )
     services.serve(installation, {frontend(family): BackendGroup(backends_of(family, 0))})
     old = services.socket(family)
-    old.connect((SERVICE[family], PORT))
+    old.connect((SERVICE_ADDRESS[family], SERVICE_PORT))
     accepted, _ = first.accept()
     services.serve(installation, {frontend(family): BackendGroup(backends_of(family, 1))})
     new = services.socket(family)
-    new.connect((SERVICE[family], PORT))
+    new.connect((SERVICE_ADDRESS[family], SERVICE_PORT))
     new.send(b"new")
     assert answer(second, "TCP") == b"new"
     with accepted:
         old.send(b"old")
         assert accepted.recv(16) == b"old"
-    assert old.getpeername()[:2] == (SERVICE[family], PORT)
+    assert old.getpeername()[:2] == (SERVICE_ADDRESS[family], SERVICE_PORT)
 
 
 @FAMILIES
@@ -206,16 +211,16 @@ def test_an_open_udp_socket_sends_its_next_packet_to_the_new_backend(
 ) -> None:
     client = services.socket(family, "UDP")
     for number in (0, 1):
-        server = services.server(BACKENDS[family][number], "UDP")
+        server = services.server(BACKEND_ADDRESSES[family][number], "UDP")
         services.serve(
             installation, {frontend(family, "UDP"): BackendGroup(backends_of(family, number))}
         )
-        client.sendto(b"hello", (SERVICE[family], PORT))
+        client.sendto(b"hello", (SERVICE_ADDRESS[family], SERVICE_PORT))
         assert answer(server, "UDP") == b"hello"
-        assert client.recvfrom(16)[1][:2] == (SERVICE[family], PORT)
+        assert client.recvfrom(16)[1][:2] == (SERVICE_ADDRESS[family], SERVICE_PORT)
     services.serve(installation, {frontend(family, "UDP"): BackendGroup()})
     with pytest.raises(ConnectionRefusedError):
-        client.sendto(b"hello", (SERVICE[family], PORT))
+        client.sendto(b"hello", (SERVICE_ADDRESS[family], SERVICE_PORT))
 
 
 def test_the_address_of_a_removed_service_is_not_changed(
@@ -224,7 +229,7 @@ def test_the_address_of_a_removed_service_is_not_changed(
     services.serve(installation, three_backends(4))
     services.serve(installation, {})
     with pytest.raises(OSError, match="unreachable"):
-        services.socket(4).connect((SERVICE[4], PORT))
+        services.socket(4).connect((SERVICE_ADDRESS[4], SERVICE_PORT))
 
 
 def test_sockets_of_a_skipped_namespace_are_not_changed(services: ClusterIPHarness) -> None:
@@ -233,7 +238,7 @@ def test_sockets_of_a_skipped_namespace_are_not_changed(services: ClusterIPHarne
     installation = services.install(DesiredPrograms(cookie))
     services.serve(installation, three_backends(4))
     with pytest.raises(OSError, match="unreachable"):
-        services.socket(4).connect((SERVICE[4], PORT))
+        services.socket(4).connect((SERVICE_ADDRESS[4], SERVICE_PORT))
 
 
 def answer(server: socket.socket, protocol: str) -> bytes:
@@ -250,7 +255,7 @@ def answer(server: socket.socket, protocol: str) -> bytes:
 def chosen_backend(servers: list[socket.socket], services: ClusterIPHarness, family: int) -> int:
     """Connect once; return the number of the server."""
     with services.socket(family) as client:
-        client.connect((SERVICE[family], PORT))
+        client.connect((SERVICE_ADDRESS[family], SERVICE_PORT))
         return next(number for number, server in enumerate(servers) if has_connection(server))
 
 

@@ -16,7 +16,7 @@ from nodeagent.clusterip.frontends import BackendGroup, Frontend, TransportAddre
 from nodeagent.clusterip.installation import Installation
 from nodeagent.netlink.namespaces import NetworkNamespace
 from tests.nodeagent.clusterip.clusterip_harness import ClusterIPHarness
-from tests.support.network_harness import SERVICES, NetworkPod
+from tests.support.network_harness import SERVICE_CIDRS, NetworkPod
 from tests.support.network_harness import NetworkHarness as Datacentre
 
 pytestmark = pytest.mark.netns
@@ -43,7 +43,7 @@ def pods(datacentre: Datacentre) -> tuple[NetworkPod, NetworkPod]:
     for number in (1, 2):
         pod = datacentre.pod(datacentre.node(f"n{number}"))
         pod.macvlan("eth0", *addresses(number, with_length=True))
-        pod.add(serviceCIDR=list(SERVICES))
+        pod.add(serviceCIDR=list(SERVICE_CIDRS))
         pods.append(pod)
     return pods[0], pods[1]
 

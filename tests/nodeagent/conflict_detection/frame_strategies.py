@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from nodeagent.conflict_detection.arp import REPLY, REQUEST, ArpPacket
+from nodeagent.conflict_detection.arp import ARP_REPLY, ARP_REQUEST, ArpPacket
 from nodeagent.conflict_detection.ndp import (
     SOLICITED_NODE_PREFIX,
-    UNSPECIFIED,
+    UNSPECIFIED_ADDRESS,
     Advertisement,
     Solicitation,
 )
@@ -21,10 +21,14 @@ unicast = ipv6.filter(lambda address: address[0] != MULTICAST)
 groups = st.binary(min_size=3, max_size=3).map(lambda suffix: SOLICITED_NODE_PREFIX + suffix)
 links = macs | st.just(b"")  # the link-layer address option of a message, b"" for none
 
-arp_packets = st.builds(ArpPacket, st.sampled_from((REQUEST, REPLY)), macs, ipv4, macs, ipv4)
+arp_packets = st.builds(
+    ArpPacket, st.sampled_from((ARP_REQUEST, ARP_REPLY)), macs, ipv4, macs, ipv4
+)
 solicitations = st.one_of(
-    st.builds(Solicitation, st.just(UNSPECIFIED), unicast, st.just(b"")),
-    st.builds(Solicitation, unicast.filter(lambda source: source != UNSPECIFIED), unicast, links),
+    st.builds(Solicitation, st.just(UNSPECIFIED_ADDRESS), unicast, st.just(b"")),
+    st.builds(
+        Solicitation, unicast.filter(lambda source: source != UNSPECIFIED_ADDRESS), unicast, links
+    ),
 )
 advertisements = st.builds(
     Advertisement, unicast, unicast, unicast, links, st.booleans(), st.booleans(), st.booleans()

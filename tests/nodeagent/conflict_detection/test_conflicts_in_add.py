@@ -20,7 +20,7 @@ import pytest
 from core.domain.configuration.commands import LiftQuarantine
 from core.domain.quarantine.quarantine_decisions import evidence_text
 from core.eventstore.memory import MemoryStore
-from nodeagent.cni_protocol.failures import CONFLICT, NOT_DETECTED, UNREACHABLE
+from nodeagent.cni_protocol.failures import CONFLICT_CODE, NOT_DETECTED, UNREACHABLE_CODE
 from nodeagent.conflict_detection.detector import DetectionResult
 from nodeagent.handlers.conflict_probe import ROUNDS_MAX
 from nodeagent.handlers.withdrawal_handler import ADDRESSES_OF_A_HOST_MAX
@@ -104,7 +104,7 @@ async def test_a_conflict_of_the_last_address_of_a_pool_is_reported_as_a_conflic
 
         reply = await node.call("ADD", CNI_NETNS=pod.netns)
 
-        assert reply.error["code"] == CONFLICT
+        assert reply.error["code"] == CONFLICT_CODE
         assert (
             "ip conflict: pod's interface eth0 with an conflicting ip 10.6.0.10, 10.6.0.10 is"
             f" located at {conflicting_host.mac}; and there is no other address: "
@@ -125,7 +125,7 @@ async def test_after_three_conflicts_an_add_fails(link: Link, agent: Running) ->
 
         reply = await node.call("ADD", CNI_NETNS=pod.netns)
 
-        assert reply.error["code"] == CONFLICT
+        assert reply.error["code"] == CONFLICT_CODE
         assert "3 addresses were tried" in reply.error["msg"]
         assert await node.claims() == {}
         await quarantine_of(node, "10.6.0.12")
@@ -147,7 +147,7 @@ async def test_a_proxy_that_answers_for_all_addresses_does_not_quarantine_a_whol
 
         errors = [(await node.call("ADD", CNI_NETNS=pod.netns)).error for _ in range(8)]
 
-        assert {error["code"] for error in errors} == {CONFLICT}
+        assert {error["code"] for error in errors} == {CONFLICT_CODE}
         limit_text = f"{ADDRESSES_OF_A_HOST_MAX} addresses are in quarantine because of this MAC"
         assert limit_text in errors[-1]["msg"]
         assert proxy.mac in errors[-1]["msg"]
@@ -167,7 +167,7 @@ async def test_an_add_of_a_replica_fails_until_the_conflicting_host_gives_up_the
 
         reply = await node.call("ADD", "db-0", CNI_NETNS=pod.netns)
 
-        assert reply.error["code"] == CONFLICT
+        assert reply.error["code"] == CONFLICT_CODE
         assert "ip conflict" in reply.error["msg"]
         assert "forbid releasing IPs for stateful workload" in reply.error["msg"]
         assert set(await node.claims()) == {"10.6.0.10"}
@@ -201,7 +201,7 @@ async def test_a_silent_gateway_fails_the_add_and_the_address_is_released(
 
         reply = await node.call("ADD", CNI_NETNS=pod.netns)
 
-        assert reply.error["code"] == UNREACHABLE
+        assert reply.error["code"] == UNREACHABLE_CODE
         assert "gateway 10.6.0.1 is unreachable" in reply.error["msg"]
         assert await node.claims() == {}
         assert node.process.parts.view.current.quarantine == {}
@@ -307,7 +307,7 @@ async def test_a_del_waits_until_the_probe_has_ended(link: Link, agent: Running)
         await node.delete(CNI_NETNS=pod.netns)
 
         assert adding.done()
-        assert (await adding).error["code"] == UNREACHABLE
+        assert (await adding).error["code"] == UNREACHABLE_CODE
         assert await node.claims() == {}
 
 

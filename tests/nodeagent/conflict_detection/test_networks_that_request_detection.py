@@ -12,8 +12,8 @@ import pytest
 
 from core.domain.model import Nic
 from core.eventstore.memory import MemoryStore
-from nodeagent.cni_protocol.failures import CONFLICT, INVALID_CONFIG, CniFailure
-from nodeagent.conflict_detection.arp import REQUEST, decode_arp
+from nodeagent.cni_protocol.failures import CONFLICT_CODE, INVALID_CONFIG, CniFailure
+from nodeagent.conflict_detection.arp import ARP_REQUEST, decode_arp
 from nodeagent.handlers.assigned_address_probe import assigned_nic
 from nodeagent.netlink.values import mac_text
 from nodeagent.settings.values import Settings
@@ -63,7 +63,7 @@ async def test_a_conflict_fails_the_add_and_the_next_sandbox_gets_another_addres
 
     reply = await attach(node, pod, detectIPConflict=True)
 
-    assert reply.error["code"] == CONFLICT
+    assert reply.error["code"] == CONFLICT_CODE
     assert (
         f"10.6.0.10 is located at {conflicting.mac}; the address was quarantined"
         in reply.error["msg"]
@@ -103,7 +103,7 @@ def next_request(listener: socket.socket, pod: Station) -> str:
         packet = decode_arp(listener.recv(2048))
         if packet is None or mac_text(packet.sender_mac) != pod.mac:
             continue
-        if packet.operation == REQUEST and packet.sender_ip != packet.target_ip:
+        if packet.operation == ARP_REQUEST and packet.sender_ip != packet.target_ip:
             return socket.inet_ntoa(packet.target_ip)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodeagent.conflict_detection.arp import (
-    REPLY,
+    ARP_REPLY,
     ArpPacket,
     arp_announcement,
     arp_probe,
@@ -17,10 +17,10 @@ from nodeagent.conflict_detection.arp import (
     decode_arp,
     encode_arp,
 )
-from nodeagent.conflict_detection.ethernet import BROADCAST, is_station
+from nodeagent.conflict_detection.ethernet import BROADCAST_MAC, is_station
 from nodeagent.conflict_detection.ndp import (
     ALL_NODES,
-    UNSPECIFIED,
+    UNSPECIFIED_ADDRESS,
     Advertisement,
     Message,
     ReceivedMessage,
@@ -68,7 +68,7 @@ def test_an_announcement_has_the_address_as_sender_and_target() -> None:
 
 
 def test_an_ipv6_probe_is_sent_from_the_unspecified_address_to_the_solicited_node_group() -> None:
-    assert encode_solicitation(Solicitation(UNSPECIFIED, ADDRESS6), OUR_MAC).hex(" ") == (
+    assert encode_solicitation(Solicitation(UNSPECIFIED_ADDRESS, ADDRESS6), OUR_MAC).hex(" ") == (
         "33 33 ff 00 00 11 02 00 0a 06 00 11 86 dd "
         "60 00 00 00 00 18 3a ff "  # 24 bytes of ICMPv6, hop limit 255
         "00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 "
@@ -112,7 +112,7 @@ def test_random_bytes_are_not_decoded_to_a_message(noise: bytes) -> None:
     assert decode_arp(noise) is None
     assert decode_message(noise) is None
     for ethertype in (b"\x08\x06", b"\x86\xdd"):
-        frame = BROADCAST + OUR_MAC + ethertype + noise
+        frame = BROADCAST_MAC + OUR_MAC + ethertype + noise
         decode_arp(frame)  # returns None or a packet, and raises no error
         assert decode_message(frame) is None
 
@@ -137,13 +137,13 @@ def test_a_truncated_arp_packet_is_discarded(packet: ArpPacket, length: int) -> 
 def test_padding_of_short_frames_is_ignored() -> None:
     frame = encode_arp(arp_probe(OUR_MAC, ADDRESS)) + bytes(18)
     assert decode_arp(frame) == arp_probe(OUR_MAC, ADDRESS)
-    solicitation = Solicitation(UNSPECIFIED, ADDRESS6)
+    solicitation = Solicitation(UNSPECIFIED_ADDRESS, ADDRESS6)
     padded = encode_solicitation(solicitation, OUR_MAC) + bytes(8)
     assert decode_message(padded) == ReceivedMessage(solicitation, OUR_MAC)
 
 
 def test_arp_of_other_hardware_or_with_another_operation_is_discarded() -> None:
-    frame = bytearray(encode_arp(ArpPacket(REPLY, THEIR_MAC, ADDRESS, OUR_MAC, ADDRESS)))
+    frame = bytearray(encode_arp(ArpPacket(ARP_REPLY, THEIR_MAC, ADDRESS, OUR_MAC, ADDRESS)))
     hardware_type, protocol, hardware_length, protocol_length, operation = 15, 16, 18, 19, 21
     for offset, value in (
         (hardware_type, 6),
@@ -195,12 +195,12 @@ def test_a_solicited_advertisement_to_a_group_is_discarded() -> None:
 
 def test_a_probe_with_a_link_layer_option_is_discarded() -> None:
     assert decode_message(
-        encode_solicitation(Solicitation(UNSPECIFIED, ADDRESS6, OUR_MAC), OUR_MAC)
+        encode_solicitation(Solicitation(UNSPECIFIED_ADDRESS, ADDRESS6, OUR_MAC), OUR_MAC)
     ) is (None)
 
 
 def test_group_addresses_and_zero_are_not_addresses_of_a_station() -> None:
     assert is_station(OUR_MAC)
-    assert not is_station(BROADCAST)
+    assert not is_station(BROADCAST_MAC)
     assert not is_station(bytes(6))
     assert not is_station(b"")

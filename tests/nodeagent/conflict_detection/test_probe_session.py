@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from core.manifests.kinds.coordinators import DetectOptions
 from core.manifests.networks.detect_options import read_timing
 from nodeagent.conflict_detection.arp import (
-    REPLY,
-    REQUEST,
+    ARP_REPLY,
+    ARP_REQUEST,
     ArpPacket,
     arp_announcement,
     arp_probe,
@@ -21,14 +21,14 @@ from nodeagent.conflict_detection.arp import (
 )
 from nodeagent.conflict_detection.ndp import (
     ALL_NODES,
-    UNSPECIFIED,
+    UNSPECIFIED_ADDRESS,
     Advertisement,
     Solicitation,
     decode_message,
     encode_advertisement,
     encode_solicitation,
 )
-from nodeagent.conflict_detection.probe_codecs import ARP, ND, ProbeCodec, ProbeRequest
+from nodeagent.conflict_detection.probe_codecs import ARP_PROBE, ND_PROBE, ProbeCodec, ProbeRequest
 from nodeagent.conflict_detection.probe_schedule import (
     CONFLICT_PROBES,
     CONFLICT_SCHEDULE,
@@ -66,13 +66,13 @@ BOTH_CODECS = pytest.mark.parametrize(
     ("codec", "probe_request", "conflicting_host", "router"),
     [
         (
-            ARP,
+            ARP_PROBE,
             REQUEST_IPV4,
-            encode_arp(ArpPacket(REPLY, THEIR_MAC, ADDRESS, OUR_MAC, bytes(4)), OUR_MAC),
-            encode_arp(ArpPacket(REPLY, ROUTER_MAC, GATEWAY, OUR_MAC, ADDRESS), OUR_MAC),
+            encode_arp(ArpPacket(ARP_REPLY, THEIR_MAC, ADDRESS, OUR_MAC, bytes(4)), OUR_MAC),
+            encode_arp(ArpPacket(ARP_REPLY, ROUTER_MAC, GATEWAY, OUR_MAC, ADDRESS), OUR_MAC),
         ),
         (
-            ND,
+            ND_PROBE,
             REQUEST_IPV6,
             encode_advertisement(
                 Advertisement(ADDRESS6, ALL_NODES, ADDRESS6, THEIR_MAC), THEIR_MAC
@@ -147,7 +147,8 @@ def test_detect_options_set_the_times_of_probes(
 ) -> None:
     schedule = scheduled(CONFLICT_SCHEDULE, read_timing(options))
     state, sent = run_without_answers(
-        start_probe(REQUEST_IPV4._replace(gateway=b"", conflict_schedule=schedule), ARP, 0.0), ARP
+        start_probe(REQUEST_IPV4._replace(gateway=b"", conflict_schedule=schedule), ARP_PROBE, 0.0),
+        ARP_PROBE,
     )
 
     assert [when for when, _ in sent] == pytest.approx(sent_at, abs=1e-5)
@@ -185,7 +186,7 @@ def test_without_conflict_detection_only_the_gateway_is_probed(
 
 
 def test_with_both_detections_disabled_no_frame_is_sent() -> None:
-    step = start_probe(ProbeRequest(ADDRESS, OUR_MAC, conflict=False), ARP, 0.0)
+    step = start_probe(ProbeRequest(ADDRESS, OUR_MAC, conflict=False), ARP_PROBE, 0.0)
 
     assert step == ProbeStep(step.state, ())
     assert step.state.finding == AddressFree()
@@ -236,11 +237,11 @@ def test_advancing_before_the_due_time_changes_nothing(
 
 def test_if_timers_are_late_every_probe_is_sent_and_answers_are_awaited() -> None:
     """On a busy machine timers are late. Probes must not all be sent at the window's end."""
-    state = start_probe(REQUEST_IPV4._replace(gateway=b""), ARP, 0.0).state
+    state = start_probe(REQUEST_IPV4._replace(gateway=b""), ARP_PROBE, 0.0).state
     sent, now = 1, 0.0
     while state.finding is None:
         now = state.due + 10.0
-        step = advance(state, ARP, now)
+        step = advance(state, ARP_PROBE, now)
         sent += len(step.send)
         state = step.state
         assert state.finding is not None or state.due > now
@@ -249,63 +250,65 @@ def test_if_timers_are_late_every_probe_is_sent_and_answers_are_awaited() -> Non
 
 
 CONFLICTING_PACKETS = {
-    "a reply from the address": ArpPacket(REPLY, THEIR_MAC, ADDRESS, OUR_MAC, bytes(4)),
-    "a request from the address": ArpPacket(REQUEST, THEIR_MAC, ADDRESS, bytes(6), GATEWAY),
+    "a reply from the address": ArpPacket(ARP_REPLY, THEIR_MAC, ADDRESS, OUR_MAC, bytes(4)),
+    "a request from the address": ArpPacket(ARP_REQUEST, THEIR_MAC, ADDRESS, bytes(6), GATEWAY),
     "a gratuitous announcement": arp_announcement(THEIR_MAC, ADDRESS),
     "another host's probe": arp_probe(THEIR_MAC, ADDRESS),
 }
 HARMLESS_PACKETS = {
     "our own probe": arp_probe(OUR_MAC, ADDRESS),
-    "our own address in a reply": ArpPacket(REPLY, OUR_MAC, ADDRESS, THEIR_MAC, GATEWAY),
-    "a request for the address": ArpPacket(REQUEST, THEIR_MAC, GATEWAY, bytes(6), ADDRESS),
+    "our own address in a reply": ArpPacket(ARP_REPLY, OUR_MAC, ADDRESS, THEIR_MAC, GATEWAY),
+    "a request for the address": ArpPacket(ARP_REQUEST, THEIR_MAC, GATEWAY, bytes(6), ADDRESS),
     "a probe for another address": arp_probe(THEIR_MAC, GATEWAY),
-    "a reply from another address": ArpPacket(REPLY, THEIR_MAC, GATEWAY, OUR_MAC, ADDRESS),
-    "a group as the sender": ArpPacket(REPLY, b"\xff" * 6, ADDRESS, OUR_MAC, bytes(4)),
+    "a reply from another address": ArpPacket(ARP_REPLY, THEIR_MAC, GATEWAY, OUR_MAC, ADDRESS),
+    "a group as the sender": ArpPacket(ARP_REPLY, b"\xff" * 6, ADDRESS, OUR_MAC, bytes(4)),
 }
 
 
 @pytest.mark.parametrize("packet", CONFLICTING_PACKETS.values(), ids=CONFLICTING_PACKETS)
 def test_an_arp_packet_of_a_conflicting_host_is_recognized(packet: ArpPacket) -> None:
-    assert ARP.conflicting_mac(encode_arp(packet), REQUEST_IPV4) == THEIR_MAC
+    assert ARP_PROBE.conflicting_mac(encode_arp(packet), REQUEST_IPV4) == THEIR_MAC
 
 
 @pytest.mark.parametrize("packet", HARMLESS_PACKETS.values(), ids=HARMLESS_PACKETS)
 def test_another_arp_packet_is_no_conflict(packet: ArpPacket) -> None:
-    assert ARP.conflicting_mac(encode_arp(packet), REQUEST_IPV4) == b""
+    assert ARP_PROBE.conflicting_mac(encode_arp(packet), REQUEST_IPV4) == b""
 
 
 def test_without_a_link_layer_option_the_mac_address_is_that_of_the_frame() -> None:
     advertisement = Advertisement(ADDRESS6, ALL_NODES, ADDRESS6)
     assert (
-        ND.conflicting_mac(encode_advertisement(advertisement, THEIR_MAC), REQUEST_IPV6)
+        ND_PROBE.conflicting_mac(encode_advertisement(advertisement, THEIR_MAC), REQUEST_IPV6)
         == THEIR_MAC
     )
 
 
 def test_duplicate_address_detection_of_another_host_is_a_conflict() -> None:
-    theirs = encode_solicitation(Solicitation(UNSPECIFIED, ADDRESS6), THEIR_MAC)
-    ours = encode_solicitation(Solicitation(UNSPECIFIED, ADDRESS6), OUR_MAC)
+    theirs = encode_solicitation(Solicitation(UNSPECIFIED_ADDRESS, ADDRESS6), THEIR_MAC)
+    ours = encode_solicitation(Solicitation(UNSPECIFIED_ADDRESS, ADDRESS6), OUR_MAC)
     request = encode_solicitation(Solicitation(GATEWAY6, ADDRESS6, ROUTER_MAC), ROUTER_MAC)
 
-    assert ND.conflicting_mac(theirs, REQUEST_IPV6) == THEIR_MAC
-    assert ND.conflicting_mac(ours, REQUEST_IPV6) == b"", (
+    assert ND_PROBE.conflicting_mac(theirs, REQUEST_IPV6) == THEIR_MAC
+    assert ND_PROBE.conflicting_mac(ours, REQUEST_IPV6) == b"", (
         "our own frame, received again (RFC 4862, 5.4.3)"
     )
-    assert ND.conflicting_mac(request, REQUEST_IPV6) == b"", "a request does not use the address"
+    assert ND_PROBE.conflicting_mac(request, REQUEST_IPV6) == b"", (
+        "a request does not use the address"
+    )
 
 
 def test_a_gateway_probe_has_the_new_address_as_sender() -> None:
-    arp = decode_arp(ARP.gateway_probe(REQUEST_IPV4))
-    received = decode_message(ND.gateway_probe(REQUEST_IPV6))
+    arp = decode_arp(ARP_PROBE.gateway_probe(REQUEST_IPV4))
+    received = decode_message(ND_PROBE.gateway_probe(REQUEST_IPV6))
 
-    assert arp == ArpPacket(REQUEST, OUR_MAC, ADDRESS, bytes(6), GATEWAY)
+    assert arp == ArpPacket(ARP_REQUEST, OUR_MAC, ADDRESS, bytes(6), GATEWAY)
     assert received is not None
     assert received.message == Solicitation(ADDRESS6, GATEWAY6, OUR_MAC)
 
 
 def test_announcements_are_sent_to_all_hosts() -> None:
-    (arp,) = ARP.announcements(ADDRESS, OUR_MAC)
-    advertised, solicited = map(decode_message, ND.announcements(ADDRESS6, OUR_MAC))
+    (arp,) = ARP_PROBE.announcements(ADDRESS, OUR_MAC)
+    advertised, solicited = map(decode_message, ND_PROBE.announcements(ADDRESS6, OUR_MAC))
 
     assert decode_arp(arp) == arp_announcement(OUR_MAC, ADDRESS)
     assert advertised is not None
@@ -320,14 +323,14 @@ frames = st.binary(max_size=100) | st.sampled_from(
     (
         encode_arp(CONFLICTING_PACKETS["another host's probe"]),
         encode_arp(HARMLESS_PACKETS["a reply from another address"]),
-        *ND.announcements(ADDRESS6, THEIR_MAC),
-        *ARP.announcements(ADDRESS, THEIR_MAC),
+        *ND_PROBE.announcements(ADDRESS6, THEIR_MAC),
+        *ARP_PROBE.announcements(ADDRESS, THEIR_MAC),
     )
 )
 
 
 @given(
-    st.sampled_from(((ARP, REQUEST_IPV4), (ND, REQUEST_IPV6))),
+    st.sampled_from(((ARP_PROBE, REQUEST_IPV4), (ND_PROBE, REQUEST_IPV6))),
     st.lists(frames | st.floats(0, 0.2), max_size=30),
     st.booleans(),
     st.booleans(),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core.eventstore.memory import MemoryStore
-from nodeagent.cni_protocol.failures import INTERNAL
+from nodeagent.cni_protocol.failures import INTERNAL_CODE
 from nodeagent.coordinator.attachment_records import AttachmentRecords
 from nodeagent.handlers.missing_attachments import is_netns_gone
 from nodeagent.settings.values import Settings
@@ -45,7 +45,7 @@ async def test_a_gc_whose_records_cannot_be_read_fails_with_an_error_object(
         reply = await node.raw(frame(variables, json.dumps(conf).encode()))
 
     assert "Permission denied" in reply.error["msg"]
-    assert reply.error["code"] != INTERNAL
+    assert reply.error["code"] != INTERNAL_CODE
 
 
 @pytest.mark.parametrize("path", ["/run/netns/" + "x" * 300, "/" + "y" * 5_000 + "/pod"])

@@ -9,11 +9,11 @@ import pytest
 from core.domain.addresses.ip_address import Family
 from nodeagent.netlink.session import NetlinkSession
 from nodeagent.netlink.values import RoutingRule
-from tests.support.network_harness import SERVICES, NetworkNode, NetworkPod
+from tests.support.network_harness import SERVICE_CIDRS, NetworkNode, NetworkPod
 
 pytestmark = pytest.mark.netns
 
-CONF: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
+CONF: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICE_CIDRS)}
 
 
 def test_after_an_add_there_is_no_difference(network_pod: NetworkPod) -> None:

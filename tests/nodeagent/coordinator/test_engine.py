@@ -24,11 +24,11 @@ from nodeagent.coordinator.steps import PlanStep
 from nodeagent.netlink import nftables
 from nodeagent.netlink.namespaces import NetworkNamespace
 from ops.lab.namespaces import NamedNamespace as Named
-from tests.support.network_harness import SERVICES, NetworkHarness, NetworkNode, NetworkPod
+from tests.support.network_harness import SERVICE_CIDRS, NetworkHarness, NetworkNode, NetworkPod
 
 pytestmark = pytest.mark.netns
 
-CONF: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES), "podMACPrefix": "0a:1b"}
+CONF: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICE_CIDRS), "podMACPrefix": "0a:1b"}
 
 
 KERNEL_ROUTES: Final = ("local fe80:", "anycast fe80:", "multicast ff00:")

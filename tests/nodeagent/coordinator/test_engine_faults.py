@@ -16,11 +16,11 @@ from nodeagent.coordinator.reply_mark_rules import PreferredReplyMarkRules
 from nodeagent.coordinator.steps import PlanStep
 from nodeagent.netlink.session import NetlinkSession, RequestOutcome
 from tests.nodeagent.coordinator.test_engine import stable_state
-from tests.support.network_harness import SERVICES, NetworkHarness, NetworkNode, NetworkPod
+from tests.support.network_harness import SERVICE_CIDRS, NetworkHarness, NetworkNode, NetworkPod
 
 pytestmark = pytest.mark.netns
 
-CONF: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
+CONF: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICE_CIDRS)}
 QUEUE_BYTES: Final = 2_000
 """The size of a receive buffer that holds only a few answers of the kernel."""
 

@@ -12,13 +12,13 @@ import pytest
 
 from nodeagent.netlink.namespaces import read_sysctl
 from ops.lab.namespaces import NamedNamespace
-from tests.support.network_harness import SERVICES, NetworkHarness, NetworkNode, NetworkPod
+from tests.support.network_harness import SERVICE_CIDRS, NetworkHarness, NetworkNode, NetworkPod
 
 pytestmark = pytest.mark.netns
 
-CONF: Final[dict[str, Any]] = {
+COORDINATOR_CONF: Final[dict[str, Any]] = {
     "overlayPodCIDR": ["10.244.0.0/16"],
-    "serviceCIDR": list(SERVICES),
+    "serviceCIDR": list(SERVICE_CIDRS),
     "hijackCIDR": ["169.254.0.0/16"],
 }
 HIJACKED: Final = ("10.96.0.0/16", "10.244.0.0/16", "169.254.0.0/16")
@@ -46,7 +46,7 @@ def routes(namespace: NamedNamespace, table: str, family: str = "-4") -> set[str
 def test_one_underlay_nic_gets_the_documented_routes(
     network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
-    network_pod.add(**CONF)
+    network_pod.add(**COORDINATOR_CONF)
     assert rules(network_pod.inside) == ["1000: from all fwmark 0x1 lookup 100"]
     assert routes(network_pod.inside, "main") == {
         "default via 10.6.0.1 dev eth0",
@@ -65,7 +65,7 @@ def test_one_underlay_nic_gets_the_documented_routes(
 def test_one_underlay_nic_gets_the_documented_ipv6_routes(
     network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
-    network_pod.add(**CONF)
+    network_pod.add(**COORDINATOR_CONF)
     assert rules(network_pod.inside, "-6") == ["1000: from all fwmark 0x1 lookup 100"]
     assert routes(network_pod.inside, "main", "-6") == {
         "default via fd00:6::1 dev eth0",
@@ -82,7 +82,7 @@ def test_one_underlay_nic_gets_the_documented_ipv6_routes(
 def test_neighbours_are_permanent_on_both_sides(
     network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
-    network_pod.add(**CONF)
+    network_pod.add(**COORDINATOR_CONF)
     pod_veth = mac_of(network_pod.inside, "veth0")
     host_veth = mac_of(network_node.inside, network_pod.host_veth_name)
     assert pod_veth != host_veth
@@ -99,9 +99,9 @@ def test_neighbours_are_permanent_on_both_sides(
 def test_two_underlay_nics_get_the_documented_routes(
     network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
-    network_pod.add(**CONF)
+    network_pod.add(**COORDINATOR_CONF)
     network_pod.macvlan("net1", "10.7.0.101/24")
-    network_pod.add("net1", **CONF)
+    network_pod.add("net1", **COORDINATOR_CONF)
     assert rules(network_pod.inside) == [
         "999: from 10.7.0.101 lookup 101",
         "1000: from all fwmark 0x1 lookup 100",
@@ -124,9 +124,9 @@ def test_two_underlay_nics_get_the_documented_routes(
 
 
 def test_the_second_underlay_nic_can_get_the_default_route(network_pod: NetworkPod) -> None:
-    network_pod.add(**CONF)
+    network_pod.add(**COORDINATOR_CONF)
     network_pod.macvlan("net1", "10.7.0.101/24", "fd00:7::101/64")
-    network_pod.add("net1", podDefaultRouteNic="net1", **CONF)
+    network_pod.add("net1", podDefaultRouteNic="net1", **COORDINATOR_CONF)
     assert rules(network_pod.inside) == [
         "999: from 10.6.0.101 lookup 101",
         "1000: from all fwmark 0x1 lookup 100",
@@ -155,10 +155,10 @@ def test_the_second_underlay_nic_can_get_the_default_route(network_pod: NetworkP
 def test_three_underlay_nics_get_the_documented_routes(
     network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
-    network_pod.add(**CONF)
+    network_pod.add(**COORDINATOR_CONF)
     for number, interface in enumerate(("net1", "net2"), 101):
         network_pod.macvlan(interface, f"10.7.0.{number}/24", f"fd00:7::{number}/64")
-        assert network_pod.add(interface, **CONF).table == number
+        assert network_pod.add(interface, **COORDINATOR_CONF).table == number
     assert rules(network_pod.inside) == [
         "998: from 10.7.0.102 lookup 102",
         "999: from 10.7.0.101 lookup 101",
@@ -184,7 +184,7 @@ def test_a_second_nic_of_an_overlay_pod_gets_the_documented_routes(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
     pod = calico_pod(network, network_node)
-    pod.add("net1", **CONF)
+    pod.add("net1", **COORDINATOR_CONF)
     assert rules(pod.inside) == [
         "32764: from 10.244.1.5 lookup 100",
         "32765: from 10.6.0.101 lookup 101",
@@ -210,7 +210,7 @@ def test_a_second_nic_of_an_overlay_pod_can_get_the_default_route(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
     pod = calico_pod(network, network_node)
-    pod.add("net1", podDefaultRouteNic="net1", **CONF)
+    pod.add("net1", podDefaultRouteNic="net1", **COORDINATOR_CONF)
     assert rules(pod.inside) == ["32765: from 10.244.1.5 lookup 101"]
     main = routes(pod.inside, "main")
     assert {line for line in main if line.startswith("default")} == {
@@ -230,7 +230,7 @@ def test_an_overlay_pod_gets_the_documented_routes_in_both_families(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
     pod = calico_pod(network, network_node, "fd00:244::5", "fd00:6::101/64")
-    pod.add("net1", **CONF)
+    pod.add("net1", **COORDINATOR_CONF)
     assert rules(pod.inside, "-6") == [
         "32764: from fd00:244::5 lookup 100",
         "32765: from fd00:6::101 lookup 101",
@@ -247,9 +247,9 @@ def test_a_default_route_nic_that_is_added_later_gets_the_default_route(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
     pod = calico_pod(network, network_node)
-    pod.add("net1", "net2", podDefaultRouteNic="net2", **CONF)
+    pod.add("net1", "net2", podDefaultRouteNic="net2", **COORDINATOR_CONF)
     pod.macvlan("net2", "10.7.0.101/24")
-    pod.add("net2", "net1", "net2", podDefaultRouteNic="net2", **CONF)
+    pod.add("net2", "net1", "net2", podDefaultRouteNic="net2", **COORDINATOR_CONF)
     defaults = {line for line in routes(pod.inside, "main") if line.startswith("default")}
     assert defaults == {"default via 10.7.0.1 dev net2 metric 100"}
     assert "32763: from 10.244.1.5 lookup 102" in rules(pod.inside)
@@ -260,7 +260,7 @@ def test_without_tuning_no_rule_is_added(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
     pod = calico_pod(network, network_node)
-    pod.add("net1", tunePodRoutes=False, **CONF)
+    pod.add("net1", tunePodRoutes=False, **COORDINATOR_CONF)
     assert rules(pod.inside) == []
     assert "default via 10.6.0.1 dev net1 metric 100" in routes(pod.inside, "main")
 
@@ -336,7 +336,7 @@ def test_for_a_pod_with_ipv4_only_no_ipv6_object_is_added(
 ) -> None:
     pod = network.pod(network_node)
     pod.macvlan("eth0", "10.6.0.101/24")
-    pod.add(**CONF)
+    pod.add(**COORDINATOR_CONF)
     assert rules(pod.inside, "-6") == []
     assert routes(pod.inside, "main", "-6") == set()
     assert rules(network_node.inside, "-6") == []
@@ -349,7 +349,7 @@ def test_for_a_pod_with_ipv6_only_ipv6_is_enabled(
     pod.macvlan("eth0", "fd00:6::101/64")
     # Without a change, the new veth pair would have no IPv6.
     pod.inside.set_sysctl("net/ipv6/conf/default/disable_ipv6", "1")
-    pod.add(vethLinkAddress="169.254.100.1", **CONF)
+    pod.add(vethLinkAddress="169.254.100.1", **COORDINATOR_CONF)
     assert rules(pod.inside) == []
     assert "fd00:6::11 dev veth0" in routes(pod.inside, "main", "-6")
     assert "169.254.100.1" not in pod.inside.ip("address", "show", "dev", "veth0")
@@ -364,7 +364,7 @@ def test_stale_routes_and_neighbours_for_the_pods_addresses_are_removed_from_the
     for address in ("10.6.0.101", "fd00:6::101"):
         network_node.inside.ip("neigh", "add", address, "lladdr", mac, "dev", "stale")
         network_node.inside.ip("route", "add", address, "dev", "stale", "table", "500")
-    network_pod.add(**CONF)
+    network_pod.add(**COORDINATOR_CONF)
     assert "stale" not in neighbours_of(network_node.inside)
     assert routes(network_node.inside, "500") == {
         f"10.6.0.101 dev {network_pod.host_veth_name} scope link"

@@ -10,11 +10,11 @@ import pytest
 
 from ops.lab.namespaces import NamedNamespace
 from tests.support.descriptors import open_descriptors
-from tests.support.network_harness import SERVICES, NetworkHarness, NetworkNode, NetworkPod
+from tests.support.network_harness import SERVICE_CIDRS, NetworkHarness, NetworkNode, NetworkPod
 
 pytestmark = pytest.mark.netns
 
-CONF: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
+CONF: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICE_CIDRS)}
 PODS: Final = 32
 CYCLES: Final = 40
 

@@ -13,8 +13,8 @@ from nodeagent.netlink.namespaces import NetworkNamespace
 from tests.nodeagent.coordinator.test_engine_final_states import calico_pod, routes, rules
 from tests.support.deadlines import attempts
 from tests.support.network_harness import (
-    OUTSIDE,
-    SERVICES,
+    OUTSIDE_ADDRESSES,
+    SERVICE_CIDRS,
     NetworkHarness,
     NetworkNode,
     NetworkPod,
@@ -23,7 +23,7 @@ from tests.support.network_harness import (
 
 pytestmark = pytest.mark.netns
 
-CONF: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
+CONF: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICE_CIDRS)}
 ROUTER_ADVERTISEMENT: Final = 134
 
 
@@ -109,7 +109,7 @@ def test_pods_with_ipv6_only_reach_pods_nodes_services_and_the_outside(
     assert client_address(network_node.inside, servers[80], addresses[0], 80) == node_address
     assert client_address(second.inside, servers[80], addresses[0], 80) == addresses[1]
     assert client_address(first.inside, backend, "fd00:96::10", 80) == node_address
-    assert client_address(outside, servers[8081], node_address, 30080) == OUTSIDE[1]
+    assert client_address(outside, servers[8081], node_address, 30080) == OUTSIDE_ADDRESSES[1]
     assert first.pings(network_node.addresses[1])
 
 

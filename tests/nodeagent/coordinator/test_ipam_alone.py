@@ -29,7 +29,7 @@ from ops import installer
 from ops.lab.programs import PLUGIN_DIRECTORIES
 from tests.support.agent_harness import AgentHarness as Agent
 from tests.support.agent_harness import running
-from tests.support.network_harness import OUTSIDE, NetworkHarness, NetworkNode, batch
+from tests.support.network_harness import OUTSIDE_ADDRESSES, NetworkHarness, NetworkNode, batch
 
 pytestmark = pytest.mark.netns
 
@@ -147,7 +147,7 @@ async def test_pods_of_another_main_plugin_get_addresses_of_a_pool_without_a_gat
     for address in addresses[1:]:
         assert await is_reachable(pods[0].inside, address), "on another node, and on the same"
     assert await is_reachable(outside.inside, addresses[0])
-    assert await is_reachable(pods[1].inside, OUTSIDE[0])
+    assert await is_reachable(pods[1].inside, OUTSIDE_ADDRESSES[0])
 
     # A new sandbox of the Pod gets an address of the pool. At the end no claim is left.
     await first.call("DEL", pods[0].name)

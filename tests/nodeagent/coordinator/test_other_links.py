@@ -21,8 +21,8 @@ from nodeagent.ifacer.link_configurator import LinkConfigurator
 from ops.lab.namespaces import NamedNamespace
 from tests.nodeagent.coordinator.test_engine_final_states import routes, rules
 from tests.support.network_harness import (
-    OUTSIDE,
-    SERVICES,
+    OUTSIDE_ADDRESSES,
+    SERVICE_CIDRS,
     NetworkHarness,
     NetworkNode,
     NetworkPod,
@@ -31,7 +31,7 @@ from tests.support.network_harness import (
 
 pytestmark = pytest.mark.uml
 
-CONF: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
+CONF: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICE_CIDRS)}
 CLUSTER_IPS: Final = ("10.96.0.10", "fd00:96::10")
 FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
 IPTABLES: Final = ("iptables-legacy", "ip6tables-legacy")
@@ -125,8 +125,8 @@ def test_an_ipvlan_pod_reaches_a_service(pods: Pods, backend: int, family: int) 
 
 @FAMILIES
 def test_an_ipvlan_pod_and_a_host_outside_reach_each_other(pods: Pods, family: int) -> None:
-    assert pods.client_seen(pods.outside, 0, family) == OUTSIDE[family]
-    assert pods.pods[0].pings(OUTSIDE[family])
+    assert pods.client_seen(pods.outside, 0, family) == OUTSIDE_ADDRESSES[family]
+    assert pods.pods[0].pings(OUTSIDE_ADDRESSES[family])
 
 
 @FAMILIES
@@ -135,7 +135,7 @@ def test_a_reply_of_an_ipvlan_pod_to_a_node_port_goes_through_the_node(
 ) -> None:
     # The client's address is kept, and the Pod's answer must not leave by the gateway of its eth0.
     client_seen = pods.client_seen(pods.outside, 0, family, pods.nodes[0].addresses[family])
-    assert client_seen == OUTSIDE[family]
+    assert client_seen == OUTSIDE_ADDRESSES[family]
 
 
 def test_the_tables_of_an_ipvlan_pod_are_those_of_a_macvlan_pod(pods: Pods) -> None:
@@ -253,7 +253,9 @@ def test_pods_on_links_of_ifacer_reach_each_other_and_their_nodes(
             network.client_address_seen(nodes[0].inside, server, first, port)
             == nodes[0].addresses[family]
         )
-        assert network.client_address_seen(outside, server, first, port) == OUTSIDE[family]
+        assert (
+            network.client_address_seen(outside, server, first, port) == OUTSIDE_ADDRESSES[family]
+        )
         assert pods[0].pings(nodes[0].addresses[family])
 
 

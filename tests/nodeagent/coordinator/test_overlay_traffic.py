@@ -15,8 +15,8 @@ import pytest
 
 from ops.lab.namespaces import NamedNamespace
 from tests.support.network_harness import (
-    OUTSIDE,
-    SERVICES,
+    OUTSIDE_ADDRESSES,
+    SERVICE_CIDRS,
     NetworkHarness,
     NetworkNode,
     NetworkPod,
@@ -26,7 +26,7 @@ from tests.support.network_harness import (
 pytestmark = pytest.mark.netns
 
 CONF: Final[dict[str, Any]] = {
-    "serviceCIDR": list(SERVICES),
+    "serviceCIDR": list(SERVICE_CIDRS),
     "overlayPodCIDR": ["10.244.0.0/16", "fd00:244::/48"],
 }
 CLUSTER_IPS: Final = ("10.96.0.10", "fd00:96::10")
@@ -100,7 +100,9 @@ def test_an_overlay_pod_is_reached_at_both_addresses(overlay: Overlay, family: i
     cm, node = overlay.cm, overlay.nodes[0]
     assert overlay.client_seen(overlay.m.inside, cm, CM_UNDERLAY[family]) == M_UNDERLAY[family]
     assert overlay.client_seen(overlay.c.inside, cm, CM_OVERLAY[family]) == C_OVERLAY[family]
-    assert overlay.client_seen(overlay.outside, cm, CM_UNDERLAY[family]) == OUTSIDE[family]
+    assert (
+        overlay.client_seen(overlay.outside, cm, CM_UNDERLAY[family]) == OUTSIDE_ADDRESSES[family]
+    )
     for address in (CM_OVERLAY[family], CM_UNDERLAY[family]):
         assert overlay.client_seen(node.inside, cm, address) == node.addresses[family]
 
@@ -126,7 +128,7 @@ def test_a_node_port_of_an_overlay_pod_is_answered_by_eth0(overlay: Overlay, fam
     client_seen = overlay.network.client_address_seen(
         overlay.outside, server, node.addresses[family], port
     )
-    assert client_seen == OUTSIDE[family]
+    assert client_seen == OUTSIDE_ADDRESSES[family]
 
 
 @FAMILIES
@@ -168,7 +170,9 @@ def test_every_further_nic_answers_the_connections_that_it_received(
     for address in addresses:
         port, family = next(_ports), int(":" in address)
         server = network.listen(pod.inside, address, port)
-        assert network.client_address_seen(outside, server, address, port) == OUTSIDE[family]
+        assert (
+            network.client_address_seen(outside, server, address, port) == OUTSIDE_ADDRESSES[family]
+        )
         assert (
             network.client_address_seen(other.inside, server, address, port) == M_UNDERLAY[family]
         )

@@ -19,7 +19,7 @@ from nodeagent.devices.pci_files import PciFiles
 from nodeagent.netlink.namespaces import NamespaceIdentity
 from nodeagent.rdma.netns_mode import set_netns_mode
 from tests.nodeagent.devices.sys_tree import SysTree
-from tests.nodeagent.rdma.scripted_kernel import EXCLUSIVE, SHARED, Device, Kernel, Port
+from tests.nodeagent.rdma.scripted_kernel import EXCLUSIVE_MODE, SHARED_MODE, Device, Kernel, Port
 from tests.support.network_harness import NetworkHarness, NetworkNode, NetworkPod
 
 VF = "0000:3b:00.2"
@@ -52,7 +52,7 @@ def rdma(
     tree = SysTree(tmp_path / "sys")
     vf = tree.device(VF)
     tree.rdma(vf, 4)
-    kernel = Kernel(EXCLUSIVE)
+    kernel = Kernel(EXCLUSIVE_MODE)
     node, pod = network_node.held.identity, network.hold(network_pod.inside).identity
     kernel.devices = {node: (DEVICE,), pod: ()}
     mover = RdmaIsolation(
@@ -180,27 +180,27 @@ def test_a_device_that_another_plugin_moved_is_not_moved(
 def test_shared_devices_and_nics_without_one_are_refused_with_the_reason(
     rdma: Rdma, network_pod: NetworkPod
 ) -> None:
-    rdma.kernel.mode = SHARED
+    rdma.kernel.mode = SHARED_MODE
     with pytest.raises(DatapathError, match="share its RDMA devices"):
         network_pod.add(rdmaIsolation=True)
 
-    rdma.kernel.mode = EXCLUSIVE
+    rdma.kernel.mode = EXCLUSIVE_MODE
     (rdma.vf / "infiniband").rename(rdma.vf / "none")
     with pytest.raises(DatapathError, match=r"0000:3b:00\.2\) has no RDMA device"):
         network_pod.add(rdmaIsolation=True)
 
 
 def test_the_mode_is_set_once_and_a_busy_kernel_is_reported(network: NetworkHarness) -> None:
-    kernel = Kernel(SHARED)
+    kernel = Kernel(SHARED_MODE)
     kernel.devices = {network.executor.own_namespace.identity: ()}
 
     is_changed = set_netns_mode(network.executor, "exclusive", kernel.open)
     is_changed_again = set_netns_mode(network.executor, "exclusive", kernel.open)
     assert (is_changed, is_changed_again) == (True, False)
-    assert kernel.mode == EXCLUSIVE
+    assert kernel.mode == EXCLUSIVE_MODE
     kernel.refusal = EBUSY
     with pytest.raises(DatapathError) as refused:
         set_netns_mode(network.executor, "shared", kernel.open)
 
     assert "options ib_core netns_mode=1" in refused.value.remedy
-    assert kernel.mode == EXCLUSIVE
+    assert kernel.mode == EXCLUSIVE_MODE

@@ -15,7 +15,7 @@ import pytest
 
 from core.errors import FirewallBusy
 from nodeagent.coordinator.reply_mark_rules import (
-    TABLE,
+    TABLE_NAME,
     IptablesReplyMarkRules,
     NftReplyMarkRules,
     PreferredReplyMarkRules,
@@ -24,9 +24,9 @@ from nodeagent.coordinator.reply_mark_rules import (
 from nodeagent.netlink.namespaces import NetworkNamespace
 from tests.support.network_harness import (
     ANSWER_S,
-    GATEWAYS,
-    OUTSIDE,
-    SERVICES,
+    GATEWAY_ADDRESSES,
+    OUTSIDE_ADDRESSES,
+    SERVICE_CIDRS,
     NetworkHarness,
     NetworkNode,
     NetworkPod,
@@ -34,7 +34,7 @@ from tests.support.network_harness import (
 
 pytestmark = pytest.mark.netns
 
-CONF: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
+CONF: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICE_CIDRS)}
 OWN_MARK: Final = 0x4D
 CLUSTER_IPS = ("10.96.0.10", "fd00:96::10")
 FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
@@ -75,7 +75,9 @@ def test_pods_of_two_networks_reach_each_other_by_the_router(
     other.add(**CONF)
     there = ("10.7.0.101", "fd00:7::101")[family]
     # The route is read before any packet is sent, because the router would send redirects.
-    assert f"via {GATEWAYS[family].partition('/')[0]}" in first.inside.ip("route", "get", there)
+    assert f"via {GATEWAY_ADDRESSES[family].partition('/')[0]}" in first.inside.ip(
+        "route", "get", there
+    )
     server = network.listen(other.inside, there, 80)
     assert network.client_address_seen(first.inside, server, there, 80) == pods.addresses(0)[family]
 
@@ -136,8 +138,8 @@ def test_a_pod_and_a_host_outside_reach_each_other(
     pod = pods.pods[0]
     address = pods.addresses(0)[family]
     server = network.listen(pod.inside, address, 80)
-    assert network.client_address_seen(outside, server, address, 80) == OUTSIDE[family]
-    assert pod.pings(OUTSIDE[family])
+    assert network.client_address_seen(outside, server, address, 80) == OUTSIDE_ADDRESSES[family]
+    assert pod.pings(OUTSIDE_ADDRESSES[family])
 
 
 @FAMILIES
@@ -167,7 +169,7 @@ def test_a_node_port_of_one_node_is_answered_by_the_node(
     node.node_port(family, 30080, address, 8080)
     server = network.listen(pod.inside, address, 8080)
     client_seen = network.client_address_seen(outside, server, node.addresses[family], 30080)
-    assert client_seen == OUTSIDE[family]
+    assert client_seen == OUTSIDE_ADDRESSES[family]
 
 
 def test_without_reply_mark_rules_the_answer_of_a_node_port_is_lost(
@@ -192,10 +194,10 @@ def test_a_second_underlay_nic_answers_the_connections_that_it_received(
     pod.macvlan("net1", "10.7.0.101/24")
     pod.add("net1", **CONF)
     server = network.listen(pod.inside, "10.7.0.101", 80)
-    assert network.client_address_seen(outside, server, "10.7.0.101", 80) == OUTSIDE[0]
+    assert network.client_address_seen(outside, server, "10.7.0.101", 80) == OUTSIDE_ADDRESSES[0]
     assert network.client_address_seen(pods.nodes[0].inside, server, "10.7.0.101", 80)
-    assert "dev net1" in pod.inside.ip("route", "get", OUTSIDE[0], "from", "10.7.0.101")
-    assert "dev eth0" in pod.inside.ip("route", "get", OUTSIDE[0])
+    assert "dev net1" in pod.inside.ip("route", "get", OUTSIDE_ADDRESSES[0], "from", "10.7.0.101")
+    assert "dev eth0" in pod.inside.ip("route", "get", OUTSIDE_ADDRESSES[0])
 
 
 def test_a_redirected_connection_needs_an_address_on_veth0(
@@ -260,7 +262,7 @@ def test_packets_of_a_pod_keep_the_mark_that_it_gives_them(
         sender = network.executor.socket(inside, kind, socket.SOCK_DGRAM, 0)
     with sender:
         sender.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, OWN_MARK)
-        sender.sendto(b"hello", (GATEWAYS[family].partition("/")[0], 9))
+        sender.sendto(b"hello", (GATEWAY_ADDRESSES[family].partition("/")[0], 9))
 
     assert "counter packets 1 " in network_pod.inside.run("nft", "list table inet own")
 
@@ -297,10 +299,10 @@ def test_check_accepts_the_reply_rules_of_earlier_versions(
     namespace = network.hold(network_pod.inside)
     nft_rules = NftReplyMarkRules(network.executor)
     for table in ("ip", "ip6"):
-        network_pod.inside.run("nft", f"flush chain {table} {TABLE} output")
+        network_pod.inside.run("nft", f"flush chain {table} {TABLE_NAME} output")
     missing_without_rules = nft_rules.missing(namespace, (4, 6))
     for table in ("ip", "ip6"):
-        network_pod.inside.run("nft", f"add rule {table} {TABLE} output meta mark set ct mark")
+        network_pod.inside.run("nft", f"add rule {table} {TABLE_NAME} output meta mark set ct mark")
     missing_with_old_rules = nft_rules.missing(namespace, (4, 6))
     differences = network_pod.check()
     nft_rules.put(namespace, (4, 6))
@@ -308,4 +310,4 @@ def test_check_accepts_the_reply_rules_of_earlier_versions(
     assert len(missing_without_rules) == 2, "the rule of chain output, in each family"
     assert missing_with_old_rules == []
     assert differences == []
-    assert "ct mark 0x00000001" in network_pod.inside.run("nft", f"list table ip {TABLE}")
+    assert "ct mark 0x00000001" in network_pod.inside.run("nft", f"list table ip {TABLE_NAME}")

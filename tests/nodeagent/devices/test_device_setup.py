@@ -13,7 +13,7 @@ from core.domain.devices import DeviceRules, HostNic, SubEniRule
 from core.domain.events import RecordDefined
 from core.eventstore.memory import MemoryStore
 from core.settings.device_plugin import DeviceSettings
-from nodeagent.devices.kubelet_api import DIRECTORY
+from nodeagent.devices.kubelet_api import PLUGINS_DIRECTORY
 from nodeagent.devices.slot_offers import host_nics
 from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.settings.settings_loader import load_settings
@@ -44,7 +44,7 @@ def settings_with_slots(settings: Settings, short_path: Path) -> Settings:
 
 @pytest.fixture
 async def kubelet(short_path: Path) -> AsyncIterator[Kubelet]:
-    listening = Kubelet(short_path / DIRECTORY)
+    listening = Kubelet(short_path / PLUGINS_DIRECTORY)
     await listening.start()
     yield listening
     await listening.stop()

@@ -23,7 +23,7 @@ from nodeagent.netlink.rdma import RdmaSocket
 from nodeagent.rdma.counter_reader import CounterReader
 from nodeagent.roce_qos.qos_files import QosFiles
 from nodeagent.sriov.sysfs import Sysfs
-from tests.nodeagent.devices.written_machines import MACHINES
+from tests.nodeagent.devices.written_machines import MACHINE_WRITERS
 from tests.nodeagent.rdma.scripted_kernel import Device, Kernel, Port
 
 DIRECTORY = os.environ.get("ORBWEAVER_RECORDINGS", "")
@@ -39,14 +39,14 @@ def trees() -> list[Path]:
 
 
 @pytest.fixture(
-    params=[*MACHINES, *trees()],
+    params=[*MACHINE_WRITERS, *trees()],
     ids=lambda tree: tree if isinstance(tree, str) else f"recorded-{tree.parent.name}",
 )
 def tree(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A tree, written now or recorded."""
     if isinstance(request.param, Path):
         return request.param
-    MACHINES[request.param](tmp_path / "sys")
+    MACHINE_WRITERS[request.param](tmp_path / "sys")
     return tmp_path / "sys"
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from core.domain.shared_rdma import HostRdmaDevice
 from nodeagent.devices.advertiser import DeviceAdvertiser
-from nodeagent.devices.kubelet_api import DIRECTORY
+from nodeagent.devices.kubelet_api import PLUGINS_DIRECTORY
 from nodeagent.devices.shared_rdma_offers import SharedRdmaSource, host_rdma_devices
 from tests.nodeagent.devices.fake_kubelet import Kubelet
 from tests.nodeagent.devices.sys_tree import SysTree
@@ -56,7 +56,7 @@ async def kubelet(
     short_path: Path, tree: SysTree, config: Path
 ) -> AsyncIterator[tuple[Kubelet, DeviceAdvertiser]]:
     write(config, 3, ifNames=["ens1f0np0"])
-    listening = Kubelet(short_path / DIRECTORY)
+    listening = Kubelet(short_path / PLUGINS_DIRECTORY)
     await listening.start()
     source = SharedRdmaSource(config, tree.root)
     advertiser = DeviceAdvertiser([source], listening.directory, ROUND_S)

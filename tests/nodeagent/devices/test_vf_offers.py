@@ -17,7 +17,7 @@ from core.domain.sriov.plan import plan_node
 from core.domain.sriov.resources import VfDevice, vf_devices
 from nodeagent.devices.advertiser import DeviceAdvertiser
 from nodeagent.devices.device_info import DeviceInfoFiles
-from nodeagent.devices.kubelet_api import DIRECTORY
+from nodeagent.devices.kubelet_api import PLUGINS_DIRECTORY
 from nodeagent.devices.pci_files import PciFiles
 from nodeagent.devices.physical_functions import physical_functions
 from nodeagent.devices.vf_offers import VfSource
@@ -83,7 +83,7 @@ POLICIES = (policy("gpu1_rdma", 0, 1, is_rdma=True), policy("dpdk", 2, 3, device
 
 @pytest.fixture
 async def kubelet(short_path: Path) -> AsyncIterator[Kubelet]:
-    listening = Kubelet(short_path / DIRECTORY)
+    listening = Kubelet(short_path / PLUGINS_DIRECTORY)
     await listening.start()
     yield listening
     await listening.stop()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.nodeagent.sriov.cards import TREES, Card
+from tests.nodeagent.sriov.cards import TREES_FOLDER, Card
 
 MLX5_COUNTERS: Final = (
     *("duplicate_request", "implied_nak_seq_err", "local_ack_timeout_err", "np_cnp_sent"),
@@ -175,9 +175,9 @@ def _whole(write: Callable[[Machine], None]) -> Callable[[Path], None]:
     return lambda root: write(Machine(root))
 
 
-MACHINES: Final[Mapping[str, Callable[[Path], None]]] = {
+MACHINE_WRITERS: Final[Mapping[str, Callable[[Path], None]]] = {
     "training-node": _whole(training_node),
     "infiniband-node": _whole(infiniband_node),
-    **{path.stem: _single_card(path.stem) for path in sorted(TREES.glob("*.txt"))},
+    **{path.stem: _single_card(path.stem) for path in sorted(TREES_FOLDER.glob("*.txt"))},
 }
 """Name -> a function that writes the tree of a machine or of a single card."""

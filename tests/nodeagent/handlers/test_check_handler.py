@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core.domain.model import Claim
-from core.eventstore.codec import CLAIM
+from core.eventstore.codec import CLAIM_CODEC
 from core.eventstore.kv import Delete, Put
 from nodeagent.cni_protocol.failures import CHECK_FAILED, INVALID_CONFIG
 from tests.support.agent_harness import AgentHarness
@@ -129,7 +129,7 @@ async def test_a_claim_that_is_gone_from_etcd_is_named(
 
 async def test_a_claim_of_another_pod_is_named(agent: AgentHarness, added: dict[str, Any]) -> None:
     stolen = Claim("other-pool", "pod/thief", "shop", "thief", "event")
-    put = Put(agent.keys.ip_of("10.6.0.10"), CLAIM.encode(stolen))
+    put = Put(agent.keys.ip_of("10.6.0.10"), CLAIM_CODEC.encode(stolen))
     await agent.store.commit([], [put])
 
     _, text = await check(agent, added)

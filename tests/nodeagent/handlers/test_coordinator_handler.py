@@ -27,7 +27,11 @@ from nodeagent.coordinator.settings import (
 )
 from nodeagent.coordinator.steps import AttachmentPlan, PlanStep, neighbour_step, route_step
 from nodeagent.facts import FactsSource, Liveness
-from nodeagent.handlers.coordinator_handler import WORKERS, CoordinatorHandler, ProbeAssigned
+from nodeagent.handlers.coordinator_handler import (
+    COORDINATOR_THREADS,
+    CoordinatorHandler,
+    ProbeAssigned,
+)
 from nodeagent.handlers.missing_attachments import GC_TWICE_S
 from nodeagent.netlink.numbers import RT_SCOPE_LINK
 from nodeagent.netlink.values import KernelRoute, Link, Neighbour, host_prefix
@@ -449,7 +453,7 @@ async def test_queued_calls_of_one_container_delay_no_other_container(
     stuck_call = plain._replace(attachment=plain.attachment._replace(container="stuck"))
     waiting = [
         asyncio.create_task(coordinator_handler.handle_delete(stuck_call, NOTHING))
-        for _ in range(2 * WORKERS)
+        for _ in range(2 * COORDINATOR_THREADS)
     ]
     await asyncio.sleep(0)
     async with asyncio.timeout(20.0):
@@ -459,7 +463,7 @@ async def test_queued_calls_of_one_container_delay_no_other_container(
     await asyncio.gather(waiting[0], return_exceptions=True)
     done_early = [task.done() for task in waiting[1:]]
     slow.set()
-    assert await asyncio.gather(*waiting[1:]) == [True] * (2 * WORKERS - 1)
+    assert await asyncio.gather(*waiting[1:]) == [True] * (2 * COORDINATOR_THREADS - 1)
     assert not any(done_early), "the thread of the cancelled call still runs"
 
 

@@ -21,7 +21,7 @@ from core.domain.fixed.validity import Validity
 from core.domain.model import Attachment, Endpoint
 from core.domain.selection.request import SelectionRequest
 from core.eventstore.kv import IsWhole, WatchBatch
-from core.eventstore.log import START, LogReader
+from core.eventstore.log import LOG_START, LogReader
 from core.eventstore.memory import MemoryStore
 from core.eventstore.writer import Writer
 from nodeagent.facts import Liveness, StandaloneFactsSource
@@ -55,7 +55,7 @@ async def apply_replicas(agent: AgentHarness, replicas: int, start: int = 0) -> 
 
 
 async def last_release(agent: AgentHarness) -> AddressesReleased:
-    segments, _ = await LogReader(agent.store, agent.keys).catch_up(START)
+    segments, _ = await LogReader(agent.store, agent.keys).catch_up(LOG_START)
     events = [recorded.event for segment in segments for recorded in segment.events()]
     return next(event for event in reversed(events) if isinstance(event, AddressesReleased))
 

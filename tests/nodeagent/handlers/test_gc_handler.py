@@ -9,7 +9,7 @@ import pytest
 from core.domain.events import AddressesReleased
 from core.errors import LogCorrupt
 from core.eventstore.kv import Put
-from core.eventstore.log import START, LogReader
+from core.eventstore.log import LOG_START, LogReader
 from core.eventstore.memory import MemoryStore
 from nodeagent.cni_protocol.failures import GC_INCOMPLETE, INVALID_CONFIG
 from nodeagent.handlers.missing_attachments import GC_TWICE_S, is_netns_gone
@@ -165,7 +165,7 @@ async def test_a_release_by_gc_has_its_evidence_in_the_log(agent: AgentHarness, 
 
     await collect(agent, "web-0", "web-2")
 
-    segments, _ = await LogReader(agent.store, agent.keys).catch_up(START)
+    segments, _ = await LogReader(agent.store, agent.keys).catch_up(LOG_START)
     events = [recorded for segment in segments for recorded in segment.events()]
     last_recorded = events[-1]
     event = last_recorded.event

@@ -16,7 +16,7 @@ from core.domain.model import Attachment, Nic
 from core.domain.selection.request import SelectionRequest
 from core.errors import AddressConflict
 from core.eventstore.kv import Get, Guard, KeyValueStore, TxnResult, Write
-from core.eventstore.log import START, LogReader
+from core.eventstore.log import LOG_START, LogReader
 from core.eventstore.memory import MemoryStore
 from nodeagent.cni_protocol.failures import CniFailure
 from nodeagent.conflict_detection.detector import DetectionSwitches
@@ -29,7 +29,7 @@ CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 async def refusals(agent: AgentHarness, store: KeyValueStore) -> list[Recorded]:
-    segments, _ = await LogReader(store, agent.keys).catch_up(START)
+    segments, _ = await LogReader(store, agent.keys).catch_up(LOG_START)
     events = [recorded for segment in segments for recorded in segment.events()]
     return [recorded for recorded in events if isinstance(recorded.event, AllocationRefused)]
 
@@ -37,7 +37,7 @@ async def refusals(agent: AgentHarness, store: KeyValueStore) -> list[Recorded]:
 async def next_refusal(agent: AgentHarness, store: KeyValueStore) -> Recorded:
     """Wait for the first refusal in the log."""
     async with asyncio.timeout(DEADLINE_S):
-        async for segments, _ in LogReader(store, agent.keys).follow(START):
+        async for segments, _ in LogReader(store, agent.keys).follow(LOG_START):
             for segment in segments:
                 for recorded in segment.events():
                     if isinstance(recorded.event, AllocationRefused):

@@ -12,7 +12,7 @@ import pytest
 
 from nodeagent.cni_protocol.failures import CniFailure
 from nodeagent.ifacer.conf import DesiredBond, InterfaceConfig, read_conf
-from nodeagent.ifacer.options import NUMBERS, BondOptions
+from nodeagent.ifacer.options import NUMBER_OPTIONS, BondOptions
 
 
 def conf(**fields: Any) -> bytes:
@@ -45,7 +45,7 @@ VALID: dict[str, tuple[dict[str, Any], InterfaceConfig | None]] = {
     "a VLAN on a bond": (
         {"interfaces": ["a", "b"], "vlanID": 100, "bond": BOND | {"options": "miimon=100"}},
         InterfaceConfig(
-            ("a", "b"), 100, DesiredBond("bd0", 1, BondOptions(((NUMBERS["miimon"], 100),)))
+            ("a", "b"), 100, DesiredBond("bd0", 1, BondOptions(((NUMBER_OPTIONS["miimon"], 100),)))
         ),
     ),
     "field names in other letter case, null as if absent": (

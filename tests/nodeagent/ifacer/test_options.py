@@ -11,7 +11,7 @@ import pytest
 
 from core.errors import BadInput
 from nodeagent.ifacer.link_messages import add_bond, add_vlan, read_bond_mode, read_vlan_id
-from nodeagent.ifacer.options import NUMBERS, BondOptions, read_options
+from nodeagent.ifacer.options import NUMBER_OPTIONS, BondOptions, read_options
 from nodeagent.netlink.codec import attribute, attributes, elements
 from nodeagent.netlink.numbers import IFLA_INFO_DATA, IFLA_LINKINFO
 from nodeagent.netlink.requests import IFINFOMSG, Request
@@ -19,20 +19,20 @@ from nodeagent.netlink.values import Link
 
 OPTIONS_BY_TEXT = {
     "nothing": ("", BondOptions()),
-    "a number": ("miimon=100", BondOptions(((NUMBERS["miimon"], 100),))),
+    "a number": ("miimon=100", BondOptions(((NUMBER_OPTIONS["miimon"], 100),))),
     "several, with blanks": (
         " miimon = 100 ; lacp_rate=1;",
-        BondOptions(((NUMBERS["miimon"], 100), (NUMBERS["lacp_rate"], 1))),
+        BondOptions(((NUMBER_OPTIONS["miimon"], 100), (NUMBER_OPTIONS["lacp_rate"], 1))),
     ),
     "zero sets nothing": ("miimon=0;use_carrier=-1", BondOptions()),
     "unknown keys set nothing": ("updelay=5;colour=red", BondOptions()),
     "pieces without exactly one equals sign set nothing": (
         "miimon;=;a=b=c;up_delay=7",
-        BondOptions(((NUMBERS["up_delay"], 7),)),
+        BondOptions(((NUMBER_OPTIONS["up_delay"], 7),)),
     ),
     "pieces after an invalid piece are parsed": (
         "nonsense;miimon=1",
-        BondOptions(((NUMBERS["miimon"], 1),)),
+        BondOptions(((NUMBER_OPTIONS["miimon"], 1),)),
     ),
     "interfaces": ("primary=ens3;active_slave=ens4", BondOptions(primary="ens3", active="ens4")),
     "a list": (
@@ -87,12 +87,12 @@ BOND_NUMBERS = {
 
 
 def test_every_numeric_option_has_the_kernels_attribute_and_size() -> None:
-    text = ";".join(f"{key}=1" for key in NUMBERS)
+    text = ";".join(f"{key}=1" for key in NUMBER_OPTIONS)
 
     packed = link_info(add_bond("bd0", 4, read_options(text), {}))
 
-    assert BOND_NUMBERS.keys() == NUMBERS.keys()
-    for key, option in NUMBERS.items():
+    assert BOND_NUMBERS.keys() == NUMBER_OPTIONS.keys()
+    for key, option in NUMBER_OPTIONS.items():
         size = option.bits // 8
         assert bytes(packed[BOND_NUMBERS[key]]) == (1).to_bytes(size, sys.byteorder)
     assert bytes(packed[1]) == b"\4", "the mode"

@@ -26,8 +26,8 @@ from nodeagent.netlink.rdma import RdmaSocket
 DONE = 3
 ERROR = 2
 DUMP = 0x300
-EXCLUSIVE = 0
-SHARED = 1
+EXCLUSIVE_MODE = 0
+SHARED_MODE = 1
 
 
 class Port(NamedTuple):
@@ -53,7 +53,7 @@ class Kernel:
     for changes; 0 accepts them.
     """
 
-    def __init__(self, mode: int | None = SHARED) -> None:
+    def __init__(self, mode: int | None = SHARED_MODE) -> None:
         self.mode = mode
         self.refusal = 0
         self.devices: dict[NamespaceIdentity, tuple[Device, ...]] = {}
@@ -74,7 +74,7 @@ class Kernel:
 
     def move(self, number: int, source: NamespaceIdentity, netns: int) -> int:
         """Move a device as the kernel does; return the error number, 0 for success."""
-        if self.refusal or self.mode != EXCLUSIVE:
+        if self.refusal or self.mode != EXCLUSIVE_MODE:
             return self.refusal or EPERM
         status = os.fstat(netns)
         target = NamespaceIdentity(status.st_dev, status.st_ino)

@@ -17,10 +17,10 @@ from nodeagent.netlink.session import NetlinkSession
 from nodeagent.netlink.values import Link as KernelLink
 from nodeagent.rdma.counter_reader import READ_S_MAX, CounterReader
 from nodeagent.rdma.values import RdmaPortLink
-from tests.nodeagent.rdma.scripted_kernel import EXCLUSIVE, SHARED, Device, Kernel, Port
+from tests.nodeagent.rdma.scripted_kernel import EXCLUSIVE_MODE, SHARED_MODE, Device, Kernel, Port
 from tests.nodeagent.sriov.cards import Card
 from tests.support.emulation import needs_driver_ioctls
-from tests.support.link import NAMESPACES, Link, ip
+from tests.support.link import NAMESPACES_FOLDER, Link, ip
 
 CARD = 0x506B4B0300AABBCC
 LINK = "no-link-0"
@@ -155,7 +155,7 @@ def test_counters_are_read_from_sys_when_netlink_has_none(
 def test_a_device_without_a_link_is_left_out_unless_a_mac_address_matches_its_guid(
     executor: NetnsExecutor, kernel: Kernel, link: Link, tmp_path: Path
 ) -> None:
-    kernel.mode = EXCLUSIVE
+    kernel.mode = EXCLUSIVE_MODE
     pod = Pod(link, kernel, tmp_path, "10.6.0.17/24")
     guid = 0x020000FFFE000000 + int(link.station().mac.rpartition(":")[2], 16) - 1
     ports = (Port("", {"np_cnp_sent": 1}),)
@@ -179,14 +179,14 @@ def test_devices_of_pods_are_read_only_in_exclusive_mode(
     (tmp_path / "again").symlink_to(pod.netns)
     (tmp_path / "default").symlink_to(link.station().netns)
     (tmp_path / "empty").symlink_to(link.station().netns)
-    (tmp_path / "gone").symlink_to(NAMESPACES / "gone")
+    (tmp_path / "gone").symlink_to(NAMESPACES_FOLDER / "gone")
     reader = CounterReader(executor, (tmp_path, tmp_path / "no-docker"), tmp_path)
 
-    for shared in (SHARED, None):
+    for shared in (SHARED_MODE, None):
         kernel.mode = shared
         assert len(reader.read().namespaces) == 1, "shared devices are the node's"
 
-    kernel.mode = EXCLUSIVE
+    kernel.mode = EXCLUSIVE_MODE
     result = reader.read()
     of_node, *pods = result.namespaces
     assert (of_node.address, result.faults) == ("", {})
@@ -210,7 +210,7 @@ def test_other_namespaces_are_read_when_one_cannot_be_read(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    kernel.mode = EXCLUSIVE
+    kernel.mode = EXCLUSIVE_MODE
     bad, good = (Pod(link, kernel, tmp_path, f"10.6.0.{last}/24") for last in (17, 18))
     good.route("10.6.0.1")
     (tmp_path / "no-namespace").write_text("")
@@ -230,7 +230,7 @@ def test_other_namespaces_are_read_when_one_cannot_be_read(
 def test_reading_stops_at_its_deadline_and_reports_it(
     executor: NetnsExecutor, kernel: Kernel, link: Link, tmp_path: Path
 ) -> None:
-    kernel.mode = EXCLUSIVE
+    kernel.mode = EXCLUSIVE_MODE
     Pod(link, kernel, tmp_path, "10.6.0.17/24")
     moments = iter((0.0, READ_S_MAX + 1))
 

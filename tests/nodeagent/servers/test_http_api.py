@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from core.domain.events import AddressesReleased
-from core.eventstore.log import START, LogReader
+from core.eventstore.log import LOG_START, LogReader
 from core.eventstore.memory import MemoryStore
 from nodeagent.agent import Agent
-from nodeagent.servers.http_bodies import BODY_BYTES_MAX, REQUIRED
+from nodeagent.servers.http_bodies import BODY_BYTES_MAX, MISSING_MEMBER_CODE
 from nodeagent.settings.values import Settings
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.http_caller import HttpReply, over_socket
@@ -174,8 +174,8 @@ async def test_invalid_names_return_500_and_claim_nothing(
 @pytest.mark.parametrize(
     ("data", "status", "code", "text"),
     [
-        (b"", 422, REQUIRED, "{name} in body is required"),
-        (b"null", 422, REQUIRED, "{name} in body is required"),
+        (b"", 422, MISSING_MEMBER_CODE, "{name} in body is required"),
+        (b"null", 422, MISSING_MEMBER_CODE, "{name} in body is required"),
         (b"{", 400, 400, 'parsing {name} body from "" failed, because '),
         (b"[]", 400, 400, 'parsing {name} body from "" failed, because '),
         (b'"text"', 400, 400, 'parsing {name} body from "" failed, because '),
@@ -221,7 +221,7 @@ async def test_the_error_names_the_first_missing_field(
     reply = await ask(agent, "POST", "/v1/ipam/ip", body)
 
     assert reply.status == 422
-    assert reply.json == {"code": REQUIRED, "message": f"{missing} in body is required"}
+    assert reply.json == {"code": MISSING_MEMBER_CODE, "message": f"{missing} in body is required"}
 
 
 async def test_a_body_is_parsed_like_encoding_json_of_go(agent: AgentHarness) -> None:
@@ -346,7 +346,7 @@ async def test_a_query_must_name_the_pod(agent: AgentHarness, query: str, missin
     reply = await ask(agent, "GET", f"/v1/workloadendpoint{query}")
 
     assert reply.status == 422
-    assert reply.json == {"code": REQUIRED, "message": f"{missing} in query is required"}
+    assert reply.json == {"code": MISSING_MEMBER_CODE, "message": f"{missing} in query is required"}
 
 
 async def test_the_coordinator_config_has_the_settings_of_the_cluster(agent: AgentHarness) -> None:
@@ -392,7 +392,7 @@ async def test_a_conflict_release_quarantines_the_released_addresses(agent: Agen
     assert await agent.claims() == {}
     assert set(view.current.quarantine) == {"10.6.0.10", "fd00:6::10"}
     assert "all IP addresses used out" in again.json
-    segments, _ = await LogReader(agent.store, agent.keys).catch_up(START)
+    segments, _ = await LogReader(agent.store, agent.keys).catch_up(LOG_START)
     events = [logged.event for segment in segments for logged in segment.events()]
     event = [event for event in events if isinstance(event, AddressesReleased)][-1]
     assert event.reason == "conflict"

@@ -24,7 +24,7 @@ from nodeagent.sriov.vf_configurator import VfConfigurator
 from nodeagent.sriov.vf_links import VfSettings
 from nodeagent.sriov_master import is_representor
 
-TREES = Path(__file__).parent / "trees"
+TREES_FOLDER = Path(__file__).parent / "trees"
 NETWORK_DRIVERS = {"0x15b3": "mlx5_core", "0x8086": "iavf"}
 RANDOM_MAC = "5e:00:00:00:00:01"
 RDMA_CLASSES = {
@@ -43,7 +43,7 @@ class Card(Sysfs):
 
     def __init__(self, root: Path, tree: str) -> None:
         super().__init__(root)
-        self._tree = (TREES / f"{tree}.txt").read_text()
+        self._tree = (TREES_FOLDER / f"{tree}.txt").read_text()
         self.macs: dict[int, str] = {}
         self.switches: dict[int, VfSettings] = {}
         """Trust and spoof check by virtual function."""

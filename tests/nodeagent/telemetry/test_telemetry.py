@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from core import __version__
 from core.domain.events import Cause
-from core.eventstore.log import START, LogReader
+from core.eventstore.log import LOG_START, LogReader
 from core.eventstore.memory import MemoryStore
 from core.process.logs import JsonLines, set_up_logging
 from core.process.spans import SdkTracer
@@ -192,7 +192,7 @@ async def test_without_the_setting_there_is_no_metrics_port(agent: AgentHarness)
 
 async def causes(agent: AgentHarness) -> list[Cause]:
     """The causes of all events that the agent has written."""
-    segments, _ = await LogReader(agent.store, agent.keys).catch_up(START)
+    segments, _ = await LogReader(agent.store, agent.keys).catch_up(LOG_START)
     return [
         recorded.cause
         for segment in segments

@@ -11,10 +11,10 @@ import pytest
 from core.errors import BadInput, NotFound, OrbweaverError, Refused
 from ops.cli.cleanup_pod import NodeCleaner, cleanup_pod
 from ops.cli.remote import run
-from tests.packaging.project import ROOT
+from tests.packaging.project import PROJECT_ROOT
 from tests.support.yaml_reader import read_all_yaml
 
-RENDERED = ROOT / "tests/chart/golden/default.yaml"
+RENDERED = PROJECT_ROOT / "tests/chart/golden/default.yaml"
 
 
 @pytest.fixture(scope="module")

@@ -11,15 +11,15 @@ import pytest
 from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import RecordDefined
 from core.domain.model import Owner
-from core.eventstore.codec import CLAIM, ENDPOINT
+from core.eventstore.codec import CLAIM_CODEC, ENDPOINT_CODEC
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, Put
 from ops.cli.commands import gc
 from ops.cli.exits import Exit
 from tests.support.node_harness import pod, pool
-from tests.support.orbctl_harness import CLUSTER, CommandResult, OrbctlHarness
+from tests.support.orbctl_harness import CLUSTER_NAME, CommandResult, OrbctlHarness
 
-KEYS = Keys(CLUSTER)
+KEYS = Keys(CLUSTER_NAME)
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def pods_with_addresses(orbctl: OrbctlHarness) -> set[str]:
 
     async def read() -> set[str]:
         claims = (await orbctl.store.read([Get(*KEYS.range_of("ip"))])).ranges[0].kvs
-        return {CLAIM.decode(kv.value).pod for kv in claims}
+        return {CLAIM_CODEC.decode(kv.value).pod for kv in claims}
 
     return asyncio.run(read())
 
@@ -64,14 +64,16 @@ def write_stray_claim(orbctl: OrbctlHarness) -> None:
 
     async def write() -> None:
         path = KEYS.endpoint("shop", "web-1")
-        endpoint = ENDPOINT.decode((await orbctl.store.read([Get(path)])).ranges[0].kvs[0].value)
+        endpoint = ENDPOINT_CODEC.decode(
+            (await orbctl.store.read([Get(path)])).ranges[0].kvs[0].value
+        )
         ((address, _),) = endpoint.addresses()
         stored = (await orbctl.store.read([Get(KEYS.ip_of(address))])).ranges[0].kvs[0]
-        claim = CLAIM.decode(stored.value)
+        claim = CLAIM_CODEC.decode(stored.value)
         stray = claim._replace(holder="pod/older")
-        await orbctl.store.commit([], [Put(KEYS.ip_of("10.6.0.99"), CLAIM.encode(stray))])
+        await orbctl.store.commit([], [Put(KEYS.ip_of("10.6.0.99"), CLAIM_CODEC.encode(stray))])
         # Write the newer Pod's keys again: they get higher revisions than the stray claim.
-        newer_writes = [Put(stored.key, stored.value), Put(path, ENDPOINT.encode(endpoint))]
+        newer_writes = [Put(stored.key, stored.value), Put(path, ENDPOINT_CODEC.encode(endpoint))]
         await orbctl.store.commit([], newer_writes)
 
     asyncio.run(write())

@@ -10,7 +10,7 @@ import pytest
 from core.allocation.bindings import Binding, BindingRequest, BindingStore, State, StoredBinding
 from core.eventstore.keys import Keys
 from tests.support.node_harness import NodeHarness, pod, pool
-from tests.support.orbctl_harness import CLUSTER, OrbctlHarness
+from tests.support.orbctl_harness import CLUSTER_NAME, OrbctlHarness
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_an_endpoint_says_what_the_network_provider_does(
     orbctl.on_node("n1", claim)
     request = BindingRequest("shop", "web-0", "web-0", "uid-web-0", "n1", (), ())
     why = "no such subnet" if state == "failed" else ""
-    bindings = BindingStore(orbctl.store, Keys(CLUSTER))
+    bindings = BindingStore(orbctl.store, Keys(CLUSTER_NAME))
     asyncio.run(bindings.write(StoredBinding(), Binding(request, state, why)))
 
     output = orbctl.orbctl("describe", "endpoint", "shop/web-0").out

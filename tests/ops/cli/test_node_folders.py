@@ -12,7 +12,7 @@ import pytest
 
 from core.errors import BadInput
 from ops.cli import node_folders
-from ops.cli.node_folders import CONFIGURATIONS, NETWORKS, read_node_folders
+from ops.cli.node_folders import CONFIGURATIONS_PATH, NETWORKS_PATH, read_node_folders
 from tests.support.parts import HOST_LOCAL, needs
 
 DIRECTORIES = ("/usr/lib/cni", "/opt/cni/bin")
@@ -22,7 +22,7 @@ PROGRAM = shutil.which("host-local", path=os.pathsep.join(DIRECTORIES))
 def configure(root: Path, **ipam: object) -> str:
     config = {"cniVersion": "0.4.0", "name": "lan", "type": "bridge"}
     text = json.dumps(config | {"ipam": {"type": "host-local", "subnet": "10.6.0.0/24", **ipam}})
-    path = root / CONFIGURATIONS / "10-lan.conf"
+    path = root / CONFIGURATIONS_PATH / "10-lan.conf"
     path.parent.mkdir(parents=True)
     path.write_text(text)
     return text
@@ -32,7 +32,9 @@ def configure(root: Path, **ipam: object) -> str:
 def test_address_container_and_interface_are_read_from_host_locals_files(tmp_path: Path) -> None:
     node = tmp_path / "node-a"
     config = json.loads(configure(node))
-    config["ipam"]["dataDir"] = str(node / NETWORKS)  # host-local writes into the node's folder
+    config["ipam"]["dataDir"] = str(
+        node / NETWORKS_PATH
+    )  # host-local writes into the node's folder
     call = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c0ffee", "CNI_NETNS": "/none"}
     variables = os.environ | call | {"CNI_IFNAME": "eth0", "CNI_PATH": "/usr/lib/cni"}
     subprocess.run([str(PROGRAM)], env=variables, input=json.dumps(config), text=True, check=True)
@@ -74,7 +76,7 @@ def test_a_directory_that_does_not_exist_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_too_long_is_refused(tmp_path: Path) -> None:
-    network = tmp_path / "node-a" / NETWORKS / "lan"
+    network = tmp_path / "node-a" / NETWORKS_PATH / "lan"
     network.mkdir(parents=True)
     (network / "10.6.0.9").write_text("x" * (node_folders.RESERVATION_BYTES_MAX + 1))
 

@@ -12,7 +12,7 @@ import pytest
 from core.errors import BadInput
 from ops.cli.exits import Exit
 from ops.cli.formats import Format, parse_output
-from ops.cli.input_files import READABLE
+from ops.cli.input_files import READABLE_REMEDY
 from ops.cli.jsonpath import find, render
 from ops.cli.output import ObjectListing, TableColumn
 from ops.cli.selectors import read_selectors
@@ -217,4 +217,4 @@ def test_a_file_that_cannot_be_read_is_named_without_an_errno(
     assert result.code == Exit.USAGE
     first, remedy = result.err.splitlines()
     assert first == "error: cannot read no-such-file.yaml: No such file or directory"
-    assert remedy == f"  → {READABLE}"
+    assert remedy == f"  → {READABLE_REMEDY}"

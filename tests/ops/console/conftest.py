@@ -16,9 +16,9 @@ from core.domain.model import Reservation
 from core.eventstore.etcd import EtcdStore
 from core.process.tcp_port import TcpPort
 from ops.console.source import ConsoleSource
-from ops.console.web_server import API, CONNECTIONS_MAX, ConsoleServer
+from ops.console.web_server import API_PATH, CONNECTIONS_MAX, ConsoleServer
 from tests.support.archived_cluster import (
-    KEYS,
+    TEST_KEYS,
     Add,
     ArchivedCluster,
     Configure,
@@ -58,7 +58,7 @@ class Console(NamedTuple):
 
     async def get(self, path: str) -> Any:
         """The JSON document at ``path``, which is relative to the root of the API."""
-        reply = await self.reply(API + path)
+        reply = await self.reply(API_PATH + path)
         assert reply.status == 200, (path, reply.status, reply.body)
         return reply.json
 
@@ -87,7 +87,7 @@ async def console(cluster: ArchivedCluster, tmp_path: Path) -> AsyncIterator[Con
     (static / "main.js").write_text("export {}")
     (static / "notes.txt").write_text("not served")
     source = ConsoleSource(
-        *(cluster.store, KEYS, cluster.directory), cluster="test", cool_down_s=COOL_DOWN_S
+        *(cluster.store, TEST_KEYS, cluster.directory), cluster="test", cool_down_s=COOL_DOWN_S
     )
     server = ConsoleServer(source, static=static)
     port = TcpPort(server.app(), "console", CONNECTIONS_MAX)

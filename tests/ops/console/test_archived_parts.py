@@ -22,7 +22,7 @@ from ops.console.events import (
 )
 from ops.console.log_extent import log_extent
 from ops.console.values import time_text
-from tests.support.archived_cluster import KEYS, Add, ArchivedCluster, Remove
+from tests.support.archived_cluster import TEST_KEYS, Add, ArchivedCluster, Remove
 
 ANY = EventConditions()
 
@@ -36,7 +36,7 @@ async def archived_log(cluster: ArchivedCluster) -> IndexedLog:
     await cluster.seal(file_bytes_max=500)
     await cluster.execute([Add("node-a", "late", 0)])
     return IndexedLog(
-        cluster.store, KEYS, cluster.files, now_ms=cluster.now_ms, window_events_max=3
+        cluster.store, TEST_KEYS, cluster.files, now_ms=cluster.now_ms, window_events_max=3
     )
 
 
@@ -70,7 +70,7 @@ async def test_a_damaged_block_of_the_archive_is_left_out_and_named(
     assert readable[0].position < first < last < readable[-1].position
 
     log = IndexedLog(
-        *(archived_cluster.store, KEYS, archived_cluster.files), now_ms=archived_cluster.now_ms
+        *(archived_cluster.store, TEST_KEYS, archived_cluster.files), now_ms=archived_cluster.now_ms
     )
     instant = await log.now()
     page = await events_after(
@@ -121,7 +121,7 @@ async def test_a_restored_part_of_the_archive_is_read_and_no_longer_named(
     await archived_log(archived_cluster)
     first, last = await _damage(archived_cluster, 1)
     log = IndexedLog(
-        *(archived_cluster.store, KEYS, archived_cluster.files), now_ms=archived_cluster.now_ms
+        *(archived_cluster.store, TEST_KEYS, archived_cluster.files), now_ms=archived_cluster.now_ms
     )
     damaged = await log.now()
     assert [(part.first_position, part.last_position) for part in log.unread.parts()] == [

@@ -10,9 +10,9 @@ from core.audit.indexed_log import IndexedLog
 from core.domain.configuration.commands import QuarantineAddress
 from core.domain.events import AllocationRefused, Cause, PoolVerdict, Recorded
 from ops.console.events import EventConditions, events_before, parse_event_position
-from ops.console.routes import ROUTES
+from ops.console.routes import CONSOLE_ROUTES
 from tests.ops.console.conftest import MAIN_SIZE, SIX_SIZE, Console
-from tests.support.archived_cluster import KEYS, Add, ArchivedCluster, Remove
+from tests.support.archived_cluster import TEST_KEYS, Add, ArchivedCluster, Remove
 from tests.support.yaml_reader import read_yaml
 
 pytestmark = pytest.mark.etcd
@@ -33,7 +33,7 @@ async def test_every_path_of_the_contract_is_served_with_its_parameters() -> Non
         described[path] = {part["name"] for part in parameters if part["in"] == "query"}
     # These two paths do not show the state at an instant; ``ConsoleServer`` routes them itself.
     del described["/events/stream"], described["/access"]
-    served = {route.path.replace(":.+", ""): set(route.parameters) for route in ROUTES}
+    served = {route.path.replace(":.+", ""): set(route.parameters) for route in CONSOLE_ROUTES}
     assert described == served
 
 
@@ -283,7 +283,7 @@ async def test_events_before_the_window_of_the_index_are_paged_too(
     await archived_cluster.execute([Add("node-a", f"web-{number}", 0) for number in range(4)])
     await archived_cluster.seal(file_bytes_max=500)
     await archived_cluster.execute([Remove("node-a", "web-0", 0)])
-    log = IndexedLog(archived_cluster.store, KEYS, archived_cluster.files, window_events_max=3)
+    log = IndexedLog(archived_cluster.store, TEST_KEYS, archived_cluster.files, window_events_max=3)
     instant = await log.now()
     assert instant.log.first_position > 0
     positions: list[tuple[int, int]] = []

@@ -14,9 +14,14 @@ import pytest
 import trustme
 
 from core.eventstore.memory import MemoryStore
-from ops.console.web_server import HEADERS
+from ops.console.web_server import SECURITY_HEADERS
 from tests.support.browser import require_chromium, running_browser
-from tests.support.console_harness import HELD, WIDE, ConsoleHarness, running_console
+from tests.support.console_harness import (
+    HELD_ADDRESS,
+    WIDE_REQUEST,
+    ConsoleHarness,
+    running_console,
+)
 from tests.support.deadlines import DEADLINE_S
 from tests.support.node_harness import pod
 from tests.support.reverse_proxy import ReverseProxy, reverse_proxy
@@ -58,13 +63,13 @@ async def test_pages_and_the_stream_of_events_pass_a_proxy_below_a_path(
         async with client.get(url) as page:
             assert page.status == 200
             policy = page.headers["Content-Security-Policy"]
-            assert policy == HEADERS["Content-Security-Policy"]
-        async with client.get(f"{url}api/v1/addresses/{HELD}") as answer:
+            assert policy == SECURITY_HEADERS["Content-Security-Policy"]
+        async with client.get(f"{url}api/v1/addresses/{HELD_ADDRESS}") as answer:
             assert (await answer.json())["state"] == "allocated"
         async with client.get(f"{url}api/v1/events/stream") as stream:
             async with asyncio.timeout(DEADLINE_S):
                 assert await stream.content.readuntil(b"\n\n") == b":\n\n"
-                await proxied.console.node_a.add(pod("late-0"), request=WIDE)
+                await proxied.console.node_a.add(pod("late-0"), request=WIDE_REQUEST)
                 message = await stream.content.readuntil(b"\n\n")
             assert b"shop/late-0" in message
 
@@ -82,10 +87,10 @@ async def test_every_request_of_a_browser_stays_below_the_path(
         await page.send("Page.navigate", url=f"{url}#/events?namespace=shop")
         await page.expect("document.querySelector('.live')?.classList.contains('is-connected')")
         await page.expect("document.querySelector('tbody tr') !== null")
-        await proxied.console.node_a.add(pod("late-1"), request=WIDE)
+        await proxied.console.node_a.add(pod("late-1"), request=WIDE_REQUEST)
         await page.expect("document.querySelector('td a[href*=\"late-1\"]') !== null")
 
-        await page.evaluate(f"location.hash = '#/addresses/{HELD}?at=2026-01-01T12:03:00Z'")
+        await page.evaluate(f"location.hash = '#/addresses/{HELD_ADDRESS}?at=2026-01-01T12:03:00Z'")
         await page.expect("document.body.innerText.includes('allocated to shop/web-1')")
         assert page.errors == []  # the policy of the page has blocked nothing
         foreign_requests = [

@@ -23,16 +23,16 @@ from ops.console.workflow_actions import WorkflowActions
 from tests.support.browser import Page, View, require_chromium, running_browser
 from tests.support.console_harness import (
     COOLING_DOWN,
-    HELD,
+    HELD_ADDRESS,
     HOSTILE_TEXT,
     RELEASE_TRACE,
-    WIDE,
+    WIDE_REQUEST,
     ConsoleHarness,
     running_console,
     served,
 )
 from tests.support.etcd import EtcdCluster
-from tests.support.node_harness import CAUSE, pod
+from tests.support.node_harness import TEST_CAUSE, pod
 from workflows.engine.client.client import Client
 
 pytestmark = [pytest.mark.etcd, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
@@ -44,7 +44,7 @@ PAGES = {
     "#/pools/lan": "Pool lan",
     "#/pools/wide": "Pool wide",
     "#/pools/six": "Pool six",
-    f"#/addresses/{HELD}": f"Address {HELD}",
+    f"#/addresses/{HELD_ADDRESS}": f"Address {HELD_ADDRESS}",
     "#/addresses?state=resting": "Addresses",
     "#/pods/shop/web-0": "Pod shop/web-0",
     "#/nodes/node-b": "Node node-b",
@@ -147,7 +147,7 @@ async def test_parts_of_the_log_that_cannot_be_read_are_named_above_the_page(pag
     ("links", "answers"),
     [
         # Which Pod has the address, and which Pod had it before?
-        ([f"search {HELD}"], ["12:02:00Z", "shop/web-1", "12:05:00Z", "shop/web-0"]),
+        ([f"search {HELD_ADDRESS}"], ["12:02:00Z", "shop/web-1", "12:05:00Z", "shop/web-0"]),
         # Why is web-9 without address?
         (
             ["search web-9", "shop/web-9"],
@@ -158,7 +158,7 @@ async def test_parts_of_the_log_that_cannot_be_read_are_named_above_the_page(pag
         # What changed in the ten minutes before 12:30?
         (["#/events?since=10m&at=2026-01-01T12:29:00Z"], ["record-defined", "pool-defined"]),
         # Which reservation has the address, and who made it?
-        (["search 10.6.0.20", "printers"], ["10.6.0.20-10.6.0.21", "defined", CAUSE.actor]),
+        (["search 10.6.0.20", "printers"], ["10.6.0.20-10.6.0.21", "defined", TEST_CAUSE.actor]),
         # Where do the coordinator's settings of the node come from, and what were they?
         (["#/nodes/node-b"], ["From SpiderCoordinator default (Synced)", "conf.yml of the node"]),
         (["#/nodes/node-b", "default"], ['mode: "auto" -> "underlay"', "10.244.0.0/16"]),
@@ -194,7 +194,7 @@ async def _follow(page: Page, step: str) -> None:
 
 
 async def test_an_instant_that_is_typed_shows_who_held_the_address_then(page: Page) -> None:
-    await show(page, f"#/addresses/{HELD}")
+    await show(page, f"#/addresses/{HELD_ADDRESS}")
     assert "Now: allocated to shop/web-0" in await page.evaluate(VERDICT)
 
     await page.evaluate("document.querySelector('.instant').focus()")
@@ -211,7 +211,7 @@ async def test_an_instant_that_is_typed_shows_who_held_the_address_then(page: Pa
 
 
 async def test_the_slider_moves_by_keys_and_plays_up_to_the_present(page: Page) -> None:
-    await show(page, f"#/addresses/{HELD}")
+    await show(page, f"#/addresses/{HELD_ADDRESS}")
 
     await page.evaluate("document.querySelector('[type=range]').focus()")
     await page.press("Home")
@@ -237,8 +237,10 @@ async def test_stepping_over_an_event_shows_the_state_before_and_after_it(page: 
 
 async def test_a_cell_names_its_holder_under_the_pointer_and_by_keys(page: Page) -> None:
     await show(page, "#/pools/lan")
-    label = await page.evaluate(f"document.querySelector('[data-key=\"{HELD}\"]').ariaLabel")
-    assert label == f"{HELD} allocated, held by shop/web-0"
+    label = await page.evaluate(
+        f"document.querySelector('[data-key=\"{HELD_ADDRESS}\"]').ariaLabel"
+    )
+    assert label == f"{HELD_ADDRESS} allocated, held by shop/web-0"
 
     await page.point_at(f'[data-key="{COOLING_DOWN}"]')
     await page.expect(
@@ -258,7 +260,7 @@ async def test_a_cell_names_its_holder_under_the_pointer_and_by_keys(page: Page)
     await page.press("Home")
     assert "shop/web-0" in await text_of(page, ".grid-details")
     await page.press("Enter")
-    await page.expect(f"document.querySelector('h1').innerText === 'Address {HELD}'")
+    await page.expect(f"document.querySelector('h1').innerText === 'Address {HELD_ADDRESS}'")
 
 
 @pytest.mark.parametrize("pool", ["wide", "six"])
@@ -292,12 +294,12 @@ async def test_a_pod_without_an_address_is_searched_and_says_why(page: Page) -> 
 async def test_what_a_network_provider_did_is_on_the_pages_of_the_pod_and_its_address(
     page: Page, console: ConsoleHarness
 ) -> None:
-    where = ("shop", "web-0", "web-0", "uid-web-0", "node-a", (HELD,))
+    where = ("shop", "web-0", "web-0", "uid-web-0", "node-a", (HELD_ADDRESS,))
     writer = console.node_a.writer
-    draft = EventDraft(writer.event_id(), CAUSE, BindingChanged(*where, "bound"))
+    draft = EventDraft(writer.event_id(), TEST_CAUSE, BindingChanged(*where, "bound"))
     await writer.append(Proposal((draft,), (), ()))
 
-    for path in ("#/pods/shop/web-0", f"#/addresses/{HELD}"):
+    for path in ("#/pods/shop/web-0", f"#/addresses/{HELD_ADDRESS}"):
         await show(page, path)
         # The first answer may be older than the event: the console reads the log at intervals.
         await page.expect(
@@ -332,7 +334,7 @@ async def test_an_execution_is_found_and_signalled_where_this_is_switched_on(
         await page.expect("document.querySelector('.actions') !== null")
         await page.evaluate("document.querySelector('[data-key=action-name]').focus()")
         await page.type_text("put")
-        await console.node_a.add(pod("late-0"), request=WIDE)  # makes the page load again
+        await console.node_a.add(pod("late-0"), request=WIDE_REQUEST)  # makes the page load again
         await show(page, await page.evaluate("location.hash"))
         await page.evaluate("document.querySelector('[data-key=action-arguments]').focus()")
         await page.type_text('["bread"]')
@@ -377,7 +379,7 @@ async def test_an_open_page_shows_new_events(page: Page, console: ConsoleHarness
     await page.expect("document.querySelector('.live').classList.contains('is-connected')")
     await page.expect("document.body.innerText.includes('New events appear here')")
 
-    await console.node_a.add(pod("late-1"), request=WIDE)
+    await console.node_a.add(pod("late-1"), request=WIDE_REQUEST)
     await page.expect("document.querySelector('td a[href*=\"late-1\"]') !== null")
 
     await page.evaluate("document.querySelector('#content').classList.add('old')")
@@ -386,7 +388,7 @@ async def test_an_open_page_shows_new_events(page: Page, console: ConsoleHarness
 
     await show(page, "#/nodes/node-a")
     assert COOLING_DOWN in await text_of(page, "section:nth-of-type(2)")  # released addresses
-    await console.node_a.add(pod("late-2"), request=WIDE)
+    await console.node_a.add(pod("late-2"), request=WIDE_REQUEST)
     await page.expect("document.querySelector('td a[href*=\"late-2\"]') !== null")
 
 

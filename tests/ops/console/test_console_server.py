@@ -15,9 +15,9 @@ from core.eventstore.memory import MemoryStore
 from ops.console.console_host import ConsoleHost
 from ops.console.console_settings import ConsoleSettings
 from ops.console.event_stream import READERS_MAX, EventReader
-from ops.console.web_server import API
+from ops.console.web_server import API_PATH
 from tests.ops.console.conftest import Console
-from tests.support.archived_cluster import KEYS, Add, Remove
+from tests.support.archived_cluster import TEST_KEYS, Add, Remove
 from tests.support.console_harness import served
 from tests.support.deadlines import DEADLINE_S, until
 
@@ -41,14 +41,14 @@ async def test_a_response_about_a_position_is_cached_and_a_live_one_is_not(
     console: Console,
 ) -> None:
     newest = (await console.get("/log"))["last"]["position"]
-    url = f"{API}/overview?at={newest}"
+    url = f"{API_PATH}/overview?at={newest}"
     reply = await console.reply(url)
     assert reply.headers["Cache-Control"].endswith("immutable")
     revalidated = await console.reply(
-        f"{API}/overview?at={newest}", **{"If-None-Match": reply.headers["Etag"]}
+        f"{API_PATH}/overview?at={newest}", **{"If-None-Match": reply.headers["Etag"]}
     )
     assert (revalidated.status, revalidated.body) == (304, b"")
-    live = await console.reply(f"{API}/pools")
+    live = await console.reply(f"{API_PATH}/pools")
     assert live.headers["Cache-Control"] == "no-cache"
     assert live.headers["Vary"] == "Authorization"
 
@@ -56,7 +56,7 @@ async def test_a_response_about_a_position_is_cached_and_a_live_one_is_not(
 async def test_a_response_to_a_request_with_a_token_is_not_cached(console: Console) -> None:
     async with (
         served(console.source, AccessFor(checks=1)) as url,
-        console.client.get(f"{url}{API[1:]}/overview?at=0") as response,
+        console.client.get(f"{url}{API_PATH[1:]}/overview?at=0") as response,
     ):
         assert (response.status, response.headers["Cache-Control"]) == (200, "no-cache")
 
@@ -65,7 +65,7 @@ async def test_a_stream_ends_when_its_client_may_no_longer_read(console: Console
     access = AccessFor(checks=2)
     async with (
         served(console.source, access, recheck_s=0.05) as url,
-        console.client.get(f"{url}{API[1:]}/events/stream") as response,
+        console.client.get(f"{url}{API_PATH[1:]}/events/stream") as response,
         asyncio.timeout(DEADLINE_S),
     ):
         await response.read()
@@ -76,7 +76,7 @@ async def test_a_console_without_authentication_accepts_only_loopback_host_names
     tmp_path: Path,
 ) -> None:
     settings = ConsoleSettings("127.0.0.1", 0, "none")
-    host = ConsoleHost(settings, MemoryStore(), KEYS, tmp_path, cluster="test")
+    host = ConsoleHost(settings, MemoryStore(), TEST_KEYS, tmp_path, cluster="test")
     running = asyncio.ensure_future(host.run())
     await until(lambda: host.port is not None or running.done())
     statuses = {}
@@ -112,7 +112,7 @@ async def test_a_console_without_authentication_accepts_only_loopback_host_names
 async def test_a_wrong_request_gets_a_code_and_a_message(
     console: Console, path: str, status: int, code: str
 ) -> None:
-    reply = await console.reply(API + path)
+    reply = await console.reply(API_PATH + path)
     assert (reply.status, reply.json["error"]["code"]) == (status, code)
     assert reply.json["error"]["message"]
 
@@ -127,7 +127,7 @@ async def test_pages_load_nothing_from_elsewhere(console: Console) -> None:
     for path in ("/notes.txt", "/../conftest.py", "/%2e%2e/archive", "/missing.js", "/a%00.js"):
         assert (await console.reply(path)).status == 404
     assert (await console.reply(f"/{'a' * 300}.js")).status == 404
-    async with console.client.post(f"{console.url}{API}/pools") as refused:
+    async with console.client.post(f"{console.url}{API_PATH}/pools") as refused:
         assert refused.status == 405
         assert (await refused.json())["error"]["code"] == "MethodNotAllowed"
 
@@ -136,7 +136,7 @@ async def test_a_stream_has_the_missed_and_the_new_events(console: Console) -> N
     events = (await console.get("/events?after=0"))["items"]
     last_received = events[2]
     headers = {"Last-Event-ID": f"{last_received['position']}.{last_received['place']}"}
-    url = f"{console.url}{API}/events/stream"
+    url = f"{console.url}{API_PATH}/events/stream"
     async with console.client.get(url, headers=headers) as response:
         assert response.content_type == "text/event-stream"
         missed = [await _message(response.content) for _ in events[3:]]
@@ -162,7 +162,7 @@ async def test_a_client_that_closes_a_stream_is_not_logged_as_an_error(
     console: Console, caplog: pytest.LogCaptureFixture
 ) -> None:
     feed = console.source.feed
-    async with console.client.get(f"{console.url}{API}/events/stream?after=0") as response:
+    async with console.client.get(f"{console.url}{API_PATH}/events/stream?after=0") as response:
         await _message(response.content)
         assert len(feed._readers) == 1
     await console.cluster.execute([Add("node-a", "late", 0), Remove("node-a", "late", 0)])
@@ -173,5 +173,5 @@ async def test_a_client_that_closes_a_stream_is_not_logged_as_an_error(
 async def test_the_number_of_streams_is_limited(console: Console) -> None:
     feed = console.source.feed
     feed._readers |= {EventReader() for _ in range(READERS_MAX)}
-    reply = await console.reply(f"{API}/events/stream")
+    reply = await console.reply(f"{API_PATH}/events/stream")
     assert (reply.status, reply.json["error"]["code"]) == (503, "Overloaded")

@@ -13,7 +13,7 @@ from core.eventstore.kv import IsWhole, WatchBatch
 from ops.console.event_stream import BACKLOG_MAX, EventFeed, EventReader, Gap
 from ops.console.events import EventPosition
 from tests.ops.console.conftest import Console
-from tests.support.archived_cluster import KEYS, Add, ArchivedCluster
+from tests.support.archived_cluster import TEST_KEYS, Add, ArchivedCluster
 from tests.support.deadlines import DEADLINE_S, until
 from tests.support.faulty_store import FaultyStore
 
@@ -41,7 +41,7 @@ class BusyLog(IndexedLog):
     """A log that calls ``meanwhile`` whenever an instant is read."""
 
     def __init__(self, cluster: ArchivedCluster) -> None:
-        super().__init__(cluster.store, KEYS, cluster.files)
+        super().__init__(cluster.store, TEST_KEYS, cluster.files)
         self.meanwhile: Callable[[], None] = lambda: None
 
     async def at_position(self, position: int) -> LogInstant:
@@ -64,7 +64,7 @@ async def test_a_backlog_that_overflows_while_a_reader_starts_ends_in_a_gap(
     cluster: ArchivedCluster,
 ) -> None:
     log = BusyLog(cluster)
-    feed = EventFeed(cluster.store, KEYS, log)
+    feed = EventFeed(cluster.store, TEST_KEYS, log)
     async with feed.open(BEGIN) as reader:
         logged = reader.take()
 
@@ -85,7 +85,7 @@ async def test_a_gap_with_its_position_is_announced_after_an_outage(
     cluster: ArchivedCluster,
 ) -> None:
     store = BreakingStore(cluster.store)
-    feed = EventFeed(store, KEYS, IndexedLog(store, KEYS, cluster.files))
+    feed = EventFeed(store, TEST_KEYS, IndexedLog(store, TEST_KEYS, cluster.files))
     async with feed.open(None) as reader:
         store.is_unavailable = True
         await cluster.execute([Add("node-a", "late", 0)])
@@ -104,8 +104,8 @@ async def test_a_gap_with_its_position_is_announced_after_an_outage(
 async def test_a_segment_that_cannot_be_decoded_is_a_gap_and_the_next_events_follow(
     cluster: ArchivedCluster,
 ) -> None:
-    log = IndexedLog(cluster.store, KEYS, cluster.files)
-    feed = EventFeed(cluster.store, KEYS, log)
+    log = IndexedLog(cluster.store, TEST_KEYS, cluster.files)
+    feed = EventFeed(cluster.store, TEST_KEYS, log)
     async with feed.open(None) as reader:
         position = await cluster.commit_undecodable_segment()
         assert await reader.next_events(DEADLINE_S) == [Gap(position)]

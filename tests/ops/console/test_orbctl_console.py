@@ -14,7 +14,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from ops.console.web_server import API
+from ops.console.web_server import API_PATH
 from tests.ops.console.conftest import Console
 from tests.support.archived_cluster import ArchivedCluster
 from tests.support.etcd import EtcdCluster
@@ -45,14 +45,14 @@ async def test_a_console_prints_its_address_and_token_serves_and_ends_on_a_signa
         line = (await process.stdout.readline()).decode()
         headers = {"Authorization": f"Bearer {line.removeprefix('token: ').strip()}"}
         async with aiohttp.ClientSession() as client:
-            async with client.get(f"{url}{API[1:]}/overview") as response:
+            async with client.get(f"{url}{API_PATH[1:]}/overview") as response:
                 assert response.status == 401
-            async with client.get(f"{url}{API[1:]}/overview", headers=headers) as response:
+            async with client.get(f"{url}{API_PATH[1:]}/overview", headers=headers) as response:
                 assert (await response.json())["totals"]["pods"] == 3
-            async with client.get(f"{url}{API[1:]}/access", headers=headers) as response:
+            async with client.get(f"{url}{API_PATH[1:]}/access", headers=headers) as response:
                 assert (await response.json())["workflowActions"]
             headers |= {"Host": "attacker.example"}
-            async with client.get(f"{url}{API[1:]}/overview", headers=headers) as response:
+            async with client.get(f"{url}{API_PATH[1:]}/overview", headers=headers) as response:
                 assert response.status == 403
         assert b"events are indexed" in await process.stdout.readline()
         process.send_signal(signal.SIGINT)
@@ -64,5 +64,5 @@ async def test_a_console_prints_its_address_and_token_serves_and_ends_on_a_signa
 
 
 async def test_a_console_of_a_controller_accepts_any_host_header(console: Console) -> None:
-    reply = await console.reply(f"{API}/log", Host="console.example")
+    reply = await console.reply(f"{API_PATH}/log", Host="console.example")
     assert reply.status == 200

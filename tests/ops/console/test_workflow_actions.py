@@ -36,7 +36,7 @@ from ops.console.workflows import matching_executions
 from tests.support.console_harness import served
 from tests.support.engine_harness import EngineHarness
 from tests.support.engine_samples import Basket
-from tests.tidy.sources import ROOT
+from tests.tidy.sources import PROJECT_ROOT
 from workflows.engine.store.records import RunHead
 from workflows.jobs.reclaim.scan import SCAN_NOW, WORKFLOW_ID
 from workflows.model.policies import ExecutionStatus
@@ -227,7 +227,7 @@ def _refusals(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
 
 
 def test_the_documented_requests_name_the_reclaim_scan_by_its_id_and_its_signal() -> None:
-    page = (ROOT / "docs/reference/console-api.md").read_text("utf-8")
+    page = (PROJECT_ROOT / "docs/reference/console-api.md").read_text("utf-8")
     assert set(re.findall(r"api/v1/workflows/(\S+)/(?:retry|signal)", page)) == {WORKFLOW_ID}
     assert f'{{"name": "{SCAN_NOW}"}}' in page
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from core.eventstore.election import LEADER, Leader
+from core.eventstore.election import LEADER_CODEC, Leader
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore, Put
 from core.eventstore.memory import MemoryStore
@@ -62,7 +62,7 @@ async def test_the_observer_reads_often_only_without_a_leader_or_after_a_change(
 
         await counted.until_reads(5)  # it reads often, because there is no leader
         key = node.keys.lease(CONTROLLER_ROLE)
-        await node.store.commit([], [Put(key, LEADER.encode(Leader("c-1", 0)))])
+        await node.store.commit([], [Put(key, LEADER_CODEC.encode(Leader("c-1", 0)))])
         async with asyncio.timeout(60):
             await counted.leader_found.wait()
         with pytest.raises(TimeoutError):
@@ -86,7 +86,9 @@ async def test_a_new_leader_is_read_before_the_usual_period_ends(
     running = asyncio.create_task(until_first(projector.run(), counted.run()))
 
     await counted.until_reads(2)
-    await store.commit([], [Put(keys.lease(CONTROLLER_ROLE), LEADER.encode(Leader("c-1", 0)))])
+    await store.commit(
+        [], [Put(keys.lease(CONTROLLER_ROLE), LEADER_CODEC.encode(Leader("c-1", 0)))]
+    )
     async with asyncio.timeout(60):
         await counted.leader_found.wait()
     running.cancel()

@@ -11,7 +11,7 @@ from core.domain.model import Subnet
 from core.eventstore.election import read_leader
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.kv import Get
-from core.projections.publisher import CHECKPOINT, CHECKPOINTS
+from core.projections.publisher import CHECKPOINT_CODEC, CHECKPOINT_NAME
 from tests.support.controller_process import ControllerProcess
 from tests.support.etcd import EtcdCluster
 from tests.support.node_harness import NodeHarness, pod, pool
@@ -26,9 +26,9 @@ async def node(etcd: EtcdCluster, cluster_name: str) -> NodeHarness:
 
 async def is_published(node: NodeHarness) -> bool:
     """Whether the checkpoint covers everything that this node has written."""
-    checkpoints = (await node.store.read([Get(node.keys.meta(CHECKPOINT))])).ranges[0].kvs
+    checkpoints = (await node.store.read([Get(node.keys.meta(CHECKPOINT_NAME))])).ranges[0].kvs
     newest = max(event.position for event in await node.log())
-    return CHECKPOINTS.decode(checkpoints[0].value).position >= newest
+    return CHECKPOINT_CODEC.decode(checkpoints[0].value).position >= newest
 
 
 async def test_another_replica_takes_over_when_the_leader_is_killed(

@@ -15,7 +15,7 @@ from core.projections.projector import Projector
 from ops.controller.forecaster import Forecaster
 from ops.controller.metrics import OUR_SCOPE, observe_forecasts
 from ops.kubernetes.outlooks import PoolOutlooks
-from tests.support.archived_cluster import KEYS, Add, ArchivedCluster
+from tests.support.archived_cluster import TEST_KEYS, Add, ArchivedCluster
 from tests.support.engine_harness import eventually
 
 DAY_MS: Final = 86_400_000
@@ -39,7 +39,7 @@ async def cluster(archived_cluster: ArchivedCluster) -> ArchivedCluster:
 
 @pytest.fixture
 async def projector(cluster: ArchivedCluster) -> AsyncIterator[Projector]:
-    projector = Projector(cluster.store, KEYS)
+    projector = Projector(cluster.store, TEST_KEYS)
     task = asyncio.create_task(projector.run())
     await projector.wait_for(lambda: projector.ready)
     yield projector
@@ -51,7 +51,7 @@ def forecaster(cluster: ArchivedCluster, projector: Projector) -> Forecaster:
     def now_ms() -> int:
         return cluster.now_ms()  # looked up at each call: tests replace it
 
-    return Forecaster(cluster.store, KEYS, cluster.files, projector, now_ms=now_ms)
+    return Forecaster(cluster.store, TEST_KEYS, cluster.files, projector, now_ms=now_ms)
 
 
 async def exposition(forecaster: Forecaster) -> str:
@@ -88,7 +88,7 @@ async def test_each_pool_has_an_outlook_and_its_change_is_reported_once(
     reported: list[set[str]] = []
     outlooks.listen(lambda names: reported.append(set(names)))
     forecaster = Forecaster(
-        *(cluster.store, KEYS, cluster.files, projector),
+        *(cluster.store, TEST_KEYS, cluster.files, projector),
         on_forecasts=outlooks.update,
         now_ms=cluster.now_ms,
     )

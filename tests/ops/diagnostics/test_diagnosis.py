@@ -18,8 +18,8 @@ from core.domain.roce_qos.model import (
     RoceQosRule,
 )
 from core.settings.roce_qos import RoceQosConf, roce_qos_rules
-from nodeagent.settings.sysctls import SYSCTLS, SysctlValue
-from ops.cli.commands.node import COLUMNS
+from nodeagent.settings.sysctls import NODE_SYSCTLS, SysctlValue
+from ops.cli.commands.node import CHECK_COLUMNS
 from ops.cli.output import show_table
 from ops.diagnostics.diagnosis import READ_REMEDY, Diagnosis, diagnose, worst
 from ops.diagnostics.examination import Examination, GatewayAnswer
@@ -27,7 +27,7 @@ from ops.diagnostics.kernel_features import KernelFeature
 from ops.diagnostics.network_manager import Manager
 from ops.diagnostics.nics import Gateway, MasterNic
 from ops.diagnostics.roce_qos import roce_states
-from tests.tidy.sources import ROOT
+from tests.tidy.sources import PROJECT_ROOT
 
 NIC = MasterNic(
     "ens3", "nic", "02:00:00:00:00:01", 1500, True, True, 0, "", ("10.6.0.2/24", "fd00:6::2/64")
@@ -39,7 +39,7 @@ HEALTHY = Examination(
     (),
     True,
     (KernelFeature("macvlan links", "macvlan"),),
-    tuple(SysctlValue(sysctl, sysctl.value) for sysctl in SYSCTLS),
+    tuple(SysctlValue(sysctl, sysctl.value) for sysctl in NODE_SYSCTLS),
     (NIC,),
     (GatewayAnswer(ROUTER, ("02:00:00:00:00:fe",)),),
     Manager(running=False, ignores_veths=False),
@@ -95,12 +95,12 @@ FAULTS: dict[str, tuple[Examination, Diagnosis]] = {
         Diagnosis("bond links", "warning", "no: Operation not supported", "modprobe -a bonding"),
     ),
     "a sysctl": (
-        HEALTHY._replace(sysctls=(SysctlValue(SYSCTLS[3], "0"),)),
+        HEALTHY._replace(sysctls=(SysctlValue(NODE_SYSCTLS[3], "0"),)),
         Diagnosis("sysctl ipv4.conf.all.forwarding", "warning", "0, not 1",
                   "sysctl -w net.ipv4.conf.all.forwarding=1, or tuneSysctlConfig: true"),
     ),
     "a sysctl that is not there": (
-        HEALTHY._replace(sysctls=(SysctlValue(SYSCTLS[0], None),)),
+        HEALTHY._replace(sysctls=(SysctlValue(NODE_SYSCTLS[0], None),)),
         Diagnosis("sysctl ipv4.neigh.default.gc_thresh3", "warning", "the kernel has no such key",
                   "agents skip it; if Pods need it, use a kernel that has it"),
     ),
@@ -217,7 +217,7 @@ def test_the_guide_shows_what_the_doctor_prints_for_its_rule(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """No test machine has RoCE NICs, so the rows are computed from two described NICs."""
-    page = (ROOT / "docs/guides/rdma-roce.md").read_text("utf-8")
+    page = (PROJECT_ROOT / "docs/guides/rdma-roce.md").read_text("utf-8")
     (values,) = re.findall(
         r"^```yaml\n(orbweaver:\n  roceQos:.*?)```$", page, re.MULTILINE | re.DOTALL
     )
@@ -231,7 +231,7 @@ def test_the_guide_shows_what_the_doctor_prints_for_its_rule(
     ]
     rows = diagnose(HEALTHY._replace(roce=tuple(roce_states(nics, rules))))
 
-    show_table(COLUMNS, (row for row in rows if row.check.startswith("RoCE QoS")))
+    show_table(CHECK_COLUMNS, (row for row in rows if row.check.startswith("RoCE QoS")))
 
     printed = "\n".join(line.rstrip() for line in capsys.readouterr().out.splitlines())
     assert f"```console\n# orbctl node doctor\n{printed}\n" in page, printed

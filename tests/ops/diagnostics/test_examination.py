@@ -15,7 +15,7 @@ import pytest
 from core.errors import DatapathError
 from core.eventstore.memory import MemoryStore
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace, read_sysctl
-from nodeagent.settings.sysctls import SYSCTLS, Sysctl, read, tune
+from nodeagent.settings.sysctls import NODE_SYSCTLS, Sysctl, read, tune
 from nodeagent.settings.values import Settings
 from ops.diagnostics.kernel_features import try_kernel_features
 from ops.diagnostics.network_manager import Manager, read_manager
@@ -118,8 +118,8 @@ def test_a_key_the_kernel_does_not_have_is_skipped(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     strange = Sysctl("net/ipv4/conf/all/no_such_key", "1", (4,))
-    (forwarding,) = (item for item in SYSCTLS if item.key == "net/ipv4/conf/all/forwarding")
-    monkeypatch.setattr("nodeagent.settings.sysctls.SYSCTLS", (strange, forwarding))
+    (forwarding,) = (item for item in NODE_SYSCTLS if item.key == "net/ipv4/conf/all/forwarding")
+    monkeypatch.setattr("nodeagent.settings.sysctls.NODE_SYSCTLS", (strange, forwarding))
     with NetworkNamespace.open(link.station().netns) as namespace:
         tune(executor, namespace, (4,))
 
@@ -131,7 +131,7 @@ def test_a_key_that_cannot_be_written_is_an_error_that_names_it(
     link: Link, executor: NetnsExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     impossible = Sysctl("net/ipv4/conf/all/forwarding", "no number", (4,))
-    monkeypatch.setattr("nodeagent.settings.sysctls.SYSCTLS", (impossible,))
+    monkeypatch.setattr("nodeagent.settings.sysctls.NODE_SYSCTLS", (impossible,))
     with (
         NetworkNamespace.open(link.station().netns) as namespace,
         pytest.raises(DatapathError, match="net/ipv4/conf/all/forwarding"),
@@ -199,4 +199,4 @@ async def test_an_agent_with_tune_sysctls_tunes_its_node(executor: NetnsExecutor
         }
     shutil.rmtree(directory)
 
-    assert values == {sysctl.key: sysctl.value for sysctl in SYSCTLS}
+    assert values == {sysctl.key: sysctl.value for sysctl in NODE_SYSCTLS}

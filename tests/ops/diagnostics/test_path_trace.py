@@ -12,11 +12,17 @@ from core.domain.addresses.ip_address import parse_address
 from ops.diagnostics.paths.path_trace import PathLeg, legs
 from ops.diagnostics.paths.route_lookup import Stack, route_text, rule_text, table_name
 from ops.lab.programs import console_script
-from tests.support.network_harness import OUTSIDE, SERVICES, NetworkHarness, NetworkNode, NetworkPod
+from tests.support.network_harness import (
+    OUTSIDE_ADDRESSES,
+    SERVICE_CIDRS,
+    NetworkHarness,
+    NetworkNode,
+    NetworkPod,
+)
 
 pytestmark = pytest.mark.netns
 
-SETTINGS: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
+SETTINGS: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICE_CIDRS)}
 FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
 POD_ADDRESSES: Final = ("10.6.0.101", "fd00:6::101")
 ROUTER: Final = ("10.6.0.1", "fd00:6::1")
@@ -68,14 +74,14 @@ def test_packets_to_a_service_go_to_the_node_and_packets_outside_go_by_the_nic(
 ) -> None:
     network_pod.add(**SETTINGS)
     service = traced(network_pod, SERVICE[family])
-    network = SERVICES[family]
+    network = SERVICE_CIDRS[family]
     gateway = network_pod.node.addresses[family]
     assert hops(service["there"])[0] == (
         f"pod: 32766: lookup main | main | {network} via {gateway} dev veth0"
     )
     assert service["there"].end == "leaves the node by eth0"
     assert hops(service["back"])[0].startswith("node: 1000: lookup 500 | 500 | ")
-    outside = traced(network_pod, OUTSIDE[family])
+    outside = traced(network_pod, OUTSIDE_ADDRESSES[family])
     assert hops(outside["there"]) == [
         f"pod: 32766: lookup main | main | default via {ROUTER[family]} dev eth0"
     ]
@@ -88,7 +94,7 @@ def test_the_reply_to_a_connection_through_the_node_follows_the_mark(
     network_pod: NetworkPod, family: int
 ) -> None:
     network_pod.add(**SETTINGS)
-    marked = traced(network_pod, OUTSIDE[family])["marked"]
+    marked = traced(network_pod, OUTSIDE_ADDRESSES[family])["marked"]
     gateway = network_pod.node.addresses[family]
     assert hops(marked)[0] == (
         f"pod: 1000: fwmark 0x1 lookup 100 | 100 | default via {gateway} dev veth0"
@@ -127,11 +133,13 @@ def test_the_reason_of_a_dropped_packet_is_printed(
     network_pod.add(**SETTINGS)
     network.set(network_pod.node.inside, {"net/ipv4/conf/all/rp_filter": "1"})
     network_pod.node.inside.ip("route", "del", POD_ADDRESSES[0], "table", "500")
-    assert traced(network_pod, OUTSIDE[0])["marked"].end.startswith("dropped on arrival: rp_filter")
+    assert traced(network_pod, OUTSIDE_ADDRESSES[0])["marked"].end.startswith(
+        "dropped on arrival: rp_filter"
+    )
     network.set(network_pod.node.inside, {"net/ipv4/ip_forward": "0"})
     assert "does not forward" in traced(network_pod, SERVICE[0])["there"].end
     network_pod.inside.ip("route", "del", "default")
-    segments = traced(network_pod, OUTSIDE[0])
+    segments = traced(network_pod, OUTSIDE_ADDRESSES[0])
     assert (list(segments), segments["there"].end) == (["there"], "no route")
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from core.errors import BadInput
 from ops import installer
-from ops.installer import CONFLIST_NAME, EXECUTABLES, RECORD_NAME, FileChange, install
+from ops.installer import CNI_EXECUTABLES, CONFLIST_NAME, RECORD_NAME, FileChange, install
 
 CONFLIST = {
     "cniVersion": "1.1.0",
@@ -45,7 +45,7 @@ def actions(changes: tuple[FileChange, ...]) -> list[tuple[str, str]]:
 
 def all_are(action: str, *other_files: str) -> list[tuple[str, str]]:
     """Return the action for every executable, then for the other files."""
-    return [(name, action) for name in (*EXECUTABLES, *other_files)]
+    return [(name, action) for name in (*CNI_EXECUTABLES, *other_files)]
 
 
 def file_stamps(*directories: Path) -> dict[Path, tuple[int, int]]:
@@ -73,7 +73,11 @@ def test_a_new_node_gets_an_executable_that_runs_and_then_the_conflist(
     assert json.loads(conflist_path.read_bytes()) == CONFLIST
     assert (binaries / "spiderpool").stat().st_mode & 0o777 == 0o755
     assert conflist_path.stat().st_mode & 0o777 == 0o600
-    assert names_in(binaries, configurations) == [RECORD_NAME, CONFLIST_NAME, *sorted(EXECUTABLES)]
+    assert names_in(binaries, configurations) == [
+        RECORD_NAME,
+        CONFLIST_NAME,
+        *sorted(CNI_EXECUTABLES),
+    ]
 
 
 def test_without_a_conflist_the_configuration_of_the_node_is_not_touched(
@@ -105,7 +109,7 @@ def test_a_damaged_file_is_replaced(binaries: Path, configurations: Path) -> Non
 
     assert actions(changes) == [
         (name, "replaced" if name in ("spiderpool", CONFLIST_NAME) else "unchanged")
-        for name in (*EXECUTABLES, CONFLIST_NAME)
+        for name in (*CNI_EXECUTABLES, CONFLIST_NAME)
     ]
     assert (binaries / "spiderpool").read_bytes() == original
     assert (configurations / CONFLIST_NAME).stat().st_mode & 0o777 == 0o600
@@ -134,7 +138,7 @@ def test_temporary_files_of_a_killed_installer_are_removed(
 
     install(binaries, configurations)
 
-    assert names_in(binaries) == [RECORD_NAME, *sorted(EXECUTABLES)]
+    assert names_in(binaries) == [RECORD_NAME, *sorted(CNI_EXECUTABLES)]
 
 
 def test_a_reader_gets_the_complete_old_or_new_file(binaries: Path, configurations: Path) -> None:
@@ -202,7 +206,11 @@ def test_concurrent_installers_leave_one_complete_installation(
         thread.join(WAIT_S)
 
     assert failures == []
-    assert names_in(binaries, configurations) == [RECORD_NAME, CONFLIST_NAME, *sorted(EXECUTABLES)]
+    assert names_in(binaries, configurations) == [
+        RECORD_NAME,
+        CONFLIST_NAME,
+        *sorted(CNI_EXECUTABLES),
+    ]
     stored = json.loads((configurations / CONFLIST_NAME).read_bytes())
     assert stored in (CONFLIST, OTHER_CONFLIST)
 
@@ -261,7 +269,7 @@ def test_a_program_that_this_machine_cannot_run_is_refused_before_anything_is_wr
     foreign = tmp_path / "plugin"
     foreign.write_bytes(b"\x7fELF of another architecture")
     foreign.chmod(0o755)
-    monkeypatch.setattr(installer, "PROGRAM", foreign)
+    monkeypatch.setattr(installer, "PROGRAM_PATH", foreign)
 
     with pytest.raises(BadInput, match="cannot be run"):
         install(binaries, configurations)

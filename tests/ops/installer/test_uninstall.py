@@ -9,7 +9,14 @@ import pytest
 
 from core.errors import BadInput
 from ops import installer
-from ops.installer import CONFLIST_NAME, EXECUTABLES, RECORD_NAME, FileChange, install, uninstall
+from ops.installer import (
+    CNI_EXECUTABLES,
+    CONFLIST_NAME,
+    RECORD_NAME,
+    FileChange,
+    install,
+    uninstall,
+)
 
 CONFLIST = {"cniVersion": "1.1.0", "name": "lan", "plugins": [{"type": "macvlan"}]}
 
@@ -35,7 +42,7 @@ def test_uninstalling_removes_the_conflist_before_all_other_installed_files(
 
     assert changes == (
         FileChange(configurations / CONFLIST_NAME, "removed"),
-        *(FileChange(binaries / name, "removed") for name in sorted(EXECUTABLES)),
+        *(FileChange(binaries / name, "removed") for name in sorted(CNI_EXECUTABLES)),
     )
     assert [path.name for path in binaries.iterdir()] == ["bridge"]
     assert [path.name for path in configurations.iterdir()] == ["99-theirs.conflist"]

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from ops.demo.datapath import missing_capability
-from ops.demo.demo_state import ROOT
+from ops.demo.demo_state import PROJECT_ROOT
 from ops.lab.identity import LabFailed
 from ops.lab.laboratory import Laboratory
 from ops.lab.node import Node
@@ -43,7 +43,7 @@ def laboratory() -> Iterator[Laboratory]:
         pytest.skip(needs(CGROUPS, why))
     with Laboratory(cluster_ips=True) as lab:
         lab.node("node-a")
-        applied = lab.orbctl("apply", "-f", "ops/demo/pools.yaml", directory=ROOT)
+        applied = lab.orbctl("apply", "-f", "ops/demo/pools.yaml", directory=PROJECT_ROOT)
         assert applied.returncode == 0, applied.stderr
         yield lab
 

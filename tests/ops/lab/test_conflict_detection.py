@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ops.demo.demo_state import ROOT
+from ops.demo.demo_state import PROJECT_ROOT
 from ops.lab.laboratory import Laboratory
 from ops.lab.node import Node
 from ops.lab.runtime import CniFailed
@@ -25,7 +25,7 @@ def laboratory() -> Iterator[Laboratory]:
         node.agent.stop()
         (node.directory / "conf.yml").write_text(CONF)
         node.start_agent()
-        applied = lab.orbctl("apply", "-f", "ops/demo/pools.yaml", directory=ROOT)
+        applied = lab.orbctl("apply", "-f", "ops/demo/pools.yaml", directory=PROJECT_ROOT)
         assert applied.returncode == 0, applied.stderr
         yield lab
 

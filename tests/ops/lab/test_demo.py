@@ -17,8 +17,8 @@ import typer
 from ops.demo import __main__ as program
 from ops.demo.datapath import reach_node, serve
 from ops.demo.demo_output import DemoFailed, DemoOutput
-from ops.demo.demo_state import ROOT, DemoState, MissingCapability
-from ops.demo.steps import STEPS
+from ops.demo.demo_state import PROJECT_ROOT, DemoState, MissingCapability
+from ops.demo.steps import DEMO_STEPS
 from ops.lab.identity import LabIdentity
 from ops.lab.laboratory import Laboratory
 from ops.lab.leftovers import LabResources, resources_of
@@ -38,7 +38,7 @@ DEADLINE_S = 240.0
 def running_demo() -> Iterator[subprocess.Popen[str]]:
     # A shell starts background processes with SIGINT ignored; the demo would inherit that.
     command = ["env", "--default-signal=INT", sys.executable, "-m", "ops.demo"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as demo:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT_ROOT) as demo:
         watchdog = threading.Timer(DEADLINE_S, demo.kill)
         watchdog.start()
         try:
@@ -71,7 +71,7 @@ def test_the_demo_shows_every_step_and_leaves_nothing_behind() -> None:
         output = demo.stdout.read()
 
     assert demo.wait() == 0, output
-    for number in range(1, len(STEPS) + 1):
+    for number in range(1, len(DEMO_STEPS) + 1):
         assert f"\n{number}. " in output
     assert "shop/payments" in output
     assert "web-1" in output.partition("ANSWERED BY")[2].partition("5. ")[0]
@@ -113,7 +113,7 @@ def test_a_failed_step_is_printed_and_ends_the_demo_with_a_failure(
         (tmp_path / "lab").write_text(str(state.laboratory.identity))
         raise DemoFailed("the ping was not answered")
 
-    monkeypatch.setattr(program, "STEPS", (fails,))
+    monkeypatch.setattr(program, "DEMO_STEPS", (fails,))
 
     with pytest.raises(typer.Exit) as exit_:
         program.demo()

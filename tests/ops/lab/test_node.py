@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ops.demo.demo_state import ROOT
+from ops.demo.demo_state import PROJECT_ROOT
 from ops.lab.laboratory import Laboratory
 from ops.lab.runtime import CniFailed
 
@@ -20,7 +20,7 @@ NOT_AVAILABLE = 50
 def laboratory() -> Iterator[Laboratory]:
     with Laboratory() as lab:
         lab.node("node-a")
-        applied = lab.orbctl("apply", "-f", "ops/demo/pools.yaml", directory=ROOT)
+        applied = lab.orbctl("apply", "-f", "ops/demo/pools.yaml", directory=PROJECT_ROOT)
         assert applied.returncode == 0, applied.stderr
         yield lab
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.demo.demo_state import ROOT
-from ops.lab.identity import MARK, new_identity
+from ops.demo.demo_state import PROJECT_ROOT
+from ops.lab.identity import LABORATORY_VARIABLE, new_identity
 from ops.lab.leftovers import LabResources, remove, resources_of
 from tests.support.documents import shell_blocks
 from tests.support.etcd import free_ports
@@ -35,7 +35,7 @@ def short_directory() -> Iterator[Path]:
 def test_the_lines_of_the_quickstart_run_unchanged(short_directory: Path, tmp_path: Path) -> None:
     identity = new_identity()
     client, peer = free_ports(2)
-    script = "\n".join(shell_blocks(ROOT / "docs" / "tutorials" / "quickstart.md"))
+    script = "\n".join(shell_blocks(PROJECT_ROOT / "docs" / "tutorials" / "quickstart.md"))
     # Unique names and ports, for concurrent runs.
     script = script.replace("quick-", identity.name("")).replace("12379", str(client))
     script = script.replace("12380", str(peer)).replace(
@@ -51,8 +51,8 @@ def test_the_lines_of_the_quickstart_run_unchanged(short_directory: Path, tmp_pa
                 stdout=file,
                 stderr=file,
                 check=False,
-                cwd=ROOT,
-                env=os.environ | {MARK: str(identity)},
+                cwd=PROJECT_ROOT,
+                env=os.environ | {LABORATORY_VARIABLE: str(identity)},
                 timeout=DEADLINE_S,
             )
         remains = resources_of(identity)

@@ -15,8 +15,8 @@ from core.domain.claims.takeover import Finding
 from ops.migration.facts import Data, DeployedWorkload, Facts, HelmRelease, Network, Webhook
 from ops.migration.plan import plan_migration
 
-GOLDEN: Final = Path(__file__).with_name("golden")
-SPACE: Final = "spiderpool"
+GOLDEN_FOLDER: Final = Path(__file__).with_name("golden")
+SPIDERPOOL_NAMESPACE: Final = "spiderpool"
 DEFAULTS: Final[Mapping[str, Any]] = {
     "ipam": {"enableIPv4": True, "enableIPv6": True, "spiderSubnet": {"enable": False}},
     "multus": {"enableMultusConfig": True, "multusCNI": {"install": True, "uninstall": False}},
@@ -25,9 +25,9 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "spiderpoolAgent": {"tuneSysctlConfig": True},
 }
 REGISTRY: Final = "registry.example.com/mirror"
-AGENT: Final = DeployedWorkload(
+AGENT_WORKLOAD: Final = DeployedWorkload(
     "DaemonSet",
-    SPACE,
+    SPIDERPOOL_NAMESPACE,
     "spiderpool-agent",
     {"spiderpool-agent": f"{REGISTRY}/spiderpool-agent:v1.0.5"},
     "spiderpool-agent",
@@ -36,7 +36,7 @@ AGENT: Final = DeployedWorkload(
 )
 CONTROLLER: Final = DeployedWorkload(
     "Deployment",
-    SPACE,
+    SPIDERPOOL_NAMESPACE,
     "spiderpool-controller",
     {"spiderpool-controller": f"{REGISTRY}/spiderpool-controller@sha256:{'0' * 64}"},
     "spiderpool-controller",
@@ -44,20 +44,24 @@ CONTROLLER: Final = DeployedWorkload(
     ready=1,
 )
 MULTUS: Final = {"multus-cni": f"{REGISTRY}/spiderpool-agent:v1.0.5"}
-SMALL: Final = Facts(
+SMALL_CLUSTER: Final = Facts(
     server=(1, 34),
     release=HelmRelease(
         "spiderpool",
-        SPACE,
+        SPIDERPOOL_NAMESPACE,
         3,
         "deployed",
         "1.0.5",
         {"ipam": {"enableIPv6": False}, "multus": {"multusCNI": {"install": False}}},
         DEFAULTS,
     ),
-    workloads=(AGENT, CONTROLLER),
+    workloads=(AGENT_WORKLOAD, CONTROLLER),
     networks=(Network("kube-system", "lan", ("macvlan", "coordinator"), "spiderpool"),),
-    webhooks=(Webhook("ValidatingWebhookConfiguration", "spiderpool-controller", f"{SPACE}/it"),),
+    webhooks=(
+        Webhook(
+            "ValidatingWebhookConfiguration", "spiderpool-controller", f"{SPIDERPOOL_NAMESPACE}/it"
+        ),
+    ),
     definitions=("spiderippools.spiderpool.spidernet.io",),
     data=Data(pools=2, subnets=0, reservations=1, endpoints=11, addresses=12),
     network_configs=1,
@@ -65,23 +69,25 @@ SMALL: Final = Facts(
 
 
 def released(**values: Any) -> HelmRelease:
-    """The Helm release of the cluster ``SMALL``, with these values set by its user."""
-    assert SMALL.release is not None
-    return SMALL.release._replace(values=values)
+    """The Helm release of the cluster ``SMALL_CLUSTER``, with these values set by its user."""
+    assert SMALL_CLUSTER.release is not None
+    return SMALL_CLUSTER.release._replace(values=values)
 
 
 def with_multus() -> Facts:
     """A cluster with Multus in the agents' Pods; Multus removes its files from nodes at its end."""
-    inside = AGENT._replace(containers={**AGENT.containers, **MULTUS}, stop_hooks=("multus-cni",))
+    inside = AGENT_WORKLOAD._replace(
+        containers={**AGENT_WORKLOAD.containers, **MULTUS}, stop_hooks=("multus-cni",)
+    )
     values = {"multusCNI": {"uninstall": True, "defaultCniCRName": "lan"}}
-    return SMALL._replace(workloads=(inside, CONTROLLER), release=released(multus=values))
+    return SMALL_CLUSTER._replace(workloads=(inside, CONTROLLER), release=released(multus=values))
 
 
 def with_devices() -> Facts:
     """A cluster whose release has the SR-IOV operator and the RDMA device plugin."""
     operator = DeployedWorkload(
         "Deployment",
-        SPACE,
+        SPIDERPOOL_NAMESPACE,
         "spiderpool-sriov-operator",
         {"operator": f"{REGISTRY}/sriov-network-operator:v1.3.0"},
         "spiderpool-sriov-operator",
@@ -89,8 +95,8 @@ def with_devices() -> Facts:
         1,
     )
     values = {"sriov": {"install": True}, "rdma": {"rdmaSharedDevicePlugin": {"install": True}}}
-    return SMALL._replace(
-        workloads=(*SMALL.workloads, operator), release=released(**values), sriov_policies=3
+    return SMALL_CLUSTER._replace(
+        workloads=(*SMALL_CLUSTER.workloads, operator), release=released(**values), sriov_policies=3
     )
 
 
@@ -105,20 +111,20 @@ def in_trouble() -> Facts:
         spiderpoolAgent={"image": {"tag": "v1.0.5"}, "extraEnv": [{"name": "A", "value": "b"}]},
     )
     leak = Finding("SpiderIPPool/lan", "10.6.0.30 is recorded for shop/gone", "kept for it")
-    return SMALL._replace(
+    return SMALL_CLUSTER._replace(
         server=(1, 28),
         release=release._replace(status="failed"),
-        workloads=(AGENT._replace(ready=1), CONTROLLER),
-        data=SMALL.data._replace(findings=(leak,)),
+        workloads=(AGENT_WORKLOAD._replace(ready=1), CONTROLLER),
+        data=SMALL_CLUSTER.data._replace(findings=(leak,)),
     )
 
 
-CASES: Final = {
-    "small": SMALL,
+EXAMPLE_FACTS: Final = {
+    "small": SMALL_CLUSTER,
     "with-multus": with_multus(),
     "with-devices": with_devices(),
     "in-trouble": in_trouble(),
-    "without-a-release": SMALL._replace(release=None),
+    "without-a-release": SMALL_CLUSTER._replace(release=None),
 }
 
 
@@ -138,5 +144,5 @@ def planned(facts: Facts) -> str:
 
 
 if __name__ == "__main__":
-    for name, facts in CASES.items():
-        (GOLDEN / f"{name}.yaml").write_text(planned(facts))
+    for name, facts in EXAMPLE_FACTS.items():
+        (GOLDEN_FOLDER / f"{name}.yaml").write_text(planned(facts))

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from scripts.dashboards.__main__ import files
-from tests.ops.monitoring.test_prometheus import MONITORING, ROOT, dashboards
+from tests.ops.monitoring.test_prometheus import MONITORING_FOLDER, PROJECT_ROOT, dashboards
 from tests.support.yaml_reader import read_yaml
 
 SITE: Final = "https://orbweaver.example/docs/"
@@ -55,7 +55,7 @@ tx_vport_rdma_unicast_packets
 
 
 def rules() -> list[dict[str, Any]]:
-    groups = read_yaml((MONITORING / "alerts.yml").read_text("utf-8"))["groups"]
+    groups = read_yaml((MONITORING_FOLDER / "alerts.yml").read_text("utf-8"))["groups"]
     return [rule for group in groups for rule in group["rules"] if "alert" in rule]
 
 
@@ -63,7 +63,7 @@ def test_every_alert_links_to_its_heading() -> None:
     for rule in rules():
         url = rule["annotations"]["runbook_url"]
         page, _, anchor = url.removeprefix(SITE).partition("/#")
-        text = (ROOT / "docs" / f"{page}.md").read_text("utf-8")
+        text = (PROJECT_ROOT / "docs" / f"{page}.md").read_text("utf-8")
 
         assert url.startswith(SITE)
         assert anchor in {title.lower().replace(" ", "-") for title in HEADING.findall(text)}
@@ -71,7 +71,7 @@ def test_every_alert_links_to_its_heading() -> None:
 
 
 def test_alertmanager_names_only_alerts_that_exist() -> None:
-    settings = read_yaml((MONITORING / "alertmanager.yml").read_text("utf-8"))
+    settings = read_yaml((MONITORING_FOLDER / "alertmanager.yml").read_text("utf-8"))
     names = {rule["alert"] for rule in rules()}
     named = {
         name
@@ -99,7 +99,7 @@ def test_a_dashboard_queries_the_selected_source_for_the_selected_cluster(path: 
 
 @pytest.mark.parametrize("name", OF_SPIDERPOOL)
 def test_every_counter_on_a_dashboard_of_spiderpool_is_on_ours(name: str) -> None:
-    text = (MONITORING / "dashboards" / f"{name}.json").read_text("utf-8")
+    text = (MONITORING_FOLDER / "dashboards" / f"{name}.json").read_text("utf-8")
 
     counters = (COMMON + OF_SPIDERPOOL[name]).split()
     assert [counter for counter in counters if f"rdma_{counter}_total" not in text] == []

@@ -30,8 +30,8 @@ from workflows.jobs.archive import archive
 from workflows.jobs.quarantine import probe
 from workflows.jobs.reclaim import scan
 
-ROOT: Final = Path(__file__).parents[3]
-MONITORING: Final = ROOT / "ops" / "monitoring"
+PROJECT_ROOT: Final = Path(__file__).parents[3]
+MONITORING_FOLDER: Final = PROJECT_ROOT / "ops" / "monitoring"
 PROMETHEUS: Final = shutil.which("prometheus")
 DEADLINE_S: Final = 60.0
 METRIC: Final = re.compile(
@@ -110,9 +110,9 @@ def eventually(condition: Callable[[], bool], log: Path) -> None:
 
 def configuration(directory: Path, ports: Mapping[str, int]) -> Path:
     """Write our configuration with the targets of this test; ``ports``: by job."""
-    settings = read_yaml((MONITORING / "prometheus.yml").read_text("utf-8"))
+    settings = read_yaml((MONITORING_FOLDER / "prometheus.yml").read_text("utf-8"))
     settings["global"]["scrape_interval"] = "1s"
-    settings["rule_files"] = [str(MONITORING / "alerts.yml")]
+    settings["rule_files"] = [str(MONITORING_FOLDER / "alerts.yml")]
     settings["scrape_configs"] = [
         job | {"static_configs": [{"targets": [f"127.0.0.1:{ports[job['job_name']]}"]}]}
         for job in settings["scrape_configs"]
@@ -169,12 +169,12 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 
 
 def dashboards() -> list[Path]:
-    return sorted((MONITORING / "dashboards").glob("*.json"))
+    return sorted((MONITORING_FOLDER / "dashboards").glob("*.json"))
 
 
 def expressions() -> list[str]:
     """Every expression of the alerts and of the dashboards."""
-    rules = read_yaml((MONITORING / "alerts.yml").read_text("utf-8"))
+    rules = read_yaml((MONITORING_FOLDER / "alerts.yml").read_text("utf-8"))
     texts = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
     for path in dashboards():
         for panel in json.loads(path.read_text("utf-8"))["panels"]:
@@ -195,7 +195,7 @@ def test_every_metric_that_we_name_is_really_exposed(prometheus: Prometheus) -> 
 
 
 def test_every_metric_that_is_exposed_is_on_the_reference_page(prometheus: Prometheus) -> None:
-    page = (ROOT / "docs" / "reference" / "metrics.md").read_text("utf-8")
+    page = (PROJECT_ROOT / "docs" / "reference" / "metrics.md").read_text("utf-8")
     exposed = set(prometheus.get_data("/api/v1/label/__name__/values"))
     undocumented = set()
     for metric in exposed:

@@ -21,7 +21,7 @@ import pytest
 from tests.workflows.interpreter.script import START_MS, Script, timer
 from workflows.api import workflow
 from workflows.api.definitions import Registry
-from workflows.api.forbidden_calls import FORBIDDEN
+from workflows.api.forbidden_calls import FORBIDDEN_CALLS
 from workflows.interpreter.guard import Watchdog
 from workflows.model import events as ev
 from workflows.model.errors import (
@@ -52,7 +52,7 @@ def reach(module: object, name: str) -> Callable[..., object]:
 
 @pytest.mark.parametrize(
     ("module", "name"),
-    [(each.owner, name) for each in FORBIDDEN for name in each.names if name != "__init__"],
+    [(each.owner, name) for each in FORBIDDEN_CALLS for name in each.names if name != "__init__"],
 )
 def test_a_forbidden_call_fails_the_task_even_if_code_swallows_the_error(
     module: object, name: str

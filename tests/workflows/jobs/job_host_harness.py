@@ -16,7 +16,7 @@ from tests.support.engine_harness import eventually, within
 from tests.support.node_harness import NodeHarness, check_everything
 from tests.workflows.faults.killing import KillingStore
 from workflows.engine.client.client import Client
-from workflows.jobs.job_host import NOTICES, JobHost, JobSettings
+from workflows.jobs.job_host import REQUIRED_EXECUTIONS, JobHost, JobSettings
 from workflows.jobs.required_executions import ExecutionKeeper
 
 ANSWER_S_MAX = 0.5
@@ -44,7 +44,7 @@ class JobHostHarness:
         await self._stack.enter_async_context(self.client)
         projector = Projector(self.store, self.node.keys)
         keeper = ExecutionKeeper(
-            self.store, self.node.keys, projector, NOTICES, "leader", period_s=0.01
+            self.store, self.node.keys, projector, REQUIRED_EXECUTIONS, "leader", period_s=0.01
         )
         for work in (projector.run(), keeper.run()):
             self._cancel_at_end(asyncio.ensure_future(work))

@@ -10,7 +10,7 @@ import pytest
 from workflows.engine.run.retries import RetryAfter, after_failure
 from workflows.engine.store.records import decode_history, encode_history
 from workflows.model import errors, events, limits
-from workflows.model.commands import COMMAND_NAMES, IDENTITY, Command, same
+from workflows.model.commands import COMMAND_NAMES, IDENTITY_FIELDS, Command, same
 from workflows.model.events import EVENT_TYPES, HistoryEvent
 from workflows.model.failures import Failure, FailureKind, error_of, failure_of
 from workflows.model.history_json import from_json, to_json
@@ -61,7 +61,7 @@ def test_every_event_survives_msgpack_and_json(name: str) -> None:
 def test_every_command_has_a_name_and_an_identity_and_equals_its_event() -> None:
     kinds = set(Command.__args__)
 
-    assert kinds == set(COMMAND_NAMES) == set(IDENTITY)
+    assert kinds == set(COMMAND_NAMES) == set(IDENTITY_FIELDS)
     for kind in kinds:
         command = example(kind)
         assert same(command, command)  # type: ignore[arg-type]

@@ -30,7 +30,14 @@ from tests.workflows.jobs.provider.fake_provider import FakeProvider, Fault
 from tests.workflows.jobs.quarantine import test_probe as quarantine
 from tests.workflows.jobs.reclaim.reclaim_job_harness import ReclaimJobHarness
 from tests.workflows.jobs.retirement.retirement_harness import RetirementHarness, blue, red
-from tests.workflows.testing.sample import REGISTRY, Basket, Doubling, Failing, Parent, Poisoned
+from tests.workflows.testing.sample import (
+    SAMPLE_REGISTRY,
+    Basket,
+    Doubling,
+    Failing,
+    Parent,
+    Poisoned,
+)
 from tests.workflows.testing.sample import Sleeper as SleeperWorkflow
 from workflows.api.definitions import workflow_definition
 from workflows.engine.client.schedules import Schedules
@@ -62,7 +69,7 @@ Write = Callable[[str, TimeSkippingHandle], Awaitable[None]]
 
 async def samples(write: Write) -> None:
     """The workflows of ``tests/workflows/testing/sample.py``."""
-    async with WorkflowEnvironment(REGISTRY) as env:
+    async with WorkflowEnvironment(SAMPLE_REGISTRY) as env:
         for name, workflow, *args in (
             ("doubling", Doubling, 3, 2),
             ("parent", Parent, 4),
@@ -126,7 +133,7 @@ async def archive(write: Write) -> None:
 
 async def schedules(write: Write) -> None:
     """A schedule whose actions overlap, and that is paused, triggered, replaced and deleted."""
-    async with WorkflowEnvironment(REGISTRY) as env:
+    async with WorkflowEnvironment(SAMPLE_REGISTRY) as env:
         action = ScheduleAction(workflow_definition(SleeperWorkflow).name)
         hourly = ScheduleSpec((ScheduleInterval(3_600),), jitter_s=60)
         policy = SchedulePolicy(OverlapPolicy.CANCEL_OTHER)

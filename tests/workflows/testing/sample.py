@@ -192,4 +192,4 @@ WORKFLOWS: list[type[Any]] = [
     Stopper,
 ]
 ACTIVITIES: list[Callable[..., Any]] = [double, fail, poison]
-REGISTRY = Registry(WORKFLOWS, ACTIVITIES)
+SAMPLE_REGISTRY = Registry(WORKFLOWS, ACTIVITIES)

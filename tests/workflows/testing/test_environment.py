@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import CallRejected, ExecutionFailed
 from tests.workflows.testing.sample import (
-    REGISTRY,
+    SAMPLE_REGISTRY,
     Basket,
     Counting,
     Courier,
@@ -28,7 +28,7 @@ from workflows.testing import StuckError, WorkflowEnvironment, replay
 
 @pytest.fixture(params=["cached", "replayed"])
 async def env(request: pytest.FixtureRequest) -> AsyncIterator[WorkflowEnvironment]:
-    async with WorkflowEnvironment(REGISTRY, replays=request.param == "replayed") as opened:
+    async with WorkflowEnvironment(SAMPLE_REGISTRY, replays=request.param == "replayed") as opened:
         yield opened
 
 
@@ -39,7 +39,7 @@ async def test_a_workflow_returns_the_result_of_its_activities(env: WorkflowEnvi
 async def test_a_history_of_the_environment_can_be_replayed(env: WorkflowEnvironment) -> None:
     await env.execute(Doubling, 3, 2)
 
-    assert replay(REGISTRY, await env.handle("workflow").history()).closed
+    assert replay(SAMPLE_REGISTRY, await env.handle("workflow").history()).closed
 
 
 async def test_retries_wait_in_skipped_time_and_the_history_has_only_the_last_attempt(

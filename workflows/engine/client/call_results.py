@@ -18,7 +18,7 @@ from core.process.retry import Backoff
 from workflows.engine.run.run_inbox import rejection
 from workflows.engine.store.history_reader import read_heads, read_history
 from workflows.engine.store.keys import WorkflowKeys
-from workflows.engine.store.records import REPLY, Reply, RunHead
+from workflows.engine.store.records import REPLY_CODEC, Reply, RunHead
 from workflows.model.events import HistoryEvent, WorkflowExecutionUpdateCompleted
 from workflows.model.failures import error_of
 from workflows.model.payloads import Payload
@@ -135,7 +135,7 @@ async def _replied(store: KeyValueStore, key: bytes, *, to_completion: bool) -> 
         # The archiver of the log may compact the revision of a watch that has just started.
         with suppress(Compacted):
             async for value in values(store, key):
-                reply = REPLY.decode(value) if value is not None else None
+                reply = REPLY_CODEC.decode(value) if value is not None else None
                 if reply is not None and not (reply.accepted and to_completion):
                     return reply
 

@@ -52,7 +52,7 @@ from workflows.engine.run.undeliverable_messages import reuse_allowed
 from workflows.engine.store.history_reader import closed_heads, head_of
 from workflows.engine.store.keys import WorkflowKeys, check_id, new_id
 from workflows.engine.store.records import (
-    HEAD,
+    HEAD_CODEC,
     Message,
     Query,
     RequestCancel,
@@ -147,7 +147,7 @@ class StartTransactions:
         guards: list[Guard] = [Absent(key)]
         if options.reuse is not IdReusePolicy.ALLOW_DUPLICATE:
             guards.append(await self._check_reuse(workflow_id, options.reuse))
-        writes: list[Write] = [Put(key, HEAD.encode(reserved_head(started, now_ms)))]
+        writes: list[Write] = [Put(key, HEAD_CODEC.encode(reserved_head(started, now_ms)))]
         messages: list[Message] = [Start(started, reserved=True, at_ms=now_ms)]
         if signal is not None:
             messages.append(signal)

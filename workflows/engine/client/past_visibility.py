@@ -21,7 +21,7 @@ from core.eventstore.kv import Get, KeyValue, KeyValueStore
 from workflows.engine.client.visibility import Filter, Visibility, newest_first_key
 from workflows.engine.run.head_projection import head_of_history
 from workflows.engine.store.archive_files import ExecutionFiles, archived
-from workflows.engine.store.faults import UNREADABLE
+from workflows.engine.store.faults import DECODING_ERRORS
 from workflows.engine.store.history_reader import history_of
 from workflows.engine.store.keys import WorkflowKeys
 from workflows.engine.store.records import RunHead, reserved_head
@@ -213,7 +213,7 @@ class PastVisibility:
             if segments:
                 return history_of(segments)
             execution = await archived(self._archive.files, head.run_id)
-        except (HistoryError, *UNREADABLE):
+        except (HistoryError, *DECODING_ERRORS):
             return []
         return execution[1] if execution is not None else []
 

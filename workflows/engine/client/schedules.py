@@ -24,15 +24,15 @@ from workflows.schedules.schedule import (
     ScheduleProgress,
 )
 from workflows.schedules.scheduler import (
-    ACTION,
+    ACTION_ATTRIBUTE,
     ID_PREFIX,
-    NEXT,
-    PAUSE,
-    PAUSED,
-    REPLACE,
-    SPEC,
-    TRIGGER,
-    UNPAUSE,
+    NEXT_TIME_ATTRIBUTE,
+    PAUSE_SIGNAL,
+    PAUSED_ATTRIBUTE,
+    REPLACE_SIGNAL,
+    SPEC_ATTRIBUTE,
+    TRIGGER_SIGNAL,
+    UNPAUSE_SIGNAL,
     WORKFLOW_TYPE,
     Scheduler,
     execution_id,
@@ -90,7 +90,7 @@ class Schedules:
             Scheduler,
             checked,
             id=ID_PREFIX + schedule_id,
-            signal=REPLACE,
+            signal=REPLACE_SIGNAL,
             signal_args=[checked],
         )
         return self.handle(schedule_id)
@@ -106,10 +106,10 @@ class Schedules:
         rows = [
             ListedSchedule(
                 head.workflow_id.removeprefix(ID_PREFIX),
-                str(head.search_attributes.get(ACTION, "")),
-                str(head.search_attributes.get(SPEC, "")),
-                bool(head.search_attributes.get(PAUSED)),
-                str(head.search_attributes.get(NEXT, "")),
+                str(head.search_attributes.get(ACTION_ATTRIBUTE, "")),
+                str(head.search_attributes.get(SPEC_ATTRIBUTE, "")),
+                bool(head.search_attributes.get(PAUSED_ATTRIBUTE)),
+                str(head.search_attributes.get(NEXT_TIME_ATTRIBUTE, "")),
             )
             async for head in heads
         ]
@@ -130,19 +130,19 @@ class ScheduleHandle(NamedTuple):
 
     async def pause(self, note: str = "") -> None:
         """Start no action until ``unpause``, except by ``trigger``; skip starts that wait."""
-        await self._signal(PAUSE, _checked_note(note))
+        await self._signal(PAUSE_SIGNAL, _checked_note(note))
 
     async def unpause(self, note: str = "") -> None:
         """Start actions again, from the next time on."""
-        await self._signal(UNPAUSE, _checked_note(note))
+        await self._signal(UNPAUSE_SIGNAL, _checked_note(note))
 
     async def trigger(self) -> None:
         """Start the action now, under the overlap policy."""
-        await self._signal(TRIGGER)
+        await self._signal(TRIGGER_SIGNAL)
 
     async def replace(self, schedule: Schedule) -> None:
         """Use another schedule from now on. Raises BadInput."""
-        await self._signal(REPLACE, _checked(self.schedule_id, schedule))
+        await self._signal(REPLACE_SIGNAL, _checked(self.schedule_id, schedule))
 
     async def delete(self, reason: str = "the schedule was deleted") -> None:
         """Delete it; running actions continue."""

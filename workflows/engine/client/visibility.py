@@ -9,7 +9,7 @@ from typing import NamedTuple
 from core.errors import BadInput, ExecutionNotFound, UnusableValue
 from core.eventstore.kv import Get, KeyValue, KeyValueStore
 from workflows.engine.store.archive_files import ExecutionFiles, archived
-from workflows.engine.store.faults import UNREADABLE
+from workflows.engine.store.faults import DECODING_ERRORS
 from workflows.engine.store.history_reader import (
     attempts_of,
     closed_head_of,
@@ -17,7 +17,7 @@ from workflows.engine.store.history_reader import (
     head_of,
     read_history,
 )
-from workflows.engine.store.keys import SHARDS, WorkflowKeys, shard_of
+from workflows.engine.store.keys import SHARD_COUNT, WorkflowKeys, shard_of
 from workflows.engine.store.records import Attempt, RunHead
 from workflows.engine.worker.ownership import OWNER_RECORD
 from workflows.model.errors import LimitExceeded
@@ -127,7 +127,7 @@ class Visibility:
         kinds = (["open"] if open_too else []) + (["closed"] if closed_too else [])
         for kind in kinds:
             decode = head_of if kind == "open" else closed_head_of
-            for shard in range(SHARDS):
+            for shard in range(SHARD_COUNT):
                 result = await self._store.read([Get(*self._keys.range_of(kind, shard))])
                 for kv in result.ranges[0].kvs:
                     try:
@@ -239,5 +239,5 @@ def _parse_page_token(text: str) -> tuple[int, str]:
 def _session_of(owner: KeyValue) -> str:
     try:
         return OWNER_RECORD.decode(owner.value).session
-    except UNREADABLE as error:
+    except DECODING_ERRORS as error:
         return f"unknown: {error}"

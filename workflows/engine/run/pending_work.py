@@ -19,7 +19,7 @@ from workflows.engine.run.received_events import ActivityOutcome
 from workflows.engine.run.retries import RetryAfter, after_failure
 from workflows.engine.store.draft import ExecutionStore, HistoryDraft
 from workflows.engine.store.history_reader import HISTORY_REMEDY
-from workflows.engine.store.records import ATTEMPT, Attempt, RunHead
+from workflows.engine.store.records import ATTEMPT_CODEC, Attempt, RunHead
 from workflows.engine.worker.activities import ActivityHost, ActivityTask, RunningActivity
 from workflows.model.events import (
     ActivityTaskCancelRequested,
@@ -186,7 +186,9 @@ class PendingActivities:
 
     async def _store_attempt(self, head: RunHead, activity_id: int, attempt: Attempt) -> None:
         key = self._store.keys.attempt(head.workflow_id, head.run_id, activity_id)
-        await self._store.committer.propose([self._fence], [Put(key, ATTEMPT.encode(attempt))])
+        await self._store.committer.propose(
+            [self._fence], [Put(key, ATTEMPT_CODEC.encode(attempt))]
+        )
 
 
 def _scheduled_activities(history: Iterable[HistoryEvent], head: RunHead) -> dict[int, _Scheduled]:

@@ -13,7 +13,7 @@ from core.eventstore.kv import Put
 from workflows.engine.run.retries import TIMEOUTS_OF_ALL_ATTEMPTS
 from workflows.engine.store.draft import HistoryDraft, RunClosure
 from workflows.engine.store.records import (
-    ATTEMPT,
+    ATTEMPT_CODEC,
     Attempt,
     ChildEvent,
     ChildRecord,
@@ -258,7 +258,7 @@ def _pause_for_attempts(draft: HistoryDraft, outcome: ActivityOutcome) -> None:
     head, failure = draft.head, outcome.failure
     key = draft.keys.attempt(head.workflow_id, head.run_id, outcome.activity_id)
     record = Attempt(outcome.attempt + 1, 0, failure, outcome.details)
-    draft.put(Put(key, ATTEMPT.encode(record)))
+    draft.put(Put(key, ATTEMPT_CODEC.encode(record)))
     if head.status is ExecutionStatus.PAUSED:
         return
     paused = _paused_event(outcome)

@@ -17,7 +17,7 @@ from core.eventstore.kv import Delete, Guard, Put, Unchanged, Write
 from workflows.engine.run.head_projection import head_of_history
 from workflows.engine.store.draft import ExecutionStore, HistoryDraft, RunClosure
 from workflows.engine.store.history_reader import find_run
-from workflows.engine.store.records import HEAD, InboxMessage, Reset, RunHead, encode_history
+from workflows.engine.store.records import HEAD_CODEC, InboxMessage, Reset, RunHead, encode_history
 from workflows.model import events as ev
 from workflows.model.policies import ExecutionStatus
 
@@ -98,7 +98,7 @@ async def reset_run(
         await store.committer.propose([fence], [put])
     key = keys.open(workflow_id)
     guards: list[Guard] = [fence, Unchanged(key, opened.revision if opened is not None else 0)]
-    writes: list[Write] = [Delete(message.key), Put(key, HEAD.encode(head))]
+    writes: list[Write] = [Delete(message.key), Put(key, HEAD_CODEC.encode(head))]
     terminated: RunHead | None = None
     if opened is not None:
         ending = _ending(store, opened.head, reset, now_ms)

@@ -29,7 +29,15 @@ from workflows.engine.run.received_events import (
 )
 from workflows.engine.store.draft import ExecutionStore, HistoryDraft, PendingReply
 from workflows.engine.store.keys import WorkflowKeys, shard_of
-from workflows.engine.store.records import REPLY, InboxMessage, Query, Reply, Reset, RunHead, Update
+from workflows.engine.store.records import (
+    REPLY_CODEC,
+    InboxMessage,
+    Query,
+    Reply,
+    Reset,
+    RunHead,
+    Update,
+)
 from workflows.model import limits
 from workflows.model.commands import UpdateRejection, UpdateRequest
 from workflows.model.events import (
@@ -202,7 +210,9 @@ class ReplyWriter:
         # Replies are written concurrently: "accepted" must not replace a result.
         guards = [Absent(key)] if pending.reply.accepted else []
         with suppress(StoreError):
-            await self._store.commit(guards, [Put(key, REPLY.encode(pending.reply), pending.lease)])
+            await self._store.commit(
+                guards, [Put(key, REPLY_CODEC.encode(pending.reply), pending.lease)]
+            )
 
 
 class UpdateCaller(NamedTuple):

@@ -14,7 +14,7 @@ from workflows.engine.store.faults import WorkerFaults
 from workflows.engine.store.history_reader import read_whole_history
 from workflows.engine.store.keys import WorkflowKeys, new_id
 from workflows.engine.store.records import (
-    HEAD,
+    HEAD_CODEC,
     ChildEvent,
     Message,
     Reply,
@@ -208,15 +208,15 @@ class HistoryDraft:
             )
         opened = keys.open(head.workflow_id)
         if head.is_open:
-            writes.append(Put(opened, HEAD.encode(head)))
+            writes.append(Put(opened, HEAD_CODEC.encode(head)))
             return writes
-        writes.append(Put(keys.closed(head.workflow_id, head.run_id), HEAD.encode(head)))
+        writes.append(Put(keys.closed(head.workflow_id, head.run_id), HEAD_CODEC.encode(head)))
         if self.successor is None:
             writes.append(Delete(opened))
             return writes
         successor = self.successor
         segment = encode_history(self.successor_events)
-        writes.append(Put(opened, HEAD.encode(successor)))
+        writes.append(Put(opened, HEAD_CODEC.encode(successor)))
         writes.append(Put(keys.event(successor.workflow_id, successor.run_id, 1), segment))
         return writes
 

@@ -19,7 +19,7 @@ from workflows.model.errors import LimitExceeded
 RETRY_UNUSABLE_S = 60.0
 """Seconds between two reads of a value that cannot be used."""
 
-UNREADABLE = (LogCorrupt, ValueError, RecursionError)
+DECODING_ERRORS = (LogCorrupt, ValueError, RecursionError)
 """Exceptions of decoders: unexpected bytes, invalid UTF-8, values that are nested too deeply."""
 
 OF_ONE_EXECUTION = (LogCorrupt, LimitExceeded)

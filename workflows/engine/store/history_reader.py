@@ -10,9 +10,15 @@ import msgspec
 
 from core.errors import ExecutionNotFound, UnusableValue
 from core.eventstore.kv import Get, KeyValue, KeyValueStore
-from workflows.engine.store.faults import UNREADABLE
+from workflows.engine.store.faults import DECODING_ERRORS
 from workflows.engine.store.keys import RUN_ID_CHARS, WorkflowKeys
-from workflows.engine.store.records import ATTEMPT, HEAD, Attempt, RunHead, decode_history
+from workflows.engine.store.records import (
+    ATTEMPT_CODEC,
+    HEAD_CODEC,
+    Attempt,
+    RunHead,
+    decode_history,
+)
 from workflows.model.errors import HistoryError
 from workflows.model.events import HistoryEvent
 
@@ -82,8 +88,8 @@ def _check_fields(kind: str, kv: KeyValue, decoder: msgspec.msgpack.Decoder[Any]
 def head_of(keys: WorkflowKeys, kv: KeyValue) -> RunHead:
     """The head of an open run. Raises UnusableValue."""
     try:
-        head = HEAD.decode(kv.value)
-    except UNREADABLE as error:
+        head = HEAD_CODEC.decode(kv.value)
+    except DECODING_ERRORS as error:
         raise UnusableValue("open execution", kv.key, error, UnusableValue.REMEDY) from error
     why = ""
     if keys.open(head.workflow_id) != kv.key:
@@ -102,10 +108,10 @@ def head_of(keys: WorkflowKeys, kv: KeyValue) -> RunHead:
 def closed_head_of(keys: WorkflowKeys, kv: KeyValue) -> RunHead:
     """The head of a closed run. Raises UnusableValue."""
     try:
-        head = HEAD.decode(kv.value)
+        head = HEAD_CODEC.decode(kv.value)
         if keys.closed(head.workflow_id, head.run_id) != kv.key or head.is_open:
             raise ValueError(f"it is the head of {head.workflow_id!r}, {head.status.value}")
-    except UNREADABLE as error:
+    except DECODING_ERRORS as error:
         raise UnusableValue("closed execution", kv.key, error, UnusableValue.REMEDY) from error
     return head
 
@@ -121,12 +127,12 @@ def attempts_of(
             _, activity_id = keys.attempt_parts(kv.key)
             if activity_id not in numbers:
                 continue
-            attempt = ATTEMPT.decode(kv.value)
+            attempt = ATTEMPT_CODEC.decode(kv.value)
             if attempt.attempt < 1 or attempt.not_before_ms < 0:
                 raise ValueError(
                     f"its attempt number is {attempt.attempt}, its start {attempt.not_before_ms} ms"
                 )
-        except UNREADABLE as error:
+        except DECODING_ERRORS as error:
             raise UnusableValue("activity attempt", kv.key, error, UnusableValue.REMEDY) from error
         _check_fields("activity attempt", kv, _whole_attempt)
         attempts[activity_id] = attempt

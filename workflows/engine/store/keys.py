@@ -28,7 +28,7 @@ from core.errors import BadInput
 from core.eventstore.keys import Keys, check_name, range_end
 from workflows.api.definitions import ID_RULE, is_id
 
-SHARDS = 16
+SHARD_COUNT = 16
 """Executions are hashed into this many shards. It is part of the keys, so it never changes."""
 
 ID_CACHE_MAX = 4_096
@@ -58,7 +58,7 @@ def check_id(workflow_id: str) -> str:
 @lru_cache(ID_CACHE_MAX)
 def shard_of(workflow_id: str) -> int:
     """The shard of an execution; the same in every process and version."""
-    return blake2b(workflow_id.encode(), digest_size=1).digest()[0] % SHARDS
+    return blake2b(workflow_id.encode(), digest_size=1).digest()[0] % SHARD_COUNT
 
 
 @lru_cache(ID_CACHE_MAX)

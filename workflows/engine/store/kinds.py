@@ -13,9 +13,9 @@ from core.eventstore.codec import KeyKind, Reader
 from core.eventstore.keys import Keys, key_text
 from workflows.engine.store.keys import DEFAULT_QUEUE, WorkflowKeys
 from workflows.engine.store.records import (
-    ATTEMPT,
-    HEAD,
-    REPLY,
+    ATTEMPT_CODEC,
+    HEAD_CODEC,
+    REPLY_CODEC,
     Attempt,
     Message,
     Reply,
@@ -23,7 +23,7 @@ from workflows.engine.store.records import (
     decode_history,
     decode_message,
 )
-from workflows.engine.store.session import FENCE, SessionFence
+from workflows.engine.store.session import FENCE_CODEC, SessionFence
 from workflows.engine.worker.ownership import OWNER_RECORD, OwnerRecord
 from workflows.model.errors import HistoryError
 from workflows.model.events import HistoryEvent
@@ -60,7 +60,7 @@ def _history(value: bytes) -> list[HistoryEvent]:
 OPEN_HEADS: Final[KeyKind[RunHead]] = KeyKind(
     "open execution",
     f"{_PREFIX}/open",
-    HEAD.decode,
+    HEAD_CODEC.decode,
     READERS,
     EXECUTION_REMEDY,
     key_of=lambda keys, head: WorkflowKeys(keys).open(head.workflow_id),
@@ -68,7 +68,7 @@ OPEN_HEADS: Final[KeyKind[RunHead]] = KeyKind(
 CLOSED_HEADS: Final[KeyKind[RunHead]] = KeyKind(
     "closed execution",
     f"{_PREFIX}/closed",
-    HEAD.decode,
+    HEAD_CODEC.decode,
     READERS,
     CLOSED_REMEDY,
     key_of=lambda keys, head: WorkflowKeys(keys).closed(head.workflow_id, head.run_id),
@@ -84,7 +84,7 @@ HISTORIES: Final[KeyKind[list[HistoryEvent]]] = KeyKind(
 ATTEMPTS: Final[KeyKind[Attempt]] = KeyKind(
     "activity attempt",
     f"{_PREFIX}/attempt",
-    ATTEMPT.decode,
+    ATTEMPT_CODEC.decode,
     READERS,
     EXECUTION_REMEDY,
     check_key=_key_check("attempt", "[0-9a-f]{2}/[0-9a-f]{32}/[0-9a-f]{8}"),
@@ -124,7 +124,7 @@ SIGNAL_FENCES: Final[KeyKind[bytes]] = KeyKind(
 FENCES: Final[KeyKind[SessionFence]] = KeyKind(
     "session fence",
     f"{_PREFIX}/commit",
-    FENCE.decode,
+    FENCE_CODEC.decode,
     READERS,
     LEASED_REMEDY,
     check_key=_key_check("commit", "[^/]+"),
@@ -132,7 +132,7 @@ FENCES: Final[KeyKind[SessionFence]] = KeyKind(
 REPLIES: Final[KeyKind[Reply]] = KeyKind(
     "reply",
     f"{_PREFIX}/reply",
-    REPLY.decode,
+    REPLY_CODEC.decode,
     READERS,
     LEASED_REMEDY,
     check_key=_key_check("reply", "[^/]+"),

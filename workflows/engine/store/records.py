@@ -284,9 +284,9 @@ class Reply(NamedTuple):
     accepted: bool = False
 
 
-HEAD = StateCodec(RunHead)
-ATTEMPT = StateCodec(Attempt)
-REPLY = StateCodec(Reply)
+HEAD_CODEC = StateCodec(RunHead)
+ATTEMPT_CODEC = StateCodec(Attempt)
+REPLY_CODEC = StateCodec(Reply)
 
 _encoder = msgspec.msgpack.Encoder()
 _envelope = msgspec.msgpack.Decoder(tuple[int, str, msgspec.Raw])

@@ -53,7 +53,7 @@ from core.eventstore.kv import (
 from core.eventstore.retry_policies import retry_unavailable
 from core.process.concurrency import until_tick_s
 from core.process.retry import pause_s
-from workflows.engine.store.faults import UNREADABLE
+from workflows.engine.store.faults import DECODING_ERRORS
 from workflows.engine.store.keys import WorkflowKeys
 
 WORKER_TTL_S = 3
@@ -81,7 +81,7 @@ class SessionFence(NamedTuple):
     seq: int
 
 
-FENCE = StateCodec(SessionFence)
+FENCE_CODEC = StateCodec(SessionFence)
 
 
 class WorkerSession:
@@ -113,7 +113,7 @@ class WorkerSession:
         """Grant the lease and write the fence. Raises StoreUnavailable, OutcomeUnknown."""
         requested_at = self._monotonic()
         self.lease = await self._store.grant_lease(self._ttl_s)
-        value = FENCE.encode(SessionFence(self.lease, 0))
+        value = FENCE_CODEC.encode(SessionFence(self.lease, 0))
         result = await self._store.commit([Absent(self.key)], [Put(self.key, value, self.lease)])
         assert result.succeeded, "the name of a session is random"
         self.revision = result.revision
@@ -256,7 +256,7 @@ class Committer:
         tries = itertools.count()
         while True:
             session.check()
-            fence = FENCE.encode(SessionFence(session.lease, self._seq + 1))
+            fence = FENCE_CODEC.encode(SessionFence(session.lease, self._seq + 1))
             guards = [Unchanged(session.key, session.revision), *batch.guards]
             writes = [Put(session.key, fence, session.lease), *batch.writes]
             try:
@@ -292,7 +292,9 @@ class Committer:
             session.check()
             guard = Unchanged(session.key, session.revision)
             rewrite = Put(
-                session.key, FENCE.encode(SessionFence(session.lease, self._seq)), session.lease
+                session.key,
+                FENCE_CODEC.encode(SessionFence(session.lease, self._seq)),
+                session.lease,
             )
             try:
                 result = await self._store.commit([guard], [rewrite], [session_get])
@@ -339,8 +341,8 @@ class Committer:
 def _fence_of(value: bytes) -> SessionFence:
     """The decoded fence. A fence that cannot be decoded becomes one that matches no session."""
     try:
-        return FENCE.decode(value)
-    except UNREADABLE:
+        return FENCE_CODEC.decode(value)
+    except DECODING_ERRORS:
         return SessionFence(0, 0)
 
 

@@ -68,7 +68,7 @@ class Slots:
             self._queue[0].set()
 
 
-SLOTS = 100
+ACTIVITY_SLOTS = 100
 """Attempts of async activities that one worker runs concurrently."""
 
 HEARTBEAT_SHARE = 0.8
@@ -401,7 +401,7 @@ class ActivityHost:
         clock: Clock,
         telemetry: Telemetry,
         *,
-        slots: int = SLOTS,
+        slots: int = ACTIVITY_SLOTS,
         threads: int = ACTIVITY_THREADS_MAX,
     ) -> None:
         self.registry = registry

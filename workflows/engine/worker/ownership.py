@@ -14,8 +14,8 @@ from typing import NamedTuple
 from core.eventstore.codec import StateCodec
 from core.eventstore.group_commit import Committed
 from core.eventstore.kv import Absent, Delete, KeyChange, KeyValue, Put, Unchanged
-from workflows.engine.store.faults import UNREADABLE, WorkerFaults
-from workflows.engine.store.keys import SHARDS, WorkflowKeys
+from workflows.engine.store.faults import DECODING_ERRORS, WorkerFaults
+from workflows.engine.store.keys import SHARD_COUNT, WorkflowKeys
 from workflows.engine.store.session import Committer, WorkerSession
 
 
@@ -57,12 +57,12 @@ def plan(owners: Mapping[int, str], workers: Iterable[str], name: str) -> ShardP
     """
     names = sorted({*workers, name})
     rank = names.index(name)
-    share = SHARDS // len(names) + (rank < SHARDS % len(names))
+    share = SHARD_COUNT // len(names) + (rank < SHARD_COUNT % len(names))
     owned = sorted(shard for shard, owner in owners.items() if owner == name)
-    vacant = [shard for shard in range(SHARDS) if shard not in owners]
+    vacant = [shard for shard in range(SHARD_COUNT) if shard not in owners]
     # Every worker starts at another shard, so that two rarely claim the same one.
-    start = rank * SHARDS // len(names)
-    vacant.sort(key=lambda shard: (shard - start) % SHARDS)
+    start = rank * SHARD_COUNT // len(names)
+    vacant.sort(key=lambda shard: (shard - start) % SHARD_COUNT)
     return ShardPlan(tuple(vacant[: max(share - len(owned), 0)]), tuple(owned[share:]))
 
 
@@ -156,13 +156,13 @@ class Ownership:
                 self._workers.add(name)
             else:
                 raise ValueError("the value contains the name of another worker")
-        except UNREADABLE as error:
+        except DECODING_ERRORS as error:
             self._faults.note(FAULT_KINDS.get(kind, kind), key, error, OWNER_REMEDY)
 
     def _set_owner(self, shard: int, value: bytes | None) -> None:
         """Set the owner of a shard; a newer worker may own it if the value cannot be read."""
-        if not 0 <= shard < SHARDS:
-            raise ValueError(f"shard {shard:#x} does not exist: there are {SHARDS} shards")
+        if not 0 <= shard < SHARD_COUNT:
+            raise ValueError(f"shard {shard:#x} does not exist: there are {SHARD_COUNT} shards")
         self._unleased.pop(shard, None)
         if value is None:
             self._owners.pop(shard, None)

@@ -21,7 +21,7 @@ from core.process.retry import is_retryable
 from workflows.engine.run.execution import STEP_PAUSE_S, Execution, ExecutionOwner, ExecutionParts
 from workflows.engine.run.resets import ResetRun, StoredHead, reset_run
 from workflows.engine.run.undeliverable_messages import UndeliverableMessages, may_start
-from workflows.engine.store.faults import RETRY_UNUSABLE_S, UNREADABLE
+from workflows.engine.store.faults import DECODING_ERRORS, RETRY_UNUSABLE_S
 from workflows.engine.store.history_reader import owned_head_of
 from workflows.engine.store.records import (
     InboxMessage,
@@ -329,7 +329,7 @@ class Shard:
     def _contained(self, key: bytes, work: Callable[[], None]) -> None:
         try:
             work()
-        except UNREADABLE as error:
+        except DECODING_ERRORS as error:
             remedy = UnusableValue.REMEDY
             self._store.faults.note("message", key, error, remedy, shard=self.number)
 

@@ -16,7 +16,7 @@ from core.errors import StoreUnavailable
 from core.eventstore.kv import Absent, Get, KeyChange, Put, ReadResult, Unchanged
 from core.eventstore.retry_policies import retry_unavailable
 from workflows.engine.run.execution import ExecutionParts
-from workflows.engine.store.faults import UNREADABLE
+from workflows.engine.store.faults import DECODING_ERRORS
 from workflows.engine.store.records import RunHead
 from workflows.engine.store.session import WorkerSession
 from workflows.engine.worker.ownership import Ownership
@@ -176,7 +176,7 @@ class WorkerTerm:
         """Process one change; a key that cannot be read is listed."""
         try:
             self._dispatch(change)
-        except UNREADABLE as error:
+        except DECODING_ERRORS as error:
             remedy = "delete the key: nothing reads it"
             self._store.faults.note("key", change.key, error, remedy)
 

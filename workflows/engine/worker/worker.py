@@ -29,7 +29,7 @@ from workflows.engine.store.keys import DEFAULT_QUEUE, WorkflowKeys
 from workflows.engine.store.records import RunHead
 from workflows.engine.store.session import WORKER_TTL_S, Committer, open_session
 from workflows.engine.telemetry import Telemetry
-from workflows.engine.worker.activities import SLOTS, ActivityHost
+from workflows.engine.worker.activities import ACTIVITY_SLOTS, ActivityHost
 from workflows.engine.worker.retention import Archive
 from workflows.engine.worker.term import WorkerTerm
 from workflows.engine.worker.threads import ACTIVITY_THREADS_MAX
@@ -56,7 +56,7 @@ class WorkerOptions(NamedTuple):
 
     queue: str = DEFAULT_QUEUE
     ttl_s: int = WORKER_TTL_S
-    slots: int = SLOTS
+    slots: int = ACTIVITY_SLOTS
     cached_runs: int = STICKY_CACHE_RUNS_MAX
     archive: Archive | None = None
     threads: int = ACTIVITY_THREADS_MAX

@@ -24,7 +24,7 @@ SCHEDULE_ID: Final = "archive-prune"
 PRUNE_S: Final = 3_600.0
 """Seconds between two prunes of the archive."""
 
-PRUNES: Final = Schedule(
+PRUNE_SCHEDULE: Final = Schedule(
     ScheduleAction(WORKFLOW_TYPE), ScheduleSpec((ScheduleInterval(PRUNE_S),), jitter_s=300.0)
 )
 

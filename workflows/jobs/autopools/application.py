@@ -19,7 +19,7 @@ from workflows.model.limits import ID_BYTES_MAX
 from workflows.model.payloads import Payload
 
 WORKFLOW_TYPE: Final = "auto-pools"
-WAKE: Final = "wake"
+WAKE_SIGNAL: Final = "wake"
 
 RECONCILE_S: Final = 60.0
 """Seconds of one attempt to reconcile."""
@@ -72,7 +72,7 @@ class AutoPools:
     ) -> ApplicationProgress:
         """Reconcile until no problem remains; the result lists the executed steps."""
         self._progress = progress
-        workflow.set_signal_handler(WAKE, self._wake)
+        workflow.set_signal_handler(WAKE_SIGNAL, self._wake)
         while True:
             self._is_requested = False
             is_settled = await self._reconcile(key)

@@ -17,7 +17,7 @@ from functools import partial
 from itertools import islice
 from typing import Final, NamedTuple
 
-from core.allocation.pool_requests import POOL_REQUESTS, REPORTS, ReconcileReport
+from core.allocation.pool_requests import POOL_REQUESTS, REPORT_KEYS, ReconcileReport
 from core.domain.autopools.application_plan import plan_application
 from core.domain.autopools.applications import Application
 from core.domain.autopools.names import ApplicationKey, application_of, is_reclaimable
@@ -33,7 +33,7 @@ from core.process.retry import Backoff, until_done
 from core.projections.configuration_view import ConfigurationSnapshot
 from workflows.engine.client.client import Client
 from workflows.engine.store.faults import OF_ONE_EXECUTION
-from workflows.jobs.autopools.application import WAKE, AutoPools, workflow_id
+from workflows.jobs.autopools.application import WAKE_SIGNAL, AutoPools, workflow_id
 from workflows.jobs.autopools.pool_activities import PoolPlanner
 from workflows.jobs.required_executions import RequiredExecution, ensure_execution
 
@@ -137,7 +137,7 @@ class ApplicationDispatcher:
             return
         report = None
         if change.value is not None:
-            report = REPORTS.read(keys, change.key, change.value, faults)
+            report = REPORT_KEYS.read(keys, change.key, change.value, faults)
         if report is not None and any(problem.again for problem in report.problems):
             self._waiting[report.key] = report
             self._changed.set()
@@ -232,7 +232,7 @@ class ApplicationDispatcher:
     async def _signal(self, key: ApplicationKey) -> None:
         """Signal one execution. If it accepts no signal, that is logged, and the others go on."""
         try:
-            required = RequiredExecution(AutoPools, workflow_id(key), (key,), WAKE)
+            required = RequiredExecution(AutoPools, workflow_id(key), (key,), WAKE_SIGNAL)
             await retry_unavailable()(ensure_execution, self._client, required)
         except OF_ONE_EXECUTION as error:
             _log.error("cannot signal the execution for the automatic pools of %s: %s", key, error)

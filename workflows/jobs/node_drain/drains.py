@@ -29,7 +29,7 @@ from workflows.model.payloads import Payload
 
 WORKFLOW_TYPE: Final = "sriov-drains"
 WORKFLOW_ID: Final = "sriov-drains"
-SETTINGS: Final = "settings"
+SETTINGS_SIGNAL: Final = "settings"
 
 ACTIVE_S: Final = 10.0
 """Seconds between two rounds while a node is drained: evicted Pods have a grace period."""
@@ -74,7 +74,7 @@ class SriovDrains:
     ) -> None:
         """Drain until cancelled."""
         self._settings, self._state = settings, state
-        workflow.set_signal_handler(SETTINGS, self._set)
+        workflow.set_signal_handler(SETTINGS_SIGNAL, self._set)
         while True:
             self._fault = await self._round()
             if workflow.info().is_continue_as_new_suggested():

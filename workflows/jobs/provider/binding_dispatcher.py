@@ -13,7 +13,7 @@ import asyncio
 import logging
 from typing import Final
 
-from core.allocation.bindings import BINDINGS, Binding, BindingStore, StoredBinding
+from core.allocation.bindings import BINDING_KEYS, Binding, BindingStore, StoredBinding
 from core.allocation.releaser import read_claims
 from core.domain.evolution import EndpointKey
 from core.errors import ExecutionFailed
@@ -89,7 +89,7 @@ class BindingDispatcher:
         if value is None:
             self._faults.clear(key_text(self._keys, name))
             return
-        binding = BINDINGS.read(self._keys, name, value, self._faults)
+        binding = BINDING_KEYS.read(self._keys, name, value, self._faults)
         if binding is not None:
             self._changed.add(binding.request.key)
             self._start_task(binding.request.key)
@@ -149,7 +149,7 @@ class BindingDispatcher:
         while True:
             result = await self._store.read([Get(*self._keys.range_of("binding"))])
             for kv in result.ranges[0].kvs:
-                binding = BINDINGS.read(self._keys, kv.key, kv.value, self._faults)
+                binding = BINDING_KEYS.read(self._keys, kv.key, kv.value, self._faults)
                 if binding is not None and binding.state == "bound":
                     await self._check_binding(binding, kv.mod_revision)
             await asyncio.sleep(CLAIM_CHECK_S)

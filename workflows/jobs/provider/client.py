@@ -25,8 +25,8 @@ from core.errors import DeadlineExceeded, ProviderError, ProviderRefused
 from core.process import tracing
 from core.process.tls import without_strict_x509
 
-ALLOCATE: Final = "/v1/apis/network.iaas.io/ipam/allocate-ips"
-RELEASE: Final = "/v1/apis/network.iaas.io/ipam/release-ip"
+ALLOCATE_PATH: Final = "/v1/apis/network.iaas.io/ipam/allocate-ips"
+RELEASE_PATH: Final = "/v1/apis/network.iaas.io/ipam/release-ip"
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 TIMEOUT_HEADER: Final = "X-Request-Timeout-Ms"
 RESPONSE_BYTES_MAX: Final = 1 << 20
@@ -122,13 +122,13 @@ class ProviderClient:
                 remedy="the container runtime retries the ADD",
             )
         timeout_s = min(remaining_s, self._settings.request_timeout_s)
-        data = await self._post(ALLOCATE, msgspec.json.encode(request), timeout_s)
+        data = await self._post(ALLOCATE_PATH, msgspec.json.encode(request), timeout_s)
         return read_response(data, request)
 
     async def release(self, request: ProviderReleaseRequest) -> None:
         """Release an address, if it is bound. Raises ProviderRefused, ProviderError."""
         body = msgspec.json.encode(request)
-        await self._post(RELEASE, body, self._settings.request_timeout_s, accepted=NOT_BOUND)
+        await self._post(RELEASE_PATH, body, self._settings.request_timeout_s, accepted=NOT_BOUND)
 
     async def close(self) -> None:
         """Close all connections."""

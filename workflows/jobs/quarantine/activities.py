@@ -13,7 +13,7 @@ from core.domain.addresses.ip_address import parse_address
 from core.domain.configuration.commands import ReturnAddress
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.model import ConflictingHost
-from core.eventstore.codec import QUARANTINE
+from core.eventstore.codec import QUARANTINE_CODEC
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
 from workflows.api import activity
@@ -38,7 +38,7 @@ class QuarantineActivities:
     async def check(self, address: str, host: ConflictingHost) -> bool:
         """Whether the address is still quarantined for this host. Raises StoreUnavailable."""
         stored = (await self._store.read([Get(self._keys.quarantine_of(address))])).ranges[0].kvs
-        return bool(stored) and QUARANTINE.decode(stored[0].value).conflicting_host == host
+        return bool(stored) and QUARANTINE_CODEC.decode(stored[0].value).conflicting_host == host
 
     @activity.defn(name="quarantine-probe")
     async def probe(self, address: str, host: ConflictingHost) -> ProbeResult:

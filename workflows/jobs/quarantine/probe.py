@@ -23,7 +23,7 @@ from workflows.jobs.steps import failure_text, now_s, step_options, utc
 from workflows.model.payloads import Payload
 
 WORKFLOW_TYPE: Final = "quarantine-probe"
-CHECK: Final = "look"
+CHECK_SIGNAL: Final = "look"
 PROBE_NOW: Final = "probe-now"
 """Signals. CHECK: the quarantine may have changed. PROBE_NOW: probe without waiting."""
 
@@ -74,7 +74,7 @@ class ProbeQuarantine:
     ) -> ProbeOutcome:
         """Probe until the quarantine has ended."""
         self._quarantined, self._progress = quarantined, progress
-        workflow.set_signal_handler(CHECK, self._check_now)
+        workflow.set_signal_handler(CHECK_SIGNAL, self._check_now)
         workflow.set_signal_handler(PROBE_NOW, self._request)
         while await self._wait():
             answer = await self._probe()
@@ -170,4 +170,6 @@ def quarantine_notices(projection: Projection) -> Iterator[RequiredExecution]:
         if quarantine.conflicting_host is not None:
             host = quarantine.conflicting_host
             arguments = (QuarantinedAddress(address, host),)
-            yield RequiredExecution(ProbeQuarantine, probe_id(address), arguments, CHECK, host)
+            yield RequiredExecution(
+                ProbeQuarantine, probe_id(address), arguments, CHECK_SIGNAL, host
+            )

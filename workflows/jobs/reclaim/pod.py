@@ -45,7 +45,7 @@ from workflows.jobs.reclaim.context import PodChange, ReclaimContext, ScanReques
 from workflows.model.errors import WorkflowError
 
 WORKFLOW_TYPE: Final = "reclaim-pod"
-CHANGED: Final = "news"
+CHANGED_SIGNAL: Final = "news"
 """The signal that a deadline has changed. Histories store its name, so it cannot be renamed."""
 
 ATTEMPT_S: Final = 30.0
@@ -73,7 +73,7 @@ FindCause = Callable[[RevisedClaim], Awaitable[Cause | None]]
 TRIGGERED_BY: Final = "triggered-by"
 """The kind of the link from an execution to the change of the Pod, if the ADD is not known."""
 
-FOLLOWING: Final = "following changes of Pods"
+FOLLOWING_PODS: Final = "following changes of Pods"
 """Logged when the watch of Pods starts; the laboratory of the tests waits for this line."""
 
 _log: Final = logging.getLogger(__name__)
@@ -168,7 +168,7 @@ class ReclaimPod:
     @workflow.run
     async def run(self, deadline: ReclaimDeadline, retry_s: float) -> ReclaimResult:
         """Run the activity until the outcome is final. ``retry_s``: seconds between attempts."""
-        workflow.set_signal_handler(CHANGED, self._replace_deadline)
+        workflow.set_signal_handler(CHANGED_SIGNAL, self._replace_deadline)
         for _ in range(ACTIVITIES_MAX):
             deadline = await self._until_due(deadline)
             outcome = await workflow.execute_activity(
@@ -262,7 +262,7 @@ class PodExecutionStarter:
             deadline,
             self._retry_s,
             id=workflow_id(deadline),
-            signal=CHANGED,
+            signal=CHANGED_SIGNAL,
             signal_args=[deadline],
             options=options,
         )
@@ -313,7 +313,7 @@ class ChangeListener:
         await self._request_scan()
         try:
             self.listening = True
-            _log.info(FOLLOWING)
+            _log.info(FOLLOWING_PODS)
             async for change in self._context.facts.changes():
                 self._backoff.reset()
                 if isinstance(change, ScanRequest):

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import LogCorrupt
-from core.eventstore.codec import UNREADABLE, error_text
+from core.eventstore.codec import DECODING_ERRORS, error_text
 from core.eventstore.keys import Keys, key_text
 from core.eventstore.kv import Get, KeyValueStore
 from workflows.api import workflow
@@ -29,7 +29,7 @@ from workflows.jobs.reclaim.scan_activities import (
     ReclaimActivities,
     ScanObservation,
 )
-from workflows.jobs.reclaim.scan_states import EMPTY, ScanStateRef
+from workflows.jobs.reclaim.scan_states import EMPTY_SCAN_STATE, ScanStateRef
 from workflows.jobs.steps import failure_text, now_s, step_options, utc
 from workflows.model.payloads import Payload
 from workflows.model.policies import ExecutionStatus
@@ -37,7 +37,7 @@ from workflows.model.policies import ExecutionStatus
 WORKFLOW_TYPE: Final = "reclaim-scan"
 WORKFLOW_ID: Final = "reclaim"
 SCAN_NOW: Final = "scan-now"
-SETTINGS: Final = "orders"
+SETTINGS_SIGNAL: Final = "orders"
 """The signal that replaces the settings. Histories store its name, so it cannot be renamed."""
 
 SCAN_S: Final = 120.0
@@ -117,8 +117,8 @@ class ContinuedScan(NamedTuple):
     if unknown. Both are in Unix seconds.
     """
 
-    state: ScanStateRef = EMPTY
-    outdated: ScanStateRef = EMPTY
+    state: ScanStateRef = EMPTY_SCAN_STATE
+    outdated: ScanStateRef = EMPTY_SCAN_STATE
     last_s: float = 0.0
     next_s: float = 0.0
     counts: ScanCounts = ScanCounts()
@@ -142,7 +142,7 @@ class ReclaimScan:
         """Scan until cancelled."""
         self._settings, self._continued = settings, continued
         workflow.set_signal_handler(SCAN_NOW, self._scan_now)
-        workflow.set_signal_handler(SETTINGS, self._replace_settings)
+        workflow.set_signal_handler(SETTINGS_SIGNAL, self._replace_settings)
         while not workflow.info().is_continue_as_new_suggested():
             await self._wait()
             self._change(requested=False)
@@ -297,7 +297,7 @@ async def read_scan_status(store: KeyValueStore, keys: Keys) -> ScanStatus | Non
         head = OPEN_HEADS.decode(keys, kv.key, kv.value)
         try:
             return _status(head.search_attributes, paused=head.status is ExecutionStatus.PAUSED)
-        except UNREADABLE as error:
+        except DECODING_ERRORS as error:
             name = key_text(keys, key)
             what = (
                 f"cannot read the search attributes of workflow {WORKFLOW_ID} in {name}: "

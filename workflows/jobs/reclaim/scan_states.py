@@ -20,7 +20,7 @@ import zstandard
 
 from core.domain.reclaim.evidence import Observation, ObservationSubject
 from core.domain.reclaim.reclaim_plan import ReclaimStep
-from core.eventstore.codec import UNREADABLE, KeyKind
+from core.eventstore.codec import DECODING_ERRORS, KeyKind
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore, Put
 
@@ -51,7 +51,7 @@ _encoder = msgspec.msgpack.Encoder()
 _observations = msgspec.msgpack.Decoder(list[Pair])
 _steps = msgspec.msgpack.Decoder(list[ReclaimStep])
 _raw = msgspec.msgpack.Decoder(list[object])
-_UNUSABLE: Final = (zstandard.ZstdError, *UNREADABLE)
+_UNUSABLE: Final = (zstandard.ZstdError, *DECODING_ERRORS)
 
 
 class ScanStateRef(NamedTuple):
@@ -63,7 +63,7 @@ class ScanStateRef(NamedTuple):
     step_parts: int = 0
 
 
-EMPTY: Final = ScanStateRef()
+EMPTY_SCAN_STATE: Final = ScanStateRef()
 
 
 class ScanStates:
@@ -84,7 +84,7 @@ class ScanStates:
         pairs = list(islice(observations.items(), OBSERVATIONS_STORED_MAX))
         steps = steps[:STEPS_STORED_MAX]
         if not pairs and not steps:
-            return EMPTY
+            return EMPTY_SCAN_STATE
         lease = await self._store.grant_lease(self._ttl_s)
         pair_parts = _parts(pairs, OBSERVATIONS_A_PART)
         step_parts = _parts(steps, STEPS_A_PART)

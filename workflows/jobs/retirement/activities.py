@@ -15,7 +15,7 @@ from core.domain.addresses.address_set import AddressSet
 from core.domain.configuration.commands import AdvanceRetirement, Reinstate, Retirable
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.subnets.subnet_model import pools_of_subnet
-from core.eventstore.codec import CLAIM, POOL, SUBNET
+from core.eventstore.codec import CLAIM_CODEC, POOL_CODEC, SUBNET_CODEC
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValue, KeyValueStore
 from workflows.api import activity
@@ -66,7 +66,7 @@ async def read_remaining(
     stored = (await store.read([Get(keys.pool(name))])).ranges[0].kvs
     if not stored:
         return DELETED
-    pool = POOL.decode(stored[0].value)
+    pool = POOL_CODEC.decode(stored[0].value)
     if not pool.retiring:
         return SERVING
     count = 0
@@ -82,7 +82,7 @@ async def _read_pools_of_subnet(store: KeyValueStore, keys: Keys, name: str) -> 
     stored = (await store.read([Get(keys.subnet(name))])).ranges[0].kvs
     if not stored:
         return DELETED
-    if not SUBNET.decode(stored[0].value).retiring:
+    if not SUBNET_CODEC.decode(stored[0].value).retiring:
         return SERVING
     step = AdvanceRetirement("subnet", name)
     configuration = (await ScopeReader(store, keys).read(step, may_write=False)).configuration
@@ -105,7 +105,7 @@ def _reads(keys: Keys, addresses: AddressSet) -> Iterator[list[Get]]:
 
 
 def _holder(keys: Keys, kv: KeyValue) -> BlockingClaim:
-    claim = CLAIM.decode(kv.value)
+    claim = CLAIM_CODEC.decode(kv.value)
     return BlockingClaim(
         str(keys.address_in(kv.key)), f"{claim.namespace}/{claim.pod}", kv.mod_revision
     )

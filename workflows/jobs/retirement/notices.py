@@ -12,7 +12,11 @@ from core.domain.subnets.subnet_model import owner_subnet_name, pools_of_subnet
 from core.projections.fold import Projection
 from workflows.jobs.required_executions import RequiredExecution
 from workflows.jobs.retirement.pool import PoolRetirement
-from workflows.jobs.retirement.retirement_values import CHECK, RetirementRequest, retirement_id
+from workflows.jobs.retirement.retirement_values import (
+    CHECK_SIGNAL,
+    RetirementRequest,
+    retirement_id,
+)
 from workflows.jobs.retirement.subnet import SubnetRetirement
 
 
@@ -26,7 +30,7 @@ def retirement_notices(projection: Projection) -> Iterator[RequiredExecution]:
             SubnetRetirement,
             retirement_id("subnet", name),
             (RetirementRequest(name),),
-            CHECK,
+            CHECK_SIGNAL,
             is_empty,
         )
     for name, pool in ledger.pools.items():
@@ -38,7 +42,7 @@ def retirement_notices(projection: Projection) -> Iterator[RequiredExecution]:
             PoolRetirement,
             retirement_id("pool", name),
             (RetirementRequest(name),),
-            CHECK,
+            CHECK_SIGNAL,
             is_empty,
             starts=owner_subnet_name(pool) not in retiring,
         )

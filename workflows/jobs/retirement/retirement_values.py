@@ -9,8 +9,8 @@ from core.domain.configuration.commands import Retirable
 POOL_WORKFLOW: Final = "pool-retirement"
 SUBNET_WORKFLOW: Final = "subnet-retirement"
 
-CHECK: Final = "look"
-REQUEST: Final = "order"
+CHECK_SIGNAL: Final = "look"
+REQUEST_SIGNAL: Final = "order"
 """Signals. CHECK: take a step, because the claims may have changed. REQUEST: use another request,
 whose deadline counts from the signal."""
 

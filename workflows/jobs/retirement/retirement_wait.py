@@ -11,8 +11,8 @@ from typing import Final
 
 from workflows.api import workflow
 from workflows.jobs.retirement.retirement_values import (
-    CHECK,
-    REQUEST,
+    CHECK_SIGNAL,
+    REQUEST_SIGNAL,
     ContinuedRetirement,
     RemainingClaims,
     RetirementRequest,
@@ -47,8 +47,8 @@ class RetirementWait:
         self.remaining = continued.left
         self.fault = ""
         self._is_signalled = False
-        workflow.set_signal_handler(CHECK, self.wake)
-        workflow.set_signal_handler(REQUEST, self._receive_request)
+        workflow.set_signal_handler(CHECK_SIGNAL, self.wake)
+        workflow.set_signal_handler(REQUEST_SIGNAL, self._receive_request)
 
     @property
     def is_overdue(self) -> bool:

@@ -13,13 +13,13 @@ from core.domain.autopools.pool_size import AS_MANY_AS_REPLICAS, IpNumber
 from core.domain.model import Claim, Pool, Scale, Subnet
 from tests.core.domain.subnets.samples import State
 
-NET = Subnet("net", 4, "10.7.0.0/16", ("10.7.0.10-10.7.0.29",), gateway="10.7.0.1")
-NET6 = Subnet("net6", 6, "fd00:7::/64", ("fd00:7::10-fd00:7::1f",))
-OTHER = Subnet("other", 4, "10.8.0.0/16", ("10.8.0.10-10.8.0.29",))
-UID = "3f6b1c1e-0000-4000-8000-1f2e3d4c5b6a"
-KEY = ApplicationKey("apps/v1", "Deployment", "shop", "web")
-SCOPE = PoolScope(KEY, "eth0", 4, "net")
-NAME = "auto4-web-eth0-1f2e3"
+SUBNET4 = Subnet("net", 4, "10.7.0.0/16", ("10.7.0.10-10.7.0.29",), gateway="10.7.0.1")
+SUBNET6 = Subnet("net6", 6, "fd00:7::/64", ("fd00:7::10-fd00:7::1f",))
+OTHER_SUBNET = Subnet("other", 4, "10.8.0.0/16", ("10.8.0.10-10.8.0.29",))
+WEB_UID = "3f6b1c1e-0000-4000-8000-1f2e3d4c5b6a"
+WEB_KEY = ApplicationKey("apps/v1", "Deployment", "shop", "web")
+WEB_SCOPE = PoolScope(WEB_KEY, "eth0", 4, "net")
+POOL_NAME = "auto4-web-eth0-1f2e3"
 
 
 def template(subnet: object = None, number: str = "", reclaim: str = "") -> dict[str, str]:
@@ -31,14 +31,14 @@ def template(subnet: object = None, number: str = "", reclaim: str = "") -> dict
 
 
 def web(
-    replicas: int = 2, annotations: dict[str, str] | None = None, uid: str = UID
+    replicas: int = 2, annotations: dict[str, str] | None = None, uid: str = WEB_UID
 ) -> Application:
     """A Deployment with this number of replicas and the subnet ``net``."""
     template_annotations = template() if annotations is None else annotations
-    return Application(KEY, uid, template_annotations, Scale(replicas))
+    return Application(WEB_KEY, uid, template_annotations, Scale(replicas))
 
 
-def desired_pool(size: int, scope: PoolScope = SCOPE, uid: str = UID) -> DesiredPool:
+def desired_pool(size: int, scope: PoolScope = WEB_SCOPE, uid: str = WEB_UID) -> DesiredPool:
     """The pool that an application requests, with a fixed size."""
     return DesiredPool(scope, uid, size, IpNumber(size))
 
@@ -69,7 +69,7 @@ def create_pool(state: State, application: Application) -> Pool:
     return pool
 
 
-def claims(*addresses: str, pool: str = NAME) -> dict[str, Claim]:
+def claims(*addresses: str, pool: str = POOL_NAME) -> dict[str, Claim]:
     """A claim per address, each of another Pod."""
     return {
         address: Claim(pool, f"pod/u-{index}", "shop", f"web-{index}", f"e-{index}")

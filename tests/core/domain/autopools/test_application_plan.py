@@ -16,11 +16,11 @@ from core.domain.autopools.pool_size import AS_MANY_AS_REPLICAS, IpNumber
 from core.domain.configuration.commands import RetirePool
 from core.domain.model import Claim, Pool, Scale
 from tests.core.domain.autopools.samples import (
-    NAME,
-    NET,
-    NET6,
-    OTHER,
-    UID,
+    OTHER_SUBNET,
+    POOL_NAME,
+    SUBNET4,
+    SUBNET6,
+    WEB_UID,
     carry_out,
     claims,
     plan,
@@ -44,7 +44,7 @@ def actions(steps: tuple[ReconcileStep, ...]) -> list[tuple[str, str]]:
 
 def state_with_pools(application: Application, *objects: object) -> State:
     """A state with these objects, in which the application has its pools."""
-    state = State(NET, NET6, OTHER, *objects)  # type: ignore[arg-type]
+    state = State(SUBNET4, SUBNET6, OTHER_SUBNET, *objects)  # type: ignore[arg-type]
     carry_out(state, plan(state, application))
     assert plan(state, application) == ()
     return state
@@ -56,23 +56,23 @@ def test_each_nic_and_family_gets_a_pool_of_the_same_size() -> None:
         {"interface": "net1", "ipv4": ["other"]},
     ]
 
-    steps = plan(State(NET, NET6, OTHER), web(3, template(nics, "+1")))
+    steps = plan(State(SUBNET4, SUBNET6, OTHER_SUBNET), web(3, template(nics, "+1")))
 
     assert [(step.action, step.pool, step.addresses) for step in steps] == [
-        ("create", NAME, ("10.7.0.10-10.7.0.13",)),
+        ("create", POOL_NAME, ("10.7.0.10-10.7.0.13",)),
         ("create", "auto6-web-eth0-1f2e3", ("fd00:7::10-fd00:7::13",)),
         ("create", "auto4-web-net1-1f2e3", ("10.8.0.10-10.8.0.13",)),
     ]
 
 
 def test_one_family_gets_its_pool_although_the_other_family_is_refused() -> None:
-    state = State(NET)
+    state = State(SUBNET4)
     application = web(2, template(BOTH_FAMILIES))
 
     steps = plan(state, application)
     carry_out(state, steps)
 
-    assert actions(steps) == [("create", NAME), ("refuse", "")]
+    assert actions(steps) == [("create", POOL_NAME), ("refuse", "")]
     assert actions(plan(state, application)) == [("refuse", "")]
 
 
@@ -82,11 +82,11 @@ def test_pools_of_a_disabled_family_are_neither_created_nor_deleted() -> None:
 
     assert plan_application(web(1, template(BOTH_FAMILIES)), off, {}, AS_MANY_AS_REPLICAS) == ()
     steps = plan_application(web(2, template(BOTH_FAMILIES)), off, {}, AS_MANY_AS_REPLICAS)
-    assert actions(steps) == [("grow", NAME)]
+    assert actions(steps) == [("grow", POOL_NAME)]
 
 
 def test_the_default_number_is_used_if_the_template_has_none() -> None:
-    state = State(NET)
+    state = State(SUBNET4)
 
     (step,) = plan(state, web(2), default=IpNumber(1, is_flexible=True))
 
@@ -94,12 +94,12 @@ def test_the_default_number_is_used_if_the_template_has_none() -> None:
 
 
 SCALES = {
-    "scaled up": (web(4), [("grow", NAME)]),
-    "scaled down": (web(1), [("shrink", NAME)]),
+    "scaled up": (web(4), [("grow", POOL_NAME)]),
+    "scaled down": (web(1), [("shrink", POOL_NAME)]),
     "unchanged": (web(2), []),
-    "another number": (web(2, template(number="5")), [("grow", NAME)]),
-    "the same size by another number": (web(2, template(number="2")), [("refresh", NAME)]),
-    "reclaim switched off": (web(2, template(reclaim="false")), [("refresh", NAME)]),
+    "another number": (web(2, template(number="5")), [("grow", POOL_NAME)]),
+    "the same size by another number": (web(2, template(number="2")), [("refresh", POOL_NAME)]),
+    "reclaim switched off": (web(2, template(reclaim="false")), [("refresh", POOL_NAME)]),
 }
 
 
@@ -113,12 +113,12 @@ def test_a_change_of_the_application_changes_its_pool(
 def test_a_scale_down_that_has_to_wait_can_be_retried() -> None:
     (step,) = plan(state_with_pools(web(3)), web(1), claims("10.7.0.10", "10.7.0.11", "10.7.0.12"))
 
-    assert (step.action, step.pool, step.again) == ("refuse", NAME, True)
+    assert (step.action, step.pool, step.again) == ("refuse", POOL_NAME, True)
     assert "IPPool available free IPs are not enough" in step.reason
 
 
 def test_a_lack_of_addresses_in_a_subnet_can_be_retried() -> None:
-    (step,) = plan(State(NET), web(21))
+    (step,) = plan(State(SUBNET4), web(21))
 
     assert (step.action, step.again) == ("refuse", True)
 
@@ -141,14 +141,14 @@ def test_another_subnet_gets_a_new_pool_and_the_old_one_is_deleted_when_it_is_em
     carry_out(state, first_steps, claimed)
     second_steps = plan(state, moved, claimed)
 
-    assert actions(first_steps) == [("wait", NAME), ("create", f"{NAME}-2")]
-    assert actions(second_steps) == [("wait", NAME)]
+    assert actions(first_steps) == [("wait", POOL_NAME), ("create", f"{POOL_NAME}-2")]
+    assert actions(second_steps) == [("wait", POOL_NAME)]
     assert all(step.again and step.command is None for step in second_steps)
     last_steps = plan(state, moved)
     carry_out(state, last_steps)
-    assert actions(last_steps) == [("delete", NAME)]
+    assert actions(last_steps) == [("delete", POOL_NAME)]
     assert plan(state, moved) == ()
-    assert list(state.ledger.pools) == [f"{NAME}-2"]
+    assert list(state.ledger.pools) == [f"{POOL_NAME}-2"]
 
 
 def test_an_empty_old_pool_is_deleted_in_the_first_plan_and_the_next_plan_is_empty() -> None:
@@ -158,7 +158,7 @@ def test_an_empty_old_pool_is_deleted_in_the_first_plan_and_the_next_plan_is_emp
     steps = plan(state, moved)
     carry_out(state, steps)
 
-    assert actions(steps) == [("delete", NAME), ("create", NAME)]
+    assert actions(steps) == [("delete", POOL_NAME), ("create", POOL_NAME)]
     assert plan(state, moved) == ()
 
 
@@ -171,8 +171,8 @@ def test_after_a_return_to_the_old_subnet_its_pool_is_used_again() -> None:
     steps = plan(state, web(), claimed)
     carry_out(state, steps, claimed)
 
-    assert actions(steps) == [("delete", f"{NAME}-2")]
-    assert list(state.ledger.pools) == [NAME]
+    assert actions(steps) == [("delete", f"{POOL_NAME}-2")]
+    assert list(state.ledger.pools) == [POOL_NAME]
 
 
 def test_a_template_with_a_missing_subnet_changes_no_pool() -> None:
@@ -181,7 +181,7 @@ def test_a_template_with_a_missing_subnet_changes_no_pool() -> None:
 
     steps = plan(state, web(2, template({"ipv4": ["typo"]})), claimed)
 
-    assert actions(steps) == [("wait", NAME), ("refuse", "")]
+    assert actions(steps) == [("wait", POOL_NAME), ("refuse", "")]
     assert not any(step.command for step in steps)
 
 
@@ -197,12 +197,12 @@ def test_the_pool_of_a_second_nic_is_created_and_deleted_with_the_nic() -> None:
 
 
 def test_without_the_annotation_the_pools_are_deleted() -> None:
-    assert actions(plan(state_with_pools(web()), web(2, {}))) == [("delete", NAME)]
+    assert actions(plan(state_with_pools(web()), web(2, {}))) == [("delete", POOL_NAME)]
 
 
 def test_on_the_host_network_the_pools_are_deleted() -> None:
     assert actions(plan(state_with_pools(web()), web()._replace(host_network=True))) == [
-        ("delete", NAME)
+        ("delete", POOL_NAME)
     ]
 
 
@@ -210,25 +210,25 @@ def test_a_pool_with_reclaim_off_is_kept_when_the_subnet_changes() -> None:
     state = state_with_pools(web(2, template(reclaim="false")))
     moved = web(2, template({"ipv4": ["other"]}, reclaim="false"))
 
-    assert actions(plan(state, moved)) == [("create", f"{NAME}-2")]
+    assert actions(plan(state, moved)) == [("create", f"{POOL_NAME}-2")]
 
 
 def test_a_kept_pool_is_deleted_when_the_template_switches_reclaim_on() -> None:
     state = state_with_pools(web(2, template(reclaim="false")))
     moved = web(2, template({"ipv4": ["other"]}))
 
-    assert actions(plan(state, moved)) == [("delete", NAME), ("create", NAME)]
+    assert actions(plan(state, moved)) == [("delete", POOL_NAME), ("create", POOL_NAME)]
 
 
 def test_a_pool_that_a_user_retired_is_deleted_when_it_has_no_claims() -> None:
     state = state_with_pools(web())
-    state.do(RetirePool(NAME))
+    state.do(RetirePool(POOL_NAME))
 
     assert actions(plan(state, web(), claims("10.7.0.10"))) == [
-        ("wait", NAME),
-        ("create", f"{NAME}-2"),
+        ("wait", POOL_NAME),
+        ("create", f"{POOL_NAME}-2"),
     ]
-    assert actions(plan(state, web()))[0] == ("delete", NAME)
+    assert actions(plan(state, web()))[0] == ("delete", POOL_NAME)
 
 
 # The application is deleted and created again
@@ -238,20 +238,22 @@ def test_the_pools_of_a_deleted_application_are_retired_and_deleted_when_they_ar
     state = state_with_pools(web(2, template(BOTH_FAMILIES)))
     claimed = claims("10.7.0.10")
 
-    steps = plan_deleted_application(UID, state.configuration, claimed)
+    steps = plan_deleted_application(WEB_UID, state.configuration, claimed)
     carry_out(state, steps, claimed)
 
-    assert actions(steps) == [("retire", NAME), ("delete", "auto6-web-eth0-1f2e3")]
-    assert actions(plan_deleted_application(UID, state.configuration, claimed)) == [("wait", NAME)]
-    carry_out(state, plan_deleted_application(UID, state.configuration, {}))
+    assert actions(steps) == [("retire", POOL_NAME), ("delete", "auto6-web-eth0-1f2e3")]
+    assert actions(plan_deleted_application(WEB_UID, state.configuration, claimed)) == [
+        ("wait", POOL_NAME)
+    ]
+    carry_out(state, plan_deleted_application(WEB_UID, state.configuration, {}))
     assert state.ledger.pools == {}
-    assert plan_deleted_application(UID, state.configuration, {}) == ()
+    assert plan_deleted_application(WEB_UID, state.configuration, {}) == ()
 
 
 def test_a_deleted_application_keeps_pools_with_reclaim_off_and_pools_of_others() -> None:
     state = state_with_pools(web(2, template(reclaim="false")), Pool("blue", V4, "10.9.0.0/16"))
 
-    assert plan_deleted_application(UID, state.configuration, {}) == ()
+    assert plan_deleted_application(WEB_UID, state.configuration, {}) == ()
     assert plan_deleted_application(NEW_UID, state_with_pools(web()).configuration, {}) == ()
 
 
@@ -261,8 +263,8 @@ def test_a_new_application_of_the_same_name_adopts_a_kept_pool() -> None:
     steps = plan(state, web(2, template(reclaim="false"), NEW_UID))
     carry_out(state, steps)
 
-    assert actions(steps) == [("adopt", NAME)]
-    assert plan_deleted_application(UID, state.configuration, {}) == ()
+    assert actions(steps) == [("adopt", POOL_NAME)]
+    assert plan_deleted_application(WEB_UID, state.configuration, {}) == ()
 
 
 def test_an_application_of_another_kind_gets_a_pool_of_its_own() -> None:
@@ -280,8 +282,8 @@ def test_pools_of_a_replaced_application_are_deleted() -> None:
     steps = plan(state, replacement, claims("10.7.0.10"))
     carry_out(state, steps, claims("10.7.0.10"))
 
-    assert actions(steps) == [("retire", NAME), ("create", "auto4-web-eth0-bbbbb")]
-    assert actions(plan(state, replacement)) == [("delete", NAME)]
+    assert actions(steps) == [("retire", POOL_NAME), ("create", "auto4-web-eth0-bbbbb")]
+    assert actions(plan(state, replacement)) == [("delete", POOL_NAME)]
 
 
 # Refusals
@@ -289,11 +291,11 @@ def test_pools_of_a_replaced_application_are_deleted() -> None:
 CLONE_SET = ApplicationKey("apps.kruise.io/v1alpha1", "CloneSet", "shop", "web")
 WRONG_INPUTS: dict[str, tuple[Application, str]] = {
     "a Pod without a controller": (
-        Application(ApplicationKey("v1", "Pod", "shop", "web"), UID, template()),
+        Application(ApplicationKey("v1", "Pod", "shop", "web"), WEB_UID, template()),
         "SpiderSubnet feature doesn't support no-controller pod",
     ),
     "a third-party workload without a number": (
-        Application(CLONE_SET, UID, template()),
+        Application(CLONE_SET, WEB_UID, template()),
         "CloneSet/shop/web only supports fixed auto-created IPPool IP Number",
     ),
     "a template that cannot be read": (
@@ -314,13 +316,13 @@ def test_wrong_input_is_one_refusal_and_changes_nothing(
 
 
 def test_a_third_party_workload_with_a_number_gets_that_many_addresses() -> None:
-    (step,) = plan(State(NET), Application(CLONE_SET, UID, template(number="+3")))
+    (step,) = plan(State(SUBNET4), Application(CLONE_SET, WEB_UID, template(number="+3")))
 
     assert step.addresses == ("10.7.0.10-10.7.0.12",)
 
 
 def test_with_the_feature_off_a_template_that_names_subnets_is_refused_and_others_are_not() -> None:
-    configuration = State(NET).configuration
+    configuration = State(SUBNET4).configuration
 
     (step,) = plan_application(web(), configuration, {}, AS_MANY_AS_REPLICAS, enabled=False)
 
@@ -332,8 +334,8 @@ def test_claims_of_other_pools_do_not_delay_a_change() -> None:
     other_claims = {"10.7.0.99": Claim("blue", "pod/u", "shop", "x", "e")}
 
     assert actions(
-        plan_deleted_application(UID, state_with_pools(web()).configuration, other_claims)
-    ) == [("delete", NAME)]
+        plan_deleted_application(WEB_UID, state_with_pools(web()).configuration, other_claims)
+    ) == [("delete", POOL_NAME)]
 
 
 def test_claims_of_one_family_do_not_affect_a_shrinking_pool_of_the_other() -> None:

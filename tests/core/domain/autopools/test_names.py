@@ -17,17 +17,29 @@ from core.domain.autopools.names import (
     scope_of,
 )
 from core.domain.names import SUBDOMAIN_CHARS_MAX
-from tests.core.domain.autopools.samples import KEY, NAME, NET, SCOPE, UID, create_pool, web
+from tests.core.domain.autopools.samples import (
+    POOL_NAME,
+    SUBNET4,
+    WEB_KEY,
+    WEB_SCOPE,
+    WEB_UID,
+    create_pool,
+    web,
+)
 from tests.core.domain.subnets.samples import State
 
 
 @pytest.mark.parametrize(
     ("scope", "uid", "expected"),
     [
-        (SCOPE, UID, NAME),
-        (SCOPE._replace(family=V6, interface="net1"), UID, "auto6-web-net1-1f2e3"),
-        (SCOPE._replace(application=KEY._replace(name="Web")), "AB-CDEF12", "auto4-web-eth0-cdef1"),
-        (SCOPE, "abc", "auto4-web-eth0-abc"),
+        (WEB_SCOPE, WEB_UID, POOL_NAME),
+        (WEB_SCOPE._replace(family=V6, interface="net1"), WEB_UID, "auto6-web-net1-1f2e3"),
+        (
+            WEB_SCOPE._replace(application=WEB_KEY._replace(name="Web")),
+            "AB-CDEF12",
+            "auto4-web-eth0-cdef1",
+        ),
+        (WEB_SCOPE, "abc", "auto4-web-eth0-abc"),
     ],
 )
 def test_a_name_has_family_application_interface_and_uid(
@@ -38,24 +50,24 @@ def test_a_name_has_family_application_interface_and_uid(
 
 @pytest.mark.parametrize("attempt", [1, 2, 16])
 def test_a_long_application_name_is_cut_to_a_dns_subdomain(attempt: int) -> None:
-    scope = SCOPE._replace(application=KEY._replace(name="a" * 253))
+    scope = WEB_SCOPE._replace(application=WEB_KEY._replace(name="a" * 253))
 
-    name = pool_name(scope, UID, attempt)
+    name = pool_name(scope, WEB_UID, attempt)
 
     assert len(name) == SUBDOMAIN_CHARS_MAX
     assert name.startswith("auto4-aaa")
 
 
 def test_a_shortened_name_ends_with_a_valid_character() -> None:
-    scope = SCOPE._replace(application=KEY._replace(name="a-." * 84))
+    scope = WEB_SCOPE._replace(application=WEB_KEY._replace(name="a-." * 84))
 
-    assert "a-eth0" in pool_name(scope, UID)
+    assert "a-eth0" in pool_name(scope, WEB_UID)
 
 
 def test_a_pool_has_the_labels_of_spiderpool() -> None:
     prefix = "ipam.spidernet.io/"
 
-    pool = create_pool(State(NET), web())
+    pool = create_pool(State(SUBNET4), web())
 
     assert {key.removeprefix(prefix): value for key, value in pool.labels.items()} == {
         "ippool-cidr": "10-7-0-0-16",
@@ -64,7 +76,7 @@ def test_a_pool_has_the_labels_of_spiderpool() -> None:
         "owner-application-kind": "Deployment",
         "owner-application-namespace": "shop",
         "owner-application-name": "web",
-        "owner-application-uid": UID,
+        "owner-application-uid": WEB_UID,
         "interface": "eth0",
         "ip-version": "IPv4",
         "ippool-reclaim": "true",
@@ -83,7 +95,7 @@ def test_a_pool_has_the_labels_of_spiderpool() -> None:
 @pytest.mark.parametrize(
     ("key", "text"),
     [
-        (KEY, "apps_v1_Deployment_shop_web"),
+        (WEB_KEY, "apps_v1_Deployment_shop_web"),
         (ApplicationKey("v1", "ReplicationController", "a", "b"), "v1_ReplicationController_a_b"),
     ],
 )
@@ -94,9 +106,9 @@ def test_the_status_names_an_application_in_five_parts_or_in_four_for_the_core_g
 
 
 def test_the_labels_of_a_pool_name_its_application_and_its_nic() -> None:
-    pool = create_pool(State(NET), web())
+    pool = create_pool(State(SUBNET4), web())
 
-    assert application_of(pool.labels) == KEY
-    assert scope_of(pool.labels, pool.family) == SCOPE
+    assert application_of(pool.labels) == WEB_KEY
+    assert scope_of(pool.labels, pool.family) == WEB_SCOPE
     assert application_of({}) is None
     assert scope_of({}, 4) is None

@@ -24,7 +24,15 @@ from core.domain.configuration.decisions import decide, removed_addresses
 from core.domain.events import PoolDefined, PoolDeleted, PoolRetired
 from core.domain.model import Pool, Reservation, Route, Subnet
 from core.errors import Refused
-from tests.core.domain.autopools.samples import KEY, NAME, NET, SCOPE, UID, claims, desired_pool
+from tests.core.domain.autopools.samples import (
+    POOL_NAME,
+    SUBNET4,
+    WEB_KEY,
+    WEB_SCOPE,
+    WEB_UID,
+    claims,
+    desired_pool,
+)
 from tests.core.domain.subnets.samples import State
 
 OLD_UID = "00000000-0000-4000-8000-aaaaa0000000"
@@ -34,23 +42,23 @@ def auto_pool(size: int, desired: DesiredPool | None = None, **fields: object) -
     return ApplyAutoPool((desired or desired_pool(size))._replace(**fields))  # type: ignore[arg-type]
 
 
-def ips_of(state: State, name: str = NAME) -> tuple[str, ...]:
+def ips_of(state: State, name: str = POOL_NAME) -> tuple[str, ...]:
     return state.ledger.pools[name].ips
 
 
 def test_a_new_pool_takes_the_lowest_free_addresses_in_one_event() -> None:
-    state = State(NET, Pool("blue", V4, NET.subnet, ("10.7.0.11",)))
+    state = State(SUBNET4, Pool("blue", V4, SUBNET4.subnet, ("10.7.0.11",)))
 
     (event,) = state.do(auto_pool(3))
 
     assert isinstance(event, PoolDefined)
-    assert event.pool.name == NAME
+    assert event.pool.name == POOL_NAME
     assert event.pool.ips == ("10.7.0.10", "10.7.0.12-10.7.0.13")
 
 
 def test_reserved_excluded_and_quarantined_addresses_are_skipped() -> None:
     state = State(
-        NET._replace(exclude_ips=("10.7.0.11",)),
+        SUBNET4._replace(exclude_ips=("10.7.0.11",)),
         Reservation("kept", V4, ("10.7.0.10",)),
         QuarantineAddress("10.7.0.12", "a conflicting host"),
         auto_pool(2),
@@ -61,28 +69,33 @@ def test_reserved_excluded_and_quarantined_addresses_are_skipped() -> None:
 
 def test_a_pool_keeps_the_gateway_and_routes_that_its_subnet_had_at_creation() -> None:
     routes = (Route("10.0.0.0/8", "10.7.0.2"),)
-    state = State(NET._replace(routes=routes), auto_pool(1))
-    state.do(NET._replace(gateway="10.7.0.3", routes=()), auto_pool(2))
+    state = State(SUBNET4._replace(routes=routes), auto_pool(1))
+    state.do(SUBNET4._replace(gateway="10.7.0.3", routes=()), auto_pool(2))
 
-    pool = state.ledger.pools[NAME]
+    pool = state.ledger.pools[POOL_NAME]
 
     assert (pool.gateway, pool.routes) == ("10.7.0.1", routes)
 
 
 def test_a_repeated_command_writes_no_event() -> None:
-    state = State(NET, auto_pool(3))
+    state = State(SUBNET4, auto_pool(3))
 
     assert state.do(auto_pool(3)) == []
 
 
 def test_a_growing_pool_keeps_its_addresses_and_adds_the_lowest_free_ones() -> None:
-    state = State(NET, auto_pool(2), Pool("blue", V4, NET.subnet, ("10.7.0.12",)), auto_pool(4))
+    state = State(
+        SUBNET4,
+        auto_pool(2),
+        Pool("blue", V4, SUBNET4.subnet, ("10.7.0.12",)),
+        auto_pool(4),
+    )
 
     assert ips_of(state) == ("10.7.0.10-10.7.0.11", "10.7.0.13-10.7.0.14")
 
 
 def test_a_shrinking_pool_gives_up_its_lowest_unused_addresses() -> None:
-    state = State(NET, auto_pool(5))
+    state = State(SUBNET4, auto_pool(5))
 
     state.do(auto_pool(3), claimed=claims("10.7.0.10", "10.7.0.12"))
 
@@ -90,7 +103,7 @@ def test_a_shrinking_pool_gives_up_its_lowest_unused_addresses() -> None:
 
 
 def test_a_pool_may_shrink_to_no_address_and_grow_again() -> None:
-    state = State(NET, auto_pool(2), auto_pool(0))
+    state = State(SUBNET4, auto_pool(2), auto_pool(0))
     assert ips_of(state) == ()
 
     state.do(auto_pool(1))
@@ -103,32 +116,32 @@ REFUSALS: dict[str, tuple[State, ApplyAutoPool, tuple[str, str], str]] = {
         State(), auto_pool(1), ("NotFound", "unknown-name"), "there is no SpiderSubnet/net",
     ),
     "a subnet of the other family": (
-        State(NET), auto_pool(1, desired_pool(1, SCOPE._replace(family=V6))),
+        State(SUBNET4), auto_pool(1, desired_pool(1, WEB_SCOPE._replace(family=V6))),
         ("Invalid", "subnet-family"),
         "SpiderSubnet/net is of IPv4, the Pod template names it for IPv6",
     ),
     "a subnet that is being retired": (
-        State(NET, RetireSubnet("net")), auto_pool(1), ("Forbidden", "retiring"),
+        State(SUBNET4, RetireSubnet("net")), auto_pool(1), ("Forbidden", "retiring"),
         "SpiderSubnet/net is being retired: automatic pools in it are not created or changed",
     ),
     "too few addresses": (
-        State(NET, Pool("blue", V4, NET.subnet, ("10.7.0.10-10.7.0.27",))), auto_pool(3),
+        State(SUBNET4, Pool("blue", V4, SUBNET4.subnet, ("10.7.0.10-10.7.0.27",))), auto_pool(3),
         ("Forbidden", "insufficient-subnet"),
         "insufficient subnet FreeIPs, required '3' but only left '2' in SpiderSubnet/net",
     ),
     "too few free addresses to grow": (
-        State(NET, auto_pool(15)), auto_pool(21), ("Forbidden", "insufficient-subnet"),
+        State(SUBNET4, auto_pool(15)), auto_pool(21), ("Forbidden", "insufficient-subnet"),
         "insufficient subnet FreeIPs, required '6' but only left '5' in SpiderSubnet/net",
     ),
     "more addresses than any subnet has": (
-        State(NET), auto_pool(2**63 - 1), ("Forbidden", "insufficient-subnet"),
+        State(SUBNET4), auto_pool(2**63 - 1), ("Forbidden", "insufficient-subnet"),
         (
             f"insufficient subnet FreeIPs, required '{2**63 - 1}' but only left '20'"
             " in SpiderSubnet/net"
         ),
     ),
     "a pool of another CIDR inside the subnet": (
-        State(NET, Pool("odd", V4, "10.7.0.0/24", ("10.7.0.200",))), auto_pool(1),
+        State(SUBNET4, Pool("odd", V4, "10.7.0.0/24", ("10.7.0.200",))), auto_pool(1),
         ("Invalid", "subnet-overlap"),
         "10.7.0.0/16 overlaps 10.7.0.0/24, the subnet of SpiderIPPool/odd",
     ),
@@ -146,7 +159,7 @@ def test_an_impossible_command_is_refused_with_its_reason_and_changes_nothing(
 
 
 def test_a_pool_with_too_few_free_addresses_does_not_shrink_in_part() -> None:
-    state = State(NET, auto_pool(4))
+    state = State(SUBNET4, auto_pool(4))
 
     (refusal,) = state.refusals(auto_pool(1), claims("10.7.0.10", "10.7.0.11"))
 
@@ -158,76 +171,78 @@ def test_a_pool_with_too_few_free_addresses_does_not_shrink_in_part() -> None:
 
 
 def test_a_pool_of_a_deleted_application_is_adopted_resized_and_relabelled() -> None:
-    state = State(NET, auto_pool(2, desired_pool(2, uid=OLD_UID), reclaim=False))
+    state = State(SUBNET4, auto_pool(2, desired_pool(2, uid=OLD_UID), reclaim=False))
 
     state.do(auto_pool(3))
 
     (pool,) = state.ledger.pools.values()
     assert pool.name == "auto4-web-eth0-aaaaa"
-    assert pool.labels["ipam.spidernet.io/owner-application-uid"] == UID
+    assert pool.labels["ipam.spidernet.io/owner-application-uid"] == WEB_UID
     assert pool.labels["ipam.spidernet.io/ippool-reclaim"] == "true"
     assert pool_addresses(pool).size == 3
 
 
 def test_a_pool_with_reclaim_on_is_not_adopted() -> None:
-    state = State(NET, auto_pool(2, desired_pool(2, uid=OLD_UID)), auto_pool(2))
+    state = State(SUBNET4, auto_pool(2, desired_pool(2, uid=OLD_UID)), auto_pool(2))
 
-    assert sorted(state.ledger.pools) == [NAME, "auto4-web-eth0-aaaaa"]
+    assert sorted(state.ledger.pools) == [POOL_NAME, "auto4-web-eth0-aaaaa"]
 
 
 def test_a_retiring_pool_is_replaced_by_one_of_another_name() -> None:
-    state = State(NET, auto_pool(2), RetirePool(NAME), auto_pool(2))
+    state = State(SUBNET4, auto_pool(2), RetirePool(POOL_NAME), auto_pool(2))
 
-    assert sorted(state.ledger.pools) == [NAME, f"{NAME}-2"]
+    assert sorted(state.ledger.pools) == [POOL_NAME, f"{POOL_NAME}-2"]
 
 
 def test_an_automatic_pool_does_not_take_the_name_of_a_manual_pool() -> None:
-    state = State(NET, Pool(NAME, V4, NET.subnet, ("10.7.0.20",)), auto_pool(1))
+    state = State(SUBNET4, Pool(POOL_NAME, V4, SUBNET4.subnet, ("10.7.0.20",)), auto_pool(1))
 
-    assert ips_of(state, NAME) == ("10.7.0.20",)
-    assert ips_of(state, f"{NAME}-2") == ("10.7.0.10",)
+    assert ips_of(state, POOL_NAME) == ("10.7.0.20",)
+    assert ips_of(state, f"{POOL_NAME}-2") == ("10.7.0.10",)
 
 
 def test_a_refusal_reports_that_every_name_is_taken() -> None:
     # A pool can have its own name, or that name with a suffix from -2 to -16.
-    names = [NAME, *(f"{NAME}-{number}" for number in range(2, 17))]
-    state = State(NET, *(Pool(name, V4, NET.subnet) for name in names))
+    names = [POOL_NAME, *(f"{POOL_NAME}-{number}" for number in range(2, 17))]
+    state = State(SUBNET4, *(Pool(name, V4, SUBNET4.subnet) for name in names))
 
     assert state.causes(auto_pool(1)) == [("Forbidden", "spec.ips", "name-taken")]
 
 
 OTHER_SCOPES = [
-    SCOPE._replace(interface="net1"),
-    SCOPE._replace(application=KEY._replace(kind="StatefulSet")),
-    SCOPE._replace(application=KEY._replace(namespace="other")),
-    SCOPE._replace(application=KEY._replace(api_version="apps.kruise.io/v1")),
-    SCOPE._replace(application=KEY._replace(name="web2")),
-    SCOPE._replace(subnet="other"),
+    WEB_SCOPE._replace(interface="net1"),
+    WEB_SCOPE._replace(application=WEB_KEY._replace(kind="StatefulSet")),
+    WEB_SCOPE._replace(application=WEB_KEY._replace(namespace="other")),
+    WEB_SCOPE._replace(application=WEB_KEY._replace(api_version="apps.kruise.io/v1")),
+    WEB_SCOPE._replace(application=WEB_KEY._replace(name="web2")),
+    WEB_SCOPE._replace(subnet="other"),
 ]
 
 
 @pytest.mark.parametrize("scope", OTHER_SCOPES)
 def test_a_pool_is_found_only_for_its_own_scope(scope: object) -> None:
-    state = State(NET, auto_pool(2, reclaim=False))
+    state = State(SUBNET4, auto_pool(2, reclaim=False))
     pools = list(state.ledger.pools.values())
 
-    assert find_pool(SCOPE, OLD_UID, pools) is not None
-    assert find_pool(scope, UID, pools) is None  # type: ignore[arg-type]
+    assert find_pool(WEB_SCOPE, OLD_UID, pools) is not None
+    assert find_pool(scope, WEB_UID, pools) is None  # type: ignore[arg-type]
 
 
 def test_the_applications_own_pool_is_preferred_to_a_pool_it_could_adopt() -> None:
-    state = State(NET, auto_pool(1, reclaim=False))
-    adoptable = state.ledger.pools[NAME]._replace(name="a-twin")
+    state = State(SUBNET4, auto_pool(1, reclaim=False))
+    adoptable = state.ledger.pools[POOL_NAME]._replace(name="a-twin")
     labels = {**adoptable.labels, "ipam.spidernet.io/owner-application-uid": OLD_UID}
 
-    chosen = find_pool(SCOPE, UID, [adoptable._replace(labels=labels), state.ledger.pools[NAME]])
+    chosen = find_pool(
+        WEB_SCOPE, WEB_UID, [adoptable._replace(labels=labels), state.ledger.pools[POOL_NAME]]
+    )
 
     assert chosen is not None
-    assert chosen.name == NAME
+    assert chosen.name == POOL_NAME
 
 
 def test_another_spelling_of_the_number_changes_the_annotation_and_no_address() -> None:
-    state = State(NET, auto_pool(3))
+    state = State(SUBNET4, auto_pool(3))
     command = auto_pool(3, number=IpNumber(1, is_flexible=True))
     plan = plan_pool(command.desired, state.configuration, {})
 
@@ -235,52 +250,54 @@ def test_another_spelling_of_the_number_changes_the_annotation_and_no_address() 
 
     assert plan.action == "refresh"
     assert not plan.addresses
-    number = state.ledger.pools[NAME].annotations["ipam.spidernet.io/ippool-ip-number"]
+    number = state.ledger.pools[POOL_NAME].annotations["ipam.spidernet.io/ippool-ip-number"]
     assert number == "+1"
 
 
 def test_node_names_and_labels_of_users_are_kept_when_a_pool_is_resized() -> None:
-    state = State(NET, auto_pool(2))
-    pool = state.ledger.pools[NAME]
+    state = State(SUBNET4, auto_pool(2))
+    pool = state.ledger.pools[POOL_NAME]
     state.do(ApplyPool(pool._replace(node_names=("n1",), labels={**pool.labels, "a": "b"})))
 
     state.do(auto_pool(3))
 
-    assert state.ledger.pools[NAME].node_names == ("n1",)
-    assert state.ledger.pools[NAME].labels["a"] == "b"
+    assert state.ledger.pools[POOL_NAME].node_names == ("n1",)
+    assert state.ledger.pools[POOL_NAME].labels["a"] == "b"
 
 
 def test_claims_are_read_only_for_a_pool_that_shrinks() -> None:
-    state = State(NET, auto_pool(3))
+    state = State(SUBNET4, auto_pool(3))
 
     assert removed_addresses(state.configuration, auto_pool(3)) is None
     assert removed_addresses(state.configuration, auto_pool(4)) is None
     assert removed_addresses(state.configuration, auto_pool(2)) == pool_addresses(
-        state.ledger.pools[NAME]
+        state.ledger.pools[POOL_NAME]
     )
 
 
 def test_an_empty_pool_is_deleted_and_a_pool_in_use_is_kept() -> None:
-    state = State(NET, auto_pool(2))
+    state = State(SUBNET4, auto_pool(2))
     claimed = claims("10.7.0.10")
 
-    assert state.do(DropAutoPool(NAME, UID), claimed=claimed) == []
-    assert state.do(DropAutoPool(NAME, UID, retire=True), claimed=claimed) == [PoolRetired(NAME)]
-    assert state.do(DropAutoPool(NAME, UID, retire=True), claimed=claimed) == []
-    assert state.do(DropAutoPool(NAME, UID)) == [PoolDeleted(NAME)]
-    assert state.do(DropAutoPool(NAME, UID)) == []
+    assert state.do(DropAutoPool(POOL_NAME, WEB_UID), claimed=claimed) == []
+    assert state.do(DropAutoPool(POOL_NAME, WEB_UID, retire=True), claimed=claimed) == [
+        PoolRetired(POOL_NAME)
+    ]
+    assert state.do(DropAutoPool(POOL_NAME, WEB_UID, retire=True), claimed=claimed) == []
+    assert state.do(DropAutoPool(POOL_NAME, WEB_UID)) == [PoolDeleted(POOL_NAME)]
+    assert state.do(DropAutoPool(POOL_NAME, WEB_UID)) == []
 
 
 def test_a_pool_that_another_application_has_adopted_is_not_deleted() -> None:
-    state = State(NET, auto_pool(2, desired_pool(2, uid=OLD_UID), reclaim=False), auto_pool(2))
-    manual = State(NET, Pool("blue", V4, NET.subnet, labels={OLD_UID: UID}))
+    state = State(SUBNET4, auto_pool(2, desired_pool(2, uid=OLD_UID), reclaim=False), auto_pool(2))
+    manual = State(SUBNET4, Pool("blue", V4, SUBNET4.subnet, labels={OLD_UID: WEB_UID}))
 
     assert state.do(DropAutoPool("auto4-web-eth0-aaaaa", OLD_UID)) == []
-    assert manual.do(DropAutoPool("blue", UID)) == []
+    assert manual.do(DropAutoPool("blue", WEB_UID)) == []
 
 
 def test_a_deleted_pool_is_created_again() -> None:
-    state = State(NET, auto_pool(2), DeletePool(NAME))
+    state = State(SUBNET4, auto_pool(2), DeletePool(POOL_NAME))
 
     state.do(auto_pool(2))
 
@@ -292,7 +309,7 @@ def test_a_pool_in_a_subnet_of_2_to_the_112_addresses_is_planned() -> None:
         "net6", V6, "fd00::/16", ("fd00::1-fd00:ffff:ffff:ffff:ffff:ffff:ffff:ffff",)
     )
     state = State(
-        huge_subnet, auto_pool(0, desired_pool(2**60, SCOPE._replace(family=V6, subnet="net6")))
+        huge_subnet, auto_pool(0, desired_pool(2**60, WEB_SCOPE._replace(family=V6, subnet="net6")))
     )
 
     (pool,) = state.ledger.pools.values()

@@ -28,9 +28,17 @@ from core.domain.selection.request import SelectionSettings
 from core.domain.subnets.subnet_model import addresses_of_pools, pools_of_subnet
 from core.errors import Refused
 from core.eventstore.kv import KeyValueStore
-from tests.core.domain.autopools.samples import KEY, NAME, NET, SCOPE, UID, desired_pool, template
+from tests.core.domain.autopools.samples import (
+    POOL_NAME,
+    SUBNET4,
+    WEB_KEY,
+    WEB_SCOPE,
+    WEB_UID,
+    desired_pool,
+    template,
+)
 from tests.support.emulation import needs_real_time
-from tests.support.node_harness import CAUSE, NodeHarness, check_everything, gather
+from tests.support.node_harness import TEST_CAUSE, NodeHarness, check_everything, gather
 
 WRITERS = 4
 CONCURRENT_COMMANDS = 100
@@ -57,7 +65,7 @@ async def nodes(store: KeyValueStore, cluster_name: str) -> AsyncIterator[list[N
 async def apply_concurrently(nodes: list[NodeHarness], commands: list[Command]) -> list[object]:
     """Run all commands concurrently, distributed over the writers."""
     calls = [
-        nodes[number % len(nodes)].configurator.apply(command, CAUSE)
+        nodes[number % len(nodes)].configurator.apply(command, TEST_CAUSE)
         for number, command in enumerate(commands)
     ]
     return await gather(*calls)
@@ -73,12 +81,12 @@ def changed(outcomes: list[object]) -> list[Applied]:
 def desired_pool_of(number: int, size: int) -> DesiredPool:
     """The pool request of one of many applications."""
     key = ApplicationKey("apps/v1", "Deployment", "shop", f"app-{number}")
-    return desired_pool(size, SCOPE._replace(application=key), f"u-{number:05}")
+    return desired_pool(size, WEB_SCOPE._replace(application=key), f"u-{number:05}")
 
 
 def web_pod(name: str) -> PodFacts:
-    """A Pod of the application ``KEY``."""
-    owner = Owner(KEY.kind, KEY.name, KEY.namespace, KEY.api_version, UID)
+    """A Pod of the application ``WEB_KEY``."""
+    owner = Owner(WEB_KEY.kind, WEB_KEY.name, WEB_KEY.namespace, WEB_KEY.api_version, WEB_UID)
     return PodFacts("shop", name, f"uid-{name}", annotations=template(), owner=owner)
 
 
@@ -93,7 +101,7 @@ def assert_shares_fit(ledger: Ledger, subnet: Subnet) -> None:
 async def test_only_one_of_a_hundred_concurrent_creations_of_a_pool_succeeds(
     nodes: list[NodeHarness],
 ) -> None:
-    await nodes[0].apply(ApplySubnet(NET))
+    await nodes[0].apply(ApplySubnet(SUBNET4))
 
     outcomes = await apply_concurrently(
         nodes, [ApplyAutoPool(desired_pool(5))] * CONCURRENT_COMMANDS
@@ -102,7 +110,7 @@ async def test_only_one_of_a_hundred_concurrent_creations_of_a_pool_succeeds(
     assert len(changed(outcomes)) == 1
     ledger = await check_everything(nodes[0])
     assert {name: pool.ips for name, pool in ledger.pools.items()} == {
-        NAME: ("10.7.0.10-10.7.0.14",)
+        POOL_NAME: ("10.7.0.10-10.7.0.14",)
     }
 
 
@@ -147,7 +155,7 @@ UID_LABEL = "ipam.spidernet.io/owner-application-uid"
 async def test_if_there_are_too_few_addresses_the_last_applications_get_none(
     nodes: list[NodeHarness],
 ) -> None:
-    await nodes[0].apply(ApplySubnet(NET))
+    await nodes[0].apply(ApplySubnet(SUBNET4))
 
     outcomes = await apply_concurrently(
         nodes, [ApplyAutoPool(desired_pool_of(number, 3)) for number in range(APPLICATIONS)]
@@ -157,13 +165,13 @@ async def test_if_there_are_too_few_addresses_the_last_applications_get_none(
     assert len(changed(outcomes)) == 6
     ledger = await check_everything(nodes[0])
     assert len(ledger.pools) == 6
-    assert_shares_fit(ledger, NET)
+    assert_shares_fit(ledger, SUBNET4)
 
 
 async def test_a_concurrent_reservation_is_respected_or_was_written_later(
     nodes: list[NodeHarness],
 ) -> None:
-    await nodes[0].apply(ApplySubnet(NET))
+    await nodes[0].apply(ApplySubnet(SUBNET4))
     reserve = ApplyReservation(Reservation("kept", 4, ("10.7.0.10-10.7.0.12",)))
 
     await apply_concurrently(nodes, [ApplyAutoPool(desired_pool(2)), reserve])
@@ -177,46 +185,46 @@ async def test_a_concurrent_reservation_is_respected_or_was_written_later(
 async def test_a_shrinking_pool_never_loses_an_address_that_is_being_claimed(
     nodes: list[NodeHarness],
 ) -> None:
-    await nodes[0].apply(ApplySubnet(NET), ApplyAutoPool(desired_pool(8)))
+    await nodes[0].apply(ApplySubnet(SUBNET4), ApplyAutoPool(desired_pool(8)))
     for node in nodes:
         await node.view.freshen()
 
     adds = [nodes[number % 3].add(web_pod(f"web-{number}")) for number in range(4)]
-    shrink = nodes[3].configurator.apply(ApplyAutoPool(desired_pool(4)), CAUSE)
+    shrink = nodes[3].configurator.apply(ApplyAutoPool(desired_pool(4)), TEST_CAUSE)
     *added, shrunk = await gather(*adds, shrink)
 
     assert isinstance(shrunk, Applied)
     assert all(isinstance(answer, Added) for answer in added), added
     ledger = await check_everything(nodes[0])
-    assert pool_addresses(ledger.pools[NAME]).size == 4
+    assert pool_addresses(ledger.pools[POOL_NAME]).size == 4
     assert len(ledger.claims) == 4
 
 
 async def test_a_pool_is_deleted_or_gets_a_claim_and_never_both(nodes: list[NodeHarness]) -> None:
-    await nodes[0].apply(ApplySubnet(NET), ApplyAutoPool(desired_pool(2)))
+    await nodes[0].apply(ApplySubnet(SUBNET4), ApplyAutoPool(desired_pool(2)))
     for node in nodes:
         await node.view.freshen()
 
     added, dropped = await asyncio.gather(
         nodes[0].add(web_pod("web-0")),
-        nodes[1].configurator.apply(DropAutoPool(NAME, UID), CAUSE),
+        nodes[1].configurator.apply(DropAutoPool(POOL_NAME, WEB_UID), TEST_CAUSE),
         return_exceptions=True,
     )
 
     assert isinstance(dropped, Applied)
     ledger = await check_everything(nodes[0])
-    assert isinstance(added, Added) == (NAME in ledger.pools)
-    assert bool(ledger.claims) == (NAME in ledger.pools)
+    assert isinstance(added, Added) == (POOL_NAME in ledger.pools)
+    assert bool(ledger.claims) == (POOL_NAME in ledger.pools)
 
 
 async def test_the_share_and_the_pool_are_one_event_in_one_transaction(
     nodes: list[NodeHarness],
 ) -> None:
-    await nodes[0].apply(ApplySubnet(NET))
+    await nodes[0].apply(ApplySubnet(SUBNET4))
     before = await nodes[0].log()
 
     await nodes[1].apply(ApplyAutoPool(desired_pool(3)))
 
     (event,) = (await nodes[0].log())[len(before) :]
     assert isinstance(event.event, PoolDefined)
-    assert_shares_fit(await check_everything(nodes[0]), NET)
+    assert_shares_fit(await check_everything(nodes[0]), SUBNET4)

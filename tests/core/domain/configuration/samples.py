@@ -12,9 +12,9 @@ from core.domain.events import PoolDefined, ReservationDefined
 from core.domain.model import Claim, Pool, Reservation
 from core.errors import Refusal, Refused
 
-BLUE = Pool("blue", V4, "10.7.0.0/16", ("10.7.0.10-10.7.0.20",), gateway="10.7.0.1")
-GREEN = Pool("green", V6, "fd00:7::/64", ("fd00:7::10-fd00:7::20",), gateway="fd00:7::1")
-EMPTY = Configuration({}, {}, {}, {})
+BLUE_POOL = Pool("blue", V4, "10.7.0.0/16", ("10.7.0.10-10.7.0.20",), gateway="10.7.0.1")
+GREEN_POOL = Pool("green", V6, "fd00:7::/64", ("fd00:7::10-fd00:7::20",), gateway="fd00:7::1")
+EMPTY_CONFIGURATION = Configuration({}, {}, {}, {})
 
 
 def after_command(configuration: Configuration, command: Command) -> Configuration:
@@ -34,7 +34,7 @@ def after_command(configuration: Configuration, command: Command) -> Configurati
 
 def configuration_with(*pools: Pool) -> Configuration:
     """A configuration with these pools, each accepted by ``decide``."""
-    configuration = EMPTY
+    configuration = EMPTY_CONFIGURATION
     for pool in pools:
         configuration = after_command(configuration, ApplyPool(pool))
     return configuration

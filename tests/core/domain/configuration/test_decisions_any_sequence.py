@@ -42,8 +42,8 @@ GARBAGE = st.sampled_from(
 )
 NAMES = st.sampled_from(["a", "b", "c"])
 LABELS = st.dictionaries(st.sampled_from(["app", "tier"]), st.sampled_from(["", "web"]), max_size=2)
-HOSTS = st.integers(0, 15)
-PAIRS = st.tuples(HOSTS, HOSTS).map(sorted)
+HOST_NUMBERS = st.integers(0, 15)
+PAIRS = st.tuples(HOST_NUMBERS, HOST_NUMBERS).map(sorted)
 
 
 class FamilyTexts(NamedTuple):
@@ -55,8 +55,8 @@ class FamilyTexts(NamedTuple):
     items: st.SearchStrategy[str]
 
 
-V4_TEXTS = HOSTS.map("10.7.0.{}".format) | HOSTS.map("::ffff:10.7.0.{}".format)
-V6_TEXTS = HOSTS.map("fd00:7::{:x}".format) | HOSTS.map("FD00:7:0::{:x}".format)
+V4_TEXTS = HOST_NUMBERS.map("10.7.0.{}".format) | HOST_NUMBERS.map("::ffff:10.7.0.{}".format)
+V6_TEXTS = HOST_NUMBERS.map("fd00:7::{:x}".format) | HOST_NUMBERS.map("FD00:7:0::{:x}".format)
 FAMILIES = st.sampled_from(
     [
         FamilyTexts(
@@ -124,7 +124,7 @@ def records(draw: st.DrawFn) -> RecordDefined:
     return RecordDefined(kind, namespace, draw(NAMES | GARBAGE), draw(LABELS))
 
 
-COMMANDS: st.SearchStrategy[Command] = st.one_of(
+ANY_COMMAND: st.SearchStrategy[Command] = st.one_of(
     st.builds(ApplyPool, pools()),
     st.builds(ApplyPool, pools()),
     st.builds(RetirePool, NAMES),
@@ -171,7 +171,7 @@ def assert_consistent(ledger: Ledger) -> None:
             assert addresses.isdisjoint(pool_addresses(other))
 
 
-@given(st.lists(COMMANDS, max_size=12))
+@given(st.lists(ANY_COMMAND, max_size=12))
 def test_only_refused_is_raised_and_pools_are_disjoint_and_inside_their_subnets(
     commands: list[Command],
 ) -> None:
@@ -183,7 +183,7 @@ def test_only_refused_is_raised_and_pools_are_disjoint_and_inside_their_subnets(
     assert_consistent(ledger)
 
 
-@given(st.lists(COMMANDS, max_size=8), COMMANDS)
+@given(st.lists(ANY_COMMAND, max_size=8), ANY_COMMAND)
 def test_a_repeated_command_changes_nothing(before: list[Command], command: Command) -> None:
     ledger = Ledger()
     for earlier in before:

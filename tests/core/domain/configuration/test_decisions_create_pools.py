@@ -15,9 +15,9 @@ from core.domain.model import Pool, Route
 from core.domain.patterns.labels import LabelSelector, Requirement
 from core.domain.validation.shared import REFUSALS_MAX
 from tests.core.domain.configuration.samples import (
-    BLUE,
-    EMPTY,
-    GREEN,
+    BLUE_POOL,
+    EMPTY_CONFIGURATION,
+    GREEN_POOL,
     after_command,
     causes,
     configuration_with,
@@ -31,7 +31,7 @@ AUTO_POOL = {"ipam.spidernet.io/owner-application-name": "web"}
 
 
 def blue_with(**fields: object) -> Pool:
-    return BLUE._replace(**fields)  # type: ignore[arg-type]
+    return BLUE_POOL._replace(**fields)  # type: ignore[arg-type]
 
 
 def red_with(**fields: object) -> Pool:
@@ -39,16 +39,16 @@ def red_with(**fields: object) -> Pool:
     return Pool("red", V4, "10.7.0.0/16")._replace(**fields)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("pool", [BLUE, GREEN])
+@pytest.mark.parametrize("pool", [BLUE_POOL, GREEN_POOL])
 def test_a_valid_pool_is_defined_unchanged(pool: Pool) -> None:
-    (event,) = decide(EMPTY, ApplyPool(pool), {})
+    (event,) = decide(EMPTY_CONFIGURATION, ApplyPool(pool), {})
 
     assert isinstance(event, PoolDefined)
     assert event.pool == pool._replace(labels=event.pool.labels)
 
 
 def test_a_new_pool_is_never_retiring() -> None:
-    (event,) = decide(EMPTY, ApplyPool(BLUE._replace(retiring=True)), {})
+    (event,) = decide(EMPTY_CONFIGURATION, ApplyPool(BLUE_POOL._replace(retiring=True)), {})
 
     assert isinstance(event, PoolDefined)
     assert not event.pool.retiring
@@ -67,7 +67,7 @@ ACCEPTED = {
     "the gateway in ips and in excludeIPs": blue_with(
         ips=("10.7.0.1-10.7.0.9",), exclude_ips=("10.7.0.1",)
     ),
-    "the gateway in another spelling in excludeIPs": GREEN._replace(
+    "the gateway in another spelling in excludeIPs": GREEN_POOL._replace(
         ips=("fd00:7::1-fd00:7::20",), exclude_ips=("fd00:7:0:0::1",)
     ),
     "an IPv4-mapped gateway that is excluded": blue_with(
@@ -102,7 +102,7 @@ ACCEPTED = {
 
 @pytest.mark.parametrize("pool", ACCEPTED.values(), ids=ACCEPTED.keys())
 def test_a_pool_within_the_rules_is_accepted(pool: Pool) -> None:
-    assert refusals(EMPTY, ApplyPool(pool)) == ()
+    assert refusals(EMPTY_CONFIGURATION, ApplyPool(pool)) == ()
 
 
 REFUSED = {
@@ -121,9 +121,9 @@ REFUSED = {
         [INVALID_SUBNET],
     ),
     "an IPv4-mapped subnet": (blue_with(subnet="::ffff:10.7.0.0/112"), [INVALID_SUBNET]),
-    "an uncompressed IPv6 subnet": (GREEN._replace(subnet="fd00:7:0::/64"), [INVALID_SUBNET]),
-    "an IPv6 subnet in upper case": (GREEN._replace(subnet="FD00:7::/64"), [INVALID_SUBNET]),
-    "a subnet with a zone": (GREEN._replace(subnet="fe80::%eth0/64"), [INVALID_SUBNET]),
+    "an uncompressed IPv6 subnet": (GREEN_POOL._replace(subnet="fd00:7:0::/64"), [INVALID_SUBNET]),
+    "an IPv6 subnet in upper case": (GREEN_POOL._replace(subnet="FD00:7::/64"), [INVALID_SUBNET]),
+    "a subnet with a zone": (GREEN_POOL._replace(subnet="fe80::%eth0/64"), [INVALID_SUBNET]),
     "an item that is a CIDR": (blue_with(ips=("10.7.0.0/24",)), [INVALID_SUBNET]),
     "an item with spaces": (blue_with(ips=("10.7.0.1 - 10.7.0.2",)), [INVALID_SUBNET]),
     "an empty item": (blue_with(ips=("",)), [INVALID_SUBNET]),
@@ -161,7 +161,7 @@ REFUSED = {
         [("Invalid", "spec.ips[1]")],
     ),
     "a gateway as a single item in another spelling": (
-        GREEN._replace(ips=("fd00:7:0::1",)),
+        GREEN_POOL._replace(ips=("fd00:7:0::1",)),
         [("Invalid", "spec.ips[0]")],
     ),
     "a default route": (
@@ -169,7 +169,7 @@ REFUSED = {
         [("Invalid", "spec.routes[0].dst")],
     ),
     "an IPv6 default route": (
-        GREEN._replace(routes=(Route("::/0", "fd00:7::1"),)),
+        GREEN_POOL._replace(routes=(Route("::/0", "fd00:7::1"),)),
         [("Invalid", "spec.routes[0].dst")],
     ),
     "one destination twice": (
@@ -238,18 +238,20 @@ REFUSED = {
 def test_a_pool_that_breaks_a_rule_is_refused_with_kind_and_field(
     pool: Pool, expected: list[tuple[str, str]]
 ) -> None:
-    assert causes(EMPTY, ApplyPool(pool)) == expected
+    assert causes(EMPTY_CONFIGURATION, ApplyPool(pool)) == expected
 
 
 def test_a_refusal_names_the_invalid_item() -> None:
-    (refusal,) = refusals(EMPTY, ApplyPool(blue_with(ips=("10.7.0.9", "10.7.0.2-10.7.0.1"))))
+    (refusal,) = refusals(
+        EMPTY_CONFIGURATION, ApplyPool(blue_with(ips=("10.7.0.9", "10.7.0.2-10.7.0.1")))
+    )
 
     assert refusal.subject == "SpiderIPPool/blue"
     assert refusal.message == "spec.ips[1]: '10.7.0.2-10.7.0.1' ends before it begins"
 
 
 def test_the_remedy_shows_the_canonical_subnet() -> None:
-    (refusal,) = refusals(EMPTY, ApplyPool(blue_with(subnet="10.7.3.4/16")))
+    (refusal,) = refusals(EMPTY_CONFIGURATION, ApplyPool(blue_with(subnet="10.7.3.4/16")))
 
     assert refusal.remedy == "write 10.7.0.0/16"
 
@@ -258,22 +260,22 @@ class TestOrder:
     """The order of causes when several apply (docs/reference/admission.md, "SpiderIPPool")."""
 
     def test_a_disabled_family_is_the_only_reported_cause(self) -> None:
-        configuration = EMPTY._replace(ipv4_enabled=False)
+        configuration = EMPTY_CONFIGURATION._replace(ipv4_enabled=False)
         pool = blue_with(subnet="x", pod_affinity=LabelSelector())
 
         assert causes(configuration, ApplyPool(pool)) == [("Forbidden", "spec.ipVersion")]
-        assert refusals(configuration, ApplyPool(GREEN)) == ()
+        assert refusals(configuration, ApplyPool(GREEN_POOL)) == ()
 
     def test_ipv6_can_be_disabled_too(self) -> None:
-        configuration = EMPTY._replace(ipv6_enabled=False)
+        configuration = EMPTY_CONFIGURATION._replace(ipv6_enabled=False)
 
-        assert causes(configuration, ApplyPool(GREEN)) == [("Forbidden", "spec.ipVersion")]
-        assert refusals(configuration, ApplyPool(BLUE)) == ()
+        assert causes(configuration, ApplyPool(GREEN_POOL)) == [("Forbidden", "spec.ipVersion")]
+        assert refusals(configuration, ApplyPool(BLUE_POOL)) == ()
 
     def test_an_invalid_subnet_is_the_only_reported_cause(self) -> None:
         pool = blue_with(subnet="10.7.0.1/16", gateway="x", pod_affinity=LabelSelector())
 
-        assert causes(EMPTY, ApplyPool(pool)) == [INVALID_SUBNET]
+        assert causes(EMPTY_CONFIGURATION, ApplyPool(pool)) == [INVALID_SUBNET]
 
     def test_the_first_address_fault_is_reported_with_all_faults_of_pod_affinity(self) -> None:
         pool = blue_with(
@@ -282,7 +284,7 @@ class TestOrder:
             pod_affinity=LabelSelector({"": "x"}, (Requirement("a", "Is"),)),
         )
 
-        assert causes(EMPTY, ApplyPool(pool)) == [
+        assert causes(EMPTY_CONFIGURATION, ApplyPool(pool)) == [
             INVALID_SUBNET,
             ("Invalid", "spec.podAffinity.matchLabels"),
             ("Invalid", "spec.podAffinity.matchLabels"),
@@ -292,7 +294,7 @@ class TestOrder:
     def test_faults_of_items_are_reported_before_overlaps_and_those_before_the_gateway(
         self,
     ) -> None:
-        configuration = configuration_with(BLUE)
+        configuration = configuration_with(BLUE_POOL)
         shared = ("10.7.0.10",)
 
         outside = red_with(ips=(*shared, "10.8.0.1"), gateway="x")
@@ -306,7 +308,7 @@ class TestOrder:
     def test_the_number_of_causes_is_bounded(self) -> None:
         selector = LabelSelector({}, tuple(Requirement("", "Is") for _ in range(100)))
 
-        refused = refusals(EMPTY, ApplyPool(blue_with(pod_affinity=selector)))
+        refused = refusals(EMPTY_CONFIGURATION, ApplyPool(blue_with(pod_affinity=selector)))
 
         assert len(refused) == REFUSALS_MAX
 
@@ -318,22 +320,22 @@ class TestNeighbours:
         "subnet", ["10.7.0.0/17", "10.0.0.0/8", "10.7.0.0/32", "10.7.255.255/32", "0.0.0.0/0"]
     )
     def test_a_subnet_that_overlaps_another_one_is_refused(self, subnet: str) -> None:
-        (refusal,) = refusals(configuration_with(BLUE), ApplyPool(red_with(subnet=subnet)))
+        (refusal,) = refusals(configuration_with(BLUE_POOL), ApplyPool(red_with(subnet=subnet)))
 
         assert (refusal.kind, refusal.field) == INVALID_SUBNET
         assert "10.7.0.0/16, the subnet of SpiderIPPool/blue" in refusal.message
 
     @pytest.mark.parametrize("subnet", ["10.7.0.0/16", "10.6.0.0/16", "10.8.0.0/16"])
     def test_an_equal_or_a_disjoint_subnet_is_accepted(self, subnet: str) -> None:
-        assert refusals(configuration_with(BLUE), ApplyPool(red_with(subnet=subnet))) == ()
+        assert refusals(configuration_with(BLUE_POOL), ApplyPool(red_with(subnet=subnet))) == ()
 
     def test_families_do_not_overlap(self) -> None:
         all_ipv6 = Pool("all", V6, "::/0", ("::-ffff::",))
 
-        assert refusals(configuration_with(BLUE), ApplyPool(all_ipv6)) == ()
+        assert refusals(configuration_with(BLUE_POOL), ApplyPool(all_ipv6)) == ()
 
     def test_the_first_of_several_overlapping_subnets_by_name_is_reported(self) -> None:
-        configuration = configuration_with(red_with(subnet="10.9.0.0/16", name="zoe"), BLUE)
+        configuration = configuration_with(red_with(subnet="10.9.0.0/16", name="zoe"), BLUE_POOL)
 
         (refusal,) = refusals(configuration, ApplyPool(red_with(subnet="10.0.0.0/8")))
 
@@ -342,7 +344,7 @@ class TestNeighbours:
     def test_the_refusal_of_an_address_of_another_pool_names_pool_and_ranges(self) -> None:
         pool = red_with(ips=("10.7.0.5-10.7.0.11", "10.7.0.20-10.7.0.30"))
 
-        (refusal,) = refusals(configuration_with(BLUE), ApplyPool(pool))
+        (refusal,) = refusals(configuration_with(BLUE_POOL), ApplyPool(pool))
 
         assert (refusal.kind, refusal.field) == ("Forbidden", "spec.ips")
         assert refusal.message == (
@@ -364,7 +366,7 @@ class TestNeighbours:
         assert refusals(configuration, ApplyPool(pool)) == ()
 
     def test_a_retiring_pool_still_holds_its_addresses_and_its_subnet(self) -> None:
-        configuration = retiring(configuration_with(BLUE), "blue")
+        configuration = retiring(configuration_with(BLUE_POOL), "blue")
 
         shared = ApplyPool(red_with(ips=("10.7.0.10",)))
         wider = ApplyPool(red_with(subnet="10.0.0.0/8"))
@@ -373,9 +375,11 @@ class TestNeighbours:
         assert causes(configuration, wider) == [INVALID_SUBNET]
 
     def test_reserved_addresses_may_be_in_a_pool(self) -> None:
-        configuration = after_command(EMPTY, ApplyReservation(reservation("10.7.0.10-10.7.0.12")))
+        configuration = after_command(
+            EMPTY_CONFIGURATION, ApplyReservation(reservation("10.7.0.10-10.7.0.12"))
+        )
 
-        assert refusals(configuration, ApplyPool(BLUE)) == ()
+        assert refusals(configuration, ApplyPool(BLUE_POOL)) == ()
 
 
 HUGE = {

@@ -9,8 +9,8 @@ from core.domain.configuration.configuration_state import Configuration
 from core.domain.configuration.decisions import decide
 from core.domain.events import PoolDeleted, PoolRetired
 from tests.core.domain.configuration.samples import (
-    BLUE,
-    EMPTY,
+    BLUE_POOL,
+    EMPTY_CONFIGURATION,
     causes,
     claims,
     configuration_with,
@@ -18,7 +18,7 @@ from tests.core.domain.configuration.samples import (
     retiring,
 )
 
-CONFIGURATION = configuration_with(BLUE)
+CONFIGURATION = configuration_with(BLUE_POOL)
 RETIRING = retiring(CONFIGURATION, "blue")
 
 
@@ -59,7 +59,7 @@ def test_claims_of_other_pools_do_not_prevent_a_deletion() -> None:
 
 @pytest.mark.parametrize("command", [RetirePool("blue"), DeletePool("blue")])
 def test_an_unknown_pool_is_not_found(command: Command) -> None:
-    (refusal,) = refusals(EMPTY, command)
+    (refusal,) = refusals(EMPTY_CONFIGURATION, command)
 
-    assert causes(EMPTY, command) == [("NotFound", "")]
+    assert causes(EMPTY_CONFIGURATION, command) == [("NotFound", "")]
     assert refusal.subject == "SpiderIPPool/blue"

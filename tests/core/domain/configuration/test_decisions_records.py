@@ -8,10 +8,10 @@ from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.configuration.decisions import decide
 from core.domain.events import RecordDefined, RecordDeleted
 from core.domain.services import EndpointSlice, Service, ServicePort, SliceEndpoint
-from tests.core.domain.configuration.samples import EMPTY, causes, refusals
+from tests.core.domain.configuration.samples import EMPTY_CONFIGURATION, causes, refusals
 
 WEB = RecordDefined("Pod", "shop", "web-0", {"app": "web"}, {}, "StatefulSet", "web", "apps/v1")
-CONFIGURATION = EMPTY._replace(records={("Pod", "shop", "web-0"): WEB})
+CONFIGURATION = EMPTY_CONFIGURATION._replace(records={("Pod", "shop", "web-0"): WEB})
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ CONFIGURATION = EMPTY._replace(records={("Pod", "shop", "web-0"): WEB})
     ],
 )
 def test_a_new_record_is_written_as_an_event(record: RecordDefined) -> None:
-    assert decide(EMPTY, ApplyRecord(record), {}) == (record,)
+    assert decide(EMPTY_CONFIGURATION, ApplyRecord(record), {}) == (record,)
 
 
 def test_only_a_changed_record_writes_an_event() -> None:
@@ -74,7 +74,7 @@ def slice_of(owner: str, *addresses: str) -> RecordDefined:
 def test_a_record_that_cannot_be_stored_is_refused(
     record: RecordDefined, expected: list[tuple[str, str]]
 ) -> None:
-    assert causes(EMPTY, ApplyRecord(record)) == expected
+    assert causes(EMPTY_CONFIGURATION, ApplyRecord(record)) == expected
 
 
 def test_a_record_is_deleted_by_kind_namespace_and_name() -> None:

@@ -10,7 +10,7 @@ from core.domain.configuration.decisions import decide, removed_addresses
 from core.domain.events import ReservationDefined, ReservationDeleted
 from core.domain.model import Reservation
 from tests.core.domain.configuration.samples import (
-    EMPTY,
+    EMPTY_CONFIGURATION,
     after_command,
     causes,
     refusals,
@@ -18,13 +18,13 @@ from tests.core.domain.configuration.samples import (
 )
 
 RESERVATION = reservation("10.7.0.1-10.7.0.9")
-CONFIGURATION = after_command(EMPTY, ApplyReservation(RESERVATION))
+CONFIGURATION = after_command(EMPTY_CONFIGURATION, ApplyReservation(RESERVATION))
 
 
 def test_a_reservation_is_defined_with_its_list_merged() -> None:
     desired = reservation("10.7.0.3", "10.7.0.1", "10.7.0.2-10.7.0.4")
 
-    assert decide(EMPTY, ApplyReservation(desired), {}) == (
+    assert decide(EMPTY_CONFIGURATION, ApplyReservation(desired), {}) == (
         ReservationDefined(reservation("10.7.0.1-10.7.0.4")),
     )
 
@@ -39,7 +39,7 @@ ACCEPTED = {
 
 @pytest.mark.parametrize("desired", ACCEPTED.values(), ids=ACCEPTED.keys())
 def test_a_valid_reservation_is_accepted(desired: Reservation) -> None:
-    configuration = CONFIGURATION if desired.family == V4 else EMPTY
+    configuration = CONFIGURATION if desired.family == V4 else EMPTY_CONFIGURATION
 
     assert refusals(configuration, ApplyReservation(desired)) == ()
 
@@ -61,11 +61,11 @@ REFUSED = {
 def test_an_invalid_reservation_is_refused(
     desired: Reservation, expected: list[tuple[str, str]]
 ) -> None:
-    assert causes(EMPTY, ApplyReservation(desired)) == expected
+    assert causes(EMPTY_CONFIGURATION, ApplyReservation(desired)) == expected
 
 
 def test_a_disabled_family_is_refused() -> None:
-    configuration = EMPTY._replace(ipv4_enabled=False)
+    configuration = EMPTY_CONFIGURATION._replace(ipv4_enabled=False)
 
     assert causes(configuration, ApplyReservation(RESERVATION)) == [("Forbidden", "spec.ipVersion")]
 
@@ -94,4 +94,4 @@ def test_a_reservation_is_deleted_by_name_and_an_unknown_one_is_not_found() -> N
     command = DeleteReservation("kept")
 
     assert decide(CONFIGURATION, command, {}) == (ReservationDeleted("kept"),)
-    assert causes(EMPTY, command) == [("NotFound", "")]
+    assert causes(EMPTY_CONFIGURATION, command) == [("NotFound", "")]

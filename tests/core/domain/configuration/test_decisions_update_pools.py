@@ -14,7 +14,7 @@ from core.domain.events import PoolDefined
 from core.domain.model import Pool
 from core.domain.patterns.labels import LabelSelector
 from tests.core.domain.configuration.samples import (
-    BLUE,
+    BLUE_POOL,
     causes,
     claims,
     configuration_with,
@@ -22,8 +22,8 @@ from tests.core.domain.configuration.samples import (
     retiring,
 )
 
-CONFIGURATION = configuration_with(BLUE)
-SHRUNK = ApplyPool(BLUE._replace(ips=("10.7.0.10-10.7.0.12",)))
+CONFIGURATION = configuration_with(BLUE_POOL)
+SHRUNK = ApplyPool(BLUE_POOL._replace(ips=("10.7.0.10-10.7.0.12",)))
 
 
 def removed_items(command: ApplyPool | DeletePool | RetirePool) -> list[str]:
@@ -32,15 +32,15 @@ def removed_items(command: ApplyPool | DeletePool | RetirePool) -> list[str]:
 
 
 UNCHANGED = {
-    "as it was applied": BLUE,
+    "as it was applied": BLUE_POOL,
     "as it is stored": CONFIGURATION.pools["blue"],
-    "with the range split in two": BLUE._replace(
+    "with the range split in two": BLUE_POOL._replace(
         ips=("10.7.0.14-10.7.0.20", "10.7.0.10-10.7.0.13")
     ),
-    "with another value of the CIDR label": BLUE._replace(
+    "with another value of the CIDR label": BLUE_POOL._replace(
         labels={"ipam.spidernet.io/ippool-cidr": "wrong"}
     ),
-    "with retiring set": BLUE._replace(retiring=True),
+    "with retiring set": BLUE_POOL._replace(retiring=True),
 }
 
 
@@ -52,20 +52,20 @@ def test_applying_an_unchanged_pool_writes_no_event(pool: Pool) -> None:
 def test_an_unchanged_pool_is_accepted_even_if_its_family_was_switched_off() -> None:
     switched_off = CONFIGURATION._replace(ipv4_enabled=False)
 
-    assert decide(switched_off, ApplyPool(BLUE), {}) == ()
+    assert decide(switched_off, ApplyPool(BLUE_POOL), {}) == ()
     assert causes(switched_off, SHRUNK) == [("Forbidden", "spec.ipVersion")]
 
 
 CHANGES = {
-    "more addresses": BLUE._replace(ips=("10.7.0.10-10.7.0.99",)),
+    "more addresses": BLUE_POOL._replace(ips=("10.7.0.10-10.7.0.99",)),
     "fewer addresses": SHRUNK.pool,
-    "no addresses": BLUE._replace(ips=()),
-    "another gateway": BLUE._replace(gateway="10.7.0.2"),
-    "disabled": BLUE._replace(disabled=True),
-    "default": BLUE._replace(default=True),
-    "a node name": BLUE._replace(node_names=("node-1",)),
-    "an annotation": BLUE._replace(annotations={"note": "x"}),
-    "an empty list of routes": BLUE._replace(routes=()),
+    "no addresses": BLUE_POOL._replace(ips=()),
+    "another gateway": BLUE_POOL._replace(gateway="10.7.0.2"),
+    "disabled": BLUE_POOL._replace(disabled=True),
+    "default": BLUE_POOL._replace(default=True),
+    "a node name": BLUE_POOL._replace(node_names=("node-1",)),
+    "an annotation": BLUE_POOL._replace(annotations={"note": "x"}),
+    "an empty list of routes": BLUE_POOL._replace(routes=()),
 }
 
 
@@ -78,7 +78,7 @@ def test_the_event_of_a_change_has_the_complete_pool(pool: Pool) -> None:
 
 
 def test_the_subnet_cannot_be_changed() -> None:
-    pool = BLUE._replace(subnet="10.0.0.0/8", gateway="x", pod_affinity=LabelSelector())
+    pool = BLUE_POOL._replace(subnet="10.0.0.0/8", gateway="x", pod_affinity=LabelSelector())
 
     assert causes(CONFIGURATION, ApplyPool(pool)) == [("Forbidden", "spec.subnet")]
 
@@ -91,8 +91,8 @@ def test_the_ip_version_cannot_be_changed_and_is_reported_before_the_subnet() ->
 
 
 def test_the_rules_of_creation_apply_to_changes_too() -> None:
-    bad_gateway = ApplyPool(BLUE._replace(gateway="10.7.0.15", pod_affinity=LabelSelector()))
-    reversed_range = ApplyPool(BLUE._replace(ips=("10.7.0.20-10.7.0.10",)))
+    bad_gateway = ApplyPool(BLUE_POOL._replace(gateway="10.7.0.15", pod_affinity=LabelSelector()))
+    reversed_range = ApplyPool(BLUE_POOL._replace(ips=("10.7.0.20-10.7.0.10",)))
 
     assert causes(CONFIGURATION, bad_gateway) == [
         ("Invalid", "spec.ips[0]"),
@@ -102,8 +102,8 @@ def test_the_rules_of_creation_apply_to_changes_too() -> None:
 
 
 def test_a_pool_cannot_grow_into_another_pool() -> None:
-    configuration = configuration_with(BLUE, Pool("red", V4, "10.7.0.0/16", ("10.7.0.21",)))
-    pool = BLUE._replace(ips=("10.7.0.10-10.7.0.21",))
+    configuration = configuration_with(BLUE_POOL, Pool("red", V4, "10.7.0.0/16", ("10.7.0.21",)))
+    pool = BLUE_POOL._replace(ips=("10.7.0.10-10.7.0.21",))
 
     assert causes(configuration, ApplyPool(pool)) == [("Forbidden", "spec.ips")]
 
@@ -115,7 +115,7 @@ class TestRemovedAddresses:
         assert removed_items(SHRUNK) == ["10.7.0.13-10.7.0.20"]
 
     def test_newly_excluded_addresses_are_removed_too(self) -> None:
-        excluded = ApplyPool(BLUE._replace(exclude_ips=("10.7.0.1", "10.7.0.12-10.7.0.13")))
+        excluded = ApplyPool(BLUE_POOL._replace(exclude_ips=("10.7.0.1", "10.7.0.12-10.7.0.13")))
 
         assert removed_items(excluded) == ["10.7.0.12-10.7.0.13"]
 
@@ -125,10 +125,10 @@ class TestRemovedAddresses:
     @pytest.mark.parametrize(
         "command",
         [
-            ApplyPool(BLUE),
-            ApplyPool(BLUE._replace(ips=("10.7.0.3-10.7.0.99",))),
-            ApplyPool(BLUE._replace(ips=("garbage",))),
-            ApplyPool(BLUE._replace(name="new")),
+            ApplyPool(BLUE_POOL),
+            ApplyPool(BLUE_POOL._replace(ips=("10.7.0.3-10.7.0.99",))),
+            ApplyPool(BLUE_POOL._replace(ips=("garbage",))),
+            ApplyPool(BLUE_POOL._replace(name="new")),
             RetirePool("blue"),
             DeletePool("no-such-pool"),
         ],
@@ -140,7 +140,8 @@ class TestRemovedAddresses:
 
     def test_a_deleted_pool_without_addresses_removes_none(self) -> None:
         assert (
-            removed_addresses(configuration_with(BLUE._replace(ips=())), DeletePool("blue")) is None
+            removed_addresses(configuration_with(BLUE_POOL._replace(ips=())), DeletePool("blue"))
+            is None
         )
 
 
@@ -158,7 +159,7 @@ class TestAddressesInUse:
 
     def test_many_addresses_are_named_in_order_up_to_a_limit_and_counted(self) -> None:
         claimed = claims(f"10.7.0.{number}" for number in range(20, 9, -1))
-        emptied = ApplyPool(BLUE._replace(ips=()))
+        emptied = ApplyPool(BLUE_POOL._replace(ips=()))
 
         (refusal,) = refusals(CONFIGURATION, emptied, claimed)
 
@@ -191,10 +192,10 @@ class TestAddressesInUse:
 class TestRetiringPools:
     """While a pool is retiring, only its metadata may change."""
 
-    CONFIGURATION = retiring(configuration_with(BLUE), "blue")
+    CONFIGURATION = retiring(configuration_with(BLUE_POOL), "blue")
 
     def test_labels_and_annotations_may_change(self) -> None:
-        pool = BLUE._replace(annotations={"note": "x"}, labels={"team": "net"})
+        pool = BLUE_POOL._replace(annotations={"note": "x"}, labels={"team": "net"})
 
         (event,) = decide(self.CONFIGURATION, ApplyPool(pool), {})
 
@@ -202,9 +203,9 @@ class TestRetiringPools:
         assert event.pool.retiring
         assert event.pool.annotations == {"note": "x"}
 
-    @pytest.mark.parametrize("pool", [SHRUNK.pool, BLUE._replace(disabled=True)])
+    @pytest.mark.parametrize("pool", [SHRUNK.pool, BLUE_POOL._replace(disabled=True)])
     def test_the_specification_may_not_change(self, pool: Pool) -> None:
         assert causes(self.CONFIGURATION, ApplyPool(pool)) == [("Forbidden", "spec")]
 
     def test_applying_the_unchanged_pool_does_not_reinstate_it(self) -> None:
-        assert decide(self.CONFIGURATION, ApplyPool(BLUE), {}) == ()
+        assert decide(self.CONFIGURATION, ApplyPool(BLUE_POOL), {}) == ()

@@ -20,26 +20,26 @@ from core.domain.configuration.retirement import deletion_command
 from core.domain.events import PoolDefined, PoolDeleted, PoolRetired, SubnetDefined, SubnetDeleted
 from core.domain.model import Subnet
 from tests.core.domain.configuration.samples import (
-    BLUE,
-    EMPTY,
+    BLUE_POOL,
+    EMPTY_CONFIGURATION,
     claims,
     configuration_with,
     refusals,
     retiring,
 )
 
-ACTIVE = configuration_with(BLUE)
+ACTIVE = configuration_with(BLUE_POOL)
 RETIRING = retiring(ACTIVE, "blue")
 ADVANCE = AdvanceRetirement("pool", "blue")
-NET = Subnet("net", 4, BLUE.subnet, ("10.7.0.10-10.7.0.20",))
+NET = Subnet("net", 4, BLUE_POOL.subnet, ("10.7.0.10-10.7.0.20",))
 
 
 def in_net(*, net_retires: bool, pool_retires: bool) -> Configuration:
     """A configuration with the pool ``blue`` in the subnet ``net``."""
-    (event,) = decide(EMPTY, ApplySubnet(NET), {})
+    (event,) = decide(EMPTY_CONFIGURATION, ApplySubnet(NET), {})
     assert isinstance(event, SubnetDefined)
-    with_subnet = EMPTY._replace(subnets={"net": event.subnet})
-    (defined,) = decide(with_subnet, ApplyPool(BLUE), {})
+    with_subnet = EMPTY_CONFIGURATION._replace(subnets={"net": event.subnet})
+    (defined,) = decide(with_subnet, ApplyPool(BLUE_POOL), {})
     assert isinstance(defined, PoolDefined)
     pool = defined.pool._replace(retiring=pool_retires)
     subnet = event.subnet._replace(retiring=net_retires)
@@ -53,8 +53,8 @@ def test_a_retiring_pool_is_deleted_only_when_it_is_empty() -> None:
 
 def test_an_active_or_unknown_pool_is_not_deleted() -> None:
     assert decide(ACTIVE, ADVANCE, {}) == ()
-    assert decide(EMPTY, ADVANCE, {}) == ()
-    assert decide(EMPTY, AdvanceRetirement("subnet", "net"), {}) == ()
+    assert decide(EMPTY_CONFIGURATION, ADVANCE, {}) == ()
+    assert decide(EMPTY_CONFIGURATION, AdvanceRetirement("subnet", "net"), {}) == ()
 
 
 def test_a_reinstated_pool_is_unchanged_and_reinstated_once() -> None:
@@ -66,7 +66,7 @@ def test_a_reinstated_pool_is_unchanged_and_reinstated_once() -> None:
 
 @pytest.mark.parametrize("kind", ["pool", "subnet"])
 def test_an_unknown_object_cannot_be_reinstated(kind: str) -> None:
-    (refusal,) = refusals(EMPTY, Reinstate(kind, "missing"))  # type: ignore[arg-type]
+    (refusal,) = refusals(EMPTY_CONFIGURATION, Reinstate(kind, "missing"))  # type: ignore[arg-type]
 
     assert refusal.kind == "NotFound"
 

@@ -15,10 +15,10 @@ from core.domain.model import Owner, Pool
 from core.domain.reclaim.decision_table import PodToVerify, VerdictContext, judge, judge_deleted
 from core.domain.reclaim.evidence import NodeState, PodState
 from core.domain.reclaim.settings import ReclaimSettings
-from core.domain.selection.multus import NETWORKS
+from core.domain.selection.multus import NETWORKS_ANNOTATION
 from core.domain.selection.request import SelectionRequest, SelectionSettings
 from core.domain.selection.select import select
-from tests.core.domain.reclaim.scripted_cluster import KINDS, moment
+from tests.core.domain.reclaim.scripted_cluster import SCRIPTED_KINDS, moment
 from tests.support.cluster_snapshot import ClusterSnapshot, KindListing, ListedObjects
 
 IPPOOLS = "ipam.spidernet.io/ippools"
@@ -29,7 +29,7 @@ POOLS = {
 
 
 def networks(*elements: dict[str, str]) -> dict[str, str]:
-    return {NETWORKS: json.dumps(elements)}
+    return {NETWORKS_ANNOTATION: json.dumps(elements)}
 
 
 def element(name: str, claim: str = "", interface: str = "") -> dict[str, str]:
@@ -50,10 +50,10 @@ def test_a_network_names_the_ipam_claim_of_its_nic() -> None:
     "annotations",
     [
         {},
-        {NETWORKS: "lan,dmz"},
+        {NETWORKS_ANNOTATION: "lan,dmz"},
         networks(element("lan", "Not A Name")),
         networks(element("lan", "x" * (CLAIM_CHARS_MAX + 1))),
-        {NETWORKS: '[{"ipam-claim-reference": '},
+        {NETWORKS_ANNOTATION: '[{"ipam-claim-reference": '},
     ],
 )
 def test_an_annotation_without_a_valid_name_names_no_ipam_claim(
@@ -151,5 +151,5 @@ def test_an_address_without_a_pod_is_kept_while_its_ipam_claim_exists(
 
 def _facts(pods: list[PodState], claims: list[IpamClaimState]) -> ClusterSnapshot:
     objects = ListedObjects(pods, [NodeState("node-a", ready=True)], ipam_claims=claims)
-    listings = {kind: KindListing(moment(1.0)) for kind in KINDS}
+    listings = {kind: KindListing(moment(1.0)) for kind in SCRIPTED_KINDS}
     return ClusterSnapshot(objects, listings, moment(1.0))

@@ -13,7 +13,7 @@ from core.domain.fixed.owners import MissingOwner, StatefulSetState
 from core.domain.model import Owner
 from core.domain.reclaim.evidence import Moment
 from core.errors import Refused
-from core.eventstore.codec import CLAIM
+from core.eventstore.codec import CLAIM_CODEC
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get
 from core.eventstore.memory import MemoryStore
@@ -23,7 +23,7 @@ from ops.cli.commands import gc
 from ops.cli.exits import Exit
 from tests.core.manifests.samples import record_of
 from tests.support.node_harness import NodeHarness, pod, pool
-from tests.support.orbctl_harness import CLUSTER, OrbctlHarness
+from tests.support.orbctl_harness import CLUSTER_NAME, OrbctlHarness
 from workflows.jobs.records import StandaloneReclaimFactsSource
 
 DB = RecordDefined("StatefulSet", "shop", "db", replicas=3, ordinals_start=1)
@@ -115,5 +115,5 @@ def test_addresses_of_a_lost_node_are_released_if_the_set_was_scaled_down(
 
 
 async def _held(orbctl: OrbctlHarness) -> set[str]:
-    claims = (await orbctl.store.read([Get(*Keys(CLUSTER).range_of("ip"))])).ranges[0].kvs
-    return {CLAIM.decode(kv.value).pod for kv in claims}
+    claims = (await orbctl.store.read([Get(*Keys(CLUSTER_NAME).range_of("ip"))])).ranges[0].kvs
+    return {CLAIM_CODEC.decode(kv.value).pod for kv in claims}

@@ -8,12 +8,12 @@ from core.domain.configuration.commands import ApplyReservation, QuarantineAddre
 from core.domain.facts import PodFacts
 from core.domain.model import Claim, Reservation
 from core.errors import AddressesUsedOut
-from core.eventstore.codec import CLAIM
+from core.eventstore.codec import CLAIM_CODEC
 from core.eventstore.kv import Delete, Put
 from tests.support.node_harness import NodeHarness, addresses, pod, pool
 
 IPV4, IPV6 = "10.6.0.1", "fd00:6::1"
-OTHER_CLAIM = CLAIM.encode(Claim("four", "pod/other", "shop", "other", "dirty.0.0"))
+OTHER_CLAIM = CLAIM_CODEC.encode(Claim("four", "pod/other", "shop", "other", "dirty.0.0"))
 
 
 @pytest.fixture

@@ -14,20 +14,20 @@ from core.domain.configuration.commands import (
 from core.domain.configuration.decisions import decide
 from core.domain.events import AddressQuarantined, QuarantineLifted
 from core.domain.model import ConflictingHost, Quarantine
-from tests.core.domain.configuration.samples import EMPTY, causes
+from tests.core.domain.configuration.samples import EMPTY_CONFIGURATION, causes
 
 BY_USER = Quarantine("fd00:7::9", V6, "answered a probe", "02:00:00:00:00:01 on node-1")
-CONFIGURATION = EMPTY._replace(quarantine={BY_USER.address: BY_USER})
+CONFIGURATION = EMPTY_CONFIGURATION._replace(quarantine={BY_USER.address: BY_USER})
 
 
 def test_an_address_is_quarantined_by_its_canonical_text() -> None:
     command = QuarantineAddress("FD00:7:0::9", BY_USER.reason, BY_USER.evidence)
 
-    assert decide(EMPTY, command, {}) == (AddressQuarantined(BY_USER),)
+    assert decide(EMPTY_CONFIGURATION, command, {}) == (AddressQuarantined(BY_USER),)
 
 
 def test_an_ipv4_mapped_address_is_quarantined_as_ipv4() -> None:
-    (event,) = decide(EMPTY, QuarantineAddress("::ffff:10.7.0.9", "conflict"), {})
+    (event,) = decide(EMPTY_CONFIGURATION, QuarantineAddress("::ffff:10.7.0.9", "conflict"), {})
 
     assert event == AddressQuarantined(Quarantine("10.7.0.9", V4, "conflict"))
 
@@ -44,13 +44,13 @@ def test_a_quarantine_is_lifted_by_any_spelling_of_the_address() -> None:
 
 HOST = ConflictingHost("02:00:00:00:00:09", "agent/n1", "n1", "eth1", 1_767_268_800_000)
 BY_DETECTOR = BY_USER._replace(conflicting_host=HOST)
-WITH_DETECTED = EMPTY._replace(quarantine={BY_USER.address: BY_DETECTOR})
+WITH_DETECTED = EMPTY_CONFIGURATION._replace(quarantine={BY_USER.address: BY_DETECTOR})
 
 
 def test_the_first_observation_of_a_conflicting_host_is_kept() -> None:
     command = QuarantineAddress(BY_USER.address, BY_USER.reason, BY_USER.evidence, HOST)
 
-    assert decide(EMPTY, command, {}) == (AddressQuarantined(BY_DETECTOR),)
+    assert decide(EMPTY_CONFIGURATION, command, {}) == (AddressQuarantined(BY_DETECTOR),)
     assert (
         decide(WITH_DETECTED, command._replace(conflicting_host=HOST._replace(node="n2")), {}) == ()
     )
@@ -75,7 +75,7 @@ def test_an_address_is_returned_only_for_the_same_conflicting_host() -> None:
         decide(WITH_DETECTED, command._replace(conflicting_host=HOST._replace(seen_ms=1)), {}) == ()
     )
     assert decide(CONFIGURATION, command, {}) == (), "quarantined by a user"
-    assert decide(EMPTY, command, {}) == ()
+    assert decide(EMPTY_CONFIGURATION, command, {}) == ()
 
 
 @pytest.mark.parametrize(

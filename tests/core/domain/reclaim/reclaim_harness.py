@@ -32,7 +32,7 @@ from core.domain.reclaim.reclaim_plan import (
 )
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import OrbweaverError
-from core.eventstore.codec import CLAIM, ENDPOINT
+from core.eventstore.codec import CLAIM_CODEC, ENDPOINT_CODEC
 from core.eventstore.kv import Delete, Put
 from core.eventstore.memory import MemoryStore
 from tests.core.domain.reclaim.scripted_cluster import (
@@ -307,14 +307,16 @@ class ReclaimHarness:
     async def dirty_claim(self, address: str, path: str, *, holder: str) -> str:
         keys = (await self.agent("operator")).keys
         claim = Claim("main", holder, *split(path), "dirty.0.0")
-        await self.store.commit([], [Put(keys.ip_of(address), CLAIM.encode(claim))])
+        await self.store.commit([], [Put(keys.ip_of(address), CLAIM_CODEC.encode(claim))])
         return ""
 
     async def dirty_endpoint(self, path: str, *addresses: str, uid: str, pool: str = "") -> str:
         keys = (await self.agent("operator")).keys
         nics = tuple(Nic(f"eth{number}", f"{ip}/16", pool) for number, ip in enumerate(addresses))
         endpoint = Endpoint(*split(path), uid, "n1", f"pod/{uid}", "Pod", "x", nics)
-        await self.store.commit([], [Put(keys.endpoint(*endpoint.key), ENDPOINT.encode(endpoint))])
+        await self.store.commit(
+            [], [Put(keys.endpoint(*endpoint.key), ENDPOINT_CODEC.encode(endpoint))]
+        )
         return ""
 
     async def dirty_uid(self, path: str, *, uid: str, holder: str = "") -> str:
@@ -323,7 +325,7 @@ class ReclaimHarness:
         endpoint = (await agent.read_ledger()).endpoints[split(path)]
         endpoint = endpoint._replace(uid=uid, holder=holder or f"pod/{uid}")
         key = agent.keys.endpoint(*endpoint.key)
-        await self.store.commit([], [Put(key, ENDPOINT.encode(endpoint))])
+        await self.store.commit([], [Put(key, ENDPOINT_CODEC.encode(endpoint))])
         return ""
 
     async def lose_claim(self, address: str) -> str:

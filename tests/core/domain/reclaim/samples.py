@@ -17,7 +17,7 @@ from core.domain.reclaim.evidence import (
 )
 from core.domain.reclaim.reclaim_plan import ReclaimPlan, plan_scan
 from core.domain.reclaim.settings import ReclaimSettings
-from tests.core.domain.reclaim.scripted_cluster import KINDS, moment
+from tests.core.domain.reclaim.scripted_cluster import SCRIPTED_KINDS, moment
 from tests.support.cluster_snapshot import ClusterSnapshot, KindListing, ListedObjects
 
 NOW_S = 100_000.0
@@ -25,7 +25,7 @@ CONTROLLER_POD = PodState(
     "kube-system", "controller", "uid-controller", node="n1", host_network=True
 )
 NODES = (NodeState("n1", ready=True), NodeState("n2", ready=False))
-DB = Owner("StatefulSet", "db", api_version="apps/v1")
+DB_OWNER = Owner("StatefulSet", "db", api_version="apps/v1")
 
 
 def add_endpoint(
@@ -65,7 +65,7 @@ def cluster(
     """
     all_pods = (*pods, CONTROLLER_POD) if with_controller else pods
     objects = ListedObjects(all_pods, NODES, stateful_sets)
-    listings = {kind: KindListing(moment(at_s), complete) for kind in KINDS}
+    listings = {kind: KindListing(moment(at_s), complete) for kind in SCRIPTED_KINDS}
     return ClusterSnapshot(objects, listings, moment(at_s if read_s is None else read_s))
 
 

@@ -16,7 +16,7 @@ from core.domain.model import FixedKind, Owner
 from core.domain.reclaim.evidence import Kind, Moment, NodeState, PodState
 from tests.support.cluster_snapshot import ClusterSnapshot, KindListing, ListedObjects
 
-KINDS: tuple[Kind, ...] = (
+SCRIPTED_KINDS: tuple[Kind, ...] = (
     "Pod", "Node", "StatefulSet", "VirtualMachineInstance", "VirtualMachine", "IPAMClaim",
 )  # fmt: skip
 STATEFUL_SET = "StatefulSet"
@@ -29,10 +29,10 @@ TICK_S = 5.0
 
 _TIME = re.compile(r"(\d+)(s|m|h)\Z")
 
-OBSERVER = "watcher"
+OBSERVER_NAME = "watcher"
 
 
-def moment(at_s: float, observer: str = OBSERVER) -> Moment:
+def moment(at_s: float, observer: str = OBSERVER_NAME) -> Moment:
     """The instant ``at_s``, with the same reading of the wall clock and the monotonic clock."""
     return Moment(at_s, observer, at_s)
 
@@ -85,7 +85,7 @@ class ScriptedCluster:
             objects = ListedObjects()
         if self.listing == "partial":
             objects = objects._replace(pods=list(self.pods.values())[:1])
-        listings = {kind: KindListing(listed_at, complete) for kind in KINDS}
+        listings = {kind: KindListing(listed_at, complete) for kind in SCRIPTED_KINDS}
         return ClusterSnapshot(objects, listings, claims_read)
 
     def set_pod(self, pod: PodState) -> ObservedPod:

@@ -17,9 +17,15 @@ from core.domain.reclaim.decision_table import (
 )
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Moment, PodState
 from core.domain.reclaim.reclaim_plan import KeptClaims, ReclaimStep, check_deadline
-from core.domain.reclaim.settings import VARIABLES, ReclaimSettings
-from tests.core.domain.reclaim.samples import DB, NOW_S, add_endpoint, cluster, verdict_context
-from tests.core.domain.reclaim.scripted_cluster import OBSERVER, moment
+from core.domain.reclaim.settings import RECLAIM_VARIABLES, ReclaimSettings
+from tests.core.domain.reclaim.samples import (
+    DB_OWNER,
+    NOW_S,
+    add_endpoint,
+    cluster,
+    verdict_context,
+)
+from tests.core.domain.reclaim.scripted_cluster import OBSERVER_NAME, moment
 
 # The sample cluster has the nodes n1, which is ready, and n2, which is not; n9 does not exist.
 IP = "10.6.0.1"
@@ -81,7 +87,7 @@ def test_a_deleted_or_finished_pod_starts_a_deadline(
         (DELETING._replace(node="n9"), DEFAULTS, False),
         (ENDED, ReclaimSettings(on_ready_node=False), False),
         (ENDED._replace(finished_s=()), DEFAULTS, False),
-        (POD._replace(name="db-0", owner=DB), DEFAULTS, True),
+        (POD._replace(name="db-0", owner=DB_OWNER), DEFAULTS, True),
     ],
 )
 def test_other_changes_start_no_deadline_and_have_a_reason(
@@ -248,7 +254,7 @@ def test_a_change_of_the_wall_clock_does_not_change_the_gap(jump_s: float) -> No
 
     def resolve_after(after_s: float) -> ReclaimStep | KeptClaims | None:
         listed = cluster(DELETING._replace(deletion_s=5.0))
-        listed.observed_at = Moment(NOW_S + jump_s, OBSERVER, NOW_S + after_s)
+        listed.observed_at = Moment(NOW_S + jump_s, OBSERVER_NAME, NOW_S + after_s)
         return check_deadline(deadline, ledger, verdict_context(listed, now_s=NOW_S + 4_000))
 
     assert isinstance(resolve_after(OBSERVATION_GAP_S - 1), KeptClaims)
@@ -271,5 +277,5 @@ def test_the_defaults_are_those_of_spiderpool() -> None:
     switches_and_limits = (True, True, True, False, 3, 5_000, 100_000)
     times = (600.0, 5.0, 3.0, 1.0, 0.0, 5)
     assert DEFAULTS[:13] == switches_and_limits + times
-    assert tuple(VARIABLES) == ReclaimSettings._fields[:13]
-    assert all(name.startswith("SPIDERPOOL_GC_") for name in VARIABLES.values())
+    assert tuple(RECLAIM_VARIABLES) == ReclaimSettings._fields[:13]
+    assert all(name.startswith("SPIDERPOOL_GC_") for name in RECLAIM_VARIABLES.values())

@@ -15,14 +15,14 @@ from core.domain.model import Owner
 from core.domain.reclaim.evidence import PodState
 from core.domain.reclaim.settings import ReclaimSettings
 from tests.core.domain.reclaim.samples import (
-    DB,
+    DB_OWNER,
     NOW_S,
     add_endpoint,
     cluster,
     released,
     second_plan,
 )
-from tests.core.domain.reclaim.scripted_cluster import KINDS, moment
+from tests.core.domain.reclaim.scripted_cluster import SCRIPTED_KINDS, moment
 from tests.support.cluster_snapshot import ClusterSnapshot, KindListing, ListedObjects
 
 # The sample cluster has the nodes n1, which is ready, and n2, which is not; n9 does not exist.
@@ -30,7 +30,7 @@ IP = "10.6.0.1"
 ONE_REPLICA = StatefulSetState("shop", "db", 1)
 NO_REPLICA = StatefulSetState("shop", "db", 0)
 POD = PodState("shop", "web-0", "1", node="n1", ips=(IP,))
-REPLICA = PodState("shop", "db-0", "1", node="n1", ips=(IP,), owner=DB)
+REPLICA = PodState("shop", "db-0", "1", node="n1", ips=(IP,), owner=DB_OWNER)
 PAST = NOW_S - 1_000
 SOON = NOW_S + 1_000
 
@@ -177,7 +177,7 @@ def test_the_states_of_a_vm_and_its_instance_decide_whether_its_address_is_valid
 ) -> None:
     objects = ListedObjects(vmis=[instance] if instance else [], vms=[machine] if machine else [])
     facts = ClusterSnapshot(
-        objects, {kind: KindListing(moment(1.0)) for kind in KINDS}, moment(1.0)
+        objects, {kind: KindListing(moment(1.0)) for kind in SCRIPTED_KINDS}, moment(1.0)
     )
 
     assert validity_of("vm", "shop", "a", facts).state == state

@@ -22,7 +22,7 @@ from core.domain.reclaim.evidence import (
 from core.domain.reclaim.reclaim_plan import CLAIMS_A_STEP_MAX, plan_scan
 from core.domain.reclaim.settings import ReclaimSettings
 from tests.core.domain.reclaim.samples import (
-    DB,
+    DB_OWNER,
     NOW_S,
     add_claim,
     add_endpoint,
@@ -46,7 +46,7 @@ pods = st.builds(
     phase=st.sampled_from(("Pending", "Running", "Succeeded", "Failed", "Unknown")),
     node=st.sampled_from(("n1", "n2", "n9", "")),
     ips=st.lists(st.sampled_from(IPS), max_size=2).map(tuple),
-    owner=st.sampled_from((None, DB, Owner("Job", "j", api_version="batch/v1"))),
+    owner=st.sampled_from((None, DB_OWNER, Owner("Job", "j", api_version="batch/v1"))),
     deletion_s=st.sampled_from((None, *TIMES)),
     deletion_grace_s=st.sampled_from((0.0, 30.0)),
     restart_policy=st.sampled_from(("Always", "OnFailure", "Never")),

@@ -17,7 +17,7 @@ import pytest
 
 from tests.core.domain.reclaim.reclaim_harness import ReclaimHarness
 
-SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
+SCENARIO_FILES = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
 
 
 async def run_script(text: str, harness_type: type[ReclaimHarness] = ReclaimHarness) -> str:
@@ -35,7 +35,7 @@ async def run_script(text: str, harness_type: type[ReclaimHarness] = ReclaimHarn
     return "\n".join(lines) + "\n"
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+@pytest.mark.parametrize("script", SCENARIO_FILES, ids=lambda script: script.stem)
 def test_a_reclaim_script_gives_its_recorded_output(script: Path) -> None:
     expected = script.read_text()
     assert "> expect " in expected or "> claims" in expected, f"{script.name} checks no claim"

@@ -16,7 +16,13 @@ from core.domain.selection.memo import SELECTIONS_MAX, SelectionMemo
 from core.domain.selection.request import Selection, SelectionRequest
 from core.domain.selection.select import select
 from core.errors import AllocationError
-from tests.core.domain.selection.test_select_properties import ETH0, PLAIN, facts, facts_of, pools
+from tests.core.domain.selection.test_select_properties import (
+    DEFAULT_SETTINGS,
+    ETH0_REQUEST,
+    facts,
+    facts_of,
+    pools,
+)
 
 Outcome = Selection | tuple[object, ...]
 Z9 = LabelSelector({"zone": "z9"})
@@ -30,7 +36,7 @@ def select_by_rules(
     request: SelectionRequest, pod_facts: RequestFacts, catalog: PoolCatalog
 ) -> Outcome:
     try:
-        return select(request, pod_facts, catalog, PLAIN)
+        return select(request, pod_facts, catalog, DEFAULT_SETTINGS)
     except AllocationError as error:
         return error_of(error)
 
@@ -51,15 +57,15 @@ def select_memoized(
 def test_a_memoized_selection_equals_the_computed_one(
     first: dict[str, Pool], second: dict[str, Pool], pods: list[RequestFacts]
 ) -> None:
-    memory = SelectionMemo(PLAIN)
+    memory = SelectionMemo(DEFAULT_SETTINGS)
     for catalog in (PoolCatalog(first), PoolCatalog(second), PoolCatalog(first)):
         for number, pod_facts in enumerate(pods * 2):
             named = pod_facts._replace(
                 pod=pod_facts.pod._replace(name=f"web-{number}", uid=f"uid-{number}")
             )
 
-            assert select_memoized(memory, ETH0, named, catalog) == select_by_rules(
-                ETH0, named, catalog
+            assert select_memoized(memory, ETH0_REQUEST, named, catalog) == select_by_rules(
+                ETH0_REQUEST, named, catalog
             )
 
 
@@ -101,18 +107,18 @@ STRICT = PoolCatalog(
 
 @pytest.mark.parametrize("changed", CHANGED_FACTS)
 def test_the_cache_key_has_every_field_that_a_rule_reads(changed: str) -> None:
-    memory = SelectionMemo(PLAIN)
-    before = select_memoized(memory, ETH0, BASE, STRICT)
+    memory = SelectionMemo(DEFAULT_SETTINGS)
+    before = select_memoized(memory, ETH0_REQUEST, BASE, STRICT)
 
-    after = select_memoized(memory, ETH0, CHANGED_FACTS[changed], STRICT)
+    after = select_memoized(memory, ETH0_REQUEST, CHANGED_FACTS[changed], STRICT)
 
-    assert after == select_by_rules(ETH0, CHANGED_FACTS[changed], STRICT)
+    assert after == select_by_rules(ETH0_REQUEST, CHANGED_FACTS[changed], STRICT)
     assert after != before
 
 
 def test_another_interface_or_network_is_another_request() -> None:
-    memory = SelectionMemo(PLAIN)
-    for request in (ETH0, SelectionRequest("net1"), SelectionRequest("eth0", ("free",))):
+    memory = SelectionMemo(DEFAULT_SETTINGS)
+    for request in (ETH0_REQUEST, SelectionRequest("net1"), SelectionRequest("eth0", ("free",))):
         assert select_memoized(memory, request, BASE, STRICT) == select_by_rules(
             request, BASE, STRICT
         )
@@ -128,21 +134,21 @@ def test_no_rule_is_evaluated_for_the_second_pod_of_a_template(
         return select(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(memo, "select", counted)
-    memory = SelectionMemo(PLAIN)
+    memory = SelectionMemo(DEFAULT_SETTINGS)
     owner = Owner("Deployment", "web")
     for number in range(3):
         pod = BASE.pod._replace(name=f"web-{number}", uid=f"uid-{number}", owner=owner)
-        memory.select(ETH0, BASE._replace(pod=pod), STRICT)
+        memory.select(ETH0_REQUEST, BASE._replace(pod=pod), STRICT)
     assert len(computed) == 1
 
     subnet = facts_of({POD_SUBNET: '{"ipv4":["lan"]}'})
     for _ in range(2):
-        memory.select(ETH0, subnet, STRICT)
+        memory.select(ETH0_REQUEST, subnet, STRICT)
     assert len(computed) == 3, "automatic pools may belong to a single Pod"
 
 
 def test_the_cache_is_bounded() -> None:
-    memory = SelectionMemo(PLAIN)
+    memory = SelectionMemo(DEFAULT_SETTINGS)
     for number in range(2 * SELECTIONS_MAX):
         memory.select(SelectionRequest(f"net{number}"), BASE, STRICT)
 

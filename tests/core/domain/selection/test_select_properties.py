@@ -27,8 +27,8 @@ from core.domain.selection.request import (
 from core.domain.selection.select import requested_pools, select, sorted_by_specificity
 from core.errors import AllocationError
 
-ETH0 = SelectionRequest("eth0")
-PLAIN = SelectionSettings()
+ETH0_REQUEST = SelectionRequest("eth0")
+DEFAULT_SETTINGS = SelectionSettings()
 NAMES = [f"pool-{letter}" for letter in "abcdefgh"]
 SELECTORS = st.sampled_from([None, LabelSelector(), LabelSelector({"zone": "z9"})])
 
@@ -109,7 +109,12 @@ def facts_of(annotations: dict[str, str]) -> RequestFacts:
 def outcome(facts: RequestFacts, pools_by_name: dict[str, Pool]) -> Selection | tuple[object, ...]:
     """The selection, or all data of the error."""
     try:
-        return select(ETH0, facts, pools_by_name, PLAIN._replace(multus_cluster_network="red"))
+        return select(
+            ETH0_REQUEST,
+            facts,
+            pools_by_name,
+            DEFAULT_SETTINGS._replace(multus_cluster_network="red"),
+        )
     except AllocationError as error:
         return type(error), error.message, error.subject, error.remedy, error.verdicts
 
@@ -190,7 +195,7 @@ def test_requested_pools_are_the_candidates_of_the_selection(
     if not isinstance(result, Selection):
         return
 
-    listed = requested_pools(ETH0, facts, pools_by_name, PLAIN)
+    listed = requested_pools(ETH0_REQUEST, facts, pools_by_name, DEFAULT_SETTINGS)
 
     assert (listed.source, listed.unnamed, listed.nics) == (
         result.source,
@@ -205,12 +210,12 @@ def test_a_catalog_and_a_plain_mapping_give_the_same_requested_pools(
 ) -> None:
     catalog = PoolCatalog(pools_by_name)
     try:
-        listed = requested_pools(ETH0, facts, catalog, PLAIN)
+        listed = requested_pools(ETH0_REQUEST, facts, catalog, DEFAULT_SETTINGS)
     except AllocationError:
         return
 
-    assert requested_pools(ETH0, facts, catalog, PLAIN) == listed
-    assert requested_pools(ETH0, facts, pools_by_name, PLAIN) == listed
+    assert requested_pools(ETH0_REQUEST, facts, catalog, DEFAULT_SETTINGS) == listed
+    assert requested_pools(ETH0_REQUEST, facts, pools_by_name, DEFAULT_SETTINGS) == listed
 
 
 def compare_as_the_specification_does(first_pool: Pool, second_pool: Pool) -> int:
@@ -285,8 +290,8 @@ def test_a_selection_by_name_reads_only_the_named_pools(
     annotations: dict[str, str], request_pools: tuple[str, ...]
 ) -> None:
     pools_by_name = NamedPoolsOnly({name: Pool(name, 4, "10.0.0.0/16") for name in NAMES})
-    request = ETH0._replace(default_ipv4_pools=request_pools)
+    request = ETH0_REQUEST._replace(default_ipv4_pools=request_pools)
 
-    selection = select(request, facts_of(annotations), pools_by_name, PLAIN)
+    selection = select(request, facts_of(annotations), pools_by_name, DEFAULT_SETTINGS)
 
     assert selection.verdicts == (CandidateVerdict("eth0", 4, "pool-a", True, "every rule", ""),)

@@ -13,7 +13,7 @@ from core.domain.evolution import Ledger
 from core.domain.model import Claim, Pool, Reservation, Route, Subnet
 from core.errors import Refusal, Refused
 
-NET = Subnet(
+SUBNET4 = Subnet(
     "net",
     V4,
     "10.7.0.0/16",
@@ -21,8 +21,8 @@ NET = Subnet(
     gateway="10.7.0.1",
     routes=(Route("10.0.0.0/8", "10.7.0.2"),),
 )
-NET6 = Subnet("net6", V6, "fd00:7::/64", ("fd00:7::10-fd00:7::ffff",), gateway="fd00:7::1")
-BLUE = Pool("blue", V4, "10.7.0.0/16", ("10.7.0.10-10.7.0.20",))
+SUBNET6 = Subnet("net6", V6, "fd00:7::/64", ("fd00:7::10-fd00:7::ffff",), gateway="fd00:7::1")
+BLUE_POOL = Pool("blue", V4, "10.7.0.0/16", ("10.7.0.10-10.7.0.20",))
 
 
 class State:

@@ -11,13 +11,13 @@ from core.domain.configuration.decisions import decide
 from core.domain.events import PoolDefined, SubnetDefined
 from core.domain.model import Pool, Reservation, Route, Subnet
 from core.errors import Refused
-from tests.core.domain.subnets.samples import BLUE, NET, NET6, State, command_of
+from tests.core.domain.subnets.samples import BLUE_POOL, SUBNET4, SUBNET6, State, command_of
 
 WHOLE_V6 = Subnet("all", V6, "::/0", ("::1-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",))
 
 
 def test_a_valid_subnet_is_defined_with_merged_lists_and_the_label_of_its_cidr() -> None:
-    subnet = NET._replace(ips=("10.7.0.12", "10.7.0.10-10.7.0.11"), labels={"a": "b"})
+    subnet = SUBNET4._replace(ips=("10.7.0.12", "10.7.0.10-10.7.0.11"), labels={"a": "b"})
 
     (event,) = State().do(subnet)
 
@@ -26,76 +26,76 @@ def test_a_valid_subnet_is_defined_with_merged_lists_and_the_label_of_its_cidr()
 
 
 def test_applying_a_subnet_twice_writes_no_event() -> None:
-    state = State(NET)
+    state = State(SUBNET4)
 
-    assert state.do(NET) == []
+    assert state.do(SUBNET4) == []
 
 
 def test_a_new_subnet_is_not_retiring() -> None:
-    state = State(NET._replace(retiring=True))
+    state = State(SUBNET4._replace(retiring=True))
 
     assert not state.ledger.subnets["net"].retiring
 
 
 REFUSED: dict[str, tuple[Subnet, list[tuple[str, str, str]]]] = {
     "an invalid name": (
-        NET._replace(name="Net_1"),
+        SUBNET4._replace(name="Net_1"),
         [("Invalid", "metadata.name", "name")],
     ),
     "an address instead of a CIDR": (
-        NET._replace(subnet="10.7.0.0"),
+        SUBNET4._replace(subnet="10.7.0.0"),
         [("Invalid", "spec.subnet", "subnet-syntax")],
     ),
     "host bits": (
-        NET._replace(subnet="10.7.0.1/16"),
+        SUBNET4._replace(subnet="10.7.0.1/16"),
         [("Invalid", "spec.subnet", "subnet-canonical")],
     ),
     "a CIDR of the other family": (
-        NET._replace(subnet="fd00:7::/64"),
+        SUBNET4._replace(subnet="fd00:7::/64"),
         [("Invalid", "spec.subnet", "subnet-family")],
     ),
     "an item that is not an address": (
-        NET._replace(ips=("10.7.0.10", "cheese")),
+        SUBNET4._replace(ips=("10.7.0.10", "cheese")),
         [("Invalid", "spec.ips[1]", "item-syntax")],
     ),
     "a range that ends before it begins": (
-        NET._replace(ips=("10.7.0.20-10.7.0.10",)),
+        SUBNET4._replace(ips=("10.7.0.20-10.7.0.10",)),
         [("Invalid", "spec.ips[0]", "item-syntax")],
     ),
     "an item outside of the CIDR": (
-        NET._replace(ips=("10.8.0.1",)),
+        SUBNET4._replace(ips=("10.8.0.1",)),
         [("Invalid", "spec.ips[0]", "item-outside-subnet")],
     ),
     "an excluded item outside of the CIDR": (
-        NET._replace(exclude_ips=("10.7.0.1", "10.8.0.1")),
+        SUBNET4._replace(exclude_ips=("10.7.0.1", "10.8.0.1")),
         [("Invalid", "spec.excludeIPs[1]", "item-outside-subnet")],
     ),
     "an item of the other family": (
-        NET._replace(exclude_ips=("fd00::1",)),
+        SUBNET4._replace(exclude_ips=("fd00::1",)),
         [("Invalid", "spec.excludeIPs[0]", "item-outside-subnet")],
     ),
     "a gateway that is not an address": (
-        NET._replace(gateway="10.7.0"),
+        SUBNET4._replace(gateway="10.7.0"),
         [("Invalid", "spec.gateway", "gateway-syntax")],
     ),
     "a gateway outside of the CIDR": (
-        NET._replace(gateway="10.8.0.1"),
+        SUBNET4._replace(gateway="10.8.0.1"),
         [("Invalid", "spec.gateway", "gateway-syntax")],
     ),
     "a gateway among the addresses": (
-        NET._replace(gateway="10.7.0.50"),
+        SUBNET4._replace(gateway="10.7.0.50"),
         [("Invalid", "spec.ips[0]", "gateway-in-ips")],
     ),
     "a default route": (
-        NET._replace(routes=(Route("0.0.0.0/0", "10.7.0.2"),)),
+        SUBNET4._replace(routes=(Route("0.0.0.0/0", "10.7.0.2"),)),
         [("Invalid", "spec.routes[0].dst", "route-dst")],
     ),
     "a route with a gateway outside of the CIDR": (
-        NET._replace(routes=(Route("10.0.0.0/8", "10.8.0.2"),)),
+        SUBNET4._replace(routes=(Route("10.0.0.0/8", "10.8.0.2"),)),
         [("Invalid", "spec.routes[0].gw", "route-gw")],
     ),
     "two faults, of which the first is reported": (
-        NET._replace(ips=("10.8.0.1",), gateway="10.8.0.1"),
+        SUBNET4._replace(ips=("10.8.0.1",), gateway="10.8.0.1"),
         [("Invalid", "spec.ips[0]", "item-outside-subnet")],
     ),
 }  # fmt: skip
@@ -110,44 +110,48 @@ def test_an_invalid_subnet_is_refused_with_kind_field_and_rule(
 
 WITH_EXISTING: dict[str, tuple[list[Subnet | Pool], Subnet, list[tuple[str, str, str]]]] = {
     "the same CIDR under another name": (
-        [NET], NET._replace(name="again", ips=()), [("Invalid", "spec.subnet", "subnet-overlap")],
-    ),
-    "a CIDR around another one": (
-        [NET], Subnet("wide", V4, "10.0.0.0/8"), [("Invalid", "spec.subnet", "subnet-overlap")],
-    ),
-    "a CIDR inside another one": (
-        [NET], Subnet("half", V4, "10.7.128.0/17"),
+        [SUBNET4], SUBNET4._replace(name="again", ips=()),
         [("Invalid", "spec.subnet", "subnet-overlap")],
     ),
-    "a CIDR beside another one": ([NET], Subnet("next", V4, "10.8.0.0/16"), []),
-    "a CIDR of the other family": ([NET], NET6, []),
+    "a CIDR around another one": (
+        [SUBNET4], Subnet("wide", V4, "10.0.0.0/8"), [("Invalid", "spec.subnet", "subnet-overlap")],
+    ),
+    "a CIDR inside another one": (
+        [SUBNET4], Subnet("half", V4, "10.7.128.0/17"),
+        [("Invalid", "spec.subnet", "subnet-overlap")],
+    ),
+    "a CIDR beside another one": ([SUBNET4], Subnet("next", V4, "10.8.0.0/16"), []),
+    "a CIDR of the other family": ([SUBNET4], SUBNET6, []),
     "a pool of another CIDR that overlaps": (
-        [BLUE._replace(subnet="10.7.0.0/24")], NET, [("Invalid", "spec.subnet", "pool-overlap")],
+        [BLUE_POOL._replace(subnet="10.7.0.0/24")], SUBNET4,
+        [("Invalid", "spec.subnet", "pool-overlap")],
     ),
     "a pool of another CIDR beside it": (
-        [Pool("far", V4, "10.8.0.0/16", ("10.8.0.9",))], NET, [],
+        [Pool("far", V4, "10.8.0.0/16", ("10.8.0.9",))], SUBNET4, [],
     ),
-    "a pool that lies inside": ([BLUE], NET, []),
+    "a pool that lies inside": ([BLUE_POOL], SUBNET4, []),
     "a pool that lies partly outside": (
-        [BLUE], NET._replace(ips=("10.7.0.10-10.7.0.15",)),
+        [BLUE_POOL], SUBNET4._replace(ips=("10.7.0.10-10.7.0.15",)),
         [("Invalid", "spec.ips", "pool-outside")],
     ),
     "a pool with an excluded address": (
-        [BLUE], NET._replace(exclude_ips=("10.7.0.15",)),
+        [BLUE_POOL], SUBNET4._replace(exclude_ips=("10.7.0.15",)),
         [("Invalid", "spec.ips", "pool-outside")],
     ),
     "a pool that excludes the same address": (
-        [BLUE._replace(exclude_ips=("10.7.0.15",))], NET._replace(exclude_ips=("10.7.0.15",)), [],
+        [BLUE_POOL._replace(exclude_ips=("10.7.0.15",))],
+        SUBNET4._replace(exclude_ips=("10.7.0.15",)),
+        [],
     ),
     "an invalid item, with a pool in the CIDR": (
-        [BLUE], NET._replace(ips=("cheese",)), [("Internal", "spec.ips", "item-syntax")],
+        [BLUE_POOL], SUBNET4._replace(ips=("cheese",)), [("Internal", "spec.ips", "item-syntax")],
     ),
     "an invalid item, with only pools of other CIDRs": (
-        [Pool("far", V4, "10.8.0.0/16", ("10.8.0.9",))], NET._replace(ips=("cheese",)),
+        [Pool("far", V4, "10.8.0.0/16", ("10.8.0.9",))], SUBNET4._replace(ips=("cheese",)),
         [("Invalid", "spec.ips[0]", "item-syntax")],
     ),
     "overlaps of a subnet and a pool, of which the subnet is reported": (
-        [NET, BLUE], Subnet("half", V4, "10.7.128.0/17"),
+        [SUBNET4, BLUE_POOL], Subnet("half", V4, "10.7.128.0/17"),
         [("Invalid", "spec.subnet", "subnet-overlap")],
     ),
 }  # fmt: skip
@@ -163,7 +167,7 @@ def test_a_subnet_is_validated_against_existing_subnets_and_pools(
 
 
 def test_a_refusal_names_the_other_object_and_the_ranges() -> None:
-    (refusal,) = State(BLUE).refusals(NET._replace(ips=("10.7.0.12-10.7.0.18",)))
+    (refusal,) = State(BLUE_POOL).refusals(SUBNET4._replace(ips=("10.7.0.12-10.7.0.18",)))
 
     assert refusal.message == (
         "10.7.0.10-10.7.0.11, 10.7.0.19-10.7.0.20 of SpiderIPPool/blue would be outside of the"
@@ -172,9 +176,9 @@ def test_a_refusal_names_the_other_object_and_the_ranges() -> None:
 
 
 def test_a_retiring_subnet_still_keeps_its_cidr() -> None:
-    state = State(NET, RetireSubnet("net"))
+    state = State(SUBNET4, RetireSubnet("net"))
 
-    assert state.causes(NET._replace(name="again")) == [
+    assert state.causes(SUBNET4._replace(name="again")) == [
         ("Invalid", "spec.subnet", "subnet-overlap")
     ]
 
@@ -183,7 +187,7 @@ def test_a_disabled_family_is_forbidden() -> None:
     ipv4_disabled = Configuration({}, {}, {}, {}, ipv4_enabled=False)
 
     with pytest.raises(Refused) as caught:
-        decide(ipv4_disabled, command_of(NET), {})
+        decide(ipv4_disabled, command_of(SUBNET4), {})
 
     (refusal,) = caught.value.refusals
     assert (refusal.kind, refusal.field) == ("Forbidden", "spec.ipVersion")
@@ -196,16 +200,18 @@ def test_a_subnet_of_all_ipv6_addresses_is_accepted() -> None:
 
 
 def test_a_reservation_does_not_affect_a_subnet() -> None:
-    state = State(Reservation("kept", V4, ("10.7.0.10-10.7.0.99",)), NET)
+    state = State(Reservation("kept", V4, ("10.7.0.10-10.7.0.99",)), SUBNET4)
 
     assert "net" in state.ledger.subnets
 
 
 def test_a_new_subnet_adopts_the_pools_of_its_cidr_and_they_inherit_missing_fields() -> None:
-    configured = BLUE._replace(name="configured", ips=("10.7.0.30",), gateway="10.7.0.9", routes=())
-    state = State(BLUE, configured)
+    configured = BLUE_POOL._replace(
+        name="configured", ips=("10.7.0.30",), gateway="10.7.0.9", routes=()
+    )
+    state = State(BLUE_POOL, configured)
 
-    defined, *adopted = state.do(NET)
+    defined, *adopted = state.do(SUBNET4)
 
     assert isinstance(defined, SubnetDefined)
     pools = {event.pool.name: event.pool for event in adopted if isinstance(event, PoolDefined)}
@@ -213,5 +219,8 @@ def test_a_new_subnet_adopts_the_pools_of_its_cidr_and_they_inherit_missing_fiel
     assert {pool.labels["ipam.spidernet.io/owner-spider-subnet"] for pool in pools.values()} == {
         "net"
     }
-    assert (pools["blue"].gateway, pools["blue"].routes) == (NET.gateway, NET.routes)
+    assert (pools["blue"].gateway, pools["blue"].routes) == (
+        SUBNET4.gateway,
+        SUBNET4.routes,
+    )
     assert (pools["configured"].gateway, pools["configured"].routes) == ("10.7.0.9", ())

@@ -13,30 +13,31 @@ from core.domain.events import PoolDefined, PoolRetired, SubnetDeleted, SubnetRe
 from core.domain.model import Pool, Subnet
 from core.domain.subnets.subnet_decisions import must_repeat
 from core.domain.subnets.subnet_model import POOLS_PER_STEP_MAX
-from tests.core.domain.subnets.samples import BLUE, NET, State, command_of
+from tests.core.domain.subnets.samples import BLUE_POOL, SUBNET4, State, command_of
 
 CHANGES: dict[str, tuple[Subnet, list[tuple[str, str, str]]]] = {
-    "more addresses": (NET._replace(ips=("10.7.0.5-10.7.0.200",)), []),
-    "fewer addresses, with all of its pool": (NET._replace(ips=("10.7.0.10-10.7.0.20",)), []),
+    "more addresses": (SUBNET4._replace(ips=("10.7.0.5-10.7.0.200",)), []),
+    "fewer addresses, with all of its pool": (SUBNET4._replace(ips=("10.7.0.10-10.7.0.20",)), []),
     "fewer addresses than its pool has": (
-        NET._replace(ips=("10.7.0.11-10.7.0.99",)), [("Forbidden", "spec.ips", "share-in-use")],
+        SUBNET4._replace(ips=("10.7.0.11-10.7.0.99",)), [("Forbidden", "spec.ips", "share-in-use")],
     ),
     "an excluded address of its pool": (
-        NET._replace(exclude_ips=("10.7.0.20",)), [("Forbidden", "spec.ips", "share-in-use")],
+        SUBNET4._replace(exclude_ips=("10.7.0.20",)), [("Forbidden", "spec.ips", "share-in-use")],
     ),
-    "another gateway": (NET._replace(gateway="10.7.0.3"), []),
-    "no routes": (NET._replace(routes=None), []),
+    "another gateway": (SUBNET4._replace(gateway="10.7.0.3"), []),
+    "no routes": (SUBNET4._replace(routes=None), []),
     "another CIDR": (
-        NET._replace(subnet="10.7.0.0/24"), [("Forbidden", "spec.subnet", "immutable")],
+        SUBNET4._replace(subnet="10.7.0.0/24"), [("Forbidden", "spec.subnet", "immutable")],
     ),
     "another family": (
-        NET._replace(family=V6), [("Forbidden", "spec.ipVersion", "immutable")],
+        SUBNET4._replace(family=V6), [("Forbidden", "spec.ipVersion", "immutable")],
     ),
     "a bad item": (
-        NET._replace(ips=("10.7.0.10-10.7.0.99", "x")), [("Invalid", "spec.ips[1]", "item-syntax")],
+        SUBNET4._replace(ips=("10.7.0.10-10.7.0.99", "x")),
+        [("Invalid", "spec.ips[1]", "item-syntax")],
     ),
     "a bad gateway": (
-        NET._replace(gateway="10.9.0.1"), [("Invalid", "spec.gateway", "gateway-syntax")],
+        SUBNET4._replace(gateway="10.9.0.1"), [("Invalid", "spec.gateway", "gateway-syntax")],
     ),
 }  # fmt: skip
 
@@ -45,17 +46,17 @@ CHANGES: dict[str, tuple[Subnet, list[tuple[str, str, str]]]] = {
 def test_a_forbidden_change_is_refused_with_kind_field_and_rule(
     subnet: Subnet, causes: list[tuple[str, str, str]]
 ) -> None:
-    assert State(NET, BLUE).causes(subnet) == causes
+    assert State(SUBNET4, BLUE_POOL).causes(subnet) == causes
 
 
 def test_a_refused_removal_names_the_ranges_and_the_pool() -> None:
-    (refusal,) = State(NET, BLUE).refusals(NET._replace(ips=("10.7.0.12-10.7.0.99",)))
+    (refusal,) = State(SUBNET4, BLUE_POOL).refusals(SUBNET4._replace(ips=("10.7.0.12-10.7.0.99",)))
 
     assert refusal.message == "remove some IP ranges 10.7.0.10-10.7.0.11 used by IPPool blue"
 
 
 def test_retiring_a_subnet_retires_its_pools_once() -> None:
-    state = State(NET, BLUE)
+    state = State(SUBNET4, BLUE_POOL)
 
     assert state.do(RetireSubnet("net")) == [SubnetRetired("net"), PoolRetired("blue")]
     assert state.do(RetireSubnet("net")) == []
@@ -64,14 +65,14 @@ def test_retiring_a_subnet_retires_its_pools_once() -> None:
 
 
 def test_only_labels_and_annotations_of_a_retiring_subnet_can_change() -> None:
-    state = State(NET, RetireSubnet("net"))
+    state = State(SUBNET4, RetireSubnet("net"))
 
-    assert state.causes(NET._replace(gateway="")) == [("Forbidden", "spec", "retiring")]
-    assert state.causes(NET._replace(annotations={"a": "b"})) == []
+    assert state.causes(SUBNET4._replace(gateway="")) == [("Forbidden", "spec", "retiring")]
+    assert state.causes(SUBNET4._replace(annotations={"a": "b"})) == []
 
 
 def test_a_subnet_with_pools_is_not_deleted_and_the_refusal_names_the_pools() -> None:
-    state = State(NET, BLUE)
+    state = State(SUBNET4, BLUE_POOL)
 
     (refusal,) = state.refusals(DeleteSubnet("net"))
 
@@ -80,8 +81,8 @@ def test_a_subnet_with_pools_is_not_deleted_and_the_refusal_names_the_pools() ->
 
 
 def test_a_subnet_without_pools_is_deleted_even_if_it_is_not_retiring() -> None:
-    assert State(NET).do(DeleteSubnet("net")) == [SubnetDeleted("net")]
-    state = State(NET, BLUE, RetireSubnet("net"), DeletePool("blue"))
+    assert State(SUBNET4).do(DeleteSubnet("net")) == [SubnetDeleted("net")]
+    state = State(SUBNET4, BLUE_POOL, RetireSubnet("net"), DeletePool("blue"))
     assert state.do(DeleteSubnet("net")) == [SubnetDeleted("net")]
     assert state.ledger.subnets == {}
 
@@ -92,9 +93,9 @@ def test_an_unknown_subnet_is_not_found(command: RetireSubnet | DeleteSubnet) ->
 
 
 def test_pools_without_a_subnet_are_adopted_by_the_next_subnet_of_their_cidr() -> None:
-    state = State(NET, DeleteSubnet("net"), BLUE)
+    state = State(SUBNET4, DeleteSubnet("net"), BLUE_POOL)
 
-    state.do(NET._replace(name="second"))
+    state.do(SUBNET4._replace(name="second"))
 
     owner = state.ledger.pools["blue"].labels["ipam.spidernet.io/owner-spider-subnet"]
     assert owner == "second"
@@ -102,11 +103,11 @@ def test_pools_without_a_subnet_are_adopted_by_the_next_subnet_of_their_cidr() -
 
 def test_more_pools_than_fit_into_one_step_are_adopted_by_repeating_the_command() -> None:
     pools = [
-        Pool(f"p{index:03}", V4, NET.subnet, (f"10.7.0.{index + 10}",))
+        Pool(f"p{index:03}", V4, SUBNET4.subnet, (f"10.7.0.{index + 10}",))
         for index in range(POOLS_PER_STEP_MAX + 6)
     ]
     state = State(*pools)
-    command = command_of(NET)
+    command = command_of(SUBNET4)
 
     first_events = state.do(command)
     assert len(first_events) == 1 + POOLS_PER_STEP_MAX
@@ -123,11 +124,11 @@ def test_more_pools_than_fit_into_one_step_are_adopted_by_repeating_the_command(
 def test_large_pools_are_adopted_in_steps_that_fit_into_a_transaction() -> None:
     large_annotations = {f"note-{index}": "x" * 60_000 for index in range(4)}
     pools = [
-        BLUE._replace(
+        BLUE_POOL._replace(
             name=f"p{number}", ips=(f"10.7.0.{number + 10}",), annotations=large_annotations
         )
         for number in (1, 2)
     ]
     state = State(*pools)
 
-    assert [len(state.do(NET)) for _ in range(3)] == [2, 1, 0]
+    assert [len(state.do(SUBNET4)) for _ in range(3)] == [2, 1, 0]

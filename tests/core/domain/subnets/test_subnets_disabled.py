@@ -8,10 +8,10 @@ from core.domain.configuration.configuration_state import Configuration, Feature
 from core.domain.configuration.decisions import decide
 from core.domain.events import PoolDefined
 from core.domain.model import Pool
-from tests.core.domain.subnets.samples import BLUE, NET, State
+from tests.core.domain.subnets.samples import BLUE_POOL, SUBNET4, State
 
-OUTSIDE = BLUE._replace(name="outside", ips=("10.7.9.9",))
-OWNED = BLUE._replace(labels={OWNER_SUBNET: NET.name})
+OUTSIDE = BLUE_POOL._replace(name="outside", ips=("10.7.9.9",))
+OWNED = BLUE_POOL._replace(labels={OWNER_SUBNET: SUBNET4.name})
 
 
 def without_subnets(state: State) -> Configuration:
@@ -27,7 +27,7 @@ def defined(configuration: Configuration, pool: Pool) -> Pool:
 
 
 def test_with_the_feature_disabled_a_pool_inherits_nothing_and_may_be_outside_of_a_subnet() -> None:
-    pool = defined(without_subnets(State(NET)), OUTSIDE)
+    pool = defined(without_subnets(State(SUBNET4)), OUTSIDE)
 
     assert pool.gateway == ""
     assert pool.routes is None
@@ -36,14 +36,14 @@ def test_with_the_feature_disabled_a_pool_inherits_nothing_and_may_be_outside_of
 
 def test_with_the_feature_disabled_a_subnet_neither_adopts_nor_validates_pools() -> None:
     configuration = without_subnets(State(OUTSIDE))
-    events = decide(configuration, ApplySubnet(NET), {})
+    events = decide(configuration, ApplySubnet(SUBNET4), {})
 
     assert [type(event).__name__ for event in events] == ["SubnetDefined"]
 
 
 def test_a_value_removed_from_an_owned_pool_is_not_inherited_again() -> None:
-    state = State(NET, BLUE)
-    assert state.ledger.pools["blue"].gateway == NET.gateway
+    state = State(SUBNET4, BLUE_POOL)
+    assert state.ledger.pools["blue"].gateway == SUBNET4.gateway
 
     pool = defined(state.configuration, OWNED)
 
@@ -52,13 +52,13 @@ def test_a_value_removed_from_an_owned_pool_is_not_inherited_again() -> None:
 
 
 def test_an_imported_pool_with_the_owner_label_inherits_nothing() -> None:
-    pool = defined(State(NET).configuration, OWNED)
+    pool = defined(State(SUBNET4).configuration, OWNED)
 
     assert pool.gateway == ""
-    assert pool.labels[OWNER_SUBNET] == NET.name
+    assert pool.labels[OWNER_SUBNET] == SUBNET4.name
 
 
 def test_a_pool_without_the_label_keeps_what_it_inherited() -> None:
-    state = State(NET, BLUE)
+    state = State(SUBNET4, BLUE_POOL)
 
-    assert decide(state.configuration, ApplyPool(BLUE), {}) == ()
+    assert decide(state.configuration, ApplyPool(BLUE_POOL), {}) == ()

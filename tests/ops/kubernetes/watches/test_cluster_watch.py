@@ -16,9 +16,9 @@ from core.errors import ApiRejected, NotReady
 from core.kubernetes import informer
 from core.kubernetes.api import Api, Object
 from ops.kubernetes.watches import collection, pending_changes
-from ops.kubernetes.watches.facts import NODES, ApiServerFactsSource
+from ops.kubernetes.watches.facts import NODES_PATH, ApiServerFactsSource
 from ops.kubernetes.watches.owners import STATEFUL_SETS
-from ops.kubernetes.watches.pods import PODS
+from ops.kubernetes.watches.pods import PODS_PATH
 from tests.ops.kubernetes.watches.scripted_api import ScriptedApi
 from tests.ops.kubernetes.watches.test_absence import endpoint, ledger
 from tests.support.engine_harness import within
@@ -70,8 +70,8 @@ async def harness(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WatchHarness
     monkeypatch.setattr(pending_changes, "SCAN_GAP_S", 0.0)
     harness = WatchHarness()
     for number in range(3):
-        harness.api.put(PODS, pod(number, phase="Running"), watched=False)
-    harness.api.put(NODES, node(ready=True), watched=False)
+        harness.api.put(PODS_PATH, pod(number, phase="Running"), watched=False)
+    harness.api.put(NODES_PATH, node(ready=True), watched=False)
     listening = asyncio.create_task(harness.next_change())
     await asyncio.sleep(0)
     await harness.open()
@@ -83,8 +83,11 @@ async def harness(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WatchHarness
 async def test_a_watched_deletion_is_reported_with_the_last_state(
     harness: WatchHarness,
 ) -> None:
-    harness.api.objects[PODS]["shop/web-1"]["status"] = {"phase": "Failed", "reason": "Evicted"}
-    harness.api.drop(PODS, "shop/web-1")
+    harness.api.objects[PODS_PATH]["shop/web-1"]["status"] = {
+        "phase": "Failed",
+        "reason": "Evicted",
+    }
+    harness.api.drop(PODS_PATH, "shop/web-1")
 
     change = await harness.next_change()
 
@@ -96,8 +99,8 @@ async def test_a_watched_deletion_is_reported_with_the_last_state(
 async def test_a_pod_missing_from_a_new_list_is_not_reported_as_deleted(
     harness: WatchHarness,
 ) -> None:
-    harness.api.drop(PODS, "shop/web-1", watched=False)
-    harness.api.expire(PODS)
+    harness.api.drop(PODS_PATH, "shop/web-1", watched=False)
+    harness.api.expire(PODS_PATH)
 
     assert await harness.next_change() == ScanRequest("Pod shop/web-1 is not listed any more")
 
@@ -107,15 +110,15 @@ async def test_a_replaced_pod_is_not_reported_as_deleted(
 ) -> None:
     newer_pod = pod(1)
     newer_pod["metadata"]["uid"] = "newer"
-    harness.api.put(PODS, newer_pod, watched=False)
-    harness.api.expire(PODS)
+    harness.api.put(PODS_PATH, newer_pod, watched=False)
+    harness.api.expire(PODS_PATH)
 
     assert await harness.next_change() == ScanRequest("Pod shop/web-1 is not listed any more")
 
 
 async def test_only_ending_pods_are_reported(harness: WatchHarness) -> None:
-    harness.api.put(PODS, pod(0, phase="Running", podIP="10.6.0.1"))
-    harness.api.put(PODS, pod(1, phase="Succeeded"))
+    harness.api.put(PODS_PATH, pod(0, phase="Running", podIP="10.6.0.1"))
+    harness.api.put(PODS_PATH, pod(1, phase="Succeeded"))
 
     change = await harness.next_change()
 
@@ -126,10 +129,10 @@ async def test_only_ending_pods_are_reported(harness: WatchHarness) -> None:
 async def test_a_node_that_becomes_unready_reports_its_ending_pods(
     harness: WatchHarness,
 ) -> None:
-    harness.api.put(PODS, pod(1, phase="Failed"))
+    harness.api.put(PODS_PATH, pod(1, phase="Failed"))
     change = await harness.next_change()
 
-    harness.api.put(NODES, node(ready=False))
+    harness.api.put(NODES_PATH, node(ready=False))
 
     assert await harness.next_change() == change
 
@@ -149,10 +152,10 @@ async def test_a_stateful_set_that_is_scaled_down_requests_a_scan(harness: Watch
 
 
 async def test_a_lost_deletion_is_found_by_a_request(harness: WatchHarness) -> None:
-    harness.api.drop(PODS, "shop/web-1", watched=False)
-    harness.api.put(PODS, pod(1, phase="Failed"), watched=False)
+    harness.api.drop(PODS_PATH, "shop/web-1", watched=False)
+    harness.api.put(PODS_PATH, pod(1, phase="Failed"), watched=False)
     ending = await harness.pod(1, endpoint("web-1", "u1", "10.6.0.1"))
-    harness.api.drop(PODS, "shop/web-1", watched=False)
+    harness.api.drop(PODS_PATH, "shop/web-1", watched=False)
     missing = await harness.pod(1, endpoint("web-1", "u1", "10.6.0.1"))
 
     assert isinstance(ending, PodState)
@@ -163,7 +166,7 @@ async def test_a_lost_deletion_is_found_by_a_request(harness: WatchHarness) -> N
 async def test_a_node_is_deleted_if_neither_the_watch_nor_the_server_has_it(
     harness: WatchHarness,
 ) -> None:
-    harness.api.put(NODES, node(ready=True))
+    harness.api.put(NODES_PATH, node(ready=True))
 
     assert await harness.facts.deleted_nodes(["n1", "gone"]) == {"gone"}
     assert "/api/v1/nodes/gone" in harness.api.requests
@@ -199,7 +202,7 @@ async def test_while_the_server_is_unavailable_a_missing_pod_is_uncertain(
     assert not answer.certain
 
 
-@pytest.mark.parametrize("collection_", [PODS, NODES])
+@pytest.mark.parametrize("collection_", [PODS_PATH, NODES_PATH])
 async def test_an_empty_list_does_not_prove_a_deletion(
     harness: WatchHarness, collection_: str
 ) -> None:
@@ -218,7 +221,7 @@ async def test_an_empty_list_in_place_of_many_reads_does_not_prove_a_deletion(
     harness: WatchHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(collection, "READS_MAX", 0)
-    harness.api.objects[PODS].clear()  # and the watch does not report it
+    harness.api.objects[PODS_PATH].clear()  # and the watch does not report it
 
     answer = await harness.pod(7, endpoint("web-7", "u7", "10.6.0.7"))
 
@@ -248,10 +251,10 @@ async def test_an_unavailable_server_gets_requests_with_growing_pauses(
 
     monkeypatch.setattr(backoff, "wait", no_pause)
     harness.api.is_unavailable = True
-    harness.api.break_watch(PODS)
+    harness.api.break_watch(PODS_PATH)
     while len(pauses) < 10:
         await asyncio.sleep(0)
-    harness.api.put(PODS, pod(1, phase="Failed"))
+    harness.api.put(PODS_PATH, pod(1, phase="Failed"))
     await harness.next_change()
 
     longest = [min(informer.PAUSE_S_MIN * 2**tries, informer.PAUSE_S_MAX) for tries in range(10)]
@@ -276,7 +279,7 @@ async def test_a_server_that_ends_every_watch_gets_requests_with_pauses(
             yield change
 
     monkeypatch.setattr(api, "watch", watch)
-    following = asyncio.create_task(informer.Informer(cast("Api", api), PODS).run())
+    following = asyncio.create_task(informer.Informer(cast("Api", api), PODS_PATH).run())
     for _ in range(100):
         await asyncio.sleep(0)
     following.cancel()
@@ -317,7 +320,7 @@ async def test_a_vms_launcher_that_is_not_cached_keeps_its_address(
     vms: bool,
 ) -> None:
     harness.facts._switches = FixedSettings(vms=vms)
-    harness.api.put(PODS, launcher("launcher-1"), watched=False)
+    harness.api.put(PODS_PATH, launcher("launcher-1"), watched=False)
     vm_endpoint = endpoint("vm-a", "uid-launcher-1", "10.6.0.9", "vm/shop/vm-a")
 
     facts = await harness.facts.facts(ledger(vm_endpoint), CLAIMS_READ)

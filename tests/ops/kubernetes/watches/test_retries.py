@@ -13,8 +13,8 @@ from core.kubernetes import informer, work_queue
 from core.kubernetes.api import Api, Object, WatchEvent
 from core.kubernetes.informer import Informer
 from core.kubernetes.work_queue import WorkQueue
-from ops.kubernetes.attachments import NETWORKS, Attachments
-from ops.kubernetes.coordinators import COORDINATORS, Coordinators
+from ops.kubernetes.attachments import MULTUS_CONFIGS_PATH, Attachments
+from ops.kubernetes.coordinators import COORDINATORS_PATH, Coordinators
 from ops.kubernetes.objects import ObjectWriter
 from ops.kubernetes.settings import CoordinatorReconcilerSettings
 from tests.kubernetes.objects import coordinator, network
@@ -123,7 +123,7 @@ async def test_a_deleted_nad_is_not_written_in_a_busy_loop() -> None:
     config = network("macvlan", "lan", macvlan={"master": ["ens3"]})
     config["metadata"] |= named | {"uid": "u1"}
     attachments = Attachments(cast("Api", api), ObjectWriter(cast("Api", api), "test"))
-    api.put(NETWORKS, config, watched=False)
+    api.put(MULTUS_CONFIGS_PATH, config, watched=False)
     api.put(attachments.nads.path, {"metadata": named}, watched=False)
     running = asyncio.ensure_future(attachments.run())
     while not api.merges:
@@ -155,7 +155,7 @@ async def test_a_network_with_an_unknown_field_gets_an_event_that_names_it_and_n
     config = network("macvlan", "lan", macvlan={"master": ["ens3"], "mastr": ["ens4"]})
     config["metadata"] |= {"namespace": "shop", "name": "lan", "uid": "u1"}
     attachments = Attachments(cast("Api", api), ObjectWriter(cast("Api", api), "test"))
-    api.put(NETWORKS, config, watched=False)
+    api.put(MULTUS_CONFIGS_PATH, config, watched=False)
     running = asyncio.ensure_future(attachments.run())
     await within(api.event_created.wait())
     await run_event_loop()
@@ -198,7 +198,7 @@ async def test_a_coordinator_gets_one_event_for_many_attempts_to_write_its_statu
     api = ApiWithoutCidrs()
     config = coordinator(podCIDRType="cluster")
     config["metadata"]["uid"] = "u1"
-    api.put(COORDINATORS, config, watched=False)
+    api.put(COORDINATORS_PATH, config, watched=False)
     objects = ObjectWriter(cast("Api", api), "test")
     running = asyncio.ensure_future(
         Coordinators(cast("Api", api), objects, CoordinatorReconcilerSettings()).run()

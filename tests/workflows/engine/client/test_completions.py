@@ -14,7 +14,7 @@ from core.eventstore.memory import MemoryStore
 from tests.support.engine_harness import within
 from workflows.engine.client.completions import Completions
 from workflows.engine.store.keys import WorkflowKeys
-from workflows.engine.store.records import HEAD, RunHead
+from workflows.engine.store.records import HEAD_CODEC, RunHead
 from workflows.model.policies import ExecutionStatus
 
 KEYS = WorkflowKeys(Keys("test"))
@@ -33,7 +33,7 @@ class CompactedStore(MemoryStore):
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
         result = await super().read(gets, revision=revision)
         if gets == [Get(*KEYS.range_of("closed"))]:
-            await self.commit([], [Put(KEYS.closed("one", RUN), HEAD.encode(ENDED))])
+            await self.commit([], [Put(KEYS.closed("one", RUN), HEAD_CODEC.encode(ENDED))])
         elif Get(KEYS.closed("one", RUN)) in gets:
             self._is_waited_for.set()
         return result
@@ -97,14 +97,14 @@ class CountingStore(MemoryStore):
 async def _closed(store: MemoryStore, run_id: str) -> RunHead:
     """Write the head of a closed run, and return it."""
     ended = ENDED._replace(run_id=run_id)
-    await store.commit([], [Put(KEYS.closed("one", run_id), HEAD.encode(ended))])
+    await store.commit([], [Put(KEYS.closed("one", run_id), HEAD_CODEC.encode(ended))])
     return ended
 
 
 async def _opened(store: MemoryStore) -> int:
     """Write the head of the open run. Returns its revision."""
     return (
-        await store.commit([], [Put(KEYS.open("one"), HEAD.encode(RunHead("one", RUN, "")))])
+        await store.commit([], [Put(KEYS.open("one"), HEAD_CODEC.encode(RunHead("one", RUN, "")))])
     ).revision
 
 

@@ -13,7 +13,7 @@ from tests.support.engine_samples import Basket
 from tests.support.faulty_store import FaultyStore
 from workflows.engine.run import execution
 from workflows.engine.store.keys import WorkflowKeys
-from workflows.engine.store.records import HEAD
+from workflows.engine.store.records import HEAD_CODEC
 from workflows.model.policies import ExecutionStatus
 
 
@@ -96,5 +96,7 @@ async def test_an_impossible_reset_is_removed_from_the_inbox(engine: EngineHarne
 
     await eventually(is_removed)
     await engine.store.commit([], [Put(key, segment.value)])
-    assert HEAD.decode((await engine.store.read([Get(keys.open("one"))])).ranges[0].kvs[0].value)
+    assert HEAD_CODEC.decode(
+        (await engine.store.read([Get(keys.open("one"))])).ranges[0].kvs[0].value
+    )
     assert (await engine.head("one")).run_id == handle.run_id

@@ -24,10 +24,10 @@ from workflows.engine.client.handles import WorkflowHandle
 from workflows.engine.run import execution, received_events, run_inbox
 from workflows.engine.store import faults
 from workflows.engine.store.draft import HistoryDraft
-from workflows.engine.store.keys import SHARDS, WorkflowKeys, new_id, shard_of
+from workflows.engine.store.keys import SHARD_COUNT, WorkflowKeys, new_id, shard_of
 from workflows.engine.store.records import (
-    ATTEMPT,
-    HEAD,
+    ATTEMPT_CODEC,
+    HEAD_CODEC,
     Attempt,
     ChildEvent,
     RunHead,
@@ -50,7 +50,7 @@ class StoredValue(NamedTuple):
 
 
 def _other_head(value: bytes) -> bytes:
-    return HEAD.encode(HEAD.decode(value)._replace(workflow_id="other"))
+    return HEAD_CODEC.encode(HEAD_CODEC.decode(value)._replace(workflow_id="other"))
 
 
 def _gap(value: bytes) -> bytes:
@@ -68,7 +68,7 @@ STORED_VALUES = (
     StoredValue(
         "activity attempt",
         lambda keys, handle: keys.attempt("one", handle.run_id, 1),
-        lambda _: ATTEMPT.encode(Attempt(-1)),
+        lambda _: ATTEMPT_CODEC.encode(Attempt(-1)),
     ),
 )
 NEIGHBOUR = next(name for name in map(str, count()) if shard_of(name) == shard_of("one"))
@@ -270,7 +270,7 @@ async def test_owner_and_worker_keys_without_a_lease_are_ignored(
     await engine.store.commit([], [Put(owner, value(b"")), Put(worker_key, value(b""))])
     worker = await engine.worker()
 
-    assert worker.shards == list(range(SHARDS))
+    assert worker.shards == list(range(SHARD_COUNT))
     assert await engine.run(Chain, ["a"]) == ["A"]
     assert (await _listed(worker, "worker")).key == key_text(engine.keys, worker_key)
     await engine.store.commit([], [Delete(worker_key)])

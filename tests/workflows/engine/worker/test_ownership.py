@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.engine_harness import EngineHarness, eventually, within
 from tests.support.engine_samples import Basket, Chain, Sleeper
-from workflows.engine.store.keys import SHARDS, shard_of
+from workflows.engine.store.keys import SHARD_COUNT, shard_of
 from workflows.engine.worker.ownership import plan
 from workflows.engine.worker.worker import WorkerOptions
 
@@ -20,18 +20,18 @@ def test_every_shard_has_one_owner_for_any_number_of_workers() -> None:
         for name in workers:
             for shard in plan(owners, workers, name).claim:
                 owners[shard] = name
-        assert len(owners) == SHARDS
+        assert len(owners) == SHARD_COUNT
 
 
 def test_a_worker_with_more_than_its_share_releases_the_rest() -> None:
-    owners = dict.fromkeys(range(SHARDS), "a")
+    owners = dict.fromkeys(range(SHARD_COUNT), "a")
 
-    assert len(plan(owners, ["a", "b"], "a").release) == SHARDS // 2
+    assert len(plan(owners, ["a", "b"], "a").release) == SHARD_COUNT // 2
     assert plan(owners, ["a", "b"], "b").claim == ()
 
 
 def test_ids_spread_over_all_shards() -> None:
-    assert {shard_of(f"id-{number}") for number in range(1_000)} == set(range(SHARDS))
+    assert {shard_of(f"id-{number}") for number in range(1_000)} == set(range(SHARD_COUNT))
 
 
 async def test_all_shards_have_an_owner_after_workers_start_and_stop(
@@ -41,14 +41,14 @@ async def test_all_shards_have_an_owner_after_workers_start_and_stop(
     second = await engine.worker()
 
     async def shared() -> bool:
-        return len(first.shards) == len(second.shards) == SHARDS // 2
+        return len(first.shards) == len(second.shards) == SHARD_COUNT // 2
 
     await eventually(shared)
-    assert set(first.shards) | set(second.shards) == set(range(SHARDS))
+    assert set(first.shards) | set(second.shards) == set(range(SHARD_COUNT))
     await second.close()
 
     async def alone() -> bool:
-        return len(first.shards) == SHARDS
+        return len(first.shards) == SHARD_COUNT
 
     await eventually(alone)
 
@@ -118,7 +118,7 @@ async def test_a_worker_that_lost_its_session_opens_another(engine: EngineHarnes
     await engine.store.revoke_lease(worker.term.session.lease)
 
     async def back() -> bool:
-        return worker.sessions > 1 and len(worker.shards) == SHARDS
+        return worker.sessions > 1 and len(worker.shards) == SHARD_COUNT
 
     await eventually(back)
     assert await engine.run(Chain, ["a"]) == ["A"]
@@ -130,7 +130,12 @@ async def test_no_two_workers_own_a_shard(engine: EngineHarness, count: int) -> 
 
     async def settled() -> bool:
         owned = [shard for worker in workers for shard in worker.shards]
-        return sorted(owned) == list(range(SHARDS)) and all(worker.shards for worker in workers)
+        return sorted(owned) == list(range(SHARD_COUNT)) and all(
+            worker.shards for worker in workers
+        )
 
     await eventually(settled)
-    assert {len(worker.shards) for worker in workers} <= {SHARDS // count, SHARDS // count + 1}
+    assert {len(worker.shards) for worker in workers} <= {
+        SHARD_COUNT // count,
+        SHARD_COUNT // count + 1,
+    }

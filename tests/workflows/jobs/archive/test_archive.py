@@ -26,7 +26,7 @@ from workflows.jobs.archive import activities as activities_module
 from workflows.jobs.archive import archive
 from workflows.jobs.archive.activities import ArchiveActivities
 from workflows.jobs.archive.archive import PAUSE_S_MAX, WORKFLOW_ID, ArchiveLog
-from workflows.jobs.archive.prune import PRUNE_S, PRUNES, SCHEDULE_ID, PruneArchive
+from workflows.jobs.archive.prune import PRUNE_S, PRUNE_SCHEDULE, SCHEDULE_ID, PruneArchive
 from workflows.jobs.job_host import JobHost, JobSources
 from workflows.testing.environment import WorkflowEnvironment
 from workflows.testing.handle import TimeSkippingHandle
@@ -146,7 +146,7 @@ async def test_archive_files_beyond_their_retention_are_deleted_every_hour(
     async with NodeHarness(MemoryStore()) as node:
         harness = ArchiveJobHarness(node, tmp_path, Retention(age_s=2 * PRUNE_S, bytes_max=0))
         await harness.start()
-        prunes = await Schedules(harness.environment.client).ensure(SCHEDULE_ID, PRUNES)
+        prunes = await Schedules(harness.environment.client).ensure(SCHEDULE_ID, PRUNE_SCHEDULE)
         for hour in range(3):
             await node.apply(*(pool(f"p{hour}{n}", f"10.6.{hour}.{n}") for n in range(3)))
             await harness.environment.advance(PRUNE_S)
@@ -205,7 +205,7 @@ async def test_two_controllers_seal_the_log_once(store: KeyValueStore, tmp_path:
 async def test_a_controller_without_an_archive_deletes_the_prune_schedule() -> None:
     async with JobHostHarness(MemoryStore()) as hosts:
         schedules = Schedules(hosts.client)
-        await schedules.create(SCHEDULE_ID, PRUNES)
+        await schedules.create(SCHEDULE_ID, PRUNE_SCHEDULE)
         await hosts.host("one")
 
         key = hosts.client.keys.open(f"schedule/{SCHEDULE_ID}")

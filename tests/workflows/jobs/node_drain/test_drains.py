@@ -8,7 +8,13 @@ import pytest
 
 from core.domain.sriov import drain_plan
 from tests.workflows.jobs.node_drain.drain_harness import DrainHarness, ScriptedCluster
-from workflows.jobs.node_drain.drains import ACTIVE_S, IDLE_S, SETTINGS, STEPS_S, DrainSettings
+from workflows.jobs.node_drain.drains import (
+    ACTIVE_S,
+    IDLE_S,
+    SETTINGS_SIGNAL,
+    STEPS_S,
+    DrainSettings,
+)
 from workflows.testing.handle import TimeSkippingHandle
 
 StartDrains = Callable[..., Awaitable[tuple[TimeSkippingHandle, DrainHarness]]]
@@ -61,7 +67,7 @@ async def test_max_unavailable_is_the_number_of_nodes_drained_at_a_time(
     cluster.not_evictable = {"shop/a"}
 
     handle, harness = await start_drains(cluster)
-    await handle.signal(SETTINGS, DrainSettings(2))
+    await handle.signal(SETTINGS_SIGNAL, DrainSettings(2))
     await harness.environment.settle()
 
     assert cluster.cordoned == ["a", "b"]

@@ -6,7 +6,7 @@ from core.allocation.bindings import BindingRequest
 from core.allocation.provider_settings import ProviderSettings
 from core.domain.model import Endpoint
 from core.domain.provider.provider_nics import addresses_of
-from core.eventstore.codec import ENDPOINT
+from core.eventstore.codec import ENDPOINT_CODEC
 from core.eventstore.kv import Get
 from core.eventstore.memory import MemoryStore
 from tests.support.node_harness import NodeHarness, check_everything, pod, pool
@@ -18,7 +18,7 @@ from workflows.jobs.provider.client import ProviderClient
 from workflows.jobs.writers import ShardWriters
 from workflows.testing import TimeSkippingHandle, WorkflowEnvironment
 
-PARENTS = {"eth0": "0c:00:00:00:00:01", "net1": "0c:00:00:00:00:02"}
+PARENT_MACS = {"eth0": "0c:00:00:00:00:01", "net1": "0c:00:00:00:00:02"}
 """Interface of a Pod -> MAC address of its parent NIC."""
 
 REQUEST_S = 20.0
@@ -65,7 +65,7 @@ class BindingHarness:
             for address, claim in zip(addresses, ranges, strict=True)
         )
         deadline_ms = self.env.now_ms + round(wait_s * 1000)
-        bound = addresses_of(endpoint, PARENTS)
+        bound = addresses_of(endpoint, PARENT_MACS)
         pod = (endpoint.namespace, endpoint.name, endpoint.name, endpoint.uid, endpoint.node)
         return BindingRequest(*pod, bound, claims, deadline_ms)
 
@@ -91,7 +91,7 @@ class BindingHarness:
     async def endpoint(self, name: str = "web") -> Endpoint | None:
         """The endpoint in the store; None without one."""
         ranges = (await self.node.store.read([Get(self.node.keys.endpoint("shop", name))])).ranges
-        return ENDPOINT.decode(ranges[0].kvs[0].value) if ranges[0].kvs else None
+        return ENDPOINT_CODEC.decode(ranges[0].kvs[0].value) if ranges[0].kvs else None
 
     async def claimed(self) -> set[str]:
         """The claimed addresses."""

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from workflows.jobs.provider.client import ALLOCATE, RELEASE, TIMEOUT_HEADER
+from workflows.jobs.provider.client import ALLOCATE_PATH, RELEASE_PATH, TIMEOUT_HEADER
 
 
 class Fault(Enum):
@@ -55,8 +55,8 @@ class FakeProvider:
 
     async def __aenter__(self) -> Self:
         app = web.Application()
-        app.router.add_post(ALLOCATE, self._handle)
-        app.router.add_post(RELEASE, self._handle)
+        app.router.add_post(ALLOCATE_PATH, self._handle)
+        app.router.add_post(RELEASE_PATH, self._handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
         await self._runner.setup()
         site: web.BaseSite = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
@@ -106,13 +106,13 @@ class FakeProvider:
             assert request.transport is not None
             request.transport.abort()
             return web.Response()
-        if fault is Fault.OTHER_ADDRESS and request.path == ALLOCATE:
+        if fault is Fault.OTHER_ADDRESS and request.path == ALLOCATE_PATH:
             answer["iaasIPsAllocationResponse"][0]["ipAddress"] = "192.0.2.1"
         return web.json_response(answer)
 
     def _execute(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         pod = {name: body[name] for name in ("podName", "podNamespace", "nodeName")}
-        if path == RELEASE:
+        if path == RELEASE_PATH:
             if self.bound.pop(body["ipAddress"], None) is None:
                 raise web.HTTPNotFound(text="nothing is bound there")
             return pod

@@ -10,14 +10,14 @@ import pytest
 from core.errors import ExecutionFailed
 from tests.support.node_harness import pod
 from tests.workflows.jobs.provider.binding_harness import (
-    PARENTS,
+    PARENT_MACS,
     REQUEST_S,
     SILENT_REQUEST_S,
     BindingHarness,
     open_node,
 )
 from tests.workflows.jobs.provider.fake_provider import FakeProvider, Fault
-from workflows.jobs.provider.client import ALLOCATE, RELEASE
+from workflows.jobs.provider.client import ALLOCATE_PATH, RELEASE_PATH
 from workflows.model.policies import ExecutionStatus
 
 
@@ -53,15 +53,15 @@ async def test_requests_name_the_pod_its_node_and_each_address(harness: BindingH
     address_fields = {
         "ipAddress": address,
         "subnet": "10.6.0.0/16",
-        "parentNicMac": PARENTS["eth0"],
+        "parentNicMac": PARENT_MACS["eth0"],
     }
 
     assert (bind_path, bind) == (
-        ALLOCATE,
+        ALLOCATE_PATH,
         {**pod_fields, "iaasIPsAllocationRequest": [address_fields]},
     )
     assert bind_ms == f"{REQUEST_S * 1000:.0f}"
-    assert (free_path, free) == (RELEASE, {**pod_fields, **address_fields})
+    assert (free_path, free) == (RELEASE_PATH, {**pod_fields, **address_fields})
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ async def test_no_bind_request_is_sent_when_too_little_time_is_left(
     with pytest.raises(ExecutionFailed, match="too little time left for the provider call"):
         await (await harness.start(request)).result()
 
-    assert ALLOCATE not in [path for path, _, _ in harness.provider.calls]
+    assert ALLOCATE_PATH not in [path for path, _, _ in harness.provider.calls]
 
 
 @pytest.mark.parametrize("request_s", [SILENT_REQUEST_S])
@@ -136,7 +136,7 @@ async def test_an_address_whose_claim_ended_during_the_bind_is_released(
     with pytest.raises(ExecutionFailed, match="claims ended"):
         await (await harness.start(request)).result()
 
-    assert [path for path, _, _ in harness.provider.calls] == [ALLOCATE, RELEASE]
+    assert [path for path, _, _ in harness.provider.calls] == [ALLOCATE_PATH, RELEASE_PATH]
 
 
 async def test_an_address_stays_claimed_until_the_provider_has_released_it(
@@ -179,7 +179,7 @@ async def test_a_release_is_sent_for_addresses_that_were_never_bound(
     await (await harness.give_back(request)).result()
 
     assert not await harness.claimed()
-    assert [path for path, _, _ in harness.provider.calls] == [RELEASE, RELEASE]
+    assert [path for path, _, _ in harness.provider.calls] == [RELEASE_PATH, RELEASE_PATH]
 
 
 async def test_a_release_waits_for_the_running_bind(harness: BindingHarness) -> None:
@@ -191,7 +191,7 @@ async def test_a_release_waits_for_the_running_bind(harness: BindingHarness) -> 
     assert await release.query("doing") == "binding"
 
     assert (await release.result()).why == "released"
-    assert [path for path, _, _ in harness.provider.calls] == [ALLOCATE] * 4 + [RELEASE]
+    assert [path for path, _, _ in harness.provider.calls] == [ALLOCATE_PATH] * 4 + [RELEASE_PATH]
 
 
 async def test_a_repeated_release_does_not_affect_a_newer_claim_of_the_address(

@@ -16,7 +16,7 @@ from tests.support.node_harness import NodeHarness, check_everything, pool
 from workflows.api.definitions import Registry
 from workflows.jobs.quarantine.activities import QuarantineActivities
 from workflows.jobs.quarantine.probe import (
-    CHECK,
+    CHECK_SIGNAL,
     PROBE_NOW,
     ProbeOutcome,
     ProbeQuarantine,
@@ -205,7 +205,7 @@ async def test_the_execution_ends_when_the_quarantine_has_another_conflicting_ho
     handle = await harness.start(ScriptedProber(SILENT))
     await harness.node.apply(LiftQuarantine(ADDRESS))
     await harness.quarantine(CONFLICTING._replace(seen_ms=CONFLICTING.seen_ms + 1))
-    await handle.signal(CHECK)
+    await handle.signal(CHECK_SIGNAL)
 
     assert await handle.status() is ExecutionStatus.COMPLETED
     assert await harness.is_quarantined()

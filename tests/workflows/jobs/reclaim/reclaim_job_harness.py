@@ -17,7 +17,7 @@ from tests.core.domain.reclaim.scripted_cluster import ObservedPod, ScriptedClus
 from workflows.api.definitions import Registry
 from workflows.jobs.reclaim.context import PodChange, ReclaimContext, observer_of
 from workflows.jobs.reclaim.pod import (
-    CHANGED,
+    CHANGED_SIGNAL,
     ChangeListener,
     DeadlineCause,
     ObservedChange,
@@ -153,7 +153,7 @@ class ReclaimJobHarness(ReclaimHarness):
     ) -> None:
         name = workflow_id(deadline)
         if await self.environment.is_open(name):
-            await self.environment.handle(name).signal(CHANGED, deadline)
+            await self.environment.handle(name).signal(CHANGED_SIGNAL, deadline)
             return
         self.started[name] = deadline
         await self.environment.start(ReclaimPod, deadline, 5.0, workflow_id=name)

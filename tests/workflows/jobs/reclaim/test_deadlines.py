@@ -14,7 +14,7 @@ from core.eventstore.memory import MemoryStore
 from core.process.spans import SdkTracer
 from tests.support import node_harness
 from tests.support.engine_harness import eventually
-from tests.support.node_harness import CAUSE, NodeHarness, pod, pool
+from tests.support.node_harness import TEST_CAUSE, NodeHarness, pod, pool
 from tests.workflows.jobs.reclaim.test_reclaim_from_the_log import pods_with_claims, running_leader
 from workflows.engine.telemetry import Telemetry
 
@@ -32,7 +32,9 @@ async def test_the_start_of_a_reclaim_is_linked_to_the_add_and_its_release_names
     async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("main", "10.6.0.10-10.6.0.200"))
         await node.apply(ApplyRecord(RecordDefined("Pod", "shop", "web-0")))
-        monkeypatch.setattr(node_harness, "CAUSE", CAUSE._replace(traceparent=TRACEPARENT))
+        monkeypatch.setattr(
+            node_harness, "TEST_CAUSE", TEST_CAUSE._replace(traceparent=TRACEPARENT)
+        )
         await node.add(pod("web-0"))
         monkeypatch.undo()
         async with running_leader(node, telemetry):
@@ -84,5 +86,5 @@ async def test_the_cause_of_a_claim_is_found_by_the_event_of_the_claim() -> None
         causes = [await cause_of(node.store, node.keys, claim) for claim in claims]
         unknown = claims[0]._replace(claim=claims[0].claim._replace(event="unknown.1.1"))
 
-        assert causes == [CAUSE] * 3
+        assert causes == [TEST_CAUSE] * 3
         assert await cause_of(node.store, node.keys, unknown) is None

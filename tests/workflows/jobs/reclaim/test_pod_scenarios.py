@@ -9,14 +9,14 @@ import pytest
 
 from core.domain.reclaim.decision_table import ReclaimDeadline
 from tests.core.domain.reclaim.scripted_cluster import ObservedPod
-from tests.core.domain.reclaim.test_reclaim_scenarios import SCRIPTS, run_script
+from tests.core.domain.reclaim.test_reclaim_scenarios import SCENARIO_FILES, run_script
 from tests.workflows.jobs.reclaim.reclaim_job_harness import ReclaimJobHarness
 from workflows.jobs.reclaim.pod import NOTHING_LEFT, DeadlineCause, ReclaimResult
 
 RESTART = "> restart\n"
 """A command after which scripts expect that deadlines are lost; executions keep them."""
 
-SCRIPTS_WITHOUT_RESTART = [script for script in SCRIPTS if RESTART not in script.read_text()]
+SCRIPTS_WITHOUT_RESTART = [script for script in SCENARIO_FILES if RESTART not in script.read_text()]
 
 
 class PodReclaimHarness(ReclaimJobHarness):

@@ -15,14 +15,14 @@ from core.domain.reclaim.decision_table import ReclaimDeadline
 from core.domain.reclaim.settings import ReclaimSettings
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, ReadResult
-from core.eventstore.log import START, Cursor, LogReader
+from core.eventstore.log import LOG_START, Cursor, LogReader
 from core.eventstore.memory import MemoryStore
 from tests.support.engine_harness import eventually, within
 from tests.support.node_harness import NodeHarness, check_everything, pod, pool
 from workflows.jobs import records
 from workflows.jobs.reclaim.context import PodChange, ReclaimContext, observer_of
 from workflows.jobs.reclaim.scan_activities import ReclaimActivities
-from workflows.jobs.reclaim.scan_states import EMPTY
+from workflows.jobs.reclaim.scan_states import EMPTY_SCAN_STATE
 from workflows.jobs.records import StandaloneReclaimFactsSource
 from workflows.jobs.writers import Releases, ShardWriters
 
@@ -60,7 +60,7 @@ async def harness() -> AsyncIterator[StandaloneHarness]:
 
 async def observed(harness: StandaloneHarness) -> int:
     """The number of endpoints whose Pods a scan observes as gone for the first time."""
-    return (await harness.activities.observe(EMPTY, EMPTY)).observed
+    return (await harness.activities.observe(EMPTY_SCAN_STATE, EMPTY_SCAN_STATE)).observed
 
 
 async def test_a_pod_without_a_record_is_not_observed_as_gone(harness: StandaloneHarness) -> None:
@@ -215,7 +215,7 @@ async def test_nodes_whose_records_are_deleted_together_cost_one_read_of_all_end
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def from_the_start(_: LogReader) -> Cursor:
-        return START
+        return LOG_START
 
     monkeypatch.setattr(LogReader, "cursor_now", from_the_start)
     store, names = CountingStore(), ("node-a", "node-b", "node-c")

@@ -12,7 +12,7 @@ from core.domain.sriov.model import VfGuid
 from core.errors import StoreUnavailable
 from core.eventstore.kv import Get
 from tests.workflows.jobs.reclaim.reclaim_job_harness import ReclaimJobHarness
-from workflows.jobs.reclaim.scan import SCAN_NOW, SETTINGS, ScanSettings
+from workflows.jobs.reclaim.scan import SCAN_NOW, SETTINGS_SIGNAL, ScanSettings
 from workflows.model.errors import LimitExceeded
 from workflows.model.policies import ExecutionStatus
 
@@ -58,7 +58,7 @@ async def test_new_settings_change_the_current_wait(
 ) -> None:
     await harness.start_scan(ScanSettings(interval_s=3_600))
     await harness.tick("1m")
-    await harness.handle.signal(SETTINGS, ScanSettings(interval_s=90))
+    await harness.handle.signal(SETTINGS_SIGNAL, ScanSettings(interval_s=90))
     await harness.tick("31s")
 
     assert harness.facts.reads == 2

@@ -11,9 +11,9 @@ from tests.support.node_harness import pod
 from tests.workflows.jobs.retirement.retirement_harness import RetirementHarness, blue, red
 from workflows.jobs.retirement.pool import PoolRetirement
 from workflows.jobs.retirement.retirement_values import (
-    CHECK,
+    CHECK_SIGNAL,
     HOLDERS_SHOWN_MAX,
-    REQUEST,
+    REQUEST_SIGNAL,
     RetirementRequest,
     RetirementResult,
 )
@@ -107,7 +107,7 @@ async def test_reinstating_a_pool_by_hand_ends_its_retirement(
     await harness.pods("web-0")
     handle = await harness.retire("blue")
     await harness.node.apply(Reinstate("pool", "blue"))
-    await handle.signal(CHECK)
+    await handle.signal(CHECK_SIGNAL)
 
     assert (await handle.result()).state == "serving"
     assert await harness.is_retiring_by_pool() == {"blue": False}
@@ -174,7 +174,7 @@ async def test_a_second_request_moves_the_deadline(harness: RetirementHarness) -
     await harness.pods("web-0")
     handle = await harness.retire("blue", RetirementRequest("blue", 90, "reinstate"))
     await harness.environment.advance(60)
-    await handle.signal(REQUEST, RetirementRequest("blue", 90, "reinstate"))
+    await handle.signal(REQUEST_SIGNAL, RetirementRequest("blue", 90, "reinstate"))
     await harness.environment.advance(60)
     assert await harness.is_retiring_by_pool() == {"blue": True}
     await harness.environment.advance(31)

@@ -24,7 +24,7 @@ from tests.core.eventstore.etcd.http2.server import (
     serving,
 )
 
-METADATA = (("hasleader", "true"),)
+CALL_METADATA = (("hasleader", "true"),)
 
 
 async def connected(server: Server) -> tuple[Channel, Peer]:
@@ -37,7 +37,7 @@ async def connected(server: Server) -> tuple[Channel, Peer]:
 def calling(channel: Channel, content: bytes = b"?") -> asyncio.Task[bytes]:
     """Start a call."""
     return asyncio.create_task(
-        channel.unary("/s/M", content, timeout_s=DEADLINE_S, metadata=METADATA)
+        channel.unary("/s/M", content, timeout_s=DEADLINE_S, metadata=CALL_METADATA)
     )
 
 
@@ -165,7 +165,7 @@ async def test_a_deadline_ends_the_call_on_both_sides() -> None:
         channel, peer = await connected(server)
 
         with pytest.raises(RpcError) as caught:
-            await channel.unary("/s/M", b"?", timeout_s=0.01, metadata=METADATA)
+            await channel.unary("/s/M", b"?", timeout_s=0.01, metadata=CALL_METADATA)
 
         assert caught.value.code is StatusCode.DEADLINE_EXCEEDED
         (reset,) = await peer.wait_for(of_kind(frames.RST_STREAM))
@@ -277,7 +277,7 @@ async def test_a_call_that_never_got_a_stream_was_not_processed() -> None:
         channel, _ = await connected(server)
 
         with pytest.raises(RpcError) as caught:
-            await channel.unary("/s/M", b"?", timeout_s=0.01, metadata=METADATA)
+            await channel.unary("/s/M", b"?", timeout_s=0.01, metadata=CALL_METADATA)
 
         assert not caught.value.processed
         channel.close()

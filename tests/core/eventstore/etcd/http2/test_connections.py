@@ -12,7 +12,7 @@ import pytest
 from core.eventstore.etcd.http2 import Channel, RpcError, StatusCode, frames, keepalive
 from core.eventstore.etcd.http2.frames import ErrorCode
 from tests.core.eventstore.etcd.http2.server import DEADLINE_S, answer, headers, of_kind, serving
-from tests.core.eventstore.etcd.http2.test_calls import METADATA, calling, connected, failure
+from tests.core.eventstore.etcd.http2.test_calls import CALL_METADATA, calling, connected, failure
 
 
 def goaway(last: int, code: int = 0, text: bytes = b"") -> bytes:
@@ -58,7 +58,7 @@ async def test_the_outcome_of_calls_is_unknown_when_their_connection_closes() ->
     async with serving() as server:
         channel, peer = await connected(server)
         call = calling(channel)
-        stream = await channel.stream("/s/M", metadata=METADATA)
+        stream = await channel.stream("/s/M", metadata=CALL_METADATA)
         await peer.requests(2)
 
         peer.close()

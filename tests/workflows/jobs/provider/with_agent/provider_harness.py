@@ -22,7 +22,7 @@ from workflows.jobs.job_host import JobHost, JobSettings
 DEADLINE_S = 60.0
 """Seconds until ``eventually`` fails."""
 
-PARENT = "0c:00:00:00:00:01"
+PARENT_MAC = "0c:00:00:00:00:01"
 """The MAC address of the parent NIC of every bound NIC."""
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ class ConfiguredNetworks:
 
     def nics(self, pod: PodFacts, interfaces: tuple[str, ...]) -> tuple[NicConfiguration, ...]:
         return tuple(
-            NicConfiguration(interface, "vlan", self.modes[interface], PARENT)
+            NicConfiguration(interface, "vlan", self.modes[interface], PARENT_MAC)
             for interface in interfaces
             if interface in self.modes
         )

@@ -12,7 +12,7 @@ from core.audit.history import read_history
 from core.audit.history_entries import HistoryEntry, parse_subject
 from core.audit.past_adds import LogMoment, read_past_adds
 from core.domain.events import BindingChanged
-from ops.cli.formats import TABLE
+from ops.cli.formats import TABLE_OUTPUT
 from ops.cli.past_explanation import plain_adds, show_adds
 from tests.workflows.jobs.provider.fake_provider import Fault
 from tests.workflows.jobs.provider.with_agent.provider_harness import ProviderHarness, eventually
@@ -41,7 +41,7 @@ async def test_the_history_of_a_pod_and_of_its_address_has_every_state_of_the_bi
 
     bound = next(entry for entry in changes if entry.reason == "bound").began
     adds = await read_past_adds(view, POD, LogMoment(position=bound.position))
-    show_adds("/".join(POD), adds, TABLE, bound.at_ms)
+    show_adds("/".join(POD), adds, TABLE_OUTPUT, bound.at_ms)
     assert "network provider: bound, since" in capsys.readouterr().out
     assert plain_adds("/".join(POD), adds)["binding"]["state"] == "bound"
     assert (await read_past_adds(view, POD)).binding is None

@@ -20,7 +20,7 @@ from tests.support.agent_harness import running
 from tests.workflows.jobs.provider.fake_provider import Fault
 from tests.workflows.jobs.provider.with_agent.provider_harness import ProviderHarness, eventually
 from workflows.engine.client.client import Client
-from workflows.jobs.provider.client import ALLOCATE, RELEASE
+from workflows.jobs.provider.client import ALLOCATE_PATH, RELEASE_PATH
 from workflows.jobs.writers import Releases, ShardWriters
 
 pytestmark = pytest.mark.etcd
@@ -51,7 +51,7 @@ async def test_a_del_ends_the_claim_after_the_provider_has_released_the_address(
     await eventually(harness.is_all_released)
     await harness.node.delete()
 
-    assert paths(harness) == [ALLOCATE, RELEASE]
+    assert paths(harness) == [ALLOCATE_PATH, RELEASE_PATH]
     assert harness.provider.calls[1][1]["ipAddress"] == address.partition("/")[0]
 
 
@@ -65,7 +65,7 @@ async def test_a_del_succeeds_without_a_controller_and_the_next_controller_relea
         await harness.node.delete()
 
     assert await harness.node.claims()
-    assert paths(harness) == [ALLOCATE]
+    assert paths(harness) == [ALLOCATE_PATH]
     await harness.controller("controller-1")
     await eventually(harness.is_all_released)
 
@@ -115,7 +115,7 @@ async def test_a_new_pod_of_a_replica_on_the_same_node_keeps_the_binding(
     await harness.node.delete()
 
     assert await harness.node.add(CNI_ARGS=NEXT_POD) == first
-    assert paths(harness) == [ALLOCATE]
+    assert paths(harness) == [ALLOCATE_PATH]
 
 
 async def test_a_replica_that_moves_to_another_node_is_bound_there(
@@ -140,7 +140,7 @@ async def test_a_replica_that_moves_to_another_node_is_bound_there(
     assert [body["nodeName"] for _, body, _ in harness.provider.calls] == ["node-1"] * 2 + [
         "node-2"
     ]
-    assert paths(harness) == [ALLOCATE, RELEASE, ALLOCATE]
+    assert paths(harness) == [ALLOCATE_PATH, RELEASE_PATH, ALLOCATE_PATH]
 
 
 async def test_a_live_migration_keeps_the_binding_of_its_source(harness: ProviderHarness) -> None:
@@ -155,7 +155,7 @@ async def test_a_live_migration_keeps_the_binding_of_its_source(harness: Provide
     async with running(other_settings, harness.node.store, networks=harness.networks) as second:
         assert await second.add("target") == first
 
-    assert paths(harness) == [ALLOCATE]
+    assert paths(harness) == [ALLOCATE_PATH]
     binding = (await harness.binding("vm")).binding
     assert binding is not None
     assert (binding.state, binding.request.node) == ("bound", "node-1")
@@ -174,7 +174,7 @@ async def test_a_reclaim_releases_bound_addresses_at_the_provider(harness: Provi
 
     assert (done.addresses, done.why) == ((), HANDED_OVER)
     await eventually(harness.is_all_released)
-    assert paths(harness) == [ALLOCATE, RELEASE]
+    assert paths(harness) == [ALLOCATE_PATH, RELEASE_PATH]
 
 
 async def test_addresses_whose_claims_an_operator_ended_are_released_at_the_provider(
@@ -205,7 +205,7 @@ async def test_terminating_a_release_removes_the_binding_and_keeps_the_claims(
     await harness.node.delete()
 
     async def release_is_requested() -> bool:
-        return RELEASE in paths(harness)
+        return RELEASE_PATH in paths(harness)
 
     await eventually(release_is_requested)
     async with Client(harness.node.store, harness.node.keys) as client:

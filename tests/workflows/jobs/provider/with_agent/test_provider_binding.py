@@ -10,11 +10,11 @@ from core.domain.facts import PodReference
 from core.errors import WrongInput
 from tests.workflows.jobs.provider.fake_provider import Fault, mac_of
 from tests.workflows.jobs.provider.with_agent.provider_harness import (
-    PARENT,
+    PARENT_MAC,
     ProviderHarness,
     eventually,
 )
-from workflows.jobs.provider.client import ALLOCATE, RELEASE
+from workflows.jobs.provider.client import ALLOCATE_PATH, RELEASE_PATH
 
 pytestmark = pytest.mark.etcd
 
@@ -32,7 +32,7 @@ async def test_an_add_returns_bound_addresses_and_its_plugins_get_mac_and_vlan(
 
     assert harness.provider.bound == {address: "uid-web-0"}
     assert harness.provider.calls[0][1]["iaasIPsAllocationRequest"] == [
-        {"ipAddress": address, "subnet": "10.6.0.0/16", "parentNicMac": PARENT}
+        {"ipAddress": address, "subnet": "10.6.0.0/16", "parentNicMac": PARENT_MAC}
     ]
     (nic,) = endpoint["interfaces"]
     assert (nic["mac"], nic["vlan"]) == (mac_of(address), 100)
@@ -43,7 +43,7 @@ async def test_repeated_adds_claim_and_bind_once(harness: ProviderHarness) -> No
     first, second = await asyncio.gather(harness.node.add(), harness.node.add())
 
     assert first == second == await harness.node.add()
-    assert paths(harness) == [ALLOCATE]
+    assert paths(harness) == [ALLOCATE_PATH]
 
 
 async def test_each_nic_of_a_pod_is_bound_in_its_own_add(harness: ProviderHarness) -> None:
@@ -99,7 +99,7 @@ async def test_an_add_fails_while_the_provider_is_away_and_its_addresses_are_rel
     harness.provider.away = None
     await eventually(harness.is_all_released)
     assert await harness.node.add()
-    assert paths(harness)[-2:] == [RELEASE, ALLOCATE]
+    assert paths(harness)[-2:] == [RELEASE_PATH, ALLOCATE_PATH]
 
 
 async def test_another_controller_finishes_the_bind_of_a_killed_controller(
@@ -110,7 +110,7 @@ async def test_another_controller_finishes_the_bind_of_a_killed_controller(
     adding = asyncio.create_task(harness.node.add())
 
     async def bind_is_requested() -> bool:
-        return ALLOCATE in paths(harness)
+        return ALLOCATE_PATH in paths(harness)
 
     await eventually(bind_is_requested)
     await harness.kill()
@@ -118,7 +118,7 @@ async def test_another_controller_finishes_the_bind_of_a_killed_controller(
     (address,) = await adding
 
     assert harness.provider.bound == {address.partition("/")[0]: "uid-web-0"}
-    assert paths(harness) == [ALLOCATE, ALLOCATE]
+    assert paths(harness) == [ALLOCATE_PATH, ALLOCATE_PATH]
 
 
 async def test_without_a_controller_an_add_times_out_and_its_address_is_released_later(
