@@ -17,6 +17,7 @@ from core.configuration.refusal_notes import REFUSED_POOL_KEYS
 from core.domain.events import Recorded
 from core.eventstore.codec import SEGMENT_REMEDY, KeyKind, decode_segment
 from core.eventstore.election import LEADER_KEYS
+from core.eventstore.full_etcd import RESERVE_KEYS
 from core.eventstore.keys import COOL_DOWN
 from core.eventstore.kinds import (
     CLAIM_KEYS,
@@ -32,7 +33,6 @@ from core.eventstore.kinds import (
     RESERVATION_KEYS,
     SUBNET_KEYS,
 )
-from core.eventstore.space import RESERVE_KEYS
 from core.projections.publisher import CHECKPOINT_KIND
 
 SEGMENT_KEYS: Final[KeyKind[list[Recorded]]] = KeyKind(

@@ -28,14 +28,14 @@ from nodeagent.agent_metrics import register_agent_metrics
 from nodeagent.clusterip.clusterip_setup import start_cluster_ips
 from nodeagent.clusterip.sources import RecordSource, ServiceSource
 from nodeagent.composition import STANDALONE_SOURCES, AgentParts, AgentSources, compose
-from nodeagent.servers.sockets import SOCKET_BACKLOG, ListeningSocket
-from nodeagent.servers.tcp_ports import health_port
+from nodeagent.servers.health_port import health_port
+from nodeagent.servers.unix_sockets import SOCKET_BACKLOG, ListeningSocket
+from nodeagent.settings.agent_settings import Settings
 from nodeagent.settings.sysctls import tune
-from nodeagent.settings.values import Settings
 
 if TYPE_CHECKING:
     from nodeagent.rdma.rdma_exposition import RdmaExposition
-    from nodeagent.rdma.values import RdmaPods
+    from nodeagent.rdma.rdma_ports import RdmaPods
     from nodeagent.sriov.sriov_setup import SriovService
 
 DRAIN_S_MAX: Final = 20.0

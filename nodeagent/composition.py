@@ -14,9 +14,9 @@ from core.allocation.releaser import ProviderRelease, Releaser
 from core.configuration.configurator import Configurator
 from core.configuration.refusal_notes import RefusalNotes
 from core.errors import WriterFenced
-from core.eventstore.faults import Faults
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
+from core.eventstore.undecodable_values import Faults
 from core.eventstore.writer import Writer
 from core.process.connections import ConnectionCounts
 from core.process.supervision import Supervisor
@@ -46,15 +46,15 @@ from nodeagent.ifacer import ifacer_handler as ifacer
 from nodeagent.ifacer.link_configurator import LinkConfigurator
 from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.request_runner import RequestRunner
-from nodeagent.servers import coordinator
+from nodeagent.servers import coordinator_calls
 from nodeagent.servers.call_log import CallLog
-from nodeagent.servers.cni import ChainedPluginHandler, CniHandlers, CniServer
-from nodeagent.servers.framed import AnswerCall, FramedServer
+from nodeagent.servers.cni_calls import ChainedPluginHandler, CniHandlers, CniServer
+from nodeagent.servers.framed_socket import AnswerCall, FramedServer
 from nodeagent.servers.http_api import HttpApi, HttpHandlers
 from nodeagent.servers.traced_calls import TracedCalls
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from nodeagent.telemetry.metrics import AgentMetrics
-from nodeagent.telemetry.observed import ObservedStore
+from nodeagent.telemetry.observed_store import ObservedStore
 from nodeagent.telemetry.plugin_log import PluginLog
 
 if TYPE_CHECKING:
@@ -368,7 +368,7 @@ def _chained_plugins(
     call_log = CallLog(base.plugin_log, base.settings.coordinator_log_path)
     return {
         ifacer.NAME: ifacer.Ifacer(base.runner, configurator),
-        coordinator.NAME: coordinator.CoordinatorServer(
+        coordinator_calls.NAME: coordinator_calls.CoordinatorServer(
             base.runner, base.health, coordinator_handler, call_log
         ),
     }

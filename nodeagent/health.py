@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from core.errors import NotReady, OrbweaverError, StoreUnavailable, WriterFenced
+from core.eventstore.full_etcd import alarm_error
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
-from core.eventstore.space import alarm_error
 from core.eventstore.writer import Writer
 from core.process.supervision import HealthCheck, Supervisor
 from core.projections.configuration_view import ConfigurationView

@@ -16,7 +16,7 @@ from typing import Final
 
 from core.errors import BadInput, OrbweaverError, TaskEnded, WriterFenced
 from core.eventstore.etcd import EtcdStore
-from core.eventstore.garbage_collection import freeze_current_objects, raise_gc_threshold
+from core.eventstore.python_garbage_collector import freeze_current_objects, raise_gc_threshold
 from core.process.concurrency import loop_factory, until_first
 from core.process.connections import raise_open_files_limit
 from core.process.logs import set_up_logging
@@ -27,8 +27,8 @@ from core.settings.shared_settings import add_daemon_options, conf_path
 from nodeagent.agent import Agent
 from nodeagent.composition import AgentSources
 from nodeagent.kubernetes.cluster_connection import connect_cluster
+from nodeagent.settings.agent_settings import Settings
 from nodeagent.settings.settings_loader import load_settings
-from nodeagent.settings.values import Settings
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from core.eventstore.etcd import EtcdSettings
-from core.eventstore.etcd.access import ETCD_ENDPOINT, Access, etcd_settings
+from core.eventstore.etcd.settings_checks import ETCD_ENDPOINT, Access, etcd_settings
 from core.eventstore.keys import check_name
 from core.process.environment import CLUSTER_VARIABLES, ETCD_PASSWORD, EnvironmentVariables
 

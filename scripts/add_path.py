@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Final, NamedTuple
 
 from core.eventstore.memory import MemoryStore
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, running
 from tests.tidy.sources import PRODUCT_PACKAGES, PROJECT_ROOT
 

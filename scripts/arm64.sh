@@ -28,7 +28,7 @@ KERNEL=(tests/nodeagent/netlink tests/nodeagent/clusterip/test_programs.py
     tests/nodeagent/clusterip/test_programs_on_sockets.py tests/nodeagent/coordinator/test_engine.py
     tests/nodeagent/coordinator/test_rdma_isolation.py
     tests/nodeagent/test_agent_on_etcd.py tests/nodeagent/conflict_detection/test_detector.py
-    tests/nodeagent/rdma/test_counter_reader.py tests/nodeagent/test_sriov_master.py)
+    tests/nodeagent/rdma/test_counter_reader.py tests/nodeagent/test_sriov_master_addresses.py)
 # An emulated test takes about twenty times as long.
 SLOWLY=(-o timeout=1800 --hypothesis-profile=emulated)
 

@@ -14,12 +14,12 @@ from typing import Any
 from bench.rig.lab import CLUSTER
 from bench.rig.sample_workflows import SAMPLE_REGISTRY
 from core.eventstore.etcd import EtcdSettings, EtcdStore
-from core.eventstore.garbage_collection import (
+from core.eventstore.keys import Keys
+from core.eventstore.python_garbage_collector import (
     CONTROLLER_COLLECT_AFTER_OBJECTS,
     freeze_current_objects,
     raise_gc_threshold,
 )
-from core.eventstore.keys import Keys
 from core.process.concurrency import loop_factory
 from workflows.engine.worker.worker import Worker
 

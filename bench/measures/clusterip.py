@@ -14,8 +14,8 @@ from statistics import median
 
 from bench.figures import Figure, median_figure, ratio_figure
 from bench.rig.lab import Lab
+from nodeagent.clusterip.bpf_installation import Installation
 from nodeagent.clusterip.frontends import BackendGroup, Frontend, TransportAddress
-from nodeagent.clusterip.installation import Installation
 from nodeagent.clusterip.map_plan import Contents, plan
 from tests.nodeagent.clusterip.clusterip_harness import (
     BACKEND_ADDRESSES,

@@ -41,12 +41,12 @@ from tests.support.etcd import EtcdCluster
 from tests.support.node_harness import TEST_CAUSE, NodeHarness, pod, pool
 from workflows.engine.client.client import Client
 from workflows.jobs.job_host import JobHost, JobSources
-from workflows.jobs.reclaim.context import PodChange, ReclaimContext, observer_of
+from workflows.jobs.reclaim.reclaim_context import PodChange, ReclaimContext, observer_of
 from workflows.jobs.reclaim.scan import SCAN_NOW, WORKFLOW_ID
 from workflows.jobs.reclaim.scan_activities import ReclaimActivities
 from workflows.jobs.reclaim.scan_states import EMPTY_SCAN_STATE
-from workflows.jobs.records import StandaloneReclaimFactsSource
-from workflows.jobs.writers import Releases, ShardWriters
+from workflows.jobs.record_lookup import StandaloneReclaimFactsSource
+from workflows.jobs.shard_writers import Releases, ShardWriters
 
 POLL_S = 0.02
 SETTLED_S = 0.3

@@ -26,9 +26,9 @@ from core.kubernetes.api import Object
 from core.manifests.crds.names_and_columns import CUSTOM_RESOURCE_KINDS, definition_of
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.manifest_writer import dump_yaml, to_manifest
-from ops.kubernetes.reports import endpoint_report
-from ops.kubernetes.resources import FINALIZER, command_of
+from ops.kubernetes.status_reports import endpoint_report
 from ops.kubernetes.status_writer import STATUS_MANAGER
+from ops.kubernetes.translated_kinds import FINALIZER, command_of
 from tests.support.etcd import EtcdCluster
 from tests.support.kubernetes import KUBERNETES_PROGRAMS, ApiServer, Loopback, missing_programs
 

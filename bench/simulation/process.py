@@ -22,7 +22,7 @@ import uvloop
 
 from bench.simulation.node import SimulatedNode
 from bench.simulation.usage import peak_rss_mb
-from core.eventstore.garbage_collection import raise_gc_threshold
+from core.eventstore.python_garbage_collector import raise_gc_threshold
 from core.eventstore.retry_policies import retry_unavailable
 
 OPENING_MAX: Final = 8

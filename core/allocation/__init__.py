@@ -1,15 +1,15 @@
 """Claims and releases: one path for each, from a request to one transaction in etcd.
 
 Claims
-    add_request.py          the request of one ADD
-    allocator.py            claims the addresses of an ADD
-    allocation_attempt.py   the tries of an ADD on one snapshot of the configuration
-    address_finder.py       searches free addresses by reading etcd
-    free_addresses.py       lists of free addresses of nearly full pools
-    claims_in_flight.py     addresses that requests of this process are claiming now
-    assigner.py             claims named addresses: assignments, and lost claims of fixed addresses
-    cooldown.py             released addresses are not claimed again for a while
-    record_limit.py         SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS
+    add_request.py         the request of one ADD
+    allocator.py           claims the addresses of an ADD
+    allocation_attempt.py  the tries of an ADD on one snapshot of the configuration
+    address_finder.py      searches free addresses by reading etcd
+    free_addresses.py      lists of free addresses of nearly full pools
+    claims_in_flight.py    addresses that requests of this process are claiming now
+    assigner.py            claims named addresses: assignments, and lost claims of fixed addresses
+    cooldown.py            released addresses are not claimed again for a while
+    allocation_limit.py    SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS
 Releases
     releaser.py             reads an endpoint and its claims, decides, commits; releases of
                             endpoints (DEL, GC, operators), and of named claims (steps of a

@@ -11,10 +11,10 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from core.allocation.address_finder import Finder, FreeAddress
+from core.allocation.allocation_limit import RecordLimit
 from core.allocation.claims_in_flight import AddressesBeingClaimed
 from core.allocation.free_addresses import FreeAddresses, TakeResult
 from core.allocation.proposals import AddressChoice, window_reads
-from core.allocation.record_limit import RecordLimit
 from core.domain.addresses.choice import AddressOrder, Search
 from core.domain.addresses.ip_address import Address, AddressSyntaxError, Family, parse_address
 from core.domain.addresses.routes import distribute_routes

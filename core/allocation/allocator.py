@@ -24,6 +24,7 @@ from core.allocation.allocation_attempt import (
     AttemptConstraints,
     PickedAddress,
 )
+from core.allocation.allocation_limit import RECORD_LIMIT_DEFAULT, RecordLimit
 from core.allocation.assigner import Assigner
 from core.allocation.claims_in_flight import AddressesBeingClaimed
 from core.allocation.cooldown import NO_LEASE, CoolDown
@@ -38,7 +39,6 @@ from core.allocation.proposals import (
     release_in_claim,
     with_release,
 )
-from core.allocation.record_limit import RECORD_LIMIT_DEFAULT, RecordLimit
 from core.allocation.releaser import Releaser
 from core.domain.addresses.choice import AddressOrder
 from core.domain.claims.claim_decisions import (
@@ -57,9 +57,9 @@ from core.domain.events import AddressesClaimed, AddressesReleased, EndpointChan
 from core.domain.facts import PodReference, RequestFacts
 from core.domain.model import Endpoint
 from core.domain.selection.error_texts import in_standard_mode, no_item_left
-from core.domain.selection.memo import NONE_KEPT, SelectionMemo
 from core.domain.selection.request import Candidates, SelectionSettings
 from core.domain.selection.select import requested_pools
+from core.domain.selection.selection_cache import NONE_KEPT, SelectionMemo
 from core.errors import AllocationError, LostRace, RetriesExhausted, StoreUnavailable
 from core.eventstore.codec import EventDraft
 from core.eventstore.group_commit import Lost, Outcome, Proposal

@@ -17,9 +17,9 @@ from core.archive.cursor import ArchiveCursor, read_cursor
 from core.archive.files import Files
 from core.archive.sealed_log import SealedLog
 from core.errors import Compacted, OutcomeUnknown, StoreFull, StoreRejected
+from core.eventstore.full_etcd import delete_reserve, make_reserve
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.space import delete_reserve, make_reserve
 from core.eventstore.writer import unix_ms
 
 ROOT_REMEDY: Final = (

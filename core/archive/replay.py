@@ -26,10 +26,10 @@ from core.archive.sealed_log import SealedLog
 from core.archive.unread_parts import UnreadPartList
 from core.domain.events import Recorded
 from core.errors import LogCorrupt, LogGap
-from core.eventstore.faults import Faults
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
 from core.eventstore.log import LiveLog, Segment, read_heads
+from core.eventstore.undecodable_values import Faults
 from core.eventstore.writer import unix_ms
 
 

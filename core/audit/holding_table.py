@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final, Literal, NamedTuple
 
-from core.audit.text_columns import Names, TextColumn
+from core.audit.compact_texts import Names, TextColumn
 
 OPEN_END: Final = 2**64 - 1
 """The end position of a holding that has not ended."""

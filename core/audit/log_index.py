@@ -20,9 +20,9 @@ from typing import Final, NamedTuple
 
 from core.archive.replay import LogView, advance_clock
 from core.archive.snapshot import ArchiveSnapshot
+from core.audit.compact_texts import Names
 from core.audit.holding_table import Holder, HoldingTable, rows_of
 from core.audit.log_clock import LogClock
-from core.audit.text_columns import Names
 from core.audit.versions import VersionTable
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.coordinators import COORDINATOR_KIND

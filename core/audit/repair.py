@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from core.audit.state import STATE_CODECS, Difference, State
+from core.audit.state_check import STATE_CODECS, Difference, State
 from core.domain.addresses.ip_address import Family
 from core.domain.events import AddressesClaimed, AddressesReleased, Cause, Release
 from core.domain.evolution import EndpointKey, Ledger, claims_made

@@ -20,18 +20,18 @@ from core.archive.leftovers import find_leftovers
 from core.archive.replay import LogView, open_log
 from core.archive.sealed_log import FileSummary, SealedLog
 from core.audit.index_check import check_index, find_undecodable_keys
-from core.audit.ownership import foreign_changes
+from core.audit.ownership_check import foreign_changes
 from core.audit.repair import RepairStep, plan_heads, plan_repair
-from core.audit.state import Difference, compare, read_state
+from core.audit.state_check import Difference, compare, read_state
 from core.domain.checker import Checker, Violation
 from core.domain.events import Recorded
 from core.domain.evolution import Ledger
 from core.errors import Compacted, LogCorrupt, LogError
 from core.eventstore.codec import DECODING_ERRORS, KeyKind, error_text
-from core.eventstore.faults import ContainedFault
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.log import Segment
+from core.eventstore.undecodable_values import ContainedFault
 
 ROUNDS_MAX = 5
 """The most rounds of a run. When etcd compacts the revision of a round, the next one continues."""

@@ -49,7 +49,7 @@ from core.domain.configuration.configuration_state import (
 )
 from core.domain.evolution import Ledger
 from core.domain.model import Pool, Subnet
-from core.domain.names import SUBDOMAIN_CHARS_MAX, is_name
+from core.domain.name_syntax import SUBDOMAIN_CHARS_MAX, is_name
 from core.domain.subnets.subnet_model import owner_subnet_name
 from core.domain.validation.normalization import normalise_network
 from core.eventstore.index import COMPLETE_INDEX, FAMILIES, TOPICS, Index, IndexIncomplete, Topic

@@ -32,8 +32,8 @@ from core.domain.events import (
 from core.domain.model import Claim, Endpoint, Pool, Quarantine, Reservation, Subnet
 from core.domain.sriov.model import GuidClaim, NodeGuids, is_guid
 from core.errors import LogCorrupt, OrbweaverError
-from core.eventstore.faults import Faults
 from core.eventstore.keys import Keys, key_text
+from core.eventstore.undecodable_values import Faults
 from core.eventstore.unknown_fields import trimmed
 
 SEGMENT_VERSION = 1

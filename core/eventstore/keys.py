@@ -32,7 +32,7 @@ from socket import AF_INET, inet_ntop
 from typing import Final, NamedTuple
 
 from core.domain.addresses.ip_address import Address, Family, format_address, parse_address
-from core.domain.names import SUBDOMAIN_CHARS_MAX, is_name
+from core.domain.name_syntax import SUBDOMAIN_CHARS_MAX, is_name
 from core.errors import BadInput
 
 LAYOUT_VERSION = "v1"

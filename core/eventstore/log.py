@@ -22,10 +22,10 @@ from typing import Final, NamedTuple
 from core.domain.events import Recorded
 from core.errors import LogCorrupt, LogGap
 from core.eventstore.codec import WriterHead, decode_segment
-from core.eventstore.faults import Faults
 from core.eventstore.keys import Keys, key_text
 from core.eventstore.kinds import HEAD_KEYS
 from core.eventstore.kv import Get, KeyChange, KeyValue, KeyValueStore
+from core.eventstore.undecodable_values import Faults
 
 READ_AGAIN: Final = "read the state keys or the archive, then continue from there"
 RESTORE: Final = "restore a backup of etcd, or of the archive if the segment was archived"

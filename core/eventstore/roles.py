@@ -3,8 +3,8 @@
 An agent reads all keys of its cluster and writes those that CNI calls change; a controller (and
 orbctl) writes all keys of its cluster. etcd identifies a process by the common name of its client
 certificate, which all agents share: a role cannot prevent one node's agent from writing another
-node's log, claims or endpoints. ``orbctl verify`` reports such changes (``core.audit.ownership``).
-Pure: the roles are derived from the key layout.
+node's log, claims or endpoints. ``orbctl verify`` reports such changes
+(``core.audit.ownership_check``). Pure: the roles are derived from the key layout.
 """
 
 from __future__ import annotations

@@ -21,8 +21,6 @@ from core.domain.evolution import EndpointKey, Ledger, RevisedClaim
 from core.domain.fixed.owners import STATEFUL_SET, replica_of
 from core.domain.model import Claim, Quarantine
 from core.eventstore.codec import CLAIM_CODEC, ENDPOINT_CODEC, RECORD_CODEC, KeyKind
-from core.eventstore.faults import Faults
-from core.eventstore.garbage_collection import gc_paused
 from core.eventstore.keys import Keys, key_text
 from core.eventstore.kinds import (
     CLAIM_KEYS,
@@ -36,6 +34,8 @@ from core.eventstore.kinds import (
     SUBNET_KEYS,
 )
 from core.eventstore.kv import Get, KeyValue, KeyValueStore
+from core.eventstore.python_garbage_collector import gc_paused
+from core.eventstore.undecodable_values import Faults
 
 T = TypeVar("T")
 

@@ -25,6 +25,7 @@ from core.errors import (
     WriterFenced,
 )
 from core.eventstore.codec import HEAD_CODEC, WriterHead, encode_segment
+from core.eventstore.full_etcd import store_full
 from core.eventstore.group_commit import (
     GroupCommit,
     Outcome,
@@ -37,7 +38,6 @@ from core.eventstore.kinds import HEAD_KEYS
 from core.eventstore.kv import NO_READS, Get, KeyValue, KeyValueStore, Put, TxnResult, Unchanged
 from core.eventstore.log import head_from_log
 from core.eventstore.retry_policies import retry_unknown_outcome
-from core.eventstore.space import store_full
 from core.process import tracing
 
 QUEUE_DEPTH_MAX = 4096

@@ -15,8 +15,8 @@ import msgspec
 from core.domain.validation.shared import shortened
 from core.errors import BadInput
 from core.manifests.documents import load_yaml
-from core.manifests.faults import explain
 from core.manifests.kinds.fields import CORE_API_VERSION
+from core.manifests.schema_errors import explain
 from core.manifests.schemas import KINDS_NOT_SUPPORTED, MANIFEST_SCHEMAS, Body
 
 

@@ -8,7 +8,6 @@ import msgspec
 
 from core.domain.sriov.model import NETDEVICE, SWITCH_TEXTS, NicSelector, NodePolicy, parse_nic_name
 from core.errors import BadInput
-from core.manifests.faults import explain
 from core.manifests.kinds.sriov import (
     API_VERSION,
     NODE_POLICY,
@@ -16,6 +15,7 @@ from core.manifests.kinds.sriov import (
     NodePolicyManifest,
 )
 from core.manifests.manifest_parser import objects
+from core.manifests.schema_errors import explain
 
 
 def node_policies(text: str) -> Iterator[NodePolicy]:

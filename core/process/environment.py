@@ -45,7 +45,7 @@ ETCD_VARIABLES: Final = {
     "user": "ORBWEAVER_ETCD_USER",
     "password_file": "ORBWEAVER_ETCD_PASSWORD_FILE",
 }
-"""etcd's endpoints and credentials, by the fields of ``core.eventstore.etcd.access.Access``."""
+"""etcd's endpoints and credentials, by the fields of ``settings_checks.Access``."""
 
 CLUSTER_VARIABLES: Final = {
     **ETCD_VARIABLES,

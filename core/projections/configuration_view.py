@@ -26,7 +26,6 @@ from core.domain.events import RecordDefined
 from core.domain.model import Pool, Quarantine, Reservation, Subnet
 from core.domain.selection.catalog import PoolCatalog
 from core.errors import Compacted, LogCorrupt, NotReady, OrbweaverError
-from core.eventstore.faults import ContainedFault, Faults
 from core.eventstore.keys import Keys, key_text
 from core.eventstore.kinds import (
     GUARD_KEYS,
@@ -44,6 +43,7 @@ from core.eventstore.kv import (
     KeyValueStore,
     WatchBatch,
 )
+from core.eventstore.undecodable_values import ContainedFault, Faults
 from core.process.retry import Backoff
 from core.process.supervision import Supervisor, TaskSpec
 

@@ -33,8 +33,8 @@ from core.domain.evolution import Ledger, RevisedClaim
 from core.domain.model import Endpoint, Pool, Reservation, Subnet
 from core.domain.subnets.subnet_decisions import must_repeat
 from core.errors import Refusal, Refused
-from core.projections.fold import Projection
 from core.projections.pool_tally import PoolCounts
+from core.projections.projection import Projection
 
 _CAUSE = Cause("fork")
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from core.domain.addresses.address_set import CLAMPED_SIZE_MAX, AddressSet
 from core.domain.configuration.configuration_state import pool_addresses, unreserved_addresses
 from core.domain.model import Pool, Reservation
-from core.projections.free import FreeIntervals
+from core.projections.free_intervals import FreeIntervals
 
 
 class PoolCounts(NamedTuple):

@@ -23,14 +23,14 @@ from typing import NamedTuple
 
 from core.errors import Compacted, LogCorrupt, LogGap, StoreUnavailable
 from core.eventstore.codec import DECODING_ERRORS, SEGMENT_REMEDY, error_text
-from core.eventstore.faults import Faults
 from core.eventstore.keys import Keys, key_text
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.log import LOG_START, Cursor, LogReader, Segment
 from core.eventstore.state import read_ledger
+from core.eventstore.undecodable_values import Faults
 from core.process.retry import Backoff
 from core.projections.change_buffer import ChangeBuffer
-from core.projections.fold import Projection
+from core.projections.projection import Projection
 
 UNAVAILABLE_PAUSE_S = 0.5
 """Seconds between two attempts while etcd is not available."""

@@ -3,7 +3,7 @@
 See docs/reference/configuration.md, "conf.yml".
 
 A slot is one unit of an extended resource, which limits the Pods on a node
-(``core.domain.devices``). Agents advertise the resources that this key defines, and the Pod webhook
+(``core.domain.slots``). Agents advertise the resources that this key defines, and the Pod webhook
 requests them; agents and controllers do not start with an invalid value. Selectors have the keys of
 Kubernetes (``matchLabels``, ``matchExpressions``); Spiderpool ignores these keys. Unknown keys of a
 selector are refused: if they were ignored, the selector would be empty and match every node.
@@ -17,7 +17,9 @@ from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
-from core.domain.devices import (
+from core.domain.patterns import globs
+from core.domain.patterns.labels import LabelSelector, problems
+from core.domain.slots import (
     NIC_SLOTS,
     SLOTS_MAX,
     SUB_ENI,
@@ -26,8 +28,6 @@ from core.domain.devices import (
     SubEniRule,
     resource_fault,
 )
-from core.domain.patterns import globs
-from core.domain.patterns.labels import LabelSelector, problems
 from core.errors import BadInput
 from core.manifests.kinds.fields import SelectorSpec, selector_of
 

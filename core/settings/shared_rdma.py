@@ -17,8 +17,8 @@ from typing import Annotated, Final
 
 import msgspec
 
-from core.domain.devices import RESOURCE_GROUP, SLOTS_MAX, resource_fault
 from core.domain.shared_rdma import RULES_MAX, SELECTED_MAX, RdmaSelectors, SharedRdmaRule
+from core.domain.slots import RESOURCE_GROUP, SLOTS_MAX, resource_fault
 from core.errors import BadInput
 
 CONFIG_BYTES_MAX: Final = 1 << 20

@@ -12,7 +12,7 @@ from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
-from core.domain.devices import RESOURCE_GROUP, resource_fault
+from core.domain.slots import RESOURCE_GROUP, resource_fault
 from core.errors import BadInput
 from core.settings.device_plugin import KUBELET_DIRECTORY, kubelet_directory
 

@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 from core.errors import DatapathError
 from core.process.supervision import Supervisor, TaskSpec
 from nodeagent.background_service import BackgroundService
-from nodeagent.clusterip.installation import remove
-from nodeagent.clusterip.pods import BPFFS
+from nodeagent.clusterip.bpf_installation import remove
+from nodeagent.clusterip.pod_cgroups import BPFFS
 from nodeagent.clusterip.programs import DesiredPrograms
 from nodeagent.clusterip.reconciler import BpfLocation, ClusterIpCounters, ClusterIpReconciler
 from nodeagent.clusterip.sources import ServiceSource

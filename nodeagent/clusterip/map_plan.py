@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from nodeagent.clusterip.frontends import BackendGroup, Frontend, TransportAddress
-from nodeagent.clusterip.layout import BACKENDS_MAX, FRONTENDS_MAX, FrontendHead, Member, Slot
+from nodeagent.clusterip.map_layout import BACKENDS_MAX, FRONTENDS_MAX, FrontendHead, Member, Slot
 
 
 class StoredMaps(NamedTuple):

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 
 from core.errors import BpfRefused
-from nodeagent.clusterip import layout
+from nodeagent.clusterip import map_layout
 from nodeagent.clusterip.programs import PROGRAM_HOOKS, DesiredPrograms, Hook, program
 from nodeagent.ebpf import numbers as n
 from nodeagent.ebpf.calls import Map, create_map, load_program
@@ -34,7 +34,7 @@ def try_loading(desired: DesiredPrograms) -> bool:
     """
     maps: dict[str, Map] = {}
     try:
-        for spec in layout.MAPS:
+        for spec in map_layout.MAPS:
             maps[spec.name] = create_map(spec._replace(entries_max=1))
         try:
             close(_loaded(maps, desired))

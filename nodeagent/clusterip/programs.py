@@ -23,7 +23,7 @@ from errno import ECONNREFUSED
 from typing import Final, Literal, NamedTuple
 
 from core.domain.addresses.ip_address import Family
-from nodeagent.clusterip import layout
+from nodeagent.clusterip import map_layout
 from nodeagent.clusterip.frontends import IPV4_MAPPED_PREFIX
 from nodeagent.ebpf import numbers as n
 from nodeagent.ebpf.instructions import (
@@ -154,7 +154,7 @@ def _replace_service(family: Family, desired: DesiredPrograms) -> Iterator[Line]
 def _restore_service(family: Family) -> Iterator[Line]:
     yield from _store_address(family, _SOCKET + 8)
     yield from _finish_socket()
-    yield from _find_entry(layout.REVERSED.name, _SOCKET)
+    yield from _find_entry(map_layout.REVERSED.name, _SOCKET)
     yield jump_if(n.BPF_JEQ, _R0, 0, "pass")
     yield copy(_SERVICE, _R0)
     yield from _replace_address(family, _SERVICE, 0)
@@ -185,7 +185,7 @@ def _choose(attempt: int) -> Iterator[Line]:
     ``attempt`` makes the labels of each attempt different.
     """
     chance, again = f"chance{attempt}", f"again{attempt}"
-    yield from _find_entry(layout.SERVICES.name, _FRONTEND)
+    yield from _find_entry(map_layout.SERVICES.name, _FRONTEND)
     yield jump_if(n.BPF_JEQ, _R0, 0, "pass")
     yield copy(_SERVICE, _R0)
     yield load(Size.WORD, _R1, _SERVICE, _SIZE_AT)
@@ -200,7 +200,7 @@ def _choose(attempt: int) -> Iterator[Line]:
     yield store(Size.WORD, _FP, _SLOT + 4, _R0)
     yield load(Size.WORD, _R1, _SERVICE, _GROUP_AT)
     yield store(Size.WORD, _FP, _SLOT, _R1)
-    yield from _find_entry(layout.BACKENDS.name, _SLOT)
+    yield from _find_entry(map_layout.BACKENDS.name, _SLOT)
     yield jump_if(n.BPF_JEQ, _R0, 0, again)
     yield copy(_BACKEND, _R0)
     yield load(Size.WORD, _R1, _SERVICE, _AFFINITY_AT)
@@ -215,13 +215,13 @@ def _reuse_backend(chance: str) -> Iterator[Line]:
     yield store(Size.DOUBLE, _FP, _CLIENT, _COOKIE)
     yield from _copy_to_stack(_FP, _FRONTEND, _CLIENT + 8, 20)
     yield store_number(Size.WORD, _FP, _CLIENT + 28, 0)
-    yield from _find_entry(layout.AFFINITY.name, _CLIENT)
+    yield from _find_entry(map_layout.AFFINITY.name, _CLIENT)
     yield jump_if(n.BPF_JEQ, _R0, 0, chance)
     yield copy(_BACKEND, _R0)
     yield load(Size.WORD, _R1, _SERVICE, _GROUP_AT)
     yield store(Size.WORD, _FP, _MEMBER, _R1)
     yield from _copy_to_stack(_BACKEND, 0, _MEMBER + 4, 20)
-    yield from _find_entry(layout.MEMBERS.name, _MEMBER)
+    yield from _find_entry(map_layout.MEMBERS.name, _MEMBER)
     yield jump_if(n.BPF_JEQ, _R0, 0, chance)
     yield call(n.BPF_FUNC_ktime_get_ns, "ktime_get_ns")
     yield copy(_R2, _R0)
@@ -240,14 +240,14 @@ def _store_affinity() -> Iterator[Line]:
     yield store_number(Size.WORD, _FP, _CHOSEN + 20, 0)
     yield call(n.BPF_FUNC_ktime_get_ns, "ktime_get_ns")
     yield store(Size.DOUBLE, _FP, _CHOSEN + _TIME, _R0)
-    yield from _update(layout.AFFINITY.name, _CLIENT, _CHOSEN)
+    yield from _update(map_layout.AFFINITY.name, _CLIENT, _CHOSEN)
 
 
 def _store_reversed() -> Iterator[Line]:
     """Store the frontend that the backend replaces for this socket."""
     yield from _copy_to_stack(_BACKEND, 0, _SOCKET + 8, 20)
     yield from _finish_socket()
-    yield from _update(layout.REVERSED.name, _SOCKET, _FRONTEND)
+    yield from _update(map_layout.REVERSED.name, _SOCKET, _FRONTEND)
 
 
 def _finish_socket() -> Iterator[Line]:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from core.errors import BadInput, DatapathError
+from nodeagent.clusterip.bpf_installation import Installation
 from nodeagent.clusterip.frontends import BackendGroup, Frontend, address_text
-from nodeagent.clusterip.installation import Installation
 from nodeagent.clusterip.map_plan import Contents, Fitted, contents_of, fit, plan
-from nodeagent.clusterip.pods import pods_cgroup
+from nodeagent.clusterip.pod_cgroups import pods_cgroup
 from nodeagent.clusterip.programs import DesiredPrograms
 from nodeagent.clusterip.sources import ServiceSource
 

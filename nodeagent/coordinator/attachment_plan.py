@@ -12,8 +12,8 @@ from typing import Final
 
 from core.domain.addresses.ip_address import Address, Family
 from core.errors import BadInput
-from nodeagent.coordinator.facts import POD_VETH, HostStack, PodStack, VethPair
 from nodeagent.coordinator.modes import REPLY_TABLE, NicSetup
+from nodeagent.coordinator.network_stacks import POD_VETH, HostStack, PodStack, VethPair
 from nodeagent.coordinator.policy_routing import tuning_steps
 from nodeagent.coordinator.priorities import Priorities
 from nodeagent.coordinator.settings import CoordinatorSettings

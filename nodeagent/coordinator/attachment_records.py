@@ -22,7 +22,7 @@ import msgspec
 from core.domain.addresses.ip_address import Family
 from core.errors import DatapathError, LogCorrupt
 from core.eventstore.codec import DECODING_ERRORS, error_text
-from core.eventstore.faults import Faults
+from core.eventstore.undecodable_values import Faults
 from nodeagent.coordinator.steps import AttachmentPlan, PlanStep
 from nodeagent.netlink.requests import Request
 

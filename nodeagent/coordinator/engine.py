@@ -24,9 +24,9 @@ from core.manifests.networks.detect_options import DetectionTiming
 from nodeagent.coordinator.announcer import Announcer
 from nodeagent.coordinator.attachment_plan import mac_of, plan
 from nodeagent.coordinator.attachment_records import AttachmentRecord, AttachmentRecords
-from nodeagent.coordinator.differences import differences
-from nodeagent.coordinator.facts import POD_VETH, PodStack, VethPair
+from nodeagent.coordinator.kernel_differences import differences
 from nodeagent.coordinator.modes import NicSetup, decide
+from nodeagent.coordinator.network_stacks import POD_VETH, PodStack, VethPair
 from nodeagent.coordinator.rdma_isolation import RdmaIsolation
 from nodeagent.coordinator.reply_mark_rules import ReplyMarkRules
 from nodeagent.coordinator.settings import CoordinatorSettings

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final, Literal, NamedTuple
 
 from core.errors import BadInput
-from nodeagent.coordinator.facts import POD_VETH, PodStack
+from nodeagent.coordinator.network_stacks import POD_VETH, PodStack
 from nodeagent.coordinator.settings import CoordinatorSettings
 
 Mode = Literal["underlay", "overlay"]

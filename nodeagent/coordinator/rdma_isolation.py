@@ -17,7 +17,7 @@ from core.errors import DatapathError
 from nodeagent.devices.pci_files import PciFiles
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.rdma import RdmaSocket
-from nodeagent.sriov_master import bus_device
+from nodeagent.sriov_master_addresses import bus_device
 
 REMEDY: Final = (
     "set orbweaver.rdmaMode to exclusive and restart the node, or leave rdmaIsolation out"

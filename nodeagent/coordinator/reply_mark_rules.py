@@ -21,7 +21,7 @@ from typing import Final, Protocol, TypeVar
 from core.domain.addresses.ip_address import Family
 from core.errors import DatapathError, FirewallBusy, NetlinkRefused
 from nodeagent.coordinator.attachment_plan import REPLY_MARK
-from nodeagent.coordinator.facts import POD_VETH
+from nodeagent.coordinator.network_stacks import POD_VETH
 from nodeagent.netlink import nftables as nft
 from nodeagent.netlink.codec import U32
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace

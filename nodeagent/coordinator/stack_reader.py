@@ -13,7 +13,7 @@ from typing import Final
 
 from core.domain.addresses.ip_address import Address, Family
 from core.errors import DatapathError
-from nodeagent.coordinator.facts import HostStack, PodStack, VethPair, is_pod_address
+from nodeagent.coordinator.network_stacks import HostStack, PodStack, VethPair, is_pod_address
 from nodeagent.netlink import replies, requests
 from nodeagent.netlink.numbers import RT_SCOPE_LINK, RT_TABLE_MAIN
 from nodeagent.netlink.requests import AF_OF, IFADDRMSG_SCOPE, packed_address

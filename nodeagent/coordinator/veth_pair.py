@@ -11,7 +11,7 @@ from errno import EEXIST
 from typing import Final
 
 from core.errors import DatapathError
-from nodeagent.coordinator.facts import POD_VETH, VethPair
+from nodeagent.coordinator.network_stacks import POD_VETH, VethPair
 from nodeagent.coordinator.stack_reader import read_veth
 from nodeagent.netlink import replies, requests
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace, write_sysctls

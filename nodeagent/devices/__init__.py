@@ -12,6 +12,6 @@
     device_info.py         files that describe a device for Multus
     device_setup.py        starts the device plugin from the settings
 
-``core.domain.devices`` and ``core.domain.sriov`` decide what is advertised. Pods without devices
+``core.domain.slots`` and ``core.domain.sriov`` decide what is advertised. Pods without devices
 start and run without the device plugin. Devices that cannot be read stay advertised.
 """

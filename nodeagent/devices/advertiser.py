@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from core.domain.device_allocation import Offer
-from core.domain.devices import resource_fault
+from core.domain.slots import resource_fault
 from core.errors import DatapathError
 from nodeagent.devices.kubelet_api import KUBELET_SOCKET
 from nodeagent.devices.plugin import DevicePlugin, DevicePluginCounters, file_identity

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from core.domain.devices import DeviceRules
+from core.domain.slots import DeviceRules
 from core.process.supervision import Supervisor, TaskSpec
 from core.settings.device_plugin import DeviceSettings
 from nodeagent.background_service import BackgroundService

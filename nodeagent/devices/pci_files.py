@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from core.domain.device_allocation import READ_WRITE_MKNOD, DeviceFile
-from nodeagent.sriov_master import SYSFS
+from nodeagent.sriov_master_addresses import SYSFS
 
 RDMA_DIRECTORY: Final = "/dev/infiniband"
 VFIO_DIRECTORY: Final = "/dev/vfio"

@@ -22,7 +22,7 @@ from core.domain.sriov.model import (
 )
 from nodeagent.netlink.session import NetlinkSession
 from nodeagent.netlink.values import KernelRoute, Link
-from nodeagent.sriov_master import SYSFS, is_representor
+from nodeagent.sriov_master_addresses import SYSFS, is_representor
 
 _ARPHRD_INFINIBAND: Final = 32  # include/uapi/linux/if_arp.h
 _GUID_BYTES: Final = 8

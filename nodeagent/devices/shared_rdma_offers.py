@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from core.domain.device_allocation import Device, DeviceAllocation, Offer
-from core.domain.devices import SlotResource
 from core.domain.shared_rdma import HostRdmaDevice, SharedRdmaRule, chosen_devices
+from core.domain.slots import SlotResource
 from core.errors import BadInput
 from core.settings.shared_rdma import CONFIG_BYTES_MAX, shared_rdma_rules
 from nodeagent.devices.pci_files import RDMA_CLASSES, rdma_character_devices, read_text
-from nodeagent.sriov_master import SYSFS
+from nodeagent.sriov_master_addresses import SYSFS
 
 DEVICES_MAX: Final = 1_024
 """RDMA devices of a node, virtual functions included."""

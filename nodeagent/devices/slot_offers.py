@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from core.domain.device_allocation import Offer
-from core.domain.devices import DeviceRules, HostNic, offered_slots
+from core.domain.slots import DeviceRules, HostNic, offered_slots
 from nodeagent.netlink.namespaces import NetnsExecutor
 
 NET_CLASS: Final = Path("/sys/class/net")

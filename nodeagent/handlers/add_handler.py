@@ -35,7 +35,7 @@ from nodeagent.request_runner import (
     RequestRunner,
     require_caller,
 )
-from nodeagent.sriov_master import master_addresses
+from nodeagent.sriov_master_addresses import master_addresses
 from nodeagent.telemetry.metrics import WorkCounts
 
 ALLOCATE: Final = "ipam.allocate"

@@ -12,7 +12,7 @@ from core.process.supervision import Supervisor
 from nodeagent.kubernetes.coordinators import KubernetesCoordinator
 from nodeagent.kubernetes.facts import KubernetesFactsSource
 from nodeagent.kubernetes.services import KubernetesServices
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 
 if TYPE_CHECKING:
     from nodeagent.kubernetes.networks import KubernetesNetworks

@@ -18,7 +18,7 @@ from core.kubernetes.informer import ObjectKey, Reflector
 from core.kubernetes.work_queue import WorkQueue
 from core.kubernetes.workloads.pods import addresses_of
 from core.process.concurrency import until_all
-from nodeagent.rdma.values import RdmaPod
+from nodeagent.rdma.rdma_ports import RdmaPod
 
 NETWORK_STATUS: Final = "k8s.v1.cni.cncf.io/network-status"
 DEVICE: Final = "rdma-device"

@@ -2,7 +2,7 @@
 
 See docs/reference/metrics.md, and docs/reference/networks.md, "RDMA metrics".
 
-values.py           ports of RDMA devices, and Pods with RDMA devices
+rdma_ports.py       ports of RDMA devices, and Pods with RDMA devices
 counter_reader.py   reads counters from RDMA netlink, drivers and /sys
 samples.py          converts counters to samples as Prometheus text (pure)
 counter_help.py     the help texts of the known counters

@@ -23,8 +23,8 @@ from nodeagent.netlink import ethtool
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.rdma import RdmaDevice, RdmaPort, RdmaSocket
 from nodeagent.netlink.values import INFINIBAND_ADDRESS_BYTES
-from nodeagent.rdma.values import NO_COUNTERS, NamespacePorts, RdmaPortLink
-from nodeagent.sriov_master import SYSFS, master_of
+from nodeagent.rdma.rdma_ports import NO_COUNTERS, NamespacePorts, RdmaPortLink
+from nodeagent.sriov_master_addresses import SYSFS, master_of
 
 DIRECTORIES: Final = (Path("/var/run/netns"), Path("/var/run/docker/netns"))
 """The directories in which container runtimes mount the network namespaces of Pods."""

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from core import __version__
 from nodeagent.rdma.counter_help import HELP_TEXTS, UNKNOWN_COUNTER_HELP
-from nodeagent.rdma.values import NamespacePorts, RdmaPod, RdmaPods, RdmaPortLink
+from nodeagent.rdma.rdma_ports import NamespacePorts, RdmaPod, RdmaPods, RdmaPortLink
 from nodeagent.telemetry.metrics import COMPATIBLE_SCOPE
 
 SAMPLES_MAX: Final = 50_000

@@ -14,7 +14,7 @@ from typing import Final
 from core.domain.roce_qos.model import PRIORITIES, UNSET, EcnSettings, RocePort
 from core.domain.roce_qos.plan import CNP_DSCP, CNP_PRIORITY, NOTIFICATION_POINT, REACTION_POINT
 from nodeagent.sriov.sysfs import Sysfs
-from nodeagent.sriov_master import is_representor, master_of
+from nodeagent.sriov_master_addresses import is_representor, master_of
 
 RDMA_CM: Final = "kernel/config/rdma_cm"
 ROCE_V2: Final = "RoCE v2"

@@ -55,9 +55,9 @@ from nodeagent.servers.http_bodies import (
     read_body,
 )
 from nodeagent.servers.http_shapes import add_response, coordinator_config, workload_endpoint
-from nodeagent.servers.sockets import caller_hung_up, may_call
 from nodeagent.servers.traced_calls import http_spans
-from nodeagent.settings.values import Settings
+from nodeagent.servers.unix_sockets import caller_hung_up, may_call
+from nodeagent.settings.agent_settings import Settings
 
 BASE_PATH: Final = "/v1"
 HEALTH: Final = f"{BASE_PATH}/ipam/healthy"

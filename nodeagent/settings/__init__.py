@@ -1,6 +1,6 @@
 """The settings of an agent: conf.yml and environment variables, read once and checked.
 
-values.py           the settings as values
+agent_settings.py   the settings as values
 sysctls.py          the node's sysctls
 settings_loader.py  reads them; the schema of conf.yml is in ``core.settings``
 """

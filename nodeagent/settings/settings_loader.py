@@ -12,12 +12,12 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
-from core.allocation.record_limit import RECORD_LIMIT_DEFAULT
+from core.allocation.allocation_limit import RECORD_LIMIT_DEFAULT
 from core.domain.fixed.owners import FixedSettings
 from core.domain.selection.request import SelectionSettings
 from core.errors import BadInput
 from core.eventstore.etcd import EtcdSettings
-from core.eventstore.etcd.access import ETCD_ENDPOINT, Access, etcd_settings
+from core.eventstore.etcd.settings_checks import ETCD_ENDPOINT, Access, etcd_settings
 from core.eventstore.keys import check_name
 from core.process.environment import (
     CLUSTER_VARIABLES,
@@ -39,9 +39,9 @@ from core.settings.shared_settings import (
 )
 from core.settings.sriov import sriov_settings
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
-from nodeagent.clusterip.pods import BPFFS
+from nodeagent.clusterip.pod_cgroups import BPFFS
 from nodeagent.coordinator.settings import UnparsedSettings, read_settings, validate_settings
-from nodeagent.settings.values import (
+from nodeagent.settings.agent_settings import (
     AGENT_NAMESPACE,
     DEFAULT_CLUSTER,
     DEFAULT_COORDINATOR,
@@ -52,7 +52,7 @@ from nodeagent.settings.values import (
     SOCKET_PATH,
     Settings,
 )
-from nodeagent.sriov_master import SYSFS
+from nodeagent.sriov_master_addresses import SYSFS
 
 RECORD_LIMIT_MAX: Final = 1 << 31
 """The largest SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS."""

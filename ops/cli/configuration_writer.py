@@ -16,7 +16,7 @@ from core.domain.model import Pool, Reservation, Subnet
 from core.eventstore.codec import POOL_CODEC, RESERVATION_CODEC, SUBNET_CODEC, StateCodec
 from core.eventstore.kv import Get
 from ops.cli.kinds import object_name
-from ops.kubernetes.resources import source_of
+from ops.kubernetes.translated_kinds import source_of
 
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession

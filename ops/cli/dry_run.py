@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from core.allocation.address_finder import Finder
-from core.allocation.record_limit import RECORD_LIMIT_DEFAULT, RecordLimit
+from core.allocation.allocation_limit import RECORD_LIMIT_DEFAULT, RecordLimit
 from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.choice import Search
 from core.domain.addresses.ip_address import Address, Family, parse_address

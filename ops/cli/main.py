@@ -10,12 +10,12 @@ from pathlib import Path
 import typer
 
 from core.errors import OrbweaverError
-from core.eventstore.garbage_collection import raise_gc_threshold
+from core.eventstore.python_garbage_collector import raise_gc_threshold
 from ops.cli import remote
-from ops.cli.application import app
 from ops.cli.command_line import program_of
-from ops.cli.exits import Exit, report
+from ops.cli.exit_codes import Exit, report
 from ops.cli.global_options import ProcessContext
+from ops.cli.orbctl_application import app
 from ops.cli.traced_run import run_traced
 
 PLUGIN = "kubectl-orb"

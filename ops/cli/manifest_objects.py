@@ -18,16 +18,16 @@ from core.errors import BadInput, Refusal, Refused
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.manifest_parser import objects, read_object
 from core.manifests.networks.coordinators import coordinator_rules
-from core.manifests.networks.defaults import completed
+from core.manifests.networks.network_defaults import completed
 from core.manifests.networks.network_parser import (
     COORDINATOR_KIND,
     checked_coordinator,
     checked_network,
 )
-from core.manifests.networks.rules import MULTUS_CONFIG_KIND as NETWORK
-from core.manifests.networks.rules import network_rules
+from core.manifests.networks.network_validation import MULTUS_CONFIG_KIND as NETWORK
+from core.manifests.networks.network_validation import network_rules
 from core.manifests.schemas import MANIFEST_SCHEMAS, Body
-from ops.cli.exits import exit_code, report
+from ops.cli.exit_codes import exit_code, report
 from ops.cli.input_files import input_files, read_text
 
 OBJECTS_MAX: Final = 10_000

@@ -13,7 +13,7 @@ from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.evolution import Ledger
 from core.domain.subnets.subnet_model import count_addresses, pools_of_subnet
 from core.errors import NotFound
-from core.projections.fold import Projection
+from core.projections.projection import Projection
 from ops.cli import listings
 from ops.cli.applications import application_listing, lines_of
 from ops.cli.formats import Output

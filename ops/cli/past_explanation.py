@@ -18,7 +18,7 @@ from core.domain.events import (
 from core.domain.selection.error_texts import SOURCE_TEXTS, describe_verdicts
 from core.domain.selection.request import CandidateVerdict
 from core.errors import BadInput, NotFound
-from ops.cli.exits import Exit, report
+from ops.cli.exit_codes import Exit, report
 from ops.cli.formats import Output
 from ops.cli.output import duration, moment, show_value
 from ops.cli.times import parse_time

@@ -17,7 +17,7 @@ from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import BadInput
 from ops.kubernetes.settings import KubernetesSettings
 from ops.kubernetes.watches.cluster_watch import watch_of
-from workflows.jobs.records import StandaloneReclaimFactsSource
+from workflows.jobs.record_lookup import StandaloneReclaimFactsSource
 
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession

@@ -21,11 +21,11 @@ from typing import Any, Final, NamedTuple
 import core
 from core.errors import BadInput, NotFound, OrbweaverError
 from ops.cli import cleanup_pod
-from ops.cli.application import app
 from ops.cli.command_line import END_OF_OPTIONS, ParsedOption, parse_options, program_of
-from ops.cli.exits import Exit
+from ops.cli.exit_codes import Exit
 from ops.cli.global_options import WHO_VARIABLE
 from ops.cli.input_files import STANDARD_INPUT, read_texts
+from ops.cli.orbctl_application import app
 
 KUBECTL_OPTIONS: Final = ("--context", "--kubeconfig")
 SYSTEM_NAMESPACE: Final = "--system-namespace"

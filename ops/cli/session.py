@@ -27,7 +27,7 @@ from core.eventstore.keys import Keys, controller_writer
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.writer import Writer
 from core.process import tracing
-from ops.cli.exits import Exit, report
+from ops.cli.exit_codes import Exit, report
 from ops.cli.formats import TABLE_OUTPUT, Output
 from ops.cli.global_options import Globals, ProcessContext
 from ops.settings import ClusterSettings

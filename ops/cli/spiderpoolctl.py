@@ -15,10 +15,10 @@ import typer
 from typer.cli import get_docs_for_click
 
 from ops.cli import main as orbctl
-from ops.cli.application import options
 from ops.cli.command_group import CommandGroup
 from ops.cli.commands import assign, describe, gc, get, release
 from ops.cli.global_options import ProcessContext
+from ops.cli.orbctl_application import options
 
 PROGRAM = "spiderpoolctl"
 REASON = "spiderpoolctl ip release"

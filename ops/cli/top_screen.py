@@ -22,7 +22,7 @@ from rich.text import Text
 
 from core.audit.activity import Activity, PoolActivity, RecentRefusal
 from core.process.concurrency import until_first
-from core.projections.fold import Projection
+from core.projections.projection import Projection
 from ops.cli.output import TableColumn, counted, duration, moment, table_of
 
 REFRESH_S: Final = 0.5

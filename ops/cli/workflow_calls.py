@@ -10,7 +10,7 @@ import typer
 from msgspec import DecodeError, json
 
 from core.errors import OrbweaverError, Refusal, Refused
-from ops.cli.context import perform
+from ops.cli.action_runner import perform
 from workflows.engine.client.client import Client
 from workflows.engine.client.visibility import Visibility
 from workflows.engine.store.keys import WorkflowKeys

@@ -19,8 +19,8 @@ from ops.console.overview import Present
 from ops.console.pools import PoolsAt
 from ops.console.values import COUNT_MAX, time_ms_of
 from ops.settings import CONTROLLER_ROLE
-from workflows.engine.client.past_visibility import ArchivedHeads, PastVisibility
 from workflows.engine.client.visibility import Filter, Visibility
+from workflows.engine.client.visibility_at_instant import ArchivedHeads, PastVisibility
 from workflows.engine.store.archive_files import ARCHIVE_FOLDER, ExecutionFiles
 from workflows.engine.store.keys import WorkflowKeys
 from workflows.model.policies import ExecutionStatus

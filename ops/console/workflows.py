@@ -23,8 +23,8 @@ from ops.console.values import (
     second_text,
     time_text,
 )
-from workflows.engine.client.past_visibility import PastExecutions
 from workflows.engine.client.visibility import Filter
+from workflows.engine.client.visibility_at_instant import PastExecutions
 from workflows.engine.store.records import Attempt, RunHead
 from workflows.model.errors import LimitExceeded
 from workflows.model.events import ActivityTaskScheduled, HistoryEvent

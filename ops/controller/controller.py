@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 from core.archive.files import LocalFiles
 from core.errors import LostRace
 from core.eventstore.election import Election, LeaderTerm
-from core.eventstore.faults import Faults
 from core.eventstore.keys import Keys
 from core.eventstore.kv import WATCH_SILENT_S_MAX, KeyValueStore
+from core.eventstore.undecodable_values import Faults
 from core.process.concurrency import until_first
 from core.process.connections import ConnectionCounts
 from core.process.openmetrics import MetricsRegistry, metrics_port
@@ -34,7 +34,7 @@ from ops.controller.observer import ControllerObserver
 from ops.controller.settings import ControllerSettings
 from ops.kubernetes.kubernetes_host import KubernetesHost
 from ops.kubernetes.node_drainer import KubernetesNodeDrainer
-from ops.kubernetes.outlooks import PoolOutlooks
+from ops.kubernetes.pool_outlooks import PoolOutlooks
 from ops.kubernetes.scale_recorder import ScaleRecorder
 from ops.kubernetes.settings import KubernetesSettings
 from ops.kubernetes.watches.cluster_watch import ClusterWatch

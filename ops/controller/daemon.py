@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from core.errors import BadInput, OrbweaverError, TaskEnded
 from core.eventstore.etcd import EtcdStore
-from core.eventstore.garbage_collection import (
+from core.eventstore.python_garbage_collector import (
     CONTROLLER_COLLECT_AFTER_OBJECTS,
     freeze_current_objects,
     raise_gc_threshold,

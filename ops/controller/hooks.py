@@ -37,7 +37,7 @@ from ops.kubernetes import cleanup
 from ops.kubernetes.certificates.members import SecretNames, make_certificates
 from ops.kubernetes.cleanup import InstallationNames
 from ops.kubernetes.cni_files import mirror
-from ops.kubernetes.defaults import create_all, read_objects
+from ops.kubernetes.default_objects import create_all, read_objects
 from ops.kubernetes.settings import LeaseSettings
 from ops.settings import cluster_settings
 

@@ -19,9 +19,9 @@ from typing import Final
 
 from core.errors import LogCorrupt, StoreError, StoreUnavailable
 from core.eventstore.election import LEADER_KEYS, Leader, read_leader
+from core.eventstore.full_etcd import alarm_error
 from core.eventstore.keys import Keys, key_text
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.space import alarm_error
 from core.projections.projector import NO_LAG, Lag, Projector
 from workflows.engine.store.kinds import OPEN_HEADS
 from workflows.jobs.reclaim.scan import ScanStatus, read_scan_status, scan_key

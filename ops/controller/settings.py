@@ -24,9 +24,9 @@ from core.domain.autopools.pool_size import (
 from core.domain.reclaim.settings import RECLAIM_VARIABLES, ReclaimSettings
 from core.errors import BadInput
 from core.eventstore.election import LEASE_TTL_S
-from core.eventstore.etcd.access import Access
+from core.eventstore.etcd.settings_checks import Access
 from core.eventstore.keys import check_name
-from core.manifests.networks.slots import DEFAULT_NAMESPACE, SlotSettings
+from core.manifests.networks.pod_slots import DEFAULT_NAMESPACE, SlotSettings
 from core.process.environment import COORDINATOR_NAMES, MULTUS_NAMESPACE, EnvironmentVariables
 from core.settings.conf_file import ConfFile, read_conf
 from core.settings.device_plugin import device_settings
@@ -202,7 +202,7 @@ def _webhook(conf: ConfFile, env: EnvironmentVariables) -> WebhookSettings | Non
 def _injection(conf: ConfFile, env: EnvironmentVariables) -> InjectionSettings | None:
     """The settings of the Pod webhook; None without it.
 
-    Pods request the slots that agents advertise (``core.domain.devices``).
+    Pods request the slots that agents advertise (``core.domain.slots``).
     """
     has_provider = provider_of(conf) is not None
     devices = device_settings(conf.agent.devices, has_provider=has_provider)

@@ -12,7 +12,7 @@ import time
 from typing import Final
 
 from core.errors import DatapathError
-from nodeagent.clusterip.pods import cgroup2_mounts
+from nodeagent.clusterip.pod_cgroups import cgroup2_mounts
 from nodeagent.clusterip.program_loader import try_loading
 from nodeagent.clusterip.programs import DesiredPrograms
 from nodeagent.netlink.namespaces import NetnsExecutor

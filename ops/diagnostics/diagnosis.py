@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
 
-from nodeagent.clusterip.pods import BPFFS
+from nodeagent.clusterip.pod_cgroups import BPFFS
 from ops.diagnostics.examination import Examination, GatewayAnswer
 from ops.diagnostics.kernel_features import CGROUPS_FEATURE, CLUSTER_IPS, PINS_FEATURE
 from ops.diagnostics.network_manager import (

@@ -26,7 +26,7 @@ from nodeagent.roce_qos.qos_files import QosFiles
 from nodeagent.roce_qos.roce_nics import RoceNics
 from nodeagent.settings import sysctls
 from nodeagent.sriov.sysfs import Sysfs
-from nodeagent.sriov_master import SYSFS
+from nodeagent.sriov_master_addresses import SYSFS
 from ops.diagnostics.hardware import read_hardware
 from ops.diagnostics.kernel_features import KernelFeature, try_kernel_features
 from ops.diagnostics.network_manager import Manager, read_manager

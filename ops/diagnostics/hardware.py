@@ -17,7 +17,7 @@ from nodeagent.devices.physical_functions import rdma_devices
 from nodeagent.netlink.ethtool import driver_bus
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.rdma import RdmaSocket
-from nodeagent.sriov_master import SYSFS
+from nodeagent.sriov_master_addresses import SYSFS
 
 
 class Hardware(NamedTuple):

@@ -16,8 +16,8 @@ from typing import Final, NamedTuple
 from core.errors import ApiConflict, ApiNotFound
 from core.kubernetes.api import Api, Object
 from core.manifests.kinds.fields import API_VERSION
-from ops.kubernetes.leadership import LEASES_PATH, is_held
-from ops.kubernetes.resources import FINALIZER
+from ops.kubernetes.leader_lease import LEASES_PATH, is_held
+from ops.kubernetes.translated_kinds import FINALIZER
 
 KINDS: Final = ("spiderippools", "spidersubnets", "spiderendpoints", "spidercoordinators")
 """The kinds whose objects get Orbweaver's finalizer."""

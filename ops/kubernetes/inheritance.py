@@ -15,7 +15,7 @@ from core.domain.model import Pool, Subnet
 from core.domain.subnets.subnet_model import owner_subnet_name
 from core.kubernetes.api import Object
 from core.manifests.kinds.fields import API_VERSION
-from ops.kubernetes.resources import source_of
+from ops.kubernetes.translated_kinds import source_of
 
 CONTROLLER: Final = "controller"
 

@@ -14,17 +14,17 @@ from core.kubernetes.informer import Informer, reflector_task
 from core.process.supervision import Supervisor, TaskSpec
 from core.process.teardown import Teardown
 from core.projections.projector import Projector
-from ops.kubernetes.attachments import Attachments
 from ops.kubernetes.coordinator_records import CoordinatorRecords, end_records
-from ops.kubernetes.coordinators import Coordinators
-from ops.kubernetes.ipam_claims import ClaimReporter
-from ops.kubernetes.leadership import LeaseReport
-from ops.kubernetes.objects import ObjectWriter
-from ops.kubernetes.outlooks import PoolOutlooks
-from ops.kubernetes.reporter import Reporter
-from ops.kubernetes.resources import TranslatedKind
+from ops.kubernetes.coordinator_status import Coordinators
+from ops.kubernetes.custom_resource_writer import ObjectWriter
+from ops.kubernetes.ipam_claim_status import ClaimReporter
+from ops.kubernetes.leader_lease import LeaseReport
+from ops.kubernetes.network_attachment_definitions import Attachments
+from ops.kubernetes.pool_outlooks import PoolOutlooks
 from ops.kubernetes.settings import KubernetesSettings
+from ops.kubernetes.status_reporter import Reporter
 from ops.kubernetes.status_writer import StatusWriter
+from ops.kubernetes.translated_kinds import TranslatedKind
 from ops.kubernetes.translator import Translator
 from ops.kubernetes.translator_commands import Commands
 

@@ -18,8 +18,8 @@ from core.domain.configuration.commands import (
 from core.domain.subnets.subnet_model import pools_of_subnet
 from core.errors import Refused
 from core.kubernetes.informer import Informer
-from ops.kubernetes.objects import ObjectWriter
-from ops.kubernetes.resources import TranslatedKind, is_leaving, value_in_log
+from ops.kubernetes.custom_resource_writer import ObjectWriter
+from ops.kubernetes.translated_kinds import TranslatedKind, is_leaving, value_in_log
 from ops.kubernetes.translator_commands import Commands
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from core.manifests.networks.slots import SlotSettings
+from core.manifests.networks.pod_slots import SlotSettings
 
 WEBHOOK_PORT: Final = 5722
 

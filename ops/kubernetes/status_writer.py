@@ -18,9 +18,9 @@ from typing import Final, NamedTuple
 from core.kubernetes.api import Api, Object
 from core.kubernetes.informer import Informer, ObjectKey, OwnWrites
 from ops.kubernetes.conditions import TRANSLATOR_CONDITIONS, DesiredCondition, conditions, is_new
-from ops.kubernetes.objects import Clock, ObjectWriter, identity, utc_now
-from ops.kubernetes.reports import REPORTED_CONDITIONS, StatusReport
-from ops.kubernetes.resources import TranslatedKind, resource_version
+from ops.kubernetes.custom_resource_writer import Clock, ObjectWriter, identity, utc_now
+from ops.kubernetes.status_reports import REPORTED_CONDITIONS, StatusReport
+from ops.kubernetes.translated_kinds import TranslatedKind, resource_version
 
 STATUS_MANAGER: Final = "orbweaver-reporter"
 

@@ -24,10 +24,11 @@ from core.kubernetes.informer import Informer, ObjectKey
 from core.kubernetes.work_queue import WorkQueue
 from core.process.concurrency import until_first
 from ops.kubernetes.conditions import APPLIED_CONDITION, draining, refused
+from ops.kubernetes.custom_resource_writer import ObjectWriter
 from ops.kubernetes.inheritance import inherited_fields
 from ops.kubernetes.object_finalizer import ObjectFinalizer
-from ops.kubernetes.objects import ObjectWriter
-from ops.kubernetes.resources import (
+from ops.kubernetes.status_writer import StatusWriter
+from ops.kubernetes.translated_kinds import (
     TranslatedKind,
     command_of,
     is_leaving,
@@ -35,7 +36,6 @@ from ops.kubernetes.resources import (
     value_in_log,
     values_in_log,
 )
-from ops.kubernetes.status_writer import StatusWriter
 from ops.kubernetes.translator_commands import Commands
 
 RESYNC_S: Final = 300.0

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nodeagent.clusterip.pods import cgroup2_mounts
+from nodeagent.clusterip.pod_cgroups import cgroup2_mounts
 from ops.installer import install
 from ops.lab.daemons import Daemon
 from ops.lab.http import is_ok

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import typer
 
-from ops.cli.application import app
 from ops.cli.command_group import CommandGroup
+from ops.cli.orbctl_application import app
 
 _INTRODUCTION: Final = """\
 # orbctl commands

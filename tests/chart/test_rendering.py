@@ -274,7 +274,7 @@ def test_the_charts_alerts_and_dashboards_equal_those_in_ops_monitoring(
 def test_every_command_of_a_container_exists(
     profile: str, rendered: dict[str, list[Object]]
 ) -> None:
-    from ops.cli.application import OrbctlCommands
+    from ops.cli.orbctl_application import OrbctlCommands
     from ops.controller import hooks
 
     known = {

@@ -24,10 +24,10 @@ from core.eventstore.memory import MemoryStore
 from core.eventstore.writer import Writer
 from core.manifests.commands import apply_command
 from core.manifests.manifest_parser import objects
-from core.manifests.networks.defaults import completed
 from core.manifests.networks.nad_renderer import render
+from core.manifests.networks.network_defaults import completed
 from core.manifests.networks.network_parser import network_of
-from core.manifests.networks.rules import MULTUS_CONFIG_KIND as NETWORK
+from core.manifests.networks.network_validation import MULTUS_CONFIG_KIND as NETWORK
 from ops.cli.manifest_objects import ineffective_fields, object_title, read_value
 
 TABLES_FOLDER: Final = Path(__file__).parent / "documents"

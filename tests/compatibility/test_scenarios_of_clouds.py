@@ -14,7 +14,7 @@ import pytest
 
 from core.domain.fixed.owners import FixedSettings
 from core.eventstore.memory import MemoryStore
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, running
 
 DEFAULT_NETWORK = "v1.multus-cni.io/default-network"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 from core.eventstore.kv import Delete, KeyValueStore, Put
 from core.eventstore.memory import MemoryStore
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.containment.samples import FAULT_CASES, Case, case_id, spoiled
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.deadlines import until

@@ -14,7 +14,7 @@ import pytest
 
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, Put
-from ops.cli.exits import Exit
+from ops.cli.exit_codes import Exit
 from tests.containment.samples import FAULT_CASES, Case, case_id
 from tests.support.node_harness import NodeHarness, pod, pool
 from tests.support.orbctl_harness import CLUSTER_NAME, OrbctlHarness

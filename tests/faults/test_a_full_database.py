@@ -14,7 +14,7 @@ from core.eventstore.etcd.calls import CallObserver
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Absent, Get, Put
 from core.projections.projector import Projector
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from ops.controller.observer import ControllerObserver
 from ops.settings import CONTROLLER_ROLE
 from tests.support.agent_harness import AgentHarness, running

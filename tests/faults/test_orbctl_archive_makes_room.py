@@ -20,10 +20,10 @@ from core.domain.events import RecordDefined
 from core.errors import OutcomeUnknown, StoreFull, StoreRejected
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.etcd.maintenance import EtcdMaintenance
+from core.eventstore.full_etcd import make_reserve
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get
-from core.eventstore.space import make_reserve
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.deadlines import attempts
 from tests.support.etcd import EtcdCluster

@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from nodeagent.clusterip.pods import cgroup2_mounts
+from nodeagent.clusterip.pod_cgroups import cgroup2_mounts
 from nodeagent.settings.sysctls import NODE_SYSCTLS
 from ops.demo.datapath import missing_capability
 from tests.installation.bare_cluster import BareCluster, NodeState

@@ -37,7 +37,7 @@ from tests.support.kubernetes import ApiServer
 from tests.support.node_harness import NodeHarness, check_everything, pool
 from workflows.engine.client.client import Client
 from workflows.jobs.job_host import JobHost, JobSettings, JobSources
-from workflows.jobs.reclaim.context import observer_of
+from workflows.jobs.reclaim.reclaim_context import observer_of
 from workflows.jobs.reclaim.scan import SCAN_NOW, WORKFLOW_ID
 from workflows.model.payloads import Payload
 

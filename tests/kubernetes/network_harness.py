@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from core.kubernetes.api import Object
-from ops.kubernetes.attachments import NADS_PATH, Attachments
+from ops.kubernetes.network_attachment_definitions import NADS_PATH, Attachments
 from tests.kubernetes.objects import create, replace
 from tests.kubernetes.translator_harness import events_about, until
 from tests.support.kubernetes import ApiServer

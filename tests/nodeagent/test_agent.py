@@ -19,7 +19,7 @@ from core.eventstore.memory import MemoryStore
 from nodeagent.agent import Agent
 from nodeagent.health import PROBE_CACHED_S
 from nodeagent.request_runner import RequestRunner
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, ManualClock, exchange, frame, running
 from tests.support.faulty_store import FaultyStore
 from tests.support.http_caller import over_socket, over_tcp

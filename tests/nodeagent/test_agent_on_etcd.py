@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from core.eventstore.etcd import EtcdSettings, EtcdStore
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, Reply, exchange, frame, running
 from tests.support.deadlines import DEADLINE_S
 from tests.support.etcd import EtcdCluster, free_ports

@@ -15,7 +15,7 @@ from core.eventstore.memory import MemoryStore
 from core.process import connections, tcp_port
 from nodeagent import agent as agent_module
 from nodeagent.agent import Agent
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import running
 from tests.support.descriptors import open_descriptors
 

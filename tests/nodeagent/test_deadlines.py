@@ -15,8 +15,8 @@ from nodeagent.agent import Agent
 from nodeagent.composition import AgentSources
 from nodeagent.health import StoreWatchdog
 from nodeagent.request_runner import ADD_DEADLINE_S, RequestRunner
-from nodeagent.settings.values import Settings
-from nodeagent.telemetry.observed import ObservedStore
+from nodeagent.settings.agent_settings import Settings
+from nodeagent.telemetry.observed_store import ObservedStore
 from tests.support.agent_harness import AgentHarness
 
 

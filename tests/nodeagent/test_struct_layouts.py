@@ -18,7 +18,7 @@ import pytest
 from nodeagent.conflict_detection import packet_socket
 from nodeagent.ebpf import calls, instructions, numbers
 from nodeagent.netlink import codec, dcb, ethtool, nftables, requests, session
-from nodeagent.servers import sockets
+from nodeagent.servers import unix_sockets
 from tests.support.parts import ARM64, needs
 
 ARM64_COMPILER = "aarch64-linux-gnu-gcc"
@@ -128,7 +128,7 @@ LAYOUTS = (
         "pfc_cap pfc_en mbc delay "
         + " ".join(f"{name}[{tc}]" for name in ("requests", "indications") for tc in range(8)),
     ),
-    Layout(sockets._CREDENTIALS, "struct ucred", "pid uid gid"),
+    Layout(unix_sockets._CREDENTIALS, "struct ucred", "pid uid gid"),
     Layout(instructions.INSTRUCTION, "struct bpf_insn", "code - off imm"),
     Layout(
         calls._MAP_CREATE,
@@ -249,7 +249,7 @@ def test_every_format_for_the_kernel_is_compared() -> None:
         packet_socket,
         requests,
         session,
-        sockets,
+        unix_sockets,
     )
     numbers_only = {
         "U16",

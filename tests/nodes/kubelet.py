@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import yaml
 
-from nodeagent.clusterip.pods import cgroup2_mounts
+from nodeagent.clusterip.pod_cgroups import cgroup2_mounts
 from ops.lab.daemons import Daemon
 from ops.lab.laboratory import Laboratory
 from ops.lab.leftovers import CONTROL_GROUPS

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from nodeagent.clusterip.pods import cgroup2_mounts
+from nodeagent.clusterip.pod_cgroups import cgroup2_mounts
 from tests.nodes.guides import GUIDES_FOLDER, SHARED_GUIDE, GuideRunner, guide_runner
 from tests.nodes.kubernetes_cluster import KubernetesCluster
 from tests.nodes.multus import why_missing

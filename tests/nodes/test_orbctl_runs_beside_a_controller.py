@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.cli.exits import Exit
+from ops.cli.exit_codes import Exit
 from ops.lab.programs import attempt
 from tests.nodes.controller_pod import APP_LABEL, controller_pod
 from tests.nodes.kubernetes_cluster import KubernetesCluster

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from ops.kubernetes.resources import TranslatedKind
+from ops.kubernetes.translated_kinds import TranslatedKind
 
 PROJECT_ROOT: Final = Path(__file__).resolve().parents[2]
 PRODUCT_PACKAGES: Final = ("core", "nodeagent", "ops", "workflows")

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from core.allocation.provider_settings import ProviderSettings
-from core.domain.devices import DeviceRules, SubEniRule
 from core.domain.roce_qos.model import RoceQos, RoceQosRule
+from core.domain.slots import DeviceRules, SubEniRule
 from core.eventstore.memory import MemoryStore
 from core.process.supervision import BACKOFF_S_MIN
 from core.settings.device_plugin import DeviceSettings
 from core.settings.sriov import SriovSettings
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
 from nodeagent.kubernetes.cluster_connection import connect_cluster
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.supervision.crashing_supervisor import CrashingSupervisor, ManualClock
 from tests.supervision.task_names import AGENT_TASKS
 from tests.support.agent_harness import running

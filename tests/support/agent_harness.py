@@ -23,7 +23,7 @@ from core.eventstore.kv import Get, KeyValueStore
 from core.eventstore.writer import Writer
 from nodeagent.agent import Agent
 from nodeagent.composition import AgentSources
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 
 ANSWER_DEADLINE_S = 60.0
 

@@ -14,7 +14,7 @@ RULE_EXCEPTIONS: dict[tuple[str, str], str] = {
             "core/eventstore/etcd/channel.py": "one attempt to connect, awaited by all calls",
             "core/eventstore/etcd/watch.py": "the reader of its stream sees the end",
             "core/eventstore/group_commit.py": "each waiting proposal gets its failure",
-            "nodeagent/servers/framed.py": "it ends its connection and logs its failure",
+            "nodeagent/servers/framed_socket.py": "it ends its connection and logs its failure",
             "ops/cli/pod_source.py": "a command awaits it before it ends",
             "ops/cli/cluster_applications.py": "a command awaits it before it ends",
             "ops/kubernetes/watches/custom_owners.py": "a TaskGroup raises what ends a member",

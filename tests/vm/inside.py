@@ -28,7 +28,7 @@ from core.eventstore.memory import MemoryStore
 from nodeagent.roce_qos.qos_files import QosFiles
 from nodeagent.roce_qos.qos_reconciler import QosReconciler
 from nodeagent.roce_qos.roce_nics import RoceNics
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from nodeagent.sriov.sysfs import Sysfs
 from ops import installer
 from ops.diagnostics.diagnosis import diagnose

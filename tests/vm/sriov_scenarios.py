@@ -22,7 +22,7 @@ from core.domain.sriov.plan import default_mac
 from core.eventstore.memory import MemoryStore
 from core.settings.sriov import SriovSettings
 from nodeagent.devices.physical_functions import physical_functions
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from nodeagent.sriov.reconciler import NodeConfiguration
 from tests.nodeagent.sriov.written_source import WrittenSource
 from tests.support.agent_harness import running

@@ -29,7 +29,7 @@ from workflows.api.definitions import Registry
 from workflows.interpreter import guard
 from workflows.interpreter.guard import CodeScope
 from workflows.interpreter.operations import Matcher
-from workflows.interpreter.run import PATCH_MARKER, Run
+from workflows.interpreter.run_state import PATCH_MARKER, Run
 from workflows.model import events as ev
 from workflows.model.commands import COMMAND_NAMES, Decision, UpdateRejection, UpdateRequest
 from workflows.model.errors import (

@@ -9,7 +9,7 @@ archive                 keep the live log below its limit and the archive within
 provider                addresses that a network provider binds
 job_host.py             a worker for all of these inside a controller
 required_executions.py  executions that must run, started and signalled by the leader
-records.py              state of Pods, Nodes and StatefulSets without Kubernetes
-writers.py              the log writers of jobs with many executions
-steps.py                time limits of the steps of jobs; times and failures as texts
+record_lookup.py        state of Pods, Nodes and StatefulSets without Kubernetes
+shard_writers.py        the log writers of jobs with many executions
+activity_options.py     time limits of the steps of jobs; times and failures as texts
 """

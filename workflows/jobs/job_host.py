@@ -23,10 +23,10 @@ from core.domain.reclaim.evidence import Observer
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import ExecutionNotFound, LogCorrupt
 from core.eventstore.claim_cause import cause_of
-from core.eventstore.faults import Faults
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.retry_policies import retry_unavailable
+from core.eventstore.undecodable_values import Faults
 from core.process.concurrency import until_all
 from core.process.retry import Backoff, until_done
 from core.process.supervision import RESTARTS_MAX, Supervisor, TaskSpec
@@ -59,13 +59,13 @@ from workflows.jobs.provider.client import ProviderClient
 from workflows.jobs.quarantine.activities import QuarantineActivities
 from workflows.jobs.quarantine.probe import ProbeQuarantine, quarantine_notices
 from workflows.jobs.quarantine.prober import NoProber, Prober
-from workflows.jobs.reclaim.context import ReclaimContext, ReclaimFactsSource, observer_of
 from workflows.jobs.reclaim.pod import (
     ChangeListener,
     PodActivities,
     PodExecutionStarter,
     ReclaimPod,
 )
+from workflows.jobs.reclaim.reclaim_context import ReclaimContext, ReclaimFactsSource, observer_of
 from workflows.jobs.reclaim.scan import (
     SCAN_NOW,
     SETTINGS_SIGNAL,
@@ -74,13 +74,13 @@ from workflows.jobs.reclaim.scan import (
     scan_settings,
 )
 from workflows.jobs.reclaim.scan_activities import ReclaimActivities
-from workflows.jobs.records import StandaloneReclaimFactsSource
+from workflows.jobs.record_lookup import StandaloneReclaimFactsSource
 from workflows.jobs.required_executions import RequiredExecution, ensure_execution
 from workflows.jobs.retirement.activities import RetirementActivities
-from workflows.jobs.retirement.notices import retirement_notices
 from workflows.jobs.retirement.pool import PoolRetirement
+from workflows.jobs.retirement.required_retirements import retirement_notices
 from workflows.jobs.retirement.subnet import SubnetRetirement
-from workflows.jobs.writers import Releases, ShardWriters
+from workflows.jobs.shard_writers import Releases, ShardWriters
 
 REQUIRED_EXECUTIONS: Final = (retirement_notices, quarantine_notices)
 """The functions that return the executions which the leader's ``ExecutionKeeper`` keeps running."""

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 from core.errors import ExecutionNotFound, LogCorrupt, OrbweaverError
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
-from core.projections.fold import Projection
+from core.projections.projection import Projection
 from core.projections.projector import Projector
 from workflows.api.options import USE_EXISTING
 from workflows.engine.client.client import Client

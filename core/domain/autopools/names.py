@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from core.domain.addresses.ip_address import Family
-from core.domain.names import SUBDOMAIN_CHARS_MAX
+from core.domain.name_syntax import SUBDOMAIN_CHARS_MAX
 from core.domain.patterns.labels import LabelSelector
 
 UID_CHARS_MAX: Final = 5

@@ -14,7 +14,7 @@ from typing import Final
 
 from core.domain.facts import PodFacts
 from core.domain.fixed.owners import CLAIM_SUFFIX, endpoint_of_claim
-from core.domain.names import SUBDOMAIN_CHARS_MAX, is_dns_label
+from core.domain.name_syntax import SUBDOMAIN_CHARS_MAX, is_dns_label
 from core.domain.selection.multus import CLAIM_REFERENCE, NETWORKS_ANNOTATION, parse_networks
 from core.errors import BadInput
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from core.domain.names import SUBDOMAIN_CHARS_MAX, is_dns_label, is_name
+from core.domain.name_syntax import SUBDOMAIN_CHARS_MAX, is_dns_label, is_name
 
 IN: Final = "In"
 NOT_IN: Final = "NotIn"

@@ -19,7 +19,7 @@ from core.domain.addresses.ip_address import (
     parse_cidr,
     parse_range,
 )
-from core.domain.names import SUBDOMAIN_CHARS_MAX, is_dns_label, is_name
+from core.domain.name_syntax import SUBDOMAIN_CHARS_MAX, is_dns_label, is_name
 from core.errors import Refusal, RefusalKind, Refused
 
 OBJECT_BYTES_MAX: Final = 320 * 1024

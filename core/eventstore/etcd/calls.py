@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_before_delay, wait_random_exponential
 
-from core.eventstore.etcd.auth import Tokens
 from core.eventstore.etcd.channel import EndpointChannel, Endpoints
 from core.eventstore.etcd.failures import (
     CallFailed,
@@ -26,6 +25,7 @@ from core.eventstore.etcd.http2 import Metadata, RpcError, StreamingCall
 from core.eventstore.etcd.messages import Request
 from core.eventstore.etcd.methods import METHOD_NAMES, Method
 from core.eventstore.etcd.settings import RETRY_WAIT_S_MAX, EtcdSettings
+from core.eventstore.etcd.user_token import Tokens
 from core.process.tracing import Span, child_span
 
 _DATABASE = {"db.system.name": "etcd"}

@@ -16,7 +16,7 @@ from core.eventstore.etcd import messages
 from core.eventstore.etcd.certificates import Certificates, ssl_context
 from core.eventstore.etcd.failures import CallFailed, CallFailure, CallState
 from core.eventstore.etcd.http2 import Channel, Metadata, RpcError, StatusCode, StreamingCall
-from core.eventstore.etcd.keep_alive import LeaseKeepAlives
+from core.eventstore.etcd.lease_renewals import LeaseKeepAlives
 from core.eventstore.etcd.methods import UNARY_METHODS, WATCH_PATH, Method
 from core.eventstore.etcd.settings import EtcdSettings
 from core.protobuf import DecodeError

@@ -9,12 +9,13 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 
 from core.errors import OutcomeUnknown, StoreRejected, StoreUnavailable
-from core.eventstore.etcd import messages, reads, wire
+from core.eventstore.etcd import message_conversion, messages, reads
 from core.eventstore.etcd.calls import CallObserver, Calls
 from core.eventstore.etcd.failures import CallFailed, CallState, read_error
 from core.eventstore.etcd.settings import EtcdSettings
 from core.eventstore.etcd.txn_encoder import encode_txn
 from core.eventstore.etcd.watch import watch
+from core.eventstore.full_etcd import store_full
 from core.eventstore.kv import (
     Absent,
     Get,
@@ -27,7 +28,6 @@ from core.eventstore.kv import (
     WatchBatch,
     Write,
 )
-from core.eventstore.space import store_full
 
 _LEASE_ID_BITS = 63  # etcd's lease ids are positive signed 64-bit integers
 
@@ -50,10 +50,10 @@ class EtcdStore:
         self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
     ) -> TxnResult:
         """Send one etcd transaction, once."""
-        wire.check_operations(guards, writes, otherwise)
+        message_conversion.check_operations(guards, writes, otherwise)
         request = encode_txn(guards, writes, otherwise)
         try:
-            return wire.txn_result(await self._calls.once("txn", request), otherwise)
+            return message_conversion.txn_result(await self._calls.once("txn", request), otherwise)
         except OutcomeUnknown as unknown:
             if unknown.is_full and await self._is_unwritten(guards, writes):
                 raise store_full(self.endpoint) from unknown
@@ -78,7 +78,9 @@ class EtcdStore:
 
     async def alarms(self) -> tuple[str, ...]:
         """The names of etcd's active alarms, such as NOSPACE. Raises StoreUnavailable."""
-        return wire.alarm_names(await self._calls.repeat("status", messages.StatusRequest()))
+        return message_conversion.alarm_names(
+            await self._calls.repeat("status", messages.StatusRequest())
+        )
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
         """Read all ranges at one revision; several gets become one transaction."""

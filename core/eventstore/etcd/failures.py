@@ -18,7 +18,7 @@ from core.errors import (
     StoreUnavailable,
 )
 from core.eventstore.etcd.http2 import RpcError, StatusCode
-from core.eventstore.space import store_full
+from core.eventstore.full_etcd import store_full
 
 
 class CallState(Enum):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.errors import Compacted
-from core.eventstore.etcd import wire
+from core.eventstore.etcd import message_conversion
 from core.eventstore.etcd.calls import Calls
 from core.eventstore.etcd.failures import CallFailed
 from core.eventstore.etcd.settings import (
@@ -33,7 +33,7 @@ async def read(calls: Calls, gets: Sequence[Get], revision: int) -> ReadResult:
 
     Raises StoreUnavailable, Compacted, StoreRejected.
     """
-    wire.check_operations(gets)
+    message_conversion.check_operations(gets)
     for _ in range(READ_ATTEMPTS_MAX):
         try:
             return await _read(calls, gets, revision)
@@ -48,11 +48,11 @@ async def read(calls: Calls, gets: Sequence[Get], revision: int) -> ReadResult:
 async def _read(calls: Calls, gets: Sequence[Get], revision: int) -> ReadResult:
     first = [get._replace(limit=_smaller(get.limit, FIRST_PAGE_KEYS)) for get in gets]
     if len(first) == 1:
-        response = await calls.repeat("range", wire.range_request(first[0], revision))
-        results: tuple[RangeResult, ...] = (wire.range_result(response),)
+        response = await calls.repeat("range", message_conversion.range_request(first[0], revision))
+        results: tuple[RangeResult, ...] = (message_conversion.range_result(response),)
     else:
         response = await calls.repeat("txn", encode_reads(first, revision))
-        results = wire.range_results(response)
+        results = message_conversion.range_results(response)
     at = revision or response.header.revision
     complete = [
         await _read_remaining(calls, get, page, at) for get, page in zip(gets, results, strict=True)
@@ -69,8 +69,10 @@ async def _read_remaining(calls: Calls, get: Get, page: RangeResult, revision: i
     while len(kvs) < key_count and last:
         limit = min(_page_keys(last), key_count - len(kvs))
         following = get._replace(start=last[-1].key + b"\0", limit=limit)
-        response = await calls.repeat("range", wire.range_request(following, revision))
-        last = wire.range_result(response).kvs
+        response = await calls.repeat(
+            "range", message_conversion.range_request(following, revision)
+        )
+        last = message_conversion.range_result(response).kvs
         kvs += last
     return RangeResult(tuple(kvs), page.count, page.count > len(kvs))
 

@@ -39,13 +39,13 @@ from core.eventstore.etcd.failures import (
     read_error,
 )
 from core.eventstore.etcd.http2 import RpcError, StatusCode, StreamingCall
+from core.eventstore.etcd.message_conversion import changes_after
 from core.eventstore.etcd.settings import (
     READ_ATTEMPT_S,
     WATCH_HELD_CHANGES_MAX,
     WATCH_HELD_S,
     WATCH_RETRY_S_MAX,
 )
-from core.eventstore.etcd.wire import changes_after
 from core.eventstore.kv import (
     FROM_NOW,
     WATCH_PROGRESS_S,

@@ -28,8 +28,8 @@ from core.manifests.kinds.multus_configs import (
     VlanSpec,
 )
 from core.manifests.networks.chain import chain_item
-from core.manifests.networks.defaults import CUSTOM_TYPE
 from core.manifests.networks.gojson import Json, dumps
+from core.manifests.networks.network_defaults import CUSTOM_TYPE
 
 CR_NAME: Final = "multus.spidernet.io/cr-name"
 CNI_VERSION: Final = "multus.spidernet.io/cni-version"

@@ -14,12 +14,12 @@ import msgspec
 from msgspec import Struct
 
 from core.errors import BadInput
-from core.manifests.faults import find_unknown_field
 from core.manifests.kinds.coordinators import CoordinatorSpec
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.kinds.multus_configs import MultusConfigSpec
 from core.manifests.kinds.records import OpenMetadata
-from core.manifests.networks.rules import MULTUS_CONFIG_KIND, ReviewedNetwork
+from core.manifests.networks.network_validation import MULTUS_CONFIG_KIND, ReviewedNetwork
+from core.manifests.schema_errors import find_unknown_field
 
 DEFAULT_NAMESPACE: Final = "default"
 COORDINATOR_KIND: Final = "SpiderCoordinator"

@@ -20,9 +20,9 @@ from core.eventstore.kv import TXN_OPERATIONS_MAX, Get
 from core.eventstore.state import add_configuration, read_ledger
 from core.manifests.commands import apply_command
 from core.projections.fork import Fork
+from ops.cli.action_runner import perform
 from ops.cli.configuration_writer import write_command
-from ops.cli.context import perform
-from ops.cli.exits import Exit, report_refusals, report_unreadable_keys
+from ops.cli.exit_codes import Exit, report_refusals, report_unreadable_keys
 from ops.cli.input_files import Recursive
 from ops.cli.kinds import object_name
 from ops.cli.manifest_objects import read_valid_commands

@@ -17,9 +17,9 @@ from core.archive.pruner import Pruner, Retention, SizedFile, count_surplus, siz
 from core.archive.sealed_log import SealedLog
 from core.errors import BadInput
 from core.eventstore.etcd.maintenance import EtcdMaintenance
-from core.eventstore.space import NOSPACE
-from ops.cli.context import Yes, confirm, perform
-from ops.cli.exits import Exit, fail
+from core.eventstore.full_etcd import NOSPACE
+from ops.cli.action_runner import Yes, confirm, perform
+from ops.cli.exit_codes import Exit, fail
 from ops.cli.output import TableColumn, counted, moment, print_fields, show_table, show_value
 from ops.cli.progress import progress
 from ops.cli.times import parse_length

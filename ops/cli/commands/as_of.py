@@ -11,8 +11,8 @@ from core.audit.state_at import as_of_position, as_of_time
 from core.domain.addresses.ip_address import require_address
 from core.domain.evolution import Ledger
 from core.errors import BadInput, NotFound
+from ops.cli.action_runner import perform
 from ops.cli.commands.get import LISTED_KINDS
-from ops.cli.context import perform
 from ops.cli.formats import Output
 from ops.cli.kinds import ObjectKind, kind_of, plural, split_name
 from ops.cli.name_completion import complete_kind, complete_names

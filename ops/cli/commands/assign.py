@@ -21,7 +21,7 @@ from core.domain.model import Endpoint, Nic, Pool
 from core.errors import BadInput, NotFound
 from core.projections.configuration_view import ConfigurationSnapshot, ConfigurationView
 from ops.cli import dry_run
-from ops.cli.context import PodNamespace, perform
+from ops.cli.action_runner import PodNamespace, perform
 from ops.cli.kinds import split_name
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from core.audit.indexed_log import IndexedLog
-from ops.cli.context import perform
+from ops.cli.action_runner import perform
 
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession

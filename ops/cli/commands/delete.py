@@ -26,9 +26,9 @@ from core.domain.configuration.commands import (
 from core.domain.subnets.subnet_model import pools_of_subnet
 from core.errors import BadInput, Refused
 from core.manifests.commands import delete_command
+from ops.cli.action_runner import perform
 from ops.cli.configuration_writer import write_command
-from ops.cli.context import perform
-from ops.cli.exits import Exit, exit_code, report_refusals
+from ops.cli.exit_codes import Exit, exit_code, report_refusals
 from ops.cli.input_files import Recursive
 from ops.cli.kinds import (
     NAMESPACED_KINDS,

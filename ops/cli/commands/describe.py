@@ -28,18 +28,18 @@ from core.domain.subnets.subnet_model import (
 )
 from core.errors import NotFound
 from core.eventstore.state import read_ledger
-from core.projections.fold import Projection
+from core.projections.projection import Projection
+from ops.cli.action_runner import perform
 from ops.cli.commands.applications import describe_applications
 from ops.cli.commands.history import show_history
-from ops.cli.context import perform
-from ops.cli.exits import report_unreadable_keys, report_unreadable_parts
+from ops.cli.exit_codes import report_unreadable_keys, report_unreadable_parts
 from ops.cli.kept_addresses import why_kept
 from ops.cli.kinds import ObjectKind, kind_of, split_name
 from ops.cli.listings import state_of
-from ops.cli.live_state import binding_in_words, read_cool_down
 from ops.cli.name_completion import complete_kind, complete_names
 from ops.cli.output import TableColumn, print_fields, print_heading, show_table, show_value
 from ops.cli.pool_usage import claims_by_pool
+from ops.cli.unlogged_state import binding_in_words, read_cool_down
 from ops.cli.workloads import Kubeconfig, read_applications
 from ops.manifests import endpoint_manifest, pool_manifest, subnet_manifest
 

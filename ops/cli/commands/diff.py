@@ -12,7 +12,7 @@ from core.audit.comparison import COMPARED_KINDS, Change, compare_states
 from core.audit.state_at import as_of_position, as_of_time
 from core.domain.evolution import Ledger
 from core.errors import BadInput
-from ops.cli.context import perform
+from ops.cli.action_runner import perform
 from ops.cli.formats import Output
 from ops.cli.output import TableColumn, show_table, show_value
 from ops.cli.session import ClusterSession

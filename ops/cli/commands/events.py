@@ -23,8 +23,8 @@ from core.domain.addresses.ip_address import require_address
 from core.domain.events import EVENT_TYPES, Recorded
 from core.errors import BadInput
 from core.eventstore.log import Cursor, LogReader, Segment
-from ops.cli.context import perform
-from ops.cli.exits import Exit, report_unreadable_parts
+from ops.cli.action_runner import perform
+from ops.cli.exit_codes import Exit, report_unreadable_parts
 from ops.cli.formats import Format, Output
 from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, counted, moment, show_table

@@ -27,16 +27,16 @@ from core.eventstore.state import read_ledger
 from core.manifests.commands import apply_command
 from core.projections.configuration_view import ConfigurationSnapshot
 from ops.cli import dry_run
+from ops.cli.action_runner import PodNamespace, perform
 from ops.cli.commands.describe import describe_address
-from ops.cli.context import PodNamespace, perform
 from ops.cli.dry_run import Explanation, Trial
-from ops.cli.exits import Exit, report, report_unreadable_parts
+from ops.cli.exit_codes import Exit, report, report_unreadable_parts
 from ops.cli.kept_addresses import why_kept
 from ops.cli.kinds import ObjectKind, kind_of, split_name
-from ops.cli.live_state import binding_in_words
 from ops.cli.manifest_objects import read_commands
 from ops.cli.output import show_value
 from ops.cli.past_explanation import parse_moment, show_adds
+from ops.cli.unlogged_state import binding_in_words
 
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession

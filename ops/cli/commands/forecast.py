@@ -19,8 +19,8 @@ from core.domain.forecast import Forecast, NoTrend, forecast_exhaustion, horizon
 from core.domain.subnets.subnet_model import count_addresses
 from core.errors import NotFound
 from core.eventstore.state import read_configuration
-from ops.cli.context import perform
-from ops.cli.exits import Exit, report, report_unreadable_parts
+from ops.cli.action_runner import perform
+from ops.cli.exit_codes import Exit, report, report_unreadable_parts
 from ops.cli.formats import Output
 from ops.cli.kinds import ObjectKind, kind_of
 from ops.cli.name_completion import complete_kind, complete_names

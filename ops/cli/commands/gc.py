@@ -27,12 +27,12 @@ from core.errors import NotFound
 from core.eventstore.state import read_ledger
 from core.eventstore.writer import Writer
 from core.process.environment import KUBECONFIG_VARIABLE, EnvironmentVariables
-from ops.cli.context import Yes, confirm, perform
-from ops.cli.exits import Exit, fail, report_unreadable_keys
+from ops.cli.action_runner import Yes, confirm, perform
+from ops.cli.exit_codes import Exit, fail, report_unreadable_keys
 from ops.cli.kinds import split_name
 from ops.cli.output import TableColumn, counted, print_heading, show_table, show_value
 from ops.cli.pod_source import ReadPodFacts, pod_source
-from workflows.jobs.reclaim.context import observer_of
+from workflows.jobs.reclaim.reclaim_context import observer_of
 
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession

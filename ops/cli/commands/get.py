@@ -16,9 +16,9 @@ from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.evolution import Ledger
 from core.errors import BadInput, LogError, NotFound
 from core.eventstore.state import STATE_KINDS, read_configuration, read_ledger
+from ops.cli.action_runner import perform
 from ops.cli.commands.forecast import times_until_full
-from ops.cli.context import perform
-from ops.cli.exits import Exit, report, report_unreadable_keys
+from ops.cli.exit_codes import Exit, report, report_unreadable_keys
 from ops.cli.formats import Format, Output
 from ops.cli.global_options import globals_of
 from ops.cli.kinds import RECORD_KINDS, ObjectKind, kind_of, split_name

@@ -22,8 +22,8 @@ from core.audit.history_entries import (
 from core.audit.object_history import OBJECT_KINDS
 from core.domain.events import AllocationRefused
 from core.errors import NotFound
-from ops.cli.context import perform
-from ops.cli.exits import Exit, report_unreadable_parts
+from ops.cli.action_runner import perform
+from ops.cli.exit_codes import Exit, report_unreadable_parts
 from ops.cli.formats import TABLE_OUTPUT, Output
 from ops.cli.global_options import globals_of
 from ops.cli.kinds import subject_name

@@ -20,9 +20,9 @@ from core.errors import Refusal
 from core.eventstore.state import read_ledger
 from core.projections.configuration_view import ConfigurationView
 from core.projections.fork import Fork, SimulatedStep
-from ops.cli.context import Yes, confirm, perform
-from ops.cli.exits import Exit, fail, report_refusals, report_unreadable_keys
-from ops.cli.foreign import (
+from ops.cli.action_runner import Yes, confirm, perform
+from ops.cli.exit_codes import Exit, fail, report_refusals, report_unreadable_keys
+from ops.cli.import_sources import (
     CALICO,
     FINDINGS_SHOWN_MAX,
     SPIDERPOOL,

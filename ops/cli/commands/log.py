@@ -13,8 +13,8 @@ from core.archive.replay import LogView, advance_clock, open_log
 from core.audit.export import export_lines, export_raw, import_log
 from core.domain.checker import Checker
 from core.errors import BadInput, LogError
-from ops.cli.context import perform
-from ops.cli.exits import Exit, report
+from ops.cli.action_runner import perform
+from ops.cli.exit_codes import Exit, report
 from ops.cli.formats import TABLE_OUTPUT
 from ops.cli.global_options import globals_of
 from ops.cli.kinds import ObjectKind

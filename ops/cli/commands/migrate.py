@@ -17,9 +17,11 @@ from core.domain.claims.takeover import plan_takeover
 from core.errors import BadInput
 from core.eventstore.state import read_ledger
 from core.manifests.manifest_writer import dump_yaml
-from ops.cli.context import perform
-from ops.cli.exits import Exit, fail, report_unreadable_keys
-from ops.cli.foreign import (
+from ops.cli.action_runner import perform
+from ops.cli.exit_codes import Exit, fail, report_unreadable_keys
+from ops.cli.formats import Output
+from ops.cli.global_options import globals_of
+from ops.cli.import_sources import (
     FINDINGS_SHOWN_MAX,
     SPIDERPOOL,
     KubeconfigOption,
@@ -27,8 +29,6 @@ from ops.cli.foreign import (
     default_kubeconfig,
     dump_reader,
 )
-from ops.cli.formats import Output
-from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, counted, print_heading, show_table, show_value
 from ops.cli.session import ClusterSession
 from ops.migration.comparison import AddressDifference, differences

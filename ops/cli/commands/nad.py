@@ -17,11 +17,11 @@ import yaml
 from core.domain.validation.shared import REFUSALS_MAX
 from core.errors import BadInput
 from core.manifests.manifest_parser import objects
-from core.manifests.networks.defaults import completed
 from core.manifests.networks.nad_renderer import render
+from core.manifests.networks.network_defaults import completed
 from core.manifests.networks.network_parser import checked_network
-from core.manifests.networks.rules import MULTUS_CONFIG_KIND, network_rules
-from ops.cli.exits import Exit, report, report_refusals
+from core.manifests.networks.network_validation import MULTUS_CONFIG_KIND, network_rules
+from ops.cli.exit_codes import Exit, report, report_refusals
 from ops.cli.global_options import globals_of
 from ops.cli.input_files import Recursive, read_texts
 from ops.cli.manifest_objects import report_ineffective

@@ -17,17 +17,17 @@ from core.errors import BadInput
 from core.manifests.sriov_policies import node_policies
 from core.settings.conf_file import read_conf
 from core.settings.shared_settings import CONF_PATH
-from nodeagent.clusterip.installation import remove
+from nodeagent.clusterip.bpf_installation import remove
 from nodeagent.coordinator.host_rules import remove_host_rules
 from nodeagent.coordinator.settings import BUILT_IN
 from nodeagent.devices.physical_functions import physical_functions, uplinks
 from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.netlink.session import NetlinkSession
-from nodeagent.settings.values import SOCKET_PATH
+from nodeagent.settings.agent_settings import SOCKET_PATH
 from nodeagent.sriov.node_hardware import read_guid_file, with_netlink_facts
 from nodeagent.sriov.vf_links import KernelVfLinks
 from ops.cli.commands.install import BIN_DIRECTORY
-from ops.cli.exits import Exit
+from ops.cli.exit_codes import Exit
 from ops.cli.global_options import globals_of
 from ops.cli.input_files import Recursive, read_texts
 from ops.cli.output import TableColumn, show_table, show_value

@@ -17,9 +17,9 @@ from core.eventstore.codec import QUARANTINE_CODEC
 from core.eventstore.kinds import CLAIM_KEYS
 from core.eventstore.kv import Get
 from core.eventstore.state import read_configuration
+from ops.cli.action_runner import perform
 from ops.cli.commands.get import get
 from ops.cli.configuration_writer import write_command
-from ops.cli.context import perform
 from ops.cli.output import show_value
 from workflows.engine.client.client import Client
 from workflows.jobs.quarantine.probe import PROBE_NOW, probe_id

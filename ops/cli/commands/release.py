@@ -18,8 +18,8 @@ from core.domain.model import Endpoint
 from core.errors import NotFound
 from core.eventstore.codec import CLAIM_CODEC, ENDPOINT_CODEC
 from core.eventstore.kv import Get
-from ops.cli.context import PodNamespace, Yes, confirm, perform
-from ops.cli.exits import Exit, fail
+from ops.cli.action_runner import PodNamespace, Yes, confirm, perform
+from ops.cli.exit_codes import Exit, fail
 from ops.cli.kinds import split_name
 from ops.cli.output import counted
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from ops.cli.context import perform
+from ops.cli.action_runner import perform
 from ops.cli.output import TableColumn, counted, moment, print_fields, show_table, show_value
 from ops.cli.times import parse_length
 from ops.cli.workflow_calls import (

@@ -19,9 +19,9 @@ from core.eventstore.state import read_ledger
 from core.manifests.commands import apply_command, delete_command
 from core.projections.fork import Fork, Holding, PoolEffect, SimulatedStep
 from core.projections.pool_tally import PoolCounts
+from ops.cli.action_runner import perform
 from ops.cli.applications import lines_of, word_of
-from ops.cli.context import perform
-from ops.cli.exits import Exit, report_unreadable_keys
+from ops.cli.exit_codes import Exit, report_unreadable_keys
 from ops.cli.formats import Output
 from ops.cli.input_files import Recursive
 from ops.cli.kinds import object_name

@@ -13,13 +13,13 @@ from core.archive.cursor import CURSOR_KEYS, ArchiveCursor, cursor_key
 from core.audit.index_check import find_undecodable_keys
 from core.eventstore.codec import KeyKind, WriterHead
 from core.eventstore.election import LEADER_KEYS, Leader
-from core.eventstore.faults import ContainedFault, Faults
+from core.eventstore.full_etcd import alarm_error
 from core.eventstore.keys import key_text
 from core.eventstore.kv import Get, KeyValue, RangeResult
 from core.eventstore.log import read_heads
-from core.eventstore.space import alarm_error
+from core.eventstore.undecodable_values import ContainedFault, Faults
 from core.projections.publisher import CHECKPOINT_KIND, CHECKPOINT_NAME, Checkpoint
-from ops.cli.context import perform
+from ops.cli.action_runner import perform
 from ops.cli.global_options import globals_of
 from ops.cli.output import (
     TableColumn,

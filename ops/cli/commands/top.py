@@ -16,9 +16,9 @@ from core.audit.activity import Activity
 from core.eventstore.log import Cursor, LogReader
 from core.eventstore.state import read_ledger
 from core.process.concurrency import until_first
-from core.projections.fold import Projection
+from core.projections.projection import Projection
 from core.projections.projector import Projector
-from ops.cli.context import perform
+from ops.cli.action_runner import perform
 from ops.cli.output import console, print_rich, show_value
 from ops.cli.top_screen import (
     TopScreen,

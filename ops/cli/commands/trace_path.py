@@ -15,12 +15,12 @@ from core.domain.addresses.ip_address import (
     parse_address,
 )
 from core.errors import BadInput, NotFound
+from nodeagent.clusterip.bpf_installation import served
 from nodeagent.clusterip.frontends import PROTOCOLS as PROTOCOL_NUMBERS
 from nodeagent.clusterip.frontends import BackendGroup, Frontend, address_text, packed
-from nodeagent.clusterip.installation import served
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
+from ops.cli.action_runner import PodNamespace, perform
 from ops.cli.commands.release import find_endpoint
-from ops.cli.context import PodNamespace, perform
 from ops.cli.formats import Output
 from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, print_heading, show_table, show_value

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from core.audit.repair import Repaired, repair
-from core.audit.state import Difference
+from core.audit.state_check import Difference
 from core.audit.verify import LogFault, VerificationReport
 from core.audit.verify import verify as verify_all
-from core.eventstore.faults import ContainedFault
-from ops.cli.context import perform
-from ops.cli.exits import Exit
+from core.eventstore.undecodable_values import ContainedFault
+from ops.cli.action_runner import perform
+from ops.cli.exit_codes import Exit
 from ops.cli.output import counted, print_heading, show_value
 from ops.cli.progress import progress
 from ops.kinds import ALL_KINDS

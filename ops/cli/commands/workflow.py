@@ -11,7 +11,7 @@ import typer
 from msgspec import json
 
 from core.errors import BadInput
-from ops.cli.context import perform
+from ops.cli.action_runner import perform
 from ops.cli.execution_views import (
     EVENT_COLUMNS,
     LIST_COLUMNS,

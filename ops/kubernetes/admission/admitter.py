@@ -29,7 +29,7 @@ from core.errors import BadInput, OrbweaverError, Refusal, Refused
 from core.eventstore.retry_policies import retry_lost_races
 from core.kubernetes.api import Api, Object
 from ops.kubernetes.admission.reviews import AdmissionRequest
-from ops.kubernetes.resources import TranslatedKind, command_of
+from ops.kubernetes.translated_kinds import TranslatedKind, command_of
 
 STORING_S_MAX: Final = 75.0
 """The longest time from a review to the stored object, in seconds.

@@ -21,7 +21,7 @@ from core.domain.validation.normalization import (
 from core.errors import BadInput, Refused
 from core.kubernetes.api import Object
 from ops.kubernetes.inheritance import inherited_fields
-from ops.kubernetes.resources import FINALIZER, command_of
+from ops.kubernetes.translated_kinds import FINALIZER, command_of
 
 
 def defaulted(body: Object, pools: Mapping[str, Pool], subnets: Mapping[str, Subnet]) -> Object:

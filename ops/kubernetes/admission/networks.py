@@ -23,10 +23,10 @@ from core.errors import ApiNotFound, BadInput, Refusal
 from core.kubernetes.api import Api, Object, segment
 from core.manifests.kinds.coordinators import CoordinatorSpec
 from core.manifests.networks.coordinators import CIDR_TYPES, coordinator_rules
-from core.manifests.networks.defaults import completed, injected_labels
 from core.manifests.networks.nad_renderer import attachment_name
+from core.manifests.networks.network_defaults import completed, injected_labels
 from core.manifests.networks.network_parser import network_of
-from core.manifests.networks.rules import (
+from core.manifests.networks.network_validation import (
     MULTUS_CONFIG_KIND,
     ReviewedNetwork,
     network_rules,
@@ -34,7 +34,7 @@ from core.manifests.networks.rules import (
 )
 from ops.kubernetes.admission.reviews import UPDATE, AdmissionRequest
 from ops.kubernetes.admission.validation import is_unchanged
-from ops.kubernetes.resources import FINALIZER
+from ops.kubernetes.translated_kinds import FINALIZER
 
 COORDINATOR_KIND: Final = "SpiderCoordinator"
 NADS: Final = "/apis/k8s.cni.cncf.io/v1/namespaces/{}/network-attachment-definitions/{}"

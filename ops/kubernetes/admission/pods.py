@@ -15,12 +15,12 @@ from typing import Final
 from core.errors import ApiNotFound, ApiUnavailable, BadInput, Refusal
 from core.kubernetes.api import Api, Object, segment
 from core.kubernetes.informer import Informer
-from core.manifests.networks.injection import InjectableNetwork, inject, needs_injection
 from core.manifests.networks.nad_renderer import attachment_name
 from core.manifests.networks.network_parser import network_of
-from core.manifests.networks.slots import SlotSettings, may_request_slots, with_slots
+from core.manifests.networks.pod_networks import InjectableNetwork, inject, needs_injection
+from core.manifests.networks.pod_slots import SlotSettings, may_request_slots, with_slots
 from ops.kubernetes.admission.reviews import AdmissionRequest, allowed, denied, patch_between
-from ops.kubernetes.attachments import MULTUS_CONFIGS_PATH
+from ops.kubernetes.network_attachment_definitions import MULTUS_CONFIGS_PATH
 
 POD_WEBHOOK_PATH: Final = "/mutate--v1-pod"
 LISTED_S_MAX: Final = 5.0

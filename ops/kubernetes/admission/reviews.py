@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from core.domain.names import is_dns_label
+from core.domain.name_syntax import is_dns_label
 from core.errors import BadInput, MalformedReview, Refusal
 from core.kubernetes.api import Object
 

@@ -29,7 +29,12 @@ from core.errors import BadInput, OrbweaverError, Refusal, Refused
 from core.kubernetes.api import Api, Object
 from ops.kubernetes.admission.admitter import Admitter
 from ops.kubernetes.admission.reviews import CREATE, DELETE, UPDATE, AdmissionRequest
-from ops.kubernetes.resources import FINALIZER, TranslatedKind, command_of, controlling_subnet
+from ops.kubernetes.translated_kinds import (
+    FINALIZER,
+    TranslatedKind,
+    command_of,
+    controlling_subnet,
+)
 
 WARNING_S_MAX: Final = 2.0
 """Seconds that a deletion waits for the state of etcd, which only a warning needs."""

@@ -26,7 +26,7 @@ from ops.kubernetes.watches.owners import OwnerWatch
 from ops.kubernetes.watches.pending_changes import PendingChanges, deletion_of
 from ops.kubernetes.watches.pods import PODS_PATH, PodTable, shared_endpoints
 from ops.kubernetes.watches.suspects import WatchedObjects, plan_lookups
-from workflows.jobs.reclaim.context import Change, PodChange
+from workflows.jobs.reclaim.reclaim_context import Change, PodChange
 
 NODES_PATH: Final = "/api/v1/nodes"
 LISTED_S_MAX: Final = 30.0

@@ -10,7 +10,7 @@ import asyncio
 from typing import Final
 
 from core.domain.reclaim.evidence import PodState
-from workflows.jobs.reclaim.context import Change, PodChange, ScanRequest
+from workflows.jobs.reclaim.reclaim_context import Change, PodChange, ScanRequest
 
 WAITING_MAX: Final = 100_000
 """The largest number of changes for one listener; a scan replaces further changes."""

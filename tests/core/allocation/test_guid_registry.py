@@ -8,7 +8,7 @@ import pytest
 
 from core.allocation.guid_registry import GUIDS_IN_TRANSACTION_MAX, GuidRegistry
 from core.archive.snapshot import ArchiveSnapshot, decode_snapshot, encode_snapshot
-from core.audit.state import compare, read_state
+from core.audit.state_check import compare, read_state
 from core.domain.events import Cause
 from core.domain.evolution import Ledger
 from core.domain.sriov.model import GuidClaim, VfGuid

@@ -16,11 +16,11 @@ from hypothesis import settings as hypothesis_settings
 from core.archive.files import LocalFiles
 from core.archive.pruner import Pruner, Retention
 from core.archive.snapshot import empty_snapshot
+from core.audit.compact_texts import TextColumn
 from core.audit.indexed_log import IndexedLog, LogInstant
 from core.audit.log_clock import LogClock
 from core.audit.log_index import LogIndex
 from core.audit.state_at import as_of_position, as_of_time
-from core.audit.text_columns import TextColumn
 from core.domain.addresses.ip_address import format_address
 from core.domain.configuration.commands import LiftQuarantine, QuarantineAddress, RetirePool
 from core.domain.evolution import Ledger

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from core.audit.history import read_history
 from core.audit.history_entries import parse_subject
 from core.audit.repair import Repaired, repair
-from core.audit.state import Unreadable
+from core.audit.state_check import Unreadable
 from core.audit.verify import FINDINGS_MAX, VerificationReport, verify
 from core.domain.configuration.commands import (
     ApplyPool,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.audit.ownership import foreign_changes
+from core.audit.ownership_check import foreign_changes
 from core.audit.verify import verify
 from core.domain.events import Cause, EndpointChanged, GuidsAssigned, Recorded
 from core.domain.evolution import Ledger

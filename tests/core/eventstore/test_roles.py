@@ -30,7 +30,7 @@ from core.eventstore.roles import (
     Permission,
     roles_of,
 )
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import running
 from tests.support.etcd import Certificates, EtcdCluster
 from tests.support.http_caller import over_socket

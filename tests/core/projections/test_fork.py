@@ -22,8 +22,8 @@ from core.domain.model import Reservation
 from core.errors import Refused
 from core.eventstore.memory import MemoryStore
 from core.eventstore.state import read_ledger
-from core.projections.fold import Projection
 from core.projections.fork import Fork
+from core.projections.projection import Projection
 from tests.core.projections.histories import addresses, items, pool_values, pools, reservations
 from tests.support.node_harness import TEST_CAUSE, NodeHarness, pod, pool
 

@@ -15,8 +15,8 @@ from core.domain.evolution import Ledger
 from core.domain.model import Pool, Reservation
 from core.eventstore.memory import MemoryStore
 from core.projections.change_buffer import ChangeBuffer
-from core.projections.fold import Projection
 from core.projections.pool_tally import PoolCounts, PoolTally
+from core.projections.projection import Projection
 from tests.core.projections.histories import LAST_OCTETS, Step, address_in, histories, recorded
 from tests.support import node_harness as nodes
 

@@ -9,7 +9,7 @@ from core.domain.configuration.commands import ApplyReservation, QuarantineAddre
 from core.domain.model import Reservation
 from core.eventstore.kv import Delete
 from core.eventstore.memory import MemoryStore
-from core.projections.fold import Projection
+from core.projections.projection import Projection
 from core.projections.projector import NO_LAG, Projector
 from tests.core.projections.running_projector import following, run_projector
 from tests.support.node_harness import NodeHarness, pod, pool

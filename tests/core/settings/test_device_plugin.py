@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.devices import NIC_SLOTS, DeviceRules, NicRule, SubEniRule
 from core.domain.patterns.labels import LabelSelector, Requirement
+from core.domain.slots import NIC_SLOTS, DeviceRules, NicRule, SubEniRule
 from core.errors import BadInput
-from core.manifests.networks.slots import SlotSettings
+from core.manifests.networks.pod_slots import SlotSettings
 from core.settings.device_plugin import DeviceSettings
 from nodeagent.settings.settings_loader import load_settings
 from ops.controller.settings import load_settings as load_controller

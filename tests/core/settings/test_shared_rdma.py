@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from core.domain.devices import SLOTS_MAX
 from core.domain.shared_rdma import RdmaSelectors, SharedRdmaRule
+from core.domain.slots import SLOTS_MAX
 from core.errors import BadInput
 from core.settings.shared_rdma import shared_rdma_rules
 

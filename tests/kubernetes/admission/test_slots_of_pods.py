@@ -17,7 +17,7 @@ import pytest
 from core.errors import ApiUnavailable
 from core.kubernetes.api import Api, Object
 from core.kubernetes.connection import open_connection
-from core.manifests.networks.slots import SlotSettings
+from core.manifests.networks.pod_slots import SlotSettings
 from ops.kubernetes.admission import pods
 from ops.kubernetes.admission.reviews import CREATE, AdmissionRequest, allowed
 from ops.kubernetes.settings import InjectionSettings

@@ -15,7 +15,7 @@ import pytest
 
 from core.eventstore.memory import MemoryStore
 from nodeagent.kubernetes.cluster_connection import Cluster
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.kubernetes.agents.test_facts import (
     NODE_NAME,
     cluster,

@@ -16,7 +16,7 @@ from nodeagent.cni_protocol.failures import TRY_AGAIN_LATER, failure_of
 from nodeagent.coordinator.settings import UnparsedRoute, UnparsedSettings, read_settings
 from nodeagent.kubernetes.cluster_connection import connect_cluster
 from nodeagent.kubernetes.coordinators import KubernetesCoordinator, cached_coordinator
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.kubernetes.objects import coordinator, create, path_of, replace
 from tests.kubernetes.translator_harness import until
 from tests.support.etcd import free_ports

@@ -11,7 +11,7 @@ import pytest
 
 from nodeagent.cni_protocol.failures import TRY_AGAIN_LATER
 from nodeagent.kubernetes.cluster_connection import Cluster
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.kubernetes.agents.test_facts import NODE_NAME
 from tests.kubernetes.agents.test_facts import agent as agent  # noqa: PLC0414  # a fixture
 from tests.kubernetes.agents.test_facts import cluster as cluster  # noqa: PLC0414  # a fixture

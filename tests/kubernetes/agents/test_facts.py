@@ -19,7 +19,7 @@ from core.kubernetes.connection import open_connection
 from core.kubernetes.workloads.pods import is_alive
 from nodeagent.kubernetes.cluster_connection import Cluster, connect_cluster
 from nodeagent.kubernetes.facts import KubernetesFactsSource
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.kubernetes.objects import Object
 from tests.kubernetes.translator_harness import until
 from tests.kubernetes.workload_objects import (

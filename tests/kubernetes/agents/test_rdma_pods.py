@@ -15,8 +15,8 @@ import pytest
 from core.domain.model import Owner
 from nodeagent.kubernetes.cluster_connection import Cluster, connect_cluster
 from nodeagent.kubernetes.rdma_pods import NETWORK_STATUS, RdmaPodWatch
-from nodeagent.rdma.values import RdmaPod
-from nodeagent.settings.values import Settings
+from nodeagent.rdma.rdma_ports import RdmaPod
+from nodeagent.settings.agent_settings import Settings
 from tests.chart.rendering import objects
 from tests.kubernetes.identities import grant, is_allowed, kubeconfig_of
 from tests.kubernetes.objects import Object

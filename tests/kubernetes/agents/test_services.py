@@ -13,7 +13,7 @@ from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
 from nodeagent.clusterip.frontends import address_text
 from nodeagent.kubernetes.cluster_connection import connect_cluster
 from nodeagent.kubernetes.services import KubernetesServices, cached_service, cached_slice
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.kubernetes.translator_harness import until
 from tests.support.kubernetes import ApiServer
 

@@ -23,7 +23,7 @@ from core.manifests.sriov_states import (
 from core.settings.sriov import SriovSettings
 from nodeagent.kubernetes.cluster_connection import Cluster, connect_cluster
 from nodeagent.kubernetes.sriov import OPERATOR_DAEMON, KubernetesSriov
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from nodeagent.sriov.reconciler import NodeReport, SriovReconciler
 from tests.chart.rendering import objects
 from tests.kubernetes.identities import grant, kubeconfig_of

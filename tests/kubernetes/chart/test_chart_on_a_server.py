@@ -107,7 +107,7 @@ def expect_accepted(server: ApiServer, rendered: list[Object]) -> None:
 def test_the_api_server_accepts_the_default_objects_of_a_new_cluster(
     server_with_foreign_kinds: ApiServer,
 ) -> None:
-    from ops.kubernetes.defaults import read_objects
+    from ops.kubernetes.default_objects import read_objects
 
     (defaults,) = (
         item

@@ -11,7 +11,7 @@ import pytest
 from core.allocation.provider_settings import ProviderSettings
 from core.eventstore.election import LeaderTerm
 from nodeagent.kubernetes.cluster_connection import connect_cluster
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from ops.kubernetes.settings import CoordinatorReconcilerSettings, KubernetesSettings, LeaseSettings
 from tests.chart.rendering import CHART_NAMESPACE, objects
 from tests.kubernetes.identities import grant, is_allowed, kubeconfig_of

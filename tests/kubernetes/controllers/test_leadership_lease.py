@@ -12,7 +12,7 @@ import pytest
 from core.eventstore.election import LeaderTerm
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
-from ops.kubernetes.leadership import EPOCH_ANNOTATION, LeaseReport, is_held
+from ops.kubernetes.leader_lease import EPOCH_ANNOTATION, LeaseReport, is_held
 from ops.kubernetes.settings import LeaseSettings
 from tests.kubernetes.translator_harness import until
 from tests.support.kubernetes import ApiServer

@@ -11,8 +11,8 @@ import pytest
 
 from core.kubernetes.api import Api, Object
 from core.kubernetes.connection import open_connection
-from ops.kubernetes.attachments import Attachments
-from ops.kubernetes.objects import ObjectWriter
+from ops.kubernetes.custom_resource_writer import ObjectWriter
+from ops.kubernetes.network_attachment_definitions import Attachments
 from tests.kubernetes.network_harness import DEFAULT_NADS_PATH, NAD_DEFINITION, Networks
 from tests.kubernetes.objects import network
 from tests.support.kubernetes import MERGE_PATCH, ApiServer

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.kubernetes.coordinators import Coordinators
+from ops.kubernetes.coordinator_status import Coordinators
 from tests.kubernetes.networks.test_coordinator_status import (
     COORDINATOR_KIND,
     coordinators,

@@ -14,8 +14,8 @@ import pytest
 
 from core.kubernetes.api import Api, Object
 from core.kubernetes.connection import open_connection
-from ops.kubernetes.coordinators import Coordinators
-from ops.kubernetes.objects import ObjectWriter
+from ops.kubernetes.coordinator_status import Coordinators
+from ops.kubernetes.custom_resource_writer import ObjectWriter
 from ops.kubernetes.settings import CoordinatorReconcilerSettings
 from tests.kubernetes.objects import coordinator, create, get, path_of
 from tests.kubernetes.translator_harness import until

@@ -15,8 +15,8 @@ import pytest
 
 from core.kubernetes.api import Api, Object
 from core.kubernetes.connection import open_connection
-from ops.kubernetes.attachments import Attachments
-from ops.kubernetes.objects import ObjectWriter
+from ops.kubernetes.custom_resource_writer import ObjectWriter
+from ops.kubernetes.network_attachment_definitions import Attachments
 from tests.kubernetes.network_harness import DEFAULT_NADS_PATH, NAD_DEFINITION
 from tests.kubernetes.objects import create, get, network, path_of, pool
 from tests.kubernetes.translator_harness import TranslatorHarness, until

@@ -19,7 +19,7 @@ from core.kubernetes.connection import open_connection
 from core.manifests.networks.nad_renderer import CR_NAME
 from nodeagent.kubernetes.cluster_connection import connect_cluster
 from nodeagent.kubernetes.networks import KubernetesNetworks, mac_of
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.kubernetes.objects import create, network, path_of
 from tests.kubernetes.translator_harness import until
 from tests.kubernetes.workload_objects import cni_args_of, create_pod, delete_workloads

@@ -19,7 +19,7 @@ from core.domain.autopools.pool_plan import DesiredPool
 from core.domain.autopools.pool_size import IpNumber
 from core.domain.configuration.commands import ApplyAutoPool
 from core.manifests.manifest_writer import dump_yaml
-from ops.kubernetes.resources import FINALIZER
+from ops.kubernetes.translated_kinds import FINALIZER
 from tests.kubernetes.objects import Object, create, get, path_of, pool, reservation, subnet
 from tests.kubernetes.translator_harness import TranslatorHarness
 from tests.kubernetes.webhooks import Webhooks, running_webhooks

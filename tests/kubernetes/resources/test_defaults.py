@@ -10,8 +10,8 @@ import yaml
 from core.errors import ApiUnavailable, BadInput
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
-from ops.kubernetes import defaults
-from ops.kubernetes.defaults import CREATE_S_MAX, OBJECTS_MAX, create_all, read_objects
+from ops.kubernetes import default_objects
+from ops.kubernetes.default_objects import CREATE_S_MAX, OBJECTS_MAX, create_all, read_objects
 from tests.kubernetes.objects import pool
 
 UNREACHABLE = {
@@ -27,7 +27,7 @@ UNREACHABLE = {
 async def test_creating_defaults_fails_with_a_remedy_when_the_api_server_never_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(defaults, "PAUSE_S", 0.0)
+    monkeypatch.setattr(default_objects, "PAUSE_S", 0.0)
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(yaml.safe_dump(UNREACHABLE))
     api = Api(await open_connection(str(kubeconfig)))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ops.kubernetes.resources import FINALIZER
+from ops.kubernetes.translated_kinds import FINALIZER
 from tests.core.manifests.spiderpool_dumps import endpoint, nic, pool, reservation
 from tests.kubernetes.objects import Object, get, path_of
 from tests.kubernetes.translator_harness import TranslatorHarness

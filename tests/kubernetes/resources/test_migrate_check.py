@@ -19,7 +19,7 @@ import pytest
 
 from core.domain.claims.takeover import plan_takeover
 from core.manifests.spiderpool import read_spiderpool
-from ops.cli.exits import Exit
+from ops.cli.exit_codes import Exit
 from tests.kubernetes.objects import Object, path_of
 from tests.kubernetes.resources.test_import_spiderpool import orbctl
 from tests.kubernetes.translator_harness import TranslatorHarness

@@ -14,9 +14,9 @@ from core.domain.forecast import Forecast, NoTrend
 from core.domain.model import Pool
 from core.errors import ApiConflict
 from core.manifests.kinds.fields import API_VERSION
-from ops.kubernetes.reporter import ROUND_S
-from ops.kubernetes.reports import REPORT_ANNOTATION, StatusReport
-from ops.kubernetes.resources import FINALIZER, TranslatedKind
+from ops.kubernetes.status_reporter import ROUND_S
+from ops.kubernetes.status_reports import REPORT_ANNOTATION, StatusReport
+from ops.kubernetes.translated_kinds import FINALIZER, TranslatedKind
 from tests.kubernetes.objects import Object, create, get, path_of, pool, subnet
 from tests.kubernetes.translator_harness import TranslatorHarness
 from tests.support import node_harness as nodes

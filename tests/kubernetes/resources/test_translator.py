@@ -11,7 +11,7 @@ from core.domain.configuration.commands import ApplyReservation
 from core.domain.model import Reservation
 from core.domain.subnets.subnet_model import pools_of_subnet
 from core.errors import LostRace
-from ops.kubernetes.resources import FINALIZER, UID_ANNOTATION
+from ops.kubernetes.translated_kinds import FINALIZER, UID_ANNOTATION
 from tests.kubernetes.objects import (
     create,
     get,

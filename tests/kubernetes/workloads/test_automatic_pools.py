@@ -17,7 +17,7 @@ from core.domain.fixed.owners import MissingOwner
 from core.domain.model import Pool, Subnet
 from core.kubernetes.workloads.applications import COLLECTION_NAMES
 from nodeagent.kubernetes.cluster_connection import connect_cluster
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.kubernetes.controllers_harness import NODE_NAME, ControllersHarness
 from tests.kubernetes.objects import Object
 from tests.kubernetes.workload_objects import (

@@ -19,8 +19,8 @@ from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from core.projections.projector import Projector
 from nodeagent.kubernetes.cluster_connection import Cluster, connect_cluster
-from nodeagent.settings.values import Settings
-from ops.kubernetes.ipam_claims import ClaimReporter
+from nodeagent.settings.agent_settings import Settings
+from ops.kubernetes.ipam_claim_status import ClaimReporter
 from tests.kubernetes.controllers_harness import NODE_NAME, QUICK_RECLAIM, ControllersHarness
 from tests.kubernetes.objects import Object
 from tests.kubernetes.translator_harness import until

@@ -12,7 +12,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.state import read_ledger
 from core.kubernetes.workloads.applications import application_of
 from ops.cli.applications import lines_of
-from ops.cli.exits import Exit
+from ops.cli.exit_codes import Exit
 from tests.kubernetes.objects import Object
 from tests.kubernetes.workload_objects import COLLECTION_PATHS, create_set, delete_workloads
 from tests.support.kubernetes import ApiServer

@@ -8,7 +8,7 @@ import pytest
 
 from core.domain.facts import PodFacts
 from ops.cli.commands import gc
-from ops.cli.exits import Exit
+from ops.cli.exit_codes import Exit
 from tests.kubernetes.controllers_harness import NODE_NAME, create_node
 from tests.kubernetes.objects import Object
 from tests.kubernetes.workload_objects import create_pod, delete_pod, delete_workloads

@@ -13,10 +13,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
+from nodeagent.clusterip.bpf_installation import Installation
 from nodeagent.clusterip.frontends import BackendGroup, Frontend, TransportAddress, packed
-from nodeagent.clusterip.installation import Installation
 from nodeagent.clusterip.map_plan import contents_of, plan
-from nodeagent.clusterip.pods import cgroup2_mounts
+from nodeagent.clusterip.pod_cgroups import cgroup2_mounts
 from nodeagent.clusterip.programs import DesiredPrograms
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from ops.lab.namespaces import NamedNamespace as Named

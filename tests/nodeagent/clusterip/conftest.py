@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from core.errors import DatapathError
-from nodeagent.clusterip.installation import Installation
-from nodeagent.clusterip.pods import cgroup2_mounts
+from nodeagent.clusterip.bpf_installation import Installation
+from nodeagent.clusterip.pod_cgroups import cgroup2_mounts
 from nodeagent.clusterip.program_loader import try_loading
 from nodeagent.clusterip.programs import DesiredPrograms
 from tests.nodeagent.clusterip.clusterip_harness import ClusterIPHarness

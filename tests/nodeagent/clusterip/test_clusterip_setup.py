@@ -14,10 +14,10 @@ from core.errors import DatapathError
 from core.eventstore.memory import MemoryStore
 from core.manifests.commands import apply_command
 from nodeagent.clusterip import reconciler
+from nodeagent.clusterip.bpf_installation import PIN_DIRECTORY, Installation
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
-from nodeagent.clusterip.installation import PIN_DIRECTORY, Installation
 from nodeagent.clusterip.map_plan import MapPlan, fit
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.nodeagent.clusterip.clusterip_harness import (
     BACKEND_ADDRESSES,
     SERVICE_ADDRESS,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodeagent.clusterip.frontends import BackendGroup, Frontend, TransportAddress
-from nodeagent.clusterip.layout import (
+from nodeagent.clusterip.map_layout import (
     FrontendHead,
     Member,
     Slot,

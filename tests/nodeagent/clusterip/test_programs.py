@@ -14,7 +14,7 @@ from typing import Final
 
 import pytest
 
-from nodeagent.clusterip import layout
+from nodeagent.clusterip import map_layout
 from nodeagent.clusterip.programs import LOOKUPS_MAX, PROGRAM_HOOKS, DesiredPrograms, Hook, program
 from nodeagent.ebpf import numbers as n
 from nodeagent.ebpf.instructions import (
@@ -40,7 +40,7 @@ from nodeagent.ebpf.instructions import (
 from tests.support.parts import LITTLE_ENDIAN, needs
 
 PROGRAMS: Final = Path(__file__).parent / "programs"
-MAPS: Final = {spec.name: number for number, spec in enumerate(layout.MAPS, 3)}
+MAPS: Final = {spec.name: number for number, spec in enumerate(map_layout.MAPS, 3)}
 LITTLE = pytest.mark.skipif(sys.byteorder != "little", reason=needs(LITTLE_ENDIAN))
 
 

@@ -12,8 +12,8 @@ from typing import Final
 
 import pytest
 
+from nodeagent.clusterip.bpf_installation import Installation
 from nodeagent.clusterip.frontends import BackendGroup, Frontend, TransportAddress, packed
-from nodeagent.clusterip.installation import Installation
 from nodeagent.netlink.namespaces import NetworkNamespace
 from tests.nodeagent.clusterip.clusterip_harness import ClusterIPHarness
 from tests.support.network_harness import SERVICE_CIDRS, NetworkPod

@@ -24,7 +24,7 @@ from nodeagent.cni_protocol.failures import CONFLICT_CODE, NOT_DETECTED, UNREACH
 from nodeagent.conflict_detection.detector import DetectionResult
 from nodeagent.handlers.conflict_probe import ROUNDS_MAX
 from nodeagent.handlers.withdrawal_handler import ADDRESSES_OF_A_HOST_MAX
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.link import Link, Station, ip
 from tests.support.spans import attributes_of, parent_of, recorded_spans

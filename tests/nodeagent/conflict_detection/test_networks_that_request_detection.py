@@ -16,7 +16,7 @@ from nodeagent.cni_protocol.failures import CONFLICT_CODE, INVALID_CONFIG, CniFa
 from nodeagent.conflict_detection.arp import ARP_REQUEST, decode_arp
 from nodeagent.handlers.assigned_address_probe import assigned_nic
 from nodeagent.netlink.values import mac_text
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, Reply, running
 from tests.support.link import Link, Station, ip
 

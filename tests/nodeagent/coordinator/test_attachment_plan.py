@@ -16,8 +16,8 @@ import pytest
 from core.domain.addresses.ip_address import Address, parse_address, parse_cidr
 from core.errors import BadInput
 from nodeagent.coordinator.attachment_plan import mac_of, plan
-from nodeagent.coordinator.facts import HostStack, PodStack, VethPair
 from nodeagent.coordinator.modes import NicSetup, decide
+from nodeagent.coordinator.network_stacks import HostStack, PodStack, VethPair
 from nodeagent.coordinator.settings import UnparsedSettings, effective_settings, read_settings
 from nodeagent.coordinator.steps import AttachmentPlan, PlanStep
 from nodeagent.netlink.numbers import IFF_BROADCAST, IFF_LOOPBACK, IFF_MULTICAST, IFF_UP

@@ -12,7 +12,7 @@ from core.eventstore.memory import MemoryStore
 from nodeagent.cni_protocol.failures import INTERNAL_CODE
 from nodeagent.coordinator.attachment_records import AttachmentRecords
 from nodeagent.handlers.missing_attachments import is_netns_gone
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import frame, running
 
 

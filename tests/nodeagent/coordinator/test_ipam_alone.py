@@ -24,7 +24,7 @@ from core.domain.addresses.ip_address import parse_address, parse_range
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.model import Pool, Route
 from core.eventstore.memory import MemoryStore
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from ops import installer
 from ops.lab.programs import PLUGIN_DIRECTORIES
 from tests.support.agent_harness import AgentHarness as Agent

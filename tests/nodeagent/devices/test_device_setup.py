@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from core.domain.configuration.commands import ApplyRecord
-from core.domain.devices import DeviceRules, HostNic, SubEniRule
 from core.domain.events import RecordDefined
+from core.domain.slots import DeviceRules, HostNic, SubEniRule
 from core.eventstore.memory import MemoryStore
 from core.settings.device_plugin import DeviceSettings
 from nodeagent.devices.kubelet_api import PLUGINS_DIRECTORY
 from nodeagent.devices.slot_offers import host_nics
 from nodeagent.netlink.namespaces import NetnsExecutor
+from nodeagent.settings.agent_settings import Settings
 from nodeagent.settings.settings_loader import load_settings
-from nodeagent.settings.values import Settings
 from nodeagent.telemetry.metrics import AgentMetrics
 from tests.nodeagent.devices.fake_kubelet import Kubelet
 from tests.nodeagent.devices.sys_tree import SysTree

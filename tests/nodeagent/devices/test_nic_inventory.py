@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.devices import (
+from core.domain.patterns.labels import LabelSelector, Requirement
+from core.domain.slots import (
     NIC_SLOTS,
     SLOTS_MAX,
     DeviceRules,
@@ -16,7 +17,6 @@ from core.domain.devices import (
     offered_slots,
     resource_fault,
 )
-from core.domain.patterns.labels import LabelSelector, Requirement
 
 LARGE = LabelSelector({"size": "large"})
 ETH1 = HostNic("eth1", has_device=True)

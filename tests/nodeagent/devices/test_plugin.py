@@ -16,8 +16,8 @@ import grpc
 import pytest
 
 from core.domain.device_allocation import Offer
-from core.domain.devices import DeviceRules, HostNic, NicRule, SubEniRule
 from core.domain.patterns.labels import LabelSelector
+from core.domain.slots import DeviceRules, HostNic, NicRule, SubEniRule
 from core.errors import NetlinkLost
 from nodeagent.devices.advertiser import DeviceAdvertiser
 from nodeagent.devices.plugin import PATH_BYTES_MAX, socket_name

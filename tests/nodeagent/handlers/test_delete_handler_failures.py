@@ -19,7 +19,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, Put
 from core.eventstore.memory import MemoryStore
 from nodeagent.cni_protocol.failures import TRY_AGAIN_LATER
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.faulty_store import Fault, FaultyStore
 

@@ -27,7 +27,7 @@ from core.eventstore.writer import Writer
 from nodeagent.facts import Liveness, StandaloneFactsSource
 from nodeagent.handlers.withdrawal_handler import Withdrawal, WithdrawalHandler
 from nodeagent.servers.http_api import STATEFUL
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.faulty_store import FaultyStore
 from tests.support.http_caller import over_socket

@@ -13,7 +13,7 @@ from core.eventstore.log import LOG_START, LogReader
 from core.eventstore.memory import MemoryStore
 from nodeagent.cni_protocol.failures import GC_INCOMPLETE, INVALID_CONFIG
 from nodeagent.handlers.missing_attachments import GC_TWICE_S, is_netns_gone
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, ManualClock, running
 
 

@@ -21,7 +21,7 @@ from core.eventstore.memory import MemoryStore
 from nodeagent.cni_protocol.failures import CniFailure
 from nodeagent.conflict_detection.detector import DetectionSwitches
 from nodeagent.handlers.add_handler import AddHandler, AllocationSteps
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.deadlines import DEADLINE_S, until
 

@@ -13,7 +13,7 @@ from core.domain.patterns.labels import LabelSelector
 from core.eventstore.memory import MemoryStore
 from nodeagent.agent import Agent
 from nodeagent.handlers.status_handler import ADD_RANGES, CHECK_POOLS, STATUS_CACHED_S
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, ManualClock, running
 from tests.support.faulty_store import FaultyStore
 

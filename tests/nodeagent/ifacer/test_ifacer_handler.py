@@ -17,7 +17,7 @@ from core.eventstore.memory import MemoryStore
 from nodeagent.ifacer.conf import InterfaceConfig
 from nodeagent.ifacer.link_configurator import LinkConfigurator
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, Reply, running
 from tests.support.parts import NAMESPACES, needs
 

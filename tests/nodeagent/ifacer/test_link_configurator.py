@@ -23,7 +23,7 @@ from core.eventstore.memory import MemoryStore
 from nodeagent.ifacer.conf import read_conf
 from nodeagent.ifacer.link_configurator import LinkConfigurator
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from ops import installer
 from tests.support.agent_harness import running
 

@@ -16,7 +16,7 @@ from nodeagent.netlink.rdma import RdmaSocket
 from nodeagent.netlink.session import NetlinkSession
 from nodeagent.netlink.values import Link as KernelLink
 from nodeagent.rdma.counter_reader import READ_S_MAX, CounterReader
-from nodeagent.rdma.values import RdmaPortLink
+from nodeagent.rdma.rdma_ports import RdmaPortLink
 from tests.nodeagent.rdma.scripted_kernel import EXCLUSIVE_MODE, SHARED_MODE, Device, Kernel, Port
 from tests.nodeagent.sriov.cards import Card
 from tests.support.emulation import needs_driver_ioctls

@@ -13,7 +13,7 @@ import pytest
 from nodeagent.rdma import rdma_exposition
 from nodeagent.rdma.counter_reader import CounterRead, CounterReader
 from nodeagent.rdma.rdma_exposition import STALE_S_MAX, RdmaExposition, no_rdma_pods
-from nodeagent.rdma.values import NamespacePorts, RdmaPod, RdmaPortLink
+from nodeagent.rdma.rdma_ports import NamespacePorts, RdmaPod, RdmaPortLink
 from nodeagent.telemetry.metrics import AgentMetrics
 from tests.support.agent_harness import ManualClock
 

@@ -14,8 +14,8 @@ from core.domain.model import Owner
 from nodeagent.rdma import samples
 from nodeagent.rdma.counter_help import HELP_TEXTS
 from nodeagent.rdma.counter_reader import guid_of
+from nodeagent.rdma.rdma_ports import NamespacePorts, RdmaPod, RdmaPortLink
 from nodeagent.rdma.samples import counter_name, guid_text, samples_of, text_of
-from nodeagent.rdma.values import NamespacePorts, RdmaPod, RdmaPortLink
 
 GOLDEN = Path(__file__).with_name("scrape.txt")
 CARD = 0x506B4B0300AABBCC

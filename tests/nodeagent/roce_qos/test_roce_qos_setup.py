@@ -6,7 +6,7 @@ from pathlib import Path
 
 from core.domain.roce_qos.model import RoceQos, RoceQosRule
 from core.eventstore.memory import MemoryStore
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from nodeagent.telemetry.metrics import AgentMetrics
 from tests.support.agent_harness import running
 from tests.support.deadlines import until

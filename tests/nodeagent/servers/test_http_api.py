@@ -11,7 +11,7 @@ from core.eventstore.log import LOG_START, LogReader
 from core.eventstore.memory import MemoryStore
 from nodeagent.agent import Agent
 from nodeagent.servers.http_bodies import BODY_BYTES_MAX, MISSING_MEMBER_CODE
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.http_caller import HttpReply, over_socket
 

@@ -16,7 +16,7 @@ import pytest
 from core.domain.facts import PodReference
 from core.errors import CallerGone
 from nodeagent.request_runner import RequestRunner
-from nodeagent.servers.sockets import has_hung_up
+from nodeagent.servers.unix_sockets import has_hung_up
 from nodeagent.telemetry.metrics import WorkCounts
 from tests.support.agent_harness import AgentHarness, frame
 from tests.support.http_caller import over_socket

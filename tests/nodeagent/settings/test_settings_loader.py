@@ -13,10 +13,10 @@ from core.process import spans
 from core.settings.shared_settings import CONF_PATH, add_daemon_options, conf_path
 from core.settings.sriov import SriovSettings
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
+from nodeagent.settings.agent_settings import Settings
 from nodeagent.settings.settings_loader import (
     load_settings,
 )
-from nodeagent.settings.values import Settings
 
 NODE = {"SPIDERPOOL_NODE_NAME": "node-1"}
 

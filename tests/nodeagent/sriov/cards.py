@@ -22,7 +22,7 @@ from nodeagent.sriov.node_hardware import with_netlink_facts, with_pods
 from nodeagent.sriov.sysfs import Sysfs
 from nodeagent.sriov.vf_configurator import VfConfigurator
 from nodeagent.sriov.vf_links import VfSettings
-from nodeagent.sriov_master import is_representor
+from nodeagent.sriov_master_addresses import is_representor
 
 TREES_FOLDER = Path(__file__).parent / "trees"
 NETWORK_DRIVERS = {"0x15b3": "mlx5_core", "0x8086": "iavf"}

@@ -13,7 +13,7 @@ import pytest
 
 from core.eventstore.memory import MemoryStore
 from nodeagent.servers.call_log import LogDirectory
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from nodeagent.telemetry.plugin_log import (
     FILES_MAX,
     LogTarget,

@@ -24,7 +24,7 @@ from core.eventstore.memory import MemoryStore
 from core.process.logs import JsonLines, set_up_logging
 from core.process.spans import SdkTracer
 from core.process.tracing import span
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.emulation import needs_process_times, needs_real_time
 from tests.support.http_caller import over_socket, over_tcp

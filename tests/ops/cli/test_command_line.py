@@ -21,12 +21,12 @@ from core.errors import (
     StoreUnavailable,
 )
 from core.eventstore.keys import check_name
-from ops.cli.application import app
 from ops.cli.command_line import parse_options, program_of
-from ops.cli.exits import Exit, exit_code
+from ops.cli.exit_codes import Exit, exit_code
 from ops.cli.global_options import ProcessContext
 from ops.cli.kinds import ObjectKind, kind_of, split_name
 from ops.cli.main import run
+from ops.cli.orbctl_application import app
 from ops.cli.output import duration, moment
 from ops.cli.session import WRITERS_MAX, writer_name
 from ops.cli.times import parse_time

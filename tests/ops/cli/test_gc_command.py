@@ -15,7 +15,7 @@ from core.eventstore.codec import CLAIM_CODEC, ENDPOINT_CODEC
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, Put
 from ops.cli.commands import gc
-from ops.cli.exits import Exit
+from ops.cli.exit_codes import Exit
 from tests.support.node_harness import pod, pool
 from tests.support.orbctl_harness import CLUSTER_NAME, CommandResult, OrbctlHarness
 

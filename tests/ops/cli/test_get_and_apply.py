@@ -14,7 +14,7 @@ from core.errors import WriterFenced
 from core.eventstore.etcd import EtcdSettings
 from core.eventstore.memory import MemoryStore
 from core.eventstore.writer import Writer
-from core.projections.fold import Projection
+from core.projections.projection import Projection
 from ops.cli.global_options import ProcessContext
 from ops.cli.pool_usage import count_pools
 from ops.cli.session import FENCED_TRIES_MAX, ClusterSession

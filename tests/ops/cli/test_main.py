@@ -19,12 +19,12 @@ import pytest
 
 import core
 from ops.cli import spiderpoolctl
-from ops.cli.application import OrbctlCommands, app
 from ops.cli.command_group import CommandGroup
 from ops.cli.command_line import program_of
-from ops.cli.exits import Exit
+from ops.cli.exit_codes import Exit
 from ops.cli.global_options import ProcessContext
 from ops.cli.main import run
+from ops.cli.orbctl_application import OrbctlCommands, app
 from tests.support.etcd import EtcdCluster, free_ports
 
 DIRECTORY = Path(__file__).parent / "transcripts"
@@ -49,7 +49,7 @@ def orbctl(*arguments: str, stdin: str = "", **variables: str) -> subprocess.Com
 def test_help_imports_no_slow_module() -> None:
     code = f"""
 import sys
-from ops.cli.application import app
+from ops.cli.orbctl_application import app
 from ops.cli.command_group import CommandGroup
 from ops.cli.command_line import program_of
 import ops.cli.main

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.domain.sriov.model import PhysicalFunction
-from ops.cli.exits import Exit
+from ops.cli.exit_codes import Exit
 from ops.cli.global_options import ProcessContext
 from ops.cli.main import run
 

@@ -15,7 +15,7 @@ import pytest
 
 import core
 from core.errors import BadInput, NotFound
-from ops.cli.exits import Exit
+from ops.cli.exit_codes import Exit
 from ops.cli.global_options import ProcessContext
 from ops.cli.main import run
 from ops.cli.remote import Remote, is_remote, prepare

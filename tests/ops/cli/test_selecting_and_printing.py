@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import BadInput
-from ops.cli.exits import Exit
+from ops.cli.exit_codes import Exit
 from ops.cli.formats import Format, parse_output
 from ops.cli.input_files import READABLE_REMEDY
 from ops.cli.jsonpath import find, render

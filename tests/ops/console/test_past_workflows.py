@@ -18,7 +18,7 @@ from ops.console.values import time_ms_of, time_text
 from tests.support.console_harness import served
 from tests.support.engine_harness import EngineHarness, eventually
 from tests.support.engine_samples import Basket
-from workflows.engine.client import past_visibility
+from workflows.engine.client import visibility_at_instant
 from workflows.engine.store.archive_files import ExecutionFiles
 from workflows.engine.worker.retention import ARCHIVE_RETENTION_S, RETENTION_S, Archive
 from workflows.engine.worker.worker import WorkerOptions
@@ -146,7 +146,7 @@ async def test_an_execution_that_has_left_etcd_is_read_from_the_archive(
         answer = await reader.get(f"workflows/{ID}", times["paused"])
         assert answer["history"][-1]["type"] == "WorkflowExecutionPaused"
 
-        monkeypatch.setattr(past_visibility, "ARCHIVED_READ_MAX", 0)
+        monkeypatch.setattr(visibility_at_instant, "ARCHIVED_READ_MAX", 0)
         limited = await reader.get("workflows", times["closed"])
         assert limited["items"] == []
         assert limited["missing"] == ["older archived executions that were not read: 1"]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from core.archive.snapshot import empty_snapshot
+from core.audit.compact_texts import Names
 from core.audit.holding_table import Holder, HoldingTable
 from core.audit.indexed_log import LogInstant
 from core.audit.log_index import LogIndex
-from core.audit.text_columns import Names
 from ops.console.search import HITS_EXAMINED_MAX, POOL_HITS_EXAMINED_MIN, search
 
 POOLS = 90

@@ -14,7 +14,7 @@ from core.process.openmetrics import Instruments, MetricsRegistry
 from core.projections.projector import Projector
 from ops.controller.forecaster import Forecaster
 from ops.controller.metrics import OUR_SCOPE, observe_forecasts
-from ops.kubernetes.outlooks import PoolOutlooks
+from ops.kubernetes.pool_outlooks import PoolOutlooks
 from tests.support.archived_cluster import TEST_KEYS, Add, ArchivedCluster
 from tests.support.engine_harness import eventually
 

@@ -15,8 +15,8 @@ import pytest
 from core.errors import DatapathError
 from core.eventstore.memory import MemoryStore
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace, read_sysctl
+from nodeagent.settings.agent_settings import Settings
 from nodeagent.settings.sysctls import NODE_SYSCTLS, Sysctl, read, tune
-from nodeagent.settings.values import Settings
 from ops.diagnostics.kernel_features import try_kernel_features
 from ops.diagnostics.network_manager import Manager, read_manager
 from tests.support.agent_harness import running

@@ -9,7 +9,6 @@ from typing import NamedTuple
 from core.errors import BadInput, ExecutionNotFound, UnusableValue
 from core.eventstore.kv import Get, KeyValue, KeyValueStore
 from workflows.engine.store.archive_files import ExecutionFiles, archived
-from workflows.engine.store.faults import DECODING_ERRORS
 from workflows.engine.store.history_reader import (
     attempts_of,
     closed_head_of,
@@ -19,6 +18,7 @@ from workflows.engine.store.history_reader import (
 )
 from workflows.engine.store.keys import SHARD_COUNT, WorkflowKeys, shard_of
 from workflows.engine.store.records import Attempt, RunHead
+from workflows.engine.store.unusable_values import DECODING_ERRORS
 from workflows.engine.worker.ownership import OWNER_RECORD
 from workflows.model.errors import LimitExceeded
 from workflows.model.events import HistoryEvent

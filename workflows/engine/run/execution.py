@@ -31,7 +31,6 @@ from workflows.engine.run.run_inbox import (
 )
 from workflows.engine.run.run_interpreter import TYPE_REMEDY, Interpreters, RunInterpreter
 from workflows.engine.store.draft import ExecutionStore, HistoryDraft, PendingReply
-from workflows.engine.store.faults import RunObstacle
 from workflows.engine.store.history_reader import attempts_of
 from workflows.engine.store.records import (
     InboxMessage,
@@ -43,6 +42,7 @@ from workflows.engine.store.records import (
     RunHead,
     Terminate,
 )
+from workflows.engine.store.unusable_values import RunObstacle
 from workflows.engine.worker.activities import ActivityHost
 from workflows.model.commands import UpdateRejection
 from workflows.model.errors import LimitExceeded, PatchMissingError, WorkflowError

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from core.eventstore.kv import Delete, Guard, KeyValueStore, Put, Unchanged, Write
 from workflows.engine.clock import Clock
-from workflows.engine.store.faults import WorkerFaults
 from workflows.engine.store.history_reader import read_whole_history
 from workflows.engine.store.keys import WorkflowKeys, new_id
 from workflows.engine.store.records import (
@@ -26,6 +25,7 @@ from workflows.engine.store.records import (
     encode_message,
 )
 from workflows.engine.store.session import Committer
+from workflows.engine.store.unusable_values import WorkerFaults
 from workflows.model import events as ev
 from workflows.model.events import HistoryEvent
 from workflows.model.limits import PAYLOAD_WARN_BYTES

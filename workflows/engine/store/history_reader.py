@@ -10,7 +10,6 @@ import msgspec
 
 from core.errors import ExecutionNotFound, UnusableValue
 from core.eventstore.kv import Get, KeyValue, KeyValueStore
-from workflows.engine.store.faults import DECODING_ERRORS
 from workflows.engine.store.keys import RUN_ID_CHARS, WorkflowKeys
 from workflows.engine.store.records import (
     ATTEMPT_CODEC,
@@ -19,6 +18,7 @@ from workflows.engine.store.records import (
     RunHead,
     decode_history,
 )
+from workflows.engine.store.unusable_values import DECODING_ERRORS
 from workflows.model.errors import HistoryError
 from workflows.model.events import HistoryEvent
 

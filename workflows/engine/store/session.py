@@ -53,8 +53,8 @@ from core.eventstore.kv import (
 from core.eventstore.retry_policies import retry_unavailable
 from core.process.concurrency import until_tick_s
 from core.process.retry import pause_s
-from workflows.engine.store.faults import DECODING_ERRORS
 from workflows.engine.store.keys import WorkflowKeys
+from workflows.engine.store.unusable_values import DECODING_ERRORS
 
 WORKER_TTL_S = 3
 """Seconds after which the shards of a dead worker are free; etcd adds up to half a second."""

@@ -14,9 +14,9 @@ from typing import NamedTuple
 from core.eventstore.codec import StateCodec
 from core.eventstore.group_commit import Committed
 from core.eventstore.kv import Absent, Delete, KeyChange, KeyValue, Put, Unchanged
-from workflows.engine.store.faults import DECODING_ERRORS, WorkerFaults
 from workflows.engine.store.keys import SHARD_COUNT, WorkflowKeys
 from workflows.engine.store.session import Committer, WorkerSession
+from workflows.engine.store.unusable_values import DECODING_ERRORS, WorkerFaults
 
 
 class OwnerRecord(NamedTuple):

@@ -21,7 +21,6 @@ from core.process.retry import is_retryable
 from workflows.engine.run.execution import STEP_PAUSE_S, Execution, ExecutionOwner, ExecutionParts
 from workflows.engine.run.resets import ResetRun, StoredHead, reset_run
 from workflows.engine.run.undeliverable_messages import UndeliverableMessages, may_start
-from workflows.engine.store.faults import DECODING_ERRORS, RETRY_UNUSABLE_S
 from workflows.engine.store.history_reader import owned_head_of
 from workflows.engine.store.records import (
     InboxMessage,
@@ -30,6 +29,7 @@ from workflows.engine.store.records import (
     decode_message,
     reserved_head,
 )
+from workflows.engine.store.unusable_values import DECODING_ERRORS, RETRY_UNUSABLE_S
 from workflows.engine.worker.retention import ClosedRuns
 
 _log = logging.getLogger(__name__)

@@ -16,9 +16,9 @@ from core.errors import StoreUnavailable
 from core.eventstore.kv import Absent, Get, KeyChange, Put, ReadResult, Unchanged
 from core.eventstore.retry_policies import retry_unavailable
 from workflows.engine.run.execution import ExecutionParts
-from workflows.engine.store.faults import DECODING_ERRORS
 from workflows.engine.store.records import RunHead
 from workflows.engine.store.session import WorkerSession
+from workflows.engine.store.unusable_values import DECODING_ERRORS
 from workflows.engine.worker.ownership import Ownership
 from workflows.engine.worker.retention import Archive, prune, retire
 from workflows.engine.worker.shard import Shard

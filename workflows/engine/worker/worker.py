@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from core.errors import OrbweaverError
-from core.eventstore.faults import Faults
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
+from core.eventstore.undecodable_values import Faults
 from core.process.retry import Backoff
 from workflows.api.definitions import Registry
 from workflows.engine.clock import Clock, Deadlines, SystemClock
@@ -24,10 +24,10 @@ from workflows.engine.run.execution import ExecutionParts
 from workflows.engine.run.run_inbox import ReplyWriter
 from workflows.engine.run.run_interpreter import InterpreterCache, Interpreters
 from workflows.engine.store.draft import ExecutionStore
-from workflows.engine.store.faults import WorkerFaults
 from workflows.engine.store.keys import DEFAULT_QUEUE, WorkflowKeys
 from workflows.engine.store.records import RunHead
 from workflows.engine.store.session import WORKER_TTL_S, Committer, open_session
+from workflows.engine.store.unusable_values import WorkerFaults
 from workflows.engine.telemetry import Telemetry
 from workflows.engine.worker.activities import ACTIVITY_SLOTS, ActivityHost
 from workflows.engine.worker.retention import Archive

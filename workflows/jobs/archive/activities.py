@@ -16,9 +16,9 @@ from core.archive.archiver import Archiver, SealResult, needs_sealing
 from core.archive.files import Files
 from core.archive.pruner import Pruner, PruneResult, Retention
 from core.errors import LogCorrupt, LogGap, OutcomeUnknown, StoreFull
+from core.eventstore.full_etcd import make_reserve
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.space import make_reserve
 from workflows.api import activity
 from workflows.model.errors import ApplicationError
 

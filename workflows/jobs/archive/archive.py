@@ -14,9 +14,9 @@ from typing import Final, NamedTuple
 from core.archive.archiver import LIVE_SEGMENTS_MAX, SealResult
 from core.archive.pruner import PruneResult
 from workflows.api import workflow
+from workflows.jobs.activity_options import failure_text, now_s, step_options, utc
 from workflows.jobs.archive.activities import ArchiveActivities, SealCheck
 from workflows.jobs.archive.prune import PRUNE_S
-from workflows.jobs.steps import failure_text, now_s, step_options, utc
 from workflows.model.payloads import Payload
 
 WORKFLOW_TYPE: Final = "archive-log"

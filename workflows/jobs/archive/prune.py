@@ -9,8 +9,8 @@ from typing import Final
 
 from core.archive.pruner import PruneResult
 from workflows.api import workflow
+from workflows.jobs.activity_options import step_options
 from workflows.jobs.archive.activities import ArchiveActivities
-from workflows.jobs.steps import step_options
 from workflows.schedules.schedule import (
     Schedule,
     ScheduleAction,

@@ -13,8 +13,8 @@ from typing import Final, NamedTuple
 
 from core.domain.autopools.names import ApplicationKey
 from workflows.api import workflow
+from workflows.jobs.activity_options import FAULT_CHARS_MAX, failure_text, step_options
 from workflows.jobs.autopools.pool_activities import AutoPoolActivities, ReconcileResult
-from workflows.jobs.steps import FAULT_CHARS_MAX, failure_text, step_options
 from workflows.model.limits import ID_BYTES_MAX
 from workflows.model.payloads import Payload
 

@@ -32,7 +32,7 @@ from core.process.concurrency import until_all
 from core.process.retry import Backoff, until_done
 from core.projections.configuration_view import ConfigurationSnapshot
 from workflows.engine.client.client import Client
-from workflows.engine.store.faults import OF_ONE_EXECUTION
+from workflows.engine.store.unusable_values import OF_ONE_EXECUTION
 from workflows.jobs.autopools.application import WAKE_SIGNAL, AutoPools, workflow_id
 from workflows.jobs.autopools.pool_activities import PoolPlanner
 from workflows.jobs.required_executions import RequiredExecution, ensure_execution

@@ -17,7 +17,7 @@ from core.domain.fixed.owners import MissingOwner
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
 from core.projections.configuration_view import ConfigurationSnapshot, ConfigurationView
-from workflows.jobs.records import Deletions
+from workflows.jobs.record_lookup import Deletions
 
 
 class ApplicationsSource(Protocol):

@@ -40,7 +40,7 @@ from core.eventstore.state import read_claims
 from core.projections.configuration_view import ConfigurationView
 from workflows.api import activity
 from workflows.jobs.autopools.applications import ApplicationsSource
-from workflows.jobs.writers import ShardWriters
+from workflows.jobs.shard_writers import ShardWriters
 
 PASSES_MAX: Final = 4
 """Plans of one attempt. A further plan is needed if others change pools between plan and steps."""

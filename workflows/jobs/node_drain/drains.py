@@ -22,9 +22,9 @@ from core.domain.sriov.drain_plan import (
     plan_drains,
 )
 from workflows.api import workflow
+from workflows.jobs.activity_options import failure_text, now_s, step_options, utc
 from workflows.jobs.node_drain.activities import DrainActivities
 from workflows.jobs.node_drain.drainer import DrainObservation
-from workflows.jobs.steps import failure_text, now_s, step_options, utc
 from workflows.model.payloads import Payload
 
 WORKFLOW_TYPE: Final = "sriov-drains"

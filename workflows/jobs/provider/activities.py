@@ -29,7 +29,7 @@ from workflows.jobs.provider.client import (
     ProviderReleaseRequest,
     RequestedAddress,
 )
-from workflows.jobs.writers import ShardWriters
+from workflows.jobs.shard_writers import ShardWriters
 
 
 class ProviderRelease(NamedTuple):

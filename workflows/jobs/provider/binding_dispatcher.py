@@ -17,10 +17,10 @@ from core.allocation.bindings import BINDING_KEYS, Binding, BindingStore, Stored
 from core.allocation.releaser import read_claims
 from core.domain.evolution import EndpointKey
 from core.errors import ExecutionFailed
-from core.eventstore.faults import Faults
 from core.eventstore.keys import Keys, key_text
 from core.eventstore.kv import Get, KeyValueStore
 from core.eventstore.retry_policies import retry_unavailable
+from core.eventstore.undecodable_values import Faults
 from core.process import tracing
 from core.process.concurrency import until_all
 from core.process.retry import Backoff, until_done

@@ -18,7 +18,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
 from workflows.api import activity
 from workflows.jobs.quarantine.prober import Prober, ProbeResult, ProbeTarget
-from workflows.jobs.writers import ShardWriters
+from workflows.jobs.shard_writers import ShardWriters
 
 ENDED: Final = ProbeResult("over")
 

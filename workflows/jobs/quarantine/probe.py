@@ -13,13 +13,13 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from core.domain.model import ConflictingHost
-from core.projections.fold import Projection
+from core.projections.projection import Projection
 from workflows.api import workflow
+from workflows.jobs.activity_options import failure_text, now_s, step_options, utc
 from workflows.jobs.quarantine.activities import QuarantineActivities
 from workflows.jobs.quarantine.prober import ProbeResult
 from workflows.jobs.quarantine.schedule import SILENT_PROBES, ProbeProgress, after
 from workflows.jobs.required_executions import RequiredExecution
-from workflows.jobs.steps import failure_text, now_s, step_options, utc
 from workflows.model.payloads import Payload
 
 WORKFLOW_TYPE: Final = "quarantine-probe"

@@ -41,7 +41,7 @@ from core.process.retry import Backoff
 from workflows.api import activity, workflow
 from workflows.api.options import StartOptions
 from workflows.engine.client.client import Client
-from workflows.jobs.reclaim.context import PodChange, ReclaimContext, ScanRequest
+from workflows.jobs.reclaim.reclaim_context import PodChange, ReclaimContext, ScanRequest
 from workflows.model.errors import WorkflowError
 
 WORKFLOW_TYPE: Final = "reclaim-pod"

@@ -23,6 +23,7 @@ from core.eventstore.kv import Get, KeyValueStore
 from workflows.api import workflow
 from workflows.engine.store.keys import DEFAULT_QUEUE, WorkflowKeys
 from workflows.engine.store.kinds import OPEN_HEADS
+from workflows.jobs.activity_options import failure_text, now_s, step_options, utc
 from workflows.jobs.reclaim.scan_activities import (
     ChunkResult,
     PausedStep,
@@ -30,7 +31,6 @@ from workflows.jobs.reclaim.scan_activities import (
     ScanObservation,
 )
 from workflows.jobs.reclaim.scan_states import EMPTY_SCAN_STATE, ScanStateRef
-from workflows.jobs.steps import failure_text, now_s, step_options, utc
 from workflows.model.payloads import Payload
 from workflows.model.policies import ExecutionStatus
 

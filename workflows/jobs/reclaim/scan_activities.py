@@ -25,11 +25,11 @@ from core.domain.reclaim.decision_table import ReclaimDeadline, VerdictContext
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Moment
 from core.domain.reclaim.reclaim_plan import ReclaimPlan, ReclaimStep, plan_scan
 from core.errors import OrbweaverError
-from core.eventstore.garbage_collection import gc_paused
+from core.eventstore.python_garbage_collector import gc_paused
 from core.eventstore.state import read_ledger
 from workflows.api import activity
-from workflows.engine.store.faults import OF_ONE_EXECUTION
-from workflows.jobs.reclaim.context import ReclaimContext
+from workflows.engine.store.unusable_values import OF_ONE_EXECUTION
+from workflows.jobs.reclaim.reclaim_context import ReclaimContext
 from workflows.jobs.reclaim.scan_states import ScanStateRef, ScanStates
 from workflows.model.errors import ApplicationError
 

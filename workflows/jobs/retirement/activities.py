@@ -25,7 +25,7 @@ from workflows.jobs.retirement.retirement_values import (
     BlockingClaim,
     RemainingClaims,
 )
-from workflows.jobs.writers import ShardWriters
+from workflows.jobs.shard_writers import ShardWriters
 
 RANGES_PER_READ_MAX: Final = 100
 """Key ranges of one read; etcd accepts 128 operations."""

@@ -11,6 +11,7 @@ from typing import Final
 
 from core.domain.configuration.commands import Retirable
 from workflows.api import workflow
+from workflows.jobs.activity_options import step_options
 from workflows.jobs.retirement.activities import RetirementActivities
 from workflows.jobs.retirement.retirement_values import (
     POOL_WORKFLOW,
@@ -20,7 +21,6 @@ from workflows.jobs.retirement.retirement_values import (
     RetirementResult,
 )
 from workflows.jobs.retirement.retirement_wait import RetirementWait
-from workflows.jobs.steps import step_options
 from workflows.model.payloads import Payload
 
 STEP_S: Final = 60.0

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Final
 
 from workflows.api import workflow
+from workflows.jobs.activity_options import failure_text, now_s, utc
 from workflows.jobs.retirement.retirement_values import (
     CHECK_SIGNAL,
     REQUEST_SIGNAL,
@@ -17,7 +18,6 @@ from workflows.jobs.retirement.retirement_values import (
     RemainingClaims,
     RetirementRequest,
 )
-from workflows.jobs.steps import failure_text, now_s, utc
 from workflows.model.payloads import Payload
 
 PAUSE_S_MIN: Final = 60.0

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import ClassVar, Final, cast
 
 from core.eventstore.etcd.http2 import frames
+from core.eventstore.etcd.http2.dead_peer_detection import Keepalive
 from core.eventstore.etcd.http2.flow_control import (
     CONNECTION_WINDOW_BYTES,
     STREAM_WINDOW_BYTES,
@@ -25,7 +26,6 @@ from core.eventstore.etcd.http2.headers import (
     BlockAssembler,
     response_headers,
 )
-from core.eventstore.etcd.http2.keepalive import Keepalive
 from core.eventstore.etcd.http2.status import RpcError, StatusCode
 from core.eventstore.etcd.http2.stream import RpcCall
 from core.eventstore.etcd.http2.stream_table import StreamTable

@@ -16,7 +16,7 @@ from core.domain.autopools.names import (
     pool_name,
     scope_of,
 )
-from core.domain.names import SUBDOMAIN_CHARS_MAX
+from core.domain.name_syntax import SUBDOMAIN_CHARS_MAX
 from tests.core.domain.autopools.samples import (
     POOL_NAME,
     SUBNET4,

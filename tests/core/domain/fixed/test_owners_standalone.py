@@ -20,11 +20,11 @@ from core.eventstore.memory import MemoryStore
 from core.eventstore.state import read_endpoint, read_ledger
 from core.manifests.manifest_writer import dump_yaml, to_manifest
 from ops.cli.commands import gc
-from ops.cli.exits import Exit
+from ops.cli.exit_codes import Exit
 from tests.core.manifests.samples import record_of
 from tests.support.node_harness import NodeHarness, pod, pool
 from tests.support.orbctl_harness import CLUSTER_NAME, OrbctlHarness
-from workflows.jobs.records import StandaloneReclaimFactsSource
+from workflows.jobs.record_lookup import StandaloneReclaimFactsSource
 
 DB = RecordDefined("StatefulSet", "shop", "db", replicas=3, ordinals_start=1)
 MANIFEST = """

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from core.manifests.kinds.multus_configs import MultusConfigSpec
-from core.manifests.networks.defaults import completed
 from core.manifests.networks.nad_renderer import NetworkAttachment, render
-from core.manifests.networks.rules import ReviewedNetwork, network_rules
+from core.manifests.networks.network_defaults import completed
+from core.manifests.networks.network_validation import ReviewedNetwork, network_rules
 
 COORDINATOR = '{"tunePodRoutes":true,"mode":"auto","type":"coordinator"}'
 

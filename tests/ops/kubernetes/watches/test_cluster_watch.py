@@ -22,7 +22,7 @@ from ops.kubernetes.watches.pods import PODS_PATH
 from tests.ops.kubernetes.watches.scripted_api import ScriptedApi
 from tests.ops.kubernetes.watches.test_absence import endpoint, ledger
 from tests.support.engine_harness import within
-from workflows.jobs.reclaim.context import Change, PodChange, ScanRequest
+from workflows.jobs.reclaim.reclaim_context import Change, PodChange, ScanRequest
 
 THREE = [endpoint(f"web-{number}", f"u{number}", f"10.6.0.{number}") for number in range(3)]
 CLAIMS_READ = Moment(0.0)

@@ -7,7 +7,7 @@ import pytest
 from core.domain.reclaim.evidence import PodState
 from ops.kubernetes.watches import pending_changes
 from ops.kubernetes.watches.pending_changes import PendingChanges, deletion_of
-from workflows.jobs.reclaim.context import PodChange, ScanRequest
+from workflows.jobs.reclaim.reclaim_context import PodChange, ScanRequest
 
 ENDING = PodState("shop", "web-0", "u1", deletion_s=1.0)
 

@@ -13,9 +13,9 @@ from core.kubernetes import informer, work_queue
 from core.kubernetes.api import Api, Object, WatchEvent
 from core.kubernetes.informer import Informer
 from core.kubernetes.work_queue import WorkQueue
-from ops.kubernetes.attachments import MULTUS_CONFIGS_PATH, Attachments
-from ops.kubernetes.coordinators import COORDINATORS_PATH, Coordinators
-from ops.kubernetes.objects import ObjectWriter
+from ops.kubernetes.coordinator_status import COORDINATORS_PATH, Coordinators
+from ops.kubernetes.custom_resource_writer import ObjectWriter
+from ops.kubernetes.network_attachment_definitions import MULTUS_CONFIGS_PATH, Attachments
 from ops.kubernetes.settings import CoordinatorReconcilerSettings
 from tests.kubernetes.objects import coordinator, network
 from tests.ops.kubernetes.watches.scripted_api import ScriptedApi

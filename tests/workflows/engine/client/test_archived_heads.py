@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from workflows.engine.client import past_visibility
-from workflows.engine.client.past_visibility import ArchivedHeads
+from workflows.engine.client import visibility_at_instant
+from workflows.engine.client.visibility_at_instant import ArchivedHeads
 from workflows.engine.store.archive_files import ExecutionFiles
 from workflows.engine.store.records import RunHead
 from workflows.model.policies import ExecutionStatus
@@ -33,7 +33,7 @@ def short_turns() -> Iterator[None]:
 def test_threads_read_heads_while_other_threads_evict_them_from_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(past_visibility, "ARCHIVED_CACHED_MAX", 1)
+    monkeypatch.setattr(visibility_at_instant, "ARCHIVED_CACHED_MAX", 1)
     files = ExecutionFiles(tmp_path)
     ended = RunHead("one", "", "", ExecutionStatus.COMPLETED)
     for run_id in RUNS:

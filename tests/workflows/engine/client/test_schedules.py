@@ -8,7 +8,7 @@ import json
 import pytest
 
 from core.eventstore.etcd import EtcdSettings, EtcdStore
-from ops.cli.exits import Exit
+from ops.cli.exit_codes import Exit
 from ops.cli.global_options import ProcessContext
 from ops.cli.main import run
 from tests.support.engine_harness import EngineHarness, eventually

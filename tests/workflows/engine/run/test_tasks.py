@@ -7,12 +7,12 @@ import weakref
 
 import pytest
 
-from core.eventstore.garbage_collection import freeze_current_objects
 from core.eventstore.memory import MemoryStore
+from core.eventstore.python_garbage_collector import freeze_current_objects
 from tests.support.engine_harness import EngineHarness, eventually
 from tests.support.engine_samples import Chain, Sleeper, Steady
 from workflows.engine.run.execution import Execution
-from workflows.interpreter.run import Run
+from workflows.interpreter.run_state import Run
 
 
 async def test_a_closed_execution_is_freed_without_the_cycle_collector(

@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from core.errors import CallRejected
-from core.eventstore.faults import ContainedFault
 from core.eventstore.keys import key_text
 from core.eventstore.kv import Delete, Get, KeyValueStore, Put, ReadResult
+from core.eventstore.undecodable_values import ContainedFault
 from tests.support.engine_harness import EngineHarness, eventually, within
 from tests.support.engine_samples import Basket, Chain, Companion, Dynasty, Sleeper
 from tests.support.faulty_store import FaultyStore
@@ -22,7 +22,7 @@ from workflows.api import workflow
 from workflows.api.definitions import Registry
 from workflows.engine.client.handles import WorkflowHandle
 from workflows.engine.run import execution, received_events, run_inbox
-from workflows.engine.store import faults
+from workflows.engine.store import unusable_values
 from workflows.engine.store.draft import HistoryDraft
 from workflows.engine.store.keys import SHARD_COUNT, WorkflowKeys, new_id, shard_of
 from workflows.engine.store.records import (
@@ -116,7 +116,7 @@ CASES = [
 
 @pytest.fixture(autouse=True)
 def _short_periods(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faults, "RETRY_UNUSABLE_S", 0.05)
+    monkeypatch.setattr(unusable_values, "RETRY_UNUSABLE_S", 0.05)
     monkeypatch.setattr(shard, "RETRY_UNUSABLE_S", 0.05)
 
 

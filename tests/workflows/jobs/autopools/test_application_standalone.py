@@ -14,7 +14,7 @@ from core.domain.configuration.configuration_state import pool_addresses
 from core.eventstore.memory import MemoryStore
 from core.eventstore.state import read_ledger
 from core.manifests.commands import apply_command
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.engine_harness import eventually
 from tests.support.manifests import load_documents

@@ -15,7 +15,7 @@ from workflows.api.definitions import Registry
 from workflows.jobs.provider.activities import ProviderActivities, ProviderRelease
 from workflows.jobs.provider.binding import GIVE_BACK, ExternalBinding
 from workflows.jobs.provider.client import ProviderClient
-from workflows.jobs.writers import ShardWriters
+from workflows.jobs.shard_writers import ShardWriters
 from workflows.testing import TimeSkippingHandle, WorkflowEnvironment
 
 PARENT_MACS = {"eth0": "0c:00:00:00:00:01", "net1": "0c:00:00:00:00:02"}

@@ -11,7 +11,7 @@ from core.domain.events import QuarantineLifted
 from core.domain.model import ConflictingHost
 from core.errors import StoreUnavailable
 from core.eventstore.memory import MemoryStore
-from core.projections.fold import Projection
+from core.projections.projection import Projection
 from tests.support.node_harness import NodeHarness, check_everything, pool
 from workflows.api.definitions import Registry
 from workflows.jobs.quarantine.activities import QuarantineActivities
@@ -24,7 +24,7 @@ from workflows.jobs.quarantine.probe import (
 )
 from workflows.jobs.quarantine.prober import NO_PROBER, NoProber, Prober, ProbeResult, ProbeTarget
 from workflows.jobs.quarantine.schedule import PAUSE_S, PAUSE_S_MAX, SILENT_PROBES
-from workflows.jobs.writers import ShardWriters
+from workflows.jobs.shard_writers import ShardWriters
 from workflows.model.policies import ExecutionStatus
 from workflows.testing.environment import WorkflowEnvironment
 from workflows.testing.handle import TimeSkippingHandle

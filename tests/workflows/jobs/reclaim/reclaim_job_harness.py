@@ -15,7 +15,6 @@ from core.domain.reclaim.settings import ReclaimSettings
 from tests.core.domain.reclaim.reclaim_harness import ReclaimHarness
 from tests.core.domain.reclaim.scripted_cluster import ObservedPod, ScriptedCluster, seconds
 from workflows.api.definitions import Registry
-from workflows.jobs.reclaim.context import PodChange, ReclaimContext, observer_of
 from workflows.jobs.reclaim.pod import (
     CHANGED_SIGNAL,
     ChangeListener,
@@ -26,9 +25,10 @@ from workflows.jobs.reclaim.pod import (
     ReclaimResult,
     workflow_id,
 )
+from workflows.jobs.reclaim.reclaim_context import PodChange, ReclaimContext, observer_of
 from workflows.jobs.reclaim.scan import ReclaimScan, ScanSettings
 from workflows.jobs.reclaim.scan_activities import ReclaimActivities
-from workflows.jobs.writers import Releases, ShardWriters
+from workflows.jobs.shard_writers import Releases, ShardWriters
 from workflows.model.payloads import Payload
 from workflows.testing.environment import WorkflowEnvironment
 

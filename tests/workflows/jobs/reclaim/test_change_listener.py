@@ -17,16 +17,16 @@ from tests.support import node_harness
 from tests.support.engine_harness import eventually
 from tests.support.node_harness import NodeHarness, pool
 from workflows.jobs.reclaim import pod
-from workflows.jobs.reclaim.context import (
+from workflows.jobs.reclaim.pod import ChangeListener, DeadlineCause
+from workflows.jobs.reclaim.reclaim_context import (
     Change,
     PodChange,
     ReclaimContext,
     ScanRequest,
     observer_of,
 )
-from workflows.jobs.reclaim.pod import ChangeListener, DeadlineCause
-from workflows.jobs.records import StandaloneReclaimFactsSource
-from workflows.jobs.writers import Releases, ShardWriters
+from workflows.jobs.record_lookup import StandaloneReclaimFactsSource
+from workflows.jobs.shard_writers import Releases, ShardWriters
 from workflows.model.errors import LimitExceeded
 
 GONE = "it was deleted"

@@ -20,7 +20,7 @@ from tests.support.etcd import EtcdCluster
 from tests.support.node_harness import NodeHarness, check_everything, pod, pool
 from workflows.engine.client.client import Client
 from workflows.jobs.job_host import JobHost
-from workflows.jobs.reclaim.context import observer_of
+from workflows.jobs.reclaim.reclaim_context import observer_of
 from workflows.jobs.reclaim.scan import SCAN_NOW, WORKFLOW_ID
 
 LEAKS = 60

@@ -19,12 +19,12 @@ from core.eventstore.log import LOG_START, Cursor, LogReader
 from core.eventstore.memory import MemoryStore
 from tests.support.engine_harness import eventually, within
 from tests.support.node_harness import NodeHarness, check_everything, pod, pool
-from workflows.jobs import records
-from workflows.jobs.reclaim.context import PodChange, ReclaimContext, observer_of
+from workflows.jobs import record_lookup
+from workflows.jobs.reclaim.reclaim_context import PodChange, ReclaimContext, observer_of
 from workflows.jobs.reclaim.scan_activities import ReclaimActivities
 from workflows.jobs.reclaim.scan_states import EMPTY_SCAN_STATE
-from workflows.jobs.records import StandaloneReclaimFactsSource
-from workflows.jobs.writers import Releases, ShardWriters
+from workflows.jobs.record_lookup import StandaloneReclaimFactsSource
+from workflows.jobs.shard_writers import Releases, ShardWriters
 
 RECORD = RecordDefined("Pod", "shop", "web-0")
 DELETE_RECORD = DeleteRecord("Pod", "shop", "web-0")
@@ -117,7 +117,7 @@ async def test_a_pod_with_a_fixed_address_is_not_observed_as_gone_after_its_reco
 async def test_the_oldest_deletion_is_dropped_beyond_the_limit(
     harness: StandaloneHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(records, "DELETIONS_MAX", 1)
+    monkeypatch.setattr(record_lookup, "DELETIONS_MAX", 1)
     await harness.node.apply(ApplyRecord(RECORD), ApplyRecord(RECORD._replace(name="web-1")))
     await harness.node.add(pod("web-0"))
     await harness.node.apply(DELETE_RECORD, DELETE_RECORD._replace(name="web-1"))

@@ -7,15 +7,15 @@ from core.domain.events import Event
 from core.domain.model import Pool, Subnet
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.memory import MemoryStore
-from core.projections.fold import Projection
+from core.projections.projection import Projection
 from tests.support.node_harness import NodeHarness, check_everything, pod, pool
 from workflows.api.definitions import Registry
 from workflows.jobs.retirement.activities import RetirementActivities
-from workflows.jobs.retirement.notices import retirement_notices
 from workflows.jobs.retirement.pool import PoolRetirement
+from workflows.jobs.retirement.required_retirements import retirement_notices
 from workflows.jobs.retirement.retirement_values import RetirementRequest, retirement_id
 from workflows.jobs.retirement.subnet import SubnetRetirement
-from workflows.jobs.writers import ShardWriters
+from workflows.jobs.shard_writers import ShardWriters
 from workflows.model.payloads import Payload
 from workflows.testing.environment import WorkflowEnvironment
 from workflows.testing.handle import TimeSkippingHandle

@@ -18,7 +18,7 @@ from workflows.jobs.retirement.retirement_values import (
     RetirementResult,
 )
 from workflows.jobs.retirement.retirement_wait import PAUSE_S_MAX, PAUSE_S_MIN, pause_s
-from workflows.jobs.writers import ShardWriters
+from workflows.jobs.shard_writers import ShardWriters
 from workflows.model.policies import ExecutionStatus
 
 

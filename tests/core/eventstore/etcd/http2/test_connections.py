@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.eventstore.etcd.http2 import Channel, RpcError, StatusCode, frames, keepalive
+from core.eventstore.etcd.http2 import Channel, RpcError, StatusCode, dead_peer_detection, frames
 from core.eventstore.etcd.http2.frames import ErrorCode
 from tests.core.eventstore.etcd.http2.server import DEADLINE_S, answer, headers, of_kind, serving
 from tests.core.eventstore.etcd.http2.test_calls import CALL_METADATA, calling, connected, failure
@@ -170,9 +170,9 @@ async def test_a_ping_of_the_server_is_answered() -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings with keepalive pings after hundredths of a second."""
-    monkeypatch.setattr(keepalive, "KEEPALIVE_S", 0.02)
-    monkeypatch.setattr(keepalive, "KEEPALIVE_TIMEOUT_S", 0.01)
-    monkeypatch.setattr(keepalive, "SLACK_S", 0.0)
+    monkeypatch.setattr(dead_peer_detection, "KEEPALIVE_S", 0.02)
+    monkeypatch.setattr(dead_peer_detection, "KEEPALIVE_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(dead_peer_detection, "SLACK_S", 0.0)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -228,7 +228,7 @@ class IdlePeer:
 @pytest.mark.usefixtures("impatient")
 async def test_an_idle_connection_is_not_pinged() -> None:
     peer = IdlePeer()
-    timer = keepalive.Keepalive(asyncio.get_running_loop(), peer)
+    timer = dead_peer_detection.Keepalive(asyncio.get_running_loop(), peer)
 
     timer.start()
     await asyncio.wait_for(peer.checked.wait(), DEADLINE_S)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from core.eventstore.etcd import EtcdStore
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import running
 from tests.workflows.jobs.provider.fake_provider import FakeProvider
 from tests.workflows.jobs.provider.with_agent.provider_harness import (

@@ -21,7 +21,7 @@ from tests.workflows.jobs.provider.fake_provider import Fault
 from tests.workflows.jobs.provider.with_agent.provider_harness import ProviderHarness, eventually
 from workflows.engine.client.client import Client
 from workflows.jobs.provider.client import ALLOCATE_PATH, RELEASE_PATH
-from workflows.jobs.writers import Releases, ShardWriters
+from workflows.jobs.shard_writers import Releases, ShardWriters
 
 pytestmark = pytest.mark.etcd
 NEXT_POD = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;K8S_POD_UID=uid-next"

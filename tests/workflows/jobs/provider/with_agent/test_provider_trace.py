@@ -7,7 +7,7 @@ import pytest
 from core.eventstore.etcd import EtcdStore
 from core.process.spans import SdkTracer
 from core.process.tracing import current_tracer
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import running
 from tests.support.spans import context_of, parent_of, recorded_spans
 from tests.workflows.jobs.provider.fake_provider import FakeProvider

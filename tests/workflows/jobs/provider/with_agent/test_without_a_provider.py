@@ -8,7 +8,7 @@ import sys
 from core.allocation.releaser import Releaser
 from core.eventstore.memory import MemoryStore
 from nodeagent.handlers.pool_wait import WaitingAllocator
-from nodeagent.settings.values import Settings
+from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import running
 
 MODULES = (

@@ -1,0 +1,179 @@
+"""Injects networks and devices into Pods: step A of the Pod webhook.
+
+See docs/reference/admission.md, "Pods".
+
+An annotation of a Pod or its Namespace names a label value. Every network with that label is added
+to the Pod's Multus annotation, and its devices to the limits of the first container. Raises
+BadInput if the Pod could not start. The result is a copy; the given Pod is not changed.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from core.domain.selection.multus import NETWORKS_ANNOTATION
+from core.errors import BadInput
+from core.manifests.kinds.multus_configs import (
+    IbSriovSpec,
+    IpoibSpec,
+    LinkSpec,
+    MultusConfigSpec,
+    SriovSpec,
+)
+from core.manifests.networks.nad_renderer import BOND_MASTERS_MIN
+from core.manifests.networks.network_defaults import (
+    INJECTION_ANNOTATIONS,
+    RDMA_INJECTION,
+    InjectableBlock,
+)
+
+INJECTED_MAX: Final = 64
+"""The most networks that are injected into one Pod."""
+
+JsonObject = Mapping[str, Any]
+"""An object of the API as JSON data."""
+
+
+class InjectableNetwork(NamedTuple):
+    """A network that may be injected into Pods, selected by its labels.
+
+    ``nad``: the name of its NetworkAttachmentDefinition, "" if it equals ``name``.
+    """
+
+    namespace: str
+    name: str
+    labels: Mapping[str, str]
+    spec: MultusConfigSpec
+    nad: str = ""
+
+
+def needs_injection(pod: JsonObject, namespace: JsonObject) -> bool:
+    """Whether the Pod or its Namespace requests an injection."""
+    return (_requested(pod) or _requested(namespace)) is not None
+
+
+def inject(
+    pod: JsonObject, namespace: JsonObject, networks: Sequence[InjectableNetwork]
+) -> dict[str, Any]:
+    """The Pod with the networks and devices that it requests. Raises BadInput."""
+    request = _requested(pod) or _requested(namespace)
+    after = copy.deepcopy(dict(pod))
+    if request is None:
+        return after
+    key, value = request
+    chosen = [network for network in networks if network.labels.get(key) == value]
+    if not chosen:
+        raise BadInput(
+            f"no SpiderMultusConfig has the label {key}={value}",
+            subject=key,
+            remedy=f"set the annotation {key} of a SpiderMultusConfig to {value}, or correct the"
+            " annotation of the Pod or its Namespace",
+        )
+    if len(chosen) > INJECTED_MAX:
+        text = f"label {key}={value} selects {len(chosen)} networks"
+        raise BadInput(
+            f"{text}; a Pod can have at most {INJECTED_MAX}",
+            subject=key,
+            remedy="give some of the networks another value of this annotation",
+        )
+    blocks = {f"{network.namespace}/{network.name}": _block(network, key) for network in chosen}
+    names = sorted(blocks, key=lambda name: (_interface(blocks[name]), name))
+    metadata = after.setdefault("metadata", {})
+    metadata["annotations"] = (metadata.get("annotations") or {}) | {
+        NETWORKS_ANNOTATION: ",".join(names)
+    }
+    _limit(after["spec"]["containers"], _devices(blocks[name] for name in names))
+    return after
+
+
+def _devices(blocks: Iterable[InjectableBlock]) -> Mapping[str, int]:
+    """Extended resource -> the number of its devices that the networks need.
+
+    Each SR-IOV network needs its own virtual function; networks can share one RDMA device.
+    """
+    numbers: dict[str, int] = {}
+    for block in blocks:
+        resource = _resource(block)
+        if resource and (resource not in numbers or isinstance(block, SriovSpec | IbSriovSpec)):
+            numbers[resource] = numbers.get(resource, 0) + 1
+    return numbers
+
+
+def _requested(item: JsonObject) -> tuple[str, str] | None:
+    """The first injection annotation of an object: key and value."""
+    annotations = item.get("metadata", {}).get("annotations") or {}
+    return next(
+        ((key, annotations[key]) for key in INJECTION_ANNOTATIONS if key in annotations), None
+    )
+
+
+def _block(network: InjectableNetwork, key: str) -> InjectableBlock:
+    """The block of the network's cniType. Raises BadInput if a field for the key is missing."""
+    spec = network.spec
+    blocks: Mapping[str, InjectableBlock | None] = {
+        "macvlan": spec.macvlan,
+        "ipvlan": spec.ipvlan,
+        "vlan": spec.vlan,
+        "sriov": spec.sriov,
+        "ib-sriov": spec.ibsriov,
+        "ipoib": spec.ipoib,
+    }
+    path = f"SpiderMultusConfig {network.namespace}/{network.name}"
+    block = blocks.get(spec.cni_type or "")
+    if block is None:
+        raise BadInput(
+            f"{path}: cniType {spec.cni_type} cannot be injected",
+            subject=key,
+            remedy=f"remove the annotation {key} from the SpiderMultusConfig",
+        )
+    resource = block.master if isinstance(block, IpoibSpec) else _resource(block)
+    if key == RDMA_INJECTION and not resource:
+        raise BadInput(
+            f"{path} has no resource name, which annotation {key} requires",
+            subject=key,
+            remedy="set the resource name of the network's devices, or remove the annotation",
+        )
+    if resource and not (block.ippools and (block.ippools.ipv4 or block.ippools.ipv6)):
+        raise BadInput(
+            f"{path} has no ippools, which annotation {key} requires",
+            subject=key,
+            remedy="set ippools of the SpiderMultusConfig, or remove the annotation",
+        )
+    return block
+
+
+def _interface(block: InjectableBlock) -> str:
+    match block:
+        case LinkSpec():
+            if len(block.master) >= BOND_MASTERS_MIN and block.bond is not None:
+                return block.bond.name
+            return block.master[0]
+        case SriovSpec():
+            return block.resource_name or ""
+        case _:
+            return ""
+
+
+def _resource(block: InjectableBlock) -> str:
+    """The extended resource of the network's device, "" for none."""
+    match block:
+        case LinkSpec():
+            return block.rdma_resource_name or ""
+        case IpoibSpec():
+            return ""
+        case _:
+            return block.resource_name or ""
+
+
+def _limit(containers: list[dict[str, Any]], numbers: Mapping[str, int]) -> None:
+    """Add the devices to the limits of the first container.
+
+    A resource in the limits of any container is not changed.
+    """
+    for name, number in numbers.items():
+        limits = [(item.get("resources") or {}).get("limits") or {} for item in containers]
+        if not any(name in amounts for amounts in limits):
+            resources = containers[0].setdefault("resources", {})
+            resources["limits"] = (resources.get("limits") or {}) | {name: str(number)}

@@ -1,0 +1,111 @@
+"""The settings of one agent, as checked values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from core.allocation.allocation_limit import RECORD_LIMIT_DEFAULT
+from core.allocation.cooldown import COOL_DOWN_S
+from core.allocation.provider_settings import ProviderSettings
+from core.domain.addresses.choice import AddressOrder
+from core.domain.fixed.owners import FixedSettings
+from core.domain.roce_qos.model import RoceQosRule
+from core.domain.selection.request import SelectionSettings
+from core.eventstore.etcd import EtcdSettings
+from core.eventstore.etcd.settings_checks import ETCD_ENDPOINT
+from core.settings.device_plugin import DeviceSettings
+from core.settings.sriov import SriovSettings
+from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
+from nodeagent.coordinator.settings import UnparsedSettings
+from nodeagent.sriov_master_addresses import SYSFS
+
+SOCKET_PATH: Final = "/var/run/spidernet/spiderpool.sock"
+FRAMED_SUFFIX: Final = ".fast"
+"""The socket of the CNI executables has the path of the HTTP socket with this suffix."""
+
+DEFAULT_CLUSTER: Final = "default"
+HEALTH_PORT: Final = 5710
+METRICS_PORT: Final = 5711
+LISTEN_ADDRESS: Final = {True: "127.0.0.1", False: "::1"}
+"""The default address of the health and metrics ports, by whether IPv4 is enabled.
+
+See docs/reference/configuration.md, "Ports and health paths".
+"""
+DEFAULT_COORDINATOR: Final = "default"
+"""The default name of the SpiderCoordinator.
+
+See docs/reference/custom-resource-rules.md, "SpiderCoordinator".
+"""
+AGENT_NAMESPACE: Final = "kube-system"
+POOL_WAIT_S: Final = 50.0
+"""Seconds that an ADD waits for its automatic pool, if its deadline is not earlier."""
+PLUGIN_LOG_PATH: Final = "/var/log/spidernet/spiderpool.log"
+
+
+class Settings(NamedTuple):
+    """All settings. ``otlp_endpoint`` "": no traces are exported.
+
+    ``kubeconfig`` None: standalone; "": the cluster of this Pod. ``provider``: the network provider
+    that the controllers call, None without one. ``devices`` None: no device plugin. ``sriov`` None:
+    virtual functions are not configured. ``roce_qos`` empty: QoS of RoCE NICs is not configured.
+    ``sysfs``: a writable mount of the node's /sys. ``coordinator_name``: the SpiderCoordinator that
+    overrides ``coordinator`` in Kubernetes, "" for none. Port 0: any free port. ``records_max``:
+    the limit of claims in a pool, 0 for none.
+    """
+
+    node_name: str
+    cluster: str = DEFAULT_CLUSTER
+    etcd: EtcdSettings = EtcdSettings((ETCD_ENDPOINT,))
+    socket_path: str = SOCKET_PATH
+    selection: SelectionSettings = SelectionSettings(
+        subnets_enabled=True, auto_pools_enabled=True, agent_namespace=AGENT_NAMESPACE
+    )
+    fixed: FixedSettings = FixedSettings()
+    detect_conflicts: bool = False
+    detect_gateway: bool = False
+    release_conflicts: bool = True
+    announce_addresses: bool = True
+    tune_sysctls: bool = False
+    records_max: int = RECORD_LIMIT_DEFAULT
+    pool_wait_s: float = POOL_WAIT_S
+    address_order: AddressOrder = "spread"
+    cool_down_s: int = COOL_DOWN_S
+    listen_address: str = LISTEN_ADDRESS[True]
+    health_port: int = HEALTH_PORT
+    metrics_enabled: bool = False
+    rdma_metrics_enabled: bool = False
+    metrics_port: int = METRICS_PORT
+    log_level: str = "info"
+    plugin_log_path: str = PLUGIN_LOG_PATH
+    otlp_endpoint: str = ""
+    coordinator: UnparsedSettings = UnparsedSettings()
+    coordinator_name: str = DEFAULT_COORDINATOR
+    cluster_ip: ClusterIpSettings = ClusterIpSettings()
+    kubeconfig: str | None = None
+    provider: ProviderSettings | None = None
+    devices: DeviceSettings | None = None
+    sriov: SriovSettings | None = None
+    rdma_mode: str = ""
+    roce_qos: tuple[RoceQosRule, ...] = ()
+    sysfs: Path = SYSFS
+
+    @property
+    def framed_socket_path(self) -> str:
+        """The socket of the CNI executables."""
+        return self.socket_path + FRAMED_SUFFIX
+
+    @property
+    def datapath_directory(self) -> Path:
+        """The directory of attachment records, on the tmpfs of the sockets."""
+        return Path(self.socket_path).with_name("datapath")
+
+    @property
+    def coordinator_log_path(self) -> str:
+        """The default log file of the coordinator."""
+        return str(Path(self.plugin_log_path).with_name("coordinator.log"))
+
+    @property
+    def actor(self) -> str:
+        """The actor in this agent's events."""
+        return f"agent/{self.node_name}"

@@ -1,0 +1,45 @@
+"""Runs the actions of commands, and asks for confirmation.
+
+A command reads its options and passes an action to ``perform``, which ends the process with the
+exit code that the action returns; None means success.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+from ops.cli.exit_codes import Exit
+from ops.cli.global_options import globals_of
+
+if TYPE_CHECKING:
+    from ops.cli.session import ClusterSession
+
+Action: TypeAlias = "Callable[[ClusterSession], Coroutine[Any, Any, Exit | None]]"
+
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="skip the confirmation")]
+PodNamespace = Annotated[str, typer.Option("-n", "--namespace", help="namespace of the Pod")]
+
+
+def perform(context: typer.Context, action: Action) -> None:
+    """Run the action with a session of the cluster, then exit with its code. Raises BadInput."""
+    # Importing the etcd client takes 0.1 s of CPU; neither --help nor shell completion needs it.
+    from ops.cli.session import run  # noqa: PLC0415
+    from ops.settings import cluster_settings  # noqa: PLC0415
+
+    global_options = globals_of(context)
+    settings = cluster_settings(os.environ, global_options.cluster)
+    raise typer.Exit(run(settings, global_options, action))
+
+
+def confirm(question: str, *, yes: bool) -> bool:
+    """Ask on standard error, unless ``yes``; return the answer, or False without a terminal."""
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        return False
+    return typer.confirm(question, err=True)

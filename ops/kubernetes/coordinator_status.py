@@ -1,0 +1,206 @@
+"""Writes the status of the SpiderCoordinator: the CIDRs of the cluster's Pods and Services.
+
+It writes the object with the configured name (docs/reference/custom-resource-rules.md,
+"SpiderCoordinator"); agents read its status. If the CIDRs cannot be found, the phase is NotReady
+with the reason and without CIDRs: new Pods wait, running ones are not changed. It reconciles when
+the object or the node's CNI configurations change, and once a minute, because other sources of the
+CIDRs are not watched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from core.errors import ApiNotFound, BadInput
+from core.kubernetes.api import Api, Object
+from core.kubernetes.informer import Informer, ObjectKey
+from core.kubernetes.work_queue import WorkQueue
+from core.manifests.kinds.fields import API_VERSION
+from core.process.concurrency import until_first
+from ops.kubernetes import cidrs
+from ops.kubernetes.cidrs import Cidrs
+from ops.kubernetes.cni_files import read_directory, stamp_of
+from ops.kubernetes.conditions import DesiredCondition
+from ops.kubernetes.custom_resource_writer import ObjectWriter
+from ops.kubernetes.settings import CoordinatorReconcilerSettings
+from ops.kubernetes.translated_kinds import FINALIZER
+
+COORDINATORS_PATH: Final = f"/apis/{API_VERSION}/spidercoordinators"
+CONFIG_MAP: Final = "/api/v1/namespaces/{}/configmaps/{}"
+CONTROLLER_MANAGERS: Final = "/api/v1/pods?labelSelector=component%3Dkube-controller-manager"
+CALICO_POOLS: Final = "/apis/crd.projectcalico.org/v1/ippools"
+CILIUM_POOLS: Final = "/apis/cilium.io/v2alpha1/ciliumpodippools"
+SERVICE_CIDRS: Final = tuple(
+    f"/apis/networking.k8s.io/{version}/servicecidrs" for version in ("v1", "v1beta1", "v1alpha1")
+)
+NO_MANAGER: Final = "No kube-controller-manager pod found, unable to get clusterCIDR"
+"""Spiderpool's text, which users search for."""
+
+NO_FLAGS: Final = (
+    "neither kube-system/kubeadm-config nor the flags of the kube-controller-manager pod have the"
+    " CIDRs of Pods and Services"
+)
+RESYNC_S: Final = 60.0
+CNI_POLL_S: Final = 2.0
+"""Seconds between two checks of the node's CNI configurations."""
+
+MANAGER: Final = "orbweaver-coordinator"
+SYNCED: Final = "Synced"
+NOT_READY: Final = "NotReady"
+CLUSTER_FAULT: Final = "ClusterNotReady"
+CILIUM_FAULT: Final = "CiliumNotReady"
+CILIUM_REMEDY: Final = "set podCIDRType to none, and list the CIDRs of Pods in hijackCIDR"
+
+
+class Coordinators:
+    """Keeps the status of one SpiderCoordinator; ``written`` counts its changes."""
+
+    def __init__(
+        self, api: Api, objects: ObjectWriter, settings: CoordinatorReconcilerSettings
+    ) -> None:
+        self.written = 0
+        self.informer = Informer(api, COORDINATORS_PATH)
+        self.informer.listen(self._changed)
+        self._api = api
+        self._objects = objects
+        self._settings = settings
+        self._work: WorkQueue[ObjectKey] = WorkQueue(self._reconcile, "coordinators")
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        await until_first(
+            self.informer.run(), self._work.run(), self._resync(), self._watch_cni_files()
+        )
+
+    async def _resync(self) -> None:
+        while True:
+            await asyncio.sleep(RESYNC_S)
+            self._work.add(self.informer.objects)
+
+    async def _watch_cni_files(self) -> None:
+        """Reconcile when the node's CNI configurations change."""
+        before = await asyncio.to_thread(stamp_of, self._settings.cni_directory)
+        while True:
+            await asyncio.sleep(CNI_POLL_S)
+            now = await asyncio.to_thread(stamp_of, self._settings.cni_directory)
+            if now != before:
+                before = now
+                self._work.add(self.informer.objects)
+
+    def _changed(self, keys: set[ObjectKey]) -> None:
+        self._work.add(keys)
+
+    async def _reconcile(self, key: ObjectKey) -> None:
+        coordinator = self.informer.objects.get(key)
+        if coordinator is None:
+            return
+        if "deletionTimestamp" in coordinator["metadata"]:
+            await self._release(coordinator)
+        elif coordinator["metadata"]["name"] == self._settings.name:
+            await self._report(coordinator)
+
+    async def _report(self, coordinator: Object) -> None:
+        before = coordinator.get("status") or {}
+        desired: Object
+        failure: DesiredCondition | None = None
+        try:
+            prefixes = await self._find(coordinator)
+        except BadInput as error:
+            desired = {"phase": NOT_READY, "reason": error.message}
+            desired |= {"overlayPodCIDR": [], "serviceCIDR": []}
+            failure = DesiredCondition("Ready", "False", error.subject, str(error))
+        else:
+            desired = {"phase": SYNCED, "overlayPodCIDR": list(prefixes.pods)}
+            desired["serviceCIDR"] = list(prefixes.services)
+        if desired == before:
+            return
+        self.written += 1
+        body: Object = {"apiVersion": API_VERSION, "kind": "SpiderCoordinator", "status": desired}
+        body["metadata"] = {key: coordinator["metadata"][key] for key in ("name", "uid")}
+        name = coordinator["metadata"]["name"]
+        await self._api.apply(f"{COORDINATORS_PATH}/{name}/status", body, MANAGER)
+        if failure is not None:  # after the status: if that write fails, both are retried
+            await self._objects.create_event(coordinator, failure)
+
+    async def _release(self, coordinator: Object) -> None:
+        """Remove Orbweaver's finalizer, so that the object is deleted."""
+        metadata = coordinator["metadata"]
+        finalizers = metadata.get("finalizers") or []
+        if FINALIZER in finalizers:
+            others = [text for text in finalizers if text != FINALIZER]
+            version = metadata["resourceVersion"]
+            body = {"metadata": {"finalizers": others, "resourceVersion": version}}
+            await self._api.merge(f"{COORDINATORS_PATH}/{metadata['name']}", body)
+
+    async def _find(self, coordinator: Object) -> Cidrs:
+        """The CIDRs by podCIDRType. Raises BadInput, whose subject is the reason of the Event."""
+        configured = coordinator["spec"].get("podCIDRType", "auto")
+        kind = configured
+        if configured == "auto":
+            texts = await asyncio.to_thread(read_directory, self._settings.cni_directory)
+            kind = cidrs.source_of(texts)
+        services = await self._services()
+        match kind:
+            case "cluster":
+                cluster = await self._cluster()
+                return Cidrs(cluster.pods, services or cluster.services)
+            case "calico":
+                pods = cidrs.of_calico(await self._api.list_if_served(CALICO_POOLS))
+            case "cilium":
+                pods = await self._cilium()
+            case _:
+                pods = ()
+        return Cidrs(pods, services or (await self._cluster()).services)
+
+    async def _services(self) -> tuple[str, ...]:
+        """The CIDRs of ServiceCIDR objects; () if the API server has none."""
+        for path in SERVICE_CIDRS:
+            if objects := await self._api.list_if_served(path):
+                return cidrs.of_service_cidrs(objects)
+        return ()
+
+    async def _cluster(self) -> Cidrs:
+        """The CIDRs in kubeadm's configuration, else in the flags. Raises BadInput."""
+        prefixes = Cidrs()
+        config_map = await self._get(CONFIG_MAP.format("kube-system", "kubeadm-config"))
+        if config_map is not None:
+            prefixes = cidrs.of_kubeadm(config_map)
+        if prefixes.pods and prefixes.services:
+            return prefixes
+        managers = await self._api.list_if_served(CONTROLLER_MANAGERS)
+        if managers:
+            prefixes = prefixes.or_else(cidrs.of_controller_manager(managers[0]))
+        if not (prefixes.pods or prefixes.services):
+            raise BadInput(
+                NO_FLAGS if managers else NO_MANAGER,
+                subject=CLUSTER_FAULT,
+                remedy="write podSubnet and serviceSubnet below networking in ClusterConfiguration"
+                " of the ConfigMap kube-system/kubeadm-config",
+            )
+        return prefixes
+
+    async def _cilium(self) -> tuple[str, ...]:
+        """The Pod CIDRs by Cilium's IPAM mode. Raises BadInput."""
+        namespace, _, name = self._settings.cilium.partition("/")
+        config_map = await self._get(CONFIG_MAP.format(namespace, name))
+        if config_map is None:
+            message = f"there is no ConfigMap {self._settings.cilium}"
+            raise BadInput(message, subject=CILIUM_FAULT, remedy=CILIUM_REMEDY)
+        ipam = cidrs.of_cilium(config_map)
+        match ipam.mode:
+            case "cluster-pool" | "cluster-pool-v2beta":
+                return ipam.cidrs
+            case "multi-pool":
+                return cidrs.of_cilium_pools(await self._api.list_if_served(CILIUM_POOLS))
+            case "kubernetes":
+                return (await self._cluster()).pods
+            case mode:
+                message = f"the Pod CIDRs of Cilium's IPAM mode {mode[:64]!r} cannot be found"
+                raise BadInput(message, subject=CILIUM_FAULT, remedy=CILIUM_REMEDY)
+
+    async def _get(self, path: str) -> Object | None:
+        try:
+            return await self._api.get(path)
+        except ApiNotFound:
+            return None

@@ -1,0 +1,394 @@
+"""The reporter: writes the state of the projection into custom resources.
+
+Level-triggered, like the translator: it receives the names of objects that may differ, and compares
+the projection with the object. It works in rounds with a pause between them, so that an object is
+written at most twice a second, and no ADD waits for it. A round of pools and subnets waits a little
+longer, so that the status of a pool is written once for a burst of ADDs. Failed writes are retried
+in the next round. Reports are never read back.
+
+The patch of a SpiderEndpoint has the resourceVersion that it was computed from, and a missing
+object is created, so that a late write of a former leader is refused. Create and merge cost the API
+server less than apply. A new SpiderEndpoint gets no annotation, which saves the server work; the
+reporter's field manager identifies it. The status of pools, subnets and reservations is written by
+apply (``status_writer``), because other clients write conditions into it too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from functools import partial
+from typing import Final, NamedTuple, TypeVar
+
+import msgspec
+
+from core.domain.evolution import EndpointKey
+from core.errors import ApiError, ApiNotFound, ApiRejected, ApiUnavailable
+from core.kubernetes.api import Api, Object, segment
+from core.kubernetes.informer import Informer, ObjectKey, OwnWrites
+from core.manifests.kinds.fields import API_VERSION
+from core.process.concurrency import until_first
+from core.projections.change_buffer import ChangeBuffer
+from core.projections.projector import Projector
+from ops.kubernetes.pool_outlooks import PoolOutlooks
+from ops.kubernetes.status_reports import (
+    REPORT_ANNOTATION,
+    auto_pool_report,
+    endpoint_report,
+    has_report,
+    pool_report,
+    subnet_report,
+)
+from ops.kubernetes.status_writer import STATUS_MANAGER, StatusWriter
+from ops.kubernetes.translated_kinds import FINALIZER, TranslatedKind, is_leaving, resource_version
+
+ENDPOINTS: Final = f"/apis/{API_VERSION}/spiderendpoints"
+
+ROUND_S: Final = 0.5
+"""The pause between two rounds: at most two writes a second to one object."""
+
+GATHERING_S: Final = ROUND_S
+"""The delay of a round of pools and subnets after a change: longer than a burst of ADDs."""
+
+CONCURRENT_WRITES_MAX: Final = 32
+"""The largest number of concurrent requests.
+
+API server and etcd need half the CPU of sequential requests. Each request has a connection, which
+needs some 0.1 MB of the controller's memory. With 32 connections API server and etcd need 7 % less
+CPU than with 24; more than 32 connections save hardly any CPU.
+"""
+
+REJECTED_S: Final = 60.0
+"""Seconds until a rejected report is retried: permissions may be granted later."""
+
+K = TypeVar("K")
+
+_log: Final = logging.getLogger(__name__)
+
+
+def endpoints_path(namespace: str) -> str:
+    """The path of the SpiderEndpoints of a namespace."""
+    return f"/apis/{API_VERSION}/namespaces/{segment(namespace)}/spiderendpoints"
+
+
+def endpoint_path(key: EndpointKey) -> str:
+    """The path of the SpiderEndpoint of a Pod."""
+    namespace, name = key
+    return f"{endpoints_path(namespace)}/{segment(name)}"
+
+
+def cached_part(stored: Object) -> Object:
+    """The parts of a SpiderEndpoint that are cached: thousands of them must fit into memory."""
+    metadata = stored["metadata"]
+    names = ("namespace", "name", "uid", "resourceVersion", "finalizers", "deletionTimestamp")
+    cached = {name: metadata[name] for name in names if name in metadata}
+    return {"metadata": cached, "content_hash": content_hash(stored), "is_ours": is_ours(stored)}
+
+
+def is_ours(endpoint: Object) -> bool:
+    """Whether a controller created or took over a SpiderEndpoint, by annotation or manager."""
+    metadata = endpoint["metadata"]
+    managers = (entry.get("manager") for entry in metadata.get("managedFields") or ())
+    return REPORT_ANNOTATION in _annotations(endpoint) or STATUS_MANAGER in managers
+
+
+def content_hash(endpoint: Object) -> int:
+    """A hash of the reported parts of a SpiderEndpoint: its status and its owners."""
+    owners = [owner["uid"] for owner in endpoint["metadata"].get("ownerReferences", ())]
+    return hash(msgspec.json.encode([endpoint.get("status"), owners], order="sorted"))
+
+
+class _Topic(NamedTuple):
+    """A group of objects that has rounds of its own: configuration, or endpoints.
+
+    ``names``: the names of the changed objects. ``noted``: set when an object has changed.
+    ``gathering_s``: the delay of a round, in which more changes may come from the log.
+    """
+
+    names: Callable[[ChangeBuffer], AbstractSet[object]]
+    noted: asyncio.Event
+    gathering_s: float = 0.0
+
+
+class Reporter:
+    """One controller's reporter. ``pending``: the objects of the next round."""
+
+    def __init__(
+        self,
+        api: Api,
+        projector: Projector,
+        informers: Mapping[TranslatedKind, Informer],
+        status: StatusWriter,
+        outlooks: PoolOutlooks,
+        *,
+        round_s: float = ROUND_S,
+    ) -> None:
+        self.endpoints = Informer(api, ENDPOINTS, cached_part)
+        self.pending = ChangeBuffer()
+        self._api = api
+        self._projector = projector
+        self._informers = informers
+        self._status = status
+        self._own_writes = 0
+        self._round_s = round_s
+        self._rejected = ChangeBuffer()
+        self._waiting = 0  # how many topics wait for a change
+        self._configuration = _Topic(
+            lambda changes: changes.pools | changes.subnets, asyncio.Event(), GATHERING_S
+        )
+        self._claims = _Topic(lambda changes: changes.endpoints, asyncio.Event())
+        self._own_endpoint_writes = OwnWrites(self.endpoints)
+        self.endpoints.listen(self._note_endpoints)
+        for kind, names in (
+            (TranslatedKind.POOL, self.pending.pools),
+            (TranslatedKind.SUBNET, self.pending.subnets),
+            (TranslatedKind.RESERVATION, status.pending[TranslatedKind.RESERVATION]),
+        ):
+            informers[kind].listen(partial(self._note, kind, names))
+        status.on_conditions_set(self._configuration.noted.set)
+        self._outlooks = outlooks
+        outlooks.listen(self._note_outlooks)
+
+    @property
+    def writes(self) -> int:
+        """The number of writes."""
+        return self._own_writes + self._status.writes
+
+    @property
+    def idle(self) -> bool:
+        """Whether every report was made and the reporter waits for the next change."""
+        is_waiting = self._waiting == len((self._configuration, self._claims))
+        return is_waiting and not any(self._status.pending.values())
+
+    async def run(self) -> None:
+        """Report until cancelled."""
+        await until_first(self.endpoints.run(), self._report())
+
+    async def _report(self) -> None:
+        await self._projector.wait_for(lambda: self._projector.ready)
+        for informer in (*self._informers.values(), self.endpoints):
+            await informer.listed.wait()
+        with self._projector.follow() as changes:
+            await until_first(
+                self._rounds(self._configuration, changes, self._report_configuration),
+                self._rounds(self._claims, changes, self._report_endpoints),
+            )
+
+    def _note(self, kind: TranslatedKind, names: set[str], keys: set[ObjectKey]) -> None:
+        if changed := self._status.changed_by_others(kind, keys):
+            names.update(changed)
+            self._configuration.noted.set()
+
+    def _note_outlooks(self, pools: AbstractSet[str]) -> None:
+        self.pending.pools.update(pools)
+        self._configuration.noted.set()
+
+    def _note_endpoints(self, keys: Iterable[ObjectKey]) -> None:
+        if changed := self._own_endpoint_writes.without(keys):
+            self.pending.endpoints.update(changed)
+            self._claims.noted.set()
+
+    async def _rounds(
+        self,
+        topic: _Topic,
+        changes: ChangeBuffer,
+        report: Callable[[ChangeBuffer, ChangeBuffer], Awaitable[None]],
+    ) -> None:
+        """Run the rounds of one topic. Pools do not wait for thousands of endpoints."""
+        retry_at = time.monotonic() + REJECTED_S
+        await report(changes, self._rejected)
+        while True:
+            paused_until = time.monotonic() + self._round_s
+            await self._until_changed(topic, changes, retry_at)
+            await self._gather(topic)
+            await asyncio.sleep(paused_until - time.monotonic())
+            is_retry = time.monotonic() >= retry_at
+            if is_retry:
+                retry_at = time.monotonic() + REJECTED_S
+            await report(changes, self._rejected if is_retry else ChangeBuffer())
+
+    async def _until_changed(self, topic: _Topic, changes: ChangeBuffer, retry_at: float) -> None:
+        """Wait until an object may have changed, or a rejected report can be retried."""
+
+        def is_changed() -> bool:
+            has_conditions = topic is self._configuration and any(self._status.pending.values())
+            return bool(topic.names(self.pending) or topic.names(changes) or has_conditions)
+
+        topic.noted.clear()
+        if is_changed():
+            return
+        retries = topic.names(self._rejected)
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(max(retry_at - time.monotonic(), 0) if retries else None):
+                await until_first(self._projector.wait_for(is_changed), topic.noted.wait())
+        except TimeoutError:
+            return
+        finally:
+            self._waiting -= 1
+
+    async def _gather(self, topic: _Topic) -> None:
+        """Wait for more changes of the log; return immediately when an object has changed."""
+        if topic.gathering_s:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(topic.gathering_s):
+                    await topic.noted.wait()
+
+    async def _report_configuration(self, changes: ChangeBuffer, rejected: ChangeBuffer) -> None:
+        pending, translated = self.pending, self._status.pending
+        pools = _taken(
+            pending.pools, changes.pools, rejected.pools, translated[TranslatedKind.POOL]
+        )
+        await self._report_each(self._report_pool, pools, pending.pools, self._rejected.pools)
+        subnets = _taken(
+            pending.subnets, changes.subnets, rejected.subnets, translated[TranslatedKind.SUBNET]
+        )
+        await self._report_each(
+            self._report_subnet, subnets, pending.subnets, self._rejected.subnets
+        )
+        waiting = translated[TranslatedKind.RESERVATION]
+        reservations = _taken(waiting)
+        await self._report_each(self._report_reservation, reservations, waiting, waiting)
+
+    async def _report_endpoints(self, changes: ChangeBuffer, rejected: ChangeBuffer) -> None:
+        pending = self.pending
+        keys = _taken(pending.endpoints, changes.endpoints, rejected.endpoints)
+        await self._report_each(
+            self._report_endpoint, keys, pending.endpoints, self._rejected.endpoints
+        )
+
+    async def _report_each(
+        self,
+        report: Callable[[K], Awaitable[None]],
+        keys: set[K],
+        pending: set[K],
+        rejected: set[K],
+    ) -> None:
+        """Report the keys concurrently; add failed keys to ``pending`` or ``rejected``.
+
+        If the API server is unreachable, the remaining keys wait for the next round.
+        """
+        remaining = iter(keys)
+
+        async def work() -> None:
+            for key in remaining:
+                try:
+                    await report(key)
+                except ApiUnavailable as error:
+                    _log.warning("the API server is unreachable; reports are retried: %s", error)
+                    pending.add(key)
+                    pending.update(remaining)
+                except (ApiRejected, ApiNotFound) as error:
+                    _log.warning(
+                        "cannot write the status of %s: %s",
+                        _text_of(key),
+                        error,
+                        extra={"fields": {"key": str(key)}},
+                    )
+                    rejected.add(key)
+                except ApiError:
+                    pending.add(key)
+
+        await asyncio.gather(*(work() for _ in range(CONCURRENT_WRITES_MAX)))
+
+    async def _report_pool(self, name: str) -> None:
+        stored = self._informers[TranslatedKind.POOL].objects.get(("", name))
+        report = pool_report(self._projector.projection, name, self._outlooks.by_pool)
+        desired = auto_pool_report(self._projector.projection.ledger, name)
+        if desired is not None and not has_report(stored, desired):
+            self._own_writes += 1
+            await self._api.apply(TranslatedKind.POOL.path(name), desired, STATUS_MANAGER)
+        elif report is None and stored is not None and REPORT_ANNOTATION in _annotations(stored):
+            await self._delete(TranslatedKind.POOL.path(name), stored)
+        else:
+            await self._status.write(TranslatedKind.POOL, name, report)
+
+    async def _report_subnet(self, name: str) -> None:
+        report = subnet_report(self._projector.projection.ledger, name)
+        await self._status.write(TranslatedKind.SUBNET, name, report)
+
+    async def _report_reservation(self, name: str) -> None:
+        await self._status.write(TranslatedKind.RESERVATION, name, None)
+
+    async def _report_endpoint(self, key: EndpointKey) -> None:
+        stored = self.endpoints.objects.get(key)
+        desired = endpoint_report(self._projector.projection.ledger, key)
+        if desired is None or (stored is not None and _is_superseded(stored, desired)):
+            if stored is not None and stored["is_ours"]:
+                await self._delete(endpoint_path(key), stored)
+        elif stored is None:
+            self._own_writes += 1
+            created = await self._api.create(endpoints_path(key[0]), desired, STATUS_MANAGER)
+            if is_ours(created):  # otherwise the next round adds the annotation
+                self._own_endpoint_writes.note(created)
+        elif not stored["is_ours"] or _is_outdated(stored, desired):
+            self._own_writes += 1
+            merged = await self._api.merge(
+                endpoint_path(key), _merged(stored, desired), STATUS_MANAGER
+            )
+            self._own_endpoint_writes.note(merged)
+
+    async def _delete(self, path: str, stored: Object) -> None:
+        """Delete an object that is not in the log any more; first remove Orbweaver's finalizer."""
+        metadata = stored["metadata"]
+        finalizers = metadata.get("finalizers", [])
+        with contextlib.suppress(ApiNotFound):
+            if FINALIZER in finalizers:
+                others = [name for name in finalizers if name != FINALIZER]
+                body = {"metadata": {"finalizers": others} | resource_version(stored)}
+                self._own_writes += 1
+                await self._api.merge(path, body)
+            if not is_leaving(stored):
+                self._own_writes += 1
+                await self._api.delete(path, metadata["uid"])
+
+
+def _annotations(stored: Object) -> Mapping[str, str]:
+    annotations: Mapping[str, str] = stored["metadata"].get("annotations", {})
+    return annotations
+
+
+def _merged(stored: Object, desired: Object) -> Object:
+    """The merge patch that makes a SpiderEndpoint equal a report, and changes nothing else.
+
+    A merge patch replaces lists, so it has the finalizers of other clients too.
+    """
+    metadata = desired["metadata"]
+    others = [name for name in stored["metadata"].get("finalizers", ()) if name != FINALIZER]
+    changed = {
+        "annotations": {REPORT_ANNOTATION: "true"},
+        "finalizers": [*others, *metadata["finalizers"]],
+        "ownerReferences": metadata.get("ownerReferences"),
+    }
+    return {"metadata": changed | resource_version(stored), "status": desired["status"]}
+
+
+def _is_outdated(stored: Object, desired: Object) -> bool:
+    return not is_leaving(stored) and bool(stored["content_hash"] != content_hash(desired))
+
+
+def _is_superseded(stored: Object, desired: Object) -> bool:
+    """Whether the object is being deleted and reports an earlier Pod's addresses.
+
+    An object that reports the current addresses is kept until they are released.
+    """
+    return is_leaving(stored) and bool(
+        stored["is_ours"] and stored["content_hash"] != content_hash(desired)
+    )
+
+
+def _text_of(key: object) -> str:
+    """``name``, or ``namespace/name``."""
+    return "/".join(key) if isinstance(key, tuple) else str(key)
+
+
+def _taken(*sources: set[K]) -> set[K]:
+    """Empty these sets, and return all their values."""
+    values: set[K] = set().union(*sources)
+    for source in sources:
+        source.clear()
+    return values

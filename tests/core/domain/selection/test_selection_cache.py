@@ -1,0 +1,155 @@
+"""A memoized selection equals a computed one."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.domain.facts import RequestFacts
+from core.domain.model import Owner, Pool
+from core.domain.patterns.labels import LabelSelector
+from core.domain.selection import selection_cache
+from core.domain.selection.annotations import POD_IPPOOL, POD_SUBNET
+from core.domain.selection.catalog import PoolCatalog
+from core.domain.selection.request import Selection, SelectionRequest
+from core.domain.selection.select import select
+from core.domain.selection.selection_cache import SELECTIONS_MAX, SelectionMemo
+from core.errors import AllocationError
+from tests.core.domain.selection.test_select_properties import (
+    DEFAULT_SETTINGS,
+    ETH0_REQUEST,
+    facts,
+    facts_of,
+    pools,
+)
+
+Outcome = Selection | tuple[object, ...]
+Z9 = LabelSelector({"zone": "z9"})
+
+
+def error_of(error: AllocationError) -> Outcome:
+    return type(error), error.message, error.subject, error.verdicts
+
+
+def select_by_rules(
+    request: SelectionRequest, pod_facts: RequestFacts, catalog: PoolCatalog
+) -> Outcome:
+    try:
+        return select(request, pod_facts, catalog, DEFAULT_SETTINGS)
+    except AllocationError as error:
+        return error_of(error)
+
+
+def select_memoized(
+    memory: SelectionMemo,
+    request: SelectionRequest,
+    pod_facts: RequestFacts,
+    catalog: PoolCatalog,
+) -> Outcome:
+    try:
+        return memory.select(request, pod_facts, catalog)
+    except AllocationError as error:
+        return error_of(error)
+
+
+@given(pools(), pools(), st.lists(facts(), min_size=1, max_size=4))
+def test_a_memoized_selection_equals_the_computed_one(
+    first: dict[str, Pool], second: dict[str, Pool], pods: list[RequestFacts]
+) -> None:
+    memory = SelectionMemo(DEFAULT_SETTINGS)
+    for catalog in (PoolCatalog(first), PoolCatalog(second), PoolCatalog(first)):
+        for number, pod_facts in enumerate(pods * 2):
+            named = pod_facts._replace(
+                pod=pod_facts.pod._replace(name=f"web-{number}", uid=f"uid-{number}")
+            )
+
+            assert select_memoized(memory, ETH0_REQUEST, named, catalog) == select_by_rules(
+                ETH0_REQUEST, named, catalog
+            )
+
+
+BASE = facts_of({})
+CHANGED_FACTS = {
+    "labels of the Pod": BASE._replace(pod=BASE.pod._replace(labels={"zone": "z1"})),
+    "annotations of the Pod": facts_of({POD_IPPOOL: '{"ipv4":["free"]}'}),
+    "namespace": BASE._replace(
+        pod=BASE.pod._replace(namespace="bank"),
+        namespace=BASE.namespace._replace(name="bank"),
+    ),
+    "labels of the namespace": BASE._replace(
+        namespace=BASE.namespace._replace(labels={"zone": "z1"})
+    ),
+    "annotations of the namespace": BASE._replace(
+        namespace=BASE.namespace._replace(
+            annotations={"ipam.spidernet.io/default-ipv4-ippool": '["free"]'}
+        )
+    ),
+    "node": BASE._replace(
+        pod=BASE.pod._replace(node="node-2"), node=BASE.node._replace(name="node-2")
+    ),
+    "labels of the node": BASE._replace(node=BASE.node._replace(labels={"zone": "z1"})),
+}
+STRICT = PoolCatalog(
+    {
+        "strict": Pool(
+            "strict", 4, "10.0.0.0/16", pod_affinity=Z9, namespace_affinity=Z9, node_affinity=Z9,
+            default=True,
+        ),
+        "named": Pool(
+            "named", 4, "10.1.0.0/16", namespace_names=("shop",), node_names=("node-1",),
+            default=True,
+        ),
+        "free": Pool("free", 4, "10.2.0.0/16", default=True),
+    }
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("changed", CHANGED_FACTS)
+def test_the_cache_key_has_every_field_that_a_rule_reads(changed: str) -> None:
+    memory = SelectionMemo(DEFAULT_SETTINGS)
+    before = select_memoized(memory, ETH0_REQUEST, BASE, STRICT)
+
+    after = select_memoized(memory, ETH0_REQUEST, CHANGED_FACTS[changed], STRICT)
+
+    assert after == select_by_rules(ETH0_REQUEST, CHANGED_FACTS[changed], STRICT)
+    assert after != before
+
+
+def test_another_interface_or_network_is_another_request() -> None:
+    memory = SelectionMemo(DEFAULT_SETTINGS)
+    for request in (ETH0_REQUEST, SelectionRequest("net1"), SelectionRequest("eth0", ("free",))):
+        assert select_memoized(memory, request, BASE, STRICT) == select_by_rules(
+            request, BASE, STRICT
+        )
+
+
+def test_no_rule_is_evaluated_for_the_second_pod_of_a_template(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    computed: list[RequestFacts] = []
+
+    def counted(*arguments: object) -> Selection:
+        computed.append(arguments[1])  # type: ignore[arg-type]
+        return select(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(selection_cache, "select", counted)
+    memory = SelectionMemo(DEFAULT_SETTINGS)
+    owner = Owner("Deployment", "web")
+    for number in range(3):
+        pod = BASE.pod._replace(name=f"web-{number}", uid=f"uid-{number}", owner=owner)
+        memory.select(ETH0_REQUEST, BASE._replace(pod=pod), STRICT)
+    assert len(computed) == 1
+
+    subnet = facts_of({POD_SUBNET: '{"ipv4":["lan"]}'})
+    for _ in range(2):
+        memory.select(ETH0_REQUEST, subnet, STRICT)
+    assert len(computed) == 3, "automatic pools may belong to a single Pod"
+
+
+def test_the_cache_is_bounded() -> None:
+    memory = SelectionMemo(DEFAULT_SETTINGS)
+    for number in range(2 * SELECTIONS_MAX):
+        memory.select(SelectionRequest(f"net{number}"), BASE, STRICT)
+
+        assert len(memory._selections) <= SELECTIONS_MAX

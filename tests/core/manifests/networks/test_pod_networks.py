@@ -1,0 +1,181 @@
+"""Networks and devices injected into a new Pod (docs/reference/admission.md, "Pods", step A)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from core.errors import BadInput
+from core.manifests.kinds.multus_configs import MultusConfigSpec
+from core.manifests.networks.network_defaults import completed
+from core.manifests.networks.pod_networks import InjectableNetwork, inject
+
+RDMA = "cni.spidernet.io/rdma-resource-inject"
+NETWORK = "cni.spidernet.io/network-resource-inject"
+NETWORKS = "k8s.v1.cni.cncf.io/networks"
+POOLS = {"ipv4": ["blue"]}
+
+
+def labelled(
+    name: str, spec: dict[str, Any], key: str = RDMA, value: str = "a"
+) -> InjectableNetwork:
+    """A network injected by this label."""
+    completed_spec = completed(msgspec.convert(spec, MultusConfigSpec))
+    return InjectableNetwork("net-ns", name, {key: value}, completed_spec)
+
+
+def macvlan(name: str, *masters: str, resource: str = "x/y", key: str = RDMA) -> InjectableNetwork:
+    block = {"master": list(masters), "rdmaResourceName": resource, "ippools": POOLS}
+    if len(masters) > 1:
+        block["bond"] = {"name": "bond9", "mode": 1}
+    return labelled(name, {"cniType": "macvlan", "macvlan": block}, key)
+
+
+def pod(*containers: dict[str, Any], **annotations: str) -> dict[str, Any]:
+    """A Pod or a Namespace with annotations."""
+    annotations_of_pod = {key.replace("__", "/"): value for key, value in annotations.items()}
+    return {
+        "metadata": {"annotations": annotations_of_pod},
+        "spec": {"containers": list(containers) or [{}]},
+    }
+
+
+def test_a_pod_without_inject_annotation_is_not_changed() -> None:
+    assert inject(pod({"name": "a"}), pod(), [macvlan("m", "ens3")]) == pod({"name": "a"})
+
+
+def test_networks_are_sorted_by_master_and_name_and_replace_the_annotation() -> None:
+    before = pod(**{RDMA: "a", NETWORKS: "old"})
+    injected = inject(
+        before,
+        pod(),
+        [macvlan("z", "ens4"), macvlan("b", "ens3"), macvlan("a", "ens3"), macvlan("y", "e", "f")],
+    )
+
+    names = injected["metadata"]["annotations"][NETWORKS]
+    assert names == "net-ns/y,net-ns/a,net-ns/b,net-ns/z"
+    assert before["metadata"]["annotations"][NETWORKS] == "old"
+
+
+def test_a_device_is_added_to_the_limits_unless_a_container_already_has_it() -> None:
+    networks = [macvlan("m", "ens3"), macvlan("n", "ens4", resource="x/z")]
+    with_device = {"name": "b", "resources": {"limits": {"x/z": "2"}}}
+    injected = inject(pod({"name": "a"}, with_device, **{RDMA: "a"}), pod(), networks)
+
+    assert injected["spec"]["containers"] == [
+        {"name": "a", "resources": {"limits": {"x/y": "1"}}},
+        with_device,
+    ]
+
+
+def test_an_annotation_of_the_pod_takes_precedence_over_its_namespace() -> None:
+    networks = [macvlan("m", "ens3"), macvlan("n", "ens4", key=NETWORK)]
+    namespace = pod(**{RDMA: "a"})
+
+    assert inject(pod(**{NETWORK: "a"}), namespace, networks)["metadata"]["annotations"] == {
+        NETWORK: "a",
+        NETWORKS: "net-ns/n",
+    }
+    by_namespace = inject(pod(), namespace, networks)
+    assert by_namespace["metadata"]["annotations"] == {NETWORKS: "net-ns/m"}
+
+
+def vfs(name: str, resource: str, kind: str = "sriov", **block: Any) -> InjectableNetwork:
+    """A network of virtual functions."""
+    field = kind.replace("-", "")
+    completed_spec = {"resourceName": resource, "ippools": POOLS} | block
+    return labelled(name, {"cniType": kind, field: completed_spec})
+
+
+def test_sriov_infiniband_and_shared_devices_add_their_resources_to_the_limits() -> None:
+    networks = [
+        vfs("roce", "spidernet.io/gpu1rdma", rdmaIsolation=True),
+        vfs("roce-of-1.0", "spidernet.io/gpu2rdma", enableRdma=True),
+        vfs("ib", "spidernet.io/gpu1ib", "ib-sriov"),
+        macvlan("shared", "ens3", resource="spidernet.io/shared_cx5"),
+        labelled("ipoib", {"cniType": "ipoib", "ipoib": {"master": "ibs5", "ippools": POOLS}}),
+    ]
+
+    injected = inject(pod(**{RDMA: "a"}), pod(), networks)
+
+    names = ("ib", "ipoib", "shared", "roce", "roce-of-1.0")
+    assert injected["metadata"]["annotations"][NETWORKS] == ",".join(
+        f"net-ns/{name}" for name in names
+    )
+    assert injected["spec"]["containers"][0]["resources"]["limits"] == {
+        "spidernet.io/gpu1ib": "1",
+        "spidernet.io/shared_cx5": "1",
+        "spidernet.io/gpu1rdma": "1",
+        "spidernet.io/gpu2rdma": "1",
+    }
+
+
+GUIDES = {
+    "0.9": [{"resourceName": f"spidernet.io/mellanoxibsriov{number}"} for number in range(1, 9)],
+    "1.2": [
+        {"resourceName": f"spidernet.io/gpu{number}", "rdmaIsolation": True}
+        for number in range(1, 9)
+    ],
+}
+
+
+@pytest.mark.parametrize("blocks", GUIDES.values(), ids=GUIDES)
+@pytest.mark.parametrize("key", [RDMA, NETWORK])
+def test_the_pods_of_the_infiniband_guides_get_eight_adapters(
+    blocks: list[dict[str, Any]], key: str
+) -> None:
+    networks = [
+        labelled(
+            f"gpu{number}", {"cniType": "ib-sriov", "ibsriov": {**block, "ippools": POOLS}}, key
+        )
+        for number, block in reversed(list(enumerate(blocks, 1)))
+    ]
+
+    injected = inject(pod(**{key: "a"}), pod(), networks)
+
+    names = ",".join(f"net-ns/gpu{number}" for number in range(1, 9))
+    assert injected["metadata"]["annotations"] == {key: "a", NETWORKS: names}
+    assert injected["spec"]["containers"] == [
+        {"resources": {"limits": {block["resourceName"]: "1" for block in blocks}}}
+    ]
+
+
+def test_each_sriov_network_requests_a_device_and_macvlan_networks_share_one() -> None:
+    networks = [vfs("a", "x/vf"), vfs("b", "x/vf"), vfs("c", "x/ib", "ib-sriov")]
+    networks += [macvlan("m", "ens3", resource="x/share"), macvlan("n", "ens4", resource="x/share")]
+
+    injected = inject(pod(**{RDMA: "a"}), pod(), networks)
+
+    limits = injected["spec"]["containers"][0]["resources"]["limits"]
+    assert limits == {"x/ib": "1", "x/share": "1", "x/vf": "2"}
+
+
+@pytest.mark.parametrize(
+    ("network", "key", "words"),
+    [
+        (labelled("c", {"customCNI": ""}), RDMA, "cannot be injected"),
+        (macvlan("m", "ens3", resource=""), RDMA, "no resource name"),
+        (
+            labelled("s", {"cniType": "sriov", "sriov": {"resourceName": "x/y"}}),
+            RDMA,
+            "no ippools",
+        ),
+        (macvlan("m", "ens3", key=NETWORK), RDMA, "no SpiderMultusConfig"),
+    ],
+)
+def test_a_pod_that_could_not_start_is_refused(
+    network: InjectableNetwork, key: str, words: str
+) -> None:
+    with pytest.raises(BadInput, match=words):
+        inject(pod(**{key: "a"}), pod(), [network])
+
+
+def test_a_network_without_a_device_needs_no_pools() -> None:
+    block = {"master": ["ens3"]}
+    network = labelled("m", {"cniType": "macvlan", "macvlan": block}, NETWORK)
+    injected = inject(pod(**{NETWORK: "a"}), pod(), [network])
+
+    assert injected["metadata"]["annotations"][NETWORKS] == "net-ns/m"
+    assert injected["spec"]["containers"] == [{}]

@@ -1,0 +1,123 @@
+"""The device slots (``*-nic``, ``sub-eni``) that a Pod requests because of its networks.
+
+See docs/reference/admission.md, "Pods", steps B and C.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from core.manifests.kinds.multus_configs import MultusConfigSpec
+from core.manifests.networks.network_defaults import completed
+from core.manifests.networks.pod_networks import InjectableNetwork
+from core.manifests.networks.pod_slots import SlotSettings, with_slots
+
+DEFAULT = "v1.multus-cni.io/default-network"
+NETWORKS = "k8s.v1.cni.cncf.io/networks"
+ALL_SLOTS = SlotSettings(request_nic_slots=True, provider_resource="spidernet.io/sub-eni")
+
+
+def network(
+    name: str, kind: str, namespace: str = "shop", nad: str = "", **block: Any
+) -> InjectableNetwork:
+    spec = {"cniType": kind, kind: block}
+    return InjectableNetwork(
+        namespace, name, {}, completed(msgspec.convert(spec, MultusConfigSpec)), nad or name
+    )
+
+
+def bound(name: str, master: str = "eth1") -> InjectableNetwork:
+    """A network whose addresses the network provider binds."""
+    return network(name, "vlan", master=[master], vlanMode="auto")
+
+
+def pod(*containers: dict[str, Any], **annotations: str) -> dict[str, Any]:
+    keys = {"networks": NETWORKS, "default": DEFAULT}
+    metadata = {"annotations": {keys[key]: value for key, value in annotations.items()}}
+    return {"metadata": metadata, "spec": {"containers": list(containers) or [{}]}}
+
+
+def requested(pod: dict[str, Any], container: int = 0) -> dict[str, str]:
+    """The limits of a container, by resource. Assert that its requests are equal."""
+    resources = pod["spec"]["containers"][container].get("resources", {})
+    assert resources.get("limits") == resources.get("requests")
+    limits = resources.get("limits") or {}
+    return {name.removeprefix("spidernet.io/"): count for name, count in limits.items()}
+
+
+NETWORKS_OF_CLUSTER = [
+    network("mac", "macvlan", master=["eth1"]),
+    network("ip", "ipvlan", master=["eth1"]),
+    network("pair", "macvlan", master=["eth2", "eth3"], bond={"name": "bond9", "mode": 1}),
+    network("tagged", "vlan", master=["eth4"], vlanID=7),
+    network("ib", "ipoib", master="ib0"),
+    network("card", "sriov", resourceName="x/vf"),
+    network("odd", "macvlan", master=["eth1@if7"]),
+    network("renamed", "macvlan", nad="lan", master=["eth5"]),
+    network("mac", "macvlan", namespace="kube-system", master=["eth6"]),
+    bound("cloud-a"),
+    bound("cloud-b", "eth7"),
+]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "slots"),
+    [
+        ({"networks": "mac"}, {"eth1-nic": "1"}),
+        ({"networks": "mac, shop/ip@net7"}, {"eth1-nic": "1"}),
+        ({"networks": '[{"name": "pair"}]'}, {"eth2-nic": "1", "eth3-nic": "1"}),
+        ({"networks": "tagged,ib"}, {"eth4-nic": "1", "ib0-nic": "1"}),
+        ({"networks": "card,odd,nowhere,kube-system/ip"}, {}),
+        ({"networks": "lan,renamed"}, {"eth5-nic": "1"}),
+        ({"default": "mac"}, {"eth6-nic": "1"}),
+        (
+            {"default": "shop/mac", "networks": "pair"},
+            {f"eth{number}-nic": "1" for number in (1, 2, 3)},
+        ),
+        ({"networks": "cloud-a"}, {"eth1-nic": "1", "sub-eni": "1"}),
+        (
+            {"default": "shop/cloud-a", "networks": "cloud-b,cloud-a,cloud-a"},
+            {"eth1-nic": "1", "eth7-nic": "1", "sub-eni": "2"},
+        ),
+        ({"networks": "not a @ network / at all", "default": "shop/mac"}, {"eth1-nic": "1"}),
+        ({"networks": ""}, {}),
+        ({}, {}),
+    ],
+)
+def test_a_pod_requests_one_nic_slot_per_master_and_one_sub_eni_per_bound_network(
+    annotations: dict[str, str], slots: dict[str, str]
+) -> None:
+    assert (
+        requested(with_slots(pod(**annotations), "shop", NETWORKS_OF_CLUSTER, ALL_SLOTS)) == slots
+    )
+
+
+def test_nic_slots_and_sub_eni_slots_are_enabled_separately() -> None:
+    before = pod(networks="cloud-a")
+
+    def requested_with(**settings: Any) -> dict[str, str]:
+        return requested(with_slots(before, "shop", NETWORKS_OF_CLUSTER, SlotSettings(**settings)))
+
+    assert requested_with() == {}
+    assert requested_with(request_nic_slots=True) == {"eth1-nic": "1"}
+    assert requested_with(provider_resource="spidernet.io/eni") == {"eni": "1"}
+    assert with_slots(before, "shop", NETWORKS_OF_CLUSTER, SlotSettings()) == before
+
+
+@pytest.mark.parametrize("kind", ["limits", "requests"])
+def test_a_resource_that_a_container_already_requests_is_not_added(kind: str) -> None:
+    second = {"resources": {kind: {"spidernet.io/eth1-nic": "3"}}}
+    first = {"resources": {"limits": {"cpu": "1"}, "requests": None}}
+    before = pod(first, second, networks="cloud-a")
+
+    after = with_slots(before, "shop", NETWORKS_OF_CLUSTER, ALL_SLOTS)
+
+    sub_eni = {"spidernet.io/sub-eni": "1"}
+    assert after["spec"]["containers"] == [
+        {"resources": {"limits": {"cpu": "1"} | sub_eni, "requests": sub_eni}},
+        second,
+    ]
+    assert before["spec"]["containers"][0] == first

@@ -1,0 +1,203 @@
+"""Programs and maps stay after the agent only if a bpffs is mounted."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from core.errors import BadInput, BpfRefused, DatapathError
+from nodeagent.clusterip.bpf_installation import (
+    LINKS_DIRECTORY,
+    MAPS_DIRECTORY,
+    PIN_DIRECTORY,
+    Installation,
+    remove,
+    served,
+)
+from nodeagent.clusterip.frontends import BackendGroup
+from nodeagent.clusterip.map_plan import contents_of
+from nodeagent.clusterip.pod_cgroups import can_pin, pods_cgroup
+from nodeagent.clusterip.programs import PROGRAM_HOOKS, DesiredPrograms
+from nodeagent.ebpf.calls import MapSpec, create_map, load_program
+from nodeagent.ebpf.instructions import Register, Size, assemble, leave, load
+from nodeagent.ebpf.numbers import (
+    BPF_CGROUP_INET4_CONNECT,
+    BPF_MAP_TYPE_HASH,
+    BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+)
+from ops.lab.programs import console_script
+from tests.nodeagent.clusterip.clusterip_harness import (
+    BACKEND_ADDRESSES,
+    BACKEND_PORT,
+    SERVICE_ADDRESS,
+    SERVICE_PORT,
+    ClusterIPHarness,
+    backends_of,
+    frontend,
+)
+
+pytestmark = pytest.mark.netns
+
+OTHER_AGENT: Final = """
+import sys, time
+from pathlib import Path
+from nodeagent.clusterip.bpf_installation import Installation
+from nodeagent.clusterip.programs import DesiredPrograms
+installation = Installation.open(Path(sys.argv[1]))
+installation.attach(Path(sys.argv[2]), DesiredPrograms(0))
+print("attached", flush=True)
+sys.stdin.read()
+"""
+
+
+def is_served(services: ClusterIPHarness) -> bool:
+    """Whether a new socket reaches the first backend."""
+    with services.socket(4) as client:
+        try:
+            client.connect((SERVICE_ADDRESS[4], SERVICE_PORT))
+        except OSError:
+            return False
+    return True
+
+
+def another_agent(services: ClusterIPHarness) -> subprocess.Popen[bytes]:
+    """A process that attaches the programs and keeps them until it is stopped."""
+    arguments = [sys.executable, "-c", OTHER_AGENT, str(services.bpffs), str(services.cgroup)]
+    agent = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert agent.stdout is not None
+    assert agent.stdout.readline() == b"attached\n"
+    return agent
+
+
+def kill(agent: subprocess.Popen[bytes]) -> None:
+    agent.send_signal(signal.SIGKILL)
+    agent.communicate()
+
+
+@pytest.fixture
+def pinned(services: ClusterIPHarness) -> ClusterIPHarness:
+    """A harness with a bpffs and a backend, after its agent was killed."""
+    services.mount_bpffs()
+    services.server(BACKEND_ADDRESSES[4][0])
+    installation = services.install()
+    services.serve(installation, {frontend(4): BackendGroup(backends_of(4, 0))})
+    installation.close()
+    agent = another_agent(services)
+    kill(agent)
+    return services
+
+
+def test_pinned_programs_serve_while_no_agent_runs(pinned: ClusterIPHarness) -> None:
+    assert is_served(pinned)
+
+
+def test_the_next_agent_continues_with_the_pinned_maps(pinned: ClusterIPHarness) -> None:
+    installation = Installation.open(pinned.bpffs)
+    entry = contents_of(installation.read()).entries[frontend(4)]
+    assert entry.backend_group == BackendGroup(backends_of(4, 0))
+    assert is_served(pinned)
+    installation.attach(pinned.cgroup, DesiredPrograms(0))
+    assert is_served(pinned)
+    pinned.serve(installation, {frontend(4): BackendGroup()})
+    assert not is_served(pinned)
+    installation.close()
+
+
+def test_links_of_another_control_group_are_moved(pinned: ClusterIPHarness) -> None:
+    inner = pinned.cgroup.parent / f"{pinned.cgroup.name}-inner"
+    inner.mkdir()
+    installation = Installation.open(pinned.bpffs)
+    installation.attach(inner, DesiredPrograms(0))
+    assert installation.is_attached(inner)
+    assert not is_served(pinned)
+    installation.attach(pinned.cgroup, DesiredPrograms(0))
+    assert is_served(pinned)
+    inner.rmdir()
+    assert not installation.is_attached(inner)
+    installation.close()
+
+
+def test_maps_of_another_layout_are_removed_after_attaching(pinned: ClusterIPHarness) -> None:
+    old = pinned.bpffs / PIN_DIRECTORY / "v0"
+    old.mkdir()
+    installation = pinned.install()
+    assert not old.exists()
+    names = {path.name for path in (pinned.bpffs / PIN_DIRECTORY / LINKS_DIRECTORY).iterdir()}
+    assert names == {hook.name for hook in PROGRAM_HOOKS}
+    assert (pinned.bpffs / PIN_DIRECTORY / MAPS_DIRECTORY).is_dir()
+    assert installation.is_pinned
+
+
+def test_trace_path_prints_the_backend_of_a_served_cluster_ip(pinned: ClusterIPHarness) -> None:
+    command = [
+        console_script("orbctl"),
+        "trace-path",
+        "web-0",
+        f"{SERVICE_ADDRESS[4]}:{SERVICE_PORT}",
+    ]
+    command += ["--netns", str(pinned.named.path), "--bpffs", str(pinned.bpffs)]
+    text = pinned.named.run(*command)
+    backend = f"{BACKEND_ADDRESSES[4][0]}:{BACKEND_PORT}"
+    assert (
+        f"{SERVICE_PORT}/TCP is a ClusterIP: sockets connect to {backend}, one of 1 backends"
+        in text
+    )
+    assert "there: arrives in the Pod itself" in text
+    assert "ClusterIP" not in pinned.named.run(*command, "--protocol", "udp")
+    assert remove(pinned.bpffs)
+    assert served(pinned.bpffs) == {}
+
+
+def test_remove_detaches_and_removes_all_pinned_objects(pinned: ClusterIPHarness) -> None:
+    assert remove(pinned.bpffs)
+    assert not is_served(pinned)
+    assert not (pinned.bpffs / PIN_DIRECTORY).exists()
+    assert not remove(pinned.bpffs)
+
+
+def test_without_a_bpffs_services_are_served_only_while_an_agent_runs(
+    services: ClusterIPHarness,
+) -> None:
+    services.server(BACKEND_ADDRESSES[4][0])
+    agent = another_agent(services)
+    kill(agent)
+    assert not is_served(services)
+    installation = services.install()
+    assert not installation.is_pinned
+    services.serve(installation, {frontend(4): BackendGroup(backends_of(4, 0))})
+    assert is_served(services)
+
+
+def test_objects_can_be_pinned_only_in_a_bpffs(pinned: ClusterIPHarness, tmp_path: Path) -> None:
+    assert can_pin(pinned.bpffs / PIN_DIRECTORY)
+    assert not can_pin(tmp_path)
+
+
+def test_the_control_group_of_pods_must_be_of_version_2(
+    services: ClusterIPHarness, tmp_path: Path
+) -> None:
+    assert pods_cgroup(str(services.cgroup)) == services.cgroup
+    with pytest.raises(BadInput, match="is not a control group of version 2"):
+        pods_cgroup(str(tmp_path))
+    with pytest.raises(DatapathError, match="yet"):
+        pods_cgroup(str(tmp_path / "none"))
+
+
+def test_the_error_of_a_refused_program_has_the_verifiers_log(cluster_ip_can_run: None) -> None:
+    code = assemble([load(Size.WORD, Register.R0, Register.R1, 4_096), leave()], {})
+    kind = BPF_PROG_TYPE_CGROUP_SOCK_ADDR
+    with pytest.raises(BpfRefused, match="invalid bpf_context access off=4096"):
+        load_program("wrong", kind, BPF_CGROUP_INET4_CONNECT, code)
+
+
+def test_the_error_of_a_full_map_has_its_name_and_its_limit(cluster_ip_can_run: None) -> None:
+    small = create_map(MapSpec("small", BPF_MAP_TYPE_HASH, 4, 4, 1))
+    small.put(bytes(4), bytes(4))
+    with pytest.raises(BpfRefused, match="map small is full: it holds 1 entries"):
+        small.put(b"\1\0\0\0", bytes(4))
+    small.close()

@@ -1,0 +1,109 @@
+"""The framed socket with slow callers, and without free descriptors."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from errno import EMFILE
+from pathlib import Path
+
+import pytest
+
+from core.allocation.add_request import HasHungUp
+from core.process.supervision import Supervisor
+from nodeagent.servers import framed_socket
+from nodeagent.servers.framed_socket import FramedServer
+from tests.support.agent_harness import exchange, frame
+
+ANSWER_BYTES = 4 << 20
+REQUEST = frame({"CNI_COMMAND": "VERSION"}, b"{}")
+
+
+class Listening(socket.socket):
+    """A listening socket whose process lacks descriptors for a while."""
+
+    failures = 0
+
+    def accept(self) -> tuple[socket.socket, object]:
+        if self.failures:
+            self.failures -= 1
+            raise OSError(EMFILE, "Too many open files")
+        return super().accept()
+
+
+async def answer_much(_environment: bytes, stdin: bytes, _: HasHungUp) -> tuple[int, bytes]:
+    """Answer with more bytes than a socket buffer holds."""
+    return 0, stdin[:1] * ANSWER_BYTES
+
+
+@pytest.fixture
+def listening(short_path: Path) -> Listening:
+    bound = Listening(socket.AF_UNIX)
+    bound.bind(str(short_path / "s"))
+    bound.setblocking(False)
+    return bound
+
+
+@pytest.fixture
+async def server(listening: Listening) -> AsyncIterator[FramedServer]:
+    supervisor = Supervisor()
+    server = FramedServer(answer_much, supervisor)
+    await server.open(listening, 16)
+    yield server
+    server.close()
+    await server.end()
+    await supervisor.close()
+
+
+async def test_an_answer_larger_than_the_socket_buffer_arrives_completely(
+    server: FramedServer, short_path: Path
+) -> None:
+    reply = await exchange(str(short_path / "s"), REQUEST)
+
+    assert reply.body == b"{" * ANSWER_BYTES
+    assert not server.connections
+    assert server.bytes_held == 0
+
+
+async def test_a_caller_that_does_not_read_its_answer_is_closed_in_time(
+    server: FramedServer, short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(framed_socket, "REQUEST_S_MAX", 0.0)
+    monkeypatch.setattr(framed_socket, "TIMEOUT_CHECK_S", 0.01)
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.connect(str(short_path / "s"))
+        caller.sendall(REQUEST)
+        async with asyncio.timeout(20):
+            while not server.connections:
+                await asyncio.sleep(0)
+            while server.connections:
+                await asyncio.sleep(0)
+
+    assert server.bytes_held == 0
+
+
+async def test_a_connection_that_could_not_be_accepted_is_accepted_later(
+    server: FramedServer, listening: Listening, short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(framed_socket, "ACCEPT_PAUSE_S", 0.01)
+    listening.failures = 2
+
+    reply = await exchange(str(short_path / "s"), REQUEST)
+
+    assert reply.status == 0
+    assert server.counts.refused == 2
+
+
+async def test_a_connection_that_waits_to_be_accepted_is_closed_with_the_socket(
+    server: FramedServer, listening: Listening, short_path: Path
+) -> None:
+    listening.failures = 1_000
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.connect(str(short_path / "s"))
+        while not server.counts.refused:
+            await asyncio.sleep(0)
+        server.close()
+
+        with pytest.raises(ConnectionError):
+            caller.sendall(REQUEST)

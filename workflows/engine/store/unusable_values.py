@@ -1,0 +1,99 @@
+"""Stored values that this worker cannot use, with the reason and the remedy of each.
+
+A fault belongs to one key. The object of that key is left alone, all others proceed, and after
+``RETRY_UNUSABLE_S`` the key is read again. Faults are reported to the registry of the process
+(``core.eventstore.undecodable_values``): metrics, health and commands show them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from core.errors import LogCorrupt, UnusableValue
+from core.eventstore.keys import Keys, key_text
+from core.eventstore.undecodable_values import ContainedFault, Faults
+from workflows.engine.clock import Deadlines
+from workflows.engine.store.keys import shard_of
+from workflows.model.errors import LimitExceeded
+
+RETRY_UNUSABLE_S = 60.0
+"""Seconds between two reads of a value that cannot be used."""
+
+DECODING_ERRORS = (LogCorrupt, ValueError, RecursionError)
+"""Exceptions of decoders: unexpected bytes, invalid UTF-8, values that are nested too deeply."""
+
+OF_ONE_EXECUTION = (LogCorrupt, LimitExceeded)
+"""Errors of a client that concern one execution alone: callers proceed with the others."""
+
+
+class WorkerFaults:
+    """The faults that one worker has reported to the registry of its process.
+
+    ``shards``: the shard of each fault, by its key; -1 for none.
+    """
+
+    def __init__(self, keys: Keys, faults: Faults | None = None) -> None:
+        self._keys = keys
+        self._faults = Faults() if faults is None else faults
+        self.shards: dict[str, int] = {}
+
+    def __iter__(self) -> Iterator[ContainedFault]:
+        return (fault for fault in self._faults if fault.key in self.shards)
+
+    def __len__(self) -> int:
+        return len(self.shards)
+
+    def note(self, kind: str, key: bytes, why: object, remedy: str, *, shard: int = -1) -> None:
+        """Report a fault; ``shard`` -1: it belongs to no shard."""
+        self.add(UnusableValue(kind, key, why, remedy), shard=shard)
+
+    def add(self, value: UnusableValue, *, shard: int = -1) -> None:
+        """Report a fault."""
+        fault = self._faults.report(value.kind, key_text(self._keys, value.key), value)
+        if fault.key in self._faults.by_key:
+            self.shards[fault.key] = shard
+
+    def clear(self, key: bytes) -> None:
+        """Remove the fault of a key whose value can be used, or was deleted."""
+        self._clear(key_text(self._keys, key))
+
+    def clear_shard(self, shard: int) -> None:
+        """Remove the faults of a shard that has another owner, which reports them."""
+        for name in [name for name, of in self.shards.items() if of == shard]:
+            self._clear(name)
+
+    def clear_all(self) -> None:
+        """Remove all faults, because all values are read again."""
+        for name in list(self.shards):
+            self._clear(name)
+
+    def _clear(self, name: str) -> None:
+        if self.shards.pop(name, None) is not None:
+            self._faults.clear(name)
+
+
+class RunObstacle:
+    """Why one execution does not proceed in this worker.
+
+    Its code cannot run here (a workflow type or stored value that only a worker of another version
+    can use), or its steps fail. The reason, ``value``, is listed with the worker's faults until
+    ``clear``, and ``retry`` is called after ``RETRY_UNUSABLE_S``.
+    """
+
+    def __init__(
+        self,
+        faults: WorkerFaults,
+        deadlines: Deadlines,
+        value: UnusableValue,
+        workflow_id: str,
+        retry: Callable[[], None],
+    ) -> None:
+        self.value = value
+        self._faults = faults
+        faults.add(value, shard=shard_of(workflow_id))
+        self._retry = deadlines.after(RETRY_UNUSABLE_S, retry)
+
+    def clear(self) -> None:
+        """Remove the reason from the list and cancel the retry."""
+        self._retry.cancel()
+        self._faults.clear(self.value.key)

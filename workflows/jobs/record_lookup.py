@@ -1,0 +1,351 @@
+"""Pod, Node and StatefulSet state without Kubernetes, from the records that an operator applies.
+
+Records replace API objects, and the log replaces the watch. Only a recorded deletion proves that an
+object is gone: a missing record proves nothing. A Pod is gone when its record or the record of
+its node was deleted. A newer record of the same object, or a newer claim of the Pod, revokes that.
+A StatefulSet whose record was deleted has no replicas.
+
+``Deletions`` reads the deleted records from the live log and keeps them in memory. A deletion that
+was archived before this process read it is unknown, so it frees nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from core.domain.events import RecordDefined, RecordDeleted, Recorded
+from core.domain.evolution import Ledger, RecordKey
+from core.domain.fixed.owners import (
+    NO_RECORD,
+    STATEFUL_SET,
+    MissingOwner,
+    RecordOwners,
+    StatefulSetState,
+    replica_of,
+)
+from core.domain.model import Endpoint
+from core.domain.reclaim.evidence import (
+    ClusterLookup,
+    DeletionNotice,
+    Moment,
+    NodeState,
+    PodState,
+    utc,
+)
+from core.errors import LogCorrupt, LogGap
+from core.eventstore.keys import Keys
+from core.eventstore.kinds import ENDPOINT_KEYS
+from core.eventstore.kv import Get, KeyValue, KeyValueStore
+from core.eventstore.log import Cursor, LogReader, Segment
+from workflows.jobs.reclaim.reclaim_context import PodChange
+
+DELETIONS_MAX: Final = 100_000
+"""Deletions that are kept in memory; beyond that the oldest are dropped."""
+
+_log: Final = logging.getLogger(__name__)
+
+_RECORD_EVENT_TYPE: Final = b"record-"
+"""The common prefix of the event types of ``RecordDefined`` and ``RecordDeleted`` in a segment."""
+
+
+class Deletion(NamedTuple):
+    """The deletion of a record: its position in the log, its actor, its time in Unix seconds."""
+
+    position: int
+    actor: str
+    at_s: float
+
+    def text(self, key: RecordKey) -> str:
+        """The evidence: who deleted the record ``key``, and when."""
+        kind, namespace, name = key
+        subject = f"{namespace}/{name}" if namespace else name
+        return f"{self.actor} deleted the record of {kind} {subject}, {utc(self.at_s)}"
+
+
+class Deletions:
+    """Reads deletions from the log. ``deleted``: deleted records that were not defined again."""
+
+    def __init__(self, store: KeyValueStore, keys: Keys) -> None:
+        self.deleted: dict[RecordKey, Deletion] = {}
+        self._reader = LogReader(store, keys)
+        self._cursor: Cursor | None = None
+
+    async def catch_up(self) -> None:
+        """Read new segments. Raises StoreUnavailable.
+
+        A segment that cannot be read may define a deleted record again, so all deletions before it
+        are dropped. Dropping them frees no address.
+        """
+        segments, self._cursor = await self._new_segments()
+        for segment in segments:
+            try:
+                for event in events_of_record_segments([segment]):
+                    self._apply(event)
+            except LogCorrupt as error:
+                self.deleted.clear()
+                _log.error(
+                    "a segment of the log is unreadable; no address is released because of records"
+                    " deleted before it: %s",
+                    error,
+                )
+
+    async def _new_segments(self) -> tuple[list[Segment], Cursor]:
+        if self._cursor is not None:
+            try:
+                return await self._reader.catch_up(self._cursor)
+            except LogGap:
+                # Part of the log was archived unread: start again with the live log.
+                self.deleted.clear()
+        return await self._reader.live()
+
+    def _apply(self, recorded: Recorded) -> None:
+        match recorded.event:
+            case RecordDefined(kind=kind, namespace=namespace, name=name):
+                self.deleted.pop((kind, namespace, name), None)
+            case RecordDeleted(kind, namespace, name):
+                key = kind, namespace, name
+                self.deleted.pop(key, None)
+                self.deleted[key] = deletion_of(recorded)
+                if len(self.deleted) > DELETIONS_MAX:
+                    del self.deleted[next(iter(self.deleted))]
+
+
+def events_of_record_segments(segments: Iterable[Segment]) -> Iterable[Recorded]:
+    """All events of the segments that have an event about a record; the others are not decoded."""
+    for segment in segments:
+        if _RECORD_EVENT_TYPE in segment.data:
+            yield from segment.events()
+
+
+def deletion_of(recorded: Recorded) -> Deletion:
+    """The deletion that an event records."""
+    return Deletion(recorded.position, recorded.cause.actor, recorded.recorded_at_ms / 1000)
+
+
+POD: Final = "Pod"
+NODE: Final = "Node"
+
+NO_NOTICE: Final = DeletionNotice("", "")
+
+NOT_LISTED: Final = "Pods are not listed in standalone mode: DEL, GC or an operator ends the claims"
+"""Why the state of a Pod is unknown unless its record was deleted."""
+
+
+class RecordLookup(RecordOwners):
+    """The ``ClusterLookup`` of standalone mode: from deleted records and an operator's notice.
+
+    Pods are not listed, so a missing Pod is never a reason to release an address. One report of an
+    operator that a Pod is gone, or a node with all of its Pods, is enough.
+    """
+
+    __slots__ = ("_claimed", "_deleted", "_endpoints", "_notice", "_recorded", "observed_at")
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        deletions: Mapping[RecordKey, Deletion],
+        read: Moment,
+        notice: DeletionNotice = NO_NOTICE,
+    ) -> None:
+        super().__init__(ledger.records)
+        self.observed_at = read
+        self._endpoints = ledger.endpoints
+        self._notice = notice
+        self._deleted = dict(_deletions_about(ledger, deletions)) if deletions else {}
+        self._claimed = _newest_claims(ledger) if self._deleted else {}
+        self._recorded = _recorded_pods(ledger, self._deleted)
+
+    def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
+        """Gone if the operator has reported that, or if the record of Pod or node was deleted.
+
+        Otherwise unknown, also if the Pod has a claim that is newer than the deletion.
+        """
+        reported = self._reported_gone(namespace, name)
+        if reported is not None:
+            return reported
+        pod: RecordKey = POD, namespace, name
+        endpoint = self._endpoints.get((namespace, name))
+        node: RecordKey = NODE, "", endpoint.node if endpoint is not None else ""
+        for key in (pod, node):
+            deletion = self._deleted.get(key)
+            if deletion is None:
+                continue
+            if self._claimed.get((namespace, name), 0) <= deletion.position:
+                return MissingOwner(certain=True, why=deletion.text(key))
+            late = f"Pod {namespace}/{name} got an address after its record was deleted"
+            return MissingOwner(certain=False, why=late)
+        return MissingOwner(certain=False, why=NOT_LISTED)
+
+    def _reported_gone(self, namespace: str, name: str) -> MissingOwner | None:
+        """The operator's report that the Pod or its node is gone; None without one."""
+        actor, reason, pods, nodes = self._notice
+        endpoint = self._endpoints.get((namespace, name))
+        if (namespace, name) in pods:
+            subject = f"Pod {namespace}/{name}"
+        elif endpoint is not None and endpoint.node in nodes:
+            subject = f"node {endpoint.node}"
+        else:
+            return None
+        why = f"{actor} reports that {subject} is gone: {reason}"
+        return MissingOwner(certain=True, why=why, direct=True)
+
+    def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
+        """From its record; gone if the record was deleted, unknown if there never was one."""
+        key: RecordKey = STATEFUL_SET, namespace, name
+        deletion = self._deleted.get(key)
+        if deletion is None:
+            return super().stateful_set(namespace, name)
+        return MissingOwner(certain=True, why=deletion.text(key))
+
+    def pod_of_uid(self, uid: str) -> PodState | None:
+        """A recorded Pod is living, unless it or its node is reported as gone."""
+        pod = self._recorded.get(uid)
+        if pod is None or self._reported_gone(pod.namespace, pod.name) is not None:
+            return None
+        return pod
+
+    def launcher(self, namespace: str, name: str) -> PodState | None:
+        """Always unknown."""
+        return None
+
+    def reporter(self, address: str) -> PodState | None:
+        """Always None: records have no status that reports an address."""
+        return None
+
+    def node(self, name: str) -> NodeState | MissingOwner:
+        """Always unknown."""
+        return NO_RECORD
+
+
+def _deletions_about(
+    ledger: Ledger, deletions: Mapping[RecordKey, Deletion]
+) -> Iterable[tuple[RecordKey, Deletion]]:
+    """Deletions of records of the ledger's Pods, nodes and StatefulSets, unless applied again.
+
+    The cost is linear in the smaller of the two arguments.
+    """
+    if len(deletions) <= len(ledger.claims) + len(ledger.endpoints):
+        subjects: Iterable[RecordKey] = deletions
+    else:
+        pods = {(POD, *key) for key in ledger.endpoints}
+        pods |= {(POD, held.claim.namespace, held.claim.pod) for held in ledger.claims.values()}
+        subjects = pods | {(NODE, "", endpoint.node) for endpoint in ledger.endpoints.values()}
+        subjects |= {
+            (STATEFUL_SET, namespace, replica.stateful_set)
+            for _, namespace, name in pods
+            if (replica := replica_of(name)) is not None
+        }
+    for key in subjects:
+        if key in deletions and key not in ledger.records:
+            yield key, deletions[key]
+
+
+def _newest_claims(ledger: Ledger) -> dict[tuple[str, str], int]:
+    newest: dict[tuple[str, str], int] = {}
+    for held in ledger.claims.values():
+        key = held.claim.namespace, held.claim.pod
+        newest[key] = max(newest.get(key, 0), held.revision)
+    return newest
+
+
+def _recorded_pods(ledger: Ledger, deleted: Mapping[RecordKey, Deletion]) -> dict[str, PodState]:
+    """The recorded Pods of the ledger's endpoints, by UID."""
+    pods: dict[str, PodState] = {}
+    for kind, namespace, name in ledger.records:
+        endpoint = ledger.endpoints.get((namespace, name)) if kind == POD else None
+        if endpoint is not None and (NODE, "", endpoint.node) not in deleted:
+            pods[endpoint.uid] = PodState(namespace, name, endpoint.uid, node=endpoint.node)
+    return pods
+
+
+class EndpointsByNode(NamedTuple):
+    """All endpoints as of ``revision``, by the name of their node."""
+
+    revision: int
+    endpoints: Mapping[str, Sequence[KeyValue]]
+
+
+NOTHING_READ: Final = EndpointsByNode(0, {})
+
+
+class StandaloneReclaimFactsSource:
+    """The ``ReclaimFactsSource`` of standalone mode.
+
+    It follows the log for deleted records and reads each segment once.
+    """
+
+    def __init__(self, store: KeyValueStore, keys: Keys) -> None:
+        self._store = store
+        self._keys = keys
+        self._reader = LogReader(store, keys)
+        self._deletions = Deletions(store, keys)
+
+    async def deleted_nodes(self, nodes: Collection[str]) -> frozenset[str]:
+        """See ``ReclaimFactsSource``. Always empty: only GUIDs of Kubernetes clusters need it."""
+        return frozenset()
+
+    async def facts(
+        self, ledger: Ledger, claims_read: Moment, notice: DeletionNotice = NO_NOTICE
+    ) -> ClusterLookup:
+        """See ``ReclaimFactsSource``; ``notice``: what an operator reports in addition.
+
+        Raises StoreUnavailable, LogCorrupt.
+        """
+        await self._deletions.catch_up()
+        return RecordLookup(ledger, self._deletions.deleted, claims_read, notice)
+
+    async def changes(self) -> AsyncIterator[PodChange]:
+        """See ``ReclaimFactsSource``. Raises StoreUnavailable, LogCorrupt, LogGap, Compacted."""
+        by_node = NOTHING_READ
+        async for segments, _ in self._reader.follow(await self._reader.cursor_now()):
+            if not segments:
+                by_node = NOTHING_READ
+            for recorded in events_of_record_segments(segments):
+                event = recorded.event
+                if not isinstance(event, RecordDeleted):
+                    continue
+                endpoints: Sequence[KeyValue] = ()
+                if event.kind == POD:
+                    endpoints = await self._endpoint_of(event)
+                elif event.kind == NODE:
+                    if by_node.revision < recorded.position:
+                        by_node = await self._by_node()
+                    endpoints = by_node.endpoints.get(event.name, ())
+                for change in self._deleted_pods(recorded, event, endpoints):
+                    yield change
+
+    def _deleted_pods(
+        self, recorded: Recorded, event: RecordDeleted, endpoints: Iterable[KeyValue]
+    ) -> Iterator[PodChange]:
+        """A change for each Pod of a deleted record.
+
+        An endpoint that was written after the deletion belongs to a newer Pod and is left out.
+        """
+        report = deletion_of(recorded).text(event)
+        older = (kv for kv in endpoints if kv.mod_revision < recorded.position)
+        for endpoint in self._decodable(older):
+            pod = PodState(endpoint.namespace, endpoint.name, endpoint.uid, node=endpoint.node)
+            yield PodChange(pod, report, recorded.event_id, recorded.cause.traceparent)
+
+    async def _endpoint_of(self, event: RecordDeleted) -> tuple[KeyValue, ...]:
+        get = Get(self._keys.endpoint(event.namespace, event.name))
+        return (await self._store.read([get])).ranges[0].kvs
+
+    async def _by_node(self) -> EndpointsByNode:
+        """Read all endpoints: once for many nodes whose records are deleted together."""
+        result = await self._store.read([Get(*self._keys.range_of("endpoint"))])
+        by_node: dict[str, list[KeyValue]] = {}
+        for kv in result.ranges[0].kvs:
+            for endpoint in self._decodable([kv]):
+                by_node.setdefault(endpoint.node, []).append(kv)
+        return EndpointsByNode(result.revision, by_node)
+
+    def _decodable(self, kvs: Iterable[KeyValue]) -> Iterator[Endpoint]:
+        """The endpoints that can be decoded; the others are skipped and logged."""
+        for kv in kvs:
+            try:
+                yield ENDPOINT_KEYS.decode(self._keys, kv.key, kv.value)
+            except LogCorrupt as error:
+                _log.error("an endpoint is not reclaimed, because it cannot be read: %s", error)
