@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from tests.chart.rendering import CHART_NAMESPACE, Object, find, objects, values
 from tests.kubernetes.identities import grant, kubeconfig_of
 from tests.kubernetes.objects import get, pool, subnet
 from tests.kubernetes.objects import path_of as path_of_kind
+from tests.packaging.project import PROJECT_ROOT
 from tests.support.kubernetes import ApiServer
 from tests.support.parts import HELM, needs
 
@@ -157,6 +159,28 @@ def test_the_cleanup_job_removes_finalizers_webhooks_secret_and_lease(hooks: Hoo
     ):
         assert server.request("GET", path).status == 404, path
     hooks.run("orbweaver-cleanup")
+
+
+def test_the_documented_command_removes_finalizers_without_the_job(
+    hooks: Hooks, tmp_path: Path
+) -> None:
+    body = with_finalizers(pool())
+    assert hooks.server.request("POST", path_of_kind(body["kind"]), body).status == 201
+    page = (PROJECT_ROOT / "docs/how-to/uninstall.md").read_text()
+    (command,) = re.findall(
+        r"^ORBWEAVER_KUBECONFIG=.* orbweaver-controller clean$", page, re.MULTILINE
+    )
+
+    home = tmp_path / "home"
+    (home / ".kube").mkdir(parents=True)
+    (home / ".kube/config").write_text(hooks.server.kubeconfig.read_text())
+    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "HOME": str(home), "PATH": programs}
+    done = subprocess.run(
+        ["bash", "-c", command], env=environment, capture_output=True, text=True, check=True
+    )
+
+    assert "removed Orbweaver's finalizer from 1 object" in done.stderr
 
 
 def with_finalizers(item: Object) -> Object:
