@@ -57,6 +57,7 @@ def quarantine_manifest(quarantine: Quarantine) -> Plain:
         "ipVersion": quarantine.family,
         "reason": quarantine.reason,
         "evidence": quarantine.evidence,
+        # The published name of the conflicting host.
         "stranger": quarantine.conflicting_host._asdict() if quarantine.conflicting_host else None,
     }
 

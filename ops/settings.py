@@ -45,7 +45,7 @@ def cluster_settings(
     access = Access(*(values[name] for name in Access._fields))
     if not access.endpoints:
         access = access._replace(endpoints=ETCD_ENDPOINT)
-    names_in_errors = Access("etcd", *Access._fields[1:])
+    names_in_errors = Access(*Access._fields)._replace(endpoints="etcd")
     return ClusterSettings(
         etcd_settings(access, environment.text(ETCD_PASSWORD), names_in_errors),
         check_name(values["cluster"] or DEFAULT_CLUSTER, "cluster name"),

@@ -206,9 +206,11 @@ def _workload(body: WorkloadManifest) -> Workload:
     pod = template.spec if template else None
     desired = body.status.desired_number_scheduled if body.status else None
     return Workload(
-        (metadata.annotations if metadata else None) or {},
-        Scale(None, desired or 0, spec.completions, spec.parallelism),
-        bool(pod and pod.host_network),
+        annotations=(metadata.annotations if metadata else None) or {},
+        scale=Scale(
+            desired=desired or 0, completions=spec.completions, parallelism=spec.parallelism
+        ),
+        host_network=bool(pod and pod.host_network),
     )
 
 

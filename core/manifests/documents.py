@@ -29,7 +29,7 @@ DOCUMENT_DEPTH_MAX: Final = 64
 _QUOTED_CHARS_MAX: Final = 80
 _TAG: Final = "tag:yaml.org,2002:"
 _MERGE_KEY: Final = f"{_TAG}merge"
-_KINDS: Final = ("null", "bool", "int", "float", "str", "seq", "map")
+_SUPPORTED_TAGS: Final = ("null", "bool", "int", "float", "str", "seq", "map")
 _NOT_IN_JSON: Final = (f"{_TAG}timestamp", f"{_TAG}value")
 
 
@@ -78,7 +78,8 @@ class _Loader(Composer, yaml.CSafeLoader):
     """Composes nodes in Python from the events of the C parser, and counts them."""
 
     yaml_constructors: ClassVar = {
-        tag: yaml.CSafeLoader.yaml_constructors[tag] for tag in (f"{_TAG}{kind}" for kind in _KINDS)
+        tag: yaml.CSafeLoader.yaml_constructors[tag]
+        for tag in (f"{_TAG}{name}" for name in _SUPPORTED_TAGS)
     }
 
     def __init__(self, text: str) -> None:

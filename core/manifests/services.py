@@ -35,10 +35,10 @@ def service_of(spec: ServiceSpec) -> Service:
     if spec.type == EXTERNAL_NAME:
         addresses = []
     return Service(
-        tuple(address for address in addresses if address not in NO_CLUSTER_IP),
-        _ports(spec.ports),
-        _affinity_s(spec),
-        spec.internal_traffic_policy == LOCAL_TRAFFIC,
+        addresses=tuple(address for address in addresses if address not in NO_CLUSTER_IP),
+        ports=_ports(spec.ports),
+        affinity_s=_affinity_s(spec),
+        local=spec.internal_traffic_policy == LOCAL_TRAFFIC,
     )
 
 

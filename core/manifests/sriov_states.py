@@ -32,11 +32,11 @@ CURRENT_STATE: Final = "sriovnetwork.openshift.io/current-state"
 IDLE: Final = "Idle"
 DRAIN_REQUIRED: Final = "Drain_Required"
 DRAINING: Final = "Draining"
-"""The values of these annotations."""
+"""The values of ``DESIRED_STATE`` and ``CURRENT_STATE``."""
 
 DRAIN_LABEL: Final = "sriov.spidernet.io/drain"
 """A label. A SriovNetworkNodeState has it with the value ``DRAIN_REQUIRED`` while its node must be
-drained; on a Node, see ``ops.kubernetes.node_drainer``."""
+drained. A Node has it while it is cordoned for a drain (``ops.kubernetes.node_drainer``)."""
 
 BLOCKING_PODS: Final = "sriov.spidernet.io/blocking-pods"
 """Annotation: a JSON list of ``namespace/name``, the Pods that use virtual functions to remove."""
@@ -130,11 +130,11 @@ def _vf(nic: PhysicalFunction, vf: VirtualFunction) -> VfReport:
         vf.number,
         vf.address,
         vf.link,
-        "" if is_infiniband else vf.mac,
-        vf.mac if is_infiniband else "",
-        vf.driver,
-        vf.mtu,
-        vf.vlan,
+        mac="" if is_infiniband else vf.mac,
+        guid=vf.mac if is_infiniband else "",
+        driver=vf.driver,
+        mtu=vf.mtu,
+        vlan=vf.vlan,
         assigned="true" if vf.is_used else "",
         trust=SWITCH_TEXTS[vf.trust],
         spoof_chk=SWITCH_TEXTS[vf.spoof_check],

@@ -179,10 +179,18 @@ class Controller:
         """The tasks of every replica. A task that fails repeatedly ends the process."""
         projector, observer = self.projector, self.observer
         yield TaskSpec(
-            "projector", projector.run, RESTARTS_MAX, projector.age_s, WATCH_SILENT_S_MAX
+            "projector",
+            projector.run,
+            RESTARTS_MAX,
+            age_s=projector.age_s,
+            stale_s=WATCH_SILENT_S_MAX,
         )
         yield TaskSpec(
-            "observer", observer.run, RESTARTS_MAX, observer.age_s, OBSERVATION_STALE_S_MAX
+            "observer",
+            observer.run,
+            RESTARTS_MAX,
+            age_s=observer.age_s,
+            stale_s=OBSERVATION_STALE_S_MAX,
         )
         yield TaskSpec("election", lambda: self.election.lead(self._lead), RESTARTS_MAX)
         yield TaskSpec("workflow-worker", self.jobs.work, RESTARTS_MAX)

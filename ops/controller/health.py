@@ -77,7 +77,7 @@ class ControllerHealth:
             HealthCheck("projection", self._projection_fault()),
             HealthCheck("leader", self._leader_fault()),
             HealthCheck("jobs", self._jobs_fault()),
-            HealthCheck("news", self._listener_fault()),
+            HealthCheck("news", self._listener_fault()),  # the published name
         ]
         if self._cluster is not None:
             checks.append(HealthCheck("cluster", self._cluster_fault()))

@@ -77,7 +77,11 @@ def _observe_scan(ours: Instruments, observer: ControllerObserver) -> None:
             "1 while the scan is paused and needs an operator",
             lambda status: int(status.paused),
         ),
-        ("kept_endpoints", "Endpoints that the last scan kept", lambda status: status.kept),
+        (
+            "kept_endpoints",
+            "Endpoints that the last scan did not release, healthy ones included",
+            lambda status: status.kept,
+        ),
         (
             "failed_steps",
             "Releases that failed and wait for a retry",

@@ -1,4 +1,4 @@
-"""Polls the state that health probes and scrapes report, so that these need no read of etcd.
+"""Polls the state that health probes and metrics report, so that no probe or scrape reads etcd.
 
 The state is the lag of the projection, the leader, the status of the reclaim scan, and the alarms
 of etcd.

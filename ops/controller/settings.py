@@ -57,7 +57,7 @@ TLS_CERTIFICATE: Final = "ORBWEAVER_TLS_CERT_FILE"
 TLS_KEY: Final = "ORBWEAVER_TLS_KEY_FILE"
 """The variables with the webhooks' certificate and key.
 
-There are no webhooks if neither these nor ``TLS_SECRET`` are set.
+There are no webhooks if neither these variables nor ``TLS_SECRET`` are set.
 """
 
 TLS_SECRET: Final = "ORBWEAVER_TLS_SECRET"  # noqa: S105  # the name of a variable
@@ -238,8 +238,8 @@ def _secret(env: EnvironmentVariables) -> SecretSettings | None:
     return SecretSettings(
         name,
         namespace,
-        (service, f"{service}.svc", f"{service}.svc.{domain}", *extra_names),
-        Path(env.text("ORBWEAVER_TLS_DIR", TLS_DIRECTORY)),
+        names=(service, f"{service}.svc", f"{service}.svc.{domain}", *extra_names),
+        directory=Path(env.text("ORBWEAVER_TLS_DIR", TLS_DIRECTORY)),
     )
 
 
@@ -288,6 +288,6 @@ def _cluster_defaults(conf: ConfFile) -> dict[str, str]:
     etcd = conf.orbweaver.etcd
     return {
         "endpoints": ",".join(etcd.endpoints or ()),
-        **{name: getattr(etcd, name) for name in Access._fields[1:]},
+        **{name: getattr(etcd, name) for name in Access._fields if name != "endpoints"},
         "cluster": conf.orbweaver.cluster,
     }

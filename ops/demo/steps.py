@@ -146,6 +146,7 @@ def kill_agent(state: DemoState) -> None:
         if sandbox.pod in failures:
             state.replace(node, sandbox)
         else:
+            # Only the ADD of the IPAM plugin: that of macvlan would fail, as the interface exists.
             repeated = addresses_in(node.runtime.allocate(sandbox))
             expect(repeated == sandbox.addresses, f"a repeated ADD returned {repeated}")
     after = state.endpoints()

@@ -34,7 +34,7 @@ class DesiredCondition(NamedTuple):
 APPLIED_CONDITION: Final = DesiredCondition(READY_TYPE, "True", "Applied", "the spec was applied")
 
 
-def refused(error: Refused | BadInput) -> DesiredCondition:
+def refusal_condition(error: Refused | BadInput) -> DesiredCondition:
     """The condition of an object that a rule refused or that cannot be parsed."""
     if isinstance(error, BadInput):
         return DesiredCondition(
@@ -45,7 +45,7 @@ def refused(error: Refused | BadInput) -> DesiredCondition:
     )
 
 
-def draining(message: str) -> tuple[DesiredCondition, DesiredCondition]:
+def draining_conditions(message: str) -> tuple[DesiredCondition, DesiredCondition]:
     """The conditions of an object that is being deleted and still has claims."""
     return (
         DesiredCondition(READY_TYPE, "False", "Draining", message),

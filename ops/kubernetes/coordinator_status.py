@@ -120,7 +120,7 @@ class Coordinators:
         body["metadata"] = {key: coordinator["metadata"][key] for key in ("name", "uid")}
         name = coordinator["metadata"]["name"]
         await self._api.apply(f"{COORDINATORS_PATH}/{name}/status", body, MANAGER)
-        if failure is not None:  # after the status: if that write fails, both are retried
+        if failure is not None:  # after the status: if its write fails, the Event is retried too
             await self._objects.create_event(coordinator, failure)
 
     async def _release(self, coordinator: Object) -> None:

@@ -24,10 +24,10 @@ from core.manifests.networks.network_parser import checked_network
 from core.manifests.networks.network_validation import (
     MULTUS_CONFIG_KIND,
     network_rules,
-    owned_attachment,
+    owned_attachment_message,
 )
 from core.process.concurrency import until_first
-from ops.kubernetes.conditions import READY_TYPE, DesiredCondition, refused
+from ops.kubernetes.conditions import READY_TYPE, DesiredCondition, refusal_condition
 from ops.kubernetes.custom_resource_writer import ObjectWriter
 
 MULTUS_CONFIGS_PATH: Final = f"/apis/{API_VERSION}/spidermultusconfigs"
@@ -94,7 +94,7 @@ class Attachments:
             nad = self.nads.objects.get((key[0], attachment.name))
             _require_ours(network, nad, attachment)
         except (BadInput, Refused) as error:
-            await self._report(key, network, refused(error))
+            await self._report(key, network, refusal_condition(error))
             return
         self._reported.pop(key, None)
         await self._write(network, nad, attachment)
@@ -152,7 +152,7 @@ def _require_ours(network: Object, nad: Object | None, attachment: NetworkAttach
     for owner in (nad or {"metadata": {}})["metadata"].get("ownerReferences") or []:
         if owner["kind"] == MULTUS_CONFIG_KIND and owner["name"] != network["metadata"]["name"]:
             namespace = network["metadata"]["namespace"]
-            message = owned_attachment(namespace, attachment.name, owner["name"])
+            message = owned_attachment_message(namespace, attachment.name, owner["name"])
             raise BadInput(message, subject="metadata.annotations")
 
 

@@ -1,7 +1,7 @@
-"""The outlook of each pool: its forecast in coarse steps, for the condition FullSoon.
+"""The outlook of each pool for the condition FullSoon: the horizon (a coarse time) of its forecast.
 
 The forecaster of the leading controller updates the outlooks, and the reporter writes them with the
-other conditions. A pool is reported again only if its step has changed, so that a forecast that
+other conditions. A pool is reported again only if its horizon has changed, so that a forecast that
 changes by an hour costs no write. Pure.
 """
 

@@ -137,10 +137,10 @@ class Reporter:
         self._round_s = round_s
         self._rejected = ChangeBuffer()
         self._waiting = 0  # how many topics wait for a change
-        self._configuration = _Topic(
+        self._configuration_topic = _Topic(
             lambda changes: changes.pools | changes.subnets, asyncio.Event(), GATHERING_S
         )
-        self._claims = _Topic(lambda changes: changes.endpoints, asyncio.Event())
+        self._endpoint_topic = _Topic(lambda changes: changes.endpoints, asyncio.Event())
         self._own_endpoint_writes = OwnWrites(self.endpoints)
         self.endpoints.listen(self._note_endpoints)
         for kind, names in (
@@ -149,7 +149,7 @@ class Reporter:
             (TranslatedKind.RESERVATION, status.pending[TranslatedKind.RESERVATION]),
         ):
             informers[kind].listen(partial(self._note, kind, names))
-        status.on_conditions_set(self._configuration.noted.set)
+        status.on_conditions_set(self._configuration_topic.noted.set)
         self._outlooks = outlooks
         outlooks.listen(self._note_outlooks)
 
@@ -161,7 +161,7 @@ class Reporter:
     @property
     def idle(self) -> bool:
         """Whether every report was made and the reporter waits for the next change."""
-        is_waiting = self._waiting == len((self._configuration, self._claims))
+        is_waiting = self._waiting == len((self._configuration_topic, self._endpoint_topic))
         return is_waiting and not any(self._status.pending.values())
 
     async def run(self) -> None:
@@ -174,23 +174,23 @@ class Reporter:
             await informer.listed.wait()
         with self._projector.follow() as changes:
             await until_first(
-                self._rounds(self._configuration, changes, self._report_configuration),
-                self._rounds(self._claims, changes, self._report_endpoints),
+                self._rounds(self._configuration_topic, changes, self._report_configuration),
+                self._rounds(self._endpoint_topic, changes, self._report_endpoints),
             )
 
     def _note(self, kind: TranslatedKind, names: set[str], keys: set[ObjectKey]) -> None:
         if changed := self._status.changed_by_others(kind, keys):
             names.update(changed)
-            self._configuration.noted.set()
+            self._configuration_topic.noted.set()
 
     def _note_outlooks(self, pools: AbstractSet[str]) -> None:
         self.pending.pools.update(pools)
-        self._configuration.noted.set()
+        self._configuration_topic.noted.set()
 
     def _note_endpoints(self, keys: Iterable[ObjectKey]) -> None:
         if changed := self._own_endpoint_writes.without(keys):
             self.pending.endpoints.update(changed)
-            self._claims.noted.set()
+            self._endpoint_topic.noted.set()
 
     async def _rounds(
         self,
@@ -215,7 +215,9 @@ class Reporter:
         """Wait until an object may have changed, or a rejected report can be retried."""
 
         def is_changed() -> bool:
-            has_conditions = topic is self._configuration and any(self._status.pending.values())
+            has_conditions = topic is self._configuration_topic and any(
+                self._status.pending.values()
+            )
             return bool(topic.names(self.pending) or topic.names(changes) or has_conditions)
 
         topic.noted.clear()

@@ -6,7 +6,7 @@ retried later and does not block others. A refusal becomes a condition and an Ev
 which is retried after changes of other objects, because most rules concern several objects.
 
 A collection that cannot be listed never counts as empty, and only values that came from a custom
-resource are retired (``resources.UID_ANNOTATION``).
+resource are retired (``translated_kinds.UID_ANNOTATION``).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from core.kubernetes.api import Object
 from core.kubernetes.informer import Informer, ObjectKey
 from core.kubernetes.work_queue import WorkQueue
 from core.process.concurrency import until_first
-from ops.kubernetes.conditions import APPLIED_CONDITION, draining, refused
+from ops.kubernetes.conditions import APPLIED_CONDITION, draining_conditions, refusal_condition
 from ops.kubernetes.custom_resource_writer import ObjectWriter
 from ops.kubernetes.inheritance import inherited_fields
 from ops.kubernetes.object_finalizer import ObjectFinalizer
@@ -112,7 +112,7 @@ class Translator:
             self.refused.add(item)
             if item.kind is TranslatedKind.POOL:
                 await self._commands.note_refused(item.name, str(error))
-            self._status.set_conditions(item.kind, body, [refused(error)])
+            self._status.set_conditions(item.kind, body, [refusal_condition(error)])
             return
         if changed:
             self._work.add(self.refused | self._affected_items(item, body))
@@ -153,14 +153,14 @@ class Translator:
         reason = await self._drain(item)
         if reason:
             message = f"an earlier object of this name is being drained: {reason}"
-            self._status.set_conditions(item.kind, body, draining(message))
+            self._status.set_conditions(item.kind, body, draining_conditions(message))
         return bool(reason)
 
     async def _finalize(self, item: Item, body: Object) -> None:
         """Drain an object that is being deleted, then remove its finalizer."""
         reason = await self._drain(item)
         if reason:
-            self._status.set_conditions(item.kind, body, draining(reason))
+            self._status.set_conditions(item.kind, body, draining_conditions(reason))
             return
         if item.kind is TranslatedKind.POOL:
             await self._commands.forget_refused(item.name)

@@ -32,7 +32,7 @@ PROCESSES: Final = "cgroup.procs"
 """The file of a control group that lists its processes."""
 
 OTHER_PID_NAMESPACE: Final = 0
-"""The entry of that file for a process of another PID namespace.
+"""The line of ``PROCESSES`` for a process of another PID namespace.
 
 It must not be signalled: 0 would mean the process group of this process.
 """
@@ -58,11 +58,11 @@ def resources_of(identity: LabIdentity) -> LabResources:
     names = (path.name for path in _entries(NAMESPACES_FOLDER))
     directory = identity.directory
     return LabResources(
-        tuple(sorted(_processes(identity))),
-        tuple(sorted(name for name in names if name.startswith(identity.name("")))),
-        tuple(_mounts_below(directory)),
-        tuple(map(str, _control_groups(identity))),
-        (str(directory),) if directory.exists() else (),
+        processes=tuple(sorted(_processes(identity))),
+        namespaces=tuple(sorted(name for name in names if name.startswith(identity.name("")))),
+        mounts=tuple(_mounts_below(directory)),
+        control_groups=tuple(map(str, _control_groups(identity))),
+        directories=(str(directory),) if directory.exists() else (),
     )
 
 

@@ -111,11 +111,11 @@ def _release(secret: Object) -> HelmRelease | None:
         return HelmRelease(
             body["name"],
             body["namespace"],
-            body["version"],
-            body["info"]["status"],
-            chart["metadata"]["version"],
-            body.get("config") or {},
-            chart.get("values") or {},
+            revision=body["version"],
+            status=body["info"]["status"],
+            chart_version=chart["metadata"]["version"],
+            values=body.get("config") or {},
+            defaults=chart.get("values") or {},
         )
     except (KeyError, TypeError, ValueError, zlib.error, msgspec.DecodeError) as error:
         raise BadInput(
@@ -136,11 +136,11 @@ def _workload(body: Object, kind: str) -> DeployedWorkload:
         kind,
         body["metadata"]["namespace"],
         body["metadata"]["name"],
-        {container["name"]: container["image"] for container in containers},
-        pod.get("serviceAccountName", ""),
-        desired or 0,
-        status.get("numberReady" if is_daemon_set else "readyReplicas") or 0,
-        tuple(
+        containers={container["name"]: container["image"] for container in containers},
+        service_account=pod.get("serviceAccountName", ""),
+        desired=desired or 0,
+        ready=status.get("numberReady" if is_daemon_set else "readyReplicas") or 0,
+        stop_hooks=tuple(
             container["name"]
             for container in containers
             if (container.get("lifecycle") or {}).get("preStop")

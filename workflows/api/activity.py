@@ -70,6 +70,7 @@ def defn(*, name: str = "") -> Callable[[F], F]:
     def decorate(function: F) -> F:
         type_name = name or function.__name__
         setattr(function, ROLE_ATTRIBUTE, HandlerRole("activity", type_name))
+        # Not for a method: its definition needs the object (``activity_definition``).
         if "." not in function.__qualname__.rpartition("<locals>.")[2]:
             handler = handler_of(function, type_name, method=False)
             setattr(function, DEFINITION_ATTRIBUTE, define_activity(type_name, handler))

@@ -33,7 +33,10 @@ DEFINITION_ATTRIBUTE = "__orbweaver_definition__"
 
 
 class Handler(NamedTuple):
-    """A function with the types of its arguments (without ``self``) and of its result."""
+    """A function with the types of its arguments (without ``self``) and of its result.
+
+    ``required``: the number of arguments without a default. ``variadic``: it takes ``*args``.
+    """
 
     name: str
     function: Callable[..., Any]
@@ -242,6 +245,8 @@ _THIRD_PARTY_FOLDERS = ("site-packages", "dist-packages")
 _CONSTRUCTORS = ("__new__", "__init__", "__post_init__", "__call__")
 
 _reached: dict[int, dict[str, Any]] = {}
+"""The global names of each searched module, by the id of the dict."""
+
 _permitted: weakref.WeakSet[type[Any]] = weakref.WeakSet()
 """Classes without forbidden calls. A process with several registries searches each class once."""
 
@@ -341,7 +346,10 @@ def _function_of(member: object) -> types.FunctionType | None:
 
 
 def _named(code: types.CodeType, names: dict[str, Any], attributes: set[str]) -> Iterator[object]:
-    """All objects that the code names, directly or as attributes of modules and classes."""
+    """All objects that the code names, directly or as attributes of modules and classes.
+
+    Adds the name of every attribute to ``attributes``: the object that has it is often unknown.
+    """
     reached: Any = None
     module: Any = None
     imported: dict[str, Any] = {}

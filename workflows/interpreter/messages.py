@@ -29,9 +29,10 @@ from workflows.model.payloads import Payload, to_payload
 
 
 class Messages:
-    """The handlers of one run, and the signals that wait for one.
+    """The handlers of one run, and the signals that wait for a handler.
 
-    ``on_error`` is called with the exception of a handler: it fails the run or its task.
+    ``on_error`` is called with the exception of a handler, which fails the run or the workflow
+    task. ``running``: the number of signal and update handlers that have not returned.
     """
 
     def __init__(

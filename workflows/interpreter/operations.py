@@ -4,9 +4,9 @@
 the events that must record them: in replay with events that are there already, in a cached
 interpreter with those of the next ``activate``. A difference is a NonDeterminismError.
 
-Each ``Operation`` is a future with a number. Cancelling it follows its cancellation type; one that
-was requested in the current task is withdrawn and has no event. ``Children`` are
-the child workflows of a run, with the futures that their events complete.
+Each ``Operation`` is a future with a number. Cancelling it follows its cancellation type; but an
+operation that was requested in the current task is withdrawn, and its command gets no event.
+``Children`` are the child workflows of a run, with the futures that their events complete.
 """
 
 from __future__ import annotations

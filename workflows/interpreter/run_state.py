@@ -331,10 +331,14 @@ class Run:
 
 def _recorded_timeouts(options: ActivityOptions) -> Timeouts:
     """The timeouts for the history. Raises ValueError if neither attempt nor activity has one."""
-    attempt_s, activity_s, queue_s, heartbeat_s, *_ = options
-    if not (attempt_s or activity_s):
+    if not (options.start_to_close_s or options.schedule_to_close_s):
         raise ValueError("an activity needs start_to_close_s or schedule_to_close_s")
-    return Timeouts(activity_s, queue_s, attempt_s, heartbeat_s)
+    return Timeouts(
+        schedule_to_close_s=options.schedule_to_close_s,
+        schedule_to_start_s=options.schedule_to_start_s,
+        start_to_close_s=options.start_to_close_s,
+        heartbeat_s=options.heartbeat_s,
+    )
 
 
 def _recorded_policy(policy: RetryPolicy) -> RetryPolicy:

@@ -57,7 +57,7 @@ from workflows.jobs.provider.binding import ExternalBinding
 from workflows.jobs.provider.binding_dispatcher import BindingDispatcher
 from workflows.jobs.provider.client import ProviderClient
 from workflows.jobs.quarantine.activities import QuarantineActivities
-from workflows.jobs.quarantine.probe import ProbeQuarantine, quarantine_notices
+from workflows.jobs.quarantine.probe import ProbeQuarantine, required_probes
 from workflows.jobs.quarantine.prober import NoProber, Prober
 from workflows.jobs.reclaim.pod import (
     ChangeListener,
@@ -78,11 +78,11 @@ from workflows.jobs.record_lookup import StandaloneReclaimFactsSource
 from workflows.jobs.required_executions import RequiredExecution, ensure_execution
 from workflows.jobs.retirement.activities import RetirementActivities
 from workflows.jobs.retirement.pool import PoolRetirement
-from workflows.jobs.retirement.required_retirements import retirement_notices
+from workflows.jobs.retirement.required_retirements import required_retirements
 from workflows.jobs.retirement.subnet import SubnetRetirement
 from workflows.jobs.shard_writers import Releases, ShardWriters
 
-REQUIRED_EXECUTIONS: Final = (retirement_notices, quarantine_notices)
+REQUIRED_EXECUTIONS: Final = (required_retirements, required_probes)
 """The functions that return the executions which the leader's ``ExecutionKeeper`` keeps running."""
 
 VIEW_PAUSE_S: Final = 0.2
@@ -258,7 +258,8 @@ class JobHost:
 
     async def lead(self) -> None:
         """Run the tasks of the leader until cancelled. Raises errors that are not retried."""
-        await until_all(asyncio.Event().wait(), *(task.run() for task in self.leader_tasks()))
+        until_cancelled = asyncio.Event().wait()  # there may be no tasks
+        await until_all(until_cancelled, *(task.run() for task in self.leader_tasks()))
 
     def leader_tasks(self) -> list[TaskSpec]:
         """The tasks of the leader."""

@@ -2,7 +2,7 @@
 
 There is one writer for each shard of the engine. A shard has one owner at a time, and only the
 activities of its executions use its writer. A worker that has lost a shard is fenced as soon as the
-next owner writes. So there are sixteen writer names, however many controllers there are.
+next owner writes. So there are as many writer names as shards, for any number of controllers.
 
 Several controllers reclaim concurrently; the fence of each release keeps them from ending a claim
 twice. Addresses that a network provider has bound are released at the provider first.

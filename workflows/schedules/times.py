@@ -128,7 +128,7 @@ def buffer_start(
     if overlap is OverlapPolicy.ALLOW_ALL:
         buffered_max = RUNNING_ACTIONS_MAX - running
     else:
-        buffered_max = _BUFFERED_MAX[overlap] + (not running)
+        buffered_max = _BUFFERED_MAX[overlap] + (not running)  # one starts at once if none runs
     if len(buffered) >= buffered_max:
         return before._replace(skipped_overlap=before.skipped_overlap + 1)
     return before._replace(buffered=(*buffered, at_ms))

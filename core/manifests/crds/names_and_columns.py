@@ -102,15 +102,15 @@ def _ruled(schema: Schema, rules: tuple[ValidationRule, ...]) -> Schema:
 
 CUSTOM_RESOURCE_KINDS: Final = (
     CustomResourceKind(
-        "SpiderIPPool",
-        "sp",
-        "A pool of addresses for Pods.",
-        _ruled(
+        name="SpiderIPPool",
+        short_name="sp",
+        description="A pool of addresses for Pods.",
+        spec=_ruled(
             schema_of(PoolSpec, "The addresses of the pool, and which Pods may use it."),
             NETWORK_RULES,
         ),
-        schema_of(PoolReport, "The allocated addresses of the pool, as a report."),
-        (
+        status=schema_of(PoolReport, "The allocated addresses of the pool, as a report."),
+        columns=(
             *_NETWORK_COLUMNS,
             PrinterColumn("DEFAULT", ".spec.default", "boolean"),
             PrinterColumn("DISABLE", ".spec.disable", "boolean", WIDE_PRIORITY),
@@ -119,35 +119,35 @@ CUSTOM_RESOURCE_KINDS: Final = (
             PrinterColumn("APP-NAMESPACE", _APP_NAMESPACE, priority=WIDE_PRIORITY),
             PrinterColumn("FULL", _FULL_SOON, priority=WIDE_PRIORITY),
         ),
-        (".spec.subnet", ".spec.ipVersion", ".spec.default", ".spec.disable"),
+        selectable=(".spec.subnet", ".spec.ipVersion", ".spec.default", ".spec.disable"),
     ),
     CustomResourceKind(
-        "SpiderSubnet",
-        "ss",
-        "The addresses of one CIDR, which its pools divide among themselves.",
-        _ruled(schema_of(SubnetSpec, "The addresses of the subnet."), NETWORK_RULES),
-        schema_of(SubnetReport, "The pools of the subnet, as a report."),
-        _NETWORK_COLUMNS,
-        (".spec.subnet", ".spec.ipVersion"),
+        name="SpiderSubnet",
+        short_name="ss",
+        description="The addresses of one CIDR, which its pools divide among themselves.",
+        spec=_ruled(schema_of(SubnetSpec, "The addresses of the subnet."), NETWORK_RULES),
+        status=schema_of(SubnetReport, "The pools of the subnet, as a report."),
+        columns=_NETWORK_COLUMNS,
+        selectable=(".spec.subnet", ".spec.ipVersion"),
     ),
     CustomResourceKind(
-        "SpiderReservedIP",
-        "sr",
-        "Addresses that no pool allocates.",
-        _ruled(schema_of(ReservationSpec, "The reserved addresses."), RESERVATION_RULES),
-        schema_of(ReservationReport, "Whether the reservation is applied, as a report."),
-        (PrinterColumn("VERSION", ".spec.ipVersion"),),
-        (".spec.ipVersion",),
+        name="SpiderReservedIP",
+        short_name="sr",
+        description="Addresses that no pool allocates.",
+        spec=_ruled(schema_of(ReservationSpec, "The reserved addresses."), RESERVATION_RULES),
+        status=schema_of(ReservationReport, "Whether the reservation is applied, as a report."),
+        columns=(PrinterColumn("VERSION", ".spec.ipVersion"),),
+        selectable=(".spec.ipVersion",),
     ),
     CustomResourceKind(
-        "SpiderEndpoint",
-        "se",
-        "The addresses of one Pod or virtual machine, as a report.",
-        None,
+        name="SpiderEndpoint",
+        short_name="se",
+        description="The addresses of one Pod or virtual machine, as a report.",
+        spec=None,
         # Atomic: otherwise managedFields name each field of the status, and creates are slower.
-        schema_of(EndpointReport, "Interfaces, addresses and owner.")
+        status=schema_of(EndpointReport, "Interfaces, addresses and owner.")
         | {"x-kubernetes-map-type": "atomic"},
-        (
+        columns=(
             PrinterColumn("INTERFACE", f"{_FIRST_NIC}.interface"),
             PrinterColumn("IPV4POOL", f"{_FIRST_NIC}.ipv4Pool"),
             PrinterColumn("IPV4", f"{_FIRST_NIC}.ipv4"),
@@ -155,33 +155,33 @@ CUSTOM_RESOURCE_KINDS: Final = (
             PrinterColumn("IPV6", f"{_FIRST_NIC}.ipv6"),
             PrinterColumn("NODE", ".status.current.node"),
         ),
-        (".status.current.node", ".status.current.uid"),
+        selectable=(".status.current.node", ".status.current.uid"),
         namespaced=True,
         subresource=False,
         required=(),
     ),
     CustomResourceKind(
-        "SpiderMultusConfig",
-        "smc",
-        "A network of Multus; its NetworkAttachmentDefinition is created from it.",
-        _ruled(
+        name="SpiderMultusConfig",
+        short_name="smc",
+        description="A network of Multus; its NetworkAttachmentDefinition is created from it.",
+        spec=_ruled(
             schema_of(MultusConfigSpec, "The configuration of the network's interfaces."),
             MULTUS_RULES,
         ),
-        None,
+        status=None,
         selectable=(".spec.cniType",),
         namespaced=True,
         subresource=False,
         required=(),
     ),
     CustomResourceKind(
-        "SpiderCoordinator",
-        "scc",
-        "The settings of the coordinator plugin for the whole cluster.",
-        _ruled(
+        name="SpiderCoordinator",
+        short_name="scc",
+        description="The settings of the coordinator plugin for the whole cluster.",
+        spec=_ruled(
             schema_of(CoordinatorSpec, "The settings of the coordinator plugin."), CLUSTER_RULES
         ),
-        schema_of(CoordinatorReport, "The CIDRs of the cluster, as a report."),
+        status=schema_of(CoordinatorReport, "The CIDRs of the cluster, as a report."),
     ),
 )
 

@@ -22,11 +22,11 @@ from core.manifests.kinds.sriov import (
 
 NODE_POLICY_KIND: Final = CustomResourceKind(
     NODE_POLICY,
-    "",
-    "The number of virtual functions of NICs, and their extended resource.",
-    schema_of(NodePolicySpec, "The nodes, the NICs, and their virtual functions."),
-    None,
-    (
+    short_name="",
+    description="The number of virtual functions of NICs, and their extended resource.",
+    spec=schema_of(NodePolicySpec, "The nodes, the NICs, and their virtual functions."),
+    status=None,
+    columns=(
         PrinterColumn("RESOURCE", ".spec.resourceName"),
         PrinterColumn("NUM-VFS", ".spec.numVfs", "integer"),
         PrinterColumn("DEVICE-TYPE", ".spec.deviceType"),
@@ -40,11 +40,11 @@ NODE_POLICY_KIND: Final = CustomResourceKind(
 
 NODE_STATE_KIND: Final = CustomResourceKind(
     NODE_STATE,
-    "",
-    "The NICs of a node with their virtual functions, desired and actual.",
-    schema_of(NodeStateSpec, "The state that all policies request for the node of this name."),
-    schema_of(NodeStateReport, "The actual state, written by the node's agent."),
-    (
+    short_name="",
+    description="The NICs of a node with their virtual functions, desired and actual.",
+    spec=schema_of(NodeStateSpec, "The state that all policies request for the node of this name."),
+    status=schema_of(NodeStateReport, "The actual state, written by the node's agent."),
+    columns=(
         PrinterColumn("SYNC STATUS", ".status.syncStatus"),
         PrinterColumn("AGE", ".metadata.creationTimestamp", "date"),
         PrinterColumn("ERROR", ".status.lastSyncError", priority=WIDE_PRIORITY),

@@ -1,6 +1,7 @@
 """Makes structural schemas (OpenAPI v3 of Kubernetes) from the structs of ``core.manifests.kinds``.
 
-Types and required fields come from the struct; descriptions, limits and rules from ``described``.
+Types and required fields come from the struct. Descriptions, limits and rules come from
+``core.manifests.kinds.fields.described``.
 Structural schemas have no references and no null: nested structs are written out, and ``X | None``
 is an optional field.
 """
@@ -26,8 +27,8 @@ def schema_of(struct: type[msgspec.Struct], description: str) -> Schema:
     return {"description": description, **_schema(inspect.type_info(struct))}
 
 
-def _schema(node: inspect.Type) -> Schema:
-    match node:
+def _schema(field_type: inspect.Type) -> Schema:
+    match field_type:
         case inspect.Metadata(type=inner, extra_json_schema=extra):
             return {**_schema(inner), **(extra or {})}
         case inspect.UnionType(types=types):
@@ -40,7 +41,7 @@ def _schema(node: inspect.Type) -> Schema:
         case inspect.DictType(value_type=value):
             return {"type": "object", "additionalProperties": _schema(value)}
         case _:
-            return {"type": _SCALARS[type(node)]}
+            return {"type": _SCALARS[type(field_type)]}
 
 
 def _object(fields: tuple[inspect.Field, ...]) -> Schema:

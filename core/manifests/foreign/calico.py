@@ -84,7 +84,7 @@ def _pool(value: object, location: str) -> Pool:
         body.metadata.name,
         cidr.family,
         str(cidr),
-        (f"{first}-{last}",),
+        ips=(f"{first}-{last}",),
         disabled=body.spec.disabled,
     )
 

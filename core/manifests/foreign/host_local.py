@@ -7,9 +7,9 @@ node, which flannel and kubenet pass to host-local.
 
 Every address of a living Pod is taken over, even without a file: a lost file does not make an
 address free (I6 of docs/contributing/architecture.md). An address that no living Pod has is not
-taken over. Input in which an address of a Pod could be missed is refused: a node without a folder,
-a folder without a node, a Pod that is starting. This module reads no files itself; it raises only
-``BadInput``.
+taken over. The input has one folder of files for each node. Input in which an address of a Pod
+could be missed is refused: a node without a folder, a folder without a node, a Pod that is
+starting. This module reads no files itself; it raises only ``BadInput``.
 """
 
 from __future__ import annotations
@@ -317,9 +317,10 @@ def _check_starting(
 def _serving(
     ranges: Sequence[_NetworkRange], node: str, address: Address, network: str = ""
 ) -> _NetworkRange | None:
-    """The range that serves an address: one of this network, else one that this node uses.
+    """The range that serves an address; None if no range does.
 
-    Without such a range, the first one whose pool has the address; None if there is none.
+    A range of ``network`` comes first, then any range that the node uses, then any range whose pool
+    has the address.
     """
     on_node = [network_range for network_range in ranges if network_range.serves(node, address)]
     of_network = [network_range for network_range in on_node if network_range.network == network]

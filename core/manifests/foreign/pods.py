@@ -150,7 +150,9 @@ def cluster_of(
             record = AllocatedIP(address, allocation.pool, pod.namespace, pod.name, pod.uid)
             records[allocation.pool].append(record)
     foreign = tuple(ForeignPool(pool, tuple(records[pool.name])) for pool in pools)
-    return ForeignCluster(foreign, (), tuple(reservations), endpoints, findings)
+    return ForeignCluster(
+        pools=foreign, reservations=tuple(reservations), endpoints=endpoints, findings=findings
+    )
 
 
 def read_cidr(text: str, where: str) -> Cidr:

@@ -38,6 +38,7 @@ def coordinator_rules(subject: ObjectReference, spec: CoordinatorSpec) -> Iterat
     for index, text in enumerate(spec.hijack_cidr or ()):
         if _family(text) is None:
             message = f"{shortened(text)!r} is neither an address nor a CIDR"
+            # As in Spiderpool, which reports a fault of hijackCIDR under its older name.
             yield subject.refuse("Invalid", "hijack-cidr", f"spec.extraCIDR[{index}]", message)
     for index, route in enumerate(spec.policy_routes or ()):
         yield from _route_rule(subject, f"spec.policyRoutes[{index}]", route)
@@ -46,7 +47,7 @@ def coordinator_rules(subject: ObjectReference, spec: CoordinatorSpec) -> Iterat
         message = f"{prefix!r} does not begin a unicast MAC: set two octets such as 0a:1b"
         yield subject.refuse("Invalid", "mac-prefix", "spec.podMACPrefix", message)
     if (spec.tx_queue_len or 0) < 0:
-        message = f"{spec.tx_queue_len} is negative: set a positive number, or 0 for the default"
+        message = f"{spec.tx_queue_len} is negative: set a positive number, or 0 for no change"
         yield subject.refuse("Invalid", "tx-queue", "spec.txQueueLen", message)
     yield from _rp_filter_rule(subject, "spec.podRPFilter", spec.pod_rp_filter)
     yield from _rp_filter_rule(subject, "spec.hostRPFilter", spec.host_rp_filter)

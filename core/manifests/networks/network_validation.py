@@ -90,7 +90,7 @@ def network_rules(network: ReviewedNetwork) -> Iterator[Refusal]:
             yield subject.refuse("Forbidden", "chain-item", field, error.message, error.remedy)
 
 
-def owned_attachment(namespace: str, name: str, owner: str) -> str:
+def owned_attachment_message(namespace: str, name: str, owner: str) -> str:
     """Spiderpool's error text for a NAD that belongs to another network."""
     return (
         f"the net-attach-def {namespace}/{name} already exists and is managed by"

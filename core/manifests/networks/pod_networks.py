@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 from core.domain.selection.multus import NETWORKS_ANNOTATION
 from core.errors import BadInput
 from core.manifests.kinds.multus_configs import (
+    CNI_TYPES,
     IbSriovSpec,
     IpoibSpec,
     LinkSpec,
@@ -24,6 +25,7 @@ from core.manifests.kinds.multus_configs import (
 )
 from core.manifests.networks.nad_renderer import BOND_MASTERS_MIN
 from core.manifests.networks.network_defaults import (
+    CUSTOM_TYPE,
     INJECTION_ANNOTATIONS,
     RDMA_INJECTION,
     InjectableBlock,
@@ -121,12 +123,19 @@ def _block(network: InjectableNetwork, key: str) -> InjectableBlock:
         "ipoib": spec.ipoib,
     }
     path = f"SpiderMultusConfig {network.namespace}/{network.name}"
-    block = blocks.get(spec.cni_type or "")
-    if block is None:
+    cni_type = spec.cni_type or CUSTOM_TYPE
+    if cni_type not in blocks:
         raise BadInput(
-            f"{path}: cniType {spec.cni_type} cannot be injected",
+            f"{path} has cniType {cni_type}: such a network cannot be injected into a Pod",
             subject=key,
             remedy=f"remove the annotation {key} from the SpiderMultusConfig",
+        )
+    block = blocks[cni_type]
+    if block is None:
+        raise BadInput(
+            f"{path} has cniType {cni_type} and no block {CNI_TYPES[cni_type]}",
+            subject=key,
+            remedy=f"add the block to the SpiderMultusConfig, or remove its annotation {key}",
         )
     resource = block.master if isinstance(block, IpoibSpec) else _resource(block)
     if key == RDMA_INJECTION and not resource:
@@ -145,6 +154,7 @@ def _block(network: InjectableNetwork, key: str) -> InjectableBlock:
 
 
 def _interface(block: InjectableBlock) -> str:
+    """The sort key of a Pod's networks: the master, or the resource of the SR-IOV network."""
     match block:
         case LinkSpec():
             if len(block.master) >= BOND_MASTERS_MIN and block.bond is not None:

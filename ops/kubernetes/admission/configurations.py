@@ -2,10 +2,10 @@
 
 See docs/reference/admission.md, "Webhook configurations".
 
-Only deletions of pools and subnets are reviewed. Unless ``guards_deletion`` is set, the webhook
-only warns about a deletion, which then succeeds even while no controller runs. ``matchConditions``
-exclude updates that change neither the spec nor labels, such as the removal of a finalizer: these
-also succeed while no controller runs.
+Of the deletions, those of pools and subnets are reviewed. Unless ``guards_deletion`` is set, the
+webhook only warns about a deletion, which then succeeds even while no controller runs.
+``matchConditions`` exclude updates that change neither the spec nor labels, such as the removal of
+a finalizer: these updates also succeed while no controller runs.
 """
 
 from __future__ import annotations

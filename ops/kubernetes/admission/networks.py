@@ -30,7 +30,7 @@ from core.manifests.networks.network_validation import (
     MULTUS_CONFIG_KIND,
     ReviewedNetwork,
     network_rules,
-    owned_attachment,
+    owned_attachment_message,
 )
 from ops.kubernetes.admission.reviews import UPDATE, AdmissionRequest
 from ops.kubernetes.admission.validation import is_unchanged
@@ -141,7 +141,7 @@ async def _foreign_nad(network: ReviewedNetwork, api: Api) -> tuple[Refusal, ...
     for owner in nad["metadata"].get("ownerReferences") or []:
         if owner["kind"] == MULTUS_CONFIG_KIND and owner["name"] != network.name:
             subject = ObjectReference(MULTUS_CONFIG_KIND, network.name, network.namespace)
-            message = owned_attachment(network.namespace, name, owner["name"])
+            message = owned_attachment_message(network.namespace, name, owner["name"])
             return (subject.refuse("Invalid", "nad-owned", "metadata.annotations", message),)
     return ()
 

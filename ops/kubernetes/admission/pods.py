@@ -83,7 +83,7 @@ class PodInjection:
                 continue  # the network's webhook and its Event report it
             labels = body["metadata"].get("labels") or {}
             nad = attachment_name(network.name, network.annotations)
-            self._networks[key] = InjectableNetwork(*key, labels, network.spec, nad)
+            self._networks[key] = InjectableNetwork(*key, labels, network.spec, nad=nad)
 
 
 def _name(pod: Object) -> str:

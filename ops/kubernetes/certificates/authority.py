@@ -65,7 +65,7 @@ def make_authority(common_name: str, now: dt.datetime) -> KeyPair:
 
 def issue(authority: KeyPair, request: CertificateRequest, now: dt.datetime) -> KeyPair:
     """Create a key, and a certificate for it that the authority signs. Raises BadInput."""
-    issuer, issuer_key = read(authority.certificate), _read_key(authority.key)
+    issuer, issuer_key = read(authority.certificate), _read_key(authority)
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _name(request.common_name)
     builder = _builder(subject, issuer.subject, key.public_key(), now, request.days)
@@ -113,7 +113,7 @@ def has_issued(authority: bytes, certificate: bytes) -> bool:
 
 def is_pair(pair: KeyPair) -> bool:
     """Whether the key belongs to the certificate. Raises BadInput."""
-    return read(pair.certificate).public_key() == _read_key(pair.key).public_key()
+    return read(pair.certificate).public_key() == _read_key(pair).public_key()
 
 
 def names_of(pem: bytes) -> frozenset[str]:
@@ -152,13 +152,14 @@ def _signed(
     return KeyPair(certificate.public_bytes(Encoding.PEM), key_pem)
 
 
-def _read_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
+def _read_key(pair: KeyPair) -> ec.EllipticCurvePrivateKey:
+    what = f"the private key of certificate {read(pair.certificate).subject.rfc4514_string()}"
     try:
-        key = load_pem_private_key(pem, None)
+        key = load_pem_private_key(pair.key, None)
     except (ValueError, TypeError) as error:
-        raise BadInput(f"cannot read the key: {error}", subject="key") from None
+        raise BadInput(f"cannot read {what}: {error}", subject="key") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise BadInput("the key is not an elliptic-curve key", subject="key")
+        raise BadInput(f"{what} is not an elliptic-curve key", subject="key")
     return key
 
 

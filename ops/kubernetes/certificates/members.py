@@ -4,8 +4,8 @@ Each kind of client (agents, controllers and root) has its own certificate, whos
 user in etcd (``core.eventstore.roles``). The reader of metrics has a certificate too, but it is not
 a user of etcd.
 
-A Job of the chart runs this before an installation and before every upgrade. Certificates that are
-due for renewal are issued again by the same authority; the others are kept. The authority is
+A Job of the chart issues them before an installation and before every upgrade. Certificates that
+are due for renewal are issued again by the same authority; the others are kept. The authority is
 replaced only when it cannot issue certificates any more: then the certificates of all members and
 clients change together, which interrupts etcd.
 """

@@ -56,7 +56,9 @@ class WorkflowHandle(NamedTuple):
 
     async def result(self) -> Any:  # noqa: ANN401 - of the workflow's own type
         """See ``Client.result``. Raises ExecutionFailed."""
-        return await self.client.result(*self[1:])
+        return await self.client.result(
+            self.workflow_id, self.run_id, self.result_type, self.opened_at
+        )
 
     async def signal(self, signal: str | Callable[..., Any], *args: object) -> None:
         """See ``Client.signal``."""

@@ -121,7 +121,7 @@ class Execution:
         self._stopped = False
         self._failures = 0
         self._must_resume = False
-        self._drafted = instant(store.clock)
+        self._drafted_at = instant(store.clock)
 
     # ------------------------------------------------------------------------------- inputs
 
@@ -277,6 +277,7 @@ class Execution:
         if self._inbox:
             return True
         head = self.head
+        # ``due``: the code has events to process. ``next_event_id`` 1: the start is not recorded.
         due = head.due and head.status is ExecutionStatus.RUNNING and head.next_event_id > 1
         return not self._code_stopped and bool(self._to_restart or self._must_resume or due)
 
@@ -355,8 +356,8 @@ class Execution:
 
     async def _draft(self, batch: InboxBatch) -> HistoryDraft:
         """The transaction of a batch, with the workflow task that it causes."""
-        self._drafted = instant(self._store.clock)
-        draft = record_batch(self._store, self.head, batch, self._drafted.wall_ms)
+        self._drafted_at = instant(self._store.clock)
+        draft = record_batch(self._store, self.head, batch, self._drafted_at.wall_ms)
         updates = self._updates.requests(batch.messages, draft)
         head = draft.head
         if (
@@ -378,7 +379,7 @@ class Execution:
             self._telemetry.count_task_failure(head.workflow_type, type(error).__name__)
             failure = failure_of(error)._replace(type=type(error).__name__)
             replies = draft.replies
-            draft = record_batch(self._store, self.head, batch, self._drafted.wall_ms)
+            draft = record_batch(self._store, self.head, batch, self._drafted_at.wall_ms)
             draft.replies = replies
             if isinstance(error, PatchMissingError):
                 key = self._store.keys.open(head.workflow_id)
@@ -463,7 +464,7 @@ class Execution:
         self.activities.apply(draft)
         if head.is_open:
             self._code.note_committed(draft.events)
-            self.timers.arm(self.head, self._drafted)
+            self.timers.arm(self.head, self._drafted_at)
             self._to_restart += draft.activities_to_restart
             return
         duration_s = (head.closed_ms - head.started_ms) / 1000
@@ -474,7 +475,7 @@ class Execution:
         self.timers.stop()
         if draft.successor is not None:
             self.head = draft.successor
-            self.timers.arm(self.head, self._drafted)
+            self.timers.arm(self.head, self._drafted_at)
         else:
             self._stopped = True
         self._owner.run_closed(self, head)

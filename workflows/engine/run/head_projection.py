@@ -56,6 +56,8 @@ def head_of_history(events: Sequence[ev.HistoryEvent]) -> RunHead:
             case _:
                 _apply_to_children(children, kind)
                 head = _apply_to_head(head, kind)
+        # The events directly after a completed task record its commands. Any other event that the
+        # code processes makes the run due.
         if isinstance(kind, ev.WorkflowTaskCompleted):
             due, after_task = False, True
         elif not (after_task and type(kind) in COMMAND_NAMES) and not isinstance(kind, _NO_INPUT):

@@ -169,6 +169,7 @@ def _record_messages(
 
 
 def _is_call(message: InboxMessage) -> bool:
+    """Whether the message is a query or update, whose caller waits for a reply."""
     return isinstance(message.body, Query | Update)
 
 

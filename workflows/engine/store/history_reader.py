@@ -93,7 +93,7 @@ def head_of(keys: WorkflowKeys, kv: KeyValue) -> RunHead:
         raise UnusableValue("open execution", kv.key, error, UnusableValue.REMEDY) from error
     why = ""
     if keys.open(head.workflow_id) != kv.key:
-        why = f"it is the head of {head.workflow_id!r}"
+        why = f"expected the head of the workflow in the key, got that of {head.workflow_id!r}"
     elif not head.is_open:
         why = f"its key is that of an open run, and its status is {head.status.value}"
     elif len(head.run_id) != RUN_ID_CHARS:
@@ -109,8 +109,11 @@ def closed_head_of(keys: WorkflowKeys, kv: KeyValue) -> RunHead:
     """The head of a closed run. Raises UnusableValue."""
     try:
         head = HEAD_CODEC.decode(kv.value)
-        if keys.closed(head.workflow_id, head.run_id) != kv.key or head.is_open:
-            raise ValueError(f"it is the head of {head.workflow_id!r}, {head.status.value}")
+        if keys.closed(head.workflow_id, head.run_id) != kv.key:
+            got = f"run {head.run_id} of {head.workflow_id!r}"
+            raise ValueError(f"expected the head of the run in the key, got that of {got}")
+        if head.is_open:
+            raise ValueError(f"its key is that of a closed run, and its status is {head.status}")
     except DECODING_ERRORS as error:
         raise UnusableValue("closed execution", kv.key, error, UnusableValue.REMEDY) from error
     return head

@@ -185,7 +185,7 @@ class WorkflowKeys:
         run_id, activity_id = key[len(self.root) + len("attempt/00/") :].decode().split("/")
         return run_id, int(activity_id, 16)
 
-    def tail(self, key: bytes) -> tuple[str, str]:
+    def wake_parts(self, key: bytes) -> tuple[str, str]:
         """(kind, name) of a key under ``wake/``; the name may have more parts."""
         kind, _, name = key[len(self.root) + len("wake/") :].decode().partition("/")
         return kind, name

@@ -59,7 +59,7 @@ class WorkerFaults:
 
     def clear_shard(self, shard: int) -> None:
         """Remove the faults of a shard that has another owner, which reports them."""
-        for name in [name for name, of in self.shards.items() if of == shard]:
+        for name in [name for name, its_shard in self.shards.items() if its_shard == shard]:
             self._clear(name)
 
     def clear_all(self) -> None:

@@ -133,7 +133,7 @@ class Ownership:
 
     def _ignore_unleased(self, kv: KeyValue) -> None:
         """Report a key without a lease, and ignore it, so that its shard can be claimed."""
-        kind, name = self._keys.tail(kv.key)
+        kind, name = self._keys.wake_parts(kv.key)
         remedy = "delete the key: processes write such keys under a lease"
         self._faults.note(
             FAULT_KINDS.get(kind, kind), kv.key, "it has no lease, so no process holds it", remedy
@@ -145,7 +145,7 @@ class Ownership:
             self._unleased[shard] = kv.mod_revision
 
     def _set(self, key: bytes, value: bytes | None) -> None:
-        kind, name = self._keys.tail(key)
+        kind, name = self._keys.wake_parts(key)
         self._faults.clear(key)
         try:
             if kind == "owner":

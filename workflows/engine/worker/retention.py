@@ -1,9 +1,9 @@
 """Retention: closed executions are archived after a time, or earlier if a shard has too many.
 
-Each is written to one file of the archive (``workflows.engine.store.archive_files``) before its
-keys are deleted; after ``ARCHIVE_RETENTION_S`` the file is deleted. The owner of a shard reads its
-closed runs once and is notified of further ones, so the cost of a step depends only on the runs
-that it archives. Open executions are not changed.
+An execution is written to a file of the archive (``workflows.engine.store.archive_files``) before
+its keys are deleted; after ``ARCHIVE_RETENTION_S`` the file is deleted. The owner of a shard reads
+the shard's closed runs once and is notified of further ones, so the cost of a step depends only on
+the runs that the step archives. Open executions are not changed.
 """
 
 from __future__ import annotations

@@ -108,7 +108,9 @@ class Shard:
         self.closed_runs = ClosedRuns(parts.store, number)
         self._parts = parts
         self._store = parts.store
-        self._owner = ExecutionOwner(fence, self._note_closed, self._note_lost, self._reset)
+        self._owner = ExecutionOwner(
+            fence, run_closed=self._note_closed, write_lost=self._note_lost, reset=self._reset
+        )
         self._undeliverable = UndeliverableMessages(parts.store, parts.interpreters, parts.replies)
         self._on_run_closed = run_closed
         self._on_lost = lost

@@ -56,7 +56,7 @@ class WorkerTerm:
         self._owners_changed = asyncio.Event()
         self._store = store = parts.store
         self._telemetry = parts.interpreters.telemetry
-        self._owners = [
+        self._owner_reads = [
             Get(*store.keys.range_of("wake/owner")),
             Get(*store.keys.range_of("wake/worker")),
         ]
@@ -100,7 +100,7 @@ class WorkerTerm:
 
     async def run(self) -> None:
         """Work until the session is lost. Raises errors that are not retried."""
-        stored: ReadResult = await retry_unavailable()(self._store.kv.read, self._owners)
+        stored: ReadResult = await retry_unavailable()(self._store.kv.read, self._owner_reads)
         await self._ownership.register()
         await self._record_types()
         self._owners_changed.set()
@@ -181,7 +181,7 @@ class WorkerTerm:
             self._store.faults.note("key", change.key, error, remedy)
 
     def _dispatch(self, change: KeyChange) -> None:
-        kind, name = self._store.keys.tail(change.key)
+        kind, name = self._store.keys.wake_parts(change.key)
         if kind in ("owner", "worker"):
             if self._ownership.apply_change(change):
                 self._owners_changed.set()
@@ -202,14 +202,14 @@ class WorkerTerm:
         while True:
             await self._owners_changed.wait()
             self._owners_changed.clear()
-            stored: ReadResult = await retry_unavailable()(self._store.kv.read, self._owners)
+            stored: ReadResult = await retry_unavailable()(self._store.kv.read, self._owner_reads)
             await self._ownership.balance(kv for answer in stored.ranges for kv in answer.kvs)
             self._ready.set()
 
     async def _retire(self) -> None:
         archive = self._archive
         if archive is None:
-            await asyncio.Event().wait()
+            await asyncio.Event().wait()  # until cancelled: there is nothing to retire
             return
         while True:
             await asyncio.sleep(archive.sweep_s)

@@ -87,7 +87,7 @@ class ArchiveLog:
         counts = self._counts
         fields = {**counts._asdict(), "at_s": utc(counts.at_s)}
         shown = {name: value for name, value in fields.items() if not name.startswith("pruned_")}
-        return {"looks": shown.pop("checks"), **shown}
+        return {"looks": shown.pop("checks"), **shown}  # published: users see the name "looks"
 
     def _request(self) -> None:
         self._is_requested = True
@@ -101,12 +101,14 @@ class ArchiveLog:
         self._pause_s = pause_s(check.live_segments, before.live, now_s() - before.at_s)
         self._note(checks=before.checks + 1, live=check.live_segments, at_s=now_s())
         if check.seal_is_due:
-            self._sealed(await workflow.execute_activity(ArchiveActivities.seal, options=_STEP))
+            self._note_seal(await workflow.execute_activity(ArchiveActivities.seal, options=_STEP))
         if not workflow.patched(PRUNE_BY_SCHEDULE) and now_s() - self._counts.pruned_s >= PRUNE_S:
-            self._pruned(await workflow.execute_activity(ArchiveActivities.prune, options=_STEP))
+            self._note_prune(
+                await workflow.execute_activity(ArchiveActivities.prune, options=_STEP)
+            )
         self._note(fault="")
 
-    def _sealed(self, sealed: SealResult) -> None:
+    def _note_seal(self, sealed: SealResult) -> None:
         counts = self._counts
         self._note(
             seals=counts.seals + 1,
@@ -115,7 +117,7 @@ class ArchiveLog:
             live=max(counts.live - sealed.segments, 0),
         )
 
-    def _pruned(self, pruned: PruneResult) -> None:
+    def _note_prune(self, pruned: PruneResult) -> None:
         files = self._counts.pruned_files + pruned.files
         self._note(pruned_files=files, pruned_position=pruned.position, pruned_s=now_s())
 

@@ -138,6 +138,7 @@ class ApplicationDispatcher:
         report = None
         if change.value is not None:
             report = REPORT_KEYS.read(keys, change.key, change.value, faults)
+        # ``again``: the problem may be solved later, so the execution waits.
         if report is not None and any(problem.again for problem in report.problems):
             self._waiting[report.key] = report
             self._changed.set()
@@ -190,14 +191,14 @@ class ApplicationDispatcher:
 
     def _awaited_ranges(self) -> Iterator[tuple[tuple[bytes, bytes], frozenset[ApplicationKey]]]:
         pools = self._view.current.catalog
-        names = {
+        waiting = {
             problem.pool: key
             for key, report in self._waiting.items()
             for problem in report.problems
             if problem.again and problem.pool in pools and not problem.subnet
         }
-        for name, key in islice(sorted(names.items()), RANGES_MAX):
-            addresses, key_of = pool_addresses(pools[name]), self._planner.keys.ip
+        for pool, key in islice(sorted(waiting.items()), RANGES_MAX):
+            addresses, key_of = pool_addresses(pools[pool]), self._planner.keys.ip
             if addresses:
                 family = addresses.family
                 start = key_of(family, addresses.first())

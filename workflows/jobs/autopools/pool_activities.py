@@ -100,13 +100,13 @@ class PoolPlanner(NamedTuple):
         """The configuration of the view, for the rules."""
         snapshot, settings = self.view.current, self.settings
         return Configuration(
-            snapshot.catalog,
-            snapshot.reservations,
-            snapshot.quarantine,
-            snapshot.records,
-            settings.ipv4_enabled,
-            settings.ipv6_enabled,
-            snapshot.subnets,
+            pools=snapshot.catalog,
+            reservations=snapshot.reservations,
+            quarantine=snapshot.quarantine,
+            records=snapshot.records,
+            ipv4_enabled=settings.ipv4_enabled,
+            ipv6_enabled=settings.ipv6_enabled,
+            subnets=snapshot.subnets,
         )
 
 
@@ -133,7 +133,7 @@ class AutoPoolActivities:
             applied = [(step, await self._apply(step, scaled)) for step in steps if step.command]
             done += [_description(step) for step, outcome in applied if outcome is DONE]
             refused = [outcome for _, outcome in applied if isinstance(outcome, ReconcileStep)]
-            if len(refused) == len(applied):
+            if len(refused) == len(applied):  # no step was applied: another plan would be the same
                 break
         else:
             raise LostRace(

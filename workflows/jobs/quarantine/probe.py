@@ -164,7 +164,7 @@ class ProbeQuarantine:
         )
 
 
-def quarantine_notices(projection: Projection) -> Iterator[RequiredExecution]:
+def required_probes(projection: Projection) -> Iterator[RequiredExecution]:
     """An execution for each quarantine with a conflicting host, signalled when the host changes."""
     for address, quarantine in projection.ledger.quarantine.items():
         if quarantine.conflicting_host is not None:

@@ -91,7 +91,8 @@ def scan_settings(settings: ReclaimSettings) -> ScanSettings:
 class ScanCounts(NamedTuple):
     """Counts since the execution began, and three of the last scan.
 
-    Of the last scan: ``kept`` endpoints, ``observed`` subjects, ``paused``: failed releases, which
+    Of the last scan: ``kept``: endpoints that it did not release, healthy ones included;
+    ``observed``: those of ``kept`` with one observation so far; ``paused``: failed releases, which
     wait for the next scan. ``late``: releases that found nothing left to release.
     """
 
@@ -237,7 +238,8 @@ class ReclaimScan:
 
     def _count(self, part: int, result: ChunkResult | BaseException) -> None:
         if isinstance(result, workflow.ActivityError):
-            result = ChunkResult(0, 0, (PausedStep(f"chunk {part}", failure_text(result)),))
+            failed = PausedStep(f"chunk {part}", failure_text(result))
+            result = ChunkResult(released=0, late=0, paused=(failed,))
         elif isinstance(result, BaseException):
             raise result
         counts = self._continued.counts
@@ -272,9 +274,9 @@ class ScanStatus(NamedTuple):
     """The status of the scan's execution.
 
     ``paused``: whether it is paused. ``at_s``: the last scan, in Unix seconds, 0 before the first
-    one. ``kept``: endpoints that the last scan kept; ``released``: addresses, since the execution
-    began; ``failed_steps``: releases that wait for the next scan; ``fault``: why the last scan
-    failed.
+    one. ``kept``: endpoints that the last scan did not release, healthy ones included;
+    ``released``: addresses, since the execution began; ``failed_steps``: releases that wait for the
+    next scan; ``fault``: why the last scan failed.
     """
 
     paused: bool = False

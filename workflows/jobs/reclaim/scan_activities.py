@@ -165,15 +165,15 @@ class ReclaimActivities:
         await self._start_all(plan.deadlines[: context.settings.queue_max])
         return ScanObservation(
             state,
-            ledger.position,
-            facts.observed_at.unix_s,
-            len(ledger.endpoints),
-            len(ledger.claims),
-            len(plan.steps),
-            len(plan.kept),
-            len(plan.observations) - len(plan.steps),
-            min(filter(None, (plan.next_scan_s, guids_next_s)), default=0.0),
-            _why_kept(plan),
+            revision=ledger.position,
+            read_s=facts.observed_at.unix_s,
+            endpoints=len(ledger.endpoints),
+            claims=len(ledger.claims),
+            steps=len(plan.steps),
+            kept=len(plan.kept),
+            observed=len(plan.observations) - len(plan.steps),
+            next_scan_s=min(filter(None, (plan.next_scan_s, guids_next_s)), default=0.0),
+            samples=_why_kept(plan),
         )
 
     async def _start_all(self, deadlines: Sequence[ReclaimDeadline]) -> None:

@@ -155,11 +155,11 @@ def _part(data: bytes) -> object:
 
 SCAN_STATES: Final[KeyKind[object]] = KeyKind(
     "reclaim scan state",
-    "job/reclaim",
-    _part,
-    ("worker",),
-    "none needed: the key is deleted when its lease ends, and the next scan writes another",
-    check_key=lambda keys, key: keys.check_parts(key, 5),
+    prefix="job/reclaim",
+    decode=_part,
+    readers=("worker",),
+    remedy="none needed: the key is deleted when its lease ends, and the next scan writes another",
+    check_key=lambda keys, key: keys.check_parts(key, count=5),  # job/reclaim/<state>/<kind>/<part>
 )
 
 

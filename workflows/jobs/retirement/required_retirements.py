@@ -20,7 +20,7 @@ from workflows.jobs.retirement.retirement_values import (
 from workflows.jobs.retirement.subnet import SubnetRetirement
 
 
-def retirement_notices(projection: Projection) -> Iterator[RequiredExecution]:
+def required_retirements(projection: Projection) -> Iterator[RequiredExecution]:
     """An execution for each retiring object; its version changes when the object is empty."""
     ledger = projection.ledger
     retiring = {name for name, subnet in ledger.subnets.items() if subnet.retiring}
@@ -29,9 +29,9 @@ def retirement_notices(projection: Projection) -> Iterator[RequiredExecution]:
         yield RequiredExecution(
             SubnetRetirement,
             retirement_id("subnet", name),
-            (RetirementRequest(name),),
-            CHECK_SIGNAL,
-            is_empty,
+            arguments=(RetirementRequest(name),),
+            signal=CHECK_SIGNAL,
+            version=is_empty,
         )
     for name, pool in ledger.pools.items():
         if not pool.retiring:
@@ -41,8 +41,8 @@ def retirement_notices(projection: Projection) -> Iterator[RequiredExecution]:
         yield RequiredExecution(
             PoolRetirement,
             retirement_id("pool", name),
-            (RetirementRequest(name),),
-            CHECK_SIGNAL,
-            is_empty,
+            arguments=(RetirementRequest(name),),
+            signal=CHECK_SIGNAL,
+            version=is_empty,
             starts=owner_subnet_name(pool) not in retiring,
         )

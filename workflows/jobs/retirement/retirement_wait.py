@@ -32,7 +32,7 @@ PAUSE_FACTOR: Final = 2.0
 
 def pause_s(unchanged_steps: int) -> float:
     """Seconds to wait after this number of consecutive steps without a change."""
-    doublings = min(unchanged_steps, 16)
+    doublings = min(unchanged_steps, 16)  # more exceed ``PAUSE_S_MAX`` too, and overflow in the end
     return min(PAUSE_S_MIN * PAUSE_FACTOR**doublings, PAUSE_S_MAX)
 
 

@@ -155,7 +155,8 @@ def test_each_sriov_network_requests_a_device_and_macvlan_networks_share_one() -
 @pytest.mark.parametrize(
     ("network", "key", "words"),
     [
-        (labelled("c", {"customCNI": ""}), RDMA, "cannot be injected"),
+        (labelled("c", {"customCNI": ""}), RDMA, "cniType custom: .* cannot be injected"),
+        (labelled("w", {"cniType": "macvlan"}), RDMA, "cniType macvlan and no block macvlan"),
         (macvlan("m", "ens3", resource=""), RDMA, "no resource name"),
         (
             labelled("s", {"cniType": "sriov", "sriov": {"resourceName": "x/y"}}),

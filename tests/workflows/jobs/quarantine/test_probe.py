@@ -20,7 +20,7 @@ from workflows.jobs.quarantine.probe import (
     PROBE_NOW,
     ProbeOutcome,
     ProbeQuarantine,
-    quarantine_notices,
+    required_probes,
 )
 from workflows.jobs.quarantine.prober import NO_PROBER, NoProber, Prober, ProbeResult, ProbeTarget
 from workflows.jobs.quarantine.schedule import PAUSE_S, PAUSE_S_MAX, SILENT_PROBES
@@ -62,7 +62,7 @@ class ProbeJobHarness:
             [ProbeQuarantine], [activities.check, activities.probe, activities.give_back]
         )
         self.environment = WorkflowEnvironment(registry, replays=True)
-        (notice,) = quarantine_notices(Projection(await self.node.read_ledger()))
+        (notice,) = required_probes(Projection(await self.node.read_ledger()))
         await self.environment.open()
         handle = await self.environment.start(
             notice.workflow, *notice.arguments, workflow_id=notice.workflow_id
@@ -226,7 +226,7 @@ async def test_an_address_that_an_operator_quarantined_has_no_execution(
 ) -> None:
     await harness.quarantine(None)
 
-    assert list(quarantine_notices(Projection(await harness.node.read_ledger()))) == []
+    assert list(required_probes(Projection(await harness.node.read_ledger()))) == []
 
 
 async def test_counts_pass_to_the_next_run(

@@ -12,7 +12,7 @@ from tests.support.node_harness import NodeHarness, check_everything, pod, pool
 from workflows.api.definitions import Registry
 from workflows.jobs.retirement.activities import RetirementActivities
 from workflows.jobs.retirement.pool import PoolRetirement
-from workflows.jobs.retirement.required_retirements import retirement_notices
+from workflows.jobs.retirement.required_retirements import required_retirements
 from workflows.jobs.retirement.retirement_values import RetirementRequest, retirement_id
 from workflows.jobs.retirement.subnet import SubnetRetirement
 from workflows.jobs.shard_writers import ShardWriters
@@ -71,7 +71,7 @@ class RetirementHarness:
 
         The execution of a pool whose subnet retires is started by the execution of the subnet.
         """
-        for notice in retirement_notices(Projection(await self.node.read_ledger())):
+        for notice in required_retirements(Projection(await self.node.read_ledger())):
             if not await self.environment.is_open(notice.workflow_id):
                 if not notice.starts:
                     continue
