@@ -83,8 +83,8 @@ struct plugin {
     const char *add_failed, *del_failed; /* the beginning of the message if no answer arrives */
     const char *log_section, *log_path_key, *log_level_key, *log_size_key;
     bool is_ipam; /* its options are only under "ipam"; its name is not sent to the agent */
-    bool only_add; /* all verbs except ADD succeed and do nothing */
-    bool del_needs_no_agent;
+    bool only_add; /* DEL, CHECK, GC and STATUS succeed and do nothing */
+    bool del_needs_no_agent; /* DEL also succeeds if no agent receives it */
 };
 
 #define VERSIONS "\"0.3.0\",\"0.3.1\",\"0.4.0\",\"1.0.0\",\"1.1.0\""

@@ -31,7 +31,7 @@ from nodeagent.composition import STANDALONE_SOURCES, AgentParts, AgentSources, 
 from nodeagent.servers.health_port import health_port
 from nodeagent.servers.unix_sockets import SOCKET_BACKLOG, ListeningSocket
 from nodeagent.settings.agent_settings import Settings
-from nodeagent.settings.sysctls import tune
+from nodeagent.settings.sysctls import set_node_sysctls
 
 if TYPE_CHECKING:
     from nodeagent.rdma.rdma_exposition import RdmaExposition
@@ -70,7 +70,7 @@ class Agent:
         self.health_port: TcpPort | None = None
         self.metrics_port: TcpPort | None = None
         self._rdma_pods = rdma_pods
-        self._sriov_source, self._server = sources.sriov, sources.server
+        self._sriov_source, self._api_server_url = sources.sriov, sources.server
         self.sriov: SriovService | None = None
         self._services = services or RecordSource(self.parts.view, settings.node_name)
 
@@ -139,7 +139,10 @@ class Agent:
         return self._opened.failures
 
     def _register_parts_to_close(self) -> None:
-        """Register the parts that exist before the start; ``stop`` closes them."""
+        """Register the parts that exist before the start.
+
+        ``stop`` closes registered parts in the reverse order, so these last.
+        """
         parts, opened = self.parts, self._opened
         opened.push_blocking("the plugin log", parts.plugin_log.close)
         tracer = current_tracer()
@@ -194,7 +197,7 @@ class Agent:
             settings.sysfs,
             source,
             guids,
-            self._server,
+            self._api_server_url,
             parts.executor,
             parts.metrics,
             parts.supervisor,
@@ -204,7 +207,7 @@ class Agent:
     def _start_device_plugin(self) -> None:
         """Start the device plugin, if enabled, before the agent is ready.
 
-        After a boot, kubelet starts no Pod that needs a device until the plugin offers it.
+        After a boot, Pods that need a device start only when the plugin offers the device.
         """
         settings, parts = self.settings.devices, self.parts
         if settings is None:
@@ -250,7 +253,7 @@ class Agent:
         )
         families = tuple(family for family, is_enabled in switches if is_enabled)
         executor = self.parts.executor
-        await asyncio.to_thread(tune, executor, executor.own_namespace, families)
+        await asyncio.to_thread(set_node_sysctls, executor, executor.own_namespace, families)
 
     async def _set_rdma_mode(self) -> None:
         """Set the configured RDMA mode. If it fails, only networks with ``rdmaIsolation`` fail."""
@@ -286,7 +289,7 @@ class Agent:
         from nodeagent.rdma.rdma_exposition import RdmaExposition  # noqa: PLC0415  # if enabled
 
         node, parts = self.settings.node_name, self.parts
-        return RdmaExposition.over(node, parts.executor, self._rdma_pods, parts.metrics)
+        return RdmaExposition.for_node(node, parts.executor, self._rdma_pods, parts.metrics)
 
     async def _open_writer_and_view(self) -> None:
         parts = self.parts

@@ -209,7 +209,7 @@ class StandaloneFactsSource:
         return self.endpoint_validity(endpoint)
 
     def _unread_record(self, kind: FixedKind, endpoint: Endpoint) -> UndecodableKey | None:
-        """An unreadable record that may make the endpoint valid (I6)."""
+        """An unreadable record that may make the endpoint valid: its address is then kept (I6)."""
         unread = self._view.current.undecodable
         if not unread:
             return None

@@ -4,7 +4,7 @@ See docs/reference/pool-selection.md, "Filters".
 
 In the Pod's network namespace the driver returns the PCI address of the virtual function; on the
 node /sys names the link of its physical function, and the kernel lists that link's addresses. If
-they cannot be read in time, the result is None.
+the addresses cannot be read in time, the result is None.
 """
 
 from __future__ import annotations

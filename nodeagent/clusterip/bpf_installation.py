@@ -23,7 +23,7 @@ from nodeagent.clusterip import map_layout
 from nodeagent.clusterip.frontends import BackendGroup, Frontend
 from nodeagent.clusterip.map_plan import MapPlan, StoredMaps, contents_of
 from nodeagent.clusterip.pod_cgroups import can_pin
-from nodeagent.clusterip.program_loader import close, load
+from nodeagent.clusterip.program_loader import close_programs, load_programs
 from nodeagent.clusterip.programs import PROGRAM_HOOKS, DesiredPrograms, Hook
 from nodeagent.ebpf.calls import (
     Map,
@@ -67,7 +67,7 @@ class Installation:
             raise DatapathError(
                 f"cannot create {error.filename} for the maps of Services: {error.strerror}",
                 subject=str(bpffs),
-                remedy="mount a bpffs there that the agent can write",
+                remedy=f"mount a bpffs at {bpffs} that the agent can write",
             ) from None
         except BpfRefused:
             installation.close()
@@ -120,7 +120,7 @@ class Installation:
 
     def attach(self, cgroup: Path, desired: DesiredPrograms) -> None:
         """Attach this agent's programs to a control group. Raises BpfRefused, DatapathError."""
-        programs = load(self._maps, desired)
+        programs = load_programs(self._maps, desired)
         try:
             cgroup_fd = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
@@ -132,10 +132,13 @@ class Installation:
             self._remove_other_layouts()
         except OSError as error:
             text = f"cannot attach the programs of Services to control group {cgroup}: {error}"
-            remedy = "check that it exists and is of version 2 (orbweaver.clusterIP.cgroup)"
+            remedy = (
+                "check that the control group exists and is of version 2"
+                " (orbweaver.clusterIP.cgroup)"
+            )
             raise DatapathError(text, subject=str(cgroup), remedy=remedy) from None
         finally:
-            close(programs)
+            close_programs(programs)
 
     def is_attached(self, cgroup: Path) -> bool:
         """Whether all hooks are attached to this control group."""
@@ -189,7 +192,7 @@ class Installation:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def served(bpffs: Path) -> dict[Frontend, BackendGroup]:
+def served_frontends(bpffs: Path) -> dict[Frontend, BackendGroup]:
     """The frontends in the pinned maps of this node; none without maps. Raises BpfRefused."""
     directory = bpffs / PIN_DIRECTORY / MAPS_DIRECTORY
     maps: dict[str, Map] = {}
@@ -206,7 +209,7 @@ def served(bpffs: Path) -> dict[Frontend, BackendGroup]:
             bpf_map.close()
 
 
-def remove(bpffs: Path) -> bool:
+def remove_pinned_objects(bpffs: Path) -> bool:
     """Detach and remove pinned links and maps. False if there were none. Raises OSError."""
     directory = bpffs / PIN_DIRECTORY
     if not directory.is_dir() or not can_pin(directory):

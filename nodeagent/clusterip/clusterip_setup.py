@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from core.errors import DatapathError
 from core.process.supervision import Supervisor, TaskSpec
 from nodeagent.background_service import BackgroundService
-from nodeagent.clusterip.bpf_installation import remove
+from nodeagent.clusterip.bpf_installation import remove_pinned_objects
 from nodeagent.clusterip.pod_cgroups import BPFFS
 from nodeagent.clusterip.programs import DesiredPrograms
 from nodeagent.clusterip.reconciler import BpfLocation, ClusterIpCounters, ClusterIpReconciler
@@ -53,7 +53,7 @@ def start_cluster_ips(
     if not settings.enabled:
         _remove_pinned(Path(settings.bpffs))
         return None
-    programs = DesiredPrograms(skipped_netns=0 if settings.host_network else own_cookie())
+    programs = DesiredPrograms(skipped_netns=0 if settings.host_network else own_netns_cookie())
     location = BpfLocation(Path(settings.bpffs), settings.cgroup, programs)
     reconciler = ClusterIpReconciler(source, location)
     _register_metrics(reconciler.counts, metrics)
@@ -66,7 +66,7 @@ def start_cluster_ips(
 
 def _remove_pinned(bpffs: Path) -> None:
     try:
-        if remove(bpffs):
+        if remove_pinned_objects(bpffs):
             _log.info("removed the pinned ClusterIP programs: orbweaver.clusterIP is disabled")
     except OSError as error:
         _log.warning(
@@ -75,7 +75,7 @@ def _remove_pinned(bpffs: Path) -> None:
         )
 
 
-def own_cookie() -> int:
+def own_netns_cookie() -> int:
     """The cookie by which BPF programs identify this thread's netns. Raises DatapathError."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         try:

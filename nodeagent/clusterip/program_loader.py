@@ -13,7 +13,7 @@ from nodeagent.ebpf.calls import Map, create_map, load_program
 from nodeagent.ebpf.instructions import assemble
 
 
-def load(maps: Mapping[str, Map], desired: DesiredPrograms) -> dict[Hook, int]:
+def load_programs(maps: Mapping[str, Map], desired: DesiredPrograms) -> dict[Hook, int]:
     """Load all programs; the caller closes their descriptors.
 
     On an older kernel the programs refuse connections with EPERM. Raises BpfRefused.
@@ -37,9 +37,9 @@ def try_loading(desired: DesiredPrograms) -> bool:
         for spec in map_layout.MAPS:
             maps[spec.name] = create_map(spec._replace(entries_max=1))
         try:
-            close(_loaded(maps, desired))
+            close_programs(_loaded(maps, desired))
         except BpfRefused:
-            close(load(maps, desired))
+            close_programs(load_programs(maps, desired))
             return False
         return True
     finally:
@@ -47,7 +47,7 @@ def try_loading(desired: DesiredPrograms) -> bool:
             bpf_map.close()
 
 
-def close(programs: Mapping[Hook, int]) -> None:
+def close_programs(programs: Mapping[Hook, int]) -> None:
     """Close the descriptors; attached programs remain."""
     for fd in programs.values():
         os.close(fd)
@@ -62,6 +62,6 @@ def _loaded(maps: Mapping[str, Map], desired: DesiredPrograms) -> dict[Hook, int
             kind = n.BPF_PROG_TYPE_CGROUP_SOCK_ADDR
             loaded[hook] = load_program(hook.name, kind, hook.number, code)
     except BaseException:
-        close(loaded)
+        close_programs(loaded)
         raise
     return loaded

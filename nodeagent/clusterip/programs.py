@@ -63,7 +63,7 @@ _ADDRESS_AT: Final[dict[Family, int]] = {4: 4, 6: 8}
 _PORT_AT: Final = 24
 _PROTOCOL_AT: Final = 36
 
-# Fields of ``layout.FrontendHead``.
+# Fields of ``map_layout.FrontendHead``.
 _GROUP_AT: Final = 0
 _SIZE_AT: Final = 4
 _AFFINITY_AT: Final = 8

@@ -1,7 +1,7 @@
-"""Sources of Services: the interface, the index that both sources use, and records.
+"""Sources of Services: the interface, the index of both sources, and the source without Kubernetes.
 
-Standalone, manifests of Service and EndpointSlice are applied as records.
-``nodeagent.kubernetes.services`` is the ``ServiceSource`` of clusters.
+Without Kubernetes, an operator applies manifests of Service and EndpointSlice, which are records in
+the event log. ``nodeagent.kubernetes.services`` is the ``ServiceSource`` of clusters.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class ServiceIndex:
             self._changed.add(owner)
 
     def frontends(self) -> dict[Frontend, BackendGroup]:
-        """All frontends. If two Services have the same one, the first Service by name gets it."""
+        """All frontends; of two Services with the same frontend, the first by name gets it."""
         for name in self._changed:
             labelled = self._services.get(name)
             if labelled is None:

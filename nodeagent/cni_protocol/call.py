@@ -216,7 +216,7 @@ def _checked_netns(path: str) -> str:
 def _check_version(command: str, version: str) -> None:
     too_old = WITHOUT_CHECK if command == "CHECK" else WITHOUT_GC_AND_STATUS
     if command in ("CHECK", "GC", "STATUS") and version in too_old:
-        oldest = CNI_VERSIONS[len(too_old)]
+        oldest = CNI_VERSIONS[len(too_old)]  # ``too_old`` has the first of ``CNI_VERSIONS``
         raise CniFailure(
             INCOMPATIBLE_VERSION,
             f"config version {version} does not allow {command}",

@@ -44,7 +44,15 @@ def _shape(
 ) -> bytes:
     """The result of a NIC with ``%b`` for its addresses, the only part that differs in a pool."""
     ipv4, ipv6 = (_ADDRESS if has_family else "" for has_family in has_families)
-    nic = Nic("", ipv4, "", gateways[0], ipv6, "", gateways[1], clean_gateway, routes)
+    nic = Nic(
+        interface="",
+        ipv4=ipv4,
+        ipv4_gateway=gateways[0],
+        ipv6=ipv6,
+        ipv6_gateway=gateways[1],
+        clean_gateway=clean_gateway,
+        routes=routes,
+    )
     document = _result(version, nic).replace(b"%", b"%%")
     return document.replace(_ADDRESS.encode(), b"%b")
 

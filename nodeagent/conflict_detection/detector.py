@@ -33,7 +33,7 @@ from nodeagent.conflict_detection.packet_socket import (
     open_packet_sockets,
     open_send_socket,
     run_probe,
-    set_up,
+    set_interface_up,
     wait_for_carrier,
 )
 from nodeagent.conflict_detection.probe_codecs import PROBE_CODECS, ProbeCodec, ProbeRequest
@@ -41,7 +41,7 @@ from nodeagent.conflict_detection.probe_schedule import (
     CONFLICT_SCHEDULE,
     GATEWAY_SCHEDULE,
     ProbeSchedule,
-    scheduled,
+    schedule_of_network,
 )
 from nodeagent.conflict_detection.probe_session import ConflictFound, Finding, GatewaySilent
 from nodeagent.netlink.namespaces import (
@@ -88,12 +88,12 @@ class DetectionSwitches(NamedTuple):
     @property
     def conflict_schedule(self) -> ProbeSchedule:
         """When conflict probes are sent."""
-        return scheduled(CONFLICT_SCHEDULE, self.timing)
+        return schedule_of_network(CONFLICT_SCHEDULE, self.timing)
 
     @property
     def gateway_schedule(self) -> ProbeSchedule:
         """When gateway probes are sent."""
-        return scheduled(GATEWAY_SCHEDULE, self.timing)
+        return schedule_of_network(GATEWAY_SCHEDULE, self.timing)
 
     @property
     def limit_s(self) -> float:
@@ -266,7 +266,7 @@ class Detector:
         interface = nic.interface
 
         def open_socket() -> socket:
-            set_up(interface)
+            set_interface_up(interface)
             return open_send_socket()
 
         try:

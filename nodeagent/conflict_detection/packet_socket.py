@@ -154,7 +154,7 @@ def open_in_pod(
     An ipvlan shares its master's MAC address and receives only packets for its own IP addresses, so
     the master receives the answers for a new address.
     """
-    set_up(interface)
+    set_interface_up(interface)
     with NetlinkSession.open() as session:
         link = session.link(interface)
     if link is not None and link.kind == IPVLAN:
@@ -184,7 +184,7 @@ def open_send_socket() -> socket.socket:
 
     Raises OSError.
     """
-    # With protocol 0 it receives nothing until it is bound to one NIC.
+    # With protocol 0 the socket receives nothing before it is bound to a NIC.
     return socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
 
 
@@ -203,7 +203,7 @@ def announce(
             raw_socket.sendto(frame, (interface, codec.ethertype))
 
 
-def set_up(interface: str) -> None:
+def set_interface_up(interface: str) -> None:
     """Set a NIC up, in the calling thread's namespace. Raises OSError."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         flags = _flags(any_socket, interface)

@@ -59,7 +59,7 @@ CONFLICT_SCHEDULE: Final = spread(CONFLICT_PROBES, CONFLICT_WINDOW_S)
 GATEWAY_SCHEDULE: Final = spread(GATEWAY_PROBES, GATEWAY_WINDOW_S)
 
 
-def scheduled(default: ProbeSchedule, timing: DetectionTiming) -> ProbeSchedule:
+def schedule_of_network(default: ProbeSchedule, timing: DetectionTiming) -> ProbeSchedule:
     """The schedule of a network; frames that would be sent after its timeout are left out."""
     probes = min(timing.probes or default.probes, PROBES_MAX)
     window_s = timing.timeout_s

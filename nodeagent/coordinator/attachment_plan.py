@@ -38,7 +38,7 @@ from nodeagent.netlink.values import (
 )
 
 RULE_PRIORITY: Final = 1_000
-"""The priority of two rules: the reply path's in the Pod, and the host table's on the node."""
+"""The priority of two rules: the Pod's rule for the reply path, the node's for the host table."""
 
 REPLY_MARK: Final = 0x1
 """The mark of connections that came in through veth0, and are answered through it."""

@@ -25,7 +25,7 @@ from nodeagent.coordinator.announcer import Announcer
 from nodeagent.coordinator.attachment_plan import mac_of, plan
 from nodeagent.coordinator.attachment_records import AttachmentRecord, AttachmentRecords
 from nodeagent.coordinator.kernel_differences import differences
-from nodeagent.coordinator.modes import NicSetup, decide
+from nodeagent.coordinator.modes import NicSetup, decide_nic_setup
 from nodeagent.coordinator.network_stacks import POD_VETH, PodStack, VethPair
 from nodeagent.coordinator.rdma_isolation import RdmaIsolation
 from nodeagent.coordinator.reply_mark_rules import ReplyMarkRules
@@ -140,7 +140,7 @@ class Engine:
                     if recorded.fingerprint == request.fingerprint and _is_for_same_pod(
                         recorded, sessions
                     ):
-                        self._apply(recorded, sessions, [])
+                        self._apply(recorded, sessions, done=[])
                         return _attach_result(recorded, sessions, repeated=True)
                     self._revert(recorded, host)
                 return self._set_up(request, sessions)
@@ -157,7 +157,7 @@ class Engine:
     def _set_up(self, request: AttachRequest, sessions: StackSessions) -> AttachResult:
         settings, interface = request.settings, request.attachment.interface
         pod_stack = read_pod(sessions.pod, interface)
-        decision = decide(settings, pod_stack)
+        decision = decide_nic_setup(settings, pod_stack)
         has_own_veth = decision.mode == "underlay" and decision.first
         if has_own_veth and pod_stack.link(POD_VETH) is not None:
             # An unfinished ADD left this pair. Its routes must not count as routes of the Pod.

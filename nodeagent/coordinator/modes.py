@@ -38,7 +38,7 @@ class NicSetup(NamedTuple):
     table: int
 
 
-def decide(settings: CoordinatorSettings, pod: PodStack) -> NicSetup:
+def decide_nic_setup(settings: CoordinatorSettings, pod: PodStack) -> NicSetup:
     """The set-up of this call's NIC. Raises BadInput if the mode does not fit the Pod."""
     name = pod.interface.name
     is_first_nic = name == settings.first_nic

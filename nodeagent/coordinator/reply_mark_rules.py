@@ -34,17 +34,17 @@ LOCK_S_MAX: Final = 4
 
 IPTABLES_S_MAX: Final = LOCK_S_MAX + 1.0
 LOCKED: Final = 4
-"""Exit status of iptables without the lock (xtables: RESOURCE_PROBLEM)."""
+"""Exit status of iptables if it did not get the lock (xtables: RESOURCE_PROBLEM)."""
 
 STDERR_CHARACTERS_MAX: Final = 300
 
 _CHAINS: Final = (
     nft.Chain(
-        "prerouting",
-        "filter",
-        nft.PREROUTING,
-        nft.MANGLE,
-        (
+        name="prerouting",
+        kind="filter",
+        hook=nft.PREROUTING,
+        priority=nft.MANGLE,
+        rules=(
             (
                 nft.load_meta(nft.META_IIFNAME),
                 nft.equals(nft.interface_name(POD_VETH)),
@@ -60,13 +60,13 @@ _CHAINS: Final = (
             ),
         ),
     ),
-    # Type "route": the kernel routes a packet again after its mark has changed.
+    # Kind "route": the kernel routes a packet again after its mark has changed.
     nft.Chain(
-        "output",
-        "route",
-        nft.OUTPUT,
-        nft.MANGLE,
-        (
+        name="output",
+        kind="route",
+        hook=nft.OUTPUT,
+        priority=nft.MANGLE,
+        rules=(
             (
                 nft.load_ct(nft.CT_MARK),
                 nft.equals(U32.pack(REPLY_MARK)),
@@ -80,6 +80,7 @@ _EXPECTED_RULES: Final = (
     "prerouting meta cmp ct",
     "output ct cmp meta",
 )
+"""The rules of ``_CHAINS`` as ``nft.rules_in`` returns them: chain, then names of expressions."""
 
 _IPTABLES: Final[dict[Family, str]] = {4: "iptables", 6: "ip6tables"}
 _IPTABLES_RULES: Final = (

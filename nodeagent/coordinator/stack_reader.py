@@ -43,7 +43,7 @@ def read_pod(session: NetlinkSession, interface: str) -> PodStack:
         for entry in session.addresses()
         if entry.link not in loopbacks and is_pod_address(entry.address)
     )
-    pod = PodStack(nic, links, addresses, (), ())
+    pod = PodStack(nic, links, addresses, routes=(), rules=())
     if not pod.nic_addresses:
         text = f'no usable IP addresses on "{interface}"'
         raise DatapathError(text, subject=interface, remedy="the main plugin has to add addresses")

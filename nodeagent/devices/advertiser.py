@@ -113,7 +113,10 @@ class DeviceAdvertiser:
         self._report(faults)
 
     def _merged(self, faults: dict[str, str]) -> dict[str, Offer]:
-        """The offers of all sources; of two for a resource, the first. Adds to ``faults``."""
+        """The offers of all sources, one for each resource.
+
+        The first source that offers a resource gets it. Other offers are added to ``faults``.
+        """
         merged: dict[str, Offer] = {}
         for source, offers in self._offers.items():
             for resource, offer in offers.items():

@@ -1,8 +1,9 @@
 """The messages and names of kubelet's device plugin API, v1beta1.
 
-The table of messages is in the notation of ``core.protobuf``, and written by hand: no package has
-typed messages, and generated code cannot be reviewed. Its field numbers are those of the public
-definition, which never change. Received fields that are not in the table are ignored.
+The table of messages is in the notation of ``core.protobuf`` (``*``: repeated; ``%``: a map of
+strings). It is written by hand: no package has typed messages, and generated code cannot be
+reviewed. Its field numbers are those of the public definition, which never change. Received fields
+that are not in the table are ignored.
 """
 
 from __future__ import annotations

@@ -173,7 +173,7 @@ class DevicePlugin:
         return ""
 
     async def _stop(self, grace_s: float | None) -> None:
-        """Stop the server. After a cancellation the next call stops it."""
+        """Stop the server. If this is cancelled, the next call of ``_stop`` stops it."""
         self._registered_kubelet = None
         if self._server is not None:
             await self._server.stop(grace_s)

@@ -142,6 +142,7 @@ class AddHandler:
             running.tries = added.tries
             if span is not None:
                 _describe_added(span, added)
+            # ``fresh``: this ADD claimed the addresses, it did not repeat an earlier one.
             if added.fresh and POD_ROUTES in facts.pod.annotations:
                 _log_unmatched(facts.pod, added.endpoint)
             return added._replace(migrating=True) if facts.pod.migrating else added

@@ -161,7 +161,7 @@ class CoordinatorHandler:
             raise CniFailure(CHECK_FAILED, f"CHECK failed: {'; '.join(differences)}", REMEDY)
 
     async def handle_gc(self, call: Call) -> AttachmentGcResult:
-        """Remove attachments that the runtime does not list, only with evidence (I6).
+        """Remove attachments that the runtime does not list, if there is evidence (I6).
 
         GC continues after errors. Raises CniFailure when the list of valid attachments is missing,
         or with all errors at the end.

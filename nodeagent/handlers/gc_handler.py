@@ -1,9 +1,9 @@
 """GC: releases addresses of attachments that the runtime no longer lists (CNI 1.1.0; I6).
 
 It considers the NICs of this node's endpoints that are in the network of the call but not in its
-list of valid attachments; ``missing_attachments`` decides whether one may be released. Releases are
-fenced like those of DEL (I3). GC continues after errors and reports them at the end. It never
-changes endpoints of another node or network.
+list of valid attachments; ``missing_attachments`` decides whether such a NIC may be released. As in
+a DEL, a release names the claim that it ends, so it never ends a newer claim (I3). GC continues
+after errors and reports them at the end. It never changes endpoints of another node or network.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -134,7 +134,7 @@ class GcHandler:
         keep = tuple(
             nic for nic in endpoint.nics if nic not in removed and nic.netns not in namespaces
         )
-        if not any(nic.container for nic in keep):
+        if not any(nic.container for nic in keep):  # a NIC without a container has had no ADD
             keep = ()
         trace = tracing.caller_traceparent(call.traceparent)
         cause = Cause(self._actor, removed[0].container, traceparent=trace)

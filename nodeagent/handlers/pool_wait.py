@@ -108,7 +108,7 @@ class WaitingAllocator:
                         break
         finally:
             self._waiting -= 1
-        raise explained(error, report, self._wait_s)
+        raise with_reason_of_report(error, report, self._wait_s)
 
     async def _reports(
         self, application: Application, revision: int
@@ -153,7 +153,9 @@ class WaitingAllocator:
         ]
 
 
-def explained(error: PoolError, report: ReconcileReport | None, waited_s: float) -> AllocationError:
+def with_reason_of_report(
+    error: PoolError, report: ReconcileReport | None, waited_s: float
+) -> AllocationError:
     """The error, with the reason from the controllers' report."""
     if report is None:
         why = f"no controller has processed the pool request within {waited_s:g} s"

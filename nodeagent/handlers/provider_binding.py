@@ -141,11 +141,11 @@ class BindingAllocator:
                 uid=binding.request.uid, pod=binding.request.pod
             )
             if binding.state == "bound" and binding.request.covers(binding_request):
-                return _StoredRequest(binding_request, 0)
+                return _StoredRequest(binding_request, revision=0)
         left_s = end_time - asyncio.get_running_loop().time() - RELEASE_RECORD_S
         deadline_ms = round((self._times.now_s() + left_s) * 1000)
         binding_request = binding_request._replace(deadline_ms=deadline_ms)
-        gone = () if binding is None else binding.gone
+        gone = () if binding is None else binding.gone  # sandboxes that have ended
         trace = tracing.outgoing_context(traceparent)
         new_binding = Binding(binding_request, "asked", gone=gone, trace=trace)
         revision = await self._bindings.write(stored, new_binding)

@@ -44,7 +44,10 @@ that answers for every address would fill the quarantine with a whole pool."""
 
 
 class Withdrawal(Enum):
-    """How a batch release ended. The texts with "forbid" are Spiderpool's."""
+    """How a batch release ended. The value is the end of an error text, except for DONE.
+
+    The texts with "forbid" are Spiderpool's.
+    """
 
     DONE = "done"
     SWITCHED_OFF = "forbid releasing IPs for stateless workload"
@@ -134,7 +137,13 @@ class WithdrawalHandler:
         evidence = f"container {attachment.container}"
         too_many = any(self._is_at_limit(mac) for _, mac in conflicts)
         for address, mac in () if too_many else conflicts:
-            host = ConflictingHost(mac, self._actor, pod.node, attachment.interface, unix_ms())
+            host = ConflictingHost(
+                mac=mac,
+                seen_by=self._actor,
+                node=pod.node,
+                interface=attachment.interface,
+                seen_ms=unix_ms(),
+            )
             command = QuarantineAddress(address, PROBED, evidence, host)
             await self._configurator.apply(command, cause)
 
@@ -165,7 +174,7 @@ class WithdrawalHandler:
         addresses = [address for address, _ in endpoint.addresses()]
         for address in addresses:
             evidence = f"container {container}, one of {' '.join(addresses)}"
-            host = ConflictingHost("", self._actor, endpoint.node, "", unix_ms())
+            host = ConflictingHost(seen_by=self._actor, node=endpoint.node, seen_ms=unix_ms())
             command = QuarantineAddress(address, REPORTED, evidence, host)
             await self._configurator.apply(command, cause)
 
@@ -173,9 +182,9 @@ class WithdrawalHandler:
 def _other_nics(endpoint: Endpoint, attachment: Attachment) -> tuple[Nic, ...]:
     """The NICs to keep: all before the attachment's NIC, and the named ones after it.
 
-    Unnamed NICs belong to the entries of a list by their number
-    (docs/reference/pool-selection.md, "Several NICs"). Without the NIC in the middle, those after
-    it would belong to the wrong entries.
+    An unnamed NIC belongs to the entry of the Pod's annotation that has the same number
+    (docs/reference/pool-selection.md, "Several NICs"). Without the attachment's NIC, unnamed NICs
+    after it would have the numbers of other entries.
     """
     names = [nic.interface for nic in endpoint.nics]
     index = names.index(attachment.interface) if attachment.interface in names else len(names)
@@ -186,4 +195,11 @@ def _other_nics(endpoint: Endpoint, attachment: Attachment) -> tuple[Nic, ...]:
 def _other_pod(endpoint: Endpoint, pod: PodFacts) -> Refusal:
     subject = f"SpiderEndpoint/{endpoint.namespace}/{endpoint.name}"
     message = f"the endpoint belongs to Pod {endpoint.uid}, not to {pod.uid}"
-    return Refusal("Forbidden", "other-pod", subject, "", message, "Release the Pod by its UID.")
+    return Refusal(
+        kind="Forbidden",
+        rule="other-pod",
+        subject=subject,
+        field="",
+        message=message,
+        remedy="Release the Pod by its UID.",
+    )

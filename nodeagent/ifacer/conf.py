@@ -133,5 +133,5 @@ def _name(field: str, name: str) -> str:
     try:
         return checked_interface(name)
     except CniFailure as failure:
-        _, _, text = failure.message.partition(" ")  # without the name of the variable
+        _, _, text = failure.message.partition(" ")  # without "CNI_IFNAME" at the beginning
         raise CniFailure(INVALID_CONFIG, f"{field} {text}", failure.details) from None

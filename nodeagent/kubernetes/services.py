@@ -55,7 +55,7 @@ class KubernetesServices:
         """Wait for a change of either collection."""
         await self._changed.wait()
         if not (self.services.listed.is_set() and self.slices.listed.is_set()):
-            self._changed.clear()
+            self._changed.clear()  # ``frontends`` clears the event only after both lists
 
     def _on_services(self, keys: set[ObjectKey]) -> None:
         for key in keys:

@@ -108,7 +108,7 @@ class KubernetesSriov:
         return self.policies, self.nodes, self.states
 
     def configuration(self) -> NodeConfiguration | None:
-        """See ``PolicySource``."""
+        """The policies, the Node and the managed NICs; None until all objects are listed."""
         node = self.nodes.objects.get(("", self._node))
         are_listed = all(reflector.listed.is_set() for reflector in (*self.reflectors, self._pods))
         if node is None or not are_listed:
@@ -124,12 +124,12 @@ class KubernetesSriov:
         )
 
     async def declare(self, desired: Sequence[DesiredNic]) -> None:
-        """See ``PolicySource``."""
+        """Write the desired NICs to the state's ``spec``. Raises ApiError."""
         self._desired = desired
         await self._write_state(self._state.drain_annotations)
 
     async def report(self, report: NodeReport) -> None:
-        """See ``PolicySource``."""
+        """Write the result of a round to the state, and request a drain. Raises ApiError."""
         annotations: Mapping[str, str] = {DESIRED_STATE: IDLE}
         if report.keeps_request:
             annotations = self._state.drain_annotations
@@ -145,14 +145,17 @@ class KubernetesSriov:
         await self._write_state(annotations)
 
     async def withdraw(self) -> None:
-        """See ``PolicySource``. Only the drain request is changed: others may own the rest."""
+        """Withdraw the drain request; other programs may own the rest of the state.
+
+        Raises ApiError.
+        """
         if not self._state.requests_drain:
             return
         change = {"metadata": {"labels": {DRAIN_LABEL: None}, "annotations": {DESIRED_STATE: IDLE}}}
         await self._api.merge(f"{self._states_path}/{segment(self._node)}", change)
 
     async def changed(self) -> None:
-        """See ``PolicySource``."""
+        """Wait for a change of ``configuration``."""
         await self._changed.wait()
         self._changed.clear()
 

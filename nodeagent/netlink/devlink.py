@@ -75,6 +75,7 @@ def _device(address: str) -> bytes:
 def _ask(netlink: socket.socket, family: int, command: int, body: bytes) -> memoryview:
     """The attributes of the answer, none if the kernel only confirms. Raises OSError."""
     request = _HEADER.pack(command, _VERSION, 0) + body
+    # The number of the command is also the sequence number, by which answers are matched.
     netlink.send(message(family, n.NLM_F_REQUEST | n.NLM_F_ACK, command, request))
     answer = memoryview(b"")
     while True:

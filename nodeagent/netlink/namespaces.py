@@ -77,7 +77,7 @@ class NetworkNamespace:
         except FileNotFoundError:
             raise _namespace_gone(path) from None
         except OSError as error:
-            # Such as the path of a process that has ended.
+            # For example, the process to which the path belongs has ended.
             text = f"network namespace {path} cannot be opened: {error.strerror}"
             raise DatapathError(text, subject=path, remedy=_PATH_REMEDY) from error
         try:

@@ -108,10 +108,10 @@ class VethEnd(NamedTuple):
 
 
 def add_veth(near: VethEnd, far: VethEnd, *, mtu: int, far_netns_fd: int) -> Request:
-    """Create a pair whose far end is in another namespace; moving it there would take 12-20 ms.
+    """Create a pair whose far end is in another namespace; a later move would take 12-20 ms.
 
-    The near end is created up. The far end is created down: the kernel creates it first, when it
-    has no peer yet.
+    The near end is created up. The far end is created down, because the kernel creates the far end
+    first, when it has no peer yet.
     """
     up = IFINFOMSG.pack(0, 0, 0, n.IFF_UP, n.IFF_UP)
     far_netns = attribute_u32(n.IFLA_NET_NS_FD, far_netns_fd)

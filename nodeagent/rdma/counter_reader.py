@@ -163,8 +163,8 @@ class CounterReader:
     def _port_guid(self, device: RdmaDevice, port: RdmaPort, *, is_own_namespace: bool) -> int:
         """The GUID of a port, which is also the end of its IPoIB address.
 
-        A device with one port has the same GUID. With several ports, such as on a ConnectX-3, each
-        port has another GUID, which is only in /sys.
+        The only port of a device has the device's GUID. If a device has several ports, such as a
+        ConnectX-3, each port has a GUID of its own, which is only in /sys.
         """
         if is_own_namespace:
             gid = self._sysfs / "class/infiniband" / device.name / f"ports/{port.number}/gids/0"

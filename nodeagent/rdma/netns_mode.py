@@ -2,7 +2,7 @@
 
 The kernel changes the mode only while there are no other network namespaces, which in practice
 means at boot. Later the kernel refuses; the error names the module option that sets the mode at
-boot. The rest of the agent does not depend on this: an ADD with ``rdmaIsolation`` reads the mode.
+boot. The agent starts even if the mode cannot be set: an ADD with ``rdmaIsolation`` reads the mode.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from nodeagent.netlink.rdma import RdmaSocket
 MODPROBE: Final = (
     "write `options ib_core netns_mode={}` to a file in /etc/modprobe.d, then restart the node"
 )
+"""The remedy; ``netns_mode`` 0 is exclusive, 1 is shared."""
 
 
 def set_netns_mode(

@@ -72,7 +72,7 @@ class RdmaExposition:
         )
 
     @classmethod
-    def over(
+    def for_node(
         cls,
         node: str,
         executor: NetnsExecutor,

@@ -1,9 +1,9 @@
 """Keeps the settings of a node's RoCE NICs equal to the rules, in the background.
 
 Level-triggered: each round reads labels and NICs and carries out a plan. The kernel does not report
-changes of these settings, so there is a round every ``DRIFT_S``. That also limits how often the
-agent and another program, such as an LLDP daemon, can undo each other's changes. A change may
-interrupt the link for a short time. So a change that another program undoes is made only a few
+changes of these settings, so there is a round every ``DRIFT_S``. This interval also limits how
+often the agent and another program, such as an LLDP daemon, can undo each other's changes. A change
+may interrupt the link for a short time. So a change that another program undoes is made only a few
 times, and then rarely. A failed change does not prevent other changes, and does not affect
 addresses of Pods.
 """

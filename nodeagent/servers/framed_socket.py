@@ -42,7 +42,8 @@ REQUEST_S_MAX: Final = 10.0
 """Seconds from the connection to the last byte of the request."""
 
 CONNECTIONS_MAX: Final = 4_096
-"""Open connections; one more is closed immediately. The limit of requests is smaller."""
+"""Open connections; one more is closed immediately. Requests beyond the smaller limit of
+``request_runner.REQUESTS_MAX`` get an error object."""
 
 REQUESTS_BYTES_MAX: Final = 64 << 20
 """Bytes of all incomplete and running requests together; a request beyond them is refused."""

@@ -32,6 +32,9 @@ LOCK_SUFFIX: Final = ".lock"
 _REMEDY: Final = (
     "let the agent write to the directory of the socket, or set another ipamUnixSocketPath"
 )
+_DIRECTORY_REMEDY: Final = (
+    "create the directory, or set an ipamUnixSocketPath in a directory that the agent can create"
+)
 _IN_USE_REMEDY: Final = "stop that process, or set another ipamUnixSocketPath for this agent"
 
 _PRIVATE_UMASK: Final = 0o177
@@ -103,7 +106,7 @@ def _locked(path: str) -> int:
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     except OSError as error:
         text = f"cannot create directory {directory}: {error.strerror}"
-        raise BadInput(text, subject=path, remedy=_REMEDY) from error
+        raise BadInput(text, subject=path, remedy=_DIRECTORY_REMEDY) from error
     try:
         lock = os.open(name, flags, 0o600)
     except OSError as error:

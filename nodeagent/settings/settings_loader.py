@@ -170,7 +170,7 @@ def _cluster_ip(conf: ClusterIpConf, env: EnvironmentVariables) -> ClusterIpSett
 def _etcd(conf: EtcdConf, env: EnvironmentVariables) -> EtcdSettings:
     file = {
         "endpoints": ",".join(conf.endpoints or (ETCD_ENDPOINT,)),
-        **{name: getattr(conf, name) for name in Access._fields[1:]},
+        **{name: getattr(conf, name) for name in Access._fields[1:]},  # the first is endpoints
     }
     values = env.texts(ETCD_VARIABLES, file)
     access = Access(*(values[name] for name in Access._fields))

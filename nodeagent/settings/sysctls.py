@@ -51,11 +51,11 @@ class SysctlValue(NamedTuple):
         return self.current not in (None, self.sysctl.value)
 
 
-def tune(
+def set_node_sysctls(
     executor: NetnsExecutor, namespace: NetworkNamespace, families: tuple[Family, ...]
 ) -> None:
     """Set the keys that differ. Raises DatapathError with the key that cannot be written."""
-    readings = read(executor, namespace, families)
+    readings = read_node_sysctls(executor, namespace, families)
     for reading in readings:
         if reading.current is None:
             _log.warning("skipped sysctl %s: the kernel does not have it", reading.sysctl.key)
@@ -67,7 +67,7 @@ def tune(
         _log.info("set sysctl %s to %s", key, value)
 
 
-def read(
+def read_node_sysctls(
     executor: NetnsExecutor, namespace: NetworkNamespace, families: tuple[Family, ...]
 ) -> list[SysctlValue]:
     """The current values of the keys of these families. Raises DatapathError."""

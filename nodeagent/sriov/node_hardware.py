@@ -59,7 +59,7 @@ class NodeHardware:
         self._pods: Mapping[str, str] | None = None
 
     async def nics(self, own_addresses: Collection[str]) -> tuple[PhysicalFunction, ...]:
-        """See ``NicHardware``."""
+        """Every NIC that can have virtual functions. Raises DatapathError, OSError."""
         pods = await devices_of_pods(self._settings.kubelet)
         nics = await asyncio.to_thread(self._read, own_addresses)
         if pods is not None:
@@ -68,19 +68,19 @@ class NodeHardware:
 
     @property
     def pods_known(self) -> bool:
-        """See ``NicHardware``."""
+        """Whether kubelet has answered at least once which Pods have virtual functions."""
         return self._pods is not None
 
     async def guid_file(self) -> GuidFile:
-        """See ``NicHardware``."""
+        """The GUIDs that the node's administrator has chosen."""
         return await asyncio.to_thread(read_guid_file, self._guid_path)
 
     async def carry_out(self, action: Action) -> None:
-        """See ``NicHardware``."""
+        """Do one action. Raises DatapathError."""
         await asyncio.to_thread(self._configurator.carry_out, action)
 
     def pods_of(self, nic: PhysicalFunction) -> list[str]:
-        """See ``NicHardware``."""
+        """The Pods that have virtual functions of a NIC, as of the last call of ``nics``."""
         pods = self._pods or {}
         return [pods[vf.address] for vf in nic.vfs if vf.address in pods]
 

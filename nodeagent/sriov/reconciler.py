@@ -208,7 +208,7 @@ class SriovReconciler:
         nics = await self._hardware.nics(configuration.own_addresses)
         guid_file = await self._hardware.guid_file()
         plan = self._plan(configuration, nics, guid_file)
-        if self._offers(_recounted(plan)):
+        if self._has_offered_vfs(_recounted(plan)):
             # From now on kubelet must not give virtual functions of these NICs to Pods. The NICs
             # are read again, because kubelet may have given one to a Pod just before.
             self._set_devices(_devices(plan, nics))
@@ -255,15 +255,15 @@ class SriovReconciler:
 
         return plan._replace(actions=tuple(filter(is_pending, plan.actions)))
 
-    def _note(self, action: Action) -> None:
-        """Remember settings of virtual functions, until these are created again."""
+    def _remember_switch(self, action: Action) -> None:
+        """Remember a switch, until the virtual functions of its NIC are created again."""
         if isinstance(action, Switch):
             self._switched[_switch_key(action)] = action
         elif isinstance(action, SetVfCount):
             for key in [key for key in self._switched if key.address == action.address]:
                 del self._switched[key]
 
-    def _offers(self, nics: AbstractSet[str]) -> bool:
+    def _has_offered_vfs(self, nics: AbstractSet[str]) -> bool:
         """Whether kubelet may give virtual functions of one of these NICs to Pods now."""
         return any(
             device.is_ready and device.pf in nics
@@ -290,7 +290,7 @@ class SriovReconciler:
                 faults[action.nic] = f"{action}: {error}"
             else:
                 self.actions += 1
-                self._note(action)
+                self._remember_switch(action)
                 _log.info("carried out %s", action)
         return list(faults.values())
 
@@ -355,7 +355,7 @@ def _declared(
     """The NICs of policies, and those that still have virtual functions of earlier policies."""
     selected = {nic.address for nic in plan.desired}
     obsolete = [
-        DesiredNic(nic.name, nic.address, 0)
+        DesiredNic(nic.name, nic.address, vfs=0)
         for nic in nics
         if nic.vfs and nic.address in configuration.managed and nic.address not in selected
     ]

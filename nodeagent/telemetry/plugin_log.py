@@ -1,10 +1,11 @@
 """Writes the plugin log: the log file of the CNI executables.
 
 The network configuration sets file, level and rotation (docs/reference/cni-configuration.md,
-"spiderpool"). The agent runs as root, and a user may write a network configuration, so only regular
-files in one directory are written, and symbolic links are not followed. A thread writes the lines
-from a queue of limited length, so a slow disk delays no Pod. Lines that do not fit are dropped and
-counted. A file that cannot be written is reported once and tried again later.
+"spiderpool"). The agent runs as root, and a user may write a network configuration. So this module
+writes only regular files and follows no symbolic links; ``servers.call_log`` limits the files to
+one directory. A thread writes the lines from a queue of limited length, so a slow disk delays no
+Pod. Lines that do not fit are dropped and counted. A file that cannot be written is reported once
+and tried again later.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class PluginLog:
         # Only the first line of a batch wakes the thread: a queue.Queue would cost each ADD a
         # thread switch.
         self._lines: deque[_Line] = deque()
-        self._is_waiting = threading.Event()
+        self._is_woken = threading.Event()  # set by the first queued line, and by ``close``
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
         self._handlers: OrderedDict[str, RotatingFile] = OrderedDict()
@@ -96,22 +97,22 @@ class PluginLog:
             self.dropped += 1
             return
         self._lines.append(_Line(target, level, time.time(), fields))
-        if not self._is_waiting.is_set():
-            self._is_waiting.set()
+        if not self._is_woken.is_set():
+            self._is_woken.set()
 
     def close(self, seconds: float = CLOSE_S_MAX) -> None:
         """Write the queued lines, for at most ``seconds``, and close the files."""
         self._ending.set()
-        self._is_waiting.set()
+        self._is_woken.set()
         if self._thread is not None:
             self._thread.join(seconds)
             self._thread = None
 
     def _run(self) -> None:
         while not self._ending.is_set():
-            self._is_waiting.wait()
+            self._is_woken.wait()
             self._ending.wait(FLUSH_S)
-            self._is_waiting.clear()  # before the lines are taken: a new line sets it again
+            self._is_woken.clear()  # before the lines are taken: a new line sets it again
             self._flush()
         self._flush()
         for handler in self._handlers.values():

@@ -94,7 +94,7 @@ class _Reader:
         self.ipv6 = Path("/proc/net/if_inet6").exists()
         self.features = self._try("features of the kernel", lambda: try_kernel_features(executor))
         self.sysctls = self._try(
-            "sysctls", lambda: sysctls.read(executor, executor.own_namespace, FAMILIES)
+            "sysctls", lambda: sysctls.read_node_sysctls(executor, executor.own_namespace, FAMILIES)
         )
         with executor.session(executor.own_namespace) as session:
             nics = self._try("interfaces", lambda: master_nics(session))

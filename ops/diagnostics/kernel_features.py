@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from core.domain.addresses.ip_address import Family
 from core.errors import DatapathError, OrbweaverError
-from nodeagent.clusterip.clusterip_setup import own_cookie
+from nodeagent.clusterip.clusterip_setup import own_netns_cookie
 from nodeagent.clusterip.pod_cgroups import BPFFS, can_pin, cgroup2_mounts
 from nodeagent.clusterip.program_loader import try_loading
 from nodeagent.clusterip.programs import DesiredPrograms
@@ -139,7 +139,7 @@ def _cluster_ips() -> Iterator[KernelFeature]:
     """Try what the programs for ClusterIPs need: eBPF, cgroup v2, and a bpffs for their pins."""
     why = fault = ""
     try:
-        own_cookie()  # raises if this kernel cannot identify network namespaces to eBPF programs
+        own_netns_cookie()  # raises if eBPF programs of this kernel cannot identify namespaces
         if not try_loading(DesiredPrograms(skipped_netns=0)):
             fault = "a refused connection gets EPERM from this kernel, not ECONNREFUSED"
     except DatapathError as error:

@@ -33,7 +33,7 @@ class RecordingEvent(threading.Event):
 def test_the_thread_of_the_plugins_log_sleeps_until_there_is_a_line(short_path: Path) -> None:
     path = short_path / "plugin.log"
     log = PluginLog()
-    event = log._is_waiting = RecordingEvent()
+    event = log._is_woken = RecordingEvent()
 
     log.start()
     assert event.begun.wait(30)

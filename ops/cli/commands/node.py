@@ -17,7 +17,7 @@ from core.errors import BadInput
 from core.manifests.sriov_policies import node_policies
 from core.settings.conf_file import read_conf
 from core.settings.shared_settings import CONF_PATH
-from nodeagent.clusterip.bpf_installation import remove
+from nodeagent.clusterip.bpf_installation import remove_pinned_objects
 from nodeagent.coordinator.host_rules import remove_host_rules
 from nodeagent.coordinator.settings import BUILT_IN
 from nodeagent.devices.physical_functions import physical_functions, uplinks
@@ -177,7 +177,7 @@ def clean(
     changes = [*uninstall(bin_dir), *remove_runtime_files(path)]
     for change in changes:
         print(f"{change.path} {change.action}")
-    if bpffs.is_dir() and remove(bpffs):
+    if bpffs.is_dir() and remove_pinned_objects(bpffs):
         print(f"eBPF programs of {bpffs} detached and removed")
     with NetlinkSession.open() as netlink:
         for rule in remove_host_rules(netlink, host_table):

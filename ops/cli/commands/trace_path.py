@@ -15,7 +15,7 @@ from core.domain.addresses.ip_address import (
     parse_address,
 )
 from core.errors import BadInput, NotFound
-from nodeagent.clusterip.bpf_installation import served
+from nodeagent.clusterip.bpf_installation import served_frontends
 from nodeagent.clusterip.frontends import PROTOCOLS as PROTOCOL_NUMBERS
 from nodeagent.clusterip.frontends import BackendGroup, Frontend, address_text, packed
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
@@ -203,7 +203,7 @@ def _trace_targets(
             executor.session(executor.own_namespace) as on_node,
         ):
             stacks = Stack(pod, in_pod), Stack("node", on_node)
-            frontends = served(Path(bpffs))
+            frontends = served_frontends(Path(bpffs))
             traces = []
             for target in targets:
                 backend, address = _backend(target, protocol, frontends)

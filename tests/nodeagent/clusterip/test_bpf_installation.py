@@ -16,8 +16,8 @@ from nodeagent.clusterip.bpf_installation import (
     MAPS_DIRECTORY,
     PIN_DIRECTORY,
     Installation,
-    remove,
-    served,
+    remove_pinned_objects,
+    served_frontends,
 )
 from nodeagent.clusterip.frontends import BackendGroup
 from nodeagent.clusterip.map_plan import contents_of
@@ -149,15 +149,15 @@ def test_trace_path_prints_the_backend_of_a_served_cluster_ip(pinned: ClusterIPH
     )
     assert "there: arrives in the Pod itself" in text
     assert "ClusterIP" not in pinned.named.run(*command, "--protocol", "udp")
-    assert remove(pinned.bpffs)
-    assert served(pinned.bpffs) == {}
+    assert remove_pinned_objects(pinned.bpffs)
+    assert served_frontends(pinned.bpffs) == {}
 
 
 def test_remove_detaches_and_removes_all_pinned_objects(pinned: ClusterIPHarness) -> None:
-    assert remove(pinned.bpffs)
+    assert remove_pinned_objects(pinned.bpffs)
     assert not is_served(pinned)
     assert not (pinned.bpffs / PIN_DIRECTORY).exists()
-    assert not remove(pinned.bpffs)
+    assert not remove_pinned_objects(pinned.bpffs)
 
 
 def test_without_a_bpffs_services_are_served_only_while_an_agent_runs(

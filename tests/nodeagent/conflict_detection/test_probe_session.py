@@ -38,7 +38,7 @@ from nodeagent.conflict_detection.probe_schedule import (
     GATEWAY_WINDOW_S,
     PROBES_MAX,
     WINDOW_S_MAX,
-    scheduled,
+    schedule_of_network,
 )
 from nodeagent.conflict_detection.probe_session import (
     AddressFree,
@@ -145,7 +145,7 @@ def test_without_answers_the_address_is_free_and_the_gateway_is_silent(
 def test_detect_options_set_the_times_of_probes(
     options: DetectOptions, sent_at: tuple[float, ...], ends_s: float
 ) -> None:
-    schedule = scheduled(CONFLICT_SCHEDULE, read_timing(options))
+    schedule = schedule_of_network(CONFLICT_SCHEDULE, read_timing(options))
     state, sent = run_without_answers(
         start_probe(REQUEST_IPV4._replace(gateway=b"", conflict_schedule=schedule), ARP_PROBE, 0.0),
         ARP_PROBE,
@@ -159,7 +159,7 @@ def test_detect_options_set_the_times_of_probes(
 def test_detect_options_cannot_raise_the_number_of_probes_above_the_limit() -> None:
     options = DetectOptions(retries=10_000, interval="1ns", timeout="1s")
 
-    assert scheduled(GATEWAY_SCHEDULE, read_timing(options)).probes == PROBES_MAX
+    assert schedule_of_network(GATEWAY_SCHEDULE, read_timing(options)).probes == PROBES_MAX
 
 
 @BOTH_CODECS

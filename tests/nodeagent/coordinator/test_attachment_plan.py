@@ -16,7 +16,7 @@ import pytest
 from core.domain.addresses.ip_address import Address, parse_address, parse_cidr
 from core.errors import BadInput
 from nodeagent.coordinator.attachment_plan import mac_of, plan
-from nodeagent.coordinator.modes import NicSetup, decide
+from nodeagent.coordinator.modes import NicSetup, decide_nic_setup
 from nodeagent.coordinator.network_stacks import HostStack, PodStack, VethPair
 from nodeagent.coordinator.settings import UnparsedSettings, effective_settings, read_settings
 from nodeagent.coordinator.steps import AttachmentPlan, PlanStep
@@ -109,7 +109,7 @@ def plan_of(
 ) -> tuple[NicSetup, AttachmentPlan]:
     """The set-up of a Pod's NIC with these settings, and its plan."""
     settings = effective_settings(read_settings({**CONF, **conf}), UnparsedSettings())
-    decision = decide(settings, pod)
+    decision = decide_nic_setup(settings, pod)
     host = HostStack(tuple(address for address in NODE if address.family in pod.families))
     return decision, plan(settings, decision, pod, host, VETH_PAIR, expected)
 
@@ -230,7 +230,7 @@ def test_mode_and_table_depend_on_the_links_of_the_pod(
     # A link that is down and a tunnel do not count as NICs.
     others = (Link(20, "tunl0", IFF_UP), Link(21, "off", IFF_BROADCAST | IFF_MULTICAST))
     settings = effective_settings(read_settings(conf), UnparsedSettings())
-    assert decide(settings, stack(interface, *links, *others)) == expected_setup
+    assert decide_nic_setup(settings, stack(interface, *links, *others)) == expected_setup
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ def test_a_mode_that_does_not_fit_the_pod_is_refused(
 ) -> None:
     settings = effective_settings(read_settings({"mode": mode}), UnparsedSettings())
     with pytest.raises(BadInput, match=text):
-        decide(settings, stack(interface, *links))
+        decide_nic_setup(settings, stack(interface, *links))
 
 
 @pytest.mark.parametrize(

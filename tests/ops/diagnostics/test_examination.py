@@ -16,7 +16,7 @@ from core.errors import DatapathError
 from core.eventstore.memory import MemoryStore
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace, read_sysctl
 from nodeagent.settings.agent_settings import Settings
-from nodeagent.settings.sysctls import NODE_SYSCTLS, Sysctl, read, tune
+from nodeagent.settings.sysctls import NODE_SYSCTLS, Sysctl, read_node_sysctls, set_node_sysctls
 from ops.diagnostics.kernel_features import try_kernel_features
 from ops.diagnostics.network_manager import Manager, read_manager
 from tests.support.agent_harness import running
@@ -98,16 +98,16 @@ def test_a_gateway_without_an_interface_is_refused_with_an_example(namespaces: N
 
 def test_sysctls_of_the_enabled_families_are_set(link: Link, executor: NetnsExecutor) -> None:
     with NetworkNamespace.open(link.station().netns) as namespace:
-        tune(executor, namespace, (4,))
+        set_node_sysctls(executor, namespace, (4,))
 
         assert read_sysctl(executor, namespace, "net/ipv4/conf/all/forwarding") == "1"
         assert read_sysctl(executor, namespace, "net/ipv4/conf/all/arp_notify") == "1"
         assert read_sysctl(executor, namespace, "net/ipv6/conf/all/forwarding") == "0", (
             "the family is not enabled"
         )
-        assert all(not value.needs_change for value in read(executor, namespace, (4,)))
+        assert all(not value.needs_change for value in read_node_sysctls(executor, namespace, (4,)))
 
-        tune(executor, namespace, (4, 6))
+        set_node_sysctls(executor, namespace, (4, 6))
         assert read_sysctl(executor, namespace, "net/ipv6/conf/all/forwarding") == "1"
 
 
@@ -121,7 +121,7 @@ def test_a_key_the_kernel_does_not_have_is_skipped(
     (forwarding,) = (item for item in NODE_SYSCTLS if item.key == "net/ipv4/conf/all/forwarding")
     monkeypatch.setattr("nodeagent.settings.sysctls.NODE_SYSCTLS", (strange, forwarding))
     with NetworkNamespace.open(link.station().netns) as namespace:
-        tune(executor, namespace, (4,))
+        set_node_sysctls(executor, namespace, (4,))
 
         assert read_sysctl(executor, namespace, "net/ipv4/conf/all/forwarding") == "1"
     assert "skipped sysctl net/ipv4/conf/all/no_such_key" in caplog.text
@@ -136,7 +136,7 @@ def test_a_key_that_cannot_be_written_is_an_error_that_names_it(
         NetworkNamespace.open(link.station().netns) as namespace,
         pytest.raises(DatapathError, match="net/ipv4/conf/all/forwarding"),
     ):
-        tune(executor, namespace, (4,))
+        set_node_sysctls(executor, namespace, (4,))
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ async def test_an_agent_with_tune_sysctls_tunes_its_node(executor: NetnsExecutor
     async with running(settings, MemoryStore()):
         values = {
             value.sysctl.key: value.current
-            for value in read(executor, executor.own_namespace, (4, 6))
+            for value in read_node_sysctls(executor, executor.own_namespace, (4, 6))
         }
     shutil.rmtree(directory)
 
