@@ -207,7 +207,8 @@ class StatusHandler:
             limit = self._settings.records_max
             if limit and usable.size > limit and await self._finder.count(usable) >= limit:
                 continue
-            if await self._finder.find(Search(usable, "sequential", ""), ()) is not None:
+            search = Search(usable, order="sequential", seed="")
+            if await self._finder.find(search, avoid=()) is not None:
                 return True
         return False
 

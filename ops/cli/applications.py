@@ -99,7 +99,9 @@ class ApplicationLine(NamedTuple):
         return ", ".join(numbers) or "-"
 
 
-def lines_of(ledger: Ledger, applications: Applications | None = None) -> list[ApplicationLine]:
+def application_lines(
+    ledger: Ledger, applications: Applications | None = None
+) -> list[ApplicationLine]:
     """All applications that exist or have a pool, sorted by namespace and name.
 
     ``applications``: the applications of a cluster; None: those that have records.
@@ -170,7 +172,7 @@ def application_listing(lines: list[ApplicationLine], *, namespaced: bool) -> Ob
         rows.append((line.key.namespace, *row) if namespaced else row)
     columns = (TableColumn("NAMESPACE"), *COLUMNS) if namespaced else COLUMNS
     names = [f"application/{line.key.kind}/{line.key.name}" for line in lines]
-    return ObjectListing(columns, rows, names, [plain(line) for line in lines])
+    return ObjectListing(columns, rows, names, [plain_application(line) for line in lines])
 
 
 def pool_rows(line: ApplicationLine) -> list[tuple[str, ...]]:
@@ -200,7 +202,7 @@ def word_of(step: ReconcileStep) -> str:
     return step.action
 
 
-def plain(line: ApplicationLine) -> Plain:
+def plain_application(line: ApplicationLine) -> Plain:
     """The line as a value for JSON and YAML."""
     key = line.key
     return {

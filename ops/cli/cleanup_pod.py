@@ -1,8 +1,8 @@
 """Cleans a node from a Pod, for users without a login on the node: ``orbctl node clean NODE``.
 
 The Pod has the image, mounts and capabilities of an agent, from the Pod template of the agents'
-DaemonSet. It is created only if no agent runs on the node, because it removes the sockets of the
-agent. It runs once with a deadline; its log is printed, and then it is deleted.
+DaemonSet. The Pod is created only if no agent runs on the node, because the Pod removes the sockets
+of the agent. It runs once with a deadline; its log is printed, and then it is deleted.
 """
 
 from __future__ import annotations
@@ -208,7 +208,15 @@ def _agent_runs(node: str, pod: Mapping[str, Any]) -> Refused:
         f"exclude the node first: kubectl label node {node} {EXCLUDED}=disabled; or uninstall the"
         " chart, which cleans every node"
     )
-    return Refused((Refusal("Forbidden", "agent-runs", f"Node/{node}", "", message, remedy),))
+    refusal = Refusal(
+        kind="Forbidden",
+        rule="agent-runs",
+        subject=f"Node/{node}",
+        field="",
+        message=message,
+        remedy=remedy,
+    )
+    return Refused((refusal,))
 
 
 def _why(pod: Mapping[str, Any]) -> str:

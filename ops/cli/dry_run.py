@@ -139,7 +139,7 @@ async def explain_add(
     kvs = (await store.read([Get(key)])).ranges[0].kvs
     held = ENDPOINT_CODEC.decode(kvs[0].value) if kvs else None
     changed, requested = changed_by_template(snapshot, facts, request, held)
-    attachment = Attachment("", request.interface)
+    attachment = Attachment(container="", interface=request.interface)
     decision = decide_add(facts.pod, attachment, held, changed=changed, requested=requested)
     outlook = _outlook(facts.pod, decision, moves=bool(changed))
     listed_families = decision.listed_families if isinstance(decision, ClaimPlan) else frozenset()
@@ -194,7 +194,8 @@ def changed_by_template(
         named = requested_pools(request, facts, snapshot.catalog, SelectionSettings())
     except AllocationError:
         return frozenset(), None
-    return nics_with_changed_pools(held, named, Attachment("", request.interface)), named
+    attachment = Attachment(container="", interface=request.interface)
+    return nics_with_changed_pools(held, named, attachment), named
 
 
 def _outlook(pod: PodFacts, decision: Repeat | EndpointUpdate | ClaimPlan, *, moves: bool) -> str:
@@ -249,8 +250,8 @@ class _DryAdd:
         # superseded: an older Pod of the same name held the address, not this Pod.
         if released and self._claim_plan.why != "superseded":
             return Trial(*scope, first=released)
-        search = Search(usable, "spread", f"{self._holder} {demand.interface}")
-        value = search.next(())
+        search = Search(usable, order="spread", seed=f"{self._holder} {demand.interface}")
+        value = search.next(avoid=())
         if value is None:
             return Trial(*scope, first="")
         first = Address(demand.family, value)

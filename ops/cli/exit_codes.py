@@ -44,7 +44,8 @@ class Exit(IntEnum):
     """etcd cannot be used; the request that failed wrote nothing."""
 
     DIFFERENT = 6
-    """``verify`` found differences between log, archive and state keys."""
+    """A check found a difference: ``verify`` between log, archive and state keys, ``replay`` a
+    broken rule, ``migrate compare`` other addresses than before."""
 
     UNKNOWN = 7
     """The answer to a write was lost: check the state before you repeat the command."""
@@ -109,7 +110,11 @@ def report_unreadable_parts(unread: UnreadPartList) -> None:
         _print(f"warning: {part}")
         _print(f"  → {part.remedy}")
     if unread.left_out:
-        _print(f"warning: {unread.left_out:,} further parts of the log are left out")
+        listed = len(unread.parts())
+        _print(
+            f"warning: {unread.left_out:,} more parts of the log cannot be read; only the first"
+            f" {listed:,} that were found are listed"
+        )
 
 
 def fail(message: str, code: Exit, remedy: str = "") -> NoReturn:

@@ -68,7 +68,10 @@ def parse_output(text: str) -> Output:
             problem, remedy = "takes no template", f"write -o {name}"
         else:
             problem = "needs a template"
-            remedy = "such as jsonpath='{.metadata.name}' or custom-columns=NAME:.metadata.name"
+            remedy = (
+                "write a template, such as jsonpath='{.metadata.name}' or"
+                " custom-columns=NAME:.metadata.name"
+            )
         raise BadInput(f"-o {name} {problem}", subject="--output", remedy=remedy)
     return output
 

@@ -196,7 +196,7 @@ def _objects(path: str, prefix: str) -> Iterator[tuple[str, object]]:
 
 def _require_valid(value: object, location: str) -> None:
     """Validate a skipped object if it is a network or a coordinator. Raises BadInput, Refused."""
-    assert isinstance(value, Mapping)
+    assert isinstance(value, Mapping), "only a mapping has a reason to be skipped"
     refusals: Iterable[Refusal] = ()
     if value["kind"] == NETWORK:
         network = checked_network(value, location)

@@ -15,7 +15,7 @@ from core.domain.subnets.subnet_model import count_addresses, pools_of_subnet
 from core.errors import NotFound
 from core.projections.projection import Projection
 from ops.cli import listings
-from ops.cli.applications import application_listing, lines_of
+from ops.cli.applications import application_lines, application_listing
 from ops.cli.formats import Output
 from ops.cli.kinds import NAMESPACED_KINDS, RECORD_KINDS, ObjectKind, plural
 from ops.cli.output import ObjectListing
@@ -72,7 +72,9 @@ def listing_of(
 ) -> ObjectListing:
     """List the selected objects.
 
-    ``applications``: as in ``lines_of``. Raises NotFound if the named object does not exist.
+    ``applications``: as in ``application_lines``.
+
+    Raises NotFound if the named object does not exist.
     """
     match selection.kind:
         case ObjectKind.POOL:
@@ -164,7 +166,7 @@ def _endpoints(ledger: Ledger, selection: ObjectSelection) -> ObjectListing:
 def _applications(
     ledger: Ledger, selection: ObjectSelection, applications: Applications | None
 ) -> ObjectListing:
-    all_lines = lines_of(ledger, applications)
+    all_lines = application_lines(ledger, applications)
     lines = [line for line in all_lines if selection.selects(line.key.name, line.key.namespace)]
     return application_listing(lines, namespaced=not selection.namespace)
 

@@ -57,7 +57,14 @@ def _unknown_type(name: str, queue: str, registered: list[str]) -> Exception:
     message = f"no worker on task queue {queue} has registered workflow type {name!r}"
     if not registered:
         message = f"no worker has registered for task queue {queue}"
-    refusal = Refusal("NotSupported", "workflow-type", f"Workflow/{name}", "type", message, remedy)
+    refusal = Refusal(
+        kind="NotSupported",
+        rule="workflow-type",
+        subject=f"Workflow/{name}",
+        field="type",
+        message=message,
+        remedy=remedy,
+    )
     return Refused((refusal,))
 
 

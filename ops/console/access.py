@@ -55,14 +55,17 @@ class OpenAccess:
 class SecretAccess:
     """Admits the bearer of one token, which `orbctl console` printed for its user."""
 
+    _REMEDY: Final = "log in with the token that `orbctl console` has printed"
+
     def __init__(self, token: str, user: str) -> None:
         self._token = token
         self._user = user
 
     async def check(self, headers: Mapping[str, str]) -> str:
         """Admit the bearer, or raise."""
-        if not compare_digest(_token(headers.get("Authorization", "")), self._token):
-            raise _unauthenticated("this is not the token that `orbctl console` has printed")
+        if not compare_digest(_token(headers, self._REMEDY), self._token):
+            message = "this is not the token that `orbctl console` has printed"
+            raise _unauthenticated(message, self._REMEDY)
         return self._user
 
 
@@ -83,13 +86,17 @@ class TokenAccess:
         self._api = api
         self._path = path
         self._verb = verb
+        self._remedy = (
+            f"log in with the token of a service account that may {verb} {path}:"
+            " `kubectl create token NAME`"
+        )
         self._monotonic = monotonic
         # digest of the token -> (time of expiry, user)
         self._admitted: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
 
     async def check(self, headers: Mapping[str, str]) -> str:
         """Admit the bearer of the token, or raise."""
-        token = _token(headers.get("Authorization", ""))
+        token = _token(headers, self._remedy)
         digest = sha256(token.encode()).digest()
         expires, user = self._admitted.get(digest, (0.0, ""))
         if expires > self._monotonic():
@@ -109,7 +116,7 @@ class TokenAccess:
         }
         status = (await self._api.create(_REVIEWS, body)).get("status", {})
         if not status.get("authenticated"):
-            raise _unauthenticated("the API server does not accept the token")
+            raise _unauthenticated("the API server does not accept the token", self._remedy)
         user = status.get("user", {})
         spec = {
             "user": user.get("username", ""),
@@ -134,17 +141,14 @@ class TokenAccess:
         return str(spec["user"])
 
 
-def _token(header: str) -> str:
+def _token(headers: Mapping[str, str], remedy: str) -> str:
+    """The bearer token of a request. Raises Unauthenticated with the remedy."""
+    header = headers.get("Authorization", "")
     token = header[len(_SCHEME) :].strip() if header.lower().startswith(_SCHEME) else ""
     if not token or len(token) > TOKEN_CHARS_MAX or not token.isascii():  # RFC 6750: ASCII
-        raise _unauthenticated("the request has no bearer token")
+        raise _unauthenticated("the request has no bearer token", remedy)
     return token
 
 
-def _unauthenticated(message: str) -> Unauthenticated:
-    return Unauthenticated(
-        message,
-        subject="Authorization",
-        remedy="log in with the token that `orbctl console` has printed, or with one of a service"
-        f" account that may get {CONSOLE_PATH}: `kubectl create token NAME`",
-    )
+def _unauthenticated(message: str, remedy: str) -> Unauthenticated:
+    return Unauthenticated(message, subject="Authorization", remedy=remedy)

@@ -57,7 +57,14 @@ def console_settings(
             remedy=f"set {AUTH_SETTING}=token-review, or {ACTIONS_SETTING}=false",
         )
     if kubernetes is None:
-        return ConsoleSettings(listen, port, auth, workflow_actions=actions)
+        return ConsoleSettings(address=listen, port=port, auth=auth, workflow_actions=actions)
     webhook = kubernetes.webhook
     files = webhook.files if webhook is not None else None
-    return ConsoleSettings("", port, auth, files, kubernetes.kubeconfig, actions)
+    return ConsoleSettings(
+        address="",
+        port=port,
+        auth=auth,
+        files=files,
+        kubeconfig=kubernetes.kubeconfig,
+        workflow_actions=actions,
+    )

@@ -42,7 +42,10 @@ class Gap(NamedTuple):
 
 
 class EventReader:
-    """The queue of one reader. ``is_open`` False: it was too slow, or the feed was closed."""
+    """The queue of one reader.
+
+    ``is_open`` False: the reader was too slow, or the feed was closed.
+    """
 
     def __init__(self) -> None:
         self.is_open = True

@@ -127,12 +127,12 @@ def _alarms(
         alarms.extend(_pool_alarms(summary, pools.instant.time_ms))
     alarms += [
         _alarm(
-            "info",
-            "SubnetFull",
-            "subnet",
-            subnet["name"],
-            "all addresses of the subnet belong to pools",
-            "add ranges to the subnet before more automatic pools are needed",
+            severity="info",
+            code="SubnetFull",
+            kind="subnet",
+            name=subnet["name"],
+            message="all addresses of the subnet belong to pools",
+            remedy="add ranges to the subnet before more automatic pools are needed",
         )
         for subnet in subnets
         if subnet["total"] and not subnet["free"]
@@ -141,12 +141,13 @@ def _alarms(
     if quarantined:
         alarms.append(
             _alarm(
-                "warning",
-                "Quarantined",
-                "address",
-                "",
-                _quarantine_message(quarantined),
-                "find the host by its MAC address; `orbctl quarantine list` lists the addresses",
+                severity="warning",
+                code="Quarantined",
+                kind="address",
+                name="",
+                message=_quarantine_message(quarantined),
+                remedy="find the host by its MAC address;"
+                " `orbctl quarantine list` lists the addresses",
             )
         )
     rank = {"critical": 0, "warning": 1, "info": 2}
@@ -169,54 +170,75 @@ def _pool_alarms(summary: Document, now_ms: int) -> Iterator[Document]:
     remedy = "add ranges to the pool, or add a second pool to the annotation of its applications"
     if summary["retiring"]:
         yield _alarm(
-            "info",
-            "Retiring",
-            "pool",
-            name,
-            f"the pool is being deleted; {held}",
-            "nothing to do: the pool is deleted when its last address is released",
+            severity="info",
+            code="Retiring",
+            kind="pool",
+            name=name,
+            message=f"the pool is being deleted; {held}",
+            remedy="nothing to do: the pool is deleted when its last address is released",
         )
     elif counts["total"] and not counts["free"] + counts["resting"]:
-        yield _alarm("critical", "PoolFull", "pool", name, held, remedy)
+        yield _alarm(
+            severity="critical",
+            code="PoolFull",
+            kind="pool",
+            name=name,
+            message=held,
+            remedy=remedy,
+        )
     elif summary["utilisation"] >= NEARLY_FULL:
-        yield _alarm("warning", "PoolNearlyFull", "pool", name, held, remedy)
+        yield _alarm(
+            severity="warning",
+            code="PoolNearlyFull",
+            kind="pool",
+            name=name,
+            message=held,
+            remedy=remedy,
+        )
     elif "expected" in summary["forecast"]:
         expected = summary["forecast"]["expected"]
         expected_ms = int(datetime.fromisoformat(expected).timestamp() * 1000)
         if expected_ms - now_ms < SOON_S * 1000:
             message = f"the pool is expected to be full at {second_text(expected_ms)}; {held}"
-            yield _alarm("warning", "PoolFullSoon", "pool", name, message, remedy)
+            yield _alarm(
+                severity="warning",
+                code="PoolFullSoon",
+                kind="pool",
+                name=name,
+                message=message,
+                remedy=remedy,
+            )
 
 
 def _present_alarms(present: Present) -> Iterator[Document]:
     for alarm in present.store_alarms:
         yield _alarm(
-            "critical",
-            "StoreAlarm",
-            "store",
-            alarm,
-            f"etcd has raised the alarm {alarm}: no address can be claimed or released",
-            "see docs/how-to/recover-a-full-etcd.md",
+            severity="critical",
+            code="StoreAlarm",
+            kind="store",
+            name=alarm,
+            message=f"etcd has raised the alarm {alarm}: no address can be claimed or released",
+            remedy="see docs/how-to/recover-a-full-etcd.md",
         )
     if not present.leader:
         yield _alarm(
-            "warning",
-            "NoLeader",
-            "controller",
-            "",
-            "no leader elected: no address is reclaimed, and reports are not updated",
-            "start a controller, or wait until the lease of the last leader expires",
+            severity="warning",
+            code="NoLeader",
+            kind="controller",
+            name="",
+            message="no leader elected: no address is reclaimed, and reports are not updated",
+            remedy="start a controller, or wait until the lease of the last leader expires",
         )
     if present.paused:
         yield _alarm(
-            "warning",
-            "ExecutionsPaused",
-            "workflow",
-            "",
-            "1 workflow execution is paused"
+            severity="warning",
+            code="ExecutionsPaused",
+            kind="workflow",
+            name="",
+            message="1 workflow execution is paused"
             if present.paused == 1
             else f"{present.paused} workflow executions are paused",
-            "see docs/how-to/handle-a-paused-workflow.md",
+            remedy="see docs/how-to/handle-a-paused-workflow.md",
         )
 
 

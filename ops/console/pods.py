@@ -41,7 +41,7 @@ from ops.console.values import (
 ENTRIES_SHOWN_MAX: Final = 1_000
 """The largest number of entries of a timeline; the history may have more (``ENTRIES_MAX``)."""
 
-assert ENTRIES_SHOWN_MAX <= ENTRIES_MAX
+assert ENTRIES_SHOWN_MAX <= ENTRIES_MAX, "a history keeps as many entries as are shown"
 
 
 class AddressFilter(NamedTuple):
@@ -54,7 +54,7 @@ class AddressFilter(NamedTuple):
 
 
 async def timeline(view: LogView, instant: LogInstant, subject: HistorySubject) -> Document:
-    """``Timeline`` of console-api.yaml. Raises NotFound if the log has no event about it."""
+    """``Timeline`` of console-api.yaml. Raises NotFound if no event is about the subject."""
     entries = (await read_history(view, subject)).entries
     if not entries:
         raise NotFound(

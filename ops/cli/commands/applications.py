@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Final
 from core.domain.autopools.applications import replicas_of, skip_reason
 from core.domain.evolution import Ledger
 from core.errors import ExecutionNotFound, NotFound
-from ops.cli.applications import POOL_COLUMNS, ApplicationLine, lines_of, plain, pool_rows, word_of
+from ops.cli.applications import (
+    POOL_COLUMNS,
+    ApplicationLine,
+    application_lines,
+    plain_application,
+    pool_rows,
+    word_of,
+)
 from ops.cli.output import print_fields, print_heading, show_table, show_value
 from ops.cli.workloads import Applications
 from workflows.engine.store.history_reader import find_run
@@ -30,12 +37,12 @@ async def describe_applications(
 
     ``applications`` None: those that have records. Raises NotFound.
     """
-    all_lines = lines_of(ledger, applications)
+    all_lines = application_lines(ledger, applications)
     lines = [line for line in all_lines if (line.key.namespace, line.key.name) == key]
     if not lines:
         raise _not_found("/".join(key), applications)
     if session.output.is_structured:
-        items = [plain(line) for line in lines]
+        items = [plain_application(line) for line in lines]
         show_value(items[0] if len(items) == 1 else {"items": items}, session.output)
         return
     for number, line in enumerate(lines):

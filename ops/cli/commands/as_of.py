@@ -91,7 +91,10 @@ def _show_all(ledger: Ledger, output: Output) -> None:
         ObjectKind.QUARANTINE,
         ObjectKind.ENDPOINT,
     )
-    listings = {kind: listing_of(ledger, ObjectSelection(kind, "", "", output)) for kind in kinds}
+    listings = {
+        kind: listing_of(ledger, ObjectSelection(kind, name="", namespace="", output=output))
+        for kind in kinds
+    }
     if output.is_structured:
         items: dict[str, Any] = {
             plural(kind): list(listing.manifests) for kind, listing in listings.items()

@@ -294,9 +294,9 @@ async def describe_address(session: ClusterSession, ledger: Ledger, text: str) -
                 await binding_in_words(session, (revised.claim.namespace, revised.claim.pod)),
             )
         )
-    mark = None if revised is not None else await read_cool_down(session, address)
-    if mark is not None:
-        fields.append(("Cool-down", mark.in_words(session.now_ms())))
+    cool_down = None if revised is not None else await read_cool_down(session, address)
+    if cool_down is not None:
+        fields.append(("Cool-down", cool_down.in_words(session.now_ms())))
     if session.output.is_structured:
         show_value({name.lower(): value for name, value in fields if value}, session.output)
         return

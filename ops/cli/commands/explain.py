@@ -265,7 +265,7 @@ def _show(explanation: Explanation, retention: _Retention) -> None:
         if retention.provider:
             print(f"network provider: {retention.provider}")
     if explanation.selection is None:
-        assert explanation.error is not None
+        assert explanation.error is not None, "without a selection there is an error"
         print(f"an ADD fails: {explanation.error.message}")
         if explanation.error.remedy and "orbctl explain" not in explanation.error.remedy:
             print(f"  → {explanation.error.remedy}")

@@ -184,16 +184,21 @@ def _take_over(context: typer.Context, read: ReadDump, *, dry_run: bool, yes: bo
 async def _simulate(
     session: ClusterSession, complete: TakeoverPlan
 ) -> tuple[TakeoverPlan, list[Refusal]]:
-    """The part of the complete plan that is not carried out yet, and its refusals."""
+    """The part of the complete plan that is not carried out yet, and its refusals.
+
+    Of the commands before and after the claims (``first``, ``last``), those without an effect are
+    left out.
+    """
     ledger = await read_ledger(session.store, session.keys)
     report_unreadable_keys(ledger)
     plan = remaining(complete, ledger.pools, ledger.endpoints)
     fork = Fork(ledger)
-    first = [fork.apply(command) for command in plan.first]
+    first_steps = [fork.apply(command) for command in plan.first]
     refusals = [refusal for endpoint in plan.endpoints for refusal in fork.assign(endpoint)]
-    last = [fork.apply(command) for command in plan.last]
-    refusals += [refusal for step in (*first, *last) for refusal in step.refusals]
-    return plan._replace(first=_effective(first), last=_effective(last)), refusals
+    last_steps = [fork.apply(command) for command in plan.last]
+    refusals += [refusal for step in (*first_steps, *last_steps) for refusal in step.refusals]
+    simulated = plan._replace(first=_effective(first_steps), last=_effective(last_steps))
+    return simulated, refusals
 
 
 def _effective(steps: list[SimulatedStep]) -> tuple[Command, ...]:

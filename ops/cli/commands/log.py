@@ -153,6 +153,5 @@ def _show_replayed(checker: Checker, events: int, violations: list[str]) -> None
         print(f"  {line}")
     if ledger.pools:
         print_heading("\nPools")
-        show(
-            listing_of(ledger, ObjectSelection(ObjectKind.POOL, "", "", TABLE_OUTPUT)), TABLE_OUTPUT
-        )
+        pools = ObjectSelection(ObjectKind.POOL, name="", namespace="", output=TABLE_OUTPUT)
+        show(listing_of(ledger, pools), TABLE_OUTPUT)

@@ -1,7 +1,7 @@
 """``orbctl retire``: deletes pools and subnets when they are empty, shows or cancels retirements.
 
 A retired pool allocates no addresses. A workflow in a controller deletes it when its last claim is
-released. If no controller runs, the workflow starts when one does.
+released. If no controller runs, the workflow waits for the start of a controller.
 """
 
 from __future__ import annotations

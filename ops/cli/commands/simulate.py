@@ -20,7 +20,7 @@ from core.manifests.commands import apply_command, delete_command
 from core.projections.fork import Fork, Holding, PoolEffect, SimulatedStep
 from core.projections.pool_tally import PoolCounts
 from ops.cli.action_runner import perform
-from ops.cli.applications import lines_of, word_of
+from ops.cli.applications import application_lines, word_of
 from ops.cli.exit_codes import Exit, report_unreadable_keys
 from ops.cli.formats import Output
 from ops.cli.input_files import Recursive
@@ -101,7 +101,9 @@ class SimulationResult(NamedTuple):
 def _planned(ledger: Ledger) -> list[AutomaticPoolPlan]:
     """The steps for every application that has a record, as the controllers plan them."""
     return [
-        AutomaticPoolPlan(str(line.key), step) for line in lines_of(ledger) for step in line.steps
+        AutomaticPoolPlan(str(line.key), step)
+        for line in application_lines(ledger)
+        for step in line.steps
     ]
 
 

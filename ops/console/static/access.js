@@ -15,7 +15,7 @@ export function token() {
   return sessionStorage.getItem(KEY) ?? "";
 }
 
-/** A form for a token. `accepted` is called after it is stored. `message`: why the token is needed. */
+/** A form for a token. `accepted` is called after the token is stored. `message`: why a token is needed. */
 export function tokenForm(message, accepted) {
   const field = element("input", {
     type: "password", id: "token", autocomplete: "off", maxlength: TOKEN_CHARACTERS_MAX, required: true,

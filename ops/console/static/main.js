@@ -101,7 +101,7 @@ function enter(title) {
   announcements.textContent = title;
 }
 
-/** Reads the page again because the log grew, unless it shows the past or follows the log itself. */
+/** Reads the page again because the log grew, unless the page shows the past or `pages.js` excludes it. */
 function refresh() {
   timeBar.follow();
   const state = readLocation();

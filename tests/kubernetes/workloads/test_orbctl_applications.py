@@ -11,7 +11,7 @@ import pytest
 from core.eventstore.keys import Keys
 from core.eventstore.state import read_ledger
 from core.kubernetes.workloads.applications import application_of
-from ops.cli.applications import lines_of
+from ops.cli.applications import application_lines
 from ops.cli.exit_codes import Exit
 from tests.kubernetes.objects import Object
 from tests.kubernetes.workload_objects import COLLECTION_PATHS, create_set, delete_workloads
@@ -45,7 +45,7 @@ def create_requested_pools(orbctl: OrbctlHarness, server: ApiServer, name: str) 
     deployment = server.request("GET", f"{COLLECTION_PATHS['Deployment']}/{name}").body
     application = application_of("Deployment", deployment)
     ledger = asyncio.run(read_ledger(orbctl.store, Keys(CLUSTER_NAME)))
-    (line,) = lines_of(ledger, {application.key: application})
+    (line,) = application_lines(ledger, {application.key: application})
     commands = [step.command for step in line.steps if step.command is not None]
     assert commands
     orbctl.on_node("node-1", lambda node: node.apply(*commands))
