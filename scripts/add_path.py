@@ -75,17 +75,17 @@ async def _measure(directory: Path) -> AddPath:
         plugin_log_path=str(directory / "plugin.log"),
         announce_addresses=False,
     )
-    async with running(settings, MemoryStore()) as node:
-        await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
-        await node.add("first")
-        return await _record(node)
+    async with running(settings, MemoryStore()) as agent:
+        await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
+        await agent.add("first")
+        return await _record(agent)
 
 
-async def _record(node: AgentHarness) -> AddPath:
+async def _record(agent: AgentHarness) -> AddPath:
     recorder = _Recorder()
     sys.setprofile(recorder.on_event)
     try:
-        await node.add("second")
+        await agent.add("second")
     finally:
         sys.setprofile(None)
     return AddPath(recorder.calls)

@@ -21,8 +21,8 @@ COMPILER=aarch64-linux-gnu-gcc
 PRELOADED=/usr/local/lib/namespace_type.so  # implements an ioctl that the user emulation lacks
 
 # PURE: tests that run in the user emulation; tests/support/emulation.py skips some of them.
-# KERNEL: tests that need an arm64 kernel, because they use netlink or eBPF; the last three are among those that
-# tests/support/emulation.py skips.
+# KERNEL: tests that need an arm64 kernel, because they use netlink or eBPF. The files of the last two lines have the
+# tests that tests/support/emulation.py skips in the user emulation.
 PURE=(tests/core tests/nodeagent tests/cni -m 'not netns and not uml and not containerd')
 KERNEL=(tests/nodeagent/netlink tests/nodeagent/clusterip/test_programs.py
     tests/nodeagent/clusterip/test_programs_on_sockets.py tests/nodeagent/coordinator/test_engine.py

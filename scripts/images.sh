@@ -12,7 +12,7 @@
 # PLATFORMS=linux/amd64,linux/arm64  BASE=debian (a base image that mmdebstrap makes from Debian's packages)
 # BUILD_FLAGS: more flags for the engine's build command. PUSH_FLAGS: more flags for pushes by podman and buildah. OUT: output directory, default build/images.
 # IMAGES=controller or IMAGES=agent: only that one.
-# ETCD_SOURCE: another source of etcd's image if its registry cannot be reached, such as mirror.example.com/etcd:v3.5.26
+# ETCD_SOURCE: another source of etcd's image if quay.io cannot be reached, such as mirror.example.com/etcd:v3.5.26
 set -euo pipefail
 shopt -s inherit_errexit
 cd "$(dirname "$0")/.."

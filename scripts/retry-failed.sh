@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs the tests that failed in the last run once more: on a busy machine a test may miss its deadline. At most
-# MAX_RETRIED_TESTS are retried. Tests that check for leaked or duplicate addresses or lost state are not retried,
-# because a single failure of them is a bug. Tests that pass here are printed as FLAKY and must be repaired.
+# Runs the tests that failed in the last run once more: on a busy machine a test may miss its deadline. Nothing is run
+# if more than MAX_RETRIED_TESTS tests failed, or if a failed test checks for leaked or duplicate addresses or lost
+# state: a single failure of such a test is a bug. Tests that pass here are printed as FLAKY and must be repaired.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -74,7 +74,7 @@ class ImageFiles:
                 self._contents[name] = _member(layer, entry.name).read()
 
     def text(self, name: str) -> str:
-        """The text of a file, also through a link to it or to its directory; "" without it."""
+        """The text of a file, also through a link to it or to its directory; "" if it is absent."""
         folder, _, base = name.rpartition("/")
         name = f"{self._links.get(folder, folder)}/{base}"
         return self._contents.get(self._links.get(name, name), b"").decode(errors="replace")
@@ -87,9 +87,9 @@ class ImageFiles:
     def _delete(self, folder: str, base: str) -> None:
         """Carry out a whiteout: it deletes a file or folder, or what a folder contains."""
         hidden = folder if base == OPAQUE else f"{folder}/{base.removeprefix(WHITEOUT)}"
-        for found in (self._contents, self._links):
-            for path in [path for path in found if path == hidden or path.startswith(f"{hidden}/")]:
-                del found[path]
+        for files in (self._contents, self._links):
+            for path in [path for path in files if path == hidden or path.startswith(f"{hidden}/")]:
+                del files[path]
 
 
 def read_image(archive: Path) -> tuple[dict[str, Any], list[Component]]:
@@ -107,7 +107,7 @@ def read_image(archive: Path) -> tuple[dict[str, Any], list[Component]]:
 
 
 def make_bill(config: dict[str, Any], components: Iterable[Component]) -> str:
-    """Make the document. Its time is that of the image, so that equal images have equal bills."""
+    """Make the bill. Its time is the image's, so that equal images have equal bills."""
     labels = config.get("config", {}).get("Labels") or {}
     title = labels.get("org.opencontainers.image.title", "image")
     version = labels.get("org.opencontainers.image.version", "")

@@ -103,90 +103,101 @@ _VETH_NODE = ("veth<id>", "the host veth", "kubelet, Services, node")
 
 _MODES = {
     "datapath-underlay": _Mode(
-        "Underlay with macvlan",
-        "The Pod has two interfaces: eth0 is a macvlan on the node's NIC ens192 and carries "
-        "traffic of the datacentre network; veth0 is one end of a veth pair, whose other end is on "
-        "the node, and carries traffic of the node and of Services. Routes in the Pod send "
-        "Services over veth0; table 500 of the node sends the Pod's address over the host veth.",
-        ("eth0", "macvlan, address P", "its own MAC address"),
-        _VETH_POD,
-        ("ens192", "master interface", "macvlan children do not reach it"),
-        _VETH_NODE,
-        ("switch, router g", "see the Pod's address", "and its MAC address"),
-        (),
-        _UNDERLAY_POD,
-        _UNDERLAY_NODE,
-        _LEGEND,
+        title="Underlay with macvlan",
+        description=(
+            "The Pod has two interfaces: eth0 is a macvlan on the node's NIC ens192 and carries "
+            "traffic of the datacentre network; veth0 is one end of a veth pair, whose other "
+            "end is on the node, and carries traffic of the node and of Services. Routes in the "
+            "Pod send Services over veth0; table 500 of the node sends the Pod's address over "
+            "the host veth."
+        ),
+        upper=("eth0", "macvlan, address P", "its own MAC address"),
+        lower=_VETH_POD,
+        master=("ens192", "master interface", "macvlan children do not reach it"),
+        host_veth=_VETH_NODE,
+        outside=("switch, router g", "see the Pod's address", "and its MAC address"),
+        lower_outside=(),
+        pod_rules=_UNDERLAY_POD,
+        node_rules=_UNDERLAY_NODE,
+        outside_notes=_LEGEND,
     ),
     "datapath-ipvlan": _Mode(
-        "Underlay with ipvlan",
-        "As underlay with macvlan, but eth0 is an ipvlan: it has the MAC address of its master. "
-        "The switch learns only the MAC addresses of nodes, which clouds and hypervisors often "
-        "demand.",
-        ("eth0", "ipvlan, address P", "MAC address of ens192"),
-        _VETH_POD,
-        ("ens192", "master interface", "sorts packets by IP address"),
-        _VETH_NODE,
-        ("switch, router g", "knows only the nodes'", "MAC addresses"),
-        (),
-        _UNDERLAY_POD,
-        _UNDERLAY_NODE,
-        (*_LEGEND, "", "For clouds and hypervisors", "that drop unknown MACs."),
+        title="Underlay with ipvlan",
+        description=(
+            "As underlay with macvlan, but eth0 is an ipvlan: it has the MAC address of its "
+            "master. The switch learns only the MAC addresses of nodes, which clouds and "
+            "hypervisors often demand."
+        ),
+        upper=("eth0", "ipvlan, address P", "MAC address of ens192"),
+        lower=_VETH_POD,
+        master=("ens192", "master interface", "sorts packets by IP address"),
+        host_veth=_VETH_NODE,
+        outside=("switch, router g", "knows only the nodes'", "MAC addresses"),
+        lower_outside=(),
+        pod_rules=_UNDERLAY_POD,
+        node_rules=_UNDERLAY_NODE,
+        outside_notes=(*_LEGEND, "", "For clouds and hypervisors", "that drop unknown MACs."),
     ),
     "datapath-sriov": _Mode(
-        "Underlay with SR-IOV",
-        "As underlay with macvlan, but eth0 is a virtual function of the card, which is moved into "
-        "the Pod. The card's own switch connects it with the network; the node's kernel does not "
-        "see these packets.",
-        ("eth0", "virtual function, address P", "moved into the Pod"),
-        _VETH_POD,
-        ("ens192", "physical function", "the switch is in the card"),
-        _VETH_NODE,
-        ("switch, router g", "see the Pod's address", "and its MAC address"),
-        (),
-        _UNDERLAY_POD,
-        (
+        title="Underlay with SR-IOV",
+        description=(
+            "As underlay with macvlan, but eth0 is a virtual function of the card, which is "
+            "moved into the Pod. The card's own switch connects it with the network; the node's "
+            "kernel does not see these packets."
+        ),
+        upper=("eth0", "virtual function, address P", "moved into the Pod"),
+        lower=_VETH_POD,
+        master=("ens192", "physical function", "the switch is in the card"),
+        host_veth=_VETH_NODE,
+        outside=("switch, router g", "see the Pod's address", "and its MAC address"),
+        lower_outside=(),
+        pod_rules=_UNDERLAY_POD,
+        node_rules=(
             *_UNDERLAY_NODE[:3],
             "",
             "A device plugin hands out the functions;",
             "with match_master_subnet a pool's subnet",
             "must contain an address of ens192.",
         ),
-        (*_LEGEND, "", "RDMA over Ethernet uses", "the same path."),
+        outside_notes=(*_LEGEND, "", "RDMA over Ethernet uses", "the same path."),
     ),
     "datapath-ovs": _Mode(
-        "Underlay with Open vSwitch",
-        "As underlay with macvlan, but eth0 is one end of a veth pair whose other end is a port of "
-        "an Open vSwitch bridge on the node. The bridge has the node's NIC as uplink and sets the "
-        "VLAN of the port.",
-        ("eth0", "made by the ovs plugin", "address P"),
-        _VETH_POD,
-        ("OVS bridge", "a port for each Pod, with its VLAN", "ens192 is the uplink"),
-        _VETH_NODE,
-        ("switch, router g", "VLAN or trunk", "of the network"),
-        (),
-        _UNDERLAY_POD,
-        (
+        title="Underlay with Open vSwitch",
+        description=(
+            "As underlay with macvlan, but eth0 is one end of a veth pair whose other end is a "
+            "port of an Open vSwitch bridge on the node. The bridge has the node's NIC as "
+            "uplink and sets the VLAN of the port."
+        ),
+        upper=("eth0", "made by the ovs plugin", "address P"),
+        lower=_VETH_POD,
+        master=("OVS bridge", "a port for each Pod, with its VLAN", "ens192 is the uplink"),
+        host_veth=_VETH_NODE,
+        outside=("switch, router g", "VLAN or trunk", "of the network"),
+        lower_outside=(),
+        pod_rules=_UNDERLAY_POD,
+        node_rules=(
             *_UNDERLAY_NODE[:3],
             "",
             "The SpiderMultusConfig names bridge, vlan",
             "and trunk. Orbweaver does not configure",
             "the bridge.",
         ),
-        _LEGEND,
+        outside_notes=_LEGEND,
     ),
     "datapath-overlay": _Mode(
-        "Overlay with Calico or Cilium, and a further NIC",
-        "The Pod's eth0 belongs to Calico or Cilium and is a veth to the node already. net1 is a "
-        "macvlan on the datacentre network. Packets from the address of net1 leave by table 101 "
-        "over net1; Services and the node are reached over eth0.",
-        ("net1", "macvlan, address P", "from a pool of Orbweaver"),
-        ("eth0", "veth, address C", "from Calico or Cilium"),
-        ("ens192", "master interface"),
-        ("cali<id> or lxc<id>", "the host veth of the overlay"),
-        ("switch, router g", "see the address P"),
-        ("overlay", "tunnels or routes", "between the nodes"),
-        (
+        title="Overlay with Calico or Cilium, and a further NIC",
+        description=(
+            "The Pod's eth0 belongs to Calico or Cilium and is a veth to the node already. net1 "
+            "is a macvlan on the datacentre network. Packets from the address of net1 leave by "
+            "table 101 over net1; Services and the node are reached over eth0."
+        ),
+        upper=("net1", "macvlan, address P", "from a pool of Orbweaver"),
+        lower=("eth0", "veth, address C", "from Calico or Cilium"),
+        master=("ens192", "master interface"),
+        host_veth=("cali<id> or lxc<id>", "the host veth of the overlay"),
+        outside=("switch, router g", "see the address P"),
+        lower_outside=("overlay", "tunnels or routes", "between the nodes"),
+        pod_rules=(
             "`default via 169.254.1.1 dev eth0`",
             "`n, S, O dev eth0`",
             "`rule: from P lookup 101`",
@@ -194,7 +205,7 @@ _MODES = {
             "`rule: from C lookup 100`",
             "`table 100: default dev eth0`",
         ),
-        (
+        node_rules=(
             "`rule 1000: all lookup 500`",
             "`table 500: P dev cali<id>`",
             "",
@@ -202,7 +213,7 @@ _MODES = {
             "the node already. A reply to P leaves by net1,",
             "a reply to C by eth0.",
         ),
-        ("C  the Pod's overlay address", *_LEGEND),
+        outside_notes=("C  the Pod's overlay address", *_LEGEND),
     ),
 }
 

@@ -14,15 +14,23 @@ _DRAWN: Final = re.compile(r"^[ │├└─]+(?P<name>[A-Z]\w+) +(?P<text>.+?)(
 """A class in the tree that the docstring of ``core.errors`` draws."""
 
 _GROUP_SUFFIX: Final = "Error"
-"""The suffix of classes that only group other classes; ``ProviderError`` is an exception."""
+"""The suffix of classes that only group other classes; these classes have no row."""
 
-_NOT_IN_CNI: Final = 999
-"""The code of unexpected errors: no CNI call reports them on purpose."""
+_RAISED_WITH_SUFFIX: Final = "ProviderError"
+"""The class with this suffix that is raised itself, so it has a row."""
+
+_UNEXPECTED_CODE: Final = 999
+"""The CNI error code for every class without a code of its own; the table shows "-"."""
 
 
 def with_failures(page: str) -> str:
-    """The page with the table of the code. Raises AssertionError if the page has no markers."""
-    assert _TABLE.search(page), "errors.md has no markers of the table"
+    """The text of the page, with the table between its two markers generated from ``core.errors``.
+
+    Raises AssertionError if the page has no markers.
+    """
+    assert _TABLE.search(page), (
+        "errors.md has no table: put <!-- failures: generated --> before it, <!-- end --> after it"
+    )
     rows = "\n".join(_rows())
     return _TABLE.sub(lambda match: f"{match[1]}\n{rows}\n\n{match[2]}", page)
 
@@ -33,18 +41,18 @@ def _rows() -> Iterator[str]:
     for line in (errors.__doc__ or "").splitlines():
         match = _DRAWN.match(line)
         if match and (
-            match["name"] == "ProviderError" or not match["name"].endswith(_GROUP_SUFFIX)
+            match["name"] == _RAISED_WITH_SUFFIX or not match["name"].endswith(_GROUP_SUFFIX)
         ):
-            kind = getattr(errors, match["name"])
+            error_class = getattr(errors, match["name"])
             text = match["text"].strip().replace("|", "\\|")
-            retry = "yes" if kind.retryable else "no"
-            code = _code(kind)
-            shown = "-" if code == _NOT_IN_CNI else code
+            retry = "yes" if error_class.retryable else "no"
+            code = _cni_code(error_class)
+            shown = "-" if code == _UNEXPECTED_CODE else code
             yield f"| {text} | `{match['name']}` | {shown} | {retry} |"
 
 
-def _code(kind: type[errors.OrbweaverError]) -> int:
-    # Not by the constructor of the class, because each class has other arguments.
-    error = kind.__new__(kind)
+def _cni_code(error_class: type[errors.OrbweaverError]) -> int:
+    # The constructor of the class is not called, because each class has other arguments.
+    error = error_class.__new__(error_class)
     errors.OrbweaverError.__init__(error, "")
     return failure_of(error).code

@@ -21,7 +21,10 @@ echo "$room" >"$CNI_PATH/room"
 test -e "$room/started" || exit 1
 echo '{"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.2/24"}]}'
 """
-"""A plugin that succeeds once its start command has created a file in its directory."""
+"""An IPAM plugin that fails until its start command has created a file in its work directory.
+
+The comparison makes that directory, and replaces ``@ROOM@`` in the configuration by its path.
+"""
 
 
 def _against(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -25,7 +25,7 @@ from ops.controller.settings import ControllerSettings
 from ops.kinds import ALL_KINDS
 from ops.settings import ClusterSettings
 from tests.containment.samples import FAULT_CASES, Case, case_id
-from tests.support.faulty_store import KeptStore
+from tests.support.faulty_store import UnclosedMemoryStore
 from tests.support.node_harness import NodeHarness, pod, pool
 from workflows.engine.store.keys import WorkflowKeys
 
@@ -73,7 +73,7 @@ async def test_a_controller_publishes_readable_values_and_reports_unreadable_key
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(projector, "REBUILD_PAUSE_S", 0.01)
-    store = KeptStore()
+    store = UnclosedMemoryStore()
     async with NodeHarness(store) as node:
         await node.apply(pool("lan", "10.6.0.1-10.6.0.99"))
         async with running_controller(store, tmp_path) as controller:
@@ -116,7 +116,7 @@ def _metrics(controller: Controller) -> str:
 async def test_an_unreadable_execution_of_one_job_does_not_stop_other_jobs(
     workflow_id: str, tmp_path: Path
 ) -> None:
-    store = KeptStore()
+    store = UnclosedMemoryStore()
     async with NodeHarness(store) as node:
         await node.apply(pool("lan", "10.6.0.1-10.6.0.99"))
         key = WorkflowKeys(node.keys).open(workflow_id)
@@ -136,7 +136,7 @@ async def test_an_unreadable_execution_of_one_job_does_not_stop_other_jobs(
 async def test_every_key_of_a_running_cluster_is_of_a_kind_in_the_table(
     tmp_path: Path,
 ) -> None:
-    store = KeptStore()
+    store = UnclosedMemoryStore()
     async with NodeHarness(store) as node, running_controller(store, tmp_path) as controller:
         await node.apply(pool("lan", "10.6.0.1-10.6.0.99"))
         await node.apply(ApplyReservation(Reservation("dns", 4, ("10.6.0.9",))))

@@ -1,4 +1,7 @@
-"""docs/contributing/guides.md has each link of Spiderpool's index, and the proof of each guide."""
+"""docs/contributing/guides.md has a row for each link of Spiderpool's usage index.
+
+The row of a guide states how the guide is proved: executed, rendered or read.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ PAGE: Final = PROJECT_ROOT / "docs" / "contributing" / "guides.md"
 GUIDES: Final = PROJECT_ROOT / "docs" / "guides"
 NOT_GUIDES: Final = frozenset({"index.md", "before-you-begin.md"})
 """Pages of ``docs/guides`` that are not guides, and have no row."""
+
 LINKS: Final = frozenset(
     [
         "get-started-macvlan",
@@ -89,9 +93,10 @@ def link_of(row: Row) -> str | None:
 
 
 def proof_of(path: Path) -> str:
-    """The proof of a page by ``tests/nodes/test_guides.py``, which runs the shell blocks.
+    """How a guide is proved: "read" if it has no shell blocks.
 
-    read: the page has none; executed: its Pods start; rendered: they do not.
+    ``tests/nodes/test_guides.py`` runs shell blocks: "executed" if the guide waits until its Pods
+    run, otherwise "rendered".
     """
     blocks = shell_blocks(path)
     if not blocks:

@@ -20,10 +20,10 @@ VARIABLE: Final = re.compile(r"(?:SPIDERPOOL|ORBWEAVER|MULTUS)_[A-Z0-9_]+")
 IN_BACKQUOTES: Final = re.compile(r"`([^`]+)`")
 ROW_CODE: Final = re.compile(r"^\| ([\d, ]+) \|", re.MULTILINE)
 
-PRIVATE: Final = frozenset({"ORBWEAVER_LAB", "ORBWEAVER_PLUGIN", "ORBWEAVER_WHO"})
+INTERNAL_VARIABLES: Final = frozenset({"ORBWEAVER_LAB", "ORBWEAVER_PLUGIN", "ORBWEAVER_WHO"})
 """Variables that one of our programs sets for another; users do not set them."""
 
-OF_THE_EXECUTABLE: Final = frozenset({5, 100})
+CODES_OF_THE_EXECUTABLE: Final = frozenset({5, 100})
 """Error codes that only the C program (``cni/plugin.c``) prints."""
 
 
@@ -47,7 +47,7 @@ def test_every_environment_variable_of_the_code_is_on_a_page_and_vice_versa() ->
     text = page("configuration.md") + page("orbctl.md") + page("orbctl-commands.md")
     read_by_code = variables_in_code()
 
-    assert read_by_code - PRIVATE - set(VARIABLE.findall(text)) == set()
+    assert read_by_code - INTERNAL_VARIABLES - set(VARIABLE.findall(text)) == set()
     assert set(VARIABLE.findall(page("configuration.md"))) - read_by_code == set()
 
 
@@ -74,7 +74,7 @@ def test_every_error_code_of_the_agent_is_on_the_page_and_no_other() -> None:
         for code in cell.split(",")
     }
 
-    assert named == codes | OF_THE_EXECUTABLE
+    assert named == codes | CODES_OF_THE_EXECUTABLE
 
 
 def leaves(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -82,7 +82,7 @@ class Cloud:
         self._stack.callback(self._cluster.server.request, "DELETE", path)
 
     def _serve_provider(self) -> None:
-        listening = self._cluster.server.home.visit(_listening)
+        listening = self._cluster.server.location.visit(_listening)
         self.provider = FakeProvider(listening=listening)
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_forever, name="provider")

@@ -45,7 +45,7 @@ def orb(cluster: KubernetesCluster) -> Orb:
         }
         assignments = [f"{name}={value}" for name, value in variables.items()]
         command = ["env", "-i", *assignments, "kubectl", "orb", *arguments]
-        return attempt(cluster.server.home.inside(command), stdin=stdin)
+        return attempt(cluster.server.location.inside(command), stdin=stdin)
 
     return run
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.folders import LONGEST_FIRST, MACHINE_SCOPE, WITHOUT_FOLDER, folder_of, scope_of
+from tests.support.folders import LONGEST_FIRST, MACHINE_SCOPE, SEPARATE_FILES, folder_of, scope_of
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 2
@@ -98,7 +98,8 @@ def test_counters_of_all_workers_are_summed(run: Run) -> None:
     assert f"workflow faults: executions {executions}, kills 0, violations 0" in run.output
 
 
-def test_the_longest_folder_is_started_first(run: Run) -> None:
+def test_a_folder_of_longest_first_is_started_before_the_others(run: Run) -> None:
+    # Of the folders of the inner run, only tests/nodes is in LONGEST_FIRST.
     (nodes_worker,) = {test.worker for test in run.tests if test.folder == "tests/nodes"}
     first = next(test.folder for test in run.tests if test.worker == nodes_worker)
     # Without workers, folders keep the order in which they were collected.
@@ -107,11 +108,11 @@ def test_the_longest_folder_is_started_first(run: Run) -> None:
 
 @pytest.mark.parametrize("scope", LONGEST_FIRST)
 def test_every_long_scope_exists(scope: str) -> None:
-    assert (ROOT / scope).is_file() if scope in WITHOUT_FOLDER else (ROOT / scope).is_dir()
+    assert (ROOT / scope).is_file() if scope in SEPARATE_FILES else (ROOT / scope).is_dir()
 
 
-@pytest.mark.parametrize("file", WITHOUT_FOLDER)
-def test_a_file_without_its_folder_is_a_scope(file: str) -> None:
+@pytest.mark.parametrize("file", SEPARATE_FILES)
+def test_a_file_that_is_scheduled_apart_from_its_folder_is_a_scope(file: str) -> None:
     folder = (ROOT / file).parent
     others = (path.relative_to(ROOT) for path in folder.glob("test_*.py") if path != ROOT / file)
 

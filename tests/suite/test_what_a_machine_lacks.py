@@ -244,5 +244,6 @@ def test_in_ci_a_missing_program_fails_and_elsewhere_it_skips(
         variables=variables,
     )
 
+    # CI installs prometheus, which one test needs, and not kubelet, which the other test needs.
     assert ("1 skipped, 1 error" if variables else "2 skipped") in result.output
     assert result.code == bool(variables), result.output

@@ -1,7 +1,7 @@
 """An agent for tests, with commands of an operator and calls of a container runtime.
 
-The calls are raw bytes, and share no code with the executables or the agent's framing: they
-implement docs/reference/cni-executables.md independently.
+A call is encoded here by docs/reference/cni-executables.md, independently of the code of the agent
+and of the CNI executables.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ANSWER_DEADLINE_S = 60.0
 
 
 class Reply(NamedTuple):
-    """The answer of the agent: the exit code and the output of the executable."""
+    """The agent's answer: the exit code and the output that a CNI executable would return."""
 
     status: int
     body: bytes
@@ -63,7 +63,7 @@ async def exchange(path: str, request: bytes) -> Reply:
             await writer.drain()
             status, length = struct.unpack(">BI", await reader.readexactly(5))
             body = await reader.readexactly(length)
-            assert await reader.read() == b""
+            assert await reader.read() == b"", "the agent must close the connection after the frame"
             return Reply(status, body)
         finally:
             writer.close()
@@ -80,9 +80,9 @@ def frame(environment: dict[str, str], stdin: bytes) -> bytes:
 async def running(
     settings: Settings, store: KeyValueStore, **options: Any
 ) -> AsyncIterator[AgentHarness]:
-    """Run an agent; options named in ``AgentSources`` become its sources."""
-    named = {name: options.pop(name) for name in AgentSources._fields if name in options}
-    sources = AgentSources(**named)
+    """Run an agent. ``options``: fields of ``AgentSources``, or further arguments of ``Agent``."""
+    source_options = {name: options.pop(name) for name in AgentSources._fields if name in options}
+    sources = AgentSources(**source_options)
     agent = Agent(settings, store, sources=sources, **options)
     try:
         await agent.start()
@@ -125,13 +125,17 @@ class AgentHarness:
         )
 
     async def pool(self, name: str, subnet: str, *ips: str, **fields: Any) -> None:
-        """Apply a pool."""
+        """Apply a pool; unless ``default`` is False, it also serves Pods that request no pool."""
         family: Family = 6 if ":" in subnet else 4
         fields.setdefault("default", True)
         await self.apply(ApplyPool(Pool(name, family, subnet, ips, **fields)))
 
     async def pod(self, name: str, annotations: dict[str, Any], **fields: Any) -> None:
-        """Record a Pod of namespace shop; annotations that are not strings are encoded as JSON."""
+        """Record a Pod of namespace shop.
+
+        A name in ``annotations`` without a prefix gets ``ipam.spidernet.io/``. A value that is not
+        a string is encoded as JSON.
+        """
         texts = {
             key if "/" in key else f"ipam.spidernet.io/{key}": (
                 value if isinstance(value, str) else json.dumps(value)

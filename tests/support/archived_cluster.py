@@ -43,7 +43,10 @@ TEST_KEYS = Keys("test")
 
 
 class Add(NamedTuple):
-    """An ADD for a Pod on a node. ``fixed``: the Pod is a StatefulSet's replica."""
+    """An ADD for a Pod on a node. ``fixed``: the Pod is a StatefulSet's replica.
+
+    A Pod that is created again under the same name has another ``generation``, and so another UID.
+    """
 
     node: str
     name: str
@@ -81,6 +84,7 @@ _commands: st.SearchStrategy[Command] = st.one_of(
 )
 _adds = st.builds(Add, _nodes, _names, st.integers(0, 1), st.booleans())
 _removes = st.builds(Remove, _nodes, _names, st.integers(0, 1))
+# ADDs are named twice, so that half of the moves are ADDs.
 moves: st.SearchStrategy[Move] = st.one_of(_adds, _adds, _removes, st.builds(Configure, _commands))
 move_lists = st.lists(moves, min_size=8, max_size=25)
 
@@ -114,7 +118,7 @@ class ArchivedCluster:
     async def seal(
         self, upto: int | None = None, *, file_bytes_max: int = 1 << 20, files: Files | None = None
     ) -> int:
-        """Seal segments into the archive; return the number of files written."""
+        """Seal segments up to a revision into the archive; return the number of files written."""
         archiver = Archiver(
             self.store,
             TEST_KEYS,
@@ -129,11 +133,11 @@ class ArchivedCluster:
         return await open_log(self.store, TEST_KEYS, self.files, now_ms=self.now_ms)
 
     async def replayed(self) -> list[Recorded]:
-        """Every event of archive and live log."""
+        """Every event of the archive and of the log in etcd."""
         return [event async for batch in (await self.view()).events() for event in batch]
 
     async def commit_undecodable_segment(self) -> int:
-        """Commit a segment of a new writer that cannot be decoded; return its position."""
+        """As a new writer, commit a segment that cannot be decoded; return its revision."""
         head = HEAD_CODEC.encode(WriterHead(1, 1))
         writes = [Put(TEST_KEYS.log("ghost", 1), b"\xff"), Put(TEST_KEYS.head("ghost"), head)]
         await self.store.commit([], writes)
@@ -163,7 +167,7 @@ class ArchivedCluster:
 async def archived_cluster(
     directory: Path, store: KeyValueStore | None = None
 ) -> AsyncIterator[ArchivedCluster]:
-    """A running cluster with three empty pools: ``main``, ``spare`` and ``six``."""
+    """A running cluster with three pools that have no claims yet: ``main``, ``spare``, ``six``."""
     cluster = ArchivedCluster(MemoryStore() if store is None else store, directory)
     async with contextlib.AsyncExitStack() as stack:
         for node in cluster.nodes.values():

@@ -25,14 +25,14 @@ DEADLINE_S: Final = 3 * 3600
 """Seconds for all tests. A test takes about fifty times as long as without emulation."""
 
 BOARD: Final = Board(
-    "qemu-system-aarch64",
-    ("-M", "virt", "-cpu", "max,pauth-impdef=on"),
-    "ttyAMA0",
-    ROOT,
-    ROOT,
-    ("9p", "9pnet_virtio", "overlay"),
+    program="qemu-system-aarch64",
+    options=("-M", "virt", "-cpu", "max,pauth-impdef=on"),
+    console="ttyAMA0",
+    root=ROOT,
+    kernels=ROOT,
+    modules=("9p", "9pnet_virtio", "overlay"),
 )
-MODULES: Final = (
+MODULES_FOR_TESTS: Final = (
     *("ipv6", "8021q", "bonding max_bonds=0", "dummy numdummies=0", "veth", "bridge", "macvlan"),
     *("ipvlan", "vrf", "nf_tables", "nft_ct", "nf_conntrack"),
 )
@@ -53,7 +53,7 @@ echo $? >/run/out/status
 def run_tests(arguments: list[str]) -> int:
     """Boot, run pytest, and power off; return pytest's exit code, or 1 if there is none."""
     script = SCRIPT.format(
-        loading="\n".join(f"modprobe {module}" for module in MODULES),
+        loading="\n".join(f"modprobe {module}" for module in MODULES_FOR_TESTS),
         reports=REPORTS_VARIABLE,
         emulated=f"{EMULATION_VARIABLE}={MACHINE_EMULATION}",
         arguments=shlex.join(arguments),

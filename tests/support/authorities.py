@@ -8,7 +8,10 @@ from pathlib import Path
 
 
 class PlainAuthority:
-    """An authority made by ``openssl req -x509``, without key usage, and one server certificate."""
+    """An authority made by ``openssl req -x509``, and one server certificate.
+
+    The authority's certificate has no key usage extension.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.ca = directory / "ca.pem"
@@ -26,7 +29,7 @@ class PlainAuthority:
         )
 
     def server(self) -> ssl.SSLContext:
-        """The TLS settings of a server on loopback with that certificate."""
+        """The TLS settings of a server on loopback with the server certificate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate, self.key)
         return context

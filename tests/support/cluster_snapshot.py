@@ -1,7 +1,7 @@
 """Cluster facts from one round of listings, for tests and benchmarks of reclaim.
 
-A listing counts as complete only if it was read to the end, after the claims, and is not empty for
-a kind that every cluster has.
+A listing is trusted only if it was read to the end, was taken after the claims were read, and is
+not empty for a kind that every cluster has.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ T = TypeVar("T")
 class ClusterSnapshot:
     """Facts from one round of listings.
 
-    ``listings``: one for each kind that was listed. ``claims_read``: when the claims were read, by
-    the same clock. A method that needs a trusted listing returns an uncertain ``MissingOwner`` if
-    the listing is not trusted.
+    ``listings``: one for each kind that was listed. ``claims_read``: when the claims of addresses
+    were read from etcd, by the clock of the listings. A method that needs a trusted listing returns
+    an uncertain ``MissingOwner`` if the listing is not trusted.
     """
 
     __slots__ = (
-        "_by_uid", "_claims", "_doubts", "_launchers", "_nodes", "_pods", "_reporters",
+        "_by_uid", "_doubts", "_ipam_claims", "_launchers", "_nodes", "_pods", "_reporters",
         "_stateful_sets", "_vmis", "_vms", "observed_at",
     )  # fmt: skip
 
@@ -64,7 +64,7 @@ class ClusterSnapshot:
         }
         self._vmis = {(vmi.namespace, vmi.name): vmi for vmi in objects.vmis}
         self._vms = {(vm.namespace, vm.name): vm for vm in objects.vms}
-        self._claims = {(claim.namespace, claim.name): claim for claim in objects.ipam_claims}
+        self._ipam_claims = {(claim.namespace, claim.name): claim for claim in objects.ipam_claims}
         self._by_uid = {pod.uid: pod for pod in self._pods.values()}
         self._reporters = {
             ip: pod for pod in self._pods.values() if pod.is_living for ip in pod.ips
@@ -76,7 +76,7 @@ class ClusterSnapshot:
             "StatefulSet": len(self._stateful_sets),
             "VirtualMachineInstance": len(self._vmis),
             "VirtualMachine": len(self._vms),
-            "IPAMClaim": len(self._claims),
+            "IPAMClaim": len(self._ipam_claims),
         }
         self._doubts = {
             kind: doubt_of(kind, size, listings.get(kind), claims_read)
@@ -122,7 +122,8 @@ class ClusterSnapshot:
 
     def ipam_claim(self, namespace: str, name: str) -> IpamClaimState | MissingOwner:
         """The IPAMClaim, from a trusted listing."""
-        return self._answer("IPAMClaim", self._claims.get((namespace, name)), f"{namespace}/{name}")
+        entry = self._ipam_claims.get((namespace, name))
+        return self._answer("IPAMClaim", entry, f"{namespace}/{name}")
 
     def _answer(self, kind: Kind, entry: T | None, name: str) -> T | MissingOwner:
         doubt = self._doubts[kind]

@@ -39,12 +39,17 @@ HELD_ADDRESS: Final = "10.6.0.17"
 """An address that web-1 held from 12:02 to 12:05, and web-0 since 12:10."""
 
 COOLING_DOWN: Final = "10.6.0.23"
-"""The only other assignable address of ``lan``: web-3 held it from 13:00 to 14:00."""
+"""The only assignable address of pool ``lan`` besides ``HELD_ADDRESS``.
+
+web-3 held it from 13:00 to 14:00.
+"""
 
 RELEASE_TRACE: Final = "4bf92f3577b34da6a3ce929d0e0e4736"
 """The trace id of the release of ``COOLING_DOWN``; no other event has a trace id."""
 
-WIDE_REQUEST: Final = SelectionRequest("eth0", ("wide",))
+WIDE_REQUEST: Final = SelectionRequest("eth0", default_ipv4_pools=("wide",))
+"""A request for an address of the pool ``wide``."""
+
 HOSTILE_TEXT: Final = "<img src=x onerror=alert(1)>"
 """The reason of a quarantine: a page must show it as text."""
 
@@ -81,12 +86,12 @@ async def running_console(
     async with node_a, node_b:
         await _write_events(clock, node_a, node_b)
         source = ConsoleSource(store, node_a.keys, archive, cluster=cluster, now_ms=clock)
-        async with served(source) as url:
+        async with served_console(source) as url:
             yield ConsoleHarness(url, source, node_a, node_b)
 
 
 @asynccontextmanager
-async def served(
+async def served_console(
     source: ConsoleSource,
     access: ConsoleAccess | None = None,
     actions: WorkflowActions | None = None,
@@ -105,7 +110,10 @@ async def served(
 
 
 async def _write_events(clock: _Clock, node_a: NodeHarness, node_b: NodeHarness) -> None:
-    """Write the events, by minutes after 12:00 of the clock. ``lan`` begins with one address."""
+    """Write the events; ``clock`` is set to minutes after 12:00.
+
+    Until 12:20 the pool ``lan`` has only one address, so the ADD of web-9 is refused.
+    """
     lan = pool("lan", HELD_ADDRESS)
     await node_a.apply(lan)
     await node_b.view.freshen()
@@ -134,18 +142,23 @@ async def _write_events(clock: _Clock, node_a: NodeHarness, node_b: NodeHarness)
     clock.set(30)
     for number in range(4, 12):
         await node_b.add(pod(f"api-{number}"), request=WIDE_REQUEST)
-    await node_a.add(pod("six-0"), request=SelectionRequest("eth0", (), ("six",)))
+    await node_a.add(pod("six-0"), request=SelectionRequest("eth0", default_ipv6_pools=("six",)))
     clock.set(60)
     await node_a.add(pod("web-3"))
     clock.set(120)
     await _release(node_a, pod("web-3"))
-    clock.set(120.1)
+    clock.set(120.1)  # six seconds later: the last event is in the past
 
 
 def _coordinator(mode: str) -> RecordDefined:
     """The record of a SpiderCoordinator, as a controller writes it."""
     settings = {"mode": f'"{mode}"', "hijackCIDR": '["169.254.0.0/16"]', "podCIDRType": '"auto"'}
-    coordinator = Coordinator(settings, "Synced", "", ("10.244.0.0/16",), ("10.96.0.0/12",))
+    coordinator = Coordinator(
+        settings,
+        phase="Synced",
+        overlay_pod_cidr=("10.244.0.0/16",),
+        service_cidr=("10.96.0.0/12",),
+    )
     return RecordDefined(COORDINATOR_KIND, "", "default", coordinator=coordinator)
 
 

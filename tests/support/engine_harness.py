@@ -117,7 +117,7 @@ class EngineHarness:
 
     async def close(self) -> None:
         """Stop all workers and close the client."""
-        self.activities.gate.set()
+        self.activities.gate.set()  # activities that wait for the gate end
         for worker in self.workers:
             await worker.close()
         await self.client.close()

@@ -13,6 +13,8 @@ from workflows.model.errors import ApplicationError
 QUICK = workflow.ActivityOptions(
     start_to_close_s=20, retry=workflow.RetryPolicy(initial_interval_s=0.01)
 )
+"""Options of an activity that is retried soon, and without a limit."""
+
 THRICE = QUICK._replace(
     retry=workflow.RetryPolicy(
         initial_interval_s=0.01,
@@ -21,6 +23,8 @@ THRICE = QUICK._replace(
         pause_when_exhausted=True,
     )
 )
+"""Options of an activity with three attempts; after the third failure the execution is paused."""
+
 SOON_S = 0.05
 
 
@@ -102,7 +106,7 @@ class Chain:
 
 @workflow.defn()
 class Steady:
-    """Runs an activity that is retried without limit."""
+    """Runs activities one after the other; each is retried without a limit."""
 
     @workflow.run
     async def run(self, words: list[str], pause_s: float = 0.0) -> list[str]:

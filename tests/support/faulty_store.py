@@ -1,6 +1,6 @@
-"""Stores for tests: one that stays open, and one with the faults of a network.
+"""Stores for tests: a memory store that ignores ``close``, and a store with faults of a network.
 
-Only the connection is simulated: each request is applied completely or not at all.
+A fault is one of the connection, so each request is applied completely or not at all.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from core.eventstore.kv import (
 from core.eventstore.memory import MemoryStore
 
 
-class KeptStore(MemoryStore):
+class UnclosedMemoryStore(MemoryStore):
     """A memory store that stays usable when a process of a test closes it."""
 
     async def close(self) -> None:
@@ -82,7 +82,7 @@ class FaultyStore:
         after: int,
         is_whole: IsWhole | None = None,
     ) -> AsyncIterator[WatchBatch]:
-        """Watch; no fault ends a watch, as on etcd."""
+        """Watch the wrapped store; faults do not end a watch, because an etcd client resumes it."""
         return self.store.watch(ranges, after=after, is_whole=is_whole)
 
     async def grant_lease(self, ttl_s: int) -> int:

@@ -1,7 +1,8 @@
 """Runs the folders of the suite concurrently: ``pytest -n 4`` runs each folder in one process.
 
-Files with tests marked ``uml``, which run in a virtual machine, form one scope across folders: one
-process boots that machine first, and no other process waits for the machine.
+A scope is what pytest-xdist runs in one process: here a folder, or a long file. All files with
+tests marked ``uml``, which run in a virtual machine, are one scope: one process boots that machine
+first, and no other process waits for the machine.
 
 The suite mostly waits, so it is faster with more processes than cores. The tests of a folder stay
 together and in order, because they may share programs that take long to start (a cluster, an API
@@ -24,14 +25,14 @@ from xdist.scheduler import LoadScopeScheduling
 MACHINE_SCOPE: Final = "the machine of tests marked uml"
 MACHINE_MARK: Final = "mark.uml"
 
-WITH_SUBFOLDERS: Final = ("tests/kubernetes",)
+FOLDERS_WITH_SUBFOLDERS: Final = ("tests/kubernetes",)
 """Folders that are scheduled together with their subfolders: their tests share an API server."""
 
-WITHOUT_FOLDER: Final = ("tests/nodes/test_guides.py",)
+SEPARATE_FILES: Final = ("tests/nodes/test_guides.py",)
 """Long files that are scheduled apart from their folder, for the price of a second cluster."""
 
 LONGEST_FIRST: Final = (
-    *("tests/kubernetes", "tests/installation", "tests/nodes", *WITHOUT_FOLDER, "tests/vm"),
+    *("tests/kubernetes", "tests/installation", "tests/nodes", *SEPARATE_FILES, "tests/vm"),
     *("tests/ops/lab", "tests/nodeagent/coordinator", "tests/core/eventstore/etcd", "tests/chaos"),
     *("tests/supervision", "tests/runtime", "tests/workflows/faults", "tests/faults"),
     *("tests/ops/diagnostics", "tests/docs", "tests/ops/cli", "tests/cni", "tests/chart"),
@@ -40,15 +41,17 @@ LONGEST_FIRST: Final = (
 )
 """The scopes that take longest, in the order of their start.
 
-They start early, so that the run does not end with a single long scope. Those that wait for
-kubelets, kernels and processes come first, so that others use the CPU meanwhile.
+They start early, so that the run does not end with a single long scope. Scopes that wait for
+kubelets, kernels and processes come first, so that other scopes use the CPU meanwhile.
 """
 
 
 def folder_of(nodeid: str) -> str:
-    """The folder of a test, or its parent folder in ``WITH_SUBFOLDERS``."""
+    """The folder of a test, or the folder of ``FOLDERS_WITH_SUBFOLDERS`` that contains it."""
     folder = nodeid.partition("::")[0].rpartition("/")[0]
-    return next((parent for parent in WITH_SUBFOLDERS if folder.startswith(f"{parent}/")), folder)
+    return next(
+        (parent for parent in FOLDERS_WITH_SUBFOLDERS if folder.startswith(f"{parent}/")), folder
+    )
 
 
 @functools.cache
@@ -60,13 +63,13 @@ def runs_in_machine(path: Path) -> bool:
 def scope_of(root: Path, nodeid: str) -> str:
     """The scope of a test: its folder, its file, or all files with tests marked ``uml``."""
     file = nodeid.partition("::")[0]
-    if file in WITHOUT_FOLDER:
+    if file in SEPARATE_FILES:
         return file
     return MACHINE_SCOPE if runs_in_machine(root / file) else folder_of(nodeid)
 
 
 class FolderScheduling(LoadScopeScheduling):
-    """Schedules parent scopes in the order in which their first tests were collected."""
+    """Schedules scopes in the order in which their first tests were collected."""
 
     def _split_scope(self, nodeid: str) -> str:
         return scope_of(self.config.rootpath, nodeid)

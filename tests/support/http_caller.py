@@ -1,4 +1,4 @@
-"""A client of the compatible HTTP API over the unix socket."""
+"""A client of the agent's HTTP API, over its unix socket or a TCP port."""
 
 from __future__ import annotations
 

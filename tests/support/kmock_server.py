@@ -1,8 +1,8 @@
-"""A stand-in for an API server, for machines without kube-apiserver: the ``kmock`` package.
+"""The ``kmock`` package in place of an API server, for machines without kube-apiserver.
 
-It stores objects in memory and serves create, get, list, watch, merge and delete with finalizers.
-It has no schemas, webhooks, conflicts, field managers or RBAC, and it cannot be stopped; tests that
-need them are skipped with the reason. It is not used where kube-apiserver is installed.
+kmock stores objects in memory and serves create, get, list, watch, merge and delete with
+finalizers. It has no schemas, webhooks, conflicts, field managers or RBAC, and it cannot be
+stopped; tests that need one of these features are skipped with the reason.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class MockServer(ApiServer):
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.home: ServerLocation = Loopback(EtcdCluster(directory))
+        self.location: ServerLocation = Loopback(EtcdCluster(directory))
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=[self._serve()])
         self._started = threading.Event()
@@ -107,7 +107,7 @@ class MockServer(ApiServer):
         self._url = ""
 
     def __enter__(self) -> Self:
-        self.home.open()
+        self.location.open()
         self._thread.start()
         assert self._started.wait(START_S), "kmock does not start"
         location = urlsplit(self._url)
@@ -127,7 +127,7 @@ class MockServer(ApiServer):
         self._loop.call_soon_threadsafe(self._stop_requested.set)
         self._thread.join(START_S)
         self._loop.close()
-        self.home.close()
+        self.location.close()
 
     @property
     def url(self) -> str:
@@ -135,7 +135,7 @@ class MockServer(ApiServer):
         return self._url
 
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
-        """Do nothing: definitions need not be applied."""
+        """Ignore ``apply``, because kmock needs no CRDs; skip a test that needs another command."""
         if arguments[0] != "apply":
             skip_unsupported("kubectl")
         return ""
@@ -152,6 +152,8 @@ class MockServer(ApiServer):
         self, method: str, path: str, body: object = None, content: str = "application/json"
     ) -> HttpResponse:
         target = path.partition("?")[0]
+        # kmock does not delete collections, merges a PUT into the stored object, and answers a POST
+        # with 200.
         if method == "DELETE" and target.rpartition("/")[2] in PLURALS:
             for item in self.request("GET", target).body["items"]:
                 super()._send("DELETE", f"{target}/{item['metadata']['name']}")

@@ -1,8 +1,8 @@
 """A real API server with a real etcd, which tests start, kill and start again.
 
 No other program of Kubernetes runs, except in tests/nodes: Pods stay as they were written, and
-garbage is not collected. The programs are in the directory that ``KUBEBUILDER_ASSETS`` names,
-otherwise in ``/usr/local/kubebuilder/bin``.
+objects of deleted owners stay. The programs of Kubernetes are in the directory that
+``KUBEBUILDER_ASSETS`` names, otherwise in ``/usr/local/kubebuilder/bin``.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Answer(NamedTuple):
 
 
 def missing_programs(*names: str) -> list[str]:
-    """Return the missing ones of these programs; by default of kube-apiserver and kubectl."""
+    """Return which of these programs are missing; the default is kube-apiserver and kubectl."""
     required = names or ("kube-apiserver", "kubectl")
     return [name for name in required if not (KUBERNETES_PROGRAMS / name).is_file()]
 
@@ -133,23 +133,23 @@ class ApiServer:
     def __init__(
         self,
         directory: Path,
-        home: ServerLocation | None = None,
+        location: ServerLocation | None = None,
         *,
         flags: Mapping[str, object] = _EMPTY,
         users: Mapping[str, str] = _EMPTY,
     ) -> None:
         self.directory = directory
-        self.home: ServerLocation = home or Loopback(EtcdCluster(directory))
+        self.location: ServerLocation = location or Loopback(EtcdCluster(directory))
         self._flags = flags
         (self.port,) = free_ports(1)
         self._process: subprocess.Popen[bytes] | None = None
         self.ca = directory / "ca.crt"
         self._write_files({_ADMINISTRATOR: "system:masters", **users})
         tls = ssl.create_default_context(cafile=self.ca)
-        self._client = HttpClient(self.home.address, self.port, tls, CALL_S)
+        self._client = HttpClient(self.location.address, self.port, tls, CALL_S)
 
     def __enter__(self) -> Self:
-        self.home.open()
+        self.location.open()
         try:
             self.start()
         except BaseException:
@@ -165,17 +165,17 @@ class ApiServer:
     ) -> None:
         self.kill()
         self._client.close()
-        self.home.close()
+        self.location.close()
 
     @property
     def etcd_endpoints(self) -> tuple[str, ...]:
         """``host:port`` of each etcd member; tests may use this etcd for other keys too."""
-        return self.home.etcd_endpoints
+        return self.location.etcd_endpoints
 
     @property
     def url(self) -> str:
         """The URL of the server."""
-        return f"https://{self.home.address}:{self.port}"
+        return f"https://{self.location.address}:{self.port}"
 
     @property
     def kubeconfig(self) -> Path:
@@ -191,7 +191,7 @@ class ApiServer:
         directory = self.directory
         flags: dict[str, object] = {
             "etcd-servers": ",".join(f"http://{endpoint}" for endpoint in self.etcd_endpoints),
-            "bind-address": self.home.address,
+            "bind-address": self.location.address,
             "secure-port": self.port,
             "tls-cert-file": directory / "server.crt",
             "tls-private-key-file": directory / "server.key",
@@ -210,7 +210,7 @@ class ApiServer:
             **self._flags,
         }
         options = (f"--{name}={value}" for name, value in flags.items() if value is not None)
-        command = self.home.inside([str(KUBERNETES_PROGRAMS / "kube-apiserver"), *options])
+        command = self.location.inside([str(KUBERNETES_PROGRAMS / "kube-apiserver"), *options])
         with (directory / "kube-apiserver.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -250,12 +250,14 @@ class ApiServer:
         self, method: str, path: str, body: object = None, *, content: str = "application/json"
     ) -> Answer:
         """Make one request as an administrator; an error status is returned, not raised."""
-        status, text, warnings = self.home.visit(lambda: self._send(method, path, body, content))
+        status, text, warnings = self.location.visit(
+            lambda: self._send(method, path, body, content)
+        )
         return Answer(status, _read(text), warnings)
 
     def text(self, path: str) -> str:
         """The response body for a path. Raises ApiServerFailed unless the status is 200."""
-        status, text, _ = self.home.visit(lambda: self._send("GET", path))
+        status, text, _ = self.location.visit(lambda: self._send("GET", path))
         if status != HTTPStatus.OK:
             raise ApiServerFailed(f"{path}: {status}: {text!r}")
         return text.decode()
@@ -284,7 +286,7 @@ class ApiServer:
             f"--kubeconfig={self.kubeconfig}",
             *arguments,
         ]
-        command = self.home.inside(kubectl)
+        command = self.location.inside(kubectl)
         environment = {"HOME": str(self.directory), "PATH": "/usr/bin:/bin"}
         completed = subprocess.run(
             command, input=stdin, capture_output=True, text=True, check=False, env=environment
@@ -304,7 +306,7 @@ class ApiServer:
 
     def _is_ready(self) -> bool:
         try:
-            return self.home.visit(lambda: self._send("GET", "/readyz"))[0] == HTTPStatus.OK
+            return self.location.visit(lambda: self._send("GET", "/readyz"))[0] == HTTPStatus.OK
         except OSError:
             return False
 
@@ -312,7 +314,7 @@ class ApiServer:
         directory = self.directory
         authority = trustme.CA()
         authority.cert_pem.write_to_path(str(self.ca))
-        server = authority.issue_cert(self.home.address, "localhost", SERVICE_ADDRESS)
+        server = authority.issue_cert(self.location.address, "localhost", SERVICE_ADDRESS)
         server.private_key_pem.write_to_path(str(directory / "server.key"))
         server.cert_chain_pems[0].write_to_path(str(directory / "server.crt"))
         lines = (f'{_token(name)},{name},{name},"{group}"\n' for name, group in users.items())

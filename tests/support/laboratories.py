@@ -1,4 +1,6 @@
-"""Laboratories whose process was killed; a test decides when their remains may be removed.
+"""Network laboratories (``ops.lab``) whose process was killed.
+
+A test decides when the remains of such a laboratory may be removed.
 
 Each new laboratory on this machine, also of a concurrent test run, removes the remains of
 laboratories whose process id is not in use. While a killed process is a zombie, its process id is
@@ -26,7 +28,7 @@ class KilledLaboratory:
     """A laboratory whose process was killed."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self.identity = LabIdentity(process.pid, 1)
+        self.identity = LabIdentity(process.pid, serial=1)
         self._process = process
 
     def reap(self) -> None:

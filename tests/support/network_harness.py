@@ -51,7 +51,7 @@ CALICO_MAC: Final = "ee:ee:ee:ee:ee:ee"
 
 
 class NetworkPod:
-    """A Pod: its network namespace, and the coordinator's calls for it."""
+    """A Pod: its network namespace, and the coordinator's ADD, CHECK and DEL for the Pod."""
 
     def __init__(self, node: NetworkNode, name: str) -> None:
         self.node = node
@@ -125,15 +125,20 @@ class NetworkPod:
     def attachment(self, interface: str = "eth0") -> Attachment:
         return Attachment(self.container, interface, "lab", str(self.inside.path))
 
-    def add(self, interface: str = "eth0", *expected: str, **settings: Any) -> AttachResult:
-        """Run the coordinator's ADD with these settings in the network configuration."""
+    def add(self, interface: str = "eth0", *later_nics: str, **settings: Any) -> AttachResult:
+        """Run the coordinator's ADD with these settings in the network configuration.
+
+        ``later_nics``: names of NICs that the Pod gets later.
+        """
         request = AttachRequest(
-            self.attachment(interface), self.node.settings(**settings), frozenset(expected)
+            self.attachment(interface),
+            self.node.settings(**settings),
+            expected=frozenset(later_nics),
         )
         return self.node.engine.attach(request)
 
     def delete(self, interface: str = "eth0") -> bool:
-        return self.node.engine.detach(self.attachment(interface), "eth0")
+        return self.node.engine.detach(self.attachment(interface), first_nic="eth0")
 
     def check(self, interface: str = "eth0") -> list[str]:
         return self.node.engine.find_differences(self.attachment(interface))
@@ -174,8 +179,13 @@ class NetworkNode:
     def engine_with(self, marks: ReplyMarkRules, rdma: RdmaIsolation | None = None) -> Engine:
         network = self.network
         return Engine(
-            *(network.executor, self.held, marks, self.records, network.announcer, os.urandom),
-            rdma or RdmaIsolation(network.executor, self.held, PciFiles()),
+            network.executor,
+            node=self.held,
+            reply_mark_rules=marks,
+            records=self.records,
+            announcer=network.announcer,
+            random_bytes=os.urandom,
+            rdma=rdma or RdmaIsolation(network.executor, self.held, PciFiles()),
         )
 
     def settings(self, **settings: Any) -> CoordinatorSettings:
@@ -209,7 +219,10 @@ class NetworkNode:
         raise AssertionError(f"{link} was not deleted")
 
     def node_port(self, family: int, port: int, backend: str, backend_port: int) -> None:
-        """Install kube-proxy's rules for a NodePort with externalTrafficPolicy Local."""
+        """Install kube-proxy's rules for a NodePort with externalTrafficPolicy Local.
+
+        ``family``: an index of ``addresses``, 0 for IPv4 and 1 for IPv6.
+        """
         table, target = ("ip6", f"[{backend}]") if family else ("ip", backend)
         match = f"{table} daddr {self.addresses[family]} tcp dport {port}"
         chain = f"type nat hook prerouting priority -100; {match} dnat to {target}:{backend_port};"

@@ -181,7 +181,10 @@ def addresses(added: Added | Endpoint) -> set[str]:
 
 
 async def check_everything(node: NodeHarness) -> Ledger:
-    """Check the invariants I1 to I5 over the whole log; return the state. For the end of a test."""
+    """At the end of a test, check the log and the state keys (I1 to I5); return the state.
+
+    The log violates no invariant, and the state keys equal the fold of the log.
+    """
     events = await node.log()
     assert list(check_log(events)) == []
     replayed, ledger = Ledger().apply_all(events), await node.read_ledger()

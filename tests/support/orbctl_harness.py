@@ -27,7 +27,7 @@ from core.eventstore.kv import Delete, Get, KeyValueStore, Put
 from ops.cli import spiderpoolctl
 from ops.cli.global_options import ProcessContext
 from ops.cli.main import run
-from tests.support.faulty_store import KeptStore
+from tests.support.faulty_store import UnclosedMemoryStore
 from tests.support.node_harness import NodeHarness, pod
 
 CLUSTER_NAME: Final = "default"
@@ -68,12 +68,14 @@ class OrbctlHarness:
 
     def __init__(self, archive: Path) -> None:
         self.now_ms = START_MS
-        self.store: KeyValueStore = KeptStore(lambda: self.now_ms / 1000)
+        self.store: KeyValueStore = UnclosedMemoryStore(lambda: self.now_ms / 1000)
         self.archive = archive
 
     def orbctl(self, *arguments: str, program: Program = run) -> CommandResult:
         """Run orbctl, or another program."""
-        process = ProcessContext(self._open, lambda: self.now_ms, lambda: "ann@desk")
+        process = ProcessContext(
+            open_store=self._open, now_ms=lambda: self.now_ms, who=lambda: "ann@desk"
+        )
         terminal = io.StringIO()
         out, err = _Stream(terminal), _Stream(terminal)
         with (
@@ -104,8 +106,9 @@ class OrbctlHarness:
     def type(self, line: str) -> str:
         """Run a line of a transcript; return the output that a user sees.
 
-        Commands of tests have no output: ``wait TIME``, ``add POD NODE``, ``replica POD NODE`` (an
-        ADD for a StatefulSet's replica), ``refuse POD NODE POOLS`` (ADDs that fail), ``delete POD
+        Besides ``orbctl`` and ``spiderpoolctl``, a line may begin with a command that only tests
+        have, which prints nothing: ``wait TIME``, ``add POD NODE``, ``replica POD NODE`` (an ADD
+        for a StatefulSet's replica), ``refuse POD NODE POOLS`` (ADDs that fail), ``delete POD
         NODE``, ``lose KEY`` (deletes a state key), ``spoil`` (writes wrong pools).
         """
         program, *words = shlex.split(line)

@@ -35,7 +35,7 @@ MARK: Final = "uml"
 REPORTS_VARIABLE: Final = "ORBWEAVER_UML_REPORTS"
 """The environment variable with the file for reports; set only inside the machine."""
 
-LOADED: Final = (
+KERNEL_MODULES: Final = (
     *("ipv6", "8021q", "bonding max_bonds=0", "dummy numdummies=0"),
     *("veth", "bridge", "macvlan", "ipvlan", "vrf"),
     # Where the kernel has no nftables for IP, marks and Services use legacy iptables.
@@ -90,7 +90,7 @@ export {environment}
 
 
 def is_inside() -> bool:
-    """Whether this process runs in the machine."""
+    """Whether this process runs in the virtual machine."""
     return REPORTS_VARIABLE in os.environ
 
 
@@ -210,7 +210,7 @@ def _script(files: list[str], directory: Path) -> str:
         "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin",
     }
     return SCRIPT.format(
-        loading="\n".join(f"modprobe {module}" for module in LOADED),
+        loading="\n".join(f"modprobe {module}" for module in KERNEL_MODULES),
         directory=shlex.quote(str(directory)),
         environment=" ".join(f"{key}={shlex.quote(value)}" for key, value in environment.items()),
         command=shlex.join(command),

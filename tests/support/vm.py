@@ -36,9 +36,9 @@ BUSYBOX: Final = "/bin/busybox"
 class Board(NamedTuple):
     """A computer that qemu emulates.
 
-    ``root``: the host's path of its root file system; ``kernels``: the directory of its kernel.
-    ``modules``: the kernel modules that mount the root. ``boot_words``: for the kernel's command
-    line.
+    ``root``: the path on the host of the root file system. ``kernels``: the host's directory with
+    the kernel. ``modules``: the kernel modules that mount the root. ``boot_words``: for the
+    kernel's command line.
     """
 
     program: str
@@ -56,8 +56,8 @@ class Board(NamedTuple):
 
 
 AMD64: Final = Board(
-    "qemu-system-x86_64",
-    (
+    program="qemu-system-x86_64",
+    options=(
         # vfio needs an IOMMU.
         *("-M", "q35", "-cpu", "max", "-device", "intel-iommu"),
         # An SR-IOV card and a plain NIC, connected by a hub.
@@ -65,12 +65,12 @@ AMD64: Final = Board(
         *("-netdev", "hubport,hubid=1,id=wire1", "-device", "igb,bus=port0,netdev=wire1"),
         *("-netdev", "hubport,hubid=1,id=wire2", "-device", "virtio-net-pci,netdev=wire2"),
     ),
-    "ttyS0",
-    Path("/"),
-    KERNELS,
-    ("9p", "9pnet_virtio", "overlay"),
+    console="ttyS0",
+    root=Path("/"),
+    kernels=KERNELS,
+    modules=("9p", "9pnet_virtio", "overlay"),
     # no_timer_check: a busy host delays the ticks with which the kernel tests its timer.
-    "intel_iommu=on iommu=pt no_timer_check",
+    boot_words="intel_iommu=on iommu=pt no_timer_check",
 )
 
 _REGULAR: Final = 0o100_755

@@ -1,8 +1,8 @@
 """The banned words and phrases, and the files in which a test searches for them.
 
-Each entry names the words to write instead (CONTRIBUTING.md, "Names"). ``CLEAN_PATHS`` lists the
-paths that the test searches. Add a path when its files have none of the words, and do not remove it
-again. Add a word when no file of these paths uses it.
+Each entry names the words to write instead. ``CLEAN_PATHS`` lists the paths that the test searches.
+Add a path when its files have none of the words, and do not remove the path again. Add a word when
+no file of ``CLEAN_PATHS`` uses it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CLEAN_PATHS: Final = (
 """Paths from the root of the repository; a folder ends with a slash."""
 
 NOT_YET: Final = ("core/audit/export.py", "ops/manifests.py", "workflows/jobs/quarantine/probe.py")
-"""Excepted files: they handle a public field that is still named ``stranger``."""
+"""Files that are not searched: they handle a public field that is still named ``stranger``."""
 
 VAGUE_NAMES: Final = frozenset(
     {
@@ -39,7 +39,8 @@ VAGUE_NAMES: Final = frozenset(
         *("said", "scene", "seen", "some", "this", "told", "truth", "wanted"),
     }
 )
-"""Names that do not say what the value is; a variable used over several lines may not have one."""
+"""Names that do not say what the value is. A variable that is used over several lines may not have
+such a name."""
 
 LINES_OF_A_VAGUE_NAME: Final = 3
 """The distance in lines from the first to the last use at which a vague name is a finding."""

@@ -1,7 +1,7 @@
 """Measures of the project's vocabulary: names of classes and modules, terms, references to pages.
 
-The rules are those of CONTRIBUTING.md, "Names". This module only reads files and measures;
-``tests/tidy/test_names.py`` states the limits, and ``scripts/house.py`` prints the measures.
+This module only reads files and measures; ``tests/tidy/test_names.py`` has the limits, and
+``scripts/house.py`` prints the measures.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SHARED_MODULE_NAMES: Final = frozenset(
 """Names that a convention gives to one module of each package."""
 
 OUTSIDE_THE_WHEEL: Final = ("ops/demo/", "ops/lab/")
-"""Parts of the packages that run from a checkout alone (``pyproject.toml`` excludes them)."""
+"""Folders of the packages that ``pyproject.toml`` excludes from the wheel."""
 
 NOUNS_IN_ING: Final = frozenset(
     {"binding", "housekeeping", "policy_routing", "provider_binding", "testing", "tracing"}
@@ -51,7 +51,8 @@ OWN_FOLDERS: Final = frozenset(
         "tests/workflows/replay",
     }
 )
-"""Folders of tests that are about several modules, or one module with helpers of its own."""
+"""Folders of tests that mirror no folder of the product: they are about several modules, or about
+one module with helpers of its own."""
 
 PRIVATE_HARNESS_NAMES: Final = frozenset({"Desk", "Place", "Scene", "Stage", "Town", "World"})
 """Class names of test helpers that do not say what they run."""
@@ -69,7 +70,7 @@ _DOCUMENT = re.compile(r"(?<![\w/.-])((?:docs|spec|design|decisions)/[\w./-]+\.m
 
 
 def product_modules() -> Iterator[Source]:
-    """The modules of the packages that are installed, with ``OUTSIDE_THE_WHEEL``."""
+    """The modules of the packages that are installed, and those of ``OUTSIDE_THE_WHEEL``."""
     return (file for file in python_sources() if file.package in PRODUCT_PACKAGES)
 
 
@@ -163,7 +164,7 @@ def unknown_files() -> list[str]:
 
 
 def product_lines(*, in_wheel: bool) -> int:
-    """Lines of Python in the wheel, or of ``OUTSIDE_THE_WHEEL``, without empty lines."""
+    """The number of non-empty lines of Python in the wheel, or in ``OUTSIDE_THE_WHEEL``."""
     return sum(
         bool(line.strip())
         for file in product_modules()
@@ -173,12 +174,12 @@ def product_lines(*, in_wheel: bool) -> int:
 
 
 def conftests() -> list[str]:
-    """Files with fixtures of one folder; what several folders use is in ``tests/fixtures``."""
+    """Files with the fixtures of one folder; ``tests/fixtures`` has those of several folders."""
     return sorted(file.path for file in python_sources() if file.path.endswith("/conftest.py"))
 
 
 def harness_classes() -> dict[str, list[str]]:
-    """Classes of tests named by the part that they run (``...Harness``), with their modules."""
+    """Classes of tests whose name ends with ``Harness``, with their modules."""
     return _classes_of_tests(lambda name: name.endswith("Harness"))
 
 
@@ -189,7 +190,7 @@ def private_harnesses() -> list[str]:
 
 
 def folders_without_a_package() -> list[str]:
-    """Folders of tests that do not mirror a folder of the product."""
+    """Folders of tests that should mirror a folder of the product, and do not."""
     folders = {
         PurePosixPath(file.path).parent
         for file in python_sources()

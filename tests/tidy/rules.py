@@ -1,7 +1,8 @@
 """The rules of house style: each takes one parsed file and yields its violations.
 
-A rule reads no files and ignores ``EXCEPTIONS``. ``tests/tidy/test_house_style.py`` applies the
-rules to the project, ``tests/tidy/test_the_rules_catch_offenders.py`` applies them to bad code.
+A rule reads no files, and also yields the violations that ``tests/tidy/exceptions.py`` permits.
+``tests/tidy/test_house_style.py`` applies the rules to the project, and
+``tests/tidy/test_the_rules_catch_offenders.py`` applies them to bad code.
 Rules that ruff, mypy or import-linter check are not repeated here.
 """
 
@@ -42,7 +43,7 @@ IMPURE_MODULES = frozenset(
 PURE_NAMES = frozenset(
     f"socket.{name}" for name in ("AF_INET", "AF_INET6", "inet_ntop", "inet_pton")
 )
-"""Pure names of these modules: they convert addresses between text and bytes."""
+"""Names of ``IMPURE_MODULES`` that are pure: they convert addresses between text and bytes."""
 
 IMPURE_CALLS = frozenset(
     {"now", "utcnow", "today", "time_ns", "monotonic", "perf_counter", "urandom", "uuid1", "uuid4"}
@@ -134,8 +135,8 @@ def the_domain_is_pure(file: Source) -> Iterator[Finding]:
             yield Finding(file.path, _line(node), f"the domain calls {_called_name(node)}()")
 
 
-def executables_import_the_standard_library(file: Source) -> Iterator[Finding]:
-    """``cni`` imports only the standard library: it is compiled before anything is installed."""
+def cni_build_needs_no_package(file: Source) -> Iterator[Finding]:
+    """``cni/build.py`` imports only the standard library: no package may be installed yet."""
     if file.package != "cni":
         return
     for name, line in _imports(file.tree):
@@ -150,7 +151,7 @@ def nothing_is_left_for_later(file: Source) -> Iterator[Finding]:
 
 
 def banned_words(path: str, text: str) -> Iterator[Finding]:
-    """Apply the same rule to the text of any file."""
+    """Apply the rule ``nothing_is_left_for_later`` to the text of any file."""
     for number, line in enumerate(text.splitlines(), 1):
         for word in BANNED.findall(line):
             yield Finding(path, number, f"banned word {word}")
@@ -197,11 +198,12 @@ def formats_state_their_byte_order(file: Source) -> Iterator[Finding]:
         first = node.args[0]
         if isinstance(first, ast.JoinedStr):
             first = first.values[0]
-        written = isinstance(first, ast.FormattedValue) or (
+        # A format in a variable is checked where the variable gets its value.
+        is_literal = isinstance(first, ast.FormattedValue) or (
             isinstance(first, ast.Constant) and isinstance(first.value, str)
         )
-        stated = isinstance(first, ast.Constant) and str(first.value).startswith(BYTE_ORDERS)
-        if written and not stated:
+        has_order = isinstance(first, ast.Constant) and str(first.value).startswith(BYTE_ORDERS)
+        if is_literal and not has_order:
             yield Finding(file.path, node.lineno, "a format of struct states no byte order")
 
 
@@ -223,7 +225,7 @@ def tests_assert_something(file: Source) -> Iterator[Finding]:
 
 
 def tests_do_not_sleep(file: Source) -> Iterator[Finding]:
-    """Wait for a condition with a deadline; only ``sleep(0)`` is allowed, to let others run."""
+    """Wait for a condition with a deadline; only ``sleep(0)`` may be used, to run other tasks."""
     for name, test in _tests(file):
         for node in ast.walk(test):
             if _called_name(node) != "sleep" or not isinstance(node, ast.Call):
@@ -241,7 +243,7 @@ HOUSE_RULES: tuple[Rule, ...] = (
     modules_say_what_they_are_for,
     public_names_are_documented,
     the_domain_is_pure,
-    executables_import_the_standard_library,
+    cni_build_needs_no_package,
     nothing_is_left_for_later,
     only_tools_for_people_print,
     no_path_of_one_machine,

@@ -39,6 +39,7 @@ def test_no_clean_file_has_a_banned_word(rule: Callable[[Source], Iterator[str]]
 def test_banned_words_are_found_in_names_and_texts() -> None:
     file = source("core/offender.py", OFFENDER)
 
+    # Two banned names, then the function that uses the vague names "found" and "one".
     assert [line.split(":")[2].strip() for line in banned_names(file)] == [
         "look",
         "stranger",

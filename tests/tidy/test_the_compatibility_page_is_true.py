@@ -1,4 +1,7 @@
-"""docs/contributing/compatibility.md has each case once, existing tests and right counts."""
+"""docs/contributing/compatibility.md has each case of Spiderpool's list once, with existing tests.
+
+Its counts are right, and it lists the variables and keys that the code reads.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ NEEDED_STATES = {
 }
 """Folder -> the state of a case that has a test in this folder; the first match counts."""
 
-LAST = {
+LAST_NUMBERS = {
     "E": 10,
     "L": 9,
     "A": 18,
@@ -48,15 +51,13 @@ LAST = {
     "H": 1,
     "Y": 5,
 }
-"""Letter of a series of cases -> the number of its last case."""
+"""Letter of a series of cases -> the number of the last case in the series."""
 
 UNUSED = {"M00018"}
 """Ids that Spiderpool's list skips."""
 
-SINGLE = {"P00002", "K00001", "K00002", "US2", "I00001-provider"}
-"""Cases outside the series."""
-
-PROVIDER = {"E00019", "E00031", "E00043", "E00044"}
+CASES_OUTSIDE_A_SERIES = {"P00002", "K00001", "K00002", "US2", "I00001-provider"}
+PROVIDER_CASES = {"E00019", "E00031", "E00043", "E00044"}
 """Cases about a network provider, beyond the last number of their series."""
 
 TEST_REFERENCE = re.compile(r"`([a-z_/]+\.py)::(\w+)(?:\[([^\]]*)\])?`")
@@ -86,8 +87,12 @@ def cases() -> list[Case]:
 
 def catalogue() -> set[str]:
     """Every id of Spiderpool's list."""
-    series = {f"{letter}{number:05}" for letter in LAST for number in range(1, LAST[letter] + 1)}
-    return (series - UNUSED) | SINGLE | PROVIDER
+    series = {
+        f"{letter}{number:05}"
+        for letter, last in LAST_NUMBERS.items()
+        for number in range(1, last + 1)
+    }
+    return (series - UNUSED) | CASES_OUTSIDE_A_SERIES | PROVIDER_CASES
 
 
 @cache

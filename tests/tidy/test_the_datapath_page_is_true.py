@@ -1,4 +1,7 @@
-"""docs/contributing/compatibility-datapath.md has each id once, existing tests and right counts."""
+"""docs/contributing/compatibility-datapath.md has each requirement once, with existing tests.
+
+Its counts are right.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ STATES = (
 SCENARIOS = (*range(1, 9), *range(10, 16))
 """The scenarios of the datapath; missing numbers are scenarios of installations."""
 
-CATALOGUE = {
+REQUIREMENT_IDS = {
     *(f"Q{number:02}" for number in range(1, 24)),
     *(f"F{number}" for number in range(1, 6)),
     *(f"X{number:02}" for number in range(1, 20)),
@@ -42,13 +45,13 @@ class Row(NamedTuple):
 def rows() -> list[Row]:
     lines = [line.strip("|").split("|") for line in PAGE.read_text().splitlines()]
     table = [[cell.strip() for cell in line] for line in lines if len(line) == len(Row._fields)]
-    return [Row(*cells) for cells in table if cells[0] in CATALOGUE]
+    return [Row(*cells) for cells in table if cells[0] in REQUIREMENT_IDS]
 
 
 def test_every_requirement_has_one_row_with_a_known_state() -> None:
     counted = Counter(row.id for row in rows())
 
-    assert set(counted) == CATALOGUE
+    assert set(counted) == REQUIREMENT_IDS
     assert [name for name, times in counted.items() if times > 1] == []
     assert {row.state for row in rows()} <= set(STATES)
 

@@ -62,11 +62,13 @@ def _addresses(number: int) -> list[str]:
 
 
 def _namespaces(number: int, age_s: float) -> Iterator[NamespacePorts]:
-    card = RdmaPortLink("mlx5_0", "ens1f0", number + 1, number + 1)
+    card = RdmaPortLink("mlx5_0", "ens1f0", node_guid=number + 1, system_guid=number + 1)
     yield NamespacePorts((_with_counters(card, 1.0 - 0.2 * number, age_s),))
     for index, address in enumerate(_addresses(number)):
         guid = 100 + 10 * number + index
-        function = RdmaPortLink(f"mlx5_{index + 2}", "net1", guid, number + 1, parent="ens1f0")
+        function = RdmaPortLink(
+            f"mlx5_{index + 2}", "net1", node_guid=guid, system_guid=number + 1, parent="ens1f0"
+        )
         share = 0.5 - 0.15 * index - 0.1 * number
         yield NamespacePorts((_with_counters(function, share, age_s),), address)
 
@@ -86,7 +88,10 @@ def _with_counters(port: RdmaPortLink, share: float, age_s: float) -> RdmaPortLi
 
 
 def _count(name: str, share: float, age_s: float) -> int:
-    """The value of a counter after ``age_s``: the integral of its rate."""
+    """The value of a counter after ``age_s``: the integral of its rate.
+
+    The rate of traffic is its mean times ``1 + sin(angle) / 2``.
+    """
     angle = 2 * math.pi * age_s / PERIOD_S
     effective_s = age_s + 0.5 * PERIOD_S / (2 * math.pi) * (1 - math.cos(angle))
     congested_s = age_s // PERIOD_S * PERIOD_S / 2 + max(0.0, age_s % PERIOD_S - PERIOD_S / 2)

@@ -29,7 +29,7 @@ from tests.support.console_harness import (
     WIDE_REQUEST,
     ConsoleHarness,
     running_console,
-    served,
+    served_console,
 )
 from tests.support.etcd import EtcdCluster
 from tests.support.node_harness import TEST_CAUSE, pod
@@ -324,7 +324,7 @@ async def test_an_execution_is_found_and_signalled_where_this_is_switched_on(
     async with Client(store, keys) as client:
         await client.start("Basket", id=WORKFLOW)
     actions = WorkflowActions(store, keys, TokenOfTheTest())
-    async with served(console.source, TokenOfTheTest(), actions) as url:
+    async with served_console(console.source, TokenOfTheTest(), actions) as url:
         page = await tab.browser.open(url)
         await page.expect("document.querySelector('#token') !== null")
         await page.evaluate(f"sessionStorage.setItem('orbweaver-token', '{TOKEN}')")
@@ -395,7 +395,7 @@ async def test_an_open_page_shows_new_events(page: Page, console: ConsoleHarness
 async def test_a_console_with_access_control_takes_a_token_once(
     tab: Page, console: ConsoleHarness
 ) -> None:
-    async with served(console.source, TokenOfTheTest()) as url:
+    async with served_console(console.source, TokenOfTheTest()) as url:
         page = await tab.browser.open(url)
         await page.expect("document.querySelector('#token') !== null")
         await page.evaluate("document.querySelector('#token').focus()")

@@ -18,7 +18,7 @@ from ops.console.event_stream import READERS_MAX, EventReader
 from ops.console.web_server import API_PATH
 from tests.ops.console.conftest import Console
 from tests.support.archived_cluster import TEST_KEYS, Add, Remove
-from tests.support.console_harness import served
+from tests.support.console_harness import served_console
 from tests.support.deadlines import DEADLINE_S, until
 
 pytestmark = pytest.mark.etcd
@@ -55,7 +55,7 @@ async def test_a_response_about_a_position_is_cached_and_a_live_one_is_not(
 
 async def test_a_response_to_a_request_with_a_token_is_not_cached(console: Console) -> None:
     async with (
-        served(console.source, AccessFor(checks=1)) as url,
+        served_console(console.source, AccessFor(checks=1)) as url,
         console.client.get(f"{url}{API_PATH[1:]}/overview?at=0") as response,
     ):
         assert (response.status, response.headers["Cache-Control"]) == (200, "no-cache")
@@ -64,7 +64,7 @@ async def test_a_response_to_a_request_with_a_token_is_not_cached(console: Conso
 async def test_a_stream_ends_when_its_client_may_no_longer_read(console: Console) -> None:
     access = AccessFor(checks=2)
     async with (
-        served(console.source, access, recheck_s=0.05) as url,
+        served_console(console.source, access, recheck_s=0.05) as url,
         console.client.get(f"{url}{API_PATH[1:]}/events/stream") as response,
         asyncio.timeout(DEADLINE_S),
     ):

@@ -15,7 +15,7 @@ from core.eventstore.memory import MemoryStore
 from core.eventstore.writer import unix_ms
 from ops.console.source import ConsoleSource
 from ops.console.values import time_ms_of, time_text
-from tests.support.console_harness import served
+from tests.support.console_harness import served_console
 from tests.support.engine_harness import EngineHarness, eventually
 from tests.support.engine_samples import Basket
 from workflows.engine.client import visibility_at_instant
@@ -58,7 +58,7 @@ class PastReader:
 @asynccontextmanager
 async def past_reader(engine: EngineHarness, directory: Path) -> AsyncIterator[PastReader]:
     source = ConsoleSource(engine.store, engine.keys, directory, cluster="test")
-    async with served(source) as url, aiohttp.ClientSession() as client:
+    async with served_console(source) as url, aiohttp.ClientSession() as client:
         yield PastReader(client, url)
 
 

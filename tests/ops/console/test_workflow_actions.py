@@ -33,7 +33,7 @@ from ops.console.workflow_actions import (
     WorkflowActions,
 )
 from ops.console.workflows import matching_executions
-from tests.support.console_harness import served
+from tests.support.console_harness import served_console
 from tests.support.engine_harness import EngineHarness
 from tests.support.engine_samples import Basket
 from tests.tidy.sources import PROJECT_ROOT
@@ -101,7 +101,7 @@ async def site_of(
     actions = WorkflowActions(engine.store, engine.keys, rights) if rights else None
     access = SecretAccess(TOKEN, "ann")
     async with (
-        served(source, access, actions) as url,
+        served_console(source, access, actions) as url,
         aiohttp.ClientSession() as client,
     ):
         yield Site(engine, client, url)

@@ -17,7 +17,7 @@ from ops.migration.plan import plan_migration
 
 GOLDEN_FOLDER: Final = Path(__file__).with_name("golden")
 SPIDERPOOL_NAMESPACE: Final = "spiderpool"
-DEFAULTS: Final[Mapping[str, Any]] = {
+CHART_DEFAULTS: Final[Mapping[str, Any]] = {
     "ipam": {"enableIPv4": True, "enableIPv6": True, "spiderSubnet": {"enable": False}},
     "multus": {"enableMultusConfig": True, "multusCNI": {"install": True, "uninstall": False}},
     "sriov": {"install": False},
@@ -26,40 +26,44 @@ DEFAULTS: Final[Mapping[str, Any]] = {
 }
 REGISTRY: Final = "registry.example.com/mirror"
 AGENT_WORKLOAD: Final = DeployedWorkload(
-    "DaemonSet",
-    SPIDERPOOL_NAMESPACE,
-    "spiderpool-agent",
-    {"spiderpool-agent": f"{REGISTRY}/spiderpool-agent:v1.0.5"},
-    "spiderpool-agent",
+    kind="DaemonSet",
+    namespace=SPIDERPOOL_NAMESPACE,
+    name="spiderpool-agent",
+    containers={"spiderpool-agent": f"{REGISTRY}/spiderpool-agent:v1.0.5"},
+    service_account="spiderpool-agent",
     desired=2,
     ready=2,
 )
-CONTROLLER: Final = DeployedWorkload(
-    "Deployment",
-    SPIDERPOOL_NAMESPACE,
-    "spiderpool-controller",
-    {"spiderpool-controller": f"{REGISTRY}/spiderpool-controller@sha256:{'0' * 64}"},
-    "spiderpool-controller",
+CONTROLLER_WORKLOAD: Final = DeployedWorkload(
+    kind="Deployment",
+    namespace=SPIDERPOOL_NAMESPACE,
+    name="spiderpool-controller",
+    containers={"spiderpool-controller": f"{REGISTRY}/spiderpool-controller@sha256:{'0' * 64}"},
+    service_account="spiderpool-controller",
     desired=1,
     ready=1,
 )
-MULTUS: Final = {"multus-cni": f"{REGISTRY}/spiderpool-agent:v1.0.5"}
+MULTUS_CONTAINER: Final = {"multus-cni": f"{REGISTRY}/spiderpool-agent:v1.0.5"}
 SMALL_CLUSTER: Final = Facts(
     server=(1, 34),
     release=HelmRelease(
-        "spiderpool",
-        SPIDERPOOL_NAMESPACE,
-        3,
-        "deployed",
-        "1.0.5",
-        {"ipam": {"enableIPv6": False}, "multus": {"multusCNI": {"install": False}}},
-        DEFAULTS,
+        name="spiderpool",
+        namespace=SPIDERPOOL_NAMESPACE,
+        revision=3,
+        status="deployed",
+        chart_version="1.0.5",
+        values={"ipam": {"enableIPv6": False}, "multus": {"multusCNI": {"install": False}}},
+        defaults=CHART_DEFAULTS,
     ),
-    workloads=(AGENT_WORKLOAD, CONTROLLER),
-    networks=(Network("kube-system", "lan", ("macvlan", "coordinator"), "spiderpool"),),
+    workloads=(AGENT_WORKLOAD, CONTROLLER_WORKLOAD),
+    networks=(
+        Network("kube-system", "lan", plugins=("macvlan", "coordinator"), ipam="spiderpool"),
+    ),
     webhooks=(
         Webhook(
-            "ValidatingWebhookConfiguration", "spiderpool-controller", f"{SPIDERPOOL_NAMESPACE}/it"
+            kind="ValidatingWebhookConfiguration",
+            name="spiderpool-controller",
+            service=f"{SPIDERPOOL_NAMESPACE}/it",
         ),
     ),
     definitions=("spiderippools.spiderpool.spidernet.io",),
@@ -68,67 +72,76 @@ SMALL_CLUSTER: Final = Facts(
 )
 
 
-def released(**values: Any) -> HelmRelease:
-    """The Helm release of the cluster ``SMALL_CLUSTER``, with these values set by its user."""
+def release_with_values(**values: Any) -> HelmRelease:
+    """The Helm release of the cluster ``SMALL_CLUSTER``, in which a user has set these values."""
     assert SMALL_CLUSTER.release is not None
     return SMALL_CLUSTER.release._replace(values=values)
 
 
-def with_multus() -> Facts:
-    """A cluster with Multus in the agents' Pods; Multus removes its files from nodes at its end."""
-    inside = AGENT_WORKLOAD._replace(
-        containers={**AGENT_WORKLOAD.containers, **MULTUS}, stop_hooks=("multus-cni",)
+def facts_with_multus() -> Facts:
+    """A cluster with Multus in the agents' Pods.
+
+    When the container of Multus stops, its ``preStop`` hook removes the files of Multus from nodes.
+    """
+    agent = AGENT_WORKLOAD._replace(
+        containers={**AGENT_WORKLOAD.containers, **MULTUS_CONTAINER}, stop_hooks=("multus-cni",)
     )
-    values = {"multusCNI": {"uninstall": True, "defaultCniCRName": "lan"}}
-    return SMALL_CLUSTER._replace(workloads=(inside, CONTROLLER), release=released(multus=values))
+    multus_values = {"multusCNI": {"uninstall": True, "defaultCniCRName": "lan"}}
+    return SMALL_CLUSTER._replace(
+        workloads=(agent, CONTROLLER_WORKLOAD), release=release_with_values(multus=multus_values)
+    )
 
 
-def with_devices() -> Facts:
+def facts_with_devices() -> Facts:
     """A cluster whose release has the SR-IOV operator and the RDMA device plugin."""
     operator = DeployedWorkload(
-        "Deployment",
-        SPIDERPOOL_NAMESPACE,
-        "spiderpool-sriov-operator",
-        {"operator": f"{REGISTRY}/sriov-network-operator:v1.3.0"},
-        "spiderpool-sriov-operator",
-        1,
-        1,
+        kind="Deployment",
+        namespace=SPIDERPOOL_NAMESPACE,
+        name="spiderpool-sriov-operator",
+        containers={"operator": f"{REGISTRY}/sriov-network-operator:v1.3.0"},
+        service_account="spiderpool-sriov-operator",
+        desired=1,
+        ready=1,
     )
     values = {"sriov": {"install": True}, "rdma": {"rdmaSharedDevicePlugin": {"install": True}}}
     return SMALL_CLUSTER._replace(
-        workloads=(*SMALL_CLUSTER.workloads, operator), release=released(**values), sriov_policies=3
+        workloads=(*SMALL_CLUSTER.workloads, operator),
+        release=release_with_values(**values),
+        sriov_policies=3,
     )
 
 
-def in_trouble() -> Facts:
+def facts_in_trouble() -> Facts:
     """A cluster with everything that needs work before a migration.
 
     An old API server, a failed release, an agent that is not ready, a leaked address, and a
     certificate that the user provides.
     """
-    release = released(
+    release = release_with_values(
         spiderpoolController={"tls": {"method": "provided"}, "replicas": 2},
         spiderpoolAgent={"image": {"tag": "v1.0.5"}, "extraEnv": [{"name": "A", "value": "b"}]},
     )
-    leak = Finding("SpiderIPPool/lan", "10.6.0.30 is recorded for shop/gone", "kept for it")
+    leak = Finding(
+        "SpiderIPPool/lan", what="10.6.0.30 is recorded for shop/gone", done="kept for it"
+    )
     return SMALL_CLUSTER._replace(
         server=(1, 28),
         release=release._replace(status="failed"),
-        workloads=(AGENT_WORKLOAD._replace(ready=1), CONTROLLER),
+        workloads=(AGENT_WORKLOAD._replace(ready=1), CONTROLLER_WORKLOAD),
         data=SMALL_CLUSTER.data._replace(findings=(leak,)),
     )
 
 
 EXAMPLE_FACTS: Final = {
     "small": SMALL_CLUSTER,
-    "with-multus": with_multus(),
-    "with-devices": with_devices(),
-    "in-trouble": in_trouble(),
+    "with-multus": facts_with_multus(),
+    "with-devices": facts_with_devices(),
+    "in-trouble": facts_in_trouble(),
     "without-a-release": SMALL_CLUSTER._replace(release=None),
 }
 
 
-def planned(facts: Facts) -> str:
+def plan_as_yaml(facts: Facts) -> str:
     """The plan in the format of the golden files."""
     plan = plan_migration(facts)
     assert plan is not None
@@ -145,4 +158,4 @@ def planned(facts: Facts) -> str:
 
 if __name__ == "__main__":
     for name, facts in EXAMPLE_FACTS.items():
-        (GOLDEN_FOLDER / f"{name}.yaml").write_text(planned(facts))
+        (GOLDEN_FOLDER / f"{name}.yaml").write_text(plan_as_yaml(facts))

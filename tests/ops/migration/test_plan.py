@@ -1,4 +1,4 @@
-"""Plans of ``orbctl migrate check``, from facts, compared with golden files."""
+"""``orbctl migrate check`` plans the migration of a cluster from Spiderpool to Orbweaver."""
 
 from __future__ import annotations
 
@@ -13,39 +13,41 @@ from tests.ops.migration.example_facts import (
     EXAMPLE_FACTS,
     GOLDEN_FOLDER,
     SMALL_CLUSTER,
-    planned,
-    released,
-    with_multus,
+    facts_with_multus,
+    plan_as_yaml,
+    release_with_values,
 )
 
 
 @pytest.mark.parametrize("name", EXAMPLE_FACTS)
 def test_a_plan_is_that_of_its_golden_file(name: str) -> None:
-    assert planned(EXAMPLE_FACTS[name]) == (GOLDEN_FOLDER / f"{name}.yaml").read_text()
+    assert plan_as_yaml(EXAMPLE_FACTS[name]) == (GOLDEN_FOLDER / f"{name}.yaml").read_text()
 
 
 def test_every_golden_file_has_its_case() -> None:
     assert {path.stem for path in GOLDEN_FOLDER.iterdir()} == set(EXAMPLE_FACTS)
 
 
-def test_only_a_cluster_without_spiderpool_has_no_plan() -> None:
-    bare = SMALL_CLUSTER._replace(release=None, workloads=(), definitions=())
+def test_a_cluster_without_spiderpools_release_workloads_and_crds_has_no_plan() -> None:
+    # ``definitions`` are names of Spiderpool's CRDs.
+    without_spiderpool = SMALL_CLUSTER._replace(release=None, workloads=(), definitions=())
 
-    assert plan_migration(bare) is None
+    assert plan_migration(without_spiderpool) is None
 
 
-def test_a_cluster_with_our_agents_alone_has_no_plan() -> None:
-    only_definitions = SMALL_CLUSTER._replace(release=None, workloads=())
+def test_spiderpools_crds_need_a_plan_unless_they_belong_to_our_agents() -> None:
+    only_crds = SMALL_CLUSTER._replace(release=None, workloads=())
     image = {"agent": "registry.example.com/orbweaver-agent:0.1.0"}
     agent = AGENT_WORKLOAD._replace(namespace="orbweaver", name="orbweaver-agent", containers=image)
 
-    assert plan_migration(only_definitions) is not None
-    assert plan_migration(only_definitions._replace(workloads=(agent,))) is None
+    assert plan_migration(only_crds) is not None
+    # Orbweaver uses the same CRDs.
+    assert plan_migration(only_crds._replace(workloads=(agent,))) is None
 
 
 def test_multus_in_the_agents_must_move_before_the_switch() -> None:
     plan_with_multus, plan_without_multus = (
-        plan_migration(with_multus()),
+        plan_migration(facts_with_multus()),
         plan_migration(SMALL_CLUSTER),
     )
 
@@ -64,9 +66,12 @@ def test_translated_values_are_accepted_by_the_chart(facts: Facts) -> None:
         assert render(translate(facts.release) | {"orbweaver": {"standby": True}})
 
 
-def test_the_default_network_stays_that_of_spiderpools_namespace() -> None:
-    named = translate(released(multus={"multusCNI": {"defaultCniCRName": "lan"}}))
-    placed = translate(released(multus={"multusCNI": {"defaultCniCRName": "kube-system/lan"}}))
+@pytest.mark.parametrize(
+    ("before", "translated"), [("lan", "spiderpool/lan"), ("kube-system/lan", "kube-system/lan")]
+)
+def test_a_default_network_without_a_namespace_gets_that_of_spiderpools_release(
+    before: str, translated: str
+) -> None:
+    release = release_with_values(multus={"multusCNI": {"defaultCniCRName": before}})
 
-    assert named["multus"]["multusCNI"]["defaultCniCRName"] == "spiderpool/lan"
-    assert placed["multus"]["multusCNI"]["defaultCniCRName"] == "kube-system/lan"
+    assert translate(release)["multus"]["multusCNI"]["defaultCniCRName"] == translated

@@ -16,7 +16,7 @@ from ops.cli.main import run
 from tests.support.engine_harness import EngineHarness, eventually, within
 from tests.support.engine_samples import Basket, Chain, Sleeper
 from tests.support.etcd import EtcdCluster
-from tests.support.faulty_store import KeptStore
+from tests.support.faulty_store import UnclosedMemoryStore
 from workflows.model.policies import ExecutionStatus
 
 
@@ -24,7 +24,7 @@ class WorkflowCliHarness:
     """A cluster with a completed, a sleeping and a paused execution."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self.store = KeptStore()
+        self.store = UnclosedMemoryStore()
         self.engine = EngineHarness(self.store)
         self._capsys = capsys
         asyncio.run(self._prepare())
