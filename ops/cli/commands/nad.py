@@ -22,12 +22,15 @@ from core.manifests.networks.network_defaults import completed
 from core.manifests.networks.network_parser import checked_network
 from core.manifests.networks.network_validation import MULTUS_CONFIG_KIND, network_rules
 from ops.cli.exit_codes import Exit, report, report_refusals
+from ops.cli.formats import Format
 from ops.cli.global_options import globals_of
 from ops.cli.input_files import Recursive, read_texts
 from ops.cli.manifest_objects import report_ineffective
 from ops.cli.output import show_value
 
 NAD = ("k8s.cni.cncf.io/v1", "NetworkAttachmentDefinition")
+NAD_RESOURCE = "networkattachmentdefinition.k8s.cni.cncf.io"
+"""The resource in the names that ``-o name`` prints, as kubectl writes it."""
 
 
 def nad(
@@ -63,7 +66,10 @@ def nad(
         worst = Exit.REFUSED if refused else worst
     if directory is not None:
         _write_conflists(directory, definitions)
-    elif output.is_structured:
+    elif output.is_name:
+        for definition in definitions:
+            print(f"{NAD_RESOURCE}/{definition['metadata']['name']}")
+    elif output.is_structured and output.format is not Format.YAML:
         show_value(definitions, output)
     elif definitions:
         print(yaml.safe_dump_all(definitions, sort_keys=False, width=1_000_000), end="")

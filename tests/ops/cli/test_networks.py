@@ -1,4 +1,4 @@
-"""``orbctl nad --directory`` writes networks as conflists, for a node without Multus."""
+"""``orbctl nad`` prints NADs, or writes them as conflists for a node without Multus."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.orbctl_harness import OrbctlHarness
 
@@ -56,6 +57,33 @@ def test_each_network_becomes_a_conflist(orbctl: OrbctlHarness, tmp_path: Path) 
     rack = json.loads((tmp_path / "made/rack.conflist").read_text("utf-8"))
     assert [plugin["type"] for plugin in rack["plugins"]] == ["macvlan", "coordinator"]
     assert rack["plugins"][1]["detectIPConflict"]
+
+
+@pytest.mark.parametrize("option", [(), ("-o", "yaml"), ("-o", "table")])
+def test_nads_are_printed_as_yaml_documents(
+    orbctl: OrbctlHarness, tmp_path: Path, option: tuple[str, ...]
+) -> None:
+    source = networks(tmp_path / "networks.yaml", ("shop", "lan"))
+
+    result = orbctl.orbctl("nad", "-f", source, *option)
+
+    assert result.code == 0
+    documents = list(yaml.safe_load_all(result.out))
+    assert [document["metadata"]["name"] for document in documents] == ["lan", "plugin", "existing"]
+
+
+def test_names_of_nads_are_printed_as_kubectl_prints_them(
+    orbctl: OrbctlHarness, tmp_path: Path
+) -> None:
+    source = networks(tmp_path / "networks.yaml", ("shop", "lan"))
+
+    result = orbctl.orbctl("nad", "-f", source, "-o", "name")
+
+    assert result.out.splitlines() == [
+        "networkattachmentdefinition.k8s.cni.cncf.io/lan",
+        "networkattachmentdefinition.k8s.cni.cncf.io/plugin",
+        "networkattachmentdefinition.k8s.cni.cncf.io/existing",
+    ]
 
 
 def test_two_networks_of_one_name_are_not_written(orbctl: OrbctlHarness, tmp_path: Path) -> None:
