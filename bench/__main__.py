@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bench import machine, plots, reporting
-from bench.running import MeasureResult, run
+from bench.running import MeasureResult, run_measures
 from bench.scale import FULL_SCALE, QUICK_SCALE
 from bench.table import MEASURES, measures_named, measures_of
 from core.eventstore.python_garbage_collector import raise_gc_threshold
@@ -47,7 +47,7 @@ def bench(
     console = reporting.terminal(errors=quick)
     facts = machine.facts()
     reporting.print_machine(console, facts)
-    results = run(scale, measures, _print_lines if quick else _print_nothing)
+    results = run_measures(scale, measures, _print_lines if quick else _print_nothing)
     reporting.print_tables(console, results)
     # A run of some measures must not overwrite the file of a complete run.
     name = "-".join([scale.name, *(measure.name for measure in measures if names)])

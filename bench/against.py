@@ -26,7 +26,14 @@ from bench.figures import PERCENTILES, percentile, rounded
 from bench.rig.frames import NEW_PODS
 from bench.rig.kubernetes import terminate_pods
 from bench.rig.lab import Lab
-from bench.rig.sides import Rival, Side, SideFailed, network_namespace, orbweaver, other
+from bench.rig.sides import (
+    Rival,
+    Side,
+    SideFailed,
+    network_namespace,
+    orbweaver_side,
+    rival_side,
+)
 from bench.scale import FULL_SCALE
 from tests.support.kubernetes import KUBERNETES_PROGRAMS, missing_programs
 
@@ -167,7 +174,7 @@ def _rival(conf: Path, cni_path: str, start: str) -> Rival:
     executable = shutil.which(str(name), path=cni_path)
     if executable is None or "/" in str(name):
         _fail(f"no executable {str(name)!r} in CNI_PATH ({cni_path}): set CNI_PATH or --cni-path")
-    return Rival(Path(executable), text, start, cni_path)
+    return Rival(plugin=Path(executable), conf=text, start=start, cni_path=cni_path)
 
 
 def _check_machine(json_file: Path | None) -> None:
@@ -211,13 +218,12 @@ def _measure(plan: Plan, rival: Rival) -> Comparison:
     with Lab(FULL_SCALE) as lab, ExitStack() as stack:
         netns = stack.enter_context(network_namespace())
         variables = {"CNI_PATH": rival.cni_path, "CNI_NETNS": netns}
-        ours = orbweaver(lab, pods, variables, kubernetes=kubernetes)
-        theirs = other(lab, pods, rival, variables, kubernetes=kubernetes)
-        sides = []
-        for side in (theirs, ours):  # the other plugin first, because its set-up may fail
-            sides.append(stack.enter_context(side))
-            _wait_ready(lab, sides[-1])
-        return _compare(lab, sides[::-1], plan)
+        # The other plugin starts first, because its set-up may fail.
+        theirs = stack.enter_context(rival_side(lab, pods, rival, variables, kubernetes=kubernetes))
+        _wait_ready(lab, theirs)
+        ours = stack.enter_context(orbweaver_side(lab, pods, variables, kubernetes=kubernetes))
+        _wait_ready(lab, ours)
+        return _compare(lab, [ours, theirs], plan)
 
 
 def _compare(lab: Lab, sides: Sequence[Side], plan: Plan) -> Comparison:

@@ -32,7 +32,7 @@ class MeasureResult(NamedTuple):
     missing: str = ""
 
 
-def run(
+def run_measures(
     scale: Scale,
     measures: Sequence[Measure],
     show: Callable[[MeasureResult], None] = lambda _: None,

@@ -44,8 +44,17 @@ def proposal(serial: int, event_id: str, pool_revision: int) -> Proposal:
     endpoint, ip = KEYS.endpoint(NAMESPACE, pod.name), KEYS.ip(4, serial)
     nic = Nic(INTERFACE, "10.0.0.2/10", "wide", "10.0.0.1", network="lan")
     claimed = AddressesClaimed(
-        Endpoint(NAMESPACE, pod.name, pod.uid, "n", pod_holder(pod.uid), "Pod", pod.name, (nic,)),
-        (0,),
+        Endpoint(
+            NAMESPACE,
+            pod.name,
+            pod.uid,
+            node="n",
+            holder=pod_holder(pod.uid),
+            owner_kind="Pod",
+            owner_name=pod.name,
+            nics=(nic,),
+        ),
+        new_nics=(0,),
     )
     return Proposal(
         (EventDraft(event_id, Cause("bench"), claimed),),

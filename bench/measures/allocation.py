@@ -1,8 +1,8 @@
 """ADDs at the agent's framed socket: rate with 32 callers, time with one caller, CPU of the agent.
 
-The ADDs are compared with bare transactions (``bench.callers.bare``), which each round runs on the
-same etcd. The pool is nearly empty, so that nearly every ADD succeeds with its first transaction;
-other measures use full pools.
+The ADDs are compared with bare transactions (etcd transactions like those of an ADD, without the
+agent), which each round runs on the same etcd. The pool is nearly empty, so that nearly every ADD
+succeeds with its first transaction; other measures use full pools.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 
 from bench.figures import Figure, median_figure, percentile, ratio_figure
-from bench.measures.calls import UNLIMITED_ALLOCATIONS, AddCaller, Bare, Calls
+from bench.measures.calls import UNLIMITED_ALLOCATIONS, AddCaller, BareTransactions, Calls
 from bench.rig.lab import Lab
 from bench.rig.seed_writer import SeedWriter
 from bench.rig.seeding import wide_pool
@@ -39,11 +39,11 @@ def measure(lab: Lab) -> list[Figure]:
     with lab.etcd() as etcd:
         lab.fill(etcd, define_wide_pool)
         with lab.agent(etcd, NODE, variables=UNLIMITED_ALLOCATIONS) as agent:
-            caller, bare = AddCaller(lab, agent), Bare(lab, etcd)
+            caller, bare = AddCaller(lab, agent), BareTransactions(lab, etcd)
             caller.warm_up()
             for _ in lab.rounds():
                 bare_many.append(bare.run(lab.scale.adds, CALLERS))
-                own_many.append(bare.run(lab.scale.adds, CALLERS, "own"))
+                own_many.append(bare.run(lab.scale.adds, CALLERS, client="own"))
                 before = _segments(lab, etcd)
                 many.append(caller.add(lab.scale.adds, CALLERS))
                 transactions += _segments(lab, etcd) - before

@@ -61,8 +61,8 @@ class AddCaller:
         return Calls(count / report["seconds"], report["latencies_ms"], cpu_ms)
 
 
-class Bare:
-    """Runs bare transactions (``bench.callers.bare``) on one etcd."""
+class BareTransactions:
+    """Runs bare transactions on one etcd: transactions like those of an ADD, without the agent."""
 
     def __init__(self, lab: Lab, etcd: EtcdCluster) -> None:
         self._lab = lab

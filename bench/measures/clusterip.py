@@ -46,7 +46,7 @@ def measure(lab: Lab) -> list[Figure]:
     try:
         server = harness.server(BACKEND_ADDRESSES[4][0])
         installation = harness.install()
-        others = _others()
+        others = _other_services()
         served = others | {frontend(4): BackendGroup(backends_of(4, 0))}
         steps, contents = plan(Contents(), served)
         installation.write(steps)
@@ -92,13 +92,13 @@ def _rate(harness: ClusterIPHarness, server: socket.socket, address: str, port: 
     return CONNECTIONS / cpu_s
 
 
-def _others() -> dict[Frontend, BackendGroup]:
+def _other_services() -> dict[Frontend, BackendGroup]:
     """Services with addresses from 11.0.0.0 on, in the IPv4-mapped form of IPv6."""
     services = {}
     for number in range(SERVICES):
         address = (0xFFFF_0B00_0000 + number).to_bytes(16, "big")
         backends = tuple(TransportAddress(address, 1 + index) for index in range(BACKENDS_EACH))
-        services[Frontend(address, SERVICE_PORT, 6)] = BackendGroup(backends)
+        services[Frontend(address, SERVICE_PORT, socket.IPPROTO_TCP)] = BackendGroup(backends)
     return services
 
 

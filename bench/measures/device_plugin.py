@@ -101,4 +101,5 @@ def _nic(tree: SysTree, number: int) -> NodePolicy:
         vf = tree.vf(device, vf_number, address, "mlx5_core", numa_node="1")
         tree.link(f"{name}v{vf_number}", vf, mtu="9000", type="1")
         tree.rdma(vf, number * VFS + vf_number)
-    return NodePolicy(name, name, VFS, NicSelector((NicName(name),)), is_rdma=True)
+    nics = NicSelector((NicName(name),))
+    return NodePolicy(name, resource=name, vfs=VFS, nics=nics, is_rdma=True)

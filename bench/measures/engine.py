@@ -2,9 +2,9 @@
 
 ``wf_rate``: executions with one activity, started by callers in this process and completed by a
 worker in another process. ``wf_rate_of_bare``: the rate of each round divided by the rate of bare
-transactions (``bench.callers.bare``) just before and after the round, because the speed of the
-machine changes. ``wf_replay_4000_ms``: the time to replay about 4,000 events, as a worker does
-when it takes over a long execution.
+transactions (etcd transactions like those of an ADD, without the agent) just before and after the
+round, because the speed of the machine changes. ``wf_replay_4000_ms``: the time to replay about
+4,000 events, as a worker does when it takes over a long execution.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from itertools import pairwise
 from statistics import fmean
 
 from bench.figures import Figure, median_figure, ratio_figure
-from bench.measures.calls import Bare
+from bench.measures.calls import BareTransactions
 from bench.rig.lab import Lab
 from bench.rig.sample_workflows import SAMPLE_REGISTRY, Errand, Errands
 from bench.rig.worker import WorkerProcess
@@ -50,7 +50,7 @@ def _rates(lab: Lab) -> list[Figure]:
     rates: list[float] = []
     count = lab.scale.executions
     with lab.etcd() as etcd, WorkerProcess(etcd.endpoints[0], "worker") as worker:
-        bare = Bare(lab, etcd)
+        bare = BareTransactions(lab, etcd)
         asyncio.run(_run_errands(lab, etcd, "warm-up", WARM_UP))
         bare_rates = [bare.run(count * BARE_PER_EXECUTION, BARE_CALLERS).rate]
         cpu_s = 0.0

@@ -45,7 +45,7 @@ RATE: Final = 100
 """Allocations per second while status writes are measured."""
 
 BUSY: Final = "busy"
-"""The name of the pool of these allocations."""
+"""The name of the pool in which the addresses are allocated, and whose status is watched."""
 
 BUSY_ADDRESSES: Final = 8_000
 ROUNDS: Final = 3
@@ -82,6 +82,7 @@ class StatusWrites(NamedTuple):
 def measure(lab: Lab) -> list[Figure]:
     """Measure controller_start_10k_s, controller_rss_10k_mb, status_lag_ms and status_writes_s."""
     require_programs()
+    # Both by whether the controller has an API server.
     started: dict[bool, list[float]] = {True: [], False: []}
     memory_mb: dict[bool, list[float]] = {True: [], False: []}
     status_writes: StatusWrites | None = None

@@ -2,7 +2,7 @@
 
 CPU time is measured during some seconds in a cluster of 200 Pods, in percent of one core. Memory is
 the resident memory after 1,000 Pods. The API server is real. The agent has allocated an address to
-each Pod, and the controller has written its SpiderEndpoint.
+each Pod, and the controller has written the Pod's SpiderEndpoint.
 """
 
 from __future__ import annotations

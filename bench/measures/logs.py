@@ -39,7 +39,8 @@ def long_log(lab: Lab) -> SeededLog:
     files = LocalFiles(archive)
 
     async def write(store: KeyValueStore, keys: Keys) -> None:
-        await fill(store, keys, Shape(lab.scale.events, PER_SEGMENT, held=lab.scale.claims))
+        shape = Shape(lab.scale.events, per_segment=PER_SEGMENT, held=lab.scale.claims)
+        await fill(store, keys, shape)
         newest = (await open_log(store, keys, files)).revision
         await Archiver(store, keys, files).seal(int(newest * ARCHIVED_SHARE))
 

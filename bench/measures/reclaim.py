@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 from bench.figures import Figure, median_figure
-from bench.measures.calls import Bare
+from bench.measures.calls import BareTransactions
 from bench.measures.claim_scale import seed_of
 from bench.rig.lab import CLUSTER, Lab
 from bench.rig.seeding import seed, spread_addresses, wide_pool
@@ -99,7 +99,7 @@ def _measure_one(lab: Lab) -> Figure:
     reclaim_ms: list[float] = []
     bare_ms: list[float] = []
     with lab.etcd() as etcd:
-        bare = Bare(lab, etcd)
+        bare = BareTransactions(lab, etcd)
         for number in lab.rounds(max(lab.scale.rounds // ROUNDS_DIVISOR, 1)):
             reclaim_ms += asyncio.run(_reclaim_pods(lab, etcd, number))
             bare_ms += bare.run(PODS_A_ROUND, 1).latencies_ms

@@ -134,10 +134,10 @@ def _closed(number: int, next_event_id: int, history_bytes: int) -> RunHead:
     """The head of the closed execution with this number."""
     closed_ms = FIRST_CLOSED_MS + number * GAP_MS
     return RunHead(
-        f"errand-{number}",
-        new_id(closed_ms),
-        "Errand",
-        ExecutionStatus.COMPLETED,
+        workflow_id=f"errand-{number}",
+        run_id=new_id(closed_ms),
+        workflow_type="Errand",
+        status=ExecutionStatus.COMPLETED,
         next_event_id=next_event_id,
         history_bytes=history_bytes,
         started_ms=closed_ms,

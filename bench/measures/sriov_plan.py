@@ -50,4 +50,4 @@ def _nic(number: int) -> PhysicalFunction:
 def _policy(number: int, vfs: VfRange) -> NodePolicy:
     name = f"rail{number}-{vfs}"
     nics = NicSelector((NicName(f"rail{number}", vfs),))
-    return NodePolicy(name, name, VFS, nics, mtu=9_000, is_rdma=True)
+    return NodePolicy(name, resource=name, vfs=VFS, nics=nics, mtu=9_000, is_rdma=True)

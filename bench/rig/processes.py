@@ -29,8 +29,8 @@ def rss_mb(pid: int) -> float:
     raise ProcessLookupError(f"process {pid} has exited")
 
 
-def group(leader: int) -> list[int]:
-    """The running processes of a process group, without zombies."""
+def running_group_members(leader: int) -> list[int]:
+    """The process ids of a process group, without zombies."""
     members = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -48,9 +48,8 @@ class SeedWriter:
         self._events += 1
         number = self._events
         trace = f"00-{number:032x}-{number:016x}-01"
-        return EventDraft(
-            f"{self.name}.1.{number:x}", Cause("agent/node", f"{number:x}", "", trace), event
-        )
+        cause = Cause("agent/node", correlation_id=f"{number:x}", traceparent=trace)
+        return EventDraft(f"{self.name}.1.{number:x}", cause, event)
 
     async def append(self, drafts: Sequence[EventDraft], state: Sequence[Put] = ()) -> int:
         """Write one segment and its state keys; return the etcd revision."""

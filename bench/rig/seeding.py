@@ -139,5 +139,14 @@ def _claimed(serial: int, seeded: SeededAddress) -> AddressesClaimed:
     )
     node = f"node-{serial % 50}"
     holder = pod_holder(pod.uid)
-    endpoint = Endpoint(NAMESPACE, pod.name, pod.uid, node, holder, "Pod", pod.name, (nic,))
-    return AddressesClaimed(endpoint, (0,))
+    endpoint = Endpoint(
+        NAMESPACE,
+        pod.name,
+        pod.uid,
+        node,
+        holder,
+        owner_kind="Pod",
+        owner_name=pod.name,
+        nics=(nic,),
+    )
+    return AddressesClaimed(endpoint, new_nics=(0,))

@@ -84,7 +84,7 @@ class Side(NamedTuple):
 
 
 @contextmanager
-def orbweaver(
+def orbweaver_side(
     lab: Lab, pods: Sequence[int], variables: Mapping[str, str], *, kubernetes: bool
 ) -> Iterator[Side]:
     """Start our side: executable, agent and controller."""
@@ -119,10 +119,10 @@ def orbweaver(
 
 
 @contextmanager
-def other(
+def rival_side(
     lab: Lab, pods: Sequence[int], rival: Rival, variables: Mapping[str, str], *, kubernetes: bool
 ) -> Iterator[Side]:
-    """Start the other plugin's side; with servers if it has a start command."""
+    """Start the other plugin's side; with etcd and API server if the plugin has a start command."""
 
     async def fill(store: KeyValueStore, _: Keys) -> None:
         await write_cluster(store, pods)
@@ -224,7 +224,7 @@ class _StartCommand:
         return sum(map(processes.cpu_s, self._members()))
 
     def _members(self) -> list[int]:
-        return processes.group(self._process.pid)
+        return processes.running_group_members(self._process.pid)
 
     def _signal(self, number: signal.Signals) -> None:
         try:

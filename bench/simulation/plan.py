@@ -65,18 +65,18 @@ def addresses_for(pods: int) -> int:
 
 
 def rack_pool(size: Size, number: int, addresses: int) -> Pool:
-    """A pool for the nodes of its rack; the first pool of each rack is a default pool."""
-    layer, rack = divmod(number, size.racks)
+    """The pool with this number, for the nodes of one rack; a rack's first pool is a default."""
+    pool_of_rack, rack = divmod(number, size.racks)
     first = parse_address(f"10.{number}.0.2").value
     last = format_address(4, first + addresses - 1)
     return Pool(
-        f"rack-{rack:03d}-{layer}",
+        f"rack-{rack:03d}-{pool_of_rack}",
         4,
         f"10.{number}.0.0/16",
         (f"10.{number}.0.2-{last}",),
         gateway=f"10.{number}.0.1",
         node_names=tuple(node_name(node) for node in _nodes_of_rack(size, rack)),
-        default=layer == 0,
+        default=pool_of_rack == 0,
     )
 
 

@@ -47,16 +47,16 @@ def etcd_usage(member: EtcdMember) -> EtcdUsage:
     """Read the metrics of the member."""
     metric = member.metric
     return EtcdUsage(
-        processes.cpu_s(member.pid),
-        metric("etcd_debugging_mvcc_current_revision"),
-        metric("etcd_debugging_mvcc_events_total"),
-        metric(_SENT) / 1e6,
-        metric(_RECEIVED) / 1e6,
-        metric("etcd_disk_wal_write_bytes_total") / 1e6,
-        metric("etcd_disk_wal_fsync_duration_seconds_count"),
-        processes.rss_mb(member.pid),
-        metric("etcd_mvcc_db_total_size_in_bytes") / 1e6,
-        metric("etcd_mvcc_db_total_size_in_use_in_bytes") / 1e6,
+        cpu_s=processes.cpu_s(member.pid),
+        revisions=metric("etcd_debugging_mvcc_current_revision"),
+        watch_events=metric("etcd_debugging_mvcc_events_total"),
+        sent_mb=metric(_SENT) / 1e6,
+        received_mb=metric(_RECEIVED) / 1e6,
+        wal_mb=metric("etcd_disk_wal_write_bytes_total") / 1e6,
+        fsyncs=metric("etcd_disk_wal_fsync_duration_seconds_count"),
+        rss_mb=processes.rss_mb(member.pid),
+        database_mb=metric("etcd_mvcc_db_total_size_in_bytes") / 1e6,
+        in_use_mb=metric("etcd_mvcc_db_total_size_in_use_in_bytes") / 1e6,
     )
 
 

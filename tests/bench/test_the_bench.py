@@ -22,7 +22,7 @@ from bench.rig.daemon import PROJECT_ROOT
 from bench.rig.frames import NEW_PODS, frame, identity, netconf
 from bench.rig.lab import Lab
 from bench.rig.seeding import all_addresses, exact_pool, many_pools, spread_addresses
-from bench.running import MeasureResult, run
+from bench.running import MeasureResult, run_measures
 from bench.scale import FULL_SCALE, QUICK_SCALE
 from bench.table import TARGETS, measures_named, measures_of
 from core.domain.addresses.address_set import AddressSet
@@ -126,7 +126,7 @@ def test_the_bench_refuses_an_unknown_measure_with_its_name() -> None:
 
 @pytest.mark.etcd
 def test_each_figure_is_printed_as_one_json_object_per_line() -> None:
-    results = run(TINY, measures_named(["store_batch_ratio", "contention"]))
+    results = run_measures(TINY, measures_named(["store_batch_ratio", "contention"]))
 
     lines = [
         json.loads(line) for result in results for line in reporting.lines(result).splitlines()
@@ -150,7 +150,7 @@ def test_a_failed_measure_is_reported_and_the_others_run() -> None:
     broken, sound = measures_named(["replay", "history"])
     measures = [broken._replace(measure=fail), sound._replace(measure=succeed)]
 
-    failed, result = run(TINY, measures)
+    failed, result = run_measures(TINY, measures)
 
     assert "no disk" in failed.failure
     assert [figure.name for figure in result.figures] == ["history_1m_ms"]
@@ -162,7 +162,7 @@ def test_a_measure_without_its_programs_is_reported_as_not_taken() -> None:
 
     (measure,) = measures_named(["kube_add"])
 
-    (result,) = run(TINY, [measure._replace(measure=lack)])
+    (result,) = run_measures(TINY, [measure._replace(measure=lack)])
 
     document = reporting.document("tiny", {}, [result])
     assert (result.figures, result.failure) == ([], "")

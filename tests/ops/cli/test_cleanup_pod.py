@@ -131,6 +131,7 @@ def test_a_pod_that_cannot_be_deleted_does_not_hide_why_it_failed(
 
     with pytest.raises(OrbweaverError, match="did not end within 0 s"):
         NodeCleaner(kubectl, wait_s=0).clean("worker-7")
+    # After a success, the failed deletion is the error.
     cluster.pod["status"] = {"phase": "Succeeded"}
     with pytest.raises(OrbweaverError, match="does not answer"):
         NodeCleaner(kubectl).clean("worker-7")

@@ -55,8 +55,8 @@ def test_a_time_may_be_typed_in_many_ways(text: str, expected: int) -> None:
 
 
 @given(st.text(max_size=30))
-def test_any_text_is_a_time_or_refused(text: str) -> None:
-    remedy = "none: the text is a time"
+def test_a_text_that_is_not_a_time_is_refused_with_a_remedy(text: str) -> None:
+    remedy = "not needed: the text is a time"
     try:
         parse_time(text, NOON_MS)
     except BadInput as error:
@@ -103,7 +103,7 @@ def test_an_age_has_two_units_at_most(seconds: int, text: str) -> None:
         ("apply -f a -f b", "apply --filename=a --filename=b"),
         ("get -- -o yaml", "get -- -o yaml"),
         ("workflow -o json list --queue x", "workflow --output=json list --queue=x"),
-        ("nonsense -o yaml", ""),
+        ("nonsense -o yaml", ""),  # there is no such command
     ],
 )
 def test_a_line_is_parsed_by_the_commands_own_parser(typed: str, parsed: str) -> None:
@@ -155,7 +155,12 @@ def test_a_pod_is_named_with_or_without_namespace(text: str, expected: tuple[str
 
 
 def refused(*kinds: str) -> Refused:
-    return Refused(tuple(Refusal(kind, "r", "s", "", "m") for kind in kinds))  # type: ignore[arg-type]
+    return Refused(
+        tuple(
+            Refusal(kind, rule="r", subject="s", field="", message="m")  # type: ignore[arg-type]
+            for kind in kinds
+        )
+    )
 
 
 @pytest.mark.parametrize(

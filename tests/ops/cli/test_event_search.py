@@ -15,25 +15,41 @@ def archived(*events: int) -> list[FileSummary]:
     positions = [sum(events[: number + 1]) for number in range(len(events))]
     link = FileLink("file", b"")
     return [
-        FileSummary(link, number, last_position - count + 1, last_position, count, count, 0, 0)
+        FileSummary(
+            link,
+            number,
+            first_position=last_position - count + 1,
+            last_position=last_position,
+            segments=count,
+            events=count,
+            clock_ms=0,
+            sealed_at_ms=0,
+        )
         for number, (count, last_position) in enumerate(zip(events, positions, strict=True))
     ]
 
 
 @pytest.mark.parametrize(
-    ("wanted", "after", "unread"),
-    [(0, 60, 60), (1, 30, 30), (30, 30, 30), (31, 10, 10), (50, 10, 10), (51, 0, 0), (99, 0, 0)],
+    ("requested_events", "start_after"),
+    [(0, 60), (1, 30), (30, 30), (31, 10), (50, 10), (51, 0), (99, 0)],
 )
-def test_a_search_reads_the_newest_whole_files_that_have_the_wanted_number_of_events(
-    wanted: int, after: int, unread: int
+def test_a_search_reads_the_newest_whole_files_that_have_the_requested_number_of_events(
+    requested_events: int, start_after: int
 ) -> None:
-    assert start_of_search(archived(10, 20, 30), wanted) == (after, unread)
+    files = archived(10, 20, 30)  # they end at the positions 10, 30 and 60
+
+    start_position, events_before = start_of_search(files, requested_events)
+
+    assert start_position == start_after
+    assert events_before == start_after  # one event at each position
 
 
 def test_a_new_segment_that_cannot_be_decoded_is_named_and_has_no_events(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert followed_events(Segment(7, "agent/node-a", 3, b"\xff")) == []
+    undecodable = Segment(position=7, writer="agent/node-a", seq=3, data=b"\xff")
+
+    assert followed_events(undecodable) == []
     warning = capsys.readouterr().err
     assert "warning: the log at position 7 is left out" in warning
     assert "writer agent/node-a" in warning

@@ -15,6 +15,7 @@ from core.eventstore.etcd import EtcdSettings
 from core.eventstore.memory import MemoryStore
 from core.eventstore.writer import Writer
 from core.projections.projection import Projection
+from ops.cli.exit_codes import Exit
 from ops.cli.global_options import ProcessContext
 from ops.cli.pool_usage import count_pools
 from ops.cli.session import FENCED_TRIES_MAX, ClusterSession
@@ -91,43 +92,45 @@ async def test_counts_by_key_ranges_of_etcd_equal_counts_of_the_projection() -> 
 
 def session(store: MemoryStore) -> ClusterSession:
     settings = ClusterSettings(EtcdSettings(("unused",)), "default", Path("unused"))
-    return ClusterSession(settings, ProcessContext(lambda _: store, lambda: 0, lambda: "ann@desk"))
+    context = ProcessContext(open_store=lambda _: store, now_ms=lambda: 0, who=lambda: "ann@desk")
+    return ClusterSession(settings, context)
 
 
-async def test_a_fenced_run_repeats_its_step() -> None:
+async def test_a_command_whose_writer_is_fenced_writes_again_with_a_new_epoch() -> None:
     cluster = session(MemoryStore())
-    tries = []
+    epochs = []
 
-    async def step(writer: Writer) -> str:
-        tries.append(writer.epoch)
-        if len(tries) == 1:
+    async def write(writer: Writer) -> str:
+        epochs.append(writer.epoch)
+        if len(epochs) == 1:
+            # Another run of orbctl opens a writer of the same name, which fences this writer.
             await Writer(cluster.store, cluster.keys, writer.name).open()
         applied = await cluster.configurator(writer).apply(
             QuarantineAddress("10.0.0.1", "x"), cluster.cause
         )
         return f"{len(applied.events)} event"
 
-    assert await cluster.write(step) == "1 event"
-    assert tries == [1, 3]  # the other writer has taken epoch 2
+    assert await cluster.write(write) == "1 event"
+    assert epochs == [1, 3]  # the other writer has taken epoch 2
 
 
-async def test_a_run_that_is_always_fenced_gives_up_with_the_reason(
+async def test_a_command_that_is_always_fenced_gives_up_with_the_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("ops.cli.session.FENCED_PAUSE_S_MAX", 0)
     cluster = session(MemoryStore())
     tries = []
 
-    async def step(writer: Writer) -> None:
+    async def write(writer: Writer) -> None:
         tries.append(writer)
         raise WriterFenced("taken over")
 
     with pytest.raises(WriterFenced, match="other runs of orbctl keep writing as"):
-        await cluster.write(step)
+        await cluster.write(write)
     assert len(tries) == FENCED_TRIES_MAX
 
 
-async def test_concurrent_runs_all_succeed() -> None:
+async def test_concurrent_commands_all_succeed() -> None:
     store = MemoryStore()
 
     async def quarantine(number: int) -> int:
@@ -166,7 +169,7 @@ def test_a_conflist_that_is_not_json_is_refused_with_its_name(
 
     result = orbctl.orbctl("install", "--bin-dir", str(tmp_path), "--conflist", str(network))
 
-    assert result.code == 2
+    assert result.code == Exit.USAGE
     assert "10-blue.conflist" in result.err
 
 
@@ -199,7 +202,7 @@ def test_a_change_to_an_object_of_orbctl_prints_no_warning(
     assert orbctl.orbctl("retire", "pool", "blue").err == ""
 
 
-def test_a_truncated_export_has_the_exit_code_of_differences(
+def test_the_replay_of_a_truncated_export_has_the_exit_code_of_differences(
     orbctl: OrbctlHarness, tmp_path: Path
 ) -> None:
     orbctl.orbctl("apply", "-f", str(DIRECTORY / "pools.yaml"))
@@ -210,7 +213,7 @@ def test_a_truncated_export_has_the_exit_code_of_differences(
 
     replayed = orbctl.orbctl("replay", str(file))
 
-    assert replayed.code == 6
+    assert replayed.code == Exit.DIFFERENT
     assert "its end is missing" in replayed.err
 
 
@@ -220,6 +223,7 @@ def test_an_export_to_a_dash_goes_to_standard_output(
     monkeypatch.chdir(tmp_path)
     orbctl.orbctl("apply", "-f", str(DIRECTORY / "pools.yaml"))
 
+    # pools.yaml has three objects, so the log has three events.
     assert len(orbctl.orbctl("export", "-").out.splitlines()) == 3
     assert not Path("-").exists()
 

@@ -37,4 +37,12 @@ def test_a_replica_beyond_the_stateful_sets_count_is_not_kept() -> None:
 
 
 def _endpoint(holder: str) -> Endpoint:
-    return Endpoint("shop", "web-0", "uid-web-0", "node-a", holder, STATEFUL_SET, "web", ())
+    return Endpoint(
+        "shop",
+        "web-0",
+        uid="uid-web-0",
+        node="node-a",
+        holder=holder,
+        owner_kind=STATEFUL_SET,
+        owner_name="web",
+    )

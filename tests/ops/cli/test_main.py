@@ -30,7 +30,15 @@ from tests.support.etcd import EtcdCluster, free_ports
 DIRECTORY = Path(__file__).parent / "transcripts"
 TERMINAL_BYTES = 1 << 16
 PROGRAM = [sys.executable, "-m", "ops.cli.main"]
-SLOW = ("grpc", "rich", "yaml", "msgspec", "tenacity", "prometheus_client", "core.eventstore.etcd")
+SLOW_MODULES = (
+    "grpc",
+    "rich",
+    "yaml",
+    "msgspec",
+    "tenacity",
+    "prometheus_client",
+    "core.eventstore.etcd",
+)
 
 
 def orbctl(*arguments: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
@@ -54,7 +62,7 @@ from ops.cli.command_group import CommandGroup
 from ops.cli.command_line import program_of
 import ops.cli.main
 program_of(app)
-print([name for name in {SLOW!r} if name in sys.modules])
+print([name for name in {SLOW_MODULES!r} if name in sys.modules])
 """
     completed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -109,6 +117,7 @@ def test_the_help_of_every_command_has_examples_that_can_be_typed(words: str) ->
             name, command, remaining = context.command.resolve_command(context, remaining)
             context = command.make_context(name, list(remaining), parent=context)
             remaining = [*getattr(context, "_protected_args", []), *context.args]
+        # ``orbctl archive`` runs ``orbctl archive seal``.
         assert typed.startswith(f"orbctl {words}".removesuffix(" seal")), line
 
 

@@ -15,8 +15,8 @@ from ops.cli import node_file_copies
 from ops.cli.node_file_copies import CONFIGURATIONS_PATH, NETWORKS_PATH, read_node_folders
 from tests.support.parts import HOST_LOCAL, needs
 
-DIRECTORIES = ("/usr/lib/cni", "/opt/cni/bin")
-PROGRAM = shutil.which("host-local", path=os.pathsep.join(DIRECTORIES))
+PLUGIN_DIRECTORIES = ("/usr/lib/cni", "/opt/cni/bin")
+PROGRAM = shutil.which("host-local", path=os.pathsep.join(PLUGIN_DIRECTORIES))
 
 
 def configure(root: Path, **ipam: object) -> str:
@@ -32,9 +32,8 @@ def configure(root: Path, **ipam: object) -> str:
 def test_address_container_and_interface_are_read_from_host_locals_files(tmp_path: Path) -> None:
     node = tmp_path / "node-a"
     config = json.loads(configure(node))
-    config["ipam"]["dataDir"] = str(
-        node / NETWORKS_PATH
-    )  # host-local writes into the node's folder
+    # host-local writes into the folder with the copies of node-a's files.
+    config["ipam"]["dataDir"] = str(node / NETWORKS_PATH)
     call = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c0ffee", "CNI_NETNS": "/none"}
     variables = os.environ | call | {"CNI_IFNAME": "eth0", "CNI_PATH": "/usr/lib/cni"}
     subprocess.run([str(PROGRAM)], env=variables, input=json.dumps(config), text=True, check=True)

@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,11 +21,13 @@ from ops.cli.main import run
 from ops.cli.remote import Remote, is_remote, prepare
 from tests.support.etcd import EtcdCluster
 
-NAME = "spiderippool.spiderpool.spidernet.io"
+POOL_KIND = "spiderippool.spiderpool.spidernet.io"
+
+Kubectl = Callable[[Sequence[str]], str]
 
 
-def scripted_kubectl(*pods: dict[str, object]) -> tuple[list[list[str]], object]:
-    """A kubectl that lists these Pods, and the list of its calls."""
+def scripted_kubectl(*pods: dict[str, object]) -> tuple[list[list[str]], Kubectl]:
+    """Return a kubectl that lists these Pods, after the list of its calls."""
     calls: list[list[str]] = []
 
     def kubectl(command: Sequence[str]) -> str:
@@ -43,7 +45,6 @@ def pod(name: str, *, ready: bool = True, phase: str = "Running") -> dict[str, o
 
 def prepared(*arguments: str, is_terminal: bool = False) -> Remote:
     _, kubectl = scripted_kubectl(pod("controller-a"))
-    assert callable(kubectl)
     return prepare(arguments, "jo@desk", is_terminal=is_terminal, find=kubectl)
 
 
@@ -149,7 +150,6 @@ def test_a_controller_that_is_ready_is_preferred() -> None:
     calls, kubectl = scripted_kubectl(
         pod("new", ready=False), pod("good"), pod("old", phase="Failed")
     )
-    assert callable(kubectl)
     call = prepare(["status"], "jo@desk", is_terminal=False, find=kubectl)
 
     assert "good" in call.command
@@ -158,7 +158,6 @@ def test_a_controller_that_is_ready_is_preferred() -> None:
 
 def test_a_user_who_may_not_list_all_namespaces_can_name_one() -> None:
     calls, kubectl = scripted_kubectl(pod("good"))
-    assert callable(kubectl)
     prepare(["status", "--system-namespace", "net"], "jo@desk", is_terminal=False, find=kubectl)
 
     assert calls[0][:5] == ["kubectl", "get", "pods", "-n", "net"]
@@ -166,7 +165,6 @@ def test_a_user_who_may_not_list_all_namespaces_can_name_one() -> None:
 
 def test_a_cluster_without_a_controller_is_an_error() -> None:
     _, kubectl = scripted_kubectl()
-    assert callable(kubectl)
     with pytest.raises(NotFound, match="no controller runs"):
         prepare(["status"], "jo@desk", is_terminal=False, find=kubectl)
 
@@ -316,7 +314,7 @@ def test_output_and_exit_code_are_returned_and_the_user_is_recorded(tmp_path: Pa
 
         applied = orb("apply", "-f", str(manifest))
         assert applied.returncode == 0, applied.stderr
-        assert orb("get", "pools", "-o", "name").stdout == f"{NAME}/blue\n"
-        assert orb("describe", "pool", "green").returncode == 4
+        assert orb("get", "pools", "-o", "name").stdout == f"{POOL_KIND}/blue\n"
+        assert orb("describe", "pool", "green").returncode == Exit.NOT_FOUND
         output = orb("history", "blue").stdout
         assert f"orbctl/{getpass.getuser()}@{socket.gethostname()}" in output

@@ -23,17 +23,23 @@ from ops.cli.top_screen import (
 )
 
 NOW_MS = 1_767_268_800_000
-IDLE = PoolActivity(0, 0, 0)
+IDLE = PoolActivity(claimed=0, released=0, refused=0)
 
 
 def board(pools: int = 1, *, name: str = "pool") -> ActivityBoard:
-    lines = [PoolLine(f"{name}-{number}", 1, 4, 3, IDLE) for number in range(pools)]
-    writers = [WriterLine("node-a", 2, NOW_MS - 5_000)]
+    lines = [
+        PoolLine(f"{name}-{number}", used=1, total=4, free=3, activity=IDLE)
+        for number in range(pools)
+    ]
+    writers = [WriterLine("node-a", events=2, newest_ms=NOW_MS - 5_000)]
     refusals = [RecentRefusal(NOW_MS, "shop/web-1", "used-out", "no address\ndetails")]
-    return ActivityBoard(NOW_MS, 7, 1, lines, writers, refusals)
+    return ActivityBoard(
+        NOW_MS, position=7, claims=1, pools=lines, writers=writers, refusals=refusals
+    )
 
 
 def drawn(content: ActivityBoard, lines: int = 0) -> list[str]:
+    """The lines of the screen on a terminal with ``lines`` lines; 0: without a limit."""
     console = Console(width=100, color_system=None)
     rows = console.render_lines(screen_of(content, lines), pad=False)
     return ["".join(segment.text for segment in row) for row in rows]
@@ -56,7 +62,7 @@ def test_a_refusal_is_one_line_and_a_writer_has_an_age() -> None:
 
 
 def test_a_pool_without_usable_addresses_is_full() -> None:
-    assert PoolLine("p", 0, 0, 0, IDLE).percent == 100
+    assert PoolLine("p", used=0, total=0, free=0, activity=IDLE).percent == 100
 
 
 def terminal() -> Console:

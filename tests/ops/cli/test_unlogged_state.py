@@ -30,7 +30,9 @@ def test_an_endpoint_says_what_the_network_provider_does(
         await node.add(pod("web-0"))
 
     orbctl.on_node("n1", claim)
-    request = BindingRequest("shop", "web-0", "web-0", "uid-web-0", "n1", (), ())
+    request = BindingRequest(
+        "shop", endpoint="web-0", pod="web-0", uid="uid-web-0", node="n1", addresses=(), claims=()
+    )
     why = "no such subnet" if state == "failed" else ""
     bindings = BindingStore(orbctl.store, Keys(CLUSTER_NAME))
     asyncio.run(bindings.write(StoredBinding(), Binding(request, state, why)))

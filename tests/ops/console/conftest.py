@@ -39,7 +39,9 @@ SIX_SIZE = 5
 
 COORDINATOR = RecordDefined(
     *(COORDINATOR_KIND, "", "default"),
-    coordinator=Coordinator({"mode": '"auto"'}, "Synced", "", ("10.244.0.0/16",)),
+    coordinator=Coordinator(
+        {"mode": '"auto"'}, phase="Synced", overlay_pod_cidr=("10.244.0.0/16",)
+    ),
 )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 
 from core.archive.unread_parts import UNREAD_PARTS_MAX, UnreadPartList
 from core.audit.history import read_history
 from core.audit.history_entries import HistorySubject
-from core.audit.indexed_log import IndexedLog
+from core.audit.indexed_log import IndexedLog, LogInstant
 from core.domain.events import AddressesClaimed
 from core.errors import LogCorrupt
 from core.eventstore.log import Segment
@@ -63,7 +64,7 @@ async def test_a_damaged_block_of_the_archive_is_left_out_and_named(
 ) -> None:
     await archived_log(archived_cluster)
     all_events = await archived_cluster.replayed()
-    first, last = await _damage(archived_cluster, 1)
+    first, last = await _flip_bit(archived_cluster, file_number=1)
     with pytest.raises(LogCorrupt, match="block 0"):
         await archived_cluster.replayed()
     readable = [event for event in all_events if not first <= event.position <= last]
@@ -87,7 +88,7 @@ async def test_a_damaged_block_of_the_archive_is_left_out_and_named(
         event.position for event in readable if isinstance(event.event, AddressesClaimed)
     }
 
-    (unread,) = log_extent(log, instant, "test", 10, ("", ""))["unread"]
+    (unread,) = _extent(log, instant)["unread"]
     assert (unread["first"], unread["last"]) == (first, last)
     assert f"the log at positions {first} to {last} is left out" in unread["message"]
     assert "restore it from a copy" in unread["remedy"]
@@ -105,11 +106,11 @@ async def test_the_extent_of_the_log_is_returned_if_the_begin_of_the_archive_is_
 ) -> None:
     """The console reads its warning about unread parts from the extent."""
     log = await archived_log(archived_cluster)
-    first, last = await _damage(archived_cluster, 0)
+    first, last = await _flip_bit(archived_cluster, file_number=0)
     instant = await log.now()
     assert instant.log.first_position > last
 
-    extent = log_extent(log, instant, "test", 10, ("", ""))
+    extent = _extent(log, instant)
 
     assert [(part["first"], part["last"]) for part in extent["unread"]] == [(first, last)]
     assert extent["first"]["position"] == first
@@ -119,7 +120,7 @@ async def test_a_restored_part_of_the_archive_is_read_and_no_longer_named(
     archived_cluster: ArchivedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await archived_log(archived_cluster)
-    first, last = await _damage(archived_cluster, 1)
+    first, last = await _flip_bit(archived_cluster, file_number=1)
     log = IndexedLog(
         *(archived_cluster.store, TEST_KEYS, archived_cluster.files), now_ms=archived_cluster.now_ms
     )
@@ -134,23 +135,28 @@ async def test_a_restored_part_of_the_archive_is_read_and_no_longer_named(
     monkeypatch.setattr("core.audit.indexed_log.UNREAD_RECHECK_S", 0.0)
     await log.now()
     assert len(log.unread) == 1
-    await _damage(archived_cluster, 1)  # flips the same bit again, which restores the file
+    await _flip_bit(archived_cluster, file_number=1)  # the same bit again: the file is restored
     restored = await log.now()
-    assert log_extent(log, restored, "test", 10, ("", ""))["unread"] == []
+    assert _extent(log, restored)["unread"] == []
     assert restored.log.clock.events == len(await archived_cluster.replayed())
     assert restored.log.clock.events > damaged.log.clock.events
 
 
-async def _damage(cluster: ArchivedCluster, number: int) -> tuple[int, int]:
-    """Flip a bit in the first block of a file; return the block's first and last position."""
+async def _flip_bit(cluster: ArchivedCluster, *, file_number: int) -> tuple[int, int]:
+    """Flip a bit in the first block of an archive file; return the block's range of positions."""
     sealed = (await cluster.view()).sealed
-    summary = sealed.summaries()[number]
+    summary = sealed.summaries()[file_number]
     block = sealed.open(summary.link).trailer.blocks[0]
     path = cluster.directory / f"{summary.link.base}.segments"
     content = bytearray(path.read_bytes())
     content[block.offset + block.size // 2] ^= 0x10
     path.write_bytes(content)
     return block.first_position, block.last_position
+
+
+def _extent(log: IndexedLog, instant: LogInstant) -> dict[str, Any]:
+    """The extent of the whole log, with ten buckets of events."""
+    return log_extent(log, instant, cluster="test", buckets=10, window=("", ""))
 
 
 def test_a_segment_that_cannot_be_decoded_has_no_events_and_is_named() -> None:
@@ -164,12 +170,12 @@ def test_a_segment_that_cannot_be_decoded_has_no_events_and_is_named() -> None:
     assert unread.parts()[0].why.startswith("the segment of writer node-a at revision 1 cannot")
 
 
-async def test_the_bucket_of_an_archive_file_begins_at_the_first_position_of_the_file(
+async def test_a_bucket_begins_before_its_first_event_also_in_the_archive(
     archived_cluster: ArchivedCluster,
 ) -> None:
     log = await archived_log(archived_cluster)
     instant = await log.now()
-    extent = log_extent(log, instant, "test", 10, ("", ""))
+    extent = _extent(log, instant)
     replayed = await archived_cluster.replayed()
     assert extent["first"]["time"] == time_text(replayed[0].recorded_at_ms)
     begun = [bucket for bucket in extent["density"] if bucket["events"]]

@@ -64,7 +64,7 @@ REFUSED_TOKEN = "of-another-user"
 VERDICT = "(document.querySelector('.verdict')?.innerText ?? '')"
 
 
-class TokenOfTheTest:
+class TokenAccess:
     """Accepts ``TOKEN``, denies ``REFUSED_TOKEN``, and rejects every other request."""
 
     async def check(self, headers: Mapping[str, str]) -> str:
@@ -117,8 +117,8 @@ async def text_of(page: Page, selector: str) -> str:
     return str(await page.evaluate(f"document.querySelector({selector!r}).innerText"))
 
 
-async def run(page: Page, module: str, expression: str) -> Any:
-    """Evaluate an expression with the names of a module of the console."""
+async def evaluate_in(page: Page, module: str, expression: str) -> Any:
+    """Evaluate an expression in which ``module`` is this JavaScript module of the console."""
     return await page.evaluate(f"import('./{module}').then((module) => {expression})")
 
 
@@ -137,9 +137,9 @@ async def test_every_page_renders_in_light_and_dark_and_on_a_narrow_screen(page:
 async def test_parts_of_the_log_that_cannot_be_read_are_named_above_the_page(page: Page) -> None:
     part = "{first: 5, last: 9, message: 'the log at positions 5 to 9 is left out', remedy: ''}"
     warning = "document.getElementById('log-warning').innerText"
-    await run(page, "log_warning.js", f"module.showUnread({{unread: [{part}]}})")
+    await evaluate_in(page, "log_warning.js", f"module.showUnread({{unread: [{part}]}})")
     assert await page.evaluate(warning) == "The log at positions 5 to 9 is left out."
-    await run(page, "log_warning.js", "module.showUnread({unread: []})")
+    await evaluate_in(page, "log_warning.js", "module.showUnread({unread: []})")
     assert await page.evaluate("document.getElementById('log-warning').hidden")
 
 
@@ -294,9 +294,17 @@ async def test_a_pod_without_an_address_is_searched_and_says_why(page: Page) -> 
 async def test_what_a_network_provider_did_is_on_the_pages_of_the_pod_and_its_address(
     page: Page, console: ConsoleHarness
 ) -> None:
-    where = ("shop", "web-0", "web-0", "uid-web-0", "node-a", (HELD_ADDRESS,))
+    bound = BindingChanged(
+        "shop",
+        "web-0",
+        pod="web-0",
+        uid="uid-web-0",
+        node="node-a",
+        addresses=(HELD_ADDRESS,),
+        state="bound",
+    )
     writer = console.node_a.writer
-    draft = EventDraft(writer.event_id(), TEST_CAUSE, BindingChanged(*where, "bound"))
+    draft = EventDraft(writer.event_id(), TEST_CAUSE, bound)
     await writer.append(Proposal((draft,), (), ()))
 
     for path in ("#/pods/shop/web-0", f"#/addresses/{HELD_ADDRESS}"):
@@ -323,8 +331,8 @@ async def test_an_execution_is_found_and_signalled_where_this_is_switched_on(
     keys, store = console.node_a.keys, console.node_a.store
     async with Client(store, keys) as client:
         await client.start("Basket", id=WORKFLOW)
-    actions = WorkflowActions(store, keys, TokenOfTheTest())
-    async with served_console(console.source, TokenOfTheTest(), actions) as url:
+    actions = WorkflowActions(store, keys, TokenAccess())
+    async with served_console(console.source, TokenAccess(), actions) as url:
         page = await tab.browser.open(url)
         await page.expect("document.querySelector('#token') !== null")
         await page.evaluate(f"sessionStorage.setItem('orbweaver-token', '{TOKEN}')")
@@ -395,7 +403,7 @@ async def test_an_open_page_shows_new_events(page: Page, console: ConsoleHarness
 async def test_a_console_with_access_control_takes_a_token_once(
     tab: Page, console: ConsoleHarness
 ) -> None:
-    async with served_console(console.source, TokenOfTheTest()) as url:
+    async with served_console(console.source, TokenAccess()) as url:
         page = await tab.browser.open(url)
         await page.expect("document.querySelector('#token') !== null")
         await page.evaluate("document.querySelector('#token').focus()")
@@ -426,10 +434,10 @@ async def test_texts_of_the_log_are_shown_and_never_become_markup(page: Page) ->
 async def test_an_address_is_written_as_rfc_5952_says(page: Page) -> None:
     for text in ("10.6.0.17", "fd00:6::", "::", "::1", "2001:db8::1:0:0:1", "fe80::1:0:0:0"):
         parsed = f"Object.values(module.parseAddress('{text}'))"
-        written = await run(page, "numbers.js", f"module.formatAddress(...{parsed})")
+        written = await evaluate_in(page, "numbers.js", f"module.formatAddress(...{parsed})")
         assert written == text
     for text in ("10.6.0", "10.6.0.256", "fd00::6::1", "12345::", "web-0", ""):
-        assert await run(page, "numbers.js", f"module.parseAddress('{text}')") is None
+        assert await evaluate_in(page, "numbers.js", f"module.parseAddress('{text}')") is None
 
 
 async def test_times_are_read_as_orbctl_reads_them(page: Page) -> None:
@@ -443,4 +451,4 @@ async def test_times_are_read_as_orbctl_reads_them(page: Page) -> None:
         "yesterday": "-",
     }.items():
         parsed = f"module.instantText(module.parseInstant('{text}', {now}))"
-        assert await run(page, "time_text.js", parsed) == expected
+        assert await evaluate_in(page, "time_text.js", parsed) == expected

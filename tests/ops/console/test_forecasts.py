@@ -45,9 +45,9 @@ def growing(labels: dict[str, str]) -> LogInstant:
 
 
 def test_a_subnet_grows_as_its_pools_do() -> None:
-    outlook = GrowthAt(growing({OWNER_SUBNET: "net"})).of_subnet(SUBNET, 1_000)
-    assert outlook["perDay"] == 24.0
-    assert GrowthAt(growing({})).of_subnet(SUBNET, 1_000).keys() == {"noTrend"}
+    outlook = GrowthAt(growing({OWNER_SUBNET: "net"})).of_subnet(SUBNET, free=1_000)
+    assert outlook["perDay"] == 24.0  # its pool ``grows`` gets one address an hour
+    assert GrowthAt(growing({})).of_subnet(SUBNET, free=1_000).keys() == {"noTrend"}
 
 
 def test_every_version_of_a_pool_is_read_once_for_all_subnets() -> None:
@@ -56,7 +56,7 @@ def test_every_version_of_a_pool_is_read_once_for_all_subnets() -> None:
     labels.reads = 0
     growth = GrowthAt(instant)
     for number in range(20):
-        growth.of_subnet(SUBNET._replace(name=f"net-{number}"), 1_000)
+        growth.of_subnet(SUBNET._replace(name=f"net-{number}"), free=1_000)
     versions = HOURS + 2  # of the pools ``grows`` and ``fixed``
     assert 0 < labels.reads <= versions
 

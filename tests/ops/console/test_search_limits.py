@@ -19,7 +19,15 @@ def crowded() -> LogInstant:
     for number in range(POOLS):
         table = index.holdings[f"pool-{number}"] = HoldingTable(names)
         for pod in range(PODS):
-            holder = Holder(f"shop/web-{number}-{pod}", "node-a", "eth0", "", 0, 0, 1)
+            holder = Holder(
+                f"shop/web-{number}-{pod}",
+                "node-a",
+                "eth0",
+                application="",
+                mac=0,
+                trace=0,
+                revision=1,
+            )
             table.begin(number * PODS + pod, 1, holder)
     return LogInstant(index, 1, 1)
 

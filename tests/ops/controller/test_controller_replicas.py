@@ -25,7 +25,7 @@ async def node(etcd: EtcdCluster, cluster_name: str) -> NodeHarness:
 
 
 async def is_published(node: NodeHarness) -> bool:
-    """Whether the checkpoint covers everything that this node has written."""
+    """Whether the leader's checkpoint covers every event of the log."""
     checkpoints = (await node.store.read([Get(node.keys.meta(CHECKPOINT_NAME))])).ranges[0].kvs
     newest = max(event.position for event in await node.log())
     return CHECKPOINT_CODEC.decode(checkpoints[0].value).position >= newest

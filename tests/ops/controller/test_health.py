@@ -1,4 +1,4 @@
-"""Paths of Spiderpool's controller that are declared and not implemented, there and here.
+"""Paths that the API of Spiderpool's controller declares, and that neither controller implements.
 
 See docs/reference/http-api.md, "Controller".
 """
@@ -24,7 +24,7 @@ from tests.support.http_caller import over_tcp
 async def test_an_unimplemented_path_answers_501_and_names_the_command(
     method: str, path: str, command: str
 ) -> None:
-    port = health_port(cast("ControllerHealth", None))
+    port = health_port(cast("ControllerHealth", None))  # these paths do not read the health
     await port.open("127.0.0.1", 0, "SPIDERPOOL_HEALTH_PORT")
     try:
         reply = await over_tcp(port.port, path, method)

@@ -30,19 +30,27 @@ from ops.diagnostics.roce_qos import roce_states
 from tests.tidy.sources import PROJECT_ROOT
 
 NIC = MasterNic(
-    "ens3", "nic", "02:00:00:00:00:01", 1500, True, True, 0, "", ("10.6.0.2/24", "fd00:6::2/64")
+    "ens3",
+    "nic",
+    "02:00:00:00:00:01",
+    mtu=1500,
+    up=True,
+    carrier=True,
+    promiscuity=0,
+    master="",
+    addresses=("10.6.0.2/24", "fd00:6::2/64"),
 )
 ROUTER = Gateway("ens3", "10.6.0.1", 4)
 HEALTHY = Examination(
-    "6.12",
-    "x86_64",
-    (),
-    True,
-    (KernelFeature("macvlan links", "macvlan"),),
-    tuple(SysctlValue(sysctl, sysctl.value) for sysctl in NODE_SYSCTLS),
-    (NIC,),
-    (GatewayAnswer(ROUTER, ("02:00:00:00:00:fe",)),),
-    Manager(running=False, ignores_veths=False),
+    kernel="6.12",
+    machine="x86_64",
+    missing_capabilities=(),
+    ipv6=True,
+    features=(KernelFeature("macvlan links", "macvlan"),),
+    sysctls=tuple(SysctlValue(sysctl, sysctl.value) for sysctl in NODE_SYSCTLS),
+    nics=(NIC,),
+    gateways=(GatewayAnswer(ROUTER, ("02:00:00:00:00:fe",)),),
+    manager=Manager(running=False, ignores_veths=False),
 )
 
 
@@ -165,19 +173,19 @@ QOS = RoceQos()
 RULE = RoceQosRule(QOS, ("ens*",))
 ROCE_NIC = RoceNic(
     "ens1f0",
-    (RocePort("mlx5_0", 1, 160, 160),),
-    DcbSettings(frozenset({5}), QOS.dscp_priorities),
-    EcnSettings(frozenset({5}), frozenset({5}), 48, 6),
+    (RocePort("mlx5_0", 1, traffic_class=160, cm_traffic_class=160),),
+    DcbSettings(pfc=frozenset({5}), dscp_priorities=QOS.dscp_priorities),
+    EcnSettings(notification=frozenset({5}), reaction=frozenset({5}), cnp_dscp=48, cnp_priority=6),
 )
 VIRTUAL_FUNCTION = RoceNic(
-    "ens1f0v0", (RocePort("mlx5_2", 1, UNSET),), master="ens1f0", has_port=False
+    "ens1f0v0", (RocePort("mlx5_2", 1, traffic_class=UNSET),), master="ens1f0", has_port=False
 )
 CONFIGURED = (
     "trust dscp, PFC 5, ECN 5, CNP DSCP 48, CNP priority 6, mlx5_0 traffic class 160 RDMA CM 160"
 )
 UNCONFIGURED = "trust pcp, PFC off, ECN 5, CNP DSCP 48, CNP priority 6, mlx5_0 traffic class 160"
 UNCONFIGURED_NIC = ROCE_NIC._replace(
-    dcb=DcbSettings(frozenset()), ports=(RocePort("mlx5_0", 1, 160),)
+    dcb=DcbSettings(pfc=frozenset()), ports=(RocePort("mlx5_0", 1, traffic_class=160),)
 )
 
 
@@ -206,7 +214,9 @@ def test_the_qos_of_a_roce_nic_is_shown_with_the_missing_settings_of_its_rule(
 
 
 def test_virtual_functions_are_shown_if_they_differ_from_their_rule() -> None:
-    configured = VIRTUAL_FUNCTION._replace(ports=(RocePort("mlx5_2", 1, 160, 160),))
+    configured = VIRTUAL_FUNCTION._replace(
+        ports=(RocePort("mlx5_2", 1, traffic_class=160, cm_traffic_class=160),)
+    )
 
     assert roce_states([configured], [RULE]) == []
     assert roce_states([VIRTUAL_FUNCTION], []) == []
@@ -223,11 +233,12 @@ def test_the_guide_shows_what_the_doctor_prints_for_its_rule(
     )
     conf = msgspec.yaml.decode(values)["orbweaver"]["roceQos"]
     rules = roce_qos_rules(msgspec.convert(conf, tuple[RoceQosConf, ...]))
-    shared = EtsSettings((0, 0, 0, 0, 0, 1, 2, 0), (40, 60, None))
+    ets = EtsSettings(classes=(0, 0, 0, 0, 0, 1, 2, 0), bandwidths=(40, 60, None))
     assert ROCE_NIC.dcb is not None
+    port_without_traffic_class = RocePort("mlx5_1", 1, traffic_class=None, cm_traffic_class=160)
     nics = [
-        ROCE_NIC._replace(dcb=ROCE_NIC.dcb._replace(ets=shared)),
-        RoceNic("ens2f0", (RocePort("mlx5_1", 1, None, 160),), ROCE_NIC.dcb),
+        ROCE_NIC._replace(dcb=ROCE_NIC.dcb._replace(ets=ets)),
+        RoceNic("ens2f0", (port_without_traffic_class,), ROCE_NIC.dcb),
     ]
     rows = diagnose(HEALTHY._replace(roce=tuple(roce_states(nics, rules))))
 

@@ -51,7 +51,8 @@ def running_demo() -> Iterator[subprocess.Popen[str]]:
 def test_a_step_that_the_kernel_does_not_support_is_skipped_with_the_reason(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    state = DemoState(DemoOutput(), Laboratory(), MissingCapability("no nftables", "no eBPF"))
+    missing = MissingCapability(no_reply_marks="no nftables", no_services="no eBPF")
+    state = DemoState(DemoOutput(), Laboratory(), missing)
     reach_node(state)
     serve(state)
     output = capsys.readouterr().out
@@ -82,7 +83,7 @@ def test_the_demo_shows_every_step_and_leaves_nothing_behind() -> None:
     assert "console: http://127.0.0.1:" in output
     assert output.rstrip().endswith("Nothing is left: no process, no namespace, no file.")
     assert "\x1b" not in output, "colours without a terminal"
-    assert resources_of(LabIdentity(demo.pid, 1)) == LabResources()
+    assert resources_of(LabIdentity(demo.pid, serial=1)) == LabResources()
     assert links() == before
 
 
@@ -95,7 +96,7 @@ def test_a_demo_that_gets_a_signal_removes_everything(number: signal.Signals, co
         assert demo.stdout is not None
         while "2. Pools" not in demo.stdout.readline():
             assert demo.poll() is None
-        identity = LabIdentity(demo.pid, 1)
+        identity = LabIdentity(demo.pid, serial=1)
         traces = resources_of(identity)
         demo.send_signal(number)
         demo.stdout.read()

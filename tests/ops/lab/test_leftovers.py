@@ -22,7 +22,7 @@ from tests.support.parts import CGROUPS, needs
 pytestmark = [pytest.mark.etcd, pytest.mark.netns]
 
 DEADLINE_S = 60.0
-KILLED = """
+SCRIPT_THAT_IS_KILLED = """
 import os, signal
 from ops.lab.laboratory import Laboratory
 with Laboratory() as laboratory:
@@ -35,7 +35,7 @@ with Laboratory() as laboratory:
 @pytest.fixture
 def killed() -> Iterator[KilledLaboratory]:
     """A laboratory whose process was killed."""
-    with killed_laboratory(KILLED) as killed:
+    with killed_laboratory(SCRIPT_THAT_IS_KILLED) as killed:
         yield killed
 
 
@@ -105,9 +105,10 @@ def test_a_reused_process_id_does_not_protect_remains() -> None:
     identity = new_identity()
     identity.claim()
     assert identity.is_alive()
+    # The start time of another process, as if the process id were reused.
     (identity.directory / "started").write_text("1")
 
-    # Another laboratory of this machine may have removed it already.
+    # Another laboratory of this machine may have removed the directory already.
     remove_dead()
 
     assert not identity.directory.exists()
@@ -130,7 +131,7 @@ def test_names_of_others_have_no_identity(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["ow-12-3-node-a", "ow-12-3-pod-web-0-2", "12-3"])
 def test_our_names_contain_the_identity(name: str) -> None:
-    assert LabIdentity.parse(name) == LabIdentity(12, 3)
+    assert LabIdentity.parse(name) == LabIdentity(pid=12, serial=3)
 
 
 def test_a_failed_command_is_named_with_its_arguments() -> None:

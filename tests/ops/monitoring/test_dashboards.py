@@ -20,11 +20,11 @@ SELECTED: Final = re.compile(
 )
 METRIC: Final = re.compile(r"\b(?:spiderpool|orbweaver|workflow|rdma|etcd)_[a-z_]+")
 LABELS: Final = frozenset({"workflow_type", "rdma_parent_name"})
-COMMON: Final = """
+COUNTERS_ON_ALL_FOUR: Final = """
 out_of_sequence rx_vport_rdma_multicast_bytes rx_vport_rdma_unicast_bytes
 tx_vport_rdma_multicast_bytes tx_vport_rdma_unicast_bytes vport_speed_mbps
 """
-OF_SPIDERPOOL: Final = {
+COUNTERS_OF_SPIDERPOOL: Final = {
     "rdma-cluster": """
 np_cnp_sent np_ecn_marked_roce_packets rp_cnp_handled rp_cnp_ignored rx_discards rx_pause
 tx_pause
@@ -51,7 +51,7 @@ packet_seq_err rx_vport_rdma_unicast_packets tx_vport_rdma_multicast_packets
 tx_vport_rdma_unicast_packets
 """,
 }
-"""The counters on each RDMA dashboard of Spiderpool 1.0; those of ``COMMON`` are on all four."""
+"""The further counters on each RDMA dashboard of Spiderpool 1.0."""
 
 
 def rules() -> list[dict[str, Any]]:
@@ -97,11 +97,11 @@ def test_a_dashboard_queries_the_selected_source_for_the_selected_cluster(path: 
         assert len(SELECTED.findall(expression)) == len(named), expression
 
 
-@pytest.mark.parametrize("name", OF_SPIDERPOOL)
+@pytest.mark.parametrize("name", COUNTERS_OF_SPIDERPOOL)
 def test_every_counter_on_a_dashboard_of_spiderpool_is_on_ours(name: str) -> None:
     text = (MONITORING_FOLDER / "dashboards" / f"{name}.json").read_text("utf-8")
 
-    counters = (COMMON + OF_SPIDERPOOL[name]).split()
+    counters = (COUNTERS_ON_ALL_FOUR + COUNTERS_OF_SPIDERPOOL[name]).split()
     assert [counter for counter in counters if f"rdma_{counter}_total" not in text] == []
 
 

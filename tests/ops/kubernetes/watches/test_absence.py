@@ -19,15 +19,26 @@ WEB = ("shop", "web-0")
 
 def endpoint(name: str, uid: str, address: str, holder: str = "") -> Endpoint:
     nic = Nic("eth0", f"{address}/16", "main")
-    return Endpoint("shop", name, uid, "n1", holder or pod_holder(uid), "Pod", name, (nic,))
+    return Endpoint(
+        "shop",
+        name,
+        uid,
+        node="n1",
+        holder=holder or pod_holder(uid),
+        owner_kind="Pod",
+        owner_name=name,
+        nics=(nic,),
+    )
 
 
 def ledger(*endpoints: Endpoint, strays: dict[str, Claim] | None = None) -> Ledger:
+    """A ledger with endpoints and their claims. ``strays``: claims that no endpoint lists."""
     stored = Ledger()
     for item in endpoints:
         stored.endpoints[item.key] = item
         for address, pool in item.addresses():
-            stored.claims[address] = RevisedClaim(Claim(pool, item.holder, *item.key, "e"), 1)
+            claim = Claim(pool, item.holder, *item.key, event="e")
+            stored.claims[address] = RevisedClaim(claim, 1)
     for address, claim in (strays or {}).items():
         stored.claims[address] = RevisedClaim(claim, 1)
     return stored
@@ -51,7 +62,7 @@ def test_a_living_cached_pod_with_only_its_own_claims_is_not_read() -> None:
 
     lookups = lookups_of(ledger(endpoint("web-0", "u1", "10.6.0.1")), living)
 
-    assert lookups == PodLookups({}, frozenset(), {WEB: living})
+    assert lookups == PodLookups(suspects={}, pods=frozenset(), answers={WEB: living})
 
 
 def test_a_scan_of_one_endpoint_reads_a_living_pod_too() -> None:

@@ -24,7 +24,9 @@ from tests.ops.kubernetes.watches.test_absence import endpoint, ledger
 from tests.support.engine_harness import within
 from workflows.jobs.reclaim.reclaim_context import Change, PodChange, ScanRequest
 
-THREE = [endpoint(f"web-{number}", f"u{number}", f"10.6.0.{number}") for number in range(3)]
+THREE_ENDPOINTS = [
+    endpoint(f"web-{number}", f"u{number}", f"10.6.0.{number}") for number in range(3)
+]
 CLAIMS_READ = Moment(0.0)
 
 
@@ -61,7 +63,7 @@ class WatchHarness:
         return await within(anext(self.changes))
 
     async def pod(self, number: int, *endpoints: Any) -> PodState | MissingOwner:
-        cluster = await self.facts.facts(ledger(*(endpoints or THREE)), CLAIMS_READ)
+        cluster = await self.facts.facts(ledger(*(endpoints or THREE_ENDPOINTS)), CLAIMS_READ)
         return cluster.pod("shop", f"web-{number}")
 
 
@@ -180,7 +182,11 @@ async def test_unclear_pods_are_read_one_by_one_or_in_one_list(
     harness: WatchHarness, monkeypatch: pytest.MonkeyPatch, reads_max: int
 ) -> None:
     monkeypatch.setattr(collection, "READS_MAX", reads_max)
-    older = [endpoint("web-1", "older", "10.6.0.1"), endpoint("web-7", "u7", "10.6.0.7"), THREE[0]]
+    older = [
+        endpoint("web-1", "older", "10.6.0.1"),
+        endpoint("web-7", "u7", "10.6.0.7"),
+        THREE_ENDPOINTS[0],
+    ]
 
     newer_pod = await harness.pod(1, *older)
     missing = await harness.pod(7, *older)
@@ -327,7 +333,7 @@ async def test_a_vms_launcher_that_is_not_cached_keeps_its_address(
 
     verdict = judge(
         PodToVerify("shop", "vm-a", "uid-launcher-1", "vm" if vms else None, ("10.6.0.9",)),
-        VerdictContext(facts, ReclaimSettings(), 0.0),
+        VerdictContext(facts, ReclaimSettings(), now_s=0.0),
     )
     assert (verdict.finding, verdict.why) == (None, "its Pod is living")
 
@@ -344,6 +350,6 @@ async def test_while_the_pods_of_a_vm_cannot_be_listed_its_address_stays(
     facts = await harness.facts.facts(ledger(vm_endpoint), CLAIMS_READ)
 
     pod_to_verify = PodToVerify("shop", "vm-a", "uid-launcher-1", "vm", ("10.6.0.9",))
-    verdict_context = VerdictContext(facts, ReclaimSettings(), 0.0)
+    verdict_context = VerdictContext(facts, ReclaimSettings(), now_s=0.0)
     assert judge(pod_to_verify, verdict_context).finding is None
     assert judge_deleted(pod_to_verify, "its Pod was deleted", verdict_context).finding is None
