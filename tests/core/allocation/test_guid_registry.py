@@ -35,7 +35,7 @@ class Nodes:
         self.writers: list[Writer] = []
 
     async def node(self, name: str) -> GuidRegistry:
-        writer = self.harness.another(name)
+        writer = self.harness.new_writer(name)
         await writer.open()
         self.writers.append(writer)
         cause = Cause(f"agent/{name}")

@@ -163,7 +163,8 @@ async def test_abandoning_fails_all_proposals_and_ends_a_drain() -> None:
 
 async def test_an_error_of_the_group_commit_itself_reaches_its_callers() -> None:
     harness = GroupCommitHarness()
-    inconsistent = TxnResult(False, 1, {})  # a failure without a failed guard or a read
+    # A failure without a failed guard or a read.
+    inconsistent = TxnResult(succeeded=False, revision=1, reads={})
 
     async def transact_inconsistently(_: TransactionBatch) -> TxnResult:
         return inconsistent
@@ -189,6 +190,7 @@ async def test_proposals_whose_guards_hold_after_a_failure_are_sent_again_a_limi
     async def fail_at_first(batch: TransactionBatch) -> TxnResult:
         if harness.transactions < failures:
             harness.transactions += 1
+            # A failure although all guards of the proposals hold.
             return await read_failed(harness.store, Get(b"fence"), batch)
         return await harness.transact(batch)
 

@@ -44,7 +44,9 @@ from tests.core.eventstore.writer_harness import WriterHarness
 
 NIC = Nic("eth0", "10.6.0.9/16", "p", "10.6.0.1", routes=(Route("10.0.0.0/8", "10.6.0.1"),))
 ENDPOINT = Endpoint("shop", "web-0", "uid", "node-a", "pod/uid", "Pod", "web-0", (NIC,))
-GUID = VfGuid("02:00:00:00:00:00:00:01", "0000:3b:00.0", "10:70:fd:03:00:16:05:48", 0)
+GUID = VfGuid(
+    "02:00:00:00:00:00:00:01", nic="0000:3b:00.0", nic_guid="10:70:fd:03:00:16:05:48", vf=0
+)
 SAMPLES: list[Event] = [
     PoolDefined(
         Pool("p", 4, "10.6.0.0/16", ("10.6.0.9",), pod_affinity=LabelSelector({"app": "web"}))
@@ -72,20 +74,19 @@ SAMPLES: list[Event] = [
     GuidsAssigned("node-a", (GUID,)),
     GuidsReleased("node-a", (GUID,), "removed"),
     AllocationRefused(
-        *(
-            "shop",
-            "web-1",
-            "uid-1",
-            "node-a",
-            "pod/uid-1",
-            "eth0",
-            "no-pool",
-            "no",
-            "do",
-            "namespace",
-        ),
-        (PoolVerdict("eth0", 4, "p", False, "pod-affinity", "no label"),),
-        *(2, 7),
+        namespace="shop",
+        name="web-1",
+        uid="uid-1",
+        node="node-a",
+        holder="pod/uid-1",
+        interface="eth0",
+        reason="no-pool",
+        message="no",
+        remedy="do",
+        source="namespace",
+        verdicts=(PoolVerdict("eth0", 4, "p", False, "pod-affinity", "no label"),),
+        left_out=2,
+        times=7,
     ),
 ]
 
@@ -96,7 +97,8 @@ def test_every_event_type_is_decoded_as_it_was_encoded() -> None:
         for number, event in enumerate(SAMPLES)
     ]
 
-    recorded = decode_segment(encode_segment(5, drafts), writer="w", position=9)
+    data = encode_segment(recorded_at_ms=5, drafts=drafts)
+    recorded = decode_segment(data, writer="w", position=9)
 
     assert {type(event) for event in SAMPLES} == set(EVENT_TYPES.values())
     assert [entry.event for entry in recorded] == SAMPLES
@@ -108,6 +110,7 @@ def test_every_event_type_is_decoded_as_it_was_encoded() -> None:
 def test_an_event_that_was_recorded_before_a_field_was_added_has_its_default() -> None:
     nic = ["eth0", "10.6.0.9/16", "p", "10.6.0.1"]
     body = [["shop", "web-0", "uid", "node-a", "pod/uid", "Pod", "web-0", [nic]], [0]]
+    # The versions of segment and event are 1, the time is 5 ms.
     data = msgpack.packb([1, 5, [["w.1.1", "addresses-claimed", 1, ["me", "", "", ""], body]]])
 
     (event,) = [entry.event for entry in decode_segment(data, writer="w", position=9)]
@@ -118,13 +121,12 @@ def test_an_event_that_was_recorded_before_a_field_was_added_has_its_default() -
 
 
 def test_a_segment_is_readable_without_our_code() -> None:
-    data = encode_segment(5, [EventDraft("w.1.1", Cause("me"), PoolRetired("p"))])
+    drafts = [EventDraft("w.1.1", Cause("me"), PoolRetired("p"))]
 
-    assert msgpack.unpackb(data) == [
-        1,
-        5,
-        [["w.1.1", "pool-retired", 1, ["me", "", "", ""], ["p"]]],
-    ]
+    version, recorded_at_ms, events = msgpack.unpackb(encode_segment(5, drafts))
+
+    assert (version, recorded_at_ms) == (1, 5)
+    assert events == [["w.1.1", "pool-retired", 1, ["me", "", "", ""], ["p"]]]
 
 
 @pytest.mark.parametrize("damage", [b"", b"\xc1", b"\x93\x01\x05\x90\x00", b"\x93\x09\x05\x90"])
@@ -156,7 +158,7 @@ def test_old_bodies_are_upcast_version_by_version() -> None:
 async def test_segments_of_several_writers_come_in_the_order_of_their_revisions(
     harness: WriterHarness,
 ) -> None:
-    other = harness.another("writer-b")
+    other = harness.new_writer("writer-b")
     await other.open()
     for number in range(3):
         await harness.writer.append(harness.proposal(f"a{number}"))

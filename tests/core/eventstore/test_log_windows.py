@@ -49,7 +49,7 @@ async def test_small_windows_read_the_same_log_as_one_large_one(
             patch.setattr(log_module, name, bound)
         heads = {writer: writers.count(writer) for writer in set(writers)}
         revision = 1 + len(writers)  # an empty store has revision 1, each commit adds 1
-        live = LiveLog(store, TEST_KEYS, revision, heads, {})
+        live = LiveLog(store, TEST_KEYS, revision, heads=heads, sealed={})
         read_in_windows: list[Segment] = []
         async for segments in live.segments(0, upto):
             assert 0 < len(segments) <= BOUNDS["SEGMENTS_PER_READ_MAX"]
@@ -72,7 +72,7 @@ async def test_a_deleted_segment_raises_log_gap(tmp_path: Path, seq: int) -> Non
 async def test_an_etcd_that_is_older_than_its_archive_is_refused(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    await archived_cluster.seal()
+    await archived_cluster.seal()  # moves the log into the archive
     older_head = HEAD_CODEC.encode(WriterHead(1, 1))  # as after a restore of an old backup of etcd
     await archived_cluster.store.commit([], [Put(TEST_KEYS.head("node-a"), older_head)])
 

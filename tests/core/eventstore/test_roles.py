@@ -34,7 +34,6 @@ from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import running
 from tests.support.etcd import Certificates, EtcdCluster
 from tests.support.http_caller import over_socket
-from workflows.engine.store.keys import WorkflowKeys
 
 pytestmark = pytest.mark.etcd
 
@@ -43,7 +42,7 @@ KEYS = Keys(CLUSTER)
 NODE = "node-1"
 MEMBER = "etcd-member"
 USERS = (AGENT_USER, CONTROLLER_USER, ROOT_USER, MEMBER)
-CONFLICT = {
+CONFLICT_REQUEST = {
     "podName": "web-1",
     "podNamespace": "shop",
     "podUID": "uid-web-1",
@@ -117,13 +116,15 @@ async def controller(guarded: Guarded) -> AsyncIterator[EtcdStore]:
     await store.close()
 
 
-GUID = VfGuid("02:00:00:00:00:00:00:01", "0000:3b:00.0", "10:70:fd:03:00:16:05:48", 0)
-WORKFLOWS = WorkflowKeys(KEYS)
+GUID = VfGuid(
+    "02:00:00:00:00:00:00:01", nic="0000:3b:00.0", nic_guid="10:70:fd:03:00:16:05:48", vf=0
+)
 CLOSED_TO_AGENTS = {
     "a pool": KEYS.pool("lan"),
     "a subnet": KEYS.subnet("lan"),
     "a reservation": KEYS.reservation("gateways"),
     "a record": KEYS.record("Node", "", NODE),
+    # The numbers are IP families.
     "the guard of pools": KEYS.guard("pools", 4),
     "the guard of subnets": KEYS.guard("subnets", 4),
     "the guard of reservations": KEYS.guard("reservations", 6),
@@ -167,14 +168,16 @@ async def test_an_agent_does_all_its_work_with_its_role(
             plugin_log_path=f"{short}/plugin.log",
         )
         async with running(settings, agent) as node:
-            node.store = controller
+            node.store = controller  # agents cannot write pools
             await node.pool("agents", "10.7.0.0/24", "10.7.0.10-10.7.0.20")
             first = await node.add("web-0")
             repeated = await node.add("web-0")
             await node.delete("web-0")
             await node.add("web-1")
             before = await node.claims()
-            conflict = await over_socket(settings.socket_path, "DELETE", "/v1/ipam/ips", CONFLICT)
+            conflict = await over_socket(
+                settings.socket_path, "DELETE", "/v1/ipam/ips", CONFLICT_REQUEST
+            )
             view = node.process.parts.view
             await view.wait_for(lambda: len(view.current.quarantine) == 1)
             after = await node.claims()
@@ -213,11 +216,13 @@ def test_access_control_can_be_enabled_again_but_not_by_an_agent(
 
 
 async def test_enabling_access_control_resets_a_role_changed_by_hand(guarded: Guarded) -> None:
-    wide, narrow = Permission(b"/a/", b"/a0", True), Permission(b"/a/", b"/a0", False)
-    other = Permission(b"/b/", b"/b0", True)
+    read_write = Permission(b"/a/", b"/a0", may_write=True)
+    read_only = read_write._replace(may_write=False)
+    other = Permission(b"/b/", b"/b0", may_write=True)
     root = guarded.settings(ROOT_USER)
-    await enable_access_control(root, [EtcdRole("changing", "changing", (wide, other))])
-    await enable_access_control(root, [EtcdRole("changing", "changing", (narrow,))])
+    role = EtcdRole(name="changing", user="changing", permissions=(read_write, other))
+    await enable_access_control(root, [role])
+    await enable_access_control(root, [role._replace(permissions=(read_only,))])
 
     calls = Calls(root)
     answer = await calls.repeat("role_get", messages.AuthRoleGetRequest(role="changing"))
@@ -243,7 +248,9 @@ def test_the_writable_ranges_of_an_agent_contain_no_key_of_a_controller() -> Non
             assert any(permission.start <= key < permission.end for permission in writable)
 
 
-async def test_a_controller_disarms_an_alarm_and_root_alone_defragments(guarded: Guarded) -> None:
+async def test_a_controller_may_disarm_alarms_and_only_root_may_defragment(
+    guarded: Guarded,
+) -> None:
     controller = EtcdMaintenance(guarded.settings(CONTROLLER_USER))
     with pytest.raises(StoreRejected, match="permission denied"):
         await controller.defragment()

@@ -35,24 +35,24 @@ async def test_one_pass_of_the_event_loop_decodes_no_more_values_than_the_limit(
     node: NodeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(state, "DECODED_AT_ONCE_MAX", AT_ONCE)
-    turn, decoded = 0, Counter[int]()
-    read = KeyKind.read
+    loop_pass, decoded_by_pass = 0, Counter[int]()
+    decode = KeyKind.read
 
-    async def count_turns() -> None:
-        nonlocal turn
+    async def count_passes() -> None:
+        nonlocal loop_pass
         while True:
-            turn += 1
+            loop_pass += 1
             await asyncio.sleep(0)
 
-    def counted(self: KeyKind[Any], *of: Any) -> object:
-        decoded[turn] += 1
-        return read(self, *of)
+    def count_and_decode(self: KeyKind[Any], *of: Any) -> object:
+        decoded_by_pass[loop_pass] += 1
+        return decode(self, *of)
 
-    monkeypatch.setattr(KeyKind, "read", counted)
-    counting = asyncio.ensure_future(count_turns())
+    monkeypatch.setattr(KeyKind, "read", count_and_decode)
+    counting = asyncio.ensure_future(count_passes())
     ledger = await read_ledger(node.store, node.keys)
     counting.cancel()
 
     assert len(ledger.claims) == len(ledger.endpoints) == len(ledger.records) == PODS
-    assert decoded.total() >= 3 * PODS
-    assert max(decoded.values()) <= AT_ONCE
+    assert decoded_by_pass.total() >= 3 * PODS  # each Pod has a claim, an endpoint and a record
+    assert max(decoded_by_pass.values()) <= AT_ONCE

@@ -19,10 +19,10 @@ class WriterHarness:
         self.memory = MemoryStore()
         self.store = FaultyStore(self.memory)
         self.keys = Keys("test")
-        self.writer = self.another("writer-a")
+        self.writer = self.new_writer("writer-a")
 
-    def another(self, name: str) -> Writer:
-        """A writer on the same store; the writer is not open yet."""
+    def new_writer(self, name: str) -> Writer:
+        """A writer on the harness's store; the writer is not open yet."""
         return Writer(self.store, self.keys, name, now_ms=lambda: 1_000)
 
     def proposal(

@@ -16,7 +16,7 @@ class GuidLog:
 
     def __init__(self) -> None:
         self.harness = WriterHarness()
-        self._writers = {name: self.harness.another(name) for name in ("node-1", "node-2")}
+        self._writers = {name: self.harness.new_writer(name) for name in ("node-1", "node-2")}
 
     async def open(self) -> None:
         for writer in self._writers.values():

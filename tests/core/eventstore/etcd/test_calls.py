@@ -32,7 +32,7 @@ async def test_every_call_is_reported_once_with_its_outcome(single: EtcdCluster)
     await store.read([Get(b"k")])
     await store.read([Get(b"k"), Get(b"l")])
     with pytest.raises(StoreRejected):
-        await store.commit([], [Put(b"k", b"", 99)])
+        await store.commit([], [Put(b"k", b"", lease=99)])
     await store.revoke_lease(await store.grant_lease(60))
     await store.close()
 
@@ -49,9 +49,8 @@ async def test_every_call_is_reported_once_with_its_outcome(single: EtcdCluster)
 
 async def test_a_read_that_was_retried_is_reported_once() -> None:
     recorder = CallRecorder()
-    settings = EtcdSettings(
-        (f"127.0.0.1:{free_ports(1)[0]}",), read_attempt_s=0.1, read_deadline_s=0.3
-    )
+    unused = f"127.0.0.1:{free_ports(1)[0]}"
+    settings = EtcdSettings((unused,), read_attempt_s=0.1, read_deadline_s=0.3)
     store = EtcdStore(settings, recorder)
 
     with pytest.raises(StoreUnavailable):

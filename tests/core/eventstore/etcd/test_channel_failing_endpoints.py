@@ -127,6 +127,8 @@ async def test_a_write_to_a_hung_member_is_unknown_and_the_next_one_uses_another
 ) -> None:
     store = open_store(EtcdSettings(trio.endpoints, write_deadline_s=0.5))
     await store.commit([], [Put(b"k", b"before")])
+    # The store uses a follower: after a pause of the leader, the next write would have to wait for
+    # an election.
     follower = next(member for member in trio.members if member is not trio.leader())
     store._calls._endpoints._current = trio.members.index(follower)
     await store.read([Get(b"k")])

@@ -12,13 +12,14 @@ from google.protobuf.descriptor import FieldDescriptor
 from core.eventstore.etcd import messages
 
 NEWER_FIELDS = {("StatusResponse", "errors")}
-"""Fields of etcd 3.4 and later, which the older stubs lack."""
+"""Fields of etcd 3.4 and later, which the package etcd3 lacks."""
 
 STUBS = {
     name: message
     for file in (rpc_pb2, kv_pb2, auth_pb2)
     for name, message in file.DESCRIPTOR.message_types_by_name.items()
 }
+"""etcd's messages as the package etcd3 defines them, generated from etcd's own files."""
 
 
 def described(field: FieldDescriptor) -> tuple[int, bool, str]:
@@ -35,7 +36,7 @@ def described(field: FieldDescriptor) -> tuple[int, bool, str]:
 @pytest.mark.parametrize("name", sorted(messages.CLASSES))
 def test_a_message_has_the_numbers_and_types_of_etcd(name: str) -> None:
     our_fields = messages.CLASSES[name].DESCRIPTOR.fields_by_name
-    if name == "EmptyResponse":
+    if name == "EmptyResponse":  # ours: stands for each answer whose fields are not read
         assert not our_fields
         return
     stub_fields = STUBS[name].fields_by_name

@@ -35,16 +35,16 @@ async def store(
 
 
 def disturb(
-    monkeypatch: pytest.MonkeyPatch, store: EtcdStore, *, reads: int, compact: bool
+    monkeypatch: pytest.MonkeyPatch, store: EtcdStore, *, read_count: int, compact: bool
 ) -> list[str]:
-    """Rewrite all keys after the first page of each of the next ``reads`` reads.
+    """Rewrite all keys after the first page of each of the next ``read_count`` reads.
 
     ``compact``: whether the older revisions are compacted too. Return the list to which each
     range call of the store is appended.
     """
     calls: list[str] = []
     repeat = Calls.repeat
-    disturbances_left = reads
+    disturbances_left = read_count
 
     async def disturbed(self: Calls, method: Any, request: Any) -> Any:
         nonlocal disturbances_left
@@ -68,7 +68,7 @@ def disturb(
 async def test_all_pages_of_a_read_show_the_revision_of_the_first_page(
     store: EtcdStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = disturb(monkeypatch, store, reads=1, compact=False)
+    calls = disturb(monkeypatch, store, read_count=1, compact=False)
 
     result = await store.read([ALL_KEYS])
 
@@ -81,7 +81,7 @@ async def test_all_pages_of_a_read_show_the_revision_of_the_first_page(
 async def test_a_read_that_a_compaction_overtook_starts_anew(
     store: EtcdStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disturb(monkeypatch, store, reads=1, compact=True)
+    disturb(monkeypatch, store, read_count=1, compact=True)
 
     result = await store.read([ALL_KEYS])
 
@@ -91,7 +91,7 @@ async def test_a_read_that_a_compaction_overtook_starts_anew(
 async def test_a_read_raises_compacted_when_compactions_overtake_each_attempt(
     store: EtcdStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disturb(monkeypatch, store, reads=100, compact=True)
+    disturb(monkeypatch, store, read_count=100, compact=True)  # more than a read has attempts
 
     with pytest.raises(Compacted) as caught:
         await store.read([ALL_KEYS])

@@ -85,18 +85,19 @@ async def test_a_client_without_a_certificate_gets_no_connection(
 
 @needs_real_time
 async def test_rotated_certificates_are_used_without_a_new_store(
-    secured: Secured, open_store: OpenStore, tmp_path: Path
+    secured: Secured, open_store: OpenStore
 ) -> None:
-    trusted = (tmp_path / "ca.pem").read_bytes()
-    trustme.CA().cert_pem.write_to_path(secured.settings.ca_file)
+    ca_file = Path(secured.settings.ca_file)
+    trusted = ca_file.read_bytes()
+    trustme.CA().cert_pem.write_to_path(str(ca_file))  # an authority that the server does not use
     store = open_store(secured.settings)
     with pytest.raises(StoreUnavailable):
         await store.read([Get(b"k")])
 
-    Path(secured.settings.ca_file).unlink()
+    ca_file.unlink()
     with pytest.raises(StoreUnavailable):
         await store.read([Get(b"k")])
-    Path(secured.settings.ca_file).write_bytes(trusted)
+    ca_file.write_bytes(trusted)
 
     assert (await store.read([Get(b"k")])).ranges[0].count == 0
 
@@ -129,7 +130,7 @@ async def test_a_client_that_does_not_speak_tls_gets_no_connection(
 async def test_an_authority_without_the_key_usage_extension_is_accepted(
     open_store: OpenStore, tmp_path: Path
 ) -> None:
-    authority = PlainAuthority(tmp_path)
+    authority = PlainAuthority(tmp_path)  # its certificate has no key usage extension
     certificates = Certificates(authority.ca, authority.certificate, authority.key)
     ca_file, cert_file, key_file = map(str, certificates)
     with EtcdCluster(tmp_path, certificates=certificates) as cluster:

@@ -1,4 +1,4 @@
-"""Transactions are encoded as the packaged stubs encode them, byte for byte."""
+"""Transactions are encoded as the stubs of the package etcd3 encode them, byte for byte."""
 
 from __future__ import annotations
 
@@ -17,18 +17,21 @@ NUMBER_MAX = (1 << 63) - 1
 
 names = st.binary(min_size=1, max_size=300)
 ends = st.binary(max_size=300)
-revisions = st.integers(0, NUMBER_MAX)
+numbers = st.integers(0, NUMBER_MAX)
 flags = st.booleans()
 
 guards = st.one_of(
     st.builds(Absent, names),
-    st.builds(Unchanged, names, revisions),
+    st.builds(Unchanged, names, mod_revision=numbers),
     st.builds(NothingNewer, names, names, st.integers(0, NUMBER_MAX - 1)),
 )
 writes = st.one_of(
-    st.builds(Put, names, st.binary(max_size=20_000), revisions), st.builds(Delete, names, ends)
+    st.builds(Put, names, st.binary(max_size=20_000), lease=numbers),
+    st.builds(Delete, names, ends),
 )
-gets = st.builds(Get, names, ends, revisions, flags, flags, flags)
+gets = st.builds(
+    Get, names, ends, limit=numbers, keys_only=flags, count_only=flags, oldest_first=flags
+)
 
 
 @given(st.lists(guards, max_size=6), st.lists(writes, max_size=6), st.lists(gets, max_size=6))
@@ -38,7 +41,7 @@ def test_a_transaction_has_the_bytes_that_the_stubs_make(
     assert encode_txn(guards, writes, otherwise) == _by_stubs(guards, writes, otherwise)
 
 
-@given(st.lists(gets, max_size=6), revisions)
+@given(st.lists(gets, max_size=6), numbers)
 def test_reads_at_one_revision_have_the_bytes_that_the_stubs_make(
     gets: list[Get], revision: int
 ) -> None:

@@ -97,7 +97,7 @@ async def test_the_outcome_of_a_write_is_unknown_when_the_store_closes(
     single.members[0].pause()
     writing = asyncio.create_task(store.commit([], [Put(b"k", b"")]))
     reading = asyncio.create_task(store.read([Get(b"k")]))
-    await started(store)
+    await let_requests_start()
 
     await store.close()
 
@@ -113,7 +113,7 @@ async def test_cancelling_a_read_does_not_affect_other_reads(
     store = open_store(EtcdSettings(single.endpoints))
     single.members[0].pause()
     waiting = [asyncio.create_task(store.read([Get(b"k")])) for _ in range(3)]
-    await started(store)
+    await let_requests_start()
 
     waiting[0].cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -144,8 +144,7 @@ async def fill(store: EtcdStore) -> None:
         await store.commit([], [Put(b"k%d" % number, bytes(100_000))])
 
 
-async def started(store: EtcdStore) -> None:
-    """Let tasks run until their requests are sent or wait for a connection."""
+async def let_requests_start() -> None:
+    """Run the event loop 100 times: more than tasks need to send requests or begin to connect."""
     for _ in range(100):
         await asyncio.sleep(0)
-    assert store.endpoint

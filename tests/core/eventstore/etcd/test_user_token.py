@@ -17,14 +17,14 @@ from tests.support.etcd import EtcdCluster
 pytestmark = pytest.mark.etcd
 
 DEADLINE_S = 60.0
-ROOT = "--user=root:secret"
+AS_ROOT = "--user=root:secret"
 
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[EtcdCluster]:
     """An etcd with the users root and agent; agent may use keys below /agent/.
 
-    Tokens expire after a second.
+    Tokens expire after a second. The log level is the one at which etcd logs expired tokens.
     """
     flags = ["--auth-token-ttl=1", "--log-level=debug"]
     with EtcdCluster(tmp_path, flags=flags) as cluster:
@@ -135,7 +135,7 @@ async def test_closing_a_store_that_waits_for_a_token_fails_its_calls(
     store = open_store(agent(guarded))
     await store.read([Get(b"/agent/k")])
     guarded.members[0].pause()
-    store._calls._tokens.forget()
+    store._calls._tokens.forget()  # the next call requests a token, which etcd does not answer
     reading = asyncio.create_task(store.read([Get(b"/agent/k")]))
     writing = asyncio.create_task(store.commit([], [Put(b"/agent/k", b"")]))
     for _ in range(100):
@@ -153,8 +153,9 @@ async def test_writes_succeed_although_users_are_added_meanwhile(
     guarded: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(agent(guarded))
+    # etcd refuses a token that is older than the last change of users, so the store renews it.
     for number in range(3):
-        guarded.control(ROOT, "user", "add", f"other{number}:x")
+        guarded.control(AS_ROOT, "user", "add", f"other{number}:x")
         committed = await store.commit([], [Put(b"/agent/k", b"")])
 
         assert committed.succeeded

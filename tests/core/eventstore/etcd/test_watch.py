@@ -195,7 +195,7 @@ def has_both(changes: Sequence[KeyChange]) -> bool:
 
 
 async def changes_upto(stream: AsyncIterator[WatchBatch], last: int) -> list[int]:
-    """The revision of every change until one of revision ``last``, confirmed or not."""
+    """The revision of every change until a change of revision ``last``, confirmed or not."""
     revisions: list[int] = []
     async with asyncio.timeout(DEADLINE_S):
         while last not in revisions:
@@ -217,7 +217,7 @@ async def test_a_complete_revision_is_returned_before_etcd_has_confirmed_it(
         while not batch.changes:
             batch = await anext(stream)
     assert [change.mod_revision for change in batch.changes] == [revision, revision]
-    assert batch.revision == before
+    assert batch.revision == before  # etcd has not confirmed ``revision`` yet
 
 
 async def test_a_complete_revision_waits_for_an_older_one_that_may_be_incomplete(

@@ -147,6 +147,7 @@ async def test_a_watch_from_now_and_a_read_after_its_first_batch_miss_no_key(
         async for batch in subject.store.watch(ranges, after=FROM_NOW):
             if not mod_revisions:
                 stored = (await subject.store.read([Get(*subject.whole_range)])).ranges[0].kvs
+                # Not empty, so that the keys are read only after the first batch.
                 mod_revisions = {kv.key: kv.mod_revision for kv in stored} or {b"-": 0}
             assert all(change.mod_revision > 0 for change in batch.changes)
             mod_revisions |= {change.key: change.mod_revision for change in batch.changes}
@@ -176,6 +177,7 @@ async def test_a_watch_over_several_ranges_returns_complete_revisions_in_order(
     start = await now(subject)
     expected = []
     for number in range(50):
+        # In each revision, one of the three ranges has no key.
         names = [f"{area}{number:02}" for area in "abc" if (number + ord(area)) % 3]
         expected.append((await put(subject, *names), names))
     ranges = [subject.range("c", "d"), subject.range("a", "b"), subject.range("b", "c")]

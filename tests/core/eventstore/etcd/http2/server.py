@@ -95,18 +95,23 @@ class Server:
 
 @asynccontextmanager
 async def serving(
-    settings: Sequence[tuple[int, int]] = (), *, first: bytes | None = b"", path: str = ""
+    settings: Sequence[tuple[int, int]] = (),
+    *,
+    first: bytes | None = b"",
+    path: str = "",
+    port: int = 0,
 ) -> AsyncIterator[Server]:
     """Run a server that sends these settings first on each connection.
 
-    ``first`` replaces the frame of the settings; None sends nothing. ``path``: of a Unix socket.
+    ``first`` replaces the frame of the settings; None sends nothing. The server listens on the Unix
+    socket ``path``, or on ``port`` of loopback (0: a free port).
     """
     server = Server(first if first != b"" else frames.settings(settings))
     if path:
         listening = await asyncio.start_unix_server(server.serve, path)
         server.target = f"unix:{path}"
     else:
-        listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+        listening = await asyncio.start_server(server.serve, "127.0.0.1", port)
         server.target = f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
     try:
         yield server

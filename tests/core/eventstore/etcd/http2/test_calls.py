@@ -93,17 +93,23 @@ async def test_a_grpc_status_raises_an_error_with_its_message() -> None:
 @pytest.mark.parametrize(
     ("response", "code"),
     [
+        # No trailers.
         ([headers(1), data(1, message(b"x"), ends=True)], StatusCode.INTERNAL),
+        # No message.
         ([headers(1), headers(1, OK_TRAILERS, ends=True)], StatusCode.INTERNAL),
+        # Two messages.
         (
             [headers(1), data(1, message(b"x") * 2), headers(1, OK_TRAILERS, ends=True)],
             StatusCode.INTERNAL,
         ),
+        # A compressed message.
         ([headers(1), data(1, b"\1\0\0\0\0")], StatusCode.INTERNAL),
+        # An incomplete message.
         (
             [headers(1), data(1, message(b"xy")[:-1]), headers(1, OK_TRAILERS, ends=True)],
             StatusCode.INTERNAL,
         ),
+        # No known status of gRPC or HTTP.
         ([headers(1), headers(1, (("x", "y"),), ends=True)], StatusCode.UNKNOWN),
         ([headers(1), headers(1, (("grpc-status", "99"),), ends=True)], StatusCode.UNKNOWN),
         ([headers(1, ((":status", "200"), ("content-type", "text/html")))], StatusCode.UNKNOWN),
@@ -265,7 +271,7 @@ async def test_the_client_opens_no_more_streams_than_the_server_allows() -> None
         calls = [calling(channel) for _ in range(7)]
         for number in range(len(calls)):
             streams = await peer.requests(number + 1)
-            assert len(streams) <= number + 2
+            assert len(streams) <= number + 2  # ``number`` are answered, two may be open
             peer.send(answer(streams[number], b"%d" % number))
 
         assert await asyncio.gather(*calls) == [b"%d" % number for number in range(len(calls))]

@@ -1,4 +1,7 @@
-"""When a connection ends, a call is retryable only if the server did not process it."""
+"""When a connection ends, a call is retryable only if the server did not process it.
+
+``RpcError.processed`` is false only if the server certainly did not process the call.
+"""
 
 from __future__ import annotations
 
@@ -84,6 +87,16 @@ async def test_a_closed_channel_fails_its_calls_and_refuses_new_ones() -> None:
         assert not (await failure(calling(channel))).processed
 
 
+def pretend_silence(channel: Channel) -> None:
+    """Shift the time of the last received data by a minute.
+
+    After silence, the next call first checks that the server has the connection open.
+    """
+    channel._connection._keepalive._received_at -= 60  # type: ignore[union-attr]
+
+
+# encode_frame takes type, flags, stream and payload; header takes the size first. The call of the
+# test has stream 1.
 @pytest.mark.parametrize(
     "garbage",
     [
@@ -130,21 +143,24 @@ async def test_connecting_fails_when_the_server_sends_no_settings(
         channel.close()
 
 
-async def test_after_a_failure_the_next_attempt_waits() -> None:
+async def test_connect_makes_no_attempt_directly_after_a_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("RECONNECT_MIN_S", "RECONNECT_MAX_S"):  # the pause after a failure
+        monkeypatch.setattr(f"core.eventstore.etcd.http2.channel.{name}", DEADLINE_S)
     with socket.create_server(("127.0.0.1", 0)) as unused:
-        target = f"127.0.0.1:{unused.getsockname()[1]}"
-    channel = Channel(target, None)
-
+        port = unused.getsockname()[1]
+    channel = Channel(f"127.0.0.1:{port}", None)
     assert not await channel.connect()
-    refused = channel.failure
-    async with serving():
-        assert not await channel.connect()  # at once, without an attempt
 
-    assert channel.failure == refused
+    async with serving(port=port) as server:
+        assert not await channel.connect()  # an attempt would succeed now
+
+        assert not server.peers
     channel.close()
 
 
-async def test_a_server_on_a_unix_socket_is_reached(tmp_path: Path) -> None:
+async def test_calls_over_a_unix_socket_succeed_also_after_silence(tmp_path: Path) -> None:
     async with serving(path=str(tmp_path / "s")) as server:
         channel, peer = await connected(server)
         for number in range(2):
@@ -152,7 +168,7 @@ async def test_a_server_on_a_unix_socket_is_reached(tmp_path: Path) -> None:
             peer.send(answer((await peer.requests(number + 1))[number], b"fine"))
 
             assert await call == b"fine"
-            channel._connection._keepalive._received_at -= 60  # type: ignore[union-attr]  # long ago
+            pretend_silence(channel)
         channel.close()
 
 
@@ -204,8 +220,11 @@ async def test_a_busy_connection_stays_open_while_its_pings_are_answered() -> No
         channel.close()
 
 
-class IdlePeer:
-    """A connection without a call; ``checked`` is set when keepalive has checked it."""
+class IdleConnection:
+    """The members of a connection that ``Keepalive`` uses; no call is in flight.
+
+    ``checked`` is set when ``Keepalive`` has checked the connection.
+    """
 
     def __init__(self) -> None:
         self.checked = asyncio.Event()
@@ -213,7 +232,7 @@ class IdlePeer:
 
     @property
     def is_busy(self) -> bool:
-        """Record the check; the connection has no call."""
+        """Record the check; return that no call is in flight."""
         self.checked.set()
         return False
 
@@ -222,20 +241,19 @@ class IdlePeer:
         self.pings += 1
 
     def on_silence(self, seconds: float) -> None:
-        """Do nothing; keepalive calls this only for a busy connection."""
+        """Do nothing; ``Keepalive`` calls this method only for a busy connection."""
 
 
 @pytest.mark.usefixtures("impatient")
 async def test_an_idle_connection_is_not_pinged() -> None:
-    peer = IdlePeer()
-    timer = dead_peer_detection.Keepalive(asyncio.get_running_loop(), peer)
+    connection = IdleConnection()
+    keepalive = dead_peer_detection.Keepalive(asyncio.get_running_loop(), connection)
 
-    timer.start()
-    await asyncio.wait_for(peer.checked.wait(), DEADLINE_S)
-    await asyncio.sleep(0)
+    keepalive.start()
+    await asyncio.wait_for(connection.checked.wait(), DEADLINE_S)
 
-    assert peer.pings == 0
-    timer.stop()
+    assert connection.pings == 0
+    keepalive.stop()
 
 
 async def test_a_closed_connection_is_detected_before_the_next_call_is_sent() -> None:
@@ -245,7 +263,7 @@ async def test_a_closed_connection_is_detected_before_the_next_call_is_sent() ->
         peer.send(answer((await peer.requests())[0], b"fine"))
         assert await call == b"fine"
         peer.close()
-        channel._connection._keepalive._received_at -= 60  # type: ignore[union-attr]  # long ago
+        pretend_silence(channel)
 
         error = await failure(calling(channel))
 
@@ -257,7 +275,7 @@ async def test_trailers_before_the_end_of_a_request_end_the_call() -> None:
     settings = ((frames.INITIAL_WINDOW_SIZE, 10),)
     async with serving(settings) as server:
         channel, peer = await connected(server)
-        call = calling(channel, bytes(100))
+        call = calling(channel, bytes(100))  # larger than the window: the request cannot end
         (stream,) = await peer.requests()
         pairs = (
             (":status", "200"),

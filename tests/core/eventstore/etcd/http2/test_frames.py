@@ -11,10 +11,10 @@ from core.eventstore.etcd.http2.frames import ErrorCode, Frame, ProtocolError
 
 some_frames = st.builds(
     Frame,
-    st.integers(0, 255),
-    st.integers(0, 255),
-    st.integers(0, frames.STREAM_ID_MAX),
-    st.binary(max_size=300),
+    kind=st.integers(0, 255),
+    flags=st.integers(0, 255),
+    stream_id=st.integers(0, frames.STREAM_ID_MAX),
+    payload=st.binary(max_size=300),
 )
 
 

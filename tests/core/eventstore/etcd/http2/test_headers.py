@@ -69,6 +69,7 @@ def test_an_answer_is_read_from_its_headers_and_trailers() -> None:
 @given(st.binary(max_size=100))
 def test_any_block_is_read_or_refused(content: bytes) -> None:
     with suppress(ProtocolError):
+        # A status has at most three digits.
         assert response_headers(content).grpc_status in (None, *range(1_000))
 
 
