@@ -14,9 +14,9 @@ from pathlib import Path
 
 from tests.chaos.fault_run import run
 from tests.chaos.garbage import GARBAGE_KINDS
-from tests.chaos.plan import Options, draw
+from tests.chaos.plan import Options, draw_plan
 from tests.chaos.processes import find_faketime
-from tests.chaos.report import line, table
+from tests.chaos.report import json_line, table_lines
 from tests.support.parts import FAKETIME, REMEDIES
 
 EXIT_VIOLATIONS = 1
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"chaos: {error}\n\n{__doc__}")
         return EXIT_USAGE
     if plan:
-        for fault in draw(options, GARBAGE_KINDS, clocks=bool(find_faketime())):
+        for fault in draw_plan(options, GARBAGE_KINDS, clocks=bool(find_faketime())):
             sys.stdout.write(f"{' '.join(map(str, fault))}\n")
         return 0
     if not find_faketime():
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
         directory = Path(keep or temporary)
         directory.mkdir(parents=True, exist_ok=True)
         outcome = asyncio.run(run(options, directory))
-    sys.stdout.writelines(f"{option}\n" for option in (*table(outcome), line(outcome)))
+    sys.stdout.writelines(f"{line}\n" for line in (*table_lines(outcome), json_line(outcome)))
     return EXIT_VIOLATIONS if outcome.violations else 0
 
 

@@ -10,16 +10,16 @@ from tests.chaos.callers import Reply, Sandbox
 class CallRecord(NamedTuple):
     """One call and its answer.
 
-    ``before``: a revision that etcd had reached when the call began. ``after``: a revision read
-    after the answer, so that the log up to it has the effect of a successful call.
+    ``revision_before``: a revision that etcd had reached when the call began. ``revision_after``: a
+    revision read after the answer: the log up to this revision has the effect of a successful call.
     """
 
     verb: str
     node: int
     sandbox: Sandbox
     reply: Reply
-    before: int
-    after: int
+    revision_before: int
+    revision_after: int
 
     @property
     def is_success(self) -> bool:

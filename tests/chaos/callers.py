@@ -20,6 +20,8 @@ INTERFACE: Final = "eth0"
 NETWORK: Final = "lan"
 NAMESPACE: Final = "shop"
 HEAD_BYTES: Final = 5
+"""The head of a framed answer: a byte, 0 for success, and the length of the body."""
+
 NO_ANSWER: Final = -1
 
 
@@ -49,16 +51,15 @@ class Caller:
 
     async def call(self, verb: str, sandbox: Sandbox, pools: Sequence[str]) -> Reply:
         """Make one ADD, DEL or CHECK at the framed socket."""
-        conf: dict[str, Any] = {"type": "spiderpool", "default_ipv4_ippool": list(pools)}
-        return await self._frame(verb, sandbox, conf, {})
+        ipam: dict[str, Any] = {"type": "spiderpool", "default_ipv4_ippool": list(pools)}
+        return await self._frame(verb, sandbox, ipam, {})
 
     async def call_gc(self, valid: Sequence[Sandbox]) -> Reply:
         """Make one GC with the list of sandboxes that exist."""
         attachments = [{"containerID": sandbox.container, "ifname": INTERFACE} for sandbox in valid]
         no_sandbox = Sandbox("none", "", "", "")
-        conf = {"type": "spiderpool"}
         fields = {"cni.dev/valid-attachments": attachments}
-        return await self._frame("GC", no_sandbox, conf, fields)
+        return await self._frame("GC", no_sandbox, {"type": "spiderpool"}, fields)
 
     async def call_http(self, verb: str, sandbox: Sandbox, pools: Sequence[str]) -> Reply:
         """Make one ADD or DEL at the compatible HTTP API."""
@@ -84,7 +85,10 @@ class Caller:
     async def _frame(
         self, verb: str, sandbox: Sandbox, ipam: dict[str, Any], fields: dict[str, Any]
     ) -> Reply:
-        """Make one call at the framed socket; ``fields`` are added to the configuration."""
+        """Make one call at the framed socket; ``fields`` are added to the network configuration.
+
+        A frame has the magic OWC1, the length of its body, the variables, and the configuration.
+        """
         conf = {"cniVersion": "1.1.0", "name": NETWORK, "type": "macvlan", "ipam": ipam, **fields}
         variables = {"CNI_COMMAND": verb, "CNI_PATH": "/opt/cni/bin"}
         if verb != "GC":

@@ -3,7 +3,7 @@
 It shares no code with ``core.domain.checker`` or any other part of the product. A violation has the
 name of a rule:
 
-    held-twice          an address is claimed that is held
+    held-twice          a held address is claimed again
     foreign-release     a release names a claim that its Pod does not have
     outside-pool        an address is claimed that its pool does not have at that position
     excluded            an address is claimed that is reserved or in quarantine
@@ -99,25 +99,26 @@ class AddressHistory:
         self._compare(event.pod, event.position, event.nics)
 
     def _begin(self, event: Claimed, nic: Nic, address: str, pool: str) -> None:
-        before = self.held.get(address)
+        earlier = self.held.get(address)
         where = f"{address} at {event.position} by {event.pod}"
-        if before is not None:
-            self._break("held-twice", f"{where}, held by {before.pod} since {before.position}")
+        if earlier is not None:
+            text = f"{where}, held by {earlier.pod} since {earlier.position}"
+            self._add_violation("held-twice", text)
             self._end(address, event.position)
         value = int(ipaddress.ip_address(address))
         if not _has(self._pools.get(pool, ()), value):
-            self._break("outside-pool", f"{where}: pool {pool}")
+            self._add_violation("outside-pool", f"{where}: pool {pool}")
         for name, ranges in self._excluded.items():
             if _has(ranges, value):
-                self._break("excluded", f"{where}: {name}")
+                self._add_violation("excluded", f"{where}: {name}")
         holding = Holding(address, event.pod, event.uid, nic.container, event.position)
         self.held[address] = Claim(event.pod, event.position, holding)
 
     def _move(self, event: Claimed, nic: Nic, address: str) -> None:
-        """Process an address that the endpoint keeps, possibly for another sandbox."""
+        """Process an address that the Pod keeps, possibly for another sandbox."""
         claim = self.held.get(address)
         if claim is None or claim.pod != event.pod:
-            self._break(
+            self._add_violation(
                 "wrong-endpoint", f"{address} at {event.position}: {event.pod} never had it"
             )
             return
@@ -132,7 +133,7 @@ class AddressHistory:
             if claim is None or claim.pod != event.pod or claim.position != revision:
                 had = f"{claim.pod} since {claim.position}" if claim else "nothing"
                 text = f"{address} at {event.position}: {event.pod} ends {revision}, held: {had}"
-                self._break("foreign-release", text)
+                self._add_violation("foreign-release", text)
             self._end(address, event.position)
         self._compare(event.pod, event.position, event.nics)
 
@@ -146,9 +147,9 @@ class AddressHistory:
         held = {address for address, claim in self.held.items() if claim.pod == pod}
         if named != held:
             text = f"{pod} at {position}: names {sorted(named)}, holds {sorted(held)}"
-            self._break("wrong-endpoint", text)
+            self._add_violation("wrong-endpoint", text)
 
-    def _break(self, rule: str, text: str) -> None:
+    def _add_violation(self, rule: str, text: str) -> None:
         self.violations.append(Violation(rule, text))
 
 
@@ -159,7 +160,7 @@ def _has(ranges: Ranges, value: int) -> bool:
 class Evidence(NamedTuple):
     """The facts with which the log is compared.
 
-    ``living``: containers whose ADD succeeded and whose DEL did not begin -> their addresses.
+    ``living``: the addresses of each container whose ADD succeeded and whose DEL did not begin.
     ``claim_keys``: the addresses under ``ip/`` in etcd, read at the end of the run.
     """
 
@@ -169,7 +170,7 @@ class Evidence(NamedTuple):
 
 
 def check(events: Iterable[Event], evidence: Evidence) -> list[Violation]:
-    """Return all violations: first those of the log alone."""
+    """Return all violations: first those that the log shows without calls and keys."""
     history = AddressHistory(events)
     history.index()
     violations = list(history.violations)
@@ -196,22 +197,24 @@ def _check_add(
         if not any(
             held.address == address
             and held.uid == call.sandbox.uid
-            and held.begin <= call.after
-            and held.end > call.before
+            and held.begin <= call.revision_after
+            and held.end > call.revision_before
             for held in history.of_container(container)
         ):
-            yield Violation("unlogged-add", f"{where} between {call.before} and {call.after}")
+            revisions = f"{call.revision_before} and {call.revision_after}"
+            yield Violation("unlogged-add", f"{where} between {revisions}")
     if not addresses:
         yield Violation("unlogged-add", f"{where}: no address")
 
 
 def _check_delete(history: AddressHistory, call: CallRecord) -> Iterable[Violation]:
     for held in history.of_container(call.sandbox.container):
-        if held.end > call.after:
+        if held.end > call.revision_after:
             yield Violation(
                 "ineffective-delete",
                 f"DEL of {call.sandbox.pod} ({call.sandbox.container[:12]}) succeeded before"
-                f" {call.after}, but it holds {held.address} from {held.begin} to {held.end}",
+                f" {call.revision_after}, but its sandbox holds {held.address} from {held.begin}"
+                f" to {held.end}",
             )
 
 

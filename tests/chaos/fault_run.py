@@ -20,7 +20,7 @@ from tests.chaos.etcd_client import Etcd
 from tests.chaos.faults import Injector
 from tests.chaos.garbage import GARBAGE_KINDS, KEYS_ROOT
 from tests.chaos.history import read_export
-from tests.chaos.plan import ETCD, Options, draw
+from tests.chaos.plan import ETCD, Options, draw_plan
 from tests.chaos.pods import Node
 from tests.chaos.pools import Operator
 from tests.chaos.processes import Daemon
@@ -36,7 +36,7 @@ RECOVER_S: Final = 90.0
 FINISH_S: Final = 240.0
 """Seconds within which all callers must have deleted their last Pod after the last fault."""
 
-GC_ROUNDS: Final = 5
+GC_TRIES: Final = 5
 POLL_S: Final = 0.5
 PROBE_S: Final = 2.0
 PRINTED_CHARACTERS: Final = 2_000
@@ -79,7 +79,7 @@ class Run:
         archive.mkdir()
         self.operator = Operator(endpoints, archive)
         self.nodes = [
-            Node(number, directory, Caller(agent.directory / "s"), self.etcd, options.seed)
+            Node(number, directory, Caller(agent.socket_path), self.etcd, options.seed)
             for number, agent in enumerate(self.agents)
         ]
         self.injector = Injector(
@@ -87,6 +87,7 @@ class Run:
         )
 
     def _links(self) -> list[Link]:
+        """The links of one process: one to each member of etcd."""
         links = [
             Link(port, endpoint)
             for port, endpoint in zip(
@@ -122,7 +123,7 @@ class Run:
     async def inject_faults(self) -> None:
         """Execute the plan while Pods are added and deleted; then end all faults."""
         clocks = bool(processes.find_faketime())
-        plan = draw(self.options, GARBAGE_KINDS, clocks=clocks)
+        plan = draw_plan(self.options, GARBAGE_KINDS, clocks=clocks)
         slots = [
             asyncio.ensure_future(node.run_slot(slot))
             for node in self.nodes
@@ -151,7 +152,7 @@ class Run:
             text = f"the controllers do not retire a new pool within {RECOVER_S:g} s"
             self._add_violation("no-recovery", text)
         for node in self.nodes:
-            for _ in range(GC_ROUNDS):
+            for _ in range(GC_TRIES):
                 if (await node.run_gc()).code == 0:
                     break
                 await asyncio.sleep(POLL_S)
@@ -168,7 +169,7 @@ class Run:
         with path.open() as lines:
             events = list(read_export(lines))
         calls = [call for node in self.nodes for call in node.calls]
-        calls.sort(key=lambda call: call.before)
+        calls.sort(key=lambda call: call.revision_before)
         living = {
             container: addresses
             for node in self.nodes

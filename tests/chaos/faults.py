@@ -65,6 +65,8 @@ class Injector:
         self._etcd = etcd
         self._operator = operator
         self._written: dict[str, tuple[Entry, bytes | None]] = {}
+        """For each key with garbage: the garbage, and the original value, if there was one."""
+
         self._member_locks = [asyncio.Lock() for _ in cluster.members]
 
     async def run(self, plan: Sequence[Fault]) -> None:
@@ -206,7 +208,8 @@ class Injector:
     async def _overwrite(self, prefix: str, data: bytes) -> str:
         for entry in await self._etcd.entries(prefix, limit=1):
             if entry.key not in self._written and await self._etcd.replace(entry, data):
-                self._written[entry.key] = Entry(entry.key, data, 0), entry.value
+                garbage = Entry(entry.key, data, revision=0)  # the revision is not used
+                self._written[entry.key] = garbage, entry.value
                 return entry.key
         return ""
 

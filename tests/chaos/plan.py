@@ -27,6 +27,8 @@ POOL_CHANGES: Final = (
     *("enable", "delete", "reserve", "free"),
     *("retire", "quarantine", "lift", "archive"),
 )
+"""The changes from which a plan draws; "create" has a double chance."""
+
 POOLS_CHANGING: Final = 4
 """The number of pools that are created, shrunk, disabled, retired and deleted during a run."""
 
@@ -67,9 +69,10 @@ class Fault(NamedTuple):
 
 
 Maker = Callable[[random.Random, Options], Fault]
+"""Makes a fault with the time 0; ``_faults`` sets its time."""
 
 
-def draw(options: Options, garbage: tuple[str, ...], *, clocks: bool) -> list[Fault]:
+def draw_plan(options: Options, garbage: tuple[str, ...], *, clocks: bool) -> list[Fault]:
     """All faults of a run in order. ``garbage``: its kinds; ``clocks``: whether clocks jump."""
     rng = random.Random(options.seed)
     makers = _makers(garbage, clocks=clocks)
@@ -88,6 +91,7 @@ def _faults(
 
 
 def _makers(garbage: tuple[str, ...], *, clocks: bool) -> list[tuple[int, Maker]]:
+    """Pairs of weight and maker. Two numbers: the shortest and longest duration in seconds."""
     makers = [
         (8, _of_process(f"kill-{AGENT}", AGENT, 0.0, 3.0)),
         (6, _of_process(f"pause-{AGENT}", AGENT, 0.5, 20.0)),

@@ -42,7 +42,10 @@ def changing_pool(number: int) -> str:
 
 
 class Node:
-    """The runtime of one node. ``living``: see ``Evidence``."""
+    """The runtime of one node.
+
+    ``living``: the addresses of each container whose ADD succeeded and whose DEL did not begin.
+    """
 
     def __init__(self, number: int, directory: Path, caller: Caller, etcd: Etcd, seed: int) -> None:
         self.number = number
@@ -69,10 +72,10 @@ class Node:
 
     async def run_gc(self) -> Reply:
         """Run a GC of this node, with the list of all sandboxes that exist."""
-        before = self._etcd.revision
-        valid = list(self._existing.values())
+        revision_before = self._etcd.revision
         no_sandbox = Sandbox("", "", "", "")
-        return await self._record("GC", no_sandbox, before, await self._caller.call_gc(valid))
+        reply = await self._caller.call_gc(list(self._existing.values()))
+        return await self._record("GC", no_sandbox, reply, revision_before)
 
     async def probe(self) -> bool:
         """Whether an ADD and a DEL of a new Pod succeed now."""
@@ -89,7 +92,8 @@ class Node:
         pools, rng = self._pools(), self._rng
         sandbox = self._sandbox(pod, self._uid())
         is_forgotten = rng.random() < FORGET_SHARE
-        # GC releases attachments of its network, and callers of the HTTP API name no network.
+        # GC releases the addresses of a forgotten Pod, if its ADD named the network of the GC. An
+        # ADD of the HTTP API names none.
         added = await self._add(sandbox, pools, http=not is_forgotten)
         if added.code != 0:
             await self._delete_pod(sandbox, pools)
@@ -130,6 +134,7 @@ class Node:
                 self._call("ADD", sandbox, pools, http=http),
                 self._call("ADD", sandbox, pools, http=http),
             )
+            # A success, if there is one.
             return min(replies, key=lambda reply: reply.code != 0)
         return await self._call("ADD", sandbox, pools, http=http)
 
@@ -149,19 +154,23 @@ class Node:
     async def _call(
         self, verb: str, sandbox: Sandbox, pools: list[str], *, http: bool = True
     ) -> Reply:
-        before = self._etcd.revision
+        revision_before = self._etcd.revision
         if http and verb != "CHECK" and self._rng.random() < HTTP_SHARE:
             reply = await self._caller.call_http(verb, sandbox, pools)
         else:
             reply = await self._caller.call(verb, sandbox, pools)
-        return await self._record(verb, sandbox, before, reply)
+        return await self._record(verb, sandbox, reply, revision_before)
 
-    async def _record(self, verb: str, sandbox: Sandbox, before: int, reply: Reply) -> Reply:
+    async def _record(
+        self, verb: str, sandbox: Sandbox, reply: Reply, revision_before: int
+    ) -> Reply:
         self.counts[f"{verb} {'done' if reply.code == 0 else 'failed'}"] += 1
         if verb == "ADD" and reply.code == 0:
             self.served_at.append(time.monotonic())
-        after = await self._etcd.current_revision() if reply.code == 0 else 0
-        self.calls.append(CallRecord(verb, self.number, sandbox, reply, before, after))
+        revision_after = await self._etcd.current_revision() if reply.code == 0 else 0
+        self.calls.append(
+            CallRecord(verb, self.number, sandbox, reply, revision_before, revision_after)
+        )
         return reply
 
     def _forget(self, sandbox: Sandbox) -> None:

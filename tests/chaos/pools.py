@@ -17,11 +17,13 @@ ORBCTL_S: Final = 60.0
 FINAL_POOL: Final = "final"
 EXIT_NOT_FOUND: Final = 4
 POLL_S: Final = 1.0
-BASE: Final = "10.6.1.1-10.6.1.90"
+BASE_RANGE: Final = "10.6.1.1-10.6.1.90"
 LARGE: Final = 14
-"""Addresses of a changing pool; ``SMALL`` after it was shrunk."""
+"""The number of addresses of a changing pool."""
 
 SMALL: Final = 6
+"""The number of addresses of a changing pool after it was shrunk."""
+
 MANIFEST_START: Final = "apiVersion: spiderpool.spidernet.io/v2beta1\nkind: "
 
 
@@ -37,11 +39,13 @@ class Operator:
             "ORBWEAVER_ARCHIVE_DIR": str(archive),
         }
         self._shapes: dict[int, tuple[int, bool]] = {}
+        """For each changing pool: its number of addresses, and whether it is disabled."""
+
         self.counts: Counter[str] = Counter()
 
     async def set_up(self) -> None:
         """Create the pool that does not change."""
-        text = _pool(BASE_POOL, "10.6.0.0/16", BASE, disabled=False)
+        text = _pool(BASE_POOL, "10.6.0.0/16", BASE_RANGE, disabled=False)
         code, output = await self.orbctl("apply", "-f", "-", stdin=text)
         assert code == 0, output
 

@@ -19,6 +19,7 @@ FAKETIME: Final = "faketime/libfaketimeMT.so.1"
 LIBRARIES: Final = (Path("/usr/lib"), Path("/usr/local/lib"), Path("/usr/lib64"))
 COOL_DOWN_S: Final = 2
 LEASE_TTL_S: Final = 3
+SOCKET_NAME: Final = "s"
 _SETTINGS_PREFIXES: Final = ("ORBWEAVER_", "SPIDERPOOL_", "KUBERNETES_", "KUBECONFIG")
 
 
@@ -76,6 +77,11 @@ class Daemon:
                 "FAKETIME_NO_CACHE": "1",
                 "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             }
+
+    @property
+    def socket_path(self) -> Path:
+        """The socket of an agent."""
+        return self.directory / SOCKET_NAME
 
     def launch(self) -> None:
         """Start the process, which must not be running."""
@@ -135,12 +141,12 @@ class Daemon:
 
 
 def agent(number: int, directory: Path, links: Sequence[Link]) -> Daemon:
-    """The agent of node ``number``; its socket is ``s`` in its directory."""
+    """The agent of node ``number``."""
     name = f"node-{number}"
     agent_directory = directory / name
     variables = {
         "SPIDERPOOL_NODE_NAME": name,
-        "ORBWEAVER_SOCKET_PATH": str(agent_directory / "s"),
+        "ORBWEAVER_SOCKET_PATH": str(agent_directory / SOCKET_NAME),
         "ORBWEAVER_PLUGIN_LOG_PATH": str(agent_directory / "plugin.log"),
         "ORBWEAVER_COOL_DOWN_SECONDS": str(COOL_DOWN_S),
         # The Pods have no network namespaces in which an address could be announced.

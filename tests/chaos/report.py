@@ -13,7 +13,7 @@ from tests.chaos.fault_run import Outcome
 VIOLATIONS_SHOWN_MAX: Final = 40
 
 
-def table(outcome: Outcome) -> Iterator[str]:
+def table_lines(outcome: Outcome) -> Iterator[str]:
     """The lines of the table."""
     options = outcome.options
     yield (
@@ -34,7 +34,7 @@ def table(outcome: Outcome) -> Iterator[str]:
         yield f"    {violation}"
 
 
-def line(outcome: Outcome) -> str:
+def json_line(outcome: Outcome) -> str:
     """The outcome as one JSON object."""
     return json.dumps(
         {

@@ -10,7 +10,7 @@ import pytest
 
 from tests.chaos.__main__ import main, read_options
 from tests.chaos.garbage import GARBAGE_KINDS, ORPHANED_KEYS, OVERWRITTEN_KEYS
-from tests.chaos.plan import Options, draw
+from tests.chaos.plan import Options, draw_plan
 from tests.chaos.proxy import Link
 from tests.support.etcd import free_ports
 
@@ -21,16 +21,16 @@ DEADLINE_S = 60.0
 
 
 def test_a_seed_always_gives_the_same_plan() -> None:
-    plan = draw(Options(minutes=5, seed=7), GARBAGE_KINDS, clocks=True)
+    plan = draw_plan(Options(minutes=5, seed=7), GARBAGE_KINDS, clocks=True)
 
-    assert plan == draw(Options(minutes=5, seed=7), GARBAGE_KINDS, clocks=True)
-    assert plan != draw(Options(minutes=5, seed=8), GARBAGE_KINDS, clocks=True)
+    assert plan == draw_plan(Options(minutes=5, seed=7), GARBAGE_KINDS, clocks=True)
+    assert plan != draw_plan(Options(minutes=5, seed=8), GARBAGE_KINDS, clocks=True)
     assert all(0 < fault.at_s < 300 for fault in plan)
     assert len({fault.kind for fault in plan}) > 10
 
 
 def test_a_long_plan_writes_garbage_to_every_kind_of_key() -> None:
-    plan = draw(Options(minutes=100), GARBAGE_KINDS, clocks=False)
+    plan = draw_plan(Options(minutes=100), GARBAGE_KINDS, clocks=False)
 
     details = [fault.detail for fault in plan if fault.kind == "garbage"]
     written = {kind.partition("/")[0] for detail in details for kind in detail.split(",")}
@@ -116,7 +116,7 @@ async def test_a_stalled_link_forwards_no_data_until_it_is_healed(link: Link) ->
         link.stall()
         assert await echo.gets_no_answer()
         link.heal()
-        assert await echo.send(b"") == b"hello"
+        assert await echo.send(b"") == b"hello"  # the answer to the message of gets_no_answer
 
 
 async def test_a_cut_ends_the_connection(link: Link) -> None:

@@ -57,7 +57,8 @@ class Log:
         else:
             self._add("endpoint-changed", {"endpoint": endpoint})
 
-    def release(self, sandbox: Sandbox, address: str, claim: int) -> None:
+    def release(self, sandbox: Sandbox, address: str, *, claim: int) -> None:
+        """Release an address that was claimed at the position ``claim``."""
         releases = [{"address": address, "claim_revision": claim}]
         body = {"namespace": "shop", "name": sandbox.pod, "releases": releases, "nics": []}
         self._add("addresses-released", body)
@@ -81,8 +82,9 @@ def nic(sandbox: Sandbox, address: str) -> dict[str, str]:
 
 
 def answered(
-    verb: str, sandbox: Sandbox, after: int, *addresses: str, before: int = 0
+    verb: str, sandbox: Sandbox, *addresses: str, after: int, before: int = 0
 ) -> CallRecord:
+    """A successful call between two revisions of etcd, which are positions of the log."""
     return CallRecord(verb, 0, sandbox, Reply(0, addresses), before, after)
 
 
@@ -106,15 +108,15 @@ def test_a_correct_log_has_no_violation() -> None:
     log.claim(WEB, ADDRESS)
     log.claim(SECOND_OF_WEB, ADDRESS, new=False)
     log.claim(OTHER, NEXT)
-    log.release(SECOND_OF_WEB, ADDRESS, 2)
+    log.release(SECOND_OF_WEB, ADDRESS, claim=2)
 
     calls = (
-        answered("ADD", WEB, 2, ADDRESS, before=1),
-        answered("ADD", SECOND_OF_WEB, 3, ADDRESS, before=2),
-        answered("ADD", SECOND_OF_WEB, 4, ADDRESS, before=3),
-        answered("ADD", OTHER, 4, NEXT, before=3),
-        answered("DEL", SECOND_OF_WEB, 5),
-        answered("DEL", SECOND_OF_WEB, 9),
+        answered("ADD", WEB, ADDRESS, after=2, before=1),
+        answered("ADD", SECOND_OF_WEB, ADDRESS, after=3, before=2),
+        answered("ADD", SECOND_OF_WEB, ADDRESS, after=4, before=3),
+        answered("ADD", OTHER, NEXT, after=4, before=3),
+        answered("DEL", SECOND_OF_WEB, after=5),
+        answered("DEL", SECOND_OF_WEB, after=9),
     )
     assert rules(log, *calls, living={OTHER: NEXT}) == []
 
@@ -133,7 +135,7 @@ def test_a_release_of_another_claim_is_reported_as_foreign_release(
 ) -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
-    log.release(holder, ADDRESS, claim)
+    log.release(holder, ADDRESS, claim=claim)
 
     assert "foreign-release" in rules(log)
 
@@ -174,11 +176,11 @@ def test_an_endpoint_without_its_claimed_address_is_reported_as_wrong_endpoint()
 @pytest.mark.parametrize(
     "call",
     [
-        answered("ADD", WEB, 2, NEXT),
-        answered("ADD", WEB, 2),
-        answered("ADD", WEB, 1, ADDRESS),
-        answered("ADD", SECOND_OF_WEB, 2, ADDRESS),
-        answered("ADD", WEB._replace(uid="uid-9"), 2, ADDRESS),
+        answered("ADD", WEB, NEXT, after=2),
+        answered("ADD", WEB, after=2),
+        answered("ADD", WEB, ADDRESS, after=1),
+        answered("ADD", SECOND_OF_WEB, ADDRESS, after=2),
+        answered("ADD", WEB._replace(uid="uid-9"), ADDRESS, after=2),
     ],
     ids=["another address", "none", "too early", "another sandbox", "another Pod"],
 )
@@ -194,26 +196,26 @@ def test_a_successful_add_without_a_claim_in_the_log_is_reported_as_unlogged(
 def test_an_add_that_begins_after_the_release_of_its_addresses_is_reported_as_unlogged() -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
-    log.release(WEB, ADDRESS, 2)
+    log.release(WEB, ADDRESS, claim=2)
 
-    assert rules(log, answered("ADD", WEB, 4, ADDRESS, before=3)) == ["unlogged-add"]
+    assert rules(log, answered("ADD", WEB, ADDRESS, after=4, before=3)) == ["unlogged-add"]
 
 
 def test_a_successful_delete_without_a_release_is_reported_as_ineffective() -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
     log.claim(OTHER, NEXT)
-    log.release(WEB, ADDRESS, 2)
+    log.release(WEB, ADDRESS, claim=2)
 
-    assert rules(log, answered("DEL", WEB, 3), living={OTHER: NEXT}) == ["ineffective-delete"]
-    assert rules(log, answered("DEL", WEB, 4), living={OTHER: NEXT}) == []
+    assert rules(log, answered("DEL", WEB, after=3), living={OTHER: NEXT}) == ["ineffective-delete"]
+    assert rules(log, answered("DEL", WEB, after=4), living={OTHER: NEXT}) == []
 
 
 def test_two_adds_of_a_sandbox_with_different_addresses_are_reported() -> None:
     log = Log()
     log.claim(WEB, ADDRESS, NEXT)
 
-    calls = answered("ADD", WEB, 2, ADDRESS), answered("ADD", WEB, 2, NEXT)
+    calls = answered("ADD", WEB, ADDRESS, after=2), answered("ADD", WEB, NEXT, after=2)
     broken = rules(log, *calls, living={WEB: ADDRESS}, keys={ADDRESS, NEXT})
     assert "different-answer" in broken
 
