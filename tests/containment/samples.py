@@ -1,6 +1,7 @@
-"""A readable key and value of each kind in ``ALL_KINDS``, and four ways to spoil a value.
+"""A readable key and value of each kind of key in etcd, and four ways to spoil a value.
 
-``VALID_SAMPLES`` must have a row for each kind; a test checks it.
+``ALL_KINDS`` is the product's table of the kinds; ``VALID_SAMPLES`` has a sample for each, which a
+test checks. The values of a sample's fields have no meaning, unless they are impossible.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Sample(NamedTuple):
     """A sample of one kind.
 
     ``value``: a readable value. ``impossible``: a value of the right type with impossible content,
-    or None if all content of the kind is possible.
+    such as another name than in the key; None if all content of the kind is possible.
     """
 
     key: Callable[[Keys], bytes]
@@ -228,7 +229,7 @@ ANY_VALUE: Final = frozenset({"signal fence", "workflow type", "reserve"})
 
 
 def spoiled(kind: str, how: str) -> bytes | None:
-    """A value that cannot be read as this kind; None if the kind cannot be spoiled in this way."""
+    """A value that cannot be read as this kind; None if the kind cannot be spoiled like this."""
     sample = VALID_SAMPLES[kind]
     if kind in ANY_VALUE:
         return None
@@ -240,7 +241,7 @@ def spoiled(kind: str, how: str) -> bytes | None:
         case "impossible":
             return sample.impossible
         case _:
-            return b"\x92\x01\xa3\xff\xfe\xfd"
+            return b"\x92\x01\xa3\xff\xfe\xfd"  # version 1 and a string, in msgpack
 
 
 class Case(NamedTuple):

@@ -42,7 +42,13 @@ async def running_controller(store: KeyValueStore, directory: Path) -> AsyncIter
     """Run a controller while the context is active."""
     cluster = ClusterSettings(EtcdSettings(("127.0.0.1:1",)), CLUSTER, directory / "archive")
     settings = ControllerSettings(
-        *("c-1", cluster, "127.0.0.1", 0), metrics_enabled=True, metrics_port=0, lease_ttl_s=60
+        name="c-1",
+        cluster=cluster,
+        listen_address="127.0.0.1",
+        health_port=0,
+        metrics_enabled=True,
+        metrics_port=0,
+        lease_ttl_s=60,
     )
     controller, stop = Controller(settings, store), asyncio.Event()
     controller.publisher._period_s = 0.01
@@ -133,9 +139,7 @@ async def test_an_unreadable_execution_of_one_job_does_not_stop_other_jobs(
             assert controller.election.term is not None
 
 
-async def test_every_key_of_a_running_cluster_is_of_a_kind_in_the_table(
-    tmp_path: Path,
-) -> None:
+async def test_every_key_of_a_running_cluster_is_of_one_known_kind(tmp_path: Path) -> None:
     store = UnclosedMemoryStore()
     async with NodeHarness(store) as node, running_controller(store, tmp_path) as controller:
         await node.apply(pool("lan", "10.6.0.1-10.6.0.99"))

@@ -37,12 +37,12 @@ from core.projections.configuration_view import ConfigurationView
 from core.projections.projector import Projector
 from tests.support.node_harness import NodeHarness, pod, pool
 
-NEW: Final = "Controller.new"
-"""The writer of the newer process."""
+NEW_WRITER: Final = "Controller.new"
+"""The writer of the newer process, which its events also name as their cause."""
 
-CAUSE: Final = [NEW, "", "", ""]
-DEFINED: Final = pool("b", "10.6.1.1-10.6.1.9")
-"""The pool that the newer process defines."""
+CAUSE: Final = [NEW_WRITER, "", "", ""]
+NEW_POOL: Final = pool("b", "10.6.1.1-10.6.1.9")
+"""A pool that the newer process defines."""
 
 
 @pytest.fixture
@@ -56,12 +56,12 @@ async def write_newer_event(
     node: NodeHarness, name: str, version: int, body: list[Any], *writes: Write
 ) -> None:
     """Write an event of a newer process with its state keys, ``writes``, in one transaction."""
-    key = node.keys.head(NEW)
+    key = node.keys.head(NEW_WRITER)
     head = (await node.store.read([Get(key)])).ranges[0].first
     seq = 1 + (HEAD_CODEC.decode(head.value).seq if head else 0)
-    record = [f"{NEW}.1.{seq:x}", name, version, CAUSE, body]
+    record = [f"{NEW_WRITER}.1.{seq:x}", name, version, CAUSE, body]
     segment = msgpack.packb([1, 1_700_000_000_000, [record]])
-    log = Put(node.keys.log(NEW, seq), segment)
+    log = Put(node.keys.log(NEW_WRITER, seq), segment)
     result = await node.store.commit(
         [], [log, Put(key, HEAD_CODEC.encode(WriterHead(seq, 1))), *writes]
     )
@@ -93,7 +93,7 @@ async def until(projector: Projector, condition: Callable[[], bool]) -> None:
         await projector.wait_for(condition)
 
 
-UNKNOWN: Final = pytest.mark.parametrize(
+each_unreadable_event: Final = pytest.mark.parametrize(
     ("name", "version", "body"),
     [
         ("pool-painted", 1, ["b", "green"]),
@@ -104,12 +104,12 @@ UNKNOWN: Final = pytest.mark.parametrize(
 )
 
 
-@UNKNOWN
+@each_unreadable_event
 async def test_an_unreadable_event_is_reported_and_its_state_is_read_from_the_keys(
     node: NodeHarness, monkeypatch: pytest.MonkeyPatch, name: str, version: int, body: list[Any]
 ) -> None:
     async with running_projector(node, monkeypatch) as projector:
-        pool_write = Put(node.keys.pool("b"), POOL_CODEC.encode(DEFINED))
+        pool_write = Put(node.keys.pool("b"), POOL_CODEC.encode(NEW_POOL))
         await write_newer_event(node, name, version, body, pool_write)
         await until(projector, lambda: "b" in projector.projection.tallies)
         await node.add(pod("web-0"))
@@ -121,11 +121,11 @@ async def test_an_unreadable_event_is_reported_and_its_state_is_read_from_the_ke
 
         assert projector.ready
         faults = [fault for fault in projector.faults if fault.kind == "segment"]
-        assert {fault.key for fault in faults} == {f"log/{NEW}/{seq:016x}" for seq in (1, 2)}
+        assert {fault.key for fault in faults} == {f"log/{NEW_WRITER}/{seq:016x}" for seq in (1, 2)}
         assert "if a newer version wrote it, upgrade this process" in faults[0].remedy
 
 
-@UNKNOWN
+@each_unreadable_event
 async def test_the_archiver_seals_the_log_up_to_an_unreadable_event(
     node: NodeHarness, tmp_path: Path, name: str, version: int, body: list[Any]
 ) -> None:
@@ -135,8 +135,9 @@ async def test_the_archiver_seals_the_log_up_to_an_unreadable_event(
     await write_newer_event(node, name, version, body)
     await node.add(pod("web-1"))
 
+    # The first call seals the segments before the event; the second finds none to seal.
     for _ in range(2):
-        with pytest.raises(LogCorrupt, match=NEW):
+        with pytest.raises(LogCorrupt, match=NEW_WRITER):
             await archiver.seal()
 
     view = await open_log(node.store, node.keys, files)
@@ -178,33 +179,33 @@ async def test_additional_fields_of_an_event_are_ignored(
     node: NodeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running_projector(node, monkeypatch) as projector:
-        _, fields = msgpack.unpackb(POOL_CODEC.encode(DEFINED))
+        _, fields = msgpack.unpackb(POOL_CODEC.encode(NEW_POOL))
         await write_newer_event(node, "pool-defined", 1, [[*fields, "a field"], "another field"])
         await until(projector, lambda: "b" in projector.projection.tallies)
 
-        assert projector.rebuilds == 1
+        assert projector.rebuilds == 1  # the projector has read the state keys only at its start
         assert not len(projector.faults)
-        assert projector.projection.ledger.pools["b"] == DEFINED
+        assert projector.projection.ledger.pools["b"] == NEW_POOL
 
 
 def test_additional_fields_of_a_segment_are_ignored() -> None:
-    _, fields = msgpack.unpackb(POOL_CODEC.encode(DEFINED))
+    _, fields = msgpack.unpackb(POOL_CODEC.encode(NEW_POOL))
     record = ["n.1.1", "pool-defined", 1, ["n", "", "", "", "new"], [[*fields, 1], 2], "new"]
     data = msgpack.packb([1, 5, [record], "new"])
 
     (event,) = decode_segment(data, writer="n", position=7)
 
     assert (event.event_id, event.cause.actor) == ("n.1.1", "n")
-    assert Ledger().apply_all([event]).pools == {"b": DEFINED}
+    assert Ledger().apply_all([event]).pools == {"b": NEW_POOL}
 
 
 async def test_a_newer_process_reads_values_of_this_version_that_lack_fields(
     node: NodeHarness,
 ) -> None:
     """Fields that are missing at the end of a value have their defaults."""
-    version, fields = msgpack.unpackb(POOL_CODEC.encode(DEFINED))
+    version, fields = msgpack.unpackb(POOL_CODEC.encode(NEW_POOL))
     shorter = msgpack.packb([version, fields[:4]])
-    assert POOL_CODEC.decode(shorter) == Pool(DEFINED.name, 4, DEFINED.subnet, DEFINED.ips)
+    assert POOL_CODEC.decode(shorter) == Pool(NEW_POOL.name, 4, NEW_POOL.subnet, NEW_POOL.ips)
     added = await node.add(pod("web-0"))
     _, endpoint = msgpack.unpackb(ENDPOINT_CODEC.encode(added.endpoint))
     assert ENDPOINT_CODEC.decode(msgpack.packb([1, endpoint[:7]])).nics == ()

@@ -29,7 +29,7 @@ async def _put(store: KeyValueStore, key: bytes, value: bytes) -> int:
 async def _check_served(agent: AgentHarness, pod: str) -> None:
     """Check that the agent serves ADD, CHECK and DEL of this Pod."""
     assert (await agent.add(pod))[0].startswith("10.6.0.")
-    assert (await agent.call("CHECK", pod)).status in (0, 1)
+    assert (await agent.call("CHECK", pod)).status in (0, 1)  # success or error: it is answered
     await agent.delete(pod)
 
 
@@ -67,7 +67,8 @@ async def test_an_agent_serves_other_pods_and_reports_the_unreadable_key(
         await _check_served(node, "web-1")
 
 
-def _spoil_record(path: Path, how: str) -> None:
+def _write_spoiled_record(path: Path, how: str) -> None:
+    """Write an unreadable attachment record, a file of the agent; a spoiled pool is unreadable."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(spoiled("pool", how) or b"")
 
@@ -77,7 +78,7 @@ async def test_an_unreadable_attachment_record_is_kept_and_reported(
     how: str, settings: Settings
 ) -> None:
     path = Path(settings.datapath_directory) / "c-vic@eth0"
-    _spoil_record(path, how)
+    _write_spoiled_record(path, how)
     async with running(settings, MemoryStore()) as node:
         await node.pool("lan", "10.6.0.0/16", "10.6.0.1-10.6.0.99")
         await _check_served(node, "web-0")

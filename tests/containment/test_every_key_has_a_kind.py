@@ -61,21 +61,22 @@ def _kind_of(key: bytes) -> KeyKind[Any] | None:
 
 
 @pytest.mark.parametrize("builder", [KEYS, WorkflowKeys(KEYS)], ids=["core", "engine"])
-def test_every_key_built_by_the_key_classes_is_of_a_kind_in_the_table(builder: object) -> None:
+def test_every_key_built_by_the_key_classes_is_of_a_known_kind(builder: object) -> None:
     built_keys = _build_keys(builder)
     built_keys.pop("meta", None)  # has a test of its own
-    assert len(built_keys) > 8
+    assert len(built_keys) > 8, "the search for methods that build keys does not find them"
     assert [name for name, key in built_keys.items() if _kind_of(key) is None] == []
 
 
 @pytest.mark.parametrize("name", KNOWN_META)
-def test_every_key_below_meta_is_of_a_kind_in_the_table(name: str) -> None:
+def test_every_key_below_meta_is_of_a_known_kind(name: str) -> None:
     assert _kind_of(KEYS.meta(name)) is not None
 
 
 def test_kinds_and_samples_have_the_same_names() -> None:
     assert {kind.name for kind in ALL_KINDS} == VALID_SAMPLES.keys()
     assert len({kind.name for kind in ALL_KINDS}) == len(ALL_KINDS)
+    # ``orbctl status`` reads the kinds in STATUS_KINDS; the log is too large for it.
     assert {kind.name for kind in ALL_KINDS} - {kind.name for kind in STATUS_KINDS} == {"segment"}
 
 

@@ -99,18 +99,19 @@ def test_the_text_output_names_the_unreadable_key_the_reason_and_the_remedy(
 
 
 @pytest.mark.parametrize("kind", ["pool", "claim", "endpoint", "writer head", "record"])
-def test_repair_restores_the_value_from_the_log(kind: str, orbctl: OrbctlHarness) -> None:
+def test_repair_restores_the_value_from_the_log_or_deletes_the_key(
+    kind: str, orbctl: OrbctlHarness
+) -> None:
     key_by_kind = {
         "pool": KEYS.pool("lan"),
-        "claim": b"",
+        "claim": asyncio.run(_claim_key(orbctl)),
         "endpoint": KEYS.endpoint("shop", "web-0"),
         "writer head": KEYS.head("node-a"),
-        "record": KEYS.record("Pod", "shop", "stray"),
+        "record": KEYS.record("Pod", "shop", "not-in-the-log"),
     }
-    key = key_by_kind[kind] or asyncio.run(_claim_key(orbctl))
 
     async def spoil() -> None:
-        await orbctl.store.commit([], [Put(key, b"\x92\x01\xa3\xff\xfe\xfd")])
+        await orbctl.store.commit([], [Put(key_by_kind[kind], b"\xff\x00garbage\xff")])
 
     asyncio.run(spoil())
     assert not _json(orbctl, "verify")["clean"]

@@ -30,7 +30,7 @@ WRITES_A_CALL_MAX = 3
 """The largest number of writes that one ADD or DEL may make to a full etcd."""
 
 
-class Writes(CallObserver):
+class WriteCounter(CallObserver):
     """Counts requested transactions and leases."""
 
     def __init__(self) -> None:
@@ -47,12 +47,12 @@ def small_etcd(tmp_path: Path) -> Iterator[EtcdCluster]:
 
 
 @pytest.fixture
-def writes() -> Writes:
-    return Writes()
+def writes() -> WriteCounter:
+    return WriteCounter()
 
 
 @pytest.fixture
-async def store(small_etcd: EtcdCluster, writes: Writes) -> AsyncIterator[EtcdStore]:
+async def store(small_etcd: EtcdCluster, writes: WriteCounter) -> AsyncIterator[EtcdStore]:
     store = EtcdStore(EtcdSettings(small_etcd.endpoints), writes)
     yield store
     await store.close()
@@ -83,7 +83,7 @@ async def test_a_guarded_write_to_a_full_etcd_raises_store_full_and_writes_nothi
 
 
 async def test_granting_a_lease_in_a_full_etcd_raises_store_full_without_a_retry(
-    store: EtcdStore, writes: Writes
+    store: EtcdStore, writes: WriteCounter
 ) -> None:
     await fill_etcd(store)
     before = writes.count
@@ -95,7 +95,7 @@ async def test_granting_a_lease_in_a_full_etcd_raises_store_full_without_a_retry
 
 
 async def test_an_agent_reports_a_full_etcd_and_answers_without_retries(
-    store: EtcdStore, settings: Settings, writes: Writes
+    store: EtcdStore, settings: Settings, writes: WriteCounter
 ) -> None:
     async with running(settings, store) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
@@ -112,6 +112,7 @@ async def test_an_agent_reports_a_full_etcd_and_answers_without_retries(
     for error in (add, delete, status):
         assert "etcd's database is full (alarm NOSPACE)" in error["msg"]
     assert "orbctl archive" in status["details"]
+    # CNI's codes: 11: try again later; 50: the plugin is not available.
     assert (add["code"], delete["code"], status["code"]) == (11, 11, 50)
     assert write_calls <= 2 * WRITES_A_CALL_MAX
     assert "etcd's database is full" in ready

@@ -18,6 +18,7 @@ COOL_DOWN_S = 30
 async def test_wall_clocks_that_differ_by_days_change_neither_order_nor_invariants() -> None:
     store = MemoryStore()
     async with NodeHarness(store, "node-a") as ahead, NodeHarness(store, "node-b") as behind:
+        # The clock of one node goes back a day each time that it is read; the other stands still.
         ahead.writer._now_ms = itertools.count(10 * DAY_MS, -DAY_MS).__next__
         behind.writer._now_ms = itertools.repeat(0).__next__
         await ahead.apply(pool("v4", "10.6.0.1-10.6.0.3"))
@@ -40,7 +41,7 @@ async def test_the_cool_down_ends_by_the_clock_of_the_store() -> None:
     now = [0.0]
     store = MemoryStore(lambda: now[0])
     async with NodeHarness(store) as node:
-        agent_clock = itertools.count(0, -1_000.0)
+        agent_clock = itertools.count(0, -1_000.0)  # goes back each time that it is read
         node.cooldown = CoolDown(store, COOL_DOWN_S, monotonic=agent_clock.__next__)
         node.releaser._cooldown = node.cooldown
         await node.apply(pool("v4", "10.6.0.1-10.6.0.2"))
@@ -49,6 +50,7 @@ async def test_the_cool_down_ends_by_the_clock_of_the_store() -> None:
 
         during_the_cool_down = addresses(await node.add(pod("web-1")))
         await node.delete(pod("web-1"))
+        # A lease lasts longer than the cool-down, because later releases share it.
         now[0] += COOL_DOWN_S + 1 + LEASE_SHARED_S
         store.expire()
         after_the_cool_down = await node.add(pod("web-0"))

@@ -1,7 +1,8 @@
 """Seeded fault runs on real etcd: members die, hang and come back while nodes claim and release.
 
-In each run, three nodes are under load; at the end the whole log is checked (invariants I1 to I5 of
-docs/contributing/architecture.md). Operations may fail, but must not return a wrong result.
+In each run, three nodes are under load. At the end the whole log is checked: an address has at most
+one holder, is in its pool, is released by its claim, all addresses of a request are claimed or none
+is, and state keys equal the fold of the log (I1 to I5 of docs/contributing/architecture.md).
 """
 
 from __future__ import annotations
@@ -22,7 +23,17 @@ from tests.support.node_harness import NodeHarness, check_everything, pod, pool
 NODES = 3
 CALLERS = 4
 OPERATIONS = 40
-"""The operations of each caller; a run has 3 x 4 x 40 = 480 operations."""
+"""The operations of each caller; a run has 3 x 4 x 40 = 480 operations, some of which may fail."""
+
+SUCCESSES_MIN = OPERATIONS + 1
+"""So many operations succeed only if nodes serve again after the fault."""
+
+LOADED_TRANSACTIONS = 10
+"""The transactions of one node after which the fault begins."""
+
+FAULT_TRANSACTIONS = 20
+FAULT_S_MAX = 3
+"""The fault ends after ``FAULT_TRANSACTIONS`` of one node, or after these seconds."""
 
 pytestmark = pytest.mark.etcd
 
@@ -44,7 +55,7 @@ async def run_caller(node: NodeHarness, rng: random.Random) -> tuple[int, int]:
     """Run the operations of one caller; return how many succeeded and failed."""
     done = failed = 0
     for _ in range(OPERATIONS):
-        pod_facts = pod(f"web-{rng.randrange(8)}", f"uid-{rng.randrange(24)}")
+        pod_facts = pod(f"web-{rng.randrange(8)}", uid=f"uid-{rng.randrange(24)}")
         try:
             async with asyncio.timeout(20):
                 await (node.add(pod_facts) if rng.random() < 0.6 else node.delete(pod_facts))
@@ -66,13 +77,13 @@ async def run_under_fault(
             for number, node in enumerate(nodes)
             for caller in range(CALLERS)
         ]
-        while nodes[1].writer.transactions < 10:
+        while nodes[1].writer.transactions < LOADED_TRANSACTIONS:
             await asyncio.sleep(0.01)
         await asyncio.to_thread(fault)
         before = nodes[1].writer.transactions
         with suppress(TimeoutError):
-            async with asyncio.timeout(3):
-                while nodes[1].writer.transactions < before + 20:
+            async with asyncio.timeout(FAULT_S_MAX):
+                while nodes[1].writer.transactions < before + FAULT_TRANSACTIONS:
                     await asyncio.sleep(0.01)
         await asyncio.to_thread(repair)
         results = await asyncio.gather(*load)
@@ -89,7 +100,7 @@ async def test_no_address_is_lost_or_doubled_when_a_single_etcd_is_killed_and_re
         member = etcd.members[0]
         done = await run_under_fault(etcd, seed, member.kill, lambda: etcd.restart(member))
 
-        assert done > OPERATIONS
+        assert done >= SUCCESSES_MIN
 
 
 @pytest.mark.parametrize("seed", [3, 4])
@@ -100,7 +111,7 @@ async def test_no_address_is_lost_or_doubled_when_the_leader_of_three_is_killed(
         leader = etcd.leader()
         done = await run_under_fault(etcd, seed, leader.kill, lambda: etcd.restart(leader))
 
-        assert done > OPERATIONS
+        assert done >= SUCCESSES_MIN
 
 
 async def test_no_address_is_lost_or_doubled_when_a_member_other_than_the_leader_hangs(
@@ -111,7 +122,7 @@ async def test_no_address_is_lost_or_doubled_when_a_member_other_than_the_leader
         paused_member = next(member for member in etcd.members if member is not leader)
         done = await run_under_fault(etcd, 5, paused_member.pause, paused_member.resume)
 
-        assert done > OPERATIONS
+        assert done >= SUCCESSES_MIN
 
 
 async def test_no_address_is_lost_or_doubled_when_the_leader_hangs(tmp_path: Path) -> None:
@@ -119,4 +130,4 @@ async def test_no_address_is_lost_or_doubled_when_the_leader_hangs(tmp_path: Pat
         leader = etcd.leader()
         done = await run_under_fault(etcd, 6, leader.pause, leader.resume)
 
-        assert done > OPERATIONS
+        assert done >= SUCCESSES_MIN

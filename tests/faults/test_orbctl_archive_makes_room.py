@@ -1,4 +1,8 @@
-"""`orbctl archive` on a real etcd whose database is full of log segments frees space."""
+"""`orbctl archive` on a real etcd whose database is full of log segments frees space.
+
+A full etcd rejects every put, also those of the archiver. The reserve is a large key that the
+archiver deletes first, so that etcd has space for the archiver's puts.
+"""
 
 from __future__ import annotations
 
@@ -113,9 +117,7 @@ async def test_a_full_log_is_sealed_into_several_files(
         await make_reserve(store, node.keys)
         await fill_etcd(node, store)
         maintenance = EtcdMaintenance(EtcdSettings(etcd.endpoints))
-        archiver = FullLogArchiver(
-            *(store, node.keys, files, maintenance), file_bytes_max=FILE_BYTES
-        )
+        archiver = FullLogArchiver(store, node.keys, files, maintenance, file_bytes_max=FILE_BYTES)
 
         result = await archiver.seal()
 

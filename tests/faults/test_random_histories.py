@@ -1,7 +1,9 @@
 """Random histories of three nodes and an operator on the memory store.
 
-They act concurrently, while requests and responses of the store are lost and nodes are killed. The
-log must have the invariants I1 to I5 of docs/contributing/architecture.md.
+Nodes and operator act concurrently, while requests and responses of the store are lost and nodes
+are killed. In the log, an address has at most one holder, is in its pool, is released by its claim,
+all addresses of a request are claimed or none is, and state keys equal the fold of the log (I1 to
+I5 of docs/contributing/architecture.md).
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ ADDRESSES = [f"10.6.0.{number}" for number in range(1, 9)]
 pods = st.builds(
     lambda name, generation, fixed: pod(
         name,
-        f"{name}-{generation}",
+        uid=f"{name}-{generation}",
         fixed="statefulset" if fixed else None,
     ),
     st.sampled_from(NAMES),
