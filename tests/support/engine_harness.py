@@ -42,7 +42,7 @@ class EngineHarness:
         self.visibility = Visibility(store, self.client.keys)
         self.workers: list[Worker] = []
 
-    async def worker(
+    async def start_worker(
         self,
         name: str = "",
         *,
@@ -66,7 +66,7 @@ class EngineHarness:
             await worker.ready()
         return worker
 
-    async def run(self, workflow: type[Any], *args: object, id: str = "one") -> Any:  # noqa: A002
+    async def run_workflow(self, workflow: type[Any], *args: object, id: str = "one") -> Any:  # noqa: A002
         """Start an execution and wait for its result."""
         handle = await self.client.start(workflow, *args, id=id)
         return await within(handle.result())
@@ -75,7 +75,7 @@ class EngineHarness:
         """The events of a run."""
         return await read_history(self.store, self.client.keys, handle.workflow_id, handle.run_id)
 
-    async def types(self, handle: WorkflowHandle) -> list[str]:
+    async def event_types(self, handle: WorkflowHandle) -> list[str]:
         """The event types of a run's history."""
         return [event.event_type for event in await self.history(handle)]
 
@@ -92,7 +92,7 @@ class EngineHarness:
 
         return await eventually(reached)
 
-    async def check(self) -> tuple[int, list[str]]:
+    async def find_violations(self) -> tuple[int, list[str]]:
         """Return the number of executions and all violations in their histories."""
         keys = self.client.keys
         ranges = [Get(*keys.range_of(kind)) for kind in ("open", "closed", "event")]
@@ -107,7 +107,7 @@ class EngineHarness:
             faults += [f"{head.workflow_id}: {fault}" for fault in violations(events, head)]
         return len(heads), faults
 
-    async def kill(self, worker: Worker) -> None:
+    async def kill_worker(self, worker: Worker) -> None:
         """Kill a worker: it releases nothing, and its lease expires immediately."""
         term = worker.term
         await worker.abandon()

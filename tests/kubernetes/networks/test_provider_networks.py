@@ -156,7 +156,7 @@ async def test_an_agent_binds_the_addresses_of_a_pod_with_a_provider_network(
         async with running(agent_settings, MemoryStore(), **sources) as node:
             await node.pool("lan", "10.6.0.0/16", "10.6.0.10-10.6.0.20")
             harness = ProviderHarness(node, provider)
-            await harness.controller()
+            await harness.start_controller()
             await until(lambda: bool(cluster.networks and cluster.networks.configs.objects))
             (address,) = [
                 cidr.partition("/")[0] for cidr in await node.add(CNI_ARGS=cni_args_of(pod))

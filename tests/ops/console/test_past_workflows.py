@@ -92,7 +92,7 @@ async def basket_with_a_past(engine: EngineHarness) -> dict[str, int]:
 async def test_a_list_and_a_history_are_those_of_the_instant(
     engine: EngineHarness, tmp_path: Path
 ) -> None:
-    await engine.worker()
+    await engine.start_worker()
     times = await basket_with_a_past(engine)
     async with past_reader(engine, tmp_path) as reader:
         assert await reader.statuses(times["before"]) == {}
@@ -132,7 +132,7 @@ async def test_an_execution_that_has_left_etcd_is_read_from_the_archive(
 ) -> None:
     files = ExecutionFiles(tmp_path / "workflows")
     archive = Archive(files, retention_s=0.0, sweep_s=0.01)
-    await engine.worker(options=WorkerOptions(archive=archive))
+    await engine.start_worker(options=WorkerOptions(archive=archive))
     times = await basket_with_a_past(engine)
 
     async def archived() -> bool:

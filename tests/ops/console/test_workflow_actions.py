@@ -117,7 +117,7 @@ async def site(engine: EngineHarness, tmp_path: Path) -> AsyncIterator[Site]:
 async def test_a_signal_reaches_the_execution_with_the_name_of_its_sender(site: Site) -> None:
     assert await site.post("signal", {"name": "put", "arguments": ["bread"]}) == (204, "")
     assert await site.post("signal", {"name": "close"}) == (204, "")
-    await site.engine.worker()
+    await site.engine.start_worker()
     assert await site.engine.client.result(ID) == ["bread"]
     history = (await site.get("workflows/basket/of%20ann"))["history"]
     senders = {
@@ -131,7 +131,7 @@ async def test_a_signal_reaches_the_execution_with_the_name_of_its_sender(site: 
 async def test_a_retry_continues_a_paused_execution_and_is_refused_for_a_running_one(
     site: Site,
 ) -> None:
-    await site.engine.worker()
+    await site.engine.start_worker()
     assert await site.post("retry", {}) == (409, "CallRejected")
     await site.engine.client.pause(ID, "the disk is full")
     await site.engine.until_status(ID, ExecutionStatus.PAUSED)

@@ -111,8 +111,8 @@ class Polite(WorkflowInbound):
         return int(await super().handle_update_handler(message)) + 100
 
 
-class Named(Interceptor):
-    """Records each attempt under ``name``, and its OSError."""
+class AttemptRecorder(Interceptor):
+    """Appends each attempt to ``steps``, with ``name`` before it, and its OSError."""
 
     def __init__(self, name: str, steps: list[str]) -> None:
         self.name = name
@@ -159,10 +159,10 @@ async def test_the_interceptors_of_a_workflow_change_its_messages_and_requests()
 
 async def test_each_attempt_of_an_activity_passes_all_interceptors_the_first_outermost() -> None:
     steps: list[str] = []
-    interceptors = [Named("outer", steps), Named("inner", steps)]
+    interceptors = [AttemptRecorder("outer", steps), AttemptRecorder("inner", steps)]
     registry = Registry([Order], [charge, ship], interceptors=interceptors)
     async with WorkflowEnvironment(registry) as env:
-        order = await env.start(Order, "lamp", -1)
+        order = await env.start(Order, "lamp", -1)  # the first attempt to charge -1 cents fails
         await order.signal(Order.note, "hurry")
         await order.signal(Order.note, "thanks")
         await order.result()
@@ -218,7 +218,7 @@ async def test_the_interceptors_of_a_client_change_and_refuse_its_calls(
     engine: EngineHarness,
 ) -> None:
     audit = Audit()
-    await engine.worker(registry=Registry([Order], [charge, ship]))
+    await engine.start_worker(registry=Registry([Order], [charge, ship]))
     async with Client(engine.store, engine.keys, name="shop", interceptors=[audit]) as client:
         order = await client.start(Order, "lamp", id="order/1")
         with pytest.raises(PermissionError, match="order/1: enough"):

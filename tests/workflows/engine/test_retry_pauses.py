@@ -1,4 +1,7 @@
-"""Pauses between attempts grow to a limit, and only retryable failures are retried."""
+"""Pauses between attempts grow to a limit, and only retryable failures are retried.
+
+``start_or_signal`` starts an execution, or signals it if it is open.
+"""
 
 from __future__ import annotations
 
@@ -40,15 +43,15 @@ async def test_work_is_repeated_until_it_succeeds_or_raises_an_error_that_is_not
         await until_done(work, "the work", Backoff(0.0))
 
 
-async def test_start_or_signal_starts_a_closed_id_and_signals_an_open_one(
+async def test_start_or_signal_starts_an_execution_once_and_then_signals_it(
     engine: EngineHarness,
 ) -> None:
-    await engine.worker()
+    await engine.start_worker()
     for word in ("first", "second", "third"):
         await engine.client.start_or_signal(Basket, id="one", signal="put", signal_args=[word])
 
     async def signalled() -> bool:
-        return (await engine.head("one")).signals == 2
+        return (await engine.head("one")).signals == 2  # the first call only starts the execution
 
     await eventually(signalled)
     assert (await engine.head("one")).workflow_type == "Basket"

@@ -29,7 +29,7 @@ async def test_the_trace_of_an_execution_is_linked_to_its_cause_and_contains_its
     tracers, meters = TracerProvider(), MeterProvider([reader])
     tracers.add_span_processor(SimpleSpanProcessor(exporter))
     telemetry = Telemetry(tracers=tracers, meters=meters)
-    engine.activities.failures_left = 1
+    engine.activities.failures_left = 1  # the first attempt of the activity fails
     worker = Worker(engine.store, engine.keys, engine.registry, name="w", telemetry=telemetry)
     engine.workers.append(worker)
     worker.start()
@@ -91,7 +91,7 @@ async def test_the_error_type_of_a_timed_out_attempt_is_its_timeout(
     worker.start()
     await within(worker.ready())
     assert (
-        await engine.run(Waiting, "wait", ActivityLimits(0.05, maximum_attempts=1))
+        await engine.run_workflow(Waiting, "wait", ActivityLimits(0.05, maximum_attempts=1))
         == "TimeoutError StartToClose"
     )
 

@@ -21,7 +21,7 @@ async def engine() -> AsyncIterator[EngineHarness]:
 
 async def check_histories(engine: EngineHarness) -> None:
     """Check the histories of all executions, add to the counts, and fail on any violation."""
-    executions, wrong = await engine.check()
+    executions, violations = await engine.find_violations()
     Counters.executions += executions
-    Counters.violations += len(wrong)
-    assert not wrong, f"{len(wrong)} violations in {executions} executions"
+    Counters.violations += len(violations)
+    assert not violations, f"{len(violations)} violations in {executions} executions"

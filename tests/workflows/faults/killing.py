@@ -105,4 +105,4 @@ class KillingStore:
 async def kill(engine: EngineHarness, worker: Worker) -> None:
     """Count a kill, and remove the tasks of the killed worker and its lease."""
     Counters.kills += 1
-    await engine.kill(worker)
+    await engine.kill_worker(worker)

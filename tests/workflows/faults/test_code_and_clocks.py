@@ -1,4 +1,8 @@
-"""The code of a sleeping execution changes, and the wall clock jumps."""
+"""The code of a sleeping execution changes, and the wall clock jumps.
+
+The workflow ``Steady`` runs an activity for each word, with a pause after each, and returns the
+words in upper case.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +56,7 @@ def _registry(activities: SampleActivities, cls: type[Any]) -> Registry:
     return Registry([cls], [activities.work])
 
 
-async def _asleep(engine: EngineHarness) -> None:
+async def _until_asleep(engine: EngineHarness) -> None:
     async def timer() -> bool:
         return bool((await engine.head("one")).timers)
 
@@ -60,11 +64,11 @@ async def _asleep(engine: EngineHarness) -> None:
 
 
 async def test_patched_code_continues_a_sleeping_execution(engine: EngineHarness) -> None:
-    old = await engine.worker(registry=_registry(engine.activities, Before))
+    old = await engine.start_worker(registry=_registry(engine.activities, Before))
     handle = await engine.client.start("Changing", id="one")
-    await _asleep(engine)
+    await _until_asleep(engine)
     await old.close()
-    await engine.worker(registry=_registry(engine.activities, Patched))
+    await engine.start_worker(registry=_registry(engine.activities, Patched))
 
     assert await within(handle.result()) == "OLD"
     assert engine.activities.calls == ["old"]
@@ -75,14 +79,14 @@ async def test_patched_code_continues_a_sleeping_execution(engine: EngineHarness
 async def test_incompatible_code_pauses_a_sleeping_execution_until_it_is_corrected(
     engine: EngineHarness,
 ) -> None:
-    old = await engine.worker(registry=_registry(engine.activities, Before))
+    old = await engine.start_worker(registry=_registry(engine.activities, Before))
     handle = await engine.client.start("Changing", id="one")
-    await _asleep(engine)
+    await _until_asleep(engine)
     await old.close()
-    wrong = await engine.worker(registry=_registry(engine.activities, Unpatched))
+    wrong = await engine.start_worker(registry=_registry(engine.activities, Unpatched))
     head = await engine.until_status("one", ExecutionStatus.PAUSED)
     await wrong.close()
-    await engine.worker(registry=_registry(engine.activities, Patched))
+    await engine.start_worker(registry=_registry(engine.activities, Patched))
     await engine.client.retry("one", "the change is patched")
 
     assert "NonDeterminismError" in head.reason
@@ -93,12 +97,12 @@ async def test_incompatible_code_pauses_a_sleeping_execution_until_it_is_correct
 async def test_a_query_of_a_paused_execution_does_not_stop_corrected_code(
     engine: EngineHarness,
 ) -> None:
-    old = await engine.worker(registry=_registry(engine.activities, Before))
+    old = await engine.start_worker(registry=_registry(engine.activities, Before))
     handle = await engine.client.start("Changing", id="one")
-    await _asleep(engine)
+    await _until_asleep(engine)
     await old.close()
     changing = _registry(engine.activities, Unpatched)
-    await engine.worker(registry=changing)
+    await engine.start_worker(registry=changing)
     await engine.until_status("one", ExecutionStatus.PAUSED)
     with pytest.raises(CallRejected, match="the history expects"):
         await handle.query("anything")
@@ -112,7 +116,7 @@ async def test_event_times_do_not_decrease_when_the_clock_is_set_back(
     engine: EngineHarness,
 ) -> None:
     clock = JumpingClock()
-    await engine.worker(clock=clock)
+    await engine.start_worker(clock=clock)
     handle = await engine.client.start(Steady, ["a", "b", "c"], 0.02, id="one")
     for offset_ms in (-3_600_000, 7_200_000, -1):
         clock.offset_ms = offset_ms
@@ -133,12 +137,12 @@ async def test_setting_the_clock_changes_no_run_timeout(
     engine: EngineHarness, offset_ms: int
 ) -> None:
     clock = JumpingClock()
-    await engine.worker(clock=clock)
-    whole = StartOptions(run_timeout_s=3_000.0)
-    await engine.client.start(Basket, id="long", options=whole)
+    await engine.start_worker(clock=clock)
+    # An hour is longer than either timeout.
+    await engine.client.start(Basket, id="long", options=StartOptions(run_timeout_s=3_000.0))
     await engine.client.start(Basket, id="short", options=StartOptions(run_timeout_s=0.2))
-    await _begun(engine, "long")
-    await _begun(engine, "short")
+    await _until_begun(engine, "long")
+    await _until_begun(engine, "short")
     clock.offset_ms = offset_ms
     await engine.client.signal("long", "put", "thing")
 
@@ -148,7 +152,7 @@ async def test_setting_the_clock_changes_no_run_timeout(
     assert await within(engine.client.query("long", "count")) == 1
 
 
-async def _begun(engine: EngineHarness, workflow_id: str) -> None:
+async def _until_begun(engine: EngineHarness, workflow_id: str) -> None:
     async def there() -> bool:
         return (await engine.head(workflow_id)).next_event_id > 1
 
@@ -178,9 +182,9 @@ async def test_a_clock_that_jumps_ahead_fires_no_timer_early(
     engine: EngineHarness,
 ) -> None:
     clock = JumpingClock()
-    await engine.worker(clock=clock, store=JumpingStore(engine.store, clock))
+    await engine.start_worker(clock=clock, store=JumpingStore(engine.store, clock))
     await engine.client.start(Steady, ["a"], 3_000.0, id="one")
-    await _asleep(engine)
+    await _until_asleep(engine)
     await within((await engine.client.start(Steady, ["b"], id="two")).result())
 
     head = await engine.head("one")

@@ -1,4 +1,8 @@
-"""Workers that die before or after any of their writes; two that act as owner of a shard."""
+"""Workers that die before or after any of their writes; two workers that act as owner of a shard.
+
+The workflows ``Chain`` and ``Steady`` return their words in upper case; ``Parent`` runs a ``Chain``
+of a and b; ``Basket`` returns the things of signals ``put`` after the signal ``close``.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +55,7 @@ async def test_executions_have_their_results_after_a_kill_at_any_write(moment: M
         killed = store.died.is_set()
         if killed:
             await kill(engine, worker)
-            await engine.worker("next")
+            await engine.start_worker("next")
         assert await within(results) == [["thing"], ["A", "B"], ["A", "B"]]
         await check_histories(engine)
         await engine.close()
@@ -76,9 +80,9 @@ async def test_an_update_is_answered_and_executed_once_after_a_kill_at_any_write
         killed = store.died.is_set()
         if killed:
             await kill(engine, worker)
-            await engine.worker("next")
+            await engine.start_worker("next")
         assert await within(update) == 0
-        types = await engine.types(basket)
+        types = await engine.event_types(basket)
         assert types.count("WorkflowExecutionUpdateCompleted") == 1
         await check_histories(engine)
         await engine.close()
@@ -124,27 +128,21 @@ async def test_many_executions_survive_many_kills(engine: EngineHarness) -> None
 async def test_only_one_of_two_workers_that_act_as_owner_of_a_shard_writes(
     engine: EngineHarness,
 ) -> None:
-    old = await engine.worker("old")
+    old = await engine.start_worker("old")
     basket = await engine.client.start(Basket, id="basket")
     assert old.term is not None
-    term = old.term
-    for shard in term.shards.values():
-        for execution in shard.executions.values():
-            execution.activities.stop()
-            execution.timers.stop()
-    # The old owner's lease expires while its own clock still shows it as valid.
-    await engine.store.revoke_lease(term.session.lease)
-    await engine.worker("new")
+    # The old owner's lease expires while the old owner's clock still shows the lease as valid.
+    await engine.store.revoke_lease(old.term.session.lease)
+    await engine.start_worker("new")
     for word in ("a", "b"):
         await basket.signal("put", word)
     await basket.signal("close")
 
     assert await within(basket.result()) == ["a", "b"]
-    assert old.sessions >= 1
 
 
 async def test_a_former_owner_cannot_write(engine: EngineHarness) -> None:
-    old = await engine.worker("old")
+    old = await engine.start_worker("old")
     await engine.client.start(Basket, id="basket")
 
     async def loaded() -> bool:
@@ -156,7 +154,7 @@ async def test_a_former_owner_cannot_write(engine: EngineHarness) -> None:
     shard = next(shard for shard in term.shards.values() if shard.executions)
     execution = shard.executions["basket"]
     await kill(engine, old)
-    await engine.worker("new")
+    await engine.start_worker("new")
     before = await engine.head("basket")
     stale = await engine.store.commit(
         [shard.fence], execution._transaction(_empty_draft(execution), 0)[1]
@@ -185,12 +183,13 @@ async def test_an_execution_whose_activity_kills_its_worker_is_paused_in_the_end
     known = registry(engine.activities, deadly)
     handle = await engine.client.start(Deadly, 3, id="deadly")
     for _ in range(3):
+        # No commit kills the worker: the activity does.
         stores.append(KillingStore(engine.store, 10_000, Moment.BEFORE))
         worker = await _start_worker_on(engine, stores[-1], known)
         await within(stores[-1].died.wait())
         await kill(engine, worker)
-    await engine.worker("survivor", registry=known)
+    await engine.start_worker("survivor", registry=known)
     head = await engine.until_status("deadly", ExecutionStatus.PAUSED)
 
     assert "lost in attempt 3" in head.reason
-    assert "ActivityTaskCompleted" not in await engine.types(handle)
+    assert "ActivityTaskCompleted" not in await engine.event_types(handle)

@@ -1,4 +1,9 @@
-"""Worker processes that are killed at a write or by an activity, or suspended and continued."""
+"""Worker processes that are killed at a write or by an activity, or suspended and continued.
+
+The workflows ``Chain`` and ``Steady`` return their words in upper case; ``Parent`` runs a ``Chain``
+of a and b; ``Basket`` returns the things of signals ``put`` after the signal ``close``; ``Deadly``
+runs an activity that kills its worker, with a limited number of attempts.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +31,8 @@ ROOT = Path(__file__).parents[3]
 WRITES = range(2, 8)
 """Commits of a worker process at which it is killed: of its session, shards and executions."""
 
-CERTAIN = 4
-"""The first ``WRITES`` that every process makes; it may make fewer if steps share a commit."""
+CERTAIN_WRITES = 4
+"""The number of ``WRITES`` that every process makes; steps that share a commit make fewer."""
 
 AT_ONCE = 6
 """Worker processes that run concurrently."""
@@ -82,8 +87,10 @@ class WorkerProcess:
         return -await within(self.process.wait())
 
 
-async def _killed_at(etcd: EtcdCluster, at: int, moment: str, gate: asyncio.Semaphore) -> bool:
-    """Run executions whose first worker is killed at a write; False: they completed earlier."""
+async def _run_with_kill_at(
+    etcd: EtcdCluster, at: int, moment: str, gate: asyncio.Semaphore
+) -> bool:
+    """Run executions with a kill of their first worker at a write. False: completed before it."""
     async with gate:
         engine = _engine_on(etcd)
         basket = await engine.client.signal_with_start(
@@ -101,7 +108,7 @@ async def _killed_at(etcd: EtcdCluster, at: int, moment: str, gate: asyncio.Sema
             killed = death.done() and death.result() == signal.SIGKILL
             death.cancel()
         if killed:
-            await engine.worker("next")
+            await engine.start_worker("next")
         assert await within(results) == [["thing"], ["A", "B"], ["A", "B"]]
         await check_histories(engine)
         await engine.close()
@@ -115,9 +122,9 @@ async def test_executions_have_their_results_after_a_kill_of_the_process_at_any_
     etcd: EtcdCluster, moment: str
 ) -> None:
     gate = asyncio.Semaphore(AT_ONCE)
-    killed = await asyncio.gather(*(_killed_at(etcd, at, moment, gate) for at in WRITES))
+    killed = await asyncio.gather(*(_run_with_kill_at(etcd, at, moment, gate) for at in WRITES))
 
-    assert all(killed[:CERTAIN])
+    assert all(killed[:CERTAIN_WRITES])
 
 
 async def test_a_suspended_and_replaced_process_writes_nothing_when_it_continues(
@@ -136,7 +143,7 @@ async def test_a_suspended_and_replaced_process_writes_nothing_when_it_continues
 
         await eventually(is_running)
         os.kill(process.process.pid, signal.SIGSTOP)
-        await engine.worker("next")
+        await engine.start_worker("next")
 
         async def taken_over() -> bool:
             return bool(engine.activities.calls)
@@ -156,8 +163,8 @@ async def test_an_execution_whose_activity_kills_its_process_is_paused_in_the_en
         async with WorkerProcess(engine, etcd) as poisoned:
             assert await poisoned.died() == signal.SIGKILL
             Counters.kills += 1
-    await engine.worker("survivor")
+    await engine.start_worker("survivor")
     head = await engine.until_status("deadly", ExecutionStatus.PAUSED)
 
     assert "lost in attempt 2" in head.reason
-    assert "ActivityTaskCompleted" not in await engine.types(handle)
+    assert "ActivityTaskCompleted" not in await engine.event_types(handle)

@@ -1,4 +1,8 @@
-"""Executions wait while etcd is stopped or does not answer, and continue when it is back."""
+"""Executions wait while etcd is stopped or does not answer, and continue when it is back.
+
+The workflow ``Steady`` returns its words in upper case; its activities are retried without limit.
+``Basket`` returns the things of signals ``put`` after the signal ``close``.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ from workflows.engine.worker.worker import WorkerOptions
 async def test_executions_continue_after_an_outage_of_the_store_longer_than_a_lease() -> None:
     store = FaultyStore(MemoryStore())
     engine = EngineHarness(store.store)
-    worker = await engine.worker(store=store, options=WorkerOptions(ttl_s=2))
+    worker = await engine.start_worker(store=store, options=WorkerOptions(ttl_s=2))
     handles = [
         await engine.client.start(Steady, ["a", "b"], 0.01, id=f"steady-{number}")
         for number in range(20)
@@ -45,7 +49,7 @@ async def test_executions_continue_after_an_outage_of_the_store_longer_than_a_le
 async def test_a_short_outage_of_the_store_ends_no_session() -> None:
     store = FaultyStore(MemoryStore())
     engine = EngineHarness(store.store)
-    worker = await engine.worker(store=store)
+    worker = await engine.start_worker(store=store)
     basket = await engine.client.start(Basket, id="basket")
     store.is_unavailable = True
     await basket.signal("put", "thing")
@@ -63,7 +67,7 @@ async def test_executions_have_their_results_after_lost_answers_of_the_store(see
     rng = random.Random(seed)
     store = FaultyStore(MemoryStore())
     engine = EngineHarness(store)
-    await engine.worker()
+    await engine.start_worker()
     handles = []
     for number in range(20):
         store.fail_next_commits(*rng.choices(list(Fault), k=2))
@@ -95,7 +99,7 @@ async def test_executions_continue_after_an_outage_of_etcd_longer_than_a_lease(
 ) -> None:
     with EtcdCluster(tmp_path) as cluster:
         engine = EngineHarness(EtcdStore(EtcdSettings(cluster.endpoints)))
-        worker = await engine.worker(options=WorkerOptions(ttl_s=2))
+        worker = await engine.start_worker(options=WorkerOptions(ttl_s=2))
         handles = [
             await engine.client.start(Steady, ["a", "b", "c"], 0.05, id=f"steady-{number}")
             for number in range(50)
@@ -111,7 +115,7 @@ async def test_executions_continue_after_an_outage_of_etcd_longer_than_a_lease(
         owned = worker.term.session
         (member,) = cluster.members
         member.pause() if outage is Outage.HUNG else member.kill()
-        signalling = asyncio.ensure_future(_fill(engine))
+        signalling = asyncio.ensure_future(_put_and_close(engine))
         await within(owned.lost.wait())
 
         async def has_given_up() -> bool:
@@ -122,27 +126,27 @@ async def test_executions_continue_after_an_outage_of_etcd_longer_than_a_lease(
         else:
             await eventually(has_given_up)  # the worker has waited for the deadline of a call
             await asyncio.to_thread(cluster.restart, member)
-        accepted = await within(signalling)
+        possible_counts = await within(signalling)
         results = await within(asyncio.gather(*(handle.result() for handle in handles)))
 
         assert results == [["A", "B", "C"]] * 50
         assert await within(sleeper.result()) == "slept"
-        assert (await within(basket.result())).count("thing") in accepted
+        assert (await within(basket.result())).count("thing") in possible_counts
         assert worker.sessions > 1
         await check_histories(engine)
         await engine.close()
         await engine.store.close()
 
 
-async def _fill(engine: EngineHarness) -> set[int]:
-    """Signal during an outage. Returns the possible numbers of recorded signals."""
-    accepted = {1}
+async def _put_and_close(engine: EngineHarness) -> set[int]:
+    """Signal the basket during an outage. Returns the possible numbers of recorded things."""
+    possible_counts = {1}
     try:
         await engine.client.signal("basket", "put", "thing", request_id="only")
     except (StoreUnavailable, OutcomeUnknown) as error:
-        accepted = {0, 1} if isinstance(error, OutcomeUnknown) else {0}
+        possible_counts = {0, 1} if isinstance(error, OutcomeUnknown) else {0}
     await eventually(lambda: _close(engine))
-    return accepted
+    return possible_counts
 
 
 async def _close(engine: EngineHarness) -> bool:

@@ -1,4 +1,8 @@
-"""A scripted history: a test adds inputs and gets commands, which the script records as events."""
+"""A scripted history: a test adds inputs and gets commands, which the script records as events.
+
+Workflow code numbers its activities from 1, and its timers too: ``TimerFired(1)`` is about the
+first timer that the code has started.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +30,11 @@ class Script:
         self.activated = 0
         self.now_ms = START_MS
         name = next(iter(self.registry.workflows))
-        self.add(ev.WorkflowExecutionStarted(name, "id", "run", "queue", args))
+        self.add(
+            ev.WorkflowExecutionStarted(
+                name, workflow_id="id", run_id="run", task_queue="queue", args=args
+            )
+        )
 
     def add(self, *events: ev.Attributes) -> None:
         for attributes in events:

@@ -1,4 +1,7 @@
-"""Activities in workflow code: results, failures, and the three types of cancellation."""
+"""Activities in workflow code: results, failures, and the three types of cancellation.
+
+The first argument of an event is the number of an activity or timer, in the order of their starts.
+"""
 
 from __future__ import annotations
 
@@ -99,6 +102,7 @@ def test_a_recorded_retry_policy_pauses_only_if_the_code_requested_it(pauses: bo
 
 
 def test_retry_policies_of_older_events_pause_after_the_last_attempt() -> None:
+    # Older events have no ``pause_when_exhausted``; newer events record false for None.
     assert workflow.RetryPolicy(maximum_attempts=3).pauses
 
 
@@ -140,7 +144,7 @@ def test_each_cancellation_type_requests_and_waits_as_documented(
     script = Script(Cancelling, kind, 1)
     script.task()
 
-    assert [type(each).__name__ for each in script.task(ev.TimerFired(1))] == commands
+    assert [type(command).__name__ for command in script.task(ev.TimerFired(1))] == commands
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""Signals, queries and updates with hand-written histories."""
+"""Signals, queries and updates with hand-written histories.
+
+Timers have numbers in the order of their starts: ``TimerFired(1)`` is about the first timer.
+"""
 
 from __future__ import annotations
 
@@ -201,7 +204,7 @@ def test_an_update_without_a_handler_or_refused_by_its_validator_is_rejected(
     decision = script.decide(updates=(request_,))
 
     assert message in decision.rejections[0].failure.message
-    assert [type(each).__name__ for each in decision.commands] == ["TimerStarted"]
+    assert [type(command).__name__ for command in decision.commands] == ["TimerStarted"]
 
 
 def test_an_update_of_a_run_that_ends_is_rejected() -> None:

@@ -64,6 +64,7 @@ def test_a_version_can_replay_the_histories_of_the_version_before_it() -> None:
                 continue
             replays[author.__name__].append(reader.__name__)
 
+    # The author of a history -> the versions that can replay the history.
     assert replays == {
         "Old": ["Old", "Patched"],
         "Patched": ["Patched", "Deprecated"],
@@ -93,11 +94,9 @@ def test_the_first_result_of_patched_counts_for_the_whole_run() -> None:
     script = Script(Before)
     script.task()
     script.task(ev.TimerFired(1))
-    script.registry, script.interpreter, script.activated = (
-        Registry([After]),
-        Interpreter(Registry([After])),
-        0,
-    )
+    # The next task replays the whole history with the new code.
+    script.registry = Registry([After])
+    script.interpreter, script.activated = Interpreter(script.registry), 0
     script.task(ev.TimerFired(2))
 
     # Twice in the replay of the two recorded tasks, once in the new task.

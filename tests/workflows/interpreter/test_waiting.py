@@ -1,4 +1,7 @@
-"""Waits of workflow code: for several futures, with a timeout, and cancelled waits."""
+"""Waits of workflow code: for several futures, with a timeout, and cancelled waits.
+
+The first argument of an event is the number of an activity or timer, in the order of their starts.
+"""
 
 from __future__ import annotations
 

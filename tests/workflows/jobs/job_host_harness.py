@@ -58,7 +58,7 @@ class JobHostHarness:
             await asyncio.wait(tasks)
         await self._stack.aclose()
 
-    async def host(self, name: str, store: KeyValueStore | None = None) -> JobHost:
+    async def start_controller(self, name: str, store: KeyValueStore | None = None) -> JobHost:
         """Start the jobs of a controller of this name."""
         host = self._make_host(store or self.store, self.node.keys, name, SWITCHED_OFF)
         self._tasks[name] = host, asyncio.ensure_future(host.run())
@@ -69,7 +69,7 @@ class JobHostHarness:
     ) -> None:
         """Wait until the controller has died or ``done()`` holds, and remove the controller.
 
-        As after a crash the controller releases no shard, and its lease expires.
+        The controller releases no shard, and its lease expires, as after a crash.
         """
 
         async def is_over() -> bool:
@@ -89,7 +89,7 @@ class JobHostHarness:
             await within(self.store.revoke_lease(term.session.lease))
 
     async def until_open(self, workflow_id: str) -> None:
-        """Wait until an execution was started."""
+        """Wait until an execution is open."""
         key = self.client.keys.open(workflow_id)
 
         async def is_open() -> bool:
@@ -97,11 +97,11 @@ class JobHostHarness:
 
         await self.until(is_open)
 
-    async def until_found(self, workflow_id: str, **expected: object) -> None:
+    async def until_status(self, workflow_id: str, **expected: object) -> None:
         """Wait until the query ``status`` of an execution returns these values."""
-        await self.until(lambda: self.has(workflow_id, **expected))
+        await self.until(lambda: self.has_status(workflow_id, **expected))
 
-    async def has(self, workflow_id: str, **expected: object) -> bool:
+    async def has_status(self, workflow_id: str, **expected: object) -> bool:
         """Whether the query ``status`` returns these values now; False without a worker."""
         try:
             status = await self.client.query(workflow_id, "status", timeout_s=ANSWER_S_MAX)

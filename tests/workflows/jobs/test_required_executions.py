@@ -29,7 +29,7 @@ async def test_a_retirement_whose_execution_is_unreadable_does_not_delay_the_oth
         await hosts.node.apply(BLUE, RED)
         key = hosts.client.keys.open("retire/pool/blue")
         await store.commit([], [Put(key, b"dust")])
-        host = await hosts.host("one")
+        host = await hosts.start_controller("one")
         await hosts.node.apply(RetirePool("blue"))
         await hosts.node.apply(RetirePool("red"))
 
@@ -46,7 +46,7 @@ async def test_a_scan_whose_execution_is_unreadable_does_not_stop_the_other_jobs
     async with JobHostHarness(store) as hosts:
         await store.commit([], [Put(WorkflowKeys(hosts.node.keys).open(SCAN_ID), b"dust")])
         await hosts.node.apply(BLUE)
-        await hosts.host("one")
+        await hosts.start_controller("one")
         await hosts.node.apply(RetirePool("blue"))
 
         async def is_gone() -> bool:
@@ -62,9 +62,10 @@ async def test_a_scan_whose_execution_is_unreadable_does_not_stop_the_other_jobs
 )
 async def test_an_unreadable_scan_state_counts_as_expired(value: bytes) -> None:
     store, keys = MemoryStore(), Keys("test")
-    for kind in ("sighting", "step"):
+    for kind in ("sighting", "step"):  # the parts with observations, and those with steps
         await store.commit([], [Put(keys.root + f"job/reclaim/one/{kind}/000000".encode(), value)])
-    states, state = ScanStates(store, keys, 60), ScanStateRef("one", 1, 1, 1)
+    states = ScanStates(store, keys, ttl_s=60)
+    state = ScanStateRef("one", lease=1, observation_parts=1, step_parts=1)
 
     assert await states.observations(state) == {}
     assert await states.steps(state, 0) is None

@@ -63,6 +63,8 @@ CLUSTER: Final = """
     node n1 n3
     pod kube/controller uid=c add=no
 """
+"""A script for ``ReclaimJobHarness``; ``add=no``: the Pod gets no address."""
+
 Write = Callable[[str, TimeSkippingHandle], Awaitable[None]]
 """Writes the history of an execution to the file of this name, without version and suffix."""
 
@@ -102,7 +104,7 @@ async def bindings(write: Write) -> None:
         given_back = await harness.give_back(request)
         await write("jobs/external-binding-given-back", given_back)
         request = await harness.request(await harness.claim("eth0", "net1"))
-        provider.faults.extend([Fault.NONSENSE] * 12)
+        provider.faults.extend([Fault.NONSENSE] * 12)  # more than the execution sends requests
         not_bound = await harness.start(request)
         await harness.env.advance(60)
         provider.faults.clear()
@@ -187,29 +189,32 @@ async def retirements(write: Write) -> None:
 
     async def pool_cancelled(harness: RetirementHarness) -> TimeSkippingHandle:
         await harness.node.apply(blue())
-        await harness.pods("web-0")
+        await harness.add_pods("web-0")
         handle = await harness.retire("blue")
         await handle.cancel("changed our minds")
         return handle
 
     async def pool_overdue(harness: RetirementHarness) -> TimeSkippingHandle:
         await harness.node.apply(blue())
-        await harness.pods("web-0")
-        handle = await harness.retire("blue", RetirementRequest("blue", 90.0, "wait", "orbctl/ann"))
+        await harness.add_pods("web-0")
+        request = RetirementRequest(
+            "blue", deadline_s=90.0, at_deadline="wait", ordered_by="orbctl/ann"
+        )
+        handle = await harness.retire("blue", request)
         await harness.environment.advance(200)
-        await harness.end("web-0")
+        await harness.delete_pods("web-0")
         return handle
 
     async def subnet(harness: RetirementHarness) -> TimeSkippingHandle:
-        await harness.subnet(blue(), red())
-        await harness.pods("web-0")
+        await harness.create_subnet(blue(), red())
+        await harness.add_pods("web-0")
         handle = await harness.retire_subnet()
-        await harness.end("web-0")
+        await harness.delete_pods("web-0")
         return handle
 
     async def subnet_cancelled(harness: RetirementHarness) -> TimeSkippingHandle:
-        await harness.subnet(blue(), red())
-        await harness.pods("web-0")
+        await harness.create_subnet(blue(), red())
+        await harness.add_pods("web-0")
         handle = await harness.retire_subnet()
         await handle.cancel()
         return handle
@@ -252,7 +257,7 @@ async def reclaims(write: Write) -> None:
 
 
 async def _pod(write: Write, name: str, line: str, wait: str) -> None:
-    """The execution of one Pod that a script command ends."""
+    """The execution of a Pod that the script command ``line`` deletes."""
     harness = await _reclaim_harness(ReclaimSettings())
     await _change_pod(harness, line)
     await harness.tick(wait)
@@ -287,11 +292,11 @@ async def _scan(write: Write) -> None:
         await harness.script(
             f"pod shop/web-{number} uid={number}\ndelete pod shop/web-{number} how=unseen"
         )
-    await harness.start_scan(ScanSettings(60, 1.0, 3))
+    await harness.start_scan(ScanSettings(interval_s=60))
     await harness.tick("70s")
     await harness.handle.signal("scan-now")
     await harness.tick("5s")
-    await harness.handle.signal("orders", ScanSettings(90, 1.0, 3))
+    await harness.handle.signal("orders", ScanSettings(interval_s=90))
     await harness.tick("120s")
     harness.facts.fault = RuntimeError("the API server is away")
     await harness.tick("6m")

@@ -55,6 +55,7 @@ class Prune:
 
 @pytest.fixture
 async def env() -> AsyncIterator[WorkflowEnvironment]:
+    # ``replays``: every task replays the whole history.
     async with WorkflowEnvironment(
         Registry([Prune], [spend]), replays=True, start_ms=START_MS
     ) as environment:
@@ -185,7 +186,9 @@ async def test_a_list_shows_every_schedule_with_its_next_time(env: WorkflowEnvir
 
     assert await schedules.list() == [
         ListedSchedule("daily", "prune", "cron 30 3 * * *", paused=True, next_time=""),
-        ListedSchedule("nightly", "prune", "every 3600 s", False, "2023-11-14T23:00:00Z"),
+        ListedSchedule(
+            "nightly", "prune", "every 3600 s", paused=False, next_time="2023-11-14T23:00:00Z"
+        ),
     ]
     await handle.delete()
     await env.settle()

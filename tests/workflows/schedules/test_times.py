@@ -42,7 +42,10 @@ def _schedule(
 @pytest.mark.parametrize(
     ("spec", "times"),
     [
-        (ScheduleSpec((ScheduleInterval(3_600, 600),)), ["2026-12-01T10:10", "2026-12-01T11:10"]),
+        (
+            ScheduleSpec((ScheduleInterval(3_600, offset_s=600),)),
+            ["2026-12-01T10:10", "2026-12-01T11:10"],
+        ),
         (ScheduleSpec(cron=("30 3 * * *",)), ["2026-12-02T03:30", "2026-12-03T03:30"]),
         (ScheduleSpec(cron=("@monthly",)), ["2027-01-01T00:00", "2027-02-01T00:00"]),
         (ScheduleSpec(cron=("0 0 29 2 *",)), ["2028-02-29T00:00", "2032-02-29T00:00"]),
@@ -65,7 +68,7 @@ def test_a_schedule_has_the_times_of_all_its_intervals_and_cron_expressions(
     [
         ScheduleSpec(),
         ScheduleSpec((ScheduleInterval(0.5),)),
-        ScheduleSpec((ScheduleInterval(60, 60),)),
+        ScheduleSpec((ScheduleInterval(60, offset_s=60),)),
         ScheduleSpec(cron=("61 * * * *",)),
         ScheduleSpec(cron=("0 0 31 2 *",)),
         ScheduleSpec(cron=("tomorrow",)),

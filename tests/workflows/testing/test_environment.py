@@ -33,13 +33,13 @@ async def env(request: pytest.FixtureRequest) -> AsyncIterator[WorkflowEnvironme
 
 
 async def test_a_workflow_returns_the_result_of_its_activities(env: WorkflowEnvironment) -> None:
-    assert await env.execute(Doubling, 3, 2) == 12
+    assert await env.execute(Doubling, 3, 2) == 12  # 3, doubled twice
 
 
 async def test_a_history_of_the_environment_can_be_replayed(env: WorkflowEnvironment) -> None:
-    await env.execute(Doubling, 3, 2)
+    await env.execute(Doubling, 3, 2, workflow_id="doubling")
 
-    assert replay(SAMPLE_REGISTRY, await env.handle("workflow").history()).closed
+    assert replay(SAMPLE_REGISTRY, await env.handle("doubling").history()).closed
 
 
 async def test_retries_wait_in_skipped_time_and_the_history_has_only_the_last_attempt(
@@ -47,10 +47,11 @@ async def test_retries_wait_in_skipped_time_and_the_history_has_only_the_last_at
 ) -> None:
     before = env.now_ms
 
-    assert await env.execute(Failing, 3) == 4
+    # Three attempts of the activity fail; the fourth returns its number.
+    assert await env.execute(Failing, 3, workflow_id="failing") == 4
 
     assert env.now_ms - before == (1 + 2 + 4) * 1000, "the pauses before three retries"
-    assert (await env.handle("workflow").event_types()).count("ActivityTaskStarted") == 1
+    assert (await env.handle("failing").event_types()).count("ActivityTaskStarted") == 1
 
 
 async def test_after_the_last_attempt_the_execution_is_paused_until_a_retry() -> None:
@@ -63,7 +64,7 @@ async def test_after_the_last_attempt_the_execution_is_paused_until_a_retry() ->
         return times
 
     async with WorkflowEnvironment(Registry([Failing], [fragile])) as env:
-        handle = await env.start(Failing, 7, "twice")
+        handle = await env.start(Failing, 7, "twice")  # with two attempts
         with pytest.raises(
             StuckError, match=r"Paused.*activity 1 failed in its last attempt.*down"
         ):
@@ -130,7 +131,7 @@ async def test_a_wait_with_a_timeout_ends_in_skipped_time(env: WorkflowEnvironme
 
 
 async def test_a_parent_gets_the_results_of_its_children(env: WorkflowEnvironment) -> None:
-    assert await env.execute(Parent, 4) == 8 + 20
+    assert await env.execute(Parent, 4) == 8 + 20  # the children double 4 and 10
 
 
 async def test_a_child_whose_id_is_taken_fails_in_its_parent(env: WorkflowEnvironment) -> None:
@@ -147,7 +148,7 @@ async def test_a_child_whose_id_is_taken_fails_in_its_parent(env: WorkflowEnviro
         (ParentClosePolicy.ABANDON, ExecutionStatus.RUNNING),
     ],
 )
-@pytest.mark.parametrize("then", ["", "Doubling"])
+@pytest.mark.parametrize("then", ["", "Doubling"], ids=["completes", "continues as new"])
 async def test_the_close_policy_decides_the_end_of_a_child_when_its_parent_closes(
     env: WorkflowEnvironment, policy: ParentClosePolicy, status: ExecutionStatus, then: str
 ) -> None:
@@ -181,9 +182,10 @@ async def test_terminating_a_workflow_runs_no_code(env: WorkflowEnvironment) -> 
 
 
 async def test_continue_as_new_keeps_the_workflow_id(env: WorkflowEnvironment) -> None:
-    continued_run_id = await env.execute(Counting, 2)
+    # Two runs continue as new; the last run returns the id of the run before.
+    continued_run_id = await env.execute(Counting, 2, workflow_id="counting")
 
-    runs = await env.runs("workflow")
+    runs = await env.runs("counting")
     assert len(runs) == 3
     assert continued_run_id == runs[1].run_id
 
@@ -224,9 +226,9 @@ async def test_run_until_raises_stuck_error_for_a_condition_that_never_holds(
 
 async def test_an_activity_that_is_not_registered_is_tried_again() -> None:
     async with WorkflowEnvironment(Registry([Failing])) as env:
-        await env.start(Failing, 1)
+        await env.start(Failing, 1, workflow_id="failing")
         await env.settle()
-        attempts = (await env.visibility.describe("workflow")).attempts
+        attempts = (await env.visibility.describe("failing")).attempts
 
     assert attempts[1].last_failure is not None
     assert "fail is not registered" in attempts[1].last_failure.message

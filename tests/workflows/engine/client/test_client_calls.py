@@ -1,4 +1,8 @@
-"""Executions start and end; the id policies decide whether an id is used again."""
+"""Executions start and end; the id policies decide whether an id is used again.
+
+The workflow ``Chain`` runs an activity for each word, which returns the word in upper case.
+``Basket`` runs until the signal ``close``.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +17,21 @@ from workflows.model.policies import ExecutionStatus, IdConflictPolicy, IdReuseP
 
 
 async def test_an_execution_runs_its_activities_and_returns(engine: EngineHarness) -> None:
-    await engine.worker()
+    await engine.start_worker()
 
-    assert await engine.run(Chain, ["a", "b"], 0.01) == ["A", "B"]
+    assert await engine.run_workflow(Chain, ["a", "b"], id="one") == ["A", "B"]
     assert (await engine.head("one")).status is ExecutionStatus.COMPLETED
 
 
 async def test_an_execution_starts_when_a_worker_starts(engine: EngineHarness) -> None:
     handle = await engine.client.start(Chain, ["a"], id="early")
-    await engine.worker()
+    await engine.start_worker()
 
     assert await within(handle.result()) == ["A"]
 
 
 async def test_the_id_of_an_open_execution_cannot_be_used_again(engine: EngineHarness) -> None:
-    await engine.worker()
+    await engine.start_worker()
     first = await engine.client.start(Basket, id="one")
 
     with pytest.raises(AlreadyStarted) as refused:
@@ -49,7 +53,7 @@ async def test_no_reuse_policy_allows_the_id_of_an_open_execution(
 
 
 async def test_a_start_with_use_existing_returns_the_open_execution(engine: EngineHarness) -> None:
-    await engine.worker()
+    await engine.start_worker()
     first = await engine.client.start(Basket, id="one")
     again = await engine.client.start(
         Basket, id="one", options=StartOptions(conflict=IdConflictPolicy.USE_EXISTING)
@@ -61,7 +65,7 @@ async def test_a_start_with_use_existing_returns_the_open_execution(engine: Engi
 async def test_a_start_with_terminate_existing_replaces_the_open_execution(
     engine: EngineHarness,
 ) -> None:
-    await engine.worker()
+    await engine.start_worker()
     first = await engine.client.start(Basket, id="one")
     options = StartOptions(conflict=IdConflictPolicy.TERMINATE_EXISTING)
     again = await within(engine.client.start(Chain, ["a"], id="one", options=options))
@@ -71,16 +75,16 @@ async def test_a_start_with_terminate_existing_replaces_the_open_execution(
 
 
 async def test_the_id_of_a_completed_execution_can_be_reused(engine: EngineHarness) -> None:
-    await engine.worker()
+    await engine.start_worker()
 
-    assert [await engine.run(Chain, ["a"]) for _ in range(2)] == [["A"], ["A"]]
+    assert [await engine.run_workflow(Chain, ["a"], id="one") for _ in "12"] == [["A"], ["A"]]
 
 
 async def test_allow_duplicate_failed_only_rejects_the_id_of_a_completed_execution(
     engine: EngineHarness,
 ) -> None:
-    await engine.worker()
-    await engine.run(Chain, ["a"])
+    await engine.start_worker()
+    await engine.run_workflow(Chain, ["a"], id="one")
     policy = StartOptions(reuse=IdReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY)
 
     with pytest.raises(AlreadyStarted):
@@ -90,7 +94,7 @@ async def test_allow_duplicate_failed_only_rejects_the_id_of_a_completed_executi
 async def test_allow_duplicate_failed_only_accepts_the_id_of_a_terminated_execution(
     engine: EngineHarness,
 ) -> None:
-    await engine.worker()
+    await engine.start_worker()
     first = await engine.client.start(Basket, id="one")
     await first.terminate("enough")
     with pytest.raises(ExecutionFailed):
@@ -104,7 +108,7 @@ async def test_allow_duplicate_failed_only_accepts_the_id_of_a_terminated_execut
 async def test_reject_duplicate_rejects_the_id_of_a_completed_execution(
     engine: EngineHarness,
 ) -> None:
-    await engine.worker()
+    await engine.start_worker()
     policy = StartOptions(reuse=IdReusePolicy.REJECT_DUPLICATE)
     first = await engine.client.start(Chain, ["a"], id="one", options=policy)
     await within(first.result())
@@ -114,9 +118,9 @@ async def test_reject_duplicate_rejects_the_id_of_a_completed_execution(
 
 
 async def test_ids_with_slashes_do_not_mix_up_their_executions(engine: EngineHarness) -> None:
-    await engine.worker()
+    await engine.start_worker()
     for name in ("a", "a/b", "a/b/c"):
-        assert await engine.run(Chain, [name], id=name) == [name.upper()]
+        assert await engine.run_workflow(Chain, [name], id=name) == [name.upper()]
 
     assert len(await engine.visibility.newest_first()) == 3
 
@@ -132,14 +136,15 @@ async def test_waiting_for_an_unknown_execution_raises_not_found(engine: EngineH
 
 
 async def test_a_failure_that_is_not_retried_reaches_the_code(engine: EngineHarness) -> None:
-    await engine.worker()
+    await engine.start_worker()
 
-    assert await engine.run(Poisoned) == "ApplicationError"
+    assert await engine.run_workflow(Poisoned) == "ApplicationError"
     assert engine.activities.calls == ["poison"]
 
 
 async def test_a_run_continues_as_new_with_the_same_id(engine: EngineHarness) -> None:
-    await engine.worker()
+    await engine.start_worker()
+    # Three runs continue as new; the last run returns the id of the run before.
     handle = await engine.client.start(Counting, 3, id="one")
     continued_from = await within(handle.result())
 
@@ -150,7 +155,7 @@ async def test_a_run_continues_as_new_with_the_same_id(engine: EngineHarness) ->
 
 
 async def test_a_run_times_out_after_its_run_timeout(engine: EngineHarness) -> None:
-    await engine.worker()
+    await engine.start_worker()
     handle = await engine.client.start(Sleeper, id="one", options=StartOptions(run_timeout_s=0.05))
 
     with pytest.raises(ExecutionFailed) as ended:

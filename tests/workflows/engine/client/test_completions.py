@@ -94,15 +94,15 @@ class CountingStore(MemoryStore):
             yield batch
 
 
-async def _closed(store: MemoryStore, run_id: str) -> RunHead:
-    """Write the head of a closed run, and return it."""
+async def _write_closed_head(store: MemoryStore, run_id: str) -> RunHead:
+    """Write the head of a closed run; return the head."""
     ended = ENDED._replace(run_id=run_id)
     await store.commit([], [Put(KEYS.closed("one", run_id), HEAD_CODEC.encode(ended))])
     return ended
 
 
-async def _opened(store: MemoryStore) -> int:
-    """Write the head of the open run. Returns its revision."""
+async def _write_open_head(store: MemoryStore) -> int:
+    """Write the head of the open run; return the revision of the write."""
     return (
         await store.commit([], [Put(KEYS.open("one"), HEAD_CODEC.encode(RunHead("one", RUN, "")))])
     ).revision
@@ -111,14 +111,14 @@ async def _opened(store: MemoryStore) -> int:
 async def test_a_run_that_started_after_the_watched_revision_is_not_read() -> None:
     store = CountingStore()
     completions = Completions(store, KEYS)
-    first = await _closed(store, "1" * 32)
+    first = await _write_closed_head(store, "1" * 32)
     assert await within(completions.of("one", "1" * 32)) == first
     before = store.reads
     store.delivers.clear()
 
-    waiting = asyncio.ensure_future(completions.of("one", RUN, await _opened(store)))
+    waiting = asyncio.ensure_future(completions.of("one", RUN, await _write_open_head(store)))
     await asyncio.sleep(0)
-    ended = await _closed(store, RUN)
+    ended = await _write_closed_head(store, RUN)
     store.delivers.set()
     assert await within(waiting) == ended
     assert store.reads == before
@@ -130,12 +130,12 @@ async def test_a_run_that_closed_before_the_wait_is_found_at_any_watched_revisio
     for is_delayed in (False, True):
         store = CountingStore()
         completions = Completions(store, KEYS)
-        first = await _closed(store, "1" * 32)
+        first = await _write_closed_head(store, "1" * 32)
         assert await within(completions.of("one", "1" * 32)) == first
         if is_delayed:
             store.delivers.clear()
-        opened_at = await _opened(store)
-        ended = await _closed(store, RUN)
+        opened_at = await _write_open_head(store)
+        ended = await _write_closed_head(store, RUN)
         while not is_delayed and store.delivered_revision <= opened_at:
             await asyncio.sleep(0)
 

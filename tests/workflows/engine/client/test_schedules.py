@@ -36,13 +36,13 @@ class Greeting:
 REGISTRY = Registry([Greeting])
 
 
-async def test_another_worker_takes_over_the_schedules_of_a_stopped_one(
+async def test_another_worker_takes_over_the_schedules_of_a_stopped_worker(
     engine: EngineHarness,
 ) -> None:
     schedules = Schedules(engine.client)
     often = ScheduleSpec((ScheduleInterval(1),))
     handle = await schedules.create("often", Schedule(ScheduleAction("greeting", ("Ann",)), often))
-    first = await engine.worker(registry=REGISTRY)
+    first = await engine.start_worker(registry=REGISTRY)
 
     async def acted_times(times: int) -> ScheduleDescription | None:
         description = await handle.describe()
@@ -50,12 +50,13 @@ async def test_another_worker_takes_over_the_schedules_of_a_stopped_one(
 
     before = await eventually(lambda: acted_times(1))
     await first.close()
-    await engine.worker(registry=REGISTRY)
+    await engine.start_worker(registry=REGISTRY)
     await eventually(lambda: acted_times(before.progress.actions + 1))
     await handle.pause()
     await handle.delete()
     await engine.until_status("schedule/often", ExecutionStatus.TERMINATED)
 
+    # The id of an execution is that of its schedule with the time, which begins with the year 2….
     started = [head async for head in engine.visibility.heads() if head.workflow_type == "greeting"]
     assert {head.workflow_id.startswith("often-2") for head in started} == {True}
     assert await schedules.list() == []
@@ -66,7 +67,7 @@ async def test_orbctl_creates_shows_changes_and_deletes_schedules(
     etcd: EtcdCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine = EngineHarness(EtcdStore(EtcdSettings(etcd.endpoints)))
-    await engine.worker(registry=REGISTRY)
+    await engine.start_worker(registry=REGISTRY)
 
     async def orbctl(*arguments: str) -> tuple[int, str]:
         at = ["--etcd", etcd.endpoints[0], "--cluster", engine.keys.cluster]

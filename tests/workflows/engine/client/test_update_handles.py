@@ -46,7 +46,7 @@ REGISTRY = Registry([Approval])
 
 
 async def _started(engine: EngineHarness) -> WorkflowHandle:
-    await engine.worker(registry=REGISTRY)
+    await engine.start_worker(registry=REGISTRY)
     return await engine.client.start(Approval, id="one")
 
 
@@ -54,8 +54,8 @@ async def test_start_update_returns_when_the_update_is_accepted(engine: EngineHa
     execution = await _started(engine)
 
     approval = await within(execution.start_update(Approval.approve, "Ann"))
-    assert "WorkflowExecutionUpdateAccepted" in await engine.types(execution)
-    assert "WorkflowExecutionUpdateCompleted" not in await engine.types(execution)
+    assert "WorkflowExecutionUpdateAccepted" in await engine.event_types(execution)
+    assert "WorkflowExecutionUpdateCompleted" not in await engine.event_types(execution)
     await execution.signal(Approval.open_gate)
 
     assert await within(approval.result()) == "approved by Ann"
@@ -79,7 +79,7 @@ async def test_an_admitted_update_waits_for_a_worker(engine: EngineHarness) -> N
     )
     with pytest.raises(DeadlineExceeded, match="no worker replied to approve"):
         await engine.client.start_update("one", "approve", "Bob", timeout_s=0.01)
-    await engine.worker(registry=REGISTRY)
+    await engine.start_worker(registry=REGISTRY)
     await execution.signal(Approval.open_gate)
 
     assert await within(approval.result()) == "approved by Ann"
@@ -114,8 +114,8 @@ async def test_another_client_gets_the_result_after_the_first_worker_died(
 ) -> None:
     execution = await _started(engine)
     await within(execution.start_update(Approval.approve, "Ann", update_id="first"))
-    await engine.kill(engine.workers[0])
-    await engine.worker(registry=REGISTRY)
+    await engine.kill_worker(engine.workers[0])
+    await engine.start_worker(registry=REGISTRY)
     await execution.signal(Approval.open_gate)
 
     async with Client(engine.store, engine.keys, name="other") as other:
@@ -125,7 +125,7 @@ async def test_another_client_gets_the_result_after_the_first_worker_died(
         assert await within(again.result()) == "approved by Ann"
 
     async def recorded() -> bool:
-        types = await engine.types(execution)
+        types = await engine.event_types(execution)
         return types.count("WorkflowExecutionUpdateCompleted") == 1
 
     assert await eventually(recorded)

@@ -1,4 +1,8 @@
-"""``orbctl workflow`` on a cluster in memory, from list to terminate."""
+"""``orbctl workflow`` on a cluster in memory, from list to terminate.
+
+The workflow ``Chain`` runs an activity for each word, with three attempts, and is then paused.
+``Sleeper`` sleeps a day and has the search attribute ``mood=sleepy``.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +47,7 @@ class WorkflowCliHarness:
             engine = EngineHarness(self.store)
             engine.keys = self.engine.keys
             engine.visibility = self.engine.visibility
-            await engine.worker()
+            await engine.start_worker()
             await engine.until_status(workflow_id, status)
             await engine.close()
 
@@ -51,15 +55,15 @@ class WorkflowCliHarness:
 
     async def _prepare(self) -> None:
         engine = self.engine
-        await engine.worker()
-        await engine.run(Chain, ["a"], id="done")
+        await engine.start_worker()
+        await engine.run_workflow(Chain, ["a"], id="done")
         await engine.client.start(Sleeper, id="asleep")
 
         async def is_asleep() -> bool:
             return bool((await engine.head("asleep")).timers)
 
         await eventually(is_asleep)
-        engine.activities.failures_left = 3
+        engine.activities.failures_left = 3  # every attempt of the activity of ``stuck``
         await engine.client.start(Chain, ["b"], id="stuck")
         await within(engine.until_status("stuck", ExecutionStatus.PAUSED))
         await engine.close()
@@ -169,7 +173,7 @@ def test_an_unregistered_workflow_type_is_rejected_and_the_registered_types_are_
 
 async def test_a_run_that_closes_while_it_is_listed_is_listed_once() -> None:
     engine = EngineHarness(MemoryStore())
-    await engine.worker()
+    await engine.start_worker()
     handle = await engine.client.start(Sleeper, id="asleep")
     listed: list[str] = []
     async for head in engine.visibility.heads():
@@ -182,11 +186,11 @@ async def test_a_run_that_closes_while_it_is_listed_is_listed_once() -> None:
 
 
 @pytest.mark.etcd
-async def test_queries_and_updates_print_what_the_code_answers(
+async def test_queries_and_updates_print_what_the_workflow_answers(
     etcd: EtcdCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine = EngineHarness(EtcdStore(EtcdSettings(etcd.endpoints)))
-    await engine.worker()
+    await engine.start_worker()
     basket = await engine.client.start(Basket, id="basket")
     await basket.signal("put", "thing")
 

@@ -40,7 +40,7 @@ async def test_each_history_is_evaluated_before_the_next_one_is_read(
 ) -> None:
     store = CountingStore()
     engine = EngineHarness(store)
-    await engine.worker()
+    await engine.start_worker()
     handles = [await engine.client.start(Basket, id=f"b{number}") for number in range(EXECUTIONS)]
     for handle in handles:
         await engine.until_status(handle.workflow_id, ExecutionStatus.RUNNING)
@@ -61,7 +61,7 @@ async def test_each_history_is_evaluated_before_the_next_one_is_read(
     monkeypatch.setattr(visibility_at_instant, "head_at", noting_reads)
     monkeypatch.setattr(visibility_at_instant, "HISTORIES_PER_READ", 1)
     archive = ArchivedHeads(ExecutionFiles(tmp_path))
-    past = PastVisibility(store, engine.client.keys, archive, at_ms, unix_ms())
+    past = PastVisibility(store, engine.client.keys, archive, at_ms=at_ms, now_ms=unix_ms())
 
     heads = (await past.executions()).heads
 

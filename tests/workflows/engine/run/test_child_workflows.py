@@ -1,4 +1,9 @@
-"""Child workflows, resets, and the archiving of closed executions."""
+"""Child workflows, resets, and the archiving of closed executions.
+
+The workflow ``Parent`` runs a ``Chain``, which returns its words in upper case. ``Forgetful`` ends
+while its child runs, ``Hasty`` before its child has started. ``Dynasty`` starts ``child-1``,
+continues as new, starts ``child-2`` and returns its result.
+"""
 
 from __future__ import annotations
 
@@ -30,17 +35,20 @@ from workflows.model.policies import ExecutionStatus, ParentClosePolicy
 
 
 async def test_a_parent_gets_the_result_of_its_child(engine: EngineHarness) -> None:
-    await engine.worker()
+    await engine.start_worker()
 
-    assert await engine.run(Parent, "child") == ["A", "B"]
+    assert await engine.run_workflow(Parent, "child") == ["A", "B"]
     assert (await engine.head("child")).status is ExecutionStatus.COMPLETED
 
 
 async def test_a_child_whose_id_is_taken_fails_in_the_parent(engine: EngineHarness) -> None:
-    await engine.worker()
+    await engine.start_worker()
     await engine.client.start(Basket, id="child")
 
-    assert await engine.run(Parent, "child") in (["ChildWorkflowError"], ["ApplicationError"])
+    assert await engine.run_workflow(Parent, "child") in (
+        ["ChildWorkflowError"],
+        ["ApplicationError"],
+    )
 
 
 @pytest.mark.parametrize(
@@ -54,8 +62,8 @@ async def test_a_child_whose_id_is_taken_fails_in_the_parent(engine: EngineHarne
 async def test_the_close_policy_decides_the_end_of_a_child_when_its_parent_closes(
     engine: EngineHarness, policy: ParentClosePolicy, status: ExecutionStatus
 ) -> None:
-    await engine.worker()
-    await engine.run(Forgetful, policy)
+    await engine.start_worker()
+    await engine.run_workflow(Forgetful, policy)
 
     assert (await engine.until_status("left-behind", status)).status is status
 
@@ -64,9 +72,9 @@ async def test_the_close_policy_decides_the_end_of_a_child_when_its_parent_close
 async def test_an_execution_with_the_id_of_a_failed_child_does_not_end_with_the_parent(
     engine: EngineHarness, policy: ParentClosePolicy
 ) -> None:
-    await engine.worker()
+    await engine.start_worker()
     basket = await engine.client.start(Basket, id="taken")
-    await engine.run(Hasty, policy)
+    await engine.run_workflow(Hasty, policy)
     await basket.signal("put", "thing")
     await basket.signal("close")
 
@@ -76,8 +84,8 @@ async def test_an_execution_with_the_id_of_a_failed_child_does_not_end_with_the_
 async def test_a_child_whose_start_was_not_reported_ends_with_its_parent(
     engine: EngineHarness,
 ) -> None:
-    await engine.worker()
-    await engine.run(Hasty, ParentClosePolicy.TERMINATE)
+    await engine.start_worker()
+    await engine.run_workflow(Hasty, ParentClosePolicy.TERMINATE)
 
     async def ended() -> list[ExecutionStatus]:
         heads = await engine.visibility.newest_first()
@@ -89,9 +97,9 @@ async def test_a_child_whose_start_was_not_reported_ends_with_its_parent(
 async def test_events_of_a_child_of_an_earlier_run_are_ignored(
     engine: EngineHarness,
 ) -> None:
-    await engine.worker()
+    await engine.start_worker()
     handle = await engine.client.start(Dynasty, id="parent")
-    await eventually(lambda: _has(engine, handle, "child-2"))
+    await eventually(lambda: _has_started(engine, handle, "child-2"))
     for name, thing in (("child-1", "old"), ("child-2", "new")):
         await engine.client.signal(name, "put", thing)
         await engine.client.signal(name, "close")
@@ -100,7 +108,7 @@ async def test_events_of_a_child_of_an_earlier_run_are_ignored(
     assert await within(handle.result()) == ["new"]
 
 
-async def _has(engine: EngineHarness, handle: WorkflowHandle, child: str) -> bool:
+async def _has_started(engine: EngineHarness, handle: WorkflowHandle, child: str) -> bool:
     """Whether the newest run of a parent has recorded the start of its child."""
     children = (await engine.head(handle.workflow_id)).children
     return any(record.workflow_id == child and record.run_id for record in children)
@@ -109,9 +117,9 @@ async def _has(engine: EngineHarness, handle: WorkflowHandle, child: str) -> boo
 async def test_a_reset_run_gets_the_events_of_its_pending_children(
     engine: EngineHarness,
 ) -> None:
-    await engine.worker()
-    handle = await engine.client.start(Dynasty, 2, id="parent")
-    await eventually(lambda: _has(engine, handle, "child-2"))
+    await engine.start_worker()
+    handle = await engine.client.start(Dynasty, 2, id="parent")  # starts with ``child-2``
+    await eventually(lambda: _has_started(engine, handle, "child-2"))
     tasks = [
         event.event_id
         for event in await engine.history(handle)
@@ -125,7 +133,7 @@ async def test_a_reset_run_gets_the_events_of_its_pending_children(
 
 
 async def test_a_reset_executes_everything_after_the_point_again(engine: EngineHarness) -> None:
-    await engine.worker()
+    await engine.start_worker()
     handle = await engine.client.start(Chain, ["a", "b"], id="one")
     await within(handle.result())
     tasks = [
@@ -133,6 +141,7 @@ async def test_a_reset_executes_everything_after_the_point_again(engine: EngineH
         for event in await engine.history(handle)
         if event.event_type == "WorkflowTaskStarted"
     ]
+    # The second task follows the activity ``a``.
     new_run = await engine.client.reset("one", tasks[1], reason="b was wrong")
 
     assert await within(engine.client.result("one", new_run)) == ["A", "B"]
@@ -140,11 +149,11 @@ async def test_a_reset_executes_everything_after_the_point_again(engine: EngineH
 
 
 async def test_a_reset_ends_the_open_run_and_keeps_later_signals(engine: EngineHarness) -> None:
-    await engine.worker()
+    await engine.start_worker()
     handle = await engine.client.start(Basket, id="one")
     await handle.signal("put", "thing")
     await eventually(lambda: _signalled(engine))
-    new_run = await engine.client.reset("one", 1)
+    new_run = await engine.client.reset("one", event_id=1)
     await eventually(lambda: _is_run(engine, new_run))
     await handle.signal("close")
 
@@ -155,13 +164,13 @@ async def test_a_reset_ends_the_open_run_and_keeps_later_signals(engine: EngineH
 async def test_a_reset_run_starts_its_pending_activities_again(
     engine: EngineHarness,
 ) -> None:
-    await engine.worker()
+    await engine.start_worker()
     handle = await engine.client.start(Companion, id="one")
     await within(engine.activities.begun.wait())
     await handle.signal("tell")
 
     async def signal_is_processed() -> bool:
-        return (await engine.types(handle)).count("WorkflowTaskStarted") == 2
+        return (await engine.event_types(handle)).count("WorkflowTaskStarted") == 2
 
     await eventually(signal_is_processed)
     engine.activities.begun.clear()
@@ -185,7 +194,7 @@ async def test_closed_executions_leave_the_store_and_stay_readable(
 ) -> None:
     files = ExecutionFiles(tmp_path)
     archive = Archive(files, retention_s=0.0, sweep_s=0.02)
-    await engine.worker(options=WorkerOptions(archive=archive))
+    await engine.start_worker(options=WorkerOptions(archive=archive))
     handle = await engine.client.start(Chain, ["a"], id="one")
     await within(handle.result())
     keys = engine.client.keys
@@ -202,7 +211,7 @@ async def test_closed_executions_leave_the_store_and_stay_readable(
 async def test_an_unreadable_history_does_not_stop_the_archiving_of_others(
     engine: EngineHarness, tmp_path: Path
 ) -> None:
-    worker = await engine.worker()
+    worker = await engine.start_worker()
     keys = engine.client.keys
     unreadable = await engine.client.start(Chain, ["a"], id="broken")
     await within(unreadable.result())
@@ -211,9 +220,9 @@ async def test_an_unreadable_history_does_not_stop_the_archiving_of_others(
     await engine.store.commit([], [Put(key, b"dust")])
     await worker.close()
     archive = Archive(ExecutionFiles(tmp_path), retention_s=0.0, sweep_s=0.02)
-    await engine.worker(options=WorkerOptions(archive=archive))
+    await engine.start_worker(options=WorkerOptions(archive=archive))
     neighbour = next(name for name in map(str, count()) if shard_of(name) == shard_of("broken"))
-    await engine.run(Chain, ["a"], id=neighbour)
+    await engine.run_workflow(Chain, ["a"], id=neighbour)
 
     async def is_removed() -> bool:
         left = await engine.visibility.newest_first()
@@ -225,10 +234,10 @@ async def test_an_unreadable_history_does_not_stop_the_archiving_of_others(
 
 async def test_an_open_execution_is_never_archived(engine: EngineHarness, tmp_path: Path) -> None:
     archive = Archive(ExecutionFiles(tmp_path), retention_s=0.0, sweep_s=0.01)
-    await engine.worker(options=WorkerOptions(archive=archive))
+    await engine.start_worker(options=WorkerOptions(archive=archive))
     await engine.client.start(Sleeper, id="open")
     for number in range(3):
-        await engine.run(Chain, ["a"], id=f"closed-{number}")
+        await engine.run_workflow(Chain, ["a"], id=f"closed-{number}")
 
     async def archived() -> bool:
         return len(list(tmp_path.glob("*/*.zst"))) == 3

@@ -1,4 +1,8 @@
-"""A run that exceeds a limit is paused, or its caller gets an error; both name the limit."""
+"""A run that exceeds a limit is paused, or its caller gets an error; both name the limit.
+
+The workflow ``Endless`` sleeps again and again. ``Basket`` runs until the signal ``close``; its
+update ``brood`` does not end. ``Parent`` starts a child with the given id.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,7 @@ async def test_an_execution_whose_history_has_too_many_events_is_paused(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "HISTORY_EVENTS_MAX", 200)
-    await engine.worker()
+    await engine.start_worker()
     handle = await engine.client.start(Endless, id="one")
     head = await engine.until_status("one", ExecutionStatus.PAUSED)
 
@@ -40,7 +44,7 @@ async def test_an_execution_whose_history_has_too_many_bytes_is_paused(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "HISTORY_BYTES_MAX", 4_000)
-    await engine.worker()
+    await engine.start_worker()
     await engine.client.start(Endless, id="one")
     head = await engine.until_status("one", ExecutionStatus.PAUSED)
 
@@ -50,7 +54,7 @@ async def test_an_execution_whose_history_has_too_many_bytes_is_paused(
 async def test_an_update_beyond_the_limit_of_updates_in_flight_is_rejected(
     engine: EngineHarness,
 ) -> None:
-    await engine.worker()
+    await engine.start_worker()
     basket = await engine.client.start(Basket, id="one")
     waiting_updates = [
         asyncio.ensure_future(basket.update("brood")) for _ in range(limits.UPDATES_IN_FLIGHT_MAX)
@@ -71,7 +75,7 @@ async def test_a_run_rejects_updates_beyond_its_limit(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "UPDATES_MAX", 1)
-    await engine.worker()
+    await engine.start_worker()
     basket = await engine.client.start(Basket, id="one")
     await basket.signal("put", "a")
     await basket.update("take", "a")
@@ -86,7 +90,7 @@ async def test_a_run_rejects_signals_beyond_its_limit(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.engine.client.client_calls.SIGNALS_MAX", 1)
-    await engine.worker()
+    await engine.start_worker()
     handle = await engine.client.signal_with_start(
         Basket, id="one", signal="put", signal_args=["a"]
     )
@@ -102,7 +106,7 @@ async def test_a_signal_of_a_workflow_beyond_the_receivers_limit_fails_in_the_se
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.engine.run.received_events.SIGNALS_MAX", 1)
-    await engine.worker()
+    await engine.start_worker()
     await engine.client.start(Basket, id="basket")
     courier = await engine.client.start(Courier, "basket", id="courier")
 
@@ -119,7 +123,7 @@ def test_updates_are_validated_again_after_a_lost_transaction() -> None:
     updates = Updates()
     requests = [
         updates.requests(messages, HistoryDraft(keys, RunHead("one", "run", "Basket"), 0))
-        for _ in "ab"
+        for _ in range(2)
     ]
 
     assert requests[0] == requests[1]
@@ -133,7 +137,7 @@ async def test_an_id_that_is_too_long_or_not_printable_is_rejected(engine: Engin
 
 
 async def test_the_id_of_a_child_has_the_same_limit_as_any_other(engine: EngineHarness) -> None:
-    await engine.worker()
+    await engine.start_worker()
     for number, child_id in enumerate(("x" * (limits.ID_BYTES_MAX + 1), "é" * 200, "line\nfeed")):
         handle = await engine.client.start(Parent, child_id, id=str(number))
         head = await engine.until_status(str(number), ExecutionStatus.PAUSED)
@@ -164,6 +168,7 @@ async def test_a_message_to_a_full_inbox_is_rejected(engine: EngineHarness) -> N
         with pytest.raises(LimitExceeded, match="at most 1000 may wait"):
             await refused
     await handle.terminate("enough")
+    # Another inbox is not full, also if its id begins with the same characters.
     await engine.client.start(Basket, id="one/other")
     await engine.client.signal("one/other", "put", "thing")
     await engine.store.commit([], [Delete(*keys.inbox_of("one"))])

@@ -1,4 +1,8 @@
-"""Signals, queries, updates, cancellation and termination."""
+"""Signals, queries, updates, cancellation and termination.
+
+The workflow ``Basket`` collects the things of signals ``put``, counts them for the query ``count``,
+removes one at the update ``take``, and returns the rest after the signal ``close``.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from workflows.model.policies import ExecutionStatus
 
 
 async def test_signals_arrive_in_the_order_in_which_they_were_sent(engine: EngineHarness) -> None:
-    await engine.worker()
+    await engine.start_worker()
     handle = await engine.client.start(Basket, id="one")
     for number in range(10):
         await handle.signal("put", f"thing-{number}")
@@ -24,7 +28,7 @@ async def test_signals_arrive_in_the_order_in_which_they_were_sent(engine: Engin
 
 
 async def test_no_signal_of_many_concurrent_senders_is_lost(engine: EngineHarness) -> None:
-    await engine.worker()
+    await engine.start_worker()
     handle = await engine.client.start(Basket, id="one")
     await asyncio.gather(*(handle.signal("put", f"{number}") for number in range(40)))
     await handle.signal("close")
@@ -41,7 +45,7 @@ async def test_messages_that_do_not_fit_into_one_transaction_are_all_delivered(
         await handle.signal("add", "x" * size)
     updated = asyncio.ensure_future(handle.update("added"))
     await handle.signal("close")
-    await engine.worker()
+    await engine.start_worker()
 
     assert await within(handle.result()) == count
     with suppress(CallRejected):  # the run may close before the update
@@ -51,7 +55,7 @@ async def test_messages_that_do_not_fit_into_one_transaction_are_all_delivered(
 async def test_a_signal_that_was_accepted_is_in_the_history_even_of_a_closing_run(
     engine: EngineHarness,
 ) -> None:
-    await engine.worker()
+    await engine.start_worker()
     for number in range(10):
         handle = await engine.client.start(Basket, id=f"race-{number}")
         sent = await asyncio.gather(
@@ -62,12 +66,12 @@ async def test_a_signal_that_was_accepted_is_in_the_history_even_of_a_closing_ru
         )
         accepted = sum(answer is None for answer in sent)
         await within(handle.result())
-        events = await engine.types(handle)
+        events = await engine.event_types(handle)
         assert events.count("WorkflowExecutionSignaled") == accepted
 
 
 async def test_a_signal_sent_twice_under_one_request_id_counts_once(engine: EngineHarness) -> None:
-    await engine.worker()
+    await engine.start_worker()
     handle = await engine.client.start(Basket, id="one")
     for _ in range(2):
         await engine.client.signal("one", "put", "thing", request_id="same")
@@ -82,7 +86,7 @@ async def test_a_signal_to_an_unknown_execution_is_rejected(engine: EngineHarnes
 
 
 async def test_signal_with_start_starts_once_and_signals_every_time(engine: EngineHarness) -> None:
-    await engine.worker()
+    await engine.start_worker()
     handles = [
         await engine.client.signal_with_start(Basket, id="one", signal="put", signal_args=[word])
         for word in ("a", "b")
@@ -94,14 +98,14 @@ async def test_signal_with_start_starts_once_and_signals_every_time(engine: Engi
 
 
 async def test_the_signal_of_signal_with_start_may_end_the_execution(engine: EngineHarness) -> None:
-    await engine.worker()
+    await engine.start_worker()
     handle = await engine.client.signal_with_start(Basket, id="one", signal="close")
 
     assert await within(handle.result()) == []
 
 
 async def test_a_query_returns_the_state_after_earlier_signals(engine: EngineHarness) -> None:
-    await engine.worker()
+    await engine.start_worker()
     handle = await engine.client.start(Basket, id="one")
     await handle.signal("put", "thing")
 
@@ -111,7 +115,7 @@ async def test_a_query_returns_the_state_after_earlier_signals(engine: EngineHar
 async def test_a_query_of_a_closed_execution_returns_its_last_state(
     engine: EngineHarness,
 ) -> None:
-    await engine.worker()
+    await engine.start_worker()
     handle = await engine.client.start(Basket, id="one")
     await handle.signal("put", "thing")
     await handle.signal("close")
@@ -121,7 +125,7 @@ async def test_a_query_of_a_closed_execution_returns_its_last_state(
 
 
 async def test_an_unknown_query_is_rejected_with_its_name(engine: EngineHarness) -> None:
-    await engine.worker()
+    await engine.start_worker()
     handle = await engine.client.start(Basket, id="one")
 
     with pytest.raises(CallRejected, match="weigh"):
@@ -131,6 +135,7 @@ async def test_an_unknown_query_is_rejected_with_its_name(engine: EngineHarness)
 async def test_a_query_during_continue_as_new_is_answered_by_the_next_run(
     engine: EngineHarness,
 ) -> None:
+    # The first run has 2 left, and continues as new; so do its successors until 0 are left.
     handle = await engine.client.start(Relay, 2, id="one")
     asking = asyncio.ensure_future(handle.query("left"))
 
@@ -138,7 +143,7 @@ async def test_a_query_during_continue_as_new_is_answered_by_the_next_run(
         return (await engine.visibility.describe("one")).inbox_messages == 2
 
     await eventually(is_sent)
-    await engine.worker()
+    await engine.start_worker()
 
     assert await within(asking) in (0, 1)
 
@@ -151,28 +156,28 @@ async def test_without_a_worker_a_query_ends_at_its_deadline(engine: EngineHarne
 
 
 async def test_an_update_returns_the_result_of_its_handler(engine: EngineHarness) -> None:
-    await engine.worker()
+    await engine.start_worker()
     handle = await engine.client.start(Basket, id="one")
     await handle.signal("put", "thing")
     await handle.signal("put", "other")
 
     assert await within(handle.update("take", "thing")) == 1
-    assert "WorkflowExecutionUpdateCompleted" in await engine.types(handle)
+    assert "WorkflowExecutionUpdateCompleted" in await engine.event_types(handle)
 
 
 async def test_an_update_that_the_validator_rejects_is_not_recorded(engine: EngineHarness) -> None:
-    await engine.worker()
+    await engine.start_worker()
     handle = await engine.client.start(Basket, id="one")
 
     with pytest.raises(CallRejected, match="no thing here"):
         await within(handle.update("take", "thing"))
-    assert not [name for name in await engine.types(handle) if "Update" in name]
+    assert not [name for name in await engine.event_types(handle) if "Update" in name]
 
 
 async def test_an_update_with_the_same_id_is_executed_once_and_returns_its_result_again(
     engine: EngineHarness,
 ) -> None:
-    await engine.worker()
+    await engine.start_worker()
     handle = await engine.client.start(Basket, id="one")
     for thing in ("thing", "other"):
         await handle.signal("put", thing)
@@ -186,13 +191,13 @@ async def test_an_update_with_the_same_id_is_executed_once_and_returns_its_resul
 
     assert [*answers, await engine.client.update("one", "take", update_id="same")] == [1, 1, 1]
     assert left == ["other"]
-    assert (await engine.types(handle)).count("WorkflowExecutionUpdateAccepted") == 1
+    assert (await engine.event_types(handle)).count("WorkflowExecutionUpdateAccepted") == 1
 
 
 async def test_an_update_that_its_run_did_not_complete_is_rejected(
     engine: EngineHarness,
 ) -> None:
-    await engine.worker()
+    await engine.start_worker()
     handle = await engine.client.start(Basket, id="one")
     await handle.signal("put", "thing")
     update = asyncio.ensure_future(engine.client.update("one", "brood", update_id="long"))
@@ -208,7 +213,7 @@ async def test_an_update_that_its_run_did_not_complete_is_rejected(
 
 
 async def test_a_cancelled_execution_runs_its_cleanup_before_it_ends(engine: EngineHarness) -> None:
-    await engine.worker()
+    await engine.start_worker()
     handle = await engine.client.start(Sleeper, id="one")
     await eventually(lambda: _timers(engine))
     await handle.cancel("enough")
@@ -224,7 +229,7 @@ async def _timers(engine: EngineHarness) -> bool:
 
 
 async def test_a_terminated_execution_ends_without_running_its_code(engine: EngineHarness) -> None:
-    await engine.worker()
+    await engine.start_worker()
     handle = await engine.client.start(Sleeper, id="one")
     await handle.terminate("enough")
 
@@ -234,27 +239,27 @@ async def test_a_terminated_execution_ends_without_running_its_code(engine: Engi
 
 
 async def test_one_execution_signals_another(engine: EngineHarness) -> None:
-    await engine.worker()
+    await engine.start_worker()
     basket = await engine.client.start(Basket, id="basket")
 
-    assert await engine.run(Courier, "basket", id="courier") == "delivered"
+    assert await engine.run_workflow(Courier, "basket", id="courier") == "delivered"
     assert await within(basket.result()) == ["parcel"]
 
 
 async def test_a_signal_to_an_unknown_execution_raises_in_the_code(
     engine: EngineHarness,
 ) -> None:
-    await engine.worker()
+    await engine.start_worker()
 
-    assert await engine.run(Courier, "nobody", id="courier") == "ApplicationError"
+    assert await engine.run_workflow(Courier, "nobody", id="courier") == "ApplicationError"
 
 
 async def test_lists_find_executions_by_type_status_and_attributes(engine: EngineHarness) -> None:
     from workflows.engine.client.visibility import Filter
 
-    await engine.worker()
+    await engine.start_worker()
     await engine.client.start(Sleeper, id="s")
-    await engine.run(Chain, ["a"], id="c")
+    await engine.run_workflow(Chain, ["a"], id="c")
     await eventually(lambda: _mood(engine))
 
     async def ids(**wanted: object) -> list[str]:

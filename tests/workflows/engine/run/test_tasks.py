@@ -26,14 +26,14 @@ async def test_a_closed_execution_is_freed_without_the_cycle_collector(
         return all(reference() is None for reference in created)
 
     engine = EngineHarness(MemoryStore())
-    await engine.worker()
+    await engine.start_worker()
     gc.collect()
     gc.disable()
     try:
-        await engine.run(Chain, ["a", "b"], id="chain")
-        await engine.run(Steady, ["a", "b"], id="steady")
-        await engine.run(Sleeper, 0.01, id="sleeper")
-        assert len(created) == 6
+        await engine.run_workflow(Chain, ["a", "b"], id="chain")
+        await engine.run_workflow(Steady, ["a", "b"], id="steady")
+        await engine.run_workflow(Sleeper, 0.01, id="sleeper")
+        assert len(created) == 6  # an Execution and a Run of each of the three workflows
         await eventually(are_collected)
     finally:
         gc.enable()

@@ -1,4 +1,8 @@
-"""Messages that cannot be read, or whose execution has not started or has just closed."""
+"""Messages that cannot be read, or whose execution has not started or has just closed.
+
+The workflow ``Parent`` starts a child with the given id; ``Courier`` signals the execution with the
+given id, and returns the type of its error.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ from workflows.engine.worker import shard
 async def test_an_unreadable_message_does_not_stop_other_executions(engine: EngineHarness) -> None:
     keys = engine.client.keys
     await engine.store.commit([], [Put(keys.inbox("one", new_id(0)), b"of a newer version")])
-    await engine.worker()
+    await engine.start_worker()
     handle = await engine.client.start(Basket, id="one")
     await engine.store.commit([], [Put(keys.inbox("one", new_id(1)), b"another one")])
     await handle.signal("put", "thing")
@@ -41,16 +45,17 @@ async def test_an_unreadable_head_and_its_messages_are_not_changed(
         Put(message, encode_message(Signal("put", ("thing",)))),
     ]
     await engine.store.commit([], puts)
+    # Another execution of the same shard:
     neighbour = next(name for name in map(str, count()) if shard_of(name) == shard_of("one"))
-    await engine.worker()
+    await engine.start_worker()
 
-    assert await engine.run(Chain, ["a"], id=neighbour) == ["A"]
+    assert await engine.run_workflow(Chain, ["a"], id=neighbour) == ["A"]
     left = (await engine.store.read([Get(head), Get(message)])).ranges
     assert [stored.count for stored in left] == [1, 1]
     await engine.store.commit([], [Delete(head), Delete(message)])
 
 
-async def test_messages_to_a_child_that_cannot_start_are_answered(
+async def test_signals_to_a_child_that_cannot_start_fail_in_their_sender(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checking, may_fail = asyncio.Event(), asyncio.Event()
@@ -61,7 +66,7 @@ async def test_messages_to_a_child_that_cannot_start_are_answered(
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(shard, "may_start", may_start)
-    await engine.worker()
+    await engine.start_worker()
     await engine.client.start(Parent, "child", id="parent")
     await within(checking.wait())
     courier = await engine.client.start(Courier, "child", id="courier")
@@ -97,7 +102,7 @@ async def test_a_query_to_a_run_that_closes_and_whose_id_is_started_again_gets_a
     engine: EngineHarness,
 ) -> None:
     store = SlowStore(engine.store)
-    await engine.worker(store=store)
+    await engine.start_worker(store=store)
     handle = await engine.client.start(Basket, id="one")
     assert await within(handle.query("count")) == 0
     store.shall_wait = True
@@ -108,6 +113,6 @@ async def test_a_query_to_a_run_that_closes_and_whose_id_is_started_again_gets_a
     following = await engine.client.start(Chain, ["a"], id="one")
     store.released.set()
 
-    with suppress(CallRejected):  # if the next run receives it, which has no such query
+    with suppress(CallRejected):  # if the next run gets the query, which ``Chain`` does not have
         await within(asking)
     assert await within(following.result()) == ["A"]

@@ -1,4 +1,8 @@
-"""A stored value that cannot be used stops only its own execution, and is listed as a fault."""
+"""A stored value that cannot be used stops only its own execution, and is listed as a fault.
+
+The workflow ``Companion`` waits for the signal ``tell`` and for an activity, which waits for
+``activities.gate``. ``Chain`` returns its words in upper case.
+"""
 
 from __future__ import annotations
 
@@ -120,14 +124,14 @@ def _short_periods(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shard, "RETRY_UNUSABLE_S", 0.05)
 
 
-async def _listed(worker: Worker, kind: str) -> ContainedFault:
+async def _wait_until_listed(worker: Worker, kind: str) -> ContainedFault:
     async def is_reported() -> ContainedFault | None:
         return next((fault for fault in worker.faults if fault.kind == kind), None)
 
     return await eventually(is_reported)
 
 
-async def _unlisted(worker: Worker) -> None:
+async def _wait_until_none_is_listed(worker: Worker) -> None:
     async def is_clear() -> bool:
         return not len(worker.faults)
 
@@ -138,19 +142,19 @@ async def _unlisted(worker: Worker) -> None:
 async def test_an_unusable_value_stops_its_execution_until_it_is_usable(
     engine: EngineHarness, stored_value: StoredValue, value: Callable[[bytes], bytes]
 ) -> None:
-    first = await engine.worker()
+    first = await engine.start_worker()
     handle = await engine.client.start(Companion, id="one")
     await within(engine.activities.begun.wait())
-    await engine.kill(first)
+    await engine.kill_worker(first)
     key = stored_value.key(engine.client.keys, handle)
     stored = (await engine.store.read([Get(key)])).ranges[0].kvs
     await engine.store.commit([], [Put(key, value(stored[0].value if stored else b""))])
-    second = await engine.worker()
+    second = await engine.start_worker()
 
-    assert await engine.run(Chain, ["a"], id=NEIGHBOUR) == ["A"]
+    assert await engine.run_workflow(Chain, ["a"], id=NEIGHBOUR) == ["A"]
     heads = [head async for head in engine.visibility.heads()]
     assert NEIGHBOUR in [head.workflow_id for head in heads]
-    fault = await _listed(second, stored_value.kind)
+    fault = await _wait_until_listed(second, stored_value.kind)
     assert key_text(engine.keys, key).startswith(fault.key)
     assert fault.why
     assert fault.remedy
@@ -159,7 +163,7 @@ async def test_an_unusable_value_stops_its_execution_until_it_is_usable(
     engine.activities.gate.set()
     await handle.signal("tell")
     assert await within(handle.result()) == "waited"
-    await _unlisted(second)
+    await _wait_until_none_is_listed(second)
 
 
 class _HeldReads(FaultyStore):
@@ -188,16 +192,16 @@ class _HeldReads(FaultyStore):
 async def test_a_signal_that_comes_while_a_head_is_read_again_is_not_lost(
     engine: EngineHarness,
 ) -> None:
-    first = await engine.worker()
+    first = await engine.start_worker()
     handle = await engine.client.start(Companion, id="one")
     await within(engine.activities.begun.wait())
-    await engine.kill(first)
+    await engine.kill_worker(first)
     key = engine.client.keys.open("one")
     (stored,) = (await engine.store.read([Get(key)])).ranges[0].kvs
     await engine.store.commit([], [Put(key, b"\xc1dust")])
     held = _HeldReads(engine.store)
-    second = await engine.worker(store=held)
-    await _listed(second, "open execution")
+    second = await engine.start_worker(store=held)
+    await _wait_until_listed(second, "open execution")
 
     held.key = key
     await eventually(partial(held.has_answered, 1))
@@ -207,7 +211,7 @@ async def test_a_signal_that_comes_while_a_head_is_read_again_is_not_lost(
     engine.activities.gate.set()
     await handle.signal("tell")
     # When this execution has completed, the worker has received the signal, too.
-    assert await engine.run(Chain, ["a"], id=NEIGHBOUR) == ["A"]
+    assert await engine.run_workflow(Chain, ["a"], id=NEIGHBOUR) == ["A"]
     for _ in range(10):
         held.steps.release()
 
@@ -222,8 +226,8 @@ async def test_a_signal_that_comes_while_a_head_is_read_again_is_not_lost(
 async def test_an_unusable_message_stays_in_the_inbox_and_is_listed(
     engine: EngineHarness, value: Callable[[bytes], bytes]
 ) -> None:
-    worker = await engine.worker()
-    handle = await engine.client.start(Dynasty, 2, id="one")
+    worker = await engine.start_worker()
+    handle = await engine.client.start(Dynasty, 2, id="one")  # waits for its child ``child-2``
 
     async def has_a_child() -> bool:
         return any(child.run_id for child in (await engine.head("one")).children)
@@ -231,14 +235,14 @@ async def test_an_unusable_message_stays_in_the_inbox_and_is_listed(
     await eventually(has_a_child)
     key = engine.client.keys.inbox("one", new_id(0))
     await engine.store.commit([], [Put(key, value(b""))])
-    fault = await _listed(worker, "message")
+    fault = await _wait_until_listed(worker, "message")
 
     assert fault.key == key_text(engine.keys, key)
     await engine.client.signal("child-2", "put", "thing")
     await engine.client.signal("child-2", "close")
     assert await within(handle.result()) == ["thing"]
     await engine.store.commit([], [Delete(key)])
-    await _unlisted(worker)
+    await _wait_until_none_is_listed(worker)
 
 
 @pytest.mark.parametrize("key", [b"wake/inbox/zz/one/1", b"wake/inbox/00/\xff", b"wake/owner/zz"])
@@ -246,16 +250,16 @@ async def test_an_unreadable_key_does_not_stop_the_worker(
     engine: EngineHarness, key: bytes
 ) -> None:
     stored = engine.client.keys.root + key
-    worker = await engine.worker()
+    worker = await engine.start_worker()
     await engine.store.commit([], [Put(stored, b"dust")])
 
     async def listed() -> bool:
         return bool(len(worker.faults))
 
     await eventually(listed)
-    assert await engine.run(Chain, ["a"]) == ["A"]
-    await engine.worker()
-    assert await engine.run(Chain, ["a"], id="two") == ["A"]
+    assert await engine.run_workflow(Chain, ["a"]) == ["A"]
+    await engine.start_worker()
+    assert await engine.run_workflow(Chain, ["a"], id="two") == ["A"]
     await engine.store.commit([], [Delete(stored)])
 
 
@@ -268,52 +272,52 @@ async def test_owner_and_worker_keys_without_a_lease_are_ignored(
     keys = engine.client.keys
     owner, worker_key = keys.owner(shard_of("one")), keys.worker("other-worker")
     await engine.store.commit([], [Put(owner, value(b"")), Put(worker_key, value(b""))])
-    worker = await engine.worker()
+    worker = await engine.start_worker()
 
     assert worker.shards == list(range(SHARD_COUNT))
-    assert await engine.run(Chain, ["a"]) == ["A"]
-    assert (await _listed(worker, "worker")).key == key_text(engine.keys, worker_key)
+    assert await engine.run_workflow(Chain, ["a"]) == ["A"]
+    assert (await _wait_until_listed(worker, "worker")).key == key_text(engine.keys, worker_key)
     await engine.store.commit([], [Delete(worker_key)])
 
 
 async def test_a_shard_whose_owner_key_is_overwritten_is_claimed_again(
     engine: EngineHarness,
 ) -> None:
-    worker = await engine.worker()
+    worker = await engine.start_worker()
     owner = engine.client.keys.owner(shard_of("one"))
     await engine.store.commit([], [Put(owner, b"dust")])
 
-    assert await engine.run(Chain, ["a"]) == ["A"]
-    await _unlisted(worker)
+    assert await engine.run_workflow(Chain, ["a"]) == ["A"]
+    await _wait_until_none_is_listed(worker)
 
 
 async def test_a_worker_whose_session_key_is_overwritten_continues_in_a_new_session(
     engine: EngineHarness,
 ) -> None:
-    worker = await engine.worker()
+    worker = await engine.start_worker()
     assert worker.term is not None
     await engine.store.commit([], [Put(worker.term.session.key, b"dust")])
 
-    assert await engine.run(Chain, ["a"]) == ["A"]
+    assert await engine.run_workflow(Chain, ["a"]) == ["A"]
     assert worker.sessions == 2
 
 
 async def test_a_worker_without_the_workflow_type_leaves_its_executions_to_others(
     engine: EngineHarness,
 ) -> None:
-    old = await engine.worker(registry=Registry([Chain], [engine.activities.work]))
+    old = await engine.start_worker(registry=Registry([Chain], [engine.activities.work]))
     handle = await engine.client.start(Basket, id="one")
     await handle.signal("put", "thing")
-    fault = await _listed(old, "open execution")
+    fault = await _wait_until_listed(old, "open execution")
     with pytest.raises(CallRejected, match="workflow type 'Basket' is not registered"):
         await handle.query("count")
-    assert await engine.run(Chain, ["a"], id=NEIGHBOUR) == ["A"]
+    assert await engine.run_workflow(Chain, ["a"], id=NEIGHBOUR) == ["A"]
     assert "which has Chain" in fault.why
     head = await engine.head("one")
     assert (head.status, head.signals) == (ExecutionStatus.RUNNING, 1)
 
     await old.close()
-    await engine.worker()
+    await engine.start_worker()
     await handle.signal("close")
     assert await within(handle.result()) == ["thing"]
 
@@ -345,33 +349,33 @@ class After:
 async def test_a_worker_of_older_code_leaves_executions_with_a_newer_patch_to_others(
     engine: EngineHarness,
 ) -> None:
-    new = await engine.worker(registry=Registry([After]))
+    new = await engine.start_worker(registry=Registry([After]))
     handle = await engine.client.start(After, id="one")
     await eventually(lambda: _has_marker(engine, handle))
     await new.close()
-    old = await engine.worker(registry=Registry([Before]))
+    old = await engine.start_worker(registry=Registry([Before]))
     await handle.signal("open")
-    fault = await _listed(old, "open execution")
+    fault = await _wait_until_listed(old, "open execution")
     assert "patch" in fault.why
     assert (await engine.head("one")).status is ExecutionStatus.RUNNING
 
     await old.close()
-    await engine.worker(registry=Registry([After]))
+    await engine.start_worker(registry=Registry([After]))
     assert await within(handle.result()) == "after"
 
 
 async def _has_marker(engine: EngineHarness, handle: WorkflowHandle) -> bool:
-    return "MarkerRecorded" in await engine.types(handle)
+    return "MarkerRecorded" in await engine.event_types(handle)
 
 
 async def test_an_execution_of_an_unknown_type_can_be_terminated(engine: EngineHarness) -> None:
-    worker = await engine.worker(registry=Registry([Chain], [engine.activities.work]))
+    worker = await engine.start_worker(registry=Registry([Chain], [engine.activities.work]))
     handle = await engine.client.start("bogus", id="one")
-    await _listed(worker, "open execution")
+    await _wait_until_listed(worker, "open execution")
     await handle.terminate("never existed")
 
     assert (await engine.until_status("one", ExecutionStatus.TERMINATED)).reason == "never existed"
-    await _unlisted(worker)
+    await _wait_until_none_is_listed(worker)
 
 
 async def test_a_bug_that_fails_a_step_pauses_the_execution_with_the_reason(
@@ -386,14 +390,14 @@ async def test_a_bug_that_fails_a_step_pauses_the_execution_with_the_reason(
         record_fired(draft, timer_id)
 
     monkeypatch.setattr(run_inbox, "record_timer_fired", record_timer_fired)
-    worker = await engine.worker()
+    worker = await engine.start_worker()
     handle = await engine.client.start(Sleeper, 0.01, id="one")
     head = await engine.until_status("one", ExecutionStatus.PAUSED)
-    fault = await _listed(worker, "open execution")
+    fault = await _wait_until_listed(worker, "open execution")
 
     assert "a bug" in head.reason
     assert "a bug" in fault.why
     fails = False
     await engine.client.retry("one")
     assert await within(handle.result()) == "slept"
-    await _unlisted(worker)
+    await _wait_until_none_is_listed(worker)

@@ -16,25 +16,25 @@ from workflows.engine.store.keys import WorkflowKeys
 from workflows.engine.store.session import Committer, open_session
 
 
-async def committer(store: KeyValueStore) -> Committer:
+async def _open_committer(store: KeyValueStore) -> Committer:
     return Committer(store, await open_session(store, WorkflowKeys(Keys("test")), "worker-1"))
 
 
 async def test_closing_a_committer_waits_for_queued_proposals() -> None:
     store = MemoryStore()
-    writes = await committer(store)
-    answer = writes.propose([Absent(b"/a")], [Put(b"/a", b"1")])
-    await writes.close()
+    committer = await _open_committer(store)
+    answer = committer.propose([Absent(b"/a")], [Put(b"/a", b"1")])
+    await committer.close()
 
     assert isinstance(answer.result(), Committed)
 
 
 async def test_a_committer_that_was_abandoned_before_its_first_transaction_can_be_closed() -> None:
     store = MemoryStore()
-    writes = await committer(store)
-    answer = writes.propose([Absent(b"/a")], [Put(b"/a", b"1")])
-    writes.abandon()
-    await writes.close()
+    committer = await _open_committer(store)
+    answer = committer.propose([Absent(b"/a")], [Put(b"/a", b"1")])
+    committer.abandon()
+    await committer.close()
 
     with pytest.raises(SessionLost):
         answer.result()
@@ -43,10 +43,10 @@ async def test_a_committer_that_was_abandoned_before_its_first_transaction_can_b
 async def test_a_session_that_is_lost_during_an_outage_fails_waiting_proposals() -> None:
     store = FaultyStore(MemoryStore())
     session = await open_session(store, WorkflowKeys(Keys("test")), "worker-1")
-    writes = Committer(store, session)
+    committer = Committer(store, session)
     store.is_unavailable = True
-    answer = writes.propose([Absent(b"/a")], [Put(b"/a", b"1")])
-    closing = asyncio.ensure_future(writes.close())
+    answer = committer.propose([Absent(b"/a")], [Put(b"/a", b"1")])
+    closing = asyncio.ensure_future(committer.close())
     await asyncio.sleep(0)
     session.lose()
     await closing

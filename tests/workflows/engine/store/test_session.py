@@ -1,4 +1,4 @@
-"""The renewal of a session's lease: a failure ends the session, and it belongs to no trace."""
+"""Renewals of a session's lease: a failed renewal ends the session; no trace contains renewals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""Activities: attempts, timeouts, heartbeats, pauses until a user acts, cancellation."""
+"""Activities: attempts, timeouts, heartbeats, pauses until a user acts, cancellation.
+
+The workflow ``Chain`` runs the activity ``work`` for each word; after three failed attempts it is
+paused. ``failures_left`` is the number of attempts that fail. ``Waiting`` runs the named activity
+with the given limits, and returns the result of the activity or the type of its error. ``Saga``
+books and pays; if it cannot pay, it undoes the booking.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +36,7 @@ from workflows.model.policies import ExecutionStatus
 
 async def test_the_history_records_only_the_last_attempt(engine: EngineHarness) -> None:
     engine.activities.failures_left = 2
-    await engine.worker()
+    await engine.start_worker()
     handle = await engine.client.start(Chain, ["a"], id="one")
     await within(handle.result())
     events = await engine.history(handle)
@@ -42,11 +48,11 @@ async def test_the_history_records_only_the_last_attempt(engine: EngineHarness) 
     assert [event.attempt for event in started] == [3]
 
 
-async def test_after_the_last_attempt_the_execution_is_paused_with_its_reason(
+async def test_with_pause_when_exhausted_the_execution_is_paused_after_the_last_attempt(
     engine: EngineHarness,
 ) -> None:
     engine.activities.failures_left = 3
-    await engine.worker()
+    await engine.start_worker()
     await engine.client.start(Chain, ["a"], id="one")
     head = await engine.until_status("one", ExecutionStatus.PAUSED)
 
@@ -56,13 +62,13 @@ async def test_after_the_last_attempt_the_execution_is_paused_with_its_reason(
 
 async def test_a_paused_execution_continues_after_a_retry(engine: EngineHarness) -> None:
     engine.activities.failures_left = 3
-    await engine.worker()
+    await engine.start_worker()
     handle = await engine.client.start(Chain, ["a", "b"], id="one")
     await engine.until_status("one", ExecutionStatus.PAUSED)
     await engine.client.retry("one", "the disk is back")
 
     assert await within(handle.result()) == ["A", "B"]
-    assert "WorkflowExecutionUnpaused" in await engine.types(handle)
+    assert "WorkflowExecutionUnpaused" in await engine.event_types(handle)
 
 
 class Failing:
@@ -79,15 +85,21 @@ class Failing:
         return what.upper()
 
 
+PAUSES = True
+"""The argument of a saga that is paused after the last attempt."""
+
+
 def _saga(failing: Failing) -> Registry:
     return Registry([Saga], [failing.work])
 
 
-async def test_after_the_last_attempt_the_failure_reaches_the_code(engine: EngineHarness) -> None:
+async def test_without_pause_when_exhausted_the_last_failure_reaches_the_workflow(
+    engine: EngineHarness,
+) -> None:
     failing = Failing()
-    await engine.worker(registry=_saga(failing))
+    await engine.start_worker(registry=_saga(failing))
 
-    assert await engine.run(Saga) == ["UNDO", "ActivityError", "MaximumAttemptsReached"]
+    assert await engine.run_workflow(Saga) == ["UNDO", "ActivityError", "MaximumAttemptsReached"]
     assert failing.calls == ["book", "pay", "pay", "undo"]
 
 
@@ -95,14 +107,14 @@ async def test_cancelling_a_paused_execution_runs_its_compensation(
     engine: EngineHarness,
 ) -> None:
     failing = Failing()
-    await engine.worker(registry=_saga(failing))
-    handle = await engine.client.start(Saga, True, id="one")
+    await engine.start_worker(registry=_saga(failing))
+    handle = await engine.client.start(Saga, PAUSES, id="one")
     await engine.until_status("one", ExecutionStatus.PAUSED)
     await handle.cancel("no use")
 
     assert (await within(handle.result()))[0] == "UNDO"
     assert failing.calls == ["book", "pay", "pay", "undo"]
-    types = await engine.types(handle)
+    types = await engine.event_types(handle)
     assert "WorkflowExecutionUnpaused" in types
     assert types.count("ActivityTaskFailed") == 1
 
@@ -111,19 +123,19 @@ async def test_the_next_worker_runs_the_compensation_of_an_execution_cancelled_w
     engine: EngineHarness,
 ) -> None:
     failing = Failing()
-    first = await engine.worker(registry=_saga(failing))
-    handle = await engine.client.start(Saga, True, id="one")
+    first = await engine.start_worker(registry=_saga(failing))
+    handle = await engine.client.start(Saga, PAUSES, id="one")
     await engine.until_status("one", ExecutionStatus.PAUSED)
     await first.close()
     await handle.cancel()
-    await engine.worker(registry=_saga(failing))
+    await engine.start_worker(registry=_saga(failing))
 
     assert (await within(handle.result()))[0] == "UNDO"
 
 
 async def test_a_signal_reaches_a_paused_execution(engine: EngineHarness) -> None:
     engine.activities.failures_left = 3
-    await engine.worker()
+    await engine.start_worker()
     handle = await engine.client.start(Chain, ["a"], id="one")
     await engine.until_status("one", ExecutionStatus.PAUSED)
     await handle.signal("anything")
@@ -136,7 +148,7 @@ async def test_a_signal_reaches_a_paused_execution(engine: EngineHarness) -> Non
 
 async def test_a_paused_execution_can_be_terminated(engine: EngineHarness) -> None:
     engine.activities.failures_left = 3
-    await engine.worker()
+    await engine.start_worker()
     handle = await engine.client.start(Chain, ["a"], id="one")
     await engine.until_status("one", ExecutionStatus.PAUSED)
     await handle.terminate("hopeless")
@@ -145,7 +157,7 @@ async def test_a_paused_execution_can_be_terminated(engine: EngineHarness) -> No
 
 
 async def test_only_a_paused_execution_can_be_retried(engine: EngineHarness) -> None:
-    await engine.worker()
+    await engine.start_worker()
     await engine.client.start(Sleeper, id="one")
 
     with pytest.raises(CallRejected):
@@ -155,10 +167,10 @@ async def test_only_a_paused_execution_can_be_retried(engine: EngineHarness) -> 
 async def test_an_attempt_that_times_out_is_retried_until_schedule_to_close(
     engine: EngineHarness,
 ) -> None:
-    await engine.worker()
+    await engine.start_worker()
 
     assert (
-        await engine.run(Waiting, "wait", ActivityLimits(0.02, schedule_to_close_s=2))
+        await engine.run_workflow(Waiting, "wait", ActivityLimits(0.02, schedule_to_close_s=2))
         == "TimeoutError ScheduleToClose"
     )
     assert len(engine.activities.calls) > 1
@@ -167,20 +179,20 @@ async def test_an_attempt_that_times_out_is_retried_until_schedule_to_close(
 async def test_the_attempt_after_a_heartbeat_timeout_gets_the_details_of_the_last_heartbeat(
     engine: EngineHarness,
 ) -> None:
-    await engine.worker()
+    await engine.start_worker()
 
-    assert await engine.run(Waiting, "climb", ActivityLimits(10, heartbeat_s=0.5)) == "up"
+    assert await engine.run_workflow(Waiting, "climb", ActivityLimits(10, heartbeat_s=0.5)) == "up"
     assert engine.activities.received_details == [(), ("step 1",)]
 
 
 async def test_a_cancelled_execution_stops_its_activity(engine: EngineHarness) -> None:
-    await engine.worker()
+    await engine.start_worker()
     handle = await engine.client.start(Waiting, "wait", ActivityLimits(10), id="one")
     await within(engine.activities.begun.wait())
     await handle.cancel()
     await engine.until_status("one", ExecutionStatus.CANCELED)
 
-    events = await engine.types(handle)
+    events = await engine.event_types(handle)
     assert events.index("ActivityTaskCancelRequested") < events.index("ActivityTaskCanceled")
 
 
@@ -200,13 +212,13 @@ async def test_a_cancelled_activity_is_not_started_again_after_a_takeover(
                 cancel_was_ignored.set()
 
     with_ignoring = registry(engine.activities, ignoring)
-    worker = await engine.worker(registry=with_ignoring)
+    worker = await engine.start_worker(registry=with_ignoring)
     handle = await engine.client.start(Waiting, "ignoring", ActivityLimits(20), id="one")
     await within(engine.activities.begun.wait())
     await handle.cancel()
     await within(cancel_was_ignored.wait())
-    await engine.kill(worker)
-    await engine.worker(registry=with_ignoring)
+    await engine.kill_worker(worker)
+    await engine.start_worker(registry=with_ignoring)
 
     await engine.until_status("one", ExecutionStatus.CANCELED)
     assert engine.activities.calls == ["ignoring"]
@@ -222,9 +234,9 @@ async def test_an_activity_that_raises_cancelled_error_itself_has_failed(
             await asyncio.sleep(0)
         return "done"
 
-    await engine.worker(registry=registry(engine.activities, cancelling_itself))
+    await engine.start_worker(registry=registry(engine.activities, cancelling_itself))
 
-    assert await engine.run(Waiting, "cancelling_itself", ActivityLimits(20)) == "done"
+    assert await engine.run_workflow(Waiting, "cancelling_itself", ActivityLimits(20)) == "done"
 
 
 async def test_a_heartbeat_of_a_timed_out_attempt_does_not_count_for_the_next(
@@ -251,28 +263,28 @@ async def test_a_heartbeat_of_a_timed_out_attempt_does_not_count_for_the_next(
             engine.activities.begun.set()
         return "too late"
 
-    await engine.worker(registry=registry(engine.activities, reattempted))
+    await engine.start_worker(registry=registry(engine.activities, reattempted))
 
-    assert "cancelled" in await engine.run(Waiting, "reattempted", ActivityLimits(0.3))
+    assert "cancelled" in await engine.run_workflow(Waiting, "reattempted", ActivityLimits(0.3))
 
 
 async def test_a_retry_restarts_the_timeouts_also_after_a_takeover(engine: EngineHarness) -> None:
     clock = JumpingClock()
-    first = await engine.worker(clock=clock)
+    first = await engine.start_worker(clock=clock)
     engine.activities.failures_left = 2
     handle = await engine.client.start(
         Waiting,
         "work_or_wait",
-        ActivityLimits(20, 0, 60, maximum_attempts=2, pause_when_exhausted=True),
+        ActivityLimits(20, schedule_to_close_s=60, maximum_attempts=2, pause_when_exhausted=True),
         id="one",
     )
     await engine.until_status("one", ExecutionStatus.PAUSED)
-    clock.offset_ms = 3_600_000
+    clock.offset_ms = 3_600_000  # later than schedule_to_close_s after the first attempt
     await engine.client.retry("one")
     await within(engine.activities.begun.wait())
-    await engine.kill(first)
+    await engine.kill_worker(first)
     engine.activities.gate.set()
-    await engine.worker(clock=clock)
+    await engine.start_worker(clock=clock)
 
     assert await within(handle.result()) == "waited"
 
@@ -280,7 +292,7 @@ async def test_a_retry_restarts_the_timeouts_also_after_a_takeover(engine: Engin
 async def test_an_argument_beyond_the_payload_limit_is_rejected_by_the_client(
     engine: EngineHarness,
 ) -> None:
-    await engine.worker()
+    await engine.start_worker()
     await engine.client.start(Greedy, PAYLOAD_ERROR_BYTES - 100, id="fits")
     assert await engine.until_status("fits", ExecutionStatus.COMPLETED)
 
@@ -291,7 +303,7 @@ async def test_an_argument_beyond_the_payload_limit_is_rejected_by_the_client(
 async def test_an_activity_argument_beyond_the_payload_limit_pauses_the_execution(
     engine: EngineHarness,
 ) -> None:
-    await engine.worker()
+    await engine.start_worker()
     await engine.client.start(Greedy, PAYLOAD_ERROR_BYTES + 100, id="one")
     head = await engine.until_status("one", ExecutionStatus.PAUSED)
 
@@ -301,8 +313,8 @@ async def test_an_activity_argument_beyond_the_payload_limit_pauses_the_executio
 async def test_a_large_payload_is_logged_with_its_event(
     engine: EngineHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await engine.worker()
-    await engine.run(Greedy, PAYLOAD_WARN_BYTES, id="large")
+    await engine.start_worker()
+    await engine.run_workflow(Greedy, PAYLOAD_WARN_BYTES, id="large")
 
     async def both_are_logged() -> list[str] | None:
         messages = [
@@ -311,5 +323,6 @@ async def test_a_large_payload_is_logged_with_its_event(
         return messages if len(messages) == 2 else None
 
     scheduled, completed = await eventually(both_are_logged)
+    # The events have some bytes more than the payload.
     assert "ActivityTaskScheduled, has 8304 bytes, PAYLOAD_WARN_BYTES is" in scheduled
     assert "ActivityTaskCompleted, has 8230 bytes, PAYLOAD_WARN_BYTES is" in completed

@@ -40,7 +40,8 @@ class SlowStore(MemoryStore):
 async def test_concurrent_signals_that_close_many_executions_lose_no_transaction() -> None:
     store = SlowStore()
     engine = EngineHarness(store)
-    await engine.worker()
+    await engine.start_worker()
+    # A ``Basket`` returns its things, here none, after the signal ``close``.
     starts = (engine.client.start(Basket, id=f"basket-{number}") for number in range(EXECUTIONS))
     handles = await asyncio.gather(*starts)
     for handle in handles:

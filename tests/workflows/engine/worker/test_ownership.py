@@ -1,4 +1,8 @@
-"""Workers own equal shares of the shards, take them over, and only an owner writes a shard."""
+"""Workers own equal shares of the shards, take them over, and only an owner writes a shard.
+
+The workflow ``Chain`` returns its words in upper case; ``Basket`` collects the words of signals
+``put`` until the signal ``close``.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +41,8 @@ def test_ids_spread_over_all_shards() -> None:
 async def test_all_shards_have_an_owner_after_workers_start_and_stop(
     engine: EngineHarness,
 ) -> None:
-    first = await engine.worker()
-    second = await engine.worker()
+    first = await engine.start_worker()
+    second = await engine.start_worker()
 
     async def shared() -> bool:
         return len(first.shards) == len(second.shards) == SHARD_COUNT // 2
@@ -54,43 +58,43 @@ async def test_all_shards_have_an_owner_after_workers_start_and_stop(
 
 
 async def test_executions_continue_while_shards_change_their_owner(engine: EngineHarness) -> None:
-    await engine.worker()
+    await engine.start_worker()
     handles = [
         await engine.client.start(Chain, ["a", "b", "c"], 0.01, id=f"one-{number}")
         for number in range(40)
     ]
-    second = await engine.worker()
-    third = await engine.worker()
+    second = await engine.start_worker()
+    third = await engine.start_worker()
     await second.close()
     results = await within(asyncio.gather(*(handle.result() for handle in handles)))
 
     assert results == [["A", "B", "C"]] * 40
-    assert third.sessions == 1
+    assert third.sessions == 1  # it has not lost its first session
 
 
 async def test_another_worker_takes_over_the_executions_of_a_dead_worker(
     engine: EngineHarness,
 ) -> None:
-    dead = await engine.worker(options=WorkerOptions(ttl_s=2))
+    dead = await engine.start_worker(options=WorkerOptions(ttl_s=2))
     basket = await engine.client.start(Basket, id="basket")
     await basket.signal("put", "thing")
     await dead.abandon()
-    await engine.worker()
+    await engine.start_worker()
     await basket.signal("close")
 
     assert await within(basket.result()) == ["thing"]
 
 
 async def test_timers_continue_with_the_new_owner(engine: EngineHarness) -> None:
-    dead = await engine.worker()
+    dead = await engine.start_worker()
     handle = await engine.client.start(Sleeper, 0.5, id="sleeper")
 
     async def asleep() -> bool:
         return bool((await engine.head("sleeper")).timers)
 
     await eventually(asleep)
-    await engine.kill(dead)
-    await engine.worker()
+    await engine.kill_worker(dead)
+    await engine.start_worker()
 
     assert await within(handle.result()) == "slept"
 
@@ -98,7 +102,7 @@ async def test_timers_continue_with_the_new_owner(engine: EngineHarness) -> None
 async def test_the_state_of_an_execution_that_is_not_cached_is_restored_by_replay(
     engine: EngineHarness,
 ) -> None:
-    worker = await engine.worker(options=WorkerOptions(cached_runs=1))
+    worker = await engine.start_worker(options=WorkerOptions(cached_runs=1))
     baskets = [await engine.client.start(Basket, id=f"basket-{number}") for number in range(5)]
     for word in ("a", "b"):
         for basket in baskets:
@@ -113,7 +117,7 @@ async def test_the_state_of_an_execution_that_is_not_cached_is_restored_by_repla
 
 
 async def test_a_worker_that_lost_its_session_opens_another(engine: EngineHarness) -> None:
-    worker = await engine.worker()
+    worker = await engine.start_worker()
     assert worker.term is not None
     await engine.store.revoke_lease(worker.term.session.lease)
 
@@ -121,12 +125,12 @@ async def test_a_worker_that_lost_its_session_opens_another(engine: EngineHarnes
         return worker.sessions > 1 and len(worker.shards) == SHARD_COUNT
 
     await eventually(back)
-    assert await engine.run(Chain, ["a"]) == ["A"]
+    assert await engine.run_workflow(Chain, ["a"]) == ["A"]
 
 
 @pytest.mark.parametrize("count", [1, 3])
 async def test_no_two_workers_own_a_shard(engine: EngineHarness, count: int) -> None:
-    workers = [await engine.worker() for _ in range(count)]
+    workers = [await engine.start_worker() for _ in range(count)]
 
     async def settled() -> bool:
         owned = [shard for worker in workers for shard in worker.shards]

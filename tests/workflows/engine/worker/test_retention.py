@@ -18,7 +18,7 @@ from tests.support.engine_samples import Chain
 from tests.support.faulty_store import FaultyStore
 from workflows.engine.client.client import Client
 from workflows.engine.store.archive_files import DAY_MS, ExecutionFiles, file_name
-from workflows.engine.store.keys import WorkflowKeys, new_id, shard_of
+from workflows.engine.store.keys import SHARD_COUNT, WorkflowKeys, new_id, shard_of
 from workflows.engine.store.records import RunHead
 from workflows.engine.worker.retention import Archive
 from workflows.engine.worker.worker import WorkerOptions
@@ -26,6 +26,7 @@ from workflows.model.policies import ExecutionStatus
 
 
 def _head(day: int) -> RunHead:
+    """The head of a run that closed on this day after 1970-01-01."""
     return RunHead("one", new_id(0), "Chain", ExecutionStatus.COMPLETED, closed_ms=day * DAY_MS + 1)
 
 
@@ -72,7 +73,7 @@ class CountingStore(FaultyStore):
 
     def __init__(self, store: KeyValueStore, keys: WorkflowKeys) -> None:
         super().__init__(store)
-        self._shard_reads = [Get(*keys.range_of("closed", shard)) for shard in range(16)]
+        self._shard_reads = [Get(*keys.range_of("closed", shard)) for shard in range(SHARD_COUNT)]
         self.whole_reads = 0
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
@@ -83,15 +84,15 @@ class CountingStore(FaultyStore):
 async def test_archiving_reads_the_closed_runs_of_a_shard_once_and_lists_no_directory(
     engine: EngineHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def names(_: LocalFiles) -> list[str]:
+    def fail(_: LocalFiles) -> list[str]:
         raise AssertionError("the directory was listed")
 
-    monkeypatch.setattr(LocalFiles, "names", names)
+    monkeypatch.setattr(LocalFiles, "names", fail)
     store = CountingStore(engine.store, engine.client.keys)
     archive = Archive(ExecutionFiles(tmp_path), retention_s=0.0, sweep_s=0.01)
-    worker = await engine.worker(store=store, options=WorkerOptions(archive=archive))
+    worker = await engine.start_worker(store=store, options=WorkerOptions(archive=archive))
     for number in range(6):
-        await engine.run(Chain, ["a"], id=f"closed-{number}")
+        await engine.run_workflow(Chain, ["a"], id=f"closed-{number}")
 
         async def archived(number: int = number) -> bool:
             return len(list(tmp_path.glob("*/*.zst"))) == number + 1
@@ -107,7 +108,7 @@ async def test_the_result_of_an_archived_run_comes_from_the_archive(
     monkeypatch.setattr("workflows.engine.client.completions.ABSENT_S_MAX", 0.0)
     files = ExecutionFiles(tmp_path)
     archive = Archive(files, retention_s=0.0, sweep_s=0.01)
-    await engine.worker(options=WorkerOptions(archive=archive))
+    await engine.start_worker(options=WorkerOptions(archive=archive))
     handle = await engine.client.start(Chain, ["a"], id="one")
     await within(handle.result())
 
@@ -124,7 +125,7 @@ async def test_the_result_of_an_archived_run_comes_from_the_archive(
 async def test_an_unreadable_closed_head_does_not_stop_the_archiving_of_others(
     engine: EngineHarness, tmp_path: Path
 ) -> None:
-    await engine.worker()
+    await engine.start_worker()
     handle = await engine.client.start(Chain, ["a"], id="one")
     await within(handle.result())
     key = engine.client.keys.closed("one", handle.run_id)
@@ -135,9 +136,10 @@ async def test_an_unreadable_closed_head_does_not_stop_the_archiving_of_others(
         await within(handle.result())
 
     archive = Archive(ExecutionFiles(tmp_path), retention_s=0.0, sweep_s=0.01)
-    second = await engine.worker(options=WorkerOptions(archive=archive))
+    second = await engine.start_worker(options=WorkerOptions(archive=archive))
+    # Another execution of the same shard:
     neighbour = next(name for name in map(str, count()) if shard_of(name) == shard_of("one"))
-    await engine.run(Chain, ["a"], id=neighbour)
+    await engine.run_workflow(Chain, ["a"], id=neighbour)
 
     async def archived() -> bool:
         return len(list(tmp_path.glob("*/*.zst"))) == 1

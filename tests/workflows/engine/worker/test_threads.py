@@ -1,4 +1,8 @@
-"""Plain activities run in threads, so the event loop and the renewal of the lease continue."""
+"""Plain activities run in threads, so the event loop and the renewal of the lease continue.
+
+The workflow ``Waiting`` runs the named activity with the given limits, and returns the result of
+the activity or the type of its error.
+"""
 
 from __future__ import annotations
 
@@ -55,20 +59,23 @@ async def test_the_worker_keeps_its_lease_while_a_plain_activity_blocks(
 ) -> None:
     blocking = Blocking()
     with_blocking = registry(engine.activities, blocking.block)
-    worker = await engine.worker(registry=with_blocking, options=WorkerOptions(ttl_s=LEASE_S))
+    worker = await engine.start_worker(registry=with_blocking, options=WorkerOptions(ttl_s=LEASE_S))
     handle = await engine.client.start(
         Waiting, "block", ActivityLimits(60, maximum_attempts=3), id="one"
     )
     await asyncio.to_thread(blocking.begun.wait, 60)
     until = time.monotonic() + 1.5 * LEASE_S
     while time.monotonic() < until:
-        other = await engine.run(Chain, ["a", "b"], PAUSE_S, id=f"other-{time.monotonic_ns()}")
+        other = await engine.run_workflow(
+            Chain, ["a", "b"], PAUSE_S, id=f"other-{time.monotonic_ns()}"
+        )
         assert other == ["A", "B"]
     blocking.gate.set()
 
     assert await within(handle.result()) == "attempt 1"
-    assert blocking.calls != [threading.get_ident()]
-    assert (len(blocking.calls), worker.sessions) == (1, 1)
+    (thread,) = blocking.calls
+    assert thread != threading.get_ident()
+    assert worker.sessions == 1
 
 
 async def test_a_timed_out_plain_activity_keeps_its_thread_until_it_returns(
@@ -76,23 +83,23 @@ async def test_a_timed_out_plain_activity_keeps_its_thread_until_it_returns(
 ) -> None:
     blocking = Blocking()
     with_blocking = registry(engine.activities, blocking.block)
-    await engine.worker(registry=with_blocking, options=WorkerOptions(threads=2))
-    late = await engine.client.start(
-        Waiting, "block", ActivityLimits(0.5, maximum_attempts=2), id="late"
-    )
+    await engine.start_worker(registry=with_blocking, options=WorkerOptions(threads=2))
+    limits = ActivityLimits(start_to_close_s=0.5, maximum_attempts=2)
+    await engine.client.start(Waiting, "block", limits, id="late")
     head = await engine.until_status("late", ExecutionStatus.COMPLETED)
     assert head.result == "TimeoutError StartToClose"
+    # The two attempts keep both threads, so the next activity waits for a thread. An asynchronous
+    # activity, as in ``Chain``, needs none.
     third = await engine.client.start(Waiting, "block", ActivityLimits(20), id="third")
 
     async def scheduled() -> bool:
         return bool((await engine.head("third")).activities)
 
     await eventually(scheduled)
-    assert await engine.run(Chain, ["a"], id="other") == ["A"]
+    assert await engine.run_workflow(Chain, ["a"], id="other") == ["A"]
     assert len(blocking.calls) == 2
     blocking.gate.set()
     assert await within(third.result()) == "attempt 1"
-    assert late.run_id
 
 
 @pytest.mark.parametrize("heartbeat_s", [0.0, 5.0])
@@ -100,8 +107,9 @@ async def test_a_plain_activity_gets_its_cancellation_at_its_heartbeat(
     engine: EngineHarness, heartbeat_s: float
 ) -> None:
     blocking = Blocking()
-    await engine.worker(registry=registry(engine.activities, blocking.beat))
-    handle = await engine.client.start(Waiting, "beat", ActivityLimits(20, heartbeat_s), id="one")
+    await engine.start_worker(registry=registry(engine.activities, blocking.beat))
+    limits = ActivityLimits(start_to_close_s=20, heartbeat_s=heartbeat_s)
+    handle = await engine.client.start(Waiting, "beat", limits, id="one")
     await asyncio.to_thread(blocking.begun.wait, 20)
     await handle.cancel()
 

@@ -37,7 +37,7 @@ WRITES_MAX = 16
 
 @pytest.fixture(autouse=True)
 def low_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Archive the live log when it has three segments."""
+    """Archive the live log when it has three segments: an ADD, DEL or applied pool writes one."""
     monkeypatch.setattr(activities_module, "needs_sealing", lambda live: live >= 3)
 
 
@@ -193,9 +193,9 @@ async def test_two_controllers_seal_the_log_once(store: KeyValueStore, tmp_path:
     files = LocalFiles(tmp_path / "archive")
     async with JobHostHarness(store, _make_host_with(files)) as hosts:
         await hosts.node.apply(*(pool(f"p{n}", f"10.6.{n}.1") for n in range(3)))
-        await hosts.host("one")
-        await hosts.host("two")
-        await hosts.until_found(WORKFLOW_ID, seals=1)
+        await hosts.start_controller("one")
+        await hosts.start_controller("two")
+        await hosts.until_status(WORKFLOW_ID, seals=1)
         report = await verify(store, hosts.node.keys, files)
 
     assert report.is_clean
@@ -206,7 +206,7 @@ async def test_a_controller_without_an_archive_deletes_the_prune_schedule() -> N
     async with JobHostHarness(MemoryStore()) as hosts:
         schedules = Schedules(hosts.client)
         await schedules.create(SCHEDULE_ID, PRUNE_SCHEDULE)
-        await hosts.host("one")
+        await hosts.start_controller("one")
 
         key = hosts.client.keys.open(f"schedule/{SCHEDULE_ID}")
 
@@ -226,9 +226,11 @@ async def test_the_next_controller_seals_the_log_after_a_kill_at_any_write(
     async with JobHostHarness(MemoryStore(), _make_host_with(files)) as hosts:
         await hosts.node.apply(*(pool(f"p{n}", f"10.6.{n}.1") for n in range(3)))
         killing = KillingStore(hosts.store, at, moment)
-        await hosts.host("killed", killing)
-        await hosts.remove_when_dead("killed", killing, lambda: hosts.has(WORKFLOW_ID, seals=1))
-        await hosts.host("next")
+        await hosts.start_controller("killed", killing)
+        await hosts.remove_when_dead(
+            "killed", killing, lambda: hosts.has_status(WORKFLOW_ID, seals=1)
+        )
+        await hosts.start_controller("next")
         await hosts.until(lambda: _seal_is_done(hosts))
         report = await verify(hosts.store, hosts.node.keys, files)
 

@@ -10,15 +10,17 @@ from workflows.jobs.archive.archive import PAUSE_S_MAX, PAUSE_S_MIN, pause_s
 
 
 def test_an_idle_log_is_checked_once_a_minute() -> None:
-    assert pause_s(100, 100, 60.0) == PAUSE_S_MAX
-    assert pause_s(0, 20_000, 60.0) == PAUSE_S_MAX, "after the log was archived"
-    assert pause_s(10, 0, 0.0) == PAUSE_S_MAX, "after the first check"
+    assert pause_s(live=100, before=100, elapsed_s=60.0) == PAUSE_S_MAX
+    archived = pause_s(live=0, before=20_000, elapsed_s=60.0)
+    assert archived == PAUSE_S_MAX, "after the log was archived"
+    assert pause_s(live=10, before=0, elapsed_s=0.0) == PAUSE_S_MAX, "after the first check"
 
 
 def test_a_growing_log_is_checked_in_half_the_time_to_its_limit() -> None:
     # 1,000 segments in 20 s, and 1,000 segments to the limit: half of 20 s.
-    assert pause_s(LIVE_SEGMENTS_MAX - 1_000, LIVE_SEGMENTS_MAX - 2_000, 20.0) == 10.0
-    assert pause_s(LIVE_SEGMENTS_MAX, 0, 1.0) == PAUSE_S_MIN
+    live = LIVE_SEGMENTS_MAX - 1_000
+    assert pause_s(live, before=live - 1_000, elapsed_s=20.0) == 10.0
+    assert pause_s(LIVE_SEGMENTS_MAX, before=0, elapsed_s=1.0) == PAUSE_S_MIN
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.floats(0, 10**6))

@@ -83,10 +83,10 @@ class AutoPoolHarness:
     async def open(self, controllers: int = 1) -> None:
         await self.node.__aenter__()
         for _ in range(controllers):
-            await self.host()
+            await self.start_controller()
 
-    async def host(self, store: KeyValueStore | None = None) -> JobHost:
-        """Start another controller; it leads unless a controller leads already."""
+    async def start_controller(self, store: KeyValueStore | None = None) -> JobHost:
+        """Start the jobs of another controller, which leads unless a controller leads already."""
         name = f"controller-{next(self._numbers)}"
         host = JobHost(
             store or self.store,
@@ -102,7 +102,7 @@ class AutoPoolHarness:
         self._tasks[name] = (host, tasks)
         return host
 
-    async def kill(self, host: JobHost) -> None:
+    async def kill_controller(self, host: JobHost) -> None:
         """Kill a controller: it releases no shard, and its lease expires immediately."""
         name = next(name for name, (item, _) in self._tasks.items() if item is host)
         _, tasks = self._tasks.pop(name)
@@ -120,6 +120,7 @@ class AutoPoolHarness:
         await self.node.__aexit__(None, None, None)
 
     async def play(self, line: str) -> str:
+        """Run one command of a script; return its output."""
         parts = shlex.split(line)
         options = {
             name.replace("-", "_"): value

@@ -91,7 +91,7 @@ def scale_of(kind: str, size: int) -> Scale:
         case "Job" | "CronJob":
             return Scale(completions=size)
         case _:
-            return Scale(size)
+            return Scale(replicas=size)
 
 
 def pod_of(name: str, application: Application | None, annotations: dict[str, str]) -> PodFacts:

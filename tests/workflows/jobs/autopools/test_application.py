@@ -1,4 +1,8 @@
-"""Automatic pools with controllers, in memory and on etcd: many applications, kills, takeovers."""
+"""Automatic pools with controllers, in memory and on etcd: many applications, kills, takeovers.
+
+An application is a Deployment, unless its path names another kind. ``size``: its number of Pods;
+``number``: the number of addresses that its Pod template requests; ``subnet``: that of its pool.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +33,11 @@ APPLICATIONS = 30
 APPLICATIONS_DURING_KILL = 8
 CONCURRENT_ADDS = 100
 WAIT_S = 0.3
+"""Seconds that an ADD waits for a pool which no controller creates."""
+
+KILLED_AT = (6, 12, 20)
+"""The numbers of the commits at which a controller is killed."""
+
 OTHER_APPLICATIONS = 8
 EXTRA_PASSES_MAX = 2
 """Reconciliations that may follow for changes which arrived during a reconciliation."""
@@ -48,8 +57,8 @@ async def test_the_pools_of_thirty_applications_share_a_subnet_and_are_resized_a
     harness: AutoPoolHarness,
 ) -> None:
     """Cases I00006 and I00008 of docs/contributing/compatibility.md."""
-    await harness.host()
-    await harness.host()
+    await harness.start_controller()
+    await harness.start_controller()
     for number in range(APPLICATIONS):
         await harness.application(f"app-{number}", subnet="net", number="5")
     await harness.settle()
@@ -72,7 +81,7 @@ async def test_the_pools_of_thirty_applications_share_a_subnet_and_are_resized_a
 async def test_a_hundred_concurrent_adds_before_the_pool_exists_get_addresses_of_one_pool(
     harness: AutoPoolHarness,
 ) -> None:
-    await harness.host()
+    await harness.start_controller()
     await harness.application("web", size=str(CONCURRENT_ADDS), subnet="net")
 
     answers = await asyncio.gather(
@@ -89,10 +98,10 @@ async def test_a_hundred_concurrent_adds_before_the_pool_exists_get_addresses_of
 
 
 async def test_an_add_with_an_existing_pool_needs_no_controller(harness: AutoPoolHarness) -> None:
-    host = await harness.host()
+    host = await harness.start_controller()
     await harness.application("web", size="2", subnet="net")
     await harness.settle()
-    await harness.kill(host)
+    await harness.kill_controller(host)
 
     assert await harness.pod("web-0", of="web") == "has 10.7.0.10"
     assert harness.waits == 0
@@ -118,7 +127,7 @@ async def test_a_controller_that_starts_later_serves_a_waiting_pool_request(
     waiting = asyncio.ensure_future(harness.pod("web-0", of="CloneSet/web"))
     await eventually(lambda: _is_true(harness.waits == 1))
 
-    await harness.host()
+    await harness.start_controller()
 
     assert await within(waiting) == "has 10.7.0.10"
 
@@ -126,7 +135,7 @@ async def test_a_controller_that_starts_later_serves_a_waiting_pool_request(
 async def test_an_add_with_a_full_pool_succeeds_after_the_application_is_scaled_up(
     harness: AutoPoolHarness,
 ) -> None:
-    await harness.host()
+    await harness.start_controller()
     await harness.application("web", size="1", subnet="net")
     await harness.pod("web-0", of="web")
     with pytest.raises(AddressesUsedOut) as raised:
@@ -139,13 +148,13 @@ async def test_an_add_with_a_full_pool_succeeds_after_the_application_is_scaled_
 
 
 @pytest.mark.parametrize("moment", Moment)
-@pytest.mark.parametrize("at", [6, 12, 20])
+@pytest.mark.parametrize("at", KILLED_AT)
 async def test_another_controller_creates_the_pools_after_a_kill(
     harness: AutoPoolHarness, at: int, moment: Moment
 ) -> None:
-    await harness.host()
+    await harness.start_controller()
     killing = KillingStore(harness.store, at, moment)
-    killed = await harness.host(killing)
+    killed = await harness.start_controller(killing)
     for number in range(APPLICATIONS_DURING_KILL):
         await harness.application(f"app-{number}", subnet="net", number="2")
 
@@ -154,7 +163,7 @@ async def test_another_controller_creates_the_pools_after_a_kill(
 
     await eventually(is_over)
     killing.died.set()
-    await harness.kill(killed)
+    await harness.kill_controller(killed)
     await harness.settle()
 
     Counters.kills += 1
@@ -171,16 +180,16 @@ async def test_another_controller_creates_the_pools_after_a_kill(
 async def test_the_next_leader_applies_changes_made_while_there_was_no_leader(
     harness: AutoPoolHarness,
 ) -> None:
-    leader = await harness.host()
+    leader = await harness.start_controller()
     await harness.application("stays", size="1", subnet="net")
     await harness.application("goes", size="1", subnet="net")
     await harness.settle()
-    await harness.kill(leader)
+    await harness.kill_controller(leader)
     await harness.application("comes", size="1", subnet="net")
     await harness.application("stays", size="3", subnet="net")
     await harness.remove("goes")
 
-    await harness.host()
+    await harness.start_controller()
     await harness.settle()
 
     pools = (await harness.node.read_ledger()).pools
@@ -191,10 +200,11 @@ async def test_the_next_leader_applies_changes_made_while_there_was_no_leader(
 async def test_a_waiting_application_is_not_reconciled_for_changes_of_others(
     harness: AutoPoolHarness,
 ) -> None:
-    await harness.host()
+    await harness.start_controller()
     await harness.application("web", size="2", subnet="net")
     await harness.settle()
     await harness.pods_of("web", "2")
+    # The pool cannot shrink: both of its addresses are in use.
     await harness.application("web", size="1", subnet="net")
     passes = await _passes_when_waiting(harness)
 
@@ -223,7 +233,7 @@ async def test_a_signal_with_an_unknown_outcome_is_sent_again(
         return await send(client, *args, **options)
 
     monkeypatch.setattr(Client, "signal_with_start", lose_answers)
-    await harness.host()
+    await harness.start_controller()
     await harness.application("web", size="2", subnet="net")
 
     assert await harness.pod("web-0", of="web") == "has 10.7.0.10"
@@ -231,7 +241,7 @@ async def test_a_signal_with_an_unknown_outcome_is_sent_again(
 
 
 async def test_a_pool_that_an_operator_deletes_is_created_again(harness: AutoPoolHarness) -> None:
-    await harness.host()
+    await harness.start_controller()
     await harness.application("web", size="2", subnet="net")
     await harness.settle()
     (pool,) = (await harness.node.read_ledger()).pools.values()

@@ -24,7 +24,8 @@ SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
 
 async def run_script(text: str) -> str:
     """Run the commands of a script. Returns the script with the actual outputs."""
-    harness = AutoPoolHarness(MemoryStore(), settings=AutoPoolSettings("# feature off" not in text))
+    settings = AutoPoolSettings(enabled="# feature off" not in text)
+    harness = AutoPoolHarness(MemoryStore(), settings=settings)
     await harness.open()
     lines: list[str] = []
     try:

@@ -55,14 +55,14 @@ async def apply(agent: AgentHarness, *objects: workloads.Plain) -> None:
     await agent.apply(*(apply_command(document) for document in load_documents(text)))
 
 
-async def sizes(agent: AgentHarness) -> dict[str, int]:
+async def pool_sizes(agent: AgentHarness) -> dict[str, int]:
     pools = (await read_ledger(agent.store, agent.keys)).pools
     return {name: pool_addresses(pool).size for name, pool in pools.items()}
 
 
-async def until(agent: AgentHarness, expected: dict[str, int]) -> None:
+async def until_pool_sizes(agent: AgentHarness, expected: dict[str, int]) -> None:
     async def has_sizes() -> bool:
-        return await sizes(agent) == expected
+        return await pool_sizes(agent) == expected
 
     await eventually(has_sizes)
 
@@ -70,7 +70,7 @@ async def until(agent: AgentHarness, expected: dict[str, int]) -> None:
 RACKS = workloads.subnet("racks", "10.7.0.0/16", ["10.7.0.10-10.7.0.19"], "10.7.0.1")
 
 
-def web(replicas: int) -> workloads.Plain:
+def web_deployment(replicas: int) -> workloads.Plain:
     return workloads.deployment("web", "shop", replicas, ANNOTATIONS)
 
 
@@ -85,21 +85,21 @@ POOL = "auto4-web-eth0-fa382"
 async def test_a_pool_is_created_resized_and_deleted_with_its_deployment(
     agent: AgentHarness,
 ) -> None:
-    await apply(agent, RACKS, web(2), web_pod(0), web_pod(1))
+    await apply(agent, RACKS, web_deployment(2), web_pod(0), web_pod(1))
     assert await agent.add("web-0") == ["10.7.0.10/16"]
-    await until(agent, {POOL: 3})
+    await until_pool_sizes(agent, {POOL: 3})
 
-    await apply(agent, web(5))
-    await until(agent, {POOL: 6})
-    await apply(agent, web(1))
-    await until(agent, {POOL: 2})
+    await apply(agent, web_deployment(5))
+    await until_pool_sizes(agent, {POOL: 6})
+    await apply(agent, web_deployment(1))
+    await until_pool_sizes(agent, {POOL: 2})
     # Shrinking has removed the lowest unused addresses, 10.7.0.11 to 10.7.0.14.
     assert await agent.add("web-1") == ["10.7.0.15/16"]
 
     await agent.apply(DeleteRecord("Deployment", "shop", "web"))
     await agent.delete("web-0")
     await agent.delete("web-1")
-    await until(agent, {})
+    await until_pool_sizes(agent, {})
 
 
 async def test_an_add_before_its_deployment_exists_waits_for_the_deployment(
@@ -113,7 +113,7 @@ async def test_an_add_before_its_deployment_exists_waits_for_the_deployment(
         return metrics.auto_pool_waits == 1
 
     await eventually(is_waiting)
-    await apply(agent, web(1))
+    await apply(agent, web_deployment(1))
 
     assert await waiting == ["10.7.0.10/16"]
 
@@ -121,7 +121,7 @@ async def test_an_add_before_its_deployment_exists_waits_for_the_deployment(
 async def test_an_add_fails_without_a_wait_if_its_subnet_does_not_exist(
     agent: AgentHarness,
 ) -> None:
-    await apply(agent, web(1), web_pod(0))
+    await apply(agent, web_deployment(1), web_pod(0))
 
     error: Any = (await agent.call("ADD", "web-0")).error
 
@@ -146,10 +146,10 @@ async def test_the_application_of_a_replica_set_is_its_deployment(agent: AgentHa
     }
     pod = workloads.pod("web-0", "web-77", "shop", ANNOTATIONS)
     pod["metadata"]["ownerReferences"][0]["kind"] = "ReplicaSet"  # type: ignore[index]
-    await apply(agent, RACKS, web(2), replica_set, pod)
+    await apply(agent, RACKS, web_deployment(2), replica_set, pod)
 
     assert await agent.add("web-0") == ["10.7.0.10/16"]
-    await until(agent, {POOL: 3})
+    await until_pool_sizes(agent, {POOL: 3})
 
 
 async def test_a_third_party_application_keeps_its_pool_after_its_last_pod(
@@ -162,8 +162,8 @@ async def test_a_third_party_application_keeps_its_pool_after_its_last_pod(
     await apply(agent, RACKS, pod)
 
     await agent.add("clone-0")
-    (name,) = await sizes(agent)
+    (name,) = await pool_sizes(agent)
     await agent.delete("clone-0")
 
     assert name.startswith("auto4-clone-eth0-")
-    assert await sizes(agent) == {name: 2}
+    assert await pool_sizes(agent) == {name: 2}

@@ -57,7 +57,7 @@ def test_a_thousand_cordoned_nodes_fit_into_a_payload_with_their_records(
 
     observed = bounded_observation(dict.fromkeys(names, pods_to_evict), names)
     next_plan = plan(observed, {}, MAX_UNAVAILABLE)
-    state = ContinuedDrains(next_plan.records, 12_345)
+    state = ContinuedDrains(next_plan.records, drained=12_345)
 
     assert len(msgspec.json.encode(observed)) < PAYLOAD_ERROR_BYTES
     assert len(msgspec.json.encode(state)) < PAYLOAD_ERROR_BYTES
@@ -87,7 +87,7 @@ def test_unlisted_nodes_count_as_cordoned_and_are_listed_later() -> None:
 @pytest.mark.parametrize("suffix", [".eu-central-1.compute.internal", "." + "x" * 247])
 def test_a_node_without_room_keeps_the_time_at_which_its_drain_was_given_up(suffix: str) -> None:
     names = nodes(MAX_UNAVAILABLE, suffix)
-    given_up = DrainRecord(NOW_S - 1_000, NOW_S - 100)
+    given_up = DrainRecord(began_s=NOW_S - 1_000, given_up_s=NOW_S - 100)
     requests = {name: ["shop/web-0"] for name in names}
     observed = bounded_observation(requests, [])
     assert observed.is_cut
@@ -95,15 +95,15 @@ def test_a_node_without_room_keeps_the_time_at_which_its_drain_was_given_up(suff
     assert not {*unseen} & {request.node for request in observed.requests}
     records = dict.fromkeys([*unseen, "deleted"], given_up)
 
-    plan_of_cut = plan(observed, records, 1)
+    plan_of_cut = plan(observed, records, max_unavailable=1)
     assert all(plan_of_cut.records[node] == given_up for node in unseen)
     # The requests of all nodes but one have ended, and nothing is cut off any more.
     complete = bounded_observation({names[0]: []}, [])
-    later = plan(complete, plan_of_cut.records, 1)
+    later = plan(complete, plan_of_cut.records, max_unavailable=1)
     assert list(later.records) == [names[0]]
 
     many_records = dict.fromkeys(sorted(names)[-200:], given_up)
-    plan_of_many = plan(observed, many_records, 500)
+    plan_of_many = plan(observed, many_records, max_unavailable=500)
     assert len(msgspec.json.encode(ContinuedDrains(plan_of_many.records))) < PAYLOAD_ERROR_BYTES
 
 
@@ -120,7 +120,15 @@ def test_a_cordoned_node_whose_request_has_ended_comes_first() -> None:
 def test_no_node_is_cordoned_while_unlisted_nodes_reach_the_limit() -> None:
     requests = (DrainRequest("a"), DrainRequest("b"))
 
-    next_plan = plan_drains(requests, ("a",), {"a": DrainRecord(NOW_S)}, NOW_S, 3, unlisted=2)
+    # One listed node and two unlisted nodes are cordoned.
+    next_plan = plan_drains(
+        requests,
+        cordoned=("a",),
+        records={"a": DrainRecord(NOW_S)},
+        now_s=NOW_S,
+        max_unavailable=3,
+        unlisted=2,
+    )
 
     assert next_plan.steps == ()
 

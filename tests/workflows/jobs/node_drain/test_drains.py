@@ -118,7 +118,7 @@ async def test_a_failed_step_of_one_node_does_not_stop_the_others(
     cluster = ScriptedCluster(a=["shop/a"], b=["shop/b"])
     cluster.failing_nodes = {"a"}
 
-    handle, harness = await start_drains(cluster, 2)
+    handle, harness = await start_drains(cluster, max_unavailable=2)
     await harness.environment.advance(STEPS_S + ACTIVE_S)
 
     assert cluster.steps[:3] == ["cordon a", "cordon b", "evict shop/b"]
@@ -147,6 +147,6 @@ async def test_a_cordoned_node_is_uncordoned_if_no_node_may_be_drained(
     cluster = ScriptedCluster(a=["shop/a"])
     cluster.cordoned = ["a"]
 
-    await start_drains(cluster, 0)
+    await start_drains(cluster, max_unavailable=0)
 
     assert cluster.steps == ["uncordon a"]

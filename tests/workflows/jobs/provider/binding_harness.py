@@ -66,8 +66,16 @@ class BindingHarness:
         )
         deadline_ms = self.env.now_ms + round(wait_s * 1000)
         bound = addresses_of(endpoint, PARENT_MACS)
-        pod = (endpoint.namespace, endpoint.name, endpoint.name, endpoint.uid, endpoint.node)
-        return BindingRequest(*pod, bound, claims, deadline_ms)
+        return BindingRequest(
+            namespace=endpoint.namespace,
+            endpoint=endpoint.name,
+            pod=endpoint.name,
+            uid=endpoint.uid,
+            node=endpoint.node,
+            addresses=bound,
+            claims=claims,
+            deadline_ms=deadline_ms,
+        )
 
     async def start(self, request: BindingRequest) -> TimeSkippingHandle:
         """Start the execution of a binding request."""
@@ -77,7 +85,7 @@ class BindingHarness:
         self, request: BindingRequest, evidence: str = "CNI DEL"
     ) -> TimeSkippingHandle:
         """Request the release: signal the open execution, or start one with the signal."""
-        release = ProviderRelease(request, "deleted", evidence)
+        release = ProviderRelease(request, reason="deleted", evidence=evidence)
         await self.env.client.signal_with_start(
             ExternalBinding,
             request,

@@ -35,7 +35,8 @@ class FakeProvider:
 
     ``bound``: address -> UID of its Pod. ``calls``: (path, body, timeout header) in order.
     ``faults``: the faults of the next requests; ``away``: the fault of all later requests, None for
-    none. ``listening``: a listening socket, such as one in another network namespace.
+    none. ``silence``: set at the end, so that requests without an answer end. ``listening``: a
+    listening socket, such as one in another network namespace.
     """
 
     def __init__(

@@ -90,7 +90,7 @@ async def test_the_claims_of_addresses_that_cannot_be_bound_are_released(
     harness: BindingHarness, fault: Fault
 ) -> None:
     request = await harness.request(await harness.claim("eth0", "net1"))
-    harness.provider.faults.extend([fault] * 12)
+    harness.provider.faults.extend([fault] * 12)  # more than the execution sends requests
     handle = await harness.start(request)
     await harness.env.advance(52)  # no request starts when less than 48 s of the 100 s are left
     harness.provider.faults.clear()
@@ -116,7 +116,7 @@ async def test_an_address_that_the_provider_binds_late_is_released(
     harness: BindingHarness,
 ) -> None:
     request = await harness.request(await harness.claim())
-    harness.provider.faults.extend([Fault.LATE] * 12)
+    harness.provider.faults.extend([Fault.LATE] * 12)  # more than the execution sends requests
     handle = await harness.start(request)
     await harness.env.advance(60)
     harness.provider.faults.clear()

@@ -20,9 +20,19 @@ from workflows.jobs.provider.client import (
 )
 
 ALLOCATE_REQUEST = ProviderAllocateRequest(
-    "web", "shop", "node-a", (RequestedAddress("10.6.0.9", "10.6.0.0/16", "m"),), "u"
+    pod_name="web",
+    pod_namespace="shop",
+    node_name="node-a",
+    addresses=(RequestedAddress("10.6.0.9", "10.6.0.0/16", parent_nic_mac="m"),),
+    pod_uid="u",
 )
-RELEASE_REQUEST = ProviderReleaseRequest("web", "shop", "node-a", "10.6.0.0/16", "10.6.0.9")
+RELEASE_REQUEST = ProviderReleaseRequest(
+    pod_name="web",
+    pod_namespace="shop",
+    node_name="node-a",
+    subnet="10.6.0.0/16",
+    ip_address="10.6.0.9",
+)
 NOW_S = 1_000.0
 
 
@@ -57,7 +67,7 @@ async def test_an_untrusted_certificate_is_rejected_unless_the_settings_allow_it
 async def test_a_rejection_and_an_unknown_outcome_raise_different_errors() -> None:
     async with (
         FakeProvider() as provider,
-        client(ProviderSettings(provider.url, 1.0)) as provider_client,
+        client(ProviderSettings(provider.url, request_timeout_s=1.0)) as provider_client,
     ):
         provider.faults.extend([Fault.REFUSED, Fault.BROKEN, Fault.SILENT])
         with pytest.raises(ProviderRefused, match="409: no VLAN is left"):
@@ -86,7 +96,8 @@ async def test_the_header_of_a_request_has_the_remaining_time_or_the_timeout_of_
     ):
         await provider_client.allocate(ALLOCATE_REQUEST, deadline_s=NOW_S + remaining_s)
 
-        assert provider.calls[0][2] == header
+        ((_, _, timeout_header),) = provider.calls
+        assert timeout_header == header
 
 
 async def test_no_request_is_sent_when_too_little_time_is_left() -> None:
@@ -130,11 +141,11 @@ def test_an_invalid_request_timeout_is_rejected_with_its_key(text: str) -> None:
 
 def test_only_vlan_nics_whose_vlan_the_provider_chooses_are_bound() -> None:
     nics = [
-        NicConfiguration("eth0", "vlan", "auto", "0c:01"),
-        NicConfiguration("net1", "vlan", "manual", "0c:02"),
-        NicConfiguration("net2", "macvlan", "auto", "0c:03"),
+        NicConfiguration("eth0", "vlan", vlan_mode="auto", parent_mac="0c:01"),
+        NicConfiguration("net1", "vlan", vlan_mode="manual", parent_mac="0c:02"),
+        NicConfiguration("net2", "macvlan", vlan_mode="auto", parent_mac="0c:03"),
         NicConfiguration("net3"),
     ]
     assert parents_of(nics) == {"eth0": "0c:01"}
     with pytest.raises(BadInput, match="net4"):
-        parents_of([NicConfiguration("net4", "vlan", "auto")])
+        parents_of([NicConfiguration("net4", "vlan", vlan_mode="auto", parent_mac="")])

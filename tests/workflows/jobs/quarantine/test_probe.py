@@ -1,4 +1,4 @@
-"""A quarantine is lifted after silent probes, and not after answered or failed ones."""
+"""A quarantine is lifted after silent probes, and not after answered or failed probes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,13 @@ from workflows.testing.environment import WorkflowEnvironment
 from workflows.testing.handle import TimeSkippingHandle
 
 ADDRESS = "10.6.0.12"
-CONFLICTING = ConflictingHost("02:00:00:00:00:09", "agent/n1", "n1", "eth1", 1_767_268_800_000)
+CONFLICTING = ConflictingHost(
+    "02:00:00:00:00:09",
+    seen_by="agent/n1",
+    node="n1",
+    interface="eth1",
+    seen_ms=1_767_268_800_000,
+)
 SILENT = ProbeResult("silent", text="on eth1 of c-1, where the gateway 10.6.0.1 answers")
 ANSWERED = ProbeResult("answered", CONFLICTING.mac)
 
@@ -75,7 +81,8 @@ class ProbeJobHarness:
         await self.writers.close()
 
     async def quarantine(self, host: ConflictingHost | None = CONFLICTING) -> None:
-        await self.node.apply(QuarantineAddress(ADDRESS, "answered a probe", "", host))
+        """Quarantine the address because of a conflicting host; None: as an operator does."""
+        await self.node.apply(QuarantineAddress(ADDRESS, "answered a probe", conflicting_host=host))
 
     async def is_quarantined(self) -> bool:
         return ADDRESS in (await self.node.read_ledger()).quarantine
@@ -192,7 +199,7 @@ async def test_an_address_that_an_operator_quarantines_again_stays_quarantined(
     await harness.quarantine()
     handle = await harness.start(ScriptedProber(SILENT))
     await harness.environment.advance(2 * PAUSE_S)
-    await harness.quarantine(None)
+    await harness.quarantine(host=None)
 
     assert await handle.result() == ProbeOutcome(returned=False)
     assert await harness.is_quarantined()
@@ -224,7 +231,7 @@ async def test_the_signal_probe_now_probes_without_waiting(harness: ProbeJobHarn
 async def test_an_address_that_an_operator_quarantined_has_no_execution(
     harness: ProbeJobHarness,
 ) -> None:
-    await harness.quarantine(None)
+    await harness.quarantine(host=None)
 
     assert list(required_probes(Projection(await harness.node.read_ledger()))) == []
 

@@ -34,9 +34,9 @@ make_host = partial(JobHost, sources=JobSources(prober=SilentProber()))
 
 
 async def _quarantine(node: NodeHarness) -> None:
-    host = ConflictingHost("02:00:00:00:00:09", "agent/n1", "n1", "eth1", 1)
+    host = ConflictingHost("02:00:00:00:00:09", "agent/n1", "n1", "eth1", seen_ms=1)
     await node.apply(pool("main", "10.6.0.10-10.6.0.20"))
-    await node.apply(QuarantineAddress(ADDRESS, "answered a probe", "", host))
+    await node.apply(QuarantineAddress(ADDRESS, "answered a probe", conflicting_host=host))
 
 
 async def _is_lifted(node: NodeHarness) -> bool:
@@ -50,9 +50,9 @@ async def _request_probe(client: Client, number: int) -> None:
 async def test_silent_probes_lift_the_quarantine(store: KeyValueStore) -> None:
     async with JobHostHarness(store, make_host) as hosts:
         await _quarantine(hosts.node)
-        await hosts.host("one")
+        await hosts.start_controller("one")
         for number in range(3):
-            await hosts.until_found(EXECUTION, silent=number)
+            await hosts.until_status(EXECUTION, silent=number)
             await _request_probe(hosts.client, number)
         await hosts.until(lambda: _is_lifted(hosts.node))
         await hosts.check()
@@ -66,16 +66,18 @@ async def test_the_next_controller_lifts_the_quarantine_after_a_kill_at_any_writ
     async with JobHostHarness(MemoryStore(), make_host) as hosts:
         await _quarantine(hosts.node)
         killing = KillingStore(hosts.store, at, moment)
-        await hosts.host("killed", killing)
+        await hosts.start_controller("killed", killing)
         await hosts.until_open(EXECUTION)
         await _request_probe(hosts.client, 0)
-        await hosts.remove_when_dead("killed", killing, lambda: hosts.has(EXECUTION, silent=1))
-        await hosts.host("next")
-        await hosts.until_found(EXECUTION, silent=1)
+        await hosts.remove_when_dead(
+            "killed", killing, lambda: hosts.has_status(EXECUTION, silent=1)
+        )
+        await hosts.start_controller("next")
+        await hosts.until_status(EXECUTION, silent=1)
         for number in (1, 2):
             await _request_probe(hosts.client, number)
             if number == 1:
-                await hosts.until_found(EXECUTION, silent=2)
+                await hosts.until_status(EXECUTION, silent=2)
         await hosts.until(lambda: _is_lifted(hosts.node))
         await hosts.check()
         lifted = [

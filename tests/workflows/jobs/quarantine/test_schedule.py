@@ -24,7 +24,7 @@ def progress_after(answers: list[ProbeResult]) -> ProbeProgress:
     """The progress after probes with these results."""
     progress = ProbeProgress()
     for answer in answers:
-        progress = after(progress, answer, 0.0)
+        progress = after(progress, answer, at_s=0.0)
     return progress
 
 

@@ -12,6 +12,7 @@ from tests.workflows.jobs.reclaim.reclaim_job_harness import ReclaimJobHarness
 @pytest.fixture
 async def harness() -> AsyncIterator[ReclaimJobHarness]:
     harness = ReclaimJobHarness()
+    # The Pod kube/controller has no address. It makes a complete listing of Pods not empty.
     await harness.script(
         """
         pool main 10.6.0.11-10.6.0.60

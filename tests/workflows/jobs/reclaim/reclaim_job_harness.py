@@ -156,7 +156,8 @@ class ReclaimJobHarness(ReclaimHarness):
             await self.environment.handle(name).signal(CHANGED_SIGNAL, deadline)
             return
         self.started[name] = deadline
-        await self.environment.start(ReclaimPod, deadline, 5.0, workflow_id=name)
+        retry_s = 5.0
+        await self.environment.start(ReclaimPod, deadline, retry_s, workflow_id=name)
 
     async def _scan_nothing(self) -> None:
         pass

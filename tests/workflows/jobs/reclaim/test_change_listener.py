@@ -136,9 +136,8 @@ async def test_a_scan_request_of_the_source_requests_a_scan_and_the_watch_contin
 
 async def test_changes_beyond_the_queue_are_dropped_and_counted(node: NodeHarness) -> None:
     settings = ReclaimSettings(workers=1, queue_max=1, queue_wait_s=0.001)
-    harness = ListenerHarness(
-        node, ScriptedChanges(node, 0, [f"web-{number}" for number in range(4)]), settings
-    )
+    source = ScriptedChanges(node, failures=0, names=[f"web-{number}" for number in range(4)])
+    harness = ListenerHarness(node, source, settings)
     harness.may_start.clear()
     work = asyncio.ensure_future(harness.listener.run())
 
@@ -154,4 +153,4 @@ async def test_changes_beyond_the_queue_are_dropped_and_counted(node: NodeHarnes
     await eventually(all_are_handled)
     work.cancel()
 
-    assert harness.started
+    assert harness.started, "changes for which the queue had room are not dropped"

@@ -1,4 +1,8 @@
-"""The execution of one Pod: its waits, its decisions, and when it leaves the Pod to the scan."""
+"""The execution of one Pod: its waits, its decisions, and when it leaves the Pod to the scan.
+
+The script command ``delete pod`` with ``grace`` begins the deletion of a Pod. ``how=lost`` deletes
+a Pod whose DEL is lost, ``how=done`` a Pod whose DEL has succeeded.
+"""
 
 from __future__ import annotations
 

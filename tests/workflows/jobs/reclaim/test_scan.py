@@ -192,7 +192,9 @@ async def test_the_second_scan_that_misses_a_node_releases_the_guids_of_the_node
 ) -> None:
     agents = [await harness.agent(name) for name in ("n1", "n2")]
     for number, agent in enumerate(agents):
-        guid = VfGuid(f"02:00:00:00:00:00:00:0{number}", "0000:3b:00.0", f"nic-{number}", 0)
+        guid = VfGuid(
+            f"02:00:00:00:00:00:00:0{number}", "0000:3b:00.0", nic_guid=f"nic-{number}", vf=0
+        )
         registry = GuidRegistry(harness.store, agent.keys, agent.writer, agent.name, Cause("agent"))
         assert await registry.assign([guid]) == [], "no GUID is in conflict"
     await harness.script("node n1")

@@ -1,4 +1,8 @@
-"""Scripted clusters with the workflow of the scan: the released addresses, and the times."""
+"""Scripted clusters with the workflow of the scan: the released addresses, and the times.
+
+The script command ``delete pod`` with ``how=lost`` or ``how=unseen`` deletes a Pod without a DEL;
+with ``grace`` it begins the deletion.
+"""
 
 from __future__ import annotations
 

@@ -36,17 +36,17 @@ class RetirementHarness:
         )
         self.environment = WorkflowEnvironment(registry, replays=True)
 
-    async def subnet(self, *pools: Pool) -> None:
+    async def create_subnet(self, *pools: Pool) -> None:
         """Create the subnet ``net``, and these pools in it."""
         await self.node.apply(net())
         await self.node.apply(*pools)
 
-    async def pods(self, *names: str) -> None:
+    async def add_pods(self, *names: str) -> None:
         """Add Pods, each with an address."""
         for name in names:
             await self.node.add(pod(name))
 
-    async def end(self, *names: str) -> None:
+    async def delete_pods(self, *names: str) -> None:
         """Delete Pods, then signal the retirements."""
         for name in names:
             await self.node.delete(pod(name))
@@ -89,7 +89,7 @@ class RetirementHarness:
         """Whether each existing pool is retiring, by name. A deleted pool is missing."""
         return {name: pool.retiring for name, pool in (await self.node.read_ledger()).pools.items()}
 
-    async def events(self, kind: type[Event]) -> int:
+    async def count_events(self, kind: type[Event]) -> int:
         """The number of events of a type in the log."""
         return sum(isinstance(recorded.event, kind) for recorded in await self.node.log())
 

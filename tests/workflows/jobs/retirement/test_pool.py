@@ -36,14 +36,14 @@ async def test_a_retiring_pool_gets_no_claim_and_is_deleted_after_its_last_claim
     harness: RetirementHarness,
 ) -> None:
     await harness.node.apply(blue())
-    await harness.pods("web-0", "web-1")
+    await harness.add_pods("web-0", "web-1")
     handle = await harness.retire("blue")
     with pytest.raises(AllocationError):
-        await harness.pods("web-2")
-    await harness.end("web-0")
+        await harness.add_pods("web-2")
+    await harness.delete_pods("web-0")
     assert await harness.is_retiring_by_pool() == {"blue": True}
 
-    await harness.end("web-1")
+    await harness.delete_pods("web-1")
 
     assert await handle.status() is ExecutionStatus.COMPLETED
     assert await harness.is_retiring_by_pool() == {}
@@ -53,7 +53,7 @@ async def test_status_lists_the_remaining_claims_with_their_pods_and_the_deadlin
     harness: RetirementHarness,
 ) -> None:
     await harness.node.apply(blue())
-    await harness.pods("web-0", "web-1")
+    await harness.add_pods("web-0", "web-1")
     handle = await harness.retire(
         "blue", RetirementRequest("blue", deadline_s=3_600, ordered_by="ann")
     )
@@ -80,7 +80,7 @@ async def test_status_counts_all_claims_and_names_a_limited_number(
 ) -> None:
     pod_count = HOLDERS_SHOWN_MAX + 10
     await harness.node.apply(blue()._replace(ips=("10.6.0.10-10.6.0.30", "10.6.0.40-10.6.0.60")))
-    await harness.pods(*(f"web-{number}" for number in range(pod_count)))
+    await harness.add_pods(*(f"web-{number}" for number in range(pod_count)))
     status = await harness.status(await harness.retire("blue"))
 
     assert (status["claims"], len(status["holders"])) == (pod_count, HOLDERS_SHOWN_MAX)
@@ -90,11 +90,11 @@ async def test_a_pool_whose_retirement_was_cancelled_gets_claims_again(
     harness: RetirementHarness,
 ) -> None:
     await harness.node.apply(blue())
-    await harness.pods("web-0")
+    await harness.add_pods("web-0")
     handle = await harness.retire("blue")
     await handle.cancel("changed our minds")
     await harness.node.view.freshen()
-    await harness.pods("web-1")
+    await harness.add_pods("web-1")
 
     assert await handle.status() is ExecutionStatus.CANCELED
     assert await harness.is_retiring_by_pool() == {"blue": False}
@@ -104,7 +104,7 @@ async def test_reinstating_a_pool_by_hand_ends_its_retirement(
     harness: RetirementHarness,
 ) -> None:
     await harness.node.apply(blue())
-    await harness.pods("web-0")
+    await harness.add_pods("web-0")
     handle = await harness.retire("blue")
     await harness.node.apply(Reinstate("pool", "blue"))
     await handle.signal(CHECK_SIGNAL)
@@ -117,7 +117,7 @@ async def test_a_lost_signal_only_delays_the_deletion_until_the_next_step(
     harness: RetirementHarness,
 ) -> None:
     await harness.node.apply(blue())
-    await harness.pods("web-0")
+    await harness.add_pods("web-0")
     handle = await harness.retire("blue")
     await harness.node.delete(pod("web-0"))
     await harness.environment.advance(PAUSE_S_MIN - 1)
@@ -129,7 +129,7 @@ async def test_a_lost_signal_only_delays_the_deletion_until_the_next_step(
 
 async def test_days_without_a_change_take_one_step_an_hour(harness: RetirementHarness) -> None:
     await harness.node.apply(blue())
-    await harness.pods("web-0")
+    await harness.add_pods("web-0")
     handle = await harness.retire("blue")
     await harness.environment.advance(2 * 86_400)
     steps = (await handle.event_types()).count("ActivityTaskScheduled")
@@ -149,11 +149,11 @@ async def test_after_the_deadline_the_status_is_overdue_and_the_pool_still_waits
     harness: RetirementHarness,
 ) -> None:
     await harness.node.apply(blue())
-    await harness.pods("web-0")
+    await harness.add_pods("web-0")
     handle = await harness.retire("blue", RetirementRequest("blue", deadline_s=90))
     await harness.environment.advance(91)
     overdue = await harness.status(handle)
-    await harness.end("web-0")
+    await harness.delete_pods("web-0")
 
     assert overdue["state"] == "overdue"
     assert (await handle.result()).state == "deleted"
@@ -161,8 +161,8 @@ async def test_after_the_deadline_the_status_is_overdue_and_the_pool_still_waits
 
 async def test_at_the_deadline_a_request_reinstates_the_pool(harness: RetirementHarness) -> None:
     await harness.node.apply(blue())
-    await harness.pods("web-0")
-    handle = await harness.retire("blue", RetirementRequest("blue", 90, "reinstate"))
+    await harness.add_pods("web-0")
+    handle = await harness.retire("blue", RetirementRequest("blue", 90, at_deadline="reinstate"))
     await harness.environment.advance(91)
 
     assert (await handle.result()).state == "serving"
@@ -171,10 +171,10 @@ async def test_at_the_deadline_a_request_reinstates_the_pool(harness: Retirement
 
 async def test_a_second_request_moves_the_deadline(harness: RetirementHarness) -> None:
     await harness.node.apply(blue())
-    await harness.pods("web-0")
-    handle = await harness.retire("blue", RetirementRequest("blue", 90, "reinstate"))
+    await harness.add_pods("web-0")
+    handle = await harness.retire("blue", RetirementRequest("blue", 90, at_deadline="reinstate"))
     await harness.environment.advance(60)
-    await handle.signal(REQUEST_SIGNAL, RetirementRequest("blue", 90, "reinstate"))
+    await handle.signal(REQUEST_SIGNAL, RetirementRequest("blue", 90, at_deadline="reinstate"))
     await harness.environment.advance(60)
     assert await harness.is_retiring_by_pool() == {"blue": True}
     await harness.environment.advance(31)
@@ -195,14 +195,14 @@ async def test_a_step_does_not_delete_a_newer_pool_of_the_same_name(
 
     assert (await late.result()).state == "serving"
     assert await harness.is_retiring_by_pool() == {"blue": False}
-    assert await harness.events(PoolDeleted) == 1
+    assert await harness.count_events(PoolDeleted) == 1
 
 
 async def test_an_unavailable_store_delays_the_deletion_and_status_shows_the_error(
     harness: RetirementHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await harness.node.apply(blue())
-    await harness.pods("web-0")
+    await harness.add_pods("web-0")
     handle = await harness.retire("blue")
 
     async def fail(*_: object) -> None:
@@ -212,7 +212,7 @@ async def test_an_unavailable_store_delays_the_deletion_and_status_shows_the_err
         patch.setattr(ShardWriters, "apply", fail)
         await harness.environment.advance(600)
         failed_status = await harness.status(handle)
-    await harness.end("web-0")
+    await harness.delete_pods("web-0")
     await harness.environment.advance(3_600)
 
     assert "no route to etcd" in str(failed_status["fault"])
@@ -224,12 +224,12 @@ async def test_the_next_run_continues_with_the_state_of_the_last_run(
 ) -> None:
     monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 25)
     await harness.node.apply(blue())
-    await harness.pods("web-0")
+    await harness.add_pods("web-0")
     handle = await harness.retire("blue", RetirementRequest("blue", deadline_s=86_400))
     before = await harness.status(handle)
     await harness.environment.advance(3_600)
     after = await harness.status(handle)
-    await harness.end("web-0")
+    await harness.delete_pods("web-0")
 
     assert len(await harness.environment.runs("retire/pool/blue")) > 1
     assert (after["since"], after["deadline"]) == (before["since"], before["deadline"])
@@ -240,8 +240,8 @@ async def test_the_retirement_of_a_pool_leaves_other_pools_unchanged(
     harness: RetirementHarness,
 ) -> None:
     await harness.node.apply(blue(), red())
-    await harness.pods("web-0")
+    await harness.add_pods("web-0")
     await harness.retire("red")
 
     assert await harness.is_retiring_by_pool() == {"blue": False}
-    assert await harness.events(PoolRetired) == 1
+    assert await harness.count_events(PoolRetired) == 1

@@ -22,7 +22,7 @@ from workflows.model.policies import ExecutionStatus
 async def test_a_subnet_without_pools_is_deleted_by_the_first_step(
     harness: RetirementHarness,
 ) -> None:
-    await harness.subnet()
+    await harness.create_subnet()
     handle = await harness.retire_subnet()
 
     assert await handle.result() == RetirementResult("deleted", 0.0)
@@ -32,29 +32,29 @@ async def test_a_subnet_without_pools_is_deleted_by_the_first_step(
 async def test_a_subnet_is_deleted_after_the_last_of_its_pools(
     harness: RetirementHarness,
 ) -> None:
-    await harness.subnet(blue(), red())
-    await harness.pods("web-0")
+    await harness.create_subnet(blue(), red())
+    await harness.add_pods("web-0")
     handle = await harness.retire_subnet()
     status = await harness.status(handle)
     # web-0 has its address from blue; red had no claim and is deleted already.
     assert await harness.is_retiring_by_pool() == {"blue": True}
     assert (status["pools"], status["pool_names"], status["children"]) == (1, ["blue"], ["blue"])
 
-    await harness.end("web-0")
+    await harness.delete_pods("web-0")
 
     assert await handle.status() is ExecutionStatus.COMPLETED
     assert (await harness.node.read_ledger()).subnets == {}
     assert (
         await harness.environment.handle("retire/pool/blue").status() is ExecutionStatus.COMPLETED
     )
-    assert await harness.events(PoolDeleted) == 2
+    assert await harness.count_events(PoolDeleted) == 2
 
 
 async def test_cancelling_reinstates_the_subnet_and_its_remaining_pools(
     harness: RetirementHarness,
 ) -> None:
-    await harness.subnet(blue(), red())
-    await harness.pods("web-0")
+    await harness.create_subnet(blue(), red())
+    await harness.add_pods("web-0")
     handle = await harness.retire_subnet()
     await handle.cancel()
     ledger = await harness.node.read_ledger()
@@ -68,14 +68,14 @@ async def test_cancelling_reinstates_the_subnet_and_its_remaining_pools(
 async def test_a_pool_that_was_retiring_before_keeps_its_own_retirement(
     harness: RetirementHarness,
 ) -> None:
-    await harness.subnet(blue(), red())
-    await harness.pods("web-0")
+    await harness.create_subnet(blue(), red())
+    await harness.add_pods("web-0")
     pool_retirement = await harness.retire("blue")
     handle = await harness.retire_subnet()
     assert (await harness.status(handle))["children"] == []
     await handle.cancel()
     assert await harness.is_retiring_by_pool() == {"blue": True}
-    await harness.end("web-0")
+    await harness.delete_pods("web-0")
 
     assert (await pool_retirement.result()).state == "deleted"
 
@@ -83,15 +83,15 @@ async def test_a_pool_that_was_retiring_before_keeps_its_own_retirement(
 async def test_a_pool_cannot_be_reinstated_while_its_subnet_retires(
     harness: RetirementHarness,
 ) -> None:
-    await harness.subnet(blue())
-    await harness.pods("web-0")
+    await harness.create_subnet(blue())
+    await harness.add_pods("web-0")
     handle = await harness.retire_subnet()
     child = harness.environment.handle("retire/pool/blue")
     await child.cancel()
     assert await harness.is_retiring_by_pool() == {"blue": True}
     # The subnet still retires, so its execution has started a new child for the same pool.
     assert (await harness.status(handle))["children"] == ["blue"]
-    await harness.end("web-0")
+    await harness.delete_pods("web-0")
 
     assert await handle.status() is ExecutionStatus.COMPLETED
 
@@ -99,9 +99,9 @@ async def test_a_pool_cannot_be_reinstated_while_its_subnet_retires(
 async def test_at_the_deadline_a_request_reinstates_the_subnet_and_its_pools(
     harness: RetirementHarness,
 ) -> None:
-    await harness.subnet(blue())
-    await harness.pods("web-0")
-    handle = await harness.retire_subnet(RetirementRequest("net", 600, "reinstate"))
+    await harness.create_subnet(blue())
+    await harness.add_pods("web-0")
+    handle = await harness.retire_subnet(RetirementRequest("net", 600, at_deadline="reinstate"))
     await harness.environment.advance(601)
 
     assert (await handle.result()).state == "serving"
@@ -113,28 +113,28 @@ async def test_a_subnet_with_more_pools_than_children_at_a_time_retires_all_pool
 ) -> None:
     pools_named_max, pool_count = 3, 9
     monkeypatch.setattr("workflows.jobs.retirement.activities.POOLS_NAMED_MAX", pools_named_max)
-    await harness.subnet(
+    await harness.create_subnet(
         *(
             pool_of(f"p{number}", f"10.6.{number}.10-10.6.{number}.19", subnet="10.6.0.0/16")
             for number in range(pool_count)
         )
     )
-    await harness.pods("web-0")
+    await harness.add_pods("web-0")
     handle = await harness.retire_subnet()
     # The Pod has an address of p0. The empty pools are deleted, although a step names only three.
     assert await harness.is_retiring_by_pool() == {"p0": True}
-    await harness.end("web-0")
+    await harness.delete_pods("web-0")
 
     assert await handle.status() is ExecutionStatus.COMPLETED
-    assert await harness.events(PoolRetired) == pool_count
+    assert await harness.count_events(PoolRetired) == pool_count
 
 
 async def test_after_continue_as_new_a_cancellation_still_reaches_the_children(
     harness: RetirementHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 30)
-    await harness.subnet(blue())
-    await harness.pods("web-0")
+    await harness.create_subnet(blue())
+    await harness.add_pods("web-0")
     handle = await harness.retire_subnet()
     await harness.environment.advance(7_200)
     assert len(await harness.environment.runs("retire/subnet/net")) > 1
@@ -147,6 +147,7 @@ async def test_after_continue_as_new_a_cancellation_still_reaches_the_children(
 
 def test_a_pool_whose_child_is_starting_during_the_cancellation_is_reinstated() -> None:
     remaining = RemainingClaims("held", pool_count=1, pools=("blue",))
+    # Activity 1 is the first step of the retirement, activity 2 reinstates; child 1 retires blue.
     script = Script(SubnetRetirement, ["net"])
     script.task()
     script.task(ev.ActivityTaskCompleted(1, to_payload(remaining, what="the result of a step")))

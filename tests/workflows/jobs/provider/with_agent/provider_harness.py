@@ -57,13 +57,13 @@ class ProviderHarness:
         self.ends = AsyncExitStack()
         self._hosts: dict[str, tuple[JobHost, list[asyncio.Task[None]]]] = {}
 
-    async def controller(
+    async def start_controller(
         self, name: str = "controller-0", tracers: TracerProvider | None = None
     ) -> Callable[[], Awaitable[None]]:
         """Start a leading controller; returns a function that stops it."""
         settings = JobSettings(
             ReclaimSettings(enabled=False),
-            provider=ProviderSettings(self.provider.url, 5.0),
+            provider=ProviderSettings(self.provider.url, request_timeout_s=5.0),
             cool_down_s=0,
         )
         host = JobHost(
@@ -80,7 +80,7 @@ class ProviderHarness:
         self.ends.push_async_callback(end)
         return end
 
-    async def kill(self, name: str = "controller-0") -> None:
+    async def kill_controller(self, name: str = "controller-0") -> None:
         """Kill a controller; its lease expires immediately."""
         host, tasks = self._hosts[name]
         term = host.worker.term

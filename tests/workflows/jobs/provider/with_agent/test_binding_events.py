@@ -24,7 +24,7 @@ POD = ("shop", "web-0")
 async def test_the_history_of_a_pod_and_of_its_address_has_every_state_of_the_binding(
     harness: ProviderHarness, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    await harness.controller()
+    await harness.start_controller()
     (address,) = await harness.node.add()
     await harness.node.delete()
     await eventually(harness.is_all_released)
@@ -50,7 +50,7 @@ async def test_the_history_of_a_pod_and_of_its_address_has_every_state_of_the_bi
 async def test_a_refused_bind_is_in_the_log_with_its_reason(
     harness: ProviderHarness, tmp_path: Path
 ) -> None:
-    await harness.controller()
+    await harness.start_controller()
     harness.provider.faults.append(Fault.REFUSED)
     assert (await harness.node.call("ADD")).error
     await eventually(harness.is_all_released)

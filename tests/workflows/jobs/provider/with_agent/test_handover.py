@@ -1,4 +1,7 @@
-"""Every kind of release of a bound address: the provider releases it before its claim ends."""
+"""Every kind of release of a bound address: the provider releases it before its claim ends.
+
+The Pod of ``harness.node.add()`` and ``delete()`` is web-0, the interface eth0.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ from workflows.jobs.provider.client import ALLOCATE_PATH, RELEASE_PATH
 from workflows.jobs.shard_writers import Releases, ShardWriters
 
 pytestmark = pytest.mark.etcd
-NEXT_POD = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;K8S_POD_UID=uid-next"
+NEXT_POD_ARGS = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;K8S_POD_UID=uid-next"
 
 
 class _OperatorWriters(ShardWriters):
@@ -45,7 +48,7 @@ def paths(harness: ProviderHarness) -> list[str]:
 async def test_a_del_ends_the_claim_after_the_provider_has_released_the_address(
     harness: ProviderHarness,
 ) -> None:
-    await harness.controller()
+    await harness.start_controller()
     (address,) = await harness.node.add()
     await harness.node.delete()
     await eventually(harness.is_all_released)
@@ -58,7 +61,7 @@ async def test_a_del_ends_the_claim_after_the_provider_has_released_the_address(
 async def test_a_del_succeeds_without_a_controller_and_the_next_controller_releases(
     harness: ProviderHarness,
 ) -> None:
-    end = await harness.controller()
+    end = await harness.start_controller()
     await harness.node.add()
     await end()
     for _ in range(2):
@@ -66,25 +69,25 @@ async def test_a_del_succeeds_without_a_controller_and_the_next_controller_relea
 
     assert await harness.node.claims()
     assert paths(harness) == [ALLOCATE_PATH]
-    await harness.controller("controller-1")
+    await harness.start_controller("controller-1")
     await eventually(harness.is_all_released)
 
 
 async def test_an_add_of_a_new_pod_fails_while_the_provider_releases_the_old_one(
     harness: ProviderHarness,
 ) -> None:
-    await harness.controller()
+    await harness.start_controller()
     await harness.node.add()
     harness.provider.away = Fault.BROKEN
     # There was no DEL for the old Pod.
-    error = (await harness.node.call("ADD", CNI_ARGS=NEXT_POD)).error
+    error = (await harness.node.call("ADD", CNI_ARGS=NEXT_POD_ARGS)).error
 
     assert error["code"] == 11
     assert "are still being released by the network provider" in error["msg"]
     assert set(await harness.node.claims()) == set(harness.provider.bound)
     harness.provider.away = None
     await eventually(harness.is_all_released)
-    assert await harness.node.add(CNI_ARGS=NEXT_POD)
+    assert await harness.node.add(CNI_ARGS=NEXT_POD_ARGS)
     assert set(harness.provider.bound.values()) == {"uid-next"}
 
 
@@ -92,7 +95,7 @@ async def test_the_nics_of_two_sandboxes_are_released_after_the_del_of_both(
     harness: ProviderHarness,
 ) -> None:
     harness.networks.modes["net1"] = "auto"
-    await harness.controller()
+    await harness.start_controller()
     await harness.node.add()
     await harness.node.add(CNI_IFNAME="net1", CNI_CONTAINERID="second")
     await harness.node.delete()
@@ -110,11 +113,11 @@ async def test_a_new_pod_of_a_replica_on_the_same_node_keeps_the_binding(
     await harness.node.apply(
         ApplyRecord(RecordDefined("StatefulSet", "shop", "web", {}, {}, replicas=1))
     )
-    await harness.controller()
+    await harness.start_controller()
     first = await harness.node.add()
     await harness.node.delete()
 
-    assert await harness.node.add(CNI_ARGS=NEXT_POD) == first
+    assert await harness.node.add(CNI_ARGS=NEXT_POD_ARGS) == first
     assert paths(harness) == [ALLOCATE_PATH]
 
 
@@ -126,16 +129,16 @@ async def test_a_replica_that_moves_to_another_node_is_bound_there(
     await harness.node.apply(
         ApplyRecord(RecordDefined("StatefulSet", "shop", "web", {}, {}, replicas=1))
     )
-    await harness.controller()
+    await harness.start_controller()
     await harness.node.add()
     await harness.node.delete()
     settings = harness.node.process.settings
     other_settings = settings._replace(node_name="node-2", socket_path=f"{settings.socket_path}-2")
     async with running(other_settings, harness.node.store, networks=harness.networks) as second:
-        error = (await second.call("ADD", CNI_ARGS=NEXT_POD)).error
+        error = (await second.call("ADD", CNI_ARGS=NEXT_POD_ARGS)).error
         assert "still being released by the network provider" in error["msg"]
         await eventually(harness.is_all_released)
-        assert await second.add(CNI_ARGS=NEXT_POD)
+        assert await second.add(CNI_ARGS=NEXT_POD_ARGS)
 
     assert [body["nodeName"] for _, body, _ in harness.provider.calls] == ["node-1"] * 2 + [
         "node-2"
@@ -148,7 +151,7 @@ async def test_a_live_migration_keeps_the_binding_of_its_source(harness: Provide
     owner["owner_api_version"] = "kubevirt.io/v1"
     await harness.node.pod("source", {}, **owner)
     await harness.node.pod("target", {"kubevirt.io/migrationJobName": "job"}, **owner)
-    await harness.controller()
+    await harness.start_controller()
     first = await harness.node.add("source")
     settings = harness.node.process.settings
     other_settings = settings._replace(node_name="node-2", socket_path=f"{settings.socket_path}-2")
@@ -162,15 +165,18 @@ async def test_a_live_migration_keeps_the_binding_of_its_source(harness: Provide
 
 
 async def test_a_reclaim_releases_bound_addresses_at_the_provider(harness: ProviderHarness) -> None:
-    await harness.controller()
+    await harness.start_controller()
     await harness.node.add()
     endpoint = await harness.node.endpoint()
     assert endpoint is not None
     store, keys = harness.node.store, harness.node.keys
     releases = Releases(store, keys, _OperatorWriters(store, keys), Handover(store, keys))
-    fence = ReclaimFence(endpoint.uid, endpoint.holder, containers_of(endpoint), ())
-    evidence = Evidence("pod-gone", "there is no such Pod", "listing", 0, 0, 2)
-    done = await releases.make(ReclaimStep(ObservationSubject(endpoint.key), (), evidence, fence))
+    fence = ReclaimFence(endpoint.uid, endpoint.holder, containers_of(endpoint), claims=())
+    evidence = Evidence(
+        "pod-gone", "there is no such Pod", source="listing", first_s=0, last_s=0, times=2
+    )
+    subject = ObservationSubject(endpoint.key)
+    done = await releases.make(ReclaimStep(subject, addresses=(), evidence=evidence, fence=fence))
 
     assert (done.addresses, done.why) == ((), HANDED_OVER)
     await eventually(harness.is_all_released)
@@ -180,26 +186,27 @@ async def test_a_reclaim_releases_bound_addresses_at_the_provider(harness: Provi
 async def test_addresses_whose_claims_an_operator_ended_are_released_at_the_provider(
     harness: ProviderHarness,
 ) -> None:
-    end = await harness.controller()
+    end = await harness.start_controller()
     await harness.node.add()
     await end()
     store, keys = harness.node.store, harness.node.keys
     writer = Writer(store, keys, "operator")
     await writer.open()
-    releaser = Releaser(store, keys, writer, CoolDown(store, 0))
-    request = ReleaseRequest("operator", "a person", Cause("test"))
-    await releaser.release(("shop", "web-0"), lambda _: ReleaseDecision(True, ""), request)
+    releaser = Releaser(store, keys, writer, CoolDown(store, 0))  # without a cool-down
+    request = ReleaseRequest(reason="operator", evidence="a person", cause=Cause("test"))
+    decision = ReleaseDecision(ends=True, why="")
+    await releaser.release(("shop", "web-0"), lambda _: decision, request)
     await writer.close()
 
     assert harness.provider.bound
-    await harness.controller("controller-1")
+    await harness.start_controller("controller-1")
     await eventually(harness.is_all_released)
 
 
 async def test_terminating_a_release_removes_the_binding_and_keeps_the_claims(
     harness: ProviderHarness,
 ) -> None:
-    await harness.controller()
+    await harness.start_controller()
     await harness.node.add()
     harness.provider.away = Fault.SILENT
     await harness.node.delete()

@@ -1,4 +1,7 @@
-"""An ADD on a network of the provider returns a bound address, or fails without a claim."""
+"""An ADD on a network of the provider returns a bound address, or fails without a claim.
+
+The Pod of ``harness.node.add()`` and ``call("ADD")`` is web-0, the interface eth0.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ def paths(harness: ProviderHarness) -> list[str]:
 async def test_an_add_returns_bound_addresses_and_its_plugins_get_mac_and_vlan(
     harness: ProviderHarness,
 ) -> None:
-    await harness.controller()
+    await harness.start_controller()
     (address,) = [cidr.partition("/")[0] for cidr in await harness.node.add()]
     endpoint = await harness.workload_endpoint()
 
@@ -39,7 +42,7 @@ async def test_an_add_returns_bound_addresses_and_its_plugins_get_mac_and_vlan(
 
 
 async def test_repeated_adds_claim_and_bind_once(harness: ProviderHarness) -> None:
-    await harness.controller()
+    await harness.start_controller()
     first, second = await asyncio.gather(harness.node.add(), harness.node.add())
 
     assert first == second == await harness.node.add()
@@ -48,7 +51,7 @@ async def test_repeated_adds_claim_and_bind_once(harness: ProviderHarness) -> No
 
 async def test_each_nic_of_a_pod_is_bound_in_its_own_add(harness: ProviderHarness) -> None:
     harness.networks.modes["net1"] = "auto"
-    await harness.controller()
+    await harness.start_controller()
     await harness.node.add()
     await harness.node.add(CNI_IFNAME="net1")
 
@@ -72,11 +75,11 @@ async def test_an_add_on_another_network_sends_no_request_to_the_provider(
 async def test_an_add_that_the_provider_rejects_fails_and_leaves_no_claim(
     harness: ProviderHarness,
 ) -> None:
-    await harness.controller()
+    await harness.start_controller()
     harness.provider.faults.append(Fault.REFUSED)
     error = (await harness.node.call("ADD")).error
 
-    assert error["code"] == 11
+    assert error["code"] == 11  # CNI: try again later
     assert "the provider did not bind" in error["msg"]
     assert "no VLAN is left" in error["msg"]
     assert "orbctl workflow history external/shop/web-0/uid-web-0" in error["details"]
@@ -90,7 +93,7 @@ async def test_an_add_fails_while_the_provider_is_away_and_its_addresses_are_rel
     monkeypatch.setattr("workflows.jobs.provider.binding.UNKNOWN_OUTCOME_S", 0.5)
     harness.set_bind_timeout(54)  # requests start only in the first 6 s, while 48 s are left
     harness.provider.away = Fault.REQUEST_LOST
-    await harness.controller()
+    await harness.start_controller()
     error = (await harness.node.call("ADD")).error
 
     assert "the provider did not bind" in error["msg"]
@@ -106,15 +109,15 @@ async def test_another_controller_finishes_the_bind_of_a_killed_controller(
     harness: ProviderHarness,
 ) -> None:
     harness.provider.faults.append(Fault.SILENT)
-    await harness.controller()
+    await harness.start_controller()
     adding = asyncio.create_task(harness.node.add())
 
     async def bind_is_requested() -> bool:
         return ALLOCATE_PATH in paths(harness)
 
     await eventually(bind_is_requested)
-    await harness.kill()
-    await harness.controller("controller-1")
+    await harness.kill_controller()
+    await harness.start_controller("controller-1")
     (address,) = await adding
 
     assert harness.provider.bound == {address.partition("/")[0]: "uid-web-0"}
@@ -129,14 +132,14 @@ async def test_without_a_controller_an_add_times_out_and_its_address_is_released
 
     assert "the network provider did not bind the addresses within 0.2 s" in error["msg"]
     assert "orbctl status" in error["details"]
-    await harness.controller()
+    await harness.start_controller()
     await eventually(harness.is_all_released)
 
 
 async def test_a_late_add_of_an_older_pod_does_not_release_the_binding_of_the_newer_pod(
     harness: ProviderHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await harness.controller()
+    await harness.start_controller()
     await harness.node.add()
     bound = dict(harness.provider.bound)
 
@@ -148,6 +151,6 @@ async def test_a_late_add_of_an_older_pod_does_not_release_the_binding_of_the_ne
     args = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;K8S_POD_UID=older"
     late_add = await harness.node.call("ADD", CNI_CONTAINERID="c-older", CNI_ARGS=args)
 
-    assert late_add.error["code"] == 112
+    assert late_add.error["code"] == 112  # the code of WrongInput
     assert harness.provider.bound == bound
     assert set(await harness.node.claims()) == set(bound)

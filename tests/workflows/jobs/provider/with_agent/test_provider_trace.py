@@ -35,7 +35,7 @@ async def test_the_provider_gets_the_trace_and_the_baggage_of_the_runtime(
         ):
             await node.pool("lan", "10.6.0.0/16", "10.6.0.10")
             harness = ProviderHarness(node, provider, networks)
-            await harness.controller(tracers=tracer.provider)
+            await harness.start_controller(tracers=tracer.provider)
             await node.add(TRACEPARENT=TRACEPARENT, BAGGAGE="team=net")
             await harness.ends.aclose()
 
