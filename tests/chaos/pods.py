@@ -3,7 +3,7 @@
 A node has several slots. Each slot repeatedly creates a Pod, keeps it for some seconds and deletes
 it. After a failed ADD, the DEL is repeated until it succeeds, and the next Pod has a new sandbox.
 Sometimes an ADD is repeated, made twice concurrently, or abandoned by its caller; or a new Pod gets
-the name of an old Pod before the DEL of the old one; or GC replaces a DEL.
+the name of an old Pod before the DEL of the old Pod; or GC replaces a DEL.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Node:
         is_forgotten = rng.random() < FORGET_SHARE
         # GC releases the addresses of a forgotten Pod, if its ADD named the network of the GC. An
         # ADD of the HTTP API names none.
-        added = await self._add(sandbox, pools, http=not is_forgotten)
+        added = await self._add(sandbox, pools, may_use_http=not is_forgotten)
         if added.code != 0:
             await self._delete_pod(sandbox, pools)
             await asyncio.sleep(rng.uniform(0, 2 * RETRY_S))
@@ -102,7 +102,7 @@ class Node:
         self.living[sandbox.container] = added.addresses
         await asyncio.sleep(rng.uniform(0, LIFE_S_MAX / 2))
         if rng.random() < REPEAT_SHARE:
-            await self._call("ADD", sandbox, pools, http=not is_forgotten)
+            await self._call("ADD", sandbox, pools, may_use_http=not is_forgotten)
         if rng.random() < CHECK_SHARE:
             await self._call("CHECK", sandbox, pools)
         await asyncio.sleep(rng.uniform(0, LIFE_S_MAX / 2))
@@ -119,7 +119,7 @@ class Node:
             await self._delete_pod(new_sandbox, pools)
         await self._delete_pod(sandbox, pools)
 
-    async def _add(self, sandbox: Sandbox, pools: list[str], *, http: bool) -> Reply:
+    async def _add(self, sandbox: Sandbox, pools: list[str], *, may_use_http: bool) -> Reply:
         """Run an ADD; sometimes two concurrently, or an ADD that its caller abandons."""
         choice = self._rng.random()
         if choice < ABANDON_SHARE:
@@ -131,12 +131,12 @@ class Node:
             return Reply(NO_ANSWER, message="the caller has gone")
         if choice < ABANDON_SHARE + TWIN_SHARE:
             replies = await asyncio.gather(
-                self._call("ADD", sandbox, pools, http=http),
-                self._call("ADD", sandbox, pools, http=http),
+                self._call("ADD", sandbox, pools, may_use_http=may_use_http),
+                self._call("ADD", sandbox, pools, may_use_http=may_use_http),
             )
             # A success, if there is one.
             return min(replies, key=lambda reply: reply.code != 0)
-        return await self._call("ADD", sandbox, pools, http=http)
+        return await self._call("ADD", sandbox, pools, may_use_http=may_use_http)
 
     async def _delete_pod(self, sandbox: Sandbox, pools: list[str]) -> None:
         self.living.pop(sandbox.container, None)
@@ -152,10 +152,10 @@ class Node:
             await asyncio.sleep(RETRY_S)
 
     async def _call(
-        self, verb: str, sandbox: Sandbox, pools: list[str], *, http: bool = True
+        self, verb: str, sandbox: Sandbox, pools: list[str], *, may_use_http: bool = True
     ) -> Reply:
         revision_before = self._etcd.revision
-        if http and verb != "CHECK" and self._rng.random() < HTTP_SHARE:
+        if may_use_http and verb != "CHECK" and self._rng.random() < HTTP_SHARE:
             reply = await self._caller.call_http(verb, sandbox, pools)
         else:
             reply = await self._caller.call(verb, sandbox, pools)
