@@ -259,8 +259,10 @@ def test_a_turn_that_exceeds_its_cpu_time_is_stopped() -> None:
 
 def test_a_turn_that_got_no_cpu_time_is_not_a_deadlock() -> None:
     watchdog = Watchdog(0.05)
-    with watchdog.watched("Starved"):  # raises no DeadlockError
-        threading.Event().wait(0.2)  # takes longer than the limit, but no CPU time
+    with watchdog.watched("Starved"):
+        is_set = threading.Event().wait(0.2)  # takes longer than the limit, but no CPU time
+
+    assert not is_set, "no DeadlockError has interrupted the wait"
 
 
 def test_code_cannot_catch_a_deadlock_error() -> None:
