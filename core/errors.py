@@ -15,6 +15,7 @@
     │   ├── StoreRejected           etcd rejects this request; repeating it fails again
     │   │   └── LeaseGone           the lease has ended: grant another one
     │   └── Compacted               the revision was compacted: read from a newer one (retryable)
+    │       └── WatchTooFarBehind   too many changes wait for etcd's confirmation  (retryable)
     ├── LogError                    the event log
     │   ├── WriterFenced            another process writes under this writer's name
     │   ├── LogGap                  a segment is missing: read again        (retryable)
@@ -66,7 +67,7 @@ can succeed. A test compares this tree with the classes.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, NamedTuple, Self
+from typing import ClassVar, Final, Literal, NamedTuple, Self
 
 RefusalKind = Literal[
     "Invalid", "Forbidden", "NotSupported", "Required", "AlreadyExists", "NotFound", "Internal"
@@ -195,22 +196,33 @@ class LeaseGone(StoreRejected):
     """The lease of the request has ended; nothing was written."""
 
 
-class Compacted(StoreError):
-    """The requested revision was compacted; ``revision`` is the oldest one that can be read.
+READ_AGAIN_REMEDY: Final = "run the command again; agents and controllers read again by themselves"
 
-    A watch that is too far behind raises it with another ``message`` and the newest ``revision``.
-    """
+
+class Compacted(StoreError):
+    """The requested revision was compacted; ``revision`` is the oldest one that can be read."""
 
     retryable = True
 
-    def __init__(self, revision: int, message: str = "") -> None:
-        super().__init__(
-            message
-            or f"etcd has compacted the revision to read; the oldest one left is {revision}",
-            subject=str(revision),
-            remedy="run the command again; agents and controllers read again by themselves",
-        )
+    def __init__(self, revision: int) -> None:
+        message = f"etcd has compacted the revision to read; the oldest one left is {revision}"
+        super().__init__(message, subject=str(revision), remedy=READ_AGAIN_REMEDY)
         self.revision = revision
+
+
+class WatchTooFarBehind(Compacted):
+    """A watch has ended because it held back more than ``changes_max`` unconfirmed changes.
+
+    A ``Compacted``, because the caller must do the same: read the current state, and watch from its
+    revision. ``revision``: the newest one that the watch has received.
+    """
+
+    def __init__(self, revision: int, changes_max: int) -> None:
+        super().__init__(revision)
+        self.message = (
+            f"the watch was ended: more than {changes_max} changes wait for etcd to confirm their"
+            " revisions"
+        )
 
 
 class LogError(OrbweaverError):

@@ -36,19 +36,19 @@ from core.eventstore.kinds import (
 from core.projections.publisher import CHECKPOINT_KIND
 
 SEGMENT_KEYS: Final[KeyKind[list[Recorded]]] = KeyKind(
-    "segment",
-    "log",
-    lambda value: decode_segment(value, writer="the log", position=0),
-    ("controller", "orbctl"),
-    SEGMENT_REMEDY,
+    name="segment",
+    prefix="log",
+    decode=lambda value: decode_segment(value, writer="the log", position=0),
+    readers=("controller", "orbctl"),
+    remedy=SEGMENT_REMEDY,
     check_key=lambda keys, key: keys.check_segment(key),
 )
 COOL_DOWNS: Final[KeyKind[str]] = KeyKind(
-    "cool-down mark",
-    COOL_DOWN,
-    lambda value: value.decode(),
-    ("agent", "worker"),
-    "none needed: the key is deleted when its lease ends, within a minute",
+    name="cool-down mark",
+    prefix=COOL_DOWN,
+    decode=lambda value: value.decode(),
+    readers=("agent", "worker"),
+    remedy="none needed: the key is deleted when its lease ends",
     check_key=lambda keys, key: keys.check_address(key, COOL_DOWN),
 )
 CORE_KINDS: Final[tuple[KeyKind[Any], ...]] = (

@@ -10,6 +10,7 @@ Claims
     assigner.py            claims named addresses: assignments, and lost claims of fixed addresses
     cooldown.py            released addresses are not claimed again for a while
     allocation_limit.py    SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS
+    refusal_recorder.py    writes refused ADDs to the log
 Releases
     releaser.py             reads an endpoint and its claims, decides, commits; releases of
                             endpoints (DEL, GC, operators), and of named claims (steps of a
@@ -23,4 +24,5 @@ Shared
     proposals.py            builds the transaction of an event: keys and guards
     pool_requests.py        requests for automatic pools, and reports about them
     takeover.py             carries out the takeover of another IPAM's addresses
+    guid_registry.py        assigns and releases the GUIDs of a node's virtual functions
 """

@@ -21,7 +21,7 @@ from core.domain.addresses.routes import distribute_routes
 from core.domain.claims.assignment import nic_with
 from core.domain.events import PoolVerdict, Release
 from core.domain.model import Nic
-from core.domain.selection.error_texts import FREE_ADDRESS, in_standard_mode, used_out
+from core.domain.selection.error_texts import FREE_ADDRESS, used_out, with_standard_mode_prefix
 from core.domain.selection.request import CandidateVerdict, Demand, Selection
 from core.domain.selection.select import first_rejections
 from core.errors import AddressesUsedOut, AllocationError, LogCorrupt, LostRace
@@ -220,7 +220,8 @@ class AllocationAttempt:
             search = self._search(key)
         except (AddressSyntaxError, LogCorrupt):
             return None
-        return search if limit.allows(key[2], search.size) else None
+        _, _, pool = key
+        return search if limit.allows(pool, search.size) else None
 
     async def _refusal(self, pool: str, limit: RecordLimit) -> str:
         """Why no address of the pool may be claimed, "" if one may."""
@@ -234,8 +235,9 @@ class AllocationAttempt:
     def _search(self, key: SearchKey) -> Search:
         search = self._searches.get(key)
         if search is None:
-            usable = self.snapshot.usable(key[2])
-            search = Search(usable, self._order, f"{self._seed} {key[0]}")
+            interface, _, pool = key
+            usable = self.snapshot.usable(pool)
+            search = Search(usable, self._order, f"{self._seed} {interface}")
             self._searches[key] = search
         return search
 
@@ -303,6 +305,7 @@ class AllocationAttempt:
         if self._order == "spread":
             taken = await sources.free.read_and_take(pool, search.usable, avoid)
         else:
+            # ``find`` does not return whether it left out addresses: assume that it did.
             taken = TakeResult(await sources.finder.find(search, avoid), passed_over=True)
         if taken.address is not None or not taken.passed_over:
             return taken.address
@@ -372,7 +375,7 @@ class AllocationAttempt:
         """The error of a demand whose pools are all full."""
         reasons = [self._full[demand.interface, demand.family, pool] for pool in demand.pools]
         verdicts = tuple(map(self._final_verdict, self.selection.verdicts))
-        return in_standard_mode(used_out(demand, reasons, verdicts), self.selection.source)
+        return with_standard_mode_prefix(used_out(demand, reasons, verdicts), self.selection.source)
 
     def _final_verdict(self, verdict: CandidateVerdict) -> CandidateVerdict:
         """The verdict of selection, changed to a rejection if the pool is full."""

@@ -2,9 +2,10 @@
 
 The first try is made without a read: it assumes that the endpoint does not exist and that the
 picked address is free. If a guard fails, the transaction reads the current values of the guarded
-keys, and the next try uses them: the endpoint (of a repeated ADD, I7, or of an older Pod), the
-claims around the address, or the changed pools. A pool is reported as full only after a read of
-etcd. A failed request claims no address (I4).
+keys, and the next try uses them: the endpoint (of an older Pod, or of this Pod if the ADD is
+repeated), the claims around the address, or the changed pools. A repeated ADD returns the addresses
+of the first one (I7). A pool is reported as full only after a read of etcd. A failed request claims
+no address (I4).
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -56,10 +57,10 @@ from core.domain.claims.claim_decisions import (
 from core.domain.events import AddressesClaimed, AddressesReleased, EndpointChanged, Release
 from core.domain.facts import PodReference, RequestFacts
 from core.domain.model import Endpoint
-from core.domain.selection.error_texts import in_standard_mode, no_item_left
+from core.domain.selection.error_texts import no_item_left, with_standard_mode_prefix
 from core.domain.selection.request import Candidates, SelectionSettings
 from core.domain.selection.select import requested_pools
-from core.domain.selection.selection_cache import NONE_KEPT, SelectionMemo
+from core.domain.selection.selection_cache import NO_FAMILIES_KEPT, SelectionMemo
 from core.errors import AllocationError, LostRace, RetriesExhausted, StoreUnavailable
 from core.eventstore.codec import EventDraft
 from core.eventstore.group_commit import Lost, Outcome, Proposal
@@ -206,7 +207,10 @@ class Allocator:
             return await self._try(progress)
 
     async def _read_state(self, progress: _Progress) -> None:
-        """Before an ADD fails: read the endpoint from etcd (I7), and bring the view up to date."""
+        """Before an ADD fails: read the endpoint from etcd, and bring the view up to date.
+
+        If the endpoint exists, the ADD is a repeated one and succeeds (I7).
+        """
         await self._read_endpoint(progress)
         await self._view.freshen()
         progress.attempt = None
@@ -228,7 +232,8 @@ class Allocator:
                 await self._read_endpoint(progress)
                 raise
         if lost and self._candidates(progress).unnamed:
-            lost = frozenset(range(len(endpoint.nics)))  # a NIC belongs to the item of its index
+            # Items without interface names belong to NICs by index, so all NICs are replaced.
+            lost = frozenset(range(len(endpoint.nics)))
         changed = await self._changed_nics(progress, endpoint)
         requested = self._candidates(progress) if changed or lost else None
         return decide_add(
@@ -269,7 +274,7 @@ class Allocator:
         attempt = self._attempt(progress, claim_plan)
         demands = unmet_demands(attempt.selection, claim_plan.keep)
         if not demands and not claim_plan.listed:
-            raise in_standard_mode(no_item_left(attempt.selection))
+            raise with_standard_mode_prefix(no_item_left(attempt.selection))
         picked: list[PickedAddress] = []  # in ``_claiming`` until this try ends
         is_same_holder = claim_plan.why != "superseded"
         constraints = AttemptConstraints(self._claiming, picked, ending, is_same_holder)
@@ -343,7 +348,7 @@ class Allocator:
                 progress.request.selection,
                 facts,
                 snapshot.catalog,
-                claim_plan.listed_families if claim_plan.listed else NONE_KEPT,
+                claim_plan.listed_families if claim_plan.listed else NO_FAMILIES_KEPT,
             )
             progress.attempt = AllocationAttempt(
                 self._keys,
@@ -371,7 +376,7 @@ class Allocator:
         assert endpoint is not None, "only claims of an existing endpoint end"
         is_of_another_pod = endpoint.uid != progress.facts.pod.uid
         if is_of_another_pod and claim_plan.ended and self._confirm is not None:
-            # This Pod may be the older one if the watch lags (I6).
+            # This Pod may be the older one if the watch lags: release nothing on doubt (I6).
             await self._confirm(progress.request.pod)
         evidence = f"Pod {progress.facts.pod.uid} requests {_ENDING_REASONS[claim_plan.why]}"
         event = AddressesReleased(

@@ -1,6 +1,7 @@
 """Bindings: the state of addresses that a network provider binds, shared by agent and controller.
 
-An endpoint has a key from before the provider is called until after it has unbound the addresses:
+An endpoint has a key from before the call of the provider until the provider has unbound the
+addresses. The states, and who writes them:
 
     asked      an ADD requests the bind                          written by the agent
     bound      the provider has bound the addresses              by the workflow
@@ -129,12 +130,12 @@ def _check_binding(binding: Binding) -> None:
 
 BINDING_CODEC: Final = StateCodec(Binding, _check_binding)
 BINDING_KEYS: Final[KeyKind[Binding]] = KeyKind(
-    "binding",
-    "binding",
-    BINDING_CODEC.decode,
-    ("agent", "controller", "worker", "orbctl"),
-    "unbind the addresses of this endpoint at the network provider, then delete the key: the next"
-    " ADD of the Pod writes another",
+    name="binding",
+    prefix="binding",
+    decode=BINDING_CODEC.decode,
+    readers=("agent", "controller", "worker", "orbctl"),
+    remedy="unbind the addresses of this endpoint at the network provider, then delete the key:"
+    " the next ADD of the Pod writes another",
     key_of=lambda keys, binding: keys.binding(*binding.request.key),
 )
 

@@ -90,7 +90,8 @@ class CoolDown:
 
     def grant_ahead(self) -> None:
         """Begin to grant the next lease if it is needed soon; the calling release does not wait."""
-        if self.seconds and not self._ahead and self._lasts_s() <= AHEAD_S:
+        is_granting = bool(self._ahead)
+        if self.seconds and not is_granting and self._lasts_s() <= AHEAD_S:
             self._ahead.start(self._try_to_grant())
 
     async def _try_to_grant(self) -> None:

@@ -71,7 +71,7 @@ class _Pool:
     """One pool: its list as of ``revision``, used without another read until ``listed_until``.
 
     ``losses``: lost races for addresses picked without a read, among the last ``choices`` picks.
-    ``lost_at``: the time of the last lost race.
+    ``lost_at``: the time of the last lost race. ``reads``: the reads that have begun.
     """
 
     __slots__ = (

@@ -1,8 +1,9 @@
 """Assign and release the GUIDs of one node's virtual functions, with events in the log.
 
 A transaction writes the events, the claim of each GUID, and the list of GUIDs of each affected
-node. It commits only if the values that were read have not changed (I1, I5). All methods may be
-repeated: a GUID that is assigned already is not assigned again.
+node. It commits only if the values that were read have not changed, so a GUID has one holder (I1)
+and the keys equal the fold of the log (I5). All methods may be repeated: a GUID that is assigned
+already is not assigned again.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """

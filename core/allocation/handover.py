@@ -54,8 +54,8 @@ class Handover:
     ) -> Released | None:
         """Hand over the bound addresses of an endpoint; None: none of them is bound.
 
-        Repeating it changes nothing. ``decide``: as in ``Releaser.release``. A binding without an
-        endpoint is handed over too.
+        Repeating it changes nothing. ``decide``: whether the endpoint's claims end. A binding
+        without an endpoint is handed over too.
         Raises StoreUnavailable, OutcomeUnknown, LostRace (after ``retry_lost_races``).
         """
         handed: Released | None = await retry_lost_races()(

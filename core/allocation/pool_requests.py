@@ -73,19 +73,19 @@ _REPORT_REMEDY: Final = (
     "none needed: it is deleted when its lease ends, and a controller writes another"
 )
 POOL_REQUESTS: Final[KeyKind[Application]] = KeyKind(
-    "need",
-    "need",
-    POOL_REQUEST.decode,
-    ("controller", "worker"),
-    _POOL_REQUEST_REMEDY,
+    name="need",
+    prefix="need",
+    decode=POOL_REQUEST.decode,
+    readers=("controller", "worker"),
+    remedy=_POOL_REQUEST_REMEDY,
     key_of=lambda keys, application: keys.pool_request(str(application.key)),
 )
 REPORT_KEYS: Final[KeyKind[ReconcileReport]] = KeyKind(
-    "application view",
-    "view/application",
-    REPORT_CODEC.decode,
-    ("agent", "controller"),
-    _REPORT_REMEDY,
+    name="application view",
+    prefix="view/application",
+    decode=REPORT_CODEC.decode,
+    readers=("agent", "controller"),
+    remedy=_REPORT_REMEDY,
     key_of=lambda keys, report: keys.application_view(str(report.key)),
 )
 

@@ -55,9 +55,9 @@ class RefusalRecorder:
     def note(self, pod: PodFacts, interface: str, error: AllocationError, cause: Cause) -> None:
         """Count one refused ADD of a NIC; ``cause``: the cause of its request."""
         refused = RefusedAdd(refusal_of(pod, interface, error), cause)
-        event = self._windows.note(refused, self._now_s())
-        if event is not None:
-            self._queue(event)
+        first_of_window = self._windows.note(refused, self._now_s())
+        if first_of_window is not None:
+            self._queue(first_of_window)
         self._noted.set()
 
     async def run(self) -> None:
@@ -68,14 +68,14 @@ class RefusalRecorder:
 
     async def write_due(self) -> None:
         """Write the events of new windows, and of windows that have ended."""
-        for event in self._windows.end_windows(self._now_s()):
-            self._queue(event)
+        for refused in self._windows.end_windows(self._now_s()):
+            self._queue(refused)
         await self._write_pending()
 
     async def close(self) -> None:
         """Write all remaining events, within ``CLOSE_S_MAX``. Call it after ``run`` has ended."""
-        for event in self._windows.close_all():
-            self._queue(event)
+        for refused in self._windows.close_all():
+            self._queue(refused)
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S_MAX):
                 await self._write_pending()
@@ -89,11 +89,11 @@ class RefusalRecorder:
                 await self._noted.wait()
         self._noted.clear()
 
-    def _queue(self, event: RefusedAdd) -> None:
+    def _queue(self, refused: RefusedAdd) -> None:
         if len(self._pending) >= QUEUE_EVENTS_MAX:
-            self.failed += event.event.times
+            self.failed += refused.event.times
             return
-        self._pending.append(event)
+        self._pending.append(refused)
 
     async def _write_pending(self) -> None:
         while self._pending:

@@ -1,4 +1,4 @@
-"""Change one endpoint and its claims, above all to release addresses (I3, I6, I7).
+"""Change one endpoint and its claims, above all to release addresses.
 
 ``EndpointWriter`` reads the endpoint and its claims, decides, and commits if the revisions that
 were read have not changed (I3); after a lost race it starts again. The decision is a pure function
@@ -6,9 +6,9 @@ of the values that were read.
 
 ``Releaser`` releases for DEL, GC, operators, reclaim and the network provider. Addresses that a
 network provider has bound are handed over to it instead (``core.allocation.handover``). If the
-claims have ended already, the release succeeds without a write. Reclaim and the network provider
-name each claim to release by its revision, which is compared with the current state: a late or
-repeated release changes nothing (I3).
+claims have ended already, the release succeeds without a write (I7). Reclaim and the network
+provider name each claim to release by its revision, which is compared with the current state: a
+late or repeated release changes nothing (I3).
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -241,7 +241,7 @@ RECLAIMED: Final = "reclaimed"
 
 
 class ReleaseRequest(NamedTuple):
-    """The reason and evidence of a release (I6). ``keep``: NICs that are not released."""
+    """A release needs a reason and evidence (I6). ``keep``: NICs that are not released."""
 
     reason: ReleaseReason
     evidence: str
@@ -312,7 +312,7 @@ class Releaser(EndpointWriter):
         evidence = str(step.evidence)
 
         def admit(endpoint: Endpoint) -> ReleaseDecision:
-            return ReleaseDecision(step.fence.admits(endpoint), CHANGED_SINCE)
+            return ReleaseDecision(ends=step.fence.admits(endpoint), why=CHANGED_SINCE)
 
         def decide(state: EndpointState) -> AddressesReleased | str:
             if state.claim_revisions != step.fence.claims or not step.fence.admits(state.endpoint):
@@ -386,7 +386,7 @@ class Releaser(EndpointWriter):
         if decision is None:
             return Released((), "there is no endpoint")
         if decision.needs_check:
-            # Cached for the release after the check, so that its guards have these revisions (I6).
+            # Cached for the release after the check, so that it ends only these claims (I3).
             self.cache.put(key, state)
         if not decision.ends:
             return Released((), decision.why)

@@ -147,7 +147,7 @@ class Archiver:
         return builder is None or await self._finish_file(run, builder, now_ms)
 
     def _begin_file(self, stored: StoredCursor) -> FileBuilder:
-        """Begin the next file of the archive, from the ledger at the end of the last one."""
+        """Begin the next file of the archive, from the state at the end of the last one."""
         before = SealedLog(self._files, stored.cursor).fold()
         return FileBuilder(self._keys.cluster, stored.cursor, before, self._file_bytes_max)
 

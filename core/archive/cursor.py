@@ -39,7 +39,9 @@ class PrunedPart(NamedTuple):
     snapshot_digest: bytes
 
 
-NOTHING_PRUNED: Final = PrunedPart(0, NO_FILE, 0, CHAIN_START, b"")
+NOTHING_PRUNED: Final = PrunedPart(
+    files=0, last=NO_FILE, position=0, chain=CHAIN_START, snapshot_digest=b""
+)
 
 
 class ArchiveCursor(NamedTuple):
@@ -58,7 +60,9 @@ class ArchiveCursor(NamedTuple):
     pruned: PrunedPart = NOTHING_PRUNED
 
 
-NOTHING_SEALED: Final = ArchiveCursor(0, NO_FILE, 0, CHAIN_START, 0, {})
+NOTHING_SEALED: Final = ArchiveCursor(
+    files=0, last=NO_FILE, position=0, chain=CHAIN_START, clock_ms=0, seqs={}
+)
 CURSOR_CODEC: Final = StateCodec(
     ArchiveCursor,
     lambda cursor: check_counts(
@@ -69,12 +73,12 @@ CURSOR_CODEC: Final = StateCodec(
     ),
 )
 CURSOR_KEYS: Final[KeyKind[ArchiveCursor]] = KeyKind(
-    "archive cursor",
-    "meta/archive",
-    CURSOR_CODEC.decode,
-    ("controller", "worker", "orbctl"),
-    "restore the key from a backup of etcd; until then nothing is sealed and the archived part of"
-    " the log cannot be read; the files of the archive are not changed",
+    name="archive cursor",
+    prefix="meta/archive",
+    decode=CURSOR_CODEC.decode,
+    readers=("controller", "worker", "orbctl"),
+    remedy="restore the key from a backup of etcd; until then nothing is sealed and the archived"
+    " part of the log cannot be read; the files of the archive are not changed",
 )
 
 
@@ -111,6 +115,6 @@ def new_base(cluster: str, number: int, position: int) -> str:
 
 
 def number_of(name: str) -> int:
-    """The file number in a name; -1 for a name of another form."""
+    """The file number in a name of ``new_base``, with or without a suffix; -1 for another form."""
     match = _NAME.match(name)
     return int(match["number"]) if match else -1

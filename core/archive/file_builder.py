@@ -1,7 +1,8 @@
 """Builds one archive file, its index and its snapshot from segments, in bounded memory.
 
-Every added segment is decoded and applied to the ledger. So only readable segments are sealed, and
-the ledger after the last segment is the snapshot of the file. The archiver stores the bytes.
+Every added segment is decoded and applied to the ledger, the state that the log gives. So only
+readable segments are sealed, and the ledger after the last segment is the snapshot of the file. The
+archiver stores the bytes.
 """
 
 from __future__ import annotations
@@ -110,18 +111,18 @@ class FileBuilder:
 
     def _header(self, sealed_at_ms: int) -> FileHeader:
         return FileHeader(
-            FORMAT_VERSION,
-            self._cluster,
-            self._cursor.files + 1,
-            self._cursor.last,
-            self._first_position,
-            self._ledger.position,
-            self._segments,
-            self._events,
-            self._ranges,
-            self._cursor.chain,
-            self._clock_ms,
-            sealed_at_ms,
+            version=FORMAT_VERSION,
+            cluster=self._cluster,
+            number=self._cursor.files + 1,
+            previous=self._cursor.last,
+            first_position=self._first_position,
+            last_position=self._ledger.position,
+            segments=self._segments,
+            events=self._events,
+            ranges=self._ranges,
+            chain_start=self._cursor.chain,
+            clock_ms=self._clock_ms,
+            sealed_at_ms=sealed_at_ms,
         )
 
     def _add(self, segment: Segment, read_at_ms: int) -> None:

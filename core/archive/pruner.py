@@ -1,11 +1,12 @@
 """Pruning: deletes the oldest files of the archive, by age and by size.
 
 The snapshot of the last deleted file is kept, and the cursor has the digest of the snapshot and the
-hash chain after the file. The remaining files are verified from there; older states cannot be read
-any more.
+hash chain after the file. The kept files are verified from that hash on; older states cannot be
+read any more.
+
 The cursor is committed first, guarded by its revision, then the files are deleted, the oldest
-first. After a crash in between, the next prune or seal deletes the remaining ones. Only files that
-certainly belong to this log are deleted, and never the newest one.
+first. After a crash in between, the next prune or seal deletes the rest of these files. Only files
+that certainly belong to this log are deleted, and never the newest one.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class LogView:
         end = self.revision if upto is None else min(upto, self.revision)
         # The order of the archive can be checked only from its beginning and without skipped parts.
         is_checked = after == 0 and self.unread is None
-        seqs = self.sealed.base().seqs.copy() if is_checked else None
+        seqs = self.sealed.first_state().seqs.copy() if is_checked else None
         for summary, segments in self.sealed.segments(after, end):
             if seqs is not None:
                 _check_order(seqs, segments)

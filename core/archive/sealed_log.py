@@ -66,7 +66,7 @@ class SealedLog:
         """A file of the chain. Raises LogCorrupt."""
         return SealedFile(self._files.view(link.base + SEGMENTS_SUFFIX), link)
 
-    def base(self) -> ArchiveSnapshot:
+    def first_state(self) -> ArchiveSnapshot:
         """The state before the first remaining segment. Raises LogCorrupt if it is lost."""
         pruned = self.cursor.pruned
         if not pruned.files:
@@ -117,14 +117,17 @@ class SealedLog:
         return ArchiveSnapshot(ledger, self.cursor.seqs, self.cursor.chain, self.cursor.clock_ms)
 
     def snapshot_before(self, position: int) -> ArchiveSnapshot:
-        """The newest snapshot at or before ``position``; ``base`` if there is none.
+        """The newest snapshot at or before ``position``; ``first_state`` if there is none.
 
         A missing or changed snapshot is skipped (``verify`` reports it).
         """
         return self._newest([file for file in self.summaries() if file.last_position <= position])
 
     def snapshot_at_time(self, time_ms: int) -> ArchiveSnapshot:
-        """The newest snapshot at which the log's clock was not after ``time_ms``, else ``base``."""
+        """The newest snapshot at which the log's clock was not after ``time_ms``.
+
+        ``first_state`` if there is none.
+        """
         return self._newest([file for file in self.summaries() if file.clock_ms <= time_ms])
 
     def segments(self, after: int, upto: int) -> Iterator[tuple[FileSummary, list[Segment]]]:
@@ -166,7 +169,7 @@ class SealedLog:
             snapshot = self.snapshot(summary.link)
             if snapshot is not None:
                 return snapshot
-        return self.base()
+        return self.first_state()
 
     def _files_backwards(self) -> Iterator[SealedFile]:
         link, expected = self.cursor.last, self.cursor.files

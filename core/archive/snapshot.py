@@ -1,4 +1,6 @@
-"""Snapshots: the ledger at the end of an archive file, from which a replay can start.
+"""Snapshots: the ledger (the state that the log gives) at the end of an archive file.
+
+A replay can start from a snapshot.
 
 The file is a zstd frame with the msgpack of ``_StoredSnapshot``. A snapshot is made from the log,
 never from the state keys in etcd: the segments of its archive file are applied to the snapshot

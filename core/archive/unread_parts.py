@@ -38,15 +38,15 @@ class UnreadPartList:
 
     def __init__(self) -> None:
         self._parts: dict[tuple[int, int], UnreadPart] = {}
-        self._left_out: set[tuple[int, int]] = set()
+        self._unlisted: set[tuple[int, int]] = set()
 
     @property
-    def left_out(self) -> int:
+    def unlisted(self) -> int:
         """How many parts are only counted; at most ``UNREAD_PARTS_COUNTED_MAX``."""
-        return len(self._left_out)
+        return len(self._unlisted)
 
     def __len__(self) -> int:
-        return len(self._parts) + self.left_out
+        return len(self._parts) + self.unlisted
 
     def parts(self) -> list[UnreadPart]:
         """The listed parts, in log order."""
@@ -55,7 +55,7 @@ class UnreadPartList:
     def forget(self) -> None:
         """Forget all parts; those that still cannot be read are added when they are read again."""
         self._parts.clear()
-        self._left_out.clear()
+        self._unlisted.clear()
 
     def note(self, first: int, last: int, error: LogCorrupt) -> None:
         """Add the positions from ``first`` to ``last``, whose events could not be read."""
@@ -63,8 +63,8 @@ class UnreadPartList:
             return
         if len(self._parts) < UNREAD_PARTS_MAX:
             self._parts[first, last] = UnreadPart(first, last, error.message, error.remedy)
-        elif len(self._left_out) < UNREAD_PARTS_COUNTED_MAX:
-            self._left_out.add((first, last))
+        elif len(self._unlisted) < UNREAD_PARTS_COUNTED_MAX:
+            self._unlisted.add((first, last))
 
     def events_of(self, segment: Segment) -> list[Recorded]:
         """The events of a segment; none if it cannot be decoded."""

@@ -287,6 +287,7 @@ def _guid(text: str) -> str:
 
 
 def _named(kind: SubjectKind, name: str, text: str) -> HistorySubject:
+    """The subject with this name. Raises BadInput with ``text``, which the user typed."""
     slashes = _SLASHES.get(kind, (0,))
     if not all(name.split("/")) or name.count("/") not in slashes:
         raise BadInput(

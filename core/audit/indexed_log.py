@@ -29,8 +29,8 @@ from core.eventstore.writer import unix_ms
 from core.process.concurrency import SharedWork
 
 WINDOW_EVENTS_MAX: Final = 2_000_000
-"""The most events in a newly created index, some 150 MB. Another index replaces it after half as
-many new events; both are in memory while the other one is read."""
+"""The most events in a newly created index, some 150 MB. A new index replaces it after half as many
+new events; while the new index is read, both are in memory."""
 
 OLD_WINDOWS_MAX: Final = 2
 """Indexes of earlier parts of the log, of some 200,000 events each (an archive file)."""
@@ -222,7 +222,7 @@ class IndexedLog:
             if remaining_events < 0:
                 return LogIndex(view.sealed.snapshot_before(base))
             base = file.first_position - 1
-        return LogIndex(view.sealed.base())
+        return LogIndex(view.sealed.first_state())
 
     async def _older(self, position: int) -> LogIndex:
         """The index of an earlier window that has this position. Raises PrunedAway."""

@@ -164,7 +164,8 @@ class LogIndex:
         for address, (claim, revision) in claims:
             endpoint = ledger.endpoints.get((claim.namespace, claim.pod))
             nic = _nic_with(endpoint, address)
-            holder = _holder(endpoint, nic, f"{claim.namespace}/{claim.pod}", 0, revision)
+            pod = f"{claim.namespace}/{claim.pod}"
+            holder = _holder(endpoint, nic, pod, trace=0, revision=revision)
             self._table(claim.pool).begin(parse_address(address).value, at, holder)
 
     def _define_all(self, ledger: Ledger, at: int) -> None:
@@ -267,7 +268,9 @@ def _holder(
     endpoint: Endpoint | None, nic: Nic | None, pod: str, trace: int, revision: int
 ) -> Holder:
     if endpoint is None:
-        return Holder(pod, "", "", "", 0, trace, revision)
+        return Holder(
+            pod, node="", interface="", application="", mac=0, trace=trace, revision=revision
+        )
     interface, mac = (nic.interface, mac_number(nic.mac)) if nic is not None else ("", 0)
     application = f"{endpoint.owner_kind}/{endpoint.namespace}/{endpoint.owner_name}"
     return Holder(

@@ -5,8 +5,8 @@ but the log shows it: every change of a claim or an endpoint has an event in the
 writer, and an agent's writer has the name of its node. Controllers and orbctl may change the claims
 of every node. Pure; checks one segment at a time.
 
-An event that an agent writes under the writer name of another agent is not found here. It fences
-the other agent, which then exits with an error.
+An event that an agent writes under the writer name of another agent is not found here. Such an
+event fences the other agent, which then exits with an error.
 """
 
 from __future__ import annotations

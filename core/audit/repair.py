@@ -254,7 +254,7 @@ def _guard_writes(difference: Difference, keys: Keys) -> tuple[Write, ...]:
     topic = _TOPICS.get(difference.kind)
     if topic is None:
         return ()
-    if topic == "records":
+    if topic == "records":  # records have no IP family: they share the guard key of family 4
         return (Put(keys.guard(topic, 4), b""),)
     values = (difference.expected, difference.found)
     with_family = Pool | Quarantine | Reservation | Subnet

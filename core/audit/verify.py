@@ -169,7 +169,7 @@ class _Run:
     def _skip_pruned_part(self, sealed: SealedLog) -> None:
         pruned = sealed.cursor.pruned
         if self._checker.ledger.position < pruned.position:
-            self._checker = Checker(sealed.base().ledger)
+            self._checker = Checker(sealed.first_state().ledger)
 
     def _check_file(self, sealed: SealedLog, summary: FileSummary) -> None:
         """Check one file; if it is corrupt, continue with the state in its snapshot."""

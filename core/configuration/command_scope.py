@@ -120,9 +120,9 @@ class ScopeReader:
                 await read(load)
             except _UnknownScope:
                 await load.all_objects()
-            except IndexIncomplete as missing:
+            except IndexIncomplete as error:
                 if may_write:
-                    await build_index(self._store, self._keys, missing.topic, missing.family)
+                    await build_index(self._store, self._keys, error.topic, error.family)
                     continue
                 await load.all_objects()
             return Scope(
@@ -204,7 +204,7 @@ class _ScopeLoad:
         pools, subnets = self._index("pools", pool.family), self._index("subnets", pool.family)
         pool_gets = [*pools.overlapping(cidr), *pools.owners(pool_addresses(pool), cidr)]
         subnet_result, *results = await self._read(
-            subnets.named(cidr), *pool_gets, *self._get("pool", pool.name)
+            subnets.with_cidr(cidr), *pool_gets, *self._get("pool", pool.name)
         )
         self._require_complete(pools, subnets)
         await self._read_objects("subnet", subnets.names_in(subnet_result))
@@ -214,8 +214,8 @@ class _ScopeLoad:
         """Read the subnet of this name, and the pools and subnets that its CIDR overlaps."""
         cidr, family = _cidr_of(desired), desired.family
         pools, subnets = self._index("pools", family), self._index("subnets", family)
-        pool_gets = [pools.named(cidr), *pools.overlapping(cidr)]
-        subnet_gets = [subnets.named(cidr), *subnets.overlapping(cidr)]
+        pool_gets = [pools.with_cidr(cidr), *pools.overlapping(cidr)]
+        subnet_gets = [subnets.with_cidr(cidr), *subnets.overlapping(cidr)]
         results = await self._read(*pool_gets, *subnet_gets, *self._get("subnet", desired.name))
         self._require_complete(pools, subnets)
         await self._read_objects("pool", pools.names_in(*results[: len(pool_gets)]))
@@ -266,7 +266,7 @@ class _ScopeLoad:
         cidr, pools = _cidr_of(subnet), self._index("pools", subnet.family)
         self._require_complete(pools)
         *results, _ = await self._read(
-            pools.named(cidr),
+            pools.with_cidr(cidr),
             *pools.overlapping(cidr),
             Get(
                 self._keys.quarantine(subnet.family, cidr.first),
@@ -283,7 +283,7 @@ class _ScopeLoad:
             return
         pools = self._index("pools", subnet.family)
         self._require_complete(pools)
-        results = await self._read(pools.named(_cidr_of(subnet)))
+        results = await self._read(pools.with_cidr(_cidr_of(subnet)))
         await self._read_objects("pool", pools.names_in(*results))
 
     async def _read_objects(self, prefix: str, names: Iterable[str]) -> None:

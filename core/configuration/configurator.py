@@ -20,7 +20,7 @@ from core.domain.configuration.admissions import (
     AdmissionConflict,
     DryRun,
     PendingAdmission,
-    related,
+    overlapping_admissions,
     with_admitted,
 )
 from core.domain.configuration.commands import Command
@@ -117,7 +117,7 @@ class Configurator:
         configuration = scope.configuration
         claimed = await self._claimed(removed_addresses(configuration, command), scope.position)
         events = decide(configuration, command, claimed)
-        overlapping = related(command, pending) if events else []
+        overlapping = overlapping_admissions(command, pending) if events else []
         if not _refusals(configuration, command, claimed, overlapping):
             return DryRun(events)
         conflicts = []

@@ -1,8 +1,8 @@
 """Builds the index of pools or subnets again if it is incomplete.
 
-It is incomplete after a version without an index has written pools or subnets, and after a repair.
-The build first writes the guard key of the topic, and every later step requires that key to be
-unchanged. So of two concurrent builds only the later one continues, and any change of the topic
+The index is incomplete after a version without an index has written pools or subnets, and after a
+repair. The build first writes the guard key of the topic, and every later step requires that key to
+be unchanged. So of two concurrent builds only the later one continues, and any change of the topic
 ends the build. The last step marks the index as complete in the guard key.
 """
 

@@ -35,11 +35,12 @@ def _admission_key(keys: Keys, admission: PendingAdmission) -> bytes:
 
 ADMISSION_CODEC: Final = StateCodec(PendingAdmission, _check)
 ADMISSION_KEYS: Final[KeyKind[PendingAdmission]] = KeyKind(
-    "pending admission",
-    KEY_PREFIX,
-    ADMISSION_CODEC.decode,
-    ("controller",),
-    "delete the key; then an overlapping pool may be admitted, and the log refuses the second one",
+    name="pending admission",
+    prefix=KEY_PREFIX,
+    decode=ADMISSION_CODEC.decode,
+    readers=("controller",),
+    remedy="delete the key; then an overlapping pool may be admitted, and the log refuses the"
+    " second one",
     key_of=_admission_key,
 )
 _log: Final = logging.getLogger(__name__)

@@ -27,11 +27,11 @@ class RefusedPool(NamedTuple):
 
 REFUSED_POOL_CODEC: Final = StateCodec(RefusedPool)
 REFUSED_POOL_KEYS: Final[KeyKind[RefusedPool]] = KeyKind(
-    "refused pool",
-    KEY_PREFIX,
-    REFUSED_POOL_CODEC.decode,
-    ("agent", "controller"),
-    "delete the key; then an ADD reports that the pool does not exist",
+    name="refused pool",
+    prefix=KEY_PREFIX,
+    decode=REFUSED_POOL_CODEC.decode,
+    readers=("agent", "controller"),
+    remedy="delete the key; then an ADD reports that the pool does not exist",
     key_of=lambda keys, pool: keys.refused(pool.name),
 )
 

@@ -305,7 +305,7 @@ class _OrderCheck:
 
     def __init__(self, position: int) -> None:
         self._position = position
-        self._index_in_segment: float = float("inf")
+        self._index_in_segment: float = float("inf")  # all events of ``position`` were checked
         self._writer = ""
         self._epochs: dict[str, int] = {}
         self._id_prefixes: dict[str, str] = {}

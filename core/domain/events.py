@@ -29,7 +29,7 @@ ReleaseReason = Literal[
     "gc",  # the attachment is not in the runtime's list of valid ones
     "operator",  # a user released it
     "reclaimed",  # the reclaim workflow found it leaked
-    "unbound",  # the network provider could not bind the address, or has bound another
+    "unbound",  # the network provider could not bind the address, or has bound another one
     "repair",  # `orbctl verify --repair` or an ADD found the state inconsistent
 ]
 

@@ -1,9 +1,9 @@
 """Compute the state after an event.
 
 The ``evolve_*`` functions and ``claims_made`` are used twice: by the writer for the state keys of a
-transaction, and by the ``Ledger`` to compute the state from a log. That ensures I5. The ledger is a
-mutable container of immutable values. It applies events in log order without checking them; the
-invariants are checked in ``core.domain.checker``.
+transaction, and by the ``Ledger`` to compute the state from a log. So the state keys equal the fold
+of the log (I5). The ledger is a mutable container of immutable values. It applies events in log
+order without checking them; the invariants are checked in ``core.domain.checker``.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -58,9 +58,10 @@ def evolve_endpoint(
     """The endpoint after the event; None if it is deleted."""
     if not isinstance(event, AddressesReleased):
         return event.endpoint
-    if endpoint is None or not event.nics:
+    kept_nics = event.nics  # the NICs that the endpoint keeps
+    if endpoint is None or not kept_nics:
         return None
-    return endpoint._replace(nics=event.nics)
+    return endpoint._replace(nics=kept_nics)
 
 
 def evolve_pool(pool: Pool | None, event: PoolDefined | PoolRetired | PoolDeleted) -> Pool | None:
@@ -110,7 +111,8 @@ class Ledger:
     """The whole state after the first events of a log, up to ``position``.
 
     ``undecodable``: state keys whose values could not be decoded, relative to the cluster's prefix.
-    These objects exist, but nothing else is known about them (I6).
+    These objects exist, but nothing else is known about them: none of them is evidence for a
+    release (I6).
     """
 
     __slots__ = (

@@ -166,7 +166,7 @@ def horizon_of(outlook: Forecast | NoTrend) -> Horizon | None:
 
 def _window_of(hourly: Sequence[int]) -> _Window:
     """The longest window that describes the current growth."""
-    day = _measured(hourly[-HOURS_PER_DAY:], 1)
+    day = _measured(hourly[-HOURS_PER_DAY:], step_hours=1)
     weeks = len(hourly) // HOURS_PER_WEEK
     if not weeks:
         return day

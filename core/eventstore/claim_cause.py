@@ -31,7 +31,7 @@ async def cause_of(store: KeyValueStore, keys: Keys, held: RevisedClaim) -> Caus
 
     Raises StoreUnavailable, LogCorrupt.
     """
-    writer = held.claim.event.rpartition(".")[0].rpartition(".")[0]
+    writer, _, _ = held.claim.event.rsplit(".", 2)  # an event id is <writer>.<epoch>.<count>
     at = held.revision
     try:
         heads = await store.read([Get(keys.head(writer))], revision=at)

@@ -62,11 +62,12 @@ class LeaderTerm(NamedTuple):
 
 LEADER_CODEC = StateCodec(Leader, lambda leader: check_counts(since_ms=leader.since_ms))
 LEADER_KEYS: KeyKind[Leader] = KeyKind(
-    "leader",
-    "lease",
-    LEADER_CODEC.decode,
-    ("controller", "orbctl"),
-    "none needed: a key without a lease is not a leader's, and the next candidate overwrites it",
+    name="leader",
+    prefix="lease",
+    decode=LEADER_CODEC.decode,
+    readers=("controller", "orbctl"),
+    remedy="none needed: a key without a lease is not a leader's, and the next candidate overwrites"
+    " it",
     check_key=lambda keys, key: keys.check_parts(key, 2),
 )
 
@@ -146,7 +147,7 @@ class Election:
     async def _try(self, lease: int) -> tuple[int, int]:
         """Try once. Returns our epoch (0: not elected), and the revision that shows another leader.
 
-        The second is 0 if it is not known whether another candidate leads.
+        The revision is 0 if it is not known whether another candidate leads.
         """
         value, get = LEADER_CODEC.encode(Leader(self.name, unix_ms())), Get(self._key)
         try:

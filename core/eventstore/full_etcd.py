@@ -43,11 +43,11 @@ RESERVE_BYTES: Final = 1 << 20
 """Bytes of the reserve. The archive cursor of 5,000 nodes takes 0.2 MB; etcd accepts 1.5 MiB."""
 
 RESERVE_KEYS: Final[KeyKind[bytes]] = KeyKind(
-    "reserve",
-    "meta/reserve",
-    bytes,
-    ("orbctl",),
-    "none needed: its value is never read",
+    name="reserve",
+    prefix="meta/reserve",
+    decode=bytes,
+    readers=("orbctl",),  # `orbctl verify` decodes the value of every key
+    remedy="none needed: nothing depends on its value",
 )
 
 

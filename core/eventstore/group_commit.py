@@ -138,7 +138,7 @@ class TransactionBatch:
     def add(self, proposal: Proposal) -> bool:
         """Add the proposal; False if it does not fit with those already in the batch."""
         drafts, guards, writes, _ = proposal
-        guarded = {guard[0] for guard in guards}
+        guarded = {guard[0] for guard in guards}  # the key, or the start of a range
         written = {write[0] for write in writes}
         value_bytes = sum([len(write.value) for write in writes if isinstance(write, Put)])
         weight = 2 * value_bytes + OPERATION_BYTES * (len(writes) + len(guards))
@@ -249,7 +249,8 @@ async def read_failed(store: KeyValueStore, fence: Get, batch: TransactionBatch)
     """
     gets = [fence, *batch.gets()]
     revision, ranges = await store.read(gets)
-    return TxnResult(False, revision, dict(zip(gets, ranges, strict=True)))
+    reads = dict(zip(gets, ranges, strict=True))
+    return TxnResult(succeeded=False, revision=revision, reads=reads)
 
 
 class _Waiting(NamedTuple):

@@ -95,7 +95,7 @@ class Index:
             prefixes.append(self._application(application))
         return {prefix + value.name.encode(): b"" for prefix in prefixes}
 
-    def named(self, cidr: Cidr) -> Get:
+    def with_cidr(self, cidr: Cidr) -> Get:
         """The read that finds objects with exactly this CIDR; ``names_in`` reads its answer."""
         return self._under(self._block("network", cidr.first, cidr.prefix_length))
 
@@ -104,6 +104,7 @@ class Index:
         longer = self._block("network", cidr.first, cidr.prefix_length + 1)
         return [
             *self._containing("network", cidr.first, range(cidr.prefix_length)),
+            # "0" follows "/": the range ends after all keys of the last address.
             Get(longer, self._key(f"network/{cidr.last:0{_DIGITS}x}0"), keys_only=True),
         ]
 
@@ -122,7 +123,7 @@ class Index:
         for first, last in addresses.covering_intervals(LOOKUP_RANGES_MAX):
             gets |= dict.fromkeys(self._containing("block", first, lengths))
             start = self._key(f"block/{first:0{_DIGITS}x}/")
-            end = self._key(f"block/{last:0{_DIGITS}x}0")
+            end = self._key(f"block/{last:0{_DIGITS}x}0")  # "0" follows "/"
             gets[Get(start, end, keys_only=True)] = None
         return list(gets)
 

@@ -43,83 +43,83 @@ def _guard_value(value: bytes) -> bytes:
 
 
 POOL_KEYS: Final[KeyKind[Pool]] = KeyKind(
-    "pool",
-    "pool",
-    POOL_CODEC.decode,
+    name="pool",
+    prefix="pool",
+    decode=POOL_CODEC.decode,
     remedy=POOL_REMEDY,
     key_of=lambda keys, pool: keys.pool(pool.name),
 )
 SUBNET_KEYS: Final[KeyKind[Subnet]] = KeyKind(
-    "subnet",
-    "subnet",
-    SUBNET_CODEC.decode,
+    name="subnet",
+    prefix="subnet",
+    decode=SUBNET_CODEC.decode,
     key_of=lambda keys, subnet: keys.subnet(subnet.name),
 )
 RESERVATION_KEYS: Final[KeyKind[Reservation]] = KeyKind(
-    "reservation",
-    "reservation",
-    RESERVATION_CODEC.decode,
+    name="reservation",
+    prefix="reservation",
+    decode=RESERVATION_CODEC.decode,
     remedy=RESERVATION_REMEDY,
     key_of=lambda keys, reservation: keys.reservation(reservation.name),
 )
 QUARANTINE_KEYS: Final[KeyKind[Quarantine]] = KeyKind(
-    "quarantine",
-    "quarantine",
-    QUARANTINE_CODEC.decode,
+    name="quarantine",
+    prefix="quarantine",
+    decode=QUARANTINE_CODEC.decode,
     remedy=QUARANTINE_REMEDY,
     key_of=lambda keys, quarantine: keys.quarantine_of(quarantine.address),
 )
 RECORD_KEYS: Final[KeyKind[RecordDefined]] = KeyKind(
-    "record",
-    "record",
-    RECORD_CODEC.decode,
+    name="record",
+    prefix="record",
+    decode=RECORD_CODEC.decode,
     key_of=lambda keys, record: keys.record(record.kind, record.namespace, record.name),
 )
 CLAIM_KEYS: Final[KeyKind[Claim]] = KeyKind(
-    "claim",
-    "ip",
-    CLAIM_CODEC.decode,
+    name="claim",
+    prefix="ip",
+    decode=CLAIM_CODEC.decode,
     check_key=lambda keys, key: keys.check_address(key, "ip"),
 )
 ENDPOINT_KEYS: Final[KeyKind[Endpoint]] = KeyKind(
-    "endpoint",
-    "endpoint",
-    ENDPOINT_CODEC.decode,
+    name="endpoint",
+    prefix="endpoint",
+    decode=ENDPOINT_CODEC.decode,
     key_of=lambda keys, endpoint: keys.endpoint(*endpoint.key),
 )
 GUID_CLAIMS: Final[KeyKind[GuidClaim]] = KeyKind(
-    "GUID claim",
-    "guid",
-    GUID_CLAIM.decode,
+    name="GUID claim",
+    prefix="guid",
+    decode=GUID_CLAIM.decode,
     check_key=Keys.check_guid,
 )
 GUIDS_OF_NODES: Final[KeyKind[NodeGuids]] = KeyKind(
-    "GUIDs of node",
-    "node-guids",
-    NODE_GUIDS.decode,
-    ("agent", "worker", "orbctl"),
-    STATE_REMEDY,
+    name="GUIDs of node",
+    prefix="node-guids",
+    decode=NODE_GUIDS.decode,
+    readers=("agent", "worker", "orbctl"),
+    remedy=STATE_REMEDY,
     key_of=lambda keys, guids: keys.node_guids(guids.node),
 )
 GUARD_KEYS: Final[KeyKind[bytes]] = KeyKind(
-    "guard",
-    "guard",
-    _guard_value,
+    name="guard",
+    prefix="guard",
+    decode=_guard_value,
     remedy="none needed: the next change of an object of its kind writes it",
     check_key=Keys.check_guard,
 )
 INDEX_KEYS: Final[KeyKind[bytes]] = KeyKind(
-    "index entry",
-    "index",
-    read_entry,
-    ("controller", "worker", "orbctl"),
-    "none needed: the next command that reads it rebuilds the index",
+    name="index entry",
+    prefix="index",
+    decode=read_entry,
+    readers=("controller", "worker", "orbctl"),
+    remedy="none needed: the next command that reads it rebuilds the index",
     check_key=check_entry,
 )
 HEAD_KEYS: Final[KeyKind[WriterHead]] = KeyKind(
-    "writer head",
-    "head",
-    HEAD_CODEC.decode,
+    name="writer head",
+    prefix="head",
+    decode=HEAD_CODEC.decode,
     remedy="run `orbctl verify --repair`, which restores it from the log, or restart the writer's"
     " process",
     check_key=Keys.check_head,

@@ -152,8 +152,8 @@ class KeyChange(NamedTuple):
 class WatchBatch(NamedTuple):
     """Changes in order. After this batch the watch is complete up to ``revision``.
 
-    Without changes it only reports progress. With ``is_whole``, it may also have the changes of
-    complete revisions that are newer than ``revision``.
+    A batch without changes only reports progress. With ``is_whole``, a batch may also have the
+    changes of complete revisions that are newer than ``revision``.
     """
 
     revision: int
@@ -195,8 +195,9 @@ class KeyValueStore(Protocol):
         ``after`` may be ``FROM_NOW``. Yields a batch without changes every ``WATCH_PROGRESS_S``
         while nothing changes.
         ``is_whole`` saves a request to the store for each revision: a revision that it accepts may
-        be yielded before older ones of other ranges, in a batch with an older ``revision``. Raises
-        Compacted when ``after`` is too old to resume from.
+        be yielded before older ones of other ranges, in a batch with an older ``revision``; the
+        changes of each range stay in order. Raises Compacted when ``after`` is too old to resume
+        from, and WatchTooFarBehind.
         """
         ...
 

@@ -234,7 +234,7 @@ async def first_live(
     for start in range(0, len(names), RANGES_PER_READ_MAX):
         writers = names[start : start + RANGES_PER_READ_MAX]
         gets = [
-            Get(keys.log(writer, 1), keys.log(writer, heads[writer] + 1), 1, keys_only=True)
+            Get(keys.log(writer, 1), keys.log(writer, heads[writer] + 1), limit=1, keys_only=True)
             for writer in writers
         ]
         result = await store.read(gets, revision=revision)
@@ -342,7 +342,13 @@ class LogReader:
         """
         now = await self.cursor_now()
         live = LiveLog(
-            self._store, self._keys, now.position, now.seqs, cursor.seqs, self._faults, READ_AGAIN
+            self._store,
+            self._keys,
+            now.position,
+            now.seqs,
+            cursor.seqs,
+            self._faults,
+            remedy=READ_AGAIN,
         )
         segments = [segment async for batch in live.segments() for segment in batch]
         return segments, Cursor(now.position, {**cursor.seqs, **now.seqs})
@@ -351,7 +357,9 @@ class LogReader:
         """Every segment that is still in etcd, also those in the archive; gaps are allowed."""
         now = await self.cursor_now()
         sealed = await first_live(self._store, self._keys, now.seqs, now.position)
-        live = LiveLog(self._store, self._keys, now.position, now.seqs, sealed, self._faults, None)
+        live = LiveLog(
+            self._store, self._keys, now.position, now.seqs, sealed, self._faults, remedy=None
+        )
         return [segment async for batch in live.segments() for segment in batch], now
 
     async def follow(self, cursor: Cursor) -> AsyncIterator[tuple[list[Segment], Cursor]]:

@@ -73,11 +73,13 @@ def roles_of(
     writable += [keys.range_of(*parts) for parts in _AGENT_PREFIXES]
     agent = (
         Permission(*all_keys, may_write=False),
-        *(Permission(*span, True) for span in writable),
+        *(Permission(*span, may_write=True) for span in writable),
     )
     return (
         EtcdRole(f"orbweaver-{keys.cluster}-agent", agent_user, agent),
         EtcdRole(
-            f"orbweaver-{keys.cluster}-controller", controller_user, (Permission(*all_keys, True),)
+            f"orbweaver-{keys.cluster}-controller",
+            controller_user,
+            (Permission(*all_keys, may_write=True),),
         ),
     )

@@ -90,7 +90,7 @@ def _keep_quarantined(keys: Keys, ledger: Ledger, kvs: Iterable[KeyValue]) -> No
     """Quarantine the address of each key, even if the value cannot be decoded."""
     for address in keys.addresses_in((kv.key for kv in kvs), "quarantine"):
         text = str(address)
-        ledger.quarantine[text] = Quarantine(text, address.family, "cannot be read")
+        ledger.quarantine[text] = Quarantine(text, address.family, reason="cannot be read")
 
 
 class _Decoder:

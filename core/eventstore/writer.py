@@ -84,7 +84,7 @@ class Writer:
             depth_max=QUEUE_DEPTH_MAX,
             passes=GATHERING_PASSES_MAX,
         )
-        self._head = WriterHead(0, 0)
+        self._head = WriterHead(seq=0, epoch=0)
         self._head_revision = -1
         self._event_counter = 0
         self._fenced: WriterFenced | None = None
@@ -111,7 +111,7 @@ class Writer:
         """
         key = self._keys.head(self.name)
         kv = (await self._store.read([Get(key)])).ranges[0].first
-        previous = await self._previous_head(kv) if kv else WriterHead(0, 0)
+        previous = await self._previous_head(kv) if kv else WriterHead(seq=0, epoch=0)
         revision = kv.mod_revision if kv else 0
         head = WriterHead(previous.seq, previous.epoch + 1)
         result = await self._store.commit(
@@ -186,7 +186,8 @@ class Writer:
             result = await self._store.commit(guards, writes)
         except OutcomeUnknown as unknown:
             settle = self._read_outcome if unknown.is_full else self._settle_lost
-            return TxnResult(True, await settle(segment, unknown), NO_READS)
+            revision = await settle(segment, unknown)
+            return TxnResult(succeeded=True, revision=revision, reads=NO_READS)
         if result.succeeded:
             self._head, self._head_revision = head, result.revision
             return result

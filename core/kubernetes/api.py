@@ -248,7 +248,7 @@ class Api:
         try:
             async with asyncio.timeout(WATCH_OPEN_S_MAX):
                 response = await self._connection.send(
-                    "GET", _with_query(path, query), None, _JSON, timeout
+                    "GET", _with_query(path, query), body=None, content=_JSON, limits=timeout
                 )
             async with response:
                 if response.status >= 400:

@@ -392,7 +392,7 @@ class _ChangeApplier:
         for address in self._keys.addresses_in([key], "quarantine"):
             text = str(address)
             snapshot.quarantine[text] = quarantine or Quarantine(
-                text, address.family, "cannot be read"
+                text, address.family, reason="cannot be read"
             )
 
     def _remove(self, snapshot: ConfigurationSnapshot, key: bytes, text: str) -> None:

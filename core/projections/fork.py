@@ -17,6 +17,7 @@ from core.domain.claims.assignment import PoolAvailability, StoredState, decide_
 from core.domain.configuration.commands import Command
 from core.domain.configuration.configuration_state import (
     Configuration,
+    FeatureSwitches,
     claimable_addresses,
     reserved_addresses,
 )
@@ -78,7 +79,7 @@ class Fork:
         self, ledger: Ledger, *, ipv4_enabled: bool = True, ipv6_enabled: bool = True
     ) -> None:
         self._projection = Projection(ledger)
-        self._enabled = (ipv4_enabled, ipv6_enabled)
+        self._switches = FeatureSwitches(ipv4_enabled, ipv6_enabled)
         self._pools_before = dict(ledger.pools)
         self._reservations_before = dict(ledger.reservations)
         self._quarantine_before = dict(ledger.quarantine)
@@ -94,7 +95,7 @@ class Fork:
     @property
     def configuration(self) -> Configuration:
         """The configuration after the commands so far."""
-        return Configuration.of(self._projection.ledger, self._enabled)
+        return Configuration.of(self._projection.ledger, self._switches)
 
     def apply(self, command: Command) -> SimulatedStep:
         """Apply one command, repeated until it is done; a refusal does not change the fork."""
@@ -177,7 +178,16 @@ class Fork:
 
     def _apply_event(self, event: Event) -> None:
         position = self._projection.ledger.position + 1
-        self._projection.apply(Recorded(position, 0, "", 0, "", _CAUSE, event))
+        recorded = Recorded(
+            position,
+            index_in_segment=0,
+            event_id="",
+            recorded_at_ms=0,
+            writer="",
+            cause=_CAUSE,
+            event=event,
+        )
+        self._projection.apply(recorded)
 
     def _holdings_in(self, addresses: AddressSet | None, why: str = "") -> Iterator[Holding]:
         """The claimed addresses of a set with their holders; linear in the claims of the family."""

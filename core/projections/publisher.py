@@ -44,17 +44,17 @@ REWRITTEN: Final = "none needed: the leading controller writes it again"
 """The remedy for a checkpoint that cannot be decoded."""
 
 CHECKPOINT_KIND: Final[KeyKind[Checkpoint]] = KeyKind(
-    "projector checkpoint",
-    f"meta/{CHECKPOINT_NAME}",
-    CHECKPOINT_CODEC.decode,
-    ("controller", "orbctl"),
-    REWRITTEN,
+    name="projector checkpoint",
+    prefix=f"meta/{CHECKPOINT_NAME}",
+    decode=CHECKPOINT_CODEC.decode,
+    readers=("controller", "orbctl"),
+    remedy=REWRITTEN,
 )  # fmt: skip
 
 CHECKPOINT_PERIOD_S = 1.0
 """The shortest time between two checkpoints, in seconds."""
 
-NO_CHECKPOINT = Checkpoint(0, 0, "")
+NO_CHECKPOINT = Checkpoint(position=0, at_ms=0, writer="")
 
 
 class Publisher:

@@ -109,10 +109,10 @@ def report_unreadable_parts(unread: UnreadPartList) -> None:
     for part in unread.parts():
         _print(f"warning: {part}")
         _print(f"  → {part.remedy}")
-    if unread.left_out:
+    if unread.unlisted:
         listed = len(unread.parts())
         _print(
-            f"warning: {unread.left_out:,} more parts of the log cannot be read; only the first"
+            f"warning: {unread.unlisted:,} more parts of the log cannot be read; only the first"
             f" {listed:,} that were found are listed"
         )
 

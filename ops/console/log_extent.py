@@ -56,7 +56,7 @@ def log_extent(
             }
             for part in log.unread.parts()
         ],
-        "unreadLeftOut": log.unread.left_out,
+        "unreadLeftOut": log.unread.unlisted,
         "events": clock.events + sum(file.events for file in earlier),
         "density": [
             {

@@ -137,15 +137,15 @@ def decide_add(
             "the Pod that replaces it will get addresses",
         )
     if endpoint is None:
-        return ClaimPlan((), holder_of(pod))
+        return ClaimPlan(keep=(), holder=holder_of(pod))
     if endpoint.holder != holder_of(pod) and endpoint.uid != pod.uid:
-        return ClaimPlan((), holder_of(pod), endpoint.addresses())
+        return ClaimPlan(keep=(), holder=holder_of(pod), ended=endpoint.addresses())
     if changed or lost:
         why: EndReason = "repair" if lost else "pools-changed"
         return _replacement(endpoint, changed | lost, requested, why)
     position = _position(endpoint.nics, attachment.interface)
     if position is None:
-        return ClaimPlan(endpoint.nics, endpoint.holder)
+        return ClaimPlan(keep=endpoint.nics, holder=endpoint.holder)
     nics = list(endpoint.nics)
     nics[position] = nics[position].attached(attachment)
     after = endpoint._replace(uid=pod.uid, node=pod.node, nics=tuple(nics))
@@ -172,7 +172,9 @@ def _replacement(
         ended += [pair for pair in nic.addresses() if pair not in pairs]
         if listed_part is not None:
             listed.append(listed_part)
-    return ClaimPlan(tuple(keep), endpoint.holder, tuple(ended), why, tuple(listed))
+    return ClaimPlan(
+        keep=tuple(keep), holder=endpoint.holder, ended=tuple(ended), why=why, listed=tuple(listed)
+    )
 
 
 def has_attached(endpoint: Endpoint, attachment: Attachment) -> bool:
@@ -334,31 +336,39 @@ def decide_release(
     not attached yet must not release the NICs that the new sandbox uses.
     """
     if alive:
-        return ReleaseDecision(False, "the Pod is alive")
+        return ReleaseDecision(ends=False, why="the Pod is alive")
     if validity is None:
         return _released_by(endpoint, attachment, uid)
     if validity.keeps:
-        return ReleaseDecision(False, f"fixed: {validity.why}")
+        return ReleaseDecision(ends=False, why=f"fixed: {validity.why}")
     if migrating:
-        return ReleaseDecision(False, f"{validity.why}, but the source may still use the addresses")
+        return ReleaseDecision(
+            ends=False, why=f"{validity.why}, but the source may still use the addresses"
+        )
     return _released_by(endpoint, attachment, uid)._replace(evidence=validity.why)
 
 
 def _released_by(endpoint: Endpoint, attachment: Attachment, uid: str) -> ReleaseDecision:
     if uid and endpoint.uid != uid:
-        return ReleaseDecision(False, f"the endpoint belongs to Pod {endpoint.uid}")
+        return ReleaseDecision(ends=False, why=f"the endpoint belongs to Pod {endpoint.uid}")
     nic = endpoint.find(attachment.interface)
     sandbox = attachment.container or (nic.container if nic else "")
     if nic is None and all(other.container != sandbox for other in endpoint.nics if sandbox):
-        return ReleaseDecision(False, f"the endpoint has no NIC {attachment.interface}")
+        return ReleaseDecision(ends=False, why=f"the endpoint has no NIC {attachment.interface}")
     if nic is not None and nic.container not in ("", sandbox):
-        return ReleaseDecision(False, f"NIC {nic.interface} belongs to sandbox {nic.container}")
+        return ReleaseDecision(
+            ends=False, why=f"NIC {nic.interface} belongs to sandbox {nic.container}"
+        )
     if all(other.container in ("", sandbox) for other in endpoint.nics):
-        return ReleaseDecision(True, "the sandbox is gone")
+        return ReleaseDecision(ends=True, why="the sandbox is gone")
     if nic is not None and not nic.container:
-        return ReleaseDecision(False, f"another sandbox has not attached NIC {nic.interface} yet")
+        return ReleaseDecision(
+            ends=False, why=f"another sandbox has not attached NIC {nic.interface} yet"
+        )
     keep = tuple(other for other in endpoint.nics if other.container != sandbox)
-    return ReleaseDecision(True, "the sandbox is gone, another one has the other NICs", keep)
+    return ReleaseDecision(
+        ends=True, why="the sandbox is gone, another one has the other NICs", keep=keep
+    )
 
 
 def _with_stored_name(nic: Nic) -> Nic:

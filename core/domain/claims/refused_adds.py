@@ -124,7 +124,7 @@ class RefusalWindows:
         if len(self._windows) >= WINDOWS_MAX:
             self.overflows += 1
             return None
-        self._windows[key] = _Window(now_s + WINDOW_S, refused, 0)
+        self._windows[key] = _Window(now_s + WINDOW_S, newest=refused, uncounted=0)
         return refused
 
     def end_windows(self, now_s: float) -> Iterator[RefusedAdd]:
@@ -134,7 +134,7 @@ class RefusalWindows:
                 return
             del self._windows[key]
             if window.uncounted:
-                self._windows[key] = _Window(now_s + WINDOW_S, window.newest, 0)
+                self._windows[key] = _Window(now_s + WINDOW_S, window.newest, uncounted=0)
                 yield _counted(window)
 
     def close_all(self) -> Iterator[RefusedAdd]:

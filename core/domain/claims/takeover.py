@@ -206,7 +206,7 @@ def _with_distinct_addresses(endpoint: Endpoint, findings: list[Finding]) -> End
                 remaining_nic = _without(remaining_nic, address)
                 subject = f"SpiderEndpoint/{endpoint.namespace}/{endpoint.name}"
                 what = f"has {address} on another NIC too: {nic.interface or 'one without a name'}"
-                done = "taken over for the first NIC: restart this Pod, the other gets another one"
+                done = "taken over for the first NIC: restart this Pod for another address"
                 findings.append(Finding(subject, what, done))
             used.add(address)
         if remaining_nic is nic or remaining_nic.addresses():
@@ -273,7 +273,16 @@ def _endpoints_of(records: Iterable[AllocatedIP], pools: dict[str, Pool]) -> Ite
     for (namespace, name), pod_records in by_pod.items():
         uid = pod_records[0].uid
         nics = tuple(_nics(pod_records, pools))
-        yield Endpoint(namespace, name, uid, "", pod_holder(uid), "Pod", name, nics)
+        yield Endpoint(
+            namespace,
+            name,
+            uid,
+            node="",  # the records do not have it
+            holder=pod_holder(uid),
+            owner_kind="Pod",
+            owner_name=name,
+            nics=nics,
+        )
 
 
 def _nics(records: Iterable[AllocatedIP], pools: dict[str, Pool]) -> Iterator[Nic]:

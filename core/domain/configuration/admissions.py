@@ -85,7 +85,9 @@ def admitted_value(command: Command, events: Iterable[Event]) -> Pool | Subnet |
     return None
 
 
-def related(command: Command, pending: Iterable[PendingAdmission]) -> list[PendingAdmission]:
+def overlapping_admissions(
+    command: Command, pending: Iterable[PendingAdmission]
+) -> list[PendingAdmission]:
     """The admissions of other objects whose CIDR overlaps the command's pool or subnet."""
     match command:
         case ApplyPool(value) | ApplySubnet(value):

@@ -34,8 +34,8 @@ class DeletePool(NamedTuple):
 class ApplySubnet(NamedTuple):
     """Create the subnet, or make the existing one equal to this; ``subnet.retiring`` is ignored.
 
-    It adopts the pools of its CIDR that have no subnet, a limited number with each command: repeat
-    the command until it causes no event.
+    The subnet adopts the pools of its CIDR that have no subnet, a limited number with each command:
+    repeat the command until it causes no event.
     """
 
     subnet: Subnet

@@ -7,7 +7,7 @@ any size cost the same (docs/reference/admission.md, "Addresses and ranges").
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -48,21 +48,17 @@ class Configuration(NamedTuple):
     subnets_enabled: bool = True
 
     @classmethod
-    def of(cls, ledger: Ledger, enabled: Iterable[bool] = FeatureSwitches()) -> Configuration:
-        """The configuration of a ledger. It shares the ledger's maps and changes with them.
-
-        ``enabled``: the fields of ``FeatureSwitches``.
-        """
-        switches = FeatureSwitches(*enabled)
+    def of(cls, ledger: Ledger, switches: FeatureSwitches = FeatureSwitches()) -> Configuration:
+        """The configuration of a ledger. It shares the ledger's maps and changes with them."""
         return cls(
             ledger.pools,
             ledger.reservations,
             ledger.quarantine,
             ledger.records,
-            switches.ipv4,
-            switches.ipv6,
-            ledger.subnets,
-            switches.subnets,
+            ipv4_enabled=switches.ipv4,
+            ipv6_enabled=switches.ipv6,
+            subnets=ledger.subnets,
+            subnets_enabled=switches.subnets,
         )
 
     @property

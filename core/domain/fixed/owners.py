@@ -2,8 +2,8 @@
 
 Whether addresses are fixed follows from the Pod's controller (``kind_of_pod``) or from the holder
 of an address (``kind_of_holder``). Kinds of the same name in other API groups have no fixed
-addresses (docs/reference/address-assignment.md, "Life of an endpoint"), nor has a Pod whose name is
-not that of a replica. An IPAMClaim is named by a network of a Pod
+addresses (docs/reference/address-assignment.md, "Life of an endpoint"), nor has a StatefulSet's Pod
+whose name is not that of a replica. An IPAMClaim is named by a network of a Pod
 (``core.domain.fixed.ipam_claims``) and has its own endpoint for the NIC of that network.
 
 ``OwnerLookup`` returns the state of an owner: the object, proof that it is gone, or "unknown"; only

@@ -137,8 +137,10 @@ def _bracketed(pattern: str, position: int) -> tuple[_CharacterClass, int]:
 
 
 def _class_character(pattern: str, position: int) -> tuple[str, int]:
+    """Parse one character of a character class; return it with the position after it."""
     if pattern.startswith(("-", "]"), position):
-        message = f"expected a character in '[...]', got '{pattern[position]}'"
+        found = pattern[position]
+        message = f"'{found}' has a special meaning in '[...]'; write '\\{found}' to match it there"
         raise BadPattern(pattern, message)
     if pattern.startswith("\\", position):
         position += 1

@@ -2,9 +2,9 @@
 
 The decision table (docs/reference/reclaim-rules.md, "Scan") judges the holder of an endpoint, or of
 claims that no endpoint lists. The verdict is "release", with the finding as evidence, or "keep",
-with the reason. It is one observation; ``evidence`` decides whether that is enough. Addresses of a
-living Pod are never released, even if another endpoint lists them (docs/reference/reclaim-rules.md,
-"Addresses in use").
+with the reason. A verdict is one observation; ``evidence`` decides whether one is enough. Addresses
+of a living Pod are never released, even if another endpoint lists them
+(docs/reference/reclaim-rules.md, "Addresses in use").
 
 ``deadline_of`` decides for every add, update and delete of a Pod whether a deadline starts
 (docs/reference/reclaim-rules.md, "Deadlines"). ``PodDeadlines`` stores the deadlines up to a
@@ -79,12 +79,13 @@ class VerdictContext(NamedTuple):
 
 def keep(why: str, until_s: float = 0.0) -> ReclaimVerdict:
     """The verdict to keep the addresses."""
-    return ReclaimVerdict(None, why, until_s)
+    return ReclaimVerdict(finding=None, why=why, until_s=until_s)
 
 
 def _keep_fixed(validity: Validity) -> ReclaimVerdict:
     """The verdict to keep fixed addresses, whose owner exists or is unknown."""
-    return ReclaimVerdict(None, f"fixed: {validity.why}", unanswered=validity.unanswered)
+    why = f"fixed: {validity.why}"
+    return ReclaimVerdict(finding=None, why=why, unanswered=validity.unanswered)
 
 
 def holder_uid(holder: str) -> str:
@@ -138,7 +139,7 @@ def _by_name(to_verify: PodToVerify, context: VerdictContext) -> ReclaimVerdict:
     pod = context.cluster.pod(to_verify.namespace, to_verify.name)
     if isinstance(pod, MissingOwner):
         if not pod.certain:
-            return ReclaimVerdict(None, pod.why, unanswered=pod.unanswered)
+            return ReclaimVerdict(finding=None, why=pod.why, unanswered=pod.unanswered)
         # The launcher Pod of a VM does not have the name of the endpoint. After a failed migration
         # the target, which had the last ADD, has ended, and the source still runs.
         launcher = context.cluster.pod_of_uid(to_verify.uid) if to_verify.uid else None

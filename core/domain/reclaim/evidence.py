@@ -247,7 +247,7 @@ class ReclaimFence(NamedTuple):
 
 
 class ObservationSubject(NamedTuple):
-    """The subject of an observation: an endpoint, or one holder's claims that it does not list."""
+    """The subject of an observation: an endpoint, or a holder's claims that no endpoint lists."""
 
     key: EndpointKey
     orphan: str = ""
@@ -297,7 +297,7 @@ def fence_of(
     if len(revisions) > 1:
         revisions = tuple(sorted(revisions))
     if endpoint is None:
-        return ReclaimFence("", "", (), revisions)
+        return ReclaimFence(uid="", holder="", containers=(), claims=revisions)
     return ReclaimFence(endpoint.uid, endpoint.holder, containers_of(endpoint), revisions)
 
 

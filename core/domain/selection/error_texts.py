@@ -69,7 +69,7 @@ SOURCE_TEXTS: Final[dict[str, str]] = {
 }
 
 
-def in_standard_mode(error: AllocationError, source: str = "") -> AllocationError:
+def with_standard_mode_prefix(error: AllocationError, source: str = "") -> AllocationError:
     """The error with the prefix of a first allocation, and the level that named the pools.
 
     See docs/reference/pool-selection.md, "Error texts".

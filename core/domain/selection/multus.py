@@ -62,7 +62,7 @@ def resolve(interface: str, pod: PodFacts, settings: SelectionSettings) -> Resol
 def names_network(entry: str, network: str, settings: SelectionSettings) -> bool:
     """Whether an entry of ``multusName`` names this net-attach-def (``namespace/name``).
 
-    An entry without a namespace names one in the namespace of Multus or of the agent.
+    An entry without a namespace names a net-attach-def in the namespace of Multus or of the agent.
     """
     if "/" in entry:
         return entry == network

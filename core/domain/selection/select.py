@@ -54,7 +54,7 @@ def select(
         source = requested.source
         return _filter(context, requested, routes, kept_families)
     except AllocationError as error:
-        raise error_texts.in_standard_mode(error, source) from error
+        raise error_texts.with_standard_mode_prefix(error, source) from error
 
 
 def requested_pools(

@@ -21,7 +21,7 @@ from core.domain.selection.select import select
 SELECTIONS_MAX: Final = 32
 """Cached selections; when there are more, the cache is emptied."""
 
-NONE_KEPT: Final[frozenset[tuple[str, Family]]] = frozenset()
+NO_FAMILIES_KEPT: Final[frozenset[tuple[str, Family]]] = frozenset()
 """No (interface, family) pair has addresses that the Pod keeps."""
 
 _AUTO_POOL_ANNOTATIONS: Final = frozenset((POD_SUBNETS, POD_SUBNET))
@@ -40,7 +40,7 @@ class SelectionMemo:
         request: SelectionRequest,
         facts: RequestFacts,
         catalog: PoolCatalog,
-        kept_families: frozenset[tuple[str, Family]] = NONE_KEPT,
+        kept_families: frozenset[tuple[str, Family]] = NO_FAMILIES_KEPT,
     ) -> Selection:
         """The result of ``select``, cached if possible. Raises its errors."""
         if kept_families or not _AUTO_POOL_ANNOTATIONS.isdisjoint(facts.pod.annotations):

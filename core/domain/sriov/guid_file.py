@@ -69,8 +69,8 @@ def parse_guid_file(text: str) -> GuidFile:
             nic, entry = _entry(number, item)
             entries.setdefault(nic, entry)
     except (ValueError, TypeError, RecursionError) as error:
-        return GuidFile(True, fault=f"the file of GUIDs cannot be read: {error}")
-    return GuidFile(True, entries)
+        return GuidFile(exists=True, fault=f"the file of GUIDs cannot be read: {error}")
+    return GuidFile(exists=True, entries=entries)
 
 
 def _entry(number: int, item: object) -> tuple[str, GuidEntry]:

@@ -53,7 +53,7 @@ class VfGroup(NamedTuple):
     spoof_check: bool | None = None
 
 
-_NO_GROUP: Final = VfGroup("", "", VfRange(0, 0))
+_NO_GROUP: Final = VfGroup(resource="", policy="", vfs=VfRange(0, 0))
 """The settings of virtual functions that no policy selects: they become links of the node."""
 
 
@@ -214,7 +214,7 @@ def plan_node(
         if target is None:
             if nic.address not in managed or not nic.vfs:
                 continue
-            target = DesiredNic(nic.name, nic.address, 0)
+            target = DesiredNic(nic.name, nic.address, vfs=0)
         nic_actions = list(_actions(nic, target, guid_file))
         refusal = _change_refusal(nic, target, nic_actions)
         refusal = refusal or _guid_refusal(nic, target, nic_actions, guid_file)
@@ -303,15 +303,15 @@ def _apply(
 
 def _group(policy: NodePolicy, vfs: VfRange) -> VfGroup:
     return VfGroup(
-        policy.resource,
-        policy.name,
-        vfs,
-        policy.device_type,
-        policy.is_rdma,
-        policy.mtu,
-        policy.exclude_topology,
-        policy.trust,
-        policy.spoof_check,
+        resource=policy.resource,
+        policy=policy.name,
+        vfs=vfs,
+        device_type=policy.device_type,
+        is_rdma=policy.is_rdma,
+        mtu=policy.mtu,
+        exclude_topology=policy.exclude_topology,
+        trust=policy.trust,
+        spoof_check=policy.spoof_check,
     )
 
 
@@ -414,7 +414,7 @@ def _actions(nic: PhysicalFunction, target: DesiredNic, guid_file: GuidFile) -> 
         for number in range(group.vfs.first, group.vfs.last + 1)
     }
     for number in range(target.vfs):
-        vf = present.get(number) or VirtualFunction(number, "")
+        vf = present.get(number) or VirtualFunction(number, address="")
         # After an interrupted plan, a virtual function that no policy selects may lack a driver.
         is_unbound = not (target.externally_managed or vf.driver)
         if is_new or number in groups or is_unbound:
@@ -429,11 +429,11 @@ def _nic_actions(nic: PhysicalFunction, target: DesiredNic) -> Generator[Action,
     changes_mode = target.eswitch_mode not in {"", nic.eswitch_mode}
     recreates_vfs = len(nic.vfs) != target.vfs or (changes_mode and bool(nic.vfs))
     if recreates_vfs and nic.vfs:
-        yield SetVfCount(nic.name, nic.address, 0)
+        yield SetVfCount(nic.name, nic.address, vfs=0)
     if changes_mode:
         yield SetEswitchMode(nic.name, nic.address, target.eswitch_mode)
     if target.mtu and target.mtu != nic.mtu:
-        yield SetMtu(nic.name, nic.address, None, target.mtu)
+        yield SetMtu(nic.name, nic.address, vf=None, mtu=target.mtu)
     if recreates_vfs and target.vfs:
         yield SetVfCount(nic.name, nic.address, target.vfs)
     return recreates_vfs
@@ -460,7 +460,7 @@ def _vf_actions(
     if needs_vfio and vf.driver != VFIO:
         yield BindDriver(nic.name, nic.address, vf.number, VFIO)
     elif not needs_vfio and (is_unset or vf.driver in {"", VFIO}):
-        yield BindDriver(nic.name, nic.address, vf.number, "")
+        yield BindDriver(nic.name, nic.address, vf.number, driver="")
     if group.mtu and not needs_vfio and vf.mtu != group.mtu:
         yield SetMtu(nic.name, nic.address, vf.number, group.mtu)
 

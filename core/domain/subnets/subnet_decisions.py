@@ -1,8 +1,8 @@
 """Decide the commands of subnets: the events of ApplySubnet, RetireSubnet and DeleteSubnet.
 
 Called by ``core.domain.configuration.decisions``. A subnet and the pools that it adopts or retires
-change in one transaction. If there are too many pools for one, the command is repeated
-(``must_repeat``); no rule is violated between the transactions.
+change in one transaction. If there are too many pools for one transaction, the command is
+repeated (``must_repeat``); no rule is violated between the transactions.
 """
 
 from __future__ import annotations

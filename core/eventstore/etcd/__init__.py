@@ -10,7 +10,7 @@
     certificates.py        the files of the settings -> an SSL context
     access_control.py      roles, users and authentication, switched on by a hook of the chart
     user_token.py          user and password -> token, renewed when etcd rejects it
-    failures.py            the effect of a failed call: rejected, nothing written, or unknown (I9)
+    failures.py            the effect of a failed call: rejected, nothing written, or unknown
     message_conversion.py  values of ``kv`` <-> protobuf messages
     txn_encoder.py         transactions of ``kv`` -> bytes of a request
     maintenance.py         defragmentation, and the end of the alarm NOSPACE

@@ -1,7 +1,9 @@
-"""Classify failed calls by their effect on the data (invariant I9).
+"""Classify failed calls by their effect on the data.
 
-A gRPC status and etcd's message are mapped to a ``CallState``. A failure that is not listed here
-counts as unknown: after an unfamiliar message of a newer etcd, callers do not repeat a write.
+The effect of a lost answer is unknown, and is settled by reading (invariant I9 of
+docs/contributing/architecture.md). A gRPC status and etcd's message are mapped to a ``CallState``.
+A failure that is not listed here counts as unknown: after an unfamiliar message of a newer etcd,
+callers do not repeat a write.
 """
 
 from __future__ import annotations

@@ -56,9 +56,9 @@ def range_request(get: Get, revision: int) -> messages.ProtobufMessage:
 def txn_result(response: messages.TxnResponse, otherwise: Sequence[Get]) -> TxnResult:
     """The answer of a transaction whose failure branch has these reads."""
     if response.succeeded:
-        return TxnResult(True, response.header.revision, NO_READS)
+        return TxnResult(succeeded=True, revision=response.header.revision, reads=NO_READS)
     reads = dict(zip(otherwise, range_results(response), strict=True))
-    return TxnResult(False, response.header.revision, reads)
+    return TxnResult(succeeded=False, revision=response.header.revision, reads=reads)
 
 
 def range_results(response: messages.TxnResponse) -> tuple[RangeResult, ...]:

@@ -34,7 +34,8 @@ WATCH_HELD_S = 0.1
 WATCH_HELD_CHANGES_MAX = 100_000
 """Changes that a watch of several ranges may hold back.
 
-Beyond that, the watch raises Compacted: its caller reads the current state and watches again.
+Beyond that, the watch raises WatchTooFarBehind: its caller reads the current state and watches
+again.
 """
 
 FIRST_PAGE_KEYS = 2_000

@@ -1,16 +1,18 @@
-"""One watch over several ranges: complete revisions in order, also after broken connections.
+"""One watch over several ranges: complete revisions, also after broken connections.
 
 All ranges share one stream, with one etcd watch for each range. etcd sends the changes of each
 watch separately. With one range, a message is passed on directly. With several, a revision may be
 incomplete when its first part arrives: changes are then held back until etcd, in answer to a
-progress request, confirms that everything up to a revision was sent for all watches. That takes one
-small round trip for a burst of changes, and does not depend on the order in which etcd serves
-watches. (A single watch from the first to the last range would need no merging, but would send
-every claim of the cluster to every agent.)
+progress request, confirms that everything up to a revision was sent for all watches. Then they are
+yielded in the order of revisions. The confirmation takes one small round trip for a burst of
+changes, and does not depend on the order in which etcd serves watches. (A single watch from the
+first to the last range would need no merging, but would send every claim of the cluster to every
+agent.)
 
 A caller that can tell from the changes of a revision whether they are complete (``IsWhole``) saves
-that round trip. etcd sends the changes of one revision in one range in one message, and the
-messages of one range in order.
+that round trip: a complete revision is yielded immediately. An older revision of another range may
+be yielded later, but the changes of each range stay in order, as etcd sends them: one message for a
+range has all changes of a revision in this range, and older revisions come first.
 
 The stream is read only as fast as the caller consumes the changes.
 """
@@ -26,7 +28,7 @@ from contextlib import suppress
 from itertools import groupby
 from operator import attrgetter
 
-from core.errors import Compacted, StoreUnavailable
+from core.errors import Compacted, StoreUnavailable, WatchTooFarBehind
 from core.eventstore.etcd import messages
 from core.eventstore.etcd.calls import Calls
 from core.eventstore.etcd.channel import EndpointChannel
@@ -75,7 +77,8 @@ async def watch(
 ) -> AsyncIterator[WatchBatch]:
     """Yield the changes in the ranges after revision ``after``, without end; see ``FROM_NOW``.
 
-    Raises Compacted, StoreRejected (no permission), and StoreUnavailable once the store is closed.
+    Raises Compacted, WatchTooFarBehind, StoreRejected (no permission), and StoreUnavailable once
+    the store is closed.
     """
     position = after
     failures = 0
@@ -149,6 +152,7 @@ def disjoint(ranges: Sequence[Range]) -> list[Range]:
 class _EarlyRevisions:
     """Selects complete revisions, which the watch yields before etcd has confirmed older ones.
 
+    The changes of each range stay in order; older revisions of other ranges may follow.
     ``_passed`` has the last yielded revision of each range: after a broken connection, the next
     stream begins at the last confirmed revision and delivers these changes again.
     """
@@ -169,7 +173,7 @@ class _EarlyRevisions:
     def take(self, held: Sequence[KeyChange]) -> list[KeyChange]:
         """The changes of complete revisions, up to the first revision that is not complete.
 
-        No later revision is taken, so that the changes of a key stay in order.
+        No later revision is taken, so that the changes of a range stay in order.
         """
         whole: list[KeyChange] = []
         for _, group in groupby(held, key=attrgetter("mod_revision")):
@@ -202,7 +206,7 @@ class _Stream:
     async def open(self, ranges: Sequence[Range], after: int) -> int:
         """Create one watch per range; returns the revision after which it misses no change.
 
-        Raises CallFailed, Compacted.
+        Raises CallFailed, Compacted, WatchTooFarBehind.
         """
         self._channel, self._call = await self._calls.open_watch()
         self._merging = len(ranges) > 1
@@ -235,7 +239,7 @@ class _Stream:
         return revision
 
     async def next_batch(self, position: int) -> WatchBatch:
-        """The changes after ``position``. Raises CallFailed, Compacted."""
+        """The changes after ``position``. Raises CallFailed, Compacted, WatchTooFarBehind."""
         while True:
             response = await self._receive_in_time()
             changes = changes_after(response, position)
@@ -243,7 +247,7 @@ class _Stream:
                 self._hold(changes, response.header.revision)
                 whole = self._take_whole()
                 if whole:
-                    return WatchBatch(position, whole)
+                    return WatchBatch(position, whole)  # etcd has confirmed no newer revision
             elif changes:
                 return WatchBatch(changes[-1].mod_revision, tuple(changes))
             elif _is_progress(response) and response.header.revision >= position:
@@ -295,16 +299,11 @@ class _Stream:
             raise as_call_failed(error) from error
 
     def _hold(self, changes: Sequence[KeyChange], newest: int) -> None:
-        """Hold changes back until etcd confirms their revisions. Raises Compacted at the limit."""
+        """Hold changes back until etcd confirms their revisions. Raises WatchTooFarBehind."""
         if self._early is not None:
             changes = self._early.new(changes)
         if len(self._held) + len(changes) > WATCH_HELD_CHANGES_MAX:
-            # As after a compaction, the caller must read the current state and watch from there.
-            raise Compacted(
-                newest,
-                f"the watch was ended: more than {WATCH_HELD_CHANGES_MAX} changes wait for etcd to"
-                " confirm their revisions",
-            )
+            raise WatchTooFarBehind(newest, WATCH_HELD_CHANGES_MAX)
         if not changes:
             return
         if not self._held:
@@ -358,9 +357,10 @@ class _Stream:
 
 
 def _create_request(start: bytes, end: bytes, after: int) -> messages.ProtobufMessage:
-    # The watch starts at ``after`` itself, whose changes are dropped. If it started at the next
-    # revision, etcd would accept a start at the revision of the last compaction, although the
-    # deletions of that revision are lost.
+    # The first change that is needed is at ``after`` + 1, but the watch starts at ``after``, and
+    # ``changes_after`` drops its changes. The reason: etcd accepts a start at the revision of its
+    # last compaction, which has removed the deletions of that revision. After a compaction at
+    # ``after`` + 1, a start there would miss these deletions; etcd rejects a start at ``after``.
     create = messages.WatchCreateRequest(key=start, range_end=end, start_revision=max(after, 1))
     request: messages.ProtobufMessage = messages.WatchRequest(create_request=create)
     return request

@@ -69,7 +69,7 @@ async def test_the_remaining_files_verify_and_replay_to_the_same_state(tmp_path:
     assert remaining == [event for event in events if event.position > pruned.position]
     assert have_same_content(await as_of_position(view, view.revision), before)
     assert have_same_content(
-        (await as_of_position(view, pruned.position)), view.sealed.base().ledger
+        (await as_of_position(view, pruned.position)), view.sealed.first_state().ledger
     )
     await _check_clean(cluster)
 

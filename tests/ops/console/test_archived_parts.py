@@ -166,7 +166,7 @@ def test_a_segment_that_cannot_be_decoded_has_no_events_and_is_named() -> None:
             assert unread.events_of(Segment(position, "node-a", position, b"\xff")) == []
 
     assert len(unread) == UNREAD_PARTS_MAX + 2
-    assert unread.left_out == 2
+    assert unread.unlisted == 2
     assert unread.parts()[0].why.startswith("the segment of writer node-a at revision 1 cannot")
 
 

@@ -124,7 +124,7 @@ class Http2Connection(asyncio.Protocol):
             self._transport.abort()
             self._transport = None
 
-    # For calls (stream.CallOwner)
+    # For calls (``stream.CallOwner``)
 
     def send(self, call: RpcCall, message: bytes, *, ends: bool) -> None:
         """Send a message of an open stream."""
@@ -170,11 +170,11 @@ class Http2Connection(asyncio.Protocol):
         """End the open calls; their outcomes are unknown."""
         self.close(_lost(f"connection lost: {exc}" if exc else "etcd closed the connection"))
 
-    # For the keepalive (keepalive.Peer)
+    # For the keepalive (``dead_peer_detection.Peer``)
 
     def ping(self) -> None:
         """Send a PING."""
-        self._write(frames.encode_frame(frames.PING, 0, 0, bytes(8)))
+        self._write(frames.encode_frame(frames.PING, flags=0, stream_id=0, payload=bytes(8)))
 
     def on_silence(self, seconds: float) -> None:
         """End a connection whose ping was not answered in ``seconds``."""
@@ -234,7 +234,9 @@ class Http2Connection(asyncio.Protocol):
 
     def _on_ping(self, received: Frame) -> None:
         if not received.flags & frames.ACK:
-            answer = frames.encode_frame(frames.PING, frames.ACK, 0, received.payload)
+            answer = frames.encode_frame(
+                frames.PING, frames.ACK, stream_id=0, payload=received.payload
+            )
             self._loop.call_later(PING_ANSWER_S, self._write, answer)
 
     def _on_push(self, received: Frame) -> None:
@@ -253,7 +255,7 @@ class Http2Connection(asyncio.Protocol):
                 self._queue.set_frame_max(value)
             elif name == frames.MAX_CONCURRENT_STREAMS:
                 self._streams.set_size_max(value)
-        self._write(frames.encode_frame(frames.SETTINGS, frames.ACK, 0))
+        self._write(frames.encode_frame(frames.SETTINGS, frames.ACK, stream_id=0))
         if not self.ready.done():
             self.ready.set_result(None)
 

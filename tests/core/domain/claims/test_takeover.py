@@ -92,9 +92,7 @@ def test_an_address_of_two_nics_is_taken_over_for_the_first(interfaces: tuple[st
 
     assert claimed(plan) == {"10.6.0.1": "a"}
     assert [used.interface for used in plan.endpoints[0].nics] == [interfaces[0]]
-    assert actions(plan) == [
-        "taken over for the first NIC: restart this Pod, the other gets another one"
-    ]
+    assert actions(plan) == ["taken over for the first NIC: restart this Pod for another address"]
 
 
 def test_another_uid_in_the_record_is_reported() -> None:

@@ -102,7 +102,7 @@ def test_the_prefix_of_standard_mode_keeps_all_other_fields_of_the_error() -> No
     verdict = CandidateVerdict("eth0", 4, "a", False, "disabled", "disabled IPPool a")
     error = NoPoolAvailable("no", subject="Pod/a/b", remedy="do", verdicts=(verdict,))
 
-    prefixed = error_texts.in_standard_mode(error)
+    prefixed = error_texts.with_standard_mode_prefix(error)
 
     assert type(prefixed) is NoPoolAvailable
     assert prefixed.message == "failed to allocate IP addresses in standard mode: no"

@@ -1,4 +1,4 @@
-"""Long reads and lagging watches stay within their limits, or raise Compacted."""
+"""Long reads and lagging watches stay within their limits, or raise Compacted or its subclass."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.errors import Compacted
+from core.errors import Compacted, WatchTooFarBehind
 from core.eventstore.etcd import EtcdSettings, EtcdStore, reads, watch
 from core.eventstore.etcd.calls import Calls
 from core.eventstore.kv import Delete, Get, Put
@@ -106,7 +106,7 @@ async def test_a_watch_of_several_ranges_raises_compacted_when_it_is_too_far_beh
     last = (await store.commit([], [Delete(b"/k/", b"/k0")])).revision
     monkeypatch.setattr(watch, "WATCH_HELD_CHANGES_MAX", KEY_COUNT - 1)
 
-    with pytest.raises(Compacted) as caught:
+    with pytest.raises(WatchTooFarBehind) as caught:
         async with asyncio.timeout(DEADLINE_S):
             await anext(store.watch([(b"/k/", b"/k0"), (b"/l/", b"/l0")], after=start))
 

@@ -31,7 +31,7 @@ from core.domain.configuration.commands import (
     DeleteReservation,
     DeleteSubnet,
 )
-from core.domain.configuration.configuration_state import Configuration
+from core.domain.configuration.configuration_state import Configuration, FeatureSwitches
 from core.domain.evolution import Ledger
 from core.domain.facts import PodFacts
 from core.domain.model import Claim, Pool, Reservation, Route, Subnet
@@ -348,4 +348,4 @@ def _steps_of_deleted(
 
 def configuration_of(ledger: Ledger, settings: AutoPoolSettings) -> Configuration:
     """The configuration that the rules read."""
-    return Configuration.of(ledger, (settings.ipv4_enabled, settings.ipv6_enabled))
+    return Configuration.of(ledger, FeatureSwitches(settings.ipv4_enabled, settings.ipv6_enabled))
