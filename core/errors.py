@@ -67,7 +67,7 @@ can succeed. A test compares this tree with the classes.
 
 from __future__ import annotations
 
-from typing import ClassVar, Final, Literal, NamedTuple, Self
+from typing import ClassVar, Literal, NamedTuple, Self
 
 RefusalKind = Literal[
     "Invalid", "Forbidden", "NotSupported", "Required", "AlreadyExists", "NotFound", "Internal"
@@ -170,9 +170,8 @@ class StoreFull(StoreError):
 class OutcomeUnknown(StoreError):
     """A write may or may not have been committed; only a read can tell.
 
-    See invariant I9 in docs/contributing/architecture.md. The caller may repeat a request that
-    begins by reading the current state; the write itself is never sent again. ``is_full``: etcd has
-    reported that its database is full.
+    The caller may repeat a request that begins by reading the current state; the write itself is
+    never sent again. ``is_full``: etcd has reported that its database is full.
     """
 
     retryable = True
@@ -196,33 +195,26 @@ class LeaseGone(StoreRejected):
     """The lease of the request has ended; nothing was written."""
 
 
-READ_AGAIN_REMEDY: Final = "run the command again; agents and controllers read again by themselves"
-
-
 class Compacted(StoreError):
     """The requested revision was compacted; ``revision`` is the oldest one that can be read."""
 
     retryable = True
 
-    def __init__(self, revision: int) -> None:
-        message = f"etcd has compacted the revision to read; the oldest one left is {revision}"
-        super().__init__(message, subject=str(revision), remedy=READ_AGAIN_REMEDY)
+    def __init__(self, revision: int, message: str = "") -> None:
+        super().__init__(
+            message
+            or f"etcd has compacted the revision to read; the oldest one left is {revision}",
+            subject=str(revision),
+            remedy="run the command again; agents and controllers read again by themselves",
+        )
         self.revision = revision
 
 
 class WatchTooFarBehind(Compacted):
-    """A watch has ended because it held back more than ``changes_max`` unconfirmed changes.
+    """A watch has ended: too many changes wait for etcd's confirmation; read the state again.
 
-    A ``Compacted``, because the caller must do the same: read the current state, and watch from its
-    revision. ``revision``: the newest one that the watch has received.
+    ``revision``: the newest one that the watch has received.
     """
-
-    def __init__(self, revision: int, changes_max: int) -> None:
-        super().__init__(revision)
-        self.message = (
-            f"the watch was ended: more than {changes_max} changes wait for etcd to confirm their"
-            " revisions"
-        )
 
 
 class LogError(OrbweaverError):
@@ -503,9 +495,6 @@ class CallRejected(ExecutionError):
 
 
 class SessionLost(ExecutionError):
-    """The lease of this worker has ended: another worker may run its executions.
-
-    The writes of this worker are fenced.
-    """
+    """The lease of this worker has ended: its writes are fenced; others may run its executions."""
 
     retryable = True

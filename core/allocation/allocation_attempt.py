@@ -59,7 +59,7 @@ class AttemptConstraints(NamedTuple):
 
     ``claiming``: addresses that requests of this process are claiming, including those that this
     try has ``picked``. ``ending``: the claims that end with this try, whose addresses only this try
-    can take over. It prefers them with ``is_same_holder``; otherwise it takes them last, because
+    can take over. The try takes them first if ``is_same_holder``, otherwise last, because
     the sandbox of an older Pod may still use them.
     """
 
@@ -252,7 +252,7 @@ class AllocationAttempt:
                 with suppress(AddressSyntaxError):  # ``_refusal`` reports this pool
                     search = self._search((demand.interface, demand.family, pool))
                     if address.value in search.usable:
-                        choice = AddressChoice(address, 0, claim.claim_revision)
+                        choice = AddressChoice(address, claim_revision=claim.claim_revision)
                         return PickedAddress(demand, pool, search, choice)
         return None
 

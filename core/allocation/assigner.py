@@ -98,7 +98,7 @@ class Assigner:
         stored_state = StoredState(endpoint, states.claims)
         event = decide_assignment(desired, stored_state, _availability(desired, snapshot))
         if event is None:
-            return Assigned(endpoint or desired, 0)
+            return Assigned(endpoint or desired, revision=0)
         return Assigned(event.endpoint, await self._commit(states, event, snapshot, cause))
 
     async def _read(self, key: EndpointKey, addresses: Sequence[Address]) -> _AddressStates:

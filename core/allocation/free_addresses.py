@@ -34,7 +34,7 @@ CONTENDED_S: Final = 1.0
 LOSSES_MIN: Final = 3
 """Lost races, within ``CONTENDED_S``, after which a pool counts as contended.
 
-Only races for addresses that were picked without a read count. They cost as much as one read.
+Lost races for listed addresses are not counted. As many other lost races cost as much as one read.
 """
 
 CONTENDED_CHOICES: Final = 100

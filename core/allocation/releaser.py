@@ -185,7 +185,7 @@ class EndpointWriter:
         state = EndpointState(StoredEndpoint.of(*endpoint.kvs), claims_in(addresses, claims, key))
         event = decide(state)
         if isinstance(event, str):
-            return Changed(None, why=event)
+            return Changed(event=None, why=event)
         return Changed(event, await self.commit(key, state, event, cause))
 
 
@@ -312,10 +312,10 @@ class Releaser(EndpointWriter):
         evidence = str(step.evidence)
 
         def admit(endpoint: Endpoint) -> ReleaseDecision:
-            return ReleaseDecision(ends=step.fence.admits(endpoint), why=CHANGED_SINCE)
+            return ReleaseDecision(ends=step.fence.matches(endpoint), why=CHANGED_SINCE)
 
         def decide(state: EndpointState) -> AddressesReleased | str:
-            if state.claim_revisions != step.fence.claims or not step.fence.admits(state.endpoint):
+            if state.claim_revisions != step.fence.claims or not step.fence.matches(state.endpoint):
                 return CHANGED_SINCE
             nics = () if state.endpoint is None or step.ends_endpoint else state.endpoint.nics
             return AddressesReleased(*step.key, state.claims, nics, "reclaimed", evidence)
@@ -386,7 +386,8 @@ class Releaser(EndpointWriter):
         if decision is None:
             return Released((), "there is no endpoint")
         if decision.needs_check:
-            # Cached for the release after the check, so that it ends only these claims (I3).
+            # The caller checks with the API server, and calls again. This state is cached, so that
+            # the second call ends only these claims (I3).
             self.cache.put(key, state)
         if not decision.ends:
             return Released((), decision.why)

@@ -1,6 +1,7 @@
 """The archiver: moves the old part of the log from etcd into files, so that etcd stays small.
 
-Segments in etcd are called live, segments in files are called sealed.
+A segment has the events of one transaction of one writer. Segments in etcd are called live,
+segments in files are called sealed.
 
 One file is sealed in these steps: read the segments; write index, snapshot and segments file;
 commit the cursor, guarded by its revision; delete the sealed segments in bounded transactions.
@@ -21,7 +22,7 @@ from typing import NamedTuple
 from core.archive.cursor import CURSOR_CODEC, StoredCursor, cursor_key, read_cursor
 from core.archive.file_builder import FileBuilder
 from core.archive.files import Files
-from core.archive.leftovers import sweep
+from core.archive.leftovers import remove_leftovers
 from core.archive.replay import LogView, open_log
 from core.archive.sealed_log import SealedLog
 from core.errors import LogCorrupt, StoreFull
@@ -118,7 +119,7 @@ class Archiver:
         view = await open_log(self._store, self._keys, self._files)
         if view.sealed.cursor != stored.cursor:
             return run.report(superseded=True)
-        await asyncio.to_thread(sweep, self._files, view.sealed, self._keys.cluster)
+        await asyncio.to_thread(remove_leftovers, self._files, view.sealed, self._keys.cluster)
         if not await self._seal_files(run, view, view.revision if upto is None else upto):
             return run.report(superseded=True)
         if run.stored.cursor.files:

@@ -99,7 +99,7 @@ async def read_cursor(store: KeyValueStore, keys: Keys, *, revision: int = 0) ->
     result = await store.read([Get(cursor_key(keys))], revision=revision)
     kv = result.ranges[0].first
     if kv is None:
-        return StoredCursor(NOTHING_SEALED, 0)
+        return StoredCursor(NOTHING_SEALED, revision=0)
     return StoredCursor(CURSOR_KEYS.decode(keys, kv.key, kv.value), kv.mod_revision)
 
 

@@ -1,5 +1,7 @@
 """The format of an archive file: segments of all writers in log order, in blocks.
 
+A segment has the events of one transaction of one writer.
+
     magic        8 bytes, ``ORBSEG01``
     header       length as 4 bytes, then msgpack: ``FileHeader``
     blocks       zstd frames; each is a msgpack array of segments [position, writer, seq, data]
@@ -82,7 +84,7 @@ class FileLink(NamedTuple):
     digest: bytes
 
 
-NO_FILE: Final = FileLink("", b"")
+NO_FILE: Final = FileLink(base="", digest=b"")
 
 
 class FileHeader(NamedTuple):

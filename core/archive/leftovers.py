@@ -51,7 +51,7 @@ def find_leftovers(files: Files, sealed: SealedLog, cluster: str) -> LeftoverFil
     return LeftoverFiles(tuple(redundant), tuple(foreign))
 
 
-def sweep(files: Files, sealed: SealedLog, cluster: str) -> None:
+def remove_leftovers(files: Files, sealed: SealedLog, cluster: str) -> None:
     """Remove redundant files, the oldest first. Raises LogCorrupt, OSError.
 
     Because of this order, the pruned files that an interruption leaves still form a chain.

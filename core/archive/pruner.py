@@ -25,7 +25,7 @@ from core.archive.cursor import (
     read_cursor,
 )
 from core.archive.files import Files
-from core.archive.leftovers import sweep
+from core.archive.leftovers import remove_leftovers
 from core.archive.sealed_log import FileSummary, SealedLog
 from core.errors import LogCorrupt
 from core.eventstore.keys import Keys
@@ -108,7 +108,7 @@ class Pruner:
         """
         stored = await read_cursor(self._store, self._keys)
         sealed = SealedLog(self._files, stored.cursor)
-        await asyncio.to_thread(sweep, self._files, sealed, self._keys.cluster)
+        await asyncio.to_thread(remove_leftovers, self._files, sealed, self._keys.cluster)
         all_files = await asyncio.to_thread(sized_files, sealed)
         if files is None:
             count = count_surplus(all_files, retention, now_ms)
@@ -120,7 +120,7 @@ class Pruner:
         remaining = await self._commit(stored, part)
         if remaining is None:
             return PruneResult(stored.cursor.pruned.position, superseded=True)
-        await asyncio.to_thread(sweep, self._files, remaining, self._keys.cluster)
+        await asyncio.to_thread(remove_leftovers, self._files, remaining, self._keys.cluster)
         return PruneResult(part.position, count, sum(file.size for file in all_files[:count]))
 
     def _pruned_part(self, sealed: SealedLog, last: FileSummary) -> PrunedPart:

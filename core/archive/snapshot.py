@@ -48,7 +48,7 @@ class ArchiveSnapshot(NamedTuple):
 
 def empty_snapshot() -> ArchiveSnapshot:
     """The snapshot before the first segment."""
-    return ArchiveSnapshot(Ledger(), {}, CHAIN_START, 0)
+    return ArchiveSnapshot(Ledger(), seqs={}, chain=CHAIN_START, clock_ms=0)
 
 
 class _StoredSnapshot(NamedTuple):

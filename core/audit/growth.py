@@ -45,6 +45,9 @@ class _Share(NamedTuple):
     size: int
 
 
+_NO_SUBNET: Final = _Share(subnet="", size=0)
+
+
 class GrowthLog:
     """Net growth in each hour. ``position``: the position of the last event that was read."""
 
@@ -107,7 +110,7 @@ class GrowthLog:
                 self._first_hours.setdefault(GrowthSubject("pool", pool.name), hour)
                 self._set_share(pool.name, _share_of(pool), hour)
             case PoolDeleted(name):
-                self._set_share(name, _Share("", 0), hour)
+                self._set_share(name, _NO_SUBNET, hour)
                 self._drop(GrowthSubject("pool", name))
             case SubnetDefined(subnet):
                 self._first_hours.setdefault(GrowthSubject("subnet", subnet.name), hour)
@@ -118,7 +121,7 @@ class GrowthLog:
 
     def _set_share(self, pool: str, after: _Share, hour: int) -> None:
         """Change the share of a pool, and count the difference as growth of its subnets."""
-        before = self._shares.get(pool, _Share("", 0))
+        before = self._shares.get(pool, _NO_SUBNET)
         if after.subnet:
             self._shares[pool] = after
         else:
@@ -145,8 +148,8 @@ class GrowthLog:
 def _share_of(pool: Pool) -> _Share:
     subnet = owner_subnet_name(pool)
     if not subnet:
-        return _Share("", 0)
+        return _NO_SUBNET
     try:
         return _Share(subnet, pool_addresses(pool).clamped_size)
     except AddressSyntaxError:  # ``orbctl verify`` reports it
-        return _Share("", 0)
+        return _NO_SUBNET

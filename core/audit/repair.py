@@ -5,9 +5,9 @@ or the claims of one endpoint. If a key has changed in the meantime, the step do
 reported; run ``verify`` again. Keys that equal the log are not written.
 
 Steps for pools, subnets, reservations, records, quarantines and endpoints write no event, because
-the log already has the events. They restore the key together with the guard keys of its kind, so
-that a concurrent allocation that read the old value fails. A key without an event in the log is
-deleted, also without an event.
+the log already has the events. These steps restore the key together with the guard keys of its
+kind, so that a concurrent allocation that read the old value fails. A key without an event in the
+log is deleted, also without an event.
 
 A step for claims writes an event. Rewriting the key of a claim changes its revision, which the
 release must name. Therefore ``AddressesClaimed`` claims the address again for the same endpoint and

@@ -107,7 +107,7 @@ def compare(ledger: Ledger, state: State, keys: Keys) -> list[Difference]:
         if not _agrees(item, state.get(key))
     ]
     unexpected = [kv for key, kv in state.items() if key not in expected]
-    differences += [_difference(kv.key, None, kv, keys) for kv in unexpected]
+    differences += [_difference(kv.key, expected=None, kv=kv, keys=keys) for kv in unexpected]
     kinds = list(STATE_CODECS)
     differences.sort(key=lambda item: (kinds.index(item.kind), item.key))
     return differences

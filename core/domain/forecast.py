@@ -79,7 +79,7 @@ class NoTrend(NamedTuple):
     reason: str
 
 
-FULL_NOW: Final = Forecast(0.0, 0.0, 0.0, 0.0, 0)
+FULL_NOW: Final = Forecast(earliest_s=0.0, expected_s=0.0, latest_s=0.0, per_day=0.0, days=0)
 """The forecast if no address is left."""
 
 

@@ -139,8 +139,9 @@ class Nic(NamedTuple):
 
     See docs/reference/custom-resource-rules.md, "SpiderEndpoint", ``current.ips[]``.
 
-    ``ipv4`` and ``ipv6``: address with prefix length, "" for none. ``interface`` "": in the unnamed
-    multi-NIC mode, no ADD has named it yet. ``container`` "": there was no ADD for this NIC yet.
+    ``ipv4`` and ``ipv6``: address with prefix length, "" for none. ``interface`` "": the Pod's
+    annotation does not name it, and no ADD has named it yet. ``container`` "": there was no ADD for
+    this NIC yet.
     """
 
     interface: str

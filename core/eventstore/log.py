@@ -32,7 +32,10 @@ RESTORE: Final = "restore a backup of etcd, or of the archive if the segment was
 
 
 class Segment(NamedTuple):
-    """A segment as it is stored: ``position`` is its revision, ``data`` is not decoded."""
+    """The events of one transaction as they are stored, at the revision ``position``.
+
+    ``data`` is not decoded.
+    """
 
     position: int
     writer: str

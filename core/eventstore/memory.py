@@ -273,8 +273,8 @@ class MemoryStore:
 
     def _delete(self, kv: KeyValue, revision: int) -> KeyChange:
         self._detach(kv)
-        self._versions[kv.key].append(_Version(revision, None))
-        return KeyChange(kv.key, None, revision)
+        self._versions[kv.key].append(_Version(revision, kv=None))
+        return KeyChange(kv.key, value=None, mod_revision=revision)
 
     def _detach(self, kv: KeyValue | None) -> None:
         if kv is not None and kv.lease in self._leases:

@@ -189,7 +189,7 @@ async def read_endpoint(store: KeyValueStore, keys: Keys, key: EndpointKey) -> L
     endpoint = ENDPOINT_CODEC.decode(result.ranges[0].kvs[0].value)
     ledger.endpoints[endpoint.key] = endpoint
     addresses = [address for address, _ in endpoint.addresses()]
-    records = [Get(keys.record("Node", "", endpoint.node))]
+    records = [Get(keys.record("Node", namespace="", name=endpoint.node))]
     replica = replica_of(endpoint.name)
     if replica is not None:
         records.append(Get(keys.record(STATEFUL_SET, endpoint.namespace, replica.stateful_set)))

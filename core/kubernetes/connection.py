@@ -114,7 +114,7 @@ async def open_connection(kubeconfig: str, context: str = "") -> Connection:
     """
     access = await access_of(kubeconfig, context)
     if not access.server.startswith("https:"):
-        return Connection(access, None)
+        return Connection(access, tls=None)
     try:
         tls = await asyncio.to_thread(tls_context, access.tls)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError

@@ -92,9 +92,9 @@ def _default_route(nic: Nic, address: str, gateway: str, destination: str) -> It
 
 
 def _is_ipv6(route: Route) -> bool:
-    """Whether the destination is spelled as IPv6. Also true for IPv4-mapped texts.
+    """Whether the destination is spelled as IPv6; also true for IPv4-mapped texts.
 
-    That is harmless: it only changes their position among the routes.
+    The spelling decides only the position of a route in a result.
     """
     return ":" in route.dst
 

@@ -73,7 +73,7 @@ def plan_application(
     try:
         desired_pools = _desired_pools(application, default, enabled=enabled)
     except WrongInput as error:
-        return (refused_step("", error),)
+        return (refused_step(pool="", error=error),)
     steps = list(_undesired_pool_steps(application, configuration, claimed, desired_pools))
     deleted = {step.pool for step in steps if step.action == "delete"}
     pools = {name: pool for name, pool in configuration.pools.items() if name not in deleted}

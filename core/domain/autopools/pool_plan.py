@@ -101,7 +101,7 @@ def plan_pool(
     existing = find_pool(desired.scope, desired.uid, configuration.pools.values())
     if existing is None:
         pool = _new_pool(desired, subnet, configuration)
-        return PoolPlan("create", None, pool)
+        return PoolPlan("create", before=None, pool=pool)
     surplus = pool_addresses(existing).size - desired.size
     pool = _labelled(existing, desired)
     if surplus > 0:

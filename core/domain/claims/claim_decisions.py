@@ -5,6 +5,9 @@ addresses as they are (a new sandbox; an ADD that names a NIC), or a claim of ad
 builds the event that claims the chosen addresses. ``decide_release`` decides which claims a DEL
 ends (invariants I3 and I7, docs/contributing/architecture.md). The caller chooses the addresses and
 compares revisions.
+
+In the unnamed mode, the Pod's annotation lists NICs without interface names. Its items are numbered
+"0", "1", ...
 """
 
 from __future__ import annotations

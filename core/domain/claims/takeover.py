@@ -292,5 +292,8 @@ def _nics(records: Iterable[AllocatedIP], pools: dict[str, Pool]) -> Iterator[Ni
     for index in range(max(len(families[4]), len(families[6]))):
         pair = [of_family[index] for of_family in families.values() if index < len(of_family)]
         yield nic_with(
-            "", [(pools[record.pool], parse_address(record.address).value) for record in pair]
+            interface="",
+            addresses=[
+                (pools[record.pool], parse_address(record.address).value) for record in pair
+            ],
         )

@@ -189,7 +189,7 @@ def _apply_pool(
     if existing is None:
         pool = pool._replace(retiring=False)
         _check_new_pool(configuration, subject, pool)
-        require(owner_rules(subject, pool, None, subnets))
+        require(owner_rules(subject, pool, existing=None, subnets=subnets))
         return (PoolDefined(pool),)
     pool = pool._replace(retiring=existing.retiring)
     if pool == existing:

@@ -111,4 +111,6 @@ def _serving_subnet_rule(
     if subnet is not None and subnet.retiring:
         message = f"its subnet {subnet.name} is being retired, and its pools with it"
         remedy = f"cancel that first: orbctl retire cancel subnet {subnet.name}"
-        yield subject.refuse("Forbidden", "retiring-subnet", "", message, remedy)
+        yield subject.refuse(
+            "Forbidden", "retiring-subnet", field="", message=message, remedy=remedy
+        )

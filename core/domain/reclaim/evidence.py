@@ -1,4 +1,6 @@
-"""Evidence for a release: the state of the cluster, and when observations of it are enough (I6).
+"""Evidence for a release: the state of the cluster, and when observations of it are enough.
+
+Absence of evidence releases nothing (I6).
 
 ``ClusterLookup`` returns the object, proof that it does not exist, or "unknown", which is not
 evidence; see ``core.domain.fixed.owners``. An implementation may report that an object does not
@@ -235,7 +237,7 @@ class ReclaimFence(NamedTuple):
     containers: tuple[str, ...]
     claims: tuple[tuple[str, int], ...]
 
-    def admits(self, endpoint: Endpoint | None) -> bool:
+    def matches(self, endpoint: Endpoint | None) -> bool:
         """Whether the endpoint has not changed since the decision."""
         if endpoint is None:
             return not self.holder

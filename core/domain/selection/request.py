@@ -103,8 +103,8 @@ class Note(NamedTuple):
 class Candidates(NamedTuple):
     """The pools that one level names, for all NICs that are allocated together.
 
-    ``source``: the level. ``unnamed``: the interfaces of the NICs are "0", "1", ...
-    (docs/reference/annotations.md, "Unnamed interfaces").
+    ``source``: the level. ``unnamed``: the annotation names no interfaces, so those of the NICs are
+    "0", "1", ... (docs/reference/annotations.md, "Unnamed interfaces").
     """
 
     source: str

@@ -1,7 +1,7 @@
 """Decide which GUIDs are assigned to the virtual functions of a node, and which are released. Pure.
 
 No two virtual functions of the cluster have the same GUID, because each of them would receive the
-other's traffic. A GUID is assigned before it is set. It is released when its NIC shows that the
+other's traffic. A GUID is assigned before it is set, and released when the NIC shows that the
 virtual function does not exist; a NIC that cannot be read, for example without a driver, releases
 no GUID (I6).
 

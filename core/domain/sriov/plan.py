@@ -201,7 +201,10 @@ def plan_node(
         problems = policy_problems(policy)
         refusals += [
             SriovRefusal(
-                policy.name, "", f"{problem.field}: {problem.message}", "correct the policy"
+                policy.name,
+                nic="",
+                reason=f"{problem.field}: {problem.message}",
+                remedy="correct the policy",
             )
             for problem in problems
         ]
@@ -233,8 +236,8 @@ def plan_node(
 def default_mac(nic: PhysicalFunction, vf: int) -> str:
     """The hardware address for a virtual function without one, derived from that of the NIC.
 
-    The PCI address is used too, because NICs in one bond have the same MAC address. It is not used
-    for InfiniBand: the GUID of a NIC is unique, and the derived GUIDs stay the same in any slot.
+    For Ethernet, the PCI address is used too, because NICs in one bond have the same MAC address.
+    For InfiniBand, the GUID of a NIC is unique, and the derived GUIDs stay the same in any slot.
     """
     is_infiniband = nic.link_type == INFINIBAND
     seed = f"{nic.mac} {vf}" if is_infiniband else f"{nic.mac} {nic.address} {vf}"

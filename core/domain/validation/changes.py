@@ -79,7 +79,9 @@ def empty_pool_rule(
         address, claim = claims[0]
         message = f"the IP address {address} is being used by Pod {_pod(claim)}"
         message += _further_claims(claims)
-        yield subject.refuse("Forbidden", "pool-in-use", "", message, RETIRE_FIRST)
+        yield subject.refuse(
+            "Forbidden", "pool-in-use", field="", message=message, remedy=RETIRE_FIRST
+        )
 
 
 def _claims_in(

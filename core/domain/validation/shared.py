@@ -73,7 +73,8 @@ def require(refusals: Iterable[Refusal]) -> None:
 
 def unknown(subject: ObjectReference) -> Refused:
     """The error for an object that does not exist."""
-    return Refused((subject.refuse("NotFound", "unknown-name", "", "there is no such object"),))
+    message = "there is no such object"
+    return Refused((subject.refuse("NotFound", "unknown-name", field="", message=message),))
 
 
 def shortened(text: str, characters: int = _QUOTED_CHARS_MAX) -> str:

@@ -128,7 +128,7 @@ def no_pools_rule(subject: ObjectReference, pools: Sequence[Pool]) -> Iterator[R
         tail = f" and {more} more" if more > 0 else ""
         message = f"pools belong to it: {names}{tail}"
         remedy = "delete these pools first, or delete all of them with `orbctl delete --drain`"
-        yield subject.refuse("Forbidden", "subnet-in-use", "", message, remedy)
+        yield subject.refuse("Forbidden", "subnet-in-use", field="", message=message, remedy=remedy)
 
 
 def owner_rules(

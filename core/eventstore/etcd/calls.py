@@ -108,7 +108,7 @@ class Calls:
         """A channel and a new watch stream on it. Raises CallFailed."""
         self._check_open()
         channel = await self._endpoints.ready()
-        metadata = self._tokens.metadata or await self._tokens.renew(channel, None)
+        metadata = self._tokens.metadata or await self._tokens.renew(channel, stale=None)
         try:
             return channel, await channel.open_watch(metadata)
         except RpcError as error:
@@ -177,7 +177,7 @@ class Calls:
         metadata = self._tokens.metadata
         try:
             if metadata is None:
-                metadata = await self._tokens.renew(channel, None)
+                metadata = await self._tokens.renew(channel, stale=None)
             try:
                 return await self._send(channel, method, request, timeout_s, metadata)
             except CallFailed as failed:

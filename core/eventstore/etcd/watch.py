@@ -303,7 +303,11 @@ class _Stream:
         if self._early is not None:
             changes = self._early.new(changes)
         if len(self._held) + len(changes) > WATCH_HELD_CHANGES_MAX:
-            raise WatchTooFarBehind(newest, WATCH_HELD_CHANGES_MAX)
+            raise WatchTooFarBehind(
+                newest,
+                f"the watch was ended: more than {WATCH_HELD_CHANGES_MAX} changes wait for etcd to"
+                " confirm their revisions",
+            )
         if not changes:
             return
         if not self._held:

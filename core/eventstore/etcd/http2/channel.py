@@ -95,7 +95,7 @@ class Channel:
         if connection.is_full:
             connection = await self._with_free_stream(connection, CONNECT_ATTEMPT_S)
         call = StreamingCall(connection)
-        connection.open(call, self._block(path, metadata, 0), None)
+        connection.open(call, self._block(path, metadata, timeout_s=0), message=None)
         return call
 
     def close(self) -> None:

@@ -101,22 +101,23 @@ def header(size: int, kind: int, flags: int, stream_id: int) -> bytes:
 
 def settings(values: Iterable[tuple[int, int]]) -> bytes:
     """A SETTINGS frame."""
-    return encode_frame(SETTINGS, 0, 0, b"".join(_SETTING.pack(*setting) for setting in values))
+    payload = b"".join(_SETTING.pack(*setting) for setting in values)
+    return encode_frame(SETTINGS, flags=0, stream_id=0, payload=payload)
 
 
 def window_update(stream_id: int, size: int) -> bytes:
     """A WINDOW_UPDATE frame: the peer may send ``size`` bytes more."""
-    return header(4, WINDOW_UPDATE, 0, stream_id) + _NUMBER.pack(size)
+    return header(size=4, kind=WINDOW_UPDATE, flags=0, stream_id=stream_id) + _NUMBER.pack(size)
 
 
 def rst_stream(stream_id: int, code: ErrorCode) -> bytes:
     """An RST_STREAM frame."""
-    return header(4, RST_STREAM, 0, stream_id) + _NUMBER.pack(code)
+    return header(size=4, kind=RST_STREAM, flags=0, stream_id=stream_id) + _NUMBER.pack(code)
 
 
 def goaway(code: ErrorCode) -> bytes:
     """A GOAWAY frame of a client. Its last stream is 0, because the server opens no streams."""
-    return header(8, GOAWAY, 0, 0) + _PAIR.pack(0, code)
+    return header(size=8, kind=GOAWAY, flags=0, stream_id=0) + _PAIR.pack(0, code)
 
 
 def split(data: bytes) -> tuple[list[Frame], bytes]:

@@ -125,7 +125,7 @@ def test_a_plan_names_only_claims_that_exist_and_each_once(
         assert ledger.claims[address].revision == revision
     for step in plan.steps:
         assert set(step.addresses) == set(dict(step.fence.claims))
-        assert step.fence.admits(ledger.endpoints.get(step.key))
+        assert step.fence.matches(ledger.endpoints.get(step.key))
         assert step.evidence.times >= 2
         assert step.evidence.last_s - step.evidence.first_s >= OBSERVATION_GAP_S
     kept_addresses = {address for claims in plan.kept for address in claims.addresses}
