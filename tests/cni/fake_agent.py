@@ -36,23 +36,23 @@ def read_request(connection: socket.socket, chunk_bytes: int = 1 << 16) -> Reque
     return Request(dict(pairs), stdin)
 
 
-def frame(status: int, stdout: bytes) -> bytes:
-    """Return an answer frame."""
-    return struct.pack(">BI", status, len(stdout)) + stdout
+def answer_frame(exit_status: int, stdout: bytes) -> bytes:
+    """The answer that makes an executable print ``stdout`` and exit with the status."""
+    return struct.pack(">BI", exit_status, len(stdout)) + stdout
 
 
 class FakeAgent:
-    """A framed server on ``<path>.fast`` that calls ``behave`` for every connection.
+    """A server on the socket ``<path>.fast`` that calls ``behave`` for every connection.
 
     ``requests``: the requests read so far; ``arrived`` is set after the first. ``trailing``: bytes
-    received after the request; ``caller_gone`` is set after the caller has closed the connection.
+    received after the request; ``trailing_received`` is set when ``trailing`` is complete.
     """
 
     def __init__(self, path: Path, behave: Callable[[FakeAgent, socket.socket], None]) -> None:
         self.requests: list[Request] = []
         self.trailing = b""
         self.arrived = threading.Event()
-        self.caller_gone = threading.Event()
+        self.trailing_received = threading.Event()
         self._behave = behave
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(f"{path}.fast")
@@ -143,10 +143,10 @@ def hanging(agent: FakeAgent, connection: socket.socket) -> None:
 
 
 def reading_once(agent: FakeAgent, connection: socket.socket) -> None:
-    """Store the next bytes in ``agent.trailing``, empty if the caller closes the connection."""
+    """Store the next bytes in ``agent.trailing``: none if the caller closes the connection."""
     connection.settimeout(WAIT_S)
     agent.trailing = connection.recv(1 << 16)
-    agent.caller_gone.set()
+    agent.trailing_received.set()
 
 
 def answering_and_reading(answer: bytes) -> Behaviour:

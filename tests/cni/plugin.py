@@ -27,7 +27,7 @@ LOG_FOLDER = Path(tempfile.gettempdir()).resolve()
 def compiled(
     constants: tuple[tuple[str, str], ...] = (), flags: tuple[str, ...] = COMPILER_FLAGS
 ) -> bytes:
-    """The bytes of the program, compiled with these values of its C constants."""
+    """The bytes of the program, compiled with these (name, value) pairs of its C constants."""
     with tempfile.TemporaryDirectory() as directory:
         program = Path(directory) / "plugin"
         # The libraries of the sanitizers need the machine's C library, not musl.
@@ -36,13 +36,13 @@ def compiled(
         return program.read_bytes()
 
 
-def text(value: object) -> str:
+def c_string(value: object) -> str:
     """A path as a C string literal."""
     return f'"{value}"'
 
 
 class Spiderpool:
-    """An installed executable, whose netconf names the agent's socket ``socket_path``."""
+    """The installed executable ``spiderpool``; its netconf names the agent's ``socket_path``."""
 
     name = "spiderpool"
 
@@ -56,7 +56,7 @@ class Spiderpool:
 
     def install(self, **constants: str) -> None:
         """Replace the installed copy by one with these values of C constants."""
-        all_constants = {"LOG_DIRECTORY": text(LOG_FOLDER)} | constants
+        all_constants = {"LOG_DIRECTORY": c_string(LOG_FOLDER)} | constants
         self.path.unlink(missing_ok=True)
         self.path.write_bytes(compiled(tuple(sorted(all_constants.items()))))
         self.path.chmod(EXECUTABLE_MODE)

@@ -1,4 +1,8 @@
-"""A call prints one error object if the agent does not run, hangs, dies or is not an agent."""
+"""A call prints one error object if the agent does not run, hangs, dies or is another program.
+
+CNI error codes: 11 try again later, 50 plugin not available; 100 is the project's, for an answer
+of another program.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +15,21 @@ import pytest
 
 from tests.cni.fake_agent import (
     WAIT_S,
+    answer_frame,
     answering,
     answering_and_reading,
-    frame,
     hanging,
 )
 from tests.cni.plugin import Spiderpool, error_of
 
 UNHEALTHY = "unhealthy spiderpool-agent backend, failed to check: "
 CODES = {"ADD": 11, "DEL": 11, "CHECK": 11, "GC": 11, "STATUS": 50}
-"""Verb -> the CNI error code without an agent: 11 "try again later", 50 "not available"."""
+"""Verb -> the CNI error code without an agent."""
+
+MORE_THAN_A_PIPE_HOLDS = b"x" * (1 << 20)
 
 
-def short_deadlines(spiderpool: Spiderpool) -> None:
+def install_with_short_deadlines(spiderpool: Spiderpool) -> None:
     """Install a copy whose deadlines are one second."""
     spiderpool.install(
         ADD_DEADLINE_S="1",
@@ -62,7 +68,7 @@ def test_a_socket_left_behind_by_a_dead_agent_is_an_unhealthy_backend(
 def test_connecting_to_an_agent_with_a_full_queue_of_connections_times_out(
     spiderpool: Spiderpool,
 ) -> None:
-    short_deadlines(spiderpool)
+    install_with_short_deadlines(spiderpool)
     address = f"{spiderpool.socket_path}.fast"
     with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX) as queued:
         listening.bind(address)
@@ -88,7 +94,7 @@ def test_connecting_to_an_agent_with_a_full_queue_of_connections_times_out(
 def test_a_hung_agent_ends_the_call_at_its_deadline(
     spiderpool: Spiderpool, verb: str, code: int, prefix: str
 ) -> None:
-    short_deadlines(spiderpool)
+    install_with_short_deadlines(spiderpool)
 
     with spiderpool.agent(hanging):
         error = error_of(spiderpool.call(verb))
@@ -99,7 +105,7 @@ def test_a_hung_agent_ends_the_call_at_its_deadline(
 
 @pytest.mark.parametrize("length", [0, 1, 4, 5, 20])
 def test_an_answer_that_ends_early_fails_the_call(spiderpool: Spiderpool, length: int) -> None:
-    answer = frame(0, b'{"cniVersion": "1.0.0", "ips": []}')
+    answer = answer_frame(0, b'{"cniVersion": "1.0.0", "ips": []}')
 
     with spiderpool.agent(answering(answer[:length])):
         error = error_of(spiderpool.call())
@@ -111,7 +117,7 @@ def test_an_answer_that_ends_early_fails_the_call(spiderpool: Spiderpool, length
 @pytest.mark.parametrize(
     "answer",
     # The last two announce 4 GiB - 1 and one byte more than the limit of 4 MiB.
-    [b"HTTP/1.1 400 Bad Request\r\n\r\n", frame(0, b"")[:1] + b"\xff" * 4, b"\0\0\x40\0\1"],
+    [b"HTTP/1.1 400 Bad Request\r\n\r\n", answer_frame(0, b"")[:1] + b"\xff" * 4, b"\0\0\x40\0\1"],
 )
 def test_an_answer_of_another_program_is_refused_by_its_length(
     spiderpool: Spiderpool, answer: bytes
@@ -137,11 +143,11 @@ def test_a_call_that_gets_sigterm_prints_nothing_and_closes_its_connection(
         assert process.stdin
         process.stdin.write(spiderpool.netconf())
         process.stdin.close()
-        process.stdin = None
+        process.stdin = None  # communicate() would flush the closed pipe
         assert agent.arrived.wait(WAIT_S)
         process.send_signal(signal.SIGTERM)
         stdout, stderr = process.communicate(timeout=WAIT_S)
-        assert agent.caller_gone.wait(WAIT_S)
+        assert agent.trailing_received.wait(WAIT_S)
 
     assert process.returncode == -signal.SIGTERM
     assert (stdout, stderr, agent.trailing) == (b"", b"", b"")
@@ -151,7 +157,7 @@ def test_a_call_whose_standard_output_is_closed_exits_with_1_and_not_by_a_signal
     spiderpool: Spiderpool,
 ) -> None:
     command = f"{spiderpool.path} | true; exit ${{PIPESTATUS[0]}}"
-    with spiderpool.agent(answering(frame(0, b"x" * (1 << 20)))):
+    with spiderpool.agent(answering(answer_frame(0, MORE_THAN_A_PIPE_HOLDS))):
         result = subprocess.run(
             ["/bin/bash", "-c", command],
             env=spiderpool.environment("ADD"),
@@ -165,8 +171,8 @@ def test_a_call_whose_standard_output_is_closed_exits_with_1_and_not_by_a_signal
 
 
 def test_a_result_that_the_runtime_does_not_read_times_out(spiderpool: Spiderpool) -> None:
-    short_deadlines(spiderpool)
-    with spiderpool.agent(answering(frame(0, b"x" * (1 << 20)))):
+    install_with_short_deadlines(spiderpool)
+    with spiderpool.agent(answering(answer_frame(0, MORE_THAN_A_PIPE_HOLDS))):
         process = subprocess.Popen(
             [spiderpool.path],
             env=spiderpool.environment("ADD"),
@@ -176,17 +182,17 @@ def test_a_result_that_the_runtime_does_not_read_times_out(spiderpool: Spiderpoo
         assert process.stdin
         process.stdin.write(spiderpool.netconf())
         process.stdin.close()
-        process.stdin = None
+        process.stdin = None  # communicate() would flush the closed pipe
         status = process.wait(WAIT_S)
         process.communicate()
 
     assert status == 1
 
 
-def test_without_standard_output_only_the_request_is_sent_to_the_agent(
+def test_a_call_without_standard_output_sends_the_agent_nothing_after_the_request(
     spiderpool: Spiderpool,
 ) -> None:
-    with spiderpool.agent(answering_and_reading(frame(0, b"result"))) as agent:
+    with spiderpool.agent(answering_and_reading(answer_frame(0, b"result"))) as agent:
         result = subprocess.run(
             ["/bin/sh", "-c", f"exec {spiderpool.path} >&-"],
             env=spiderpool.environment("ADD"),
@@ -195,7 +201,7 @@ def test_without_standard_output_only_the_request_is_sent_to_the_agent(
             check=False,
             timeout=WAIT_S,
         )
-        assert agent.caller_gone.wait(WAIT_S)
+        assert agent.trailing_received.wait(WAIT_S)
 
     assert (result.returncode, result.stderr, agent.trailing) == (1, b"", b"")
 

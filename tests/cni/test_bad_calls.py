@@ -1,4 +1,8 @@
-"""Calls with an invalid environment, standard input or netconf, and calls on a terminal."""
+"""Calls with an invalid environment, standard input or netconf, and calls on a terminal.
+
+CNI error codes: 4 invalid environment variables, 5 I/O failure, 6 content cannot be decoded,
+7 invalid network configuration.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.cni.fake_agent import WAIT_S, answering, frame
-from tests.cni.plugin import Spiderpool, error_of, text
+from tests.cni.fake_agent import WAIT_S, answer_frame, answering
+from tests.cni.plugin import Spiderpool, c_string, error_of
 
 
 @pytest.mark.parametrize("environment", [{}, {"CNI_COMMAND": ""}, {"CNI_IFNAME": "eth0"}])
-def test_a_missing_command_is_named(spiderpool: Spiderpool, environment: dict[str, str]) -> None:
+def test_the_error_of_a_missing_command_names_the_variable(
+    spiderpool: Spiderpool, environment: dict[str, str]
+) -> None:
     error = error_of(spiderpool.call(env=environment))
 
     assert error["code"] == 4
@@ -22,7 +28,7 @@ def test_a_missing_command_is_named(spiderpool: Spiderpool, environment: dict[st
 
 
 @pytest.mark.parametrize("verb", ["add", "DELETE", "ADD ", "\ud800", "A" * 10_000])
-def test_an_unknown_command_is_named_with_its_value(spiderpool: Spiderpool, verb: str) -> None:
+def test_the_error_of_an_unknown_command_has_its_value(spiderpool: Spiderpool, verb: str) -> None:
     raw = verb.encode(errors="surrogatepass")
 
     error = error_of(spiderpool.call(env={b"CNI_COMMAND": raw}))
@@ -64,7 +70,7 @@ def test_on_a_terminal_an_incomplete_environment_is_an_error(spiderpool: Spiderp
 
 
 def test_a_netconf_that_is_too_large_for_a_request_is_refused(spiderpool: Spiderpool) -> None:
-    with spiderpool.agent(answering(frame(0, b""))) as agent:
+    with spiderpool.agent(answering(answer_frame(0, b""))) as agent:
         error = error_of(spiderpool.call(netconf=spiderpool.netconf(padding="x" * (1 << 20))))
 
     assert error["code"] == 7
@@ -76,7 +82,7 @@ def test_environment_and_netconf_share_one_limit(spiderpool: Spiderpool) -> None
     environment = spiderpool.environment("ADD") | {"CNI_ARGS": "x" * 100_000}
     netconf = spiderpool.netconf(padding="x" * 1_000_000)
 
-    with spiderpool.agent(answering(frame(0, b""))) as agent:
+    with spiderpool.agent(answering(answer_frame(0, b""))) as agent:
         error = error_of(spiderpool.call(netconf=netconf, env=environment))
 
     assert error["code"] == 7
@@ -90,7 +96,7 @@ def test_a_request_of_exactly_the_limit_is_sent(spiderpool: Spiderpool) -> None:
     # The request body has at most 1 MiB; spaces fill up the netconf.
     netconf = spiderpool.netconf().ljust((1 << 20) - environment_bytes)
 
-    with spiderpool.agent(answering(frame(0, b""))) as agent:
+    with spiderpool.agent(answering(answer_frame(0, b""))) as agent:
         result = spiderpool.call(netconf=netconf)
 
     assert result.returncode == 0
@@ -112,9 +118,9 @@ def test_a_closed_standard_input_is_an_input_failure(spiderpool: Spiderpool) -> 
 
 
 def test_an_unreadable_standard_input_is_an_input_failure(spiderpool: Spiderpool) -> None:
-    only_writable = os.open(os.devnull, os.O_WRONLY)
-    error = error_of(spiderpool.call(stdin=only_writable))
-    os.close(only_writable)
+    write_only = os.open(os.devnull, os.O_WRONLY)
+    error = error_of(spiderpool.call(stdin=write_only))
+    os.close(write_only)
 
     assert error["code"] == 5
     assert error["msg"].endswith("from stdin: Bad file descriptor")
@@ -138,9 +144,10 @@ def test_reading_a_standard_input_that_does_not_end_times_out(
 def test_an_invalid_netconf_is_sent_to_the_agent_unchanged(
     spiderpool: Spiderpool, netconf: bytes
 ) -> None:
-    spiderpool.install(SOCKET_PATH=text(spiderpool.socket_path))
+    # Such a netconf names no socket, so the call connects to the default socket.
+    spiderpool.install(SOCKET_PATH=c_string(spiderpool.socket_path))
 
-    with spiderpool.agent(answering(frame(1, b'{"code": 6}'))) as agent:
+    with spiderpool.agent(answering(answer_frame(1, b'{"code": 6}'))) as agent:
         result = spiderpool.call(netconf=netconf)
 
     assert (result.returncode, result.stdout) == (1, b'{"code": 6}')

@@ -10,15 +10,15 @@ import pytest
 
 from cni.build import MUSL_COMPILER, PROGRAM_PATH, compile_plugin, compiler, musl_compiler
 from ops.installer import CNI_EXECUTABLES
-from tests.cni.fake_agent import answering, frame
+from tests.cni.fake_agent import answer_frame, answering
 from tests.cni.plugin import (
     INVALID_NETCONF,
     LOG_FOLDER,
     TRY_AGAIN_LATER,
     Spiderpool,
+    c_string,
     compiled,
     error_of,
-    text,
 )
 from tests.cni.plugin_library import build
 from tests.support.emulation import needs_sanitizers
@@ -74,6 +74,7 @@ def test_the_compiler_is_cc_if_it_is_set_and_gcc_without_musl(
 
 
 def test_the_same_source_makes_the_same_bytes() -> None:
+    # ``__wrapped__`` compiles again: the result of ``compiled`` is cached.
     assert compiled() == compiled.__wrapped__() == PROGRAM_PATH.read_bytes()
 
 
@@ -133,7 +134,7 @@ def test_the_name_of_the_file_selects_the_executable(tmp_path: Path, name: str) 
 @needs_sanitizers
 def test_the_program_does_not_crash_on_random_inputs_and_prints_json(tmp_path: Path) -> None:
     program = tmp_path / "fuzz"
-    build(program, *SANITIZED, "-DFUZZ", f"-DLOG_DIRECTORY={text(tmp_path / 'nowhere')}")
+    build(program, *SANITIZED, "-DFUZZ", f"-DLOG_DIRECTORY={c_string(tmp_path / 'nowhere')}")
     paths = [tmp_path / f"sample-{number}" for number in range(len(SAMPLES))]
     for path, sample in zip(paths, SAMPLES, strict=True):
         path.write_bytes(sample)
@@ -150,10 +151,10 @@ def test_the_program_does_not_crash_on_random_inputs_and_prints_json(tmp_path: P
 def test_complete_calls_have_no_fault_that_the_sanitizers_find(
     spiderpool: Spiderpool,
 ) -> None:
-    constants = (("LOG_DIRECTORY", text(LOG_FOLDER)),)
+    constants = (("LOG_DIRECTORY", c_string(LOG_FOLDER)),)
     spiderpool.path.write_bytes(compiled(constants, SANITIZED))
 
-    with spiderpool.agent(answering(frame(0, b"x" * (4 << 20)))):
+    with spiderpool.agent(answering(answer_frame(0, b"x" * (4 << 20)))):
         result = spiderpool.call(env=spiderpool.environment("ADD") | {"CNI_ARGS": "x" * 100_000})
     without_agent = error_of(spiderpool.call("DEL"))
     too_large = error_of(spiderpool.call(netconf=b"[" * (2 << 20)))
@@ -164,7 +165,7 @@ def test_complete_calls_have_no_fault_that_the_sanitizers_find(
 
 
 def test_more_variables_than_a_request_may_have_are_refused(spiderpool: Spiderpool) -> None:
-    variables = {f"CNI_{number}": "x" for number in range(600)}
+    variables = {f"CNI_{number}": "x" for number in range(600)}  # the limit is 512
 
     error = error_of(spiderpool.call(env=spiderpool.environment("ADD") | variables))
 

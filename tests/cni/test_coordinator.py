@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cni.fake_agent import answering, frame, reading_once
-from tests.cni.plugin import TRY_AGAIN_LATER, Coordinator, error_of, text
+from tests.cni.fake_agent import answer_frame, answering, reading_once
+from tests.cni.plugin import TRY_AGAIN_LATER, Coordinator, c_string, error_of
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_the_coordinator_prints_its_versions_without_an_agent(coordinator: Coord
 def test_the_request_has_the_name_of_the_plugin(coordinator: Coordinator) -> None:
     netconf = coordinator.netconf(mode="underlay")
 
-    with coordinator.agent(answering(frame(0, b"{}"))) as agent:
+    with coordinator.agent(answering(answer_frame(0, b"{}"))) as agent:
         result = coordinator.call("ADD", netconf)
 
     assert (result.returncode, result.stdout) == (0, b"{}")
@@ -38,7 +38,7 @@ def test_a_socket_path_with_json_escapes_is_decoded(coordinator: Coordinator) ->
     plain = coordinator.netconf()
     netconf = plain.replace(str(coordinator.socket_path).encode(), escaped)
 
-    with coordinator.agent(answering(frame(0, b"{}"))):
+    with coordinator.agent(answering(answer_frame(0, b"{}"))):
         assert coordinator.call("ADD", netconf).returncode == 0
 
 
@@ -56,10 +56,10 @@ def test_the_error_of_a_call_without_an_answer_names_the_failed_operation(
 
 
 def test_log_options_set_the_level_of_its_log(coordinator: Coordinator) -> None:
-    options = {"logFile": str(coordinator.log_path), "logLevel": "fatal"}
-
-    coordinator.install(LOG_DIRECTORY=text(coordinator.directory))
+    # The default log file, which is used without valid logOptions.
+    coordinator.install(LOG_DIRECTORY=c_string(coordinator.directory))
     coordinator.log_path = coordinator.directory / "coordinator.log"
+    options = {"logFile": str(coordinator.log_path), "logLevel": "fatal"}
 
     error_of(coordinator.call(netconf=coordinator.netconf(logOptions=options)))
     is_silent = not coordinator.log_path.exists()

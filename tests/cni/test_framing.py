@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.cni.fake_agent import (
+    answer_frame,
     answering,
     answering_early,
     answering_in_pieces,
-    frame,
     reading_slowly,
 )
-from tests.cni.plugin import Spiderpool, text
+from tests.cni.plugin import Spiderpool, c_string
 
 RESULT = b'{\n    "cniVersion": "1.0.0",\n    "ips": []\n}\n'
 VERBS = ("ADD", "DEL", "CHECK", "STATUS", "GC")
@@ -26,7 +26,7 @@ def test_every_verb_sends_its_netconf_to_the_agent_unchanged(
 ) -> None:
     netconf = spiderpool.netconf() + b" \n\n"
 
-    with spiderpool.agent(answering(frame(0, RESULT))) as agent:
+    with spiderpool.agent(answering(answer_frame(0, RESULT))) as agent:
         result = spiderpool.call(verb, netconf)
 
     assert (result.returncode, result.stdout, result.stderr) == (0, RESULT, b"")
@@ -49,7 +49,7 @@ def test_only_cni_variables_and_the_trace_context_are_sent(
     others = {"PATH": "/bin", "AWS_SECRET_ACCESS_KEY": "hush", "XCNI_ARGS": "x", "cni_args": "x"}
     environment = spiderpool.environment("ADD")
 
-    with spiderpool.agent(answering(frame(0, RESULT))) as agent:
+    with spiderpool.agent(answering(answer_frame(0, RESULT))) as agent:
         spiderpool.call(env=environment | trace | others)
 
     expected = {name.encode(): value.encode() for name, value in (environment | trace).items()}
@@ -64,7 +64,7 @@ def test_values_of_the_environment_may_be_empty_or_any_bytes(spiderpool: Spiderp
         b"CNI_\xff": b"CNI_COMMAND=DEL",
     }
 
-    with spiderpool.agent(answering(frame(0, RESULT))) as agent:
+    with spiderpool.agent(answering(answer_frame(0, RESULT))) as agent:
         result = spiderpool.call(env=environment)
 
     assert result.returncode == 0
@@ -74,7 +74,7 @@ def test_values_of_the_environment_may_be_empty_or_any_bytes(spiderpool: Spiderp
 def test_a_netconf_may_contain_any_bytes(spiderpool: Spiderpool) -> None:
     netconf = spiderpool.netconf() + b"\0\0A=B\0\0\xff"
 
-    with spiderpool.agent(answering(frame(0, RESULT))) as agent:
+    with spiderpool.agent(answering(answer_frame(0, RESULT))) as agent:
         spiderpool.call(netconf=netconf)
 
     assert agent.requests[0].stdin == netconf
@@ -85,7 +85,7 @@ def test_a_netconf_may_contain_any_bytes(spiderpool: Spiderpool) -> None:
 def test_exit_status_and_output_are_those_of_the_answer(
     spiderpool: Spiderpool, status: int, body: bytes
 ) -> None:
-    with spiderpool.agent(answering(frame(status, body))):
+    with spiderpool.agent(answering(answer_frame(status, body))):
         result = spiderpool.call()
 
     assert result.returncode == status
@@ -94,14 +94,14 @@ def test_exit_status_and_output_are_those_of_the_answer(
 
 
 def test_an_answer_that_arrives_byte_by_byte_is_printed_completely(spiderpool: Spiderpool) -> None:
-    with spiderpool.agent(answering_in_pieces(frame(0, RESULT))):
+    with spiderpool.agent(answering_in_pieces(answer_frame(0, RESULT))):
         result = spiderpool.call()
 
     assert (result.returncode, result.stdout) == (0, RESULT)
 
 
 def test_bytes_after_the_announced_length_are_not_printed(spiderpool: Spiderpool) -> None:
-    with spiderpool.agent(answering(frame(0, RESULT) + b"trailing")):
+    with spiderpool.agent(answering(answer_frame(0, RESULT) + b"trailing")):
         result = spiderpool.call()
 
     assert (result.returncode, result.stdout) == (0, RESULT)
@@ -112,7 +112,7 @@ def test_a_large_netconf_reaches_an_agent_that_reads_slowly(spiderpool: Spiderpo
     document = json.loads(spiderpool.netconf()) | {"cni.dev/valid-attachments": attachments}
     netconf = json.dumps(document).encode()
 
-    with spiderpool.agent(reading_slowly(frame(0, b""))) as agent:
+    with spiderpool.agent(reading_slowly(answer_frame(0, b""))) as agent:
         result = spiderpool.call("GC", netconf)
 
     assert result.returncode == 0
@@ -125,7 +125,7 @@ def test_an_error_that_the_agent_sends_before_it_has_read_the_request_is_printed
     refusal = b'{"code": 11, "msg": "queue full"}'
     netconf = spiderpool.netconf(padding="x" * 900_000)
 
-    with spiderpool.agent(answering_early(frame(1, refusal))):
+    with spiderpool.agent(answering_early(answer_frame(1, refusal))):
         result = spiderpool.call(netconf=netconf)
 
     assert (result.returncode, result.stdout) == (1, refusal)
@@ -134,9 +134,9 @@ def test_an_error_that_the_agent_sends_before_it_has_read_the_request_is_printed
 def test_without_a_socket_path_in_the_netconf_the_default_socket_is_used(
     spiderpool: Spiderpool, short_path: Path
 ) -> None:
-    spiderpool.install(SOCKET_PATH=text(spiderpool.socket_path))
+    spiderpool.install(SOCKET_PATH=c_string(spiderpool.socket_path))
 
-    with spiderpool.agent(answering(frame(0, RESULT))):
+    with spiderpool.agent(answering(answer_frame(0, RESULT))):
         result = spiderpool.call(netconf=b'{"name":"lan","ipam":{"type":"spiderpool"}}')
 
     assert (result.returncode, result.stdout) == (0, RESULT)

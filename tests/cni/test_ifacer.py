@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cni.fake_agent import answering, frame
+from tests.cni.fake_agent import answer_frame, answering
 from tests.cni.plugin import TRY_AGAIN_LATER, Ifacer, error_of
 
 
@@ -17,7 +17,7 @@ def ifacer(short_path: Path) -> Ifacer:
 
 
 def test_an_add_sends_the_name_of_the_executable(ifacer: Ifacer) -> None:
-    with ifacer.agent(answering(frame(0, b"{}"))) as agent:
+    with ifacer.agent(answering(answer_frame(0, b"{}"))) as agent:
         result = ifacer.call("ADD")
 
     assert (result.returncode, result.stdout) == (0, b"{}")
@@ -50,7 +50,7 @@ def test_without_an_agent_an_add_fails_with_try_again_later_and_is_logged(ifacer
 
 
 def test_the_socket_path_is_found_in_a_netconf_with_escapes(ifacer: Ifacer) -> None:
-    with ifacer.agent(answering(frame(0, b"{}"))):
+    with ifacer.agent(answering(answer_frame(0, b"{}"))):
         result = ifacer.call("ADD", ifacer.netconf(comment='a "quoted" word'))
 
     assert (result.returncode, result.stdout) == (0, b"{}")

@@ -1,4 +1,4 @@
-"""An executable logs each failed call that did not get a response of the agent.
+"""An executable logs each failed call that got no answer from the agent.
 
 A log that cannot be written does not change the result of the call.
 """
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cni.fake_agent import answering, frame
-from tests.cni.plugin import TRY_AGAIN_LATER, Spiderpool, error_of, text
+from tests.cni.fake_agent import answer_frame, answering
+from tests.cni.plugin import TRY_AGAIN_LATER, Spiderpool, c_string, error_of
 
 
 def test_each_call_without_an_agent_logs_one_line(spiderpool: Spiderpool) -> None:
@@ -34,7 +34,7 @@ def test_a_call_without_an_answer_logs_a_line(spiderpool: Spiderpool) -> None:
 
 
 def test_a_call_that_the_agent_has_answered_is_not_logged_again(spiderpool: Spiderpool) -> None:
-    with spiderpool.agent(answering(frame(1, b'{"code": 999}'))):
+    with spiderpool.agent(answering(answer_frame(1, b'{"code": 999}'))):
         result = spiderpool.call()
 
     assert result.returncode == 1
@@ -58,7 +58,7 @@ def test_the_default_log_file_is_used_only_if_its_directory_exists(
     spiderpool: Spiderpool, short_path: Path, has_directory: bool
 ) -> None:
     log = short_path / "log" / "spiderpool.log"
-    spiderpool.install(LOG_DIRECTORY=text(log.parent))
+    spiderpool.install(LOG_DIRECTORY=c_string(log.parent))
     if has_directory:
         log.parent.mkdir()
 
@@ -92,14 +92,16 @@ def test_a_log_that_cannot_be_written_does_not_change_the_answer(
         for path in unusable
     ]
 
-    assert codes == [TRY_AGAIN_LATER] * len(unusable)
+    assert codes == [TRY_AGAIN_LATER] * len(unusable), "the error of a call without an agent"
 
 
 def test_a_netconf_whose_ipam_part_is_not_an_object_has_no_log_options(
     spiderpool: Spiderpool, short_path: Path
 ) -> None:
     log = short_path / "spiderpool.log"
-    spiderpool.install(LOG_DIRECTORY=text(log.parent), SOCKET_PATH=text(spiderpool.socket_path))
+    spiderpool.install(
+        LOG_DIRECTORY=c_string(log.parent), SOCKET_PATH=c_string(spiderpool.socket_path)
+    )
 
     error_of(spiderpool.call(netconf=b'{"ipam": []}'))
     error_of(spiderpool.call(netconf=b"[]"))
@@ -113,7 +115,7 @@ def test_a_netconf_cannot_choose_a_log_file_outside_the_log_directory(
 ) -> None:
     log = short_path / "log" / "spiderpool.log"
     log.parent.mkdir()
-    spiderpool.install(LOG_DIRECTORY=text(log.parent))
+    spiderpool.install(LOG_DIRECTORY=c_string(log.parent))
     netconf = spiderpool.netconf(log_file_path=path.format(short_path))
 
     error_of(spiderpool.call(netconf=netconf, cwd=short_path))
