@@ -19,7 +19,7 @@ def containers_can_run() -> None:
 
 
 @pytest.fixture(scope="module")
-def running(containers_can_run: None) -> Iterator[ContainerdHarness]:
+def shared_cluster(containers_can_run: None) -> Iterator[ContainerdHarness]:
     with Laboratory() as laboratory:
         node = laboratory.node("node-a")
         applied = laboratory.orbctl("apply", "-f", "-", stdin=POOLS_YAML)
@@ -35,9 +35,9 @@ def running(containers_can_run: None) -> Iterator[ContainerdHarness]:
 
 
 @pytest.fixture
-def cluster(running: ContainerdHarness) -> Iterator[ContainerdHarness]:
-    yield running
-    running.restart_stopped_programs()
-    running.end_all()
-    assert running.claims() == {}, "a test has left claims"
-    running.check()
+def cluster(shared_cluster: ContainerdHarness) -> Iterator[ContainerdHarness]:
+    yield shared_cluster
+    shared_cluster.restart_stopped_programs()
+    shared_cluster.end_all()
+    assert shared_cluster.claims() == {}, "a test has left claims"
+    shared_cluster.check_event_log()

@@ -1,9 +1,9 @@
 """containerd on a node of the laboratory, with its own root, state, sockets and mounts.
 
-A holder process keeps a mount namespace alive. In it the fixed paths of containerd and runc
-(/run/containerd, /var/lib/cni) are private and empty, so their files disappear when the holder
-ends. containerd runs in this mount namespace and in the node's network namespace. It needs neither
-systemd nor a capability that a container lacks.
+A holder process keeps a mount namespace alive, in which the fixed paths of containerd and runc
+(/run/containerd, /var/lib/cni) are private and empty. So the files there disappear when the holder
+ends. containerd runs in this mount namespace and in the node's network namespace. containerd needs
+neither systemd nor a capability that a container lacks.
 """
 
 from __future__ import annotations
@@ -70,7 +70,10 @@ done
 mkdir /run/held
 exec sleep infinity
 """
-"""The script of the holder; the directory /run/held exists when all mounts are done."""
+"""The script of the holder; the directory /run/held exists when all mounts are done.
+
+``netns_bind``: a condition that skips the mount of /run/netns, or nothing.
+"""
 
 NODE_MOUNTS = """
 mount -t tmpfs none /opt
@@ -87,14 +90,14 @@ mount --make-rshared /
 """
 """The part of the holder's script that gives a node private directories for DaemonSet Pods.
 
-Mounts below them propagate to these Pods.
+Mounts below these directories propagate to the Pods.
 """
 
 
 class Containerd:
     """A containerd, which can be killed and started again.
 
-    ``has_node_mounts``: whether it has private directories, as DaemonSets need them.
+    ``has_node_mounts``: whether its node has private directories, as DaemonSets need them.
     """
 
     def __init__(
@@ -107,6 +110,7 @@ class Containerd:
         self.socket = self.here / "grpc.sock"
         self.cgroup_parent = f"/{laboratory.identity.name('pods')}"
         self._mark = f"{LABORATORY_VARIABLE}={laboratory.identity}"
+        """A variable in each sandbox, by which the laboratory finds processes to remove."""
         self._laboratory = laboratory
         script = self._holder_script()
         hold = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script]
@@ -168,7 +172,7 @@ class Containerd:
     def drop_orphans(self) -> None:
         """Delete the namespaces of sandboxes that containerd was creating when it was killed.
 
-        containerd does not delete such a namespace before the next boot. Its interface would keep
+        containerd deletes such a namespace only at the next boot. The interface in it would keep
         the Pod's addresses, and the restarted Pod would detect its IPv6 address as a duplicate.
         """
         for path in (self.here / "state").glob("*/netns/*"):

@@ -76,7 +76,7 @@ class ContainerdHarness:
         )
 
     def run_together(self, pods: Sequence[str]) -> list[str]:
-        """Run sandboxes concurrently, because each waits two seconds for duplicate detection."""
+        """Run sandboxes concurrently, because each takes two seconds for duplicate detection."""
         with ThreadPoolExecutor(len(pods)) as pool:
             return list(pool.map(self.run, pods))
 
@@ -133,15 +133,15 @@ class ContainerdHarness:
         return attempt(["nsenter", f"--net=/proc/{pid}/ns/net", "--", *ping]).returncode == 0
 
     def read_ledger(self) -> Ledger:
-        """Fold the log in etcd into its current state."""
+        """The current state: the event log in etcd, folded."""
         return self._store_reader.read_ledger()
 
     def claims(self) -> dict[str, str]:
         """Address -> the name of the Pod that holds it."""
         return self._store_reader.read_claims()
 
-    def check(self) -> None:
-        """Check the invariants of the whole log, and that orbctl verify finds nothing."""
+    def check_event_log(self) -> None:
+        """Check the invariants of the whole event log, and that orbctl verify finds no error."""
         assert self._store_reader.find_violations() == []
         verified = self.laboratory.orbctl("verify")
         assert verified.returncode == 0, verified.stdout + verified.stderr

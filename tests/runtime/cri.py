@@ -2,7 +2,8 @@
 
 Kubernetes' CRI is gRPC over a unix socket (package runtime.v1). The messages are a table written by
 hand, with the field numbers of api.proto, so no protobuf compiler is needed. Released field numbers
-never change. Fields that are not in the table are ignored.
+never change. Fields that are not in the table are ignored. In the table, "*" before a type means
+repeated, and "%" a map from string to string.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Writes a pause image without a compiler or registry: two small static ELF programs in a tar.
 
-``/pause`` waits for signals forever, as pause programs do. ``/done`` exits with success, for
-containers that end. Both ignore SIGTERM, as every PID 1 without a handler does, so the image sets
-SIGKILL as its stop signal.
+``/pause`` waits for signals forever, as pause programs do. ``/done``, for containers that end,
+exits with success. SIGTERM does not end a PID 1 without a handler, so the image sets SIGKILL as its
+stop signal.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ MACHINES = {
     "aarch64": Machine(
         183,
         "arm64",
-        # x0 to x3 = 0; x8 = 73 (ppoll, there is no pause here); svc 0; branch to the beginning
+        # x0 to x3 = 0; x8 = 73 (ppoll: arm64 has no pause); svc 0; branch to the beginning
         struct.pack(
             "<7I",
             0xD2800000,
@@ -75,22 +75,22 @@ def program(machine_number: int, code: bytes) -> bytes:
     size = headers + len(code)
     file_header = _FILE_HEADER.pack(
         b"\x7fELF",
-        2,
-        1,
-        1,
-        0,
+        2,  # 64 bits
+        1,  # little-endian
+        1,  # the version of ELF
+        0,  # the System V ABI, in version 0
         0,
         _EXECUTABLE,
         machine_number,
-        1,
-        _LOADED_AT + headers,
-        _FILE_HEADER.size,
-        0,
-        0,
+        1,  # the version of ELF
+        _LOADED_AT + headers,  # the first instruction
+        _FILE_HEADER.size,  # the offset of the program header
+        0,  # no section headers
+        0,  # no flags
         _FILE_HEADER.size,
         _PROGRAM_HEADER.size,
-        1,
-        0,
+        1,  # one program header
+        0,  # the size of a section header, their number, and the index of their names
         0,
         0,
     )

@@ -14,11 +14,11 @@ pytestmark = [pytest.mark.etcd, pytest.mark.netns, pytest.mark.containerd]
 KILLED_PROGRAM = """
 import os, signal
 from ops.lab.laboratory import Laboratory
-from tests.runtime.containerd_harness import POOLS, ContainerdHarness
+from tests.runtime.containerd_harness import POOLS_YAML, ContainerdHarness
 from tests.runtime.containerd import Containerd
 with Laboratory() as laboratory:
     node = laboratory.node("node-a")
-    laboratory.orbctl("apply", "-f", "-", stdin=POOLS)
+    laboratory.orbctl("apply", "-f", "-", stdin=POOLS_YAML)
     containerd = Containerd(laboratory, node)
     containerd.create()
     ContainerdHarness(laboratory, node, containerd).run("web-0")

@@ -21,6 +21,7 @@ def test_sandboxes_get_addresses_of_their_pools_and_reach_each_other(
 
     ipv4, ipv6 = cluster.service.status(second).addresses
     endpoint = cluster.read_ledger().endpoints["shop", "web-1"]
+    # The pool lan-v4 has 10.6.0.10-10.6.0.29, the pool lan-v6 fd00:6::10-fd00:6::2f.
     assert ip_address(ipv4) in ip_network("10.6.0.0/27")
     assert ip_address(ipv6) in ip_network("fd00:6::/64")
     assert endpoint.addresses() == ((ipv4, "lan-v4"), (ipv6, "lan-v6"))
@@ -76,11 +77,12 @@ def test_without_an_agent_a_sandbox_fails_with_the_plugins_error_and_the_next_tr
 def test_the_error_for_kubelet_names_the_full_pool_and_no_address_stays_claimed(
     cluster: ContainerdHarness,
 ) -> None:
-    cluster.run("first", "tiny")
+    # The default pool of namespace tiny is tiny-v4, which has one address.
+    cluster.run("first", namespace="tiny")
     claims = cluster.claims()
 
     with pytest.raises(RuntimeRefused, match="all IP addresses used out") as refused:
-        cluster.run("second", "tiny")
+        cluster.run("second", namespace="tiny")
 
     assert "tiny-v4" in str(refused.value)
     assert cluster.claims() == claims

@@ -73,6 +73,7 @@ async def check_etcd(directory: Path, limits: pytest.MonkeyPatch) -> None:
         with dropped_packets(etcd.endpoints[0]):
             await until(lambda: dict(supervisor.health())[VIEW_TASK] is not None)
             assert "received nothing for" in str(dict(supervisor.health())[VIEW_TASK])
+        # A change that only a recovered watch reports, written over a new connection.
         writer = EtcdStore(EtcdSettings(etcd.endpoints))
         await writer.commit([], [Put(keys.guard("pools", 4), b"")])
         await until(lambda: keys.guard("pools", 4) in view.current.guards)

@@ -1,8 +1,8 @@
 """A watch becomes stale when its connection is silent for seconds, and the connection is replaced.
 
-The proxy keeps TCP connections open and acknowledges every byte, as a load balancer in front of a
-dead server does. So only the missing data shows the failure. If the kernel drops the packets, TCP
-timeouts show it.
+The proxy of the first two tests keeps TCP connections open and acknowledges every byte, as a load
+balancer in front of a dead server does. So only the missing data shows the failure. In the third
+test the kernel drops the packets, and TCP timeouts show the failure.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Final
 
 import pytest
 import yaml
@@ -34,9 +33,6 @@ from tests.support.etcd import EtcdCluster
 from tests.support.interruptible_proxy import InterruptibleProxy
 from tests.support.kubernetes import ApiServer, missing_programs
 from tests.support.parts import API_SERVER, NAMESPACES, needs, require_namespaces
-
-SECONDS_MAX: Final = 60.0
-"""Seconds within which a silent connection must be detected with the product's limits."""
 
 
 @pytest.fixture
@@ -65,6 +61,7 @@ async def test_a_configuration_view_is_stale_while_etcd_is_silent_and_then_recov
             proxy.interrupt()
             await until(lambda: dict(supervisor.health())[VIEW_TASK] is not None)
             stale = dict(supervisor.health())[VIEW_TASK]
+            # A change that the view gets only after its recovery.
             await direct.commit([], [Put(keys.guard("pools", 4), b"")])
             proxy.restore()
             await until(lambda: dict(supervisor.health())[VIEW_TASK] is None)

@@ -22,6 +22,7 @@ from tests.support.deadlines import until
 
 REPLICA_TASKS = ("projector", "observer", "election", "workflow-worker", "configuration-view")
 LEADER_TASKS = ("publisher", "execution-starter", "forecaster", "pod-listener", "pool-dispatcher")
+"""The leader's tasks in a controller without Kubernetes."""
 
 
 @pytest.fixture
@@ -94,12 +95,14 @@ async def test_a_crashed_console_is_restarted_and_the_controller_stays_ready(
     running, console_supervisor = Running(settings._replace(console=console)), CrashingSupervisor()
     running.controller.console_supervisor = console_supervisor
     running.start()
-    host = running.controller.console
-    assert host is not None
-    await until(lambda: host.port is not None and not running.faults)
+    console_host = running.controller.console
+    assert console_host is not None
+    await until(lambda: console_host.port is not None and not running.faults)
 
     console_supervisor.crash("console")
-    await until(lambda: console_supervisor.start_counts["console"] == 2 and host.port is not None)
+    await until(
+        lambda: console_supervisor.start_counts["console"] == 2 and console_host.port is not None
+    )
 
     assert not running.faults
     await running.end()
@@ -117,7 +120,7 @@ async def test_a_task_that_has_used_up_its_restarts_ends_the_controller_with_exi
     monkeypatch.setattr("core.projections.projector.Projector.run", fail)
     monkeypatch.setattr("core.eventstore.etcd.EtcdStore", lambda _: MemoryStore())
 
-    code = await daemon._serve(settings, None)
+    code = await daemon._serve(settings, tracers=None)
 
     assert code == supervision.EXIT_TASK_ENDED == 4
 

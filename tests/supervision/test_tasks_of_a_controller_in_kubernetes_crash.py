@@ -61,7 +61,9 @@ def settings(server_with_crds: ApiServer, tmp_path: Path) -> ControllerSettings:
     }
     secret = SecretSettings("webhook-tls", NAMESPACE, ("localhost",), tmp_path / "tls")
     files = CertificateFiles(*secret.files)
-    webhook = WebhookSettings(files, "127.0.0.1", 0, False, InjectionSettings(), secret)
+    webhook = WebhookSettings(
+        files, "127.0.0.1", port=0, injection=InjectionSettings(), secret=secret
+    )
     return load_settings("/nonexistent/conf.yml", variables)._replace(
         health_port=0,
         auto_pools=AutoPoolSettings(enabled=True),

@@ -24,7 +24,7 @@ from tests.support.kubernetes import ApiServer
 
 
 def with_everything(settings: Settings, server: ApiServer, directory: Path) -> Settings:
-    """Enable all features that run a task, without kubelet, NICs and the control group."""
+    """Enable all features that run a task. There is no kubelet, NIC or control group."""
     return settings._replace(
         kubeconfig=str(server.kubeconfig),
         metrics_enabled=True,
@@ -54,7 +54,7 @@ async def test_each_crashed_task_of_an_agent_is_reported_and_restarted(
     settings = with_everything(settings, server_with_crds, short_path)
     cluster = await connect_cluster(settings, supervisor)
     assert cluster is not None
-    sources = {
+    parts_of_agent = {
         "facts": cluster.facts,
         "networks": cluster.networks,
         "coordinator": cluster.coordinator,
@@ -62,7 +62,7 @@ async def test_each_crashed_task_of_an_agent_is_reported_and_restarted(
         "supervisor": supervisor,
         "sriov": cluster.sriov,
     }
-    async with running(settings, MemoryStore(), **sources) as node:
+    async with running(settings, MemoryStore(), **parts_of_agent) as node:
         health = node.process.parts.health
         await until(lambda: not any(task.fault for task in supervisor.health()))
         names = [task.name for task in supervisor.health()]

@@ -100,7 +100,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
             node = lab.node("node-a")
             deleted, reclaimed = lab.sandbox("web-0"), lab.sandbox("web-1")
             with pytest.raises(CniFailed):
-                node.runtime.prepare(deleted, "missing0", 77)
+                node.runtime.prepare(deleted, "missing0", vlan=77)  # the executable ifacer
             node.runtime.add(deleted)
             node.runtime.check(deleted)
             node.runtime.status()
@@ -142,7 +142,8 @@ def test_later_calls_have_the_documented_spans(recorded: Recorded) -> None:
     names = [f"CNI {command}" for command in (*commands, "DEL coordinator", "DEL")]
 
     status = recorded.one("CNI STATUS")
-    # A probe of the agent's health is repeated after a second.
+    # STATUS probes etcd only if the last probe is older than a second. So a trace may lack the
+    # spans of a probe, and they are left out here.
     without_probe = [
         span
         for span in recorded.spans
@@ -174,7 +175,7 @@ def test_a_reclaim_is_one_trace_that_is_linked_to_the_add(recorded: Recorded) ->
     start = recorded.one("StartWorkflow:reclaim-pod")
     of_trace = [span for span in recorded.spans if span.trace_id == start.trace_id]
     (attempt,) = (span for span in of_trace if span.name == "RunActivity:reclaim-pod")
-    of_workflow = [span for span in of_trace if ":" in span.name]
+    of_workflow = [span for span in of_trace if ":" in span.name]  # such as StartWorkflow:NAME
 
     assert tree(of_workflow) == documented("StartWorkflow")
     assert {span.name for span in of_trace if span.parent_id == attempt.span_id} >= {
