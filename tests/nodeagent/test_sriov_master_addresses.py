@@ -1,4 +1,7 @@
-"""The master of a virtual function is read from the kernel and sysfs, or is unknown."""
+"""The master of a virtual function, the link of its physical function, is read from the kernel.
+
+A link that is not a virtual function has no master.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from tests.support.emulation import needs_driver_ioctls
 
 @pytest.fixture
 def namespace() -> Iterator[Path]:
-    """A network namespace with a bridge, the simplest link whose driver answers."""
+    """A network namespace with the bridge net1; a bridge's driver names its bus as "N/A"."""
     name = f"ow-master-{uuid.uuid4().hex[:8]}"
     subprocess.run(["ip", "netns", "add", name], check=True)
     subprocess.run(["ip", "-n", name, "link", "add", "net1", "type", "bridge"], check=True)
@@ -59,8 +62,8 @@ def test_the_physical_function_of_a_vf_names_the_master(tmp_path: Path) -> None:
     (device / "physfn").symlink_to("../0000:03:00.0")
 
     assert master_of("0000:03:10.0", tmp_path) == "ens3f0"
-    assert master_of("0000:03:00.0", tmp_path) is None
-    assert master_of("N/A", tmp_path) is None
+    assert master_of("0000:03:00.0", tmp_path) is None, "the physical function itself"
+    assert master_of("N/A", tmp_path) is None, "not a PCI address"
 
 
 def test_the_addresses_of_a_link_are_read_from_the_kernel(executor: NetnsExecutor) -> None:
@@ -82,7 +85,7 @@ async def test_a_link_that_is_no_vf_and_a_deleted_namespace_have_no_master(
     assert await master_addresses(executor, "/run/netns/gone", "net1") is None
 
 
-async def test_a_path_whose_reader_would_block_has_no_master(
+async def test_a_fifo_instead_of_a_namespace_has_no_master_and_does_not_block(
     executor: NetnsExecutor, tmp_path: Path
 ) -> None:
     os.mkfifo(tmp_path / "netns")

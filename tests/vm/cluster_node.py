@@ -24,6 +24,7 @@ from typing import Any, Final
 import aiohttp
 import grpc
 
+from core.errors import ApiNotFound
 from core.kubernetes.api import Api
 from core.kubernetes.connection import Connection, open_connection
 from core.process.environment import KUBECONFIG_VARIABLE
@@ -56,7 +57,10 @@ RUNNING: Final = {
 
 
 class KubeletStandIn:
-    """The part of kubelet that handles devices; ``run`` ends when the Node is deleted."""
+    """A part of kubelet: it allocates devices to Pods.
+
+    ``run`` waits until the API server has the Node, and ends when the Node is deleted.
+    """
 
     def __init__(self, connection: Connection, node: str) -> None:
         self._connection = connection
@@ -70,21 +74,27 @@ class KubeletStandIn:
     async def run(self) -> None:
         Path(KUBELET_DIRECTORY, PLUGINS_DIRECTORY).mkdir(parents=True, exist_ok=True)
         await self._plugins.start()
-        async with self._pod_resources():
-            while await self._api.find(self._node) is not None:
-                await self._report_devices()
+        async with self._served_pod_resources():
+            while await self._api.find(self._node) is None:
+                await asyncio.sleep(POLL_S)
+            while await self._report_devices():
                 for pod in (await self._api.list(self._pods)).items:
                     await self._sync(pod)
                 await asyncio.sleep(POLL_S)
         await self._plugins.stop()
 
-    async def _report_devices(self) -> None:
+    async def _report_devices(self) -> bool:
+        """Write the numbers of devices to the Node's status; False if the Node is deleted."""
         counts = {
             resource: str(len(devices) - len(self._plugins.unhealthy.get(resource, ())))
             for resource, devices in self._plugins.devices.items()
         }
         status = {"capacity": counts, "allocatable": counts}
-        await self._api.merge(f"{self._node}/status", {"status": status})
+        try:
+            await self._api.merge(f"{self._node}/status", {"status": status})
+        except ApiNotFound:
+            return False
+        return True
 
     async def _sync(self, pod: dict[str, Any]) -> None:
         metadata = pod["metadata"]
@@ -131,11 +141,12 @@ class KubeletStandIn:
             assert answer.status == HTTPStatus.OK, await answer.text()
 
     @asynccontextmanager
-    async def _pod_resources(self) -> AsyncIterator[None]:
+    async def _served_pod_resources(self) -> AsyncIterator[None]:
+        """Serve kubelet's pod-resources API in this context."""
         path = Path(KUBELET_DIRECTORY, POD_RESOURCES_SOCKET)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
-        method = grpc.unary_unary_rpc_method_handler(self._list, unchanged, unchanged)
+        method = grpc.unary_unary_rpc_method_handler(self._list_pods, unchanged, unchanged)
         handlers = grpc.method_handlers_generic_handler("v1.PodResourcesLister", {"List": method})
         server = grpc.aio.server()
         server.add_generic_rpc_handlers((handlers,))
@@ -144,13 +155,15 @@ class KubeletStandIn:
         yield
         await server.stop(None)
 
-    async def _list(self, _request: bytes, _context: object) -> bytes:
+    async def _list_pods(self, _request: bytes, _context: object) -> bytes:
         return b"".join(
-            field(1, _pod_resources(pod, *device)) for pod, device in self._devices.items()
+            field(1, _pod_message(pod, resource, device))
+            for pod, (resource, device) in self._devices.items()
         )
 
 
-def _pod_resources(pod: str, resource: str, device: str) -> bytes:
+def _pod_message(pod: str, resource: str, device: str) -> bytes:
+    """A Pod with one device as message PodResources of v1/api.proto."""
     namespace, _, name = pod.partition("/")
     devices = field(1, resource.encode()) + field(2, device.encode())
     container = field(1, b"main") + field(2, devices)
@@ -158,6 +171,7 @@ def _pod_resources(pod: str, resource: str, device: str) -> bytes:
 
 
 def netns_of(pod: str) -> str:
+    """The name of the network namespace of a Pod ``namespace/name``."""
     return pod.replace("/", "-")
 
 

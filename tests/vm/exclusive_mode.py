@@ -23,7 +23,10 @@ NAMESPACES_END_S: Final = 120.0
 
 
 async def exclusive_mode_is_set_and_a_soft_device_cannot_be_moved(executor: NetnsExecutor) -> None:
-    """Runs as the last scenario, because the mode needs a node without other namespaces."""
+    """Runs as the last scenario: it deletes all namespaces, which the mode requires.
+
+    The soft device rxe0 is that of an earlier scenario.
+    """
     with pytest.raises(DatapathError, match=r"cannot set the RDMA mode exclusive: .* busy"):
         set_netns_mode(executor, EXCLUSIVE_MODE)
     for name in command("ip", "netns", "list").split("\n"):
@@ -40,7 +43,7 @@ async def exclusive_mode_is_set_and_a_soft_device_cannot_be_moved(executor: Netn
     ):
         mover.move("rxe0", pod)
     assert "the driver cannot move its devices" in refused.value.remedy
-    assert "rxe0" in command("rdma", "link"), "it stays with the node"
+    assert "rxe0" in command("rdma", "link"), "the device stays with the node"
     assert command("nsenter", "--net=/run/netns/pod", "rdma", "link") == ""
 
     command("ip", "netns", "delete", "pod")
@@ -63,7 +66,7 @@ def the_commands_of_the_guide_set_the_mode_now_and_at_each_boot() -> None:
 
 
 def changes_mode(executor: NetnsExecutor, mode: str) -> bool:
-    """Set the mode; False if the kernel refuses it, because a deleted namespace still ends."""
+    """Set the mode; False if the kernel refuses it, because it is still removing a namespace."""
     try:
         return set_netns_mode(executor, mode)
     except DatapathError:

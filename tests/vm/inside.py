@@ -44,9 +44,11 @@ MODULES: Final = (
     *("veth", "nf_tables", "nft_ct", "rdma_rxe"),
 )
 MASTER: Final = "rail0"
+"""The card's physical function, the master of the virtual functions."""
+
 VFS: Final = 3
 NODE: Final = ("10.6.0.11", "fd00:6::11")
-"""The node's addresses, on the card's physical function."""
+"""The node's addresses, on ``MASTER``."""
 
 ROUTER: Final = ("10.6.0.1", "fd00:6::1")
 POOLS: Final = {
@@ -57,14 +59,16 @@ POOLS: Final = {
 """Pool -> its subnet and addresses."""
 
 SERVICES: Final = ["10.96.0.0/16", "fd00:96::/112"]
-BOTH: Final = {
+POOLS_OF_BOTH_FAMILIES: Final = {
     "match_master_subnet": True,
     "default_ipv4_ippool": ["elsewhere", "here"],
     "default_ipv6_ippool": ["here-too"],
 }
-"""IPAM options: pools of both families; of the IPv4 pools only ``here`` has the master's subnet."""
+"""IPAM options. Of the IPv4 pools only ``here`` has the master's subnet."""
 
 READY_TRIES: Final = 200
+"""How often a condition is tried; each try runs a command, which takes milliseconds."""
+
 PINGPONG_PORT: Final = 18_515
 PINGPONG_S_MAX: Final = 60.0
 
@@ -105,7 +109,9 @@ class Machine:
         vf = self.free_vfs.pop()
         sh("ip", "link", "set", vf, "down")
         sh("ip", "link", "set", vf, "netns", name, "name", "eth0")
-        result = await self.execute("spiderpool", "ADD", name, {"ipam": dict(BOTH)})
+        result = await self.execute(
+            "spiderpool", "ADD", name, {"ipam": dict(POOLS_OF_BOTH_FAMILIES)}
+        )
         addresses = [ip["address"] for ip in result["ips"]]
         for address in addresses:
             sh("ip", "-n", name, "address", "add", address, "dev", "eth0")
@@ -148,7 +154,7 @@ async def test_a_vf_gets_addresses_of_its_masters_subnet_and_reaches_node_and_ne
     assert "dev veth0" in sh("ip", "-n", "vf-a", "route", "get", NODE[0])
     assert "dev eth0" in sh("ip", "-n", "vf-a", "route", "get", ROUTER[0])
     assert f"dev {host_veth_name('vf-a')}" in sh("ip", "route", "get", v4)
-    assert "fwmark 0x1 lookup 100" in sh("ip", "-n", "vf-a", "rule")
+    assert "fwmark 0x1 lookup 100" in sh("ip", "-n", "vf-a", "rule"), "the rule for replies"
     # The check of docs/guides/sriov.md.
     readlink = ("readlink", "/sys/class/net/eth0/device/driver")
     assert sh("ip", "netns", "exec", "vf-a", *readlink).rstrip().endswith("/igbvf")
@@ -176,6 +182,7 @@ async def test_an_add_without_a_pool_of_the_masters_subnet_is_refused_with_the_r
         ipam={"match_master_subnet": True, "default_ipv4_ippool": ["elsewhere"]}
     )
     await machine.node.pod("vf-d", {})
+    # The call needs an interface whose master is known: eth0 of vf-a is a virtual function.
     changes = {"CNI_NETNS": "/run/netns/vf-a"}
 
     error = (await machine.node.call("ADD", "vf-d", conf=conf, **changes)).error
@@ -186,6 +193,7 @@ async def test_an_add_without_a_pool_of_the_masters_subnet_is_refused_with_the_r
 
 async def test_del_restores_the_node_and_returns_the_vf(machine: Machine) -> None:
     await machine.delete("vf-a")
+    # DEL must also succeed when the namespace is already deleted.
     sh("ip", "netns", "delete", "vf-b")
     await machine.delete("vf-b")
     await machine.delete("vf-c")
@@ -198,7 +206,7 @@ async def test_del_restores_the_node_and_returns_the_vf(machine: Machine) -> Non
     for _ in range(READY_TRIES):
         if len(list(Path("/sys/class/net").glob("*/device/physfn"))) == VFS:
             return
-        await asyncio.to_thread(sh, "ip", "link")
+        await asyncio.to_thread(sh, "ip", "link")  # only takes time
     raise AssertionError("the kernel has not returned the VFs to the node")
 
 
@@ -208,7 +216,7 @@ async def test_the_doctor_lists_virtual_functions_and_rdma_devices(machine: Mach
     examination = await examine()
 
     (nic,) = (nic for nic in examination.nics if nic.name == MASTER)
-    assert (nic.vfs, nic.vfs_max, nic.rdma) == (VFS, 7, ("rxe0",))
+    assert (nic.vfs, nic.vfs_max, nic.rdma) == (VFS, 7, ("rxe0",)), "the card has up to 7"
     assert nic.device == Path(f"/sys/class/net/{MASTER}/device").resolve().name
     assert examination.faults == ()
     faults = {feature.name: feature.why_not for feature in examination.features}
@@ -227,9 +235,10 @@ class RailPod:
     def __init__(self, machine: Machine, name: str, address: str) -> None:
         self.name, self.address = name, address
         self.netns = f"/run/netns/{name}"
-        self.previous = {"cniVersion": "1.0.0", "ips": [{"address": f"{address}/24"}]}
+        self.previous_result = {"cniVersion": "1.0.0", "ips": [{"address": f"{address}/24"}]}
         self._node = machine.node
-        self._conf = self._node.netconf("1.0.0", prevResult=self.previous | {"interfaces": []})
+        previous = self.previous_result | {"interfaces": []}
+        self._conf = self._node.netconf("1.0.0", prevResult=previous)
 
     async def call(self, verb: str) -> Reply:
         """Call the coordinator."""
@@ -265,9 +274,9 @@ async def test_a_pod_gets_a_macvlan_and_a_shared_rdma_device(machine: Machine) -
 
     reply = await pod.start()
 
-    assert reply.result["ips"] == pod.previous["ips"]
+    assert reply.result["ips"] == pod.previous_result["ips"]
     assert "rxe0" in sh("nsenter", f"--net={pod.netns}", "rdma", "link")
-    assert "from 10.6.0.120 lookup 101" in sh("ip", "-n", "rail", "rule")
+    assert "from 10.6.0.120 lookup 101" in sh("ip", "-n", "rail", "rule"), "the table of net1"
     assert await answers(ROUTER[0], "rail", "-I", "net1")
     await pod.end()
 
@@ -338,7 +347,7 @@ async def test_growing_counters_of_an_rdma_device_are_scraped(machine: Machine) 
 async def test_qos_of_a_soft_device_is_only_a_traffic_class_of_connections(
     machine: Machine,
 ) -> None:
-    """DCB and ECN cannot be set, because emulated cards have none."""
+    """The emulated card has neither DCB nor ECN to set."""
     sh("modprobe", "rdma_cm")
     sh("mount", "-t", "configfs", "none", "/sys/kernel/config")
     executor = machine.node.process.parts.executor
@@ -414,7 +423,7 @@ def pings(address: str, *options: str, pod: str = "") -> bool:
 
 
 async def answers(address: str, pod: str, *options: str) -> bool:
-    """Whether a ping from a Pod is answered. It is retried: the card's link comes up slowly."""
+    """Whether a ping from a Pod is answered. The ping is retried: the link comes up slowly."""
     for _ in range(READY_TRIES):
         if await asyncio.to_thread(pings, address, *options, pod=pod):
             return True
@@ -449,10 +458,10 @@ def prepare() -> None:
         sh("modprobe", module)
     nics = Path("/sys/class/net")
     (card,) = (path.parent.parent for path in nics.glob("*/device/sriov_totalvfs"))
-    plain = next(p for p in nics.iterdir() if "virtio" in str((p / "device").resolve()))
+    router_nic = next(p for p in nics.iterdir() if "virtio" in str((p / "device").resolve()))
     sh("ip", "netns", "add", "router")
     sysctl("router", "net.ipv6.conf.default.accept_dad=0")
-    sh("ip", "link", "set", plain.name, "netns", "router", "name", "eth0")
+    sh("ip", "link", "set", router_nic.name, "netns", "router", "name", "eth0")
     for address in (f"{ROUTER[0]}/24", f"{ROUTER[1]}/64"):
         sh("ip", "-n", "router", "address", "add", address, "dev", "eth0")
     sh("ip", "-n", "router", "link", "set", "eth0", "up")

@@ -1,8 +1,8 @@
-"""Sends RoCE datagrams to the management queue of an RDMA device, as a peer on the network would.
+"""Sends RoCE datagrams to queue 1 of an RDMA device, as a peer on the network would.
 
-It is a program: ``python -m tests.vm.roce FROM TO``. It needs no RDMA library: a datagram is UDP
-with InfiniBand's headers and its invariant checksum (InfiniBand specification 7.8.1, annex A17),
-and every device has queue 1.
+This program, ``python -m tests.vm.roce FROM TO``, needs no RDMA library: every device has queue 1
+(for management), and a datagram is UDP with InfiniBand's headers and InfiniBand's invariant
+checksum (InfiniBand specification 7.8.1, annex A17).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ QUEUE_KEY: Final = 0x80010000
 """The well-known key of queue 1."""
 
 TTL: Final = 64
-PAYLOAD: Final = bytes(256)
+PAYLOAD: Final = bytes(256)  # management datagrams have this size
 
 
 def datagram(source: str, destination: str, number: int) -> bytes:

@@ -6,7 +6,6 @@ real.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import subprocess
 import sys
@@ -29,7 +28,11 @@ from tests.support.agent_harness import running
 from tests.support.deadlines import until
 
 NIC_NAME: Final = "rail0"
-ADDRESS: Final = "10.6.0.11"
+"""The card's physical function, which can have 7 virtual functions."""
+
+NODE_ADDRESS: Final = "10.6.0.11"
+"""An address of the node, which is on the card."""
+
 DEADLINE_S: Final = 120.0
 PF_SYSFS: Final = Path("/sys/class/net") / NIC_NAME
 NUMVFS: Final = PF_SYSFS / "device/sriov_numvfs"
@@ -84,7 +87,9 @@ def steps_that_orbctl_shows(policy_text: str) -> str:
 
 
 def policy(vfs: int, vf_range: VfRange | None = None, **fields: object) -> NodePolicy:
-    node_policy = NodePolicy("rail", "rail", vfs, NicSelector((NicName(NIC_NAME, vf_range),)))
+    """A policy for the card, with the resource name ``rail``."""
+    nics = NicSelector((NicName(NIC_NAME, vf_range),))
+    node_policy = NodePolicy(name="rail", resource="rail", vfs=vfs, nics=nics)
     return node_policy._replace(**fields)  # type: ignore[arg-type]
 
 
@@ -106,23 +111,25 @@ async def agent_with(source: WrittenSource) -> AsyncIterator[Callable[[], str]]:
 
 
 async def until_done(source: WrittenSource, vfs: int) -> None:
+    """Wait until the agent reports success, and the card with this number of functions."""
+
     def is_done() -> bool:
-        if not source.reports or source.last.result.status != "Succeeded":
+        if not source.reports or source.last_report.result.status != "Succeeded":
             return False
-        (nic,) = (nic for nic in source.last.nics if nic.name == NIC_NAME)
+        (nic,) = (nic for nic in source.last_report.nics if nic.name == NIC_NAME)
         return len(nic.vfs) == vfs
 
     try:
         await until(is_done, DEADLINE_S)
     except TimeoutError:
-        last = source.last.result if source.reports else "no report"
+        last = source.last_report.result if source.reports else "no report"
         raise AssertionError(f"{current_vfs()}; {last}") from None
 
 
 async def test_the_nic_with_the_nodes_own_address_is_not_changed() -> None:
     before = current_vfs()
     source = WrittenSource()
-    source.now = NodeConfiguration([policy(7)], {}, own_addresses=[ADDRESS])
+    source.now = NodeConfiguration([policy(7)], labels={}, own_addresses=[NODE_ADDRESS])
 
     async with agent_with(source) as fault:
         await until(lambda: "carries the node's own traffic" in fault(), DEADLINE_S)
@@ -142,7 +149,7 @@ async def test_a_policy_creates_all_functions_of_a_card_and_changes_them() -> No
         source.set_policies(policy(4, mtu=1_600))
         await until_done(source, 4)
 
-    nic = source.last.nics[0]
+    nic = source.last_report.nics[0]
     assert [vf.mac for vf in created] == [default_mac(nic, number) for number in range(7)]
     assert {(vf.driver, vf.mtu) for vf in created} == {("igbvf", 1_600)}
     assert all(vf.mac in link_text for vf in created), "set at the physical function"
@@ -170,9 +177,9 @@ async def test_trust_and_spoof_check_are_those_of_the_policy() -> None:
     assert created == [("off", "on"), ("off", "on"), ("on", "off"), ("on", "off")]
     assert restored == created
     assert steps == f"{NIC_NAME} vf 1: trust on\n"
-    vlans = [vf.vlan for vf in source.last.nics[0].vfs]
+    vlans = [vf.vlan for vf in source.last_report.nics[0].vfs]
     assert vlans == [0, 0, 100, 0], "the policy has no VLAN, so the agent reports it unchanged"
-    reported = [(vf.trust, vf.spoof_check) for vf in source.last.nics[0].vfs]
+    reported = [(vf.trust, vf.spoof_check) for vf in source.last_report.nics[0].vfs]
     assert reported == [(True, False), (True, False), (False, True), (False, True)]
 
 
@@ -227,7 +234,6 @@ async def test_a_function_that_a_pod_has_is_not_removed() -> None:
         vfs_in_use = len(current_vfs())
         source.reports.clear()
         command("ip", "netns", "delete", "vf-owner")
-        await asyncio.sleep(0)
         await until_done(source, 2)
 
     assert vfs_in_use == 4

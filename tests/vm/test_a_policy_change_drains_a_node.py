@@ -36,9 +36,9 @@ pytestmark = [pytest.mark.vm, pytest.mark.slow, pytest.mark.timeout(1_500)]
 
 NODE = "node-vm"
 RESOURCE = "spidernet.io/rail"
-GROUP = f"/apis/{API_VERSION}/namespaces/{CHART_NAMESPACE}"
-POLICIES = f"{GROUP}/sriovnetworknodepolicies"
-STATE = f"{GROUP}/sriovnetworknodestates/{NODE}"
+SRIOV_API = f"/apis/{API_VERSION}/namespaces/{CHART_NAMESPACE}"
+POLICIES = f"{SRIOV_API}/sriovnetworknodepolicies"
+STATE = f"{SRIOV_API}/sriovnetworknodestates/{NODE}"
 NODES = "/api/v1/nodes"
 BUDGETS = "/apis/policy/v1/namespaces/shop/poddisruptionbudgets"
 POD = "/api/v1/namespaces/shop/pods/web-0"
@@ -127,6 +127,7 @@ def cluster(server: ApiServer, tmp_path: Path) -> Iterator[ClusterView]:
     if missing:
         pytest.skip(needs(VIRTUAL_MACHINE, missing))
     delete_workloads(server)
+    # The permissions in the chart's manifests for these values.
     grant(server, objects({"sriov": {"install": True}}))
     (tmp_path / "conf.yml").write_text(yaml.safe_dump(CONF))
     agent = kubeconfig_of(server, "orbweaver-agent", tmp_path)
@@ -228,7 +229,7 @@ async def test_a_changed_policy_evicts_the_pod_and_its_new_virtual_functions_are
     )
     sync_error = cluster.state["status"]["lastSyncError"]
     assert "virtual functions to remove are used by shop/web-0" in sync_error
-    await cluster.until(lambda: "shop/web-0" in drain_status(server), "why the Pod stays")
+    await cluster.until(lambda: "shop/web-0" in drain_status(server), "the Pod in the drain status")
     await cluster.until(lambda: not cluster.is_cordoned, "the uncordoned node")
     assert NODE in drain_status(server), "in the list of drains that were given up"
     assert "deletionTimestamp" not in cluster.read(POD)["metadata"]

@@ -1,9 +1,9 @@
 """Attaches and detaches virtual functions a thousand times while an agent runs, and counts leaks.
 
 ``python -m tests.vm.vf_cycles`` boots the virtual machine, runs this module there, and prints the
-leaks. It takes too long for a test; the benchmark ``vf_leaks`` runs it. In a cycle, as in the life
-of a Pod, a virtual function is moved into a network namespace, renamed, and given an address. It
-returns to the node when the namespace ends.
+leaks. This takes too long for a test; the benchmark ``vf_leaks`` does it. In a cycle, as in the
+life of a Pod, a virtual function is moved into a network namespace, renamed, and given an address.
+The function returns to the node when the namespace ends.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ async def run_in_machine(seconds_max: float) -> CycleRun:
         source.set_policies(policy(VFS))
         await until_done(source, VFS)
         last_fault = fault()
-    (nic,) = (nic for nic in source.last.nics if nic.name == NIC_NAME)
+    (nic,) = (nic for nic in source.last_report.nics if nic.name == NIC_NAME)
     namespaces = [path.name for path in NETNS.iterdir()] if NETNS.is_dir() else []
     leaks = {
         "virtual functions": VFS - len(current_vfs()),
@@ -141,7 +141,7 @@ def boot(seconds_max: float = CYCLES_DEADLINE_S) -> CycleRun:
     )
     if not findings:
         raise RuntimeError(f"the virtual machine wrote no result: {console}")
-    return CycleRun(*json.loads(findings[0].name))
+    return CycleRun(*json.loads(findings[0].name))  # the only finding has the result as its name
 
 
 def main() -> int:

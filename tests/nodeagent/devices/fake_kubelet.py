@@ -20,7 +20,7 @@ POLL_S = 0.01
 
 
 def fields(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Number and content of each field: a text, a message, or the digits of a number."""
+    """Number and content of each protobuf field: a text, a message, or the digits of a number."""
     position = 0
     while position < len(data):
         tag, position = _number(data, position)
@@ -34,7 +34,7 @@ def fields(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def field(number: int, content: bytes) -> bytes:
-    """One field with its content."""
+    """One protobuf field with its content."""
     return bytes([number << 3 | 2]) + _varint(len(content)) + content
 
 
@@ -76,6 +76,8 @@ class Kubelet:
 
     By resource: ``devices`` has the current list, ``lists_sent`` the lengths of all lists,
     ``unhealthy`` the unhealthy devices, and ``numa_nodes`` the NUMA nodes of the devices.
+    ``registered``: the resource of each registration. ``refusal``: the error text with which
+    registrations are refused; "": they are accepted.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -155,6 +157,7 @@ class Kubelet:
         resource = registration[3].decode()
         self.registered.append(resource)
         channel = grpc.aio.insecure_channel(f"unix:{self.directory}/{registration[2].decode()}")
+        # A second key, so that ``stop`` also closes the channels of earlier registrations.
         self._channels[f"{resource} {len(self.registered)}"] = channel
         self._channels[resource] = channel
         task = asyncio.ensure_future(self._follow(resource))

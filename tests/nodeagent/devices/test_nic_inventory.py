@@ -25,7 +25,7 @@ FOREIGN_LINKS = ("cni0", "flannel.1", "veth12", "docker0", "br-lan", "virbr0", "
 
 
 def slots(rules: DeviceRules, *nics: HostNic, **labels: str) -> dict[str, int]:
-    """Resource -> number of slots."""
+    """Resource -> number of slots, on a node with these NICs and labels."""
     resources = offered_slots(rules, labels, nics)
     assert resources is not None
     return {
@@ -44,7 +44,7 @@ def test_a_rule_without_names_applies_to_nics_with_a_device() -> None:
 
 
 def test_if_any_rule_names_nics_all_rules_apply_also_to_nics_without_a_device() -> None:
-    rules = DeviceRules(nics=(NicRule(5, LARGE, include=("x*",)), NicRule(7)))
+    rules = DeviceRules(nics=(NicRule(5, nodes=LARGE, include=("x*",)), NicRule(7)))
 
     assert slots(rules, ETH1, BOND) == {"eth1-nic": 7, "bond0-nic": 7}
 
@@ -62,7 +62,7 @@ def test_patterns_include_and_exclude_nics() -> None:
 
 
 def test_of_several_rules_for_a_nic_the_one_with_most_slots_counts() -> None:
-    rules = DeviceRules(nics=(NicRule(3), NicRule(9), NicRule(5), NicRule(100, LARGE)))
+    rules = DeviceRules(nics=(NicRule(3), NicRule(9), NicRule(5), NicRule(100, nodes=LARGE)))
 
     assert slots(rules, ETH1) == {"eth1-nic": 9}
     assert slots(rules, ETH1, size="large") == {"eth1-nic": 100}
@@ -83,9 +83,7 @@ def test_a_rule_can_offer_zero_slots() -> None:
 
 def test_a_node_that_is_not_selected_offers_nothing() -> None:
     workers = LabelSelector({}, (Requirement("control-plane", "DoesNotExist"),))
-    rules = DeviceRules(
-        LabelSelector({}, workers.match_expressions), (SubEniRule(slots=2),), (NicRule(),)
-    )
+    rules = DeviceRules(nodes=workers, sub_eni=(SubEniRule(slots=2),), nics=(NicRule(),))
 
     assert slots(rules, ETH1) == {"eth1-nic": NIC_SLOTS, "sub-eni": 2}
     assert slots(rules, ETH1, **{"control-plane": ""}) == {}
@@ -94,7 +92,7 @@ def test_a_node_that_is_not_selected_offers_nothing() -> None:
 def test_slots_are_unknown_while_rules_need_labels_that_are_unknown() -> None:
     assert offered_slots(DeviceRules(sub_eni=(SubEniRule(nodes=LARGE),)), None, []) is None
     assert offered_slots(DeviceRules(nics=(NicRule(nodes=LARGE),)), None, []) is None
-    assert offered_slots(DeviceRules(LARGE), None, []) is None
+    assert offered_slots(DeviceRules(nodes=LARGE), None, []) is None
     assert offered_slots(DeviceRules(nics=(NicRule(),)), None, [ETH1]) is not None
 
 

@@ -36,14 +36,19 @@ def test_a_card_is_read_with_its_virtual_functions(tmp_path: Path) -> None:
         PhysicalFunction(
             "ens1f0",
             PF,
-            "15b3",
-            "1017",
-            "0c:42:a1:00:00:01",
-            9_000,
-            16,
-            (
+            vendor="15b3",
+            device="1017",
+            mac="0c:42:a1:00:00:01",
+            mtu=9_000,
+            vfs_max=16,
+            vfs=(
                 VirtualFunction(
-                    0, "0000:3b:00.2", "mlx5_core", "ens1f0v0", "02:00:00:00:00:07", 1_500
+                    0,
+                    "0000:3b:00.2",
+                    "mlx5_core",
+                    link="ens1f0v0",
+                    mac="02:00:00:00:00:07",
+                    mtu=1_500,
                 ),
                 VirtualFunction(1, "0000:3b:00.3", "vfio-pci"),
                 VirtualFunction(2, "0000:3b:00.4", "mlx5_core", is_used=True),
@@ -88,7 +93,7 @@ def test_two_ports_behind_one_pci_device_are_one_card(tmp_path: Path) -> None:
 
     assert (nic.name, nic.address, nic.rdma) == ("ib0", "0000:82:00.0", ("mlx4_0",))
     assert nic.mac == "00:02:c9:03:00:f9:bf:a1"
-    assert (nic.is_uplink, nic.has_carrier) == (True, True), "as its second port, ib1"
+    assert (nic.is_uplink, nic.has_carrier) == (True, True), "because of the second port, ib1"
 
 
 @pytest.mark.parametrize("name", ["pf0vf3", "c1pf0vf3", "pf0sf88", "pf1", "c1pf0"])
@@ -130,7 +135,7 @@ def test_everything_below_a_default_route_carries_the_nodes_traffic() -> None:
     by_hops = uplinks_of(links, [KernelRoute(default, hops=(Hop(6), Hop(7)))])
 
     assert by_vlan == {"bond0.7", "bond0", "ens1f0", "ens1f1"}
-    by_address = uplinks_of(links, [KernelRoute(rack, 6)], [5])
-    assert by_address == by_vlan
+    by_index = uplinks_of(links, [KernelRoute(rack, 6)], uplink_indexes=[5])
+    assert by_index == by_vlan
     assert by_hops == {"rail0", "veth0"}
     assert uplinks_of(links, [KernelRoute(rack, 6)]) == set()

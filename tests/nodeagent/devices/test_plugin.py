@@ -92,7 +92,7 @@ async def test_each_resource_is_registered_once_and_lists_its_slots(
             ETH1: ["eth1-nic-0", "eth1-nic-1", "eth1-nic-2"],
             SUB_ENI: ["sub-eni-0", "sub-eni-1"],
         }
-        await rounds(advertiser)
+        await until_two_more_rounds(advertiser)
         assert sorted(kubelet.registered) == [ETH1, SUB_ENI]
         assert await kubelet.options(ETH1) == b""
         names = {path.name for path in kubelet.directory.iterdir()}
@@ -157,7 +157,7 @@ async def test_a_resource_whose_stream_kubelet_closed_is_registered_again(
         assert set(kubelet.registered) == {SUB_ENI}
 
 
-async def test_an_agent_that_starts_before_kubelet_waits_for_it(
+async def test_an_agent_that_starts_before_kubelet_waits_for_kubelet(
     kubelet: Kubelet, nics: ScriptedNics
 ) -> None:
     await kubelet.stop()
@@ -180,7 +180,7 @@ async def test_a_refused_registration_is_reported_in_kubelets_words_and_tried_ag
     kubelet.refusal = "no such version"
     async with running_advertiser(kubelet.directory, nics) as advertiser:
         await kubelet.until(lambda: "no such version" in advertiser.faults.get(SUB_ENI, ""))
-        await rounds(advertiser)
+        await until_two_more_rounds(advertiser)
         messages = [
             message
             for message in caplog.messages
@@ -237,7 +237,7 @@ async def test_unknown_labels_or_nics_withdraw_nothing(
         nics.labels, nics.lost = None, True
 
         await kubelet.until(lambda: "lost" in advertiser.faults.get(SLOTS, ""))
-        await rounds(advertiser)
+        await until_two_more_rounds(advertiser)
         assert sorted(map(len, kubelet.devices.values())) == [2, 3]
         nics.labels, nics.lost = {}, False
         await kubelet.until(lambda: not any(kubelet.devices.values()))
@@ -291,7 +291,7 @@ async def test_a_cancellation_that_a_source_swallows_still_ends_the_advertiser(
 
     await asyncio.wait([task], timeout=60)
     assert task.cancelled()
-    assert not source.reading.is_set()
+    assert not source.reading.is_set(), "no further round has begun"
 
 
 def test_names_of_sockets_are_unique_and_short_enough() -> None:
@@ -302,10 +302,11 @@ def test_names_of_sockets_are_unique_and_short_enough() -> None:
 
     assert len(sockets) == len(names)
     directory = "/var/lib/kubelet/device-plugins"
+    # A socket is first created under a temporary name, which ends with the id of the process.
     assert all(len(f"{directory}/.{name}.4194304") <= PATH_BYTES_MAX for name in sockets)
 
 
-async def rounds(advertiser: DeviceAdvertiser) -> None:
+async def until_two_more_rounds(advertiser: DeviceAdvertiser) -> None:
     """Wait until the advertiser has read all devices twice more."""
     for _ in range(2):
         before = advertiser.rounds

@@ -51,6 +51,7 @@ def tree(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def text(path: Path) -> str:
+    """The content of a file; "" if it cannot be read."""
     try:
         return path.read_text(errors="replace").strip()
     except OSError:
@@ -58,7 +59,7 @@ def text(path: Path) -> str:
 
 
 def present(directory: Path) -> list[Path]:
-    """The entries of a directory whose targets were recorded too."""
+    """The entries of a directory, without symbolic links whose targets were not recorded."""
     return sorted(path for path in directory.glob("*") if path.exists())
 
 
@@ -93,7 +94,8 @@ def test_a_policy_for_all_cards_plans_virtual_functions_on_each(tree: Path) -> N
     nics = physical_functions((), tree)
     vendors = {nic.vendor for nic in nics}
     policies = [
-        NodePolicy(f"all-{vendor}", "all", 2, NicSelector(vendor=vendor)) for vendor in vendors
+        NodePolicy(f"all-{vendor}", resource="all", vfs=2, nics=NicSelector(vendor=vendor))
+        for vendor in vendors
     ]
 
     plan = plan_node(policies, {}, nics)

@@ -17,11 +17,14 @@ from tests.nodeagent.devices.fake_kubelet import Kubelet
 from tests.nodeagent.devices.sys_tree import SysTree
 
 CX5 = "spidernet.io/shared_cx5"
+ETHERNET, INFINIBAND = "1", "32"
+"""Types of links: ARPHRD_ETHER, ARPHRD_INFINIBAND."""
+
 ROUND_S = 0.02
 
 
 def card(tree: SysTree, number: int, link: str, kind: str, state: str = "4: ACTIVE") -> None:
-    """Add a card with one link and RDMA device; ``kind``: ARPHRD, 1 Ethernet, 32 InfiniBand."""
+    """Add a card with one link and one RDMA device; ``kind``: the type of the link."""
     device = tree.device(f"0000:3b:00.{number}", vendor="0x15b3", device="0x1017")
     tree.bind(device, "mlx5_core")
     tree.link(link, device, type=kind)
@@ -32,8 +35,8 @@ def card(tree: SysTree, number: int, link: str, kind: str, state: str = "4: ACTI
 @pytest.fixture
 def tree(tmp_path: Path) -> SysTree:
     tree = SysTree(tmp_path / "sys")
-    card(tree, 0, "ens1f0np0", "1")
-    card(tree, 1, "ibs1f1", "32")
+    card(tree, 0, "ens1f0np0", ETHERNET)
+    card(tree, 1, "ibs1f1", INFINIBAND)
     tree.link("eth1", None, type="1")
     tree.soft_rdma("rxe0", 2, "eth1")
     return tree
@@ -44,7 +47,8 @@ def config(tmp_path: Path) -> Path:
     return tmp_path / "config.json"
 
 
-def write(config: Path, slots: int, **selectors: list[str]) -> None:
+def write_config(config: Path, slots: int, **selectors: list[str]) -> None:
+    """Replace the configuration: a rule with this number of shares of the selected devices."""
     item = {"resourceName": "shared_cx5", "rdmaHcaMax": slots, "selectors": selectors}
     building = config.with_suffix(".new")
     building.write_text(json.dumps({"configList": [item]}))
@@ -55,7 +59,7 @@ def write(config: Path, slots: int, **selectors: list[str]) -> None:
 async def kubelet(
     short_path: Path, tree: SysTree, config: Path
 ) -> AsyncIterator[tuple[Kubelet, DeviceAdvertiser]]:
-    write(config, 3, ifNames=["ens1f0np0"])
+    write_config(config, 3, ifNames=["ens1f0np0"])
     listening = Kubelet(short_path / PLUGINS_DIRECTORY)
     await listening.start()
     source = SharedRdmaSource(config, tree.root)
@@ -69,12 +73,18 @@ async def kubelet(
 
 
 def test_cards_and_soft_devices_are_read_with_their_links(tree: SysTree) -> None:
-    card(tree, 3, "ens9f0np0", "1", "1: DOWN")
+    card(tree, 3, "ens9f0np0", ETHERNET, state="1: DOWN")
 
     assert host_rdma_devices(tree.root) == (
-        HostRdmaDevice("mlx5_0", "15b3", "1017", "mlx5_core", ("ens1f0np0",), "ether", True),
-        HostRdmaDevice("mlx5_1", "15b3", "1017", "mlx5_core", ("ibs1f1",), "infiniband", True),
-        HostRdmaDevice("mlx5_3", "15b3", "1017", "mlx5_core", ("ens9f0np0",), "ether", False),
+        HostRdmaDevice(
+            *("mlx5_0", "15b3", "1017", "mlx5_core", ("ens1f0np0",), "ether"), is_active=True
+        ),
+        HostRdmaDevice(
+            *("mlx5_1", "15b3", "1017", "mlx5_core", ("ibs1f1",), "infiniband"), is_active=True
+        ),
+        HostRdmaDevice(
+            *("mlx5_3", "15b3", "1017", "mlx5_core", ("ens9f0np0",), "ether"), is_active=False
+        ),
         HostRdmaDevice("rxe0", links=("eth1",), link_type="ether", is_active=True),
     )
 
@@ -85,19 +95,18 @@ async def test_a_share_has_the_files_of_all_selected_devices(
     listening, _ = kubelet
     await listening.until(lambda: listening.devices.get(CX5) == [f"shared_cx5-{n}" for n in "012"])
 
-    (alone,) = await listening.allocate_devices(CX5, ["shared_cx5-1"])
-    write(config, 2, ifNames=["ens1f0np0", "eth1"])
+    (of_one_device,) = await listening.allocate_devices(CX5, ["shared_cx5-1"])
+    write_config(config, 2, ifNames=["ens1f0np0", "eth1"])
     await listening.until(lambda: listening.lists_sent[CX5] == [3, 2])
-    (both,) = await listening.allocate_devices(CX5, ["shared_cx5-0"])
+    (of_two_devices,) = await listening.allocate_devices(CX5, ["shared_cx5-0"])
 
-    names = [path for path, _, _ in both.files]
-    assert [path for path, _, _ in alone.files] == [
+    assert [path for path, _, _ in of_one_device.files] == [
         f"/dev/infiniband/{name}" for name in ("rdma_cm", "uverbs0", "issm0", "umad0")
     ]
-    assert names == [
+    assert [path for path, _, _ in of_two_devices.files] == [
         f"/dev/infiniband/{name}" for name in ("rdma_cm", "uverbs0", "uverbs2", "issm0", "umad0")
     ]
-    assert alone.variables == {}
+    assert of_one_device.variables == {}
 
 
 async def test_shares_are_healthy_while_a_port_is_active(
@@ -120,7 +129,7 @@ async def test_a_rule_that_selects_no_device_of_the_node_has_no_share(
     listening, _ = kubelet
     await listening.until(lambda: CX5 in listening.devices)
 
-    write(config, 3, ifNames=["ens9"])
+    write_config(config, 3, ifNames=["ens9"])
 
     await listening.until(lambda: listening.lists_sent[CX5] == [3, 0])
     assert listening.registered == [CX5]
@@ -135,6 +144,6 @@ async def test_an_invalid_configuration_is_a_fault_and_the_shares_stay_offered(
     config.write_text('{"configList": [{"resourceName": "shared_cx5", "rdmaHcaMax": 5}]}')
 
     await listening.until(
-        lambda: any("no selector is set" in f for f in advertiser.faults.values())
+        lambda: any("no selector is set" in fault for fault in advertiser.faults.values())
     )
     assert listening.lists_sent[CX5] == [3]

@@ -49,7 +49,7 @@ class Node(NamedTuple):
         files = PciFiles(self.tree.root), DeviceInfoFiles(self.infos)
         return VfSource(self.devices, "spidernet.io", *files)
 
-    def carrier(self, text: str) -> None:
+    def set_carrier(self, text: str) -> None:
         (self.physical / "net/ens1f0/carrier").write_text(text)
 
 
@@ -75,7 +75,8 @@ def node(tmp_path: Path) -> Node:
 
 def policy(resource: str, first: int, last: int, **fields: Any) -> NodePolicy:
     nics = NicSelector((NicName("ens1f0", VfRange(first, last)),))
-    return NodePolicy(resource, resource, 4, nics, {"fabric": "yes"})._replace(**fields)
+    made = NodePolicy(resource, resource=resource, vfs=4, nics=nics, nodes={"fabric": "yes"})
+    return made._replace(**fields)
 
 
 POLICIES = (policy("gpu1_rdma", 0, 1, is_rdma=True), policy("dpdk", 2, 3, device_type="vfio-pci"))
@@ -189,10 +190,10 @@ async def test_the_driver_the_link_and_the_rdma_device_make_a_function_healthy(
         (node.vfs[0] / "infiniband").rename(node.vfs[0] / "gone")
         await kubelet.until(lambda: kubelet.unhealthy[RDMA] == [VFS[0]])
 
-        node.carrier("0")
+        node.set_carrier("0")
         await kubelet.until(lambda: kubelet.unhealthy == {RDMA: VFS[:2], DPDK: VFS[2:]})
 
-        node.carrier("1")
+        node.set_carrier("1")
         node.tree.bind(node.vfs[2], "vfio-pci")
         await kubelet.until(lambda: kubelet.unhealthy == {RDMA: VFS[:1], DPDK: []})
 
@@ -213,6 +214,7 @@ async def test_a_function_in_a_pod_stays_on_the_list_without_link_and_rdma_devic
 async def test_a_deleted_policy_withdraws_its_resource_but_unknown_functions_do_not(
     node: Node, kubelet: Kubelet
 ) -> None:
+    # The only item: the resources whose functions the source knows; empty: it knows nothing.
     known: list[list[str]] = [[]]
     source = node.source()._replace(
         read_vfs=lambda: (

@@ -42,12 +42,31 @@ class CardKind(NamedTuple):
 
 
 CONNECTX7: Final = CardKind(
-    "0x15b3", "0x1021", "mlx5_core", "mlx5_", 16, MLX5_COUNTERS, has_ecn_files=True
+    vendor="0x15b3",
+    device="0x1021",
+    driver="mlx5_core",
+    rdma="mlx5_",
+    vfs_max=16,
+    counters=MLX5_COUNTERS,
+    has_ecn_files=True,
 )
 CONNECTX6_INFINIBAND: Final = CardKind(
-    "0x15b3", "0x101b", "mlx5_core", "mlx5_", 8, MLX5_COUNTERS, is_infiniband=True
+    vendor="0x15b3",
+    device="0x101b",
+    driver="mlx5_core",
+    rdma="mlx5_",
+    vfs_max=8,
+    counters=MLX5_COUNTERS,
+    is_infiniband=True,
 )
-E810: Final = CardKind("0x8086", "0x1592", "ice", "irdma", 128, IRDMA_COUNTERS)
+E810: Final = CardKind(
+    vendor="0x8086",
+    device="0x1592",
+    driver="ice",
+    rdma="irdma",
+    vfs_max=128,
+    counters=IRDMA_COUNTERS,
+)
 
 
 class Machine:

@@ -36,26 +36,31 @@ _CARD = "card = "
 
 
 class Card(Sysfs):
-    """One tree and its kernel; as ``VfLinks`` it stores what the physical function sets.
+    """One tree of /sys and its kernel; also a fake of the protocol ``VfLinks``.
 
-    A tree that another process has written is used unchanged.
+    ``VfLinks`` sets by netlink what has no file: its methods below store the values. If ``root``
+    exists, another process has written the tree, and the card uses the tree unchanged.
     """
 
     def __init__(self, root: Path, tree: str) -> None:
         super().__init__(root)
         self._tree = (TREES_FOLDER / f"{tree}.txt").read_text()
         self.macs: dict[int, str] = {}
+        """Number of a virtual function -> the MAC address or GUID that was set."""
         self.switches: dict[int, VfSettings] = {}
-        """Trust and spoof check by virtual function."""
+        """Number of a virtual function -> its trust and spoof check."""
         self.up: list[str] = []
+        """The names of the links that were set up."""
         self.modes: dict[str, str] = {}
+        """PCI address -> eswitch mode."""
         self.writes: list[str] = []
+        """File name and text of each write, such as ``sriov_numvfs 2``."""
         self.path = root / _card_of(self._tree)
         if not root.exists():
             self.boot()
 
     def boot(self) -> None:
-        """Write the tree anew, as after a reboot."""
+        """Write the tree anew, without virtual functions, as after a reboot."""
         shutil.rmtree(self.root, ignore_errors=True)
         self.macs.clear()
         self.switches.clear()
@@ -120,7 +125,11 @@ class Card(Sysfs):
             self._probe(device)
 
     def _make_representors(self, count: int) -> None:
-        """Replace the representors: links of the card whose names sort before its port's."""
+        """Replace the representors of the virtual functions.
+
+        Their names sort before the name of the card's port, so a reader that takes the first link
+        of the card for its port fails.
+        """
         for link in filter(is_representor, (self.path / "net").iterdir()):
             (self.root / "class/net" / link.name).unlink()
             shutil.rmtree(link)
@@ -173,7 +182,7 @@ class Card(Sysfs):
                 (self.root / "class" / kind / entry.name).unlink(missing_ok=True)
             shutil.rmtree(device / kind, ignore_errors=True)
 
-    # ----------------------------------------------------------------------------- its netlink
+    # -------------------------------------------------------- the methods of ``VfLinks`` (netlink)
 
     def set_mac(self, link: str, vf: int, mac: bytes) -> None:
         self.macs[vf] = mac.hex(":")
@@ -223,13 +232,16 @@ def _card_of(tree: str) -> str:
 
 
 class CardHardware:
-    """``NicHardware`` over a card. ``pods``: PCI address -> Pod; None: kubelet does not answer."""
+    """A fake of the protocol ``NicHardware`` with one card."""
 
     def __init__(self, card: Card) -> None:
         self.card = card
         self.pods: dict[str, str] | None = {}
+        """PCI address of a virtual function -> its Pod; None while kubelet does not answer."""
         self.pods_known = True
+        """Whether kubelet has answered at least once; stays True when it stops answering."""
         self.reads = 0
+        """The number of calls of ``nics``."""
         self.guids = GuidFile()
         self._configurator = VfConfigurator(card, card)
 

@@ -12,7 +12,7 @@ from tests.core.eventstore.writer_harness import WriterHarness
 
 
 class GuidLog:
-    """The GUID registries of two nodes with one log; call ``open`` before a node assigns GUIDs."""
+    """The GUID registries of node-1 and node-2 with one log; call ``open`` first."""
 
     def __init__(self) -> None:
         self.harness = WriterHarness()

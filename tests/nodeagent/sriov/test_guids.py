@@ -39,10 +39,13 @@ class InfinibandNode:
 
     def restart(self) -> None:
         keeper = self.log.keeper(self.name)
-        self.agent = SriovReconciler(SriovSettings(), self.source, self.hardware, keeper, 0)
+        self.agent = SriovReconciler(
+            SriovSettings(), self.source, self.hardware, keeper, withdrawal_s=0
+        )
 
     def set_policy(self, vfs: int, **fields: object) -> None:
-        policy = NodePolicy("ib", "ib", vfs, NicSelector((NicName("ibs1"),)))
+        nics = NicSelector((NicName("ibs1"),))
+        policy = NodePolicy(name="ib", resource="ib", vfs=vfs, nics=nics)
         self.source.set_policies(policy._replace(**fields))  # type: ignore[arg-type]
 
     def macs(self) -> list[str]:
@@ -95,7 +98,9 @@ async def test_a_card_in_another_slot_keeps_its_derived_guids(node: InfinibandNo
 
     assert node.macs() == before
     assert [event.split()[0] for event in await node.log.events()] == [
-        *("guids-assigned", "guids-released", "guids-assigned"),
+        "guids-assigned",
+        "guids-released",
+        "guids-assigned",
     ]
     assert (await node.log.events())[1].endswith(", moved")
     assert {guid.nic for guid in await node.log.registry("node-1").held()} == {"0000:5e:00.0"}
@@ -134,7 +139,7 @@ async def test_no_virtual_function_is_created_while_the_log_cannot_be_written(
     assert len(node.macs()) == 2
 
     node.log.harness.store.is_unavailable = True
-    assert await node.agent.run_round(), "no GUID is missing in the log"
+    assert await node.agent.run_round(), "all GUIDs are in the log, so nothing is written"
 
 
 async def test_a_card_that_returns_to_its_node_gets_its_guids_back(
@@ -164,12 +169,13 @@ async def test_a_guid_of_another_node_is_refused_with_an_error_that_names_the_no
 ) -> None:
     node.hardware.guids = guids(FIRST, SECOND)
     await node.agent.run_round()
-    other = InfinibandNode(tmp_path, node.log, "node-2", "10:70:fd:03:00:99:99:99")
+    # Another card, in the same slot of node-2.
+    other = InfinibandNode(tmp_path, node.log, "node-2", card_guid="10:70:fd:03:00:99:99:99")
     other.hardware.guids = guids(SECOND, THIRD)
 
     assert not await other.agent.run_round()
     assert other.macs() == []
-    assert other.source.last.result.error == (
+    assert other.source.last_report.result.error == (
         f"ibs1: GUID {SECOND} of virtual function 0 belongs to virtual function 1 of {CARD}"
         " on node node-1; give each virtual function its own GUID in"
         " /etc/sriov-operator/infiniband/guids"
@@ -214,7 +220,7 @@ async def test_a_guid_listed_twice_in_the_file_is_refused_for_the_second_functio
 
     assert node.macs() == [FIRST, SECOND]
     assert f"GUID {FIRST} of virtual function 2 belongs to virtual function 0" in (
-        node.source.last.result.error
+        node.source.last_report.result.error
     )
 
 

@@ -61,6 +61,7 @@ async def test_the_last_known_pods_of_functions_are_kept_while_kubelet_does_not_
 ) -> None:
     (tmp_path / "pod-resources").mkdir()
     (tmp_path / "class/net").mkdir(parents=True)
+    # Messages of kubelet's pod-resources API; the numbers are those of its protobuf fields.
     device = field(2, field(1, b"spidernet.io/rail") + field(2, b"0000:3b:00.2"))
     pod = field(1, b"web-0") + field(2, b"shop") + field(3, field(1, b"app") + device)
 
@@ -81,11 +82,11 @@ async def test_the_last_known_pods_of_functions_are_kept_while_kubelet_does_not_
     await server.start()
 
     await hardware.nics(())
-    before = hardware.pods_known
+    known_without_an_answer = hardware.pods_known
     await hardware.nics(())
     await hardware.nics(())
 
     await server.stop(None)
     executor.close()
-    assert (before, hardware.pods_known) == (False, True)
+    assert (known_without_an_answer, hardware.pods_known) == (False, True)
     assert hardware.pods_of(NIC) == ["shop/web-0"]

@@ -47,10 +47,14 @@ class Node:
 
     def restart(self) -> None:
         keeper = self.log.keeper()
-        self.agent = SriovReconciler(self.settings, self.source, self.hardware, keeper, 0)
+        self.agent = SriovReconciler(
+            self.settings, self.source, self.hardware, keeper, withdrawal_s=0
+        )
 
     def policy(self, vfs: int = 2, vf_range: VfRange | None = None, **fields: object) -> NodePolicy:
-        made = NodePolicy("rail", "rail", vfs, NicSelector((NicName(self.nic, vf_range),)))
+        """A policy for the node's card, with the resource name ``rail``."""
+        nics = NicSelector((NicName(self.nic, vf_range),))
+        made = NodePolicy(name="rail", resource="rail", vfs=vfs, nics=nics)
         return made._replace(**fields)  # type: ignore[arg-type]
 
 
@@ -79,7 +83,7 @@ async def test_virtual_functions_of_a_policy_are_created_once(node: Node) -> Non
     assert all(vf.driver in {"mlx5_core", "iavf"} and vf.link for vf in nic.vfs)
     assert node.card.up == [nic.name]
     assert len(node.card.writes) == changes
-    assert node.source.last.result == ("Succeeded", "")
+    assert node.source.last_report.result == ("Succeeded", "")
 
 
 async def test_an_eswitch_mode_that_the_card_has_is_not_set_and_its_functions_stay(
@@ -115,7 +119,7 @@ async def test_a_card_is_set_to_switchdev_before_its_functions_are_created_and_b
 
     (nic,) = node.card.nics()
     assert (nic.name, nic.eswitch_mode, len(nic.vfs)) == (node.nic, LEGACY, 2)
-    assert node.source.last.result == ("Succeeded", "")
+    assert node.source.last_report.result == ("Succeeded", "")
 
 
 async def test_drivers_bind_after_the_addresses_are_set(node: Node) -> None:
@@ -136,6 +140,8 @@ async def test_virtual_functions_are_bound_after_a_crash_during_their_creation(
     node.source.set_policies(node.policy(2, VfRange(1, 1)))
 
     assert await node.agent.run_round()
+
+    # The round also binds function 0, which is not in the policy's range.
 
     (nic,) = node.card.nics()
     assert [vf.mac for vf in nic.vfs] == [default_mac(nic, number) for number in range(2)]
@@ -175,6 +181,7 @@ async def test_functions_are_removed_with_their_policy_even_after_a_restart(node
     await node.agent.run_round()
 
     assert node.card.nics()[0].vfs == ()
+    # The card is declared as managed until a round finds it without functions.
     assert node.source.declared[-1] != ()
     await node.agent.run_round()
     assert list(node.source.declared[-1]) == []
@@ -239,10 +246,10 @@ async def test_settings_that_a_driver_does_not_show_are_set_once_for_each_new_vi
     monkeypatch.setattr(ethernet.card, "vf_settings", lambda _: {})
     for name in ("trust", "spoof_check"):
 
-        def note(link: str, vf: int, name: str = name, **value: bool) -> None:
+        def record(link: str, vf: int, name: str = name, **value: bool) -> None:
             switched.append((name, vf, value[name]))
 
-        monkeypatch.setattr(ethernet.card, f"set_{name}", note)
+        monkeypatch.setattr(ethernet.card, f"set_{name}", record)
     ethernet.source.set_policies(ethernet.policy(1, trust=True, spoof_check=True))
 
     assert await ethernet.agent.run_round(), "complete"
@@ -272,7 +279,7 @@ async def test_virtual_functions_of_pods_are_never_removed(node: Node) -> None:
 
     assert node.hardware.reads == before + 2, "before and after the withdrawal"
     assert len(node.card.nics()[0].vfs) == 2
-    report = node.source.last
+    report = node.source.last_report
     assert (report.blocking, report.needs_drain) == (("shop/web-0",), True)
     assert report.result.status == "InProgress"
     assert report.result.error == (
@@ -300,13 +307,13 @@ async def test_a_virtual_function_that_kubelet_gives_to_a_pod_meanwhile_is_not_r
 
     assert offered == [False], "withdrawn from kubelet before anything else"
     assert len(node.card.nics()[0].vfs) == 2
-    assert node.source.last.blocking == ("shop/web-0",)
+    assert node.source.last_report.blocking == ("shop/web-0",)
 
 
 async def test_virtual_functions_that_the_kernel_does_not_remove_stay_withdrawn(
     ethernet: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise each further round would offer them again, and withdraw them a second later."""
+    """If they were offered again, each further round would offer and withdraw them."""
     ethernet.source.set_policies(ethernet.policy(2))
     await ethernet.agent.run_round()
 
@@ -339,7 +346,7 @@ async def test_a_blocked_change_is_made_when_the_pods_are_deleted(node: Node) ->
     assert await node.agent.run_round()
 
     assert len(node.card.nics()[0].vfs) == 4
-    assert not node.source.last.needs_drain
+    assert not node.source.last_report.needs_drain
 
 
 async def test_without_draining_the_error_names_the_pods_that_block_a_change(
@@ -353,7 +360,7 @@ async def test_without_draining_the_error_names_the_pods_that_block_a_change(
     node.source.set_policies(node.policy(4))
     await node.agent.run_round()
 
-    assert not node.source.last.needs_drain
+    assert not node.source.last_report.needs_drain
     assert "functions to remove are used by shop/web-0; delete these Pods" in node.agent.fault
 
 
@@ -366,7 +373,7 @@ async def test_while_kubelet_does_not_answer_vfio_functions_count_as_used(ethern
     await ethernet.agent.run_round()
 
     assert len(ethernet.card.nics()[0].vfs) == 2
-    assert not ethernet.source.last.needs_drain, "there is no Pod to evict"
+    assert not ethernet.source.last_report.needs_drain, "there is no Pod to evict"
     assert "kubelet lists no Pod" in ethernet.agent.fault
 
 
@@ -375,18 +382,19 @@ async def test_the_drain_request_of_an_earlier_agent_stays_until_kubelet_answers
 ) -> None:
     ethernet.source.set_policies(ethernet.policy(2, device_type=VFIO))
     await ethernet.agent.run_round()
-    settled = ethernet.source.last.keeps_request
+    settled = ethernet.source.last_report.keeps_request
+    # As in an agent that has just started: kubelet has never answered it.
     ethernet.hardware.pods, ethernet.hardware.pods_known = None, False
 
     ethernet.source.set_policies(ethernet.policy(4, device_type=VFIO))
     await ethernet.agent.run_round()
 
-    assert (settled, ethernet.source.last.keeps_request) == (False, True)
+    assert (settled, ethernet.source.last_report.keeps_request) == (False, True)
 
 
 async def test_no_change_is_made_before_the_node_state_is_written(node: Node) -> None:
     node.source.set_policies(node.policy(2))
-    node.source.is_unanswered = True
+    node.source.api_server_is_silent = True
 
     assert not await node.agent.run_round()
 
@@ -402,7 +410,7 @@ async def test_the_error_of_a_driver_that_is_not_loaded_has_a_remedy(ethernet: N
 
     assert not await ethernet.agent.run_round()
 
-    status, text = ethernet.source.last.result
+    status, text = ethernet.source.last_report.result
     assert status == "Failed"
     assert text.startswith("ens1f0 vf 0: driver vfio-pci: cannot bind 0000:17:01.0 to vfio-pci")
     assert "modprobe vfio-pci" in text
@@ -416,7 +424,7 @@ async def test_a_failed_write_is_reported_with_its_file_and_other_policies_are_a
 
     await ethernet.agent.run_round()
 
-    _, text = ethernet.source.last.result
+    _, text = ethernet.source.last_report.result
     shown = "/sys/bus/pci/devices/0000:17:00.0/sriov_numvfs"
     assert (
         f"cannot write 2 to {shown}: No such file or directory (check that the NIC's driver" in text
@@ -432,7 +440,7 @@ async def test_an_unreadable_policy_is_reported_and_the_other_policies_are_appli
 
     await node.agent.run_round()
 
-    assert node.source.last.result == ("Failed", "policy x: spec.vdpaType")
+    assert node.source.last_report.result == ("Failed", "policy x: spec.vdpaType")
     assert len(node.card.nics()[0].vfs) == 2
 
 

@@ -26,7 +26,10 @@ GUID = bytes.fromhex("0a0b0c0d0e0f1011")
 
 
 class RecordedSession:
-    """A netlink session with the link ``ibs1``, which records requests and returns ``answer``."""
+    """A fake ``NetnsExecutor``, which is also the netlink session that it opens.
+
+    The only link is ``ibs1``. The session records requests and returns ``answer``.
+    """
 
     own_namespace = None
 
@@ -56,6 +59,7 @@ def test_setting_a_guid_sets_both_guids_and_link_state_auto() -> None:
 
     header = "00000000070000000000000000000000"  # ifinfomsg: ifindex 7
     guid = "030000000000000011100f0e0d0c0b0a"  # virtual function 3, padding, GUID
+    # After the header: the starts of IFLA_VFINFO_LIST, IFLA_VF_INFO and the setting.
     assert [request.body.hex() for request in recorded.requests] == [
         header + "1c001680" + "18000180" + "14000a00" + guid,  # IFLA_VF_IB_NODE_GUID
         header + "1c001680" + "18000180" + "14000b00" + guid,  # IFLA_VF_IB_PORT_GUID

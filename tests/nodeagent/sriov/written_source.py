@@ -12,10 +12,11 @@ from nodeagent.sriov.reconciler import NodeConfiguration, NodeReport
 
 
 class WrittenSource:
-    """A ``PolicySource`` in memory.
+    """A fake of the protocol ``PolicySource``.
 
-    ``now``: the configuration that the agent reads. ``declared``, ``reports``, ``withdrawals``: the
-    agent's calls. With ``is_unanswered`` declarations fail, as without an API server.
+    ``now``: the configuration that the agent reads; None before the API server has listed it.
+    ``declared``, ``reports``, ``withdrawals``: the arguments or the number of the agent's calls.
+    While ``api_server_is_silent``, ``declare`` fails.
     """
 
     def __init__(self) -> None:
@@ -23,14 +24,14 @@ class WrittenSource:
         self.declared: list[Sequence[DesiredNic]] = []
         self.reports: list[NodeReport] = []
         self.withdrawals = 0
-        self.is_unanswered = False
+        self.api_server_is_silent = False
         self._changed = asyncio.Event()
 
     def configuration(self) -> NodeConfiguration | None:
         return self.now
 
     async def declare(self, desired: Sequence[DesiredNic]) -> None:
-        if self.is_unanswered:
+        if self.api_server_is_silent:
             raise ApiUnavailable("the API server does not answer")
         self.declared.append(desired)
         if self.now is not None:
@@ -54,6 +55,6 @@ class WrittenSource:
         self._changed.set()
 
     @property
-    def last(self) -> NodeReport:
+    def last_report(self) -> NodeReport:
         """The newest report."""
         return self.reports[-1]
