@@ -152,7 +152,7 @@ def _network() -> Iterator[NetworkHarness]:
 
 def _workers(network: NetworkHarness, count: int) -> ThreadPoolExecutor:
     """Threads that do the netlink work themselves, so that their CPU time includes that work."""
-    return ThreadPoolExecutor(count, initializer=network.executor.run_directly)
+    return ThreadPoolExecutor(count, initializer=network.executor.let_thread_enter_namespaces)
 
 
 def _all_done(calls: Iterable[Future[object]]) -> None:

@@ -86,7 +86,7 @@ class CoordinatorHandler:
         self._cluster = cluster
         self._missing = MissingAttachments(monotonic)
         self._workers = ThreadPoolExecutor(
-            COORDINATOR_THREADS, "coordinator", initializer=executor.run_directly
+            COORDINATOR_THREADS, "coordinator", initializer=executor.let_thread_enter_namespaces
         )
         self._container_locks = _ContainerLocks()
 

@@ -2,9 +2,9 @@
 
 A socket stays in the namespace in which it was opened, and ``/proc/sys/net`` shows the namespace of
 the thread that opens it. So a thread must enter the namespace (``setns``; Python 3.11 has no
-``os.setns``). Only the executor's thread, and threads that called ``run_directly``, leave the
-agent's namespace. If a thread fails to return, its next call still enters the call's namespace. The
-queue of calls is bounded. This module creates no namespace and forks no process.
+``os.setns``). Only the executor's thread, and threads that called ``let_thread_enter_namespaces``,
+leave the agent's namespace. If a thread fails to return, its next call still enters the call's
+namespace. The queue of calls is bounded. This module creates no namespace and forks no process.
 """
 
 from __future__ import annotations
@@ -124,8 +124,8 @@ class NetnsExecutor:
 
     Create it in the agent's network namespace (``own_namespace``): its thread starts there, and
     returns there after each call. One dedicated thread runs the calls. A worker thread that only
-    sets up networks may enter namespaces itself (``run_directly``), which saves two thread switches
-    for each call.
+    sets up networks may enter namespaces itself (``let_thread_enter_namespaces``), which saves two
+    thread switches for each call.
     """
 
     def __init__(self) -> None:
@@ -134,12 +134,13 @@ class NetnsExecutor:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._closed = False
-        self._thread_state = threading.local()  # empty, unless the thread called run_directly
+        self._thread_state = threading.local()
+        """Empty in a thread that has not called ``let_thread_enter_namespaces``."""
 
-    def run_directly(self) -> None:
-        """Make ``run`` enter namespaces in the calling thread.
+    def let_thread_enter_namespaces(self) -> None:
+        """Make later calls of ``run`` from the calling thread enter namespaces in this thread.
 
-        Call it while the thread is in ``own_namespace``.
+        The thread must be in ``own_namespace``.
         """
         self._thread_state.in_own_namespace = True
 
@@ -188,7 +189,7 @@ class NetnsExecutor:
         ``submit``.
         """
         if hasattr(self._thread_state, "in_own_namespace"):
-            return self._run_directly(namespace, work)
+            return self._run_in_calling_thread(namespace, work)
         future = self.submit(namespace, work)
         try:
             return future.result(CALL_S_MAX)
@@ -227,7 +228,7 @@ class NetnsExecutor:
         in_own_namespace = getattr(self._thread_state, "in_own_namespace", True)
         return in_own_namespace and namespace.identity == self._own_namespace.identity
 
-    def _run_directly(self, namespace: NetworkNamespace, work: Callable[[], T]) -> T:
+    def _run_in_calling_thread(self, namespace: NetworkNamespace, work: Callable[[], T]) -> T:
         """Enter the namespace, run ``work``, and return to ``own_namespace``.
 
         If the return fails, the next call enters its namespace from the wrong one, which works.

@@ -19,7 +19,7 @@ from nodeagent.clusterip.map_plan import contents_of, plan
 from nodeagent.clusterip.pod_cgroups import cgroup2_mounts
 from nodeagent.clusterip.programs import DesiredPrograms
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
-from ops.lab.namespaces import NamedNamespace as Named
+from ops.lab.namespaces import NamedNamespace
 from ops.lab.programs import run
 
 ANSWER_S: Final = 5.0
@@ -36,7 +36,10 @@ AF: Final = {4: sockets.AF_INET, 6: sockets.AF_INET6}
 
 
 class ClusterIPHarness:
-    """Namespace, control group and servers. ``bpffs``: the path that ``mount_bpffs`` mounts."""
+    """Namespace, control group and servers. ``bpffs``: the path at which to mount a bpffs.
+
+    ``named`` is the namespace for commands, ``inside`` the same namespace for sockets.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._stack = ExitStack()
@@ -44,7 +47,7 @@ class ClusterIPHarness:
         self.executor = NetnsExecutor()
         self._stack.callback(self.executor.close)
         name = f"owt-{os.getpid()}-{secrets.token_hex(3)}"
-        self.named = Named(name)
+        self.named = NamedNamespace(name)
         self.named.create()
         self._stack.callback(self.named.delete)
         for text in (*BACKEND_ADDRESSES[4], *BACKEND_ADDRESSES[6]):
@@ -62,8 +65,8 @@ class ClusterIPHarness:
         run(["mount", "-t", "bpf", "none", str(self.bpffs)])
         self._stack.callback(run, ["umount", str(self.bpffs)])
 
-    def install(self, desired: DesiredPrograms = DesiredPrograms(0)) -> Installation:
-        """An installation that is attached to this control group."""
+    def install(self, desired: DesiredPrograms = DesiredPrograms(skipped_netns=0)) -> Installation:
+        """The programs and maps, attached to this control group."""
         installation = Installation.open(self.bpffs)
         self._stack.callback(installation.close)
         installation.attach(self.cgroup, desired)
@@ -90,7 +93,7 @@ class ClusterIPHarness:
         return server_socket
 
     def _enter(self) -> None:
-        """Move this process into the control group until the harness is closed."""
+        """Create the control group; move this process into it until the harness is closed."""
         lines = Path("/proc/self/cgroup").read_text().splitlines()
         name = next(line.removeprefix("0::/") for line in lines if line.startswith("0::"))
         old_cgroup = self.cgroup.parent / name
@@ -105,6 +108,7 @@ def frontend(family: int, protocol: str = "TCP", port: int = SERVICE_PORT) -> Fr
 
 
 def backends_of(family: int, *numbers: int) -> tuple[TransportAddress, ...]:
+    """Backends by their indices in ``BACKEND_ADDRESSES``."""
     return tuple(
         TransportAddress(packed(BACKEND_ADDRESSES[family][number]), BACKEND_PORT)
         for number in numbers

@@ -28,7 +28,7 @@ def cluster_ip_can_run() -> None:
         why = "this process cannot create cgroups"
     if not why:
         try:
-            try_loading(DesiredPrograms(0))
+            try_loading(DesiredPrograms(skipped_netns=0))
         except DatapathError as error:
             why = str(error)
     if why:
@@ -36,13 +36,13 @@ def cluster_ip_can_run() -> None:
 
 
 @pytest.fixture
-def services(cluster_ip_can_run: None, tmp_path: Path) -> Iterator[ClusterIPHarness]:
+def harness(cluster_ip_can_run: None, tmp_path: Path) -> Iterator[ClusterIPHarness]:
     harness = ClusterIPHarness(tmp_path)
     yield harness
     harness.close()
 
 
 @pytest.fixture
-def installation(services: ClusterIPHarness) -> Installation:
+def installation(harness: ClusterIPHarness) -> Installation:
     """The attached programs, without a bpffs."""
-    return services.install()
+    return harness.install()

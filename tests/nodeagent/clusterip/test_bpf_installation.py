@@ -1,4 +1,4 @@
-"""Programs and maps stay after the agent only if a bpffs is mounted."""
+"""Programs and maps stay in the kernel after the agent's end only if a bpffs is mounted."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ from pathlib import Path
 from nodeagent.clusterip.bpf_installation import Installation
 from nodeagent.clusterip.programs import DesiredPrograms
 installation = Installation.open(Path(sys.argv[1]))
-installation.attach(Path(sys.argv[2]), DesiredPrograms(0))
+installation.attach(Path(sys.argv[2]), DesiredPrograms(skipped_netns=0))
 print("attached", flush=True)
 sys.stdin.read()
 """
 
 
-def is_served(services: ClusterIPHarness) -> bool:
+def is_served(harness: ClusterIPHarness) -> bool:
     """Whether a new socket reaches the first backend."""
-    with services.socket(4) as client:
+    with harness.socket(4) as client:
         try:
             client.connect((SERVICE_ADDRESS[4], SERVICE_PORT))
         except OSError:
@@ -65,9 +65,9 @@ def is_served(services: ClusterIPHarness) -> bool:
     return True
 
 
-def another_agent(services: ClusterIPHarness) -> subprocess.Popen[bytes]:
-    """A process that attaches the programs and keeps them until it is stopped."""
-    arguments = [sys.executable, "-c", OTHER_AGENT, str(services.bpffs), str(services.cgroup)]
+def start_another_agent(harness: ClusterIPHarness) -> subprocess.Popen[bytes]:
+    """Start a process that attaches the programs and keeps them until the process ends."""
+    arguments = [sys.executable, "-c", OTHER_AGENT, str(harness.bpffs), str(harness.cgroup)]
     agent = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert agent.stdout is not None
     assert agent.stdout.readline() == b"attached\n"
@@ -80,16 +80,16 @@ def kill(agent: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.fixture
-def pinned(services: ClusterIPHarness) -> ClusterIPHarness:
+def pinned(harness: ClusterIPHarness) -> ClusterIPHarness:
     """A harness with a bpffs and a backend, after its agent was killed."""
-    services.mount_bpffs()
-    services.server(BACKEND_ADDRESSES[4][0])
-    installation = services.install()
-    services.serve(installation, {frontend(4): BackendGroup(backends_of(4, 0))})
+    harness.mount_bpffs()
+    harness.server(BACKEND_ADDRESSES[4][0])
+    installation = harness.install()
+    harness.serve(installation, {frontend(4): BackendGroup(backends_of(4, 0))})
     installation.close()
-    agent = another_agent(services)
+    agent = start_another_agent(harness)
     kill(agent)
-    return services
+    return harness
 
 
 def test_pinned_programs_serve_while_no_agent_runs(pinned: ClusterIPHarness) -> None:
@@ -101,7 +101,7 @@ def test_the_next_agent_continues_with_the_pinned_maps(pinned: ClusterIPHarness)
     entry = contents_of(installation.read()).entries[frontend(4)]
     assert entry.backend_group == BackendGroup(backends_of(4, 0))
     assert is_served(pinned)
-    installation.attach(pinned.cgroup, DesiredPrograms(0))
+    installation.attach(pinned.cgroup, DesiredPrograms(skipped_netns=0))
     assert is_served(pinned)
     pinned.serve(installation, {frontend(4): BackendGroup()})
     assert not is_served(pinned)
@@ -112,10 +112,10 @@ def test_links_of_another_control_group_are_moved(pinned: ClusterIPHarness) -> N
     inner = pinned.cgroup.parent / f"{pinned.cgroup.name}-inner"
     inner.mkdir()
     installation = Installation.open(pinned.bpffs)
-    installation.attach(inner, DesiredPrograms(0))
+    installation.attach(inner, DesiredPrograms(skipped_netns=0))
     assert installation.is_attached(inner)
     assert not is_served(pinned)
-    installation.attach(pinned.cgroup, DesiredPrograms(0))
+    installation.attach(pinned.cgroup, DesiredPrograms(skipped_netns=0))
     assert is_served(pinned)
     inner.rmdir()
     assert not installation.is_attached(inner)
@@ -123,7 +123,7 @@ def test_links_of_another_control_group_are_moved(pinned: ClusterIPHarness) -> N
 
 
 def test_maps_of_another_layout_are_removed_after_attaching(pinned: ClusterIPHarness) -> None:
-    old = pinned.bpffs / PIN_DIRECTORY / "v0"
+    old = pinned.bpffs / PIN_DIRECTORY / "v0"  # maps are in a directory of their layout's version
     old.mkdir()
     installation = pinned.install()
     assert not old.exists()
@@ -149,7 +149,7 @@ def test_trace_path_prints_the_backend_of_a_served_cluster_ip(pinned: ClusterIPH
     )
     assert "there: arrives in the Pod itself" in text
     assert "ClusterIP" not in pinned.named.run(*command, "--protocol", "udp")
-    assert remove_pinned_objects(pinned.bpffs)
+    assert remove_pinned_objects(pinned.bpffs), "there were pinned objects"
     assert served_frontends(pinned.bpffs) == {}
 
 
@@ -157,20 +157,20 @@ def test_remove_detaches_and_removes_all_pinned_objects(pinned: ClusterIPHarness
     assert remove_pinned_objects(pinned.bpffs)
     assert not is_served(pinned)
     assert not (pinned.bpffs / PIN_DIRECTORY).exists()
-    assert not remove_pinned_objects(pinned.bpffs)
+    assert not remove_pinned_objects(pinned.bpffs), "there was nothing left to remove"
 
 
 def test_without_a_bpffs_services_are_served_only_while_an_agent_runs(
-    services: ClusterIPHarness,
+    harness: ClusterIPHarness,
 ) -> None:
-    services.server(BACKEND_ADDRESSES[4][0])
-    agent = another_agent(services)
+    harness.server(BACKEND_ADDRESSES[4][0])
+    agent = start_another_agent(harness)
     kill(agent)
-    assert not is_served(services)
-    installation = services.install()
+    assert not is_served(harness)
+    installation = harness.install()
     assert not installation.is_pinned
-    services.serve(installation, {frontend(4): BackendGroup(backends_of(4, 0))})
-    assert is_served(services)
+    harness.serve(installation, {frontend(4): BackendGroup(backends_of(4, 0))})
+    assert is_served(harness)
 
 
 def test_objects_can_be_pinned_only_in_a_bpffs(pinned: ClusterIPHarness, tmp_path: Path) -> None:
@@ -179,9 +179,9 @@ def test_objects_can_be_pinned_only_in_a_bpffs(pinned: ClusterIPHarness, tmp_pat
 
 
 def test_the_control_group_of_pods_must_be_of_version_2(
-    services: ClusterIPHarness, tmp_path: Path
+    harness: ClusterIPHarness, tmp_path: Path
 ) -> None:
-    assert pods_cgroup(str(services.cgroup)) == services.cgroup
+    assert pods_cgroup(str(harness.cgroup)) == harness.cgroup
     with pytest.raises(BadInput, match="is not a control group of version 2"):
         pods_cgroup(str(tmp_path))
     with pytest.raises(DatapathError, match="yet"):

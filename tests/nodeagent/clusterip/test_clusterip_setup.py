@@ -47,13 +47,13 @@ endpoints: [{{addresses: [{BACKEND_ADDRESSES[4][0]}]}}]
 """
 
 
-def connect_outcome(services: ClusterIPHarness, address: str = SERVICE_ADDRESS[4]) -> str:
+def connect_outcome(harness: ClusterIPHarness, address: str = SERVICE_ADDRESS[4]) -> str:
     """Connect to the Service: "served", or the name of the error.
 
     A Service without backends gives ConnectionRefusedError; an address without a Service has no
     route (OSError).
     """
-    with services.socket(6 if ":" in address else 4) as client:
+    with harness.socket(6 if ":" in address else 4) as client:
         try:
             client.connect((address, SERVICE_PORT))
         except OSError as error:
@@ -63,11 +63,11 @@ def connect_outcome(services: ClusterIPHarness, address: str = SERVICE_ADDRESS[4
 
 @asynccontextmanager
 async def serving(
-    services: ClusterIPHarness, settings: Settings, store: MemoryStore, **changes: object
+    harness: ClusterIPHarness, settings: Settings, store: MemoryStore, **changes: object
 ) -> AsyncIterator[AgentHarness]:
     """An agent with ClusterIPs enabled; ``changes``: of its ``ClusterIpSettings``."""
     cluster_ip = ClusterIpSettings(
-        enabled=True, cgroup=str(services.cgroup), bpffs=str(services.bpffs), host_network=True
+        enabled=True, cgroup=str(harness.cgroup), bpffs=str(harness.bpffs), host_network=True
     )._replace(**changes)  # type: ignore[arg-type]
     async with running(settings._replace(cluster_ip=cluster_ip), store) as node:
         yield node
@@ -80,48 +80,48 @@ async def store() -> MemoryStore:
 
 @pytest.fixture
 async def agent(
-    services: ClusterIPHarness, settings: Settings, store: MemoryStore
+    harness: ClusterIPHarness, settings: Settings, store: MemoryStore
 ) -> AsyncIterator[AgentHarness]:
     """An agent that serves Service ``web``, with a bpffs."""
-    services.mount_bpffs()
-    services.server(BACKEND_ADDRESSES[4][0])
-    async with serving(services, settings, store) as node:
+    harness.mount_bpffs()
+    harness.server(BACKEND_ADDRESSES[4][0])
+    async with serving(harness, settings, store) as node:
         await node.apply(*map(apply_command, load_documents(MANIFESTS)))
-        await until(lambda: connect_outcome(services) == "served")
+        await until(lambda: connect_outcome(harness) == "served")
         yield node
 
 
 async def test_services_follow_the_applied_and_deleted_records(
-    services: ClusterIPHarness, agent: AgentHarness
+    harness: ClusterIPHarness, agent: AgentHarness
 ) -> None:
-    await until(lambda: connect_outcome(services, SERVICE_ADDRESS[6]) == "ConnectionRefusedError")
+    await until(lambda: connect_outcome(harness, SERVICE_ADDRESS[6]) == "ConnectionRefusedError")
     await agent.apply(DeleteRecord("EndpointSlice", "shop", "web-1"))
-    await until(lambda: connect_outcome(services) == "ConnectionRefusedError")
+    await until(lambda: connect_outcome(harness) == "ConnectionRefusedError")
     await agent.apply(DeleteRecord("Service", "shop", "web"))
-    await until(lambda: connect_outcome(services, SERVICE_ADDRESS[6]) == "OSError")
-    assert connect_outcome(services) == "OSError"
+    await until(lambda: connect_outcome(harness, SERVICE_ADDRESS[6]) == "OSError")
+    assert connect_outcome(harness) == "OSError"
 
 
 async def test_services_are_served_without_an_agent_and_the_next_agent_updates_them(
-    services: ClusterIPHarness, settings: Settings, agent: AgentHarness
+    harness: ClusterIPHarness, settings: Settings, agent: AgentHarness
 ) -> None:
     await agent.process.stop()
-    assert connect_outcome(services) == "served"
+    assert connect_outcome(harness) == "served"
     empty_store = MemoryStore()
-    async with serving(services, settings, empty_store) as next_agent:
+    async with serving(harness, settings, empty_store) as next_agent:
         # There is no Service in the new store, so the old one is removed.
-        await until(lambda: connect_outcome(services) == "OSError")
+        await until(lambda: connect_outcome(harness) == "OSError")
         await next_agent.apply(*map(apply_command, load_documents(MANIFESTS)))
-        await until(lambda: connect_outcome(services) == "served")
+        await until(lambda: connect_outcome(harness) == "served")
 
 
 async def test_an_agent_with_cluster_ips_disabled_removes_pinned_programs(
-    services: ClusterIPHarness, settings: Settings, store: MemoryStore, agent: AgentHarness
+    harness: ClusterIPHarness, settings: Settings, store: MemoryStore, agent: AgentHarness
 ) -> None:
     await agent.process.stop()
-    async with serving(services, settings, store, enabled=False):
-        assert connect_outcome(services) == "OSError"
-        assert not (services.bpffs / PIN_DIRECTORY).exists()
+    async with serving(harness, settings, store, enabled=False):
+        assert connect_outcome(harness) == "OSError"
+        assert not (harness.bpffs / PIN_DIRECTORY).exists()
 
 
 async def test_metrics_count_frontends_and_backends(agent: AgentHarness) -> None:
@@ -132,20 +132,21 @@ async def test_metrics_count_frontends_and_backends(agent: AgentHarness) -> None
 
 
 async def test_programs_are_attached_when_the_control_group_is_created(
-    services: ClusterIPHarness,
+    harness: ClusterIPHarness,
     settings: Settings,
     store: MemoryStore,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reconciler, "PAUSE_S_MIN", 0.01)
-    later = services.cgroup.parent / f"{services.cgroup.name}-later"
-    async with serving(services, settings, store, cgroup=str(later)) as node:
+    later = harness.cgroup.parent / f"{harness.cgroup.name}-later"
+    async with serving(harness, settings, store, cgroup=str(later)) as node:
         counts = _counts(node)
         await until(counts["failures"])
         assert counts["attached"]() == 0
         later.mkdir()
         await until(counts["attached"])
         later.rmdir()
+        # Any record starts a round, which finds that the control group is gone.
         await node.apply(ApplyRecord(RecordDefined("Node", "", "node-1")))
         await until(lambda: not counts["attached"]())
         later.mkdir()
@@ -154,7 +155,7 @@ async def test_programs_are_attached_when_the_control_group_is_created(
 
 
 async def test_a_refused_write_is_retried_from_the_stored_contents(
-    services: ClusterIPHarness,
+    harness: ClusterIPHarness,
     settings: Settings,
     store: MemoryStore,
     monkeypatch: pytest.MonkeyPatch,
@@ -170,23 +171,23 @@ async def test_a_refused_write_is_retried_from_the_stored_contents(
         write(installation, steps)
 
     monkeypatch.setattr(Installation, "write", refuse_at_first)
-    services.server(BACKEND_ADDRESSES[4][0])
-    async with serving(services, settings, store) as node:
+    harness.server(BACKEND_ADDRESSES[4][0])
+    async with serving(harness, settings, store) as node:
         await node.apply(*map(apply_command, load_documents(MANIFESTS)))
-        await until(lambda: connect_outcome(services) == "served")
+        await until(lambda: connect_outcome(harness) == "served")
         assert _counts(node)["failures"]() == 3
     assert caplog.text.count("the kernel refused the write") == 1
 
 
 async def test_frontends_above_a_limit_are_logged_with_the_name_of_the_limit(
-    services: ClusterIPHarness,
+    harness: ClusterIPHarness,
     settings: Settings,
     store: MemoryStore,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(reconciler, "fit", partial(fit, frontends_max=1))
-    async with serving(services, settings, store) as node:
+    async with serving(harness, settings, store) as node:
         await node.apply(*map(apply_command, load_documents(MANIFESTS)))
         await until(lambda: _counts(node)["left_out"]() == 1)
         assert _counts(node)["frontends"]() == 1
@@ -195,15 +196,16 @@ async def test_frontends_above_a_limit_are_logged_with_the_name_of_the_limit(
 
 
 async def test_other_records_cause_no_writes(
-    services: ClusterIPHarness, agent: AgentHarness
+    harness: ClusterIPHarness, agent: AgentHarness
 ) -> None:
     before = _counts(agent)["map_writes"]()
     await agent.apply(ApplyRecord(RecordDefined("Pod", "shop", "web-0")))
-    assert connect_outcome(services) == "served"
+    assert connect_outcome(harness) == "served"
     assert _counts(agent)["map_writes"]() == before
 
 
 def _counts(agent: AgentHarness) -> dict[str, Callable[[], float]]:
+    """Name of a metric of ClusterIPs, without its prefix -> a function that reads the metric."""
     prefix = "orbweaver_clusterip_"
     readings = agent.process.parts.metrics.readings
     return {

@@ -37,7 +37,7 @@ frontends = st.builds(
 backend_groups = st.builds(
     BackendGroup,
     st.lists(backends, max_size=4, unique=True).map(lambda unsorted: tuple(sorted(unsorted))),
-    st.sampled_from([0, 0, 60]),
+    st.sampled_from([0, 0, 60]),  # seconds of affinity; most groups have none
 )
 states = st.dictionaries(frontends, backend_groups, max_size=6)
 
@@ -75,7 +75,7 @@ def after(stored: StoredMaps, steps: MapPlan, count: int | None = None) -> Store
 
 
 def served(stored: StoredMaps) -> dict[Frontend, BackendGroup]:
-    """The frontends that the programs find; each of their lookups must succeed."""
+    """The frontends that the programs find in the maps; each lookup must succeed."""
     groups = {}
     for frontend, (group, size, affinity_s) in stored.services.items():
         group_backends = tuple(stored.backends[Slot(group, number)] for number in range(size))

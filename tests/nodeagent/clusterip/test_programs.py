@@ -1,7 +1,7 @@
-"""The programs as text, and the assembler that encodes them.
+"""The BPF programs as text, and the assembler that encodes them.
 
-The files in ``programs`` are complete programs. After an intended change run with REWRITE_PLANS=1,
-and review the difference before you commit it.
+The files in ``programs`` are complete programs. After an intended change run the test with
+REWRITE_PLANS=1, and review the changed files before you commit them.
 """
 
 from __future__ import annotations
@@ -40,8 +40,10 @@ from nodeagent.ebpf.instructions import (
 from tests.support.parts import LITTLE_ENDIAN, needs
 
 PROGRAMS: Final = Path(__file__).parent / "programs"
-MAPS: Final = {spec.name: number for number, spec in enumerate(map_layout.MAPS, 3)}
-LITTLE = pytest.mark.skipif(sys.byteorder != "little", reason=needs(LITTLE_ENDIAN))
+MAPS: Final = {spec.name: descriptor for descriptor, spec in enumerate(map_layout.MAPS, 3)}
+"""Name of a map -> a file descriptor, which instructions contain."""
+
+little_endian_only = pytest.mark.skipif(sys.byteorder != "little", reason=needs(LITTLE_ENDIAN))
 
 
 def disassemble(lines: Sequence[Line]) -> str:
@@ -51,10 +53,10 @@ def disassemble(lines: Sequence[Line]) -> str:
     )
 
 
-@LITTLE
+@little_endian_only
 @pytest.mark.parametrize("hook", PROGRAM_HOOKS, ids=lambda hook: hook.name)
 def test_the_text_of_a_program_is_equal_to_its_file(hook: Hook) -> None:
-    text = disassemble(program(hook, DesiredPrograms(0x1234)))
+    text = disassemble(program(hook, DesiredPrograms(skipped_netns=0x1234)))
     path = PROGRAMS / f"{hook.name}.txt"
     if os.environ.get("REWRITE_PLANS"):
         path.write_text(text)
@@ -64,7 +66,11 @@ def test_the_text_of_a_program_is_equal_to_its_file(hook: Hook) -> None:
 @pytest.mark.parametrize("hook", PROGRAM_HOOKS, ids=lambda hook: hook.name)
 @pytest.mark.parametrize(
     "desired",
-    [DesiredPrograms(0), DesiredPrograms(1 << 63), DesiredPrograms(5, econnrefused=False)],
+    [
+        DesiredPrograms(skipped_netns=0),
+        DesiredPrograms(skipped_netns=1 << 63),
+        DesiredPrograms(skipped_netns=5, econnrefused=False),
+    ],
 )
 def test_every_program_can_be_assembled(hook: Hook, desired: DesiredPrograms) -> None:
     lines = program(hook, desired)
@@ -74,7 +80,7 @@ def test_every_program_can_be_assembled(hook: Hook, desired: DesiredPrograms) ->
 
 def test_programs_of_both_families_use_the_same_frontend_key() -> None:
     connect4, connect6 = (
-        disassemble(program(hook, DesiredPrograms(0))) for hook in PROGRAM_HOOKS[:2]
+        disassemble(program(hook, DesiredPrograms(skipped_netns=0))) for hook in PROGRAM_HOOKS[:2]
     )
     # So an IPv6 socket finds an IPv4 Service by its mapped address.
     lookup_of_frontend = "r2 += -24\n    call map_lookup_elem"
@@ -82,7 +88,7 @@ def test_programs_of_both_families_use_the_same_frontend_key() -> None:
     assert connect6.count(lookup_of_frontend) == LOOKUPS_MAX
 
 
-@LITTLE
+@little_endian_only
 @pytest.mark.parametrize(
     ("instruction", "expected"),
     [
@@ -104,7 +110,7 @@ def test_an_instruction_has_the_bytes_that_rfc_9669_defines(
     assert assemble([instruction], MAPS).hex() == expected
 
 
-@LITTLE
+@little_endian_only
 def test_offsets_of_jumps_are_in_slots_from_the_next_instruction() -> None:
     lines: list[Line] = [
         Label("first"),

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.netns
 FAMILIES = pytest.mark.parametrize("family", [4, 6], ids=["IPv4", "IPv6"])
 PROTOCOLS = pytest.mark.parametrize("protocol", ["TCP", "UDP"])
 CONNECTIONS: Final = 64
-"""Connections after which both backends have been chosen, with a probability of 1 - 2**-63."""
+"""Connections after which each of three backends was chosen, but for a chance of 3 * (2/3)**64."""
 
 
 def three_backends(family: int, **affinity: int) -> dict[Frontend, BackendGroup]:
@@ -40,15 +40,15 @@ def three_backends(family: int, **affinity: int) -> dict[Frontend, BackendGroup]
 @FAMILIES
 @PROTOCOLS
 def test_a_connected_socket_reaches_a_backend_and_its_peer_is_the_service(
-    services: ClusterIPHarness, installation: Installation, family: int, protocol: str
+    harness: ClusterIPHarness, installation: Installation, family: int, protocol: str
 ) -> None:
-    server = services.server(BACKEND_ADDRESSES[family][1], protocol)
-    services.serve(installation, {frontend(family, protocol): BackendGroup(backends_of(family, 1))})
-    client = services.socket(family, protocol)
+    server = harness.server(BACKEND_ADDRESSES[family][1], protocol)
+    harness.serve(installation, {frontend(family, protocol): BackendGroup(backends_of(family, 1))})
+    client = harness.socket(family, protocol)
     client.connect((SERVICE_ADDRESS[family], SERVICE_PORT))
     assert client.getpeername()[:2] == (SERVICE_ADDRESS[family], SERVICE_PORT)
     client.send(b"hello")
-    assert answer(server, protocol) == b"hello"
+    assert receive_and_answer(server, protocol) == b"hello"
     if protocol == "UDP":
         data, source = client.recvfrom(16)
         assert (data, source[:2]) == (b"HELLO", (SERVICE_ADDRESS[family], SERVICE_PORT))
@@ -56,24 +56,24 @@ def test_a_connected_socket_reaches_a_backend_and_its_peer_is_the_service(
 
 @FAMILIES
 def test_an_unconnected_socket_gets_answers_from_the_address_of_the_service(
-    services: ClusterIPHarness, installation: Installation, family: int
+    harness: ClusterIPHarness, installation: Installation, family: int
 ) -> None:
-    server = services.server(BACKEND_ADDRESSES[family][0], "UDP")
-    services.serve(installation, {frontend(family, "UDP"): BackendGroup(backends_of(family, 0))})
-    client = services.socket(family, "UDP")
+    server = harness.server(BACKEND_ADDRESSES[family][0], "UDP")
+    harness.serve(installation, {frontend(family, "UDP"): BackendGroup(backends_of(family, 0))})
+    client = harness.socket(family, "UDP")
     client.sendto(b"hello", (SERVICE_ADDRESS[family], SERVICE_PORT))
-    assert answer(server, "UDP") == b"hello"
+    assert receive_and_answer(server, "UDP") == b"hello"
     data, source = client.recvfrom(16)
     assert (data, source[:2]) == (b"HELLO", (SERVICE_ADDRESS[family], SERVICE_PORT))
 
 
 @PROTOCOLS
 def test_an_ipv6_socket_reaches_an_ipv4_service_by_its_mapped_address(
-    services: ClusterIPHarness, installation: Installation, protocol: str
+    harness: ClusterIPHarness, installation: Installation, protocol: str
 ) -> None:
-    server = services.server(BACKEND_ADDRESSES[4][0], protocol)
-    services.serve(installation, {frontend(4, protocol): BackendGroup(backends_of(4, 0))})
-    client = services.socket(6, protocol)
+    server = harness.server(BACKEND_ADDRESSES[4][0], protocol)
+    harness.serve(installation, {frontend(4, protocol): BackendGroup(backends_of(4, 0))})
+    client = harness.socket(6, protocol)
     mapped = f"::ffff:{SERVICE_ADDRESS[4]}"
     if protocol == "TCP":
         client.connect((mapped, SERVICE_PORT))
@@ -81,124 +81,125 @@ def test_an_ipv6_socket_reaches_an_ipv4_service_by_its_mapped_address(
         client.send(b"hello")
     else:
         client.sendto(b"hello", (mapped, SERVICE_PORT))
-    assert answer(server, protocol) == b"hello"
+    assert receive_and_answer(server, protocol) == b"hello"
     if protocol == "UDP":
         assert client.recvfrom(16)[1][:2] == (mapped, SERVICE_PORT)
 
 
 @FAMILIES
 def test_connections_are_distributed_over_all_backends(
-    services: ClusterIPHarness, installation: Installation, family: int
+    harness: ClusterIPHarness, installation: Installation, family: int
 ) -> None:
-    servers = [services.server(address) for address in BACKEND_ADDRESSES[family]]
-    services.serve(installation, three_backends(family))
-    assert len({chosen_backend(servers, services, family) for _ in range(CONNECTIONS)}) == len(
+    servers = [harness.server(address) for address in BACKEND_ADDRESSES[family]]
+    harness.serve(installation, three_backends(family))
+    assert len({chosen_backend(servers, harness, family) for _ in range(CONNECTIONS)}) == len(
         servers
     )
 
 
 @FAMILIES
 def test_a_client_with_affinity_keeps_its_backend(
-    services: ClusterIPHarness, installation: Installation, family: int
+    harness: ClusterIPHarness, installation: Installation, family: int
 ) -> None:
-    servers = [services.server(address) for address in BACKEND_ADDRESSES[family]]
-    services.serve(installation, three_backends(family, affinity_s=600))
-    (first,) = {chosen_backend(servers, services, family) for _ in range(CONNECTIONS)}
+    servers = [harness.server(address) for address in BACKEND_ADDRESSES[family]]
+    harness.serve(installation, three_backends(family, affinity_s=600))
+    (first,) = {chosen_backend(servers, harness, family) for _ in range(CONNECTIONS)}
     others = backends_of(family, *(number for number in range(3) if number != first))
-    services.serve(installation, {frontend(family): BackendGroup(others, 600)})
-    (second,) = {chosen_backend(servers, services, family) for _ in range(CONNECTIONS)}
+    harness.serve(installation, {frontend(family): BackendGroup(others, affinity_s=600)})
+    (second,) = {chosen_backend(servers, harness, family) for _ in range(CONNECTIONS)}
     assert second != first
-    services.serve(installation, three_backends(family, affinity_s=600))
-    assert {chosen_backend(servers, services, family) for _ in range(CONNECTIONS)} == {second}
+    harness.serve(installation, three_backends(family, affinity_s=600))
+    assert {chosen_backend(servers, harness, family) for _ in range(CONNECTIONS)} == {second}
 
 
 def test_affinity_ends_after_its_time(
-    services: ClusterIPHarness, installation: Installation
+    harness: ClusterIPHarness, installation: Installation
 ) -> None:
-    servers = [services.server(address) for address in BACKEND_ADDRESSES[4]]
-    services.serve(installation, three_backends(4, affinity_s=1))
-    chosen_backend(servers, services, 4)
+    servers = [harness.server(address) for address in BACKEND_ADDRESSES[4]]
+    harness.serve(installation, three_backends(4, affinity_s=1))
+    chosen_backend(servers, harness, 4)
     affinity = installation._maps["affinity"]
     ((client, chosen),) = list(affinity.items())
     backends = set()
     for _ in range(CONNECTIONS):
-        affinity.put(client, chosen[:24] + bytes(8))  # last used when the machine was started
-        backends.add(chosen_backend(servers, services, 4))
+        # The last eight bytes are the time of the last connection: here the start of the machine.
+        affinity.put(client, chosen[:24] + bytes(8))
+        backends.add(chosen_backend(servers, harness, 4))
     assert len(backends) == len(servers)
 
 
 @FAMILIES
 @PROTOCOLS
 def test_a_service_without_backends_refuses_connections(
-    services: ClusterIPHarness, installation: Installation, family: int, protocol: str
+    harness: ClusterIPHarness, installation: Installation, family: int, protocol: str
 ) -> None:
-    services.serve(installation, {frontend(family, protocol): BackendGroup()})
+    harness.serve(installation, {frontend(family, protocol): BackendGroup()})
     with pytest.raises(ConnectionRefusedError):
-        services.socket(family, protocol).connect((SERVICE_ADDRESS[family], SERVICE_PORT))
+        harness.socket(family, protocol).connect((SERVICE_ADDRESS[family], SERVICE_PORT))
     if protocol == "UDP":
         with pytest.raises(ConnectionRefusedError):
-            services.socket(family, protocol).sendto(
+            harness.socket(family, protocol).sendto(
                 b"hello", (SERVICE_ADDRESS[family], SERVICE_PORT)
             )
 
 
 def test_on_an_old_kernel_a_service_without_backends_refuses_with_eperm(
-    services: ClusterIPHarness,
+    harness: ClusterIPHarness,
 ) -> None:
-    installation = services.install(DesiredPrograms(0, econnrefused=False))
-    services.serve(installation, {frontend(4): BackendGroup()})
+    installation = harness.install(DesiredPrograms(skipped_netns=0, econnrefused=False))
+    harness.serve(installation, {frontend(4): BackendGroup()})
     with pytest.raises(PermissionError):
-        services.socket(4).connect((SERVICE_ADDRESS[4], SERVICE_PORT))
+        harness.socket(4).connect((SERVICE_ADDRESS[4], SERVICE_PORT))
 
 
 @FAMILIES
 def test_other_destinations_are_not_changed(
-    services: ClusterIPHarness, installation: Installation, family: int
+    harness: ClusterIPHarness, installation: Installation, family: int
 ) -> None:
-    services.serve(installation, three_backends(family))
-    server = services.server(BACKEND_ADDRESSES[family][2], "UDP")
-    client = services.socket(family, "UDP")
+    harness.serve(installation, three_backends(family))
+    server = harness.server(BACKEND_ADDRESSES[family][2], "UDP")
+    client = harness.socket(family, "UDP")
     client.sendto(b"hello", (BACKEND_ADDRESSES[family][2], BACKEND_PORT))
-    assert answer(server, "UDP") == b"hello"
+    assert receive_and_answer(server, "UDP") == b"hello"
     assert client.recvfrom(16)[1][:2] == (BACKEND_ADDRESSES[family][2], BACKEND_PORT)
     # Another port of the Service's address is not a Service and has no route.
     with pytest.raises(OSError, match="unreachable"):
-        services.socket(family, "UDP").connect((SERVICE_ADDRESS[family], SERVICE_PORT + 1))
+        harness.socket(family, "UDP").connect((SERVICE_ADDRESS[family], SERVICE_PORT + 1))
 
 
 def test_tcp_and_udp_of_the_same_port_are_two_frontends(
-    services: ClusterIPHarness, installation: Installation
+    harness: ClusterIPHarness, installation: Installation
 ) -> None:
-    server = services.server(BACKEND_ADDRESSES[4][0])
-    services.serve(
+    server = harness.server(BACKEND_ADDRESSES[4][0])
+    harness.serve(
         installation,
         {frontend(4): BackendGroup(backends_of(4, 0)), frontend(4, "UDP"): BackendGroup()},
     )
-    client = services.socket(4)
+    client = harness.socket(4)
     client.connect((SERVICE_ADDRESS[4], SERVICE_PORT))
     client.send(b"hello")
-    assert answer(server, "TCP") == b"hello"
+    assert receive_and_answer(server, "TCP") == b"hello"
     with pytest.raises(ConnectionRefusedError):
-        services.socket(4, "UDP").connect((SERVICE_ADDRESS[4], SERVICE_PORT))
+        harness.socket(4, "UDP").connect((SERVICE_ADDRESS[4], SERVICE_PORT))
 
 
 @FAMILIES
 def test_open_connections_continue_after_a_change_of_backends(
-    services: ClusterIPHarness, installation: Installation, family: int
+    harness: ClusterIPHarness, installation: Installation, family: int
 ) -> None:
     first, second = (
-        services.server(BACKEND_ADDRESSES[family][0]),
-        services.server(BACKEND_ADDRESSES[family][1]),
+        harness.server(BACKEND_ADDRESSES[family][0]),
+        harness.server(BACKEND_ADDRESSES[family][1]),
     )
-    services.serve(installation, {frontend(family): BackendGroup(backends_of(family, 0))})
-    old = services.socket(family)
+    harness.serve(installation, {frontend(family): BackendGroup(backends_of(family, 0))})
+    old = harness.socket(family)
     old.connect((SERVICE_ADDRESS[family], SERVICE_PORT))
     accepted, _ = first.accept()
-    services.serve(installation, {frontend(family): BackendGroup(backends_of(family, 1))})
-    new = services.socket(family)
+    harness.serve(installation, {frontend(family): BackendGroup(backends_of(family, 1))})
+    new = harness.socket(family)
     new.connect((SERVICE_ADDRESS[family], SERVICE_PORT))
     new.send(b"new")
-    assert answer(second, "TCP") == b"new"
+    assert receive_and_answer(second, "TCP") == b"new"
     with accepted:
         old.send(b"old")
         assert accepted.recv(16) == b"old"
@@ -207,41 +208,41 @@ def test_open_connections_continue_after_a_change_of_backends(
 
 @FAMILIES
 def test_an_open_udp_socket_sends_its_next_packet_to_the_new_backend(
-    services: ClusterIPHarness, installation: Installation, family: int
+    harness: ClusterIPHarness, installation: Installation, family: int
 ) -> None:
-    client = services.socket(family, "UDP")
+    client = harness.socket(family, "UDP")
     for number in (0, 1):
-        server = services.server(BACKEND_ADDRESSES[family][number], "UDP")
-        services.serve(
+        server = harness.server(BACKEND_ADDRESSES[family][number], "UDP")
+        harness.serve(
             installation, {frontend(family, "UDP"): BackendGroup(backends_of(family, number))}
         )
         client.sendto(b"hello", (SERVICE_ADDRESS[family], SERVICE_PORT))
-        assert answer(server, "UDP") == b"hello"
+        assert receive_and_answer(server, "UDP") == b"hello"
         assert client.recvfrom(16)[1][:2] == (SERVICE_ADDRESS[family], SERVICE_PORT)
-    services.serve(installation, {frontend(family, "UDP"): BackendGroup()})
+    harness.serve(installation, {frontend(family, "UDP"): BackendGroup()})
     with pytest.raises(ConnectionRefusedError):
         client.sendto(b"hello", (SERVICE_ADDRESS[family], SERVICE_PORT))
 
 
 def test_the_address_of_a_removed_service_is_not_changed(
-    services: ClusterIPHarness, installation: Installation
+    harness: ClusterIPHarness, installation: Installation
 ) -> None:
-    services.serve(installation, three_backends(4))
-    services.serve(installation, {})
+    harness.serve(installation, three_backends(4))
+    harness.serve(installation, {})
     with pytest.raises(OSError, match="unreachable"):
-        services.socket(4).connect((SERVICE_ADDRESS[4], SERVICE_PORT))
+        harness.socket(4).connect((SERVICE_ADDRESS[4], SERVICE_PORT))
 
 
-def test_sockets_of_a_skipped_namespace_are_not_changed(services: ClusterIPHarness) -> None:
-    packed_cookie = services.socket(4).getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, COOKIE_BYTES)
+def test_sockets_of_a_skipped_namespace_are_not_changed(harness: ClusterIPHarness) -> None:
+    packed_cookie = harness.socket(4).getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, COOKIE_BYTES)
     cookie = int.from_bytes(packed_cookie, sys.byteorder)
-    installation = services.install(DesiredPrograms(cookie))
-    services.serve(installation, three_backends(4))
+    installation = harness.install(DesiredPrograms(skipped_netns=cookie))
+    harness.serve(installation, three_backends(4))
     with pytest.raises(OSError, match="unreachable"):
-        services.socket(4).connect((SERVICE_ADDRESS[4], SERVICE_PORT))
+        harness.socket(4).connect((SERVICE_ADDRESS[4], SERVICE_PORT))
 
 
-def answer(server: socket.socket, protocol: str) -> bytes:
+def receive_and_answer(server: socket.socket, protocol: str) -> bytes:
     """Receive data and return it; over UDP, also send it back in capitals."""
     if protocol == "UDP":
         data, source = server.recvfrom(16)
@@ -252,9 +253,9 @@ def answer(server: socket.socket, protocol: str) -> bytes:
         return accepted.recv(16)
 
 
-def chosen_backend(servers: list[socket.socket], services: ClusterIPHarness, family: int) -> int:
+def chosen_backend(servers: list[socket.socket], harness: ClusterIPHarness, family: int) -> int:
     """Connect once; return the number of the server."""
-    with services.socket(family) as client:
+    with harness.socket(family) as client:
         client.connect((SERVICE_ADDRESS[family], SERVICE_PORT))
         return next(number for number, server in enumerate(servers) if has_connection(server))
 

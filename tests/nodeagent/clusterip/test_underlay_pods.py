@@ -1,6 +1,6 @@
 """Underlay Pods reach Services with packets from the Pod's address to the backend's address.
 
-The cases are those of docs/reference/networks.md, "Traffic" without kube-proxy.
+The cases are those of docs/reference/networks.md, section "Traffic", without kube-proxy.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from tests.support.network_harness import NetworkHarness as Datacentre
 pytestmark = pytest.mark.netns
 
 FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
+"""The index of a family in pairs of addresses."""
+
 CLUSTER_IPS: Final = ("10.96.0.10", "fd00:96::10")
 ANY_PROTOCOL: Final = 3
 """ETH_P_ALL, which ``bind`` takes in host order."""
@@ -53,18 +55,16 @@ def addresses(number: int, *, with_length: bool = False) -> tuple[str, str]:
     return f"10.6.0.{100 + number}{lengths[0]}", f"fd00:6::{100 + number}{lengths[1]}"
 
 
-def serve(
-    services: ClusterIPHarness, installation: Installation, family: int, backend: str
-) -> None:
+def serve(harness: ClusterIPHarness, installation: Installation, family: int, backend: str) -> None:
     frontend = Frontend(packed(CLUSTER_IPS[family]), 80, TCP)
-    services.serve(
+    harness.serve(
         installation, {frontend: BackendGroup((TransportAddress(packed(backend), 8080),))}
     )
 
 
 @FAMILIES
 def test_packets_have_the_address_of_the_backend_and_of_the_pod(
-    services: ClusterIPHarness,
+    harness: ClusterIPHarness,
     installation: Installation,
     datacentre: Datacentre,
     pods: tuple[NetworkPod, NetworkPod],
@@ -72,7 +72,7 @@ def test_packets_have_the_address_of_the_backend_and_of_the_pod(
 ) -> None:
     client, backend = pods
     pod_address, target = addresses(1)[family], addresses(2)[family]
-    serve(services, installation, family, target)
+    serve(harness, installation, family, target)
     server = datacentre.listen(backend.inside, target, 8080)
     with NetworkNamespace.open(str(datacentre.fabric.path)) as fabric:
         packet_socket = datacentre.executor.socket(fabric, socket.AF_PACKET, socket.SOCK_RAW, 0)
@@ -90,14 +90,14 @@ def test_packets_have_the_address_of_the_backend_and_of_the_pod(
 
 @FAMILIES
 def test_a_pod_reaches_itself_by_its_own_service(
-    services: ClusterIPHarness,
+    harness: ClusterIPHarness,
     installation: Installation,
     datacentre: Datacentre,
     pods: tuple[NetworkPod, NetworkPod],
     family: int,
 ) -> None:
     pod_address = addresses(1)[family]
-    serve(services, installation, family, pod_address)
+    serve(harness, installation, family, pod_address)
     server = datacentre.listen(pods[0].inside, pod_address, 8080)
     assert (
         datacentre.client_address_seen(pods[0].inside, server, CLUSTER_IPS[family], 80)
@@ -107,14 +107,14 @@ def test_a_pod_reaches_itself_by_its_own_service(
 
 @FAMILIES
 def test_a_pod_reaches_a_backend_on_its_own_node(
-    services: ClusterIPHarness,
+    harness: ClusterIPHarness,
     installation: Installation,
     datacentre: Datacentre,
     pods: tuple[NetworkPod, NetworkPod],
     family: int,
 ) -> None:
     node = pods[0].node
-    serve(services, installation, family, node.addresses[family])
+    serve(harness, installation, family, node.addresses[family])
     server = datacentre.listen(node.inside, node.addresses[family], 8080)
     client_address = datacentre.client_address_seen(pods[0].inside, server, CLUSTER_IPS[family], 80)
     assert client_address == addresses(1)[family]

@@ -19,7 +19,7 @@ ipv4 = st.binary(min_size=4, max_size=4)
 ipv6 = st.binary(min_size=16, max_size=16)
 unicast = ipv6.filter(lambda address: address[0] != MULTICAST)
 groups = st.binary(min_size=3, max_size=3).map(lambda suffix: SOLICITED_NODE_PREFIX + suffix)
-links = macs | st.just(b"")  # the link-layer address option of a message, b"" for none
+link_options = macs | st.just(b"")  # the link-layer address option of a message, b"" for none
 
 arp_packets = st.builds(
     ArpPacket, st.sampled_from((ARP_REQUEST, ARP_REPLY)), macs, ipv4, macs, ipv4
@@ -27,11 +27,28 @@ arp_packets = st.builds(
 solicitations = st.one_of(
     st.builds(Solicitation, st.just(UNSPECIFIED_ADDRESS), unicast, st.just(b"")),
     st.builds(
-        Solicitation, unicast.filter(lambda source: source != UNSPECIFIED_ADDRESS), unicast, links
+        Solicitation,
+        unicast.filter(lambda source: source != UNSPECIFIED_ADDRESS),
+        unicast,
+        link_options,
     ),
 )
 advertisements = st.builds(
-    Advertisement, unicast, unicast, unicast, links, st.booleans(), st.booleans(), st.booleans()
+    Advertisement,
+    source=unicast,
+    destination=unicast,
+    target=unicast,
+    link=link_options,
+    router=st.booleans(),
+    solicited=st.booleans(),
+    override=st.booleans(),
 ) | st.builds(
-    Advertisement, unicast, groups, unicast, links, st.booleans(), st.just(False), st.booleans()
+    Advertisement,
+    source=unicast,
+    destination=groups,
+    target=unicast,
+    link=link_options,
+    router=st.booleans(),
+    solicited=st.just(False),
+    override=st.booleans(),
 )

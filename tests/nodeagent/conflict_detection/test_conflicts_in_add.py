@@ -33,7 +33,7 @@ GATEWAY = "10.6.0.1"
 REPLICA = {"owner_kind": "StatefulSet", "owner_name": "db", "owner_api_version": "apps/v1"}
 
 
-class Running(Protocol):
+class AgentRunner(Protocol):
     """Runs an agent with changed settings."""
 
     def __call__(self, **settings: Any) -> AbstractAsyncContextManager[AgentHarness]: ...
@@ -47,8 +47,8 @@ def directory() -> Iterator[Path]:
 
 
 @pytest.fixture
-def agent(directory: Path) -> Running:
-    """An agent with detection that allocates addresses in ascending order."""
+def run_agent(directory: Path) -> AgentRunner:
+    """Runs an agent with detection, which allocates addresses in ascending order."""
 
     @asynccontextmanager
     async def serve(**changes: Any) -> AsyncIterator[AgentHarness]:
@@ -68,7 +68,7 @@ def agent(directory: Path) -> Running:
     return serve
 
 
-async def lan(agent: AgentHarness, *ips: str, **fields: Any) -> None:
+async def create_lan_pool(agent: AgentHarness, *ips: str, **fields: Any) -> None:
     """Create the default pool ``lan``."""
     await agent.pool("lan", "10.6.0.0/24", *(ips or ("10.6.0.10-10.6.0.20",)), **fields)
 
@@ -80,10 +80,12 @@ async def quarantine_of(agent: AgentHarness, address: str) -> str:
     return evidence_text(view.current.quarantine[address])
 
 
-async def test_after_a_conflict_the_add_returns_another_address(link: Link, agent: Running) -> None:
+async def test_after_a_conflict_the_add_returns_another_address(
+    link: Link, run_agent: AgentRunner
+) -> None:
     conflicting_host, pod = link.station("10.6.0.10/24"), link.station(up=False)
-    async with agent() as node:
-        await lan(node)
+    async with run_agent() as node:
+        await create_lan_pool(node)
 
         assert await node.add(CNI_NETNS=pod.netns) == ["10.6.0.11/24"]
 
@@ -96,11 +98,11 @@ async def test_after_a_conflict_the_add_returns_another_address(link: Link, agen
 
 
 async def test_a_conflict_of_the_last_address_of_a_pool_is_reported_as_a_conflict(
-    link: Link, agent: Running
+    link: Link, run_agent: AgentRunner
 ) -> None:
     conflicting_host, pod = link.station("10.6.0.10/24"), link.station(up=False)
-    async with agent() as node:
-        await lan(node, "10.6.0.10")
+    async with run_agent() as node:
+        await create_lan_pool(node, "10.6.0.10")
 
         reply = await node.call("ADD", CNI_NETNS=pod.netns)
 
@@ -117,11 +119,11 @@ async def test_a_conflict_of_the_last_address_of_a_pool_is_reported_as_a_conflic
         assert await node.add(CNI_NETNS=pod.netns) == ["10.6.0.10/24"]
 
 
-async def test_after_three_conflicts_an_add_fails(link: Link, agent: Running) -> None:
+async def test_after_three_conflicts_an_add_fails(link: Link, run_agent: AgentRunner) -> None:
     link.station(*(f"10.6.0.{number}/24" for number in range(10, 15)))
     pod = link.station(up=False)
-    async with agent() as node:
-        await lan(node)
+    async with run_agent() as node:
+        await create_lan_pool(node)
 
         reply = await node.call("ADD", CNI_NETNS=pod.netns)
 
@@ -137,13 +139,13 @@ async def test_after_three_conflicts_an_add_fails(link: Link, agent: Running) ->
 
 
 async def test_a_proxy_that_answers_for_all_addresses_does_not_quarantine_a_whole_pool(
-    link: Link, agent: Running
+    link: Link, run_agent: AgentRunner
 ) -> None:
     """Without a limit each ADD would quarantine three addresses, and kubelet retries forever."""
     proxy = link.station(*(f"10.6.0.{number}/24" for number in range(10, 40)))
     pod = link.station(up=False)
-    async with agent() as node:
-        await lan(node, "10.6.0.10-10.6.0.39")
+    async with run_agent() as node:
+        await create_lan_pool(node, "10.6.0.10-10.6.0.39")
 
         errors = [(await node.call("ADD", CNI_NETNS=pod.netns)).error for _ in range(8)]
 
@@ -158,11 +160,11 @@ async def test_a_proxy_that_answers_for_all_addresses_does_not_quarantine_a_whol
 
 
 async def test_an_add_of_a_replica_fails_until_the_conflicting_host_gives_up_the_address(
-    link: Link, agent: Running
+    link: Link, run_agent: AgentRunner
 ) -> None:
     conflicting_host, pod = link.station("10.6.0.10/24"), link.station(up=False)
-    async with agent() as node:
-        await lan(node)
+    async with run_agent() as node:
+        await create_lan_pool(node)
         await node.pod("db-0", {}, **REPLICA)
 
         reply = await node.call("ADD", "db-0", CNI_NETNS=pod.netns)
@@ -178,12 +180,12 @@ async def test_an_add_of_a_replica_fails_until_the_conflicting_host_gives_up_the
 
 
 async def test_with_release_conflicts_disabled_the_pod_keeps_a_conflicting_address(
-    link: Link, agent: Running
+    link: Link, run_agent: AgentRunner
 ) -> None:
     link.station("10.6.0.10/24")
     pod = link.station(up=False)
-    async with agent(release_conflicts=False) as node:
-        await lan(node)
+    async with run_agent(release_conflicts=False) as node:
+        await create_lan_pool(node)
 
         reply = await node.call("ADD", CNI_NETNS=pod.netns)
 
@@ -193,11 +195,11 @@ async def test_with_release_conflicts_disabled_the_pod_keeps_a_conflicting_addre
 
 
 async def test_a_silent_gateway_fails_the_add_and_the_address_is_released(
-    link: Link, agent: Running
+    link: Link, run_agent: AgentRunner
 ) -> None:
     pod = link.station(up=False)
-    async with agent(detect_gateway=True) as node:
-        await lan(node, gateway=GATEWAY)
+    async with run_agent(detect_gateway=True) as node:
+        await create_lan_pool(node, gateway=GATEWAY)
 
         reply = await node.call("ADD", CNI_NETNS=pod.netns)
 
@@ -211,30 +213,34 @@ async def test_a_silent_gateway_fails_the_add_and_the_address_is_released(
 
 
 async def test_without_a_gateway_in_the_pool_no_gateway_is_probed(
-    link: Link, agent: Running
+    link: Link, run_agent: AgentRunner
 ) -> None:
     pod = link.station(up=False)
-    async with agent(detect_gateway=True) as node:
-        await lan(node)
+    async with run_agent(detect_gateway=True) as node:
+        await create_lan_pool(node)
 
         assert await node.add(CNI_NETNS=pod.netns) == ["10.6.0.10/24"]
 
 
-async def test_with_detection_disabled_addresses_are_not_probed(link: Link, agent: Running) -> None:
+async def test_with_detection_disabled_addresses_are_not_probed(
+    link: Link, run_agent: AgentRunner
+) -> None:
     link.station("10.6.0.10/24")
     pod = link.station(up=False)
-    async with agent(detect_conflicts=False) as node:
-        await lan(node)
+    async with run_agent(detect_conflicts=False) as node:
+        await create_lan_pool(node)
 
         assert await node.add(CNI_NETNS=pod.netns) == ["10.6.0.10/24"]
         assert node.process.parts.detector.counts.probes == 0
 
 
-async def test_a_pods_other_interfaces_keep_their_addresses(link: Link, agent: Running) -> None:
+async def test_a_pods_other_interfaces_keep_their_addresses(
+    link: Link, run_agent: AgentRunner
+) -> None:
     link.station("10.7.0.10/24")
     first, second = link.station(up=False), net1_of(link)
-    async with agent() as node:
-        await lan(node)
+    async with run_agent() as node:
+        await create_lan_pool(node)
         await node.pool("san", "10.7.0.0/24", "10.7.0.10-10.7.0.20", default=False)
         pools = [{"interface": "eth0", "ipv4": ["lan"]}, {"interface": "net1", "ipv4": ["san"]}]
         await node.pod("web-0", {"ippools": pools})
@@ -245,12 +251,12 @@ async def test_a_pods_other_interfaces_keep_their_addresses(link: Link, agent: R
 
 
 async def test_after_a_conflict_of_an_unnamed_nic_later_nics_keep_their_pools(
-    link: Link, agent: Running
+    link: Link, run_agent: AgentRunner
 ) -> None:
     link.station("10.6.0.10/24")
     first, second = link.station(up=False), net1_of(link)
-    async with agent() as node:
-        await lan(node)
+    async with run_agent() as node:
+        await create_lan_pool(node)
         await node.pool("san", "10.7.0.0/24", "10.7.0.10-10.7.0.20", default=False)
         await node.pod("web-0", {"ippools": [{"ipv4": ["lan"]}, {"ipv4": ["san"]}]})
 
@@ -261,11 +267,11 @@ async def test_after_a_conflict_of_an_unnamed_nic_later_nics_keep_their_pools(
 
 
 async def test_an_add_for_a_missing_interface_fails_and_claims_nothing(
-    link: Link, agent: Running
+    link: Link, run_agent: AgentRunner
 ) -> None:
     pod = link.station(up=False)
-    async with agent() as node:
-        await lan(node)
+    async with run_agent() as node:
+        await create_lan_pool(node)
 
         reply = await node.call("ADD", CNI_NETNS=pod.netns, CNI_IFNAME="net9")
 
@@ -278,12 +284,12 @@ async def test_an_add_for_a_missing_interface_fails_and_claims_nothing(
         assert await node.claims() == {}
 
 
-async def test_a_probe_is_a_span_beside_the_allocation(link: Link, agent: Running) -> None:
+async def test_a_probe_is_a_span_beside_the_allocation(link: Link, run_agent: AgentRunner) -> None:
     link.station("10.6.0.10/24")
     pod = link.station(up=False)
     with recorded_spans() as exporter:
-        async with agent() as node:
-            await lan(node)
+        async with run_agent() as node:
+            await create_lan_pool(node)
             await node.add(CNI_NETNS=pod.netns)
 
     spans = exporter.get_finished_spans()
@@ -295,11 +301,11 @@ async def test_a_probe_is_a_span_beside_the_allocation(link: Link, agent: Runnin
     assert [len(hosts) for hosts in hosts_of_probes if isinstance(hosts, tuple)] == [1, 0]
 
 
-async def test_a_del_waits_until_the_probe_has_ended(link: Link, agent: Running) -> None:
+async def test_a_del_waits_until_the_probe_has_ended(link: Link, run_agent: AgentRunner) -> None:
     """A DEL in between would release the address, and the ADD would return it."""
     pod = link.station(up=False)
-    async with agent(detect_gateway=True) as node:
-        await lan(node, gateway=GATEWAY)
+    async with run_agent(detect_gateway=True) as node:
+        await create_lan_pool(node, gateway=GATEWAY)
         adding = asyncio.ensure_future(node.call("ADD", CNI_NETNS=pod.netns))
         while not await node.claims():
             await asyncio.sleep(0)
@@ -320,7 +326,7 @@ def net1_of(link: Link) -> Station:
 
 @pytest.mark.parametrize("ended_by", ["its deadline", "the end of the agent"])
 async def test_an_add_that_ends_during_its_probe_leaves_no_claim(
-    link: Link, agent: Running, monkeypatch: pytest.MonkeyPatch, ended_by: str
+    link: Link, run_agent: AgentRunner, monkeypatch: pytest.MonkeyPatch, ended_by: str
 ) -> None:
     probing = asyncio.Event()
 
@@ -329,8 +335,8 @@ async def test_an_add_that_ends_during_its_probe_leaves_no_claim(
         await asyncio.Event().wait()
         raise AssertionError
 
-    async with agent() as node:
-        await lan(node)
+    async with run_agent() as node:
+        await create_lan_pool(node)
         parts = node.process.parts
         monkeypatch.setattr(parts.detector, "probe", probe_forever)
         if ended_by == "its deadline":

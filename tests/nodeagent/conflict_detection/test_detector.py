@@ -28,7 +28,15 @@ from tests.support.link import Link, Station, ip
 CONFLICTS_AND_GATEWAY = DetectionSwitches(conflicts=True, gateway=True)
 CONFLICTS = DetectionSwitches(conflicts=True)
 GATEWAY = DetectionSwitches(gateway=True)
-DUAL = Nic("eth0", "10.6.0.17/24", "lan-v4", "10.6.0.1", "fd00:6::11/64", "lan-v6", "fd00:6::1")
+DUAL = Nic(
+    "eth0",
+    ipv4="10.6.0.17/24",
+    ipv4_pool="lan-v4",
+    ipv4_gateway="10.6.0.1",
+    ipv6="fd00:6::11/64",
+    ipv6_pool="lan-v6",
+    ipv6_gateway="fd00:6::1",
+)
 ONLY6 = Nic("eth0", ipv6="fd00:6::11/64", ipv6_pool="lan-v6", ipv6_gateway="fd00:6::1")
 PROBES = 64
 """Probes that run concurrently in one test."""
@@ -89,7 +97,7 @@ async def test_a_gateway_that_does_not_exist_is_silent(link: Link, detector: Det
     pod = link.station(up=False)
 
     assert await detector.probe(pod.netns, DUAL, CONFLICTS_AND_GATEWAY) == DetectionResult(
-        (), ("fd00:6::1",)
+        silent_gateways=("fd00:6::1",)
     )
     assert await detector.probe(pod.netns, DUAL, CONFLICTS) == DetectionResult(), (
         "gateways are not probed"
@@ -229,7 +237,7 @@ async def test_a_probe_ends_in_time_if_its_link_is_deleted_meanwhile(
 
     (result,) = await asyncio.gather(probe, return_exceptions=True)
 
-    silent = DetectionResult((), ("10.6.0.1", "fd00:6::1"))
+    silent = DetectionResult(silent_gateways=("10.6.0.1", "fd00:6::1"))
     assert isinstance(result, DetectionFailed) or result == silent
 
 

@@ -24,7 +24,15 @@ from tests.support.link import Link, Station, ip
 pytestmark = pytest.mark.uml
 
 CONFLICTS_AND_GATEWAY = DetectionSwitches(conflicts=True, gateway=True, announce=True)
-NIC = Nic("eth0", "10.6.0.17/24", "v4", "10.6.0.1", "fd00:6::11/64", "v6", "fd00:6::1")
+NIC = Nic(
+    "eth0",
+    ipv4="10.6.0.17/24",
+    ipv4_pool="v4",
+    ipv4_gateway="10.6.0.1",
+    ipv6="fd00:6::11/64",
+    ipv6_pool="v6",
+    ipv6_gateway="fd00:6::1",
+)
 
 
 def ipvlan_on(node: Station, link: Link) -> Station:

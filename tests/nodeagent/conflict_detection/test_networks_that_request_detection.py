@@ -128,13 +128,14 @@ async def test_invalid_detect_options_fail_the_add(link: Link, node: AgentHarnes
                     {"address": "fd00::9/64"},
                 ],
             },
-            Nic("eth0", "10.6.0.9/24", "", GATEWAY, "fd00::9/64"),
+            Nic("eth0", ipv4="10.6.0.9/24", ipv4_gateway=GATEWAY, ipv6="fd00::9/64"),
         ),
     ],
 )
 def test_the_probed_addresses_are_those_of_prev_result_for_the_interface(
     previous: dict[str, Any], nic: Nic
 ) -> None:
+    """One address of each family: an address without an interface counts for every interface."""
     assert assigned_nic(previous, "eth0") == nic
 
 

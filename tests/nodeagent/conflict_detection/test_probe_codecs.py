@@ -91,17 +91,21 @@ def test_an_unsolicited_advertisement_goes_to_all_nodes_and_overrides() -> None:
 
 
 @given(arp_packets)
-def test_decoding_an_encoded_arp_packet_returns_it(packet: ArpPacket) -> None:
+def test_decoding_an_encoded_arp_packet_returns_the_packet(packet: ArpPacket) -> None:
     assert decode_arp(encode_arp(packet)) == packet
 
 
 @given(solicitations, macs)
-def test_decoding_an_encoded_solicitation_returns_it(message: Solicitation, mac: bytes) -> None:
+def test_decoding_an_encoded_solicitation_returns_the_message_and_its_sender(
+    message: Solicitation, mac: bytes
+) -> None:
     assert decode_message(encode_solicitation(message, mac)) == ReceivedMessage(message, mac)
 
 
 @given(advertisements, macs)
-def test_decoding_an_encoded_advertisement_returns_it(message: Advertisement, mac: bytes) -> None:
+def test_decoding_an_encoded_advertisement_returns_the_message_and_its_sender(
+    message: Advertisement, mac: bytes
+) -> None:
     assert decode_message(encode_advertisement(message, mac, THEIR_MAC)) == ReceivedMessage(
         message, mac
     )
@@ -124,6 +128,7 @@ def test_a_frame_with_a_changed_bit_is_discarded(message: Message, data: st.Data
         if isinstance(message, Solicitation)
         else encode_advertisement(message, OUR_MAC, THEIR_MAC)
     )
+    # The IP addresses begin at byte 22.
     frame[data.draw(st.integers(22, len(frame) - 1))] ^= 1 << data.draw(st.integers(0, 7))
 
     assert decode_message(bytes(frame)) is None, "the checksum covers addresses and message"
@@ -164,10 +169,10 @@ def with_checksum(frame: bytearray) -> bytes:
     return bytes(frame)
 
 
-# Offset and value of the byte that makes a message invalid.
+# The reason -> offset and value of the byte that makes a message invalid.
 INVALID = {
-    "from beyond a router": (21, 64),
-    "no ICMPv6": (20, 17),
+    "hop limit below 255: from beyond a router": (21, 64),
+    "UDP instead of ICMPv6": (20, 17),
     "code not zero": (55, 1),
     "a group as its target": (62, 0xFF),
     "an option without length": (79, 0),
@@ -194,9 +199,12 @@ def test_a_solicited_advertisement_to_a_group_is_discarded() -> None:
 
 
 def test_a_probe_with_a_link_layer_option_is_discarded() -> None:
-    assert decode_message(
-        encode_solicitation(Solicitation(UNSPECIFIED_ADDRESS, ADDRESS6, OUR_MAC), OUR_MAC)
-    ) is (None)
+    assert (
+        decode_message(
+            encode_solicitation(Solicitation(UNSPECIFIED_ADDRESS, ADDRESS6, OUR_MAC), OUR_MAC)
+        )
+        is None
+    )
 
 
 def test_group_addresses_and_zero_are_not_addresses_of_a_station() -> None:

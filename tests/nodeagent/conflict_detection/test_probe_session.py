@@ -236,7 +236,7 @@ def test_advancing_before_the_due_time_changes_nothing(
 
 
 def test_if_timers_are_late_every_probe_is_sent_and_answers_are_awaited() -> None:
-    """On a busy machine timers are late. Probes must not all be sent at the window's end."""
+    """On a busy machine timers are late. The probes then keep their pauses for answers."""
     state = start_probe(REQUEST_IPV4._replace(gateway=b""), ARP_PROBE, 0.0).state
     sent, now = 1, 0.0
     while state.finding is None:

@@ -1,6 +1,7 @@
 """Attachment plans are compared with the files in ``plans``.
 
-After an intended change run with REWRITE_PLANS=1, and review the difference before you commit it.
+After an intended change run the tests with REWRITE_PLANS=1, and review the changed files before you
+commit them.
 """
 
 from __future__ import annotations
@@ -34,18 +35,25 @@ _LINK: Final = re.compile(r"\blink (\d+)\b")
 PLANS: Final = Path(__file__).parent / "plans"
 ETHERNET: Final = IFF_UP | IFF_BROADCAST | IFF_MULTICAST
 KERNEL_RULES: Final = (
-    RoutingRule(4, 255, 0),
-    RoutingRule(4, 254, 32766),
-    RoutingRule(4, 253, 32767),
-    RoutingRule(6, 255, 0),
-    RoutingRule(6, 254, 32766),
+    RoutingRule(4, table=255, priority=0),
+    RoutingRule(4, table=254, priority=32766),
+    RoutingRule(4, table=253, priority=32767),
+    RoutingRule(6, table=255, priority=0),
+    RoutingRule(6, table=254, priority=32766),
 )
-MARKED: Final = (RoutingRule(4, 100, 1000, mark=1), RoutingRule(6, 100, 1000, mark=1))
+REPLY_RULES: Final = (
+    RoutingRule(4, table=100, priority=1000, mark=1),
+    RoutingRule(6, table=100, priority=1000, mark=1),
+)
 """The rules of the reply path, which the ADD of an underlay Pod's first NIC has added."""
 
-NODE: Final = tuple(map(parse_address, ("10.6.0.11", "fd00:6::11", "192.0.2.11")))
+NODE_ADDRESSES: Final = tuple(map(parse_address, ("10.6.0.11", "fd00:6::11", "192.0.2.11")))
 VETH_PAIR: Final = VethPair(
-    9, bytes.fromhex("020000000009"), 77, bytes.fromhex("020000000077"), "host"
+    pod=9,
+    pod_mac=bytes.fromhex("020000000009"),
+    host=77,
+    host_mac=bytes.fromhex("020000000077"),
+    host_name="host",
 )
 CONF: Final[dict[str, Any]] = {
     "overlayPodCIDR": ["10.244.0.0/16"],
@@ -73,13 +81,16 @@ def describe_step(step: PlanStep, names: Mapping[int, str]) -> str:
     return _LINK.sub(lambda match: names.get(int(match[1]), match[0]), step.do.what)
 
 
-def stack(
+def pod_with(
     interface: Link,
     *links: Link,
     rules: tuple[RoutingRule, ...] = (),
     defaults: tuple[int, ...] = (),
 ) -> PodStack:
-    """A Pod with these links; ``defaults``: those with default routes in main."""
+    """A Pod with these links, before the ADD for ``interface``.
+
+    ``defaults``: the indexes of links with default routes in table main; (): all with gateways.
+    """
     addresses = tuple(
         LinkAddress(link.ifindex, parse_address(text), 64)
         for family in (4, 6)
@@ -100,17 +111,20 @@ def stack(
 
 
 def source_of(link: int, network: str) -> Address | None:
-    """The preferred source of the kernel's route to a connected network."""
+    """The preferred source of the kernel's route to a connected network: only IPv4 has one."""
     return None if ":" in network else parse_address(POD_ADDRESSES[link][0])
 
 
 def plan_of(
     pod: PodStack, expected: frozenset[str] = frozenset(), **conf: Any
 ) -> tuple[NicSetup, AttachmentPlan]:
-    """The set-up of a Pod's NIC with these settings, and its plan."""
+    """The set-up of a Pod's NIC with these settings, and its plan.
+
+    ``expected``: the names of the NICs that later ADDs create.
+    """
     settings = effective_settings(read_settings({**CONF, **conf}), UnparsedSettings())
     decision = decide_nic_setup(settings, pod)
-    host = HostStack(tuple(address for address in NODE if address.family in pod.families))
+    host = HostStack(tuple(address for address in NODE_ADDRESSES if address.family in pod.families))
     return decision, plan(settings, decision, pod, host, VETH_PAIR, expected)
 
 
@@ -128,13 +142,13 @@ def plan_text(pod: PodStack, decision: NicSetup, attachment_plan: AttachmentPlan
 
 
 CASES: Final[dict[str, tuple[PodStack, dict[str, Any]]]] = {
-    "underlay-first": (stack(ETH0, ETH0), {}),
+    "underlay-first": (pod_with(ETH0, ETH0), {}),
     "underlay-first-ipv4": (
-        stack(ETH0, ETH0)._replace(addresses=(LinkAddress(2, parse_address("10.6.0.101"), 24),)),
+        pod_with(ETH0, ETH0)._replace(addresses=(LinkAddress(2, parse_address("10.6.0.101"), 24),)),
         {},
     ),
     "underlay-first-all-options": (
-        stack(ETH0, ETH0),
+        pod_with(ETH0, ETH0),
         {
             "podMACPrefix": "0a:1b",
             "txQueueLen": 500,
@@ -144,29 +158,29 @@ CASES: Final[dict[str, tuple[PodStack, dict[str, Any]]]] = {
             "policyRoutes": [{"dst": "10.9.0.0/16", "gw": "10.6.0.254"}],
         },
     ),
-    "underlay-second": (stack(NET1, ETH0, VETH0, NET1, rules=MARKED), {}),
+    "underlay-second": (pod_with(NET1, ETH0, VETH0, NET1, rules=REPLY_RULES), {}),
     "underlay-second-as-documented": (
-        stack(NET1, ETH0, VETH0, NET1, rules=MARKED),
+        pod_with(NET1, ETH0, VETH0, NET1, rules=REPLY_RULES),
         {"hijackFurtherNics": False},
     ),
     "underlay-second-default-route": (
-        stack(NET1, ETH0, VETH0, NET1, rules=MARKED),
+        pod_with(NET1, ETH0, VETH0, NET1, rules=REPLY_RULES),
         {"podDefaultRouteNic": "net1"},
     ),
     "underlay-third": (
-        stack(NET2, ETH0, VETH0, NET1, NET2, rules=MARKED, defaults=(2, 4)),
+        pod_with(NET2, ETH0, VETH0, NET1, NET2, rules=REPLY_RULES, defaults=(2, 4)),
         {"policyRoutes": [{"dst": "10.9.0.0/16", "gw": "10.8.0.254"}]},
     ),
     "overlay-first": (
-        stack(NET1, ETH0, NET1),
+        pod_with(NET1, ETH0, NET1),
         {"policyRoutes": [{"dst": "10.9.0.0/16", "gw": "10.7.0.254"}]},
     ),
     "overlay-first-default-route": (
-        stack(NET1, ETH0, NET1),
+        pod_with(NET1, ETH0, NET1),
         {"podDefaultRouteNic": "net1"},
     ),
-    "overlay-first-untuned": (stack(NET1, ETH0, NET1), {"tunePodRoutes": False}),
-    "overlay-second": (stack(NET2, ETH0, NET1, NET2, defaults=(2, 4)), {}),
+    "overlay-first-untuned": (pod_with(NET1, ETH0, NET1), {"tunePodRoutes": False}),
+    "overlay-second": (pod_with(NET2, ETH0, NET1, NET2, defaults=(2, 4)), {}),
 }
 
 
@@ -185,23 +199,24 @@ def test_every_file_has_a_plan() -> None:
 
 
 def test_a_default_route_nic_that_the_pod_does_not_get_is_an_error() -> None:
-    pod = stack(NET1, ETH0, NET1)
+    pod = pod_with(NET1, ETH0, NET1)
     with pytest.raises(BadInput, match="podDefaultRouteNIC: net9 don't exist in pod"):
         plan_of(pod, podDefaultRouteNic="net9")
 
 
 def test_a_default_route_nic_that_does_not_exist_yet_does_not_change_the_plan() -> None:
-    pod = stack(NET1, ETH0, NET1)
-    assert plan_of(pod, frozenset({"net2"}), podDefaultRouteNic="net2") == plan_of(pod)
+    pod = pod_with(NET1, ETH0, NET1)
+    expected = frozenset({"net2"})
+    assert plan_of(pod, expected, podDefaultRouteNic="net2") == plan_of(pod)
 
 
 def test_without_another_default_route_no_route_is_tuned() -> None:
-    pod = stack(NET1, ETH0, NET1, defaults=(3,))
+    pod = pod_with(NET1, ETH0, NET1, defaults=(3,))
     assert plan_of(pod)[1] == plan_of(pod, tunePodRoutes=False)[1]
 
 
 def test_only_the_next_hop_over_one_nic_of_a_multipath_default_route_is_moved() -> None:
-    pod = stack(NET1, ETH0, NET1)
+    pod = pod_with(NET1, ETH0, NET1)
     hops = tuple(Hop(ifindex, parse_address(GATEWAYS[ifindex][0])) for ifindex in (2, 3))
     multipath = KernelRoute(default_prefix(4), hops=hops)
     others = [route for route in pod.routes if not (route.is_default and route.family == 4)]
@@ -228,9 +243,9 @@ def test_mode_and_table_depend_on_the_links_of_the_pod(
     interface: Link, links: tuple[Link, ...], conf: dict[str, Any], expected_setup: NicSetup
 ) -> None:
     # A link that is down and a tunnel do not count as NICs.
-    others = (Link(20, "tunl0", IFF_UP), Link(21, "off", IFF_BROADCAST | IFF_MULTICAST))
+    ignored = (Link(20, "tunl0", IFF_UP), Link(21, "off", IFF_BROADCAST | IFF_MULTICAST))
     settings = effective_settings(read_settings(conf), UnparsedSettings())
-    assert decide_nic_setup(settings, stack(interface, *links, *others)) == expected_setup
+    assert decide_nic_setup(settings, pod_with(interface, *links, *ignored)) == expected_setup
 
 
 @pytest.mark.parametrize(
@@ -246,7 +261,7 @@ def test_a_mode_that_does_not_fit_the_pod_is_refused(
 ) -> None:
     settings = effective_settings(read_settings({"mode": mode}), UnparsedSettings())
     with pytest.raises(BadInput, match=text):
-        decide_nic_setup(settings, stack(interface, *links))
+        decide_nic_setup(settings, pod_with(interface, *links))
 
 
 @pytest.mark.parametrize(
@@ -260,7 +275,7 @@ def test_a_mode_that_does_not_fit_the_pod_is_refused(
 )
 def test_a_mac_address_is_the_prefix_and_four_bytes_of_the_address(address: str, mac: str) -> None:
     settings = effective_settings(read_settings({"podMACPrefix": "0A-1b"}), UnparsedSettings())
-    pod = stack(ETH0, ETH0)._replace(addresses=(LinkAddress(2, parse_address(address), 24),))
+    pod = pod_with(ETH0, ETH0)._replace(addresses=(LinkAddress(2, parse_address(address), 24),))
     assert mac_of(settings, pod).hex() == mac
 
 
@@ -269,4 +284,4 @@ def test_a_mac_prefix_for_an_infiniband_link_is_refused() -> None:
     link = ETH0._replace(name="net1", kind="ipoib", mac=address)
 
     with pytest.raises(BadInput, match="net1 is an InfiniBand link"):
-        plan_of(stack(link, link), podMACPrefix="0a:1b")
+        plan_of(pod_with(link, link), podMACPrefix="0a:1b")

@@ -13,7 +13,7 @@ from nodeagent.cni_protocol.failures import INTERNAL_CODE
 from nodeagent.coordinator.attachment_records import AttachmentRecords
 from nodeagent.handlers.missing_attachments import is_netns_gone
 from nodeagent.settings.agent_settings import Settings
-from tests.support.agent_harness import frame, running
+from tests.support.agent_harness import request_frame, running
 
 
 def raise_permission_error(*_: object) -> Any:
@@ -42,7 +42,7 @@ async def test_a_gc_whose_records_cannot_be_read_fails_with_an_error_object(
         monkeypatch.setattr(AttachmentRecords, "all", raise_permission_error)
         variables = {"CNI_COMMAND": "GC", "CNI_PATH": "/opt", "ORBWEAVER_PLUGIN": "coordinator"}
         conf = {"cniVersion": "1.1.0", "name": "lan", "cni.dev/valid-attachments": []}
-        reply = await node.raw(frame(variables, json.dumps(conf).encode()))
+        reply = await node.raw(request_frame(variables, json.dumps(conf).encode()))
 
     assert "Permission denied" in reply.error["msg"]
     assert reply.error["code"] != INTERNAL_CODE

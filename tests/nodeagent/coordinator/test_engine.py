@@ -1,6 +1,6 @@
 """A repeated ADD has the same result, a failed ADD reverts its changes, a DEL reverts an ADD.
 
-Other programs, crashes and errors of the kernel do not prevent this.
+Changes by other programs, crashes and errors of the kernel do not prevent these results.
 """
 
 from __future__ import annotations
@@ -23,19 +23,18 @@ from nodeagent.coordinator.reply_mark_rules import (
 from nodeagent.coordinator.steps import PlanStep
 from nodeagent.netlink import nftables
 from nodeagent.netlink.namespaces import NetworkNamespace
-from ops.lab.namespaces import NamedNamespace as Named
+from ops.lab.namespaces import NamedNamespace
 from tests.support.network_harness import SERVICE_CIDRS, NetworkHarness, NetworkNode, NetworkPod
 
 pytestmark = pytest.mark.netns
 
 CONF: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICE_CIDRS), "podMACPrefix": "0a:1b"}
 
-
 KERNEL_ROUTES: Final = ("local fe80:", "anycast fe80:", "multicast ff00:")
 """Routes that the kernel adds a second later, after duplicate address detection."""
 
 
-def full_state(namespace: Named) -> list[str]:
+def full_state(namespace: NamedNamespace) -> list[str]:
     """Links, addresses, rules, routes of all tables and permanent neighbours, as lines."""
     lines = []
     for command in (
@@ -52,14 +51,17 @@ def full_state(namespace: Named) -> list[str]:
     return sorted(line for line in lines if not line.startswith(KERNEL_ROUTES))
 
 
-def stable_state(namespace: Named) -> list[str]:
-    """Like ``full_state``, without asynchronous changes and without the host rule, which stays."""
+def stable_state(namespace: NamedNamespace) -> list[str]:
+    """``full_state`` without what the kernel changes later, and without the node's rule.
+
+    The coordinator never removes the node's rule for table 500.
+    """
     ignored = ("fe80", "multicast", "anycast", "lookup 500", "ff00::/8")
     return [line for line in full_state(namespace) if not any(word in line for word in ignored)]
 
 
 class FailingRules:
-    """Reply-mark rules that cannot be added: the last step of an ADD fails."""
+    """A fake of the protocol ``ReplyMarkRules``, with which the last step of an ADD fails."""
 
     def put(self, namespace: NetworkNamespace, families: Iterable[Family]) -> None:
         raise DatapathError("cannot add the rules")
@@ -161,7 +163,7 @@ def test_after_an_agent_was_killed_during_an_add_the_next_add_completes_it(
     killed_at: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    kill(killed_at, network_pod, network_node, monkeypatch)
+    kill_agent_during_add(killed_at, network_pod, network_node, monkeypatch)
     network_pod.add(**CONF)
     assert network_pod.check() == []
     assert network_pod.pings(network_node.addresses[0])
@@ -175,7 +177,7 @@ def test_after_an_agent_was_killed_during_an_add_the_next_del_reverts_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = stable_state(network_node.inside)
-    kill(killed_at, network_pod, network_node, monkeypatch)
+    kill_agent_during_add(killed_at, network_pod, network_node, monkeypatch)
     assert network_pod.delete()
     assert stable_state(network_node.inside) == before
     assert list(network_node.records.all()) == []
@@ -350,8 +352,14 @@ def test_without_nftables_the_reply_mark_rules_are_those_of_iptables(
     assert text.count("-A OUTPUT") == 1
 
 
-def kill(at: str, pod: NetworkPod, node: NetworkNode, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start an ADD and stop it without reverting its changes, as after SIGKILL."""
+def kill_agent_during_add(
+    at: str, pod: NetworkPod, node: NetworkNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Start an ADD and stop it without reverting its changes, as after SIGKILL.
+
+    ``at``: what the ADD has not done: it has not written the record, or not changed the Pod, or not
+    changed the node, or not added the reply-mark rules.
+    """
 
     class Killed(BaseException):
         pass

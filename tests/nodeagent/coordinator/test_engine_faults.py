@@ -49,7 +49,7 @@ def test_a_nic_that_is_renamed_during_an_add_is_set_up_and_reverted(
 ) -> None:
     before = stable_state(network_node.inside)
     rename = ("link", "set", "eth0", "name", "was-eth0")
-    before_sending(monkeypatch, lambda: network_pod.inside.ip(*rename), send)
+    before_sending(monkeypatch, lambda: network_pod.inside.ip(*rename), number=send)
     network_pod.add(**CONF)
     assert all(network_pod.pings(address) for address in network_node.addresses)
     assert network_pod.check() != [], "there is no NIC with the name of the ADD"
@@ -133,7 +133,7 @@ def test_adds_of_two_agents_at_the_same_time_create_each_object_once(
             return False
         return True
 
-    with ThreadPoolExecutor(2, initializer=network.executor.run_directly) as workers:
+    with ThreadPoolExecutor(2, initializer=network.executor.let_thread_enter_namespaces) as workers:
         list(workers.map(add, (network_node.engine, other_engine)))
     network_pod.add(**CONF)
     assert network_pod.check() == []
@@ -169,6 +169,6 @@ def test_requests_whose_answers_were_lost_are_repeated(
     monkeypatch.setattr(NetlinkSession, "_exchange", exchange_and_count)
     network_pod.add(**CONF)
     assert network_pod.add(**CONF).repeated
-    assert lost
+    assert lost, "the short buffer has lost answers"
     assert network_pod.check() == []
     assert network_pod.delete()

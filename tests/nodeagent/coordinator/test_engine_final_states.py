@@ -22,6 +22,7 @@ COORDINATOR_CONF: Final[dict[str, Any]] = {
     "hijackCIDR": ["169.254.0.0/16"],
 }
 HIJACKED: Final = ("10.96.0.0/16", "10.244.0.0/16", "169.254.0.0/16")
+"""The IPv4 networks of ``COORDINATOR_CONF``."""
 
 
 def hijacked(link: str, source: str) -> set[str]:
@@ -229,7 +230,9 @@ def test_a_second_nic_of_an_overlay_pod_can_get_the_default_route(
 def test_an_overlay_pod_gets_the_documented_routes_in_both_families(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
-    pod = calico_pod(network, network_node, "fd00:244::5", "fd00:6::101/64")
+    pod = calico_pod(
+        network, network_node, eth0_ipv6="fd00:244::5", net1=("10.6.0.101/24", "fd00:6::101/64")
+    )
     pod.add("net1", **COORDINATOR_CONF)
     assert rules(pod.inside, "-6") == [
         "32764: from fd00:244::5 lookup 100",
@@ -247,6 +250,7 @@ def test_a_default_route_nic_that_is_added_later_gets_the_default_route(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
     pod = calico_pod(network, network_node)
+    # After the name of the NIC come the names of all further NICs that the Pod is to have.
     pod.add("net1", "net2", podDefaultRouteNic="net2", **COORDINATOR_CONF)
     pod.macvlan("net2", "10.7.0.101/24")
     pod.add("net2", "net1", "net2", podDefaultRouteNic="net2", **COORDINATOR_CONF)
@@ -271,7 +275,7 @@ def test_policy_routes_are_in_main_only_for_the_first_underlay_nic(
     conf: dict[str, Any] = {"policyRoutes": [{"dst": "10.9.0.7", "gw": "10.6.0.254"}]}
     network_pod.add(**conf)
     assert "10.9.0.7 via 10.6.0.254 dev eth0" in routes(network_pod.inside, "main")
-    other = calico_pod(network, network_node, "", "10.6.0.102/24")
+    other = calico_pod(network, network_node, net1=("10.6.0.102/24",))
     other.add("net1", **conf)
     assert "10.9.0.7 via 10.6.0.254 dev net1" in routes(other.inside, "101")
     assert "10.9.0.7 via 10.6.0.254 dev net1" not in routes(other.inside, "main")
@@ -375,13 +379,16 @@ def test_stale_routes_and_neighbours_for_the_pods_addresses_are_removed_from_the
 
 
 def calico_pod(
-    network: NetworkHarness, node: NetworkNode, address6: str = "", *addresses: str
+    network: NetworkHarness,
+    node: NetworkNode,
+    *,
+    eth0_ipv6: str = "",
+    net1: tuple[str, ...] = ("10.6.0.101/24",),
 ) -> NetworkPod:
-    """A Pod with an eth0 like Calico's, and a macvlan net1 with these addresses."""
+    """A Pod with an eth0 like Calico's, and a macvlan net1 with the addresses ``net1``."""
     pod = network.pod(node)
-    pod.calico("10.244.1.5", address6)
-    ipv4 = [address for address in addresses if "." in address] or ["10.6.0.101/24"]
-    pod.macvlan("net1", *ipv4, *(address for address in addresses if ":" in address))
+    pod.calico("10.244.1.5", eth0_ipv6)
+    pod.macvlan("net1", *net1)
     return pod
 
 

@@ -20,7 +20,7 @@ CYCLES: Final = 40
 
 
 def object_counts(node: NetworkNode, pod: NetworkPod) -> dict[str, int]:
-    """Numbers of objects that would grow by leaks."""
+    """The numbers of objects, which leaks would increase."""
     counts = {"records": len(list(node.records.all()))}
     for name, inside in (("node", node.inside), ("pod", pod.inside)):
         counts |= {f"{name}: {what}": number for what, number in kernel_counts(inside).items()}
@@ -45,7 +45,9 @@ def test_thirty_two_pods_are_added_at_the_same_time(
     pods = [network.pod(network_node, f"p{number}") for number in range(PODS)]
     for number, pod in enumerate(pods, 101):
         pod.macvlan("eth0", f"10.6.0.{number}/24", f"fd00:6::{number}/64")
-    with ThreadPoolExecutor(PODS, initializer=network.executor.run_directly) as workers:
+    with ThreadPoolExecutor(
+        PODS, initializer=network.executor.let_thread_enter_namespaces
+    ) as workers:
         list(workers.map(lambda pod: pod.add(**CONF), pods))
         assert list(workers.map(NetworkPod.check, pods)) == [[]] * PODS
         assert len(network_node.inside.ip("route", "show", "table", "500").splitlines()) == PODS
@@ -57,7 +59,7 @@ def test_thirty_two_pods_are_added_at_the_same_time(
 def test_repeated_adds_and_dels_leave_no_object(
     network: NetworkHarness, network_node: NetworkNode, network_pod: NetworkPod
 ) -> None:
-    with ThreadPoolExecutor(1, initializer=network.executor.run_directly) as worker:
+    with ThreadPoolExecutor(1, initializer=network.executor.let_thread_enter_namespaces) as worker:
 
         def cycle() -> None:
             worker.submit(network_pod.add, **CONF).result()

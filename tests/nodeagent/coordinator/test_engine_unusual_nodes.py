@@ -116,7 +116,7 @@ def test_pods_with_ipv6_only_reach_pods_nodes_services_and_the_outside(
 def test_on_a_node_without_ipv4_addresses_only_ipv6_destinations_are_hijacked(
     network_node: NetworkNode, network_pod: NetworkPod
 ) -> None:
-    # The kernel has no source address towards the Pod: an empty source is not a node address.
+    # The kernel then has no source address for packets to the Pod.
     network_node.inside.ip("-4", "address", "flush", "dev", "eth0")
     network_node.inside.ip("route", "add", "10.6.0.0/24", "dev", "eth0")
     network_pod.add(**CONF)
@@ -224,6 +224,8 @@ def test_packets_to_a_hijacked_destination_are_sent_through_the_node(
 
 def advertise(network: NetworkHarness, subnet: str) -> None:
     """Send one router advertisement with an autonomous on-link prefix."""
+    # RFC 4861 4.2 and 4.6.2: option 3 of 4 * 8 bytes, length 64, flags on-link and autonomous,
+    # lifetimes; then the prefix.
     prefix = struct.pack("!BBBBIII", 3, 4, 64, 0xC0, 3600, 3600, 0)
     prefix += socket.inet_pton(socket.AF_INET6, subnet)
     message = struct.pack("!BBHBBHII", ROUTER_ADVERTISEMENT, 0, 0, 64, 0, 0, 0, 0) + prefix

@@ -127,7 +127,7 @@ def test_a_del_without_an_agent_succeeds_and_the_next_agent_removes_the_attachme
 ) -> None:
     node.runtime.add(sandbox)
     node.agent.kill()
-    assert run(node, sandbox, "DEL") == {}
+    assert call_coordinator(node, sandbox, "DEL") == {}
     assert len(list((node.directory / "datapath").iterdir())) == 1
     sandbox.destroy()
     for _ in attempts():
@@ -153,7 +153,7 @@ def test_an_invalid_field_of_the_network_configuration_is_named(
 
 
 def test_status_succeeds_while_the_agent_is_ready(node: Node, sandbox: Sandbox) -> None:
-    assert run(node, sandbox, "STATUS", cniVersion="1.1.0") == {}
+    assert call_coordinator(node, sandbox, "STATUS", cniVersion="1.1.0") == {}
 
 
 def test_calls_of_the_coordinator_are_in_its_own_log(node: Node, sandbox: Sandbox) -> None:
@@ -166,11 +166,13 @@ def test_calls_of_the_coordinator_are_in_its_own_log(node: Node, sandbox: Sandbo
 
 
 def add_again(node: Node, sandbox: Sandbox, **changes: object) -> dict[str, object]:
-    """Run only the coordinator's ADD: main plugins refuse a second one."""
-    return run(node, sandbox, "ADD", **{"prevResult": sandbox.result, **changes})
+    """Run only the coordinator's ADD, because main plugins refuse a second ADD."""
+    return call_coordinator(node, sandbox, "ADD", **{"prevResult": sandbox.result, **changes})
 
 
-def run(node: Node, sandbox: Sandbox, command: str, **changes: object) -> dict[str, object]:
+def call_coordinator(
+    node: Node, sandbox: Sandbox, command: str, **changes: object
+) -> dict[str, object]:
     """Call only the coordinator."""
     conf = {
         **node.runtime.conflist()["plugins"][1],

@@ -21,7 +21,7 @@ TABLE = 500
 
 @pytest.fixture
 def node() -> Iterator[NamedNamespace]:
-    """A namespace with the rules of both families, and a foreign rule."""
+    """A namespace with the coordinator's rules of both families, and another program's rule."""
     require_namespaces()
     namespace = NamedNamespace(f"owt-{os.getpid()}-{secrets.token_hex(3)}")
     namespace.create()
@@ -33,7 +33,7 @@ def node() -> Iterator[NamedNamespace]:
 
 
 def test_only_the_rules_of_the_coordinator_are_removed(node: NamedNamespace) -> None:
-    assert removed(node) == {4, 6}
+    assert remove_rules_of(node) == {4, 6}
 
     assert "1000:" not in node.ip("rule") + node.ip("-6", "rule")
     assert "1001:" in node.ip("rule")
@@ -42,22 +42,22 @@ def test_only_the_rules_of_the_coordinator_are_removed(node: NamedNamespace) -> 
 def test_a_rule_stays_while_its_table_has_a_route(node: NamedNamespace) -> None:
     node.ip("route", "add", "10.6.0.9/32", "dev", "lo", "table", str(TABLE))
 
-    assert removed(node) == {6}
+    assert remove_rules_of(node) == {6}
     assert "1000:" in node.ip("rule")
 
 
-def removed(node: NamedNamespace) -> set[int]:
-    """The families whose rule was deleted."""
+def remove_rules_of(node: NamedNamespace) -> set[int]:
+    """Remove the coordinator's rules; return the families whose rule was deleted."""
     namespace = NetworkNamespace.open(str(node.path))
     executor = NetnsExecutor()
     try:
-        return executor.submit(namespace, clean).result()
+        return executor.submit(namespace, remove_rules_here).result()
     finally:
         executor.close()
         namespace.close()
 
 
-def clean() -> set[int]:
+def remove_rules_here() -> set[int]:
     """Remove the rules in the namespace of the calling thread."""
     with NetlinkSession.open() as netlink:
         return {rule.family for rule in remove_host_rules(netlink, TABLE)}

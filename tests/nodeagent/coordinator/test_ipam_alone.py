@@ -1,8 +1,7 @@
-"""Scenarios S04 and S05: the IPAM plugin with the main plugin of another CNI, and no coordinator.
+"""The IPAM plugin with the main plugin of another CNI, and without coordinator.
 
-See docs/contributing/compatibility-datapath.md.
-
-As in 10-calico.conflist and 10-weave.conflist, the CNI version is old, and the pool has no gateway.
+The tests cover Spiderpool's scenarios S04 and S05 (docs/contributing/compatibility-datapath.md). As
+in 10-calico.conflist and 10-weave.conflist, the CNI version is old, and the pool has no gateway.
 The main plugin is the standard bridge; two agents share a memory store.
 """
 
@@ -27,8 +26,7 @@ from core.eventstore.memory import MemoryStore
 from nodeagent.settings.agent_settings import Settings
 from ops import installer
 from ops.lab.programs import PLUGIN_DIRECTORIES
-from tests.support.agent_harness import AgentHarness as Agent
-from tests.support.agent_harness import running
+from tests.support.agent_harness import AgentHarness, running
 from tests.support.network_harness import OUTSIDE_ADDRESSES, NetworkHarness, NetworkNode, batch
 
 pytestmark = pytest.mark.netns
@@ -38,7 +36,7 @@ CNI_VERSION: Final = "0.3.0"
 
 
 class Scenario(NamedTuple):
-    """A pool of Spiderpool's documents."""
+    """A pool of Spiderpool's documents. ``total``: the number of its addresses."""
 
     subnet: str
     ips: str
@@ -55,7 +53,7 @@ SCENARIOS: Final = {
 class BridgedNode:
     """A node whose Pods are on a bridge with its uplink, and its agent."""
 
-    def __init__(self, node: NetworkNode, agent: Agent, plugins: Path) -> None:
+    def __init__(self, node: NetworkNode, agent: AgentHarness, plugins: Path) -> None:
         self.node = node
         self.agent = agent
         self.plugins = plugins
@@ -126,7 +124,14 @@ async def test_pods_of_another_main_plugin_get_addresses_of_a_pool_without_a_gat
     # The pool may have routes to other networks.
     outside = network.outside()
     route = Route("198.51.100.0/24", scenario.gateway.partition("/")[0])
-    pool = Pool("nginx", 4, scenario.subnet, (scenario.ips,), default=True, routes=(route,))
+    pool = Pool(
+        "nginx",
+        family=4,
+        subnet=scenario.subnet,
+        ips=(scenario.ips,),
+        default=True,
+        routes=(route,),
+    )
     assert pool_addresses(pool).size == scenario.total
     await first.agent.pool(pool.name, pool.subnet, *pool.ips, routes=(route,))
     pods = [network.namespace(f"web-{number}") for number in range(3)]

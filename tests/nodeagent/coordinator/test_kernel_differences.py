@@ -21,7 +21,9 @@ def test_after_an_add_there_is_no_difference(network_pod: NetworkPod) -> None:
     assert network_pod.check() == []
 
 
-def test_after_an_add_of_a_second_nic_neither_has_a_difference(network_pod: NetworkPod) -> None:
+def test_after_an_add_of_a_second_nic_both_nics_have_no_difference(
+    network_pod: NetworkPod,
+) -> None:
     network_pod.add(**CONF)
     network_pod.macvlan("net1", "10.7.0.101/24")
     network_pod.add("net1", podDefaultRouteNic="net1", **CONF)
@@ -109,7 +111,7 @@ def test_rules_that_one_listing_lacks_are_no_difference(
 
     monkeypatch.setattr(NetlinkSession, "rules", skip_rules_once)
     assert network_pod.check() == []
-    assert next(is_first, None) is None
+    assert next(is_first, None) is None, "the rules were listed"
 
 
 def test_a_nic_without_an_add_has_no_attachment_record(network_pod: NetworkPod) -> None:

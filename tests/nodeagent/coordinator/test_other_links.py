@@ -34,7 +34,9 @@ pytestmark = pytest.mark.uml
 CONF: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICE_CIDRS)}
 CLUSTER_IPS: Final = ("10.96.0.10", "fd00:96::10")
 FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
-IPTABLES: Final = ("iptables-legacy", "ip6tables-legacy")
+"""The index of a family in pairs of addresses."""
+
+IPTABLES: Final = ("iptables-legacy", "ip6tables-legacy")  # by the index of the family
 VLAN: Final = 100
 _ports: Final = itertools.count(1_000)
 
@@ -78,7 +80,7 @@ def ipvlan_pod(network: NetworkHarness, node: NetworkNode, number: int) -> Netwo
 def translate(node: NetworkNode, family: int, address: str, backend: str, port: int) -> None:
     """Add the rules that kube-proxy has for a ClusterIP.
 
-    For an address of the node they are those of a NodePort with externalTrafficPolicy Local.
+    If ``address`` is the node's, add the rules for a NodePort with externalTrafficPolicy Local.
     """
     match = ("-d", address, "-p", "tcp", "--dport", str(port))
     table = (IPTABLES[family], "-t", "nat", "-A")
@@ -180,7 +182,7 @@ def test_a_switch_that_knows_only_the_nodes_forwards_ipvlan_but_not_macvlan(
 
 
 class SecondNetwork:
-    """A second network, untagged or a VLAN, to which tests connect further NICs of nodes."""
+    """A second network of the nodes, untagged or a VLAN, with a router."""
 
     def __init__(self, network: NetworkHarness, *, tagged: bool) -> None:
         self.network = network
@@ -201,6 +203,7 @@ class SecondNetwork:
         )
 
     def plug(self, node: NetworkNode, *names: str) -> None:
+        """Give the node NICs with these names in this network."""
         for name in names:
             port = f"second-{next(self.nics)}"
             batch(
@@ -210,7 +213,7 @@ class SecondNetwork:
             )
 
 
-def prepare(node: NetworkNode, *interfaces: str, **fields: Any) -> str:
+def create_links(node: NetworkNode, *interfaces: str, **fields: Any) -> str:
     """Create the links as ifacer does, and return the name of the main plugin's master."""
     conf = {"cniVersion": "1.0.0", "interfaces": interfaces} | fields
     links = read_conf(json.dumps(conf).encode()).links
@@ -238,7 +241,7 @@ def test_pods_on_links_of_ifacer_reach_each_other_and_their_nodes(
     for number, node in enumerate(nodes, 101):
         second_network.plug(node, *nics)
         pod = network.pod(node)
-        parent = prepare(node, *nics, **fields)
+        parent = create_links(node, *nics, **fields)
         pod.macvlan("eth0", f"10.8.0.{number}/24", f"fd00:8::{number}/64", parent=parent)
         pod.add(**CONF)
         assert pod.check() == []
@@ -299,14 +302,14 @@ def test_a_bond_that_an_administrator_put_into_a_vrf_stays_in_it(
 ) -> None:
     node = network.node()
     SecondNetwork(network, tagged=True).plug(node, "ens3", "ens4")
-    prepare(node, "ens3", "ens4", **BOND)
+    create_links(node, "ens3", "ens4", **BOND)
     batch(
         node.inside,
         "link add storage type vrf table 77",
         "link set storage up",
         "link set bd0 master storage",
     )
-    parent = prepare(node, "ens3", "ens4", vlanID=VLAN, **BOND)
+    parent = create_links(node, "ens3", "ens4", vlanID=VLAN, **BOND)
     assert "master storage" in node.inside.ip("link", "show", "dev", "bd0")
     pod = network.pod(node)
     pod.macvlan("eth0", "10.8.0.101/24", "fd00:8::101/64", parent=parent)

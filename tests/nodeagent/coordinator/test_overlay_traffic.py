@@ -35,6 +35,8 @@ CM_OVERLAY: Final = ("10.244.1.5", "fd00:244:0:1::5")
 CM_UNDERLAY: Final = ("10.6.0.101", "fd00:6::101")
 M_UNDERLAY: Final = ("10.6.0.102", "fd00:6::102")
 FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
+"""The index of a family in pairs of addresses."""
+
 _ports: Final = itertools.count(2_000)
 
 

@@ -23,8 +23,7 @@ from tests.nodeagent.rdma.scripted_kernel import EXCLUSIVE_MODE, SHARED_MODE, De
 from tests.support.network_harness import NetworkHarness, NetworkNode, NetworkPod
 
 VF = "0000:3b:00.2"
-DEVICE = Device("mlx5_4", 1, 1, (Port("eth0"),))
-PREFIX = "0a:1b"
+DEVICE = Device("mlx5_4", node_guid=1, system_guid=1, ports=(Port("eth0"),))
 
 pytestmark = pytest.mark.netns
 
@@ -41,7 +40,7 @@ class Rdma(NamedTuple):
     @property
     def holder(self) -> str:
         """Whose namespace has the device: "node" or "pod"."""
-        (identity,) = self.kernel.where(DEVICE.name)
+        (identity,) = self.kernel.namespaces_of(DEVICE.name)
         return {self.node: "node", self.pod: "pod"}[identity]
 
 
@@ -55,6 +54,7 @@ def rdma(
     kernel = Kernel(EXCLUSIVE_MODE)
     node, pod = network_node.held.identity, network.hold(network_pod.inside).identity
     kernel.devices = {node: (DEVICE,), pod: ()}
+    # The last argument finds the PCI device of a link; the Pod's macvlan has none.
     mover = RdmaIsolation(
         network.executor, network_node.held, PciFiles(tree.root), kernel.open, lambda _: VF
     )
@@ -169,6 +169,7 @@ def test_a_device_that_another_plugin_moved_is_not_moved(
     """An InfiniBand port has no link ("")."""
     moved = DEVICE._replace(ports=(Port(link),))
     rdma.kernel.devices = {rdma.node: (), rdma.pod: (moved,)}
+    # The node's /sys does not show a device that is in another namespace.
     (rdma.vf / "infiniband").rename(rdma.vf / "moved")
 
     network_pod.add(rdmaIsolation=True)

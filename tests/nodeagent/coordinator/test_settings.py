@@ -88,9 +88,12 @@ def test_the_filter_of_the_node_is_set_only_if_it_is_configured() -> None:
     [
         ({}, DetectionTiming()),
         ({"retries": 0, "interval": "", "timeout": ""}, DetectionTiming()),
-        ({"retries": 5}, DetectionTiming(5)),
-        ({"interval": "10ms", "timeout": "1m30.5s"}, DetectionTiming(None, 0.01, 90.5)),
-        ({"interval": "+.5s", "timeout": "1h"}, DetectionTiming(None, 0.5, 3600.0)),
+        ({"retries": 5}, DetectionTiming(probes=5)),
+        (
+            {"interval": "10ms", "timeout": "1m30.5s"},
+            DetectionTiming(interval_s=0.01, timeout_s=90.5),
+        ),
+        ({"interval": "+.5s", "timeout": "1h"}, DetectionTiming(interval_s=0.5, timeout_s=3600.0)),
     ],
 )
 def test_options_of_detection_are_a_count_and_go_durations(
@@ -101,7 +104,7 @@ def test_options_of_detection_are_a_count_and_go_durations(
 
 def test_options_of_detection_are_not_merged() -> None:
     settings_used = settings({"detectOptions": {"timeout": "2s"}}, detectOptions={"retries": 7})
-    assert settings_used.detection == DetectionTiming(7)
+    assert settings_used.detection == DetectionTiming(probes=7)
     assert settings({"detectOptions": {"timeout": "2s"}}).detection.timeout_s == 2
 
 

@@ -1,7 +1,7 @@
 """Traffic of underlay Pods with macvlan on a bridge; see docs/reference/networks.md, "Traffic".
 
-A macvlan interface cannot reach its own parent, so that all traffic between a Pod and its node uses
-the coordinator's routes.
+A macvlan interface cannot reach its own parent, so all traffic between a Pod and its node uses the
+coordinator's routes.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ CONF: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICE_CIDRS)}
 OWN_MARK: Final = 0x4D
 CLUSTER_IPS = ("10.96.0.10", "fd00:96::10")
 FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
+"""The index of a family in pairs of addresses."""
 
 
 class Pods:
-    """Two underlay Pods, on two nodes."""
+    """Two underlay Pods, on two nodes; the coordinator has set them up."""
 
     def __init__(self, network: NetworkHarness) -> None:
         self.nodes = (network.node("n1"), network.node("n2"))
@@ -146,7 +147,7 @@ def test_a_pod_and_a_host_outside_reach_each_other(
 def test_a_node_port_of_the_whole_cluster_is_answered_by_the_node(
     network: NetworkHarness, pods: Pods, family: int
 ) -> None:
-    # externalTrafficPolicy Cluster: any node accepts it, and uses its own address.
+    # externalTrafficPolicy Cluster: any node accepts the connection, and uses its own address.
     outside = network.outside()
     address = pods.addresses(0)[family]
     for number, node in enumerate(pods.nodes):
@@ -243,7 +244,7 @@ def test_a_new_mac_address_is_announced(network: NetworkHarness, network_pod: Ne
 
 @FAMILIES
 @pytest.mark.parametrize("backend", [NftReplyMarkRules, IptablesReplyMarkRules])
-def test_packets_of_a_pod_keep_the_mark_that_it_gives_them(
+def test_packets_of_a_pod_keep_the_mark_that_the_pod_sets(
     network: NetworkHarness,
     network_pod: NetworkPod,
     backend: type[ReplyMarkRules],

@@ -38,7 +38,7 @@ def test_netlink_numbers_equal_those_of_pyroute2() -> None:
     ours = {name: value for name, value in vars(numbers).items() if name.isupper()}
     theirs = {name: number_of_pyroute2(name) for name in ours}
     known = {name: number for name, number in theirs.items() if number is not None}
-    assert len(known) > 60
+    assert len(known) > 60, "pyroute2 has most of the numbers"
     assert {name: ours[name] for name in known} == known
 
 
@@ -66,7 +66,14 @@ def test_pyroute2_decodes_a_request_for_a_veth_pair() -> None:
 )
 def test_pyroute2_decodes_a_request_for_a_route(to: str, via: str, source: str | None) -> None:
     source_address = None if source is None else parse_address(source)
-    route = KernelRoute(parse_cidr(to), 3, parse_address(via), 500, source_address, metric=7)
+    route = KernelRoute(
+        parse_cidr(to),
+        link=3,
+        gateway=parse_address(via),
+        table=500,
+        source=source_address,
+        metric=7,
+    )
     read = decoded(requests.add_route(route), rtmsg.rtmsg)
     length = int(to.partition("/")[2])
     assert read["dst_len"] == length
@@ -79,7 +86,7 @@ def test_pyroute2_decodes_a_request_for_a_route(to: str, via: str, source: str |
 
 
 def test_pyroute2_decodes_a_request_for_a_multipath_route() -> None:
-    hops = (Hop(3, parse_address("10.9.0.1")), Hop(4, parse_address("10.9.0.2"), 5))
+    hops = (Hop(3, parse_address("10.9.0.1")), Hop(4, parse_address("10.9.0.2"), weight=5))
     read = decoded(
         requests.add_route(KernelRoute(parse_cidr("0.0.0.0/0"), table=77, hops=hops)), rtmsg.rtmsg
     )
@@ -87,12 +94,13 @@ def test_pyroute2_decodes_a_request_for_a_multipath_route() -> None:
         (hop["oif"], hop["hops"], hop.get_attr("RTA_GATEWAY"))
         for hop in read.get_attr("RTA_MULTIPATH")
     ]
+    # The kernel's field ``hops`` is the weight minus 1.
     assert decoded_hops == [(3, 0, "10.9.0.1"), (4, 4, "10.9.0.2")]
 
 
 def test_pyroute2_decodes_requests_for_rules_addresses_and_neighbours() -> None:
     address = parse_address("fd00:9::7")
-    rule = RoutingRule(6, 101, 999, parse_cidr("fd00:9::7/128"), mark=1)
+    rule = RoutingRule(6, table=101, priority=999, source=parse_cidr("fd00:9::7/128"), mark=1)
     read = decoded(requests.add_rule(rule), fibmsg.fibmsg)
     names = ("FRA_SRC", "FRA_PRIORITY", "FRA_TABLE", "FRA_FWMARK", "FRA_FWMASK")
     assert [read.get_attr(name) for name in names] == ["fd00:9::7", 999, 101, 1, 0xFFFFFFFF]

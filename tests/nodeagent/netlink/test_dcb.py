@@ -23,17 +23,19 @@ OF_V0 = b"\x07\0\x01\0v0\0\0"
 
 
 class Recorder:
-    """Replaces a session: records the requests and confirms every change."""
+    """Replaces a session: records the requests and acknowledges every change."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
 
     def apply(self, batch: list[Request]) -> list[RequestOutcome]:
         self.requests += batch
+        # A header, and attribute IEEE (13) with the status 0.
         return [RequestOutcome(answer=b"\0\0\0\0\x05\0\x0d\0\0\0\0\0")]
 
 
 def recorded() -> tuple[Recorder, NetlinkSession]:
+    """A recorder, and the same recorder with the type of a session."""
     recorder = Recorder()
     return recorder, cast("Any", recorder)
 
@@ -73,14 +75,15 @@ def test_a_pfc_request_keeps_the_drivers_other_values() -> None:
         dcb.set_pfc(session, "v0", (3, 5))
 
         read = dcb.read_dcb(session, "v0")
-    assert read == DcbSettings(frozenset({3, 5}), ets=EtsSettings(tuple(range(8)), (None,) * 8, 8))
+    ets = EtsSettings(classes=tuple(range(8)), bandwidths=(None,) * 8, classes_max=8)
+    assert read == DcbSettings(frozenset({3, 5}), ets=ets)
     assert link.pfc == before[:1] + b"\x28" + before[2:], "delay and capabilities stay"
 
 
 def test_an_ets_request_keeps_the_drivers_other_values() -> None:
     link = DcbLink()
     executor = DcbExecutor({"v0": link})
-    ets = EtsSettings((0, 0, 0, 0, 0, 1, 2, 0), (40, 60, None))
+    ets = EtsSettings(classes=(0, 0, 0, 0, 0, 1, 2, 0), bandwidths=(40, 60, None))
 
     with executor.session(executor.own_namespace) as session:
         dcb.set_ets(session, "v0", ets)
@@ -105,7 +108,8 @@ def test_an_answer_that_nothing_had_to_be_changed_is_no_error() -> None:
     assert executor.changes == 1
 
 
-def test_the_drivers_errno_is_in_one_byte_of_an_acknowledged_change() -> None:
+def test_a_change_that_the_driver_refuses_raises_an_error_with_the_drivers_errno() -> None:
+    """The kernel acknowledges the request; the driver's errno is in one byte of the answer."""
     link = DcbLink()
     executor = DcbExecutor({"v0": link})
     link.status = -EOPNOTSUPP

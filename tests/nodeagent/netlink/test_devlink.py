@@ -22,9 +22,14 @@ from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.sriov.vf_links import KernelVfLinks
 
 FAMILY = 21
+"""The number that the scripted kernel gives the family devlink."""
+
 NIC = "0000:3b:00.0"
 NAME = b"\x08\0\x01\0pci\0\x11\0\x02\x000000:3b:00.0\0\0\0\0"
+"""The attributes DEVLINK_ATTR_BUS_NAME and DEVLINK_ATTR_DEV_NAME of ``NIC``."""
+
 HEADER = struct.Struct("=IHHII")
+"""Struct nlmsghdr: length, type, flags, sequence number, port."""
 
 
 class ScriptedKernel:
@@ -51,6 +56,7 @@ class ScriptedKernel:
         while data := self._far.recv(1 << 16):
             self.requests.append(data)
             _, kind, _, sequence, _ = HEADER.unpack_from(data)
+            # A request for a family has the type 0x10 (GENL_ID_CTRL).
             if kind == 0x10 and self._has_devlink:
                 body = struct.pack("=BBHHHHxx", 1, 2, 0, 6, 1, FAMILY)
                 self._far.send(HEADER.pack(16 + len(body), kind, 0, sequence, 0) + body)
@@ -74,7 +80,7 @@ def test_the_eswitch_mode_is_set_by_pci_address() -> None:
         b"\x1e\x01\0\0"  # DEVLINK_CMD_ESWITCH_SET, version 1
         b"\x08\0\x01\0pci\0"
         b"\x11\0\x02\x000000:3b:00.0\0\0\0\0"
-        b"\x06\0\x19\0\x01\0\0\0"
+        b"\x06\0\x19\0\x01\0\0\0"  # DEVLINK_ATTR_ESWITCH_MODE: switchdev
     )
 
 
@@ -138,7 +144,7 @@ def test_a_nic_without_eswitch_modes_is_left_out(errno: int) -> None:
 
 
 def test_a_mode_that_cannot_be_read_is_not_taken_for_legacy() -> None:
-    """Else a policy for switchdev would set the mode anew and remove the virtual functions."""
+    """Otherwise a policy for switchdev would set the mode anew and remove the VFs."""
     kernel = ScriptedKernel(EBUSY)
 
     with pytest.raises(DatapathError, match=f"cannot read the eSwitchMode of {NIC}"):

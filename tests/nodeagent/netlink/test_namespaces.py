@@ -77,7 +77,7 @@ def test_an_exception_inside_a_namespace_is_raised_for_its_caller_only(
     assert executor.run(executor.own_namespace, current_netns) == current_netns()
 
 
-def test_a_cancelled_function_is_not_run_and_others_are(
+def test_a_cancelled_function_is_not_run_and_later_functions_are_run(
     executor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
     is_running, may_end = threading.Event(), threading.Event()
@@ -117,10 +117,10 @@ def test_a_thread_that_cannot_return_is_replaced(
     assert executor.run(executor.own_namespace, threading.get_ident) != first_thread
 
 
-def test_after_run_directly_a_thread_enters_the_namespace_itself_and_returns(
+def test_a_thread_that_may_enter_namespaces_enters_one_itself_and_returns(
     executor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
-    with ThreadPoolExecutor(1, initializer=executor.run_directly) as workers:
+    with ThreadPoolExecutor(1, initializer=executor.let_thread_enter_namespaces) as workers:
         inside = workers.submit(executor.run, namespace, current_netns).result()
         own_netns = workers.submit(current_netns).result()
         assert (
@@ -134,7 +134,7 @@ def test_after_run_directly_a_thread_enters_the_namespace_itself_and_returns(
     assert executor._thread is None
 
 
-def test_after_run_directly_a_thread_that_could_not_return_returns_before_its_next_function(
+def test_a_thread_that_could_not_return_from_a_namespace_returns_before_its_next_function(
     executor: NetnsExecutor, namespace: NetworkNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enter = namespaces._enter
@@ -152,7 +152,7 @@ def test_after_run_directly_a_thread_that_could_not_return_returns_before_its_ne
 
     expected = links_of_own_namespace()
     monkeypatch.setattr(namespaces, "_enter", fail_second_time)
-    with ThreadPoolExecutor(1, initializer=executor.run_directly) as workers:
+    with ThreadPoolExecutor(1, initializer=executor.let_thread_enter_namespaces) as workers:
         with pytest.raises(OSError, match="not allowed"):
             workers.submit(executor.run, namespace, current_netns).result()
         assert workers.submit(links_of_own_namespace).result() == expected
@@ -227,11 +227,11 @@ def test_a_sysctl_with_the_desired_value_is_not_written(
     # A new namespace inherits the value of the machine.
     write_sysctls(executor, namespace, {FORWARD: "0"})
 
-    def noting_write(fd: int, data: bytes) -> int:
+    def record_write(fd: int, data: bytes) -> int:
         written.append(data)
         return write(fd, data)
 
-    monkeypatch.setattr(os, "write", noting_write)
+    monkeypatch.setattr(os, "write", record_write)
     for value in ("1", "1", "0"):
         write_sysctls(executor, namespace, {FORWARD: value})
     assert written == [b"1", b"0"]

@@ -36,8 +36,9 @@ from tests.support.deadlines import attempts
 pytestmark = pytest.mark.netns
 
 NEAR_MAC = bytes.fromhex("021122334455")
-CHANGES: Final = 50
 FAR_MAC = bytes.fromhex("0a0102030405")
+CHANGES: Final = 50
+"""How often addresses are added and deleted while others are listed."""
 
 
 def address(text: str) -> Address:
@@ -82,15 +83,19 @@ def test_a_veth_pair_is_created_with_its_peer_in_the_other_namespace(
 
 @pytest.mark.parametrize("text", ["10.9.0.7", "fd00:9::7"])
 def test_an_added_address_is_listed(session: NetlinkSession, veth: Link, text: str) -> None:
-    expected = LinkAddress(veth.ifindex, address(text), 24, 0, n.IFA_F_NODAD)
+    expected = LinkAddress(veth.ifindex, address(text), 24, flags=n.IFA_F_NODAD)
     session.apply([requests.add_address(expected)])
     (listed,) = [
-        a for a in session.addresses(expected.address.family) if a.address == expected.address
+        entry
+        for entry in session.addresses(expected.address.family)
+        if entry.address == expected.address
     ]
     assert listed._replace(flags=0) == expected._replace(flags=0)
     assert listed.flags & n.IFA_F_PERMANENT
     session.apply([requests.delete_address(expected), requests.delete_address(expected)])
-    assert expected.address not in [a.address for a in session.addresses(expected.address.family)]
+    assert expected.address not in [
+        entry.address for entry in session.addresses(expected.address.family)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -140,9 +145,9 @@ def test_an_added_multipath_route_is_listed(session: NetlinkSession, veth: Link)
 def test_added_rules_are_listed(session: NetlinkSession, own_address: str) -> None:
     family = address(own_address).family
     expected = [
-        RoutingRule(family, 500, 1000),
-        RoutingRule(family, 100, 1000, mark=1, mask=0xFFFFFFFF),
-        RoutingRule(family, 101, 999, host_prefix(address(own_address))),
+        RoutingRule(family, table=500, priority=1000),
+        RoutingRule(family, table=100, priority=1000, mark=1, mask=0xFFFFFFFF),
+        RoutingRule(family, table=101, priority=999, source=host_prefix(address(own_address))),
     ]
     session.apply([requests.add_rule(rule) for rule in (*expected, *expected)])
     found = [rule for rule in session.rules(family) if rule.table in (100, 101, 500)]
@@ -162,7 +167,9 @@ def test_a_neighbour_entry_replaces_an_earlier_one(
     found = [entry for entry in session.neighbours(expected.address.family) if entry.mac == FAR_MAC]
     assert found == [expected]
     session.apply([requests.delete_neighbour(expected), requests.delete_neighbour(expected)])
-    assert expected.address not in [e.address for e in session.neighbours(expected.address.family)]
+    assert expected.address not in [
+        entry.address for entry in session.neighbours(expected.address.family)
+    ]
 
 
 def test_route_to_returns_the_kernels_route_or_none(session: NetlinkSession, veth: Link) -> None:
@@ -192,7 +199,9 @@ def test_a_listing_of_both_families_has_ipv4_before_ipv6(
         session.apply(
             [
                 requests.add_address(on_link),
-                requests.add_rule(RoutingRule(address(own_address).family, 500, 1000)),
+                requests.add_rule(
+                    RoutingRule(address(own_address).family, table=500, priority=1000)
+                ),
                 requests.set_neighbour(Neighbour(veth.ifindex, address(far), FAR_MAC)),
             ]
         )
@@ -213,9 +222,9 @@ def test_the_error_of_a_refused_request_names_it_and_the_kernels_reason(
 def test_outcomes_are_in_the_order_of_requests_and_requests_after_a_refused_one_are_executed(
     session: NetlinkSession,
 ) -> None:
-    rules = [RoutingRule(4, 500, priority) for priority in range(1000, 1300)]
+    rules = [RoutingRule(4, table=500, priority=priority) for priority in range(1000, 1300)]
     expected = [requests.add_rule(rule) for rule in rules]
-    refused = requests.add_route(KernelRoute(prefix("10.20.0.0/16"), 99))
+    refused = requests.add_route(KernelRoute(prefix("10.20.0.0/16"), link=99))  # no such link
     outcomes = session.attempt([*expected[:100], refused, *expected[100:], expected[0]])
     assert outcomes[100].errno
     assert outcomes[-1].errno == EEXIST
@@ -236,14 +245,14 @@ def test_requests_whose_answers_were_lost_are_sent_again(
         return receive()
 
     monkeypatch.setattr(session, "_receive", losing_first)
-    rules = [RoutingRule(4, 500, 1000), RoutingRule(4, 501, 1001)]
+    rules = [RoutingRule(4, table=500, priority=1000), RoutingRule(4, table=501, priority=1001)]
     assert session.apply([requests.add_rule(rule) for rule in rules]) == [
         RequestOutcome(),
         RequestOutcome(),
     ]
     assert [rule for rule in session.rules(4) if rule.table in (500, 501)] == [
-        RoutingRule(4, 500, 1000),
-        RoutingRule(4, 501, 1001),
+        RoutingRule(4, table=500, priority=1000),
+        RoutingRule(4, table=501, priority=1001),
     ]
 
 
@@ -252,7 +261,7 @@ def test_a_full_receive_buffer_loses_no_request(
     session: NetlinkSession, monkeypatch: pytest.MonkeyPatch, queue_bytes: int
 ) -> None:
     """Real ENOBUFS: a send has more answers than the receive buffer holds."""
-    rules = [RoutingRule(4, 500, priority) for priority in range(1000, 1128)]
+    rules = [RoutingRule(4, table=500, priority=priority) for priority in range(1000, 1128)]
     existing = rules[:120]
     session.apply([requests.add_rule(rule) for rule in existing])
     overruns = []
@@ -289,7 +298,7 @@ def test_a_listing_during_changes_has_all_stable_objects_or_is_an_error(
                 other.apply([requests.delete_address(entry) for entry in temporary])
 
     expected = [entry.address for entry in stable]
-    with ThreadPoolExecutor(1, initializer=executor.run_directly) as worker:
+    with ThreadPoolExecutor(1, initializer=executor.let_thread_enter_namespaces) as worker:
         changing = worker.submit(change)
         listed = 0
         while not changing.done() or not listed:
@@ -309,7 +318,7 @@ def test_missing_answers_raise_netlink_lost(
 ) -> None:
     monkeypatch.setattr(session, "_receive", lambda: None)
     with pytest.raises(NetlinkLost, match="1 of 1 answers"):
-        session.apply([requests.add_rule(RoutingRule(4, 500, 1000))])
+        session.apply([requests.add_rule(RoutingRule(4, table=500, priority=1000))])
     with pytest.raises(NetlinkLost, match="list IPv4 rules"):
         session.rules(4)
 
@@ -334,7 +343,9 @@ def test_an_interrupted_listing_is_read_again(
 
 
 def test_the_rest_of_an_aborted_listing_is_discarded(session: NetlinkSession) -> None:
-    session.apply([requests.add_rule(RoutingRule(4, 500, p)) for p in range(1000, 1500)])
+    session.apply(
+        [requests.add_rule(RoutingRule(4, table=500, priority=p)) for p in range(1000, 1500)]
+    )
 
     def abort(_: memoryview) -> None:
         raise RuntimeError
@@ -373,5 +384,5 @@ def test_a_session_stays_in_the_namespace_where_it_was_opened(
     session: NetlinkSession, veth: Link
 ) -> None:
     assert {link.name for link in session.links()} == {"lo", "near"}
-    with NetlinkSession.open() as own_address:
-        assert "near" not in {link.name for link in own_address.links()}
+    with NetlinkSession.open() as own_session:
+        assert "near" not in {link.name for link in own_session.links()}

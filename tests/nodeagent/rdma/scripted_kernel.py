@@ -1,7 +1,8 @@
 """A simulated kernel with RDMA netlink, for machines without RDMA; its answers are bytes.
 
 The simulation shares only headers and attributes with ``nodeagent.netlink.rdma``. ``tests/vm`` runs
-the same requests on a real kernel.
+the same requests on a real kernel. The numbers of commands and attributes are those of
+include/uapi/rdma/rdma_netlink.h.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Device(NamedTuple):
 
 
 class Kernel:
-    """The devices of each namespace, and the RDMA mode.
+    """The devices of each namespace, and the RDMA mode; ``open`` connects a client.
 
     ``mode`` is None for an old kernel, which has no such attribute. ``refusal``: the error number
     for changes; 0 accepts them.
@@ -64,7 +65,7 @@ class Kernel:
             return None
         return RdmaSocket(cast("Any", _Socket(self, namespace.identity)))
 
-    def where(self, name: str) -> list[NamespaceIdentity]:
+    def namespaces_of(self, name: str) -> list[NamespaceIdentity]:
         """The namespaces that have the named device."""
         return [
             identity
@@ -100,10 +101,10 @@ class _Socket:
         self._answers: list[bytes] = []
 
     def settimeout(self, _: float) -> None:
-        """It never waits."""
+        """Do nothing: the socket never waits."""
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing: there is nothing to close."""
 
     def send(self, request: bytes) -> None:
         kind, flags = struct.unpack_from("=HH", request, 4)
@@ -114,24 +115,24 @@ class _Socket:
         device, port = u32(request_body.get(1)), u32(request_body.get(3))
         match command:
             case 1:
-                self._answers = self._listed(kind)
+                self._answers = self._listed_devices(kind)
             case 5:
-                self._answers = self._ports(kind, device)
-            case 2:
+                self._answers = self._listed_ports(kind, device)
+            case 2:  # attribute 68 is the descriptor of the new namespace
                 number = self._kernel.move(device, self._identity, u32(request_body.get(68)))
                 self._answers = [_message(ERROR, struct.pack("=i", -number))]
-            case 7:
+            case 7:  # attribute 66 is the mode
                 number = self._kernel.change_mode(request_body[66][0])
                 self._answers = [_message(ERROR, struct.pack("=i", -number))]
             case 6:
-                self._answers = self._system(kind)
+                self._answers = self._current_mode(kind)
             case _:
                 self._answers = self._counters(kind, device, port)
 
     def recv(self, _: int) -> bytes:
         return self._answers.pop(0)
 
-    def _listed(self, kind: int) -> list[bytes]:
+    def _listed_devices(self, kind: int) -> list[bytes]:
         bodies = (
             attribute_u32(1, number)
             + attribute_text(2, device.name)
@@ -141,15 +142,15 @@ class _Socket:
         )
         return [*(_message(kind, body) for body in bodies), _message(DONE, bytes(4))]
 
-    def _ports(self, kind: int, device: int) -> list[bytes]:
+    def _listed_ports(self, kind: int, device: int) -> list[bytes]:
         bodies = (
             attribute_u32(3, number) + (attribute_text(51, port.link) if port.link else b"")
             for number, port in enumerate(self._devices[device].ports, 1)
         )
-        # All in one datagram, as the kernel does where there is room.
+        # The kernel also sends all ports and the end in one datagram if they fit.
         return [b"".join((*(_message(kind, body) for body in bodies), _message(DONE, bytes(4))))]
 
-    def _system(self, kind: int) -> list[bytes]:
+    def _current_mode(self, kind: int) -> list[bytes]:
         return [_message(kind, b"" if self._mode is None else attribute(66, bytes([self._mode])))]
 
     def _counters(self, kind: int, device: int, port: int) -> list[bytes]:

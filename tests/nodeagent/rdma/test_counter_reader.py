@@ -5,6 +5,7 @@ In exclusive mode each RDMA device belongs to one network namespace.
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,14 @@ from tests.support.emulation import needs_driver_ioctls
 from tests.support.link import NAMESPACES_FOLDER, Link, ip
 
 CARD = 0x506B4B0300AABBCC
+"""The GUID of the card."""
+
 LINK = "no-link-0"
-ON_THE_NODE = Device("mlx5_0", CARD, CARD, (Port(LINK, {"np_cnp_sent": 4}),))
+"""The name of a link that does not exist on this machine."""
+
+ON_THE_NODE = Device(
+    "mlx5_0", node_guid=CARD, system_guid=CARD, ports=(Port(LINK, {"np_cnp_sent": 4}),)
+)
 
 
 @pytest.fixture
@@ -42,7 +49,9 @@ class Pod:
         station = link.station(*addresses)
         self.netns = Path(station.netns)
         (directory / self.netns.name).symlink_to(station.netns)
-        device = Device("mlx5_4", 1, CARD, (Port("eth0", {"rx_write_requests": 3}),))
+        device = Device(
+            "mlx5_4", node_guid=1, system_guid=CARD, ports=(Port("eth0", {"rx_write_requests": 3}),)
+        )
         with NetworkNamespace.open(station.netns) as namespace:
             kernel.devices[namespace.identity] = (device,)
 
@@ -90,7 +99,7 @@ def test_a_virtual_function_has_no_traffic_class(
 def test_the_second_port_of_a_card_has_a_traffic_class(
     executor: NetnsExecutor, kernel: Kernel, tmp_path: Path
 ) -> None:
-    """Its GUID differs from the system GUID, as that of a virtual function does."""
+    """The port's GUID differs from the system GUID, as the GUID of a virtual function does."""
     kernel.devices[executor.own_namespace.identity] = (ON_THE_NODE._replace(node_guid=CARD + 1),)
     directory = tmp_path / "class/infiniband/mlx5_0/tc/1"
     directory.mkdir(parents=True)
@@ -107,7 +116,9 @@ def test_each_port_of_a_card_has_the_link_with_its_own_guid(
     """No port of a ConnectX-3 has the GUID of the device."""
     card = Card(tmp_path / "sys", "connectx3-two-ports")
     ports = (Port("", {"port_xmit_wait": 1}), Port("", {"port_xmit_wait": 2}))
-    device = Device("mlx4_0", 0x0002C90300F9BFA0, 0x0002C90300F9BFA3, ports)
+    device = Device(
+        "mlx4_0", node_guid=0x0002C90300F9BFA0, system_guid=0x0002C90300F9BFA3, ports=ports
+    )
     kernel.devices[executor.own_namespace.identity] = (device,)
     addresses = [card.read(card.path / f"net/ib{number}/address") for number in range(2)]
     links = [
@@ -157,10 +168,14 @@ def test_a_device_without_a_link_is_left_out_unless_a_mac_address_matches_its_gu
 ) -> None:
     kernel.mode = EXCLUSIVE_MODE
     pod = Pod(link, kernel, tmp_path, "10.6.0.17/24")
+    # The GUID of the Pod's MAC address, which is one less than that of the next station.
     guid = 0x020000FFFE000000 + int(link.station().mac.rpartition(":")[2], 16) - 1
     ports = (Port("", {"np_cnp_sent": 1}),)
     with NetworkNamespace.open(str(pod.netns)) as namespace:
-        devices = (Device("mlx5_4", guid, CARD, ports), Device("mlx5_5", 9, CARD, ports))
+        devices = (
+            Device("mlx5_4", node_guid=guid, system_guid=CARD, ports=ports),
+            Device("mlx5_5", node_guid=9, system_guid=CARD, ports=ports),
+        )
         kernel.devices[namespace.identity] = devices
 
     _, namespace_ports = CounterReader(executor, (tmp_path,), tmp_path).read().namespaces
@@ -246,7 +261,7 @@ def test_statistics_and_speed_of_a_link_come_from_its_driver(
 ) -> None:
     with (
         NetworkNamespace.open(link.station().netns) as namespace,
-        executor.socket(namespace, 2, 2, 0) as inside,
+        executor.socket(namespace, socket.AF_INET, socket.SOCK_DGRAM, 0) as inside,
     ):
         assert ethtool.statistics(inside, "eth0")["peer_ifindex"] > 0
         assert ethtool.speed_mbps(inside, "eth0") == 10_000

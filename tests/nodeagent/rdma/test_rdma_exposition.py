@@ -61,7 +61,7 @@ async def sample_values(exposed: RdmaExposition) -> list[str]:
 
 
 def value_of(metrics: AgentMetrics, name: str) -> float:
-    (reading,) = (each for each in metrics.readings if each.name == f"orbweaver_{name}")
+    (reading,) = (found for found in metrics.readings if found.name == f"orbweaver_{name}")
     return reading.value()
 
 
@@ -74,7 +74,7 @@ async def test_every_scrape_reads_the_counters_again(reader: ScriptedReader) -> 
     await exposed.close()
 
 
-async def test_a_scrape_does_not_wait_for_a_read_that_hangs_and_starts_no_second_one(
+async def test_a_scrape_does_not_wait_for_a_read_that_hangs_and_starts_no_second_read(
     reader: ScriptedReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rdma_exposition, "REFRESH_S_MAX", 0.01)

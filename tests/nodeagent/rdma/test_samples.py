@@ -19,15 +19,17 @@ from nodeagent.rdma.samples import counter_name, guid_text, samples_of, text_of
 
 GOLDEN = Path(__file__).with_name("scrape.txt")
 CARD = 0x506B4B0300AABBCC
-FUNCTION = 0x0211223344556677
+"""The GUID of the card and of its physical function."""
+
+VF_GUID = 0x0211223344556677
 
 PF = RdmaPortLink(
     "mlx5_0",
     "ens1f0",
-    CARD,
-    CARD,
-    {"rx_write_requests": 7, "np_cnp_sent": 0, "respNewError": 1},
-    {
+    node_guid=CARD,
+    system_guid=CARD,
+    counters={"rx_write_requests": 7, "np_cnp_sent": 0, "respNewError": 1},
+    statistics={
         "rx_vport_rdma_unicast_bytes": 1 << 40,
         "rx_prio3_pause": 5,
         "tx_prio3_pause": 6,
@@ -35,10 +37,17 @@ PF = RdmaPortLink(
         "rx_prio3_pause_duration": 9,
         "rx_packets": 10,
     },
-    100_000,
-    106,
+    speed_mbps=100_000,
+    traffic_class=106,
 )
-VF = RdmaPortLink("mlx5_4", "net1", FUNCTION, CARD, {"rx_write_requests": 3}, parent="ens1f0")
+VF = RdmaPortLink(
+    "mlx5_4",
+    "net1",
+    node_guid=VF_GUID,
+    system_guid=CARD,
+    counters={"rx_write_requests": 3},
+    parent="ens1f0",
+)
 JOB = Owner("PyTorchJob", "train", "shop", "kubeflow.org/v1")
 NAMESPACE_PORTS = (
     NamespacePorts((PF,)),

@@ -52,7 +52,10 @@ class DriverFiles(Sysfs):
 
 
 class RoceNode:
-    """A ConnectX card with DOCA-OFED, its virtual function, soft RoCE, and an IPoIB link."""
+    """A ConnectX card with DOCA-OFED, its virtual function, soft RoCE, and an IPoIB link.
+
+    The second byte of ``dcb.pfc`` is the mask of the priorities with PFC.
+    """
 
     def __init__(self, root: Path) -> None:
         tree = SysTree(root)
@@ -73,21 +76,24 @@ class RoceNode:
         self.executor = DcbExecutor(links | {"eth0": DcbLink(has_dcb=False)})
         self.kernel = Kernel()
         self.kernel.devices[self.executor.own_namespace.identity] = (
-            Device("mlx5_0", PF_GUID, PF_GUID, (Port("ens1f0"),)),
-            Device("mlx5_2", VF_GUID, PF_GUID, (Port("ens1f0v0"),)),
-            Device("mlx5_4", 4, 4, (Port("ibs2"), Port(""))),
-            Device("rxe0", 5, 5, (Port("eth0"),)),
+            Device("mlx5_0", node_guid=PF_GUID, system_guid=PF_GUID, ports=(Port("ens1f0"),)),
+            Device("mlx5_2", node_guid=VF_GUID, system_guid=PF_GUID, ports=(Port("ens1f0v0"),)),
+            Device("mlx5_4", node_guid=4, system_guid=4, ports=(Port("ibs2"), Port(""))),
+            Device("rxe0", node_guid=5, system_guid=5, ports=(Port("eth0"),)),
         )
         self.labels: dict[str, str] | None = {}
 
     def agent(self, *rules: RoceQosRule) -> QosReconciler:
         hardware = RoceNics(self.executor, QosFiles(self.files), self.kernel.open)
-        return QosReconciler(rules or (RoceQosRule(RoceQos(), ("ens*",)),), self._labels, hardware)
+        return QosReconciler(
+            rules or (RoceQosRule(RoceQos(), nics=("ens*",)),), self._labels, hardware
+        )
 
     def read(self, path: str, device: str = "") -> str:
         return (self.files.root / path.format(device)).read_text().strip()
 
-    def set(self, path: str, text: str) -> None:
+    def write(self, path: str, text: str) -> None:
+        """Write a file of /sys, as another program does."""
         file = self.files.root / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{text}\n")
@@ -141,7 +147,7 @@ async def test_only_settings_that_another_program_changed_are_set_again(node: Ro
 
     node.dcb.pfc = bytes((8, 0)) + node.dcb.pfc[2:]
     node.dcb.priorities |= {40: 0}
-    node.set(f"{ECN}/roce_np/cnp_dscp", "0")
+    node.write(f"{ECN}/roce_np/cnp_dscp", "0")
     await agent.run_round()
 
     assert (node.dcb.pfc_priorities, node.dcb.priorities[40]) == ([5], 5)
@@ -205,13 +211,15 @@ def refuse(*_: object) -> None:
 
 
 class WithoutSockets(RoceNics):
+    """NICs whose changes cannot open a socket."""
+
     def carry_out(self, change: QosChange) -> None:
         refuse()
 
 
 async def test_a_change_whose_socket_cannot_be_opened_is_a_fault(node: RoceNode) -> None:
     hardware = WithoutSockets(node.executor, QosFiles(node.files), node.kernel.open)
-    agent = QosReconciler([RoceQosRule(RoceQos(), ("ens1f0",))], dict, hardware)
+    agent = QosReconciler([RoceQosRule(RoceQos(), nics=("ens1f0",))], dict, hardware)
 
     assert await agent.run_round()
 
@@ -220,7 +228,7 @@ async def test_a_change_whose_socket_cannot_be_opened_is_a_fault(node: RoceNode)
 
 async def test_unreadable_nics_are_reported_as_a_fault_of_each_nic(node: RoceNode) -> None:
     hardware = RoceNics(node.executor, QosFiles(node.files), node.kernel.open)
-    agent = QosReconciler([RoceQosRule(RoceQos(), ("ens*",))], dict, hardware)
+    agent = QosReconciler([RoceQosRule(RoceQos(), nics=("ens*",))], dict, hardware)
     unreadable = RoceNics(node.executor, QosFiles(node.files), refuse)
     blind = QosReconciler([RoceQosRule(RoceQos())], dict, unreadable)
 
@@ -236,7 +244,7 @@ async def test_unreadable_nics_are_reported_as_a_fault_of_each_nic(node: RoceNod
 async def test_a_rule_with_a_bandwidth_gives_roce_its_own_ets_class(
     node: RoceNode,
 ) -> None:
-    agent = node.agent(RoceQosRule(RoceQos(bandwidth=60), ("ens1f0",)))
+    agent = node.agent(RoceQosRule(RoceQos(bandwidth=60), nics=("ens1f0",)))
 
     await agent.run_round()
     changes = agent.changes
@@ -249,7 +257,7 @@ async def test_a_rule_with_a_bandwidth_gives_roce_its_own_ets_class(
 async def test_rules_that_match_no_nic_are_logged_once(
     node: RoceNode, caplog: pytest.LogCaptureFixture
 ) -> None:
-    agent = node.agent(RoceQosRule(RoceQos(), ("enp*",)))
+    agent = node.agent(RoceQosRule(RoceQos(), nics=("enp*",)))
     caplog.set_level(logging.INFO)
 
     for _ in range(2):
@@ -263,14 +271,14 @@ async def test_rules_that_match_no_nic_are_logged_once(
 async def test_the_rule_of_a_bond_applies_to_its_members_and_its_rdma_device(
     node: RoceNode,
 ) -> None:
-    node.set("class/net/bond0/type", "1")
-    node.set("class/net/bond0/bonding/slaves", "ens1f0 ens1f1")
-    node.set("class/net/ens1f1/type", "1")
+    node.write("class/net/bond0/type", "1")
+    node.write("class/net/bond0/bonding/slaves", "ens1f0 ens1f1")
+    node.write("class/net/ens1f1/type", "1")
     node.executor.links["ens1f1"] = DcbLink()
     node.kernel.devices[node.executor.own_namespace.identity] = (
-        Device("mlx5_bond_0", PF_GUID, PF_GUID, (Port("bond0"),)),
+        Device("mlx5_bond_0", node_guid=PF_GUID, system_guid=PF_GUID, ports=(Port("bond0"),)),
     )
-    agent = node.agent(RoceQosRule(RoceQos(), ("bond0",)))
+    agent = node.agent(RoceQosRule(RoceQos(), nics=("bond0",)))
 
     await agent.run_round()
 
@@ -283,15 +291,15 @@ async def test_the_rule_of_a_bond_applies_to_its_members_and_its_rdma_device(
 async def test_all_members_of_a_bond_get_the_rule_when_one_has_the_rdma_device(
     node: RoceNode,
 ) -> None:
-    node.set("class/net/bond0/bonding/slaves", "ens1f0 ens1f1")
-    node.set("class/net/ens1f1/type", "1")
+    node.write("class/net/bond0/bonding/slaves", "ens1f0 ens1f1")
+    node.write("class/net/ens1f1/type", "1")
     net = node.files.root / "class/net"
     (net / "ens1f0/master").symlink_to(net / "bond0")
     node.executor.links["ens1f1"] = DcbLink()
     node.kernel.devices[node.executor.own_namespace.identity] = (
-        Device("mlx5_bond_0", PF_GUID, PF_GUID, (Port("ens1f0"),)),
+        Device("mlx5_bond_0", node_guid=PF_GUID, system_guid=PF_GUID, ports=(Port("ens1f0"),)),
     )
-    agent = node.agent(RoceQosRule(RoceQos(), ("bond0",)))
+    agent = node.agent(RoceQosRule(RoceQos(), nics=("bond0",)))
 
     await agent.run_round()
 
@@ -300,7 +308,7 @@ async def test_all_members_of_a_bond_get_the_rule_when_one_has_the_rdma_device(
 
 
 async def test_representors_of_a_card_are_not_configured(node: RoceNode) -> None:
-    node.set("class/net/eth0/phys_port_name", "c1pf0vf3")
+    node.write("class/net/eth0/phys_port_name", "c1pf0vf3")
     agent = node.agent(RoceQosRule(RoceQos()))
 
     await agent.run_round()
@@ -311,7 +319,7 @@ async def test_representors_of_a_card_are_not_configured(node: RoceNode) -> None
 async def test_settings_that_a_driver_lacks_are_logged_once_and_counted(
     node: RoceNode, caplog: pytest.LogCaptureFixture
 ) -> None:
-    agent = node.agent(RoceQosRule(RoceQos(), ("eth0",)))
+    agent = node.agent(RoceQosRule(RoceQos(), nics=("eth0",)))
 
     for _ in range(2):
         await agent.run_round()
@@ -337,7 +345,7 @@ async def test_the_fault_of_a_failed_write_names_the_file(node: RoceNode) -> Non
 async def test_rules_for_labels_wait_until_the_labels_of_the_node_are_known(
     node: RoceNode,
 ) -> None:
-    agent = node.agent(RoceQosRule(RoceQos(), (), {"network": "roce"}))
+    agent = node.agent(RoceQosRule(RoceQos(), nodes={"network": "roce"}))
     node.labels = None
 
     assert not await agent.run_round()

@@ -36,7 +36,7 @@ async def test_an_agent_runs_its_first_round_when_it_starts(
     settings: Settings, tmp_path: Path
 ) -> None:
     """The rule matches no NIC of this machine, because the test must not change its NICs."""
-    rules = (RoceQosRule(RoceQos(), ("no-such-nic",)),)
+    rules = (RoceQosRule(RoceQos(), nics=("no-such-nic",)),)
     settings = settings._replace(roce_qos=rules, sysfs=tmp_path)
     async with running(settings, MemoryStore()) as node:
         metrics = node.process.parts.metrics
