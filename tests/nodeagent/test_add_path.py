@@ -1,6 +1,7 @@
 """An ADD passes few functions from the socket to the allocator, and their names differ.
 
-The test counts frames of the interpreter. Each frame takes time, and a reader has to follow it.
+The test counts the interpreter's frames (calls of functions). Each call takes time, and a reader of
+the code has to follow it.
 """
 
 from __future__ import annotations
@@ -23,17 +24,18 @@ async def test_an_add_reaches_the_allocator_in_few_frames_with_one_request(
 ) -> None:
     frames: list[FrameType] = []
 
-    def note_path(*arguments: Any) -> Any:
+    def record_path(*arguments: Any) -> Any:
         frame = sys._getframe(1)
         while "/asyncio/" not in frame.f_code.co_filename and frame.f_back is not None:
             frames.insert(0, frame)
             frame = frame.f_back
         return claim_decisions.decide_add(*arguments)
 
-    monkeypatch.setattr("core.allocation.allocator.decide_add", note_path)
+    monkeypatch.setattr("core.allocation.allocator.decide_add", record_path)
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await agent.add()
 
+    # The last frame is that of a helper of ``allocate``, which calls ``decide_add``.
     names = [frame.f_code.co_name for frame in frames]
     assert (names[0], names[-2]) == ("serve_frame", "allocate")
     assert len(names[:-1]) <= FRAMES_MAX

@@ -1,4 +1,7 @@
-"""Start, readiness, drain and fencing of an agent, and its ownership of sockets."""
+"""Start, readiness, drain and fencing of an agent, and its ownership of sockets.
+
+Error codes: 11 is CNI's "try again later"; 131 is the project's, for a fenced agent.
+"""
 
 from __future__ import annotations
 
@@ -20,26 +23,28 @@ from nodeagent.agent import Agent
 from nodeagent.health import PROBE_CACHED_S
 from nodeagent.request_runner import RequestRunner
 from nodeagent.settings.agent_settings import Settings
-from tests.support.agent_harness import AgentHarness, ManualClock, exchange, frame, running
+from tests.support.agent_harness import AgentHarness, ManualClock, exchange, request_frame, running
 from tests.support.faulty_store import FaultyStore
 from tests.support.http_caller import over_socket, over_tcp
 
+PROBES = ("startup", "readiness", "liveness")
+
 
 class SlowStore(FaultyStore):
-    """A store whose commits wait until a test continues them."""
+    """A store whose commits wait while ``may_commit`` is not set; the first sets ``waiting``."""
 
     def __init__(self, store: KeyValueStore) -> None:
         super().__init__(store)
-        self.open = asyncio.Event()
-        self.open.set()
+        self.may_commit = asyncio.Event()
+        self.may_commit.set()
         self.waiting = asyncio.Event()
 
     async def commit(
         self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
     ) -> TxnResult:
-        if not self.open.is_set():
+        if not self.may_commit.is_set():
             self.waiting.set()
-            await self.open.wait()
+            await self.may_commit.wait()
         return await super().commit(guards, writes, otherwise)
 
 
@@ -53,7 +58,7 @@ async def slow_node(settings: Settings, slow: SlowStore) -> AsyncIterator[AgentH
     async with running(settings, slow) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
         yield node
-        slow.open.set()
+        slow.may_commit.set()
 
 
 # Readiness
@@ -70,9 +75,9 @@ async def test_the_sockets_are_open_and_return_an_error_before_the_agent_is_read
 
     add = (await node.call("ADD")).error
     delete = (await node.call("DEL")).error
-    before = [(await over_tcp(port, f"/v1/runtime/{n}")).status for n in PROBES]
+    before = [(await over_tcp(port, f"/v1/runtime/{name}")).status for name in PROBES]
     await agent.become_ready()
-    after = [(await over_tcp(port, f"/v1/runtime/{n}")).status for n in PROBES]
+    after = [(await over_tcp(port, f"/v1/runtime/{name}")).status for name in PROBES]
 
     await agent.stop()
     assert add["code"] == delete["code"] == 11
@@ -82,9 +87,6 @@ async def test_the_sockets_are_open_and_return_an_error_before_the_agent_is_read
     )
     assert before == [500, 500, 200]
     assert after == [200, 200, 200]
-
-
-PROBES = ("startup", "readiness", "liveness")
 
 
 async def test_an_agent_waits_for_an_etcd_that_does_not_answer_at_first(
@@ -175,7 +177,7 @@ async def test_a_delete_without_etcd_fails_and_can_be_repeated(
 async def test_an_admitted_request_is_answered_when_the_agent_stops(
     slow_node: AgentHarness, slow: SlowStore, settings: Settings
 ) -> None:
-    slow.open.clear()
+    slow.may_commit.clear()
     admitted = asyncio.ensure_future(slow_node.add())
     await slow.waiting.wait()
     stopping = asyncio.ensure_future(slow_node.process.stop())
@@ -183,7 +185,7 @@ async def test_an_admitted_request_is_answered_when_the_agent_stops(
     with pytest.raises((ConnectionRefusedError, FileNotFoundError)):
         await slow_node.call("ADD", "web-1")
 
-    slow.open.set()
+    slow.may_commit.set()
     (address,) = await admitted
     await stopping
 
@@ -195,7 +197,7 @@ async def test_an_admitted_request_is_answered_when_the_agent_stops(
 async def test_many_admitted_requests_are_all_answered(
     slow_node: AgentHarness, slow: SlowStore
 ) -> None:
-    slow.open.clear()
+    slow.may_commit.clear()
     admitted = [asyncio.ensure_future(slow_node.add(f"web-{n}")) for n in range(40)]
     await slow.waiting.wait()
     runner = slow_node.process.parts.runner
@@ -203,7 +205,7 @@ async def test_many_admitted_requests_are_all_answered(
         while runner.under_way < 40:
             await asyncio.sleep(0)
     stopping = asyncio.ensure_future(slow_node.process.stop())
-    slow.open.set()
+    slow.may_commit.set()
 
     answers = await asyncio.gather(*admitted)
     await stopping
@@ -247,13 +249,13 @@ async def test_a_full_request_runner_refuses_requests() -> None:
 async def test_at_its_deadline_a_request_ends_without_a_claim(
     slow_node: AgentHarness, slow: SlowStore
 ) -> None:
-    slow.open.clear()
+    slow.may_commit.clear()
     blocking = asyncio.ensure_future(slow_node.call("ADD", "blocker"))
     await slow.waiting.wait()
     slow_node.process.parts.handlers.add.deadline_s = 0.01
 
     late = (await slow_node.call("ADD", "late")).error
-    slow.open.set()
+    slow.may_commit.set()
     await blocking
     await slow_node.process.parts.view.freshen()
 
@@ -271,8 +273,8 @@ async def test_a_missed_deadline_has_its_own_error() -> None:
 async def test_a_delete_waits_for_the_add_whose_caller_went_away(
     slow_node: AgentHarness, slow: SlowStore
 ) -> None:
-    slow.open.clear()
-    request = frame(slow_node.environment("ADD"), json.dumps(slow_node.netconf()).encode())
+    slow.may_commit.clear()
+    request = request_frame(slow_node.environment("ADD"), json.dumps(slow_node.netconf()).encode())
     _, writer = await asyncio.open_unix_connection(slow_node.process.settings.framed_socket_path)
     writer.write(request)
     await slow.waiting.wait()
@@ -282,7 +284,7 @@ async def test_a_delete_waits_for_the_add_whose_caller_went_away(
         while slow_node.process.parts.runner.under_way < 2:
             await asyncio.sleep(0)
 
-    slow.open.set()
+    slow.may_commit.set()
     await deleting
 
     assert await slow_node.claims() == {}
@@ -380,7 +382,7 @@ def test_without_etcd_the_process_waits_and_ends_cleanly_on_sigterm(short_path: 
         stderr=subprocess.PIPE,
     )
     try:
-        reply = asyncio.run(_when_open(f"{sock}.fast", process))
+        reply = asyncio.run(status_of_first_add(f"{sock}.fast", process))
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=60)
     finally:
@@ -393,9 +395,9 @@ def test_without_etcd_the_process_waits_and_ends_cleanly_on_sigterm(short_path: 
     assert not sock.exists()
 
 
-async def _when_open(path: str, process: subprocess.Popen[bytes]) -> int:
-    """Wait until the socket answers, and return the status of an ADD."""
-    request = frame({"CNI_COMMAND": "ADD"}, b"{}")
+async def status_of_first_add(path: str, process: subprocess.Popen[bytes]) -> int:
+    """Wait until the socket answers an ADD, and return the status of the answer."""
+    request = request_frame({"CNI_COMMAND": "ADD"}, b"{}")
     async with asyncio.timeout(60):
         while process.poll() is None:
             try:

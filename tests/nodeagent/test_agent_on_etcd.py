@@ -1,4 +1,8 @@
-"""The agent process on a real etcd, and without etcd."""
+"""The agent on a real etcd, and while etcd does not answer.
+
+Error codes: 11 and 50 are CNI's "try again later" and "plugin not available"; 110 and 131 are the
+project's, for a full pool and for a fenced agent.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ import pytest
 
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from nodeagent.settings.agent_settings import Settings
-from tests.support.agent_harness import AgentHarness, Reply, exchange, frame, running
+from tests.support.agent_harness import AgentHarness, Reply, exchange, request_frame, running
 from tests.support.deadlines import DEADLINE_S
 from tests.support.etcd import EtcdCluster, free_ports
 from tests.support.http_caller import over_tcp
@@ -39,7 +43,7 @@ def limited(files_max: tuple[int, int] | None) -> list[str]:
     return [] if files_max is None else ["prlimit", f"--nofile={files_max[0]}:{files_max[1]}"]
 
 
-class Process:
+class AgentProcess:
     """The daemon in a process of its own, as an operator starts it."""
 
     def __init__(
@@ -70,8 +74,8 @@ class Process:
                 stderr=log,
             )
 
-    async def ready(self) -> None:
-        """Return once its readiness probe passes."""
+    async def until_ready(self) -> None:
+        """Wait until the readiness probe of the daemon passes."""
         async with asyncio.timeout(WAIT_S):
             while True:
                 assert self.process.poll() is None, self.log.read_text()
@@ -83,18 +87,18 @@ class Process:
                 await asyncio.sleep(0.02)
 
     async def call(self, request: bytes) -> Reply:
-        """Send a request to its framed socket and return the reply."""
+        """Send a request to the daemon's framed socket and return the reply."""
         return await exchange(f"{self.socket}.fast", request)
 
-    def end(self) -> int:
+    def terminate(self) -> int:
         """Send SIGTERM; return the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(WAIT_S)
 
 
 @pytest.fixture
-def processes() -> Iterator[list[Process]]:
-    started: list[Process] = []
+def processes() -> Iterator[list[AgentProcess]]:
+    started: list[AgentProcess] = []
     yield started
     for daemon in started:
         daemon.process.kill()
@@ -146,35 +150,35 @@ async def test_check_and_gc_read_the_claims_in_etcd(
 
 
 async def test_the_daemon_serves_until_sigterm(
-    etcd: EtcdCluster, etcd_node: AgentHarness, short_path: Path, processes: list[Process]
+    etcd: EtcdCluster, etcd_node: AgentHarness, short_path: Path, processes: list[AgentProcess]
 ) -> None:
     cluster = etcd_node.process.settings.cluster
     await etcd_node.pool("lan", "10.6.0.0/24", "10.6.0.10")
-    daemon = Process(short_path, etcd, f"{cluster}", "daemon")
+    daemon = AgentProcess(short_path, etcd, cluster, "daemon")
     processes.append(daemon)
-    request = frame(etcd_node.environment("ADD"), json.dumps(etcd_node.netconf()).encode())
+    request = request_frame(etcd_node.environment("ADD"), json.dumps(etcd_node.netconf()).encode())
 
-    await daemon.ready()
+    await daemon.until_ready()
     reply = await daemon.call(request)
 
     assert reply.result["ips"] == [{"address": "10.6.0.10/24"}]
-    assert daemon.end() == 0
+    assert daemon.terminate() == 0
     assert not daemon.socket.exists()
     assert json.loads(daemon.log.read_text().splitlines()[0])["msg"] == "ready"
 
 
 async def test_of_two_daemons_with_one_name_the_first_ends_fenced(
-    etcd: EtcdCluster, etcd_node: AgentHarness, short_path: Path, processes: list[Process]
+    etcd: EtcdCluster, etcd_node: AgentHarness, short_path: Path, processes: list[AgentProcess]
 ) -> None:
     cluster = etcd_node.process.settings.cluster
     await etcd_node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
-    request = frame(etcd_node.environment("ADD"), json.dumps(etcd_node.netconf()).encode())
-    first = Process(short_path, etcd, cluster, "first")
+    request = request_frame(etcd_node.environment("ADD"), json.dumps(etcd_node.netconf()).encode())
+    first = AgentProcess(short_path, etcd, cluster, "first")
     processes.append(first)
-    await first.ready()
-    second = Process(short_path, etcd, cluster, "second")
+    await first.until_ready()
+    second = AgentProcess(short_path, etcd, cluster, "second")
     processes.append(second)
-    await second.ready()
+    await second.until_ready()
 
     refused = await first.call(request)
     code = first.process.wait(WAIT_S)
@@ -187,7 +191,7 @@ async def test_of_two_daemons_with_one_name_the_first_ends_fenced(
     assert len(await etcd_node.claims()) == 1
 
 
-async def served(agent: AgentHarness) -> None:
+async def until_adds_are_served(agent: AgentHarness) -> None:
     """Wait until STATUS reports that an ADD can be served."""
     async with asyncio.timeout(WAIT_S):
         while (await agent.call("STATUS")).status:
@@ -206,7 +210,7 @@ async def test_an_agent_serves_again_after_a_crash_of_etcd(
             member.kill()
             status = (await node.call("STATUS")).error
             etcd.restart(member)
-            await served(node)
+            await until_adds_are_served(node)
             after = await node.add("web-0")
             await node.delete("web-0")
 
@@ -227,10 +231,10 @@ async def test_no_delete_succeeds_without_a_release_while_etcd_does_not_answer(
             await asyncio.gather(*map(node.add, names))
             (member,) = etcd.members
             member.kill()
-            node.process.parts.runner._requests_max = 5
+            node.process.parts.runner._requests_max = 5  # fewer than the DELs
             replies = await asyncio.gather(*(node.call("DEL", name) for name in names))
             etcd.restart(member)
-            await served(node)
+            await until_adds_are_served(node)
             claims = await node.claims()
             node.process.parts.runner._requests_max = len(names)
             await asyncio.gather(*map(node.delete, names))

@@ -26,22 +26,22 @@ class Broken(OSError):
     """An unexpected exception."""
 
 
-def fails(*_: object, **__: object) -> Any:
+def raise_broken(*_: object, **__: object) -> Any:
     raise Broken(28, "No space left on device")
 
 
-async def fails_later(*_: object, **__: object) -> Any:
+async def raise_broken_in_coroutine(*_: object, **__: object) -> Any:
     raise Broken(28, "No space left on device")
 
 
 def part_method(name: str, method: str) -> Break:
     def break_it(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(getattr(agent.parts, name), method, fails_later)
+        monkeypatch.setattr(getattr(agent.parts, name), method, raise_broken_in_coroutine)
 
     return break_it
 
 
-def agent_method(method: str, replacement: Callable[..., Any] = fails) -> Break:
+def agent_method(method: str, replacement: Callable[..., Any] = raise_broken) -> Break:
     def break_it(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(agent, method, replacement)
 
@@ -54,7 +54,7 @@ def nth_listening_socket(number: int) -> Break:
 
         def listen_or_fail(path: str) -> Any:
             paths.append(path)
-            return fails() if len(paths) == number else listen(path)
+            return raise_broken() if len(paths) == number else listen(path)
 
         monkeypatch.setattr(agent, "_listen", listen_or_fail)
 
@@ -62,21 +62,22 @@ def nth_listening_socket(number: int) -> Break:
 
 
 def port(_: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tcp_port.TcpPort, "open", fails_later)
+    monkeypatch.setattr(tcp_port.TcpPort, "open", raise_broken_in_coroutine)
 
 
 def cluster_ips(_: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent_module, "start_cluster_ips", fails)
+    monkeypatch.setattr(agent_module, "start_cluster_ips", raise_broken)
 
 
+# Step of a start -> a function that makes the step fail.
 STARTS: dict[str, Break] = {
-    "sysctls": agent_method("_prepare_node", fails_later),
+    "sysctls": agent_method("_prepare_node", raise_broken_in_coroutine),
     "cluster IPs": cluster_ips,
     "device plugin": agent_method("_start_device_plugin"),
     "stale attachments": part_method("coordinator_handler", "remove_stale"),
-    "plugin log": agent_method("open_servers", fails_later),
+    "plugin log": agent_method("open_servers", raise_broken_in_coroutine),
     "TCP port": port,
-    "metrics": agent_method("_open_metrics", fails_later),
+    "metrics": agent_method("_open_metrics", raise_broken_in_coroutine),
     "framed socket": nth_listening_socket(1),
     "framed server": part_method("framed", "open"),
     "HTTP socket": nth_listening_socket(2),
@@ -85,6 +86,7 @@ STARTS: dict[str, Break] = {
     "view": part_method("view", "start"),
 }
 
+# Step of a stop -> the part and its method that the step calls.
 STOPS: dict[str, tuple[str, str]] = {
     "plugin log": ("plugin_log", "close"),
     "writer": ("writer", "close"),
@@ -108,7 +110,7 @@ class OpenResources:
         self.descriptors = open_descriptors()
         self.threads = set(threading.enumerate())
 
-    def now(self) -> list[str]:
+    def new(self) -> list[str]:
         """New descriptors, threads and tasks."""
         tasks = [task.get_name() for task in asyncio.all_tasks() if task.get_coro() is not None]
         ours = asyncio.current_task()
@@ -145,7 +147,7 @@ async def test_a_start_that_fails_leaves_nothing_open(
         await agent.start()
     monkeypatch.undo()
 
-    assert open_resources.now() == []
+    assert open_resources.new() == []
     assert not Path(settings.framed_socket_path).exists()
     assert not Path(settings.socket_path).exists()
     async with running(settings, memory_store) as node:  # its names and sockets are free
@@ -187,7 +189,7 @@ async def test_after_a_failed_shutdown_step_the_other_steps_run(
 
     await agent.stop()
 
-    assert open_resources.now() == []
+    assert open_resources.new() == []
     assert len(agent.stop_failures) == 1
     assert "No space left on device; closing the remaining resources" in caplog.text
     assert not Path(settings.framed_socket_path).exists()
@@ -214,4 +216,4 @@ async def test_a_cancelled_start_leaves_nothing_open(
 
     assert starting.cancelled()
     del starting
-    assert open_resources.now() == []
+    assert open_resources.new() == []

@@ -20,20 +20,20 @@ from nodeagent.telemetry.observed_store import ObservedStore
 from tests.support.agent_harness import AgentHarness
 
 
-@pytest.mark.parametrize("binds", [False, True])
+@pytest.mark.parametrize("has_networks", [False, True])
 async def test_a_delete_has_at_least_the_deadline_of_an_add(
-    binds: bool,  # whether there is a source of networks
+    has_networks: bool,
     settings: Settings,
     store: MemoryStore,
 ) -> None:
     """With a shorter deadline the DEL would succeed, and the ADD would allocate afterwards."""
-    networks: Any = object() if binds else None
+    networks: Any = object() if has_networks else None
     agent = Agent(settings, store, sources=AgentSources(networks=networks))
     handlers = agent.parts.handlers
     await agent.stop()
 
     assert handlers.delete.deadline_s >= handlers.add.deadline_s
-    assert (handlers.add.deadline_s > ADD_DEADLINE_S) == binds
+    assert (handlers.add.deadline_s > ADD_DEADLINE_S) == has_networks
 
 
 async def test_an_agent_ends_though_a_request_does_not(
@@ -89,8 +89,8 @@ async def test_a_request_that_is_cancelled_before_its_deadline_stays_cancelled()
         await task
 
 
-async def test_a_request_that_ends_early_does_not_end_later_ones() -> None:
-    """They share the timer that the first one has set."""
+async def test_a_request_that_ends_early_does_not_end_later_requests() -> None:
+    """All requests share the timer that the first request has set."""
     runner, end_of_first = RequestRunner(), asyncio.Event()
 
     async def work(end: asyncio.Event) -> None:

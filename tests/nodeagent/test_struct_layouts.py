@@ -251,6 +251,7 @@ def test_every_format_for_the_kernel_is_compared() -> None:
         session,
         unix_sockets,
     )
+    # Formats of single numbers, which are no structures of the kernel.
     numbers_only = {
         "U16",
         "U32",

@@ -69,7 +69,7 @@ async def exchange(path: str, request: bytes) -> Reply:
             writer.close()
 
 
-def frame(environment: dict[str, str], stdin: bytes) -> bytes:
+def request_frame(environment: dict[str, str], stdin: bytes) -> bytes:
     """A request frame as docs/reference/cni-executables.md describes it."""
     block = b"".join(f"{name}={value}\0".encode() for name, value in environment.items()) + b"\0"
     body = block + stdin
@@ -175,7 +175,7 @@ class AgentHarness:
         """Make one call of the runtime over a new connection."""
         conf = self.netconf() if conf is None else conf
         stdin = conf if isinstance(conf, bytes) else json.dumps(conf).encode()
-        return await self.raw(frame(self.environment(verb, pod, **changes), stdin))
+        return await self.raw(request_frame(self.environment(verb, pod, **changes), stdin))
 
     async def raw(self, request: bytes) -> Reply:
         """Send these bytes to the framed socket."""

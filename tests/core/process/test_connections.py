@@ -25,8 +25,8 @@ from nodeagent.servers import framed_socket
 from nodeagent.servers.http_bodies import BODY_BYTES_MAX
 from nodeagent.settings.agent_settings import Settings
 from ops.kubernetes.admission.webhook_server import Admission, path_of
-from tests.nodeagent.test_agent_on_etcd import Process
-from tests.support.agent_harness import AgentHarness, frame, running
+from tests.nodeagent.test_agent_on_etcd import AgentProcess
+from tests.support.agent_harness import AgentHarness, request_frame, running
 from tests.support.deadlines import until
 from tests.support.etcd import EtcdCluster
 from tests.support.http_caller import over_socket, over_tcp
@@ -85,9 +85,9 @@ async def test_idle_connections_to_the_health_port_stop_no_add_and_no_del(
     tmp_path: Path, short_path: Path, settings: Settings, files_max: tuple[int, int]
 ) -> None:
     with EtcdCluster(tmp_path) as etcd:
-        agent = Process(short_path, etcd, "idle", "agent", files_max=files_max)
+        agent = AgentProcess(short_path, etcd, "idle", "agent", files_max=files_max)
         try:
-            await agent.ready()
+            await agent.until_ready()
             idle = await asyncio.to_thread(
                 lambda: [connect(agent.health_port) for _ in range(IDLE_CONNECTIONS)]
             )
@@ -106,8 +106,8 @@ async def test_idle_connections_to_the_health_port_stop_no_add_and_no_del(
                 "ipam": {"type": "spiderpool", "log_file_path": settings.plugin_log_path},
             }
             stdin = json.dumps(conf).encode()
-            add = await agent.call(frame(variables, stdin))
-            delete = await agent.call(frame(variables | {"CNI_COMMAND": "DEL"}, stdin))
+            add = await agent.call(request_frame(variables, stdin))
+            delete = await agent.call(request_frame(variables | {"CNI_COMMAND": "DEL"}, stdin))
             for client in idle:
                 client.close()
             ready = await over_tcp(agent.health_port, "/v1/runtime/readiness")
@@ -298,7 +298,7 @@ async def test_all_framed_requests_together_hold_a_bounded_number_of_bytes(
     agent: AgentHarness, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(framed_socket, "REQUESTS_BYTES_MAX", 100_000)
-    request = frame({"CNI_COMMAND": "VERSION"}, b" " * 60_000)
+    request = request_frame({"CNI_COMMAND": "VERSION"}, b" " * 60_000)
     reader, writer = await asyncio.open_unix_connection(settings.framed_socket_path)
     writer.write(request[:50_000])
     await until(lambda: agent.process.parts.framed.bytes_held == 50_000)

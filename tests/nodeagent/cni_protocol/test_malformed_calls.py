@@ -1,4 +1,8 @@
-"""Malformed calls return an error object that names the fault, and write nothing."""
+"""Malformed calls return an error object that names the fault, and write nothing.
+
+CNI error codes: 1 incompatible version, 4 invalid environment variables, 6 content cannot be
+decoded, 7 invalid network configuration, 11 try again later. Codes from 100 are the project's.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +32,13 @@ from core.errors import (
 from nodeagent.cni_protocol.call import read_arguments
 from nodeagent.cni_protocol.failures import _CODES, CniFailure, failure_of
 from nodeagent.cni_protocol.netconf import read_netconf
-from tests.support.agent_harness import AgentHarness, frame
+from tests.support.agent_harness import AgentHarness, request_frame
 
 T = TypeVar("T")
 
 
 async def refused(agent: AgentHarness, request: bytes) -> dict[str, Any]:
-    """The error object of a request that must write nothing."""
+    """Send a request; check that it has claimed nothing, and return its error object."""
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
     reply = await agent.raw(request)
     assert await agent.claims() == {}
@@ -79,7 +83,7 @@ async def test_an_invalid_environment_is_refused_with_the_name_of_the_variable(
     agent: AgentHarness, changes: dict[str, str], text: str
 ) -> None:
     environment = agent.environment("ADD") | changes
-    request = frame(environment, json.dumps(agent.netconf()).encode())
+    request = request_frame(environment, json.dumps(agent.netconf()).encode())
 
     error = await refused(agent, request)
 
@@ -139,7 +143,7 @@ async def test_an_invalid_netconf_is_refused_with_the_name_of_the_field(
 ) -> None:
     stdin = conf if isinstance(conf, bytes) else json.dumps(agent.netconf() | conf).encode()
 
-    error = await refused(agent, frame(agent.environment("ADD"), stdin))
+    error = await refused(agent, request_frame(agent.environment("ADD"), stdin))
 
     assert error["code"] == code
     assert text in error["msg"]
@@ -197,7 +201,7 @@ async def test_an_invalid_annotation_is_refused_with_the_reason(
     agent: AgentHarness, annotations: dict[str, Any], code: int, text: str
 ) -> None:
     await agent.pod("web-0", annotations)
-    request = frame(agent.environment("ADD"), json.dumps(agent.netconf()).encode())
+    request = request_frame(agent.environment("ADD"), json.dumps(agent.netconf()).encode())
 
     error = await refused(agent, request)
 
@@ -239,7 +243,7 @@ async def test_an_incomplete_request_of_a_caller_that_hung_up_changes_nothing(
     agent: AgentHarness,
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
-    request = frame(agent.environment("ADD"), json.dumps(agent.netconf()).encode())
+    request = request_frame(agent.environment("ADD"), json.dumps(agent.netconf()).encode())
     with socket.socket(socket.AF_UNIX) as caller:
         caller.connect(agent.process.settings.framed_socket_path)
         caller.sendall(request[:-1])
@@ -251,19 +255,19 @@ async def test_an_incomplete_request_of_a_caller_that_hung_up_changes_nothing(
 
 async def test_a_request_that_arrives_byte_by_byte_is_handled(agent: AgentHarness) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
-    request = frame(agent.environment("ADD"), json.dumps(agent.netconf()).encode())
+    request = request_frame(agent.environment("ADD"), json.dumps(agent.netconf()).encode())
     reader, writer = await asyncio.open_unix_connection(agent.process.settings.framed_socket_path)
     for byte in request:
         writer.write(bytes([byte]))
         await writer.drain()
 
-    assert (await reader.read())[:1] == b"\0"
+    assert (await reader.read())[:1] == b"\0", "the exit status: success"
     writer.close()
     assert len(await agent.claims()) == 1
 
 
 def outcome(read: Callable[[], T]) -> tuple[int, T | None]:
-    """The parsed call, or the code of the failure."""
+    """(0, the parsed call), or (code of the failure, None)."""
     try:
         return 0, read()
     except CniFailure as failure:

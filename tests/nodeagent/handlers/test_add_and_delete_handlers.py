@@ -126,11 +126,13 @@ async def test_a_repeated_add_returns_the_same_result_and_writes_nothing(
 
     assert second == first
     assert len(await agent.claims()) == 1
-    # The first attempt assumes that no key exists: its transaction commits nothing.
+    # One transaction, which requires that no key exists, and so commits nothing.
     assert agent.process.parts.writer.transactions == transactions + 1
 
 
-async def test_a_repeated_delete_and_one_of_an_unknown_pod_succeed(agent: AgentHarness) -> None:
+async def test_a_repeated_delete_and_a_delete_of_an_unknown_pod_succeed(
+    agent: AgentHarness,
+) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await agent.add()
 
@@ -223,7 +225,7 @@ async def test_a_failed_dual_stack_add_leaves_no_address_of_either_family_behind
     error = (await agent.call("ADD", "web-1")).error
 
     assert "failed to allocate any IPv6 IP address" in error["msg"]
-    assert len(await agent.claims()) == 2
+    assert len(await agent.claims()) == 2, "the addresses of web-0"
 
 
 async def test_an_add_without_any_pool_fails(agent: AgentHarness) -> None:
@@ -244,7 +246,7 @@ async def test_concurrent_adds_get_different_addresses(agent: AgentHarness) -> N
     assert len(await agent.claims()) == pool_size
 
 
-async def test_netconf_keys_match_in_any_case_and_unknown_ones_are_ignored(
+async def test_netconf_keys_match_in_any_case_and_unknown_keys_are_ignored(
     agent: AgentHarness,
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10", default=False)
@@ -284,6 +286,7 @@ async def test_no_address_of_a_disabled_family_is_allocated(
         dual_stack_settings = settings._replace(
             node_name="node-2", socket_path=f"{settings.socket_path}2"
         )
+        # The IPv6 pool is for agents with both families.
         async with running(dual_stack_settings, memory_store) as other:
             await other.pool("lan-6", "fd00:6::/64", "fd00:6::10")
 

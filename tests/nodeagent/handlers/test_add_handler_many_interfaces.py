@@ -9,7 +9,7 @@ from nodeagent.cni_protocol.failures import WRONG_INPUT
 from tests.support.agent_harness import AgentHarness
 
 
-async def two_lans(agent: AgentHarness) -> None:
+async def create_two_pools(agent: AgentHarness) -> None:
     """Create the pools a and b, which only annotations and network configurations name."""
     await agent.pool("a", "10.6.0.0/24", "10.6.0.10-10.6.0.20", default=False)
     await agent.pool("b", "10.7.0.0/24", "10.7.0.10-10.7.0.20", default=False, gateway="10.7.0.1")
@@ -27,7 +27,7 @@ def items(*interfaces: str) -> list[dict[str, Any]]:
 async def test_addresses_of_named_items_are_claimed_together_and_returned_one_by_one(
     agent: AgentHarness,
 ) -> None:
-    await two_lans(agent)
+    await create_two_pools(agent)
     await agent.pod("web-0", {"ippools": items("eth0", "net1")})
 
     first = await agent.call("ADD")
@@ -46,7 +46,7 @@ async def test_addresses_of_named_items_are_claimed_together_and_returned_one_by
 async def test_unnamed_items_go_to_interfaces_in_the_order_of_their_adds(
     agent: AgentHarness,
 ) -> None:
-    await two_lans(agent)
+    await create_two_pools(agent)
     await agent.pod("web-0", {"ippools": items("", "")})
 
     eth0 = await agent.add()
@@ -62,7 +62,7 @@ async def test_unnamed_items_go_to_interfaces_in_the_order_of_their_adds(
 async def test_an_interface_beyond_the_items_of_the_annotation_is_refused(
     agent: AgentHarness,
 ) -> None:
-    await two_lans(agent)
+    await create_two_pools(agent)
     await agent.pod("web-0", {"ippools": items("", "")})
     await agent.add()
     await agent.add(CNI_IFNAME="net1")
@@ -74,7 +74,7 @@ async def test_an_interface_beyond_the_items_of_the_annotation_is_refused(
 
 
 async def test_an_interface_that_a_named_list_lacks_is_refused(agent: AgentHarness) -> None:
-    await two_lans(agent)
+    await create_two_pools(agent)
     await agent.pod("web-0", {"ippools": items("eth0", "net1")})
 
     error = (await agent.call("ADD", CNI_IFNAME="net9")).error
@@ -85,7 +85,7 @@ async def test_an_interface_that_a_named_list_lacks_is_refused(agent: AgentHarne
 
 
 async def test_interfaces_of_the_netconf_are_added_one_by_one(agent: AgentHarness) -> None:
-    await two_lans(agent)
+    await create_two_pools(agent)
     listed = agent.netconf(ipam={"default_ipv4_ippool": ["a"]})
     other = agent.netconf(ipam={"default_ipv4_ippool": ["b"]}, name="lan-2")
 
@@ -101,7 +101,7 @@ async def test_interfaces_of_the_netconf_are_added_one_by_one(agent: AgentHarnes
 async def test_the_first_delete_of_a_sandbox_releases_all_its_interfaces(
     agent: AgentHarness,
 ) -> None:
-    await two_lans(agent)
+    await create_two_pools(agent)
     await agent.pod("web-0", {"ippools": items("eth0", "net1")})
     await agent.add()
     await agent.add(CNI_IFNAME="net1")
@@ -116,7 +116,7 @@ async def test_the_first_delete_of_a_sandbox_releases_all_its_interfaces(
 async def test_a_late_delete_of_one_interface_keeps_those_of_the_new_sandbox(
     agent: AgentHarness,
 ) -> None:
-    await two_lans(agent)
+    await create_two_pools(agent)
     await agent.pod("web-0", {"ippools": items("eth0", "net1")})
     await agent.add(CNI_CONTAINERID="old")
     await agent.add(CNI_CONTAINERID="old", CNI_IFNAME="net1")
@@ -133,7 +133,7 @@ async def test_a_late_delete_of_one_interface_keeps_those_of_the_new_sandbox(
 async def test_a_late_delete_of_an_interface_without_an_add_releases_nothing(
     agent: AgentHarness,
 ) -> None:
-    await two_lans(agent)
+    await create_two_pools(agent)
     await agent.pod("web-0", {"ippools": items("eth0", "net1")})
     await agent.add(CNI_CONTAINERID="new")
     before = await agent.endpoint()
@@ -146,7 +146,7 @@ async def test_a_late_delete_of_an_interface_without_an_add_releases_nothing(
 async def test_a_stateful_replica_keeps_its_addresses_until_its_record_is_gone(
     agent: AgentHarness,
 ) -> None:
-    await two_lans(agent)
+    await create_two_pools(agent)
     owner = {"owner_kind": "StatefulSet", "owner_name": "web", "owner_api_version": "apps/v1"}
     await agent.pod("web-0", {"ippool": {"ipv4": ["a"]}}, **owner)
     args = "K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;K8S_POD_UID="
@@ -167,7 +167,7 @@ async def test_a_stateful_replica_keeps_its_addresses_until_its_record_is_gone(
 async def test_a_pod_owned_by_a_foreign_kind_of_stateful_set_is_stateless(
     agent: AgentHarness,
 ) -> None:
-    await two_lans(agent)
+    await create_two_pools(agent)
     owner = {"owner_kind": "StatefulSet", "owner_name": "web"}
     for api_version in ("apps.kruise.io/v1beta1", "apps/v1"):
         for name in ("web-0", "web-x", "other-0"):
@@ -176,5 +176,6 @@ async def test_a_pod_owned_by_a_foreign_kind_of_stateful_set_is_stateless(
             await agent.add(name)
             await agent.delete(name)
 
+    # Only web-0 with apps/v1 is a replica of the StatefulSet, and so keeps its address after DEL.
     holders = {claim.holder for claim in (await agent.claims()).values()}
     assert holders == {"statefulset/shop/web-0"}

@@ -128,7 +128,9 @@ async def test_a_claim_that_is_gone_from_etcd_is_named(
 
 
 async def test_a_claim_of_another_pod_is_named(agent: AgentHarness, added: dict[str, Any]) -> None:
-    stolen = Claim("other-pool", "pod/thief", "shop", "thief", "event")
+    stolen = Claim(
+        pool="other-pool", holder="pod/thief", namespace="shop", pod="thief", event="event"
+    )
     put = Put(agent.keys.ip_of("10.6.0.10"), CLAIM_CODEC.encode(stolen))
     await agent.store.commit([], [put])
 

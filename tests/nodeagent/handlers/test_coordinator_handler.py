@@ -40,7 +40,7 @@ from tests.support.network_harness import NetworkHarness, NetworkNode, NetworkPo
 pytestmark = pytest.mark.netns
 
 CLUSTER = {"serviceCIDR": ["10.96.0.0/16"]}
-NOTHING = UnparsedSettings()
+NO_SETTINGS = UnparsedSettings()
 LEFTOVERS = 1_000
 NOWHERE = 1_000_000
 """The first of ``LEFTOVERS`` interface indexes that do not exist."""
@@ -125,7 +125,10 @@ def handler_with(
     cluster: CoordinatorDefaults | None = None,
     probe: ProbeAssigned = probe_nothing,
 ) -> CoordinatorHandler:
-    """A handler for a Pod with these annotations, in a cluster with these settings."""
+    """A handler for a Pod with these annotations, in a cluster with these settings.
+
+    ``probe``: called with the detections that the Pod's network or the cluster requests.
+    """
     return CoordinatorHandler(
         node.engine,
         node.records,
@@ -152,13 +155,13 @@ def gc_call(*valid: NetworkPod) -> Call:
 async def test_settings_of_the_cluster_apply_where_the_network_configuration_has_none(
     coordinator_handler: CoordinatorHandler, network_pod: NetworkPod
 ) -> None:
-    await coordinator_handler.handle_add(call(network_pod), NOTHING)
+    await coordinator_handler.handle_add(call(network_pod), NO_SETTINGS)
     assert "10.96.0.0/16 via 10.6.0.11" in network_pod.inside.ip("route")
-    await coordinator_handler.handle_check(call(network_pod, "CHECK"), NOTHING)
-    assert await coordinator_handler.handle_delete(call(network_pod, "DEL"), NOTHING)
-    assert not await coordinator_handler.handle_delete(call(network_pod, "DEL"), NOTHING)
+    await coordinator_handler.handle_check(call(network_pod, "CHECK"), NO_SETTINGS)
+    assert await coordinator_handler.handle_delete(call(network_pod, "DEL"), NO_SETTINGS)
+    assert not await coordinator_handler.handle_delete(call(network_pod, "DEL"), NO_SETTINGS)
     with pytest.raises(CniFailure, match="there is no attachment record of interface eth0"):
-        await coordinator_handler.handle_check(call(network_pod, "CHECK"), NOTHING)
+        await coordinator_handler.handle_check(call(network_pod, "CHECK"), NO_SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +203,7 @@ async def test_the_pods_annotation_chooses_the_default_route(
         "k8s.v1.cni.cncf.io/networks": "shop/lan",
     }
     handler = handler_with(network, network_node, clock, annotations)
-    await handler.handle_add(call(network_pod), NOTHING)
+    await handler.handle_add(call(network_pod), NO_SETTINGS)
     network_pod.macvlan("net1", "10.7.0.101/24")
     await handler.handle_add(
         call(network_pod, interface="net1"), read_settings({"podDefaultRouteNic": "eth0"})
@@ -226,20 +229,20 @@ async def test_a_cluster_that_is_not_ready_blocks_adds_but_not_dels(
     clock: Clock,
     coordinator_handler: CoordinatorHandler,
 ) -> None:
-    await coordinator_handler.handle_add(call(network_pod), NOTHING)
+    await coordinator_handler.handle_add(call(network_pod), NO_SETTINGS)
     unsynced = handler_with(network, network_node, clock, cluster=Unsynced())
     with pytest.raises(NotReady, match="no ready"):
-        await unsynced.handle_add(call(network_pod), NOTHING)
+        await unsynced.handle_add(call(network_pod), NO_SETTINGS)
     assert unsynced.fault() is not None
     assert coordinator_handler.fault() is None
-    assert await unsynced.handle_delete(call(network_pod, "DEL"), NOTHING)
+    assert await unsynced.handle_delete(call(network_pod, "DEL"), NO_SETTINGS)
     await asyncio.to_thread(unsynced.close)
 
 
 async def test_a_del_with_settings_that_cannot_be_used_succeeds(
     coordinator_handler: CoordinatorHandler, network_pod: NetworkPod
 ) -> None:
-    await coordinator_handler.handle_add(call(network_pod), NOTHING)
+    await coordinator_handler.handle_add(call(network_pod), NO_SETTINGS)
     broken = read_settings({"hijackCIDR": ["nonsense"]})
     with pytest.raises(BadInput):
         await coordinator_handler.handle_add(call(network_pod), broken)
@@ -252,7 +255,7 @@ async def test_gc_detaches_a_pod_that_is_missing_twice_with_enough_time_between(
     network_node: NetworkNode,
     clock: Clock,
 ) -> None:
-    await coordinator_handler.handle_add(call(network_pod), NOTHING)
+    await coordinator_handler.handle_add(call(network_pod), NO_SETTINGS)
     assert (await coordinator_handler.handle_gc(gc_call(network_pod))).missing == 0
     for _ in range(2):
         detached = await coordinator_handler.handle_gc(gc_call())
@@ -267,7 +270,7 @@ async def test_gc_detaches_a_pod_that_is_missing_twice_with_enough_time_between(
 async def test_gc_detaches_a_pod_immediately_if_its_namespace_was_deleted(
     coordinator_handler: CoordinatorHandler, network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
-    await coordinator_handler.handle_add(call(network_pod), NOTHING)
+    await coordinator_handler.handle_add(call(network_pod), NO_SETTINGS)
     network_pod.inside.delete()
     assert (await coordinator_handler.handle_gc(gc_call())).removed == (
         f"{network_pod.container}/eth0",
@@ -285,7 +288,7 @@ async def test_gc_continues_after_a_failed_detachment(
     second = network.pod(network_node, "second")
     second.macvlan("eth0", "10.6.0.102/24")
     for pod in (network_pod, second):
-        await coordinator_handler.handle_add(call(pod), NOTHING)
+        await coordinator_handler.handle_add(call(pod), NO_SETTINGS)
         pod.inside.delete()
     stuck, other = sorted((network_pod.container, second.container))
     detach = network_node.engine.detach
@@ -307,8 +310,8 @@ async def test_a_thousand_leftovers_of_a_crashed_node_are_removed(
     network_pod: NetworkPod,
     network_node: NetworkNode,
 ) -> None:
-    await coordinator_handler.handle_add(call(network_pod), NOTHING)
-    (alive,) = network_node.records.all()
+    await coordinator_handler.handle_add(call(network_pod), NO_SETTINGS)
+    (living_pod_record,) = network_node.records.all()
     # The Pods' veth pairs were deleted with their namespaces. Routes and neighbours over another
     # interface, such as that of a CNI plugin, remain.
     batch(network_node.inside, "link add cali-left type veth peer left", "link set cali-left up")
@@ -322,7 +325,7 @@ async def test_a_thousand_leftovers_of_a_crashed_node_are_removed(
             session.apply([step.do for step in steps])
         network_node.records.put(
             structs.replace(
-                alive,
+                living_pod_record,
                 container=f"{number:064x}",
                 netns=f"/run/netns/owt-deleted-{number}",
                 host_veth=NOWHERE + number,
@@ -333,7 +336,7 @@ async def test_a_thousand_leftovers_of_a_crashed_node_are_removed(
     assert len(host_routes) == LEFTOVERS + 1, "the living Pod has a route, too"
     result = await coordinator_handler.handle_gc(gc_call(network_pod))
     assert len(result.removed) == LEFTOVERS
-    assert list(network_node.records.all()) == [alive]
+    assert list(network_node.records.all()) == [living_pod_record]
     assert tables_of(network_node) == before
     assert network_pod.check() == []
 
@@ -368,7 +371,7 @@ async def test_attachments_of_pods_that_ended_without_an_agent_are_removed(
     deleted.macvlan("eth0", "10.6.0.102/24")
     without_net1.macvlan("eth0", "10.6.0.103/24")
     for pod in (network_pod, deleted, without_net1):
-        await coordinator_handler.handle_add(call(pod), NOTHING)
+        await coordinator_handler.handle_add(call(pod), NO_SETTINGS)
     without_net1.macvlan("net1", "10.7.0.103/24")
     default = read_settings({"podDefaultRouteNic": "net1"})
     await coordinator_handler.handle_add(call(without_net1, interface="net1"), default)
@@ -390,7 +393,7 @@ async def test_a_namespace_that_the_agent_cannot_see_does_not_count_as_deleted(
     coordinator_handler: CoordinatorHandler, network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
     """If a mount is missing after an upgrade, the Pods must keep their veth pairs."""
-    await coordinator_handler.handle_add(call(network_pod), NOTHING)
+    await coordinator_handler.handle_add(call(network_pod), NO_SETTINGS)
     (record,) = network_node.records.all()
     network_node.records.put(structs.replace(record, netns="/run/netns/owt-not-seen-from-here"))
 
@@ -401,7 +404,7 @@ async def test_a_namespace_that_the_agent_cannot_see_does_not_count_as_deleted(
 async def test_gc_without_a_list_removes_nothing(
     coordinator_handler: CoordinatorHandler, network_pod: NetworkPod
 ) -> None:
-    await coordinator_handler.handle_add(call(network_pod), NOTHING)
+    await coordinator_handler.handle_add(call(network_pod), NO_SETTINGS)
     with pytest.raises(CniFailure, match="valid-attachments is missing"):
         await coordinator_handler.handle_gc(Call("GC", NetConf(cni_version="1.1.0", name="lab")))
 
@@ -430,7 +433,7 @@ async def test_calls_of_one_container_do_not_overlap(
 
     monkeypatch.setattr(network_node.engine, "detach", detach_and_count)
     calls = (
-        coordinator_handler.handle_delete(call(network_pod, "DEL"), NOTHING) for _ in range(16)
+        coordinator_handler.handle_delete(call(network_pod, "DEL"), NO_SETTINGS) for _ in range(16)
     )
     await asyncio.gather(*calls)
     assert running_max == 1
@@ -443,21 +446,21 @@ async def test_queued_calls_of_one_container_delay_no_other_container(
     network_node: NetworkNode,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    slow = threading.Event()
+    slow = threading.Event()  # ends the slow detachments
 
-    def stuck(attachment: Attachment, first_nic: str) -> bool:
+    def detach_slowly_if_stuck(attachment: Attachment, first_nic: str) -> bool:
         return attachment.container != "stuck" or slow.wait(30.0)
 
-    monkeypatch.setattr(network_node.engine, "detach", stuck)
+    monkeypatch.setattr(network_node.engine, "detach", detach_slowly_if_stuck)
     plain = call(network_pod, "DEL")
     stuck_call = plain._replace(attachment=plain.attachment._replace(container="stuck"))
     waiting = [
-        asyncio.create_task(coordinator_handler.handle_delete(stuck_call, NOTHING))
+        asyncio.create_task(coordinator_handler.handle_delete(stuck_call, NO_SETTINGS))
         for _ in range(2 * COORDINATOR_THREADS)
     ]
     await asyncio.sleep(0)
     async with asyncio.timeout(20.0):
-        assert await coordinator_handler.handle_delete(call(network_pod, "DEL"), NOTHING)
+        assert await coordinator_handler.handle_delete(call(network_pod, "DEL"), NO_SETTINGS)
 
     waiting[0].cancel()
     await asyncio.gather(waiting[0], return_exceptions=True)

@@ -42,7 +42,7 @@ async def test_a_delete_whose_commits_are_lost_fails_although_etcd_answers_reads
                 await asyncio.sleep(0)
 
         reads = asyncio.create_task(read_claims_repeatedly())
-        faulty.fail_next_commits(*[Fault.REQUEST_LOST] * 1_000)
+        faulty.fail_next_commits(*[Fault.REQUEST_LOST] * 1_000)  # more than the DEL tries
         error = (await node.call("DEL")).error
         faulty.heal()
         reads.cancel()
@@ -95,9 +95,11 @@ async def test_a_delete_of_an_unreadable_endpoint_asks_for_a_retry(
     assert await agent.claims() == {}
 
 
-async def test_a_delete_with_a_permanent_error_succeeds_and_gc_releases_later(
+async def test_a_delete_with_a_permanent_error_succeeds(
     agent: AgentHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A retry would not help; a later GC releases the addresses."""
+
     async def fail(*_: object) -> None:
         raise StoreRejected("permission denied")
 

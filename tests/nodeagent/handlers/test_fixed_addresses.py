@@ -50,6 +50,7 @@ async def agent(settings: Settings) -> AsyncIterator[AgentHarness]:
 
 
 async def apply_replicas(agent: AgentHarness, replicas: int, start: int = 0) -> None:
+    """Apply the StatefulSet db with this number of replicas and this first ordinal."""
     record = RecordDefined("StatefulSet", "shop", "db", replicas=replicas, ordinals_start=start)
     await agent.apply(ApplyRecord(record))
 
@@ -271,8 +272,11 @@ class ScriptedFacts(StandaloneFactsSource):
 
 
 @pytest.fixture
-async def watched(settings: Settings) -> AsyncIterator[tuple[AgentHarness, ScriptedFacts]]:
-    """An agent, and the ``ScriptedFacts`` that it uses."""
+async def scripted(settings: Settings) -> AsyncIterator[tuple[AgentHarness, ScriptedFacts]]:
+    """An agent, and the ``ScriptedFacts`` that it uses.
+
+    The facts read the records from the view of a second agent with the same store.
+    """
     store = MemoryStore()
     async with running(settings, store) as plain:
         await plain.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
@@ -286,8 +290,8 @@ async def watched(settings: Settings) -> AsyncIterator[tuple[AgentHarness, Scrip
             yield node, source
 
 
-async def test_a_dead_pod_gets_no_address(watched: tuple[AgentHarness, ScriptedFacts]) -> None:
-    node, source = watched
+async def test_a_dead_pod_gets_no_address(scripted: tuple[AgentHarness, ScriptedFacts]) -> None:
+    node, source = scripted
     source.alive = False
 
     error = (await node.call("ADD", "db-0")).error
@@ -297,9 +301,9 @@ async def test_a_dead_pod_gets_no_address(watched: tuple[AgentHarness, ScriptedF
 
 
 async def test_a_living_pod_keeps_its_address_though_its_replica_is_not_desired(
-    watched: tuple[AgentHarness, ScriptedFacts],
+    scripted: tuple[AgentHarness, ScriptedFacts],
 ) -> None:
-    node, source = watched
+    node, source = scripted
     await node.add("db-0")
     source.alive, source.validity = True, Validity("invalid", "scaled away")
     await node.delete("db-0")
@@ -312,9 +316,9 @@ async def test_a_living_pod_keeps_its_address_though_its_replica_is_not_desired(
 
 
 async def test_an_unknown_validity_keeps_the_address(
-    watched: tuple[AgentHarness, ScriptedFacts],
+    scripted: tuple[AgentHarness, ScriptedFacts],
 ) -> None:
-    node, source = watched
+    node, source = scripted
     await node.add("db-0")
     source.alive, source.validity = False, Validity("unknown", "StatefulSets were not listed")
 
@@ -324,9 +328,9 @@ async def test_an_unknown_validity_keeps_the_address(
 
 
 async def test_gc_releases_only_replicas_that_are_not_desired(
-    watched: tuple[AgentHarness, ScriptedFacts], tmp_path: Path
+    scripted: tuple[AgentHarness, ScriptedFacts], tmp_path: Path
 ) -> None:
-    node, source = watched
+    node, source = scripted
     await node.add("db-0", CNI_NETNS=str(tmp_path / "gone"))
     conf = node.netconf(**{"cni.dev/valid-attachments": []})
     source.validity = Validity("valid", "StatefulSet shop/db has replica 0")
@@ -345,8 +349,8 @@ class LaggingStore(FaultyStore):
 
     def __init__(self) -> None:
         super().__init__(MemoryStore())
-        self.current = asyncio.Event()
-        self.current.set()
+        self.may_deliver = asyncio.Event()
+        self.may_deliver.set()
 
     async def watch(
         self,
@@ -355,9 +359,9 @@ class LaggingStore(FaultyStore):
         after: int,
         is_whole: IsWhole | None = None,
     ) -> AsyncIterator[WatchBatch]:
-        """Watch; events are delayed until ``current`` is set."""
+        """Watch; events are delayed until ``may_deliver`` is set."""
         async for batch in super().watch(ranges, after=after, is_whole=is_whole):
-            await self.current.wait()
+            await self.may_deliver.wait()
             yield batch
 
 
@@ -371,7 +375,7 @@ async def test_a_del_reads_the_records_again_before_it_releases_a_fixed_address(
         await apply_replicas(node, 1)
         await node.pod("db-1", {}, **SET)
         await node.add("db-1")
-        store.current.clear()
+        store.may_deliver.clear()
         writer = Writer(store, node.keys, "operator")
         await writer.open()
         two_replicas = ApplyRecord(RecordDefined("StatefulSet", "shop", "db", replicas=2))
@@ -380,7 +384,7 @@ async def test_a_del_reads_the_records_again_before_it_releases_a_fixed_address(
 
         await node.delete("db-1")
         claims_before = await node.claims()
-        store.current.set()
+        store.may_deliver.set()
         await node.delete("db-1")
 
         assert set(claims_before) == set(await node.claims()) == {"10.6.0.10"}

@@ -18,8 +18,8 @@ from tests.support.agent_harness import AgentHarness, ManualClock, running
 
 
 @pytest.fixture
-async def lan(agent: AgentHarness, short_path: Path) -> Path:
-    """The directory with the network namespaces of three Pods."""
+async def netns_directory(agent: AgentHarness, short_path: Path) -> Path:
+    """The directory with the network namespaces of three Pods, which have addresses of pool lan."""
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
     for name in ("web-0", "web-1", "web-2"):
         (short_path / name).touch()
@@ -32,138 +32,144 @@ def valid(*pods: str) -> list[dict[str, str]]:
     return [{"containerID": f"c-{pod}", "ifname": "eth0"} for pod in pods]
 
 
-async def collect(agent: AgentHarness, *pods: str) -> None:
+async def run_gc(agent: AgentHarness, *pods: str) -> None:
     """Run a GC that lists the attachments of these Pods as valid."""
     conf = agent.netconf(**{"cni.dev/valid-attachments": valid(*pods)})
     reply = await agent.call("GC", conf=conf)
     assert (reply.status, reply.body) == (0, b""), reply.body.decode()
 
 
-async def pods(agent: AgentHarness) -> set[str]:
+async def pods_with_addresses(agent: AgentHarness) -> set[str]:
     """The Pods that hold addresses."""
     return {claim.pod for claim in (await agent.claims()).values()}
 
 
-async def test_an_attachment_missing_from_one_list_is_kept(agent: AgentHarness, lan: Path) -> None:
-    await collect(agent, "web-0")
+async def test_an_attachment_missing_from_one_list_is_kept(
+    agent: AgentHarness, netns_directory: Path
+) -> None:
+    await run_gc(agent, "web-0")
 
-    assert await pods(agent) == {"web-0", "web-1", "web-2"}
+    assert await pods_with_addresses(agent) == {"web-0", "web-1", "web-2"}
 
 
 async def test_attachments_missing_from_one_empty_list_are_kept(
-    agent: AgentHarness, lan: Path
+    agent: AgentHarness, netns_directory: Path
 ) -> None:
-    await collect(agent)
+    await run_gc(agent)
 
-    assert await pods(agent) == {"web-0", "web-1", "web-2"}
+    assert await pods_with_addresses(agent) == {"web-0", "web-1", "web-2"}
 
 
 async def test_attachments_missing_twice_with_enough_time_between_are_released(
-    agent: AgentHarness, lan: Path, clock: ManualClock
+    agent: AgentHarness, netns_directory: Path, clock: ManualClock
 ) -> None:
-    await collect(agent, "web-0")
+    await run_gc(agent, "web-0")
     clock.now += GC_TWICE_S
 
-    await collect(agent, "web-0")
+    await run_gc(agent, "web-0")
 
-    assert await pods(agent) == {"web-0"}
+    assert await pods_with_addresses(agent) == {"web-0"}
 
 
 async def test_attachments_missing_twice_in_a_short_time_are_kept(
-    agent: AgentHarness, lan: Path, clock: ManualClock
+    agent: AgentHarness, netns_directory: Path, clock: ManualClock
 ) -> None:
-    await collect(agent, "web-0")
+    await run_gc(agent, "web-0")
     clock.now += GC_TWICE_S - 1
 
-    await collect(agent, "web-0")
+    await run_gc(agent, "web-0")
 
-    assert await pods(agent) == {"web-0", "web-1", "web-2"}
+    assert await pods_with_addresses(agent) == {"web-0", "web-1", "web-2"}
 
 
 async def test_an_attachment_listed_in_between_must_be_missing_twice_again(
-    agent: AgentHarness, lan: Path, clock: ManualClock
+    agent: AgentHarness, netns_directory: Path, clock: ManualClock
 ) -> None:
-    await collect(agent, "web-0")
+    await run_gc(agent, "web-0")
     clock.now += GC_TWICE_S
-    await collect(agent, "web-0", "web-1", "web-2")
+    await run_gc(agent, "web-0", "web-1", "web-2")
     clock.now += GC_TWICE_S
 
-    await collect(agent, "web-0")
+    await run_gc(agent, "web-0")
 
-    assert await pods(agent) == {"web-0", "web-1", "web-2"}
+    assert await pods_with_addresses(agent) == {"web-0", "web-1", "web-2"}
 
 
 async def test_a_deleted_network_namespace_is_evidence_in_the_first_gc(
-    agent: AgentHarness, lan: Path
+    agent: AgentHarness, netns_directory: Path
 ) -> None:
-    (lan / "web-1").unlink()
+    (netns_directory / "web-1").unlink()
 
-    await collect(agent, "web-0")
+    await run_gc(agent, "web-0")
 
-    assert await pods(agent) == {"web-0", "web-2"}
+    assert await pods_with_addresses(agent) == {"web-0", "web-2"}
 
 
 async def test_a_valid_attachment_stays_even_without_its_namespace(
-    agent: AgentHarness, lan: Path
+    agent: AgentHarness, netns_directory: Path
 ) -> None:
-    (lan / "web-1").unlink()
+    (netns_directory / "web-1").unlink()
 
-    await collect(agent, "web-0", "web-1", "web-2")
+    await run_gc(agent, "web-0", "web-1", "web-2")
 
-    assert await pods(agent) == {"web-0", "web-1", "web-2"}
+    assert await pods_with_addresses(agent) == {"web-0", "web-1", "web-2"}
 
 
-async def test_attachments_of_either_list_are_valid(agent: AgentHarness, lan: Path) -> None:
+async def test_attachments_of_either_list_are_valid(
+    agent: AgentHarness, netns_directory: Path
+) -> None:
     for name in ("web-0", "web-1", "web-2"):
-        (lan / name).unlink()
+        (netns_directory / name).unlink()
     conf = agent.netconf(
         **{"cni.dev/valid-attachments": valid("web-0"), "cni.dev/attachments": valid("web-1")}
     )
 
     await agent.call("GC", conf=conf)
 
-    assert await pods(agent) == {"web-0", "web-1"}
+    assert await pods_with_addresses(agent) == {"web-0", "web-1"}
 
 
 async def test_a_gc_without_a_list_fails_and_releases_nothing(
-    agent: AgentHarness, lan: Path
+    agent: AgentHarness, netns_directory: Path
 ) -> None:
-    (lan / "web-1").unlink()
+    (netns_directory / "web-1").unlink()
 
     error = (await agent.call("GC")).error
 
     assert error["code"] == INVALID_CONFIG
     assert "cni.dev/valid-attachments is missing" in error["msg"]
-    assert await pods(agent) == {"web-0", "web-1", "web-2"}
+    assert await pods_with_addresses(agent) == {"web-0", "web-1", "web-2"}
 
 
-async def test_gc_of_one_network_releases_nothing_of_another(
-    agent: AgentHarness, lan: Path
+async def test_gc_of_one_network_releases_nothing_of_another_network(
+    agent: AgentHarness, netns_directory: Path
 ) -> None:
-    (lan / "web-1").unlink()
+    (netns_directory / "web-1").unlink()
     conf = agent.netconf(name="other", **{"cni.dev/valid-attachments": []})
 
     assert (await agent.call("GC", conf=conf)).status == 0
 
-    assert await pods(agent) == {"web-0", "web-1", "web-2"}
+    assert await pods_with_addresses(agent) == {"web-0", "web-1", "web-2"}
 
 
 async def test_gc_releases_nothing_of_another_node(
-    agent: AgentHarness, lan: Path, settings: Settings, memory_store: MemoryStore
+    agent: AgentHarness, netns_directory: Path, settings: Settings, memory_store: MemoryStore
 ) -> None:
     other_settings = settings._replace(node_name="node-10", socket_path=f"{settings.socket_path}2")
     async with running(other_settings, memory_store) as other:
-        await other.add("far-0", CNI_NETNS=str(lan / "never-there"))
+        await other.add("far-0", CNI_NETNS=str(netns_directory / "never-there"))
 
-    await collect(agent, "web-0", "web-1", "web-2")
+    await run_gc(agent, "web-0", "web-1", "web-2")
 
-    assert await pods(agent) == {"web-0", "web-1", "web-2", "far-0"}
+    assert await pods_with_addresses(agent) == {"web-0", "web-1", "web-2", "far-0"}
 
 
-async def test_a_release_by_gc_has_its_evidence_in_the_log(agent: AgentHarness, lan: Path) -> None:
-    (lan / "web-1").unlink()
+async def test_a_release_by_gc_has_its_evidence_in_the_log(
+    agent: AgentHarness, netns_directory: Path
+) -> None:
+    (netns_directory / "web-1").unlink()
 
-    await collect(agent, "web-0", "web-2")
+    await run_gc(agent, "web-0", "web-2")
 
     segments, _ = await LogReader(agent.store, agent.keys).catch_up(LOG_START)
     events = [recorded for segment in segments for recorded in segment.events()]
@@ -172,16 +178,18 @@ async def test_a_release_by_gc_has_its_evidence_in_the_log(agent: AgentHarness, 
     assert isinstance(event, AddressesReleased)
     assert event.reason == "gc"
     assert event.evidence == (
-        f"container c-web-1 interface eth0: network namespace {lan}/web-1 is gone"
+        f"container c-web-1 interface eth0: network namespace {netns_directory}/web-1 is gone"
     )
     assert last_recorded.cause.actor == "agent/node-1"
 
 
 async def test_only_the_network_that_lost_an_interface_loses_its_address(
-    agent: AgentHarness, lan: Path, clock: ManualClock
+    agent: AgentHarness, netns_directory: Path, clock: ManualClock
 ) -> None:
     second = agent.netconf(name="lan-2")
-    await agent.add("web-0", CNI_IFNAME="net1", CNI_NETNS=str(lan / "web-0"), conf=second)
+    await agent.add(
+        "web-0", CNI_IFNAME="net1", CNI_NETNS=str(netns_directory / "web-0"), conf=second
+    )
     gc = agent.netconf(name="lan-2", **{"cni.dev/valid-attachments": []})
 
     await agent.call("GC", conf=gc)
@@ -195,33 +203,35 @@ async def test_only_the_network_that_lost_an_interface_loses_its_address(
 
 
 async def test_gc_releases_all_interfaces_in_a_deleted_namespace(
-    agent: AgentHarness, lan: Path
+    agent: AgentHarness, netns_directory: Path
 ) -> None:
     second = agent.netconf(name="lan-2")
-    await agent.add("web-0", CNI_IFNAME="net1", CNI_NETNS=str(lan / "web-0"), conf=second)
-    (lan / "web-0").unlink()
+    await agent.add(
+        "web-0", CNI_IFNAME="net1", CNI_NETNS=str(netns_directory / "web-0"), conf=second
+    )
+    (netns_directory / "web-0").unlink()
 
-    await collect(agent, "web-1", "web-2")
+    await run_gc(agent, "web-1", "web-2")
 
     assert await agent.endpoint() is None
-    assert await pods(agent) == {"web-1", "web-2"}
+    assert await pods_with_addresses(agent) == {"web-1", "web-2"}
 
 
-async def test_gc_keeps_fixed_addresses(agent: AgentHarness, lan: Path) -> None:
+async def test_gc_keeps_fixed_addresses(agent: AgentHarness, netns_directory: Path) -> None:
     owner = {"owner_kind": "StatefulSet", "owner_name": "db", "owner_api_version": "apps/v1"}
     await agent.pod("db-0", {}, **owner)
-    await agent.add("db-0", CNI_NETNS=str(lan / "db-0"))
+    await agent.add("db-0", CNI_NETNS=str(netns_directory / "db-0"))
 
-    await collect(agent, "web-0", "web-1", "web-2")
+    await run_gc(agent, "web-0", "web-1", "web-2")
 
-    assert "db-0" in await pods(agent)
+    assert "db-0" in await pods_with_addresses(agent)
 
 
 async def test_gc_continues_after_an_error_and_reports_it_at_the_end(
-    agent: AgentHarness, lan: Path
+    agent: AgentHarness, netns_directory: Path
 ) -> None:
     for name in ("web-0", "web-1", "web-2"):
-        (lan / name).unlink()
+        (netns_directory / name).unlink()
     claims = await agent.claims()
     broken_address = next(address for address, claim in claims.items() if claim.pod == "web-1")
     await agent.store.commit([], [Put(agent.keys.ip_of(broken_address), b"no claim")])
@@ -251,19 +261,19 @@ async def test_a_namespace_counts_as_deleted_only_in_a_visible_directory(short_p
 
 async def test_missing_attachments_beyond_the_limit_are_reported(
     agent: AgentHarness,
-    lan: Path,
+    netns_directory: Path,
     clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("nodeagent.handlers.missing_attachments.MISSED_MAX", 1)
-    before = await pods(agent)
+    before = await pods_with_addresses(agent)
 
-    await collect(agent)
+    await run_gc(agent)
     clock.now += GC_TWICE_S
-    await collect(agent)
+    await run_gc(agent)
 
-    assert len(await pods(agent)) == len(before) - 1
+    assert len(await pods_with_addresses(agent)) == len(before) - 1
     assert (
         f"{len(before)} attachments are missing, and only 1 of them are remembered" in caplog.text
     )

@@ -141,6 +141,7 @@ async def test_the_holder_of_a_refused_nic_with_an_ipam_claim_is_the_claim(
     def on_refused(pod: PodFacts, *_: object) -> None:
         holders.append(holder_of(pod))
 
+    # The ADD uses only the facts, the step ``on_refused`` and the probe.
     steps = AllocationSteps(cast("Any", None), on_refused)
     handler = AddHandler(*cast("Any", (None, None, ClaimFacts(), None, steps, ConflictingProbe())))
     attachment = Attachment("c-web-0", interface)

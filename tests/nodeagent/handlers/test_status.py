@@ -19,7 +19,7 @@ from tests.support.faulty_store import FaultyStore
 
 
 async def status(agent: AgentHarness, **ipam: Any) -> tuple[int, str]:
-    """Code and message; code 0 if an ADD can be served."""
+    """Code and message of a STATUS with these ipam options; code 0 if an ADD can be served."""
     reply = await agent.call("STATUS", conf=agent.netconf(ipam=ipam))
     if reply.status == 0:
         assert reply.body == b""
@@ -132,7 +132,8 @@ async def test_the_status_is_cached_for_a_short_time(
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await agent.add()
     full = await status(agent)
-    await agent.apply(ApplyPool(Pool("b", 4, "10.7.0.0/24", ("10.7.0.10",), default=True)))
+    pool = Pool("b", family=4, subnet="10.7.0.0/24", ips=("10.7.0.10",), default=True)
+    await agent.apply(ApplyPool(pool))
 
     cached = await status(agent)
     clock.now += STATUS_CACHED_S

@@ -24,10 +24,13 @@ BOND = {"name": "bd0", "mode": 1}
 VALID: dict[str, tuple[dict[str, Any], InterfaceConfig | None]] = {
     "one interface, no VLAN": ({"interfaces": ["ens3"]}, None),
     "one interface, VLAN 0": ({"interfaces": ["ens3"], "vlanID": 0}, None),
-    "one interface, a VLAN": ({"interfaces": ["ens3"], "vlanID": 5}, InterfaceConfig(("ens3",), 5)),
+    "one interface, a VLAN": (
+        {"interfaces": ["ens3"], "vlanID": 5},
+        InterfaceConfig(("ens3",), vlan=5),
+    ),
     "a bond of one interface is ignored": (
         {"interfaces": ["ens3"], "vlanID": 5, "bond": BOND},
-        InterfaceConfig(("ens3",), 5),
+        InterfaceConfig(("ens3",), vlan=5),
     ),
     # The VLAN needs one parent link, which several interfaces have only with a bond.
     "several interfaces without a bond, VLAN ignored": (
@@ -36,21 +39,25 @@ VALID: dict[str, tuple[dict[str, Any], InterfaceConfig | None]] = {
     ),
     "a bond": (
         {"interfaces": ["a", "b"], "bond": BOND},
-        InterfaceConfig(("a", "b"), 0, DesiredBond("bd0", 1)),
+        InterfaceConfig(("a", "b"), vlan=0, bond=DesiredBond("bd0", mode=1)),
     ),
     "a bond without a name": (
         {"interfaces": ["a", "b"], "bond": {}},
-        InterfaceConfig(("a", "b"), 0, DesiredBond("sp_bond0", 0)),
+        InterfaceConfig(("a", "b"), vlan=0, bond=DesiredBond("sp_bond0", mode=0)),
     ),
     "a VLAN on a bond": (
         {"interfaces": ["a", "b"], "vlanID": 100, "bond": BOND | {"options": "miimon=100"}},
         InterfaceConfig(
-            ("a", "b"), 100, DesiredBond("bd0", 1, BondOptions(((NUMBER_OPTIONS["miimon"], 100),)))
+            ("a", "b"),
+            vlan=100,
+            bond=DesiredBond(
+                "bd0", mode=1, options=BondOptions(numbers=((NUMBER_OPTIONS["miimon"], 100),))
+            ),
         ),
     ),
     "field names in other letter case, null as if absent": (
         {"INTERFACES": ["ens3"], "vlanid": 5, "Bond": None},
-        InterfaceConfig(("ens3",), 5),
+        InterfaceConfig(("ens3",), vlan=5),
     ),
 }
 

@@ -14,6 +14,7 @@ import pytest
 
 from core.errors import DatapathError
 from core.eventstore.memory import MemoryStore
+from nodeagent.cni_protocol.failures import NOT_PREPARED
 from nodeagent.ifacer.conf import InterfaceConfig
 from nodeagent.ifacer.link_configurator import LinkConfigurator
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
@@ -57,10 +58,10 @@ async def test_an_add_returns_the_prev_result(agent: AgentHarness) -> None:
     assert (await call(agent, interfaces=["a"], prevResult=previous)).result == previous
 
 
-async def test_the_error_of_a_missing_master_names_it(agent: AgentHarness) -> None:
+async def test_the_error_of_a_missing_master_names_the_master(agent: AgentHarness) -> None:
     error = (await call(agent, interfaces=[MISSING_LINK], vlanID=5)).error
 
-    assert error["code"] == 119
+    assert error["code"] == NOT_PREPARED
     assert error["msg"] == f"there is no interface {MISSING_LINK} on this node"
 
 
@@ -107,7 +108,7 @@ async def test_the_remedy_of_a_kernel_without_vlans_names_the_module(namespace: 
     with NetworkNamespace.open(str(namespace)) as inside:
         configurator = LinkConfigurator(executor, inside)
         try:
-            await configurator.prepare(InterfaceConfig(("ens3",), 5))
+            await configurator.prepare(InterfaceConfig(("ens3",), vlan=5))
             words = "modprobe -a 8021q"  # this kernel has VLANs, so there is no error
         except DatapathError as error:
             words = error.remedy

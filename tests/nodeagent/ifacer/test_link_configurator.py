@@ -155,7 +155,7 @@ async def test_a_bond_gets_its_mode_options_and_members(host: Host) -> None:
 
 
 async def test_the_active_member_is_set_only_if_its_link_is_usable(host: Host) -> None:
-    """Spiderpool sets it before the bond has members, which no kernel accepts."""
+    """Spiderpool sets the active member before the bond has members, which no kernel accepts."""
     bond = {"name": "bd0", "mode": 1, "options": "miimon=100;active_slave=ens4"}
     await host.prepare("ens3", "ens4", bond=bond)
     assert host.link("bd0")["linkinfo"]["info_data"]["active_slave"] == "ens4"
@@ -198,7 +198,7 @@ async def test_one_call_creates_a_bond_and_a_vlan_on_it(host: Host) -> None:
 
 
 async def test_an_incomplete_bond_is_completed(host: Host) -> None:
-    """The links left by a call that crashed after the first or the second send."""
+    """A call that crashed between its requests to the kernel leaves such a bond."""
     host.ip("link", "add", "bd0", "type", "bond", "mode", "active-backup")
     host.ip("link", "set", "ens3", "master", "bd0")
 

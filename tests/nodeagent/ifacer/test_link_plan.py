@@ -26,8 +26,8 @@ MEMBERS = (ENS3._replace(master=9), ENS4._replace(master=9))
 ENS3_5 = Link(12, "ens3.5", IFF_UP, "vlan", parent=3, data=VLAN5)
 BD0_5 = Link(12, "bd0.5", IFF_UP, "vlan", parent=9, data=VLAN5)
 
-VLAN_ON_NIC = InterfaceConfig(("ens3",), 5)
-BONDED = InterfaceConfig(("ens3", "ens4"), 0, DesiredBond("bd0", 1))
+VLAN_ON_NIC = InterfaceConfig(("ens3",), vlan=5)
+BONDED = InterfaceConfig(("ens3", "ens4"), vlan=0, bond=DesiredBond("bd0", mode=1))
 VLAN_ON_BOND = BONDED._replace(vlan=5)
 
 STEPS: dict[str, tuple[InterfaceConfig, tuple[Link, ...], list[str]]] = {
@@ -69,7 +69,7 @@ def test_the_next_steps_depend_on_the_existing_links(
 
 SKIPPED: dict[str, tuple[tuple[Link, ...], str]] = {
     "not there": ((ENS4._replace(master=9), BD0), "ens3, which does not exist"),
-    "another's": (
+    "another bond's": (
         (ENS3._replace(master=7), MEMBERS[1], BD0),
         "ens3, which belongs to another bond or bridge",
     ),
@@ -83,14 +83,14 @@ SKIPPED: dict[str, tuple[tuple[Link, ...], str]] = {
 
 @pytest.mark.parametrize(("links", "words"), SKIPPED.values(), ids=SKIPPED)
 def test_a_nic_in_use_is_not_added_to_an_existing_bond(links: tuple[Link, ...], words: str) -> None:
-    assert next_steps(BONDED, NodeLinks(links, frozenset({3}))) == LinkPlan(
+    assert next_steps(BONDED, NodeLinks(links, in_use=frozenset({3}))) == LinkPlan(
         (), (f"bond bd0 is used without {words}",)
     )
 
 
 def test_a_nic_with_addresses_is_added_to_a_new_bond() -> None:
     """As in Spiderpool: naming a NIC with an address permits the removal of the address."""
-    plan = next_steps(BONDED, NodeLinks((ENS3, ENS4, BD0), frozenset({3}), is_new_bond=True))
+    plan = next_steps(BONDED, NodeLinks((ENS3, ENS4, BD0), in_use=frozenset({3}), is_new_bond=True))
 
     assert "set master 9 of link 3" in [step.what for step in plan.steps]
 
@@ -112,7 +112,7 @@ REFUSED: dict[str, tuple[InterfaceConfig, tuple[Link, ...], str]] = {
         "ens3.5 is taken: it is a NIC and not VLAN 5",
     ),
     "another VLAN of that name": (
-        InterfaceConfig(("ens3",), 6),
+        InterfaceConfig(("ens3",), vlan=6),
         (ENS3, ENS3_5._replace(name="ens3.6")),
         "ens3.6 is taken: it is VLAN 5 and not VLAN 6",
     ),
@@ -134,7 +134,11 @@ REFUSED: dict[str, tuple[InterfaceConfig, tuple[Link, ...], str]] = {
         "bd0 is taken: it exists and is not a bond (non-bond type interface named bd0)",
     ),
     "a primary that is not there": (
-        InterfaceConfig(("ens3", "ens4"), 0, DesiredBond("bd0", 1, BondOptions(primary="ens9"))),
+        InterfaceConfig(
+            ("ens3", "ens4"),
+            vlan=0,
+            bond=DesiredBond("bd0", mode=1, options=BondOptions(primary="ens9")),
+        ),
         (ENS3, ENS4),
         "bond option primary: there is no interface ens9",
     ),

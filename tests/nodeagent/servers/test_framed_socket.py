@@ -14,10 +14,10 @@ from core.allocation.add_request import HasHungUp
 from core.process.supervision import Supervisor
 from nodeagent.servers import framed_socket
 from nodeagent.servers.framed_socket import FramedServer
-from tests.support.agent_harness import exchange, frame
+from tests.support.agent_harness import exchange, request_frame
 
 ANSWER_BYTES = 4 << 20
-REQUEST = frame({"CNI_COMMAND": "VERSION"}, b"{}")
+REQUEST = request_frame({"CNI_COMMAND": "VERSION"}, b"{}")
 
 
 class Listening(socket.socket):
@@ -49,7 +49,7 @@ def listening(short_path: Path) -> Listening:
 async def server(listening: Listening) -> AsyncIterator[FramedServer]:
     supervisor = Supervisor()
     server = FramedServer(answer_much, supervisor)
-    await server.open(listening, 16)
+    await server.open(listening, backlog=16)
     yield server
     server.close()
     await server.end()

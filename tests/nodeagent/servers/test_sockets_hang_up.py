@@ -18,7 +18,7 @@ from core.errors import CallerGone
 from nodeagent.request_runner import RequestRunner
 from nodeagent.servers.unix_sockets import has_hung_up
 from nodeagent.telemetry.metrics import WorkCounts
-from tests.support.agent_harness import AgentHarness, frame
+from tests.support.agent_harness import AgentHarness, request_frame
 from tests.support.http_caller import over_socket
 
 ENDED_S = 20.0
@@ -27,7 +27,7 @@ ENDED_S = 20.0
 
 def framed(agent: AgentHarness, command: str) -> tuple[str, bytes]:
     """The path of the framed socket, and a request for it."""
-    request = frame(agent.environment(command), json.dumps(agent.netconf()).encode())
+    request = request_frame(agent.environment(command), json.dumps(agent.netconf()).encode())
     return agent.process.settings.framed_socket_path, request
 
 
@@ -65,7 +65,7 @@ async def abandon(path: str, request: bytes) -> None:
 async def wait_until_served(agent: AgentHarness) -> None:
     """Wait until all connections so far are served and closed."""
     parts = agent.process.parts
-    # A socket accepts its connections in order, so earlier ones are accepted before these.
+    # A socket accepts connections in order, so all earlier connections are accepted before these.
     assert (await agent.call("VERSION")).status == 0
     await over_socket(agent.process.settings.socket_path, "GET", "/v1/ipam/healthy")
     async with asyncio.timeout(ENDED_S):
@@ -156,16 +156,19 @@ async def test_calls_that_were_abandoned_are_counted(agent: AgentHarness) -> Non
 
 
 def test_an_add_whose_caller_is_gone_is_never_registered() -> None:
-    """A DEL of its container does not wait for it, and it is not counted."""
+    """A DEL of the container does not wait for such an ADD, and the ADD is not counted."""
     runner, counts = RequestRunner(), WorkCounts()
 
     def has_hung_up() -> bool:
         return True
 
-    with pytest.raises(CallerGone), runner.run_add(30.0, counts, 0.0, "c-1", has_hung_up):
-        raise AssertionError("it started")
+    run_add = runner.run_add(
+        deadline_s=30.0, work=counts, arrived=0.0, container="c-1", has_hung_up=has_hung_up
+    )
+    with pytest.raises(CallerGone), run_add:
+        raise AssertionError("the ADD has started")
 
-    with pytest.raises(StopIteration):  # it ends without waiting
+    with pytest.raises(StopIteration):  # ``wait_for_adds`` ends without waiting
         runner.wait_for_adds("c-1").__await__().__next__()
     assert counts.count == 0
 

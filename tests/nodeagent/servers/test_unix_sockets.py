@@ -17,7 +17,7 @@ from core.eventstore.memory import MemoryStore
 from nodeagent.agent import Agent
 from nodeagent.servers.unix_sockets import ListeningSocket
 from nodeagent.settings.agent_settings import Settings
-from tests.support.agent_harness import AgentHarness, frame, running
+from tests.support.agent_harness import AgentHarness, request_frame, running
 
 
 async def test_only_root_may_open_the_sockets(agent: AgentHarness, settings: Settings) -> None:
@@ -116,7 +116,9 @@ async def test_a_caller_that_is_not_root_is_refused(
         Path(path).chmod(0o666)
     Path(settings.socket_path).parent.chmod(0o755)
 
-    framed = await as_nobody(settings.framed_socket_path, frame({"CNI_COMMAND": "VERSION"}, b"{}"))
+    framed = await as_nobody(
+        settings.framed_socket_path, request_frame({"CNI_COMMAND": "VERSION"}, b"{}")
+    )
     http = await as_nobody(settings.socket_path, b"GET /v1/ipam/healthy HTTP/1.0\r\n\r\n")
 
     assert framed == b""
@@ -139,7 +141,7 @@ async def as_nobody(path: str, request: bytes) -> bytes:
         path,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        user=65534,
+        user=65534,  # nobody
         env={"PATH": "/usr/bin:/bin"},
     )
     answer, _ = await process.communicate(request)

@@ -118,7 +118,9 @@ def test_sriov_is_disabled_by_default(tmp_path: Path) -> None:
     assert load(tmp_path).sriov is None
     settings = load(tmp_path, sriov, ORBWEAVER_SYSFS="/host/sys")
 
-    assert settings.sriov == SriovSettings("spidernet.io", {"network": "sriov"}, drain=False)
+    assert settings.sriov == SriovSettings(
+        resource_prefix="spidernet.io", nodes={"network": "sriov"}, drain=False
+    )
     assert settings.sysfs == Path("/host/sys")
 
 
@@ -174,6 +176,8 @@ def test_without_kubernetes_variables_there_is_no_kubeconfig(tmp_path: Path) -> 
 
 
 def test_the_coordinator_name_is_default_unless_set_or_disabled(tmp_path: Path) -> None:
+    """Spiderpool documents one spelling of the variable and reads another, with a typing error."""
+
     def name(**variables: str) -> str:
         return load_settings(str(tmp_path / "none"), NODE | variables).coordinator_name
 
@@ -212,7 +216,7 @@ def test_the_variables_of_spiderpool_are_read(tmp_path: Path) -> None:
     assert (settings.metrics_enabled, settings.rdma_metrics_enabled) == (True, True)
     assert not settings.release_conflicts
     assert settings.records_max == 10
-    assert settings.pool_wait_s == 12.0
+    assert settings.pool_wait_s == 12.0, "3 s times 4 retries"
 
 
 @pytest.mark.parametrize(
@@ -349,7 +353,7 @@ COLLECTOR = "http://collector:4317"
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR, "OTEL_TRACES_EXPORTER": "none"}, ""),
     ],
 )
-def test_the_traces_endpoint_comes_from_our_variables_or_those_of_opentelemetry(
+def test_the_traces_endpoint_comes_from_orbweavers_or_opentelemetrys_variables(
     tmp_path: Path, variables: dict[str, str], endpoint: str
 ) -> None:
     assert load(tmp_path, **variables).otlp_endpoint == endpoint

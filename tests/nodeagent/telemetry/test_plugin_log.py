@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from core.eventstore.memory import MemoryStore
+from nodeagent.cni_protocol.failures import USED_OUT
 from nodeagent.servers.call_log import LogDirectory
 from nodeagent.settings.agent_settings import Settings
 from nodeagent.telemetry.plugin_log import (
@@ -46,7 +47,7 @@ async def test_every_call_leaves_a_line_in_the_plugins_log(
     assert (good["cmd"], good["container"], good["interface"]) == ("ADD", "c-web-0", "eth0")
     assert (good["pod"], good["uid"], good["network"]) == ("shop/web-0", "uid-web-0", "lan")
     assert good["ms"] > 0
-    assert (bad["level"], bad["code"]) == ("ERROR", 110)
+    assert (bad["level"], bad["code"]) == ("ERROR", USED_OUT)
     assert bad["msg"].startswith("spiderpool IP allocation error: ")
     assert path.stat().st_mode & 0o777 == 0o600
 

@@ -32,7 +32,7 @@ from tests.support.spans import attributes_of, context_of, recorded_spans
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
-# docs/reference/metrics.md, rows of the agent, without the prefix spiderpool_.
+# The metrics of the agent in docs/reference/metrics.md, without the prefix spiderpool_.
 DOCUMENTED = {
     *(
         f"ipam_{work}_{name}"
@@ -99,7 +99,7 @@ async def test_every_documented_name_is_served_from_the_start(metered: AgentHarn
 
 
 def value(samples: Samples, name: str, **labels: str) -> float:
-    """The one sample of that name with those labels."""
+    """The value of the only sample with this name and these labels."""
     (matching,) = (v for present, v in samples[name] if labels.items() <= present.items())
     return matching
 
@@ -167,7 +167,7 @@ async def test_lost_races_store_calls_and_the_writer_are_measured(metered: Agent
 
     samples = await scrape(metered)
 
-    # The second ADD assumes that no endpoint exists, and reads it after the lost race.
+    # The second ADD first assumes that no endpoint exists; it loses the race and tries again.
     assert value(samples, "orbweaver_allocation_conflicts_total") == 1
     assert value(samples, "orbweaver_allocation_tries_total") == 3
     assert value(samples, "orbweaver_writer_transactions_total") == 3
