@@ -43,9 +43,7 @@ MODULES: Final = (
     *("igb", "igbvf", "virtio_net", "macvlan"),
     *("veth", "nf_tables", "nft_ct", "rdma_rxe"),
 )
-MASTER: Final = "rail0"
-"""The card's physical function, the master of the virtual functions."""
-
+MASTER: Final = "rail0"  # the card's physical function
 VFS: Final = 3
 NODE: Final = ("10.6.0.11", "fd00:6::11")
 """The node's addresses, on ``MASTER``."""
@@ -59,16 +57,14 @@ POOLS: Final = {
 """Pool -> its subnet and addresses."""
 
 SERVICES: Final = ["10.96.0.0/16", "fd00:96::/112"]
-POOLS_OF_BOTH_FAMILIES: Final = {
+IPAM_OPTIONS: Final = {
     "match_master_subnet": True,
     "default_ipv4_ippool": ["elsewhere", "here"],
     "default_ipv6_ippool": ["here-too"],
 }
-"""IPAM options. Of the IPv4 pools only ``here`` has the master's subnet."""
+"""Pools of both families; of the IPv4 pools only ``here`` has the master's subnet."""
 
-READY_TRIES: Final = 200
-"""How often a condition is tried; each try runs a command, which takes milliseconds."""
-
+READY_TRIES: Final = 200  # each try runs a command, which takes milliseconds
 PINGPONG_PORT: Final = 18_515
 PINGPONG_S_MAX: Final = 60.0
 
@@ -109,9 +105,7 @@ class Machine:
         vf = self.free_vfs.pop()
         sh("ip", "link", "set", vf, "down")
         sh("ip", "link", "set", vf, "netns", name, "name", "eth0")
-        result = await self.execute(
-            "spiderpool", "ADD", name, {"ipam": dict(POOLS_OF_BOTH_FAMILIES)}
-        )
+        result = await self.execute("spiderpool", "ADD", name, {"ipam": dict(IPAM_OPTIONS)})
         addresses = [ip["address"] for ip in result["ips"]]
         for address in addresses:
             sh("ip", "-n", name, "address", "add", address, "dev", "eth0")
@@ -182,8 +176,7 @@ async def test_an_add_without_a_pool_of_the_masters_subnet_is_refused_with_the_r
         ipam={"match_master_subnet": True, "default_ipv4_ippool": ["elsewhere"]}
     )
     await machine.node.pod("vf-d", {})
-    # The call needs an interface whose master is known: eth0 of vf-a is a virtual function.
-    changes = {"CNI_NETNS": "/run/netns/vf-a"}
+    changes = {"CNI_NETNS": "/run/netns/vf-a"}  # its eth0 is a VF, so the master is known
 
     error = (await machine.node.call("ADD", "vf-d", conf=conf, **changes)).error
 
@@ -235,10 +228,9 @@ class RailPod:
     def __init__(self, machine: Machine, name: str, address: str) -> None:
         self.name, self.address = name, address
         self.netns = f"/run/netns/{name}"
-        self.previous_result = {"cniVersion": "1.0.0", "ips": [{"address": f"{address}/24"}]}
+        self.previous = {"cniVersion": "1.0.0", "ips": [{"address": f"{address}/24"}]}
         self._node = machine.node
-        previous = self.previous_result | {"interfaces": []}
-        self._conf = self._node.netconf("1.0.0", prevResult=previous)
+        self._conf = self._node.netconf("1.0.0", prevResult=self.previous | {"interfaces": []})
 
     async def call(self, verb: str) -> Reply:
         """Call the coordinator."""
@@ -274,7 +266,7 @@ async def test_a_pod_gets_a_macvlan_and_a_shared_rdma_device(machine: Machine) -
 
     reply = await pod.start()
 
-    assert reply.result["ips"] == pod.previous_result["ips"]
+    assert reply.result["ips"] == pod.previous["ips"]
     assert "rxe0" in sh("nsenter", f"--net={pod.netns}", "rdma", "link")
     assert "from 10.6.0.120 lookup 101" in sh("ip", "-n", "rail", "rule"), "the table of net1"
     assert await answers(ROUTER[0], "rail", "-I", "net1")

@@ -33,14 +33,13 @@ async def ask(
     return await over_socket(agent.process.settings.socket_path, method, url, body, **options)
 
 
-async def create_pools(agent: AgentHarness) -> None:
-    """Create one pool of each family, with one address each."""
+async def create_one_pool_of_each_family(agent: AgentHarness) -> None:
     await agent.pool("lan-4", "10.6.0.0/24", "10.6.0.10", gateway="10.6.0.1")
     await agent.pool("lan-6", "fd00:6::/64", "fd00:6::10")
 
 
 async def test_an_add_returns_addresses_and_routes(agent: AgentHarness) -> None:
-    await create_pools(agent)
+    await create_one_pool_of_each_family(agent)
 
     reply = await ask(agent, "POST", "/v1/ipam/ip", ADD)
 
@@ -72,7 +71,7 @@ async def test_the_answer_enables_the_configured_detections(
 ) -> None:
     detecting = settings._replace(detect_conflicts=True, detect_gateway=True)
     async with running(detecting, memory_store) as node:
-        await create_pools(node)
+        await create_one_pool_of_each_family(node)
 
         fresh = (await ask(node, "POST", "/v1/ipam/ip", ADD)).json["ips"]
         repeated = (await ask(node, "POST", "/v1/ipam/ip", ADD)).json["ips"]
@@ -128,7 +127,7 @@ async def test_a_failed_add_returns_500_with_the_reason_as_a_json_string(
 
 
 async def test_a_delete_releases_the_addresses_and_can_be_repeated(agent: AgentHarness) -> None:
-    await create_pools(agent)
+    await create_one_pool_of_each_family(agent)
     await ask(agent, "POST", "/v1/ipam/ip", ADD)
 
     first = await ask(agent, "DELETE", "/v1/ipam/ip", DEL)
@@ -154,7 +153,7 @@ async def test_a_delete_releases_the_addresses_and_can_be_repeated(agent: AgentH
 async def test_invalid_names_return_500_and_claim_nothing(
     agent: AgentHarness, changes: dict[str, str]
 ) -> None:
-    await create_pools(agent)
+    await create_one_pool_of_each_family(agent)
 
     reply = await ask(agent, "POST", "/v1/ipam/ip", ADD | changes)
 
@@ -226,7 +225,7 @@ async def test_the_error_names_the_first_missing_field(
 
 
 async def test_a_body_is_parsed_like_encoding_json_of_go(agent: AgentHarness) -> None:
-    await create_pools(agent)
+    await create_one_pool_of_each_family(agent)
     text = (
         b' {"CONTAINERID":"box-1","ifName":"nope","IFNAME":"eth0","netnamespace":"","x":{"y":[1]},'
         b'"podNamespace":"shop","podName":"web-0","podUID":"","cleanGateway":null} trailing'
@@ -299,7 +298,7 @@ async def test_the_health_check_returns_200_without_a_body(agent: AgentHarness) 
 
 
 async def test_a_workload_endpoint_shows_the_addresses_of_the_pod(agent: AgentHarness) -> None:
-    await create_pools(agent)
+    await create_one_pool_of_each_family(agent)
     await agent.pod("web-0", {"routes": [{"dst": "10.30.0.0/16", "gw": "10.6.0.3"}]})
     await ask(agent, "POST", "/v1/ipam/ip", ADD)
 
@@ -370,7 +369,7 @@ async def test_the_coordinator_config_has_the_settings_of_the_cluster(agent: Age
 
 
 async def test_a_batch_release_releases_all_addresses(agent: AgentHarness) -> None:
-    await create_pools(agent)
+    await create_one_pool_of_each_family(agent)
     await ask(agent, "POST", "/v1/ipam/ip", ADD)
 
     reply = await ask(agent, "DELETE", "/v1/ipam/ips", BATCH)
@@ -381,7 +380,7 @@ async def test_a_batch_release_releases_all_addresses(agent: AgentHarness) -> No
 
 
 async def test_a_conflict_release_quarantines_the_released_addresses(agent: AgentHarness) -> None:
-    await create_pools(agent)
+    await create_one_pool_of_each_family(agent)
     await ask(agent, "POST", "/v1/ipam/ip", ADD)
 
     reply = await ask(agent, "DELETE", "/v1/ipam/ips", BATCH | {"isReleaseConflictIPs": True})
@@ -403,7 +402,7 @@ async def test_a_disabled_conflict_release_returns_521(
     settings: Settings, memory_store: MemoryStore
 ) -> None:
     async with running(settings._replace(release_conflicts=False), memory_store) as node:
-        await create_pools(node)
+        await create_one_pool_of_each_family(node)
         await ask(node, "POST", "/v1/ipam/ip", ADD)
 
         flagged = await ask(node, "DELETE", "/v1/ipam/ips", BATCH | {"isReleaseConflictIPs": True})
@@ -419,7 +418,7 @@ async def test_a_disabled_conflict_release_returns_521(
 async def test_a_conflict_release_of_a_stateful_pod_returns_522_and_keeps_its_address(
     agent: AgentHarness,
 ) -> None:
-    await create_pools(agent)
+    await create_one_pool_of_each_family(agent)
     owner = {"owner_kind": "StatefulSet", "owner_name": "web", "owner_api_version": "apps/v1"}
     await agent.pod("web-0", {}, **owner)
     await ask(agent, "POST", "/v1/ipam/ip", ADD)
@@ -436,7 +435,7 @@ async def test_a_conflict_release_of_a_stateful_pod_returns_522_and_keeps_its_ad
 async def test_a_batch_release_for_another_pod_returns_500_and_releases_nothing(
     agent: AgentHarness,
 ) -> None:
-    await create_pools(agent)
+    await create_one_pool_of_each_family(agent)
     await ask(agent, "POST", "/v1/ipam/ip", ADD)
 
     reply = await ask(agent, "DELETE", "/v1/ipam/ips", BATCH | {"podUID": "another"})
@@ -449,7 +448,7 @@ async def test_a_batch_release_for_another_pod_returns_500_and_releases_nothing(
 async def test_a_batch_release_without_a_uid_of_a_pod_that_is_gone_does_nothing(
     agent: AgentHarness,
 ) -> None:
-    await create_pools(agent)
+    await create_one_pool_of_each_family(agent)
     await ask(agent, "POST", "/v1/ipam/ip", ADD)
 
     reply = await ask(agent, "DELETE", "/v1/ipam/ips", BATCH | {"podUID": ""})
