@@ -162,10 +162,12 @@ def test_an_add_whose_caller_is_gone_is_never_registered() -> None:
     def has_hung_up() -> bool:
         return True
 
-    run_add = runner.run_add(
-        deadline_s=30.0, work=counts, arrived=0.0, container="c-1", has_hung_up=has_hung_up
-    )
-    with pytest.raises(CallerGone), run_add:
+    with (
+        pytest.raises(CallerGone),
+        runner.run_add(
+            deadline_s=30.0, work=counts, arrived=0.0, container="c-1", has_hung_up=has_hung_up
+        ),
+    ):
         raise AssertionError("the ADD has started")
 
     with pytest.raises(StopIteration):  # ``wait_for_adds`` ends without waiting

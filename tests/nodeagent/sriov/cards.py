@@ -27,18 +27,23 @@ from nodeagent.sriov_master_addresses import is_representor
 TREES_FOLDER = Path(__file__).parent / "trees"
 NETWORK_DRIVERS = {"0x15b3": "mlx5_core", "0x8086": "iavf"}
 RANDOM_MAC = "5e:00:00:00:00:01"
+"""The address of a virtual function for which none was set."""
+
 RDMA_CLASSES = {
     "infiniband": ["mlx5_{}"],
     "infiniband_verbs": ["uverbs{}"],
     "infiniband_mad": ["issm{}", "umad{}"],
 }
+"""Class in /sys -> the names of an RDMA device's entries in the class."""
+
 _CARD = "card = "
+"""The start of the line with the path of the card in a tree."""
 
 
 class Card(Sysfs):
     """One tree of /sys and its kernel; also a fake of the protocol ``VfLinks``.
 
-    ``VfLinks`` sets by netlink what has no file: its methods below store the values. If ``root``
+    A real ``VfLinks`` sets by netlink what has no file; the card stores these values. If ``root``
     exists, another process has written the tree, and the card uses the tree unchanged.
     """
 
@@ -243,7 +248,7 @@ class CardHardware:
         self.reads = 0
         """The number of calls of ``nics``."""
         self.guids = GuidFile()
-        self._configurator = VfConfigurator(card, card)
+        self._configurator = VfConfigurator(sysfs=card, links=card)
 
     async def nics(self, own_addresses: Collection[str]) -> tuple[PhysicalFunction, ...]:
         self.reads += 1
