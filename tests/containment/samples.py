@@ -68,7 +68,7 @@ class Sample(NamedTuple):
     impossible: bytes | None
 
 
-def engine(name: str, *arguments: Any) -> Callable[[Keys], bytes]:
+def engine_key(name: str, *arguments: Any) -> Callable[[Keys], bytes]:
     """A function that builds a key of the workflow engine, by the method ``name``."""
 
     def build_key(keys: Keys) -> bytes:
@@ -191,28 +191,32 @@ VALID_SAMPLES: Final[dict[str, Sample]] = {
         REFUSED_POOL_CODEC.encode(RefusedPool("other", "it overlaps")),
     ),
     "open execution": Sample(
-        engine("open", "vic"),
+        engine_key("open", "vic"),
         records.HEAD_CODEC.encode(_HEAD),
         records.HEAD_CODEC.encode(_HEAD._replace(workflow_id="other")),
     ),
     "closed execution": Sample(
-        engine("closed", "vic", RUN),
+        engine_key("closed", "vic", RUN),
         records.HEAD_CODEC.encode(_HEAD),
         records.HEAD_CODEC.encode(_HEAD._replace(run_id="other")),
     ),
-    "history": Sample(engine("event", "vic", RUN, 1), encode_history([_SIGNAL]), None),
+    "history": Sample(engine_key("event", "vic", RUN, 1), encode_history([_SIGNAL]), None),
     "activity attempt": Sample(
-        engine("attempt", "vic", RUN, 5), records.ATTEMPT_CODEC.encode(records.Attempt(2)), None
+        engine_key("attempt", "vic", RUN, 5), records.ATTEMPT_CODEC.encode(records.Attempt(2)), None
     ),
     "message": Sample(
-        engine("inbox", "vic", RUN), records.encode_message(records.Signal("go")), None
+        engine_key("inbox", "vic", RUN), records.encode_message(records.Signal("go")), None
     ),
-    "shard owner": Sample(engine("owner", 3), OWNER_RECORD.encode(OwnerRecord("gone")), None),
-    "worker": Sample(engine("worker", "gone"), OWNER_RECORD.encode(OwnerRecord("gone")), None),
-    "signal fence": Sample(engine("signal_fence", "vic"), b"", None),
-    "workflow type": Sample(engine("type", "vic"), b"", None),
-    "session fence": Sample(engine("commit", "gone"), FENCE_CODEC.encode(SessionFence(1, 1)), None),
-    "reply": Sample(engine("reply", RUN), records.REPLY_CODEC.encode(records.Reply("yes")), None),
+    "shard owner": Sample(engine_key("owner", 3), OWNER_RECORD.encode(OwnerRecord("gone")), None),
+    "worker": Sample(engine_key("worker", "gone"), OWNER_RECORD.encode(OwnerRecord("gone")), None),
+    "signal fence": Sample(engine_key("signal_fence", "vic"), b"", None),
+    "workflow type": Sample(engine_key("type", "vic"), b"", None),
+    "session fence": Sample(
+        engine_key("commit", "gone"), FENCE_CODEC.encode(SessionFence(1, 1)), None
+    ),
+    "reply": Sample(
+        engine_key("reply", RUN), records.REPLY_CODEC.encode(records.Reply("yes")), None
+    ),
 }
 
 VALID_SAMPLES["reclaim scan state"] = Sample(

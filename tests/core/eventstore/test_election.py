@@ -130,6 +130,8 @@ async def test_a_candidate_whose_answer_was_lost_reads_whether_it_leads(
 
 
 def failing(error: Exception) -> Callable[[LeaderTerm], Awaitable[None]]:
+    """The work of a leader that raises this error."""
+
     async def work(term: LeaderTerm) -> None:
         raise error
 
@@ -148,6 +150,7 @@ async def test_an_error_that_cannot_be_retried_ends_the_election(
 
 
 async def waiting(term: LeaderTerm) -> None:
+    """The work of a leader that does not end."""
     await asyncio.Event().wait()
 
 

@@ -28,6 +28,7 @@ BOUNDS = {
 
 
 async def _append(store: KeyValueStore, writers: list[str]) -> None:
+    """Append a segment of each of these writers, in this order."""
     seqs: dict[str, int] = {}
     for writer in writers:
         seqs[writer] = seq = seqs.get(writer, 0) + 1

@@ -1,4 +1,8 @@
-"""The writer: group commit, lost races, unknown outcomes, fencing."""
+"""The writer: group commit, lost races, unknown outcomes, fencing.
+
+``harness.proposal(name)`` writes the key of this name; its guard is by default that the key is
+absent.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +37,7 @@ from tests.support.faulty_store import Fault
 
 
 async def event_ids(harness: WriterHarness) -> list[str]:
+    """The ids of all events in the log; each committed proposal has one event."""
     segments, _ = await LogReader(harness.memory, harness.keys).catch_up(LOG_START)
     return [recorded.event_id for segment in segments for recorded in segment.events()]
 

@@ -22,6 +22,14 @@ TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
 
 
+async def _start_worker(engine: EngineHarness, telemetry: Telemetry) -> None:
+    """Start a worker with this telemetry; the engine's fixture closes it."""
+    worker = Worker(engine.store, engine.keys, engine.registry, name="w", telemetry=telemetry)
+    engine.workers.append(worker)
+    worker.start()
+    await within(worker.ready())
+
+
 async def test_the_trace_of_an_execution_is_linked_to_its_cause_and_contains_its_activity(
     engine: EngineHarness,
 ) -> None:
@@ -30,10 +38,7 @@ async def test_the_trace_of_an_execution_is_linked_to_its_cause_and_contains_its
     tracers.add_span_processor(SimpleSpanProcessor(exporter))
     telemetry = Telemetry(tracers=tracers, meters=meters)
     engine.activities.failures_left = 1  # the first attempt of the activity fails
-    worker = Worker(engine.store, engine.keys, engine.registry, name="w", telemetry=telemetry)
-    engine.workers.append(worker)
-    worker.start()
-    await within(worker.ready())
+    await _start_worker(engine, telemetry)
     async with Client(engine.store, engine.keys, telemetry=telemetry) as client:
         options = StartOptions(traceparent=TRACEPARENT, link_attributes={"link": "cause"})
         await within((await client.start(Chain, ["a"], id="one", options=options)).result())
@@ -86,10 +91,7 @@ async def test_the_error_type_of_a_timed_out_attempt_is_its_timeout(
     exporter, tracers = InMemorySpanExporter(), TracerProvider()
     tracers.add_span_processor(SimpleSpanProcessor(exporter))
     telemetry = Telemetry(tracers=tracers)
-    worker = Worker(engine.store, engine.keys, engine.registry, name="w", telemetry=telemetry)
-    engine.workers.append(worker)
-    worker.start()
-    await within(worker.ready())
+    await _start_worker(engine, telemetry)
     assert (
         await engine.run_workflow(Waiting, "wait", ActivityLimits(0.05, maximum_attempts=1))
         == "TimeoutError StartToClose"
@@ -105,10 +107,7 @@ async def test_messages_to_an_execution_have_spans_with_temporals_names(
     exporter, tracers = InMemorySpanExporter(), TracerProvider()
     tracers.add_span_processor(SimpleSpanProcessor(exporter))
     telemetry = Telemetry(tracers=tracers)
-    worker = Worker(engine.store, engine.keys, engine.registry, name="w", telemetry=telemetry)
-    engine.workers.append(worker)
-    worker.start()
-    await within(worker.ready())
+    await _start_worker(engine, telemetry)
     async with Client(engine.store, engine.keys, telemetry=telemetry) as client:
         await client.signal_with_start(Basket, id="one", signal="put", signal_args=["a"])
         await client.query("one", "count")
@@ -142,10 +141,7 @@ async def test_the_spans_of_a_continued_run_begin_traces_that_are_linked_to_the_
     exporter, tracers = InMemorySpanExporter(), TracerProvider()
     tracers.add_span_processor(SimpleSpanProcessor(exporter))
     telemetry = Telemetry(tracers=tracers)
-    worker = Worker(engine.store, engine.keys, engine.registry, name="w", telemetry=telemetry)
-    engine.workers.append(worker)
-    worker.start()
-    await within(worker.ready())
+    await _start_worker(engine, telemetry)
     async with Client(engine.store, engine.keys, telemetry=telemetry) as client:
         await within((await client.start(Counting, 1, id="one")).result())
 

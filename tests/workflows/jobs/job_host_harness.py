@@ -1,4 +1,7 @@
-"""The jobs of controllers on one store, and the leader's keeper; a test may kill any controller."""
+"""The jobs of controllers on one store; a test may kill any controller.
+
+The keeper of the leading controller starts the required executions, such as the scan.
+"""
 
 from __future__ import annotations
 

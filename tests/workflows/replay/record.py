@@ -29,7 +29,11 @@ from tests.workflows.jobs.provider.binding_harness import BindingHarness, open_n
 from tests.workflows.jobs.provider.fake_provider import FakeProvider, Fault
 from tests.workflows.jobs.quarantine import test_probe as quarantine
 from tests.workflows.jobs.reclaim.reclaim_job_harness import ReclaimJobHarness
-from tests.workflows.jobs.retirement.retirement_harness import RetirementHarness, blue, red
+from tests.workflows.jobs.retirement.retirement_harness import (
+    RetirementHarness,
+    blue_pool,
+    red_pool,
+)
 from tests.workflows.testing.sample import (
     SAMPLE_REGISTRY,
     Basket,
@@ -97,13 +101,13 @@ async def bindings(write: Write) -> None:
     async with FakeProvider() as provider:
         harness = BindingHarness(provider, node)
         await harness.env.open()
-        request = await harness.request(await harness.claim())
+        request = await harness.binding_request(await harness.claim())
         bound = await harness.start(request)
         await bound.result()
         await write("jobs/external-binding", bound)
-        given_back = await harness.give_back(request)
+        given_back = await harness.request_release(request)
         await write("jobs/external-binding-given-back", given_back)
-        request = await harness.request(await harness.claim("eth0", "net1"))
+        request = await harness.binding_request(await harness.claim("eth0", "net1"))
         provider.faults.extend([Fault.NONSENSE] * 12)  # more than the execution sends requests
         not_bound = await harness.start(request)
         await harness.env.advance(60)
@@ -188,14 +192,14 @@ async def retirements(write: Write) -> None:
     """Retirements of pools and subnets that complete or are cancelled."""
 
     async def pool_cancelled(harness: RetirementHarness) -> TimeSkippingHandle:
-        await harness.node.apply(blue())
+        await harness.node.apply(blue_pool())
         await harness.add_pods("web-0")
         handle = await harness.retire("blue")
         await handle.cancel("changed our minds")
         return handle
 
     async def pool_overdue(harness: RetirementHarness) -> TimeSkippingHandle:
-        await harness.node.apply(blue())
+        await harness.node.apply(blue_pool())
         await harness.add_pods("web-0")
         request = RetirementRequest(
             "blue", deadline_s=90.0, at_deadline="wait", ordered_by="orbctl/ann"
@@ -206,14 +210,14 @@ async def retirements(write: Write) -> None:
         return handle
 
     async def subnet(harness: RetirementHarness) -> TimeSkippingHandle:
-        await harness.create_subnet(blue(), red())
+        await harness.create_subnet(blue_pool(), red_pool())
         await harness.add_pods("web-0")
         handle = await harness.retire_subnet()
         await harness.delete_pods("web-0")
         return handle
 
     async def subnet_cancelled(harness: RetirementHarness) -> TimeSkippingHandle:
-        await harness.create_subnet(blue(), red())
+        await harness.create_subnet(blue_pool(), red_pool())
         await harness.add_pods("web-0")
         handle = await harness.retire_subnet()
         await handle.cancel()

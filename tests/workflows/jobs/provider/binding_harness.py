@@ -55,7 +55,7 @@ class BindingHarness:
         added = [await self.node.add(pod(name), interface) for interface in interfaces or ("eth0",)]
         return added[-1].endpoint
 
-    async def request(self, endpoint: Endpoint, wait_s: float = 100.0) -> BindingRequest:
+    async def binding_request(self, endpoint: Endpoint, wait_s: float = 100.0) -> BindingRequest:
         """The binding request that an agent makes for an endpoint."""
         addresses = sorted(address for address, _ in endpoint.addresses())
         gets = [Get(self.node.keys.ip_of(address)) for address in addresses]
@@ -81,7 +81,7 @@ class BindingHarness:
         """Start the execution of a binding request."""
         return await self.env.start(ExternalBinding, request, workflow_id=request.workflow_id)
 
-    async def give_back(
+    async def request_release(
         self, request: BindingRequest, evidence: str = "CNI DEL"
     ) -> TimeSkippingHandle:
         """Request the release: signal the open execution, or start one with the signal."""

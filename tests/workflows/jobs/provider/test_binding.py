@@ -25,7 +25,7 @@ async def test_the_result_and_the_endpoint_have_the_mac_and_vlan_of_the_provider
     harness: BindingHarness,
 ) -> None:
     endpoint = await harness.claim("eth0", "net1")
-    request = await harness.request(endpoint)
+    request = await harness.binding_request(endpoint)
     result = await (await harness.start(request)).result()
     after = await harness.endpoint()
 
@@ -38,9 +38,9 @@ async def test_the_result_and_the_endpoint_have_the_mac_and_vlan_of_the_provider
 
 async def test_requests_name_the_pod_its_node_and_each_address(harness: BindingHarness) -> None:
     endpoint = await harness.claim("eth0")
-    request = await harness.request(endpoint)
+    request = await harness.binding_request(endpoint)
     await (await harness.start(request)).result()
-    release = await harness.give_back(request)
+    release = await harness.request_release(request)
     await release.result()
     (bind_path, bind, bind_ms), (free_path, free, _) = harness.provider.calls
     pod_fields = {
@@ -71,7 +71,7 @@ async def test_a_failed_request_is_retried_and_binds_once(
     harness: BindingHarness, fault: Fault
 ) -> None:
     harness.provider.faults.extend([fault, fault])
-    request = await harness.request(await harness.claim())
+    request = await harness.binding_request(await harness.claim())
 
     assert len((await (await harness.start(request)).result()).bound) == 1
     assert len(harness.provider.calls) == 3
@@ -89,7 +89,7 @@ async def test_a_failed_request_is_retried_and_binds_once(
 async def test_the_claims_of_addresses_that_cannot_be_bound_are_released(
     harness: BindingHarness, fault: Fault
 ) -> None:
-    request = await harness.request(await harness.claim("eth0", "net1"))
+    request = await harness.binding_request(await harness.claim("eth0", "net1"))
     harness.provider.faults.extend([fault] * 12)  # more than the execution sends requests
     handle = await harness.start(request)
     await harness.env.advance(52)  # no request starts when less than 48 s of the 100 s are left
@@ -104,7 +104,7 @@ async def test_the_claims_of_addresses_that_cannot_be_bound_are_released(
 async def test_no_bind_request_is_sent_when_too_little_time_is_left(
     harness: BindingHarness,
 ) -> None:
-    request = await harness.request(await harness.claim(), wait_s=47)
+    request = await harness.binding_request(await harness.claim(), wait_s=47)
     with pytest.raises(ExecutionFailed, match="too little time left for the provider call"):
         await (await harness.start(request)).result()
 
@@ -115,7 +115,7 @@ async def test_no_bind_request_is_sent_when_too_little_time_is_left(
 async def test_an_address_that_the_provider_binds_late_is_released(
     harness: BindingHarness,
 ) -> None:
-    request = await harness.request(await harness.claim())
+    request = await harness.binding_request(await harness.claim())
     harness.provider.faults.extend([Fault.LATE] * 12)  # more than the execution sends requests
     handle = await harness.start(request)
     await harness.env.advance(60)
@@ -131,7 +131,7 @@ async def test_an_address_that_the_provider_binds_late_is_released(
 async def test_an_address_whose_claim_ended_during_the_bind_is_released(
     harness: BindingHarness,
 ) -> None:
-    request = await harness.request(await harness.claim())
+    request = await harness.binding_request(await harness.claim())
     await harness.node.delete(pod("web"))
     with pytest.raises(ExecutionFailed, match="claims ended"):
         await (await harness.start(request)).result()
@@ -142,10 +142,10 @@ async def test_an_address_whose_claim_ended_during_the_bind_is_released(
 async def test_an_address_stays_claimed_until_the_provider_has_released_it(
     harness: BindingHarness,
 ) -> None:
-    request = await harness.request(await harness.claim())
+    request = await harness.binding_request(await harness.claim())
     await (await harness.start(request)).result()
     harness.provider.away = Fault.REQUEST_LOST
-    release = await harness.give_back(request)
+    release = await harness.request_release(request)
     await harness.env.advance(600)
 
     assert await harness.claimed() == set(harness.provider.bound)
@@ -158,10 +158,10 @@ async def test_an_address_stays_claimed_until_the_provider_has_released_it(
 async def test_an_execution_pauses_after_the_last_attempt_of_a_release_until_a_retry(
     harness: BindingHarness,
 ) -> None:
-    request = await harness.request(await harness.claim())
+    request = await harness.binding_request(await harness.claim())
     await (await harness.start(request)).result()
     harness.provider.away = Fault.BROKEN
-    release = await harness.give_back(request)
+    release = await harness.request_release(request)
     await harness.env.advance(3 * 3600)
 
     assert await release.status() is ExecutionStatus.PAUSED
@@ -175,19 +175,19 @@ async def test_an_execution_pauses_after_the_last_attempt_of_a_release_until_a_r
 async def test_a_release_is_sent_for_addresses_that_were_never_bound(
     harness: BindingHarness,
 ) -> None:
-    request = await harness.request(await harness.claim("eth0", "net1"))
-    await (await harness.give_back(request)).result()
+    request = await harness.binding_request(await harness.claim("eth0", "net1"))
+    await (await harness.request_release(request)).result()
 
     assert not await harness.claimed()
     assert [path for path, _, _ in harness.provider.calls] == [RELEASE_PATH, RELEASE_PATH]
 
 
 async def test_a_release_waits_for_the_running_bind(harness: BindingHarness) -> None:
-    request = await harness.request(await harness.claim())
+    request = await harness.binding_request(await harness.claim())
     harness.provider.faults.extend([Fault.BROKEN] * 3)
     await harness.start(request)
     await harness.env.settle()
-    release = await harness.give_back(request)
+    release = await harness.request_release(request)
     assert await release.query("doing") == "binding"
 
     assert (await release.result()).why == "released"
@@ -197,12 +197,12 @@ async def test_a_release_waits_for_the_running_bind(harness: BindingHarness) -> 
 async def test_a_repeated_release_does_not_affect_a_newer_claim_of_the_address(
     harness: BindingHarness,
 ) -> None:
-    request = await harness.request(await harness.claim())
-    await (await harness.give_back(request)).result()
-    second = await harness.request(await harness.claim())
+    request = await harness.binding_request(await harness.claim())
+    await (await harness.request_release(request)).result()
+    second = await harness.binding_request(await harness.claim())
     await (await harness.start(second)).result()
     calls = len(harness.provider.calls)
-    await (await harness.give_back(request)).result()
+    await (await harness.request_release(request)).result()
 
     assert request.addresses == second.addresses  # a Pod gets its previous address
     assert await harness.claimed()
@@ -219,14 +219,14 @@ async def test_bound_addresses_equal_claimed_addresses_after_random_faults(seed:
         await harness.env.open()
         handles = []
         for number in range(5):
-            request = await harness.request(
+            request = await harness.binding_request(
                 await harness.claim("eth0", "net1", name=f"web-{number}")
             )
             provider.faults.extend(rng.choices(faults, k=rng.randrange(4)))
             handles.append(await harness.start(request))
             if rng.random() < 0.5:
                 await harness.env.advance(rng.choice([0, 1, 5]))
-                await harness.give_back(request)
+                await harness.request_release(request)
         for handle in handles:
             with suppress(ExecutionFailed):
                 await handle.result()

@@ -65,7 +65,7 @@ class ReclaimJobHarness(ReclaimHarness):
 
     def __init__(self, settings: ReclaimSettings = ReclaimSettings()) -> None:
         super().__init__()
-        self.watching = False
+        self.watching = False  # a test passes watch events to ``report``
         self.settings = settings
         self.facts = ScriptedFacts(self.cluster)
         self.observer = self.new_observer()
@@ -109,6 +109,7 @@ class ReclaimJobHarness(ReclaimHarness):
         return ReclaimContext(self.store, keys, self.facts, self.settings, self.observer, releases)
 
     async def tick(self, text: str) -> str:
+        """Advance both clocks by this time, in steps of at most a second."""
         remaining_s = seconds(text)
         while remaining_s > 0:
             step = min(remaining_s, 1.0)
@@ -160,4 +161,4 @@ class ReclaimJobHarness(ReclaimHarness):
         await self.environment.start(ReclaimPod, deadline, retry_s, workflow_id=name)
 
     async def _scan_nothing(self) -> None:
-        pass
+        """Ignore a scan request of the listener."""

@@ -13,10 +13,9 @@ from core.domain.reclaim.evidence import ClusterLookup, Moment, PodState
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import StoreUnavailable
 from core.eventstore.memory import MemoryStore
-from tests.support import node_harness
 from tests.support.engine_harness import eventually
-from tests.support.node_harness import NodeHarness, pool
-from workflows.jobs.reclaim import pod
+from tests.support.node_harness import NodeHarness, pod, pool
+from workflows.jobs.reclaim import pod as pod_module
 from workflows.jobs.reclaim.pod import ChangeListener, DeadlineCause
 from workflows.jobs.reclaim.reclaim_context import (
     Change,
@@ -68,7 +67,7 @@ class ListenerHarness:
     """A listener on a memory store.
 
     ``started``: the Pods whose executions the listener has started. A start waits until
-    ``may_start`` is set. ``scans``: requested scans; the first request fails.
+    ``may_start`` is set. ``scans``: the number of requested scans; the first request fails.
     """
 
     def __init__(
@@ -94,17 +93,17 @@ class ListenerHarness:
 
 @pytest.fixture
 async def node() -> AsyncIterator[NodeHarness]:
-    async with NodeHarness(MemoryStore()) as node_:
-        await node_.apply(pool("main", "10.6.0.10-10.6.0.40"))
+    async with NodeHarness(MemoryStore()) as node:
+        await node.apply(pool("main", "10.6.0.10-10.6.0.40"))
         for number in range(4):
-            await node_.add(node_harness.pod(f"web-{number}"))
-        yield node_
+            await node.add(pod(f"web-{number}"))
+        yield node
 
 
 async def test_a_watch_that_fails_is_started_again_and_each_start_requests_a_scan(
     node: NodeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pod, "WATCH_PAUSE_S", 0.001)
+    monkeypatch.setattr(pod_module, "WATCH_PAUSE_S", 0.001)
     source = ScriptedChanges(node, failures=3, names=["web-0"])
     harness = ListenerHarness(node, source, ReclaimSettings())
     work = asyncio.ensure_future(harness.listener.run())
@@ -115,6 +114,7 @@ async def test_a_watch_that_fails_is_started_again_and_each_start_requests_a_sca
     await eventually(is_started)
     work.cancel()
 
+    # Three watches have failed, and the fourth is open.
     assert (harness.scans, source.watches, harness.listener.listening) == (4, 4, True)
 
 
@@ -131,6 +131,7 @@ async def test_a_scan_request_of_the_source_requests_a_scan_and_the_watch_contin
     await eventually(is_started)
     work.cancel()
 
+    # The start of the watch has requested the other scan.
     assert (harness.scans, harness.listener.received, source.watches) == (2, 1, 1)
 
 

@@ -28,8 +28,8 @@ from workflows.jobs.shard_writers import Releases, ShardWriters
 
 RECORD = RecordDefined("Pod", "shop", "web-0")
 DELETE_RECORD = DeleteRecord("Pod", "shop", "web-0")
-NODE = RecordDefined("Node", "", "node-a")
-DELETE_NODE = DeleteRecord("Node", "", "node-a")
+NODE_RECORD = RecordDefined("Node", "", "node-a")
+DELETE_NODE_RECORD = DeleteRecord("Node", "", "node-a")
 
 
 class StandaloneHarness(NamedTuple):
@@ -58,7 +58,7 @@ async def harness() -> AsyncIterator[StandaloneHarness]:
         await check_everything(node)
 
 
-async def observed(harness: StandaloneHarness) -> int:
+async def count_observed(harness: StandaloneHarness) -> int:
     """The number of endpoints whose Pods a scan observes as gone for the first time."""
     return (await harness.activities.observe(EMPTY_SCAN_STATE, EMPTY_SCAN_STATE)).observed
 
@@ -66,7 +66,7 @@ async def observed(harness: StandaloneHarness) -> int:
 async def test_a_pod_without_a_record_is_not_observed_as_gone(harness: StandaloneHarness) -> None:
     await harness.node.add(pod("web-0"))
 
-    assert await observed(harness) == 0
+    assert await count_observed(harness) == 0
 
 
 async def test_a_pod_whose_record_was_deleted_is_observed_as_gone(
@@ -74,11 +74,11 @@ async def test_a_pod_whose_record_was_deleted_is_observed_as_gone(
 ) -> None:
     await harness.node.apply(ApplyRecord(RECORD))
     await harness.node.add(pod("web-0"))
-    assert await observed(harness) == 0
+    assert await count_observed(harness) == 0
 
     await harness.node.apply(DELETE_RECORD)
 
-    assert await observed(harness) == 1
+    assert await count_observed(harness) == 1
 
 
 async def test_a_pod_whose_record_is_applied_again_is_not_observed_as_gone(
@@ -87,11 +87,11 @@ async def test_a_pod_whose_record_is_applied_again_is_not_observed_as_gone(
     await harness.node.apply(ApplyRecord(RECORD))
     await harness.node.add(pod("web-0"))
     await harness.node.apply(DELETE_RECORD)
-    assert await observed(harness) == 1
+    assert await count_observed(harness) == 1
 
     await harness.node.apply(ApplyRecord(RECORD))
 
-    assert await observed(harness) == 0
+    assert await count_observed(harness) == 0
 
 
 async def test_a_pod_with_a_claim_newer_than_the_deletion_is_not_observed_as_gone(
@@ -101,7 +101,7 @@ async def test_a_pod_with_a_claim_newer_than_the_deletion_is_not_observed_as_gon
     await harness.node.apply(DELETE_RECORD)
     await harness.node.add(pod("web-0"))
 
-    assert await observed(harness) == 0
+    assert await count_observed(harness) == 0
 
 
 async def test_a_pod_with_a_fixed_address_is_not_observed_as_gone_after_its_record_is_deleted(
@@ -111,7 +111,7 @@ async def test_a_pod_with_a_fixed_address_is_not_observed_as_gone_after_its_reco
     await harness.node.add(pod("web-0", fixed="statefulset"))
     await harness.node.apply(DELETE_RECORD)
 
-    assert await observed(harness) == 0
+    assert await count_observed(harness) == 0
 
 
 async def test_the_oldest_deletion_is_dropped_beyond_the_limit(
@@ -122,23 +122,23 @@ async def test_the_oldest_deletion_is_dropped_beyond_the_limit(
     await harness.node.add(pod("web-0"))
     await harness.node.apply(DELETE_RECORD, DELETE_RECORD._replace(name="web-1"))
 
-    assert await observed(harness) == 0
+    assert await count_observed(harness) == 0
 
 
 async def test_the_pods_of_a_node_whose_record_was_deleted_are_observed_as_gone(
     harness: StandaloneHarness,
 ) -> None:
-    await harness.node.apply(ApplyRecord(NODE))
+    await harness.node.apply(ApplyRecord(NODE_RECORD))
     await harness.node.add(pod("web-0"))
     await harness.other.add(pod("web-1"))
     await harness.node.add(pod("db-0", fixed="statefulset"))
-    assert await observed(harness) == 0
+    assert await count_observed(harness) == 0
 
-    await harness.node.apply(DELETE_NODE)
-    assert await observed(harness) == 1
-    await harness.node.apply(ApplyRecord(NODE))
+    await harness.node.apply(DELETE_NODE_RECORD)
+    assert await count_observed(harness) == 1
+    await harness.node.apply(ApplyRecord(NODE_RECORD))
 
-    assert await observed(harness) == 0
+    assert await count_observed(harness) == 0
 
 
 async def reported(
@@ -185,9 +185,9 @@ async def test_a_deleted_node_is_reported_as_a_deletion_of_each_pod_on_it(
 ) -> None:
     for name, node in (("web-0", harness.node), ("web-1", harness.other), ("web-2", harness.node)):
         await node.add(pod(name))
-    await harness.node.apply(ApplyRecord(NODE))
+    await harness.node.apply(ApplyRecord(NODE_RECORD))
 
-    changes = await reported(harness, DELETE_NODE)
+    changes = await reported(harness, DELETE_NODE_RECORD)
 
     assert {change.pod.name for change in changes} == {"web-0", "web-2"}
     assert all("deleted the record of Node node-a" in change.deletion_report for change in changes)
@@ -198,7 +198,9 @@ async def test_applied_records_and_pods_without_addresses_are_not_reported(
 ) -> None:
     await harness.node.apply(ApplyRecord(RECORD))
 
-    assert await reported(harness, ApplyRecord(NODE), DELETE_RECORD, DELETE_NODE) == []
+    assert (
+        await reported(harness, ApplyRecord(NODE_RECORD), DELETE_RECORD, DELETE_NODE_RECORD) == []
+    )
 
 
 class CountingStore(MemoryStore):

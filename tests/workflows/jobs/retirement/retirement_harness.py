@@ -38,7 +38,7 @@ class RetirementHarness:
 
     async def create_subnet(self, *pools: Pool) -> None:
         """Create the subnet ``net``, and these pools in it."""
-        await self.node.apply(net())
+        await self.node.apply(create_net())
         await self.node.apply(*pools)
 
     async def add_pods(self, *names: str) -> None:
@@ -111,16 +111,16 @@ class RetirementHarness:
         return handle
 
 
-def net() -> ApplySubnet:
+def create_net() -> ApplySubnet:
     """The command that creates the subnet ``net``."""
     return ApplySubnet(Subnet("net", 4, "10.6.0.0/16", ("10.6.0.1-10.6.9.250",)))
 
 
-def blue() -> Pool:
+def blue_pool() -> Pool:
     """A default pool of the subnet ``net``: Pods of the tests get their addresses from it."""
     return pool("blue", "10.6.0.10-10.6.0.20", subnet="10.6.0.0/16")
 
 
-def red() -> Pool:
+def red_pool() -> Pool:
     """A pool of the subnet ``net`` from which no Pod gets an address."""
     return pool("red", "10.6.1.10-10.6.1.20", subnet="10.6.0.0/16", default=False)

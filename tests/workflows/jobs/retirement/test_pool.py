@@ -8,7 +8,11 @@ from core.domain.configuration.commands import Reinstate
 from core.domain.events import PoolDeleted, PoolRetired
 from core.errors import AllocationError, StoreUnavailable
 from tests.support.node_harness import pod
-from tests.workflows.jobs.retirement.retirement_harness import RetirementHarness, blue, red
+from tests.workflows.jobs.retirement.retirement_harness import (
+    RetirementHarness,
+    blue_pool,
+    red_pool,
+)
 from workflows.jobs.retirement.pool import PoolRetirement
 from workflows.jobs.retirement.retirement_values import (
     CHECK_SIGNAL,
@@ -25,7 +29,7 @@ from workflows.model.policies import ExecutionStatus
 async def test_a_pool_without_claims_is_deleted_by_the_first_step(
     harness: RetirementHarness,
 ) -> None:
-    await harness.node.apply(blue())
+    await harness.node.apply(blue_pool())
     handle = await harness.retire("blue")
 
     assert await handle.result() == RetirementResult("deleted", 0.0)
@@ -35,7 +39,7 @@ async def test_a_pool_without_claims_is_deleted_by_the_first_step(
 async def test_a_retiring_pool_gets_no_claim_and_is_deleted_after_its_last_claim(
     harness: RetirementHarness,
 ) -> None:
-    await harness.node.apply(blue())
+    await harness.node.apply(blue_pool())
     await harness.add_pods("web-0", "web-1")
     handle = await harness.retire("blue")
     with pytest.raises(AllocationError):
@@ -52,7 +56,7 @@ async def test_a_retiring_pool_gets_no_claim_and_is_deleted_after_its_last_claim
 async def test_status_lists_the_remaining_claims_with_their_pods_and_the_deadline(
     harness: RetirementHarness,
 ) -> None:
-    await harness.node.apply(blue())
+    await harness.node.apply(blue_pool())
     await harness.add_pods("web-0", "web-1")
     handle = await harness.retire(
         "blue", RetirementRequest("blue", deadline_s=3_600, ordered_by="ann")
@@ -79,7 +83,9 @@ async def test_status_counts_all_claims_and_names_a_limited_number(
     harness: RetirementHarness,
 ) -> None:
     pod_count = HOLDERS_SHOWN_MAX + 10
-    await harness.node.apply(blue()._replace(ips=("10.6.0.10-10.6.0.30", "10.6.0.40-10.6.0.60")))
+    await harness.node.apply(
+        blue_pool()._replace(ips=("10.6.0.10-10.6.0.30", "10.6.0.40-10.6.0.60"))
+    )
     await harness.add_pods(*(f"web-{number}" for number in range(pod_count)))
     status = await harness.status(await harness.retire("blue"))
 
@@ -89,7 +95,7 @@ async def test_status_counts_all_claims_and_names_a_limited_number(
 async def test_a_pool_whose_retirement_was_cancelled_gets_claims_again(
     harness: RetirementHarness,
 ) -> None:
-    await harness.node.apply(blue())
+    await harness.node.apply(blue_pool())
     await harness.add_pods("web-0")
     handle = await harness.retire("blue")
     await handle.cancel("changed our minds")
@@ -103,7 +109,7 @@ async def test_a_pool_whose_retirement_was_cancelled_gets_claims_again(
 async def test_reinstating_a_pool_by_hand_ends_its_retirement(
     harness: RetirementHarness,
 ) -> None:
-    await harness.node.apply(blue())
+    await harness.node.apply(blue_pool())
     await harness.add_pods("web-0")
     handle = await harness.retire("blue")
     await harness.node.apply(Reinstate("pool", "blue"))
@@ -116,7 +122,7 @@ async def test_reinstating_a_pool_by_hand_ends_its_retirement(
 async def test_a_lost_signal_only_delays_the_deletion_until_the_next_step(
     harness: RetirementHarness,
 ) -> None:
-    await harness.node.apply(blue())
+    await harness.node.apply(blue_pool())
     await harness.add_pods("web-0")
     handle = await harness.retire("blue")
     await harness.node.delete(pod("web-0"))
@@ -128,7 +134,7 @@ async def test_a_lost_signal_only_delays_the_deletion_until_the_next_step(
 
 
 async def test_days_without_a_change_take_one_step_an_hour(harness: RetirementHarness) -> None:
-    await harness.node.apply(blue())
+    await harness.node.apply(blue_pool())
     await harness.add_pods("web-0")
     handle = await harness.retire("blue")
     await harness.environment.advance(2 * 86_400)
@@ -148,7 +154,7 @@ def test_pauses_grow_from_a_minute_to_an_hour() -> None:
 async def test_after_the_deadline_the_status_is_overdue_and_the_pool_still_waits(
     harness: RetirementHarness,
 ) -> None:
-    await harness.node.apply(blue())
+    await harness.node.apply(blue_pool())
     await harness.add_pods("web-0")
     handle = await harness.retire("blue", RetirementRequest("blue", deadline_s=90))
     await harness.environment.advance(91)
@@ -160,7 +166,7 @@ async def test_after_the_deadline_the_status_is_overdue_and_the_pool_still_waits
 
 
 async def test_at_the_deadline_a_request_reinstates_the_pool(harness: RetirementHarness) -> None:
-    await harness.node.apply(blue())
+    await harness.node.apply(blue_pool())
     await harness.add_pods("web-0")
     handle = await harness.retire("blue", RetirementRequest("blue", 90, at_deadline="reinstate"))
     await harness.environment.advance(91)
@@ -170,7 +176,7 @@ async def test_at_the_deadline_a_request_reinstates_the_pool(harness: Retirement
 
 
 async def test_a_second_request_moves_the_deadline(harness: RetirementHarness) -> None:
-    await harness.node.apply(blue())
+    await harness.node.apply(blue_pool())
     await harness.add_pods("web-0")
     handle = await harness.retire("blue", RetirementRequest("blue", 90, at_deadline="reinstate"))
     await harness.environment.advance(60)
@@ -185,10 +191,10 @@ async def test_a_second_request_moves_the_deadline(harness: RetirementHarness) -
 async def test_a_step_does_not_delete_a_newer_pool_of_the_same_name(
     harness: RetirementHarness,
 ) -> None:
-    await harness.node.apply(blue())
+    await harness.node.apply(blue_pool())
     handle = await harness.retire("blue")
     await handle.result()
-    await harness.node.apply(blue())
+    await harness.node.apply(blue_pool())
     late = await harness.environment.start(
         PoolRetirement, RetirementRequest("blue"), workflow_id="late"
     )
@@ -201,7 +207,7 @@ async def test_a_step_does_not_delete_a_newer_pool_of_the_same_name(
 async def test_an_unavailable_store_delays_the_deletion_and_status_shows_the_error(
     harness: RetirementHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await harness.node.apply(blue())
+    await harness.node.apply(blue_pool())
     await harness.add_pods("web-0")
     handle = await harness.retire("blue")
 
@@ -223,7 +229,7 @@ async def test_the_next_run_continues_with_the_state_of_the_last_run(
     harness: RetirementHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 25)
-    await harness.node.apply(blue())
+    await harness.node.apply(blue_pool())
     await harness.add_pods("web-0")
     handle = await harness.retire("blue", RetirementRequest("blue", deadline_s=86_400))
     before = await harness.status(handle)
@@ -239,7 +245,7 @@ async def test_the_next_run_continues_with_the_state_of_the_last_run(
 async def test_the_retirement_of_a_pool_leaves_other_pools_unchanged(
     harness: RetirementHarness,
 ) -> None:
-    await harness.node.apply(blue(), red())
+    await harness.node.apply(blue_pool(), red_pool())
     await harness.add_pods("web-0")
     await harness.retire("red")
 

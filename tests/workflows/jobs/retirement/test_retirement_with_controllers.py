@@ -11,7 +11,7 @@ from core.eventstore.memory import MemoryStore
 from tests.support.node_harness import NodeHarness, pod
 from tests.workflows.faults.killing import KillingStore, Moment
 from tests.workflows.jobs.job_host_harness import JobHostHarness
-from tests.workflows.jobs.retirement.retirement_harness import blue, net, red
+from tests.workflows.jobs.retirement.retirement_harness import blue_pool, create_net, red_pool
 
 WRITES_OF_A_RETIREMENT = 12
 """The approximate number of writes of a controller until the pool is deleted."""
@@ -25,7 +25,7 @@ async def _all_is_deleted(node: NodeHarness) -> bool:
 
 async def test_a_retired_pool_is_deleted_after_its_last_claim(store: KeyValueStore) -> None:
     async with JobHostHarness(store) as hosts:
-        await hosts.node.apply(blue())
+        await hosts.node.apply(blue_pool())
         await hosts.node.add(pod("web-0"))
         await hosts.node.apply(RetirePool("blue"))
         await hosts.start_controller("one")
@@ -38,8 +38,8 @@ async def test_a_retired_pool_is_deleted_after_its_last_claim(store: KeyValueSto
 
 async def test_a_subnet_is_deleted_after_its_pools(store: KeyValueStore) -> None:
     async with JobHostHarness(store) as hosts:
-        await hosts.node.apply(net())
-        await hosts.node.apply(blue(), red())
+        await hosts.node.apply(create_net())
+        await hosts.node.apply(blue_pool(), red_pool())
         await hosts.node.add(pod("web-0"))
         await hosts.start_controller("one")
         await hosts.start_controller("two")
@@ -52,7 +52,7 @@ async def test_a_subnet_is_deleted_after_its_pools(store: KeyValueStore) -> None
 
 async def test_a_cancelled_retirement_reinstates_the_pool(store: KeyValueStore) -> None:
     async with JobHostHarness(store) as hosts:
-        await hosts.node.apply(blue())
+        await hosts.node.apply(blue_pool())
         await hosts.node.add(pod("web-0"))
         await hosts.node.apply(RetirePool("blue"))
         await hosts.start_controller("one")
@@ -73,7 +73,7 @@ async def test_the_next_controller_finishes_a_retirement_after_a_kill_at_any_wri
     at: int, moment: Moment
 ) -> None:
     async with JobHostHarness(MemoryStore()) as hosts:
-        await hosts.node.apply(blue())
+        await hosts.node.apply(blue_pool())
         await hosts.node.add(pod("web-0"))
         await hosts.node.apply(RetirePool("blue"))
         killing = KillingStore(hosts.store, at, moment)

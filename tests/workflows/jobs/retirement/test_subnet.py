@@ -7,7 +7,11 @@ import pytest
 from core.domain.events import PoolDeleted, PoolRetired
 from tests.support.node_harness import pool as pool_of
 from tests.workflows.interpreter.script import Script
-from tests.workflows.jobs.retirement.retirement_harness import RetirementHarness, blue, red
+from tests.workflows.jobs.retirement.retirement_harness import (
+    RetirementHarness,
+    blue_pool,
+    red_pool,
+)
 from workflows.jobs.retirement.retirement_values import (
     RemainingClaims,
     RetirementRequest,
@@ -32,7 +36,7 @@ async def test_a_subnet_without_pools_is_deleted_by_the_first_step(
 async def test_a_subnet_is_deleted_after_the_last_of_its_pools(
     harness: RetirementHarness,
 ) -> None:
-    await harness.create_subnet(blue(), red())
+    await harness.create_subnet(blue_pool(), red_pool())
     await harness.add_pods("web-0")
     handle = await harness.retire_subnet()
     status = await harness.status(handle)
@@ -53,7 +57,7 @@ async def test_a_subnet_is_deleted_after_the_last_of_its_pools(
 async def test_cancelling_reinstates_the_subnet_and_its_remaining_pools(
     harness: RetirementHarness,
 ) -> None:
-    await harness.create_subnet(blue(), red())
+    await harness.create_subnet(blue_pool(), red_pool())
     await harness.add_pods("web-0")
     handle = await harness.retire_subnet()
     await handle.cancel()
@@ -68,7 +72,7 @@ async def test_cancelling_reinstates_the_subnet_and_its_remaining_pools(
 async def test_a_pool_that_was_retiring_before_keeps_its_own_retirement(
     harness: RetirementHarness,
 ) -> None:
-    await harness.create_subnet(blue(), red())
+    await harness.create_subnet(blue_pool(), red_pool())
     await harness.add_pods("web-0")
     pool_retirement = await harness.retire("blue")
     handle = await harness.retire_subnet()
@@ -83,7 +87,7 @@ async def test_a_pool_that_was_retiring_before_keeps_its_own_retirement(
 async def test_a_pool_cannot_be_reinstated_while_its_subnet_retires(
     harness: RetirementHarness,
 ) -> None:
-    await harness.create_subnet(blue())
+    await harness.create_subnet(blue_pool())
     await harness.add_pods("web-0")
     handle = await harness.retire_subnet()
     child = harness.environment.handle("retire/pool/blue")
@@ -99,7 +103,7 @@ async def test_a_pool_cannot_be_reinstated_while_its_subnet_retires(
 async def test_at_the_deadline_a_request_reinstates_the_subnet_and_its_pools(
     harness: RetirementHarness,
 ) -> None:
-    await harness.create_subnet(blue())
+    await harness.create_subnet(blue_pool())
     await harness.add_pods("web-0")
     handle = await harness.retire_subnet(RetirementRequest("net", 600, at_deadline="reinstate"))
     await harness.environment.advance(601)
@@ -133,7 +137,7 @@ async def test_after_continue_as_new_a_cancellation_still_reaches_the_children(
     harness: RetirementHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 30)
-    await harness.create_subnet(blue())
+    await harness.create_subnet(blue_pool())
     await harness.add_pods("web-0")
     handle = await harness.retire_subnet()
     await harness.environment.advance(7_200)

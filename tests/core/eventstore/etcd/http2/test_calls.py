@@ -27,21 +27,21 @@ from tests.core.eventstore.etcd.http2.server import (
 CALL_METADATA = (("hasleader", "true"),)
 
 
-async def connected(server: Server) -> tuple[Channel, Peer]:
+async def connect_channel(server: Server) -> tuple[Channel, Peer]:
     """Connect a channel; return it with the server's side of its connection."""
     channel = Channel(server.target, None)
     assert await channel.connect()
     return channel, await server.peer(len(server.peers) - 1)
 
 
-def calling(channel: Channel, content: bytes = b"?") -> asyncio.Task[bytes]:
+def start_call(channel: Channel, content: bytes = b"?") -> asyncio.Task[bytes]:
     """Start a call."""
     return asyncio.create_task(
         channel.unary("/s/M", content, timeout_s=DEADLINE_S, metadata=CALL_METADATA)
     )
 
 
-async def failure(call: asyncio.Task[bytes]) -> RpcError:
+async def failure_of(call: asyncio.Task[bytes]) -> RpcError:
     """Wait until a call fails; return its error."""
     with pytest.raises(RpcError) as caught:
         await call
@@ -50,8 +50,8 @@ async def failure(call: asyncio.Task[bytes]) -> RpcError:
 
 async def test_answers_reach_their_callers_in_any_order_and_in_any_pieces() -> None:
     async with serving() as server:
-        channel, peer = await connected(server)
-        calls = [calling(channel, b"%d" % number) for number in range(20)]
+        channel, peer = await connect_channel(server)
+        calls = [start_call(channel, b"%d" % number) for number in range(20)]
         streams = await peer.requests(len(calls))
 
         for stream in reversed(streams):
@@ -64,8 +64,8 @@ async def test_answers_reach_their_callers_in_any_order_and_in_any_pieces() -> N
 
 async def test_a_request_has_its_content_and_ends_its_side_of_the_stream() -> None:
     async with serving() as server:
-        channel, peer = await connected(server)
-        call = calling(channel, b"content")
+        channel, peer = await connect_channel(server)
+        call = start_call(channel, b"content")
         (request,) = await peer.wait_for(of_kind(frames.DATA))
         peer.send(answer(request.stream_id, b""))
 
@@ -77,13 +77,13 @@ async def test_a_request_has_its_content_and_ends_its_side_of_the_stream() -> No
 
 async def test_a_grpc_status_raises_an_error_with_its_message() -> None:
     async with serving() as server:
-        channel, peer = await connected(server)
-        call = calling(channel)
+        channel, peer = await connect_channel(server)
+        call = start_call(channel)
         (stream,) = await peer.requests()
         trailers = (*GRPC_ANSWER, ("grpc-status", "7"), ("grpc-message", "not%20you"))
         peer.send(headers(stream, trailers, ends=True))
 
-        error = await failure(call)
+        error = await failure_of(call)
 
         assert (error.code, error.details) == (StatusCode.PERMISSION_DENIED, "not you")
         assert error.processed
@@ -122,15 +122,15 @@ async def test_an_invalid_response_fails_its_call_and_keeps_the_connection(
     response: list[bytes], code: StatusCode
 ) -> None:
     async with serving() as server:
-        channel, peer = await connected(server)
-        call = calling(channel)
+        channel, peer = await connect_channel(server)
+        call = start_call(channel)
         await peer.requests()
         peer.send(*response)
 
-        error = await failure(call)
+        error = await failure_of(call)
 
         assert (error.code, error.processed) == (code, True)
-        later = calling(channel)
+        later = start_call(channel)
         peer.send(answer((await peer.requests(2))[1], b"fine"))
         assert await later == b"fine"
         channel.close()
@@ -138,8 +138,8 @@ async def test_an_invalid_response_fails_its_call_and_keeps_the_connection(
 
 async def test_interim_headers_and_unknown_frames_are_ignored() -> None:
     async with serving() as server:
-        channel, peer = await connected(server)
-        call = calling(channel)
+        channel, peer = await connect_channel(server)
+        call = start_call(channel)
         (stream,) = await peer.requests()
         peer.send(
             headers(stream, ((":status", "103"),)), frames.encode_frame(0x42, 0xFF, stream, b"?")
@@ -152,8 +152,8 @@ async def test_interim_headers_and_unknown_frames_are_ignored() -> None:
 
 async def test_padded_and_continued_answers_are_read() -> None:
     async with serving() as server:
-        channel, peer = await connected(server)
-        call = calling(channel)
+        channel, peer = await connect_channel(server)
+        call = start_call(channel)
         (stream,) = await peer.requests()
         first = block(GRPC_ANSWER)
         peer.send(frames.encode_frame(frames.HEADERS, 0, stream, first[:3]))
@@ -168,7 +168,7 @@ async def test_padded_and_continued_answers_are_read() -> None:
 
 async def test_a_deadline_ends_the_call_on_both_sides() -> None:
     async with serving() as server:
-        channel, peer = await connected(server)
+        channel, peer = await connect_channel(server)
 
         with pytest.raises(RpcError) as caught:
             await channel.unary("/s/M", b"?", timeout_s=0.01, metadata=CALL_METADATA)
@@ -181,8 +181,8 @@ async def test_a_deadline_ends_the_call_on_both_sides() -> None:
 
 async def test_a_cancelled_call_is_ended_at_the_server_and_its_late_answer_is_dropped() -> None:
     async with serving() as server:
-        channel, peer = await connected(server)
-        call = calling(channel)
+        channel, peer = await connect_channel(server)
+        call = start_call(channel)
         (stream,) = await peer.requests()
 
         call.cancel()
@@ -192,7 +192,7 @@ async def test_a_cancelled_call_is_ended_at_the_server_and_its_late_answer_is_dr
         assert (await asyncio.gather(call, return_exceptions=True))[0].__class__ is (
             asyncio.CancelledError
         )
-        later = calling(channel)
+        later = start_call(channel)
         peer.send(answer((await peer.requests(2))[1], b"fine"))
         assert await later == b"fine"
         channel.close()
@@ -201,8 +201,8 @@ async def test_a_cancelled_call_is_ended_at_the_server_and_its_late_answer_is_dr
 async def test_the_client_extends_its_window_while_a_huge_answer_arrives() -> None:
     size = 5 * STREAM_WINDOW_BYTES + 17
     async with serving() as server:
-        channel, peer = await connected(server)
-        call = calling(channel)
+        channel, peer = await connect_channel(server)
+        call = start_call(channel)
         (stream,) = await peer.requests()
 
         async def send_within_the_window() -> None:
@@ -233,10 +233,10 @@ async def test_a_large_request_waits_for_the_window_and_does_not_hold_up_a_small
     settings = ((frames.INITIAL_WINDOW_SIZE, 1_000),)
     large = bytes(range(256)) * 400
     async with serving(settings) as server:
-        channel, peer = await connected(server)
-        call = calling(channel, large)
+        channel, peer = await connect_channel(server)
+        call = start_call(channel, large)
         (stream,) = await peer.requests()
-        small = calling(channel, b"small")
+        small = start_call(channel, b"small")
         streams = await peer.requests(2)
         peer.send(answer(streams[1], b"first"))
         assert await small == b"first"
@@ -267,8 +267,8 @@ async def test_a_large_request_waits_for_the_window_and_does_not_hold_up_a_small
 
 async def test_the_client_opens_no_more_streams_than_the_server_allows() -> None:
     async with serving(((frames.MAX_CONCURRENT_STREAMS, 2),)) as server:
-        channel, peer = await connected(server)
-        calls = [calling(channel) for _ in range(7)]
+        channel, peer = await connect_channel(server)
+        calls = [start_call(channel) for _ in range(7)]
         for number in range(len(calls)):
             streams = await peer.requests(number + 1)
             assert len(streams) <= number + 2  # ``number`` are answered, two may be open
@@ -280,7 +280,7 @@ async def test_the_client_opens_no_more_streams_than_the_server_allows() -> None
 
 async def test_a_call_that_never_got_a_stream_was_not_processed() -> None:
     async with serving(((frames.MAX_CONCURRENT_STREAMS, 0),)) as server:
-        channel, _ = await connected(server)
+        channel, _ = await connect_channel(server)
 
         with pytest.raises(RpcError) as caught:
             await channel.unary("/s/M", b"?", timeout_s=0.01, metadata=CALL_METADATA)

@@ -15,7 +15,12 @@ import pytest
 from core.eventstore.etcd.http2 import Channel, RpcError, StatusCode, dead_peer_detection, frames
 from core.eventstore.etcd.http2.frames import ErrorCode
 from tests.core.eventstore.etcd.http2.server import DEADLINE_S, answer, headers, of_kind, serving
-from tests.core.eventstore.etcd.http2.test_calls import CALL_METADATA, calling, connected, failure
+from tests.core.eventstore.etcd.http2.test_calls import (
+    CALL_METADATA,
+    connect_channel,
+    failure_of,
+    start_call,
+)
 
 
 def goaway(last: int, code: int = 0, text: bytes = b"") -> bytes:
@@ -25,20 +30,20 @@ def goaway(last: int, code: int = 0, text: bytes = b"") -> bytes:
 
 async def test_goaway_ends_later_calls_as_not_processed_and_lets_earlier_ones_finish() -> None:
     async with serving() as server:
-        channel, peer = await connected(server)
-        calls = [calling(channel) for _ in range(3)]
+        channel, peer = await connect_channel(server)
+        calls = [start_call(channel) for _ in range(3)]
         streams = await peer.requests(3)
 
         peer.send(goaway(streams[0], ErrorCode.NO_ERROR, b"shutting down"))
 
         for later in calls[1:]:
-            error = await failure(later)
+            error = await failure_of(later)
             assert not error.processed
             assert "shutting down" in error.details
         assert not channel.is_ready
         assert await channel.connect()
         second_peer = await server.peer(1)
-        new_call = calling(channel)
+        new_call = start_call(channel)
         second_peer.send(answer((await second_peer.requests())[0], b"new"))
         peer.send(answer(streams[0], b"old"))
         assert (await calls[0], await new_call) == (b"old", b"new")
@@ -47,26 +52,26 @@ async def test_goaway_ends_later_calls_as_not_processed_and_lets_earlier_ones_fi
 
 async def test_a_refused_stream_was_not_processed() -> None:
     async with serving() as server:
-        channel, peer = await connected(server)
-        call = calling(channel)
+        channel, peer = await connect_channel(server)
+        call = start_call(channel)
         (stream,) = await peer.requests()
         peer.send(frames.rst_stream(stream, ErrorCode.REFUSED_STREAM))
 
-        assert not (await failure(call)).processed
+        assert not (await failure_of(call)).processed
         assert channel.is_ready
         channel.close()
 
 
 async def test_the_outcome_of_calls_is_unknown_when_their_connection_closes() -> None:
     async with serving() as server:
-        channel, peer = await connected(server)
-        call = calling(channel)
+        channel, peer = await connect_channel(server)
+        call = start_call(channel)
         stream = await channel.stream("/s/M", metadata=CALL_METADATA)
         await peer.requests(2)
 
         peer.close()
 
-        error = await failure(call)
+        error = await failure_of(call)
         assert (error.code, error.processed) == (StatusCode.UNAVAILABLE, True)
         with pytest.raises(RpcError):
             await stream.receive()
@@ -76,15 +81,15 @@ async def test_the_outcome_of_calls_is_unknown_when_their_connection_closes() ->
 
 async def test_a_closed_channel_fails_its_calls_and_refuses_new_ones() -> None:
     async with serving() as server:
-        channel, peer = await connected(server)
-        call = calling(channel)
+        channel, peer = await connect_channel(server)
+        call = start_call(channel)
         await peer.requests()
 
         channel.close()
 
-        assert (await failure(call)).code is StatusCode.CANCELLED
+        assert (await failure_of(call)).code is StatusCode.CANCELLED
         assert not await channel.connect()
-        assert not (await failure(calling(channel))).processed
+        assert not (await failure_of(start_call(channel))).processed
 
 
 def pretend_silence(channel: Channel) -> None:
@@ -118,12 +123,12 @@ def pretend_silence(channel: Channel) -> None:
 )
 async def test_a_server_that_breaks_the_protocol_loses_the_connection(garbage: bytes) -> None:
     async with serving() as server:
-        channel, peer = await connected(server)
-        call = calling(channel)
+        channel, peer = await connect_channel(server)
+        call = start_call(channel)
         await peer.requests()
         peer.send(garbage)
 
-        error = await failure(call)
+        error = await failure_of(call)
 
         assert (error.code, error.processed) == (StatusCode.UNAVAILABLE, True)
         assert not channel.is_ready
@@ -162,9 +167,9 @@ async def test_connect_makes_no_attempt_directly_after_a_failure(
 
 async def test_calls_over_a_unix_socket_succeed_also_after_silence(tmp_path: Path) -> None:
     async with serving(path=str(tmp_path / "s")) as server:
-        channel, peer = await connected(server)
+        channel, peer = await connect_channel(server)
         for number in range(2):
-            call = calling(channel)
+            call = start_call(channel)
             peer.send(answer((await peer.requests(number + 1))[number], b"fine"))
 
             assert await call == b"fine"
@@ -174,7 +179,7 @@ async def test_calls_over_a_unix_socket_succeed_also_after_silence(tmp_path: Pat
 
 async def test_a_ping_of_the_server_is_answered() -> None:
     async with serving() as server:
-        channel, peer = await connected(server)
+        channel, peer = await connect_channel(server)
         peer.send(frames.encode_frame(frames.PING, 0, 0, b"12345678"))
 
         (pong,) = await peer.wait_for(of_kind(frames.PING))
@@ -194,11 +199,11 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("impatient")
 async def test_a_peer_that_answers_no_ping_loses_the_connection() -> None:
     async with serving() as server:
-        channel, peer = await connected(server)
+        channel, peer = await connect_channel(server)
         peer.answers_pings = False
-        call = calling(channel)
+        call = start_call(channel)
 
-        error = await failure(call)
+        error = await failure_of(call)
 
         assert (error.code, error.processed) == (StatusCode.UNAVAILABLE, True)
         assert "ping" in error.details
@@ -209,8 +214,8 @@ async def test_a_peer_that_answers_no_ping_loses_the_connection() -> None:
 @pytest.mark.usefixtures("impatient")
 async def test_a_busy_connection_stays_open_while_its_pings_are_answered() -> None:
     async with serving() as server:
-        channel, peer = await connected(server)
-        call = calling(channel)
+        channel, peer = await connect_channel(server)
+        call = start_call(channel)
         (stream,) = await peer.requests()
         await peer.wait_for(of_kind(frames.PING), 3)
         peer.send(answer(stream, b"fine"))
@@ -258,14 +263,14 @@ async def test_an_idle_connection_is_not_pinged() -> None:
 
 async def test_a_closed_connection_is_detected_before_the_next_call_is_sent() -> None:
     async with serving() as server:
-        channel, peer = await connected(server)
-        call = calling(channel)
+        channel, peer = await connect_channel(server)
+        call = start_call(channel)
         peer.send(answer((await peer.requests())[0], b"fine"))
         assert await call == b"fine"
         peer.close()
         pretend_silence(channel)
 
-        error = await failure(calling(channel))
+        error = await failure_of(start_call(channel))
 
         assert not error.processed
         channel.close()
@@ -274,8 +279,8 @@ async def test_a_closed_connection_is_detected_before_the_next_call_is_sent() ->
 async def test_trailers_before_the_end_of_a_request_end_the_call() -> None:
     settings = ((frames.INITIAL_WINDOW_SIZE, 10),)
     async with serving(settings) as server:
-        channel, peer = await connected(server)
-        call = calling(channel, bytes(100))  # larger than the window: the request cannot end
+        channel, peer = await connect_channel(server)
+        call = start_call(channel, bytes(100))  # larger than the window: the request cannot end
         (stream,) = await peer.requests()
         pairs = (
             (":status", "200"),
@@ -285,10 +290,10 @@ async def test_trailers_before_the_end_of_a_request_end_the_call() -> None:
         )
         peer.send(headers(stream, pairs, ends=True))
 
-        assert (await failure(call)).code is StatusCode.RESOURCE_EXHAUSTED
+        assert (await failure_of(call)).code is StatusCode.RESOURCE_EXHAUSTED
         await peer.wait_for(of_kind(frames.RST_STREAM))
         peer.send(frames.window_update(stream, 1_000))
-        later = calling(channel)
+        later = start_call(channel)
         peer.send(answer((await peer.requests(2))[1], b"fine"))
         assert await later == b"fine"
         channel.close()

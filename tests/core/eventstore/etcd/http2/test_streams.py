@@ -18,12 +18,12 @@ from tests.core.eventstore.etcd.http2.server import (
     of_kind,
     serving,
 )
-from tests.core.eventstore.etcd.http2.test_calls import CALL_METADATA, connected
+from tests.core.eventstore.etcd.http2.test_calls import CALL_METADATA, connect_channel
 
 
 async def test_messages_come_in_order_and_then_the_end() -> None:
     async with serving() as server:
-        channel, peer = await connected(server)
+        channel, peer = await connect_channel(server)
         call = await channel.stream("/s/M", metadata=CALL_METADATA)
         (stream,) = await peer.requests()
         call.send(b"up 1")
@@ -43,7 +43,7 @@ async def test_messages_come_in_order_and_then_the_end() -> None:
 
 async def test_an_error_comes_after_the_messages_before_it() -> None:
     async with serving() as server:
-        channel, peer = await connected(server)
+        channel, peer = await connect_channel(server)
         call = await channel.stream("/s/M", metadata=CALL_METADATA)
         (stream,) = await peer.requests()
         peer.send(headers(stream), data(stream, message(b"1")))
@@ -59,7 +59,7 @@ async def test_an_error_comes_after_the_messages_before_it() -> None:
 
 async def test_a_reader_that_is_cancelled_loses_no_message() -> None:
     async with serving() as server:
-        channel, peer = await connected(server)
+        channel, peer = await connect_channel(server)
         call = await channel.stream("/s/M", metadata=CALL_METADATA)
         (stream,) = await peer.requests()
         reader = asyncio.create_task(call.receive())
@@ -76,7 +76,7 @@ async def test_a_slow_reader_holds_back_its_own_stream_and_no_other() -> None:
     content = bytes(10_000)
     count = STREAM_WINDOW_BYTES // len(message(content))
     async with serving() as server:
-        channel, peer = await connected(server)
+        channel, peer = await connect_channel(server)
         slow = await channel.stream("/s/M", metadata=CALL_METADATA)
         (stream,) = await peer.requests()
         peer.send(headers(stream), *(data(stream, message(content)) for _ in range(count)))
@@ -101,7 +101,7 @@ async def test_a_slow_reader_holds_back_its_own_stream_and_no_other() -> None:
 
 async def test_a_closed_stream_is_ended_at_the_server() -> None:
     async with serving() as server:
-        channel, peer = await connected(server)
+        channel, peer = await connect_channel(server)
         call = await channel.stream("/s/M", metadata=CALL_METADATA)
         reader = asyncio.create_task(call.receive())
         await asyncio.sleep(0)
@@ -116,7 +116,7 @@ async def test_a_closed_stream_is_ended_at_the_server() -> None:
 
 async def test_a_message_beyond_the_limit_ends_the_stream_before_it_is_buffered() -> None:
     async with serving() as server:
-        channel, peer = await connected(server)
+        channel, peer = await connect_channel(server)
         call = await channel.stream("/s/M", metadata=CALL_METADATA)
         (stream,) = await peer.requests()
         prefix = b"\0" + (MESSAGE_BYTES_MAX + 1).to_bytes(4, "big")
