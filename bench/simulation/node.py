@@ -97,5 +97,5 @@ class SimulatedNode:
         view = self._node.view
         shown = view.current
         while True:
-            shown = await view.beyond(shown)
+            shown = await view.next_snapshot(shown)
             self.updates.append((time.monotonic(), shown.revision))

@@ -147,7 +147,7 @@ class Api:
         return self._connection.server
 
     @property
-    def clock_s(self) -> float:
+    def server_clock_s(self) -> float:
         """The server's Unix time, or this machine's before the first response.
 
         After the first response, it does not go back.

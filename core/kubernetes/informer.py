@@ -74,15 +74,15 @@ class Reflector(Generic[T]):
     """Keeps ``objects``, a copy of the collection, which is complete once ``listed`` is set.
 
     Listeners are called with the changed keys, in the event loop, after ``objects`` has changed.
-    ``transform`` makes the value to store from an object. ``tried`` is set once the first list has
-    succeeded or failed. ``fault``: why the collection cannot be read, "" if it can.
+    ``transform`` makes the value to store from an object. ``first_list_tried`` is set once the
+    first list has succeeded or failed. ``fault``: why the collection cannot be read, "" if it can.
     """
 
     def __init__(self, api: Api, path: str, transform: Callable[[Object], T]) -> None:
         self.path = path
         self.objects: dict[ObjectKey, T] = {}
         self.listed = asyncio.Event()
-        self.tried = asyncio.Event()
+        self.first_list_tried = asyncio.Event()
         self.lists = 0
         self.fault = ""
         self._api = api
@@ -132,7 +132,7 @@ class Reflector(Generic[T]):
         if fault != self.fault:
             _log.warning("the watch of %s failed and will be retried: %s", self.path, fault)
         self.fault = fault
-        self.tried.set()
+        self.first_list_tried.set()
         self._last_response_at = time.monotonic()
 
     def _opened(self) -> None:
@@ -160,7 +160,7 @@ class Reflector(Generic[T]):
         self._version = version
         self.lists += 1
         self.listed.set()
-        self.tried.set()
+        self.first_list_tried.set()
         changed = {
             key
             for key in old_versions.keys() | versions.keys()
@@ -234,7 +234,7 @@ class OwnWrites:
         """Remember the response to a write of this process."""
         self._written[key_of(written)] = _version(written)
 
-    def without(self, keys: Iterable[ObjectKey]) -> set[ObjectKey]:
+    def changed_by_others(self, keys: Iterable[ObjectKey]) -> set[ObjectKey]:
         """The keys whose objects other clients have changed."""
         return {key for key in keys if not self._is_own(key)}
 

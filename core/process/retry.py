@@ -60,7 +60,9 @@ class Backoff:
         await asyncio.sleep(self.next_s())
 
 
-async def until_done(work: Callable[[], Awaitable[None]], name: str, backoff: Backoff) -> None:
+async def retry_until_done(
+    work: Callable[[], Awaitable[None]], name: str, backoff: Backoff
+) -> None:
     """Run ``work`` until it succeeds: repeat it after each retryable error. Raises other errors.
 
     ``name`` names the work in the log.

@@ -213,7 +213,7 @@ class ConfigurationView:
                 remedy="check the connection to etcd",
             ) from None
 
-    async def beyond(self, snapshot: ConfigurationSnapshot) -> ConfigurationSnapshot:
+    async def next_snapshot(self, snapshot: ConfigurationSnapshot) -> ConfigurationSnapshot:
         """Wait without a time limit for the snapshot after this one."""
         async with self._changed:
             await self._changed.wait_for(lambda: self.current is not snapshot)

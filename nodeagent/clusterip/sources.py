@@ -113,7 +113,7 @@ class RecordSource:
 
     async def changed(self) -> None:
         """Wait for another snapshot."""
-        await self._view.beyond(self._snapshot)
+        await self._view.next_snapshot(self._snapshot)
 
     def _put(self, key: tuple[str, str, str], record: RecordDefined | None) -> None:
         kind, *name = key

@@ -98,7 +98,7 @@ async def _until_no_leader(api: Api, path: str) -> None:
             lease = await api.get(path)
         except ApiNotFound:
             return
-        if not is_held(lease, api.clock_s):
+        if not is_held(lease, api.server_clock_s):
             return
         _log.info("waiting for %s to stop", lease["spec"]["holderIdentity"])
         await asyncio.sleep(POLL_S)

@@ -51,7 +51,7 @@ class LeaseReport:
     async def renew(self) -> None:
         """Renew the Lease once. Raises ApiError."""
         lease = await self._read()
-        now = _micro_time(self._api.clock_s)  # the API server's clock, known after an answer
+        now = _micro_time(self._api.server_clock_s)  # the API server's clock, known after an answer
         spec: Object = {
             "holderIdentity": self._term.name,
             "leaseDurationSeconds": self._settings.duration_s,
@@ -79,7 +79,7 @@ class LeaseReport:
         lease = await self._read()
         if lease is not None and self._epoch(lease) == self._term.epoch:
             spec = {"holderIdentity": "", "leaseDurationSeconds": 1}
-            await self._merge(lease, {**spec, "renewTime": _micro_time(self._api.clock_s)})
+            await self._merge(lease, {**spec, "renewTime": _micro_time(self._api.server_clock_s)})
 
     async def _try_renew(self) -> None:
         try:

@@ -60,12 +60,12 @@ class Attachments:
 
     async def _reconcile_changes(self) -> None:
         await self.networks.listed.wait()
-        await self.nads.tried.wait()
+        await self.nads.first_list_tried.wait()
         self._work.add(self.networks.objects)
         await self._work.run()
 
     async def _resync(self) -> None:
-        await self.nads.tried.wait()
+        await self.nads.first_list_tried.wait()
         if not self.nads.listed.is_set():  # Multus may be installed later
             await self.nads.listed.wait()
             self._work.add(self.networks.objects)

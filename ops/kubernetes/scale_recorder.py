@@ -101,7 +101,7 @@ class ScaleRecorder:
             batch = changed[begin : begin + BATCH_EVENTS_MAX]
             events = [event for event in map(scale_of, batch) if event is not None]
             drafts = [EventDraft(writer.event_id(), CAUSE, event) for event in events]
-            await writer.append(Proposal(tuple(drafts), (), ()))
+            await writer.append(Proposal(tuple(drafts), guards=(), writes=()))
             self._sizes |= {_owner(application): replicas_of(application) for application in batch}
 
     def _forget_deleted(self) -> None:

@@ -188,7 +188,7 @@ class Reporter:
         self._configuration_topic.noted.set()
 
     def _note_endpoints(self, keys: Iterable[ObjectKey]) -> None:
-        if changed := self._own_endpoint_writes.without(keys):
+        if changed := self._own_endpoint_writes.changed_by_others(keys):
             self.pending.endpoints.update(changed)
             self._endpoint_topic.noted.set()
 

@@ -80,7 +80,7 @@ class StatusWriter:
         for _, name in keys:
             if ("", name) not in self._informers[kind].objects:
                 self._translator_conditions[kind].pop(name, None)
-        return {name for _, name in self._own_writes[kind].without(keys)}
+        return {name for _, name in self._own_writes[kind].changed_by_others(keys)}
 
     async def write(self, kind: TranslatedKind, name: str, report: StatusReport | None) -> None:
         """Write the status of an object; ``report`` is None if it has no report.

@@ -131,7 +131,7 @@ class Commands:
         if removed_addresses(configuration, command):
             return False
         try:
-            return not decide(configuration, command, {})
+            return not decide(configuration, command, claimed={})
         except Refused:
             return False
 

@@ -26,7 +26,7 @@ from ops.lab.leftovers import remove, remove_dead
 from ops.lab.namespaces import NamedNamespace
 from ops.lab.node import Node, create_pods_cgroup
 from ops.lab.programs import attempt, check_possible, console_script
-from ops.lab.runtime import NO_FIELDS
+from ops.lab.runtime import EMPTY_MAPPING
 from ops.lab.sandbox import Sandbox
 from ops.lab.store import Etcd
 
@@ -105,13 +105,13 @@ class Laboratory:
             self.etcd.kill()
             remove(self.identity)
 
-    def node(self, name: str, settings: Mapping[str, str] = NO_FIELDS) -> Node:
+    def node(self, name: str, settings: Mapping[str, str] = EMPTY_MAPPING) -> Node:
         """Create a node and start its agent, with additional settings. Raises LabFailed."""
         node = self.create_node(name, settings)
         node.start_agent()
         return node
 
-    def create_node(self, name: str, settings: Mapping[str, str] = NO_FIELDS) -> Node:
+    def create_node(self, name: str, settings: Mapping[str, str] = EMPTY_MAPPING) -> Node:
         """Create a node without a running agent. Raises LabFailed."""
         node = Node(
             self.identity,

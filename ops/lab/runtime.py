@@ -32,7 +32,7 @@ IPAM_VERSION: Final = "1.1.0"
 IPAM: Final = "spiderpool"
 COORDINATOR: Final = "coordinator"
 IFACER: Final = "ifacer"
-NO_FIELDS: Final[Mapping[str, Any]] = MappingProxyType({})
+EMPTY_MAPPING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class CniFailed(Exception):
@@ -71,14 +71,14 @@ class ContainerRuntime:
         self.variables: dict[str, str] = {}
         """Additional environment variables of the plugins."""
 
-    def conflist(self, ipam: Mapping[str, Any] = NO_FIELDS) -> dict[str, Any]:
+    def conflist(self, ipam: Mapping[str, Any] = EMPTY_MAPPING) -> dict[str, Any]:
         """The network configuration list; ``ipam``: additional keys of its ``ipam``."""
         return {**self._network(), "plugins": self._plugins(ipam)}
 
     def _network(self) -> dict[str, Any]:
         return {"cniVersion": CHAIN_VERSION, "name": self.network}
 
-    def _plugins(self, ipam: Mapping[str, Any] = NO_FIELDS) -> list[dict[str, Any]]:
+    def _plugins(self, ipam: Mapping[str, Any] = EMPTY_MAPPING) -> list[dict[str, Any]]:
         macvlan = {
             "type": "macvlan",
             "master": NODE_UPLINK,
@@ -89,7 +89,7 @@ class ContainerRuntime:
             return [macvlan]
         return [macvlan, {"type": COORDINATOR, **self._coordinator}]
 
-    def add(self, sandbox: Sandbox, ipam: Mapping[str, Any] = NO_FIELDS) -> dict[str, Any]:
+    def add(self, sandbox: Sandbox, ipam: Mapping[str, Any] = EMPTY_MAPPING) -> dict[str, Any]:
         """Run ADD and return its result. ``ipam``: as in ``conflist``. Raises CniFailed."""
         result: dict[str, Any] = {}
         for plugin in self._plugins(ipam):

@@ -19,7 +19,7 @@ from ops.lab.laboratory import Laboratory
 from ops.lab.leftovers import CONTROL_GROUPS
 from ops.lab.node import Node
 from ops.lab.programs import attempt, plugin
-from ops.lab.runtime import NO_FIELDS
+from ops.lab.runtime import EMPTY_MAPPING
 from tests.runtime.containerd import Containerd
 from tests.support.kubernetes import KUBERNETES_PROGRAMS
 
@@ -63,7 +63,7 @@ class KubeNode:
         kubeconfig: Path,
         *,
         has_agent_pod: bool = False,
-        kubelet_config: Mapping[str, Any] = NO_FIELDS,
+        kubelet_config: Mapping[str, Any] = EMPTY_MAPPING,
     ) -> None:
         self.node = node
         self.containerd = Containerd(laboratory, node, has_node_mounts=has_agent_pod)

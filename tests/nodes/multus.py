@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 
 from core.manifests.kinds.fields import API_VERSION
 from ops.lab.programs import PLUGIN_DIRECTORIES, attempt, plugin
-from ops.lab.runtime import NO_FIELDS
+from ops.lab.runtime import EMPTY_MAPPING
 from tests.nodes.control_plane import MULTUS_USER
 from tests.nodes.kubernetes_cluster import KubernetesCluster
 from tests.nodes.workloads import SHOP_NAMESPACE, Object, manifest
@@ -46,7 +46,7 @@ class Multus:
     """
 
     def __init__(
-        self, cluster: KubernetesCluster, node: str, default: Mapping[str, Any] = NO_FIELDS
+        self, cluster: KubernetesCluster, node: str, default: Mapping[str, Any] = EMPTY_MAPPING
     ) -> None:
         self._cluster = cluster
         self._node = node

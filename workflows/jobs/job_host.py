@@ -28,7 +28,7 @@ from core.eventstore.kv import KeyValueStore
 from core.eventstore.retry_policies import retry_unavailable
 from core.eventstore.undecodable_values import Faults
 from core.process.concurrency import until_all
-from core.process.retry import Backoff, until_done
+from core.process.retry import Backoff, retry_until_done
 from core.process.supervision import RESTARTS_MAX, Supervisor, TaskSpec
 from core.process.teardown import Teardown
 from core.projections.configuration_view import ConfigurationView
@@ -253,7 +253,7 @@ class JobHost:
         """Start the view; wait for etcd without a time limit."""
         if not self._view_started.is_set():
             backoff = Backoff(VIEW_PAUSE_S, VIEW_PAUSE_S_MAX)
-            await until_done(self._view.start, "the start of the configuration view", backoff)
+            await retry_until_done(self._view.start, "the start of the configuration view", backoff)
             self._view_started.set()
 
     async def lead(self) -> None:

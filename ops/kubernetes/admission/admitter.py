@@ -116,7 +116,7 @@ class Admitter:
             review=admission_request.uid,
             uid=metadata.get("uid", ""),
             generation=metadata.get("generation", 1),
-            admitted_at_s=self._api.clock_s,
+            admitted_at_s=self._api.server_clock_s,
             pool=value if isinstance(value, Pool) else None,
             subnet=value if isinstance(value, Subnet) else None,
         )
@@ -125,7 +125,7 @@ class Admitter:
     async def _is_pending(self, admission: PendingAdmission) -> bool:
         """Whether the API server has the admitted object, or may still store it."""
         stored = await self._api.find(_KINDS[admission.kind].path(admission.value.name))
-        is_recent = self._api.clock_s - admission.admitted_at_s < STORING_S_MAX
+        is_recent = self._api.server_clock_s - admission.admitted_at_s < STORING_S_MAX
         if stored is None or stored["metadata"]["uid"] != admission.uid:
             return is_recent
         if _has_extent(stored, admission):
@@ -134,7 +134,7 @@ class Admitter:
 
 
 def _has_extent(stored: Object, admission: PendingAdmission) -> bool:
-    """Whether the stored object has the extent that was admitted."""
+    """Whether the stored object has the extent (family, subnet, addresses) that was admitted."""
     try:
         command = command_of(stored)
     except (BadInput, Refused):

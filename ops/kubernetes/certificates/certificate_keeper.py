@@ -90,7 +90,7 @@ class CertificateKeeper:
         return True
 
     def _now(self) -> dt.datetime:
-        return dt.datetime.fromtimestamp(self._api.clock_s, dt.UTC)
+        return dt.datetime.fromtimestamp(self._api.server_clock_s, dt.UTC)
 
     async def _read(self) -> tuple[StoredAuthorities | None, Object | None]:
         """The stored certificates, None if unusable; and the Secret, None if it does not exist."""

@@ -82,7 +82,7 @@ async def replicas(server: ApiServer, tmp_path: Path) -> AsyncIterator[list[Repl
 
 def set_api_clock(monkeypatch: pytest.MonkeyPatch, now_s: float) -> None:
     """Set the time of the API server."""
-    monkeypatch.setattr(Api, "clock_s", property(lambda _: now_s))
+    monkeypatch.setattr(Api, "server_clock_s", property(lambda _: now_s))
 
 
 def ca_bundles(server: ApiServer) -> set[bytes]:

@@ -46,7 +46,7 @@ async def test_the_lease_names_the_leader_and_its_epoch(server: ApiServer, api: 
     assert stored["spec"]["leaseDurationSeconds"] == SETTINGS.duration_s
     assert stored["spec"]["leaseTransitions"] == 0
     assert stored["metadata"]["annotations"][EPOCH_ANNOTATION] == "41"
-    assert is_held(stored, api.clock_s)
+    assert is_held(stored, api.server_clock_s)
 
 
 async def test_renewing_a_term_counts_no_transition(server: ApiServer, api: Api) -> None:
@@ -88,7 +88,7 @@ async def test_a_leader_that_stops_releases_the_lease(server: ApiServer, api: Ap
         await running
 
     assert not lease(server)["spec"].get("holderIdentity")
-    assert not is_held(lease(server), api.clock_s)
+    assert not is_held(lease(server), api.server_clock_s)
 
 
 async def test_the_lease_of_a_dead_leader_expires_after_its_duration(
@@ -96,5 +96,5 @@ async def test_the_lease_of_a_dead_leader_expires_after_its_duration(
 ) -> None:
     await LeaseReport(api, SETTINGS, term("controller-0", 41)).renew()
 
-    assert is_held(lease(server), api.clock_s + SETTINGS.duration_s - 1)
-    assert not is_held(lease(server), api.clock_s + SETTINGS.duration_s + 2)
+    assert is_held(lease(server), api.server_clock_s + SETTINGS.duration_s - 1)
+    assert not is_held(lease(server), api.server_clock_s + SETTINGS.duration_s + 2)

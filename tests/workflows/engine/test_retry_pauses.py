@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import BadInput, StoreUnavailable
-from core.process.retry import Backoff, is_retryable, pause_s, until_done
+from core.process.retry import Backoff, is_retryable, pause_s, retry_until_done
 from tests.support.engine_harness import EngineHarness, eventually
 from tests.support.engine_samples import Basket
 
@@ -35,12 +35,12 @@ async def test_work_is_repeated_until_it_succeeds_or_raises_an_error_that_is_not
         if failures:
             raise failures.pop()
 
-    await until_done(work, "the work", Backoff(0.0))
+    await retry_until_done(work, "the work", Backoff(0.0))
     assert calls == 3
 
     failures.append(BadInput("no such pool"))
     with pytest.raises(BadInput):
-        await until_done(work, "the work", Backoff(0.0))
+        await retry_until_done(work, "the work", Backoff(0.0))
 
 
 async def test_start_or_signal_starts_an_execution_once_and_then_signals_it(

@@ -156,7 +156,10 @@ class WorkerSession:
             self.lost.set()  # nothing may continue under a lease that is not renewed
 
     async def _renew(self, valid_until: float) -> None:
-        """Renew until the lease has expired, or may have expired by this process's clock."""
+        """Renew until the lease has expired, or may have expired by this process's clock.
+
+        Renewals are at ticks that periodic tasks share, so that an idle process wakes less often.
+        """
         pause = until_tick_s(self._ttl_s / RENEWALS_PER_TTL)
         while not self.lost.is_set():
             await asyncio.sleep(pause)
@@ -238,7 +241,9 @@ class Committer:
         unknown, and nothing more is written. The call raises SessionLost, Overloaded.
         """
         self._session.check()
-        return self._group_commit.put(Proposal((), tuple(guards), tuple(writes)))
+        return self._group_commit.put(
+            Proposal(drafts=(), guards=tuple(guards), writes=tuple(writes))
+        )
 
     async def close(self) -> None:
         """Wait for the queued proposals."""

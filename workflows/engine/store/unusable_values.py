@@ -22,7 +22,7 @@ RETRY_UNUSABLE_S = 60.0
 DECODING_ERRORS = (LogCorrupt, ValueError, RecursionError)
 """Exceptions of decoders: unexpected bytes, invalid UTF-8, values that are nested too deeply."""
 
-OF_ONE_EXECUTION = (LogCorrupt, LimitExceeded)
+ERRORS_OF_ONE_EXECUTION = (LogCorrupt, LimitExceeded)
 """Errors of a client that concern one execution alone: callers proceed with the others."""
 
 

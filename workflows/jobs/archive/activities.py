@@ -79,6 +79,7 @@ class ArchiveActivities:
         Raises StoreUnavailable, OSError, and ApplicationError of type ``NEEDS_A_PERSON``.
         """
         with _ReportedFailure(self):
+            # The reserve is a large key, whose deletion lets the archive work in a full etcd.
             with suppress(StoreFull, OutcomeUnknown):  # the next check creates the reserve
                 await make_reserve(self._store, self._keys)
             self._live = await self._archiver.live_segments()

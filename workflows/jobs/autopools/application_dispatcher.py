@@ -29,10 +29,10 @@ from core.eventstore.keys import key_text
 from core.eventstore.kv import Get, KeyChange
 from core.eventstore.retry_policies import retry_unavailable
 from core.process.concurrency import until_all
-from core.process.retry import Backoff, until_done
+from core.process.retry import Backoff, retry_until_done
 from core.projections.configuration_view import ConfigurationSnapshot
 from workflows.engine.client.client import Client
-from workflows.engine.store.unusable_values import OF_ONE_EXECUTION
+from workflows.engine.store.unusable_values import ERRORS_OF_ONE_EXECUTION
 from workflows.jobs.autopools.application import WAKE_SIGNAL, AutoPools, workflow_id
 from workflows.jobs.autopools.pool_activities import PoolPlanner
 from workflows.jobs.required_executions import RequiredExecution, ensure_execution
@@ -96,13 +96,15 @@ class ApplicationDispatcher:
             self._follow_hints,
             self._follow_releases,
         )
-        await until_all(*(until_done(part, WATCH_NAME, Backoff(RETRY_PAUSE_S)) for part in parts))
+        await until_all(
+            *(retry_until_done(part, WATCH_NAME, Backoff(RETRY_PAUSE_S)) for part in parts)
+        )
 
     async def _follow_view(self) -> None:
         snapshot = self._view.current
         self._changed.set()
         while True:
-            snapshot = await self._view.beyond(snapshot)
+            snapshot = await self._view.next_snapshot(snapshot)
             self._changed.set()
 
     async def _follow_source(self) -> None:
@@ -113,8 +115,8 @@ class ApplicationDispatcher:
     async def _follow_hints(self) -> None:
         """Follow pool requests and reports."""
         ranges = [
-            self._planner.keys.range_of("need"),
-            self._planner.keys.range_of("view", "application"),
+            self._planner.keys.range_of("need"),  # pool requests
+            self._planner.keys.range_of("view", "application"),  # reports of executions
         ]
         result = await self._planner.store.read([Get(*key_range) for key_range in ranges])
         for stored in result.ranges:
@@ -161,7 +163,9 @@ class ApplicationDispatcher:
                     ranges = awaited
                     await _stop(watch)
                     watch = asyncio.create_task(
-                        until_done(partial(self._watch, ranges), WATCH_NAME, Backoff(RETRY_PAUSE_S))
+                        retry_until_done(
+                            partial(self._watch, ranges), WATCH_NAME, Backoff(RETRY_PAUSE_S)
+                        )
                     )
                 await self._waits_changed.wait()
                 self._waits_changed.clear()
@@ -235,7 +239,7 @@ class ApplicationDispatcher:
         try:
             required = RequiredExecution(AutoPools, workflow_id(key), (key,), WAKE_SIGNAL)
             await retry_unavailable()(ensure_execution, self._client, required)
-        except OF_ONE_EXECUTION as error:
+        except ERRORS_OF_ONE_EXECUTION as error:
             _log.error("cannot signal the execution for the automatic pools of %s: %s", key, error)
 
     async def _find_changed(
@@ -283,7 +287,11 @@ class ApplicationDispatcher:
         configuration = self._planner.configuration()._replace(pools=pools)
         return bool(
             plan_application(
-                current.application, configuration, {}, settings.default, enabled=settings.enabled
+                current.application,
+                configuration,
+                claimed={},
+                default=settings.default,
+                enabled=settings.enabled,
             )
         )
 

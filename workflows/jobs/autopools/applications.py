@@ -91,4 +91,4 @@ class RecordedApplications:
 
     async def changed(self) -> None:
         """See ``ApplicationsSource``. Returns when the view has changed."""
-        self._newest = await self._view.beyond(self._newest)
+        self._newest = await self._view.next_snapshot(self._newest)

@@ -177,7 +177,7 @@ class ProviderActivities:
         with suppress(StoreError):
             async with self._writers.current_writer() as (writer, cause):
                 draft = EventDraft(writer.event_id(), cause, request.event(state, why))
-                await writer.append(Proposal((draft,), (), ()))
+                await writer.append(Proposal((draft,), guards=(), writes=()))
 
     async def _write_state(
         self, request: BindingRequest, state: Literal["bound", "failed"], why: str

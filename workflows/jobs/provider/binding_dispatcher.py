@@ -23,7 +23,7 @@ from core.eventstore.retry_policies import retry_unavailable
 from core.eventstore.undecodable_values import Faults
 from core.process import tracing
 from core.process.concurrency import until_all
-from core.process.retry import Backoff, until_done
+from core.process.retry import Backoff, retry_until_done
 from workflows.api.options import USE_EXISTING
 from workflows.engine.client.client import Client
 from workflows.engine.client.handles import WorkflowHandle
@@ -64,8 +64,8 @@ class BindingDispatcher:
         """Follow the bindings until cancelled. Raises errors that are not retried."""
         try:
             await until_all(
-                until_done(self._watch, "the watch of the bindings", Backoff(WATCH_PAUSE_S)),
-                until_done(self._check_claims, "the check of claims", Backoff(CLAIM_CHECK_S)),
+                retry_until_done(self._watch, "the watch of the bindings", Backoff(WATCH_PAUSE_S)),
+                retry_until_done(self._check_claims, "the check of claims", Backoff(CLAIM_CHECK_S)),
             )
         finally:
             tasks = list(self._tasks.values())
@@ -112,7 +112,7 @@ class BindingDispatcher:
     async def _handle(self, key: EndpointKey) -> None:
         """Keep an execution running until the binding needs none."""
         what = f"handling the binding of {'/'.join(key)}"
-        await until_done(lambda: self._run_executions(key), what, Backoff(UNCHANGED_PAUSE_S))
+        await retry_until_done(lambda: self._run_executions(key), what, Backoff(UNCHANGED_PAUSE_S))
 
     async def _run_executions(self, key: EndpointKey) -> None:
         last_revision = 0

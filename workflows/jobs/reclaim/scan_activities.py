@@ -28,7 +28,7 @@ from core.errors import OrbweaverError
 from core.eventstore.python_garbage_collector import gc_paused
 from core.eventstore.state import read_ledger
 from workflows.api import activity
-from workflows.engine.store.unusable_values import OF_ONE_EXECUTION
+from workflows.engine.store.unusable_values import ERRORS_OF_ONE_EXECUTION
 from workflows.jobs.reclaim.reclaim_context import ReclaimContext
 from workflows.jobs.reclaim.scan_states import ScanStateRef, ScanStates
 from workflows.model.errors import ApplicationError
@@ -185,7 +185,7 @@ class ReclaimActivities:
         """Start or signal an execution. One that accepts no signal does not stop the scan."""
         try:
             await self._start(deadline)
-        except OF_ONE_EXECUTION as error:
+        except ERRORS_OF_ONE_EXECUTION as error:
             _log.warning(
                 "cannot start or signal the reclaim execution of Pod %s (UID %s), the next scan"
                 " tries again: %s",
