@@ -70,7 +70,7 @@ class Translator:
         self._commands = commands
         self._objects = objects
         self._status = status
-        self._drainer = ObjectFinalizer(self.informers, commands, objects)
+        self._finalizer = ObjectFinalizer(self.informers, commands, objects)
         self._work = WorkQueue(self._reconcile, "custom resources")
 
     @property
@@ -177,7 +177,7 @@ class Translator:
     async def _drain(self, item: Item) -> str:
         """Drain an object; return why it cannot be deleted yet, "" if it was deleted."""
         position = self._commands.ledger.position
-        reason = await self._drainer.drain(*item)
+        reason = await self._finalizer.drain(*item)
         if reason:
             self.draining[item] = position
         else:
@@ -195,7 +195,7 @@ class Translator:
         position = self._commands.ledger.position
         for item, tried_at in self.draining.items():
             is_new = position > tried_at and item not in self._work
-            if is_new and self._drainer.is_unused(*item):
+            if is_new and self._finalizer.is_unused(*item):
                 yield item
 
     async def _resync(self) -> None:

@@ -87,6 +87,7 @@ _GUARDED_BY_ID = {
 """The replacement of each forbidden function, by its id."""
 
 _copies: list[_Replacement] = []
+"""The forbidden functions that modules of workflow code imported by name."""
 _modules_searched = 0
 _refused: dict[int, ForbiddenCallError] = {}
 _lock = threading.Lock()
@@ -221,6 +222,8 @@ _raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
 
 class _Turn:
+    """One turn of workflow code in this thread."""
+
     __slots__ = ("_since", "is_over_limit", "thread")
 
     def __init__(self) -> None:

@@ -323,7 +323,7 @@ class StandaloneReclaimFactsSource:
 
         An endpoint that was written after the deletion belongs to a newer Pod and is left out.
         """
-        report = deletion_of(recorded).text(event)
+        report = deletion_of(recorded).text((event.kind, event.namespace, event.name))
         older = (kv for kv in endpoints if kv.mod_revision < recorded.position)
         for endpoint in self._decodable(older):
             pod = PodState(endpoint.namespace, endpoint.name, endpoint.uid, node=endpoint.node)

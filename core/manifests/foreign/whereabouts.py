@@ -82,7 +82,7 @@ class _Ipam(_Range, frozen=True):
     ip_ranges: list[_Range] = msgspec.field(default_factory=list, name="ipRanges")
 
 
-class _Network(NamedTuple):
+class _NetworkRange(NamedTuple):
     """A range of a network. ``name``: NAMESPACE/NAME; ``pool``: the name of its IPPool.
 
     ``is_sliced``: each node has a part of the range ``cidr``, and its bounds are ignored.
@@ -117,7 +117,7 @@ def read_whereabouts(values: Iterable[tuple[str, object]]) -> Dump:
     return Dump(cluster._replace(findings=findings), skipped)
 
 
-def _require_slices(networks: list[_Network], slices: list[NodeSlice]) -> None:
+def _require_slices(networks: list[_NetworkRange], slices: list[NodeSlice]) -> None:
     """Raise BadInput if slices are missing: without its slice, a node's pool serves all nodes."""
     sliced_ranges = {node_slice.network_range for node_slice in slices}
     for network in networks:
@@ -131,7 +131,7 @@ def _require_slices(networks: list[_Network], slices: list[NodeSlice]) -> None:
 
 
 def _pool(
-    value: object, location: str, networks: list[_Network], slices: list[NodeSlice]
+    value: object, location: str, networks: list[_NetworkRange], slices: list[NodeSlice]
 ) -> tuple[Pool, list[PodAddress]]:
     body = convert(value, _PoolManifest, f"{location} (IPPool)")
     name = body.metadata.name
@@ -172,14 +172,14 @@ def _pool(
     return pool, allocations
 
 
-def _uses(network: _Network, pool: str, node_slice: NodeSlice | None) -> bool:
+def _uses(network: _NetworkRange, pool: str, node_slice: NodeSlice | None) -> bool:
     """Whether a network uses an IPPool. ``node_slice``: the slice of this IPPool, if any."""
     if node_slice is not None and network.is_sliced:
         return network.cidr == node_slice.network_range
     return network.pool == pool
 
 
-def _networks(value: object, location: str) -> Iterator[_Network]:
+def _networks(value: object, location: str) -> Iterator[_NetworkRange]:
     """The ranges of a network; none if its IPAM is not Whereabouts."""
     network = read_network(value, location)
     for _, raw_ipam in ipams_of(network.text, IPAM_TYPE, network.where):
@@ -189,11 +189,11 @@ def _networks(value: object, location: str) -> Iterator[_Network]:
                 yield _network(network.name, ipam, bounds, network.where)
 
 
-def _network(name: str, ipam: _Ipam, bounds: _Range, where: str) -> _Network:
+def _network(name: str, ipam: _Ipam, bounds: _Range, where: str) -> _NetworkRange:
     cidr = _range_cidr(bounds.range, where)
     prefix = f"{ipam.network_name}-" if ipam.network_name else ""
     gateway = read_address(ipam.gateway, where) if ipam.gateway else None
-    return _Network(
+    return _NetworkRange(
         name,
         prefix + str(cidr).replace(":", "-").replace("/", "-"),
         cidr,

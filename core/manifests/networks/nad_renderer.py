@@ -121,6 +121,7 @@ def _ipam(spec: MultusConfigSpec, pools: NetworkPools | None) -> Plugin:
 
 
 def _link(link: LinkSpec, kind: Plugin, mode: Plugin, ipam: Plugin) -> list[Json]:
+    """The main plugin, after ifacer if needed; ``kind``, ``mode``, ``ipam``: parts of its text."""
     vlan = link.vlan_id or 0
     master = master_of(link) + (f".{vlan}" if vlan else "")
     main = {**kind, "master": master, **mode, "mtu": link.mtu, **ipam}

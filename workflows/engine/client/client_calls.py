@@ -147,6 +147,7 @@ class StartTransactions:
         guards: list[Guard] = [Absent(key)]
         if options.reuse is not IdReusePolicy.ALLOW_DUPLICATE:
             guards.append(await self._check_reuse(workflow_id, options.reuse))
+        # The head reserves the id; the worker starts the run when it reads the message.
         writes: list[Write] = [Put(key, HEAD_CODEC.encode(reserved_head(started, now_ms)))]
         messages: list[Message] = [Start(started, reserved=True, at_ms=now_ms)]
         if signal is not None:

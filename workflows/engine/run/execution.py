@@ -378,7 +378,7 @@ class Execution:
             self._code.drop()
             self._telemetry.count_task_failure(head.workflow_type, type(error).__name__)
             failure = failure_of(error)._replace(type=type(error).__name__)
-            replies = draft.replies
+            replies = draft.replies  # kept; the commands of the failed task are not
             draft = record_batch(self._store, self.head, batch, self._drafted_at.wall_ms)
             draft.replies = replies
             if isinstance(error, PatchMissingError):
@@ -485,8 +485,8 @@ class Execution:
             query = message.body
             if not isinstance(query, Query):
                 continue
-            is_new = self.head.due and self.head.status is ExecutionStatus.RUNNING
-            if is_new and not self._code_stopped:
+            is_task_due = self.head.due and self.head.status is ExecutionStatus.RUNNING
+            if is_task_due and not self._code_stopped:
                 self._inbox.messages.append(message)  # answered after the due workflow task
                 continue
             try:

@@ -102,7 +102,7 @@ async def reset_run(
     terminated: RunHead | None = None
     if opened is not None:
         ending = _ending(store, opened.head, reset, now_ms)
-        written = (key, message.key)
+        written = (key, message.key)  # the new run's writes replace those of the end for these keys
         writes += [
             write
             for write in ending.writes()

@@ -27,9 +27,9 @@ DRAIN_S_MAX = 5.0
 """Seconds that a closing worker waits for its activities to end, and then for its steps."""
 
 CHANGES_PER_PASS = 16
-"""Changes of the store that one pass of the event loop handles, and all further changes of the last
-execution. The transaction of the woken executions starts after the pass, while the steps for the
-next changes are drafted.
+"""Changes of the store that one pass of the event loop handles; more if they belong to the same
+execution as the last of them. The transaction of the woken executions starts after the pass, while
+the steps for the next changes are drafted.
 """
 
 _log = logging.getLogger(__name__)

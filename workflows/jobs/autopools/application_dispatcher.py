@@ -79,10 +79,15 @@ class ApplicationDispatcher:
     def _reset(self) -> None:
         self._compared: dict[ApplicationKey, LastReconciled] = {}
         self._requested: set[ApplicationKey] = set()
+        """Applications with a new pool request."""
         self._waiting: dict[ApplicationKey, ReconcileReport] = {}
+        """The reports of waiting executions."""
         self._signalled: dict[ApplicationKey, int] = {}
+        """The revision of the configuration for which a waiting execution was signalled last."""
         self._settled: dict[ApplicationKey, int] = {}
+        """The revision of the configuration that the last reconciliation has left."""
         self._released: set[ApplicationKey] = set()
+        """Applications that wait for a pool in which an address was released."""
         self._changed = asyncio.Event()
         self._waits_changed = asyncio.Event()
 

@@ -65,6 +65,7 @@ FOLLOWS_SIZE: Final = frozenset({"create", "grow", "shrink"})
 DONE: Final = "done"
 UNCHANGED: Final = "unchanged"
 Outcome: TypeAlias = str | ReconcileStep
+"""Of an applied step: ``DONE``, ``UNCHANGED``, or a step with the reason of its refusal."""
 
 
 class ReconcileResult(NamedTuple):

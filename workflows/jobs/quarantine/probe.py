@@ -18,7 +18,7 @@ from workflows.api import workflow
 from workflows.jobs.activity_options import failure_text, now_s, step_options, utc
 from workflows.jobs.quarantine.activities import QuarantineActivities
 from workflows.jobs.quarantine.prober import ProbeResult
-from workflows.jobs.quarantine.schedule import SILENT_PROBES, ProbeProgress, after
+from workflows.jobs.quarantine.schedule import SILENT_PROBES, ProbeProgress, with_result
 from workflows.jobs.required_executions import RequiredExecution
 from workflows.model.payloads import Payload
 
@@ -80,7 +80,7 @@ class ProbeQuarantine:
             answer = await self._probe()
             if answer.verdict == "over":
                 break
-            self._progress = after(self._progress, answer, now_s())
+            self._progress = with_result(self._progress, answer, now_s())
             self._publish()
             if self._progress.is_enough and await self._give_back():
                 return self._outcome(returned=True)

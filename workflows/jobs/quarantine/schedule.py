@@ -47,7 +47,7 @@ class ProbeProgress(NamedTuple):
         return self.silent >= SILENT_PROBES
 
 
-def after(progress: ProbeProgress, answer: ProbeResult, at_s: float) -> ProbeProgress:
+def with_result(progress: ProbeProgress, answer: ProbeResult, at_s: float) -> ProbeProgress:
     """The progress after one more probe."""
     following = progress._replace(last=answer.verdict, text=answer.text, at_s=at_s)
     later_s = min(progress.pause_s * FACTOR, PAUSE_S_MAX)

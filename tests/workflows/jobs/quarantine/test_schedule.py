@@ -11,7 +11,7 @@ from workflows.jobs.quarantine.schedule import (
     PAUSE_S_MAX,
     SILENT_PROBES,
     ProbeProgress,
-    after,
+    with_result,
 )
 
 SILENT = ProbeResult("silent")
@@ -24,7 +24,7 @@ def progress_after(answers: list[ProbeResult]) -> ProbeProgress:
     """The progress after probes with these results."""
     progress = ProbeProgress()
     for answer in answers:
-        progress = after(progress, answer, at_s=0.0)
+        progress = with_result(progress, answer, at_s=0.0)
     return progress
 
 
