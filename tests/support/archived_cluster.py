@@ -1,7 +1,7 @@
 """Small clusters on the memory store, with valid logs written by the real services.
 
-A cluster's history is a list of moves (``Add``, ``Remove``, ``Configure``), which ``execute`` runs
-in order on two nodes. A move may be refused, for example because a pool is full or in use.
+A cluster's history is a list of actions (``CniAdd``, ``CniDel``, ``Configure``), which ``execute``
+runs in order on two nodes. An action may be refused, for example because a pool is full or in use.
 """
 
 from __future__ import annotations
@@ -42,24 +42,24 @@ NODES = ("node-a", "node-b")
 TEST_KEYS = Keys("test")
 
 
-class Add(NamedTuple):
-    """An ADD for a Pod on a node. ``fixed``: the Pod is a StatefulSet's replica.
+class CniAdd(NamedTuple):
+    """A CNI ADD for a Pod of namespace ``shop`` on a node.
 
-    A Pod that is created again under the same name has another ``generation``, and so another UID.
+    The UID is name and generation, as ``web-0-1``: a Pod that is created again has a new one.
     """
 
     node: str
     name: str
-    generation: int
-    fixed: bool = False
+    generation: int = 0
+    of_statefulset: bool = False
 
 
-class Remove(NamedTuple):
-    """A DEL for a Pod: on the node where the Pod runs, or on ``node`` if it does not run."""
+class CniDel(NamedTuple):
+    """A CNI DEL for a Pod: on the node where the Pod runs, or on ``node`` if it does not run."""
 
     node: str
     name: str
-    generation: int
+    generation: int = 0
 
 
 class Configure(NamedTuple):
@@ -68,7 +68,7 @@ class Configure(NamedTuple):
     command: Command
 
 
-Move = Add | Remove | Configure
+Action = CniAdd | CniDel | Configure
 
 _names = st.sampled_from([f"web-{number}" for number in range(5)])
 _nodes = st.sampled_from(NODES)
@@ -82,11 +82,13 @@ _commands: st.SearchStrategy[Command] = st.one_of(
     st.just(RetirePool("spare")),
     st.just(DeletePool("spare")),
 )
-_adds = st.builds(Add, _nodes, _names, st.integers(0, 1), st.booleans())
-_removes = st.builds(Remove, _nodes, _names, st.integers(0, 1))
-# ADDs are named twice, so that half of the moves are ADDs.
-moves: st.SearchStrategy[Move] = st.one_of(_adds, _adds, _removes, st.builds(Configure, _commands))
-move_lists = st.lists(moves, min_size=8, max_size=25)
+_cni_adds = st.builds(CniAdd, _nodes, _names, st.integers(0, 1), st.booleans())
+_cni_dels = st.builds(CniDel, _nodes, _names, st.integers(0, 1))
+# ADDs are named twice, so that half of the actions are ADDs.
+actions: st.SearchStrategy[Action] = st.one_of(
+    _cni_adds, _cni_adds, _cni_dels, st.builds(Configure, _commands)
+)
+action_lists = st.lists(actions, min_size=8, max_size=25)
 
 
 class ArchivedCluster:
@@ -109,11 +111,11 @@ class ArchivedCluster:
         """One of the nodes."""
         return self.nodes[NODES[0]]
 
-    async def execute(self, moves: Sequence[Move]) -> None:
-        """Execute the moves; ignore those that are refused."""
-        for move in moves:
+    async def execute(self, actions: Sequence[Action]) -> None:
+        """Execute the actions; ignore those that are refused."""
+        for action in actions:
             with contextlib.suppress(OrbweaverError):
-                await self._execute_move(move)
+                await self._execute_action(action)
 
     async def seal(
         self, upto: int | None = None, *, file_bytes_max: int = 1 << 20, files: Files | None = None
@@ -149,13 +151,13 @@ class ArchivedCluster:
         response = await self.store.read([Get(*TEST_KEYS.range_of("log"), count_only=True)])
         return response.ranges[0].count
 
-    async def _execute_move(self, move: Move) -> None:
-        match move:
-            case Add(node, name, generation, fixed):
-                kind: FixedKind | None = "statefulset" if fixed else None
+    async def _execute_action(self, action: Action) -> None:
+        match action:
+            case CniAdd(node, name, generation, of_statefulset):
+                kind: FixedKind | None = "statefulset" if of_statefulset else None
                 pod_facts = pod(name, f"{name}-{generation}", node=node, fixed=kind)
                 await self.nodes[node].add(pod_facts)
-            case Remove(node, name, generation):
+            case CniDel(node, name, generation):
                 endpoint = (await self.node.read_ledger()).endpoints.get(("shop", name))
                 runs_on = node if endpoint is None else endpoint.node
                 await self.nodes[runs_on].delete(pod(name, f"{name}-{generation}", node=runs_on))

@@ -18,6 +18,7 @@ from core.eventstore.kv import Delete, Get, Put, ReadResult, Write
 from core.eventstore.memory import MemoryStore
 
 BASE = 10 << 24
+"""The value of 10.0.0.0; tests name addresses by their offsets from it."""
 WRITES_AT_ONCE = 100
 KEYS = Keys("test")
 
@@ -59,9 +60,9 @@ def small_reads() -> Iterator[None]:
 @settings(max_examples=60)
 @given(offsets, offsets, offsets, st.sets(st.integers(0, 400), max_size=5), st.text(max_size=4))
 def test_a_free_address_is_found_if_and_only_if_there_is_one(
-    members: set[int], claimed: set[int], marked: set[int], avoid: set[int], seed: str
+    members: set[int], claimed: set[int], released: set[int], avoid: set[int], seed: str
 ) -> None:
-    cooling_down = marked - claimed
+    cooling_down = released - claimed
     with small_reads():
         address = find(members, claimed, cooling_down, avoid, seed)
 
@@ -91,9 +92,9 @@ def test_the_only_free_address_of_a_huge_pool_with_claims_around_it_is_found() -
 @settings(max_examples=60)
 @given(offsets, offsets, offsets, st.sets(st.integers(0, 400), max_size=5), st.integers(0, 400))
 def test_a_read_returns_only_free_addresses_and_all_of_them_if_they_are_few(
-    members: set[int], claimed: set[int], marked: set[int], avoid: set[int], rank: int
+    members: set[int], claimed: set[int], released: set[int], avoid: set[int], rank: int
 ) -> None:
-    cooling_down = marked - claimed
+    cooling_down = released - claimed
     usable = AddressSet.from_values({BASE + offset for offset in members}, 4)
     start = rank % usable.size
 
@@ -101,8 +102,8 @@ def test_a_read_returns_only_free_addresses_and_all_of_them_if_they_are_few(
         finder = Finder(await store_with(claimed, cooling_down), KEYS)
         return await finder.free(usable, start, {BASE + offset for offset in avoid})
 
-    with small_reads():
-        counted = asyncio.run(run())
+    with small_reads():  # the finder counts keys of ranges and reads only some ranges
+        partial_read = asyncio.run(run())
     free_read = asyncio.run(run())
 
     free = members - claimed - cooling_down
@@ -111,17 +112,17 @@ def test_a_read_returns_only_free_addresses_and_all_of_them_if_they_are_few(
     assert len(values) == len(set(values)) == min(len(free - avoid), address_finder.VALUES_MAX)
     assert values == sorted(values, key=lambda value: (BASE + value < usable.nth(start), value))
     assert free_read.passed_over == bool(free & avoid)
-    assert {value - BASE for value in counted.values} <= free - avoid
+    assert {value - BASE for value in partial_read.values} <= free - avoid
     assert (
-        bool(counted.values)
+        bool(partial_read.values)
         == bool(free - avoid)
         == bool(free_read.estimated_count)
-        == bool(counted.estimated_count)
+        == bool(partial_read.estimated_count)
     )
 
 
 class MovingStore(MemoryStore):
-    """A store that changes after the first read."""
+    """A store that commits ``later_writes`` after the first read."""
 
     def __init__(self, later_writes: list[Write]) -> None:
         super().__init__()
@@ -140,7 +141,7 @@ async def test_a_pool_is_not_reported_full_if_its_free_address_changes_during_th
     store = MovingStore([Delete(KEYS.ip(4, BASE)), Put(KEYS.ip(4, BASE + 399), b"")])
     for offset in claimed:
         await store.commit([], [Put(KEYS.ip(4, BASE + offset), b"")])
-    search = Search(AddressSet(4, ((BASE, BASE + 399),)), "sequential", "")
+    search = Search(AddressSet(4, ((BASE, BASE + 399),)), "sequential", seed="")
 
     with small_reads():
         address = await Finder(store, KEYS).find(search, ())
@@ -151,7 +152,7 @@ async def test_a_pool_is_not_reported_full_if_its_free_address_changes_during_th
 async def test_a_pool_is_not_reported_full_if_a_cool_down_ends_during_the_search() -> None:
     store = MovingStore([Delete(KEYS.cool_down(4, BASE + 1))])
     await store.commit([], [Put(KEYS.ip(4, BASE), b""), Put(KEYS.cool_down(4, BASE + 1), b"")])
-    search = Search(AddressSet(4, ((BASE, BASE + 1),)), "sequential", "")
+    search = Search(AddressSet(4, ((BASE, BASE + 1),)), "sequential", seed="")
 
     address = await Finder(store, KEYS).find(search, ())
 
@@ -191,22 +192,22 @@ def test_an_address_in_cool_down_is_found_after_any_number_of_unusable_ones() ->
     gap = set(range(1, 1 + 2 * address_finder.COOL_DOWN_READ_MIN))
     last = max(gap) + 1
 
-    address = find({0, last}, {0}, gap | {last}, set(), "x")
+    address = find(members={0, last}, claimed={0}, cooling_down=gap | {last}, avoid=set(), seed="x")
 
     assert address is not None
     assert address.value == BASE + last
 
 
-def test_a_search_returns_no_address_that_was_read_as_taken() -> None:
+def test_a_search_returns_no_address_that_a_read_returned_as_claimed() -> None:
     usable = AddressSet(4, ((BASE, BASE + 99),))
     search = Search(usable, "spread", "holder")
     first = search.next(())
     assert first == BASE + spread_index("holder", 100)
 
     last = search.window_last(first)
-    search.learn(first, last, range(first, last))
+    search.learn(first, last, range(first, last))  # all but the last one are claimed
 
-    assert search.next(()) is None, "few of the read addresses are free"
+    assert search.next(()) is None, "so few are free that another node probably chooses the same"
     assert search.next({last}) is None
 
 
@@ -229,9 +230,9 @@ def test_a_sequential_search_returns_nothing_before_a_read() -> None:
 
     assert search.next(()) is None
 
-    search.offer(BASE + 4)
+    search.offer(BASE + 4)  # the finder has read that it is the lowest free address
     assert search.next(()) == BASE + 4
 
 
 def test_nothing_is_found_in_an_empty_pool() -> None:
-    assert find(set(), set(), set(), set(), "") is None
+    assert find(members=set(), claimed=set(), cooling_down=set(), avoid=set(), seed="") is None

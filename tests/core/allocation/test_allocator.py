@@ -1,4 +1,4 @@
-"""ADD: one transaction, idempotent, all addresses or none."""
+"""An ADD claims all its addresses in one transaction, or none; a repeated ADD changes nothing."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def test_a_pod_with_fixed_addresses_keeps_them_with_a_new_uid(node: NodeHa
     await check_everything(node)
 
 
-async def test_a_replica_gets_an_address_of_the_new_pool_in_one_transaction(
+async def test_a_replica_gets_an_address_of_the_new_pool_and_gives_up_the_old_address(
     node: NodeHarness,
 ) -> None:
     await node.apply(
@@ -168,6 +168,7 @@ async def test_an_add_of_two_addresses_from_a_pool_with_one_fails_at_once(
         await node.add(pod("web-0", annotations=two_nics))
 
     assert not (await check_everything(node)).claims
+    # One address is enough for a Pod with one NIC.
     await node.add(pod("web-1"), request=SelectionRequest("eth0", ("a",)))
 
 
@@ -184,10 +185,10 @@ async def test_the_maximum_of_addresses_and_the_claims_that_they_replace_fit_int
         {"interface": f"eth{number}", "ipv4": [f"v4-{number}"], "ipv6": [f"v6-{number}"]}
         for number in nics
     ]
-    wide = {IPPOOLS: json.dumps(items)}
-    older = await node.add(pod("web-0", "uid-1", annotations=wide))
+    all_nics = {IPPOOLS: json.dumps(items)}
+    older = await node.add(pod("web-0", "uid-1", annotations=all_nics))
 
-    newer = await node.add(pod("web-0", "uid-3", annotations=wide))
+    newer = await node.add(pod("web-0", "uid-2", annotations=all_nics))
 
     assert len(addresses(newer)) == ADDRESSES_MAX
     assert addresses(newer).isdisjoint(addresses(older))
@@ -281,7 +282,9 @@ async def test_reserved_excluded_and_quarantined_addresses_are_never_claimed(
     await node.apply(
         wide,
         ApplyReservation(Reservation("dns", 4, ("10.6.0.11-10.6.0.12",))),
-        QuarantineAddress("10.6.0.13", "in use by another host", "02:00:00:00:00:01"),
+        QuarantineAddress(
+            "10.6.0.13", reason="in use by another host", evidence="02:00:00:00:00:01"
+        ),
     )
 
     claimed = {
@@ -319,6 +322,7 @@ async def test_an_add_with_a_stale_view_is_retried_and_claims_from_the_pool_that
 
 
 async def _reopen_after_a_lost_race(agent: NodeHarness) -> None:
+    """Reopen the view after the first transaction, which fails because the pool has changed."""
     transactions = agent.writer.transactions
     while agent.writer.transactions == transactions:
         await asyncio.sleep(0)
@@ -357,7 +361,7 @@ async def test_the_record_limit_does_not_count_claims_of_another_pool_between_tw
 
 
 class _CompetingStore(MemoryStore):
-    """A store in which another agent always claims the same addresses first."""
+    """A store in which another agent claims the addresses of each transaction first."""
 
     claim_keys: tuple[bytes, bytes] = (b"", b"")
 
@@ -425,7 +429,9 @@ async def test_a_pool_is_reported_full_only_after_the_view_has_read_lifted_quara
     ):
         await admin.apply(
             pool("a", "10.6.0.10"),
-            QuarantineAddress("10.6.0.10", "a conflicting host", "02:00:00:00:00:01"),
+            QuarantineAddress(
+                "10.6.0.10", reason="a conflicting host", evidence="02:00:00:00:00:01"
+            ),
         )
         await agent.view.freshen()
         await admin.apply(LiftQuarantine("10.6.0.10"))
@@ -441,7 +447,9 @@ async def test_freshening_a_view_waits_for_quarantines_too(
         NodeHarness(store, "admin", cluster=cluster_name) as admin,
     ):
         for _ in range(20):
-            quarantine = QuarantineAddress("10.6.0.10", "a conflicting host", "02:00:00:00:00:01")
+            quarantine = QuarantineAddress(
+                "10.6.0.10", reason="a conflicting host", evidence="02:00:00:00:00:01"
+            )
             await admin.apply(quarantine)
             await agent.view.freshen()
             assert "10.6.0.10" in agent.view.current.quarantine

@@ -1,8 +1,11 @@
 """Scripts of ADDs, DELs and configuration changes, with recorded outputs.
 
 Each file in ``scripts/`` runs on a new memory store, with ``addressOrder`` sequential. A line that
-begins with "> " is a command; the lines below it are its output. ``ORBWEAVER_REWRITE=1`` rewrites
-the outputs: commit them only if you understand the difference.
+begins with "> " is a command, a method of ``AllocationHarness``; the lines below it are its output.
+``ORBWEAVER_REWRITE=1`` rewrites the outputs: commit them only if you understand the difference.
+
+``box`` names a sandbox, ``pools`` and ``nics`` are values of the Pod's annotations ``ippool`` and
+``ippools``, and ``fixed=statefulset`` makes the Pod a replica of a StatefulSet.
 """
 
 from __future__ import annotations
@@ -47,7 +50,8 @@ class AllocationHarness:
         self.recorders: dict[str, RefusalRecorder] = {}
         self.now_s = 0.0
 
-    async def play(self, line: str) -> str:
+    async def execute(self, line: str) -> str:
+        """Execute a command; return its output."""
         verb, *words = shlex.split(line)
         options = dict(word.split("=", 1) for word in words if "=" in word)
         arguments = [word for word in words if "=" not in word]
@@ -120,7 +124,7 @@ class AllocationHarness:
         return await self.command(DeleteReservation(name))
 
     async def quarantine(self, address: str) -> str:
-        return await self.command(QuarantineAddress(address, "another host answers"))
+        return await self.command(QuarantineAddress(address, reason="another host answers"))
 
     async def lift(self, address: str) -> str:
         return await self.command(LiftQuarantine(address))
@@ -131,7 +135,7 @@ class AllocationHarness:
         return f"epoch {(await self.node(name)).writer.epoch}"
 
     async def why(self, name: str) -> str:
-        """The source and the verdicts in the event of the Pod's newest claim."""
+        """What chose the pools of the Pod's newest claim, and the pools that were passed over."""
         claims = [
             recorded.event
             for recorded in await (await self.node("operator")).log()
@@ -178,25 +182,25 @@ class AllocationHarness:
 def pod_facts(
     name: str, *, uid: str = "", pools: str = "", nics: str = "", fixed: str = ""
 ) -> PodFacts:
-    notes = {IPPOOL: pools} if pools else {}
+    annotations = {IPPOOL: pools} if pools else {}
     if nics:
-        notes[IPPOOLS] = nics
+        annotations[IPPOOLS] = nics
     kind: FixedKind | None = "statefulset" if fixed == "statefulset" else None
-    return pod(name, uid, annotations=notes, fixed=kind)
+    return pod(name, uid, annotations=annotations, fixed=kind)
 
 
 def commands_of(text: str) -> list[str]:
     return [line[2:] for line in text.splitlines() if line.startswith("> ")]
 
 
-async def played(text: str) -> str:
+async def output_of(text: str) -> str:
     harness = AllocationHarness()
     lines: list[str] = []
     for line in text.splitlines():
         if line.startswith("#") or not line.strip():
             lines.append(line)
         elif line.startswith("> "):
-            lines += [line, *(await harness.play(line[2:])).splitlines()]
+            lines += [line, *(await harness.execute(line[2:])).splitlines()]
     await harness.close()
     return "\n".join(lines) + "\n"
 
@@ -206,7 +210,7 @@ def test_an_allocation_script_gives_its_recorded_output(script: Path) -> None:
     expected = script.read_text()
     assert commands_of(expected), "a script without commands"
 
-    actual = asyncio.run(played(expected))
+    actual = asyncio.run(output_of(expected))
 
     if os.environ.get("ORBWEAVER_REWRITE"):
         script.write_text(actual)

@@ -1,4 +1,4 @@
-"""Addresses that a command names: claimed as any other, or refused with the reason."""
+"""``Assigner`` claims addresses that a user or a takeover names, or refuses with the reason."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.node_harness import (
 )
 
 
-def desired(name: str, *addresses: str, uid: str = "", interface: str = "eth0") -> Endpoint:
+def endpoint_with(name: str, *addresses: str, uid: str = "", interface: str = "eth0") -> Endpoint:
     """An endpoint with these addresses on one NIC."""
     uid = uid or f"uid-{name}"
     nic = Nic(interface, container=f"box-{uid}")
@@ -29,10 +29,19 @@ def desired(name: str, *addresses: str, uid: str = "", interface: str = "eth0") 
             nic = nic._replace(ipv6=f"{address}/64", ipv6_pool="pool-v6")
         else:
             nic = nic._replace(ipv4=f"{address}/16", ipv4_pool="pool-v4")
-    return Endpoint("shop", name, uid, "node-a", pod_holder(uid), "Pod", name, (nic,))
+    return Endpoint(
+        "shop",
+        name,
+        uid,
+        "node-a",
+        holder=pod_holder(uid),
+        owner_kind="Pod",
+        owner_name=name,
+        nics=(nic,),
+    )
 
 
-async def pools(node: NodeHarness) -> None:
+async def define_pools(node: NodeHarness) -> None:
     await node.apply(pool("pool-v4", "10.6.0.1-10.6.0.9"), pool("pool-v6", "fd00:6::1-fd00:6::9"))
 
 
@@ -41,7 +50,7 @@ async def assign(node: NodeHarness, endpoint: Endpoint) -> Assigned:
     return await assigner.assign(endpoint, TEST_CAUSE)
 
 
-async def rules(node: NodeHarness, endpoint: Endpoint) -> list[str]:
+async def refusing_rules(node: NodeHarness, endpoint: Endpoint) -> list[str]:
     """The rules that refuse the assignment of the endpoint's addresses."""
     with pytest.raises(Refused) as refused:
         await assign(node, endpoint)
@@ -49,8 +58,8 @@ async def rules(node: NodeHarness, endpoint: Endpoint) -> list[str]:
 
 
 async def test_both_families_are_claimed_in_one_event(node: NodeHarness) -> None:
-    await pools(node)
-    assigned = await assign(node, desired("web-0", "10.6.0.5", "fd00:6::5"))
+    await define_pools(node)
+    assigned = await assign(node, endpoint_with("web-0", "10.6.0.5", "fd00:6::5"))
 
     ledger = await check_everything(node)
     assert set(ledger.claims) == {"10.6.0.5", "fd00:6::5"}
@@ -58,102 +67,107 @@ async def test_both_families_are_claimed_in_one_event(node: NodeHarness) -> None
 
 
 async def test_an_add_of_the_pod_finds_the_assigned_addresses(node: NodeHarness) -> None:
-    await pools(node)
-    await assign(node, desired("web-0", "10.6.0.5", "fd00:6::5"))
+    await define_pools(node)
+    await assign(node, endpoint_with("web-0", "10.6.0.5", "fd00:6::5"))
 
     assert addresses(await node.add(pod("web-0"))) == {"10.6.0.5", "fd00:6::5"}
     assert set((await check_everything(node)).claims) == {"10.6.0.5", "fd00:6::5"}
 
 
 async def test_assigning_twice_writes_nothing(node: NodeHarness) -> None:
-    await pools(node)
-    await assign(node, desired("web-0", "10.6.0.5"))
+    await define_pools(node)
+    await assign(node, endpoint_with("web-0", "10.6.0.5"))
     before = len(await node.log())
 
-    assert (await assign(node, desired("web-0", "10.6.0.5"))).revision == 0
+    # Revision 0: nothing was written.
+    assert (await assign(node, endpoint_with("web-0", "10.6.0.5"))).revision == 0
     assert len(await node.log()) == before
 
 
 async def test_another_nic_is_added_to_the_endpoint(node: NodeHarness) -> None:
-    await pools(node)
-    await assign(node, desired("web-0", "10.6.0.5"))
-    joined = await assign(node, desired("web-0", "10.6.0.6", interface="net1"))
+    await define_pools(node)
+    await assign(node, endpoint_with("web-0", "10.6.0.5"))
+    extended = await assign(node, endpoint_with("web-0", "10.6.0.6", interface="net1"))
 
-    assert [nic.interface for nic in joined.endpoint.nics] == ["eth0", "net1"]
+    assert [nic.interface for nic in extended.endpoint.nics] == ["eth0", "net1"]
     await check_everything(node)
 
 
 async def test_an_address_that_another_pod_holds_is_refused(node: NodeHarness) -> None:
-    await pools(node)
-    await assign(node, desired("web-0", "10.6.0.5"))
+    await define_pools(node)
+    await assign(node, endpoint_with("web-0", "10.6.0.5"))
 
-    assert await rules(node, desired("web-1", "10.6.0.5")) == ["address-in-use"]
+    assert await refusing_rules(node, endpoint_with("web-1", "10.6.0.5")) == ["address-in-use"]
     assert set((await check_everything(node)).endpoints) == {("shop", "web-0")}
 
 
 async def test_if_one_of_two_addresses_is_in_use_neither_is_claimed(node: NodeHarness) -> None:
-    await pools(node)
-    await assign(node, desired("web-0", "10.6.0.5"))
+    await define_pools(node)
+    await assign(node, endpoint_with("web-0", "10.6.0.5"))
 
-    assert await rules(node, desired("web-1", "10.6.0.5", "fd00:6::5")) == ["address-in-use"]
+    assert await refusing_rules(node, endpoint_with("web-1", "10.6.0.5", "fd00:6::5")) == [
+        "address-in-use"
+    ]
     assert set((await check_everything(node)).claims) == {"10.6.0.5"}
 
 
 async def test_one_address_for_two_nics_is_refused(node: NodeHarness) -> None:
-    await pools(node)
-    first_nic = desired("web-0", "10.6.0.5")
-    second_nic = desired("web-0", "10.6.0.5", interface="net1")
+    await define_pools(node)
+    first_nic = endpoint_with("web-0", "10.6.0.5")
+    second_nic = endpoint_with("web-0", "10.6.0.5", interface="net1")
 
-    assert await rules(node, first_nic._replace(nics=first_nic.nics + second_nic.nics)) == [
-        "address-twice"
-    ]
+    assert await refusing_rules(
+        node, first_nic._replace(nics=first_nic.nics + second_nic.nics)
+    ) == ["address-twice"]
 
 
 async def test_a_pod_with_other_addresses_or_of_another_uid_is_refused(
     node: NodeHarness,
 ) -> None:
-    await pools(node)
-    await assign(node, desired("web-0", "10.6.0.5"))
+    await define_pools(node)
+    await assign(node, endpoint_with("web-0", "10.6.0.5"))
 
-    assert await rules(node, desired("web-0", "10.6.0.6")) == ["nic-in-use"]
-    assert await rules(node, desired("web-0", "10.6.0.6", uid="new")) == ["endpoint-in-use"]
+    assert await refusing_rules(node, endpoint_with("web-0", "10.6.0.6")) == ["nic-in-use"]
+    assert await refusing_rules(node, endpoint_with("web-0", "10.6.0.6", uid="new")) == [
+        "endpoint-in-use"
+    ]
 
 
 async def test_an_address_that_is_not_usable_in_its_pool_is_refused(node: NodeHarness) -> None:
-    await pools(node)
+    await define_pools(node)
     await node.apply(
         ApplyReservation(Reservation("kept", 4, ("10.6.0.7",))),
-        QuarantineAddress("10.6.0.8", "another host"),
+        QuarantineAddress("10.6.0.8", reason="another host"),
     )
 
-    for address in ("10.6.0.7", "10.6.0.8", "10.6.0.10"):
-        assert await rules(node, desired("web-0", address)) == ["address-not-usable"]
+    for address in ("10.6.0.7", "10.6.0.8", "10.6.0.10"):  # reserved, quarantined, not in the pool
+        assert await refusing_rules(node, endpoint_with("web-0", address)) == ["address-not-usable"]
     assert not (await check_everything(node)).claims
 
 
 async def test_a_closed_or_absent_pool_is_refused(node: NodeHarness) -> None:
-    assert await rules(node, desired("web-0", "10.6.0.5")) == ["no-pool"]
-    await pools(node)
+    assert await refusing_rules(node, endpoint_with("web-0", "10.6.0.5")) == ["no-pool"]
+    await define_pools(node)
     await node.add(pod("holder"))
     await node.apply(RetirePool("pool-v4"))
 
-    assert await rules(node, desired("web-0", "10.6.0.5")) == ["pool-closed"]
+    assert await refusing_rules(node, endpoint_with("web-0", "10.6.0.5")) == ["pool-closed"]
 
 
 async def test_an_address_in_cool_down_can_be_assigned(node: NodeHarness) -> None:
-    await pools(node)
-    await assign(node, desired("web-0", "10.6.0.5"))
+    await define_pools(node)
+    await assign(node, endpoint_with("web-0", "10.6.0.5"))
     await node.delete(pod("web-0"))
 
-    assert (await assign(node, desired("web-1", "10.6.0.5"))).revision
+    assert (await assign(node, endpoint_with("web-1", "10.6.0.5"))).revision
     await check_everything(node)
 
 
 @needs_real_time
 async def test_of_many_assignments_of_one_address_one_succeeds(node: NodeHarness) -> None:
-    await pools(node)
+    await define_pools(node)
     results = await gather(
-        *(assign(node, desired(f"web-{number}", "10.6.0.5")) for number in range(20))
+        *(assign(node, endpoint_with(f"web-{number}", "10.6.0.5")) for number in range(20))
     )
 
     assert sum(isinstance(result, Assigned) for result in results) == 1

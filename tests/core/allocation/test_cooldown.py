@@ -1,4 +1,7 @@
-"""The leases with which released addresses cool down: concurrent releases share a lease."""
+"""The etcd leases of cool-downs: a released address is not claimed until its lease has expired.
+
+Releases within ``LEASE_SHARED_S`` share a lease.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ async def test_concurrent_releases_share_one_lease() -> None:
     assert len(set(leases)) == 1
 
 
-async def test_a_later_release_gets_another_lease() -> None:
+async def test_a_release_after_the_shared_time_gets_another_lease() -> None:
     now = 0.0
     cooldown = CoolDown(MemoryStore(), monotonic=lambda: now)
     first = await cooldown.lease()

@@ -1,4 +1,8 @@
-"""In nearly full pools, requests share one read and take different free addresses."""
+"""In nearly full pools, requests share one read and take different free addresses.
+
+``FreeAddresses`` keeps for each pool a list of free addresses, read from etcd. The allocator uses
+the list instead of a random choice when it has lost several races for addresses.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +29,13 @@ FREE = 6
 POOL = pool("blue", f"10.6.0.1-10.6.0.{SIZE}")
 BASE = 10 << 24
 USABLE = AddressSet(4, ((BASE, BASE + 99),))
+"""A hundred addresses from 10.0.0.0; tests name them by their offsets."""
 KEYS = Keys("test")
 NODES = 8
 
 
 class CountingStore(MemoryStore):
-    """A store that counts reads; ``gate`` delays them."""
+    """A store that counts reads, and delays them until ``gate`` is set."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +59,7 @@ class Clock:
         return self.now
 
 
-async def filled(node: NodeHarness, count: int) -> None:
+async def fill_pool(node: NodeHarness, count: int) -> None:
     """Define the pool and claim ``count`` of its addresses."""
     await node.apply(POOL)
     await asyncio.gather(*(node.add(pod(f"old-{number}")) for number in range(count)))
@@ -78,10 +83,10 @@ async def nodes(store: MemoryStore, *, cool_down_s: int = 30) -> AsyncIterator[l
 async def test_after_one_lost_race_the_other_free_addresses_are_claimed_without_a_read() -> None:
     store = CountingStore()
     async with NodeHarness(store, "node-b") as other_node, NodeHarness(store, "node-a") as node:
-        await filled(other_node, SIZE - FREE)
+        await fill_pool(other_node, SIZE - FREE)
         await node.view.freshen()
-        missed = await node.add(pod("web-0"))
-        assert missed.tries == 2, "the other node must have claimed the first choice"
+        first = await node.add(pod("web-0"))
+        assert first.tries == 2, "the other node must have claimed the first choice"
         store.reads = 0
         added = [await node.add(pod(f"web-{number}")) for number in range(1, FREE)]
 
@@ -91,10 +96,10 @@ async def test_after_one_lost_race_the_other_free_addresses_are_claimed_without_
         await check_everything(node)
 
 
-async def test_a_stale_list_costs_one_try_and_one_read() -> None:
+async def test_a_stale_list_costs_at_most_two_tries_and_one_read() -> None:
     store = CountingStore()
     async with NodeHarness(store, "node-b") as other_node, NodeHarness(store, "node-a") as node:
-        await filled(other_node, SIZE - FREE)
+        await fill_pool(other_node, SIZE - FREE)
         await node.view.freshen()
         await node.add(pod("web-0"))
         claimed_by_other = [
@@ -115,7 +120,7 @@ async def test_a_stale_list_costs_one_try_and_one_read() -> None:
 async def test_an_address_that_this_node_releases_is_given_to_the_next_pod_without_a_read() -> None:
     store = CountingStore()
     async with NodeHarness(store, "node-a", cool_down_s=0) as node:
-        await filled(node, SIZE)
+        await fill_pool(node, SIZE)
         await node.delete(pod("old-1"))
         await node.add(pod("first"))  # a read finds the last free address
         await node.delete(pod("old-2"))
@@ -132,7 +137,7 @@ async def test_an_address_that_another_node_releases_in_a_full_pool_is_found() -
         NodeHarness(MemoryStore(), "node-b", cool_down_s=0) as other_node,
         NodeHarness(other_node.store, "node-a") as node,
     ):
-        await filled(other_node, SIZE)
+        await fill_pool(other_node, SIZE)
         await node.view.freshen()
         with pytest.raises(AddressesUsedOut):
             await node.add(pod("too-many"))
@@ -182,16 +187,19 @@ async def test_every_pod_of_a_full_pool_is_replaced_on_eight_nodes_at_once(
 async def test_in_sequential_order_the_lowest_free_address_is_taken_and_no_list_is_used() -> None:
     sequential = AllocatorSettings(order="sequential")
     async with NodeHarness(MemoryStore(), settings=sequential, cool_down_s=0) as node:
-        await filled(node, SIZE - FREE)
+        await fill_pool(node, SIZE - FREE)
         await node.delete(pod("old-3"))
 
         added = [addresses(await node.add(pod(f"web-{number}"))) for number in range(3)]
 
+        # old-3 had 10.6.0.4; the other claims are 10.6.0.1 to 10.6.0.194.
         assert added == [{"10.6.0.4"}, {"10.6.0.195"}, {"10.6.0.196"}]
 
 
-async def lists(store: MemoryStore, free: set[int], clock: Clock | None = None) -> FreeAddresses:
-    """The lists of ``node-a``. Of ``USABLE``, all but the offsets ``free`` are claimed."""
+async def lists_of_node_a(
+    store: MemoryStore, free: set[int], clock: Clock | None = None
+) -> FreeAddresses:
+    """All of ``USABLE`` but the offsets ``free`` are claimed."""
     claimed = [Put(KEYS.ip(4, BASE + offset), b"") for offset in range(100) if offset not in free]
     await store.commit([], claimed)
     return FreeAddresses(Finder(store, KEYS), "node-a", clock or Clock())
@@ -199,30 +207,30 @@ async def lists(store: MemoryStore, free: set[int], clock: Clock | None = None) 
 
 async def test_waiting_requests_share_one_read_that_begins_after_them() -> None:
     store = CountingStore()
-    free_lists = await lists(store, {1, 2, 3, 4})
+    free_lists = await lists_of_node_a(store, {1, 2, 3, 4})
     store.gate.clear()
 
-    def request() -> asyncio.Task[free_addresses.TakeResult]:
+    def start_request() -> asyncio.Task[free_addresses.TakeResult]:
         return asyncio.create_task(free_lists.read_and_take("blue", USABLE, ()))
 
-    async def until(reads: int) -> None:
-        while store.reads < reads:
+    async def until_reads(count: int) -> None:
+        while store.reads < count:
             await asyncio.sleep(0)
 
-    first_requests = [request() for _ in range(2)]
-    await until(1)
-    later_requests = [request() for _ in range(2)]
+    first_requests = [start_request() for _ in range(2)]  # share the first read
+    await until_reads(1)
+    later_requests = [start_request() for _ in range(2)]  # share the second read
     await asyncio.sleep(0)
     store.gate.set()
     await asyncio.gather(*first_requests, *later_requests)
 
     assert store.reads == 2
-    values = [answer.result().address for answer in first_requests]
-    assert len(set(values)) == 2
+    taken = [request.result().address for request in first_requests]
+    assert len(set(taken)) == 2
 
 
 async def test_requests_with_different_usable_addresses_share_no_read() -> None:
-    free_lists = await lists(MemoryStore(), {1, 50})
+    free_lists = await lists_of_node_a(MemoryStore(), {1, 50})
     narrow, wide = AddressSet(4, ((BASE, BASE + 9),)), USABLE
     await free_lists.read_and_take("blue", narrow, {BASE + 1})
 
@@ -236,7 +244,7 @@ async def test_requests_with_different_usable_addresses_share_no_read() -> None:
 
 
 async def test_an_address_of_a_list_is_taken_once() -> None:
-    free_lists = await lists(MemoryStore(), {1, 2, 3})
+    free_lists = await lists_of_node_a(MemoryStore(), {1, 2, 3})
     from_store = await free_lists.read_and_take("blue", USABLE, ())
     from_list = [free_lists.take("blue", USABLE, ()) for _ in range(3)]
 
@@ -246,7 +254,7 @@ async def test_an_address_of_a_list_is_taken_once() -> None:
 
 
 async def test_unusable_addresses_of_a_list_are_not_taken() -> None:
-    free_lists = await lists(MemoryStore(), {1, 2, 3})
+    free_lists = await lists_of_node_a(MemoryStore(), {1, 2, 3})
     await free_lists.read_and_take("blue", USABLE, {BASE + 1, BASE + 2, BASE + 3})
     await free_lists.read_and_take("blue", USABLE, ())
 
@@ -256,19 +264,20 @@ async def test_unusable_addresses_of_a_list_are_not_taken() -> None:
 
 async def test_after_a_lost_race_an_older_list_is_not_used() -> None:
     store = MemoryStore()
-    free_lists = await lists(store, {1, 2, 3})
+    free_lists = await lists_of_node_a(store, {1, 2, 3})
     await free_lists.read_and_take("blue", USABLE, ())
     at_the_read = (await store.read([Get(b"x")])).revision
 
-    free_lists.lost("blue", at_the_read, is_listed=True)
+    free_lists.lost("blue", revision=at_the_read, is_listed=True)
     assert free_lists.take("blue", USABLE, ()) is not None
-    free_lists.lost("blue", at_the_read + 1, is_listed=True)
+    free_lists.lost("blue", revision=at_the_read + 1, is_listed=True)
     assert free_lists.take("blue", USABLE, ()) is None
 
 
 async def test_after_several_lost_races_the_list_of_a_pool_is_used_for_a_while() -> None:
+    # ``note_choice`` returns whether the next request must use the list.
     clock = Clock()
-    free_lists = await lists(MemoryStore(), set(range(90)), clock)
+    free_lists = await lists_of_node_a(MemoryStore(), set(range(90)), clock)
     for _ in range(LOSSES_MIN - 1):
         free_lists.lost("blue", 1, is_listed=False)
     assert not free_lists.note_choice("blue")
@@ -283,7 +292,7 @@ async def test_after_several_lost_races_the_list_of_a_pool_is_used_for_a_while()
 
 
 async def test_the_list_of_a_pool_is_not_used_if_lost_races_are_rare() -> None:
-    free_lists = await lists(MemoryStore(), set(range(90)))
+    free_lists = await lists_of_node_a(MemoryStore(), set(range(90)))
     for _ in range(LOSSES_MIN):
         for _ in range(CONTENDED_CHOICES):
             free_lists.note_choice("blue")
@@ -293,8 +302,9 @@ async def test_the_list_of_a_pool_is_not_used_if_lost_races_are_rare() -> None:
 
 
 async def test_an_address_in_cool_down_is_taken_only_after_a_read() -> None:
+    """It is never put into a list."""
     store = MemoryStore()
-    free_lists = await lists(store, set())
+    free_lists = await lists_of_node_a(store, set())
     for offset in (8, 7):
         await store.commit([], [Put(KEYS.cool_down(4, BASE + 200 + offset), b"")])
     usable = AddressSet(4, ((BASE, BASE + 99), (BASE + 207, BASE + 208)))
@@ -311,14 +321,15 @@ async def test_the_number_of_lists_is_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(free_addresses, "POOLS_MAX", 2)
-    free_lists = await lists(MemoryStore(), {1, 2})
+    free_lists = await lists_of_node_a(MemoryStore(), {1, 2})
     for name in ("red", "green", "blue"):
         await free_lists.read_and_take(name, USABLE, ())
 
+    # The list of pool red, the oldest one, was dropped.
     assert [free_lists.note_choice(name) for name in ("red", "green", "blue")] == [
         False,
         True,
         True,
     ]
-    free_lists.released(Release("10.0.0.1", "red", "x", 1))
+    free_lists.released(Release("10.0.0.1", "red", holder="x", claim_revision=1))
     assert free_lists.take("red", USABLE, ()) is None

@@ -21,8 +21,14 @@ from tests.core.eventstore.writer_harness import WriterHarness
 
 
 def guids(count: int, first: int = 1, nic_guid: str = "10:70:fd:03:00:16:05:48") -> list[VfGuid]:
+    """Consecutive GUIDs for the first virtual functions of a NIC."""
     return [
-        VfGuid((0x0200 << 48 | first + vf).to_bytes(8, "big").hex(":"), "3b:00.0", nic_guid, vf)
+        VfGuid(
+            guid=(0x0200 << 48 | first + vf).to_bytes(8, "big").hex(":"),
+            nic="3b:00.0",
+            nic_guid=nic_guid,
+            vf=vf,
+        )
         for vf in range(count)
     ]
 
@@ -34,15 +40,15 @@ class Nodes:
         self.harness = WriterHarness()
         self.writers: list[Writer] = []
 
-    async def node(self, name: str) -> GuidRegistry:
+    async def start_node(self, name: str) -> GuidRegistry:
         writer = self.harness.new_writer(name)
         await writer.open()
         self.writers.append(writer)
         cause = Cause(f"agent/{name}")
         return GuidRegistry(self.harness.store, self.harness.keys, writer, name, cause)
 
-    async def ledger(self) -> Ledger:
-        """The fold of the log. Assert that state keys and a snapshot agree with it."""
+    async def checked_ledger(self) -> Ledger:
+        """The fold of the log. Asserts that the state keys and a snapshot equal it."""
         keys, memory = self.harness.keys, self.harness.memory
         log = (await memory.read([Get(*keys.range_of("log"))])).ranges[0].kvs
         ledger = Ledger()
@@ -51,7 +57,7 @@ class Nodes:
             ledger.apply_all(decode_segment(kv.value, writer=writer, position=kv.mod_revision))
         assert compare(ledger, await read_state(memory, keys, 0), keys) == []
         assert (await read_ledger(memory, keys)).guids == ledger.guids
-        stored = encode_snapshot(ArchiveSnapshot(ledger, {}, b"", 0))
+        stored = encode_snapshot(ArchiveSnapshot(ledger, {}, chain=b"", clock_ms=0))
         assert decode_snapshot(stored, name="one").ledger.guids == ledger.guids
         return ledger
 
@@ -66,20 +72,20 @@ def nodes() -> Nodes:
 
 async def test_guids_are_assigned_once_even_after_a_restart(nodes: Nodes) -> None:
     requested = guids(GUIDS_IN_TRANSACTION_MAX + 2)
-    assert await (await nodes.node("node-1")).assign(requested) == []
-    restarted = await nodes.node("node-1")
+    assert await (await nodes.start_node("node-1")).assign(requested) == []
+    restarted = await nodes.start_node("node-1")
     assert await restarted.assign(requested) == []
 
-    assert nodes.transactions() == 2
+    assert nodes.transactions() == 2, "two for the number of GUIDs, none after the restart"
     assert await restarted.held() == tuple(requested)
-    assert (await nodes.ledger()).guids == {
+    assert (await nodes.checked_ledger()).guids == {
         guid.guid: GuidClaim("node-1", *guid[1:]) for guid in requested
     }
 
 
 async def test_a_guid_of_another_node_is_not_assigned(nodes: Nodes) -> None:
-    await (await nodes.node("node-1")).assign(guids(2))
-    other = await nodes.node("node-2")
+    await (await nodes.start_node("node-1")).assign(guids(2))
+    other = await nodes.start_node("node-2")
     requested = guids(3, nic_guid="10:70:fd:03:00:99:99:99")
 
     conflicts = await other.assign(requested)
@@ -87,11 +93,11 @@ async def test_a_guid_of_another_node_is_not_assigned(nodes: Nodes) -> None:
     assert [conflict.requested.vf for conflict in conflicts] == [0, 1]
     assert {conflict.holder.node for conflict in conflicts} == {"node-1"}
     assert await other.held() == (requested[2],)
-    await nodes.ledger()
+    await nodes.checked_ledger()
 
 
 async def test_released_guids_can_be_assigned_on_another_node(nodes: Nodes) -> None:
-    first_node, second_node = await nodes.node("node-1"), await nodes.node("node-2")
+    first_node, second_node = await nodes.start_node("node-1"), await nodes.start_node("node-2")
     assigned = guids(2)
     await first_node.assign(assigned)
 
@@ -100,11 +106,11 @@ async def test_released_guids_can_be_assigned_on_another_node(nodes: Nodes) -> N
 
     assert await first_node.held() == ()
     assert await second_node.assign(guids(2, nic_guid="10:70:fd:03:00:99:99:99")) == []
-    assert {claim.node for claim in (await nodes.ledger()).guids.values()} == {"node-2"}
+    assert {claim.node for claim in (await nodes.checked_ledger()).guids.values()} == {"node-2"}
 
 
 async def test_a_nic_that_is_moved_to_another_node_keeps_its_guids(nodes: Nodes) -> None:
-    first_node, second_node = await nodes.node("node-1"), await nodes.node("node-2")
+    first_node, second_node = await nodes.start_node("node-1"), await nodes.start_node("node-2")
     await first_node.assign(guids(3))
 
     assert await second_node.assign(guids(2)) == []
@@ -112,11 +118,11 @@ async def test_a_nic_that_is_moved_to_another_node_keeps_its_guids(nodes: Nodes)
 
     assert await second_node.held() == tuple(guids(2))
     assert await first_node.held() == (guids(3)[2],)
-    await nodes.ledger()
+    await nodes.checked_ledger()
 
 
 async def test_of_two_nodes_that_request_a_guid_concurrently_one_gets_it(nodes: Nodes) -> None:
-    first_node, second_node = await nodes.node("node-1"), await nodes.node("node-2")
+    first_node, second_node = await nodes.start_node("node-1"), await nodes.start_node("node-2")
 
     conflicts = await asyncio.gather(
         first_node.assign(guids(4)),
@@ -124,12 +130,12 @@ async def test_of_two_nodes_that_request_a_guid_concurrently_one_gets_it(nodes: 
     )
 
     assert sorted(map(len, conflicts)) == [0, 4]
-    await nodes.ledger()
+    await nodes.checked_ledger()
 
 
 async def test_a_guid_whose_claim_cannot_be_decoded_is_not_assigned(nodes: Nodes) -> None:
     (requested,) = guids(1)
-    node = await nodes.node("node-1")
+    node = await nodes.start_node("node-1")
     key = nodes.harness.keys.guid(requested.guid)
     await nodes.harness.store.commit([Absent(key)], [Put(key, b"?")])
 

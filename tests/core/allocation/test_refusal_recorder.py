@@ -1,4 +1,7 @@
-"""Refused ADDs are written to the log after the ADDs, in batches of bounded size, and once each."""
+"""Refused ADDs are written to the log in the background, in batches of bounded size.
+
+Refusals of one Pod for the same reason within ``WINDOW_S`` are at most two events.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from core.eventstore.memory import MemoryStore
 from tests.support.deadlines import DEADLINE_S, until
 from tests.support.node_harness import NodeHarness, addresses, check_everything, pod, pool
 
-FULL = AddressesUsedOut("full")
+POOL_IS_FULL = AddressesUsedOut("full")
 
 
 class ManualTime:
@@ -43,23 +46,30 @@ async def test_a_refused_add_is_an_event_that_changes_no_state(node: NodeHarness
     with pytest.raises(AddressesUsedOut) as refused:
         await node.add(pod("web-1"))
 
-    recorder.note(pod("web-1"), "eth0", refused.value, Cause("agent", "box", "", "trace"))
+    recorder.note(
+        pod("web-1"),
+        "eth0",
+        refused.value,
+        Cause("agent", "box", causation_id="", traceparent="trace"),
+    )
     await recorder.write_due()
 
     last = (await node.log())[-1]
     assert isinstance(last.event, AllocationRefused)
-    assert last.cause == Cause("agent", "box", "", "trace")
+    assert last.cause == Cause("agent", "box", causation_id="", traceparent="trace")
     assert last.event.source == "default-pools"
     (verdict,) = last.event.verdicts
     assert (verdict.pool, verdict.accepted, verdict.rule) == ("v4", False, "free-address")
     assert set((await check_everything(node)).claims) == addresses(added)
 
 
-async def test_repetitions_are_one_event_when_their_window_ends(node: NodeHarness) -> None:
+async def test_the_first_refusal_is_an_event_and_its_repetitions_are_one_when_the_window_ends(
+    node: NodeHarness,
+) -> None:
     clock = ManualTime()
     recorder = RefusalRecorder(node.writer, clock)
     for _ in range(4):
-        recorder.note(pod("web-1"), "eth0", FULL, Cause("agent"))
+        recorder.note(pod("web-1"), "eth0", POOL_IS_FULL, Cause("agent"))
         await recorder.write_due()
     assert await refusals(node) == [("web-1", 1)]
 
@@ -73,7 +83,7 @@ async def test_many_refusals_share_segments(node: NodeHarness) -> None:
     recorder = RefusalRecorder(node.writer)
     before = node.writer.transactions
     for number in range(2 * BATCH_EVENTS_MAX):
-        recorder.note(pod(f"web-{number}"), "eth0", FULL, Cause("agent"))
+        recorder.note(pod(f"web-{number}"), "eth0", POOL_IS_FULL, Cause("agent"))
 
     await recorder.write_due()
 
@@ -88,12 +98,12 @@ async def test_a_running_recorder_writes_noted_refusals_and_close_writes_the_oth
     _, cursor = await reader.catch_up(LOG_START)
     recorder = RefusalRecorder(node.writer)
     running = asyncio.ensure_future(recorder.run())
-    recorder.note(pod("web-1"), "eth0", FULL, Cause("agent"))
+    recorder.note(pod("web-1"), "eth0", POOL_IS_FULL, Cause("agent"))
     async with asyncio.timeout(DEADLINE_S):
         async for segments, _ in reader.follow(cursor):
             if segments:
                 break
-    recorder.note(pod("web-1"), "eth0", FULL, Cause("agent"))
+    recorder.note(pod("web-1"), "eth0", POOL_IS_FULL, Cause("agent"))  # waits for its window
     running.cancel()
     await asyncio.wait({running})
 
@@ -120,10 +130,10 @@ async def test_events_that_cannot_be_written_are_dropped_and_counted() -> None:
     async with NodeHarness(store) as node:
         recorder = RefusalRecorder(node.writer, clock)
         store.is_unavailable = True
-        recorder.note(pod("web-1"), "eth0", FULL, Cause("agent"))
+        recorder.note(pod("web-1"), "eth0", POOL_IS_FULL, Cause("agent"))
         await recorder.write_due()
         store.is_unavailable = False
-        recorder.note(pod("web-2"), "eth0", FULL, Cause("agent"))
+        recorder.note(pod("web-2"), "eth0", POOL_IS_FULL, Cause("agent"))
         await recorder.write_due()
 
         assert await refusals(node) == [("web-2", 1)]
@@ -155,7 +165,7 @@ async def test_events_whose_write_is_cancelled_are_counted() -> None:
     async with NodeHarness(store) as node:
         store.continues.clear()
         recorder = RefusalRecorder(node.writer)
-        recorder.note(pod("web-1"), "eth0", FULL, Cause("agent"))
+        recorder.note(pod("web-1"), "eth0", POOL_IS_FULL, Cause("agent"))
         running = asyncio.ensure_future(recorder.run())
         await until(lambda: store.waiting)
 
@@ -172,7 +182,7 @@ async def test_events_that_do_not_fit_into_the_queue_are_dropped_and_counted(
     async with NodeHarness(memory_store) as node:
         recorder = RefusalRecorder(node.writer)
         for number in range(QUEUE_EVENTS_MAX + 3):
-            recorder.note(pod(f"web-{number}"), "eth0", FULL, Cause("agent"))
+            recorder.note(pod(f"web-{number}"), "eth0", POOL_IS_FULL, Cause("agent"))
         await recorder.write_due()
 
         assert len(await refusals(node)) == QUEUE_EVENTS_MAX

@@ -1,4 +1,7 @@
-"""A DEL can be repeated and never releases another Pod's address; its addresses cool down."""
+"""A DEL can be repeated and never releases another Pod's address; released addresses cool down.
+
+A key under the prefix ``rest`` marks each address that cools down, so that it is not claimed soon.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from core.allocation.releaser import ENDPOINTS_MAX, ReleaseRequest
+from core.allocation.releaser import ENDPOINTS_MAX, Released, ReleaseRequest
 from core.configuration.configurator import RANGE_GUARDS_MAX
 from core.domain.claims.claim_decisions import ReleaseDecision
 from core.domain.configuration.commands import ApplyPool, DeletePool, RetirePool
@@ -58,8 +61,8 @@ async def test_a_repeated_del_is_a_success_that_does_nothing(node: NodeHarness) 
     assert await node.log() == before
 
 
-class _Counting(MemoryStore):
-    """Counts reads."""
+class _ReadCountingStore(MemoryStore):
+    """A store that counts reads."""
 
     reads = 0
 
@@ -69,7 +72,7 @@ class _Counting(MemoryStore):
 
 
 async def test_a_del_of_addresses_that_this_agent_has_claimed_reads_nothing() -> None:
-    store = _Counting()
+    store = _ReadCountingStore()
     async with NodeHarness(store) as node:
         await node.apply(pool("v4", "10.6.0.10-10.6.0.20"), pool("v6", "fd00:6::10-fd00:6::20"))
         added = await node.add(pod("web-0"))
@@ -84,23 +87,23 @@ async def test_a_del_of_addresses_that_this_agent_has_claimed_reads_nothing() ->
         assert not state.endpoints
 
 
-async def test_a_release_after_a_check_uses_the_reads_before_the_check() -> None:
-    store = _Counting()
+async def test_a_release_that_is_decided_again_after_a_check_reads_nothing_again() -> None:
+    store = _ReadCountingStore()
     async with NodeHarness(store, "node-a") as claiming_node:
         await claiming_node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
         added = await claiming_node.add(pod("web-0"))
-    answers = [
-        ReleaseDecision(False, "the API server has to be asked", needs_check=True),
-        ReleaseDecision(True, "the Pod has ended"),
+    decisions = [
+        ReleaseDecision(ends=False, why="the API server has to be asked", needs_check=True),
+        ReleaseDecision(ends=True, why="the Pod has ended"),
     ]
     async with NodeHarness(
         store, "node-b"
     ) as node:  # without a cache, as after a restart of the agent
         request = ReleaseRequest("deleted", "CNI DEL", TEST_CAUSE)
-        undecided = await node.releaser.release(added.endpoint.key, lambda _: answers[0], request)
+        undecided = await node.releaser.release(added.endpoint.key, lambda _: decisions[0], request)
         store.reads = 0
 
-        released = await node.releaser.release(added.endpoint.key, lambda _: answers[1], request)
+        released = await node.releaser.release(added.endpoint.key, lambda _: decisions[1], request)
 
         assert (undecided.addresses, undecided.why) == ((), "the API server has to be asked")
         assert store.reads == 0
@@ -230,24 +233,25 @@ async def test_the_previous_holder_gets_its_address_again_during_the_cool_down(
     new_addresses = addresses(await node.add(pod("web-0")))
 
     assert new_addresses == old_addresses
-    marks = await node.store.read([Get(*node.keys.range_of("rest"))])
-    assert not marks.ranges[0].kvs
+    cool_down_keys = await node.store.read([Get(*node.keys.range_of("rest"))])
+    assert not cool_down_keys.ranges[0].kvs
     await check_everything(node)
 
 
 async def test_a_previous_address_that_was_claimed_meanwhile_is_not_awaited(
     node: NodeHarness,
 ) -> None:
+    """The Pod gets the other address of the pool, although that one cools down."""
     await node.apply(pool("v4", "10.6.0.10-10.6.0.11"))
     old_addresses = addresses(await node.add(pod("web-0")))
     await node.delete(pod("web-0"))
-    sets_of_others = [addresses(await node.add(pod(f"web-{number}"))) for number in (1, 2)]
+    of_web_1, of_web_2 = [addresses(await node.add(pod(f"web-{number}"))) for number in (1, 2)]
     await node.delete(pod("web-1"))
 
     new_addresses = addresses(await node.add(pod("web-0")))
 
-    assert old_addresses in sets_of_others
-    assert new_addresses == sets_of_others[0]
+    assert of_web_2 == old_addresses
+    assert new_addresses == of_web_1
     await check_everything(node)
 
 
@@ -260,8 +264,8 @@ async def test_an_address_in_cool_down_is_used_if_no_other_is_free(node: NodeHar
     new_addresses = addresses(await node.add(pod("web-2")))
 
     assert new_addresses == released_addresses
-    marks = await node.store.read([Get(*node.keys.range_of("rest"))])
-    assert not marks.ranges[0].kvs
+    cool_down_keys = await node.store.read([Get(*node.keys.range_of("rest"))])
+    assert not cool_down_keys.ranges[0].kvs
     await check_everything(node)
 
 
@@ -281,7 +285,7 @@ async def test_a_pool_in_use_cannot_be_shrunk_or_deleted(node: NodeHarness) -> N
 
 
 class _BusyStore(MemoryStore):
-    """A store in which each commit is preceded by a claim in another pool."""
+    """A store that writes ``key``, the claim of an address of another pool, before each commit."""
 
     key = b""
 
@@ -299,6 +303,7 @@ async def test_claims_between_the_ranges_of_a_pool_do_not_delay_its_deletion(
     monkeypatch.setattr(
         "core.configuration.configurator.retry_lost_races", lambda: retry_lost_races(0.05)
     )
+    # More ranges than a transaction guards: between two ranges, a guard may have to span a gap.
     scattered = [f"10.6.0.{2 * number}" for number in range(3 * (RANGE_GUARDS_MAX // 2))]
     store = _BusyStore()
     async with NodeHarness(store) as node:
@@ -359,24 +364,29 @@ async def test_the_first_del_of_a_sandbox_ends_all_claims_even_for_an_unknown_ni
     of_older_sandbox = await node.delete(web, "net1", container="older")
     of_current_sandbox = await node.delete(web, "net1")
 
-    assert of_older_sandbox == ((), "the endpoint has no NIC net1", 0)
+    assert of_older_sandbox == Released((), "the endpoint has no NIC net1")
     assert set(of_current_sandbox.addresses) == {"10.6.0.10", "10.6.1.10"}
     assert not (await check_everything(node)).claims
 
 
-@pytest.mark.parametrize("how", ["DEL", "ADD"])
-async def test_a_lease_that_has_expired_is_replaced(node: NodeHarness, how: str) -> None:
-    """As after a suspend: the cool-down's lease has expired, and the agent still uses it."""
+@pytest.mark.parametrize("releasing_command", ["DEL", "ADD"])
+async def test_a_lease_that_has_expired_is_replaced(
+    node: NodeHarness, releasing_command: str
+) -> None:
+    """As after a suspend: the cool-down's lease has expired, and the agent still uses it.
+
+    The ADD of a new Pod of the same name releases the addresses of the old Pod.
+    """
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     for cooldown in (node.cooldown, node.cooldown.of_older_pods):
         await node.store.revoke_lease(await cooldown.lease())
     old = await node.add(pod("web-0", "uid-old"))
 
-    if how == "DEL":
+    if releasing_command == "DEL":
         assert set((await node.delete(pod("web-0", "uid-old"))).addresses) == addresses(old)
     else:
         await node.add(pod("web-0", "uid-new"))
 
-    marks = await node.store.read([Get(*node.keys.range_of("rest"))])
-    assert [kv.value for kv in marks.ranges[0].kvs] == [b"pod/uid-old"]
+    cool_down_keys = await node.store.read([Get(*node.keys.range_of("rest"))])
+    assert [kv.value for kv in cool_down_keys.ranges[0].kvs] == [b"pod/uid-old"]
     await check_everything(node)

@@ -1,4 +1,4 @@
-"""A reclaim step releases exactly the claims it names, unless they have changed."""
+"""A reclaim step releases exactly the claims that it names, unless they have changed."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ async def node() -> AsyncIterator[NodeHarness]:
         yield node
 
 
-async def reclaimed(node: NodeHarness, step: ReclaimStep) -> Released:
-    """Carry out the step with a releaser that has claimed nothing, as in a controller."""
+async def carry_out(node: NodeHarness, step: ReclaimStep) -> Released:
+    """Carry out the step with a new releaser, which has cached no claims, as in a controller."""
     releaser = Releaser(node.store, node.keys, node.writer, node.cooldown)
     return await releaser.reclaim(step, TEST_CAUSE)
 
 
-async def steps_of(node: NodeHarness) -> tuple[ReclaimStep, ...]:
-    """The plan of two scans of a cluster without Pods."""
+async def planned_steps(node: NodeHarness) -> tuple[ReclaimStep, ...]:
+    """The steps after two scans of a cluster without Pods: each endpoint's Pod is seen as gone."""
     before: dict[ObservationSubject, Observation] = {}
     steps: tuple[ReclaimStep, ...] = ()
     for at_s in (NOW_S, NOW_S + 60):
@@ -54,9 +54,9 @@ async def test_a_step_releases_its_addresses_with_its_evidence_in_the_log(
     node: NodeHarness,
 ) -> None:
     added = await node.add(WEB)
-    (step,) = await steps_of(node)
+    (step,) = await planned_steps(node)
 
-    released = await reclaimed(node, step)
+    released = await carry_out(node, step)
 
     assert (set(released.addresses), released.why) == (addresses(added), RECLAIMED)
     event = (await node.log())[-1].event
@@ -70,13 +70,13 @@ async def test_a_step_releases_its_addresses_with_its_evidence_in_the_log(
 
 async def test_the_same_step_twice_is_a_no_op(node: NodeHarness) -> None:
     await node.add(WEB)
-    (step,) = await steps_of(node)
-    await reclaimed(node, step)
+    (step,) = await planned_steps(node)
+    await carry_out(node, step)
     events = len(await node.log())
 
-    repeated = await reclaimed(node, step)
+    repeated = await carry_out(node, step)
 
-    assert repeated == ((), CHANGED_SINCE, 0)
+    assert repeated == Released((), CHANGED_SINCE)
     assert len(await node.log()) == events
 
 
@@ -117,28 +117,28 @@ async def test_a_late_step_is_a_no_op(
     node: NodeHarness, meanwhile: Callable[[NodeHarness], Awaitable[None]]
 ) -> None:
     await node.add(WEB)
-    (step,) = await steps_of(node)
+    (step,) = await planned_steps(node)
     await meanwhile(node)
     claims = (await node.read_ledger()).claims
 
-    released = await reclaimed(node, step)
+    released = await carry_out(node, step)
 
-    assert released == ((), CHANGED_SINCE, 0)
+    assert released == Released((), CHANGED_SINCE)
     assert (await node.read_ledger()).claims == claims
 
 
 async def test_a_step_ends_only_the_claims_that_it_names(node: NodeHarness) -> None:
-    """An endpoint left from an older Pod lists the address of the living one.
+    """An endpoint left from an older Pod lists the address of the living Pod.
 
     See docs/reference/reclaim-rules.md, "Addresses in use".
     """
     await node.add(WEB)
     old = (await node.read_ledger()).endpoints["shop", "web-0"]._replace(uid="0", holder="pod/0")
     await node.store.commit([], [Put(node.keys.endpoint(*old.key), ENDPOINT_CODEC.encode(old))])
-    step = next(planned for planned in await steps_of(node) if planned.ends_endpoint)
+    step = next(planned for planned in await planned_steps(node) if planned.ends_endpoint)
     assert step.addresses == ()
 
-    released = await reclaimed(node, step)
+    released = await carry_out(node, step)
 
     ledger = await node.read_ledger()
     assert released.revision > 0
@@ -150,15 +150,15 @@ async def test_claims_without_an_endpoint_are_released_and_others_stay(node: Nod
     await node.add(WEB)
     await node.add(pod("web-1", "2"))
     await _endpoint_lost(node)
-    (orphaned, complete) = sorted(await steps_of(node), key=lambda step: step.ends_endpoint)
+    (orphaned, complete) = sorted(await planned_steps(node), key=lambda step: step.ends_endpoint)
 
-    released = await reclaimed(node, orphaned)
+    released = await carry_out(node, orphaned)
 
     assert set(released.addresses) == set(orphaned.addresses)
     assert (await node.read_ledger()).claims.keys() == set(complete.addresses)
 
 
-async def test_the_release_of_unlisted_claims_does_not_change_the_endpoint(
+async def test_the_release_of_claims_that_no_endpoint_lists_does_not_change_the_endpoint(
     node: NodeHarness,
 ) -> None:
     await node.add(WEB)
@@ -166,9 +166,9 @@ async def test_the_release_of_unlisted_claims_does_not_change_the_endpoint(
     orphaned = revised.claim._replace(holder="pod/0")
     await node.store.commit([], [Put(node.keys.ip_of("10.6.0.200"), CLAIM_CODEC.encode(orphaned))])
     before = (await node.read_ledger()).endpoints
-    step = next(planned for planned in await steps_of(node) if not planned.ends_endpoint)
+    step = next(planned for planned in await planned_steps(node) if not planned.ends_endpoint)
 
-    released = await reclaimed(node, step)
+    released = await carry_out(node, step)
 
     assert released.addresses == ("10.6.0.200",)
     assert (await node.read_ledger()).endpoints == before
@@ -176,12 +176,12 @@ async def test_the_release_of_unlisted_claims_does_not_change_the_endpoint(
 
 async def test_after_a_del_a_step_changes_nothing(node: NodeHarness) -> None:
     await node.add(WEB)
-    (step,) = await steps_of(node)
+    (step,) = await planned_steps(node)
     await node.releaser.release(
         WEB.endpoint_key,
         lambda _: ReleaseDecision(ends=True, why="the sandbox is gone"),
         ReleaseRequest("deleted", "CNI DEL", TEST_CAUSE),
     )
 
-    assert (await reclaimed(node, step)).why == CHANGED_SINCE
+    assert (await carry_out(node, step)).why == CHANGED_SINCE
     assert not (await check_everything(node)).claims

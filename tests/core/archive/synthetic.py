@@ -68,7 +68,7 @@ async def fill(store: KeyValueStore, keys: Keys, shape: Shape) -> int:
             [],
             [
                 Put(keys.log(writer, seqs[writer]), encode_segment(START_MS + event_count, drafts)),
-                Put(keys.head(writer), HEAD_CODEC.encode(WriterHead(seqs[writer], 1))),
+                Put(keys.head(writer), HEAD_CODEC.encode(WriterHead(seqs[writer], epoch=1))),
             ],
         )
         revision = result.revision
@@ -97,9 +97,9 @@ def _claim(serial: int) -> AddressesClaimed:
     namespace, name = pod_of(serial)
     nic = Nic(
         "eth0",
-        f"{address_of(serial)}/8",
-        BIG_POOL.name,
-        BIG_POOL.gateway,
+        ipv4=f"{address_of(serial)}/8",
+        ipv4_pool=BIG_POOL.name,
+        ipv4_gateway=BIG_POOL.gateway,
         container=f"{serial * 0x9E3779B97F4A7C15 % 2**256:064x}",
         network="orbweaver",
         netns=f"/var/run/netns/cni-{serial:x}",
@@ -108,14 +108,30 @@ def _claim(serial: int) -> AddressesClaimed:
     holder = f"pod/{uid}"
     owner = f"web-{serial % 911:x}"
     node = f"node-{serial % 50}"
-    endpoint = Endpoint(namespace, name, uid, node, holder, "ReplicaSet", owner, (nic,))
-    return AddressesClaimed(endpoint, (0,))
+    endpoint = Endpoint(
+        namespace,
+        name,
+        uid,
+        node,
+        holder=holder,
+        owner_kind="ReplicaSet",
+        owner_name=owner,
+        nics=(nic,),
+    )
+    return AddressesClaimed(endpoint, new_nics=(0,))
 
 
 def _release(serial: int, revision: int) -> AddressesReleased:
-    release = Release(address_of(serial), BIG_POOL.name, f"pod/{uid_of(serial)}", revision)
+    release = Release(
+        address_of(serial), BIG_POOL.name, holder=f"pod/{uid_of(serial)}", claim_revision=revision
+    )
     return AddressesReleased(*pod_of(serial), (release,), (), "deleted", "CNI DEL")
 
 
 def _cause(number: int) -> Cause:
-    return Cause("agent/node", f"{number:x}", "", f"00-{number + 1:032x}-{number + 1:016x}-01")
+    return Cause(
+        "agent/node",
+        f"{number:x}",
+        causation_id="",
+        traceparent=f"00-{number + 1:032x}-{number + 1:016x}-01",
+    )

@@ -24,21 +24,21 @@ from core.eventstore.memory import MemoryStore
 from tests.core.archive.synthetic import Shape, fill
 from tests.support.archived_cluster import (
     TEST_KEYS,
-    Add,
+    Action,
     ArchivedCluster,
-    Move,
-    Remove,
+    CniAdd,
+    CniDel,
+    action_lists,
     archived_cluster,
     have_same_content,
-    move_lists,
 )
 from tests.support.faulty_store import FaultyStore
 
 
-@given(st.lists(move_lists, min_size=1, max_size=4), st.sampled_from([1, 400, 2_000, 1 << 20]))
+@given(st.lists(action_lists, min_size=1, max_size=4), st.sampled_from([1, 400, 2_000, 1 << 20]))
 @settings(max_examples=25)
 async def test_a_log_sealed_at_any_points_replays_the_same_events(
-    life: list[list[Move]], file_bytes_max: int
+    life: list[list[Action]], file_bytes_max: int
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
         async with archived_cluster(Path(directory)) as cluster:
@@ -60,10 +60,10 @@ async def test_a_log_sealed_at_any_points_replays_the_same_events(
             )
 
 
-@given(move_lists, st.integers(0, 40), st.integers(0, 40))
+@given(action_lists, st.integers(0, 40), st.integers(0, 40))
 @settings(max_examples=15)
 async def test_replay_between_two_positions_returns_exactly_the_events_between_them(
-    life: list[Move], first_position: int, second_position: int
+    life: list[Action], first_position: int, second_position: int
 ) -> None:
     after, upto = sorted((first_position, second_position))
     with tempfile.TemporaryDirectory() as directory:
@@ -79,7 +79,7 @@ async def test_replay_between_two_positions_returns_exactly_the_events_between_t
 async def test_segments_up_to_the_named_position_leave_etcd_and_later_ones_stay(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    await archived_cluster.execute([Add("node-a", f"web-{number}", 0) for number in range(3)])
+    await archived_cluster.execute([CniAdd("node-a", f"web-{number}") for number in range(3)])
     positions = sorted({event.position for event in await archived_cluster.replayed()})
     await archived_cluster.seal(positions[3])
     assert await archived_cluster.live_segments() == len(positions) - 4
@@ -103,8 +103,8 @@ async def test_sealing_an_empty_cluster_makes_no_file_and_no_error(tmp_path: Pat
 async def test_every_snapshot_is_the_state_after_the_last_event_of_its_file(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    await archived_cluster.execute([Add("node-a", f"web-{number}", 0) for number in range(5)])
-    await archived_cluster.execute([Remove("node-b", f"web-{number}", 0) for number in range(3)])
+    await archived_cluster.execute([CniAdd("node-a", f"web-{number}") for number in range(5)])
+    await archived_cluster.execute([CniDel("node-b", f"web-{number}") for number in range(3)])
     await archived_cluster.seal(file_bytes_max=600)
     sealed = (await archived_cluster.view()).sealed
     assert len(sealed.summaries()) > 2
@@ -137,12 +137,12 @@ async def test_the_hash_chain_does_not_depend_on_the_sizes_of_the_files(tmp_path
 async def test_without_the_newest_snapshots_sealing_starts_from_an_older_one(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    await archived_cluster.execute([Add("node-a", f"web-{number}", 0) for number in range(4)])
+    await archived_cluster.execute([CniAdd("node-a", f"web-{number}") for number in range(4)])
     await archived_cluster.seal(file_bytes_max=600)
     snapshots = sorted(name for name in archived_cluster.files.names() if name.endswith(".ledger"))
     archived_cluster.files.remove(snapshots[-1])
     archived_cluster.files.remove(snapshots[-2])
-    await archived_cluster.execute([Remove("node-a", "web-1", 0)])
+    await archived_cluster.execute([CniDel("node-a", "web-1")])
     await archived_cluster.seal()
     sealed = (await archived_cluster.view()).sealed
     newest = sealed.snapshot(sealed.cursor.last)

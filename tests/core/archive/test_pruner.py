@@ -188,17 +188,29 @@ async def test_a_prune_whose_cursor_changed_meanwhile_deletes_nothing(tmp_path: 
 
 
 def _file(number: int, sealed_at_ms: int, size: int) -> SizedFile:
-    return SizedFile(FileSummary(NO_FILE, number, 0, 0, 0, 0, 0, sealed_at_ms), size)
+    return SizedFile(
+        FileSummary(
+            NO_FILE,
+            number,
+            first_position=0,
+            last_position=0,
+            segments=0,
+            events=0,
+            clock_ms=0,
+            sealed_at_ms=sealed_at_ms,
+        ),
+        size,
+    )
 
 
 def test_retention_deletes_by_age_and_size_oldest_first_and_never_the_newest() -> None:
     files = [_file(number, number * 1_000, 100) for number in range(1, 6)]
 
-    assert count_surplus(files, Retention(0.0, 0), 100_000) == 0
-    assert count_surplus(files, Retention(97.0, 0), 100_000) == 2
-    assert count_surplus(files, Retention(0.0, 250), 100_000) == 3
-    assert count_surplus(files, Retention(1.0, 1), 100_000) == 4
-    assert count_surplus(files[:1], Retention(1.0, 1), 100_000) == 0
+    assert count_surplus(files, Retention(0.0, bytes_max=0), 100_000) == 0
+    assert count_surplus(files, Retention(97.0, bytes_max=0), 100_000) == 2
+    assert count_surplus(files, Retention(0.0, bytes_max=250), 100_000) == 3
+    assert count_surplus(files, Retention(1.0, bytes_max=1), 100_000) == 4
+    assert count_surplus(files[:1], Retention(1.0, bytes_max=1), 100_000) == 0
 
 
 async def test_an_archive_within_its_retention_is_not_pruned(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ RECORDS = 8
 def snapshot() -> ArchiveSnapshot:
     ledger = Ledger()
     ledger.records["Pod", "shop", "web-0"] = RecordDefined("Pod", "shop", "web-0")
-    return ArchiveSnapshot(ledger, {"node-a": 7}, b"chain", 1_000)
+    return ArchiveSnapshot(ledger, {"node-a": 7}, b"chain", clock_ms=1_000)
 
 
 def plain(stored: bytes) -> list[Any]:

@@ -16,9 +16,9 @@ from core.errors import BadInput, LogCorrupt
 from core.eventstore.log import Segment
 from tests.support.archived_cluster import (
     TEST_KEYS,
-    Add,
     ArchivedCluster,
-    Remove,
+    CniAdd,
+    CniDel,
     have_same_content,
 )
 
@@ -27,11 +27,11 @@ from tests.support.archived_cluster import (
 async def sealed_and_live(archived_cluster: ArchivedCluster) -> ArchivedCluster:
     """A cluster with half of its log sealed and half live."""
     await archived_cluster.execute(
-        [Add("node-a", "web-0", 0), Add("node-b", "web-1", 0, fixed=True)]
+        [CniAdd("node-a", "web-0"), CniAdd("node-b", "web-1", of_statefulset=True)]
     )
     await archived_cluster.seal()
     await archived_cluster.execute(
-        [Remove("node-a", "web-0", 0), Add("node-a", "web-1", 1, fixed=True)]
+        [CniDel("node-a", "web-0"), CniAdd("node-a", "web-1", generation=1, of_statefulset=True)]
     )
     return archived_cluster
 
@@ -56,7 +56,7 @@ async def test_each_line_is_the_json_object_of_one_event_with_named_fields(
     assert claim["body"]["endpoint"]["nics"][0]["ipv4_pool"] == "main"
     assert claim["actor"] == "test"
     assert claim["time"].endswith("Z")
-    # "place" is the first name of the index in the segment.
+    # "place" is the index in the segment; an export keeps the first name of a renamed field.
     assert set(claim) == {
         *("position", "place", "time", "type", "version", "event_id", "writer", "body"),
         *("actor", "correlation_id", "causation_id", "traceparent"),
@@ -79,13 +79,13 @@ async def test_without_etcd_an_import_replays_to_the_state_of_the_cluster(
     assert have_same_content(ledger, Ledger().apply_all(await sealed_and_live.replayed()))
 
 
-async def test_a_raw_export_is_readable_with_msgpack_alone(
+async def test_a_raw_export_is_readable_with_msgpack_only(
     sealed_and_live: ArchivedCluster,
 ) -> None:
-    head, *items, end = msgpack.Unpacker(io.BytesIO(await _raw(sealed_and_live)))
+    head, *segments, end = msgpack.Unpacker(io.BytesIO(await _raw(sealed_and_live)))
     assert head[:3] == ["orbweaver-log", 1, TEST_KEYS.cluster]
-    assert end[0] == len(items)
-    version, at_ms, records = msgpack.unpackb(items[-1][3])
+    assert end[0] == len(segments)
+    version, at_ms, records = msgpack.unpackb(segments[-1][3])
     assert version == 1
     assert at_ms > 0
     assert records[0][1] == "endpoint-changed"
@@ -108,15 +108,30 @@ def test_an_export_without_segments_imports_as_no_segments() -> None:
     assert list[Segment](import_log(io.BytesIO(head + tail))) == []
 
 
-def test_importing_another_kind_of_file_raises_bad_input() -> None:
-    for other in (b"", b'{"position":18}\n', b"\x93\x01\x02\x03"):
+def test_importing_a_file_that_is_not_a_raw_export_raises_bad_input() -> None:
+    for content in (b"", b'{"position":18}\n', b"\x93\x01\x02\x03"):
         with pytest.raises(BadInput, match="not a raw export"):
-            list(import_log(io.BytesIO(other)))
+            list(import_log(io.BytesIO(content)))
 
 
 def test_a_renamed_field_keeps_its_first_name_in_an_export() -> None:
-    quarantine = Quarantine("10.6.0.9", 4, "in use", "", ConflictingHost("02:00:00:00:00:01"))
-    recorded = Recorded(7, 0, "w.1.1", 0, "w", Cause("test"), AddressQuarantined(quarantine))
+    quarantine = Quarantine(
+        "10.6.0.9",
+        4,
+        reason="in use",
+        evidence="",
+        conflicting_host=ConflictingHost(mac="02:00:00:00:00:01"),
+    )
+    recorded = Recorded(
+        position=7,
+        index_in_segment=0,
+        event_id="w.1.1",
+        recorded_at_ms=0,
+        writer="w",
+        cause=Cause("test"),
+        event=AddressQuarantined(quarantine),
+    )
 
     (body,) = json.loads(line_of(recorded))["body"].values()
+    # "stranger" was the name of ``conflicting_host``.
     assert body["stranger"]["mac"] == "02:00:00:00:00:01"

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from core.allocation.guid_registry import GuidRegistry
 from core.audit import history_entries
 from core.audit.history import read_history
-from core.audit.history_entries import History, HistoryEntry, HistorySubject, parse_subject
+from core.audit.history_entries import (
+    History,
+    HistoryEntry,
+    HistorySubject,
+    Stamp,
+    parse_subject,
+    stamp_of,
+)
 from core.domain.configuration.commands import (
     ApplyPool,
     DeletePool,
@@ -20,20 +27,20 @@ from core.domain.configuration.commands import (
     QuarantineAddress,
     RetirePool,
 )
-from core.domain.events import AddressesClaimed, AddressesReleased, Cause, Recorded
+from core.domain.events import AddressesClaimed, AddressesReleased, Cause, PoolRetired, Recorded
 from core.domain.sriov.model import VfGuid
 from core.errors import BadInput
 from core.eventstore.memory import MemoryStore
 from tests.core.archive.synthetic import Shape, address_of, fill, pod_of, uid_of
 from tests.support.archived_cluster import (
     TEST_KEYS,
-    Add,
+    Action,
     ArchivedCluster,
+    CniAdd,
+    CniDel,
     Configure,
-    Move,
-    Remove,
+    action_lists,
     archived_cluster,
-    move_lists,
 )
 from tests.support.node_harness import pool
 
@@ -54,11 +61,13 @@ async def test_the_history_of_an_address_names_every_holder_in_order(
 ) -> None:
     await archived_cluster.execute([Configure(RetirePool("spare"))])
     await archived_cluster.execute([Configure(ApplyPool(pool("main", "10.6.0.1")))])
-    await archived_cluster.execute([Add("node-a", "web-0", 0), Remove("node-a", "web-0", 0)])
+    await archived_cluster.execute([CniAdd("node-a", "web-0"), CniDel("node-a", "web-0")])
     await archived_cluster.seal()
-    await archived_cluster.execute([Add("node-b", "web-1", 0)])
+    await archived_cluster.execute([CniAdd("node-b", "web-1")])
     await archived_cluster.seal()
-    await archived_cluster.execute([Remove("node-b", "web-1", 0), Add("node-a", "web-2", 7)])
+    await archived_cluster.execute(
+        [CniDel("node-b", "web-1"), CniAdd("node-a", "web-2", generation=7)]
+    )
     first, second, third = (await _history_of(archived_cluster, "10.6.0.1")).entries
     assert [entry.pod for entry in (first, second, third)] == ["web-0", "web-1", "web-2"]
     assert (second.uid, second.node, second.holder) == ("web-1-0", "node-b", "pod/web-1-0")
@@ -71,7 +80,7 @@ async def test_the_history_of_an_address_names_every_holder_in_order(
 async def test_a_history_entry_has_position_time_actor_event_and_trace(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    await archived_cluster.execute([Add("node-a", "web-0", 0)])
+    await archived_cluster.execute([CniAdd("node-a", "web-0")])
     (recorded,) = [
         recorded
         for recorded in await archived_cluster.replayed()
@@ -86,20 +95,37 @@ async def test_a_history_entry_has_position_time_actor_event_and_trace(
 
 
 def test_the_trace_id_is_taken_out_of_the_traceparent() -> None:
-    from core.audit.history_entries import stamp_of
-    from core.domain.events import Cause, PoolRetired
 
-    cause = Cause("agent", "correlation", "", TRACE)
-    stamp = stamp_of(Recorded(4, 1, "id", 5, "w", cause, PoolRetired("main")))
-    assert stamp == (4, 1, 5, "id", "w", "agent", "correlation", TRACE.split("-")[1])
+    cause = Cause("agent", "correlation", causation_id="", traceparent=TRACE)
+    stamp = stamp_of(
+        Recorded(
+            position=4,
+            index_in_segment=1,
+            event_id="id",
+            recorded_at_ms=5,
+            writer="w",
+            cause=cause,
+            event=PoolRetired("main"),
+        )
+    )
+    assert stamp == Stamp(
+        position=4,
+        index_in_segment=1,
+        at_ms=5,
+        event_id="id",
+        writer="w",
+        actor="agent",
+        correlation_id="correlation",
+        trace_id=TRACE.split("-")[1],
+    )
 
 
 async def test_a_replica_that_moves_keeps_its_address_and_each_of_its_pods_has_an_entry(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    await archived_cluster.execute([Add("node-a", "web-0", 0, fixed=True)])
+    await archived_cluster.execute([CniAdd("node-a", "web-0", of_statefulset=True)])
     await archived_cluster.seal()
-    await archived_cluster.execute([Add("node-b", "web-0", 1, fixed=True)])
+    await archived_cluster.execute([CniAdd("node-b", "web-0", generation=1, of_statefulset=True)])
     address = await _address_of(archived_cluster, "web-0")
     before, after = (await _history_of(archived_cluster, address)).entries
     assert (before.uid, before.node, before.reason) == ("web-0-0", "node-a", "moved")
@@ -114,9 +140,9 @@ async def test_a_replica_that_moves_keeps_its_address_and_each_of_its_pods_has_a
 async def test_pods_of_the_same_name_are_distinguished_by_their_uid(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    await archived_cluster.execute([Add("node-a", "web-0", 0)])
+    await archived_cluster.execute([CniAdd("node-a", "web-0")])
     await archived_cluster.seal()
-    await archived_cluster.execute([Add("node-a", "web-0", 1)])
+    await archived_cluster.execute([CniAdd("node-a", "web-0", generation=1)])
     by_name = (await _history_of(archived_cluster, "shop/web-0")).entries
     assert {entry.uid for entry in by_name} == {"web-0-0", "web-0-1"}
     old = (await _history_of(archived_cluster, "uid/web-0-0")).entries
@@ -127,7 +153,9 @@ async def test_pods_of_the_same_name_are_distinguished_by_their_uid(
 async def test_the_history_of_a_guid_names_every_virtual_function_in_order(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    guid = VfGuid("02:00:00:00:00:00:00:01", "0000:3b:00.0", "10:70:fd:03:00:16:05:48", 3)
+    guid = VfGuid(
+        guid="02:00:00:00:00:00:00:01", nic="0000:3b:00.0", nic_guid="10:70:fd:03:00:16:05:48", vf=3
+    )
     nodes, store = archived_cluster.nodes, archived_cluster.store
     first, second = (
         GuidRegistry(store, TEST_KEYS, nodes[name].writer, name, Cause(f"agent/{name}"))
@@ -151,7 +179,9 @@ async def test_the_history_of_a_guid_names_every_virtual_function_in_order(
 async def test_the_history_of_an_address_includes_its_quarantines(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    quarantine = QuarantineAddress("10.6.0.3", "another host answered", "02:00:00:00:00:01")
+    quarantine = QuarantineAddress(
+        "10.6.0.3", reason="another host answered", evidence="02:00:00:00:00:01"
+    )
     await archived_cluster.execute([Configure(quarantine)])
     await archived_cluster.seal()
     await archived_cluster.execute([Configure(LiftQuarantine("10.6.0.3")), Configure(quarantine)])
@@ -172,6 +202,7 @@ async def test_the_history_of_a_pool_lists_its_changes(archived_cluster: Archive
     await archived_cluster.seal()
     await archived_cluster.execute([Configure(RetirePool("spare")), Configure(DeletePool("spare"))])
     entries = (await _history_of(archived_cluster, "spare")).entries
+    # Pool spare had the addresses up to 10.6.0.9 before.
     assert [entry.kind for entry in entries] == ["defined", "changed", "retired", "deleted"]
     assert entries[0].text == "10.6.0.0/16: 10.6.0.7-10.6.0.9"
     assert entries[1].text == "ips: 10.6.0.7-10.6.0.9 -> 10.6.0.7-10.6.0.8"
@@ -181,12 +212,15 @@ async def test_an_unknown_subject_has_an_empty_history(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_cluster.seal()
+    # "use/main" is the use of pool main: every holding of its addresses.
     for subject in ("10.6.0.1", "shop/web-0", "uid/x", "pool/none", "use/main"):
-        assert await _history_of(archived_cluster, subject) == History(parse_subject(subject), ())
+        assert await _history_of(archived_cluster, subject) == History(
+            parse_subject(subject), entries=()
+        )
 
 
 async def test_a_history_without_index_files_is_complete(archived_cluster: ArchivedCluster) -> None:
-    await archived_cluster.execute([Add("node-a", "web-0", 0), Remove("node-a", "web-0", 0)])
+    await archived_cluster.execute([CniAdd("node-a", "web-0"), CniDel("node-a", "web-0")])
     await archived_cluster.seal()
     before = await _history_of(archived_cluster, "shop/web-0")
     for name in archived_cluster.files.names():
@@ -200,25 +234,25 @@ async def test_a_history_longer_than_its_limit_has_the_newest_entries_and_the_dr
     archived_cluster: ArchivedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(3):
-        await archived_cluster.execute([Add("node-a", "web-0", 0), Remove("node-a", "web-0", 0)])
-    complete = await _history_of(archived_cluster, "use/main")
+        await archived_cluster.execute([CniAdd("node-a", "web-0"), CniDel("node-a", "web-0")])
+    complete = await _history_of(archived_cluster, "use/main")  # every use of pool main
     monkeypatch.setattr(history_entries, "ENTRIES_MAX", 2)
     cut = await _history_of(archived_cluster, "use/main")
     assert cut.entries == complete.entries[-2:]
     assert cut.dropped == 1
 
 
-@given(st.lists(move_lists, min_size=1, max_size=3))
+@given(st.lists(action_lists, min_size=1, max_size=3))
 @settings(max_examples=15)
 async def test_history_across_seals_equals_a_scan_of_every_event(
-    life: list[list[Move]],
+    parts: list[list[Action]],
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
         async with archived_cluster(Path(directory)) as cluster:
-            for part in life:
+            for part in parts:
                 await cluster.execute(part)
                 await cluster.seal(file_bytes_max=1_500)
-            await cluster.execute(life[0])
+            await cluster.execute(parts[0])
             claims = _claims(await cluster.replayed())
             for address in {address for address, *_ in claims}:
                 entries = [
@@ -267,6 +301,7 @@ def _merged(entries: list[HistoryEntry]) -> list[tuple[str, str, int, int]]:
 
 
 async def test_one_address_of_many_is_found_by_reading_a_few_blocks(tmp_path: Path) -> None:
+    """An index file names the blocks of an archive file in which an address occurs."""
     store = MemoryStore()
     await fill(store, TEST_KEYS, Shape(20_000, held=3_000))
     cluster = ArchivedCluster(store, tmp_path)
@@ -333,7 +368,10 @@ async def test_a_replica_that_moves_is_in_the_history_of_both_nodes(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_cluster.execute(
-        [Add("node-a", "db-0", 0, fixed=True), Add("node-b", "db-0", 1, fixed=True)]
+        [
+            CniAdd("node-a", "db-0", of_statefulset=True),
+            CniAdd("node-b", "db-0", generation=1, of_statefulset=True),
+        ]
     )
     address = await _address_of(archived_cluster, "db-0")
     await archived_cluster.seal()

@@ -17,7 +17,7 @@ from core.archive.files import LocalFiles
 from core.archive.pruner import Pruner, Retention
 from core.archive.snapshot import empty_snapshot
 from core.audit.compact_texts import TextColumn
-from core.audit.indexed_log import IndexedLog, LogInstant
+from core.audit.indexed_log import OLD_WINDOWS_MAX, IndexedLog, LogInstant
 from core.audit.log_clock import LogClock
 from core.audit.log_index import LogIndex
 from core.audit.state_at import as_of_position, as_of_time
@@ -30,12 +30,12 @@ from core.eventstore.writer import unix_ms
 from tests.core.archive.synthetic import Shape, fill
 from tests.support.archived_cluster import (
     TEST_KEYS,
-    Add,
+    Action,
     ArchivedCluster,
+    CniAdd,
+    CniDel,
     Configure,
-    Move,
-    Remove,
-    move_lists,
+    action_lists,
 )
 from tests.support.archived_cluster import (
     archived_cluster as a_cluster,
@@ -43,24 +43,27 @@ from tests.support.archived_cluster import (
 from tests.support.faulty_store import FaultyStore
 from tests.support.memory import column_bytes
 
-TURNS = 50
+TURNS_OF_A_READ = 50
 READS_OF_A_VIEW = 1
 """Number of reads of the store that open a view of the log."""
 
-MOVES: list[Move] = [
-    *(Add("node-a", f"web-{number}", 0, fixed=number == 0) for number in range(4)),
-    Configure(QuarantineAddress("10.6.0.9", "another host", "02:00:01")),
-    Remove("node-a", "web-1", 0),
-    Add("node-b", "web-0", 1, fixed=True),
-    Add("node-b", "web-1", 1),
+ACTIONS: list[Action] = [
+    *(CniAdd("node-a", f"web-{number}", of_statefulset=number == 0) for number in range(4)),
+    Configure(QuarantineAddress("10.6.0.9", reason="another host", evidence="02:00:01")),
+    CniDel("node-a", "web-1"),
+    CniAdd("node-b", "web-0", generation=1, of_statefulset=True),
+    CniAdd("node-b", "web-1", generation=1),
     Configure(LiftQuarantine("10.6.0.9")),
     Configure(RetirePool("spare")),
-    Remove("node-a", "web-2", 0),
+    CniDel("node-a", "web-2"),
 ]
 
 
 def indexed_state(index: LogIndex, position: int) -> dict[str, object]:
-    """The state of an index at a position, in the form of ``replayed_state``."""
+    """The state of an index at a position, in the form of ``replayed_state``.
+
+    Asserts that the counts of held addresses agree with the listed addresses.
+    """
     pools = index.pools.at(position)
     claims = {}
     for name, table in index.holdings.items():
@@ -68,9 +71,8 @@ def indexed_state(index: LogIndex, position: int) -> dict[str, object]:
         for row in table.rows_at(position):
             holding = table.holding(row)
             holder = holding.holder
-            claims[format_address(family, holding.value)] = (
-                *(name, holder.pod, holder.node, holder.interface, holder.revision),
-            )
+            place = (holder.pod, holder.node, holder.interface)
+            claims[format_address(family, holding.value)] = (name, *place, holder.revision)
         assert len(table.values_at(position)) == table.count_at(position)
     return {
         "claims": claims,
@@ -82,7 +84,7 @@ def indexed_state(index: LogIndex, position: int) -> dict[str, object]:
 
 
 def replayed_state(ledger: Ledger) -> dict[str, object]:
-    """The state of a ledger."""
+    """The state of a ledger, which is the fold of the log up to a position."""
     claims = {}
     for address, (claim, revision) in ledger.claims.items():
         endpoint = ledger.endpoints[claim.namespace, claim.pod]
@@ -101,9 +103,9 @@ def replayed_state(ledger: Ledger) -> dict[str, object]:
 async def test_the_index_equals_the_replayed_state_at_every_position(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    await archived_cluster.execute(MOVES[:7])
+    await archived_cluster.execute(ACTIONS[:7])
     await archived_cluster.seal(file_bytes_max=1_000)
-    await archived_cluster.execute(MOVES[7:])
+    await archived_cluster.execute(ACTIONS[7:])
     view = await archived_cluster.view()
     index = LogIndex(empty_snapshot())
     await index.read(view)
@@ -115,13 +117,15 @@ async def test_the_index_equals_the_replayed_state_at_every_position(
 
 
 @hypothesis_settings(max_examples=10)
-@given(move_lists)
-async def test_an_index_started_from_a_snapshot_equals_the_replayed_state(life: list[Move]) -> None:
+@given(action_lists)
+async def test_an_index_started_from_a_snapshot_equals_the_replayed_state(
+    actions: list[Action],
+) -> None:
     with tempfile.TemporaryDirectory() as directory:
         async with a_cluster(Path(directory)) as cluster:
-            await cluster.execute(life[: len(life) // 2])
+            await cluster.execute(actions[: len(actions) // 2])
             await cluster.seal()
-            await cluster.execute(life[len(life) // 2 :])
+            await cluster.execute(actions[len(actions) // 2 :])
             view = await cluster.view()
             base = view.sealed.snapshot_before(view.sealed.cursor.position)
             begin = base.ledger.position
@@ -137,9 +141,9 @@ async def test_a_position_before_the_index_window_is_read_from_the_archive(
     archived_cluster: ArchivedCluster,
 ) -> None:
     store, files = archived_cluster.store, archived_cluster.files
-    await archived_cluster.execute(MOVES)
+    await archived_cluster.execute(ACTIONS)
     await archived_cluster.seal(file_bytes_max=500)
-    log = IndexedLog(store, TEST_KEYS, files, window_events_max=3)
+    log = IndexedLog(store, TEST_KEYS, files, window_events_max=3)  # indexes the newest events
     view = await archived_cluster.view()
     newest = await log.newest()
     assert 0 < newest.first_position < newest.position
@@ -150,15 +154,15 @@ async def test_a_position_before_the_index_window_is_read_from_the_archive(
         )
         if instant.time_ms:
             await _check_state_at_time(log, archived_cluster, instant.time_ms)
-    assert len(log._old) <= 2
+    assert len(log._old) <= OLD_WINDOWS_MAX, "the number of indexes of old events is bounded"
 
 
-async def test_a_time_is_found_also_if_the_archive_file_before_it_was_read_last(
+async def test_a_time_is_found_also_if_the_archive_file_before_that_time_was_read_last(
     archived_cluster: ArchivedCluster,
 ) -> None:
     ticks = count(unix_ms(), 1_000)
     archived_cluster.now_ms = lambda: next(ticks)
-    await archived_cluster.execute(MOVES)
+    await archived_cluster.execute(ACTIONS)
     await archived_cluster.seal(file_bytes_max=500)
     log = IndexedLog(
         archived_cluster.store,
@@ -197,7 +201,7 @@ async def test_a_query_for_a_new_position_reads_the_new_events(
 ) -> None:
     log = IndexedLog(archived_cluster.store, TEST_KEYS, LocalFiles(archived_cluster.directory))
     before = (await log.now()).position
-    await archived_cluster.execute([Add("node-a", "late", 0)])
+    await archived_cluster.execute([CniAdd("node-a", "late")])
     revision = (await archived_cluster.view()).revision
     after = (await log.at_position(revision)).log
     assert after.position > before
@@ -210,7 +214,7 @@ async def test_a_query_waits_for_a_position_that_is_still_being_read(
     log = IndexedLog(SlowStore(archived_cluster.store), TEST_KEYS, archived_cluster.files)
     await log.newest()
     log._read_at = float("inf")  # the index counts as fresh however slow the machine is
-    await archived_cluster.execute([Add("node-a", "late", 0)])
+    await archived_cluster.execute([CniAdd("node-a", "late")])
     revision = (await archived_cluster.view()).revision
     waiting = asyncio.create_task(log.at_position(revision))
     while log.view.revision < revision and not waiting.done():
@@ -221,11 +225,10 @@ async def test_a_query_waits_for_a_position_that_is_still_being_read(
 
 
 class SlowStore(FaultyStore):
-    """A store whose reads take ``TURNS`` turns of the event loop."""
+    """A store whose reads take ``TURNS_OF_A_READ`` turns of the event loop."""
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
-        """Read after ``TURNS`` turns of the event loop."""
-        for _ in range(TURNS):
+        for _ in range(TURNS_OF_A_READ):
             await asyncio.sleep(0)
         return await super().read(gets, revision=revision)
 
@@ -244,7 +247,7 @@ async def test_past_positions_are_readable_while_etcd_is_unavailable(
     )
     before = await log.at_time(past.time_ms - 1)
     assert before.position < position
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailable):  # only etcd could have newer events
         await log.at_position(now.position + 1_000)
 
 
@@ -253,10 +256,10 @@ async def test_a_new_window_is_used_only_after_it_was_read_completely(
 ) -> None:
     monkeypatch.setattr("core.audit.indexed_log.LIVE_EVENTS_MAX", 0)
     store = StoreWithLimitedReads(archived_cluster.store)
-    await archived_cluster.execute(MOVES)
+    await archived_cluster.execute(ACTIONS)
     log = IndexedLog(store, TEST_KEYS, archived_cluster.files, window_events_max=3)
     now = await log.now()
-    await archived_cluster.execute([Add("node-a", "late", 0)])
+    await archived_cluster.execute([CniAdd("node-a", "late")])
     store.reads_left = READS_OF_A_VIEW
     with pytest.raises(StoreUnavailable):
         await log.at_position(now.position + 1)
@@ -273,10 +276,10 @@ async def test_an_index_that_ends_in_the_pruned_part_of_the_log_is_replaced(
     archived_cluster: ArchivedCluster,
 ) -> None:
     store, files = archived_cluster.store, archived_cluster.files
-    await archived_cluster.execute(MOVES[:4])
+    await archived_cluster.execute(ACTIONS[:4])
     log = IndexedLog(store, TEST_KEYS, files)
     before = await log.now()
-    await archived_cluster.execute(MOVES[4:])
+    await archived_cluster.execute(ACTIONS[4:])
     await archived_cluster.seal(file_bytes_max=500)
     pruned = await Pruner(store, TEST_KEYS, files).prune(Retention(), unix_ms(), files=99)
     assert pruned.position > before.position
@@ -295,7 +298,6 @@ class StoreWithLimitedReads(FaultyStore):
     reads_left = sys.maxsize
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
-        """Read until ``reads_left`` is used up."""
         self.reads_left -= 1
         self.is_unavailable = self.reads_left < 0
         return await super().read(gets, revision=revision)
@@ -307,24 +309,26 @@ async def test_names_macs_and_traces_are_searched_in_columns(tmp_path: Path) -> 
         index = LogIndex(empty_snapshot())
         await index.read(await cluster.view())
     table = index.table("big")
-    assert [table.pods[row] for row in table.pods.rows_with("web-7-", 9)] == ["shop-0/web-7-7"]
+    rows = table.pods.rows_with("web-7-", rows_max=9)
+    assert [table.pods[row] for row in rows] == ["shop-0/web-7-7"]
+    # ``fill`` numbers the traces by the first event of their segment; this segment has one claim.
     assert [table.pods[row] for row in table.rows_with_trace(57)][:1] == ["shop-4/web-27-27"]
-    assert list(table.rows_with_mac(1)) == []
-    assert column_bytes(index) < 30_000
+    assert list(table.rows_with_mac(1)) == []  # the claims have no MAC addresses
+    assert column_bytes(index) < 30_000  # columns are compact: 500 bytes an event
 
 
 def test_a_text_is_not_found_across_two_rows() -> None:
     column = TextColumn()
     for text in ("shop/ab", "cd/shop", "shop/cd"):
         column.append(text)
-    assert list(column.rows_with("bc", 9)) == []
-    assert list(column.rows_with("shop", 9)) == [2, 1, 0]
-    assert list(column.rows_with("shop", 1)) == [2]
+    assert list(column.rows_with("bc", rows_max=9)) == []
+    assert list(column.rows_with("shop", rows_max=9)) == [2, 1, 0]
+    assert list(column.rows_with("shop", rows_max=1)) == [2]
     assert column[1] == "cd/shop"
 
 
 def test_the_time_of_a_position_before_the_base_of_the_clock_is_0() -> None:
-    clock = LogClock(10, 5_000)
+    clock = LogClock(10, base_ms=5_000)
     clock.append(12, 6_000, 1)
     assert [clock.time_of(position) for position in (9, 10, 11, 12)] == [0, 5_000, 5_000, 6_000]
 
@@ -334,7 +338,8 @@ def test_density_counts_every_event_in_exactly_one_bucket() -> None:
     for number in range(10):
         clock.append(10 * number + 1, 1_000 + 100 * number, number + 1)
     density = clock.density(4)
-    assert [bucket.events for bucket in density] == [6, 9, 13, 27]
+    # Buckets of 225 ms; segment n, of n events, is at 900 + 100 n ms.
+    assert [bucket.events for bucket in density] == [1 + 2 + 3, 4 + 5, 6 + 7, 8 + 9 + 10]
     assert sum(bucket.events for bucket in density) == clock.events
     assert density[0].begin_ms == 1_000
     assert [clock.position_at(bucket.begin_ms - 1) for bucket in density] == [

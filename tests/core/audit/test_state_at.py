@@ -15,20 +15,20 @@ from core.domain.events import Cause, PoolRetired, Recorded
 from core.domain.evolution import Ledger
 from core.errors import BadInput
 from tests.support.archived_cluster import (
-    Add,
+    Action,
     ArchivedCluster,
-    Move,
-    Remove,
+    CniAdd,
+    CniDel,
+    action_lists,
     archived_cluster,
     have_same_content,
-    move_lists,
 )
 
 
-@given(move_lists, move_lists, st.integers(0, 100))
+@given(action_lists, action_lists, st.integers(0, 100))
 @settings(max_examples=15)
 async def test_the_state_as_of_a_position_equals_a_replay_up_to_it(
-    sealed: list[Move], live: list[Move], percent: int
+    sealed: list[Action], live: list[Action], percent: int
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
         async with archived_cluster(Path(directory)) as cluster:
@@ -54,17 +54,18 @@ def _set_clocks(cluster: ArchivedCluster, now_ms: int) -> None:
     cluster.now_ms = lambda: now_ms
 
 
-@pytest.mark.parametrize("seals", [(), (1,), (1, 2, 3)])
+@pytest.mark.parametrize("sealing_hours", [(), (1,), (1, 2, 3)])
 async def test_the_state_as_of_a_time_has_every_event_recorded_until_then(
-    archived_cluster: ArchivedCluster, seals: tuple[int, ...]
+    archived_cluster: ArchivedCluster, sealing_hours: tuple[int, ...]
 ) -> None:
     start = (await archived_cluster.replayed())[-1].recorded_at_ms
+    # web-1 exists from hour 1 to hour 3, web-2 from hour 2, web-3 from hour 3.
     for hour in (1, 2, 3):
         _set_clocks(archived_cluster, start + hour * 3_600_000)
         await archived_cluster.execute(
-            [Add("node-a", f"web-{hour}", 0), Remove("node-a", f"web-{hour - 2}", 0)]
+            [CniAdd("node-a", f"web-{hour}"), CniDel("node-a", f"web-{hour - 2}")]
         )
-        if hour in seals:
+        if hour in sealing_hours:
             await archived_cluster.seal()
     for hour, names in ((0, set()), (1, {"web-1"}), (2, {"web-1", "web-2"})):
         for moment in (start + hour * 3_600_000, start + hour * 3_600_000 + 59_999):
@@ -82,13 +83,14 @@ async def test_the_state_before_the_first_event_is_empty(archived_cluster: Archi
 async def test_a_timestamp_from_the_future_has_no_effect_after_the_next_seal(
     archived_cluster: ArchivedCluster,
 ) -> None:
+    """The seal limits the timestamp to the clock of the sealing process."""
     start = (await archived_cluster.replayed())[-1].recorded_at_ms
     _set_clocks(archived_cluster, start + 10**12)
-    await archived_cluster.execute([Add("node-a", "web-1", 0)])
+    await archived_cluster.execute([CniAdd("node-a", "web-1")])
     _set_clocks(archived_cluster, start + 1_000)
     await archived_cluster.seal()
     _set_clocks(archived_cluster, start + 60_000)
-    await archived_cluster.execute([Add("node-a", "web-2", 0)])
+    await archived_cluster.execute([CniAdd("node-a", "web-2")])
     before_web_2 = await as_of_time(await archived_cluster.view(), start + 59_999)
     assert {name for _, name in before_web_2.endpoints} == {"web-1"}
     with_web_2 = await as_of_time(await archived_cluster.view(), start + 60_000)
@@ -97,9 +99,20 @@ async def test_a_timestamp_from_the_future_has_no_effect_after_the_next_seal(
 
 def test_the_clock_of_the_log_never_goes_back_or_past_the_clock_of_its_reader() -> None:
     def stamped(at_ms: int) -> Recorded:
-        return Recorded(1, 0, "id", at_ms, "w", Cause("test"), PoolRetired("main"))
+        return Recorded(
+            position=1,
+            index_in_segment=0,
+            event_id="id",
+            recorded_at_ms=at_ms,
+            writer="w",
+            cause=Cause("test"),
+            event=PoolRetired("main"),
+        )
 
-    assert advance_clock(100, stamped(150), 200) == 150
-    assert advance_clock(100, stamped(50), 200) == 100
-    assert advance_clock(100, stamped(10**15), 200) == 200
-    assert advance_clock(300, stamped(10**15), 200) == 300
+    def advanced(clock_ms: int, event_ms: int) -> int:
+        return advance_clock(clock_ms, stamped(event_ms), 200)
+
+    assert advanced(100, event_ms=150) == 150
+    assert advanced(100, event_ms=50) == 100
+    assert advanced(100, event_ms=10**15) == 200, "the clock of the reader"
+    assert advanced(300, event_ms=10**15) == 300

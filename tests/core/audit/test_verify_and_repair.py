@@ -1,4 +1,4 @@
-"""Verify detects every key that differs from the log; repair restores exactly those."""
+"""``verify`` detects every key that differs from the log; ``repair`` restores these keys only."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ from core.eventstore.log import Segment
 from core.eventstore.memory import MemoryStore
 from tests.support.archived_cluster import (
     TEST_KEYS,
-    Add,
+    Action,
     ArchivedCluster,
+    CniAdd,
+    CniDel,
     Configure,
-    Move,
-    Remove,
+    action_lists,
     archived_cluster,
-    move_lists,
     orbctl_writer,
 )
 from tests.support.node_harness import pod, pool
@@ -69,7 +69,7 @@ async def _repair(cluster: ArchivedCluster, report: VerificationReport) -> Repai
 
 
 async def _edit(cluster: ArchivedCluster, *writes: Write) -> None:
-    """Write keys directly, as a person does with etcdctl; the log gets no event."""
+    """Write keys directly, as a person does with etcdctl: the log gets no event."""
     assert (await cluster.store.commit([], writes)).succeeded
 
 
@@ -79,6 +79,7 @@ async def _key(cluster: ArchivedCluster, key: bytes) -> KeyValue | None:
 
 
 async def _state(cluster: ArchivedCluster) -> dict[bytes, tuple[bytes, int]]:
+    """State key -> (value, revision)."""
     kinds = ("pool", "reservation", "quarantine", "record", "ip", "endpoint")
     result = await cluster.store.read([Get(*TEST_KEYS.range_of(kind)) for kind in kinds])
     return {
@@ -90,17 +91,19 @@ async def _state(cluster: ArchivedCluster) -> dict[bytes, tuple[bytes, int]]:
 async def prepared_cluster(archived_cluster: ArchivedCluster) -> ArchivedCluster:
     """A cluster with keys of every kind; half of the log is sealed."""
     await archived_cluster.execute(
-        [Add("node-a", "web-0", 0), Add("node-b", "web-1", 0, fixed=True)]
+        [CniAdd("node-a", "web-0"), CniAdd("node-b", "web-1", of_statefulset=True)]
     )
     await archived_cluster.execute(
-        [Configure(QuarantineAddress("10.6.0.9", "another host answered"))]
+        [Configure(QuarantineAddress("10.6.0.9", reason="another host answered"))]
     )
     await archived_cluster.seal()
-    await archived_cluster.execute([Add("node-b", "web-2", 0)])
+    await archived_cluster.execute([CniAdd("node-b", "web-2")])
     await archived_cluster.execute(
         [Configure(ApplyReservation(Reservation("dns", 4, ("10.6.0.8",))))]
     )
-    await archived_cluster.execute([Configure(ApplyRecord(RecordDefined("Node", "", "node-a")))])
+    await archived_cluster.execute(
+        [Configure(ApplyRecord(RecordDefined("Node", namespace="", name="node-a")))]
+    )
     return archived_cluster
 
 
@@ -114,14 +117,14 @@ async def test_a_cluster_without_manual_edits_is_clean(prepared_cluster: Archive
     )
 
 
-@given(st.lists(move_lists, min_size=1, max_size=3))
+@given(st.lists(action_lists, min_size=1, max_size=3))
 @settings(max_examples=15)
 async def test_verify_finds_no_fault_after_any_sequence_of_regular_changes(
-    life: list[list[Move]],
+    parts: list[list[Action]],
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
         async with archived_cluster(Path(directory)) as cluster:
-            for part in life:
+            for part in parts:
                 await cluster.execute(part)
                 await cluster.seal(file_bytes_max=2_000)
                 await cluster.execute(part)
@@ -130,7 +133,13 @@ async def test_verify_finds_no_fault_after_any_sequence_of_regular_changes(
             assert report.files > 0
 
 
-UNLOGGED_CLAIM = Claim("main", "pod/stranger", "shop", "stranger", "no-event")
+UNLOGGED_CLAIM = Claim(
+    pool="main", holder="pod/stranger", namespace="shop", pod="stranger", event="no-event"
+)
+
+
+# Each edit returns the keys that its repair may write: a repaired claim is claimed anew with the
+# other address of its NIC, and the endpoint is written too.
 
 
 async def _delete_claim(cluster: ArchivedCluster) -> set[bytes]:
@@ -149,6 +158,7 @@ async def _replace_claim(cluster: ArchivedCluster) -> set[bytes]:
 
 
 async def _rewrite_claim(cluster: ArchivedCluster) -> set[bytes]:
+    """Write a claim's value again: its revision, which a release names, is then not in the log."""
     endpoint = (await cluster.node.read_ledger()).endpoints["shop", "web-1"]
     keys = [TEST_KEYS.ip_of(address) for address, _ in endpoint.addresses()]
     stored = await _key(cluster, keys[0])
@@ -177,7 +187,9 @@ async def _delete_endpoint(cluster: ArchivedCluster) -> set[bytes]:
 
 async def _add_endpoint(cluster: ArchivedCluster) -> set[bytes]:
     key = TEST_KEYS.endpoint("shop", "stranger")
-    endpoint = Endpoint("shop", "stranger", "u", "n", "pod/u", "Pod", "stranger")
+    endpoint = Endpoint(
+        "shop", "stranger", "u", "n", holder="pod/u", owner_kind="Pod", owner_name="stranger"
+    )
     await _edit(cluster, Put(key, ENDPOINT_CODEC.encode(endpoint)))
     return {key}
 
@@ -200,7 +212,7 @@ async def _add_unreadable_pool(cluster: ArchivedCluster) -> set[bytes]:
 
 async def _change_reservation(cluster: ArchivedCluster) -> set[bytes]:
     key = TEST_KEYS.reservation("dns")
-    await _edit(cluster, Put(key, RESERVATION_CODEC.encode(Reservation("dns", 4, ()))))
+    await _edit(cluster, Put(key, RESERVATION_CODEC.encode(Reservation("dns", 4, ips=()))))
     return {key}
 
 
@@ -228,18 +240,18 @@ async def test_a_manual_edit_is_found_and_only_its_keys_are_repaired(
     prepared_cluster: ArchivedCluster, edit: Callable[[ArchivedCluster], Awaitable[set[bytes]]]
 ) -> None:
     expected = await prepared_cluster.node.read_ledger()
-    touchable = await edit(prepared_cluster)
+    repairable = await edit(prepared_cluster)
     before = await _state(prepared_cluster)
     report = await _verify(prepared_cluster)
     assert not report.is_clean
     assert (report.faults, report.violations) == ((), ())
-    assert {difference.key for difference in report.differences} <= touchable
+    assert {difference.key for difference in report.differences} <= repairable
     assert report.difference_count == len(report.differences) == len(report.plan) == 1
     repaired = await _repair(prepared_cluster, report)
-    assert repaired == ((report.plan[0].text,), (), ())
+    assert repaired == Repaired((report.plan[0].text,), changed_meanwhile=(), impossible=())
     after = await _state(prepared_cluster)
     changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
-    assert changed <= touchable
+    assert changed <= repairable
     assert (await _verify(prepared_cluster)).is_clean
     ledger = await prepared_cluster.node.read_ledger()
     assert ledger.endpoints == expected.endpoints
@@ -267,7 +279,7 @@ async def test_a_repaired_claim_is_written_as_an_event_and_can_be_released(
     await _repair(prepared_cluster, await _verify(prepared_cluster))
     repeated_claim = (await prepared_cluster.replayed())[-1]
     assert repeated_claim.cause == CAUSE
-    assert repeated_claim.event == AddressesClaimed(endpoint, (0,))
+    assert repeated_claim.event == AddressesClaimed(endpoint, new_nics=(0,))
     released = await prepared_cluster.node.delete(pod("web-0", "web-0-0"))
     assert address in released.addresses
     assert (await _verify(prepared_cluster)).is_clean
@@ -321,8 +333,9 @@ async def test_a_release_missing_from_the_log_is_written_by_repair(
     endpoint = (await prepared_cluster.node.read_ledger()).endpoints["shop", "web-0"]
     address = endpoint.nics[0].ipv4.partition("/")[0]
     await _edit(prepared_cluster, Delete(TEST_KEYS.ip_of(address)))
-    await prepared_cluster.execute([Remove("node-a", "web-0", 0)])
+    await prepared_cluster.execute([CniDel("node-a", "web-0")])
     report = await _verify(prepared_cluster)
+    # I4: an event has all addresses of a request, or none. The endpoint went, a claim did not.
     assert [violation.rule for violation in report.violations] == ["I4"]
     assert [difference.name for difference in report.differences] == [address]
     repaired = await _repair(prepared_cluster, report)
@@ -340,14 +353,14 @@ async def test_a_release_missing_from_the_log_is_written_by_repair(
 async def test_a_claim_that_contradicts_the_log_is_reported_and_not_repaired(
     prepared_cluster: ArchivedCluster,
 ) -> None:
-    """web-0 has an address in the log, not in its endpoint; the address's key names another Pod."""
+    """By the log web-0 holds an address; its endpoint lacks it, and the key names another Pod."""
     endpoint = (await prepared_cluster.node.read_ledger()).endpoints["shop", "web-0"]
     node = prepared_cluster.nodes["node-a"]
-    bare = EndpointChanged(endpoint._replace(nics=(Nic("eth0"),)))
+    without_addresses = EndpointChanged(endpoint._replace(nics=(Nic("eth0"),)))
     key = TEST_KEYS.endpoint("shop", "web-0")
-    write = Put(key, ENDPOINT_CODEC.encode(bare.endpoint))
-    draft = EventDraft(node.writer.event_id(), CAUSE, bare)
-    await node.writer.append(Proposal((draft,), (), (write,)))
+    write = Put(key, ENDPOINT_CODEC.encode(without_addresses.endpoint))
+    draft = EventDraft(node.writer.event_id(), CAUSE, without_addresses)
+    await node.writer.append(Proposal((draft,), guards=(), writes=(write,)))
     address = endpoint.nics[0].ipv4.partition("/")[0]
     await _edit(prepared_cluster, Put(TEST_KEYS.ip_of(address), CLAIM_CODEC.encode(UNLOGGED_CLAIM)))
     report = await _verify(prepared_cluster)
@@ -362,14 +375,14 @@ async def test_a_missing_live_segment_is_a_fault_and_state_keys_are_not_compared
     prepared_cluster: ArchivedCluster,
 ) -> None:
     newest = (await prepared_cluster.replayed())[-1]
-    seqs = [
+    segment_numbers = [
         segment.seq
         async for segment in _segments(prepared_cluster)
         if segment.writer == newest.writer
     ]
-    await _edit(prepared_cluster, Delete(TEST_KEYS.log(newest.writer, max(seqs))))
+    await _edit(prepared_cluster, Delete(TEST_KEYS.log(newest.writer, max(segment_numbers))))
     report = await _verify(prepared_cluster)
-    assert not report.folded
+    assert not report.folded, "without the whole log there is nothing to compare with"
     assert not report.is_clean
     assert [fault.subject for fault in report.faults] == [newest.writer]
     assert report.differences == ()
@@ -403,14 +416,17 @@ async def test_a_report_lists_findings_up_to_its_limit_and_counts_all(
 
 
 class _CompactingStore(MemoryStore):
-    """A store that changes a key and compacts before a read of the state keys."""
+    """A store that compacts before each of the next ``compactions`` reads of the state keys.
+
+    A read at a revision before the compaction fails.
+    """
 
     compactions = 0
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
         if revision and self.compactions and gets[0].start == TEST_KEYS.range_of("pool")[0]:
             self.compactions -= 1
-            await self.commit([], [Put(b"/other", b"")])
+            await self.commit([], [Put(b"/other", b"")])  # so that the compacted revision is new
             await self.compact(self._revision)
         return await super().read(gets, revision=revision)
 
@@ -421,7 +437,7 @@ async def test_verify_reads_again_after_a_compaction_and_is_clean(
 ) -> None:
     store = _CompactingStore()
     async with archived_cluster(tmp_path, store) as cluster:
-        await cluster.execute([Add("node-a", "web-0", 0)])
+        await cluster.execute([CniAdd("node-a", "web-0")])
         store.compactions = compactions
         report = await _verify(cluster)
         assert store.compactions == 0
@@ -435,8 +451,10 @@ async def test_verify_is_clean_at_any_time_during_changes(
     async def work(node: str) -> None:
         for generation in range(15):
             names = [f"web-{node[-1]}{number}" for number in range(3)]
-            await archived_cluster.execute([Add(node, name, generation) for name in names])
-            await archived_cluster.execute([Remove(node, names[0], generation)])
+            await archived_cluster.execute(
+                [CniAdd(node, name, generation=generation) for name in names]
+            )
+            await archived_cluster.execute([CniDel(node, names[0], generation=generation)])
 
     async def verify_and_seal() -> list[VerificationReport]:
         reports = []
@@ -460,7 +478,9 @@ async def test_verify_fails_with_compacted_after_too_many_compactions(tmp_path: 
             await _verify(cluster)
 
 
-async def test_a_cursor_that_cannot_be_read_is_a_fault(prepared_cluster: ArchivedCluster) -> None:
+async def test_a_cursor_of_the_archive_that_cannot_be_decoded_is_a_fault(
+    prepared_cluster: ArchivedCluster,
+) -> None:
     await _edit(prepared_cluster, Put(TEST_KEYS.meta("archive"), b"junk"))
     report = await _verify(prepared_cluster)
     assert not report.folded
@@ -477,6 +497,7 @@ async def _segments(cluster: ArchivedCluster) -> AsyncIterator[Segment]:
 async def test_an_index_without_one_of_its_entries_is_a_fault_and_is_rebuilt(
     prepared_cluster: ArchivedCluster,
 ) -> None:
+    """Repair marks the index as incomplete; the next command for a pool rebuilds it."""
     index = Index(TEST_KEYS, "pools", 4)
     entries = (await prepared_cluster.store.read([Get(*index.all())])).ranges[0].kvs
     await _edit(prepared_cluster, Delete(entries[0].key))

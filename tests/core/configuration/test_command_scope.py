@@ -1,4 +1,8 @@
-"""A command that reads only what it affects is decided as if it had read all objects."""
+"""A command is decided on its scope, the objects that it can affect, as on all objects.
+
+Indexes in etcd find the scope: entries of pools and subnets by address blocks. Versions without
+indexes did not write them; an index is complete if its guard key says so.
+"""
 
 from __future__ import annotations
 
@@ -86,6 +90,7 @@ ALL_COMMANDS: st.SearchStrategy[Command] = st.one_of(
 
 
 def decided(configuration: Configuration, command: Command) -> tuple[Event, ...] | str:
+    """The events of the command, or the text of its refusal."""
     try:
         return decide(configuration, command, {})
     except Refused as error:
@@ -106,8 +111,8 @@ async def apply_as_an_older_version(node: NodeHarness, command: Command) -> None
         return
     for event in events:
         effect = effect_of(event, configuration, node.keys)
-        topic = node.keys.guard(effect.topic, effect.family)
-        writes: list[Write] = [effect.write, Put(topic, b"")]
+        guard_key = node.keys.guard(effect.topic, effect.family)
+        writes: list[Write] = [effect.write, Put(guard_key, b"")]
         await node.store.commit([], writes)
 
 
@@ -134,8 +139,8 @@ def test_any_command_is_decided_on_its_scope_as_on_all_objects(
 ) -> None:
     async def run() -> None:
         async with NodeHarness(MemoryStore()) as node:
-            for command, chance in commands:
-                if chance == 0:
+            for command, number in commands:
+                if number == 0:  # one of ten commands
                     await apply_as_an_older_version(node, command)
                     continue
                 scope = await ScopeReader(node.store, node.keys).read(command)
@@ -176,7 +181,7 @@ def test_plans_and_address_lookups_on_a_scope_equal_those_on_all_objects(
                 for configuration in (of_application, complete)
             ]
             around = await scopes.read_around(Address(4, (10 << 24) + (7 << 16) + host))
-            owners = [
+            pools_with_the_address = [
                 sorted(
                     name
                     for name, pool in configuration.pools.items()
@@ -185,12 +190,12 @@ def test_plans_and_address_lookups_on_a_scope_equal_those_on_all_objects(
                 for configuration in (around, complete)
             ]
             assert plans[0] == plans[1]
-            assert owners[0] == owners[1]
+            assert pools_with_the_address[0] == pools_with_the_address[1]
 
     asyncio.run(run())
 
 
-class _Counting(MemoryStore):
+class _KeyCountingStore(MemoryStore):
     """A store that counts the keys that reads return."""
 
     key_count = 0
@@ -204,12 +209,12 @@ class _Counting(MemoryStore):
 async def test_the_number_of_keys_that_a_command_reads_does_not_depend_on_the_number_of_pools() -> (
     None
 ):
-    store = _Counting()
+    store = _KeyCountingStore()
     async with NodeHarness(store) as node:
         key_counts = []
         for count in (10, 300):
             for number in range(count):
-                subnet = f"10.{number % 4}.0.0/16"
+                subnet = f"10.{number % 4}.0.0/16"  # the pools are spread over four subnets
                 first = f"10.{number % 4}.{number // 4}.{count % 200}"
                 await node.configurator.apply(
                     ApplyPool(pool(f"p-{count}-{number}", first, subnet=subnet)), TEST_CAUSE
@@ -223,7 +228,7 @@ async def test_the_number_of_keys_that_a_command_reads_does_not_depend_on_the_nu
         await assert_index_is_correct(node)
 
 
-async def test_a_pool_with_too_many_blocks_for_the_index_is_not_overlapped() -> None:
+async def test_no_pool_can_overlap_a_pool_with_too_many_blocks_for_the_index() -> None:
     async with NodeHarness(MemoryStore()) as node:
         apart = [f"10.6.0.{2 * number}" for number in range(2 * BLOCKS_MAX)]
         await node.apply(pool("scattered", *apart))
@@ -238,24 +243,24 @@ async def test_a_pool_with_too_many_blocks_for_the_index_is_not_overlapped() -> 
         await check_everything(node)
 
 
-async def test_a_dry_run_writes_nothing_also_when_the_index_is_not_complete() -> None:
+async def test_a_dry_run_writes_nothing_even_if_the_index_is_not_complete() -> None:
     async with NodeHarness(MemoryStore()) as node:
         await apply_as_an_older_version(node, ApplyPool(pool("old", "10.6.0.1-10.6.0.9")))
-        before = await _all_of(node.store, node)
+        before = await _all_keys(node.store, node)
 
         with pytest.raises(Refused):
             await node.configurator.dry_run(ApplyPool(pool("new", "10.6.0.5")))
 
-        assert await _all_of(node.store, node) == before
+        assert await _all_keys(node.store, node) == before
 
 
-@pytest.mark.parametrize("spoilt", [b"\xff\xfe", b"garbage", b"x y", b""])
-async def test_a_malformed_index_entry_stops_no_command(spoilt: bytes) -> None:
+@pytest.mark.parametrize("malformed", [b"\xff\xfe", b"garbage", b"x y", b""])
+async def test_a_malformed_index_entry_stops_no_command(malformed: bytes) -> None:
     async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("old", "10.6.0.1-10.6.0.9"))
         index = Index(node.keys, "pools", 4)
-        (owner, *_) = index.owners(AddressSet.from_values(((10 << 24) + (6 << 16) + 1,), 4))
-        await node.store.commit([], [Put(owner.start + spoilt, b"")])
+        (entries, *_) = index.owners(AddressSet.from_values(((10 << 24) + (6 << 16) + 1,), 4))
+        await node.store.commit([], [Put(entries.start + malformed, b"")])
 
         await node.apply(pool("new", "10.6.0.10"))
 
@@ -263,7 +268,7 @@ async def test_a_malformed_index_entry_stops_no_command(spoilt: bytes) -> None:
             await node.apply(pool("newer", "10.6.0.9-10.6.0.10"))
 
 
-async def _all_of(store: KeyValueStore, node: NodeHarness) -> tuple[KeyValue, ...]:
+async def _all_keys(store: KeyValueStore, node: NodeHarness) -> tuple[KeyValue, ...]:
     return (await store.read([Get(*node.keys.range_of())])).ranges[0].kvs
 
 

@@ -1,4 +1,8 @@
-"""Of overlapping subnets created concurrently, exactly one succeeds."""
+"""Concurrent commands for subnets and their pools: exactly one of those that conflict succeeds.
+
+``SUBNET4`` is the SpiderSubnet ``net`` with 10.7.0.10 to 10.7.0.99, ``BLUE_POOL`` a pool of its
+CIDR with 10.7.0.10 to 10.7.0.20.
+"""
 
 from __future__ import annotations
 
@@ -92,12 +96,12 @@ async def test_of_a_hundred_pools_with_the_same_addresses_exactly_one_is_created
     assert len((await check_everything(nodes[0])).pools) == 1
 
 
-async def test_of_a_pool_and_a_subnet_without_addresses_of_the_pool_only_one_is_created(
+async def test_of_a_pool_and_a_subnet_that_lacks_addresses_of_the_pool_only_one_is_created(
     nodes: list[NodeHarness],
 ) -> None:
-    small = SUBNET4._replace(ips=("10.7.0.10-10.7.0.12",))
+    too_small = SUBNET4._replace(ips=("10.7.0.10-10.7.0.12",))
 
-    outcomes = await apply_concurrently(nodes, [ApplyPool(BLUE_POOL), ApplySubnet(small)])
+    outcomes = await apply_concurrently(nodes, [ApplyPool(BLUE_POOL), ApplySubnet(too_small)])
 
     assert len(successes(outcomes)) == 1
     await check_everything(nodes[0])
@@ -108,7 +112,7 @@ async def test_a_pool_created_while_its_subnet_is_deleted_has_an_owner_only_if_t
 ) -> None:
     await nodes[0].apply(ApplySubnet(SUBNET4))
 
-    await apply_concurrently(nodes, [ApplyPool(BLUE_POOL), DeleteSubnet("net")])
+    await apply_concurrently(nodes, [ApplyPool(BLUE_POOL), DeleteSubnet("net")])  # both succeed
 
     ledger = await check_everything(nodes[0])
     owner = ledger.pools["blue"].labels.get("ipam.spidernet.io/owner-spider-subnet")

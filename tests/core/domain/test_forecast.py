@@ -25,7 +25,7 @@ from core.domain.forecast import (
     without_peaks,
 )
 
-HISTORIES: Final = 500
+HISTORY_COUNT: Final = 500
 DAY_S: Final = 86_400.0
 
 
@@ -84,9 +84,10 @@ def with_a_peak(growth: SimulatedGrowth, random_: random.Random) -> list[int]:
 def test_the_interval_contains_the_actual_time_in_75_to_85_percent_of_histories(
     history: Callable[[SimulatedGrowth, random.Random], list[int]],
 ) -> None:
+    """A forecast gives an 80 % interval."""
     random_ = random.Random(14)
     hits = forecasts = 0
-    for _ in range(HISTORIES):
+    for _ in range(HISTORY_COUNT):
         growth = SimulatedGrowth(random_)
         free = round(growth.drift * random_.uniform(7, 60))
         prediction = forecast_exhaustion(history(growth, random_), free)
@@ -95,12 +96,12 @@ def test_the_interval_contains_the_actual_time_in_75_to_85_percent_of_histories(
             forecasts += 1
             hits += prediction.earliest_s <= actual_s <= prediction.latest_s
 
-    assert forecasts > HISTORIES / 2
+    assert forecasts > HISTORY_COUNT / 2
     assert 0.75 <= hits / forecasts <= 0.85
 
 
 def test_the_forecast_of_steady_growth_is_exact_to_an_hour() -> None:
-    prediction = forecast_exhaustion([1] * HOURS_MAX, 480)
+    prediction = forecast_exhaustion([1] * HOURS_MAX, left=480)
 
     assert isinstance(prediction, Forecast)
     assert prediction.expected_s == pytest.approx(20 * DAY_S)
@@ -109,8 +110,8 @@ def test_the_forecast_of_steady_growth_is_exact_to_an_hour() -> None:
 
 
 def test_without_free_addresses_the_forecast_is_now() -> None:
-    assert forecast_exhaustion([], 0) == FULL_NOW
-    assert forecast_exhaustion([1] * HOURS_MAX, -3) == FULL_NOW
+    assert forecast_exhaustion([], left=0) == FULL_NOW
+    assert forecast_exhaustion([1] * HOURS_MAX, left=-3) == FULL_NOW
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_without_free_addresses_the_forecast_is_now() -> None:
     ids=["less than a day", "no growth", "shrinking", "one deployment"],
 )
 def test_a_history_without_a_trend_has_no_forecast(hours: list[int], reason: str) -> None:
-    prediction = forecast_exhaustion(hours, 100)
+    prediction = forecast_exhaustion(hours, left=100)
 
     assert isinstance(prediction, NoTrend)
     assert reason in prediction.reason
@@ -140,7 +141,7 @@ def test_a_forecast_never_ends_after_the_limit() -> None:
 
 
 def test_growth_that_would_take_decades_has_no_forecast() -> None:
-    prediction = forecast_exhaustion([1] * HOURS_MAX, 2**63 - 1)
+    prediction = forecast_exhaustion([1] * HOURS_MAX, left=2**63 - 1)
 
     assert isinstance(prediction, NoTrend)
     assert "five years" in prediction.reason
@@ -149,17 +150,17 @@ def test_growth_that_would_take_decades_has_no_forecast() -> None:
 def test_a_leak_that_began_today_counts_more_than_four_quiet_weeks() -> None:
     quiet = [1, -1] * (HOURS_MAX // 2)
 
-    prediction = forecast_exhaustion(quiet[:-12] + [50] * 12, 1000)
+    prediction = forecast_exhaustion(quiet[:-12] + [50] * 12, left=1000)
 
     assert isinstance(prediction, Forecast)
-    assert prediction.days == 1
+    assert prediction.days == 1, "the forecast uses the last day only"
     assert prediction.earliest_s < 2 * DAY_S
 
 
 def test_only_the_last_week_counts_after_a_week_of_faster_growth() -> None:
     slow, fast = [2] * (3 * HOURS_PER_WEEK), [10] * HOURS_PER_WEEK
 
-    prediction = forecast_exhaustion(slow + fast, 2400)
+    prediction = forecast_exhaustion(slow + fast, left=2400)
 
     assert isinstance(prediction, Forecast)
     assert (prediction.days, prediction.per_day) == (7, 240)
@@ -168,7 +169,7 @@ def test_only_the_last_week_counts_after_a_week_of_faster_growth() -> None:
 def test_a_daily_cycle_is_not_a_trend() -> None:
     day = [10] * 8 + [0] * 8 + [-10] * 8
 
-    prediction = forecast_exhaustion((day * 28)[: HOURS_MAX - 12], 100)
+    prediction = forecast_exhaustion((day * 28)[: HOURS_MAX - 12], left=100)
 
     assert isinstance(prediction, NoTrend)
 
@@ -189,19 +190,21 @@ def test_the_expected_time_lies_in_its_interval(hours: list[int], free: int) -> 
 
 
 @pytest.mark.parametrize(
-    ("freedom", "quantile"), [(6, 1.4398), (13, 1.3502), (27, 1.3137), (1000, 1.2824)]
+    ("degrees_of_freedom", "quantile"), [(6, 1.4398), (13, 1.3502), (27, 1.3137), (1000, 1.2824)]
 )
-def test_quantiles_are_those_of_students_t_distribution(freedom: int, quantile: float) -> None:
-    assert student_quantile(0.9, freedom) == pytest.approx(quantile, abs=2e-4)
+def test_quantiles_are_those_of_students_t_distribution(
+    degrees_of_freedom: int, quantile: float
+) -> None:
+    assert student_quantile(0.9, degrees_of_freedom) == pytest.approx(quantile, abs=2e-4)
 
 
 def test_a_forecast_has_the_nearest_horizon_that_contains_its_expected_time() -> None:
-    def step(expected_s: float) -> str:
-        horizon = horizon_of(Forecast(0.0, expected_s, math.inf, 1.0, 7))
+    def horizon_name(expected_s: float) -> str:
+        horizon = horizon_of(Forecast(0.0, expected_s, math.inf, per_day=1.0, days=7))
         assert horizon is not None
         return horizon.short
 
     days = [0.0, 0.5, 1.0, 2.9, 3.0, 8.0, 31.0, 400.0]
     expected = ["full", "<1d", "<3d", "<3d", "<7d", "<30d", "<90d", ">90d"]
-    assert [step(day * DAY_S) for day in days] == expected
+    assert [horizon_name(day * DAY_S) for day in days] == expected
     assert horizon_of(NoTrend("no growth")) is None

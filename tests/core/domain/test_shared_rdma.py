@@ -7,9 +7,25 @@ import pytest
 from core.domain.shared_rdma import HostRdmaDevice, RdmaSelectors, SharedRdmaRule, chosen_devices
 
 DEVICES = (
-    HostRdmaDevice("mlx5_0", "15b3", "1017", "mlx5_core", ("ens1f0",), "ether"),
-    HostRdmaDevice("mlx5_1", "15b3", "101d", "mlx5_core", ("ib0",), "infiniband"),
-    HostRdmaDevice("irdma0", "8086", "1592", "irdma", ("ens2f0",), "ether"),
+    HostRdmaDevice(
+        "mlx5_0",
+        vendor="15b3",
+        device="1017",
+        driver="mlx5_core",
+        links=("ens1f0",),
+        link_type="ether",
+    ),
+    HostRdmaDevice(
+        "mlx5_1",
+        vendor="15b3",
+        device="101d",
+        driver="mlx5_core",
+        links=("ib0",),
+        link_type="infiniband",
+    ),
+    HostRdmaDevice(
+        "irdma0", vendor="8086", device="1592", driver="irdma", links=("ens2f0",), link_type="ether"
+    ),
     HostRdmaDevice("rxe0", links=("eth1",), link_type="ether"),
 )
 
@@ -28,6 +44,6 @@ DEVICES = (
 def test_a_device_must_match_every_selector_by_any_of_its_values(
     selectors: RdmaSelectors, names: str
 ) -> None:
-    rule = SharedRdmaRule("spidernet.io/gpu1", 100, selectors)
+    rule = SharedRdmaRule("spidernet.io/gpu1", slots=100, selectors=selectors)
 
     assert " ".join(device.name for device in chosen_devices(rule, DEVICES)) == names

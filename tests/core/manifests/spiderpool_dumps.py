@@ -12,13 +12,13 @@ API = "spiderpool.spidernet.io/v2beta1"
 RawObject = dict[str, Any]
 
 
-def pool(
-    name: str, subnet: str, *ips: str, records: dict[str, str] | None = None, **spec: Any
+def spider_ip_pool(
+    name: str, subnet: str, *ips: str, allocations: dict[str, str] | None = None, **spec: Any
 ) -> RawObject:
-    """A SpiderIPPool. ``records``: its allocations, by address, as "namespace/name UID"."""
+    """A SpiderIPPool. ``allocations``: address -> "namespace/name UID"."""
     values = {
         address: dict(zip(("pod", "podUid"), text.split(), strict=True))
-        for address, text in (records or {}).items()
+        for address, text in (allocations or {}).items()
     }
     status = {"allocatedIPs": json.dumps(values)} if values else {}
     return {
@@ -30,11 +30,13 @@ def pool(
     }
 
 
-def endpoint(
-    name: str, uid: str, *nics: RawObject, owner: str = "Deployment", keeps: bool = False
+def spider_endpoint(
+    name: str, uid: str, *nics: RawObject, owner: str = "Deployment", outlives_pod: bool = False
 ) -> RawObject:
-    """A SpiderEndpoint of the namespace shop. ``keeps``: whether it outlives its Pod."""
-    references = [] if keeps else [{"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid}]
+    """A SpiderEndpoint of the namespace shop. ``outlives_pod``: it has no Pod as its owner."""
+    references = (
+        [] if outlives_pod else [{"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid}]
+    )
     return {
         "apiVersion": API,
         "kind": "SpiderEndpoint",
@@ -47,12 +49,12 @@ def endpoint(
     }
 
 
-def nic(ipv4: str, pool: str, interface: str = "eth0", **fields: Any) -> RawObject:
+def spider_nic(ipv4: str, pool: str, interface: str = "eth0", **fields: Any) -> RawObject:
     """An entry of ``status.current.ips``."""
     return {"interface": interface, "ipv4": ipv4, "ipv4Pool": pool, "vlan": 0, **fields}
 
 
-def reservation(name: str, *ips: str) -> RawObject:
+def spider_reserved_ip(name: str, *ips: str) -> RawObject:
     """A SpiderReservedIP."""
     return {
         "apiVersion": API,
@@ -67,6 +69,6 @@ def listing(*objects: RawObject) -> str:
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
 
 
-def cluster(*objects: RawObject) -> ForeignCluster:
-    """Read the objects as a cluster."""
+def spiderpool_cluster(*objects: RawObject) -> ForeignCluster:
+    """The cluster as a takeover reads it from these objects."""
     return read_spiderpool(values_in([listing(*objects)])).cluster

@@ -204,7 +204,7 @@ def test_a_service_becomes_a_record_with_the_fields_of_its_cluster_ip() -> None:
         "shop",
         "web",
         {"app": "web"},
-        service=Service(("10.96.0.10",), ports, 10_800, local=True),
+        service=Service(("10.96.0.10",), ports, affinity_s=10_800, local=True),
     )
 
 
@@ -256,7 +256,7 @@ def test_namespaces_and_nodes_are_in_no_namespace_and_have_no_owner(kind: str) -
         spec: {{podCIDR: 10.0.0.0/24}}
     """
 
-    assert record_of(text) == RecordDefined(kind, "", "a", {"rack": "r1"})
+    assert record_of(text) == RecordDefined(kind, namespace="", name="a", labels={"rack": "r1"})
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,10 @@ def test_namespaces_and_nodes_are_in_no_namespace_and_have_no_owner(kind: str) -
         (POOL_YAML, DeletePool("blue")),
         (RESERVATION_YAML, DeleteReservation("kept")),
         ("{apiVersion: v1, kind: Pod, metadata: {name: p}}", DeleteRecord("Pod", "default", "p")),
-        ("{apiVersion: v1, kind: Node, metadata: {name: n}}", DeleteRecord("Node", "", "n")),
+        (
+            "{apiVersion: v1, kind: Node, metadata: {name: n}}",
+            DeleteRecord("Node", namespace="", name="n"),
+        ),
     ],
 )
 def test_a_deletion_needs_only_kind_namespace_and_name(text: str, command: Command) -> None:

@@ -108,7 +108,7 @@ def test_a_pool_has_the_routes_of_the_configuration() -> None:
 
     (foreign,) = read([node("node-a", configuration=configuration)]).pools
 
-    assert foreign.pool.routes == (Route("10.0.0.0/8", "10.6.0.2"), Route("0.0.0.0/0", ""))
+    assert foreign.pool.routes == (Route("10.0.0.0/8", "10.6.0.2"), Route("0.0.0.0/0", gw=""))
 
 
 def test_parts_of_a_subnet_on_several_nodes_are_one_pool() -> None:

@@ -77,7 +77,9 @@ def test_a_written_record_reads_back_as_the_same_record(
     labels: dict[str, str], annotations: dict[str, str], owner: tuple[str, str, str]
 ) -> None:
     pod = RecordDefined("Pod", "shop", "web-0", labels, annotations, *owner)
-    node = RecordDefined("Node", "", "node-1", labels, annotations)
+    node = RecordDefined(
+        "Node", namespace="", name="node-1", labels=labels, annotations=annotations
+    )
 
     assert record_of(dump_yaml([to_manifest(pod)])) == pod
     assert record_of(dump_yaml([to_manifest(node)])) == node
@@ -85,7 +87,7 @@ def test_a_written_record_reads_back_as_the_same_record(
 
 def test_written_services_and_slices_read_back_as_the_same_records() -> None:
     ports = ServicePort(80, "TCP", "http"), ServicePort(53, "UDP")
-    service = Service(("10.96.0.10", "fd00:96::10"), ports, 600, local=True)
+    service = Service(("10.96.0.10", "fd00:96::10"), ports, affinity_s=600, local=True)
     ending = SliceEndpoint(("10.6.0.2",), ready=False, serving=True, terminating=True)
     endpoints = SliceEndpoint(("10.6.0.1",), node="node-1"), ending
     owner = {"kubernetes.io/service-name": "web"}

@@ -10,17 +10,21 @@ from core.errors import BadInput
 from core.manifests.spiderpool import read_spiderpool, values_in
 from tests.core.manifests.spiderpool_dumps import (
     RawObject,
-    cluster,
-    endpoint,
     listing,
-    nic,
-    pool,
-    reservation,
+    spider_endpoint,
+    spider_ip_pool,
+    spider_nic,
+    spider_reserved_ip,
+    spiderpool_cluster,
 )
 
 
 def test_a_pool_is_read_with_its_allocation_records() -> None:
-    dump = cluster(pool("p", "10.6.0.0/16", "10.6.0.1-10.6.0.9", records={"10.6.0.1": "shop/a u"}))
+    dump = spiderpool_cluster(
+        spider_ip_pool(
+            "p", "10.6.0.0/16", "10.6.0.1-10.6.0.9", allocations={"10.6.0.1": "shop/a u"}
+        )
+    )
 
     assert [record.key for record in dump.pools[0].records] == [("shop", "a")]
     assert dump.pools[0].records[0].uid == "u"
@@ -28,21 +32,27 @@ def test_a_pool_is_read_with_its_allocation_records() -> None:
 
 
 def test_a_pool_with_a_deletion_timestamp_is_marked_as_deleting() -> None:
-    deleted_pool = pool("p", "10.6.0.0/16")
+    deleted_pool = spider_ip_pool("p", "10.6.0.0/16")
     deleted_pool["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
 
-    assert cluster(deleted_pool).pools[0].deleting
+    assert spiderpool_cluster(deleted_pool).pools[0].deleting
 
 
 def test_yaml_and_json_read_as_the_same_cluster() -> None:
-    objects = [pool("p", "10.6.0.0/16"), endpoint("a", "u", nic("10.6.0.1/16", "p"))]
+    objects = [
+        spider_ip_pool("p", "10.6.0.0/16"),
+        spider_endpoint("a", "u", spider_nic("10.6.0.1/16", "p")),
+    ]
     text = yaml.safe_dump_all(objects)
 
-    assert read_spiderpool(values_in([text])).cluster == cluster(*objects)
+    assert read_spiderpool(values_in([text])).cluster == spiderpool_cluster(*objects)
 
 
 def test_several_files_are_one_cluster() -> None:
-    texts = [listing(pool("p", "10.6.0.0/16")), listing(reservation("r", "10.6.0.7"))]
+    texts = [
+        listing(spider_ip_pool("p", "10.6.0.0/16")),
+        listing(spider_reserved_ip("r", "10.6.0.7")),
+    ]
     dump = read_spiderpool(values_in(texts)).cluster
 
     assert (len(dump.pools), len(dump.reservations)) == (1, 1)
@@ -61,9 +71,11 @@ def test_several_files_are_one_cluster() -> None:
 def test_an_endpoint_that_outlives_its_pod_is_held_by_name(
     owner: str, keeps: bool, holder: str
 ) -> None:
-    sample = endpoint("web-0", "u", nic("10.6.0.1/16", "p"), owner=owner, keeps=keeps)
+    sample = spider_endpoint(
+        "web-0", "u", spider_nic("10.6.0.1/16", "p"), owner=owner, outlives_pod=keeps
+    )
 
-    assert cluster(sample).endpoints[0].holder == holder
+    assert spiderpool_cluster(sample).endpoints[0].holder == holder
 
 
 def test_kinds_without_addresses_are_skipped_and_counted() -> None:
@@ -79,13 +91,13 @@ def test_kinds_without_addresses_are_skipped_and_counted() -> None:
 
 
 def pool_with_invalid_address() -> RawObject:
-    dump = pool("p", "10.6.0.0/16")
+    dump = spider_ip_pool("p", "10.6.0.0/16")
     dump["status"]["allocatedIPs"] = '{"10.6.0.300": {"pod": "shop/a"}}'
     return dump
 
 
 def pool_with_invalid_json() -> RawObject:
-    dump = pool("p", "10.6.0.0/16")
+    dump = spider_ip_pool("p", "10.6.0.0/16")
     dump["status"]["allocatedIPs"] = "{"
     return dump
 
@@ -95,13 +107,13 @@ def pool_with_invalid_json() -> RawObject:
     [
         (pool_with_invalid_address(), "allocatedIPs: '10.6.0.300'"),
         (pool_with_invalid_json(), "allocatedIPs"),
-        (endpoint("a", "u", nic("10.6.0.1", "p")), "SpiderEndpoint shop/a"),
+        (spider_endpoint("a", "u", spider_nic("10.6.0.1", "p")), "SpiderEndpoint shop/a"),
         ({"kind": "SpiderEndpoint", "metadata": {"name": "a"}}, "status"),
     ],
 )
 def test_the_error_names_the_unreadable_field(unreadable: RawObject, words: str) -> None:
     with pytest.raises(BadInput, match=words):
-        read_spiderpool(values_in([listing(pool("ok", "10.7.0.0/16"), unreadable)]))
+        read_spiderpool(values_in([listing(spider_ip_pool("ok", "10.7.0.0/16"), unreadable)]))
 
 
 def test_text_that_is_not_json_is_refused() -> None:

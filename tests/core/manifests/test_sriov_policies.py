@@ -48,15 +48,15 @@ def test_every_field_of_a_policy_is_read_and_other_kinds_are_skipped() -> None:
         NodePolicy(
             "roce-gpu1",
             "gpu1sriov",
-            12,
-            NicSelector(
-                (NicName("enp11s0f0np0", VfRange(0, 5)),), "15b3", "1017", ("0000:86:00.0",)
+            vfs=12,
+            nics=NicSelector(
+                (NicName("enp11s0f0np0", VfRange(0, last=5)),), "15b3", "1017", ("0000:86:00.0",)
             ),
-            {"kubernetes.io/os": "linux"},
-            99,
-            4_200,
-            "eth",
-            "netdevice",
+            nodes={"kubernetes.io/os": "linux"},
+            priority=99,
+            mtu=4_200,
+            link_type="eth",
+            device_type="netdevice",
             is_rdma=True,
         )
     ]
@@ -81,7 +81,7 @@ def test_missing_fields_have_the_defaults_of_the_operator() -> None:
     (policy,) = node_policies(policy_with("linkType", "ib"))
 
     assert policy == NodePolicy(
-        "p", "r", 4, NicSelector((NicName("ens1f0"),)), link_type=INFINIBAND
+        "p", "r", vfs=4, nics=NicSelector((NicName("ens1f0"),)), link_type=INFINIBAND
     )
 
 

@@ -1,4 +1,8 @@
-"""Idle connections and slow or malformed requests do not disturb other callers."""
+"""Idle connections and slow or malformed requests do not disturb the other callers of an agent.
+
+An agent serves HTTP on its health port and on a Unix socket, and length-prefixed frames from the
+CNI executables on a second Unix socket (``framed_socket_path``).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ from core.eventstore.memory import MemoryStore
 from core.process import bodies, connections
 from core.process.bodies import BodyRefused, decompressed
 from core.process.connections import raise_open_files_limit
-from core.process.tcp_port import TcpPort
+from core.process.tcp_port import HEALTH_CONNECTIONS_MAX, TcpPort
 from nodeagent.servers import framed_socket
 from nodeagent.servers.http_bodies import BODY_BYTES_MAX
 from nodeagent.settings.agent_settings import Settings
@@ -42,6 +46,7 @@ IDLE_CONNECTIONS = 1_100
 
 @pytest.fixture
 async def agent(settings: Settings) -> AsyncIterator[AgentHarness]:
+    """A running agent with one pool."""
     async with running(settings, MemoryStore()) as agent:
         await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
         yield agent
@@ -80,6 +85,7 @@ async def is_closed(client: socket.socket) -> bool:
 
 @pytest.mark.etcd
 @pytest.mark.usefixtures("many_files")
+# The soft and the hard limit of open files of the agent's process.
 @pytest.mark.parametrize("files_max", [(1_024, 4_096), (1_024, 1_024)])
 async def test_idle_connections_to_the_health_port_stop_no_add_and_no_del(
     tmp_path: Path, short_path: Path, settings: Settings, files_max: tuple[int, int]
@@ -120,7 +126,7 @@ async def test_idle_connections_to_the_health_port_stop_no_add_and_no_del(
     )
     assert (delete.status, delete.body) == (0, b"")
     assert ready.status == 200
-    assert "health port: a connection was refused: 128 are open" in agent.log.read_text()
+    assert f"a connection was refused: {HEALTH_CONNECTIONS_MAX} are open" in agent.log.read_text()
 
 
 async def test_a_port_closes_connections_above_its_limit_and_logs_it_once(
@@ -195,7 +201,7 @@ MALFORMED_REQUESTS = [
 
 @pytest.mark.parametrize("request_bytes", MALFORMED_REQUESTS, ids=range(len(MALFORMED_REQUESTS)))
 @pytest.mark.parametrize("server", ["health", "socket"])
-async def test_a_malformed_request_gets_4xx_and_logs_no_traceback(
+async def test_a_malformed_request_gets_4xx_or_501_and_logs_no_traceback(
     agent: AgentHarness,
     settings: Settings,
     caplog: pytest.LogCaptureFixture,
@@ -203,8 +209,7 @@ async def test_a_malformed_request_gets_4xx_and_logs_no_traceback(
     server: str,
 ) -> None:
     if server == "health":
-        opened = asyncio.open_connection("127.0.0.1", health_port_of(agent))
-        reader, writer = await opened
+        reader, writer = await asyncio.open_connection("127.0.0.1", health_port_of(agent))
     else:
         reader, writer = await asyncio.open_unix_connection(settings.socket_path)
     writer.write(request_bytes)
@@ -280,8 +285,9 @@ async def test_a_body_that_cannot_be_decompressed_gets_4xx(
 async def test_a_webhook_refuses_a_body_that_it_cannot_decompress_within_its_limit(
     caplog: pytest.LogCaptureFixture, encoding: str, data: bytes, status: int
 ) -> None:
+    # The webhook uses these parts only after it has decoded a body.
     unused = cast("Api", None), cast("Projector", None), cast("AdmissionValidator", None)
-    port = TcpPort(Admission(*unused).app(), "webhook port", 8)
+    port = TcpPort(Admission(*unused).app(), "webhook port", connections_max=8)
     await port.open("127.0.0.1", 0, "SPIDERPOOL_WEBHOOK_PORT")
     url = f"http://127.0.0.1:{port.port}{path_of('validate', 'SpiderIPPool')}"
     headers = {"Content-Type": "application/json", "Content-Encoding": encoding}
@@ -308,7 +314,7 @@ async def test_all_framed_requests_together_hold_a_bounded_number_of_bytes(
     served = await reader.read()
     writer.close()
 
-    assert refused.error["code"] == 11
+    assert refused.error["code"] == 11  # CNI: try again later
     assert "running requests together have more than 100000 bytes" in refused.error["msg"]
     assert served[0] == 0
     assert agent.process.parts.framed.bytes_held == 0
@@ -316,21 +322,22 @@ async def test_all_framed_requests_together_hold_a_bounded_number_of_bytes(
 
 
 async def test_the_bytes_of_a_request_are_freed_after_its_reply(agent: AgentHarness) -> None:
-    replies = [await agent.call("VERSION"), await agent.raw(b"nonsense"), await agent.call("ADD")]
-    replies += await asyncio.gather(*(agent.call("VERSION") for _ in range(20)))
+    await agent.call("VERSION")
+    await agent.raw(b"nonsense")
+    await agent.call("ADD")
+    await asyncio.gather(*(agent.call("VERSION") for _ in range(20)))
 
-    assert len(replies) == 23
     assert agent.process.parts.framed.bytes_held == 0
     assert not agent.process.parts.framed.connections
 
 
-def test_the_soft_limit_of_open_files_is_raised_to_the_hard_one() -> None:
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+def test_the_soft_limit_of_open_files_is_raised_to_the_hard_limit() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     pid = os.fork()
     if not pid:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(64, limits[1]), limits[1]))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(64, hard), hard))
         raised = raise_open_files_limit()
         now = resource.getrlimit(resource.RLIMIT_NOFILE)
-        os._exit(0 if now == (limits[1], limits[1]) and raised == limits[1] else 1)
+        os._exit(0 if now == (hard, hard) and raised == hard else 1)
 
     assert os.waitpid(pid, 0)[1] == 0

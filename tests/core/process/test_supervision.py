@@ -1,4 +1,4 @@
-"""A supervised task that ends is restarted, or its process ends."""
+"""A supervised task that ends is restarted; after too many restarts, its process ends."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ async def supervisor(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Superviso
 
 
 class Task:
-    """A task whose first runs end as in ``ends``, by raising the exception or, for None, returning.
+    """A task whose first starts end as in ``ends``: they raise the exception, or return for None.
 
-    A later run lasts until it is cancelled.
+    A later start lasts until it is cancelled.
     """
 
     def __init__(self, *ends: BaseException | None) -> None:
@@ -92,16 +92,18 @@ async def test_a_task_that_waits_for_its_restart_is_reported_with_its_exception(
     assert "task failing ended: RuntimeError: a bug" in str(dict(supervisor.health())["failing"])
 
 
-async def test_the_pause_before_a_restart_doubles_up_to_its_limit() -> None:
+async def test_the_pause_before_a_restart_doubles_up_to_its_limit_until_a_task_runs_steadily() -> (
+    None
+):
     task = supervision._SupervisedTask(TaskSpec("one", Task().run), 0.0)
 
     pauses = []
-    for _ in range(12):
+    for _ in range(12):  # the task ends at once each time
         task.begin(0.0)
         task.note_end(None, 0.0)
         pauses.append(task.pause_s)
     task.begin(0.0)
-    task.note_end(None, supervision.STEADY_S)
+    task.note_end(None, supervision.STEADY_S)  # ran so long that the next pause is short again
 
     assert pauses[:3] == [0.1, 0.2, 0.4]
     assert pauses[-1] == supervision.BACKOFF_S_MAX
@@ -162,14 +164,18 @@ async def test_closing_cancels_every_task_and_restarts_none(supervisor: Supervis
     assert supervisor.health() == []
 
 
-async def test_a_second_task_of_the_same_name_is_refused(supervisor: Supervisor) -> None:
+async def test_a_second_task_with_the_name_of_a_running_task_is_refused(
+    supervisor: Supervisor,
+) -> None:
     supervisor.start(TaskSpec("one", Task().run))
 
     with pytest.raises(ValueError, match="supervised already"):
         supervisor.start(TaskSpec("one", Task().run))
 
 
-async def test_a_background_task_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_background_tasks_are_logged_if_they_fail_and_cancelled_on_close(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     tasks, running = BackgroundTasks("errand"), Task()
 
     tasks.start(Task(RuntimeError("a bug")).run())

@@ -1,4 +1,7 @@
-"""CA certificates without the key usage extension, under the strict checks of Python 3.13."""
+"""TLS clients accept CA certificates without the key usage extension.
+
+Python 3.13 refuses them by default (``VERIFY_X509_STRICT``).
+"""
 
 from __future__ import annotations
 
@@ -20,17 +23,24 @@ from tests.support.authorities import PlainAuthority
 from tests.workflows.jobs.provider.fake_provider import FakeProvider
 from workflows.jobs.provider.client import ProviderClient, ProviderReleaseRequest
 
-RELEASE = ProviderReleaseRequest("web", "shop", "node-a", "10.6.0.0/16", "10.6.0.9")
+RELEASE = ProviderReleaseRequest(
+    pod_name="web",
+    pod_namespace="shop",
+    node_name="node-a",
+    subnet="10.6.0.0/16",
+    ip_address="10.6.0.9",
+)
 
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> PlainAuthority:
+    """A CA without the key usage extension."""
     return PlainAuthority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(autouse=True)
 def strict(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ssl.SSLContext]:
-    """Enable strict verification in every version of Python."""
+    """Make contexts with strict verification the default, also before Python 3.13."""
     original = ssl.create_default_context
 
     def default_context(*arguments: Any, **options: Any) -> ssl.SSLContext:
@@ -76,7 +86,7 @@ def kubeconfig(directory: Path, server: str, ca: Path) -> str:
 async def test_strict_verification_refuses_an_authority_without_key_usage(
     server: str, authority: PlainAuthority, strict: Callable[..., ssl.SSLContext]
 ) -> None:
-    """The other tests show that our connections accept this authority nevertheless."""
+    """A context of Python itself; the other tests use the contexts of the product."""
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientConnectorCertificateError, match="key usage"):
             await session.get(server, ssl=strict(cafile=authority.ca))

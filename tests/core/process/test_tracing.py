@@ -22,10 +22,10 @@ from tests.support.spans import attributes_of, context_of, parent_of, recorded_s
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01"
-CALLER = TraceContext(TRACEPARENT, "vendor=1", "team=net")
+CALLER = TraceContext(TRACEPARENT, tracestate="vendor=1", baggage="team=net")
 
 
-def test_a_request_to_another_process_has_the_headers_of_the_caller() -> None:
+def test_a_request_to_another_process_continues_the_trace_of_the_caller() -> None:
     with recorded_spans() as exporter:
         tracer = tracing.current_tracer()
         assert tracer is not None
@@ -41,7 +41,7 @@ def test_a_request_to_another_process_has_the_headers_of_the_caller() -> None:
 
 def test_without_a_current_span_another_process_gets_the_traceparent_of_the_request() -> None:
     without_tracer = tracing.outgoing_context(TRACEPARENT)
-    with recorded_spans() as exporter:
+    with recorded_spans() as exporter:  # sets a tracer for the block
         outside = tracing.outgoing_context(TRACEPARENT)
         with tracing.within(TraceContext(baggage="team=net")):
             with_baggage = tracing.outgoing_context(TRACEPARENT)
@@ -71,6 +71,8 @@ def test_periodic_work_outside_of_a_trace_creates_no_span() -> None:
 
 
 async def test_a_deadline_marks_every_open_span_as_failed() -> None:
+    """The exception of each span depends on where it is: the deadline cancels the inner one."""
+
     async def request() -> None:
         with tracing.span("request"):
             async with asyncio.timeout(0):
@@ -84,7 +86,7 @@ async def test_a_deadline_marks_every_open_span_as_failed() -> None:
     assert failures == ["CancelledError", "TimeoutError"]
 
 
-async def test_a_call_in_a_thread_continues_the_trace() -> None:
+async def test_only_a_call_in_a_thread_with_the_current_context_continues_the_trace() -> None:
     def call() -> None:
         with tracing.child_span("netlink send"):
             pass
@@ -104,7 +106,7 @@ async def test_proposals_of_one_transaction_link_to_the_span_of_its_first_propos
     async def append(writer: Writer, number: int) -> Outcome:
         with tracing.span(f"ADD {number}"):
             draft = EventDraft(writer.event_id(), Cause("test"), PoolRetired("lan"))
-            return await writer.append(Proposal((draft,), (), ()))
+            return await writer.append(Proposal((draft,), guards=(), writes=()))
 
     with recorded_spans() as exporter:
         writer = Writer(memory_store, keys, "node-1")
@@ -112,6 +114,7 @@ async def test_proposals_of_one_transaction_link_to_the_span_of_its_first_propos
         await asyncio.gather(*(append(writer, number) for number in range(3)))
         await writer.close()
 
+    # The writer commits concurrent proposals in one transaction.
     assert writer.transactions == 1
     appends = [span for span in exporter.get_finished_spans() if span.name == "ipam.append"]
     linked = [span for span in appends if span.links]

@@ -1,7 +1,7 @@
 """Random histories of events over few names, so that events concern the same objects.
 
 Some events are invalid on purpose (a release of an older claim, a claim outside all pools): a
-projection must apply them as the ledger does.
+projection must apply such events as the ledger does.
 """
 
 from __future__ import annotations
@@ -47,39 +47,39 @@ def address_in(pool: str, octet: int) -> str:
     return f"fd00::{octet:x}" if pool == "six" else f"{SUBNETS[pool][:7]}{octet}"
 
 
-pools = st.sampled_from(sorted(SUBNETS))
+pool_names = st.sampled_from(sorted(SUBNETS))
 octets = st.sampled_from(LAST_OCTETS)
 
 
 @st.composite
-def items(draw: st.DrawFn, pool: str) -> tuple[str, ...]:
+def address_ranges(draw: st.DrawFn, pool: str) -> tuple[str, ...]:
     first, last = sorted((draw(octets), draw(octets)))
     return (f"{address_in(pool, first)}-{address_in(pool, last)}",)
 
 
 @st.composite
-def pool_values(draw: st.DrawFn) -> Pool:
-    name = draw(pools)
-    excluded = draw(st.one_of(st.just(()), items(name)))
-    ips = draw(st.one_of(st.just(()), items(name)))
-    return Pool(name, 6 if name == "six" else 4, SUBNETS[name], ips, excluded)
+def pool_definitions(draw: st.DrawFn) -> Pool:
+    name = draw(pool_names)
+    excluded = draw(st.one_of(st.just(()), address_ranges(name)))
+    ips = draw(st.one_of(st.just(()), address_ranges(name)))
+    return Pool(name, 6 if name == "six" else 4, SUBNETS[name], ips, exclude_ips=excluded)
 
 
 @st.composite
 def reservations(draw: st.DrawFn) -> Reservation:
-    pool = draw(pools)
+    pool = draw(pool_names)
     name = draw(st.sampled_from(("printers", "gateways")))
-    return Reservation(name, 6 if pool == "six" else 4, draw(items(pool)))
+    return Reservation(name, 6 if pool == "six" else 4, draw(address_ranges(pool)))
 
 
-addresses = st.builds(address_in, pools, octets)
-names = st.sampled_from(("web-0", "web-1", "db-0"))
+addresses = st.builds(address_in, pool_names, octets)
+pod_names = st.sampled_from(("web-0", "web-1", "db-0"))
 nodes = st.sampled_from(("n1", "n2"))
 
 
 @st.composite
 def endpoints(draw: st.DrawFn) -> Endpoint:
-    name = draw(names)
+    name = draw(pod_names)
     nics = []
     for interface in ("eth0", "net1")[: draw(st.integers(1, 2))]:
         pool = draw(st.sampled_from(("blue", "green")))
@@ -88,13 +88,22 @@ def endpoints(draw: st.DrawFn) -> Endpoint:
             six = f"{address_in('six', draw(octets))}/124"
             nic = nic._replace(ipv6=six, ipv6_pool="six")
         nics.append(nic)
-    return Endpoint("shop", name, f"u-{name}", draw(nodes), f"pod/u-{name}", "", "", tuple(nics))
+    return Endpoint(
+        "shop",
+        name,
+        f"u-{name}",
+        draw(nodes),
+        holder=f"pod/u-{name}",
+        owner_kind="",
+        owner_name="",
+        nics=tuple(nics),
+    )
 
 
 class Step:
-    """An event; without an event, a release of an earlier claim, made when the log is built.
+    """An event; ``event`` None: a release of an earlier claim, made when the log is built.
 
-    ``pick`` selects the claim. ``stale``: the release names an older revision than the claim's.
+    ``pick`` selects the claim. ``stale``: the release names a lower revision than the claim has.
     """
 
     def __init__(self, event: Event | None, pick: int = 0, *, stale: bool = False) -> None:
@@ -111,26 +120,45 @@ guids = st.lists(
     max_size=3,
 ).map(tuple)
 plain_events: st.SearchStrategy[Event] = st.one_of(
-    pool_values().map(PoolDefined),
-    pools.map(PoolRetired),
-    pools.map(PoolDeleted),
+    pool_definitions().map(PoolDefined),
+    pool_names.map(PoolRetired),
+    pool_names.map(PoolDeleted),
     reservations().map(ReservationDefined),
     st.sampled_from(("printers", "gateways")).map(ReservationDeleted),
-    addresses.map(lambda text: AddressQuarantined(Quarantine(text, 6 if ":" in text else 4, "x"))),
+    addresses.map(
+        lambda text: AddressQuarantined(Quarantine(text, 6 if ":" in text else 4, reason="x"))
+    ),
     addresses.map(QuarantineLifted),
     endpoints().map(EndpointChanged),
-    items("blue").map(lambda ips: SubnetDefined(Subnet("net", 4, SUBNETS["blue"], ips))),
+    address_ranges("blue").map(lambda ips: SubnetDefined(Subnet("net", 4, SUBNETS["blue"], ips))),
     st.sampled_from((SubnetRetired("net"), SubnetDeleted("net"))),
     st.builds(GuidsAssigned, st.sampled_from(("n1", "n2")), guids),
     st.builds(GuidsReleased, st.sampled_from(("n1", "n2")), guids, st.just("removed")),
-    names.map(lambda name: ApplicationScaled("apps/v1", "Deployment", "shop", name, "u", 3)),
-    names.map(lambda name: BindingChanged("shop", name, name, "u", "n1", ("10.6.0.9",), "bound")),
-    names.map(
-        lambda name: AllocationRefused("shop", name, "u", "n1", "pod/u", "eth0", "used-out", "full")
+    pod_names.map(
+        lambda name: ApplicationScaled(
+            "apps/v1", "Deployment", namespace="shop", name=name, uid="u", replicas=3
+        )
+    ),
+    pod_names.map(
+        lambda name: BindingChanged(
+            "shop", name, pod=name, uid="u", node="n1", addresses=("10.6.0.9",), state="bound"
+        )
+    ),
+    pod_names.map(
+        lambda name: AllocationRefused(
+            "shop",
+            name,
+            "u",
+            "n1",
+            holder="pod/u",
+            interface="eth0",
+            reason="used-out",
+            message="full",
+        )
     ),
 )
 claims = endpoints().map(
-    lambda endpoint: AddressesClaimed(endpoint, tuple(range(len(endpoint.nics))))
+    lambda endpoint: AddressesClaimed(endpoint, new_nics=tuple(range(len(endpoint.nics))))
 )
 steps = st.one_of(
     plain_events.map(Step),
@@ -147,7 +175,17 @@ def recorded(history: Sequence[Step]) -> list[Recorded]:
     for position, step in enumerate(history, 1):
         event = step.event if step.event is not None else _release(log, step)
         if event is not None:
-            log.append(Recorded(position, 0, f"e{position}", 0, "w", Cause("test"), event))
+            log.append(
+                Recorded(
+                    position=position,
+                    index_in_segment=0,
+                    event_id=f"e{position}",
+                    recorded_at_ms=0,
+                    writer="w",
+                    cause=Cause("test"),
+                    event=event,
+                )
+            )
     return log
 
 
@@ -160,5 +198,7 @@ def _release(log: Sequence[Recorded], step: Step) -> AddressesReleased | None:
     endpoint = chosen.event.endpoint
     position = chosen.position - step.stale
     pairs = endpoint.nics[0].addresses()
-    releases = tuple(Release(ip, pool, endpoint.holder, position) for ip, pool in pairs)
+    releases = tuple(
+        Release(ip, pool, holder=endpoint.holder, claim_revision=position) for ip, pool in pairs
+    )
     return AddressesReleased(*endpoint.key, releases, endpoint.nics[1:], "deleted")

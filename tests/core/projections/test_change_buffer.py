@@ -33,14 +33,12 @@ async def projector(node: NodeHarness) -> AsyncIterator[Projector]:
         await running
 
 
-async def changes_after_log(
+async def take_changes_after_log(
     node: NodeHarness, projector: Projector, changes: ChangeBuffer
 ) -> ChangeBuffer:
-    """The changes after the projection has applied the whole log."""
-    (revision, _) = max(
-        (recorded.position, recorded.index_in_segment) for recorded in await node.log()
-    )
-    await projector.wait_for(lambda: projector.projection.position >= revision)
+    """Take the changes from the buffer when the projection has applied the whole log."""
+    last_position = max(recorded.position for recorded in await node.log())
+    await projector.wait_for(lambda: projector.projection.position >= last_position)
     return changes.take()
 
 
@@ -49,10 +47,10 @@ async def test_the_names_of_objects_that_an_event_changes_are_reported_once(
 ) -> None:
     with projector.follow() as changes:
         await node.apply(pool("blue", "10.6.0.10"), pool("green", "10.6.0.20", default=False))
-        assert (await changes_after_log(node, projector, changes)).pools == {"blue", "green"}
+        assert (await take_changes_after_log(node, projector, changes)).pools == {"blue", "green"}
 
         await node.add(pod("web-0"))
-        claimed = await changes_after_log(node, projector, changes)
+        claimed = await take_changes_after_log(node, projector, changes)
 
         assert (claimed.pools, claimed.endpoints) == ({"blue"}, {("shop", "web-0")})
         assert not changes.take().pools
@@ -63,13 +61,13 @@ async def test_a_change_of_a_pool_is_reported_for_its_subnet_too(
 ) -> None:
     await node.apply(ApplySubnet(Subnet("wide", 4, "10.6.0.0/16", ("10.6.0.0-10.6.0.99",))))
     with projector.follow() as changes:
-        await changes_after_log(node, projector, changes)
+        await take_changes_after_log(node, projector, changes)
 
         await node.apply(pool("blue", "10.6.0.10"))
-        assert (await changes_after_log(node, projector, changes)).subnets == {"wide"}
+        assert (await take_changes_after_log(node, projector, changes)).subnets == {"wide"}
         await node.apply(DeletePool("blue"))
 
-        assert (await changes_after_log(node, projector, changes)).subnets == {"wide"}
+        assert (await take_changes_after_log(node, projector, changes)).subnets == {"wide"}
 
 
 async def test_a_new_buffer_and_a_rebuilt_projection_report_all_objects(
@@ -78,12 +76,12 @@ async def test_a_new_buffer_and_a_rebuilt_projection_report_all_objects(
     await node.apply(pool("blue", "10.6.0.10"))
     await node.add(pod("web-0"))
     with projector.follow() as changes:
-        of_new_buffer = await changes_after_log(node, projector, changes)
-        await projector._load()
+        from_new_buffer = await take_changes_after_log(node, projector, changes)
+        await projector._load()  # builds the projection again
 
-        of_rebuilt_projection = changes.take()
+        from_rebuilt_projection = changes.take()
 
-    for reported in (of_new_buffer, of_rebuilt_projection):
+    for reported in (from_new_buffer, from_rebuilt_projection):
         assert (reported.pools, reported.endpoints) == ({"blue"}, {("shop", "web-0")})
 
 
@@ -94,7 +92,7 @@ async def test_a_buffer_gets_no_changes_after_its_block_has_ended(
         pass
     await node.apply(pool("blue", "10.6.0.10"))
 
-    assert not (await changes_after_log(node, projector, changes)).pools
+    assert not (await take_changes_after_log(node, projector, changes)).pools
 
 
 async def test_the_pools_of_a_replica_are_reported_when_its_next_pod_uses_the_addresses(
@@ -104,10 +102,10 @@ async def test_the_pools_of_a_replica_are_reported_when_its_next_pod_uses_the_ad
     with projector.follow() as changes:
         await node.apply(pool("blue", "10.6.0.10"), pool("green", "fd00:6::10"))
         await node.add(pod("db-0", "uid-1", fixed="statefulset"))
-        await changes_after_log(node, projector, changes)
+        await take_changes_after_log(node, projector, changes)
 
         await node.add(pod("db-0", "uid-2", fixed="statefulset"))
 
-        assert (await changes_after_log(node, projector, changes)).pools == {"blue", "green"}
+        assert (await take_changes_after_log(node, projector, changes)).pools == {"blue", "green"}
         await node.add(pod("db-0", "uid-2", fixed="statefulset"), container="another")
-        assert not (await changes_after_log(node, projector, changes)).pools
+        assert not (await take_changes_after_log(node, projector, changes)).pools

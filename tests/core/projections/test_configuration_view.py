@@ -1,4 +1,4 @@
-"""The view of the configuration follows all changes, and reports when it is stale."""
+"""The view of the configuration follows all changes, and reports values that it cannot decode."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ async def test_each_command_changes_objects_and_their_guards_together(node: Node
         ApplySubnet(lan),
         ApplyPool(wide),
         ApplyReservation(Reservation("dns", 4, ("10.6.0.1",))),
-        QuarantineAddress("10.6.0.2", "a printer has it"),
+        QuarantineAddress("10.6.0.2", reason="a printer has it"),
         LiftQuarantine("10.6.0.2"),
-        ApplyRecord(RecordDefined("Node", "", "node-a")),
-        DeleteRecord("Node", "", "node-a"),
+        ApplyRecord(RecordDefined("Node", namespace="", name="node-a")),
+        DeleteRecord("Node", namespace="", name="node-a"),
         DeleteReservation("dns"),
         RetireSubnet("lan"),
         DeletePool("a"),
@@ -69,7 +69,7 @@ async def test_each_command_changes_objects_and_their_guards_together(node: Node
         for prefix in {node.keys.prefix_of(change.key) for change in batch.changes}:
             part = [change for change in batch.changes if node.keys.prefix_of(change.key) != prefix]
             assert not is_whole_command(node.keys, part)
-    assert batch_count == len(commands)
+    assert batch_count == len(commands), "each command is one transaction"
 
 
 async def test_a_value_that_cannot_be_decoded_is_reported_and_the_other_values_are_used(
@@ -98,11 +98,11 @@ async def test_a_view_and_a_new_view_work_although_a_key_cannot_be_decoded(
     await node.store.commit([], [Put(node.keys.root + name.encode("latin-1"), b"\x00oops")])
     await until(lambda: bool(node.view.current.undecodable))
     await node.apply(pool("a", "10.6.0.1-10.6.0.9"))
-    fresh = ConfigurationView(node.store, node.keys)
-    await fresh.start()
-    await fresh.close()
+    new_view = ConfigurationView(node.store, node.keys)
+    await new_view.start()
+    await new_view.close()
 
-    for snapshot in (node.view.current, fresh.current):
+    for snapshot in (node.view.current, new_view.current):
         assert list(snapshot.pools) == ["a"]
         assert len(snapshot.undecodable) == 1
         assert snapshot.usable("a").size == 9
@@ -116,13 +116,13 @@ async def test_a_view_keeps_a_manually_overwritten_reservation_and_a_new_view_al
     await node.apply(ApplyReservation(Reservation("dns", 4, ("10.6.0.1-10.6.0.5",))))
     await node.store.commit([], [Put(node.keys.reservation("dns"), b"\xc1")])
     await until(lambda: bool(node.view.current.undecodable))
-    fresh = ConfigurationView(node.store, node.keys)
-    await fresh.start()
-    await fresh.close()
+    new_view = ConfigurationView(node.store, node.keys)
+    await new_view.start()
+    await new_view.close()
 
-    assert node.view.current.usable("a").size == 4
+    assert node.view.current.usable("a").size == 4  # 9 addresses, of which 5 are still reserved
     with pytest.raises(LogCorrupt, match="reservation/dns cannot be decoded"):
-        fresh.current.usable("a")
+        new_view.current.usable("a")
 
 
 async def test_no_pool_allocates_until_a_reservation_of_a_newer_version_is_deleted(
@@ -140,7 +140,7 @@ async def test_no_pool_allocates_until_a_reservation_of_a_newer_version_is_delet
     assert (await node.add(pod("web-0"))).endpoint == added.endpoint
     await node.delete(pod("web-0"))
 
-    await node.apply(ApplyReservation(Reservation("other", 4, ())))
+    await node.apply(ApplyReservation(Reservation("other", 4, ips=())))
     assert node.view.current.unknown_reservations
     await node.store.commit([], [Delete(key), Put(guard, b"")])
     await until(lambda: not node.view.current.unknown_reservations)
@@ -178,7 +178,7 @@ async def test_a_watch_that_is_refused_is_opened_again(
     opened = 0
     watch = node.store.watch
 
-    async def refused(
+    async def watch_refused_once(
         ranges: Sequence[tuple[bytes, bytes]], *, after: int, is_whole: IsWhole | None = None
     ) -> AsyncIterator[WatchBatch]:
         nonlocal opened
@@ -188,7 +188,7 @@ async def test_a_watch_that_is_refused_is_opened_again(
         async for batch in watch(ranges, after=after, is_whole=is_whole):
             yield batch
 
-    monkeypatch.setattr(node.store, "watch", refused)
+    monkeypatch.setattr(node.store, "watch", watch_refused_once)
     await node.view.close()
     await node.view.start()
     await until(lambda: opened == 2)

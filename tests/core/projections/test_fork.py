@@ -1,4 +1,4 @@
-"""A fork, a copy of the state for a dry run, returns what the real commands would change."""
+"""A fork, a copy of the state for a dry run, returns what commands would change in the store."""
 
 from __future__ import annotations
 
@@ -24,46 +24,55 @@ from core.eventstore.memory import MemoryStore
 from core.eventstore.state import read_ledger
 from core.projections.fork import Fork
 from core.projections.projection import Projection
-from tests.core.projections.histories import addresses, items, pool_values, pools, reservations
+from tests.core.projections.histories import (
+    address_ranges,
+    addresses,
+    pool_definitions,
+    pool_names,
+    reservations,
+)
 from tests.support.node_harness import TEST_CAUSE, NodeHarness, pod, pool
 
 commands: st.SearchStrategy[Command] = st.one_of(
-    pool_values().map(ApplyPool),
-    pools.map(RetirePool),
-    pools.map(DeletePool),
+    pool_definitions().map(ApplyPool),
+    pool_names.map(RetirePool),
+    pool_names.map(DeletePool),
     reservations().map(ApplyReservation),
     st.sampled_from(("printers", "gateways")).map(DeleteReservation),
     st.builds(QuarantineAddress, addresses, st.just("seen")),
     st.builds(LiftQuarantine, addresses),
-    st.builds(lambda ips: ApplyReservation(Reservation("wide", 4, ips)), items("blue")),
+    st.builds(lambda ips: ApplyReservation(Reservation("wide", 4, ips)), address_ranges("blue")),
 )
 
 
 @settings(max_examples=40)
 @given(st.lists(commands, min_size=1, max_size=8))
-async def test_a_fork_returns_the_results_of_the_real_commands(applied: list[Command]) -> None:
+async def test_a_command_on_a_fork_has_the_same_result_as_on_the_store(
+    applied: list[Command],
+) -> None:
     async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("blue", "10.0.0.0-10.0.0.9", subnet="10.0.0.0/28"))
         await node.add(pod("web-0"))
         await node.add(pod("web-1"))
         fork = Fork(await node.read_ledger())
         for command in applied:
-            fork_step = fork.apply(command)
+            dry_run = fork.apply(command)
             refusals: tuple[object, ...] = ()
             events: tuple[Event, ...] = ()
             try:
                 events = (await node.configurator.apply(command, TEST_CAUSE)).events
             except Refused as error:
                 refusals = error.refusals
-            assert (fork_step.events, fork_step.refusals) == (events, refusals)
+            assert (dry_run.events, dry_run.refusals) == (events, refusals)
         projection = Projection(await node.read_ledger())
-    counts = {effect.name: effect.after for effect in fork.effects()}
+    counts_of_changed_pools = {effect.name: effect.after for effect in fork.effects()}
     for name, tally in projection.tallies.items():
-        if name in counts:
-            assert counts[name] == tally.counts
+        if name in counts_of_changed_pools:
+            assert counts_of_changed_pools[name] == tally.counts
 
 
 async def fork_of_two_pods() -> Fork:
+    """A fork of a state in which Pods web-0 and web-1 hold both addresses of pool blue."""
     async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("blue", "10.6.0.10-10.6.0.11"))
         await asyncio.gather(node.add(pod("web-0")), node.add(pod("web-1")))
@@ -73,14 +82,14 @@ async def fork_of_two_pods() -> Fork:
 async def test_a_refused_shrink_names_the_holders_that_prevent_it() -> None:
     fork = await fork_of_two_pods()
 
-    step = fork.apply(ApplyPool(pool("blue", "10.6.0.11")))
+    dry_run = fork.apply(ApplyPool(pool("blue", "10.6.0.11")))
 
-    assert [holder.address for holder in step.blocking] == ["10.6.0.10"]
-    assert step.refusals[0].rule == "address-in-use"
+    assert [holder.address for holder in dry_run.blocking] == ["10.6.0.10"]
+    assert dry_run.refusals[0].rule == "address-in-use"
     assert fork.effects() == []
 
 
-async def test_a_holder_that_keeps_an_old_gateway_is_affected() -> None:
+async def test_the_holders_in_a_pool_that_gets_a_gateway_are_affected() -> None:
     fork = await fork_of_two_pods()
 
     fork.apply(ApplyPool(pool("blue", "10.6.0.10-10.6.0.11")._replace(gateway="10.6.0.1")))
@@ -96,7 +105,7 @@ async def test_the_holder_of_an_address_that_is_reserved_or_quarantined_is_affec
     fork = await fork_of_two_pods()
 
     fork.apply(ApplyReservation(Reservation("printers", 4, ("10.6.0.10",))))
-    fork.apply(QuarantineAddress("10.6.0.11", "seen"))
+    fork.apply(QuarantineAddress("10.6.0.11", reason="seen"))
 
     assert {(holder.address, holder.why.split()[0]) for holder in fork.affected_holders()} == {
         ("10.6.0.10", "reserved:"),

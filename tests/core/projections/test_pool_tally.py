@@ -18,7 +18,7 @@ from core.projections.change_buffer import ChangeBuffer
 from core.projections.pool_tally import PoolCounts, PoolTally
 from core.projections.projection import Projection
 from tests.core.projections.histories import LAST_OCTETS, Step, address_in, histories, recorded
-from tests.support import node_harness as nodes
+from tests.support import node_harness
 
 
 @given(histories)
@@ -64,7 +64,7 @@ def _pools(projection: Projection) -> dict[str, tuple[PoolCounts, tuple[Interval
 
 
 def _counted(ledger: Ledger, pool: Pool) -> tuple[PoolCounts, AddressSet]:
-    """The counters computed from every address."""
+    """The counts of a pool and its free addresses, computed from every address."""
     reserved = AddressSet(pool.family)
     for reservation in ledger.reservations.values():
         if reservation.family == pool.family:
@@ -75,10 +75,16 @@ def _counted(ledger: Ledger, pool: Pool) -> tuple[PoolCounts, AddressSet]:
         for text in (address_in(pool.name, octet) for octet in LAST_OCTETS)
         if parse_address(text).value in pool_addresses(pool)
     ]
-    kept_back = [text for text in inside if parse_address(text).value in reserved]
-    quarantined = [text for text in inside if text in ledger.quarantine and text not in kept_back]
-    free = [text for text in inside if text not in {*kept_back, *quarantined, *claimed}]
-    counts = PoolCounts(len(inside), len(claimed), len(kept_back), len(quarantined), len(free))
+    held_back = [text for text in inside if parse_address(text).value in reserved]
+    quarantined = [text for text in inside if text in ledger.quarantine and text not in held_back]
+    free = [text for text in inside if text not in {*held_back, *quarantined, *claimed}]
+    counts = PoolCounts(
+        total=len(inside),
+        claimed=len(claimed),
+        reserved=len(held_back),
+        quarantined=len(quarantined),
+        free=len(free),
+    )
     return counts, AddressSet.from_items(free, pool.family)
 
 
@@ -88,19 +94,23 @@ async def test_a_reservation_recounts_only_the_pools_that_have_its_addresses(
     checked: list[str] = []
     is_changed_by = PoolTally.is_changed_by
 
-    def noted(tally: PoolTally, reservations: Mapping[str, Reservation]) -> bool:
+    def note_and_check(tally: PoolTally, reservations: Mapping[str, Reservation]) -> bool:
         checked.append(tally.pool.name)
         return is_changed_by(tally, reservations)
 
-    monkeypatch.setattr(PoolTally, "is_changed_by", noted)
-    async with nodes.NodeHarness(MemoryStore()) as node:
+    monkeypatch.setattr(PoolTally, "is_changed_by", note_and_check)
+    async with node_harness.NodeHarness(MemoryStore()) as node:
         await node.apply(
-            *(nodes.pool(f"p-{number}", f"10.6.{number}.1-10.6.{number}.9") for number in range(20))
+            *(
+                node_harness.pool(f"p-{number}", f"10.6.{number}.1-10.6.{number}.9")
+                for number in range(20)
+            )
         )
         await node.apply(ApplyReservation(Reservation("dns", 4, ("10.6.3.5",))))
         await node.apply(ApplyReservation(Reservation("dns", 4, ("10.6.4.5",))))
 
         projection = Projection().apply_all(await node.log())
 
+    # The first reservation is in p-3. The second one replaces it, which changes p-3 and p-4.
     assert checked == ["p-3", "p-3", "p-4"]
     assert [projection.tallies[f"p-{number}"].counts.reserved for number in (3, 4, 5)] == [0, 1, 0]

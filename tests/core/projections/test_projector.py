@@ -1,4 +1,7 @@
-"""The projector follows the log, also if unread parts of it are archived or compacted."""
+"""The projector follows the log, also if unread segments have left etcd.
+
+It holds a projection, the state that the events give, and counts addresses in one tally per pool.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,13 @@ from tests.core.projections.running_projector import following, run_projector
 from tests.support.node_harness import NodeHarness, pod, pool
 
 POOL = pool("blue", "10.6.0.10-10.6.0.19")
-SIX = pool("six", "fd00:6::1-fd00:6::9")
+IPV6_POOL = pool("six", "fd00:6::1-fd00:6::9")
 ACTIONS_MAX = 7
 """So few that no pool runs full: an action takes at most one address from each pool."""
 
 
 async def test_claims_made_before_the_projector_started_are_counted(node: NodeHarness) -> None:
-    await node.apply(POOL, SIX)
+    await node.apply(POOL, IPV6_POOL)
     await node.add(pod("web-0"))
 
     async with following(node) as running:
@@ -55,7 +58,7 @@ async def test_claims_and_releases_are_applied_while_the_projector_runs(node: No
 )
 async def test_a_projection_that_follows_the_log_equals_a_new_one(actions: list[str]) -> None:
     async with NodeHarness(MemoryStore(), cool_down_s=0) as node:
-        await node.apply(POOL, SIX)
+        await node.apply(POOL, IPV6_POOL)
         async with following(node) as running:
             for number, action in enumerate(actions):
                 await _act(node, action, number)
@@ -71,6 +74,7 @@ async def test_a_projection_that_follows_the_log_equals_a_new_one(actions: list[
 
 
 async def _act(node: NodeHarness, action: str, number: int) -> None:
+    """Execute the action with this number, from which names and addresses are derived."""
     if action == "add":
         await node.add(pod(f"web-{number}"))
     elif action == "delete":
@@ -80,7 +84,7 @@ async def _act(node: NodeHarness, action: str, number: int) -> None:
         address = f"10.6.0.{10 + number % 10}"
         await node.apply(ApplyReservation(Reservation("printers", 4, (address,))))
     elif action == "quarantine":
-        await node.apply(QuarantineAddress(f"fd00:6::{1 + number % 9:x}", "seen"))
+        await node.apply(QuarantineAddress(f"fd00:6::{1 + number % 9:x}", reason="seen"))
     else:
         pools = (await node.read_ledger()).pools
         if not any(pool.retiring for pool in pools.values()):
@@ -114,7 +118,7 @@ async def test_after_a_pause_the_projector_continues_from_its_cursor(node: NodeH
     async with run_projector(projector) as running:
         await running.wait_until_current(node)
 
-    assert projector.rebuilds == 1
+    assert projector.rebuilds == 1, "the first start only"
     assert len(projector.projection.ledger.claims) == 1
 
 
@@ -130,7 +134,7 @@ async def test_the_lag_is_the_number_of_unread_segments(node: NodeHarness) -> No
     assert (await projector.measure_lag()).segments == 2
 
 
-async def test_a_projector_that_has_not_started_is_behind(node: NodeHarness) -> None:
-    await node.apply(POOL)
+async def test_a_projector_that_has_not_started_lags_by_the_whole_log(node: NodeHarness) -> None:
+    await node.apply(POOL)  # one segment
 
     assert (await Projector(node.store, node.keys).measure_lag()).segments == 1

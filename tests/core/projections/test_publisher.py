@@ -1,4 +1,7 @@
-"""The publisher writes the position of the projection, and never overwrites a newer position."""
+"""The publisher stores the position of the projection in etcd as a checkpoint.
+
+It never overwrites a newer checkpoint, which another leader has written.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +20,15 @@ POOL = pool("blue", "10.6.0.10-10.6.0.19")
 
 
 def fence(node: NodeHarness) -> Unchanged:
-    """A fence that succeeds without a leader."""
-    return Unchanged(node.keys.lease("controller"), 0)
+    """The guard that the leader's lease key is unchanged; as no test elects a leader: absent."""
+    return Unchanged(node.keys.lease("controller"), mod_revision=0)
 
 
 def publisher(node: NodeHarness, running: RunningProjector) -> Publisher:
     return Publisher(node.store, node.keys, running.projector, "c-1", now_ms=lambda: 7)
 
 
-async def stored(node: NodeHarness) -> Checkpoint | None:
+async def stored_checkpoint(node: NodeHarness) -> Checkpoint | None:
     kv = (await node.store.read([Get(node.keys.meta(CHECKPOINT_NAME))])).ranges[0].first
     return CHECKPOINT_CODEC.decode(kv.value) if kv else None
 
@@ -39,7 +42,9 @@ async def test_the_checkpoint_has_the_position_of_the_projection(node: NodeHarne
         assert running_publisher.unpublished == running.projector.events
         await running_publisher.publish(fence(node))
 
-    assert await stored(node) == Checkpoint(running.projector.projection.position, 7, "c-1")
+    assert await stored_checkpoint(node) == Checkpoint(
+        position=running.projector.projection.position, at_ms=7, writer="c-1"
+    )
     assert running_publisher.unpublished == 0
 
 
@@ -63,15 +68,17 @@ async def test_an_older_position_never_overwrites_a_newer_one(node: NodeHarness)
     async with following(node) as running:
         outdated = publisher(node, running)
         await outdated.adopt(fence(node))
-        newer = Checkpoint(running.projector.projection.position + 1000, 5, "c-2")
+        newer = Checkpoint(
+            position=running.projector.projection.position + 1000, at_ms=5, writer="c-2"
+        )
         key = node.keys.meta(CHECKPOINT_NAME)
         await node.store.commit([], [Put(key, CHECKPOINT_CODEC.encode(newer))])
         await node.add(pod("web-0"))
         await running.wait_until_current(node)
-        await outdated.publish(fence(node))
-        await outdated.publish(fence(node))
+        for _ in range(2):  # the first publication reads the newer checkpoint
+            await outdated.publish(fence(node))
 
-    assert await stored(node) == newer
+    assert await stored_checkpoint(node) == newer
 
 
 async def test_a_deleted_checkpoint_is_written_again(node: NodeHarness) -> None:
@@ -83,22 +90,22 @@ async def test_a_deleted_checkpoint_is_written_again(node: NodeHarness) -> None:
         await node.store.commit([], [Delete(node.keys.meta(CHECKPOINT_NAME))])
         await node.add(pod("web-0"))
         await running.wait_until_current(node)
-        await running_publisher.publish(fence(node))
-        await running_publisher.publish(fence(node))
+        for _ in range(2):  # the first publication finds that the key was deleted
+            await running_publisher.publish(fence(node))
 
-    assert await stored(node) is not None
+    assert await stored_checkpoint(node) is not None
 
 
 async def test_views_that_older_versions_have_published_are_deleted(node: NodeHarness) -> None:
-    view = node.keys.prefix("view", "pool") + b"blue"
-    report = node.keys.application_view("Deployment/shop/web")
-    await node.store.commit([], [Put(view, b""), Put(report, b"")])
+    outdated_view = node.keys.prefix("view", "pool") + b"blue"
+    used_view = node.keys.application_view("Deployment/shop/web")  # of the automatic pools
+    await node.store.commit([], [Put(outdated_view, b""), Put(used_view, b"")])
     async with following(node) as running:
         running_publisher = publisher(node, running)
         await running_publisher.adopt(fence(node))
 
-    key_ranges = (await node.store.read([Get(view), Get(report)])).ranges
-    assert [views.count for views in key_ranges] == [0, 1]
+    outdated, used = (await node.store.read([Get(outdated_view), Get(used_view)])).ranges
+    assert (outdated.count, used.count) == (0, 1)
 
 
 async def test_a_publisher_that_has_lost_the_lead_writes_nothing(node: NodeHarness) -> None:
@@ -111,11 +118,11 @@ async def test_a_publisher_that_has_lost_the_lead_writes_nothing(node: NodeHarne
         with pytest.raises(LostRace, match="this process is no longer the leader"):
             await running_publisher.publish(lost_fence)
 
-    assert await stored(node) is None
+    assert await stored_checkpoint(node) is None
 
 
 @pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.REQUEST_LOST])
-async def test_after_a_lost_answer_the_next_publication_is_correct(
+async def test_after_a_lost_request_or_answer_the_next_publication_is_correct(
     node: NodeHarness, fault: Fault
 ) -> None:
     await node.apply(POOL)
@@ -124,11 +131,11 @@ async def test_after_a_lost_answer_the_next_publication_is_correct(
         faulty = Publisher(store, node.keys, running.projector, "c-1")
         await faulty.adopt(fence(node))
         store.fail_next_commits(fault)
-        await faulty.publish(fence(node))
-        await faulty.publish(fence(node))
+        for _ in range(2):  # the fault, and the next publication
+            await faulty.publish(fence(node))
         position = running.projector.projection.position
 
-    checkpoint = await stored(node)
+    checkpoint = await stored_checkpoint(node)
     assert checkpoint is not None
     assert checkpoint.position == position
 
@@ -139,12 +146,12 @@ async def test_changes_within_a_period_are_not_published_before_its_end(node: No
         slow = Publisher(node.store, node.keys, running.projector, "c-1", period_s=3600)
         position = running.projector.projection.position
         publishing = asyncio.create_task(slow.run(fence(node)))
-        while await stored(node) is None:
+        while await stored_checkpoint(node) is None:
             await asyncio.sleep(0)
         for number in range(5):
             await node.add(pod(f"web-{number}"))
         await running.wait_until_current(node)
-        checkpoint = await stored(node)
+        checkpoint = await stored_checkpoint(node)
         publishing.cancel()
 
     assert slow.published == 1

@@ -1,4 +1,7 @@
-"""``agent.networkResourcePlugin``: its meaning for agents and controllers, and refused values."""
+"""``agent.networkResourcePlugin`` of conf.yml, as agents and controllers read it.
+
+The plugin advertises NIC slots of a node, and sub-ENIs of a network provider, as resources.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +41,14 @@ agent:
 """
 SWITCHED_OFF = FULL.replace("enabled: true", "enabled: false")
 A_IS_B = LabelSelector({"a": "b"})
-NICS = (NicRule(5, include=("eth*",), exclude=("eth9",)), NicRule(NIC_SLOTS, A_IS_B))
-SUB_ENI = (SubEniRule("example.com/eni", 8, A_IS_B), SubEniRule("spidernet.io/sub-eni", 0))
+NICS = (
+    NicRule(slots=5, include=("eth*",), exclude=("eth9",)),
+    NicRule(slots=NIC_SLOTS, nodes=A_IS_B),
+)
+SUB_ENI = (
+    SubEniRule("example.com/eni", slots=8, nodes=A_IS_B),
+    SubEniRule("spidernet.io/sub-eni", slots=0),
+)
 
 
 def write_conf(directory: Path, text: str) -> str:
@@ -48,7 +57,7 @@ def write_conf(directory: Path, text: str) -> str:
     return str(path)
 
 
-def load(directory: Path, text: str) -> DeviceSettings | None:
+def load_plugin_settings(directory: Path, text: str) -> DeviceSettings | None:
     return load_settings(write_conf(directory, text), NODE).devices
 
 
@@ -57,13 +66,16 @@ def test_every_key_is_read_and_selectors_have_the_kubernetes_form(tmp_path: Path
         {}, (Requirement("node-role.kubernetes.io/control-plane", "DoesNotExist"),)
     )
 
-    devices = load(tmp_path, FULL + PROVIDER)
+    devices = load_plugin_settings(tmp_path, FULL + PROVIDER)
 
-    assert devices == DeviceSettings(DeviceRules(nodes, SUB_ENI, NICS), Path("/var/snap/kubelet"))
+    assert devices == DeviceSettings(
+        rules=DeviceRules(nodes=nodes, sub_eni=SUB_ENI, nics=NICS),
+        kubelet=Path("/var/snap/kubelet"),
+    )
 
 
 def test_without_a_network_provider_no_sub_eni_is_advertised(tmp_path: Path) -> None:
-    devices = load(tmp_path, FULL)
+    devices = load_plugin_settings(tmp_path, FULL)
 
     assert devices is not None
     assert (devices.rules.sub_eni, devices.rules.nics) == ((), NICS)
@@ -71,13 +83,13 @@ def test_without_a_network_provider_no_sub_eni_is_advertised(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("text", ["", "agent: {}", "agent:\n", SWITCHED_OFF])
 def test_a_disabled_plugin_has_no_settings(tmp_path: Path, text: str) -> None:
-    assert load(tmp_path, text) is None
+    assert load_plugin_settings(tmp_path, text) is None
 
 
 def test_the_kubelet_directory_has_its_usual_default(tmp_path: Path) -> None:
-    devices = load(tmp_path, "agent: {networkResourcePlugin: {enabled: true}}")
+    devices = load_plugin_settings(tmp_path, "agent: {networkResourcePlugin: {enabled: true}}")
 
-    assert devices == DeviceSettings(DeviceRules(), Path("/var/lib/kubelet"))
+    assert devices == DeviceSettings(rules=DeviceRules(), kubelet=Path("/var/lib/kubelet"))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +127,10 @@ WEBHOOKS = {
 INJECTION_ENABLED = "podResourceInject: {enabled: true}\n"
 
 
-def injection(directory: Path, text: str, **variables: str) -> InjectionSettings | None:
+def load_injection_settings(
+    directory: Path, text: str, **variables: str
+) -> InjectionSettings | None:
+    """The settings by which the Pod webhook adds resource requests to Pods."""
     settings = load_controller(write_conf(directory, text), WEBHOOKS | variables)
     assert settings.kubernetes is not None
     assert settings.kubernetes.webhook is not None
@@ -123,9 +138,9 @@ def injection(directory: Path, text: str, **variables: str) -> InjectionSettings
 
 
 def test_the_pod_webhook_requests_the_resources_that_agents_advertise(tmp_path: Path) -> None:
-    with_provider = injection(tmp_path, FULL + PROVIDER + INJECTION_ENABLED)
-    without_provider = injection(tmp_path, FULL + INJECTION_ENABLED)
-    disabled = injection(tmp_path, SWITCHED_OFF + PROVIDER + INJECTION_ENABLED)
+    with_provider = load_injection_settings(tmp_path, FULL + PROVIDER + INJECTION_ENABLED)
+    without_provider = load_injection_settings(tmp_path, FULL + INJECTION_ENABLED)
+    disabled = load_injection_settings(tmp_path, SWITCHED_OFF + PROVIDER + INJECTION_ENABLED)
 
     assert with_provider is not None
     assert with_provider.slots == SlotSettings(
@@ -135,12 +150,16 @@ def test_the_pod_webhook_requests_the_resources_that_agents_advertise(tmp_path: 
     assert without_provider.slots == SlotSettings(request_nic_slots=True)
     assert disabled is not None
     assert disabled.slots == SlotSettings()
-    assert injection(tmp_path, FULL + PROVIDER) is None
+    assert load_injection_settings(tmp_path, FULL + PROVIDER) is None
 
 
 def test_networks_without_a_namespace_are_in_the_namespace_of_multus(tmp_path: Path) -> None:
-    default = injection(tmp_path, FULL + INJECTION_ENABLED, SPIDERPOOL_POD_NAMESPACE="orbweaver")
-    configured = injection(tmp_path, FULL + INJECTION_ENABLED, ORBWEAVER_MULTUS_NAMESPACE="multus")
+    default = load_injection_settings(
+        tmp_path, FULL + INJECTION_ENABLED, SPIDERPOOL_POD_NAMESPACE="orbweaver"
+    )
+    configured = load_injection_settings(
+        tmp_path, FULL + INJECTION_ENABLED, ORBWEAVER_MULTUS_NAMESPACE="multus"
+    )
 
     assert default is not None
     assert default.slots.default_network_namespace == "kube-system"

@@ -1,4 +1,4 @@
-"""``orbweaver.roceQos`` of conf.yml: rules with the defaults of Spiderpool's script."""
+"""``orbweaver.roceQos`` of conf.yml: rules with the defaults of Spiderpool's RoCE script."""
 
 from __future__ import annotations
 
@@ -11,23 +11,58 @@ from core.settings.roce_qos import roce_qos_rules
 
 
 def rules(text: str) -> tuple[RoceQosRule, ...]:
-    return roce_qos_rules(
-        parse_conf(f"orbweaver: {{roceQos: [{text}]}}".encode(), "f").orbweaver.roce_qos
-    )
+    """Read a conf.yml with these list items."""
+    conf = parse_conf(f"orbweaver: {{roceQos: [{text}]}}".encode(), "f")
+    return roce_qos_rules(conf.orbweaver.roce_qos)
 
 
 def test_an_empty_rule_sets_the_defaults_of_the_script_on_all_nics() -> None:
     assert rules("") == ()
-    assert rules("{}") == (RoceQosRule(RoceQos("dscp", 5, 40, 160, 6, 48, (5,))),)
+    assert rules("{}") == (
+        RoceQosRule(
+            RoceQos(
+                trust="dscp",
+                priority=5,
+                dscp=40,
+                traffic_class=160,
+                cnp_priority=6,
+                cnp_dscp=48,
+                pfc=(5,),
+            )
+        ),
+    )
 
 
-def test_dscps_and_pfc_default_to_values_of_the_priorities() -> None:
+def test_dscps_and_pfc_have_defaults_that_depend_on_the_priorities() -> None:
     first = "{nics: [ens*], nodeSelector: {a: b}, trust: pcp, rdmaPriority: 3, trafficClass: 98}"
     second = "{rdmaDscp: 26, cnpDscp: 0, pfcPriorities: [4, 3, 4], bandwidthPercent: 60}"
 
     assert rules(f"{first}, {second}") == (
-        RoceQosRule(RoceQos("pcp", 3, 24, 98, 6, 48, (3,)), ("ens*",), {"a": "b"}),
-        RoceQosRule(RoceQos("dscp", 5, 26, 104, 6, 0, (3, 4), 60)),
+        RoceQosRule(
+            RoceQos(
+                trust="pcp",
+                priority=3,
+                dscp=24,
+                traffic_class=98,
+                cnp_priority=6,
+                cnp_dscp=48,
+                pfc=(3,),
+            ),
+            nics=("ens*",),
+            nodes={"a": "b"},
+        ),
+        RoceQosRule(
+            RoceQos(
+                trust="dscp",
+                priority=5,
+                dscp=26,
+                traffic_class=104,
+                cnp_priority=6,
+                cnp_dscp=0,
+                pfc=(3, 4),
+                bandwidth=60,
+            )
+        ),
     )
 
 
@@ -50,4 +85,6 @@ def test_the_error_of_an_invalid_value_names_its_key(text: str, subject: str) ->
     with pytest.raises(BadInput) as refused:
         rules(text)
 
-    assert refused.value.subject.replace("[...]", f"[{subject[subject.find('[') + 1]}]") == subject
+    # The error of a value of a wrong type has "[...]" instead of the index.
+    index = subject[subject.find("[") + 1]
+    assert refused.value.subject.replace("[...]", f"[{index}]") == subject

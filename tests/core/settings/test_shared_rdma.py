@@ -17,6 +17,7 @@ def rules(**conf: object) -> tuple[SharedRdmaRule, ...]:
 
 
 def item(**fields: object) -> dict[str, object]:
+    """A valid item of ``configList`` with these fields replaced."""
     return {"resourceName": "gpu1", "rdmaHcaMax": 100, "selectors": {"ifNames": ["ens1"]}} | fields
 
 
@@ -33,10 +34,16 @@ def test_each_item_of_a_config_list_is_a_resource() -> None:
     assert rules(periodicUpdateInterval=300, configList=items) == (
         SharedRdmaRule(
             "example.com/gpu1",
-            100,
-            RdmaSelectors(("15b3",), ("1017", "101d"), ("mlx5_core",), ("ens1f0np0",), ("ether",)),
+            slots=100,
+            selectors=RdmaSelectors(
+                vendors=("15b3",),
+                devices=("1017", "101d"),
+                drivers=("mlx5_core",),
+                links=("ens1f0np0",),
+                link_types=("ether",),
+            ),
         ),
-        SharedRdmaRule("spidernet.io/gpu2", 100, RdmaSelectors(links=("ens1",))),
+        SharedRdmaRule("spidernet.io/gpu2", slots=100, selectors=RdmaSelectors(links=("ens1",))),
     )
 
 
@@ -46,8 +53,8 @@ def test_the_single_resource_of_older_charts_is_read_from_the_top_level() -> Non
 
     (rule,) = rules(periodicUpdateInterval=300, rdmaHcaMax=500, deviceIDs=1017, **top_level)
 
-    selectors = RdmaSelectors(("15b3",), ("1017",))
-    assert rule == SharedRdmaRule("spidernet.io/hca_shared_devices", 500, selectors)
+    selectors = RdmaSelectors(vendors=("15b3",), devices=("1017",))
+    assert rule == SharedRdmaRule("spidernet.io/hca_shared_devices", slots=500, selectors=selectors)
     assert rules(periodicUpdateInterval=300) == rules(configList=[]) == ()
 
 

@@ -12,7 +12,12 @@ from typing import Any
 import pytest
 
 from ops.kubernetes.translated_kinds import FINALIZER
-from tests.core.manifests.spiderpool_dumps import endpoint, nic, pool, reservation
+from tests.core.manifests.spiderpool_dumps import (
+    spider_endpoint,
+    spider_ip_pool,
+    spider_nic,
+    spider_reserved_ip,
+)
 from tests.kubernetes.objects import Object, get, path_of
 from tests.kubernetes.translator_harness import TranslatorHarness
 from tests.support.kubernetes import MERGE_PATCH, ApiServer
@@ -47,19 +52,24 @@ def create_spiderpool_objects(server: ApiServer) -> None:
     """
     leaked = {"10.6.0.30": "shop/gone-0 uid-gone-0"}
     create_with_status(
-        server, pool("lan", "10.6.0.0/16", "10.6.0.1-10.6.0.99", records=POD_BY_ADDRESS | leaked)
+        server,
+        spider_ip_pool(
+            "lan", "10.6.0.0/16", "10.6.0.1-10.6.0.99", allocations=POD_BY_ADDRESS | leaked
+        ),
     )
-    six = pool(
-        "six", "fd00:6::/64", "fd00:6::10-fd00:6::1f", records=REPLICA_BY_ADDRESS, disable=True
+    six = spider_ip_pool(
+        "six", "fd00:6::/64", "fd00:6::10-fd00:6::1f", allocations=REPLICA_BY_ADDRESS, disable=True
     )
     create_with_status(server, six)
-    create_with_status(server, reservation("later", "10.6.0.12"))
+    create_with_status(server, spider_reserved_ip("later", "10.6.0.12"))
     for address, text in POD_BY_ADDRESS.items():
         name, uid = text.removeprefix("shop/").split()
-        pod_endpoint = endpoint(name, uid, nic(f"{address}/16", "lan"))
+        pod_endpoint = spider_endpoint(name, uid, spider_nic(f"{address}/16", "lan"))
         create_with_status(server, pod_endpoint, is_leaving=name == "web-19")
     two = {"interface": "eth0", "ipv6": "fd00:6::10/64", "ipv6Pool": "six"}
-    create_with_status(server, endpoint("db-0", "uid-db-0", two, owner="StatefulSet", keeps=True))
+    create_with_status(
+        server, spider_endpoint("db-0", "uid-db-0", two, owner="StatefulSet", outlives_pod=True)
+    )
 
 
 @pytest.fixture

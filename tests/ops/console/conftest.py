@@ -19,10 +19,10 @@ from ops.console.source import ConsoleSource
 from ops.console.web_server import API_PATH, CONNECTIONS_MAX, ConsoleServer
 from tests.support.archived_cluster import (
     TEST_KEYS,
-    Add,
     ArchivedCluster,
+    CniAdd,
+    CniDel,
     Configure,
-    Remove,
     archived_cluster,
 )
 from tests.support.http_caller import HttpReply
@@ -70,14 +70,14 @@ async def cluster(etcd_store: EtcdStore, tmp_path: Path) -> AsyncIterator[Archiv
     async with archived_cluster(tmp_path / "archive", etcd_store) as cluster:
         await cluster.execute(
             [
-                *(Add("node-a", f"web-{number}", 0) for number in range(3)),
+                *(CniAdd("node-a", f"web-{number}") for number in range(3)),
                 Configure(QuarantineAddress("10.6.0.9", "another host", "02:00:01")),
                 Configure(ApplyReservation(Reservation("dns", 4, ("10.6.0.8",)))),
                 Configure(ApplyRecord(COORDINATOR)),
             ]
         )
         await cluster.seal()
-        await cluster.execute([Remove("node-a", "web-1", 0), Add("node-b", "db-0", 0)])
+        await cluster.execute([CniDel("node-a", "web-1"), CniAdd("node-b", "db-0")])
         yield cluster
 
 

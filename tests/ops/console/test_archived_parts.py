@@ -23,7 +23,7 @@ from ops.console.events import (
 )
 from ops.console.log_extent import log_extent
 from ops.console.values import time_text
-from tests.support.archived_cluster import TEST_KEYS, Add, ArchivedCluster, Remove
+from tests.support.archived_cluster import TEST_KEYS, ArchivedCluster, CniAdd, CniDel
 
 ANY = EventConditions()
 
@@ -32,10 +32,10 @@ async def archived_log(cluster: ArchivedCluster) -> IndexedLog:
     """A log with several archive files; its index has only the last three events."""
     ticks = itertools.count(unix_ms(), 1_000)
     cluster.now_ms = lambda: next(ticks)
-    await cluster.execute([Add("node-a", f"web-{number}", 0) for number in range(4)])
-    await cluster.execute([Remove("node-a", f"web-{number}", 0) for number in range(3)])
+    await cluster.execute([CniAdd("node-a", f"web-{number}") for number in range(4)])
+    await cluster.execute([CniDel("node-a", f"web-{number}") for number in range(3)])
     await cluster.seal(file_bytes_max=500)
-    await cluster.execute([Add("node-a", "late", 0)])
+    await cluster.execute([CniAdd("node-a", "late")])
     return IndexedLog(
         cluster.store, TEST_KEYS, cluster.files, now_ms=cluster.now_ms, window_events_max=3
     )
@@ -93,7 +93,7 @@ async def test_a_damaged_block_of_the_archive_is_left_out_and_named(
     assert f"the log at positions {first} to {last} is left out" in unread["message"]
     assert "restore it from a copy" in unread["remedy"]
 
-    await archived_cluster.execute([Add("node-a", "after-the-damage", 0)])
+    await archived_cluster.execute([CniAdd("node-a", "after-the-damage")])
     later = await log.at_position((await archived_cluster.view()).revision)
     new_events = await events_after(
         log, later, parse_event_position(str(readable[-1].position)), ANY, 9

@@ -12,7 +12,7 @@ from core.domain.events import AllocationRefused, Cause, PoolVerdict, Recorded
 from ops.console.events import EventConditions, events_before, parse_event_position
 from ops.console.routes import CONSOLE_ROUTES
 from tests.ops.console.conftest import MAIN_SIZE, SIX_SIZE, Console
-from tests.support.archived_cluster import TEST_KEYS, Add, ArchivedCluster, Remove
+from tests.support.archived_cluster import TEST_KEYS, ArchivedCluster, CniAdd, CniDel
 from tests.support.yaml_reader import read_yaml
 
 pytestmark = pytest.mark.etcd
@@ -131,7 +131,7 @@ async def test_a_pod_of_the_past_has_the_addresses_that_it_had(console: Console)
 
 
 async def test_a_released_address_is_in_cool_down(console: Console) -> None:
-    await console.cluster.execute([Remove("node-a", "web-2", 0)])
+    await console.cluster.execute([CniDel("node-a", "web-2")])
     in_cool_down = await console.get("/addresses?state=resting&pool=six")
     assert {item["pod"] for item in in_cool_down["items"]} >= {"web-2"}
     assert all(item["until"] > item["since"]["time"] for item in in_cool_down["items"])
@@ -160,7 +160,7 @@ async def test_search_lists_present_pods_before_past_ones(console: Console) -> N
 
 
 async def test_the_released_addresses_of_a_node_are_listed_newest_first(console: Console) -> None:
-    await console.cluster.execute([Remove("node-a", "web-0", 0)])
+    await console.cluster.execute([CniDel("node-a", "web-0")])
     timelines = {
         pod: (await console.get(f"/pods/shop/{pod}/timeline")) for pod in ("web-0", "web-1")
     }
@@ -241,7 +241,7 @@ async def test_pools_reservations_agents_and_workflows_are_listed(console: Conso
 
 async def test_a_change_is_visible_at_the_revision_that_committed_it(console: Console) -> None:
     await console.get("/overview")
-    await console.cluster.execute([Add("node-b", "late", 0)])
+    await console.cluster.execute([CniAdd("node-b", "late")])
     revision = (await console.cluster.view()).revision
     pods = await console.get(f"/pods?at={revision}")
     assert "late" in [pod["name"] for pod in pods["items"]]
@@ -280,9 +280,9 @@ def test_a_refused_add_has_its_verdicts() -> None:
 async def test_events_before_the_window_of_the_index_are_paged_too(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    await archived_cluster.execute([Add("node-a", f"web-{number}", 0) for number in range(4)])
+    await archived_cluster.execute([CniAdd("node-a", f"web-{number}") for number in range(4)])
     await archived_cluster.seal(file_bytes_max=500)
-    await archived_cluster.execute([Remove("node-a", "web-0", 0)])
+    await archived_cluster.execute([CniDel("node-a", "web-0")])
     log = IndexedLog(archived_cluster.store, TEST_KEYS, archived_cluster.files, window_events_max=3)
     instant = await log.now()
     assert instant.log.first_position > 0

@@ -17,7 +17,7 @@ from ops.console.console_settings import ConsoleSettings
 from ops.console.event_stream import READERS_MAX, EventReader
 from ops.console.web_server import API_PATH
 from tests.ops.console.conftest import Console
-from tests.support.archived_cluster import TEST_KEYS, Add, Remove
+from tests.support.archived_cluster import TEST_KEYS, CniAdd, CniDel
 from tests.support.console_harness import served_console
 from tests.support.deadlines import DEADLINE_S, until
 
@@ -141,7 +141,7 @@ async def test_a_stream_has_the_missed_and_the_new_events(console: Console) -> N
         assert response.content_type == "text/event-stream"
         missed = [await _message(response.content) for _ in events[3:]]
         assert missed == events[3:]
-        await console.cluster.execute([Add("node-a", "late", 0)])
+        await console.cluster.execute([CniAdd("node-a", "late")])
         assert (await _message(response.content))["subject"] == "pod/shop/late"
     async with console.client.get(
         f"{url}?namespace=shop&after=0&kind=addresses-released"
@@ -165,7 +165,7 @@ async def test_a_client_that_closes_a_stream_is_not_logged_as_an_error(
     async with console.client.get(f"{console.url}{API_PATH}/events/stream?after=0") as response:
         await _message(response.content)
         assert len(feed._readers) == 1
-    await console.cluster.execute([Add("node-a", "late", 0), Remove("node-a", "late", 0)])
+    await console.cluster.execute([CniAdd("node-a", "late"), CniDel("node-a", "late")])
     await until(lambda: not feed._readers)
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 

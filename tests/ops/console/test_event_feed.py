@@ -13,7 +13,7 @@ from core.eventstore.kv import IsWhole, WatchBatch
 from ops.console.event_stream import BACKLOG_MAX, EventFeed, EventReader, Gap
 from ops.console.events import EventPosition
 from tests.ops.console.conftest import Console
-from tests.support.archived_cluster import TEST_KEYS, Add, ArchivedCluster
+from tests.support.archived_cluster import TEST_KEYS, ArchivedCluster, CniAdd
 from tests.support.deadlines import DEADLINE_S, until
 from tests.support.faulty_store import FaultyStore
 
@@ -53,7 +53,7 @@ async def test_a_second_reader_gets_the_events_since_the_watch_began(console: Co
     feed = console.source.feed
     last_position = (await console.get("/log"))["last"]["position"]
     async with feed.open(None) as first_reader:
-        await console.cluster.execute([Add("node-a", "late", 0)])
+        await console.cluster.execute([CniAdd("node-a", "late")])
         events = await first_reader.next_events(DEADLINE_S)
         after_last = EventPosition(last_position, 2**31)  # after every index of the position
         async with feed.open(after_last) as second_reader:
@@ -88,7 +88,7 @@ async def test_a_gap_with_its_position_is_announced_after_an_outage(
     feed = EventFeed(store, TEST_KEYS, IndexedLog(store, TEST_KEYS, cluster.files))
     async with feed.open(None) as reader:
         store.is_unavailable = True
-        await cluster.execute([Add("node-a", "late", 0)])
+        await cluster.execute([CniAdd("node-a", "late")])
         await until(lambda: not feed._following.is_set())
         assert reader.take() == []
         store.is_unavailable = False
@@ -109,7 +109,7 @@ async def test_a_segment_that_cannot_be_decoded_is_a_gap_and_the_next_events_fol
     async with feed.open(None) as reader:
         position = await cluster.commit_undecodable_segment()
         assert await reader.next_events(DEADLINE_S) == [Gap(position)]
-        await cluster.execute([Add("node-a", "late", 0)])
+        await cluster.execute([CniAdd("node-a", "late")])
         (event, *_) = await reader.next_events(DEADLINE_S)
     await feed.close()
     assert isinstance(event, Recorded)

@@ -15,7 +15,7 @@ from core.projections.projector import Projector
 from ops.controller.forecaster import Forecaster
 from ops.controller.metrics import OUR_SCOPE, observe_forecasts
 from ops.kubernetes.pool_outlooks import PoolOutlooks
-from tests.support.archived_cluster import TEST_KEYS, Add, ArchivedCluster
+from tests.support.archived_cluster import TEST_KEYS, ArchivedCluster, CniAdd
 from tests.support.engine_harness import eventually
 
 DAY_MS: Final = 86_400_000
@@ -32,7 +32,7 @@ async def cluster(archived_cluster: ArchivedCluster) -> ArchivedCluster:
     start_ms = archived_cluster.now_ms()
     for number, half_days in enumerate(HALF_DAYS):
         set_clocks(archived_cluster, start_ms + half_days * DAY_MS // 2)
-        await archived_cluster.execute([Add("node-a", f"web-{number}", 0)])
+        await archived_cluster.execute([CniAdd("node-a", f"web-{number}")])
     set_clocks(archived_cluster, start_ms + 8 * DAY_MS)
     return archived_cluster
 

@@ -11,7 +11,7 @@ from core.domain.autopools.names import ApplicationKey, PoolScope
 from core.domain.autopools.pool_plan import DesiredPool
 from core.domain.autopools.pool_size import AS_MANY_AS_REPLICAS, IpNumber
 from core.domain.model import Claim, Pool, Scale, Subnet
-from tests.core.domain.subnets.samples import State
+from tests.core.domain.subnets.samples import ConfigurationHarness
 
 SUBNET4 = Subnet("net", 4, "10.7.0.0/16", ("10.7.0.10-10.7.0.29",), gateway="10.7.0.1")
 SUBNET6 = Subnet("net6", 6, "fd00:7::/64", ("fd00:7::10-fd00:7::1f",))
@@ -20,10 +20,15 @@ WEB_UID = "3f6b1c1e-0000-4000-8000-1f2e3d4c5b6a"
 WEB_KEY = ApplicationKey("apps/v1", "Deployment", "shop", "web")
 WEB_SCOPE = PoolScope(WEB_KEY, "eth0", 4, "net")
 POOL_NAME = "auto4-web-eth0-1f2e3"
+"""The name of the automatic pool of ``WEB_SCOPE``: family, application, NIC, end of the UID."""
 
 
 def template(subnet: object = None, number: str = "", reclaim: str = "") -> dict[str, str]:
-    """The annotations of a Pod template; a list is ``subnets``, an object ``subnet``."""
+    """The annotations of a Pod template.
+
+    ``subnet``: the annotation ``subnets`` if it is a list, else ``subnet``; None: subnet ``net``.
+    ``number`` and ``reclaim``: the annotations ``ippool-ip-number`` and ``ippool-reclaim``.
+    """
     value = {"ipv4": ["net"]} if subnet is None else subnet
     key = "subnets" if isinstance(value, list) else "subnet"
     texts = {key: json.dumps(value), "ippool-ip-number": number, "ippool-reclaim": reclaim}
@@ -44,7 +49,7 @@ def desired_pool(size: int, scope: PoolScope = WEB_SCOPE, uid: str = WEB_UID) ->
 
 
 def plan(
-    state: State,
+    state: ConfigurationHarness,
     application: Application,
     claimed: Mapping[str, Claim] | None = None,
     default: IpNumber = AS_MANY_AS_REPLICAS,
@@ -54,15 +59,17 @@ def plan(
 
 
 def carry_out(
-    state: State, steps: tuple[ReconcileStep, ...], claimed: Mapping[str, Claim] | None = None
+    state: ConfigurationHarness,
+    steps: tuple[ReconcileStep, ...],
+    claimed: Mapping[str, Claim] | None = None,
 ) -> None:
     """Apply the commands of all steps."""
     for step in steps:
         if step.command is not None:
-            state.do(step.command, claimed=claimed)
+            state.apply(step.command, claimed=claimed)
 
 
-def create_pool(state: State, application: Application) -> Pool:
+def create_pool(state: ConfigurationHarness, application: Application) -> Pool:
     """Carry out the plan for the application; return its only pool."""
     carry_out(state, plan(state, application))
     (pool,) = state.ledger.pools.values()
@@ -72,6 +79,12 @@ def create_pool(state: State, application: Application) -> Pool:
 def claims(*addresses: str, pool: str = POOL_NAME) -> dict[str, Claim]:
     """A claim per address, each of another Pod."""
     return {
-        address: Claim(pool, f"pod/u-{index}", "shop", f"web-{index}", f"e-{index}")
+        address: Claim(
+            pool=pool,
+            holder=f"pod/u-{index}",
+            namespace="shop",
+            pod=f"web-{index}",
+            event=f"e-{index}",
+        )
         for index, address in enumerate(addresses)
     }

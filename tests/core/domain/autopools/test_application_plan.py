@@ -1,4 +1,7 @@
-"""The pools of an application: requested ones are created, others are removed."""
+"""The pools of an application: requested pools are created, other pools are removed.
+
+The sample application is ``web``; its pool in SpiderSubnet ``net`` has the name ``POOL_NAME``.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ from tests.core.domain.autopools.samples import (
     template,
     web,
 )
-from tests.core.domain.subnets.samples import State
+from tests.core.domain.subnets.samples import ConfigurationHarness
 
 NEW_UID = "00000000-0000-4000-8000-bbbbb0000000"
 BOTH_FAMILIES = {"ipv4": ["net"], "ipv6": ["net6"]}
@@ -42,9 +45,9 @@ def actions(steps: tuple[ReconcileStep, ...]) -> list[tuple[str, str]]:
     return [(step.action, step.pool) for step in steps]
 
 
-def state_with_pools(application: Application, *objects: object) -> State:
+def state_with_pools(application: Application, *objects: object) -> ConfigurationHarness:
     """A state with these objects, in which the application has its pools."""
-    state = State(SUBNET4, SUBNET6, OTHER_SUBNET, *objects)  # type: ignore[arg-type]
+    state = ConfigurationHarness(SUBNET4, SUBNET6, OTHER_SUBNET, *objects)  # type: ignore[arg-type]
     carry_out(state, plan(state, application))
     assert plan(state, application) == ()
     return state
@@ -56,7 +59,9 @@ def test_each_nic_and_family_gets_a_pool_of_the_same_size() -> None:
         {"interface": "net1", "ipv4": ["other"]},
     ]
 
-    steps = plan(State(SUBNET4, SUBNET6, OTHER_SUBNET), web(3, template(nics, "+1")))
+    steps = plan(
+        ConfigurationHarness(SUBNET4, SUBNET6, OTHER_SUBNET), web(3, template(nics, number="+1"))
+    )
 
     assert [(step.action, step.pool, step.addresses) for step in steps] == [
         ("create", POOL_NAME, ("10.7.0.10-10.7.0.13",)),
@@ -66,7 +71,7 @@ def test_each_nic_and_family_gets_a_pool_of_the_same_size() -> None:
 
 
 def test_one_family_gets_its_pool_although_the_other_family_is_refused() -> None:
-    state = State(SUBNET4)
+    state = ConfigurationHarness(SUBNET4)
     application = web(2, template(BOTH_FAMILIES))
 
     steps = plan(state, application)
@@ -78,15 +83,18 @@ def test_one_family_gets_its_pool_although_the_other_family_is_refused() -> None
 
 def test_pools_of_a_disabled_family_are_neither_created_nor_deleted() -> None:
     state = state_with_pools(web(1, template(BOTH_FAMILIES)))
-    off = state.configuration._replace(ipv6_enabled=False)
+    ipv4_only = state.configuration._replace(ipv6_enabled=False)
 
-    assert plan_application(web(1, template(BOTH_FAMILIES)), off, {}, AS_MANY_AS_REPLICAS) == ()
-    steps = plan_application(web(2, template(BOTH_FAMILIES)), off, {}, AS_MANY_AS_REPLICAS)
-    assert actions(steps) == [("grow", POOL_NAME)]
+    def plan_for(replicas: int) -> tuple[ReconcileStep, ...]:
+        application = web(replicas, template(BOTH_FAMILIES))
+        return plan_application(application, ipv4_only, {}, AS_MANY_AS_REPLICAS)
+
+    assert plan_for(replicas=1) == ()
+    assert actions(plan_for(replicas=2)) == [("grow", POOL_NAME)]
 
 
 def test_the_default_number_is_used_if_the_template_has_none() -> None:
-    state = State(SUBNET4)
+    state = ConfigurationHarness(SUBNET4)
 
     (step,) = plan(state, web(2), default=IpNumber(1, is_flexible=True))
 
@@ -118,13 +126,13 @@ def test_a_scale_down_that_has_to_wait_can_be_retried() -> None:
 
 
 def test_a_lack_of_addresses_in_a_subnet_can_be_retried() -> None:
-    (step,) = plan(State(SUBNET4), web(21))
+    (step,) = plan(ConfigurationHarness(SUBNET4), web(21))
 
     assert (step.action, step.again) == ("refuse", True)
 
 
 def test_a_missing_subnet_is_refused_without_a_retry() -> None:
-    (step,) = plan(State(), web())
+    (step,) = plan(ConfigurationHarness(), web())
 
     assert (step.action, step.again) == ("refuse", False)
 
@@ -222,7 +230,7 @@ def test_a_kept_pool_is_deleted_when_the_template_switches_reclaim_on() -> None:
 
 def test_a_pool_that_a_user_retired_is_deleted_when_it_has_no_claims() -> None:
     state = state_with_pools(web())
-    state.do(RetirePool(POOL_NAME))
+    state.apply(RetirePool(POOL_NAME))
 
     assert actions(plan(state, web(), claims("10.7.0.10"))) == [
         ("wait", POOL_NAME),
@@ -316,13 +324,15 @@ def test_wrong_input_is_one_refusal_and_changes_nothing(
 
 
 def test_a_third_party_workload_with_a_number_gets_that_many_addresses() -> None:
-    (step,) = plan(State(SUBNET4), Application(CLONE_SET, WEB_UID, template(number="+3")))
+    (step,) = plan(
+        ConfigurationHarness(SUBNET4), Application(CLONE_SET, WEB_UID, template(number="+3"))
+    )
 
     assert step.addresses == ("10.7.0.10-10.7.0.12",)
 
 
 def test_with_the_feature_off_a_template_that_names_subnets_is_refused_and_others_are_not() -> None:
-    configuration = State(SUBNET4).configuration
+    configuration = ConfigurationHarness(SUBNET4).configuration
 
     (step,) = plan_application(web(), configuration, {}, AS_MANY_AS_REPLICAS, enabled=False)
 
@@ -331,7 +341,9 @@ def test_with_the_feature_off_a_template_that_names_subnets_is_refused_and_other
 
 
 def test_claims_of_other_pools_do_not_delay_a_change() -> None:
-    other_claims = {"10.7.0.99": Claim("blue", "pod/u", "shop", "x", "e")}
+    other_claims = {
+        "10.7.0.99": Claim(pool="blue", holder="pod/u", namespace="shop", pod="x", event="e")
+    }
 
     assert actions(
         plan_deleted_application(WEB_UID, state_with_pools(web()).configuration, other_claims)
@@ -340,7 +352,11 @@ def test_claims_of_other_pools_do_not_delay_a_change() -> None:
 
 def test_claims_of_one_family_do_not_affect_a_shrinking_pool_of_the_other() -> None:
     state = state_with_pools(web(3, template(BOTH_FAMILIES)))
-    ipv6_claims = {"fd00:7::10": Claim("auto6-web-eth0-1f2e3", "pod/u", "shop", "web-0", "e")}
+    ipv6_claims = {
+        "fd00:7::10": Claim(
+            pool="auto6-web-eth0-1f2e3", holder="pod/u", namespace="shop", pod="web-0", event="e"
+        )
+    }
 
     carry_out(state, plan(state, web(1, template(BOTH_FAMILIES)), ipv6_claims), ipv6_claims)
 

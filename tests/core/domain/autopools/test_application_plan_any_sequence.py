@@ -1,4 +1,4 @@
-"""Applications are scaled, moved, deleted and recreated in any order while Pods hold addresses."""
+"""Applications are scaled, deleted and created again in any order while Pods hold addresses."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.model import Claim, Pool, Scale, Subnet
 from core.domain.subnets.subnet_model import addresses_of_pools, owner_subnet_name, pools_of_subnet
 from tests.core.domain.autopools.samples import carry_out, plan, template
-from tests.core.domain.subnets.samples import State
+from tests.core.domain.subnets.samples import ConfigurationHarness
 
 SUBNETS = (
-    Subnet("net", 4, "10.7.0.0/16", ("10.7.0.10-10.7.0.21",), ("10.7.0.15",)),
+    Subnet("net", 4, "10.7.0.0/16", ("10.7.0.10-10.7.0.21",), exclude_ips=("10.7.0.15",)),
     Subnet("other", 4, "10.8.0.0/16", ("10.8.0.10-10.8.0.14",)),
     Subnet("net6", 6, "fd00:7::/64", ("fd00:7::10-fd00:7::1f",)),
 )
@@ -48,13 +48,13 @@ class DeleteApplication(NamedTuple):
 
 
 class StartPod(NamedTuple):
-    """A Pod claims a free address, the one with the index ``pick`` (modulo their number)."""
+    """A Pod claims the free address with the index ``pick`` modulo the number of free addresses."""
 
     pick: int
 
 
 class StopPod(NamedTuple):
-    """The claimed address with the index ``pick`` (modulo their number) is released."""
+    """The claim with the index ``pick`` modulo the number of claims is released."""
 
     pick: int
 
@@ -84,7 +84,7 @@ class Simulation:
     """Applies actions to a state. ``claimed``: the claims of the Pods, by address."""
 
     def __init__(self) -> None:
-        self.state = State(*SUBNETS)
+        self.state = ConfigurationHarness(*SUBNETS)
         self.claimed: dict[str, Claim] = {}
 
     def apply(self, action: ApplyPlan | DeleteApplication | StartPod | StopPod) -> None:
@@ -95,15 +95,17 @@ class Simulation:
                 steps = plan_deleted_application(uid, self.state.configuration, self.claimed)
                 carry_out(self.state, steps, self.claimed)
             case StartPod(pick):
-                free = self.free()
+                free = self.free_addresses()
                 if free:
                     address, pool = free[pick % len(free)]
-                    self.claimed[address] = Claim(pool, "pod/u", "shop", "w", "e")
+                    self.claimed[address] = Claim(
+                        pool=pool, holder="pod/u", namespace="shop", pod="w", event="e"
+                    )
             case StopPod(pick):
                 if self.claimed:
                     del self.claimed[sorted(self.claimed)[pick % len(self.claimed)]]
 
-    def free(self) -> list[tuple[str, str]]:
+    def free_addresses(self) -> list[tuple[str, str]]:
         """(address, pool) of every free address."""
         return [
             (address, pool.name)

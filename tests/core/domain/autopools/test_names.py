@@ -26,7 +26,7 @@ from tests.core.domain.autopools.samples import (
     create_pool,
     web,
 )
-from tests.core.domain.subnets.samples import State
+from tests.core.domain.subnets.samples import ConfigurationHarness
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_shortened_name_ends_with_a_valid_character() -> None:
 def test_a_pool_has_the_labels_of_spiderpool() -> None:
     prefix = "ipam.spidernet.io/"
 
-    pool = create_pool(State(SUBNET4), web())
+    pool = create_pool(ConfigurationHarness(SUBNET4), web())
 
     assert {key.removeprefix(prefix): value for key, value in pool.labels.items()} == {
         "ippool-cidr": "10-7-0-0-16",
@@ -106,7 +106,7 @@ def test_the_status_names_an_application_in_five_parts_or_in_four_for_the_core_g
 
 
 def test_the_labels_of_a_pool_name_its_application_and_its_nic() -> None:
-    pool = create_pool(State(SUBNET4), web())
+    pool = create_pool(ConfigurationHarness(SUBNET4), web())
 
     assert application_of(pool.labels) == WEB_KEY
     assert scope_of(pool.labels, pool.family) == WEB_SCOPE

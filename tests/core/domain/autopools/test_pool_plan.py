@@ -33,23 +33,25 @@ from tests.core.domain.autopools.samples import (
     claims,
     desired_pool,
 )
-from tests.core.domain.subnets.samples import State
+from tests.core.domain.subnets.samples import ConfigurationHarness
 
 OLD_UID = "00000000-0000-4000-8000-aaaaa0000000"
 
 
-def auto_pool(size: int, desired: DesiredPool | None = None, **fields: object) -> ApplyAutoPool:
-    return ApplyAutoPool((desired or desired_pool(size))._replace(**fields))  # type: ignore[arg-type]
+def apply_auto_pool(desired: int | DesiredPool, **fields: object) -> ApplyAutoPool:
+    """The command for this pool; a number is the size of the pool of application ``web``."""
+    pool = desired_pool(desired) if isinstance(desired, int) else desired
+    return ApplyAutoPool(pool._replace(**fields))  # type: ignore[arg-type]
 
 
-def ips_of(state: State, name: str = POOL_NAME) -> tuple[str, ...]:
+def ips_of(state: ConfigurationHarness, name: str = POOL_NAME) -> tuple[str, ...]:
     return state.ledger.pools[name].ips
 
 
 def test_a_new_pool_takes_the_lowest_free_addresses_in_one_event() -> None:
-    state = State(SUBNET4, Pool("blue", V4, SUBNET4.subnet, ("10.7.0.11",)))
+    state = ConfigurationHarness(SUBNET4, Pool("blue", V4, SUBNET4.subnet, ("10.7.0.11",)))
 
-    (event,) = state.do(auto_pool(3))
+    (event,) = state.apply(apply_auto_pool(3))
 
     assert isinstance(event, PoolDefined)
     assert event.pool.name == POOL_NAME
@@ -57,11 +59,11 @@ def test_a_new_pool_takes_the_lowest_free_addresses_in_one_event() -> None:
 
 
 def test_reserved_excluded_and_quarantined_addresses_are_skipped() -> None:
-    state = State(
+    state = ConfigurationHarness(
         SUBNET4._replace(exclude_ips=("10.7.0.11",)),
         Reservation("kept", V4, ("10.7.0.10",)),
-        QuarantineAddress("10.7.0.12", "a conflicting host"),
-        auto_pool(2),
+        QuarantineAddress("10.7.0.12", reason="a conflicting host"),
+        apply_auto_pool(2),
     )
 
     assert ips_of(state) == ("10.7.0.13-10.7.0.14",)
@@ -69,8 +71,8 @@ def test_reserved_excluded_and_quarantined_addresses_are_skipped() -> None:
 
 def test_a_pool_keeps_the_gateway_and_routes_that_its_subnet_had_at_creation() -> None:
     routes = (Route("10.0.0.0/8", "10.7.0.2"),)
-    state = State(SUBNET4._replace(routes=routes), auto_pool(1))
-    state.do(SUBNET4._replace(gateway="10.7.0.3", routes=()), auto_pool(2))
+    state = ConfigurationHarness(SUBNET4._replace(routes=routes), apply_auto_pool(1))
+    state.apply(SUBNET4._replace(gateway="10.7.0.3", routes=()), apply_auto_pool(2))
 
     pool = state.ledger.pools[POOL_NAME]
 
@@ -78,90 +80,107 @@ def test_a_pool_keeps_the_gateway_and_routes_that_its_subnet_had_at_creation() -
 
 
 def test_a_repeated_command_writes_no_event() -> None:
-    state = State(SUBNET4, auto_pool(3))
+    state = ConfigurationHarness(SUBNET4, apply_auto_pool(3))
 
-    assert state.do(auto_pool(3)) == []
+    assert state.apply(apply_auto_pool(3)) == []
 
 
 def test_a_growing_pool_keeps_its_addresses_and_adds_the_lowest_free_ones() -> None:
-    state = State(
+    state = ConfigurationHarness(
         SUBNET4,
-        auto_pool(2),
+        apply_auto_pool(2),
         Pool("blue", V4, SUBNET4.subnet, ("10.7.0.12",)),
-        auto_pool(4),
+        apply_auto_pool(4),
     )
 
     assert ips_of(state) == ("10.7.0.10-10.7.0.11", "10.7.0.13-10.7.0.14")
 
 
 def test_a_shrinking_pool_gives_up_its_lowest_unused_addresses() -> None:
-    state = State(SUBNET4, auto_pool(5))
+    state = ConfigurationHarness(SUBNET4, apply_auto_pool(5))
 
-    state.do(auto_pool(3), claimed=claims("10.7.0.10", "10.7.0.12"))
+    state.apply(apply_auto_pool(3), claimed=claims("10.7.0.10", "10.7.0.12"))
 
     assert ips_of(state) == ("10.7.0.10", "10.7.0.12", "10.7.0.14")
 
 
 def test_a_pool_may_shrink_to_no_address_and_grow_again() -> None:
-    state = State(SUBNET4, auto_pool(2), auto_pool(0))
+    state = ConfigurationHarness(SUBNET4, apply_auto_pool(2), apply_auto_pool(0))
     assert ips_of(state) == ()
 
-    state.do(auto_pool(1))
+    state.apply(apply_auto_pool(1))
 
     assert ips_of(state) == ("10.7.0.10",)
 
 
-REFUSALS: dict[str, tuple[State, ApplyAutoPool, tuple[str, str], str]] = {
+REFUSALS: dict[str, tuple[ConfigurationHarness, ApplyAutoPool, tuple[str, str], str]] = {
     "no such subnet": (
-        State(), auto_pool(1), ("NotFound", "unknown-name"), "there is no SpiderSubnet/net",
+        ConfigurationHarness(),
+        apply_auto_pool(1),
+        ("NotFound", "unknown-name"),
+        "there is no SpiderSubnet/net",
     ),
     "a subnet of the other family": (
-        State(SUBNET4), auto_pool(1, desired_pool(1, WEB_SCOPE._replace(family=V6))),
+        ConfigurationHarness(SUBNET4),
+        apply_auto_pool(desired_pool(1, WEB_SCOPE._replace(family=V6))),
         ("Invalid", "subnet-family"),
         "SpiderSubnet/net is of IPv4, the Pod template names it for IPv6",
     ),
     "a subnet that is being retired": (
-        State(SUBNET4, RetireSubnet("net")), auto_pool(1), ("Forbidden", "retiring"),
+        ConfigurationHarness(SUBNET4, RetireSubnet("net")),
+        apply_auto_pool(1),
+        ("Forbidden", "retiring"),
         "SpiderSubnet/net is being retired: automatic pools in it are not created or changed",
     ),
     "too few addresses": (
-        State(SUBNET4, Pool("blue", V4, SUBNET4.subnet, ("10.7.0.10-10.7.0.27",))), auto_pool(3),
+        ConfigurationHarness(SUBNET4, Pool("blue", V4, SUBNET4.subnet, ("10.7.0.10-10.7.0.27",))),
+        apply_auto_pool(3),
         ("Forbidden", "insufficient-subnet"),
         "insufficient subnet FreeIPs, required '3' but only left '2' in SpiderSubnet/net",
     ),
     "too few free addresses to grow": (
-        State(SUBNET4, auto_pool(15)), auto_pool(21), ("Forbidden", "insufficient-subnet"),
+        ConfigurationHarness(SUBNET4, apply_auto_pool(15)),
+        apply_auto_pool(21),
+        ("Forbidden", "insufficient-subnet"),
         "insufficient subnet FreeIPs, required '6' but only left '5' in SpiderSubnet/net",
     ),
     "more addresses than any subnet has": (
-        State(SUBNET4), auto_pool(2**63 - 1), ("Forbidden", "insufficient-subnet"),
+        ConfigurationHarness(SUBNET4),
+        apply_auto_pool(2**63 - 1),
+        ("Forbidden", "insufficient-subnet"),
         (
             f"insufficient subnet FreeIPs, required '{2**63 - 1}' but only left '20'"
             " in SpiderSubnet/net"
         ),
     ),
     "a pool of another CIDR inside the subnet": (
-        State(SUBNET4, Pool("odd", V4, "10.7.0.0/24", ("10.7.0.200",))), auto_pool(1),
+        ConfigurationHarness(SUBNET4, Pool("odd", V4, "10.7.0.0/24", ("10.7.0.200",))),
+        apply_auto_pool(1),
         ("Invalid", "subnet-overlap"),
         "10.7.0.0/16 overlaps 10.7.0.0/24, the subnet of SpiderIPPool/odd",
     ),
-}  # fmt: skip
+}
 
 
-@pytest.mark.parametrize(("state", "command", "cause", "message"), REFUSALS.values(), ids=REFUSALS)
-def test_an_impossible_command_is_refused_with_its_reason_and_changes_nothing(
-    state: State, command: ApplyAutoPool, cause: tuple[str, str], message: str
+@pytest.mark.parametrize(
+    ("state", "command", "kind_and_rule", "message"), REFUSALS.values(), ids=REFUSALS
+)
+def test_an_impossible_command_is_refused_with_its_reason(
+    state: ConfigurationHarness,
+    command: ApplyAutoPool,
+    kind_and_rule: tuple[str, str],
+    message: str,
 ) -> None:
     (refusal,) = state.refusals(command)
 
-    assert (refusal.kind, refusal.rule) == cause
+    assert (refusal.kind, refusal.rule) == kind_and_rule
     assert refusal.message == message
 
 
 def test_a_pool_with_too_few_free_addresses_does_not_shrink_in_part() -> None:
-    state = State(SUBNET4, auto_pool(4))
+    state = ConfigurationHarness(SUBNET4, apply_auto_pool(4))
 
-    (refusal,) = state.refusals(auto_pool(1), claims("10.7.0.10", "10.7.0.11"))
+    (refusal,) = state.refusals(apply_auto_pool(1), claims("10.7.0.10", "10.7.0.11"))
 
     assert refusal.rule == "scale-down"
     assert refusal.message == (
@@ -171,9 +190,11 @@ def test_a_pool_with_too_few_free_addresses_does_not_shrink_in_part() -> None:
 
 
 def test_a_pool_of_a_deleted_application_is_adopted_resized_and_relabelled() -> None:
-    state = State(SUBNET4, auto_pool(2, desired_pool(2, uid=OLD_UID), reclaim=False))
+    state = ConfigurationHarness(
+        SUBNET4, apply_auto_pool(desired_pool(2, uid=OLD_UID), reclaim=False)
+    )
 
-    state.do(auto_pool(3))
+    state.apply(apply_auto_pool(3))
 
     (pool,) = state.ledger.pools.values()
     assert pool.name == "auto4-web-eth0-aaaaa"
@@ -183,30 +204,36 @@ def test_a_pool_of_a_deleted_application_is_adopted_resized_and_relabelled() -> 
 
 
 def test_a_pool_with_reclaim_on_is_not_adopted() -> None:
-    state = State(SUBNET4, auto_pool(2, desired_pool(2, uid=OLD_UID)), auto_pool(2))
+    state = ConfigurationHarness(
+        SUBNET4, apply_auto_pool(desired_pool(2, uid=OLD_UID)), apply_auto_pool(2)
+    )
 
     assert sorted(state.ledger.pools) == [POOL_NAME, "auto4-web-eth0-aaaaa"]
 
 
 def test_a_retiring_pool_is_replaced_by_one_of_another_name() -> None:
-    state = State(SUBNET4, auto_pool(2), RetirePool(POOL_NAME), auto_pool(2))
+    state = ConfigurationHarness(
+        SUBNET4, apply_auto_pool(2), RetirePool(POOL_NAME), apply_auto_pool(2)
+    )
 
     assert sorted(state.ledger.pools) == [POOL_NAME, f"{POOL_NAME}-2"]
 
 
 def test_an_automatic_pool_does_not_take_the_name_of_a_manual_pool() -> None:
-    state = State(SUBNET4, Pool(POOL_NAME, V4, SUBNET4.subnet, ("10.7.0.20",)), auto_pool(1))
+    state = ConfigurationHarness(
+        SUBNET4, Pool(POOL_NAME, V4, SUBNET4.subnet, ("10.7.0.20",)), apply_auto_pool(1)
+    )
 
     assert ips_of(state, POOL_NAME) == ("10.7.0.20",)
     assert ips_of(state, f"{POOL_NAME}-2") == ("10.7.0.10",)
 
 
 def test_a_refusal_reports_that_every_name_is_taken() -> None:
-    # A pool can have its own name, or that name with a suffix from -2 to -16.
+    # The names that a pool can have: its usual name, and that name with a suffix from -2 to -16.
     names = [POOL_NAME, *(f"{POOL_NAME}-{number}" for number in range(2, 17))]
-    state = State(SUBNET4, *(Pool(name, V4, SUBNET4.subnet) for name in names))
+    state = ConfigurationHarness(SUBNET4, *(Pool(name, V4, SUBNET4.subnet) for name in names))
 
-    assert state.causes(auto_pool(1)) == [("Forbidden", "spec.ips", "name-taken")]
+    assert state.refusal_summaries(apply_auto_pool(1)) == [("Forbidden", "spec.ips", "name-taken")]
 
 
 OTHER_SCOPES = [
@@ -221,7 +248,7 @@ OTHER_SCOPES = [
 
 @pytest.mark.parametrize("scope", OTHER_SCOPES)
 def test_a_pool_is_found_only_for_its_own_scope(scope: object) -> None:
-    state = State(SUBNET4, auto_pool(2, reclaim=False))
+    state = ConfigurationHarness(SUBNET4, apply_auto_pool(2, reclaim=False))
     pools = list(state.ledger.pools.values())
 
     assert find_pool(WEB_SCOPE, OLD_UID, pools) is not None
@@ -229,7 +256,7 @@ def test_a_pool_is_found_only_for_its_own_scope(scope: object) -> None:
 
 
 def test_the_applications_own_pool_is_preferred_to_a_pool_it_could_adopt() -> None:
-    state = State(SUBNET4, auto_pool(1, reclaim=False))
+    state = ConfigurationHarness(SUBNET4, apply_auto_pool(1, reclaim=False))
     adoptable = state.ledger.pools[POOL_NAME]._replace(name="a-twin")
     labels = {**adoptable.labels, "ipam.spidernet.io/owner-application-uid": OLD_UID}
 
@@ -242,11 +269,11 @@ def test_the_applications_own_pool_is_preferred_to_a_pool_it_could_adopt() -> No
 
 
 def test_another_spelling_of_the_number_changes_the_annotation_and_no_address() -> None:
-    state = State(SUBNET4, auto_pool(3))
-    command = auto_pool(3, number=IpNumber(1, is_flexible=True))
+    state = ConfigurationHarness(SUBNET4, apply_auto_pool(3))
+    command = apply_auto_pool(3, number=IpNumber(1, is_flexible=True))
     plan = plan_pool(command.desired, state.configuration, {})
 
-    state.do(command)
+    state.apply(command)
 
     assert plan.action == "refresh"
     assert not plan.addresses
@@ -255,51 +282,53 @@ def test_another_spelling_of_the_number_changes_the_annotation_and_no_address() 
 
 
 def test_node_names_and_labels_of_users_are_kept_when_a_pool_is_resized() -> None:
-    state = State(SUBNET4, auto_pool(2))
+    state = ConfigurationHarness(SUBNET4, apply_auto_pool(2))
     pool = state.ledger.pools[POOL_NAME]
-    state.do(ApplyPool(pool._replace(node_names=("n1",), labels={**pool.labels, "a": "b"})))
+    state.apply(ApplyPool(pool._replace(node_names=("n1",), labels={**pool.labels, "a": "b"})))
 
-    state.do(auto_pool(3))
+    state.apply(apply_auto_pool(3))
 
     assert state.ledger.pools[POOL_NAME].node_names == ("n1",)
     assert state.ledger.pools[POOL_NAME].labels["a"] == "b"
 
 
 def test_claims_are_read_only_for_a_pool_that_shrinks() -> None:
-    state = State(SUBNET4, auto_pool(3))
+    state = ConfigurationHarness(SUBNET4, apply_auto_pool(3))
 
-    assert removed_addresses(state.configuration, auto_pool(3)) is None
-    assert removed_addresses(state.configuration, auto_pool(4)) is None
-    assert removed_addresses(state.configuration, auto_pool(2)) == pool_addresses(
+    assert removed_addresses(state.configuration, apply_auto_pool(3)) is None
+    assert removed_addresses(state.configuration, apply_auto_pool(4)) is None
+    assert removed_addresses(state.configuration, apply_auto_pool(2)) == pool_addresses(
         state.ledger.pools[POOL_NAME]
     )
 
 
-def test_an_empty_pool_is_deleted_and_a_pool_in_use_is_kept() -> None:
-    state = State(SUBNET4, auto_pool(2))
+def test_a_pool_in_use_is_kept_or_retired_and_an_empty_pool_is_deleted() -> None:
+    state = ConfigurationHarness(SUBNET4, apply_auto_pool(2))
     claimed = claims("10.7.0.10")
 
-    assert state.do(DropAutoPool(POOL_NAME, WEB_UID), claimed=claimed) == []
-    assert state.do(DropAutoPool(POOL_NAME, WEB_UID, retire=True), claimed=claimed) == [
+    assert state.apply(DropAutoPool(POOL_NAME, WEB_UID), claimed=claimed) == []
+    assert state.apply(DropAutoPool(POOL_NAME, WEB_UID, retire=True), claimed=claimed) == [
         PoolRetired(POOL_NAME)
     ]
-    assert state.do(DropAutoPool(POOL_NAME, WEB_UID, retire=True), claimed=claimed) == []
-    assert state.do(DropAutoPool(POOL_NAME, WEB_UID)) == [PoolDeleted(POOL_NAME)]
-    assert state.do(DropAutoPool(POOL_NAME, WEB_UID)) == []
+    assert state.apply(DropAutoPool(POOL_NAME, WEB_UID, retire=True), claimed=claimed) == []
+    assert state.apply(DropAutoPool(POOL_NAME, WEB_UID)) == [PoolDeleted(POOL_NAME)]
+    assert state.apply(DropAutoPool(POOL_NAME, WEB_UID)) == []
 
 
-def test_a_pool_that_another_application_has_adopted_is_not_deleted() -> None:
-    state = State(SUBNET4, auto_pool(2, desired_pool(2, uid=OLD_UID), reclaim=False), auto_pool(2))
-    manual = State(SUBNET4, Pool("blue", V4, SUBNET4.subnet, labels={OLD_UID: WEB_UID}))
+def test_a_pool_that_another_application_has_adopted_and_a_manual_pool_are_not_deleted() -> None:
+    state = ConfigurationHarness(
+        SUBNET4, apply_auto_pool(desired_pool(2, uid=OLD_UID), reclaim=False), apply_auto_pool(2)
+    )
+    with_manual_pool = ConfigurationHarness(SUBNET4, Pool("blue", V4, SUBNET4.subnet))
 
-    assert state.do(DropAutoPool("auto4-web-eth0-aaaaa", OLD_UID)) == []
-    assert manual.do(DropAutoPool("blue", WEB_UID)) == []
+    assert state.apply(DropAutoPool("auto4-web-eth0-aaaaa", OLD_UID)) == []
+    assert with_manual_pool.apply(DropAutoPool("blue", WEB_UID)) == []
 
 
 def test_a_deleted_pool_is_created_again() -> None:
-    state = State(SUBNET4, auto_pool(2), DeletePool(POOL_NAME))
+    state = ConfigurationHarness(SUBNET4, apply_auto_pool(2), DeletePool(POOL_NAME))
 
-    state.do(auto_pool(2))
+    state.apply(apply_auto_pool(2))
 
     assert ips_of(state) == ("10.7.0.10-10.7.0.11",)
 
@@ -308,8 +337,9 @@ def test_a_pool_in_a_subnet_of_2_to_the_112_addresses_is_planned() -> None:
     huge_subnet = Subnet(
         "net6", V6, "fd00::/16", ("fd00::1-fd00:ffff:ffff:ffff:ffff:ffff:ffff:ffff",)
     )
-    state = State(
-        huge_subnet, auto_pool(0, desired_pool(2**60, WEB_SCOPE._replace(family=V6, subnet="net6")))
+    state = ConfigurationHarness(
+        huge_subnet,
+        apply_auto_pool(desired_pool(2**60, WEB_SCOPE._replace(family=V6, subnet="net6"))),
     )
 
     (pool,) = state.ledger.pools.values()
@@ -317,6 +347,6 @@ def test_a_pool_in_a_subnet_of_2_to_the_112_addresses_is_planned() -> None:
     assert pool_addresses(pool).size == 2**60
 
 
-def test_a_refused_command_raises_refused() -> None:
+def test_the_decision_on_an_impossible_command_raises_refused() -> None:
     with pytest.raises(Refused):
-        decide(State().configuration, auto_pool(1), {})
+        decide(ConfigurationHarness().configuration, apply_auto_pool(1), {})

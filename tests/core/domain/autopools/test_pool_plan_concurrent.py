@@ -1,4 +1,8 @@
-"""Many controllers plan automatic pools at once: no address is in two pools or leaks."""
+"""Several controllers plan automatic pools concurrently: no address is in two pools, none leaks.
+
+``SUBNET4`` has 20 addresses from 10.7.0.10. ``desired_pool`` requests a pool in it for the
+application ``web``; this pool has the name ``POOL_NAME``.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +75,7 @@ async def apply_concurrently(nodes: list[NodeHarness], commands: list[Command]) 
     return await gather(*calls)
 
 
-def changed(outcomes: list[object]) -> list[Applied]:
+def outcomes_with_events(outcomes: list[object]) -> list[Applied]:
     """The outcomes with events; fails if a command failed with another error than a refusal."""
     for outcome in outcomes:
         assert isinstance(outcome, Applied | Refused), outcome
@@ -91,6 +95,7 @@ def web_pod(name: str) -> PodFacts:
 
 
 def assert_shares_fit(ledger: Ledger, subnet: Subnet) -> None:
+    """Assert that the subnet's pools have addresses of the subnet only, and none in common."""
     pools = pools_of_subnet(subnet.name, ledger.pools)
     shared = addresses_of_pools(subnet, pools)
     assert shared.issubset(pool_addresses(subnet))
@@ -107,7 +112,7 @@ async def test_only_one_of_a_hundred_concurrent_creations_of_a_pool_succeeds(
         nodes, [ApplyAutoPool(desired_pool(5))] * CONCURRENT_COMMANDS
     )
 
-    assert len(changed(outcomes)) == 1
+    assert len(outcomes_with_events(outcomes)) == 1
     ledger = await check_everything(nodes[0])
     assert {name: pool.ips for name, pool in ledger.pools.items()} == {
         POOL_NAME: ("10.7.0.10-10.7.0.14",)
@@ -126,7 +131,7 @@ async def test_thirty_applications_can_use_all_addresses_of_a_subnet(
     created = await apply_concurrently(
         nodes, [ApplyAutoPool(desired_pool_of(number, 5)) for number in range(APPLICATIONS)]
     )
-    assert len(changed(created)) == APPLICATIONS
+    assert len(outcomes_with_events(created)) == APPLICATIONS
     ledger = await check_everything(nodes[0])
     assert_shares_fit(ledger, WIDE)
     assert addresses_of_pools(WIDE, ledger.pools.values()) == pool_addresses(WIDE)
@@ -138,13 +143,13 @@ async def test_thirty_applications_can_use_all_addresses_of_a_subnet(
             for number in range(APPLICATIONS)
         ],
     )
-    assert len(changed(shrunk)) == APPLICATIONS
+    assert len(outcomes_with_events(shrunk)) == APPLICATIONS
     ledger = await check_everything(nodes[0])
     assert_shares_fit(ledger, WIDE)
     assert addresses_of_pools(WIDE, ledger.pools.values()).size == APPLICATIONS * 2
 
     drops = [DropAutoPool(name, pool.labels[UID_LABEL]) for name, pool in ledger.pools.items()]
-    assert len(changed(await apply_concurrently(nodes, list(drops)))) == APPLICATIONS
+    assert len(outcomes_with_events(await apply_concurrently(nodes, list(drops)))) == APPLICATIONS
     assert (await check_everything(nodes[0])).pools == {}
 
 
@@ -162,7 +167,7 @@ async def test_if_there_are_too_few_addresses_the_last_applications_get_none(
     )
 
     # The subnet has 20 addresses, and each application requests 3.
-    assert len(changed(outcomes)) == 6
+    assert len(outcomes_with_events(outcomes)) == 6
     ledger = await check_everything(nodes[0])
     assert len(ledger.pools) == 6
     assert_shares_fit(ledger, SUBNET4)
@@ -178,7 +183,7 @@ async def test_a_concurrent_reservation_is_respected_or_was_written_later(
 
     events = [recorded.event for recorded in await nodes[0].log()]
     pool = next(event.pool for event in events if isinstance(event, PoolDefined))
-    is_pool_first = isinstance(events[1], PoolDefined)
+    is_pool_first = isinstance(events[1], PoolDefined)  # events[0] defines the subnet
     assert pool.ips == (("10.7.0.10-10.7.0.11",) if is_pool_first else ("10.7.0.13-10.7.0.14",))
 
 

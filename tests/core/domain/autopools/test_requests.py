@@ -34,35 +34,35 @@ def request_of(**annotations: str) -> SubnetRequest | None:
     )
 
 
-READ = {
-    "one NIC": ({"subnet": '{"ipv4":["a"]}'}, (NicSubnets("eth0", "a"),)),
+VALID_ANNOTATIONS = {
+    "one NIC": ({"subnet": '{"ipv4":["a"]}'}, (NicSubnets("eth0", ipv4="a"),)),
     "both families": (
-        {"subnet": '{"ipv4":["a"],"ipv6":["b"]}'}, (NicSubnets("eth0", "a", "b"),),
+        {"subnet": '{"ipv4":["a"],"ipv6":["b"]}'}, (NicSubnets("eth0", ipv4="a", ipv6="b"),),
     ),
     "another interface": (
-        {"subnet": '{"interface":"net1","ipv6":["b"]}'}, (NicSubnets("net1", "", "b"),),
+        {"subnet": '{"interface":"net1","ipv6":["b"]}'}, (NicSubnets("net1", ipv4="", ipv6="b"),),
     ),
     "only the first name is used": (
-        {"subnet": '{"ipv4":["a","b",""]}'}, (NicSubnets("eth0", "a"),),
+        {"subnet": '{"ipv4":["a","b",""]}'}, (NicSubnets("eth0", ipv4="a"),),
     ),
     "keys in any case, unknown ones ignored": (
-        {"subnet": '{"IPv4":["a"],"x":1}'}, (NicSubnets("eth0", "a"),),
+        {"subnet": '{"IPv4":["a"],"x":1}'}, (NicSubnets("eth0", ipv4="a"),),
     ),
     "subnets takes precedence over subnet": (
-        {"subnets": '[{"ipv4":["a"]}]', "subnet": "not even JSON"}, (NicSubnets("eth0", "a"),),
+        {"subnets": '[{"ipv4":["a"]}]', "subnet": "not even JSON"}, (NicSubnets("eth0", ipv4="a"),),
     ),
     "several NICs": (
         {"subnets": '[{"interface":"eth0","ipv4":["a"]},{"interface":"net1","ipv4":["b"]}]'},
-        (NicSubnets("eth0", "a"), NicSubnets("net1", "b")),
+        (NicSubnets("eth0", ipv4="a"), NicSubnets("net1", ipv4="b")),
     ),
     "one name in two families": (
         {"subnets": '[{"interface":"eth0","ipv4":["a"]},{"interface":"net1","ipv6":["a"]}]'},
-        (NicSubnets("eth0", "a"), NicSubnets("net1", "", "a")),
+        (NicSubnets("eth0", ipv4="a"), NicSubnets("net1", ipv4="", ipv6="a")),
     ),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("annotations", "nics"), READ.values(), ids=READ)
+@pytest.mark.parametrize(("annotations", "nics"), VALID_ANNOTATIONS.values(), ids=VALID_ANNOTATIONS)
 def test_a_request_is_read_as_written(
     annotations: dict[str, str], nics: tuple[NicSubnets, ...]
 ) -> None:
@@ -70,7 +70,7 @@ def test_a_request_is_read_as_written(
 
 
 SUBNET = '{"ipv4":["a"]}'
-FAULTS = {
+INVALID_ANNOTATIONS = {
     "not JSON": ({"subnet": "x"}, "subnet", "invalid character"),
     "another type": ({"subnet": "[]"}, "subnet", "must be an object"),
     "an empty name": ({"subnet": '{"ipv4":[""]}'}, "subnet", "is empty"),
@@ -100,7 +100,9 @@ FAULTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("annotations", "key", "text"), FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize(
+    ("annotations", "key", "text"), INVALID_ANNOTATIONS.values(), ids=INVALID_ANNOTATIONS
+)
 def test_a_bad_annotation_is_named_in_the_error(
     annotations: dict[str, str], key: str, text: str
 ) -> None:
@@ -156,7 +158,7 @@ def test_a_malformed_number_is_refused(text: str) -> None:
 @pytest.mark.parametrize("text", ["1", "t", "T", "TRUE", "true", "True"])
 def test_every_spelling_of_true_is_read(text: str) -> None:
     assert request_of(subnet=SUBNET, ippool_reclaim=text) == SubnetRequest(
-        (NicSubnets("eth0", "a"),)
+        (NicSubnets("eth0", ipv4="a"),)
     )
 
 
@@ -195,24 +197,36 @@ def test_the_error_of_a_malformed_default_names_its_key(value: object) -> None:
     assert caught.value.subject == REDUNDANT_NUMBER_KEY
 
 
-def app(api_version: str, kind: str, scale: Scale) -> Application:
+def application_of_kind(api_version: str, kind: str, scale: Scale) -> Application:
     return Application(ApplicationKey(api_version, kind, "shop", "web"), "u", {}, scale)
 
 
 REPLICAS: dict[str, tuple[Application, int]] = {
-    "Deployment": (app("apps/v1", "Deployment", Scale(3)), 3),
-    "Deployment without replicas": (app("apps/v1", "Deployment", Scale()), 0),
-    "ReplicaSet": (app("apps/v1", "ReplicaSet", Scale(4)), 4),
-    "StatefulSet": (app("apps/v1", "StatefulSet", Scale(2)), 2),
-    "DaemonSet by scheduled Pods": (app("apps/v1", "DaemonSet", Scale(9, desired=5)), 5),
-    "Job by completions": (app("batch/v1", "Job", Scale(completions=4, parallelism=2)), 4),
-    "Job by parallelism": (app("batch/v1", "Job", Scale(parallelism=2)), 2),
-    "Job with zero completions": (app("batch/v1", "Job", Scale(completions=0, parallelism=7)), 1),
-    "Job without completions and parallelism": (app("batch/v1", "Job", Scale()), 1),
-    "CronJob": (app("batch/v1", "CronJob", Scale(parallelism=3)), 3),
-    "third-party workload": (app("apps.kruise.io/v1alpha1", "CloneSet", Scale(8)), 0),
+    "Deployment": (application_of_kind("apps/v1", "Deployment", Scale(3)), 3),
+    "Deployment without replicas": (application_of_kind("apps/v1", "Deployment", Scale()), 0),
+    "ReplicaSet": (application_of_kind("apps/v1", "ReplicaSet", Scale(4)), 4),
+    "StatefulSet": (application_of_kind("apps/v1", "StatefulSet", Scale(2)), 2),
+    "DaemonSet by scheduled Pods": (
+        application_of_kind("apps/v1", "DaemonSet", Scale(9, desired=5)),
+        5,
+    ),
+    "Job by completions": (
+        application_of_kind("batch/v1", "Job", Scale(completions=4, parallelism=2)),
+        4,
+    ),
+    "Job by parallelism": (application_of_kind("batch/v1", "Job", Scale(parallelism=2)), 2),
+    "Job with zero completions": (
+        application_of_kind("batch/v1", "Job", Scale(completions=0, parallelism=7)),
+        1,
+    ),
+    "Job without completions and parallelism": (application_of_kind("batch/v1", "Job", Scale()), 1),
+    "CronJob": (application_of_kind("batch/v1", "CronJob", Scale(parallelism=3)), 3),
+    "third-party workload": (
+        application_of_kind("apps.kruise.io/v1alpha1", "CloneSet", Scale(8)),
+        0,
+    ),
     "third-party workload with the kind StatefulSet": (
-        app("apps.kruise.io/v1", "StatefulSet", Scale(8)),
+        application_of_kind("apps.kruise.io/v1", "StatefulSet", Scale(8)),
         0,
     ),
 }
@@ -224,7 +238,7 @@ def test_replicas_are_counted_by_kind(application: Application, expected: int) -
 
 
 def test_a_fixed_number_is_the_size_and_a_flexible_one_is_added_to_the_replicas() -> None:
-    deployment = app("apps/v1", "Deployment", Scale(3))
+    deployment = application_of_kind("apps/v1", "Deployment", Scale(3))
 
     assert pool_size(deployment, IpNumber(5), AS_MANY_AS_REPLICAS) == 5
     assert pool_size(deployment, IpNumber(2, is_flexible=True), AS_MANY_AS_REPLICAS) == 5
@@ -232,7 +246,7 @@ def test_a_fixed_number_is_the_size_and_a_flexible_one_is_added_to_the_replicas(
 
 
 def test_a_third_party_workload_must_state_a_number_and_plus_n_means_n() -> None:
-    clone_set = app("apps.kruise.io/v1alpha1", "CloneSet", Scale(8))
+    clone_set = application_of_kind("apps.kruise.io/v1alpha1", "CloneSet", Scale(8))
 
     assert pool_size(clone_set, IpNumber(2, is_flexible=True), AS_MANY_AS_REPLICAS) == 2
     with pytest.raises(WrongInput) as caught:
@@ -242,22 +256,31 @@ def test_a_third_party_workload_must_state_a_number_and_plus_n_means_n() -> None
 
 
 SKIPPED: dict[str, tuple[Application, bool]] = {
-    "a Deployment": (app("apps/v1", "Deployment", Scale()), False),
+    "a Deployment": (application_of_kind("apps/v1", "Deployment", Scale()), False),
     "on the host network": (
-        app("apps/v1", "Deployment", Scale())._replace(host_network=True), True,
+        application_of_kind("apps/v1", "Deployment", Scale())._replace(host_network=True),
+        True,
     ),
     "a ReplicaSet of a Deployment": (
-        app("apps/v1", "ReplicaSet", Scale())._replace(controller=("apps/v1", "Deployment")), True,
+        application_of_kind("apps/v1", "ReplicaSet", Scale())._replace(
+            controller=("apps/v1", "Deployment")
+        ),
+        True,
     ),
     "a ReplicaSet of an Argo Rollout": (
-        app("apps/v1", "ReplicaSet", Scale())._replace(controller=("argoproj.io/v1", "Rollout")),
+        application_of_kind("apps/v1", "ReplicaSet", Scale())._replace(
+            controller=("argoproj.io/v1", "Rollout")
+        ),
         False,
     ),
     "a Job of a CronJob": (
-        app("batch/v1", "Job", Scale())._replace(controller=("batch/v1", "CronJob")), True,
+        application_of_kind("batch/v1", "Job", Scale())._replace(
+            controller=("batch/v1", "CronJob")
+        ),
+        True,
     ),
-    "a Job alone": (app("batch/v1", "Job", Scale()), False),
-}  # fmt: skip
+    "a Job without a controller": (application_of_kind("batch/v1", "Job", Scale()), False),
+}
 
 
 @pytest.mark.parametrize(("application", "expected"), SKIPPED.values(), ids=SKIPPED)

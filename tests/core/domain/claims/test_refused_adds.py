@@ -30,7 +30,15 @@ def refused(name: str = "web-0", interface: str = "eth0", reason: str = "used-ou
 
 
 def verdict(name: str, detail: str = "") -> CandidateVerdict:
-    return CandidateVerdict("eth0", 4, name, False, "disabled", f"disabled IPPool {name}", detail)
+    return CandidateVerdict(
+        "eth0",
+        4,
+        name,
+        accepted=False,
+        rule="disabled",
+        reason=f"disabled IPPool {name}",
+        detail=detail,
+    )
 
 
 def test_an_event_has_the_pod_its_holder_the_reason_and_every_verdict() -> None:

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from core.domain.claims.takeover import TakeoverPlan, plan_takeover, remaining
 from core.domain.configuration.commands import ApplyPool, ApplyReservation, RetirePool
-from tests.core.manifests.spiderpool_dumps import cluster, endpoint, nic, pool, reservation
+from tests.core.manifests.spiderpool_dumps import (
+    spider_endpoint,
+    spider_ip_pool,
+    spider_nic,
+    spider_reserved_ip,
+    spiderpool_cluster,
+)
 
 NET = "10.6.0.0/16"
 IPS = "10.6.0.1-10.6.0.9"
@@ -32,9 +38,9 @@ def actions(plan: TakeoverPlan) -> list[str]:
 
 def test_records_and_endpoints_that_agree_have_no_findings() -> None:
     plan = plan_takeover(
-        cluster(
-            pool("p", NET, IPS, records={"10.6.0.1": "shop/a ua"}),
-            endpoint("a", "ua", nic("10.6.0.1/16", "p")),
+        spiderpool_cluster(
+            spider_ip_pool("p", NET, IPS, allocations={"10.6.0.1": "shop/a ua"}),
+            spider_endpoint("a", "ua", spider_nic("10.6.0.1/16", "p")),
         )
     )
 
@@ -44,14 +50,21 @@ def test_records_and_endpoints_that_agree_have_no_findings() -> None:
 
 
 def test_an_address_without_a_record_is_taken_over() -> None:
-    plan = plan_takeover(cluster(pool("p", NET, IPS), endpoint("a", "ua", nic("10.6.0.1/16", "p"))))
+    plan = plan_takeover(
+        spiderpool_cluster(
+            spider_ip_pool("p", NET, IPS),
+            spider_endpoint("a", "ua", spider_nic("10.6.0.1/16", "p")),
+        )
+    )
 
     assert claimed(plan) == {"10.6.0.1": "a"}
     assert actions(plan) == ["taken over"]
 
 
 def test_a_record_without_an_endpoint_stays_reserved_for_its_pod() -> None:
-    plan = plan_takeover(cluster(pool("p", NET, IPS, records={"10.6.0.1": "shop/a ua"})))
+    plan = plan_takeover(
+        spiderpool_cluster(spider_ip_pool("p", NET, IPS, allocations={"10.6.0.1": "shop/a ua"}))
+    )
 
     assert claimed(plan) == {"10.6.0.1": "a"}
     assert plan.endpoints[0].uid == "ua"
@@ -60,9 +73,11 @@ def test_a_record_without_an_endpoint_stays_reserved_for_its_pod() -> None:
 
 def test_a_record_that_the_pods_endpoint_contradicts_is_a_leak() -> None:
     plan = plan_takeover(
-        cluster(
-            pool("p", NET, IPS, records={"10.6.0.1": "shop/a ua", "10.6.0.2": "shop/a ua"}),
-            endpoint("a", "ua", nic("10.6.0.2/16", "p")),
+        spiderpool_cluster(
+            spider_ip_pool(
+                "p", NET, IPS, allocations={"10.6.0.1": "shop/a ua", "10.6.0.2": "shop/a ua"}
+            ),
+            spider_endpoint("a", "ua", spider_nic("10.6.0.2/16", "p")),
         )
     )
 
@@ -72,10 +87,10 @@ def test_a_record_that_the_pods_endpoint_contradicts_is_a_leak() -> None:
 
 def test_an_address_of_two_pods_is_taken_over_for_the_recorded_one() -> None:
     plan = plan_takeover(
-        cluster(
-            pool("p", NET, IPS, records={"10.6.0.1": "shop/b ub"}),
-            endpoint("a", "ua", nic("10.6.0.1/16", "p")),
-            endpoint("b", "ub", nic("10.6.0.1/16", "p")),
+        spiderpool_cluster(
+            spider_ip_pool("p", NET, IPS, allocations={"10.6.0.1": "shop/b ub"}),
+            spider_endpoint("a", "ua", spider_nic("10.6.0.1/16", "p")),
+            spider_endpoint("b", "ub", spider_nic("10.6.0.1/16", "p")),
         )
     )
 
@@ -85,9 +100,12 @@ def test_an_address_of_two_pods_is_taken_over_for_the_recorded_one() -> None:
 
 @pytest.mark.parametrize("interfaces", [("eth0", "net1"), ("", "")])
 def test_an_address_of_two_nics_is_taken_over_for_the_first(interfaces: tuple[str, str]) -> None:
-    nics = [nic("10.6.0.1/16", "p", name) for name in interfaces]
+    nics = [spider_nic("10.6.0.1/16", "p", name) for name in interfaces]
     plan = plan_takeover(
-        cluster(pool("p", NET, IPS, records={"10.6.0.1": "shop/a ua"}), endpoint("a", "ua", *nics))
+        spiderpool_cluster(
+            spider_ip_pool("p", NET, IPS, allocations={"10.6.0.1": "shop/a ua"}),
+            spider_endpoint("a", "ua", *nics),
+        )
     )
 
     assert claimed(plan) == {"10.6.0.1": "a"}
@@ -97,9 +115,9 @@ def test_an_address_of_two_nics_is_taken_over_for_the_first(interfaces: tuple[st
 
 def test_another_uid_in_the_record_is_reported() -> None:
     plan = plan_takeover(
-        cluster(
-            pool("p", NET, IPS, records={"10.6.0.1": "shop/a old"}),
-            endpoint("a", "new", nic("10.6.0.1/16", "p")),
+        spiderpool_cluster(
+            spider_ip_pool("p", NET, IPS, allocations={"10.6.0.1": "shop/a old"}),
+            spider_endpoint("a", "new", spider_nic("10.6.0.1/16", "p")),
         )
     )
 
@@ -108,10 +126,14 @@ def test_another_uid_in_the_record_is_reported() -> None:
 
 
 def test_disabled_pools_retirements_and_reservations_are_applied_after_the_claims() -> None:
-    terminating = pool("terminating", "10.7.0.0/16", "10.7.0.1")
+    terminating = spider_ip_pool("terminating", "10.7.0.0/16", "10.7.0.1")
     terminating["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     plan = plan_takeover(
-        cluster(reservation("r", "10.6.0.1"), pool("p", NET, IPS, disable=True), terminating)
+        spiderpool_cluster(
+            spider_reserved_ip("r", "10.6.0.1"),
+            spider_ip_pool("p", NET, IPS, disable=True),
+            terminating,
+        )
     )
 
     created = [command.pool for command in plan.first if isinstance(command, ApplyPool)]
@@ -122,7 +144,10 @@ def test_disabled_pools_retirements_and_reservations_are_applied_after_the_claim
 
 def test_existing_pools_and_endpoints_are_not_taken_over_again() -> None:
     plan = plan_takeover(
-        cluster(pool("p", NET, IPS, disable=True), endpoint("a", "ua", nic("10.6.0.1/16", "p")))
+        spiderpool_cluster(
+            spider_ip_pool("p", NET, IPS, disable=True),
+            spider_endpoint("a", "ua", spider_nic("10.6.0.1/16", "p")),
+        )
     )
     pools = {"p": plan.last[0].pool}  # type: ignore[union-attr]
     existing = {endpoint.key: endpoint for endpoint in plan.endpoints}
@@ -145,10 +170,10 @@ def test_each_address_has_at_most_one_holder_and_an_address_without_holder_has_a
 ) -> None:
     texts = {address: f"shop/{name} {uid}" for address, (name, uid) in records.items()}
     plan = plan_takeover(
-        cluster(
-            pool("p", NET, IPS, records=texts),
+        spiderpool_cluster(
+            spider_ip_pool("p", NET, IPS, allocations=texts),
             *(
-                endpoint(name, uid, nic(f"{address}/16", "p"))
+                spider_endpoint(name, uid, spider_nic(f"{address}/16", "p"))
                 for name, (address, uid) in endpoints.items()
             ),
         )

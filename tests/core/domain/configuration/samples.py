@@ -49,7 +49,13 @@ def retiring(configuration: Configuration, name: str) -> Configuration:
 def claims(addresses: Iterable[str], pool: str = "blue") -> dict[str, Claim]:
     """A claim per address, held by the Pods ``shop/web-0``, ``shop/web-1``, ..."""
     return {
-        address: Claim(pool, f"pod/uid-{index}", "shop", f"web-{index}", f"event-{index}")
+        address: Claim(
+            pool=pool,
+            holder=f"pod/uid-{index}",
+            namespace="shop",
+            pod=f"web-{index}",
+            event=f"event-{index}",
+        )
         for index, address in enumerate(addresses)
     }
 

@@ -91,8 +91,8 @@ def pools(draw: st.DrawFn, *, with_garbage: bool | None = None) -> Pool:
         texts.family,
         draw(texts.subnets | garbage),
         draw(items),
-        draw(items),
-        draw(st.just("") | garbage),
+        exclude_ips=draw(items),
+        gateway=draw(st.just("") | garbage),
         disabled=draw(st.booleans()),
         labels=draw(LABELS),
         annotations=draw(LABELS),
@@ -148,7 +148,17 @@ def apply_command(ledger: Ledger, command: Command, claimed: Mapping[str, Claim]
         return False
     for event in events:
         position = ledger.position + 1
-        ledger.apply(Recorded(position, 0, f"e{position}", 0, "test", Cause("test"), event))
+        ledger.apply(
+            Recorded(
+                position=position,
+                index_in_segment=0,
+                event_id=f"e{position}",
+                recorded_at_ms=0,
+                writer="test",
+                cause=Cause("test"),
+                event=event,
+            )
+        )
     return True
 
 
@@ -204,7 +214,7 @@ def test_no_claimed_address_leaves_its_pool(before: Pool, after: Pool, texts: se
     ledger = Ledger()
     assume(apply_command(ledger, ApplyPool(before._replace(name="a")), {}))
     claimed = {
-        text: Claim("a", "pod/u", "shop", "web-0", "e1")
+        text: Claim(pool="a", holder="pod/u", namespace="shop", pod="web-0", event="e1")
         for text in texts
         if contains(ledger.pools["a"], text)
     }

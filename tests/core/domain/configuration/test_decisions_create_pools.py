@@ -89,7 +89,7 @@ ACCEPTED = {
         labels=AUTO_POOL, pod_affinity=LabelSelector()
     ),
     "an invalid node affinity, which is not checked": blue_with(
-        node_affinity=LabelSelector({}, (Requirement("-", "Nonsense", ()),))
+        node_affinity=LabelSelector({}, (Requirement("-", "Nonsense", values=()),))
     ),
     "an empty namespace affinity, which is not checked": blue_with(
         namespace_affinity=LabelSelector()
@@ -189,7 +189,7 @@ REFUSED = {
         [("Invalid", "spec.routes[0].gw")],
     ),
     "a route without a gateway": (
-        blue_with(routes=(Route("10.9.0.0/16", ""),)),
+        blue_with(routes=(Route("10.9.0.0/16", gw=""),)),
         [("Invalid", "spec.routes[0].gw")],
     ),
     "an empty pod affinity": (
@@ -389,7 +389,7 @@ HUGE = {
         V6,
         "::/0",
         ("::-7fff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "8000::-ffff:ffff:ffff:ffff:ffff::"),
-        ("::1-8::", "9::-a::"),
+        exclude_ips=("::1-8::", "9::-a::"),
     ),
     "both ends of IPv4": Pool(
         "huge", V4, "0.0.0.0/0", ("0.0.0.0-1.2.3.4", "9.0.0.0-255.255.255.255")

@@ -19,8 +19,8 @@ CONFIGURATION = EMPTY_CONFIGURATION._replace(records={("Pod", "shop", "web-0"): 
     [
         WEB,
         RecordDefined("Pod", "shop", "Name_of.a-runtime"),
-        RecordDefined("Namespace", "", "shop", {"team": "a"}),
-        RecordDefined("Node", "", "node-1.example.org"),
+        RecordDefined("Namespace", namespace="", name="shop", labels={"team": "a"}),
+        RecordDefined("Node", namespace="", name="node-1.example.org"),
     ],
 )
 def test_a_new_record_is_written_as_an_event(record: RecordDefined) -> None:
@@ -41,7 +41,7 @@ def service(address: str, *ports: ServicePort, affinity_s: int = 0) -> RecordDef
 
 def slice_of(owner: str, *addresses: str) -> RecordDefined:
     endpoints = tuple(SliceEndpoint((address,)) for address in addresses)
-    endpoint_slice = EndpointSlice(owner, 4, (), endpoints)
+    endpoint_slice = EndpointSlice(owner, 4, ports=(), endpoints=endpoints)
     return RecordDefined("EndpointSlice", "shop", "web-1", slice=endpoint_slice)
 
 
@@ -84,6 +84,6 @@ def test_a_record_is_deleted_by_kind_namespace_and_name() -> None:
 
 
 def test_an_unknown_record_is_not_found() -> None:
-    (refusal,) = refusals(CONFIGURATION, DeleteRecord("Node", "", "web-0"))
+    (refusal,) = refusals(CONFIGURATION, DeleteRecord("Node", namespace="", name="web-0"))
 
     assert (refusal.kind, refusal.subject) == ("NotFound", "Node/web-0")

@@ -74,7 +74,17 @@ def test_the_computed_size_of_an_object_is_never_less_than_its_encoded_size(
 ) -> None:
     routes = tuple(Route(text, name) for text in texts)
     selector = LabelSelector(labels, (Requirement(name, name, texts),))
-    pool = Pool(name, V4, name, texts, texts, name, routes, selector, labels=labels)
+    pool = Pool(
+        name,
+        V4,
+        name,
+        texts,
+        exclude_ips=texts,
+        gateway=name,
+        routes=routes,
+        pod_affinity=selector,
+        labels=labels,
+    )
 
     assert len(msgspec.msgpack.encode(pool)) <= encoded_size_max(pool)
 

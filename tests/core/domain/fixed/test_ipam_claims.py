@@ -130,9 +130,10 @@ def test_an_address_is_kept_while_a_pod_that_names_its_ipam_claim_exists(
     facts = _facts([source._replace(deletion_s=deletion_s)], claims)
     settings = ReclaimSettings(ipam_claims=True, running_without_address=True)
 
-    assert judge(TO_VERIFY, VerdictContext(facts, settings, 100.0)).finding is None
+    assert judge(TO_VERIFY, VerdictContext(facts, settings, now_s=100.0)).finding is None
     assert (
-        judge_deleted(TO_VERIFY, "deleted", VerdictContext(facts, settings, 100.0)).finding is None
+        judge_deleted(TO_VERIFY, "deleted", VerdictContext(facts, settings, now_s=100.0)).finding
+        is None
     )
 
 
@@ -144,7 +145,9 @@ def test_an_address_without_a_pod_is_kept_while_its_ipam_claim_exists(
 ) -> None:
     facts = _facts([SOURCE._replace(claims=())], claims)
 
-    verdict = judge(TO_VERIFY, VerdictContext(facts, ReclaimSettings(ipam_claims=True), 100.0))
+    verdict = judge(
+        TO_VERIFY, VerdictContext(facts, ReclaimSettings(ipam_claims=True), now_s=100.0)
+    )
 
     assert verdict.finding == finding
 

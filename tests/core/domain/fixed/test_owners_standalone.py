@@ -65,7 +65,7 @@ async def test_a_record_describes_a_stateful_set_and_the_log_shows_its_deletion(
                 ledger = await read_endpoint(node.store, node.keys, ("shop", "db-1"))
             else:
                 ledger = await read_ledger(node.store, node.keys)
-            facts = await source.facts(ledger, Moment(1.0, "test", 1.0))
+            facts = await source.facts(ledger, Moment(1.0, "test", steady_s=1.0))
             return facts.stateful_set("shop", "db")
 
         before = await read_owner(single_pod=False)
@@ -76,7 +76,7 @@ async def test_a_record_describes_a_stateful_set_and_the_log_shows_its_deletion(
 
     assert isinstance(before, MissingOwner)
     assert not before.certain
-    assert recorded == [StatefulSetState("shop", "db", 3, 1)] * 2
+    assert recorded == [StatefulSetState("shop", "db", replicas=3, start=1)] * 2
     assert all(isinstance(owner, MissingOwner) and owner.certain for owner in deleted)
 
 

@@ -13,7 +13,9 @@ from core.eventstore.kv import Delete, Put
 from tests.support.node_harness import NodeHarness, addresses, pod, pool
 
 IPV4, IPV6 = "10.6.0.1", "fd00:6::1"
-OTHER_CLAIM = CLAIM_CODEC.encode(Claim("four", "pod/other", "shop", "other", "dirty.0.0"))
+OTHER_CLAIM = CLAIM_CODEC.encode(
+    Claim(pool="four", holder="pod/other", namespace="shop", pod="other", event="dirty.0.0")
+)
 
 
 @pytest.fixture
@@ -96,7 +98,7 @@ async def test_an_endpoint_that_is_released_during_the_add_is_created_again(
 async def test_a_quarantined_address_is_not_claimed_again(
     damaged_node: NodeHarness,
 ) -> None:
-    await damaged_node.apply(QuarantineAddress(IPV4, "another host answers"))
+    await damaged_node.apply(QuarantineAddress(IPV4, reason="another host answers"))
 
     added = await damaged_node.add(replica("2"))
 

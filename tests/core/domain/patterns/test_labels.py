@@ -85,7 +85,7 @@ def test_an_absent_label_is_not_in_any_list_and_not_equal_to_the_empty_text() ->
     "requirement",
     [
         Requirement("app", "in", ("a",)),
-        Requirement("app", "", ("a",)),
+        Requirement("app", operator="", values=("a",)),
         Requirement("app", IN),
         Requirement("app", NOT_IN),
         Requirement("app", EXISTS, ("a",)),

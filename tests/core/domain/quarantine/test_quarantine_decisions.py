@@ -16,24 +16,30 @@ from core.domain.events import AddressQuarantined, QuarantineLifted
 from core.domain.model import ConflictingHost, Quarantine
 from tests.core.domain.configuration.samples import EMPTY_CONFIGURATION, causes
 
-BY_USER = Quarantine("fd00:7::9", V6, "answered a probe", "02:00:00:00:00:01 on node-1")
+BY_USER = Quarantine(
+    "fd00:7::9", V6, reason="answered a probe", evidence="02:00:00:00:00:01 on node-1"
+)
 CONFIGURATION = EMPTY_CONFIGURATION._replace(quarantine={BY_USER.address: BY_USER})
 
 
 def test_an_address_is_quarantined_by_its_canonical_text() -> None:
-    command = QuarantineAddress("FD00:7:0::9", BY_USER.reason, BY_USER.evidence)
+    command = QuarantineAddress("FD00:7:0::9", reason=BY_USER.reason, evidence=BY_USER.evidence)
 
     assert decide(EMPTY_CONFIGURATION, command, {}) == (AddressQuarantined(BY_USER),)
 
 
 def test_an_ipv4_mapped_address_is_quarantined_as_ipv4() -> None:
-    (event,) = decide(EMPTY_CONFIGURATION, QuarantineAddress("::ffff:10.7.0.9", "conflict"), {})
+    (event,) = decide(
+        EMPTY_CONFIGURATION, QuarantineAddress("::ffff:10.7.0.9", reason="conflict"), {}
+    )
 
-    assert event == AddressQuarantined(Quarantine("10.7.0.9", V4, "conflict"))
+    assert event == AddressQuarantined(Quarantine("10.7.0.9", V4, reason="conflict"))
 
 
 def test_a_quarantined_address_is_not_quarantined_again() -> None:
-    assert decide(CONFIGURATION, QuarantineAddress("fd00:7:0::9", "another conflict"), {}) == ()
+    assert (
+        decide(CONFIGURATION, QuarantineAddress("fd00:7:0::9", reason="another conflict"), {}) == ()
+    )
 
 
 def test_a_quarantine_is_lifted_by_any_spelling_of_the_address() -> None:
@@ -42,13 +48,21 @@ def test_a_quarantine_is_lifted_by_any_spelling_of_the_address() -> None:
     assert lifted == (QuarantineLifted("fd00:7::9", "conflict ended"),)
 
 
-HOST = ConflictingHost("02:00:00:00:00:09", "agent/n1", "n1", "eth1", 1_767_268_800_000)
+HOST = ConflictingHost(
+    mac="02:00:00:00:00:09",
+    seen_by="agent/n1",
+    node="n1",
+    interface="eth1",
+    seen_ms=1_767_268_800_000,
+)
 BY_DETECTOR = BY_USER._replace(conflicting_host=HOST)
 WITH_DETECTED = EMPTY_CONFIGURATION._replace(quarantine={BY_USER.address: BY_DETECTOR})
 
 
 def test_the_first_observation_of_a_conflicting_host_is_kept() -> None:
-    command = QuarantineAddress(BY_USER.address, BY_USER.reason, BY_USER.evidence, HOST)
+    command = QuarantineAddress(
+        BY_USER.address, reason=BY_USER.reason, evidence=BY_USER.evidence, conflicting_host=HOST
+    )
 
     assert decide(EMPTY_CONFIGURATION, command, {}) == (AddressQuarantined(BY_DETECTOR),)
     assert (
@@ -57,10 +71,10 @@ def test_the_first_observation_of_a_conflicting_host_is_kept() -> None:
 
 
 def test_a_quarantine_by_a_user_replaces_one_by_a_detector() -> None:
-    command = QuarantineAddress(BY_USER.address, "keep it away")
+    command = QuarantineAddress(BY_USER.address, reason="keep it away")
 
     assert decide(WITH_DETECTED, command, {}) == (
-        AddressQuarantined(Quarantine(BY_USER.address, V6, "keep it away")),
+        AddressQuarantined(Quarantine(BY_USER.address, V6, reason="keep it away")),
     )
     assert decide(CONFIGURATION, command._replace(conflicting_host=HOST), {}) == ()
 
@@ -81,16 +95,21 @@ def test_an_address_is_returned_only_for_the_same_conflicting_host() -> None:
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        (QuarantineAddress("10.7.0.0/24", "conflict"), [("Invalid", "address")]),
-        (QuarantineAddress("10.7.0.1-10.7.0.2", "conflict"), [("Invalid", "address")]),
-        (QuarantineAddress("10.7.0.1", ""), [("Required", "reason")]),
-        (QuarantineAddress("10.7.0.1", "x" * 1025), [("Invalid", "reason")]),
-        (QuarantineAddress("x", "", "é" * 513), [
+        (QuarantineAddress("10.7.0.0/24", reason="conflict"), [("Invalid", "address")]),
+        (QuarantineAddress("10.7.0.1-10.7.0.2", reason="conflict"), [("Invalid", "address")]),
+        (QuarantineAddress("10.7.0.1", reason=""), [("Required", "reason")]),
+        (QuarantineAddress("10.7.0.1", reason="x" * 1025), [("Invalid", "reason")]),
+        (QuarantineAddress("x", reason="", evidence="é" * 513), [
             ("Invalid", "address"), ("Required", "reason"), ("Invalid", "evidence"),
         ]),
-        (QuarantineAddress("10.7.0.1", "conflict", "", HOST._replace(mac="x" * 1025, seen_ms=-1)), [
-            ("Invalid", "mac"), ("Invalid", "seen_ms"),
-        ]),
+        (
+            QuarantineAddress(
+                "10.7.0.1",
+                reason="conflict",
+                conflicting_host=HOST._replace(mac="x" * 1025, seen_ms=-1),
+            ),
+            [("Invalid", "mac"), ("Invalid", "seen_ms")],
+        ),
         (ReturnAddress("not-an-address", HOST), [("Invalid", "address")]),
         (LiftQuarantine("fe80::1%eth0"), [("Invalid", "address")]),
         (LiftQuarantine("fd00:7::9", "x" * 1025), [("Invalid", "reason")]),

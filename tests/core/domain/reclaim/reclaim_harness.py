@@ -312,7 +312,10 @@ class ReclaimHarness:
 
     async def dirty_endpoint(self, path: str, *addresses: str, uid: str, pool: str = "") -> str:
         keys = (await self.agent("operator")).keys
-        nics = tuple(Nic(f"eth{number}", f"{ip}/16", pool) for number, ip in enumerate(addresses))
+        nics = tuple(
+            Nic(f"eth{number}", ipv4=f"{ip}/16", ipv4_pool=pool)
+            for number, ip in enumerate(addresses)
+        )
         endpoint = Endpoint(*split(path), uid, "n1", f"pod/{uid}", "Pod", "x", nics)
         await self.store.commit(
             [], [Put(keys.endpoint(*endpoint.key), ENDPOINT_CODEC.encode(endpoint))]

@@ -34,9 +34,12 @@ def add_endpoint(
     """Add an endpoint of namespace ``shop`` and its claims, with increasing revisions."""
     holder = stateful_holder("statefulset", "shop", name) if fixed else pod_holder(uid)
     nics = tuple(
-        Nic(f"eth{number}", f"{ip}/16", "p", container=box) for number, ip in enumerate(addresses)
+        Nic(f"eth{number}", ipv4=f"{ip}/16", ipv4_pool="p", container=box)
+        for number, ip in enumerate(addresses)
     )
-    endpoint = Endpoint("shop", name, uid, "n1", holder, "Pod", name, nics)
+    endpoint = Endpoint(
+        "shop", name, uid, "n1", holder=holder, owner_kind="Pod", owner_name=name, nics=nics
+    )
     ledger.endpoints[endpoint.key] = endpoint
     for address in addresses:
         add_claim(ledger, name, holder, address)
@@ -46,7 +49,9 @@ def add_endpoint(
 def add_claim(ledger: Ledger, name: str, holder: str, address: str) -> None:
     """Add a claim without an endpoint."""
     ledger.position += 1
-    ledger.claims[address] = RevisedClaim(Claim("p", holder, "shop", name, "e"), ledger.position)
+    ledger.claims[address] = RevisedClaim(
+        Claim(pool="p", holder=holder, namespace="shop", pod=name, event="e"), ledger.position
+    )
 
 
 def cluster(
@@ -86,7 +91,7 @@ def second_plan(
     """The plan of the second of two scans, ``gap_s`` apart, that list the same objects."""
     sets = tuple(stateful_sets)
     observations: dict[ObservationSubject, Observation] = {}
-    plan = ReclaimPlan((), (), (), {})
+    plan = ReclaimPlan((), kept=(), deadlines=(), observations={})
     for at_s in (NOW_S, NOW_S + gap_s):
         plan = plan_scan(
             ledger,

@@ -93,7 +93,9 @@ def test_a_deleted_or_finished_pod_starts_a_deadline(
 def test_other_changes_start_no_deadline_and_have_a_reason(
     pod: PodState, settings: ReclaimSettings, *, deleted: bool
 ) -> None:
-    result = deadline_after(pod, settings, (StatefulSetState("shop", "db", 1),), deleted=deleted)
+    result = deadline_after(
+        pod, settings, (StatefulSetState("shop", "db", replicas=1),), deleted=deleted
+    )
 
     assert isinstance(result, NoDeadline)
     assert result.why
@@ -116,7 +118,13 @@ def test_the_number_of_deadlines_is_bounded_and_dropped_deadlines_are_counted() 
     deadlines = PodDeadlines(2)
     entries = [
         ReclaimDeadline(
-            ("shop", str(number)), str(number), str(number), "n1", "deleted", moment(1), 1.0
+            ("shop", str(number)),
+            str(number),
+            str(number),
+            "n1",
+            "deleted",
+            moment(1),
+            deadline_s=1.0,
         )
         for number in range(3)
     ]
@@ -130,7 +138,9 @@ def test_the_number_of_deadlines_is_bounded_and_dropped_deadlines_are_counted() 
 
 def test_a_later_deadline_keeps_the_first_observation_and_a_reported_deletion() -> None:
     deadlines = PodDeadlines(9)
-    deadline = ReclaimDeadline(("shop", "a"), "a", "1", "n1", "deleting", moment(1), 60.0)
+    deadline = ReclaimDeadline(
+        ("shop", "a"), "a", "1", "n1", "deleting", moment(1), deadline_s=60.0
+    )
     deadlines.put(deadline)
     deadlines.put(deadline._replace(seen=moment(5), deadline_s=90.0))
     assert list(deadlines) == [deadline._replace(deadline_s=90.0)]
@@ -206,7 +216,7 @@ def test_a_replica_that_is_expected_again_keeps_its_address() -> None:
     ledger = Ledger()
     add_endpoint(ledger, "db-0", "1", IP, fixed=True)
     deadline = ReclaimDeadline(("shop", "db-0"), "db-0", "1", "n1", "deleted", moment(NOW_S), NOW_S)
-    one_replica = cluster(stateful_sets=[StatefulSetState("shop", "db", 1)])
+    one_replica = cluster(stateful_sets=[StatefulSetState("shop", "db", replicas=1)])
 
     assert isinstance(check_deadline(deadline, ledger, verdict_context(one_replica)), KeptClaims)
     assert isinstance(check_deadline(deadline, ledger, verdict_context(cluster())), ReclaimStep)

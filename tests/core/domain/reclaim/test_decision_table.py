@@ -27,8 +27,8 @@ from tests.support.cluster_snapshot import ClusterSnapshot, KindListing, ListedO
 
 # The sample cluster has the nodes n1, which is ready, and n2, which is not; n9 does not exist.
 IP = "10.6.0.1"
-ONE_REPLICA = StatefulSetState("shop", "db", 1)
-NO_REPLICA = StatefulSetState("shop", "db", 0)
+ONE_REPLICA = StatefulSetState("shop", "db", replicas=1)
+NO_REPLICA = StatefulSetState("shop", "db", replicas=0)
 POD = PodState("shop", "web-0", "1", node="n1", ips=(IP,))
 REPLICA = PodState("shop", "db-0", "1", node="n1", ips=(IP,), owner=DB_OWNER)
 PAST = NOW_S - 1_000

@@ -261,8 +261,8 @@ def test_a_plan_is_bounded_and_reports_that_it_is_incomplete(
 
 
 def test_evidence_is_printed_as_a_sentence_of_bounded_length() -> None:
-    single = Evidence("deleted", "it was deleted", "event", 0.0, 0.0, 1)
-    repeated = Evidence("pod-gone", "x" * 9_999, "listing", 0.0, 60.0, 3)
+    single = Evidence("deleted", "it was deleted", "event", first_s=0.0, last_s=0.0, times=1)
+    repeated = Evidence("pod-gone", "x" * 9_999, "listing", first_s=0.0, last_s=60.0, times=3)
 
     assert str(single) == "deleted: it was deleted (event, 1970-01-01 00:00:00Z)"
     assert "seen 3 times from 1970-01-01 00:00:00Z to 1970-01-01 00:01:00Z" in str(repeated)
@@ -271,7 +271,7 @@ def test_evidence_is_printed_as_a_sentence_of_bounded_length() -> None:
 
 
 def test_reading_the_same_listing_twice_counts_as_one_observation() -> None:
-    fence = ReclaimFence("1", "pod/1", (), ())
+    fence = ReclaimFence("1", "pod/1", containers=(), claims=())
     observation = observe(None, "pod-gone", fence, moment(5))
 
     assert observe(observation, "pod-gone", fence, moment(5)) == observation
@@ -281,7 +281,7 @@ def test_reading_the_same_listing_twice_counts_as_one_observation() -> None:
 
 
 def test_observations_of_another_observer_start_again_even_if_its_clock_is_ahead() -> None:
-    fence = ReclaimFence("1", "pod/1", (), ())
+    fence = ReclaimFence("1", "pod/1", containers=(), claims=())
     observation = observe(None, "pod-gone", fence, moment(5))
 
     observation_of_other = observe(

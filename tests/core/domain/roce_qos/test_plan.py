@@ -23,17 +23,22 @@ QOS = RoceQos()
 NO_PRIORITIES: frozenset[int] = frozenset()
 UNCONFIGURED = RoceNic(
     "ens1f0",
-    (RocePort("mlx5_0", 1, UNSET, UNSET),),
+    (RocePort("mlx5_0", port=1, traffic_class=UNSET, cm_traffic_class=UNSET),),
     DcbSettings(NO_PRIORITIES),
-    EcnSettings(NO_PRIORITIES, NO_PRIORITIES, 48, 7),
+    EcnSettings(NO_PRIORITIES, NO_PRIORITIES, cnp_dscp=48, cnp_priority=7),
 )
 CONFIGURED = RoceNic(
     "ens1f0",
-    (RocePort("mlx5_0", 1, 160, 160),),
+    (RocePort("mlx5_0", port=1, traffic_class=160, cm_traffic_class=160),),
     DcbSettings(frozenset({5}), QOS.dscp_priorities),
-    EcnSettings(frozenset({3, 5}), frozenset({5}), 48, 6),
+    EcnSettings(frozenset({3, 5}), frozenset({5}), cnp_dscp=48, cnp_priority=6),
 )
-VF_NIC = RoceNic("ens1f0v0", (RocePort("mlx5_2", 1, UNSET, 0),), master="ens1f0", has_port=False)
+VF_NIC = RoceNic(
+    "ens1f0v0",
+    (RocePort("mlx5_2", port=1, traffic_class=UNSET, cm_traffic_class=0),),
+    master="ens1f0",
+    has_port=False,
+)
 
 
 def plan(nic: RoceNic, qos: RoceQos = QOS) -> QosPlan:
@@ -74,7 +79,8 @@ def test_a_nic_with_all_settings_is_not_changed() -> None:
 def test_a_dscp_gets_its_priority_and_its_entry_for_another_priority_is_removed() -> None:
     qos = RoceQos(priority=3, dscp=46, traffic_class=186, pfc=(3, 4))
     dcb = DcbSettings(
-        frozenset({3}), qos.dscp_priorities - {DscpPriority(46, 3)} | {DscpPriority(46, 5)}
+        frozenset({3}),
+        qos.dscp_priorities - {DscpPriority(46, priority=3)} | {DscpPriority(46, priority=5)},
     )
 
     assert changes(CONFIGURED._replace(dcb=dcb), qos)[:3] == [
@@ -105,7 +111,7 @@ def test_a_driver_with_a_trust_order_must_have_dscp_first(
 
 def test_a_bandwidth_divides_roce_from_other_traffic_and_cnps_have_strict_priority() -> None:
     qos = QOS._replace(bandwidth=60, pfc=(4, 5))
-    one_class = EtsSettings((0,) * 8, (None,) * 8, 8)
+    one_class = EtsSettings((0,) * 8, (None,) * 8, classes_max=8)
     nic = with_dcb(CONFIGURED, ets=one_class, pfc=frozenset(qos.pfc))
 
     assert changes(nic, qos) == ["ens1f0: ETS 0,1,2,3,7: 40%, 4,5: 60%, 6: strict"]
@@ -115,7 +121,7 @@ def test_a_bandwidth_divides_roce_from_other_traffic_and_cnps_have_strict_priori
     assert changes(with_dcb(nic, pfc=frozenset({5}))) == []
 
 
-@pytest.mark.parametrize("ets", [None, EtsSettings((0,) * 8, (None,) * 8, 2)])
+@pytest.mark.parametrize("ets", [None, EtsSettings((0,) * 8, (None,) * 8, classes_max=2)])
 def test_a_bandwidth_needs_three_traffic_classes(ets: EtsSettings | None) -> None:
     result = plan(with_dcb(CONFIGURED, ets=ets), QOS._replace(bandwidth=60))
 
@@ -134,7 +140,9 @@ def test_a_virtual_function_has_traffic_classes_only() -> None:
 
 
 def test_settings_that_a_driver_lacks_are_reported_and_others_are_planned() -> None:
-    software_nic = RoceNic("eth0", (RocePort("rxe0", 1, None, 0),))
+    software_nic = RoceNic(
+        "eth0", (RocePort("rxe0", port=1, traffic_class=None, cm_traffic_class=0),)
+    )
 
     assert changes(software_nic) == ["eth0: rxe0 default_roce_tos 160"]
     assert gaps(software_nic) == [
@@ -150,7 +158,7 @@ def test_settings_that_a_driver_lacks_are_reported_and_others_are_planned() -> N
 def test_each_setting_that_a_driver_lacks_is_reported() -> None:
     assert CONFIGURED.ecn is not None
     nic = CONFIGURED._replace(
-        ports=(RocePort("mlx5_0", 1, 160),),
+        ports=(RocePort("mlx5_0", port=1, traffic_class=160),),
         dcb=DcbSettings(None, QOS.dscp_priorities),
         ecn=CONFIGURED.ecn._replace(cnp_priority=None),
     )
@@ -163,8 +171,8 @@ def test_each_setting_that_a_driver_lacks_is_reported() -> None:
     ]
 
 
-STORAGE = RoceQosRule(QOS._replace(priority=3), ("storage*",))
-GPU = RoceQosRule(QOS, ("ens*f0",), {"network": "roce"})
+STORAGE = RoceQosRule(QOS._replace(priority=3), nics=("storage*",))
+GPU = RoceQosRule(QOS, nics=("ens*f0",), nodes={"network": "roce"})
 
 
 @pytest.mark.parametrize(
@@ -183,7 +191,7 @@ def test_the_first_rule_that_matches_node_and_nic_is_used(
     rules = [
         STORAGE,
         GPU,
-        RoceQosRule(QOS._replace(priority=1), ("ens1f0*", "storage0"), GPU.nodes),
+        RoceQosRule(QOS._replace(priority=1), nics=("ens1f0*", "storage0"), nodes=GPU.nodes),
     ]
 
     assert qos_of(rules, labels, nic) == (None if rule is None else rule.qos)

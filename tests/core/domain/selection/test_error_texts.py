@@ -99,7 +99,9 @@ def test_the_check_for_changed_pools_accepts_missing_and_disabled_pools() -> Non
 
 
 def test_the_prefix_of_standard_mode_keeps_all_other_fields_of_the_error() -> None:
-    verdict = CandidateVerdict("eth0", 4, "a", False, "disabled", "disabled IPPool a")
+    verdict = CandidateVerdict(
+        "eth0", 4, "a", accepted=False, rule="disabled", reason="disabled IPPool a"
+    )
     error = NoPoolAvailable("no", subject="Pod/a/b", remedy="do", verdicts=(verdict,))
 
     prefixed = error_texts.with_standard_mode_prefix(error)

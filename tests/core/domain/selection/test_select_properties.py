@@ -294,4 +294,6 @@ def test_a_selection_by_name_reads_only_the_named_pools(
 
     selection = select(request, facts_of(annotations), pools_by_name, DEFAULT_SETTINGS)
 
-    assert selection.verdicts == (CandidateVerdict("eth0", 4, "pool-a", True, "every rule", ""),)
+    assert selection.verdicts == (
+        CandidateVerdict("eth0", 4, "pool-a", accepted=True, rule="every rule", reason=""),
+    )

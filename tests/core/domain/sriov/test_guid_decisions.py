@@ -38,8 +38,8 @@ NIC = PhysicalFunction(
 FIRST_GUID, SECOND_GUID = "02:00:00:00:00:00:00:01", "02:00:00:00:00:00:00:02"
 FILE = GuidFile(True, {NIC.address: GuidEntry((FIRST_GUID, SECOND_GUID))})
 NO_FILE = GuidFile()
-VF_0_GUID = VfGuid(FIRST_GUID, NIC.address, NIC.mac, 0)
-VF_1_GUID = VfGuid(SECOND_GUID, NIC.address, NIC.mac, 1)
+VF_0_GUID = VfGuid(guid=FIRST_GUID, nic=NIC.address, nic_guid=NIC.mac, vf=0)
+VF_1_GUID = VfGuid(guid=SECOND_GUID, nic=NIC.address, nic_guid=NIC.mac, vf=1)
 
 
 def bound(*macs: str, **fields: object) -> PhysicalFunction:
@@ -61,7 +61,10 @@ def claim(guid: VfGuid, node: str = "node-1") -> GuidClaim:
 
 
 def test_new_virtual_functions_get_the_guids_of_the_file_or_derived_ones() -> None:
-    derived = [VfGuid(default_mac(NIC, vf), NIC.address, NIC.mac, vf) for vf in range(2)]
+    derived = [
+        VfGuid(guid=default_mac(NIC, vf), nic=NIC.address, nic_guid=NIC.mac, vf=vf)
+        for vf in range(2)
+    ]
 
     assert requested_guids(planned(NIC), [NIC], FILE) == [VF_0_GUID, VF_1_GUID]
     assert requested_guids(planned(NIC, file=NO_FILE), [NIC], NO_FILE) == derived

@@ -116,8 +116,8 @@ def test_virtual_functions_are_created_with_addresses_and_mtu() -> None:
         "ens1f0 vf 1: driver of the kernel",
         "ens1f0 vf 1: mtu 9000",
     ]
-    group = VfGroup("roce", "roce", VfRange(0, 1), mtu=9_000)
-    assert plan.desired == (DesiredNic("ens1f0", RAIL.address, 2, 9_000, groups=(group,)),)
+    group = VfGroup("roce", "roce", VfRange(0, last=1), mtu=9_000)
+    assert plan.desired == (DesiredNic("ens1f0", RAIL.address, vfs=2, mtu=9_000, groups=(group,)),)
 
 
 def test_trust_and_spoof_check_are_set_before_a_driver_binds() -> None:
@@ -399,7 +399,9 @@ def test_a_nic_without_a_policy_loses_only_what_a_policy_created() -> None:
 
 
 def test_a_faulty_policy_is_refused_by_field_and_others_are_carried_out() -> None:
-    faulty = NodePolicy("faulty", "a/b", 4, named("ens1f1#2-4"), priority=100, device_type="uio")
+    faulty = NodePolicy(
+        "faulty", "a/b", vfs=4, nics=named("ens1f1#2-4"), priority=100, device_type="uio"
+    )
 
     plan = plan_node([faulty, policy()], {}, [RAIL, OTHER])
 

@@ -20,11 +20,11 @@ NIC = PhysicalFunction(
 
 
 def desired(*groups: VfGroup) -> DesiredNic:
-    return DesiredNic(NIC.name, NIC.address, 4, groups=groups)
+    return DesiredNic(NIC.name, NIC.address, vfs=4, groups=groups)
 
 
 def test_a_device_has_the_fields_of_its_virtual_function_its_group_and_its_nic() -> None:
-    group = VfGroup("rail", "p", VfRange(0, 0), is_rdma=True, exclude_topology=True)
+    group = VfGroup("rail", "p", VfRange(0, last=0), is_rdma=True, exclude_topology=True)
 
     assert vf_devices([desired(group)], [NIC]) == {
         "rail": (
@@ -51,13 +51,16 @@ def test_a_device_has_the_fields_of_its_virtual_function_its_group_and_its_nic()
 
 
 def test_a_virtual_function_that_a_pod_uses_stays_in_its_resource() -> None:
-    devices = vf_devices([desired(VfGroup("rail", "p", VfRange(0, 1)))], [NIC])
+    devices = vf_devices([desired(VfGroup("rail", "p", VfRange(0, last=1)))], [NIC])
 
     assert [device.number for device in devices["rail"]] == [0, 1]
 
 
 def test_a_virtual_function_is_ready_with_the_driver_of_its_policy() -> None:
-    groups = VfGroup("dpdk", "p", VfRange(2, 3), VFIO), VfGroup("none", "p", VfRange(0, 0))
+    groups = (
+        VfGroup("dpdk", "p", VfRange(2, last=3), VFIO),
+        VfGroup("none", "p", VfRange(0, last=0)),
+    )
     unbound = NIC._replace(vfs=(NIC.vfs[0]._replace(driver=""), *NIC.vfs[1:]))
 
     devices = vf_devices([desired(*groups)], [unbound])
@@ -72,8 +75,8 @@ def test_a_resource_of_several_nics_is_ordered_by_address() -> None:
         address="0000:2a:00.0",
         vfs=(VirtualFunction(0, "0000:2a:00.2", "mlx5_core"),),
     )
-    group = VfGroup("rail", "p", VfRange(0, 0))
-    nics = [desired(group), DesiredNic(second_nic.name, second_nic.address, 1, groups=(group,))]
+    group = VfGroup("rail", "p", VfRange(0, last=0))
+    nics = [desired(group), DesiredNic(second_nic.name, second_nic.address, vfs=1, groups=(group,))]
 
     devices = vf_devices(nics, [NIC, second_nic])
 
@@ -81,7 +84,7 @@ def test_a_resource_of_several_nics_is_ordered_by_address() -> None:
 
 
 def test_a_resource_without_virtual_functions_is_empty() -> None:
-    group = VfGroup("rail", "p", VfRange(0, 1))
+    group = VfGroup("rail", "p", VfRange(0, last=1))
 
     assert vf_devices([desired(group)], [NIC._replace(vfs=())]) == {"rail": ()}
     assert vf_devices([desired(group)], []) == {"rail": ()}

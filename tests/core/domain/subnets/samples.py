@@ -25,18 +25,21 @@ SUBNET6 = Subnet("net6", V6, "fd00:7::/64", ("fd00:7::10-fd00:7::ffff",), gatewa
 BLUE_POOL = Pool("blue", V4, "10.7.0.0/16", ("10.7.0.10-10.7.0.20",))
 
 
-class State:
-    """A configuration that commands change; initially empty."""
+class ConfigurationHarness:
+    """A configuration in memory that commands change.
+
+    The constructor applies its arguments to an empty one; an object stands for its Apply command.
+    """
 
     def __init__(self, *commands: Command | Subnet | Pool | Reservation) -> None:
         self.ledger = Ledger()
-        self.do(*commands)
+        self.apply(*commands)
 
     @property
     def configuration(self) -> Configuration:
         return Configuration.of(self.ledger)
 
-    def do(
+    def apply(
         self,
         *commands: Command | Subnet | Pool | Reservation,
         claimed: Mapping[str, Claim] | None = None,
@@ -44,9 +47,19 @@ class State:
         """Apply the commands; return all events. Raises Refused."""
         events: list[Event] = []
         for command in commands:
-            for event in decide(self.configuration, command_of(command), claimed or {}):
+            for event in decide(self.configuration, as_command(command), claimed or {}):
                 position = self.ledger.position + 1
-                self.ledger.apply(Recorded(position, 0, f"e{position}", 0, "t", Cause("t"), event))
+                self.ledger.apply(
+                    Recorded(
+                        position=position,
+                        index_in_segment=0,
+                        event_id=f"e{position}",
+                        recorded_at_ms=0,
+                        writer="t",
+                        cause=Cause("t"),
+                        event=event,
+                    )
+                )
                 events.append(event)
         return events
 
@@ -57,17 +70,19 @@ class State:
     ) -> list[Refusal]:
         """The refusals of a command, without applying it."""
         try:
-            decide(self.configuration, command_of(command), claimed or {})
+            decide(self.configuration, as_command(command), claimed or {})
         except Refused as error:
             return list(error.refusals)
         return []
 
-    def causes(self, command: Command | Subnet | Pool | Reservation) -> list[tuple[str, str, str]]:
+    def refusal_summaries(
+        self, command: Command | Subnet | Pool | Reservation
+    ) -> list[tuple[str, str, str]]:
         """(kind, field, rule) of each refusal."""
         return [(refusal.kind, refusal.field, refusal.rule) for refusal in self.refusals(command)]
 
 
-def command_of(item: Command | Subnet | Pool | Reservation) -> Command:
+def as_command(item: Command | Subnet | Pool | Reservation) -> Command:
     """The command itself, or the command that applies the object."""
     match item:
         case Subnet():
@@ -80,9 +95,15 @@ def command_of(item: Command | Subnet | Pool | Reservation) -> Command:
             return item
 
 
-def claims(*addresses: str, pool: str = "blue") -> dict[str, Claim]:
+def claims_of_other_pods(*addresses: str, pool: str = "blue") -> dict[str, Claim]:
     """A claim per address, each of another Pod."""
     return {
-        address: Claim(pool, f"pod/u-{index}", "shop", f"web-{index}", f"e-{index}")
+        address: Claim(
+            pool=pool,
+            holder=f"pod/u-{index}",
+            namespace="shop",
+            pod=f"web-{index}",
+            event=f"e-{index}",
+        )
         for index, address in enumerate(addresses)
     }

@@ -1,4 +1,4 @@
-"""Rules for a pool in a SpiderSubnet that has the same CIDR.
+"""Rules for a pool in a SpiderSubnet that has the same CIDR: ``BLUE_POOL`` in ``SUBNET4``.
 
 See docs/reference/admission.md, "SpiderIPPool", step 4 of the mutation and rule 5;
 docs/reference/automatic-pool-rules.md, "Pools in a subnet".
@@ -13,14 +13,20 @@ from core.domain.configuration.commands import DeletePool, RetirePool, RetireSub
 from core.domain.events import PoolDefined
 from core.domain.model import Pool, Route
 from core.domain.subnets.subnet_model import Share, SubnetCounts, count_addresses, shares_of_subnet
-from tests.core.domain.subnets.samples import BLUE_POOL, SUBNET4, SUBNET6, State, claims
+from tests.core.domain.subnets.samples import (
+    BLUE_POOL,
+    SUBNET4,
+    SUBNET6,
+    ConfigurationHarness,
+    claims_of_other_pods,
+)
 
 OWNER = "ipam.spidernet.io/owner-spider-subnet"
 APPLICATION = "ipam.spidernet.io/owner-application-name"
 
 
 def test_a_pool_in_the_cidr_of_a_subnet_is_adopted_and_inherits_gateway_and_routes() -> None:
-    (event,) = State(SUBNET4).do(BLUE_POOL)
+    (event,) = ConfigurationHarness(SUBNET4).apply(BLUE_POOL)
 
     assert isinstance(event, PoolDefined)
     assert event.pool.labels[OWNER] == "net"
@@ -28,59 +34,61 @@ def test_a_pool_in_the_cidr_of_a_subnet_is_adopted_and_inherits_gateway_and_rout
 
 
 def test_an_adopted_pool_keeps_its_own_gateway_and_empty_routes() -> None:
-    (event,) = State(SUBNET4).do(BLUE_POOL._replace(gateway="10.7.0.9", routes=()))
+    (event,) = ConfigurationHarness(SUBNET4).apply(
+        BLUE_POOL._replace(gateway="10.7.0.9", routes=())
+    )
 
     assert isinstance(event, PoolDefined)
     assert (event.pool.gateway, event.pool.routes) == ("10.7.0.9", ())
 
 
 def test_a_pool_without_a_subnet_is_accepted() -> None:
-    state = State(SUBNET6, BLUE_POOL)
+    state = ConfigurationHarness(SUBNET6, BLUE_POOL)
 
     assert OWNER not in state.ledger.pools["blue"].labels
     assert state.ledger.pools["blue"].gateway == ""
 
 
 def test_a_label_that_names_an_unknown_subnet_is_removed() -> None:
-    state = State(BLUE_POOL._replace(labels={OWNER: "missing", "a": "b"}))
+    state = ConfigurationHarness(BLUE_POOL._replace(labels={OWNER: "missing", "a": "b"}))
 
     assert OWNER not in state.ledger.pools["blue"].labels
     assert state.ledger.pools["blue"].labels["a"] == "b"
 
 
 def test_a_label_that_names_another_subnet_is_corrected() -> None:
-    state = State(SUBNET4, SUBNET6, BLUE_POOL._replace(labels={OWNER: "net6"}))
+    state = ConfigurationHarness(SUBNET4, SUBNET6, BLUE_POOL._replace(labels={OWNER: "net6"}))
 
     assert state.ledger.pools["blue"].labels[OWNER] == "net"
 
 
 def test_an_unchanged_pool_writes_no_event_even_after_a_change_of_the_subnet() -> None:
-    state = State(SUBNET4, BLUE_POOL)
-    state.do(SUBNET4._replace(gateway="10.7.0.3", routes=(Route("10.1.0.0/16", "10.7.0.3"),)))
+    state = ConfigurationHarness(SUBNET4, BLUE_POOL)
+    state.apply(SUBNET4._replace(gateway="10.7.0.3", routes=(Route("10.1.0.0/16", "10.7.0.3"),)))
 
-    assert state.do(BLUE_POOL) == []
+    assert state.apply(BLUE_POOL) == []
     assert state.ledger.pools["blue"].gateway == "10.7.0.1"
 
 
 def test_a_later_pool_inherits_the_current_gateway_of_the_subnet() -> None:
-    state = State(SUBNET4, BLUE_POOL, SUBNET4._replace(gateway="10.7.0.3"))
+    state = ConfigurationHarness(SUBNET4, BLUE_POOL, SUBNET4._replace(gateway="10.7.0.3"))
 
-    state.do(Pool("green", V4, SUBNET4.subnet, ("10.7.0.50",)))
+    state.apply(Pool("green", V4, SUBNET4.subnet, ("10.7.0.50",)))
 
     assert state.ledger.pools["green"].gateway == "10.7.0.3"
 
 
 def test_a_retiring_subnet_still_adopts_pools() -> None:
-    state = State(SUBNET4, RetireSubnet("net"), BLUE_POOL)
+    state = ConfigurationHarness(SUBNET4, RetireSubnet("net"), BLUE_POOL)
 
     assert state.ledger.pools["blue"].labels[OWNER] == "net"
 
 
-OUTSIDE = [("Forbidden", "spec.ips", "outside-owner")]
+REFUSED_AS_OUTSIDE = [("Forbidden", "spec.ips", "outside-owner")]
 ADDRESSES: dict[str, tuple[Pool, list[tuple[str, str, str]]]] = {
     "inside": (BLUE_POOL, []),
     "all addresses of the subnet": (BLUE_POOL._replace(ips=SUBNET4.ips), []),
-    "partly outside": (BLUE_POOL._replace(ips=("10.7.0.90-10.7.0.110",)), OUTSIDE),
+    "partly outside": (BLUE_POOL._replace(ips=("10.7.0.90-10.7.0.110",)), REFUSED_AS_OUTSIDE),
     "outside, though excluded": (
         BLUE_POOL._replace(ips=("10.7.0.90-10.7.0.110",), exclude_ips=("10.7.0.100-10.7.0.110",)),
         [],
@@ -96,15 +104,15 @@ ADDRESSES: dict[str, tuple[Pool, list[tuple[str, str, str]]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("pool", "causes"), ADDRESSES.values(), ids=ADDRESSES)
+@pytest.mark.parametrize(("pool", "refusals"), ADDRESSES.values(), ids=ADDRESSES)
 def test_a_new_pool_must_lie_inside_its_subnet(
-    pool: Pool, causes: list[tuple[str, str, str]]
+    pool: Pool, refusals: list[tuple[str, str, str]]
 ) -> None:
-    assert State(SUBNET4).causes(pool) == causes
+    assert ConfigurationHarness(SUBNET4).refusal_summaries(pool) == refusals
 
 
 def test_addresses_that_the_subnet_excludes_are_refused_to_a_manual_pool() -> None:
-    state = State(SUBNET4._replace(exclude_ips=("10.7.0.15",)))
+    state = ConfigurationHarness(SUBNET4._replace(exclude_ips=("10.7.0.15",)))
 
     (refusal,) = state.refusals(BLUE_POOL)
 
@@ -112,15 +120,18 @@ def test_addresses_that_the_subnet_excludes_are_refused_to_a_manual_pool() -> No
 
 
 def test_a_pool_cannot_grow_out_of_its_subnet() -> None:
-    state = State(SUBNET4, BLUE_POOL)
+    state = ConfigurationHarness(SUBNET4, BLUE_POOL)
 
-    assert state.causes(BLUE_POOL._replace(ips=("10.7.0.10-10.7.0.120",))) == OUTSIDE
+    assert (
+        state.refusal_summaries(BLUE_POOL._replace(ips=("10.7.0.10-10.7.0.120",)))
+        == REFUSED_AS_OUTSIDE
+    )
 
 
 def test_a_pool_may_grow_and_shrink_inside_its_subnet() -> None:
-    state = State(SUBNET4, BLUE_POOL)
+    state = ConfigurationHarness(SUBNET4, BLUE_POOL)
 
-    state.do(BLUE_POOL._replace(ips=("10.7.0.10-10.7.0.12", "10.7.0.40")))
+    state.apply(BLUE_POOL._replace(ips=("10.7.0.10-10.7.0.12", "10.7.0.40")))
 
     assert shares_of_subnet("net", state.ledger.pools) == [
         Share("blue", ("10.7.0.10-10.7.0.12", "10.7.0.40"))
@@ -130,50 +141,73 @@ def test_a_pool_may_grow_and_shrink_inside_its_subnet() -> None:
 
 
 def test_a_deleted_pool_frees_its_share_and_a_retiring_one_does_not() -> None:
-    state = State(SUBNET4, BLUE_POOL, RetirePool("blue"))
+    state = ConfigurationHarness(SUBNET4, BLUE_POOL, RetirePool("blue"))
     assert [share.pool for share in shares_of_subnet("net", state.ledger.pools)] == ["blue"]
 
-    state.do(DeletePool("blue"))
+    state.apply(DeletePool("blue"))
 
     assert shares_of_subnet("net", state.ledger.pools) == []
 
 
-AUTO = {APPLICATION: "web"}
-EDITED = [("Forbidden", "spec.ips", "auto-pool-share")]
+AUTO_POOL_LABELS = {APPLICATION: "web"}
+REFUSED_EDIT = [("Forbidden", "spec.ips", "auto-pool-share")]
 
 
 def test_a_user_cannot_create_an_automatic_pool_with_addresses() -> None:
-    assert State(SUBNET4).causes(BLUE_POOL._replace(labels=AUTO)) == EDITED
+    assert (
+        ConfigurationHarness(SUBNET4).refusal_summaries(BLUE_POOL._replace(labels=AUTO_POOL_LABELS))
+        == REFUSED_EDIT
+    )
 
 
 def test_an_automatic_pool_without_addresses_is_not_validated() -> None:
-    assert State(SUBNET4).causes(BLUE_POOL._replace(labels=AUTO, ips=())) == []
+    assert (
+        ConfigurationHarness(SUBNET4).refusal_summaries(
+            BLUE_POOL._replace(labels=AUTO_POOL_LABELS, ips=())
+        )
+        == []
+    )
 
 
 def test_an_automatic_pool_without_any_subnet_is_like_any_other_pool() -> None:
-    assert State().causes(BLUE_POOL._replace(labels=AUTO)) == []
+    assert (
+        ConfigurationHarness().refusal_summaries(BLUE_POOL._replace(labels=AUTO_POOL_LABELS)) == []
+    )
 
 
 def test_the_addresses_of_an_automatic_pool_cannot_be_edited_and_other_fields_can() -> None:
-    state = State(SUBNET4, BLUE_POOL, BLUE_POOL._replace(labels=AUTO))
+    state = ConfigurationHarness(SUBNET4, BLUE_POOL, BLUE_POOL._replace(labels=AUTO_POOL_LABELS))
 
-    assert state.causes(BLUE_POOL._replace(labels=AUTO, ips=("10.7.0.10",))) == EDITED
-    assert state.causes(BLUE_POOL._replace(labels=AUTO, exclude_ips=("10.7.0.10",))) == EDITED
-    assert state.causes(BLUE_POOL._replace(labels=AUTO, ips=())) == EDITED
-    assert state.causes(BLUE_POOL._replace(labels=AUTO, node_names=("n1",))) == []
+    assert (
+        state.refusal_summaries(BLUE_POOL._replace(labels=AUTO_POOL_LABELS, ips=("10.7.0.10",)))
+        == REFUSED_EDIT
+    )
+    assert (
+        state.refusal_summaries(
+            BLUE_POOL._replace(labels=AUTO_POOL_LABELS, exclude_ips=("10.7.0.10",))
+        )
+        == REFUSED_EDIT
+    )
+    assert (
+        state.refusal_summaries(BLUE_POOL._replace(labels=AUTO_POOL_LABELS, ips=())) == REFUSED_EDIT
+    )
+    assert (
+        state.refusal_summaries(BLUE_POOL._replace(labels=AUTO_POOL_LABELS, node_names=("n1",)))
+        == []
+    )
 
 
-def test_an_automatic_pool_without_its_labels_is_a_manual_one() -> None:
-    state = State(SUBNET4, BLUE_POOL, BLUE_POOL._replace(labels=AUTO))
+def test_an_automatic_pool_becomes_a_manual_pool_without_its_labels() -> None:
+    state = ConfigurationHarness(SUBNET4, BLUE_POOL, BLUE_POOL._replace(labels=AUTO_POOL_LABELS))
 
-    assert state.causes(BLUE_POOL._replace(ips=("10.7.0.10",))) == []
+    assert state.refusal_summaries(BLUE_POOL._replace(ips=("10.7.0.10",))) == []
 
 
 def test_an_address_in_use_is_reported_before_the_subnet() -> None:
-    state = State(SUBNET4, BLUE_POOL)
+    state = ConfigurationHarness(SUBNET4, BLUE_POOL)
 
     refusals = state.refusals(
-        BLUE_POOL._replace(ips=("10.7.0.11-10.7.0.120",)), claims("10.7.0.10")
+        BLUE_POOL._replace(ips=("10.7.0.11-10.7.0.120",)), claims_of_other_pods("10.7.0.10")
     )
 
     assert [refusal.rule for refusal in refusals] == ["address-in-use"]

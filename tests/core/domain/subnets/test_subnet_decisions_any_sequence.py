@@ -28,7 +28,7 @@ from core.domain.subnets.subnet_model import (
     pools_of_subnet,
 )
 from core.errors import Refused
-from tests.core.domain.subnets.samples import State
+from tests.core.domain.subnets.samples import ConfigurationHarness
 from tests.support.checked_log import check_log
 
 CIDRS = st.sampled_from(["10.7.0.0/28", "10.7.0.0/28", "10.7.0.16/28", "10.7.0.0/24"])
@@ -59,12 +59,14 @@ COMMANDS: st.SearchStrategy[Command] = st.one_of(
 )
 
 
-def apply_all(state: State, commands: list[Command], check: Callable[[], None]) -> list[Event]:
+def apply_all(
+    state: ConfigurationHarness, commands: list[Command], check: Callable[[], None]
+) -> list[Event]:
     """Apply the commands and skip refused ones; call ``check`` after each. Return all events."""
     events: list[Event] = []
     for command in commands:
         try:
-            events += state.do(command)
+            events += state.apply(command)
         except Refused:
             continue
         finally:
@@ -76,7 +78,7 @@ def apply_all(state: State, commands: list[Command], check: Callable[[], None]) 
 def test_pools_stay_disjoint_and_in_their_subnet_and_the_log_is_valid(
     commands: list[Command],
 ) -> None:
-    state = State()
+    state = ConfigurationHarness()
 
     def check_shares() -> None:
         ledger = state.ledger
@@ -97,7 +99,15 @@ def test_pools_stay_disjoint_and_in_their_subnet_and_the_log_is_valid(
     events = apply_all(state, commands, check_shares)
 
     log = [
-        Recorded(position, 0, f"w.1.{position:x}", 0, "w", Cause("t"), event)
+        Recorded(
+            position=position,
+            index_in_segment=0,
+            event_id=f"w.1.{position:x}",
+            recorded_at_ms=0,
+            writer="w",
+            cause=Cause("t"),
+            event=event,
+        )
         for position, event in enumerate(events, 1)
     ]
     assert list(check_log(log)) == []
@@ -105,10 +115,11 @@ def test_pools_stay_disjoint_and_in_their_subnet_and_the_log_is_valid(
 
 @given(st.lists(COMMANDS, max_size=10), COMMANDS)
 def test_a_repeated_command_changes_nothing(before: list[Command], command: Command) -> None:
-    state = State()
+    """A repeated deletion is refused instead."""
+    state = ConfigurationHarness()
     apply_all(state, before, lambda: None)
 
-    is_done = bool(apply_all(state, [command], lambda: None))
+    wrote_events = bool(apply_all(state, [command], lambda: None))
 
-    if is_done and not isinstance(command, DeletePool | DeleteSubnet):
+    if wrote_events and not isinstance(command, DeletePool | DeleteSubnet):
         assert decide(state.configuration, command, {}) == ()

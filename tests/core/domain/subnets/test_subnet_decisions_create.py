@@ -11,7 +11,13 @@ from core.domain.configuration.decisions import decide
 from core.domain.events import PoolDefined, SubnetDefined
 from core.domain.model import Pool, Reservation, Route, Subnet
 from core.errors import Refused
-from tests.core.domain.subnets.samples import BLUE_POOL, SUBNET4, SUBNET6, State, command_of
+from tests.core.domain.subnets.samples import (
+    BLUE_POOL,
+    SUBNET4,
+    SUBNET6,
+    ConfigurationHarness,
+    as_command,
+)
 
 WHOLE_V6 = Subnet("all", V6, "::/0", ("::1-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",))
 
@@ -19,20 +25,20 @@ WHOLE_V6 = Subnet("all", V6, "::/0", ("::1-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ff
 def test_a_valid_subnet_is_defined_with_merged_lists_and_the_label_of_its_cidr() -> None:
     subnet = SUBNET4._replace(ips=("10.7.0.12", "10.7.0.10-10.7.0.11"), labels={"a": "b"})
 
-    (event,) = State().do(subnet)
+    (event,) = ConfigurationHarness().apply(subnet)
 
     label = {"a": "b", "ipam.spidernet.io/subnet-cidr": "10-7-0-0-16"}
     assert event == SubnetDefined(subnet._replace(ips=("10.7.0.10-10.7.0.12",), labels=label))
 
 
 def test_applying_a_subnet_twice_writes_no_event() -> None:
-    state = State(SUBNET4)
+    state = ConfigurationHarness(SUBNET4)
 
-    assert state.do(SUBNET4) == []
+    assert state.apply(SUBNET4) == []
 
 
 def test_a_new_subnet_is_not_retiring() -> None:
-    state = State(SUBNET4._replace(retiring=True))
+    state = ConfigurationHarness(SUBNET4._replace(retiring=True))
 
     assert not state.ledger.subnets["net"].retiring
 
@@ -101,11 +107,11 @@ REFUSED: dict[str, tuple[Subnet, list[tuple[str, str, str]]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("subnet", "causes"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("subnet", "refusals"), REFUSED.values(), ids=REFUSED)
 def test_an_invalid_subnet_is_refused_with_kind_field_and_rule(
-    subnet: Subnet, causes: list[tuple[str, str, str]]
+    subnet: Subnet, refusals: list[tuple[str, str, str]]
 ) -> None:
-    assert State().causes(subnet) == causes
+    assert ConfigurationHarness().refusal_summaries(subnet) == refusals
 
 
 WITH_EXISTING: dict[str, tuple[list[Subnet | Pool], Subnet, list[tuple[str, str, str]]]] = {
@@ -158,16 +164,18 @@ WITH_EXISTING: dict[str, tuple[list[Subnet | Pool], Subnet, list[tuple[str, str,
 
 
 @pytest.mark.parametrize(
-    ("existing", "subnet", "causes"), WITH_EXISTING.values(), ids=WITH_EXISTING
+    ("existing", "subnet", "refusals"), WITH_EXISTING.values(), ids=WITH_EXISTING
 )
 def test_a_subnet_is_validated_against_existing_subnets_and_pools(
-    existing: list[Subnet | Pool], subnet: Subnet, causes: list[tuple[str, str, str]]
+    existing: list[Subnet | Pool], subnet: Subnet, refusals: list[tuple[str, str, str]]
 ) -> None:
-    assert State(*existing).causes(subnet) == causes
+    assert ConfigurationHarness(*existing).refusal_summaries(subnet) == refusals
 
 
-def test_a_refusal_names_the_other_object_and_the_ranges() -> None:
-    (refusal,) = State(BLUE_POOL).refusals(SUBNET4._replace(ips=("10.7.0.12-10.7.0.18",)))
+def test_a_refusal_names_the_pool_and_its_ranges_outside_of_the_subnet() -> None:
+    (refusal,) = ConfigurationHarness(BLUE_POOL).refusals(
+        SUBNET4._replace(ips=("10.7.0.12-10.7.0.18",))
+    )
 
     assert refusal.message == (
         "10.7.0.10-10.7.0.11, 10.7.0.19-10.7.0.20 of SpiderIPPool/blue would be outside of the"
@@ -176,9 +184,9 @@ def test_a_refusal_names_the_other_object_and_the_ranges() -> None:
 
 
 def test_a_retiring_subnet_still_keeps_its_cidr() -> None:
-    state = State(SUBNET4, RetireSubnet("net"))
+    state = ConfigurationHarness(SUBNET4, RetireSubnet("net"))
 
-    assert state.causes(SUBNET4._replace(name="again")) == [
+    assert state.refusal_summaries(SUBNET4._replace(name="again")) == [
         ("Invalid", "spec.subnet", "subnet-overlap")
     ]
 
@@ -187,20 +195,20 @@ def test_a_disabled_family_is_forbidden() -> None:
     ipv4_disabled = Configuration({}, {}, {}, {}, ipv4_enabled=False)
 
     with pytest.raises(Refused) as caught:
-        decide(ipv4_disabled, command_of(SUBNET4), {})
+        decide(ipv4_disabled, as_command(SUBNET4), {})
 
     (refusal,) = caught.value.refusals
     assert (refusal.kind, refusal.field) == ("Forbidden", "spec.ipVersion")
 
 
 def test_a_subnet_of_all_ipv6_addresses_is_accepted() -> None:
-    state = State(WHOLE_V6, Pool("six", V6, "::/0", ("::1-7fff::",)))
+    state = ConfigurationHarness(WHOLE_V6, Pool("six", V6, "::/0", ("::1-7fff::",)))
 
     assert state.ledger.subnets["all"].ips == WHOLE_V6.ips
 
 
 def test_a_reservation_does_not_affect_a_subnet() -> None:
-    state = State(Reservation("kept", V4, ("10.7.0.10-10.7.0.99",)), SUBNET4)
+    state = ConfigurationHarness(Reservation("kept", V4, ("10.7.0.10-10.7.0.99",)), SUBNET4)
 
     assert "net" in state.ledger.subnets
 
@@ -209,9 +217,9 @@ def test_a_new_subnet_adopts_the_pools_of_its_cidr_and_they_inherit_missing_fiel
     configured = BLUE_POOL._replace(
         name="configured", ips=("10.7.0.30",), gateway="10.7.0.9", routes=()
     )
-    state = State(BLUE_POOL, configured)
+    state = ConfigurationHarness(BLUE_POOL, configured)
 
-    defined, *adopted = state.do(SUBNET4)
+    defined, *adopted = state.apply(SUBNET4)
 
     assert isinstance(defined, SubnetDefined)
     pools = {event.pool.name: event.pool for event in adopted if isinstance(event, PoolDefined)}

@@ -13,7 +13,7 @@ from core.domain.events import PoolDefined, PoolRetired, SubnetDeleted, SubnetRe
 from core.domain.model import Pool, Subnet
 from core.domain.subnets.subnet_decisions import must_repeat
 from core.domain.subnets.subnet_model import POOLS_PER_STEP_MAX
-from tests.core.domain.subnets.samples import BLUE_POOL, SUBNET4, State, command_of
+from tests.core.domain.subnets.samples import BLUE_POOL, SUBNET4, ConfigurationHarness, as_command
 
 CHANGES: dict[str, tuple[Subnet, list[tuple[str, str, str]]]] = {
     "more addresses": (SUBNET4._replace(ips=("10.7.0.5-10.7.0.200",)), []),
@@ -42,37 +42,41 @@ CHANGES: dict[str, tuple[Subnet, list[tuple[str, str, str]]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("subnet", "causes"), CHANGES.values(), ids=CHANGES)
-def test_a_forbidden_change_is_refused_with_kind_field_and_rule(
-    subnet: Subnet, causes: list[tuple[str, str, str]]
+@pytest.mark.parametrize(("subnet", "refusals"), CHANGES.values(), ids=CHANGES)
+def test_a_change_is_allowed_or_refused_with_kind_field_and_rule(
+    subnet: Subnet, refusals: list[tuple[str, str, str]]
 ) -> None:
-    assert State(SUBNET4, BLUE_POOL).causes(subnet) == causes
+    assert ConfigurationHarness(SUBNET4, BLUE_POOL).refusal_summaries(subnet) == refusals
 
 
 def test_a_refused_removal_names_the_ranges_and_the_pool() -> None:
-    (refusal,) = State(SUBNET4, BLUE_POOL).refusals(SUBNET4._replace(ips=("10.7.0.12-10.7.0.99",)))
+    (refusal,) = ConfigurationHarness(SUBNET4, BLUE_POOL).refusals(
+        SUBNET4._replace(ips=("10.7.0.12-10.7.0.99",))
+    )
 
     assert refusal.message == "remove some IP ranges 10.7.0.10-10.7.0.11 used by IPPool blue"
 
 
 def test_retiring_a_subnet_retires_its_pools_once() -> None:
-    state = State(SUBNET4, BLUE_POOL)
+    state = ConfigurationHarness(SUBNET4, BLUE_POOL)
 
-    assert state.do(RetireSubnet("net")) == [SubnetRetired("net"), PoolRetired("blue")]
-    assert state.do(RetireSubnet("net")) == []
+    assert state.apply(RetireSubnet("net")) == [SubnetRetired("net"), PoolRetired("blue")]
+    assert state.apply(RetireSubnet("net")) == []
     assert state.ledger.subnets["net"].retiring
     assert state.ledger.pools["blue"].retiring
 
 
 def test_only_labels_and_annotations_of_a_retiring_subnet_can_change() -> None:
-    state = State(SUBNET4, RetireSubnet("net"))
+    state = ConfigurationHarness(SUBNET4, RetireSubnet("net"))
 
-    assert state.causes(SUBNET4._replace(gateway="")) == [("Forbidden", "spec", "retiring")]
-    assert state.causes(SUBNET4._replace(annotations={"a": "b"})) == []
+    assert state.refusal_summaries(SUBNET4._replace(gateway="")) == [
+        ("Forbidden", "spec", "retiring")
+    ]
+    assert state.refusal_summaries(SUBNET4._replace(annotations={"a": "b"})) == []
 
 
 def test_a_subnet_with_pools_is_not_deleted_and_the_refusal_names_the_pools() -> None:
-    state = State(SUBNET4, BLUE_POOL)
+    state = ConfigurationHarness(SUBNET4, BLUE_POOL)
 
     (refusal,) = state.refusals(DeleteSubnet("net"))
 
@@ -81,21 +85,21 @@ def test_a_subnet_with_pools_is_not_deleted_and_the_refusal_names_the_pools() ->
 
 
 def test_a_subnet_without_pools_is_deleted_even_if_it_is_not_retiring() -> None:
-    assert State(SUBNET4).do(DeleteSubnet("net")) == [SubnetDeleted("net")]
-    state = State(SUBNET4, BLUE_POOL, RetireSubnet("net"), DeletePool("blue"))
-    assert state.do(DeleteSubnet("net")) == [SubnetDeleted("net")]
+    assert ConfigurationHarness(SUBNET4).apply(DeleteSubnet("net")) == [SubnetDeleted("net")]
+    state = ConfigurationHarness(SUBNET4, BLUE_POOL, RetireSubnet("net"), DeletePool("blue"))
+    assert state.apply(DeleteSubnet("net")) == [SubnetDeleted("net")]
     assert state.ledger.subnets == {}
 
 
 @pytest.mark.parametrize("command", [RetireSubnet("missing"), DeleteSubnet("missing")])
 def test_an_unknown_subnet_is_not_found(command: RetireSubnet | DeleteSubnet) -> None:
-    assert State().causes(command) == [("NotFound", "", "unknown-name")]
+    assert ConfigurationHarness().refusal_summaries(command) == [("NotFound", "", "unknown-name")]
 
 
 def test_pools_without_a_subnet_are_adopted_by_the_next_subnet_of_their_cidr() -> None:
-    state = State(SUBNET4, DeleteSubnet("net"), BLUE_POOL)
+    state = ConfigurationHarness(SUBNET4, DeleteSubnet("net"), BLUE_POOL)
 
-    state.do(SUBNET4._replace(name="second"))
+    state.apply(SUBNET4._replace(name="second"))
 
     owner = state.ledger.pools["blue"].labels["ipam.spidernet.io/owner-spider-subnet"]
     assert owner == "second"
@@ -106,19 +110,20 @@ def test_more_pools_than_fit_into_one_step_are_adopted_by_repeating_the_command(
         Pool(f"p{index:03}", V4, SUBNET4.subnet, (f"10.7.0.{index + 10}",))
         for index in range(POOLS_PER_STEP_MAX + 6)
     ]
-    state = State(*pools)
-    command = command_of(SUBNET4)
+    state = ConfigurationHarness(*pools)
+    command = as_command(SUBNET4)
 
-    first_events = state.do(command)
+    first_events = state.apply(command)
     assert len(first_events) == 1 + POOLS_PER_STEP_MAX
     assert must_repeat(command, tuple(first_events))
-    second_events = state.do(command)
+    second_events = state.apply(command)
     assert len(second_events) == 6
     assert all(isinstance(event, PoolDefined) for event in second_events)
 
-    assert state.do(command) == []
-    assert len(state.do(RetireSubnet("net"))) == 1 + POOLS_PER_STEP_MAX
-    assert len(state.do(RetireSubnet("net"))) == 6
+    assert state.apply(command) == []
+    # Retiring the subnet retires its pools, also in two steps.
+    assert len(state.apply(RetireSubnet("net"))) == 1 + POOLS_PER_STEP_MAX
+    assert len(state.apply(RetireSubnet("net"))) == 6
 
 
 def test_large_pools_are_adopted_in_steps_that_fit_into_a_transaction() -> None:
@@ -129,6 +134,7 @@ def test_large_pools_are_adopted_in_steps_that_fit_into_a_transaction() -> None:
         )
         for number in (1, 2)
     ]
-    state = State(*pools)
+    state = ConfigurationHarness(*pools)
 
-    assert [len(state.do(SUBNET4)) for _ in range(3)] == [2, 1, 0]
+    # The first step writes the subnet and one pool, the second step the other pool.
+    assert [len(state.apply(SUBNET4)) for _ in range(3)] == [2, 1, 0]

@@ -1,4 +1,7 @@
-"""With ``enableSpiderSubnet: false`` pools have no subnet; otherwise a pool inherits once."""
+"""With ``enableSpiderSubnet: false`` pools have no subnet.
+
+With subnets, a pool inherits gateway and routes once, when its subnet adopts it.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,13 @@ from core.domain.configuration.configuration_state import Configuration, Feature
 from core.domain.configuration.decisions import decide
 from core.domain.events import PoolDefined
 from core.domain.model import Pool
-from tests.core.domain.subnets.samples import BLUE_POOL, SUBNET4, State
+from tests.core.domain.subnets.samples import BLUE_POOL, SUBNET4, ConfigurationHarness
 
 OUTSIDE = BLUE_POOL._replace(name="outside", ips=("10.7.9.9",))
 OWNED = BLUE_POOL._replace(labels={OWNER_SUBNET: SUBNET4.name})
 
 
-def without_subnets(state: State) -> Configuration:
+def without_subnets(state: ConfigurationHarness) -> Configuration:
     """The same configuration without the feature."""
     return Configuration.of(state.ledger, FeatureSwitches(subnets=False))
 
@@ -27,7 +30,7 @@ def defined(configuration: Configuration, pool: Pool) -> Pool:
 
 
 def test_with_the_feature_disabled_a_pool_inherits_nothing_and_may_be_outside_of_a_subnet() -> None:
-    pool = defined(without_subnets(State(SUBNET4)), OUTSIDE)
+    pool = defined(without_subnets(ConfigurationHarness(SUBNET4)), OUTSIDE)
 
     assert pool.gateway == ""
     assert pool.routes is None
@@ -35,14 +38,14 @@ def test_with_the_feature_disabled_a_pool_inherits_nothing_and_may_be_outside_of
 
 
 def test_with_the_feature_disabled_a_subnet_neither_adopts_nor_validates_pools() -> None:
-    configuration = without_subnets(State(OUTSIDE))
+    configuration = without_subnets(ConfigurationHarness(OUTSIDE))
     events = decide(configuration, ApplySubnet(SUBNET4), {})
 
     assert [type(event).__name__ for event in events] == ["SubnetDefined"]
 
 
 def test_a_value_removed_from_an_owned_pool_is_not_inherited_again() -> None:
-    state = State(SUBNET4, BLUE_POOL)
+    state = ConfigurationHarness(SUBNET4, BLUE_POOL)
     assert state.ledger.pools["blue"].gateway == SUBNET4.gateway
 
     pool = defined(state.configuration, OWNED)
@@ -52,13 +55,13 @@ def test_a_value_removed_from_an_owned_pool_is_not_inherited_again() -> None:
 
 
 def test_an_imported_pool_with_the_owner_label_inherits_nothing() -> None:
-    pool = defined(State(SUBNET4).configuration, OWNED)
+    pool = defined(ConfigurationHarness(SUBNET4).configuration, OWNED)
 
     assert pool.gateway == ""
     assert pool.labels[OWNER_SUBNET] == SUBNET4.name
 
 
 def test_a_pool_without_the_label_keeps_what_it_inherited() -> None:
-    state = State(SUBNET4, BLUE_POOL)
+    state = ConfigurationHarness(SUBNET4, BLUE_POOL)
 
     assert decide(state.configuration, ApplyPool(BLUE_POOL), {}) == ()

@@ -62,7 +62,7 @@ MERGES = {
 def test_lists_are_merged_unless_an_item_is_invalid(
     items: tuple[str, ...], merged: tuple[str, ...]
 ) -> None:
-    pool = normalise_network(Pool("blue", V4, "10.7.0.0/16", items, items))
+    pool = normalise_network(Pool("blue", V4, "10.7.0.0/16", items, exclude_ips=items))
     reservation = normalise_reservation(Reservation("kept", V4, items))
 
     assert (pool.ips, pool.exclude_ips, reservation.ips) == (merged, merged, merged)

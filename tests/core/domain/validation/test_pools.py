@@ -13,7 +13,7 @@ from core.domain.configuration.configuration_state import (
 )
 from core.domain.model import Pool, Reservation
 
-POOL = Pool("blue", V4, "10.7.0.0/16", ("10.7.0.1-10.7.0.9",), ("10.7.0.3", "10.8.0.1"))
+POOL = Pool("blue", V4, "10.7.0.0/16", ("10.7.0.1-10.7.0.9",), exclude_ips=("10.7.0.3", "10.8.0.1"))
 RESERVATIONS = {
     "low": Reservation("low", V4, ("10.7.0.1-10.7.0.4", "10.9.0.1")),
     "six": Reservation("six", V6, ("::-ffff::",)),
