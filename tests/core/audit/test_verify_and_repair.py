@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -41,7 +41,6 @@ from core.eventstore.codec import (
 from core.eventstore.group_commit import Proposal
 from core.eventstore.index import Index
 from core.eventstore.kv import Delete, Get, KeyValue, Put, ReadResult, Write
-from core.eventstore.log import Segment
 from core.eventstore.memory import MemoryStore
 from tests.support.archived_cluster import (
     TEST_KEYS,
@@ -91,18 +90,19 @@ async def _state(cluster: ArchivedCluster) -> dict[bytes, tuple[bytes, int]]:
 async def prepared_cluster(archived_cluster: ArchivedCluster) -> ArchivedCluster:
     """A cluster with keys of every kind; half of the log is sealed."""
     await archived_cluster.execute(
-        [CniAdd("node-a", "web-0"), CniAdd("node-b", "web-1", of_statefulset=True)]
-    )
-    await archived_cluster.execute(
-        [Configure(QuarantineAddress("10.6.0.9", reason="another host answered"))]
+        [
+            CniAdd("node-a", "web-0"),
+            CniAdd("node-b", "web-1", of_statefulset=True),
+            Configure(QuarantineAddress("10.6.0.9", reason="another host answered")),
+        ]
     )
     await archived_cluster.seal()
-    await archived_cluster.execute([CniAdd("node-b", "web-2")])
     await archived_cluster.execute(
-        [Configure(ApplyReservation(Reservation("dns", 4, ("10.6.0.8",))))]
-    )
-    await archived_cluster.execute(
-        [Configure(ApplyRecord(RecordDefined("Node", namespace="", name="node-a")))]
+        [
+            CniAdd("node-b", "web-2"),
+            Configure(ApplyReservation(Reservation("dns", 4, ("10.6.0.8",)))),
+            Configure(ApplyRecord(RecordDefined("Node", namespace="", name="node-a"))),
+        ]
     )
     return archived_cluster
 
@@ -112,9 +112,8 @@ async def test_a_cluster_without_manual_edits_is_clean(prepared_cluster: Archive
     assert report.is_clean
     assert report.plan == ()
     assert (report.files, report.events) == (1, len(await prepared_cluster.replayed()))
-    assert report.segments == len(
-        {recorded.position for recorded in await prepared_cluster.replayed()}
-    )
+    positions = {recorded.position for recorded in await prepared_cluster.replayed()}
+    assert report.segments == len(positions)
 
 
 @given(st.lists(action_lists, min_size=1, max_size=3))
@@ -133,34 +132,32 @@ async def test_verify_finds_no_fault_after_any_sequence_of_regular_changes(
             assert report.files > 0
 
 
-UNLOGGED_CLAIM = Claim(
-    pool="main", holder="pod/stranger", namespace="shop", pod="stranger", event="no-event"
-)
+UNLOGGED_CLAIM = Claim("main", "pod/stranger", "shop", "stranger", event="no-event")
+Edit = Callable[[ArchivedCluster], Awaitable[set[bytes]]]
+"""Returns the keys that its repair may write; if it is a claim, all keys of the endpoint."""
 
 
-# Each edit returns the keys that its repair may write: a repaired claim is claimed anew with the
-# other address of its NIC, and the endpoint is written too.
+async def _claim_keys(cluster: ArchivedCluster, name: str) -> list[bytes]:
+    endpoint = (await cluster.node.read_ledger()).endpoints["shop", name]
+    return [TEST_KEYS.ip_of(address) for address, _ in endpoint.addresses()]
 
 
 async def _delete_claim(cluster: ArchivedCluster) -> set[bytes]:
     """Delete the key of one of a NIC's two addresses."""
-    endpoint = (await cluster.node.read_ledger()).endpoints["shop", "web-0"]
-    keys = [TEST_KEYS.ip_of(address) for address, _ in endpoint.addresses()]
+    keys = await _claim_keys(cluster, "web-0")
     await _edit(cluster, Delete(keys[0]))
     return {*keys, TEST_KEYS.endpoint("shop", "web-0")}
 
 
 async def _replace_claim(cluster: ArchivedCluster) -> set[bytes]:
-    endpoint = (await cluster.node.read_ledger()).endpoints["shop", "web-2"]
-    keys = [TEST_KEYS.ip_of(address) for address, _ in endpoint.addresses()]
+    keys = await _claim_keys(cluster, "web-2")
     await _edit(cluster, Put(keys[1], CLAIM_CODEC.encode(UNLOGGED_CLAIM)))
     return {*keys, TEST_KEYS.endpoint("shop", "web-2")}
 
 
 async def _rewrite_claim(cluster: ArchivedCluster) -> set[bytes]:
     """Write a claim's value again: its revision, which a release names, is then not in the log."""
-    endpoint = (await cluster.node.read_ledger()).endpoints["shop", "web-1"]
-    keys = [TEST_KEYS.ip_of(address) for address, _ in endpoint.addresses()]
+    keys = await _claim_keys(cluster, "web-1")
     stored = await _key(cluster, keys[0])
     assert stored is not None
     await _edit(cluster, Put(keys[0], stored.value))
@@ -187,9 +184,7 @@ async def _delete_endpoint(cluster: ArchivedCluster) -> set[bytes]:
 
 async def _add_endpoint(cluster: ArchivedCluster) -> set[bytes]:
     key = TEST_KEYS.endpoint("shop", "stranger")
-    endpoint = Endpoint(
-        "shop", "stranger", "u", "n", holder="pod/u", owner_kind="Pod", owner_name="stranger"
-    )
+    endpoint = Endpoint("shop", "stranger", "u", "n", "pod/u", "Pod", "stranger")
     await _edit(cluster, Put(key, ENDPOINT_CODEC.encode(endpoint)))
     return {key}
 
@@ -228,7 +223,7 @@ async def _delete_record(cluster: ArchivedCluster) -> set[bytes]:
     return {key}
 
 
-EDITS: list[Callable[[ArchivedCluster], Awaitable[set[bytes]]]] = [
+EDITS: list[Edit] = [
     _delete_claim, _replace_claim, _rewrite_claim, _add_claim, _add_unreadable_claim,
     _delete_endpoint, _add_endpoint, _change_pool, _delete_pool, _add_unreadable_pool,
     _change_reservation, _delete_quarantine, _delete_record,
@@ -237,7 +232,7 @@ EDITS: list[Callable[[ArchivedCluster], Awaitable[set[bytes]]]] = [
 
 @pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.__name__.strip("_"))
 async def test_a_manual_edit_is_found_and_only_its_keys_are_repaired(
-    prepared_cluster: ArchivedCluster, edit: Callable[[ArchivedCluster], Awaitable[set[bytes]]]
+    prepared_cluster: ArchivedCluster, edit: Edit
 ) -> None:
     expected = await prepared_cluster.node.read_ledger()
     repairable = await edit(prepared_cluster)
@@ -292,9 +287,7 @@ async def test_a_repaired_claim_is_written_as_an_event_and_can_be_released(
     ("edit", "topic"), [(_change_pool, "pools"), (_delete_quarantine, "quarantine")]
 )
 async def test_the_repair_of_a_key_also_changes_its_guard_key(
-    prepared_cluster: ArchivedCluster,
-    edit: Callable[[ArchivedCluster], Awaitable[set[bytes]]],
-    topic: str,
+    prepared_cluster: ArchivedCluster, edit: Edit, topic: str
 ) -> None:
     before = await _key(prepared_cluster, TEST_KEYS.guard(topic, 4))
     await edit(prepared_cluster)
@@ -357,8 +350,9 @@ async def test_a_claim_that_contradicts_the_log_is_reported_and_not_repaired(
     endpoint = (await prepared_cluster.node.read_ledger()).endpoints["shop", "web-0"]
     node = prepared_cluster.nodes["node-a"]
     without_addresses = EndpointChanged(endpoint._replace(nics=(Nic("eth0"),)))
-    key = TEST_KEYS.endpoint("shop", "web-0")
-    write = Put(key, ENDPOINT_CODEC.encode(without_addresses.endpoint))
+    write = Put(
+        TEST_KEYS.endpoint(*endpoint.key), ENDPOINT_CODEC.encode(without_addresses.endpoint)
+    )
     draft = EventDraft(node.writer.event_id(), CAUSE, without_addresses)
     await node.writer.append(Proposal((draft,), guards=(), writes=(write,)))
     address = endpoint.nics[0].ipv4.partition("/")[0]
@@ -375,12 +369,10 @@ async def test_a_missing_live_segment_is_a_fault_and_state_keys_are_not_compared
     prepared_cluster: ArchivedCluster,
 ) -> None:
     newest = (await prepared_cluster.replayed())[-1]
-    segment_numbers = [
-        segment.seq
-        async for segment in _segments(prepared_cluster)
-        if segment.writer == newest.writer
-    ]
-    await _edit(prepared_cluster, Delete(TEST_KEYS.log(newest.writer, max(segment_numbers))))
+    first_key, after_last_key = TEST_KEYS.range_of("log")
+    kvs = (await prepared_cluster.store.read([Get(first_key, after_last_key)])).ranges[0].kvs
+    (newest_key,) = (kv.key for kv in kvs if kv.mod_revision == newest.position)
+    await _edit(prepared_cluster, Delete(newest_key))
     report = await _verify(prepared_cluster)
     assert not report.folded, "without the whole log there is nothing to compare with"
     assert not report.is_clean
@@ -407,8 +399,7 @@ async def test_a_report_lists_findings_up_to_its_limit_and_counts_all(
 ) -> None:
     record_count = FINDINGS_MAX + 5
     for number in range(record_count):
-        key = TEST_KEYS.record("Node", "", f"stray-{number}")
-        await _edit(archived_cluster, Put(key, b"x"))
+        await _edit(archived_cluster, Put(TEST_KEYS.record("Node", "", f"stray-{number}"), b"x"))
     report = await _verify(archived_cluster)
     assert len(report.differences) == FINDINGS_MAX
     assert report.difference_count == len(report.plan) == record_count
@@ -488,16 +479,9 @@ async def test_a_cursor_of_the_archive_that_cannot_be_decoded_is_a_fault(
         await prepared_cluster.view()
 
 
-async def _segments(cluster: ArchivedCluster) -> AsyncIterator[Segment]:
-    async for batch in (await cluster.view()).batches():
-        for segment in batch.segments:
-            yield segment
-
-
 async def test_an_index_without_one_of_its_entries_is_a_fault_and_is_rebuilt(
     prepared_cluster: ArchivedCluster,
 ) -> None:
-    """Repair marks the index as incomplete; the next command for a pool rebuilds it."""
     index = Index(TEST_KEYS, "pools", 4)
     entries = (await prepared_cluster.store.read([Get(*index.all())])).ranges[0].kvs
     await _edit(prepared_cluster, Delete(entries[0].key))
