@@ -199,7 +199,7 @@ def lose_del(state: DemoState) -> None:
     state.orbctl(f"get endpoint payments -n {DEMO_NAMESPACE}")
     state.show_call(state.node_a, "GC", "", plugin="spiderpool")
     before = set(state.endpoints())
-    state.node_a.runtime.collect()
+    state.node_a.runtime.collect_garbage()
     reclaimed = before - set(state.endpoints())
     expect(reclaimed == {"payments"}, f"GC must reclaim payments only, but reclaimed {reclaimed}")
     state.show_call(state.node_b, "ADD", "CNI_ARGS='K8S_POD_NAME=refunds;...'")

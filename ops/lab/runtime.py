@@ -116,7 +116,7 @@ class ContainerRuntime:
         """Delete the stored result of an attachment, as if the disk of the node were lost."""
         self._cached(sandbox).unlink(missing_ok=True)
 
-    def collect(self) -> None:
+    def collect_garbage(self) -> None:
         """Run GC; the stored attachments are the valid ones. Raises CniFailed."""
         cached = [json.loads(path.read_text()) for path in sorted(self._cache.glob("*.json"))]
         valid = [
@@ -137,7 +137,7 @@ class ContainerRuntime:
         """Run ADD of the IPAM plugin only, as macvlan calls it. Raises CniFailed."""
         return self._run(IPAM, self._environment("ADD", sandbox), self._netconf())
 
-    def prepare(self, sandbox: Sandbox, interface: str, vlan: int) -> None:
+    def add_vlan(self, sandbox: Sandbox, interface: str, vlan: int) -> None:
         """Run ADD of ifacer only: it creates a VLAN on a node's interface. Raises CniFailed."""
         socket = {"ipam_unix_socket_path": self._ipam["ipam_unix_socket_path"]}
         conf = {**self._network(), "type": IFACER, "interfaces": [interface], "vlanID": vlan}

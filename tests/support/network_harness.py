@@ -171,7 +171,7 @@ class NetworkNode:
             "route add default via fd00:6::1",
         )
         network.set(self.inside, ROUTER | {"net/ipv4/conf/all/rp_filter": "0"})
-        self.held = network.hold(self.inside)
+        self.namespace = network.open_namespace(self.inside)
         self.records = AttachmentRecords(network.directory / name)
         self.cluster = UnparsedSettings()
         self.engine = self.engine_with(PreferredReplyMarkRules(network.executor))
@@ -180,12 +180,12 @@ class NetworkNode:
         network = self.network
         return Engine(
             network.executor,
-            node=self.held,
+            node=self.namespace,
             reply_mark_rules=marks,
             records=self.records,
             announcer=network.announcer,
             random_bytes=os.urandom,
-            rdma=rdma or RdmaIsolation(network.executor, self.held, PciFiles()),
+            rdma=rdma or RdmaIsolation(network.executor, self.namespace, PciFiles()),
         )
 
     def settings(self, **settings: Any) -> CoordinatorSettings:
@@ -268,7 +268,8 @@ class NetworkHarness:
         with NetworkNamespace.open(str(named.path)) as namespace:
             write_sysctls(self.executor, namespace, sysctls)
 
-    def hold(self, named: Named) -> NetworkNamespace:
+    def open_namespace(self, named: Named) -> NetworkNamespace:
+        """Open a namespace until ``close``."""
         return self._stack.enter_context(NetworkNamespace.open(str(named.path)))
 
     def node(self, name: str = "n1") -> NetworkNode:

@@ -100,11 +100,11 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
             node = lab.node("node-a")
             deleted, reclaimed = lab.sandbox("web-0"), lab.sandbox("web-1")
             with pytest.raises(CniFailed):
-                node.runtime.prepare(deleted, "missing0", vlan=77)  # the executable ifacer
+                node.runtime.add_vlan(deleted, "missing0", vlan=77)  # the executable ifacer
             node.runtime.add(deleted)
             node.runtime.check(deleted)
             node.runtime.status()
-            node.runtime.collect()
+            node.runtime.collect_garbage()
             node.runtime.delete(deleted)
             node.runtime.variables = RUNTIME
             node.runtime.add(reclaimed)

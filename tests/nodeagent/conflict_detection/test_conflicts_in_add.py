@@ -3,6 +3,9 @@
 The tests cover Spiderpool's cases C00007, C00009, C00018 and C00019
 (docs/contributing/compatibility.md, "Cases"). In addition, an ADD gets another address after a
 conflict, and only the conflicting address is quarantined.
+
+The fixture ``link`` is a bridge. A station is a network namespace whose eth0 is connected to the
+bridge: a Pod, or another host.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""The detector with real neighbours: other network namespaces answer over a bridge."""
+"""The detector with real neighbours: other network namespaces answer over a bridge.
+
+The fixture ``link`` is a bridge. A station is a network namespace whose eth0 is connected to the
+bridge: a Pod, or another host.
+"""
 
 from __future__ import annotations
 

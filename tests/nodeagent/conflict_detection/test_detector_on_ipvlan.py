@@ -2,6 +2,9 @@
 
 An ipvlan shares its master's MAC address, and the kernel distinguishes ipvlans by IP address, so
 the probes are sent from the master. The kernels of test machines often lack ipvlan.
+
+The fixture ``link`` is a bridge. A station is a network namespace whose eth0 is connected to the
+bridge: a Pod, or another host.
 """
 
 from __future__ import annotations

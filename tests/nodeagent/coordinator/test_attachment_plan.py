@@ -41,6 +41,8 @@ KERNEL_RULES: Final = (
     RoutingRule(6, table=255, priority=0),
     RoutingRule(6, table=254, priority=32766),
 )
+"""The rules of the tables local (255), main (254) and default (253)."""
+
 REPLY_RULES: Final = (
     RoutingRule(4, table=100, priority=1000, mark=1),
     RoutingRule(6, table=100, priority=1000, mark=1),
@@ -144,7 +146,9 @@ def plan_text(pod: PodStack, decision: NicSetup, attachment_plan: AttachmentPlan
 CASES: Final[dict[str, tuple[PodStack, dict[str, Any]]]] = {
     "underlay-first": (pod_with(ETH0, ETH0), {}),
     "underlay-first-ipv4": (
-        pod_with(ETH0, ETH0)._replace(addresses=(LinkAddress(2, parse_address("10.6.0.101"), 24),)),
+        pod_with(ETH0, ETH0)._replace(
+            addresses=(LinkAddress(ETH0.ifindex, parse_address("10.6.0.101"), 24),)
+        ),
         {},
     ),
     "underlay-first-all-options": (
@@ -275,7 +279,9 @@ def test_a_mode_that_does_not_fit_the_pod_is_refused(
 )
 def test_a_mac_address_is_the_prefix_and_four_bytes_of_the_address(address: str, mac: str) -> None:
     settings = effective_settings(read_settings({"podMACPrefix": "0A-1b"}), UnparsedSettings())
-    pod = pod_with(ETH0, ETH0)._replace(addresses=(LinkAddress(2, parse_address(address), 24),))
+    pod = pod_with(ETH0, ETH0)._replace(
+        addresses=(LinkAddress(ETH0.ifindex, parse_address(address), 24),)
+    )
     assert mac_of(settings, pod).hex() == mac
 
 

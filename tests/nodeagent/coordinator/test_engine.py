@@ -1,6 +1,9 @@
 """A repeated ADD has the same result, a failed ADD reverts its changes, a DEL reverts an ADD.
 
 Changes by other programs, crashes and errors of the kernel do not prevent these results.
+
+The fixture ``network_pod`` is a Pod with a macvlan eth0 (10.6.0.101, fd00:6::101), and
+``network_node`` is its node (10.6.0.11, fd00:6::11). The coordinator has not set up the Pod yet.
 """
 
 from __future__ import annotations
@@ -334,7 +337,7 @@ def test_without_nftables_the_reply_mark_rules_are_those_of_iptables(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     iptables_rules = IptablesReplyMarkRules(network.executor)
-    namespace = network.hold(network_pod.inside)
+    namespace = network.open_namespace(network_pod.inside)
     program = network_pod.require_iptables()
 
     def refuse(*_: object) -> None:

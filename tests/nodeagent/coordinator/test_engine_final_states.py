@@ -1,7 +1,11 @@
 """After an ADD the rules, routes and neighbours in the kernel are those of the documentation.
 
 See docs/reference/coordinator.md, "Tuning of routes". The test's default routes of further NICs
-have metric 100 (IPv6: 2048), as plugins give them.
+have metric 100 (IPv6: 2048), as plugins give them. In a Pod, table 100 is for replies (underlay) or
+for eth0 (overlay); each further NIC has a table from 101 on. Table 500 of the node is for Pods.
+
+The fixture ``network_pod`` is a Pod with a macvlan eth0 (10.6.0.101, fd00:6::101), and
+``network_node`` is its node (10.6.0.11, fd00:6::11). The coordinator has not set up the Pod yet.
 """
 
 from __future__ import annotations
@@ -306,12 +310,12 @@ def test_add_sets_options_of_links_and_sysctls(
     }
     # The node's own eth0 keeps its queue.
     assert "qlen 77" not in network_node.inside.ip("link", "show", "dev", "eth0")
-    namespace = network.hold(network_pod.inside)
+    namespace = network.open_namespace(network_pod.inside)
     for name in ("all", "eth0", "veth0"):
         key = f"net/ipv4/conf/{name}/rp_filter"
         assert read_sysctl(network.executor, namespace, key) == "0"
     ra = f"net/ipv6/conf/{network_pod.host_veth_name}/accept_ra"
-    assert read_sysctl(network.executor, network_node.held, ra) == "0"
+    assert read_sysctl(network.executor, network_node.namespace, ra) == "0"
 
 
 def test_host_rp_filter_is_set_on_all_interfaces_of_the_node_and_stays(
@@ -320,7 +324,7 @@ def test_host_rp_filter_is_set_on_all_interfaces_of_the_node_and_stays(
     def filters() -> dict[str, str | None]:
         names = ("all", "default", "eth0", network_pod.host_veth_name)
         keys = {name: f"net/ipv4/conf/{name}/rp_filter" for name in names}
-        namespace = network_node.held
+        namespace = network_node.namespace
         return {name: read_sysctl(network.executor, namespace, key) for name, key in keys.items()}
 
     before = filters()

@@ -1,4 +1,8 @@
-"""Many Pods are added and deleted, concurrently and in sequence; no object is left."""
+"""Many Pods are added and deleted, concurrently and in sequence; no object is left.
+
+The fixture ``network_pod`` is a Pod with a macvlan eth0 (10.6.0.101, fd00:6::101), and
+``network_node`` is its node (10.6.0.11, fd00:6::11). The coordinator has not set up the Pod yet.
+"""
 
 from __future__ import annotations
 

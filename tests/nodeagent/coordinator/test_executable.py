@@ -108,7 +108,7 @@ def test_gc_removes_an_attachment_that_the_runtime_does_not_list(
     (record,) = (node.directory / "datapath").iterdir()
     node.runtime.forget(sandbox)
     sandbox.destroy()
-    node.runtime.collect()
+    node.runtime.collect_garbage()
     assert not record.exists()
     assert sandbox.container[:11] not in node.namespace.ip("link")
 

@@ -1,4 +1,8 @@
-"""CHECK compares the kernel with the result of ADD, and names every difference."""
+"""CHECK compares the kernel with the result of ADD, and names every difference.
+
+The fixture ``network_pod`` is a Pod with a macvlan eth0 (10.6.0.101, fd00:6::101), and
+``network_node`` is its node (10.6.0.11, fd00:6::11). The coordinator has not set up the Pod yet.
+"""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ def create_links(node: NetworkNode, *interfaces: str, **fields: Any) -> str:
     conf = {"cniVersion": "1.0.0", "interfaces": interfaces} | fields
     links = read_conf(json.dumps(conf).encode()).links
     assert links is not None
-    asyncio.run(LinkConfigurator(node.network.executor, node.held).prepare(links))
+    asyncio.run(LinkConfigurator(node.network.executor, node.namespace).prepare(links))
     return links.parent if not links.vlan else f"{links.parent}.{links.vlan}"
 
 

@@ -52,11 +52,11 @@ def rdma(
     vf = tree.device(VF)
     tree.rdma(vf, 4)
     kernel = Kernel(EXCLUSIVE_MODE)
-    node, pod = network_node.held.identity, network.hold(network_pod.inside).identity
+    node, pod = network_node.namespace.identity, network.open_namespace(network_pod.inside).identity
     kernel.devices = {node: (DEVICE,), pod: ()}
     # The last argument finds the PCI device of a link; the Pod's macvlan has none.
     mover = RdmaIsolation(
-        network.executor, network_node.held, PciFiles(tree.root), kernel.open, lambda _: VF
+        network.executor, network_node.namespace, PciFiles(tree.root), kernel.open, lambda _: VF
     )
     marks = PreferredReplyMarkRules(network.executor)
     network_node.engine = network_node.engine_with(marks, mover)

@@ -280,7 +280,9 @@ def test_a_lock_of_iptables_that_another_program_holds_is_an_error_to_retry(
     with (tmp_path / "xtables.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(FirewallBusy, match="did not get its lock within 1 s"):
-            IptablesReplyMarkRules(network.executor).put(network.hold(network_pod.inside), (4,))
+            IptablesReplyMarkRules(network.executor).put(
+                network.open_namespace(network_pod.inside), (4,)
+            )
 
 
 def test_an_iptables_that_does_not_end_is_an_error_to_retry(
@@ -289,7 +291,9 @@ def test_an_iptables_that_does_not_end_is_an_error_to_retry(
     network_pod.require_iptables()
     monkeypatch.setattr("nodeagent.coordinator.reply_mark_rules.IPTABLES_S_MAX", 0.0)
     with pytest.raises(FirewallBusy, match="another program changes rules"):
-        IptablesReplyMarkRules(network.executor).put(network.hold(network_pod.inside), (4,))
+        IptablesReplyMarkRules(network.executor).put(
+            network.open_namespace(network_pod.inside), (4,)
+        )
 
 
 def test_check_accepts_the_reply_rules_of_earlier_versions(
@@ -297,7 +301,7 @@ def test_check_accepts_the_reply_rules_of_earlier_versions(
 ) -> None:
     """Routes and rules of older versions still serve Pods that survive an upgrade."""
     network_pod.add(**CONF)
-    namespace = network.hold(network_pod.inside)
+    namespace = network.open_namespace(network_pod.inside)
     nft_rules = NftReplyMarkRules(network.executor)
     for table in ("ip", "ip6"):
         network_pod.inside.run("nft", f"flush chain {table} {TABLE_NAME} output")

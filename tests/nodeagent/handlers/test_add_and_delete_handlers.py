@@ -1,4 +1,8 @@
-"""ADD and DEL through the framed socket return exact results and change the claims."""
+"""ADD and DEL through the framed socket return exact results and change the claims.
+
+A call of the fixture ``agent`` is for eth0 of Pod shop/web-0, in container c-web-0 on node-1,
+unless its arguments say otherwise.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Interfaces of one Pod, named or unnamed in its annotation, are claimed and released together."""
+"""Interfaces of one Pod, named or unnamed in its annotation, are claimed and released together.
+
+A call of the fixture ``agent`` is for eth0 of Pod shop/web-0, in container c-web-0 on node-1,
+unless its arguments say otherwise.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""CHECK compares the claims of an interface with the runtime's prevResult."""
+"""CHECK compares the claims of an interface with the runtime's prevResult.
+
+A call of the fixture ``agent`` is for eth0 of Pod shop/web-0, in container c-web-0 on node-1,
+unless its arguments say otherwise.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The coordinator's commands in the agent: their settings, GC, and concurrent calls."""
+"""The coordinator's commands in the agent: their settings, GC, and concurrent calls.
+
+The fixture ``network_pod`` is a Pod with a macvlan eth0 (10.6.0.101, fd00:6::101), and
+``network_node`` is its node (10.6.0.11, fd00:6::11). The coordinator has not set up the Pod yet.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +43,7 @@ from tests.support.network_harness import NetworkHarness, NetworkNode, NetworkPo
 
 pytestmark = pytest.mark.netns
 
-CLUSTER = {"serviceCIDR": ["10.96.0.0/16"]}
+CLUSTER_SETTINGS = {"serviceCIDR": ["10.96.0.0/16"]}
 NO_SETTINGS = UnparsedSettings()
 LEFTOVERS = 1_000
 NOWHERE = 1_000_000
@@ -135,7 +139,7 @@ def handler_with(
         network.announcer,
         network.executor,
         AnnotatedPods(annotations or {}),
-        cluster or ConfiguredSettings(read_settings(CLUSTER)),
+        cluster or ConfiguredSettings(read_settings(CLUSTER_SETTINGS)),
         probe,
         clock,
     )
@@ -321,7 +325,7 @@ async def test_a_thousand_leftovers_of_a_crashed_node_are_removed(
     before = tables_of(network_node)
     for number in range(LEFTOVERS):
         steps = leftovers_of(pod_veth, f"10.9.{number // 200}.{number % 200 + 1}")
-        with network.executor.session(network_node.held) as session:
+        with network.executor.session(network_node.namespace) as session:
             session.apply([step.do for step in steps])
         network_node.records.put(
             structs.replace(
@@ -342,7 +346,7 @@ async def test_a_thousand_leftovers_of_a_crashed_node_are_removed(
 
 
 def links_of(network: NetworkHarness, node: NetworkNode) -> list[Link]:
-    with network.executor.session(node.held) as session:
+    with network.executor.session(node.namespace) as session:
         return session.links()
 
 

@@ -1,4 +1,8 @@
-"""A DEL with a retryable error returns "try again later"; after another error it succeeds."""
+"""A DEL with a retryable error returns "try again later"; after another error it succeeds.
+
+A call of the fixture ``agent`` is for eth0 of Pod shop/web-0, in container c-web-0 on node-1,
+unless its arguments say otherwise.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Fixed addresses are kept and released over the agent's sockets, while records change."""
+"""Fixed addresses are kept and released over the agent's sockets, while records change.
+
+A fixed address belongs to a replica of a StatefulSet or to a VM, and outlives the Pod. Without
+other variables, a call for Pod NAME has the container c-NAME and the UID uid-NAME.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +36,8 @@ from tests.support.agent_harness import AgentHarness, running
 from tests.support.faulty_store import FaultyStore
 from tests.support.http_caller import over_socket
 
-VMI = {"owner_kind": "VirtualMachineInstance", "owner_name": "vm-a"}
-SET = {"owner_kind": "StatefulSet", "owner_name": "db"}
+OF_VM = {"owner_kind": "VirtualMachineInstance", "owner_name": "vm-a"}
+OF_STATEFUL_SET = {"owner_kind": "StatefulSet", "owner_name": "db"}
 MIGRATION: dict[str, Any] = {"kubevirt.io/migrationJobName": "job-1"}
 
 
@@ -74,7 +78,7 @@ async def test_a_del_releases_only_the_address_of_a_replica_that_was_scaled_down
 ) -> None:
     await apply_replicas(agent, 2)
     for name in ("db-0", "db-1"):
-        await agent.pod(name, {}, **SET)
+        await agent.pod(name, {}, **OF_STATEFUL_SET)
         await agent.add(name)
     await agent.delete("db-1")
     assert len(await agent.claims()) == 2
@@ -91,7 +95,7 @@ async def test_a_del_releases_only_the_address_of_a_replica_that_was_scaled_down
 async def test_a_replica_below_the_first_ordinal_loses_its_address(agent: AgentHarness) -> None:
     await apply_replicas(agent, 1, start=1)
     for name in ("db-0", "db-1"):
-        await agent.pod(name, {}, **SET)
+        await agent.pod(name, {}, **OF_STATEFUL_SET)
         await agent.add(name)
         await agent.delete(name)
 
@@ -103,7 +107,7 @@ async def test_a_replica_whose_pod_record_is_deleted_before_its_del_keeps_its_ad
 ) -> None:
     """After a force delete, only the claim still names the owner of the Pod."""
     await apply_replicas(agent, 1)
-    await agent.pod("db-0", {}, **SET)
+    await agent.pod("db-0", {}, **OF_STATEFUL_SET)
     await agent.add("db-0")
 
     await agent.apply(DeleteRecord("Pod", "shop", "db-0"))
@@ -116,7 +120,7 @@ async def test_the_next_pod_of_a_replica_may_be_added_before_the_del_of_the_prev
     agent: AgentHarness,
 ) -> None:
     await apply_replicas(agent, 1)
-    await agent.pod("db-0", {}, **SET)
+    await agent.pod("db-0", {}, **OF_STATEFUL_SET)
     first = await agent.add("db-0", **call_of("one", "box-1"))
     second = await agent.add("db-0", **call_of("two", "box-2"))
     await apply_replicas(agent, 0)
@@ -131,7 +135,7 @@ async def test_the_next_pod_of_a_replica_may_be_added_before_the_del_of_the_prev
 
 async def test_a_replica_gets_its_address_again_from_a_full_pool(agent: AgentHarness) -> None:
     await agent.pool("one", "10.7.0.0/24", "10.7.0.10", default=False)
-    await agent.pod("db-0", {"ippool": {"ipv4": ["one"]}}, **SET)
+    await agent.pod("db-0", {"ippool": {"ipv4": ["one"]}}, **OF_STATEFUL_SET)
     await agent.add("db-0", **call_of("one", "box-1"))
 
     assert await agent.add("db-0", **call_of("two", "box-2")) == ["10.7.0.10/24"]
@@ -141,9 +145,9 @@ async def test_a_repeated_add_of_a_sandbox_keeps_its_address_though_the_record_c
     agent: AgentHarness,
 ) -> None:
     await agent.pool("other", "10.7.0.0/24", "10.7.0.10", default=False)
-    await agent.pod("db-0", {"ippool": {"ipv4": ["lan"]}}, **SET)
+    await agent.pod("db-0", {"ippool": {"ipv4": ["lan"]}}, **OF_STATEFUL_SET)
     before = await agent.add("db-0")
-    await agent.pod("db-0", {"ippool": {"ipv4": ["other"]}}, **SET)
+    await agent.pod("db-0", {"ippool": {"ipv4": ["other"]}}, **OF_STATEFUL_SET)
 
     assert await agent.add("db-0") == before
     assert await agent.add("db-0", **call_of("two", "box-2")) == ["10.7.0.10/24"]
@@ -152,9 +156,9 @@ async def test_a_repeated_add_of_a_sandbox_keeps_its_address_though_the_record_c
 
 async def test_both_launchers_of_a_migrating_vm_have_its_address(agent: AgentHarness) -> None:
     source, target = call_of("one", "box-1", "launcher-1"), call_of("two", "box-2", "launcher-2")
-    await agent.pod("launcher-1", {}, **VMI)
+    await agent.pod("launcher-1", {}, **OF_VM)
     result = (await agent.call("ADD", "launcher-1", **source)).result
-    await agent.pod("launcher-2", MIGRATION, **VMI)
+    await agent.pod("launcher-2", MIGRATION, **OF_VM)
 
     moved = (await agent.call("ADD", "launcher-2", **target)).result
     conf = agent.netconf(prevResult=result)
@@ -173,8 +177,8 @@ async def test_the_target_of_a_migration_probes_no_conflicts(
 ) -> None:
     async with running(settings._replace(detect_conflicts=True), MemoryStore()) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
-        await node.pod("launcher-1", {}, **VMI)
-        await node.pod("launcher-2", MIGRATION, **VMI)
+        await node.pod("launcher-1", {}, **OF_VM)
+        await node.pod("launcher-2", MIGRATION, **OF_VM)
 
         addresses = [
             await allocate_over_http(node, name)
@@ -203,7 +207,7 @@ async def allocate_over_http(agent: AgentHarness, pod: str) -> Any:
 
 
 async def test_a_del_without_the_name_of_the_vm_keeps_its_address(agent: AgentHarness) -> None:
-    await agent.pod("launcher-1", {}, **VMI)
+    await agent.pod("launcher-1", {}, **OF_VM)
     await agent.add("launcher-1")
     await agent.delete("launcher-1")
     assert set(await agent.claims()) == {"10.6.0.10"}
@@ -218,8 +222,8 @@ async def test_with_fixed_addresses_disabled_dels_release_all(settings: Settings
     disabled = settings._replace(fixed=FixedSettings(stateful_sets=False, vms=False))
     async with running(disabled, MemoryStore()) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
-        await node.pod("db-0", {}, **SET)
-        await node.pod("launcher-1", {}, **VMI)
+        await node.pod("db-0", {}, **OF_STATEFUL_SET)
+        await node.pod("launcher-1", {}, **OF_VM)
         await node.add("db-0")
         await node.add("launcher-1")
         holders = {claim.holder for claim in (await node.claims()).values()}
@@ -234,7 +238,7 @@ async def test_with_fixed_addresses_disabled_dels_release_all(settings: Settings
 async def test_a_conflict_release_keeps_the_address_of_a_replica_whose_pod_record_is_deleted(
     agent: AgentHarness,
 ) -> None:
-    await agent.pod("db-0", {}, **SET)
+    await agent.pod("db-0", {}, **OF_STATEFUL_SET)
     await agent.add("db-0")
     await agent.apply(DeleteRecord("Pod", "shop", "db-0"))
     body = {
@@ -280,7 +284,7 @@ async def scripted(settings: Settings) -> AsyncIterator[tuple[AgentHarness, Scri
     store = MemoryStore()
     async with running(settings, store) as plain:
         await plain.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
-        await plain.pod("db-0", {}, **SET)
+        await plain.pod("db-0", {}, **OF_STATEFUL_SET)
         view = plain.process.parts.view
         source = ScriptedFacts(view, "node-2", FixedSettings())
         other = settings._replace(
@@ -373,7 +377,7 @@ async def test_a_del_reads_the_records_again_before_it_releases_a_fixed_address(
     async with running(settings, store) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
         await apply_replicas(node, 1)
-        await node.pod("db-1", {}, **SET)
+        await node.pod("db-1", {}, **OF_STATEFUL_SET)
         await node.add("db-1")
         store.may_deliver.clear()
         writer = Writer(store, node.keys, "operator")
@@ -394,7 +398,7 @@ async def test_a_cancelled_add_releases_no_fixed_address_of_a_pod_deleted_meanwh
     agent: AgentHarness,
 ) -> None:
     await apply_replicas(agent, 1)
-    await agent.pod("db-0", {}, **SET)
+    await agent.pod("db-0", {}, **OF_STATEFUL_SET)
     await agent.add("db-0")
     await agent.apply(DeleteRecord("Pod", "shop", "db-0"))
     parts = agent.process.parts

@@ -1,4 +1,8 @@
-"""GC releases only on evidence, and no attachments of other nodes or networks."""
+"""GC releases only on evidence, and no attachments of other nodes or networks.
+
+A call of the fixture ``agent`` is for eth0 of Pod shop/web-0, in container c-web-0 on node-1,
+unless its arguments say otherwise.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""A refused ADD is recorded as an event, which never delays the answer."""
+"""A refused ADD is recorded as an event, which never delays the answer.
+
+A call of the fixture ``agent`` is for eth0 of Pod shop/web-0, in container c-web-0 on node-1,
+unless its arguments say otherwise.
+"""
 
 from __future__ import annotations
 

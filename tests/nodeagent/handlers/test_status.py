@@ -1,4 +1,8 @@
-"""STATUS returns 50 if no ADD can succeed, and 51 if an address in use is quarantined."""
+"""STATUS returns 50 if no ADD can succeed, and 51 if an address in use is quarantined.
+
+A call of the fixture ``agent`` is for eth0 of Pod shop/web-0, in container c-web-0 on node-1,
+unless its arguments say otherwise.
+"""
 
 from __future__ import annotations
 

@@ -136,6 +136,7 @@ async def test_a_card_gets_the_settings_of_spiderpools_script_once(
         assert node.read(TOS, device) == "160"
         assert node.read(f"{RDMA_CM}/{device}/ports/1/default_roce_mode") == "RoCE v2"
     assert (len(node.files.writes), node.executor.changes) == writes_before
+    # PFC, DSCP, ECN of two points, the priority of CNPs; traffic class and RDMA CM of two devices.
     assert (agent.faults, agent.rounds, agent.changes) == ({}, 2, 9)
     assert agent.gaps_by_nic() == {"ens1f0": 0, "ens1f0v0": 0}
 

@@ -31,8 +31,8 @@ SERVICE: Final = ("10.96.0.10", "fd00:96::10")
 
 def traced(pod: NetworkPod, destination: str) -> dict[str, PathLeg]:
     executor = pod.node.network.executor
-    inside = pod.node.network.hold(pod.inside)
-    with executor.session(inside) as in_pod, executor.session(pod.node.held) as on_node:
+    inside = pod.node.network.open_namespace(pod.inside)
+    with executor.session(inside) as in_pod, executor.session(pod.node.namespace) as on_node:
         stacks = Stack("pod", in_pod), Stack("node", on_node)
         return {leg.name: leg for leg in legs(*stacks, parse_address(destination))}
 
