@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from core.allocation.bindings import BINDING_KEYS
-from core.allocation.pool_requests import POOL_REQUESTS, REPORT_KEYS
+from core.allocation.pool_requests import POOL_REQUEST_KEYS, REPORT_KEYS
 from core.archive.cursor import CURSOR_KEYS
 from core.configuration.pending_admissions import ADMISSION_KEYS
 from core.configuration.refusal_notes import REFUSED_POOL_KEYS
@@ -18,22 +18,22 @@ from core.domain.events import Recorded
 from core.eventstore.codec import SEGMENT_REMEDY, KeyKind, decode_segment
 from core.eventstore.election import LEADER_KEYS
 from core.eventstore.full_etcd import RESERVE_KEYS
-from core.eventstore.keys import COOL_DOWN
+from core.eventstore.keys import COOL_DOWN_PREFIX
 from core.eventstore.kinds import (
     CLAIM_KEYS,
     ENDPOINT_KEYS,
     GUARD_KEYS,
-    GUID_CLAIMS,
-    GUIDS_OF_NODES,
+    GUID_CLAIM_KEYS,
     HEAD_KEYS,
     INDEX_KEYS,
+    NODE_GUIDS_KEYS,
     POOL_KEYS,
     QUARANTINE_KEYS,
     RECORD_KEYS,
     RESERVATION_KEYS,
     SUBNET_KEYS,
 )
-from core.projections.publisher import CHECKPOINT_KIND
+from core.projections.publisher import CHECKPOINT_KEYS
 
 SEGMENT_KEYS: Final[KeyKind[list[Recorded]]] = KeyKind(
     name="segment",
@@ -43,13 +43,13 @@ SEGMENT_KEYS: Final[KeyKind[list[Recorded]]] = KeyKind(
     remedy=SEGMENT_REMEDY,
     check_key=lambda keys, key: keys.check_segment(key),
 )
-COOL_DOWNS: Final[KeyKind[str]] = KeyKind(
+COOL_DOWN_KEYS: Final[KeyKind[str]] = KeyKind(
     name="cool-down mark",
-    prefix=COOL_DOWN,
+    prefix=COOL_DOWN_PREFIX,
     decode=lambda value: value.decode(),
     readers=("agent", "worker"),
     remedy="none needed: the key is deleted when its lease ends",
-    check_key=lambda keys, key: keys.check_address(key, COOL_DOWN),
+    check_key=lambda keys, key: keys.check_address(key, COOL_DOWN_PREFIX),
 )
 CORE_KINDS: Final[tuple[KeyKind[Any], ...]] = (
     POOL_KEYS,
@@ -61,16 +61,16 @@ CORE_KINDS: Final[tuple[KeyKind[Any], ...]] = (
     ENDPOINT_KEYS,
     GUARD_KEYS,
     INDEX_KEYS,
-    GUID_CLAIMS,
-    GUIDS_OF_NODES,
+    GUID_CLAIM_KEYS,
+    NODE_GUIDS_KEYS,
     HEAD_KEYS,
     SEGMENT_KEYS,
-    COOL_DOWNS,
+    COOL_DOWN_KEYS,
     LEADER_KEYS,
     CURSOR_KEYS,
-    CHECKPOINT_KIND,
+    CHECKPOINT_KEYS,
     REPORT_KEYS,
-    POOL_REQUESTS,
+    POOL_REQUEST_KEYS,
     BINDING_KEYS,
     ADMISSION_KEYS,
     REFUSED_POOL_KEYS,

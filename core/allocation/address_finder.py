@@ -15,7 +15,7 @@ from typing import NamedTuple
 from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.choice import Search
 from core.errors import Compacted, LostRace
-from core.eventstore.keys import COOL_DOWN, Keys
+from core.eventstore.keys import COOL_DOWN_PREFIX, Keys
 from core.eventstore.kv import TXN_OPERATIONS_MAX, Get, KeyValueStore, RangeResult
 
 PARTS_MAX = 60
@@ -170,13 +170,13 @@ class Finder:
         scan.revision = revision
         if not usable:
             return CoolingDown((), passed_over)
-        get = self._get(COOL_DOWN, usable, keys_only=True)
+        get = self._get(COOL_DOWN_PREFIX, usable, keys_only=True)
         get = get._replace(oldest_first=True, limit=COOL_DOWN_READ_MIN)
         while True:
             marks = (await self._at([get], scan))[0]
             addresses = []
             for mark in marks.kvs:
-                for _, value in self._keys.addresses_in([mark.key], COOL_DOWN):
+                for _, value in self._keys.addresses_in([mark.key], COOL_DOWN_PREFIX):
                     if value in avoid:
                         passed_over = passed_over or value in usable
                     elif value in usable:
@@ -193,7 +193,7 @@ class Finder:
         gets = [
             self._get(prefix, part, count_only=True)
             for part in parts
-            for prefix in ("ip", COOL_DOWN)
+            for prefix in ("ip", COOL_DOWN_PREFIX)
         ]
         counts = [answer.count for answer in await self._at(gets, scan)]
         taken = map(sum, zip(counts[::2], counts[1::2], strict=True))
@@ -212,11 +212,11 @@ class Finder:
         gets = [
             self._get(prefix, part, keys_only=True)
             for part in parts
-            for prefix in ("ip", COOL_DOWN)
+            for prefix in ("ip", COOL_DOWN_PREFIX)
         ]
         ranges = await self._at(gets, scan) if gets else ()
         for part, claims, marks in zip(parts, ranges[::2], ranges[1::2], strict=True):
-            scan.add_free(part, self._values("ip", claims) | self._values(COOL_DOWN, marks))
+            scan.add_free(part, self._values("ip", claims) | self._values(COOL_DOWN_PREFIX, marks))
 
     async def _at(self, gets: Sequence[Get], scan: _Scan) -> Sequence[RangeResult]:
         """Read at the revision of the scan, which its first read sets."""

@@ -26,7 +26,7 @@ from core.domain.selection.request import CandidateVerdict, Demand, Selection
 from core.domain.selection.select import first_rejections
 from core.errors import AddressesUsedOut, AllocationError, LogCorrupt, LostRace
 from core.eventstore.group_commit import Lost
-from core.eventstore.keys import COOL_DOWN, Keys
+from core.eventstore.keys import COOL_DOWN_PREFIX, Keys
 from core.eventstore.kv import Get, RangeResult
 from core.projections.configuration_view import ConfigurationSnapshot
 
@@ -91,6 +91,9 @@ class AllocationAttempt:
 
     ``listed``: ``ClaimPlan.listed``, the NICs whose addresses the Pod keeps. It is unrelated to
     ``PickedAddress.is_listed``.
+
+    ``_full``: why a search finds no address. ``_own_marks``: the revisions of the cool-down marks
+    of the holder's previous addresses, which it may claim in spite of them.
     """
 
     __slots__ = (
@@ -190,7 +193,7 @@ class AllocationAttempt:
         for address in picked:
             is_taken = lost.current[self._keys.ip(*address.choice.address)] is not None
             if address.is_listed or is_taken:
-                free.lost(address.pool, lost.revision, is_listed=address.is_listed)
+                free.record_lost_race(address.pool, lost.revision, is_listed=address.is_listed)
             claims, marks = self._window(address)
             self._learn_window(address, lost.reads[claims], lost.reads[marks])
 
@@ -325,7 +328,7 @@ class AllocationAttempt:
     def _learn_window(self, picked: PickedAddress, claims: RangeResult, marks: RangeResult) -> None:
         address, last = picked.choice.address, picked.window_last
         taken: list[int] = []
-        for prefix, result in (("ip", claims), (COOL_DOWN, marks)):
+        for prefix, result in (("ip", claims), (COOL_DOWN_PREFIX, marks)):
             addresses = self._keys.addresses_in((kv.key for kv in result.kvs), prefix)
             values = [address_in_use.value for address_in_use in addresses]
             taken += values
@@ -340,7 +343,7 @@ class AllocationAttempt:
         for mark in marks.kvs:
             if mark.value != self._seed.encode():
                 continue
-            for address in self._keys.addresses_in([mark.key], COOL_DOWN):
+            for address in self._keys.addresses_in([mark.key], COOL_DOWN_PREFIX):
                 if address.value in search.usable:
                     self._own_marks[address] = mark.mod_revision
                     search.offer(address.value)

@@ -34,7 +34,7 @@ from core.eventstore.kv import (
     Put,
     Unchanged,
     Write,
-    values,
+    watch_value,
 )
 from core.process.tracing import TraceContext
 
@@ -183,5 +183,5 @@ class BindingStore:
 
     async def states(self, key: EndpointKey) -> AsyncGenerator[Binding | None, None]:
         """The binding, then each change of it; None: there is none. Raises Compacted."""
-        async for value in values(self._store, self._keys.binding(*key)):
+        async for value in watch_value(self._store, self._keys.binding(*key)):
             yield None if value is None else BINDING_CODEC.decode(value)

@@ -83,7 +83,10 @@ class CoolDown:
             return await writer.append(build(await self.lease()))
 
     async def lease(self) -> int:
-        """The lease for marks that are written now; 0: no cool-down. Raises StoreUnavailable."""
+        """The lease for marks that are written now; 0: no cool-down. Raises StoreUnavailable.
+
+        Concurrent calls wait for one grant.
+        """
         if self.seconds and self._lasts_s() <= 0:
             await self._grants.join(self.seconds, self._grant)
         return self._lease

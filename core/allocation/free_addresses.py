@@ -146,7 +146,7 @@ class FreeAddresses:
                 return TakeResult(address, read.passed_over)
         raise LostRace(f"the last free addresses of IPPool {pool} are being claimed", subject=pool)
 
-    def lost(self, pool: str, revision: int, *, is_listed: bool) -> None:
+    def record_lost_race(self, pool: str, revision: int, *, is_listed: bool) -> None:
         """Record a lost race: at ``revision``, another agent had claimed the picked address.
 
         ``is_listed``: the address was from the list, which is emptied if older than ``revision``.

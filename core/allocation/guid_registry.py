@@ -24,10 +24,10 @@ from core.domain.sriov.guid_decisions import (
 )
 from core.domain.sriov.model import GuidClaim, NodeGuids, VfGuid
 from core.errors import LostRace
-from core.eventstore.codec import GUID_CLAIM, NODE_GUIDS, EventDraft
+from core.eventstore.codec import GUID_CLAIM_CODEC, NODE_GUIDS_CODEC, EventDraft
 from core.eventstore.group_commit import Lost, Proposal
 from core.eventstore.keys import Keys
-from core.eventstore.kinds import GUID_CLAIMS, GUIDS_OF_NODES
+from core.eventstore.kinds import GUID_CLAIM_KEYS, NODE_GUIDS_KEYS
 from core.eventstore.kv import Absent, Delete, Get, KeyValueStore, Put, Unchanged, Write
 from core.eventstore.writer import Writer
 
@@ -129,9 +129,11 @@ class GuidRegistry:
         for event in events:
             for guid in event.guids:
                 key, claim = keys.guid(guid.guid), claims.get(guid.guid)
-                writes[key] = Delete(key) if claim is None else Put(key, GUID_CLAIM.encode(claim))
+                writes[key] = (
+                    Delete(key) if claim is None else Put(key, GUID_CLAIM_CODEC.encode(claim))
+                )
             key, guids = keys.node_guids(event.node), _guids_of(event.node, claims)
-            value = NODE_GUIDS.encode(NodeGuids(event.node, guids))
+            value = NODE_GUIDS_CODEC.encode(NodeGuids(event.node, guids))
             writes[key] = Put(key, value) if guids else Delete(key)
         guards = [
             Unchanged(key, revisions[key]) if revisions.get(key) else Absent(key) for key in writes
@@ -147,11 +149,11 @@ class GuidRegistry:
         for answer in result.ranges:
             for kv in answer.kvs:
                 revisions[kv.key] = kv.mod_revision
-                if self._keys.prefix_of(kv.key) == GUID_CLAIMS.prefix:
-                    claim = GUID_CLAIMS.decode(self._keys, kv.key, kv.value)
+                if self._keys.prefix_of(kv.key) == GUID_CLAIM_KEYS.prefix:
+                    claim = GUID_CLAIM_KEYS.decode(self._keys, kv.key, kv.value)
                     claims[self._keys.check_guid(kv.key)] = claim
                 else:
-                    node = GUIDS_OF_NODES.decode(self._keys, kv.key, kv.value)
+                    node = NODE_GUIDS_KEYS.decode(self._keys, kv.key, kv.value)
                     claims.update((guid.guid, claim_of(node.node, guid)) for guid in node.guids)
         return _Read(claims, revisions)
 

@@ -18,7 +18,7 @@ from core.domain.autopools.names import ApplicationKey
 from core.errors import LogCorrupt
 from core.eventstore.codec import KeyKind, StateCodec
 from core.eventstore.keys import Keys
-from core.eventstore.kv import Get, KeyValueStore, Put, values
+from core.eventstore.kv import Get, KeyValueStore, Put, watch_value
 
 POOL_REQUEST_TTL_S: Final = 60
 """Longer than an ADD waits, so that a controller that starts meanwhile can read the request."""
@@ -63,7 +63,7 @@ class ReconcileReport(NamedTuple):
     configuration: int = 0
 
 
-POOL_REQUEST: Final = StateCodec(Application)
+POOL_REQUEST_CODEC: Final = StateCodec(Application)
 REPORT_CODEC: Final = StateCodec(ReconcileReport)
 
 _POOL_REQUEST_REMEDY: Final = (
@@ -72,10 +72,10 @@ _POOL_REQUEST_REMEDY: Final = (
 _REPORT_REMEDY: Final = (
     "none needed: it is deleted when its lease ends, and a controller writes another"
 )
-POOL_REQUESTS: Final[KeyKind[Application]] = KeyKind(
+POOL_REQUEST_KEYS: Final[KeyKind[Application]] = KeyKind(
     name="need",
     prefix="need",
-    decode=POOL_REQUEST.decode,
+    decode=POOL_REQUEST_CODEC.decode,
     readers=("controller", "worker"),
     remedy=_POOL_REQUEST_REMEDY,
     key_of=lambda keys, application: keys.pool_request(str(application.key)),
@@ -104,7 +104,9 @@ class PoolRequests:
         """
         lease = await self._store.grant_lease(POOL_REQUEST_TTL_S)
         put = Put(
-            self._keys.pool_request(str(application.key)), POOL_REQUEST.encode(application), lease
+            self._keys.pool_request(str(application.key)),
+            POOL_REQUEST_CODEC.encode(application),
+            lease,
         )
         return (await self._store.commit([], [put])).revision
 
@@ -115,7 +117,7 @@ class PoolRequests:
         """
         result = await self._store.read([Get(self._keys.pool_request(str(key)))])
         kvs = result.ranges[0].kvs
-        return (POOL_REQUEST.decode(kvs[0].value) if kvs else None), result.revision
+        return (POOL_REQUEST_CODEC.decode(kvs[0].value) if kvs else None), result.revision
 
     async def report(self, report: ReconcileReport) -> None:
         """Write the result of a reconcile. Raises StoreUnavailable, OutcomeUnknown."""
@@ -134,7 +136,7 @@ class PoolRequests:
         self, key: ApplicationKey, after: int
     ) -> AsyncGenerator[ReconcileReport, None]:
         """Yield each report about revision ``after`` or a newer one. Raises Compacted."""
-        async for value in values(self._store, self._keys.application_view(str(key))):
+        async for value in watch_value(self._store, self._keys.application_view(str(key))):
             report = read_report(value)
             if report is not None and report.position >= after:
                 yield report

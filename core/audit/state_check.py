@@ -16,8 +16,8 @@ from core.errors import LogCorrupt
 from core.eventstore.codec import (
     CLAIM_CODEC,
     ENDPOINT_CODEC,
-    GUID_CLAIM,
-    NODE_GUIDS,
+    GUID_CLAIM_CODEC,
+    NODE_GUIDS_CODEC,
     POOL_CODEC,
     QUARANTINE_CODEC,
     RECORD_CODEC,
@@ -36,8 +36,8 @@ STATE_CODECS: Final[Mapping[str, StateCodec[Any]]] = {
     "record": RECORD_CODEC,
     "ip": CLAIM_CODEC,
     "endpoint": ENDPOINT_CODEC,
-    "guid": GUID_CLAIM,
-    "node-guids": NODE_GUIDS,
+    "guid": GUID_CLAIM_CODEC,
+    "node-guids": NODE_GUIDS_CODEC,
 }
 """Prefix of state keys -> the codec of their values. Keys are compared in this order."""
 

@@ -77,7 +77,7 @@ def range_end(prefix: bytes) -> bytes:
     return prefix[:-1] + bytes([prefix[-1] + 1])
 
 
-COOL_DOWN: Final = "rest"
+COOL_DOWN_PREFIX: Final = "rest"
 """The first part of the keys of cool-down marks."""
 
 

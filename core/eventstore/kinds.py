@@ -13,9 +13,9 @@ from core.domain.sriov.model import GuidClaim, NodeGuids
 from core.eventstore.codec import (
     CLAIM_CODEC,
     ENDPOINT_CODEC,
-    GUID_CLAIM,
+    GUID_CLAIM_CODEC,
     HEAD_CODEC,
-    NODE_GUIDS,
+    NODE_GUIDS_CODEC,
     POOL_CODEC,
     QUARANTINE_CODEC,
     RECORD_CODEC,
@@ -87,16 +87,16 @@ ENDPOINT_KEYS: Final[KeyKind[Endpoint]] = KeyKind(
     decode=ENDPOINT_CODEC.decode,
     key_of=lambda keys, endpoint: keys.endpoint(*endpoint.key),
 )
-GUID_CLAIMS: Final[KeyKind[GuidClaim]] = KeyKind(
+GUID_CLAIM_KEYS: Final[KeyKind[GuidClaim]] = KeyKind(
     name="GUID claim",
     prefix="guid",
-    decode=GUID_CLAIM.decode,
+    decode=GUID_CLAIM_CODEC.decode,
     check_key=Keys.check_guid,
 )
-GUIDS_OF_NODES: Final[KeyKind[NodeGuids]] = KeyKind(
+NODE_GUIDS_KEYS: Final[KeyKind[NodeGuids]] = KeyKind(
     name="GUIDs of node",
     prefix="node-guids",
-    decode=NODE_GUIDS.decode,
+    decode=NODE_GUIDS_CODEC.decode,
     readers=("agent", "worker", "orbctl"),
     remedy=STATE_REMEDY,
     key_of=lambda keys, guids: keys.node_guids(guids.node),

@@ -233,7 +233,7 @@ class KeyValueStore(Protocol):
         ...
 
 
-async def values(store: KeyValueStore, key: bytes) -> AsyncGenerator[bytes | None, None]:
+async def watch_value(store: KeyValueStore, key: bytes) -> AsyncGenerator[bytes | None, None]:
     """Yield the value of a key now and after each change; None: it does not exist.
 
     Raises Compacted. An etcd member that lags behind starts the watch at an older revision than

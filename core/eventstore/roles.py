@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from core.eventstore.keys import COOL_DOWN, Keys, range_end
+from core.eventstore.keys import COOL_DOWN_PREFIX, Keys, range_end
 
 AGENT_USER: Final = "orbweaver-agent"
 """The common name of the agents' client certificate, which is their user in etcd."""
@@ -27,7 +27,7 @@ _AGENT_PREFIXES: Final = (
     ("endpoint",),
     ("guid",),
     ("node-guids",),
-    (COOL_DOWN,),
+    (COOL_DOWN_PREFIX,),
     ("quarantine",),
     ("guard", "quarantine"),
     ("need",),

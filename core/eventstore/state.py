@@ -26,7 +26,7 @@ from core.eventstore.kinds import (
     CLAIM_KEYS,
     CONFIGURATION_KINDS,
     ENDPOINT_KEYS,
-    GUID_CLAIMS,
+    GUID_CLAIM_KEYS,
     POOL_KEYS,
     QUARANTINE_KEYS,
     RECORD_KEYS,
@@ -39,7 +39,7 @@ from core.eventstore.undecodable_values import Faults
 
 T = TypeVar("T")
 
-STATE_KINDS = (*CONFIGURATION_KINDS, CLAIM_KEYS, ENDPOINT_KEYS, GUID_CLAIMS)
+STATE_KINDS = (*CONFIGURATION_KINDS, CLAIM_KEYS, ENDPOINT_KEYS, GUID_CLAIM_KEYS)
 
 DECODED_AT_ONCE_MAX: Final = 2_000
 """Values decoded in one pass of the event loop, some 10 ms."""
@@ -147,7 +147,7 @@ async def read_ledger(
         claims, endpoints, guids = await asyncio.gather(
             *(
                 store.read([Get(*kind.range(keys))], revision=at)
-                for kind in (CLAIM_KEYS, ENDPOINT_KEYS, GUID_CLAIMS)
+                for kind in (CLAIM_KEYS, ENDPOINT_KEYS, GUID_CLAIM_KEYS)
             )
         )
         decoder = _Decoder(keys, ledger, faults)
@@ -163,7 +163,7 @@ async def read_ledger(
                 ledger.endpoints[endpoint.key] = endpoint
         async for kvs in _parts(guids.ranges[0].kvs):
             for kv in kvs:
-                if (holder := decoder.value(GUID_CLAIMS, kv)) is not None:
+                if (holder := decoder.value(GUID_CLAIM_KEYS, kv)) is not None:
                     ledger.guids[keys.check_guid(kv.key)] = holder
     return ledger
 

@@ -43,7 +43,7 @@ CHECKPOINT_CODEC = StateCodec(
 REWRITTEN: Final = "none needed: the leading controller writes it again"
 """The remedy for a checkpoint that cannot be decoded."""
 
-CHECKPOINT_KIND: Final[KeyKind[Checkpoint]] = KeyKind(
+CHECKPOINT_KEYS: Final[KeyKind[Checkpoint]] = KeyKind(
     name="projector checkpoint",
     prefix=f"meta/{CHECKPOINT_NAME}",
     decode=CHECKPOINT_CODEC.decode,
@@ -159,5 +159,5 @@ class Publisher:
             faults.clear(key_text(self._keys, self._key))
             self._stored, self._stored_revision = NO_CHECKPOINT, 0
             return
-        checkpoint = CHECKPOINT_KIND.read(self._keys, self._key, kv.value, faults)
+        checkpoint = CHECKPOINT_KEYS.read(self._keys, self._key, kv.value, faults)
         self._stored, self._stored_revision = checkpoint or NO_CHECKPOINT, kv.mod_revision

@@ -13,7 +13,7 @@ import msgpack
 import zstandard
 
 from core.allocation.bindings import BINDING_CODEC, Binding, BindingRequest
-from core.allocation.pool_requests import POOL_REQUEST, REPORT_CODEC, ReconcileReport
+from core.allocation.pool_requests import POOL_REQUEST_CODEC, REPORT_CODEC, ReconcileReport
 from core.archive.cursor import CURSOR_CODEC, ArchiveCursor
 from core.archive.format import CHAIN_START, NO_FILE
 from core.configuration.pending_admissions import ADMISSION_CODEC
@@ -27,9 +27,9 @@ from core.domain.sriov.model import GuidClaim, NodeGuids, VfGuid
 from core.eventstore.codec import (
     CLAIM_CODEC,
     ENDPOINT_CODEC,
-    GUID_CLAIM,
+    GUID_CLAIM_CODEC,
     HEAD_CODEC,
-    NODE_GUIDS,
+    NODE_GUIDS_CODEC,
     POOL_CODEC,
     QUARANTINE_CODEC,
     RECORD_CODEC,
@@ -126,13 +126,13 @@ VALID_SAMPLES: Final[dict[str, Sample]] = {
     ),
     "GUID claim": Sample(
         lambda keys: keys.guid(_GUID.guid),
-        GUID_CLAIM.encode(GuidClaim("node-v", *_GUID[1:])),
+        GUID_CLAIM_CODEC.encode(GuidClaim("node-v", *_GUID[1:])),
         None,
     ),
     "GUIDs of node": Sample(
         lambda keys: keys.node_guids("node-v"),
-        NODE_GUIDS.encode(NodeGuids("node-v", (_GUID,))),
-        NODE_GUIDS.encode(NodeGuids("node-v", (_GUID._replace(guid="02:00"),))),
+        NODE_GUIDS_CODEC.encode(NodeGuids("node-v", (_GUID,))),
+        NODE_GUIDS_CODEC.encode(NodeGuids("node-v", (_GUID._replace(guid="02:00"),))),
     ),
     "guard": Sample(lambda keys: keys.guard("pools", 6), b"", None),
     "index entry": Sample(
@@ -172,8 +172,8 @@ VALID_SAMPLES: Final[dict[str, Sample]] = {
     ),
     "need": Sample(
         lambda keys: keys.pool_request(str(APPLICATION)),
-        POOL_REQUEST.encode(Application(APPLICATION, "uid")),
-        POOL_REQUEST.encode(Application(APPLICATION._replace(name="other"), "uid")),
+        POOL_REQUEST_CODEC.encode(Application(APPLICATION, "uid")),
+        POOL_REQUEST_CODEC.encode(Application(APPLICATION._replace(name="other"), "uid")),
     ),
     "binding": Sample(
         lambda keys: keys.binding("shop", "vic"),

@@ -18,7 +18,7 @@ from core.eventstore.keys import key_text
 from core.eventstore.kv import Get, KeyValue, RangeResult
 from core.eventstore.log import read_heads
 from core.eventstore.undecodable_values import ContainedFault, Faults
-from core.projections.publisher import CHECKPOINT_KIND, CHECKPOINT_NAME, Checkpoint
+from core.projections.publisher import CHECKPOINT_KEYS, CHECKPOINT_NAME, Checkpoint
 from ops.cli.action_runner import perform
 from ops.cli.global_options import globals_of
 from ops.cli.output import (
@@ -120,7 +120,7 @@ async def _read(session: ClusterSession) -> ClusterStatus:
     status.heads = await read_heads(session.store, keys, heads.kvs, result.revision, faults, sealed)
     position = status.archive.position if status.archive else 0
     status.newest = max(position, await _newest_event(session, heads.kvs, status.heads))
-    status.checkpoint = read(CHECKPOINT_KIND, checkpoint)
+    status.checkpoint = read(CHECKPOINT_KEYS, checkpoint)
     elected = read(LEADER_KEYS, leader)
     if elected is not None:
         status.leader = elected, leader.kvs[0].mod_revision

@@ -268,9 +268,9 @@ async def test_after_a_lost_race_an_older_list_is_not_used() -> None:
     await free_lists.read_and_take("blue", USABLE, ())
     at_the_read = (await store.read([Get(b"x")])).revision
 
-    free_lists.lost("blue", revision=at_the_read, is_listed=True)
+    free_lists.record_lost_race("blue", revision=at_the_read, is_listed=True)
     assert free_lists.take("blue", USABLE, ()) is not None
-    free_lists.lost("blue", revision=at_the_read + 1, is_listed=True)
+    free_lists.record_lost_race("blue", revision=at_the_read + 1, is_listed=True)
     assert free_lists.take("blue", USABLE, ()) is None
 
 
@@ -279,15 +279,15 @@ async def test_after_several_lost_races_the_list_of_a_pool_is_used_for_a_while()
     clock = Clock()
     free_lists = await lists_of_node_a(MemoryStore(), set(range(90)), clock)
     for _ in range(LOSSES_MIN - 1):
-        free_lists.lost("blue", 1, is_listed=False)
+        free_lists.record_lost_race("blue", 1, is_listed=False)
     assert not free_lists.note_choice("blue")
 
-    free_lists.lost("blue", 1, is_listed=False)
+    free_lists.record_lost_race("blue", 1, is_listed=False)
     assert free_lists.note_choice("blue")
     clock.now += 2 * free_addresses.CONTENDED_S
     assert not free_lists.note_choice("blue")
 
-    free_lists.lost("blue", 1, is_listed=False)
+    free_lists.record_lost_race("blue", 1, is_listed=False)
     assert not free_lists.note_choice("blue"), "one lost race a while later is not enough"
 
 
@@ -296,7 +296,7 @@ async def test_the_list_of_a_pool_is_not_used_if_lost_races_are_rare() -> None:
     for _ in range(LOSSES_MIN):
         for _ in range(CONTENDED_CHOICES):
             free_lists.note_choice("blue")
-        free_lists.lost("blue", 1, is_listed=False)
+        free_lists.record_lost_race("blue", 1, is_listed=False)
 
     assert not free_lists.note_choice("blue")
 

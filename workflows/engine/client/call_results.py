@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Final
 
 from core.errors import CallRejected, Compacted
-from core.eventstore.kv import KeyValueStore, values
+from core.eventstore.kv import KeyValueStore, watch_value
 from core.process.retry import Backoff
 from workflows.engine.run.run_inbox import rejection
 from workflows.engine.store.history_reader import read_heads, read_history
@@ -134,7 +134,7 @@ async def _replied(store: KeyValueStore, key: bytes, *, to_completion: bool) -> 
     while True:
         # The archiver of the log may compact the revision of a watch that has just started.
         with suppress(Compacted):
-            async for value in values(store, key):
+            async for value in watch_value(store, key):
                 reply = REPLY_CODEC.decode(value) if value is not None else None
                 if reply is not None and not (reply.accepted and to_completion):
                     return reply

@@ -17,7 +17,7 @@ from functools import partial
 from itertools import islice
 from typing import Final, NamedTuple
 
-from core.allocation.pool_requests import POOL_REQUESTS, REPORT_KEYS, ReconcileReport
+from core.allocation.pool_requests import POOL_REQUEST_KEYS, REPORT_KEYS, ReconcileReport
 from core.domain.autopools.application_plan import plan_application
 from core.domain.autopools.applications import Application
 from core.domain.autopools.names import ApplicationKey, application_of, is_reclaimable
@@ -137,7 +137,7 @@ class ApplicationDispatcher:
             faults.clear(key_text(keys, change.key))
         if change.key.startswith(keys.prefix("need")):
             if change.value is not None:
-                request = POOL_REQUESTS.read(keys, change.key, change.value, faults)
+                request = POOL_REQUEST_KEYS.read(keys, change.key, change.value, faults)
                 if request is not None:
                     self._requested.add(request.key)
                     self._changed.set()

@@ -5,7 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
-from core.eventstore.kv import FROM_NOW, Delete, Get, IsWhole, KeyChange, Put, WatchBatch, values
+from core.eventstore.kv import (
+    FROM_NOW,
+    Delete,
+    Get,
+    IsWhole,
+    KeyChange,
+    Put,
+    WatchBatch,
+    watch_value,
+)
 from core.eventstore.memory import MemoryStore
 from tests.core.eventstore.kv.contract_subject import DEADLINE_S, Subject, batches_of, changes_of
 
@@ -90,7 +99,7 @@ async def test_values_yields_the_stored_value_of_a_key_and_each_later_value(
     subject: Subject,
 ) -> None:
     await put(subject, "a")
-    of_a, of_b = (values(subject.store, subject.key(name)) for name in "ab")
+    of_a, of_b = (watch_value(subject.store, subject.key(name)) for name in "ab")
     async with asyncio.timeout(DEADLINE_S):
         assert await anext(of_a) == b"a"
         assert await anext(of_b) is None
@@ -122,7 +131,7 @@ async def test_values_of_a_key_do_not_go_back_when_the_watch_begins_at_an_older_
     store = LaggingStore()
     for write in (Put(b"a", b"1"), Delete(b"a"), Put(b"a", b"2")):
         await store.commit([], [write])
-    of_a = values(store, b"a")
+    of_a = watch_value(store, b"a")
     async with asyncio.timeout(DEADLINE_S):
         assert await anext(of_a) == b"2"
         await store.commit([], [Put(b"a", b"3")])
