@@ -23,6 +23,8 @@ from core.eventstore.memory import MemoryStore
 class GroupCommitHarness:
     """A group commit on a store that refuses to write the key ``refused``.
 
+    WriterFenced ends the group commit: the error fails all waiting proposals.
+
     ``transactions``: the number of started transactions. Each waits until ``gate`` is set, then
     raises the next of ``failures``, if there is one.
     """

@@ -77,7 +77,9 @@ async def test_a_start_with_terminate_existing_replaces_the_open_execution(
 async def test_the_id_of_a_completed_execution_can_be_reused(engine: EngineHarness) -> None:
     await engine.start_worker()
 
-    assert [await engine.run_workflow(Chain, ["a"], id="one") for _ in "12"] == [["A"], ["A"]]
+    results = [await engine.run_workflow(Chain, ["a"], id="one") for _ in range(2)]
+
+    assert results == [["A"], ["A"]]
 
 
 async def test_allow_duplicate_failed_only_rejects_the_id_of_a_completed_execution(
@@ -135,7 +137,7 @@ async def test_waiting_for_an_unknown_execution_raises_not_found(engine: EngineH
         await engine.client.result("nobody")
 
 
-async def test_a_failure_that_is_not_retried_reaches_the_code(engine: EngineHarness) -> None:
+async def test_a_failure_that_is_not_retried_reaches_the_workflow(engine: EngineHarness) -> None:
     await engine.start_worker()
 
     assert await engine.run_workflow(Poisoned) == "ApplicationError"

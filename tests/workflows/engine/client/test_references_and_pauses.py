@@ -73,7 +73,7 @@ def test_a_method_of_another_role_is_refused(method: object) -> None:
         reference_to(method, "signal")  # type: ignore[arg-type]
 
 
-async def test_the_code_reads_the_memo_of_its_start() -> None:
+async def test_a_workflow_reads_the_memo_of_its_start() -> None:
     async with WorkflowEnvironment(REGISTRY) as env:
         options = StartOptions(memo={"customer": "Ann"})
         handle = await env.client.start(Order, id="order/1", options=options)

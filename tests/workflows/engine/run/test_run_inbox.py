@@ -246,7 +246,7 @@ async def test_one_execution_signals_another(engine: EngineHarness) -> None:
     assert await within(basket.result()) == ["parcel"]
 
 
-async def test_a_signal_to_an_unknown_execution_raises_in_the_code(
+async def test_a_signal_to_an_unknown_execution_raises_in_the_sending_workflow(
     engine: EngineHarness,
 ) -> None:
     await engine.start_worker()

@@ -54,15 +54,18 @@ class StoredValue(NamedTuple):
 
 
 def _other_head(value: bytes) -> bytes:
+    """The head of another execution."""
     return HEAD_CODEC.encode(HEAD_CODEC.decode(value)._replace(workflow_id="other"))
 
 
 def _gap(value: bytes) -> bytes:
+    """A history whose first event does not have the number 1."""
     first, *rest = decode_history(value)
     return encode_history([first._replace(event_id=9), *rest])
 
 
 def _impossible_message(_: bytes) -> bytes:
+    """The end of a child run that the execution has not started."""
     return encode_message(ChildEvent(1, "0" * 32, ExecutionStatus.FAILED))
 
 
@@ -86,7 +89,7 @@ UNREADABLE_VALUES = {
 
 
 def _new_field(value: bytes) -> bytes:
-    """A head or attempt of a newer version."""
+    """A head or attempt of a newer version; for an attempt, ``value`` is empty: none is stored."""
     version, fields = msgspec.msgpack.decode(value) if value else (1, [1])
     known = list(RunHead._fields if value else Attempt._fields)
     return msgspec.msgpack.encode([version, [*fields, *([0] * (len(known) - len(fields))), "new"]])

@@ -28,17 +28,17 @@ RELEASES_BEFORE_KILL = 20
 
 
 class BlockingReleaser:
-    """Blocks every release after the first ``RELEASES_BEFORE_KILL``, until ``passes`` is set."""
+    """Blocks releases after the first ``RELEASES_BEFORE_KILL``; none while ``is_open`` is set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.blocked = asyncio.Event()
         self.calls = 0
-        self.passes = False
+        self.is_open = False
         reclaim_step = Releaser.reclaim
 
         async def reclaim(*args: Any) -> Released:
             self.calls += 1
-            if self.calls > RELEASES_BEFORE_KILL and not self.passes:
+            if self.calls > RELEASES_BEFORE_KILL and not self.is_open:
                 self.blocked.set()
                 await asyncio.Event().wait()
             return await reclaim_step(*args)
@@ -74,6 +74,7 @@ async def _run_with_a_kill(store: KeyValueStore, blocker: BlockingReleaser) -> N
 
             async def all_are_observed() -> bool:
                 status = await client.query(WORKFLOW_ID, "status", timeout_s=20)
+                # ``suspects``: Pods that one scan has observed as gone.
                 return bool(status["suspects"] == LEAKS)
 
             for host in hosts:
@@ -83,7 +84,7 @@ async def _run_with_a_kill(store: KeyValueStore, blocker: BlockingReleaser) -> N
             await client.signal(WORKFLOW_ID, SCAN_NOW)
             await within(blocker.blocked.wait())
             await _kill_owner(store, hosts)
-            blocker.passes = True
+            blocker.is_open = True
 
             async def all_are_released() -> bool:
                 return len((await node.read_ledger()).claims) == 1

@@ -50,7 +50,7 @@ async def test_an_execution_that_accepts_no_signal_does_not_stop_a_scan(
     await harness.handle.signal(SCAN_NOW)
     await harness.tick("2s")
 
-    assert (await harness.status())["looks"] == 2
+    assert (await harness.status())["looks"] == 2, "two scans have succeeded"
 
 
 async def test_new_settings_change_the_current_wait(
@@ -126,7 +126,7 @@ async def test_a_scan_without_an_api_server_fails_and_the_next_scan_follows(
     await harness.start_scan()
     await harness.tick("6m")
     status = await harness.status()
-    assert (status["looks"], status["failed_looks"]) == (0, 1)
+    assert (status["looks"], status["failed_looks"]) == (0, 1), "the number of scans"
     assert "the API server is away" in status["fault"]
 
     harness.facts.fault = None

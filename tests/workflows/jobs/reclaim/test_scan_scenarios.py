@@ -31,6 +31,7 @@ async def test_the_second_scan_releases_the_address_of_a_deleted_pod_whose_del_w
     second_status = await harness.status()
 
     assert await harness.claimed() == {"10.6.0.11"}
+    # ``looks``: scans. ``suspects``: Pods that only the last scan has observed as gone.
     assert (first_status["looks"], first_status["suspects"], first_status["released"]) == (1, 1, 0)
     assert (second_status["looks"], second_status["suspects"], second_status["released"]) == (
         2,
