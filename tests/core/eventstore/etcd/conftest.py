@@ -14,14 +14,14 @@ OpenStore = Callable[[EtcdSettings], EtcdStore]
 
 
 @pytest.fixture
-def single(tmp_path: Path) -> Iterator[EtcdCluster]:
+def one_member_etcd(tmp_path: Path) -> Iterator[EtcdCluster]:
     """An etcd cluster with one member."""
     with EtcdCluster(tmp_path) as cluster:
         yield cluster
 
 
 @pytest.fixture
-def trio(tmp_path: Path) -> Iterator[EtcdCluster]:
+def three_member_etcd(tmp_path: Path) -> Iterator[EtcdCluster]:
     """An etcd cluster with three members."""
     with EtcdCluster(tmp_path, size=3) as cluster:
         yield cluster

@@ -24,9 +24,9 @@ class CallRecorder:
         self.seconds.append(seconds)
 
 
-async def test_every_call_is_reported_once_with_its_outcome(single: EtcdCluster) -> None:
+async def test_every_call_is_reported_once_with_its_outcome(one_member_etcd: EtcdCluster) -> None:
     recorder = CallRecorder()
-    store = EtcdStore(EtcdSettings(single.endpoints), recorder)
+    store = EtcdStore(EtcdSettings(one_member_etcd.endpoints), recorder)
 
     await store.commit([], [Put(b"k", b"")])
     await store.read([Get(b"k")])

@@ -23,54 +23,56 @@ ROUNDS = 8
 
 
 @pytest.fixture
-def mute() -> Iterator[str]:
+def mute_endpoint() -> Iterator[str]:
     """An endpoint that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
-def refusing() -> str:
+def refusing_endpoint() -> str:
     """An endpoint without a listener."""
     return f"127.0.0.1:{free_ports(1)[0]}"
 
 
 async def test_the_store_uses_another_endpoint_when_one_refuses(
-    single: EtcdCluster, open_store: OpenStore
+    one_member_etcd: EtcdCluster, open_store: OpenStore
 ) -> None:
     for number in range(ROUNDS):
-        store = open_store(EtcdSettings((refusing(), *single.endpoints)))
+        store = open_store(EtcdSettings((refusing_endpoint(), *one_member_etcd.endpoints)))
 
         committed = await store.commit([Absent(b"k%d" % number)], [Put(b"k%d" % number, b"")])
 
         assert committed.succeeded
-        assert store.endpoint == single.endpoints[0]
+        assert store.endpoint == one_member_etcd.endpoints[0]
 
 
 async def test_the_store_uses_another_endpoint_when_one_never_answers(
-    single: EtcdCluster, open_store: OpenStore, mute: str
+    one_member_etcd: EtcdCluster, open_store: OpenStore, mute_endpoint: str
 ) -> None:
     for number in range(ROUNDS):
-        store = open_store(EtcdSettings((mute, *single.endpoints)))
+        store = open_store(EtcdSettings((mute_endpoint, *one_member_etcd.endpoints)))
 
         committed = await store.commit([Absent(b"k%d" % number)], [Put(b"k%d" % number, b"")])
 
         assert committed.succeeded
-        assert store.endpoint == single.endpoints[0]
+        assert store.endpoint == one_member_etcd.endpoints[0]
 
 
 async def test_without_any_endpoint_a_write_certainly_wrote_nothing(
-    open_store: OpenStore, mute: str
+    open_store: OpenStore, mute_endpoint: str
 ) -> None:
-    store = open_store(EtcdSettings((refusing(), mute)))
+    store = open_store(EtcdSettings((refusing_endpoint(), mute_endpoint)))
 
     with pytest.raises(StoreUnavailable) as caught:
         await store.commit([], [Put(b"k", b"")])
 
-    assert not isinstance(caught.value, StoreTimeout)
+    assert not isinstance(caught.value, StoreTimeout), "no request was sent that could time out"
 
 
 async def test_without_any_endpoint_a_read_gives_up_in_bounded_time(open_store: OpenStore) -> None:
-    store = open_store(EtcdSettings((refusing(),), read_attempt_s=0.1, read_deadline_s=0.5))
+    store = open_store(
+        EtcdSettings((refusing_endpoint(),), read_attempt_s=0.1, read_deadline_s=0.5)
+    )
 
     with pytest.raises(StoreUnavailable):
         async with asyncio.timeout(DEADLINE_S):
@@ -78,9 +80,9 @@ async def test_without_any_endpoint_a_read_gives_up_in_bounded_time(open_store: 
 
 
 async def test_closing_a_store_that_is_still_connecting_fails_its_calls(
-    open_store: OpenStore, mute: str
+    open_store: OpenStore, mute_endpoint: str
 ) -> None:
-    store = open_store(EtcdSettings((mute,)))
+    store = open_store(EtcdSettings((mute_endpoint,)))
     writing = asyncio.create_task(store.commit([], [Put(b"k", b"")]))
     reading = asyncio.create_task(store.read([Get(b"k")]))
     await asyncio.sleep(0)
@@ -94,11 +96,13 @@ async def test_closing_a_store_that_is_still_connecting_fails_its_calls(
 
 
 async def test_a_read_moves_from_a_hung_member_to_another(
-    trio: EtcdCluster, open_store: OpenStore
+    three_member_etcd: EtcdCluster, open_store: OpenStore
 ) -> None:
-    store = open_store(EtcdSettings(trio.endpoints, read_attempt_s=0.5, read_deadline_s=30.0))
+    store = open_store(
+        EtcdSettings(three_member_etcd.endpoints, read_attempt_s=0.5, read_deadline_s=30.0)
+    )
     await store.commit([], [Put(b"k", b"v")])
-    hung = trio.member_at(store.endpoint)
+    hung = three_member_etcd.member_at(store.endpoint)
 
     hung.pause()
     result = await store.read([Get(b"k")])
@@ -109,28 +113,32 @@ async def test_a_read_moves_from_a_hung_member_to_another(
 
 @needs_real_time
 async def test_a_read_times_out_when_the_only_member_hangs(
-    single: EtcdCluster, open_store: OpenStore
+    one_member_etcd: EtcdCluster, open_store: OpenStore
 ) -> None:
-    store = open_store(EtcdSettings(single.endpoints, read_attempt_s=0.2, read_deadline_s=0.6))
+    store = open_store(
+        EtcdSettings(one_member_etcd.endpoints, read_attempt_s=0.2, read_deadline_s=0.6)
+    )
     await store.read([Get(b"k")])
 
-    single.members[0].pause()
+    one_member_etcd.members[0].pause()
 
     with pytest.raises(StoreTimeout):
         await store.read([Get(b"k")])
-    single.members[0].resume()
+    one_member_etcd.members[0].resume()
     assert (await store.read([Get(b"k")])).ranges[0].count == 0
 
 
 async def test_a_write_to_a_hung_member_is_unknown_and_the_next_one_uses_another(
-    trio: EtcdCluster, open_store: OpenStore
+    three_member_etcd: EtcdCluster, open_store: OpenStore
 ) -> None:
-    store = open_store(EtcdSettings(trio.endpoints, write_deadline_s=0.5))
+    store = open_store(EtcdSettings(three_member_etcd.endpoints, write_deadline_s=0.5))
     await store.commit([], [Put(b"k", b"before")])
     # The store uses a follower: after a pause of the leader, the next write would have to wait for
     # an election.
-    follower = next(member for member in trio.members if member is not trio.leader())
-    store._calls._endpoints._current = trio.members.index(follower)
+    follower = next(
+        member for member in three_member_etcd.members if member is not three_member_etcd.leader()
+    )
+    store._calls._endpoints._current = three_member_etcd.members.index(follower)
     await store.read([Get(b"k")])
 
     follower.pause()
@@ -143,25 +151,25 @@ async def test_a_write_to_a_hung_member_is_unknown_and_the_next_one_uses_another
 
 
 async def test_a_store_works_after_a_restart_of_its_only_member(
-    single: EtcdCluster, open_store: OpenStore
+    one_member_etcd: EtcdCluster, open_store: OpenStore
 ) -> None:
-    store = open_store(EtcdSettings(single.endpoints))
-    (member,) = single.members
+    store = open_store(EtcdSettings(one_member_etcd.endpoints))
+    (member,) = one_member_etcd.members
     await store.commit([], [Put(b"k", b"v")])
 
     member.kill()
-    single.restart(member)
+    one_member_etcd.restart(member)
 
     assert (await store.read([Get(b"k")])).ranges[0].count == 1
     assert (await store.commit([], [Put(b"k", b"w")])).succeeded
 
 
 async def test_a_lease_is_renewed_after_the_leader_was_killed(
-    trio: EtcdCluster, open_store: OpenStore
+    three_member_etcd: EtcdCluster, open_store: OpenStore
 ) -> None:
-    store = open_store(EtcdSettings(trio.endpoints, read_deadline_s=30.0))
+    store = open_store(EtcdSettings(three_member_etcd.endpoints, read_deadline_s=30.0))
     lease = await store.grant_lease(60)
 
-    trio.leader().kill()
+    three_member_etcd.leader().kill()
 
     assert await store.keep_lease(lease) == 60

@@ -21,22 +21,22 @@ TTL_S = 60
 
 
 async def test_many_renewals_of_several_leases_open_one_stream(
-    single: EtcdCluster, open_store: OpenStore
+    one_member_etcd: EtcdCluster, open_store: OpenStore
 ) -> None:
-    store = open_store(EtcdSettings(single.endpoints))
+    store = open_store(EtcdSettings(one_member_etcd.endpoints))
     leases = [await store.grant_lease(ttl_s) for ttl_s in (TTL_S, 2 * TTL_S, 3 * TTL_S)]
 
     for _ in range(3):
         left_s = await asyncio.gather(*map(store.keep_lease, leases))
 
         assert left_s == [TTL_S, 2 * TTL_S, 3 * TTL_S]
-    assert single.members[0].metric(STREAMS_METRIC) == 1
+    assert one_member_etcd.members[0].metric(STREAMS_METRIC) == 1
 
 
 async def test_a_renewal_never_gets_the_answer_of_a_cancelled_one(
-    single: EtcdCluster, open_store: OpenStore
+    one_member_etcd: EtcdCluster, open_store: OpenStore
 ) -> None:
-    store = open_store(EtcdSettings(single.endpoints))
+    store = open_store(EtcdSettings(one_member_etcd.endpoints))
     leases = [await store.grant_lease(ttl_s) for ttl_s in (TTL_S, 2 * TTL_S)]
     await store.keep_lease(leases[0])
 
@@ -50,30 +50,30 @@ async def test_a_renewal_never_gets_the_answer_of_a_cancelled_one(
 
 
 async def test_renewals_succeed_after_a_restart_of_etcd(
-    single: EtcdCluster, open_store: OpenStore
+    one_member_etcd: EtcdCluster, open_store: OpenStore
 ) -> None:
-    store = open_store(EtcdSettings(single.endpoints))
+    store = open_store(EtcdSettings(one_member_etcd.endpoints))
     lease = await store.grant_lease(TTL_S)
     await store.keep_lease(lease)
 
-    single.members[0].kill()
-    single.restart(single.members[0])
+    one_member_etcd.members[0].kill()
+    one_member_etcd.restart(one_member_etcd.members[0])
 
     assert await store.keep_lease(lease) == TTL_S
 
 
 async def test_a_renewal_fails_at_its_deadline_when_the_member_hangs(
-    single: EtcdCluster, open_store: OpenStore
+    one_member_etcd: EtcdCluster, open_store: OpenStore
 ) -> None:
-    settings = EtcdSettings(single.endpoints, read_attempt_s=0.2, read_deadline_s=0.5)
+    settings = EtcdSettings(one_member_etcd.endpoints, read_attempt_s=0.2, read_deadline_s=0.5)
     store = open_store(settings)
     lease = await store.grant_lease(TTL_S)
     await store.keep_lease(lease)
 
-    single.members[0].pause()
+    one_member_etcd.members[0].pause()
     renewals = asyncio.gather(*map(store.keep_lease, (lease, lease)), return_exceptions=True)
     errors = await asyncio.wait_for(renewals, 60)
-    single.members[0].resume()
+    one_member_etcd.members[0].resume()
 
     assert all(isinstance(error, StoreUnavailable) for error in errors)
     assert await store.keep_lease(lease) == TTL_S

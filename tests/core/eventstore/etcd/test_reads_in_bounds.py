@@ -24,12 +24,12 @@ ALL_KEYS = Get(b"/k/", b"/k0")
 
 @pytest.fixture
 async def store(
-    single: EtcdCluster, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+    one_member_etcd: EtcdCluster, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> EtcdStore:
     """A store with ``KEY_COUNT`` keys and small pages."""
     monkeypatch.setattr(reads, "FIRST_PAGE_KEYS", PAGE_KEYS)
     monkeypatch.setattr(reads, "PAGE_KEYS_MAX", PAGE_KEYS)
-    store = open_store(EtcdSettings(single.endpoints))
+    store = open_store(EtcdSettings(one_member_etcd.endpoints))
     await store.commit([], [Put(b"/k/%02d" % number, b"old") for number in range(KEY_COUNT)])
     return store
 

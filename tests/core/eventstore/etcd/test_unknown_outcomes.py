@@ -58,9 +58,9 @@ async def committed_at_least(keys: KeysByOutcome, count: int) -> None:
 
 @pytest.mark.parametrize("failure", ["kill", "pause", "stop"])
 async def test_every_reported_outcome_is_true_when_the_leader_fails(
-    trio: EtcdCluster, open_store: OpenStore, failure: str
+    three_member_etcd: EtcdCluster, open_store: OpenStore, failure: str
 ) -> None:
-    settings = EtcdSettings(trio.endpoints, write_deadline_s=1.0, read_deadline_s=30.0)
+    settings = EtcdSettings(three_member_etcd.endpoints, write_deadline_s=1.0, read_deadline_s=30.0)
     stores = [open_store(settings) for _ in range(WRITERS)]
     keys = KeysByOutcome(set(), set(), set())
     stop = asyncio.Event()
@@ -70,13 +70,13 @@ async def test_every_reported_outcome_is_true_when_the_leader_fails(
     ]
 
     await committed_at_least(keys, 200)
-    leader = trio.leader()
+    leader = three_member_etcd.leader()
     getattr(leader, failure)()
     await committed_at_least(keys, len(keys.committed) + 200)
     if failure == "pause":
         leader.resume()
     else:
-        trio.restart(leader)
+        three_member_etcd.restart(leader)
     await committed_at_least(keys, len(keys.committed) + 200)
     stop.set()
     await asyncio.gather(*writing)
@@ -90,11 +90,11 @@ async def test_every_reported_outcome_is_true_when_the_leader_fails(
 
 
 async def test_the_outcome_of_a_write_is_unknown_when_the_store_closes(
-    single: EtcdCluster, open_store: OpenStore
+    one_member_etcd: EtcdCluster, open_store: OpenStore
 ) -> None:
-    store = open_store(EtcdSettings(single.endpoints))
+    store = open_store(EtcdSettings(one_member_etcd.endpoints))
     await store.read([Get(b"k")])
-    single.members[0].pause()
+    one_member_etcd.members[0].pause()
     writing = asyncio.create_task(store.commit([], [Put(b"k", b"")]))
     reading = asyncio.create_task(store.read([Get(b"k")]))
     await let_requests_start()
@@ -108,17 +108,17 @@ async def test_the_outcome_of_a_write_is_unknown_when_the_store_closes(
 
 
 async def test_cancelling_a_read_does_not_affect_other_reads(
-    single: EtcdCluster, open_store: OpenStore
+    one_member_etcd: EtcdCluster, open_store: OpenStore
 ) -> None:
-    store = open_store(EtcdSettings(single.endpoints))
-    single.members[0].pause()
+    store = open_store(EtcdSettings(one_member_etcd.endpoints))
+    one_member_etcd.members[0].pause()
     waiting = [asyncio.create_task(store.read([Get(b"k")])) for _ in range(3)]
     await let_requests_start()
 
     waiting[0].cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting[0]
-    single.members[0].resume()
+    one_member_etcd.members[0].resume()
 
     results = await asyncio.gather(*waiting[1:])
     assert [result.ranges[0].count for result in results] == [0, 0]

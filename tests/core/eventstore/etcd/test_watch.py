@@ -49,16 +49,18 @@ def twice(revisions: list[int]) -> list[int]:
 
 @one_and_two_ranges
 async def test_a_watch_resumes_after_etcd_was_restarted(
-    single: EtcdCluster, open_store: OpenStore, ranges: list[tuple[bytes, bytes]]
+    one_member_etcd: EtcdCluster, open_store: OpenStore, ranges: list[tuple[bytes, bytes]]
 ) -> None:
-    store = open_store(EtcdSettings(single.endpoints))
+    store = open_store(EtcdSettings(one_member_etcd.endpoints))
     first_revisions = await put_pairs(store, range(3))
     stream = store.watch(ranges, after=first_revisions[0] - 1)
     revisions = await revisions_upto(stream, first_revisions[-1])
 
-    single.members[0].kill()
-    single.restart(single.members[0])
-    second_revisions = await put_pairs(open_store(EtcdSettings(single.endpoints)), range(3, 6))
+    one_member_etcd.members[0].kill()
+    one_member_etcd.restart(one_member_etcd.members[0])
+    second_revisions = await put_pairs(
+        open_store(EtcdSettings(one_member_etcd.endpoints)), range(3, 6)
+    )
     revisions += await revisions_upto(stream, second_revisions[-1])
 
     assert revisions == twice(first_revisions + second_revisions)
@@ -66,9 +68,9 @@ async def test_a_watch_resumes_after_etcd_was_restarted(
 
 @one_and_two_ranges
 async def test_a_waiting_watch_continues_after_restarts_of_etcd(
-    single: EtcdCluster, open_store: OpenStore, ranges: list[tuple[bytes, bytes]]
+    one_member_etcd: EtcdCluster, open_store: OpenStore, ranges: list[tuple[bytes, bytes]]
 ) -> None:
-    store = open_store(EtcdSettings(single.endpoints))
+    store = open_store(EtcdSettings(one_member_etcd.endpoints))
     start = (await store.read([Get(b"/a/")])).revision
     count = 3
     watching = asyncio.create_task(
@@ -78,8 +80,8 @@ async def test_a_waiting_watch_continues_after_restarts_of_etcd(
     committed = []
     for restart in range(count):
         committed += await put_pairs(store, [2 * restart, 2 * restart + 1])
-        await asyncio.to_thread(single.members[0].kill)
-        await asyncio.to_thread(single.restart, single.members[0])
+        await asyncio.to_thread(one_member_etcd.members[0].kill)
+        await asyncio.to_thread(one_member_etcd.restart, one_member_etcd.members[0])
         await store.read([Get(b"/a/")])
 
     assert await watching == twice(committed)
@@ -87,14 +89,14 @@ async def test_a_waiting_watch_continues_after_restarts_of_etcd(
 
 @one_and_two_ranges
 async def test_a_watch_moves_to_another_member_when_its_member_is_killed(
-    trio: EtcdCluster, open_store: OpenStore, ranges: list[tuple[bytes, bytes]]
+    three_member_etcd: EtcdCluster, open_store: OpenStore, ranges: list[tuple[bytes, bytes]]
 ) -> None:
-    store = open_store(EtcdSettings(trio.endpoints, read_deadline_s=30.0))
+    store = open_store(EtcdSettings(three_member_etcd.endpoints, read_deadline_s=30.0))
     first_revisions = await put_pairs(store, range(3))
     stream = store.watch(ranges, after=first_revisions[0] - 1)
     revisions = await revisions_upto(stream, first_revisions[-1])
 
-    trio.member_at(store.endpoint).kill()
+    three_member_etcd.member_at(store.endpoint).kill()
     await store.read([Get(b"/a/")])
     second_revisions = await put_pairs(store, range(3, 6))
     revisions += await revisions_upto(stream, second_revisions[-1])
@@ -104,14 +106,16 @@ async def test_a_watch_moves_to_another_member_when_its_member_is_killed(
 
 @pytest.mark.slow
 async def test_a_watch_moves_from_a_hung_member_to_another(
-    trio: EtcdCluster, open_store: OpenStore
+    three_member_etcd: EtcdCluster, open_store: OpenStore
 ) -> None:
-    store = open_store(EtcdSettings(trio.endpoints, read_attempt_s=0.5, read_deadline_s=30.0))
+    store = open_store(
+        EtcdSettings(three_member_etcd.endpoints, read_attempt_s=0.5, read_deadline_s=30.0)
+    )
     first_revisions = await put_pairs(store, range(3))
     stream = store.watch(TWO_RANGES, after=first_revisions[0] - 1)
     revisions = await revisions_upto(stream, first_revisions[-1])
 
-    trio.member_at(store.endpoint).pause()
+    three_member_etcd.member_at(store.endpoint).pause()
     await store.read([Get(b"/a/")])
     second_revisions = await put_pairs(store, range(3, 6))
     revisions += await revisions_upto(stream, second_revisions[-1])
@@ -121,16 +125,16 @@ async def test_a_watch_moves_from_a_hung_member_to_another(
 
 @one_and_two_ranges
 async def test_a_watch_that_fell_behind_a_compaction_raises_compacted(
-    single: EtcdCluster, open_store: OpenStore, ranges: list[tuple[bytes, bytes]]
+    one_member_etcd: EtcdCluster, open_store: OpenStore, ranges: list[tuple[bytes, bytes]]
 ) -> None:
-    store = open_store(EtcdSettings(single.endpoints))
+    store = open_store(EtcdSettings(one_member_etcd.endpoints))
     first_revisions = await put_pairs(store, range(2))
     stream = store.watch(ranges, after=first_revisions[0] - 1)
     await revisions_upto(stream, first_revisions[-1])
 
     # The watch is not read while the connection breaks and history is compacted.
-    single.members[0].kill()
-    single.restart(single.members[0])
+    one_member_etcd.members[0].kill()
+    one_member_etcd.restart(one_member_etcd.members[0])
     later = await put_pairs(store, range(2, 5))
     await store.compact(later[1])
 
@@ -141,16 +145,16 @@ async def test_a_watch_that_fell_behind_a_compaction_raises_compacted(
 
 @one_and_two_ranges
 async def test_a_watch_that_kept_up_survives_a_compaction_and_a_restart(
-    single: EtcdCluster, open_store: OpenStore, ranges: list[tuple[bytes, bytes]]
+    one_member_etcd: EtcdCluster, open_store: OpenStore, ranges: list[tuple[bytes, bytes]]
 ) -> None:
-    store = open_store(EtcdSettings(single.endpoints))
+    store = open_store(EtcdSettings(one_member_etcd.endpoints))
     first_revisions = await put_pairs(store, range(3))
     stream = store.watch(ranges, after=first_revisions[0] - 1)
     revisions = await revisions_upto(stream, first_revisions[-1])
 
     await store.compact(first_revisions[-1])
-    single.members[0].kill()
-    single.restart(single.members[0])
+    one_member_etcd.members[0].kill()
+    one_member_etcd.restart(one_member_etcd.members[0])
     second_revisions = await put_pairs(store, range(3, 6))
     revisions += await revisions_upto(stream, second_revisions[-1])
 
@@ -158,9 +162,9 @@ async def test_a_watch_that_kept_up_survives_a_compaction_and_a_restart(
 
 
 async def test_a_watch_does_not_miss_a_deletion_at_the_compacted_revision(
-    single: EtcdCluster, open_store: OpenStore
+    one_member_etcd: EtcdCluster, open_store: OpenStore
 ) -> None:
-    store = open_store(EtcdSettings(single.endpoints))
+    store = open_store(EtcdSettings(one_member_etcd.endpoints))
     (put_revision,) = await put_pairs(store, [1])
     deleted = (await store.commit([], [Delete(b"/a/1")])).revision
     await store.compact(deleted)
@@ -171,9 +175,9 @@ async def test_a_watch_does_not_miss_a_deletion_at_the_compacted_revision(
 
 
 async def test_a_closed_watch_leaves_no_task_behind(
-    single: EtcdCluster, open_store: OpenStore
+    one_member_etcd: EtcdCluster, open_store: OpenStore
 ) -> None:
-    store = open_store(EtcdSettings(single.endpoints))
+    store = open_store(EtcdSettings(one_member_etcd.endpoints))
     (revision,) = await put_pairs(store, [1])
     before = len(asyncio.all_tasks())
 
@@ -204,9 +208,9 @@ async def changes_upto(stream: AsyncIterator[WatchBatch], last: int) -> list[int
 
 
 async def test_a_complete_revision_is_returned_before_etcd_has_confirmed_it(
-    single: EtcdCluster, open_store: OpenStore
+    one_member_etcd: EtcdCluster, open_store: OpenStore
 ) -> None:
-    store = open_store(EtcdSettings(single.endpoints))
+    store = open_store(EtcdSettings(one_member_etcd.endpoints))
     (before,) = await put_pairs(store, [0])
     stream = store.watch(TWO_RANGES, after=before, is_whole=has_both)
     coming = asyncio.ensure_future(anext(stream))
@@ -221,9 +225,9 @@ async def test_a_complete_revision_is_returned_before_etcd_has_confirmed_it(
 
 
 async def test_a_complete_revision_waits_for_an_older_one_that_may_be_incomplete(
-    single: EtcdCluster, open_store: OpenStore
+    one_member_etcd: EtcdCluster, open_store: OpenStore
 ) -> None:
-    store = open_store(EtcdSettings(single.endpoints))
+    store = open_store(EtcdSettings(one_member_etcd.endpoints))
     (before,) = await put_pairs(store, [0])
     stream = store.watch(TWO_RANGES, after=before, is_whole=has_both)
     incomplete = (await store.commit([], [Put(b"/a/1", b"")])).revision
@@ -233,17 +237,19 @@ async def test_a_complete_revision_waits_for_an_older_one_that_may_be_incomplete
 
 
 async def test_unconfirmed_changes_are_returned_once_although_the_watch_broke(
-    single: EtcdCluster, open_store: OpenStore
+    one_member_etcd: EtcdCluster, open_store: OpenStore
 ) -> None:
-    store = open_store(EtcdSettings(single.endpoints))
+    store = open_store(EtcdSettings(one_member_etcd.endpoints))
     (before,) = await put_pairs(store, [0])
     stream = store.watch(TWO_RANGES, after=before, is_whole=has_both)
     first_revisions = await put_pairs(store, range(1, 4))
     revisions = await changes_upto(stream, first_revisions[-1])
 
-    single.members[0].kill()
-    single.restart(single.members[0])
-    second_revisions = await put_pairs(open_store(EtcdSettings(single.endpoints)), range(4, 7))
+    one_member_etcd.members[0].kill()
+    one_member_etcd.restart(one_member_etcd.members[0])
+    second_revisions = await put_pairs(
+        open_store(EtcdSettings(one_member_etcd.endpoints)), range(4, 7)
+    )
     revisions += await changes_upto(stream, second_revisions[-1])
 
     assert revisions == twice(first_revisions + second_revisions)
