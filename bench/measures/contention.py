@@ -23,7 +23,7 @@ from core.allocation.allocator import Added
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.log import LOG_START, LogReader
-from tests.support.checked_log import check_log
+from tests.support.checked_log import log_violations
 from tests.support.etcd import EtcdCluster
 from tests.support.node_harness import NodeHarness, addresses, gather, pod
 
@@ -123,6 +123,6 @@ def _violations(lab: Lab, etcd: EtcdCluster) -> int:
         async with lab.store(etcd) as store:
             segments, _ = await LogReader(store, lab.keys).catch_up(LOG_START)
         events = [event for segment in segments for event in segment.events()]
-        return len(list(check_log(events)))
+        return len(list(log_violations(events)))
 
     return asyncio.run(count())

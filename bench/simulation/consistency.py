@@ -9,7 +9,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
 from core.eventstore.log import LOG_START, LogReader
 from core.eventstore.state import read_ledger
-from tests.support.checked_log import check_log
+from tests.support.checked_log import log_violations
 
 
 class Consistency(NamedTuple):
@@ -54,7 +54,7 @@ async def check_consistency(store: KeyValueStore, keys: Keys, expected: int) -> 
         claims=len(from_state.claims),
         claim_bytes=await _mean_bytes(store, keys, "ip"),
         endpoint_bytes=await _mean_bytes(store, keys, "endpoint"),
-        violations=len(list(check_log(events))),
+        violations=len(list(log_violations(events))),
         leaked=abs(len(from_state.claims) - expected),
         differing=differing,
     )

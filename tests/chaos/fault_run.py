@@ -161,7 +161,7 @@ class Run:
                     "no-recovery", f"GC of node {node.number} fails: {node.calls[-1].reply}"
                 )
 
-    async def check_log(self) -> Outcome:
+    async def log_violations(self) -> Outcome:
         """Export the log and check it."""
         path = self.directory / "export.jsonl"
         code, printed = await self.operator.orbctl("export", str(path))
@@ -269,4 +269,4 @@ async def run(options: Options, directory: Path) -> Outcome:
     async with fault_run.started():
         await fault_run.inject_faults()
         await fault_run.quiesce()
-        return await fault_run.check_log()
+        return await fault_run.log_violations()

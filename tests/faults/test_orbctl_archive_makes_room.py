@@ -151,7 +151,7 @@ async def test_without_the_right_to_defragment_sealing_succeeds_after_a_manual_d
         maintenance = MaintenanceWithoutRight(EtcdMaintenance(EtcdSettings(etcd.endpoints)))
         with pytest.raises(StoreFull) as full:
             await FullLogArchiver(store, node.keys, files, maintenance).seal()
-        etcd.control("defrag")
+        etcd.etcdctl("defrag")
 
         result = await FullLogArchiver(store, node.keys, files, maintenance).seal()
 

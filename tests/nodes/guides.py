@@ -29,7 +29,7 @@ from tests.nodes.multus import Multus
 from tests.nodes.rights import PRODUCTION_CHART, agent_role
 from tests.packaging.project import PROJECT_ROOT
 from tests.runtime.pause_image import tar, write_image
-from tests.support.documents import Page, Step, run_script, without_varying
+from tests.support.documents import Page, Step, comparable_lines, run_script
 from tests.support.kubernetes import KUBERNETES_PROGRAMS
 
 GUIDES_FOLDER: Final = PROJECT_ROOT / "docs" / "guides"
@@ -125,10 +125,10 @@ class GuideRunner:
         A step without an output must succeed. A step with an output may fail.
         """
         deadline = time.monotonic() + WAIT_S_MAX
-        expected = None if step.output is None else without_varying(step.output)
+        expected = None if step.output is None else comparable_lines(step.output)
         while True:
             done = self._run(step.script)
-            if not self._writes and expected in (None, without_varying(done.stdout)):
+            if not self._writes and expected in (None, comparable_lines(done.stdout)):
                 break
             if self._writes and (expected is None or self._is_settled(step, done.stdout)):
                 break
@@ -140,7 +140,7 @@ class GuideRunner:
     def _is_settled(self, step: Step, printed: str) -> bool:
         """Whether the step prints the same output ``SETTLED_S`` seconds later."""
         time.sleep(SETTLED_S)
-        return without_varying(self._run(step.script).stdout) == without_varying(printed)
+        return comparable_lines(self._run(step.script).stdout) == comparable_lines(printed)
 
     def _run(self, script: str) -> subprocess.CompletedProcess[str]:
         inside = self.cluster.laboratory.fabric.namespace.inside([])

@@ -28,7 +28,7 @@ class PlainAuthority:
             *("-CAcreateserial", "-extfile", names, "-out", self.certificate),
         )
 
-    def server(self) -> ssl.SSLContext:
+    def server_context(self) -> ssl.SSLContext:
         """The TLS settings of a server on loopback with the server certificate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate, self.key)

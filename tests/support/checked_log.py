@@ -8,8 +8,8 @@ from core.domain.checker import Checker, Violation
 from core.domain.events import Recorded
 
 
-def check_log(events: Iterable[Recorded]) -> Iterator[Violation]:
-    """All violations of a log, in the order of its events."""
+def log_violations(events: Iterable[Recorded]) -> Iterator[Violation]:
+    """All violations of invariants in a log, in the order of its events."""
     checker = Checker()
     for recorded in events:
         yield from checker.check(recorded)

@@ -116,7 +116,7 @@ def shell_blocks(path: Path) -> list[str]:
     return [str(example.parsed) for example in document.examples()]
 
 
-def without_varying(text: str) -> list[str]:
+def comparable_lines(text: str) -> list[str]:
     """The lines of an output, without text that differs from run to run."""
     for pattern, word in VARYING:
         text = pattern.sub(word, text)

@@ -262,7 +262,7 @@ class EtcdCluster:
         """The member behind ``host:port``."""
         return next(member for member in self.members if member.endpoint == endpoint)
 
-    def control(self, *arguments: str) -> str:
+    def etcdctl(self, *arguments: str) -> str:
         """Run ``etcdctl`` against the cluster and return what it prints."""
         urls = ",".join(member.url for member in self.members)
         command = ["etcdctl", f"--endpoints={urls}", *arguments]

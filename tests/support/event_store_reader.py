@@ -14,7 +14,7 @@ from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.keys import Keys
 from core.eventstore.log import LOG_START, LogReader
 from core.eventstore.state import read_ledger
-from tests.support.checked_log import check_log
+from tests.support.checked_log import log_violations
 
 T = TypeVar("T")
 CLUSTER: Final = "default"
@@ -53,4 +53,4 @@ async def _find_violations(store: EtcdStore) -> list[str]:
     segments, _ = await LogReader(store, Keys(CLUSTER)).catch_up(LOG_START)
     events = [event for segment in segments for event in segment.events()]
     assert events, "an empty log proves nothing"
-    return [str(violation) for violation in check_log(events)]
+    return [str(violation) for violation in log_violations(events)]

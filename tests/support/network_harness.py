@@ -111,7 +111,9 @@ class NetworkPod:
             *([f"address add fe80::ee/64 dev {host_veth_name} nodad"] if address6 else []),
             *([f"route add {address6}/128 dev {host_veth_name}"] if address6 else []),
         )
-        self.node.network.set(self.node.inside, {f"net/ipv4/conf/{host_veth_name}/proxy_arp": "1"})
+        self.node.network.set_sysctls(
+            self.node.inside, {f"net/ipv4/conf/{host_veth_name}/proxy_arp": "1"}
+        )
         batch(
             self.inside,
             f"link set {nic} up",
@@ -191,7 +193,7 @@ class NetworkNode:
     def settings(self, **settings: Any) -> CoordinatorSettings:
         return effective_settings(read_settings(dict(settings)), self.cluster)
 
-    def service(self, address: str, port: int, backend: str, backend_port: int) -> None:
+    def add_service(self, address: str, port: int, backend: str, backend_port: int) -> None:
         """Install kube-proxy's rules for a ClusterIP with one endpoint."""
         family, target = ("ip6", f"[{backend}]") if ":" in backend else ("ip", backend)
         rules = f"""
@@ -218,7 +220,7 @@ class NetworkNode:
                 return
         raise AssertionError(f"{link} was not deleted")
 
-    def node_port(self, family: int, port: int, backend: str, backend_port: int) -> None:
+    def add_node_port(self, family: int, port: int, backend: str, backend_port: int) -> None:
         """Install kube-proxy's rules for a NodePort with externalTrafficPolicy Local.
 
         ``family``: an index of ``addresses``, 0 for IPv4 and 1 for IPv6.
@@ -248,7 +250,7 @@ class NetworkHarness:
             "link set br0 up",
             *(f"address add {gateway} dev br0{nodad(gateway)}" for gateway in GATEWAY_ADDRESSES),
         )
-        self.set(self.fabric, ROUTER)
+        self.set_sysctls(self.fabric, ROUTER)
         self._nodes = 0
 
     def close(self) -> None:
@@ -261,10 +263,10 @@ class NetworkHarness:
         self._stack.callback(namespace.delete)
         batch(namespace, "link set lo up")
         # Addresses are usable immediately: duplicate address detection would take two seconds.
-        self.set(namespace, {"net/ipv6/conf/default/accept_dad": "0"})
+        self.set_sysctls(namespace, {"net/ipv6/conf/default/accept_dad": "0"})
         return namespace
 
-    def set(self, named: Named, sysctls: dict[str, str]) -> None:
+    def set_sysctls(self, named: Named, sysctls: dict[str, str]) -> None:
         with NetworkNamespace.open(str(named.path)) as namespace:
             write_sysctls(self.executor, namespace, sysctls)
 

@@ -32,7 +32,7 @@ from core.eventstore.state import read_ledger
 from core.eventstore.writer import Writer
 from core.projections.configuration_view import ConfigurationView
 from nodeagent.handlers.add_handler import Allocate
-from tests.support.checked_log import check_log
+from tests.support.checked_log import log_violations
 
 TEST_CAUSE = Cause("test")
 
@@ -171,7 +171,7 @@ class NodeHarness:
 
     async def violations(self) -> list[Violation]:
         """The violations that the checker finds in the log."""
-        return list(check_log(await self.log()))
+        return list(log_violations(await self.log()))
 
 
 def addresses(added: Added | Endpoint) -> set[str]:
@@ -186,7 +186,7 @@ async def check_everything(node: NodeHarness) -> Ledger:
     The log violates no invariant, and the state keys equal the fold of the log.
     """
     events = await node.log()
-    assert list(check_log(events)) == []
+    assert list(log_violations(events)) == []
     replayed, ledger = Ledger().apply_all(events), await node.read_ledger()
     assert replayed.claims == ledger.claims
     assert replayed.endpoints == ledger.endpoints

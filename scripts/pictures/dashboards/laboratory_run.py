@@ -99,7 +99,7 @@ def finished_run(seconds: float) -> Iterator[Run]:
             controller.start()
             for name in NODES:
                 laboratory.node(name)
-            for daemon in (_rdma(laboratory), _prometheus(laboratory)):
+            for daemon in (_rdma_counters_server(laboratory), _prometheus(laboratory)):
                 daemons.append(daemon)
                 daemon.start()
             began = time.time()
@@ -110,7 +110,7 @@ def finished_run(seconds: float) -> Iterator[Run]:
                 daemon.kill()
 
 
-def _rdma(laboratory: Laboratory) -> Daemon:
+def _rdma_counters_server(laboratory: Laboratory) -> Daemon:
     command = [sys.executable, "-m", "scripts.pictures.dashboards.rdma_counters"]
     return _daemon(laboratory, "rdma", [*command, "127.0.0.1", str(RDMA_PORT)])
 

@@ -41,7 +41,7 @@ from core.domain.evolution import Ledger
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
 from core.domain.sriov.model import VfGuid
 from tests.support.archived_cluster import Action, action_lists, archived_cluster, have_same_content
-from tests.support.checked_log import check_log
+from tests.support.checked_log import log_violations
 
 POOL = Pool("main", 4, "10.6.0.0/16", ("10.6.0.1-10.6.0.9",), exclude_ips=("10.6.0.5",))
 NET = Subnet("net", 4, "10.6.0.0/16", ("10.6.0.1-10.6.0.200",))
@@ -316,7 +316,7 @@ INVALID_LOGS: dict[str, tuple[Sequence[Event], list[tuple[int, str, str]]]] = {
 def test_a_violation_in_a_log_is_reported_with_position_rule_and_subject(
     events: Sequence[Event], expected: list[tuple[int, str, str]]
 ) -> None:
-    violations = list(check_log(log(*events)))
+    violations = list(log_violations(log(*events)))
     assert [
         (violation.position, violation.rule, violation.subject) for violation in violations
     ] == expected
@@ -345,7 +345,7 @@ DISORDERED: dict[str, list[Recorded]] = {
 
 @pytest.mark.parametrize("events", DISORDERED.values(), ids=DISORDERED)
 def test_events_out_of_order_are_reported(events: list[Recorded]) -> None:
-    assert [violation.rule for violation in check_log(events)] == ["order"]
+    assert [violation.rule for violation in log_violations(events)] == ["order"]
 
 
 def test_every_rule_has_a_log_that_violates_it() -> None:
@@ -372,11 +372,12 @@ def test_a_holder_may_repeat_its_claim_after_its_pool_was_retired() -> None:
         ),
         PoolDeleted("main"),
     ]
-    assert list(check_log(log(*events))) == []
+    assert list(log_violations(log(*events))) == []
 
 
 def test_the_text_of_a_violation_names_position_rule_and_subject() -> None:
-    (violation,) = check_log(log(PoolDefined(POOL), claim("a", "10.6.0.1"), PoolDeleted("main")))
+    events = log(PoolDefined(POOL), claim("a", "10.6.0.1"), PoolDeleted("main"))
+    (violation,) = log_violations(events)
     text = "is deleted although 10.6.0.1 is claimed; claims: 1"
     assert str(violation) == f"3.0 pool-empty main: {text}"
 

@@ -63,7 +63,7 @@ async def server(authority: PlainAuthority) -> AsyncIterator[str]:
     app.router.add_get("/api/v1/namespaces/shop/pods/web-0", pod)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=authority.server())
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=authority.server_context())
     await site.start()
     yield f"https://127.0.0.1:{runner.addresses[0][1]}"
     await runner.cleanup()
@@ -119,7 +119,7 @@ async def test_an_api_server_with_an_unknown_authority_is_refused(
 async def test_a_network_provider_with_an_authority_without_key_usage_is_accepted(
     authority: PlainAuthority,
 ) -> None:
-    async with FakeProvider(authority.server()) as provider:
+    async with FakeProvider(authority.server_context()) as provider:
         settings = ProviderSettings(provider.url, ca_file=str(authority.ca))
         async with ProviderClient(settings, now_s=lambda: 1_000.0) as client:
             await client.release(RELEASE)

@@ -104,8 +104,8 @@ def test_pods_with_ipv6_only_reach_pods_nodes_services_and_the_outside(
         pod.add(**CONF)
         assert pod.check() == []
     first, second = pods
-    network_node.service("fd00:96::10", 80, addresses[1], 8080)
-    network_node.node_port(1, 30080, addresses[0], 8081)
+    network_node.add_service("fd00:96::10", 80, addresses[1], 8080)
+    network_node.add_node_port(1, 30080, addresses[0], 8081)
     servers = {port: network.listen(first.inside, addresses[0], port) for port in (80, 8081)}
     backend = network.listen(second.inside, addresses[1], 8080)
     node_address = network_node.addresses[1]

@@ -74,7 +74,7 @@ class Overlay:
     ) -> str:
         """The client address that the Pod sees through a Service of the source's node."""
         port = next(_ports)
-        source.node.service(CLUSTER_IPS[family], port, address, 8080 + port)
+        source.node.add_service(CLUSTER_IPS[family], port, address, 8080 + port)
         server = self.network.listen(pod.inside, address, 8080 + port)
         return self.network.client_address_seen(source.inside, server, CLUSTER_IPS[family], port)
 
@@ -125,7 +125,7 @@ def test_underlay_and_overlay_pods_reach_services_by_their_nodes(
 def test_a_node_port_of_an_overlay_pod_is_answered_by_eth0(overlay: Overlay, family: int) -> None:
     # The client's address is kept. The answer leaves by eth0, even if net1 has the default route.
     node, port = overlay.nodes[0], next(_ports)
-    node.node_port(family, port, CM_OVERLAY[family], port)
+    node.add_node_port(family, port, CM_OVERLAY[family], port)
     server = overlay.network.listen(overlay.cm.inside, CM_OVERLAY[family], port)
     client_seen = overlay.network.client_address_seen(
         overlay.outside, server, node.addresses[family], port

@@ -112,7 +112,7 @@ def test_a_pod_reaches_a_service_whose_backend_is_elsewhere(
 ) -> None:
     pod, backend = pods.pods
     target = pods.addresses(1)[family]
-    pods.nodes[0].service(CLUSTER_IPS[family], 80, target, 8080)
+    pods.nodes[0].add_service(CLUSTER_IPS[family], 80, target, 8080)
     server = network.listen(backend.inside, target, 8080)
     # The node uses its own address, so that the answer comes back to it.
     client_seen = network.client_address_seen(pod.inside, server, CLUSTER_IPS[family], 80)
@@ -125,7 +125,7 @@ def test_a_pod_reaches_itself_by_its_service(
 ) -> None:
     pod = pods.pods[0]
     address = pods.addresses(0)[family]
-    pods.nodes[0].service(CLUSTER_IPS[family], 80, address, 8080)
+    pods.nodes[0].add_service(CLUSTER_IPS[family], 80, address, 8080)
     server = network.listen(pod.inside, address, 8080)
     client_seen = network.client_address_seen(pod.inside, server, CLUSTER_IPS[family], 80)
     assert client_seen == pods.nodes[0].addresses[family]
@@ -152,7 +152,7 @@ def test_a_node_port_of_the_whole_cluster_is_answered_by_the_node(
     address = pods.addresses(0)[family]
     for number, node in enumerate(pods.nodes):
         port = 30080 + number
-        node.service(node.addresses[family], port, address, port)
+        node.add_service(node.addresses[family], port, address, port)
         server = network.listen(pods.pods[0].inside, address, port)
         client_seen = network.client_address_seen(outside, server, node.addresses[family], port)
         assert client_seen == node.addresses[family]
@@ -167,7 +167,7 @@ def test_a_node_port_of_one_node_is_answered_by_the_node(
     outside = network.outside()
     pod, node = pods.pods[0], pods.nodes[0]
     address = pods.addresses(0)[family]
-    node.node_port(family, 30080, address, 8080)
+    node.add_node_port(family, 30080, address, 8080)
     server = network.listen(pod.inside, address, 8080)
     client_seen = network.client_address_seen(outside, server, node.addresses[family], 30080)
     assert client_seen == OUTSIDE_ADDRESSES[family]
@@ -178,7 +178,7 @@ def test_without_reply_mark_rules_the_answer_of_a_node_port_is_lost(
 ) -> None:
     outside = network.outside()
     pod, node = pods.pods[0], pods.nodes[0]
-    node.node_port(0, 30080, pods.addresses(0)[0], 8080)
+    node.add_node_port(0, 30080, pods.addresses(0)[0], 8080)
     server = network.listen(pod.inside, pods.addresses(0)[0], 8080)
     pod.inside.run("nft", "delete", "table", "ip", "orbweaver")
     client_seen = network.client_address_seen(
@@ -275,6 +275,8 @@ def test_a_lock_of_iptables_that_another_program_holds_is_an_error_to_retry(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     network_pod.require_iptables()
+    rules = IptablesReplyMarkRules(network.executor)
+    inside = network.open_namespace(network_pod.inside)
     monkeypatch.setattr("nodeagent.coordinator.reply_mark_rules.LOCK_S_MAX", 1)
     monkeypatch.setenv("XTABLES_LOCKFILE", str(tmp_path / "xtables.lock"))
     with (tmp_path / "xtables.lock").open("w") as lock:
@@ -289,6 +291,8 @@ def test_an_iptables_that_does_not_end_is_an_error_to_retry(
     network: NetworkHarness, network_pod: NetworkPod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network_pod.require_iptables()
+    rules = IptablesReplyMarkRules(network.executor)
+    inside = network.open_namespace(network_pod.inside)
     monkeypatch.setattr("nodeagent.coordinator.reply_mark_rules.IPTABLES_S_MAX", 0.0)
     with pytest.raises(FirewallBusy, match="another program changes rules"):
         IptablesReplyMarkRules(network.executor).put(

@@ -46,7 +46,7 @@ async def test_the_address_of_a_lost_del_is_reclaimed_and_counted(
             await controller.until_ready()
             _, ready = await asyncio.to_thread(controller.get, controller.health, "/readyz")
             await controller.until_metric("orbweaver_leading", 1)
-            await node.apply(DeleteRecord("Pod", "shop", "web-0"))
+            await node.apply(DeleteRecord("Pod", "shop", "web-0"))  # no DEL follows
 
             await controller.until_metric("orbweaver_claims", 0)
             await controller.until_metric("orbweaver_reclaim_addresses_total", 1)

@@ -131,12 +131,12 @@ def test_the_reason_of_a_dropped_packet_is_printed(
     network: NetworkHarness, network_pod: NetworkPod
 ) -> None:
     network_pod.add(**SETTINGS)
-    network.set(network_pod.node.inside, {"net/ipv4/conf/all/rp_filter": "1"})
+    network.set_sysctls(network_pod.node.inside, {"net/ipv4/conf/all/rp_filter": "1"})
     network_pod.node.inside.ip("route", "del", POD_ADDRESSES[0], "table", "500")
     assert traced(network_pod, OUTSIDE_ADDRESSES[0])["marked"].end.startswith(
         "dropped on arrival: rp_filter"
     )
-    network.set(network_pod.node.inside, {"net/ipv4/ip_forward": "0"})
+    network.set_sysctls(network_pod.node.inside, {"net/ipv4/ip_forward": "0"})
     assert "does not forward" in traced(network_pod, SERVICE[0])["there"].end
     network_pod.inside.ip("route", "del", "default")
     segments = traced(network_pod, OUTSIDE_ADDRESSES[0])

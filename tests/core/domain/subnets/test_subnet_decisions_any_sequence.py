@@ -29,7 +29,7 @@ from core.domain.subnets.subnet_model import (
 )
 from core.errors import Refused
 from tests.core.domain.subnets.samples import ConfigurationHarness
-from tests.support.checked_log import check_log
+from tests.support.checked_log import log_violations
 
 CIDRS = st.sampled_from(["10.7.0.0/28", "10.7.0.0/28", "10.7.0.16/28", "10.7.0.0/24"])
 ITEMS = st.lists(
@@ -110,7 +110,7 @@ def test_pools_stay_disjoint_and_in_their_subnet_and_the_log_is_valid(
         )
         for position, event in enumerate(events, 1)
     ]
-    assert list(check_log(log)) == []
+    assert list(log_violations(log)) == []
 
 
 @given(st.lists(COMMANDS, max_size=10), COMMANDS)

@@ -28,13 +28,13 @@ def guarded(tmp_path: Path) -> Iterator[EtcdCluster]:
     """
     flags = ["--auth-token-ttl=1", "--log-level=debug"]
     with EtcdCluster(tmp_path, flags=flags) as cluster:
-        cluster.control("user", "add", "root:secret")
-        cluster.control("user", "grant-role", "root", "root")
-        cluster.control("user", "add", "agent:hunter2")
-        cluster.control("role", "add", "agent")
-        cluster.control("role", "grant-permission", "agent", "readwrite", "/agent/", "/agent0")
-        cluster.control("user", "grant-role", "agent", "agent")
-        cluster.control("auth", "enable")
+        cluster.etcdctl("user", "add", "root:secret")
+        cluster.etcdctl("user", "grant-role", "root", "root")
+        cluster.etcdctl("user", "add", "agent:hunter2")
+        cluster.etcdctl("role", "add", "agent")
+        cluster.etcdctl("role", "grant-permission", "agent", "readwrite", "/agent/", "/agent0")
+        cluster.etcdctl("user", "grant-role", "agent", "agent")
+        cluster.etcdctl("auth", "enable")
         yield cluster
 
 
@@ -120,9 +120,9 @@ async def test_a_store_writes_on_when_authentication_is_enabled_later(
     with EtcdCluster(tmp_path) as cluster:
         store = open_store(EtcdSettings(cluster.endpoints, user="root", password="secret"))
         before = await store.commit([], [Put(b"k", b"1")])
-        cluster.control("user", "add", "root:secret")
-        cluster.control("user", "grant-role", "root", "root")
-        cluster.control("auth", "enable")
+        cluster.etcdctl("user", "add", "root:secret")
+        cluster.etcdctl("user", "grant-role", "root", "root")
+        cluster.etcdctl("auth", "enable")
 
         after = await store.commit([], [Put(b"k", b"2")])
 
@@ -155,7 +155,7 @@ async def test_writes_succeed_although_users_are_added_meanwhile(
     store = open_store(agent(guarded))
     # etcd refuses a token that is older than the last change of users, so the store renews it.
     for number in range(3):
-        guarded.control(AS_ROOT, "user", "add", f"other{number}:x")
+        guarded.etcdctl(AS_ROOT, "user", "add", f"other{number}:x")
         committed = await store.commit([], [Put(b"/agent/k", b"")])
 
         assert committed.succeeded
