@@ -1,6 +1,6 @@
 """What all tests share: fixtures, hooks of the suite, and settings of hypothesis.
 
-A test fails if a required program (etcd) is missing, in CI also if one of ``IN_CI``
+A test fails if a required program (etcd) is missing, in CI also if one of ``INSTALLED_IN_CI``
 (``tests/support/parts.py``) is missing: a green run has run everything. Other optional parts, such
 as the programs of Kubernetes, which no distribution packages, skip their tests; the last lines of a
 run list them with the number of tests and how to install them.

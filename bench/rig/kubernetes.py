@@ -98,6 +98,7 @@ async def write_cluster(store: KeyValueStore, serials: Sequence[int]) -> None:
         store,
         [
             (f"namespaces/{NAMESPACE}", _object("v1", "Namespace", metadata) | space),
+            # The API server stores nodes under their former name.
             (f"minions/{NODE}", _object("v1", "Node", _metadata(NODE)) | _ready_node()),
             (f"deployments/{NAMESPACE}/web", _workload("Deployment", len(serials))),
             (f"replicasets/{NAMESPACE}/web-1", _workload("ReplicaSet", len(serials))),

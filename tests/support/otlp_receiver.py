@@ -15,7 +15,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
-KINDS: Final = {
+SPAN_KINDS: Final = {
     ProtoSpan.SPAN_KIND_INTERNAL: "internal",
     ProtoSpan.SPAN_KIND_SERVER: "server",
     ProtoSpan.SPAN_KIND_CLIENT: "client",
@@ -109,7 +109,7 @@ def tree(spans: Iterable[ReceivedSpan]) -> str:
 def _received(span: ProtoSpan, resource: Mapping[str, Any]) -> ReceivedSpan:
     return ReceivedSpan(
         span.name,
-        KINDS[span.kind],
+        SPAN_KINDS[span.kind],
         span.trace_id.hex(),
         span.span_id.hex(),
         span.parent_span_id.hex(),

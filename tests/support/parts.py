@@ -84,7 +84,7 @@ REMEDIES: Final[Mapping[str, str]] = {
 }
 """Each optional part, and how to get it."""
 
-IN_CI: Final = frozenset({CONTAINERD, "etcdutl", FAKETIME, PROMETHEUS, SITE})
+INSTALLED_IN_CI: Final = frozenset({CONTAINERD, "etcdutl", FAKETIME, PROMETHEUS, SITE})
 """Parts that scripts/setup.sh installs on any machine: in CI a test without them fails."""
 
 SUBSTITUTE: Final = "substitute"
@@ -141,9 +141,10 @@ class FailInCI:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Fail a test that was skipped because a part of ``IN_CI`` is missing."""
+        """Fail a test that was skipped because a part of ``INSTALLED_IN_CI`` is missing."""
         report = yield
-        if report.skipped and not hasattr(report, "wasxfail") and _read_reason(report)[0] in IN_CI:
+        is_skipped = report.skipped and not hasattr(report, "wasxfail")
+        if is_skipped and _read_reason(report)[0] in INSTALLED_IN_CI:
             report.longrepr = f"in CI this test must run: {report.longrepr}"
             report.outcome = "failed"
         return report

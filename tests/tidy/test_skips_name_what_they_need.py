@@ -8,18 +8,18 @@ from tests.tidy.sources import nodes_of, python_sources
 
 
 def test_every_skip_names_what_it_needs() -> None:
-    plain = [
+    without_needs = [
         f"{file.path}:{call.lineno}"
         for file in python_sources()
         if file.package == "tests"
         for call in nodes_of(file.tree)
-        if isinstance(call, ast.Call) and has_plain_reason(call)
+        if isinstance(call, ast.Call) and has_literal_reason(call)
     ]
 
-    assert not plain, "give needs(part, detail) of tests/support/parts.py as the reason"
+    assert without_needs == [], "give needs(part, detail) of tests/support/parts.py as the reason"
 
 
-def has_plain_reason(call: ast.Call) -> bool:
+def has_literal_reason(call: ast.Call) -> bool:
     """Whether this call skips a test with a literal reason instead of ``needs(...)``."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
     reasons = [keyword.value for keyword in call.keywords if keyword.arg == "reason"]

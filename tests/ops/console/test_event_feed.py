@@ -69,6 +69,7 @@ async def test_a_backlog_that_overflows_while_a_reader_starts_ends_in_a_gap(
         logged = reader.take()
 
     def burst() -> None:
+        """Publish more than a reader's backlog holds."""
         for _ in range(BACKLOG_MAX + 1):
             feed._publish(Gap(1))
 
@@ -78,6 +79,7 @@ async def test_a_backlog_that_overflows_while_a_reader_starts_ends_in_a_gap(
         assert reader.is_open
     await feed.close()
     assert all(isinstance(event, Recorded) for event in logged)
+    # The last gap has the position after which the feed's watch began.
     assert events == [*logged, *[Gap(1)] * BACKLOG_MAX, Gap(feed._begun)]
 
 

@@ -96,7 +96,7 @@ def test_the_files_of_interrupted_upgrades_are_removed(
 ) -> None:
     install(binaries, configurations, conflist=CONFLIST)
     put = installer.put
-    for attempt in ("wan", "man"):
+    for attempt in ("second", "third"):
         remaining_writes = iter(range(files_written + 1))  # the record is written first
 
         def killed(
@@ -110,7 +110,7 @@ def test_the_files_of_interrupted_upgrades_are_removed(
             return put(path, content, mode)
 
         monkeypatch.setattr(installer, "put", killed)
-        monkeypatch.setattr(installer, "checked_program", attempt.encode)
+        monkeypatch.setattr(installer, "checked_program", attempt.encode)  # another program
         with pytest.raises(KeyboardInterrupt):
             install(binaries, configurations, conflist=CONFLIST | {"name": attempt})
 

@@ -82,6 +82,7 @@ def test_a_new_name_requires_a_new_certificate() -> None:
 
 def test_a_new_authority_issues_only_when_all_clients_trust_it() -> None:
     stored = settled(None, NOW)
+    # The authority is due, and its certificate, issued 200 days ago, is not.
     renewal_time = days(AUTHORITY_DAYS * 0.7)
     stored = stored._replace(issued=settled(stored, renewal_time - dt.timedelta(days=200)).issued)
 
