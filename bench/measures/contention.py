@@ -25,7 +25,7 @@ from core.eventstore.kv import KeyValueStore
 from core.eventstore.log import LOG_START, LogReader
 from tests.support.checked_log import log_violations
 from tests.support.etcd import EtcdCluster
-from tests.support.node_harness import NodeHarness, addresses, gather, pod
+from tests.support.node_harness import NodeHarness, addresses, gather_outcomes, pod
 
 AGENTS = 8
 CALLERS = 64
@@ -109,7 +109,7 @@ async def _contend(lab: Lab, etcd: EtcdCluster, pods: int) -> Outcome:
             nodes.append(await stack.enter_async_context(node))
         adds = [nodes[serial % AGENTS].add(pod(f"web-{serial}")) for serial in range(pods)]
         began = time.perf_counter()
-        results = await gather(*adds)
+        results = await gather_outcomes(*adds)
         seconds = time.perf_counter() - began
     failures = [repr(result) for result in results if isinstance(result, Exception)]
     allocated = [

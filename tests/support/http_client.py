@@ -24,7 +24,7 @@ class HttpClient:
 
     A request uses an idle connection or a new connection. If the idle connection turns out to be
     closed, because the server was restarted, the request is repeated over a new connection.
-    Failures are OSErrors.
+    Failures of connections are raised as OSError.
     """
 
     def __init__(

@@ -197,6 +197,6 @@ async def check_everything(node: NodeHarness) -> Ledger:
     return ledger
 
 
-async def gather(*calls: object) -> list[object]:
+async def gather_outcomes(*calls: object) -> list[object]:
     """Await the calls concurrently; return their results, and exceptions as values."""
     return list(await asyncio.gather(*calls, return_exceptions=True))  # type: ignore[call-overload]

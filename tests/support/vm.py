@@ -172,7 +172,7 @@ def boot_command(board: Board, script: str, out: Path) -> list[str]:
     ]
 
 
-def run_inside(
+def run_module_in_vm(
     module: str,
     *arguments: str,
     deadline_s: float = BOOT_DEADLINE_S,

@@ -198,7 +198,7 @@ def formats_state_their_byte_order(file: Source) -> Iterator[Finding]:
         first = node.args[0]
         if isinstance(first, ast.JoinedStr):
             first = first.values[0]
-        # A format in a variable is checked where the variable gets its value.
+        # The value of a variable is unknown here, so only literals are checked.
         is_literal = isinstance(first, ast.FormattedValue) or (
             isinstance(first, ast.Constant) and isinstance(first.value, str)
         )

@@ -27,7 +27,7 @@ from tests.kubernetes.workload_objects import create_pod, delete_workloads
 from tests.support.controller_process import ControllerProcess
 from tests.support.kubernetes import MERGE_PATCH, ApiServer
 from tests.support.parts import HELM, VIRTUAL_MACHINE, needs
-from tests.support.vm import HOST_ADDRESS, HOST_NIC, VirtualMachine, run_inside
+from tests.support.vm import HOST_ADDRESS, HOST_NIC, VirtualMachine, run_module_in_vm
 from tests.vm.cluster_node import CLUSTER_NAME
 from tests.vm.sriov_scenarios import NIC_NAME
 
@@ -160,7 +160,7 @@ async def machine(cluster: ClusterView, tmp_path: Path) -> AsyncIterator[asyncio
 
     def boot() -> str:
         arguments = (str(tmp_path), NODE, etcd)
-        findings, console = run_inside(
+        findings, console = run_module_in_vm(
             "tests.vm.cluster_node", *arguments, deadline_s=MACHINE_S, options=HOST_NIC
         )
         faults = [finding.fault for finding in findings]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.parts import VIRTUAL_MACHINE, needs
-from tests.support.vm import Finding, VirtualMachine, run_inside
+from tests.support.vm import Finding, VirtualMachine, run_module_in_vm
 from tests.vm.inside import VM_SCENARIOS
 
 pytestmark = [pytest.mark.vm, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -24,7 +24,7 @@ def machine_run() -> MachineRun:
     missing = VirtualMachine.why_not()
     if missing:
         pytest.skip(needs(VIRTUAL_MACHINE, missing))
-    return MachineRun(*run_inside("tests.vm.inside"))
+    return MachineRun(*run_module_in_vm("tests.vm.inside"))
 
 
 @pytest.mark.parametrize("name", [scenario.__name__ for scenario in VM_SCENARIOS])

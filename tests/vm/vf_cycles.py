@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from core.domain.sriov.plan import default_mac
 from tests.nodeagent.sriov.written_source import WrittenSource
 from tests.support.deadlines import until
-from tests.support.vm import BOOT_DEADLINE_S, Finding, run_inside, write_findings
+from tests.support.vm import BOOT_DEADLINE_S, Finding, run_module_in_vm, write_findings
 from tests.vm.sriov_scenarios import (
     NIC_NAME,
     PF_SYSFS,
@@ -136,7 +136,7 @@ async def run_in_machine(seconds_max: float) -> CycleRun:
 
 def boot(seconds_max: float = CYCLES_DEADLINE_S) -> CycleRun:
     """Run the cycles in the virtual machine. Raises RuntimeError with the end of its console."""
-    findings, console = run_inside(
+    findings, console = run_module_in_vm(
         "tests.vm.vf_cycles", str(seconds_max), deadline_s=seconds_max + BOOT_DEADLINE_S
     )
     if not findings:

@@ -14,7 +14,7 @@ from tests.support.node_harness import (
     NodeHarness,
     addresses,
     check_everything,
-    gather,
+    gather_outcomes,
     pod,
     pool,
 )
@@ -166,7 +166,7 @@ async def test_an_address_in_cool_down_can_be_assigned(node: NodeHarness) -> Non
 @needs_real_time
 async def test_of_many_assignments_of_one_address_one_succeeds(node: NodeHarness) -> None:
     await define_pools(node)
-    results = await gather(
+    results = await gather_outcomes(
         *(assign(node, endpoint_with(f"web-{number}", "10.6.0.5")) for number in range(20))
     )
 

@@ -22,7 +22,14 @@ from core.errors import AddressesUsedOut
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, Put, ReadResult
 from core.eventstore.memory import MemoryStore
-from tests.support.node_harness import NodeHarness, addresses, check_everything, gather, pod, pool
+from tests.support.node_harness import (
+    NodeHarness,
+    addresses,
+    check_everything,
+    gather_outcomes,
+    pod,
+    pool,
+)
 
 SIZE = 200
 FREE = 6
@@ -159,7 +166,7 @@ async def test_eight_nodes_can_claim_all_addresses_at_the_same_time() -> None:
 async def test_if_the_pods_outnumber_the_addresses_by_one_exactly_one_add_is_refused() -> None:
     async with nodes(MemoryStore()) as all_nodes:
         adds = [all_nodes[number % NODES].add(pod(f"web-{number}")) for number in range(SIZE + 1)]
-        answers = await gather(*adds)
+        answers = await gather_outcomes(*adds)
 
         refused = [answer for answer in answers if isinstance(answer, Exception)]
         assert [type(answer) for answer in refused] == [AddressesUsedOut]

@@ -31,7 +31,7 @@ from tests.support.node_harness import (
     NodeHarness,
     addresses,
     check_everything,
-    gather,
+    gather_outcomes,
     pod,
     pool,
 )
@@ -337,7 +337,7 @@ async def test_of_overlapping_pools_created_concurrently_one_is_created(
     for admin in nodes:
         await admin.__aenter__()
 
-    results = await gather(
+    results = await gather_outcomes(
         *(
             admin.configurator.apply(
                 ApplyPool(pool(f"p-{admin.name}", "10.6.0.10-10.6.0.20")), TEST_CAUSE

@@ -23,7 +23,7 @@ from core.errors import Refused
 from core.eventstore.kv import Delete, KeyValueStore
 from tests.core.domain.subnets.samples import BLUE_POOL, SUBNET4
 from tests.support.emulation import needs_real_time
-from tests.support.node_harness import TEST_CAUSE, NodeHarness, check_everything, gather
+from tests.support.node_harness import TEST_CAUSE, NodeHarness, check_everything, gather_outcomes
 
 WRITERS = 4
 COMMANDS = 100
@@ -44,7 +44,7 @@ async def apply_concurrently(nodes: list[NodeHarness], commands: list[Command]) 
         nodes[number % len(nodes)].configurator.apply(command, TEST_CAUSE)
         for number, command in enumerate(commands)
     ]
-    return await gather(*calls)
+    return await gather_outcomes(*calls)
 
 
 def successes(outcomes: list[object]) -> list[Applied]:

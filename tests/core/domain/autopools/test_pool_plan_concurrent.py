@@ -42,7 +42,7 @@ from tests.core.domain.autopools.samples import (
     template,
 )
 from tests.support.emulation import needs_real_time
-from tests.support.node_harness import TEST_CAUSE, NodeHarness, check_everything, gather
+from tests.support.node_harness import TEST_CAUSE, NodeHarness, check_everything, gather_outcomes
 
 WRITERS = 4
 CONCURRENT_COMMANDS = 100
@@ -72,7 +72,7 @@ async def apply_concurrently(nodes: list[NodeHarness], commands: list[Command]) 
         nodes[number % len(nodes)].configurator.apply(command, TEST_CAUSE)
         for number, command in enumerate(commands)
     ]
-    return await gather(*calls)
+    return await gather_outcomes(*calls)
 
 
 def outcomes_with_events(outcomes: list[object]) -> list[Applied]:
@@ -196,7 +196,7 @@ async def test_a_shrinking_pool_never_loses_an_address_that_is_being_claimed(
 
     adds = [nodes[number % 3].add(web_pod(f"web-{number}")) for number in range(4)]
     shrink = nodes[3].configurator.apply(ApplyAutoPool(desired_pool(4)), TEST_CAUSE)
-    *added, shrunk = await gather(*adds, shrink)
+    *added, shrunk = await gather_outcomes(*adds, shrink)
 
     assert isinstance(shrunk, Applied)
     assert all(isinstance(answer, Added) for answer in added), added
