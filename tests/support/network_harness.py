@@ -172,7 +172,7 @@ class NetworkNode:
             "route add default via 10.6.0.1",
             "route add default via fd00:6::1",
         )
-        network.set(self.inside, ROUTER | {"net/ipv4/conf/all/rp_filter": "0"})
+        network.set_sysctls(self.inside, ROUTER | {"net/ipv4/conf/all/rp_filter": "0"})
         self.namespace = network.open_namespace(self.inside)
         self.records = AttachmentRecords(network.directory / name)
         self.cluster = UnparsedSettings()

@@ -275,8 +275,6 @@ def test_a_lock_of_iptables_that_another_program_holds_is_an_error_to_retry(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     network_pod.require_iptables()
-    rules = IptablesReplyMarkRules(network.executor)
-    inside = network.open_namespace(network_pod.inside)
     monkeypatch.setattr("nodeagent.coordinator.reply_mark_rules.LOCK_S_MAX", 1)
     monkeypatch.setenv("XTABLES_LOCKFILE", str(tmp_path / "xtables.lock"))
     with (tmp_path / "xtables.lock").open("w") as lock:
@@ -291,8 +289,6 @@ def test_an_iptables_that_does_not_end_is_an_error_to_retry(
     network: NetworkHarness, network_pod: NetworkPod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network_pod.require_iptables()
-    rules = IptablesReplyMarkRules(network.executor)
-    inside = network.open_namespace(network_pod.inside)
     monkeypatch.setattr("nodeagent.coordinator.reply_mark_rules.IPTABLES_S_MAX", 0.0)
     with pytest.raises(FirewallBusy, match="another program changes rules"):
         IptablesReplyMarkRules(network.executor).put(
