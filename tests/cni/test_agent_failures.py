@@ -150,7 +150,8 @@ def test_a_call_that_gets_sigterm_prints_nothing_and_closes_its_connection(
         assert agent.trailing_received.wait(WAIT_S)
 
     assert process.returncode == -signal.SIGTERM
-    assert (stdout, stderr, agent.trailing) == (b"", b"", b"")
+    assert (stdout, stderr) == (b"", b"")
+    assert agent.trailing == b"", "the call sent nothing after the request"
 
 
 def test_a_call_whose_standard_output_is_closed_exits_with_1_and_not_by_a_signal(

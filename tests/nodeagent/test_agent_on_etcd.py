@@ -119,10 +119,10 @@ async def test_etcd_has_the_claims_that_adds_and_deletes_report(etcd_node: Agent
     assert await etcd_node.claims() == {}
 
 
-async def test_an_add_gets_the_last_address_and_the_next_one_finds_the_pool_full(
+async def test_adds_get_all_addresses_of_a_pool_and_further_adds_find_it_full(
     etcd_node: AgentHarness,
 ) -> None:
-    await etcd_node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.41")
+    await etcd_node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.41")  # 32 addresses
 
     replies = await asyncio.gather(*(etcd_node.call("ADD", f"web-{n}") for n in range(40)))
     status = await etcd_node.call("STATUS")
@@ -181,11 +181,11 @@ async def test_of_two_daemons_with_one_name_the_first_ends_fenced(
     await second.until_ready()
 
     refused = await first.call(request)
-    code = first.process.wait(WAIT_S)
+    exit_code = first.process.wait(WAIT_S)
     served = await second.call(request)
 
     assert refused.error["code"] == 131
-    assert code == 3
+    assert exit_code == 3, "that of a fenced agent"
     assert "fenced" in first.log.read_text()
     assert served.status == 0
     assert len(await etcd_node.claims()) == 1

@@ -20,6 +20,7 @@ from tests.support.agent_harness import running
 from tests.support.descriptors import open_descriptors
 
 Break = Callable[[Agent, pytest.MonkeyPatch], None]
+"""A function that makes a step of an agent's start fail."""
 
 
 class Broken(OSError):
@@ -34,21 +35,21 @@ async def raise_broken_in_coroutine(*_: object, **__: object) -> Any:
     raise Broken(28, "No space left on device")
 
 
-def part_method(name: str, method: str) -> Break:
+def failing_part(name: str, method: str) -> Break:
     def break_it(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(getattr(agent.parts, name), method, raise_broken_in_coroutine)
 
     return break_it
 
 
-def agent_method(method: str, replacement: Callable[..., Any] = raise_broken) -> Break:
+def failing_agent(method: str, replacement: Callable[..., Any] = raise_broken) -> Break:
     def break_it(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(agent, method, replacement)
 
     return break_it
 
 
-def nth_listening_socket(number: int) -> Break:
+def failing_listening_socket(number: int) -> Break:
     def break_it(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
         listen, paths = agent._listen, []
 
@@ -61,29 +62,28 @@ def nth_listening_socket(number: int) -> Break:
     return break_it
 
 
-def port(_: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+def break_tcp_port(_: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tcp_port.TcpPort, "open", raise_broken_in_coroutine)
 
 
-def cluster_ips(_: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+def break_cluster_ips(_: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agent_module, "start_cluster_ips", raise_broken)
 
 
-# Step of a start -> a function that makes the step fail.
 STARTS: dict[str, Break] = {
-    "sysctls": agent_method("_prepare_node", raise_broken_in_coroutine),
-    "cluster IPs": cluster_ips,
-    "device plugin": agent_method("_start_device_plugin"),
-    "stale attachments": part_method("coordinator_handler", "remove_stale"),
-    "plugin log": agent_method("open_servers", raise_broken_in_coroutine),
-    "TCP port": port,
-    "metrics": agent_method("_open_metrics", raise_broken_in_coroutine),
-    "framed socket": nth_listening_socket(1),
-    "framed server": part_method("framed", "open"),
-    "HTTP socket": nth_listening_socket(2),
-    "HTTP server": part_method("http", "open"),
-    "writer": part_method("writer", "open"),
-    "view": part_method("view", "start"),
+    "sysctls": failing_agent("_prepare_node", raise_broken_in_coroutine),
+    "cluster IPs": break_cluster_ips,
+    "device plugin": failing_agent("_start_device_plugin"),
+    "stale attachments": failing_part("coordinator_handler", "remove_stale"),
+    "plugin log": failing_agent("open_servers", raise_broken_in_coroutine),
+    "TCP port": break_tcp_port,
+    "metrics": failing_agent("_open_metrics", raise_broken_in_coroutine),
+    "framed socket": failing_listening_socket(1),
+    "framed server": failing_part("framed", "open"),
+    "HTTP socket": failing_listening_socket(2),
+    "HTTP server": failing_part("http", "open"),
+    "writer": failing_part("writer", "open"),
+    "view": failing_part("view", "start"),
 }
 
 # Step of a stop -> the part and its method that the step calls.

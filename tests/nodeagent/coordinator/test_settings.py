@@ -20,6 +20,7 @@ from nodeagent.coordinator.settings import (
 
 
 def settings(cluster: dict[str, Any] | None = None, **conf: Any) -> CoordinatorSettings:
+    """The settings of a network configuration ``conf`` in a cluster with these settings."""
     return effective_settings(read_settings(conf), read_settings(cluster or {}))
 
 

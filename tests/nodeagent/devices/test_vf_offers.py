@@ -74,6 +74,7 @@ def node(tmp_path: Path) -> Node:
 
 
 def policy(resource: str, first: int, last: int, **fields: Any) -> NodePolicy:
+    """A policy for the virtual functions ``first`` to ``last`` of the card."""
     nics = NicSelector((NicName("ens1f0", VfRange(first, last)),))
     made = NodePolicy(resource, resource=resource, vfs=4, nics=nics, nodes={"fabric": "yes"})
     return made._replace(**fields)
@@ -92,6 +93,7 @@ async def kubelet(short_path: Path) -> AsyncIterator[Kubelet]:
 
 @asynccontextmanager
 async def advertised(node: Node, kubelet: Kubelet) -> AsyncIterator[DeviceAdvertiser]:
+    """Offer the node's virtual functions to kubelet in this context."""
     advertiser = DeviceAdvertiser([node.source()], kubelet.directory, ROUND_S)
     task = asyncio.ensure_future(advertiser.run())
     try:
@@ -214,25 +216,24 @@ async def test_a_function_in_a_pod_stays_on_the_list_without_link_and_rdma_devic
 async def test_a_deleted_policy_withdraws_its_resource_but_unknown_functions_do_not(
     node: Node, kubelet: Kubelet
 ) -> None:
-    # The only item: the resources whose functions the source knows; empty: it knows nothing.
-    known: list[list[str]] = [[]]
-    source = node.source()._replace(
-        read_vfs=lambda: (
-            {name: vfs for name, vfs in node.devices().items() if name in known[0]}
-            if known[0]
-            else None
-        )
-    )
+    known_resources: list[str] = []
+
+    def read_known_vfs() -> Mapping[str, tuple[VfDevice, ...]] | None:
+        if not known_resources:
+            return None
+        return {name: vfs for name, vfs in node.devices().items() if name in known_resources}
+
+    source = node.source()._replace(read_vfs=read_known_vfs)
     advertiser = DeviceAdvertiser([source], kubelet.directory, ROUND_S)
     task = asyncio.ensure_future(advertiser.run())
     await kubelet.until(lambda: advertiser.faults)
-    known[0] = ["dpdk", "gpu1_rdma"]
+    known_resources += ["dpdk", "gpu1_rdma"]
     await kubelet.until(lambda: len(kubelet.devices) == 2)
-    known[0] = []
+    known_resources.clear()
     await kubelet.until(lambda: advertiser.faults)
     assert kubelet.lists_sent == {RDMA: [2], DPDK: [2]}
 
-    known[0] = ["dpdk"]
+    known_resources.append("dpdk")
     await kubelet.until(lambda: kubelet.lists_sent[RDMA] == [2, 0])
 
     assert kubelet.lists_sent[DPDK] == [2]

@@ -18,7 +18,7 @@ from tests.support.agent_harness import AgentHarness
 
 
 @pytest.fixture
-async def added(agent: AgentHarness) -> dict[str, Any]:
+async def add_result(agent: AgentHarness) -> dict[str, Any]:
     """The result of an ADD for eth0 of web-0, dual stack."""
     await agent.pool("lan-4", "10.6.0.0/24", "10.6.0.10")
     await agent.pool("lan-6", "fd00:6::/64", "fd00:6::10")
@@ -36,30 +36,30 @@ async def check(agent: AgentHarness, result: Any, **changes: str) -> tuple[int, 
     return 1, reply.error["msg"]
 
 
-async def test_check_passes_after_an_add(agent: AgentHarness, added: dict[str, Any]) -> None:
-    assert await check(agent, added) == (0, "")
+async def test_check_passes_after_an_add(agent: AgentHarness, add_result: dict[str, Any]) -> None:
+    assert await check(agent, add_result) == (0, "")
 
 
 async def test_the_result_of_a_main_plugin_with_interfaces_passes(
-    agent: AgentHarness, added: dict[str, Any]
+    agent: AgentHarness, add_result: dict[str, Any]
 ) -> None:
     other = {"address": "10.99.0.1/24", "interface": 1}
-    ips = [entry | {"interface": 0} for entry in added["ips"]]
-    result = added | {"ips": [*ips, other], "interfaces": [{"name": "eth0"}, {"name": "net1"}]}
+    ips = [entry | {"interface": 0} for entry in add_result["ips"]]
+    result = add_result | {"ips": [*ips, other], "interfaces": [{"name": "eth0"}, {"name": "net1"}]}
 
     assert await check(agent, result) == (0, "")
 
 
 async def test_another_spelling_of_an_address_is_the_same_address(
-    agent: AgentHarness, added: dict[str, Any]
+    agent: AgentHarness, add_result: dict[str, Any]
 ) -> None:
     ips = [{"address": "10.6.0.10/24"}, {"address": "FD00:6:0:0::0010/64"}]
 
-    assert await check(agent, added | {"ips": ips}) == (0, "")
+    assert await check(agent, add_result | {"ips": ips}) == (0, "")
 
 
 async def test_an_add_of_0_4_0_can_be_checked_without_a_result(
-    agent: AgentHarness, added: dict[str, Any]
+    agent: AgentHarness, add_result: dict[str, Any]
 ) -> None:
     reply = await agent.call("CHECK", conf=agent.netconf("0.4.0"))
 
@@ -67,9 +67,9 @@ async def test_an_add_of_0_4_0_can_be_checked_without_a_result(
 
 
 async def test_addresses_that_only_etcd_or_only_prevresult_has_are_named(
-    agent: AgentHarness, added: dict[str, Any]
+    agent: AgentHarness, add_result: dict[str, Any]
 ) -> None:
-    status, text = await check(agent, added | {"ips": [{"address": "10.6.0.11/24"}]})
+    status, text = await check(agent, add_result | {"ips": [{"address": "10.6.0.11/24"}]})
 
     assert status == 1
     assert "prevResult has 10.6.0.11/24, which interface eth0 does not hold" in text
@@ -78,67 +78,69 @@ async def test_addresses_that_only_etcd_or_only_prevresult_has_are_named(
 
 
 async def test_a_sandbox_that_is_not_the_one_of_the_add_is_named(
-    agent: AgentHarness, added: dict[str, Any]
+    agent: AgentHarness, add_result: dict[str, Any]
 ) -> None:
-    _, text = await check(agent, added, CNI_CONTAINERID="another")
+    _, text = await check(agent, add_result, CNI_CONTAINERID="another")
 
     assert "interface eth0 belongs to container c-web-0, not to another" in text
 
 
 async def test_a_pod_that_is_not_the_holder_is_named(
-    agent: AgentHarness, added: dict[str, Any]
+    agent: AgentHarness, add_result: dict[str, Any]
 ) -> None:
     args = "K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;K8S_POD_UID=another-uid"
 
-    _, text = await check(agent, added, CNI_ARGS=args)
+    _, text = await check(agent, add_result, CNI_ARGS=args)
 
     assert "the endpoint belongs to pod/uid-web-0, not to pod/another-uid" in text
 
 
 async def test_an_interface_that_was_never_added_is_named(
-    agent: AgentHarness, added: dict[str, Any]
+    agent: AgentHarness, add_result: dict[str, Any]
 ) -> None:
-    _, text = await check(agent, added, CNI_IFNAME="net1")
+    _, text = await check(agent, add_result, CNI_IFNAME="net1")
 
     assert "endpoint shop/web-0 has no interface net1" in text
 
 
 async def test_a_network_that_is_not_the_one_of_the_add_is_named(
-    agent: AgentHarness, added: dict[str, Any]
+    agent: AgentHarness, add_result: dict[str, Any]
 ) -> None:
-    reply = await agent.call("CHECK", conf=agent.netconf(name="other", prevResult=added))
+    reply = await agent.call("CHECK", conf=agent.netconf(name="other", prevResult=add_result))
 
     assert "interface eth0 is in network lan, not in other" in reply.error["msg"]
 
 
 async def test_after_a_delete_there_is_no_endpoint(
-    agent: AgentHarness, added: dict[str, Any]
+    agent: AgentHarness, add_result: dict[str, Any]
 ) -> None:
     await agent.delete()
 
-    _, text = await check(agent, added)
+    _, text = await check(agent, add_result)
 
     assert "there is no endpoint shop/web-0" in text
 
 
 async def test_a_claim_that_is_gone_from_etcd_is_named(
-    agent: AgentHarness, added: dict[str, Any]
+    agent: AgentHarness, add_result: dict[str, Any]
 ) -> None:
     await agent.store.commit([], [Delete(agent.keys.ip_of("10.6.0.10"))])
 
-    _, text = await check(agent, added)
+    _, text = await check(agent, add_result)
 
     assert text == "CHECK failed: address 10.6.0.10 is not claimed"
 
 
-async def test_a_claim_of_another_pod_is_named(agent: AgentHarness, added: dict[str, Any]) -> None:
+async def test_a_claim_of_another_pod_is_named(
+    agent: AgentHarness, add_result: dict[str, Any]
+) -> None:
     stolen = Claim(
         pool="other-pool", holder="pod/thief", namespace="shop", pod="thief", event="event"
     )
     put = Put(agent.keys.ip_of("10.6.0.10"), CLAIM_CODEC.encode(stolen))
     await agent.store.commit([], [put])
 
-    _, text = await check(agent, added)
+    _, text = await check(agent, add_result)
 
     assert "address 10.6.0.10 is held by pod/thief" in text
     assert "address 10.6.0.10 is from pool other-pool, not from lan-4" in text
@@ -154,7 +156,7 @@ async def test_a_claim_of_another_pod_is_named(agent: AgentHarness, added: dict[
     ],
 )
 async def test_an_invalid_result_is_refused_with_the_name_of_the_field(
-    agent: AgentHarness, added: dict[str, Any], result: Any, text: str
+    agent: AgentHarness, add_result: dict[str, Any], result: Any, text: str
 ) -> None:
     error = (await agent.call("CHECK", conf=agent.netconf(prevResult=result))).error
 

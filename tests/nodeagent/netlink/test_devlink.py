@@ -58,13 +58,15 @@ class ScriptedKernel:
             _, kind, _, sequence, _ = HEADER.unpack_from(data)
             # A request for a family has the type 0x10 (GENL_ID_CTRL).
             if kind == 0x10 and self._has_devlink:
+                # CTRL_CMD_NEWFAMILY, version 2; the attribute CTRL_ATTR_FAMILY_ID
                 body = struct.pack("=BBHHHHxx", 1, 2, 0, 6, 1, FAMILY)
                 self._far.send(HEADER.pack(16 + len(body), kind, 0, sequence, 0) + body)
             if kind == FAMILY and self._answer and not self._errno:
-                body = b"\x1d\x01\0\0" + self._answer
+                body = b"\x1d\x01\0\0" + self._answer  # DEVLINK_CMD_ESWITCH_GET, version 1
                 self._far.send(HEADER.pack(16 + len(body), kind, 0, sequence, 0) + body)
             errno = 0 if kind == 0x10 else self._errno
             body = struct.pack("=i", -errno) + data[:16]
+            # An acknowledgement has the type 2 (NLMSG_ERROR).
             self._far.send(HEADER.pack(16 + len(body), 2, 0, sequence, 0) + body)
 
 

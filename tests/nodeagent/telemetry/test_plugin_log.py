@@ -75,12 +75,13 @@ async def test_a_call_succeeds_even_if_its_log_cannot_be_written(
     warnings = [
         record for record in caplog.records if "cannot write the plugin log" in record.message
     ]
-    assert len(warnings) == 1
+    assert len(warnings) == 1, "one warning for both calls"
 
 
 def test_the_plugins_log_is_rotated_by_size_number_and_age(short_path: Path) -> None:
     path = short_path / "plugin.log"
     file = RotatingFile(LogTarget(str(path), megabytes=1, days=7, files=2))
+    # Two such lines do not fit into one file, so each further line rotates the files.
     line = logging.makeLogRecord({"msg": "x" * 700_000})
 
     file.handle(line)
