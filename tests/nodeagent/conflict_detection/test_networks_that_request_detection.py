@@ -29,7 +29,7 @@ GATEWAY = "10.6.0.1"
 
 @pytest.fixture
 async def node(short_path: Path) -> AsyncIterator[AgentHarness]:
-    """An agent whose conf.yml disables detection."""
+    """An agent whose own settings disable detection."""
     settings = Settings(
         node_name="node-1",
         socket_path=str(short_path / "a.sock"),

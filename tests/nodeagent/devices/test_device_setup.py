@@ -109,7 +109,8 @@ async def test_without_kubernetes_the_labels_come_from_the_nodes_record(
     async with running(settings, MemoryStore()) as node:
         facts = node.process.parts.facts
         assert not facts.node().known
-        await node.apply(ApplyRecord(RecordDefined("Node", "", "node-1", {"size": "large"}, {})))
+        record = RecordDefined("Node", "", "node-1", labels={"size": "large"})
+        await node.apply(ApplyRecord(record))
 
         assert (facts.node().known, facts.node().labels) == (True, {"size": "large"})
 

@@ -158,7 +158,7 @@ def test_counters_of_every_port_are_read_from_their_files(
     )
     monkeypatch.setattr(RdmaSocket, "open", kernel.open)
 
-    reading = CounterReader(executor, (), tree).read()
+    reading = CounterReader(executor, directories=(), sysfs=tree).read()
 
     assert reading.faults == {}
     counters: dict[str, list[Mapping[str, int]]] = {}

@@ -107,7 +107,7 @@ async def test_status_returns_50_for_a_pattern_that_matches_no_pool(agent: Agent
 async def test_status_returns_50_for_a_pool_of_other_nodes(
     agent: AgentHarness, fields: dict[str, Any]
 ) -> None:
-    await agent.apply(ApplyRecord(RecordDefined("Node", "", "node-1", {"rack": "a"})))
+    await agent.apply(ApplyRecord(RecordDefined("Node", "", "node-1", labels={"rack": "a"})))
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10", **fields)
 
     code, text = await status(agent)

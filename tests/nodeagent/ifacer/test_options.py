@@ -103,9 +103,10 @@ def test_lists_and_addresses_have_the_kernels_attributes() -> None:
 
     packed = link_info(add_bond("bd0", 1, read_options(text), {"ens4": 7}))
 
-    assert [bytes(target) for target in elements(packed[8])] == [b"\x0a\0\0\1", b"\x0a\0\0\2"]
-    assert bytes(packed[11]) == (7).to_bytes(4, sys.byteorder)
-    assert bytes(packed[26]) == b"\2\0\0\0\0\1"
+    targets, primary, actor = packed[8], packed[11], packed[26]
+    assert [bytes(target) for target in elements(targets)] == [b"\x0a\0\0\1", b"\x0a\0\0\2"]
+    assert bytes(primary) == (7).to_bytes(4, sys.byteorder), "the index of ens4"
+    assert bytes(actor) == b"\2\0\0\0\0\1"
 
 
 def test_vlan_id_and_bond_mode_are_read_from_the_kernels_attributes() -> None:

@@ -60,7 +60,7 @@ class Pod:
 
 
 def test_a_kernel_without_rdma_has_no_ports(executor: NetnsExecutor, tmp_path: Path) -> None:
-    reader = CounterReader(executor, (tmp_path,), tmp_path)
+    reader = CounterReader(executor, directories=(tmp_path,), sysfs=tmp_path)
 
     result = reader.read()
 
@@ -71,7 +71,7 @@ def test_a_kernel_without_rdma_has_no_ports(executor: NetnsExecutor, tmp_path: P
 def test_the_nodes_devices_are_read_with_their_traffic_class(
     executor: NetnsExecutor, kernel: Kernel, tmp_path: Path
 ) -> None:
-    reader = CounterReader(executor, (tmp_path,), tmp_path)
+    reader = CounterReader(executor, directories=(tmp_path,), sysfs=tmp_path)
     expected = RdmaPortLink("mlx5_0", LINK, CARD, CARD, {"np_cnp_sent": 4}, traffic_class=0)
     assert reader.read().namespaces[0].ports == (expected,), "no traffic class is set"
 
@@ -91,7 +91,9 @@ def test_a_virtual_function_has_no_traffic_class(
     monkeypatch.setattr(ethtool, "driver_bus", lambda *_: "0000:03:00.1")
     (tmp_path / "bus/pci/devices/0000:03:00.1/physfn/net/ens1f0").mkdir(parents=True)
 
-    (port,) = CounterReader(executor, (tmp_path,), tmp_path).read().namespaces[0].ports
+    (port,) = (
+        CounterReader(executor, directories=(tmp_path,), sysfs=tmp_path).read().namespaces[0].ports
+    )
 
     assert (port.is_root, port.traffic_class) == (False, None)
 
@@ -105,7 +107,9 @@ def test_the_second_port_of_a_card_has_a_traffic_class(
     directory.mkdir(parents=True)
     (directory / "traffic_class").write_text("Global tclass=106\n")
 
-    (port,) = CounterReader(executor, (tmp_path,), tmp_path).read().namespaces[0].ports
+    (port,) = (
+        CounterReader(executor, directories=(tmp_path,), sysfs=tmp_path).read().namespaces[0].ports
+    )
 
     assert (port.is_root, port.traffic_class) == (False, 106)
 
@@ -127,7 +131,9 @@ def test_each_port_of_a_card_has_the_link_with_its_own_guid(
     ]
     monkeypatch.setattr(NetlinkSession, "links", lambda _: links)
 
-    result = CounterReader(executor, (tmp_path,), card.root).read().namespaces[0].ports
+    result = (
+        CounterReader(executor, directories=(tmp_path,), sysfs=card.root).read().namespaces[0].ports
+    )
 
     assert [(port.link, port.counters) for port in result] == [
         ("ib0", {"port_xmit_wait": 1}),
@@ -141,7 +147,9 @@ def test_a_port_of_a_virtual_function_names_the_physical_function(
     monkeypatch.setattr(ethtool, "driver_bus", lambda *_: "0000:03:00.1")
     (tmp_path / "bus/pci/devices/0000:03:00.1/physfn/net/ens1f0").mkdir(parents=True)
 
-    (port,) = CounterReader(executor, (tmp_path,), tmp_path).read().namespaces[0].ports
+    (port,) = (
+        CounterReader(executor, directories=(tmp_path,), sysfs=tmp_path).read().namespaces[0].ports
+    )
 
     assert port.parent == "ens1f0"
 
@@ -158,7 +166,9 @@ def test_counters_are_read_from_sys_when_netlink_has_none(
     (directory / "lifespan").write_text("10\n")
     (directory / "odd").write_text("N/A\n")
 
-    (port,) = CounterReader(executor, (tmp_path,), tmp_path).read().namespaces[0].ports
+    (port,) = (
+        CounterReader(executor, directories=(tmp_path,), sysfs=tmp_path).read().namespaces[0].ports
+    )
 
     assert port.counters == {"np_cnp_sent": 5}
 
@@ -178,7 +188,9 @@ def test_a_device_without_a_link_is_left_out_unless_a_mac_address_matches_its_gu
         )
         kernel.devices[namespace.identity] = devices
 
-    _, namespace_ports = CounterReader(executor, (tmp_path,), tmp_path).read().namespaces
+    _, namespace_ports = (
+        CounterReader(executor, directories=(tmp_path,), sysfs=tmp_path).read().namespaces
+    )
 
     assert [(port.device, port.link) for port in namespace_ports.ports] == [("mlx5_4", "eth0")]
 
@@ -191,11 +203,12 @@ def test_devices_of_pods_are_read_only_in_exclusive_mode(
     pod.route("10.6.0.1")
     ipv6_pod = Pod(link, kernel, tmp_path, "fd00:6::17/64")
     ipv6_pod.route("fd00:6::1")
+    # Another name of a Pod's namespace, two namespaces without a device, and one that is gone.
     (tmp_path / "again").symlink_to(pod.netns)
     (tmp_path / "default").symlink_to(link.station().netns)
     (tmp_path / "empty").symlink_to(link.station().netns)
     (tmp_path / "gone").symlink_to(NAMESPACES_FOLDER / "gone")
-    reader = CounterReader(executor, (tmp_path, tmp_path / "no-docker"), tmp_path)
+    reader = CounterReader(executor, directories=(tmp_path, tmp_path / "no-docker"), sysfs=tmp_path)
 
     for shared in (SHARED_MODE, None):
         kernel.mode = shared
@@ -236,7 +249,7 @@ def test_other_namespaces_are_read_when_one_cannot_be_read(
         return kernel.open(executor, namespace)
 
     monkeypatch.setattr(RdmaSocket, "open", open_or_fail)
-    result = CounterReader(executor, (tmp_path,), tmp_path).read()
+    result = CounterReader(executor, directories=(tmp_path,), sysfs=tmp_path).read()
 
     assert [namespace_ports.address for namespace_ports in result.namespaces] == ["", "10.6.0.18"]
     assert set(result.faults) == {str(tmp_path / bad.netns.name)}
@@ -249,7 +262,9 @@ def test_reading_stops_at_its_deadline_and_reports_it(
     Pod(link, kernel, tmp_path, "10.6.0.17/24")
     moments = iter((0.0, READ_S_MAX + 1))
 
-    result = CounterReader(executor, (tmp_path,), tmp_path, lambda: next(moments)).read()
+    result = CounterReader(
+        executor, directories=(tmp_path,), sysfs=tmp_path, monotonic=lambda: next(moments)
+    ).read()
 
     assert len(result.namespaces) == 1
     assert "some were not read" in result.faults["Pods"]

@@ -17,6 +17,7 @@ from nodeagent.netlink.codec import attribute, attributes, elements, message, ne
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.session import NetlinkSession
 
+# The numbers of linux/rtnetlink.h and linux/dcbnl.h: types of messages, commands, attributes.
 GET, SET = 78, 79
 IEEE_SET, IEEE_GET, IEEE_DEL = 20, 21, 27
 IFNAME, IEEE, DCBX = 1, 13, 14
@@ -43,7 +44,10 @@ class DcbLink:
     def __init__(self, *, has_dcb: bool = True, trust: list[int] | None = None) -> None:
         self.has_dcb = has_dcb
         self.trust = trust
+        # Struct ieee_pfc: number of priorities, their mask, MACsec bypass, delay, counters.
         self.pfc = bytes((8, 0, 1, 0, 0x34, 0x12)) + bytes(PFC_BYTES - 6)
+        # Struct ieee_ets: willing, number of classes, credit; 8 shares to send, 8 to receive and
+        # 8 algorithms; the class of each priority; the recommended values.
         self.ets = bytes((0, 8, 0)) + bytes(24) + bytes(range(8)) + bytes(24)
         self.priorities: dict[int, int] = {}
         self.status = 0
