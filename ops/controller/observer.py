@@ -22,7 +22,7 @@ from core.eventstore.election import LEADER_KEYS, Leader, read_leader
 from core.eventstore.full_etcd import alarm_error
 from core.eventstore.keys import Keys, key_text
 from core.eventstore.kv import KeyValueStore
-from core.projections.projector import NO_LAG, Lag, Projector
+from core.projections.projector import NO_LAG, Projector
 from workflows.engine.store.kinds import OPEN_HEADS
 from workflows.jobs.reclaim.scan import ScanStatus, read_scan_status, scan_key
 
@@ -50,7 +50,7 @@ class ControllerObserver:
         self._keys = keys
         self._projector = projector
         self._role = role
-        self.lag = Lag(0, 0.0)
+        self.lag = NO_LAG
         self.leader: Leader | None = None
         self.reclaim: ScanStatus | None = None
         self.fault: StoreError | None = NOT_READ_YET

@@ -158,7 +158,13 @@ class Laboratory:
         """Start ``orbctl console`` outside of all namespaces; return its URL. Raises LabFailed."""
         log = self.directory / "console.log"
         command = [console_script("orbctl"), "console", "--port", "0"]
-        console = Daemon(self.identity, None, command, log, self.environment())
+        console = Daemon(
+            self.identity,
+            namespace=None,
+            command=command,
+            log=log,
+            environment=self.environment(),
+        )
         self._daemons.append(console)
         console.start()
         console.wait_until(lambda: _console_url(log) != "")

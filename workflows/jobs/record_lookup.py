@@ -127,7 +127,7 @@ def deletion_of(recorded: Recorded) -> Deletion:
 POD: Final = "Pod"
 NODE: Final = "Node"
 
-NO_NOTICE: Final = DeletionNotice("", "")
+NO_NOTICE: Final = DeletionNotice(actor="", reason="")
 
 NOT_LISTED: Final = "Pods are not listed in standalone mode: DEL, GC or an operator ends the claims"
 """Why the state of a Pod is unknown unless its record was deleted."""
@@ -267,7 +267,7 @@ class EndpointsByNode(NamedTuple):
     endpoints: Mapping[str, Sequence[KeyValue]]
 
 
-NOTHING_READ: Final = EndpointsByNode(0, {})
+NOTHING_READ: Final = EndpointsByNode(revision=0, endpoints={})
 
 
 class StandaloneReclaimFactsSource:

@@ -223,7 +223,7 @@ class _TypeRules:
 
     def ovs(self, ovs: OvsSpec) -> Iterator[Refusal]:
         """ovs: VLANs in range, and a minID for each maxID."""
-        yield from self._vlan_and_mtu(ovs.vlan, 0)
+        yield from self._vlan_and_mtu(ovs.vlan, mtu=None)
         for index, trunk in enumerate(ovs.trunk or ()):
             for vlan in (trunk.min_id, trunk.max_id, trunk.id):
                 if vlan is not None and not 0 <= vlan <= VLAN_MAX:

@@ -104,7 +104,7 @@ class Admission:
             validate = _handler(self.validate, kind, group)
             app.router.add_post(path_of("validate", kind), validate)
         if self._pods is not None:
-            app.router.add_post(POD_WEBHOOK_PATH, _handler(self._pods.mutate, "Pod", ""))
+            app.router.add_post(POD_WEBHOOK_PATH, _handler(self._pods.mutate, "Pod", group=""))
         app.router.add_get(HEALTH_PATH, _healthy)
         return app
 

@@ -116,7 +116,9 @@ def _orphaned_holders(
         key = claim.namespace, claim.pod
         endpoint = endpoints.get(key)
         if endpoint is None or endpoint.holder != claim.holder:
-            orphaned[key] = _merged(orphaned.get(key, SuspectHolder()), claim.holder, "", switches)
+            orphaned[key] = _merged(
+                orphaned.get(key, SuspectHolder()), claim.holder, uid="", switches=switches
+            )
     return orphaned
 
 

@@ -303,7 +303,7 @@ class ClientCalls(ClientOutbound):
             message = Update(update_id, name, payloads, self._identity, lease, trace, stage)
             message_id = await self.send(workflow_id, message)
             if stage is UpdateStage.ADMITTED:
-                return SentUpdate(message_id, None)
+                return SentUpdate(message_id, reply=None)
             async with _reply_timeout(workflow_id, name, timeout_s):
                 is_last = stage is UpdateStage.COMPLETED
                 reply = await await_reply(

@@ -223,7 +223,7 @@ class Completions:
         for kv in result.ranges[0].kvs:
             self._note(kv)
         for run_id in list(self._waiting):
-            self._complete(run_id, None)
+            self._complete(run_id, head=None)
         return result.revision
 
 

@@ -262,7 +262,7 @@ class Execution:
             return
         draft = self._store.draft(self.head)
         pause_for_failed_task(draft, failure_of(error))
-        outcome = await self._store.committer.propose(*self._transaction(draft, 0))
+        outcome = await self._store.committer.propose(*self._transaction(draft, signal_revision=0))
         if isinstance(outcome, Lost):
             await self._note_lost(outcome)
         else:
@@ -460,7 +460,7 @@ class Execution:
                 PAYLOAD_WARN_BYTES,
             )
         if before.status is not ExecutionStatus.PAUSED and head.status is ExecutionStatus.PAUSED:
-            telemetry.record_end(head.workflow_type, head.status.value, 0.0)
+            telemetry.record_end(head.workflow_type, head.status.value, duration_s=0.0)
         self.activities.apply(draft)
         if head.is_open:
             self._code.note_committed(draft.events)

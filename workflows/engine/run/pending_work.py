@@ -67,7 +67,7 @@ class PendingActivities:
             return
         for scheduled in draft.activities_to_start:
             if scheduled.activity_id in head.activities:
-                self._start(head, scheduled, draft.now_ms, Attempt(1))
+                self._start(head, scheduled, draft.now_ms, Attempt(attempt=1))
         for activity_id in draft.activities_to_cancel:
             running = self._running.get(activity_id)
             if running is not None:
@@ -106,14 +106,14 @@ class PendingActivities:
                 await self._restart_interrupted(head, activity, attempts.get(number))
             else:
                 now_ms = self._store.clock.now_ms()
-                self._start(head, activity.scheduled, now_ms, Attempt(1))
+                self._start(head, activity.scheduled, now_ms, Attempt(attempt=1))
 
     async def _restart_interrupted(
         self, head: RunHead, activity: _Scheduled, stored: Attempt | None
     ) -> None:
         now_ms, scheduled = self._store.clock.now_ms(), activity.scheduled
         policy = scheduled.retry_policy
-        before = stored or Attempt(1)
+        before = stored or Attempt(attempt=1)
         if policy.maximum_attempts and before.attempt > policy.maximum_attempts:
             return  # the last attempt has failed, and the execution is paused
         if before.not_before_ms > now_ms:
@@ -140,7 +140,8 @@ class PendingActivities:
             )
             self._report(outcome)
             return
-        following = Attempt(before.attempt + 1, 0, failure._replace(cause=None), before.details)
+        last_failure = failure._replace(cause=None)
+        following = Attempt(before.attempt + 1, last_failure=last_failure, details=before.details)
         await self._store_attempt(head, scheduled.activity_id, following)
         self._start(head, scheduled, activity.since_ms, following, recorded=True)
 
@@ -177,7 +178,9 @@ class PendingActivities:
     def _report_cancelled(self, activity_id: int, why: str) -> None:
         failure = Failure(FailureKind.CANCELED, f"cancelled: {why}")
         state = RetryState.CANCEL_REQUESTED
-        self._report(ActivityOutcome(activity_id, 1, failure=failure, state=state, recorded=True))
+        self._report(
+            ActivityOutcome(activity_id, attempt=1, failure=failure, state=state, recorded=True)
+        )
 
     def _report(self, outcome: ActivityOutcome) -> None:
         on_outcome = self._on_outcome()

@@ -145,7 +145,7 @@ def pause_for_failed_task(draft: HistoryDraft, failure: Failure) -> None:
     """Record a failed workflow task, and pause the run until the code is fixed."""
     draft.add(ev.WorkflowTaskFailed(failure, draft.identity))
     reason = f"{failure.type}: {failure.message}"
-    draft.add(ev.WorkflowExecutionPaused(reason, 0, failure))
+    draft.add(ev.WorkflowExecutionPaused(reason, failure=failure))
     draft.change(
         status=ExecutionStatus.PAUSED, reason=reason, failure=failure, due=True, paused_activity=0
     )
@@ -227,7 +227,8 @@ def _resume_to_cancel(draft: HistoryDraft, request: RequestCancel) -> None:
         draft.activities_to_restart.remove(activity_id)
         state = RetryState.MAXIMUM_ATTEMPTS_REACHED
         record_outcome(
-            draft, ActivityOutcome(activity_id, 0, failure=failure, state=state, recorded=True)
+            draft,
+            ActivityOutcome(activity_id, attempt=0, failure=failure, state=state, recorded=True),
         )
 
 
@@ -257,7 +258,7 @@ def _unpause(draft: HistoryDraft, reason: str, identity: str) -> None:
 def _pause_for_attempts(draft: HistoryDraft, outcome: ActivityOutcome) -> None:
     head, failure = draft.head, outcome.failure
     key = draft.keys.attempt(head.workflow_id, head.run_id, outcome.activity_id)
-    record = Attempt(outcome.attempt + 1, 0, failure, outcome.details)
+    record = Attempt(outcome.attempt + 1, last_failure=failure, details=outcome.details)
     draft.put(Put(key, ATTEMPT_CODEC.encode(record)))
     if head.status is ExecutionStatus.PAUSED:
         return

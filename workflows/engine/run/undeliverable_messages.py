@@ -103,9 +103,9 @@ def _notification(body: Message) -> tuple[str, Message] | None:
             why = f"the id {body.started.workflow_id} is in use"
             event = ChildEvent(
                 parent.child_id,
-                "",
-                ExecutionStatus.FAILED,
-                why,
+                run_id="",
+                status=ExecutionStatus.FAILED,
+                refused=why,
                 parent_run_id=parent.run_id,
                 workflow_id=body.started.workflow_id,
             )

@@ -113,7 +113,7 @@ class WorkerSession:
         """Grant the lease and write the fence. Raises StoreUnavailable, OutcomeUnknown."""
         requested_at = self._monotonic()
         self.lease = await self._store.grant_lease(self._ttl_s)
-        value = FENCE_CODEC.encode(SessionFence(self.lease, 0))
+        value = FENCE_CODEC.encode(SessionFence(self.lease, seq=0))
         result = await self._store.commit([Absent(self.key)], [Put(self.key, value, self.lease)])
         assert result.succeeded, "the name of a session is random"
         self.revision = result.revision
@@ -275,7 +275,7 @@ class Committer:
                 revision = await self._settle()
                 if revision is None:
                     continue
-                return TxnResult(True, revision, NO_READS)
+                return TxnResult(succeeded=True, revision=revision, reads=NO_READS)
             if result.succeeded:
                 self._seq, session.revision = self._seq + 1, result.revision
                 return result
@@ -348,7 +348,7 @@ def _fence_of(value: bytes) -> SessionFence:
     try:
         return FENCE_CODEC.decode(value)
     except DECODING_ERRORS:
-        return SessionFence(0, 0)
+        return SessionFence(lease=0, seq=0)
 
 
 class ClientSession:

@@ -195,7 +195,7 @@ class Shard:
         self._store.faults.clear(key)
         for kv in inbox:
             if keys.inbox_parts(kv.key)[1] == workflow_id:
-                self._deliver(kv.key, kv.value, 0)
+                self._deliver(kv.key, kv.value, revision=0)
         if execution is not None:
             execution.note_signal(signal_fence[0].mod_revision if signal_fence else 0)
             execution.resume_in_step()
@@ -396,7 +396,7 @@ class Shard:
         allowed = await may_start(self._store, start)
         if allowed and workflow_id not in self.executions:
             head = reserved_head(start.started, self._store.clock.now_ms())
-            self._begin(head, 0, message)
+            self._begin(head, revision=0, message=message)
         else:
             await self._undeliverable.reject(self.fence, message)
         self._deliver_waiting(workflow_id)
@@ -423,7 +423,7 @@ class Shard:
         _, workflow_id, _ = self._store.keys.inbox_parts(message.key)
         if workflow_id in self.executions:
             self.executions[workflow_id].deliver(message)
-        elif await self._reset(None, message) is not None:
+        elif await self._reset(execution=None, message=message) is not None:
             raise LostRace(f"a run of {workflow_id} has started while an older one was to be reset")
 
     def _spawn(self, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:

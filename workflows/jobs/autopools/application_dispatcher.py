@@ -264,7 +264,7 @@ class ApplicationDispatcher:
                 else:
                     self._compared[key] = current
         for key, pools in pools_of.items():
-            current = LastReconciled(None, tuple(pools))
+            current = LastReconciled(application=None, pools=tuple(pools))
             if key in applications or self._compared.get(key) == current:
                 continue
             if await self._is_gone(key, pools):

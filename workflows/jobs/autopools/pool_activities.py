@@ -168,10 +168,10 @@ class AutoPoolActivities:
         if isinstance(current, MissingOwner):
             if current.certain:
                 steps = steps_of_deleted_application(pools, configuration, claimed)
-                return _Plan(position, changed_at, None, steps)
+                return _Plan(position, changed_at, scaled=None, steps=steps)
             if request is None or is_built_in(key):
                 steps = _unknown(current, waits=request is not None)
-                return _Plan(position, changed_at, None, steps)
+                return _Plan(position, changed_at, scaled=None, steps=steps)
         assert application is not None, "a missing application without a request has returned"
         steps = plan_application(
             application, configuration, claimed, settings.default, enabled=settings.enabled
@@ -225,7 +225,7 @@ def _unknown(missing: MissingOwner, *, waits: bool) -> tuple[ReconcileStep, ...]
     """Change nothing for an application whose state is unknown; report it to an ADD that waits."""
     if not waits:
         return ()
-    return (ReconcileStep("refuse", "", missing.why, again=True),)
+    return (ReconcileStep("refuse", pool="", reason=missing.why, again=True),)
 
 
 def _problem(step: ReconcileStep) -> Problem:

@@ -143,7 +143,7 @@ class ProviderActivities:
             endpoints = EndpointWriter(self._store, self._keys, writer, self._cooldown)
             recorded = await record_choices(endpoints, request.key, request.claims, choices, cause)
         if recorded:
-            await self._write_state(request, "bound", "")
+            await self._write_state(request, "bound", why="")
         return recorded
 
     @activity.defn(name="tell-failure")
@@ -165,7 +165,9 @@ class ProviderActivities:
                     break
                 event = request.event("released", release.evidence)
                 draft = EventDraft(writer.event_id(), cause, event)
-                ended = await writer.append(self._bindings.proposal(stored, None, draft))
+                ended = await writer.append(
+                    self._bindings.proposal(stored, binding=None, draft=draft)
+                )
                 if isinstance(ended, Committed):
                     break
         return done.addresses
