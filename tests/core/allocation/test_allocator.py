@@ -169,7 +169,7 @@ async def test_an_add_of_two_addresses_from_a_pool_with_one_fails_at_once(
 
     assert not (await check_everything(node)).claims
     # One address is enough for a Pod with one NIC.
-    await node.add(pod("web-1"), request=SelectionRequest("eth0", ("a",)))
+    await node.add(pod("web-1"), request=SelectionRequest("eth0", default_ipv4_pools=("a",)))
 
 
 async def test_the_maximum_of_addresses_and_the_claims_that_they_replace_fit_into_one_transaction(
@@ -352,12 +352,20 @@ async def test_the_record_limit_does_not_count_claims_of_another_pool_between_tw
         await node.apply(pool("apart", "10.6.0.1-10.6.0.9", "10.6.9.1-10.6.9.9", default=False))
         await node.apply(pool("between", "10.6.5.1-10.6.5.3", default=False))
         for number in range(3):
-            await node.add(pod(f"db-{number}"), request=SelectionRequest("eth0", ("between",)))
+            await node.add(
+                pod(f"db-{number}"),
+                request=SelectionRequest("eth0", default_ipv4_pools=("between",)),
+            )
 
         for number in range(3):
-            await node.add(pod(f"web-{number}"), request=SelectionRequest("eth0", ("apart",)))
+            await node.add(
+                pod(f"web-{number}"),
+                request=SelectionRequest("eth0", default_ipv4_pools=("apart",)),
+            )
         with pytest.raises(AddressesUsedOut):
-            await node.add(pod("web-3"), request=SelectionRequest("eth0", ("apart",)))
+            await node.add(
+                pod("web-3"), request=SelectionRequest("eth0", default_ipv4_pools=("apart",))
+            )
 
 
 class _CompetingStore(MemoryStore):

@@ -10,7 +10,7 @@ from core.allocation import claims_in_flight
 from core.allocation.claims_in_flight import AddressesBeingClaimed
 from core.domain.addresses.ip_address import Address
 
-SEVEN = Address(4, 7)
+SEVEN = Address(4, value=7)
 
 
 async def test_an_address_is_being_claimed_until_its_try_has_ended() -> None:

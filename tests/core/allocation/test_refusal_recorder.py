@@ -50,13 +50,13 @@ async def test_a_refused_add_is_an_event_that_changes_no_state(node: NodeHarness
         pod("web-1"),
         "eth0",
         refused.value,
-        Cause("agent", "box", causation_id="", traceparent="trace"),
+        Cause("agent", correlation_id="box", causation_id="", traceparent="trace"),
     )
     await recorder.write_due()
 
     last = (await node.log())[-1]
     assert isinstance(last.event, AllocationRefused)
-    assert last.cause == Cause("agent", "box", causation_id="", traceparent="trace")
+    assert last.cause == Cause("agent", correlation_id="box", causation_id="", traceparent="trace")
     assert last.event.source == "default-pools"
     (verdict,) = last.event.verdicts
     assert (verdict.pool, verdict.accepted, verdict.rule) == ("v4", False, "free-address")

@@ -45,7 +45,9 @@ async def planned_steps(node: NodeHarness) -> tuple[ReclaimStep, ...]:
     before: dict[ObservationSubject, Observation] = {}
     steps: tuple[ReclaimStep, ...] = ()
     for at_s in (NOW_S, NOW_S + 60):
-        plan = plan_scan(await node.read_ledger(), verdict_context(cluster(at_s=at_s)), before)
+        plan = plan_scan(
+            await node.read_ledger(), verdict_context(cluster(at_s=at_s)), before=before
+        )
         before, steps = plan.observations, plan.steps
     return steps
 

@@ -45,7 +45,7 @@ async def carry_out(node: NodeHarness, plan: TakeoverPlan) -> TakeoverResult:
     """Carry out the part of the plan that the node's store does not have yet."""
     ledger = await node.read_ledger()
     assigner = Assigner(node.store, node.keys, node.writer, node.view)
-    open_steps = remaining(plan, ledger.pools, ledger.endpoints)
+    open_steps = remaining(plan, pools=ledger.pools, endpoints=ledger.endpoints)
     return await TakeoverRun(node.configurator, assigner, TEST_CAUSE).carry_out(open_steps)
 
 

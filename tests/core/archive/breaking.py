@@ -1,4 +1,4 @@
-"""Stores and files that crash at a chosen step, to test what the next process does."""
+"""Stores and files that crash before or after a chosen write; tests check what happens next."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CrashingSteps:
 
     @property
     def has_completed(self) -> bool:
-        """Whether the process has done fewer writes than ``crash_at``, and so did not crash."""
+        """Whether the process did fewer writes than ``crash_at``, so that it did not crash."""
         return self.write_count < self.crash_at
 
     def before(self) -> None:

@@ -131,7 +131,7 @@ def _release(serial: int, revision: int) -> AddressesReleased:
 def _cause(number: int) -> Cause:
     return Cause(
         "agent/node",
-        f"{number:x}",
+        correlation_id=f"{number:x}",
         causation_id="",
         traceparent=f"00-{number + 1:032x}-{number + 1:016x}-01",
     )

@@ -38,12 +38,12 @@ from tests.support.faulty_store import FaultyStore
 @given(st.lists(action_lists, min_size=1, max_size=4), st.sampled_from([1, 400, 2_000, 1 << 20]))
 @settings(max_examples=25)
 async def test_a_log_sealed_at_any_points_replays_the_same_events(
-    life: list[list[Action]], file_bytes_max: int
+    parts: list[list[Action]], file_bytes_max: int
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
         async with archived_cluster(Path(directory)) as cluster:
             before: list[object] = []
-            for part in life:
+            for part in parts:
                 await cluster.execute(part)
                 view = await cluster.view()
                 live = [
@@ -63,20 +63,20 @@ async def test_a_log_sealed_at_any_points_replays_the_same_events(
 @given(action_lists, st.integers(0, 40), st.integers(0, 40))
 @settings(max_examples=15)
 async def test_replay_between_two_positions_returns_exactly_the_events_between_them(
-    life: list[Action], first_position: int, second_position: int
+    actions: list[Action], first_position: int, second_position: int
 ) -> None:
     after, upto = sorted((first_position, second_position))
     with tempfile.TemporaryDirectory() as directory:
         async with archived_cluster(Path(directory)) as cluster:
-            await cluster.execute(life)
+            await cluster.execute(actions)
             await cluster.seal(20, file_bytes_max=700)
             view = await cluster.view()
-            cut = [event async for batch in view.events(after, upto) for event in batch]
+            between = [event async for batch in view.events(after, upto) for event in batch]
             replayed = await cluster.replayed()
-            assert cut == [event for event in replayed if after < event.position <= upto]
+            assert between == [event for event in replayed if after < event.position <= upto]
 
 
-async def test_segments_up_to_the_named_position_leave_etcd_and_later_ones_stay(
+async def test_segments_up_to_the_sealed_position_leave_etcd_and_later_segments_stay(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_cluster.execute([CniAdd("node-a", f"web-{number}") for number in range(3)])
@@ -90,7 +90,7 @@ async def test_segments_up_to_the_named_position_leave_etcd_and_later_ones_stay(
 async def test_sealing_a_quiet_log_again_makes_no_file(archived_cluster: ArchivedCluster) -> None:
     assert await archived_cluster.seal() == 1
     assert await archived_cluster.seal() == 0
-    assert len(archived_cluster.files.names()) == 3
+    assert len(archived_cluster.files.names()) == 3  # segments, index and snapshot of one seal
 
 
 async def test_sealing_an_empty_cluster_makes_no_file_and_no_error(tmp_path: Path) -> None:
@@ -111,12 +111,12 @@ async def test_every_snapshot_is_the_state_after_the_last_event_of_its_file(
     for summary in sealed.summaries():
         snapshot = sealed.snapshot(summary.link)
         assert snapshot is not None
-        cut = [
+        until_snapshot = [
             event
             for event in await archived_cluster.replayed()
             if event.position <= summary.last_position
         ]
-        assert have_same_content(snapshot.ledger, Ledger().apply_all(cut))
+        assert have_same_content(snapshot.ledger, Ledger().apply_all(until_snapshot))
         assert snapshot.ledger.position == summary.last_position
 
 

@@ -35,12 +35,13 @@ async def _filled_cluster(directory: Path) -> ArchivedCluster:
 
 
 async def _check_finished(cluster: ArchivedCluster, before: list[Recorded]) -> None:
+    """Assert that the whole log is sealed, unchanged, and that no other file is left."""
     assert await cluster.live_segments() == 0
     assert await cluster.replayed() == before
     sealed = (await cluster.view()).sealed
     sealed_bases = {summary.link.base for summary in sealed.summaries()}
     assert {name.partition(".")[0] for name in cluster.files.names()} == sealed_bases
-    assert len(cluster.files.names()) == 3 * len(sealed_bases)
+    assert len(cluster.files.names()) == 3 * len(sealed_bases)  # segments, index, snapshot
     assert cluster.files.partials() == []
 
 
@@ -64,7 +65,7 @@ async def test_a_crash_before_or_after_any_step_is_harmless(
         assert not steps.has_completed
     assert await cluster.replayed() == before
     await cluster.seal(file_bytes_max=FILE_BYTES)
-    await cluster.seal(file_bytes_max=FILE_BYTES)
+    await cluster.seal(file_bytes_max=FILE_BYTES)  # deletes files that the crash left
     await _check_finished(cluster, before)
 
 
@@ -77,13 +78,13 @@ async def test_the_crash_tests_cover_every_step(tmp_path: Path) -> None:
     assert sealed.files > 1
 
 
-@pytest.mark.parametrize("commit", range(4, 9))
+@pytest.mark.parametrize("step", range(4, 9))  # a write of a file, or a commit
 async def test_after_a_lost_answer_the_next_seal_finishes_the_work(
-    tmp_path: Path, commit: int
+    tmp_path: Path, step: int
 ) -> None:
     cluster = await _filled_cluster(tmp_path)
     before = await cluster.replayed()
-    steps = CrashingSteps(commit, after=True)
+    steps = CrashingSteps(step, after=True)
     store, files = LostAnswerStore(cluster.store, steps), BreakingFiles(cluster.files, steps)
     try:
         await Archiver(store, TEST_KEYS, files, file_bytes_max=FILE_BYTES).seal()
@@ -95,15 +96,15 @@ async def test_after_a_lost_answer_the_next_seal_finishes_the_work(
 
 
 class _FilesWithConcurrentSeal(LocalFiles):
-    """Files during whose first write another archiver seals the whole log."""
+    """Files: during the first write, another archiver seals the whole log."""
 
     def __init__(self, directory: Path, cluster: ArchivedCluster) -> None:
         super().__init__(directory)
-        self._filled_cluster = cluster
+        self._cluster_to_seal = cluster
         self._loop = asyncio.get_running_loop()
 
     def write(self, name: str, chunks: Iterable[bytes]) -> None:
-        cluster, self._filled_cluster = self._filled_cluster, None  # type: ignore[assignment]  # once only
+        cluster, self._cluster_to_seal = self._cluster_to_seal, None  # type: ignore[assignment]  # once only
         if cluster is not None:
             other = Archiver(
                 cluster.store, TEST_KEYS, cluster.files, file_bytes_max=FILE_BYTES // 2

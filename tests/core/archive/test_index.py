@@ -1,4 +1,7 @@
-"""The index returns all blocks with a token; it may return more blocks, never fewer."""
+"""The index of an archive file returns all blocks whose events have a token.
+
+It may return more blocks, never fewer: it stores hashes of tokens, such as ``pool blue``.
+"""
 
 from __future__ import annotations
 

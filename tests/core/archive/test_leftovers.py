@@ -20,8 +20,8 @@ async def _sealed_cluster(directory: Path, per_segment: int = 2) -> ArchivedClus
     return cluster
 
 
-def _renamed_copy(cluster: ArchivedCluster, number: int) -> str:
-    """Copy the files of the first seal to other names; return the base of these names."""
+def _copy_with_number(cluster: ArchivedCluster, number: int) -> str:
+    """Copy the files of the first seal to names with this file number; return their base."""
     base = new_base(TEST_KEYS.cluster, number, 1)
     for path in sorted(cluster.directory.glob("*-00000001-*")):
         (cluster.directory / f"{base}{path.suffix}").write_bytes(path.read_bytes())
@@ -30,7 +30,7 @@ def _renamed_copy(cluster: ArchivedCluster, number: int) -> str:
 
 async def test_a_copy_of_sealed_files_is_deleted(tmp_path: Path) -> None:
     cluster = await _sealed_cluster(tmp_path)
-    base = _renamed_copy(cluster, 1)
+    base = _copy_with_number(cluster, 1)
     await cluster.seal()
     assert not [name for name in cluster.files.names() if name.startswith(base)]
     assert len(cluster.files.names()) == 3
@@ -38,7 +38,7 @@ async def test_a_copy_of_sealed_files_is_deleted(tmp_path: Path) -> None:
 
 async def test_files_of_a_seal_that_may_still_run_stay(tmp_path: Path) -> None:
     cluster = await _sealed_cluster(tmp_path)
-    base = _renamed_copy(cluster, 2)
+    base = _copy_with_number(cluster, 2)  # the number of the next seal
     await cluster.seal()
     assert len([name for name in cluster.files.names() if name.startswith(base)]) == 3
 
@@ -48,7 +48,7 @@ async def test_files_of_another_history_stay_and_verify_reports_them(tmp_path: P
     await _sealed_cluster(tmp_path, per_segment=2)
     cluster = await _sealed_cluster(tmp_path, per_segment=3)
     names = cluster.files.names()
-    assert len(names) == 6
+    assert len(names) == 6  # segments, index and snapshot of each history
     sealed = (await cluster.view()).sealed
     assert len(find_leftovers(cluster.files, sealed, TEST_KEYS.cluster).foreign) == 3
     await cluster.seal()

@@ -36,7 +36,7 @@ NOW_MS = 10_000_000
 
 
 async def _filled_cluster(directory: Path) -> ArchivedCluster:
-    """A cluster whose log is sealed into several files."""
+    """A cluster whose whole log is sealed into several files."""
     store = MemoryStore()
     shape = Shape(60, per_segment=2, writers=2, held=10)
     await fill(store, TEST_KEYS, shape)
@@ -90,7 +90,7 @@ async def test_of_the_pruned_files_only_the_last_snapshot_stays(
 
 async def test_sealing_continues_after_all_files_were_pruned(tmp_path: Path) -> None:
     cluster = await _filled_cluster(tmp_path)
-    await _pruner(cluster).prune(Retention(), NOW_MS, files=99)
+    await _pruner(cluster).prune(Retention(), NOW_MS, files=99)  # more than there are
     async with cluster.node as node:
         for number in range(1, 41):
             subnet = f"fd00:{number:x}::/64"
@@ -161,6 +161,7 @@ async def test_a_crash_before_or_after_any_step_is_harmless(
     expected_bases = {summary.link.base for summary in sealed.summaries()} | {
         sealed.cursor.pruned.last.base
     }
+    # Besides the files of the remaining seals, the last snapshot of the pruned ones may stay.
     assert {name.partition(".")[0] for name in cluster.files.names()} <= expected_bases
 
 
@@ -204,13 +205,14 @@ def _file(number: int, sealed_at_ms: int, size: int) -> SizedFile:
 
 
 def test_retention_deletes_by_age_and_size_oldest_first_and_never_the_newest() -> None:
+    # Five files of 100 bytes; a limit of 0 is no limit.
     files = [_file(number, number * 1_000, 100) for number in range(1, 6)]
 
-    assert count_surplus(files, Retention(0.0, bytes_max=0), 100_000) == 0
-    assert count_surplus(files, Retention(97.0, bytes_max=0), 100_000) == 2
-    assert count_surplus(files, Retention(0.0, bytes_max=250), 100_000) == 3
-    assert count_surplus(files, Retention(1.0, bytes_max=1), 100_000) == 4
-    assert count_surplus(files[:1], Retention(1.0, bytes_max=1), 100_000) == 0
+    assert count_surplus(files, Retention(age_s=0.0, bytes_max=0), now_ms=100_000) == 0
+    assert count_surplus(files, Retention(age_s=97.0, bytes_max=0), now_ms=100_000) == 2
+    assert count_surplus(files, Retention(age_s=0.0, bytes_max=250), now_ms=100_000) == 3
+    assert count_surplus(files, Retention(age_s=1.0, bytes_max=1), now_ms=100_000) == 4
+    assert count_surplus(files[:1], Retention(age_s=1.0, bytes_max=1), now_ms=100_000) == 0
 
 
 async def test_an_archive_within_its_retention_is_not_pruned(tmp_path: Path) -> None:

@@ -29,8 +29,8 @@ def _file(cluster: ArchivedCluster, suffix: str, index: int = 0) -> Path:
     return cluster.directory / names[index]
 
 
-async def _read(cluster: ArchivedCluster) -> tuple[str, list[Recorded]]:
-    """The name of the corrupt file, or "" and all events of the log."""
+async def _read_log(cluster: ArchivedCluster) -> tuple[str, list[Recorded]]:
+    """("", all events of the log), or (the name of the corrupt file, [])."""
     try:
         return "", await cluster.replayed()
     except LogCorrupt as error:
@@ -53,11 +53,11 @@ async def test_any_changed_byte_of_a_segments_file_is_detected_or_harmless(
     harmless = 0
     for offset in range(0, len(content), 11):
         _flip(path, offset)
-        corrupt_file, events = await _read(cluster)
+        corrupt_file, events = await _read_log(cluster)
         assert corrupt_file == path.name.partition(".")[0] or events == before
         harmless += not corrupt_file
         path.write_bytes(content)
-    assert harmless < 3  # unused bits of a zstd frame
+    assert harmless < 3  # only unused bits of a zstd frame may change without effect
 
 
 async def test_a_changed_block_is_detected_by_reading_only_that_block(tmp_path: Path) -> None:
@@ -110,8 +110,8 @@ async def test_verify_names_a_changed_index_and_a_changed_snapshot(tmp_path: Pat
     _flip(index, 100)
     _flip(snapshot, 30)
     report = await verify(cluster.store, TEST_KEYS, cluster.files)
-    named = {fault.subject.partition(".")[0] for fault in report.faults}
-    assert named == {index.name.partition(".")[0], snapshot.name.partition(".")[0]}
+    reported = {fault.subject.partition(".")[0] for fault in report.faults}
+    assert reported == {index.name.partition(".")[0], snapshot.name.partition(".")[0]}
     assert report.folded
 
 

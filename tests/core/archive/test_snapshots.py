@@ -13,7 +13,7 @@ from core.domain.events import RecordDefined
 from core.domain.evolution import Ledger
 from core.errors import LogCorrupt
 
-RECORDS = 8
+RECORDS_INDEX = 8
 """The index of the records in a stored snapshot."""
 
 
@@ -23,30 +23,30 @@ def snapshot() -> ArchiveSnapshot:
     return ArchiveSnapshot(ledger, {"node-a": 7}, b"chain", clock_ms=1_000)
 
 
-def plain(stored: bytes) -> list[Any]:
+def decompressed_fields(stored: bytes) -> list[Any]:
     decoded: list[Any] = msgspec.msgpack.decode(zstandard.ZstdDecompressor().decompress(stored))
     return decoded
 
 
-def stored(fields: list[Any]) -> bytes:
+def compressed(fields: list[Any]) -> bytes:
     return zstandard.ZstdCompressor().compress(msgspec.msgpack.encode(fields))
 
 
 def test_a_snapshot_with_fields_of_a_newer_version_is_read_without_them() -> None:
     """As an older controller or orbctl does while a cluster is upgraded."""
-    fields = plain(encode_snapshot(snapshot()))
-    fields[RECORDS][0].append(["a field of a newer version"])
+    fields = decompressed_fields(encode_snapshot(snapshot()))
+    fields[RECORDS_INDEX][0].append(["a field of a newer version"])
     fields.append([])
 
-    decoded = decode_snapshot(stored(fields), name="one")
+    decoded = decode_snapshot(compressed(fields), name="one")
 
     assert decoded.ledger.records == snapshot().ledger.records
     assert (decoded.seqs, decoded.chain, decoded.clock_ms) == ({"node-a": 7}, b"chain", 1_000)
 
 
 def test_a_snapshot_with_a_wrong_type_is_an_error() -> None:
-    fields = plain(encode_snapshot(snapshot()))
-    fields[RECORDS] = "no list"
+    fields = decompressed_fields(encode_snapshot(snapshot()))
+    fields[RECORDS_INDEX] = "no list"
 
     with pytest.raises(LogCorrupt, match="snapshot one cannot be decoded"):
-        decode_snapshot(stored(fields), name="one")
+        decode_snapshot(compressed(fields), name="one")

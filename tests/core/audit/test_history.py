@@ -96,7 +96,7 @@ async def test_a_history_entry_has_position_time_actor_event_and_trace(
 
 def test_the_trace_id_is_taken_out_of_the_traceparent() -> None:
 
-    cause = Cause("agent", "correlation", causation_id="", traceparent=TRACE)
+    cause = Cause("agent", correlation_id="correlation", causation_id="", traceparent=TRACE)
     stamp = stamp_of(
         Recorded(
             position=4,

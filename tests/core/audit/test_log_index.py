@@ -328,7 +328,7 @@ def test_a_text_is_not_found_across_two_rows() -> None:
 
 
 def test_the_time_of_a_position_before_the_base_of_the_clock_is_0() -> None:
-    clock = LogClock(10, base_ms=5_000)
+    clock = LogClock(base_position=10, base_ms=5_000)
     clock.append(12, 6_000, 1)
     assert [clock.time_of(position) for position in (9, 10, 11, 12)] == [0, 5_000, 5_000, 6_000]
 

@@ -92,7 +92,7 @@ ALL_COMMANDS: st.SearchStrategy[Command] = st.one_of(
 def decided(configuration: Configuration, command: Command) -> tuple[Event, ...] | str:
     """The events of the command, or the text of its refusal."""
     try:
-        return decide(configuration, command, {})
+        return decide(configuration, command, claimed={})
     except Refused as error:
         return str(error)
 
@@ -177,7 +177,9 @@ def test_plans_and_address_lookups_on_a_scope_equal_those_on_all_objects(
             scopes, complete = ScopeReader(node.store, node.keys), await all_objects(node)
             of_application = await scopes.read_application(APPLICATION, named_subnets(application))
             plans = [
-                plan_application(application, configuration, {}, AS_MANY_AS_REPLICAS)
+                plan_application(
+                    application, configuration, claimed={}, default=AS_MANY_AS_REPLICAS
+                )
                 for configuration in (of_application, complete)
             ]
             around = await scopes.read_around(Address(4, (10 << 24) + (7 << 16) + host))

@@ -57,7 +57,7 @@ def record_of(text: str) -> RecordDefined:
     return command.record
 
 
-def fault_of(text: str) -> BadInput:
+def error_of(text: str) -> BadInput:
     """The error of an unreadable text."""
     try:
         manifests = load_documents(text)

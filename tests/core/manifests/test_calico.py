@@ -1,4 +1,7 @@
-"""Calico's pools and blocks become pools, endpoints and a reservation."""
+"""Calico's pools and IPAM blocks become pools, endpoints and a reservation.
+
+``allocations`` of a block has an index of ``attributes``, or None, for each address in order.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,7 @@ def test_an_address_of_a_deleted_pod_is_reported_as_leaked() -> None:
         ([ip_pool("ten")], "object 0"),
     ],
 )
-def test_the_error_of_an_unreadable_object_names_the_object(
+def test_the_error_of_an_unreadable_object_says_what_is_wrong(
     objects: list[RawObject], text: str
 ) -> None:
     with pytest.raises(BadInput, match=text):

@@ -1,4 +1,4 @@
-"""Manifests become commands; every field of a custom resource is in the value of the command.
+"""Manifests become commands; a command has every field of its custom resource.
 
 See docs/reference/custom-resources.md, "SpiderIPPool" and "SpiderReservedIP".
 """
@@ -96,13 +96,11 @@ def test_missing_fields_have_their_defaults() -> None:
 
 
 def test_a_null_field_counts_as_missing() -> None:
-    nulls = "".join(
-        f"  {field}: null\n"
-        for field in (
-            *("ipVersion", "excludeIPs", "gateway", "routes", "podAffinity", "namespaceAffinity"),
-            *("namespaceName", "nodeAffinity", "nodeName", "multusName", "default", "disable"),
-        )
+    optional = (
+        "ipVersion excludeIPs gateway routes podAffinity namespaceAffinity"
+        " namespaceName nodeAffinity nodeName multusName default disable"
     )
+    nulls = "".join(f"  {field}: null\n" for field in optional.split())
 
     assert pool_of(POOL_YAML + nulls) == pool_of(POOL_YAML)
 
@@ -168,11 +166,11 @@ def test_a_pod_becomes_a_record_of_its_metadata() -> None:
         "Pod",
         "shop",
         "web-0",
-        {"app": "web"},
-        {"ipam.spidernet.io/ippool": '{"ipv4":["blue"]}'},
-        "ReplicaSet",
-        "web",
-        "apps/v1",
+        labels={"app": "web"},
+        annotations={"ipam.spidernet.io/ippool": '{"ipv4":["blue"]}'},
+        owner_kind="ReplicaSet",
+        owner_name="web",
+        owner_api_version="apps/v1",
     )
 
 
@@ -203,7 +201,7 @@ def test_a_service_becomes_a_record_with_the_fields_of_its_cluster_ip() -> None:
         "Service",
         "shop",
         "web",
-        {"app": "web"},
+        labels={"app": "web"},
         service=Service(("10.96.0.10",), ports, affinity_s=10_800, local=True),
     )
 
@@ -233,9 +231,9 @@ def test_an_endpoint_without_conditions_is_ready_and_serving() -> None:
 
     assert endpoint_slice == EndpointSlice(
         "web",
-        6,
-        (ServicePort(8080),),
-        (
+        family=6,
+        ports=(ServicePort(8080),),
+        endpoints=(
             SliceEndpoint(("fd00:6::1",), node="node-1"),
             SliceEndpoint(("fd00:6::2",), ready=False, serving=False),
             SliceEndpoint(("fd00:6::3",), ready=False, serving=True, terminating=True),

@@ -12,7 +12,7 @@ from core.errors import BadInput
 from core.manifests import documents
 from core.manifests.documents import load_yaml
 from core.manifests.schemas import Body
-from tests.core.manifests.samples import POOL_YAML, RESERVATION_YAML, fault_of
+from tests.core.manifests.samples import POOL_YAML, RESERVATION_YAML, error_of
 from tests.support.manifests import load_documents
 
 NESTED_LISTS = "".join(
@@ -78,21 +78,21 @@ def test_a_text_that_is_too_large_is_refused_before_it_is_read(
     monkeypatch.setattr(documents, "TEXT_BYTES_MAX", 9)
 
     assert [document.value for document in load_yaml("a: bcdefg")] == [{"a": "bcdefg"}]
-    assert "10 bytes of YAML are more than the limit of 9" in fault_of("a: bcdefé").message
+    assert "10 bytes of YAML are more than the limit of 9" in error_of("a: bcdefé").message
 
 
 def test_too_many_documents_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documents, "DOCUMENTS_MAX", 2)
 
     assert len(load_documents(f"{POOL_YAML}---\n{RESERVATION_YAML}")) == 2
-    assert "more than 2 documents" in fault_of(f"{POOL_YAML}---\n---\n{RESERVATION_YAML}").message
+    assert "more than 2 documents" in error_of(f"{POOL_YAML}---\n---\n{RESERVATION_YAML}").message
 
 
 def test_the_limit_of_values_applies_to_each_document(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documents, "DOCUMENT_VALUES_MAX", 3)
 
     assert len(list(load_yaml("&x {a: b}\n---\n&x {a: b}\n---\n{a: b}"))) == 3
-    assert fault_of("a: b\nc: d").message == (
+    assert error_of("a: b\nc: d").message == (
         "document 1 is too large: more than 3 values (limit reached at line 2)"
     )
 
@@ -109,7 +109,7 @@ YAML_PIECES = st.sampled_from(
 RANDOM_TEXTS = st.lists(YAML_PIECES | st.text(max_size=3), max_size=30).map("".join)
 
 
-def read(text: str) -> list[Body] | BadInput:
+def manifests_or_error(text: str) -> list[Body] | BadInput:
     try:
         return load_documents(text)
     except BadInput as error:
@@ -118,7 +118,7 @@ def read(text: str) -> list[Body] | BadInput:
 
 @given(RANDOM_TEXTS)
 def test_random_text_is_read_or_is_bad_input(text: str) -> None:
-    result = read(text)
+    result = manifests_or_error(text)
 
     assert isinstance(result, BadInput) or all(manifest.kind for manifest in result)
 
@@ -127,9 +127,11 @@ def test_random_text_is_read_or_is_bad_input(text: str) -> None:
 def test_a_manifest_with_random_text_inside_is_read_or_is_bad_input(data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(POOL_YAML)))
     removed = data.draw(st.integers(0, 10))
-    result = read(POOL_YAML[:start] + data.draw(RANDOM_TEXTS) + POOL_YAML[start + removed :])
+    result = manifests_or_error(
+        POOL_YAML[:start] + data.draw(RANDOM_TEXTS) + POOL_YAML[start + removed :]
+    )
 
-    assert isinstance(result, list) or 0 < len(str(result)) < 1_000
+    assert isinstance(result, list) or 0 < len(str(result)) < 1_000, "the error is short"
 
 
 JSON_VALUES = st.recursive(
@@ -151,6 +153,6 @@ def test_any_values_in_the_fields_are_read_or_are_bad_input(
     version = "v1" if kind == "Pod" else "spiderpool.spidernet.io/v2beta1"
     value = {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
 
-    result = read(json.dumps(value))
+    result = manifests_or_error(json.dumps(value))
 
     assert isinstance(result, BadInput) or [manifest.kind for manifest in result] == [kind]

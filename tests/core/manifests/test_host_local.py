@@ -1,4 +1,7 @@
-"""host-local's ranges become pools; its files become endpoints if a running Pod has the address."""
+"""Ranges of the CNI plugin host-local become pools; its files become endpoints of running Pods.
+
+host-local writes a file for each address, in a folder of its network on the node.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +35,12 @@ LAN = conflist(ranges=[[one_range("10.6.0.0/24")]])
 
 
 def node(name: str, *addresses: str, configuration: tuple[str, str] | None = LAN) -> NodeFiles:
-    """The files of a node: one for each address of the network ``lan``, and host-local's own."""
+    """The files of a node: its CNI configuration, and the folder of the network ``lan``."""
     files = {address: f"container-of-{address}\r\neth0" for address in addresses}
     files |= {"last_reserved_ip.0": addresses[-1] if addresses else "", "lock": ""}
-    return NodeFiles(name, [configuration] if configuration else [], {"lan": files})
+    return NodeFiles(
+        name, configurations=[configuration] if configuration else [], networks={"lan": files}
+    )
 
 
 def pod(
@@ -136,7 +141,7 @@ def test_a_network_of_multus_has_its_pool_on_every_node() -> None:
     config = json.dumps({"type": "macvlan", "ipam": ipam})
     metadata = {"name": "lan", "namespace": "shop"}
     network = {"kind": NETWORK_KIND, "metadata": metadata, "spec": {"config": config}}
-    files = NodeFiles("node-a", [], {"lan": {"10.8.0.5": "c\r\nnet1"}})
+    files = NodeFiles("node-a", configurations=[], networks={"lan": {"10.8.0.5": "c\r\nnet1"}})
 
     cluster = read([files], network, pod("web-0", "node-a", "10.9.0.5", net1="10.8.0.5"))
 
@@ -150,7 +155,7 @@ def test_a_network_without_ranges_has_the_pod_cidrs_of_the_nodes() -> None:
     record = {"kind": "Node", "metadata": {"name": "node-a"}, "spec": {"podCIDRs": ["10.6.3.0/24"]}}
     files = node("node-a", "10.6.3.5", configuration=flannel)
 
-    other_node = {"kind": "Node", "metadata": {"name": "node-b"}}
+    other_node = {"kind": "Node", "metadata": {"name": "node-b"}}  # without Pod CIDRs
     cluster = read([files, node("node-b")], record, other_node, pod("web-0", "node-a", "10.6.3.5"))
 
     pool = next(foreign.pool for foreign in cluster.pools if foreign.pool.subnet == "10.6.3.0/24")
@@ -160,9 +165,9 @@ def test_a_network_without_ranges_has_the_pod_cidrs_of_the_nodes() -> None:
 
 @pytest.mark.parametrize("phase", ["", "Succeeded"])
 def test_a_file_of_no_living_pod_is_reported_as_leaked(phase: str) -> None:
-    others = [pod("web-0", "node-a", "10.6.0.5", phase=phase)] if phase else []
+    pods = [pod("web-0", "node-a", "10.6.0.5", phase=phase)] if phase else []
 
-    cluster = read([node("node-a", "10.6.0.5")], *others)
+    cluster = read([node("node-a", "10.6.0.5")], *pods)
 
     assert cluster.endpoints == ()
     what = "lan/10.6.0.5 belongs to no living Pod (container container-of)"
@@ -229,8 +234,12 @@ def test_a_file_that_may_belong_to_a_starting_pod_is_refused() -> None:
 
 
 def test_a_file_of_a_network_without_ranges_uses_the_range_that_contains_its_address() -> None:
-    without_ranges = NodeFiles("node-b", [], {"old": {"10.6.0.6": "c\r\neth0"}})
-    with_ranges = NodeFiles("node-a", [LAN], {"old": {"10.6.0.5": "c\r\neth0"}})
+    without_ranges = NodeFiles(
+        "node-b", configurations=[], networks={"old": {"10.6.0.6": "c\r\neth0"}}
+    )
+    with_ranges = NodeFiles(
+        "node-a", configurations=[LAN], networks={"old": {"10.6.0.5": "c\r\neth0"}}
+    )
     pods = [pod("web-0", "node-a", "10.6.0.5"), pod("web-1", "node-b", "10.6.0.6")]
 
     cluster = read([with_ranges, without_ranges], *pods)
@@ -243,7 +252,9 @@ def test_a_file_of_a_network_without_ranges_uses_the_range_that_contains_its_add
 
 
 def test_a_file_whose_name_is_not_an_address_is_reported_and_skipped() -> None:
-    files = NodeFiles("node-a", [LAN], {"lan": {"notes.txt": "", "lock": ""}})
+    files = NodeFiles(
+        "node-a", configurations=[LAN], networks={"lan": {"notes.txt": "", "lock": ""}}
+    )
 
     what = "the name of file lan/notes.txt is not an address"
     assert findings_of(read([files])) == [(what, "skipped")]

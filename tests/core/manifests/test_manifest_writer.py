@@ -95,7 +95,11 @@ def test_written_services_and_slices_read_back_as_the_same_records() -> None:
         RecordDefined("Service", "shop", "web", service=service),
         RecordDefined("Service", "shop", "headless", service=Service((), ports)),
         RecordDefined(
-            "EndpointSlice", "shop", "web-1", owner, slice=EndpointSlice("web", 4, ports, endpoints)
+            "EndpointSlice",
+            "shop",
+            "web-1",
+            labels=owner,
+            slice=EndpointSlice("web", family=4, ports=ports, endpoints=endpoints),
         ),
     ):
         assert record_of(dump_yaml([to_manifest(record)])) == record
@@ -105,18 +109,16 @@ def test_applying_the_printed_manifests_produces_no_event() -> None:
     pool = normalise_network(pool_of(POOL_YAML))
     reservation = Reservation("kept", V6, ("fd00::1",))
     configuration = Configuration({"blue": pool}, {"kept": reservation}, {}, {})
-    printed = dump_yaml(
-        [to_manifest(pool, PoolStatus(1, {"10.7.0.10": Allocation("shop/web-0", "u")})),
-         to_manifest(reservation)]
-    )  # fmt: skip
+    status = PoolStatus(1, {"10.7.0.10": Allocation("shop/web-0", "u")})
+    printed = dump_yaml([to_manifest(pool, status), to_manifest(reservation)])
 
     commands = [apply_command(manifest) for manifest in load_documents(printed)]
 
     assert commands == [ApplyPool(pool), ApplyReservation(reservation)]
-    assert [decide(configuration, command, {}) for command in commands] == [(), ()]
+    assert [decide(configuration, command, claimed={}) for command in commands] == [(), ()]
 
 
-def test_only_fields_that_were_set_or_have_defaults_are_printed() -> None:
+def test_fields_that_are_not_set_are_left_out_unless_they_have_a_default() -> None:
     printed = dump_yaml([to_manifest(pool_of(POOL_YAML + "  routes: []\n  gateway: 10.7.0.1\n"))])
 
     assert printed == (
@@ -138,10 +140,12 @@ def test_only_fields_that_were_set_or_have_defaults_are_printed() -> None:
 
 def test_the_status_has_counts_and_the_allocations_as_json() -> None:
     allocations = {
-        "10.7.0.12": Allocation("shop/web-1", "u-1"),
-        "10.7.0.10": Allocation("shop/web-0", "u-0"),
+        "10.7.0.12": Allocation(pod="shop/web-1", pod_uid="u-1"),
+        "10.7.0.10": Allocation(pod="shop/web-0", pod_uid="u-0"),
     }
-    status = to_manifest(pool_of(POOL_YAML), PoolStatus(2, allocations))["status"]
+    status = to_manifest(
+        pool_of(POOL_YAML), PoolStatus(allocated_count=2, allocations=allocations)
+    )["status"]
 
     assert status == {
         "allocatedIPCount": 2,
@@ -178,7 +182,7 @@ def test_several_manifests_are_several_documents_without_aliases() -> None:
 
 
 @given(POOLS)
-def test_a_manifest_survives_json(pool: Pool) -> None:
+def test_a_manifest_reads_back_from_json_as_the_same_manifest(pool: Pool) -> None:
     manifest = to_manifest(pool)
 
     assert json.loads(json.dumps(manifest)) == manifest

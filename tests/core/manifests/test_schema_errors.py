@@ -8,8 +8,9 @@ from core.errors import BadInput
 from core.manifests.kinds.pools import PoolManifest
 from core.manifests.manifest_parser import read_object
 from core.manifests.schema_errors import known_paths
-from tests.core.manifests.samples import POOL_YAML, RESERVATION_YAML, fault_of
+from tests.core.manifests.samples import POOL_YAML, RESERVATION_YAML, error_of
 
+# A line of ``spec``: the path in the error, and its message.
 TYPES = {
     "subnet: 10": ("spec.subnet", "expected a string, got a whole number"),
     "subnet: null": ("spec.subnet", "expected a string, got null"),
@@ -59,13 +60,14 @@ def test_the_error_of_a_wrong_type_names_the_field(line: str, expected: tuple[st
     head, _, _ = POOL_YAML.partition("  subnet:")
     subnet = "" if line.startswith("subnet") else "  subnet: 10.7.0.0/16\n"
 
-    fault = fault_of(f"{head}{subnet}  {line}\n")
+    fault = error_of(f"{head}{subnet}  {line}\n")
 
     path, message = expected
     assert fault.subject == path
     assert fault.message == f"document 1 (SpiderIPPool): {path}: {message}"
 
 
+# A manifest: the unknown field, and the remedy in the error.
 UNKNOWN = {
     POOL_YAML + "  excludeIps: []\n": ("spec.excludeIps", "did you mean spec.excludeIPs?"),
     POOL_YAML + "  disabled: true\n": ("spec.disabled", "did you mean spec.disable?"),
@@ -100,19 +102,20 @@ UNKNOWN = {
 def test_the_error_of_an_unknown_field_suggests_a_known_field(
     text: str, expected: tuple[str, str]
 ) -> None:
-    fault = fault_of(text)
+    fault = error_of(text)
 
     assert (fault.subject, fault.remedy) == expected
     assert fault.message.endswith(f"{expected[0]}: there is no such field")
 
 
 def test_the_error_of_an_unknown_field_lists_the_known_fields_if_none_is_similar() -> None:
-    fault = fault_of(POOL_YAML + "  queue: 5\n")
+    fault = error_of(POOL_YAML + "  queue: 5\n")
 
     assert fault.subject == "spec.queue"
     assert "excludeIPs, gateway, ipVersion" in fault.remedy
 
 
+# A document: the path in the error, and a part of its message.
 OBJECTS = {
     "metadata: {name: a}": ("kind", "expected a string"),
     "kind: 3": ("kind", "expected a string"),
@@ -146,7 +149,7 @@ OBJECTS = {
 def test_the_error_of_an_unsupported_object_names_the_wrong_field(
     text: str, expected: tuple[str, str]
 ) -> None:
-    fault = fault_of(text)
+    fault = error_of(text)
 
     assert fault.subject == expected[0]
     assert expected[1] in fault.message
@@ -155,7 +158,7 @@ def test_the_error_of_an_unsupported_object_names_the_wrong_field(
 
 @pytest.mark.parametrize("kind", ["SpiderMultusConfig", "SpiderCoordinator", "SpiderEndpoint"])
 def test_the_error_of_other_spiderpool_kinds_says_that_they_are_not_supported(kind: str) -> None:
-    fault = fault_of(POOL_YAML.replace("SpiderIPPool", kind))
+    fault = error_of(POOL_YAML.replace("SpiderIPPool", kind))
 
     assert fault.subject == "kind"
     assert fault.message == f"document 1: kind: {kind} is not supported by this version"
@@ -163,12 +166,12 @@ def test_the_error_of_other_spiderpool_kinds_says_that_they_are_not_supported(ki
 
 
 def test_the_error_of_an_unknown_kind_suggests_a_similar_kind() -> None:
-    assert fault_of(POOL_YAML.replace("IPPool", "IPpool")).remedy == "did you mean SpiderIPPool?"
-    assert "supported: SpiderIPPool" in fault_of("{apiVersion: v1, kind: Cheese}").remedy
+    assert error_of(POOL_YAML.replace("IPPool", "IPpool")).remedy == "did you mean SpiderIPPool?"
+    assert "supported: SpiderIPPool" in error_of("{apiVersion: v1, kind: Cheese}").remedy
 
 
 def test_the_error_has_the_number_of_the_document() -> None:
-    fault = fault_of(f"---\n---\n{POOL_YAML}---\n{RESERVATION_YAML}  ipz: []\n")
+    fault = error_of(f"---\n---\n{POOL_YAML}---\n{RESERVATION_YAML}  ipz: []\n")
 
     assert fault.message.startswith("document 3 (SpiderReservedIP): spec.ipz")
 
@@ -176,7 +179,7 @@ def test_the_error_has_the_number_of_the_document() -> None:
 def test_the_error_has_the_index_of_the_list_item() -> None:
     text = "{apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: Node, metadata: {}}]}"
 
-    assert fault_of(text).message.startswith("document 1, items[0] (Node): metadata.name")
+    assert error_of(text).message.startswith("document 1, items[0] (Node): metadata.name")
 
 
 def test_an_object_of_the_api_server_is_checked_like_a_document() -> None:

@@ -1,4 +1,7 @@
-"""A Spiderpool cluster is read from output of kubectl; an error names the unreadable field."""
+"""A Spiderpool cluster is read from outputs of kubectl; an error names the unreadable field.
+
+The functions ``spider_*`` return objects as Spiderpool stores them.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,7 @@ def test_several_files_are_one_cluster() -> None:
 
 
 @pytest.mark.parametrize(
-    ("owner", "keeps", "holder"),
+    ("owner", "outlives_pod", "holder"),
     [
         ("Deployment", False, pod_holder("u")),
         ("StatefulSet", True, stateful_holder("statefulset", "shop", "web-0")),
@@ -69,10 +72,10 @@ def test_several_files_are_one_cluster() -> None:
     ],
 )
 def test_an_endpoint_that_outlives_its_pod_is_held_by_name(
-    owner: str, keeps: bool, holder: str
+    owner: str, outlives_pod: bool, holder: str
 ) -> None:
     sample = spider_endpoint(
-        "web-0", "u", spider_nic("10.6.0.1/16", "p"), owner=owner, outlives_pod=keeps
+        "web-0", "u", spider_nic("10.6.0.1/16", "p"), owner=owner, outlives_pod=outlives_pod
     )
 
     assert spiderpool_cluster(sample).endpoints[0].holder == holder

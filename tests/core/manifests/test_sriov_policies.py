@@ -50,7 +50,10 @@ def test_every_field_of_a_policy_is_read_and_other_kinds_are_skipped() -> None:
             "gpu1sriov",
             vfs=12,
             nics=NicSelector(
-                (NicName("enp11s0f0np0", VfRange(0, last=5)),), "15b3", "1017", ("0000:86:00.0",)
+                (NicName("enp11s0f0np0", vfs=VfRange(0, last=5)),),
+                vendor="15b3",
+                device="1017",
+                root_devices=("0000:86:00.0",),
             ),
             nodes={"kubernetes.io/os": "linux"},
             priority=99,

@@ -14,16 +14,29 @@ from core.manifests.sriov_states import (
 
 NIC = PhysicalFunction(
     "ens1f0",
-    "0000:3b:00.0",
-    "15b3",
-    "1017",
-    "0c:42:a1:00:00:01",
+    address="0000:3b:00.0",
+    vendor="15b3",
+    device="1017",
+    mac="0c:42:a1:00:00:01",
     mtu=9_000,
     vfs_max=16,
     vfs=(
-        VirtualFunction(0, "0000:3b:00.2", "mlx5_core", "ens1f0v0", "02:00:00:00:00:01", mtu=1_500),
         VirtualFunction(
-            1, "0000:3b:00.3", "mlx5_core", is_used=True, trust=True, spoof_check=False, vlan=100
+            0,
+            address="0000:3b:00.2",
+            driver="mlx5_core",
+            link="ens1f0v0",
+            mac="02:00:00:00:00:01",
+            mtu=1_500,
+        ),
+        VirtualFunction(
+            1,
+            address="0000:3b:00.3",
+            driver="mlx5_core",
+            is_used=True,
+            trust=True,
+            spoof_check=False,
+            vlan=100,
         ),
     ),
     driver="mlx5_core",
@@ -31,7 +44,9 @@ NIC = PhysicalFunction(
 
 
 def test_the_specification_lists_the_nics_and_groups_of_the_policies() -> None:
-    group = VfGroup("rail", "roce", VfRange(0, last=1), is_rdma=True, mtu=9_000, trust=True)
+    group = VfGroup(
+        "rail", policy="roce", vfs=VfRange(0, last=1), is_rdma=True, mtu=9_000, trust=True
+    )
 
     state = node_state(
         "node-1", [DesiredNic("ens1f0", NIC.address, vfs=2, mtu=9_000, groups=(group,))]

@@ -17,7 +17,7 @@ from core.manifests.manifest_writer import SubnetStatus, dump_yaml, to_manifest
 from tests.core.domain.subnets.samples import SUBNET4
 from tests.support.manifests import load_documents
 
-TEXT = """\
+SUBNET_YAML = """\
 apiVersion: spiderpool.spidernet.io/v2beta1
 kind: SpiderSubnet
 metadata:
@@ -46,21 +46,21 @@ def subnet_of(text: str) -> Subnet:
 def test_a_manifest_becomes_a_subnet_and_its_status_is_ignored() -> None:
     expected = SUBNET4._replace(labels={"a": "b"}, exclude_ips=("10.7.0.31",))
 
-    assert subnet_of(TEXT) == expected
+    assert subnet_of(SUBNET_YAML) == expected
 
 
 def test_a_deletion_needs_only_the_name() -> None:
-    (manifest,) = load_documents(TEXT)
+    (manifest,) = load_documents(SUBNET_YAML)
 
     assert delete_command(manifest) == DeleteSubnet("net")
 
 
 def test_the_ip_version_is_derived_from_the_cidr() -> None:
-    assert subnet_of(TEXT.replace("10.7.0.0/16", "fd00::/64")).family == V6
+    assert subnet_of(SUBNET_YAML.replace("10.7.0.0/16", "fd00::/64")).family == V6
 
 
 def test_missing_routes_differ_from_an_empty_list_of_routes() -> None:
-    head = TEXT.partition("  routes:")[0]
+    head = SUBNET_YAML.partition("  routes:")[0]
 
     assert subnet_of(head).routes is None
     assert subnet_of(f"{head}  routes: []\n").routes == ()
@@ -83,16 +83,20 @@ subnets = st.builds(
 
 @given(subnets)
 def test_a_printed_subnet_reads_back_as_the_same_subnet(subnet: Subnet) -> None:
-    status = SubnetStatus(3, (Share("blue", ("10.7.0.1",)),))
+    status = SubnetStatus(allocated_count=3, shares=(Share("blue", ("10.7.0.1",)),))
 
     assert subnet_of(dump_yaml([to_manifest(subnet, status)])) == subnet
 
 
 def test_the_status_lists_the_addresses_and_the_application_of_each_pool() -> None:
     status = SubnetStatus(
-        4,
-        (
-            Share("auto4-web-eth0-1", ("10.7.0.2-10.7.0.4",), "apps_v1_Deployment_shop_web"),
+        allocated_count=4,
+        shares=(
+            Share(
+                "auto4-web-eth0-1",
+                ("10.7.0.2-10.7.0.4",),
+                application="apps_v1_Deployment_shop_web",
+            ),
             Share("manual", ("10.7.0.9",)),
         ),
     )

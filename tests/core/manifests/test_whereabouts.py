@@ -34,8 +34,8 @@ def network(name: str, **ipam: Any) -> RawObject:
     }
 
 
-def slices(range_: str, *parts: str) -> RawObject:
-    """A NodeSlicePool with a slice for node-a, one for node-b and one without a node."""
+def node_slice_pool(range_: str, *parts: str) -> RawObject:
+    """A NodeSlicePool with three slices: for node-a, for node-b, and for no node yet."""
     nodes = ["node-a", "node-b", ""]
     return {
         "kind": "NodeSlicePool",
@@ -124,7 +124,8 @@ def test_a_gateway_among_the_addresses_is_left_out_unless_a_pod_has_it() -> None
 
     assert read(free, lan).pools[0].pool.ips == ("10.6.0.2-10.6.0.6",)
     pool_of_used = read(used, lan, running_pod("web-0")).pools[0].pool
-    assert pool_of_used.ips == ("10.6.0.1-10.6.0.6",)  # a rule refuses the gateway
+    # The gateway is among the addresses, so a rule refuses this pool later.
+    assert pool_of_used.ips == ("10.6.0.1-10.6.0.6",)
 
 
 def test_an_allocated_address_outside_of_the_bounds_stays_in_the_pool() -> None:
@@ -147,7 +148,10 @@ def test_a_named_network_has_pools_of_its_own() -> None:
 
 
 def test_the_slice_of_a_node_is_a_pool_of_only_that_node() -> None:
-    """Pool names as of two releases; a slice has the exclusions but not the bounds of the range."""
+    """The two names of pools are of two releases of Whereabouts.
+
+    A slice has the exclusions of the range, but not its bounds.
+    """
     lan = network(
         "lan",
         range="10.6.0.0/16",
@@ -162,7 +166,9 @@ def test_the_slice_of_a_node_is_a_pool_of_only_that_node() -> None:
         ip_pool("blue-node-b", "10.6.1.0/28", {"3": {"podref": "shop/web-0"}}),
     )
 
-    cluster = read(*pools, lan, slices("10.6.0.0/16", "10.6.0.0/28", "10.6.1.0/28", "10.6.2.0/28"))
+    cluster = read(
+        *pools, lan, node_slice_pool("10.6.0.0/16", "10.6.0.0/28", "10.6.1.0/28", "10.6.2.0/28")
+    )
 
     pools_read = [foreign.pool for foreign in cluster.pools]
     assert [(pool.ips, pool.node_names, pool.gateway) for pool in pools_read] == [
@@ -252,11 +258,11 @@ def test_a_replica_of_a_stateful_set_keeps_its_address() -> None:
 
 
 @pytest.mark.parametrize("phase", ["", "Succeeded"])
-def test_an_address_of_a_deleted_pod_is_reported_as_leaked(phase: str) -> None:
+def test_an_address_of_a_deleted_or_ended_pod_is_reported_as_leaked(phase: str) -> None:
     pool = ip_pool("10.6.0.0-24", "10.6.0.0/24", {"5": {"podref": "shop/web-0"}})
-    others = [running_pod("web-0") | {"status": {"phase": phase}}] if phase else []
+    pods = [running_pod("web-0") | {"status": {"phase": phase}}] if phase else []
 
-    cluster = read(pool, *others)
+    cluster = read(pool, *pods)
 
     assert cluster.endpoints == ()
     assert cluster.findings[0].what.startswith("10.6.0.5 is allocated to shop/web-0")

@@ -36,18 +36,21 @@ REGIONS: list[tuple[Family, int]] = [
 REGION = st.sampled_from(REGIONS)
 
 
-def built(pairs: Iterable[tuple[int, int]], region: tuple[Family, int]) -> AddressSet:
+def set_of(pairs: Iterable[tuple[int, int]], region: tuple[Family, int]) -> AddressSet:
+    """The set of these intervals, moved to the region of the address space."""
     family, offset = region
     return AddressSet.from_intervals(
         ((first + offset, last + offset) for first, last in pairs), family
     )
 
 
-def expanded(pairs: Iterable[tuple[int, int]], offset: int) -> set[int]:
+def values_of(pairs: Iterable[tuple[int, int]], offset: int) -> set[int]:
+    """The same set as integers."""
     return {value + offset for first, last in pairs for value in range(first, last + 1)}
 
 
 def members(addresses: AddressSet) -> set[int]:
+    """The addresses as integers. Asserts that the intervals are sorted and apart."""
     assert_normal(addresses)
     return {value for first, last in addresses for value in range(first, last + 1)}
 
@@ -75,8 +78,8 @@ def test_set_operations_equal_those_of_sets_of_integers(
     right_pairs: list[tuple[int, int]],
     region: tuple[Family, int],
 ) -> None:
-    left, right = built(left_pairs, region), built(right_pairs, region)
-    left_model, right_model = expanded(left_pairs, region[1]), expanded(right_pairs, region[1])
+    left, right = set_of(left_pairs, region), set_of(right_pairs, region)
+    left_model, right_model = values_of(left_pairs, region[1]), values_of(right_pairs, region[1])
 
     assert members(left | right) == left_model | right_model
     assert members(left - right) == left_model - right_model
@@ -91,7 +94,7 @@ def test_set_operations_equal_those_of_sets_of_integers(
 def test_membership_size_order_and_removal_are_those_of_a_sorted_list(
     pairs: list[tuple[int, int]], region: tuple[Family, int]
 ) -> None:
-    addresses, model = built(pairs, region), expanded(pairs, region[1])
+    addresses, model = set_of(pairs, region), values_of(pairs, region[1])
     ordered = sorted(model)
 
     assert members(addresses) == model
@@ -112,9 +115,9 @@ def test_membership_size_order_and_removal_are_those_of_a_sorted_list(
 def test_a_window_is_a_slice_of_the_sorted_members(
     pairs: list[tuple[int, int]], region: tuple[Family, int], index: int, count: int
 ) -> None:
-    ordered = sorted(expanded(pairs, region[1]))
+    ordered = sorted(values_of(pairs, region[1]))
 
-    window = built(pairs, region).window(index, count)
+    window = set_of(pairs, region).window(index, count)
 
     assert sorted(members(window)) == ordered[index : index + count]
 
@@ -124,7 +127,7 @@ def test_a_window_is_a_slice_of_the_sorted_members(
 def test_the_parts_of_a_split_are_even_and_add_up_to_the_whole(
     pairs: list[tuple[int, int]], region: tuple[Family, int], parts: int
 ) -> None:
-    addresses = built(pairs, region)
+    addresses = set_of(pairs, region)
 
     pieces = addresses.split(parts)
 
@@ -141,7 +144,7 @@ def test_the_parts_of_a_split_are_even_and_add_up_to_the_whole(
 def test_covering_intervals_cover_a_set_and_equal_it_if_it_has_few_intervals(
     pairs: list[tuple[int, int]], region: tuple[Family, int], count: int
 ) -> None:
-    addresses = built(pairs, region)
+    addresses = set_of(pairs, region)
 
     intervals = addresses.covering_intervals(count)
 
@@ -158,7 +161,7 @@ def test_covering_intervals_cover_a_set_and_equal_it_if_it_has_few_intervals(
 def test_the_items_of_a_set_read_back_as_the_same_set(
     pairs: list[tuple[int, int]], region: tuple[Family, int]
 ) -> None:
-    addresses = built(pairs, region)
+    addresses = set_of(pairs, region)
 
     parsed = AddressSet.from_items(reversed(addresses.to_items()), region[0])
 
@@ -297,7 +300,7 @@ def test_invalid_indexes_and_counts_are_refused() -> None:
         addresses.split(0)
 
 
-def test_a_set_is_not_equal_to_something_else() -> None:
+def test_a_set_equals_only_a_set_of_the_same_addresses() -> None:
     assert AddressSet(V4) != ()
     assert {v4("10.0.0.1"), v4("10.0.0.1-10.0.0.1")} == {v4("10.0.0.1")}
 

@@ -86,7 +86,7 @@ def test_an_ipv4_mapped_text_is_ipv4_unless_it_is_parsed_as_written(value: int) 
     assert format_address(V6, MAPPED_FIRST | value) == text
 
 
-def test_both_parsers_read_an_unmapped_address_alike() -> None:
+def test_an_address_that_is_not_ipv4_mapped_reads_the_same_if_parsed_as_written() -> None:
     assert parse_written_address("10.0.0.1") == parse_address("10.0.0.1")
     assert parse_written_address("fd00::1") == parse_address("fd00::1")
 
@@ -257,7 +257,7 @@ def test_a_text_that_is_not_a_prefix_is_refused(text: str, fault: SyntaxFault) -
     assert fault_of(parse_cidr, text) == fault
 
 
-def test_a_coordinator_prefix_has_the_family_of_its_spelling() -> None:
+def test_a_prefix_that_is_parsed_as_written_has_the_family_of_its_spelling() -> None:
     cidr = parse_written_cidr("::ffff:10.9.9.9/128")
 
     assert (cidr.family, cidr.prefix_length) == (V6, 128)
@@ -274,16 +274,18 @@ def test_a_coordinator_prefix_has_the_family_of_its_spelling() -> None:
         ("10.0.0.0/+8", SyntaxFault.PREFIX_LENGTH),
     ],
 )
-def test_a_coordinator_prefix_with_a_wrong_length_is_refused(text: str, fault: SyntaxFault) -> None:
+def test_a_prefix_that_is_parsed_as_written_with_a_wrong_length_is_refused(
+    text: str, fault: SyntaxFault
+) -> None:
     assert fault_of(parse_written_cidr, text) == fault
 
 
-def test_a_prefix_around_a_value_refuses_a_length_beyond_the_family() -> None:
+def test_the_prefix_of_a_value_has_a_length_within_its_family() -> None:
     assert str(cidr_of(V4, 0x0A000007, 24)) == "10.0.0.0/24"
     with pytest.raises(AddressSyntaxError, match="'/33' needs a prefix length"):
         cidr_of(V4, 0, 33)
 
 
 def test_an_address_shows_its_text() -> None:
-    assert str(Address(V4, 1)) == "0.0.0.1"
-    assert str(Address(V6, 1)) == "::1"
+    assert str(Address(V4, value=1)) == "0.0.0.1"
+    assert str(Address(V6, value=1)) == "::1"

@@ -43,7 +43,7 @@ DUAL = Nic(
 PLAIN = Nic("net1", ipv4="10.7.0.7/16", ipv4_pool="plain")
 
 
-def pod(annotation: str | None) -> PodFacts:
+def pod_with_routes(annotation: str | None) -> PodFacts:
     annotations = {} if annotation is None else {POD_ROUTES: annotation}
     return PodFacts("shop", "web-0", "uid-1", annotations=annotations)
 
@@ -52,9 +52,9 @@ def pod(annotation: str | None) -> PodFacts:
 
 
 def test_a_pod_without_the_annotation_requests_no_routes() -> None:
-    assert requested_routes(pod(None)) == ()
-    assert requested_routes(pod("null")) == ()
-    assert requested_routes(pod("[]")) == ()
+    assert requested_routes(pod_with_routes(None)) == ()
+    assert requested_routes(pod_with_routes("null")) == ()
+    assert requested_routes(pod_with_routes("[]")) == ()
 
 
 def test_routes_are_kept_as_written_with_host_bits_and_duplicates() -> None:
@@ -65,7 +65,7 @@ def test_routes_are_kept_as_written_with_host_bits_and_duplicates() -> None:
         {"dst": "FD09::/064", "gw": "FD00::0001"}
     ]"""
 
-    assert requested_routes(pod(document)) == (
+    assert requested_routes(pod_with_routes(document)) == (
         Route("10.9.1.2/16", "10.0.0.1"),
         Route("10.9.1.2/16", "10.0.0.1"),
         Route("0.0.0.0/0", "10.0.0.1"),
@@ -76,7 +76,9 @@ def test_routes_are_kept_as_written_with_host_bits_and_duplicates() -> None:
 def test_mapped_texts_count_as_ipv4() -> None:
     document = '[{"dst": "::ffff:11.0.0.0/104", "gw": "10.0.0.1"}]'
 
-    assert requested_routes(pod(document)) == (Route("::ffff:11.0.0.0/104", "10.0.0.1"),)
+    assert requested_routes(pod_with_routes(document)) == (
+        Route("::ffff:11.0.0.0/104", "10.0.0.1"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ def test_mapped_texts_count_as_ipv4() -> None:
 )
 def test_a_malformed_route_is_wrong_input(document: str, detail: str) -> None:
     with pytest.raises(WrongInput) as caught:
-        requested_routes(pod(document))
+        requested_routes(pod_with_routes(document))
 
     prefix = "wrong input, invalid format of Pod annotation 'ipam.spidernet.io/routes': "
     assert caught.value.message.startswith(prefix + detail)
@@ -123,8 +125,8 @@ def test_too_many_routes_are_refused() -> None:
     routes = [{"dst": "10.9.0.0/16", "gw": "10.0.0.1"}] * (ROUTES_MAX + 1)
 
     with pytest.raises(WrongInput, match="257 routes, at most 256 are possible"):
-        requested_routes(pod(json.dumps(routes)))
-    assert len(requested_routes(pod(json.dumps(routes[1:])))) == ROUTES_MAX
+        requested_routes(pod_with_routes(json.dumps(routes)))
+    assert len(requested_routes(pod_with_routes(json.dumps(routes[1:])))) == ROUTES_MAX
 
 
 # Distributing

@@ -45,7 +45,7 @@ def web(
 
 def desired_pool(size: int, scope: PoolScope = WEB_SCOPE, uid: str = WEB_UID) -> DesiredPool:
     """The pool that an application requests, with a fixed size."""
-    return DesiredPool(scope, uid, size, IpNumber(size))
+    return DesiredPool(scope, uid=uid, size=size, number=IpNumber(size))
 
 
 def plan(
@@ -55,7 +55,9 @@ def plan(
     default: IpNumber = AS_MANY_AS_REPLICAS,
 ) -> tuple[ReconcileStep, ...]:
     """The steps of the plan for this state."""
-    return plan_application(application, state.configuration, claimed or {}, default)
+    return plan_application(
+        application, state.configuration, claimed=claimed or {}, default=default
+    )
 
 
 def carry_out(

@@ -87,7 +87,7 @@ def test_pools_of_a_disabled_family_are_neither_created_nor_deleted() -> None:
 
     def plan_for(replicas: int) -> tuple[ReconcileStep, ...]:
         application = web(replicas, template(BOTH_FAMILIES))
-        return plan_application(application, ipv4_only, {}, AS_MANY_AS_REPLICAS)
+        return plan_application(application, ipv4_only, claimed={}, default=AS_MANY_AS_REPLICAS)
 
     assert plan_for(replicas=1) == ()
     assert actions(plan_for(replicas=2)) == [("grow", POOL_NAME)]
@@ -246,23 +246,25 @@ def test_the_pools_of_a_deleted_application_are_retired_and_deleted_when_they_ar
     state = state_with_pools(web(2, template(BOTH_FAMILIES)))
     claimed = claims("10.7.0.10")
 
-    steps = plan_deleted_application(WEB_UID, state.configuration, claimed)
+    steps = plan_deleted_application(WEB_UID, state.configuration, claimed=claimed)
     carry_out(state, steps, claimed)
 
     assert actions(steps) == [("retire", POOL_NAME), ("delete", "auto6-web-eth0-1f2e3")]
-    assert actions(plan_deleted_application(WEB_UID, state.configuration, claimed)) == [
+    assert actions(plan_deleted_application(WEB_UID, state.configuration, claimed=claimed)) == [
         ("wait", POOL_NAME)
     ]
-    carry_out(state, plan_deleted_application(WEB_UID, state.configuration, {}))
+    carry_out(state, plan_deleted_application(WEB_UID, state.configuration, claimed={}))
     assert state.ledger.pools == {}
-    assert plan_deleted_application(WEB_UID, state.configuration, {}) == ()
+    assert plan_deleted_application(WEB_UID, state.configuration, claimed={}) == ()
 
 
 def test_a_deleted_application_keeps_pools_with_reclaim_off_and_pools_of_others() -> None:
     state = state_with_pools(web(2, template(reclaim="false")), Pool("blue", V4, "10.9.0.0/16"))
 
-    assert plan_deleted_application(WEB_UID, state.configuration, {}) == ()
-    assert plan_deleted_application(NEW_UID, state_with_pools(web()).configuration, {}) == ()
+    assert plan_deleted_application(WEB_UID, state.configuration, claimed={}) == ()
+    assert (
+        plan_deleted_application(NEW_UID, state_with_pools(web()).configuration, claimed={}) == ()
+    )
 
 
 def test_a_new_application_of_the_same_name_adopts_a_kept_pool() -> None:
@@ -272,7 +274,7 @@ def test_a_new_application_of_the_same_name_adopts_a_kept_pool() -> None:
     carry_out(state, steps)
 
     assert actions(steps) == [("adopt", POOL_NAME)]
-    assert plan_deleted_application(WEB_UID, state.configuration, {}) == ()
+    assert plan_deleted_application(WEB_UID, state.configuration, claimed={}) == ()
 
 
 def test_an_application_of_another_kind_gets_a_pool_of_its_own() -> None:
@@ -334,10 +336,17 @@ def test_a_third_party_workload_with_a_number_gets_that_many_addresses() -> None
 def test_with_the_feature_off_a_template_that_names_subnets_is_refused_and_others_are_not() -> None:
     configuration = ConfigurationHarness(SUBNET4).configuration
 
-    (step,) = plan_application(web(), configuration, {}, AS_MANY_AS_REPLICAS, enabled=False)
+    (step,) = plan_application(
+        web(), configuration, claimed={}, default=AS_MANY_AS_REPLICAS, enabled=False
+    )
 
     assert "annotation when Auto-Pool feature is disabled" in step.reason
-    assert plan_application(web(2, {}), configuration, {}, AS_MANY_AS_REPLICAS, enabled=False) == ()
+    assert (
+        plan_application(
+            web(2, {}), configuration, claimed={}, default=AS_MANY_AS_REPLICAS, enabled=False
+        )
+        == ()
+    )
 
 
 def test_claims_of_other_pools_do_not_delay_a_change() -> None:
@@ -346,7 +355,9 @@ def test_claims_of_other_pools_do_not_delay_a_change() -> None:
     }
 
     assert actions(
-        plan_deleted_application(WEB_UID, state_with_pools(web()).configuration, other_claims)
+        plan_deleted_application(
+            WEB_UID, state_with_pools(web()).configuration, claimed=other_claims
+        )
     ) == [("delete", POOL_NAME)]
 
 

@@ -92,7 +92,9 @@ class Simulation:
             case ApplyPlan(application):
                 carry_out(self.state, plan(self.state, application, self.claimed), self.claimed)
             case DeleteApplication(uid):
-                steps = plan_deleted_application(uid, self.state.configuration, self.claimed)
+                steps = plan_deleted_application(
+                    uid, self.state.configuration, claimed=self.claimed
+                )
                 carry_out(self.state, steps, self.claimed)
             case StartPod(pick):
                 free = self.free_addresses()

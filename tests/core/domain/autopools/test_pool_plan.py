@@ -251,8 +251,8 @@ def test_a_pool_is_found_only_for_its_own_scope(scope: object) -> None:
     state = ConfigurationHarness(SUBNET4, apply_auto_pool(2, reclaim=False))
     pools = list(state.ledger.pools.values())
 
-    assert find_pool(WEB_SCOPE, OLD_UID, pools) is not None
-    assert find_pool(scope, WEB_UID, pools) is None  # type: ignore[arg-type]
+    assert find_pool(WEB_SCOPE, uid=OLD_UID, pools=pools) is not None
+    assert find_pool(scope, uid=WEB_UID, pools=pools) is None  # type: ignore[arg-type]
 
 
 def test_the_applications_own_pool_is_preferred_to_a_pool_it_could_adopt() -> None:
@@ -261,7 +261,9 @@ def test_the_applications_own_pool_is_preferred_to_a_pool_it_could_adopt() -> No
     labels = {**adoptable.labels, "ipam.spidernet.io/owner-application-uid": OLD_UID}
 
     chosen = find_pool(
-        WEB_SCOPE, WEB_UID, [adoptable._replace(labels=labels), state.ledger.pools[POOL_NAME]]
+        WEB_SCOPE,
+        uid=WEB_UID,
+        pools=[adoptable._replace(labels=labels), state.ledger.pools[POOL_NAME]],
     )
 
     assert chosen is not None
@@ -271,7 +273,7 @@ def test_the_applications_own_pool_is_preferred_to_a_pool_it_could_adopt() -> No
 def test_another_spelling_of_the_number_changes_the_annotation_and_no_address() -> None:
     state = ConfigurationHarness(SUBNET4, apply_auto_pool(3))
     command = apply_auto_pool(3, number=IpNumber(1, is_flexible=True))
-    plan = plan_pool(command.desired, state.configuration, {})
+    plan = plan_pool(command.desired, state.configuration, claimed={})
 
     state.apply(command)
 
@@ -349,4 +351,4 @@ def test_a_pool_in_a_subnet_of_2_to_the_112_addresses_is_planned() -> None:
 
 def test_the_decision_on_an_impossible_command_raises_refused() -> None:
     with pytest.raises(Refused):
-        decide(ConfigurationHarness().configuration, apply_auto_pool(1), {})
+        decide(ConfigurationHarness().configuration, apply_auto_pool(1), claimed={})

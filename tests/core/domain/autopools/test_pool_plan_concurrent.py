@@ -90,7 +90,13 @@ def desired_pool_of(number: int, size: int) -> DesiredPool:
 
 def web_pod(name: str) -> PodFacts:
     """A Pod of the application ``WEB_KEY``."""
-    owner = Owner(WEB_KEY.kind, WEB_KEY.name, WEB_KEY.namespace, WEB_KEY.api_version, WEB_UID)
+    owner = Owner(
+        WEB_KEY.kind,
+        WEB_KEY.name,
+        namespace=WEB_KEY.namespace,
+        api_version=WEB_KEY.api_version,
+        uid=WEB_UID,
+    )
     return PodFacts("shop", name, f"uid-{name}", annotations=template(), owner=owner)
 
 

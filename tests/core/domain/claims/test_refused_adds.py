@@ -1,4 +1,7 @@
-"""Which refused ADDs become events, and the contents of these events."""
+"""Which refused ADDs become events, and the contents of these events.
+
+The first refusal of a Pod opens a window of ``WINDOW_S``; repetitions in it are one more event.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ def verdict(name: str, detail: str = "") -> CandidateVerdict:
     return CandidateVerdict(
         "eth0",
         4,
-        name,
+        pool=name,
         accepted=False,
         rule="disabled",
         reason=f"disabled IPPool {name}",
@@ -73,7 +76,6 @@ def test_the_size_of_an_event_has_a_limit() -> None:
     assert (len(event.verdicts), event.left_out) == (VERDICTS_MAX, 5)
     assert len(event.message) == MESSAGE_CHARS_MAX
     assert max(len(short.detail) for short in event.verdicts) == DETAIL_CHARS_MAX
-    assert verdict("a").short().detail == ""
 
 
 def test_each_holder_nic_and_reason_is_counted_separately() -> None:
@@ -91,7 +93,7 @@ def test_the_number_of_windows_is_bounded_and_an_ended_window_makes_room() -> No
 
     assert windows.note(refused("one-more"), 1.0) is None
     assert windows.overflows == 1
-    assert list(windows.end_windows(WINDOW_S)) == []
+    assert list(windows.end_windows(WINDOW_S)) == [], "no window had a repetition"
     assert windows.next_end_s is None
     assert windows.note(refused("one-more"), WINDOW_S) is not None
 

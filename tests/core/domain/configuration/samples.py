@@ -19,7 +19,7 @@ EMPTY_CONFIGURATION = Configuration({}, {}, {}, {})
 
 def after_command(configuration: Configuration, command: Command) -> Configuration:
     """The configuration after a command that changes a pool or a reservation."""
-    for event in decide(configuration, command, {}):
+    for event in decide(configuration, command, claimed={}):
         match event:
             case PoolDefined(pool):
                 pools = {**configuration.pools, pool.name: pool}
@@ -65,13 +65,13 @@ def refusals(
 ) -> tuple[Refusal, ...]:
     """The refusals of the command; () if it is accepted."""
     try:
-        decide(configuration, command, claimed or {})
+        decide(configuration, command, claimed=claimed or {})
     except Refused as error:
         return error.refusals
     return ()
 
 
-def causes(
+def kinds_and_fields(
     configuration: Configuration, command: Command, claimed: Mapping[str, Claim] | None = None
 ) -> list[tuple[str, str]]:
     """(kind, field) of each refusal, as in an admission response."""

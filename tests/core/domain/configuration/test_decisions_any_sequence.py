@@ -1,4 +1,4 @@
-"""Any commands in any order give Refused or events, and a consistent configuration.
+"""Any commands in any order are refused or give events, and keep the configuration consistent.
 
 Names and addresses come from a small set, so that commands concern the same objects.
 """
@@ -121,7 +121,7 @@ def records(draw: st.DrawFn) -> RecordDefined:
     """Records whose kind, namespace and name may contradict each other."""
     kind = draw(st.sampled_from(["Pod", "Pod", "Namespace", "Node", "Job"]))
     namespace = draw(st.sampled_from(["", "shop"]))
-    return RecordDefined(kind, namespace, draw(NAMES | GARBAGE), draw(LABELS))
+    return RecordDefined(kind, namespace, draw(NAMES | GARBAGE), labels=draw(LABELS))
 
 
 ANY_COMMAND: st.SearchStrategy[Command] = st.one_of(
@@ -141,9 +141,9 @@ ANY_COMMAND: st.SearchStrategy[Command] = st.one_of(
 def apply_command(ledger: Ledger, command: Command, claimed: Mapping[str, Claim]) -> bool:
     """Decide and apply the events; return False if the command was refused."""
     configuration = Configuration.of(ledger)
-    removed_addresses(configuration, command)
+    removed_addresses(configuration, command)  # raises no error either
     try:
-        events = decide(configuration, command, claimed)
+        events = decide(configuration, command, claimed=claimed)
     except Refused:
         return False
     for event in events:
@@ -163,6 +163,7 @@ def apply_command(ledger: Ledger, command: Command, claimed: Mapping[str, Claim]
 
 
 def assert_consistent(ledger: Ledger) -> None:
+    """Assert that pools are inside their subnets and disjoint, and subnets equal or disjoint."""
     for pool in ledger.pools.values():
         cidr = parse_cidr(pool.subnet)
         addresses = pool_addresses(pool)
@@ -201,11 +202,11 @@ def test_a_repeated_command_changes_nothing(before: list[Command], command: Comm
 
     is_repeatable = isinstance(command, ApplyPool | ApplyReservation | ApplyRecord | RetirePool)
     if apply_command(ledger, command, {}) and is_repeatable:
-        assert decide(Configuration.of(ledger), command, {}) == ()
+        assert decide(Configuration.of(ledger), command, claimed={}) == ()
 
 
-def contains(pool: Pool, text: str) -> bool:
-    family, value = parse_address(text)
+def contains(pool: Pool, address: str) -> bool:
+    family, value = parse_address(address)
     return family == pool.family and value in pool_addresses(pool)
 
 

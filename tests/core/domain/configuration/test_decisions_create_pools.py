@@ -19,8 +19,8 @@ from tests.core.domain.configuration.samples import (
     EMPTY_CONFIGURATION,
     GREEN_POOL,
     after_command,
-    causes,
     configuration_with,
+    kinds_and_fields,
     refusals,
     reservation,
     retiring,
@@ -41,14 +41,14 @@ def red_with(**fields: object) -> Pool:
 
 @pytest.mark.parametrize("pool", [BLUE_POOL, GREEN_POOL])
 def test_a_valid_pool_is_defined_unchanged(pool: Pool) -> None:
-    (event,) = decide(EMPTY_CONFIGURATION, ApplyPool(pool), {})
+    (event,) = decide(EMPTY_CONFIGURATION, ApplyPool(pool), claimed={})
 
     assert isinstance(event, PoolDefined)
     assert event.pool == pool._replace(labels=event.pool.labels)
 
 
 def test_a_new_pool_is_never_retiring() -> None:
-    (event,) = decide(EMPTY_CONFIGURATION, ApplyPool(BLUE_POOL._replace(retiring=True)), {})
+    (event,) = decide(EMPTY_CONFIGURATION, ApplyPool(BLUE_POOL._replace(retiring=True)), claimed={})
 
     assert isinstance(event, PoolDefined)
     assert not event.pool.retiring
@@ -238,7 +238,7 @@ REFUSED = {
 def test_a_pool_that_breaks_a_rule_is_refused_with_kind_and_field(
     pool: Pool, expected: list[tuple[str, str]]
 ) -> None:
-    assert causes(EMPTY_CONFIGURATION, ApplyPool(pool)) == expected
+    assert kinds_and_fields(EMPTY_CONFIGURATION, ApplyPool(pool)) == expected
 
 
 def test_a_refusal_names_the_invalid_item() -> None:
@@ -263,19 +263,21 @@ class TestOrder:
         configuration = EMPTY_CONFIGURATION._replace(ipv4_enabled=False)
         pool = blue_with(subnet="x", pod_affinity=LabelSelector())
 
-        assert causes(configuration, ApplyPool(pool)) == [("Forbidden", "spec.ipVersion")]
+        assert kinds_and_fields(configuration, ApplyPool(pool)) == [("Forbidden", "spec.ipVersion")]
         assert refusals(configuration, ApplyPool(GREEN_POOL)) == ()
 
     def test_ipv6_can_be_disabled_too(self) -> None:
         configuration = EMPTY_CONFIGURATION._replace(ipv6_enabled=False)
 
-        assert causes(configuration, ApplyPool(GREEN_POOL)) == [("Forbidden", "spec.ipVersion")]
+        assert kinds_and_fields(configuration, ApplyPool(GREEN_POOL)) == [
+            ("Forbidden", "spec.ipVersion")
+        ]
         assert refusals(configuration, ApplyPool(BLUE_POOL)) == ()
 
     def test_an_invalid_subnet_is_the_only_reported_cause(self) -> None:
         pool = blue_with(subnet="10.7.0.1/16", gateway="x", pod_affinity=LabelSelector())
 
-        assert causes(EMPTY_CONFIGURATION, ApplyPool(pool)) == [INVALID_SUBNET]
+        assert kinds_and_fields(EMPTY_CONFIGURATION, ApplyPool(pool)) == [INVALID_SUBNET]
 
     def test_the_first_address_fault_is_reported_with_all_faults_of_pod_affinity(self) -> None:
         pool = blue_with(
@@ -284,7 +286,7 @@ class TestOrder:
             pod_affinity=LabelSelector({"": "x"}, (Requirement("a", "Is"),)),
         )
 
-        assert causes(EMPTY_CONFIGURATION, ApplyPool(pool)) == [
+        assert kinds_and_fields(EMPTY_CONFIGURATION, ApplyPool(pool)) == [
             INVALID_SUBNET,
             ("Invalid", "spec.podAffinity.matchLabels"),
             ("Invalid", "spec.podAffinity.matchLabels"),
@@ -301,9 +303,13 @@ class TestOrder:
         overlapping = red_with(ips=shared, gateway="x", routes=(Route("x", "x"),))
         unreachable = red_with(gateway="x", routes=(Route("x", "x"),))
 
-        assert causes(configuration, ApplyPool(outside)) == [INVALID_SUBNET]
-        assert causes(configuration, ApplyPool(overlapping)) == [("Forbidden", "spec.ips")]
-        assert causes(configuration, ApplyPool(unreachable)) == [("Invalid", "spec.gateway")]
+        assert kinds_and_fields(configuration, ApplyPool(outside)) == [INVALID_SUBNET]
+        assert kinds_and_fields(configuration, ApplyPool(overlapping)) == [
+            ("Forbidden", "spec.ips")
+        ]
+        assert kinds_and_fields(configuration, ApplyPool(unreachable)) == [
+            ("Invalid", "spec.gateway")
+        ]
 
     def test_the_number_of_causes_is_bounded(self) -> None:
         selector = LabelSelector({}, tuple(Requirement("", "Is") for _ in range(100)))
@@ -371,8 +377,8 @@ class TestNeighbours:
         shared = ApplyPool(red_with(ips=("10.7.0.10",)))
         wider = ApplyPool(red_with(subnet="10.0.0.0/8"))
 
-        assert causes(configuration, shared) == [("Forbidden", "spec.ips")]
-        assert causes(configuration, wider) == [INVALID_SUBNET]
+        assert kinds_and_fields(configuration, shared) == [("Forbidden", "spec.ips")]
+        assert kinds_and_fields(configuration, wider) == [INVALID_SUBNET]
 
     def test_reserved_addresses_may_be_in_a_pool(self) -> None:
         configuration = after_command(
@@ -401,8 +407,10 @@ HUGE = {
 def test_pools_with_huge_ranges_are_decided(pool: Pool) -> None:
     configuration = configuration_with(pool)
 
-    events_of_unchanged_pool = decide(configuration, ApplyPool(pool), {})
-    events_of_shrunk_pool = decide(configuration, ApplyPool(pool._replace(ips=pool.ips[:1])), {})
+    events_of_unchanged_pool = decide(configuration, ApplyPool(pool), claimed={})
+    events_of_shrunk_pool = decide(
+        configuration, ApplyPool(pool._replace(ips=pool.ips[:1])), claimed={}
+    )
 
     assert events_of_unchanged_pool == ()
     assert len(events_of_shrunk_pool) == (len(pool.ips) > 1)

@@ -11,9 +11,9 @@ from core.domain.events import PoolDeleted, PoolRetired
 from tests.core.domain.configuration.samples import (
     BLUE_POOL,
     EMPTY_CONFIGURATION,
-    causes,
     claims,
     configuration_with,
+    kinds_and_fields,
     refusals,
     retiring,
 )
@@ -23,19 +23,19 @@ RETIRING = retiring(CONFIGURATION, "blue")
 
 
 def test_a_pool_is_retired_once() -> None:
-    assert decide(CONFIGURATION, RetirePool("blue"), {}) == (PoolRetired("blue"),)
-    assert decide(RETIRING, RetirePool("blue"), {}) == ()
+    assert decide(CONFIGURATION, RetirePool("blue"), claimed={}) == (PoolRetired("blue"),)
+    assert decide(RETIRING, RetirePool("blue"), claimed={}) == ()
 
 
 def test_a_pool_may_be_retired_while_it_has_claims() -> None:
     claimed = claims(["10.7.0.10"])
 
-    assert decide(CONFIGURATION, RetirePool("blue"), claimed) == (PoolRetired("blue"),)
+    assert decide(CONFIGURATION, RetirePool("blue"), claimed=claimed) == (PoolRetired("blue"),)
 
 
 @pytest.mark.parametrize("configuration", [CONFIGURATION, RETIRING])
 def test_an_empty_pool_is_deleted_even_if_it_is_not_retiring(configuration: Configuration) -> None:
-    assert decide(configuration, DeletePool("blue"), {}) == (PoolDeleted("blue"),)
+    assert decide(configuration, DeletePool("blue"), claimed={}) == (PoolDeleted("blue"),)
 
 
 @pytest.mark.parametrize("configuration", [CONFIGURATION, RETIRING])
@@ -54,12 +54,12 @@ def test_a_pool_with_claims_is_not_deleted(configuration: Configuration) -> None
 def test_claims_of_other_pools_do_not_prevent_a_deletion() -> None:
     claimed = claims(["10.7.0.99", "fd00::10"], pool="red")
 
-    assert decide(CONFIGURATION, DeletePool("blue"), claimed) == (PoolDeleted("blue"),)
+    assert decide(CONFIGURATION, DeletePool("blue"), claimed=claimed) == (PoolDeleted("blue"),)
 
 
 @pytest.mark.parametrize("command", [RetirePool("blue"), DeletePool("blue")])
 def test_an_unknown_pool_is_not_found(command: Command) -> None:
     (refusal,) = refusals(EMPTY_CONFIGURATION, command)
 
-    assert causes(EMPTY_CONFIGURATION, command) == [("NotFound", "")]
+    assert kinds_and_fields(EMPTY_CONFIGURATION, command) == [("NotFound", "")]
     assert refusal.subject == "SpiderIPPool/blue"

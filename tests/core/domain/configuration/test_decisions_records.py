@@ -1,4 +1,4 @@
-"""Records of Pods, Services and other objects, which operators apply in standalone mode."""
+"""Records of Pods, Services and other objects, which users apply in clusters without Kubernetes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,18 @@ from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.configuration.decisions import decide
 from core.domain.events import RecordDefined, RecordDeleted
 from core.domain.services import EndpointSlice, Service, ServicePort, SliceEndpoint
-from tests.core.domain.configuration.samples import EMPTY_CONFIGURATION, causes, refusals
+from tests.core.domain.configuration.samples import EMPTY_CONFIGURATION, kinds_and_fields, refusals
 
-WEB = RecordDefined("Pod", "shop", "web-0", {"app": "web"}, {}, "StatefulSet", "web", "apps/v1")
+WEB = RecordDefined(
+    "Pod",
+    "shop",
+    "web-0",
+    labels={"app": "web"},
+    annotations={},
+    owner_kind="StatefulSet",
+    owner_name="web",
+    owner_api_version="apps/v1",
+)
 CONFIGURATION = EMPTY_CONFIGURATION._replace(records={("Pod", "shop", "web-0"): WEB})
 
 
@@ -24,14 +33,14 @@ CONFIGURATION = EMPTY_CONFIGURATION._replace(records={("Pod", "shop", "web-0"): 
     ],
 )
 def test_a_new_record_is_written_as_an_event(record: RecordDefined) -> None:
-    assert decide(EMPTY_CONFIGURATION, ApplyRecord(record), {}) == (record,)
+    assert decide(EMPTY_CONFIGURATION, ApplyRecord(record), claimed={}) == (record,)
 
 
 def test_only_a_changed_record_writes_an_event() -> None:
     changed = WEB._replace(labels={})
 
-    assert decide(CONFIGURATION, ApplyRecord(WEB), {}) == ()
-    assert decide(CONFIGURATION, ApplyRecord(changed), {}) == (changed,)
+    assert decide(CONFIGURATION, ApplyRecord(WEB), claimed={}) == ()
+    assert decide(CONFIGURATION, ApplyRecord(changed), claimed={}) == (changed,)
 
 
 def service(address: str, *ports: ServicePort, affinity_s: int = 0) -> RecordDefined:
@@ -41,7 +50,7 @@ def service(address: str, *ports: ServicePort, affinity_s: int = 0) -> RecordDef
 
 def slice_of(owner: str, *addresses: str) -> RecordDefined:
     endpoints = tuple(SliceEndpoint((address,)) for address in addresses)
-    endpoint_slice = EndpointSlice(owner, 4, ports=(), endpoints=endpoints)
+    endpoint_slice = EndpointSlice(owner, family=4, ports=(), endpoints=endpoints)
     return RecordDefined("EndpointSlice", "shop", "web-1", slice=endpoint_slice)
 
 
@@ -74,13 +83,13 @@ def slice_of(owner: str, *addresses: str) -> RecordDefined:
 def test_a_record_that_cannot_be_stored_is_refused(
     record: RecordDefined, expected: list[tuple[str, str]]
 ) -> None:
-    assert causes(EMPTY_CONFIGURATION, ApplyRecord(record)) == expected
+    assert kinds_and_fields(EMPTY_CONFIGURATION, ApplyRecord(record)) == expected
 
 
 def test_a_record_is_deleted_by_kind_namespace_and_name() -> None:
     command = DeleteRecord("Pod", "shop", "web-0")
 
-    assert decide(CONFIGURATION, command, {}) == (RecordDeleted("Pod", "shop", "web-0"),)
+    assert decide(CONFIGURATION, command, claimed={}) == (RecordDeleted("Pod", "shop", "web-0"),)
 
 
 def test_an_unknown_record_is_not_found() -> None:

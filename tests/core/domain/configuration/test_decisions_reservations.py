@@ -12,7 +12,7 @@ from core.domain.model import Reservation
 from tests.core.domain.configuration.samples import (
     EMPTY_CONFIGURATION,
     after_command,
-    causes,
+    kinds_and_fields,
     refusals,
     reservation,
 )
@@ -24,7 +24,7 @@ CONFIGURATION = after_command(EMPTY_CONFIGURATION, ApplyReservation(RESERVATION)
 def test_a_reservation_is_defined_with_its_list_merged() -> None:
     desired = reservation("10.7.0.3", "10.7.0.1", "10.7.0.2-10.7.0.4")
 
-    assert decide(EMPTY_CONFIGURATION, ApplyReservation(desired), {}) == (
+    assert decide(EMPTY_CONFIGURATION, ApplyReservation(desired), claimed={}) == (
         ReservationDefined(reservation("10.7.0.1-10.7.0.4")),
     )
 
@@ -61,37 +61,43 @@ REFUSED = {
 def test_an_invalid_reservation_is_refused(
     desired: Reservation, expected: list[tuple[str, str]]
 ) -> None:
-    assert causes(EMPTY_CONFIGURATION, ApplyReservation(desired)) == expected
+    assert kinds_and_fields(EMPTY_CONFIGURATION, ApplyReservation(desired)) == expected
 
 
 def test_a_disabled_family_is_refused() -> None:
     configuration = EMPTY_CONFIGURATION._replace(ipv4_enabled=False)
 
-    assert causes(configuration, ApplyReservation(RESERVATION)) == [("Forbidden", "spec.ipVersion")]
+    assert kinds_and_fields(configuration, ApplyReservation(RESERVATION)) == [
+        ("Forbidden", "spec.ipVersion")
+    ]
 
 
 def test_the_ip_version_cannot_be_changed() -> None:
     desired = Reservation("kept", V6, ("x",))
 
-    assert causes(CONFIGURATION, ApplyReservation(desired)) == [("Forbidden", "spec.ipVersion")]
+    assert kinds_and_fields(CONFIGURATION, ApplyReservation(desired)) == [
+        ("Forbidden", "spec.ipVersion")
+    ]
 
 
 def test_applying_an_unchanged_reservation_writes_no_event() -> None:
     split_range = reservation("10.7.0.5-10.7.0.9", "10.7.0.1-10.7.0.4")
 
-    assert decide(CONFIGURATION, ApplyReservation(RESERVATION), {}) == ()
-    assert decide(CONFIGURATION, ApplyReservation(split_range), {}) == ()
+    assert decide(CONFIGURATION, ApplyReservation(RESERVATION), claimed={}) == ()
+    assert decide(CONFIGURATION, ApplyReservation(split_range), claimed={}) == ()
 
 
 def test_a_changed_reservation_is_written_and_removes_no_address_from_a_pool() -> None:
     command = ApplyReservation(reservation("10.7.0.2"))
 
-    assert decide(CONFIGURATION, command, {}) == (ReservationDefined(reservation("10.7.0.2")),)
+    assert decide(CONFIGURATION, command, claimed={}) == (
+        ReservationDefined(reservation("10.7.0.2")),
+    )
     assert removed_addresses(CONFIGURATION, command) is None
 
 
 def test_a_reservation_is_deleted_by_name_and_an_unknown_one_is_not_found() -> None:
     command = DeleteReservation("kept")
 
-    assert decide(CONFIGURATION, command, {}) == (ReservationDeleted("kept"),)
-    assert causes(EMPTY_CONFIGURATION, command) == [("NotFound", "")]
+    assert decide(CONFIGURATION, command, claimed={}) == (ReservationDeleted("kept"),)
+    assert kinds_and_fields(EMPTY_CONFIGURATION, command) == [("NotFound", "")]

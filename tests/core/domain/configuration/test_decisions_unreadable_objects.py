@@ -1,4 +1,4 @@
-"""A stored pool or subnet that cannot be parsed is named, and blocks only changes that need it."""
+"""A stored pool or subnet that cannot be parsed refuses only the changes that need it, by name."""
 
 from __future__ import annotations
 
@@ -58,5 +58,5 @@ def test_an_unreadable_pool_can_be_corrected_and_deleted() -> None:
     removed = removed_addresses(configuration, corrected)
     assert removed is not None
     assert removed.to_items() == ["10.7.1.11-10.7.1.12"]
-    assert decide(configuration, corrected, {})
-    assert decide(configuration, DeletePool("broken"), {})
+    assert decide(configuration, corrected, claimed={})
+    assert decide(configuration, DeletePool("broken"), claimed={})

@@ -15,14 +15,14 @@ from core.domain.model import Pool
 from core.domain.patterns.labels import LabelSelector
 from tests.core.domain.configuration.samples import (
     BLUE_POOL,
-    causes,
     claims,
     configuration_with,
+    kinds_and_fields,
     refusals,
     retiring,
 )
 
-CONFIGURATION = configuration_with(BLUE_POOL)
+CONFIGURATION = configuration_with(BLUE_POOL)  # 10.7.0.10-10.7.0.20 of 10.7.0.0/16
 SHRUNK = ApplyPool(BLUE_POOL._replace(ips=("10.7.0.10-10.7.0.12",)))
 
 
@@ -40,20 +40,20 @@ UNCHANGED = {
     "with another value of the CIDR label": BLUE_POOL._replace(
         labels={"ipam.spidernet.io/ippool-cidr": "wrong"}
     ),
-    "with retiring set": BLUE_POOL._replace(retiring=True),
+    "with retiring set, which a user cannot do": BLUE_POOL._replace(retiring=True),
 }
 
 
 @pytest.mark.parametrize("pool", UNCHANGED.values(), ids=UNCHANGED.keys())
 def test_applying_an_unchanged_pool_writes_no_event(pool: Pool) -> None:
-    assert decide(CONFIGURATION, ApplyPool(pool), {}) == ()
+    assert decide(CONFIGURATION, ApplyPool(pool), claimed={}) == ()
 
 
 def test_an_unchanged_pool_is_accepted_even_if_its_family_was_switched_off() -> None:
     switched_off = CONFIGURATION._replace(ipv4_enabled=False)
 
-    assert decide(switched_off, ApplyPool(BLUE_POOL), {}) == ()
-    assert causes(switched_off, SHRUNK) == [("Forbidden", "spec.ipVersion")]
+    assert decide(switched_off, ApplyPool(BLUE_POOL), claimed={}) == ()
+    assert kinds_and_fields(switched_off, SHRUNK) == [("Forbidden", "spec.ipVersion")]
 
 
 CHANGES = {
@@ -71,7 +71,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("pool", CHANGES.values(), ids=CHANGES.keys())
 def test_the_event_of_a_change_has_the_complete_pool(pool: Pool) -> None:
-    (event,) = decide(CONFIGURATION, ApplyPool(pool), {})
+    (event,) = decide(CONFIGURATION, ApplyPool(pool), claimed={})
 
     assert isinstance(event, PoolDefined)
     assert event.pool == pool._replace(labels=event.pool.labels)
@@ -80,13 +80,13 @@ def test_the_event_of_a_change_has_the_complete_pool(pool: Pool) -> None:
 def test_the_subnet_cannot_be_changed() -> None:
     pool = BLUE_POOL._replace(subnet="10.0.0.0/8", gateway="x", pod_affinity=LabelSelector())
 
-    assert causes(CONFIGURATION, ApplyPool(pool)) == [("Forbidden", "spec.subnet")]
+    assert kinds_and_fields(CONFIGURATION, ApplyPool(pool)) == [("Forbidden", "spec.subnet")]
 
 
 def test_the_ip_version_cannot_be_changed_and_is_reported_before_the_subnet() -> None:
     pool = Pool("blue", V6, "fd00:7::/64")
 
-    assert causes(CONFIGURATION, ApplyPool(pool)) == [("Forbidden", "spec.ipVersion")]
+    assert kinds_and_fields(CONFIGURATION, ApplyPool(pool)) == [("Forbidden", "spec.ipVersion")]
     assert removed_addresses(CONFIGURATION, ApplyPool(pool)) is None
 
 
@@ -94,18 +94,18 @@ def test_the_rules_of_creation_apply_to_changes_too() -> None:
     bad_gateway = ApplyPool(BLUE_POOL._replace(gateway="10.7.0.15", pod_affinity=LabelSelector()))
     reversed_range = ApplyPool(BLUE_POOL._replace(ips=("10.7.0.20-10.7.0.10",)))
 
-    assert causes(CONFIGURATION, bad_gateway) == [
+    assert kinds_and_fields(CONFIGURATION, bad_gateway) == [
         ("Invalid", "spec.ips[0]"),
         ("Invalid", "spec.podAffinity"),
     ]
-    assert causes(CONFIGURATION, reversed_range) == [("Invalid", "spec.subnet")]
+    assert kinds_and_fields(CONFIGURATION, reversed_range) == [("Invalid", "spec.subnet")]
 
 
 def test_a_pool_cannot_grow_into_another_pool() -> None:
     configuration = configuration_with(BLUE_POOL, Pool("red", V4, "10.7.0.0/16", ("10.7.0.21",)))
     pool = BLUE_POOL._replace(ips=("10.7.0.10-10.7.0.21",))
 
-    assert causes(configuration, ApplyPool(pool)) == [("Forbidden", "spec.ips")]
+    assert kinds_and_fields(configuration, ApplyPool(pool)) == [("Forbidden", "spec.ips")]
 
 
 class TestRemovedAddresses:
@@ -177,12 +177,12 @@ class TestAddressesInUse:
     def test_another_spelling_of_the_address_is_the_same_address(self) -> None:
         claimed = claims(["::ffff:10.7.0.15"])
 
-        assert causes(CONFIGURATION, SHRUNK, claimed) == [("Forbidden", "spec.ips")]
+        assert kinds_and_fields(CONFIGURATION, SHRUNK, claimed) == [("Forbidden", "spec.ips")]
 
     def test_an_address_in_use_is_reported_together_with_the_other_causes(self) -> None:
         pool = SHRUNK.pool._replace(gateway="x", pod_affinity=LabelSelector())
 
-        assert causes(CONFIGURATION, ApplyPool(pool), claims(["10.7.0.15"])) == [
+        assert kinds_and_fields(CONFIGURATION, ApplyPool(pool), claims(["10.7.0.15"])) == [
             ("Invalid", "spec.gateway"),
             ("Invalid", "spec.podAffinity"),
             ("Forbidden", "spec.ips"),
@@ -197,7 +197,7 @@ class TestRetiringPools:
     def test_labels_and_annotations_may_change(self) -> None:
         pool = BLUE_POOL._replace(annotations={"note": "x"}, labels={"team": "net"})
 
-        (event,) = decide(self.CONFIGURATION, ApplyPool(pool), {})
+        (event,) = decide(self.CONFIGURATION, ApplyPool(pool), claimed={})
 
         assert isinstance(event, PoolDefined)
         assert event.pool.retiring
@@ -205,7 +205,7 @@ class TestRetiringPools:
 
     @pytest.mark.parametrize("pool", [SHRUNK.pool, BLUE_POOL._replace(disabled=True)])
     def test_the_specification_may_not_change(self, pool: Pool) -> None:
-        assert causes(self.CONFIGURATION, ApplyPool(pool)) == [("Forbidden", "spec")]
+        assert kinds_and_fields(self.CONFIGURATION, ApplyPool(pool)) == [("Forbidden", "spec")]
 
     def test_applying_the_unchanged_pool_does_not_reinstate_it(self) -> None:
-        assert decide(self.CONFIGURATION, ApplyPool(BLUE_POOL), {}) == ()
+        assert decide(self.CONFIGURATION, ApplyPool(BLUE_POOL), claimed={}) == ()

@@ -44,8 +44,8 @@ def test_long_subjects_and_messages_are_shortened() -> None:
 def test_a_long_invalid_text_is_quoted_in_part(pool: Pool) -> None:
     subject = ObjectReference("SpiderIPPool", "blue")
 
-    bad_subnet = list(subnet_rule(subject, pool, {}))
-    problems = bad_subnet or list(content_rules(subject, pool, {}))
+    bad_subnet = list(subnet_rule(subject, pool, pools={}))
+    problems = bad_subnet or list(content_rules(subject, pool, pools={}))
 
     assert len(problems) == 1
     assert len(str(problems[0])) < 300
@@ -59,8 +59,10 @@ def test_an_object_larger_than_the_limit_is_refused() -> None:
     fitting = pool._replace(node_names=("n" * free_bytes,))
     too_large = pool._replace(node_names=("n" * (free_bytes + 1),))
 
-    assert list(size_rule(subject, fitting, {}, {})) == []
-    assert [refusal.rule for refusal in size_rule(subject, too_large, {}, {})] == ["too-large"]
+    assert list(size_rule(subject, fitting, labels={}, annotations={})) == []
+    assert [
+        refusal.rule for refusal in size_rule(subject, too_large, labels={}, annotations={})
+    ] == ["too-large"]
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -90,7 +92,7 @@ def test_the_computed_size_of_an_object_is_never_less_than_its_encoded_size(
 
 
 @given(st.text(max_size=20) | st.from_regex(r"[a-z0-9.-]{1,20}", fullmatch=True))
-def test_a_valid_object_name_can_be_a_key(name: str) -> None:
+def test_a_valid_object_name_can_be_a_part_of_a_key_in_etcd(name: str) -> None:
     subject = ObjectReference("SpiderIPPool", name)
 
     if not list(object_name_rule(subject)):

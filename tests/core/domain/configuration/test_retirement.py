@@ -1,4 +1,4 @@
-"""Which events each step of a retirement writes, and when a retired object is deleted."""
+"""Which events each step of a retirement writes, and when a retiring object is deleted."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ NET = Subnet("net", 4, BLUE_POOL.subnet, ("10.7.0.10-10.7.0.20",))
 
 def in_net(*, net_retires: bool, pool_retires: bool) -> Configuration:
     """A configuration with the pool ``blue`` in the subnet ``net``."""
-    (event,) = decide(EMPTY_CONFIGURATION, ApplySubnet(NET), {})
+    (event,) = decide(EMPTY_CONFIGURATION, ApplySubnet(NET), claimed={})
     assert isinstance(event, SubnetDefined)
     with_subnet = EMPTY_CONFIGURATION._replace(subnets={"net": event.subnet})
-    (defined,) = decide(with_subnet, ApplyPool(BLUE_POOL), {})
+    (defined,) = decide(with_subnet, ApplyPool(BLUE_POOL), claimed={})
     assert isinstance(defined, PoolDefined)
     pool = defined.pool._replace(retiring=pool_retires)
     subnet = event.subnet._replace(retiring=net_retires)
@@ -47,21 +47,21 @@ def in_net(*, net_retires: bool, pool_retires: bool) -> Configuration:
 
 
 def test_a_retiring_pool_is_deleted_only_when_it_is_empty() -> None:
-    assert decide(RETIRING, ADVANCE, {}) == (PoolDeleted("blue"),)
-    assert decide(RETIRING, ADVANCE, claims(["10.7.0.10"])) == ()
+    assert decide(RETIRING, ADVANCE, claimed={}) == (PoolDeleted("blue"),)
+    assert decide(RETIRING, ADVANCE, claimed=claims(["10.7.0.10"])) == ()
 
 
 def test_an_active_or_unknown_pool_is_not_deleted() -> None:
-    assert decide(ACTIVE, ADVANCE, {}) == ()
-    assert decide(EMPTY_CONFIGURATION, ADVANCE, {}) == ()
-    assert decide(EMPTY_CONFIGURATION, AdvanceRetirement("subnet", "net"), {}) == ()
+    assert decide(ACTIVE, ADVANCE, claimed={}) == ()
+    assert decide(EMPTY_CONFIGURATION, ADVANCE, claimed={}) == ()
+    assert decide(EMPTY_CONFIGURATION, AdvanceRetirement("subnet", "net"), claimed={}) == ()
 
 
 def test_a_reinstated_pool_is_unchanged_and_reinstated_once() -> None:
-    (event,) = decide(RETIRING, Reinstate("pool", "blue"), {})
+    (event,) = decide(RETIRING, Reinstate("pool", "blue"), claimed={})
 
     assert event == PoolDefined(ACTIVE.pools["blue"])
-    assert decide(ACTIVE, Reinstate("pool", "blue"), {}) == ()
+    assert decide(ACTIVE, Reinstate("pool", "blue"), claimed={}) == ()
 
 
 @pytest.mark.parametrize("kind", ["pool", "subnet"])
@@ -76,10 +76,10 @@ def test_a_retiring_subnet_retires_its_pools_and_is_deleted_without_pools() -> N
     pool_active = in_net(net_retires=True, pool_retires=False)
     pool_retiring = in_net(net_retires=True, pool_retires=True)
 
-    assert decide(pool_active, advance, {}) == (PoolRetired("blue"),)
-    assert decide(pool_retiring, advance, {}) == ()
-    assert decide(pool_retiring._replace(pools={}), advance, {}) == (SubnetDeleted("net"),)
-    assert decide(in_net(net_retires=False, pool_retires=True), advance, {}) == ()
+    assert decide(pool_active, advance, claimed={}) == (PoolRetired("blue"),)
+    assert decide(pool_retiring, advance, claimed={}) == ()
+    assert decide(pool_retiring._replace(pools={}), advance, claimed={}) == (SubnetDeleted("net"),)
+    assert decide(in_net(net_retires=False, pool_retires=True), advance, claimed={}) == ()
 
 
 def test_a_pool_cannot_be_reinstated_before_its_subnet() -> None:
@@ -89,7 +89,7 @@ def test_a_pool_cannot_be_reinstated_before_its_subnet() -> None:
     assert "orbctl retire cancel subnet net" in refusal.remedy
 
 
-def test_the_setting_determines_the_first_step_of_a_deletion() -> None:
+def test_with_the_setting_wait_a_deletion_begins_with_a_retirement() -> None:
     assert deletion_command("pool", "a", "wait") == RetirePool("a")
     assert deletion_command("pool", "a", "refuse") == DeletePool("a")
     assert deletion_command("subnet", "a", "wait") == RetireSubnet("a")

@@ -18,7 +18,7 @@ from core.eventstore.kv import KeyValueStore
 from tests.core.domain.reclaim.reclaim_harness import ReclaimHarness
 from tests.core.domain.reclaim.scripted_cluster import facts_of, moment, split
 from tests.support.cluster_snapshot import ClusterSnapshot, ListedObjects
-from tests.support.node_harness import pool as make_pool
+from tests.support.node_harness import pool as pool_of
 
 IPPOOL = "ipam.spidernet.io/ippool"
 IPPOOLS = "ipam.spidernet.io/ippools"
@@ -42,8 +42,10 @@ class FixedAddressHarness(ReclaimHarness):
         """UIDs of the target launchers of live migrations."""
         self.cached_owners: OwnerLookup | None = None
 
+    # Commands of scripts
+
     async def pool(self, name: str, *ips: str, **options: str) -> str:
-        desired = make_pool(name, *ips, default=options.get("default", "yes") == "yes")
+        desired = pool_of(name, *ips, default=options.get("default", "yes") == "yes")
         disabled = options.get("disabled", "no") == "yes"
         await (await self.agent("operator")).apply(desired._replace(disabled=disabled))
         return ""
@@ -102,6 +104,8 @@ class FixedAddressHarness(ReclaimHarness):
             return await self.cni_add(path, interface)
         except OrbweaverError as error:
             return f"{type(error).__name__}: {error.message}"
+
+    # Helpers
 
     async def _add(self, pod: PodState) -> Endpoint:
         agent = await self.agent(pod.node)

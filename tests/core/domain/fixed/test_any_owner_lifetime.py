@@ -38,6 +38,7 @@ TEMPLATES = (
     {"pools": '[{"ipv4":["a"]},{"ipv4":["b"]}]'},
 )
 VM = "vm-a"
+"""The name of the VM and of its endpoint; its Pods are launchers with names of their own."""
 REPLICAS = tuple(f"db-{number}" for number in range(5))
 
 names = st.sampled_from((*REPLICAS, VM))

@@ -39,7 +39,8 @@ async def run_script(text: str) -> str:
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_a_script_of_fixed_addresses_gives_its_recorded_output(script: Path) -> None:
     expected = script.read_text()
-    # A script that deletes claims from the store leaves a state that is not the fold of the log.
+    # A script ends with a check of the log. One that deletes claims from the store cannot: its
+    # state is not the fold of the log.
     has_lost_claims = "> lose_claim" in expected
     assert has_lost_claims or expected.rstrip().endswith("> check"), (
         f"{script.name} does not check the log"

@@ -1,4 +1,7 @@
-"""Which NICs of a Pod have an IPAMClaim, and when the addresses of an IPAMClaim are released."""
+"""Which NICs of a Pod have an IPAMClaim, and when the addresses of an IPAMClaim are released.
+
+A Pod's network annotation names an IPAMClaim; with it, a VM keeps the addresses of a NIC.
+"""
 
 from __future__ import annotations
 
@@ -111,12 +114,14 @@ def test_an_address_is_valid_while_its_ipam_claim_exists(
     assert validity_of("ipamclaim", "shop", "vm1.lan.ipamclaim", owners).state == state
 
 
-VM = Owner("VirtualMachineInstance", "vm1", "shop", "kubevirt.io/v1")
+VM = Owner("VirtualMachineInstance", "vm1", namespace="shop", api_version="kubevirt.io/v1")
 CLAIM = IpamClaimState("shop", "vm1.lan")
 SOURCE = PodState("shop", "launcher-1", "source", ips=("10.9.0.1",), owner=VM, claims=("vm1.lan",))
 """A running Pod that reports only the address of its default network."""
 
-TO_VERIFY = PodToVerify("shop", "vm1.lan.ipamclaim", "target", "ipamclaim", ("10.6.0.1",))
+TO_VERIFY = PodToVerify(
+    "shop", "vm1.lan.ipamclaim", uid="target", fixed="ipamclaim", addresses=("10.6.0.1",)
+)
 """The endpoint after an ADD of the migration's target, which has since ended."""
 
 

@@ -1,4 +1,4 @@
-"""StatefulSets without Kubernetes: their record decides which addresses are kept and released."""
+"""StatefulSets without Kubernetes: their records decide which addresses are kept and released."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def test_a_record_describes_a_stateful_set_and_the_log_shows_its_deletion(
                 ledger = await read_endpoint(node.store, node.keys, ("shop", "db-1"))
             else:
                 ledger = await read_ledger(node.store, node.keys)
-            facts = await source.facts(ledger, Moment(1.0, "test", steady_s=1.0))
+            facts = await source.facts(ledger, Moment(unix_s=1.0, observer="test", steady_s=1.0))
             return facts.stateful_set("shop", "db")
 
         before = await read_owner(single_pod=False)

@@ -20,7 +20,10 @@ OTHER_CLAIM = CLAIM_CODEC.encode(
 
 @pytest.fixture
 async def damaged_node(node: NodeHarness) -> NodeHarness:
-    """A node with a replica that has an address of each family; its IPv4 claim is lost."""
+    """A node with a replica that has an address of each family; the IPv4 claim is lost.
+
+    The reservations determine the addresses of the replica, and are then emptied.
+    """
     await node.apply(pool("four", IPV4, "10.6.0.8"), pool("six", IPV6, "fd00:6::8"))
     await node.apply(ApplyReservation(Reservation("ipv4", 4, ("10.6.0.8",))))
     await node.apply(ApplyReservation(Reservation("ipv6", 6, ("fd00:6::8",))))
@@ -59,11 +62,11 @@ async def test_an_address_that_another_pod_claims_during_the_add_stays_with_that
     """Another claim is written after the read: the guards fail, and the next attempt succeeds."""
     freshen = damaged_node.view.freshen
 
-    async def meanwhile() -> bool:
+    async def claim_and_freshen() -> bool:
         await damaged_node.store.commit([], [Put(damaged_node.keys.ip_of(IPV4), OTHER_CLAIM)])
         return await freshen()
 
-    monkeypatch.setattr(damaged_node.view, "freshen", meanwhile)
+    monkeypatch.setattr(damaged_node.view, "freshen", claim_and_freshen)
 
     added = await damaged_node.add(replica("2"))
 
@@ -80,12 +83,12 @@ async def test_an_endpoint_that_is_released_during_the_add_is_created_again(
     """The endpoint is reclaimed after the read: the next attempt has no claims to restore."""
     freshen = damaged_node.view.freshen
 
-    async def meanwhile() -> bool:
+    async def release_and_freshen() -> bool:
         endpoint = Delete(damaged_node.keys.endpoint("shop", "db-0"))
         await damaged_node.store.commit([], [endpoint, Delete(damaged_node.keys.ip_of(IPV6))])
         return await freshen()
 
-    monkeypatch.setattr(damaged_node.view, "freshen", meanwhile)
+    monkeypatch.setattr(damaged_node.view, "freshen", release_and_freshen)
 
     added = await damaged_node.add(replica("2"))
 

@@ -1,4 +1,4 @@
-"""Patterns of pool names match as Go's filepath.Match does, including its errors."""
+"""Patterns of pool names match as Go's ``filepath.Match`` does, with the same errors."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ def test_all_problems_of_match_labels_are_reported_with_its_path() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "count"),
+    ("key", "problem_count"),
     [
         ("a", 0),
         ("A_b-c.9", 0),
@@ -194,13 +194,13 @@ def test_all_problems_of_match_labels_are_reported_with_its_path() -> None:
         ("P" * 254 + "/n", 2),
     ],
 )
-def test_a_key_is_a_short_name_after_an_optional_dns_prefix(key: str, count: int) -> None:
-    assert len(problems(selector_of(Requirement(key, EXISTS)), "spec")) == count
-    assert len(problems(LabelSelector({key: ""}), "spec")) == count
+def test_a_key_is_a_short_name_after_an_optional_dns_prefix(key: str, problem_count: int) -> None:
+    assert len(problems(selector_of(Requirement(key, EXISTS)), "spec")) == problem_count
+    assert len(problems(LabelSelector({key: ""}), "spec")) == problem_count
 
 
 @pytest.mark.parametrize(
-    ("value", "count"),
+    ("value", "problem_count"),
     [
         *[(value, 0) for value in ("", "a", "v1.2_3-b", "v" * 63)],
         *[(value, 1) for value in (" ", "a b", "-a", "a.", "a/b", "v" * 64, "\u00e9")],
@@ -208,6 +208,6 @@ def test_a_key_is_a_short_name_after_an_optional_dns_prefix(key: str, count: int
         ("\u00e9" * 32, 2),
     ],
 )
-def test_a_value_is_empty_or_a_short_name(value: str, count: int) -> None:
-    assert len(problems(LabelSelector({"app": value}), "spec")) == count
-    assert len(problems(selector_of(Requirement("app", IN, (value,))), "spec")) == count
+def test_a_value_is_empty_or_a_short_name(value: str, problem_count: int) -> None:
+    assert len(problems(LabelSelector({"app": value}), "spec")) == problem_count
+    assert len(problems(selector_of(Requirement("app", IN, (value,))), "spec")) == problem_count

@@ -1,4 +1,7 @@
-"""Which addresses are quarantined by users and detectors, and when a quarantine is lifted."""
+"""Which addresses users and detectors quarantine, and when a quarantine is lifted.
+
+A detector is an agent that observes another host with the address.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from core.domain.configuration.commands import (
 from core.domain.configuration.decisions import decide
 from core.domain.events import AddressQuarantined, QuarantineLifted
 from core.domain.model import ConflictingHost, Quarantine
-from tests.core.domain.configuration.samples import EMPTY_CONFIGURATION, causes
+from tests.core.domain.configuration.samples import EMPTY_CONFIGURATION, kinds_and_fields
 
 BY_USER = Quarantine(
     "fd00:7::9", V6, reason="answered a probe", evidence="02:00:00:00:00:01 on node-1"
@@ -25,12 +28,12 @@ CONFIGURATION = EMPTY_CONFIGURATION._replace(quarantine={BY_USER.address: BY_USE
 def test_an_address_is_quarantined_by_its_canonical_text() -> None:
     command = QuarantineAddress("FD00:7:0::9", reason=BY_USER.reason, evidence=BY_USER.evidence)
 
-    assert decide(EMPTY_CONFIGURATION, command, {}) == (AddressQuarantined(BY_USER),)
+    assert decide(EMPTY_CONFIGURATION, command, claimed={}) == (AddressQuarantined(BY_USER),)
 
 
 def test_an_ipv4_mapped_address_is_quarantined_as_ipv4() -> None:
     (event,) = decide(
-        EMPTY_CONFIGURATION, QuarantineAddress("::ffff:10.7.0.9", reason="conflict"), {}
+        EMPTY_CONFIGURATION, QuarantineAddress("::ffff:10.7.0.9", reason="conflict"), claimed={}
     )
 
     assert event == AddressQuarantined(Quarantine("10.7.0.9", V4, reason="conflict"))
@@ -38,12 +41,15 @@ def test_an_ipv4_mapped_address_is_quarantined_as_ipv4() -> None:
 
 def test_a_quarantined_address_is_not_quarantined_again() -> None:
     assert (
-        decide(CONFIGURATION, QuarantineAddress("fd00:7:0::9", reason="another conflict"), {}) == ()
+        decide(
+            CONFIGURATION, QuarantineAddress("fd00:7:0::9", reason="another conflict"), claimed={}
+        )
+        == ()
     )
 
 
 def test_a_quarantine_is_lifted_by_any_spelling_of_the_address() -> None:
-    lifted = decide(CONFIGURATION, LiftQuarantine("fd00:7:0::9", "conflict ended"), {})
+    lifted = decide(CONFIGURATION, LiftQuarantine("fd00:7:0::9", "conflict ended"), claimed={})
 
     assert lifted == (QuarantineLifted("fd00:7::9", "conflict ended"),)
 
@@ -64,32 +70,38 @@ def test_the_first_observation_of_a_conflicting_host_is_kept() -> None:
         BY_USER.address, reason=BY_USER.reason, evidence=BY_USER.evidence, conflicting_host=HOST
     )
 
-    assert decide(EMPTY_CONFIGURATION, command, {}) == (AddressQuarantined(BY_DETECTOR),)
+    assert decide(EMPTY_CONFIGURATION, command, claimed={}) == (AddressQuarantined(BY_DETECTOR),)
     assert (
-        decide(WITH_DETECTED, command._replace(conflicting_host=HOST._replace(node="n2")), {}) == ()
+        decide(
+            WITH_DETECTED, command._replace(conflicting_host=HOST._replace(node="n2")), claimed={}
+        )
+        == ()
     )
 
 
 def test_a_quarantine_by_a_user_replaces_one_by_a_detector() -> None:
     command = QuarantineAddress(BY_USER.address, reason="keep it away")
 
-    assert decide(WITH_DETECTED, command, {}) == (
+    assert decide(WITH_DETECTED, command, claimed={}) == (
         AddressQuarantined(Quarantine(BY_USER.address, V6, reason="keep it away")),
     )
-    assert decide(CONFIGURATION, command._replace(conflicting_host=HOST), {}) == ()
+    assert decide(CONFIGURATION, command._replace(conflicting_host=HOST), claimed={}) == ()
 
 
 def test_an_address_is_returned_only_for_the_same_conflicting_host() -> None:
     command = ReturnAddress(BY_USER.address, HOST, "silent 3 times")
 
-    assert decide(WITH_DETECTED, command, {}) == (
+    assert decide(WITH_DETECTED, command, claimed={}) == (
         QuarantineLifted(BY_USER.address, "silent 3 times"),
     )
     assert (
-        decide(WITH_DETECTED, command._replace(conflicting_host=HOST._replace(seen_ms=1)), {}) == ()
+        decide(
+            WITH_DETECTED, command._replace(conflicting_host=HOST._replace(seen_ms=1)), claimed={}
+        )
+        == ()
     )
-    assert decide(CONFIGURATION, command, {}) == (), "quarantined by a user"
-    assert decide(EMPTY_CONFIGURATION, command, {}) == ()
+    assert decide(CONFIGURATION, command, claimed={}) == (), "quarantined by a user"
+    assert decide(EMPTY_CONFIGURATION, command, claimed={}) == ()
 
 
 @pytest.mark.parametrize(
@@ -119,4 +131,4 @@ def test_an_address_is_returned_only_for_the_same_conflicting_host() -> None:
 def test_an_invalid_quarantine_command_is_refused(
     command: Command, expected: list[tuple[str, str]]
 ) -> None:
-    assert causes(CONFIGURATION, command) == expected
+    assert kinds_and_fields(CONFIGURATION, command) == expected

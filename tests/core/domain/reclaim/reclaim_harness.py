@@ -45,7 +45,7 @@ from tests.core.domain.reclaim.scripted_cluster import (
     split,
 )
 from tests.support.node_harness import NodeHarness, check_everything
-from tests.support.node_harness import pool as make_pool
+from tests.support.node_harness import pool as pool_of
 
 CAUSE = Cause("reclaim-test")
 
@@ -90,7 +90,7 @@ class ReclaimHarness:
     # Pools, Nodes and owners
 
     async def pool(self, name: str, *ips: str) -> str:
-        await (await self.agent("operator")).apply(make_pool(name, *ips))
+        await (await self.agent("operator")).apply(pool_of(name, *ips))
         return ""
 
     async def remove_pool(self, name: str) -> str:
@@ -236,6 +236,7 @@ class ReclaimHarness:
         return ""
 
     async def watch(self, how: str) -> str:
+        """With ``off`` no watch events are observed: only scans find changes of Pods."""
         self.watching = how == "on"
         return ""
 
@@ -306,7 +307,8 @@ class ReclaimHarness:
 
     async def dirty_claim(self, address: str, path: str, *, holder: str) -> str:
         keys = (await self.agent("operator")).keys
-        claim = Claim("main", holder, *split(path), "dirty.0.0")
+        namespace, name = split(path)
+        claim = Claim(pool="main", holder=holder, namespace=namespace, pod=name, event="dirty.0.0")
         await self.store.commit([], [Put(keys.ip_of(address), CLAIM_CODEC.encode(claim))])
         return ""
 
@@ -316,7 +318,17 @@ class ReclaimHarness:
             Nic(f"eth{number}", ipv4=f"{ip}/16", ipv4_pool=pool)
             for number, ip in enumerate(addresses)
         )
-        endpoint = Endpoint(*split(path), uid, "n1", f"pod/{uid}", "Pod", "x", nics)
+        namespace, name = split(path)
+        endpoint = Endpoint(
+            namespace,
+            name,
+            uid,
+            "n1",
+            holder=f"pod/{uid}",
+            owner_kind="Pod",
+            owner_name="x",
+            nics=nics,
+        )
         await self.store.commit(
             [], [Put(keys.endpoint(*endpoint.key), ENDPOINT_CODEC.encode(endpoint))]
         )
@@ -378,7 +390,7 @@ class ReclaimHarness:
 
     async def _plan(self) -> ReclaimPlan:
         ledger = await (await self.agent("operator")).read_ledger()
-        plan = plan_scan(ledger, await self._verdict_context(), self.observations)
+        plan = plan_scan(ledger, await self._verdict_context(), before=self.observations)
         self.observations = plan.observations
         return plan
 

@@ -29,12 +29,20 @@ DB_OWNER = Owner("StatefulSet", "db", api_version="apps/v1")
 
 
 def add_endpoint(
-    ledger: Ledger, name: str, uid: str, *addresses: str, fixed: bool = False, box: str = "box"
+    ledger: Ledger,
+    name: str,
+    uid: str,
+    *addresses: str,
+    fixed: bool = False,
+    container: str = "box",
 ) -> Endpoint:
-    """Add an endpoint of namespace ``shop`` and its claims, with increasing revisions."""
+    """Add an endpoint of namespace ``shop`` and its claims, with increasing revisions.
+
+    ``fixed``: the holder is a replica of a StatefulSet, not the Pod with this UID.
+    """
     holder = stateful_holder("statefulset", "shop", name) if fixed else pod_holder(uid)
     nics = tuple(
-        Nic(f"eth{number}", ipv4=f"{ip}/16", ipv4_pool="p", container=box)
+        Nic(f"eth{number}", ipv4=f"{ip}/16", ipv4_pool="p", container=container)
         for number, ip in enumerate(addresses)
     )
     endpoint = Endpoint(
@@ -96,7 +104,7 @@ def second_plan(
         plan = plan_scan(
             ledger,
             verdict_context(cluster(*pods, at_s=at_s, stateful_sets=sets), settings),
-            observations,
+            before=observations,
         )
         observations = plan.observations
     return plan

@@ -34,7 +34,7 @@ OBSERVER_NAME = "watcher"
 
 def moment(at_s: float, observer: str = OBSERVER_NAME) -> Moment:
     """The instant ``at_s``, with the same reading of the wall clock and the monotonic clock."""
-    return Moment(at_s, observer, at_s)
+    return Moment(unix_s=at_s, observer=observer, steady_s=at_s)
 
 
 class ObservedPod(NamedTuple):
@@ -140,7 +140,7 @@ def facts_of(pod: PodState, fixed: FixedKind | None) -> PodFacts:
         pod.namespace,
         pod.name,
         pod.uid,
-        pod.node,
+        node=pod.node,
         owner=pod.owner,
         fixed=fixed,
         endpoint_name=name,

@@ -120,10 +120,10 @@ def test_the_number_of_deadlines_is_bounded_and_dropped_deadlines_are_counted() 
         ReclaimDeadline(
             ("shop", str(number)),
             str(number),
-            str(number),
-            "n1",
-            "deleted",
-            moment(1),
+            uid=str(number),
+            node="n1",
+            reason="deleted",
+            seen=moment(1),
             deadline_s=1.0,
         )
         for number in range(3)
@@ -139,7 +139,7 @@ def test_the_number_of_deadlines_is_bounded_and_dropped_deadlines_are_counted() 
 def test_a_later_deadline_keeps_the_first_observation_and_a_reported_deletion() -> None:
     deadlines = PodDeadlines(9)
     deadline = ReclaimDeadline(
-        ("shop", "a"), "a", "1", "n1", "deleting", moment(1), deadline_s=60.0
+        ("shop", "a"), "a", uid="1", node="n1", reason="deleting", seen=moment(1), deadline_s=60.0
     )
     deadlines.put(deadline)
     deadlines.put(deadline._replace(seen=moment(5), deadline_s=90.0))
@@ -155,7 +155,17 @@ def test_a_later_deadline_keeps_the_first_observation_and_a_reported_deletion() 
 def test_due_deadlines_are_ordered_by_time() -> None:
     deadlines = PodDeadlines(9)
     for uid, stop in (("late", 30.0), ("b", 20.0), ("a", 10.0)):
-        deadlines.put(ReclaimDeadline(("shop", uid), uid, uid, "n1", "deleted", moment(0), stop))
+        deadlines.put(
+            ReclaimDeadline(
+                ("shop", uid),
+                uid,
+                uid=uid,
+                node="n1",
+                reason="deleted",
+                seen=moment(0),
+                deadline_s=stop,
+            )
+        )
 
     assert [due.uid for due in deadlines.due(20.0)] == ["a", "b"]
 
@@ -164,7 +174,13 @@ def test_a_reported_deletion_is_released_after_one_listing() -> None:
     ledger = Ledger()
     add_endpoint(ledger, "web-0", "1", IP)
     deadline = ReclaimDeadline(
-        ("shop", "web-0"), "web-0", "1", "n1", "deleted", moment(NOW_S), NOW_S
+        ("shop", "web-0"),
+        "web-0",
+        uid="1",
+        node="n1",
+        reason="deleted",
+        seen=moment(NOW_S),
+        deadline_s=NOW_S,
     )
 
     step = check_deadline(deadline, ledger, verdict_context(cluster()))
@@ -176,7 +192,13 @@ def test_a_reported_deletion_is_released_after_one_listing() -> None:
 
 def test_a_deadline_without_an_endpoint_ends() -> None:
     deadline = ReclaimDeadline(
-        ("shop", "web-0"), "web-0", "1", "n1", "deleted", moment(NOW_S), NOW_S
+        ("shop", "web-0"),
+        "web-0",
+        uid="1",
+        node="n1",
+        reason="deleted",
+        seen=moment(NOW_S),
+        deadline_s=NOW_S,
     )
 
     assert check_deadline(deadline, Ledger(), verdict_context(cluster())) is None
@@ -196,7 +218,13 @@ def test_a_reported_deletion_that_a_listing_contradicts_releases_nothing(
     ledger = Ledger()
     add_endpoint(ledger, "web-0", "1", IP)
     deadline = ReclaimDeadline(
-        ("shop", "web-0"), "web-0", "1", "n1", "deleted", moment(NOW_S), NOW_S
+        ("shop", "web-0"),
+        "web-0",
+        uid="1",
+        node="n1",
+        reason="deleted",
+        seen=moment(NOW_S),
+        deadline_s=NOW_S,
     )
 
     assert isinstance(check_deadline(deadline, ledger, verdict_context(cluster(*pods))), KeptClaims)
@@ -206,7 +234,13 @@ def test_the_deadline_of_an_older_pod_releases_no_address_of_the_next_pod() -> N
     ledger = Ledger()
     add_endpoint(ledger, "web-0", "2", IP)
     deadline = ReclaimDeadline(
-        ("shop", "web-0"), "web-0", "1", "n1", "deleted", moment(NOW_S), NOW_S
+        ("shop", "web-0"),
+        "web-0",
+        uid="1",
+        node="n1",
+        reason="deleted",
+        seen=moment(NOW_S),
+        deadline_s=NOW_S,
     )
 
     assert isinstance(check_deadline(deadline, ledger, verdict_context(cluster())), KeptClaims)
@@ -215,7 +249,15 @@ def test_the_deadline_of_an_older_pod_releases_no_address_of_the_next_pod() -> N
 def test_a_replica_that_is_expected_again_keeps_its_address() -> None:
     ledger = Ledger()
     add_endpoint(ledger, "db-0", "1", IP, fixed=True)
-    deadline = ReclaimDeadline(("shop", "db-0"), "db-0", "1", "n1", "deleted", moment(NOW_S), NOW_S)
+    deadline = ReclaimDeadline(
+        ("shop", "db-0"),
+        "db-0",
+        uid="1",
+        node="n1",
+        reason="deleted",
+        seen=moment(NOW_S),
+        deadline_s=NOW_S,
+    )
     one_replica = cluster(stateful_sets=[StatefulSetState("shop", "db", replicas=1)])
 
     assert isinstance(check_deadline(deadline, ledger, verdict_context(one_replica)), KeptClaims)
@@ -242,7 +284,7 @@ def test_a_release_needs_an_expired_deadline_and_a_complete_listing() -> None:
     assert in_time.evidence.times == 2
 
 
-def test_a_listing_close_to_the_report_is_not_a_second_observation() -> None:
+def test_a_listing_close_to_the_watch_event_is_not_a_second_observation() -> None:
     ledger = Ledger()
     add_endpoint(ledger, "web-0", "1", IP)
     deadline = deadline_after(DELETING)
@@ -264,7 +306,9 @@ def test_a_change_of_the_wall_clock_does_not_change_the_gap(jump_s: float) -> No
 
     def resolve_after(after_s: float) -> ReclaimStep | KeptClaims | None:
         listed = cluster(DELETING._replace(deletion_s=5.0))
-        listed.observed_at = Moment(NOW_S + jump_s, OBSERVER_NAME, NOW_S + after_s)
+        listed.observed_at = Moment(
+            unix_s=NOW_S + jump_s, observer=OBSERVER_NAME, steady_s=NOW_S + after_s
+        )
         return check_deadline(deadline, ledger, verdict_context(listed, now_s=NOW_S + 4_000))
 
     assert isinstance(resolve_after(OBSERVATION_GAP_S - 1), KeptClaims)
@@ -284,8 +328,19 @@ def test_an_event_of_another_observer_is_not_a_first_observation() -> None:
 
 
 def test_the_defaults_are_those_of_spiderpool() -> None:
-    switches_and_limits = (True, True, True, False, 3, 5_000, 100_000)
-    times = (600.0, 5.0, 3.0, 1.0, 0.0, 5)
-    assert DEFAULTS[:13] == switches_and_limits + times
-    assert tuple(RECLAIM_VARIABLES) == ReclaimSettings._fields[:13]
+    assert {name: getattr(DEFAULTS, name) for name in RECLAIM_VARIABLES} == {
+        "enabled": True,
+        "on_ready_node": True,
+        "on_not_ready_node": True,
+        "running_without_address": False,
+        "workers": 3,
+        "queue_max": 5_000,
+        "deadlines_max": 100_000,
+        "scan_interval_s": 600.0,
+        "deadline_interval_s": 5.0,
+        "queue_wait_s": 3.0,
+        "on_demand_gap_s": 1.0,
+        "extra_delay_s": 0.0,
+        "tries_max": 5,
+    }
     assert all(name.startswith("SPIDERPOOL_GC_") for name in RECLAIM_VARIABLES.values())

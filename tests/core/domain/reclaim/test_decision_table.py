@@ -34,6 +34,7 @@ REPLICA = PodState("shop", "db-0", "1", node="n1", ips=(IP,), owner=DB_OWNER)
 PAST = NOW_S - 1_000
 SOON = NOW_S + 1_000
 
+# The state of the Pod web-0, and whether the address that its endpoint has is released.
 STATELESS = [
     (POD, False),
     (POD._replace(phase="Pending", ips=()), False),
@@ -71,6 +72,7 @@ def test_the_state_of_a_stateless_pod_decides_about_its_address(
     assert len(plan.steps) + len(plan.kept) == 1
 
 
+# The states of the replica db-0 and of its StatefulSet, and whether its address is released.
 REPLICAS = [
     (REPLICA, NO_REPLICA, False),
     (REPLICA._replace(ips=()), NO_REPLICA, False),
@@ -154,7 +156,7 @@ def test_the_extra_delay_is_added_to_every_grace_period() -> None:
 def test_the_name_and_ordinal_of_a_replica_decide_whether_its_address_is_valid(
     name: str, replicas: int, start: int, state: str
 ) -> None:
-    facts = cluster(stateful_sets=[StatefulSetState("shop", "db", replicas, start)])
+    facts = cluster(stateful_sets=[StatefulSetState("shop", "db", replicas=replicas, start=start)])
 
     assert validity_of("statefulset", "shop", name, facts).state == state
 
@@ -183,7 +185,7 @@ def test_the_states_of_a_vm_and_its_instance_decide_whether_its_address_is_valid
     assert validity_of("vm", "shop", "a", facts).state == state
 
 
-def test_an_owner_that_is_not_listed_keeps_the_address() -> None:
+def test_if_no_owners_were_listed_the_validity_of_an_address_is_unknown() -> None:
     facts = ClusterSnapshot(ListedObjects(), {}, moment(1.0))
 
     assert validity_of("statefulset", "shop", "db-0", facts).state == "unknown"

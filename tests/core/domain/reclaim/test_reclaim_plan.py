@@ -1,4 +1,7 @@
-"""Properties of plans for any state and any cluster."""
+"""Properties of the plans of scans, for any state and any cluster.
+
+A plan releases addresses in steps; each step names its claims and the evidence for their release.
+"""
 
 from __future__ import annotations
 
@@ -138,10 +141,10 @@ def test_a_repeated_decision_on_the_same_facts_is_equal(
     ledger: Ledger, listed: list[PodState], owners: list[StatefulSetState]
 ) -> None:
     facts = cluster(*listed, stateful_sets=owners)
-    plan = plan_scan(ledger, verdict_context(facts), {})
+    plan = plan_scan(ledger, verdict_context(facts), before={})
 
-    assert plan_scan(ledger, verdict_context(facts), {}) == plan
-    repeated_plan = plan_scan(ledger, verdict_context(facts), plan.observations)
+    assert plan_scan(ledger, verdict_context(facts), before={}) == plan
+    repeated_plan = plan_scan(ledger, verdict_context(facts), before=plan.observations)
     assert repeated_plan == plan
     assert not repeated_plan.steps
 
@@ -150,15 +153,15 @@ def test_a_repeated_decision_on_the_same_facts_is_equal(
 def test_an_untrusted_listing_releases_nothing(
     ledger: Ledger, listed: list[PodState], fault: str
 ) -> None:
-    observations = plan_scan(ledger, verdict_context(cluster(*listed)), {}).observations
-    for round_ in (1, 2, 3):
-        at_s = NOW_S + 1_000 * round_
+    observations = plan_scan(ledger, verdict_context(cluster(*listed)), before={}).observations
+    for number in (1, 2, 3):
+        at_s = NOW_S + 1_000 * number
         facts = {
             "empty": cluster(at_s=at_s, with_controller=False),
             "partial": cluster(*listed[:1], at_s=at_s, complete=False),
             "stale": cluster(*listed, at_s=at_s, read_s=at_s + 1),
         }[fault]
-        plan = plan_scan(ledger, verdict_context(facts), observations)
+        plan = plan_scan(ledger, verdict_context(facts), before=observations)
         observations = plan.observations
 
         assert plan.steps == ()
@@ -169,7 +172,7 @@ def test_a_release_needs_two_observations_with_a_gap() -> None:
     ledger = Ledger()
     add_endpoint(ledger, "web-0", "1", IPS[0])
 
-    first = plan_scan(ledger, verdict_context(cluster()), {})
+    first = plan_scan(ledger, verdict_context(cluster()), before={})
     too_soon = second_plan(ledger, gap_s=OBSERVATION_GAP_S - 0.001)
 
     assert first.steps == too_soon.steps == ()
@@ -180,10 +183,10 @@ def test_a_release_needs_two_observations_with_a_gap() -> None:
 def test_a_change_between_two_observations_restarts_the_gap() -> None:
     ledger = Ledger()
     add_endpoint(ledger, "web-0", "1", IPS[0])
-    observations = plan_scan(ledger, verdict_context(cluster()), {}).observations
-    add_endpoint(ledger, "web-0", "1", IPS[0], box="a new sandbox")
+    observations = plan_scan(ledger, verdict_context(cluster()), before={}).observations
+    add_endpoint(ledger, "web-0", "1", IPS[0], container="a new sandbox")
 
-    plan = plan_scan(ledger, verdict_context(cluster(at_s=NOW_S + 60)), observations)
+    plan = plan_scan(ledger, verdict_context(cluster(at_s=NOW_S + 60)), before=observations)
 
     assert plan.steps == ()
 
@@ -191,10 +194,10 @@ def test_a_change_between_two_observations_restarts_the_gap() -> None:
 def test_a_clock_that_runs_backwards_restarts_the_gap() -> None:
     ledger = Ledger()
     add_endpoint(ledger, "web-0", "1", IPS[0])
-    observations = plan_scan(ledger, verdict_context(cluster()), {}).observations
+    observations = plan_scan(ledger, verdict_context(cluster()), before={}).observations
     an_hour_back_s = NOW_S - 3_600
 
-    plan = plan_scan(ledger, verdict_context(cluster(at_s=an_hour_back_s)), observations)
+    plan = plan_scan(ledger, verdict_context(cluster(at_s=an_hour_back_s)), before=observations)
 
     assert plan.steps == ()
     assert plan.next_scan_s == an_hour_back_s + OBSERVATION_GAP_S
@@ -206,16 +209,18 @@ def test_a_claim_of_an_older_pod_is_released_even_with_an_incomplete_listing() -
     add_claim(ledger, "web-0", "pod/old", IPS[0])
     add_endpoint(ledger, "web-0", "new", IPS[1])
     add_claim(ledger, "web-0", "pod/newer", IPS[2])
-    observations = plan_scan(ledger, verdict_context(cluster(complete=False)), {}).observations
+    observations = plan_scan(
+        ledger, verdict_context(cluster(complete=False)), before={}
+    ).observations
 
     plan = plan_scan(
-        ledger, verdict_context(cluster(at_s=NOW_S + 10, complete=False)), observations
+        ledger, verdict_context(cluster(at_s=NOW_S + 10, complete=False)), before=observations
     )
 
     assert released(plan) == {IPS[0]}
 
 
-def test_unlisted_claims_are_released_in_parts_that_fit_into_one_transaction() -> None:
+def test_claims_without_an_endpoint_are_released_in_parts_that_fit_into_one_transaction() -> None:
     ledger = Ledger()
     count = 2 * CLAIMS_A_STEP_MAX + 1
     for number in range(count):
@@ -241,7 +246,7 @@ def test_an_endpoint_is_kept_if_its_claim_cannot_be_decoded() -> None:
     add_endpoint(ledger, "web-0", "1", IPS[0])
     add_endpoint(ledger, "web-1", "2", IPS[1])
     del ledger.claims[IPS[0]], ledger.claims[IPS[1]]
-    ledger.undecodable.add("ip/4/" + "0" * 24 + "0a060001")
+    ledger.undecodable.add("ip/4/" + "0" * 24 + "0a060001")  # the key of IPS[0]
 
     assert [step.key for step in second_plan(ledger).steps] == [("shop", "web-1")]
 

@@ -42,7 +42,7 @@ VF_NIC = RoceNic(
 
 
 def plan(nic: RoceNic, qos: RoceQos = QOS) -> QosPlan:
-    return plan_qos([RoceQosRule(qos)], {}, [nic])
+    return plan_qos([RoceQosRule(qos)], labels={}, nics=[nic])
 
 
 def changes(nic: RoceNic, qos: RoceQos = QOS) -> list[str]:
@@ -195,4 +195,4 @@ def test_the_first_rule_that_matches_node_and_nic_is_used(
     ]
 
     assert qos_of(rules, labels, nic) == (None if rule is None else rule.qos)
-    assert (nic.name in plan_qos(rules, labels, [nic]).desired) is (rule is not None)
+    assert (nic.name in plan_qos(rules, labels=labels, nics=[nic]).desired) is (rule is not None)

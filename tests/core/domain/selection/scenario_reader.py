@@ -108,26 +108,31 @@ def _facts(
     remaining = dict(pod)
     owner = remaining.pop("owner", None)
     if owner is not None:
-        owner = Owner(owner["kind"], owner["name"], owner.get("namespace", ""), owner["apiVersion"])
+        owner = Owner(
+            owner["kind"],
+            owner["name"],
+            namespace=owner.get("namespace", ""),
+            api_version=owner["apiVersion"],
+        )
     pod_facts = PodFacts(
         remaining.pop("namespace", "shop"),
         remaining.pop("name", "web-0"),
         "uid-1",
-        remaining.pop("node", "node-1"),
-        remaining.pop("labels", {}),
-        texts(remaining.pop("annotations", {})),
-        owner,
+        node=remaining.pop("node", "node-1"),
+        labels=remaining.pop("labels", {}),
+        annotations=texts(remaining.pop("annotations", {})),
+        owner=owner,
     )
     assert not remaining, f"unknown fields of the Pod: {remaining}"
     return RequestFacts(
         pod_facts,
         NamespaceFacts(
             pod_facts.namespace,
-            (namespace or {}).get("labels", {}),
-            texts((namespace or {}).get("annotations", {})),
+            labels=(namespace or {}).get("labels", {}),
+            annotations=texts((namespace or {}).get("annotations", {})),
             known=namespace is not None,
         ),
-        NodeFacts(pod_facts.node, (node or {}).get("labels", {}), known=node is not None),
+        NodeFacts(pod_facts.node, labels=(node or {}).get("labels", {}), known=node is not None),
     )
 
 
@@ -135,11 +140,11 @@ def _request(fields: dict[str, Any]) -> SelectionRequest:
     masters = fields.pop("masterAddresses", None)
     request = SelectionRequest(
         fields.pop("interface", "eth0"),
-        tuple(fields.pop("default_ipv4_ippool", ())),
-        tuple(fields.pop("default_ipv6_ippool", ())),
-        fields.pop("clean_gateway", False),
-        fields.pop("match_master_subnet", False),
-        None if masters is None else tuple(masters),
+        default_ipv4_pools=tuple(fields.pop("default_ipv4_ippool", ())),
+        default_ipv6_pools=tuple(fields.pop("default_ipv6_ippool", ())),
+        clean_gateway=fields.pop("clean_gateway", False),
+        match_master_subnet=fields.pop("match_master_subnet", False),
+        master_addresses=None if masters is None else tuple(masters),
     )
     assert not fields, f"unknown fields of the request: {fields}"
     return request

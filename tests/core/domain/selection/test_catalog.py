@@ -1,18 +1,18 @@
-"""The catalog of pools that selection uses."""
+"""The catalog of pools that pool selection uses: names, default pools, and cached matches."""
 
 from __future__ import annotations
 
 import pytest
 
+from core.domain.addresses.ip_address import Family
 from core.domain.model import Pool
 from core.domain.patterns import globs
 from core.domain.selection import catalog as catalog_module
 from core.domain.selection.catalog import PoolCatalog
 
 
-def pools(*names: str, family: int = 4, default: bool = False) -> dict[str, Pool]:
-    assert family in (4, 6)
-    return {name: Pool(name, 4 if family == 4 else 6, "", default=default) for name in names}
+def pools(*names: str, family: Family = 4, default: bool = False) -> dict[str, Pool]:
+    return {name: Pool(name, family, subnet="", default=default) for name in names}
 
 
 def fail_on_match(pattern: str, name: str) -> bool:

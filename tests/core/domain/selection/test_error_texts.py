@@ -27,7 +27,7 @@ POOLS = {
 
 def facts(ippools: str) -> RequestFacts:
     return RequestFacts(
-        PodFacts("shop", "web-0", "uid-1", "n1", annotations={POD_IPPOOLS: ippools}),
+        PodFacts("shop", "web-0", "uid-1", node="n1", annotations={POD_IPPOOLS: ippools}),
         NamespaceFacts("shop"),
         NodeFacts("n1"),
     )
@@ -100,7 +100,7 @@ def test_the_check_for_changed_pools_accepts_missing_and_disabled_pools() -> Non
 
 def test_the_prefix_of_standard_mode_keeps_all_other_fields_of_the_error() -> None:
     verdict = CandidateVerdict(
-        "eth0", 4, "a", accepted=False, rule="disabled", reason="disabled IPPool a"
+        "eth0", 4, pool="a", accepted=False, rule="disabled", reason="disabled IPPool a"
     )
     error = NoPoolAvailable("no", subject="Pod/a/b", remedy="do", verdicts=(verdict,))
 
@@ -115,7 +115,7 @@ def test_an_error_without_verdicts_has_none() -> None:
     assert AllocationError("no").verdicts == ()
 
 
-def test_several_reasons_are_in_brackets_and_equal_ones_are_reported_once() -> None:
+def test_several_reasons_are_in_brackets_and_equal_reasons_are_reported_once() -> None:
     assert error_texts.aggregate(["a"]) == "a"
     assert error_texts.aggregate(["a", "b", "a"]) == "[a, b]"
 

@@ -101,7 +101,7 @@ def test_a_multus_name_without_namespace_is_in_the_namespace_of_multus_or_the_ag
 
 
 def test_a_default_network_without_namespace_is_in_the_namespace_of_multus() -> None:
-    pod = PodFacts("shop", "web-0", "uid", "node-a", annotations={DEFAULT_NETWORK: "blue"})
+    pod = PodFacts("shop", "web-0", "uid", node="node-a", annotations={DEFAULT_NETWORK: "blue"})
 
     assert resolve("eth0", pod, OTHER_NAMESPACE).network == "kube-system/blue"
     moved = OTHER_NAMESPACE._replace(multus_namespace="multus")

@@ -100,9 +100,11 @@ def facts(draw: st.DrawFn) -> RequestFacts:
 
 def facts_of(annotations: dict[str, str]) -> RequestFacts:
     return RequestFacts(
-        PodFacts("shop", "web-0", "uid-1", "node-1", {"zone": "z9"}, annotations),
-        NamespaceFacts("shop", {"zone": "z9"}, known=True),
-        NodeFacts("node-1", {"zone": "z9"}, known=True),
+        PodFacts(
+            "shop", "web-0", "uid-1", node="node-1", labels={"zone": "z9"}, annotations=annotations
+        ),
+        NamespaceFacts("shop", labels={"zone": "z9"}, known=True),
+        NodeFacts("node-1", labels={"zone": "z9"}, known=True),
     )
 
 
@@ -264,7 +266,7 @@ KEYS = [
 
 
 @given(pools(), st.dictionaries(st.sampled_from(KEYS), st.text() | JSON_VALUES.map(json.dumps)))
-def test_no_annotation_raises_anything_but_an_allocation_error(
+def test_with_any_annotations_a_selection_raises_only_allocation_errors(
     pools_by_name: dict[str, Pool], annotations: dict[str, str]
 ) -> None:
     result = outcome(facts_of(annotations), pools_by_name)
@@ -273,7 +275,7 @@ def test_no_annotation_raises_anything_but_an_allocation_error(
 
 
 class NamedPoolsOnly(dict[str, Pool]):
-    """A catalog that must not be iterated."""
+    """Pools by name; an iteration over all of them fails the test."""
 
     def __iter__(self) -> Iterator[str]:
         raise AssertionError("the selection iterated over all pools")
@@ -295,5 +297,5 @@ def test_a_selection_by_name_reads_only_the_named_pools(
     selection = select(request, facts_of(annotations), pools_by_name, DEFAULT_SETTINGS)
 
     assert selection.verdicts == (
-        CandidateVerdict("eth0", 4, "pool-a", accepted=True, rule="every rule", reason=""),
+        CandidateVerdict("eth0", 4, pool="pool-a", accepted=True, rule="every rule", reason=""),
     )

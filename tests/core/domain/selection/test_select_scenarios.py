@@ -1,4 +1,7 @@
-"""Pool selection gives the expected result of each scenario in the files under scenarios/."""
+"""Pool selection gives the expected result of each scenario in the files under scenarios/.
+
+``try`` of a scenario has the pools of each NIC and family in the order in which an ADD tries them.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ def check_selection(scenario: Scenario) -> None:
     assert expect.keys() <= SELECTED_KEYS
     selection = run(scenario)
 
-    assert trials(selection) == expect["try"]
+    assert pools_to_try(selection) == expect["try"]
     assert selection.source == expect["source"]
     assert selection.unnamed == expect.get("unnamed", False)
     assert rejections(selection.verdicts) == expect.get("rejected", {})
@@ -78,7 +81,7 @@ def run(scenario: Scenario) -> Selection:
     return select(scenario.request, scenario.facts, scenario.pools, scenario.settings)
 
 
-def trials(selection: Selection) -> dict[str, list[str]]:
+def pools_to_try(selection: Selection) -> dict[str, list[str]]:
     return {
         f"{demand.interface} {FAMILY_NAMES[demand.family]}": list(demand.pools)
         for demand in selection.demands

@@ -1,4 +1,4 @@
-"""A memoized selection equals a computed one."""
+"""A memoized selection equals a computed selection, and the memo has a bounded size."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Outcome = Selection | tuple[object, ...]
 Z9 = LabelSelector({"zone": "z9"})
 
 
-def error_of(error: AllocationError) -> Outcome:
+def data_of(error: AllocationError) -> Outcome:
     return type(error), error.message, error.subject, error.verdicts
 
 
@@ -38,33 +38,33 @@ def select_by_rules(
     try:
         return select(request, pod_facts, catalog, DEFAULT_SETTINGS)
     except AllocationError as error:
-        return error_of(error)
+        return data_of(error)
 
 
 def select_memoized(
-    memory: SelectionMemo,
+    memo: SelectionMemo,
     request: SelectionRequest,
     pod_facts: RequestFacts,
     catalog: PoolCatalog,
 ) -> Outcome:
     try:
-        return memory.select(request, pod_facts, catalog)
+        return memo.select(request, pod_facts, catalog)
     except AllocationError as error:
-        return error_of(error)
+        return data_of(error)
 
 
 @given(pools(), pools(), st.lists(facts(), min_size=1, max_size=4))
 def test_a_memoized_selection_equals_the_computed_one(
     first: dict[str, Pool], second: dict[str, Pool], pods: list[RequestFacts]
 ) -> None:
-    memory = SelectionMemo(DEFAULT_SETTINGS)
+    memo = SelectionMemo(DEFAULT_SETTINGS)
     for catalog in (PoolCatalog(first), PoolCatalog(second), PoolCatalog(first)):
         for number, pod_facts in enumerate(pods * 2):
             named = pod_facts._replace(
                 pod=pod_facts.pod._replace(name=f"web-{number}", uid=f"uid-{number}")
             )
 
-            assert select_memoized(memory, ETH0_REQUEST, named, catalog) == select_by_rules(
+            assert select_memoized(memo, ETH0_REQUEST, named, catalog) == select_by_rules(
                 ETH0_REQUEST, named, catalog
             )
 
@@ -107,19 +107,23 @@ STRICT = PoolCatalog(
 
 @pytest.mark.parametrize("changed", CHANGED_FACTS)
 def test_the_cache_key_has_every_field_that_a_rule_reads(changed: str) -> None:
-    memory = SelectionMemo(DEFAULT_SETTINGS)
-    before = select_memoized(memory, ETH0_REQUEST, BASE, STRICT)
+    memo = SelectionMemo(DEFAULT_SETTINGS)
+    before = select_memoized(memo, ETH0_REQUEST, BASE, STRICT)
 
-    after = select_memoized(memory, ETH0_REQUEST, CHANGED_FACTS[changed], STRICT)
+    after = select_memoized(memo, ETH0_REQUEST, CHANGED_FACTS[changed], STRICT)
 
     assert after == select_by_rules(ETH0_REQUEST, CHANGED_FACTS[changed], STRICT)
     assert after != before
 
 
 def test_another_interface_or_network_is_another_request() -> None:
-    memory = SelectionMemo(DEFAULT_SETTINGS)
-    for request in (ETH0_REQUEST, SelectionRequest("net1"), SelectionRequest("eth0", ("free",))):
-        assert select_memoized(memory, request, BASE, STRICT) == select_by_rules(
+    memo = SelectionMemo(DEFAULT_SETTINGS)
+    for request in (
+        ETH0_REQUEST,
+        SelectionRequest("net1"),
+        SelectionRequest("eth0", default_ipv4_pools=("free",)),
+    ):
+        assert select_memoized(memo, request, BASE, STRICT) == select_by_rules(
             request, BASE, STRICT
         )
 
@@ -129,27 +133,27 @@ def test_no_rule_is_evaluated_for_the_second_pod_of_a_template(
 ) -> None:
     computed: list[RequestFacts] = []
 
-    def counted(*arguments: object) -> Selection:
+    def note_and_select(*arguments: object) -> Selection:
         computed.append(arguments[1])  # type: ignore[arg-type]
         return select(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(selection_cache, "select", counted)
-    memory = SelectionMemo(DEFAULT_SETTINGS)
+    monkeypatch.setattr(selection_cache, "select", note_and_select)
+    memo = SelectionMemo(DEFAULT_SETTINGS)
     owner = Owner("Deployment", "web")
     for number in range(3):
         pod = BASE.pod._replace(name=f"web-{number}", uid=f"uid-{number}", owner=owner)
-        memory.select(ETH0_REQUEST, BASE._replace(pod=pod), STRICT)
+        memo.select(ETH0_REQUEST, BASE._replace(pod=pod), STRICT)
     assert len(computed) == 1
 
     subnet = facts_of({POD_SUBNET: '{"ipv4":["lan"]}'})
     for _ in range(2):
-        memory.select(ETH0_REQUEST, subnet, STRICT)
+        memo.select(ETH0_REQUEST, subnet, STRICT)
     assert len(computed) == 3, "automatic pools may belong to a single Pod"
 
 
 def test_the_cache_is_bounded() -> None:
-    memory = SelectionMemo(DEFAULT_SETTINGS)
+    memo = SelectionMemo(DEFAULT_SETTINGS)
     for number in range(2 * SELECTIONS_MAX):
-        memory.select(SelectionRequest(f"net{number}"), BASE, STRICT)
+        memo.select(SelectionRequest(f"net{number}"), BASE, STRICT)
 
-        assert len(memory._selections) <= SELECTIONS_MAX
+        assert len(memo._selections) <= SELECTIONS_MAX

@@ -1,4 +1,7 @@
-"""Which nodes are cordoned, drained and uncordoned, and in which order."""
+"""Which nodes are cordoned, drained and uncordoned, and in which order.
+
+Draining a node evicts the Pods that its request names.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +19,18 @@ from core.domain.sriov.drain_plan import (
 )
 
 NOW = 1_000_000.0
-A, B, C = (DrainRequest(node, (f"shop/{node}",)) for node in "abc")
+A, B, C = (DrainRequest(node, pods=(f"shop/{node}",)) for node in "abc")
 
 
 def test_a_node_is_cordoned_before_its_pods_are_evicted() -> None:
-    first_plan = plan_drains([A], [], {}, NOW, 1)
-    second_plan = plan_drains([A], ["a"], first_plan.records, NOW + 5, 1)
+    first_plan = plan_drains([A], cordoned=[], records={}, now_s=NOW, max_unavailable=1)
+    second_plan = plan_drains(
+        [A], cordoned=["a"], records=first_plan.records, now_s=NOW + 5, max_unavailable=1
+    )
 
     assert first_plan.steps == (CordonNode("a"),)
     assert second_plan.steps == (EvictPods("a", ("shop/a",)),)
-    assert second_plan.records == {"a": DrainRecord(NOW)}
+    assert second_plan.records == {"a": DrainRecord(began_s=NOW)}
 
 
 @pytest.mark.parametrize(
@@ -34,30 +39,42 @@ def test_a_node_is_cordoned_before_its_pods_are_evicted() -> None:
 def test_the_number_of_nodes_that_are_drained_together_is_bounded(
     unavailable_max: int, cordoned: list[str]
 ) -> None:
-    plan = plan_drains([C, B, A], [], {}, NOW, unavailable_max)
+    plan = plan_drains(
+        [C, B, A], cordoned=[], records={}, now_s=NOW, max_unavailable=unavailable_max
+    )
 
     assert plan.steps == tuple(map(CordonNode, cordoned))
 
 
 def test_the_next_node_is_drained_when_one_is_finished() -> None:
-    plan = plan_drains([B], ["a"], {"a": DrainRecord(NOW)}, NOW, 1)
+    plan = plan_drains(
+        [B], cordoned=["a"], records={"a": DrainRecord(began_s=NOW)}, now_s=NOW, max_unavailable=1
+    )
 
     assert plan.steps == (UncordonNode("a"), CordonNode("b"))
-    assert plan.records == {"b": DrainRecord(NOW)}
+    assert plan.records == {"b": DrainRecord(began_s=NOW)}
 
 
 def test_a_node_that_is_not_drained_in_time_is_uncordoned_and_the_next_is_cordoned() -> None:
-    plan = plan_drains([A, B], ["a"], {"a": DrainRecord(NOW)}, NOW + DRAIN_S_MAX, 1)
+    plan = plan_drains(
+        [A, B],
+        cordoned=["a"],
+        records={"a": DrainRecord(began_s=NOW)},
+        now_s=NOW + DRAIN_S_MAX,
+        max_unavailable=1,
+    )
 
     assert plan.steps == (UncordonNode("a"), CordonNode("b"))
-    assert plan.records["a"] == DrainRecord(NOW, NOW + DRAIN_S_MAX)
+    assert plan.records["a"] == DrainRecord(began_s=NOW, given_up_s=NOW + DRAIN_S_MAX)
 
 
 def test_a_node_whose_drain_timed_out_is_drained_again_later() -> None:
-    timed_out = {"a": DrainRecord(NOW - DRAIN_S_MAX, NOW)}
+    timed_out = {"a": DrainRecord(began_s=NOW - DRAIN_S_MAX, given_up_s=NOW)}
 
-    soon = plan_drains([A], [], timed_out, NOW + RETRY_S - 1, 1)
-    later = plan_drains([A], [], timed_out, NOW + RETRY_S, 1)
+    soon = plan_drains(
+        [A], cordoned=[], records=timed_out, now_s=NOW + RETRY_S - 1, max_unavailable=1
+    )
+    later = plan_drains([A], cordoned=[], records=timed_out, now_s=NOW + RETRY_S, max_unavailable=1)
 
     assert soon.steps == ()
     assert soon.records == timed_out
@@ -65,44 +82,68 @@ def test_a_node_whose_drain_timed_out_is_drained_again_later() -> None:
 
 
 def test_nodes_that_cannot_be_drained_do_not_block_others() -> None:
-    timed_out = {"a": DrainRecord(0.0, NOW - RETRY_S), "b": DrainRecord(0.0, NOW - RETRY_S - 1)}
+    timed_out = {
+        "a": DrainRecord(began_s=0.0, given_up_s=NOW - RETRY_S),
+        "b": DrainRecord(began_s=0.0, given_up_s=NOW - RETRY_S - 1),
+    }
 
-    with_new_node = plan_drains([A, B, C], [], timed_out, NOW, 1)
-    without_new_node = plan_drains([A, B], [], timed_out, NOW, 1)
+    with_new_node = plan_drains(
+        [A, B, C], cordoned=[], records=timed_out, now_s=NOW, max_unavailable=1
+    )
+    without_new_node = plan_drains(
+        [A, B], cordoned=[], records=timed_out, now_s=NOW, max_unavailable=1
+    )
 
     assert with_new_node.steps == (CordonNode("c"),)
     assert without_new_node.steps == (CordonNode("b"),), "its drain timed out first"
 
 
 def test_every_node_is_uncordoned_if_no_node_may_be_unavailable() -> None:
-    plan = plan_drains([A, B], ["a"], {"a": DrainRecord(NOW)}, NOW, 0)
+    plan = plan_drains(
+        [A, B],
+        cordoned=["a"],
+        records={"a": DrainRecord(began_s=NOW)},
+        now_s=NOW,
+        max_unavailable=0,
+    )
 
     assert plan.steps == (UncordonNode("a"),)
     assert plan.records == {}
 
 
 def test_the_record_of_a_timed_out_drain_is_kept_until_the_node_is_uncordoned() -> None:
-    timed_out = {"a": DrainRecord(NOW - DRAIN_S_MAX, NOW)}
+    timed_out = {"a": DrainRecord(began_s=NOW - DRAIN_S_MAX, given_up_s=NOW)}
 
-    plan = plan_drains([A], ["a"], timed_out, NOW + 5, 1)
+    plan = plan_drains([A], cordoned=["a"], records=timed_out, now_s=NOW + 5, max_unavailable=1)
 
     assert plan.steps == (UncordonNode("a"),)
     assert plan.records == timed_out
 
 
-def test_a_cordoned_node_without_a_record_is_taken_over() -> None:
-    plan = plan_drains([A], ["a"], {}, NOW, 1)
+def test_the_drain_of_a_cordoned_node_without_a_record_is_continued() -> None:
+    plan = plan_drains([A], cordoned=["a"], records={}, now_s=NOW, max_unavailable=1)
 
     assert plan.steps == (EvictPods("a", ("shop/a",)),)
-    assert plan.records == {"a": DrainRecord(NOW)}
+    assert plan.records == {"a": DrainRecord(began_s=NOW)}
 
 
 def test_without_requests_every_cordoned_node_is_uncordoned() -> None:
-    plan = plan_drains([], ["a", "b"], {"c": DrainRecord(NOW, NOW)}, NOW, 1)
+    plan = plan_drains(
+        [],
+        cordoned=["a", "b"],
+        records={"c": DrainRecord(began_s=NOW, given_up_s=NOW)},
+        now_s=NOW,
+        max_unavailable=1,
+    )
 
     assert plan.steps == (UncordonNode("a"), UncordonNode("b"))
     assert plan.records == {}
 
 
 def test_without_a_named_pod_nothing_is_evicted() -> None:
-    assert plan_drains([DrainRequest("a")], ["a"], {}, NOW, 1).steps == ()
+    assert (
+        plan_drains(
+            [DrainRequest("a")], cordoned=["a"], records={}, now_s=NOW, max_unavailable=1
+        ).steps
+        == ()
+    )

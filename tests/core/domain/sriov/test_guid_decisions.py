@@ -28,32 +28,39 @@ from core.domain.sriov.plan import NodePlan, default_mac, plan_node
 
 NIC = PhysicalFunction(
     "ibs1",
-    "0000:3b:00.0",
-    "15b3",
-    "101b",
-    "10:70:fd:03:00:16:05:48",
+    address="0000:3b:00.0",
+    vendor="15b3",
+    device="101b",
+    mac="10:70:fd:03:00:16:05:48",
     vfs_max=8,
     link_type=INFINIBAND,
 )
 FIRST_GUID, SECOND_GUID = "02:00:00:00:00:00:00:01", "02:00:00:00:00:00:00:02"
-FILE = GuidFile(True, {NIC.address: GuidEntry((FIRST_GUID, SECOND_GUID))})
+FILE = GuidFile(exists=True, entries={NIC.address: GuidEntry((FIRST_GUID, SECOND_GUID))})
 NO_FILE = GuidFile()
 VF_0_GUID = VfGuid(guid=FIRST_GUID, nic=NIC.address, nic_guid=NIC.mac, vf=0)
 VF_1_GUID = VfGuid(guid=SECOND_GUID, nic=NIC.address, nic_guid=NIC.mac, vf=1)
 
 
-def bound(*macs: str, **fields: object) -> PhysicalFunction:
-    """The NIC with bound virtual functions of these GUIDs."""
+def nic_with_vfs(*macs: str, **fields: object) -> PhysicalFunction:
+    """The NIC with virtual functions of these GUIDs, each bound to its driver."""
     vfs = [
-        VirtualFunction(number, f"0000:3b:00.{number + 1}", "mlx5_core", f"v{number}", mac)
+        VirtualFunction(
+            number,
+            address=f"0000:3b:00.{number + 1}",
+            driver="mlx5_core",
+            link=f"v{number}",
+            mac=mac,
+        )
         for number, mac in enumerate(macs)
     ]
     return NIC._replace(vfs=tuple(vf._replace(**fields) for vf in vfs))  # type: ignore[arg-type]
 
 
 def planned(nic: PhysicalFunction, vfs: int = 2, file: GuidFile = FILE) -> NodePlan:
-    policy = NodePolicy("ib", "ib", vfs, NicSelector((NicName("ibs1"),)))
-    return plan_node([policy], {}, [nic], guid_file=file)
+    """The plan of a policy for this number of virtual functions."""
+    policy = NodePolicy("ib", "ib", vfs=vfs, nics=NicSelector((NicName("ibs1"),)))
+    return plan_node([policy], labels={}, nics=[nic], guid_file=file)
 
 
 def claim(guid: VfGuid, node: str = "node-1") -> GuidClaim:
@@ -66,13 +73,13 @@ def test_new_virtual_functions_get_the_guids_of_the_file_or_derived_ones() -> No
         for vf in range(2)
     ]
 
-    assert requested_guids(planned(NIC), [NIC], FILE) == [VF_0_GUID, VF_1_GUID]
-    assert requested_guids(planned(NIC, file=NO_FILE), [NIC], NO_FILE) == derived
+    assert requested_guids(planned(NIC), nics=[NIC], guid_file=FILE) == [VF_0_GUID, VF_1_GUID]
+    assert requested_guids(planned(NIC, file=NO_FILE), nics=[NIC], guid_file=NO_FILE) == derived
 
 
 def test_a_file_without_enough_guids_refuses_the_nic_and_a_faulty_one_every_nic() -> None:
     too_few_guids = planned(NIC, 4)
-    faulty = planned(NIC, file=GuidFile(True, fault="the file of GUIDs cannot be read: x"))
+    faulty = planned(NIC, file=GuidFile(exists=True, fault="the file of GUIDs cannot be read: x"))
 
     (refusal,) = too_few_guids.refusals
     assert str(refusal) == (
@@ -84,23 +91,23 @@ def test_a_file_without_enough_guids_refuses_the_nic_and_a_faulty_one_every_nic(
 
 
 def test_a_bound_virtual_function_keeps_its_guid_when_the_file_changes() -> None:
-    nic = bound(SECOND_GUID, FIRST_GUID)
+    nic = nic_with_vfs(SECOND_GUID, FIRST_GUID)
 
     assert planned(nic).actions == ()
-    assert requested_guids(planned(nic), [nic], FILE) == []
+    assert requested_guids(planned(nic), nics=[nic], guid_file=FILE) == []
 
 
 def test_a_guid_that_an_earlier_agent_has_set_is_recorded() -> None:
-    nic = bound(FIRST_GUID, "02:00:00:00:00:00:00:99")
+    nic = nic_with_vfs(FIRST_GUID, "02:00:00:00:00:00:00:99")
 
-    assert requested_guids(planned(nic), [nic], FILE) == [VF_0_GUID]
+    assert requested_guids(planned(nic), nics=[nic], guid_file=FILE) == [VF_0_GUID]
 
 
 @pytest.mark.parametrize("unset", ["00:00:00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff:ff:ff"])
 def test_a_bound_virtual_function_without_a_guid_gets_one_and_its_driver_reads_it(
     unset: str,
 ) -> None:
-    plan = planned(bound(unset, SECOND_GUID))
+    plan = planned(nic_with_vfs(unset, SECOND_GUID))
 
     assert [str(action) for action in plan.actions] == [
         f"ibs1 vf 0: mac {FIRST_GUID}",
@@ -109,31 +116,38 @@ def test_a_bound_virtual_function_without_a_guid_gets_one_and_its_driver_reads_i
 
 
 def test_guids_of_a_change_that_waits_for_pods_are_not_requested_yet() -> None:
-    nic = bound(FIRST_GUID, is_used=True)
+    nic = nic_with_vfs(FIRST_GUID, is_used=True)
     plan = planned(nic)
 
     assert plan.drain == ("ibs1",)
-    assert requested_guids(plan, [nic], FILE) == [VF_0_GUID]
+    assert requested_guids(plan, nics=[nic], guid_file=FILE) == [VF_0_GUID]
 
 
 def test_ethernet_has_no_guids() -> None:
     nic = NIC._replace(link_type="eth", mac="0c:42:a1:00:00:01")
 
-    assert requested_guids(planned(nic), [nic], FILE) == []
+    assert requested_guids(planned(nic), nics=[nic], guid_file=FILE) == []
 
 
 def test_a_guid_ends_with_its_virtual_function() -> None:
-    fewer = planned(bound(FIRST_GUID, SECOND_GUID), 1)
+    fewer = planned(nic_with_vfs(FIRST_GUID, SECOND_GUID), 1)
 
-    assert list(ended_guids([VF_0_GUID, VF_1_GUID], fewer, [bound(FIRST_GUID, SECOND_GUID)])) == []
-    assert list(ended_guids([VF_0_GUID, VF_1_GUID], fewer, [bound(FIRST_GUID)])) == [
-        (VF_1_GUID, "removed")
-    ]
+    assert (
+        list(
+            ended_guids(
+                [VF_0_GUID, VF_1_GUID], plan=fewer, nics=[nic_with_vfs(FIRST_GUID, SECOND_GUID)]
+            )
+        )
+        == []
+    )
+    assert list(
+        ended_guids([VF_0_GUID, VF_1_GUID], plan=fewer, nics=[nic_with_vfs(FIRST_GUID)])
+    ) == [(VF_1_GUID, "removed")]
 
 
 def test_a_guid_does_not_end_if_the_plan_sets_it_again_after_a_boot() -> None:
-    assert list(ended_guids([VF_0_GUID, VF_1_GUID], planned(NIC), [NIC])) == []
-    assert list(ended_guids([VF_0_GUID, VF_1_GUID], NodePlan(), [NIC])) == [
+    assert list(ended_guids([VF_0_GUID, VF_1_GUID], plan=planned(NIC), nics=[NIC])) == []
+    assert list(ended_guids([VF_0_GUID, VF_1_GUID], plan=NodePlan(), nics=[NIC])) == [
         (VF_0_GUID, "removed"),
         (VF_1_GUID, "removed"),
     ]
@@ -142,18 +156,18 @@ def test_a_guid_does_not_end_if_the_plan_sets_it_again_after_a_boot() -> None:
 def test_a_guid_ends_when_the_virtual_function_has_another_one() -> None:
     former = VF_0_GUID._replace(guid="02:00:00:00:00:00:00:99")
 
-    assert list(ended_guids([former, VF_0_GUID], NodePlan(), [bound(FIRST_GUID)])) == [
-        (former, "replaced")
-    ]
+    assert list(
+        ended_guids([former, VF_0_GUID], plan=NodePlan(), nics=[nic_with_vfs(FIRST_GUID)])
+    ) == [(former, "replaced")]
 
 
 @pytest.mark.parametrize(
     "nics",
     [
         [],
-        [bound(FIRST_GUID, mac="", link="", is_used=True)],
-        [bound(FIRST_GUID, mac="", link="", driver=VFIO)],
-        [bound("0a:0a:0a:0a:0a:0a:0a:0a")],
+        [nic_with_vfs(FIRST_GUID, mac="", link="", is_used=True)],
+        [nic_with_vfs(FIRST_GUID, mac="", link="", driver=VFIO)],
+        [nic_with_vfs("0a:0a:0a:0a:0a:0a:0a:0a")],
         [NIC._replace(mac="")],
     ],
     ids=[
@@ -167,13 +181,15 @@ def test_a_guid_ends_when_the_virtual_function_has_another_one() -> None:
 def test_a_guid_does_not_end_if_its_virtual_function_cannot_be_read(
     nics: list[PhysicalFunction],
 ) -> None:
-    assert list(ended_guids([VF_0_GUID], NodePlan(), nics)) == []
+    assert list(ended_guids([VF_0_GUID], plan=NodePlan(), nics=nics)) == []
 
 
 def test_guids_of_a_replaced_nic_end() -> None:
-    replacement = bound(FIRST_GUID)._replace(mac="10:70:fd:03:00:ff:ff:ff")
+    replacement = nic_with_vfs(FIRST_GUID)._replace(mac="10:70:fd:03:00:ff:ff:ff")
 
-    assert list(ended_guids([VF_0_GUID], NodePlan(), [replacement])) == [(VF_0_GUID, "removed")]
+    assert list(ended_guids([VF_0_GUID], plan=NodePlan(), nics=[replacement])) == [
+        (VF_0_GUID, "removed")
+    ]
 
 
 def test_free_guids_are_assigned_once_in_one_event() -> None:

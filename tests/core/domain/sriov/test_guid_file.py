@@ -10,7 +10,7 @@ from core.domain.sriov.guid_file import GuidFile, parse_guid_file
 from core.domain.sriov.model import INFINIBAND, PhysicalFunction
 
 NIC = PhysicalFunction(
-    "ibs1", "0000:3b:00.0", mac="10:70:fd:03:00:16:05:48", vfs_max=8, link_type=INFINIBAND
+    "ibs1", address="0000:3b:00.0", mac="10:70:fd:03:00:16:05:48", vfs_max=8, link_type=INFINIBAND
 )
 LIST = {"guids": ["02:00:00:00:00:00:00:07", "02:00:00:00:00:00:00:01"]}
 RANGE = {"guidsRange": {"start": "02:00:00:00:00:aa:00:ff", "end": "02:00:00:00:00:aa:01:00"}}

@@ -35,7 +35,12 @@ from core.domain.sriov.plan import (
 )
 
 RAIL = PhysicalFunction(
-    "ens1f0", "0000:3b:00.0", vendor="15b3", device="1017", mac="0c:42:a1:00:00:01", vfs_max=16
+    "ens1f0",
+    address="0000:3b:00.0",
+    vendor="15b3",
+    device="1017",
+    mac="0c:42:a1:00:00:01",
+    vfs_max=16,
 )
 OTHER = RAIL._replace(name="ens1f1", address="0000:3b:00.1", mac="0c:42:a1:00:00:02")
 LABELS = {"network": "sriov"}
@@ -47,10 +52,12 @@ def named(*names: str) -> NicSelector:
 
 
 def policy(name: str = "roce", vfs: int = 2, *names: str) -> NodePolicy:
-    return NodePolicy(name, name, vfs, named(*(names or ("ens1f0",))))
+    """A policy for NICs of these names, by default ``ens1f0``; its resource has its own name."""
+    return NodePolicy(name, name, vfs=vfs, nics=named(*(names or ("ens1f0",))))
 
 
 def lines(plan: NodePlan) -> list[str]:
+    """The texts of the plan's actions, then those of its refusals."""
     return [*map(str, plan.actions), *map(str, plan.refusals)]
 
 
@@ -58,7 +65,10 @@ def vfs(count: int, **fields: object) -> tuple[VirtualFunction, ...]:
     """Virtual functions as the kernel shows them when their driver has bound them."""
     functions = [
         VirtualFunction(
-            number, f"0000:3b:02.{number}", "mlx5_core", mac=f"02:00:00:00:00:{number:02x}"
+            number,
+            address=f"0000:3b:02.{number}",
+            driver="mlx5_core",
+            mac=f"02:00:00:00:00:{number:02x}",
         )
         for number in range(count)
     ]
@@ -72,8 +82,7 @@ def carried_out(nic: PhysicalFunction, actions: tuple[Action, ...]) -> PhysicalF
             continue
         match action:
             case SetVfCount(vfs=count):
-                fresh = vfs(count, driver="", mac="", mtu=1_500)
-                nic = nic._replace(vfs=fresh)
+                nic = nic._replace(vfs=vfs(count, driver="", mac="", mtu=1_500))
             case SetEswitchMode(mode=mode):
                 assert not nic.vfs, "a switch with virtual functions cannot change its mode"
                 nic = nic._replace(eswitch_mode=mode)
@@ -104,7 +113,7 @@ def with_vf_fields(nic: PhysicalFunction, number: int | None, **fields: object) 
 def test_virtual_functions_are_created_with_addresses_and_mtu() -> None:
     node_policy = policy()._replace(mtu=9_000)
 
-    plan = plan_node([node_policy], {}, [RAIL, OTHER])
+    plan = plan_node([node_policy], labels={}, nics=[RAIL, OTHER])
 
     assert lines(plan) == [
         "ens1f0: mtu 9000",
@@ -116,12 +125,14 @@ def test_virtual_functions_are_created_with_addresses_and_mtu() -> None:
         "ens1f0 vf 1: driver of the kernel",
         "ens1f0 vf 1: mtu 9000",
     ]
-    group = VfGroup("roce", "roce", VfRange(0, last=1), mtu=9_000)
+    group = VfGroup("roce", policy="roce", vfs=VfRange(0, last=1), mtu=9_000)
     assert plan.desired == (DesiredNic("ens1f0", RAIL.address, vfs=2, mtu=9_000, groups=(group,)),)
 
 
 def test_trust_and_spoof_check_are_set_before_a_driver_binds() -> None:
-    plan = plan_node([policy(vfs=1)._replace(trust=True, spoof_check=False)], {}, [RAIL])
+    plan = plan_node(
+        [policy(vfs=1)._replace(trust=True, spoof_check=False)], labels={}, nics=[RAIL]
+    )
 
     assert lines(plan) == [
         "ens1f0: numVfs 1",
@@ -137,10 +148,10 @@ def test_trust_is_set_back_unless_a_pod_has_the_virtual_function_or_no_policy_se
     free, used = vfs(2, trust=True, spoof_check=False)
     nic = RAIL._replace(vfs=(free, used._replace(is_used=True)))
 
-    assert lines(plan_node([policy()._replace(trust=False)], {}, [nic])) == [
+    assert lines(plan_node([policy()._replace(trust=False)], labels={}, nics=[nic])) == [
         "ens1f0 vf 0: trust off"
     ]
-    assert lines(plan_node([policy()], {}, [nic])) == []
+    assert lines(plan_node([policy()], labels={}, nics=[nic])) == []
 
 
 def test_trust_differs_by_range_of_one_nic() -> None:
@@ -149,7 +160,9 @@ def test_trust_differs_by_range_of_one_nic() -> None:
         policy("guest", 4, "ens1f0#2-3"),
     ]
 
-    plan = plan_node(policies, {}, [RAIL._replace(vfs=vfs(4, trust=False, spoof_check=True))])
+    plan = plan_node(
+        policies, labels={}, nics=[RAIL._replace(vfs=vfs(4, trust=False, spoof_check=True))]
+    )
 
     assert lines(plan) == ["ens1f0 vf 0: trust on", "ens1f0 vf 1: trust on"]
 
@@ -157,7 +170,7 @@ def test_trust_differs_by_range_of_one_nic() -> None:
 def test_trust_of_infiniband_is_refused_and_ethernet_nics_of_the_policy_are_changed() -> None:
     node_policy = policy()._replace(nics=NicSelector(vendor="15b3"), trust=True)
 
-    plan = plan_node([node_policy], {}, [RAIL, OTHER._replace(link_type=INFINIBAND)])
+    plan = plan_node([node_policy], labels={}, nics=[RAIL, OTHER._replace(link_type=INFINIBAND)])
 
     assert [nic.nic for nic in plan.desired] == ["ens1f0"]
     (refusal,) = plan.refusals
@@ -195,8 +208,8 @@ def test_default_hardware_addresses_are_local_unicast_unique_and_stable() -> Non
 def test_the_plan_after_a_carried_out_plan_is_empty(node_policy: NodePolicy, present: int) -> None:
     nic = RAIL._replace(vfs=vfs(present))
 
-    plan = plan_node([node_policy], {}, [nic])
-    next_plan = plan_node([node_policy], {}, [carried_out(nic, plan.actions)])
+    plan = plan_node([node_policy], labels={}, nics=[nic])
+    next_plan = plan_node([node_policy], labels={}, nics=[carried_out(nic, plan.actions)])
 
     assert plan.refusals == ()
     assert next_plan.actions == ()
@@ -206,7 +219,7 @@ def test_the_plan_after_a_carried_out_plan_is_empty(node_policy: NodePolicy, pre
 def test_a_change_of_num_vfs_removes_all_virtual_functions_and_drains_those_in_use() -> None:
     nic = RAIL._replace(vfs=(*vfs(1), *vfs(4, is_used=True)[1:]))
 
-    plan = plan_node([policy(vfs=6)], {}, [nic])
+    plan = plan_node([policy(vfs=6)], labels={}, nics=[nic])
 
     assert lines(plan)[:2] == ["ens1f0: numVfs 0", "ens1f0: numVfs 6"]
     assert plan.drain == ("ens1f0",)
@@ -216,7 +229,7 @@ def test_an_interrupted_plan_is_completed() -> None:
     """The agent ended before it bound a driver to one of the virtual functions."""
     nic = RAIL._replace(vfs=(*vfs(1), *vfs(2, driver="")[1:]))
 
-    assert lines(plan_node([policy()], {}, [nic])) == [
+    assert lines(plan_node([policy()], labels={}, nics=[nic])) == [
         f"ens1f0 vf 1: mac {default_mac(RAIL, 1)}",
         "ens1f0 vf 1: driver of the kernel",
     ]
@@ -226,16 +239,21 @@ def test_an_interrupted_plan_is_completed_for_virtual_functions_outside_of_the_r
     nic = RAIL._replace(vfs=(*vfs(1, driver="", mac=""), *vfs(2)[1:]))
     node_policy = policy("rdma", 2, "ens1f0#1-1")
 
-    assert lines(plan_node([node_policy], {}, [nic])) == [
+    assert lines(plan_node([node_policy], labels={}, nics=[nic])) == [
         f"ens1f0 vf 0: mac {default_mac(RAIL, 0)}",
         "ens1f0 vf 0: driver of the kernel",
     ]
-    assert plan_node([node_policy._replace(externally_managed=True)], {}, [nic]).actions == ()
+    assert (
+        plan_node([node_policy._replace(externally_managed=True)], labels={}, nics=[nic]).actions
+        == ()
+    )
 
 
 def test_virtual_functions_outside_of_the_range_get_the_kernel_driver_once() -> None:
-    plan = plan_node([policy("rdma", 2, "ens1f0#1-1")], {}, [RAIL])
-    next_plan = plan_node([policy("rdma", 2, "ens1f0#1-1")], {}, [RAIL._replace(vfs=vfs(2))])
+    plan = plan_node([policy("rdma", 2, "ens1f0#1-1")], labels={}, nics=[RAIL])
+    next_plan = plan_node(
+        [policy("rdma", 2, "ens1f0#1-1")], labels={}, nics=[RAIL._replace(vfs=vfs(2))]
+    )
 
     assert "ens1f0 vf 0: driver of the kernel" in lines(plan)
     assert next_plan.actions == ()
@@ -244,13 +262,13 @@ def test_virtual_functions_outside_of_the_range_get_the_kernel_driver_once() -> 
 def test_a_virtual_function_of_a_pod_is_not_changed() -> None:
     nic = RAIL._replace(vfs=vfs(2, is_used=True, mac="00:00:00:00:00:00"))
 
-    assert plan_node([policy()._replace(device_type=VFIO)], {}, [nic]).actions == ()
+    assert plan_node([policy()._replace(device_type=VFIO)], labels={}, nics=[nic]).actions == ()
 
 
 def test_virtual_functions_are_removed_before_the_switch_mode_changes() -> None:
     nic = RAIL._replace(vfs=vfs(2))
 
-    plan = plan_node([policy()._replace(eswitch_mode=SWITCHDEV)], {}, [nic])
+    plan = plan_node([policy()._replace(eswitch_mode=SWITCHDEV)], labels={}, nics=[nic])
 
     assert lines(plan)[:3] == [
         "ens1f0: numVfs 0",
@@ -260,13 +278,15 @@ def test_virtual_functions_are_removed_before_the_switch_mode_changes() -> None:
 
 
 @pytest.mark.parametrize("modes", [("", SWITCHDEV), (SWITCHDEV, "")])
-def test_a_policy_without_a_switch_mode_agrees_with_any(modes: tuple[str, str]) -> None:
+def test_a_policy_without_a_switch_mode_accepts_that_of_another_policy(
+    modes: tuple[str, str],
+) -> None:
     policies = [
         policy(name, 4, f"ens1f0#{vfs}")._replace(eswitch_mode=mode)
         for name, vfs, mode in zip("ab", ("0-1", "2-3"), modes, strict=True)
     ]
 
-    plan = plan_node(policies, {}, [RAIL])
+    plan = plan_node(policies, labels={}, nics=[RAIL])
 
     assert plan.refusals == ()
     assert plan.desired[0].eswitch_mode == SWITCHDEV
@@ -278,7 +298,7 @@ def test_two_switch_modes_of_one_nic_are_refused() -> None:
         policy("b", 4, "ens1f0#2-3")._replace(eswitch_mode="legacy"),
     ]
 
-    (refusal,) = plan_node(policies, {}, [RAIL]).refusals
+    (refusal,) = plan_node(policies, labels={}, nics=[RAIL]).refusals
 
     assert refusal.reason == "eSwitchMode is legacy, and policy a sets switchdev"
 
@@ -287,7 +307,7 @@ def test_each_range_of_a_nic_can_be_its_own_resource() -> None:
     kernel = policy("kernel", 4, "ens1f0#0-1")
     dpdk = policy("dpdk", 4, "ens1f0#2-3")._replace(device_type=VFIO)
 
-    plan = plan_node([dpdk, kernel], {}, [RAIL._replace(vfs=vfs(4))])
+    plan = plan_node([dpdk, kernel], labels={}, nics=[RAIL._replace(vfs=vfs(4))])
 
     assert lines(plan) == ["ens1f0 vf 2: driver vfio-pci", "ens1f0 vf 3: driver vfio-pci"]
     assert [(group.resource, str(group.vfs)) for group in plan.desired[0].groups] == [
@@ -300,7 +320,7 @@ def test_the_lower_number_is_the_higher_priority() -> None:
     higher = policy("second-by-name", 4)._replace(priority=10)
     lower = policy("first-by-name", 8)._replace(priority=20)
 
-    plan = plan_node([lower, higher], {}, [RAIL])
+    plan = plan_node([lower, higher], labels={}, nics=[RAIL])
 
     assert plan.desired[0].vfs == 4
     (refusal,) = plan.refusals
@@ -311,7 +331,9 @@ def test_the_lower_number_is_the_higher_priority() -> None:
 
 
 def test_a_range_that_overlaps_that_of_an_earlier_policy_is_refused() -> None:
-    plan = plan_node([policy("a", 8, "ens1f0#0-4"), policy("b", 8, "ens1f0#4-7")], {}, [RAIL])
+    plan = plan_node(
+        [policy("a", 8, "ens1f0#0-4"), policy("b", 8, "ens1f0#4-7")], labels={}, nics=[RAIL]
+    )
 
     assert [group.policy for group in plan.desired[0].groups] == ["a"]
     assert "virtual functions 4-7 overlap with 0-4 of policy a" in lines(plan)[-1]
@@ -320,8 +342,8 @@ def test_a_range_that_overlaps_that_of_an_earlier_policy_is_refused() -> None:
 def test_a_policy_is_for_nodes_with_its_labels() -> None:
     node_policy = policy()._replace(nodes=LABELS)
 
-    assert plan_node([node_policy], LABELS | {"rack": "7"}, [RAIL]).actions
-    assert plan_node([node_policy], {"rack": "7"}, [RAIL]) == NodePlan()
+    assert plan_node([node_policy], labels=LABELS | {"rack": "7"}, nics=[RAIL]).actions
+    assert plan_node([node_policy], labels={"rack": "7"}, nics=[RAIL]) == NodePlan()
 
 
 @pytest.mark.parametrize(
@@ -337,7 +359,7 @@ def test_a_policy_is_for_nodes_with_its_labels() -> None:
     ],
 )
 def test_every_field_of_the_selector_must_match(selector: NicSelector, matches: bool) -> None:
-    plan = plan_node([policy()._replace(nics=selector)], {}, [RAIL])
+    plan = plan_node([policy()._replace(nics=selector)], labels={}, nics=[RAIL])
 
     assert bool(plan.desired) is matches
 
@@ -345,7 +367,7 @@ def test_every_field_of_the_selector_must_match(selector: NicSelector, matches: 
 def test_a_policy_for_infiniband_changes_no_ethernet_nic() -> None:
     node_policy = policy()._replace(nics=NicSelector(vendor="15b3"), link_type=INFINIBAND)
 
-    plan = plan_node([node_policy], {}, [RAIL, OTHER._replace(link_type=INFINIBAND)])
+    plan = plan_node([node_policy], labels={}, nics=[RAIL, OTHER._replace(link_type=INFINIBAND)])
 
     assert [nic.nic for nic in plan.desired] == ["ens1f1"]
 
@@ -358,7 +380,7 @@ def test_the_uplink_of_the_node_is_not_changed(node_policy: NodePolicy) -> None:
     uplink = RAIL._replace(is_uplink=True)
     free = policy("free", 2, "ens1f1")
 
-    plan = plan_node([node_policy, free], {}, [uplink, OTHER])
+    plan = plan_node([node_policy, free], labels={}, nics=[uplink, OTHER])
 
     assert {action.nic for action in plan.actions} == {"ens1f1"}
     assert [nic.nic for nic in plan.desired] == ["ens1f1"]
@@ -368,13 +390,13 @@ def test_the_uplink_of_the_node_is_not_changed(node_policy: NodePolicy) -> None:
 def test_virtual_functions_that_an_uplink_already_has_are_used() -> None:
     uplink = RAIL._replace(is_uplink=True, vfs=vfs(2))
 
-    plan = plan_node([policy()._replace(device_type=VFIO)], {}, [uplink])
+    plan = plan_node([policy()._replace(device_type=VFIO)], labels={}, nics=[uplink])
 
     assert lines(plan) == ["ens1f0 vf 0: driver vfio-pci", "ens1f0 vf 1: driver vfio-pci"]
 
 
 def test_more_virtual_functions_than_the_nic_supports_are_refused() -> None:
-    (refusal,) = lines(plan_node([policy(vfs=17)], {}, [RAIL]))
+    (refusal,) = lines(plan_node([policy(vfs=17)], labels={}, nics=[RAIL]))
 
     assert refusal == (
         "policy roce for ens1f0: numVfs is 17, and the NIC can have at most 16;"
@@ -385,8 +407,8 @@ def test_more_virtual_functions_than_the_nic_supports_are_refused() -> None:
 def test_externally_managed_virtual_functions_are_used_once_they_exist() -> None:
     node_policy = policy()._replace(externally_managed=True)
 
-    absent = plan_node([node_policy], {}, [RAIL])
-    existing = plan_node([node_policy], {}, [RAIL._replace(vfs=vfs(2))])
+    absent = plan_node([node_policy], labels={}, nics=[RAIL])
+    existing = plan_node([node_policy], labels={}, nics=[RAIL._replace(vfs=vfs(2))])
 
     assert "externallyManaged, and the NIC has 0 of 2" in lines(absent)[0]
     assert (existing.actions, len(existing.desired)) == ((), 1)
@@ -395,7 +417,9 @@ def test_externally_managed_virtual_functions_are_used_once_they_exist() -> None
 def test_a_nic_without_a_policy_loses_only_what_a_policy_created() -> None:
     managed, foreign = (nic._replace(vfs=vfs(2)) for nic in (RAIL, OTHER))
 
-    assert lines(plan_node([], {}, [managed, foreign], {managed.address})) == ["ens1f0: numVfs 0"]
+    assert lines(plan_node([], labels={}, nics=[managed, foreign], managed={managed.address})) == [
+        "ens1f0: numVfs 0"
+    ]
 
 
 def test_a_faulty_policy_is_refused_by_field_and_others_are_carried_out() -> None:
@@ -403,7 +427,7 @@ def test_a_faulty_policy_is_refused_by_field_and_others_are_carried_out() -> Non
         "faulty", "a/b", vfs=4, nics=named("ens1f1#2-4"), priority=100, device_type="uio"
     )
 
-    plan = plan_node([faulty, policy()], {}, [RAIL, OTHER])
+    plan = plan_node([faulty, policy()], labels={}, nics=[RAIL, OTHER])
 
     fields = [problem.field for problem in policy_problems(faulty)]
     assert fields == ["priority", "deviceType", "resourceName", "nicSelector.pfNames"]
@@ -437,8 +461,8 @@ def test_the_order_of_policies_and_nics_does_not_change_the_plan() -> None:
         policy(f"p{number}", 16, f"rail{number}")._replace(mtu=9_000) for number in range(8)
     ]
 
-    plan = plan_node(policies, {}, nics)
+    plan = plan_node(policies, labels={}, nics=nics)
 
-    assert plan == plan_node(policies[::-1], {}, nics[::-1])
+    assert plan == plan_node(policies[::-1], labels={}, nics=nics[::-1])
     # Each of 8 NICs: MTU and numVfs, and for each of 16 virtual functions MAC, driver and MTU.
     assert len(plan.actions) == 8 * (2 + 16 * 3)

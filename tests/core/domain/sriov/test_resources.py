@@ -1,4 +1,4 @@
-"""The virtual functions of each resource."""
+"""The virtual functions of each resource that the device plugin advertises."""
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ from core.domain.sriov.resources import VfDevice, vf_devices
 
 NIC = PhysicalFunction(
     "ens1f0",
-    "0000:3b:00.0",
+    address="0000:3b:00.0",
     has_carrier=True,
     vfs=(
-        VirtualFunction(0, "0000:3b:00.2", "mlx5_core", "ens1f0v0", numa_node=1, rdma=("mlx5_2",)),
-        VirtualFunction(1, "0000:3b:00.3", "mlx5_core", is_used=True),
-        VirtualFunction(2, "0000:3b:00.4", "mlx5_core", iommu_group="42"),
-        VirtualFunction(3, "0000:3b:00.5", VFIO, iommu_group="43"),
+        VirtualFunction(
+            0,
+            address="0000:3b:00.2",
+            driver="mlx5_core",
+            link="ens1f0v0",
+            numa_node=1,
+            rdma=("mlx5_2",),
+        ),
+        VirtualFunction(1, address="0000:3b:00.3", driver="mlx5_core", is_used=True),
+        VirtualFunction(2, address="0000:3b:00.4", driver="mlx5_core", iommu_group="42"),
+        VirtualFunction(3, address="0000:3b:00.5", driver=VFIO, iommu_group="43"),
     ),
 )
 
@@ -24,7 +31,7 @@ def desired(*groups: VfGroup) -> DesiredNic:
 
 
 def test_a_device_has_the_fields_of_its_virtual_function_its_group_and_its_nic() -> None:
-    group = VfGroup("rail", "p", VfRange(0, last=0), is_rdma=True, exclude_topology=True)
+    group = VfGroup("rail", policy="p", vfs=VfRange(0, last=0), is_rdma=True, exclude_topology=True)
 
     assert vf_devices([desired(group)], [NIC]) == {
         "rail": (
@@ -51,15 +58,15 @@ def test_a_device_has_the_fields_of_its_virtual_function_its_group_and_its_nic()
 
 
 def test_a_virtual_function_that_a_pod_uses_stays_in_its_resource() -> None:
-    devices = vf_devices([desired(VfGroup("rail", "p", VfRange(0, last=1)))], [NIC])
+    devices = vf_devices([desired(VfGroup("rail", policy="p", vfs=VfRange(0, last=1)))], [NIC])
 
     assert [device.number for device in devices["rail"]] == [0, 1]
 
 
 def test_a_virtual_function_is_ready_with_the_driver_of_its_policy() -> None:
     groups = (
-        VfGroup("dpdk", "p", VfRange(2, last=3), VFIO),
-        VfGroup("none", "p", VfRange(0, last=0)),
+        VfGroup("dpdk", policy="p", vfs=VfRange(2, last=3), device_type=VFIO),
+        VfGroup("none", policy="p", vfs=VfRange(0, last=0)),
     )
     unbound = NIC._replace(vfs=(NIC.vfs[0]._replace(driver=""), *NIC.vfs[1:]))
 
@@ -73,9 +80,9 @@ def test_a_resource_of_several_nics_is_ordered_by_address() -> None:
     second_nic = NIC._replace(
         name="ens1f1",
         address="0000:2a:00.0",
-        vfs=(VirtualFunction(0, "0000:2a:00.2", "mlx5_core"),),
+        vfs=(VirtualFunction(0, address="0000:2a:00.2", driver="mlx5_core"),),
     )
-    group = VfGroup("rail", "p", VfRange(0, last=0))
+    group = VfGroup("rail", policy="p", vfs=VfRange(0, last=0))
     nics = [desired(group), DesiredNic(second_nic.name, second_nic.address, vfs=1, groups=(group,))]
 
     devices = vf_devices(nics, [NIC, second_nic])
@@ -84,7 +91,7 @@ def test_a_resource_of_several_nics_is_ordered_by_address() -> None:
 
 
 def test_a_resource_without_virtual_functions_is_empty() -> None:
-    group = VfGroup("rail", "p", VfRange(0, last=1))
+    group = VfGroup("rail", policy="p", vfs=VfRange(0, last=1))
 
     assert vf_devices([desired(group)], [NIC._replace(vfs=())]) == {"rail": ()}
     assert vf_devices([desired(group)], []) == {"rail": ()}

@@ -47,7 +47,7 @@ class ConfigurationHarness:
         """Apply the commands; return all events. Raises Refused."""
         events: list[Event] = []
         for command in commands:
-            for event in decide(self.configuration, as_command(command), claimed or {}):
+            for event in decide(self.configuration, as_command(command), claimed=claimed or {}):
                 position = self.ledger.position + 1
                 self.ledger.apply(
                     Recorded(
@@ -70,7 +70,7 @@ class ConfigurationHarness:
     ) -> list[Refusal]:
         """The refusals of a command, without applying it."""
         try:
-            decide(self.configuration, as_command(command), claimed or {})
+            decide(self.configuration, as_command(command), claimed=claimed or {})
         except Refused as error:
             return list(error.refusals)
         return []

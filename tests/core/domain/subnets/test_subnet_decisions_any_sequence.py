@@ -122,4 +122,4 @@ def test_a_repeated_command_changes_nothing(before: list[Command], command: Comm
     wrote_events = bool(apply_all(state, [command], lambda: None))
 
     if wrote_events and not isinstance(command, DeletePool | DeleteSubnet):
-        assert decide(state.configuration, command, {}) == ()
+        assert decide(state.configuration, command, claimed={}) == ()

@@ -195,7 +195,7 @@ def test_a_disabled_family_is_forbidden() -> None:
     ipv4_disabled = Configuration({}, {}, {}, {}, ipv4_enabled=False)
 
     with pytest.raises(Refused) as caught:
-        decide(ipv4_disabled, as_command(SUBNET4), {})
+        decide(ipv4_disabled, as_command(SUBNET4), claimed={})
 
     (refusal,) = caught.value.refusals
     assert (refusal.kind, refusal.field) == ("Forbidden", "spec.ipVersion")

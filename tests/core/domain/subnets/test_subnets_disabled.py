@@ -24,7 +24,7 @@ def without_subnets(state: ConfigurationHarness) -> Configuration:
 
 def defined(configuration: Configuration, pool: Pool) -> Pool:
     """The pool as a command would define it."""
-    (event,) = decide(configuration, ApplyPool(pool), {})
+    (event,) = decide(configuration, ApplyPool(pool), claimed={})
     assert isinstance(event, PoolDefined)
     return event.pool
 
@@ -39,7 +39,7 @@ def test_with_the_feature_disabled_a_pool_inherits_nothing_and_may_be_outside_of
 
 def test_with_the_feature_disabled_a_subnet_neither_adopts_nor_validates_pools() -> None:
     configuration = without_subnets(ConfigurationHarness(OUTSIDE))
-    events = decide(configuration, ApplySubnet(SUBNET4), {})
+    events = decide(configuration, ApplySubnet(SUBNET4), claimed={})
 
     assert [type(event).__name__ for event in events] == ["SubnetDefined"]
 
@@ -64,4 +64,4 @@ def test_an_imported_pool_with_the_owner_label_inherits_nothing() -> None:
 def test_a_pool_without_the_label_keeps_what_it_inherited() -> None:
     state = ConfigurationHarness(SUBNET4, BLUE_POOL)
 
-    assert decide(state.configuration, ApplyPool(BLUE_POOL), {}) == ()
+    assert decide(state.configuration, ApplyPool(BLUE_POOL), claimed={}) == ()

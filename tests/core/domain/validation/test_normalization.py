@@ -19,8 +19,8 @@ from core.domain.validation.normalization import (
     normalise_reservation,
 )
 
-LAST = st.integers(0, 40).map("10.7.0.{}".format)
-ITEMS = LAST | st.tuples(LAST, LAST).map("-".join)
+ADDRESSES = st.integers(0, 40).map("10.7.0.{}".format)
+ITEMS = ADDRESSES | st.tuples(ADDRESSES, ADDRESSES).map("-".join)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_lists_are_merged_unless_an_item_is_invalid(
     assert (pool.ips, pool.exclude_ips, reservation.ips) == (merged, merged, merged)
 
 
-@given(st.lists(LAST, max_size=8).map(tuple))
+@given(st.lists(ADDRESSES, max_size=8).map(tuple))
 def test_merging_keeps_the_addresses_and_is_idempotent(items: tuple[str, ...]) -> None:
     merged = merge_items(items, V4)
 

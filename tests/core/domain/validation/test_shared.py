@@ -18,6 +18,7 @@ from core.errors import Refused
 
 SUBJECT = ObjectReference("SpiderIPPool", "blue")
 SOURCE = "spec.subnet '10.0.0.0/33'"
+"""The field from which the version is derived, for the text of the error."""
 
 
 @pytest.mark.parametrize(
@@ -55,9 +56,9 @@ def test_the_ip_version_is_derived_from_an_item_of_ips(text: str, family: Family
 
 
 def test_spec_ip_version_takes_precedence_over_the_derived_version() -> None:
-    assert resolve_family(6, 4, SUBJECT, SOURCE) == 6
-    assert resolve_family(4, None, SUBJECT, SOURCE) == 4
-    assert resolve_family(None, 6, SUBJECT, SOURCE) == 6
+    assert resolve_family(ip_version=6, derived=4, subject=SUBJECT, source=SOURCE) == 6
+    assert resolve_family(ip_version=4, derived=None, subject=SUBJECT, source=SOURCE) == 4
+    assert resolve_family(ip_version=None, derived=6, subject=SUBJECT, source=SOURCE) == 6
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_an_unknown_version_is_invalid_and_a_wrong_one_is_not_supported(
     derived: Family | None = None if ip_version is None else 4
 
     with pytest.raises(Refused) as caught:
-        resolve_family(ip_version, derived, SUBJECT, SOURCE)
+        resolve_family(ip_version=ip_version, derived=derived, subject=SUBJECT, source=SOURCE)
 
     (refusal,) = caught.value.refusals
     assert (refusal.kind, refusal.field) == (kind, "spec.ipVersion")

@@ -1,4 +1,4 @@
-"""The NAD of each cniType is exactly the text that Spiderpool writes.
+"""The NetworkAttachmentDefinition (NAD) of each cniType is the text that Spiderpool writes.
 
 See docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
 """
@@ -29,6 +29,7 @@ def nad(name: str, spec: dict[str, Any], **annotations: str) -> NetworkAttachmen
 
 
 def config(name: str, spec: dict[str, Any]) -> str | None:
+    """The CNI configuration in the NAD."""
     return nad(name, spec).config
 
 
@@ -229,7 +230,9 @@ def test_ovs_renders_its_trunk_its_device_and_the_resource() -> None:
 
 
 @pytest.mark.parametrize(("text", "rendered"), [('{"any": 1}', '{"any": 1}'), ("", None)])
-def test_a_custom_configuration_is_not_changed(text: str, rendered: str | None) -> None:
+def test_a_custom_configuration_is_not_changed_and_an_empty_one_is_absent(
+    text: str, rendered: str | None
+) -> None:
     assert config("c", {"customCNI": text}) == rendered
 
 
@@ -278,7 +281,7 @@ def test_names_and_versions_come_from_annotations() -> None:
     assert rendered.config.startswith('{"cniVersion":"1.0.0","name":"conf-a",')
 
 
-def test_completing_twice_changes_nothing() -> None:
+def test_filling_in_the_defaults_twice_changes_nothing() -> None:
     incomplete = {"cniType": "vlan", "vlan": {"master": ["ens3"]}, "coordinator": {}}
     spec = completed(msgspec.convert(incomplete, MultusConfigSpec))
 

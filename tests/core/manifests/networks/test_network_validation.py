@@ -87,7 +87,7 @@ def test_a_refusal_names_the_rule_and_the_field(
     assert refusals_of(spec) == rules
 
 
-def test_faults_of_the_own_block_come_before_blocks_of_other_types() -> None:
+def test_faults_of_the_block_of_the_cni_type_come_before_blocks_of_other_types() -> None:
     spec = macvlan(vlanID=4095) | {"ipoib": {"master": "x"}}
 
     assert [rule for rule, _ in refusals_of(spec)] == ["vlan", "foreign-block"]

@@ -18,15 +18,14 @@ NETWORKS = "k8s.v1.cni.cncf.io/networks"
 POOLS = {"ipv4": ["blue"]}
 
 
-def labelled(
-    name: str, spec: dict[str, Any], key: str = RDMA, value: str = "a"
-) -> InjectableNetwork:
-    """A network injected by this label."""
+def labelled(name: str, spec: dict[str, Any], key: str = RDMA) -> InjectableNetwork:
+    """A network that is injected into Pods whose annotation ``key`` has the value ``a``."""
     completed_spec = completed(msgspec.convert(spec, MultusConfigSpec))
-    return InjectableNetwork("net-ns", name, {key: value}, completed_spec)
+    return InjectableNetwork("net-ns", name, {key: "a"}, completed_spec)
 
 
 def macvlan(name: str, *masters: str, resource: str = "x/y", key: str = RDMA) -> InjectableNetwork:
+    """A network of a shared RDMA device, over a bond if it has several masters."""
     block = {"master": list(masters), "rdmaResourceName": resource, "ippools": POOLS}
     if len(masters) > 1:
         block["bond"] = {"name": "bond9", "mode": 1}
@@ -34,24 +33,30 @@ def macvlan(name: str, *masters: str, resource: str = "x/y", key: str = RDMA) ->
 
 
 def pod(*containers: dict[str, Any], **annotations: str) -> dict[str, Any]:
-    """A Pod or a Namespace with annotations."""
-    annotations_of_pod = {key.replace("__", "/"): value for key, value in annotations.items()}
+    """A Pod, or the metadata of its Namespace, with annotations."""
     return {
-        "metadata": {"annotations": annotations_of_pod},
+        "metadata": {"annotations": annotations},
         "spec": {"containers": list(containers) or [{}]},
     }
 
 
 def test_a_pod_without_inject_annotation_is_not_changed() -> None:
-    assert inject(pod({"name": "a"}), pod(), [macvlan("m", "ens3")]) == pod({"name": "a"})
+    assert inject(pod({"name": "a"}), namespace=pod(), networks=[macvlan("m", "ens3")]) == pod(
+        {"name": "a"}
+    )
 
 
 def test_networks_are_sorted_by_master_and_name_and_replace_the_annotation() -> None:
     before = pod(**{RDMA: "a", NETWORKS: "old"})
     injected = inject(
         before,
-        pod(),
-        [macvlan("z", "ens4"), macvlan("b", "ens3"), macvlan("a", "ens3"), macvlan("y", "e", "f")],
+        namespace=pod(),
+        networks=[
+            macvlan("z", "ens4"),
+            macvlan("b", "ens3"),
+            macvlan("a", "ens3"),
+            macvlan("y", "e", "f"),
+        ],
     )
 
     names = injected["metadata"]["annotations"][NETWORKS]
@@ -62,7 +67,9 @@ def test_networks_are_sorted_by_master_and_name_and_replace_the_annotation() -> 
 def test_a_device_is_added_to_the_limits_unless_a_container_already_has_it() -> None:
     networks = [macvlan("m", "ens3"), macvlan("n", "ens4", resource="x/z")]
     with_device = {"name": "b", "resources": {"limits": {"x/z": "2"}}}
-    injected = inject(pod({"name": "a"}, with_device, **{RDMA: "a"}), pod(), networks)
+    injected = inject(
+        pod({"name": "a"}, with_device, **{RDMA: "a"}), namespace=pod(), networks=networks
+    )
 
     assert injected["spec"]["containers"] == [
         {"name": "a", "resources": {"limits": {"x/y": "1"}}},
@@ -74,15 +81,17 @@ def test_an_annotation_of_the_pod_takes_precedence_over_its_namespace() -> None:
     networks = [macvlan("m", "ens3"), macvlan("n", "ens4", key=NETWORK)]
     namespace = pod(**{RDMA: "a"})
 
-    assert inject(pod(**{NETWORK: "a"}), namespace, networks)["metadata"]["annotations"] == {
+    assert inject(pod(**{NETWORK: "a"}), namespace=namespace, networks=networks)["metadata"][
+        "annotations"
+    ] == {
         NETWORK: "a",
         NETWORKS: "net-ns/n",
     }
-    by_namespace = inject(pod(), namespace, networks)
+    by_namespace = inject(pod(), namespace=namespace, networks=networks)
     assert by_namespace["metadata"]["annotations"] == {NETWORKS: "net-ns/m"}
 
 
-def vfs(name: str, resource: str, kind: str = "sriov", **block: Any) -> InjectableNetwork:
+def vf_network(name: str, resource: str, kind: str = "sriov", **block: Any) -> InjectableNetwork:
     """A network of virtual functions."""
     field = kind.replace("-", "")
     completed_spec = {"resourceName": resource, "ippools": POOLS} | block
@@ -91,14 +100,14 @@ def vfs(name: str, resource: str, kind: str = "sriov", **block: Any) -> Injectab
 
 def test_sriov_infiniband_and_shared_devices_add_their_resources_to_the_limits() -> None:
     networks = [
-        vfs("roce", "spidernet.io/gpu1rdma", rdmaIsolation=True),
-        vfs("roce-of-1.0", "spidernet.io/gpu2rdma", enableRdma=True),
-        vfs("ib", "spidernet.io/gpu1ib", "ib-sriov"),
+        vf_network("roce", "spidernet.io/gpu1rdma", rdmaIsolation=True),
+        vf_network("roce-of-1.0", "spidernet.io/gpu2rdma", enableRdma=True),
+        vf_network("ib", "spidernet.io/gpu1ib", "ib-sriov"),
         macvlan("shared", "ens3", resource="spidernet.io/shared_cx5"),
         labelled("ipoib", {"cniType": "ipoib", "ipoib": {"master": "ibs5", "ippools": POOLS}}),
     ]
 
-    injected = inject(pod(**{RDMA: "a"}), pod(), networks)
+    injected = inject(pod(**{RDMA: "a"}), namespace=pod(), networks=networks)
 
     names = ("ib", "ipoib", "shared", "roce", "roce-of-1.0")
     assert injected["metadata"]["annotations"][NETWORKS] == ",".join(
@@ -112,6 +121,7 @@ def test_sriov_infiniband_and_shared_devices_add_their_resources_to_the_limits()
     }
 
 
+# The networks of the InfiniBand guides of two versions of Spiderpool.
 GUIDES = {
     "0.9": [{"resourceName": f"spidernet.io/mellanoxibsriov{number}"} for number in range(1, 9)],
     "1.2": [
@@ -133,7 +143,7 @@ def test_the_pods_of_the_infiniband_guides_get_eight_adapters(
         for number, block in reversed(list(enumerate(blocks, 1)))
     ]
 
-    injected = inject(pod(**{key: "a"}), pod(), networks)
+    injected = inject(pod(**{key: "a"}), namespace=pod(), networks=networks)
 
     names = ",".join(f"net-ns/gpu{number}" for number in range(1, 9))
     assert injected["metadata"]["annotations"] == {key: "a", NETWORKS: names}
@@ -143,10 +153,14 @@ def test_the_pods_of_the_infiniband_guides_get_eight_adapters(
 
 
 def test_each_sriov_network_requests_a_device_and_macvlan_networks_share_one() -> None:
-    networks = [vfs("a", "x/vf"), vfs("b", "x/vf"), vfs("c", "x/ib", "ib-sriov")]
+    networks = [
+        vf_network("a", "x/vf"),
+        vf_network("b", "x/vf"),
+        vf_network("c", "x/ib", "ib-sriov"),
+    ]
     networks += [macvlan("m", "ens3", resource="x/share"), macvlan("n", "ens4", resource="x/share")]
 
-    injected = inject(pod(**{RDMA: "a"}), pod(), networks)
+    injected = inject(pod(**{RDMA: "a"}), namespace=pod(), networks=networks)
 
     limits = injected["spec"]["containers"][0]["resources"]["limits"]
     assert limits == {"x/ib": "1", "x/share": "1", "x/vf": "2"}
@@ -166,17 +180,17 @@ def test_each_sriov_network_requests_a_device_and_macvlan_networks_share_one() -
         (macvlan("m", "ens3", key=NETWORK), RDMA, "no SpiderMultusConfig"),
     ],
 )
-def test_a_pod_that_could_not_start_is_refused(
+def test_a_pod_whose_network_cannot_be_injected_or_is_missing_is_refused(
     network: InjectableNetwork, key: str, words: str
 ) -> None:
     with pytest.raises(BadInput, match=words):
-        inject(pod(**{key: "a"}), pod(), [network])
+        inject(pod(**{key: "a"}), namespace=pod(), networks=[network])
 
 
 def test_a_network_without_a_device_needs_no_pools() -> None:
     block = {"master": ["ens3"]}
     network = labelled("m", {"cniType": "macvlan", "macvlan": block}, NETWORK)
-    injected = inject(pod(**{NETWORK: "a"}), pod(), [network])
+    injected = inject(pod(**{NETWORK: "a"}), namespace=pod(), networks=[network])
 
     assert injected["metadata"]["annotations"][NETWORKS] == "net-ns/m"
     assert injected["spec"]["containers"] == [{}]

@@ -91,7 +91,15 @@ def test_a_pod_requests_one_nic_slot_per_master_and_one_sub_eni_per_bound_networ
     annotations: dict[str, str], slots: dict[str, str]
 ) -> None:
     assert (
-        requested(with_slots(pod(**annotations), "shop", NETWORKS_OF_CLUSTER, ALL_SLOTS)) == slots
+        requested(
+            with_slots(
+                pod(**annotations),
+                pod_namespace="shop",
+                networks=NETWORKS_OF_CLUSTER,
+                settings=ALL_SLOTS,
+            )
+        )
+        == slots
     )
 
 
@@ -99,12 +107,24 @@ def test_nic_slots_and_sub_eni_slots_are_enabled_separately() -> None:
     before = pod(networks="cloud-a")
 
     def requested_with(**settings: Any) -> dict[str, str]:
-        return requested(with_slots(before, "shop", NETWORKS_OF_CLUSTER, SlotSettings(**settings)))
+        return requested(
+            with_slots(
+                before,
+                pod_namespace="shop",
+                networks=NETWORKS_OF_CLUSTER,
+                settings=SlotSettings(**settings),
+            )
+        )
 
     assert requested_with() == {}
     assert requested_with(request_nic_slots=True) == {"eth1-nic": "1"}
     assert requested_with(provider_resource="spidernet.io/eni") == {"eni": "1"}
-    assert with_slots(before, "shop", NETWORKS_OF_CLUSTER, SlotSettings()) == before
+    assert (
+        with_slots(
+            before, pod_namespace="shop", networks=NETWORKS_OF_CLUSTER, settings=SlotSettings()
+        )
+        == before
+    )
 
 
 @pytest.mark.parametrize("kind", ["limits", "requests"])
@@ -113,7 +133,9 @@ def test_a_resource_that_a_container_already_requests_is_not_added(kind: str) ->
     first = {"resources": {"limits": {"cpu": "1"}, "requests": None}}
     before = pod(first, second, networks="cloud-a")
 
-    after = with_slots(before, "shop", NETWORKS_OF_CLUSTER, ALL_SLOTS)
+    after = with_slots(
+        before, pod_namespace="shop", networks=NETWORKS_OF_CLUSTER, settings=ALL_SLOTS
+    )
 
     sub_eni = {"spidernet.io/sub-eni": "1"}
     assert after["spec"]["containers"] == [
