@@ -1,4 +1,4 @@
-"""A call and its answer, with revisions of etcd before and after them."""
+"""A call and its answer, with revisions of etcd before the call and after the answer."""
 
 from __future__ import annotations
 

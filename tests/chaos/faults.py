@@ -65,7 +65,7 @@ class Injector:
         self._etcd = etcd
         self._operator = operator
         self._written: dict[str, tuple[Entry, bytes | None]] = {}
-        """For each key with garbage: the garbage, and the original value, if there was one."""
+        """For each key with garbage: the garbage, and the original value (None: no key existed)."""
 
         self._member_locks = [asyncio.Lock() for _ in cluster.members]
 

@@ -120,7 +120,7 @@ class Node:
         await self._delete_pod(sandbox, pools)
 
     async def _add(self, sandbox: Sandbox, pools: list[str], *, may_use_http: bool) -> Reply:
-        """Run an ADD; sometimes two concurrently, or an ADD that its caller abandons."""
+        """Run an ADD; sometimes two ADDs concurrently, or an ADD that its caller abandons."""
         choice = self._rng.random()
         if choice < ABANDON_SHARE:
             calling = asyncio.ensure_future(self._caller.call("ADD", sandbox, pools))

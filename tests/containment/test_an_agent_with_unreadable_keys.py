@@ -29,7 +29,7 @@ async def _put(store: KeyValueStore, key: bytes, value: bytes) -> int:
 async def _check_served(agent: AgentHarness, pod: str) -> None:
     """Check that the agent serves ADD, CHECK and DEL of this Pod."""
     assert (await agent.add(pod))[0].startswith("10.6.0.")
-    assert (await agent.call("CHECK", pod)).status in (0, 1)  # success or error: it is answered
+    assert (await agent.call("CHECK", pod)).status in (0, 1)  # answered by success or error
     await agent.delete(pod)
 
 

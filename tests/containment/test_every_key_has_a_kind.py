@@ -76,7 +76,7 @@ def test_every_key_below_meta_is_of_a_known_kind(name: str) -> None:
 def test_kinds_and_samples_have_the_same_names() -> None:
     assert {kind.name for kind in ALL_KINDS} == VALID_SAMPLES.keys()
     assert len({kind.name for kind in ALL_KINDS}) == len(ALL_KINDS)
-    # ``orbctl status`` reads the kinds in STATUS_KINDS; the log is too large for it.
+    # ``orbctl status`` reads the kinds in STATUS_KINDS, but not the log, which may be large.
     assert {kind.name for kind in ALL_KINDS} - {kind.name for kind in STATUS_KINDS} == {"segment"}
 
 

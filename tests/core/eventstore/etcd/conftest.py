@@ -1,4 +1,4 @@
-"""Real etcd clusters, one for each test, which the test may damage."""
+"""A real etcd cluster for each test, which the test may damage."""
 
 from __future__ import annotations
 

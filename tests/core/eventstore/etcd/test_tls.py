@@ -21,7 +21,7 @@ pytestmark = pytest.mark.etcd
 
 
 class Secured(NamedTuple):
-    """A cluster with TLS only, and the settings of a client that it trusts."""
+    """A cluster with TLS only, and the settings of a client that the cluster trusts."""
 
     cluster: EtcdCluster
     settings: EtcdSettings

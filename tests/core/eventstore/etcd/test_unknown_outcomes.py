@@ -1,4 +1,7 @@
-"""Invariant I9: the reported outcome of a write is true, also while a cluster fails."""
+"""The reported outcome of a write is true, also while a cluster fails.
+
+This is the invariant I9 of docs/contributing/architecture.md.
+"""
 
 from __future__ import annotations
 

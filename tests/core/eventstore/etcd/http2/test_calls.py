@@ -28,7 +28,7 @@ CALL_METADATA = (("hasleader", "true"),)
 
 
 async def connect_channel(server: Server) -> tuple[Channel, Peer]:
-    """Connect a channel; return it with the server's side of its connection."""
+    """Connect a channel; return the channel and the server's side of the connection."""
     channel = Channel(server.target, None)
     assert await channel.connect()
     return channel, await server.peer(len(server.peers) - 1)
