@@ -81,7 +81,7 @@ def kill(agent: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture
 def pinned(harness: ClusterIPHarness) -> ClusterIPHarness:
-    """A harness with a bpffs and a backend, after its agent was killed."""
+    """A harness with a bpffs and a served backend, after a second agent was killed."""
     harness.mount_bpffs()
     harness.server(BACKEND_ADDRESSES[4][0])
     installation = harness.install()

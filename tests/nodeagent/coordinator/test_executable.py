@@ -1,4 +1,7 @@
-"""A runtime calls the chain of macvlan and coordinator, with a real agent and real executables."""
+"""A runtime calls the chain of macvlan and coordinator, with a real agent and real executables.
+
+The agent's attachment records are the files in the node's directory ``datapath``.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from nodeagent.cni_protocol.failures import CHECK_FAILED, INVALID_CONFIG
 from ops.lab.laboratory import Laboratory
 from ops.lab.node import Node
 from ops.lab.programs import attempt, console_script
@@ -87,7 +91,7 @@ def test_check_names_a_removed_route(node: Node, sandbox: Sandbox) -> None:
     sandbox.namespace.ip("route", "delete", "10.96.0.0/16")
     with pytest.raises(CniFailed, match=r"CHECK failed: route 10\.96\.0\.0/16") as failed:
         node.runtime.check(sandbox)
-    assert failed.value.code == 120
+    assert failed.value.code == CHECK_FAILED
     add_again(node, sandbox)
     node.runtime.check(sandbox)
 
@@ -148,7 +152,7 @@ def test_an_invalid_field_of_the_network_configuration_is_named(
     ):
         with pytest.raises(CniFailed, match=text) as failed:
             add_again(node, sandbox, **changes)
-        assert failed.value.code == 7
+        assert failed.value.code == INVALID_CONFIG
     assert add_again(node, sandbox, mode="disabled") == result
 
 

@@ -146,12 +146,14 @@ def handler_with(
 
 
 def call(pod: NetworkPod, command: str = "ADD", interface: str = "eth0", **conf: Any) -> Call:
+    """A runtime's call for a NIC of the Pod."""
     netconf = NetConf(cni_version="1.1.0", name="lab", **conf)
     attachment = Attachment(pod.container, interface, netconf.name, str(pod.inside.path))
     return Call(command, netconf, attachment, PodReference("shop", "web-0"))
 
 
 def gc_call(*valid: NetworkPod) -> Call:
+    """A runtime's GC that lists eth0 of these Pods as valid."""
     attachments = tuple(ValidAttachment(pod.container, "eth0") for pod in valid)
     return Call("GC", NetConf(cni_version="1.1.0", name="lab", valid_attachments=attachments))
 
@@ -261,7 +263,7 @@ async def test_gc_detaches_a_pod_that_is_missing_twice_with_enough_time_between(
 ) -> None:
     await coordinator_handler.handle_add(call(network_pod), NO_SETTINGS)
     assert (await coordinator_handler.handle_gc(gc_call(network_pod))).missing == 0
-    for _ in range(2):
+    for _ in range(2):  # the second GC comes too early
         detached = await coordinator_handler.handle_gc(gc_call())
         assert (detached.removed, detached.missing) == ((), 1)
     clock.now += GC_TWICE_S

@@ -29,17 +29,18 @@ from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.deadlines import DEADLINE_S, until
 
-CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+CALLERS_TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 async def refusals(agent: AgentHarness, store: KeyValueStore) -> list[Recorded]:
+    """The events of refused ADDs in the log."""
     segments, _ = await LogReader(store, agent.keys).catch_up(LOG_START)
     events = [recorded for segment in segments for recorded in segment.events()]
     return [recorded for recorded in events if isinstance(recorded.event, AllocationRefused)]
 
 
-async def next_refusal(agent: AgentHarness, store: KeyValueStore) -> Recorded:
-    """Wait for the first refusal in the log."""
+async def first_refusal(agent: AgentHarness, store: KeyValueStore) -> Recorded:
+    """Wait for the first event of a refused ADD in the log."""
     async with asyncio.timeout(DEADLINE_S):
         async for segments, _ in LogReader(store, agent.keys).follow(LOG_START):
             for segment in segments:
@@ -54,9 +55,9 @@ async def test_a_refused_add_is_an_event_with_its_pod_cause_and_verdicts(
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10", disabled=True)
 
-    error = (await agent.call("ADD", TRACEPARENT=CALLER)).error
+    error = (await agent.call("ADD", TRACEPARENT=CALLERS_TRACE)).error
 
-    recorded = await next_refusal(agent, memory_store)
+    recorded = await first_refusal(agent, memory_store)
     event = recorded.event
     assert isinstance(event, AllocationRefused)
     assert (event.namespace, event.name, event.uid) == ("shop", "web-0", "uid-web-0")
@@ -66,23 +67,23 @@ async def test_a_refused_add_is_an_event_with_its_pod_cause_and_verdicts(
     assert event.source == "default-pools"
     (verdict,) = event.verdicts
     assert (verdict.pool, verdict.rule) == ("lan", "disabled")
-    assert (recorded.cause.correlation_id, recorded.cause.traceparent) == ("c-web-0", CALLER)
+    assert (recorded.cause.correlation_id, recorded.cause.traceparent) == ("c-web-0", CALLERS_TRACE)
 
 
 class HeldStore(MemoryStore):
-    """A store whose transactions wait while ``continued`` is not set."""
+    """A store whose transactions wait while ``may_commit`` is not set; ``waiting``: how many."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.continued = asyncio.Event()
-        self.continued.set()
+        self.may_commit = asyncio.Event()
+        self.may_commit.set()
         self.waiting = 0
 
     async def commit(
         self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
     ) -> TxnResult:
-        self.waiting += not self.continued.is_set()
-        await self.continued.wait()
+        self.waiting += not self.may_commit.is_set()
+        await self.may_commit.wait()
         return await super().commit(guards, writes, otherwise)
 
 
@@ -90,12 +91,12 @@ async def test_the_answer_does_not_wait_for_the_event(settings: Settings) -> Non
     store = HeldStore()
     async with running(settings, store) as agent:
         await agent.pool("lan", "10.6.0.0/24", "10.6.0.10", disabled=True)
-        store.continued.clear()
+        store.may_commit.clear()
 
         assert "disabled IPPool lan" in str((await agent.call("ADD")).error)
 
         await until(lambda: store.waiting == 1)
-        store.continued.set()
+        store.may_commit.set()
     assert len(await refusals(agent, store)) == 1
 
 
