@@ -27,6 +27,8 @@ from tests.nodeagent.devices.fake_kubelet import Kubelet
 ETH1 = "spidernet.io/eth1-nic"
 SUB_ENI = "spidernet.io/sub-eni"
 SLOTS = "the slots of this node"
+"""The name of the source in ``faults``."""
+
 RULES = DeviceRules(sub_eni=(SubEniRule(slots=2),), nics=(NicRule(slots=3, include=("eth*",)),))
 ROUND_S = 0.02
 
@@ -37,10 +39,10 @@ class ScriptedNics:
     def __init__(self) -> None:
         self.labels: dict[str, str] | None = {}
         self.links = ["eth1"]
-        self.lost = False
+        self.cannot_be_read = False
 
     def nics(self) -> list[HostNic]:
-        if self.lost:
+        if self.cannot_be_read:
             raise NetlinkLost("answers were lost")
         return [HostNic(name, has_device=False) for name in self.links]
 
@@ -94,7 +96,7 @@ async def test_each_resource_is_registered_once_and_lists_its_slots(
         }
         await until_two_more_rounds(advertiser)
         assert sorted(kubelet.registered) == [ETH1, SUB_ENI]
-        assert await kubelet.options(ETH1) == b""
+        assert await kubelet.options(ETH1) == b"", "the plugin sets no option"
         names = {path.name for path in kubelet.directory.iterdir()}
         sockets = {"spiderpool-spidernet.io_eth1-nic.sock", "spiderpool-spidernet.io_sub-eni.sock"}
         assert names == {"kubelet.sock", *sockets}
@@ -106,7 +108,8 @@ async def test_only_offered_slots_are_allocated(kubelet: Kubelet, nics: Scripted
     async with running_advertiser(kubelet.directory, nics) as advertiser:
         await kubelet.until(lambda: SUB_ENI in kubelet.devices)
 
-        assert await kubelet.allocate(SUB_ENI, ["sub-eni-0"], ["sub-eni-1"]) == 2
+        containers = (["sub-eni-0"], ["sub-eni-1"])
+        assert await kubelet.allocate(SUB_ENI, *containers) == len(containers)
         for unknown_id in ("sub-eni-2", "sub-eni--1", "sub-eni-00", "eth1-nic-0", "sub-eni", ""):
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await kubelet.allocate(SUB_ENI, ["sub-eni-0", unknown_id])
@@ -234,12 +237,12 @@ async def test_unknown_labels_or_nics_withdraw_nothing(
         nics.labels = {"fabric": "yes"}
         await kubelet.until(lambda: len(kubelet.devices) == 2)
 
-        nics.labels, nics.lost = None, True
+        nics.labels, nics.cannot_be_read = None, True
 
         await kubelet.until(lambda: "lost" in advertiser.faults.get(SLOTS, ""))
         await until_two_more_rounds(advertiser)
         assert sorted(map(len, kubelet.devices.values())) == [2, 3]
-        nics.labels, nics.lost = {}, False
+        nics.labels, nics.cannot_be_read = {}, False
         await kubelet.until(lambda: not any(kubelet.devices.values()))
 
 

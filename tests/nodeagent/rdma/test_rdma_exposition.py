@@ -34,10 +34,8 @@ class ScriptedReader:
         self.may_return.wait()
         if self.is_broken:
             raise ZeroDivisionError("a bug of the reader")
-        return CounterRead(
-            (NamespacePorts((RdmaPortLink("mlx5_0", "ens1f0", 1, 1, counters),), "10.6.0.17"),),
-            self.faults,
-        )
+        port = RdmaPortLink("mlx5_0", "ens1f0", node_guid=1, system_guid=1, counters=counters)
+        return CounterRead((NamespacePorts((port,), address="10.6.0.17"),), self.faults)
 
 
 @pytest.fixture
@@ -48,6 +46,7 @@ def reader() -> Iterator[ScriptedReader]:
 
 
 def exposition(reader: ScriptedReader, metrics: AgentMetrics, clock: ManualClock) -> RdmaExposition:
+    """An exposition of the reader's counters, on a node with the RDMA Pod train-0."""
     rdma_pods = {"10.6.0.17": RdmaPod("shop", "train-0")}
     return RdmaExposition(
         "node-1", cast("CounterReader", reader), lambda: rdma_pods, metrics, clock
