@@ -35,8 +35,14 @@ def measure(lab: Lab) -> list[Figure]:
                 memory_mb[name].append(rss_mb)
     sizes = f"{scale.pools:,} pools and {scale.claims:,} claims; reference: one pool, no claims"
     return [
-        median_figure("agent_ready_s", ready["full"], "s", ready["empty"], sizes),
-        median_figure("agent_rss_1k_pools_mb", memory_mb["full"], "MB", memory_mb["empty"], sizes),
+        median_figure("agent_ready_s", ready["full"], "s", references=ready["empty"], note=sizes),
+        median_figure(
+            "agent_rss_1k_pools_mb",
+            memory_mb["full"],
+            "MB",
+            references=memory_mb["empty"],
+            note=sizes,
+        ),
     ]
 
 

@@ -55,8 +55,8 @@ def measure(lab: Lab) -> list[Figure]:
             "alloc_rate_32",
             [calls.rate for calls in many],
             "ADD/s",
-            [calls.rate for calls in bare_many],
-            f"{CALLERS} callers, {_p50_and_p99(many)},"
+            references=[calls.rate for calls in bare_many],
+            note=f"{CALLERS} callers, {_p50_and_p99(many)},"
             f" {adds_per_transaction:.1f} ADDs a transaction;"
             f" reference: bare transactions, {_p50_and_p99(bare_many)}",
         ),
@@ -64,15 +64,15 @@ def measure(lab: Lab) -> list[Figure]:
             "alloc_p50_1_ms",
             [calls.p50_ms for calls in lone],
             "ms",
-            [calls.p50_ms for calls in bare_lone],
-            f"one caller, {_p50_and_p99(lone)}; reference: one bare transaction at a time",
+            references=[calls.p50_ms for calls in bare_lone],
+            note=f"one caller, {_p50_and_p99(lone)}; reference: one bare transaction at a time",
         ),
         median_figure(
             "alloc_cpu_ms",
             [calls.cpu_ms for calls in many],
             "ms CPU of the agent per ADD",
-            [calls.cpu_ms for calls in bare_many],
-            f"at {CALLERS} callers; reference: CPU of the bare client per transaction",
+            references=[calls.cpu_ms for calls in bare_many],
+            note=f"at {CALLERS} callers; reference: CPU of the bare client per transaction",
         ),
         *_ratios(many, bare_many, lone, bare_lone),
         *_of_own_client(many, bare_many, own_many),

@@ -65,14 +65,19 @@ def measure(lab: Lab) -> list[Figure]:
     note = f"{AGENTS} {kind}, {len(failed)} rounds of {pods:,} Pods on {pods:,} addresses"
     duplicates_note = f"addresses allocated twice, and violations in the log; {note}"
     return [
-        Figure("contention_failures", sum(failed), "failed ADDs", None, note, tuple(failed)),
+        Figure(
+            "contention_failures",
+            sum(failed),
+            "failed ADDs",
+            note=note,
+            samples=tuple(failed),
+        ),
         Figure(
             "contention_duplicates",
             sum(duplicated),
             "addresses",
-            None,
-            duplicates_note,
-            tuple(duplicated),
+            note=duplicates_note,
+            samples=tuple(duplicated),
         ),
         ratio_figure("contention_time_ratio", ratios, "a pool twice as large", note),
     ]

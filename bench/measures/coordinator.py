@@ -135,7 +135,12 @@ def measure_crowd(lab: Lab) -> list[Figure]:
             "ms",
             note=f"{CONCURRENT} Pods, {COORDINATOR_THREADS} workers",
         ),
-        Figure("leaks_after_10k", sum(grown.values()), "objects left", None, str(grown or note)),
+        Figure(
+            "leaks_after_10k",
+            sum(grown.values()),
+            "objects left",
+            note=str(grown or note),
+        ),
     ]
 
 

@@ -69,7 +69,7 @@ def _rates(lab: Lab) -> list[Figure]:
         rate / fmean(around) for rate, around in zip(rates, pairwise(bare_rates), strict=True)
     ]
     return [
-        median_figure("wf_rate", rates, "/s", bare_rates, note),
+        median_figure("wf_rate", rates, "/s", references=bare_rates, note=note),
         ratio_figure("wf_rate_of_bare", ratios, "the rate of bare transactions"),
     ]
 
@@ -102,7 +102,7 @@ def _replay(lab: Lab) -> Figure:
         decoding_ms.append((decoded - began) * 1e3)
         replay_ms.append((time.perf_counter() - decoded) * 1e3)
     note = f"{len(history):,} events; reference: decoding these events"
-    return median_figure("wf_replay_4000_ms", replay_ms, "ms", decoding_ms, note)
+    return median_figure("wf_replay_4000_ms", replay_ms, "ms", references=decoding_ms, note=note)
 
 
 async def _long_history() -> list[HistoryEvent]:

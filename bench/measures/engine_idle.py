@@ -32,7 +32,11 @@ def measure(lab: Lab) -> list[Figure]:
         asyncio.run(_begin(lab, etcd, count))
         asleep = [_cpu_pct(worker, seconds) for _ in lab.rounds(3)]
     note = f"{count:,} sleeping executions, {seconds:g} s; reference: no executions"
-    return [median_figure("wf_idle_cpu_pct", asleep, "% of a core", without_executions, note)]
+    return [
+        median_figure(
+            "wf_idle_cpu_pct", asleep, "% of a core", references=without_executions, note=note
+        )
+    ]
 
 
 def _cpu_pct(worker: WorkerProcess, seconds: float) -> float:

@@ -132,18 +132,18 @@ def measure(lab: Lab) -> list[Figure]:
             "exec_version_ratio",
             medians.version / medians.bare,
             "x the time of a bare interpreter",
-            1.0,
-            f"{python}: {medians.version:.2f} ms against {medians.bare:.1f} ms",
-            tuple(calls.version / calls.bare for calls in rounds),
+            reference=1.0,
+            note=f"{python}: {medians.version:.2f} ms against {medians.bare:.1f} ms",
+            samples=tuple(calls.version / calls.bare for calls in rounds),
         ),
         Figure(
             "exec_add_over_socket_ratio",
             medians.add / medians.add_at_socket,
             "x the same ADD at the socket",
-            1.0,
-            f"{len(rounds)} calls, one caller: {medians.add:.2f} ms against"
+            reference=1.0,
+            note=f"{len(rounds)} calls, one caller: {medians.add:.2f} ms against"
             f" {medians.add_at_socket:.2f} ms",
-            tuple(calls.add / calls.add_at_socket for calls in rounds),
+            samples=tuple(calls.add / calls.add_at_socket for calls in rounds),
         ),
     ]
 

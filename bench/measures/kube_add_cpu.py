@@ -142,11 +142,17 @@ def _figures(costs: Sequence[Cost], pods: int) -> list[Figure]:
         " CPU time that the processes use if there are no ADDs"
     )
     samples = tuple(cost.ratio for cost in costs)
-    figures = [Figure("kube_add_cpu_ratio", mean_cost.ratio, unit, 1.0, note, samples)]
+    figures = [
+        Figure(
+            "kube_add_cpu_ratio", mean_cost.ratio, unit, reference=1.0, note=note, samples=samples
+        )
+    ]
     for part, used_ms in parts.items():
         samples = tuple(cost.parts_ms[part] / cost.bare_ms for cost in costs)
         ratio, text = used_ms / mean_cost.bare_ms, f"{used_ms:.2f} ms {against}"
-        figures.append(Figure(f"kube_cpu_split_{part}", ratio, unit, 1.0, text, samples))
+        figures.append(
+            Figure(f"kube_cpu_split_{part}", ratio, unit, reference=1.0, note=text, samples=samples)
+        )
     return figures
 
 
@@ -156,5 +162,8 @@ def _requests_figure(requests: Counter[str], adds: int) -> Figure:
         f"{kind} {count / adds:.2f}" for kind, count in requests.most_common(REQUESTS_SHOWN_MAX)
     )
     return Figure(
-        "kube_requests_per_add", requests.total() / adds, "requests", None, ", ".join(shown)
+        "kube_requests_per_add",
+        requests.total() / adds,
+        "requests",
+        note=", ".join(shown),
     )

@@ -115,11 +115,29 @@ def measure(lab: Lab) -> list[Figure]:
     )
     bare = percentile(status_writes.bare_ms, 0.5)
     return [
-        median_figure("controller_start_10k_s", started[True], f"s{fewer}", started[False], sizes),
         median_figure(
-            "controller_rss_10k_mb", memory_mb[True], f"MB{fewer}", memory_mb[False], sizes
+            "controller_start_10k_s",
+            started[True],
+            f"s{fewer}",
+            references=started[False],
+            note=sizes,
         ),
-        Figure("status_lag_ms", lag, "ms", bare, note, tuple(lags), tuple(status_writes.bare_ms)),
+        median_figure(
+            "controller_rss_10k_mb",
+            memory_mb[True],
+            f"MB{fewer}",
+            references=memory_mb[False],
+            note=sizes,
+        ),
+        Figure(
+            "status_lag_ms",
+            lag,
+            "ms",
+            reference=bare,
+            note=note,
+            samples=tuple(lags),
+            references=tuple(status_writes.bare_ms),
+        ),
         Figure("status_writes_s", status_writes.writes_s, "writes/s of a pool's status"),
     ]
 

@@ -62,4 +62,11 @@ def _figure(name: str, share: float, adds: list[list[float]], deletes: list[list
     note = (
         f"{len(adds)} rounds of {PODS} Pods, one caller: {delete_ms:.2f} ms against {add_ms:.2f} ms"
     )
-    return Figure(name, delete_ms / add_ms, "x the time of an ADD", 1.0, note, tuple(ratios))
+    return Figure(
+        name,
+        delete_ms / add_ms,
+        "x the time of an ADD",
+        reference=1.0,
+        note=note,
+        samples=tuple(ratios),
+    )

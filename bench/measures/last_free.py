@@ -79,6 +79,6 @@ def measure(lab: Lab) -> list[Figure]:
     note = f"{addresses:,} addresses, one free; reference: an ADD in a nearly empty pool"
     ratios = [duration / reference for duration, reference in zip(last, nearly_empty, strict=True)]
     return [
-        median_figure("alloc_last_free_ms", last, "ms", nearly_empty, note),
+        median_figure("alloc_last_free_ms", last, "ms", references=nearly_empty, note=note),
         ratio_figure("alloc_last_free_ratio", ratios, "an ADD in a nearly empty pool", note),
     ]

@@ -82,7 +82,7 @@ class EmptyCluster:
         return frozenset()
 
     async def changes(self) -> AsyncIterator[PodChange]:
-        """Wait for ever: no Pod changes."""
+        """Yield nothing: no Pod changes."""
         await asyncio.Event().wait()
         yield PodChange(CONTROLLER_POD)
 
@@ -104,7 +104,7 @@ def _measure_one(lab: Lab) -> Figure:
             reclaim_ms += asyncio.run(_reclaim_pods(lab, etcd, number))
             bare_ms += bare.run(PODS_A_ROUND, 1).latencies_ms
     note = "a Pod's record is deleted without a DEL; reference: one bare transaction at a time"
-    return median_figure("reclaim_one_ms", reclaim_ms, "ms", bare_ms, note)
+    return median_figure("reclaim_one_ms", reclaim_ms, "ms", references=bare_ms, note=note)
 
 
 async def _reclaim_pods(lab: Lab, etcd: EtcdCluster, number: int) -> list[float]:
@@ -190,7 +190,7 @@ def _measure_leaks(lab: Lab) -> Figure:
         f"{count:,} leaks; {OBSERVATION_GAP_S:g} s of the time are the interval between two scans;"
         " reference: claiming as many addresses by group commit"
     )
-    return median_figure("reclaim_10k_s", durations_s, "s", claimed_s, note)
+    return median_figure("reclaim_10k_s", durations_s, "s", references=claimed_s, note=note)
 
 
 async def _all_released(lab: Lab, etcd: EtcdCluster) -> float:
@@ -244,7 +244,7 @@ def _measure_scan(lab: Lab) -> Figure:
         [duration_s * SCANNED / claims for duration_s in durations_s]
         for durations_s in (scans_s, reads_s)
     )
-    return median_figure("scan_100k_s", scans_s, "s", reads_s, note)
+    return median_figure("scan_100k_s", scans_s, "s", references=reads_s, note=note)
 
 
 async def _scans(lab: Lab, etcd: EtcdCluster) -> tuple[list[float], list[float]]:

@@ -65,9 +65,13 @@ def _starts(lab: Lab, runs: list[Run], one_writer_s: list[float]) -> tuple[Figur
     )
     return (
         median_figure(
-            "sim_mass_start_s", [run.start.seconds for run in runs], "s", one_writer_s, note
+            "sim_mass_start_s",
+            [run.start.seconds for run in runs],
+            "s",
+            references=one_writer_s,
+            note=note,
         ),
-        Figure("sim_mass_start_failures", sum(failed), "failed ADDs", None, note_failed),
+        Figure("sim_mass_start_failures", sum(failed), "failed ADDs", note=note_failed),
     )
 
 

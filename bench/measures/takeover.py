@@ -37,7 +37,7 @@ def measure(lab: Lab) -> list[Figure]:
         f"{EXECUTIONS} sleeping executions, half of them owned by the killed worker, whose lease"
         f" has a TTL of {WORKER_TTL_S} s; reference: the same queries while both workers run"
     )
-    return [median_figure("wf_takeover_s", durations_s, "s", both_running_s, note)]
+    return [median_figure("wf_takeover_s", durations_s, "s", references=both_running_s, note=note)]
 
 
 async def _begin(lab: Lab, etcd: EtcdCluster) -> None:

@@ -46,7 +46,10 @@ class Source(NamedTuple):
 
 
 class Definition(NamedTuple):
-    """A function or class, ``name`` qualified as in ``Outer.method``."""
+    """A function or class, ``name`` qualified as in ``Outer.method``.
+
+    ``owner``: the class that directly contains it, or None.
+    """
 
     name: str
     node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef

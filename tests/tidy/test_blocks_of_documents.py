@@ -15,7 +15,7 @@ FOLDERS = ("tutorials", "guides", "how-to", "concepts", "reference")
 LANGUAGES = {"sh", "python", "console", "text", "yaml", "json"}
 """Tests run ``sh`` and ``python`` unchanged; a reader must adapt ``console``."""
 
-RUN = {
+TEST_OF_DOCUMENT = {
     "docs/tutorials/quickstart.md": "tests/ops/lab/test_quickstart.py",
     "docs/tutorials/write-a-workflow.md": "tests/workflows/testing/test_the_tutorial.py",
     "docs/how-to/install.md": "tests/installation/test_the_documented_installation.py",
@@ -27,7 +27,7 @@ RUN = {
     "docs/zh/install.md": "tests/docs/test_translations.py",
     "docs/how-to/uninstall.md": "tests/installation/test_the_documented_installation.py",
 }
-"""Document -> the test that runs its blocks."""
+"""Document -> the test that runs its blocks, or compares them with the blocks of the original."""
 
 GUIDES = "docs/guides/"
 """The folder whose documents are all run by tests/nodes/test_guides.py."""
@@ -67,6 +67,6 @@ def test_every_document_with_lines_to_run_has_its_test() -> None:
         if any(language in {"sh", "python"} for language, _ in fenced_blocks(path))
     }
 
-    assert {path for path in with_lines if not path.startswith(GUIDES)} == set(RUN)
-    for document, test in RUN.items():
+    assert {path for path in with_lines if not path.startswith(GUIDES)} == set(TEST_OF_DOCUMENT)
+    for document, test in TEST_OF_DOCUMENT.items():
         assert Path(document).name in (PROJECT_ROOT / test).read_text("utf-8")

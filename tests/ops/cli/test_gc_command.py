@@ -125,11 +125,11 @@ def test_a_lost_node_frees_its_pods_and_keeps_its_replicas(orbctl: OrbctlHarness
 def test_a_stray_claim_is_released_after_two_scans(orbctl: OrbctlHarness) -> None:
     write_stray_claim(orbctl)
 
-    dry = collect(orbctl, "--dry-run")
+    dry_run = collect(orbctl, "--dry-run")
     result = collect(orbctl, "--yes")
 
-    assert "Nothing to release" in dry.out
-    assert "seen once: a newer Pod shop/web-1 (UID uid-web-1) has this name" in dry.out
+    assert "Nothing to release" in dry_run.out
+    assert "seen once: a newer Pod shop/web-1 (UID uid-web-1) has this name" in dry_run.out
     assert "scanning again in 10 s" in result.err
     assert "10.6.0.99 released" in result.out
     assert pods_with_addresses(orbctl) == {"web-0", "web-1", "db-0"}
@@ -168,9 +168,9 @@ def test_a_pod_whose_record_was_deleted_is_released_after_two_scans(orbctl: Orbc
     orbctl.on_node("n1", lambda node: node.apply(ApplyRecord(record)))
     orbctl.on_node("n1", lambda node: node.apply(DeleteRecord("Pod", "shop", "web-0")))
 
-    dry = collect(orbctl, "--dry-run")
+    dry_run = collect(orbctl, "--dry-run")
     result = collect(orbctl, "--yes")
 
-    assert "seen once: test deleted the record of Pod shop/web-0" in dry.out
+    assert "seen once: test deleted the record of Pod shop/web-0" in dry_run.out
     assert result.out.rstrip().endswith("released")
     assert pods_with_addresses(orbctl) == {"web-1", "db-0"}

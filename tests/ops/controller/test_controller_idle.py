@@ -65,6 +65,7 @@ async def test_the_observer_reads_often_only_without_a_leader_or_after_a_change(
         await node.store.commit([], [Put(key, LEADER_CODEC.encode(Leader("c-1", 0)))])
         async with asyncio.timeout(60):
             await counted.leader_found.wait()
+        # With a leader, and without a change, it does not read.
         with pytest.raises(TimeoutError):
             await counted.until_reads(counted.reads + 1, 30 * PERIOD_S)
         await node.add(pod("web-0"))

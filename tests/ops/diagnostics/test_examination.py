@@ -60,8 +60,8 @@ def test_the_doctor_reports_interfaces_and_the_hosts_that_answer_for_gateways(li
     assert nic["addresses"] == ["10.6.0.2/24", "fd00:6::2/64"]
     assert (nic["kind"], nic["mtu"], nic["up"]) == ("veth", 1500, True)
     assert (nic["device"], nic["vfs_max"], nic["rdma"]) == ("", 0, []), "no hardware is behind it"
-    able = {feature["name"] for feature in document["abilities"] if not feature["why_not"]}
-    assert {"veth links", "bridge links", "macvlan links", "IPv4 policy rules"} <= able
+    supported = {feature["name"] for feature in document["abilities"] if not feature["why_not"]}
+    assert {"veth links", "bridge links", "macvlan links", "IPv4 policy rules"} <= supported
     verdicts = {row["check"]: row["verdict"] for row in document["diagnoses"]}
     assert verdicts["gateway 10.6.0.1 on eth0"] == "ok"
     assert verdicts["sysctl ipv4.conf.all.forwarding"] == "warning"
@@ -117,9 +117,9 @@ def test_a_key_the_kernel_does_not_have_is_skipped(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    strange = Sysctl("net/ipv4/conf/all/no_such_key", "1", (4,))
+    unknown = Sysctl("net/ipv4/conf/all/no_such_key", "1", (4,))
     (forwarding,) = (item for item in NODE_SYSCTLS if item.key == "net/ipv4/conf/all/forwarding")
-    monkeypatch.setattr("nodeagent.settings.sysctls.NODE_SYSCTLS", (strange, forwarding))
+    monkeypatch.setattr("nodeagent.settings.sysctls.NODE_SYSCTLS", (unknown, forwarding))
     with NetworkNamespace.open(link.station().netns) as namespace:
         set_node_sysctls(executor, namespace, (4,))
 
@@ -171,14 +171,14 @@ def has_nftables() -> bool:
 
 @pytest.mark.uml
 def test_a_kernel_with_modules_has_all_features(executor: NetnsExecutor) -> None:
-    able = {feature.name: feature.why_not for feature in try_kernel_features(executor)}
+    why_not = {feature.name: feature.why_not for feature in try_kernel_features(executor)}
 
     for kind in ("veth", "macvlan", "ipvlan", "vlan", "bond", "vrf"):
-        assert able[f"{kind} links"] == ""
-    assert able["IPv6 policy rules"] == ""
+        assert why_not[f"{kind} links"] == ""
+    assert why_not["IPv6 policy rules"] == ""
     # The user-mode kernel has no nftables for IP; a virtual machine's has.
     program = "nftables" if has_nftables() else "iptables"
-    assert able[f"IPv4 reply marks by {program}"] == ""
+    assert why_not[f"IPv4 reply marks by {program}"] == ""
 
 
 @pytest.mark.uml

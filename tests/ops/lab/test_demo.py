@@ -97,12 +97,12 @@ def test_a_demo_that_gets_a_signal_removes_everything(number: signal.Signals, co
         while "2. Pools" not in demo.stdout.readline():
             assert demo.poll() is None
         identity = LabIdentity(demo.pid, serial=1)
-        traces = resources_of(identity)
+        resources = resources_of(identity)
         demo.send_signal(number)
         demo.stdout.read()
 
-    assert traces.processes
-    assert traces.namespaces
+    assert resources.processes
+    assert resources.namespaces
     assert demo.wait() == code
     assert resources_of(identity) == LabResources()
 

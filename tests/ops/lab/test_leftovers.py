@@ -91,13 +91,13 @@ def test_daemons_do_not_outlive_the_process_that_started_them(killed: KilledLabo
 
 def test_a_running_laboratory_is_not_removed() -> None:
     with Laboratory() as running_lab:
-        traces = resources_of(running_lab.identity)
+        resources = resources_of(running_lab.identity)
 
         with Laboratory() as next_lab:
             assert running_lab.identity not in next_lab.predecessors
         remove_dead()
 
-        assert resources_of(running_lab.identity) == traces
+        assert resources_of(running_lab.identity) == resources
         assert running_lab.etcd.daemon.is_running
 
 
