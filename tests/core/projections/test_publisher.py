@@ -20,11 +20,15 @@ POOL = pool("blue", "10.6.0.10-10.6.0.19")
 
 
 def fence(node: NodeHarness) -> Unchanged:
-    """The guard that the leader's lease key is unchanged; as no test elects a leader: absent."""
+    """A guard of the leader's transactions: its lease key is unchanged.
+
+    No test elects a leader, so the key is absent: its revision is 0.
+    """
     return Unchanged(node.keys.lease("controller"), mod_revision=0)
 
 
 def publisher(node: NodeHarness, running: RunningProjector) -> Publisher:
+    """A publisher of the projection; ``adopt`` reads the stored checkpoint."""
     return Publisher(node.store, node.keys, running.projector, "c-1", now_ms=lambda: 7)
 
 

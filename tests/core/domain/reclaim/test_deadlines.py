@@ -43,6 +43,7 @@ def deadline_after(
     *,
     deleted: bool = False,
 ) -> ReclaimDeadline | NoDeadline:
+    """The deadline that a watch event of the Pod starts; ``deleted``: it is a delete event."""
     report = "it was deleted" if deleted else ""
     return deadline_of(pod, cluster(stateful_sets=sets), settings, moment(NOW_S), deleted=report)
 
@@ -88,6 +89,17 @@ def test_a_deleted_or_finished_pod_starts_a_deadline(
         (ENDED, ReclaimSettings(on_ready_node=False), False),
         (ENDED._replace(finished_s=()), DEFAULTS, False),
         (POD._replace(name="db-0", owner=DB_OWNER), DEFAULTS, True),
+    ],
+    ids=[
+        "a living Pod",
+        "reclaim is disabled",
+        "a Pod on the host network",
+        "disabled on ready nodes",
+        "disabled on nodes that are not ready",
+        "an unknown node",
+        "finished, and disabled on ready nodes",
+        "finished at an unknown time",
+        "a replica that is expected",
     ],
 )
 def test_other_changes_start_no_deadline_and_have_a_reason(

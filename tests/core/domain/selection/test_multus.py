@@ -104,5 +104,5 @@ def test_a_default_network_without_namespace_is_in_the_namespace_of_multus() -> 
     pod = PodFacts("shop", "web-0", "uid", node="node-a", annotations={DEFAULT_NETWORK: "blue"})
 
     assert resolve("eth0", pod, OTHER_NAMESPACE).network == "kube-system/blue"
-    moved = OTHER_NAMESPACE._replace(multus_namespace="multus")
-    assert resolve("eth0", pod, moved).network == "multus/blue"
+    in_multus = OTHER_NAMESPACE._replace(multus_namespace="multus")
+    assert resolve("eth0", pod, in_multus).network == "multus/blue"
